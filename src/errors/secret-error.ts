@@ -1,0 +1,53 @@
+import { codes, type ErrorCode, type FailureKind } from './codes.ts';
+
+/** What may accompany a {@link SecretError}. */
+export type SecretErrorDetails = {
+  /** What to do about it, one sentence. */
+  readonly hint?: string;
+  /** What was thrown below; for the log, never for the status. */
+  readonly cause?: unknown;
+  /** How many further problems were found besides this one. */
+  readonly more?: number;
+};
+
+/**
+ * The one error of the house. `message` names the thing and the cause and is safe to show: it holds no secret, and text
+ * that came from elsewhere has passed {@link quoteForeign}.
+ */
+export class SecretError extends Error {
+  override readonly name = 'SecretError';
+  readonly code: ErrorCode;
+  readonly hint: string | undefined;
+  readonly more: number;
+
+  constructor(code: ErrorCode, message: string, { hint, cause, more = 0 }: SecretErrorDetails = {}) {
+    super(message, cause === undefined ? {} : { cause });
+    this.code = code;
+    this.hint = hint;
+    this.more = more;
+  }
+
+  /** What the failure tells about the store's answer. */
+  get kind(): FailureKind {
+    return codes[this.code].kind;
+  }
+
+  /** Message, hint and the count of further problems, in the order in which a reader needs them. */
+  get summary(): string {
+    const hint = this.hint === undefined ? '' : `; ${this.hint}`;
+    const more = this.more === 0 ? '' : ` and ${this.more} more: keyferry lint`;
+    return `${this.message}${hint}${more}`;
+  }
+}
+
+/**
+ * Whatever was thrown, as a SecretError. A foreign error becomes INTERNAL without its text, which could hold anything;
+ * the text stays in `cause` for the log.
+ */
+export function toSecretError(thrown: unknown): SecretError {
+  if (thrown instanceof SecretError) return thrown;
+  return new SecretError('INTERNAL', 'Keyferry failed in a way it does not know', {
+    hint: 'the log line with this request has the cause; please report it',
+    cause: thrown,
+  });
+}
