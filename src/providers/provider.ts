@@ -32,9 +32,10 @@ export type Provider<Login = unknown, Facts = unknown, Credentials = unknown> = 
 
   /**
    * Starts reading and answers at once: one promise a request, in order, so that a slow secret holds up none of the
-   * others. The promises never reject; what was thrown is a `failed` result. A store without batches loops.
+   * others. The promises never reject; what was thrown is a `failed` result. A store without batches loops; one with
+   * batches ends a batch when the signals of all its requests have fired.
    */
-  fetch(requests: readonly FetchRequest<Credentials>[], context: FetchContext): readonly Promise<FetchResult>[];
+  fetch(requests: readonly FetchRequest<Credentials>[]): readonly Promise<FetchResult>[];
 
   /** Prolongs a lease. @throws SecretError when nobody answered; the lease then lives on until its end. */
   renew?(
@@ -95,15 +96,11 @@ export type FetchRequest<Credentials = unknown> = {
   readonly grant: Grant<Credentials>;
   /** What is cached already; the store may then answer `unchanged`. */
   readonly known?: { readonly version?: string; readonly lease?: Lease };
-};
-
-/** The circumstances of a fetch. */
-export type FetchContext = {
-  /** Fires when nobody waits any more, or 30 s after `onStart`. */
-  readonly signal: AbortSignal;
   /** `first`: a mount waits that has nothing yet; `refresh`: a cached value could serve. First mounts get budget first. */
   readonly urgency: 'first' | 'refresh';
-  /** Call it when the rate budget lets the call go; the flight's own deadline counts from then. */
+  /** Fires when nobody waits for this answer any more, or 30 s after `onStart`. */
+  readonly signal: AbortSignal;
+  /** To be called when the rate budget lets the call go: the flight's own deadline counts from then. */
   readonly onStart: () => void;
 };
 
