@@ -1,0 +1,10 @@
+// Original file: proto/provider.proto
+
+
+export interface ErrorInput {
+  'code'?: (string);
+}
+
+export interface Error {
+  'code': (string);
+}

@@ -1,0 +1,10 @@
+// Original file: proto/provider.proto
+
+
+export interface VersionRequestInput {
+  'version'?: (string);
+}
+
+export interface VersionRequest {
+  'version': (string);
+}
