@@ -1,0 +1,27 @@
+import { Counter, Histogram, type Registry } from 'prom-client';
+
+/** What budgets count; one set serves all of them. */
+export type BudgetMetrics = {
+  readonly wait: Histogram<'budget' | 'urgency'>;
+  readonly refused: Counter<'budget' | 'urgency'>;
+};
+
+/** Declares the metrics of {@link createBudget}. */
+export function createBudgetMetrics(registry: Registry): BudgetMetrics {
+  const labelNames = ['budget', 'urgency'] as const;
+  return {
+    wait: new Histogram({
+      name: 'keyferry_budget_wait_seconds',
+      help: 'How long calls waited for the rate budget that let them go, by budget and urgency (first, refresh).',
+      labelNames,
+      buckets: [0.001, 0.1, 0.5, 1, 2, 5, 10, 30, 60],
+      registers: [registry],
+    }),
+    refused: new Counter({
+      name: 'keyferry_budget_refused_total',
+      help: 'Calls that got no rate budget in time, by budget and urgency (first, refresh).',
+      labelNames,
+      registers: [registry],
+    }),
+  };
+}

@@ -1,0 +1,49 @@
+/** A queue in which no namespace waits behind another's crowd. */
+export type FairQueue<T> = {
+  readonly size: number;
+  push(namespace: string, item: T): void;
+  /** Takes an item out again, for a waiter who leaves; false where it is not there any more. */
+  remove(namespace: string, item: T): boolean;
+  /** The next one: a namespace after the other, and within a namespace in order of arrival. */
+  shift(): T | undefined;
+};
+
+/** Makes an empty queue. Items are told apart by identity. All calls take constant time. */
+export function createFairQueue<T>(): FairQueue<T> {
+  // Both kinds keep the order of insertion; the namespace whose turn it is stands first.
+  const lines = new Map<string, Set<T>>();
+  let size = 0;
+
+  function remove(namespace: string, item: T): boolean {
+    const line = lines.get(namespace);
+    if (line?.delete(item) !== true) return false;
+    if (line.size === 0) lines.delete(namespace);
+    size -= 1;
+    return true;
+  }
+
+  return {
+    get size() {
+      return size;
+    },
+    push(namespace, item) {
+      const line = lines.get(namespace);
+      if (line === undefined) lines.set(namespace, new Set([item]));
+      else line.add(item);
+      size += 1;
+    },
+    remove,
+    shift() {
+      for (const [namespace, line] of lines) {
+        // Served: back to the end of the round, if anybody is left.
+        lines.delete(namespace);
+        lines.set(namespace, line);
+        for (const item of line) {
+          remove(namespace, item);
+          return item;
+        }
+      }
+      return undefined;
+    },
+  };
+}
