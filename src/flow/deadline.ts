@@ -1,4 +1,4 @@
-import { SecretError } from '../errors/secret-error.ts';
+import type { SecretError } from '../errors/secret-error.ts';
 
 /**
  * `promise`, unless `signal` fires first: then a rejection with the signal's reason. The promise itself goes on; whoever

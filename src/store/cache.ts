@@ -1,0 +1,129 @@
+import { SecretError } from '../errors/secret-error.ts';
+import type { Grant, Provider } from '../providers/provider.ts';
+import type { Answer } from './freshness.ts';
+
+/** One cached answer. */
+export type Entry = Answer & {
+  readonly key: string;
+  readonly provider: Provider;
+  /** By whose request it came: its principal renews the lease, its namespace bears the cost. */
+  readonly grant: Grant;
+  /** When somebody last asked for it. */
+  requestedAt: number;
+  /** Its lease is not to be renewed before: a renewal is under way, or has just failed. */
+  renewAfter?: number;
+};
+
+/** See {@link createCache}. */
+export type Cache = {
+  get(key: string): Entry | undefined;
+  /** Puts an entry in the place of the one with its key. @throws SecretError LEASES_EXHAUSTED; the cache is then as before. */
+  put(entry: Entry): void;
+  drop(key: string): void;
+  /** All entries, for the lease clock and the sweep. */
+  entries(): IterableIterator<Entry>;
+  /** Bytes it counts. */
+  readonly bytes: number;
+};
+
+type Share = { bytes: number; leased: number; readonly entries: Map<string, Entry> };
+
+/**
+ * Answers by key, bounded in bytes. When it is full, the least recently used answer of the namespace that holds most goes,
+ * so that no namespace keeps more than a quarter while another needs the room. Leased values are never evicted: dropping one would lose
+ * a credential that lives on. They may fill a quarter for each namespace; the next one is refused.
+ */
+export function createCache({ maxBytes }: { readonly maxBytes: number }): Cache {
+  const index = new Map<string, Entry>();
+  const shares = new Map<string, Share>();
+  let bytes = 0;
+
+  const remove = (entry: Entry): void => {
+    const share = shareOf(entry);
+    index.delete(entry.key);
+    share.entries.delete(entry.key);
+    account(share, entry, -1);
+    if (share.entries.size === 0) shares.delete(entry.grant.workload.namespace);
+  };
+
+  const shareOf = (entry: Entry): Share => {
+    const { namespace } = entry.grant.workload;
+    let share = shares.get(namespace);
+    if (share === undefined) {
+      share = { bytes: 0, leased: 0, entries: new Map() };
+      shares.set(namespace, share);
+    }
+    return share;
+  };
+
+  const account = (share: Share, entry: Entry, sign: 1 | -1): void => {
+    const size = sizeOf(entry) * sign;
+    bytes += size;
+    share.bytes += size;
+    if (entry.value?.lease !== undefined) share.leased += size;
+  };
+
+  const evictOne = (): boolean => {
+    const largestFirst = [...shares.values()].sort((a, b) => b.bytes - a.bytes);
+    for (const share of largestFirst) {
+      for (const entry of share.entries.values()) {
+        if (entry.value?.lease === undefined) {
+          remove(entry);
+          return true;
+        }
+      }
+    }
+    return false;
+  };
+
+  return {
+    get(key) {
+      const entry = index.get(key);
+      if (entry !== undefined) {
+        const { entries } = shareOf(entry);
+        entries.delete(key);
+        entries.set(key, entry);
+      }
+      return entry;
+    },
+    put(entry) {
+      const previous = index.get(entry.key);
+      if (entry.value?.lease !== undefined) {
+        const namespace = entry.grant.workload.namespace;
+        const given = previous?.grant.workload.namespace === namespace ? leasedSize(previous) : 0;
+        if ((shares.get(namespace)?.leased ?? 0) - given + sizeOf(entry) > maxBytes / 4) {
+          throw new SecretError(
+            'LEASES_EXHAUSTED',
+            `namespace ${namespace} holds as many leased secrets as it may`,
+            {
+              hint: 'use fewer dynamic secrets in its pods, or give Keyferry a larger --cache-bytes',
+            },
+          );
+        }
+      }
+      if (previous !== undefined) remove(previous);
+      const share = shareOf(entry);
+      index.set(entry.key, entry);
+      share.entries.set(entry.key, entry);
+      account(share, entry, 1);
+      while (bytes > maxBytes && evictOne());
+    },
+    drop(key) {
+      const entry = index.get(key);
+      if (entry !== undefined) remove(entry);
+    },
+    entries: () => index.values(),
+    get bytes() {
+      return bytes;
+    },
+  };
+}
+
+function leasedSize(entry: Entry): number {
+  return entry.value?.lease === undefined ? 0 : sizeOf(entry);
+}
+
+/** Bytes an entry is counted as: content, texts at two bytes a character, and a fixed part for the objects around them. */
+function sizeOf({ key, value }: Entry): number {
+  return 512 + 2 * key.length + (value?.bytes.byteLength ?? 0) + 2 * (value?.document?.length ?? 0);
+}

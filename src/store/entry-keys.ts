@@ -1,0 +1,47 @@
+import { LRUCache } from 'lru-cache';
+import { refKey, type SecretRef } from '../plan/plan.ts';
+import type { Grant, SecretValue } from '../providers/provider.ts';
+
+/** See {@link createEntryKeys}. */
+export type EntryKeys = {
+  /** Principal and ref: what the store is asked, by whom. */
+  question(grant: Grant): string;
+  /** Where the answer to this grant is kept now. */
+  entry(grant: Grant): string;
+  /** Takes in whether an answer may be shared. */
+  learn(grant: Grant, value: SecretValue): void;
+};
+
+/**
+ * The keys of cached answers. For a grant of pod scope it is the pod's own, until an answer has said that it may be shared, and again as
+ * soon as one does not: whether a path leases is known from its answers alone. What is forgotten begins with the pod again.
+ */
+export function createEntryKeys(max = 10_000): EntryKeys {
+  const shareable = new LRUCache<string, true>({ max });
+  const refKeys = new WeakMap<SecretRef, string>();
+  const question = ({ principal, ref }: Grant): string => {
+    let key = refKeys.get(ref);
+    if (key === undefined) {
+      key = refKey(ref);
+      refKeys.set(ref, key);
+    }
+    return principal.fingerprint + key;
+  };
+  return {
+    question,
+    entry(grant) {
+      const key = question(grant);
+      return grant.scope === 'pod' && !shareable.has(key) ? `${key}@${grant.workload.instance}` : key;
+    },
+    learn(grant, value) {
+      if (grant.scope === 'principal') return;
+      if (isShareable(value)) shareable.set(question(grant), true);
+      else shareable.delete(question(grant));
+    },
+  };
+}
+
+/** Whether an answer to a question of pod scope may serve every workload of its principal. A lease never does. */
+export function isShareable(value: SecretValue): boolean {
+  return value.shareable === true && value.lease === undefined;
+}

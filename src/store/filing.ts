@@ -1,0 +1,89 @@
+import { SecretError } from '../errors/secret-error.ts';
+import type { FetchResult, Grant, Provider } from '../providers/provider.ts';
+import type { Cache, Entry } from './cache.ts';
+import type { EntryKeys } from './entry-keys.ts';
+import type { Landing } from './flights.ts';
+import { freshUntil, type Answer, type FreshnessOptions } from './freshness.ts';
+import type { LeaseClock } from './lease-clock.ts';
+import type { StoreMetrics } from './metrics.ts';
+
+/** What {@link createFiling} needs. */
+export type FilingDeps = {
+  readonly cache: Cache;
+  readonly keys: EntryKeys;
+  readonly leases: LeaseClock;
+  readonly metrics: StoreMetrics;
+  readonly freshness: (provider: string) => FreshnessOptions;
+  readonly now: () => number;
+  readonly random: () => number;
+};
+
+/** Makes the landing of one question; `known` is the entry that was shown to the store with it. */
+export type Filing = (provider: Provider, grant: Grant, known: Entry | undefined) => Landing;
+
+/** What the store's answers do to the cache. */
+export function createFiling(deps: FilingDeps): Filing {
+  const { cache, keys, leases, metrics, freshness, now, random } = deps;
+
+  return (provider, grant, known) => {
+    const askedUnder = keys.entry(grant);
+
+    const file = (result: FetchResult, askedAt: number, answer: Omit<Answer, 'freshUntil'>): FetchResult => {
+      const { refreshInterval } = freshness(provider.name);
+      const until = freshUntil(grant.ref, answer.value, askedAt, refreshInterval, random());
+      if (answer.value !== undefined) keys.learn(grant, answer.value);
+      // What was learnt can have moved the place where this answer belongs.
+      const key = keys.entry(grant);
+      if (key !== askedUnder) cache.drop(askedUnder);
+      try {
+        cache.put({ key, provider, grant, requestedAt: now(), freshUntil: until, ...answer });
+        return result;
+      } catch (error) {
+        leases.giveBack(provider, grant, result);
+        return { kind: 'failed', error: error as SecretError };
+      }
+    };
+
+    return (result, askedAt) => {
+      metrics.reads.inc({ provider: provider.name, result: result.kind });
+      switch (result.kind) {
+        case 'value':
+          return file(result, askedAt, { value: result.value, deliveredAt: askedAt });
+        case 'absent':
+          return file(result, askedAt, { absence: result.error, deliveredAt: askedAt });
+        case 'unchanged': {
+          const still = confirmed(known, result, askedAt);
+          return still === undefined
+            ? { kind: 'failed', error: answeredTheUnknown(provider) }
+            : file(result, askedAt, still);
+        }
+        case 'failed':
+          if (result.error.kind === 'definite') cache.drop(askedUnder);
+          return result;
+      }
+    };
+  };
+}
+
+/** What stands after the store has said `unchanged`; a lease prolonged counts as a delivery. */
+function confirmed(
+  known: Entry | undefined,
+  { expiresAt, version }: Extract<FetchResult, { kind: 'unchanged' }>,
+  askedAt: number,
+): Omit<Answer, 'freshUntil'> | undefined {
+  const value = known?.value;
+  if (known === undefined || value === undefined) return undefined;
+  const changes = {
+    ...(version !== undefined && version !== value.version && { version }),
+    ...(expiresAt !== undefined && { expiresAt }),
+    ...(expiresAt !== undefined && value.lease && { lease: { ...value.lease, expiresAt } }),
+  };
+  return {
+    value: Object.keys(changes).length === 0 ? value : { ...value, ...changes },
+    deliveredAt: value.lease !== undefined && expiresAt !== undefined ? askedAt : known.deliveredAt,
+  };
+}
+
+function answeredTheUnknown(provider: Provider): SecretError {
+  return new SecretError('INTERNAL', `provider ${provider.name} confirmed a version it was not asked about`);
+}

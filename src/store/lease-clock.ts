@@ -1,0 +1,95 @@
+import type { Logger } from 'pino';
+import { toSecretError } from '../errors/secret-error.ts';
+import type { FetchResult, Grant, Lease, Provider } from '../providers/provider.ts';
+import type { Cache, Entry } from './cache.ts';
+import { endOf, idleMaxAge, leaseGrace } from './freshness.ts';
+import type { StoreMetrics } from './metrics.ts';
+
+/** See {@link createLeaseClock}. */
+export type LeaseClock = {
+  /** Renews, gives back and forgets what is due. */
+  tick(): void;
+  /** Gives back the lease of an answer that cannot be kept, if it has one. */
+  giveBack(provider: Provider, grant: Grant, result: FetchResult): void;
+};
+
+/** Waits between attempts to renew a lease when nobody answers. */
+const renewalPause = 10_000;
+
+/**
+ * Keeps leases alive while their workloads ask: renewed at two thirds of their life, given back once nobody has asked for ten minutes.
+ * It also forgets whatever has ended or lain idle.
+ */
+export function createLeaseClock(deps: {
+  readonly cache: Cache;
+  readonly now: () => number;
+  readonly metrics: StoreMetrics;
+  readonly log: Logger;
+}): LeaseClock {
+  const { cache, now, metrics, log } = deps;
+  /** Background work: nobody waits for it, so its failure is told here. */
+  const supervise = (entry: Pick<Entry, 'provider' | 'grant'>, what: string, work: Promise<void>): void => {
+    work.catch((thrown: unknown) => {
+      const { code, message } = toSecretError(thrown);
+      metrics.leases.inc({ provider: entry.provider.name, result: 'failed' });
+      log.warn({ provider: entry.provider.name, ref: entry.grant.ref.name, code, err: message }, what);
+    });
+  };
+
+  const release = (provider: Provider, grant: Grant, lease: Lease): void => {
+    if (provider.release === undefined) return;
+    metrics.leases.inc({ provider: provider.name, result: 'released' });
+    const done = provider.release(grant, lease, AbortSignal.timeout(renewalPause));
+    supervise({ provider, grant }, 'a lease could not be given back', done);
+  };
+
+  const renew = async (entry: Entry, lease: Lease): Promise<void> => {
+    const askedAt = now();
+    const answer = await entry.provider.renew?.(entry.grant, lease, AbortSignal.timeout(renewalPause));
+    // Meanwhile a new read may have taken its place, or a denial dropped it.
+    const { value } = entry;
+    if (answer === undefined || value === undefined || cache.get(entry.key) !== entry) return;
+    metrics.leases.inc({ provider: entry.provider.name, result: answer.kind });
+    if (answer.kind === 'ended') return cache.drop(entry.key);
+    const { expiresAt } = answer;
+    cache.put({
+      ...entry,
+      value: {
+        ...value,
+        lease: { ...lease, expiresAt },
+        ...(value.expiresAt !== undefined && { expiresAt }),
+      },
+      deliveredAt: askedAt,
+      freshUntil: askedAt + ((expiresAt - askedAt) * 2) / 3,
+    });
+  };
+
+  const tend = (entry: Entry, lease: Lease): void => {
+    if (now() - entry.requestedAt > leaseGrace) {
+      cache.drop(entry.key);
+      release(entry.provider, entry.grant, lease);
+    } else if (lease.renewable && now() >= Math.max(entry.freshUntil, entry.renewAfter ?? 0)) {
+      entry.renewAfter = Infinity;
+      const done = renew(entry, lease);
+      supervise(entry, 'a lease could not be renewed', done);
+      done.catch(() => {
+        entry.renewAfter = now() + renewalPause;
+      });
+    }
+  };
+
+  return {
+    tick() {
+      for (const entry of [...cache.entries()]) {
+        const lease = entry.value?.lease;
+        if (entry.value !== undefined && now() >= endOf(entry.value)) cache.drop(entry.key);
+        else if (lease !== undefined) tend(entry, lease);
+        else if (now() - entry.requestedAt > idleMaxAge) cache.drop(entry.key);
+      }
+    },
+    giveBack(provider, grant, result) {
+      if (result.kind === 'value' && result.value.lease !== undefined)
+        release(provider, grant, result.value.lease);
+    },
+  };
+}
