@@ -1,0 +1,37 @@
+/**
+ * The known name that `name` was probably meant to be: equal but for letter case, or at most a third of its letters
+ * (and never more than three) away by insertions, deletions, substitutions and swaps of neighbours. Undefined where none is near.
+ */
+export function nearestName(name: string, known: Iterable<string>): string | undefined {
+  const typed = name.toLowerCase();
+  let nearest: string | undefined;
+  let least = Math.min(3, Math.max(1, Math.floor(typed.length / 3))) + 1;
+  for (const candidate of known) {
+    if (Math.abs(candidate.length - typed.length) >= least) continue;
+    const edits = countEdits(typed, candidate.toLowerCase());
+    if (edits < least) [nearest, least] = [candidate, edits];
+  }
+  return nearest;
+}
+
+/** Optimal string alignment, row by row. */
+function countEdits(from: string, to: string): number {
+  let beforeLast: number[] = [];
+  let last = Array.from({ length: to.length + 1 }, (_, index) => index);
+  for (let row = 1; row <= from.length; row += 1) {
+    const current = [row];
+    for (let column = 1; column <= to.length; column += 1) {
+      const changed = from[row - 1] === to[column - 1] ? 0 : 1;
+      let edits = Math.min(
+        (last[column] ?? 0) + 1,
+        (current[column - 1] ?? 0) + 1,
+        (last[column - 1] ?? 0) + changed,
+      );
+      const swapped = from[row - 1] === to[column - 2] && from[row - 2] === to[column - 1];
+      if (row > 1 && column > 1 && swapped) edits = Math.min(edits, (beforeLast[column - 2] ?? 0) + 1);
+      current.push(edits);
+    }
+    [beforeLast, last] = [last, current];
+  }
+  return last[to.length] ?? 0;
+}
