@@ -30,7 +30,8 @@ export function statusText(text: string): string {
   return `${kept.replace(/\ufffd+$/, '')}...`;
 }
 
-function holdsSecret(text: string, secret: string): boolean {
+/** Whether `text` holds `secret`, raw or in base64, hex, percent or JSON encoding. */
+export function holdsSecret(text: string, secret: string): boolean {
   const bytes = Buffer.from(secret);
   const lower = text.toLowerCase();
   return (

@@ -1,5 +1,20 @@
+import type { Logger } from 'pino';
+import { SecretError, toSecretError } from '../errors/secret-error.ts';
+import type { Turns } from '../flow/turns.ts';
+import type { Plan, Problem } from '../plan/plan.ts';
+import type { Workload } from '../plan/workload.ts';
+import type { Grant, Provider } from '../providers/provider.ts';
+import { admissionMaxAge } from '../store/freshness.ts';
+import type { SecretStore } from '../store/secret-store.ts';
+import type { Asked, Audit } from './audit.ts';
+import type { MountMetrics } from './metrics.ts';
+import type { PlanCache } from './plan-cache.ts';
 import type { RawMountRequest } from './raw-request.ts';
+import type { Render } from './render.ts';
+import { parseRequest, type MountRequest } from './request.ts';
 import type { Volume } from './volume.ts';
+import type { Volumes } from './volumes.ts';
+import { causeForLog, withholdSecrets } from './withhold.ts';
 
 /** The circumstances of one mount. */
 export type Circumstances = {
@@ -13,3 +28,109 @@ export type Circumstances = {
 
 /** One mount, from request to volume. Rejects only with SecretError. */
 export type Mount = (request: RawMountRequest, circumstances: Circumstances) => Promise<Volume>;
+
+/** What {@link createMount} needs. */
+export type MountDeps = {
+  readonly providers: ReadonlyMap<string, Provider>;
+  readonly turns: Turns;
+  readonly plans: PlanCache;
+  readonly store: SecretStore;
+  readonly render: Render;
+  readonly volumes: Volumes;
+  readonly audit: Audit;
+  readonly metrics: MountMetrics;
+  readonly log: Logger;
+  readonly now: () => number;
+};
+
+/** The walk: parse, plan, admit, read, render. */
+export function createMount(deps: MountDeps): Mount {
+  const { providers, turns, plans, store, render, volumes, audit, metrics, log, now } = deps;
+
+  return async (raw, circumstances) => {
+    const { signal, deadline } = circumstances;
+    const arrived = now();
+    let asked: Asked = { provider: circumstances.provider };
+    let request: MountRequest | undefined;
+    try {
+      const provider = known(providers, circumstances.provider);
+      request = parseRequest(raw, provider.name);
+      const { workload, parameters, permission } = request;
+      asked = askedBy(workload, provider, volumes);
+      const giveTurnBack = await turns.take(workload.namespace, signal);
+      try {
+        const plan = await plans.plan(provider, parameters, signal, (problem) => warn(asked, problem));
+        const grants = await admit(provider, workload, plan, signal, arrived);
+        volumes.checkIdentity(workload, grants);
+        const outcomes = await store.read(provider, grants, { signal, deadline });
+        const volume = render(plan, outcomes, permission);
+        volumes.remember(workload, grants);
+        const news = audit.delivered(asked, grants, outcomes);
+        const ms = observe(asked, 'OK', arrived);
+        log[news ? 'info' : 'debug']({ ...asked, code: 'OK', ms, files: volume.files.length }, 'mounted');
+        return volume;
+      } finally {
+        giveTurnBack();
+      }
+    } catch (thrown) {
+      const error = withholdSecrets(toSecretError(thrown), request?.workload);
+      audit.refused(asked, error);
+      const ms = observe(asked, error.code, arrived);
+      log.warn(
+        { ...asked, code: error.code, ms, reason: error.summary, cause: causeForLog(error) },
+        'mount failed',
+      );
+      throw error;
+    }
+  };
+
+  /**
+   * Grants that are fresh enough: what decides may be a minute old for a workload already served; for a new one, and before a refusal stands,
+   * it is read anew.
+   */
+  async function admit(
+    provider: Provider,
+    workload: Workload,
+    plan: Plan,
+    signal: AbortSignal,
+    arrived: number,
+  ): Promise<readonly Grant[]> {
+    const admitted = await provider
+      .admit(workload, plan, { signal, notBefore: arrived - admissionMaxAge })
+      .catch(() => undefined);
+    const grants = admitted?.every((grant) => store.hasServed(grant))
+      ? admitted
+      : await provider.admit(workload, plan, { signal, notBefore: arrived });
+    if (grants.length === plan.refs.length && grants.every(({ ref }, index) => ref === plan.refs[index]))
+      return grants;
+    throw new SecretError('INTERNAL', `provider ${provider.name} granted something else than was asked`);
+  }
+
+  function warn(asked: Asked, { message, hint, line }: Problem): void {
+    metrics.classWarnings.inc({ provider: asked.provider });
+    log.warn({ ...asked, problem: message, hint, line }, 'the class has a fault');
+  }
+
+  function observe({ provider }: Asked, code: string, arrived: number): number {
+    const ms = now() - arrived;
+    metrics.mounts.inc({ provider, code });
+    metrics.seconds.observe({ provider }, ms / 1000);
+    return ms;
+  }
+}
+
+function known(providers: ReadonlyMap<string, Provider>, name: string): Provider {
+  const provider = providers.get(name);
+  if (provider !== undefined) return provider;
+  throw new SecretError('INTERNAL', `there is no provider ${name} in this process`);
+}
+
+function askedBy(workload: Workload, provider: Provider, volumes: Volumes): Asked {
+  return {
+    provider: provider.name,
+    namespace: workload.namespace,
+    serviceAccount: workload.serviceAccount.name,
+    ...(workload.pod && { pod: workload.pod.name }),
+    class: volumes.classOf(workload),
+  };
+}

@@ -1,0 +1,81 @@
+import { LRUCache } from 'lru-cache';
+import type { Logger } from 'pino';
+import { codes } from '../errors/codes.ts';
+import type { SecretError } from '../errors/secret-error.ts';
+import type { Grant, Outcome } from '../providers/provider.ts';
+
+/** See {@link createAudit}. */
+export type Audit = {
+  /** Says whether anything in it was new: an object first delivered, or with another version or principal. */
+  delivered(asked: Asked, grants: readonly Grant[], outcomes: readonly Outcome[]): boolean;
+  refused(asked: Asked, error: SecretError): void;
+};
+
+/** Who asked for what: the fields that every log line of a request has. */
+export type Asked = {
+  readonly provider: string;
+  readonly namespace?: string;
+  readonly serviceAccount?: string;
+  readonly pod?: string;
+  readonly class?: string;
+};
+
+const repeatWindow = 60_000;
+
+/**
+ * The trail of who was given what: a line when an object is first delivered to a workload, when its version or principal changes, and at
+ * every refusal, where repeats within a minute are counted into the next line. Never a value.
+ */
+export function createAudit({ log, now }: { readonly log: Logger; readonly now: () => number }): Audit {
+  const deliveries = new LRUCache<string, string>({ max: 20_000 });
+  const refusals = new LRUCache<string, { since: number; repeats: number }>({ max: 2_000 });
+  return {
+    delivered(asked, grants, outcomes) {
+      let news = false;
+      outcomes.forEach((outcome, index) => {
+        const grant = grants[index];
+        if (grant === undefined || outcome.kind !== 'value') return;
+        const { served, value } = outcome;
+        const object = `${grant.workload.instance} ${served.service}/${served.name} ${served.version ?? served.stage ?? ''}`;
+        const state = `${grant.principal.fingerprint} ${value.version ?? ''}`;
+        const before = deliveries.get(object);
+        if (before === state) return;
+        deliveries.set(object, state);
+        news = true;
+        log.info(
+          {
+            ...asked,
+            audit: before === undefined ? 'delivered' : 'changed',
+            service: served.service,
+            object: served.name,
+            region: served.region,
+            version: value.version,
+            principal: grant.principal.description,
+          },
+          'audit',
+        );
+      });
+      return news;
+    },
+    refused(asked, error) {
+      if (!isRefusal(error)) return;
+      const key = JSON.stringify([asked, error.code, error.message]);
+      const seen = refusals.get(key);
+      if (seen !== undefined && now() - seen.since < repeatWindow) {
+        seen.repeats += 1;
+        return;
+      }
+      refusals.set(key, { since: now(), repeats: 0 });
+      log.warn(
+        { ...asked, audit: 'refused', code: error.code, reason: error.message, repeats: seen?.repeats ?? 0 },
+        'audit',
+      );
+    },
+  };
+}
+
+/** A decision against the caller, as opposed to a mistake in its class or a store that does not answer. */
+function isRefusal({ code }: SecretError): boolean {
+  const { grpc } = codes[code];
+  return grpc === 'PERMISSION_DENIED' || grpc === 'UNAUTHENTICATED' || code === 'IDENTITY_DOWNGRADE';
+}

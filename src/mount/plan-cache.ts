@@ -1,0 +1,61 @@
+import { createHash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import { SecretError } from '../errors/secret-error.ts';
+import type { Plan, PlanResult, Problem } from '../plan/plan.ts';
+import type { Parameters } from '../plan/workload.ts';
+import type { Provider } from '../providers/provider.ts';
+
+/** See {@link createPlanCache}. */
+export type PlanCache = {
+  /**
+   * The plan of a class. `onWarning` is told its warnings when it is compiled.
+   * @throws SecretError the worst of its problems, or why its facts could not be had
+   */
+  plan(
+    provider: Provider,
+    parameters: Parameters,
+    signal: AbortSignal,
+    onWarning: (problem: Problem) => void,
+  ): Promise<Plan>;
+};
+
+/** Plans, and bytes of the parameters they were made of, which bound the plans' own size. */
+const limits = { max: 1_000, maxSize: 16 * 1024 * 1024 };
+
+/**
+ * Compiles each class once, so that a republish parses no YAML. The key is a digest of provider and parameters; tokens never reach it, they are
+ * not among the parameters. A class with problems is remembered too; one whose facts could not be had is not.
+ */
+export function createPlanCache(): PlanCache {
+  const results = new LRUCache<string, PlanResult>(limits);
+  return {
+    async plan(provider, parameters, signal, onWarning) {
+      const text = canonical(parameters);
+      const key = provider.name + createHash('sha256').update(text).digest('base64');
+      let result = results.get(key);
+      if (result === undefined) {
+        result = provider.plan(parameters, await provider.facts(parameters, signal));
+        results.set(key, result, { size: text.length + 1 });
+        result.problems.filter(({ severity }) => severity === 'warning').forEach(onWarning);
+      }
+      const errors = result.problems.filter(({ severity }) => severity === 'error');
+      if (errors[0] !== undefined) throw worst(errors[0], errors.length - 1);
+      if (result.plan === undefined || result.plan.files.length === 0) throw nothingToMount();
+      return result.plan;
+    },
+  };
+}
+
+/** The same text for the same parameters, in whatever order they came. */
+function canonical(parameters: Parameters): string {
+  return JSON.stringify(Object.entries(parameters).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+function worst({ code, message, hint, parameter, line }: Problem, more: number): SecretError {
+  const place = parameter === undefined || line === undefined ? '' : ` (${parameter}, line ${line})`;
+  return new SecretError(code, message + place, { more, ...(hint !== undefined && { hint }) });
+}
+
+function nothingToMount(): SecretError {
+  return new SecretError('INVALID_CLASS', 'the class asks for no file', { hint: 'list at least one object' });
+}

@@ -1,0 +1,130 @@
+import { inspect } from 'node:util';
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { SecretError } from '../errors/secret-error.ts';
+import type { RawMountRequest } from './raw-request.ts';
+import { parseRequest } from './request.ts';
+
+const facts = {
+  'csi.storage.k8s.io/pod.name': 'web-0',
+  'csi.storage.k8s.io/pod.namespace': 'shop',
+  'csi.storage.k8s.io/pod.uid': '7f1c9bb2-0000-4000-8000-000000000001',
+  'csi.storage.k8s.io/serviceAccount.name': 'web',
+  'csi.storage.k8s.io/ephemeral': 'true',
+  secretProviderClass: 'web-secrets',
+};
+
+function raw(attributes: object, rest: Partial<RawMountRequest> = {}): RawMountRequest {
+  return {
+    attributes: JSON.stringify({ ...facts, ...attributes }),
+    secrets: 'null',
+    targetPath: '/var/lib/kubelet/pods/x/mount',
+    permission: '420',
+    currentVersions: [],
+    ...rest,
+  };
+}
+
+const refusal = (request: RawMountRequest): SecretError => {
+  try {
+    parseRequest(request, 'local');
+  } catch (error) {
+    return error as SecretError;
+  }
+  throw new Error('it was accepted');
+};
+
+describe('a mount request', () => {
+  test('says who asks, and for what, without the driver’s own keys', () => {
+    const { workload, parameters, permission } = parseRequest(
+      raw({ objects: '- x', region: 'eu-1' }),
+      'local',
+    );
+    expect(workload).toMatchObject({
+      namespace: 'shop',
+      serviceAccount: { name: 'web' },
+      instance: facts['csi.storage.k8s.io/pod.uid'],
+      pod: { name: 'web-0' },
+      className: 'web-secrets',
+    });
+    expect({ ...parameters }).toEqual({ objects: '- x', region: 'eu-1' });
+    expect(Object.getPrototypeOf(parameters)).toBeNull();
+    expect(permission).toBe(0o644);
+  });
+
+  test('reads tokens by audience with their expiry, redacted', () => {
+    const tokens = { 'sts.example': { token: 'a.b.c', expirationTimestamp: '2026-01-02T03:04:05Z' } };
+    const { workload } = parseRequest(
+      raw({ 'csi.storage.k8s.io/serviceAccount.tokens': JSON.stringify(tokens) }),
+      'local',
+    );
+    expect(workload.tokens.get('sts.example')?.token.reveal()).toBe('a.b.c');
+    expect(workload.tokens.get('sts.example')?.expiresAt).toBe(Date.parse('2026-01-02T03:04:05Z'));
+    expect(inspect(workload, { depth: 9 })).not.toContain('a.b.c');
+  });
+
+  test('takes tokens that stand among the secrets, and never as a key the workload brought', () => {
+    const tokens = JSON.stringify({ aud: { token: 'a.b.c' } });
+    const secrets = JSON.stringify({ access_key: 'k', 'csi.storage.k8s.io/serviceAccount.tokens': tokens });
+    const { workload } = parseRequest(raw({}, { secrets }), 'local');
+    expect([...workload.secrets.keys()]).toEqual(['access_key']);
+    expect(workload.tokens.has('aud')).toBe(true);
+  });
+
+  test.each(['null', '', '{}'])('has no keys where secrets are "%s"', (secrets) => {
+    expect(parseRequest(raw({}, { secrets }), 'local').workload.secrets.size).toBe(0);
+  });
+
+  test('tells volumes apart by target path, and without one by provider', () => {
+    const volume = (targetPath: string, provider: string): string =>
+      parseRequest(raw({}, { targetPath }), provider).workload.volume;
+    expect(volume('/a', 'local')).not.toBe(volume('/b', 'local'));
+    expect(volume('/a', 'local')).toBe(volume('/a', 'cce'));
+    expect(volume('', 'local')).not.toBe(volume('', 'cce'));
+  });
+
+  test('keeps a parameter called __proto__ a parameter', () => {
+    const attributes = JSON.stringify(facts).replace('{', '{"__proto__":"x",');
+    const { parameters } = parseRequest({ ...raw({}), attributes }, 'local');
+    expect(Object.keys(parameters)).toEqual(['__proto__']);
+  });
+
+  test.each([
+    ['attributes that are not JSON', { attributes: '{s3cret' }],
+    ['attributes that are a list', { attributes: '[]' }],
+    ['an attribute that is a number', { attributes: '{"a":1}' }],
+    ['secrets that are not JSON', { secrets: 's3cret' }],
+    ['a permission that is octal text', { permission: '0x1FF' }],
+    ['a permission beyond 0777', { permission: '512' }],
+    ['a missing permission', { permission: '' }],
+  ])('is refused with %s, without quoting it', (_, change) => {
+    const error = refusal({ ...raw({}), ...change });
+    expect(error.code).toBe('INVALID_REQUEST');
+    expect(error.summary).not.toContain('s3cret');
+  });
+
+  test.each(['pod.name', 'pod.namespace', 'pod.uid', 'serviceAccount.name'])('needs %s', (name) => {
+    const key = `csi.storage.k8s.io/${name}`;
+    expect(refusal(raw({ [key]: undefined })).message).toContain(key);
+    expect(refusal(raw({ [key]: '../etc' })).hint).toContain('podInfoOnMount');
+  });
+
+  test('is refused beyond 1 MiB', () => {
+    expect(refusal(raw({ objects: 'x'.repeat(1024 * 1024) })).message).toContain('1 MiB');
+  });
+
+  test('fails in no other way, whatever comes', () => {
+    fc.assert(
+      fc.property(
+        fc.string(),
+        fc.json(),
+        fc.json(),
+        fc.string(),
+        (permission, attributes, secrets, targetPath) => {
+          const error = refusal({ attributes, secrets, permission, targetPath, currentVersions: [] });
+          expect(error).toBeInstanceOf(SecretError);
+        },
+      ),
+    );
+  });
+});

@@ -1,0 +1,126 @@
+import { Redacted } from '../errors/redacted.ts';
+import { SecretError } from '../errors/secret-error.ts';
+import type { BroughtToken, Parameters, Workload } from '../plan/workload.ts';
+import type { RawMountRequest } from './raw-request.ts';
+
+/** A mount request understood: who asks, for what, and how files are to be permitted. */
+export type MountRequest = {
+  readonly workload: Workload;
+  readonly parameters: Parameters;
+  /** Mode of files that have none of their own. */
+  readonly permission: number;
+};
+
+const kubernetes = 'csi.storage.k8s.io/';
+const tokensKey = `${kubernetes}serviceAccount.tokens`;
+const classKey = 'secretProviderClass';
+const attributesLimit = 1024 * 1024;
+/** Names of namespaces, pods and accounts: they enter metrics, logs and API paths, so nothing else may stand there. */
+const kubernetesName = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
+const podUid = /^[A-Za-z0-9-]{1,128}$/;
+
+/**
+ * Reads a request at the door. The driver's own keys are taken out of the parameters: whatever of them a class or pod has
+ * set, the driver has overwritten.
+ * @throws SecretError INVALID_REQUEST
+ */
+export function parseRequest(raw: RawMountRequest, provider: string): MountRequest {
+  if (Buffer.byteLength(raw.attributes) > attributesLimit) {
+    throw invalid('the attributes exceed 1 MiB', 'split the class');
+  }
+  const attributes = stringMap(raw.attributes, 'attributes');
+  const secrets = stringMap(raw.secrets === '' ? 'null' : raw.secrets, 'secrets');
+  const fact = (name: string, pattern: RegExp): string => {
+    const value = attributes[kubernetes + name];
+    if (value !== undefined && pattern.test(value)) return value;
+    throw invalid(
+      `the attributes have no usable ${kubernetes}${name}`,
+      'the CSIDriver object needs podInfoOnMount: true',
+    );
+  };
+  const uid = fact('pod.uid', podUid);
+  const className = attributes[classKey];
+  const workload: Workload = {
+    namespace: fact('pod.namespace', kubernetesName),
+    serviceAccount: { name: fact('serviceAccount.name', kubernetesName) },
+    instance: uid,
+    pod: { name: fact('pod.name', kubernetesName), uid },
+    volume: JSON.stringify([uid, raw.targetPath === '' ? provider : raw.targetPath]),
+    ...(className !== undefined && kubernetesName.test(className) && { className }),
+    tokens: parseTokens(attributes[tokensKey] ?? secrets[tokensKey]),
+    secrets: broughtSecrets(secrets),
+  };
+  return { workload, parameters: withoutDriverKeys(attributes), permission: parsePermission(raw.permission) };
+}
+
+/** A JSON object of strings, without a prototype; `null` is an empty one. The text may hold secrets: no message quotes it. */
+function stringMap(text: string, what: string): Record<string, string> {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch {
+    throw invalid(`the ${what} are not JSON`, 'only a Secrets Store CSI driver should call this socket');
+  }
+  const map = Object.create(null) as Record<string, string>;
+  if (parsed === null) return map;
+  if (typeof parsed !== 'object' || Array.isArray(parsed)) throw notStrings(what);
+  for (const [key, value] of Object.entries(parsed)) {
+    if (typeof value !== 'string') throw notStrings(what);
+    map[key] = value;
+  }
+  return map;
+}
+
+function parseTokens(text: string | undefined): ReadonlyMap<string, BroughtToken> {
+  const tokens = new Map<string, BroughtToken>();
+  if (text === undefined || text === '') return tokens;
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch {
+    throw invalid(`${tokensKey} is not JSON`, 'let the driver set it: CSIDriver spec.tokenRequests');
+  }
+  for (const [audience, entry] of Object.entries((parsed ?? {}))) {
+    const { token, expirationTimestamp } = (entry ?? {}) as Record<string, unknown>;
+    if (typeof token !== 'string' || token === '') {
+      throw invalid(
+        `${tokensKey} has an entry without a token`,
+        'let the driver set it: CSIDriver spec.tokenRequests',
+      );
+    }
+    const expiresAt = typeof expirationTimestamp === 'string' ? Date.parse(expirationTimestamp) : NaN;
+    tokens.set(audience, { token: new Redacted(token), ...(!Number.isNaN(expiresAt) && { expiresAt }) });
+  }
+  return tokens;
+}
+
+/** From Kubernetes 1.35 on the tokens can stand among the secrets too; they are no keys of the workload's. */
+function broughtSecrets(secrets: Record<string, string>): ReadonlyMap<string, Redacted> {
+  const names = Object.keys(secrets).filter((name) => !name.startsWith(kubernetes));
+  return new Map(names.map((name) => [name, new Redacted(secrets[name] ?? '')]));
+}
+
+function withoutDriverKeys(attributes: Record<string, string>): Parameters {
+  const parameters = Object.create(null) as Record<string, string>;
+  for (const [key, value] of Object.entries(attributes)) {
+    if (!key.startsWith(kubernetes) && key !== classKey) parameters[key] = value;
+  }
+  return parameters;
+}
+
+function parsePermission(text: string): number {
+  const permission = /^[0-9]{1,4}$/.test(text) ? Number(text) : NaN;
+  if (permission <= 0o777) return permission;
+  throw invalid(
+    'the permission is not a decimal file mode from 0 to 511',
+    'the driver sends 420, which is 0644',
+  );
+}
+
+function notStrings(what: string): SecretError {
+  return invalid(`the ${what} are not a JSON object of strings`, 'quote every value of the class');
+}
+
+function invalid(message: string, hint: string): SecretError {
+  return new SecretError('INVALID_REQUEST', message, { hint });
+}

@@ -1,0 +1,30 @@
+import { SecretError } from '../errors/secret-error.ts';
+import { holdsSecret } from '../errors/status-text.ts';
+import type { Workload } from '../plan/workload.ts';
+
+/** Shorter keys would match ordinary words and blank out messages that hold nothing. */
+const shortest = 8;
+
+/**
+ * The error as it may be shown to the workload's owner and the log: the last net below every provider's own care. Where its text holds a
+ * token or key that came with the request, raw or encoded, the text is withheld and the code stays.
+ */
+export function withholdSecrets(error: SecretError, workload: Workload | undefined): SecretError {
+  if (workload === undefined) return error;
+  const keys = [...workload.secrets.values()].map((key) => key.reveal());
+  const tokens = [...workload.tokens.values()].flatMap(({ token }) => [
+    token.reveal(),
+    ...token.reveal().split('.'),
+  ]);
+  const leaks = [...keys, ...tokens].some((key) => key.length >= shortest && holdsSecret(error.summary, key));
+  if (!leaks) return error;
+  return new SecretError(error.code, 'the message is withheld: it held a token or key of this request');
+}
+
+/** What the log may know of a foreign error: its name, its code and where it came from, not its text. */
+export function causeForLog({ cause }: SecretError): object | undefined {
+  if (typeof cause !== 'object' || cause === null || cause instanceof SecretError) return undefined;
+  const { name, code, stack } = cause as { name?: unknown; code?: unknown; stack?: unknown };
+  const frames = typeof stack === 'string' ? stack.split('\n').filter((line) => /^\s+at /.test(line)) : [];
+  return { name, code, stack: frames.slice(0, 8) };
+}
