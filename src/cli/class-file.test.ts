@@ -1,0 +1,224 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { readClassFile } from './class-file.ts';
+
+const head = [
+  'apiVersion: secrets-store.csi.x-k8s.io/v1',
+  'kind: SecretProviderClass',
+  'metadata: {name: app}',
+];
+
+function only(text: string) {
+  const { classes, unreadable } = readClassFile('f.yaml', text);
+  expect(unreadable).toEqual([]);
+  expect(classes.length).toBe(1);
+  return classes[0]!;
+}
+
+function findings(...spec: string[]) {
+  const { findings } = only([...head, 'spec:', ...spec.map((line) => `  ${line}`)].join('\n'));
+  return findings.map(({ place, message, remedy }) => `${place.line}:${place.column} ${message}; ${remedy}`);
+}
+
+describe('finding classes', () => {
+  const spec = 'spec: {provider: local, parameters: {objects: x}}';
+
+  test('among documents of other kinds, with the line where each begins', () => {
+    const text = [
+      'kind: Pod',
+      '---',
+      ...head,
+      spec,
+      '---',
+      '',
+      ...head,
+      'spec: {provider: cce}',
+      '---',
+      '- a list',
+    ].join('\n');
+    const { classes } = readClassFile('f.yaml', text);
+    expect(classes.map(({ provider, place }) => [provider, place])).toEqual([
+      ['local', { file: 'f.yaml', line: 3, column: 1 }],
+      ['cce', { file: 'f.yaml', line: 9, column: 1 }],
+    ]);
+  });
+
+  test('inside a List, as kubectl get prints it', () => {
+    const items = [
+      'apiVersion: v1',
+      'kind: List',
+      'items:',
+      '- kind: ConfigMap',
+      `- ${head.join('\n  ')}\n  ${spec}`,
+    ];
+    expect(only(items.join('\n'))).toMatchObject({ name: 'app', place: { line: 5, column: 3 } });
+  });
+
+  test('in JSON', () => {
+    const json = {
+      apiVersion: 'secrets-store.csi.x-k8s.io/v1',
+      kind: 'SecretProviderClass',
+      metadata: { name: 'app', namespace: 'ns' },
+    };
+    const { name, namespace, parameters } = only(
+      JSON.stringify({ ...json, spec: { provider: 'p', parameters: { a: '1\n2' } } }, null, 1),
+    );
+    expect([name, namespace, { ...parameters }]).toEqual(['app', 'ns', { a: '1\n2' }]);
+  });
+
+  test('with anchors and merge keys', () => {
+    const text = ['kind: Base', 'spec: &spec {provider: local}', '---', ...head].join('\n');
+    expect(only(text).provider).toBe('');
+    expect(
+      only([...head, 'x: &x {a: "1"}', 'spec: {provider: local, parameters: {<<: *x, b: "2"}}'].join('\n'))
+        .parameters,
+    ).toEqual(Object.assign(Object.create(null), { a: '1', b: '2' }));
+  });
+
+  test.each(['', '# nothing', '---', 'kind: Pod', '[]', '{"kind":"List","items":null}'])(
+    '%j holds none',
+    (text) => {
+      expect(readClassFile('f.yaml', text)).toEqual({ classes: [], unreadable: [] });
+    },
+  );
+});
+
+describe('a malformed document', () => {
+  test('is reported with its place, and the others are read', () => {
+    const { classes, unreadable } = readClassFile('f.yaml', ['a: [1', '---', ...head].join('\n'));
+    expect(classes.length).toBe(1);
+    expect(unreadable).toMatchObject([
+      { severity: 'error', place: { file: 'f.yaml', line: 2 }, message: /^not YAML: / },
+    ]);
+  });
+
+  test('that is a template is called one', () => {
+    const { unreadable } = readClassFile('f.yaml', 'a: {{ .Values.a }}\nb: {{- x }}: y');
+    expect(unreadable[0]?.remedy).toMatch(/template: render it first/);
+  });
+
+  test('that aliases blow up is refused', () => {
+    const level = (name: string, of: string) => `${name}: &${name} [${Array(9).fill(`*${of}`).join(',')}]`;
+    const bomb = [
+      ...head,
+      'a: &a [x]',
+      level('b', 'a'),
+      level('c', 'b'),
+      level('d', 'c'),
+      level('e', 'd'),
+    ].join('\n');
+    expect(readClassFile('f.yaml', bomb)).toMatchObject({
+      classes: [],
+      unreadable: [{ message: 'not YAML: too many aliases' }],
+    });
+  });
+});
+
+describe('what the API server or the driver would refuse', () => {
+  test('a class that is fine has no findings', () => {
+    expect(findings('provider: p', 'parameters: {a: "true", b: text, c: "1"}', 'secretObjects: []')).toEqual(
+      [],
+    );
+  });
+
+  test('missing and misspelt fields', () => {
+    expect(findings('paramters: {}')).toEqual([
+      '5:3 spec.provider is missing; name the provider',
+      '5:14 spec has no field "paramters"; did you mean parameters?',
+    ]);
+    expect(
+      readClassFile('f', 'kind: SecretProviderClass').classes[0]?.findings.map(({ message }) => message),
+    ).toEqual([
+      'apiVersion is not that of a SecretProviderClass',
+      'metadata.name is missing',
+      'spec.provider is missing',
+    ]);
+  });
+
+  test.each([
+    ['true', 'a boolean', 'put it in quotes', 'true'],
+    ['012', 'a number', 'put it in quotes', '012'],
+    ['yes', 'a boolean', 'put it in quotes', 'yes'],
+    ['', 'empty', 'write it as a block of text: p: |', ''],
+    ['[a]', 'a list', 'write it as a block of text: p: |', undefined],
+    ['{a: b}', 'a map', 'write it as a block of text: p: |', undefined],
+  ])('a parameter `%s` is %s: only text is allowed', (value, kind, remedy, kept) => {
+    const text = [...head, 'spec:', '  provider: x', '  parameters:', `    p: ${value}`].join('\n');
+    const { parameters, findings } = only(text);
+    expect(findings).toMatchObject([
+      { place: { line: 7 }, message: `parameter "p" is ${kind}, and must be text`, remedy },
+    ]);
+    expect(parameters.p).toBe(kept);
+  });
+
+  test('a secretObjects entry without objectName', () => {
+    const entries = [
+      'provider: p',
+      'secretObjects:',
+      '- secretName: s',
+      '  data:',
+      '  - key: k',
+      '  - {objectName: f, key: g}',
+    ];
+    expect(findings(...entries)).toEqual([
+      '9:7 an entry of secretObjects has no objectName; name a file of the volume',
+    ]);
+    expect(only([...head, 'spec:', ...entries.map((e) => `  ${e}`)].join('\n')).synced).toEqual([
+      { objectName: 'f', place: { file: 'f.yaml', line: 10, column: 20 } },
+    ]);
+  });
+
+  test('a key __proto__ is a parameter like any other', () => {
+    const { parameters } = only([...head, 'spec: {provider: p, parameters: {__proto__: text}}'].join('\n'));
+    expect(Object.keys(parameters)).toEqual(['__proto__']);
+  });
+});
+
+describe('the place of a problem in a parameter', () => {
+  const lead = [...head, 'spec:', '  provider: p', '  parameters:'];
+
+  test('is exact in a literal block, however it is indented', () => {
+    const found = only(
+      [...lead, '    objects: |2-  # why not', '', '      - a: 1', '        b: 2'].join('\r\n'),
+    );
+    expect(found.parameters.objects).toBe('\n- a: 1\n  b: 2');
+    expect(found.placeOf('objects', 3, 3)).toEqual({ file: 'f.yaml', line: 10, column: 9, exact: true });
+  });
+
+  test('is the beginning of the parameter in quoted text', () => {
+    const found = only([...lead, String.raw`    objects: "- a: 1\n  b: 2"`].join('\n'));
+    expect(found.placeOf('objects', 2, 3)).toEqual({ file: 'f.yaml', line: 7, column: 14, exact: false });
+    expect(found.placeOf('objects')).toMatchObject({ line: 7, exact: true });
+  });
+
+  test('is that of the parameters, or the class, where the parameter is missing', () => {
+    expect(only([...lead, '    a: b'].join('\n')).placeOf('objects')).toMatchObject({ line: 7, column: 5 });
+    expect(only(head.join('\n')).placeOf('objects')).toMatchObject({ line: 1, column: 1 });
+  });
+
+  test('leads to the very character, whatever text a block holds', () => {
+    const line = fc
+      .string({ unit: fc.constantFrom('a', ' ', '-', ':', '#', '键', '"') })
+      .map((rest) => `  -${rest}`);
+    fc.assert(
+      fc.property(
+        fc.array(line, { minLength: 1, maxLength: 6 }),
+        fc.nat(),
+        fc.nat(),
+        (lines, row, column) => {
+          const block = lines.map((text) => `      ${text}`);
+          const file = [...lead, '    before: x', '    objects: |2+', ...block, '    after: y', ''].join(
+            '\n',
+          );
+          const found = only(file);
+          expect(found.parameters.objects).toBe(`${lines.join('\n')}\n`);
+          row %= lines.length;
+          column %= lines[row]!.length + 1;
+          const place = found.placeOf('objects', row + 1, column + 1);
+          expect(place.exact).toBe(true);
+          expect(file.split('\n')[place.line - 1]!.slice(place.column - 1)).toBe(lines[row]!.slice(column));
+        },
+      ),
+    );
+  });
+});
