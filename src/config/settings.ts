@@ -1,0 +1,134 @@
+import { Option } from 'commander';
+import { SecretError } from '../errors/secret-error.ts';
+import { logLevels, type LogLevel } from '../telemetry/log.ts';
+import { parseBytes, parseChoice, parseCount, parseDuration } from './units.ts';
+
+/** What an operator chooses for a process; each by a flag or by the environment variable beside it. */
+export type Settings = {
+  readonly providers: readonly string[];
+  readonly providersDir: string;
+  /** `host:port` of health, readiness and metrics. */
+  readonly healthAddress: string;
+  readonly logLevel: LogLevel;
+  /** Milliseconds for mounts in flight at SIGTERM. */
+  readonly grace: number;
+  readonly maxResponseBytes: number;
+  readonly maxMounts: number;
+  readonly cacheBytes: number;
+  /** Milliseconds; absent: each provider's own default. */
+  readonly refreshInterval?: number;
+  /** Milliseconds; 0 = never. */
+  readonly maxStale: number;
+  readonly sharedIdentities: 'granted' | 'all' | 'none';
+  readonly sharedIdentityGrants?: string;
+  /** A PEM file of authorities trusted beside the system's. */
+  readonly caFile?: string;
+  readonly localStore: string;
+  readonly localKey: string;
+};
+
+const flag = (flags: string, description: string, env: string): Option =>
+  new Option(flags, description).env(env);
+
+/** The flags, in the order in which help shows them. */
+export const settingFlags: readonly Option[] = [
+  flag('--providers <names>', 'providers to serve, separated by commas', 'KEYFERRY_PROVIDERS'),
+  flag('--providers-dir <dir>', "the driver's socket directory", 'KEYFERRY_PROVIDERS_DIR').default(
+    '/var/run/secrets-store-csi-providers',
+  ),
+  flag(
+    '--health-address <host:port>',
+    'where /healthz, /readyz and /metrics listen',
+    'KEYFERRY_HEALTH_ADDRESS',
+  ).default('0.0.0.0:8095'),
+  flag('--log-level <level>', logLevels.join(', '), 'KEYFERRY_LOG_LEVEL').default('info'),
+  flag('--grace <duration>', 'how long mounts in flight may take after SIGTERM', 'KEYFERRY_GRACE').default(
+    '20s',
+  ),
+  flag('--max-response-bytes <size>', "the driver's receive limit", 'KEYFERRY_MAX_RESPONSE_BYTES').default(
+    '4MiB',
+  ),
+  flag(
+    '--max-mounts <count>',
+    'mounts worked on at once; others wait their turn',
+    'KEYFERRY_MAX_MOUNTS',
+  ).default('256'),
+  flag('--cache-bytes <size>', 'room for cached secrets', 'KEYFERRY_CACHE_BYTES').default('32MiB'),
+  flag(
+    '--refresh-interval <duration>',
+    'how long a moving version is served without asking again (default: 30s; cce 2m)',
+    'KEYFERRY_REFRESH_INTERVAL',
+  ),
+  flag(
+    '--max-stale <duration>',
+    'how long the last good value serves while a store does not answer; 0 = never',
+    'KEYFERRY_MAX_STALE',
+  ).default('10m'),
+  flag(
+    '--shared-identities <mode>',
+    "who is served by identities that are not a workload's own: granted, all, none",
+    'KEYFERRY_SHARED_IDENTITIES',
+  ).default('granted'),
+  flag(
+    '--shared-identity-grants <file>',
+    'the grants for --shared-identities granted',
+    'KEYFERRY_SHARED_IDENTITY_GRANTS',
+  ),
+  flag('--ca-file <file>', 'PEM file of authorities to trust beside the system’s', 'KEYFERRY_CA_FILE'),
+  flag('--local-store <file>', 'the embedded store of provider local', 'KEYFERRY_LOCAL_STORE').default(
+    '/var/lib/keyferry/store.age',
+  ),
+  flag('--local-key <file>', 'the key of the embedded store', 'KEYFERRY_LOCAL_KEY').default(
+    '/var/lib/keyferry/store.key',
+  ),
+];
+
+/** Flags as commander hands them over. */
+export type RawSettings = Readonly<Record<string, string | undefined>>;
+
+/** Checks the flags. @throws SecretError NOT_CONFIGURED naming the flag and what it takes */
+export function parseSettings(raw: RawSettings): Settings {
+  const text = (name: string): string => raw[name] ?? '';
+  const optional = (name: keyof Settings): Record<string, string> => {
+    const value = raw[name];
+    return value === undefined || value === '' ? {} : { [name]: value };
+  };
+  return {
+    providers: parseProviders(text('providers')),
+    providersDir: text('providersDir'),
+    healthAddress: parseAddress(text('healthAddress')),
+    logLevel: parseChoice(text('logLevel'), '--log-level', logLevels),
+    grace: parseDuration(text('grace'), '--grace'),
+    maxResponseBytes: parseBytes(text('maxResponseBytes'), '--max-response-bytes'),
+    maxMounts: parseCount(text('maxMounts'), '--max-mounts', 1),
+    cacheBytes: parseBytes(text('cacheBytes'), '--cache-bytes'),
+    ...(raw.refreshInterval && {
+      refreshInterval: parseDuration(raw.refreshInterval, '--refresh-interval'),
+    }),
+    maxStale: parseDuration(text('maxStale'), '--max-stale'),
+    sharedIdentities: parseChoice(text('sharedIdentities'), '--shared-identities', [
+      'granted',
+      'all',
+      'none',
+    ]),
+    ...optional('sharedIdentityGrants'),
+    ...optional('caFile'),
+    localStore: text('localStore'),
+    localKey: text('localKey'),
+  };
+}
+
+function parseProviders(text: string): readonly string[] {
+  const names = text
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '');
+  return [...new Set(names)];
+}
+
+function parseAddress(text: string): string {
+  if (/^(\[[0-9a-fA-F:.]+\]|[^:\s]+):[0-9]{1,5}$/.test(text)) return text;
+  throw new SecretError('NOT_CONFIGURED', `--health-address is ${JSON.stringify(text.slice(0, 100))}`, {
+    hint: 'give host:port, such as 0.0.0.0:8095',
+  });
+}
