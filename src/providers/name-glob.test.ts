@@ -1,0 +1,68 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { compileNameGlob } from './name-glob.ts';
+
+/** The definition, word for word; slow where there are many wildcards. */
+function matchesByDefinition(glob: string, name: string): boolean {
+  if (glob === '') return name === '';
+  const stars = /^\*+/.exec(glob)?.[0];
+  if (stars === undefined)
+    return name.startsWith(glob.charAt(0)) && matchesByDefinition(glob.slice(1), name.slice(1));
+  for (let length = 0; length <= name.length; length += 1) {
+    if (stars === '*' && name.slice(0, length).includes('/')) return false;
+    if (matchesByDefinition(glob.slice(stars.length), name.slice(length))) return true;
+  }
+  return false;
+}
+
+const letters = fc.constantFrom('a', 'b', '/', '.', '{', '!');
+
+describe('a name glob', () => {
+  test.each([
+    ['kms/eu/prod/db', 'kms/eu/prod/db', true],
+    ['kms/eu/prod/db', 'kms/eu/prod/db2', false],
+    ['kms/eu/*/db', 'kms/eu/prod/db', true],
+    ['kms/eu/*', 'kms/eu/prod/db', false],
+    ['kms/eu/**', 'kms/eu/prod/db', true],
+    ['kms/**/db', 'kms/eu/prod/db', true],
+    ['kms/**/db', 'kms/db', false],
+    ['ssm//app/*', 'ssm//app/x', true],
+    ['**', '', true],
+    ['*', 'team-a', true],
+    ['team-*', 'team-', true],
+    ['', 'a', false],
+    ['local/*', 'local/.hidden', true],
+    ['secretsmanager/arn:aws:*:secret:db-*', 'secretsmanager/arn:aws:x:1:secret:db-AbC', true],
+  ])('%j against %j: %s', (glob, name, answer) => {
+    expect(compileNameGlob(glob)(name)).toBe(answer);
+  });
+
+  test.each(['{a,b}', '[ab]', 'a?', '!a', '+(a)', '\\a', '^a$', '.'])(
+    '%j stands for itself alone',
+    (glob) => {
+      expect(compileNameGlob(glob)(glob)).toBe(true);
+      expect(['a', 'b', 'ab', 'aa'].filter(compileNameGlob(glob))).toEqual([]);
+    },
+  );
+
+  test('answers as its definition does', () => {
+    const glob = fc.array(fc.oneof(letters, fc.constantFrom('*', '**')), { maxLength: 7 });
+    fc.assert(
+      fc.property(glob, fc.array(letters, { maxLength: 10 }), (parts, name) => {
+        // Two wildcards side by side are one run of stars: its meaning is the wider one's.
+        expect(compileNameGlob(parts.join(''))(name.join(''))).toBe(
+          matchesByDefinition(parts.join(''), name.join('')),
+        );
+      }),
+      { numRuns: 3_000 },
+    );
+  });
+
+  test('a name made to be slow is not', () => {
+    const started = performance.now();
+    expect(compileNameGlob('*a'.repeat(50))(`${'a'.repeat(4_000)}b`)).toBe(false);
+    expect(compileNameGlob('**a'.repeat(50))(`${'a/'.repeat(2_000)}b`)).toBe(false);
+    // A backtracking matcher does not come back at all.
+    expect(performance.now() - started).toBeLessThan(2_000);
+  });
+});

@@ -1,0 +1,112 @@
+import type { Logger } from 'pino';
+import { SecretError } from '../errors/secret-error.ts';
+import { quoteForeign } from '../errors/status-text.ts';
+import type { Workload } from '../plan/workload.ts';
+import type { NameGlob } from './name-glob.ts';
+import { followGrantsFile, type SharedIdentityMetrics } from './shared-identity-file.ts';
+
+/** `--shared-identities`: `granted` what the grants file lists, `all` every secret, `none` nothing. */
+export type SharedIdentityMode = 'granted' | 'all' | 'none';
+
+/** What a workload wants from an identity that is not its own. */
+export type SharedIdentityUse = {
+  readonly workload: Pick<Workload, 'namespace' | 'serviceAccount'>;
+  /** The provider's name, as the class has it. */
+  readonly provider: string;
+  /** The ref's service. */
+  readonly service: string;
+  /** The ref's name, as it is sent to the store. */
+  readonly name: string;
+  /** A role to assume, where the class names one. */
+  readonly role?: string | undefined;
+};
+
+/** Decides who may be served by identities that are not the workload's own. */
+export type SharedIdentity = {
+  readonly mode: SharedIdentityMode;
+  /** @throws SecretError NOT_GRANTED, naming who, what, and the ways out */
+  check(use: SharedIdentityUse): void;
+};
+
+/** No store has names near this length; a longer one is a tenant's attempt to keep the matcher busy. */
+const longestName = 4_096;
+
+/**
+ * Makes the one judge of shared identities of a process. The grants file is read at once, and again when a check comes a second or more after
+ * the last look. One that is broken at the start is an error; one that breaks later is logged, and the last good grants stay.
+ * @throws SecretError NOT_CONFIGURED
+ */
+export function createSharedIdentity({
+  mode,
+  grantsFile,
+  log,
+  now,
+  metrics,
+}: {
+  readonly mode: SharedIdentityMode;
+  readonly grantsFile?: string | undefined;
+  readonly log: Logger;
+  readonly now: () => number;
+  readonly metrics?: SharedIdentityMetrics;
+}): SharedIdentity {
+  if (mode === 'all')
+    log.warn(
+      "--shared-identities all: every workload may read whatever this node's identities may read; for a migration only",
+    );
+  if (mode === 'granted' && grantsFile === undefined)
+    log.info("no --shared-identity-grants: identities that are not a workload's own serve nobody");
+  const grants =
+    grantsFile === undefined || mode === 'none'
+      ? () => []
+      : followGrantsFile(grantsFile, { log, now, metrics });
+
+  function objection({ workload, provider, service, name, role }: SharedIdentityUse): string | undefined {
+    if (mode === 'none') return 'this node runs with --shared-identities none';
+    // A role must be in the operator's list in every mode.
+    if (mode === 'all' && role === undefined) return undefined;
+    if (!isPlainName(name)) return 'a name that long, or with "." or ".." as an element, is never granted';
+    const matching = grants().filter(
+      (grant) =>
+        grant.provider === provider &&
+        matchesAny(grant.namespaces, workload.namespace) &&
+        matchesAny(grant.serviceAccounts, workload.serviceAccount.name) &&
+        matchesAny(grant.names, `${service}/${name}`),
+    );
+    if (matching.length === 0 && mode === 'granted') return 'no grant matches';
+    if (role !== undefined && !matching.some(({ roles }) => matchesAny(roles, role)))
+      return `no grant that matches lists the role ${quoteForeign(role)}`;
+    return undefined;
+  }
+
+  return {
+    mode,
+    check(use) {
+      const cause = objection(use);
+      if (cause !== undefined) throw refusal(use, cause, grantsFile);
+    },
+  };
+}
+
+function matchesAny(globs: readonly NameGlob[], name: string): boolean {
+  return globs.some((matches) => matches(name));
+}
+
+/** A store, or a proxy before it, may resolve `a/../b`; a grant for `a/**` must not reach `b`. */
+function isPlainName(name: string): boolean {
+  if (name.length > longestName) return false;
+  return !name.split('/').some((element) => element === '.' || element === '..');
+}
+
+function refusal(
+  { workload, provider, service, name }: SharedIdentityUse,
+  cause: string,
+  grantsFile = 'a file for --shared-identity-grants',
+): SecretError {
+  const who = `service account ${quoteForeign(workload.namespace)}/${quoteForeign(workload.serviceAccount.name)}`;
+  const what = quoteForeign(`${service}/${name}`);
+  return new SecretError(
+    'NOT_GRANTED',
+    `${provider}: ${who} may not read ${what} by a shared identity: ${cause}`,
+    { hint: `grant it in ${quoteForeign(grantsFile)}, or give the workload an identity of its own` },
+  );
+}
