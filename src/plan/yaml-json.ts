@@ -1,5 +1,4 @@
-import { LosslessNumber } from 'lossless-json';
-import type { JsonValue } from './json-text.ts';
+import { ExactNumber, type JsonValue } from './json-text.ts';
 import type { YamlNode, YamlReport, YamlText } from './yaml-tree.ts';
 
 /** Longer texts that look like a number JSON does not know stay text. */
@@ -27,12 +26,12 @@ function plainToJson(node: YamlText, report: YamlReport): JsonValue {
   if (isYamlNull(node)) return null;
   if (/^(true|True|TRUE)$/.test(text)) return true;
   if (/^(false|False|FALSE)$/.test(text)) return false;
-  if (/^-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?$/.test(text)) return new LosslessNumber(text);
+  if (/^-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?$/.test(text)) return new ExactNumber(text);
   if (text.length > longestNumber) return text;
   const integer = /^([-+]?)(0x[\da-f]+|0b[01]+|0o?[0-7]+|[1-9]\d*)$/i.exec(text.replaceAll('_', ''));
-  if (integer !== null) return new LosslessNumber(decimal(integer[1] ?? '', integer[2] ?? ''));
+  if (integer !== null) return new ExactNumber(decimal(integer[1] ?? '', integer[2] ?? ''));
   const float = /^([-+]?)(\d+\.\d*|\.\d+)([eE][-+]?\d+)?$/.exec(text);
-  if (float !== null) return new LosslessNumber(inJsonForm(float[1] ?? '', float[2] ?? '', float[3] ?? ''));
+  if (float !== null) return new ExactNumber(inJsonForm(float[1] ?? '', float[2] ?? '', float[3] ?? ''));
   if (/^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$/.test(text))
     report(node.at, 'JSON has no such number', 'put it in quotes if it is a text');
   return text;

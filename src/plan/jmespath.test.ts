@@ -1,0 +1,85 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { checkExpression, plainKeys, quotedForm } from './jmespath.ts';
+
+describe('checkExpression', () => {
+  test.each([
+    'user',
+    'db.user',
+    '"pass-word"',
+    '@',
+    'a[0].b[*].c',
+    'hosts[?port == `443`].name | [0]',
+    "join(',', hosts[*].name)",
+    'sort_by(list, &age)[-1]',
+    '{user: a, "pass-word": b}',
+    'a || b && !c',
+    '`{"x": "["}`',
+    "'it\\'s'",
+    `${'('.repeat(32)}a${')'.repeat(32)}`,
+    'a'.repeat(1_024),
+  ])('accepts %s', (expression) => expect(checkExpression(expression)).toBeUndefined());
+
+  test.each([
+    ['a-b', 'is not JMESPath; a key with other characters than letters, digits and _ needs quotes: "a-b"'],
+    [
+      'db.pass-word',
+      'is not JMESPath; a key with other characters than letters, digits and _ needs quotes: db."pass-word"',
+    ],
+    ['k/1', 'is not JMESPath; a key with other characters than letters, digits and _ needs quotes: "k/1"'],
+    ['键', 'is not JMESPath; a key with other characters than letters, digits and _ needs quotes: "键"'],
+    ['a b', 'is not JMESPath; a key with other characters than letters, digits and _ needs quotes: "a b"'],
+    ['', 'is not JMESPath: Invalid token (EOF): ""'],
+    ['a..b', 'is not JMESPath'],
+    ['=', 'is not JMESPath'],
+    ['"a', 'is not JMESPath: a " is not closed'],
+    ["'abc", "is not JMESPath: a ' is not closed"],
+    ['`1', 'is not JMESPath: a ` is not closed'],
+    ['lenght(a)', 'calls lenght(), which JMESPath has not; did you mean length()?'],
+    ['[a, {b: frobnicate(a)}]', 'calls frobnicate(), which JMESPath has not'],
+    ['&a', 'has a "&" that is no argument of a function'],
+    ['{__proto__: a}', 'makes a key called __proto__'],
+    [`${'('.repeat(33)}a${')'.repeat(33)}`, 'is nested more than 32 deep'],
+    ['é'.repeat(513), 'is longer than 1024 bytes'],
+  ])('says what is wrong with %s', (expression, problem) =>
+    expect(checkExpression(expression)).toBe(problem),
+  );
+
+  test('never throws', () => {
+    const pieces = fc.constantFrom(
+      ...'abc.[]{}()*@&|!<>=?:,"\'`\\-01 '.split(''),
+      '__proto__',
+      'sort_by',
+      '[?',
+      '&&',
+      '||',
+      'é',
+    );
+    fc.assert(
+      fc.property(fc.array(pieces, { maxLength: 30 }), (parts) => void checkExpression(parts.join(''))),
+      { numRuns: 2_000 },
+    );
+    fc.assert(fc.property(fc.string({ unit: 'binary' }), (text) => void checkExpression(text)));
+  });
+});
+
+describe('plainKeys', () => {
+  test.each([
+    ['user', ['user']],
+    ['db.user', ['db', 'user']],
+    ['db."pass-word"."a.b"', ['db', 'pass-word', 'a.b']],
+    ['"\\u00e9\\""', ['é"']],
+    ['constructor.__proto__', ['constructor', '__proto__']],
+  ])('%s', (expression, keys) => expect(plainKeys(expression)).toEqual(keys));
+  test.each(['', 'a.', '.a', 'a..b', 'a[0]', 'a-b', '@', '"\\x"', 'a b', ' a', 'a\n', 'é', '1a'])(
+    '%j is more than that',
+    (expression) => expect(plainKeys(expression)).toBeUndefined(),
+  );
+});
+
+test('quotedForm leaves alone what is an expression, or right already', () => {
+  expect(['a', 'a.b', '"a-b"', 'a[0]', 'f(a-b)', 'a..b-c', ''].map(quotedForm)).toEqual(
+    Array(7).fill(undefined),
+  );
+  expect(quotedForm('a.b-c.1')).toBe('a."b-c"."1"');
+});
