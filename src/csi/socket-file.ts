@@ -1,0 +1,109 @@
+import { randomInt } from 'node:crypto';
+import { lstatSync, unlinkSync, type BigIntStats } from 'node:fs';
+import { chmod, link, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { createServer, type Server, type Socket } from 'node:net';
+import { dirname, join } from 'node:path';
+import { SecretError } from '../errors/secret-error.ts';
+
+/** What fits into a socket address besides its final zero. */
+const maxPathBytes = 107;
+
+const temporary = /^\.kf[0-9a-z]{3}$/;
+const leftOverAfterMs = 60_000;
+
+/** A socket that listens, and which inode it is. */
+export type BoundSocket = { readonly path: string; readonly server: Server; readonly inode: Inode };
+
+/** The identity of a file. */
+type Inode = Pick<BigIntStats, 'dev' | 'ino'>;
+
+/** @throws SecretError NOT_CONFIGURED where a socket could not be bound at so long a path. */
+export function checkSocketPath(path: string): void {
+  const bytes = Math.max(Buffer.byteLength(path), Buffer.byteLength(join(temporaryFolder(path), 's')));
+  if (bytes <= maxPathBytes) return;
+  throw new SecretError(
+    'NOT_CONFIGURED',
+    `the path ${path} takes ${bytes} bytes, and a unix socket's at most ${maxPathBytes}`,
+    { hint: 'choose a shorter --providers-dir' },
+  );
+}
+
+/**
+ * Listens at `path`, mode 0600 from its first moment: bound in a folder that nobody else may enter, then moved into place.
+ * With `replace` it takes the place of whatever is there, without a gap; without, it answers undefined where something is.
+ * @throws Error of the file system
+ */
+export async function bindSocket(
+  path: string,
+  { replace, onConnection }: { replace: boolean; onConnection: (socket: Socket) => void },
+): Promise<BoundSocket | undefined> {
+  const folder = temporaryFolder(path);
+  await mkdir(folder, { mode: 0o700 });
+  // A driver that half-closes still gets its answers.
+  const server = createServer({ allowHalfOpen: true }, onConnection);
+  try {
+    const bound = join(folder, 's');
+    await listen(server, bound);
+    await chmod(bound, 0o600);
+    const inode = await lstat(bound, { bigint: true });
+    if (replace) await rename(bound, path);
+    else await link(bound, path);
+    return { path, server, inode };
+  } catch (error) {
+    // Closing unlinks only the name it was bound by, which no other socket ever has.
+    server.close();
+    if (!replace && isCode(error, 'EEXIST')) return undefined;
+    throw error;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Whether its path still leads to this very socket, to another file, or to none. */
+export function whoseIs({ path, inode }: BoundSocket): 'ours' | 'foreign' | 'nobody' {
+  const found = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  if (found === undefined) return 'nobody';
+  return found.ino === inode.ino && found.dev === inode.dev ? 'ours' : 'foreign';
+}
+
+/** Takes the path away, if it is still ours, and stops listening. Connections live on. */
+export function unbindSocket(socket: BoundSocket): void {
+  // In one go, so that hardly anybody can come between the look and the deed; a successor who does binds again.
+  if (whoseIs(socket) === 'ours') unlinkSync(socket.path);
+  socket.server.close();
+}
+
+/** Removes what processes that crashed while binding have left in the folder. */
+export async function removeLeftOvers(folder: string, now = Date.now()): Promise<void> {
+  for (const name of await readdir(folder)) {
+    const path = join(folder, name);
+    if (!temporary.test(name)) continue;
+    const stats = await lstat(path).catch(() => undefined);
+    if (stats !== undefined && now - stats.ctimeMs > leftOverAfterMs)
+      await rm(path, { recursive: true, force: true });
+  }
+}
+
+/** As long as `cce.sock` with what goes into it, so that a path that fits has room for its beginnings. */
+function temporaryFolder(path: string): string {
+  return join(
+    dirname(path),
+    `.kf${randomInt(36 ** 3)
+      .toString(36)
+      .padStart(3, '0')}`,
+  );
+}
+
+function listen(server: Server, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(path, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+function isCode(error: unknown, code: string): boolean {
+  return typeof error === 'object' && error !== null && 'code' in error && error.code === code;
+}
