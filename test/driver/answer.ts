@@ -1,0 +1,56 @@
+import type { Answer, StatusName } from '../../src/cli/provider-client.ts';
+import type { MountResponse } from '../../src/csi/generated/v1alpha1/MountResponse.ts';
+
+/** A mount that failed: what the driver hands on to the kubelet. */
+export type Failure = { readonly code: Exclude<StatusName, 'OK'>; readonly message: string };
+
+/** What the driver makes of a provider's answer: the response it goes on with, or a failure. */
+export function takeAnswer(answer: Answer<MountResponse>): MountResponse | Failure {
+  if (answer.code !== 'OK') return answer;
+  const { response } = answer;
+  const code = response.error?.code ?? '';
+  // The driver shows the code alone: whatever the provider had to say is lost.
+  if (code !== '')
+    return { code: 'UNKNOWN', message: `mount request failed with provider error code ${code}` };
+  if (response.objectVersion.length === 0) return { code: 'UNKNOWN', message: 'missing object versions' };
+  for (const { path } of response.files) {
+    const wrong = refusedPath(path);
+    if (wrong !== undefined) return { code: 'UNKNOWN', message: `invalid path: ${wrong}: ${path}` };
+  }
+  return response;
+}
+
+/** The driver's rules for paths, written down once more so that they can find fault with ours. */
+function refusedPath(path: string): string | undefined {
+  const components = path.split('/');
+  if (path === '') return 'must not be empty';
+  if (path.startsWith('/')) return 'must be relative';
+  if (Buffer.byteLength(path) > 4096) return 'must not be longer than 4096 bytes';
+  if (components.some((component) => component === '..')) return 'must not contain ..';
+  if (components.some((component) => component === '' || component === '.')) return 'must be clean';
+  if (components.some((component) => Buffer.byteLength(component) > 255))
+    return 'file names must not be longer than 255 bytes';
+  return path.startsWith('..') ? 'must not start with ..' : undefined;
+}
+
+/** After these the kubelet does not know whether the volume is mounted, and neither removes its directory nor asks anew. */
+const nonFinal = new Set<StatusName>([
+  'CANCELLED',
+  'DEADLINE_EXCEEDED',
+  'UNAVAILABLE',
+  'RESOURCE_EXHAUSTED',
+  'ABORTED',
+]);
+
+export function isFinal(failure: Failure): boolean {
+  return !nonFinal.has(failure.code);
+}
+
+/** The failure as Go prints it: `rpc error: code = PermissionDenied desc = ...`. */
+export function rpcError({ code, message }: Failure): string {
+  const name =
+    code === 'CANCELLED'
+      ? 'Canceled'
+      : code.toLowerCase().replace(/(?:^|_)([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  return `rpc error: code = ${name} desc = ${message}`;
+}

@@ -1,0 +1,80 @@
+import { parseAllDocuments } from 'yaml';
+import type { Failure } from './answer.ts';
+import type { SeenFile } from './container.ts';
+import type { SyncedSecrets } from './synced-secrets.ts';
+
+/** A SecretProviderClass as the driver reads it from the API server. */
+export type SecretProviderClass = {
+  readonly metadata: { readonly name: string };
+  readonly spec: {
+    readonly provider: string;
+    readonly parameters?: Readonly<Record<string, string>>;
+    readonly secretObjects?: readonly SecretObject[];
+  };
+};
+
+/** A Kubernetes Secret that the driver makes of a volume's files. */
+export type SecretObject = {
+  readonly secretName: string;
+  readonly type?: string;
+  readonly data: readonly { readonly objectName: string; readonly key: string }[];
+};
+
+/** What the kubelet tells the driver about a pod. */
+export type Pod = {
+  readonly name: string;
+  readonly namespace: string;
+  readonly uid: string;
+  readonly serviceAccount: string;
+};
+
+/** One line of `kubectl describe pod`. */
+export type Event = { readonly reason: string; readonly message: string };
+
+/** A pod with one volume, and what the cluster holds for it. */
+export type Publication = {
+  /** The class, or a YAML text that holds it. */
+  readonly class: SecretProviderClass | string;
+  /** What is left out is made up; the uid is new for each pod. */
+  readonly pod?: Partial<Pod>;
+  /** The pod's own `volumeAttributes`. */
+  readonly attributes?: Readonly<Record<string, string>>;
+  /** By audience, as `tokenRequests` bring them; drivers up to 1.5 mint the same when they rotate. */
+  readonly tokens?: Readonly<Record<string, string>>;
+  readonly nodePublishSecret?: Readonly<Record<string, string>>;
+};
+
+/** A pod and its volume as its user sees them, once the driver has done its work. */
+export type PodView = {
+  readonly pod: Pod;
+  /** `Pending`: the volume could not be mounted, and the kubelet goes on trying. */
+  readonly phase: 'Running' | 'Pending';
+  /**
+   * The pod runs, and its volume is an empty directory of the node: after a status that is not final, driver 1.6 takes the directory it
+   * left behind for a volume mounted a moment ago. It stays so.
+   */
+  readonly trapped: boolean;
+  /** The volume's directory on the node. */
+  readonly directory: string;
+  /** By path. */
+  readonly files: Readonly<Record<string, SeenFile>>;
+  /** `kubectl get secretproviderclasspodstatuses`; undefined before the first mount. */
+  readonly status?: {
+    readonly name: string;
+    readonly objects: readonly { readonly id: string; readonly version: string }[];
+  };
+  /** All events so far, oldest first. */
+  readonly events: readonly Event[];
+  /** What came of the last round; `skipped`: the provider was not asked. Of a failure at 1.6's republish users see nothing else. */
+  readonly last: 'mounted' | 'skipped' | Failure;
+  /** Kubernetes Secrets made of the files. */
+  readonly secrets: SyncedSecrets;
+};
+
+/** The first SecretProviderClass among the documents of a YAML text. */
+export function parseClass(text: string): SecretProviderClass {
+  const objects = parseAllDocuments(text).map((document) => document.toJS() as { kind?: string } | null);
+  const found = objects.find((object) => object?.kind === 'SecretProviderClass');
+  if (found === undefined) throw new Error('no SecretProviderClass in the text');
+  return found as unknown as SecretProviderClass;
+}

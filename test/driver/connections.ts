@@ -1,0 +1,61 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  createProviderClient,
+  type ProviderClient,
+  type ProviderClientOptions,
+} from '../../src/cli/provider-client.ts';
+import type { MountResponse } from '../../src/csi/generated/v1alpha1/MountResponse.ts';
+import type { RawMountRequest } from '../../src/mount/raw-request.ts';
+import { takeAnswer, type Failure } from './answer.ts';
+
+/** The driver's connections to its providers: one each, found by name and kept. */
+export type Connections = {
+  /** @param timeoutMs for all attempts together; undefined: no deadline is sent */
+  ask(
+    provider: string,
+    request: RawMountRequest,
+    timeoutMs: number | undefined,
+  ): Promise<MountResponse | Failure>;
+  close(): void;
+};
+
+export function createConnections(options: {
+  readonly providersDir: string;
+  /** Between attempts. */
+  readonly retryDelayMs: number;
+  readonly client: Omit<ProviderClientOptions, 'socketPath'>;
+}): Connections {
+  const { providersDir, retryDelayMs } = options;
+  const clients = new Map<string, ProviderClient>();
+
+  function connect(provider: string): ProviderClient | undefined {
+    const socketPath = join(providersDir, `${provider}.sock`);
+    // A stale socket counts as present: the driver looks for the file alone.
+    if (!/^[a-zA-Z0-9_-]{0,30}$/.test(provider) || !existsSync(socketPath)) return undefined;
+    const client = clients.get(provider) ?? createProviderClient({ ...options.client, socketPath });
+    clients.set(provider, client);
+    return client;
+  }
+
+  return {
+    async ask(provider, request, timeoutMs) {
+      const client = connect(provider);
+      if (client === undefined)
+        return { code: 'UNKNOWN', message: `error connecting to provider "${provider}": provider not found` };
+      const end = timeoutMs === undefined ? undefined : Date.now() + timeoutMs;
+      for (let attempt = 1; ; attempt += 1) {
+        const answer = await client.mount(request, {
+          timeoutMs: end === undefined ? undefined : end - Date.now(),
+        });
+        // The driver tries again after nothing but UNAVAILABLE, and three times in all.
+        if (answer.code !== 'UNAVAILABLE' || attempt === 3) return takeAnswer(answer);
+        await sleep(retryDelayMs);
+      }
+    },
+    close() {
+      for (const client of clients.values()) client.close();
+    },
+  };
+}

@@ -1,0 +1,27 @@
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+
+/** A file as a container finds it in its volume. */
+export type SeenFile = { readonly text: string; readonly bytes: Buffer; readonly mode: number };
+
+/** All files below a volume's directory by their paths, reached as a program would: through the symlinks. */
+export async function seenFiles(directory: string): Promise<Readonly<Record<string, SeenFile>>> {
+  const files: [string, SeenFile][] = [];
+  for (const name of await readdir(directory)) {
+    if (name.startsWith('..')) continue;
+    for (const path of await filesBelow(join(directory, name))) {
+      const bytes = await readFile(path);
+      files.push([
+        relative(directory, path),
+        { text: bytes.toString(), bytes, mode: (await stat(path)).mode & 0o7777 },
+      ]);
+    }
+  }
+  return Object.fromEntries(files.sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+async function filesBelow(path: string): Promise<string[]> {
+  if (!(await stat(path)).isDirectory()) return [path];
+  const below = await Promise.all((await readdir(path)).map((name) => filesBelow(join(path, name))));
+  return below.flat();
+}

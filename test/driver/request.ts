@@ -1,0 +1,62 @@
+import type { RawMountRequest } from '../../src/mount/raw-request.ts';
+import type { Pod, SecretProviderClass } from './cluster.ts';
+
+/** All that decides what a driver asks of a provider. */
+export type Question = {
+  /** `rotation` is the ticker of drivers up to 1.5. A republish by 1.6 is a `publish` like the first. */
+  readonly occasion: 'publish' | 'rotation';
+  readonly class: SecretProviderClass;
+  readonly pod: Pod;
+  /** The pod's own `volumeAttributes`, which override the class. */
+  readonly attributes: Readonly<Record<string, string>>;
+  /** By audience. */
+  readonly tokens: Readonly<Record<string, string>>;
+  readonly nodePublishSecret: Readonly<Record<string, string>> | undefined;
+  /** Kubernetes >= 1.35 with `serviceAccountTokenInSecrets`: tokens come in the secrets too. */
+  readonly tokensInSecrets: boolean;
+  readonly targetPath: string;
+  /** The versions of the last mount. */
+  readonly versions: readonly { readonly id: string; readonly version: string }[];
+};
+
+const prefix = 'csi.storage.k8s.io';
+const tokenLifeMs = 3_600_000;
+
+/** The request that a driver of that generation sends. */
+export function mountRequest(question: Question): RawMountRequest {
+  const { occasion, pod, tokens, nodePublishSecret, tokensInSecrets } = question;
+  const isRotation = occasion === 'rotation';
+  const tokenKey = `${prefix}/serviceAccount.tokens`;
+  const brought = Object.keys(tokens).length === 0 ? {} : { [tokenKey]: tokenJson(tokens) };
+  const attributes = {
+    ...question.class.spec.parameters,
+    // Drivers up to 1.5 forget the pod's own attributes, and two of their own keys, when they rotate.
+    ...(isRotation ? {} : question.attributes),
+    ...(isRotation
+      ? {}
+      : { secretProviderClass: question.class.metadata.name, [`${prefix}/ephemeral`]: 'true' }),
+    [`${prefix}/pod.name`]: pod.name,
+    [`${prefix}/pod.namespace`]: pod.namespace,
+    [`${prefix}/pod.uid`]: pod.uid,
+    [`${prefix}/serviceAccount.name`]: pod.serviceAccount,
+    ...brought,
+  };
+  const secrets = { ...nodePublishSecret, ...(tokensInSecrets ? brought : {}) };
+  const hasSecrets = nodePublishSecret !== undefined || Object.keys(secrets).length > 0;
+  return {
+    attributes: JSON.stringify(attributes),
+    secrets: hasSecrets || isRotation ? JSON.stringify(secrets) : 'null',
+    targetPath: question.targetPath,
+    permission: '420',
+    currentVersions: isRotation ? question.versions : [],
+  };
+}
+
+function tokenJson(tokens: Readonly<Record<string, string>>): string {
+  const expirationTimestamp = new Date(Date.now() + tokenLifeMs).toISOString();
+  const entries = Object.entries(tokens).map(([audience, token]) => [
+    audience,
+    { token, expirationTimestamp },
+  ]);
+  return JSON.stringify(Object.fromEntries(entries));
+}

@@ -1,0 +1,27 @@
+import type { Event, SecretObject } from './cluster.ts';
+import type { SeenFile } from './container.ts';
+
+/** Kubernetes Secrets as text, by name and key. */
+export type SyncedSecrets = Readonly<Record<string, Readonly<Record<string, string>>>>;
+
+/** Makes the Secrets of a class's `secretObjects` out of a volume's files; one that names a missing file is not made. */
+export function syncSecrets(
+  objects: readonly SecretObject[],
+  files: Readonly<Record<string, SeenFile>>,
+): { secrets: SyncedSecrets; events: Event[] } {
+  const events: Event[] = [];
+  const secrets: Record<string, Record<string, string>> = {};
+  for (const { secretName, data } of objects) {
+    const missing = data.find(({ objectName }) => files[objectName] === undefined);
+    if (missing === undefined)
+      secrets[secretName] = Object.fromEntries(
+        data.map(({ key, objectName }) => [key, files[objectName]?.text ?? '']),
+      );
+    else
+      events.push({
+        reason: 'FailedToCreateSecret',
+        message: `failed to get data in spc for secret ${secretName}, err: file matching objectName ${missing.objectName} not found in the pod`,
+      });
+  }
+  return { secrets, events };
+}
