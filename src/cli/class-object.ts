@@ -10,6 +10,8 @@ export type SecretProviderClass = {
   readonly name: string;
   readonly namespace: string;
   readonly provider: string;
+  /** Where the provider is named. */
+  readonly providerPlace: Place;
   readonly parameters: Parameters;
   /** The files that `spec.secretObjects` copy into Kubernetes Secrets. */
   readonly synced: readonly { readonly objectName: string; readonly place: Place }[];
@@ -67,6 +69,7 @@ export function readClass(value: unknown, source: ClassSource): SecretProviderCl
     name,
     namespace: text(metadata.namespace),
     provider: text(spec.provider),
+    providerPlace: source.placeOf(source.nodeAt('spec', 'provider')),
     parameters: readParameters(spec.parameters, source, report),
     synced: synced
       .filter(({ objectName }) => objectName !== '')
