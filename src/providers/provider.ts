@@ -24,11 +24,7 @@ export type Provider<Login = unknown, Facts = unknown, Credentials = unknown> = 
    * One grant for each of `plan.refs`, in their order, or a refusal of the first that is not allowed.
    * @throws SecretError; whatever cannot be decided is refused.
    */
-  admit(
-    workload: Workload,
-    plan: Plan<Login>,
-    admission: Admission,
-  ): Promise<readonly Grant<Credentials>[]>;
+  admit(workload: Workload, plan: Plan<Login>, admission: Admission): Promise<readonly Grant<Credentials>[]>;
 
   /**
    * Starts reading and answers at once: one promise a request, in order, so that a slow secret holds up none of the
@@ -147,6 +143,11 @@ export type Lease = {
 
 /** What came of one grant. */
 export type Outcome =
-  | { readonly kind: 'value'; readonly ref: SecretRef; readonly served: SecretRef; readonly value: SecretValue }
+  | {
+      readonly kind: 'value';
+      readonly ref: SecretRef;
+      readonly served: SecretRef;
+      readonly value: SecretValue;
+    }
   | { readonly kind: 'absent'; readonly ref: SecretRef; readonly error: SecretError }
   | { readonly kind: 'failed'; readonly ref: SecretRef; readonly error: SecretError };
