@@ -1,0 +1,189 @@
+import { codes, type ErrorCode } from '../../src/errors/codes.ts';
+import { SecretError } from '../../src/errors/secret-error.ts';
+import type { SecretRef } from '../../src/plan/plan.ts';
+import type { Workload } from '../../src/plan/workload.ts';
+import { createFingerprint } from '../../src/providers/fingerprint.ts';
+import { grant } from '../../src/providers/grant.ts';
+import type {
+  FetchRequest,
+  FetchResult,
+  Grant,
+  Lease,
+  Provider,
+  SecretValue,
+} from '../../src/providers/provider.ts';
+
+/** One question as the provider saw it. */
+export type Call = Pick<FetchRequest, 'grant' | 'known' | 'urgency' | 'signal' | 'onStart'> & {
+  /** The ref's name. */
+  readonly name: string;
+  /** Who the store was shown, by the name given to {@link grantOf}. */
+  readonly principal: string;
+  /** The pod it was asked for. */
+  readonly pod: string;
+  /** Which `fetch` it came in, counted from 0. */
+  readonly batch: number;
+};
+
+/** What a question is answered: a result at once, or whatever a function makes of the call. A plain result also starts the flight's own time. */
+export type Answer = FetchResult | ((call: Call) => FetchResult | Promise<FetchResult>);
+
+/** What a lease's renewal is answered; a code is thrown. */
+export type Renewal =
+  { readonly kind: 'renewed'; readonly expiresAt: number } | { readonly kind: 'ended' } | ErrorCode;
+
+/** A lease as it was renewed or given back, and by whom. */
+export type LeaseCall = { readonly lease: string; readonly principal: string; readonly pod: string };
+
+export type ScriptedProvider = Provider & {
+  readonly calls: Call[];
+  readonly renewals: LeaseCall[];
+  readonly releases: LeaseCall[];
+  /** What questions for the name are answered, in order; the last answer is repeated for ever. */
+  script(name: string, ...answers: Answer[]): void;
+  /** What renewals are answered, in order; the last answer is repeated for ever. */
+  scriptRenewals(...answers: (Renewal | ((lease: Lease) => Renewal | Promise<Renewal>))[]): void;
+};
+
+/** A provider that answers by script and notes all it was asked. A name without a script is absent. */
+export function createScriptedProvider({
+  name = 'scripted',
+  otherwise = absent(),
+}: { name?: string; otherwise?: Answer } = {}): ScriptedProvider {
+  const scripts = new Map<string, Answer[]>();
+  const calls: Call[] = [];
+  const renewals: LeaseCall[] = [];
+  const releases: LeaseCall[] = [];
+  let renewalScript: Parameters<ScriptedProvider['scriptRenewals']> = ['STORE_UNAVAILABLE'];
+  let batch = 0;
+
+  const next = <T>(answers: T[]): T | undefined => (answers.length > 1 ? answers.shift() : answers[0]);
+  const leaseCall = ({ principal, workload }: Grant, { id }: Lease): LeaseCall => ({
+    lease: id,
+    principal: principal.description,
+    pod: workload.instance,
+  });
+  const answer = async (call: Call): Promise<FetchResult> => {
+    const scripted = next(scripts.get(call.name) ?? []) ?? otherwise;
+    if (typeof scripted === 'function') return scripted(call);
+    call.onStart();
+    return scripted;
+  };
+
+  return {
+    name,
+    calls,
+    renewals,
+    releases,
+    script: (ref, ...answers) => void scripts.set(ref, answers),
+    scriptRenewals: (...answers) => {
+      renewalScript = answers;
+    },
+    facts: () => Promise.resolve(undefined),
+    plan: () => ({ problems: [] }),
+    admit: () => Promise.resolve([]),
+    fetch(requests) {
+      const asked = requests.map((request): Call => {
+        const { ref, principal, workload } = request.grant;
+        return {
+          ...request,
+          name: ref.name,
+          principal: principal.description,
+          pod: workload.instance,
+          batch,
+        };
+      });
+      batch += 1;
+      calls.push(...asked);
+      return asked.map(answer);
+    },
+    async renew(grant, lease) {
+      renewals.push(leaseCall(grant, lease));
+      const scripted = next(renewalScript) ?? 'STORE_UNAVAILABLE';
+      const renewal = typeof scripted === 'function' ? await scripted(lease) : scripted;
+      if (typeof renewal === 'string') throw new SecretError(renewal, 'as scripted');
+      return renewal;
+    },
+    async release(grant, lease) {
+      releases.push(leaseCall(grant, lease));
+    },
+  };
+}
+
+export function value(text: string, fields: Partial<SecretValue> = {}): FetchResult {
+  return { kind: 'value', value: { bytes: Buffer.from(text), version: text, ...fields } };
+}
+
+export function leased(text: string, expiresAt: number, renewable = true): FetchResult {
+  return value(text, { lease: { id: `lease of ${text}`, renewable, expiresAt } });
+}
+
+export function unchanged(fields: { version?: string; expiresAt?: number } = {}): FetchResult {
+  return { kind: 'unchanged', ...fields };
+}
+
+export function absent(): FetchResult {
+  return { kind: 'absent', error: new SecretError('OBJECT_NOT_FOUND', 'as scripted') };
+}
+
+export function failed(code: ErrorCode = 'STORE_UNAVAILABLE'): FetchResult {
+  return { kind: 'failed', error: new SecretError(code, `as scripted: ${codes[code].kind}`) };
+}
+
+/** Starts, and answers nothing until the signal fires. */
+export function hang({ signal, onStart }: Call): Promise<FetchResult> {
+  onStart();
+  return new Promise((resolve) => {
+    const leave = (): void => resolve({ kind: 'failed', error: signal.reason as SecretError });
+    signal.addEventListener('abort', leave, { once: true });
+  });
+}
+
+/** An answer that is given from outside, whatever the signal says: to the oldest question that still waits for it. */
+export function held(): { readonly answer: Answer; readonly give: (result: FetchResult) => void } {
+  const waiting: ((result: FetchResult) => void)[] = [];
+  return {
+    answer: ({ onStart }) => {
+      onStart();
+      return new Promise((resolve) => waiting.push(resolve));
+    },
+    give: (result) => waiting.shift()!(result),
+  };
+}
+
+const fingerprint = createFingerprint(new Uint8Array(32));
+
+export function workloadOf({ namespace = 'team', pod = 'pod' } = {}): Workload {
+  return {
+    namespace,
+    serviceAccount: { name: 'default' },
+    instance: pod,
+    volume: pod,
+    tokens: new Map(),
+    secrets: new Map(),
+  };
+}
+
+/** A grant; every field has a plain default, a string as ref is its name. */
+export function grantOf(fields: {
+  ref?: string | SecretRef;
+  principal?: string;
+  namespace?: string;
+  pod?: string;
+  scope?: Grant['scope'];
+  fallbacks?: readonly Grant[];
+}): Grant {
+  const { ref = 'db', principal = 'principal', scope = 'principal', fallbacks = [] } = fields;
+  return grant({
+    ref: typeof ref === 'string' ? { service: 'kms', name: ref } : ref,
+    principal: {
+      fingerprint: fingerprint({ principal }),
+      description: principal,
+      identity: 'own',
+      credentials: () => Promise.resolve({}),
+    },
+    workload: workloadOf(fields),
+    scope,
+    fallbacks,
+  });
+}

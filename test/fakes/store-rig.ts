@@ -1,0 +1,98 @@
+import { afterEach, beforeEach, jest } from '@jest/globals';
+import { pino } from 'pino';
+import { Registry } from 'prom-client';
+import type { Grant, Outcome } from '../../src/providers/provider.ts';
+import { createStoreMetrics } from '../../src/store/metrics.ts';
+import { createSecretStore, type SecretStore } from '../../src/store/secret-store.ts';
+import { createScriptedProvider, type Answer, type ScriptedProvider } from './scripted-provider.ts';
+
+export const second = 1_000;
+export const minute = 60 * second;
+export const hour = 60 * minute;
+
+export type StoreRig = {
+  readonly store: SecretStore;
+  readonly provider: ScriptedProvider;
+  /** One grant read by a waiter with `patience` milliseconds left (100 s). */
+  readonly read: (grant: Grant, waiter?: { signal?: AbortSignal; patience?: number }) => Promise<Outcome>;
+  /** As `read`, in a word. */
+  readonly ask: (grant: Grant, waiter?: { signal?: AbortSignal; patience?: number }) => Promise<string>;
+  /** The sum of a metric's values with these labels. */
+  readonly count: (metric: string, labels?: Record<string, string>) => Promise<number>;
+  /** Lets time pass, and the store's clock tick every 10 s of it. */
+  readonly pass: (ms: number) => Promise<void>;
+};
+
+/** Puts every test of a file on a clock of its own. */
+export function onFakeClock(): void {
+  beforeEach(() => {
+    jest.useFakeTimers({ now: 1_000_000_000, doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate'] });
+  });
+  afterEach(() => {
+    jest.useRealTimers();
+  });
+}
+
+/** Lets everything happen that waits for no timer. */
+export function settle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Lets time pass: timers fire in their order, and what they set off is done before the next one. */
+export async function advance(ms: number): Promise<void> {
+  await settle();
+  await jest.advanceTimersByTimeAsync(ms);
+}
+
+/** A store over a scripted provider, on the fake clock. Jitter is off. */
+export function createStoreRig({
+  refreshInterval = 30 * second,
+  maxStale = 10 * minute,
+  maxBytes = 32 * 1024 * 1024,
+  otherwise,
+}: { refreshInterval?: number; maxStale?: number; maxBytes?: number; otherwise?: Answer } = {}): StoreRig {
+  const provider = createScriptedProvider(otherwise === undefined ? {} : { otherwise });
+  const registry = new Registry();
+  const store = createSecretStore({
+    now: () => Date.now(),
+    random: () => 0,
+    maxBytes,
+    freshness: () => ({ refreshInterval, maxStale }),
+    metrics: (bytes) => createStoreMetrics(registry, bytes),
+    log: pino({ level: 'silent' }),
+  });
+  const read: StoreRig['read'] = async (
+    grant,
+    { signal = new AbortController().signal, patience = 100 * second } = {},
+  ) => {
+    const [outcome] = await store.read(provider, [grant], { signal, deadline: Date.now() + patience });
+    return outcome!;
+  };
+  return {
+    store,
+    provider,
+    read,
+    ask: async (grant, waiter) => told(await read(grant, waiter)),
+    async count(metric, labels = {}) {
+      const { values } = await registry.getSingleMetric(metric)!.get();
+      const named = values.filter((sample) =>
+        Object.entries(labels).every(([label, value]) => sample.labels[label] === value),
+      );
+      return named.reduce((sum, sample) => sum + sample.value, 0);
+    },
+    async pass(ms) {
+      const end = Date.now() + ms;
+      while (Date.now() < end) {
+        await advance(Math.min(10 * second, end - Date.now()));
+        store.tick();
+        await settle();
+      }
+    },
+  };
+}
+
+/** An outcome in a word: the text of its value, or its kind and code. */
+export function told(outcome: Outcome): string {
+  if (outcome.kind === 'value') return Buffer.from(outcome.value.bytes).toString();
+  return `${outcome.kind} ${outcome.error.code}`;
+}
