@@ -36,12 +36,14 @@ export function createLeaseClock(deps: {
     });
   };
 
-  const release = (provider: Provider, grant: Grant, lease: Lease): void => {
+  const askToRelease = async (provider: Provider, grant: Grant, lease: Lease): Promise<void> => {
     if (provider.release === undefined) return;
     metrics.leases.inc({ provider: provider.name, result: 'released' });
-    const done = provider.release(grant, lease, AbortSignal.timeout(renewalPause));
-    supervise({ provider, grant }, 'a lease could not be given back', done);
+    await provider.release(grant, lease, AbortSignal.timeout(renewalPause));
   };
+
+  const release = (provider: Provider, grant: Grant, lease: Lease): void =>
+    supervise({ provider, grant }, 'a lease could not be given back', askToRelease(provider, grant, lease));
 
   const renew = async (entry: Entry, lease: Lease): Promise<void> => {
     const askedAt = now();
@@ -61,6 +63,7 @@ export function createLeaseClock(deps: {
       },
       deliveredAt: askedAt,
       freshUntil: askedAt + ((expiresAt - askedAt) * 2) / 3,
+      renewAfter: 0,
     });
   };
 

@@ -1,0 +1,237 @@
+import { describe, expect, test } from '@jest/globals';
+import {
+  absent,
+  failed,
+  grantOf,
+  held,
+  leased,
+  unchanged,
+  value,
+} from '../../test/fakes/scripted-provider.ts';
+import { advance, createStoreRig, minute, onFakeClock, second, settle } from '../../test/fakes/store-rig.ts';
+
+onFakeClock();
+
+const pod = (name: string) => grantOf({ ref: 'db', pod: name, scope: 'pod' });
+
+/** A renewal for an hour from when it is asked for. */
+const forAnHour = () => ({ kind: 'renewed', expiresAt: Date.now() + 60 * minute }) as const;
+
+describe('a lease', () => {
+  test('is renewed at two thirds of its life, again and again, while its pod asks', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script('db', leased('one', Date.now() + 60 * minute));
+    provider.scriptRenewals(forAnHour);
+    for (let asked = 0; asked < 48; asked++) {
+      expect(await ask(pod('a'))).toBe('one');
+      await pass(5 * minute);
+    }
+    // Four hours are six times forty minutes.
+    expect(provider.renewals).toEqual(
+      Array.from({ length: 6 }, () => ({ lease: 'lease of one', principal: 'principal', pod: 'a' })),
+    );
+    expect(provider.calls).toHaveLength(1);
+  });
+
+  test('is not renewed before, nor where it is not renewable', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script(
+      'db',
+      leased('one', Date.now() + 15 * minute),
+      leased('two', Date.now() + 60 * minute, false),
+    );
+    await ask(pod('a'));
+    await ask(pod('b'));
+    await pass(9 * minute + 50 * second);
+    expect(provider.renewals).toEqual([]);
+    await ask(pod('a'));
+    await ask(pod('b'));
+    await pass(10 * second);
+    expect(provider.renewals.map(({ pod }) => pod)).toEqual(['a']);
+  });
+
+  test('is given back, once, when nobody has asked for ten minutes', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script(
+      'db',
+      leased('one', Date.now() + 24 * 60 * minute),
+      leased('two', Date.now() + 24 * 60 * minute),
+    );
+    await ask(pod('a'));
+    await pass(5 * minute);
+    await ask(pod('a'));
+    await pass(10 * minute);
+    expect(provider.releases).toEqual([]);
+    await pass(30 * minute);
+    expect(provider.releases).toEqual([{ lease: 'lease of one', principal: 'principal', pod: 'a' }]);
+    expect(await ask(pod('a'))).toBe('two');
+  });
+
+  test('that has ended by the store is dropped: the next request reads anew', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script(
+      'db',
+      leased('one', Date.now() + 9 * minute),
+      leased('two', Date.now() + 24 * 60 * minute),
+    );
+    provider.scriptRenewals({ kind: 'ended' });
+    await ask(pod('a'));
+    await pass(6 * minute + 10 * second);
+    expect(provider.renewals).toHaveLength(1);
+    expect(await ask(pod('a'))).toBe('two');
+    expect(provider.calls[1]!.known).toBeUndefined();
+  });
+
+  test('lives to its end when nobody answers its renewal, and is not served past it', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script('db', leased('one', Date.now() + 9 * minute), failed());
+    provider.scriptRenewals('STORE_UNAVAILABLE');
+    await ask(pod('a'));
+    await pass(9 * minute - 5 * second);
+    // Every ten seconds from two thirds on.
+    expect(provider.renewals.length).toBeGreaterThan(10);
+    expect(provider.renewals.length).toBeLessThan(20);
+    expect(await ask(pod('a'))).toBe('one');
+    await pass(5 * second);
+    expect(await ask(pod('a'))).toBe('failed STORE_UNAVAILABLE');
+    expect(provider.releases).toEqual([]);
+  });
+
+  test('is renewed once the store answers again', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script('db', leased('one', Date.now() + 9 * minute));
+    provider.scriptRenewals('STORE_UNAVAILABLE', forAnHour);
+    await ask(pod('a'));
+    await pass(9 * minute);
+    expect(await ask(pod('a'))).toBe('one');
+    expect(provider.calls).toHaveLength(1);
+  });
+
+  test('has one renewal under way at a time', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script('db', leased('one', Date.now() + 9 * minute));
+    provider.scriptRenewals(() => new Promise(() => undefined));
+    await ask(pod('a'));
+    await pass(8 * minute);
+    expect(provider.renewals).toHaveLength(1);
+  });
+
+  test('renewed counts as delivered: it serves a new pod of its principal after more than 15 min', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script('db', leased('one', Date.now() + 30 * minute));
+    provider.scriptRenewals(forAnHour);
+    await ask(grantOf({ pod: 'a' }));
+    for (let asked = 0; asked < 5; asked++) {
+      await pass(5 * minute);
+      await ask(grantOf({ pod: 'a' }));
+    }
+    expect(provider.renewals).toHaveLength(1);
+    expect(await ask(grantOf({ pod: 'new' }))).toBe('one');
+    expect(provider.calls).toHaveLength(1);
+  });
+
+  test('that the store confirms while a renewal is under way keeps the later end', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    const confirmation = held();
+    provider.script('db', leased('one', Date.now() + 9 * minute), confirmation.answer);
+    let renew = (): void => undefined;
+    provider.scriptRenewals(
+      () =>
+        new Promise((resolve) => {
+          renew = () => resolve(forAnHour());
+        }),
+    );
+    await ask(pod('a'));
+    await pass(6 * minute);
+    const asking = ask(pod('a'));
+    await settle();
+    expect(provider.calls).toHaveLength(2);
+    renew();
+    await settle();
+    confirmation.give(unchanged());
+    expect(await asking).toBe('one');
+    await pass(4 * minute);
+    expect(await ask(pod('a'))).toBe('one');
+    expect(provider.calls).toHaveLength(2);
+  });
+
+  test('that a renewal finds ended is not brought back by a confirmation asked for before', async () => {
+    const { store, provider, ask, pass } = createStoreRig();
+    const confirmation = held();
+    provider.script(
+      'db',
+      leased('one', Date.now() + 9 * minute),
+      confirmation.answer,
+      leased('two', Date.now() + 30 * minute),
+    );
+    provider.scriptRenewals({ kind: 'ended' });
+    await ask(pod('a'));
+    await pass(6 * minute - second);
+    await advance(second);
+    const asking = ask(pod('a'));
+    await settle();
+    store.tick();
+    await settle();
+    confirmation.give(unchanged());
+    expect(await asking).toBe('two');
+  });
+
+  test('of an answer that the cache refuses is given back', async () => {
+    const { provider, ask } = createStoreRig({ maxBytes: 4 * 2_000 });
+    provider.script(
+      'db',
+      leased('one', Date.now() + 60 * minute),
+      leased('x'.repeat(2_000), Date.now() + 60 * minute),
+    );
+    expect(await ask(pod('a'))).toBe('one');
+    expect(await ask(pod('b'))).toBe('failed LEASES_EXHAUSTED');
+    expect(provider.releases).toMatchObject([{ pod: 'b' }]);
+    expect(await ask(pod('a'))).toBe('one');
+    expect(provider.calls).toHaveLength(2);
+  });
+
+  test('is not touched by a provider that can neither renew nor give back', async () => {
+    const { store, provider, pass } = createStoreRig();
+    const plain = { ...provider, renew: undefined, release: undefined } as never;
+    provider.script('db', leased('one', Date.now() + 30 * minute));
+    const waiter = { signal: new AbortController().signal, deadline: Date.now() + minute };
+    await store.read(plain, [pod('a')], waiter);
+    await pass(29 * minute);
+    expect(provider.renewals).toEqual([]);
+    expect(provider.releases).toEqual([]);
+  });
+
+  test('survives a provider that throws where it should reject', async () => {
+    const { store, provider, pass, count } = createStoreRig();
+    const thrower = {
+      ...provider,
+      release: () => {
+        throw new Error('as scripted');
+      },
+    };
+    provider.script('db', leased('one', Date.now() + 24 * 60 * minute));
+    const waiter = { signal: new AbortController().signal, deadline: Date.now() + minute };
+    await store.read(thrower, [pod('a'), pod('b')], waiter);
+    await pass(11 * minute);
+    expect(await count('keyferry_lease_events_total', { result: 'failed' })).toBe(2);
+  });
+});
+
+describe('the clock', () => {
+  test('forgets what has ended, and what nobody asked for within an hour', async () => {
+    const { provider, ask, pass, count } = createStoreRig();
+    provider.script('pinned', value('pinned', { immutable: true }));
+    provider.script('ending', value('ending', { expiresAt: Date.now() + 20 * minute }));
+    await ask(grantOf({ ref: 'pinned' }));
+    const alone = await count('keyferry_cache_bytes');
+    await ask(grantOf({ ref: 'ending' }));
+    provider.script('absent', absent());
+    await ask(grantOf({ ref: 'absent' }));
+    await pass(20 * minute);
+    await ask(grantOf({ ref: 'pinned' }));
+    await pass(59 * minute);
+    expect(await count('keyferry_cache_bytes')).toBe(alone);
+    await pass(2 * minute);
+    expect(await count('keyferry_cache_bytes')).toBe(0);
+  });
+});
