@@ -8,6 +8,8 @@ export type EntryKeys = {
   question(grant: Grant): string;
   /** Where the answer to this grant is kept now. */
   entry(grant: Grant): string;
+  /** Every place where one may still be kept: what is known of sharing can have changed since. */
+  places(grant: Grant): readonly string[];
   /** Takes in whether an answer may be shared. */
   learn(grant: Grant, value: SecretValue): void;
 };
@@ -27,11 +29,14 @@ export function createEntryKeys(max = 10_000): EntryKeys {
     }
     return principal.fingerprint + key;
   };
+  const own = (grant: Grant): string => `${question(grant)}@${grant.workload.instance}`;
   return {
     question,
     entry(grant) {
-      const key = question(grant);
-      return grant.scope === 'pod' && !shareable.has(key) ? `${key}@${grant.workload.instance}` : key;
+      return grant.scope === 'pod' && !shareable.has(question(grant)) ? own(grant) : question(grant);
+    },
+    places(grant) {
+      return grant.scope === 'pod' ? [question(grant), own(grant)] : [question(grant)];
     },
     learn(grant, value) {
       if (grant.scope === 'principal') return;

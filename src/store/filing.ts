@@ -1,5 +1,5 @@
 import { SecretError } from '../errors/secret-error.ts';
-import type { FetchResult, Grant, Provider } from '../providers/provider.ts';
+import type { FetchResult, Grant, Provider, SecretValue } from '../providers/provider.ts';
 import type { Cache, Entry } from './cache.ts';
 import type { EntryKeys } from './entry-keys.ts';
 import type { Landing } from './flights.ts';
@@ -18,14 +18,23 @@ export type FilingDeps = {
   readonly random: () => number;
 };
 
-/** Makes the landing of one question; `known` is the entry that was shown to the store with it. */
-export type Filing = (provider: Provider, grant: Grant, known: Entry | undefined) => Landing;
+/** See {@link createFiling}. */
+export type Filing = {
+  /** Makes the landing of one question; `known` is the value that was shown to the store with it. */
+  landing(provider: Provider, grant: Grant, known: SecretValue | undefined): Landing;
+  /** Takes in an answer that nobody waited for any more: it serves nobody, but a no is a no, and a lease is given back. */
+  stray(provider: Provider, grant: Grant, result: FetchResult): void;
+};
 
 /** What the store's answers do to the cache. */
 export function createFiling(deps: FilingDeps): Filing {
   const { cache, keys, leases, metrics, freshness, now, random } = deps;
 
-  return (provider, grant, known) => {
+  const forget = (grant: Grant): void => {
+    for (const key of keys.places(grant)) cache.drop(key);
+  };
+
+  const landing: Filing['landing'] = (provider, grant, known) => {
     const askedUnder = keys.entry(grant);
 
     const file = (result: FetchResult, askedAt: number, answer: Omit<Answer, 'freshUntil'>): FetchResult => {
@@ -50,29 +59,39 @@ export function createFiling(deps: FilingDeps): Filing {
         case 'value':
           return file(result, askedAt, { value: result.value, deliveredAt: askedAt });
         case 'absent':
+          forget(grant);
           return file(result, askedAt, { absence: result.error, deliveredAt: askedAt });
         case 'unchanged': {
-          const still = confirmed(known, result, askedAt);
-          return still === undefined
-            ? { kind: 'failed', error: answeredTheUnknown(provider) }
-            : file(result, askedAt, still);
+          if (known === undefined) return { kind: 'failed', error: answeredTheUnknown(provider) };
+          // Meanwhile it may have been denied, or its lease renewed or ended: only what is still there is confirmed.
+          const still = confirmed(cache.get(askedUnder), result, askedAt);
+          return still === undefined ? result : file(result, askedAt, still);
         }
         case 'failed':
-          if (result.error.kind === 'definite') cache.drop(askedUnder);
+          if (result.error.kind === 'definite') forget(grant);
           return result;
       }
     };
+  };
+
+  return {
+    landing,
+    stray(provider, grant, result) {
+      if (result.kind === 'absent' || (result.kind === 'failed' && result.error.kind === 'definite'))
+        forget(grant);
+      leases.giveBack(provider, grant, result);
+    },
   };
 }
 
 /** What stands after the store has said `unchanged`; a lease prolonged counts as a delivery. */
 function confirmed(
-  known: Entry | undefined,
+  entry: Entry | undefined,
   { expiresAt, version }: Extract<FetchResult, { kind: 'unchanged' }>,
   askedAt: number,
 ): Omit<Answer, 'freshUntil'> | undefined {
-  const value = known?.value;
-  if (known === undefined || value === undefined) return undefined;
+  const value = entry?.value;
+  if (entry === undefined || value === undefined) return undefined;
   const changes = {
     ...(version !== undefined && version !== value.version && { version }),
     ...(expiresAt !== undefined && { expiresAt }),
@@ -80,7 +99,7 @@ function confirmed(
   };
   return {
     value: Object.keys(changes).length === 0 ? value : { ...value, ...changes },
-    deliveredAt: value.lease !== undefined && expiresAt !== undefined ? askedAt : known.deliveredAt,
+    deliveredAt: value.lease !== undefined && expiresAt !== undefined ? askedAt : entry.deliveredAt,
   };
 }
 

@@ -33,7 +33,7 @@ export type Landing = (result: FetchResult, askedAt: number) => FetchResult;
 export type FlightsDeps = {
   readonly ask: Batcher;
   readonly now: () => number;
-  /** Told a leased value that came when nobody waited any more: it must be given back. */
+  /** Told an answer that came when nobody waited any more. */
   readonly stray: (provider: Provider, grant: Grant, result: FetchResult) => void;
   /** Milliseconds from the moment the budget lets a read go; default {@link flightTimeout}. */
   readonly timeout?: number;

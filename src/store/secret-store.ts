@@ -60,11 +60,11 @@ export function createSecretStore(deps: SecretStoreDeps): SecretStore {
   const served = createServed();
   const keys = createEntryKeys();
   const leases = createLeaseClock({ cache, now, metrics, log });
-  const landing = createFiling({ cache, keys, leases, metrics, freshness, now, random });
+  const filing = createFiling({ cache, keys, leases, metrics, freshness, now, random });
   const flights = createFlights({
     ask: createBatcher(),
     now,
-    stray: leases.giveBack,
+    stray: filing.stray,
     ...(deps.flightTimeout !== undefined && { timeout: deps.flightTimeout }),
   });
 
@@ -92,16 +92,16 @@ export function createSecretStore(deps: SecretStoreDeps): SecretStore {
     const key = keys.entry(grant);
     const entry = cache.get(key);
     const alreadyServed = served.has(grant.workload.instance, keys.question(grant));
-    const known = judge(entry, alreadyServed, now()) === 'confirm' ? entry : undefined;
+    const known = judge(entry, alreadyServed, now()) === 'confirm' ? entry?.value : undefined;
     const urgency = lastGood(entry, freshness(provider.name).maxStale, now()) ? 'refresh' : 'first';
     const joined = flights.underWay(key);
     const question = {
       provider,
       grant,
       urgency,
-      ...(known?.value && { known: knownOf(known.value) }),
+      ...(known && { known: knownOf(known) }),
     } as const;
-    const flight = joined ?? flights.begin(key, question, landing(provider, grant, known));
+    const flight = joined ?? flights.begin(key, question, filing.landing(provider, grant, known));
     const result = await flight.join(signal);
     switch (result.kind) {
       case 'value':
