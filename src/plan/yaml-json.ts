@@ -1,5 +1,6 @@
 import { ExactNumber, type JsonValue } from './json-text.ts';
-import type { YamlNode, YamlReport, YamlText } from './yaml-tree.ts';
+import type { YamlReport } from './yaml-document.ts';
+import type { YamlNode, YamlText } from './yaml-tree.ts';
 
 /** Longer texts that look like a number JSON does not know stay text. */
 const longestNumber = 400;

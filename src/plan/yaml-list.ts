@@ -2,16 +2,9 @@ import { quoteForeign } from '../errors/status-text.ts';
 import { parseJsonText, toJsonText } from './json-text.ts';
 import { nearestName } from './nearest.ts';
 import type { Problem } from './plan.ts';
+import type { Position, YamlReport } from './yaml-document.ts';
 import { isYamlNull, yamlToJson } from './yaml-json.ts';
-import {
-  duplicate,
-  readYamlTree,
-  type Position,
-  type YamlEntries,
-  type YamlEntry,
-  type YamlItems,
-  type YamlReport,
-} from './yaml-tree.ts';
+import { duplicate, readYamlTree, type YamlEntries, type YamlEntry, type YamlItems } from './yaml-tree.ts';
 
 /** A scalar as the user wrote it. */
 export type YamlScalar = Position & {

@@ -1,19 +1,6 @@
-import {
-  Composer,
-  isAlias,
-  isMap,
-  isScalar,
-  isSeq,
-  Lexer,
-  LineCounter,
-  type Pair,
-  Parser,
-  type CST,
-} from 'yaml';
+import { isAlias, isMap, isScalar, isSeq, type Pair } from 'yaml';
 import { quoteForeign } from '../errors/status-text.ts';
-
-/** Both counted from 1; columns in UTF-16 code units. */
-export type Position = { readonly line: number; readonly column: number };
+import { maxDepth, readYamlDocument, type Position, type YamlReport } from './yaml-document.ts';
 
 /** A node of a YAML document in which aliases and merge keys are resolved. Aliased nodes are shared, never copied. */
 export type YamlNode = YamlText | YamlEntries | YamlItems;
@@ -53,89 +40,22 @@ type Measured = {
   readonly size: number;
 };
 
-/** Says what is wrong, where, and what to do about it. */
-export type YamlReport = (at: Position, message: string, hint?: string) => void;
-
-const maxDepth = 16;
 const maxExpansions = 100;
 /** Characters and nodes that aliases may stand for together. */
 const maxExpandedSize = 1_048_576;
-/** Pieces of YAML text. 500 objects of ten fields need some 30,000; the library reads 100,000 in a tenth of a second. */
-const maxTokens = 100_000;
 
 /**
- * Reads one YAML document; `undefined` after an error of syntax, and for an empty document. Every scalar is text. Never throws.
+ * Reads one YAML document; `undefined` for an empty one, and after an error that leaves nothing to go on with. Never throws.
  *
  * Merge keys (`<<`, YAML 1.1) are honoured: the map's own keys win, then the earlier of the merged maps.
  */
 export function readYamlTree(text: string, report: YamlReport): YamlNode | undefined {
-  const lines = new LineCounter();
-  lines.addNewLine(0);
-  const at = (offset: number): Position => {
-    const { line, col } = lines.linePos(offset);
-    return { line, column: col };
-  };
-  const source = text.replace(/^\ufeff/, '');
-  const tokens = tokenize(source, lines, (offset, message, hint) => report(at(offset), message, hint));
-  if (tokens === undefined) return undefined;
-  const composer = new Composer({ schema: 'failsafe', resolveKnownTags: false, uniqueKeys: false });
-  const [document, second] = [...composer.compose(tokens, true, source.length)];
-  const [error] = document?.errors ?? [];
-  if (error !== undefined) {
-    const where = at(error.pos[0]);
-    const tabbed = /^ *\t/.test(source.split('\n')[where.line - 1] ?? '');
-    report(
-      where,
-      `not YAML: ${inOwnWords(error.message)}`,
-      tabbed ? 'indent with spaces, not with tabs' : 'check indentation and quotes',
-    );
-    return undefined;
-  }
-  if (second !== undefined) {
-    report(at(second.range[0]), 'a second YAML document begins', 'write one list, without ---');
-    return undefined;
-  }
-  if (document?.contents == null) return undefined;
+  const document = readYamlDocument(text, report);
+  if (document === undefined) return undefined;
+  const { contents, at } = document;
   const run = { at, report, anchors: new Map(), expansions: 0, expandedSize: 0, broken: false };
-  const tree = convert(document.contents, 1, run);
+  const tree = convert(contents, 1, run);
   return run.broken ? undefined : tree;
-}
-
-/**
- * The parser's tokens, up to the first error. Caps are looked at here: the library composes recursively, and a stack exhausted inside V8's
- * regular expression compiler ends the process instead of throwing.
- */
-function tokenize(
-  text: string,
-  lines: LineCounter,
-  report: (offset: number, message: string, hint?: string) => void,
-): CST.Token[] | undefined {
-  const parser = new Parser(lines.addNewLine);
-  const tokens: CST.Token[] = [];
-  let count = 0;
-  for (const lexeme of new Lexer().lex(text)) {
-    tokens.push(...parser.next(lexeme));
-    if (tokens.at(-1)?.type === 'error') return tokens;
-    if (parser.stack.length > maxDepth && parser.stack.filter(isCollection).length > maxDepth) {
-      report(parser.offset, `nested more than ${maxDepth} deep`);
-      return undefined;
-    }
-    count += 1;
-    if (count > maxTokens) {
-      report(parser.offset, `more than ${maxTokens} pieces of YAML`, 'split the class');
-      return undefined;
-    }
-  }
-  return [...tokens, ...parser.end()];
-}
-
-function isCollection({ type }: CST.Token): boolean {
-  return type === 'block-map' || type === 'block-seq' || type === 'flow-collection';
-}
-
-/** The library's message without the user's text, which it appends after a colon. */
-function inOwnWords(message: string): string {
-  return quoteForeign(message.replace(/(?<=\w): .*$/s, ''));
 }
 
 type Conversion = {
