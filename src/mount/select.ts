@@ -1,0 +1,152 @@
+import { createContext, Script } from 'node:vm';
+import jmespath from 'jmespath';
+import { SecretError } from '../errors/secret-error.ts';
+import { quoteForeign } from '../errors/status-text.ts';
+import { checkExpression, plainKeys } from '../plan/jmespath.ts';
+import { ExactNumber, parseJsonText, toJsonText, type JsonValue } from '../plan/json-text.ts';
+import type { SecretRef, Selector } from '../plan/plan.ts';
+import type { SecretValue } from '../providers/provider.ts';
+
+/**
+ * Takes a file's content out of a secret. A string gives its text; a number, a boolean, an object or a list its compact JSON, numbers with the
+ * characters they have in the secret; null is nothing.
+ * @throws SecretError NOT_JSON, KEY_NOT_FOUND, and INVALID_CLASS for an expression that cannot be applied. None quotes the secret or its keys.
+ */
+export type Take = (selector: Selector) => Uint8Array;
+
+/** Opens a secret: its JSON is parsed when first needed, and forgotten with the returned function. */
+export type Select = (ref: SecretRef, value: SecretValue) => Take;
+
+const checkSpelling = 'check the spelling, letter case counts';
+/** Characters of a result; more fits into no response. */
+const longestResult = 4_194_304;
+
+/** `limitMs`: how long a JMESPath expression may take over a document; default 50. */
+export function createSelect({ limitMs = 50 } = {}): Select {
+  const underLimit = createTimeLimit(limitMs);
+
+  return (ref, value) => {
+    const secret = nameSecret(ref);
+    let parsed: { readonly json: JsonValue } | undefined;
+    const document = (): JsonValue => (parsed ??= { json: parseDocument(value, secret) }).json;
+
+    return (selector) => {
+      switch (selector.kind) {
+        case 'whole':
+          return value.bytes;
+        case 'key':
+          return takeKey(document(), selector.key) ?? missing(`${secret} has no key ${quote(selector.key)}`);
+        case 'jmespath':
+          return takeExpression(selector.expression, document());
+        case 'key-or-jmespath': {
+          const { text } = selector;
+          const literal = takeKey(document(), text);
+          if (literal !== undefined) return literal;
+          if (checkExpression(text) !== undefined) return missing(`${secret} has no key ${quote(text)}`);
+          return takeExpression(text, document());
+        }
+      }
+    };
+
+    function takeKey(json: JsonValue, key: string): Buffer | undefined {
+      if (!isObject(json))
+        throw new SecretError('KEY_NOT_FOUND', `${secret} is JSON, but no object with keys`);
+      const item = ownItem(json, key);
+      if (item === null) return missing(`the key ${quote(key)} of ${secret} is null`);
+      return item === undefined ? undefined : toBytes(item);
+    }
+
+    function takeExpression(expression: string, json: JsonValue): Uint8Array {
+      const keys = plainKeys(expression);
+      const found =
+        keys === undefined ? search(expression, json) : keys.reduce<JsonValue | undefined>(ownItem, json);
+      return toBytes(found) ?? missing(`the JMESPath ${quote(expression)} finds nothing in ${secret}`);
+    }
+
+    /** The result's text: writing it out is limited too, since shared parts can make it endless. */
+    function search(expression: string, json: JsonValue): string | undefined {
+      const problem = checkExpression(expression);
+      if (problem !== undefined)
+        throw new SecretError('INVALID_CLASS', `the JMESPath ${quote(expression)} ${problem}`);
+      try {
+        return underLimit(() => textOf(jmespath.search(json, expression)));
+      } catch (thrown) {
+        throw new SecretError(
+          'INVALID_CLASS',
+          `the JMESPath ${quote(expression)} cannot be applied to ${secret}${reason(thrown, limitMs)}`,
+          { cause: thrown },
+        );
+      }
+    }
+
+    function toBytes(item: JsonValue | undefined): Buffer | undefined {
+      const text = textOf(item);
+      return text === undefined ? undefined : Buffer.from(text);
+    }
+  };
+}
+
+/** A secret as messages name it. */
+export function nameSecret({ service, name, region }: SecretRef): string {
+  return `${service} secret ${quote(name)}${region === undefined ? '' : ` in ${region}`}`;
+}
+
+function quote(text: string): string {
+  return `"${quoteForeign(text)}"`;
+}
+
+function missing(message: string): never {
+  throw new SecretError('KEY_NOT_FOUND', message, { hint: checkSpelling });
+}
+
+function parseDocument({ document, bytes }: SecretValue, secret: string): JsonValue {
+  try {
+    return parseJsonText(document ?? new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch {
+    // The parser's message quotes the secret.
+    throw new SecretError('NOT_JSON', `${secret} is not JSON, so nothing can be taken out of it`, {
+      hint: 'store a JSON object, or mount the secret whole',
+    });
+  }
+}
+
+function isObject(value: JsonValue | undefined): value is Readonly<Record<string, JsonValue>> {
+  return (
+    typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof ExactNumber)
+  );
+}
+
+function ownItem(value: JsonValue | undefined, key: string): JsonValue | undefined {
+  return isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
+}
+
+/** `undefined` for what is no JSON value, or none to write: null, not a number, an object's inherited function. */
+function textOf(value: unknown): string | undefined {
+  if (typeof value === 'string') return value;
+  const isNothing = value === null || value === undefined || typeof value === 'function';
+  if (isNothing || (typeof value === 'number' && !Number.isFinite(value))) return undefined;
+  return toJsonText(value as JsonValue, { limit: longestResult });
+}
+
+/** Runs a function, and cuts it where it takes longer than `limitMs`. The context is made when first needed. */
+function createTimeLimit(limitMs: number): <T>(work: () => T) => T {
+  const script = new Script('work()');
+  let context: { work?: (() => unknown) | undefined } | undefined;
+  return <T>(work: () => T): T => {
+    context ??= createContext({});
+    context.work = work;
+    try {
+      return script.runInContext(context, { timeout: limitMs }) as T;
+    } finally {
+      context.work = undefined;
+    }
+  };
+}
+
+/** Only the library's remarks about types and arguments are fit to be shown: they quote no value. */
+function reason(thrown: unknown, limitMs: number): string {
+  const { code, message = '' } = thrown as { code?: string; message?: string };
+  if (code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') return `: it takes longer than ${limitMs} ms`;
+  const said = /^(?:TypeError|ArgumentError): (.+)/.exec(message)?.[1];
+  return said === undefined ? '' : `: ${quoteForeign(said)}`;
+}
