@@ -1,0 +1,66 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { chmod, mkdir, mkdtemp, readdir, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { loadVersionKey } from './version-key.ts';
+
+let directory: string;
+let path: string;
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'version-key-'));
+  path = join(directory, '.keyferry-version-key');
+});
+afterEach(() => rm(directory, { recursive: true, force: true }));
+
+describe('the version key', () => {
+  test('is made once, for its owner alone', async () => {
+    const key = await loadVersionKey(directory);
+    expect(key).toHaveLength(32);
+    expect((await stat(path)).mode & 0o777).toBe(0o600);
+    expect(await loadVersionKey(directory)).toEqual(key);
+    expect(await readdir(directory)).toEqual(['.keyferry-version-key']);
+  });
+
+  test('differs from another directory’s', async () => {
+    const other = join(directory, 'other');
+    await mkdir(other);
+    expect(await loadVersionKey(other)).not.toEqual(await loadVersionKey(directory));
+  });
+
+  test('is the same for all that make it at once', async () => {
+    const keys = await Promise.all(Array.from({ length: 20 }, () => loadVersionKey(directory)));
+    expect(new Set(keys.map((key) => Buffer.from(key).toString('hex'))).size).toBe(1);
+    expect(await readdir(directory)).toEqual(['.keyferry-version-key']);
+  });
+
+  test.each([
+    ['cut short', () => truncate(path, 31), 'is not a file of 32 bytes; remove it'],
+    ['empty', () => truncate(path, 0), 'is not a file of 32 bytes'],
+    ['open to a group', () => chmod(path, 0o640), 'is open to others than its owner'],
+    ['open to everybody', () => chmod(path, 0o604), 'is open to others than its owner'],
+  ])('%s is refused and left alone', async (_, spoil, message) => {
+    await loadVersionKey(directory);
+    await spoil();
+    const before = await stat(path);
+    const error = await loadVersionKey(directory).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'NOT_CONFIGURED', summary: expect.stringContaining(message) });
+    expect((await stat(path)).mtimeMs).toBe(before.mtimeMs);
+  });
+
+  test('is neither a directory nor behind a link', async () => {
+    await mkdir(path);
+    await expect(loadVersionKey(directory)).rejects.toMatchObject({ code: 'NOT_CONFIGURED' });
+    await rm(path, { recursive: true });
+    await writeFile(join(directory, 'elsewhere'), Buffer.alloc(32), { mode: 0o600 });
+    await symlink('elsewhere', path);
+    await expect(loadVersionKey(directory)).rejects.toMatchObject({
+      message: expect.stringContaining('ELOOP'),
+    });
+  });
+
+  test('needs its directory', () =>
+    expect(loadVersionKey(join(directory, 'nowhere'))).rejects.toMatchObject({
+      code: 'NOT_CONFIGURED',
+      summary: expect.stringMatching(/can neither be read nor made: ENOENT; the directory must exist/),
+    }));
+});

@@ -1,0 +1,76 @@
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { link, open, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { SecretError } from '../errors/secret-error.ts';
+
+const keyFile = '.keyferry-version-key';
+const keyLength = 32;
+
+/**
+ * The key under which versions are made for stores that have none: 32 bytes in a file of mode 0600 in the providers' directory, made once, so that
+ * neither a restart nor a second process changes any version.
+ * @throws SecretError NOT_CONFIGURED where the file cannot be read or made, is open to others, or is no key.
+ */
+export async function loadVersionKey(providersDir: string): Promise<Uint8Array> {
+  const path = join(providersDir, keyFile);
+  try {
+    return (await readKey(path)) ?? (await makeKey(path));
+  } catch (thrown) {
+    if (thrown instanceof SecretError) throw thrown;
+    const { code = 'unknown error' } = thrown as { code?: string };
+    throw new SecretError('NOT_CONFIGURED', `the version key ${path} can neither be read nor made: ${code}`, {
+      hint: 'the directory must exist and be writable for Keyferry',
+      cause: thrown,
+    });
+  }
+}
+
+async function readKey(path: string): Promise<Uint8Array | undefined> {
+  // A symbolic link could lead to a file that somebody else writes.
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
+    (thrown: unknown) => {
+      if ((thrown as { code?: string }).code === 'ENOENT') return undefined;
+      throw thrown;
+    },
+  );
+  if (file === undefined) return undefined;
+  try {
+    const stats = await file.stat();
+    if (!stats.isFile() || stats.size !== keyLength)
+      throw unfit(path, `is not a file of ${keyLength} bytes`, 'remove it');
+    if ((stats.mode & 0o077) !== 0)
+      throw unfit(path, 'is open to others than its owner', 'remove it, or set its mode to 0600');
+    return await file.readFile();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Written whole under another name, then linked: of two processes one wins, and both read the winner's. */
+async function makeKey(path: string): Promise<Uint8Array> {
+  const temporary = `${path}.${randomBytes(8).toString('hex')}`;
+  try {
+    const file = await open(temporary, 'wx', 0o600);
+    try {
+      await file.writeFile(randomBytes(keyLength));
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await link(temporary, path).catch((thrown: unknown) => {
+      if ((thrown as { code?: string }).code !== 'EEXIST') throw thrown;
+    });
+  } finally {
+    await rm(temporary, { force: true });
+  }
+  const key = await readKey(path);
+  if (key !== undefined) return key;
+  throw unfit(path, 'vanished as soon as it was made', 'see what else writes to that directory');
+}
+
+function unfit(path: string, fault: string, remedy: string): SecretError {
+  return new SecretError('NOT_CONFIGURED', `the version key ${path} ${fault}`, {
+    hint: `${remedy}; a new key changes the versions of secrets whose store has none, once`,
+  });
+}
