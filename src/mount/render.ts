@@ -1,0 +1,158 @@
+import type { FailureKind } from '../errors/codes.ts';
+import { SecretError, toSecretError } from '../errors/secret-error.ts';
+import type { FileRequest, FileSource, Plan, SecretRef } from '../plan/plan.ts';
+import type { Outcome, SecretValue } from '../providers/provider.ts';
+import { decode } from './encoding.ts';
+import { createKeptFiles, type Rendered } from './kept-files.ts';
+import { objectVersion } from './object-version.ts';
+import { createSelect, nameSecret, type Select, type Take } from './select.ts';
+import type { Volume } from './volume.ts';
+
+/**
+ * Makes a volume of what was read. `outcomes` in the order of `plan.refs`; `permission` is the mode of files without one of their own. The answer
+ * depends on nothing else. All or nothing: where anything failed, the worst failure is thrown, with the count of the others.
+ * @throws SecretError
+ */
+export type Render = (plan: Plan, outcomes: readonly Outcome[], permission: number) => Volume;
+
+/** What {@link createRender} needs. */
+export type RenderOptions = {
+  /** 32 bytes; see loadVersionKey. */
+  readonly versionKey: Uint8Array;
+  /** Bytes of all files together; default 4 MiB, the driver's own limit. */
+  readonly maxBytes?: number;
+  readonly select?: Select;
+};
+
+/** Stands for a volume all of whose secrets are absent: the driver removes old files only when it gets at least one. */
+const emptyFile = '.keyferry-empty';
+
+/** Who can mend it comes first: what the store refused, then what the class asks; an outage ends by itself. */
+const worstFirst: readonly FailureKind[] = ['definite', 'request', 'internal', 'outage'];
+
+export function createRender(options: RenderOptions): Render {
+  const { versionKey, maxBytes = 4_194_304, select = createSelect() } = options;
+  const kept = createKeptFiles();
+
+  return (plan, outcomes, permission) => {
+    if (plan.files.length === 0)
+      throw new SecretError('INVALID_CLASS', 'the class asks for no file', {
+        hint: 'list at least one object',
+      });
+    const rendered = new Map<FileRequest, Rendered>();
+    const failures: SecretError[] = [];
+    let bytes = 0;
+    const byRef = filesByRef(plan);
+    for (const [index, ref] of plan.refs.entries()) {
+      const outcome = outcomeOf(ref, outcomes[index]);
+      const files = byRef.get(ref) ?? [];
+      if (outcome.kind !== 'value') {
+        const isMissed = outcome.kind === 'failed' || files.some(({ optional }) => optional !== true);
+        if (isMissed) failures.push(outcome.error);
+        continue;
+      }
+      // One secret at a time, so that one parsed document at most is in memory.
+      const take = select(outcome.served, outcome.value);
+      for (const file of files) {
+        try {
+          const result = kept(outcome.value, file, () =>
+            renderFile(file, outcome.value, outcome.served, take),
+          );
+          rendered.set(file, result);
+          bytes += result.contents.length;
+        } catch (thrown) {
+          failures.push(toSecretError(thrown));
+        }
+        if (bytes > maxBytes) throw tooLarge(rendered, maxBytes);
+      }
+    }
+    if (failures.length > 0) throw worst(failures);
+    return toVolume(plan, rendered, permission);
+  };
+
+  function renderFile(file: FileRequest, value: SecretValue, ref: SecretRef, take: Take): Rendered {
+    const { selector } = onlySource(file);
+    const contents = decodeFile(file, take(selector), ref);
+    return { contents, version: objectVersion(file, selector, value, contents, versionKey) };
+  }
+}
+
+function decodeFile({ encoding, path }: FileRequest, stored: Uint8Array, ref: SecretRef): Uint8Array {
+  if (encoding === 'utf-8') return stored;
+  const decoded = decode(stored, encoding);
+  if (decoded !== undefined) return decoded;
+  throw new SecretError(
+    'INVALID_ENCODING',
+    `what ${nameSecret(ref)} has for the file ${path} is not ${encoding}`,
+    {
+      hint: 'store it in that encoding, or leave `encoding` out',
+    },
+  );
+}
+
+function toVolume(plan: Plan, rendered: ReadonlyMap<FileRequest, Rendered>, permission: number): Volume {
+  const present = plan.files.flatMap((file) => {
+    const result = rendered.get(file);
+    return result === undefined ? [] : [{ file, ...result }];
+  });
+  if (present.length === 0)
+    return {
+      files: [{ path: emptyFile, mode: permission, contents: new Uint8Array(0) }],
+      versions: [{ id: emptyFile, version: 'absent' }],
+    };
+  return {
+    files: present.map(({ file, contents }) => ({
+      path: file.path,
+      mode: file.mode ?? permission,
+      contents,
+    })),
+    versions: present.map(({ file, version }) => ({ id: file.path, version })),
+  };
+}
+
+/** Every ref, with the files made of it. */
+function filesByRef({ refs, files }: Plan): ReadonlyMap<SecretRef, readonly FileRequest[]> {
+  const byRef = new Map<SecretRef, FileRequest[]>(refs.map((ref) => [ref, []]));
+  for (const file of files) {
+    const listed = byRef.get(onlySource(file).ref);
+    if (listed === undefined)
+      throw new SecretError('INTERNAL', `the file ${file.path} is made of no secret of the plan`);
+    listed.push(file);
+  }
+  return byRef;
+}
+
+function onlySource({ sources, path }: FileRequest): FileSource {
+  const [source, ...others] = Object.values(sources);
+  if (source !== undefined && others.length === 0) return source;
+  throw new SecretError('INTERNAL', `the file ${path} is not made of exactly one secret`);
+}
+
+/** The outcomes stand in the order of the refs; a file never gets another secret's. */
+function outcomeOf(ref: SecretRef, outcome: Outcome | undefined): Outcome {
+  if (outcome?.ref === ref) return outcome;
+  throw new SecretError('INTERNAL', `nothing was read for ${nameSecret(ref)}`);
+}
+
+function worst(failures: readonly SecretError[]): SecretError {
+  const rank = ({ kind }: SecretError): number => worstFirst.indexOf(kind);
+  const first = failures.reduce((one, other) => (rank(other) < rank(one) ? other : one));
+  const more = first.more + failures.length - 1;
+  if (more === 0) return first;
+  const hint = first.hint === undefined ? {} : { hint: first.hint };
+  return new SecretError(first.code, first.message, { ...hint, cause: first, more });
+}
+
+function tooLarge(rendered: ReadonlyMap<FileRequest, Rendered>, maxBytes: number): SecretError {
+  const largest = Array.from(rendered, ([{ path }, { contents }]) => ({ path, size: contents.length }))
+    .sort((a, b) => b.size - a.size)
+    .slice(0, 3)
+    .map(({ path, size }) => `${path} (${size} bytes)`);
+  return new SecretError(
+    'RESPONSE_TOO_LARGE',
+    `the files are larger than ${maxBytes} bytes; largest: ${largest.join(', ')}`,
+    {
+      hint: 'split the class into several volumes',
+    },
+  );
+}
