@@ -1,0 +1,48 @@
+import { Command } from 'commander';
+import { describe, expect, test } from '@jest/globals';
+import { parseSettings, settingFlags, type RawSettings, type Settings } from './settings.ts';
+
+function settingsOf(...argv: string[]): Settings {
+  const command = new Command().exitOverride();
+  for (const option of settingFlags) command.addOption(option);
+  return parseSettings(command.parse(argv, { from: 'user' }).opts<RawSettings>());
+}
+
+describe('the settings of a process', () => {
+  test('have the documented defaults', () => {
+    expect(settingsOf('--providers', 'local')).toEqual({
+      providers: ['local'],
+      providersDir: '/var/run/secrets-store-csi-providers',
+      healthAddress: '0.0.0.0:8095',
+      logLevel: 'info',
+      grace: 20_000,
+      maxResponseBytes: 4 * 1024 * 1024,
+      maxMounts: 256,
+      cacheBytes: 32 * 1024 * 1024,
+      maxStale: 600_000,
+      sharedIdentities: 'granted',
+      localStore: '/var/lib/keyferry/store.age',
+      localKey: '/var/lib/keyferry/store.key',
+    });
+  });
+
+  test('take a list of providers once each, with blanks', () => {
+    expect(settingsOf('--providers', ' cce, local,,cce ').providers).toEqual(['cce', 'local']);
+  });
+
+  test.each([
+    ['--refresh-interval', 'often'],
+    ['--max-stale', '10'],
+    ['--shared-identities', 'some'],
+    ['--max-mounts', '0'],
+    ['--health-address', '8095'],
+    ['--log-level', 'loud'],
+    ['--cache-bytes', '1MB'],
+  ])('refuse %s %s and name it', (flag, value) => {
+    expect(() => settingsOf(flag, value)).toThrow(flag);
+  });
+
+  test('know no flag that is not theirs', () => {
+    expect(() => settingsOf('--refresh-intervall', '30s')).toThrow('unknown option');
+  });
+});
