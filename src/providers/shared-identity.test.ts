@@ -5,8 +5,11 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { SecretError } from '../errors/secret-error.ts';
-import { createSharedIdentity, type SharedIdentityMode } from './shared-identity.ts';
-import { createSharedIdentityMetrics } from './shared-identity-file.ts';
+import {
+  createSharedIdentity,
+  createSharedIdentityMetrics,
+  type SharedIdentityMode,
+} from './shared-identity.ts';
 
 const grant = (names: string, roles = ''): string => `grants:
   - provider: local

@@ -5,6 +5,8 @@ import type { Workload } from '../plan/workload.ts';
 import type { NameGlob } from './name-glob.ts';
 import { followGrantsFile, type SharedIdentityMetrics } from './shared-identity-file.ts';
 
+export { createSharedIdentityMetrics } from './shared-identity-file.ts';
+
 /** `--shared-identities`: `granted` what the grants file lists, `all` every secret, `none` nothing. */
 export type SharedIdentityMode = 'granted' | 'all' | 'none';
 
