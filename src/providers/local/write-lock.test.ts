@@ -1,0 +1,90 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createWriteLock } from './write-lock.ts';
+
+let directory: string;
+let path: string;
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'keyferry-lock-'));
+  path = join(directory, 'local.age');
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+const lock = (options?: Parameters<typeof createWriteLock>[1]) =>
+  createWriteLock({ what: 'local store', path }, options);
+const claims = (): string[] => readdirSync(directory).filter((name) => name.includes('.claim-'));
+
+describe('the write lock', () => {
+  test('lets one in at a time, and leaves nothing behind', async () => {
+    let inside = 0;
+    let most = 0;
+    const work = async (): Promise<void> => {
+      inside += 1;
+      most = Math.max(most, inside);
+      await sleep(1);
+      inside -= 1;
+    };
+    await Promise.all(Array.from({ length: 8 }, async () => lock().run(work)));
+    expect(most).toBe(1);
+    expect(claims()).toEqual([]);
+  });
+
+  test('is given back when the work fails', async () => {
+    await expect(lock().run(async () => Promise.reject(new Error('no')))).rejects.toThrow('no');
+    expect(claims()).toEqual([]);
+  });
+
+  test('waits for a living holder, and then names the claim to remove', async () => {
+    await lock().run(async () => {
+      await expect(lock({ waitMs: 30 }).run(async () => undefined)).rejects.toMatchObject({
+        code: 'STORE_TIMEOUT',
+        message: `another process is writing the local store ${path}`,
+        hint: `try again; if there is none, remove ${join(directory, claims()[0]!)}`,
+      });
+    });
+  });
+
+  test("a claim whose process is gone, or whose number is another process's now, counts for nothing", async () => {
+    const gone = spawn(process.execPath, ['-e', '']);
+    await new Promise((resolve) => gone.on('exit', resolve));
+    let own = '';
+    await lock().run(async () => void ([own = ''] = claims()));
+    const [, place, , , nonce] = /claim-(\w+)-(\d+)-(\d*)-(\w+)$/.exec(own)!;
+    const dead = [`${gone.pid}-1`, `${process.pid}-1`].map(
+      (process) => `local.age.claim-${place}-${process}-${nonce}`,
+    );
+    for (const name of dead) writeFileSync(join(directory, name), '');
+    await expect(lock({ waitMs: 0 }).run(async () => claims())).resolves.toHaveLength(1);
+  });
+
+  test('a claim from another machine or container counts while it is young', async () => {
+    const claim = join(directory, 'local.age.claim-0123456789ab-1-1-00000000');
+    writeFileSync(claim, '');
+    await expect(lock({ waitMs: 0 }).run(async () => undefined)).rejects.toMatchObject({
+      code: 'STORE_TIMEOUT',
+    });
+    const old = Date.now() / 1_000 - 61;
+    utimesSync(claim, old, old);
+    await expect(lock({ waitMs: 0 }).run(async () => 'in')).resolves.toBe('in');
+  });
+
+  test('one that held too long must not write any more', async () => {
+    let clock = 1_000_000;
+    await lock({ now: () => clock }).run(async (stillHeld) => {
+      stillHeld();
+      clock += 31_000;
+      expect(stillHeld).toThrow(expect.objectContaining({ code: 'STORE_TIMEOUT' }));
+    });
+  });
+
+  test('says what is wrong with the directory', async () => {
+    rmSync(directory, { recursive: true });
+    await expect(lock().run(async () => undefined)).rejects.toMatchObject({ code: 'LOCAL_STORE_UNREADABLE' });
+    writeFileSync(directory, '');
+    await expect(lock().run(async () => undefined)).rejects.toThrow('a part of its path is not a directory');
+  });
+});
