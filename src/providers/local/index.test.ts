@@ -1,0 +1,177 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import type { Plan } from '../../plan/plan.ts';
+import type { Workload } from '../../plan/workload.ts';
+import { SecretError } from '../../errors/secret-error.ts';
+import { createFingerprint } from '../fingerprint.ts';
+import type { FetchResult, Grant } from '../provider.ts';
+import { createSharedIdentity } from '../shared-identity.ts';
+import { addVersion, removeVersions } from './history.ts';
+import { createLocalProvider } from './index.ts';
+import type { LocalLogin } from './parameters.ts';
+import { createStoreWriter, type StoreWriter } from './store-writer.ts';
+
+const canary = 'canary-91aa';
+const workload: Workload = {
+  namespace: 'shop',
+  serviceAccount: { name: 'web' },
+  instance: 'uid',
+  volume: 'uid/x',
+  tokens: new Map(),
+  secrets: new Map(),
+};
+const admission = { signal: new AbortController().signal, notBefore: 0 };
+
+let directory: string;
+let files: { storeFile: string; keyFile: string };
+let writer: StoreWriter;
+let clock: number;
+let lines: string[];
+
+beforeEach(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'keyferry-local-'));
+  files = { storeFile: join(directory, 'store.age'), keyFile: join(directory, 'store.key') };
+  writer = createStoreWriter(files);
+  clock = Date.now();
+  lines = [];
+  await writer.init();
+  await set('eu/db', canary);
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+async function set(name: string, value: string): Promise<void> {
+  await writer.change((document) => addVersion(document, name, Buffer.from(value), new Date().toISOString()));
+}
+
+const fingerprint = createFingerprint();
+function start(names = '["local/**"]') {
+  const grantsFile = join(directory, 'grants.yaml');
+  writeFileSync(
+    grantsFile,
+    `grants: [{provider: local, namespaces: [shop], serviceAccounts: [web], names: ${names}}]`,
+  );
+  const log = pino({}, { write: (line: string) => void lines.push(line) });
+  const now = (): number => clock;
+  const sharedIdentity = createSharedIdentity({ mode: 'granted', grantsFile, log, now });
+  return createLocalProvider({ ...files, sharedIdentity, fingerprint, now, log });
+}
+type Local = ReturnType<typeof start>;
+
+function plan(provider: Local, objects: string): Plan<LocalLogin> {
+  const { plan, problems } = provider.plan({ objects });
+  expect(problems).toEqual([]);
+  return plan!;
+}
+
+const fetchAll = async (
+  provider: Local,
+  grants: readonly Grant<undefined>[],
+  signal = admission.signal,
+): Promise<readonly FetchResult[]> =>
+  Promise.all(
+    provider.fetch(grants.map((grant) => ({ grant, urgency: 'first', signal, onStart: () => undefined }))),
+  );
+
+async function read(provider: Local, objects: string): Promise<readonly FetchResult[]> {
+  return fetchAll(provider, await provider.admit(workload, plan(provider, objects), admission));
+}
+
+describe('provider local', () => {
+  test('serves what was granted: the latest, or a version that never changes', async () => {
+    await set('eu/db', 'two');
+    const results = await read(
+      start(),
+      '- objectName: eu/db\n- {objectName: eu/db, objectVersion: v1, objectAlias: old}',
+    );
+    expect(results).toEqual([
+      { kind: 'value', value: { bytes: Buffer.from('two'), version: 'v2' } },
+      { kind: 'value', value: { bytes: Buffer.from(canary), version: 'v1', immutable: true } },
+    ]);
+  });
+
+  test('refuses the whole class for one secret that is not granted, without opening the store', async () => {
+    const provider = start('[local/eu/*]');
+    rmSync(files.storeFile);
+    await expect(
+      provider.admit(workload, plan(provider, '- objectName: eu/db\n- objectName: us/db'), admission),
+    ).rejects.toMatchObject({ code: 'NOT_GRANTED', message: expect.stringContaining('local/us/db') });
+  });
+
+  test('what was removed is absent, and the way to set it is told; a new version is seen', async () => {
+    const provider = start();
+    await writer.change((document) => ({ document: removeVersions(document, 'eu/db') }));
+    const objects = '- objectName: eu/db\n- {objectName: eu/db, objectVersion: v1, objectAlias: old}';
+    for (const result of await read(provider, objects)) {
+      expect(result).toMatchObject({
+        kind: 'absent',
+        error: { code: 'OBJECT_NOT_FOUND', hint: '`keyferry local set eu/db` makes it' },
+      });
+    }
+    await set('eu/db', 'again');
+    expect((await read(provider, objects)).map(({ kind }) => kind)).toEqual(['value', 'absent']);
+  });
+
+  test('a store that breaks later is an outage: workloads are admitted, every request fails; and it heals', async () => {
+    const provider = start();
+    await read(provider, '- objectName: eu/db');
+    rmSync(files.storeFile);
+    clock += 1_000;
+    const grants = await provider.admit(workload, plan(provider, '- objectName: eu/db'), admission);
+    expect(await fetchAll(provider, [...grants, ...grants])).toEqual([
+      { kind: 'failed', error: expect.objectContaining({ code: 'LOCAL_STORE_UNREADABLE', kind: 'outage' }) },
+      { kind: 'failed', error: expect.objectContaining({ code: 'LOCAL_STORE_UNREADABLE' }) },
+    ]);
+    await writer.init();
+    await set('eu/db', 'new');
+    expect(await fetchAll(provider, grants)).toMatchObject([{ kind: 'value', value: { version: 'v1' } }]);
+  });
+
+  test("a request that nobody waits for any more ends with its signal's reason", async () => {
+    const provider = start();
+    const grants = await provider.admit(workload, plan(provider, '- objectName: eu/db'), admission);
+    const gone = AbortSignal.abort(new SecretError('CANCELLED', 'left'));
+    expect(await fetchAll(provider, grants, gone)).toMatchObject([
+      { kind: 'failed', error: { code: 'CANCELLED' } },
+    ]);
+  });
+
+  test('is a shared principal, the same for everybody until store or key is another', async () => {
+    const provider = start();
+    const principal = async () => {
+      clock += 1_000;
+      const [grant] = await provider.admit(workload, plan(provider, '- objectName: eu/db'), admission);
+      expect(grant).toMatchObject({ scope: 'principal', principal: { identity: 'shared' } });
+      return grant!.principal.fingerprint;
+    };
+    const before = await principal();
+    await set('eu/db', 'two');
+    expect(await principal()).toBe(before);
+    await writer.rotateKey();
+    expect(await principal()).not.toBe(before);
+  });
+
+  test('warns once of a key that others may read', async () => {
+    chmodSync(files.keyFile, 0o644);
+    const provider = start();
+    for (let mount = 0; mount < 3; mount += 1) {
+      clock += 1_000;
+      await read(provider, '- objectName: eu/db');
+    }
+    expect(lines.filter((line) => line.includes('make its mode 0600'))).toHaveLength(1);
+    expect(lines.join('')).not.toContain(canary);
+  });
+
+  test('needs nothing of a node, and opens nothing before the first mount', async () => {
+    rmSync(files.storeFile);
+    rmSync(files.keyFile);
+    const provider = start();
+    expect(provider.name).toBe('local');
+    expect(await provider.facts({}, admission.signal)).toBeUndefined();
+    await expect(read(provider, '- objectName: eu/db')).rejects.toMatchObject({
+      code: 'LOCAL_STORE_UNREADABLE',
+    });
+  });
+});

@@ -1,0 +1,35 @@
+import type { Logger } from 'pino';
+import type { Fingerprint } from '../fingerprint.ts';
+import type { Provider } from '../provider.ts';
+import type { SharedIdentity } from '../shared-identity.ts';
+import { createLocalAdmit } from './admit.ts';
+import { createLocalFetch } from './client.ts';
+import { planLocal, type LocalLogin } from './parameters.ts';
+import { createLocalPrincipal } from './principal.ts';
+import { createStoreReader } from './store-reader.ts';
+
+/** What the local provider needs. Nothing is opened before the first mount. */
+export type LocalProviderDeps = {
+  readonly storeFile: string;
+  readonly keyFile: string;
+  readonly sharedIdentity: SharedIdentity;
+  readonly fingerprint: Fingerprint;
+  readonly now: () => number;
+  readonly log: Logger;
+};
+
+/**
+ * `provider: local`: secrets out of one age-encrypted file on this node, for demos, development and air-gapped nodes. It serves what
+ * the operator granted; docs/providers/local.md.
+ */
+export function createLocalProvider(deps: LocalProviderDeps): Provider<LocalLogin, undefined, undefined> {
+  const { sharedIdentity } = deps;
+  const reader = createStoreReader(deps);
+  return {
+    name: 'local',
+    facts: async () => undefined,
+    plan: planLocal,
+    admit: createLocalAdmit({ sharedIdentity, principal: createLocalPrincipal({ ...deps, reader }) }),
+    fetch: createLocalFetch(reader),
+  };
+}
