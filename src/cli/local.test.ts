@@ -1,0 +1,197 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable, Writable } from 'node:stream';
+import { settingFlags } from '../config/settings.ts';
+import { SecretError } from '../errors/secret-error.ts';
+import { localCommand } from './local.ts';
+
+const canary = 'canary-57b0-not-to-be-seen';
+let directory: string;
+
+beforeEach(() => {
+  directory = realpathSync(mkdtempSync(join(tmpdir(), 'keyferry-cli-')));
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+type Run = { out: Buffer; err: string };
+
+/** Runs `keyferry local ...` with the store in the test's directory. */
+async function run(args: string[], input?: Uint8Array | string | Readable, stop?: AbortSignal): Promise<Run> {
+  const collected = { out: [] as Buffer[], err: [] as Buffer[] };
+  const sink = (chunks: Buffer[]): Writable =>
+    new Writable({ write: (chunk: Buffer, _, done) => (chunks.push(chunk), done()) });
+  const stdin =
+    input instanceof Readable ? input : Readable.from(input === undefined ? [] : [Buffer.from(input)]);
+  const command = localCommand({
+    stdin,
+    stdout: sink(collected.out),
+    stderr: sink(collected.err),
+    now: () => Date.UTC(2026, 0, 2),
+    ...(stop && { stop }),
+  });
+  for (const each of [command, ...command.commands])
+    each.exitOverride().configureOutput({ writeErr: (said) => void collected.err.push(Buffer.from(said)) });
+  const files = ['--store', join(directory, 'store.age'), '--key', join(directory, 'store.key')];
+  await command.parseAsync([...args, ...files], { from: 'user' });
+  return { out: Buffer.concat(collected.out), err: Buffer.concat(collected.err).toString() };
+}
+
+async function refused(promise: Promise<unknown>): Promise<string> {
+  try {
+    await promise;
+  } catch (thrown) {
+    if (!(thrown instanceof SecretError)) throw thrown;
+    expect(thrown.summary).not.toContain(canary);
+    return `${thrown.code} ${thrown.summary}`;
+  }
+  return 'accepted';
+}
+
+const text = async (...args: Parameters<typeof run>): Promise<string> => (await run(...args)).out.toString();
+
+describe('keyferry local', () => {
+  test('from init to rm', async () => {
+    expect(await text(['init'])).toMatch(
+      /^store {2}.*store\.age\nkey {4}.*store\.key \(new; .*\)\npublic age1\w+\n$/,
+    );
+    expect(await text(['set', 'eu/db'], 'one')).toBe('eu/db v1\n');
+    expect(await text(['set', 'eu/db'], 'two')).toBe('eu/db v2\n');
+    expect(await text(['get', 'eu/db'])).toBe('two');
+    expect(await text(['get', 'eu/db', '--version', 'v1'])).toBe('one');
+    expect(await text(['rm', 'eu/db', '--version', 'v1'])).toBe('eu/db v1 removed\n');
+    expect(await refused(run(['get', 'eu/db', '--version', 'v1']))).toContain('OBJECT_NOT_FOUND');
+    expect(await text(['rm', 'eu/db'])).toBe('eu/db removed\n');
+    expect(await text(['set', 'eu/db'], 'three')).toBe('eu/db v3\n');
+  });
+
+  test('keeps every byte', async () => {
+    await run(['init']);
+    const bytes = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
+    await run(['set', 'all'], bytes);
+    expect((await run(['get', 'all'])).out.equals(bytes)).toBe(true);
+    writeFileSync(join(directory, 'value'), bytes);
+    await run(['set', 'file', '--from-file', join(directory, 'value')]);
+    expect((await run(['get', 'file'])).out.equals(bytes)).toBe(true);
+  });
+
+  test('keeps a line break at the end and says so, or drops it when told to', async () => {
+    await run(['init']);
+    expect((await run(['set', 'a'], 'x\n')).err).toContain('--trim-newline drops it');
+    expect(await text(['get', 'a'])).toBe('x\n');
+    for (const [input, kept] of [
+      ['x\n', 'x'],
+      ['x\r\n', 'x'],
+      ['x\n\n', 'x\n'],
+      ['x', 'x'],
+      ['\r', '\r'],
+    ] as const) {
+      await run(['set', 'b', '--trim-newline'], input);
+      expect(await text(['get', 'b'])).toBe(kept);
+    }
+  });
+
+  test('set says when nothing changed, and which versions had to go', async () => {
+    await run(['init']);
+    for (let value = 1; value <= 10; value += 1) await run(['set', 'a'], `${value}`);
+    expect(await text(['set', 'a'], '10')).toBe('a v10 (unchanged)\n');
+    expect(await run(['set', 'a'], '11')).toEqual({
+      out: Buffer.from('a v11\n'),
+      err: 'keyferry: v1 of a had to go\n',
+    });
+  });
+
+  test('list shows names, versions and dates, and no value', async () => {
+    await run(['init']);
+    await run(['set', 'b'], canary);
+    await run(['set', 'b'], `${canary}2`);
+    await run(['set', 'a/long-name'], canary);
+    await run(['set', 'gone'], canary);
+    await run(['rm', 'gone']);
+    expect((await text(['list'])).split('\n')).toEqual([
+      'NAME         LATEST  SET                       VERSIONS',
+      'a/long-name  v1      2026-01-02T00:00:00.000Z  1',
+      'b            v2      2026-01-02T00:00:00.000Z  2',
+      '',
+    ]);
+    const created = '2026-01-02T00:00:00.000Z';
+    expect(JSON.parse(await text(['list', '--json']))).toEqual([
+      { name: 'a/long-name', versions: [{ version: 'v1', created }] },
+      {
+        name: 'b',
+        versions: [
+          { version: 'v1', created },
+          { version: 'v2', created },
+        ],
+      },
+    ]);
+  });
+
+  test('rotate-key names the new key', async () => {
+    const before = /age1\w+/.exec(await text(['init']))?.[0];
+    await run(['set', 'a'], canary);
+    const { out, err } = await run(['rotate-key']);
+    expect(out.toString()).toMatch(/^public age1\w+\n$/);
+    expect(out.toString()).not.toContain(before);
+    expect(err).toContain('backups');
+    expect(await text(['get', 'a'])).toBe(canary);
+  });
+
+  test.each([
+    [['get', 'a'], 'LOCAL_STORE_UNREADABLE', '`keyferry local init` makes it'],
+    [['set', 'a'], 'LOCAL_STORE_UNREADABLE', '`keyferry local init` makes it'],
+    [['list'], 'LOCAL_STORE_UNREADABLE', 'it does not exist'],
+    [['rotate-key'], 'LOCAL_STORE_UNREADABLE', 'it does not exist'],
+  ])('%j before init', async (args, code, message) => {
+    const said = await refused(run(args, canary));
+    expect(said).toContain(code);
+    expect(said).toContain(message);
+  });
+
+  test.each([
+    [['init'], '', 'exists already'],
+    [['set', '../x'], canary, 'may hold only'],
+    [['set', '__proto__'], canary, 'may hold only'],
+    [['set', ''], canary, 'is empty'],
+    [['set', 'a'], '', 'no value was given for a'],
+    [['set', 'a'], 'x'.repeat(10 * 1024 * 1024), 'larger than 1024 KiB'],
+    [['set', 'a', '--from-file', '/nonexistent'], '', 'cannot read /nonexistent: ENOENT'],
+    [['set', 'a', '--from-file', '/'], '', 'cannot read /: EISDIR'],
+    [['rm', 'nothing'], '', 'has no secret nothing'],
+    [['get', 'constructor'], '', 'has no secret constructor'],
+  ])('refuses %j and keeps the store as it was', async (args, input, message) => {
+    await run(['init']);
+    await run(['set', 'kept'], canary);
+    expect(await refused(run(args, input))).toContain(message);
+    expect(await text(['list', '--json'])).toContain('"kept"');
+    expect(readdirSync(directory).sort()).toEqual(['store.age', 'store.key']);
+  });
+
+  test('a value is never an argument, nor typed where it is seen', async () => {
+    await run(['init']);
+    await expect(run(['set', 'a', canary])).rejects.toMatchObject({ code: 'commander.excessArguments' });
+    const terminal = Object.assign(Readable.from([canary]), { isTTY: true });
+    expect(await refused(run(['set', 'a'], terminal))).toContain('which is a terminal');
+  });
+
+  test('does not wait for input when it is told to end', async () => {
+    await run(['init']);
+    const stop = new AbortController();
+    const waiting = run(['set', 'a'], new Readable({ read: () => undefined }), stop.signal);
+    stop.abort(new SecretError('CANCELLED', 'stopped by SIGINT'));
+    expect(await refused(waiting)).toContain('stopped by SIGINT');
+  });
+
+  test('looks where serve looks', () => {
+    const served = (long: string) => {
+      const flag = settingFlags.find((option) => option.long === long);
+      return [flag?.envVar, flag?.defaultValue as unknown];
+    };
+    const options = localCommand().options.map(({ envVar, defaultValue }) => [
+      envVar,
+      defaultValue as unknown,
+    ]);
+    expect(options).toEqual([served('--local-store'), served('--local-key')]);
+  });
+});

@@ -1,0 +1,194 @@
+import { Command, Option } from 'commander';
+import { readFile } from 'node:fs/promises';
+import type { Readable, Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { SecretError } from '../errors/secret-error.ts';
+import { quoteForeign } from '../errors/status-text.ts';
+import { race } from '../flow/deadline.ts';
+import type { StoreDocument } from '../providers/local/document.ts';
+import { addVersion, findVersion, largestValue, removeVersions } from '../providers/local/history.ts';
+import { createStoreReader } from '../providers/local/store-reader.ts';
+import { createStoreWriter } from '../providers/local/store-writer.ts';
+
+/** What {@link localCommand} needs of the process. */
+export type LocalDeps = {
+  readonly stdin: Readable & { readonly isTTY?: boolean };
+  readonly stdout: Writable;
+  readonly stderr: Writable;
+  /** Fires when the process is told to end: nothing is waited for any more. */
+  readonly stop: AbortSignal;
+  readonly now: () => number;
+};
+
+type Files = { readonly store: string; readonly key: string };
+
+/** `keyferry local`: keeps the secrets of `provider: local`. Its actions throw SecretError. */
+export function localCommand({
+  stdin = process.stdin,
+  stdout = process.stdout,
+  stderr = process.stderr,
+  stop = new AbortController().signal,
+  now = Date.now,
+}: Partial<LocalDeps> = {}): Command {
+  const local = new Command('local')
+    .description(
+      'keep the secrets of provider local: one age-encrypted file, for demos, development and air-gapped nodes',
+    )
+    .addOption(
+      fileOption('--store <file>', 'the store', 'KEYFERRY_LOCAL_STORE', '/var/lib/keyferry/store.age'),
+    )
+    .addOption(fileOption('--key <file>', 'its key', 'KEYFERRY_LOCAL_KEY', '/var/lib/keyferry/store.key'));
+  const files = (): { readonly storeFile: string; readonly keyFile: string } => {
+    const { store, key } = local.opts<Files>();
+    return { storeFile: store, keyFile: key };
+  };
+  const writer = (): ReturnType<typeof createStoreWriter> => createStoreWriter({ ...files(), now });
+  const reader = (): ReturnType<typeof createStoreReader> => createStoreReader({ ...files(), now });
+  const say = (line: string): void => void stdout.write(`${line}\n`);
+  const note = (line: string): void => void stderr.write(`keyferry: ${line}\n`);
+
+  local
+    .command('init')
+    .description('make an empty store, and its key unless there is one')
+    .action(async () => {
+      const { recipient, keyMade } = await writer().init();
+      const { storeFile, keyFile } = files();
+      say(`store  ${storeFile}`);
+      say(
+        `key    ${keyFile} (${keyMade ? 'new; without it the store cannot be read: keep a copy elsewhere' : 'as it was'})`,
+      );
+      say(`public ${recipient}`);
+    });
+
+  local
+    .command('set <name>')
+    .description('add a version of a secret, its value read from standard input, byte for byte')
+    .option('-f, --from-file <file>', 'read the value from a file instead')
+    .option('--trim-newline', 'drop one line break at the end of the value')
+    .addHelpText(
+      'after',
+      '\nA value is never an argument: others could see it in the list of processes.\n  printf %s "$PASSWORD" | keyferry local set eu/prod/db',
+    )
+    .action(async (name: string, { fromFile, trimNewline }: { fromFile?: string; trimNewline?: true }) => {
+      const given = fromFile === undefined ? await readInput(name, stdin, stop) : await readValue(fromFile);
+      const value = trimNewline === true ? withoutNewline(given) : given;
+      const created = new Date(now()).toISOString();
+      const { version, unchanged, dropped } = await writer().change((document) =>
+        addVersion(document, name, value, created),
+      );
+      say(`${name} ${version}${unchanged ? ' (unchanged)' : ''}`);
+      if (dropped.length > 0) note(`${dropped.join(', ')} of ${name} had to go`);
+      if (!unchanged && value.at(-1) === 0x0a)
+        note('the value ends with a line break, which was kept; --trim-newline drops it');
+    });
+
+  local
+    .command('get <name>')
+    .description('write the value of a secret to standard output, byte for byte')
+    .option('--version <version>', 'v1, v2, ...; the latest unless given')
+    .action(async (name: string, { version }: { version?: string }) => {
+      const { bytes } = findVersion(await reader().read(), name, version);
+      await pipeline([bytes.reveal()], stdout, { end: false });
+    });
+
+  local
+    .command('list')
+    .description('list names, versions and dates; no values')
+    .option('--json', 'as JSON')
+    .action(async ({ json }: { json?: true }) => {
+      const rows = listed(await reader().read());
+      if (json === true) say(JSON.stringify(rows, undefined, 2));
+      else for (const line of table(rows)) say(line);
+    });
+
+  local
+    .command('rm <name>')
+    .description('remove a secret, or one version of it')
+    .option('--version <version>', 'v1, v2, ...; all unless given')
+    .action(async (name: string, { version }: { version?: string }) => {
+      await writer().change((document) => ({ document: removeVersions(document, name, version) }));
+      say(`${name} ${version ?? ''}`.trimEnd().concat(' removed'));
+    });
+
+  local
+    .command('rotate-key')
+    .description('encrypt the store for a new key and forget the old one')
+    .action(async () => {
+      const { recipient } = await writer().rotateKey();
+      say(`public ${recipient}`);
+      note('backups of the store still need the old key; take new ones of both files');
+    });
+
+  return local;
+}
+
+function fileOption(flags: string, description: string, variable: string, path: string): Option {
+  return new Option(flags, description).env(variable).default(path);
+}
+
+async function readInput(name: string, stdin: LocalDeps['stdin'], stop: AbortSignal): Promise<Buffer> {
+  if (stdin.isTTY === true)
+    throw new SecretError(
+      'INVALID_REQUEST',
+      `the value for ${quoteForeign(name)} is read from standard input, which is a terminal`,
+      {
+        hint: `pipe it in: printf %s "$VALUE" | keyferry local set ${quoteForeign(name)}, or give --from-file`,
+      },
+    );
+  return race(readAll(stdin), stop);
+}
+
+/** One byte above the cap tells that there is too much; the rest is not read. */
+async function readAll(stdin: Readable): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of stdin) {
+    const bytes = Buffer.from(chunk as Uint8Array | string);
+    chunks.push(bytes);
+    length += bytes.length;
+    if (length > largestValue + 1) break;
+  }
+  return Buffer.concat(chunks);
+}
+
+async function readValue(file: string): Promise<Buffer> {
+  try {
+    return await readFile(file);
+  } catch (cause) {
+    const code =
+      typeof cause === 'object' && cause !== null && 'code' in cause ? String(cause.code) : 'unknown failure';
+    throw new SecretError('INVALID_REQUEST', `cannot read ${quoteForeign(file)}: ${quoteForeign(code)}`, {
+      cause,
+    });
+  }
+}
+
+function withoutNewline(value: Buffer): Buffer {
+  if (value.at(-1) !== 0x0a) return value;
+  return value.subarray(0, value.at(-2) === 0x0d ? -2 : -1);
+}
+
+type Row = {
+  readonly name: string;
+  readonly versions: readonly { readonly version: string; readonly created: string }[];
+};
+
+function listed(document: StoreDocument): readonly Row[] {
+  return [...document]
+    .filter(([, { versions }]) => versions.length > 0)
+    .map(([name, { versions }]) => ({
+      name,
+      versions: versions.map(({ version, created }) => ({ version, created })),
+    }))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function table(rows: readonly Row[]): readonly string[] {
+  const cells = rows.map(({ name, versions }) => {
+    const latest = versions.at(-1);
+    return [name, latest?.version ?? '', latest?.created ?? '', `${versions.length}`];
+  });
+  const all = [['NAME', 'LATEST', 'SET', 'VERSIONS'], ...cells];
+  const widths = [0, 1, 2].map((column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
+  return all.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  '));
+}
