@@ -1,5 +1,6 @@
 import { escapeUnprintable } from '../errors/status-text.ts';
 import type { Finding } from './finding.ts';
+import { printableJson } from './printable-json.ts';
 
 /** What lint found in all its input. */
 export type LintReport = {
@@ -40,12 +41,11 @@ function forTerminal(report: LintReport): string {
     .join('');
 }
 
-/** Stable: fields are added, never changed; docs/cli.md describes it. Printable, since it may end on a terminal too. */
+/** Stable: fields are added, never changed; docs/cli.md describes it. */
 function asJson({ files, classes, findings, skipped }: LintReport): string {
   const problems = findings.map(({ place, ...finding }) => ({ ...place, ...finding }));
   const counts = { files, classes, errors: count(findings, 'error'), hints: count(findings, 'hint') };
-  const json = JSON.stringify({ version: 1, summary: counts, problems, skipped }, null, 2);
-  return `${json.replace(/[^\n\x20-\x7e]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)}\n`;
+  return `${printableJson({ version: 1, summary: counts, problems, skipped })}\n`;
 }
 
 /** Workflow commands of GitHub Actions, which show findings beside the lines of a pull request. */
