@@ -1,10 +1,12 @@
 const statusLimit = 1_000;
 const foreignLimit = 200;
+/** A shorter secret would match ordinary words. */
+const shortestSecret = 4;
+/** Characters of a secret, or of an encoding of it, that are too many to be met by chance, or to be shown. */
+const piece = 16;
 
-/** Control characters, line and paragraph separators, bidirectional controls and lone surrogates. */
-const unprintable =
-  // eslint-disable-next-line no-control-regex -- these are what is looked for
-  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff]|\p{Surrogate}/gu;
+/** Controls, formats (bidirectional ones among them), line and paragraph separators, lone surrogates, unassigned characters. */
+const unprintable = /[\p{Cc}\p{Cf}\p{Cn}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
 /** The text with everything that could break a line, or turn its direction, written as `\u{...}`. */
 export function escapeUnprintable(text: string): string {
@@ -13,45 +15,66 @@ export function escapeUnprintable(text: string): string {
 
 /**
  * Foreign text made fit for an error message: at most 200 characters, printable, and dropped whole where it holds one of
- * `secrets`, raw or in base64, hex or percent encoding. Secrets shorter than 4 characters are not looked for: they would match anything.
+ * `secrets`; see {@link holdsSecret}.
  */
 export function quoteForeign(text: string, secrets: Iterable<string> = []): string {
-  for (const secret of secrets) {
-    if (secret.length >= 4 && holdsSecret(text, secret)) return '[text withheld: it held a secret]';
-  }
-  return cut(escapeUnprintable(text), foreignLimit);
+  for (const secret of secrets) if (holdsSecret(text, secret)) return '[text withheld: it held a secret]';
+  const escaped = escapeUnprintable(text.slice(0, foreignLimit + 1));
+  return escaped.length <= foreignLimit ? escaped : `${cut(escaped, foreignLimit - 3)}...`;
 }
 
 /** One printable line of at most 1,000 bytes: the text of a gRPC status. */
 export function statusText(text: string): string {
-  const line = escapeUnprintable(text.replace(/\s*[\r\n]+\s*/g, ' ')).trim();
+  const line = escapeUnprintable(text.replace(/[\r\n]\s*/g, ' ').trim());
   if (Buffer.byteLength(line) <= statusLimit) return line;
+  // A character cut in half comes out as U+FFFD, which does not occur otherwise: it is escaped.
   const kept = new TextDecoder().decode(Buffer.from(line).subarray(0, statusLimit - 3));
   return `${kept.replace(/\ufffd+$/, '')}...`;
 }
 
-/** Whether `text` holds `secret`, raw or in base64, hex, percent or JSON encoding. */
+/**
+ * Whether the text holds the secret, or (since other parties cut their texts) 24 characters of it in a row: as it is, in base64, hex, percent
+ * encoding or JSON, or escaped as here. Secrets of less than 4 characters are not looked for.
+ */
 export function holdsSecret(text: string, secret: string): boolean {
-  const bytes = Buffer.from(secret);
+  if (secret.length < shortestSecret) return false;
   const lower = text.toLowerCase();
-  return (
-    text.includes(secret) ||
+  const bytes = Buffer.from(secret);
+  const exact = [
+    secret,
+    JSON.stringify(secret).slice(1, -1),
+    escapeUnprintable(secret),
     // A secret inside longer encoded data starts at one of three offsets; its inner characters are the same in each.
-    [0, 1, 2].some((offset) => text.includes(base64Core(bytes, offset, 'base64'))) ||
-    [0, 1, 2].some((offset) => text.includes(base64Core(bytes, offset, 'base64url'))) ||
-    lower.includes(bytes.toString('hex')) ||
-    text.includes(encodeURIComponent(secret.toWellFormed())) ||
-    text.includes(JSON.stringify(secret).slice(1, -1))
+    ...[0, 1, 2].flatMap((offset) => [
+      base64Core(bytes, offset, 'base64'),
+      base64Core(bytes, offset, 'base64url'),
+    ]),
+  ];
+  return (
+    exact.some((form) => holdsPiece(text, form)) ||
+    holdsPiece(lower, bytes.toString('hex'), 2 * piece) ||
+    holdsPiece(lower, encodeURIComponent(secret.toWellFormed()).toLowerCase())
   );
 }
 
+function holdsPiece(text: string, form: string, length = piece): boolean {
+  if (form.length <= length) return form.length >= shortestSecret && text.includes(form);
+  for (let start = 0; start < form.length - length; start += length / 2)
+    if (text.includes(form.slice(start, start + length))) return true;
+  return text.includes(form.slice(-length));
+}
+
+/** The characters of the secret's base64 that do not depend on what surrounds it. */
 function base64Core(bytes: Buffer, offset: number, encoding: 'base64' | 'base64url'): string {
   const shifted = Buffer.concat([Buffer.alloc(offset), bytes]);
   const whole = shifted.length - (shifted.length % 3);
-  const text = shifted.subarray(0, whole).toString(encoding).slice(offset === 0 ? 0 : offset + 1);
-  return text.length >= 4 ? text : '\u0000';
+  return shifted
+    .subarray(0, whole)
+    .toString(encoding)
+    .slice(offset === 0 ? 0 : offset + 1);
 }
 
-function cut(text: string, limit: number): string {
-  return text.length <= limit ? text : `${text.slice(0, limit - 3)}...`;
+/** Never through the middle of a surrogate pair. */
+function cut(text: string, length: number): string {
+  return text.slice(0, length).replace(/[\ud800-\udbff]$/, '');
 }
