@@ -1,0 +1,47 @@
+import { describe, expect, test } from '@jest/globals';
+import { SecretError, toSecretError } from './secret-error.ts';
+
+describe('a SecretError', () => {
+  test('says what, what to do, and how much else', () => {
+    const error = new SecretError('ACCESS_DENIED', 'csms refused db_login', {
+      hint: 'grant csms:secret:getVersion',
+      more: 2,
+    });
+    expect(error.summary).toBe(
+      'csms refused db_login; grant csms:secret:getVersion and 2 more: keyferry lint',
+    );
+    expect(new SecretError('ACCESS_DENIED', 'csms refused db_login').summary).toBe('csms refused db_login');
+  });
+
+  test('knows what it tells about the store', () => {
+    expect(new SecretError('ACCESS_DENIED', '').kind).toBe('definite');
+    expect(new SecretError('STORE_TIMEOUT', '').kind).toBe('outage');
+    expect(new SecretError('INVALID_CLASS', '').kind).toBe('request');
+    expect(new SecretError('OVERLOADED', '').kind).toBe('internal');
+  });
+
+  test('is an Error with its cause', () => {
+    const cause = new Error('below');
+    const error = new SecretError('STORE_TIMEOUT', 'late', { cause });
+    expect(error).toBeInstanceOf(Error);
+    expect(error).toMatchObject({ name: 'SecretError', message: 'late', cause });
+    expect('cause' in new SecretError('STORE_TIMEOUT', 'late')).toBe(false);
+  });
+});
+
+describe('toSecretError', () => {
+  test('leaves one alone', () => {
+    const error = new SecretError('ACCESS_DENIED', 'no');
+    expect(toSecretError(error)).toBe(error);
+  });
+
+  test.each([new Error('canary-4711'), 'canary-4711', undefined, null, { message: 'canary-4711' }])(
+    'keeps the text of %p for the log alone',
+    (thrown) => {
+      const error = toSecretError(thrown);
+      expect(error.code).toBe('INTERNAL');
+      expect(error.summary).not.toContain('canary');
+      expect(error.cause).toBe(thrown);
+    },
+  );
+});
