@@ -55,7 +55,11 @@ export function createFlights({ ask, now, stray, timeout = flightTimeout }: Flig
     const late = new AbortController();
     const expire = (): void => late.abort(tookTooLong(provider, request.grant));
     let timer = setTimeout(expire, budgetPatience);
+    let started = false;
     const onStart = (): void => {
+      // A second attempt has no more time than was left by the first.
+      if (started) return;
+      started = true;
       askedAt = now();
       clearTimeout(timer);
       timer = setTimeout(expire, timeout);
@@ -71,6 +75,7 @@ export function createFlights({ ask, now, stray, timeout = flightTimeout }: Flig
       const failed: FetchResult = { kind: 'failed', error: error as SecretError };
       return abandoned.aborted ? failed : land(failed, askedAt);
     } finally {
+      started = true;
       clearTimeout(timer);
     }
   };

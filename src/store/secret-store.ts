@@ -93,7 +93,8 @@ export function createSecretStore(deps: SecretStoreDeps): SecretStore {
     const entry = cache.get(key);
     const alreadyServed = served.has(grant.workload.instance, keys.question(grant));
     const known = judge(entry, alreadyServed, now()) === 'confirm' ? entry?.value : undefined;
-    const urgency = lastGood(entry, freshness(provider.name).maxStale, now()) ? 'refresh' : 'first';
+    // Who needs a delivery has nothing yet, whatever is cached for others.
+    const urgency = known && lastGood(entry, freshness(provider.name).maxStale, now()) ? 'refresh' : 'first';
     const joined = flights.underWay(key);
     const question = {
       provider,
@@ -158,6 +159,8 @@ export function createSecretStore(deps: SecretStoreDeps): SecretStore {
       // A fallback that fails, however it does, fails alone: the primary's outage is the cause to be told.
       if (candidate === grant && result.error.kind !== 'outage') return { ...result, ref };
       outage ??= result.error;
+      // Our own budget is no outage of the store: what is cached serves before another region is asked.
+      if (outage.code === 'RATE_BUDGET_EXHAUSTED' && stale() !== undefined) break;
     }
     const value = stale();
     if (value !== undefined) return deliver(grant, value, 'last-good');

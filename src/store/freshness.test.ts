@@ -1,0 +1,341 @@
+import { describe, expect, test } from '@jest/globals';
+import { absent, failed, grantOf, leased, unchanged, value } from '../../test/fakes/scripted-provider.ts';
+import { createStoreRig, hour, minute, onFakeClock, second } from '../../test/fakes/store-rig.ts';
+import { freshUntil } from './freshness.ts';
+
+onFakeClock();
+
+const grant = grantOf({});
+const newPod = grantOf({ pod: 'new' });
+
+/** Answers with the number of the question. */
+const counting = (fields: Parameters<typeof value>[1] = {}) => {
+  let asked = 0;
+  return () => value(`${(asked += 1)}`, fields);
+};
+
+describe("the store's authorization", () => {
+  test.each([
+    ['moving', {}, 15 * minute],
+    ['pinned', { immutable: true }, undefined],
+  ])('a %s value serves a new pod up to 15 min after its delivery', async (_, fields, refreshInterval) => {
+    const { provider, ask, pass } = createStoreRig({ refreshInterval: refreshInterval ?? 30 * second });
+    provider.script('db', counting(fields));
+    expect(await ask(grant)).toBe('1');
+    await pass(15 * minute - second);
+    expect(await ask(newPod)).toBe('1');
+  });
+
+  test('a pinned value is read again for a new pod after 15 min, and then serves the next one', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script('db', counting({ immutable: true }));
+    await ask(grant);
+    await pass(15 * minute + second);
+    expect(await ask(grant)).toBe('1');
+    expect(await ask(newPod)).toBe('2');
+    expect(provider.calls[1]!.known).toBeUndefined();
+    await pass(14 * minute);
+    expect(await ask(grantOf({ pod: 'newer' }))).toBe('2');
+  });
+
+  test('a pod that has been served is new for another principal, and for another ref', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script('db', counting({ immutable: true }));
+    provider.script('other', counting({ immutable: true }));
+    await ask(grantOf({ pod: 'a' }));
+    await ask(grantOf({ pod: 'b', principal: 'other' }));
+    await ask(grantOf({ pod: 'b', ref: 'other' }));
+    await pass(16 * minute);
+    await ask(grantOf({ pod: 'a', principal: 'other' }));
+    await ask(grantOf({ pod: 'a', ref: 'other' }));
+    expect(provider.calls).toHaveLength(5);
+  });
+
+  test('a pod whose volume could not be filled is still new', async () => {
+    const { store, provider, ask, pass } = createStoreRig();
+    provider.script('db', counting({ immutable: true }));
+    provider.script('denied', failed('ACCESS_DENIED'));
+    await ask(grant);
+    await store.read(provider, [newPod, grantOf({ pod: 'new', ref: 'denied' })], {
+      signal: new AbortController().signal,
+      deadline: Date.now() + minute,
+    });
+    expect(store.hasServed(newPod)).toBe(false);
+    await pass(16 * minute);
+    expect(await ask(newPod)).toBe('2');
+  });
+});
+
+describe('moving versions', () => {
+  test('are asked again after the refresh interval, with the version that is known', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script('db', counting());
+    expect(await ask(grant)).toBe('1');
+    await pass(30 * second - 1);
+    expect(await ask(grant)).toBe('1');
+    await pass(1);
+    expect(await ask(grant)).toBe('2');
+    expect(provider.calls[1]).toMatchObject({ known: { version: '1' }, urgency: 'refresh' });
+  });
+
+  test('with an interval of 0 are asked for each time', async () => {
+    const { provider, ask } = createStoreRig({ refreshInterval: 0 });
+    provider.script('db', value('one'), unchanged(), value('two'));
+    expect(await ask(grant)).toBe('one');
+    expect(await ask(grant)).toBe('one');
+    expect(await ask(grant)).toBe('two');
+    expect(provider.calls).toHaveLength(3);
+  });
+
+  test('are asked for by nobody but a request', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script('db', counting());
+    await ask(grant);
+    await pass(10 * minute);
+    expect(provider.calls).toHaveLength(1);
+  });
+
+  test('jitter only shortens, and by a tenth at most', () => {
+    const ref = { service: 'kms', name: 'db' };
+    const at = (random: number) => freshUntil(ref, { bytes: new Uint8Array() }, 1_000, 30_000, random);
+    expect(at(0)).toBe(31_000);
+    expect(at(0.5)).toBe(29_500);
+    expect(at(0.999)).toBeGreaterThan(28_000);
+  });
+});
+
+describe('what ends', () => {
+  test.each([
+    ['a value with an end', () => value('one', { expiresAt: Date.now() + 30 * minute })],
+    [
+      'one that is pinned besides',
+      () => value('one', { expiresAt: Date.now() + 30 * minute, immutable: true }),
+    ],
+    ['a lease', () => leased('one', Date.now() + 30 * minute, false)],
+    [
+      'the sooner of both ends',
+      () =>
+        value('one', {
+          expiresAt: Date.now() + hour,
+          lease: { id: 'l', renewable: false, expiresAt: Date.now() + 30 * minute },
+        }),
+    ],
+  ])('%s is asked for again after two thirds of its life', async (_, answer) => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script('db', answer(), value('two'));
+    await ask(grant);
+    await pass(10 * minute);
+    await ask(grant);
+    await pass(10 * minute - 1);
+    expect(await ask(grant)).toBe('one');
+    await pass(1);
+    expect(await ask(grant)).toBe('two');
+    expect(provider.calls).toHaveLength(2);
+  });
+
+  test('is not served past its end, though nobody answers', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script('db', value('one', { expiresAt: Date.now() + 3 * minute }), failed());
+    await ask(grant);
+    await pass(3 * minute - 1);
+    expect(await ask(grant)).toBe('one');
+    await pass(1);
+    expect(await ask(grant)).toBe('failed STORE_UNAVAILABLE');
+  });
+
+  test('is not shown to the store as known past its end', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script('db', value('one', { expiresAt: Date.now() + 3 * minute }), value('two'));
+    await ask(grant);
+    await pass(4 * minute);
+    expect(await ask(grant)).toBe('two');
+    expect(provider.calls[1]!.known).toBeUndefined();
+    expect(provider.calls[1]!.urgency).toBe('first');
+  });
+});
+
+describe('methods other than GET', () => {
+  test.each(['POST', 'PUT'] as const)(
+    '%s is asked for again after an hour, by the pod itself',
+    async (method) => {
+      const { provider, ask, pass } = createStoreRig();
+      const issued = (pod: string) =>
+        grantOf({ ref: { service: 'vault', name: 'pki/issue', method, body: '{}' }, pod, scope: 'pod' });
+      provider.script('pki/issue', counting());
+      expect(await ask(issued('a'))).toBe('1');
+      expect(await ask(issued('b'))).toBe('2');
+      await pass(hour - 1);
+      expect(await ask(issued('a'))).toBe('1');
+      await pass(1);
+      expect(await ask(issued('a'))).toBe('3');
+    },
+  );
+
+  test('with an end of its own goes by that', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    const issued = grantOf({ ref: { service: 'vault', name: 'pki/issue', method: 'POST' }, scope: 'pod' });
+    provider.script('pki/issue', value('one', { expiresAt: Date.now() + 3 * hour }), value('two'));
+    await ask(issued);
+    await pass(50 * minute);
+    await ask(issued);
+    await pass(50 * minute);
+    expect(await ask(issued)).toBe('one');
+    await pass(30 * minute);
+    expect(await ask(issued)).toBe('two');
+  });
+
+  test('GET, said or not, is a moving version', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    const read = grantOf({ ref: { service: 'vault', name: 'kv', method: 'GET' }, scope: 'pod' });
+    provider.script('kv', counting());
+    await ask(read);
+    await pass(30 * second);
+    expect(await ask(read)).toBe('2');
+  });
+});
+
+describe('absent', () => {
+  test('is remembered for who was told so, for the refresh interval; a new pod asks', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script('db', absent(), absent(), value('one'));
+    expect(await ask(grant)).toBe('absent OBJECT_NOT_FOUND');
+    await pass(29 * second);
+    expect(await ask(grant)).toBe('absent OBJECT_NOT_FOUND');
+    expect(provider.calls).toHaveLength(1);
+    expect(await ask(newPod)).toBe('absent OBJECT_NOT_FOUND');
+    expect(provider.calls).toHaveLength(2);
+    await pass(30 * second);
+    expect(await ask(grant)).toBe('one');
+    expect(provider.calls[2]!.known).toBeUndefined();
+  });
+});
+
+describe('an outage', () => {
+  test('is bridged by the last good value, up to 10 min after its delivery', async () => {
+    const { provider, ask, pass, count } = createStoreRig();
+    provider.script('db', value('one'), failed());
+    await ask(grant);
+    await pass(10 * minute);
+    expect(await ask(grant)).toBe('one');
+    expect(await count('keyferry_secrets_served_total', { source: 'last-good' })).toBe(1);
+    await pass(1);
+    expect(await ask(grant)).toBe('failed STORE_UNAVAILABLE');
+  });
+
+  test('also for a new pod', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script('db', value('one'), failed());
+    await ask(grant);
+    await pass(minute);
+    expect(await ask(newPod)).toBe('one');
+  });
+
+  test('counts from the delivery: a confirmation does not prolong it', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script('db', value('one'), unchanged(), failed());
+    await ask(grant);
+    await pass(9 * minute);
+    await ask(grant);
+    await pass(2 * minute);
+    expect(await ask(grant)).toBe('failed STORE_UNAVAILABLE');
+  });
+
+  test('with max-stale 0 is not bridged, and every question is a first one', async () => {
+    const { provider, ask, pass } = createStoreRig({ maxStale: 0 });
+    provider.script('db', value('one'), failed());
+    await ask(grant);
+    await pass(30 * second);
+    expect(await ask(grant)).toBe('failed STORE_UNAVAILABLE');
+    expect(provider.calls[1]!.urgency).toBe('first');
+  });
+
+  test('leaves the value due: the next request asks again', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script('db', value('one'), failed(), value('two'));
+    await ask(grant);
+    await pass(30 * second);
+    expect(await ask(grant)).toBe('one');
+    expect(await ask(grant)).toBe('two');
+  });
+
+  test('serves nobody what another principal was given', async () => {
+    const { provider, ask } = createStoreRig();
+    provider.script('db', value('one'), failed());
+    await ask(grantOf({ principal: 'a' }));
+    expect(await ask(grantOf({ principal: 'b' }))).toBe('failed STORE_UNAVAILABLE');
+  });
+
+  test('of one refs leaves the others alone', async () => {
+    const { store, provider } = createStoreRig();
+    provider.script('up', value('up'));
+    provider.script('down', failed());
+    const grants = [grantOf({ ref: 'up' }), grantOf({ ref: 'down' })];
+    const outcomes = await store.read(provider, grants, {
+      signal: new AbortController().signal,
+      deadline: Date.now() + minute,
+    });
+    expect(outcomes.map(({ kind }) => kind)).toEqual(['value', 'failed']);
+  });
+});
+
+describe('a refresh that gets no budget', () => {
+  const refused = failed('RATE_BUDGET_EXHAUSTED');
+
+  test('is served what is cached, and stays due', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script('db', value('one'), refused, value('two'));
+    await ask(grant);
+    await pass(30 * second);
+    expect(await ask(grant)).toBe('one');
+    expect(await ask(grant)).toBe('two');
+  });
+
+  test('within max-stale only: after that the question is a first one', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script('db', value('one'), refused);
+    await ask(grant);
+    await pass(10 * minute + 1);
+    expect(await ask(grant)).toBe('failed RATE_BUDGET_EXHAUSTED');
+    expect(provider.calls[1]!.urgency).toBe('first');
+  });
+
+  test('asks no other region for it', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    const withFallback = grantOf({ fallbacks: [grantOf({ ref: 'elsewhere' })] });
+    provider.script('db', value('one'), refused);
+    provider.script('elsewhere', value('elsewhere'));
+    await ask(withFallback);
+    await pass(30 * second);
+    expect(await ask(withFallback)).toBe('one');
+    expect(provider.calls.map(({ name }) => name)).toEqual(['db', 'db']);
+  });
+
+  test('does not stand for a new pod beyond 15 min: its question is a first one', async () => {
+    const { provider, ask, pass } = createStoreRig({ maxStale: hour });
+    provider.script('db', value('one'), ({ urgency }) => (urgency === 'refresh' ? refused : value('two')));
+    await ask(grant);
+    await pass(16 * minute);
+    expect(await ask(newPod)).toBe('two');
+  });
+
+  test('and is joined by a first mount: that one asks again itself', async () => {
+    const { provider, ask, pass } = createStoreRig({ maxStale: hour });
+    provider.script(
+      'db',
+      value('one'),
+      async ({ urgency }) => {
+        await new Promise((resolve) => setTimeout(resolve, 2 * second));
+        return urgency === 'refresh' ? refused : value('early');
+      },
+      value('two'),
+    );
+    await ask(grant);
+    await pass(16 * minute);
+    const refreshing = ask(grant);
+    const first = ask(newPod);
+    await pass(2 * second);
+    expect(await refreshing).toBe('one');
+    expect(await first).toBe('two');
+    expect(provider.calls.map(({ urgency }) => urgency)).toEqual(['first', 'refresh', 'first']);
+  });
+});
