@@ -72,4 +72,19 @@ describe('a timeout', () => {
     caller.abort(left);
     await expect(working).rejects.toBe(left);
   });
+
+  test('begins nothing for a caller who has left', async () => {
+    let begun = false;
+    const working = withTimeout(
+      1_000,
+      AbortSignal.abort(left),
+      () => late,
+      async () => {
+        begun = true;
+        throw late;
+      },
+    );
+    await expect(working).rejects.toBe(left);
+    expect(begun).toBe(false);
+  });
 });

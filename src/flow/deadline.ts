@@ -30,6 +30,8 @@ export async function withTimeout<T>(
   onTimeout: () => SecretError,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
+  // Work that had begun would fail with nobody there to be told.
+  signal.throwIfAborted();
   const timeout = new AbortController();
   const timer = setTimeout(() => timeout.abort(onTimeout()), ms);
   timer.unref();
