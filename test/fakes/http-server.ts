@@ -1,0 +1,157 @@
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import type { SecureContextOptions, TlsOptions } from 'node:tls';
+
+/** A request as it came, its body read. */
+export type FakeRequest = {
+  readonly method: string;
+  /** Percent-encoded, as sent. */
+  readonly path: string;
+  /** As sent, without `?`. */
+  readonly query: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Buffer;
+};
+
+/** What is answered: status 200 and no body unless said; an object goes out as JSON. */
+export type FakeAnswer = {
+  readonly status?: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string | Uint8Array | object;
+};
+
+/** Trouble a server can be told to make. Parts combine: `{ delayMs: 50, answer: { status: 429 } }`. */
+export type Trouble = {
+  /** Which requests it meets: those whose `METHOD path` matches, or begins so. Default all. */
+  readonly on?: string | RegExp;
+  /** How many of them, from now. Default all, until told otherwise. */
+  readonly times?: number;
+  /** Waits first. */
+  readonly delayMs?: number;
+  /** Never answers. */
+  readonly hang?: boolean;
+  /** Breaks the connection instead of answering. */
+  readonly reset?: boolean;
+  /** Breaks it half-way through the body. */
+  readonly truncate?: boolean;
+  /** Answers this instead of asking the handler: throttling, a 500, a redirect, a huge body. */
+  readonly answer?: FakeAnswer;
+};
+
+/** A server on 127.0.0.1 (or a unix socket) that counts what it is asked and can be told to misbehave. */
+export type FakeServer = {
+  /** `http(s)://127.0.0.1:port/`. */
+  readonly url: URL;
+  /** Connections it has taken. */
+  readonly connections: number;
+  /** The latest 1,000 requests, oldest first. */
+  readonly requests: readonly FakeRequest[];
+  /** How many requests came whose `METHOD path` matches, or begins so. */
+  count(route?: string | RegExp): number;
+  /** Makes this trouble, and no other, from now on; without argument none. */
+  behave(trouble?: Trouble): void;
+  /** Breaks what is open and ends. */
+  close(): Promise<void>;
+};
+
+/** Starts a server. `handler` answers what no trouble meets; where it throws, the answer is 500. */
+export async function startFakeServer(options: {
+  readonly handler: (request: FakeRequest) => FakeAnswer | Promise<FakeAnswer>;
+  /** HTTPS with this certificate; plain HTTP without. */
+  readonly tls?: SecureContextOptions & TlsOptions;
+  /** Listens there instead of on a port. */
+  readonly socketPath?: string;
+}): Promise<FakeServer> {
+  const { handler, tls, socketPath } = options;
+  const counts = new Map<string, number>();
+  const requests: FakeRequest[] = [];
+  let connections = 0;
+  let trouble: Trouble = {};
+  let left = Infinity;
+
+  function meet(request: FakeRequest): Trouble {
+    if (left <= 0 || !matches(route(request), trouble.on ?? '')) return {};
+    left -= 1;
+    return trouble;
+  }
+
+  async function onRequest(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+    const request = await readRequest(incoming);
+    counts.set(route(request), (counts.get(route(request)) ?? 0) + 1);
+    if (requests.push(request) > 1_000) requests.shift();
+    const met = meet(request);
+    if (met.delayMs !== undefined) await new Promise((resolve) => setTimeout(resolve, met.delayMs));
+    if (met.hang === true) return;
+    if (met.reset === true) {
+      incoming.socket.destroy();
+      return;
+    }
+    send(response, met.answer ?? (await handler(request)), met.truncate === true);
+  }
+
+  const listener = (incoming: IncomingMessage, response: ServerResponse): void => {
+    onRequest(incoming, response).catch((error: unknown) => {
+      if (incoming.socket.destroyed) return;
+      send(response, { status: 500, body: String(error) });
+    });
+  };
+  const server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener);
+  server.on('connection', () => (connections += 1));
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    if (socketPath === undefined) server.listen(0, '127.0.0.1', resolve);
+    else server.listen(socketPath, resolve);
+  });
+  const port = socketPath === undefined ? (server.address() as AddressInfo).port : 80;
+  return {
+    url: new URL(`${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}/`),
+    get connections() {
+      return connections;
+    },
+    requests,
+    count: (pattern = '') =>
+      [...counts].reduce((sum, [name, count]) => (matches(name, pattern) ? sum + count : sum), 0),
+    behave(next = {}) {
+      trouble = next;
+      left = next.times ?? Infinity;
+    },
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+function route({ method, path }: FakeRequest): string {
+  return `${method} ${path}`;
+}
+
+function matches(name: string, pattern: string | RegExp): boolean {
+  return typeof pattern === 'string' ? name.startsWith(pattern) : pattern.test(name);
+}
+
+async function readRequest(incoming: IncomingMessage): Promise<FakeRequest> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of incoming) chunks.push(chunk as Buffer);
+  const target = incoming.url ?? '/';
+  const mark = target.indexOf('?');
+  return {
+    method: incoming.method ?? 'GET',
+    path: mark === -1 ? target : target.slice(0, mark),
+    query: mark === -1 ? '' : target.slice(mark + 1),
+    headers: incoming.headers,
+    body: Buffer.concat(chunks),
+  };
+}
+
+function send(response: ServerResponse, answer: FakeAnswer, truncate = false): void {
+  const { status = 200, headers = {}, body = '' } = answer;
+  const isJson = typeof body === 'object' && !(body instanceof Uint8Array);
+  const bytes = Buffer.from(isJson ? JSON.stringify(body) : body);
+  const type = isJson ? { 'content-type': 'application/json' } : {};
+  response.writeHead(status, { ...type, 'content-length': bytes.length, ...headers });
+  if (truncate) response.write(bytes.subarray(0, bytes.length / 2), () => response.destroy());
+  else response.end(bytes);
+}
