@@ -1,0 +1,125 @@
+import { SecretError } from '../errors/secret-error.ts';
+import { quoteForeign } from '../errors/status-text.ts';
+import { isSpecialHost } from './address.ts';
+
+const regionShape = /^[a-z]{2,}(-[a-z0-9]+){1,4}$/;
+/** Scheme, host and port as they may be written: nothing beside them. */
+const endpointShape = /^(?:(https?):\/\/)?([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?\/?$/;
+
+/**
+ * The host of a region, out of a template such as `kms.{region}.myhuaweicloud.com`.
+ * @throws SecretError INVALID_CLASS for what is no region
+ */
+export function regionHost(template: string, region: string): string {
+  const host = template.split('{region}').join(region);
+  if (!regionShape.test(region) || !isPlainHost(host)) {
+    throw new SecretError('INVALID_CLASS', `"${quoteForeign(region)}" is no region`, {
+      hint: 'regions look like cn-north-4 or eu-west-101',
+    });
+  }
+  return host;
+}
+
+/** {@link regionHost}, as an address. */
+export function regionEndpoint(template: string, region: string): URL {
+  return new URL(`https://${regionHost(template, region)}`);
+}
+
+/**
+ * An endpoint out of the operator's own settings: `host`, `host:port` or `https://host:port`, no more.
+ * @throws SecretError NOT_CONFIGURED
+ */
+export function parseEndpoint(
+  text: string,
+  {
+    setting = 'the endpoint',
+    allowHttp = false,
+  }: { readonly setting?: string; readonly allowHttp?: boolean } = {},
+): URL {
+  const url = parse(text);
+  if (url === undefined) {
+    throw new SecretError('NOT_CONFIGURED', `${setting} ${quoted(text)} is no endpoint`, {
+      hint: `write host, host:port or https://host:port, the host in its plain form`,
+    });
+  }
+  if (url.protocol === 'http:' && !allowHttp) {
+    throw new SecretError('NOT_CONFIGURED', `${setting} ${quoted(text)} is not https`);
+  }
+  return url;
+}
+
+/**
+ * An endpoint out of a class or a pod, which are tenants: only what the operator listed. An entry is `host`, `host:port`,
+ * `http://host:port` (plain http only so), or `*.domain` for https at the default port of any host below. This machine,
+ * its link and metadata services must be listed by that very host **and port**.
+ * @throws SecretError INVALID_CLASS for what is no endpoint, NOT_ALLOWED_FROM_CLASS for what is not listed, NOT_CONFIGURED
+ *   for an entry that cannot be understood
+ */
+export function classEndpoint(text: string, allowList: readonly string[]): URL {
+  const url = parse(text);
+  if (url === undefined) {
+    throw new SecretError('INVALID_CLASS', `${quoted(text)} is no endpoint`, {
+      hint: 'write host, host:port or https://host:port, the host in its plain form',
+    });
+  }
+  const isSpecial = isSpecialHost(url.hostname);
+  if (!allowList.some((entry) => covers(entry, url, isSpecial))) {
+    throw new SecretError(
+      'NOT_ALLOWED_FROM_CLASS',
+      `the endpoint ${url.host} is not among those allowed to classes`,
+      {
+        hint: isSpecial
+          ? 'this is a local or metadata address: the operator has to list it with its port'
+          : 'the operator has to list it',
+      },
+    );
+  }
+  return url;
+}
+
+/**
+ * A text as one segment of a path, everything but letters, digits and `-._~` percent-encoded (RFC 3986).
+ * @throws SecretError INVALID_CLASS for what cannot be one: nothing, `.`, `..`, half a surrogate pair
+ */
+export function encodeSegment(text: string): string {
+  if (['', '.', '..'].includes(text) || !text.isWellFormed()) {
+    throw new SecretError('INVALID_CLASS', `"${quoteForeign(text)}" cannot be a name`);
+  }
+  return encodeURIComponent(text).replace(
+    /[!'()*]/g,
+    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
+}
+
+function covers(entry: string, url: URL, isSpecial: boolean): boolean {
+  const options = { setting: 'the allowed endpoint', allowHttp: true };
+  if (!entry.startsWith('*.')) {
+    const listed = parseEndpoint(entry, options);
+    return listed.origin === url.origin && (!isSpecial || /:\d+\/?$/.test(entry));
+  }
+  const { hostname } = parseEndpoint(entry.slice(2), options);
+  // An origin names no port where it is the default one.
+  return !isSpecial && url.origin.startsWith('https:') && url.origin.endsWith(`.${hostname}`);
+}
+
+function parse(text: string): URL | undefined {
+  const [, scheme = 'https', host = '', port] = endpointShape.exec(text) ?? [];
+  const address = `${scheme}://${host}${port === undefined ? '' : `:${port}`}`;
+  return isPlainHost(host) && URL.canParse(address) ? new URL(address) : undefined;
+}
+
+/** Whether URL parsers read the host as it is written: `0x7f.1`, `2130706433` or `①.example` they would not. */
+function isPlainHost(host: string): boolean {
+  const address = `https://${host}/`;
+  return (
+    host !== '' &&
+    !host.endsWith('.') &&
+    URL.canParse(address) &&
+    new URL(address).host === host.toLowerCase()
+  );
+}
+
+/** With a user name or password in it, it is not shown. */
+function quoted(text: string): string {
+  return text.includes('@') ? '(it holds an @)' : `"${quoteForeign(text)}"`;
+}

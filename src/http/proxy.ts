@@ -1,0 +1,80 @@
+import { BlockList, isIP } from 'node:net';
+import { SecretError } from '../errors/secret-error.ts';
+import { quoteForeign } from '../errors/status-text.ts';
+
+/** What HTTPS_PROXY, HTTP_PROXY and NO_PROXY say. */
+export type ProxyOptions = {
+  /** For https. `http://[user:password@]host[:port]`; the scheme may be left out. Empty: none. */
+  readonly httpsProxy?: string | undefined;
+  /** For plain http. */
+  readonly httpProxy?: string | undefined;
+  /**
+   * Who is asked directly, separated by commas or spaces: `*`, a name (and all below it), `.name` (only those below), an
+   * address, a network such as `10.0.0.0/8`; each but a network may end in `:port`.
+   */
+  readonly noProxy?: string | undefined;
+};
+
+/**
+ * Chooses the proxy for an address, as Go's programs do: https only by HTTPS_PROXY, this machine never by a proxy.
+ * @throws SecretError NOT_CONFIGURED for a setting that cannot be understood
+ */
+export function createProxyChoice(options: ProxyOptions): (url: URL) => URL | undefined {
+  const { noProxy = '' } = options;
+  const https = parseProxy('HTTPS_PROXY', options.httpsProxy);
+  const http = parseProxy('HTTP_PROXY', options.httpProxy);
+  const exceptions = ['localhost', '127.0.0.0/8', '::1', ...noProxy.split(/[\s,]+/)]
+    .filter((entry) => entry !== '')
+    .map(parseException);
+  return (url) => {
+    const proxy = url.protocol === 'https:' ? https : http;
+    if (proxy === undefined) return undefined;
+    const host = url.hostname.replace(/^\[|\]$/g, '');
+    const port = url.port === '' ? (url.protocol === 'https:' ? '443' : '80') : url.port;
+    return exceptions.some((isExcepted) => isExcepted(host, port)) ? undefined : proxy;
+  };
+}
+
+function parseProxy(setting: string, text = ''): URL | undefined {
+  if (text === '') return undefined;
+  const whole = text.includes('://') ? text : `http://${text}`;
+  const url = URL.canParse(whole) ? new URL(whole) : undefined;
+  if (url?.protocol === 'http:' || url?.protocol === 'https:') return url;
+  // Its text is not shown: it can hold a password.
+  throw new SecretError('NOT_CONFIGURED', `${setting} is no address of a proxy`, {
+    hint: 'write http://host:port',
+  });
+}
+
+type Exception = (host: string, port: string) => boolean;
+
+function parseException(entry: string): Exception {
+  if (entry === '*') return () => true;
+  const [network = '', bits] = entry.split('/');
+  if (bits !== undefined || isIP(entry) !== 0) return addresses(entry, network, bits);
+  const [, name = entry, port] = /^(.+):(\d+)$/.exec(entry) ?? [];
+  const bare = name.replace(/^\[|\]$/g, '');
+  const isHost = isIP(bare) === 0 ? names(bare.toLowerCase()) : addresses(entry, bare);
+  return (host, hostPort) => (port === undefined || port === hostPort) && isHost(host, hostPort);
+}
+
+function names(name: string): Exception {
+  const suffix = name.replace(/^\*?\.?/, '.');
+  return (host) => host.endsWith(suffix) || host === name;
+}
+
+function addresses(entry: string, network: string, bits?: string): Exception {
+  const list = new BlockList();
+  const family = familyOf(network);
+  try {
+    if (bits === undefined) list.addAddress(network, family);
+    else list.addSubnet(network, Number(bits === '' ? NaN : bits), family);
+  } catch {
+    throw new SecretError('NOT_CONFIGURED', `NO_PROXY: ${quoteForeign(entry)} is no network`);
+  }
+  return (host) => isIP(host) !== 0 && list.check(host, familyOf(host));
+}
+
+function familyOf(address: string): 'ipv4' | 'ipv6' {
+  return isIP(address) === 6 ? 'ipv6' : 'ipv4';
+}
