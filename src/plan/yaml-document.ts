@@ -9,7 +9,7 @@ export type YamlReport = (at: Position, message: string, hint?: string) => void;
 
 /** How deep collections may nest. */
 export const maxDepth = 16;
-/** Pieces of YAML text. 500 objects of ten fields need some 30,000; the library reads 100,000 in a tenth of a second. */
+/** Pieces of YAML text. 500 objects of ten fields need some 30,000; the library takes some tenths of a second for 100,000. */
 const maxTokens = 100_000;
 
 /** A document as the library has it: every scalar is text, aliases are not followed, keys may stand twice. */
