@@ -31,12 +31,13 @@ type Share = { bytes: number; leased: number; readonly entries: Map<string, Entr
 /**
  * Answers by key, bounded in bytes. When it is full, the least recently used answer of the namespace that holds most goes,
  * so that no namespace keeps more than a quarter while another needs the room. Leased values are never evicted: dropping one would lose
- * a credential that lives on. They may fill a quarter for each namespace; the next one is refused.
+ * a credential that lives on. They may fill a quarter for each namespace, and the whole for all; the next one is refused.
  */
 export function createCache({ maxBytes }: { readonly maxBytes: number }): Cache {
   const index = new Map<string, Entry>();
   const shares = new Map<string, Share>();
   let bytes = 0;
+  let leased = 0;
 
   const remove = (entry: Entry): void => {
     const share = shareOf(entry);
@@ -57,10 +58,10 @@ export function createCache({ maxBytes }: { readonly maxBytes: number }): Cache 
   };
 
   const account = (share: Share, entry: Entry, sign: 1 | -1): void => {
-    const size = sizeOf(entry) * sign;
-    bytes += size;
-    share.bytes += size;
-    if (entry.value?.lease !== undefined) share.leased += size;
+    bytes += sizeOf(entry) * sign;
+    share.bytes += sizeOf(entry) * sign;
+    leased += leasedSize(entry) * sign;
+    share.leased += leasedSize(entry) * sign;
   };
 
   const evictOne = (): boolean => {
@@ -76,6 +77,18 @@ export function createCache({ maxBytes }: { readonly maxBytes: number }): Cache 
     return false;
   };
 
+  const checkLease = (entry: Entry, previous: Entry | undefined): void => {
+    if (entry.value?.lease === undefined) return;
+    const { namespace } = entry.grant.workload;
+    const size = sizeOf(entry);
+    const freed = previous === undefined ? 0 : leasedSize(previous);
+    const freedHere = previous?.grant.workload.namespace === namespace ? freed : 0;
+    if ((shares.get(namespace)?.leased ?? 0) - freedHere + size > maxBytes / 4) {
+      throw exhausted(`namespace ${namespace} holds`);
+    }
+    if (leased - freed + size > maxBytes) throw exhausted('the pods of this node hold');
+  };
+
   return {
     get(key) {
       const entry = index.get(key);
@@ -88,19 +101,7 @@ export function createCache({ maxBytes }: { readonly maxBytes: number }): Cache 
     },
     put(entry) {
       const previous = index.get(entry.key);
-      if (entry.value?.lease !== undefined) {
-        const namespace = entry.grant.workload.namespace;
-        const given = previous?.grant.workload.namespace === namespace ? leasedSize(previous) : 0;
-        if ((shares.get(namespace)?.leased ?? 0) - given + sizeOf(entry) > maxBytes / 4) {
-          throw new SecretError(
-            'LEASES_EXHAUSTED',
-            `namespace ${namespace} holds as many leased secrets as it may`,
-            {
-              hint: 'use fewer dynamic secrets in its pods, or give Keyferry a larger --cache-bytes',
-            },
-          );
-        }
-      }
+      checkLease(entry, previous);
       if (previous !== undefined) remove(previous);
       const share = shareOf(entry);
       index.set(entry.key, entry);
@@ -117,6 +118,12 @@ export function createCache({ maxBytes }: { readonly maxBytes: number }): Cache 
       return bytes;
     },
   };
+}
+
+function exhausted(holder: string): SecretError {
+  return new SecretError('LEASES_EXHAUSTED', `${holder} as many leased secrets as may be`, {
+    hint: 'use fewer dynamic secrets in these pods, or give Keyferry a larger --cache-bytes',
+  });
 }
 
 function leasedSize(entry: Entry): number {
