@@ -81,3 +81,11 @@ function failure(error: ServiceError | null): Answer<never> {
   if (name === undefined || name === 'OK') return { code: 'UNKNOWN', message: error?.details ?? 'no answer' };
   return { code: name, message: error?.details ?? 'no answer' };
 }
+
+/** Whether a provider answers on the socket, within a second. */
+export async function isAnswering(socketPath: string): Promise<boolean> {
+  const client = createProviderClient({ socketPath });
+  const { code } = await client.version({ timeoutMs: 1_000 });
+  client.close();
+  return code === 'OK';
+}

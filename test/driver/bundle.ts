@@ -1,0 +1,45 @@
+import { spawn } from 'node:child_process';
+import { mkdir, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { lock } from 'proper-lockfile';
+
+const project = join(import.meta.dirname, '../..');
+const bundle = join(project, 'dist/keyferry.js');
+
+/** The path of dist/keyferry.js, built anew where it is missing or older than what it is made of. Test files may ask at once. */
+export async function builtBundle(): Promise<string> {
+  if (!(await isStale())) return bundle;
+  await mkdir(join(project, 'dist'), { recursive: true });
+  const unlock = await lock(join(project, 'dist'), { retries: { retries: 600, factor: 1, minTimeout: 100 } });
+  try {
+    if (await isStale()) await build();
+  } finally {
+    await unlock();
+  }
+  return bundle;
+}
+
+async function isStale(): Promise<boolean> {
+  const built = await modified(bundle);
+  const entries = await readdir(join(project, 'src'), { recursive: true, withFileTypes: true });
+  const sources = entries
+    .filter((entry) => entry.name.endsWith('.ts') && !entry.name.endsWith('.test.ts'))
+    .map((entry) => join(entry.parentPath, entry.name));
+  const inputs = [...sources, join(project, 'package.json'), join(project, 'scripts/build.mjs')];
+  return Math.max(...(await Promise.all(inputs.map(modified)))) > built;
+}
+
+async function modified(path: string): Promise<number> {
+  return stat(path).then(
+    ({ mtimeMs }) => mtimeMs,
+    () => 0,
+  );
+}
+
+async function build(): Promise<void> {
+  const child = spawn(process.execPath, [join(project, 'scripts/build.mjs')], { cwd: project });
+  const output: Buffer[] = [];
+  child.stderr.on('data', (chunk: Buffer) => output.push(chunk));
+  const code = await new Promise((resolve) => child.on('close', resolve));
+  if (code !== 0) throw new Error(`the bundle cannot be built:\n${Buffer.concat(output).toString()}`);
+}

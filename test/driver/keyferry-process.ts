@@ -1,0 +1,114 @@
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isAnswering } from '../../src/cli/provider-client.ts';
+import { builtBundle } from './bundle.ts';
+
+/** One line of Keyferry's log. */
+export type LogLine = Readonly<Record<string, unknown>> & { readonly level: string; readonly msg?: string };
+
+export type KeyferryProcess = {
+  /** Where its sockets are: what the driver's `providersDir` has to be. */
+  readonly providersDir: string;
+  readonly pid: number;
+  /** All lines so far. */
+  readonly logs: readonly LogLine[];
+  /** Everything it has printed so far, on either stream: where no secret may ever stand. */
+  output(): string;
+  /** The first line, of those before and those to come, that fits; fails after `timeoutMs` (5 s). */
+  waitForLog(fits: (line: LogLine) => boolean, timeoutMs?: number): Promise<LogLine>;
+  /** SIGTERM, or another signal; answers its exit code, null where the signal ended it, and removes its directory. May be called again. */
+  stop(signal?: NodeJS.Signals): Promise<number | null>;
+};
+
+export type KeyferryOptions = {
+  /** Comes after `serve --providers ... --providers-dir ...`, so it wins. */
+  readonly args?: readonly string[];
+  readonly providers: readonly string[];
+  /** All that it sees of an environment. */
+  readonly env?: Readonly<Record<string, string>>;
+};
+
+/**
+ * Starts `keyferry serve` as users do: the built bundle, in a process of its own, with a new providers directory. Answers when all its
+ * sockets do.
+ */
+export async function startKeyferry({
+  providers,
+  args = [],
+  env = {},
+}: KeyferryOptions): Promise<KeyferryProcess> {
+  const bundle = await builtBundle();
+  const providersDir = await mkdtemp(join(tmpdir(), 'kf-serve-'));
+  const own = [
+    '--providers',
+    providers.join(','),
+    '--providers-dir',
+    providersDir,
+    '--health-address',
+    '127.0.0.1:0',
+  ];
+  const child = spawn(process.execPath, [bundle, 'serve', ...own, ...args], {
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const logs: LogLine[] = [];
+  let output = '';
+  let unfinished = '';
+  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+    output += chunk;
+    const lines = (unfinished + chunk).split('\n');
+    unfinished = lines.pop() ?? '';
+    for (const line of lines) if (line.startsWith('{')) logs.push(JSON.parse(line) as LogLine);
+  });
+  let ended = false;
+  const end = new Promise<number | null>((resolve) => {
+    child.on('close', (code) => {
+      ended = true;
+      resolve(code);
+    });
+  });
+
+  async function until<T>(
+    what: string,
+    timeoutMs: number,
+    look: () => Promise<T | undefined> | T | undefined,
+  ): Promise<T> {
+    for (const late = Date.now() + timeoutMs; ; await sleep(10)) {
+      const found = await look();
+      if (found !== undefined) return found;
+      if (ended || Date.now() > late)
+        throw new Error(`${what}: keyferry ${ended ? 'ended' : 'did not'}:\n${output}`);
+    }
+  }
+
+  async function stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+    child.kill(signal);
+    const code = await end;
+    await rm(providersDir, { recursive: true, force: true });
+    return code;
+  }
+
+  try {
+    for (const provider of providers)
+      await until(
+        `answer as ${provider}`,
+        10_000,
+        async () => (await isAnswering(join(providersDir, `${provider}.sock`))) || undefined,
+      );
+  } catch (error) {
+    await stop('SIGKILL');
+    throw error;
+  }
+  return {
+    providersDir,
+    pid: child.pid ?? 0,
+    logs,
+    output: () => output,
+    waitForLog: (fits, timeoutMs = 5_000) => until('a log line', timeoutMs, () => logs.find(fits)),
+    stop,
+  };
+}
