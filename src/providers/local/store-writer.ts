@@ -1,6 +1,7 @@
 import { mkdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { SecretError } from '../../errors/secret-error.ts';
+import { quoteForeign } from '../../errors/status-text.ts';
 import { generateIdentity, recipientOf } from './age-file.ts';
 import type { StoreDocument } from './document.ts';
 import { describeFile, fileFault, systemCode, type NamedFile } from './file-fault.ts';
@@ -10,7 +11,7 @@ import { createWriteLock } from './write-lock.ts';
 
 /** Changes a local store: one writer at a time over all processes, each change whole or not at all. */
 export type StoreWriter = {
-  /** Makes the store, and its key unless there is one. @throws SecretError INVALID_REQUEST if the store exists */
+  /** Makes the store, its directory, and its key unless there is one. @throws SecretError INVALID_REQUEST if the store exists */
   init(): Promise<{ readonly recipient: string; readonly keyMade: boolean }>;
   /** Applies `edit` to what the file holds at that moment; the same document back writes nothing. @throws SecretError */
   change<T extends { readonly document: StoreDocument }>(edit: (document: StoreDocument) => T): Promise<T>;
@@ -100,10 +101,23 @@ async function exists(file: NamedFile): Promise<boolean> {
   }
 }
 
+/** One level only: Node's recursive mkdir never ends where the system says ENOENT for good, as in /proc. */
 async function makeDirectory(file: NamedFile): Promise<void> {
+  const directory = dirname(file.path);
   try {
-    await mkdir(dirname(file.path), { recursive: true, mode: 0o700 });
+    await mkdir(directory, { mode: 0o700 });
   } catch (thrown) {
-    throw fileFault('write', file, thrown);
+    const code = systemCode(thrown);
+    if (code === 'EEXIST') return;
+    if (code !== 'ENOENT') throw fileFault('write', file, thrown);
+    const above = quoteForeign(dirname(directory));
+    throw new SecretError(
+      'INVALID_REQUEST',
+      `cannot make the ${describeFile(file)}: there is no directory ${above}`,
+      {
+        hint: 'make it, or name another place with --store and --key',
+        cause: thrown,
+      },
+    );
   }
 }

@@ -85,8 +85,8 @@ describe('a local store', () => {
     expect(readFileSync(storeFile, 'latin1')).not.toContain(canary);
   });
 
-  test('init makes directories, takes a key that is there, and never overwrites', async () => {
-    const nested = { storeFile: join(directory, 'a/b/local.age'), keyFile };
+  test('init makes its directory, takes a key that is there, and never overwrites', async () => {
+    const nested = { storeFile: join(directory, 'a/local.age'), keyFile };
     const { recipient, keyMade } = await writer.init();
     expect(keyMade).toBe(true);
     expect(await createStoreWriter(nested).init()).toEqual({ recipient, keyMade: false });
@@ -95,6 +95,16 @@ describe('a local store', () => {
     expect(await refusal(writer.init())).toContain('exists already');
     expect(readFileSync(storeFile).equals(before)).toBe(true);
   });
+
+  test.each(['/proc/x/local.age', '/nonexistent/a/local.age'])(
+    'init says that %s has no place',
+    async (elsewhere) => {
+      expect(await refusal(createStoreWriter({ storeFile: elsewhere, keyFile }).init())).toMatch(
+        /^INVALID_REQUEST cannot make the local store .*: there is no directory /,
+      );
+      expect(existsSync(keyFile)).toBe(false);
+    },
+  );
 
   test('a link is followed, not replaced', async () => {
     await writer.init();
