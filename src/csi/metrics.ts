@@ -25,6 +25,12 @@ export function createCsiMetrics(registry: Registry) {
       labelNames: ['provider'],
       registers,
     }),
+    transportFailures: new Counter({
+      name: 'keyferry_transport_failures_total',
+      help: 'Mounts that the transport itself ended: too late, too large, given up, at shutdown, by a defect.',
+      labelNames: ['provider', 'code'],
+      registers,
+    }),
     responseBytes: new Histogram({
       name: 'keyferry_response_bytes',
       help: 'Sizes of the volumes sent.',

@@ -1,0 +1,145 @@
+import { randomBytes } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { Registry } from 'prom-client';
+import { SecretError } from '../errors/secret-error.ts';
+import type { Mount } from '../mount/mount.ts';
+import { loadDriverService } from './driver-service.ts';
+import { createHealth } from './health.ts';
+import { createCsiMetrics } from './metrics.ts';
+import { probeSocket } from './probe.ts';
+import { createProviderServer } from './provider-server.ts';
+import { createResponseRoom } from './response-room.ts';
+import { createSockets, socketPath } from './sockets.ts';
+import { createUnderWay } from './under-way.ts';
+
+/** The way in: see {@link createCsiServer}. */
+export type CsiServer = {
+  /** Random, made for this process; `Version` answers `<version>+<instanceId>`. */
+  readonly instanceId: string;
+  /**
+   * Listens. Resolves to the port of health, readiness and metrics, where it has one.
+   * @throws SecretError NOT_CONFIGURED where an address or a path cannot be listened at
+   */
+  start(): Promise<number | undefined>;
+  /** Whether drivers can reach this process by every socket, and if not, why. */
+  ready(): { readonly ready: boolean; readonly reasons: readonly string[] };
+  /**
+   * Stops listening, removes the sockets that are still ours, and serves what comes over connections that are open until none is under way, at most
+   * `graceMs`. Whatever is not finished then is answered with SHUTTING_DOWN; then the connections end.
+   */
+  drain(graceMs: number): Promise<void>;
+};
+
+/** What {@link createCsiServer} needs. */
+export type CsiServerOptions = {
+  readonly mount: Mount;
+  /** Of this program. */
+  readonly version: string;
+  /** Their names are their sockets'. */
+  readonly providers: readonly string[];
+  readonly providersDir: string;
+  readonly log: Logger;
+  readonly registry: Registry;
+  /** The largest response in bytes; default 4 MiB, which is what the driver takes. */
+  readonly maxResponseBytes?: number;
+  /** Bytes of responses that may be in the making at a time, others wait; default 64 MiB. */
+  readonly responseRoomBytes?: number;
+  /** `host:port` of `/healthz`, `/readyz` and `/metrics`; default none. */
+  readonly healthAddress?: string;
+  /** How long a connection has for its last bytes, in milliseconds; default 1,000. */
+  readonly goodbyeMs?: number;
+};
+
+const mebibyte = 1024 * 1024;
+const probeTimeoutMs = 2_000;
+
+/** Serves the driver: a socket and a gRPC server for each provider, and health over HTTP. */
+export function createCsiServer(options: CsiServerOptions): CsiServer {
+  const {
+    mount,
+    version,
+    providers,
+    providersDir,
+    log,
+    registry,
+    healthAddress,
+    goodbyeMs = 1_000,
+  } = options;
+  const { maxResponseBytes = 4 * mebibyte, responseRoomBytes = 64 * mebibyte } = options;
+  const instanceId = randomBytes(8).toString('hex');
+  const runtimeVersion = `${version}+${instanceId}`;
+  const service = loadDriverService();
+  const metrics = createCsiMetrics(registry);
+  const underWay = createUnderWay();
+  const room = createResponseRoom(responseRoomBytes);
+  const shared = { service, runtimeVersion, mount, maxResponseBytes, room, underWay, log, metrics };
+  const servers = new Map(
+    providers.map((provider) => [provider, createProviderServer({ provider, ...shared })] as const),
+  );
+  const sockets = createSockets({
+    providers,
+    providersDir,
+    onConnection: (provider, socket) => servers.get(provider)?.accept(socket),
+    log,
+    metrics,
+  });
+  const health =
+    healthAddress === undefined
+      ? undefined
+      : createHealth({ address: healthAddress, probe, problems, registry });
+  let notServing: string | undefined = 'starting';
+  let drained: Promise<void> | undefined;
+
+  function problems(): readonly string[] {
+    return notServing === undefined ? sockets.problems() : [notServing];
+  }
+
+  async function probe(): Promise<readonly string[]> {
+    const paths = providers.map((provider) => socketPath(providersDir, provider));
+    const found = await Promise.all(
+      paths.map((path) => probeSocket(service, { path, runtimeVersion, timeoutMs: probeTimeoutMs })),
+    );
+    return found.filter((problem) => problem !== undefined);
+  }
+
+  async function drain(graceMs: number): Promise<void> {
+    notServing = 'shutting down';
+    await sockets.close();
+    await underWay.drain(graceMs);
+    await Promise.all([...servers.values()].map((server) => server.close(goodbyeMs)));
+    await health?.close();
+  }
+
+  return {
+    instanceId,
+    async start() {
+      const port = await health?.start();
+      try {
+        await sockets.start();
+      } catch (error) {
+        await Promise.all([sockets.close(), health?.close()]);
+        throw cannotListen(providersDir, error);
+      }
+      notServing = undefined;
+      return port;
+    },
+    ready() {
+      const reasons = problems();
+      return { ready: reasons.length === 0, reasons };
+    },
+    drain(graceMs) {
+      drained ??= drain(graceMs);
+      return drained;
+    },
+  };
+}
+
+function cannotListen(providersDir: string, error: unknown): SecretError {
+  if (error instanceof SecretError) return error;
+  const code =
+    typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : 'unknown reason';
+  return new SecretError('NOT_CONFIGURED', `cannot listen in ${providersDir}: ${code}`, {
+    hint: 'the folder must be one that this process may write to and where sockets can be made',
+    cause: error,
+  });
+}

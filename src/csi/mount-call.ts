@@ -1,0 +1,122 @@
+import type { sendUnaryData, ServerUnaryCall } from '@grpc/grpc-js';
+import type { Logger } from 'pino';
+import { SecretError, toSecretError } from '../errors/secret-error.ts';
+import type { Mount } from '../mount/mount.ts';
+import type { RawMountRequest } from '../mount/raw-request.ts';
+import type { Volume } from '../mount/volume.ts';
+import type { MountRequest } from './generated/v1alpha1/MountRequest.ts';
+import type { MountResponse, MountResponseInput } from './generated/v1alpha1/MountResponse.ts';
+import type { CsiMetrics } from './metrics.ts';
+import type { ResponseRoom } from './response-room.ts';
+import { measureResponse, toResponse } from './response.ts';
+import { toStatus } from './status.ts';
+import type { MountCall, UnderWay } from './under-way.ts';
+
+/** The kubelet's patience is 120 s; what it does not hear of within, it takes for a failure that is not final. */
+const patienceMs = 110_000;
+
+/** What all mounts of one provider share. */
+export type MountCallOptions = {
+  readonly provider: string;
+  readonly mount: Mount;
+  readonly maxResponseBytes: number;
+  readonly room: ResponseRoom;
+  readonly underWay: UnderWay;
+  readonly log: Logger;
+  readonly metrics: CsiMetrics;
+};
+
+/** Milliseconds that a mount may take, given the caller's own: early enough for a final answer to arrive. */
+export function answerWithin(remainingMs: number): number {
+  return Math.max(0, Math.min(patienceMs, Math.max(remainingMs - 10_000, remainingMs / 2)));
+}
+
+/**
+ * One Mount from request to status. Answers once, with a volume or a final status, when the mount settles, the time is up, the caller leaves or the
+ * process ends, whichever comes first and whether or not the mount heeds its signal.
+ */
+export function answerMount(
+  call: ServerUnaryCall<MountRequest, MountResponse>,
+  respond: sendUnaryData<MountResponseInput>,
+  { provider, mount, maxResponseBytes, room, underWay, log, metrics }: MountCallOptions,
+): void {
+  const now = Date.now();
+  const ms = answerWithin(Number(call.getDeadline()) - now);
+  const controller = new AbortController();
+  const { signal } = controller;
+  let answered = false;
+  let leaveRoom: (() => void) | undefined;
+
+  function answerFirst(answer: () => void): void {
+    if (answered) return;
+    answered = true;
+    clearTimeout(timer);
+    answer();
+  }
+
+  /** For failures that the mount itself has told of. */
+  function fail(error: SecretError): void {
+    answerFirst(() => {
+      controller.abort(error);
+      respond(toStatus(error));
+    });
+  }
+
+  /** For those that nobody else tells of. */
+  function refuse(error: SecretError): void {
+    if (answered) return;
+    const { code, cause } = error;
+    metrics.transportFailures.inc({ provider, code });
+    log.warn({ provider, code, targetPath: call.request.targetPath, ...whereThrown(cause) }, error.message);
+    fail(error);
+  }
+
+  async function send(volume: Volume): Promise<void> {
+    const bytes = measureResponse(volume, maxResponseBytes);
+    const leave = await room.take(bytes, signal);
+    if (answered) return leave();
+    leaveRoom = leave;
+    metrics.responseBytes.observe({ provider }, bytes);
+    answerFirst(() => respond(null, toResponse(volume)));
+  }
+
+  async function serve(): Promise<void> {
+    const request = readRequest(call.request);
+    const mounted = mount(request, { provider, signal, deadline: now + ms });
+    return mounted.then(send, (thrown: unknown) => {
+      if (!(thrown instanceof SecretError)) throw thrown;
+      fail(thrown);
+    });
+  }
+
+  const timer = setTimeout(() => refuse(tooSlow(ms)), ms);
+  const self: MountCall = { fail: refuse };
+  underWay.add(self);
+  metrics.requestsInFlight.inc({ provider });
+  // Said of every call, when its stream is over: after the last byte, or when the caller has left.
+  call.once('cancelled', () => {
+    underWay.remove(self);
+    metrics.requestsInFlight.dec({ provider });
+    leaveRoom?.();
+    if (!answered) refuse(new SecretError('CANCELLED', 'the driver gave this request up'));
+  });
+  serve().catch((thrown: unknown) => refuse(toSecretError(thrown)));
+}
+
+function readRequest(request: MountRequest): RawMountRequest {
+  const { attributes, secrets, targetPath, permission, currentObjectVersion } = request;
+  return { attributes, secrets, targetPath, permission, currentVersions: currentObjectVersion };
+}
+
+function tooSlow(ms: number): SecretError {
+  return new SecretError('DEADLINE', `the mount was not finished within ${Math.round(ms / 100) / 10} s`, {
+    hint: 'the store, or what it takes to log in there, does not answer in time',
+  });
+}
+
+/** Name and stack frames; the message of a foreign error could hold anything (JSON.parse quotes what it read). */
+function whereThrown(thrown: unknown): { errorName?: string; frames?: string[] } {
+  if (typeof thrown !== 'object' || thrown === null || !('stack' in thrown)) return {};
+  const frames = String(thrown.stack).match(/^ {4}at .*$/gm) ?? [];
+  return { errorName: 'name' in thrown ? String(thrown.name) : 'unknown', frames: frames.slice(0, 10) };
+}

@@ -1,0 +1,64 @@
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import type { Socket } from 'node:net';
+import { DriverConnection } from './connection.ts';
+import type { DriverService } from './driver-service.ts';
+import type { CSIDriverProviderHandlers } from './generated/v1alpha1/CSIDriverProvider.ts';
+import { answerMount, type MountCallOptions } from './mount-call.ts';
+import { onlyFinalStatuses } from './status.ts';
+
+/** The gRPC server behind one provider's socket. */
+export type ProviderServer = {
+  /** Serves a driver's connection. */
+  accept(socket: Socket): void;
+  /** Ends all connections, politely first; whoever does not leave within `ms` is cut off. */
+  close(ms: number): Promise<void>;
+};
+
+/** What {@link createProviderServer} needs. */
+export type ProviderServerOptions = MountCallOptions & {
+  readonly service: DriverService;
+  /** What `Version` answers as `runtime_version`. */
+  readonly runtimeVersion: string;
+};
+
+/** Serves `Version` and `Mount` of v1alpha1 over the connections it is given. */
+export function createProviderServer({
+  service,
+  runtimeVersion,
+  ...mounting
+}: ProviderServerOptions): ProviderServer {
+  const server = new Server({
+    'grpc.enable_channelz': 0,
+    // All pods of a node at once; a stream beyond it would wait in the driver, where no deadline of ours reaches.
+    'grpc.max_concurrent_streams': 10_000,
+    interceptors: [onlyFinalStatuses],
+  });
+  const handlers: CSIDriverProviderHandlers = {
+    Version: (_call, respond) => {
+      respond(null, { version: 'v1alpha1', runtimeName: 'keyferry', runtimeVersion });
+    },
+    Mount: (call, respond) => answerMount(call, respond, mounting),
+  };
+  server.addService(service.service, handlers);
+  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const connections = new Set<DriverConnection>();
+
+  return {
+    accept(socket) {
+      const connection = new DriverConnection(socket);
+      connections.add(connection);
+      connection.once('close', () => connections.delete(connection));
+      injector.injectConnection(connection);
+    },
+    async close(ms) {
+      const left = [...connections].map(
+        (connection) => new Promise((resolve) => connection.once('close', resolve)),
+      );
+      injector.drain(ms);
+      const cutOff = setTimeout(() => connections.forEach((connection) => connection.destroy()), ms);
+      await Promise.all(left);
+      clearTimeout(cutOff);
+      server.forceShutdown();
+    },
+  };
+}

@@ -1,0 +1,64 @@
+/** Room for responses in the making: see {@link createResponseRoom}. */
+export type ResponseRoom = {
+  /**
+   * Waits until so many bytes fit and takes them, in order of arrival. The function it answers with gives them back; calling it again does nothing.
+   * @throws the signal's reason where it fires first
+   */
+  take(bytes: number, signal: AbortSignal): Promise<() => void>;
+  readonly taken: number;
+};
+
+/**
+ * Bounds the memory of responses between their making and their last byte's departure. One that is larger than all the room waits
+ * until it has the room for itself.
+ */
+export function createResponseRoom(maxBytes: number): ResponseRoom {
+  const queue = new Set<{ readonly bytes: number; readonly go: () => void }>();
+  let taken = 0;
+
+  function admit(): void {
+    for (const next of queue) {
+      if (taken + next.bytes > maxBytes) return;
+      queue.delete(next);
+      next.go();
+    }
+  }
+
+  function occupy(bytes: number): () => void {
+    let given = false;
+    taken += bytes;
+    return () => {
+      if (given) return;
+      given = true;
+      taken -= bytes;
+      admit();
+    };
+  }
+
+  return {
+    get taken() {
+      return taken;
+    },
+    async take(wanted, signal) {
+      signal.throwIfAborted();
+      const bytes = Math.min(wanted, maxBytes);
+      if (queue.size === 0 && taken + bytes <= maxBytes) return occupy(bytes);
+      return new Promise((resolve, reject) => {
+        const waiter = {
+          bytes,
+          go: () => {
+            signal.removeEventListener('abort', leave);
+            resolve(occupy(bytes));
+          },
+        };
+        const leave = (): void => {
+          queue.delete(waiter);
+          admit();
+          reject(signal.reason as Error);
+        };
+        queue.add(waiter);
+        signal.addEventListener('abort', leave, { once: true });
+      });
+    },
+  };
+}

@@ -1,0 +1,155 @@
+import { credentials, status, type ServiceError } from '@grpc/grpc-js';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { connect, type ClientHttp2Session } from 'node:http2';
+import { createConnection } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { Registry } from 'prom-client';
+import { createCsiServer, type CsiServer, type CsiServerOptions } from '../../src/csi/csi-server.ts';
+import { loadDriverService } from '../../src/csi/driver-service.ts';
+import type { MountRequestInput } from '../../src/csi/generated/v1alpha1/MountRequest.ts';
+import type { MountResponse } from '../../src/csi/generated/v1alpha1/MountResponse.ts';
+import type { Volume } from '../../src/mount/volume.ts';
+
+const service = loadDriverService();
+
+/** A small volume. */
+export const volume: Volume = {
+  files: [{ path: 'db/password', mode: 0o644, contents: Buffer.from('s3cret') }],
+  versions: [{ id: 'db/password', version: 'v1' }],
+};
+
+/** A client as drivers are, by default one from 1.6 on. */
+export function driver(path: string, authority = 'localhost') {
+  const client = new service(`unix:${path}`, credentials.createInsecure(), {
+    'grpc.default_authority': authority,
+    'grpc.use_local_subchannel_pool': 1,
+    'grpc.enable_retries': 0,
+    'grpc.max_receive_message_length': -1,
+  });
+  return {
+    client,
+    /** Starts a mount; `answer` tells the code and the text or the response. */
+    start(request: MountRequestInput = {}, timeoutMs?: number) {
+      let cancel = (): void => undefined;
+      const answer = new Promise<{ code: string; text: string; response?: MountResponse }>((resolve) => {
+        const deadline = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
+        const call = client.Mount(request, deadline, (error: ServiceError | null, response) => {
+          if (error !== null) resolve({ code: status[error.code], text: error.details });
+          else resolve({ code: 'OK', text: '', ...(response && { response }) });
+        });
+        cancel = () => call.cancel();
+      });
+      return { answer, cancel };
+    },
+    async version() {
+      return new Promise<{ version: string; runtimeName: string; runtimeVersion: string }>(
+        (resolve, reject) => {
+          client.Version({ version: 'v1alpha1' }, (error, answer) =>
+            answer === undefined ? reject(new Error(error?.details)) : resolve(answer),
+          );
+        },
+      );
+    },
+    close: () => client.close(),
+  };
+}
+
+/** A bare HTTP/2 client at a unix socket. */
+export function http2At(path: string): ClientHttp2Session {
+  return connect('http://localhost', { createConnection: () => createConnection(path) });
+}
+
+/** Sends bytes as the body of a Mount over HTTP/2 and tells the status it ends with. */
+export async function callRaw(
+  session: ClientHttp2Session,
+  body: Buffer | undefined,
+  headers: Record<string, string> = {},
+): Promise<{ code: string; text: string; body: Buffer }> {
+  return new Promise((resolve, reject) => {
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': '/v1alpha1.CSIDriverProvider/Mount',
+      'content-type': 'application/grpc',
+      te: 'trailers',
+      ...headers,
+    });
+    const parts: Buffer[] = [];
+    let found: Record<string, string | string[] | undefined> = {};
+    stream.on('response', (answer: typeof found) => (found = { ...found, ...answer }));
+    stream.on('trailers', (trailers: typeof found) => (found = { ...found, ...trailers }));
+    stream.on('data', (part: Buffer) => parts.push(part));
+    stream.on('error', reject);
+    stream.on('close', () =>
+      resolve({
+        code: status[Number(found['grpc-status'])] ?? `none, reset code ${stream.rstCode}`,
+        text: decodeURI([found['grpc-message']].join()),
+        body: Buffer.concat(parts),
+      }),
+    );
+    if (body === undefined) stream.end();
+    else stream.end(body);
+  });
+}
+
+/** A gRPC message with its head. */
+export function grpcMessage(payload: Buffer, compressed = 0): Buffer {
+  const head = Buffer.alloc(5);
+  head.writeUInt8(compressed, 0);
+  head.writeUInt32BE(payload.length, 1);
+  return Buffer.concat([head, payload]);
+}
+
+/** Keyferry's way in around a mount, in a folder of its own. */
+export async function serving(mount: CsiServerOptions['mount'], options: Partial<CsiServerOptions> = {}) {
+  const folder = await mkdtemp(join(tmpdir(), 'kf-'));
+  const registry = new Registry();
+  const logged: string[] = [];
+  const server: CsiServer = createCsiServer({
+    mount,
+    version: '1.2.3',
+    providers: ['cce'],
+    providersDir: folder,
+    log: pino({ level: 'debug' }, { write: (line: string) => logged.push(line) }),
+    registry,
+    goodbyeMs: 200,
+    ...options,
+  });
+  const port = await server.start().catch(async (error: unknown) => {
+    await rm(folder, { recursive: true });
+    throw error;
+  });
+  const drivers: { close(): void }[] = [];
+  return {
+    folder,
+    path: join(folder, 'cce.sock'),
+    server,
+    registry,
+    port,
+    log: () => logged.join(''),
+    driver(authority?: string) {
+      const one = driver(join(folder, 'cce.sock'), authority);
+      drivers.push(one);
+      return one;
+    },
+    async close() {
+      for (const one of drivers) one.close();
+      await server.drain(0);
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Waits until `check` throws no more. */
+export async function eventually(check: () => Promise<void> | void, withinMs = 1_000): Promise<void> {
+  const end = Date.now() + withinMs;
+  for (;;) {
+    try {
+      return await check();
+    } catch (error) {
+      if (Date.now() > end) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+}
