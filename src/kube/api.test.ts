@@ -1,0 +1,160 @@
+import { writeFile } from 'node:fs/promises';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import {
+  startFakeKubernetes,
+  type FakeKubernetes,
+  type FakeServiceAccount,
+} from '../../test/fakes/kubernetes.ts';
+import { SecretError } from '../errors/secret-error.ts';
+import { createHttp } from '../http/http.ts';
+import { createKubeApi, type KubeApi } from './api.ts';
+import { inCluster } from './in-cluster.ts';
+
+const forever = new AbortController().signal;
+const closing: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0).reverse()) await close();
+});
+
+async function apiOf(
+  accounts: Record<string, FakeServiceAccount> = {},
+): Promise<{ api: KubeApi; kubernetes: FakeKubernetes }> {
+  const kubernetes = await startFakeKubernetes(accounts);
+  // A proxy nobody answers at: the API server is asked directly.
+  const http = createHttp({ proxy: { httpsProxy: 'http://127.0.0.1:9', noProxy: '' } });
+  closing.push(kubernetes.close, () => http.close());
+  const { server, tokenFile, caFile } = kubernetes;
+  return { api: createKubeApi({ http, server, tokenFile, caFile }), kubernetes };
+}
+
+const app = ['api', 'v1', 'namespaces', 'shop', 'serviceaccounts', 'app'];
+
+async function failureOf(asked: Promise<unknown>): Promise<SecretError> {
+  const error: unknown = await asked.then(
+    () => 'answered',
+    (thrown: unknown) => thrown,
+  );
+  expect(error).toBeInstanceOf(SecretError);
+  return error as SecretError;
+}
+
+describe('the Kubernetes API', () => {
+  test('gives an object to whoever shows the token of the file', async () => {
+    const { api, kubernetes } = await apiOf({ 'shop/app': { uid: 'u1', annotations: { a: 'b' } } });
+    expect(await api.get(app, forever)).toMatchObject({ metadata: { uid: 'u1', annotations: { a: 'b' } } });
+    expect(kubernetes.reads('shop/app')).toBe(1);
+  });
+
+  test('is shown a renewed token at once', async () => {
+    const { api, kubernetes } = await apiOf({ 'shop/app': {} });
+    await api.get(app, forever);
+    await kubernetes.rotateToken('second-token');
+    await expect(api.get(app, forever)).resolves.toBeDefined();
+    await writeFile(kubernetes.tokenFile, 'stale-token');
+    const failure = await failureOf(api.get(app, forever));
+    expect(failure.code).toBe('ADMISSION_UNAVAILABLE');
+    expect(failure.message).toBe(
+      `${kubernetes.server.host} does not take Keyferry's own token: Unauthorized`,
+    );
+    expect(failure.summary).not.toContain('stale-token');
+  });
+
+  test('tells what is not there from what we may not see', async () => {
+    const { api, kubernetes } = await apiOf();
+    expect(await failureOf(api.get(app, forever))).toMatchObject({
+      code: 'OBJECT_NOT_FOUND',
+      message: 'serviceaccounts "app" not found',
+    });
+    kubernetes.deny(true);
+    expect(await failureOf(api.get(app, forever))).toMatchObject({
+      code: 'ACCESS_DENIED',
+      message: expect.stringContaining('cannot get resource "serviceaccounts"'),
+    });
+  });
+
+  test('a path cannot be left by a name', async () => {
+    const { api, kubernetes } = await apiOf({ 'shop/app': {} });
+    const names = ['api', 'v1', 'namespaces', 'shop', 'serviceaccounts', 'x/../app?watch=1'];
+    expect((await failureOf(api.get(names, forever))).code).toBe('OBJECT_NOT_FOUND');
+    expect(kubernetes.requests.at(-1)).toMatchObject({
+      query: '',
+      path: expect.stringMatching(/x%2F\.\.%2Fapp%3Fwatch%3D1$/),
+    });
+    expect((await failureOf(api.get(['api', '..'], forever))).code).toBe('INVALID_CLASS');
+  });
+
+  test('is asked again where it is busy or broke off, three times in all', async () => {
+    const { api, kubernetes } = await apiOf({ 'shop/app': {} });
+    kubernetes.behave({ times: 2, answer: { status: 429 } });
+    await expect(api.get(app, forever)).resolves.toBeDefined();
+    kubernetes.behave({ times: 1, reset: true });
+    await expect(api.get(app, forever)).resolves.toBeDefined();
+    expect(kubernetes.reads()).toBe(5);
+    kubernetes.behave({ answer: { status: 503, body: { kind: 'Status', message: 'etcd is down' } } });
+    expect(await failureOf(api.get(app, forever))).toMatchObject({
+      code: 'ADMISSION_UNAVAILABLE',
+      message: `the Kubernetes API server ${kubernetes.server.host} answered 503: etcd is down`,
+    });
+    expect(kubernetes.reads()).toBe(8);
+  });
+
+  test.each([
+    ['a redirect', { status: 302, headers: { location: 'https://elsewhere.example' } }, 'answered 302'],
+    ['a 404 that is not of Kubernetes', { status: 404, body: '404 page not found' }, 'answered 404'],
+    ['an answer that is not JSON', { body: '<html>' }, 'is not JSON'],
+    ['an answer without end', { body: Buffer.alloc(2_000_000) }, 'more than 1048576 bytes'],
+  ])('%s decides nothing', async (_, answer, words) => {
+    const { api, kubernetes } = await apiOf({ 'shop/app': {} });
+    kubernetes.behave({ answer });
+    const failure = await failureOf(api.get(app, forever));
+    expect(failure.code).toBe('ADMISSION_UNAVAILABLE');
+    expect(failure.message).toContain(words);
+    expect(kubernetes.reads()).toBe(1);
+  });
+
+  test('is not believed with the certificate of another authority', async () => {
+    const { api, kubernetes } = await apiOf({ 'shop/app': {} });
+    const other = await startFakeKubernetes();
+    closing.push(other.close);
+    await writeFile(kubernetes.caFile, (await import('../../test/fakes/tls.ts')).createTestCa().cert);
+    const failure = await failureOf(api.get(app, forever));
+    expect(failure.code).toBe('ADMISSION_UNAVAILABLE');
+    expect(failure.message).toContain('certificate of an unknown authority');
+    expect(kubernetes.reads()).toBe(0);
+  });
+
+  test("ends with the caller's reason", async () => {
+    const { api, kubernetes } = await apiOf();
+    kubernetes.behave({ hang: true });
+    const left = new SecretError('CANCELLED', 'left');
+    const caller = new AbortController();
+    const asked = failureOf(api.get(app, caller.signal));
+    while (kubernetes.reads() === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    caller.abort(left);
+    expect(await asked).toBe(left);
+  });
+
+  test('says what is missing outside of a cluster, when asked and not before', async () => {
+    const http = createHttp();
+    closing.push(() => http.close());
+    expect(await failureOf(createKubeApi({ http, env: {} }).get(app, forever))).toMatchObject({
+      code: 'NOT_CONFIGURED',
+      hint: expect.stringContaining('KUBERNETES_SERVICE_HOST'),
+    });
+    const { server, caFile } = (await apiOf()).kubernetes;
+    const noToken = createKubeApi({ http, server, caFile, tokenFile: '/nowhere/token' });
+    expect(await failureOf(noToken.get(app, forever))).toMatchObject({
+      code: 'NOT_CONFIGURED',
+      message: expect.stringContaining('/nowhere/token'),
+    });
+  });
+
+  test('is where Kubernetes says', () => {
+    const serverOf = (host: string, port?: string): string =>
+      inCluster({ KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port }).server.origin;
+    expect(serverOf('10.247.0.1', '6443')).toBe('https://10.247.0.1:6443');
+    expect(serverOf('10.247.0.1')).toBe('https://10.247.0.1');
+    expect(serverOf('fd00::1', '443')).toBe('https://[fd00::1]');
+    for (const wrong of ['', 'a b']) expect(() => serverOf(wrong)).toThrow('does not know where');
+  });
+});

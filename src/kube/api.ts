@@ -1,0 +1,137 @@
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { SecretError } from '../errors/secret-error.ts';
+import { quoteForeign } from '../errors/status-text.ts';
+import { createRetry } from '../flow/retry.ts';
+import { encodeSegment } from '../http/endpoint.ts';
+import type { Http, HttpAnswer } from '../http/http.ts';
+import { inCluster, type KubeAccess } from './in-cluster.ts';
+
+const timeoutMs = 5_000;
+
+/** The Kubernetes API server, as far as Keyferry asks it. */
+export type KubeApi = {
+  /**
+   * Reads one object, given the segments of its path: `['api', 'v1', ...]`.
+   * @throws SecretError OBJECT_NOT_FOUND; ACCESS_DENIED, with the server's words; NOT_CONFIGURED where we do not know the server or have
+   *   no token; ADMISSION_UNAVAILABLE for all else; the signal's reason when it fires
+   */
+  get(path: readonly string[], signal: AbortSignal): Promise<unknown>;
+};
+
+/** See {@link createKubeApi}. Without `server`, `tokenFile` or `caFile`: what Kubernetes gives every pod. */
+export type KubeApiOptions = Partial<KubeAccess> & {
+  readonly http: Http;
+  readonly env?: Readonly<Record<string, string | undefined>>;
+};
+
+/** What the API server says when it does not give what was asked. */
+const statusSchema = z.object({ kind: z.literal('Status'), message: z.string().default('') });
+
+/**
+ * Asks directly, never by a proxy. The token and the authority are read anew for each question: they are small, questions are rare, and
+ * both are replaced while we run. Missing settings fail the question, not the start: other providers need no cluster.
+ */
+export function createKubeApi({ http, env = {}, ...given }: KubeApiOptions): KubeApi {
+  const retry = createRetry();
+
+  function access(): KubeAccess {
+    const { server, tokenFile, caFile } = given;
+    if (server !== undefined && tokenFile !== undefined && caFile !== undefined)
+      return { server, tokenFile, caFile };
+    return { ...inCluster(env), ...given };
+  }
+
+  async function ask(url: URL, token: string, ca: string, signal: AbortSignal): Promise<unknown> {
+    const answer = await http.request({
+      method: 'GET',
+      url,
+      headers: { accept: 'application/json', authorization: `Bearer ${token}` },
+      tls: { ca },
+      direct: true,
+      signal,
+      timeoutMs,
+    });
+    if (answer.status === 200) return parseJson(answer, url);
+    throw refusal(answer, url, token);
+  }
+
+  return {
+    async get(path, signal) {
+      const { server, tokenFile, caFile } = access();
+      const [token, ca] = await Promise.all([tokenFile, caFile].map(readText));
+      const url = new URL(`/${path.map(encodeSegment).join('/')}`, server);
+      try {
+        return await retry.run(
+          server.host,
+          signal,
+          () => ask(url, token ?? '', ca ?? '', signal),
+          ({ code }) => code === 'STORE_UNAVAILABLE',
+        );
+      } catch (thrown) {
+        signal.throwIfAborted();
+        throw unavailable(thrown);
+      }
+    },
+  };
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    return (await readFile(file, 'utf8')).trim();
+  } catch (cause) {
+    throw new SecretError(
+      'NOT_CONFIGURED',
+      `${file} cannot be read: Keyferry cannot show itself to the API server`,
+      {
+        hint: 'mount the token of its ServiceAccount (automountServiceAccountToken)',
+        cause,
+      },
+    );
+  }
+}
+
+function parseJson({ body }: HttpAnswer, { host }: URL): unknown {
+  try {
+    return JSON.parse(body.toString()) as unknown;
+  } catch {
+    throw new SecretError('ADMISSION_UNAVAILABLE', `${host} answered something that is not JSON`);
+  }
+}
+
+function refusal({ status, body }: HttpAnswer, { host }: URL, token: string): SecretError {
+  const words = statusWords(body);
+  const text = words === undefined ? '' : `: ${quoteForeign(words, [token])}`;
+  if (status === 404 && words !== undefined)
+    return new SecretError('OBJECT_NOT_FOUND', quoteForeign(words, [token]));
+  if (status === 403 && words !== undefined)
+    return new SecretError('ACCESS_DENIED', quoteForeign(words, [token]));
+  if (status === 429 || status >= 500) {
+    return new SecretError('STORE_UNAVAILABLE', `${host} answered ${status}${text}`);
+  }
+  if (status === 401) {
+    return new SecretError('ADMISSION_UNAVAILABLE', `${host} does not take Keyferry's own token${text}`, {
+      hint: 'is the token of this cluster, and its ServiceAccount still there?',
+    });
+  }
+  return new SecretError('ADMISSION_UNAVAILABLE', `${host} answered ${status}${text}`, {
+    hint: 'is it the Kubernetes API server?',
+  });
+}
+
+function statusWords(body: Buffer): string | undefined {
+  try {
+    return statusSchema.parse(JSON.parse(body.toString())).message;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whatever kept the API server from answering says nothing about a store: it must not look like a store's outage. */
+function unavailable(thrown: unknown): unknown {
+  if (!(thrown instanceof SecretError) || !thrown.code.startsWith('STORE_')) return thrown;
+  return new SecretError('ADMISSION_UNAVAILABLE', `the Kubernetes API server ${thrown.message}`, {
+    ...(thrown.hint !== undefined && { hint: thrown.hint }),
+    cause: thrown,
+  });
+}

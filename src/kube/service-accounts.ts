@@ -1,0 +1,133 @@
+import { LRUCache } from 'lru-cache';
+import { z } from 'zod';
+import { SecretError } from '../errors/secret-error.ts';
+import { quoteForeign } from '../errors/status-text.ts';
+import { race } from '../flow/deadline.ts';
+import { createFlight, type Flight } from '../flow/single-flight.ts';
+import type { KubeApi } from './api.ts';
+
+/** Older answers serve nobody, whatever the caller would take. */
+const maxAgeMs = 60_000;
+/** Of annotations kept, in characters. */
+const maxKept = 4_194_304;
+
+/** A ServiceAccount, as far as admission looks at it. */
+export type ServiceAccount = {
+  readonly uid: string;
+  readonly annotations: ReadonlyMap<string, string>;
+};
+
+/** What accounts say at the moment. */
+export type ServiceAccounts = {
+  /**
+   * An account as it stood at `notBefore` (milliseconds since the epoch) or later.
+   * @throws SecretError NOT_GRANTED where there is none; ADMISSION_UNAVAILABLE or NOT_CONFIGURED where nobody can say; the signal's reason
+   *   when it fires. No failure is remembered.
+   */
+  get(question: {
+    readonly namespace: string;
+    readonly name: string;
+    readonly notBefore: number;
+    readonly signal: AbortSignal;
+  }): Promise<ServiceAccount>;
+};
+
+type Answer = { readonly account: ServiceAccount; readonly askedAt: number };
+/** Under way, or waiting for the one that is; then `begunAt` is Infinity. */
+type Read = { begunAt: number; ended: Promise<void>; flight: Flight<ServiceAccount> };
+
+const schema = z.object({
+  metadata: z.object({
+    uid: z.string().min(1),
+    annotations: z.record(z.string(), z.string()).nullish(),
+  }),
+});
+
+/**
+ * A question is answered from what was asked at or after its `notBefore`, else joins a read that begins after it, else reads. For each account at
+ * most one read is under way and one waits for its end: however many pods arrive together, they cost two.
+ */
+export function createServiceAccounts({ api, now }: { api: KubeApi; now: () => number }): ServiceAccounts {
+  const answers = new LRUCache<string, Answer>({ maxSize: maxKept, sizeCalculation });
+  const reads = new Map<string, Read[]>();
+
+  function begin(key: string, namespace: string, name: string): Read {
+    const line = reads.get(key) ?? [];
+    const before = line.findLast((read) => !read.flight.abandoned);
+    let end = (): void => undefined;
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const flight = createFlight(async (signal) => {
+      try {
+        await race(before?.ended ?? Promise.resolve(), signal);
+        read.begunAt = now();
+        const account = await readAccount(api, namespace, name, signal);
+        answers.set(key, { account, askedAt: read.begunAt });
+        return account;
+      } catch (thrown) {
+        // An account that is gone is not to be served from memory either.
+        if (thrown instanceof SecretError && thrown.kind === 'definite') answers.delete(key);
+        throw thrown;
+      } finally {
+        line.splice(line.indexOf(read), 1);
+        if (line.length === 0 && reads.get(key) === line) reads.delete(key);
+        end();
+      }
+    });
+    const read: Read = { begunAt: Infinity, ended, flight };
+    line.push(read);
+    reads.set(key, line);
+    return read;
+  }
+
+  return {
+    async get({ namespace, name, notBefore, signal }) {
+      signal.throwIfAborted();
+      const key = JSON.stringify([namespace, name]);
+      const known = answers.get(key);
+      if (known !== undefined && known.askedAt >= Math.max(notBefore, now() - maxAgeMs)) return known.account;
+      const joinable = reads.get(key)?.find((read) => read.begunAt >= notBefore && !read.flight.abandoned);
+      return (joinable ?? begin(key, namespace, name)).flight.join(signal);
+    },
+  };
+}
+
+function sizeCalculation({ account }: Answer): number {
+  const lengths = [...account.annotations].map(([name, value]) => name.length + value.length);
+  return lengths.reduce((sum, length) => sum + length, 200);
+}
+
+async function readAccount(
+  api: KubeApi,
+  namespace: string,
+  name: string,
+  signal: AbortSignal,
+): Promise<ServiceAccount> {
+  const label = `ServiceAccount ${quoteForeign(namespace)}/${quoteForeign(name)}`;
+  try {
+    const path = ['api', 'v1', 'namespaces', namespace, 'serviceaccounts', name];
+    const { metadata } = schema.parse(await api.get(path, signal));
+    return { uid: metadata.uid, annotations: new Map(Object.entries(metadata.annotations ?? {})) };
+  } catch (thrown) {
+    signal.throwIfAborted();
+    throw refused(label, thrown);
+  }
+}
+
+function refused(label: string, thrown: unknown): SecretError {
+  if (!(thrown instanceof SecretError)) {
+    return new SecretError(
+      'ADMISSION_UNAVAILABLE',
+      `${label} cannot be read: what came is no ServiceAccount`,
+    );
+  }
+  const { code, message, hint } = thrown;
+  if (code === 'OBJECT_NOT_FOUND') return new SecretError('NOT_GRANTED', `${label} does not exist`);
+  if (code === 'ACCESS_DENIED') {
+    return new SecretError('ADMISSION_UNAVAILABLE', `Keyferry may not read ${label}: ${message}`, {
+      hint: 'give its ClusterRole the verb get for serviceaccounts in the API group ""',
+    });
+  }
+  return new SecretError(code, `${label} cannot be read: ${message}`, hint === undefined ? {} : { hint });
+}
