@@ -1,0 +1,44 @@
+import { describe, expect, test } from '@jest/globals';
+import type { Command } from 'commander';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { settingFlags } from '../config/settings.ts';
+import { lintCommand } from './lint.ts';
+import { localCommand } from './local.ts';
+import { mountCommand } from './mount.ts';
+
+const docs = readFileSync(join(import.meta.dirname, '../../docs/cli.md'), 'utf8');
+const unused = (): never => {
+  throw new Error('no command runs here');
+};
+const io = { stdin: process.stdin, stdout: process.stdout, setExitCode: unused };
+const commands = [
+  lintCommand({ ...io, providers: unused }),
+  mountCommand({ ...io, inProcessMount: unused, stop: new AbortController().signal }),
+  localCommand(),
+];
+
+/** The page's section on a command. */
+function section(name: string): string {
+  const text = docs.split(/^## /m).find((part) => part.startsWith(`${name}\n`));
+  return text ?? '';
+}
+
+describe('docs/cli.md', () => {
+  test.each(settingFlags.map((flag) => [flag.long ?? '', flag] as const))('has %s as it is', (long, flag) => {
+    const row = docs.split('\n').find((line) => line.startsWith(`| \`${long}\` |`)) ?? '';
+    expect(row).toContain(`| \`${flag.envVar ?? ''}\` |`);
+    if (typeof flag.defaultValue === 'string') expect(row).toContain(`| \`${flag.defaultValue}\` |`);
+  });
+
+  test.each(commands.map((command) => [command.name(), command] as const))(
+    'has all flags and subcommands of %s',
+    (name, command) => {
+      const text = section(name);
+      const settings = new Set(settingFlags.map(({ long }) => long));
+      const flags = [command, ...command.commands].flatMap((each: Command) => each.options);
+      for (const { long } of flags) if (!settings.has(long)) expect(text).toContain(`\`${long ?? ''}`);
+      for (const subcommand of command.commands) expect(text).toContain(`| \`${subcommand.name()}`);
+    },
+  );
+});
