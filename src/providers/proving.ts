@@ -6,6 +6,8 @@ import type { Refusals } from '../flow/refusals.ts';
 
 /** See {@link createProving}. */
 export type Proving = {
+  /** For who has waited since: @throws the remembered CREDENTIALS_REFUSED */
+  check(key: string): void;
   /**
    * Runs `call`, which uses the credential that `key` is a digest of.
    * @throws what `call` throws, or threw for the one who went first; the remembered CREDENTIALS_REFUSED; the signal's reason where it
@@ -46,6 +48,7 @@ export function createProving({
   };
 
   return {
+    check: (key) => refusals.check(key),
     async run(key, signal, call) {
       for (;;) {
         signal.throwIfAborted();

@@ -1,0 +1,126 @@
+import type { z } from 'zod';
+import { SecretError } from '../../errors/secret-error.ts';
+import type { Retry } from '../../flow/retry.ts';
+import type { Http, HttpAnswer } from '../../http/http.ts';
+import { secretsOf, type CceCredential } from './credentials/credential.ts';
+import { describeFault, isBadSignature, isThrottled, readFault } from './fault.ts';
+import { sign } from './sign.ts';
+
+/** Beyond this the server takes no signature: it allows a quarter of an hour. */
+const worrisomeSkewMs = 5 * 60_000;
+
+/** A call to a service of Huawei Cloud. */
+export type Call = {
+  readonly method: 'GET' | 'POST';
+  readonly url: URL;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Sent as JSON. */
+  readonly body?: unknown;
+  /** Signs the call; without it goes as it is. */
+  readonly credential?: CceCredential;
+  readonly signal: AbortSignal;
+};
+
+/** See {@link createApi}. */
+export type Api = {
+  /**
+   * Any answer but those that pass by themselves. Those are tried again, here and nowhere else.
+   * @throws SecretError STORE_UNAVAILABLE, STORE_TIMEOUT, STORE_THROTTLED, STORE_ANSWER_TOO_LARGE; the signal's reason
+   */
+  call(call: Call): Promise<HttpAnswer>;
+  /**
+   * That the service did not take the credential. Names nothing but the credential's owner, for it is told to all who use it.
+   * A clock that is wrong makes every signature bad, so it is looked at.
+   */
+  refusal(answer: HttpAnswer, credential: CceCredential): SecretError;
+};
+
+/** The one way to Huawei Cloud's services: signed, tried again where that helps, errors told without what they repeat of a request. */
+export function createApi(deps: {
+  readonly http: Http;
+  readonly retry: Retry;
+  readonly now: () => number;
+}): Api {
+  const { http, retry, now } = deps;
+
+  async function once({ method, url, body, credential, signal, ...call }: Call): Promise<HttpAnswer> {
+    const text = body === undefined ? undefined : JSON.stringify(body);
+    const headers = {
+      ...call.headers,
+      ...(text !== undefined && { 'Content-Type': 'application/json' }),
+      ...(credential?.securityToken && { 'X-Security-Token': credential.securityToken.reveal() }),
+    };
+    const content = { method, url, ...(text !== undefined && { body: text }) };
+    const signed = credential === undefined ? headers : sign({ ...content, headers }, credential, now());
+    const answer = await http.request({ ...content, headers: signed, signal });
+    // Its text could name another's secret, and this is told to all who wait for the same service.
+    const fault = { ...readFault(answer), text: '' };
+    const told = (): string => `${url.host} ${describeFault(fault, credential ? secretsOf(credential) : [])}`;
+    if (answer.status >= 400 && isThrottled(fault))
+      throw new SecretError('STORE_THROTTLED', `too many calls: ${told()}`);
+    if (answer.status >= 500) throw new SecretError('STORE_UNAVAILABLE', `the service failed: ${told()}`);
+    return answer;
+  }
+
+  return {
+    call: (call) =>
+      retry.run(
+        call.url.host,
+        call.signal,
+        () => once(call),
+        (error) => error.kind === 'outage' && error.code !== 'STORE_ANSWER_INVALID',
+      ),
+    refusal(answer, credential) {
+      const fault = readFault(answer);
+      const told = describeFault(fault, secretsOf(credential));
+      if (/AK access failed to reach the limit/i.test(fault.text))
+        return new SecretError(
+          'CREDENTIALS_REFUSED',
+          `Huawei Cloud has locked ${credential.owner} after too many bad signatures ${told}`,
+          { hint: 'correct the secret key; the lock ends by itself after some minutes' },
+        );
+      const skew = skewOf(answer, now());
+      return new SecretError('CREDENTIALS_REFUSED', `Huawei Cloud refused ${credential.owner} ${told}`, {
+        hint:
+          Math.abs(skew) > worrisomeSkewMs
+            ? `the clock of this node is ${Math.round(Math.abs(skew) / 60_000)} minutes ${skew > 0 ? 'fast' : 'slow'}: set it right`
+            : 'check that the key exists, is enabled and complete, and that the clock of this node is right',
+      });
+    },
+  };
+}
+
+/** Whether an answer says that the credential is not good. */
+export function isRefusal(answer: HttpAnswer): boolean {
+  return answer.status === 401 || isBadSignature(readFault(answer).code);
+}
+
+/**
+ * The body of a success, checked.
+ * @param what who answered, for the message: `IAM`
+ * @throws SecretError STORE_ANSWER_INVALID; its text says nothing of the answer's content
+ */
+export function readBody<T>(answer: HttpAnswer, schema: z.ZodType<T>, what: string): T {
+  const result = schema.safeParse(parseUtf8Json(answer.body));
+  if (result.success) return result.data;
+  const path = result.error.issues[0]?.path.join('.') ?? '';
+  throw new SecretError(
+    'STORE_ANSWER_INVALID',
+    `${what} answered HTTP ${answer.status} with something we do not understand${path === '' ? '' : `, at ${path}`}`,
+    { hint: 'check that the endpoint is the right one, and no proxy answers in its place' },
+  );
+}
+
+function parseUtf8Json(body: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body));
+  } catch {
+    return undefined;
+  }
+}
+
+/** How much our clock is ahead of the server's, in milliseconds; 0 where it does not say. */
+function skewOf({ headers }: HttpAnswer, now: number): number {
+  const date = Date.parse(headers.date ?? '');
+  return Number.isNaN(date) ? 0 : now - date;
+}

@@ -1,0 +1,342 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { object, project, startCceRig, type CceRig } from '../../../test/fakes/cce-rig.ts';
+
+let rig: CceRig;
+const names = ['db_login', 'tls', 'other'];
+
+beforeEach(async () => {
+  rig = await startCceRig();
+  rig.annotate(names);
+});
+afterEach(() => rig.close());
+
+describe('reading', () => {
+  test('a fixed version, which never changes', async () => {
+    rig.csms.put('db_login', 'one');
+    rig.csms.put('db_login', 'two');
+    expect(await rig.fetch(object('db_login', 'v1'))).toEqual([
+      { kind: 'value', value: { bytes: Buffer.from('one'), version: 'v1', immutable: true } },
+    ]);
+  });
+
+  test('latest, with the version it is, and the next one once there is one', async () => {
+    rig.csms.put('db_login', 'one');
+    expect(await rig.fetch(object('db_login'))).toEqual([
+      { kind: 'value', value: { bytes: Buffer.from('one'), version: 'v1' } },
+    ]);
+    rig.csms.put('db_login', 'two');
+    expect(await rig.read(object('db_login'))).toEqual(['db_login@v2: two']);
+  });
+
+  test('a binary secret, as its bytes', async () => {
+    const bytes = Uint8Array.from({ length: 256 }, (_, index) => index);
+    rig.csms.put('tls', bytes);
+    const [result] = await rig.fetch(object('tls'));
+    expect(result).toMatchObject({ kind: 'value', value: { bytes: Buffer.from(bytes) } });
+  });
+
+  test.each(['', '{"a": 1.0}\n', '键\u{1f511}\u0000', ' '.repeat(40_000)])(
+    'the text as it stands: %#',
+    async (text) => {
+      rig.csms.put('db_login', text);
+      expect(await rig.read(object('db_login'))).toEqual([`db_login@v1: ${text}`]);
+    },
+  );
+
+  test('several secrets, a slow one holding up none of the others', async () => {
+    rig.csms.put('db_login', 'a');
+    rig.csms.put('tls', 'b');
+    await rig.read(object('db_login'));
+    rig.csms.behave({ on: /tls/, delayMs: 300 });
+    const [slow, quick] = rig.provider.fetch(await rig.questions(object('tls') + object('db_login')));
+    const first = await Promise.race([slow!.then(() => 'slow'), quick!.then(() => 'quick')]);
+    expect(first).toBe('quick');
+    expect(await slow).toMatchObject({ kind: 'value' });
+  });
+});
+
+describe('what is not there', () => {
+  test('a secret: absent, with the code of CSMS and the request', async () => {
+    expect(await rig.read(object('other'))).toEqual([
+      expect.stringMatching(
+        /^absent OBJECT_NOT_FOUND: cce: secret other \(latest\) in eu-west-101: CSMS has no such secret, or not this version \(HTTP 400, CSMS\.0106, request id csms-1: "The secret name does not exist"\)$/,
+      ),
+    ]);
+  });
+
+  test('a version', async () => {
+    rig.csms.put('db_login', 'one');
+    expect(await rig.read(object('db_login', 'v7'))).toEqual([
+      expect.stringMatching(/^absent OBJECT_NOT_FOUND: .*CSMS\.0005/),
+    ]);
+  });
+
+  test('one that is to be deleted', async () => {
+    rig.csms.put('db_login', 'one');
+    rig.csms.setState('db_login', 'PENDING_DELETE');
+    expect(await rig.read(object('db_login'))).toEqual([
+      expect.stringMatching(/^absent OBJECT_DISABLED: .*it is to be deleted .*CSMS\.0103/),
+    ]);
+  });
+
+  test.each(['DISABLED', 'FROZEN'])('one that is %s, though nobody knows the code', async (state) => {
+    rig.csms.put('db_login', 'one');
+    rig.csms.setState('db_login', state);
+    expect(await rig.read(object('db_login'))).toEqual([
+      expect.stringMatching(
+        new RegExp(`^absent OBJECT_DISABLED: .*it is not enabled but ${state} .*CSMS\\.0999`),
+      ),
+    ]);
+  });
+
+  test('an unknown code for a secret that is enabled is no absence', async () => {
+    rig.csms.put('db_login', 'one');
+    rig.csms.behave({
+      on: /versions/,
+      answer: { status: 400, body: { error_code: 'CSMS.0777', error_msg: 'new' } },
+    });
+    expect(await rig.read(object('db_login'))).toEqual([
+      expect.stringMatching(/^failed STORE_REFUSED_REQUEST: .*CSMS\.0777: "new"/),
+    ]);
+  });
+});
+
+describe('refused', () => {
+  test('by a policy: the code, the permissions it takes', async () => {
+    rig.csms.put('db_login', 'one');
+    rig.csms.denied.add('db_login');
+    expect(await rig.read(object('db_login'))).toEqual([
+      expect.stringMatching(
+        /^failed ACCESS_DENIED: .*HTTP 403, PAP\.0001, request id .*; it needs csms:secret:getVersion, and kms:cmk:decryptDataKey/,
+      ),
+    ]);
+  });
+
+  test.each([
+    ['KMS', 403, { error_code: 'CSMS.0401', error_msg: 'no' }, 'ACCESS_DENIED: .*KMS did not decrypt it'],
+    ['a bad parameter', 400, { error_code: 'CSMS.0002' }, 'STORE_REFUSED_REQUEST: .*CSMS\\.0002'],
+    [
+      'nested',
+      400,
+      { error: { error_code: 'CSMS.0004', error_msg: 'x' } },
+      'STORE_REFUSED_REQUEST: .*CSMS\\.0004: "x"',
+    ],
+    ['{code, message}', 403, { code: 'IAM.0011', message: 'x' }, 'ACCESS_DENIED: .*IAM\\.0011: "x"'],
+    ['{errorCode, errorMsg}', 403, { errorCode: 'E1', errorMsg: 'x' }, 'ACCESS_DENIED: .*E1: "x"'],
+    [
+      'encoded',
+      403,
+      { error_code: 'PAP.1', error_msg: 'x', encoded_authorization_message: 'AAAA' },
+      'an encoded authorization message is attached',
+    ],
+    ['a text', 400, 'Bad Request', 'STORE_REFUSED_REQUEST: .*HTTP 400'],
+    [
+      'an unknown path',
+      404,
+      { error_code: 'APIGW.0101', error_msg: 'x' },
+      'STORE_ANSWER_INVALID: .*does not answer as CSMS does .*APIGW\\.0101',
+    ],
+    ['a redirect', 302, '', 'STORE_ANSWER_INVALID: .*does not answer as CSMS does .*HTTP 302'],
+  ])('%s', async (_, status, body, wanted) => {
+    rig.csms.behave({ answer: { status, body, headers: { location: 'https://evil.example/' } } });
+    expect(await rig.read(object('db_login'))).toEqual([
+      expect.stringMatching(new RegExp(`^failed .*${wanted}`)),
+    ]);
+  });
+});
+
+describe('trouble that passes is waited out', () => {
+  test.each([
+    ['429', { status: 429 }],
+    ['throttled', { status: 400, body: { error_code: 'APIGW.0308', error_msg: 'throttled' } }],
+    ['500', { status: 500 }],
+    ['502', { status: 502, body: '<html>' }],
+    ['503', { status: 503 }],
+    ['504', { status: 504 }],
+  ])('%s', async (_, answer) => {
+    rig.csms.put('db_login', 'one');
+    rig.csms.behave({ times: 2, answer });
+    expect(await rig.read(object('db_login'))).toEqual(['db_login@v1: one']);
+    expect(rig.csms.count()).toBe(3);
+  });
+
+  test('a broken connection', async () => {
+    rig.csms.put('db_login', 'one');
+    rig.csms.behave({ times: 1, reset: true });
+    expect(await rig.read(object('db_login'))).toEqual(['db_login@v1: one']);
+    rig.csms.behave({ times: 1, truncate: true });
+    expect(await rig.read(object('db_login'))).toEqual(['db_login@v1: one']);
+  });
+
+  test.each([
+    [429, 'STORE_THROTTLED'],
+    [503, 'STORE_UNAVAILABLE'],
+  ])('%d, three times: then the cause is told', async (status, code) => {
+    rig.csms.behave({ answer: { status, headers: { 'x-request-id': 'r-1' } } });
+    expect(await rig.read(object('db_login'))).toEqual([
+      expect.stringMatching(
+        new RegExp(`^failed ${code}: cce: secret db_login .*HTTP ${status}, request id r-1\\)`),
+      ),
+    ]);
+    expect(rig.csms.count()).toBe(3);
+  });
+
+  test('who leaves, leaves at once, and the call ends', async () => {
+    rig.csms.behave({ hang: true });
+    const leaving = new AbortController();
+    const [result] = rig.provider.fetch(
+      await rig.questions(object('db_login'), {}, { signal: leaving.signal }),
+    );
+    leaving.abort(new Error('gone'));
+    expect(await result).toMatchObject({ kind: 'failed' });
+  });
+});
+
+describe('an answer that is not to be trusted', () => {
+  const metadata = { id: 'v1', secret_name: 'db_login' };
+  const version = (fields: object): object => ({ version: { version_metadata: metadata, ...fields } });
+
+  test.each([
+    [
+      'another secret',
+      { version: { version_metadata: { id: 'v1', secret_name: 'tls' }, secret_string: 'canary-value' } },
+    ],
+    [
+      'another version',
+      { version: { version_metadata: { ...metadata, id: 'v2' }, secret_string: 'canary-value' } },
+    ],
+    ['no value', version({ secret_string: null })],
+    ['two values', version({ secret_string: 'canary-value', secret_binary: 'YQ==' })],
+    ['what is not base64', version({ secret_binary: 'canary-value!' })],
+    ['base64 with a rest', version({ secret_binary: 'YR==' })],
+    ['half a character', version({ secret_string: 'canary-value\ud83d' })],
+    ['no metadata', { version: { secret_string: 'canary-value' } }],
+    ['a list', ['canary-value']],
+    ['no JSON', '{"version": canary-value'],
+    [
+      'bytes that are not UTF-8',
+      Buffer.from(JSON.stringify(version({ secret_string: 'canary-value\xff' })), 'latin1'),
+    ],
+    ['nothing', ''],
+    ['HTML', '<html>canary-value</html>'],
+  ])('%s', async (_, body) => {
+    rig.csms.behave({ answer: { body } });
+    const [line] = await rig.read(object('db_login', 'v1'));
+    expect(line).toMatch(
+      /^failed STORE_ANSWER_INVALID: cce: secret db_login \(v1\) in eu-west-101: CSMS answered /,
+    );
+    expect(line).not.toContain('canary-value');
+    expect(rig.csms.count()).toBe(1);
+  });
+
+  test('latest that is no version', async () => {
+    rig.csms.behave({
+      answer: { body: { version: { version_metadata: { ...metadata, id: '../v1' }, secret_string: 'x' } } },
+    });
+    expect(await rig.read(object('db_login'))).toEqual([expect.stringMatching(/another version/)]);
+  });
+
+  test('more than a megabyte', async () => {
+    rig.csms.behave({ answer: { body: version({ secret_string: 'x'.repeat(1_048_576) }) } });
+    expect(await rig.read(object('db_login', 'v1'))).toEqual([
+      expect.stringMatching(/^failed STORE_ANSWER_TOO_LARGE: cce: secret db_login/),
+    ]);
+  });
+});
+
+describe('a wrong key', () => {
+  const wrong = (): void => rig.account.revoke(rig.keys.access);
+
+  test('and 500 mounts of as many secrets: one call, and one more after a minute', async () => {
+    wrong();
+    const many = Array.from({ length: 500 }, (_, index) => `s${index}`);
+    rig.annotate(many);
+    const lines = await rig.read(many.map((name) => object(name)).join(''));
+    expect(rig.csms.count()).toBe(1);
+    for (const line of lines)
+      expect(line).toMatch(
+        /^failed CREDENTIALS_REFUSED: .*refused the access key it is configured with \(HTTP 401, APIGW\.0301, request id gateway-1\)/,
+      );
+    rig.clock.node = 59_000;
+    await rig.read(object('s1'));
+    expect(rig.csms.count()).toBe(1);
+    rig.clock.node = 61_000;
+    await rig.read(object('s1'));
+    expect(rig.csms.count()).toBe(2);
+  });
+
+  test('the text of the gateway, which repeats the request, is never shown', async () => {
+    wrong();
+    const [line] = await rig.read(object('db_login'));
+    expect(line).not.toMatch(/canonicalRequest|authorization|SDK-HMAC/i);
+    expect(line).not.toContain(rig.keys.access);
+  });
+
+  test('that is locked says so', async () => {
+    const body = { error_code: 'APIGW.0301', error_msg: 'AK access failed to reach the limit,forbidden' };
+    rig.csms.behave({ answer: { status: 401, body } });
+    expect(await rig.read(object('db_login'))).toEqual([
+      expect.stringMatching(/CREDENTIALS_REFUSED: .*has locked the access key .*too many bad signatures/),
+    ]);
+  });
+
+  test.each([
+    [-17, 'slow'],
+    [17, 'fast'],
+  ])('that is right, but the clock of the node is %d minutes off: %s', async (minutes, word) => {
+    rig.clock.node = minutes * 60_000;
+    expect(await rig.read(object('db_login'))).toEqual([
+      expect.stringMatching(
+        new RegExp(`CREDENTIALS_REFUSED: .*; the clock of this node is 17 minutes ${word}: set it right`),
+      ),
+    ]);
+  });
+});
+
+test('what a store says is not shown where it holds a key of the request', async () => {
+  const { access, secret } = rig.keys;
+  for (const text of [
+    access,
+    secret,
+    Buffer.from(`x${secret}`).toString('base64'),
+    `id=${encodeURIComponent(secret)}`,
+  ]) {
+    for (const body of [
+      { error_code: 'CSMS.0002', error_msg: `echo ${text}` },
+      { error_code: text, error_msg: 'x' },
+    ]) {
+      rig.csms.behave({ answer: { status: 400, body, headers: { 'x-request-id': text } } });
+      const [line] = await rig.read(object('db_login'));
+      expect(line).toMatch(/^failed STORE_REFUSED_REQUEST/);
+      expect(line).not.toContain(text);
+    }
+  }
+});
+
+describe('the rate', () => {
+  test('holds back what comes after the burst, first mounts before refreshes', async () => {
+    await rig.close();
+    rig = await startCceRig({ env: { KEYFERRY_CCE_RATE: '10', KEYFERRY_CCE_BURST: '2' } });
+    rig.annotate(names);
+    for (const name of names) rig.csms.put(name, name);
+    await rig.read(object('db_login'));
+    await rig.read(object('db_login'));
+    const order: string[] = [];
+    const ask = async (urgency: 'first' | 'refresh', name: string): Promise<void> => {
+      const [result] = rig.provider.fetch(
+        await rig.questions(object(name), {}, { urgency, onStart: () => void order.push(name) }),
+      );
+      expect(await result).toMatchObject({ kind: 'value' });
+    };
+    await Promise.all([ask('refresh', 'tls'), ask('first', 'other')]);
+    expect(order).toEqual(['other', 'tls']);
+  });
+});
+
+test('the project is in every path, and its header is signed', async () => {
+  rig.csms.put('db_login', 'one');
+  await rig.read(object('db_login'));
+  const [request] = rig.csms.requests;
+  expect(request?.path).toBe(`/v1/${project}/secrets/db_login/versions/latest`);
+  expect(request?.headers['x-project-id']).toBe(project);
+});

@@ -1,0 +1,104 @@
+import type { Logger } from 'pino';
+import { SecretError } from '../../errors/secret-error.ts';
+import { createBudget } from '../../flow/budget.ts';
+import type { BudgetMetrics } from '../../flow/budget-metrics.ts';
+import { createRefusals } from '../../flow/refusals.ts';
+import { createRetry } from '../../flow/retry.ts';
+import type { Http } from '../../http/http.ts';
+import type { ServiceAccounts } from '../../kube/service-accounts.ts';
+import type { Fingerprint } from '../fingerprint.ts';
+import type { Provider } from '../provider.ts';
+import { createProving } from '../proving.ts';
+import type { SharedIdentity } from '../shared-identity.ts';
+import { createAdmit } from './admit.ts';
+import { createApi } from './api.ts';
+import { createCsms } from './client.ts';
+import { readCceConfig, type CceConfig, type RegionConfig } from './config.ts';
+import { createCredentials } from './credentials.ts';
+import type { CceCredential } from './credentials/credential.ts';
+import { createFetch } from './fetch.ts';
+import { planCce, type CceLogin } from './parameters.ts';
+import { createPrincipals } from './principals.ts';
+import { createProjects } from './projects.ts';
+
+/** What the provider needs of the process it runs in. */
+export type CceDeps = {
+  /** See {@link readCceConfig}. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly http: Http;
+  readonly serviceAccounts: ServiceAccounts;
+  readonly fingerprint: Fingerprint;
+  readonly sharedIdentity: Pick<SharedIdentity, 'mode'>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: Logger;
+  readonly budgetMetrics?: BudgetMetrics;
+  /** The longest pause before a second attempt, in milliseconds. */
+  readonly retryBaseMs?: number;
+};
+
+type CceProvider = Provider<CceLogin, undefined, CceCredential>;
+
+/**
+ * Provider `cce`: Huawei Cloud's CSMS (DEW), for the classes of the CCE Secrets Manager add-on. Without a region it can plan, for lint,
+ * and says at the first mount what is missing.
+ * @throws SecretError NOT_CONFIGURED for a variable that cannot be used
+ */
+export function createCceProvider(deps: CceDeps): CceProvider {
+  const config = readCceConfig(deps.env);
+  const plan: CceProvider['plan'] = (parameters) => planCce(parameters);
+  return {
+    name: 'cce',
+    plan,
+    ...(config.region === undefined ? unconfigured() : configured(deps, config, config.region)),
+  };
+}
+
+function configured(
+  deps: CceDeps,
+  config: CceConfig,
+  region: RegionConfig,
+): Pick<CceProvider, 'facts' | 'admit' | 'fetch'> {
+  const { http, now, log } = deps;
+  const { perSecond, burst } = config;
+  const retry = createRetry(deps.retryBaseMs === undefined ? {} : { baseMs: deps.retryBaseMs });
+  const api = createApi({ http, retry, now });
+  const refusals = createRefusals({ now });
+  const proving = createProving({ refusals });
+  const credentials = createCredentials({
+    ...{ config, region, api, http, retry, proving, now },
+    onFailure: ({ code, summary }) =>
+      log.warn({ provider: 'cce', code, reason: summary }, 'keys not renewed'),
+  });
+  const projects = createProjects({
+    api,
+    iam: region.iam,
+    region: region.name,
+    configured: region.projectId,
+    now,
+  });
+  const metrics = deps.budgetMetrics && { metrics: deps.budgetMetrics };
+  const budget = createBudget({ name: 'cce', perSecond, burst, now, ...metrics });
+  const csms = createCsms({ api, endpoint: region.csms });
+  return {
+    facts: () => Promise.resolve(undefined),
+    admit: createAdmit({
+      serviceAccounts: deps.serviceAccounts,
+      sharedIdentities: deps.sharedIdentity.mode,
+      principalOf: createPrincipals({ config, region, credentials, fingerprint: deps.fingerprint, now }),
+    }),
+    fetch: createFetch({ csms, credentials, projects, proving, budget, region: region.name }),
+  };
+}
+
+function unconfigured(): Pick<CceProvider, 'facts' | 'admit' | 'fetch'> {
+  const error = new SecretError('NOT_CONFIGURED', 'cce: Keyferry does not know the region of this cluster', {
+    hint: 'set HUAWEICLOUD_SDK_REGION, such as eu-west-101',
+  });
+  const refuse = (): Promise<never> => Promise.reject(error);
+  return {
+    facts: refuse,
+    admit: refuse,
+    fetch: (requests) => requests.map(() => Promise.resolve({ kind: 'failed', error })),
+  };
+}

@@ -1,0 +1,66 @@
+import { z } from 'zod';
+import { SecretError } from '../../errors/secret-error.ts';
+import { createCredentialCache, type Expiring } from '../credential-cache.ts';
+import { isRefusal, readBody, type Api } from './api.ts';
+import { secretsOf, type CceCredential } from './credentials/credential.ts';
+import { describeFault, readFault } from './fault.ts';
+
+const hint = 'set HUAWEICLOUD_SDK_PROJECT_ID; the id is in the console under "My Credentials"';
+
+const listed = z.object({ projects: z.array(z.object({ id: z.string(), name: z.string() })) });
+
+type Project = Expiring & { readonly id: string };
+
+/** The id of the project that an account has for a region. */
+export type Projects = {
+  /**
+   * Looked up once for an identity. Never creates one.
+   * @param identity what stands for the account: a principal's fingerprint
+   */
+  find(identity: string, credential: CceCredential, signal: AbortSignal): Promise<string>;
+};
+
+/** Answers `configured` where the operator gave an id. */
+export function createProjects(deps: {
+  readonly api: Api;
+  readonly iam: URL;
+  readonly region: string;
+  readonly configured: string | undefined;
+  readonly now: () => number;
+}): Projects {
+  const { api, iam, region, configured, now } = deps;
+  const cache = createCredentialCache<Project>({ now });
+
+  const lookUp = async (credential: CceCredential, signal: AbortSignal): Promise<Project> => {
+    const url = new URL('/v3/projects', iam);
+    url.searchParams.set('name', region);
+    const answer = await api.call({ method: 'GET', url, credential, signal });
+    if (isRefusal(answer)) throw api.refusal(answer, credential);
+    if (answer.status !== 200) {
+      const told = describeFault(readFault(answer), secretsOf(credential));
+      throw new SecretError(
+        'NOT_CONFIGURED',
+        `${credential.owner} may not look up the project's id ${told}`,
+        {
+          hint: `grant iam:projects:listProjects, or ${hint}`,
+        },
+      );
+    }
+    const found = readBody(answer, listed, 'IAM').projects.filter(({ name }) => name === region);
+    const [project] = found;
+    if (project === undefined || found.length > 1)
+      throw new SecretError(
+        'NOT_CONFIGURED',
+        `${credential.owner} sees ${found.length} projects for ${region}, not one`,
+        { hint },
+      );
+    return { id: project.id };
+  };
+
+  return {
+    async find(identity, credential, signal) {
+      if (configured !== undefined) return configured;
+      return (await cache.get(identity, signal, (flight) => lookUp(credential, flight))).id;
+    },
+  };
+}

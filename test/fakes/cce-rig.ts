@@ -1,0 +1,226 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { Redacted } from '../../src/errors/redacted.ts';
+import { SecretError } from '../../src/errors/secret-error.ts';
+import { createHttp } from '../../src/http/http.ts';
+import type { Workload } from '../../src/plan/workload.ts';
+import { createCceProvider } from '../../src/providers/cce/index.ts';
+import { createFingerprint } from '../../src/providers/fingerprint.ts';
+import type { FetchRequest, FetchResult } from '../../src/providers/provider.ts';
+import { startFakeCsms } from './csms.ts';
+import { startFakeIam } from './huawei-iam.ts';
+import { createHuaweiAccount } from './huawei-keys.ts';
+import { startFakeMetadata } from './huawei-metadata.ts';
+import { mintPodToken, startFakeSts, type Agency } from './huawei-sts.ts';
+import { createTestCa } from './tls.ts';
+
+export const region = 'eu-west-101';
+export const project = '0605767eb280d5762fd5c0133b3f4b6a';
+
+/** How a rig is made. */
+export type CceRigOptions = {
+  /** The cluster's identity. Default `keys`. */
+  readonly identity?: 'keys' | 'agency' | 'id-token';
+  /** Leaves the project's id to be looked up. */
+  readonly lookUpProject?: boolean;
+  /** Gives the cluster's keys a security token. */
+  readonly temporaryKeys?: boolean;
+  readonly metadataTokens?: 'required' | 404 | 405 | 503;
+  readonly agencies?: readonly Agency[];
+  readonly sharedIdentities?: 'granted' | 'all' | 'none';
+  /** Stands over what the rig sets. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** How long keys live that the cluster's identity is given. */
+  readonly keysLiveMs?: number;
+};
+
+/** A pod that asks. */
+export type Who = {
+  readonly namespace?: string;
+  readonly account?: string;
+  readonly pod?: string;
+  readonly tokens?: Readonly<Record<string, string>>;
+};
+
+/** Provider `cce` before a whole fake cloud, HTTPS as in life, with clocks that can be turned. */
+export async function startCceRig(options: CceRigOptions = {}) {
+  const { identity = 'keys', agencies = [], keysLiveMs, lookUpProject = false } = options;
+  const clock = { node: 0, cloud: 0 };
+  const now = (): number => Date.now() + clock.node;
+  const account = createHuaweiAccount({ now: () => Date.now() + clock.cloud });
+  account.projects.push({ id: project, name: region }, { id: 'another', name: 'eu-west-0' });
+  const keys = account.issueKeys(options.temporaryKeys === true ? 3_600_000 : undefined);
+  const ca = createTestCa();
+  const tls = ca.issue();
+  const directory = mkdtempSync(join(tmpdir(), 'keyferry-cce-'));
+  const idToken = { current: 'the-first-id-token-of-the-cluster' };
+  const tokenFile = join(directory, 'token');
+  const writeToken = (token: string): void => {
+    idToken.current = token;
+    writeFileSync(tokenFile, `${token}\n`);
+  };
+  writeToken(idToken.current);
+
+  const life = keysLiveMs === undefined ? {} : { keysLiveMs };
+  const csms = await startFakeCsms({ account, project, tls });
+  const iam = await startFakeIam({ account, idpId: 'cluster', idToken: () => idToken.current, ...life, tls });
+  const sts = await startFakeSts({ account, agencies, now, tls });
+  const metadata = await startFakeMetadata({
+    account,
+    tokens: options.metadataTokens ?? 'required',
+    ...life,
+  });
+  const http = createHttp({ ca: [ca.cert] });
+
+  const annotations = new Map<string, string>();
+  const reads = { count: 0 };
+  const logged: string[] = [];
+  const provider = createCceProvider({
+    env: {
+      HUAWEICLOUD_SDK_REGION: region,
+      HUAWEICLOUD_SDK_CSMS_ENDPOINT: csms.url.href,
+      HUAWEICLOUD_SDK_IAM_ENDPOINT: iam.url.href,
+      HUAWEICLOUD_SDK_STS_ENDPOINT: sts.url.href,
+      HUAWEICLOUD_SDK_METADATA_ENDPOINT: metadata.url.href,
+      ...(!lookUpProject && { HUAWEICLOUD_SDK_PROJECT_ID: project }),
+      ...(identity === 'keys' && {
+        HUAWEICLOUD_SDK_AK: keys.access,
+        HUAWEICLOUD_SDK_SK: keys.secret,
+        HUAWEICLOUD_SDK_SECURITY_TOKEN: keys.securitytoken,
+      }),
+      ...(identity === 'id-token' && {
+        HUAWEICLOUD_SDK_IDP_ID: 'cluster',
+        HUAWEICLOUD_SDK_ID_TOKEN_FILE: tokenFile,
+      }),
+      ...options.env,
+    },
+    http,
+    serviceAccounts: {
+      get: async ({ namespace, name }: { namespace: string; name: string }) => {
+        reads.count += 1;
+        const annotation = annotations.get(`${namespace}/${name}`);
+        return {
+          uid: `uid-of-${name}`,
+          annotations: new Map(annotation === undefined ? [] : [['cce.io/dew-resource', annotation]]),
+        };
+      },
+    },
+    fingerprint: createFingerprint(),
+    sharedIdentity: { mode: options.sharedIdentities ?? 'granted' },
+    now,
+    log: pino({ level: 'debug' }, { write: (line: string) => void logged.push(line) }),
+    retryBaseMs: 1,
+  });
+
+  function workload({
+    namespace = 'team-a',
+    account: name = 'app',
+    pod = 'pod-1',
+    tokens = {},
+  }: Who): Workload {
+    return {
+      namespace,
+      serviceAccount: { name },
+      instance: pod,
+      volume: pod,
+      pod: { name: pod, uid: pod },
+      tokens: new Map(
+        Object.entries(tokens).map(([audience, text]) => [audience, { token: new Redacted(text) }]),
+      ),
+      secrets: new Map(),
+    };
+  }
+
+  /** Questions as the store would put them. */
+  async function questions(
+    parameters: string | Record<string, string>,
+    who: Who = {},
+    how: Partial<Pick<FetchRequest, 'signal' | 'urgency' | 'onStart'>> = {},
+  ) {
+    const signal = how.signal ?? new AbortController().signal;
+    const all = typeof parameters === 'string' ? { objects: parameters } : parameters;
+    const facts = await provider.facts(all, signal);
+    const { plan, problems } = provider.plan(all, facts);
+    if (plan === undefined) throw new Error(`no plan: ${problems.map(({ message }) => message).join('; ')}`);
+    const grants = await provider.admit(workload(who), plan, { signal, notBefore: now() });
+    return grants.map((grant) => ({
+      grant,
+      urgency: 'first' as const,
+      onStart: () => undefined,
+      ...how,
+      signal,
+    }));
+  }
+
+  const rig = {
+    provider,
+    account,
+    keys,
+    csms,
+    iam,
+    sts,
+    metadata,
+    clock,
+    logged,
+    reads,
+    now,
+    writeToken,
+    /** Lets this ServiceAccount use these secrets, or sets its annotation as it stands; undefined removes it. */
+    annotate(
+      value: readonly string[] | string | undefined,
+      { namespace = 'team-a', account: name = 'app' }: Who = {},
+    ) {
+      const key = `${namespace}/${name}`;
+      if (value === undefined) annotations.delete(key);
+      else annotations.set(key, typeof value === 'string' ? value : JSON.stringify(value));
+    },
+    workload,
+    questions,
+    /** Results of all objects. @throws what `admit` throws */
+    async fetch(...args: Parameters<typeof questions>): Promise<FetchResult[]> {
+      return Promise.all(provider.fetch(await questions(...args)));
+    },
+    /** `name@version: text` of what was read, or `CODE: message; hint`, one line an object, or the refusal's. */
+    async read(...args: Parameters<typeof questions>): Promise<string[]> {
+      try {
+        const asked = await questions(...args);
+        const results = await Promise.all(provider.fetch(asked));
+        return results.map((result, index) =>
+          result.kind === 'value'
+            ? `${asked[index]!.grant.ref.name}@${result.value.version}: ${Buffer.from(result.value.bytes).toString()}`
+            : result.kind === 'unchanged'
+              ? 'unchanged'
+              : `${result.kind} ${result.error.code}: ${result.error.summary}`,
+        );
+      } catch (error) {
+        if (error instanceof SecretError) return [`refused ${error.code}: ${error.summary}`];
+        throw error;
+      }
+    },
+    podToken(audience = 'sts.huaweicloud.com', more: Partial<Parameters<typeof mintPodToken>[0]> = {}) {
+      const token = mintPodToken({
+        namespace: 'team-a',
+        serviceAccount: 'app',
+        audience,
+        expiresAt: now() + 3_600_000,
+        ...more,
+      });
+      return { [audience]: token };
+    },
+    async close() {
+      await http.close();
+      await Promise.all([csms, iam, sts, metadata].map((server) => server.close()));
+      rmSync(directory, { recursive: true });
+    },
+  };
+  return rig;
+}
+
+export type CceRig = Awaited<ReturnType<typeof startCceRig>>;
+
+/** One object of a class, as users write it. */
+export function object(name: string, version = 'latest', more = ''): string {
+  return `- {objectName: "${name}", objectType: csms, objectVersion: ${version}${more && `, ${more}`}}\n`;
+}

@@ -1,0 +1,89 @@
+import type { TlsOptions } from 'node:tls';
+import { startFakeServer, type FakeAnswer, type FakeRequest, type FakeServer } from './http-server.ts';
+import type { HuaweiAccount } from './huawei-keys.ts';
+
+type Value = { readonly secret_string?: string; readonly secret_binary?: string };
+type Secret = { state: string; readonly versions: Value[] };
+
+/** A CSMS of one region, for one project. */
+export type FakeCsms = FakeServer & {
+  /** Adds a version, the current one from now on; its id. */
+  put(name: string, value: string | Uint8Array): string;
+  /** `ENABLED`, `DISABLED`, `PENDING_DELETE`, `FROZEN`. */
+  setState(name: string, state: string): void;
+  delete(name: string): void;
+  /** From now on refused to everybody, by the policy of IAM. */
+  readonly denied: Set<string>;
+};
+
+/** Starts one. It verifies signatures and project, and counts by `FakeServer.count('GET /v1/...')`. */
+export async function startFakeCsms(options: {
+  readonly account: HuaweiAccount;
+  readonly project: string;
+  readonly tls: TlsOptions;
+}): Promise<FakeCsms> {
+  const { account, project, tls } = options;
+  const secrets = new Map<string, Secret>();
+  const denied = new Set<string>();
+  let requests = 0;
+
+  const answer = (status: number, body: object): FakeAnswer => ({
+    status,
+    headers: { 'x-request-id': `csms-${(requests += 1)}` },
+    body,
+  });
+  const fault = (status: number, error_code: string, error_msg: string): FakeAnswer =>
+    answer(status, { error_code, error_msg });
+
+  function handle(request: FakeRequest): FakeAnswer {
+    const refusal = account.refuse(request);
+    if (refusal !== undefined) return refusal;
+    const [, inProject = '', name = '', version] =
+      /^\/v1\/([^/]+)\/secrets\/([^/]+)(?:\/versions\/([^/]+))?$/.exec(request.path) ?? [];
+    if (request.method !== 'GET' || name === '') return fault(404, 'APIGW.0101', 'The API does not exist');
+    if (inProject !== project || request.headers['x-project-id'] !== project)
+      return fault(403, 'CSMS.0403', 'Project does not match');
+    if (denied.has(name)) return fault(403, 'PAP.0001', `Policy doesn't allow ${name} to be performed`);
+    const secret = secrets.get(name);
+    if (secret === undefined) return fault(400, 'CSMS.0106', 'The secret name does not exist');
+    if (version === undefined) return answer(200, { secret: { name, state: secret.state } });
+    if (secret.state === 'PENDING_DELETE') return fault(400, 'CSMS.0103', 'The secret is pending deletion');
+    // The codes of these two are documented nowhere.
+    if (secret.state !== 'ENABLED') return fault(400, 'CSMS.0999', 'Operation not allowed in this state');
+    const number = version === 'latest' ? secret.versions.length : Number(version.slice(1));
+    const value = secret.versions[number - 1];
+    if (value === undefined) return fault(400, 'CSMS.0005', 'The resource does not exist');
+    return answer(200, { version: { version_metadata: metadata(name, `v${number}`), ...value } });
+  }
+
+  const server = await startFakeServer({ handler: handle, tls });
+  return Object.assign(server, {
+    denied,
+    put(name: string, value: string | Uint8Array) {
+      const secret = secrets.get(name) ?? { state: 'ENABLED', versions: [] };
+      secrets.set(name, secret);
+      secret.versions.push(
+        typeof value === 'string'
+          ? { secret_string: value }
+          : { secret_binary: Buffer.from(value).toString('base64') },
+      );
+      return `v${secret.versions.length}`;
+    },
+    setState(name: string, state: string) {
+      const secret = secrets.get(name);
+      if (secret !== undefined) secret.state = state;
+    },
+    delete: (name: string) => void secrets.delete(name),
+  });
+}
+
+function metadata(secret_name: string, id: string): object {
+  return {
+    id,
+    secret_name,
+    kms_key_id: 'b168fe00ff56492495a7d22974df2d0b',
+    create_time: 1_581_507_580_000,
+    expire_time: null,
+    version_stages: ['SYSCURRENT'],
+  };
+}

@@ -1,0 +1,76 @@
+import { randomBytes } from 'node:crypto';
+import type { TlsOptions } from 'node:tls';
+import { startFakeServer, type FakeAnswer, type FakeRequest, type FakeServer } from './http-server.ts';
+import type { HuaweiAccount } from './huawei-keys.ts';
+
+/** A fraction of a second with as many digits as the real services write. */
+export function huaweiTime(at: number): string {
+  return new Date(at).toISOString().replace('Z', '000Z');
+}
+
+/** IAM: the project list, and keys for ID tokens by way of an IAM token. */
+export type FakeIam = FakeServer & {
+  /** Projects somebody tried to create. */
+  readonly created: number;
+};
+
+/** Starts one that knows one identity provider and takes one ID token at a time. */
+export async function startFakeIam(options: {
+  readonly account: HuaweiAccount;
+  readonly idpId?: string;
+  /** What the provider issued last. */
+  readonly idToken?: () => string;
+  readonly keysLiveMs?: number;
+  readonly tls: TlsOptions;
+}): Promise<FakeIam> {
+  const { account, idpId, idToken, keysLiveMs = 6 * 3_600_000, tls } = options;
+  const iamTokens = new Set<string>();
+  let created = 0;
+
+  const answer = (status: number, body: object, headers = {}): FakeAnswer => ({
+    status,
+    headers: { 'x-iam-trace-id': 'iam-1', ...headers },
+    body,
+  });
+  const fault = (status: number, message: string): FakeAnswer =>
+    answer(status, { error: { code: status, message, title: 'Unauthorized' } });
+
+  const routes: Record<string, (request: FakeRequest) => FakeAnswer> = {
+    'GET /v3/projects': (request) => {
+      const refusal = account.refuse(request);
+      if (refusal !== undefined) return refusal;
+      const name = new URLSearchParams(request.query).get('name');
+      return answer(200, { projects: account.projects.filter((project) => project.name === name) });
+    },
+    'POST /v3/projects': () => {
+      created += 1;
+      return fault(403, 'no');
+    },
+    'POST /v3.0/OS-AUTH/id-token/tokens': ({ headers, body }) => {
+      const { auth } = JSON.parse(body.toString()) as { auth?: { id_token?: { id?: string } } };
+      const id = auth?.id_token?.id;
+      if (headers['x-idp-id'] !== idpId || id !== idToken?.())
+        return fault(401, `The token ${id} is not valid`);
+      const token = `MIIF-${randomBytes(60).toString('base64url')}`;
+      iamTokens.add(token);
+      return answer(201, { token: { methods: ['mapped'] } }, { 'x-subject-token': token });
+    },
+    'POST /v3.0/OS-CREDENTIAL/securitytokens': ({ body }) => {
+      const { auth } = JSON.parse(body.toString()) as {
+        auth?: { identity?: { methods?: string[]; token?: { id?: string; duration_seconds?: number } } };
+      };
+      const { methods, token } = auth?.identity ?? {};
+      if (methods?.[0] !== 'token' || !iamTokens.has(token?.id ?? '')) return fault(401, 'token not found');
+      const { access, secret, securitytoken, expiresAt } = account.issueKeys(keysLiveMs);
+      return answer(201, {
+        credential: { access, secret, securitytoken, expires_at: huaweiTime(expiresAt) },
+      });
+    },
+  };
+
+  const server = await startFakeServer({
+    handler: (request) => routes[`${request.method} ${request.path}`]?.(request) ?? fault(404, 'no such API'),
+    tls,
+  });
+  return Object.defineProperty(server as FakeIam, 'created', { get: () => created });
+}

@@ -1,0 +1,106 @@
+import { createRequire } from 'node:module';
+import { randomBytes } from 'node:crypto';
+import type { FakeAnswer, FakeRequest } from './http-server.ts';
+
+/** Huawei's own signer, by which the fakes verify ours. */
+const { AKSKSigner } = createRequire(import.meta.url)(
+  '@huaweicloud/huaweicloud-sdk-core/auth/AKSKSigner',
+) as {
+  AKSKSigner: {
+    CanonicalURI(path: string): string;
+    CanonicalQueryString(request: { queryParams: Record<string, string[]> }): string;
+    buildCanonicalHeaders(headers: Record<string, string>): string;
+    buildCanonicalRequest(...parts: string[]): string;
+    getStringToSign(algorithm: string, date: string, digest: string): string;
+    Hex(content: string | Uint8Array): string;
+    hmacSHA256(key: string, text: string): string;
+  };
+};
+
+/** Keys as Huawei Cloud hands them out. */
+export type HuaweiKeys = {
+  readonly access: string;
+  readonly secret: string;
+  /** Temporary keys have one. */
+  readonly securitytoken?: string;
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number;
+};
+
+/** All keys of a fake account, and the gateway that verifies signatures. */
+export type HuaweiAccount = {
+  readonly projects: { id: string; name: string }[];
+  issueKeys(lifeMs?: number): HuaweiKeys;
+  revoke(access: string): void;
+  /** What the gateway answers to a request that is not signed well; undefined lets it through. */
+  refuse(request: FakeRequest): FakeAnswer | undefined;
+};
+
+/** `now` is the account's clock. A key is locked by the sixth bad signature in a row. */
+export function createHuaweiAccount({ now = Date.now } = {}): HuaweiAccount {
+  const keys = new Map<string, HuaweiKeys>();
+  const failures = new Map<string, number>();
+
+  const fault = (request: FakeRequest, message: string): FakeAnswer => ({
+    status: 401,
+    headers: { 'x-request-id': 'gateway-1', date: new Date(now()).toUTCString() },
+    // As the real one: with all that was signed.
+    body: {
+      error_code: 'APIGW.0301',
+      error_msg: `Incorrect IAM authentication information: ${message}, canonicalRequest: ${request.method}|${request.path}|${JSON.stringify(request.headers)}`,
+      request_id: 'gateway-1',
+    },
+  });
+
+  return {
+    projects: [],
+    issueKeys(lifeMs) {
+      const issued: HuaweiKeys = {
+        access: `AK${randomBytes(9).toString('hex').toUpperCase()}`,
+        secret: `sk-${randomBytes(20).toString('hex')}`,
+        ...(lifeMs !== undefined && { securitytoken: `st-${randomBytes(40).toString('base64url')}` }),
+        expiresAt: lifeMs === undefined ? Infinity : now() + lifeMs,
+      };
+      keys.set(issued.access, issued);
+      return issued;
+    },
+    revoke: (access) => void keys.delete(access),
+    refuse(request) {
+      const access = /^SDK-HMAC-SHA256 Access=([^,]+),/.exec(request.headers.authorization ?? '')?.[1] ?? '';
+      if ((failures.get(access) ?? 0) > 5)
+        return fault(request, 'AK access failed to reach the limit,forbidden');
+      const complaint = complain(request, keys.get(access), now());
+      failures.set(access, complaint === undefined ? 0 : (failures.get(access) ?? 0) + 1);
+      return complaint === undefined ? undefined : fault(request, complaint);
+    },
+  };
+}
+
+function complain(request: FakeRequest, key: HuaweiKeys | undefined, now: number): string | undefined {
+  const { headers } = request;
+  const [, list = '', signature = ''] =
+    /SignedHeaders=([a-z0-9;-]+), Signature=([0-9a-f]{64})$/.exec(headers.authorization ?? '') ?? [];
+  if (key === undefined) return 'AK does not exist';
+  if (key.expiresAt <= now) return 'security token expired';
+  if (key.securitytoken !== headers['x-security-token']) return 'security token does not match';
+  const names = list.split(';');
+  const mustBeSigned = ['x-sdk-date', 'x-project-id', 'x-security-token'].filter((name) => name in headers);
+  if (!mustBeSigned.every((name) => names.includes(name))) return 'a header is not signed';
+  const date = String(headers['x-sdk-date']);
+  const sentAt = Date.parse(date.replace(/^(....)(..)(..T..)(..)(..Z)$/, '$1-$2-$3:$4:$5'));
+  if (!(Math.abs(now - sentAt) <= 15 * 60_000)) return 'signature expired';
+  const queryParams: Record<string, string[]> = {};
+  for (const [name, value] of new URLSearchParams(request.query)) (queryParams[name] ??= []).push(value);
+  const canonical = AKSKSigner.buildCanonicalRequest(
+    request.method,
+    AKSKSigner.CanonicalURI(request.path.split('/').map(decodeURIComponent).join('/')),
+    AKSKSigner.CanonicalQueryString({ queryParams }),
+    AKSKSigner.buildCanonicalHeaders(
+      Object.fromEntries(names.map((name) => [name, String(headers[name] ?? '')])),
+    ),
+    list,
+    AKSKSigner.Hex(request.body),
+  );
+  const text = AKSKSigner.getStringToSign('SDK-HMAC-SHA256', date, AKSKSigner.Hex(canonical));
+  return AKSKSigner.hmacSHA256(key.secret, text) === signature ? undefined : 'verify aksk signature fail';
+}

@@ -1,0 +1,56 @@
+import { randomBytes } from 'node:crypto';
+import { startFakeServer, type FakeServer } from './http-server.ts';
+import { huaweiTime } from './huawei-iam.ts';
+import type { HuaweiAccount, HuaweiKeys } from './huawei-keys.ts';
+
+/** The metadata service of an ECS. */
+export type FakeMetadata = FakeServer & {
+  /** Forgets all tokens, as after a restart. */
+  forgetTokens(): void;
+  /** Hands out other keys from now on. */
+  rotate(): void;
+  /** Whether an agency is attached. */
+  hasAgency: boolean;
+  /** The keys it hands out. */
+  readonly keys: HuaweiKeys;
+};
+
+/** Starts one, by plain HTTP as the real one. */
+export async function startFakeMetadata(options: {
+  readonly account: HuaweiAccount;
+  /** What it answers to who wants a token: a token (then it demands one), or a status. */
+  readonly tokens?: 'required' | 404 | 405 | 503;
+  readonly keysLiveMs?: number;
+}): Promise<FakeMetadata> {
+  const { account, tokens = 'required', keysLiveMs = 24 * 3_600_000 } = options;
+  const known = new Set<string>();
+  let keys = account.issueKeys(keysLiveMs);
+  const server = await startFakeServer({
+    handler({ method, path, headers }) {
+      if (path === '/meta-data/latest/api/token') {
+        if (tokens !== 'required') return { status: tokens };
+        if (method !== 'PUT' || headers['x-metadata-token-ttl-seconds'] !== '21600') return { status: 400 };
+        const token = randomBytes(20).toString('base64');
+        known.add(token);
+        return { body: token };
+      }
+      if (method !== 'GET' || path !== '/openstack/latest/securitykey') return { status: 404 };
+      if (tokens === 'required' && !known.has(String(headers['x-metadata-token'])))
+        return { status: 401, body: { error: { code: 401, message: 'Invalid token' } } };
+      if (!metadata.hasAgency)
+        return { status: 401, body: { error: { message: 'Please configure Cloud Service Agency first' } } };
+      const { access, secret, securitytoken, expiresAt } = keys;
+      return { body: { credential: { access, secret, securitytoken, expires_at: huaweiTime(expiresAt) } } };
+    },
+  });
+  const metadata: FakeMetadata = Object.defineProperty(
+    Object.assign(server, {
+      hasAgency: true,
+      forgetTokens: () => known.clear(),
+      rotate: () => void (keys = account.issueKeys(keysLiveMs)),
+    }) as unknown as FakeMetadata,
+    'keys',
+    { get: () => keys },
+  );
+  return metadata;
+}

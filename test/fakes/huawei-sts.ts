@@ -1,0 +1,110 @@
+import { createHmac } from 'node:crypto';
+import type { TlsOptions } from 'node:tls';
+import { startFakeServer, type FakeAnswer, type FakeServer } from './http-server.ts';
+import { huaweiTime } from './huawei-iam.ts';
+import type { HuaweiAccount } from './huawei-keys.ts';
+
+/** Whom an agency trusts, as its trust policy says. */
+export type Agency = {
+  readonly urn: string;
+  readonly providerUrn: string;
+  readonly subject: string;
+  readonly audience: string;
+};
+
+/** A ServiceAccount's token that the fake STS can verify. */
+export function mintPodToken(claims: {
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly audience: string;
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number;
+  readonly serviceAccountUid?: string;
+  /** Makes two tokens of one account differ. */
+  readonly podUid?: string;
+}): string {
+  const {
+    namespace,
+    serviceAccount,
+    audience,
+    expiresAt,
+    serviceAccountUid = 'sa-uid',
+    podUid = 'pod-uid',
+  } = claims;
+  const content = [
+    { alg: 'HS256', typ: 'JWT' },
+    {
+      iss: 'https://kubernetes.default.svc',
+      sub: `system:serviceaccount:${namespace}:${serviceAccount}`,
+      aud: [audience],
+      exp: Math.floor(expiresAt / 1_000),
+      'kubernetes.io': {
+        namespace,
+        pod: { uid: podUid },
+        serviceaccount: { name: serviceAccount, uid: serviceAccountUid },
+      },
+    },
+  ]
+    .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
+    .join('.');
+  return `${content}.${signature(content)}`;
+}
+
+function signature(content: string): string {
+  return createHmac('sha256', 'the issuer').update(content).digest('base64url');
+}
+
+/** STS v5, with its AssumeAgencyWithOIDC alone. It verifies tokens, agencies, session names and durations. */
+export async function startFakeSts(options: {
+  readonly account: HuaweiAccount;
+  readonly agencies: readonly Agency[];
+  readonly now?: () => number;
+  readonly tls: TlsOptions;
+}): Promise<FakeServer> {
+  const { account, agencies, now = Date.now, tls } = options;
+  const fault = (status: number, error_code: string, error_msg: string): FakeAnswer => ({
+    status,
+    headers: { 'x-request-id': 'sts-1' },
+    body: { error_code, error_msg, request_id: 'sts-1', encoded_authorization_message: 'AAAA' },
+  });
+  return startFakeServer({
+    tls,
+    handler({ method, path, headers, body }) {
+      if (method !== 'POST' || path !== '/v5/agencies/assume-with-oidc')
+        return fault(404, 'STS.0404', 'no such API');
+      if (headers.authorization !== undefined) return fault(400, 'STS.0400', 'must not be signed');
+      const asked = JSON.parse(body.toString()) as Record<string, unknown>;
+      const agency = agencies.find(({ urn }) => urn === asked.agency_urn);
+      const idToken = String(asked.id_token);
+      const seconds = Number(asked.duration_seconds);
+      if (!/^[\w+=,.@-]{2,128}$/.test(String(asked.agency_session_name)))
+        return fault(400, 'STS.0400', 'agency_session_name is invalid');
+      if (!(seconds >= 900 && seconds <= 43_200))
+        return fault(400, 'STS.0400', 'duration_seconds is invalid');
+      const [content = '', claims = '', sign] = /^(.*\.(.*))\.(.*)$/.exec(idToken)?.slice(1) ?? [];
+      const { sub, aud, exp } = JSON.parse(Buffer.from(claims, 'base64url').toString() || '{}') as {
+        sub?: string;
+        aud?: string[];
+        exp?: number;
+      };
+      const trusted =
+        sign === signature(content) &&
+        (exp ?? 0) * 1_000 > now() &&
+        agency?.providerUrn === asked.provider_urn &&
+        agency?.subject === sub &&
+        aud?.includes(agency?.audience ?? '');
+      if (trusted !== true) return fault(403, 'STS.0403', `not allowed to assume with ${idToken}`);
+      const { access, secret, securitytoken, expiresAt } = account.issueKeys(seconds * 1_000);
+      return {
+        body: {
+          credentials: {
+            access_key_id: access,
+            secret_access_key: secret,
+            security_token: securitytoken,
+            expiration: huaweiTime(expiresAt),
+          },
+        },
+      };
+    },
+  });
+}
