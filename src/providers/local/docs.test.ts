@@ -1,0 +1,40 @@
+import { describe, expect, test } from '@jest/globals';
+import { readFileSync } from 'node:fs';
+import { parse } from 'yaml';
+import { parseSharedIdentityGrants } from '../shared-identity-grants.ts';
+import { parseDocument } from './document.ts';
+import { keptVersions } from './history.ts';
+import { planLocal } from './parameters.ts';
+
+const page = readFileSync(new URL('../../../docs/providers/local.md', import.meta.url), 'utf8');
+const blocks = (language: string): readonly string[] =>
+  [...page.matchAll(/^```(\w+)\n(.*?)^```$/gms)]
+    .filter(([, name]) => name === language)
+    .map(([, , text = '']) => text);
+
+describe('the page of provider local', () => {
+  test('has a class that works as it stands', () => {
+    const { spec } = parse(blocks('yaml')[0]!) as {
+      spec: { provider: string; parameters: { objects: string } };
+    };
+    expect(spec.provider).toBe('local');
+    const { plan, problems } = planLocal(spec.parameters);
+    expect(problems).toEqual([]);
+    expect(plan?.files.map(({ path }) => path)).toEqual(['eu/prod/db', 'app.json', 'tls.crt', 'tls.key']);
+  });
+
+  test('has grants that are understood', () => {
+    const quickstart = /<<'EOF'\n(.*?)^EOF$/ms.exec(page)?.[1];
+    for (const text of [quickstart!, blocks('yaml')[1]!])
+      expect(parseSharedIdentityGrants(text, 'local.md').length).toBeGreaterThan(0);
+  });
+
+  test('shows the format as it is', () => {
+    const document = parseDocument(Buffer.from(blocks('json')[0]!));
+    expect(document.get('eu/prod/db')?.versions.map(({ version }) => version)).toEqual(['v2', 'v3']);
+  });
+
+  test('tells the limit that is kept', () => {
+    expect(page).toContain(`its ${keptVersions} newest versions`);
+  });
+});
