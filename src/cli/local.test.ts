@@ -32,7 +32,7 @@ async function run(args: string[], input?: Uint8Array | string | Readable, stop?
     ...(stop && { stop }),
   });
   for (const each of [command, ...command.commands])
-    each.exitOverride().configureOutput({ writeErr: (said) => void collected.err.push(Buffer.from(said)) });
+    each.configureOutput({ writeErr: (said) => void collected.err.push(Buffer.from(said)) });
   const files = ['--store', join(directory, 'store.age'), '--key', join(directory, 'store.key')];
   await command.parseAsync([...args, ...files], { from: 'user' });
   return { out: Buffer.concat(collected.out), err: Buffer.concat(collected.err).toString() };

@@ -31,6 +31,8 @@ export function localCommand({
   now = Date.now,
 }: Partial<LocalDeps> = {}): Command {
   const local = new Command('local')
+    // Inherited by the commands below: main.ts alone ends the process.
+    .exitOverride()
     .description(
       'keep the secrets of provider local: one age-encrypted file, for demos, development and air-gapped nodes',
     )
