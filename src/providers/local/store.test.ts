@@ -388,7 +388,7 @@ describe('two processes', () => {
       await exit(child);
       const started = performance.now();
       await set(`survivor${round}`, 'x');
-      expect(performance.now() - started).toBeLessThan(2_000);
+      expect(performance.now() - started).toBeLessThan(5_000);
       expect(await get(`killed${round}-0`)).toBe(`value of killed${round}-0`);
     }
     expect(readdirSync(directory).filter((name) => name.includes('claim'))).toEqual([]);
