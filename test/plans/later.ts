@@ -11,7 +11,9 @@ const [database, mail, payments] = [ref('db'), ref('mail'), ref('payments')];
 /** A dotenv made of three secrets: several sources by name, and a template. */
 type TemplatedFile = FileRequest & { readonly template?: string };
 
-export const dotenv: Plan & { readonly files: readonly TemplatedFile[] } = {
+type TemplatedPlan = Omit<Plan, 'files'> & { readonly files: readonly TemplatedFile[] };
+
+export const dotenv: TemplatedPlan = {
   refs: [database, mail, payments],
   files: [
     {
@@ -49,9 +51,6 @@ export const everyKey: LaterPlan = {
   login: undefined,
 };
 
-/** A plan of today is one of then. */
-export const stillFits: LaterPlan = dotenv;
-
 /** `dso://path#field`, as a second front door would have it: a provider turns path and field into a source, and the plan is today's. */
 export type RefFor = (path: string, field?: string) => FileSource;
 
@@ -66,3 +65,6 @@ export const byAddress: Plan = {
   files: [{ path: 'password', sources: { value: password }, encoding: 'utf-8' }],
   login: undefined,
 };
+
+/** Plans of today are plans of then, and a templated one is still one that today's code can check. */
+export const laterPlans: readonly LaterPlan[] = [everyKey, byAddress, dotenv satisfies Plan];
