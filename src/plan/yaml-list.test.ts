@@ -386,7 +386,7 @@ describe('caps', () => {
     (piece) => {
       const start = performance.now();
       expect(complaints(piece.repeat(1_000_000 / piece.length)).length).toBeGreaterThan(0);
-      expect(performance.now() - start).toBeLessThan(3_000);
+      expect(performance.now() - start).toBeLessThan(8_000);
     },
   );
 });
