@@ -90,7 +90,7 @@ function send(response: ServerResponse, status: number, type: string, body: stri
 /** `host:port`; an IPv6 host in brackets. */
 function parseAddress(address: string): { host: string; port: number } {
   const parts = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(address);
-  if (parts === null) {
+  if (parts === null || Number(parts[3]) > 65_535) {
     throw new SecretError('NOT_CONFIGURED', `${address} is no address of the form host:port`, {
       hint: 'give one as --health-address, such as 0.0.0.0:8095 or [::]:8095',
     });

@@ -39,7 +39,7 @@ export async function bindSocket(
 ): Promise<BoundSocket | undefined> {
   const folder = temporaryFolder(path);
   await mkdir(folder, { mode: 0o700 });
-  // A driver that half-closes still gets its answers.
+  // Our side ends when HTTP/2 has said its last word, not when theirs does.
   const server = createServer({ allowHalfOpen: true }, onConnection);
   try {
     const bound = join(folder, 's');

@@ -57,8 +57,8 @@ export function driver(path: string, authority = 'localhost') {
 }
 
 /** A bare HTTP/2 client at a unix socket. */
-export function http2At(path: string): ClientHttp2Session {
-  return connect('http://localhost', { createConnection: () => createConnection(path) });
+export function http2At(path: string, socket = createConnection(path)): ClientHttp2Session {
+  return connect('http://localhost', { createConnection: () => socket });
 }
 
 /** Sends bytes as the body of a Mount over HTTP/2 and tells the status it ends with. */

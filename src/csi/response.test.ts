@@ -1,0 +1,42 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { loadDriverService } from './driver-service.ts';
+import { measureResponse, toResponse } from './response.ts';
+
+const { responseSerialize } = loadDriverService().service.Mount;
+
+const text = fc.string({ unit: 'grapheme', maxLength: 200 });
+const anyVolume = fc.record({
+  files: fc.array(
+    fc.record({
+      path: text,
+      mode: fc.integer({ min: 0, max: 0o777 }),
+      contents: fc.oneof(
+        fc.uint8Array({ maxLength: 300 }),
+        fc.nat(40_000).map((length) => new Uint8Array(length)),
+      ),
+    }),
+    { minLength: 1, maxLength: 6 },
+  ),
+  versions: fc.array(fc.record({ id: text, version: fc.string({ minLength: 1 }) }), {
+    minLength: 1,
+    maxLength: 6,
+  }),
+});
+
+describe('the length of a response', () => {
+  test('is what its message takes, to the byte', () => {
+    fc.assert(
+      fc.property(anyVolume, (volume) => {
+        expect(measureResponse(volume, Infinity)).toBe(responseSerialize(toResponse(volume)).length);
+      }),
+    );
+  });
+
+  test('may be the limit and no more', () => {
+    const [volume] = fc.sample(anyVolume, 1);
+    const bytes = measureResponse(volume!, Infinity);
+    expect(measureResponse(volume!, bytes)).toBe(bytes);
+    expect(() => measureResponse(volume!, bytes - 1)).toThrow(`takes ${bytes} bytes`);
+  });
+});
