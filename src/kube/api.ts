@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import { SecretError } from '../errors/secret-error.ts';
 import { quoteForeign } from '../errors/status-text.ts';
 import { createRetry } from '../flow/retry.ts';

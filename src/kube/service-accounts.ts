@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import { z } from 'zod';
+import * as z from 'zod';
 import { SecretError } from '../errors/secret-error.ts';
 import { quoteForeign } from '../errors/status-text.ts';
 import { race } from '../flow/deadline.ts';

@@ -1,5 +1,5 @@
 import { isMap, isPair, LineCounter, parseDocument, type Document } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { SecretError } from '../errors/secret-error.ts';
 import { quoteForeign } from '../errors/status-text.ts';
 import { nearestName } from '../plan/nearest.ts';

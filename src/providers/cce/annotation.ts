@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** The annotation of a ServiceAccount that lists the secrets its pods may use: a JSON array of names, as a string. */
 export const annotationName = 'cce.io/dew-resource';

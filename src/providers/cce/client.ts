@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { ErrorCode } from '../../errors/codes.ts';
 import { SecretError } from '../../errors/secret-error.ts';
 import { encodeSegment } from '../../http/endpoint.ts';

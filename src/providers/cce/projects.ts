@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { SecretError } from '../../errors/secret-error.ts';
 import { createCredentialCache, type Expiring } from '../credential-cache.ts';
 import { isRefusal, readBody, type Api } from './api.ts';

@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import { z } from 'zod';
+import * as z from 'zod';
 import { Redacted } from '../../errors/redacted.ts';
 import { SecretError } from '../../errors/secret-error.ts';
 import { quoteForeign } from '../../errors/status-text.ts';

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { Redacted } from '../../../errors/redacted.ts';
 import type { SigningKey } from '../sign.ts';
 

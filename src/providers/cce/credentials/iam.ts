@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Redacted } from '../../../errors/redacted.ts';
 import { SecretError, toSecretError } from '../../../errors/secret-error.ts';
 import type { HttpAnswer } from '../../../http/http.ts';

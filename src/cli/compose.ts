@@ -1,0 +1,147 @@
+import { readFile } from 'node:fs/promises';
+import type { Logger } from 'pino';
+import type { Registry } from 'prom-client';
+import type { Settings } from '../config/settings.ts';
+import { SecretError } from '../errors/secret-error.ts';
+import { createBudgetMetrics } from '../flow/budget-metrics.ts';
+import { createTurns } from '../flow/turns.ts';
+import { createHttp } from '../http/http.ts';
+import { createKubeApi } from '../kube/api.ts';
+import { createServiceAccounts } from '../kube/service-accounts.ts';
+import { createAudit } from '../mount/audit.ts';
+import { createMountMetrics } from '../mount/metrics.ts';
+import { createMount, type Mount } from '../mount/mount.ts';
+import { createPlanCache } from '../mount/plan-cache.ts';
+import { createRender } from '../mount/render.ts';
+import { createVolumes } from '../mount/volumes.ts';
+import { createFingerprint } from '../providers/fingerprint.ts';
+import type { Provider } from '../providers/provider.ts';
+import { providers as known, type Surroundings } from '../providers/registry.ts';
+import { createSharedIdentity, createSharedIdentityMetrics } from '../providers/shared-identity.ts';
+import { createStoreMetrics } from '../store/metrics.ts';
+import { createSecretStore } from '../store/secret-store.ts';
+
+/** The whole walk, put together. */
+export type Composition = {
+  readonly mount: Mount;
+  readonly providers: ReadonlyMap<string, Provider>;
+  /** Ends background work and connections. */
+  close(): Promise<void>;
+};
+
+/** What {@link compose} needs. */
+export type ComposeDeps = {
+  readonly settings: Settings;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly log: Logger;
+  readonly registry: Registry;
+  /** Keys the versions of files without one; see version-key.ts. */
+  readonly versionKey: Uint8Array;
+};
+
+/**
+ * Puts a process together: the providers asked for, and the walk that serves them.
+ * @throws SecretError NOT_CONFIGURED for an unknown provider or a setting that cannot be used
+ */
+export async function compose({
+  settings,
+  env,
+  log,
+  registry,
+  versionKey,
+}: ComposeDeps): Promise<Composition> {
+  const now = Date.now;
+  const http = createHttp({
+    proxy: {
+      httpsProxy: env.HTTPS_PROXY ?? env.https_proxy,
+      httpProxy: env.HTTP_PROXY ?? env.http_proxy,
+      noProxy: env.NO_PROXY ?? env.no_proxy,
+    },
+    ...(settings.caFile !== undefined && { ca: [await readAuthorities(settings.caFile)] }),
+  });
+  const surroundings: Surroundings = {
+    settings,
+    env,
+    http,
+    serviceAccounts: createServiceAccounts({ api: createKubeApi({ http, env }), now }),
+    fingerprint: createFingerprint(),
+    sharedIdentity: createSharedIdentity({
+      mode: settings.sharedIdentities,
+      grantsFile: settings.sharedIdentityGrants,
+      log,
+      now,
+      metrics: createSharedIdentityMetrics(registry),
+    }),
+    now,
+    log,
+    budgetMetrics: createBudgetMetrics(registry),
+  };
+  const providers = await load(settings.providers, surroundings);
+  const store = createSecretStore({
+    now,
+    random: Math.random,
+    maxBytes: settings.cacheBytes,
+    freshness: (name) => ({
+      refreshInterval: settings.refreshInterval ?? known[name]?.refreshInterval ?? 30_000,
+      maxStale: settings.maxStale,
+    }),
+    metrics: (bytes) => createStoreMetrics(registry, bytes),
+    log,
+  });
+  const mount = createMount({
+    providers,
+    turns: createTurns({ limit: settings.maxMounts, maxQueue: 1_000 }),
+    plans: createPlanCache(),
+    store,
+    render: createRender({ versionKey, maxBytes: settings.maxResponseBytes }),
+    volumes: createVolumes(),
+    audit: createAudit({ log, now }),
+    metrics: createMountMetrics(registry),
+    log,
+    now,
+  });
+  const clock = setInterval(store.tick, 1_000);
+  clock.unref();
+  return {
+    mount,
+    providers,
+    async close() {
+      clearInterval(clock);
+      const signal = AbortSignal.timeout(2_000);
+      await Promise.allSettled([...providers.values()].map(async (provider) => provider.close?.(signal)));
+      await http.close();
+    },
+  };
+}
+
+async function load(
+  names: readonly string[],
+  surroundings: Surroundings,
+): Promise<ReadonlyMap<string, Provider>> {
+  const loaded = new Map<string, Provider>();
+  for (const name of names) {
+    const entry = Object.hasOwn(known, name) ? known[name] : undefined;
+    if (entry === undefined) {
+      throw new SecretError(
+        'NOT_CONFIGURED',
+        `--providers names ${JSON.stringify(name)}, which is none of ours`,
+        {
+          hint: `the providers are ${Object.keys(known).join(', ')}`,
+        },
+      );
+    }
+    loaded.set(name, await entry.create(surroundings));
+  }
+  return loaded;
+}
+
+async function readAuthorities(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (cause) {
+    throw new SecretError('NOT_CONFIGURED', `--ca-file ${file} cannot be read`, {
+      hint: 'give a PEM file that this process may read',
+      cause,
+    });
+  }
+}

@@ -1,0 +1,61 @@
+import { mkdir } from 'node:fs/promises';
+import { Command } from 'commander';
+import { Registry } from 'prom-client';
+import { parseSettings, settingFlags, type RawSettings } from '../config/settings.ts';
+import { createCsiServer } from '../csi/csi-server.ts';
+import { SecretError } from '../errors/secret-error.ts';
+import { loadVersionKey } from '../mount/version-key.ts';
+import { providers } from '../providers/registry.ts';
+import { createLog } from '../telemetry/log.ts';
+import { createProcessMetrics } from '../telemetry/process-metrics.ts';
+import { compose } from './compose.ts';
+
+/** What {@link serveCommand} needs of the process. */
+export type ServeDeps = {
+  readonly version: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Fires when the process is told to end. */
+  readonly stop: AbortSignal;
+};
+
+/** `keyferry serve`: answers the driver until it is told to stop, then drains. */
+export function serveCommand({ version, env, stop }: ServeDeps): Command {
+  const command = new Command('serve').description('answer the Secrets Store CSI driver on its unix sockets');
+  for (const option of settingFlags) command.addOption(option);
+  return command.action(async (raw: RawSettings) => {
+    const settings = parseSettings(raw);
+    if (settings.providers.length === 0) {
+      throw new SecretError('NOT_CONFIGURED', '--providers names no provider', {
+        hint: `give some of ${Object.keys(providers).join(', ')}, separated by commas`,
+      });
+    }
+    const log = createLog(settings.logLevel);
+    const registry = new Registry();
+    createProcessMetrics(registry, version);
+    await mkdir(settings.providersDir, { recursive: true });
+    const versionKey = await loadVersionKey(settings.providersDir);
+    const { mount, close } = await compose({ settings, env, log, registry, versionKey });
+    const server = createCsiServer({
+      mount,
+      version,
+      providers: settings.providers,
+      providersDir: settings.providersDir,
+      healthAddress: settings.healthAddress,
+      maxResponseBytes: settings.maxResponseBytes,
+      log,
+      registry,
+    });
+    await server.start();
+    log.info({ version, providers: settings.providers, providersDir: settings.providersDir }, 'serving');
+    await fired(stop);
+    log.info({ graceMs: settings.grace }, 'draining');
+    await server.drain(settings.grace);
+    await close();
+    log.info('stopped');
+  });
+}
+
+async function fired(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+}

@@ -1,0 +1,90 @@
+import { Command, CommanderError } from 'commander';
+import { SecretError, toSecretError } from './errors/secret-error.ts';
+import { statusText } from './errors/status-text.ts';
+
+/** Put in by the build, out of package.json. */
+declare const KEYFERRY_VERSION: string;
+
+const stop = new AbortController();
+
+/** The first signal asks the command to end well, the second ends the process. */
+function onSignal(name: NodeJS.Signals): void {
+  if (stop.signal.aborted) process.exit(1);
+  stop.abort(new SecretError('CANCELLED', `stopped by ${name}`));
+}
+
+/** A forgotten promise is a defect to be told, and no reason to drop every mount under way. Its text could hold anything. */
+function onForgotten(reason: unknown): void {
+  const stack = reason instanceof Error ? (reason.stack ?? '') : '';
+  const frames = stack.split('\n').filter((line) => /^\s+at /.test(line));
+  process.stderr.write(`${JSON.stringify({ level: 'error', msg: 'unhandled rejection', stack: frames })}\n`);
+}
+
+function onFailure(error: unknown): void {
+  // commander has said its own already; help and version come here too, with exit code 0.
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? 0 : 2;
+    return;
+  }
+  process.stderr.write(`keyferry: ${statusText(toSecretError(error).summary)}\n`);
+  process.exitCode = 1;
+}
+
+process.on('SIGTERM', onSignal);
+process.on('SIGINT', onSignal);
+process.on('unhandledRejection', onForgotten);
+
+const { env, stdin, stdout } = process;
+const self = { execPath: process.execPath, script: process.argv[1] ?? '' };
+const common = { env, stdin, stdout, stop: stop.signal };
+
+/** Every command, loaded when it is asked for: `serve` shares a node's memory with everybody else. */
+const commands: Readonly<Record<string, () => Promise<Command>>> = {
+  serve: async () => (await import('./cli/serve.ts')).serveCommand({ ...common, version: KEYFERRY_VERSION }),
+  mount: async () => {
+    const { createInProcessMount } = await import('./cli/in-process-mount.ts');
+    return (await import('./cli/mount.ts')).mountCommand({
+      ...common,
+      inProcessMount: createInProcessMount(env),
+    });
+  },
+  lint: async () => {
+    const { providers } = await import('./providers/registry.ts');
+    const planners = Object.entries(providers).map(async ([name, { plan }]) => ({
+      name,
+      plan: await plan(),
+    }));
+    return (await import('./cli/lint.ts')).lintCommand({
+      ...common,
+      providers: () => Promise.all(planners),
+      setExitCode: (code) => (process.exitCode = code),
+    });
+  },
+  local: async () => (await import('./cli/local.ts')).localCommand(common),
+  demo: async () => (await import('./cli/demo.ts')).demoCommand({ ...common, self }),
+};
+
+/** Lets no command exit by itself: the setting is not inherited by commands that were added. */
+function overrideExits(command: Command): void {
+  command.exitOverride();
+  command.commands.forEach(overrideExits);
+}
+
+async function main(argv: readonly string[]): Promise<void> {
+  const program = new Command('keyferry')
+    .description(
+      'Carries secrets from the store where a team keeps them to the place where a program reads them.',
+    )
+    .version(KEYFERRY_VERSION)
+    .enablePositionalOptions();
+  const asked = argv[2] ?? '';
+  const names = Object.hasOwn(commands, asked) ? [asked] : Object.keys(commands);
+  for (const name of names) {
+    const command = await commands[name]?.();
+    if (command !== undefined) program.addCommand(command);
+  }
+  overrideExits(program);
+  await program.parseAsync(argv);
+}
+
+main(process.argv).catch(onFailure);

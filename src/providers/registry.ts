@@ -1,0 +1,52 @@
+import type { Logger } from 'pino';
+import type { Settings } from '../config/settings.ts';
+import type { BudgetMetrics } from '../flow/budget-metrics.ts';
+import type { Http } from '../http/http.ts';
+import type { ServiceAccounts } from '../kube/service-accounts.ts';
+import type { Fingerprint } from './fingerprint.ts';
+import type { Provider } from './provider.ts';
+import type { SharedIdentity } from './shared-identity.ts';
+
+/** What a provider may use of the process it runs in. */
+export type Surroundings = {
+  readonly settings: Settings;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly http: Http;
+  readonly serviceAccounts: ServiceAccounts;
+  readonly fingerprint: Fingerprint;
+  readonly sharedIdentity: SharedIdentity;
+  readonly now: () => number;
+  readonly log: Logger;
+  readonly budgetMetrics: BudgetMetrics;
+};
+
+/** One provider as the process knows it before it is loaded. */
+export type ProviderEntry = {
+  /** Milliseconds a moving version is served without asking again, unless `--refresh-interval` says otherwise. */
+  readonly refreshInterval: number;
+  /** Loads what compiles its classes, and no more: for lint, which asks nobody. */
+  readonly plan: () => Promise<Provider['plan']>;
+  /** Loads the provider's code and makes it. */
+  readonly create: (surroundings: Surroundings) => Promise<Provider>;
+};
+
+/** Every `spec.provider` there is; each is loaded when it is served. */
+export const providers: Readonly<Record<string, ProviderEntry>> = {
+  cce: {
+    refreshInterval: 120_000,
+    plan: async () => (await import('./cce/parameters.ts')).planCce,
+    create: async (surroundings) => {
+      const { createCceProvider } = await import('./cce/index.ts');
+      return createCceProvider(surroundings);
+    },
+  },
+  local: {
+    refreshInterval: 30_000,
+    plan: async () => (await import('./local/parameters.ts')).planLocal,
+    create: async (surroundings) => {
+      const { createLocalProvider } = await import('./local/index.ts');
+      const { localStore: storeFile, localKey: keyFile } = surroundings.settings;
+      return createLocalProvider({ ...surroundings, storeFile, keyFile });
+    },
+  },
+};

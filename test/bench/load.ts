@@ -1,0 +1,65 @@
+import { createProviderClient } from '../../src/cli/provider-client.ts';
+import type { RawMountRequest } from '../../src/mount/raw-request.ts';
+import type { ServerProcess } from './server-process.ts';
+
+/** What a run of mounts cost. */
+export type Run = {
+  readonly perSecond: number;
+  /** Milliseconds. */
+  readonly p50: number;
+  readonly p99: number;
+  /** Microseconds of the server's CPU for each mount. */
+  readonly cpu: number;
+};
+
+/** The request that a driver of 1.6 sends for a pod: its facts, a token of usual size, the class. */
+export function mountRequest(objects: string, pod = 0): RawMountRequest {
+  const uid = `00000000-0000-4000-8000-${String(pod).padStart(12, '0')}`;
+  const token = `${'h'.repeat(36)}.${'p'.repeat(800)}.${'s'.repeat(342)}`;
+  return {
+    attributes: JSON.stringify({
+      objects,
+      secretProviderClass: 'bench',
+      'csi.storage.k8s.io/pod.name': `pod-${pod}`,
+      'csi.storage.k8s.io/pod.namespace': 'bench',
+      'csi.storage.k8s.io/pod.uid': uid,
+      'csi.storage.k8s.io/serviceAccount.name': 'bench',
+      'csi.storage.k8s.io/ephemeral': 'true',
+      'csi.storage.k8s.io/serviceAccount.tokens': JSON.stringify({
+        'sts.example': { token, expirationTimestamp: '2030-01-01T00:00:00Z' },
+      }),
+    }),
+    secrets: 'null',
+    targetPath: `/var/lib/kubelet/pods/${uid}/volumes/kubernetes.io~csi/secrets/mount`,
+    permission: '420',
+    currentVersions: [],
+  };
+}
+
+/** Mounts so many times, so many at once, over one connection as the driver does. */
+export async function mounts(
+  server: ServerProcess,
+  request: RawMountRequest,
+  { count, concurrency }: { readonly count: number; readonly concurrency: number },
+): Promise<Run> {
+  const client = createProviderClient({ socketPath: server.socketPath });
+  const latencies: number[] = [];
+  let left = count;
+  const worker = async (): Promise<void> => {
+    while (left-- > 0) {
+      const began = performance.now();
+      const answer = await client.mount(request, { timeoutMs: 120_000 });
+      if (answer.code !== 'OK') throw new Error(`${answer.code}: ${answer.message}`);
+      latencies.push(performance.now() - began);
+    }
+  };
+  const cpu = server.cpu();
+  const began = performance.now();
+  await Promise.all(Array.from({ length: concurrency }, worker));
+  const seconds = (performance.now() - began) / 1_000;
+  const used = server.cpu() - cpu;
+  client.close();
+  latencies.sort((a, b) => a - b);
+  const at = (share: number): number => latencies[Math.floor((latencies.length - 1) * share)] ?? NaN;
+  return { perSecond: count / seconds, p50: at(0.5), p99: at(0.99), cpu: used / count };
+}

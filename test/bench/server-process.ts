@@ -1,0 +1,56 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { createProviderClient } from '../../src/cli/provider-client.ts';
+
+/** A server under measurement. */
+export type ServerProcess = {
+  readonly socketPath: string;
+  /** Milliseconds from spawn until a call was answered. */
+  readonly startedIn: number;
+  /** CPU of all its threads so far, in microseconds. */
+  cpu(): number;
+  /** Resident memory in MiB. */
+  rss(): number;
+  stop(): Promise<void>;
+};
+
+/** Production's own limits: design's measures hold under them. */
+export const productionFlags = ['--max-semi-space-size=1', '--max-old-space-size=64'];
+
+/** Starts a Node program and waits until its socket answers `Version`. */
+export async function startServer(
+  args: readonly string[],
+  socketPath: string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<ServerProcess> {
+  const began = performance.now();
+  const child = spawn(process.execPath, [...productionFlags, ...args], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+    env: { ...process.env, ...env },
+  });
+  const { pid } = child;
+  if (pid === undefined) throw new Error(`${args[0] ?? 'node'} did not start`);
+  for (;;) {
+    const client = createProviderClient({ socketPath });
+    const answer = await client.version({ timeoutMs: 1_000 });
+    client.close();
+    if (answer.code === 'OK') break;
+    if (performance.now() - began > 10_000) throw new Error(`${socketPath} never answered: ${answer.message}`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  return {
+    socketPath,
+    startedIn: performance.now() - began,
+    cpu: () =>
+      readdirSync(`/proc/${pid}/task`)
+        .map((task) => Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]) / 1_000)
+        .reduce((sum, micros) => sum + micros, 0),
+    rss: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024,
+    async stop() {
+      const ended = once(child, 'exit');
+      child.kill('SIGTERM');
+      await ended;
+    },
+  };
+}
