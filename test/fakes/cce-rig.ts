@@ -5,6 +5,8 @@ import { pino } from 'pino';
 import { Redacted } from '../../src/errors/redacted.ts';
 import { SecretError } from '../../src/errors/secret-error.ts';
 import { createHttp } from '../../src/http/http.ts';
+import { createKubeApi } from '../../src/kube/api.ts';
+import { createServiceAccounts } from '../../src/kube/service-accounts.ts';
 import type { Workload } from '../../src/plan/workload.ts';
 import { createCceProvider } from '../../src/providers/cce/index.ts';
 import { createFingerprint } from '../../src/providers/fingerprint.ts';
@@ -14,6 +16,7 @@ import { startFakeIam } from './huawei-iam.ts';
 import { createHuaweiAccount } from './huawei-keys.ts';
 import { startFakeMetadata } from './huawei-metadata.ts';
 import { mintPodToken, startFakeSts, type Agency } from './huawei-sts.ts';
+import { startFakeKubernetes } from './kubernetes.ts';
 import { createTestCa } from './tls.ts';
 
 export const region = 'eu-west-101';
@@ -74,8 +77,8 @@ export async function startCceRig(options: CceRigOptions = {}) {
   });
   const http = createHttp({ ca: [ca.cert] });
 
-  const annotations = new Map<string, string>();
-  const reads = { count: 0 };
+  const kubernetes = await startFakeKubernetes({ 'team-a/app': {}, 'team-a/other': {}, 'team-b/app': {} });
+  const api = createKubeApi({ http, ...kubernetes });
   const logged: string[] = [];
   const provider = createCceProvider({
     env: {
@@ -97,16 +100,7 @@ export async function startCceRig(options: CceRigOptions = {}) {
       ...options.env,
     },
     http,
-    serviceAccounts: {
-      get: async ({ namespace, name }: { namespace: string; name: string }) => {
-        reads.count += 1;
-        const annotation = annotations.get(`${namespace}/${name}`);
-        return {
-          uid: `uid-of-${name}`,
-          annotations: new Map(annotation === undefined ? [] : [['cce.io/dew-resource', annotation]]),
-        };
-      },
-    },
+    serviceAccounts: createServiceAccounts({ api, now }),
     fingerprint: createFingerprint(),
     sharedIdentity: { mode: options.sharedIdentities ?? 'granted' },
     now,
@@ -164,7 +158,7 @@ export async function startCceRig(options: CceRigOptions = {}) {
     metadata,
     clock,
     logged,
-    reads,
+    kubernetes,
     now,
     writeToken,
     /** Lets this ServiceAccount use these secrets, or sets its annotation as it stands; undefined removes it. */
@@ -173,8 +167,11 @@ export async function startCceRig(options: CceRigOptions = {}) {
       { namespace = 'team-a', account: name = 'app' }: Who = {},
     ) {
       const key = `${namespace}/${name}`;
-      if (value === undefined) annotations.delete(key);
-      else annotations.set(key, typeof value === 'string' ? value : JSON.stringify(value));
+      const annotation = typeof value === 'object' ? JSON.stringify(value) : value;
+      kubernetes.serviceAccounts.set(
+        key,
+        annotation === undefined ? {} : { annotations: { 'cce.io/dew-resource': annotation } },
+      );
     },
     workload,
     questions,
@@ -211,7 +208,7 @@ export async function startCceRig(options: CceRigOptions = {}) {
     },
     async close() {
       await http.close();
-      await Promise.all([csms, iam, sts, metadata].map((server) => server.close()));
+      await Promise.all([csms, iam, sts, metadata, kubernetes].map((server) => server.close()));
       rmSync(directory, { recursive: true });
     },
   };
