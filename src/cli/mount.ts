@@ -44,7 +44,9 @@ type Options = {
 /** The kubelet's deadline. */
 const timeoutMs = 120_000;
 /** Settings that say something of a server, not of a mount. */
-const serverFlags = ['providers', 'providersDir', 'healthAddress', 'grace', 'maxMounts', 'maxResponseBytes'];
+const serverFlags = [
+  ...['providers', 'providersDir', 'healthAddress', 'logLevel', 'grace', 'maxMounts', 'maxResponseBytes'],
+];
 
 /** `keyferry mount`: one mount as the driver would do it. Its action throws SecretError. */
 export function mountCommand(deps: MountDeps): Command {

@@ -1,23 +1,39 @@
 import { spawn } from 'node:child_process';
-import { mkdir, readdir, stat } from 'node:fs/promises';
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { lock } from 'proper-lockfile';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 const project = join(import.meta.dirname, '../..');
 const bundle = join(project, 'dist/keyferry.js');
 
 /** The path of dist/keyferry.js, built anew where it is missing or older than what it is made of. Test files may ask at once. */
 export async function builtBundle(): Promise<string> {
-  if (!(await isStale())) return bundle;
-  await mkdir(join(project, 'dist'), { recursive: true });
-  const unlock = await lock(join(project, 'dist'), { retries: { retries: 600, factor: 1, minTimeout: 100 } });
-  try {
-    if (await isStale()) await build();
-  } finally {
-    await unlock();
-  }
+  if (await isStale())
+    await alone(async () => {
+      if (await isStale()) await build();
+    });
   return bundle;
 }
+
+/** Test files run in processes of their own: a directory that only one of them can make is the lock. */
+async function alone(work: () => Promise<void>): Promise<void> {
+  const lock = join(project, 'dist/.building');
+  await mkdir(join(project, 'dist'), { recursive: true });
+  while (!(await mkdir(lock).then(yes, no))) {
+    const made = await modified(lock);
+    // Whoever made it was killed.
+    if (made !== 0 && Date.now() - made > 60_000) await rm(lock, { recursive: true, force: true });
+    await sleep(50);
+  }
+  try {
+    await work();
+  } finally {
+    await rm(lock, { recursive: true });
+  }
+}
+
+const yes = (): boolean => true;
+const no = (): boolean => false;
 
 async function isStale(): Promise<boolean> {
   const built = await modified(bundle);

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,8 +19,13 @@ export type KeyferryProcess = {
   output(): string;
   /** The first line, of those before and those to come, that fits; fails after `timeoutMs` (5 s). */
   waitForLog(fits: (line: LogLine) => boolean, timeoutMs?: number): Promise<LogLine>;
-  /** SIGTERM, or another signal; answers its exit code, null where the signal ended it, and removes its directory. May be called again. */
-  stop(signal?: NodeJS.Signals): Promise<number | null>;
+  /** Ends it, by SIGTERM unless told otherwise, and removes its providers directory. May be called again. */
+  stop(signal?: NodeJS.Signals): Promise<{
+    /** Its exit code; null where the signal ended it. */
+    readonly code: number | null;
+    /** What it had left in its providers directory. */
+    readonly left: readonly string[];
+  }>;
 };
 
 export type KeyferryOptions = {
@@ -85,11 +90,12 @@ export async function startKeyferry({
     }
   }
 
-  async function stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+  async function stop(signal: NodeJS.Signals = 'SIGTERM'): ReturnType<KeyferryProcess['stop']> {
     child.kill(signal);
     const code = await end;
+    const left = await readdir(providersDir).catch(() => []);
     await rm(providersDir, { recursive: true, force: true });
-    return code;
+    return { code, left };
   }
 
   try {
