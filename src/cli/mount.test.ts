@@ -240,6 +240,11 @@ describe('--socket', () => {
   });
 });
 
+test('--socket where nobody listens says so', async () => {
+  const { error } = await mount(['--socket', join(dir, 'none.sock')]);
+  expect(error?.summary).toMatch(/^UNAVAILABLE: .*; is a provider running there\?$/);
+});
+
 describe('the class', () => {
   test('is chosen by name where a file holds several', async () => {
     const stdin = spc('a', 'x') + spc('b', 'y');

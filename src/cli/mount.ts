@@ -9,7 +9,7 @@ import type { Volume } from '../mount/volume.ts';
 import { formatMount, mountFormats } from './mount-format.ts';
 import { readOneClass, readPairs } from './mount-input.ts';
 import { mountQuestion, type Asker } from './mount-question.ts';
-import { createProviderClient, type ProviderClient } from './provider-client.ts';
+import { createProviderClient } from './provider-client.ts';
 import { writeVolume } from './volume-writer.ts';
 
 /** What {@link mountCommand} needs of the process. */
@@ -113,24 +113,16 @@ async function mountHere(
   }
 }
 
+/** Fails with the status's name and text, or with what the driver would refuse in the answer. */
 async function mountThere(socketPath: string, question: RawMountRequest, stop: AbortSignal): Promise<Volume> {
   const client = createProviderClient({ socketPath });
-  try {
-    return await askProvider(client, question, stop);
-  } finally {
-    client.close();
+  const answer = await client.mount(question, { timeoutMs, signal: stop });
+  client.close();
+  stop.throwIfAborted();
+  if (answer.code !== 'OK') {
+    const hint = answer.code === 'UNAVAILABLE' ? { hint: 'is a provider running there?' } : {};
+    throw new SecretError('INTERNAL', `${answer.code}: ${statusText(answer.message)}`, hint);
   }
-}
-
-/** One mount over a socket. @throws SecretError with the status's name and text, or with what the driver would refuse in the answer */
-export async function askProvider(
-  client: ProviderClient,
-  question: RawMountRequest,
-  signal: AbortSignal,
-): Promise<Volume> {
-  const answer = await client.mount(question, { timeoutMs, signal });
-  if (answer.code !== 'OK')
-    throw new SecretError('INTERNAL', `${answer.code}: ${statusText(answer.message)}`);
   const { error, files, objectVersion: versions } = answer.response;
   if (error !== null && error.code !== '')
     throw new SecretError('INTERNAL', `the provider answers with the error code ${quoteForeign(error.code)}`);
