@@ -1,21 +1,6 @@
-import { createRequire } from 'node:module';
 import { randomBytes } from 'node:crypto';
+import { huaweiSigner } from './huawei-signer.ts';
 import type { FakeAnswer, FakeRequest } from './http-server.ts';
-
-/** Huawei's own signer, by which the fakes verify ours. */
-const { AKSKSigner } = createRequire(import.meta.url)(
-  '@huaweicloud/huaweicloud-sdk-core/auth/AKSKSigner',
-) as {
-  AKSKSigner: {
-    CanonicalURI(path: string): string;
-    CanonicalQueryString(request: { queryParams: Record<string, string[]> }): string;
-    buildCanonicalHeaders(headers: Record<string, string>): string;
-    buildCanonicalRequest(...parts: string[]): string;
-    getStringToSign(algorithm: string, date: string, digest: string): string;
-    Hex(content: string | Uint8Array): string;
-    hmacSHA256(key: string, text: string): string;
-  };
-};
 
 /** Keys as Huawei Cloud hands them out. */
 export type HuaweiKeys = {
@@ -91,16 +76,16 @@ function complain(request: FakeRequest, key: HuaweiKeys | undefined, now: number
   if (!(Math.abs(now - sentAt) <= 15 * 60_000)) return 'signature expired';
   const queryParams: Record<string, string[]> = {};
   for (const [name, value] of new URLSearchParams(request.query)) (queryParams[name] ??= []).push(value);
-  const canonical = AKSKSigner.buildCanonicalRequest(
+  const canonical = huaweiSigner.buildCanonicalRequest(
     request.method,
-    AKSKSigner.CanonicalURI(request.path.split('/').map(decodeURIComponent).join('/')),
-    AKSKSigner.CanonicalQueryString({ queryParams }),
-    AKSKSigner.buildCanonicalHeaders(
+    huaweiSigner.CanonicalURI(request.path.split('/').map(decodeURIComponent).join('/')),
+    huaweiSigner.CanonicalQueryString({ queryParams }),
+    huaweiSigner.buildCanonicalHeaders(
       Object.fromEntries(names.map((name) => [name, String(headers[name] ?? '')])),
     ),
     list,
-    AKSKSigner.Hex(request.body),
+    huaweiSigner.Hex(request.body),
   );
-  const text = AKSKSigner.getStringToSign('SDK-HMAC-SHA256', date, AKSKSigner.Hex(canonical));
-  return AKSKSigner.hmacSHA256(key.secret, text) === signature ? undefined : 'verify aksk signature fail';
+  const text = huaweiSigner.getStringToSign('SDK-HMAC-SHA256', date, huaweiSigner.Hex(canonical));
+  return huaweiSigner.hmacSHA256(key.secret, text) === signature ? undefined : 'verify aksk signature fail';
 }

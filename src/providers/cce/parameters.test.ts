@@ -1,5 +1,8 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { parseAllDocuments } from 'yaml';
 import { planCce } from './parameters.ts';
 
 const objects = (text: string): ReturnType<typeof planCce> => planCce({ objects: text });
@@ -82,6 +85,17 @@ describe('a class as users of the add-on write it', () => {
   test('a number as a name is the text that stands there', () => {
     expect(objects(secret('0123')).plan?.refs[0]?.name).toBe('0123');
   });
+});
+
+test('the classes of our own documentation have no fault', async () => {
+  const page = await readFile(join(import.meta.dirname, '../../../docs/providers/cce.md'), 'utf8');
+  const classes = [...page.matchAll(/```yaml\n(.*?)```/gs)]
+    .flatMap(([, block = '']) => parseAllDocuments(block).map((document) => document.toJS() as unknown))
+    .filter((object): object is { spec: { parameters: Record<string, string> } } => {
+      return (object as { kind?: string }).kind === 'SecretProviderClass';
+    });
+  expect(classes).toHaveLength(1);
+  for (const { spec } of classes) expect(planCce(spec.parameters)).toMatchObject({ problems: [] });
 });
 
 describe('what is ours beside it', () => {
