@@ -129,7 +129,25 @@ describe('refused', () => {
       { error_code: 'PAP.1', error_msg: 'x', encoded_authorization_message: 'AAAA' },
       'an encoded authorization message is attached',
     ],
-    ['a text', 400, 'Bad Request', 'STORE_REFUSED_REQUEST: .*HTTP 400'],
+    [
+      'an unknown code of a gateway',
+      400,
+      { error_code: 'APIGW.0106' },
+      'STORE_REFUSED_REQUEST: .*APIGW\\.0106',
+    ],
+    [
+      'a code that is a name of JavaScript',
+      400,
+      { error_code: 'constructor' },
+      'STORE_REFUSED_REQUEST: .*HTTP 400, constructor',
+    ],
+    ['a text', 400, 'Bad Request', 'STORE_ANSWER_INVALID: .*does not answer as CSMS does .HTTP 400'],
+    [
+      'KMS, as 401',
+      401,
+      { error_code: 'CSMS.0401', error_msg: 'no' },
+      'ACCESS_DENIED: .*KMS did not decrypt it',
+    ],
     [
       'an unknown path',
       404,

@@ -52,16 +52,16 @@ const denied: Verdict = {
 };
 
 /** Exact codes come before classes: what is not found is HTTP 400. */
-const verdicts: Readonly<Record<string, Verdict>> = {
-  'CSMS.0106': notFound,
-  'CSMS.0005': notFound,
-  'CSMS.0103': pendingDeletion,
-  'CSMS.0107': pendingDeletion,
-  'CSMS.0002': badRequest,
-  'CSMS.0003': badRequest,
-  'CSMS.0004': badRequest,
-  'CSMS.0401': { ...denied, says: 'KMS did not decrypt it' },
-};
+const verdicts: ReadonlyMap<string | undefined, Verdict> = new Map([
+  ['CSMS.0106', notFound],
+  ['CSMS.0005', notFound],
+  ['CSMS.0103', pendingDeletion],
+  ['CSMS.0107', pendingDeletion],
+  ['CSMS.0002', badRequest],
+  ['CSMS.0003', badRequest],
+  ['CSMS.0004', badRequest],
+  ['CSMS.0401', { ...denied, says: 'KMS did not decrypt it' }],
+]);
 
 /** The Cloud Secret Management Service of one region, API v1. */
 export function createCsms({ api, endpoint }: { readonly api: Api; readonly endpoint: URL }): Csms {
@@ -79,15 +79,13 @@ export function createCsms({ api, endpoint }: { readonly api: Api; readonly endp
 
   /** The codes of disabled and frozen secrets are not documented, so the secret itself is asked. */
   const explain = async (question: Question, fault: Fault): Promise<Verdict> => {
-    const exact = verdicts[fault.code ?? ''];
-    if (exact !== undefined) return exact;
     const ofCsms = fault.code?.startsWith('CSMS.') === true;
     const state = ofCsms ? await stateOf(question).catch(() => undefined) : undefined;
     if (state !== undefined && state !== 'ENABLED')
       return { code: 'OBJECT_DISABLED', says: `it is not enabled but ${state}` };
     if (fault.status === 403) return denied;
     if (fault.status === 404 && ofCsms) return notFound;
-    if (ofCsms || fault.status === 400) return badRequest;
+    if (ofCsms || (fault.status === 400 && fault.code !== undefined)) return badRequest;
     return {
       code: 'STORE_ANSWER_INVALID',
       says: `${endpoint.host} does not answer as CSMS does`,
@@ -107,9 +105,10 @@ export function createCsms({ api, endpoint }: { readonly api: Api; readonly endp
       const { version, credential } = question;
       const answer = await get(question, `/versions/${encodeSegment(version)}`);
       if (answer.status === 200) return readVersion(answer, question);
-      if (isRefusal(answer)) throw api.refusal(answer, credential);
       const fault = readFault(answer);
-      const { code, says, hint } = await explain(question, fault);
+      const exact = verdicts.get(fault.code);
+      if (exact === undefined && isRefusal(answer)) throw api.refusal(answer, credential);
+      const { code, says, hint } = exact ?? (await explain(question, fault));
       const told = describeFault(fault, secretsOf(credential));
       throw new SecretError(code, `${says} ${told}`, hint === undefined ? {} : { hint });
     },

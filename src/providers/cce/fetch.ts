@@ -61,7 +61,7 @@ async function read(request: FetchRequest<CceCredential>, deps: FetchDeps): Prom
 function label(error: SecretError, { name, version = 'latest' }: SecretRef, region: string): SecretError {
   return new SecretError(error.code, `cce: secret ${name} (${version}) in ${region}: ${error.message}`, {
     ...(error.hint !== undefined && { hint: error.hint }),
-    cause: error,
+    ...(error.cause !== undefined && { cause: error.cause }),
   });
 }
 

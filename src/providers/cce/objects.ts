@@ -84,9 +84,11 @@ function readVersion(map: YamlMap, reader: Reader): string {
 }
 
 function required(map: YamlMap, key: string, hint: string, { refuse }: Reader): Text | undefined {
-  const text = filled(map, key);
-  if (text === undefined) refuse(map.position, `${map.where} has no ${key}`, hint);
-  return text;
+  const scalar = map.scalar(key);
+  // One of the wrong shape has been reported as such.
+  const isMissing = scalar === undefined ? !map.has(key) : scalar.text === '';
+  if (isMissing) refuse(map.position, `${map.where} has no ${key}`, hint);
+  return isMissing ? undefined : scalar;
 }
 
 /** A scalar that says something: an empty one is as good as none, as it was for the add-on. */

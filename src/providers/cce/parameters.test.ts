@@ -87,6 +87,10 @@ describe('a class as users of the add-on write it', () => {
   });
 });
 
+test('what has the wrong shape is not called missing, too', () => {
+  expect(faults({ objects: '- {objectName: [a], objectType: csms, objectVersion: v1}' })).toHaveLength(1);
+});
+
 test('the classes of our own documentation have no fault', async () => {
   const page = await readFile(join(import.meta.dirname, '../../../docs/providers/cce.md'), 'utf8');
   const classes = [...page.matchAll(/```yaml\n(.*?)```/gs)]
