@@ -32,6 +32,9 @@ function onFailure(error: unknown): void {
 
 process.on('SIGTERM', onSignal);
 process.on('SIGINT', onSignal);
+process.on('SIGHUP', onSignal);
+// Whoever read what we print has left (`keyferry demo | head`): end well, as by a signal.
+process.stdout.on('error', () => stop.abort(new SecretError('CANCELLED', 'nobody reads the output any more')));
 process.on('unhandledRejection', onForgotten);
 
 const { env, stdin, stdout } = process;
