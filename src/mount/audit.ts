@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import { codes } from '../errors/codes.ts';
 import type { SecretError } from '../errors/secret-error.ts';
+import { createRefKeys } from '../plan/ref-key.ts';
 import type { Grant, Outcome } from '../providers/provider.ts';
 
 /** See {@link createAudit}. */
@@ -22,13 +23,27 @@ export type Asked = {
 
 const repeatWindow = 60_000;
 
+type Delivery = { readonly fingerprint: string; readonly version: string | undefined };
+
 /**
  * The trail of who was given what: a line when an object is first delivered to a workload, when its version or principal changes, and at
  * every refusal, where repeats within a minute are counted into the next line. Never a value.
  */
 export function createAudit({ log, now }: { readonly log: Logger; readonly now: () => number }): Audit {
-  const deliveries = new LRUCache<string, string>({ max: 20_000 });
+  const byInstance = new LRUCache<string, Map<string, Delivery>>({ max: 2_000 });
   const refusals = new LRUCache<string, { since: number; repeats: number }>({ max: 2_000 });
+  const keyOf = createRefKeys();
+
+  /** What a workload was given, by object; a workload that goes on and on through new objects begins anew. */
+  const deliveriesTo = (instance: string): Map<string, Delivery> => {
+    let deliveries = byInstance.get(instance);
+    if (deliveries === undefined || deliveries.size > 1_000) {
+      deliveries = new Map();
+      byInstance.set(instance, deliveries);
+    }
+    return deliveries;
+  };
+
   return {
     delivered(asked, grants, outcomes) {
       let news = false;
@@ -36,11 +51,11 @@ export function createAudit({ log, now }: { readonly log: Logger; readonly now: 
         const grant = grants[index];
         if (grant === undefined || outcome.kind !== 'value') return;
         const { served, value } = outcome;
-        const object = `${grant.workload.instance} ${served.service}/${served.name} ${served.version ?? served.stage ?? ''}`;
-        const state = `${grant.principal.fingerprint} ${value.version ?? ''}`;
-        const before = deliveries.get(object);
-        if (before === state) return;
-        deliveries.set(object, state);
+        const { fingerprint, description } = grant.principal;
+        const deliveries = deliveriesTo(grant.workload.instance);
+        const before = deliveries.get(keyOf(served));
+        if (before?.fingerprint === fingerprint && before.version === value.version) return;
+        deliveries.set(keyOf(served), { fingerprint, version: value.version });
         news = true;
         log.info(
           {
@@ -50,7 +65,7 @@ export function createAudit({ log, now }: { readonly log: Logger; readonly now: 
             object: served.name,
             region: served.region,
             version: value.version,
-            principal: grant.principal.description,
+            principal: description,
           },
           'audit',
         );

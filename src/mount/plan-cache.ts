@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { SecretError } from '../errors/secret-error.ts';
 import type { Plan, PlanResult, Problem } from '../plan/plan.ts';
@@ -31,24 +31,28 @@ export function createPlanCache(): PlanCache {
   return {
     async plan(provider, parameters, signal, onWarning) {
       const text = canonical(parameters);
-      const key = provider.name + createHash('sha256').update(text).digest('base64');
+      const key = provider.name + hash('sha256', text, 'base64');
       let result = results.get(key);
       if (result === undefined) {
         result = provider.plan(parameters, await provider.facts(parameters, signal));
         results.set(key, result, { size: text.length + 1 });
         result.problems.filter(({ severity }) => severity === 'warning').forEach(onWarning);
       }
-      const errors = result.problems.filter(({ severity }) => severity === 'error');
-      if (errors[0] !== undefined) throw worst(errors[0], errors.length - 1);
-      if (result.plan === undefined || result.plan.files.length === 0) throw nothingToMount();
-      return result.plan;
+      return planOf(result);
     },
   };
 }
 
 /** The same text for the same parameters, in whatever order they came. */
 function canonical(parameters: Parameters): string {
-  return JSON.stringify(Object.entries(parameters).sort(([a], [b]) => (a < b ? -1 : 1)));
+  return JSON.stringify(parameters, Object.keys(parameters).sort());
+}
+
+function planOf({ plan, problems }: PlanResult): Plan {
+  const errors = problems.filter(({ severity }) => severity === 'error');
+  if (errors[0] !== undefined) throw worst(errors[0], errors.length - 1);
+  if (plan === undefined || plan.files.length === 0) throw nothingToMount();
+  return plan;
 }
 
 function worst({ code, message, hint, parameter, line }: Problem, more: number): SecretError {

@@ -53,23 +53,23 @@ export function parseRequest(raw: RawMountRequest, provider: string): MountReque
   return { workload, parameters: withoutDriverKeys(attributes), permission: parsePermission(raw.permission) };
 }
 
-/** A JSON object of strings, without a prototype; `null` is an empty one. The text may hold secrets: no message quotes it. */
-function stringMap(text: string, what: string): Record<string, string> {
+/** A JSON object of strings; `null` is an empty one. The text may hold secrets: no message quotes it. */
+function stringMap(text: string, what: string): Parameters {
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);
   } catch {
     throw invalid(`the ${what} are not JSON`, 'only a Secrets Store CSI driver should call this socket');
   }
-  const map = Object.create(null) as Record<string, string>;
-  if (parsed === null) return map;
+  if (parsed === null) return nothing;
   if (typeof parsed !== 'object' || Array.isArray(parsed)) throw notStrings(what);
-  for (const [key, value] of Object.entries(parsed)) {
-    if (typeof value !== 'string') throw notStrings(what);
-    map[key] = value;
-  }
-  return map;
+  // Keys are the user's: nothing may be found in it that is not there.
+  const map = Object.setPrototypeOf(parsed, null) as Record<string, unknown>;
+  for (const key in map) if (typeof map[key] !== 'string') throw notStrings(what);
+  return map as Record<string, string>;
 }
+
+const nothing: Parameters = Object.freeze(Object.create(null) as Parameters);
 
 function parseTokens(text: string | undefined): ReadonlyMap<string, BroughtToken> {
   const tokens = new Map<string, BroughtToken>();
@@ -80,7 +80,7 @@ function parseTokens(text: string | undefined): ReadonlyMap<string, BroughtToken
   } catch {
     throw invalid(`${tokensKey} is not JSON`, 'let the driver set it: CSIDriver spec.tokenRequests');
   }
-  for (const [audience, entry] of Object.entries((parsed ?? {}))) {
+  for (const [audience, entry] of Object.entries(parsed ?? {})) {
     const { token, expirationTimestamp } = (entry ?? {}) as Record<string, unknown>;
     if (typeof token !== 'string' || token === '') {
       throw invalid(
@@ -95,15 +95,15 @@ function parseTokens(text: string | undefined): ReadonlyMap<string, BroughtToken
 }
 
 /** From Kubernetes 1.35 on the tokens can stand among the secrets too; they are no keys of the workload's. */
-function broughtSecrets(secrets: Record<string, string>): ReadonlyMap<string, Redacted> {
+function broughtSecrets(secrets: Parameters): ReadonlyMap<string, Redacted> {
   const names = Object.keys(secrets).filter((name) => !name.startsWith(kubernetes));
   return new Map(names.map((name) => [name, new Redacted(secrets[name] ?? '')]));
 }
 
-function withoutDriverKeys(attributes: Record<string, string>): Parameters {
+function withoutDriverKeys(attributes: Parameters): Parameters {
   const parameters = Object.create(null) as Record<string, string>;
-  for (const [key, value] of Object.entries(attributes)) {
-    if (!key.startsWith(kubernetes) && key !== classKey) parameters[key] = value;
+  for (const key in attributes) {
+    if (!key.startsWith(kubernetes) && key !== classKey) parameters[key] = attributes[key] ?? '';
   }
   return parameters;
 }

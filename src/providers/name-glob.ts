@@ -8,27 +8,40 @@ export type NameGlob = (name: string) => boolean;
  */
 export function compileNameGlob(glob: string): NameGlob {
   const tokens = glob.match(/\*+|[^*]/gs) ?? [];
+  const kinds = tokens.map((token) =>
+    token === '*' ? run : token.startsWith('*') ? anyRun : token.charCodeAt(0),
+  );
+  const ends = kinds.length;
+  // reached[n]: the first n tokens can stand for the name as far as it was read. Made once: a glob is asked at every mount.
+  const rows: [Uint8Array, Uint8Array] = [new Uint8Array(ends + 1), new Uint8Array(ends + 1)];
+
   return (name) => {
-    // reached[n]: the first n tokens can stand for the name as far as it was read.
-    let reached = [true];
-    tokens.forEach((token, index) => (reached[index + 1] = isWildcard(token) && reached[index] === true));
-    for (const character of name.split('')) {
-      const next = [false];
-      let alive = false;
-      for (const [index, token] of tokens.entries()) {
-        const passed = isWildcard(token)
-          ? next[index] === true || (reached[index + 1] === true && (token !== '*' || character !== '/'))
-          : reached[index] === true && token === character;
+    let [reached, next] = rows;
+    reached[0] = 1;
+    kinds.forEach((kind, index) => (reached[index + 1] = kind <= anyRun ? (reached[index] ?? 0) : 0));
+    for (let at = 0; at < name.length; at++) {
+      const character = name.charCodeAt(at);
+      let alive = 0;
+      next[0] = 0;
+      for (let index = 0; index < ends; index++) {
+        const kind = kinds[index] ?? 0;
+        const passed =
+          kind <= anyRun
+            ? (next[index] ?? 0) | (kind === anyRun || character !== slash ? (reached[index + 1] ?? 0) : 0)
+            : kind === character
+              ? (reached[index] ?? 0)
+              : 0;
         next[index + 1] = passed;
-        alive ||= passed;
+        alive |= passed;
       }
-      if (!alive) return false;
-      reached = next;
+      if (alive === 0) return false;
+      [reached, next] = [next, reached];
     }
-    return reached[tokens.length] === true;
+    return reached[ends] === 1;
   };
 }
 
-function isWildcard(token: string): boolean {
-  return token.startsWith('*');
-}
+const slash = '/'.charCodeAt(0);
+/** Kinds of tokens that are no character. */
+const run = -2;
+const anyRun = -1;
