@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
@@ -12,7 +13,9 @@ import { createRender } from '../src/mount/render.ts';
 import { createVolumes } from '../src/mount/volumes.ts';
 import { createStoreMetrics } from '../src/store/metrics.ts';
 import { createSecretStore } from '../src/store/secret-store.ts';
+import { serving } from './csi/harness.ts';
 import type { SecretProviderClass } from './driver/cluster.ts';
+import { createDriver } from './driver/driver.ts';
 import { mountRequest } from './driver/request.ts';
 import { object, startCceRig, type CceRigOptions } from './fakes/cce-rig.ts';
 
@@ -31,7 +34,10 @@ let house: Awaited<ReturnType<typeof build>>;
 afterEach(() => house.rig.close());
 
 /** The whole walk before a fake cloud and a fake cluster. */
-async function build(options: CceRigOptions = {}) {
+async function build({
+  refreshInterval = 2 * minute,
+  ...options
+}: CceRigOptions & { refreshInterval?: number } = {}) {
   const rig = await startCceRig(options);
   const { now, provider } = rig;
   const registry = new Registry();
@@ -44,7 +50,7 @@ async function build(options: CceRigOptions = {}) {
     store: createSecretStore({
       now,
       random: () => 0,
-      freshness: () => ({ refreshInterval: 2 * minute, maxStale: 10 * minute }),
+      freshness: () => ({ refreshInterval, maxStale: 10 * minute }),
       metrics: (bytes) => createStoreMetrics(registry, bytes),
       log,
     }),
@@ -81,6 +87,7 @@ async function build(options: CceRigOptions = {}) {
 
   return {
     rig,
+    mountCall: mount,
     lines,
     volume,
     metrics: () => registry.metrics(),
@@ -255,6 +262,55 @@ describe('a class of the add-on', () => {
     rig.csms.setState('s', 'ENABLED');
     house.turn(2 * minute);
     expect(await house.mount(object('s'))).toEqual({ s: 'x' });
+  });
+});
+
+describe.each(['1.5', '1.6'] as const)('by a driver of generation %s', (generation) => {
+  test('a pod starts, its secret changes, and a pod without the right stays pending', async () => {
+    house = await build({ refreshInterval: 0 });
+    const { rig } = house;
+    const served = await serving(house.mountCall);
+    const driver = createDriver({
+      generation,
+      providersDir: served.folder,
+      dir: join(served.folder, 'pods'),
+    });
+    try {
+      rig.annotate(['login']);
+      rig.csms.put('login', '{"user":"app","password":"first"}');
+      const spc = {
+        metadata: { name: 'app' },
+        spec: {
+          provider: 'cce',
+          parameters: {
+            objects: object('login', 'latest', 'objectAlias: login.json, jmesPath: [{path: password}]'),
+          },
+          secretObjects: [{ secretName: 'app', data: [{ objectName: 'password', key: 'pw' }] }],
+        },
+      };
+      const pod = { namespace: 'team-a', serviceAccount: 'app' };
+      let view = await driver.publish({ class: spc, pod });
+      expect(view).toMatchObject({ phase: 'Running', last: 'mounted', events: [] });
+      expect(view.status?.objects).toEqual([
+        { id: 'login.json', version: 'v1' },
+        { id: 'password', version: expect.stringMatching(/^v1\+/) },
+      ]);
+      expect(Object.keys(view.files)).toEqual(['login.json', 'password']);
+
+      rig.csms.put('login', '{"user":"app","password":"second"}');
+      view = await driver.republish(view);
+      expect(JSON.stringify(view.files)).toContain('second');
+      expect(view.status?.objects[0]).toEqual({ id: 'login.json', version: 'v2' });
+
+      const stranger = await driver.publish({ class: spc, pod: { ...pod, serviceAccount: 'other' } });
+      expect(stranger.phase).toBe('Pending');
+      expect(stranger.events[0]?.message).toMatch(
+        /code = PermissionDenied desc = cce: ServiceAccount team-a\/other may not use login: its annotation/,
+      );
+    } finally {
+      driver.close();
+      await served.close();
+    }
   });
 });
 
