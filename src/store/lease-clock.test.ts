@@ -176,6 +176,30 @@ describe('a lease', () => {
     expect(await asking).toBe('two');
   });
 
+  test('confirmed while its renewal is under way is dropped all the same if that finds it ended', async () => {
+    const { store, provider, ask, pass } = createStoreRig();
+    let end = (): void => undefined;
+    provider.script(
+      'db',
+      leased('one', Date.now() + 9 * minute),
+      unchanged(),
+      leased('two', Date.now() + 30 * minute),
+    );
+    provider.scriptRenewals(
+      () =>
+        new Promise((resolve) => {
+          end = () => resolve({ kind: 'ended' });
+        }),
+    );
+    await ask(pod('a'));
+    await pass(6 * minute);
+    expect(await ask(pod('a'))).toBe('one');
+    end();
+    await settle();
+    store.tick();
+    expect(await ask(pod('a'))).toBe('two');
+  });
+
   test('of an answer that the cache refuses is given back', async () => {
     const { provider, ask } = createStoreRig({ maxBytes: 4 * 2_000 });
     provider.script(

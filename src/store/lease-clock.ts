@@ -48,14 +48,15 @@ export function createLeaseClock(deps: {
   const renew = async (entry: Entry, lease: Lease): Promise<void> => {
     const askedAt = now();
     const answer = await entry.provider.renew?.(entry.grant, lease, AbortSignal.timeout(renewalPause));
-    // Meanwhile a new read may have taken its place, or a denial dropped it.
-    const { value } = entry;
-    if (answer === undefined || value === undefined || cache.get(entry.key) !== entry) return;
+    // Meanwhile a denial may have dropped it, a new lease taken its place, or a confirmation its entry's.
+    const current = cache.get(entry.key);
+    const value = current?.value;
+    if (answer === undefined || current === undefined || value?.lease?.id !== lease.id) return;
     metrics.leases.inc({ provider: entry.provider.name, result: answer.kind });
     if (answer.kind === 'ended') return cache.drop(entry.key);
     const { expiresAt } = answer;
     cache.put({
-      ...entry,
+      ...current,
       value: {
         ...value,
         lease: { ...lease, expiresAt },
