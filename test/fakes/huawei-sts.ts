@@ -19,6 +19,7 @@ export function mintPodToken(claims: {
   readonly audience: string;
   /** Milliseconds since the epoch. */
   readonly expiresAt: number;
+  readonly issuer?: string;
   readonly serviceAccountUid?: string;
   /** Makes two tokens of one account differ. */
   readonly podUid?: string;
@@ -28,13 +29,14 @@ export function mintPodToken(claims: {
     serviceAccount,
     audience,
     expiresAt,
+    issuer = 'https://kubernetes.default.svc',
     serviceAccountUid = 'sa-uid',
     podUid = 'pod-uid',
   } = claims;
   const content = [
     { alg: 'HS256', typ: 'JWT' },
     {
-      iss: 'https://kubernetes.default.svc',
+      iss: issuer,
       sub: `system:serviceaccount:${namespace}:${serviceAccount}`,
       aud: [audience],
       exp: Math.floor(expiresAt / 1_000),

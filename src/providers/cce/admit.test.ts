@@ -166,8 +166,9 @@ describe('with the identity of the pod', () => {
       of({ ...podClass, audience: 'mine' }, { tokens: rig.podToken('mine') }),
       of(podClass, { account: 'other', tokens: rig.podToken(undefined, { serviceAccount: 'other' }) }),
       of(podClass, { tokens: rig.podToken(undefined, { serviceAccountUid: 'made anew' }) }),
+      of(podClass, { tokens: rig.podToken(undefined, { issuer: 'https://another.cluster' }) }),
     ]);
-    expect(new Set([own, ...others]).size).toBe(7);
+    expect(new Set([own, ...others]).size).toBe(8);
   });
 });
 

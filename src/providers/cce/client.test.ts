@@ -283,6 +283,17 @@ describe('a wrong key', () => {
     expect(rig.csms.count()).toBe(2);
   });
 
+  test('that was good until now: who still waits for the rate does not try it, too', async () => {
+    await rig.close();
+    rig = await startCceRig({ env: { KEYFERRY_CCE_RATE: '50', KEYFERRY_CCE_BURST: '3' } });
+    const many = Array.from({ length: 20 }, (_, index) => `s${index}`);
+    rig.annotate(many);
+    await rig.read(object('s0'));
+    wrong();
+    await rig.read(many.map((name) => object(name)).join(''));
+    expect(rig.csms.count()).toBeLessThan(1 + 5);
+  });
+
   test('the text of the gateway, which repeats the request, is never shown', async () => {
     wrong();
     const [line] = await rig.read(object('db_login'));
