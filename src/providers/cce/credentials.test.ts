@@ -308,3 +308,11 @@ test('static keys with a security token', async () => {
   await start({ temporaryKeys: true });
   expect(await read()).toBe(good);
 });
+
+test('without a region classes can be checked, and the first mount says what is missing', async () => {
+  await start({ env: { HUAWEICLOUD_SDK_REGION: '' } });
+  expect(rig.provider.plan({ objects: object('db_login') }).plan).toBeDefined();
+  expect(await read()).toBe(
+    'refused NOT_CONFIGURED: cce: Keyferry does not know the region of this cluster; set HUAWEICLOUD_SDK_REGION, such as eu-west-101',
+  );
+});

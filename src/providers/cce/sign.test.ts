@@ -133,3 +133,9 @@ test('neither key is in what is sent but for the access key', () => {
   const headers = sign({ method: 'GET', url: new URL('https://example.com/'), headers: {} }, key, at);
   expect(JSON.stringify(headers)).not.toContain('SecretKey');
 });
+
+test('spaces around a header are not signed, for they are not sent either', () => {
+  const signed = (value: string): string | undefined =>
+    signature(sign({ method: 'GET', url: new URL('https://example.com/'), headers: { x: value } }, key, at));
+  expect(signed('  a b ')).toBe(signed('a b'));
+});
