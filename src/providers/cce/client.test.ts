@@ -190,7 +190,9 @@ describe('trouble that passes is waited out', () => {
     [429, 'STORE_THROTTLED'],
     [503, 'STORE_UNAVAILABLE'],
   ])('%d, three times: then the cause is told', async (status, code) => {
-    rig.csms.behave({ answer: { status, headers: { 'x-request-id': 'r-1' } } });
+    rig.csms.behave({
+      answer: { status, headers: { 'x-request-id': 'r-1' }, body: { error_msg: 'it is tls that fails' } },
+    });
     expect(await rig.read(object('db_login'))).toEqual([
       expect.stringMatching(
         new RegExp(`^failed ${code}: cce: secret db_login .*HTTP ${status}, request id r-1\\)`),
