@@ -7,6 +7,7 @@ import { createBudgetMetrics } from '../flow/budget-metrics.ts';
 import { createTurns } from '../flow/turns.ts';
 import { createHttp } from '../http/http.ts';
 import { createKubeApi } from '../kube/api.ts';
+import type { KubeAccess } from '../kube/in-cluster.ts';
 import { createServiceAccounts } from '../kube/service-accounts.ts';
 import { createAudit } from '../mount/audit.ts';
 import { createMountMetrics } from '../mount/metrics.ts';
@@ -63,7 +64,10 @@ export async function compose({
     settings,
     env,
     http,
-    serviceAccounts: createServiceAccounts({ api: createKubeApi({ http, env }), now }),
+    serviceAccounts: createServiceAccounts({
+      api: createKubeApi({ http, env, ...kubeAccess(settings) }),
+      now,
+    }),
     fingerprint: createFingerprint(),
     sharedIdentity: createSharedIdentity({
       mode: settings.sharedIdentities,
@@ -112,6 +116,14 @@ export async function compose({
       await http.close();
     },
   };
+}
+
+function kubeAccess({
+  kubeServer: server,
+  kubeTokenFile: tokenFile,
+  kubeCaFile: caFile,
+}: Settings): Partial<KubeAccess> {
+  return { ...(server && { server }), ...(tokenFile && { tokenFile }), ...(caFile && { caFile }) };
 }
 
 async function load(

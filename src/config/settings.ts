@@ -23,6 +23,10 @@ export type Settings = {
   readonly sharedIdentityGrants?: string;
   /** A PEM file of authorities trusted beside the system's. */
   readonly caFile?: string;
+  /** The API server, a file with a bearer token for it, and its authority; absent: what Kubernetes gives every pod. */
+  readonly kubeServer?: URL;
+  readonly kubeTokenFile?: string;
+  readonly kubeCaFile?: string;
   readonly localStore: string;
   readonly localKey: string;
 };
@@ -74,7 +78,10 @@ export const settingFlags: readonly Option[] = [
     'the grants for --shared-identities granted',
     'KEYFERRY_SHARED_IDENTITY_GRANTS',
   ),
-  flag('--ca-file <file>', 'PEM file of authorities to trust beside the system’s', 'KEYFERRY_CA_FILE'),
+  flag('--ca-file <file>', "PEM file of authorities to trust beside the system's", 'KEYFERRY_CA_FILE'),
+  flag('--kube-server <url>', 'the API server, outside of a pod', 'KEYFERRY_KUBE_SERVER'),
+  flag('--kube-token-file <file>', 'a bearer token for it', 'KEYFERRY_KUBE_TOKEN_FILE'),
+  flag('--kube-ca-file <file>', 'PEM of its authority', 'KEYFERRY_KUBE_CA_FILE'),
   flag('--local-store <file>', 'the embedded store of provider local', 'KEYFERRY_LOCAL_STORE').default(
     '/var/lib/keyferry/store.age',
   ),
@@ -113,9 +120,19 @@ export function parseSettings(raw: RawSettings): Settings {
     ]),
     ...optional('sharedIdentityGrants'),
     ...optional('caFile'),
+    ...(raw.kubeServer && { kubeServer: parseUrl(raw.kubeServer, '--kube-server') }),
+    ...optional('kubeTokenFile'),
+    ...optional('kubeCaFile'),
     localStore: text('localStore'),
     localKey: text('localKey'),
   };
+}
+
+function parseUrl(text: string, setting: string): URL {
+  if (URL.canParse(text) && /^https?:/.test(text)) return new URL(text);
+  throw new SecretError('NOT_CONFIGURED', `${setting} is ${JSON.stringify(text.slice(0, 100))}`, {
+    hint: 'give a URL, such as https://10.0.0.1:6443',
+  });
 }
 
 function parseProviders(text: string): readonly string[] {

@@ -80,25 +80,29 @@ export async function startCceRig(options: CceRigOptions = {}) {
   const kubernetes = await startFakeKubernetes({ 'team-a/app': {}, 'team-a/other': {}, 'team-b/app': {} });
   const api = createKubeApi({ http, ...kubernetes });
   const logged: string[] = [];
+  /** What a process would find in its environment. */
+  const env: Readonly<Record<string, string | undefined>> = {
+    HUAWEICLOUD_SDK_REGION: region,
+    HUAWEICLOUD_SDK_CSMS_ENDPOINT: csms.url.href,
+    HUAWEICLOUD_SDK_IAM_ENDPOINT: iam.url.href,
+    HUAWEICLOUD_SDK_STS_ENDPOINT: sts.url.href,
+    HUAWEICLOUD_SDK_METADATA_ENDPOINT: metadata.url.href,
+    ...(!lookUpProject && { HUAWEICLOUD_SDK_PROJECT_ID: project }),
+    ...(identity === 'keys' && {
+      HUAWEICLOUD_SDK_AK: keys.access,
+      HUAWEICLOUD_SDK_SK: keys.secret,
+      HUAWEICLOUD_SDK_SECURITY_TOKEN: keys.securitytoken,
+    }),
+    ...(identity === 'id-token' && {
+      HUAWEICLOUD_SDK_IDP_ID: 'cluster',
+      HUAWEICLOUD_SDK_ID_TOKEN_FILE: tokenFile,
+    }),
+    ...options.env,
+  };
+  const caFile = join(directory, 'ca.crt');
+  writeFileSync(caFile, ca.cert);
   const provider = createCceProvider({
-    env: {
-      HUAWEICLOUD_SDK_REGION: region,
-      HUAWEICLOUD_SDK_CSMS_ENDPOINT: csms.url.href,
-      HUAWEICLOUD_SDK_IAM_ENDPOINT: iam.url.href,
-      HUAWEICLOUD_SDK_STS_ENDPOINT: sts.url.href,
-      HUAWEICLOUD_SDK_METADATA_ENDPOINT: metadata.url.href,
-      ...(!lookUpProject && { HUAWEICLOUD_SDK_PROJECT_ID: project }),
-      ...(identity === 'keys' && {
-        HUAWEICLOUD_SDK_AK: keys.access,
-        HUAWEICLOUD_SDK_SK: keys.secret,
-        HUAWEICLOUD_SDK_SECURITY_TOKEN: keys.securitytoken,
-      }),
-      ...(identity === 'id-token' && {
-        HUAWEICLOUD_SDK_IDP_ID: 'cluster',
-        HUAWEICLOUD_SDK_ID_TOKEN_FILE: tokenFile,
-      }),
-      ...options.env,
-    },
+    env,
     http,
     serviceAccounts: createServiceAccounts({ api, now }),
     fingerprint: createFingerprint(),
@@ -150,6 +154,9 @@ export async function startCceRig(options: CceRigOptions = {}) {
 
   const rig = {
     provider,
+    env,
+    /** Trusted by who is to reach the fakes. */
+    caFile,
     account,
     keys,
     csms,
