@@ -8,6 +8,8 @@ export type Turns = {
    * @throws SecretError OVERLOADED at once where the queue is full; the signal's reason where it fires first.
    */
   take(namespace: string, signal: AbortSignal): Promise<() => void>;
+  /** A turn, where one is free. */
+  takeAtOnce(): (() => void) | undefined;
   readonly taken: number;
   readonly waiting: number;
 };
@@ -35,6 +37,7 @@ export function createTurns({ limit, maxQueue }: { limit: number; maxQueue: numb
     get waiting() {
       return queue.size;
     },
+    takeAtOnce: () => (taken < limit ? turn() : undefined),
     async take(namespace, signal) {
       signal.throwIfAborted();
       if (taken < limit) return turn();

@@ -47,15 +47,18 @@ export function createAudit({ log, now }: { readonly log: Logger; readonly now: 
   return {
     delivered(asked, grants, outcomes) {
       let news = false;
-      outcomes.forEach((outcome, index) => {
-        const grant = grants[index];
-        if (grant === undefined || outcome.kind !== 'value') return;
+      const instance = grants[0]?.workload.instance;
+      if (instance === undefined) return news;
+      const deliveries = deliveriesTo(instance);
+      for (const [index, outcome] of outcomes.entries()) {
+        const principal = grants[index]?.principal;
+        if (principal === undefined || outcome.kind !== 'value') continue;
         const { served, value } = outcome;
-        const { fingerprint, description } = grant.principal;
-        const deliveries = deliveriesTo(grant.workload.instance);
-        const before = deliveries.get(keyOf(served));
-        if (before?.fingerprint === fingerprint && before.version === value.version) return;
-        deliveries.set(keyOf(served), { fingerprint, version: value.version });
+        const key = keyOf(served);
+        const before = deliveries.get(key);
+        const { fingerprint, description } = principal;
+        if (before?.fingerprint === fingerprint && before.version === value.version) continue;
+        deliveries.set(key, { fingerprint, version: value.version });
         news = true;
         log.info(
           {
@@ -69,7 +72,7 @@ export function createAudit({ log, now }: { readonly log: Logger; readonly now: 
           },
           'audit',
         );
-      });
+      }
       return news;
     },
     refused(asked, error) {

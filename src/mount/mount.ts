@@ -20,7 +20,7 @@ import { causeForLog, withholdSecrets } from './withhold.ts';
 export type Circumstances = {
   /** The provider whose socket the request came in by. */
   readonly provider: string;
-  /** Fires, with a SecretError as its reason, at the deadline or when the caller leaves. */
+  /** Fires, with a SecretError as its reason, at the deadline or when the caller leaves. May be made when first looked at. */
   readonly signal: AbortSignal;
   /** Milliseconds since the epoch: when the answer has to leave. */
   readonly deadline: number;
@@ -48,7 +48,6 @@ export function createMount(deps: MountDeps): Mount {
   const { providers, turns, plans, store, render, volumes, audit, metrics, log, now } = deps;
 
   return async (raw, circumstances) => {
-    const { signal, deadline } = circumstances;
     const arrived = now();
     let asked: Asked = { provider: circumstances.provider };
     let request: MountRequest | undefined;
@@ -57,12 +56,12 @@ export function createMount(deps: MountDeps): Mount {
       request = parseRequest(raw, provider.name);
       const { workload, parameters, permission } = request;
       asked = askedBy(workload, provider, volumes);
-      const giveTurnBack = await turns.take(workload.namespace, signal);
+      const giveTurnBack = turns.takeAtOnce() ?? (await turns.take(workload.namespace, circumstances.signal));
       try {
-        const plan = await plans.plan(provider, parameters, signal, (problem) => warn(asked, problem));
-        const grants = await admit(provider, workload, plan, signal, arrived);
+        const plan = await plans.plan(provider, parameters, circumstances, (problem) => warn(asked, problem));
+        const grants = await admit(provider, workload, plan, circumstances, arrived);
         volumes.checkIdentity(workload, grants);
-        const outcomes = await store.read(provider, grants, { signal, deadline });
+        const outcomes = await store.read(provider, grants, circumstances);
         const volume = render(plan, outcomes, permission);
         volumes.remember(workload, grants);
         const news = audit.delivered(asked, grants, outcomes);
@@ -92,15 +91,18 @@ export function createMount(deps: MountDeps): Mount {
     provider: Provider,
     workload: Workload,
     plan: Plan,
-    signal: AbortSignal,
+    circumstances: Circumstances,
     arrived: number,
   ): Promise<readonly Grant[]> {
-    const admitted = await provider
-      .admit(workload, plan, { signal, notBefore: arrived - admissionMaxAge })
-      .catch(() => undefined);
-    const grants = admitted?.every((grant) => store.hasServed(grant))
-      ? admitted
-      : await provider.admit(workload, plan, { signal, notBefore: arrived });
+    const readSince = (notBefore: number): Promise<readonly Grant[]> =>
+      provider.admit(workload, plan, {
+        notBefore,
+        get signal() {
+          return circumstances.signal;
+        },
+      });
+    const admitted = await readSince(arrived - admissionMaxAge).catch(() => undefined);
+    const grants = admitted?.every((grant) => store.hasServed(grant)) ? admitted : await readSince(arrived);
     if (grants.length === plan.refs.length && grants.every(({ ref }, index) => ref === plan.refs[index]))
       return grants;
     throw new SecretError('INTERNAL', `provider ${provider.name} granted something else than was asked`);
@@ -113,8 +115,7 @@ export function createMount(deps: MountDeps): Mount {
 
   function observe({ provider }: Asked, code: string, arrived: number): number {
     const ms = now() - arrived;
-    metrics.mounts.inc({ provider, code });
-    metrics.seconds.observe({ provider }, ms / 1000);
+    metrics.answered(provider, code, ms);
     return ms;
   }
 }

@@ -28,7 +28,7 @@ function counting(result: PlanResult, facts: () => Promise<unknown> = () => Prom
   return { provider, compiled: () => compiled };
 }
 
-const signal = new AbortController().signal;
+const asked = { signal: new AbortController().signal };
 const silent = (): void => undefined;
 const parameters = (entries: Parameters): Parameters => ({ ...entries });
 
@@ -36,10 +36,10 @@ describe('the plan cache', () => {
   test('compiles the same parameters once, in whatever order they come', async () => {
     const plans = createPlanCache();
     const { provider, compiled } = counting(good);
-    await plans.plan(provider, parameters({ a: '1', b: '2' }), signal, silent);
-    await plans.plan(provider, parameters({ b: '2', a: '1' }), signal, silent);
+    await plans.plan(provider, parameters({ a: '1', b: '2' }), asked, silent);
+    await plans.plan(provider, parameters({ b: '2', a: '1' }), asked, silent);
     expect(compiled()).toBe(1);
-    await plans.plan(provider, parameters({ a: '1', b: '3' }), signal, silent);
+    await plans.plan(provider, parameters({ a: '1', b: '3' }), asked, silent);
     expect(compiled()).toBe(2);
   });
 
@@ -47,8 +47,8 @@ describe('the plan cache', () => {
     const plans = createPlanCache();
     const one = counting(good);
     const other = counting(good);
-    await plans.plan(one.provider, {}, signal, silent);
-    await plans.plan({ ...other.provider, name: 'cce' }, {}, signal, silent);
+    await plans.plan(one.provider, {}, asked, silent);
+    await plans.plan({ ...other.provider, name: 'cce' }, {}, asked, silent);
     expect([one.compiled(), other.compiled()]).toEqual([1, 1]);
   });
 
@@ -56,7 +56,7 @@ describe('the plan cache', () => {
     const { provider } = counting({
       problems: [problem('warning', 'w'), problem('error', 'first'), problem('error', 'second')],
     });
-    await expect(createPlanCache().plan(provider, {}, signal, silent)).rejects.toMatchObject({
+    await expect(createPlanCache().plan(provider, {}, asked, silent)).rejects.toMatchObject({
       code: 'INVALID_CLASS',
       summary: 'first (objects, line 3) and 1 more: keyferry lint',
     });
@@ -66,7 +66,7 @@ describe('the plan cache', () => {
     const warned: string[] = [];
     const plans = createPlanCache();
     const { provider } = counting({ ...good, problems: [problem('warning', 'unknown key')] });
-    for (let i = 0; i < 3; i++) await plans.plan(provider, {}, signal, ({ message }) => warned.push(message));
+    for (let i = 0; i < 3; i++) await plans.plan(provider, {}, asked, ({ message }) => warned.push(message));
     expect(warned).toEqual(['unknown key']);
   });
 
@@ -76,15 +76,15 @@ describe('the plan cache', () => {
       reachable ? Promise.resolve({}) : Promise.reject(new SecretError('STORE_UNAVAILABLE', 'no metadata'));
     const { provider, compiled } = counting(good, facts);
     const plans = createPlanCache();
-    await expect(plans.plan(provider, {}, signal, silent)).rejects.toThrow('no metadata');
+    await expect(plans.plan(provider, {}, asked, silent)).rejects.toThrow('no metadata');
     reachable = true;
-    await plans.plan(provider, {}, signal, silent);
+    await plans.plan(provider, {}, asked, silent);
     expect(compiled()).toBe(1);
   });
 
   test('refuses a plan without files', async () => {
     const { provider } = counting({ plan: { refs: [], files: [], login: undefined }, problems: [] });
-    await expect(createPlanCache().plan(provider, {}, signal, silent)).rejects.toMatchObject({
+    await expect(createPlanCache().plan(provider, {}, asked, silent)).rejects.toMatchObject({
       code: 'INVALID_CLASS',
     });
   });

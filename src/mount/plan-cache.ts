@@ -14,7 +14,7 @@ export type PlanCache = {
   plan(
     provider: Provider,
     parameters: Parameters,
-    signal: AbortSignal,
+    asked: { readonly signal: AbortSignal },
     onWarning: (problem: Problem) => void,
   ): Promise<Plan>;
 };
@@ -29,12 +29,12 @@ const limits = { max: 1_000, maxSize: 16 * 1024 * 1024 };
 export function createPlanCache(): PlanCache {
   const results = new LRUCache<string, PlanResult>(limits);
   return {
-    async plan(provider, parameters, signal, onWarning) {
+    async plan(provider, parameters, asked, onWarning) {
       const text = canonical(parameters);
       const key = provider.name + hash('sha256', text, 'base64');
       let result = results.get(key);
       if (result === undefined) {
-        result = provider.plan(parameters, await provider.facts(parameters, signal));
+        result = provider.plan(parameters, await provider.facts(parameters, asked.signal));
         results.set(key, result, { size: text.length + 1 });
         result.problems.filter(({ severity }) => severity === 'warning').forEach(onWarning);
       }

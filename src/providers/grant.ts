@@ -13,6 +13,6 @@ export function grant<Credentials>(fields: {
   readonly scope?: 'principal' | 'pod';
   readonly fallbacks?: readonly Grant<Credentials>[];
 }): Grant<Credentials> {
-  const { scope = 'principal', fallbacks = [], ...rest } = fields;
-  return { ...rest, scope, fallbacks } as unknown as Grant<Credentials>;
+  const { ref, principal, workload, scope = 'principal', fallbacks = [] } = fields;
+  return { ref, principal, workload, scope, fallbacks } as unknown as Grant<Credentials>;
 }
