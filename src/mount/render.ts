@@ -33,6 +33,14 @@ const worstFirst: readonly FailureKind[] = ['definite', 'request', 'internal', '
 export function createRender(options: RenderOptions): Render {
   const { versionKey, maxBytes = 4_194_304, select = createSelect() } = options;
   const kept = createKeptFiles();
+  const byPlan = new WeakMap<Plan, ReadonlyMap<SecretRef, readonly FileRequest[]>>();
+
+  /** Worked out once a plan. */
+  function filesOf(plan: Plan): ReadonlyMap<SecretRef, readonly FileRequest[]> {
+    let files = byPlan.get(plan);
+    if (files === undefined) byPlan.set(plan, (files = filesByRef(plan)));
+    return files;
+  }
 
   return (plan, outcomes, permission) => {
     if (plan.files.length === 0)
@@ -42,7 +50,7 @@ export function createRender(options: RenderOptions): Render {
     const rendered = new Map<FileRequest, Rendered>();
     const failures: SecretError[] = [];
     let bytes = 0;
-    const byRef = filesByRef(plan);
+    const byRef = filesOf(plan);
     for (const [index, ref] of plan.refs.entries()) {
       const outcome = outcomeOf(ref, outcomes[index]);
       const files = byRef.get(ref) ?? [];

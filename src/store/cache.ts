@@ -17,6 +17,8 @@ export type Entry = Answer & {
 /** See {@link createCache}. */
 export type Cache = {
   get(key: string): Entry | undefined;
+  /** Notes that an entry was asked for at `at`, in milliseconds; the order of use is kept to the second. */
+  asked(entry: Entry, at: number): void;
   /** Puts an entry in the place of the one with its key. @throws SecretError LEASES_EXHAUSTED; the cache is then as before. */
   put(entry: Entry): void;
   drop(key: string): void;
@@ -90,14 +92,14 @@ export function createCache({ maxBytes }: { readonly maxBytes: number }): Cache 
   };
 
   return {
-    get(key) {
-      const entry = index.get(key);
-      if (entry !== undefined) {
+    get: (key) => index.get(key),
+    asked(entry, at) {
+      if (Math.abs(at - entry.requestedAt) >= 1_000) {
         const { entries } = shareOf(entry);
-        entries.delete(key);
-        entries.set(key, entry);
+        entries.delete(entry.key);
+        entries.set(entry.key, entry);
       }
-      return entry;
+      entry.requestedAt = at;
     },
     put(entry) {
       const previous = index.get(entry.key);

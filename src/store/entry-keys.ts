@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { refKey, type SecretRef } from '../plan/plan.ts';
-import type { Grant, SecretValue } from '../providers/provider.ts';
+import type { Grant, Principal, SecretValue } from '../providers/provider.ts';
 
 /** See {@link createEntryKeys}. */
 export type EntryKeys = {
@@ -20,14 +20,14 @@ export type EntryKeys = {
  */
 export function createEntryKeys(max = 10_000): EntryKeys {
   const shareable = new LRUCache<string, true>({ max });
-  const refKeys = new WeakMap<SecretRef, string>();
+  // Providers keep their principals and plans are kept, so a mount that is repeated builds no key anew.
+  const questions = new WeakMap<Principal, WeakMap<SecretRef, string>>();
   const question = ({ principal, ref }: Grant): string => {
-    let key = refKeys.get(ref);
-    if (key === undefined) {
-      key = refKey(ref);
-      refKeys.set(ref, key);
-    }
-    return principal.fingerprint + key;
+    let byRef = questions.get(principal);
+    if (byRef === undefined) questions.set(principal, (byRef = new WeakMap()));
+    let key = byRef.get(ref);
+    if (key === undefined) byRef.set(ref, (key = principal.fingerprint + refKey(ref)));
+    return key;
   };
   const own = (grant: Grant): string => `${question(grant)}@${grant.workload.instance}`;
   return {
