@@ -128,25 +128,45 @@ function textOf(value: unknown): string | undefined {
   return toJsonText(value as JsonValue, { limit: longestResult });
 }
 
-/** Runs a function, and cuts it where it takes longer than `limitMs`. The context is made when first needed. */
+/**
+ * Runs a function, and cuts it where it takes longer than `limitMs`. The limit is one of wall time, and a throttled container may stand still for
+ * longer: who was cut without having used the CPU is run again. The context is made when first needed.
+ */
 function createTimeLimit(limitMs: number): <T>(work: () => T) => T {
   const script = new Script('work()');
   let context: { work?: (() => unknown) | undefined } | undefined;
-  return <T>(work: () => T): T => {
+
+  const run = (inside: object, attempts: number): unknown => {
+    const before = process.cpuUsage();
+    try {
+      return script.runInContext(inside, { timeout: limitMs });
+    } catch (thrown) {
+      const { user, system } = process.cpuUsage(before);
+      const stoodStill = isTimeout(thrown) && (user + system) / 1_000 < limitMs / 2;
+      if (stoodStill && attempts > 1) return run(inside, attempts - 1);
+      throw thrown;
+    }
+  };
+
+  return (work) => {
     context ??= createContext({});
     context.work = work;
     try {
-      return script.runInContext(context, { timeout: limitMs }) as T;
+      return run(context, 4) as ReturnType<typeof work>;
     } finally {
       context.work = undefined;
     }
   };
 }
 
+function isTimeout(thrown: unknown): boolean {
+  return (thrown as { code?: string }).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT';
+}
+
 /** Only the library's remarks about types and arguments are fit to be shown: they quote no value. */
 function reason(thrown: unknown, limitMs: number): string {
-  const { code, message = '' } = thrown as { code?: string; message?: string };
-  if (code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') return `: it takes longer than ${limitMs} ms`;
+  const { message = '' } = thrown as { message?: string };
+  if (isTimeout(thrown)) return `: it takes longer than ${limitMs} ms`;
   const said = /^(?:TypeError|ArgumentError): (.+)/.exec(message)?.[1];
   return said === undefined ? '' : `: ${quoteForeign(said)}`;
 }
