@@ -18,7 +18,9 @@ try {
     external: ['@swc/*', 'jest*', '@jest/*'],
     logLevel: 'error',
   });
-  const { status } = spawnSync(process.execPath, [join(dir, 'bench.cjs'), ...process.argv.slice(2)], { stdio: 'inherit' });
+  const { status } = spawnSync(process.execPath, [join(dir, 'bench.cjs'), ...process.argv.slice(2)], {
+    stdio: 'inherit',
+  });
   process.exitCode = status ?? 1;
 } finally {
   await rm(dir, { recursive: true, force: true });

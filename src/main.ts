@@ -34,7 +34,9 @@ process.on('SIGTERM', onSignal);
 process.on('SIGINT', onSignal);
 process.on('SIGHUP', onSignal);
 // Whoever read what we print has left (`keyferry demo | head`): end well, as by a signal.
-process.stdout.on('error', () => stop.abort(new SecretError('CANCELLED', 'nobody reads the output any more')));
+process.stdout.on('error', () =>
+  stop.abort(new SecretError('CANCELLED', 'nobody reads the output any more')),
+);
 process.on('unhandledRejection', onForgotten);
 
 const { env, stdin, stdout } = process;
@@ -52,14 +54,10 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
     });
   },
   lint: async () => {
-    const { providers } = await import('./providers/registry.ts');
-    const planners = Object.entries(providers).map(async ([name, { plan }]) => ({
-      name,
-      plan: await plan(),
-    }));
+    const { loadPlanners } = await import('./cli/planners.ts');
     return (await import('./cli/lint.ts')).lintCommand({
       ...common,
-      providers: () => Promise.all(planners),
+      providers: loadPlanners,
       setExitCode: (code) => (process.exitCode = code),
     });
   },

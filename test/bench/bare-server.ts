@@ -12,12 +12,18 @@ const { v1alpha1 } = loadPackageDefinition(
   fromJSON(descriptor as unknown as Parameters<typeof fromJSON>[0], { defaults: true, arrays: true }),
 ) as unknown as ProtoGrpcType;
 const numbers = Array.from({ length: Number(count) }, (_, index) => index);
-const files = numbers.map((n) => ({ path: `secret-${n}`, mode: 0o644, contents: Buffer.alloc(Number(size), 'x') }));
+const files = numbers.map((n) => ({
+  path: `secret-${n}`,
+  mode: 0o644,
+  contents: Buffer.alloc(Number(size), 'x'),
+}));
 const objectVersion = numbers.map((n) => ({ id: `secret-${n}`, version: 'v1' }));
 const server = new Server();
 server.addService(v1alpha1.CSIDriverProvider.service, {
-  Version: (_: unknown, answer: (error: null, response: object) => void) => answer(null, { version: 'v1alpha1' }),
-  Mount: (_: unknown, answer: (error: null, response: object) => void) => answer(null, { files, objectVersion }),
+  Version: (_: unknown, answer: (error: null, response: object) => void) =>
+    answer(null, { version: 'v1alpha1' }),
+  Mount: (_: unknown, answer: (error: null, response: object) => void) =>
+    answer(null, { files, objectVersion }),
 });
 server.bindAsync(`unix:${socketPath}`, ServerCredentials.createInsecure(), (error) => {
   if (error !== null) throw error;

@@ -47,7 +47,10 @@ async function compareCached(): Promise<void> {
   const rows: object[] = [];
   for (const files of [1, 5]) {
     const ours = await keyferry();
-    const theirs = await startServer([bare, join(dir, 'bare.sock'), String(files), '100'], join(dir, 'bare.sock'));
+    const theirs = await startServer(
+      [bare, join(dir, 'bare.sock'), String(files), '100'],
+      join(dir, 'bare.sock'),
+    );
     const request = mountRequest(objects(files));
     for (const server of [ours, theirs]) await mounts(server, request, { count, concurrency: 16 });
     for (const concurrency of [1, 16, 64]) {
@@ -75,7 +78,9 @@ async function compareCached(): Promise<void> {
     }
     await Promise.all([ours.stop(), theirs.stop()]);
   }
-  console.log('\nCached mounts against bare grpc-js serving the same bytes (5 objects: <= 60 us beyond bare, p99 <= 1 ms at 1)');
+  console.log(
+    '\nCached mounts against bare grpc-js serving the same bytes (5 objects: <= 60 us beyond bare, p99 <= 1 ms at 1)',
+  );
   console.table(rows);
 }
 

@@ -36,7 +36,8 @@ export async function startServer(
     const answer = await client.version({ timeoutMs: 1_000 });
     client.close();
     if (answer.code === 'OK') break;
-    if (performance.now() - began > 10_000) throw new Error(`${socketPath} never answered: ${answer.message}`);
+    if (performance.now() - began > 10_000)
+      throw new Error(`${socketPath} never answered: ${answer.message}`);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
   return {
@@ -44,7 +45,9 @@ export async function startServer(
     startedIn: performance.now() - began,
     cpu: () =>
       readdirSync(`/proc/${pid}/task`)
-        .map((task) => Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]) / 1_000)
+        .map(
+          (task) => Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]) / 1_000,
+        )
         .reduce((sum, micros) => sum + micros, 0),
     rss: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024,
     async stop() {
