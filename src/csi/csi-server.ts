@@ -69,8 +69,8 @@ export function createCsiServer(options: CsiServerOptions): CsiServer {
   const instanceId = randomBytes(8).toString('hex');
   const runtimeVersion = `${version}+${instanceId}`;
   const service = loadDriverService();
-  const metrics = createCsiMetrics(registry);
   const underWay = createUnderWay();
+  const metrics = createCsiMetrics(registry, () => underWay.size);
   const room = createResponseRoom(responseRoomBytes);
   const shared = { service, runtimeVersion, mount, maxResponseBytes, room, underWay, log, metrics };
   const servers = new Map(

@@ -3,8 +3,8 @@ import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 /** What the transport counts. */
 export type CsiMetrics = ReturnType<typeof createCsiMetrics>;
 
-/** Registers the transport's metrics. Their only label is the provider, of which a process has a handful. */
-export function createCsiMetrics(registry: Registry) {
+/** Registers the transport's metrics. `inFlight` counts the mounts that are not answered yet. */
+export function createCsiMetrics(registry: Registry, inFlight: () => number = () => 0) {
   const registers = [registry];
   return {
     socketOwned: new Gauge({
@@ -22,8 +22,11 @@ export function createCsiMetrics(registry: Registry) {
     requestsInFlight: new Gauge({
       name: 'keyferry_requests_in_flight',
       help: 'Mounts that are not answered yet.',
-      labelNames: ['provider'],
       registers,
+      // Counted when asked for, so that a mount does not pay for it.
+      collect() {
+        this.set(inFlight());
+      },
     }),
     transportFailures: new Counter({
       name: 'keyferry_transport_failures_total',

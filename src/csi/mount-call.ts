@@ -1,7 +1,7 @@
 import type { sendUnaryData, ServerUnaryCall } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import { SecretError, toSecretError } from '../errors/secret-error.ts';
-import type { Mount } from '../mount/mount.ts';
+import type { Circumstances, Mount } from '../mount/mount.ts';
 import type { RawMountRequest } from '../mount/raw-request.ts';
 import type { Volume } from '../mount/volume.ts';
 import type { MountRequest } from './generated/v1alpha1/MountRequest.ts';
@@ -43,7 +43,6 @@ export function answerMount(
   const now = Date.now();
   const ms = answerWithin(Number(call.getDeadline()) - now);
   const controller = new AbortController();
-  const { signal } = controller;
   let answered = false;
   let leaveRoom: (() => void) | undefined;
 
@@ -73,7 +72,7 @@ export function answerMount(
 
   async function send(volume: Volume): Promise<void> {
     const bytes = measureResponse(volume, maxResponseBytes);
-    const leave = await room.take(bytes, signal);
+    const leave = room.takeAtOnce(bytes) ?? (await room.take(bytes, controller.signal));
     if (answered) return leave();
     leaveRoom = leave;
     metrics.responseBytes.observe({ provider }, bytes);
@@ -82,25 +81,45 @@ export function answerMount(
 
   async function serve(): Promise<void> {
     const request = readRequest(call.request);
-    const mounted = mount(request, { provider, signal, deadline: now + ms });
-    return mounted.then(send, (thrown: unknown) => {
-      if (!(thrown instanceof SecretError)) throw thrown;
-      fail(thrown);
-    });
+    return mount(request, new LazyCircumstances(provider, now + ms, controller)).then(
+      send,
+      (thrown: unknown) => {
+        if (!(thrown instanceof SecretError)) throw thrown;
+        fail(thrown);
+      },
+    );
   }
 
   const timer = setTimeout(() => refuse(tooSlow(ms)), ms);
   const self: MountCall = { fail: refuse };
   underWay.add(self);
-  metrics.requestsInFlight.inc({ provider });
   // Said of every call, when its stream is over: after the last byte, or when the caller has left.
   call.once('cancelled', () => {
     underWay.remove(self);
-    metrics.requestsInFlight.dec({ provider });
     leaveRoom?.();
     if (!answered) refuse(new SecretError('CANCELLED', 'the driver gave this request up'));
   });
   serve().catch((thrown: unknown) => refuse(toSecretError(thrown)));
+}
+
+/**
+ * What the mount is told. The signal, the dearest part of a cached mount, is made when first looked at. A class for its getter's sake: one in an
+ * object literal makes a hidden class for every object, which was measured to cost more than all the rest of the transport.
+ */
+class LazyCircumstances implements Circumstances {
+  readonly provider: string;
+  readonly deadline: number;
+  readonly #controller: AbortController;
+
+  constructor(provider: string, deadline: number, controller: AbortController) {
+    this.provider = provider;
+    this.deadline = deadline;
+    this.#controller = controller;
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
 }
 
 function readRequest(request: MountRequest): RawMountRequest {

@@ -1,5 +1,7 @@
 /** Room for responses in the making: see {@link createResponseRoom}. */
 export type ResponseRoom = {
+  /** Takes so many bytes if they fit now and nobody waits for others; undefined where not. See {@link ResponseRoom.take}. */
+  takeAtOnce(bytes: number): (() => void) | undefined;
   /**
    * Waits until so many bytes fit and takes them, in order of arrival. The function it answers with gives them back; calling it again does nothing.
    * @throws the signal's reason where it fires first
@@ -35,15 +37,22 @@ export function createResponseRoom(maxBytes: number): ResponseRoom {
     };
   }
 
+  function takeAtOnce(wanted: number): (() => void) | undefined {
+    const bytes = Math.min(wanted, maxBytes);
+    return queue.size === 0 && taken + bytes <= maxBytes ? occupy(bytes) : undefined;
+  }
+
   return {
     get taken() {
       return taken;
     },
+    takeAtOnce,
     async take(wanted, signal) {
       signal.throwIfAborted();
-      const bytes = Math.min(wanted, maxBytes);
-      if (queue.size === 0 && taken + bytes <= maxBytes) return occupy(bytes);
+      const leaveRoom = takeAtOnce(wanted);
+      if (leaveRoom !== undefined) return leaveRoom;
       return new Promise((resolve, reject) => {
+        const bytes = Math.min(wanted, maxBytes);
         const waiter = {
           bytes,
           go: () => {

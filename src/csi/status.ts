@@ -22,16 +22,23 @@ const meanings: Partial<Record<status, ErrorCode>> = {
   [status.DEADLINE_EXCEEDED]: 'DEADLINE',
 };
 
+type Call = Parameters<ServerInterceptor>[1];
+
 /**
  * Sees to it that no call ends with a status that is not final, not even one that grpc-js makes itself: a message too large, its own clock for the
  * caller's deadline, a handler that throws. Those do not pass by interceptors, so the call's own way out is replaced.
  */
 export const onlyFinalStatuses: ServerInterceptor = (_method, call) => {
-  const send = call.sendStatus.bind(call);
-  call.sendStatus = (outgoing) => send(final.has(outgoing.code) ? outgoing : finalOf(outgoing));
+  // One function for all calls: a closure for each was measured to cost more than all else that we add to a call.
+  call.sendStatus = sendFinalStatus;
   // An interceptor may answer with any call, its type notwithstanding; wrapping would only cost time.
   return call as unknown as ServerInterceptingCall;
 };
+
+function sendFinalStatus(this: Call, outgoing: Ending): void {
+  const { sendStatus } = Object.getPrototypeOf(this) as { sendStatus: Call['sendStatus'] };
+  sendStatus.call(this, final.has(outgoing.code) ? outgoing : finalOf(outgoing));
+}
 
 function finalOf({ code, details }: Ending): Ending {
   const meant = meanings[code] ?? 'INTERNAL';

@@ -8,6 +8,7 @@ export type MountCall = {
 
 /** All mounts under way: see {@link createUnderWay}. */
 export type UnderWay = {
+  readonly size: number;
   add(call: MountCall): void;
   remove(call: MountCall): void;
   /**
@@ -24,6 +25,9 @@ export function createUnderWay(): UnderWay {
   let onIdle = (): void => undefined;
 
   return {
+    get size() {
+      return calls.size;
+    },
     add(call) {
       calls.add(call);
       if (drained) call.fail(shuttingDown());
