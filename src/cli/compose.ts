@@ -94,7 +94,7 @@ export async function compose({
   });
   const mount = createMount({
     providers,
-    turns: createTurns({ limit: settings.maxMounts, maxQueue: 1_000 }),
+    turns: createTurns({ limit: settings.maxMounts, maxQueue: 2_000 }),
     plans: createPlanCache(),
     store,
     render: createRender({ versionKey, maxBytes: settings.maxResponseBytes }),

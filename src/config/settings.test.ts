@@ -17,7 +17,7 @@ describe('the settings of a process', () => {
       logLevel: 'info',
       grace: 20_000,
       maxResponseBytes: 4 * 1024 * 1024,
-      maxMounts: 256,
+      maxMounts: 512,
       cacheBytes: 32 * 1024 * 1024,
       maxStale: 600_000,
       sharedIdentities: 'granted',

@@ -56,7 +56,7 @@ export const settingFlags: readonly Option[] = [
     '--max-mounts <count>',
     'mounts worked on at once; others wait their turn',
     'KEYFERRY_MAX_MOUNTS',
-  ).default('256'),
+  ).default('512'),
   flag('--cache-bytes <size>', 'room for cached secrets', 'KEYFERRY_CACHE_BYTES').default('32MiB'),
   flag(
     '--refresh-interval <duration>',

@@ -83,6 +83,18 @@ describe('a budget', () => {
     ]);
   });
 
+  test('of one namespace a quarter of the queue waits, and whoever else comes still finds room', async () => {
+    const budget = budgetOf({ burst: 1, maxQueue: 8 });
+    const leave = new AbortController();
+    const ask = (namespace: string): Promise<void> =>
+      budget.take({ namespace, urgency: 'first', signal: leave.signal });
+    await ask('greedy');
+    const waiting = [ask('greedy'), ask('greedy'), ask('modest')];
+    await expect(ask('greedy')).rejects.toMatchObject({ code: 'RATE_BUDGET_EXHAUSTED' });
+    leave.abort(new Error('left'));
+    for (const { status } of await Promise.allSettled(waiting)) expect(status).toBe('rejected');
+  });
+
   test('refuses whoever finds the queue full', async () => {
     const { take, labels } = taker(budgetOf({ burst: 1, maxQueue: 1 }));
     for (const label of ['1', '2', '3']) take(label);

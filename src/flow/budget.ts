@@ -33,7 +33,7 @@ export type BudgetOptions = {
   readonly burst: number;
   /** Milliseconds; only differences count. */
   readonly now: () => number;
-  /** How many may wait. */
+  /** How many may wait; of one namespace at most a quarter. Default 10,000. */
   readonly maxQueue?: number;
   readonly metrics?: BudgetMetrics;
 };
@@ -43,6 +43,9 @@ export function createBudget(options: BudgetOptions): Budget {
   const { name, perSecond, burst, now, maxQueue = 10_000, metrics } = options;
   const queues = { first: createFairQueue<() => void>(), refresh: createFairQueue<() => void>() };
   const waiting = (): number => queues.first.size + queues.refresh.size;
+  const isFull = (namespace: string): boolean =>
+    waiting() >= maxQueue ||
+    queues.first.sizeOf(namespace) + queues.refresh.sizeOf(namespace) >= maxQueue / 4;
   let tokens = burst;
   let filledAt = now();
   let timer: NodeJS.Timeout | undefined;
@@ -95,7 +98,7 @@ export function createBudget(options: BudgetOptions): Budget {
     async take({ namespace, urgency, signal }) {
       signal.throwIfAborted();
       serve();
-      if (tokens < 1 && waiting() >= maxQueue) throw exhausted(`has ${waiting()} waiting already`, urgency);
+      if (tokens < 1 && isFull(namespace)) throw exhausted(`has ${waiting()} waiting already`, urgency);
       const line = queues[urgency];
       const since = now();
       if (urgency === 'first') await queue(line, namespace, signal);

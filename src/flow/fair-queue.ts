@@ -1,6 +1,8 @@
 /** A queue in which no namespace waits behind another's crowd. */
 export type FairQueue<T> = {
   readonly size: number;
+  /** How many of one namespace wait. */
+  sizeOf(namespace: string): number;
   push(namespace: string, item: T): void;
   /** Takes an item out again, for a waiter who leaves; false where it is not there any more. */
   remove(namespace: string, item: T): boolean;
@@ -26,6 +28,7 @@ export function createFairQueue<T>(): FairQueue<T> {
     get size() {
       return size;
     },
+    sizeOf: (namespace) => lines.get(namespace)?.size ?? 0,
     push(namespace, item) {
       const line = lines.get(namespace);
       if (line === undefined) lines.set(namespace, new Set([item]));

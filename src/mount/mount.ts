@@ -56,7 +56,8 @@ export function createMount(deps: MountDeps): Mount {
       request = parseRequest(raw, provider.name);
       const { workload, parameters, permission } = request;
       asked = askedBy(workload, provider, volumes);
-      const giveTurnBack = turns.takeAtOnce() ?? (await turns.take(workload.namespace, circumstances.signal));
+      const giveTurnBack =
+        turns.takeAtOnce(workload.namespace) ?? (await turns.take(workload.namespace, circumstances.signal));
       try {
         const plan = await plans.plan(provider, parameters, circumstances, (problem) => warn(asked, problem));
         const grants = await admit(provider, workload, plan, circumstances, arrived);
