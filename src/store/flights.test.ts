@@ -1,6 +1,15 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { SecretError } from '../errors/secret-error.ts';
-import { failed, grantOf, hang, held, leased, value } from '../../test/fakes/scripted-provider.ts';
+import { createFlights } from './flights.ts';
+import {
+  createScriptedProvider,
+  failed,
+  grantOf,
+  hang,
+  held,
+  leased,
+  value,
+} from '../../test/fakes/scripted-provider.ts';
 import { advance, createStoreRig, minute, onFakeClock, second, settle } from '../../test/fakes/store-rig.ts';
 
 onFakeClock();
@@ -216,5 +225,20 @@ describe('a question', () => {
     leaver.abort(left);
     await expect(leaving).rejects.toBe(left);
     expect(await ask(grantOf({}))).toBe('two');
+  });
+
+  test('is not joined from the very moment in which it is abandoned', async () => {
+    const flights = createFlights({
+      ask: () => new Promise(() => undefined),
+      now: () => Date.now(),
+      stray: () => undefined,
+    });
+    const question = { provider: createScriptedProvider(), grant: grantOf({}), urgency: 'first' } as const;
+    const flight = flights.begin('key', question, (result) => result);
+    const leaver = new AbortController();
+    const found = flight.join(leaver.signal).catch(() => flights.underWay('key'));
+    expect(flights.underWay('key')).toBe(flight);
+    leaver.abort(left);
+    expect(await found).toBeUndefined();
   });
 });

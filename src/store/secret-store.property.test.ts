@@ -155,9 +155,8 @@ async function live(plan: typeof life extends fc.Arbitrary<infer T> ? T : never)
   const take = async (one: Step): Promise<void> => {
     if (one.do === 'pass') {
       for (let part = 0; part < 8; part++) {
-        await pass(one.ms / 8);
         store.tick();
-        await settle();
+        await pass(one.ms / 8);
       }
       return;
     }

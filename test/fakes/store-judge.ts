@@ -2,7 +2,7 @@ import type { SecretError } from '../../src/errors/secret-error.ts';
 import type { Grant, Outcome, SecretValue } from '../../src/providers/provider.ts';
 import { kinds, type ModelStore, type Question } from './model-store.ts';
 import type { Call, LeaseCall } from './scripted-provider.ts';
-import { hour, minute } from './store-rig.ts';
+import { hour, minute, second } from './store-rig.ts';
 
 type Value = Extract<Outcome, { kind: 'value' }>;
 /** A reader: since when it waits, and how long at most. */
@@ -92,6 +92,7 @@ export function createStoreJudge(deps: {
     const before = served.has(servedKey(by));
     must(concerning(by).includes(from), 'it was never delivered for this ref to this principal');
     must(mayHaveLanded(from), 'it came when nobody waited any more');
+    must(from.answer!.at - from.askedAt <= 30 * second, 'it came when its question had had its 30 s');
     must(mine(from, by) || isShared(value), "it is another pod's");
     const later = since(from, value, by).filter(({ answer }) => answer!.at < now() || !mayTurnNow(read));
     must(!later.some(saysNo), 'it was denied, or gone, since');
@@ -177,6 +178,7 @@ export function createStoreJudge(deps: {
       must(!(enough && fresh), 'it is asked although what is cached is fresh enough');
     },
     answered(read: Read, outcome: Outcome): void {
+      must(now() <= read.since + read.patience, 'its reader had left');
       if (outcome.kind === 'value') checkValue(read, outcome);
       else if (outcome.kind === 'absent') checkAbsent(read);
       else checkFailure(read, outcome.error);
