@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { callRaw, driver, eventually, grpcMessage, http2At, serving } from '../../test/csi/harness.ts';
+import { DriverConnection } from './connection.ts';
 
 let served: Awaited<ReturnType<typeof serving>>;
 
@@ -40,6 +41,25 @@ describe.each([
     const answers = await Promise.all(Array.from({ length: 4 }, () => one.start({ attributes }).answer));
     for (const { response } of answers) expect(response?.files[0]?.contents).toHaveLength(attributes.length);
     one.close();
+  });
+});
+
+describe('a connection', () => {
+  test('takes no more from the wire than its reader takes from it', async () => {
+    const path = `${served.folder}/slow.sock`;
+    const accepted: DriverConnection[] = [];
+    const server = createServer((socket) => accepted.push(new DriverConnection(socket)));
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    const client = connect(path);
+    const sent = Buffer.alloc(8_000_000);
+    client.end(sent);
+    await eventually(() => expect(accepted[0]?.readableLength).toBeGreaterThan(0));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(accepted[0]!.readableLength).toBeLessThan(1_000_000);
+    let received = 0;
+    for await (const part of accepted[0]!) received += (part as Buffer).length;
+    expect(received).toBe(sent.length);
+    server.close();
   });
 });
 

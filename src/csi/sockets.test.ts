@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { createCsiMetrics } from './metrics.ts';
-import { removeLeftOvers } from './socket-file.ts';
+import { bindSocket, removeLeftOvers } from './socket-file.ts';
 import { createSockets, type Sockets, type SocketsOptions } from './sockets.ts';
 
 let folder: string;
@@ -208,6 +208,13 @@ describe('the providers’ sockets', () => {
     await eventually(async () => expect(await whoAnswers()).toBe('a cce'));
     expect(sockets.problems()).toEqual([]);
     expect(await sockets.metrics()).toContain('keyferry_socket_owned{provider="cce"} 1');
+  });
+
+  test('never take a path that another has taken the moment before', async () => {
+    await foreignProvider();
+    expect(await bindSocket(path, { replace: false, onConnection: () => undefined })).toBeUndefined();
+    expect(await whoAnswers()).toBe('foreign');
+    expect(await readdir(folder)).toEqual(['cce.sock']);
   });
 
   test('leave the path to a successor when they close', async () => {
