@@ -8,6 +8,8 @@ export type AlibabaCredential = {
   readonly securityToken?: Redacted;
   /** Milliseconds since the epoch; absent for keys that last. */
   readonly expiresAt?: number;
+  /** What shares one rate budget: the account's number where it is known, else what stands for it. For nothing else. */
+  readonly account: string;
 };
 
 /** Whose rights serve: everything needed to log in, told apart by `kind`. */
