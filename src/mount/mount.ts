@@ -3,7 +3,7 @@ import { SecretError, toSecretError } from '../errors/secret-error.ts';
 import type { Turns } from '../flow/turns.ts';
 import type { Plan, Problem } from '../plan/plan.ts';
 import type { Workload } from '../plan/workload.ts';
-import type { Grant, Provider } from '../providers/provider.ts';
+import type { Admission, Grant, Provider } from '../providers/provider.ts';
 import { admissionMaxAge } from '../store/freshness.ts';
 import type { SecretStore } from '../store/secret-store.ts';
 import type { Asked, Audit } from './audit.ts';
@@ -96,12 +96,7 @@ export function createMount(deps: MountDeps): Mount {
     arrived: number,
   ): Promise<readonly Grant[]> {
     const readSince = (notBefore: number): Promise<readonly Grant[]> =>
-      provider.admit(workload, plan, {
-        notBefore,
-        get signal() {
-          return circumstances.signal;
-        },
-      });
+      provider.admit(workload, plan, new LazyAdmission(notBefore, circumstances));
     const admitted = await readSince(arrived - admissionMaxAge).catch(() => undefined);
     const grants = admitted?.every((grant) => store.hasServed(grant)) ? admitted : await readSince(arrived);
     if (grants.length === plan.refs.length && grants.every(({ ref }, index) => ref === plan.refs[index]))
@@ -118,6 +113,21 @@ export function createMount(deps: MountDeps): Mount {
     const ms = now() - arrived;
     metrics.answered(provider, code, ms);
     return ms;
+  }
+}
+
+/** An admission whose signal is made when first looked at. A class, because a getter in a literal was measured to cost more than the mount. */
+class LazyAdmission implements Admission {
+  readonly notBefore: number;
+  readonly #circumstances: Circumstances;
+
+  constructor(notBefore: number, circumstances: Circumstances) {
+    this.notBefore = notBefore;
+    this.#circumstances = circumstances;
+  }
+
+  get signal(): AbortSignal {
+    return this.#circumstances.signal;
   }
 }
 
