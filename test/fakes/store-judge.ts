@@ -1,6 +1,6 @@
 import type { SecretError } from '../../src/errors/secret-error.ts';
 import type { Grant, Outcome, SecretValue } from '../../src/providers/provider.ts';
-import { kinds, type ModelStore, type Question } from './model-store.ts';
+import type { ModelStore, Question } from './model-store.ts';
 import type { Call, LeaseCall } from './scripted-provider.ts';
 import { hour, minute, second } from './store-rig.ts';
 
@@ -221,6 +221,3 @@ function endOf({ expiresAt, lease }: SecretValue): number {
 function must(holds: boolean, otherwise: string): void {
   if (!holds) throw new Error(`contract broken: ${otherwise}`);
 }
-
-/** So that a kind is chosen by its name. */
-export const kindNamed = (name: string) => kinds.find(({ ref }) => ref.name === name)!;
