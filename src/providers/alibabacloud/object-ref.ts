@@ -18,7 +18,7 @@ export function readRef(
   const arn = name && readName(name, map, service, reader);
   const role = readRole(map, reader);
   const own = service === 'kms' ? readKmsFields(map, reader) : readOosFields(map, reader);
-  const region = arn?.region ?? regionFor(map, reader);
+  const region = arn?.region ?? regionFor(reader);
   return {
     service,
     name: name?.text ?? '',
@@ -62,11 +62,10 @@ function readName(
   return arn;
 }
 
-function regionFor(map: YamlMap, { region, facts, refuse, skip }: Reader): string | undefined {
-  if (region !== undefined) return region;
-  if (facts === undefined) skip('the region, which the class leaves to the node');
-  else refuse(map.position, `nobody says the region of ${map.where}`, 'set the parameter region');
-  return undefined;
+/** With facts it is there wherever it is needed: see facts.ts. */
+function regionFor({ region, facts, skip }: Reader): string | undefined {
+  if (region === undefined && facts === undefined) skip('the region, which the class leaves to the node');
+  return region;
 }
 
 function readKmsFields(map: YamlMap, reader: Reader): Pick<SecretRef, 'endpoint' | 'version' | 'stage'> {

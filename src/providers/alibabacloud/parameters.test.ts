@@ -319,12 +319,6 @@ describe('the region', () => {
     });
   });
 
-  test('is never guessed', () => {
-    expect(faults('- objectName: a', {}, { allowedEndpoints: [] })).toEqual([
-      '1:3 error: nobody says the region of item 1',
-    ]);
-  });
-
   test.each(['hangzhou', 'cn-hangzhou.evil.example/', 'CN-HANGZHOU', 'cn hangzhou'])(
     '%s is none',
     (region) => {

@@ -14,7 +14,7 @@ export type AlibabaLogin = {
 
 /** What is constant for a node. */
 export type AlibabaFacts = {
-  /** For objects whose class names none; absent where no object needs it. */
+  /** For objects whose class names none. Absent where no object needs it. */
   readonly region?: string;
   /** What the operator lets classes name as `kmsEndpoint`, beside Alibaba Cloud's own; entries as `classEndpoint` takes them. */
   readonly allowedEndpoints: readonly string[];
@@ -56,11 +56,6 @@ export function planAlibaba(parameters: Parameters, facts?: AlibabaFacts): PlanR
     problems,
     ...(skipped.length > 0 && { skipped }),
   };
-}
-
-/** The region a class asks for, as it is written; empty where it names none. */
-export function regionIn(parameters: Parameters): string {
-  return readNames(parameters, () => undefined)('region')?.text ?? '';
 }
 
 /** Names are taken in any letter case, as keys of objects are; those that mean nothing are warned of. */
