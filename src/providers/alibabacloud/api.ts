@@ -1,0 +1,143 @@
+import { randomUUID } from 'node:crypto';
+import type { z } from 'zod';
+import { SecretError } from '../../errors/secret-error.ts';
+import type { Retry } from '../../flow/retry.ts';
+import type { TlsSettings } from '../../http/dispatchers.ts';
+import type { Http, HttpAnswer } from '../../http/http.ts';
+import { secretsOf } from './credentials/credential.ts';
+import { describeFault, isBadDate, isThrottled, isUnavailable, readFault } from './fault.ts';
+import type { AlibabaCredential } from './identity.ts';
+import { encodeQuery, sign } from './sign.ts';
+
+/** Beyond this the server takes no signature: it allows a quarter of an hour. */
+const worrisomeSkewMs = 5 * 60_000;
+
+/** A call of an operation, RPC style: everything by POST to `/`. */
+export type Call = {
+  readonly endpoint: URL;
+  readonly tls?: TlsSettings;
+  /** `GetSecretValue` */
+  readonly action: string;
+  /** `2016-01-20` */
+  readonly version: string;
+  readonly query?: Readonly<Record<string, string>>;
+  /** Sent in the body: for what no proxy should write into its log. */
+  readonly form?: Readonly<Record<string, string>>;
+  /** Signs the call; without it goes as it is. */
+  readonly credential?: AlibabaCredential;
+  readonly signal: AbortSignal;
+};
+
+/** See {@link createApi}. */
+export type Api = {
+  /**
+   * Any answer but those that pass by themselves. Those are tried again, here and nowhere else.
+   * @throws SecretError STORE_UNAVAILABLE, STORE_TIMEOUT, STORE_THROTTLED, STORE_ANSWER_TOO_LARGE; the signal's reason
+   */
+  call(call: Call): Promise<HttpAnswer>;
+  /**
+   * That the service did not take the credential. Names nothing but its owner, for it is told to all who use it. A clock that is wrong makes
+   * every signature bad, so it is looked at.
+   * @param owner for the message: `the access key it is configured with`
+   */
+  refusal(answer: HttpAnswer, credential: AlibabaCredential, owner: string): SecretError;
+};
+
+/** The one way to Alibaba Cloud's services: signed, tried again where that helps, errors told without what they repeat of a request. */
+export function createApi(deps: {
+  readonly http: Http;
+  readonly retry: Retry;
+  readonly now: () => number;
+}): Api {
+  const { http, retry, now } = deps;
+
+  const once = async (call: Call): Promise<HttpAnswer> => {
+    const { endpoint, tls, action, version, query = {}, form, credential, signal } = call;
+    const url = new URL('/', endpoint);
+    url.search = encodeQuery(Object.entries({ ...query, Format: 'JSON' }));
+    const content = {
+      method: 'POST',
+      url,
+      headers: {
+        'x-acs-action': action,
+        'x-acs-version': version,
+        'x-acs-date': new Date(now()).toISOString().replace(/\.\d{3}/, ''),
+        'x-acs-signature-nonce': randomUUID(),
+        ...(form !== undefined && { 'content-type': 'application/x-www-form-urlencoded' }),
+      },
+      ...(form !== undefined && { body: encodeQuery(Object.entries(form)) }),
+    };
+    const headers = credential === undefined ? content.headers : sign(content, credential);
+    return http.request({ ...content, headers, signal, ...(tls !== undefined && { tls }) });
+  };
+
+  return {
+    async call(call) {
+      let afterMs = 0;
+      return retry.run(
+        call.endpoint.host,
+        call.signal,
+        async () => {
+          const answer = await once(call);
+          // Its text could name another's secret, and this is told to all who wait for the same service.
+          const fault = { ...readFault(answer), text: '' };
+          const told = `${call.endpoint.host} ${describeFault(fault, secretsOf(call.credential))}`;
+          if (answer.status < 400) return answer;
+          if (isThrottled(fault)) {
+            afterMs = Number(/^\d{1,9}$/.exec(answer.headers['x-acs-retry-after'] ?? '')?.[0] ?? 0);
+            throw new SecretError('STORE_THROTTLED', `too many calls: ${told}`);
+          }
+          if (isUnavailable(fault)) throw new SecretError('STORE_UNAVAILABLE', `the service failed: ${told}`);
+          return answer;
+        },
+        ({ code, kind }) =>
+          code === 'STORE_THROTTLED' ? { afterMs } : kind === 'outage' && code !== 'STORE_ANSWER_INVALID',
+      );
+    },
+    refusal(answer, credential, owner) {
+      const fault = readFault(answer);
+      const skew = skewOf(answer, now());
+      const told = describeFault(fault, secretsOf(credential));
+      return new SecretError('CREDENTIALS_REFUSED', `Alibaba Cloud refused ${owner} ${told}`, {
+        hint: Math.abs(skew) > worrisomeSkewMs || isBadDate(fault.code) ? clockHint(skew) : keyHint,
+      });
+    },
+  };
+}
+
+/**
+ * The body of a success, checked.
+ * @param what who answered, for the message: `KMS`
+ * @throws SecretError STORE_ANSWER_INVALID; its text says nothing of the answer's content
+ */
+export function readBody<T>(answer: HttpAnswer, schema: z.ZodType<T>, what: string): T {
+  const result = schema.safeParse(parseUtf8Json(answer.body));
+  if (result.success) return result.data;
+  const path = result.error.issues[0]?.path.join('.') ?? '';
+  throw new SecretError(
+    'STORE_ANSWER_INVALID',
+    `${what} answered HTTP ${answer.status} with something we do not understand${path === '' ? '' : `, at ${path}`}`,
+    { hint: 'check that the endpoint is the right one, and no proxy answers in its place' },
+  );
+}
+
+function parseUtf8Json(body: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body));
+  } catch {
+    return undefined;
+  }
+}
+
+const keyHint = 'check that the key exists, is enabled and complete';
+
+function clockHint(skewMs: number): string {
+  const minutes = Math.round(Math.abs(skewMs) / 60_000);
+  return `the clock of this node is ${minutes} minutes ${skewMs > 0 ? 'fast' : 'slow'}: set it right`;
+}
+
+/** How much our clock is ahead of the server's, in milliseconds; 0 where it does not say. */
+function skewOf({ headers }: HttpAnswer, now: number): number {
+  const date = Date.parse(headers.date ?? '');
+  return Number.isNaN(date) ? 0 : now - date;
+}

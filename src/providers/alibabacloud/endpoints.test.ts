@@ -1,0 +1,44 @@
+import { describe, expect, test } from '@jest/globals';
+import { SecretError } from '../../errors/secret-error.ts';
+import { kmsEndpoint, serviceEndpoint } from './endpoints.ts';
+
+const config = { allowedEndpoints: ['kms.example.com:8443'], gatewayCa: ['PEM'] };
+
+describe('a kmsEndpoint', () => {
+  test.each([
+    ['kst-hzz1.cryptoservice.kms.aliyuncs.com', true],
+    ['https://kst-hzz1.cryptoservice.kms.aliyuncs.com', true],
+    ['kms.example.com:8443', true],
+    ['kms.cn-hangzhou.aliyuncs.com', false],
+    ['kms-vpc.cn-hangzhou.aliyuncs.com', false],
+  ])('%s is allowed; verified by the operator alone: %s', (text, byOperator) => {
+    const { url, tls } = kmsEndpoint(text, config);
+    expect(url.href).toBe(`https://${text.replace('https://', '')}/`);
+    expect(tls).toEqual(byOperator ? { ca: ['PEM'], allowPartialTrustChain: true } : undefined);
+  });
+
+  test.each([
+    'kms.example.com',
+    'cryptoservice.kms.aliyuncs.com',
+    'evilcryptoservice.kms.aliyuncs.com',
+    'kst.cryptoservice.kms.aliyuncs.com.evil.example',
+    'kst-1.cryptoservice.kms.aliyuncs.com:8443',
+    'http://kst-1.cryptoservice.kms.aliyuncs.com',
+    'http://kms.cn-hangzhou.aliyuncs.com',
+    'kms.cn-hangzhou.aliyuncs.com:8443',
+    'bucket.oss-cn-hangzhou.aliyuncs.com',
+    '100.100.100.200',
+    '127.0.0.1:8443',
+  ])('%s is not', (text) => {
+    expect(() => kmsEndpoint(text, config)).toThrow(/is not among those allowed to classes/);
+  });
+});
+
+test('a service is where its region is, unless the operator gave one address', () => {
+  expect(serviceEndpoint('kms-vpc.{region}.aliyuncs.com', 'cn-hangzhou').url.host).toBe(
+    'kms-vpc.cn-hangzhou.aliyuncs.com',
+  );
+  const address = new URL('https://kms.example.com:8443');
+  expect(serviceEndpoint(address, 'cn-hangzhou').url).toBe(address);
+  expect(() => serviceEndpoint('kms.{region}.aliyuncs.com', 'x.evil.example/')).toThrow(SecretError);
+});
