@@ -1,0 +1,142 @@
+import { createHmac } from 'node:crypto';
+import type { SecureContextOptions } from 'node:tls';
+import { alibabaFault, alibabaTime, type AlibabaAccount, type AlibabaCall } from './alibaba-account.ts';
+import { startFakeServer, type FakeAnswer, type FakeServer } from './http-server.ts';
+
+/** A RAM role, and whom its trust policy names. */
+export type RamRole = {
+  readonly arn: string;
+  /** ServiceAccounts of a cluster, by their tokens. */
+  readonly oidc?: { readonly providerArn: string; readonly subject: string };
+  /** Holders of keys: `user`, or the ARN of another role. */
+  readonly trusts?: readonly string[];
+};
+
+/** STS. */
+export type FakeSts = FakeServer & {
+  /** `ACTION ROLE as SESSION for SECONDS`, each session it handed out. */
+  readonly sessions: readonly string[];
+};
+
+const audience = 'sts.aliyuncs.com';
+
+/** A ServiceAccount's token that the fake STS can verify. */
+export function mintAlibabaToken(claims: {
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly audience?: string;
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number;
+  readonly serviceAccountUid?: string;
+  /** Makes two tokens of one account differ. */
+  readonly podUid?: string;
+}): string {
+  const { namespace, serviceAccount, expiresAt, serviceAccountUid = 'sa-uid', podUid = 'pod-uid' } = claims;
+  const content = [
+    { alg: 'HS256', typ: 'JWT' },
+    {
+      iss: 'https://kubernetes.default.svc',
+      sub: `system:serviceaccount:${namespace}:${serviceAccount}`,
+      aud: [claims.audience ?? audience],
+      exp: Math.floor(expiresAt / 1_000),
+      'kubernetes.io': {
+        namespace,
+        pod: { uid: podUid },
+        serviceaccount: { name: serviceAccount, uid: serviceAccountUid },
+      },
+    },
+  ]
+    .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
+    .join('.');
+  return `${content}.${signature(content)}`;
+}
+
+function signature(content: string): string {
+  return createHmac('sha256', 'the cluster').update(content).digest('base64url');
+}
+
+/** Starts one. It verifies signatures, tokens (audience, expiry, signature), roles, their trust, session names and durations. */
+export async function startFakeSts(options: {
+  readonly account: AlibabaAccount;
+  readonly roles: readonly RamRole[];
+  readonly now?: () => number;
+  readonly tls: SecureContextOptions;
+}): Promise<FakeSts> {
+  const { account, roles, now = Date.now, tls } = options;
+  const sessions: string[] = [];
+
+  function answer({ action, version, parameters, holder }: AlibabaCall): FakeAnswer {
+    if (version !== '2015-04-01')
+      return alibabaFault(404, 'InvalidVersion', 'Specified version is not valid.');
+    const get = (name: string): string => parameters.get(name) ?? '';
+    const arn = get('RoleArn');
+    const seconds = Number(get('DurationSeconds'));
+    if (!/^[\w+=,.@-]{2,64}$/.test(get('RoleSessionName')))
+      return alibabaFault(
+        400,
+        'InvalidParameter.RoleSessionName',
+        'The parameter RoleSessionName is wrongly formed.',
+      );
+    if (!(seconds >= 900 && seconds <= 43_200))
+      return alibabaFault(
+        400,
+        'InvalidParameter.DurationSeconds',
+        'The Min/Max value of DurationSeconds is 15min/12hr.',
+      );
+    const role = roles.find((each) => each.arn === arn);
+    const refusal =
+      action === 'AssumeRoleWithOIDC'
+        ? refuseToken(role, get('OIDCProviderArn'), get('OIDCToken'))
+        : action === 'AssumeRole'
+          ? role?.trusts?.includes(holder ?? '') === true
+            ? undefined
+            : alibabaFault(
+                403,
+                'NoPermission',
+                'You are not authorized to do this action. You should be authorized by RAM.',
+              )
+          : alibabaFault(404, 'InvalidAction.NotFound', 'Specified api is not found.');
+    if (refusal !== undefined) return refusal;
+    sessions.push(`${action} ${arn} as ${get('RoleSessionName')} for ${seconds}`);
+    const keys = account.issueKeys({ holder: arn, lifeMs: seconds * 1_000 });
+    return {
+      body: {
+        RequestId: 'req-ok',
+        AssumedRoleUser: { Arn: `${arn}/${get('RoleSessionName')}` },
+        Credentials: {
+          AccessKeyId: keys.accessKeyId,
+          AccessKeySecret: keys.accessKeySecret,
+          SecurityToken: keys.securityToken,
+          Expiration: alibabaTime(keys.expiresAt),
+        },
+      },
+    };
+  }
+
+  function refuseToken(
+    role: RamRole | undefined,
+    providerArn: string,
+    token: string,
+  ): FakeAnswer | undefined {
+    const fault = (reason: string): FakeAnswer =>
+      alibabaFault(401, `AuthenticationFail.${reason}`, `This operation is forbidden: ${token}`);
+    if (role === undefined) return alibabaFault(404, 'EntityNotExist.Role', 'The specified Role not exists.');
+    const [, content = '', claims = '', sign] = /^(.*\.(.*))\.(.*)$/.exec(token) ?? [];
+    if (sign !== signature(content)) return fault('OIDCToken.InvalidSignature');
+    const { sub, aud, exp } = JSON.parse(Buffer.from(claims, 'base64url').toString()) as {
+      sub: string;
+      aud: string[];
+      exp: number;
+    };
+    if (exp * 1_000 <= now()) return fault('OIDCToken.Expired');
+    if (!aud.includes(audience)) return fault('OIDCToken.AudienceNotMatch');
+    if (role.oidc?.providerArn !== providerArn || role.oidc.subject !== sub) return fault('NoPermission');
+    return undefined;
+  }
+
+  const server = await startFakeServer({
+    tls,
+    handler: (request) => account.serve(request, answer, ['AssumeRoleWithOIDC']),
+  });
+  return Object.assign(server, { sessions });
+}
