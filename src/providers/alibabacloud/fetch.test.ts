@@ -1,0 +1,455 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import type { AlibabaKeys } from '../../../test/fakes/alibaba-account.ts';
+import { startAlibabaCloud, type FakeAlibabaCloud } from '../../../test/fakes/alibaba-cloud.ts';
+import { startFakeKms } from '../../../test/fakes/alibaba-kms.ts';
+import { createAlibabaReader, keysIdentity } from '../../../test/fakes/alibaba-reader.ts';
+import { createTestCa } from '../../../test/fakes/tls.ts';
+import { Redacted } from '../../errors/redacted.ts';
+import type { AlibabaIdentity } from './identity.ts';
+
+const minute = 60_000;
+
+let cloud: FakeAlibabaCloud;
+let reader: ReturnType<typeof createAlibabaReader>;
+let keys: AlibabaKeys;
+let user: AlibabaIdentity;
+
+beforeEach(async () => {
+  cloud = await startAlibabaCloud();
+  reader = createAlibabaReader(cloud);
+  keys = cloud.account.issueKeys();
+  user = keysIdentity(keys);
+});
+afterEach(() => cloud.close());
+
+const lastQuery = (): string => new URLSearchParams(cloud.kms.requests.at(-1)?.query).toString();
+
+describe('KMS secrets', () => {
+  test('what is current, with its version; the next one once there is one', async () => {
+    cloud.kms.put('eu/prod/db', 'one');
+    expect(await reader.results(user, { name: 'eu/prod/db' })).toEqual([
+      { kind: 'value', value: { bytes: Buffer.from('one'), version: 'v1' } },
+    ]);
+    cloud.kms.put('eu/prod/db', 'two');
+    expect(await reader.read(user, 'eu/prod/db')).toBe('eu/prod/db@v2: two');
+  });
+
+  test('a pinned version goes alone, without ACSCurrent, and never changes', async () => {
+    cloud.kms.put('db', 'one');
+    cloud.kms.put('db', 'two');
+    expect(await reader.results(user, { name: 'db', version: 'v1' })).toEqual([
+      { kind: 'value', value: { bytes: Buffer.from('one'), version: 'v1', immutable: true } },
+    ]);
+    expect(lastQuery()).toBe('Format=JSON&SecretName=db&VersionId=v1');
+  });
+
+  test('by stage; with a version beside it that is another one, KMS refuses', async () => {
+    cloud.kms.put('db', 'one');
+    cloud.kms.put('db', 'two');
+    expect(await reader.read(user, { name: 'db', stage: 'ACSPrevious' })).toBe('db@v1: one');
+    expect(await reader.read(user, { name: 'db', version: 'v1', stage: 'ACSCurrent' })).toMatch(
+      /^failed STORE_REFUSED_REQUEST: alibabacloud: KMS secret db \(v1, ACSCurrent\) in cn-hangzhou: .*HTTP 400, InvalidParameter, request id req-/,
+    );
+  });
+
+  test.each(['Rds', 'RAMCredentials', 'ECS'])(
+    'a managed secret (%s) ignores the pin: what is current, with its true version, and asked no more',
+    async (type) => {
+      cloud.kms.put('db', 'one', type);
+      cloud.kms.put('db', 'two', type);
+      expect(await reader.results(user, { name: 'db', version: 'mine' })).toEqual([
+        { kind: 'value', value: { bytes: Buffer.from('two'), version: 'v2', immutable: true } },
+      ]);
+    },
+  );
+
+  test("another account's secret, its ARN as it stands", async () => {
+    const arn = 'acs:kms:cn-hangzhou:1234567890:secret/db';
+    cloud.kms.put(arn, 'one');
+    expect(await reader.read(user, arn)).toBe(`${arn}@v1: one`);
+    expect(cloud.kms.calls[0]?.parameters.get('SecretName')).toBe(arn);
+  });
+
+  test('binary data as its bytes', async () => {
+    const bytes = Uint8Array.from({ length: 256 }, (_, index) => index);
+    cloud.kms.put('tls', bytes);
+    expect(await reader.results(user, { name: 'tls' })).toMatchObject([
+      { value: { bytes: Buffer.from(bytes) } },
+    ]);
+  });
+
+  test.each(['', '{"a": 1.0}\n', '键\u{1f511}\u0000'])('the text as it stands: %#', async (text) => {
+    cloud.kms.put('db', text);
+    expect(await reader.read(user, 'db')).toBe(`db@v1: ${text}`);
+  });
+
+  test('several at once, a slow one holding up none of the others', async () => {
+    for (const name of ['warm', 'a', 'b']) cloud.kms.put(name, name);
+    await reader.read(user, 'warm');
+    cloud.kms.behave({ times: 1, delayMs: 300 });
+    const [slow, quick] = reader.fetch(['a', 'b'].map((name) => reader.question(user, { name })));
+    expect(await Promise.race([slow!.then(() => 'slow'), quick!.then(() => 'quick')])).toBe('quick');
+    expect(await slow).toMatchObject({ kind: 'value' });
+  });
+});
+
+describe('OOS parameters', () => {
+  test('what is newest, decrypted, with its true version and the time of its change', async () => {
+    cloud.oos.put('app/key', 'one');
+    cloud.oos.put('app/key', 'two');
+    expect(await reader.results(user, { service: 'oos', name: 'app/key' })).toEqual([
+      {
+        kind: 'value',
+        value: { bytes: Buffer.from('two'), version: '2', modified: expect.stringMatching(/^20\d\d-/) },
+      },
+    ]);
+  });
+
+  test('a version, which never changes', async () => {
+    cloud.oos.put('key', 'one');
+    cloud.oos.put('key', 'two');
+    expect(await reader.results(user, { service: 'oos', name: 'key', version: '1' })).toMatchObject([
+      { kind: 'value', value: { bytes: Buffer.from('one'), version: '1', immutable: true } },
+    ]);
+  });
+
+  test('made anew its numbers start again: the time differs', async () => {
+    const modified = async (): Promise<unknown> =>
+      (await reader.results(user, { service: 'oos', name: 'key' })).map(
+        (result) => result.kind === 'value' && [result.value.version, result.value.modified],
+      )[0];
+    cloud.oos.put('key', 'one');
+    const before = await modified();
+    cloud.oos.delete('key');
+    cloud.clock.cloud = cloud.clock.node = minute;
+    cloud.oos.put('key', 'other');
+    const after = await modified();
+    expect([before, after]).toEqual([
+      ['1', expect.anything()],
+      ['1', expect.anything()],
+    ]);
+    expect(after).not.toEqual(before);
+  });
+
+  test.each([
+    ['a parameter', { name: 'none' }, 'EntityNotExists\\.Parameter'],
+    ['a version', { name: 'key', version: '7' }, 'EntityNotExists\\.ParameterVersion'],
+  ])('%s that is not there is absent', async (_, ref, code) => {
+    cloud.oos.put('key', 'one');
+    expect(await reader.read(user, { service: 'oos', ...ref })).toMatch(
+      new RegExp(
+        `^absent OBJECT_NOT_FOUND: alibabacloud: OOS parameter .*HTTP 404, ${code}, request id req-`,
+      ),
+    );
+  });
+
+  test('denied names what it takes', async () => {
+    cloud.oos.put('key', 'one');
+    cloud.oos.denied.add('key');
+    expect(await reader.read(user, { service: 'oos', name: 'key' })).toMatch(
+      /^failed ACCESS_DENIED: .*NoPermission.*; it needs oos:GetSecretParameter, and kms:GetSecretValue/,
+    );
+  });
+});
+
+describe('what KMS says', () => {
+  test('not there, which is Forbidden by its name: absent', async () => {
+    expect(await reader.read(user, 'none')).toMatch(
+      /^absent OBJECT_NOT_FOUND: alibabacloud: KMS secret none in cn-hangzhou: there is no such secret, or not this version \(HTTP 404, Forbidden\.ResourceNotFound, request id req-\w+: "Resource not found\."\)$/,
+    );
+  });
+
+  test.each([
+    ['Rejected.Disabled', 'is disabled'],
+    ['Rejected.PendingDeletion', 'is to be deleted'],
+  ])('%s: absent, and why', async (code, why) => {
+    cloud.kms.put('db', 'one');
+    cloud.kms.setFault('db', 409, code);
+    expect(await reader.read(user, 'db')).toMatch(new RegExp(`^absent OBJECT_DISABLED: .*${why} .*${code}`));
+  });
+
+  test('denied: the code, and what it takes', async () => {
+    cloud.kms.put('db', 'one');
+    cloud.kms.denied.add('db');
+    expect(await reader.read(user, 'db')).toMatch(
+      /^failed ACCESS_DENIED: .*access is denied \(HTTP 403, Forbidden\.NoPermission, request id req-\w+: .*; it needs kms:GetSecretValue/,
+    );
+  });
+
+  test.each([
+    [
+      'XML',
+      400,
+      '<Error><Code>InvalidParameter</Code><RequestId>r-1</RequestId></Error>',
+      'STORE_REFUSED_REQUEST: .*InvalidParameter, request id r-1',
+    ],
+    ['a page', 404, '<html>no</html>', 'STORE_ANSWER_INVALID: .*does not answer as KMS does .HTTP 404'],
+    ['a redirect', 302, '', 'STORE_ANSWER_INVALID: .*HTTP 302'],
+    [
+      'a code that is a name of JavaScript',
+      400,
+      { Code: 'constructor' },
+      'STORE_REFUSED_REQUEST: .*constructor',
+    ],
+    [
+      'an unknown Forbidden',
+      400,
+      { Code: 'Forbidden.KeyNotFound' },
+      'ACCESS_DENIED: .*Forbidden.KeyNotFound',
+    ],
+  ])('%s', async (_, status, body, wanted) => {
+    cloud.kms.behave({ answer: { status, body, headers: { location: 'https://evil.example/' } } });
+    expect(await reader.read(user, 'db')).toMatch(new RegExp(`^failed ${wanted}`));
+  });
+});
+
+describe('trouble that passes is waited out', () => {
+  test.each([
+    ['throttling as 400', { status: 400, body: { Code: 'Rejected.Throttling' } }],
+    ['throttling as 429', { status: 429 }],
+    ['throttling of a user', { status: 503, body: { Code: 'Throttling.User' } }],
+    ['ServiceUnavailableTemporary', { status: 503, body: { Code: 'ServiceUnavailableTemporary' } }],
+    ['InternalFailure', { status: 500, body: { Code: 'InternalFailure' } }],
+    ['a bad gateway', { status: 502, body: '<html>' }],
+  ])('%s', async (_, answer) => {
+    cloud.kms.put('db', 'one');
+    cloud.kms.behave({ times: 2, answer });
+    expect(await reader.read(user, 'db')).toBe('db@v1: one');
+    expect(cloud.kms.count()).toBe(3);
+  });
+
+  test('a broken connection', async () => {
+    cloud.kms.put('db', 'one');
+    cloud.kms.behave({ times: 1, reset: true });
+    expect(await reader.read(user, 'db')).toBe('db@v1: one');
+    cloud.kms.behave({ times: 1, truncate: true });
+    expect(await reader.read(user, 'db')).toBe('db@v1: one');
+  });
+
+  test('x-acs-retry-after is heeded, in milliseconds', async () => {
+    cloud.kms.put('db', 'one');
+    await reader.read(user, 'db');
+    const answer = {
+      status: 400,
+      body: { Code: 'Throttling.User' },
+      headers: { 'x-acs-retry-after': '120' },
+    };
+    cloud.kms.behave({ times: 1, answer });
+    const since = Date.now();
+    expect(await reader.read(user, 'db')).toBe('db@v1: one');
+    expect(Date.now() - since).toBeGreaterThanOrEqual(118);
+  });
+
+  test.each([
+    [
+      { status: 400, body: { Code: 'Throttling.User', RequestId: 'r-1', Message: 'it is tls' } },
+      'STORE_THROTTLED',
+    ],
+    [{ status: 503, body: { Code: 'ServiceUnavailableTemporary', RequestId: 'r-1' } }, 'STORE_UNAVAILABLE'],
+  ])('%j, three times: then the cause is told', async (answer, code) => {
+    cloud.kms.behave({ answer });
+    expect(await reader.read(user, 'db')).toMatch(
+      new RegExp(
+        `^failed ${code}: alibabacloud: KMS secret db .*HTTP ${answer.status}, ${answer.body.Code}, request id r-1\\)`,
+      ),
+    );
+    expect(cloud.kms.count()).toBe(3);
+  });
+
+  test('who leaves, leaves at once', async () => {
+    cloud.kms.behave({ hang: true });
+    const leaving = new AbortController();
+    const [result] = reader.fetch([reader.question(user, { name: 'db' }, { signal: leaving.signal })]);
+    leaving.abort(new Error('gone'));
+    expect(await result).toMatchObject({ kind: 'failed' });
+  });
+});
+
+describe('an answer that is not to be trusted', () => {
+  const good = { SecretName: 'db', SecretData: 'canary-value', SecretDataType: 'text', VersionId: 'v1' };
+  test.each([
+    ['another secret', { ...good, SecretName: 'tls' }],
+    ['another version', { ...good, VersionId: 'v2' }],
+    ['another version of a generic secret', { ...good, VersionId: 'v2', SecretType: 'Generic' }],
+    ['no value', { ...good, SecretData: undefined }],
+    ['what is not base64', { ...good, SecretDataType: 'binary', SecretData: 'canary-value!' }],
+    ['another type', { ...good, SecretDataType: 'canary-value' }],
+    ['half a character', { ...good, SecretData: 'canary-value\ud83d' }],
+    ['a version of two lines', { ...good, VersionId: 'v1\ncanary-value' }],
+    ['no JSON', '{"SecretData": canary-value'],
+    [
+      'bytes that are not UTF-8',
+      Buffer.from(JSON.stringify({ ...good, SecretData: 'canary-value\xff' }), 'latin1'),
+    ],
+    ['HTML', '<html>canary-value</html>'],
+  ])('%s', async (_, body) => {
+    cloud.kms.behave({ answer: { body } });
+    const line = await reader.read(user, { name: 'db', version: 'v1' });
+    expect(line).toMatch(
+      /^failed STORE_ANSWER_INVALID: alibabacloud: KMS secret db \(v1\) in cn-hangzhou: KMS answered /,
+    );
+    expect(line).not.toContain('canary-value');
+    expect(cloud.kms.count()).toBe(1);
+  });
+
+  test.each([
+    ['another parameter', { Name: 'x', Value: 'canary-value', ParameterVersion: 1 }],
+    ['another version', { Name: 'key', Value: 'canary-value', ParameterVersion: 2 }],
+    ['no value', { Name: 'key', ParameterVersion: 1 }],
+  ])('of OOS: %s', async (_, parameter) => {
+    cloud.oos.behave({ answer: { body: { Parameter: parameter } } });
+    const line = await reader.read(user, { service: 'oos', name: 'key', version: '1' });
+    expect(line).toMatch(/^failed STORE_ANSWER_INVALID: .*OOS answered /);
+    expect(line).not.toContain('canary-value');
+  });
+});
+
+describe('a wrong key', () => {
+  test('and 200 mounts of as many secrets: one call, and one more after a minute', async () => {
+    cloud.account.revoke(keys.accessKeyId);
+    const names = Array.from({ length: 200 }, (_, index) => ({ name: `s${index}` }));
+    const results = await reader.results(user, ...names);
+    expect(new Set(results.map((result) => result.kind === 'failed' && result.error.code))).toEqual(
+      new Set(['CREDENTIALS_REFUSED']),
+    );
+    expect(cloud.kms.count()).toBe(1);
+    expect(await reader.read(user, 's1')).toMatch(
+      /refused the access key \(HTTP 404, InvalidAccessKeyId\.NotFound, request id req-\w+\); check that the key exists/,
+    );
+    expect(cloud.kms.count()).toBe(1);
+    cloud.clock.node = cloud.clock.cloud = 61_000;
+    await reader.read(user, 's1');
+    expect(cloud.kms.count()).toBe(2);
+  });
+
+  test('with a bad secret: the text, which repeats all that was signed, is not shown', async () => {
+    const wrong = { ...keysIdentity(keys), accessKeySecret: new Redacted('mistyped-secret') };
+    const line = await reader.read(wrong, 'db');
+    expect(line).toMatch(/^failed CREDENTIALS_REFUSED: .*SignatureDoesNotMatch, request id req-\w+\);/);
+    expect(line).not.toMatch(/string to sign|x-acs|mistyped/);
+  });
+
+  test.each([
+    [-17, 'slow'],
+    [17, 'fast'],
+  ])('that is right, but the clock of the node is %d minutes off: %s', async (minutes, word) => {
+    cloud.clock.node = minutes * minute;
+    expect(await reader.read(user, 'db')).toMatch(
+      new RegExp(
+        `CREDENTIALS_REFUSED: .*InvalidTimeStamp\\.Expired.*; the clock of this node is 17 minutes ${word}: set it right`,
+      ),
+    );
+  });
+});
+
+test('what a store says is not shown where it holds a key or a token of the request', async () => {
+  const session = cloud.account.issueKeys({ lifeMs: minute });
+  const { accessKeySecret, securityToken = '' } = session;
+  for (const text of [accessKeySecret, securityToken, encodeURIComponent(securityToken)]) {
+    for (const body of [
+      { Code: 'InvalidParameter', Message: `echo ${text}` },
+      { Code: text, Message: 'x' },
+    ]) {
+      cloud.kms.behave({ answer: { status: 400, body, headers: { 'x-acs-request-id': text } } });
+      const line = await reader.read(keysIdentity(session), 'db');
+      expect(line).toMatch(/^failed STORE_REFUSED_REQUEST/);
+      expect(line).not.toContain(text);
+    }
+  }
+});
+
+describe('rates', () => {
+  test('first mounts go before refreshes', async () => {
+    const slow = createAlibabaReader(cloud, { config: { perSecond: 20, burst: 1 } });
+    for (const name of ['a', 'b', 'c']) cloud.kms.put(name, name);
+    await slow.read(user, 'a');
+    const order: string[] = [];
+    const ask = (urgency: 'first' | 'refresh', name: string) =>
+      slow.question(user, { name }, { urgency, onStart: () => void order.push(name) });
+    await Promise.all(slow.fetch([ask('first', 'a'), ask('refresh', 'b'), ask('first', 'c')]));
+    expect(order).toEqual(['a', 'c', 'b']);
+  });
+
+  test('each service and each account has its own', async () => {
+    const slow = createAlibabaReader(cloud, { config: { perSecond: 4, burst: 1 } });
+    cloud.kms.put('db', 'one');
+    cloud.oos.put('key', 'one');
+    const other = keysIdentity(cloud.account.issueKeys());
+    expect(await slow.read(user, 'db')).toBe('db@v1: one');
+    expect(await slow.read(user, { service: 'oos', name: 'key' })).toBe('key@1: one');
+    expect(await slow.read(other, 'db')).toBe('db@v1: one');
+    const leaving = AbortSignal.timeout(30);
+    const [result] = slow.fetch([slow.question(user, { name: 'db' }, { signal: leaving })]);
+    expect(await result).toMatchObject({ kind: 'failed' });
+    expect(cloud.kms.count()).toBe(2);
+  });
+});
+
+describe('a dedicated gateway', () => {
+  const root = createTestCa('Private root');
+  const intermediate = root.intermediate('Private KMS cn-hangzhou Second CA');
+  const startGateway = async () => {
+    const gateway = await startFakeKms({ account: cloud.account, tls: intermediate.issue() });
+    gateway.put('db', 'of the gateway');
+    return { gateway, config: { allowedEndpoints: [gateway.url.host], gatewayCa: [intermediate.cert] } };
+  };
+
+  test('is verified by the private intermediate the operator gave, without its root', async () => {
+    const { gateway, config } = await startGateway();
+    try {
+      const ref = { name: 'db', endpoint: gateway.url.host };
+      expect(await createAlibabaReader(cloud, { config }).read(user, ref)).toBe('db@v1: of the gateway');
+      const without = createAlibabaReader(cloud, { config: { ...config, gatewayCa: [] } });
+      expect(await without.read(user, ref)).toMatch(
+        /^failed STORE_UNAVAILABLE: .* at 127\.0\.0\.1:\d+: .*certificate of an unknown authority/,
+      );
+      const { cert } = createTestCa().intermediate('Private KMS cn-hangzhou Second CA');
+      const wrong = createAlibabaReader(cloud, { config: { ...config, gatewayCa: [cert] } });
+      expect(await wrong.read(user, ref)).toMatch(/^failed STORE_UNAVAILABLE: .*unknown authority/);
+      expect(gateway.count()).toBe(1);
+    } finally {
+      await gateway.close();
+    }
+  });
+
+  test('must show its own name', async () => {
+    const gateway = await startFakeKms({
+      account: cloud.account,
+      tls: intermediate.issue({ hosts: ['kst-1.cryptoservice.kms.aliyuncs.com'] }),
+    });
+    const config = { allowedEndpoints: [gateway.url.host], gatewayCa: [intermediate.cert] };
+    try {
+      expect(
+        await createAlibabaReader(cloud, { config }).read(user, { name: 'db', endpoint: gateway.url.host }),
+      ).toMatch(/^failed STORE_UNAVAILABLE: .*certificate for another name/);
+    } finally {
+      await gateway.close();
+    }
+  });
+
+  test('its certificates vouch for no regional endpoint', async () => {
+    const { gateway, config } = await startGateway();
+    try {
+      const regional = createAlibabaReader(cloud, { config: { ...config, kms: gateway.url } });
+      expect(await regional.read(user, 'db')).toMatch(/^failed STORE_UNAVAILABLE: .*unknown authority/);
+    } finally {
+      await gateway.close();
+    }
+  });
+
+  test('several in one mount, each asked for its own', async () => {
+    const { gateway, config } = await startGateway();
+    cloud.kms.put('db', 'of the region');
+    try {
+      const both = createAlibabaReader(cloud, { config });
+      expect(
+        await Promise.all([
+          both.read(user, 'db'),
+          both.read(user, { name: 'db', endpoint: gateway.url.host }),
+        ]),
+      ).toEqual(['db@v1: of the region', 'db@v1: of the gateway']);
+    } finally {
+      await gateway.close();
+    }
+  });
+});

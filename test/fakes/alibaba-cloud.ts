@@ -1,0 +1,58 @@
+import { createHttp } from '../../src/http/http.ts';
+import type { AlibabaCloudConfig } from '../../src/providers/alibabacloud/config-type.ts';
+import { createAlibabaAccount } from './alibaba-account.ts';
+import { startFakeKms } from './alibaba-kms.ts';
+import { startFakeAlibabaMetadata } from './alibaba-metadata.ts';
+import { startFakeOos } from './alibaba-oos.ts';
+import { startFakeSts, type RamRole } from './alibaba-sts.ts';
+import { createTestCa } from './tls.ts';
+
+export const alibabaRegion = 'cn-hangzhou';
+
+/** How a cloud is made. */
+export type AlibabaCloudOptions = {
+  readonly roles?: readonly RamRole[];
+  readonly metadataTokens?: 'required' | 403 | 404;
+};
+
+/** A whole fake cloud of one region, HTTPS as in life, with clocks that can be turned, and the configuration that leads to it. */
+export async function startAlibabaCloud({
+  roles = [],
+  metadataTokens = 'required',
+}: AlibabaCloudOptions = {}) {
+  /** Milliseconds fast: ours, and the cloud's. */
+  const clock = { node: 0, cloud: 0 };
+  const cloudNow = (): number => Date.now() + clock.cloud;
+  const account = createAlibabaAccount({ now: cloudNow });
+  const ca = createTestCa();
+  const tls = ca.issue();
+  const [kms, oos, sts, metadata] = await Promise.all([
+    startFakeKms({ account, tls }),
+    startFakeOos({ account, region: alibabaRegion, now: cloudNow, tls }),
+    startFakeSts({ account, roles, now: cloudNow, tls }),
+    startFakeAlibabaMetadata({ account, region: alibabaRegion, tokens: metadataTokens }),
+  ]);
+  const http = createHttp({ ca: [ca.cert] });
+  const config: AlibabaCloudConfig = {
+    kms: kms.url,
+    oos: oos.url,
+    sts: sts.url,
+    metadata: metadata.url,
+    allowedEndpoints: [],
+    gatewayCa: [],
+    perSecond: 10,
+    burst: 200,
+  };
+  return {
+    ...{ account, kms, oos, sts, metadata, http, config, clock },
+    /** PEM: to be trusted by who is to reach the fakes. */
+    ca: ca.cert,
+    now: (): number => Date.now() + clock.node,
+    async close() {
+      await http.close();
+      await Promise.all([kms, oos, sts, metadata].map((server) => server.close()));
+    },
+  };
+}
+
+export type FakeAlibabaCloud = Awaited<ReturnType<typeof startAlibabaCloud>>;
