@@ -1,5 +1,5 @@
 import { Redacted } from '../../src/errors/redacted.ts';
-import { SecretError, type SecretError as Failure } from '../../src/errors/secret-error.ts';
+import { SecretError } from '../../src/errors/secret-error.ts';
 import { createRefusals } from '../../src/flow/refusals.ts';
 import { createRetry } from '../../src/flow/retry.ts';
 import type { SecretRef } from '../../src/plan/plan.ts';
@@ -22,7 +22,7 @@ export function createAlibabaReader(
 ) {
   const { http, now } = cloud;
   const config = { ...cloud.config, ...over };
-  const failures: Failure[] = [];
+  const failures: SecretError[] = [];
   const retry = createRetry({ baseMs: 1 });
   const proving = createProving({ refusals: createRefusals({ now }) });
   const deps = { config, http, retry, proving, now };
