@@ -1,0 +1,209 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { Registry } from 'prom-client';
+import { SecretError } from '../../src/errors/secret-error.ts';
+import { createTurns } from '../../src/flow/turns.ts';
+import { createKubeApi } from '../../src/kube/api.ts';
+import { createServiceAccounts } from '../../src/kube/service-accounts.ts';
+import { createAudit } from '../../src/mount/audit.ts';
+import { createMountMetrics } from '../../src/mount/metrics.ts';
+import { createMount } from '../../src/mount/mount.ts';
+import { createPlanCache } from '../../src/mount/plan-cache.ts';
+import { createRender } from '../../src/mount/render.ts';
+import type { Volume } from '../../src/mount/volume.ts';
+import { createVolumes } from '../../src/mount/volumes.ts';
+import { createAlibabaProvider } from '../../src/providers/alibabacloud/index.ts';
+import { createFingerprint } from '../../src/providers/fingerprint.ts';
+import { createSharedIdentity, type SharedIdentityMode } from '../../src/providers/shared-identity.ts';
+import { createStoreMetrics } from '../../src/store/metrics.ts';
+import { createSecretStore } from '../../src/store/secret-store.ts';
+import { mountRequest } from '../driver/request.ts';
+import { alibabaRegion, startAlibabaCloud, type AlibabaCloudOptions } from './alibaba-cloud.ts';
+import { mintAlibabaToken, type RamRole } from './alibaba-sts.ts';
+import { startFakeKubernetes } from './kubernetes.ts';
+
+export const oidcProvider = 'acs:ram::1234567890:oidc-provider/ack-rrsa-c0123';
+export const appRole = 'acs:ram::1234567890:role/app';
+export const providerRole = 'acs:ram::1234567890:role/keyferry';
+/** In other accounts. */
+export const [staging, production] = ['acs:ram::2222222222:role/reader', 'acs:ram::3333333333:role/reader'];
+
+const roles: readonly RamRole[] = [
+  { arn: appRole, oidc: { providerArn: oidcProvider, subject: 'system:serviceaccount:team-a:app' } },
+  {
+    arn: providerRole,
+    oidc: { providerArn: oidcProvider, subject: 'system:serviceaccount:keyferry:keyferry' },
+    trusts: ['user'],
+  },
+  { arn: staging, trusts: ['user', 'worker', appRole, providerRole] },
+  { arn: production, trusts: ['user', 'worker', appRole, providerRole] },
+];
+
+/** What the grants file says unless a test says otherwise: the app of team-a may read everything, and assume nothing. */
+export const grantsForApp = [
+  { provider: 'alibabacloud', namespaces: ['team-a'], serviceAccounts: ['app'], names: ['kms/**', 'oos/**'] },
+];
+
+/** How a rig is made. */
+export type AlibabaRigOptions = Pick<AlibabaCloudOptions, 'metadataTokens'> & {
+  /** Beside the addresses of the fakes. Default: the worker's RAM role serves. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Gives the provider static keys, of `user`. */
+  readonly keys?: boolean;
+  readonly sharedIdentities?: SharedIdentityMode;
+  readonly grants?: readonly object[];
+  readonly refreshInterval?: number;
+};
+
+/** A pod, and how its request travels. */
+export type AlibabaPod = {
+  readonly name?: string;
+  readonly namespace?: string;
+  readonly account?: string;
+  readonly tokens?: Readonly<Record<string, string>>;
+  /** The Secret of `nodePublishSecretRef`. */
+  readonly secret?: Readonly<Record<string, string>>;
+  readonly attributes?: Readonly<Record<string, string>>;
+  /** `rotation`: as drivers up to 1.5 do it. */
+  readonly occasion?: 'publish' | 'rotation';
+  readonly signal?: AbortSignal;
+};
+
+/** The whole walk of provider `alibabacloud` before a fake cloud and a fake cluster. */
+export async function startAlibabaRig(options: AlibabaRigOptions = {}) {
+  const { metadataTokens, refreshInterval = 30_000, grants = grantsForApp } = options;
+  const cloud = await startAlibabaCloud({ roles, ...(metadataTokens && { metadataTokens }) });
+  const { now, http, clock } = cloud;
+  const kubernetes = await startFakeKubernetes({
+    'team-a/app': { annotations: { 'ack.alibabacloud.com/role-arn': appRole } },
+    'team-a/plain': {},
+    'team-b/app': {},
+  });
+  const directory = mkdtempSync(join(tmpdir(), 'keyferry-alibabacloud-'));
+  const grantsFile = join(directory, 'grants.yaml');
+  writeFileSync(grantsFile, JSON.stringify({ grants }));
+  const tokenFile = join(directory, 'token');
+  const mint = (namespace: string, serviceAccount: string, lifeMs = 3_600_000): string =>
+    mintAlibabaToken({ namespace, serviceAccount, expiresAt: now() + lifeMs });
+  writeFileSync(tokenFile, `${mint('keyferry', 'keyferry')}\n`);
+  const caFile = join(directory, 'ca.crt');
+  writeFileSync(caFile, cloud.ca);
+
+  const keys = cloud.account.issueKeys();
+  const env: Readonly<Record<string, string>> = {
+    KEYFERRY_ALIBABACLOUD_KMS_ENDPOINT: cloud.kms.url.href,
+    KEYFERRY_ALIBABACLOUD_OOS_ENDPOINT: cloud.oos.url.href,
+    KEYFERRY_ALIBABACLOUD_STS_ENDPOINT: cloud.sts.url.href,
+    KEYFERRY_ALIBABACLOUD_METADATA_ENDPOINT: cloud.metadata.url.href,
+    ALICLOUD_OIDC_PROVIDER_ARN: oidcProvider,
+    ALICLOUD_OIDC_TOKEN_FILE: tokenFile,
+    ...(options.keys === true && {
+      ACCESS_KEY_ID: keys.accessKeyId,
+      SECRET_ACCESS_KEY: keys.accessKeySecret,
+    }),
+    ...options.env,
+  };
+  const lines: string[] = [];
+  const log = pino({ level: 'trace' }, { write: (line: string) => void lines.push(line) });
+  const registry = new Registry();
+  const provider = createAlibabaProvider({
+    ...{ env, http, now, log },
+    serviceAccounts: createServiceAccounts({ api: createKubeApi({ http, ...kubernetes }), now }),
+    fingerprint: createFingerprint(),
+    sharedIdentity: createSharedIdentity({
+      ...{ mode: options.sharedIdentities ?? 'granted', grantsFile, log, now },
+    }),
+    retryBaseMs: 1,
+  });
+  const mount = createMount({
+    providers: new Map([['alibabacloud', provider]]),
+    turns: createTurns({ limit: 1_000, maxQueue: 1_000 }),
+    plans: createPlanCache(),
+    store: createSecretStore({
+      ...{ now, log, random: () => 0 },
+      freshness: () => ({ refreshInterval, maxStale: 600_000 }),
+      metrics: (bytes) => createStoreMetrics(registry, bytes),
+    }),
+    render: createRender({ versionKey: new Uint8Array(32) }),
+    volumes: createVolumes(),
+    audit: createAudit({ log, now }),
+    metrics: createMountMetrics(registry),
+    ...{ log, now },
+  });
+
+  function volume(parameters: string | Record<string, string>, pod: AlibabaPod = {}): Promise<Volume> {
+    const { name = 'pod-1', namespace = 'team-a', account = 'app', tokens = {} } = pod;
+    const request = mountRequest({
+      occasion: pod.occasion ?? 'publish',
+      class: {
+        metadata: { name: 'app' },
+        spec: {
+          provider: 'alibabacloud',
+          parameters: typeof parameters === 'string' ? { objects: parameters } : parameters,
+        },
+      },
+      pod: { name, namespace, uid: `uid-${name}`, serviceAccount: account },
+      attributes: pod.attributes ?? {},
+      tokens,
+      nodePublishSecret: pod.secret,
+      tokensInSecrets: false,
+      targetPath: `/pods/${name}`,
+      versions: [],
+    });
+    const signal = pod.signal ?? new AbortController().signal;
+    return mount(request, { provider: 'alibabacloud', signal, deadline: now() + 100_000 });
+  }
+
+  return {
+    ...cloud,
+    kubernetes,
+    env,
+    caFile,
+    grantsFile,
+    tokenFile,
+    lines,
+    mountCall: mount,
+    volume,
+    mint,
+    /** Files by path, or the line a user would see. */
+    async mount(...args: Parameters<typeof volume>): Promise<Record<string, string> | string> {
+      try {
+        const { files } = await volume(...args);
+        return Object.fromEntries(
+          files.map(({ path, contents }) => [path, Buffer.from(contents).toString()]),
+        );
+      } catch (error) {
+        if (error instanceof SecretError) return `${error.code}: ${error.summary}`;
+        throw error;
+      }
+    },
+    /** Whose keys read, of all calls of KMS so far. */
+    readers: (): (string | undefined)[] => cloud.kms.calls.map(({ holder }) => holder),
+    /** Tokens of a pod, as the driver brings them. */
+    podToken: (namespace = 'team-a', account = 'app', lifeMs?: number) => ({
+      'sts.aliyuncs.com': mint(namespace, account, lifeMs),
+    }),
+    /** Sets a ServiceAccount's annotation; undefined removes it. */
+    annotate(role: string | undefined, account = 'team-a/app') {
+      kubernetes.serviceAccounts.set(
+        account,
+        role === undefined ? {} : { annotations: { 'ack.alibabacloud.com/role-arn': role } },
+      );
+    },
+    turn(ms: number): void {
+      clock.node += ms;
+      clock.cloud += ms;
+    },
+    async close() {
+      await cloud.close();
+      await kubernetes.close();
+      rmSync(directory, { recursive: true });
+    },
+  };
+}
+
+export type AlibabaRig = Awaited<ReturnType<typeof startAlibabaRig>>;
+
+export const region = alibabaRegion;
