@@ -2,6 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import {
+  absent,
   createScriptedProvider,
   failed,
   hang,
@@ -191,6 +192,13 @@ describe('a mount', () => {
     rule.grants = grants;
     await expect(request('a')).rejects.toMatchObject({ code: 'INTERNAL' });
     expect(scripted.calls).toHaveLength(0);
+  });
+
+  test('that failed for want of a secret asks again as soon as it is tried again', async () => {
+    const { scripted, request } = house();
+    scripted.script('db', absent(), value('v1'));
+    await expect(request('a')).rejects.toMatchObject({ code: 'OBJECT_NOT_FOUND' });
+    await expect(request('a')).resolves.toBeDefined();
   });
 
   test('gives its turn back however it ends', async () => {

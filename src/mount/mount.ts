@@ -64,6 +64,7 @@ export function createMount(deps: MountDeps): Mount {
         volumes.checkIdentity(workload, grants);
         const outcomes = await store.read(provider, grants, circumstances);
         const volume = render(plan, outcomes, permission);
+        store.remember(grants, outcomes);
         volumes.remember(workload, grants);
         const news = audit.delivered(asked, grants, outcomes);
         const ms = observe(asked, 'OK', arrived);

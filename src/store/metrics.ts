@@ -4,7 +4,7 @@ import { Counter, Gauge, type Registry } from 'prom-client';
 export type StoreMetrics = {
   /** Questions put to a store, by what came of them: value, unchanged, absent, failed. */
   readonly reads: Counter<'provider' | 'result'>;
-  /** Values served, by where they came from: cache, store, fallback, last-good. */
+  /** Values served, by where they came from: cache, store, fallback, last-good, deferred. */
   readonly served: Counter<'provider' | 'source'>;
   /** Leases by what became of them: renewed, ended, released, failed. */
   readonly leases: Counter<'provider' | 'result'>;
@@ -30,7 +30,7 @@ export function createStoreMetrics(registry: Registry, bytes: () => number): Sto
     }),
     served: new Counter({
       name: 'keyferry_secrets_served_total',
-      help: 'Secrets served to mounts, by source; last-good means that the store did not answer.',
+      help: 'Secrets served to mounts, by source; last-good: the store did not answer, deferred: our own rate budget was spent.',
       labelNames: ['provider', 'source'],
       registers,
     }),

@@ -41,6 +41,8 @@ export type SecretStore = {
    * @throws SecretError the waiter's own: its deadline, or its leaving.
    */
   read(provider: Provider, grants: readonly Grant[], waiter: Waiter): Promise<readonly Outcome[]>;
+  /** Takes down that a mount has succeeded with these outcomes: from now on its workload is no new one for these secrets. */
+  remember(grants: readonly Grant[], outcomes: readonly Outcome[]): void;
   /** Whether this process has served this grant's secret to this grant's workload before. */
   hasServed(grant: Grant): boolean;
   /** Renews, gives back and forgets what is due. Called once a second. */
@@ -164,7 +166,8 @@ export function createSecretStore(deps: SecretStoreDeps): SecretStore {
       if (outage.code === 'RATE_BUDGET_EXHAUSTED' && stale() !== undefined) break;
     }
     const value = stale();
-    if (value !== undefined) return deliver(grant, value, 'last-good');
+    const deferred = outage?.code === 'RATE_BUDGET_EXHAUSTED';
+    if (value !== undefined) return deliver(grant, value, deferred ? 'deferred' : 'last-good');
     return { kind: 'failed', ref, error: outage ?? goesRound(provider, ref) };
   };
 
@@ -182,25 +185,22 @@ export function createSecretStore(deps: SecretStoreDeps): SecretStore {
 
   return {
     async read(provider, grants, waiter) {
-      const outcomes =
-        readCached(provider, grants) ??
-        (await Promise.all(grants.map((grant) => readOne(provider, grant, waiter))));
-      if (outcomes.every(({ kind }) => kind !== 'failed')) remember(grants, outcomes);
-      return outcomes;
+      return (
+        readCached(provider, grants) ?? Promise.all(grants.map((grant) => readOne(provider, grant, waiter)))
+      );
+    },
+    remember(grants, outcomes) {
+      grants.forEach((grant, index) => {
+        const outcome = outcomes[index];
+        // The primary, or the fallback that stood in for it.
+        const by = outcome?.kind === 'value' ? outcome.served : grant.ref;
+        const server = grant.fallbacks.find(({ ref }) => ref === by) ?? grant;
+        served.add(grant.workload.instance, keys.question(server));
+      });
     },
     hasServed,
     tick: leases.tick,
   };
-
-  /** Takes down what the workload has been served: by the primary, or by the fallback that stood in for it. */
-  function remember(grants: readonly Grant[], outcomes: readonly Outcome[]): void {
-    grants.forEach((grant, index) => {
-      const outcome = outcomes[index];
-      const by = outcome?.kind === 'value' ? outcome.served : grant.ref;
-      const server = grant.fallbacks.find(({ ref }) => ref === by) ?? grant;
-      served.add(grant.workload.instance, keys.question(server));
-    });
-  }
 }
 
 /**

@@ -53,7 +53,7 @@ export function createStoreRig({
 }: { refreshInterval?: number; maxStale?: number; maxBytes?: number; otherwise?: Answer } = {}): StoreRig {
   const provider = createScriptedProvider(otherwise === undefined ? {} : { otherwise });
   const registry = new Registry();
-  const store = createSecretStore({
+  const bare = createSecretStore({
     now: () => Date.now(),
     random: () => 0,
     maxBytes,
@@ -61,6 +61,15 @@ export function createStoreRig({
     metrics: (bytes) => createStoreMetrics(registry, bytes),
     log: pino({ level: 'silent' }),
   });
+  /** As a mount reads: whatever was read without a failure was also mounted. */
+  const store: SecretStore = {
+    ...bare,
+    async read(by, grants, waiter) {
+      const outcomes = await bare.read(by, grants, waiter);
+      if (outcomes.every(({ kind }) => kind !== 'failed')) bare.remember(grants, outcomes);
+      return outcomes;
+    },
+  };
   const read: StoreRig['read'] = async (
     grant,
     { signal = new AbortController().signal, patience = 100 * second } = {},
