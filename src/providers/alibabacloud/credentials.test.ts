@@ -9,6 +9,7 @@ import { createAlibabaReader, keysIdentity } from '../../../test/fakes/alibaba-r
 import { mintAlibabaToken } from '../../../test/fakes/alibaba-sts.ts';
 import { Redacted } from '../../errors/redacted.ts';
 import { createRetry } from '../../flow/retry.ts';
+import { createHttp } from '../../http/http.ts';
 import { createMetadata } from './credentials/metadata.ts';
 import type { AlibabaIdentity } from './identity.ts';
 
@@ -180,6 +181,19 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
     expect(await reader.login(rrsa())).toMatch(
       /^CREDENTIALS_UNAVAILABLE: no keys for the role acs:ram::111:role\/app: 127\.0\.0\.1:\d+ broke the connection/,
     );
+  });
+
+  test.each([
+    ['a page', 403, '<html>login</html>'],
+    ['a redirect', 302, ''],
+    ['another API', 404, { error: 'no such route' }],
+  ])('%s instead of STS is no refusal', async (_, status, body) => {
+    await start();
+    cloud.sts.behave({ answer: { status, body } });
+    for (const identity of [rrsa(), keysIdentity(cloud.account.issueKeys())])
+      expect(await reader.login({ ...identity, crossAccountRoleArn: readerRole })).toMatch(
+        new RegExp(`^CREDENTIALS_UNAVAILABLE: .*does not answer as STS does \\(HTTP ${status}`),
+      );
   });
 
   test('STS throttles: waited out', async () => {
@@ -376,6 +390,21 @@ describe('the RAM role of the node, by its metadata', () => {
     await reader.read(workerRole, 'db');
     await tick();
     expect(cloud.metadata.count('PUT')).toBe(2);
+  });
+
+  test('never by a proxy, which STS is reached by', async () => {
+    await start();
+    const proxy = { httpProxy: 'http://127.0.0.1:1', httpsProxy: 'http://127.0.0.1:1' };
+    const http = createHttp({ ca: [cloud.ca], proxy });
+    const config = { metadata: new URL('http://metadata.invalid'), sts: new URL('https://sts.invalid') };
+    const behind = createAlibabaReader({ ...cloud, http }, { config });
+    expect(await behind.login(workerRole)).toMatch(
+      /^CREDENTIALS_UNAVAILABLE: .*: metadata\.invalid (?!\(by the proxy)/,
+    );
+    expect(await behind.login(rrsa())).toMatch(
+      /^CREDENTIALS_UNAVAILABLE: .*: sts\.invalid \(by the proxy 127\.0\.0\.1:1\)/,
+    );
+    await http.close();
   });
 
   test('the region of the node', async () => {

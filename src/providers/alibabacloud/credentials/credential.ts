@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import * as z from 'zod';
 import type { AlibabaCredential } from '../identity.ts';
 
 /** Stands for exactly these texts, and tells nothing of them. */
@@ -21,3 +22,9 @@ export function secretsOf(credential: AlibabaCredential | undefined): string[] {
     ...(securityToken === undefined ? [] : [securityToken.reveal()]),
   ];
 }
+
+/** A time such as `2026-11-22T03:00:00Z`: milliseconds since the epoch. */
+export const time = z
+  .string()
+  .transform((text) => Date.parse(text))
+  .refine((at) => !Number.isNaN(at));

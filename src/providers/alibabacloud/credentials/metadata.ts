@@ -6,7 +6,7 @@ import { encodeSegment } from '../../../http/endpoint.ts';
 import type { Http, HttpAnswer } from '../../../http/http.ts';
 import { readBody } from '../api.ts';
 import type { AlibabaCredential } from '../identity.ts';
-import { time } from './sts.ts';
+import { time } from './credential.ts';
 
 const timeoutMs = 1_000;
 /** A token is asked for anew each time; nothing is asked but once an hour. */

@@ -1,11 +1,12 @@
 import * as z from 'zod';
 import { Redacted } from '../../../errors/redacted.ts';
 import { SecretError } from '../../../errors/secret-error.ts';
+import type { HttpAnswer } from '../../../http/http.ts';
 import type { Proving } from '../../proving.ts';
 import { readBody, type Api } from '../api.ts';
 import { describeFault, isRefusal, readFault, type Fault } from '../fault.ts';
 import type { AlibabaCredential } from '../identity.ts';
-import { credentialDigest, digestOf, secretsOf } from './credential.ts';
+import { credentialDigest, digestOf, secretsOf, time } from './credential.ts';
 
 const version = '2015-04-01';
 
@@ -18,12 +19,6 @@ export type RoleSession = {
   readonly sessionName: string;
   readonly durationSeconds: number;
 };
-
-/** A time such as `2026-11-22T03:00:00Z`: milliseconds since the epoch. */
-export const time = z
-  .string()
-  .transform((text) => Date.parse(text))
-  .refine((at) => !Number.isNaN(at));
 
 const session = z.object({
   Credentials: z.object({
@@ -55,7 +50,7 @@ export async function assumeRoleWithOidc(
       signal,
     });
     if (answer.status !== 200) {
-      const fault = readFault(answer);
+      const fault = readStsFault(answer);
       throw new SecretError(
         'CREDENTIALS_REFUSED',
         `Alibaba Cloud refused the OIDC token for the role ${roleArn} ${describeFault(fault, [token])}`,
@@ -89,7 +84,7 @@ export async function assumeRole(
       signal,
     });
     if (answer.status !== 200) {
-      const fault = readFault(answer);
+      const fault = readStsFault(answer);
       if (isRefusal(fault)) throw api.refusal(answer, credential, owner);
       throw new SecretError(
         'ACCESS_DENIED',
@@ -108,6 +103,16 @@ export function accountOf(arn: string): string {
 
 function parametersOf({ roleArn, sessionName, durationSeconds }: RoleSession): Record<string, string> {
   return { RoleArn: roleArn, RoleSessionName: sessionName, DurationSeconds: String(durationSeconds) };
+}
+
+/** @throws SecretError STORE_ANSWER_INVALID for what STS would not say: a proxy's page is no refusal */
+function readStsFault(answer: HttpAnswer): Fault {
+  const fault = readFault(answer);
+  if (fault.code !== undefined && fault.status >= 400) return fault;
+  throw new SecretError(
+    'STORE_ANSWER_INVALID',
+    `the endpoint does not answer as STS does ${describeFault({ ...fault, text: '' }, [])}`,
+  );
 }
 
 function credentialOf({ Credentials: keys }: z.infer<typeof session>, roleArn: string): AlibabaCredential {
