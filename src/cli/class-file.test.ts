@@ -1,4 +1,4 @@
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { readClassFile } from './class-file.ts';
 
@@ -95,6 +95,13 @@ describe('a malformed document', () => {
   test('that is a template is called one', () => {
     const { unreadable } = readClassFile('f.yaml', 'a: {{ .Values.a }}\nb: {{- x }}: y');
     expect(unreadable[0]?.remedy).toMatch(/template: render it first/);
+  });
+
+  test('with a map for a key is read without a warning of the library', () => {
+    const warn = jest.spyOn(process, 'emitWarning').mockReturnValue();
+    only([...head.slice(0, 2), 'metadata:', '  name: {{ .Release.Name }}'].join('\n'));
+    expect(warn).not.toHaveBeenCalled();
+    warn.mockRestore();
   });
 
   test('that aliases blow up is refused', () => {

@@ -34,7 +34,9 @@ export function readClassFile(file: string, text: string): ClassFile {
     const { line, col } = lineCounter.linePos(offset);
     return { file, line, column: col };
   };
-  for (const document of parseAllDocuments(text, { lineCounter, merge: true, prettyErrors: false })) {
+  // At its default level the library writes warnings of its own to standard error.
+  const options = { lineCounter, merge: true, prettyErrors: false, logLevel: 'error' } as const;
+  for (const document of parseAllDocuments(text, options)) {
     const fault = document.errors[0];
     if (fault !== undefined) {
       unreadable.push(malformed(placeAt(fault.pos[0]), fault.message, text));

@@ -156,7 +156,11 @@ describe('keyferry local', () => {
     [['set', ''], canary, 'is empty'],
     [['set', 'a'], '', 'no value was given for a'],
     [['set', 'a'], 'x'.repeat(10 * 1024 * 1024), 'larger than 1024 KiB'],
-    [['set', 'a', '--from-file', '/nonexistent'], '', 'cannot read /nonexistent: ENOENT'],
+    [
+      ['set', 'a', '--from-file', '/nonexistent'],
+      '',
+      'cannot read /nonexistent: ENOENT; give --from-file a file that you may read',
+    ],
     [['set', 'a', '--from-file', '/'], '', 'cannot read /: EISDIR'],
     [['rm', 'nothing'], '', 'has no secret nothing'],
     [['get', 'constructor'], '', 'has no secret constructor'],

@@ -160,6 +160,7 @@ async function readValue(file: string): Promise<Buffer> {
     const code =
       typeof cause === 'object' && cause !== null && 'code' in cause ? String(cause.code) : 'unknown failure';
     throw new SecretError('INVALID_REQUEST', `cannot read ${quoteForeign(file)}: ${quoteForeign(code)}`, {
+      hint: 'give --from-file a file that you may read',
       cause,
     });
   }

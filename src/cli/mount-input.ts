@@ -53,7 +53,10 @@ export async function readPairs(
   for (const pair of pairs) {
     // Audiences are URLs at times, and may hold the sign themselves.
     const split = pair.lastIndexOf('=');
-    if (split < 1) throw new SecretError('INVALID_REQUEST', `${flag} ${quoteForeign(pair)} is no NAME=FILE`);
+    if (split < 1)
+      throw new SecretError('INVALID_REQUEST', `${flag} ${quoteForeign(pair)} is no NAME=FILE`, {
+        hint: 'put the value into a file and name both',
+      });
     const file = pair.slice(split + 1);
     try {
       texts.push([pair.slice(0, split), (await readFile(file, 'utf8')).replace(/\r?\n$/, '')]);
@@ -62,7 +65,7 @@ export async function readPairs(
       throw new SecretError(
         'INVALID_REQUEST',
         `${flag} cannot read ${quoteForeign(file)}: ${quoteForeign(code)}`,
-        { cause },
+        { hint: 'give a file that this process may read', cause },
       );
     }
   }

@@ -242,7 +242,9 @@ describe('--socket', () => {
 
 test('--socket where nobody listens says so', async () => {
   const { error } = await mount(['--socket', join(dir, 'none.sock')]);
-  expect(error?.summary).toMatch(/^UNAVAILABLE: .*; is a provider running there\?$/);
+  expect(error?.summary).toBe(
+    `cannot connect to ${join(dir, 'none.sock')}: ENOENT; start the provider there, or name its socket with --socket`,
+  );
 });
 
 describe('the class', () => {
@@ -270,8 +272,12 @@ describe('the class', () => {
       spc('app').replace('objects: "- objectName: a"', 'objects: []'),
       /^<stdin>:4: parameter "objects" is a list/,
     ],
-    [['--token', 'x'], spc(), '--token x is no NAME=FILE'],
-    [['--secret', 'x=/no/such/file'], spc(), '--secret cannot read /no/such/file: ENOENT'],
+    [['--token', 'x'], spc(), '--token x is no NAME=FILE; put the value into a file and name both'],
+    [
+      ['--secret', 'x=/no/such/file'],
+      spc(),
+      '--secret cannot read /no/such/file: ENOENT; give a file that this process may read',
+    ],
   ])('with %j is refused where it cannot be mounted (%#)', async (args, stdin, message) => {
     const { error, request } = await mount(args, { stdin });
     expect(request).toBeUndefined();

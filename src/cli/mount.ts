@@ -120,8 +120,12 @@ async function mountThere(socketPath: string, question: RawMountRequest, stop: A
   client.close();
   stop.throwIfAborted();
   if (answer.code !== 'OK') {
-    const hint = answer.code === 'UNAVAILABLE' ? { hint: 'is a provider running there?' } : {};
-    throw new SecretError('INTERNAL', `${answer.code}: ${statusText(answer.message)}`, hint);
+    const unconnected = /^No connection established\..*\bconnect (E[A-Z]+)/.exec(answer.message)?.[1];
+    if (unconnected !== undefined)
+      throw new SecretError('INTERNAL', `cannot connect to ${quoteForeign(socketPath)}: ${unconnected}`, {
+        hint: 'start the provider there, or name its socket with --socket',
+      });
+    throw new SecretError('INTERNAL', `${answer.code}: ${statusText(answer.message)}`);
   }
   const { error, files, objectVersion: versions } = answer.response;
   if (error !== null && error.code !== '')

@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises';
 import { Command } from 'commander';
 import { Registry } from 'prom-client';
 import { parseSettings, settingFlags, type RawSettings } from '../config/settings.ts';
@@ -32,7 +31,6 @@ export function serveCommand({ version, env, stop }: ServeDeps): Command {
     const log = createLog(settings.logLevel);
     const registry = new Registry();
     createProcessMetrics(registry, version);
-    await mkdir(settings.providersDir, { recursive: true });
     const versionKey = await loadVersionKey(settings.providersDir);
     const { mount, close } = await compose({ settings, env, log, registry, versionKey });
     const server = createCsiServer({

@@ -139,7 +139,7 @@ describe('the Kubernetes API', () => {
     closing.push(() => http.close());
     expect(await failureOf(createKubeApi({ http, env: {} }).get(app, forever))).toMatchObject({
       code: 'NOT_CONFIGURED',
-      hint: expect.stringContaining('KUBERNETES_SERVICE_HOST'),
+      hint: expect.stringContaining('--kube-server, --kube-token-file and --kube-ca-file'),
     });
     const { server, caFile } = (await apiOf()).kubernetes;
     const noToken = createKubeApi({ http, server, caFile, tokenFile: '/nowhere/token' });

@@ -22,7 +22,7 @@ export function inCluster(env: Readonly<Record<string, string | undefined>>): Ku
   const address = `https://${host !== undefined && isIPv6(host) ? `[${host}]` : host}:${port}`;
   if (host === undefined || host === '' || !URL.canParse(address)) {
     throw new SecretError('NOT_CONFIGURED', 'Keyferry does not know where the Kubernetes API server is', {
-      hint: `run it in a pod, or set KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT and put token and ca.crt into ${directory}`,
+      hint: 'run it in a pod, or give all of --kube-server, --kube-token-file and --kube-ca-file',
     });
   }
   return { server: new URL(address), tokenFile: `${directory}/token`, caFile: `${directory}/ca.crt` };

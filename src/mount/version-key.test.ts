@@ -58,9 +58,14 @@ describe('the version key', () => {
     });
   });
 
-  test('needs its directory', () =>
-    expect(loadVersionKey(join(directory, 'nowhere'))).rejects.toMatchObject({
+  test('makes its directory, and says so where it cannot', async () => {
+    expect(await loadVersionKey(join(directory, 'a', 'b'))).toHaveLength(32);
+    await writeFile(join(directory, 'file'), '');
+    await expect(loadVersionKey(join(directory, 'file', 'below'))).rejects.toMatchObject({
       code: 'NOT_CONFIGURED',
-      summary: expect.stringMatching(/can neither be read nor made: ENOENT; the directory must exist/),
-    }));
+      summary: expect.stringMatching(
+        /can neither be read nor made: ENOTDIR; --providers-dir must name a directory that Keyferry may write$/,
+      ),
+    });
+  });
 });

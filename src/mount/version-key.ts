@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { link, open, rm } from 'node:fs/promises';
+import { link, mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SecretError } from '../errors/secret-error.ts';
 
@@ -15,12 +15,13 @@ const keyLength = 32;
 export async function loadVersionKey(providersDir: string): Promise<Uint8Array> {
   const path = join(providersDir, keyFile);
   try {
+    await mkdir(providersDir, { recursive: true });
     return (await readKey(path)) ?? (await makeKey(path));
   } catch (thrown) {
     if (thrown instanceof SecretError) throw thrown;
     const { code = 'unknown error' } = thrown as { code?: string };
     throw new SecretError('NOT_CONFIGURED', `the version key ${path} can neither be read nor made: ${code}`, {
-      hint: 'the directory must exist and be writable for Keyferry',
+      hint: '--providers-dir must name a directory that Keyferry may write',
       cause: thrown,
     });
   }

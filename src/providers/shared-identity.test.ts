@@ -122,7 +122,9 @@ describe('the other modes', () => {
 
   test('none serves nothing, whatever the file says', () => {
     writeFileSync(file, grant('local/**'));
-    expect(start('none', file)()).toContain('--shared-identities none');
+    expect(start('none', file)()).toContain(
+      '--shared-identities none; give the workload an identity of its own, or start Keyferry with --shared-identities granted',
+    );
   });
 });
 

@@ -33,6 +33,9 @@ export type SharedIdentity = {
 /** No store has names near this length; a longer one is a tenant's attempt to keep the matcher busy. */
 const longestName = 4_096;
 
+/** Where grants go while there is no file. */
+const grantsFlag = 'a file for --shared-identity-grants';
+
 /**
  * Makes the one judge of shared identities of a process. The grants file is read at once, and again when a check comes a second or more after
  * the last look. One that is broken at the start is an error; one that breaks later is logged, and the last good grants stay.
@@ -84,7 +87,8 @@ export function createSharedIdentity({
     mode,
     check(use) {
       const cause = objection(use);
-      if (cause !== undefined) throw refusal(use, cause, grantsFile);
+      if (cause !== undefined)
+        throw refusal(use, cause, mode === 'none' ? undefined : (grantsFile ?? grantsFlag));
     },
   };
 }
@@ -102,13 +106,18 @@ function isPlainName(name: string): boolean {
 function refusal(
   { workload, provider, service, name }: SharedIdentityUse,
   cause: string,
-  grantsFile = 'a file for --shared-identity-grants',
+  grantsFile: string | undefined,
 ): SecretError {
   const who = `service account ${quoteForeign(workload.namespace)}/${quoteForeign(workload.serviceAccount.name)}`;
   const what = quoteForeign(`${service}/${name}`);
   return new SecretError(
     'NOT_GRANTED',
     `${provider}: ${who} may not read ${what} by a shared identity: ${cause}`,
-    { hint: `grant it in ${quoteForeign(grantsFile)}, or give the workload an identity of its own` },
+    {
+      hint:
+        grantsFile === undefined
+          ? 'give the workload an identity of its own, or start Keyferry with --shared-identities granted'
+          : `grant it in ${quoteForeign(grantsFile)}, or give the workload an identity of its own`,
+    },
   );
 }

@@ -68,7 +68,10 @@ describe('the versions of a secret', () => {
       expect.objectContaining({ code: 'OBJECT_NOT_FOUND', hint: expect.stringContaining('it has v1, v2') }),
     );
     expect(() => findVersion(document, 'b')).toThrow(
-      expect.objectContaining({ code: 'OBJECT_NOT_FOUND', hint: '`keyferry local set b` makes it' }),
+      expect.objectContaining({
+        code: 'OBJECT_NOT_FOUND',
+        hint: '`keyferry local list` has the names, `keyferry local set b` makes it',
+      }),
     );
     expect(() => removeVersions(removeVersions(document, 'a'), 'a')).toThrow(
       'the local store has no secret a',

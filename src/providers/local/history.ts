@@ -73,7 +73,7 @@ export function findVersion(document: StoreDocument, name: string, version?: str
   const shown = quoteForeign(name);
   if (versions.length === 0)
     throw new SecretError('OBJECT_NOT_FOUND', `the local store has no secret ${shown}`, {
-      hint: `\`keyferry local set ${shown}\` makes it`,
+      hint: `\`keyferry local list\` has the names, \`keyferry local set ${shown}\` makes it`,
     });
   const kept = versions.map((each) => each.version).join(', ');
   throw new SecretError(

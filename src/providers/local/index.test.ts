@@ -107,7 +107,10 @@ describe('provider local', () => {
     for (const result of await read(provider, objects)) {
       expect(result).toMatchObject({
         kind: 'absent',
-        error: { code: 'OBJECT_NOT_FOUND', hint: '`keyferry local set eu/db` makes it' },
+        error: {
+          code: 'OBJECT_NOT_FOUND',
+          hint: '`keyferry local list` has the names, `keyferry local set eu/db` makes it',
+        },
       });
     }
     await set('eu/db', 'again');
