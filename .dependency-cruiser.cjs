@@ -13,12 +13,22 @@ const upward = floors.slice(1).map((rooms, index) => ({
   name: `no-way-up-from-${rooms.join('-')}`,
   severity: 'error',
   from: { path: `^src/(${rooms.join('|')})/` },
-  to: { path: `^src/(main\\.ts|(${floors.slice(0, index + 1).flat().join('|')})/)` },
+  to: {
+    path: `^src/(main\\.ts|(${floors
+      .slice(0, index + 1)
+      .flat()
+      .join('|')})/)`,
+  },
 }));
 module.exports = {
   forbidden: [
     ...upward,
-    { name: 'no-circular', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
+    {
+      name: 'no-circular',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
     {
       name: 'providers-do-not-meet',
       comment: 'A provider never imports another one.',
@@ -45,13 +55,26 @@ module.exports = {
       from: { path: '^src/', pathNot: '^src/providers/[^/]+/admit\\.ts$|\\.test\\.ts$' },
       to: { path: '^src/providers/grant\\.ts$' },
     },
-    { name: 'no-tests-in-the-product', severity: 'error', from: { path: '^src/', pathNot: '\\.test\\.ts$' }, to: { path: '^test/|\\.test\\.ts$' } },
-    { name: 'not-to-dev-dependency', severity: 'error', from: { path: '^src/', pathNot: '\\.test\\.ts$' }, to: { dependencyTypes: ['npm-dev'] } },
+    {
+      name: 'no-tests-in-the-product',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '\\.test\\.ts$' },
+      to: { path: '^test/|\\.test\\.ts$' },
+    },
+    {
+      name: 'not-to-dev-dependency',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '\\.test\\.ts$' },
+      to: { dependencyTypes: ['npm-dev'] },
+    },
   ],
   options: {
     doNotFollow: { path: 'node_modules' },
     tsConfig: { fileName: 'tsconfig.json' },
     tsPreCompilationDeps: true,
-    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'require', 'node', 'default', 'types'] },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'require', 'node', 'default', 'types'],
+    },
   },
 };
