@@ -32,6 +32,14 @@ export type ProviderEntry = {
 
 /** Every `spec.provider` there is; each is loaded when it is served. */
 export const providers: Readonly<Record<string, ProviderEntry>> = {
+  alibabacloud: {
+    refreshInterval: 30_000,
+    plan: async () => (await import('./alibabacloud/parameters.ts')).planAlibaba,
+    create: async (surroundings) => {
+      const { createAlibabaProvider } = await import('./alibabacloud/index.ts');
+      return createAlibabaProvider(surroundings);
+    },
+  },
   cce: {
     refreshInterval: 120_000,
     plan: async () => (await import('./cce/parameters.ts')).planCce,
