@@ -4,7 +4,8 @@
 install: node_modules/.installed
 
 node_modules/.installed: package.json package-lock.json
-	npm ci --no-audit --no-fund
+# Not `npm ci`: npm 11 refuses a lock file that lists no other platform's optional binaries. The versions are the lock's all the same.
+	npm install --no-save --no-audit --no-fund
 	@touch $@
 
 build: install
