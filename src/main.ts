@@ -20,6 +20,14 @@ function onForgotten(reason: unknown): void {
   process.stderr.write(`${JSON.stringify({ level: 'error', msg: 'unhandled rejection', stack: frames })}\n`);
 }
 
+/** Whoever read what we print has left (`keyferry demo | head`): end well, as by a signal. Anything else lost output. */
+function onUnwritable({ code = 'unknown error' }: NodeJS.ErrnoException): void {
+  stop.abort(new SecretError('CANCELLED', 'nobody reads the output any more'));
+  if (code === 'EPIPE') return;
+  process.stderr.write(`keyferry: the output cannot be written: ${code}; free space, or write it elsewhere\n`);
+  process.exitCode = 1;
+}
+
 function onFailure(error: unknown): void {
   // commander has said its own already; help and version come here too, with exit code 0.
   if (error instanceof CommanderError) {
@@ -33,10 +41,7 @@ function onFailure(error: unknown): void {
 process.on('SIGTERM', onSignal);
 process.on('SIGINT', onSignal);
 process.on('SIGHUP', onSignal);
-// Whoever read what we print has left (`keyferry demo | head`): end well, as by a signal.
-process.stdout.on('error', () =>
-  stop.abort(new SecretError('CANCELLED', 'nobody reads the output any more')),
-);
+process.stdout.on('error', onUnwritable);
 process.on('unhandledRejection', onForgotten);
 
 const { env, stdin, stdout } = process;

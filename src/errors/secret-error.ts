@@ -47,7 +47,7 @@ export class SecretError extends Error {
 export function toSecretError(thrown: unknown): SecretError {
   if (thrown instanceof SecretError) return thrown;
   return new SecretError('INTERNAL', 'Keyferry failed in a way it does not know', {
-    hint: 'the log line with this request has the cause; please report it',
+    hint: 'please report it; a server has the cause in its log',
     cause: thrown,
   });
 }
