@@ -44,8 +44,9 @@ describe('what a code means', () => {
     (code) => expect(isThrottled(ofCode(code))).toBe(true),
   );
 
-  test.each(['ServiceUnavailableTemporary', 'InternalFailure', 'InternalError'])('%s: trouble', (code) =>
-    expect(isUnavailable(ofCode(code))).toBe(true),
+  test.each(['ServiceUnavailableTemporary', 'InternalFailure', 'InternalError', 'SignatureNonceUsed'])(
+    '%s: trouble',
+    (code) => expect(isUnavailable(ofCode(code))).toBe(true),
   );
 
   test.each([

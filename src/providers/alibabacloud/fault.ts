@@ -39,20 +39,25 @@ export function describeFault(fault: Fault, secrets: readonly string[]): string 
   return mayShow ? `(${facts}: "${quoteForeign(text, secrets)}")` : `(${facts})`;
 }
 
-/** The keys, the token of their session, the signature or its date were not taken. 404 may say so, too. */
+const keyClasses = [
+  ...['InvalidAccessKeyId', 'InvalidSecurityToken', 'MissingSecurityToken', 'Forbidden.AccessKeyDisabled'],
+  ...['SignatureDoesNotMatch', 'SignatureNotMatch', 'IncompleteSignature'],
+];
+const dateClasses = ['InvalidTimeStamp', 'IllegalTimestamp', 'RequestTimeTooSkewed'];
+
+/** The keys, the token of their session, the signature or its date were not taken. HTTP 404 may say so, too. */
 export function isRefusal({ code = '' }: Fault): boolean {
-  return (
-    /^(InvalidAccessKeyId|InvalidSecurityToken|MissingSecurityToken|SignatureDoesNotMatch|SignatureNotMatch)(\.|$)/.test(
-      code,
-    ) ||
-    /^(IncompleteSignature|SignatureNonceUsed|Forbidden\.AccessKeyDisabled)(\.|$)/.test(code) ||
-    isBadDate(code)
-  );
+  return isOf(keyClasses, code) || isBadDate(code);
 }
 
 /** The date of the signature is too far off. */
 export function isBadDate(code = ''): boolean {
-  return /^(InvalidTimeStamp|IllegalTimestamp|RequestTimeTooSkewed)(\.|$)/i.test(code);
+  return isOf(dateClasses, code);
+}
+
+/** `Forbidden.RAM` is of the class `Forbidden`, `ForbiddenByNobody` is not. */
+function isOf(classes: readonly string[], code: string): boolean {
+  return classes.some((name) => code === name || code.startsWith(`${name}.`));
 }
 
 /** No further calls for the moment. The status may be 400. */
@@ -60,9 +65,9 @@ export function isThrottled({ status, code = '' }: Fault): boolean {
   return status === 429 || code.includes('Throttling');
 }
 
-/** The service is in trouble, which passes by itself. */
+/** What passes by itself: the service is in trouble, or has seen this very request already (the next attempt signs anew). */
 export function isUnavailable({ status, code = '' }: Fault): boolean {
-  return status >= 500 || /^(ServiceUnavailable|InternalFailure|InternalError)/.test(code);
+  return status >= 500 || /^(ServiceUnavailable|InternalFailure|InternalError|SignatureNonceUsed)/.test(code);
 }
 
 /** What a fault means, where it is about neither keys nor trouble. */
@@ -103,7 +108,7 @@ export function judge({ status, code }: Fault, service: string, permission: stri
       says: `the endpoint does not answer as ${service} does`,
       hint: 'check the endpoint and the region',
     };
-  if (status === 403 || /^(Forbidden|NoPermission)(\.|$)/.test(code))
+  if (status === 403 || isOf(['Forbidden', 'NoPermission'], code))
     return { code: 'ACCESS_DENIED', says: 'access is denied', hint: `it needs ${permission}` };
   return { code: 'STORE_REFUSED_REQUEST', says: `${service} refused the request` };
 }

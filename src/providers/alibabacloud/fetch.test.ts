@@ -210,6 +210,7 @@ describe('trouble that passes is waited out', () => {
     ['throttling of a user', { status: 503, body: { Code: 'Throttling.User' } }],
     ['ServiceUnavailableTemporary', { status: 503, body: { Code: 'ServiceUnavailableTemporary' } }],
     ['InternalFailure', { status: 500, body: { Code: 'InternalFailure' } }],
+    ['a request it has seen already', { status: 400, body: { Code: 'SignatureNonceUsed' } }],
     ['a bad gateway', { status: 502, body: '<html>' }],
   ])('%s', async (_, answer) => {
     cloud.kms.put('db', 'one');
@@ -290,6 +291,13 @@ describe('an answer that is not to be trusted', () => {
     );
     expect(line).not.toContain('canary-value');
     expect(cloud.kms.count()).toBe(1);
+  });
+
+  test('more than a megabyte', async () => {
+    cloud.kms.behave({ answer: { body: { ...good, SecretData: 'x'.repeat(1_048_576) } } });
+    expect(await reader.read(user, 'db')).toMatch(
+      /^failed STORE_ANSWER_TOO_LARGE: alibabacloud: KMS secret db/,
+    );
   });
 
   test.each([
