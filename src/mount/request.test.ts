@@ -35,6 +35,18 @@ const refusal = (request: RawMountRequest): SecretError => {
 };
 
 describe('a mount request', () => {
+  test.each(['attributes', 'secrets', 'tokens'])('brings a bounded number of %s', (what) => {
+    const many = Object.fromEntries(Array.from({ length: 201 }, (_, index) => [`k${index}`, '']));
+    const tokens = JSON.stringify(Object.fromEntries(Object.keys(many).map((key) => [key, { token: 'x' }])));
+    const request = {
+      attributes: raw(many),
+      secrets: raw({}, { secrets: JSON.stringify(many) }),
+      tokens: raw({ 'csi.storage.k8s.io/serviceAccount.tokens': tokens }),
+    }[what]!;
+    expect(refusal(request)).toMatchObject({ code: 'INVALID_REQUEST' });
+    expect(refusal(request).message).toContain('more than 200');
+  });
+
   test('says who asks, and for what, without the driver’s own keys', () => {
     const { workload, parameters, permission } = parseRequest(
       raw({ objects: '- x', region: 'eu-1' }),

@@ -15,6 +15,8 @@ const kubernetes = 'csi.storage.k8s.io/';
 const tokensKey = `${kubernetes}serviceAccount.tokens`;
 const classKey = 'secretProviderClass';
 const attributesLimit = 1024 * 1024;
+/** Attributes, secrets and tokens, of each: many times what a class has. Each costs memory, and an unknown parameter a warning. */
+const maxEntries = 200;
 /** Names of namespaces, pods and accounts: they enter metrics, logs and API paths, so nothing else may stand there. */
 const kubernetesName = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
 const podUid = /^[A-Za-z0-9-]{1,128}$/;
@@ -65,7 +67,12 @@ function stringMap(text: string, what: string): Parameters {
   if (typeof parsed !== 'object' || Array.isArray(parsed)) throw notStrings(what);
   // Keys are the user's: nothing may be found in it that is not there.
   const map = Object.setPrototypeOf(parsed, null) as Record<string, unknown>;
-  for (const key in map) if (typeof map[key] !== 'string') throw notStrings(what);
+  let entries = 0;
+  for (const key in map) {
+    if (typeof map[key] !== 'string') throw notStrings(what);
+    entries += 1;
+    if (entries > maxEntries) throw tooMany(what);
+  }
   return map as Record<string, string>;
 }
 
@@ -80,7 +87,9 @@ function parseTokens(text: string | undefined): ReadonlyMap<string, BroughtToken
   } catch {
     throw invalid(`${tokensKey} is not JSON`, 'let the driver set it: CSIDriver spec.tokenRequests');
   }
-  for (const [audience, entry] of Object.entries(parsed ?? {})) {
+  const entries = Object.entries(parsed ?? {});
+  if (entries.length > maxEntries) throw tooMany(tokensKey);
+  for (const [audience, entry] of entries) {
     const { token, expirationTimestamp } = (entry ?? {}) as Record<string, unknown>;
     if (typeof token !== 'string' || token === '') {
       throw invalid(
@@ -115,6 +124,10 @@ function parsePermission(text: string): number {
     'the permission is not a decimal file mode from 0 to 511',
     'the driver sends 420, which is 0644',
   );
+}
+
+function tooMany(what: string): SecretError {
+  return invalid(`the ${what} have more than ${maxEntries} entries`, 'leave out what no provider reads');
 }
 
 function notStrings(what: string): SecretError {
