@@ -48,6 +48,25 @@ describe('the last net for secrets in messages', () => {
     expect(withholdSecrets(error, workload)).toBe(error);
   });
 
+  test.each([
+    ['one long key', [], ['x'.repeat(1_000_000)]],
+    ['a token of many parts', ['abcdefgh.'.repeat(100_000)], []],
+    ['many keys', [], Array.from({ length: 200 }, (_, index) => `${index}`.repeat(1_000))],
+  ])('does not look for %s: nothing else is served meanwhile', (_, tokens, keys) => {
+    const error = new SecretError('ACCESS_DENIED', 'no right to read db', {
+      hint: 'see who asks. '.repeat(50),
+    });
+    const brought = {
+      ...bare,
+      tokens: new Map(tokens.map((token, index) => [`${index}`, { token: new Redacted(token) }])),
+      secrets: new Map(keys.map((key, index) => [`${index}`, new Redacted(key)])),
+    };
+    const before = process.cpuUsage();
+    const shown = withholdSecrets(error, brought);
+    expect(process.cpuUsage(before).user / 1_000).toBeLessThan(50);
+    expect(shown).toMatchObject({ code: 'ACCESS_DENIED', message: expect.stringContaining('withheld') });
+  });
+
   test('a foreign cause reaches the log without its text', () => {
     const cause = Object.assign(new TypeError('CANARY in a foreign text'), { code: 'E_FOREIGN' });
     const logged = causeForLog(new SecretError('INTERNAL', 'failed', { cause }));
