@@ -57,6 +57,12 @@ test('one audience may stand alone, and the rest may be missing', () => {
   expect(refusal({ [audience]: jwt({ sub, exp, aud: audience }) })).toBe('taken');
 });
 
+test('a missing token: of many audiences a few are named, for the line is kept and logged', () => {
+  const many = Object.fromEntries(Array.from({ length: 200 }, (_, index) => [`${index}`.repeat(60), 'x']));
+  expect(refusal(many).length).toBeLessThan(1_500);
+  expect(refusal(many)).toContain('and 195 more');
+});
+
 test('a missing token: which audiences there are, and what to configure', () => {
   expect(refusal({})).toBe(
     'TOKEN_MISSING: the driver brought no token for the audience sts.example.com, nor any other; ' +

@@ -7,6 +7,8 @@ import type { Workload } from '../plan/workload.ts';
 /** Clocks of nodes and API servers differ. */
 const skewMs = 30_000;
 const longestToken = 64 * 1024;
+/** A pod can forge any number. */
+const shownAudiences = 5;
 
 /** A workload's token whose claims fit the workload. */
 export type WorkloadToken = {
@@ -65,7 +67,9 @@ export function readWorkloadToken(workload: Workload, audience: string, now: num
 }
 
 function missing(workload: Workload, audience: string): SecretError {
-  const others = [...workload.tokens.keys()].map((name) => quoteForeign(name)).join(', ');
+  const audiences = [...workload.tokens.keys()].map((name) => quoteForeign(name));
+  const more = audiences.length > shownAudiences ? ` and ${audiences.length - shownAudiences} more` : '';
+  const others = audiences.slice(0, shownAudiences).join(', ') + more;
   return new SecretError(
     'TOKEN_MISSING',
     `the driver brought no token for the audience ${quoteForeign(audience)}, ` +
