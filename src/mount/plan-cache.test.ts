@@ -43,6 +43,21 @@ describe('the plan cache', () => {
     expect(compiled()).toBe(2);
   });
 
+  test.each([
+    ['many files', { plan: { ...good.plan!, files: Array(9_000).fill(file) }, problems: [] }],
+    ['many faults', { problems: Array(9_000).fill(problem('error', 'e')) }],
+  ])('keeps few plans with %s: they are many times larger than their text', async (_, result) => {
+    const plans = createPlanCache();
+    const { provider, compiled } = counting(result);
+    const ask = (name: string): Promise<unknown> =>
+      plans.plan(provider, parameters({ name }), asked, silent).catch(() => undefined);
+    for (let name = 0; name < 5; name += 1) await ask(`${name}`);
+    await ask('4');
+    expect(compiled()).toBe(5);
+    await ask('0');
+    expect(compiled()).toBe(6);
+  });
+
   test('keeps providers apart', async () => {
     const plans = createPlanCache();
     const one = counting(good);

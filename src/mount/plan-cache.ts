@@ -19,8 +19,10 @@ export type PlanCache = {
   ): Promise<Plan>;
 };
 
-/** Plans, and bytes of the parameters they were made of, which bound the plans' own size. */
+/** Plans, and about the bytes they take. */
 const limits = { max: 1_000, maxSize: 16 * 1024 * 1024 };
+/** What a file, a ref or a problem takes: `{path: a}` in the text becomes half a kilobyte. */
+const entryBytes = 1_024;
 
 /**
  * Compiles each class once, so that a republish parses no YAML. The key is a digest of provider and parameters; tokens never reach it, they are
@@ -35,7 +37,7 @@ export function createPlanCache(): PlanCache {
       let result = results.get(key);
       if (result === undefined) {
         result = provider.plan(parameters, await provider.facts(parameters, asked.signal));
-        results.set(key, result, { size: text.length + 1 });
+        results.set(key, result, { size: sizeOf(text, result) });
         result.problems.filter(({ severity }) => severity === 'warning').forEach(onWarning);
       }
       return planOf(result);
@@ -46,6 +48,11 @@ export function createPlanCache(): PlanCache {
 /** The same text for the same parameters, in whatever order they came. */
 function canonical(parameters: Parameters): string {
   return JSON.stringify(parameters, Object.keys(parameters).sort());
+}
+
+function sizeOf(text: string, { plan, problems }: PlanResult): number {
+  const entries = problems.length + (plan === undefined ? 0 : plan.files.length + plan.refs.length);
+  return text.length + 1 + entries * entryBytes;
 }
 
 function planOf({ plan, problems }: PlanResult): Plan {
