@@ -57,6 +57,30 @@ function failure(work: () => unknown): SecretError {
 }
 
 describe('a volume', () => {
+  test('has its expressions cut when they take too long together, whatever the secret', () => {
+    const files = [a, b, c].flatMap((ref) =>
+      Array.from({ length: 20 }, (_, index) =>
+        file(ref, `${ref.name}${index}`, {
+          selector: {
+            kind: 'jmespath',
+            expression: `[a,a,a,a][].[@,@,@,@][].[@,@,@,@][].[@,@,@,@] | [${index}]`,
+          },
+        }),
+      ),
+    );
+    const document = JSON.stringify({ a: Array.from({ length: 10_000 }, (_, index) => index) });
+    const before = performance.now();
+    const error = failure(() =>
+      render(
+        plan(...files),
+        [a, b, c].map((ref) => delivered(ref, document)),
+        0o644,
+      ),
+    );
+    expect(performance.now() - before).toBeLessThan(1_500);
+    expect(error.code).toBe('INVALID_CLASS');
+  });
+
   test('has every file of the plan, in its order, with modes and versions', () => {
     const files = [
       file(b, 'b.json', { mode: 0o400 }),

@@ -5,7 +5,7 @@ import type { Outcome, SecretValue } from '../providers/provider.ts';
 import { decode } from './encoding.ts';
 import { createKeptFiles, type Rendered } from './kept-files.ts';
 import { objectVersion } from './object-version.ts';
-import { createSelect, nameSecret, type Select, type Take } from './select.ts';
+import { createExpressionTime, createSelect, nameSecret, type Select, type Take } from './select.ts';
 import type { Volume } from './volume.ts';
 
 /**
@@ -50,6 +50,7 @@ export function createRender(options: RenderOptions): Render {
     const rendered = new Map<FileRequest, Rendered>();
     const failures: SecretError[] = [];
     let bytes = 0;
+    const time = createExpressionTime();
     const byRef = filesOf(plan);
     for (const [index, ref] of plan.refs.entries()) {
       const outcome = outcomeOf(ref, outcomes[index]);
@@ -60,7 +61,7 @@ export function createRender(options: RenderOptions): Render {
         continue;
       }
       // One secret at a time, so that one parsed document at most is in memory.
-      const take = select(outcome.served, outcome.value);
+      const take = select(outcome.served, outcome.value, time);
       for (const file of files) {
         try {
           const result = kept(outcome.value, file, () =>
@@ -70,6 +71,7 @@ export function createRender(options: RenderOptions): Render {
           bytes += result.contents.length;
         } catch (thrown) {
           failures.push(toSecretError(thrown));
+          if (time.leftMs <= 0) throw worst(failures);
         }
         if (bytes > maxBytes) throw tooLarge(rendered, maxBytes);
       }

@@ -14,8 +14,21 @@ import type { SecretValue } from '../providers/provider.ts';
  */
 export type Take = (selector: Selector) => Uint8Array;
 
-/** Opens a secret: its JSON is parsed when first needed, and forgotten with the returned function. */
-export type Select = (ref: SecretRef, value: SecretValue) => Take;
+/**
+ * Opens a secret: its JSON is parsed when first needed, and forgotten with the returned function.
+ * @param time what the JMESPath expressions of all secrets of a volume may still take together; default {@link createExpressionTime}
+ */
+export type Select = (ref: SecretRef, value: SecretValue, time?: ExpressionTime) => Take;
+
+/** Of the CPU's time, in milliseconds; spent when it is not above 0. */
+export type ExpressionTime = { leftMs: number };
+
+/** The time of one volume: an expression holds up everybody else's mounts while it runs, and a class can have thousands. */
+export function createExpressionTime(): ExpressionTime {
+  return { leftMs: volumeMs };
+}
+
+const volumeMs = 200;
 
 const checkSpelling = 'check the spelling, letter case counts';
 /** Characters of a result; more fits into no response. */
@@ -25,7 +38,7 @@ const longestResult = 4_194_304;
 export function createSelect({ limitMs = 50 } = {}): Select {
   const underLimit = createTimeLimit(limitMs);
 
-  return (ref, value) => {
+  return (ref, value, time = createExpressionTime()) => {
     const secret = nameSecret(ref);
     let parsed: { readonly json: JsonValue } | undefined;
     const document = (): JsonValue => (parsed ??= { json: parseDocument(value, secret) }).json;
@@ -65,11 +78,12 @@ export function createSelect({ limitMs = 50 } = {}): Select {
 
     /** The result's text: writing it out is limited too, since shared parts can make it endless. */
     function search(expression: string, json: JsonValue): string | undefined {
+      if (time.leftMs <= 0) throw takeTooLong();
       const problem = checkExpression(expression);
       if (problem !== undefined)
         throw new SecretError('INVALID_CLASS', `the JMESPath ${quote(expression)} ${problem}`);
       try {
-        return underLimit(() => textOf(jmespath.search(json, expression)));
+        return underLimit(time, () => textOf(jmespath.search(json, expression)));
       } catch (thrown) {
         throw new SecretError(
           'INVALID_CLASS',
@@ -97,6 +111,14 @@ function quote(text: string): string {
 
 function missing(message: string): never {
   throw new SecretError('KEY_NOT_FOUND', message, { hint: checkSpelling });
+}
+
+function takeTooLong(): SecretError {
+  return new SecretError(
+    'INVALID_CLASS',
+    `the JMESPath expressions of the class take longer than ${volumeMs} ms together`,
+    { hint: 'write simpler ones, or split the class' },
+  );
 }
 
 function parseDocument({ document, bytes }: SecretValue, secret: string): JsonValue {
@@ -130,9 +152,9 @@ function textOf(value: unknown): string | undefined {
 
 /**
  * Runs a function, and cuts it where it takes longer than `limitMs`. The limit is one of wall time, and a throttled container may stand still for
- * longer: who was cut without having used the CPU is run again. The context is made when first needed.
+ * longer: who was cut without having used the CPU is run again. What was used is taken off `time`. The context is made when first needed.
  */
-function createTimeLimit(limitMs: number): <T>(work: () => T) => T {
+function createTimeLimit(limitMs: number): <T>(time: ExpressionTime, work: () => T) => T {
   const script = new Script('work()');
   let context: { work?: (() => unknown) | undefined } | undefined;
 
@@ -141,22 +163,28 @@ function createTimeLimit(limitMs: number): <T>(work: () => T) => T {
     try {
       return script.runInContext(inside, { timeout: limitMs });
     } catch (thrown) {
-      const { user, system } = process.cpuUsage(before);
-      const stoodStill = isTimeout(thrown) && (user + system) / 1_000 < limitMs / 2;
+      const stoodStill = isTimeout(thrown) && usedSince(before) < limitMs / 2;
       if (stoodStill && attempts > 1) return run(inside, attempts - 1);
       throw thrown;
     }
   };
 
-  return (work) => {
+  return (time, work) => {
     context ??= createContext({});
     context.work = work;
+    const before = process.cpuUsage();
     try {
       return run(context, 4) as ReturnType<typeof work>;
     } finally {
       context.work = undefined;
+      time.leftMs -= usedSince(before);
     }
   };
+}
+
+function usedSince(before: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1_000;
 }
 
 function isTimeout(thrown: unknown): boolean {
