@@ -1,4 +1,4 @@
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import {
   absent,
   failed,
@@ -18,6 +18,7 @@ import {
   second,
   settle,
 } from '../../test/fakes/store-rig.ts';
+import { Redacted } from '../errors/redacted.ts';
 
 onFakeClock();
 
@@ -286,4 +287,18 @@ describe('an answer', () => {
     await pass(9 * minute);
     expect(provider.releases).toEqual([]);
   });
+});
+
+test('an answer does not keep what the pod brought with the request that asked for it', async () => {
+  const { provider, ask, pass } = createStoreRig();
+  provider.script('db', leased('one', Date.now() + hour));
+  const asked = pod('a');
+  const brought = new Map([['key', new Redacted('x')]]);
+  const tokens = new Map([['aud', { token: new Redacted('x') }]]);
+  await ask({ ...asked, workload: { ...asked.workload, secrets: brought, tokens } });
+  const release = jest.spyOn(provider, 'release');
+  await pass(11 * minute);
+  const [kept] = release.mock.calls[0]!;
+  expect(kept).toMatchObject({ ref: asked.ref, principal: asked.principal, scope: 'pod' });
+  expect([kept.workload.secrets.size, kept.workload.tokens.size]).toEqual([0, 0]);
 });

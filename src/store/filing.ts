@@ -45,7 +45,7 @@ export function createFiling(deps: FilingDeps): Filing {
       const key = keys.entry(grant);
       if (key !== askedUnder) cache.drop(askedUnder);
       try {
-        cache.put({ key, provider, grant, requestedAt: now(), freshUntil: until, ...answer });
+        cache.put({ key, provider, grant: bare(grant), requestedAt: now(), freshUntil: until, ...answer });
         return result;
       } catch (error) {
         leases.giveBack(provider, grant, result);
@@ -82,6 +82,11 @@ export function createFiling(deps: FilingDeps): Filing {
       leases.giveBack(provider, grant, result);
     },
   };
+}
+
+/** The grant without what its pod brought, which can be megabytes that nobody counts; whoever renews a lease has the principal. */
+function bare(grant: Grant): Grant {
+  return { ...grant, workload: { ...grant.workload, tokens: new Map(), secrets: new Map() }, fallbacks: [] };
 }
 
 /** What stands after the store has said `unchanged`; a lease prolonged counts as a delivery. */
