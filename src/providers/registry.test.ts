@@ -1,0 +1,29 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { describe, expect, test } from '@jest/globals';
+import { providers } from './registry.ts';
+import { grantableProviders } from './shared-identity-grants.ts';
+
+/** Folders that serve more than the provider of their name. */
+const namesOf: Readonly<Record<string, readonly string[]>> = { vault: ['vault', 'openbao'] };
+const folders = readdirSync('src/providers', { withFileTypes: true }).filter((entry) => entry.isDirectory());
+
+describe('the registry', () => {
+  test('has every folder’s providers, and no others', () => {
+    const names = folders.flatMap(({ name }) => namesOf[name] ?? [name]);
+    expect(Object.keys(providers).sort()).toEqual(names.sort());
+  });
+
+  test.each(folders.map(({ name }) => name))('has a page of documentation for %s', (name) => {
+    expect(existsSync(`docs/providers/${name}.md`)).toBe(true);
+  });
+
+  test.each(Object.keys(providers))('loads what compiles the classes of %s', async (name) => {
+    const plan = await providers[name]!.plan();
+    expect(plan({}).problems).toContainEqual(expect.objectContaining({ severity: 'error' }));
+  });
+
+  test('every provider but cce, which has its annotation, can be granted shared identities', () => {
+    const others = Object.keys(providers).filter((name) => name !== 'cce');
+    expect(grantableProviders).toEqual(expect.arrayContaining(others));
+  });
+});
