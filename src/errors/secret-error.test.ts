@@ -1,7 +1,24 @@
+import { setImmediate } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from '@jest/globals';
 import { SecretError, toSecretError } from './secret-error.ts';
 
 describe('a SecretError', () => {
+  test('that is kept keeps nothing of the request in which it was made', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const refuse = (request: { readonly tokens: string[] }) => {
+      const make = () => new SecretError('ACCESS_DENIED', `${request.tokens.length} tokens`);
+      return { error: make(), request: new WeakRef(request) };
+    };
+    const { error, request } = refuse({ tokens: ['a'] });
+    await setImmediate();
+    collect();
+    expect(request.deref()).toBeUndefined();
+    expect(error.message).toBe('1 tokens');
+  });
+
   test('says what, what to do, and how much else', () => {
     const error = new SecretError('ACCESS_DENIED', 'csms refused db_login', {
       hint: 'grant csms:secret:getVersion',

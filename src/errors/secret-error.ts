@@ -25,6 +25,8 @@ export class SecretError extends Error {
     this.code = code;
     this.hint = hint;
     this.more = more;
+    // Until its stack is read, an error holds the functions on it, and by them a whole request; some are remembered for long.
+    this.stack = String(this.stack);
   }
 
   /** What the failure tells about the store's answer. */
