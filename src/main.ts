@@ -24,7 +24,9 @@ function onForgotten(reason: unknown): void {
 function onUnwritable({ code = 'unknown error' }: NodeJS.ErrnoException): void {
   stop.abort(new SecretError('CANCELLED', 'nobody reads the output any more'));
   if (code === 'EPIPE') return;
-  process.stderr.write(`keyferry: the output cannot be written: ${code}; free space, or write it elsewhere\n`);
+  process.stderr.write(
+    `keyferry: the output cannot be written: ${code}; free space, or write it elsewhere\n`,
+  );
   process.exitCode = 1;
 }
 
