@@ -48,6 +48,16 @@ async function untilReads(kubernetes: FakeKubernetes, count: number): Promise<vo
 }
 
 describe('service accounts', () => {
+  test('are read anew when the clock has been set back: an answer from the future says nothing of now', async () => {
+    const { get, annotate, clock } = await accountsOf();
+    await get();
+    annotate('2');
+    clock.now -= 3_600_000;
+    expect((await get()).annotations.get('a')).toBe('2');
+    annotate('3');
+    expect((await get({ notBefore: clock.now })).annotations.get('a')).toBe('2');
+  });
+
   test('are read as they stand', async () => {
     const { get } = await accountsOf({
       'shop/app': { uid: 'u1', annotations: { a: '1', __proto__x: '2' } },

@@ -86,7 +86,10 @@ export function createServiceAccounts({ api, now }: { api: KubeApi; now: () => n
       signal.throwIfAborted();
       const key = JSON.stringify([namespace, name]);
       const known = answers.get(key);
-      if (known !== undefined && known.askedAt >= Math.max(notBefore, now() - maxAgeMs)) return known.account;
+      const at = now();
+      // One from the future was asked for before the clock was set back, nobody knows when.
+      const isFresh = (asked: number): boolean => asked <= at && asked >= Math.max(notBefore, at - maxAgeMs);
+      if (known !== undefined && isFresh(known.askedAt)) return known.account;
       const joinable = reads.get(key)?.find((read) => read.begunAt >= notBefore && !read.flight.abandoned);
       return (joinable ?? begin(key, namespace, name)).flight.join(signal);
     },

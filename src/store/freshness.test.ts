@@ -1,4 +1,4 @@
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import { absent, failed, grantOf, leased, unchanged, value } from '../../test/fakes/scripted-provider.ts';
 import { advance, createStoreRig, hour, minute, onFakeClock, second } from '../../test/fakes/store-rig.ts';
 import { freshUntil } from './freshness.ts';
@@ -64,6 +64,28 @@ describe("the store's authorization", () => {
     await pass(16 * minute);
     expect(await ask(newPod)).toBe('2');
   });
+});
+
+test('after the clock was set back, what was delivered in the future is asked for again', async () => {
+  const { provider, ask } = createStoreRig();
+  provider.script('db', counting());
+  provider.script('none', absent());
+  await ask(grant);
+  await ask(grantOf({ ref: 'none' }));
+  jest.setSystemTime(Date.now() - hour);
+  expect(await ask(newPod)).toBe('2');
+  expect(await ask(newPod)).toBe('2');
+  await ask(grantOf({ ref: 'none' }));
+  expect(provider.calls.map(({ name }) => name)).toEqual(['db', 'none', 'db', 'none']);
+});
+
+test('after the clock was set back, a running pod has its version confirmed and not leased anew', async () => {
+  const { provider, ask } = createStoreRig();
+  provider.script('db', value('one'), unchanged());
+  await ask(grant);
+  jest.setSystemTime(Date.now() - hour);
+  expect(await ask(grant)).toBe('one');
+  expect(provider.calls[1]!.known).toMatchObject({ version: 'one' });
 });
 
 describe('moving versions', () => {

@@ -71,11 +71,14 @@ export function judge(
   now: number,
 ): 'serve' | 'confirm' | 'read' {
   if (answer === undefined) return 'read';
-  if (answer.value === undefined) return alreadyServed && now < answer.freshUntil ? 'serve' : 'read';
+  // What was delivered in the future was so before the clock was set back, nobody knows when.
+  const isFresh = answer.deliveredAt <= now && now < answer.freshUntil;
+  if (answer.value === undefined) return alreadyServed && isFresh ? 'serve' : 'read';
   if (now >= endOf(answer.value)) return 'read';
   // `unchanged` renews freshness, not authorization, so a new workload past that age needs a delivery.
-  if (!alreadyServed && now - answer.deliveredAt > authorizationMaxAge) return 'read';
-  return now < answer.freshUntil ? 'serve' : 'confirm';
+  const age = now - answer.deliveredAt;
+  if (!alreadyServed && (age < 0 || age > authorizationMaxAge)) return 'read';
+  return isFresh ? 'serve' : 'confirm';
 }
 
 /** The value that may serve although nobody answers, if there is one. */
