@@ -231,15 +231,15 @@ describe('what users of the vendor’s provider met', () => {
 
   test('every object goes to the kmsEndpoint it names: two gateways and the region, in one mount', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'keyferry-gateway-'));
+    // A gateway's certificate chains to a private intermediate; the root above it is nowhere to be had.
+    const intermediate = createTestCa('Private Root').intermediate('Private KMS Second CA');
+    writeFileSync(join(directory, 'cn-hangzhou.pem'), intermediate.cert);
+    const accounts: { serve?: AlibabaRig['account']['serve'] } = {};
+    const account = { serve: (...call) => accounts.serve!(...call) } as AlibabaRig['account'];
+    const gateways = await Promise.all(
+      [1, 2].map(() => startFakeKms({ account, tls: intermediate.issue() })),
+    );
     try {
-      // A gateway's certificate chains to a private intermediate; the root above it is nowhere to be had.
-      const intermediate = createTestCa('Private Root').intermediate('Private KMS Second CA');
-      writeFileSync(join(directory, 'cn-hangzhou.pem'), intermediate.cert);
-      const accounts: { serve?: AlibabaRig['account']['serve'] } = {};
-      const account = { serve: (...call) => accounts.serve!(...call) } as AlibabaRig['account'];
-      const gateways = await Promise.all(
-        [1, 2].map(() => startFakeKms({ account, tls: intermediate.issue() })),
-      );
       const hosts = gateways.map(({ url }) => url.host);
       await start({
         env: {
@@ -257,8 +257,8 @@ describe('what users of the vendor’s provider met', () => {
       expect(await rig.mount('- {objectName: s, kmsEndpoint: evil.example}')).toMatch(
         /^NOT_ALLOWED_FROM_CLASS: kmsEndpoint of item 1: the endpoint evil\.example/,
       );
-      await Promise.all(gateways.map((gateway) => gateway.close()));
     } finally {
+      await Promise.all(gateways.map((gateway) => gateway.close()));
       rmSync(directory, { recursive: true });
     }
   });
