@@ -1,9 +1,11 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
 
-/** What budgets count; one set serves all of them. */
+/** What calls to stores are counted by; one set serves all providers. */
 export type BudgetMetrics = {
   readonly wait: Histogram<'budget' | 'urgency'>;
   readonly refused: Counter<'budget' | 'urgency'>;
+  /** Attempts that failed, by budget and error code; most are repeated, so mounts may have succeeded all the same. */
+  readonly failedAttempts: Counter<'budget' | 'code'>;
 };
 
 /** Declares the metrics of {@link createBudget}. */
@@ -21,6 +23,12 @@ export function createBudgetMetrics(registry: Registry): BudgetMetrics {
       name: 'keyferry_budget_refused_total',
       help: 'Calls that got no rate budget in time, by budget and urgency (first, refresh).',
       labelNames,
+      registers: [registry],
+    }),
+    failedAttempts: new Counter({
+      name: 'keyferry_failed_attempts_total',
+      help: 'Calls to a store that failed, by code, repeated or not: throttling that was waited out shows here alone.',
+      labelNames: ['budget', 'code'],
       registers: [registry],
     }),
   };

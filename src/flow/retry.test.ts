@@ -124,4 +124,23 @@ describe('a retry', () => {
     await expect(createRetry().run('kms', AbortSignal.abort(left), attempt, always)).rejects.toBe(left);
     expect(at).toEqual([]);
   });
+
+  test('tells of every attempt that failed, also of those that were waited out', async () => {
+    const told: string[] = [];
+    const retry = createRetry({ baseMs: 1, onFailedAttempt: ({ code }) => told.push(code) });
+    let calls = 0;
+    const answer = await settled(
+      retry.run(
+        'store',
+        forever,
+        async () => {
+          calls += 1;
+          if (calls < 3) throw new SecretError('STORE_THROTTLED', 'too many calls');
+          return 'answer';
+        },
+        () => true,
+      ),
+    );
+    expect([answer, told]).toEqual(['answer', ['STORE_THROTTLED', 'STORE_THROTTLED']]);
+  });
 });

@@ -34,13 +34,16 @@ export type RetryOptions = {
   readonly baseMs?: number;
   /** The longest pause of all, but for one the store asked for. */
   readonly capMs?: number;
+  /** Told every attempt that failed, repeated or not: throttling that was waited out shows nowhere else. */
+  readonly onFailedAttempt?: ((error: SecretError) => void) | undefined;
 };
 
 /**
  * Full jitter (a pause anywhere between 0 and the longest) and a token bucket for each endpoint, so that a store in
  * trouble sees at most a tenth more calls than without retries.
  */
-export function createRetry({ random = Math.random, baseMs = 100, capMs = 2_000 }: RetryOptions = {}): Retry {
+export function createRetry(options: RetryOptions = {}): Retry {
+  const { random = Math.random, baseMs = 100, capMs = 2_000, onFailedAttempt } = options;
   const buckets = new LRUCache<string, { tenths: number }>({ max: maxEndpoints });
 
   function bucketOf(endpoint: string): { tenths: number } {
@@ -60,7 +63,9 @@ export function createRetry({ random = Math.random, baseMs = 100, capMs = 2_000 
         try {
           return await attempt(number);
         } catch (thrown) {
-          if (!(thrown instanceof SecretError) || signal.aborted || number === maxAttempts) throw thrown;
+          if (!(thrown instanceof SecretError)) throw thrown;
+          onFailedAttempt?.(thrown);
+          if (signal.aborted || number === maxAttempts) throw thrown;
           const verdict = again(thrown);
           const askedMs = typeof verdict === 'object' ? verdict.afterMs : 0;
           if (verdict === false || askedMs > patienceMs || inHand.tenths < bucket.cost) throw thrown;

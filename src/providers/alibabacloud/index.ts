@@ -43,7 +43,10 @@ export function createAlibabaProvider(
 ): Provider<AlibabaLogin, AlibabaFacts, AlibabaCredential> {
   const { http, now, log, budgetMetrics, retryBaseMs } = deps;
   const config = readAlibabaConfig(deps.env);
-  const retry = createRetry(retryBaseMs === undefined ? {} : { baseMs: retryBaseMs });
+  const retry = createRetry({
+    ...(retryBaseMs !== undefined && { baseMs: retryBaseMs }),
+    onFailedAttempt: ({ code }) => budgetMetrics?.failedAttempts.inc({ budget: 'alibabacloud', code }),
+  });
   const proving = createProving({ refusals: createRefusals({ now }) });
   const { cloud } = config;
   const credentials = createAlibabaCredentials({

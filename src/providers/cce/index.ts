@@ -61,7 +61,10 @@ function configured(
 ): Pick<CceProvider, 'facts' | 'admit' | 'fetch'> {
   const { http, now, log } = deps;
   const { perSecond, burst } = config;
-  const retry = createRetry(deps.retryBaseMs === undefined ? {} : { baseMs: deps.retryBaseMs });
+  const retry = createRetry({
+    ...(deps.retryBaseMs !== undefined && { baseMs: deps.retryBaseMs }),
+    onFailedAttempt: ({ code }) => deps.budgetMetrics?.failedAttempts.inc({ budget: 'cce', code }),
+  });
   const api = createApi({ http, retry, now });
   const refusals = createRefusals({ now });
   const proving = createProving({ refusals });
