@@ -121,6 +121,10 @@ describe('a mount request', () => {
     expect(refusal(raw({ [key]: '../etc' })).hint).toContain('podInfoOnMount');
   });
 
+  test('is refused with a target path that is none', () => {
+    expect(refusal(raw({}, { targetPath: '/'.repeat(4_097) })).message).toContain('target path');
+  });
+
   test('is refused beyond 1 MiB', () => {
     expect(refusal(raw({ objects: 'x'.repeat(1024 * 1024) })).message).toContain('1 MiB');
   });

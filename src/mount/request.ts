@@ -15,6 +15,8 @@ const kubernetes = 'csi.storage.k8s.io/';
 const tokensKey = `${kubernetes}serviceAccount.tokens`;
 const classKey = 'secretProviderClass';
 const attributesLimit = 1024 * 1024;
+/** As long as a path can be; it is remembered for each volume. */
+const longestPath = 4_096;
 /** Attributes, secrets and tokens, of each: many times what a class has. Each costs memory, and an unknown parameter a warning. */
 const maxEntries = 200;
 /** Names of namespaces, pods and accounts: they enter metrics, logs and API paths, so nothing else may stand there. */
@@ -29,6 +31,12 @@ const podUid = /^[A-Za-z0-9-]{1,128}$/;
 export function parseRequest(raw: RawMountRequest, provider: string): MountRequest {
   if (Buffer.byteLength(raw.attributes) > attributesLimit) {
     throw invalid('the attributes exceed 1 MiB', 'split the class');
+  }
+  if (raw.targetPath.length > longestPath) {
+    throw invalid(
+      `the target path exceeds ${longestPath} characters`,
+      'only a driver should call this socket',
+    );
   }
   const attributes = stringMap(raw.attributes, 'attributes');
   const secrets = stringMap(raw.secrets === '' ? 'null' : raw.secrets, 'secrets');

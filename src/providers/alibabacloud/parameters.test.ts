@@ -133,6 +133,8 @@ describe('a class as users of the vendor write it', () => {
       compiled?.refs[0],
       compiled?.refs[0],
     ]);
+    // The very same ref, or render would not find what was read for it.
+    for (const { sources } of compiled?.files ?? []) expect(compiled?.refs).toContain(sources.value?.ref);
   });
 
   test('optional, encoding and filePermission, ours', () => {
