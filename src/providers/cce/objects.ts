@@ -2,7 +2,8 @@ import { quoteForeign } from '../../errors/status-text.ts';
 import type { FileRequest, Problem, SecretRef, Selector } from '../../plan/plan.ts';
 import { readYamlList, type YamlMap } from '../../plan/yaml-list.ts';
 import { fileOptionKeys, readFileOptions } from '../file-options.ts';
-import { checkNames, checkPaths, type NamedFile, type NamedObject, type Refuse, type Text } from './names.ts';
+import { checkFileNames, type NamedFile, type Refuse, type Text } from '../file-names.ts';
+import { checkNames, type NamedObject } from './names.ts';
 
 const parameter = 'objects';
 const objectKeys = ['objectName', 'objectAlias', 'objectVersion', 'objectType', 'jmesPath', 'optional'];
@@ -17,12 +18,20 @@ export function readObjects(
   report: (problem: Problem) => void,
 ): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
   const refuse: Refuse = ({ line, column }, message, hint) =>
-    report({ severity: 'error', code: 'INVALID_CLASS', message, hint, parameter, line, column });
+    report({
+      severity: 'error',
+      code: 'INVALID_CLASS',
+      message,
+      ...(hint !== undefined && { hint }),
+      parameter,
+      line,
+      column,
+    });
   const maps = readYamlList(text, { parameter, report, keys: 'exact' });
   const objects = maps.map((map) => readObject(map, { refuse, report }));
   const files = objects.flatMap((object) => object.files);
   checkNames(objects, refuse);
-  checkPaths(files, refuse);
+  checkFileNames(files, refuse);
   return { refs: objects.map(({ ref }) => ref), files: files.map(({ request }) => request) };
 }
 
@@ -34,9 +43,9 @@ function readObject(map: YamlMap, reader: Reader): CceObject {
   const ref = { service: 'csms', name: name?.text ?? '', version: readVersion(map, reader) };
   const options = readFileOptions(map, parameter, reader.report);
   const optional = map.boolean('optional') === true && { optional: true };
-  const file = (path: Text, selector: Selector, own = options): NamedFile => ({
-    path,
-    request: { path: path.text, sources: { value: { ref, selector } }, ...own, ...optional },
+  const file = ({ text, ...at }: Text, selector: Selector, own = options): NamedFile => ({
+    at,
+    request: { path: text, sources: { value: { ref, selector } }, ...own, ...optional },
   });
 
   const extracted = (map.list('jmesPath') ?? []).flatMap((entry) => {
