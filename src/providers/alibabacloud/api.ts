@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import type { z } from 'zod';
 import { SecretError } from '../../errors/secret-error.ts';
 import type { Retry } from '../../flow/retry.ts';
 import type { TlsSettings } from '../../http/dispatchers.ts';
+import { skewOf } from '../../http/answer.ts';
 import type { Http, HttpAnswer } from '../../http/http.ts';
 import { secretsOf } from './credentials/credential.ts';
 import { describeFault, isBadDate, isThrottled, isUnavailable, readFault } from './fault.ts';
@@ -105,39 +105,9 @@ export function createApi(deps: {
   };
 }
 
-/**
- * The body of a success, checked.
- * @param what who answered, for the message: `KMS`
- * @throws SecretError STORE_ANSWER_INVALID; its text says nothing of the answer's content
- */
-export function readBody<T>(answer: HttpAnswer, schema: z.ZodType<T>, what: string): T {
-  const result = schema.safeParse(parseUtf8Json(answer.body));
-  if (result.success) return result.data;
-  const path = result.error.issues[0]?.path.join('.') ?? '';
-  throw new SecretError(
-    'STORE_ANSWER_INVALID',
-    `${what} answered HTTP ${answer.status} with something we do not understand${path === '' ? '' : `, at ${path}`}`,
-    { hint: 'check that the endpoint is the right one, and no proxy answers in its place' },
-  );
-}
-
-function parseUtf8Json(body: Uint8Array): unknown {
-  try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body));
-  } catch {
-    return undefined;
-  }
-}
-
 const keyHint = 'check that the key exists, is enabled and complete';
 
 function clockHint(skewMs: number): string {
   const minutes = Math.round(Math.abs(skewMs) / 60_000);
   return `the clock of this node is ${minutes} minutes ${skewMs > 0 ? 'fast' : 'slow'}: set it right`;
-}
-
-/** How much our clock is ahead of the server's, in milliseconds; 0 where it does not say. */
-function skewOf({ headers }: HttpAnswer, now: number): number {
-  const date = Date.parse(headers.date ?? '');
-  return Number.isNaN(date) ? 0 : now - date;
 }

@@ -1,7 +1,8 @@
 import * as z from 'zod';
 import { SecretError } from '../../errors/secret-error.ts';
 import type { SecretValue } from '../provider.ts';
-import { readBody, type Api } from './api.ts';
+import { readBody } from '../../http/answer.ts';
+import type { Api } from './api.ts';
 import type { Endpoint } from './endpoints.ts';
 import { answerOf, type Asker } from './question.ts';
 

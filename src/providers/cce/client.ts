@@ -4,7 +4,8 @@ import { SecretError } from '../../errors/secret-error.ts';
 import { encodeSegment } from '../../http/endpoint.ts';
 import type { HttpAnswer } from '../../http/http.ts';
 import type { SecretValue } from '../provider.ts';
-import { isRefusal, readBody, type Api } from './api.ts';
+import { readBody } from '../../http/answer.ts';
+import { isRefusal, type Api } from './api.ts';
 import { secretsOf, type CceCredential } from './credentials/credential.ts';
 import { describeFault, readFault, type Fault } from './fault.ts';
 

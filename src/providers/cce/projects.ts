@@ -1,7 +1,8 @@
 import * as z from 'zod';
 import { SecretError } from '../../errors/secret-error.ts';
 import { createCredentialCache, type Expiring } from '../credential-cache.ts';
-import { isRefusal, readBody, type Api } from './api.ts';
+import { readBody } from '../../http/answer.ts';
+import { isRefusal, type Api } from './api.ts';
 import { secretsOf, type CceCredential } from './credentials/credential.ts';
 import { describeFault, readFault } from './fault.ts';
 

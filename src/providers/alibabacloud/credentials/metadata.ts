@@ -4,7 +4,7 @@ import { SecretError, toSecretError } from '../../../errors/secret-error.ts';
 import type { Retry } from '../../../flow/retry.ts';
 import { encodeSegment } from '../../../http/endpoint.ts';
 import type { Http, HttpAnswer } from '../../../http/http.ts';
-import { readBody } from '../api.ts';
+import { readBody } from '../../../http/answer.ts';
 import type { AlibabaCredential } from '../identity.ts';
 import { time } from './credential.ts';
 

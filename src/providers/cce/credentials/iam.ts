@@ -4,7 +4,8 @@ import type { Redacted } from '../../../errors/redacted.ts';
 import { SecretError, toSecretError } from '../../../errors/secret-error.ts';
 import type { HttpAnswer } from '../../../http/http.ts';
 import type { Proving } from '../../proving.ts';
-import { readBody, type Api } from '../api.ts';
+import { readBody } from '../../../http/answer.ts';
+import type { Api } from '../api.ts';
 import { describeFault, readFault } from '../fault.ts';
 import { digestOf, makeCredential, temporaryKeys, time, type CceCredential } from './credential.ts';
 

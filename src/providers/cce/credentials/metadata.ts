@@ -1,7 +1,7 @@
 import { SecretError, toSecretError } from '../../../errors/secret-error.ts';
 import type { Retry } from '../../../flow/retry.ts';
 import type { Http, HttpAnswer } from '../../../http/http.ts';
-import { readBody } from '../api.ts';
+import { readBody } from '../../../http/answer.ts';
 import { makeCredential, temporaryKeys, type CceCredential } from './credential.ts';
 
 export const nodeOwner = 'the agency of this node';
