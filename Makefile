@@ -1,5 +1,5 @@
 # Needs Node >= 20.19 and make; everything else is installed here.
-.PHONY: install build demo test check lint types deps unused format bench clean
+.PHONY: install build demo test e2e check lint types deps unused format bench clean
 
 install: node_modules/.installed
 
@@ -18,6 +18,10 @@ demo: build
 # Installs, builds and runs all tests.
 test: build
 	npm test
+
+# Runs the suites against real servers; each says what it needs. One alone: make e2e SUITE=aws
+e2e: build
+	npm run --silent e2e -- $(SUITE)
 
 # Everything that is checked without running the product.
 check: types lint deps unused

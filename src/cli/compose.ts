@@ -60,14 +60,13 @@ export async function compose({
     },
     ...(settings.caFile !== undefined && { ca: [await readAuthorities(settings.caFile)] }),
   });
+  const kubeApi = createKubeApi({ http, env, ...kubeAccess(settings) });
   const surroundings: Surroundings = {
     settings,
     env,
     http,
-    serviceAccounts: createServiceAccounts({
-      api: createKubeApi({ http, env, ...kubeAccess(settings) }),
-      now,
-    }),
+    kubeApi,
+    serviceAccounts: createServiceAccounts({ api: kubeApi, now }),
     fingerprint: createFingerprint(),
     sharedIdentity: createSharedIdentity({
       mode: settings.sharedIdentities,

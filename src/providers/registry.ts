@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import type { Settings } from '../config/settings.ts';
 import type { BudgetMetrics } from '../flow/budget-metrics.ts';
 import type { Http } from '../http/http.ts';
+import type { KubeApi } from '../kube/api.ts';
 import type { ServiceAccounts } from '../kube/service-accounts.ts';
 import type { Fingerprint } from './fingerprint.ts';
 import type { Provider } from './provider.ts';
@@ -12,6 +13,7 @@ export type Surroundings = {
   readonly settings: Settings;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly http: Http;
+  readonly kubeApi: KubeApi;
   readonly serviceAccounts: ServiceAccounts;
   readonly fingerprint: Fingerprint;
   readonly sharedIdentity: SharedIdentity;
