@@ -112,6 +112,16 @@ describe('the Kubernetes API', () => {
     expect(kubernetes.reads()).toBe(1);
   });
 
+  test('creates what is posted, and answers with it', async () => {
+    const { api, kubernetes } = await apiOf();
+    const event = { kind: 'Event', metadata: { namespace: 'shop' } };
+    expect(await api.post(['api', 'v1', 'namespaces', 'shop', 'events'], event, forever)).toEqual(event);
+    expect(kubernetes.events).toEqual([event]);
+    kubernetes.deny(true);
+    const refused = api.post(['api', 'v1', 'namespaces', 'shop', 'events'], event, forever);
+    expect(await failureOf(refused)).toMatchObject({ code: 'ACCESS_DENIED' });
+  });
+
   test('is not believed with the certificate of another authority', async () => {
     const { api, kubernetes } = await apiOf({ 'shop/app': {} });
     const other = await startFakeKubernetes();

@@ -17,12 +17,21 @@ export type KubeApi = {
    *   no token; ADMISSION_UNAVAILABLE for all else; the signal's reason when it fires
    */
   get(path: readonly string[], signal: AbortSignal): Promise<unknown>;
+  /** Creates what `body` describes, given the segments of the path of its kind; what was created. @throws SecretError as `get` does */
+  post(path: readonly string[], body: object, signal: AbortSignal): Promise<unknown>;
 };
 
 /** See {@link createKubeApi}. Without `server`, `tokenFile` or `caFile`: what Kubernetes gives every pod. */
 export type KubeApiOptions = Partial<KubeAccess> & {
   readonly http: Http;
   readonly env?: Readonly<Record<string, string | undefined>>;
+};
+
+type Question = {
+  readonly method: 'GET' | 'POST';
+  readonly path: readonly string[];
+  readonly body?: object;
+  readonly signal: AbortSignal;
 };
 
 /** What the API server says when it does not give what was asked. */
@@ -42,37 +51,47 @@ export function createKubeApi({ http, env = {}, ...given }: KubeApiOptions): Kub
     return { ...inCluster(env), ...given };
   }
 
-  async function ask(url: URL, token: string, ca: string, signal: AbortSignal): Promise<unknown> {
+  async function ask(question: Question, url: URL, token: string, ca: string): Promise<unknown> {
+    const { method, body, signal } = question;
     const answer = await http.request({
-      method: 'GET',
+      method,
       url,
-      headers: { accept: 'application/json', authorization: `Bearer ${token}` },
+      headers: {
+        accept: 'application/json',
+        authorization: `Bearer ${token}`,
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
       tls: { ca },
       direct: true,
       signal,
       timeoutMs,
     });
-    if (answer.status === 200) return parseJson(answer, url);
+    if (answer.status === 200 || answer.status === 201) return parseJson(answer, url);
     throw refusal(answer, url, token);
   }
 
+  async function call(question: Question): Promise<unknown> {
+    const { path, signal } = question;
+    const { server, tokenFile, caFile } = access();
+    const [token, ca] = await Promise.all([tokenFile, caFile].map(readText));
+    const url = new URL(`/${path.map(encodeSegment).join('/')}`, server);
+    try {
+      return await retry.run(
+        server.host,
+        signal,
+        () => ask(question, url, token ?? '', ca ?? ''),
+        ({ code }) => code === 'STORE_UNAVAILABLE',
+      );
+    } catch (thrown) {
+      signal.throwIfAborted();
+      throw unavailable(thrown);
+    }
+  }
+
   return {
-    async get(path, signal) {
-      const { server, tokenFile, caFile } = access();
-      const [token, ca] = await Promise.all([tokenFile, caFile].map(readText));
-      const url = new URL(`/${path.map(encodeSegment).join('/')}`, server);
-      try {
-        return await retry.run(
-          server.host,
-          signal,
-          () => ask(url, token ?? '', ca ?? '', signal),
-          ({ code }) => code === 'STORE_UNAVAILABLE',
-        );
-      } catch (thrown) {
-        signal.throwIfAborted();
-        throw unavailable(thrown);
-      }
-    },
+    get: (path, signal) => call({ method: 'GET', path, signal }),
+    post: (path, body, signal) => call({ method: 'POST', path, body, signal }),
   };
 }
 

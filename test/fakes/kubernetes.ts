@@ -19,6 +19,8 @@ export type FakeKubernetes = {
   readonly caFile: string;
   /** What it knows, by `namespace/name`. Edit it at any time. */
   readonly serviceAccounts: Map<string, FakeServiceAccount>;
+  /** Events that were written, oldest first. */
+  readonly events: readonly object[];
   /** How many ServiceAccounts were read, whatever the answer; of one account, or of all. */
   reads(account?: string): number;
   /** Whether RBAC refuses from now on. */
@@ -32,21 +34,35 @@ export type FakeKubernetes = {
 };
 
 const accountPath = /^\/api\/v1\/namespaces\/([^/]+)\/serviceaccounts\/([^/]+)$/;
+const eventsPath = /^\/api\/v1\/namespaces\/([^/]+)\/events$/;
 
 /** Starts one. Its certificate is for 127.0.0.1, by an authority of its own. */
 export async function startFakeKubernetes(
   accounts: Readonly<Record<string, FakeServiceAccount>> = {},
 ): Promise<FakeKubernetes> {
   const serviceAccounts = new Map(Object.entries(accounts));
+  const events: object[] = [];
   const ca = createTestCa('Test Kubernetes CA');
   const directory = await mkdtemp(join(tmpdir(), 'fake-kubernetes-'));
   const [tokenFile, caFile] = [join(directory, 'token'), join(directory, 'ca.crt')];
   let believed = 'first-token';
   let denied = false;
 
-  function handler({ method, path, headers }: FakeRequest): FakeAnswer {
+  function writeEvent(path: string, { headers, body }: FakeRequest): FakeAnswer {
+    const [, namespace] = eventsPath.exec(path) ?? [];
+    const event = JSON.parse(body.toString()) as { metadata?: { namespace?: string } };
+    const fits = headers['content-type'] === 'application/json' && event.metadata?.namespace === namespace;
+    if (!fits) return status(400, 'BadRequest', 'the namespace of the object does not match the request');
+    events.push(event);
+    return { status: 201, body: event };
+  }
+
+  function handler(request: FakeRequest): FakeAnswer {
+    const { method, path, headers } = request;
     if (headers.authorization !== `Bearer ${believed}`) return status(401, 'Unauthorized', 'Unauthorized');
+    if (method === 'POST' && eventsPath.test(path) && !denied) return writeEvent(path, request);
     const [, namespace = '', name = ''] = (accountPath.exec(path) ?? []).map(decodeURIComponent);
+    if (denied && eventsPath.test(path)) return status(403, 'Forbidden', 'cannot create resource "events"');
     if (method !== 'GET' || name === '') return { status: 404, body: '404 page not found\n' };
     if (denied) {
       const words =
@@ -70,6 +86,7 @@ export async function startFakeKubernetes(
     tokenFile,
     caFile,
     serviceAccounts,
+    events,
     reads(account) {
       if (account === undefined) return server.count(accountPathOf('[^/]+', '[^/]+'));
       const [namespace = '', name = ''] = account.split('/');
