@@ -7,6 +7,7 @@ import { createBudgetMetrics } from '../flow/budget-metrics.ts';
 import { createTurns } from '../flow/turns.ts';
 import { createHttp } from '../http/http.ts';
 import { createKubeApi } from '../kube/api.ts';
+import { createPodEvents } from '../kube/events.ts';
 import type { KubeAccess } from '../kube/in-cluster.ts';
 import { createServiceAccounts } from '../kube/service-accounts.ts';
 import { createAudit } from '../mount/audit.ts';
@@ -14,6 +15,7 @@ import { createMountMetrics } from '../mount/metrics.ts';
 import { createMount, type Mount } from '../mount/mount.ts';
 import { createPlanCache } from '../mount/plan-cache.ts';
 import { createRender } from '../mount/render.ts';
+import { createStaleness } from '../mount/staleness.ts';
 import { createVolumes } from '../mount/volumes.ts';
 import { createFingerprint } from '../providers/fingerprint.ts';
 import type { Provider } from '../providers/provider.ts';
@@ -100,6 +102,11 @@ export async function compose({
     volumes: createVolumes(),
     audit: createAudit({ log, now }),
     metrics: createMountMetrics(registry),
+    staleness: createStaleness({
+      registry,
+      now,
+      ...(settings.events === 'on' && { events: createPodEvents({ api: kubeApi, now, log }) }),
+    }),
     log,
     now,
   });

@@ -21,6 +21,7 @@ describe('the settings of a process', () => {
       cacheBytes: 32 * 1024 * 1024,
       maxStale: 600_000,
       sharedIdentities: 'granted',
+      events: 'off',
       localStore: '/var/lib/keyferry/store.age',
       localKey: '/var/lib/keyferry/store.key',
     });
@@ -34,6 +35,7 @@ describe('the settings of a process', () => {
     ['--refresh-interval', 'often'],
     ['--max-stale', '10'],
     ['--shared-identities', 'some'],
+    ['--events', 'true'],
     ['--max-mounts', '0'],
     ['--health-address', '8095'],
     ['--log-level', 'loud'],

@@ -21,6 +21,8 @@ export type Settings = {
   readonly maxStale: number;
   readonly sharedIdentities: 'granted' | 'all' | 'none';
   readonly sharedIdentityGrants?: string;
+  /** Whether pods are told by an Event that their files are not refreshed any more. */
+  readonly events: 'on' | 'off';
   /** A PEM file of authorities trusted beside the system's. */
   readonly caFile?: string;
   /** The API server, a file with a bearer token for it, and its authority; absent: what Kubernetes gives every pod. */
@@ -78,6 +80,11 @@ export const settingFlags: readonly Option[] = [
     'the grants for --shared-identities granted',
     'KEYFERRY_SHARED_IDENTITY_GRANTS',
   ),
+  flag(
+    '--events <mode>',
+    'on: an Event on the pod when its files can no longer be refreshed; off',
+    'KEYFERRY_EVENTS',
+  ).default('off'),
   flag('--ca-file <file>', "PEM file of authorities to trust beside the system's", 'KEYFERRY_CA_FILE'),
   flag('--kube-server <url>', 'the API server, outside of a pod', 'KEYFERRY_KUBE_SERVER'),
   flag('--kube-token-file <file>', 'a bearer token for it', 'KEYFERRY_KUBE_TOKEN_FILE'),
@@ -119,6 +126,7 @@ export function parseSettings(raw: RawSettings): Settings {
       'none',
     ]),
     ...optional('sharedIdentityGrants'),
+    events: parseChoice(text('events'), '--events', ['on', 'off']),
     ...optional('caFile'),
     ...(raw.kubeServer && { kubeServer: parseUrl(raw.kubeServer, '--kube-server') }),
     ...optional('kubeTokenFile'),

@@ -22,6 +22,7 @@ import { createMountMetrics } from './metrics.ts';
 import { createMount } from './mount.ts';
 import { createPlanCache } from './plan-cache.ts';
 import { createRender } from './render.ts';
+import { createStaleness } from './staleness.ts';
 import { createVolumes } from './volumes.ts';
 
 const ref = { service: 'kms', name: 'db' };
@@ -88,6 +89,7 @@ function house({ limit = 10 } = {}) {
     volumes: createVolumes(),
     audit: createAudit({ log, now }),
     metrics: createMountMetrics(registry),
+    staleness: createStaleness({ registry, now }),
     log,
     now,
   });
@@ -172,6 +174,22 @@ describe('a mount', () => {
     expect(await registry.getSingleMetricAsString('keyferry_mounts_total')).toContain(
       'keyferry_mounts_total{provider="scripted",code="NOT_GRANTED"} 1',
     );
+  });
+
+  test('that fails after it had succeeded does not pass in silence', async () => {
+    const { scripted, rule, clock, registry, request } = house();
+    const stale = (): Promise<string> => registry.getSingleMetricAsString('keyferry_stale_seconds');
+    scripted.script('db', value('v1'));
+    await request('a');
+    clock.time += 90_000;
+    rule.admit = () => {
+      throw granted();
+    };
+    await expect(request('a')).rejects.toMatchObject({ code: 'NOT_GRANTED' });
+    expect(await stale()).toContain('keyferry_stale_seconds{namespace="shop",class="web"} 90');
+    rule.admit = () => undefined;
+    await request('a');
+    expect(await stale()).not.toContain('shop');
   });
 
   test('under its own identity is never followed by one under a shared identity', async () => {

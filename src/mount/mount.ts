@@ -12,6 +12,7 @@ import type { PlanCache } from './plan-cache.ts';
 import type { RawMountRequest } from './raw-request.ts';
 import type { Render } from './render.ts';
 import { parseRequest, type MountRequest } from './request.ts';
+import type { Staleness } from './staleness.ts';
 import type { Volume } from './volume.ts';
 import type { Volumes } from './volumes.ts';
 import { causeForLog, withholdSecrets } from './withhold.ts';
@@ -39,13 +40,15 @@ export type MountDeps = {
   readonly volumes: Volumes;
   readonly audit: Audit;
   readonly metrics: MountMetrics;
+  /** Told of what became of each volume; absent: nobody is. */
+  readonly staleness?: Staleness;
   readonly log: Logger;
   readonly now: () => number;
 };
 
 /** The walk: parse, plan, admit, read, render. */
 export function createMount(deps: MountDeps): Mount {
-  const { providers, turns, plans, store, render, volumes, audit, metrics, log, now } = deps;
+  const { providers, turns, plans, store, render, volumes, audit, metrics, staleness, log, now } = deps;
 
   return async (raw, circumstances) => {
     const arrived = now();
@@ -66,6 +69,7 @@ export function createMount(deps: MountDeps): Mount {
         const volume = render(plan, outcomes, permission);
         store.remember(grants, outcomes);
         volumes.remember(workload, grants);
+        staleness?.served(workload);
         const news = audit.delivered(asked, grants, outcomes);
         const ms = observe(asked, 'OK', arrived);
         log[news ? 'info' : 'debug']({ ...asked, code: 'OK', ms, files: volume.files.length }, 'mounted');
@@ -76,6 +80,7 @@ export function createMount(deps: MountDeps): Mount {
     } catch (thrown) {
       const error = withholdSecrets(toSecretError(thrown), request?.workload);
       audit.refused(asked, error);
+      if (request !== undefined) staleness?.failed(request.workload, asked.class ?? 'unknown', error);
       const ms = observe(asked, error.code, arrived);
       log.warn(
         { ...asked, code: error.code, ms, reason: error.summary, cause: causeForLog(error) },

@@ -1,0 +1,107 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { pino } from 'pino';
+import { startFakeKubernetes } from '../../test/fakes/kubernetes.ts';
+import { SecretError, type SecretErrorDetails } from '../errors/secret-error.ts';
+import type { ErrorCode } from '../errors/codes.ts';
+import { createHttp } from '../http/http.ts';
+import { createKubeApi } from './api.ts';
+import { createPodEvents } from './events.ts';
+
+const closing: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0).reverse()) await close();
+});
+
+async function rig() {
+  const kubernetes = await startFakeKubernetes();
+  const http = createHttp();
+  closing.push(kubernetes.close, () => http.close());
+  const clock = { now: Date.parse('2026-11-22T03:00:00.500Z') };
+  const lines: Record<string, unknown>[] = [];
+  const events = createPodEvents({
+    api: createKubeApi({ http, ...kubernetes }),
+    now: () => clock.now,
+    log: pino(
+      { base: null },
+      { write: (line) => void lines.push(JSON.parse(line) as Record<string, unknown>) },
+    ),
+  });
+  const warn = (pod: string, code: ErrorCode = 'ACCESS_DENIED', details: SecretErrorDetails = {}): void =>
+    events.warn({ namespace: 'shop', name: pod, uid: `uid-${pod}` }, new SecretError(code, 'no', details));
+  const until = async (look: () => boolean): Promise<void> => {
+    for (const late = Date.now() + 3_000; !look() && Date.now() < late;)
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    expect(look()).toBe(true);
+  };
+  return { kubernetes, clock, lines, warn, until, asked: () => kubernetes.requests.length };
+}
+
+describe('an Event on a pod', () => {
+  test('says what a first mount would have said', async () => {
+    const { kubernetes, warn, until } = await rig();
+    warn('web-0', 'ACCESS_DENIED', { hint: 'ask for it\nnicely' });
+    await until(() => kubernetes.events.length === 1);
+    expect(kubernetes.events).toEqual([
+      {
+        apiVersion: 'v1',
+        kind: 'Event',
+        metadata: { namespace: 'shop', generateName: 'web-0.' },
+        involvedObject: { apiVersion: 'v1', kind: 'Pod', namespace: 'shop', name: 'web-0', uid: 'uid-web-0' },
+        type: 'Warning',
+        reason: 'SecretsNotRefreshed',
+        message: 'no; ask for it nicely',
+        source: { component: 'keyferry' },
+        firstTimestamp: '2026-11-22T03:00:00Z',
+        lastTimestamp: '2026-11-22T03:00:00Z',
+        count: 1,
+      },
+    ]);
+  });
+
+  test('is written once an hour for each pod and cause', async () => {
+    const { kubernetes, clock, warn, until } = await rig();
+    for (let round = 0; round < 3; round += 1) {
+      warn('a');
+      warn('b');
+      warn('a', 'STORE_TIMEOUT');
+      clock.now += 1_199_999;
+    }
+    await until(() => kubernetes.events.length === 3);
+    clock.now += 3;
+    warn('a');
+    await until(() => kubernetes.events.length === 4);
+  });
+
+  test('that could not be written is tried again after five minutes, and the log says why', async () => {
+    const { kubernetes, clock, lines, warn, until, asked } = await rig();
+    kubernetes.deny(true);
+    warn('a');
+    await until(() => lines.length === 1);
+    expect(lines[0]).toMatchObject({
+      msg: 'no event could be written',
+      namespace: 'shop',
+      pod: 'a',
+      code: 'ACCESS_DENIED',
+      reason: expect.stringContaining('cannot create resource "events"'),
+    });
+    warn('a');
+    clock.now += 299_999;
+    warn('a');
+    expect(asked()).toBe(1);
+    kubernetes.deny(false);
+    clock.now += 1;
+    warn('a');
+    await until(() => kubernetes.events.length === 1);
+  });
+
+  test('waits for its turn when the API server is slow: sixteen at once, the others at their next failure', async () => {
+    const { kubernetes, warn, until, asked } = await rig();
+    kubernetes.behave({ delayMs: 50, times: 16 });
+    for (let pod = 0; pod < 40; pod += 1) warn(`pod-${pod}`);
+    await until(() => kubernetes.events.length === 16);
+    expect(asked()).toBe(16);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    for (let pod = 0; pod < 20; pod += 1) warn(`pod-${pod}`);
+    await until(() => kubernetes.events.length === 20);
+  });
+});
