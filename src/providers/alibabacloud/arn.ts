@@ -1,4 +1,4 @@
-import { isRegion } from './region-shape.ts';
+import { isRegion } from '../region.ts';
 
 /** A RAM role: `acs:ram::1234567890:role/reader`. */
 export const roleArnShape = /^acs:ram::\d{1,32}:role\/[A-Za-z0-9._-]{1,64}$/;

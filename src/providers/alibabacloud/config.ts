@@ -4,8 +4,9 @@ import { quoteForeign } from '../../errors/status-text.ts';
 import { classEndpoint, parseEndpoint, regionEndpoint } from '../../http/endpoint.ts';
 import type { AlibabaCloudConfig, ServiceAddress } from './config-type.ts';
 import { readGatewayCa } from './gateway-ca.ts';
-import { isRegion } from './region-shape.ts';
-import { checked, faulty, type Get } from './setting.ts';
+import { isRegion } from '../region.ts';
+import { reader, type Get } from '../setting.ts';
+import { checked, faulty } from './setting.ts';
 import { readOidcProvider, readSharedSource, type SharedSource } from './shared-source.ts';
 
 /** What an operator configures for `alibabacloud`. */
@@ -29,10 +30,7 @@ const anyRegion = 'cn-hangzhou';
  * @throws SecretError NOT_CONFIGURED naming the variable
  */
 export function readAlibabaConfig(env: Environment): AlibabaConfig {
-  const get: Get = (name) => {
-    const text = env[name]?.trim();
-    return text === '' ? undefined : text;
-  };
+  const get = reader(env);
   const region = get('ALICLOUD_REGION');
   if (region !== undefined && !isRegion(region))
     throw faulty('ALICLOUD_REGION', `is no region: ${quoteForeign(region)}`, 'regions look like cn-hangzhou');

@@ -3,9 +3,10 @@ import { quoteForeign } from '../../errors/status-text.ts';
 import type { SecretRef } from '../../plan/plan.ts';
 import type { YamlMap } from '../../plan/yaml-list.ts';
 import type { Text } from '../file-names.ts';
+import { filled } from '../object-fields.ts';
 import { readArn, roleArnShape } from './arn.ts';
 import { kmsEndpoint } from './endpoints.ts';
-import { filled, type Reader } from './object-reader.ts';
+import type { Reader } from './object-reader.ts';
 
 /** What an object asks the store. `typeBelow`: its type, where that stands in the next item. A name that was faulty is empty. */
 export function readRef(

@@ -4,7 +4,8 @@ import { refKey, type FileRequest, type Problem, type SecretRef, type Selector }
 import { readYamlList, type YamlMap } from '../../plan/yaml-list.ts';
 import { checkFileNames, type NamedFile, type Refuse, type Text } from '../file-names.ts';
 import { fileOptionKeys, readFileOptions } from '../file-options.ts';
-import { filled, required, type ObjectsContext, type Reader } from './object-reader.ts';
+import { filled, required } from '../object-fields.ts';
+import type { ObjectsContext, Reader } from './object-reader.ts';
 import { readRef } from './object-ref.ts';
 
 const objectKeys = [
@@ -46,7 +47,7 @@ export function readObjects(
     reader,
   )) {
     map.warnUnknown(objectKeys);
-    const name = required(map, 'objectName', 'objectName is the name of the secret', reader);
+    const name = required(map, 'objectName', 'objectName is the name of the secret', reader.refuse);
     const read = readRef(map, name, type, reader);
     const ref = refs.get(refKey(read)) ?? read;
     refs.set(refKey(ref), ref);
@@ -98,7 +99,7 @@ function readFiles(map: YamlMap, name: Text | undefined, ref: SecretRef, reader:
   const extracted = (map.list('jmesPath') ?? []).flatMap((entry) => {
     entry.warnUnknown(jmesPathKeys);
     const own = readFileOptions(entry, parameter, report, options);
-    const path = required(entry, 'path', 'path is a JMESPath expression', reader);
+    const path = required(entry, 'path', 'path is a JMESPath expression', reader.refuse);
     if (path === undefined) return [];
     const wrong = checkExpression(path.text);
     if (wrong !== undefined)

@@ -1,7 +1,8 @@
 import * as z from 'zod';
 import { Redacted } from '../../errors/redacted.ts';
 import { oidcProviderArnShape, roleArnShape } from './arn.ts';
-import { checked, faulty, type Get } from './setting.ts';
+import type { Get } from '../setting.ts';
+import { checked, faulty } from './setting.ts';
 
 /** Whose rights serve pods that bring no identity of their own: the first that is configured. */
 export type SharedSource =

@@ -3,6 +3,7 @@ import type { FileRequest, Problem, SecretRef, Selector } from '../../plan/plan.
 import { readYamlList, type YamlMap } from '../../plan/yaml-list.ts';
 import { fileOptionKeys, readFileOptions } from '../file-options.ts';
 import { checkFileNames, type NamedFile, type Refuse, type Text } from '../file-names.ts';
+import { filled, required } from '../object-fields.ts';
 import { checkNames, type NamedObject } from './names.ts';
 
 const parameter = 'objects';
@@ -51,7 +52,7 @@ function readObject(map: YamlMap, reader: Reader): CceObject {
   const extracted = (map.list('jmesPath') ?? []).flatMap((entry) => {
     entry.warnUnknown([...jmesPathKeys, ...fileOptionKeys]);
     const own = readFileOptions(entry, parameter, reader.report, options);
-    const key = required(entry, 'path', 'path is the key as it stands in the secret', reader);
+    const key = required(entry, 'path', 'path is the key as it stands in the secret', reader.refuse);
     const path = filled(entry, 'objectAlias') ?? key;
     return key && path ? [file(path, { kind: 'key-or-jmespath', text: key.text }, own)] : [];
   });
@@ -62,7 +63,7 @@ function readObject(map: YamlMap, reader: Reader): CceObject {
 }
 
 function readName(map: YamlMap, reader: Reader): Text | undefined {
-  const name = required(map, 'objectName', 'objectName is the name of the secret in CSMS', reader);
+  const name = required(map, 'objectName', 'objectName is the name of the secret in CSMS', reader.refuse);
   // `.` and `..` fit CSMS's pattern, but would lead to another address.
   if (name !== undefined && (!/^[a-zA-Z0-9_.-]{1,64}$/.test(name.text) || /^\.\.?$/.test(name.text)))
     reader.refuse(
@@ -75,14 +76,14 @@ function readName(map: YamlMap, reader: Reader): Text | undefined {
 
 function checkType(map: YamlMap, reader: Reader): void {
   const hint = 'write objectType: "csms"';
-  const type = required(map, 'objectType', hint, reader);
+  const type = required(map, 'objectType', hint, reader.refuse);
   if (type !== undefined && type.text !== 'csms')
     reader.refuse(type, `objectType of ${map.where} is not known: ${quoteForeign(type.text)}`, hint);
 }
 
 function readVersion(map: YamlMap, reader: Reader): string {
   const hint = 'write objectVersion: "latest", or a version such as "v1"';
-  const version = required(map, 'objectVersion', hint, reader);
+  const version = required(map, 'objectVersion', hint, reader.refuse);
   if (version !== undefined && !/^(latest|v[0-9]{1,10})$/.test(version.text))
     reader.refuse(
       version,
@@ -90,18 +91,4 @@ function readVersion(map: YamlMap, reader: Reader): string {
       hint,
     );
   return version?.text ?? '';
-}
-
-function required(map: YamlMap, key: string, hint: string, { refuse }: Reader): Text | undefined {
-  const scalar = map.scalar(key);
-  // One of the wrong shape has been reported as such.
-  const isMissing = scalar === undefined ? !map.has(key) : scalar.text === '';
-  if (isMissing) refuse(map.position, `${map.where} has no ${key}`, hint);
-  return isMissing ? undefined : scalar;
-}
-
-/** A scalar that says something: an empty one is as good as none, as it was for the add-on. */
-function filled(map: YamlMap, key: string): Text | undefined {
-  const scalar = map.scalar(key);
-  return scalar?.text === '' ? undefined : scalar;
 }
