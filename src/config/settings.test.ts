@@ -31,6 +31,11 @@ describe('the settings of a process', () => {
     expect(settingsOf('--providers', ' cce, local,,cce ').providers).toEqual(['cce', 'local']);
   });
 
+  test('take several addresses for health', () => {
+    const addresses = 'unix:/run/keyferry/health.sock,[::]:8095';
+    expect(settingsOf('--health-address', addresses).healthAddress).toBe(addresses);
+  });
+
   test.each([
     ['--refresh-interval', 'often'],
     ['--max-stale', '10'],
@@ -38,6 +43,8 @@ describe('the settings of a process', () => {
     ['--events', 'true'],
     ['--max-mounts', '0'],
     ['--health-address', '8095'],
+    ['--health-address', 'unix:health.sock'],
+    ['--health-address', '0.0.0.0:8095,'],
     ['--log-level', 'loud'],
     ['--cache-bytes', '1MB'],
   ])('refuse %s %s and name it', (flag, value) => {

@@ -7,7 +7,7 @@ import { parseBytes, parseChoice, parseCount, parseDuration } from './units.ts';
 export type Settings = {
   readonly providers: readonly string[];
   readonly providersDir: string;
-  /** `host:port` of health, readiness and metrics. */
+  /** `host:port` or `unix:/path` of health, readiness and metrics; several with commas. */
   readonly healthAddress: string;
   readonly logLevel: LogLevel;
   /** Milliseconds for mounts in flight at SIGTERM. */
@@ -43,8 +43,8 @@ export const settingFlags: readonly Option[] = [
     '/var/run/secrets-store-csi-providers',
   ),
   flag(
-    '--health-address <host:port>',
-    'where /healthz, /readyz and /metrics listen',
+    '--health-address <address>',
+    'where /healthz, /readyz and /metrics listen: host:port or unix:/path; of several, all but the first may be in use',
     'KEYFERRY_HEALTH_ADDRESS',
   ).default('0.0.0.0:8095'),
   flag('--log-level <level>', logLevels.join(', '), 'KEYFERRY_LOG_LEVEL').default('info'),
@@ -110,7 +110,7 @@ export function parseSettings(raw: RawSettings): Settings {
   return {
     providers: parseProviders(text('providers')),
     providersDir: text('providersDir'),
-    healthAddress: parseAddress(text('healthAddress')),
+    healthAddress: parseAddresses(text('healthAddress')),
     logLevel: parseChoice(text('logLevel'), '--log-level', logLevels),
     grace: parseDuration(text('grace'), '--grace'),
     maxResponseBytes: parseBytes(text('maxResponseBytes'), '--max-response-bytes'),
@@ -151,9 +151,10 @@ function parseProviders(text: string): readonly string[] {
   return [...new Set(names)];
 }
 
-function parseAddress(text: string): string {
-  if (/^(\[[0-9a-fA-F:.]+\]|[^:\s]+):[0-9]{1,5}$/.test(text)) return text;
+function parseAddresses(text: string): string {
+  const shape = /^((\[[0-9a-fA-F:.]+\]|[^:,\s]+):[0-9]{1,5}|unix:\/[^,\s]+)$/;
+  if (text.split(',').every((address) => shape.test(address))) return text;
   throw new SecretError('NOT_CONFIGURED', `--health-address is ${JSON.stringify(text.slice(0, 100))}`, {
-    hint: 'give host:port, such as 0.0.0.0:8095',
+    hint: 'give host:port, such as 0.0.0.0:8095, or unix:/path',
   });
 }

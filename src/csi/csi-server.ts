@@ -44,7 +44,7 @@ export type CsiServerOptions = {
   readonly maxResponseBytes?: number;
   /** Bytes of responses that may be in the making at a time, others wait; default 64 MiB. */
   readonly responseRoomBytes?: number;
-  /** `host:port` of `/healthz`, `/readyz` and `/metrics`; default none. */
+  /** Where `/healthz`, `/readyz` and `/metrics` listen, as {@link createHealth} takes it; default nowhere. */
   readonly healthAddress?: string;
   /** How long a connection has for its last bytes, in milliseconds; default 1,000. */
   readonly goodbyeMs?: number;
@@ -86,7 +86,7 @@ export function createCsiServer(options: CsiServerOptions): CsiServer {
   const health =
     healthAddress === undefined
       ? undefined
-      : createHealth({ address: healthAddress, probe, problems, registry });
+      : createHealth({ address: healthAddress, probe, problems, registry, log });
   let notServing: string | undefined = 'starting';
   let drained: Promise<void> | undefined;
 

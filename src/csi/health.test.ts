@@ -1,8 +1,15 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { link, rename, unlink } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { link, mkdtemp, rename, rm, unlink, writeFile } from 'node:fs/promises';
+import { get } from 'node:http';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { pino } from 'pino';
+import { Registry } from 'prom-client';
 import { eventually, serving, volume } from '../../test/csi/harness.ts';
 import type { CsiServerOptions } from './csi-server.ts';
+import { createHealth } from './health.ts';
 
 const ends: (() => Promise<void>)[] = [];
 afterEach(async () => {
@@ -68,7 +75,7 @@ describe('health', () => {
     await expect(ask('/healthz')).rejects.toThrow('fetch failed');
   });
 
-  test.each(['8095', 'host:', '0.0.0.0:65536', '::1:8095'])(
+  test.each(['8095', 'host:', '0.0.0.0:65536', '::1:8095', 'unix:health.sock'])(
     'refuses the address %s',
     async (healthAddress) => {
       await expect(serving(async () => volume, { healthAddress })).rejects.toMatchObject({
@@ -77,3 +84,70 @@ describe('health', () => {
     },
   );
 });
+
+describe('health of two processes in one network', () => {
+  /** Health that is asked by a socket of its own, and by an address that both of them want. */
+  async function starting(name: string, shared: string) {
+    const folder = await mkdtemp(join(tmpdir(), 'kf-'));
+    const own = join(folder, 'health.sock');
+    await writeFile(own, 'left by a process that was killed');
+    const logged: string[] = [];
+    const health = createHealth({
+      address: `unix:${own},${shared}`,
+      probe: async () => [],
+      problems: () => [name],
+      registry: new Registry(),
+      log: pino({}, { write: (line: string) => logged.push(line) }),
+      retryMs: 5,
+    });
+    await health.start();
+    ends.push(async () => {
+      await health.close();
+      await rm(folder, { recursive: true });
+    });
+    return { health, own, log: () => logged.join('') };
+  }
+  const reasonsAt = async (shared: string): Promise<unknown> =>
+    (await fetch(`http://${shared}/readyz`)).json();
+
+  test('answers for each by itself, and at the shared address for the older one until that ends', async () => {
+    const shared = `127.0.0.1:${await freePort()}`;
+    const older = await starting('older', shared);
+    await eventually(async () => expect(await reasonsAt(shared)).toMatchObject({ reasons: ['older'] }));
+    const newer = await starting('newer', shared);
+    expect(await askSocket(newer.own, '/readyz')).toEqual([503, '{"ready":false,"reasons":["newer"]}\n']);
+    await eventually(() => expect(newer.log()).toContain('somebody else listens there'));
+    expect(await reasonsAt(shared)).toMatchObject({ reasons: ['older'] });
+    await older.health.close();
+    await eventually(async () => expect(await reasonsAt(shared)).toMatchObject({ reasons: ['newer'] }));
+  });
+
+  test('does not wait longer than its process lives', async () => {
+    const shared = `127.0.0.1:${await freePort()}`;
+    const older = await starting('older', shared);
+    await eventually(async () => expect(await reasonsAt(shared)).toMatchObject({ reasons: ['older'] }));
+    const newer = await starting('newer', shared);
+    await newer.health.close();
+    await older.health.close();
+    await setTimeout(30);
+    await expect(reasonsAt(shared)).rejects.toThrow('fetch failed');
+  });
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+async function askSocket(socketPath: string, path: string): Promise<[number | undefined, string]> {
+  return new Promise((resolve, reject) => {
+    get({ socketPath, path }, (answer) => {
+      let text = '';
+      answer.setEncoding('utf8').on('data', (part: string) => (text += part));
+      answer.on('end', () => resolve([answer.statusCode, text]));
+    }).on('error', reject);
+  });
+}

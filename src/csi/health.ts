@@ -1,25 +1,36 @@
-import { createServer, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { rm } from 'node:fs/promises';
+import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
+import type { ListenOptions } from 'node:net';
+import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import { SecretError } from '../errors/secret-error.ts';
 
 /** The server of `/healthz`, `/readyz` and `/metrics`: see {@link createHealth}. */
 export type Health = {
-  /** Resolves to the port. @throws SecretError NOT_CONFIGURED where it cannot listen */
-  start(): Promise<number>;
+  /** Resolves to the first address's port, if it has one. @throws SecretError NOT_CONFIGURED where it cannot listen */
+  start(): Promise<number | undefined>;
   close(): Promise<void>;
 };
 
 /** What {@link createHealth} needs. */
 export type HealthOptions = {
-  /** `host:port`. */
+  /**
+   * `host:port` or `unix:/path`, several with commas. The first must be free. Others are waited for while somebody has them: where pods
+   * share their node's network, two of them have one port between them while one replaces the other.
+   */
   readonly address: string;
   /** What is wrong with the sockets, as a driver finds them. */
   readonly probe: () => Promise<readonly string[]>;
   /** What keeps this process from being ready. */
   readonly problems: () => readonly string[];
   readonly registry: Registry;
+  readonly log: Logger;
+  /** Milliseconds between two tries at an address that somebody else has; default 500. */
+  readonly retryMs?: number;
 };
+
+/** An address, as it was written and as Node takes it. */
+type Address = { readonly text: string; readonly listen: ListenOptions };
 
 /**
  * Serves over HTTP
@@ -27,8 +38,11 @@ export type HealthOptions = {
  *  - `/readyz`: 200 or 503, `{"ready": boolean, "reasons": [...]}`: whether every path is ours and listening
  *  - `/metrics`: Prometheus
  */
-export function createHealth({ address, probe, problems, registry }: HealthOptions): Health {
+export function createHealth(options: HealthOptions): Health {
+  const { address, probe, problems, registry, log, retryMs = 500 } = options;
   let probing: Promise<readonly string[]> | undefined;
+  let closed = false;
+  const servers: Server[] = [];
 
   /** However many ask at a time, the sockets are asked once. */
   function probeOnce(): Promise<readonly string[]> {
@@ -51,34 +65,60 @@ export function createHealth({ address, probe, problems, registry }: HealthOptio
     }
   }
 
-  const server = createServer((request, response) => {
+  const onRequest: RequestListener = (request, response) => {
     answer(request.url?.split('?', 1)[0] ?? '', response).catch(() => {
       send(response, 500, 'text/plain', 'this answer could not be made\n');
     });
-  });
+  };
+
+  async function open({ listen }: Address): Promise<Server> {
+    // What lies there was left by a process of this container that was killed: each pod has a directory of its own.
+    if (listen.path !== undefined) await rm(listen.path, { force: true });
+    const server = createServer(onRequest);
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(listen, resolve);
+    });
+    servers.push(server);
+    if (closed) server.close();
+    return server;
+  }
+
+  async function openWhenFree(wanted: Address): Promise<void> {
+    let told = false;
+    while (!closed) {
+      try {
+        await open(wanted);
+        log.info({ address: wanted.text }, 'health listens');
+        return;
+      } catch (error) {
+        if (codeOf(error) !== 'EADDRINUSE') throw error;
+        if (!told) log.warn({ address: wanted.text }, 'somebody else listens there; health waits for it');
+        told = true;
+        await new Promise((resolve) => setTimeout(resolve, retryMs).unref());
+      }
+    }
+  }
 
   return {
-    start() {
-      const { host, port } = parseAddress(address);
-      return new Promise((resolve, reject) => {
-        server.once('error', (error) => {
-          const code = 'code' in error ? String(error.code) : error.name;
-          const message = `cannot listen on ${address} for health, readiness and metrics: ${code}`;
-          reject(
-            new SecretError('NOT_CONFIGURED', message, {
-              hint: 'choose another --health-address',
-              cause: error,
-            }),
-          );
-        });
-        server.listen(port, host, () => resolve((server.address() as AddressInfo).port));
+    async start() {
+      const [first, ...others] = address.split(',').map(parseAddress);
+      if (first === undefined) return undefined;
+      const server = await open(first).catch((error: unknown) => {
+        throw cannotListen(first, error);
       });
+      for (const other of others)
+        openWhenFree(other).catch((error: unknown) => {
+          log.error({ address: other.text, code: codeOf(error) }, 'health cannot listen there');
+        });
+      const bound = server.address();
+      return typeof bound === 'object' ? bound?.port : undefined;
     },
     async close() {
-      await new Promise((resolve) => {
-        server.close(resolve);
-        server.closeAllConnections();
-      });
+      closed = true;
+      const ended = servers.map((server) => new Promise((resolve) => server.close(resolve)));
+      for (const server of servers) server.closeAllConnections();
+      await Promise.all(ended);
     },
   };
 }
@@ -87,13 +127,26 @@ function send(response: ServerResponse, status: number, type: string, body: stri
   response.writeHead(status, { 'content-type': type }).end(body);
 }
 
-/** `host:port`; an IPv6 host in brackets. */
-function parseAddress(address: string): { host: string; port: number } {
-  const parts = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(address);
+function codeOf(error: unknown): string {
+  return typeof error === 'object' && error !== null && 'code' in error
+    ? String(error.code)
+    : 'unknown reason';
+}
+
+function cannotListen({ text }: Address, cause: unknown): SecretError {
+  const message = `cannot listen on ${text} for health, readiness and metrics: ${codeOf(cause)}`;
+  return new SecretError('NOT_CONFIGURED', message, { hint: 'choose another --health-address', cause });
+}
+
+/** `unix:/path`, or `host:port` with an IPv6 host in brackets. */
+function parseAddress(text: string): Address {
+  const [, path] = /^unix:(\/.+)$/.exec(text) ?? [];
+  if (path !== undefined) return { text, listen: { path } };
+  const parts = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(text);
   if (parts === null || Number(parts[3]) > 65_535) {
-    throw new SecretError('NOT_CONFIGURED', `${address} is no address of the form host:port`, {
+    throw new SecretError('NOT_CONFIGURED', `${text} is no address of the form host:port or unix:/path`, {
       hint: 'give one as --health-address, such as 0.0.0.0:8095 or [::]:8095',
     });
   }
-  return { host: parts[1] ?? parts[2] ?? '', port: Number(parts[3]) };
+  return { text, listen: { host: parts[1] ?? parts[2] ?? '', port: Number(parts[3]) } };
 }
