@@ -1,7 +1,7 @@
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import type { SecureContextOptions, TlsOptions } from 'node:tls';
+import { TLSSocket, type SecureContextOptions, type TlsOptions } from 'node:tls';
 
 /** A request as it came, its body read. */
 export type FakeRequest = {
@@ -12,6 +12,8 @@ export type FakeRequest = {
   readonly query: string;
   readonly headers: IncomingHttpHeaders;
   readonly body: Buffer;
+  /** DER: what the client showed of itself, where the server asks (`requestCert`). Verified by nobody yet. */
+  readonly certificate?: Buffer;
 };
 
 /** What is answered: status 200 and no body unless said; an object goes out as JSON. */
@@ -137,13 +139,22 @@ async function readRequest(incoming: IncomingMessage): Promise<FakeRequest> {
   for await (const chunk of incoming) chunks.push(chunk as Buffer);
   const target = incoming.url ?? '/';
   const mark = target.indexOf('?');
+  const certificate = certificateOf(incoming);
   return {
     method: incoming.method ?? 'GET',
     path: mark === -1 ? target : target.slice(0, mark),
     query: mark === -1 ? '' : target.slice(mark + 1),
     headers: incoming.headers,
     body: Buffer.concat(chunks),
+    ...(certificate !== undefined && { certificate }),
   };
+}
+
+function certificateOf({ socket }: IncomingMessage): Buffer | undefined {
+  // Without one the object is empty, whatever its type says.
+  return socket instanceof TLSSocket
+    ? (socket.getPeerCertificate() as { readonly raw?: Buffer }).raw
+    : undefined;
 }
 
 function send(response: ServerResponse, answer: FakeAnswer, truncate = false): void {
