@@ -1,0 +1,63 @@
+import type { AwsAccount } from './aws-account.ts';
+import { startFakeServer, type FakeAnswer, type FakeRequest, type FakeServer } from './http-server.ts';
+import { verifyToken } from './service-account-token.ts';
+
+/** The agent of EKS Pod Identity at one of its addresses. */
+export type FakePodIdentityAgent = FakeServer & {
+  /** `ROLE for NAMESPACE/ACCOUNT/POD-UID`, each session it handed out. */
+  readonly sessions: readonly string[];
+};
+
+/** Starts one, plain HTTP as in life. It verifies tokens (audience, expiry, signature) and that they are bound to a pod. */
+export function startFakePodIdentityAgent(options: {
+  readonly account: AwsAccount;
+  /** Role ARNs by `namespace/account`. Edit it at any time. */
+  readonly associations: ReadonlyMap<string, string>;
+  readonly now: () => number;
+  readonly lifeMs?: number;
+}): Promise<FakePodIdentityAgent> {
+  const { account, associations, now, lifeMs = 6 * 3_600_000 } = options;
+  const sessions: string[] = [];
+
+  function handler({ method, path, headers }: FakeRequest): FakeAnswer {
+    if (method !== 'GET' || path !== '/v1/credentials') return { status: 404, body: '404 page not found\n' };
+    const token = headers.authorization ?? '';
+    const claims = verifyToken(token);
+    if (claims === undefined)
+      return { status: 400, body: `Service account token cannot be parsed: token is malformed: ${token}\n` };
+    const { namespace, pod, serviceaccount } = claims['kubernetes.io'];
+    if (!claims.aud.includes('pods.eks.amazonaws.com'))
+      return fault(
+        400,
+        'InvalidTokenException',
+        'The token included in the request has an incorrect audience.',
+      );
+    if (claims.exp * 1_000 <= now())
+      return fault(400, 'ExpiredTokenException', 'The token included in the request is expired.');
+    const role = associations.get(`${namespace}/${serviceaccount.name}`);
+    if (role === undefined)
+      return fault(
+        404,
+        'ResourceNotFoundException',
+        'The association for the service account could not be found.',
+      );
+    sessions.push(`${role} for ${namespace}/${serviceaccount.name}/${pod.uid}`);
+    const keys = account.issueKeys({ holder: role, lifeMs });
+    return {
+      body: {
+        AccessKeyId: keys.accessKeyId,
+        SecretAccessKey: keys.secretAccessKey,
+        Token: keys.sessionToken,
+        AccountId: account.id,
+        Expiration: new Date(keys.expiresAt).toISOString(),
+      },
+    };
+  }
+
+  return startFakeServer({ handler }).then((server) => Object.assign(server, { sessions }));
+}
+
+/** As the agent tells what EKS answered it. */
+function fault(status: number, code: string, message: string): FakeAnswer {
+  return { status, body: `[7d0f1c2e]: (${code}): ${message}, fault: client\n` };
+}

@@ -1,0 +1,36 @@
+import { awsFault, type AwsCall } from './aws-account.ts';
+import type { FakeAnswer } from './http-server.ts';
+
+/** What IAM denies, and what is throttled or slow. */
+export type AwsPolicy = {
+  /** `DescribeSecret`, a name, `GetSecretValue db`; each also with ` by HOLDER`. */
+  readonly denied: Set<string>;
+  /** Names whose KMS key the reader may not use. */
+  readonly kmsDenied: Set<string>;
+  /** Actions and names that are answered so much later, in milliseconds. */
+  readonly delays: Map<string, number>;
+};
+
+export function createAwsPolicy(): AwsPolicy {
+  return { denied: new Set(), kmsDenied: new Set(), delays: new Map() };
+}
+
+/** The refusal of a call for a resource, if policies deny it. */
+export function refusal(
+  { denied }: AwsPolicy,
+  { action, holder }: AwsCall,
+  { service, name, arn }: { readonly service: string; readonly name: string; readonly arn: string },
+): FakeAnswer | undefined {
+  const rules = [action, name, `${action} ${name}`].flatMap((rule) => [rule, `${rule} by ${holder}`]);
+  if (!rules.some((rule) => denied.has(rule))) return undefined;
+  return awsFault(
+    'AccessDeniedException',
+    `User: ${holder} is not authorized to perform: ${service}:${action} on resource: ${arn} because no identity-based policy allows the ${service}:${action} action`,
+  );
+}
+
+/** Waits as long as the slowest of these. */
+export async function dawdle({ delays }: AwsPolicy, keys: readonly string[]): Promise<void> {
+  const ms = Math.max(0, ...keys.map((key) => delays.get(key) ?? 0));
+  if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms));
+}

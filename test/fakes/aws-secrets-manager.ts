@@ -1,0 +1,193 @@
+import type { SecureContextOptions } from 'node:tls';
+import { awsFault, awsJson, type AwsAccount, type AwsCall } from './aws-account.ts';
+import { createAwsPolicy, dawdle, refusal, type AwsPolicy } from './aws-policy.ts';
+import { startFakeServer, type FakeAnswer, type FakeServer } from './http-server.ts';
+
+type Version = { readonly id: string; readonly value: string | Uint8Array };
+type Secret = {
+  readonly name: string;
+  readonly arn: string;
+  readonly versions: Version[];
+  /** Ids by stage. */
+  readonly stages: Map<string, string>;
+  isDeleted: boolean;
+};
+
+/** Secrets Manager, in all regions. */
+export type FakeSecretsManager = FakeServer &
+  AwsPolicy & {
+    /** Adds a version, AWSCURRENT from now on; its id. */
+    put(name: string, value: string | Uint8Array, region?: string): string;
+    /** Puts a stage on a version. */
+    stage(name: string, stage: string, versionId: string, region?: string): void;
+    /** Schedules the deletion. */
+    delete(name: string, region?: string): void;
+    /** `arn:aws:secretsmanager:eu-west-1:111122223333:secret:db-AbCdEf` */
+    arn(name: string, region?: string): string;
+    /** What was asked and signed well, oldest first. */
+    readonly calls: readonly AwsCall[];
+    /** How many calls of an action. */
+    asked(action: string): number;
+  };
+
+/** Starts one. It verifies signatures. */
+export async function startFakeSecretsManager(options: {
+  readonly account: AwsAccount;
+  readonly region: string;
+  readonly tls: SecureContextOptions;
+}): Promise<FakeSecretsManager> {
+  const { account, region: home, tls } = options;
+  const secrets = new Map<string, Secret>();
+  const policy = createAwsPolicy();
+  const calls: AwsCall[] = [];
+
+  const arnOf = (name: string, region = home): string =>
+    `arn:aws:secretsmanager:${region}:${account.id}:secret:${name}-AbCdEf`;
+  /** By name, by ARN, by ARN without its last six characters. */
+  const find = (id: string, region: string): Secret | undefined =>
+    [...secrets.values()].find(
+      ({ name, arn }) =>
+        arn.split(':')[3] === region && [name, arn, arn.replace(/-AbCdEf$/, '')].includes(id),
+    );
+  const secretOf = (name: string, region = home): Secret => {
+    const secret = find(name, region);
+    if (secret === undefined) throw new Error(`there is no ${name} in ${region}`);
+    return secret;
+  };
+  const notFound = awsFault('ResourceNotFoundException', "Secrets Manager can't find the specified secret.");
+
+  function read(call: AwsCall, id: string): FakeAnswer | Record<string, unknown> {
+    const { input, region } = call;
+    const secret = find(id, region);
+    const arn = secret?.arn ?? arnOf(id, region).replace('-AbCdEf', '-??????');
+    const name = secret?.name ?? id;
+    const denial = refusal(
+      policy,
+      { ...call, action: 'GetSecretValue' },
+      { service: 'secretsmanager', name, arn },
+    );
+    if (denial !== undefined) return denial;
+    if (secret === undefined) return notFound;
+    if (secret.isDeleted)
+      return awsFault(
+        'InvalidRequestException',
+        "You can't perform this operation on the secret because it was marked for deletion.",
+      );
+    if (policy.kmsDenied.has(name)) return awsFault('AccessDeniedException', 'Access to KMS is not allowed');
+    const { VersionId: pin, VersionStage: stage } = input as { VersionId?: string; VersionStage?: string };
+    const versionId = pin ?? secret.stages.get(stage ?? 'AWSCURRENT');
+    const version = secret.versions.find((each) => each.id === versionId);
+    if (version === undefined)
+      return awsFault(
+        'ResourceNotFoundException',
+        `Secrets Manager can't find the specified secret value for ${pin === undefined ? 'staging label' : 'VersionId'}: ${pin ?? stage ?? 'AWSCURRENT'}`,
+      );
+    if (pin !== undefined && stage !== undefined && secret.stages.get(stage) !== pin)
+      return awsFault(
+        'InvalidRequestException',
+        'You provided a VersionStage that is not associated to the provided VersionId.',
+      );
+    const { value } = version;
+    return {
+      ARN: secret.arn,
+      Name: secret.name,
+      VersionId: version.id,
+      ...(typeof value === 'string'
+        ? { SecretString: value }
+        : { SecretBinary: Buffer.from(value).toString('base64') }),
+      VersionStages: [...secret.stages].filter(([, at]) => at === version.id).map(([label]) => label),
+      CreatedDate: 1_700_000_000.123,
+    };
+  }
+
+  function describe(call: AwsCall, id: string): FakeAnswer {
+    const secret = find(id, call.region);
+    const arn = secret?.arn ?? arnOf(id, call.region).replace('-AbCdEf', '-??????');
+    const denial = refusal(policy, call, { service: 'secretsmanager', name: secret?.name ?? id, arn });
+    if (denial !== undefined) return denial;
+    if (secret === undefined) return notFound;
+    const stagesOf = (versionId: string): string[] =>
+      [...secret.stages].filter(([, at]) => at === versionId).map(([label]) => label);
+    const staged = secret.versions.filter(({ id: versionId }) => stagesOf(versionId).length > 0);
+    return awsJson(200, {
+      ARN: secret.arn,
+      Name: secret.name,
+      ...(secret.isDeleted && { DeletedDate: 1_700_000_000 }),
+      VersionIdsToStages: Object.fromEntries(
+        staged.map(({ id: versionId }) => [versionId, stagesOf(versionId)]),
+      ),
+    });
+  }
+
+  function batch(call: AwsCall): FakeAnswer {
+    const ids = call.input.SecretIdList as string[];
+    const denial = refusal(policy, call, { service: 'secretsmanager', name: '*', arn: '*' });
+    if (denial !== undefined) return denial;
+    if (ids.length > 20)
+      return awsFault('ValidationException', 'Member must have length less than or equal to 20');
+    const answers = ids.map((id) => ({ id, answer: read({ ...call, input: {} }, id) }));
+    const isFault = (answer: object): answer is FakeAnswer => 'status' in answer;
+    return awsJson(200, {
+      SecretValues: answers.flatMap(({ answer }) => (isFault(answer) ? [] : [answer])).reverse(),
+      Errors: answers.flatMap(({ id, answer }) => {
+        if (!isFault(answer)) return [];
+        const { __type, message } = answer.body as { __type: string; message: string };
+        return [{ SecretId: id, ErrorCode: __type, Message: message }];
+      }),
+    });
+  }
+
+  async function answer(call: AwsCall): Promise<FakeAnswer> {
+    calls.push(call);
+    const { action, input } = call;
+    const id = String(input.SecretId);
+    const ids = Array.isArray(input.SecretIdList) ? input.SecretIdList.map(String) : [id];
+    await dawdle(policy, [action, ...ids]);
+    switch (action) {
+      case 'GetSecretValue': {
+        const found = read(call, id);
+        return 'status' in found ? found : awsJson(200, found);
+      }
+      case 'DescribeSecret':
+        return describe(call, id);
+      case 'BatchGetSecretValue':
+        return batch(call);
+      default:
+        return awsFault('UnknownOperationException', action);
+    }
+  }
+
+  const server = await startFakeServer({
+    tls,
+    handler: (request) =>
+      account.serve(request, { signingName: 'secretsmanager', target: 'secretsmanager' }, answer),
+  });
+  return Object.assign(server, policy, {
+    calls,
+    asked: (action: string) => calls.filter((call) => call.action === action).length,
+    arn: arnOf,
+    put(name: string, value: string | Uint8Array, region = home) {
+      const secret = find(name, region) ?? {
+        ...{
+          name,
+          arn: arnOf(name, region),
+          versions: [],
+          stages: new Map<string, string>(),
+          isDeleted: false,
+        },
+      };
+      secrets.set(secret.arn, secret);
+      const id = `00000000-0000-4000-8000-${String(secret.versions.length + 1).padStart(12, '0')}`;
+      secret.versions.push({ id, value });
+      const last = secret.stages.get('AWSCURRENT');
+      if (last !== undefined) secret.stages.set('AWSPREVIOUS', last);
+      secret.stages.set('AWSCURRENT', id);
+      return id;
+    },
+    stage: (name: string, stage: string, versionId: string, region?: string) =>
+      void secretOf(name, region).stages.set(stage, versionId),
+    delete(name: string, region?: string) {
+      secretOf(name, region).isDeleted = true;
+    },
+  });
+}

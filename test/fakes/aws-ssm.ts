@@ -1,0 +1,120 @@
+import type { SecureContextOptions } from 'node:tls';
+import { awsFault, awsJson, type AwsAccount, type AwsCall } from './aws-account.ts';
+import { createAwsPolicy, dawdle, refusal, type AwsPolicy } from './aws-policy.ts';
+import { startFakeServer, type FakeAnswer, type FakeServer } from './http-server.ts';
+
+type Version = { readonly value: string; readonly modifiedAt: number; readonly labels: Set<string> };
+
+/** The Parameter Store, in all regions. */
+export type FakeSsm = FakeServer &
+  AwsPolicy & {
+    /** Adds a version; its number. A parameter that was deleted starts again at 1. */
+    put(name: string, value: string, region?: string): number;
+    label(name: string, version: number, label: string, region?: string): void;
+    delete(name: string, region?: string): void;
+    arn(name: string, region?: string): string;
+    /** What was asked and signed well, oldest first. */
+    readonly calls: readonly AwsCall[];
+    /** The names of each call of GetParameters. */
+    batches(): readonly (readonly string[])[];
+  };
+
+/** Starts one. It verifies signatures, and that it is asked to decrypt; it answers in the order of the alphabet, backwards. */
+export async function startFakeSsm(options: {
+  readonly account: AwsAccount;
+  readonly region: string;
+  readonly now: () => number;
+  readonly tls: SecureContextOptions;
+}): Promise<FakeSsm> {
+  const { account, region: home, now, tls } = options;
+  const parameters = new Map<string, Version[]>();
+  const policy = createAwsPolicy();
+  const calls: AwsCall[] = [];
+  const keyOf = (name: string, region = home): string => `${region} ${name}`;
+  const arnOf = (name: string, region = home): string =>
+    `arn:aws:ssm:${region}:${account.id}:parameter/${name.replace(/^\//, '')}`;
+
+  function find(asked: string, region: string) {
+    const isArn = asked.startsWith('arn:');
+    const [, base = asked, selector = ''] =
+      (isArn ? /^((?:[^:]*:){5}[^:]*)(:.*)?$/ : /^([^:]*)(:.*)?$/).exec(asked) ?? [];
+    const name = isArn
+      ? ([...parameters.keys()]
+          .map((key) => key.split(' ')[1] ?? '')
+          .find((each) => arnOf(each, region) === base) ?? '')
+      : base;
+    const versions = parameters.get(keyOf(name, region)) ?? [];
+    const wanted = selector.slice(1);
+    const index =
+      wanted === ''
+        ? versions.length - 1
+        : /^\d+$/.test(wanted)
+          ? Number(wanted) - 1
+          : versions.findIndex(({ labels }) => labels.has(wanted));
+    return { name, shown: isArn ? base : name, selector, version: versions[index], number: index + 1 };
+  }
+
+  async function answer(call: AwsCall): Promise<FakeAnswer> {
+    calls.push(call);
+    const { action, input, region } = call;
+    if (action !== 'GetParameters') return awsFault('UnknownOperationException', action);
+    const names = input.Names as string[];
+    await dawdle(policy, [action, ...names]);
+    if (names.length > 10 || names.length === 0)
+      return awsFault(
+        'ValidationException',
+        "1 validation error detected: Value at 'names' failed to satisfy constraint: Member must have length less than or equal to 10",
+      );
+    const unfit = names.find((name) => !/^[a-zA-Z0-9_.\-/:]+$/.test(name));
+    if (unfit !== undefined) return awsFault('ValidationException', `Invalid parameter name: ${unfit}`);
+    const found = names.map((asked) => ({ asked, ...find(asked, region) }));
+    for (const { name, asked } of found) {
+      const arn = arnOf(name === '' ? asked : name, region);
+      const denial = refusal(policy, call, { service: 'ssm', name: name === '' ? asked : name, arn });
+      if (denial !== undefined) return denial;
+      if (policy.kmsDenied.has(name))
+        return awsFault(
+          'AccessDeniedException',
+          'The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.',
+        );
+    }
+    return awsJson(200, {
+      Parameters: found
+        .flatMap(({ shown, name, selector, version, number }) =>
+          version === undefined
+            ? []
+            : [
+                {
+                  ARN: arnOf(name, region),
+                  Name: shown,
+                  ...(selector !== '' && { Selector: selector }),
+                  Type: 'SecureString',
+                  Value: input.WithDecryption === true ? version.value : 'ENCRYPTED',
+                  Version: number,
+                  LastModifiedDate: version.modifiedAt / 1_000,
+                },
+              ],
+        )
+        .sort((a, b) => (a.Name < b.Name ? 1 : -1)),
+      InvalidParameters: found.flatMap(({ asked, version }) => (version === undefined ? [asked] : [])),
+    });
+  }
+
+  const server = await startFakeServer({
+    tls,
+    handler: (request) => account.serve(request, { signingName: 'ssm', target: 'AmazonSSM' }, answer),
+  });
+  return Object.assign(server, policy, {
+    calls,
+    batches: () => calls.map(({ input }) => input.Names as string[]),
+    arn: arnOf,
+    put(name: string, value: string, region?: string) {
+      const versions = parameters.get(keyOf(name, region)) ?? [];
+      parameters.set(keyOf(name, region), versions);
+      return versions.push({ value, modifiedAt: now(), labels: new Set() });
+    },
+    label: (name: string, version: number, label: string, region?: string) =>
+      void parameters.get(keyOf(name, region))?.[version - 1]?.labels.add(label),
+    delete: (name: string, region?: string) => void parameters.delete(keyOf(name, region)),
+  });
+}

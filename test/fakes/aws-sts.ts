@@ -1,0 +1,105 @@
+import { randomUUID } from 'node:crypto';
+import type { SecureContextOptions } from 'node:tls';
+import type { AwsAccount } from './aws-account.ts';
+import { startFakeServer, type FakeAnswer, type FakeRequest, type FakeServer } from './http-server.ts';
+import { mintToken, verifyToken } from './service-account-token.ts';
+
+/** An IAM role, and the ServiceAccount its trust policy names. */
+export type IamRole = {
+  readonly arn: string;
+  /** `system:serviceaccount:team-a:app` */
+  readonly subject: string;
+};
+
+/** STS. */
+export type FakeAwsSts = FakeServer & {
+  /** `ROLE as SESSION for SECONDS`, each session it handed out. */
+  readonly sessions: readonly string[];
+};
+
+const audience = 'sts.amazonaws.com';
+
+/** A ServiceAccount's token that the fake STS (by default) or the fake agent of Pod Identity can verify. */
+export function mintAwsToken(
+  claims: Omit<Parameters<typeof mintToken>[0], 'audience'> & {
+    /** Default `sts.amazonaws.com`; Pod Identity's is `pods.eks.amazonaws.com`. */
+    readonly audience?: string;
+  },
+): string {
+  return mintToken({ audience, ...claims });
+}
+
+/** Starts one. It verifies tokens (audience, subject, expiry, signature), roles, session names and durations. */
+export async function startFakeAwsSts(options: {
+  readonly account: AwsAccount;
+  readonly roles: readonly IamRole[];
+  readonly now: () => number;
+  readonly tls: SecureContextOptions;
+}): Promise<FakeAwsSts> {
+  const { account, roles, now, tls } = options;
+  const sessions: string[] = [];
+
+  function handler({ method, path, query, headers, body }: FakeRequest): FakeAnswer {
+    const form = new URLSearchParams(body.toString());
+    const get = (name: string): string => form.get(name) ?? '';
+    if (method !== 'POST' || path !== '/' || query !== '' || headers.authorization !== undefined)
+      return fault(400, 'InvalidAction', 'must be a POST, neither signed nor in the address');
+    if (get('Action') !== 'AssumeRoleWithWebIdentity' || get('Version') !== '2011-06-15')
+      return fault(400, 'InvalidAction', 'Could not find operation');
+    const [arn, name] = [get('RoleArn'), get('RoleSessionName')];
+    const seconds = Number(form.get('DurationSeconds') ?? 3_600);
+    if (!/^[\w+=,.@-]{2,64}$/.test(name) || !(seconds >= 900 && seconds <= 43_200))
+      return fault(400, 'ValidationError', `1 validation error detected: ${name} ${seconds}`);
+    const refused = refuse(
+      roles.find((role) => role.arn === arn),
+      get('WebIdentityToken'),
+    );
+    if (refused !== undefined) return refused;
+    sessions.push(`${arn} as ${name} for ${seconds}`);
+    const keys = account.issueKeys({ holder: arn, lifeMs: seconds * 1_000 });
+    return xml(
+      200,
+      `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult>` +
+        `<Audience>${audience}</Audience><AssumedRoleUser><AssumedRoleId>AROA:${name}</AssumedRoleId>` +
+        `<Arn>${arn.replace(':iam:', ':sts:').replace(':role/', ':assumed-role/')}/${name}</Arn></AssumedRoleUser>` +
+        `<Credentials><AccessKeyId>${keys.accessKeyId}</AccessKeyId><SecretAccessKey>${keys.secretAccessKey}</SecretAccessKey>` +
+        `<SessionToken>${keys.sessionToken ?? ''}</SessionToken><Expiration>${new Date(keys.expiresAt).toISOString()}</Expiration></Credentials>` +
+        `</AssumeRoleWithWebIdentityResult><ResponseMetadata><RequestId>req-ok</RequestId></ResponseMetadata></AssumeRoleWithWebIdentityResponse>`,
+    );
+  }
+
+  function refuse(role: IamRole | undefined, token: string): FakeAnswer | undefined {
+    const claims = verifyToken(token);
+    if (claims === undefined)
+      return fault(
+        400,
+        'InvalidIdentityToken',
+        `Couldn't retrieve verification key from your identity provider ${token}`,
+      );
+    if (claims.exp * 1_000 <= now())
+      return fault(
+        400,
+        'ExpiredTokenException',
+        `Token expired: current date/time must be before the expiration date/time ${token}`,
+      );
+    if (!claims.aud.includes(audience)) return fault(400, 'InvalidIdentityToken', 'Incorrect token audience');
+    // A role that is not there is told like one that may not be assumed.
+    if (role?.subject !== claims.sub)
+      return fault(403, 'AccessDenied', 'Not authorized to perform sts:AssumeRoleWithWebIdentity');
+    return undefined;
+  }
+
+  return Object.assign(await startFakeServer({ tls, handler }), { sessions });
+}
+
+function fault(status: number, code: string, message: string): FakeAnswer {
+  return xml(
+    status,
+    `<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>${code}</Code><Message>${message}</Message></Error>` +
+      `<RequestId>req-${randomUUID()}</RequestId></ErrorResponse>`,
+  );
+}
+
+function xml(status: number, body: string): FakeAnswer {
+  return { status, headers: { 'content-type': 'text/xml' }, body };
+}
