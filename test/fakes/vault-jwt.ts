@@ -1,0 +1,67 @@
+import { createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto';
+
+/** What a token says. */
+export type TokenClaims = {
+  readonly sub: string;
+  readonly aud: readonly string[];
+  /** Seconds since the epoch. */
+  readonly exp: number;
+  readonly [claim: string]: unknown;
+};
+
+/** Whose ServiceAccount, and for whom: a pod's projected token. */
+export type PodTokenOptions = {
+  readonly namespace?: string;
+  readonly serviceAccount?: string;
+  readonly audience?: string;
+  readonly podUid?: string;
+  readonly serviceAccountUid?: string;
+  readonly lifeMs?: number;
+};
+
+/** Issues tokens as a cluster does, and knows its own again. */
+export function createTokenIssuer({ now = Date.now } = {}) {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+
+  function mint(claims: TokenClaims): string {
+    const content = `${part({ alg: 'ES256', typ: 'JWT' })}.${part(claims)}`;
+    const signature = sign('sha256', Buffer.from(content), { key: privateKey, dsaEncoding: 'ieee-p1363' });
+    return `${content}.${signature.toString('base64url')}`;
+  }
+
+  return {
+    mint,
+    podToken(options: PodTokenOptions = {}): string {
+      const {
+        namespace = 'team-a',
+        serviceAccount = 'app',
+        audience = 'vault',
+        lifeMs = 3_600_000,
+      } = options;
+      const { podUid = 'uid-pod-1', serviceAccountUid = 'sa-uid' } = options;
+      return mint({
+        iss: 'https://kubernetes.default.svc',
+        sub: `system:serviceaccount:${namespace}:${serviceAccount}`,
+        aud: [audience],
+        exp: Math.floor((now() + lifeMs) / 1_000),
+        'kubernetes.io': {
+          namespace,
+          pod: { uid: podUid },
+          serviceaccount: { name: serviceAccount, uid: serviceAccountUid },
+        },
+      });
+    },
+    /** The claims of a token of ours, expired or not; undefined for another's. */
+    verify(token: string): TokenClaims | undefined {
+      const [, content = '', claims = '', signature = ''] = /^([^.]+\.([^.]+))\.([^.]+)$/.exec(token) ?? [];
+      const key = { key: publicKey, dsaEncoding: 'ieee-p1363' as const };
+      if (!verify('sha256', Buffer.from(content), key, Buffer.from(signature, 'base64url'))) return undefined;
+      return JSON.parse(Buffer.from(claims, 'base64url').toString()) as TokenClaims;
+    },
+    /** PEM. */
+    publicKey: createPublicKey(privateKey).export({ type: 'spki', format: 'pem' }).toString(),
+  };
+}
+
+export type TokenIssuer = ReturnType<typeof createTokenIssuer>;

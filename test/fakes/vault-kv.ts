@@ -1,0 +1,99 @@
+import type { FakeAnswer } from './http-server.ts';
+import { nothingThere, vaultEnvelope, type VaultQuestion } from './vault-answers.ts';
+
+type Version = { readonly data: string; readonly createdAt: number; deletedAt?: number; destroyed?: true };
+
+/** A backend: undefined where it knows no such path. */
+export type FakeBackend = (question: VaultQuestion) => FakeAnswer | undefined;
+
+const wrongPath =
+  'Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints to use. ' +
+  "If using the Vault CLI, use 'vault kv get' for this operation.";
+
+const toText = (data: object | string): string => (typeof data === 'string' ? data : JSON.stringify(data));
+
+/** KV version 2. Data may be given as JSON text, where characters matter. */
+export function createFakeKv2(now: () => number) {
+  const secrets = new Map<string, Version[]>();
+  const time = (at: number | undefined): string =>
+    at === undefined ? '' : new Date(at).toISOString().replace('Z', '123456Z');
+  const version = (path: string, number?: number): Version => {
+    const versions = secrets.get(path) ?? [];
+    const found = versions[(number ?? versions.length) - 1];
+    if (found === undefined) throw new Error(`no version ${number} of ${path}`);
+    return found;
+  };
+  const metadataOf = (one: Version, number: number): object => ({
+    created_time: time(one.createdAt),
+    custom_metadata: null,
+    deletion_time: time(one.deletedAt),
+    destroyed: one.destroyed === true,
+    version: number,
+  });
+
+  function read(path: string, query: URLSearchParams): FakeAnswer {
+    const versions = secrets.get(path) ?? [];
+    const number = Number(query.get('version') ?? 0) || versions.length;
+    const found = versions[number - 1];
+    if (found === undefined) return nothingThere;
+    const isGone = found.destroyed === true || found.deletedAt !== undefined;
+    const metadata = JSON.stringify(metadataOf(found, number));
+    return vaultEnvelope(
+      `{"data":${isGone ? 'null' : found.data},"metadata":${metadata}}`,
+      {},
+      {
+        status: isGone ? 404 : 200,
+      },
+    );
+  }
+
+  const answer: FakeBackend = ({ method, path, query }) => {
+    if (method !== 'GET') return undefined;
+    const [, kind, name = ''] = /^(data|metadata)\/(.+)$/.exec(path) ?? [];
+    if (kind === 'data') return read(name, query);
+    if (kind === 'metadata') {
+      const versions = secrets.get(name);
+      if (versions === undefined) return nothingThere;
+      const listed = Object.fromEntries(
+        versions.map((each, index) => [index + 1, metadataOf(each, index + 1)]),
+      );
+      return vaultEnvelope(JSON.stringify({ current_version: versions.length, versions: listed }));
+    }
+    return vaultEnvelope('null', {}, { warnings: [wrongPath], status: 404 });
+  };
+
+  return {
+    answer,
+    put(path: string, data: object | string): void {
+      secrets.set(path, [...(secrets.get(path) ?? []), { data: toText(data), createdAt: now() }]);
+    },
+    /** Can be undone: the metadata stays. The latest version unless said. */
+    delete(path: string, number?: number): void {
+      version(path, number).deletedAt = now();
+    },
+    destroy(path: string, number?: number): void {
+      version(path, number).destroyed = true;
+    },
+    /** With all versions: numbers start again. */
+    forget: (path: string) => void secrets.delete(path),
+  };
+}
+
+/** KV version 1. */
+export function createFakeKv1() {
+  const secrets = new Map<string, string>();
+  const answer: FakeBackend = ({ method, path }) => {
+    if (method !== 'GET') return undefined;
+    const data = secrets.get(path);
+    if (data === undefined) return nothingThere;
+    const { ttl } = JSON.parse(data) as { ttl?: unknown };
+    // Not a lease: no id, whatever the duration says.
+    const [, number = '2764800', unit] = /^(\d+)(s|m|h)?$/.exec(String(ttl)) ?? [];
+    return vaultEnvelope(data, { seconds: Number(number) * ({ m: 60, h: 3_600 }[unit ?? ''] ?? 1) });
+  };
+  return {
+    answer,
+    put: (path: string, data: object | string) => void secrets.set(path, toText(data)),
+    delete: (path: string) => void secrets.delete(path),
+  };
+}

@@ -1,0 +1,93 @@
+import { randomBytes } from 'node:crypto';
+import type { FakeAnswer } from './http-server.ts';
+import { vaultEnvelope, vaultFault, type VaultQuestion } from './vault-answers.ts';
+import type { FakeVaultToken } from './vault-tokens.ts';
+
+/** A lease as the fake knows it. */
+export type FakeLease = {
+  readonly id: string;
+  readonly path: string;
+  readonly token: FakeVaultToken;
+  readonly renewable: boolean;
+  readonly ttlMs: number;
+  /** Milliseconds since the epoch: beyond it no renewal helps. */
+  readonly lastsUntil: number;
+  /** Milliseconds since the epoch. */
+  expiresAt: number;
+  renewals: number;
+  state: 'live' | 'expired' | 'revoked';
+};
+
+/** How long what is issued lives, in milliseconds. */
+export type LeaseLife = { readonly ttlMs?: number; readonly maxTtlMs?: number };
+
+/** The leases of one namespace, each a child of the token that asked. */
+export function createFakeLeases(now: () => number) {
+  const leases: FakeLease[] = [];
+
+  function sweep(): void {
+    for (const lease of leases)
+      if (lease.state === 'live' && lease.expiresAt <= now()) lease.state = 'expired';
+  }
+
+  const secondsLeft = ({ expiresAt }: FakeLease): number => Math.floor((expiresAt - now()) / 1_000);
+
+  return {
+    all: (): readonly FakeLease[] => (sweep(), leases),
+    issue(
+      path: string,
+      token: FakeVaultToken,
+      life: LeaseLife & { readonly renewable?: boolean },
+    ): FakeLease {
+      const { ttlMs = 3_600_000, maxTtlMs = 86_400_000, renewable = true } = life;
+      const lease: FakeLease = {
+        id: `${path}/${randomBytes(12).toString('hex')}`,
+        ...{ path, token, renewable, ttlMs, renewals: 0, state: 'live' },
+        lastsUntil: now() + maxTtlMs,
+        expiresAt: now() + Math.min(ttlMs, maxTtlMs),
+      };
+      leases.push(lease);
+      return lease;
+    },
+    secondsLeft,
+    /** They end with their parent. */
+    endOf(token: FakeVaultToken): void {
+      for (const lease of leases)
+        if (lease.token === token && lease.state === 'live') lease.state = 'revoked';
+    },
+    /** `sys/leases/...`. */
+    answer({ method, path, fields }: VaultQuestion): FakeAnswer | undefined {
+      if (method !== 'POST' && method !== 'PUT') return undefined;
+      const [, action, rest] = /^sys\/leases\/(renew|revoke|lookup)(?:\/(.+))?$/.exec(path) ?? [];
+      if (action === undefined) return undefined;
+      const id = rest ?? fields.lease_id;
+      sweep();
+      const lease = leases.find((each) => each.id === id && each.state === 'live');
+      if (action === 'revoke') {
+        if (lease !== undefined) lease.state = 'revoked';
+        return { status: 204 };
+      }
+      if (lease === undefined)
+        return vaultFault(400, action === 'renew' ? 'lease not found' : 'invalid lease');
+      if (action === 'lookup')
+        return vaultEnvelope(
+          JSON.stringify({ id: lease.id, ttl: secondsLeft(lease), renewable: lease.renewable }),
+        );
+      if (!lease.renewable) return vaultFault(400, 'lease is not renewable');
+      const wanted = now() + (Number(fields.increment ?? 0) * 1_000 || lease.ttlMs);
+      lease.expiresAt = Math.min(wanted, lease.lastsUntil);
+      lease.renewals += 1;
+      const seconds = secondsLeft(lease);
+      const warnings = [
+        `TTL of "${(wanted - now()) / 1_000}s" exceeded the effective max_ttl of "${seconds}s"; TTL value is capped accordingly`,
+      ];
+      return vaultEnvelope(
+        'null',
+        { id: lease.id, seconds, renewable: true },
+        wanted > lease.lastsUntil ? { warnings } : {},
+      );
+    },
+  };
+}
+
+export type FakeLeases = ReturnType<typeof createFakeLeases>;

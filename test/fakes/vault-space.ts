@@ -1,0 +1,124 @@
+import type { FakeAnswer, FakeRequest } from './http-server.ts';
+import { deniedByPolicy, permissionDenied, vaultFault, type VaultQuestion } from './vault-answers.ts';
+import { createFakeAuth } from './vault-auth.ts';
+import { createFakeDatabase, createFakePki, type LeasingBackend } from './vault-dynamic.ts';
+import type { TokenIssuer } from './vault-jwt.ts';
+import { createFakeKv1, createFakeKv2 } from './vault-kv.ts';
+import { createFakeLeases } from './vault-leases.ts';
+import { createFakeTokens, type FakeVaultToken } from './vault-tokens.ts';
+
+/** Paths, `*` at their end for all below, and what may be done there: `{ 'secret/data/*': ['read'] }`. */
+export type FakePolicy = Readonly<Record<string, readonly Capability[]>>;
+export type Capability = 'read' | 'list' | 'update' | 'delete';
+
+const capabilityOf: Readonly<Record<string, Capability>> = {
+  GET: 'read',
+  LIST: 'list',
+  POST: 'update',
+  PUT: 'update',
+  DELETE: 'delete',
+};
+
+/** What Vault's own `default` policy allows of what is asked here. Revoking a lease is not among it. */
+const defaultPolicy: FakePolicy = {
+  'auth/token/lookup-self': ['read'],
+  'auth/token/renew-self': ['update'],
+  'auth/token/revoke-self': ['update'],
+  'sys/leases/renew': ['update'],
+  'sys/leases/lookup': ['update'],
+};
+
+/** Everything of one namespace: who may log in, who may do what, and the backends. */
+export function createVaultSpace({
+  issuer,
+  now,
+}: {
+  readonly issuer: TokenIssuer;
+  readonly now: () => number;
+}) {
+  const leases = createFakeLeases(now);
+  const tokens = createFakeTokens(now, leases.endOf);
+  const auth = createFakeAuth({ tokens, issuer, now });
+  const policies = new Map<string, FakePolicy>([
+    ['default', defaultPolicy],
+    ['root', { '*': ['read', 'list', 'update', 'delete'] }],
+  ]);
+  const backends = new Map<string, LeasingBackend>();
+  const mount = <B extends { readonly answer: LeasingBackend }>(path: string, backend: B): B => {
+    backends.set(path, backend.answer);
+    return backend;
+  };
+
+  const isAllowed = ({ policies: names }: FakeVaultToken, method: string, path: string): boolean =>
+    ['default', ...names].some((name) =>
+      Object.entries(policies.get(name) ?? {}).some(
+        ([rule, allowed]) =>
+          (rule.endsWith('*') ? path.startsWith(rule.slice(0, -1)) : path === rule) &&
+          allowed.includes(capabilityOf[method] ?? 'delete'),
+      ),
+    );
+
+  function login(
+    path: string,
+    request: FakeRequest,
+    fields: VaultQuestion['fields'],
+  ): FakeAnswer | undefined {
+    const [, name] = /^auth\/(.+)\/login$/.exec(path) ?? [];
+    if (name === undefined) return undefined;
+    const { certificate } = request;
+    return (
+      auth.mounts.get(name)?.({ fields, ...(certificate !== undefined && { certificate }) }) ??
+      permissionDenied
+    );
+  }
+
+  function serve(request: FakeRequest): FakeAnswer {
+    const query = new URLSearchParams(request.query);
+    const path = decodeURIComponent(request.path).replace(/^\/v1\//, '');
+    const method = request.method === 'GET' && query.get('list') === 'true' ? 'LIST' : request.method;
+    const fields = fieldsOf(request.body);
+    if (fields === undefined) return vaultFault(400, 'failed to parse JSON input: invalid character');
+    const welcome = login(path, request, fields);
+    if (welcome !== undefined) return welcome;
+    const token = tokens.find(String(request.headers['x-vault-token'] ?? ''));
+    if (token === undefined) return permissionDenied;
+    if (!isAllowed(token, method, path)) return deniedByPolicy;
+    const own = tokens.answer(method, path, token) ?? leases.answer({ method, path, query, fields });
+    if (own !== undefined) return own;
+    const [name, backend] = [...backends].find(([each]) => path.startsWith(`${each}/`)) ?? [];
+    if (name === undefined || backend === undefined)
+      return vaultFault(404, `no handler for route "${path}". route entry not found.`);
+    const question = { method, path: path.slice(name.length + 1), query, fields };
+    return (
+      backend(question, token, name) ?? vaultFault(405, '1 error occurred:\n\t* unsupported operation\n\n')
+    );
+  }
+
+  return {
+    auth,
+    tokens,
+    leases,
+    serve,
+    policy: (name: string, policy: FakePolicy) => void policies.set(name, policy),
+    /** A backend of a test's own. */
+    backend: (path: string, answer: LeasingBackend) => void backends.set(path, answer),
+    kv2: (path = 'secret') => mount(path, createFakeKv2(now)),
+    kv1: (path = 'kv') => mount(path, createFakeKv1()),
+    database: (path = 'database') => mount(path, createFakeDatabase(leases)),
+    pki: (path = 'pki') => mount(path, createFakePki(leases, now)),
+    /** A token that may do everything and never ends. */
+    rootToken: (): string => tokens.issue({ ttlMs: Infinity, maxTtlMs: Infinity, policies: ['root'] }).id,
+  };
+}
+
+export type VaultSpace = ReturnType<typeof createVaultSpace>;
+
+function fieldsOf(body: Buffer): VaultQuestion['fields'] | undefined {
+  if (body.length === 0) return {};
+  try {
+    const value: unknown = JSON.parse(body.toString());
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,170 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createHttp } from '../../src/http/http.ts';
+import type { VaultLogin } from '../../src/providers/vault/login.ts';
+import { startFakeServer, type FakeAnswer, type FakeRequest, type FakeServer } from './http-server.ts';
+import { createTestCa } from './tls.ts';
+import { vaultFault } from './vault-answers.ts';
+import { createTokenIssuer } from './vault-jwt.ts';
+import { createVaultSpace, type VaultSpace } from './vault-space.ts';
+
+/** How a cluster is made. */
+export type FakeVaultOptions = {
+  /** Default 1. The first one is the active one. */
+  readonly nodes?: number;
+  /** What Enterprise and OpenBao have; without any, the header is ignored. */
+  readonly namespaces?: readonly string[];
+  /** Listens on unix sockets, plain, as an Agent does. */
+  readonly socket?: boolean;
+  /** Plain http. */
+  readonly http?: boolean;
+};
+
+/** What a node is. `standby` passes calls on; `redirecting` sends the caller to the active one. */
+export type NodeState =
+  | 'active'
+  | 'standby'
+  | 'redirecting'
+  | 'performance-standby'
+  | 'no-active'
+  | 'dr-secondary'
+  | 'cut-off'
+  | 'uninitialised'
+  | 'sealed'
+  | 'removed';
+
+/** A node: a server that can be told to misbehave (`behave`), with a state. */
+export type FakeVaultNode = FakeServer & {
+  state: NodeState;
+  /** As a login names it. */
+  readonly address: string;
+  /** Does what is asked and then breaks the connection, so many times: the answer is lost, what was issued is not. */
+  loseReplies(times: number): void;
+};
+
+const health: Readonly<Record<NodeState, number>> = {
+  active: 200,
+  standby: 429,
+  redirecting: 429,
+  'no-active': 429,
+  'dr-secondary': 472,
+  'performance-standby': 473,
+  'cut-off': 474,
+  uninitialised: 501,
+  sealed: 503,
+  removed: 530,
+};
+
+const noActive = vaultFault(500, 'local node not active but active cluster node not found');
+
+/** What a node in such a state says to every call. */
+const refusals: Readonly<Partial<Record<NodeState, FakeAnswer>>> = {
+  'no-active': noActive,
+  'dr-secondary': vaultFault(400, 'path disabled in replication DR secondary mode'),
+  'cut-off': vaultFault(503, 'Vault is sealed'),
+  uninitialised: vaultFault(503, 'Vault is sealed'),
+  sealed: vaultFault(503, 'Vault is sealed'),
+  removed: vaultFault(503, 'Vault is sealed'),
+};
+
+/** A fake Vault (or OpenBao), HTTPS as in life: one cluster, its clock one that a test can turn, configured by its owner's hands. */
+export async function startFakeVault(options: FakeVaultOptions = {}) {
+  const { nodes: count = 1, namespaces = [] } = options;
+  const clock = { ms: 0 };
+  const now = (): number => Date.now() + clock.ms;
+  const issuer = createTokenIssuer({ now });
+  const ca = createTestCa();
+  const spaces = new Map(['', ...namespaces].map((name) => [name, createVaultSpace({ issuer, now })]));
+  const directory = mkdtempSync(join(tmpdir(), 'keyferry-vault-'));
+  const isPlain = options.socket === true || options.http === true;
+
+  function serve(node: FakeVaultNode, request: FakeRequest): FakeAnswer {
+    const { path, query, headers } = request;
+    if (path === '/v1/sys/health') return { status: health[node.state], body: { state: node.state } };
+    // Whoever forgets it is refused by an Agent that asks for it.
+    if (headers['x-vault-request'] !== 'true') return vaultFault(412, "missing 'X-Vault-Request' header");
+    const refusal = refusals[node.state];
+    if (refusal !== undefined) return refusal;
+    if (node.state !== 'redirecting')
+      return spaceOf(request)?.serve(request) ?? vaultFault(404, `no handler for route "${path}"`);
+    const active = nodes.find(({ state }) => state === 'active');
+    if (active === undefined) return noActive;
+    const location = new URL(`${path}${query === '' ? '' : `?${query}`}`, active.url).href;
+    return { status: 307, headers: { location } };
+  }
+
+  function spaceOf({ headers }: FakeRequest): VaultSpace | undefined {
+    const name = String(headers['x-vault-namespace'] ?? '').replace(/^\/|\/$/g, '');
+    return spaces.get(namespaces.length === 0 ? '' : name);
+  }
+
+  async function startNode(index: number): Promise<FakeVaultNode> {
+    const socketPath = join(directory, `${index}.sock`);
+    const server = await startFakeServer({
+      ...(options.socket === true && { socketPath }),
+      ...(!isPlain && { tls: { ...ca.issue(), requestCert: true, rejectUnauthorized: false } }),
+      handler: (request) => serve(node, request),
+    });
+    const node: FakeVaultNode = Object.defineProperties(server as FakeVaultNode, {
+      state: { value: index === 0 ? 'active' : 'standby', writable: true },
+      address: { value: options.socket === true ? `unix://${socketPath}` : server.url.origin },
+      loseReplies: {
+        value: (times: number) => server.behave({ on: /^(?!GET .v1.sys.health)/, times, truncate: true }),
+      },
+    });
+    return node;
+  }
+
+  const nodes = await Promise.all(Array.from({ length: count }, (_, index) => startNode(index)));
+  const [first] = nodes;
+  const root = spaces.get('');
+  if (first === undefined || root === undefined) throw new Error('a cluster has a node and a root');
+  const http = createHttp({ ca: [ca.cert] });
+  const addresses = nodes.map(({ address }) => address);
+
+  return {
+    /** Of the root namespace. */
+    ...root,
+    nodes,
+    node: first,
+    url: first.url,
+    addresses,
+    /** PEM: to be trusted by who is to reach it; `http` does. */
+    ca: ca.cert,
+    authority: ca,
+    issuer,
+    http,
+    now,
+    /** A directory of the test's own, removed at the end. */
+    directory,
+    turn: (ms: number) => void (clock.ms += ms),
+    /** Another namespace's things. */
+    in(namespace: string): VaultSpace {
+      const space = spaces.get(namespace);
+      if (space === undefined) throw new Error(`no namespace ${namespace}`);
+      return space;
+    },
+    /** How many requests came to all nodes whose `METHOD path` matches, or begins so. */
+    count: (route?: string | RegExp): number => nodes.reduce((sum, node) => sum + node.count(route), 0),
+    /** A login of role `app` by the method kubernetes, at all addresses, unless said otherwise. */
+    login: (login: Partial<VaultLogin> = {}): VaultLogin => ({
+      dialect: 'vault',
+      addresses,
+      method: 'kubernetes',
+      mount: 'kubernetes',
+      role: 'app',
+      audience: 'vault',
+      tls: {},
+      leaseScope: 'pod',
+      ...login,
+    }),
+    async close() {
+      await http.close();
+      await Promise.all(nodes.map((node) => node.close()));
+      rmSync(directory, { recursive: true });
+    },
+  };
+}
+
+export type FakeVault = Awaited<ReturnType<typeof startFakeVault>>;
