@@ -75,9 +75,14 @@ describe('a scalar is the text that stands there', () => {
     expect(readOne('- key: !!int 0600').scalar('key')?.text).toBe('0600'));
   test('a key that is not there', () => {
     const item = readOne('- key: x');
-    expect([item.has('no'), item.scalar('no'), item.list('no'), item.boolean('no'), item.json('no')]).toEqual(
-      [false, undefined, undefined, undefined, undefined],
-    );
+    expect([item.has('no'), item.scalar('no'), item.map('no'), item.list('no'), item.boolean('no')]).toEqual([
+      false,
+      undefined,
+      undefined,
+      undefined,
+      undefined,
+    ]);
+    expect(item.json('no')).toBeUndefined();
   });
 
   test.each(['__proto__', 'constructor', 'toString', 'hasOwnProperty'])(
@@ -96,6 +101,14 @@ describe('a scalar is the text that stands there', () => {
       [2, 'item 1, jmesPath item 2', { line: 4, column: 7 }],
     ]);
     expect(inner.map((map) => map.scalar('path')?.text)).toEqual(['user', 'pass']);
+  });
+
+  test('a map inside, with its place and position; null is none', () => {
+    const item = readOne('- other:\n    Name: db\n  none: ~\n', { keys: 'any-case' });
+    const inner = item.map('OTHER')!;
+    expect([inner.index, inner.where, inner.position]).toEqual([1, 'item 1, OTHER', { line: 2, column: 5 }]);
+    expect(inner.scalar('name')?.text).toBe('db');
+    expect(item.map('none')).toBeUndefined();
   });
 
   test.each([
@@ -289,18 +302,20 @@ describe('what is wrong is reported where it stands', () => {
   ])('%j', (text, complaint) => expect(complaints(text)).toEqual([complaint]));
 
   test('a value of the wrong shape', () => {
-    const text = '- a: [1]\n  b: {}\n  c: maybe\n  d: x\n';
+    const text = '- a: [1]\n  b: {}\n  c: maybe\n  d: x\n  e: [{}]\n';
     const ask = (item: YamlMap): unknown => [
       item.scalar('a'),
       item.scalar('b'),
       item.boolean('c'),
       item.list('d'),
+      item.map('e'),
     ];
     expect(complaints(text, ask)).toEqual([
       '1:3 a of item 1 must be a single value',
       '2:3 b of item 1 must be a single value',
       '3:3 c of item 1 must be true or false',
       '4:3 d of item 1 must be a list',
+      '5:3 e of item 1 must be a map',
     ]);
   });
 
@@ -399,6 +414,7 @@ describe('nothing throws', () => {
       item.boolean(key);
       item.json(key);
       item.list(key)?.forEach(use);
+      item.map(key)?.warnUnknown([]);
     }
   };
   test('on random text', () => {

@@ -28,6 +28,8 @@ export type YamlMap = {
   /** Whether the key is there, whatever its value. */
   has(key: string): boolean;
   scalar(key: string): YamlScalar | undefined;
+  /** A map within the map; null is none. */
+  map(key: string): YamlMap | undefined;
   /** The maps of a list; null is no list. Unreadable items are reported and left out. */
   list(key: string): readonly YamlMap[] | undefined;
   /** `true` or `false`, in any letter case, quoted or not; null is no boolean. */
@@ -138,6 +140,12 @@ function readMap(map: YamlEntries, index: number, where: string, reader: Reader)
       const { value } = entry;
       if (value.kind !== 'scalar') return refuse(entry, key, 'a single value');
       return { text: isYamlNull(value) ? '' : value.text, quoted: value.quoted, ...value.at };
+    },
+    map(key) {
+      const entry = findFilled(key);
+      if (entry === undefined) return undefined;
+      if (entry.value.kind !== 'map') return refuse(entry, key, 'a map');
+      return readMap(entry.value, index, `${where}, ${key}`, reader);
     },
     list(key) {
       const entry = findFilled(key);
