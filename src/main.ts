@@ -53,6 +53,11 @@ const common = { env, stdin, stdout, stop: stop.signal };
 /** Every command, loaded when it is asked for: `serve` shares a node's memory with everybody else. */
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import('./cli/serve.ts')).serveCommand({ ...common, version: KEYFERRY_VERSION }),
+  health: async () =>
+    (await import('./cli/health.ts')).healthCommand({
+      stdout,
+      setExitCode: (code) => (process.exitCode = code),
+    }),
   mount: async () => {
     const { createInProcessMount } = await import('./cli/in-process-mount.ts');
     return (await import('./cli/mount.ts')).mountCommand({

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { settingFlags } from '../config/settings.ts';
+import { healthCommand } from './health.ts';
 import { lintCommand } from './lint.ts';
 import { localCommand } from './local.ts';
 import { mountCommand } from './mount.ts';
@@ -13,6 +14,7 @@ const unused = (): never => {
 };
 const io = { stdin: process.stdin, stdout: process.stdout, setExitCode: unused };
 const commands = [
+  healthCommand(io),
   lintCommand({ ...io, providers: unused }),
   mountCommand({ ...io, inProcessMount: unused, stop: new AbortController().signal }),
   localCommand(),

@@ -1,0 +1,71 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { mkdtemp, rename, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { serving, volume } from '../../test/csi/harness.ts';
+import { healthCommand } from './health.ts';
+
+const ends: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const end of ends.splice(0)) await end();
+});
+
+async function serve(healthAddress = '127.0.0.1:0') {
+  const one = await serving(async () => volume, { healthAddress });
+  ends.push(one.close);
+  return one;
+}
+
+async function health(...args: string[]): Promise<{ output: string; exitCode: number }> {
+  let output = '';
+  let exitCode = 0;
+  const command = healthCommand({
+    stdout: { write: (text) => (output += text) },
+    setExitCode: (code) => (exitCode = code),
+  });
+  await command.exitOverride().parseAsync(args, { from: 'user' });
+  return { output, exitCode };
+}
+
+describe('keyferry health', () => {
+  test('asks whether a process is ready, is well, and what it counts', async () => {
+    const address = `127.0.0.1:${(await serve()).port}`;
+    const ready = { output: '{"ready":true,"reasons":[]}\n', exitCode: 0 };
+    expect(await health('--health-address', address)).toEqual(ready);
+    expect(await health('live', '--health-address', address)).toEqual({ output: 'ok\n', exitCode: 0 });
+    expect((await health('metrics', '--health-address', address)).output).toContain('keyferry_socket_owned');
+  });
+
+  test('asks at a unix socket, the first of several addresses', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'kf-'));
+    const addresses = `unix:${folder}/h,127.0.0.1:0`;
+    await serve(addresses);
+    ends.push(() => rm(folder, { recursive: true }));
+    expect((await health('--health-address', addresses)).exitCode).toBe(0);
+  });
+
+  test('finds by loopback who listens everywhere', async () => {
+    const { port } = await serve('0.0.0.0:0');
+    expect((await health('--health-address', `0.0.0.0:${port}`)).exitCode).toBe(0);
+  });
+
+  test('fails, with the reasons, where the process is not ready', async () => {
+    const one = await serve();
+    const stranger = await serve();
+    await rename(stranger.path, one.path);
+    const { output, exitCode } = await health('live', '--health-address', `127.0.0.1:${one.port}`);
+    expect(exitCode).toBe(1);
+    expect(output).toBe(`${one.path} is answered by another process\n`);
+  });
+
+  test('says where nobody answers', async () => {
+    await expect(health('--health-address', 'unix:/nowhere/health.sock')).rejects.toMatchObject({
+      code: 'NOT_CONFIGURED',
+      message: 'nobody tells of health at unix:/nowhere/health.sock: ENOENT',
+    });
+  });
+
+  test('knows no other question', async () => {
+    await expect(health('well')).rejects.toMatchObject({ code: 'commander.invalidArgument' });
+  });
+});
