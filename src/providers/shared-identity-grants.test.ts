@@ -25,6 +25,7 @@ describe('the grants file', () => {
     expect(grant?.namespaces.map((matches) => matches('team-a'))).toEqual([false, true]);
     expect(grant?.names.map((matches) => matches('local/eu/prod/db'))).toEqual([true]);
     expect(grant?.roles).toEqual([]);
+    expect(grant?.methods).toEqual([]);
   });
 
   test('or JSON', () => {
@@ -52,6 +53,10 @@ describe('the grants file', () => {
     [
       good.replace('namespaces:', 'namespacs:'),
       'line 4: unknown key grants.0.namespacs, did you mean namespaces?',
+    ],
+    [
+      `${good}    methods: [DELETE]`,
+      'line 7: grants.0.methods.0: invalid option: expected one of "post"|"put"',
     ],
     [`${good}    role: [x]`, 'line 7: unknown key grants.0.role, did you mean roles?'],
     [`${good}    __proto__: {roles: ['**']}`, /unknown key grants\.0\.__proto__/],

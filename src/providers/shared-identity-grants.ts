@@ -16,6 +16,8 @@ export type SharedIdentityGrant = {
   /** Matched against `<service>/<name as sent to the store>`. */
   readonly names: readonly NameGlob[];
   readonly roles: readonly NameGlob[];
+  /** Beside GET. */
+  readonly methods: readonly string[];
 };
 
 const globs = z.array(z.string().min(1).max(2_048).transform(compileNameGlob));
@@ -25,6 +27,7 @@ const grantSchema = z.strictObject({
   serviceAccounts: globs.min(1),
   names: globs.min(1),
   roles: globs.default([]),
+  methods: z.array(z.enum(['POST', 'PUT'])).default([]),
 });
 const fileSchema = z.strictObject({ grants: z.array(grantSchema) });
 const keysOfFile = Object.keys(fileSchema.shape);

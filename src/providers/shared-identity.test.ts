@@ -43,12 +43,19 @@ function start(mode: SharedIdentityMode, grantsFile?: string) {
     metrics: createSharedIdentityMetrics(registry),
   });
   return (
-    use: { namespace?: string; account?: string; provider?: string; name?: string; role?: string } = {},
+    use: {
+      namespace?: string;
+      account?: string;
+      provider?: string;
+      name?: string;
+      role?: string;
+      method?: string;
+    } = {},
   ) => {
-    const { namespace = 'shop', account = 'web', provider = 'local', name = 'eu/db', role } = use;
+    const { namespace = 'shop', account = 'web', provider = 'local', name = 'eu/db', role, method } = use;
     const workload = { namespace, serviceAccount: { name: account } };
     try {
-      sharedIdentity.check({ workload, provider, service: 'local', name, role });
+      sharedIdentity.check({ workload, provider, service: 'local', name, role, method });
       return 'granted';
     } catch (thrown) {
       if (!(thrown instanceof SecretError)) throw thrown;
@@ -106,6 +113,29 @@ describe('granted, the default', () => {
     expect(ask({ role: 'arn:x' })).toBe('granted');
     expect(ask({ role: 'arn:y' })).toContain('lists the role arn:y');
     expect(ask({ name: 'us', role: 'arn:x' })).toContain('lists the role arn:x');
+  });
+});
+
+describe('a method that may change something', () => {
+  test('is granted by its name, in the very grant that matches the name and the role', () => {
+    writeFileSync(
+      file,
+      `${grant('local/eu/db', 'methods: [POST]')}${grant('local/us', 'roles: [arn:x]').replace('grants:\n', '')}`,
+    );
+    const ask = start('granted', file);
+    expect(ask({ method: 'GET' })).toBe('granted');
+    expect(ask({ method: 'POST' })).toBe('granted');
+    expect(ask({ method: 'PUT' })).toContain('no grant that matches lists the method PUT');
+    expect(ask({ name: 'us', method: 'POST' })).toContain('lists the method POST');
+    expect(ask({ name: 'us', role: 'arn:x', method: 'POST' })).toContain('lists the method POST');
+  });
+
+  test('needs that also where all identities serve everything', () => {
+    writeFileSync(file, grant('local/eu/*', 'methods: [POST]'));
+    const ask = start('all', file);
+    expect(ask({ name: 'us', method: 'GET' })).toBe('granted');
+    expect(ask({ method: 'POST' })).toBe('granted');
+    expect(ask({ name: 'us', method: 'POST' })).toContain('lists the method POST');
   });
 });
 

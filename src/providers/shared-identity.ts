@@ -21,6 +21,8 @@ export type SharedIdentityUse = {
   readonly name: string;
   /** A role to assume, where the class names one. */
   readonly role?: string | undefined;
+  /** How the store is asked, for stores that know methods. Default GET. */
+  readonly method?: string | undefined;
 };
 
 /** Decides who may be served by identities that are not the workload's own. */
@@ -65,10 +67,11 @@ export function createSharedIdentity({
       ? () => []
       : followGrantsFile(grantsFile, { log, now, metrics });
 
-  function objection({ workload, provider, service, name, role }: SharedIdentityUse): string | undefined {
+  function objection(use: SharedIdentityUse): string | undefined {
+    const { workload, provider, service, name, role, method = 'GET' } = use;
     if (mode === 'none') return 'this node runs with --shared-identities none';
-    // A role must be in the operator's list in every mode.
-    if (mode === 'all' && role === undefined) return undefined;
+    // A role, or a method that may change something, must be in the operator's list in every mode.
+    if (mode === 'all' && role === undefined && method === 'GET') return undefined;
     if (!isPlainName(name)) return 'a name that long, or with "." or ".." as an element, is never granted';
     const matching = grants().filter(
       (grant) =>
@@ -78,8 +81,11 @@ export function createSharedIdentity({
         matchesAny(grant.names, `${service}/${name}`),
     );
     if (matching.length === 0 && mode === 'granted') return 'no grant matches';
-    if (role !== undefined && !matching.some(({ roles }) => matchesAny(roles, role)))
+    const withRole = matching.filter(({ roles }) => role === undefined || matchesAny(roles, role));
+    if (role !== undefined && withRole.length === 0)
       return `no grant that matches lists the role ${quoteForeign(role)}`;
+    if (method !== 'GET' && !withRole.some(({ methods }) => methods.includes(method)))
+      return `no grant that matches lists the method ${quoteForeign(method)}`;
     return undefined;
   }
 
