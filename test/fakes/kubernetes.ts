@@ -10,6 +10,16 @@ export type FakeServiceAccount = {
   readonly annotations?: Readonly<Record<string, string>>;
 };
 
+/** What a TokenRequest asks for. */
+export type FakeTokenRequest = {
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly audience: string;
+  readonly podName: string;
+  readonly podUid: string;
+  readonly expirationSeconds: number;
+};
+
 /** An API server over HTTPS that knows ServiceAccounts and believes in one token. */
 export type FakeKubernetes = {
   readonly server: URL;
@@ -19,10 +29,16 @@ export type FakeKubernetes = {
   readonly caFile: string;
   /** What it knows, by `namespace/name`. Edit it at any time. */
   readonly serviceAccounts: Map<string, FakeServiceAccount>;
+  /** Labels of nodes, by name. Edit it at any time. */
+  readonly nodes: Map<string, Readonly<Record<string, string>>>;
   /** Events that were written, oldest first. */
   readonly events: readonly object[];
+  /** Signs tokens from now on, each of the life that is asked for. `undefined`: there is no such pod. */
+  issueTokens(mint: (request: FakeTokenRequest) => string | undefined): void;
   /** How many ServiceAccounts were read, whatever the answer; of one account, or of all. */
   reads(account?: string): number;
+  /** How many times a node was read. */
+  nodeReads(): number;
   /** Whether RBAC refuses from now on. */
   deny(denied: boolean): void;
   /** Replaces the token, in the file and in what it believes. */
@@ -34,6 +50,8 @@ export type FakeKubernetes = {
 };
 
 const accountPath = /^\/api\/v1\/namespaces\/([^/]+)\/serviceaccounts\/([^/]+)$/;
+const nodePath = /^\/api\/v1\/nodes\/([^/]+)$/;
+const tokenPath = /^\/api\/v1\/namespaces\/([^/]+)\/serviceaccounts\/([^/]+)\/token$/;
 const eventsPath = /^\/api\/v1\/namespaces\/([^/]+)\/events$/;
 
 /** Starts one. Its certificate is for 127.0.0.1, by an authority of its own. */
@@ -41,12 +59,14 @@ export async function startFakeKubernetes(
   accounts: Readonly<Record<string, FakeServiceAccount>> = {},
 ): Promise<FakeKubernetes> {
   const serviceAccounts = new Map(Object.entries(accounts));
+  const nodes: FakeKubernetes['nodes'] = new Map();
   const events: object[] = [];
   const ca = createTestCa('Test Kubernetes CA');
   const directory = await mkdtemp(join(tmpdir(), 'fake-kubernetes-'));
   const [tokenFile, caFile] = [join(directory, 'token'), join(directory, 'ca.crt')];
   let believed = 'first-token';
   let denied = false;
+  let mint: (request: FakeTokenRequest) => string | undefined = () => undefined;
 
   function writeEvent(path: string, { headers, body }: FakeRequest): FakeAnswer {
     const [, namespace] = eventsPath.exec(path) ?? [];
@@ -57,10 +77,42 @@ export async function startFakeKubernetes(
     return { status: 201, body: event };
   }
 
+  function readNode(path: string): FakeAnswer {
+    const [, name = ''] = (nodePath.exec(path) ?? []).map(decodeURIComponent);
+    if (denied) return status(403, 'Forbidden', `nodes "${name}" is forbidden: cannot get resource "nodes"`);
+    const labels = nodes.get(name);
+    if (labels === undefined) return status(404, 'NotFound', `nodes "${name}" not found`);
+    return { body: { kind: 'Node', apiVersion: 'v1', metadata: { name, labels } } };
+  }
+
+  function issueToken(path: string, { body }: FakeRequest): FakeAnswer {
+    const [, namespace = '', serviceAccount = ''] = (tokenPath.exec(path) ?? []).map(decodeURIComponent);
+    if (denied) return status(403, 'Forbidden', 'cannot create resource "serviceaccounts/token"');
+    if (!serviceAccounts.has(`${namespace}/${serviceAccount}`))
+      return status(404, 'NotFound', `serviceaccounts "${serviceAccount}" not found`);
+    const { kind, spec } = JSON.parse(body.toString()) as TokenRequestBody;
+    const { audiences, expirationSeconds, boundObjectRef: pod } = spec;
+    const [audience = ''] = audiences;
+    if (kind !== 'TokenRequest' || pod.kind !== 'Pod' || audience === '' || expirationSeconds < 600)
+      return status(422, 'Invalid', 'TokenRequest.authentication.k8s.io "" is invalid');
+    const token = mint({
+      ...{ namespace, serviceAccount, audience, expirationSeconds },
+      ...{ podName: pod.name, podUid: pod.uid },
+    });
+    if (token === undefined) return status(404, 'NotFound', `pods "${pod.name}" not found`);
+    const { exp } = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()) as {
+      exp: number;
+    };
+    const expirationTimestamp = new Date(exp * 1_000).toISOString();
+    return { status: 201, body: { kind: 'TokenRequest', status: { token, expirationTimestamp } } };
+  }
+
   function handler(request: FakeRequest): FakeAnswer {
     const { method, path, headers } = request;
     if (headers.authorization !== `Bearer ${believed}`) return status(401, 'Unauthorized', 'Unauthorized');
+    if (method === 'POST' && tokenPath.test(path)) return issueToken(path, request);
     if (method === 'POST' && eventsPath.test(path) && !denied) return writeEvent(path, request);
+    if (method === 'GET' && nodePath.test(path)) return readNode(path);
     const [, namespace = '', name = ''] = (accountPath.exec(path) ?? []).map(decodeURIComponent);
     if (denied && eventsPath.test(path)) return status(403, 'Forbidden', 'cannot create resource "events"');
     if (method !== 'GET' || name === '') return { status: 404, body: '404 page not found\n' };
@@ -86,12 +138,17 @@ export async function startFakeKubernetes(
     tokenFile,
     caFile,
     serviceAccounts,
+    nodes,
     events,
+    issueTokens(how) {
+      mint = how;
+    },
     reads(account) {
       if (account === undefined) return server.count(accountPathOf('[^/]+', '[^/]+'));
       const [namespace = '', name = ''] = account.split('/');
       return server.count(accountPathOf(namespace, name));
     },
+    nodeReads: () => server.count(/^GET \/api\/v1\/nodes\//),
     deny(now) {
       denied = now;
     },
@@ -107,6 +164,15 @@ export async function startFakeKubernetes(
     },
   };
 }
+
+type TokenRequestBody = {
+  readonly kind: string;
+  readonly spec: {
+    readonly audiences: readonly string[];
+    readonly expirationSeconds: number;
+    readonly boundObjectRef: { readonly kind: string; readonly name: string; readonly uid: string };
+  };
+};
 
 function accountPathOf(namespace: string, name: string): RegExp {
   return new RegExp(`^GET /api/v1/namespaces/${namespace}/serviceaccounts/${name}$`);

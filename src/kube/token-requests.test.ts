@@ -1,0 +1,130 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { startFakeKubernetes, type FakeKubernetes } from '../../test/fakes/kubernetes.ts';
+import { mintToken } from '../../test/fakes/service-account-token.ts';
+import { SecretError } from '../errors/secret-error.ts';
+import { createHttp, type Http } from '../http/http.ts';
+import { createKubeApi } from './api.ts';
+import { createTokenRequests, type TokenQuestion, type TokenRequests } from './token-requests.ts';
+
+const minute = 60_000;
+let kubernetes: FakeKubernetes;
+let http: Http;
+let clock: number;
+let minted: object[];
+let requests: TokenRequests;
+
+beforeEach(async () => {
+  kubernetes = await startFakeKubernetes({ 'shop/app': {} });
+  http = createHttp();
+  clock = Date.now();
+  minted = [];
+  kubernetes.issueTokens((asked) => {
+    if (asked.podUid === 'gone') return undefined;
+    const { namespace, serviceAccount, audience, podUid, expirationSeconds } = asked;
+    minted.push(asked);
+    const expiresAt = clock + expirationSeconds * 1_000;
+    return mintToken({ namespace, serviceAccount, audience, podUid, expiresAt, podName: `${minted.length}` });
+  });
+  requests = createTokenRequests({ api: createKubeApi({ http, ...kubernetes }), now: () => clock });
+});
+afterEach(async () => {
+  await http.close();
+  await kubernetes.close();
+});
+
+const get = (more: Partial<TokenQuestion> = {}): Promise<string> =>
+  requests
+    .get({
+      ...{ namespace: 'shop', serviceAccount: 'app', pod: { name: 'web-0', uid: 'u1' }, audience: 'vault' },
+      signal: AbortSignal.timeout(5_000),
+      ...more,
+    })
+    .then((token) => token.reveal());
+
+async function failureOf(asked: Promise<unknown>): Promise<SecretError> {
+  const error: unknown = await asked.then(
+    () => 'answered',
+    (thrown: unknown) => thrown,
+  );
+  expect(error).toBeInstanceOf(SecretError);
+  return error as SecretError;
+}
+
+describe('a token of a pod, from the API server', () => {
+  test('is for the audience and bound to the very pod', async () => {
+    await get();
+    expect(minted).toEqual([
+      {
+        ...{ namespace: 'shop', serviceAccount: 'app', audience: 'vault', podName: 'web-0', podUid: 'u1' },
+        expirationSeconds: 3_600,
+      },
+    ]);
+  });
+
+  test('is kept for 80 % of its life', async () => {
+    const first = await get();
+    clock += 47 * minute;
+    expect(await get()).toBe(first);
+    clock += 2 * minute;
+    expect(await get()).not.toBe(first);
+    expect(minted).toHaveLength(2);
+  });
+
+  test('is asked for once by all who want it at the same time', async () => {
+    const tokens = await Promise.all(Array.from({ length: 20 }, () => get()));
+    expect(new Set(tokens).size).toBe(1);
+    expect(minted).toHaveLength(1);
+  });
+
+  test('serves no other pod, account, namespace or audience', async () => {
+    kubernetes.serviceAccounts.set('shop/other', {}).set('other/app', {});
+    const tokens = [
+      await get(),
+      await get({ pod: { name: 'web-0', uid: 'u2' } }),
+      await get({ serviceAccount: 'other' }),
+      await get({ namespace: 'other' }),
+      await get({ audience: 'bank' }),
+    ];
+    expect(new Set(tokens).size).toBe(5);
+  });
+
+  test('is refused where account or pod are gone, and no refusal is remembered', async () => {
+    expect(await failureOf(get({ serviceAccount: 'nobody' }))).toMatchObject({
+      code: 'NOT_GRANTED',
+      message: 'a token of ServiceAccount shop/nobody cannot be had: serviceaccounts "nobody" not found',
+    });
+    expect(await failureOf(get({ pod: { name: 'web-9', uid: 'gone' } }))).toMatchObject({
+      code: 'NOT_GRANTED',
+      message: expect.stringContaining('pods "web-9" not found'),
+    });
+    kubernetes.deny(true);
+    expect(await failureOf(get())).toMatchObject({
+      code: 'ADMISSION_UNAVAILABLE',
+      hint: expect.stringContaining('verb create for serviceaccounts/token'),
+    });
+    kubernetes.deny(false);
+    await expect(get()).resolves.toBeDefined();
+  });
+
+  test.each([
+    ['an outage', { status: 503 }, 'answered 503'],
+    ['something else', { status: 201, body: { status: {} } }, 'what came is no token'],
+    ['a token without end', { status: 201, body: { status: { token: 'CANARY' } } }, 'what came is no token'],
+  ])('%s is none, and is not shown', async (_, answer, words) => {
+    kubernetes.behave({ answer });
+    const failure = await failureOf(get());
+    expect(failure.code).toBe('ADMISSION_UNAVAILABLE');
+    expect(failure.message).toContain(words);
+    expect(failure.summary).not.toContain('CANARY');
+  });
+
+  test("ends with the caller's reason", async () => {
+    kubernetes.behave({ hang: true });
+    const left = new SecretError('CANCELLED', 'left');
+    const caller = new AbortController();
+    const asked = failureOf(get({ signal: caller.signal }));
+    while (kubernetes.requests.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    caller.abort(left);
+    expect(await asked).toBe(left);
+  });
+});
