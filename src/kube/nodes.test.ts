@@ -1,0 +1,72 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { startFakeKubernetes, type FakeKubernetes } from '../../test/fakes/kubernetes.ts';
+import { SecretError } from '../errors/secret-error.ts';
+import { createHttp } from '../http/http.ts';
+import { createKubeApi } from './api.ts';
+import { createNodes, type Nodes } from './nodes.ts';
+
+const forever = new AbortController().signal;
+const labels = { 'topology.kubernetes.io/region': 'eu-west-1' };
+let kubernetes: FakeKubernetes;
+let nodes: Nodes;
+let http: ReturnType<typeof createHttp>;
+
+beforeEach(async () => {
+  kubernetes = await startFakeKubernetes();
+  kubernetes.nodes.set('ip-10-0-0-1.eu-west-1.compute.internal', labels);
+  http = createHttp();
+  const { server, tokenFile, caFile } = kubernetes;
+  nodes = createNodes({ api: createKubeApi({ http, server, tokenFile, caFile }) });
+});
+afterEach(async () => {
+  await http.close();
+  await kubernetes.close();
+});
+
+async function ask(node = 'ip-10-0-0-1.eu-west-1.compute.internal', signal = forever): Promise<string> {
+  return nodes.region(node, signal).catch((error: unknown) => {
+    if (error instanceof SecretError) return `${error.code}: ${error.summary}`;
+    throw error;
+  });
+}
+
+describe("a node's region", () => {
+  test('is its label, and is asked for once', async () => {
+    expect(await Promise.all([ask(), ask(), ask()])).toEqual(['eu-west-1', 'eu-west-1', 'eu-west-1']);
+    expect(await ask()).toBe('eu-west-1');
+    expect(kubernetes.nodeReads()).toBe(1);
+  });
+
+  test('of no such node, or one without the label, is an error that is not remembered', async () => {
+    expect(await ask('other')).toBe('NOT_CONFIGURED: the node other does not exist');
+    kubernetes.nodes.set('other', {});
+    expect(await ask('other')).toBe(
+      'NOT_CONFIGURED: the node other has no label topology.kubernetes.io/region',
+    );
+    kubernetes.nodes.set('other', { ...labels, 'topology.kubernetes.io/region': 'us-east-1' });
+    expect(await ask('other')).toBe('us-east-1');
+  });
+
+  test('that Keyferry may not read: the right that is missing', async () => {
+    kubernetes.deny(true);
+    expect(await ask()).toMatch(
+      /^ADMISSION_UNAVAILABLE: Keyferry may not read the node ip-.*: .*forbidden.*; give its ClusterRole the verb get for nodes/,
+    );
+  });
+
+  test('that nobody tells, or not in words we know', async () => {
+    kubernetes.behave({ answer: { status: 401, body: 'x' } });
+    expect(await ask()).toMatch(/^ADMISSION_UNAVAILABLE: the node ip-.* cannot be read/);
+    kubernetes.behave({ answer: { body: { metadata: { labels: { [Object.keys(labels)[0]!]: 7 } } } } });
+    expect(await ask()).toMatch(/^ADMISSION_UNAVAILABLE: .*what came is no Node/);
+  });
+
+  test('is not waited for longer than the caller does', async () => {
+    kubernetes.behave({ hang: true });
+    const left = new SecretError('CANCELLED', 'left');
+    const caller = new AbortController();
+    const asked = ask(undefined, caller.signal);
+    setTimeout(() => caller.abort(left), 5);
+    expect(await asked).toBe('CANCELLED: left');
+  });
+});
