@@ -8,6 +8,8 @@ export type SecretErrorDetails = {
   readonly cause?: unknown;
   /** How many further problems were found besides this one. */
   readonly more?: number;
+  /** The request surely had no effect (it reached nobody, or one who turned it away unread): sending it again repeats nothing. */
+  readonly unsent?: boolean;
 };
 
 /**
@@ -19,12 +21,15 @@ export class SecretError extends Error {
   readonly code: ErrorCode;
   readonly hint: string | undefined;
   readonly more: number;
+  readonly unsent: boolean;
 
-  constructor(code: ErrorCode, message: string, { hint, cause, more = 0 }: SecretErrorDetails = {}) {
+  constructor(code: ErrorCode, message: string, details: SecretErrorDetails = {}) {
+    const { hint, cause, more = 0, unsent = false } = details;
     super(message, cause === undefined ? {} : { cause });
     this.code = code;
     this.hint = hint;
     this.more = more;
+    this.unsent = unsent;
     // Until its stack is read, an error holds the functions on it, and by them a whole request; some are remembered for long.
     this.stack = String(this.stack);
   }

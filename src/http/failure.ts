@@ -2,9 +2,16 @@ import type { ErrorCode } from '../errors/codes.ts';
 import { SecretError, toSecretError } from '../errors/secret-error.ts';
 
 /** What is told of a failure: the code (STORE_UNAVAILABLE unless said), what the other side did, and what to do about it. */
-type Telling = { readonly code?: ErrorCode; readonly says: string; readonly hint?: string };
+type Telling = {
+  readonly code?: ErrorCode;
+  readonly says: string;
+  readonly hint?: string;
+  /** It happens before a request goes out, and at no other time. */
+  readonly unsent?: true;
+};
 
 const unknownAuthority: Telling = {
+  unsent: true,
   says: 'shows a certificate of an unknown authority',
   hint: 'if it is your own, give its CA certificate with --ca-file',
 };
@@ -13,9 +20,13 @@ const unreachable: Telling = { says: 'cannot be reached', hint: 'check routes, f
 
 /** By the codes of Node, OpenSSL and undici. */
 const tellings: Readonly<Record<string, Telling>> = {
-  ENOTFOUND: { says: 'is not known to DNS', hint: 'check the name and the DNS of the node' },
-  EAI_AGAIN: { says: 'could not be looked up: DNS did not answer', hint: 'check the DNS of the node' },
-  ECONNREFUSED: { says: 'refused the connection' },
+  ENOTFOUND: { unsent: true, says: 'is not known to DNS', hint: 'check the name and the DNS of the node' },
+  EAI_AGAIN: {
+    unsent: true,
+    says: 'could not be looked up: DNS did not answer',
+    hint: 'check the DNS of the node',
+  },
+  ECONNREFUSED: { unsent: true, says: 'refused the connection' },
   ECONNRESET: broken,
   EPIPE: broken,
   UND_ERR_SOCKET: broken,
@@ -23,16 +34,22 @@ const tellings: Readonly<Record<string, Telling>> = {
   EHOSTUNREACH: unreachable,
   ENETUNREACH: unreachable,
   ETIMEDOUT: { code: 'STORE_TIMEOUT', ...unreachable },
-  UND_ERR_CONNECT_TIMEOUT: { code: 'STORE_TIMEOUT', ...unreachable, says: 'took no connection in time' },
-  ENOENT: { says: 'has no socket there' },
-  EACCES: { says: 'lets nobody connect to its socket' },
-  CERT_HAS_EXPIRED: { says: 'shows a certificate that has expired' },
+  UND_ERR_CONNECT_TIMEOUT: {
+    code: 'STORE_TIMEOUT',
+    ...unreachable,
+    unsent: true,
+    says: 'took no connection in time',
+  },
+  ENOENT: { unsent: true, says: 'has no socket there' },
+  EACCES: { unsent: true, says: 'lets nobody connect to its socket' },
+  CERT_HAS_EXPIRED: { unsent: true, says: 'shows a certificate that has expired' },
   CERT_NOT_YET_VALID: {
+    unsent: true,
     says: 'shows a certificate that is not yet valid',
     hint: 'check the clock of the node',
   },
-  ERR_TLS_CERT_ALTNAME_INVALID: { says: 'shows a certificate for another name' },
-  UND_ERR_PRX_TLS: { says: 'shows a certificate for another name' },
+  ERR_TLS_CERT_ALTNAME_INVALID: { unsent: true, says: 'shows a certificate for another name' },
+  UND_ERR_PRX_TLS: { unsent: true, says: 'shows a certificate for another name' },
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: unknownAuthority,
   UNABLE_TO_GET_ISSUER_CERT: unknownAuthority,
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: unknownAuthority,
@@ -52,14 +69,14 @@ const tellings: Readonly<Record<string, Telling>> = {
  */
 export function httpFailure(thrown: unknown, target: string): SecretError {
   if (thrown instanceof SecretError) return thrown;
-  const { name, code, message } = shapeOf(thrown);
+  const { name, code, message, syscall } = shapeOf(thrown);
   const telling = tellings[code] ?? byFamily(name, code, message);
   if (telling === undefined) return toSecretError(thrown);
-  const { says, hint } = telling;
+  const { says, hint, unsent = syscall === 'connect' } = telling;
   return new SecretError(
     telling.code ?? 'STORE_UNAVAILABLE',
     code === '' ? `${target} ${says}` : `${target} ${says} (${code})`,
-    hint === undefined ? {} : { hint },
+    { unsent, ...(hint !== undefined && { hint }) },
   );
 }
 
@@ -75,8 +92,9 @@ function byFamily(name: string, code: string, message: string): Telling | undefi
 }
 
 /** Errors of Node's core are not always of this realm, so they are known by their shape. */
-function shapeOf(thrown: unknown): { name: string; code: string; message: string } {
+function shapeOf(thrown: unknown): { name: string; code: string; message: string; syscall: string } {
   const fields = (thrown ?? {}) as Readonly<Record<string, unknown>>;
   const text = (field: unknown): string => (typeof field === 'string' ? field : '');
-  return { name: text(fields.name), code: text(fields.code), message: text(fields.message) };
+  const { name, code, message, syscall } = fields;
+  return { name: text(name), code: text(code), message: text(message), syscall: text(syscall) };
 }

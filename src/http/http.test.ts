@@ -200,6 +200,25 @@ describe('a failure', () => {
     expect(unknown.message).toMatch(/^kms\.nowhere\.invalid .*DNS.* \((ENOTFOUND|EAI_AGAIN)\)$/);
   });
 
+  test('says whether the request is sure to have reached nobody', async () => {
+    const gone = await serverOf();
+    await gone.close();
+    const ca = createTestCa();
+    const stranger = await serverOf({ tls: ca.issue() });
+    for (const url of [gone.url, new URL('https://kms.nowhere.invalid'), stranger.url])
+      expect(await failureOf(ask(httpOf(), { url }))).toMatchObject({ unsent: true });
+    expect(await failureOf(ask(httpOf(), { url: gone.url, socketPath: '/nowhere.sock' }))).toMatchObject({
+      unsent: true,
+    });
+
+    const server = await serverOf();
+    for (const trouble of [{ reset: true }, { truncate: true }, { hang: true }]) {
+      server.behave(trouble);
+      const error = await failureOf(ask(httpOf(), { url: server.url, timeoutMs: 50 }));
+      expect(error).toMatchObject({ unsent: false });
+    }
+  });
+
   test('to answer in time is STORE_TIMEOUT, wherever the time went', async () => {
     const server = await serverOf();
     const message = `${server.url.host} did not answer within 0.02 s`;
