@@ -13,10 +13,12 @@ export type Refuse = (at: Position, message: string, hint?: string) => void;
 /** A file, and where its name stands. */
 export type NamedFile = { readonly at: Position; readonly request: FileRequest };
 
-const hint = 'give it another name with objectAlias';
-
 /** The driver's rules: clean paths, all different, none another's directory. */
-export function checkFileNames(files: readonly NamedFile[], refuse: Refuse): void {
+export function checkFileNames(
+  files: readonly NamedFile[],
+  refuse: Refuse,
+  hint = 'give it another name with objectAlias',
+): void {
   const places = new Map<string, Position>();
   for (const { at, request } of files) {
     const { path } = request;
