@@ -1,0 +1,107 @@
+import { LRUCache } from 'lru-cache';
+import type { Logger } from 'pino';
+import { toSecretError } from '../../errors/secret-error.ts';
+import { createBudget, type Budget } from '../../flow/budget.ts';
+import type { BudgetMetrics } from '../../flow/budget-metrics.ts';
+import type { FetchRequest, FetchResult, Provider } from '../provider.ts';
+import type { VaultApi } from './api.ts';
+import type { VaultConfig } from './config-type.ts';
+import type { VaultSession } from './identity.ts';
+import { createLeases } from './leases.ts';
+import type { VaultLogin } from './login.ts';
+import { readAnswer } from './read.ts';
+import type { VaultTokens } from './tokens.ts';
+
+/** Vaults whose rates are kept apart. */
+const maxBudgets = 100;
+/** How long an answer is heard out that nobody may be waiting for any more. */
+const hearMs = 60_000;
+
+/** See {@link createVaultFetch}. */
+export type VaultFetchDeps = {
+  readonly api: VaultApi;
+  readonly tokens: Pick<VaultTokens, 'refused' | 'dependOn'>;
+  readonly config: VaultConfig;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: Logger;
+  readonly budgetMetrics?: BudgetMetrics;
+};
+
+/** See {@link createVaultFetch}. */
+export type VaultFetch = Required<
+  Pick<Provider<VaultLogin, unknown, VaultSession>, 'fetch' | 'renew' | 'release'>
+>;
+
+type Request = FetchRequest<VaultSession>;
+
+/**
+ * Reads each path by a call of its own, all at once. Always anew: the metadata of a KV secret would tell whether it has changed, but they are a path of
+ * their own, which policies seldom grant, and cost as much as the secret.
+ */
+export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
+  const { api, tokens, now } = deps;
+  const leases = createLeases(deps);
+  const budgetOf = createBudgets(deps);
+
+  async function attempt(request: Request, session: VaultSession): Promise<FetchResult> {
+    const { grant, urgency, signal, known, onStart } = request;
+    const { ref, workload } = grant;
+    const { login, token } = session;
+    await budgetOf(login).take({ namespace: workload.namespace, urgency, signal });
+    onStart();
+    const askedAt = now();
+    // Only what has answered with a version is known to issue nothing. What may issue is heard out, whoever leaves: a lease that comes too late is
+    // given back, and one that nobody heard of would live to its end.
+    const issues = known?.version === undefined;
+    const answer = await api.call({
+      ...{ login, token, method: ref.method ?? 'GET', path: ref.name, issues },
+      ...(ref.body !== undefined && { body: ref.body }),
+      signal: issues ? AbortSignal.timeout(hearMs) : signal,
+    });
+    const result = readAnswer(answer, { ref, dialect: login.dialect, askedAt });
+    if (result.kind !== 'value' || result.value.lease === undefined) return result;
+    return { ...result, value: { ...result.value, lease: leases.hold(session, result.value.lease) } };
+  }
+
+  /** A token that Vault refuses, or whose policies do not do any more, is worth one new login. */
+  async function read(request: Request): Promise<FetchResult> {
+    const { principal } = request.grant;
+    const session = await principal.credentials(request.signal);
+    try {
+      return await attempt(request, session);
+    } catch (thrown) {
+      const { code } = toSecretError(thrown);
+      const mayBeToken = code === 'CREDENTIALS_REFUSED' || code === 'ACCESS_DENIED';
+      if (!mayBeToken || !tokens.refused(principal.fingerprint, session)) throw thrown;
+      return attempt(request, await principal.credentials(request.signal));
+    }
+  }
+
+  return {
+    fetch: (requests) =>
+      requests.map(async (request): Promise<FetchResult> => {
+        try {
+          return await read(request);
+        } catch (thrown) {
+          return { kind: 'failed', error: toSecretError(thrown) };
+        }
+      }),
+    renew: leases.renew,
+    release: leases.release,
+  };
+}
+
+/** One for each Vault. */
+function createBudgets({ config: { perSecond, burst }, now, budgetMetrics }: VaultFetchDeps) {
+  const budgets = new LRUCache<string, Budget>({ max: maxBudgets });
+  return ({ addresses }: VaultLogin): Budget => {
+    const key = addresses.join(' ');
+    const known = budgets.get(key);
+    if (known !== undefined) return known;
+    const metrics = budgetMetrics && { metrics: budgetMetrics };
+    const fresh = createBudget({ name: 'vault', perSecond, burst, now, ...metrics });
+    budgets.set(key, fresh);
+    return fresh;
+  };
+}
