@@ -15,14 +15,13 @@ export function readPathTranslation(
 ): TranslatePath {
   const { name = '', text = '' } = given ?? {};
   if (text.toLowerCase() === 'false') return (path) => path.replace(/^\/+/, '');
-  const character = text === '' ? '_' : text;
-  if (!/^[^/]$/u.test(character))
-    report(
-      parameterFault(
-        name,
-        `pathTranslation is neither one character, other than "/", nor "False": ${quoteForeign(text)}`,
-        'leave it out for "_"; "False" keeps directories',
-      ),
-    );
-  return (path) => path.replaceAll('/', () => character);
+  if (text === '' || /^[^/]$/u.test(text)) return (path) => path.replaceAll('/', () => text || '_');
+  report(
+    parameterFault(
+      name,
+      `pathTranslation is neither one character, other than "/", nor "False": ${quoteForeign(text)}`,
+      'leave it out for "_"; "False" keeps directories',
+    ),
+  );
+  return (path) => path.replaceAll('/', '_');
 }
