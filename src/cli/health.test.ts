@@ -44,9 +44,9 @@ describe('keyferry health', () => {
     expect((await health('--health-address', addresses)).exitCode).toBe(0);
   });
 
-  test('finds by loopback who listens everywhere', async () => {
-    const { port } = await serve('0.0.0.0:0');
-    expect((await health('--health-address', `0.0.0.0:${port}`)).exitCode).toBe(0);
+  test.each(['0.0.0.0', '[::]', ''])('finds by loopback who listens at "%s", everywhere', async (host) => {
+    const { port } = await serve(`${host}:0`);
+    expect((await health('--health-address', `${host}:${port}`)).exitCode).toBe(0);
   });
 
   test('fails, with the reasons, where the process is not ready', async () => {

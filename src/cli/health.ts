@@ -61,7 +61,7 @@ async function ask(address: string, path: string): Promise<{ status: number | un
 /** Who listens everywhere is asked by loopback. */
 function placeOf(address: string): RequestOptions {
   if (address.startsWith('unix:')) return { socketPath: address.slice('unix:'.length) };
-  const { hostname, port } = new URL(`http://${address}`);
-  const host = hostname.replace(/^\[|\]$/g, '');
-  return { host: { '0.0.0.0': '127.0.0.1', '::': '::1' }[host] ?? host, port: port || '80' };
+  const [, host = '', port = ''] = /^(.*):([^:]*)$/.exec(address) ?? [];
+  const everywhere = ['', '0.0.0.0', '[::]'].includes(host);
+  return { host: everywhere ? 'localhost' : host.replace(/^\[|\]$/g, ''), port };
 }

@@ -32,7 +32,7 @@ describe('the settings of a process', () => {
   });
 
   test('take several addresses for health', () => {
-    const addresses = 'unix:/run/keyferry/health.sock,[::]:8095';
+    const addresses = 'unix:/run/keyferry/health.sock,[::1]:8095,:8096';
     expect(settingsOf('--health-address', addresses).healthAddress).toBe(addresses);
   });
 

@@ -152,9 +152,9 @@ function parseProviders(text: string): readonly string[] {
 }
 
 function parseAddresses(text: string): string {
-  const shape = /^((\[[0-9a-fA-F:.]+\]|[^:,\s]+):[0-9]{1,5}|unix:\/[^,\s]+)$/;
+  const shape = /^((\[[0-9a-fA-F:.]+\]|[^:,\s]*):[0-9]{1,5}|unix:\/[^,\s]+)$/;
   if (text.split(',').every((address) => shape.test(address))) return text;
   throw new SecretError('NOT_CONFIGURED', `--health-address is ${JSON.stringify(text.slice(0, 100))}`, {
-    hint: 'give host:port, such as 0.0.0.0:8095, or unix:/path',
+    hint: 'give host:port, such as 0.0.0.0:8095, :8095 for every address, or unix:/path',
   });
 }
