@@ -14,6 +14,8 @@ await build({
   minifyWhitespace: true,
   legalComments: 'linked',
   mainFields: ['module', 'main'],
+  // grpc-js loads it for its introspection service alone, which nobody starts.
+  external: ['@grpc/proto-loader'],
   define: { KEYFERRY_VERSION: JSON.stringify(version) },
   banner: { js: '#!/usr/bin/env node' },
   logLevel: 'warning',

@@ -230,7 +230,7 @@ describe('--socket', () => {
       expect((await mount(['--socket', provider.socketPath])).error).toMatchObject({
         message: expect.stringMatching(/error code X$/),
       });
-      provider.script({ files: [{ path: 'f' }] });
+      provider.script({ files: [{ path: 'f', mode: 0o644, contents: Buffer.of() }] });
       expect((await mount(['--socket', provider.socketPath])).error).toMatchObject({
         message: expect.stringMatching(/without versions/),
       });

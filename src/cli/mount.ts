@@ -128,7 +128,7 @@ async function mountThere(socketPath: string, question: RawMountRequest, stop: A
     throw new SecretError('INTERNAL', `${answer.code}: ${statusText(answer.message)}`);
   }
   const { error, files, objectVersion: versions } = answer.response;
-  if (error !== null && error.code !== '')
+  if (error !== undefined && error.code !== '')
     throw new SecretError('INTERNAL', `the provider answers with the error code ${quoteForeign(error.code)}`);
   if (versions.length === 0)
     throw new SecretError('INTERNAL', 'the provider answers without versions, which the driver refuses');

@@ -43,7 +43,7 @@ test('carries a mount there and back', async () => {
     response: {
       objectVersion: [{ id: 'f', version: 'v1' }],
       files: [{ path: 'f', mode: 256, contents }],
-      error: null,
+      error: undefined,
     },
   });
   expect(provider.requests[0]).toMatchObject({
@@ -84,7 +84,7 @@ describe('a failure is an answer with its code', () => {
   });
 
   test('an answer that is too long', async () => {
-    provider.script({ files: [{ path: 'f', contents: Buffer.alloc(2_000) }] });
+    provider.script({ files: [{ path: 'f', mode: 0o644, contents: Buffer.alloc(2_000) }] });
     expect(await connect({ maxReceiveBytes: 1_000 }).mount(request)).toMatchObject({
       code: 'RESOURCE_EXHAUSTED',
     });

@@ -1,9 +1,6 @@
-import { credentials, loadPackageDefinition, status, type ServiceError } from '@grpc/grpc-js';
-import { fromJSON } from '@grpc/proto-loader';
-import { descriptor } from '../csi/generated/descriptor.ts';
-import type { ProtoGrpcType } from '../csi/generated/provider.ts';
-import type { MountResponse } from '../csi/generated/v1alpha1/MountResponse.ts';
-import type { VersionResponse } from '../csi/generated/v1alpha1/VersionResponse.ts';
+import { status, type ServiceError } from '@grpc/grpc-js';
+import { DriverClient } from '../csi/driver-service.ts';
+import type { MountResponse, VersionResponse } from '../csi/messages.ts';
 import type { RawMountRequest } from '../mount/raw-request.ts';
 
 /** The name of a gRPC status: `OK`, `NOT_FOUND`, ... */
@@ -43,13 +40,8 @@ type Receive<T> = (error: ServiceError | null, response?: T) => void;
 /** A client of the provider that listens on a unix socket. It never retries by itself: a failure is seen as it came. */
 export function createProviderClient(options: ProviderClientOptions): ProviderClient {
   const { socketPath, authority = 'localhost', maxReceiveBytes = 4 * 1024 * 1024 } = options;
-  const { v1alpha1 } = loadPackageDefinition(
-    fromJSON(descriptor as unknown as Parameters<typeof fromJSON>[0], { defaults: true, arrays: true }),
-  ) as unknown as ProtoGrpcType;
-  const client = new v1alpha1.CSIDriverProvider(`unix:${socketPath}`, credentials.createInsecure(), {
-    'grpc.default_authority': authority === 'localhost' ? 'localhost' : socketPath,
+  const client = new DriverClient(socketPath, authority === 'localhost' ? 'localhost' : socketPath, {
     'grpc.max_receive_message_length': maxReceiveBytes,
-    'grpc.enable_retries': 0,
   });
   const call = <T>(
     { timeoutMs, signal }: CallOptions,
@@ -67,10 +59,10 @@ export function createProviderClient(options: ProviderClientOptions): ProviderCl
     });
   return {
     version: (circumstances = {}) =>
-      call(circumstances, (deadline, receive) => client.version({ version: 'v1alpha1' }, deadline, receive)),
+      call(circumstances, (deadline, receive) => client.version(deadline, receive)),
     mount: ({ currentVersions, ...request }, circumstances = {}) =>
       call(circumstances, (deadline, receive) =>
-        client.mount({ ...request, currentObjectVersion: [...currentVersions] }, deadline, receive),
+        client.mount({ ...request, currentObjectVersion: currentVersions }, deadline, receive),
       ),
     close: () => client.close(),
   };

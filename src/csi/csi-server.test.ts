@@ -52,7 +52,7 @@ describe('the way in', () => {
     expect(response).toEqual({
       files: [{ path: 'db/password', mode: 0o644, contents: Buffer.from('s3cret') }],
       objectVersion: [{ id: 'db/password', version: 'v1' }],
-      error: null,
+      error: undefined,
     });
     expect(seen[0]?.request).toEqual({
       attributes: '{"a":"b"}',

@@ -3,7 +3,6 @@ import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import { SecretError } from '../errors/secret-error.ts';
 import type { Mount } from '../mount/mount.ts';
-import { loadDriverService } from './driver-service.ts';
 import { createHealth } from './health.ts';
 import { createCsiMetrics } from './metrics.ts';
 import { probeSocket } from './probe.ts';
@@ -68,11 +67,10 @@ export function createCsiServer(options: CsiServerOptions): CsiServer {
   const { maxResponseBytes = 4 * mebibyte, responseRoomBytes = 64 * mebibyte } = options;
   const instanceId = randomBytes(8).toString('hex');
   const runtimeVersion = `${version}+${instanceId}`;
-  const service = loadDriverService();
   const underWay = createUnderWay();
   const metrics = createCsiMetrics(registry, () => underWay.size);
   const room = createResponseRoom(responseRoomBytes);
-  const shared = { service, runtimeVersion, mount, maxResponseBytes, room, underWay, log, metrics };
+  const shared = { runtimeVersion, mount, maxResponseBytes, room, underWay, log, metrics };
   const servers = new Map(
     providers.map((provider) => [provider, createProviderServer({ provider, ...shared })] as const),
   );
@@ -97,7 +95,7 @@ export function createCsiServer(options: CsiServerOptions): CsiServer {
   async function probe(): Promise<readonly string[]> {
     const paths = providers.map((provider) => socketPath(providersDir, provider));
     const found = await Promise.all(
-      paths.map((path) => probeSocket(service, { path, runtimeVersion, timeoutMs: probeTimeoutMs })),
+      paths.map((path) => probeSocket({ path, runtimeVersion, timeoutMs: probeTimeoutMs })),
     );
     return found.filter((problem) => problem !== undefined);
   }

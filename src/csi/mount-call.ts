@@ -4,8 +4,7 @@ import { SecretError, toSecretError } from '../errors/secret-error.ts';
 import type { Circumstances, Mount } from '../mount/mount.ts';
 import type { RawMountRequest } from '../mount/raw-request.ts';
 import type { Volume } from '../mount/volume.ts';
-import type { MountRequest } from './generated/v1alpha1/MountRequest.ts';
-import type { MountResponse, MountResponseInput } from './generated/v1alpha1/MountResponse.ts';
+import type { MountRequest, MountResponse } from './messages.ts';
 import type { CsiMetrics } from './metrics.ts';
 import type { ResponseRoom } from './response-room.ts';
 import { measureResponse, toResponse } from './response.ts';
@@ -37,7 +36,7 @@ export function answerWithin(remainingMs: number): number {
  */
 export function answerMount(
   call: ServerUnaryCall<MountRequest, MountResponse>,
-  respond: sendUnaryData<MountResponseInput>,
+  respond: sendUnaryData<MountResponse>,
   { provider, mount, maxResponseBytes, room, underWay, log, metrics }: MountCallOptions,
 ): void {
   const now = Date.now();

@@ -1,8 +1,8 @@
-import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { Server, ServerCredentials, type handleUnaryCall } from '@grpc/grpc-js';
 import type { Socket } from 'node:net';
 import { DriverConnection } from './connection.ts';
-import type { DriverService } from './driver-service.ts';
-import type { CSIDriverProviderHandlers } from './generated/v1alpha1/CSIDriverProvider.ts';
+import { driverService } from './driver-service.ts';
+import type { MountRequest, MountResponse, VersionRequest, VersionResponse } from './messages.ts';
 import { answerMount, type MountCallOptions } from './mount-call.ts';
 import { onlyFinalStatuses } from './status.ts';
 
@@ -16,30 +16,24 @@ export type ProviderServer = {
 
 /** What {@link createProviderServer} needs. */
 export type ProviderServerOptions = MountCallOptions & {
-  readonly service: DriverService;
   /** What `Version` answers as `runtime_version`. */
   readonly runtimeVersion: string;
 };
 
 /** Serves `Version` and `Mount` of v1alpha1 over the connections it is given. */
-export function createProviderServer({
-  service,
-  runtimeVersion,
-  ...mounting
-}: ProviderServerOptions): ProviderServer {
+export function createProviderServer({ runtimeVersion, ...mounting }: ProviderServerOptions): ProviderServer {
   const server = new Server({
     'grpc.enable_channelz': 0,
     // All pods of a node at once; a stream beyond it would wait in the driver, where no deadline of ours reaches.
     'grpc.max_concurrent_streams': 10_000,
     interceptors: [onlyFinalStatuses],
   });
-  const handlers: CSIDriverProviderHandlers = {
-    Version: (_call, respond) => {
-      respond(null, { version: 'v1alpha1', runtimeName: 'keyferry', runtimeVersion });
-    },
-    Mount: (call, respond) => answerMount(call, respond, mounting),
+  const version: handleUnaryCall<VersionRequest, VersionResponse> = (_call, respond) => {
+    respond(null, { version: 'v1alpha1', runtimeName: 'keyferry', runtimeVersion });
   };
-  server.addService(service.service, handlers);
+  const mount: handleUnaryCall<MountRequest, MountResponse> = (call, respond) =>
+    answerMount(call, respond, mounting);
+  server.addService(driverService, { Version: version, Mount: mount });
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const connections = new Set<DriverConnection>();
 

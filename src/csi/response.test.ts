@@ -1,9 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { loadDriverService } from './driver-service.ts';
+import { mountResponse } from './messages.ts';
 import { measureResponse, toResponse } from './response.ts';
-
-const { responseSerialize } = loadDriverService().service.Mount;
 
 const text = fc.string({ unit: 'grapheme', maxLength: 200 });
 const anyVolume = fc.record({
@@ -28,7 +26,7 @@ describe('the length of a response', () => {
   test('is what its message takes, to the byte', () => {
     fc.assert(
       fc.property(anyVolume, (volume) => {
-        expect(measureResponse(volume, Infinity)).toBe(responseSerialize(toResponse(volume)).length);
+        expect(measureResponse(volume, Infinity)).toBe(mountResponse.encode(toResponse(volume)).length);
       }),
     );
   });

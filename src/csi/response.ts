@@ -1,11 +1,11 @@
 import { quoteForeign } from '../errors/status-text.ts';
 import { SecretError } from '../errors/secret-error.ts';
 import type { Volume } from '../mount/volume.ts';
-import type { MountResponseInput } from './generated/v1alpha1/MountResponse.ts';
+import type { MountResponse } from './messages.ts';
 
 /** The volume as the driver's message. `MountResponse.error` stays out of it: with a code there the driver drops the text. */
-export function toResponse({ files, versions }: Volume): MountResponseInput {
-  return { files: [...files], objectVersion: [...versions] };
+export function toResponse({ files, versions }: Volume): MountResponse {
+  return { objectVersion: versions, error: undefined, files };
 }
 
 /**

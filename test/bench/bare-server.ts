@@ -1,7 +1,10 @@
-import { loadPackageDefinition, Server, ServerCredentials } from '@grpc/grpc-js';
-import { fromJSON } from '@grpc/proto-loader';
-import { descriptor } from '../../src/csi/generated/descriptor.ts';
-import type { ProtoGrpcType } from '../../src/csi/generated/provider.ts';
+import {
+  loadPackageDefinition,
+  Server,
+  ServerCredentials,
+  type ServiceClientConstructor,
+} from '@grpc/grpc-js';
+import { loadSync } from '@grpc/proto-loader';
 
 /**
  * What the benchmark compares with: grpc-js and nothing else, answering every mount with the same files.
@@ -9,8 +12,8 @@ import type { ProtoGrpcType } from '../../src/csi/generated/provider.ts';
  */
 const [socketPath = '', count = '1', size = '100'] = process.argv.slice(2);
 const { v1alpha1 } = loadPackageDefinition(
-  fromJSON(descriptor as unknown as Parameters<typeof fromJSON>[0], { defaults: true, arrays: true }),
-) as unknown as ProtoGrpcType;
+  loadSync('proto/provider.proto', { defaults: true, arrays: true }),
+) as unknown as { v1alpha1: { CSIDriverProvider: ServiceClientConstructor } };
 const numbers = Array.from({ length: Number(count) }, (_, index) => index);
 const files = numbers.map((n) => ({
   path: `secret-${n}`,

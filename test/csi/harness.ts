@@ -1,4 +1,4 @@
-import { credentials, status, type ServiceError } from '@grpc/grpc-js';
+import { status, type ServiceError } from '@grpc/grpc-js';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { connect, type ClientHttp2Session } from 'node:http2';
 import { createConnection } from 'node:net';
@@ -7,12 +7,17 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { createCsiServer, type CsiServer, type CsiServerOptions } from '../../src/csi/csi-server.ts';
-import { loadDriverService } from '../../src/csi/driver-service.ts';
-import type { MountRequestInput } from '../../src/csi/generated/v1alpha1/MountRequest.ts';
-import type { MountResponse } from '../../src/csi/generated/v1alpha1/MountResponse.ts';
+import { DriverClient } from '../../src/csi/driver-service.ts';
+import type { MountRequest, MountResponse } from '../../src/csi/messages.ts';
 import type { Volume } from '../../src/mount/volume.ts';
 
-const service = loadDriverService();
+const nothing: MountRequest = {
+  attributes: '',
+  secrets: '',
+  targetPath: '',
+  permission: '',
+  currentObjectVersion: [],
+};
 
 /** A small volume. */
 export const volume: Volume = {
@@ -22,23 +27,25 @@ export const volume: Volume = {
 
 /** A client as drivers are, by default one from 1.6 on. */
 export function driver(path: string, authority = 'localhost') {
-  const client = new service(`unix:${path}`, credentials.createInsecure(), {
-    'grpc.default_authority': authority,
+  const client = new DriverClient(path, authority, {
     'grpc.use_local_subchannel_pool': 1,
-    'grpc.enable_retries': 0,
     'grpc.max_receive_message_length': -1,
   });
   return {
     client,
     /** Starts a mount; `answer` tells the code and the text or the response. */
-    start(request: MountRequestInput = {}, timeoutMs?: number) {
+    start(request: Partial<MountRequest> = {}, timeoutMs?: number) {
       let cancel = (): void => undefined;
       const answer = new Promise<{ code: string; text: string; response?: MountResponse }>((resolve) => {
         const deadline = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
-        const call = client.Mount(request, deadline, (error: ServiceError | null, response) => {
-          if (error !== null) resolve({ code: status[error.code], text: error.details });
-          else resolve({ code: 'OK', text: '', ...(response && { response }) });
-        });
+        const call = client.mount(
+          { ...nothing, ...request },
+          deadline,
+          (error: ServiceError | null, response) => {
+            if (error !== null) resolve({ code: status[error.code], text: error.details });
+            else resolve({ code: 'OK', text: '', ...(response && { response }) });
+          },
+        );
         cancel = () => call.cancel();
       });
       return { answer, cancel };
@@ -46,7 +53,7 @@ export function driver(path: string, authority = 'localhost') {
     async version() {
       return new Promise<{ version: string; runtimeName: string; runtimeVersion: string }>(
         (resolve, reject) => {
-          client.Version({ version: 'v1alpha1' }, (error, answer) =>
+          client.version({}, (error, answer) =>
             answer === undefined ? reject(new Error(error?.details)) : resolve(answer),
           );
         },

@@ -1,5 +1,5 @@
 import type { Answer, StatusName } from '../../src/cli/provider-client.ts';
-import type { MountResponse } from '../../src/csi/generated/v1alpha1/MountResponse.ts';
+import type { MountResponse } from '../../src/csi/messages.ts';
 
 /** A mount that failed: what the driver hands on to the kubelet. */
 export type Failure = { readonly code: Exclude<StatusName, 'OK'>; readonly message: string };

@@ -6,7 +6,7 @@ import {
   type ProviderClient,
   type ProviderClientOptions,
 } from '../../src/cli/provider-client.ts';
-import type { MountResponse } from '../../src/csi/generated/v1alpha1/MountResponse.ts';
+import type { MountResponse } from '../../src/csi/messages.ts';
 import type { RawMountRequest } from '../../src/mount/raw-request.ts';
 import { takeAnswer, type Failure } from './answer.ts';
 

@@ -2,9 +2,8 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { MountResponseInput } from '../../src/csi/generated/v1alpha1/MountResponse.ts';
 import { createDriver, type Driver, type DriverOptions } from './driver.ts';
-import { startScriptedProvider, type ScriptedProvider } from './scripted-provider.ts';
+import { startScriptedProvider, type ScriptedProvider, type ScriptedResponse } from './scripted-provider.ts';
 
 const spc = {
   metadata: { name: 'app-secrets' },
@@ -12,7 +11,7 @@ const spc = {
 };
 const prefix = 'csi.storage.k8s.io/';
 
-function volume(contents: string, version = contents): MountResponseInput {
+function volume(contents: string, version = contents): ScriptedResponse {
   return {
     objectVersion: [{ id: 'f', version }],
     files: [{ path: 'f', mode: 420, contents: Buffer.from(contents) }],
@@ -206,7 +205,7 @@ describe('a mount that fails', () => {
       'failed to write',
     ],
   ] as const)('because of %s in the answer', async (_, answer, message) => {
-    provider.script(answer as MountResponseInput);
+    provider.script(answer);
     const { phase, last } = await play('1.6').publish({ class: spc });
     expect({ phase, last }).toMatchObject({
       phase: 'Pending',

@@ -1,15 +1,23 @@
-import { loadPackageDefinition, Server, ServerCredentials, status } from '@grpc/grpc-js';
-import { fromJSON } from '@grpc/proto-loader';
+import { Server, ServerCredentials, status, type handleUnaryCall } from '@grpc/grpc-js';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { descriptor } from '../../src/csi/generated/descriptor.ts';
-import type { ProtoGrpcType } from '../../src/csi/generated/provider.ts';
-import type { MountRequest } from '../../src/csi/generated/v1alpha1/MountRequest.ts';
-import type { MountResponseInput } from '../../src/csi/generated/v1alpha1/MountResponse.ts';
+import { driverService } from '../../src/csi/driver-service.ts';
+import type {
+  File,
+  MountRequest,
+  MountResponse,
+  VersionRequest,
+  VersionResponse,
+} from '../../src/csi/messages.ts';
+
+/** A response of which anything may be left out. */
+export type ScriptedResponse = Partial<Omit<MountResponse, 'files'>> & {
+  readonly files?: readonly Partial<File>[];
+};
 
 /** One answer out of a script: a response, or a status. `never` leaves the call open. */
 export type ScriptedAnswer =
-  MountResponseInput | { readonly code: keyof typeof status; readonly message: string } | 'never';
+  ScriptedResponse | { readonly code: keyof typeof status; readonly message: string } | 'never';
 
 /** A request as it came in, and how much time its sender gave it. */
 export type SeenRequest = MountRequest & {
@@ -31,26 +39,19 @@ export type ScriptedProvider = {
  * model of Keyferry: it also answers what Keyferry never would.
  */
 export async function startScriptedProvider(providersDir: string, name: string): Promise<ScriptedProvider> {
-  const { v1alpha1 } = loadPackageDefinition(
-    fromJSON(descriptor as unknown as Parameters<typeof fromJSON>[0], { defaults: true, arrays: true }),
-  ) as unknown as ProtoGrpcType;
   const requests: SeenRequest[] = [];
   let answers: ScriptedAnswer[] = [];
   const server = new Server({ 'grpc.max_send_message_length': -1 });
-  server.addService(v1alpha1.CSIDriverProvider.service, {
-    version: (_call: unknown, callback: (error: null, response: object) => void) =>
-      callback(null, { version: 'v1alpha1', runtimeName: 'scripted', runtimeVersion: '0' }),
-    mount: (
-      call: { request: MountRequest; getDeadline(): Date | number },
-      callback: (error: object | null, response?: MountResponseInput) => void,
-    ) => {
-      requests.push({ ...call.request, remainingMs: Number(call.getDeadline()) - Date.now() });
-      const answer = (answers.length > 1 ? answers.shift() : answers[0]) ?? 'never';
-      if (answer === 'never') return;
-      if ('code' in answer) callback({ code: status[answer.code], details: answer.message });
-      else callback(null, answer);
-    },
-  });
+  const version: handleUnaryCall<VersionRequest, VersionResponse> = (_call, callback) =>
+    callback(null, { version: 'v1alpha1', runtimeName: 'scripted', runtimeVersion: '0' });
+  const mount: handleUnaryCall<MountRequest, MountResponse> = (call, callback) => {
+    requests.push({ ...call.request, remainingMs: Number(call.getDeadline()) - Date.now() });
+    const answer = (answers.length > 1 ? answers.shift() : answers[0]) ?? 'never';
+    if (answer === 'never') return;
+    if ('code' in answer) callback({ code: status[answer.code], details: answer.message });
+    else callback(null, complete(answer));
+  };
+  server.addService(driverService, { Version: version, Mount: mount });
   await mkdir(providersDir, { recursive: true });
   const socketPath = join(providersDir, `${name}.sock`);
   await new Promise<void>((resolve, reject) => {
@@ -65,5 +66,15 @@ export async function startScriptedProvider(providersDir: string, name: string):
       answers = next;
     },
     stop: () => server.forceShutdown(),
+  };
+}
+
+function complete({ files = [], ...rest }: ScriptedResponse): MountResponse {
+  const empty = { path: '', mode: 0, contents: new Uint8Array(0) };
+  return {
+    objectVersion: [],
+    error: undefined,
+    ...rest,
+    files: files.map((file) => ({ ...empty, ...file })),
   };
 }
