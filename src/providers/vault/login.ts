@@ -15,6 +15,11 @@ export type VaultLogin = {
   readonly tls: VaultTls;
   /** `pod`: a lease serves only the pod that read it. */
   readonly leaseScope: 'pod' | 'serviceAccount';
+  /**
+   * Of methods `kubernetes` and `jwt`: whether its role may look at the pod, and not at the account alone. So it is for a mount of the method jwt, and
+   * for one that nobody says is none: the vendors' classes name no method.
+   */
+  readonly mayBindPod?: boolean;
 };
 
 export type AuthMethod = 'kubernetes' | 'jwt' | 'approle' | 'cert' | 'token';

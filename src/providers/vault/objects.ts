@@ -1,0 +1,75 @@
+import { quoteForeign } from '../../errors/status-text.ts';
+import { refKey, type FileRequest, type Problem, type SecretRef, type Selector } from '../../plan/plan.ts';
+import { readYamlList, type YamlMap } from '../../plan/yaml-list.ts';
+import { checkFileNames, type NamedFile, type Refuse } from '../file-names.ts';
+import { fileOptionKeys, readFileOptions, type FileOptions } from '../file-options.ts';
+import { filled, required } from '../object-fields.ts';
+import { readFilePermission } from './file-permission.ts';
+import { readRef, type ObjectReader } from './object-ref.ts';
+
+const parameter = 'objects';
+const objectKeys = [
+  'objectName',
+  'secretPath',
+  'secretKey',
+  'method',
+  'secretArgs',
+  'optional',
+  ...fileOptionKeys,
+];
+
+/** What to read and which files to make of it, by the parameter `objects` as users of the vendors' providers write it. */
+export function readObjects(
+  text: string,
+  report: (problem: Problem) => void,
+): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
+  const say =
+    (severity: Problem['severity']): Refuse =>
+    ({ line, column }, message, hint) =>
+      report({
+        ...{ severity, code: 'INVALID_CLASS', message, parameter, line, column },
+        ...(hint !== undefined && { hint }),
+      });
+  const reader = { refuse: say('error'), warn: say('warning') };
+  // What asks the same is one ref: all objects of one path are made of one answer.
+  const refs = new Map<string, SecretRef>();
+  const files: NamedFile[] = [];
+  for (const map of readYamlList(text, { parameter, report, keys: 'exact' })) {
+    map.warnUnknown(objectKeys);
+    const name = required(map, 'objectName', 'objectName is the name of the file', reader.refuse);
+    const read = readRef(map, reader);
+    const ref = refs.get(refKey(read)) ?? read;
+    refs.set(refKey(ref), ref);
+    const selector = readSelector(map);
+    const options = readOptions(map, selector, reader, report);
+    const optional = map.boolean('optional') === true && { optional: true };
+    if (name === undefined) continue;
+    const { text: path, ...at } = name;
+    files.push({ at, request: { path, sources: { value: { ref, selector } }, ...options, ...optional } });
+  }
+  checkFileNames(files, reader.refuse, 'give it another objectName');
+  return { refs: [...refs.values()], files: files.map(({ request }) => request) };
+}
+
+/** A key, literally; without one the whole answer. */
+function readSelector(map: YamlMap): Selector {
+  const key = filled(map, 'secretKey');
+  return key === undefined ? { kind: 'whole' } : { kind: 'key', key: key.text };
+}
+
+function readOptions(
+  map: YamlMap,
+  selector: Selector,
+  { refuse }: ObjectReader,
+  report: (problem: Problem) => void,
+): FileOptions {
+  const { encoding, mode } = readFileOptions(map, parameter, report, undefined, readFilePermission);
+  if (selector.kind === 'whole' && encoding !== 'utf-8')
+    refuse(
+      map.scalar('encoding') ?? map.position,
+      `encoding of ${map.where} is ${quoteForeign(encoding)}, but without secretKey the file is the whole answer, which is JSON`,
+      'name the key whose value is encoded in secretKey',
+    );
+  // The vendors' providers take 0 for "not given".
+  return { encoding, ...(mode !== undefined && mode !== 0 && { mode }) };
+}
