@@ -10,6 +10,8 @@ export type Entry = Answer & {
   readonly grant: Grant;
   /** When somebody last asked for it. */
   requestedAt: number;
+  /** It was asked for again, long enough after the first time not to belong to the same start of a workload. */
+  republished?: boolean;
   /** Its lease is not to be renewed before: a renewal is under way, or has just failed. */
   renewAfter?: number;
 };
@@ -27,6 +29,9 @@ export type Cache = {
   /** Bytes it counts. */
   readonly bytes: number;
 };
+
+/** Milliseconds; the kubelet's own republishes are a minute apart and more. */
+const soonestRepublish = 30_000;
 
 type Share = { bytes: number; leased: number; readonly entries: Map<string, Entry> };
 
@@ -99,6 +104,7 @@ export function createCache({ maxBytes }: { readonly maxBytes: number }): Cache 
         entries.delete(entry.key);
         entries.set(entry.key, entry);
       }
+      if (at - entry.requestedAt >= soonestRepublish) entry.republished = true;
       entry.requestedAt = at;
     },
     put(entry) {

@@ -297,6 +297,8 @@ test('an answer does not keep what the pod brought with the request that asked f
   const tokens = new Map([['aud', { token: new Redacted('x') }]]);
   await ask({ ...asked, workload: { ...asked.workload, secrets: brought, tokens } });
   const release = jest.spyOn(provider, 'release');
+  await pass(minute);
+  await ask(asked);
   await pass(11 * minute);
   const [kept] = release.mock.calls[0]!;
   expect(kept).toMatchObject({ ref: asked.ref, principal: asked.principal, scope: 'pod' });

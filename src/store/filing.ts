@@ -44,8 +44,18 @@ export function createFiling(deps: FilingDeps): Filing {
       // What was learnt can have moved the place where this answer belongs.
       const key = keys.entry(grant);
       if (key !== askedUnder) cache.drop(askedUnder);
+      const republished = cache.get(key)?.republished ?? false;
+      const requestedAt = now();
       try {
-        cache.put({ key, provider, grant: bare(grant), requestedAt: now(), freshUntil: until, ...answer });
+        cache.put({
+          key,
+          provider,
+          grant: bare(grant),
+          requestedAt,
+          republished,
+          freshUntil: until,
+          ...answer,
+        });
         return result;
       } catch (error) {
         leases.giveBack(provider, grant, result);

@@ -236,8 +236,154 @@ describe('a lease', () => {
     provider.script('db', leased('one', Date.now() + 24 * 60 * minute));
     const waiter = { signal: new AbortController().signal, deadline: Date.now() + minute };
     await store.read(thrower, [pod('a'), pod('b')], waiter);
+    await pass(minute);
+    await store.read(thrower, [pod('a'), pod('b')], waiter);
     await pass(11 * minute);
     expect(await count('keyferry_lease_events_total', { result: 'failed' })).toBe(2);
+  });
+});
+
+describe('a lease whose pod asks only once', () => {
+  const day = 24 * 60 * minute;
+
+  test('is renewed no more after ten minutes, and left to its end: its pod may run without rotation; which is said once a class', async () => {
+    const { provider, ask, pass, count, warnings } = createStoreRig();
+    provider.script('db', leased('one', Date.now() + 12 * minute), leased('two', Date.now() + day));
+    provider.scriptRenewals(forAnHour);
+    await ask(pod('a'));
+    await ask(pod('b'));
+    await pass(3 * 60 * minute);
+    expect(provider.releases).toEqual([]);
+    expect(provider.renewals.map(({ pod }) => pod)).toEqual(['a']);
+    expect(await count('keyferry_lease_events_total', { result: 'lapsed' })).toBe(2);
+    expect(warnings).toEqual([
+      expect.objectContaining({
+        msg: 'a leased secret was asked for once and never again: it is renewed no more',
+        hint: expect.stringContaining('--pod-watch on'),
+        namespace: 'team',
+        ref: 'db',
+      }),
+    ]);
+  });
+
+  test('asks for it twice where it has two volumes', async () => {
+    const { provider, ask, pass } = createStoreRig();
+    provider.script('db', leased('one', Date.now() + day));
+    await ask(pod('a'));
+    await pass(20 * second);
+    await ask(pod('a'));
+    await pass(11 * minute);
+    expect(provider.releases).toEqual([]);
+  });
+});
+
+describe('where pods are watched', () => {
+  const day = 24 * 60 * minute;
+
+  function watched() {
+    const gone = new Set<string>();
+    const unwatched = new Set<string>();
+    const rig = createStoreRig({
+      presence: (instance) => (gone.has(instance) ? 'gone' : unwatched.has(instance) ? 'unknown' : 'here'),
+    });
+    return { ...rig, gone, unwatched };
+  }
+
+  test('a lease is renewed while its pod is there, though it never asks again', async () => {
+    const { provider, ask, pass } = watched();
+    provider.script('db', leased('one', Date.now() + 60 * minute));
+    provider.scriptRenewals(forAnHour);
+    await ask(pod('a'));
+    await pass(4 * 60 * minute + minute);
+    expect(provider.renewals).toHaveLength(6);
+    expect(provider.releases).toEqual([]);
+  });
+
+  test('a lease is given back, once, when its pod is gone', async () => {
+    const { store, provider, ask, pass, gone, count } = watched();
+    provider.script('db', leased('one', Date.now() + day), leased('two', Date.now() + day));
+    await ask(pod('a'));
+    await ask(pod('b'));
+    gone.add('a');
+    store.tick();
+    await pass(minute);
+    expect(provider.releases).toEqual([{ lease: 'lease of one', principal: 'principal', pod: 'a' }]);
+    expect(await count('keyferry_lease_events_total', { result: 'released' })).toBe(1);
+    expect(await ask(pod('b'))).toBe('two');
+  });
+
+  test('a lease that comes when its pod has gone is given back, too', async () => {
+    const { provider, ask, pass, gone } = watched();
+    const late = held();
+    provider.script('db', late.answer);
+    const asking = ask(pod('a'));
+    await settle();
+    gone.add('a');
+    await pass(10 * second);
+    late.give(leased('one', Date.now() + day));
+    expect(await asking).toBe('one');
+    await pass(10 * second);
+    expect(provider.releases).toHaveLength(1);
+  });
+
+  test('one whose renewal is under way is given back, and not brought back by it', async () => {
+    const { store, provider, ask, pass, gone } = watched();
+    let renew = (): void => undefined;
+    provider.script('db', leased('one', Date.now() + 9 * minute), leased('two', Date.now() + day));
+    provider.scriptRenewals(
+      () =>
+        new Promise((resolve) => {
+          renew = () => resolve(forAnHour());
+        }),
+    );
+    await ask(pod('a'));
+    await pass(6 * minute);
+    expect(provider.renewals).toHaveLength(1);
+    gone.add('a');
+    store.tick();
+    renew();
+    await settle();
+    expect(provider.releases).toHaveLength(1);
+    expect(await ask(pod('a'))).toBe('two');
+  });
+
+  test('what else a pod of its own has is forgotten with it, and what it shares stays', async () => {
+    const { provider, ask, pass, gone, count } = watched();
+    provider.script('own', value('own'));
+    provider.script('kv', value('kv', { shareable: true, immutable: true }));
+    await ask(grantOf({ ref: 'kv', pod: 'a', scope: 'pod' }));
+    const shared = await count('keyferry_cache_bytes');
+    await ask(grantOf({ ref: 'own', pod: 'a', scope: 'pod' }));
+    gone.add('a');
+    await pass(10 * second);
+    expect(await count('keyferry_cache_bytes')).toBe(shared);
+    expect(await ask(grantOf({ ref: 'kv', pod: 'b', scope: 'pod' }))).toBe('kv');
+    expect(provider.calls).toHaveLength(2);
+  });
+
+  test('the lease of an account outlives the pod that read it', async () => {
+    const { provider, ask, pass, gone } = watched();
+    provider.script('db', leased('one', Date.now() + day));
+    await ask(grantOf({ pod: 'a' }));
+    gone.add('a');
+    await pass(5 * minute);
+    expect(await ask(grantOf({ pod: 'b' }))).toBe('one');
+    expect(provider.releases).toEqual([]);
+    await pass(11 * minute);
+    expect(provider.releases).toHaveLength(1);
+  });
+
+  test('and the watch ends, requests tell again', async () => {
+    const { provider, ask, pass, unwatched } = watched();
+    provider.script('db', leased('one', Date.now() + day));
+    await ask(pod('a'));
+    await pass(60 * minute);
+    await ask(pod('a'));
+    unwatched.add('a');
+    await pass(9 * minute);
+    expect(provider.releases).toEqual([]);
+    await pass(2 * minute);
+    expect(provider.releases).toHaveLength(1);
   });
 });
 

@@ -1,7 +1,9 @@
+import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import { toSecretError } from '../errors/secret-error.ts';
 import type { FetchResult, Grant, Lease, Provider } from '../providers/provider.ts';
 import type { Cache, Entry } from './cache.ts';
+import type { EntryKeys } from './entry-keys.ts';
 import { endOf, idleMaxAge, leaseGrace } from './freshness.ts';
 import type { StoreMetrics } from './metrics.ts';
 
@@ -13,20 +15,35 @@ export type LeaseClock = {
   giveBack(provider: Provider, grant: Grant, result: FetchResult): void;
 };
 
+/** Whether a workload instance still runs, as far as somebody watches. `unknown`: what it asks for is all that is known. */
+export type Presence = (instance: string) => 'here' | 'gone' | 'unknown';
+
 /** Waits between attempts to renew a lease when nobody answers. */
 const renewalPause = 10_000;
 
+/** Classes that are remembered to have been warned of. */
+const maxWarned = 1_000;
+
 /**
- * Keeps leases alive while their workloads ask: renewed at two thirds of their life, given back once nobody has asked for ten minutes.
- * It also forgets whatever has ended or lain idle.
+ * Keeps leases alive while their workloads run: renewed at two thirds of their life, given back when the instance they were read for is gone. Of an
+ * instance that nobody watches its requests tell: after ten minutes without any a lease is given back, or, where none ever came after the
+ * first mount, left to its end: the driver may not rotate, and the workload still run. It also forgets whatever has ended or lain idle.
  */
 export function createLeaseClock(deps: {
   readonly cache: Cache;
+  readonly keys: Pick<EntryKeys, 'question'>;
+  readonly presence: Presence;
   readonly now: () => number;
   readonly metrics: StoreMetrics;
   readonly log: Logger;
 }): LeaseClock {
-  const { cache, now, metrics, log } = deps;
+  const { cache, keys, presence, now, metrics, log } = deps;
+  const warned = new LRUCache<string, true>({ max: maxWarned });
+
+  /** Its workload is gone, and it serves no other. */
+  const isOrphan = ({ key, grant }: Entry): boolean =>
+    grant.scope === 'pod' && key !== keys.question(grant) && presence(grant.workload.instance) === 'gone';
+
   /** Background work: nobody waits for it, so its failure is told here. */
   const supervise = (entry: Pick<Entry, 'provider' | 'grant'>, what: string, work: Promise<void>): void => {
     work.catch((thrown: unknown) => {
@@ -68,10 +85,30 @@ export function createLeaseClock(deps: {
     });
   };
 
+  const leaveToItsEnd = ({ provider, grant: { ref, workload } }: Entry): void => {
+    metrics.leases.inc({ provider: provider.name, result: 'lapsed' });
+    const { namespace, className } = workload;
+    const key = JSON.stringify([namespace, className]);
+    if (warned.has(key)) return;
+    warned.set(key, true);
+    const hint = 'if its pod still runs, switch on rotation in the driver, or give Keyferry --pod-watch on';
+    log.warn(
+      { provider: provider.name, namespace, class: className, ref: ref.name, hint },
+      'a leased secret was asked for once and never again: it is renewed no more',
+    );
+  };
+
+  const drop = (entry: Entry, lease: Lease | undefined): void => {
+    cache.drop(entry.key);
+    if (lease !== undefined) release(entry.provider, entry.grant, lease);
+  };
+
   const tend = (entry: Entry, lease: Lease): void => {
-    if (now() - entry.requestedAt > leaseGrace) {
+    const isSilent = now() - entry.requestedAt > leaseGrace;
+    if (isSilent && presence(entry.grant.workload.instance) !== 'here') {
+      if (entry.republished) return drop(entry, lease);
       cache.drop(entry.key);
-      release(entry.provider, entry.grant, lease);
+      leaveToItsEnd(entry);
     } else if (lease.renewable && now() >= Math.max(entry.freshUntil, entry.renewAfter ?? 0)) {
       entry.renewAfter = Infinity;
       const done = renew(entry, lease);
@@ -87,6 +124,7 @@ export function createLeaseClock(deps: {
       for (const entry of [...cache.entries()]) {
         const lease = entry.value?.lease;
         if (entry.value !== undefined && now() >= endOf(entry.value)) cache.drop(entry.key);
+        else if (isOrphan(entry)) drop(entry, lease);
         else if (lease !== undefined) tend(entry, lease);
         else if (now() - entry.requestedAt > idleMaxAge) cache.drop(entry.key);
       }

@@ -6,7 +6,7 @@ export type StoreMetrics = {
   readonly reads: Counter<'provider' | 'result'>;
   /** Values served, by where they came from: cache, store, fallback, last-good, deferred. */
   readonly served: Counter<'provider' | 'source'>;
-  /** Leases by what became of them: renewed, ended, released, failed. */
+  /** Leases by what became of them: renewed, ended, released, lapsed (left to their end), failed. */
   readonly leases: Counter<'provider' | 'result'>;
 };
 

@@ -36,7 +36,9 @@ type Step =
       readonly kind: number;
       readonly principal: number;
     }
-  | { readonly do: 'write'; readonly kind: number };
+  | { readonly do: 'write'; readonly kind: number }
+  /** A pod ends, and another takes its place. */
+  | { readonly do: 'end'; readonly pod: number };
 
 const few = fc.nat({ max: 2 });
 const leaves = fc.option(fc.oneof(fc.nat({ max: 20 }), fc.nat({ max: 100 * second })), {
@@ -74,6 +76,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('write' as const), kind: few }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('end' as const), pod: fc.nat({ max: 4 }) }) },
 );
 
 const manners: fc.Arbitrary<Manners> = fc.record({
@@ -90,18 +93,18 @@ const life = fc.record({
   maxStale: fc.constantFrom(0, 10 * minute, 30 * minute),
   // Nothing may hang on the clock's having ticked in time.
   ticks: fc.boolean(),
+  watched: fc.boolean(),
   steps: fc.array(step, { minLength: 20, maxLength: 90, size: 'max' }),
   manners: fc.array(manners, { minLength: 5, maxLength: 40 }),
 });
 
-const podName = (pod: number): string => `pod-${pod}`;
 const namespaceOf = (pod: number): string => `team-${pod % 2}`;
 
 /** What a pod reads a secret as: its account's own principal, or the one that all share. */
-function grantFor({ ref, scope }: Kind, pod: number, shared: boolean): Grant {
+function grantFor({ ref, scope }: Kind, pod: number, name: string, shared: boolean): Grant {
   const namespace = namespaceOf(pod);
   const principal = shared ? 'shared' : namespace;
-  const who = { namespace, pod: podName(pod), principal };
+  const who = { namespace, pod: name, principal };
   const fallbacks = ref.name === 'first' ? [grantOf({ ...fallbackKind, ...who })] : [];
   return grantOf({ ref, scope, ...who, fallbacks });
 }
@@ -120,7 +123,14 @@ async function live(plan: typeof life extends fc.Arbitrary<infer T> ? T : never)
     }
     return model.answer(call);
   };
-  const { store, provider } = createStoreRig({ ...plan, otherwise: answer });
+  const ends = new Map<number, number>();
+  const gone = new Set<string>();
+  const podName = (pod: number): string => `pod-${pod}.${ends.get(pod) ?? 0}`;
+  const { store, provider } = createStoreRig({
+    ...plan,
+    otherwise: answer,
+    ...(plan.watched && { presence: (instance) => (gone.has(instance) ? 'gone' : 'here') }),
+  });
   const judge = createStoreJudge({ model, now, ...plan, releases: provider.releases });
   provider.scriptRenewals(model.renew);
   let waiting = 0;
@@ -162,9 +172,14 @@ async function live(plan: typeof life extends fc.Arbitrary<infer T> ? T : never)
       }
       return;
     }
+    if (one.do === 'end') {
+      gone.add(podName(one.pod));
+      ends.set(one.pod, (ends.get(one.pod) ?? 0) + 1);
+      return;
+    }
     const kind = plan.kinds[one.kind % plan.kinds.length]!;
     const { name } = kind.ref;
-    if (one.do === 'read') void ask(grantFor(kind, one.pod, one.shared), one.leaves);
+    if (one.do === 'read') void ask(grantFor(kind, one.pod, podName(one.pod), one.shared), one.leaves);
     else if (one.do === 'write') model.write(name);
     else if (one.fact === 'budget') model.toggle('budget spent');
     else if (one.fact === 'denied')
@@ -181,7 +196,9 @@ async function live(plan: typeof life extends fc.Arbitrary<infer T> ? T : never)
     await pass(5 * minute);
     if (broken.length > 0) throw broken[0];
     expect(waiting).toBe(0);
-    judge.end();
+    store.tick();
+    await settle();
+    judge.end(plan.watched ? gone : undefined);
     expect(unhandled).toEqual([]);
   } finally {
     jest.clearAllTimers();

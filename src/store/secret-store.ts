@@ -9,7 +9,7 @@ import { createEntryKeys, isShareable } from './entry-keys.ts';
 import { createFiling } from './filing.ts';
 import { createFlights } from './flights.ts';
 import { judge, lastGood, type FreshnessOptions } from './freshness.ts';
-import { createLeaseClock } from './lease-clock.ts';
+import { createLeaseClock, type Presence } from './lease-clock.ts';
 import type { StoreMetrics } from './metrics.ts';
 import { createServed } from './served.ts';
 
@@ -30,6 +30,8 @@ export type SecretStoreDeps = {
   readonly freshness: (provider: string) => FreshnessOptions;
   readonly metrics: (bytes: () => number) => StoreMetrics;
   readonly log: Logger;
+  /** Who watches the workloads; default nobody. */
+  readonly presence?: Presence;
   /** See FlightsDeps. */
   readonly flightTimeout?: number;
 };
@@ -56,12 +58,12 @@ type Attempt =
 
 /** See {@link SecretStore}. */
 export function createSecretStore(deps: SecretStoreDeps): SecretStore {
-  const { now, random, freshness, log, maxBytes = 32 * 1024 * 1024 } = deps;
+  const { now, random, freshness, log, maxBytes = 32 * 1024 * 1024, presence = () => 'unknown' } = deps;
   const cache = createCache({ maxBytes });
   const metrics = deps.metrics(() => cache.bytes);
   const served = createServed();
   const keys = createEntryKeys();
-  const leases = createLeaseClock({ cache, now, metrics, log });
+  const leases = createLeaseClock({ cache, keys, presence, now, metrics, log });
   const filing = createFiling({ cache, keys, leases, metrics, freshness, now, random });
   const flights = createFlights({
     ask: createBatcher(),

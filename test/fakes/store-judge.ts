@@ -156,6 +156,34 @@ export function createStoreJudge(deps: {
     must(now() - last.askedAt > maxStale, 'the last good value should have served');
   };
 
+  /** Of watched pods: a lease of one that is there is never given back; one of a pod that is gone is, if it is its last and lives. */
+  const checkLeases = (gone: ReadonlySet<string>, given: readonly string[]): void => {
+    const leasedTo = model.questions.filter(
+      (question) => landed(question) && question.scope === 'pod' && question.answer!.result.kind === 'value',
+    );
+    for (const question of leasedTo) {
+      const { lease } = valueOf(question);
+      if (lease === undefined) continue;
+      const isGiven = given.includes(lease.id);
+      must(gone.has(question.pod) || !isGiven, 'a lease was given back, and its pod is there');
+      const later = model.questions.some(
+        ({ name, principal, answer }) =>
+          name === question.name &&
+          principal === question.principal &&
+          answer !== undefined &&
+          answer.order > question.answer!.order,
+      );
+      const renewals = model.renewals.filter(({ id }) => id === lease.id);
+      const hasEnded =
+        renewals.some(({ answer }) => kindOf(answer) === 'ended') ||
+        now() >= Math.max(...model.ends.get(lease.id)!);
+      must(
+        isGiven || later || hasEnded || !gone.has(question.pod),
+        'a lease was not given back, and its pod is gone',
+      );
+    }
+  };
+
   return {
     /** A question is about to be put. */
     asks({ grant }: Call): void {
@@ -183,10 +211,11 @@ export function createStoreJudge(deps: {
       else if (outcome.kind === 'absent') checkAbsent(read);
       else checkFailure(read, outcome.error);
     },
-    /** When all is over. */
-    end(): void {
+    /** When all is over, and the clock has ticked. `gone`: the pods that have ended, where they are watched. */
+    end(gone?: ReadonlySet<string>): void {
       const given = releases.map(({ lease }) => lease);
       must(new Set(given).size === given.length, 'a lease was given back twice');
+      if (gone !== undefined) checkLeases(gone, given);
       for (const { answer } of model.questions) {
         const lease = answer?.result.kind === 'value' ? answer.result.value.lease : undefined;
         must(!lease || !answer?.stray || given.includes(lease.id), 'a stray lease was not given back');

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, jest } from '@jest/globals';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import type { Grant, Outcome } from '../../src/providers/provider.ts';
+import type { Presence } from '../../src/store/lease-clock.ts';
 import { createStoreMetrics } from '../../src/store/metrics.ts';
 import { createSecretStore, type SecretStore } from '../../src/store/secret-store.ts';
 import { createScriptedProvider, type Answer, type ScriptedProvider } from './scripted-provider.ts';
@@ -19,6 +20,8 @@ export type StoreRig = {
   readonly ask: (grant: Grant, waiter?: { signal?: AbortSignal; patience?: number }) => Promise<string>;
   /** The sum of a metric's values with these labels. */
   readonly count: (metric: string, labels?: Record<string, string>) => Promise<number>;
+  /** What it logged. */
+  readonly warnings: readonly object[];
   /** Lets time pass, and the store's clock tick every 10 s of it. */
   readonly pass: (ms: number) => Promise<void>;
 };
@@ -50,16 +53,25 @@ export function createStoreRig({
   maxStale = 10 * minute,
   maxBytes = 32 * 1024 * 1024,
   otherwise,
-}: { refreshInterval?: number; maxStale?: number; maxBytes?: number; otherwise?: Answer } = {}): StoreRig {
+  presence,
+}: {
+  refreshInterval?: number;
+  maxStale?: number;
+  maxBytes?: number;
+  otherwise?: Answer;
+  presence?: Presence;
+} = {}): StoreRig {
   const provider = createScriptedProvider(otherwise === undefined ? {} : { otherwise });
   const registry = new Registry();
+  const warnings: object[] = [];
   const bare = createSecretStore({
     now: () => Date.now(),
     random: () => 0,
     maxBytes,
     freshness: () => ({ refreshInterval, maxStale }),
     metrics: (bytes) => createStoreMetrics(registry, bytes),
-    log: pino({ level: 'silent' }),
+    log: pino({ level: 'warn' }, { write: (line) => void warnings.push(JSON.parse(line) as object) }),
+    ...(presence && { presence }),
   });
   /** As a mount reads: whatever was read without a failure was also mounted. */
   const store: SecretStore = {
@@ -80,6 +92,7 @@ export function createStoreRig({
   return {
     store,
     provider,
+    warnings,
     read,
     ask: async (grant, waiter) => told(await read(grant, waiter)),
     async count(metric, labels = {}) {
