@@ -33,7 +33,7 @@ type Trouble = { readonly error?: SecretError; readonly until: number; readonly 
 
 /** Makes one; what is not remembered is good. */
 export function createBreaker(options: BreakerOptions): Breaker {
-  const { now, random = Math.random, firstMs = 250, maxMs = 10_000, max = 1_000 } = options;
+  const { now, random = Math.random, firstMs = 100, maxMs = 10_000, max = 1_000 } = options;
   const records = new LRUCache<string, Trouble>({ max });
 
   return {

@@ -1,6 +1,17 @@
+import type { Logger } from 'pino';
 import type { Redacted } from '../../errors/redacted.ts';
-import type { JsonValue } from '../../plan/json-text.ts';
+import { SecretError } from '../../errors/secret-error.ts';
+import { quoteForeign } from '../../errors/status-text.ts';
+import { createBreaker } from '../../flow/breaker.ts';
+import type { Retry } from '../../flow/retry.ts';
+import type { Http, HttpAnswer } from '../../http/http.ts';
+import { parseJsonText, type JsonValue } from '../../plan/json-text.ts';
+import { createCluster, type NodeAnswer } from './cluster.ts';
+import { judge, passing, pathOf, productOf, readFault } from './fault.ts';
 import type { VaultLogin } from './login.ts';
+import { createNodes, type Node } from './nodes.ts';
+import { targetOf } from './target.ts';
+import { createTlsFiles } from './tls-files.ts';
 
 /** One question to Vault. */
 export type VaultCall = {
@@ -44,3 +55,141 @@ export type VaultApi = {
    */
   call(call: VaultCall): Promise<VaultAnswer>;
 };
+
+/** What {@link createVaultApi} needs. */
+export type VaultApiDeps = {
+  readonly http: Http;
+  readonly retry: Retry;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** From 0 up to, but not, 1. */
+  readonly random?: () => number;
+  readonly log: Logger;
+};
+
+/** A read that is slow may be asked of another node in time; what issues (a user in a slow database) gets nearly all there is. */
+const timeouts = { readMs: 10_000, issueMs: 25_000, healthMs: 3_000 };
+
+/** The one way to Vault: by turns over its addresses, tried again where that helps, errors told without what they repeat of a secret. */
+export function createVaultApi(deps: VaultApiDeps): VaultApi {
+  const { http, retry, now, random, log } = deps;
+  const tlsFiles = createTlsFiles({ now });
+
+  const send = async (
+    { login, address }: Node,
+    path: string,
+    request: Omit<Parameters<Http['request']>[0], 'url'>,
+  ): Promise<HttpAnswer> => {
+    const target = targetOf(address, path);
+    const tls = target.url.protocol === 'https:' ? await tlsFiles.read(login.tls) : undefined;
+    return http.request({ ...request, ...target, ...(tls !== undefined && { tls }) });
+  };
+
+  const health = async (node: Node, signal: AbortSignal): Promise<number> => {
+    const { healthMs: timeoutMs } = timeouts;
+    const { status } = await send(node, 'sys/health', { method: 'GET', headers: fixed, signal, timeoutMs });
+    return status;
+  };
+
+  const breaker = createBreaker({ now, ...(random !== undefined && { random }) });
+  const cluster = createCluster({
+    nodes: createNodes({ breaker, health }),
+    onMove: (from, to) => log.warn({ from, to }, 'another address of vault answers'),
+  });
+
+  const attempt = (call: VaultCall): Promise<NodeAnswer> => {
+    const { login, issues, signal, body } = call;
+    const { method, path } = asSent(call);
+    const headers = headersOf(call);
+    return cluster.ask({ login, path, issues, signal }, (address) =>
+      send({ login, address }, path, {
+        ...{ method, headers, signal, ...(body !== undefined && { body }) },
+        timeoutMs: issues ? timeouts.issueMs : timeouts.readMs,
+      }),
+    );
+  };
+
+  return {
+    async call(call) {
+      const { login, issues, signal, accept = [] } = call;
+      const mayPass = ({ code, kind, unsent }: SecretError): boolean =>
+        kind === 'outage' && code !== 'STORE_ANSWER_INVALID' && (unsent || !issues);
+      let askedMs = 0;
+      const { answer, address } = await retry.run(
+        login.addresses.join(','),
+        signal,
+        async () => {
+          askedMs = 0;
+          const answered = await attempt(call);
+          const { answer, address } = answered;
+          if (isPassing(answer)) {
+            askedMs = retryAfterMs(answer);
+            throw passing(readFault(answer), call, address);
+          }
+          return answered;
+        },
+        (error) => mayPass(error) && { afterMs: Math.max(askedMs, cluster.restMs(login)) },
+      );
+      const { status, headers, body } = answer;
+      const isWanted = status < 300 || accept.includes(status);
+      if (!isWanted && (status !== 404 || !readFault(answer).isVaults)) throw judge(readFault(answer), call);
+      return { status, headers, body, address, json: () => parse(body, call) };
+    },
+  };
+}
+
+/** Backends see no method LIST on the wire: proxies do not let it through. */
+function asSent({ method, path }: VaultCall): { readonly method: string; readonly path: string } {
+  if (method !== 'LIST') return { method, path };
+  return { method: 'GET', path: `${path}${path.includes('?') ? '&' : '?'}list=true` };
+}
+
+/** An Agent that is told to refuses whoever does not send it: so no web page can be made to ask it. */
+const fixed = { 'x-vault-request': 'true' };
+
+/** @throws SecretError for what no header can hold */
+function headersOf({
+  login,
+  token,
+  body,
+  namespace = login.namespace ?? '',
+}: VaultCall): Record<string, string> {
+  if (!isHeader(namespace))
+    throw new SecretError('INVALID_CLASS', `"${quoteForeign(namespace)}" is no namespace`);
+  const secret = token?.reveal() ?? '';
+  if (!isHeader(secret))
+    throw new SecretError('NOT_CONFIGURED', 'the token has characters in it that no token of Vault has', {
+      hint: 'look for a line break or a space in what it comes from',
+    });
+  return {
+    ...fixed,
+    ...(secret !== '' && { 'x-vault-token': secret }),
+    ...(namespace !== '' && { 'x-vault-namespace': namespace }),
+    ...(body !== undefined && { 'content-type': 'application/json' }),
+  };
+}
+
+function isHeader(text: string): boolean {
+  return /^[\x21-\x7e]*$/.test(text);
+}
+
+/** What is worth another attempt in a moment: a node that has not caught up, a quota, trouble inside. */
+function isPassing({ status }: HttpAnswer): boolean {
+  return status === 412 || status === 429 || status >= 500;
+}
+
+function retryAfterMs({ headers }: HttpAnswer): number {
+  return Number(/^\d{1,6}$/.exec(headers['retry-after'] ?? '')?.[0] ?? 0) * 1_000;
+}
+
+function parse(body: Buffer, { login, ...call }: VaultCall): JsonValue {
+  try {
+    return parseJsonText(new TextDecoder('utf-8', { fatal: true }).decode(body));
+  } catch {
+    throw new SecretError(
+      'STORE_ANSWER_INVALID',
+      `${productOf(login)} answered ${pathOf(call)} with something that is not JSON`,
+      { hint: 'check that the address is the right one, and no proxy answers in its place' },
+    );
+  }
+}
