@@ -1,0 +1,55 @@
+import { SecretError } from '../../errors/secret-error.ts';
+import { quoteForeign } from '../../errors/status-text.ts';
+import { regionLabel, type Nodes } from '../../kube/nodes.ts';
+import type { Parameters } from '../../plan/workload.ts';
+import { isRegion } from '../region.ts';
+import type { AwsConfig } from './config.ts';
+import { planAws, type AwsFacts } from './parameters.ts';
+
+const hint = 'set region in the class, or AWS_REGION in the DaemonSet of Keyferry';
+
+/**
+ * What a node says for all classes: its region, asked for once, and only when an object of a class needs it: where neither the class, nor the
+ * operator, nor an ARN names one. It is never guessed.
+ */
+export function createFacts(deps: {
+  readonly config: Pick<AwsConfig, 'region' | 'nodeName'>;
+  readonly nodes: Nodes;
+}) {
+  const { config, nodes } = deps;
+  return async (parameters: Parameters, signal: AbortSignal): Promise<AwsFacts> => {
+    if (config.region !== undefined) return { region: config.region };
+    if (!leavesRegionOpen(parameters)) return {};
+    return { region: await regionOf(config.nodeName, nodes, signal) };
+  };
+}
+
+/** A class that cannot be compiled needs nothing: its faults are to be told. */
+function leavesRegionOpen(parameters: Parameters): boolean {
+  const { plan } = planAws(parameters);
+  return plan?.refs.some((ref) => ref.region === undefined) === true;
+}
+
+async function regionOf(node: string | undefined, nodes: Nodes, signal: AbortSignal): Promise<string> {
+  if (node === undefined)
+    throw new SecretError(
+      'NOT_CONFIGURED',
+      'aws: the class names no region, and Keyferry does not know its node',
+      {
+        hint: `${hint}, or KEYFERRY_NODE_NAME there from spec.nodeName`,
+      },
+    );
+  const region = await nodes.region(node, signal).catch((thrown: unknown) => {
+    throw thrown instanceof SecretError && thrown.code === 'NOT_CONFIGURED'
+      ? new SecretError('NOT_CONFIGURED', `aws: the class names no region, and ${thrown.message}`, {
+          hint: thrown.hint ?? hint,
+        })
+      : thrown;
+  });
+  if (isRegion(region)) return region;
+  throw new SecretError(
+    'NOT_CONFIGURED',
+    `aws: the label ${regionLabel} of the node ${quoteForeign(node)} is no region: ${quoteForeign(region)}`,
+    { hint },
+  );
+}

@@ -1,0 +1,3 @@
+import { settingsOf } from '../setting.ts';
+
+export const { checked, faulty } = settingsOf('aws');
