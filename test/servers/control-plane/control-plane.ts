@@ -1,0 +1,187 @@
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createKubeClient, type KubeClient } from '../../driver/kube-client.ts';
+import { createTestCa } from '../../fakes/tls.ts';
+import { builtGoProgram, programInPath } from '../go-program.ts';
+import { freePorts, startProgram, type StartedProgram } from '../started-program.ts';
+
+/** A Kubernetes API server with its store, and nobody else: no controllers, no scheduler, no nodes. */
+export type ControlPlane = {
+  readonly server: URL;
+  /** PEM of its authority, as text and as a file. */
+  readonly ca: string;
+  readonly caFile: string;
+  /** An administrator's. */
+  readonly kube: KubeClient;
+  readonly kubeconfig: string;
+  /** What its tokens name as `iss`. Its keys can be read without a credential, as a cloud would. */
+  readonly issuer: string;
+  /** What was asked so far by a user: `get serviceaccounts shop/web: 200`, sorted, each once. */
+  auditOf(user: string): Promise<readonly string[]>;
+  /** Ends the API server, as a node that reboots would, until {@link ControlPlane.restart}. */
+  kill(): Promise<void>;
+  /** Starts it again, at its old address. */
+  restart(): Promise<void>;
+  /** Lets it take connections and answer nothing, until {@link ControlPlane.resume}. */
+  freeze(): void;
+  resume(): void;
+  stop(): Promise<void>;
+};
+
+/** What this machine lacks to run one, in words for whoever reads the log; nothing where it can. */
+export async function controlPlaneLacks(): Promise<readonly string[]> {
+  const lacks: string[] = [];
+  if ((await programInPath('etcd')) === undefined) lacks.push('etcd (Debian: apt-get install etcd-server)');
+  if ((await programInPath('go')) === undefined) lacks.push('go >= 1.24, to build kube-apiserver');
+  return lacks;
+}
+
+/** Builds kube-apiserver where it is not built yet; five minutes the first time, on two cores. */
+export async function builtApiServer(): Promise<string> {
+  const directory = import.meta.dirname;
+  const [, version = ''] =
+    /k8s\.io\/kubernetes (v\S+)/.exec(await readFile(join(directory, 'go.mod'), 'utf8')) ?? [];
+  // Without it the server calls itself v0.0.0, and charts' kubeVersion checks fail.
+  const ldflags = `-X k8s.io/component-base/version.gitVersion=${version}`;
+  return builtGoProgram({ directory, name: 'kube-apiserver', target: 'tool', ldflags });
+}
+
+/** Who asked for what, without bodies: bodies hold tokens. */
+const auditPolicy = `
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules: [{level: Metadata}]
+`;
+
+/** Starts one on free ports, in a temporary directory that goes with it. */
+export async function startControlPlane(): Promise<ControlPlane> {
+  const apiServer = await builtApiServer();
+  const directory = await mkdtemp(join(tmpdir(), 'kf-control-plane-'));
+  const file = (name: string): string => join(directory, name);
+  const [port = 0, etcdPort = 0, peerPort = 0] = await freePorts(3);
+  const server = new URL(`https://127.0.0.1:${port}`);
+  const adminToken = randomBytes(16).toString('hex');
+  const authority = createTestCa('Control Plane CA');
+  const serving = authority.issue();
+  const accountKey = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  await Promise.all([
+    writeFile(file('ca.crt'), authority.cert),
+    writeFile(file('tls.crt'), serving.cert),
+    writeFile(file('tls.key'), serving.key),
+    writeFile(file('sa.key'), accountKey.privateKey.export({ type: 'pkcs8', format: 'pem' })),
+    writeFile(file('sa.pub'), accountKey.publicKey.export({ type: 'spki', format: 'pem' })),
+    writeFile(file('tokens.csv'), `${adminToken},admin,admin,"system:masters"\n`),
+    writeFile(file('audit-policy.yaml'), auditPolicy),
+    writeFile(file('kubeconfig'), kubeconfig(server, file('ca.crt'), adminToken), { mode: 0o600 }),
+  ]);
+  const kube = createKubeClient({ server, ca: authority.cert, token: adminToken });
+
+  const startApiServer = (): Promise<StartedProgram> =>
+    startProgram({
+      program: apiServer,
+      args: [
+        `--etcd-servers=http://127.0.0.1:${etcdPort}`,
+        ...['--bind-address=127.0.0.1', `--secure-port=${port}`, `--cert-dir=${file('certs')}`],
+        ...[`--tls-cert-file=${file('tls.crt')}`, `--tls-private-key-file=${file('tls.key')}`],
+        ...[`--service-account-key-file=${file('sa.pub')}`, `--service-account-issuer=${server.origin}`],
+        `--service-account-signing-key-file=${file('sa.key')}`,
+        `--service-account-jwks-uri=${server.origin}/openid/v1/jwks`,
+        '--api-audiences=https://kubernetes.default.svc',
+        ...['--authorization-mode=RBAC', `--token-auth-file=${file('tokens.csv')}`],
+        ...['--service-cluster-ip-range=10.0.0.0/24', '--allow-privileged=true'],
+        ...[`--audit-policy-file=${file('audit-policy.yaml')}`, `--audit-log-path=${file('audit.log')}`],
+      ],
+      isReady: async () => (await kube.request('GET', '/readyz')).status === 200,
+    });
+
+  const etcd = await startProgram({
+    program: (await programInPath('etcd')) ?? 'etcd',
+    args: [
+      ...[`--data-dir=${file('etcd')}`, `--listen-client-urls=http://127.0.0.1:${etcdPort}`],
+      `--advertise-client-urls=http://127.0.0.1:${etcdPort}`,
+      ...[`--listen-peer-urls=http://127.0.0.1:${peerPort}`, '--log-level=error', '--logger=zap'],
+      `--initial-advertise-peer-urls=http://127.0.0.1:${peerPort}`,
+      `--initial-cluster=default=http://127.0.0.1:${peerPort}`,
+    ],
+    isReady: async () => (await fetch(`http://127.0.0.1:${etcdPort}/health`)).ok,
+  });
+  let running = await startApiServer().catch(async (error: unknown) => {
+    await etcd.stop();
+    throw error;
+  });
+
+  await kube.apply(publicIssuer);
+  return {
+    server,
+    ca: authority.cert,
+    caFile: file('ca.crt'),
+    kube,
+    kubeconfig: file('kubeconfig'),
+    issuer: server.origin,
+    auditOf: async (user) => auditOf(await readFile(file('audit.log'), 'utf8'), user),
+    kill: () => running.stop('SIGKILL'),
+    async restart() {
+      running = await startApiServer();
+    },
+    freeze: () => running.signal('SIGSTOP'),
+    resume: () => running.signal('SIGCONT'),
+    async stop() {
+      await kube.close();
+      running.signal('SIGCONT');
+      await running.stop('SIGKILL');
+      await etcd.stop('SIGKILL');
+      await rm(directory, { recursive: true });
+    },
+  };
+}
+
+/** What managed clusters do: whoever is to trust the cluster's tokens may read its public keys. */
+const publicIssuer = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: public-issuer}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: system:service-account-issuer-discovery}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: system:unauthenticated}]
+`;
+
+function kubeconfig(server: URL, caFile: string, token: string): string {
+  return JSON.stringify({
+    apiVersion: 'v1',
+    kind: 'Config',
+    clusters: [{ name: 'test', cluster: { server: server.origin, 'certificate-authority': caFile } }],
+    users: [{ name: 'admin', user: { token } }],
+    contexts: [{ name: 'test', context: { cluster: 'test', user: 'admin' } }],
+    'current-context': 'test',
+  });
+}
+
+type AuditEvent = {
+  readonly user: { readonly username: string };
+  readonly verb: string;
+  readonly requestURI: string;
+  readonly objectRef?: {
+    readonly resource: string;
+    readonly subresource?: string;
+    readonly namespace?: string;
+    readonly name?: string;
+  };
+  readonly responseStatus?: { readonly code: number };
+};
+
+function auditOf(log: string, user: string): readonly string[] {
+  const events = log
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as AuditEvent)
+    .filter((event) => event.user.username === user);
+  const lines = events.map(({ verb, requestURI, objectRef, responseStatus }) => {
+    const { resource = requestURI, subresource, namespace, name } = objectRef ?? {};
+    const kind = [resource, subresource].filter((part) => part !== undefined).join('/');
+    const object = [namespace, name].filter((part) => part !== undefined).join('/');
+    return `${verb} ${kind} ${object}: ${responseStatus?.code ?? '?'}`;
+  });
+  return [...new Set(lines)].sort();
+}

@@ -1,0 +1,56 @@
+import { spawn } from 'node:child_process';
+import { access, constants, mkdir, readdir, stat } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+
+/** A Go module of ours, and what is to be made of it. */
+export type GoProgram = {
+  /** Where its go.mod lies; the program ends in `bin/` below it, which git does not see. */
+  readonly directory: string;
+  /** The program's file name. */
+  readonly name: string;
+  /** What to build: a package, or `tool` for the tools of go.mod. */
+  readonly target: string;
+  readonly ldflags?: string;
+};
+
+/** The path of the built program, built anew where it is missing or older than the module's files. A cold build can take minutes. */
+export async function builtGoProgram({ directory, name, target, ldflags = '' }: GoProgram): Promise<string> {
+  const bin = join(directory, 'bin');
+  const program = join(bin, name);
+  const sources = (await readdir(directory)).filter((file) => /\.go$|^go\.(mod|sum)$/.test(file));
+  const changed = Math.max(...(await Promise.all(sources.map((file) => modified(join(directory, file))))));
+  if ((await modified(program)) > changed) return program;
+  await mkdir(bin, { recursive: true });
+  const flags = ['-mod=readonly', '-trimpath', '-buildvcs=false', '-ldflags', `-s -w ${ldflags}`];
+  const child = spawn('go', ['install', ...flags, target], {
+    cwd: directory,
+    env: { ...process.env, GOBIN: bin, CGO_ENABLED: '0' },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  const output: Buffer[] = [];
+  child.stderr.on('data', (chunk: Buffer) => output.push(chunk));
+  const code = await new Promise((resolve, reject) => child.once('error', reject).on('close', resolve));
+  if (code !== 0) throw new Error(`${name} cannot be built:\n${Buffer.concat(output).toString()}`);
+  return program;
+}
+
+/** The path of a program as a shell would find it; undefined where there is none. */
+export async function programInPath(name: string): Promise<string | undefined> {
+  const paths = (process.env.PATH ?? '').split(delimiter).map((directory) => join(directory, name));
+  const usable = await Promise.all(
+    paths.map((path) =>
+      access(path, constants.X_OK).then(
+        () => true,
+        () => false,
+      ),
+    ),
+  );
+  return paths[usable.indexOf(true)];
+}
+
+async function modified(path: string): Promise<number> {
+  return stat(path).then(
+    ({ mtimeMs }) => mtimeMs,
+    () => 0,
+  );
+}
