@@ -13,12 +13,15 @@ export const alibabaRegion = 'cn-hangzhou';
 export type AlibabaCloudOptions = {
   readonly roles?: readonly RamRole[];
   readonly metadataTokens?: 'required' | 403 | 404;
+  /** Which ServiceAccounts' tokens STS believes; see {@link startFakeSts}. */
+  readonly isIssued?: (token: string) => boolean;
 };
 
 /** A whole fake cloud of one region, HTTPS as in life, with clocks that can be turned, and the configuration that leads to it. */
 export async function startAlibabaCloud({
   roles = [],
   metadataTokens = 'required',
+  isIssued,
 }: AlibabaCloudOptions = {}) {
   /** Milliseconds fast: ours, and the cloud's. */
   const clock = { node: 0, cloud: 0 };
@@ -29,7 +32,7 @@ export async function startAlibabaCloud({
   const [kms, oos, sts, metadata] = await Promise.all([
     startFakeKms({ account, tls }),
     startFakeOos({ account, region: alibabaRegion, now: cloudNow, tls }),
-    startFakeSts({ account, roles, now: cloudNow, tls }),
+    startFakeSts({ account, roles, now: cloudNow, isIssued, tls }),
     startFakeAlibabaMetadata({ account, region: alibabaRegion, tokens: metadataTokens }),
   ]);
   const http = createHttp({ ca: [ca.cert] });

@@ -47,7 +47,7 @@ export const grantsForApp = [
 ];
 
 /** How a rig is made. */
-export type AlibabaRigOptions = Pick<AlibabaCloudOptions, 'metadataTokens'> & {
+export type AlibabaRigOptions = Pick<AlibabaCloudOptions, 'metadataTokens' | 'isIssued'> & {
   /** Beside the addresses of the fakes. Default: the worker's RAM role serves. */
   readonly env?: Readonly<Record<string, string>>;
   /** Gives the provider static keys, of `user`. */
@@ -73,8 +73,12 @@ export type AlibabaPod = {
 
 /** The whole walk of provider `alibabacloud` before a fake cloud and a fake cluster. */
 export async function startAlibabaRig(options: AlibabaRigOptions = {}) {
-  const { metadataTokens, refreshInterval = 30_000, grants = grantsForApp } = options;
-  const cloud = await startAlibabaCloud({ roles, ...(metadataTokens && { metadataTokens }) });
+  const { metadataTokens, isIssued, refreshInterval = 30_000, grants = grantsForApp } = options;
+  const cloud = await startAlibabaCloud({
+    roles,
+    ...(metadataTokens && { metadataTokens }),
+    ...(isIssued && { isIssued }),
+  });
   const { now, http, clock } = cloud;
   const kubernetes = await startFakeKubernetes({
     'team-a/app': { annotations: { 'ack.alibabacloud.com/role-arn': appRole } },

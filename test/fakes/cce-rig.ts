@@ -32,6 +32,8 @@ export type CceRigOptions = {
   readonly temporaryKeys?: boolean;
   readonly metadataTokens?: 'required' | 404 | 405 | 503;
   readonly agencies?: readonly Agency[];
+  /** Which pods' tokens STS believes; see {@link startFakeSts}. */
+  readonly isIssued?: (token: string) => boolean;
   readonly sharedIdentities?: 'granted' | 'all' | 'none';
   /** Stands over what the rig sets. */
   readonly env?: Readonly<Record<string, string | undefined>>;
@@ -69,7 +71,7 @@ export async function startCceRig(options: CceRigOptions = {}) {
   const life = keysLiveMs === undefined ? {} : { keysLiveMs };
   const csms = await startFakeCsms({ account, project, tls });
   const iam = await startFakeIam({ account, idpId: 'cluster', idToken: () => idToken.current, ...life, tls });
-  const sts = await startFakeSts({ account, agencies, now, tls });
+  const sts = await startFakeSts({ account, agencies, now, isIssued: options.isIssued, tls });
   const metadata = await startFakeMetadata({
     account,
     tokens: options.metadataTokens ?? 'required',

@@ -100,9 +100,14 @@ function sequence(...parts: Buffer[]): Buffer {
   return tlv(0x30, ...parts);
 }
 
+/** As short as can be: Go takes no other. */
+function derLength(length: number): number[] {
+  if (length < 0x80) return [length];
+  return length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff];
+}
+
 /** DER: tag, length, value. */
 function tlv(tag: number, ...parts: Buffer[]): Buffer {
   const value = Buffer.concat(parts);
-  const length = value.length < 0x80 ? [value.length] : [0x82, value.length >> 8, value.length & 0xff];
-  return Buffer.concat([Buffer.from([tag, ...length]), value]);
+  return Buffer.concat([Buffer.from([tag, ...derLength(value.length)]), value]);
 }
