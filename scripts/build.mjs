@@ -1,23 +1,38 @@
 // Bundles src/main.ts into dist/keyferry.js: one CommonJS file that needs nothing but Node beside it.
 import { build } from 'esbuild';
 import { chmod, readFile } from 'node:fs/promises';
+import { deferredPackages } from './deferred-packages.mjs';
 
 const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'));
-await build({
-  entryPoints: ['src/main.ts'],
-  outfile: 'dist/keyferry.js',
+const options = {
   bundle: true,
   platform: 'node',
   target: 'node20',
   format: 'cjs',
   minifySyntax: true,
   minifyWhitespace: true,
-  legalComments: 'linked',
   mainFields: ['module', 'main'],
-  // grpc-js loads it for its introspection service alone, which nobody starts.
-  external: ['@grpc/proto-loader'],
+  logLevel: 'warning',
+};
+/** grpc-js asks for it when its introspection service is started, which nobody does. */
+const neverLoaded = ['@grpc/proto-loader'];
+/** Parts of prom-client that nobody uses and that load HTTPS, child processes and OpenTelemetry at the start. */
+const unusedParts = {
+  name: 'unused-parts',
+  setup({ onLoad }) {
+    onLoad({ filter: /prom-client\/lib\/(defaultMetrics|pushgateway|cluster)\.js$/ }, () => ({
+      contents: 'module.exports = {};',
+    }));
+  },
+};
+await build({
+  ...options,
+  entryPoints: ['src/main.ts'],
+  outfile: 'dist/keyferry.js',
+  legalComments: 'linked',
+  external: neverLoaded,
   define: { KEYFERRY_VERSION: JSON.stringify(version) },
   banner: { js: '#!/usr/bin/env node' },
-  logLevel: 'warning',
+  plugins: [unusedParts, deferredPackages(options)],
 });
 await chmod('dist/keyferry.js', 0o755);

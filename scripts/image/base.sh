@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Makes the two images that the Dockerfile begins with out of packages, where no registry of images can be reached:
+# localhost/keyferry-base (glibc, libstdc++) and localhost/keyferry-node (the same, Node, npm and a shell to build with).
+# Usage: base.sh amd64|arm64     Needs: root, buildah, apt, npm.
+set -euo pipefail
+arch=$1
+case $arch in amd64) node_arch=x64 ;; arm64) node_arch=arm64 ;; esac
+node_version=24.21.0
+npm_version=11.6.2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+
+# A view of the archive of its own, so that the machine's own is left alone.
+mkdir -p lists/partial debs base node
+chmod 755 . debs
+apt=(apt-get -qq -o APT::Architecture="$arch" -o APT::Architectures="$arch" -o Dir::State::Lists="$work/lists" -o Dir::State::status=/dev/null)
+"${apt[@]}" update
+(cd debs && "${apt[@]}" download libc6 libgcc-s1 libstdc++6 busybox-static)
+for name in libc6 libgcc-s1 libstdc++6; do dpkg-deb -x debs/"${name}"_*.deb base; done
+rm -rf base/usr/share/doc base/usr/share/lintian base/usr/share/gdb
+mkdir -p base/tmp base/etc
+echo 'root:x:0:0::/root:/sbin/nologin' >base/etc/passwd
+
+# Not installed: the packages' own scripts would choose this machine's platform.
+pack() { npm pack --silent "$1" >/dev/null && tar xzf ./*.tgz && rm ./*.tgz; }
+cp -a base/. node/
+mkdir -p node/usr/local/bin node/usr/local/lib/node_modules node/bin node/usr/bin node/root
+dpkg-deb -x debs/busybox-static_*.deb node
+for name in sh env mkdir rm; do ln -sf /bin/busybox "node/bin/$name"; done
+ln -sf /bin/busybox node/usr/bin/env
+pack "node-linux-$node_arch@$node_version"
+install -m 755 package/bin/node node/usr/local/bin/node
+install -m 644 package/LICENSE node/usr/local/LICENSE
+rm -rf package
+pack "npm@$npm_version"
+mv package node/usr/local/lib/node_modules/npm
+ln -s ../lib/node_modules/npm/bin/npm-cli.js node/usr/local/bin/npm
+# Authorities of this machine, for the way to the registry of packages; Node has its own.
+install -D -m 644 /etc/ssl/certs/ca-certificates.crt node/etc/ssl/certs/ca-certificates.crt
+
+for name in base node; do
+  container=$(buildah from --arch "$arch" scratch)
+  buildah copy --quiet "$container" "$name" / >/dev/null
+  buildah config --arch "$arch" --env PATH=/usr/local/bin:/usr/bin:/bin "$container"
+  buildah commit --quiet --timestamp 0 "$container" "localhost/keyferry-$name:$arch" >/dev/null
+  buildah rm "$container" >/dev/null
+done
