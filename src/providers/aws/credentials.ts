@@ -1,0 +1,87 @@
+import { SecretError, toSecretError } from '../../errors/secret-error.ts';
+import type { Retry } from '../../flow/retry.ts';
+import type { Http } from '../../http/http.ts';
+import { createCredentialCache } from '../credential-cache.ts';
+import type { Proving } from '../proving.ts';
+import type { AwsCloudConfig } from './config-type.ts';
+import { createOwnChain } from './credentials/own-chain.ts';
+import { createPodIdentity } from './credentials/pod-identity.ts';
+import { assumeRoleWithWebIdentity } from './credentials/sts.ts';
+import type { AwsCredential, AwsIdentity } from './identity.ts';
+import { createSdk } from './sdk.ts';
+
+/** Keys for principals, each made once, kept by the principal's fingerprint, and made anew 5 minutes before their end. */
+export type AwsCredentials = {
+  /**
+   * @param cacheKey stands for all of `identity`; of a token, for whose it is
+   * @throws SecretError CREDENTIALS_REFUSED, CREDENTIALS_UNAVAILABLE, NOT_CONFIGURED
+   */
+  of(cacheKey: string, identity: AwsIdentity, signal: AbortSignal): Promise<AwsCredential>;
+  /** The store did not take it: the next one who asks gets another, if it was made more than a minute ago. */
+  refused(cacheKey: string, credential: AwsCredential): void;
+};
+
+/** What {@link createAwsCredentials} needs. */
+export type AwsCredentialsDeps = {
+  readonly config: AwsCloudConfig;
+  readonly http: Http;
+  readonly retry: Retry;
+  readonly proving: Proving;
+  readonly now: () => number;
+  /** Told of a login that failed while older keys still serve. */
+  readonly onFailure?: (error: SecretError) => void;
+};
+
+/** See {@link AwsCredentials}. */
+export function createAwsCredentials(deps: AwsCredentialsDeps): AwsCredentials {
+  const { config, http, retry, proving, now, onFailure } = deps;
+  const cache = createCredentialCache<AwsCredential>({ now, ...(onFailure && { onFailure }) });
+  const sdk = createSdk({ config, http });
+  const podIdentity = createPodIdentity({ http, retry, proving, agent: config.podIdentityAgent });
+  const ownChain = createOwnChain({ http });
+
+  const login = (identity: AwsIdentity, signal: AbortSignal): Promise<AwsCredential> => {
+    switch (identity.kind) {
+      case 'irsa':
+        return assumeRoleWithWebIdentity({ sdk, retry, proving }, identity, signal);
+      case 'pod-identity':
+        return podIdentity(identity, signal);
+      case 'own-chain':
+        return ownChain(identity.region, signal);
+    }
+  };
+
+  return {
+    of: (cacheKey, identity, signal) =>
+      cache.get(cacheKey, signal, async (flight) => {
+        try {
+          return await login(identity, flight);
+        } catch (thrown) {
+          flight.throwIfAborted();
+          throw asLoginFailure(toSecretError(thrown), identity);
+        }
+      }),
+    refused: (cacheKey, credential) => cache.refused(cacheKey, credential),
+  };
+}
+
+/** Tells an outage of the login from one of the store. */
+function asLoginFailure(error: SecretError, identity: AwsIdentity): SecretError {
+  if (error.kind !== 'outage' || error.code === 'CREDENTIALS_UNAVAILABLE') return error;
+  const { whose, hint } = sources[identity.kind];
+  return new SecretError('CREDENTIALS_UNAVAILABLE', `no keys for ${whose}: ${error.message}`, {
+    hint: error.hint ?? hint,
+  });
+}
+
+const sources: Readonly<Record<AwsIdentity['kind'], { readonly whose: string; readonly hint: string }>> = {
+  irsa: { whose: 'the role of the ServiceAccount', hint: 'check the way to STS, and its endpoint' },
+  'pod-identity': {
+    whose: 'the pod, from EKS Pod Identity',
+    hint: 'check that the add-on eks-pod-identity-agent runs on this node',
+  },
+  'own-chain': {
+    whose: "Keyferry's own identity",
+    hint: 'check the way to STS and to the metadata of the node',
+  },
+};

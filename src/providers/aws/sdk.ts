@@ -1,0 +1,125 @@
+import type * as SecretsManager from '@aws-sdk/client-secrets-manager';
+import type * as Ssm from '@aws-sdk/client-ssm';
+import type * as Sts from '@aws-sdk/client-sts';
+import { LRUCache } from 'lru-cache';
+import { regionHost } from '../../http/endpoint.ts';
+import type { Http } from '../../http/http.ts';
+import type { AwsCloudConfig } from './config-type.ts';
+import { credentialDigest } from './credentials/credential.ts';
+import type { AwsCredential } from './identity.ts';
+import { createRequestHandler } from './request-handler.ts';
+
+/** A node has at most some 250 pods, each of which can be a principal of its own. A client takes 12 KB. */
+const maxClients = 500;
+
+/** A service's client beside the commands it understands. */
+type Service<Module, Client> = { readonly module: Module; readonly client: Client };
+
+/** Whose client it is. */
+export type ClientOwner = {
+  readonly region: string;
+  /** The principal's fingerprint. */
+  readonly principal: string;
+  readonly credential: AwsCredential;
+};
+
+/** The vendor's clients, each loaded when its service is first asked; one for each region and principal. */
+export type Sdk = {
+  /** @throws SecretError INVALID_CLASS for what is no region; so for all */
+  secretsManager(
+    owner: ClientOwner,
+  ): Promise<Service<typeof SecretsManager, SecretsManager.SecretsManagerClient>>;
+  ssm(owner: ClientOwner): Promise<Service<typeof Ssm, Ssm.SSMClient>>;
+  /** For what is asked without a signature. */
+  sts(region: string): Promise<Service<typeof Sts, Sts.STSClient>>;
+};
+
+type Kept = { readonly digest: string; readonly client: { destroy(): void } };
+
+/** See {@link Sdk}. */
+export function createSdk({
+  config,
+  http,
+}: {
+  readonly config: Pick<AwsCloudConfig, 'secretsManager' | 'ssm' | 'sts' | 'fips' | 'dualstack'>;
+  readonly http: Http;
+}): Sdk {
+  const requestHandler = createRequestHandler(http);
+  const clients = new LRUCache<string, Kept>({
+    max: maxClients,
+    dispose: ({ client }) => client.destroy(),
+  });
+
+  /**
+   * All that the SDK would otherwise look for in the environment and in `~/.aws`: it must find nothing there. Hosts are made from the region,
+   * so that must be one.
+   */
+  const settings = (region: string, endpoint: URL | undefined) => ({
+    region: regionHost('{region}', region),
+    ...(endpoint !== undefined && { endpoint: endpoint.href }),
+    ignoreConfiguredEndpointUrls: true,
+    // An address of the operator's own stands for itself.
+    useFipsEndpoint: endpoint === undefined && config.fips,
+    useDualstackEndpoint: endpoint === undefined && config.dualstack,
+    requestHandler,
+    // There is one layer that tries again: ours.
+    ...{ maxAttempts: 1, retryMode: 'standard', defaultsMode: 'standard' as const },
+    authSchemePreference: [],
+    userAgentAppId: async () => undefined,
+    defaultUserAgentProvider: async () => [['keyferry'] as [string]],
+  });
+
+  const clientOf = <Client extends { destroy(): void }>(
+    service: string,
+    { region, principal, credential }: ClientOwner,
+    create: (credentials: ReturnType<typeof plain>) => Client,
+  ): Client => {
+    const key = `${service} ${region} ${principal}`;
+    const digest = credentialDigest(credential);
+    const known = clients.get(key);
+    if (known?.digest === digest) return known.client as Client;
+    const client = create(plain(credential));
+    clients.set(key, { digest, client });
+    return client;
+  };
+
+  return {
+    async secretsManager(owner) {
+      const module = await import('@aws-sdk/client-secrets-manager');
+      const client = clientOf(
+        'secretsmanager',
+        owner,
+        (credentials) =>
+          new module.SecretsManagerClient({ ...settings(owner.region, config.secretsManager), credentials }),
+      );
+      return { module, client };
+    },
+    async ssm(owner) {
+      const module = await import('@aws-sdk/client-ssm');
+      const client = clientOf(
+        'ssm',
+        owner,
+        (credentials) => new module.SSMClient({ ...settings(owner.region, config.ssm), credentials }),
+      );
+      return { module, client };
+    },
+    async sts(region) {
+      const module = await import('@aws-sdk/client-sts');
+      const key = `sts ${region}`;
+      const client =
+        (clients.get(key)?.client as Sts.STSClient | undefined) ??
+        new module.STSClient(settings(region, config.sts));
+      clients.set(key, { digest: '', client });
+      return { module, client };
+    },
+  };
+}
+
+/** As the SDK wants them. */
+function plain({ accessKeyId, secretAccessKey, sessionToken }: AwsCredential) {
+  return {
+    accessKeyId,
+    secretAccessKey: secretAccessKey.reveal(),
+    ...(sessionToken !== undefined && { sessionToken: sessionToken.reveal() }),
+  };
+}
