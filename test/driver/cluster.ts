@@ -17,6 +17,8 @@ export type SecretProviderClass = {
 export type SecretObject = {
   readonly secretName: string;
   readonly type?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
   readonly data: readonly { readonly objectName: string; readonly key: string }[];
 };
 
@@ -37,6 +39,8 @@ export type Publication = {
   readonly class: SecretProviderClass | string;
   /** What is left out is made up; the uid is new for each pod. */
   readonly pod?: Partial<Pod>;
+  /** The volume's name in the pod; default `s`. */
+  readonly volume?: string;
   /** The pod's own `volumeAttributes`. */
   readonly attributes?: Readonly<Record<string, string>>;
   /** By audience, as `tokenRequests` bring them; drivers up to 1.5 mint the same when they rotate. */
@@ -47,6 +51,8 @@ export type Publication = {
 /** A pod and its volume as its user sees them, once the driver has done its work. */
 export type PodView = {
   readonly pod: Pod;
+  /** The volume's name in the pod. */
+  readonly volume: string;
   /** `Pending`: the volume could not be mounted, and the kubelet goes on trying. */
   readonly phase: 'Running' | 'Pending';
   /**

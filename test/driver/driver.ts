@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { writeVolume } from '../../src/cli/volume-writer.ts';
 import { isFinal, rpcError } from './answer.ts';
 import { parseClass, type PodView, type Publication } from './cluster.ts';
@@ -43,8 +43,8 @@ export type Driver = {
    * The next round for a pod: for a running one a rotation (1.5) or the kubelet's republish (1.6), for a pending one the kubelet's next
    * try. `changes`: what is no longer as at the last round.
    */
-  republish(view: PodView, changes?: Partial<Omit<Publication, 'pod'>>): Promise<PodView>;
-  /** Ends a pod and removes its volume. No provider ever hears of it. */
+  republish(view: PodView, changes?: Partial<Omit<Publication, 'pod' | 'volume'>>): Promise<PodView>;
+  /** Ends a pod's volume and removes it. No provider ever hears of it. */
   unpublish(view: PodView): Promise<void>;
   close(): void;
 };
@@ -63,12 +63,13 @@ export function createDriver(options: DriverOptions): Driver {
       maxReceiveBytes: options.maxReceiveBytes ?? 4 * 1024 * 1024,
     },
   });
+  /** By the volume's directory. */
   const publications = new Map<string, Publication>();
 
   /** Asks the provider and writes what it answers; a failure leaves all as it was. */
   async function mount(view: PodView, occasion: Question['occasion']): Promise<PodView> {
     const { pod, directory } = view;
-    const publication = publications.get(pod.uid);
+    const publication = publications.get(directory);
     if (publication === undefined) throw new Error(`there is no pod ${pod.name} any more`);
     const { attributes = {}, tokens = {}, nodePublishSecret } = publication;
     const spc = typeof publication.class === 'string' ? parseClass(publication.class) : publication.class;
@@ -107,12 +108,12 @@ export function createDriver(options: DriverOptions): Driver {
   }
 
   async function firstMount(pending: PodView): Promise<PodView> {
-    const { pod, directory } = pending;
+    const { pod, volume, directory } = pending;
     await mkdir(directory, { recursive: true });
     const view = await mount(pending, 'publish');
     if (typeof view.last === 'string') return view;
     const wrapped = `failed to mount secrets store objects for pod ${pod.namespace}/${pod.name}, err: ${rpcError(view.last)}`;
-    const message = `MountVolume.SetUp failed for volume "s" : ${rpcError({ ...view.last, message: wrapped })}`;
+    const message = `MountVolume.SetUp failed for volume "${volume}" : ${rpcError({ ...view.last, message: wrapped })}`;
     const events = [...view.events, { reason: 'FailedMount', message }];
     if (generation === '1.6' && rotation && !isFinal(view.last))
       return { ...view, phase: 'Running', trapped: true, events };
@@ -134,10 +135,12 @@ export function createDriver(options: DriverOptions): Driver {
         serviceAccount: 'default',
         ...publication.pod,
       };
-      publications.set(pod.uid, publication);
-      const directory = join(options.dir, pod.uid, 'mount');
+      const { volume = 's' } = publication;
+      const directory = join(options.dir, pod.uid, volume, 'mount');
+      publications.set(directory, publication);
       return firstMount({
         pod,
+        volume,
         phase: 'Pending',
         trapped: false,
         directory,
@@ -148,8 +151,8 @@ export function createDriver(options: DriverOptions): Driver {
       });
     },
     async republish(view, changes = {}) {
-      const publication = publications.get(view.pod.uid);
-      if (publication !== undefined) publications.set(view.pod.uid, { ...publication, ...changes });
+      const publication = publications.get(view.directory);
+      if (publication !== undefined) publications.set(view.directory, { ...publication, ...changes });
       if (view.phase === 'Pending') return firstMount(view);
       if (!rotation || view.trapped || (await isYoung(view.directory))) return { ...view, last: 'skipped' };
       const next = await mount(view, generation === '1.5' ? 'rotation' : 'publish');
@@ -159,8 +162,8 @@ export function createDriver(options: DriverOptions): Driver {
       return { ...next, events: [...next.events, { reason: 'MountRotationFailed', message }] };
     },
     async unpublish(view) {
-      publications.delete(view.pod.uid);
-      await rm(join(options.dir, view.pod.uid), { recursive: true, force: true });
+      publications.delete(view.directory);
+      await rm(dirname(view.directory), { recursive: true, force: true });
     },
     close: () => connections.close(),
   };

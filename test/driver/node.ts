@@ -1,0 +1,194 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createClusterRecord } from './cluster-record.ts';
+import type { PodView, SecretProviderClass } from './cluster.ts';
+import { createDriver, type DriverOptions } from './driver.ts';
+import { KubeRefusal, type KubeClient, type KubeObject } from './kube-client.ts';
+import { createPodTokens } from './pod-tokens.ts';
+
+/** The CSIDriver object and the `driver` of volumes. */
+export const driverName = 'secrets-store.csi.k8s.io';
+
+type CsiVolume = {
+  readonly name: string;
+  readonly csi?: {
+    readonly driver: string;
+    readonly volumeAttributes?: Readonly<Record<string, string>>;
+    readonly nodePublishSecretRef?: { readonly name: string };
+  };
+};
+type PodObject = KubeObject & {
+  readonly spec: {
+    readonly nodeName?: string;
+    readonly serviceAccountName?: string;
+    readonly volumes?: readonly CsiVolume[];
+  };
+};
+
+/** See {@link startNode}. */
+export type PlayedNode = {
+  /** The volumes of a pod, `namespace/name`, in their order; none before it was first looked at. */
+  volumes(pod: string): readonly PodView[];
+  /** Waits until the pod's first volume is as wished, at most `timeoutMs` (20 s); that volume. */
+  until(pod: string, fits: (view: PodView) => boolean, timeoutMs?: number): Promise<PodView>;
+  /** The driver's ticker (1.5) or the kubelet's republish (1.6), once for every pod. */
+  round(): Promise<void>;
+  stop(): Promise<void>;
+};
+
+type OnNode = { pod: PodObject; views: Map<string, PodView>; turn: Promise<void>; seen: string };
+
+/**
+ * A node of a real cluster: the kubelet, as far as pods with secrets need it, and the driver. It watches the pods that are bound to it, mints their
+ * tokens, mounts, tries again what is pending, republishes when a pod object changes (1.6), and writes down what users see.
+ */
+export function startNode(
+  options: Omit<DriverOptions, 'providersDir' | 'generation'> & {
+    readonly kube: KubeClient;
+    readonly name: string;
+    readonly providersDir: string;
+    readonly generation: '1.5' | '1.6';
+    /** Before a pending pod is tried again; default 200 ms, where the kubelet begins with 500 and doubles. */
+    readonly tryAgainMs?: number;
+  },
+): PlayedNode {
+  const { kube, name, generation, tryAgainMs = 200 } = options;
+  const driver = createDriver(options);
+  const record = createClusterRecord({ kube, nodeName: name, generation });
+  const tokensOf = createPodTokens(kube, driverName);
+  const pods = new Map<string, OnNode>();
+  const stopping = new AbortController();
+
+  /** One volume, once: mounted or mounted anew. */
+  async function mountOne(here: OnNode, { name: volume, csi }: CsiVolume): Promise<void> {
+    const { metadata, spec } = here.pod;
+    const namespace = metadata.namespace ?? 'default';
+    const pod = {
+      ...{ name: metadata.name, namespace, uid: metadata.uid ?? '' },
+      serviceAccount: spec.serviceAccountName ?? 'default',
+    };
+    const attributes = csi?.volumeAttributes ?? {};
+    const className = attributes.secretProviderClass ?? '';
+    const before = here.views.get(volume);
+    let spc: SecretProviderClass;
+    let changes: Parameters<typeof driver.republish>[1] & object;
+    try {
+      spc = await kube.get<SecretProviderClass>(
+        `/apis/secrets-store.csi.x-k8s.io/v1/namespaces/${namespace}/secretproviderclasses/${className}`,
+      );
+      const nodePublishSecret = await keysOf(namespace, csi?.nodePublishSecretRef?.name);
+      changes = { attributes, tokens: await tokensOf(pod), ...(nodePublishSecret && { nodePublishSecret }) };
+    } catch (error) {
+      // A running pod keeps what it has; a new one shows why it waits.
+      if (!(error instanceof KubeRefusal) || before?.phase === 'Running') return;
+      const message = `MountVolume.SetUp failed for volume "${volume}" : rpc error: code = Unknown desc = ${error.message}`;
+      await record.event(here.pod, { reason: 'FailedMount', message });
+      return;
+    }
+    const view =
+      before === undefined
+        ? await driver.publish({ ...changes, class: spc, pod, volume })
+        : await driver.republish(before, { ...changes, class: spc });
+    here.views.set(volume, view);
+    for (const event of view.events.slice(before?.events.length ?? 0)) await record.event(here.pod, event);
+    await record.write(here.pod, spc, view);
+  }
+
+  async function keysOf(
+    namespace: string,
+    secret: string | undefined,
+  ): Promise<Readonly<Record<string, string>> | undefined> {
+    if (secret === undefined) return undefined;
+    const { data = {} } = await kube.get<{ data?: Record<string, string> }>(
+      `/api/v1/namespaces/${namespace}/secrets/${secret}`,
+    );
+    return Object.fromEntries(
+      Object.entries(data).map(([key, text]) => [key, Buffer.from(text, 'base64').toString()]),
+    );
+  }
+
+  function volumesOf({ spec }: PodObject): readonly CsiVolume[] {
+    return (spec.volumes ?? []).filter(({ csi }) => csi?.driver === driverName);
+  }
+
+  function isRunning({ pod, views }: OnNode): boolean {
+    return volumesOf(pod).every((volume) => views.get(volume.name)?.phase === 'Running');
+  }
+
+  /** All volumes of a pod, after whatever is under way for it. The API server may be away meanwhile: then the next turn does it. */
+  function turn(here: OnNode): Promise<void> {
+    here.turn = here.turn.then(async () => {
+      if (stopping.signal.aborted || !pods.has(here.pod.metadata.uid ?? '')) return;
+      try {
+        for (const volume of volumesOf(here.pod)) await mountOne(here, volume);
+        await record.phase(here.pod, isRunning(here) ? 'Running' : 'Pending');
+      } catch {
+        await sleep(tryAgainMs);
+      }
+    });
+    return here.turn;
+  }
+
+  async function untilRunning(here: OnNode): Promise<void> {
+    await turn(here);
+    while (!stopping.signal.aborted && pods.has(here.pod.metadata.uid ?? '') && !isRunning(here)) {
+      await sleep(tryAgainMs);
+      await turn(here);
+    }
+  }
+
+  async function end(here: OnNode): Promise<void> {
+    pods.delete(here.pod.metadata.uid ?? '');
+    await here.turn;
+    for (const view of here.views.values()) await driver.unpublish(view);
+    await record.forget(here.pod).catch(() => undefined);
+  }
+
+  const watched = `/api/v1/pods?fieldSelector=spec.nodeName%3D${name}`;
+  const watching = kube.watch<PodObject>(watched, stopping.signal, ({ type, object: pod }) => {
+    const uid = pod.metadata.uid ?? '';
+    const here = pods.get(uid);
+    if (type === 'DELETED') {
+      if (here !== undefined) void end(here);
+    } else if (here === undefined) {
+      const arrived = { pod, views: new Map<string, PodView>(), turn: Promise.resolve(), seen: wishes(pod) };
+      pods.set(uid, arrived);
+      void untilRunning(arrived);
+    } else {
+      const isChanged = here.seen !== wishes(pod);
+      here.pod = pod;
+      here.seen = wishes(pod);
+      if (isChanged && generation === '1.6' && isRunning(here)) void turn(here);
+    }
+  });
+
+  function find(pod: string): OnNode | undefined {
+    return [...pods.values()].find(
+      ({ pod: { metadata } }) => `${metadata.namespace}/${metadata.name}` === pod,
+    );
+  }
+
+  return {
+    volumes: (pod) => [...(find(pod)?.views.values() ?? [])],
+    async until(pod, fits, timeoutMs = 20_000) {
+      for (const late = Date.now() + timeoutMs; ; await sleep(10)) {
+        const [view] = find(pod)?.views.values() ?? [];
+        if (view !== undefined && fits(view)) return view;
+        if (Date.now() > late) throw new Error(`${pod} did not become so: ${JSON.stringify(view?.events)}`);
+      }
+    },
+    async round() {
+      await Promise.all([...pods.values()].filter(isRunning).map(turn));
+    },
+    async stop() {
+      stopping.abort();
+      await watching;
+      await Promise.all([...pods.values()].map((here) => here.turn));
+      driver.close();
+    },
+  };
+}
+
+/** What of a pod makes the kubelet look at it again: all but what it wrote itself. */
+function wishes({ metadata, spec }: PodObject): string {
+  return JSON.stringify([metadata.labels, metadata.annotations, spec]);
+}
