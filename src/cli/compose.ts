@@ -6,9 +6,10 @@ import { SecretError } from '../errors/secret-error.ts';
 import { createBudgetMetrics } from '../flow/budget-metrics.ts';
 import { createTurns } from '../flow/turns.ts';
 import { createHttp } from '../http/http.ts';
-import { createKubeApi } from '../kube/api.ts';
+import { createKubeApi, type KubeApi } from '../kube/api.ts';
 import { createPodEvents } from '../kube/events.ts';
 import type { KubeAccess } from '../kube/in-cluster.ts';
+import { createPodWatch, type PodWatch } from '../kube/pods.ts';
 import { createServiceAccounts } from '../kube/service-accounts.ts';
 import { createAudit } from '../mount/audit.ts';
 import { createMountMetrics } from '../mount/metrics.ts';
@@ -82,6 +83,7 @@ export async function compose({
     budgetMetrics: createBudgetMetrics(registry),
   };
   const providers = await load(settings.providers, surroundings);
+  const podWatch = settings.podWatch === 'on' ? watchPods({ api: kubeApi, env, now, log }) : undefined;
   const store = createSecretStore({
     now,
     random: Math.random,
@@ -92,6 +94,7 @@ export async function compose({
     }),
     metrics: (bytes) => createStoreMetrics(registry, bytes),
     log,
+    ...(podWatch && { presence: podWatch.presence }),
   });
   const mount = createMount({
     providers,
@@ -112,16 +115,34 @@ export async function compose({
   });
   const clock = setInterval(store.tick, 1_000);
   clock.unref();
+  const stop = new AbortController();
+  const watching = podWatch?.run(stop.signal);
   return {
     mount,
     providers,
     async close() {
       clearInterval(clock);
+      stop.abort(new SecretError('SHUTTING_DOWN', 'Keyferry stops'));
+      await watching;
       const signal = AbortSignal.timeout(2_000);
       await Promise.allSettled([...providers.values()].map(async (provider) => provider.close?.(signal)));
       await http.close();
     },
   };
+}
+
+/** @throws SecretError NOT_CONFIGURED where nobody says which node this is */
+function watchPods(deps: {
+  readonly api: KubeApi;
+  readonly env: ComposeDeps['env'];
+  readonly now: () => number;
+  readonly log: Logger;
+}): PodWatch {
+  const node = deps.env.KEYFERRY_NODE_NAME ?? deps.env.NODE_NAME ?? '';
+  if (node !== '') return createPodWatch({ ...deps, node });
+  throw new SecretError('NOT_CONFIGURED', '--pod-watch is on, and Keyferry does not know its node', {
+    hint: 'set KEYFERRY_NODE_NAME from spec.nodeName, by the downward API',
+  });
 }
 
 function kubeAccess({

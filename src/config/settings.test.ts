@@ -22,6 +22,7 @@ describe('the settings of a process', () => {
       maxStale: 600_000,
       sharedIdentities: 'granted',
       events: 'off',
+      podWatch: 'off',
       localStore: '/var/lib/keyferry/store.age',
       localKey: '/var/lib/keyferry/store.key',
     });
@@ -41,6 +42,7 @@ describe('the settings of a process', () => {
     ['--max-stale', '10'],
     ['--shared-identities', 'some'],
     ['--events', 'true'],
+    ['--pod-watch', 'yes'],
     ['--max-mounts', '0'],
     ['--health-address', '8095'],
     ['--health-address', 'unix:health.sock'],

@@ -23,6 +23,8 @@ export type Settings = {
   readonly sharedIdentityGrants?: string;
   /** Whether pods are told by an Event that their files are not refreshed any more. */
   readonly events: 'on' | 'off';
+  /** Whether the pods of this node are watched, so that leases end with them. */
+  readonly podWatch: 'on' | 'off';
   /** A PEM file of authorities trusted beside the system's. */
   readonly caFile?: string;
   /** The API server, a file with a bearer token for it, and its authority; absent: what Kubernetes gives every pod. */
@@ -85,6 +87,11 @@ export const settingFlags: readonly Option[] = [
     'on: an Event on the pod when its files can no longer be refreshed; off',
     'KEYFERRY_EVENTS',
   ).default('off'),
+  flag(
+    '--pod-watch <mode>',
+    'on: watch the pods of this node (KEYFERRY_NODE_NAME), and give leases back with them; off',
+    'KEYFERRY_POD_WATCH',
+  ).default('off'),
   flag('--ca-file <file>', "PEM file of authorities to trust beside the system's", 'KEYFERRY_CA_FILE'),
   flag('--kube-server <url>', 'the API server, outside of a pod', 'KEYFERRY_KUBE_SERVER'),
   flag('--kube-token-file <file>', 'a bearer token for it', 'KEYFERRY_KUBE_TOKEN_FILE'),
@@ -127,6 +134,7 @@ export function parseSettings(raw: RawSettings): Settings {
     ]),
     ...optional('sharedIdentityGrants'),
     events: parseChoice(text('events'), '--events', ['on', 'off']),
+    podWatch: parseChoice(text('podWatch'), '--pod-watch', ['on', 'off']),
     ...optional('caFile'),
     ...(raw.kubeServer && { kubeServer: parseUrl(raw.kubeServer, '--kube-server') }),
     ...optional('kubeTokenFile'),

@@ -95,6 +95,26 @@ describe('a request', () => {
     });
   });
 
+  test('hands out the body of a 200 as it comes, and nothing of another answer', async () => {
+    const server = await serverOf({ handler: () => ({ body: Buffer.alloc(3_000_000, 'x') }) });
+    let length = 0;
+    const onData = (piece: Uint8Array): void => void (length += piece.length);
+    const answer = await ask(httpOf(), { url: server.url, onData });
+    expect([answer.status, answer.body.length, length]).toEqual([200, 0, 3_000_000]);
+    server.behave({ answer: { status: 403, body: 'no' } });
+    const refused = await ask(httpOf(), { url: server.url, onData });
+    expect([refused.status, refused.body.toString(), length]).toEqual([403, 'no', 3_000_000]);
+  });
+
+  test('ends with what the taker of its body throws', async () => {
+    const server = await serverOf({ handler: () => ({ body: Buffer.alloc(3_000_000) }) });
+    const enough = new SecretError('CANCELLED', 'enough');
+    const onData = (): never => {
+      throw enough;
+    };
+    expect(await failureOf(ask(httpOf(), { url: server.url, onData }))).toBe(enough);
+  });
+
   test('uses a connection again, and no more at once than allowed', async () => {
     const server = await serverOf();
     const http = httpOf({ connections: 2 });

@@ -16,6 +16,8 @@ export type HttpRequest = {
   readonly timeoutMs?: number;
   /** The longest body that is taken. Default 1 MiB. */
   readonly maxBytes?: number;
+  /** Takes the body of a 200 as it comes, however long it is: the answer then has none. What it throws ends the request. */
+  readonly onData?: (piece: Uint8Array) => void;
   /** Never by a proxy: metadata services, the API server. */
   readonly direct?: boolean;
   readonly tls?: TlsSettings;
@@ -69,7 +71,7 @@ export function createHttp(options: HttpOptions = {}): Http {
     via: URL | undefined,
     signal: AbortSignal,
   ): Promise<HttpAnswer> {
-    const { method, url, headers = {}, body = null, tls, socketPath, maxBytes = 1_048_576 } = request;
+    const { method, url, headers = {}, body = null, tls, socketPath, maxBytes = 1_048_576, onData } = request;
     const target = describeTarget(request, via);
     if (closed) throw new SecretError('SHUTTING_DOWN', `${target} is not asked any more: Keyferry stops`);
     try {
@@ -82,10 +84,12 @@ export function createHttp(options: HttpOptions = {}): Http {
         body: body instanceof Uint8Array ? Buffer.from(body.buffer, body.byteOffset, body.byteLength) : body,
         signal,
       });
+      const isHandedOut = onData !== undefined && answer.statusCode === 200;
+      if (isHandedOut) for await (const piece of answer.body as AsyncIterable<Uint8Array>) onData(piece);
       return {
         status: answer.statusCode,
         headers: joined(answer.headers),
-        body: await readBody(answer.body, maxBytes, target),
+        body: isHandedOut ? Buffer.alloc(0) : await readBody(answer.body, maxBytes, target),
       };
     } catch (thrown) {
       signal.throwIfAborted();

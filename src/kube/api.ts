@@ -4,10 +4,18 @@ import { SecretError } from '../errors/secret-error.ts';
 import { quoteForeign } from '../errors/status-text.ts';
 import { createRetry } from '../flow/retry.ts';
 import { encodeSegment } from '../http/endpoint.ts';
-import type { Http, HttpAnswer } from '../http/http.ts';
+import type { Http, HttpAnswer, HttpRequest } from '../http/http.ts';
 import { inCluster, type KubeAccess } from './in-cluster.ts';
+import { createLineReader } from './lines.ts';
 
 const timeoutMs = 5_000;
+/** A list of a node's pods, of which the API server keeps some kilobytes of metadata each. */
+const maxListBytes = 16_777_216;
+/** What the API server is asked to end a watch after, and what we do it after. */
+const watchSeconds = 290;
+const watchMs = 300_000;
+const metadataOnly = (kind: string): string =>
+  `application/json;as=${kind};g=meta.k8s.io;v=v1,application/json`;
 
 /** The Kubernetes API server, as far as Keyferry asks it. */
 export type KubeApi = {
@@ -19,7 +27,22 @@ export type KubeApi = {
   get(path: readonly string[], signal: AbortSignal): Promise<unknown>;
   /** Creates what `body` describes, given the segments of the path of its kind; what was created. @throws SecretError as `get` does */
   post(path: readonly string[], body: object, signal: AbortSignal): Promise<unknown>;
+  /** Lists objects of a kind, of each its metadata alone. @throws SecretError as `get` does */
+  list(path: readonly string[], query: Query, signal: AbortSignal): Promise<unknown>;
+  /**
+   * Hands on what changes among them, event by event, until the server ends it, which it does within five minutes.
+   * @throws SecretError as `get` does, and what `onEvent` throws; nothing is asked twice
+   */
+  watch(
+    path: readonly string[],
+    query: Query,
+    onEvent: (event: unknown) => void,
+    signal: AbortSignal,
+  ): Promise<void>;
 };
+
+/** `{ fieldSelector: 'spec.nodeName=a' }` */
+type Query = Readonly<Record<string, string>>;
 
 /** See {@link createKubeApi}. Without `server`, `tokenFile` or `caFile`: what Kubernetes gives every pod. */
 export type KubeApiOptions = Partial<KubeAccess> & {
@@ -30,8 +53,13 @@ export type KubeApiOptions = Partial<KubeAccess> & {
 type Question = {
   readonly method: 'GET' | 'POST';
   readonly path: readonly string[];
+  readonly query?: Query;
   readonly body?: object;
+  readonly accept?: string;
   readonly signal: AbortSignal;
+  readonly http?: Pick<HttpRequest, 'timeoutMs' | 'maxBytes' | 'onData'>;
+  /** Not asked again where nobody answers. */
+  readonly once?: true;
 };
 
 /** What the API server says when it does not give what was asked. */
@@ -51,13 +79,13 @@ export function createKubeApi({ http, env = {}, ...given }: KubeApiOptions): Kub
     return { ...inCluster(env), ...given };
   }
 
-  async function ask(question: Question, url: URL, token: string, ca: string): Promise<unknown> {
-    const { method, body, signal } = question;
+  async function ask(question: Question, url: URL, token: string, ca: string): Promise<HttpAnswer> {
+    const { method, body, accept = 'application/json', signal } = question;
     const answer = await http.request({
       method,
       url,
       headers: {
-        accept: 'application/json',
+        accept,
         authorization: `Bearer ${token}`,
         ...(body !== undefined && { 'content-type': 'application/json' }),
       },
@@ -66,22 +94,24 @@ export function createKubeApi({ http, env = {}, ...given }: KubeApiOptions): Kub
       direct: true,
       signal,
       timeoutMs,
+      ...question.http,
     });
-    if (answer.status === 200 || answer.status === 201) return parseJson(answer, url);
+    if (answer.status === 200 || answer.status === 201) return answer;
     throw refusal(answer, url, token);
   }
 
-  async function call(question: Question): Promise<unknown> {
-    const { path, signal } = question;
+  async function call(question: Question): Promise<HttpAnswer> {
+    const { path, query = {}, once = false, signal } = question;
     const { server, tokenFile, caFile } = access();
     const [token, ca] = await Promise.all([tokenFile, caFile].map(readText));
     const url = new URL(`/${path.map(encodeSegment).join('/')}`, server);
+    url.search = new URLSearchParams(query).toString();
     try {
       return await retry.run(
         server.host,
         signal,
         () => ask(question, url, token ?? '', ca ?? ''),
-        ({ code }) => code === 'STORE_UNAVAILABLE',
+        ({ code }) => !once && code === 'STORE_UNAVAILABLE',
       );
     } catch (thrown) {
       signal.throwIfAborted();
@@ -90,8 +120,22 @@ export function createKubeApi({ http, env = {}, ...given }: KubeApiOptions): Kub
   }
 
   return {
-    get: (path, signal) => call({ method: 'GET', path, signal }),
-    post: (path, body, signal) => call({ method: 'POST', path, body, signal }),
+    get: async (path, signal) => parseJson(await call({ method: 'GET', path, signal })),
+    post: async (path, body, signal) => parseJson(await call({ method: 'POST', path, body, signal })),
+    async list(path, query, signal) {
+      const accept = metadataOnly('PartialObjectMetadataList');
+      const http = { maxBytes: maxListBytes };
+      return parseJson(await call({ method: 'GET', path, query, accept, http, signal }));
+    },
+    async watch(path, query, onEvent, signal) {
+      const accept = metadataOnly('PartialObjectMetadata');
+      const onData = createLineReader((line) => onEvent(parseJson({ body: line })));
+      await call({
+        ...{ method: 'GET', path, accept, signal, once: true },
+        query: { ...query, watch: 'true', allowWatchBookmarks: 'true', timeoutSeconds: `${watchSeconds}` },
+        http: { timeoutMs: watchMs, onData },
+      });
+    },
   };
 }
 
@@ -110,11 +154,14 @@ async function readText(file: string): Promise<string> {
   }
 }
 
-function parseJson({ body }: HttpAnswer, { host }: URL): unknown {
+function parseJson({ body }: Pick<HttpAnswer, 'body'>): unknown {
   try {
     return JSON.parse(body.toString()) as unknown;
   } catch {
-    throw new SecretError('ADMISSION_UNAVAILABLE', `${host} answered something that is not JSON`);
+    throw new SecretError(
+      'ADMISSION_UNAVAILABLE',
+      'the Kubernetes API server answered something that is not JSON',
+    );
   }
 }
 
