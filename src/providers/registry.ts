@@ -42,6 +42,14 @@ export const providers: Readonly<Record<string, ProviderEntry>> = {
       return createAlibabaProvider(surroundings);
     },
   },
+  aws: {
+    refreshInterval: 30_000,
+    plan: async () => (await import('./aws/parameters.ts')).planAws,
+    create: async (surroundings) => {
+      const { createAwsProvider } = await import('./aws/index.ts');
+      return createAwsProvider(surroundings);
+    },
+  },
   cce: {
     refreshInterval: 120_000,
     plan: async () => (await import('./cce/parameters.ts')).planCce,

@@ -1,0 +1,420 @@
+import { join } from 'node:path';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { parse } from 'yaml';
+import { SecretError } from '../src/errors/secret-error.ts';
+import { serving } from './csi/harness.ts';
+import type { SecretProviderClass } from './driver/cluster.ts';
+import { createDriver } from './driver/driver.ts';
+import { awsFailoverRegion, awsRegion } from './fakes/aws-cloud.ts';
+import { appRole, startAwsRig, type AwsRig, type AwsRigOptions } from './fakes/aws-rig.ts';
+
+const minute = 60_000;
+
+let rig: AwsRig;
+afterEach(() => rig.close());
+
+async function start(options: AwsRigOptions = {}): Promise<void> {
+  rig = await startAwsRig(options);
+}
+
+const secret = (fields: string): string => `- {objectType: secretsmanager, ${fields}}`;
+const parameter = (fields: string): string => `- {objectType: ssmparameter, ${fields}}`;
+const reads = (): number =>
+  rig.secretsManager.asked('GetSecretValue') + rig.secretsManager.asked('BatchGetSecretValue');
+
+describe.each(['1.5', '1.6'] as const)(
+  "the Go provider's walk-through, under a driver of %s",
+  (generation) => {
+    test('class, account and volume: a pod starts, and a new value comes', async () => {
+      await start({ refreshInterval: 0 });
+      const first = rig.secretsManager.put('MySecret', '{"username":"app", "password":"first"}');
+      rig.ssm.put('/app/banner', 'hello');
+      const spc = parse(`
+      apiVersion: secrets-store.csi.x-k8s.io/v1
+      kind: SecretProviderClass
+      metadata: {name: nginx-deployment-aws-secrets}
+      spec:
+        provider: aws
+        parameters:
+          objects: |
+              - objectName: "MySecret"
+                objectType: "secretsmanager"
+                jmesPath:
+                    - Path: "password"
+                      objectAlias: "MySecretPassword"
+              - objectName: "/app/banner"
+                objectType: "ssmparameter"
+        secretObjects:
+          - secretName: synced
+            type: Opaque
+            data: [{objectName: MySecretPassword, key: password}]
+    `) as SecretProviderClass;
+      const served = await serving(rig.mountCall, { providers: ['aws'] });
+      const driver = createDriver({
+        generation,
+        providersDir: served.folder,
+        dir: join(served.folder, 'pods'),
+      });
+      try {
+        const pod = { namespace: 'team-a', serviceAccount: 'app' };
+        const tokens = rig.podTokens();
+        let view = await driver.publish({ class: spc, pod, tokens });
+        expect(view).toMatchObject({ phase: 'Running', last: 'mounted', events: [] });
+        expect(view.files.MySecret?.text).toBe('{"username":"app", "password":"first"}');
+        expect(view.files.MySecretPassword?.text).toBe('first');
+        expect(view.files._app_banner?.text).toBe('hello');
+        expect(view.status?.objects).toEqual(
+          expect.arrayContaining([
+            { id: 'MySecret', version: first },
+            { id: 'MySecretPassword', version: expect.stringMatching(`^${first}\\+[0-9a-f]{8}$`) },
+            { id: '_app_banner', version: expect.stringMatching(/^1\+[0-9a-f]{8}$/) },
+          ]),
+        );
+        expect(view.secrets.synced).toEqual({ password: 'first' });
+
+        rig.secretsManager.put('MySecret', '{"username":"app", "password":"second"}');
+        view = await driver.republish(view);
+        expect(view.files.MySecretPassword?.text).toBe('second');
+
+        const stranger = await driver.publish({
+          class: spc,
+          pod: { ...pod, serviceAccount: 'plain' },
+          tokens: rig.podTokens({ account: 'plain' }),
+        });
+        expect(stranger.phase).toBe('Pending');
+        expect(stranger.trapped).toBe(false);
+        expect(stranger.events[0]?.message).toMatch(
+          /code = PermissionDenied desc = aws: ServiceAccount team-a\/plain has no role: its annotation eks\.amazonaws\.com\/role-arn is missing/,
+        );
+      } finally {
+        driver.close();
+        await served.close();
+      }
+    });
+  },
+);
+
+describe('a class of the documentation', () => {
+  test('whole and extracted files, numbers, booleans and objects as JSON, with their modes', async () => {
+    await start();
+    rig.secretsManager.put(
+      'eu/prod/db',
+      '{"username":"app","pass-word":"p","port":5432,"ratio":1.50,"tls":true,"opts":{"b":[1, 2]},"none":null}',
+    );
+    const class_ = (more: string): string => `
+      - objectName: "eu/prod/db"
+        objectType: secretsmanager
+        objectAlias: "db.json"
+        filePermission: 0600
+        jmesPath:
+          - {path: username, objectAlias: db-user}
+          - {path: '"pass-word"', objectAlias: db/pass}
+          - {path: port, objectAlias: port}
+          - {path: ratio, objectAlias: ratio}
+          - {path: tls, objectAlias: tls}
+          - {path: opts, objectAlias: opts, filePermission: "0400"}${more}
+    `;
+    const { files } = await rig.volume(class_(''));
+    expect(files.map(({ path, mode, contents }) => [path, mode, Buffer.from(contents).toString()])).toEqual([
+      ['db.json', 0o600, expect.stringContaining('"port":5432')],
+      ['db-user', 0o600, 'app'],
+      ['db_pass', 0o600, 'p'],
+      ['port', 0o600, '5432'],
+      ['ratio', 0o600, '1.50'],
+      ['tls', 0o600, 'true'],
+      ['opts', 0o400, '{"b":[1,2]}'],
+    ]);
+    for (const [path, fault] of [
+      ['none', /^KEY_NOT_FOUND: .*eu\/prod\/db/],
+      ['nowhere', /^KEY_NOT_FOUND: .*eu\/prod\/db/],
+      ['pass-word', /^INVALID_CLASS: .*needs quotes: "pass-word"/],
+    ] as const)
+      expect(await rig.mount(class_(`\n          - {path: ${path}, objectAlias: x}`))).toMatch(fault);
+  });
+
+  test('binary secrets are their bytes', async () => {
+    await start();
+    const bytes = Uint8Array.from([0, 255, 10, 13, 128]);
+    rig.secretsManager.put('tls', bytes);
+    const { files } = await rig.volume(secret('objectName: tls'));
+    expect(new Uint8Array(files[0]!.contents)).toEqual(bytes);
+  });
+
+  test('by name, by ARN, by version, by stage: one secret, four files', async () => {
+    await start();
+    const old = rig.secretsManager.put('db', 'old');
+    rig.secretsManager.put('db', 'new');
+    const arn = rig.secretsManager.arn('db');
+    expect(
+      await rig.mount(
+        [
+          secret('objectName: db'),
+          `- {objectName: "${arn}", objectAlias: arn}`,
+          secret(`objectName: db, objectAlias: pinned, objectVersion: ${old}`),
+          secret('objectName: db, objectAlias: previous, objectVersionLabel: AWSPREVIOUS'),
+        ].join('\n'),
+      ),
+    ).toEqual({ db: 'new', arn: 'new', pinned: 'old', previous: 'old' });
+  });
+
+  test('a pinned version is reported as asked for', async () => {
+    await start();
+    const old = rig.secretsManager.put('db', 'old');
+    rig.ssm.put('/p', 'one');
+    rig.ssm.put('/p', 'two');
+    const { versions } = await rig.volume(
+      `${secret(`objectName: db, objectVersion: ${old}`)}\n${parameter('objectName: /p, objectVersion: 1')}`,
+    );
+    expect(versions).toEqual([
+      { id: 'db', version: old },
+      { id: '_p', version: expect.stringMatching(/^1(\+|$)/) },
+    ]);
+  });
+
+  test('one parameter at two versions and a label: no file is lost', async () => {
+    await start();
+    for (const value of ['one', 'two', 'three']) rig.ssm.put('/p', value);
+    rig.ssm.label('/p', 2, 'blue');
+    const objects = [
+      'objectName: /p, objectAlias: now',
+      'objectName: /p, objectAlias: v1, objectVersion: 1',
+      'objectName: /p, objectAlias: v3, objectVersion: 3',
+      'objectName: /p, objectAlias: blue, objectVersionLabel: blue',
+    ];
+    expect(await rig.mount(objects.map(parameter).join('\n'))).toEqual({
+      now: 'three',
+      v1: 'one',
+      v3: 'three',
+      blue: 'two',
+    });
+  });
+
+  test('25 parameters are three calls', async () => {
+    await start();
+    const names = Array.from({ length: 25 }, (_, index) => `/app/p${index}`);
+    for (const name of names) rig.ssm.put(name, `value of ${name}`);
+    const files = await rig.mount(names.map((name) => parameter(`objectName: ${name}`)).join('\n'));
+    expect(files).toEqual(
+      Object.fromEntries(names.map((name) => [name.replaceAll('/', '_'), `value of ${name}`])),
+    );
+    expect(rig.ssm.batches().map(({ length }) => length)).toEqual([10, 10, 5]);
+  });
+
+  test('what is optional and absent is left out; what is not fails with its name and region', async () => {
+    await start();
+    rig.secretsManager.put('db', 'x');
+    const optional = [secret('objectName: db'), secret('objectName: gone, optional: true')].join('\n');
+    expect(await rig.mount(`${optional}\n${parameter('objectName: /gone, optional: true')}`)).toEqual({
+      db: 'x',
+    });
+    for (const objects of [secret('objectName: gone'), parameter('objectName: gone')])
+      expect(await rig.mount(objects, { name: 'b' })).toMatch(
+        /^OBJECT_NOT_FOUND: aws: .*gone.* in eu-west-1/,
+      );
+  });
+
+  test('a rotated parameter shows, even where its numbers start again', async () => {
+    await start();
+    rig.ssm.put('/p', 'one');
+    const first = await rig.volume(parameter('objectName: /p'));
+    rig.ssm.delete('/p');
+    rig.turn(minute);
+    rig.ssm.put('/p', 'anew');
+    const second = await rig.volume(parameter('objectName: /p'));
+    expect(Buffer.from(second.files[0]!.contents).toString()).toBe('anew');
+    expect(second.versions).not.toEqual(first.versions);
+  });
+
+  test('a service that hangs ends with the caller', async () => {
+    await start();
+    rig.account.troubles.set(awsRegion, 'hang');
+    const caller = new AbortController();
+    const mount = rig.mount(secret('objectName: s'), { signal: caller.signal });
+    while (rig.secretsManager.count() === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    caller.abort(new SecretError('DEADLINE', 'the deadline of the request'));
+    expect(await mount).toMatch(/^DEADLINE/);
+  });
+});
+
+describe('what a pod costs', () => {
+  test('200 pods at once, by IRSA: one login, and one read a secret', async () => {
+    await start();
+    const names = Array.from({ length: 50 }, (_, index) => `s${index}`);
+    for (const name of names) rig.secretsManager.put(name, `value of ${name}`);
+    const pods = Array.from({ length: 200 }, (_, index) => index);
+    const mounts = pods.map((index) =>
+      rig.mount(secret(`objectName: s${index % 50}`), { name: `pod-${index}` }),
+    );
+    (await Promise.all(mounts)).forEach((files, index) =>
+      expect(files).toEqual({ [`s${index % 50}`]: `value of s${index % 50}` }),
+    );
+    expect(reads()).toBeLessThanOrEqual(50);
+    expect(rig.sts.sessions).toHaveLength(1);
+    expect(rig.kubernetes.reads()).toBeLessThanOrEqual(2);
+  });
+
+  test('by IRSA, the calls of the cloud do not grow with pods', async () => {
+    await start();
+    rig.secretsManager.put('db', 'x');
+    rig.ssm.put('/p', 'y');
+    const objects = `${secret('objectName: db')}\n${parameter('objectName: /p')}`;
+    const calls = (): number => rig.secretsManager.count() + rig.ssm.count() + rig.sts.count();
+    await rig.volume(objects, { name: 'first' });
+    const before = calls();
+    for (let index = 0; index < 20; index += 1) await rig.volume(objects, { name: `pod-${index}` });
+    expect(calls()).toBe(before);
+  });
+
+  test('by Pod Identity, one call of the agent a pod, and no more for its republishes', async () => {
+    await start();
+    rig.secretsManager.put('db', 'x');
+    const parameters = { region: awsRegion, usePodIdentity: 'true', objects: secret('objectName: db') };
+    for (const name of ['a', 'b', 'c']) await rig.volume(parameters, { name });
+    rig.turn(5 * minute);
+    for (const name of ['a', 'b', 'c']) await rig.volume(parameters, { name });
+    expect(rig.agent.ipv4.count() + rig.agent.ipv6.count()).toBe(3);
+    expect([rig.sts.count(), rig.kubernetes.reads()]).toEqual([0, 0]);
+  });
+
+  test('Kubernetes is read at most once for each new pod, and not for republishes within 60 s', async () => {
+    await start();
+    rig.secretsManager.put('db', 'x');
+    const pods = Array.from({ length: 10 }, (_, index) => `pod-${index}`);
+    for (const name of pods) await rig.volume({ objects: secret('objectName: db') }, { name });
+    expect(rig.kubernetes.reads()).toBeLessThanOrEqual(pods.length);
+    expect(rig.kubernetes.nodeReads()).toBe(1);
+    const before = rig.kubernetes.requests.length;
+    for (let round = 0; round < 3; round += 1) {
+      rig.turn(15_000);
+      for (const name of pods) await rig.volume({ objects: secret('objectName: db') }, { name });
+    }
+    expect(rig.kubernetes.requests.length).toBe(before);
+  });
+});
+
+describe('freshness', () => {
+  test('a pinned version is fetched once, a moving one is looked at after 30 s, for all pods', async () => {
+    await start();
+    const fixed = rig.secretsManager.put('fixed', 'f1');
+    rig.secretsManager.put('moving', 'm1');
+    const objects = [secret(`objectName: fixed, objectVersion: ${fixed}`), secret('objectName: moving')].join(
+      '\n',
+    );
+    for (const name of ['a', 'b']) await rig.volume(objects, { name });
+    const before = reads();
+    rig.secretsManager.put('moving', 'm2');
+    expect(await rig.mount(objects, { name: 'a' })).toEqual({ fixed: 'f1', moving: 'm1' });
+    rig.turn(31_000);
+    for (const name of ['a', 'b'])
+      expect(await rig.mount(objects, { name })).toEqual({ fixed: 'f1', moving: 'm2' });
+    expect(reads()).toBe(before + 1);
+  });
+
+  test('an outage serves who was served; a refusal ends that', async () => {
+    await start();
+    rig.secretsManager.put('s', 'x');
+    const objects = secret('objectName: s');
+    await rig.volume(objects);
+    rig.account.troubles.set(awsRegion, 'down');
+    rig.turn(5 * minute);
+    expect(await rig.mount(objects)).toEqual({ s: 'x' });
+    rig.account.troubles.clear();
+    rig.secretsManager.denied.add('s');
+    rig.secretsManager.denied.add('DescribeSecret');
+    rig.turn(minute);
+    expect(await rig.mount(objects)).toMatch(/^ACCESS_DENIED: aws: .*AccessDeniedException, request id/);
+    rig.account.troubles.set(awsRegion, 'down');
+    expect(await rig.mount(objects)).not.toEqual({ s: 'x' });
+  });
+});
+
+describe('failover', () => {
+  const class_ = (objects: string): Record<string, string> => ({
+    region: awsRegion,
+    failoverRegion: awsFailoverRegion,
+    objects,
+  });
+  const there = awsFailoverRegion;
+  const elsewhere = (): unknown[] => rig.secretsManager.calls.filter(({ region }) => region === there);
+
+  test('asks nobody else while the primary answers, and cares for no refusal there', async () => {
+    await start();
+    rig.secretsManager.put('db', 'here');
+    expect(await rig.mount(class_(secret('objectName: db')))).toEqual({ db: 'here' });
+    expect(elsewhere()).toEqual([]);
+  });
+
+  test.each(['down', 'throttled'] as const)(
+    'takes the other region while the primary is %s',
+    async (trouble) => {
+      await start();
+      rig.account.troubles.set(awsRegion, trouble);
+      rig.secretsManager.put('db-replica', '{"a":"there"}', there);
+      rig.ssm.put('/p', 'there', there);
+      const objects = [
+        secret(
+          'objectName: db, objectAlias: f, failoverObject: {objectName: db-replica}, jmesPath: [{path: a}]',
+        ),
+        parameter('objectName: /p'),
+      ];
+      expect(await rig.mount(class_(objects.join('\n')))).toEqual({
+        f: '{"a":"there"}',
+        a: 'there',
+        _p: 'there',
+      });
+    },
+  );
+
+  test('never for what is not there, denied or on its way out', async () => {
+    await start();
+    rig.secretsManager.put('db', 'here');
+    rig.secretsManager.put('db', 'there', there);
+    rig.secretsManager.put('other', 'there', there);
+    expect(await rig.mount(class_(secret('objectName: other')))).toMatch(/^OBJECT_NOT_FOUND: .*eu-west-1/);
+    rig.secretsManager.denied.add('db');
+    expect(await rig.mount(class_(secret('objectName: db')), { name: 'b' })).toMatch(
+      /^ACCESS_DENIED: .*eu-west-1/,
+    );
+    rig.secretsManager.denied.clear();
+    rig.secretsManager.delete('db');
+    expect(await rig.mount(class_(secret('objectName: db')), { name: 'c' })).toMatch(/^OBJECT_DISABLED/);
+    expect(elsewhere()).toEqual([]);
+  });
+
+  test('where both fail, the cause of the primary is told', async () => {
+    await start();
+    rig.account.troubles.set(awsRegion, 'down');
+    expect(await rig.mount(class_(secret('objectName: db')))).toMatch(/^STORE_UNAVAILABLE: .*eu-west-1/);
+  });
+});
+
+test('no value appears in a status, the log or a metric', async () => {
+  await start();
+  rig.secretsManager.put('db', '{"a":"CANARY-1","b":{"c":"CANARY-2"}}');
+  rig.secretsManager.put('text', 'CANARY-3');
+  rig.ssm.put('/p', 'CANARY-4');
+  const told: unknown[] = [];
+  for (const [index, objects] of [
+    secret('objectName: db, jmesPath: [{path: a}, {path: b.c, objectAlias: c}]'),
+    secret('objectName: db, jmesPath: [{path: a.b.c}]'),
+    secret('objectName: db, jmesPath: [{path: "sum(a)"}]'),
+    secret('objectName: text, jmesPath: [{path: a}]'),
+    secret('objectName: text, encoding: hex'),
+    parameter('objectName: /p, jmesPath: [{path: a}]'),
+    `${parameter('objectName: /p')}\n${secret('objectName: gone')}`,
+  ].entries()) {
+    const answer = await rig.mount(objects, { name: `pod-${index}` });
+    if (typeof answer === 'string') told.push(answer);
+  }
+  expect(told).toHaveLength(6);
+  const output = [...told, ...rig.lines, await rig.metrics()].join('\n');
+  expect(output).toContain('audit');
+  expect(output).not.toContain('CANARY');
+});
+
+test('whose rights served is in the audit', async () => {
+  await start();
+  rig.secretsManager.put('db', 'x');
+  await rig.volume(secret('objectName: db'));
+  expect(rig.lines.join()).toContain(`the role ${appRole} as team-a.app`);
+});
