@@ -96,10 +96,10 @@ function fault(status: number, code: string, message: string): FakeAnswer {
   return xml(
     status,
     `<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>${code}</Code><Message>${message}</Message></Error>` +
-      `<RequestId>req-${randomUUID()}</RequestId></ErrorResponse>`,
+      `</ErrorResponse>`,
   );
 }
 
 function xml(status: number, body: string): FakeAnswer {
-  return { status, headers: { 'content-type': 'text/xml' }, body };
+  return { status, headers: { 'content-type': 'text/xml', 'x-amzn-requestid': `req-${randomUUID()}` }, body };
 }

@@ -1,0 +1,178 @@
+import { describe, expect, test } from '@jest/globals';
+import { execFileSync } from 'node:child_process';
+import { constants, mkdtempSync, rmSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Redacted } from '../../errors/redacted.ts';
+import type { Http, HttpRequest } from '../../http/http.ts';
+import type { AwsCredential } from './identity.ts';
+import { createSdk } from './sdk.ts';
+
+const plain = { fips: false, dualstack: false };
+const never = { abortSignal: new AbortController().signal };
+
+/** Clients whose requests end here. */
+function start(config: Partial<Parameters<typeof createSdk>[0]['config']> = {}) {
+  const requests: HttpRequest[] = [];
+  const http: Http = {
+    request: async (request) => {
+      requests.push(request);
+      return { status: 400, headers: {}, body: Buffer.from('{"__type":"Heard"}') };
+    },
+    close: async () => undefined,
+  };
+  const sdk = createSdk({ config: { ...plain, ...config }, http });
+  return { sdk, requests };
+}
+
+const keys = (id = 'AKIA1'): AwsCredential => ({
+  accessKeyId: id,
+  secretAccessKey: new Redacted('secret'),
+  account: '111122223333',
+});
+const owner = (region = 'eu-west-1', principal = 'pod', credential = keys()) => ({
+  region,
+  principal,
+  credential,
+});
+
+/** The hosts that the three services of a region are asked at. */
+async function hosts(region: string, config: Parameters<typeof start>[0] = {}): Promise<string[]> {
+  const { sdk, requests } = start(config);
+  const secrets = await sdk.secretsManager(owner(region));
+  const ssm = await sdk.ssm(owner(region));
+  const sts = await sdk.sts(region);
+  const quiet = (): undefined => undefined;
+  await secrets.client.send(new secrets.module.GetSecretValueCommand({ SecretId: 'db' }), never).catch(quiet);
+  await ssm.client.send(new ssm.module.GetParametersCommand({ Names: ['a'] }), never).catch(quiet);
+  const login = {
+    RoleArn: 'arn:aws:iam::111122223333:role/a',
+    RoleSessionName: 'a',
+    WebIdentityToken: 't.o.k',
+  };
+  await sts.client.send(new sts.module.AssumeRoleWithWebIdentityCommand(login), never).catch(quiet);
+  return requests.map(({ url }) => url.href);
+}
+
+describe('where services are', () => {
+  test.each([
+    [
+      'eu-west-1',
+      {},
+      [
+        'secretsmanager.eu-west-1.amazonaws.com',
+        'ssm.eu-west-1.amazonaws.com',
+        'sts.eu-west-1.amazonaws.com',
+      ],
+    ],
+    [
+      'us-east-1',
+      {},
+      [
+        'secretsmanager.us-east-1.amazonaws.com',
+        'ssm.us-east-1.amazonaws.com',
+        'sts.us-east-1.amazonaws.com',
+      ],
+    ],
+    [
+      'cn-north-1',
+      {},
+      [
+        'secretsmanager.cn-north-1.amazonaws.com.cn',
+        'ssm.cn-north-1.amazonaws.com.cn',
+        'sts.cn-north-1.amazonaws.com.cn',
+      ],
+    ],
+    [
+      'us-east-2',
+      { fips: true },
+      [
+        'secretsmanager-fips.us-east-2.amazonaws.com',
+        'ssm-fips.us-east-2.amazonaws.com',
+        'sts-fips.us-east-2.amazonaws.com',
+      ],
+    ],
+    [
+      'eu-west-1',
+      { dualstack: true },
+      // Secrets Manager answers by both protocols under its ordinary name.
+      ['secretsmanager.eu-west-1.amazonaws.com', 'ssm.eu-west-1.api.aws', 'sts.eu-west-1.api.aws'],
+    ],
+  ])('%s %j', async (region, config, expected) => {
+    expect(await hosts(region, config)).toEqual(expected.map((host) => `https://${host}/`));
+  });
+
+  test("the operator's own addresses stand for themselves, whatever else is set", async () => {
+    const [a, b, c] = ['a', 'b', 'c'].map((name) => new URL(`https://${name}.vpce.example:8443/`));
+    const config = { secretsManager: a!, ssm: b!, sts: c!, fips: true, dualstack: true };
+    expect(await hosts('eu-west-1', config)).toEqual([a!.href, b!.href, c!.href]);
+  });
+
+  test.each(['', 'evil.example/', 'eu-west-1.evil.example', 'eu-west-1@evil.example', '169.254.169.254'])(
+    'what is no region goes nowhere: %j',
+    async (region) => {
+      const { sdk, requests } = start();
+      for (const make of [sdk.secretsManager(owner(region)), sdk.ssm(owner(region)), sdk.sts(region)])
+        await expect(make).rejects.toMatchObject({ code: 'INVALID_CLASS' });
+      expect(requests).toEqual([]);
+    },
+  );
+});
+
+test('reads no file of the SDK: one that never ends holds up nothing', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'kf-aws-'));
+  const fifo = join(dir, 'config');
+  execFileSync('mkfifo', [fifo]);
+  const environment = { ...process.env };
+  Object.assign(process.env, { AWS_CONFIG_FILE: fifo, AWS_SHARED_CREDENTIALS_FILE: fifo, AWS_PROFILE: 'x' });
+  try {
+    const late = new Promise<string[]>((resolve) =>
+      setTimeout(resolve, 2_000, ['it waits for the file']).unref(),
+    );
+    expect(await Promise.race([hosts('eu-west-1'), late])).toHaveLength(3);
+  } finally {
+    process.env = environment;
+    // Lets go of who waits for it after all.
+    await (await open(fifo, constants.O_RDWR)).close();
+    rmSync(dir, { recursive: true });
+  }
+});
+
+test('each call is tried once: there is one layer that tries again', async () => {
+  const { sdk, requests } = start();
+  const { module, client } = await sdk.secretsManager(owner());
+  await client.send(new module.GetSecretValueCommand({ SecretId: 'db' }), never).catch(() => undefined);
+  expect(requests).toHaveLength(1);
+});
+
+describe('clients', () => {
+  test('are one for each service, region and principal', async () => {
+    const { sdk } = start();
+    const first = await sdk.secretsManager(owner());
+    expect((await sdk.secretsManager(owner())).client).toBe(first.client);
+    for (const other of [owner('us-east-1'), owner('eu-west-1', 'other pod')])
+      expect((await sdk.secretsManager(other)).client).not.toBe(first.client);
+    expect((await sdk.sts('eu-west-1')).client).toBe((await sdk.sts('eu-west-1')).client);
+  });
+
+  test('are made anew, and the old one ended, when the principal has new keys', async () => {
+    const { sdk } = start();
+    const first = await sdk.secretsManager(owner());
+    let ended = 0;
+    first.client.destroy = () => (ended += 1);
+    const second = await sdk.secretsManager(owner('eu-west-1', 'pod', keys('AKIA2')));
+    expect(second.client).not.toBe(first.client);
+    expect(ended).toBe(1);
+    expect(await second.client.config.credentials()).toMatchObject({ accessKeyId: 'AKIA2' });
+  });
+
+  test('are bounded: the one used least is ended', async () => {
+    const { sdk } = start();
+    const first = await sdk.secretsManager(owner());
+    let ended = 0;
+    first.client.destroy = () => (ended += 1);
+    for (let pod = 0; pod < 500; pod++) await sdk.secretsManager(owner('eu-west-1', `pod-${pod}`));
+    expect(ended).toBe(1);
+  });
+});
