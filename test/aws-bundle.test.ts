@@ -1,0 +1,99 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createDriver } from './driver/driver.ts';
+import { startKeyferry, type KeyferryProcess } from './driver/keyferry-process.ts';
+import { grantsForPlain, startAwsRig, type AwsRig } from './fakes/aws-rig.ts';
+
+let rig: AwsRig;
+let keyferry: KeyferryProcess;
+let dir: string;
+
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'kf-aws-'));
+  rig = await startAwsRig({
+    ownIdentity: true,
+    grants: [
+      { ...grantsForPlain[0], names: ['secretsmanager/1.5/**', 'secretsmanager/1.6/**', 'ssm//banner-*'] },
+    ],
+  });
+  const { server, tokenFile, caFile } = rig.kubernetes;
+  const kube = ['--kube-server', server.href, '--kube-token-file', tokenFile, '--kube-ca-file', caFile];
+  keyferry = await startKeyferry({
+    providers: ['aws'],
+    args: [
+      ...['--ca-file', rig.caFile, '--refresh-interval', '0', ...kube],
+      ...['--shared-identity-grants', rig.grantsFile],
+    ],
+    env: rig.env,
+  });
+}, 60_000);
+
+afterAll(async () => {
+  await keyferry.stop();
+  await rig.close();
+  await rm(dir, { recursive: true });
+});
+
+describe.each(['1.5', '1.6'] as const)(
+  'the built bundle, before a whole cloud, under a driver of %s',
+  (generation) => {
+    test('serves aws: by IRSA, Pod Identity and its own identity, both services, a rotation, a refusal; and prints no secret', async () => {
+      const driver = createDriver({
+        providersDir: keyferry.providersDir,
+        generation,
+        dir: join(dir, generation),
+      });
+      const [db, banner] = [`${generation}/db`, `/banner-${generation}`];
+      const first = rig.secretsManager.put(db, '{"password":"CANARY-one","port":5432}');
+      rig.ssm.put(banner, 'CANARY-banner');
+      const objects =
+        `- {objectName: ${db}, objectType: secretsmanager, objectAlias: db.json, jmesPath: [{path: password, objectAlias: password}]}\n` +
+        `- {objectName: ${banner}, objectType: ssmparameter, objectAlias: banner}`;
+      const spc = (more: object) => ({
+        metadata: { name: 'app' },
+        spec: { provider: 'aws', parameters: { objects, ...more } },
+      });
+      const app = { namespace: 'team-a', serviceAccount: 'app' };
+      const plain = { namespace: 'team-a', serviceAccount: 'plain' };
+      const tokens = rig.podTokens();
+      const byIrsa = await driver.publish({ class: spc({}), pod: app, tokens });
+      const name = `pod-${generation.replace('.', '-')}`;
+      const byPodIdentity = await driver.publish({
+        class: spc({ usePodIdentity: 'true' }),
+        pod: { ...app, name, uid: `uid-${name}` },
+        tokens: rig.podTokens({ name }),
+      });
+      const byOwn = await driver.publish({
+        class: spc({}),
+        pod: plain,
+        tokens: rig.podTokens({ account: 'plain' }),
+      });
+      for (const view of [byIrsa, byPodIdentity, byOwn]) {
+        expect(view.events).toEqual([]);
+        expect(view.files.password?.text).toBe('CANARY-one');
+        expect(view.files.banner?.text).toBe('CANARY-banner');
+        expect(view.status?.objects).toContainEqual({ id: 'db.json', version: first });
+      }
+      expect(rig.agent.ipv4.sessions.at(-1)).toContain(`uid-${name}`);
+
+      const second = rig.secretsManager.put(db, '{"password":"CANARY-two","port":5432}');
+      const rotated = await driver.republish(byIrsa);
+      expect(rotated.files.password?.text).toBe('CANARY-two');
+      expect(rotated.status?.objects).toContainEqual({ id: 'db.json', version: second });
+
+      const stranger = await driver.publish({
+        class: spc({ objects: `${objects}\n- {objectName: other, objectType: secretsmanager}` }),
+        pod: plain,
+        tokens: rig.podTokens({ account: 'plain' }),
+      });
+      expect(stranger.phase).toBe('Pending');
+      expect(stranger.trapped).toBe(false);
+      expect(stranger.events[0]?.message).toContain('may not read secretsmanager/other by a shared identity');
+      driver.close();
+      for (const never of ['CANARY', 'secret-', 'token-', ...Object.values(tokens)])
+        expect(keyferry.output()).not.toContain(never);
+    });
+  },
+);
