@@ -131,8 +131,8 @@ export function createVaultApi(deps: VaultApiDeps): VaultApi {
         (error) => mayPass(error) && { afterMs: Math.max(askedMs, cluster.restMs(login)) },
       );
       const { status, headers, body } = answer;
-      const isWanted = status < 300 || accept.includes(status);
-      if (!isWanted && (status !== 404 || !readFault(answer).isVaults)) throw judge(readFault(answer), call);
+      const isWanted = status === 404 || accept.includes(status);
+      if (status >= 300 && !(isWanted && readFault(answer).isVaults)) throw judge(readFault(answer), call);
       return { status, headers, body, address, json: () => parse(body, call) };
     },
   };

@@ -1,4 +1,24 @@
+import { LRUCache } from 'lru-cache';
+import type { Logger } from 'pino';
+import { toSecretError } from '../../errors/secret-error.ts';
+import { createSingleFlight } from '../../flow/single-flight.ts';
+import type { Proving } from '../proving.ts';
+import type { VaultApi } from './api.ts';
+import { holdToken, type HeldToken } from './auth/held-token.ts';
+import { logIn, readAuth } from './auth/log-in.ts';
+import { givenToken, loginRequest } from './auth/login-request.ts';
+import { whose } from './fault.ts';
 import type { VaultIdentity, VaultSession } from './identity.ts';
+import { createTlsFiles } from './tls-files.ts';
+
+/** A token is not given up because it was refused before it is this old. */
+const youthMs = 60_000;
+/** How long something in the background may take, and how long it is left alone after it failed. */
+const backgroundMs = 20_000;
+/** How long a token lives on after another has taken its place: calls are on their way with it, and may bring leases. */
+const farewellMs = 120_000;
+const tickMs = 1_000;
+const maxPrincipals = 1_000;
 
 /**
  * Tokens by principal: one login under way for each, renewed at about two thirds of their life, in the background, as long as they are used or
@@ -20,6 +40,163 @@ export type VaultTokens = {
    * session is renewed as long as Vault allows, used or not, and not revoked. `session.expiresAt` moves on as it is renewed; no lease outlives it.
    */
   dependOn(session: VaultSession): () => void;
+  /** Does what is due. Called every second by itself. */
+  tick(): void;
   /** Revokes the tokens of our own logins on which nothing depends. */
   close(signal: AbortSignal): Promise<void>;
 };
+
+/** What {@link createVaultTokens} needs. */
+export type VaultTokensDeps = {
+  readonly api: VaultApi;
+  readonly proving: Proving;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** From 0 up to, but not, 1. */
+  readonly random?: () => number;
+  readonly log: Logger;
+};
+
+/** See {@link VaultTokens}. */
+export function createVaultTokens(deps: VaultTokensDeps): VaultTokens {
+  const { api, now, random = Math.random, log } = deps;
+  const tlsFiles = createTlsFiles({ now });
+  const flights = createSingleFlight<HeldToken>();
+  /** The one that each principal uses now. */
+  const current = new LRUCache<string, HeldToken>({
+    max: maxPrincipals,
+    dispose: (token) => {
+      token.supersededAt = now();
+    },
+  });
+  /** Those, and earlier ones on which something depends. */
+  const held = new Map<VaultSession, HeldToken>();
+  /** Tokens that no login made. */
+  const given = new LRUCache<string, VaultSession>({ max: maxPrincipals });
+  let clock: NodeJS.Timeout | undefined;
+
+  const obtain = (
+    cacheKey: string,
+    { login, proof }: VaultIdentity,
+    signal: AbortSignal,
+  ): Promise<HeldToken> =>
+    flights.run(cacheKey, signal, async (flight) => {
+      const request = await loginRequest(login, await proof(flight), tlsFiles);
+      const token = holdToken(login, await logIn(deps, login, request, flight), now(), random);
+      current.set(cacheKey, token);
+      held.set(token.session, token);
+      clock ??= setInterval(tick, tickMs).unref();
+      return token;
+    });
+
+  const obtainGiven = async (
+    cacheKey: string,
+    { login, proof }: VaultIdentity,
+    signal: AbortSignal,
+  ): Promise<VaultSession> => {
+    const token = givenToken(await proof(signal));
+    const known = given.get(cacheKey);
+    if (known?.token.reveal() === token.reveal()) return known;
+    const fresh: VaultSession = { login, token };
+    given.set(cacheKey, fresh);
+    return fresh;
+  };
+
+  const ask = ({ session: { login, token } }: HeldToken, what: string, signal: AbortSignal) =>
+    api.call({
+      ...{ login, token, method: 'POST', path: `auth/token/${what}`, body: '{}', signal },
+      issues: false,
+      accept: [400],
+    });
+
+  /** Nobody waits for it, so its failure is told here. */
+  const inBackground = (
+    token: HeldToken,
+    what: string,
+    work: (signal: AbortSignal) => Promise<unknown>,
+  ): void => {
+    token.pausedUntil = now() + Math.min(backgroundMs, (token.expiresAt - now()) / 3);
+    work(AbortSignal.timeout(backgroundMs)).catch((thrown: unknown) => {
+      const { code, summary } = toSecretError(thrown);
+      log.warn({ login: whose(token.session), code, reason: summary }, what);
+    });
+  };
+
+  const renew = async (token: HeldToken, signal: AbortSignal): Promise<void> => {
+    const askedAt = now();
+    try {
+      const answer = await ask(token, 'renew-self', signal);
+      if (answer.status === 400) token.isLast = true;
+      else token.prolong(askedAt, readAuth(answer, token.session.login).lease_duration * 1_000);
+    } catch (thrown) {
+      const { code } = toSecretError(thrown);
+      // It may not renew itself; or it is none any more, and with it all that depended on it.
+      if (code === 'ACCESS_DENIED') token.isLast = true;
+      if (code === 'CREDENTIALS_REFUSED') token.prolong(askedAt, 0);
+      throw thrown;
+    }
+  };
+
+  const isDue = (token: HeldToken): boolean => now() >= Math.max(token.dueAt, token.pausedUntil);
+
+  function tend(token: HeldToken): void {
+    const { session, dependents, supersededAt } = token;
+    if (now() >= token.expiresAt) held.delete(session);
+    else if (supersededAt !== undefined && dependents === 0) {
+      if (now() < supersededAt + farewellMs) return;
+      held.delete(session);
+      if (token.isRevocable)
+        inBackground(token, 'a token was not revoked', (signal) => ask(token, 'revoke-self', signal));
+    } else if (isDue(token) && !token.isLast && (dependents > 0 || token.isUsed))
+      inBackground(token, 'a token was not renewed', (signal) => renew(token, signal));
+  }
+
+  function tick(): void {
+    for (const token of [...held.values()]) tend(token);
+    if (held.size > 0) return;
+    clearInterval(clock);
+    clock = undefined;
+  }
+
+  return {
+    async of(cacheKey, identity, signal) {
+      signal.throwIfAborted();
+      if (identity.login.method === 'token') return obtainGiven(cacheKey, identity, signal);
+      const kept = current.get(cacheKey);
+      const isGood = kept !== undefined && now() < kept.lastUseAt && kept.usesLeft > 0;
+      const token = isGood ? kept : await obtain(cacheKey, identity, signal);
+      token.isUsed = true;
+      token.usesLeft -= 1;
+      if (token.isLast && isDue(token))
+        inBackground(token, 'no new token yet', (either) => obtain(cacheKey, identity, either));
+      else tend(token);
+      return token.session;
+    },
+    refused(cacheKey, session) {
+      const kept = current.peek(cacheKey);
+      if (session.loggedInAt === undefined) return given.peek(cacheKey) !== session;
+      if (kept?.session !== session) return true;
+      if (now() - session.loggedInAt < youthMs) return false;
+      current.delete(cacheKey);
+      return true;
+    },
+    dependOn(session) {
+      const token = held.get(session);
+      if (token !== undefined) token.dependents += 1;
+      let isOver = token === undefined;
+      return () => {
+        if (!isOver && token !== undefined) token.dependents -= 1;
+        isOver = true;
+      };
+    },
+    tick,
+    async close(signal) {
+      clearInterval(clock);
+      const idle = [...held.values()].filter(
+        ({ dependents, isRevocable }) => dependents === 0 && isRevocable,
+      );
+      held.clear();
+      await Promise.allSettled(idle.map((token) => ask(token, 'revoke-self', signal)));
+    },
+  };
+}

@@ -1,0 +1,91 @@
+import * as z from 'zod';
+import { Redacted } from '../../../errors/redacted.ts';
+import { SecretError, toSecretError } from '../../../errors/secret-error.ts';
+import { encodeSegment } from '../../../http/endpoint.ts';
+import type { Proving } from '../../proving.ts';
+import type { VaultAnswer, VaultApi } from '../api.ts';
+import { productOf, readFault, whose } from '../fault.ts';
+import type { VaultLogin } from '../login.ts';
+import type { LoginRequest } from './login-request.ts';
+import { refusal } from './refusal.ts';
+
+/** What a login gave. */
+export type Welcome = {
+  readonly token: Redacted;
+  /** Milliseconds since the epoch; Infinity: never. */
+  readonly expiresAt: number;
+  readonly renewable: boolean;
+  /** Kept nowhere by Vault: it can be neither renewed nor revoked. */
+  readonly isBatch: boolean;
+  /** For how many calls it is good; Infinity: any number. */
+  readonly uses: number;
+};
+
+const authSchema = z.object({
+  client_token: z.string().min(1),
+  lease_duration: z.number().nonnegative(),
+  renewable: z.boolean(),
+  token_type: z.string().optional(),
+  num_uses: z.number().optional(),
+});
+
+/** The `auth` of an answer. @throws SecretError STORE_ANSWER_INVALID */
+export function readAuth(answer: VaultAnswer, login: VaultLogin): z.infer<typeof authSchema> {
+  const read = z.object({ auth: authSchema }).safeParse(answer.json());
+  if (read.success) return read.data.auth;
+  throw new SecretError(
+    'STORE_ANSWER_INVALID',
+    `${productOf(login)} welcomed ${whose({ login })} with something we do not understand`,
+    { hint: 'a role that asks for more than one factor cannot be used; else check the address' },
+  );
+}
+
+/**
+ * Logs in once. What was refused is not shown again for a while, by whomever; other proofs are tried at once.
+ * @throws SecretError CREDENTIALS_REFUSED; CREDENTIALS_UNAVAILABLE where Vault cannot answer; the signal's reason
+ */
+export async function logIn(
+  deps: { readonly api: VaultApi; readonly proving: Proving; readonly now: () => number },
+  login: VaultLogin,
+  request: LoginRequest,
+  signal: AbortSignal,
+): Promise<Welcome> {
+  const { api, proving, now } = deps;
+  return proving.run(request.digest, signal, async () => {
+    const askedAt = now();
+    const answer = await api
+      .call({
+        ...{ login, method: 'POST', path: `auth/${mountPath(login)}/login`, signal },
+        body: JSON.stringify(request.fields),
+        // A token.
+        issues: true,
+        accept: [400, 401, 403],
+      })
+      .catch((thrown: unknown) => {
+        signal.throwIfAborted();
+        throw asLoginFailure(toSecretError(thrown), login);
+      });
+    if (answer.status >= 300) throw refusal(readFault(answer), login, request.secrets);
+    const auth = readAuth(answer, login);
+    return {
+      token: new Redacted(auth.client_token),
+      expiresAt: auth.lease_duration === 0 ? Infinity : askedAt + auth.lease_duration * 1_000,
+      renewable: auth.renewable,
+      isBatch: auth.token_type === 'batch' || /^(hvb|b)\./.test(auth.client_token),
+      uses: auth.num_uses === undefined || auth.num_uses === 0 ? Infinity : auth.num_uses,
+    };
+  });
+}
+
+function mountPath({ mount }: VaultLogin): string {
+  return mount.split('/').map(encodeSegment).join('/');
+}
+
+/** Tells an outage of the login from one of a read. */
+function asLoginFailure(error: SecretError, login: VaultLogin): SecretError {
+  const { kind, message, hint } = error;
+  if (kind !== 'outage') return error;
+  return new SecretError('CREDENTIALS_UNAVAILABLE', `no token for ${whose({ login })}: ${message}`, {
+    ...(hint !== undefined && { hint }),
+  });
+}
