@@ -17,8 +17,11 @@ export type TestCa = {
 
 export type CertificateAndKey = { readonly cert: string; readonly key: string };
 
-/** Makes an authority: X.509 v3 over P-256, valid for a day. No openssl, no files: a millisecond each. */
-export function createTestCa(name = 'Test CA'): TestCa {
+/**
+ * Makes an authority: X.509 v3 over P-256, valid for a day. No openssl, no files: a millisecond each. Whoever trusts two of one name takes the
+ * first for both.
+ */
+export function createTestCa(name = `Test CA ${randomBytes(4).toString('hex')}`): TestCa {
   return authority(name, undefined);
 }
 

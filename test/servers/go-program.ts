@@ -35,8 +35,11 @@ export async function builtGoProgram({ directory, name, target, ldflags = '' }: 
 }
 
 /** The path of a program as a shell would find it; undefined where there is none. */
-export async function programInPath(name: string): Promise<string | undefined> {
-  const paths = (process.env.PATH ?? '').split(delimiter).map((directory) => join(directory, name));
+export async function programInPath(
+  name: string,
+  path = process.env.PATH ?? '',
+): Promise<string | undefined> {
+  const paths = path.split(delimiter).map((directory) => join(directory, name));
   const usable = await Promise.all(
     paths.map((path) =>
       access(path, constants.X_OK).then(

@@ -1,0 +1,170 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { KubeClient, KubeObject } from '../driver/kube-client.ts';
+import { driverName } from '../driver/node.ts';
+import { startControlPlane, type ControlPlane } from '../servers/control-plane/control-plane.ts';
+
+/** Who Keyferry is in the cluster: the chart's ServiceAccount. */
+const keyferry = { namespace: 'kube-system', name: 'keyferry' };
+export const keyferryUser = `system:serviceaccount:${keyferry.namespace}:${keyferry.name}`;
+
+/** A pod with one volume of the driver. */
+export type PodWish = {
+  readonly namespace?: string;
+  readonly name: string;
+  readonly serviceAccount?: string;
+  readonly node: string;
+  readonly class: string;
+  readonly attributes?: Readonly<Record<string, string>>;
+  readonly nodePublishSecret?: string;
+};
+
+/** A cluster with the driver's kinds and Keyferry's own account, in which classes and pods can be made. */
+export type Cluster = {
+  readonly controlPlane: ControlPlane;
+  readonly kube: KubeClient;
+  /** `--kube-...` flags with the token of Keyferry's own ServiceAccount, and nothing more. */
+  readonly keyferryArgs: readonly string[];
+  /** Gives Keyferry's account these rights, and takes all others from it. */
+  grant(objects: readonly KubeObject[]): Promise<void>;
+  /** What the driver asks of the kubelet. */
+  setAudiences(audiences: readonly string[]): Promise<void>;
+  /** A ServiceAccount as it is to be, `namespace/name`; made with its namespace where it is not there. */
+  account(name: string, annotations?: Readonly<Record<string, string>>): Promise<void>;
+  startPod(wish: PodWish): Promise<void>;
+  endPod(namespace: string, name: string): Promise<void>;
+  /** Any object of a namespace, by its kind's plural name. */
+  find<T = KubeObject>(namespace: string, plural: string, name: string): Promise<T | undefined>;
+  /** `reason: message` of all Events on a pod. */
+  events(namespace: string, pod: string): Promise<readonly string[]>;
+  stop(): Promise<void>;
+};
+
+const prefixes: Readonly<Record<string, string>> = {
+  secretproviderclasses: '/apis/secrets-store.csi.x-k8s.io/v1',
+  secretproviderclasspodstatuses: '/apis/secrets-store.csi.x-k8s.io/v1',
+};
+const rights = ['ClusterRole', 'ClusterRoleBinding', 'Role', 'RoleBinding'];
+
+export async function startCluster(): Promise<Cluster> {
+  const controlPlane = await startControlPlane();
+  const { kube } = controlPlane;
+  const directory = await mkdtemp(join(tmpdir(), 'kf-cluster-'));
+  const tokenFile = join(directory, 'token');
+  const crds = join(import.meta.dirname, '../servers/control-plane/secrets-store-crds.yaml');
+  await kube.apply(await readFile(crds, 'utf8'));
+  let granted: readonly KubeObject[] = [];
+
+  async function account(name: string, annotations: Readonly<Record<string, string>> = {}): Promise<void> {
+    const [namespace = '', account = ''] = name.split('/');
+    await kube.apply([
+      { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } },
+      { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: account, namespace, annotations } },
+    ]);
+  }
+
+  async function setAudiences(audiences: readonly string[]): Promise<void> {
+    const spec = {
+      ...{ podInfoOnMount: true, attachRequired: false, requiresRepublish: true },
+      ...{ volumeLifecycleModes: ['Ephemeral'], fsGroupPolicy: 'ReadWriteOnceWithFSType' },
+      tokenRequests: audiences.map((audience) => ({ audience })),
+    };
+    await kube.apply([
+      { apiVersion: 'storage.k8s.io/v1', kind: 'CSIDriver', metadata: { name: driverName }, spec },
+    ]);
+  }
+
+  await account(`${keyferry.namespace}/${keyferry.name}`);
+  await setAudiences([]);
+  const accountPath = `/api/v1/namespaces/${keyferry.namespace}/serviceaccounts/${keyferry.name}`;
+  const { status } = await kube.post<{ status: { token: string } }>(`${accountPath}/token`, {
+    ...{ apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: {} },
+  });
+  await writeFile(tokenFile, status.token);
+
+  return {
+    controlPlane,
+    kube,
+    keyferryArgs: [
+      ...['--kube-server', controlPlane.server.origin, '--kube-token-file', tokenFile],
+      ...['--kube-ca-file', controlPlane.caFile],
+    ],
+    async grant(objects) {
+      const before = verbsOf(granted);
+      for (const object of granted) await kube.delete(await kube.pathOf(object));
+      granted = objects.filter(({ kind }) => rights.includes(kind));
+      await kube.apply(granted);
+      const now = verbsOf(granted);
+      for (const right of new Set([...before, ...now])) await untilAllowed(kube, right, now.has(right));
+    },
+    setAudiences,
+    account,
+    async startPod({ namespace = 'default', name, serviceAccount = 'default', node, ...wish }) {
+      const csi = {
+        ...{ driver: driverName, readOnly: true },
+        volumeAttributes: { secretProviderClass: wish.class, ...wish.attributes },
+        ...(wish.nodePublishSecret && { nodePublishSecretRef: { name: wish.nodePublishSecret } }),
+      };
+      await kube.post(`/api/v1/namespaces/${namespace}/pods`, {
+        ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name } },
+        spec: {
+          ...{ nodeName: node, serviceAccountName: serviceAccount, volumes: [{ name: 'secrets', csi }] },
+          containers: [
+            { name: 'app', image: 'app', volumeMounts: [{ name: 'secrets', mountPath: '/secrets' }] },
+          ],
+        },
+      });
+    },
+    endPod: (namespace, name) => kube.delete(`/api/v1/namespaces/${namespace}/pods/${name}`),
+    async find<T>(namespace: string, plural: string, name: string) {
+      const path = `${prefixes[plural] ?? '/api/v1'}/namespaces/${namespace}/${plural}/${name}`;
+      const { status: found, body } = await kube.request('GET', path);
+      return found === 200 ? (body as T) : undefined;
+    },
+    async events(namespace, pod) {
+      type PodEvent = { involvedObject: { name: string }; reason: string; message: string };
+      const all = await kube.list<PodEvent>(`/api/v1/namespaces/${namespace}/events`);
+      return all
+        .filter(({ involvedObject }) => involvedObject.name === pod)
+        .map(({ reason, message }) => `${reason}: ${message}`);
+    },
+    async stop() {
+      await controlPlane.stop();
+      await rm(directory, { recursive: true });
+    },
+  };
+}
+
+/** `verb group resource` of all rules. */
+function verbsOf(objects: readonly KubeObject[]): ReadonlySet<string> {
+  type Rule = { apiGroups: string[]; resources: string[]; verbs: string[] };
+  const rules = objects.flatMap((object) => (object as KubeObject & { rules?: Rule[] }).rules ?? []);
+  return new Set(
+    rules.flatMap(({ apiGroups, resources, verbs }) =>
+      apiGroups.flatMap((group) =>
+        resources.flatMap((resource) => verbs.map((verb) => `${verb} ${group} ${resource}`)),
+      ),
+    ),
+  );
+}
+
+/** The authorizer hears of new rules a moment later. */
+async function untilAllowed(kube: KubeClient, right: string, expected: boolean): Promise<void> {
+  const [verb, group, path = ''] = right.split(' ');
+  const [resource, subresource] = path.split('/');
+  const resourceAttributes = { verb, group, resource, subresource, namespace: 'default' };
+  for (let tries = 0; tries < 200; tries += 1) {
+    const { status } = await kube.post<{ status: { allowed: boolean } }>(
+      '/apis/authorization.k8s.io/v1/subjectaccessreviews',
+      {
+        ...{ apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview' },
+        spec: { user: keyferryUser, groups: ['system:serviceaccounts'], resourceAttributes },
+      },
+    );
+    if (status.allowed === expected) return;
+    await sleep(25);
+  }
+  throw new Error(`${right} is ${expected ? 'not ' : ''}allowed to ${keyferryUser}`);
+}
