@@ -59,7 +59,7 @@ export function judge(fault: Fault, question: Question): SecretError {
   if (isBadToken(fault))
     return new SecretError(
       'CREDENTIALS_REFUSED',
-      `${product} does not know the token of ${whose(question)}, asked for ${asked} ${told}`,
+      `${product} did not take the token at ${asked} for ${whose(question)} ${told}`,
       { hint: tokenHint(login) },
     );
   if (fault.status === 403)
@@ -116,8 +116,8 @@ function tokenHint({ method }: VaultLogin): string {
 const capabilities: Readonly<Record<string, string>> = {
   GET: '"read"',
   LIST: '"list"',
-  POST: '"create" and "update"',
-  PUT: '"create" and "update"',
+  POST: '"update" (or "create")',
+  PUT: '"update" (or "create")',
   PATCH: '"patch"',
   DELETE: '"delete"',
 };
@@ -139,7 +139,7 @@ export function whose({
   ];
   const subject =
     method === 'token'
-      ? 'the configured token'
+      ? 'the given token'
       : role === undefined
         ? `the ${method} login`
         : `role ${quoteForeign(role)}`;
