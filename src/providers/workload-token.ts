@@ -41,7 +41,11 @@ const claims = z.object({
  * driver sets none, its namespace and ServiceAccount cannot. The signature is for the store to verify.
  * @throws SecretError TOKEN_MISSING, TOKEN_INVALID
  */
-export function readWorkloadToken(workload: Workload, audience: string, now: number): WorkloadToken {
+export function readWorkloadToken(
+  workload: Pick<Workload, 'namespace' | 'serviceAccount' | 'tokens'>,
+  audience: string,
+  now: number,
+): WorkloadToken {
   const brought = workload.tokens.get(audience);
   if (brought === undefined) throw missing(workload, audience);
   const refuse = (why: string): never => {
@@ -66,7 +70,7 @@ export function readWorkloadToken(workload: Workload, audience: string, now: num
   };
 }
 
-function missing(workload: Workload, audience: string): SecretError {
+function missing(workload: Pick<Workload, 'tokens'>, audience: string): SecretError {
   const audiences = [...workload.tokens.keys()].map((name) => quoteForeign(name));
   const more = audiences.length > shownAudiences ? ` and ${audiences.length - shownAudiences} more` : '';
   const others = audiences.slice(0, shownAudiences).join(', ') + more;
