@@ -41,8 +41,8 @@ export function createFakeAuth(deps: {
     const value = fields[name];
     return typeof value === 'string' ? value : '';
   };
-  const welcome = (role: string, life: TokenLife): FakeAnswer =>
-    tokens.welcome(tokens.issue({ ...life, role }));
+  const welcome = (role: string, life: TokenLife, metadata: Record<string, string> = { role }): FakeAnswer =>
+    tokens.welcome(tokens.issue({ ...life, role, metadata }));
   const isOver = ({ exp }: TokenClaims): boolean => exp * 1_000 <= now();
 
   return {
@@ -101,7 +101,7 @@ export function createFakeAuth(deps: {
         if (secret === undefined) return vaultFault(400, 'invalid secret id');
         secret.uses -= 1;
         if (secret.uses <= 0) role.secretIds.delete(id);
-        return welcome(name, role);
+        return welcome(name, role, { role_name: name });
       });
       return {
         /** Makes a role; `secretId()` makes ids for it, good for so many logins. */
@@ -132,7 +132,7 @@ export function createFakeAuth(deps: {
         );
         if (found === undefined)
           return vaultFault(400, 'invalid certificate or no client certificate supplied');
-        return welcome(...found);
+        return welcome(...found, { cert_name: found[0], common_name: shown.subject });
       });
       return { role: (name: string, role: CertRole) => void roles.set(name, role) };
     },

@@ -13,6 +13,8 @@ export type FakeVaultToken = {
   /** Milliseconds since the epoch: beyond it no renewal helps. */
   readonly lastsUntil: number;
   readonly role?: string;
+  /** What the method says of the login. */
+  readonly metadata: Readonly<Record<string, string>>;
   /** Milliseconds since the epoch. */
   expiresAt: number;
   renewals: number;
@@ -36,7 +38,9 @@ export type TokenLife = {
 export function createFakeTokens(now: () => number, onEnd: (token: FakeVaultToken) => void) {
   const tokens = new Map<string, FakeVaultToken>();
 
-  function issue(life: TokenLife & { readonly role?: string } = {}): FakeVaultToken {
+  function issue(
+    life: TokenLife & { readonly role?: string; readonly metadata?: FakeVaultToken['metadata'] } = {},
+  ): FakeVaultToken {
     const { ttlMs = 3_600_000, maxTtlMs = 86_400_000, tokenType: type = 'service' } = life;
     const token: FakeVaultToken = {
       id: `${type === 'batch' ? 'hvb' : 'hvs'}.${randomBytes(45).toString('base64url')}`,
@@ -45,6 +49,7 @@ export function createFakeTokens(now: () => number, onEnd: (token: FakeVaultToke
       policies: life.policies ?? ['app'],
       lastsUntil: now() + maxTtlMs,
       expiresAt: now() + Math.min(ttlMs, maxTtlMs),
+      metadata: life.metadata ?? {},
       ...(life.role !== undefined && { role: life.role }),
     };
     tokens.set(token.id, token);
@@ -72,7 +77,7 @@ export function createFakeTokens(now: () => number, onEnd: (token: FakeVaultToke
     accessor: token.accessor,
     policies: ['default', ...token.policies],
     token_policies: ['default', ...token.policies],
-    metadata: { role: token.role ?? '' },
+    metadata: token.metadata,
     lease_duration: secondsLeft(token),
     renewable: renewable(token),
     entity_id: '',

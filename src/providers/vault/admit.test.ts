@@ -350,6 +350,21 @@ describe('what the operator configured for all', () => {
     expect(await byRole('')).toEqual(served);
   });
 
+  test('the certificate is nobody else’s: not by the mount of its method, whatever the class calls it', async () => {
+    await withCertificate([]);
+    for (const [method, secret] of [
+      ['kubernetes', undefined],
+      ['jwt', undefined],
+      ['approle', { role_id: 'nodes' }],
+    ] as const) {
+      const more = { roleName: 'nodes', vaultAuthMountPath: 'cert' };
+      expect(
+        await rig.mount(withMethod(method, more), { account: 'other', ...(secret && { secret }) }),
+      ).toMatch(/^CREDENTIALS_REFUSED: Vault welcomed .* as somebody else: the mount is not of the method/);
+    }
+    expect(rig.count(/^GET .v1.secret/)).toBe(0);
+  });
+
   test('no client certificate is told', async () => {
     await start();
     expect(await rig.mount(withMethod('cert'))).toMatch(

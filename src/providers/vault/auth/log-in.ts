@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { Redacted } from '../../../errors/redacted.ts';
 import { SecretError, toSecretError } from '../../../errors/secret-error.ts';
+import { quoteForeign } from '../../../errors/status-text.ts';
 import { encodeSegment } from '../../../http/endpoint.ts';
 import type { Proving } from '../../proving.ts';
 import type { VaultAnswer, VaultApi } from '../api.ts';
@@ -27,6 +28,7 @@ const authSchema = z.object({
   renewable: z.boolean(),
   token_type: z.string().optional(),
   num_uses: z.number().optional(),
+  metadata: z.record(z.string(), z.unknown()).nullish(),
 });
 
 /** The `auth` of an answer. @throws SecretError STORE_ANSWER_INVALID */
@@ -59,7 +61,7 @@ export async function logIn(
         body: JSON.stringify(request.fields),
         // A token.
         issues: true,
-        accept: [400, 401, 403],
+        accept: [400, 401, 403, 404],
       })
       .catch((thrown: unknown) => {
         signal.throwIfAborted();
@@ -67,6 +69,7 @@ export async function logIn(
       });
     if (answer.status >= 300) throw refusal(readFault(answer), login, request.secrets);
     const auth = readAuth(answer, login);
+    checkMethod(auth.metadata ?? {}, login);
     return {
       token: new Redacted(auth.client_token),
       expiresAt: auth.lease_duration === 0 ? Infinity : askedAt + auth.lease_duration * 1_000,
@@ -75,6 +78,21 @@ export async function logIn(
       uses: auth.num_uses === undefined || auth.num_uses === 0 ? Infinity : auth.num_uses,
     };
   });
+}
+
+/**
+ * The class names the mount, and the methods at some believe the connection: that of certificates our own client certificate, an Agent's socket the Agent's
+ * login. Neither is the pod, so what Vault says of the login has to be what a method that looked at the proof says.
+ * @throws SecretError CREDENTIALS_REFUSED
+ */
+function checkMethod(metadata: Readonly<Record<string, unknown>>, login: VaultLogin): void {
+  const { method, mount, role } = login;
+  if (method === 'cert' || (method === 'approle' ? 'role_name' in metadata : metadata.role === role)) return;
+  throw new SecretError(
+    'CREDENTIALS_REFUSED',
+    `${productOf(login)} welcomed ${whose({ login })} as somebody else: the mount is not of the method ${method}`,
+    { hint: `name the mount of the method ${method} in place of auth/${quoteForeign(mount)}` },
+  );
 }
 
 function mountPath({ mount }: VaultLogin): string {
