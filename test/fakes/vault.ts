@@ -87,7 +87,7 @@ export async function startFakeVault(options: FakeVaultOptions = {}) {
     const refusal = refusals[node.state];
     if (refusal !== undefined) return refusal;
     if (node.state !== 'redirecting')
-      return spaceOf(request)?.serve(request) ?? vaultFault(404, `no handler for route "${path}"`);
+      return spaceOf(request)?.serve(request) ?? vaultFault(404, 'namespace not found');
     const active = nodes.find(({ state }) => state === 'active');
     if (active === undefined) return noActive;
     const location = new URL(`${path}${query === '' ? '' : `?${query}`}`, active.url).href;

@@ -7,7 +7,7 @@ import type { Retry } from '../../flow/retry.ts';
 import type { Http, HttpAnswer } from '../../http/http.ts';
 import { parseJsonText, type JsonValue } from '../../plan/json-text.ts';
 import { createCluster, type NodeAnswer } from './cluster.ts';
-import { judge, passing, pathOf, productOf, readFault } from './fault.ts';
+import { hasNoNamespace, judge, passing, pathOf, productOf, readFault } from './fault.ts';
 import type { VaultLogin } from './login.ts';
 import { createNodes, type Node } from './nodes.ts';
 import { targetOf } from './target.ts';
@@ -131,8 +131,11 @@ export function createVaultApi(deps: VaultApiDeps): VaultApi {
         (error) => mayPass(error) && { afterMs: Math.max(askedMs, cluster.restMs(login)) },
       );
       const { status, headers, body } = answer;
-      const isWanted = status === 404 || accept.includes(status);
-      if (status >= 300 && !(isWanted && readFault(answer).isVaults)) throw judge(readFault(answer), call);
+      if (status >= 300) {
+        const fault = readFault(answer);
+        const isWanted = accept.includes(status) || (status === 404 && !hasNoNamespace(fault));
+        if (!isWanted || !fault.isVaults) throw judge(fault, call);
+      }
       return { status, headers, body, address, json: () => parse(body, call) };
     },
   };

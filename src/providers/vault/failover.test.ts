@@ -72,7 +72,10 @@ describe('a call', () => {
     await expect(api.call({ ...call, token, namespace: 'team-b' })).rejects.toMatchObject({
       code: 'CREDENTIALS_REFUSED',
     });
-    await api.call({ ...call, token, namespace: 'team-a' });
+    await expect(api.call({ ...call, token, namespace: 'nowhere' })).rejects.toMatchObject({
+      code: 'STORE_REFUSED_REQUEST',
+      hint: 'check vaultNamespace',
+    });
     await expect(api.call({ ...call, token, namespace: 'a\r\nx-evil: 1' })).rejects.toMatchObject({
       code: 'INVALID_CLASS',
     });

@@ -146,6 +146,7 @@ describe('an answer', () => {
         expect(message).not.toContain(secret);
         expect(message).toMatch(/^\P{C}+$/u);
       }),
+      { numRuns: 30 },
     );
   });
 });

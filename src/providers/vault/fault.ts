@@ -44,6 +44,11 @@ export function describeFault({ status, errors }: Fault, secrets: readonly strin
   return text === '' ? `(HTTP ${status})` : `(HTTP ${status}: "${text}")`;
 }
 
+/** Not even a place where something could be missing: an OpenBao's word, on a login or a read. */
+export function hasNoNamespace({ status, errors }: Fault): boolean {
+  return status === 404 && errors.includes('namespace not found');
+}
+
 /** What an answer means that is neither a success nor trouble which passes by itself. */
 export function judge(fault: Fault, question: Question): SecretError {
   const { login, method } = question;
@@ -70,7 +75,7 @@ export function judge(fault: Fault, question: Question): SecretError {
     'STORE_REFUSED_REQUEST',
     `${product} refused ${asked} for ${whose(question)} ${told}`,
     {
-      hint: 'check path, method and arguments',
+      hint: hasNoNamespace(fault) ? 'check vaultNamespace' : 'check path, method and arguments',
     },
   );
 }
@@ -99,7 +104,7 @@ export function passing(fault: Fault, question: Question, address: string): Secr
 
 /**
  * The token itself is not taken: ended, revoked, or never one. A denial by policy has other words, `1 error occurred: ...`; Vault 1.15 and later
- * add `invalid token` to those of a bad one.
+ * add `invalid token` to those of a bad one (hashicorp/vault#26687).
  */
 function isBadToken({ status, errors }: Fault): boolean {
   if (status === 403)

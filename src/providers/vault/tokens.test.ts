@@ -206,7 +206,12 @@ describe('a token', () => {
     vault.node.behave({
       on: 'POST /v1/auth/kubernetes/login',
       answer: {
-        body: { auth: { client_token: 'hvs.twice', lease_duration: 3600, renewable: true, num_uses: 2 } },
+        body: {
+          auth: {
+            ...{ client_token: 'hvs.twice', lease_duration: 3600, renewable: true, num_uses: 2 },
+            metadata: { role: 'app' },
+          },
+        },
       },
     });
     for (let count = 0; count < 5; count += 1) await of();
@@ -415,6 +420,9 @@ describe('a login', () => {
     expect(vault.in('team-a').tokens.find(session.token.reveal())).toBeDefined();
     expect(await failureOf(of('b', pod(jwt, { namespace: 'team-b' })))).toMatch(
       /role app \(auth\/kubernetes, namespace team-b\) .*in this namespace\?/,
+    );
+    expect(await failureOf(of('c', pod(jwt, { namespace: 'nowhere' })))).toMatch(
+      /^CREDENTIALS_REFUSED: .*"namespace not found"\); check vaultNamespace$/,
     );
   });
 });

@@ -50,6 +50,7 @@ const hints: readonly Hint[] = [
       `is a method mounted at auth/${quoteForeign(mount)}${namespace === undefined ? '' : ', in this namespace'}?` +
       (method === 'kubernetes' ? ' may it review tokens (system:auth-delegator), of this cluster?' : ''),
   },
+  { words: 'namespace not found', hint: () => 'check vaultNamespace' },
   {
     words: 'client certificate must be supplied',
     hint: () => 'the login needs a client certificate and its key, and no proxy that ends TLS on the way',
