@@ -24,6 +24,13 @@ type PodObject = KubeObject & {
   };
 };
 
+export type NodeOptions = DriverOptions & {
+  readonly kube: KubeClient;
+  readonly name: string;
+  /** Before a pending pod is tried again; default 200 ms, where the kubelet begins with 500 and doubles. */
+  readonly tryAgainMs?: number;
+};
+
 /** See {@link startNode}. */
 export type PlayedNode = {
   /** The volumes of a pod, `namespace/name`, in their order; none before it was first looked at. */
@@ -41,16 +48,7 @@ type OnNode = { pod: PodObject; views: Map<string, PodView>; turn: Promise<void>
  * A node of a real cluster: the kubelet, as far as pods with secrets need it, and the driver. It watches the pods that are bound to it, mints their
  * tokens, mounts, tries again what is pending, republishes when a pod object changes (1.6), and writes down what users see.
  */
-export function startNode(
-  options: Omit<DriverOptions, 'providersDir' | 'generation'> & {
-    readonly kube: KubeClient;
-    readonly name: string;
-    readonly providersDir: string;
-    readonly generation: '1.5' | '1.6';
-    /** Before a pending pod is tried again; default 200 ms, where the kubelet begins with 500 and doubles. */
-    readonly tryAgainMs?: number;
-  },
-): PlayedNode {
+export function startNode(options: NodeOptions): PlayedNode {
   const { kube, name, generation, tryAgainMs = 200 } = options;
   const driver = createDriver(options);
   const record = createClusterRecord({ kube, nodeName: name, generation });

@@ -1,39 +1,56 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { appRole, oidcProvider, startAlibabaRig } from '../fakes/alibabacloud-rig.ts';
+import { appRole as ramRole, startAlibabaRig } from '../fakes/alibabacloud-rig.ts';
+import { startAwsCloud } from '../fakes/aws-cloud.ts';
+import { appRole as iamRole } from '../fakes/aws-rig.ts';
 import { startCceRig } from '../fakes/cce-rig.ts';
 import type { IssuedToken } from '../servers/control-plane/issued-tokens.ts';
 
-export { appRole, oidcProvider };
-
-/** The agency that trusts the pods of team-a/app, and by which identity provider. */
-export const agency = {
-  urn: 'iam::0123456789:agency:app',
-  providerUrn: 'iam::0123456789:oidcProvider:my-cluster',
-  subject: 'system:serviceaccount:team-a:app',
+const subject = 'system:serviceaccount:team-a:app';
+/** Of Huawei Cloud: it trusts the pods of team-a/app. */
+const agency = {
+  ...{ urn: 'iam::0123456789:agency:app', providerUrn: 'iam::0123456789:oidcProvider:my-cluster', subject },
   audience: 'sts.huaweicloud.com',
 };
 
+/** What the ServiceAccount team-a/app needs to be given an identity by the clouds. */
+export const cloudAnnotations = {
+  'ack.alibabacloud.com/role-arn': ramRole,
+  'eks.amazonaws.com/role-arn': iamRole,
+};
+
+/** What a class needs to be served under the pod's own identity. */
+export const ownIdentity = {
+  alibabacloud: { usePodServiceAccountToken: 'true' },
+  aws: {},
+  cce: { usePodOIDC: 'true', agencyUrn: agency.urn, providerUrn: agency.providerUrn },
+};
+
+/** What the driver has to bring for them. */
+export const audiences = ['sts.aliyuncs.com', 'sts.amazonaws.com', 'sts.huaweicloud.com'];
+
 /** Every cloud there is a fake of; their token services believe what the cluster has signed, and nothing else. */
 export async function startClouds(isIssued: IssuedToken) {
-  const [cce, alibaba] = await Promise.all([
+  const [cce, alibaba, aws] = await Promise.all([
     startCceRig({ agencies: [agency], isIssued }),
     startAlibabaRig({ isIssued }),
+    startAwsCloud({ roles: [{ arn: iamRole, subject }], isIssued }),
   ]);
   const directory = await mkdtemp(join(tmpdir(), 'kf-clouds-'));
   const caFile = join(directory, 'ca.crt');
   const authorities = await Promise.all([cce.caFile, alibaba.caFile].map((file) => readFile(file, 'utf8')));
-  await writeFile(caFile, authorities.join('\n'));
-  const env = Object.entries({ ...cce.env, ...alibaba.env }).filter(([, value]) => value !== undefined);
+  await writeFile(caFile, [...authorities, aws.ca].join('\n'));
+  const env = Object.entries({ ...cce.env, ...alibaba.env, ...aws.env }).filter(
+    ([, value]) => value !== undefined,
+  );
   return {
-    cce,
-    alibaba,
+    ...{ cce, alibaba, aws },
     /** Leads Keyferry to them, and makes it believe in them. */
     env: Object.fromEntries(env) as Readonly<Record<string, string>>,
     caFile,
     async close() {
-      await Promise.all([cce.close(), alibaba.close()]);
+      await Promise.all([cce.close(), alibaba.close(), aws.close()]);
       await rm(directory, { recursive: true });
     },
   };

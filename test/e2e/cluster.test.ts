@@ -1,219 +1,68 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { builtBundle } from '../driver/bundle.ts';
-import type { PodView } from '../driver/cluster.ts';
-import { startKeyferry, type KeyferryProcess } from '../driver/keyferry-process.ts';
 import type { KubeObject } from '../driver/kube-client.ts';
-import { startNode, type PlayedNode } from '../driver/node.ts';
 import { builtApiServer, controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
-import { issuedTokens } from '../servers/control-plane/issued-tokens.ts';
 import { programInPath } from '../servers/go-program.ts';
 import { chartLacks, renderChart } from './chart-objects.ts';
-import { agency, appRole, oidcProvider, startClouds, type Clouds } from './clouds.ts';
-import { keyferryUser, startCluster, type Cluster } from './cluster.ts';
+import { audiences, cloudAnnotations } from './clouds.ts';
+import { keyferryUser, verbsOf, without } from './cluster.ts';
+import { eventually, generations, startStage, type Stage } from './stage.ts';
 import { describeWhere } from './where-possible.ts';
 
 const lacks = [...(await controlPlaneLacks()), ...(await chartLacks())];
 const describe = describeWhere(import.meta.filename, lacks);
 
-const providers = ['alibabacloud', 'cce', 'local'];
-const audiences = ['sts.aliyuncs.com', 'sts.huaweicloud.com'];
-const generations = ['1.5', '1.6'] as const;
+const providers = ['alibabacloud', 'aws', 'cce', 'local'];
 
-let cluster: Cluster;
-let clouds: Clouds;
-let keyferry: KeyferryProcess;
+let stage: Stage;
+/** All that the chart gives Keyferry. */
 let rbac: readonly KubeObject[];
-let dir: string;
-const nodes: Partial<Record<'1.5' | '1.6', PlayedNode>> = {};
 
-type Status = {
+type Status = KubeObject & {
   readonly status: {
     readonly mounted: boolean;
     readonly objects: readonly { readonly id: string; readonly version: string }[];
   };
-} & KubeObject;
-type Secret = KubeObject & { readonly type: string; readonly data: Readonly<Record<string, string>> };
+};
+type Secret = KubeObject & { readonly data: Readonly<Record<string, string>> };
+type Phase = KubeObject & { readonly status: { readonly phase: string } };
 
-async function local(input: string, ...args: string[]): Promise<void> {
-  const files = ['--store', join(dir, 'store'), '--key', join(dir, 'key')];
-  const running = promisify(execFile)(process.execPath, [await builtBundle(), 'local', ...files, ...args]);
-  running.child.stdin?.end(input);
-  await running;
-}
-
-/** Makes a class of a namespace. `secret`: a file that a Kubernetes Secret of the class's name is made of. */
-async function applyClass(
-  name: string,
-  namespace: string,
-  provider: string,
-  parameters: Readonly<Record<string, string>>,
-  secret?: string,
-): Promise<void> {
-  const data = [{ objectName: secret ?? '', key: 'value' }];
-  await cluster.kube.apply([
-    {
-      apiVersion: 'secrets-store.csi.x-k8s.io/v1',
-      kind: 'SecretProviderClass',
-      metadata: { name, namespace },
-      spec: {
-        provider,
-        parameters,
-        ...(secret && { secretObjects: [{ secretName: name, type: 'Opaque', data }] }),
-      },
-    },
-  ]);
-}
-
-/** Starts a pod of team-a/app, and waits until its volume was tried. */
-async function podOf(
-  generation: '1.5' | '1.6',
-  name: string,
-  className: string,
-  more: Partial<Parameters<Cluster['startPod']>[0]> = {},
-): Promise<PodView> {
-  const namespace = more.namespace ?? 'team-a';
-  const wish = {
-    namespace,
-    name,
-    node: `node-${generation}`,
-    class: className,
-    serviceAccount: 'app',
-    ...more,
-  };
-  await cluster.startPod(wish);
-  return node(generation).until(`${namespace}/${name}`, ({ last }) => last !== 'skipped');
-}
-
-function node(generation: '1.5' | '1.6'): PlayedNode {
-  return nodes[generation]!;
-}
-
-async function eventually<T>(
-  look: () => Promise<T>,
-  wished: (found: T) => void,
-  timeoutMs = 10_000,
-): Promise<void> {
-  for (const late = Date.now() + timeoutMs; ; await sleep(50)) {
-    const found = await look();
-    try {
-      wished(found);
-      return;
-    } catch (error) {
-      if (Date.now() > late) throw error;
-    }
-  }
-}
-
-async function start(...more: readonly string[]): Promise<KeyferryProcess> {
-  return startKeyferry({
-    providers,
-    args: [
-      ...[...cluster.keyferryArgs, '--ca-file', clouds.caFile, '--refresh-interval', '0', '--events', 'on'],
-      ...['--local-store', join(dir, 'store'), '--local-key', join(dir, 'key')],
-      ...['--shared-identity-grants', join(dir, 'grants'), ...more],
-    ],
-    env: clouds.env,
-  });
+function base64(plain: string): string {
+  return Buffer.from(plain).toString('base64');
 }
 
 if (lacks.length === 0) {
   // The first build takes minutes.
   beforeAll(() => builtApiServer(), 1_200_000);
   beforeAll(async () => {
-    dir = await mkdtemp(join(tmpdir(), 'kf-e2e-'));
-    cluster = await startCluster();
-    const isIssued = await issuedTokens(cluster.controlPlane);
-    clouds = await startClouds(isIssued);
-    await local('', 'init');
-    await local('{"user":"shop","password":"CANARY-local-1"}', 'set', 'db');
-    const grant = { namespaces: ['team-a'], serviceAccounts: ['app'] };
-    const grants = [
-      { ...grant, provider: 'local', names: ['local/**'] },
-      { ...grant, provider: 'alibabacloud', names: ['kms/**'] },
-    ];
-    await writeFile(join(dir, 'grants'), JSON.stringify({ grants }));
     rbac = await renderChart({ providers, events: { enabled: true } });
-    await cluster.grant(rbac);
-    await cluster.setAudiences(audiences);
-    await cluster.account('team-a/app', { 'ack.alibabacloud.com/role-arn': appRole });
-    await cluster.account('team-b/app');
-    keyferry = await start();
-    for (const generation of generations)
-      nodes[generation] = startNode({
-        ...{ kube: cluster.kube, name: `node-${generation}`, generation, dir: join(dir, generation) },
-        providersDir: keyferry.providersDir,
-      });
+    stage = await startStage({ providers, args: ['--events', 'on'] });
+    await stage.cluster.grant(rbac);
   }, 120_000);
-  afterAll(async () => {
-    for (const one of Object.values(nodes)) await one.stop();
-    await keyferry.stop();
-    await clouds.close();
-    await cluster.stop();
-    await rm(dir, { recursive: true });
-  });
+  afterAll(() => stage.stop());
 }
 
-/** What each provider is asked for in the tests of all: a class with one file `password`, and how its value changes. */
-const stores: readonly {
-  readonly provider: string;
-  readonly parameters: (name: string) => Readonly<Record<string, string>>;
-  readonly put: (name: string, password: string) => Promise<void> | void;
-}[] = [
-  {
-    provider: 'local',
-    parameters: (name) => ({
-      objects: `- {objectName: ${name}, jmesPath: [{path: password, objectAlias: password}]}`,
-    }),
-    put: (name, password) => local(JSON.stringify({ password }), 'set', name),
-  },
-  {
-    provider: 'cce',
-    parameters: (name) => ({
-      ...{ usePodOIDC: 'true', agencyUrn: agency.urn, providerUrn: agency.providerUrn },
-      objects: `- {objectName: ${name}, objectType: csms, objectVersion: latest, jmesPath: [{path: password, objectAlias: password}]}`,
-    }),
-    async put(name, password) {
-      clouds.cce.csms.put(name, JSON.stringify({ password }));
-    },
-  },
-  {
-    provider: 'alibabacloud',
-    parameters: (name) => ({
-      usePodServiceAccountToken: 'true',
-      objects: `- {objectName: ${name}, objectAlias: whole, jmesPath: [{path: password, objectAlias: password}]}`,
-    }),
-    async put(name, password) {
-      clouds.alibaba.kms.put(name, JSON.stringify({ password }));
-    },
-  },
-];
-
 describe.each(generations)('under a driver of %s', (generation) => {
-  test.each(stores)(
-    '$provider: files, statuses and Secrets as kubectl shows them, and a rotation',
-    async ({ provider, parameters, put }) => {
+  test.each(providers)(
+    '%s: files, statuses and Secrets as kubectl shows them, and a rotation',
+    async (provider) => {
+      const { cluster, node } = stage;
+      const store = stage.stores.find((one) => one.provider === provider)!;
       const name = `${provider}-${generation.replace('.', '-')}`;
-      await put(name, 'CANARY-one');
-      await cluster.account('team-a/app', {
-        'ack.alibabacloud.com/role-arn': appRole,
-        'cce.io/dew-resource': JSON.stringify([name]),
-      });
-      await applyClass(name, 'team-a', provider, parameters(name), 'password');
-      const view = await podOf(generation, name, name);
+      await store.put(name, 'CANARY-one');
+      await stage.allow(name);
+      await stage.applyClass(name, store, store.parameters(name), { synced: true });
+      const view = await stage.startPod(generation, { name, class: name });
       expect({ events: view.events, text: view.files.password?.text }).toEqual({
         events: [],
         text: 'CANARY-one',
       });
 
+      const statusName = `${name}-team-a-${name}`;
       const status = (): Promise<Status | undefined> =>
-        cluster.find<Status>('team-a', 'secretproviderclasspodstatuses', `${name}-team-a-${name}`);
-      const secret = (): Promise<Secret | undefined> => cluster.find<Secret>('team-a', 'secrets', name);
+        cluster.find('team-a', 'secretproviderclasspodstatuses', statusName);
+      const secret = (): Promise<Secret | undefined> => cluster.find('team-a', 'secrets', name);
       await eventually(status, (found) =>
         expect(found).toMatchObject({
           metadata: { ownerReferences: [{ kind: 'Pod', name }] },
@@ -223,11 +72,9 @@ describe.each(generations)('under a driver of %s', (generation) => {
           },
         }),
       );
-      await eventually(secret, (found) =>
-        expect(found).toMatchObject({ data: { value: Buffer.from('CANARY-one').toString('base64') } }),
-      );
+      await eventually(secret, (found) => expect(found?.data).toEqual({ value: base64('CANARY-one') }));
       await eventually(
-        () => cluster.find<KubeObject & { status: { phase: string } }>('team-a', 'pods', name),
+        () => cluster.find<Phase>('team-a', 'pods', name),
         (pod) => expect(pod?.status.phase).toBe('Running'),
       );
       const before = (await status())!.status.objects;
@@ -235,18 +82,240 @@ describe.each(generations)('under a driver of %s', (generation) => {
       await node(generation).round();
       expect((await status())!.status.objects).toEqual(before);
 
-      await put(name, 'CANARY-two');
+      await store.put(name, 'CANARY-two');
       await node(generation).round();
-      const [rotated] = node(generation).volumes(`team-a/${name}`);
-      expect(rotated!.files.password?.text).toBe('CANARY-two');
+      expect(node(generation).volumes(`team-a/${name}`)[0]!.files.password?.text).toBe('CANARY-two');
       expect((await status())!.status.objects).not.toEqual(before);
-      const changed = await secret();
-      expect(Buffer.from(changed!.data.value!, 'base64').toString()).toBe('CANARY-two');
-      expect(changed!.metadata.ownerReferences).toHaveLength(1);
+      expect(await secret()).toMatchObject({
+        metadata: {
+          ownerReferences: [{ kind: 'Pod', name }],
+          labels: { 'secrets-store.csi.k8s.io/managed': 'true' },
+        },
+        data: { value: base64('CANARY-two') },
+      });
 
       await cluster.endPod('team-a', name);
       await eventually(status, (found) => expect(found).toBeUndefined());
       await eventually(secret, (found) => expect(found).toBeUndefined());
     },
   );
+});
+
+/** The last line that `kubectl describe pod` shows. */
+async function refusal(pod: string): Promise<string> {
+  const events = await stage.cluster.events('team-a', pod);
+  return events.at(-1) ?? '';
+}
+
+describe('what users are shown', () => {
+  test('kubectl lists what a pod has, and describes why another one waits', async () => {
+    const kubectl = await programInPath('kubectl');
+    if (kubectl === undefined) return void process.stderr.write('\nSKIPPED: this machine has no kubectl\n');
+    const { cluster, applyClass, stores, startPod, local } = stage;
+    await local('{"password":"CANARY"}', 'set', 'shown');
+    const store = stores.find(({ provider }) => provider === 'local')!;
+    await applyClass('shown', store, store.parameters('shown'));
+    await applyClass('missing', store, store.parameters('nobody-has-this'));
+    await startPod('1.6', { name: 'shown', class: 'shown' });
+    await startPod('1.6', { name: 'missing', class: 'missing' });
+    const ask = async (...args: string[]): Promise<string> => {
+      const flags = ['--kubeconfig', cluster.controlPlane.kubeconfig, '--namespace', 'team-a'];
+      return (await promisify(execFile)(kubectl, [...flags, ...args])).stdout;
+    };
+    const columns = '-o=custom-columns=POD:.status.podName,FILES:.status.objects[*].id';
+    await eventually(
+      () => ask('get', 'secretproviderclasspodstatuses', columns),
+      (table) => expect(table).toMatch(/shown +password\n/),
+    );
+    await eventually(
+      () => ask('describe', 'pod', 'missing'),
+      (text) => expect(text).toMatch(/FailedMount.*code = NotFound.*nobody-has-this/),
+    );
+    for (const name of ['shown', 'missing']) await cluster.endPod('team-a', name);
+  });
+
+  test('an Event on the pod and a metric tell when its files can no longer be refreshed', async () => {
+    const { cluster, clouds, stores, node, metric } = stage;
+    const store = stores.find(({ provider }) => provider === 'alibabacloud')!;
+    await store.put('silent', 'CANARY');
+    await stage.applyClass('silent', store, store.parameters('silent'));
+    await stage.startPod('1.6', { name: 'silent', class: 'silent' });
+    const stale = (): Promise<number | undefined> =>
+      metric('keyferry_stale_seconds{namespace="team-a",class="silent"}');
+    expect(await stale()).toBeUndefined();
+
+    clouds.alibaba.kms.delete('silent');
+    for (let round = 0; round < 3; round += 1) await node('1.6').round();
+    expect(node('1.6').volumes('team-a/silent')[0]!.files.password?.text).toBe('CANARY');
+    expect(await stale()).toBeGreaterThan(0);
+    const told = async (): Promise<readonly string[]> =>
+      (await cluster.events('team-a', 'silent')).filter((line) => line.startsWith('SecretsNotRefreshed'));
+    await eventually(told, (lines) => expect(lines).toHaveLength(1));
+    expect((await told())[0]).toContain('KMS secret silent');
+
+    await store.put('silent', 'CANARY-again');
+    await node('1.6').round();
+    expect(await stale()).toBeUndefined();
+    await cluster.endPod('team-a', 'silent');
+  });
+});
+
+describe('who may read what', () => {
+  test('is what the ServiceAccount says at the moment: given, taken and given again while pods run', async () => {
+    const { cluster, stores, node, allow, startPod, applyClass } = stage;
+    const store = stores.find(({ provider }) => provider === 'cce')!;
+    await store.put('db', 'CANARY');
+    await applyClass('db', store, store.parameters('db'));
+    await allow('something-else');
+    await startPod('1.6', { name: 'early', class: 'db' });
+    expect(node('1.6').volumes('team-a/early')[0]!.phase).toBe('Pending');
+    await eventually(
+      () => refusal('early'),
+      (line) =>
+        expect(line).toMatch(/PermissionDenied desc = .*team-a\/app may not use db: .*annotate it with/),
+    );
+
+    await allow('something-else', 'db');
+    const early = await node('1.6').until('team-a/early', ({ phase }) => phase === 'Running');
+    expect(early.files.password?.text).toBe('CANARY');
+
+    await allow();
+    await startPod('1.5', { name: 'late', class: 'db' });
+    expect(node('1.5').volumes('team-a/late')[0]!.phase).toBe('Pending');
+    expect(node('1.6').volumes('team-a/early')[0]!.phase).toBe('Running');
+    await allow('db');
+    await node('1.5').until('team-a/late', ({ phase }) => phase === 'Running');
+    for (const name of ['early', 'late']) await cluster.endPod('team-a', name);
+  });
+
+  test("ends with the ServiceAccount's life: one made anew under its name is another one", async () => {
+    const { cluster, clouds, stores, startPod, applyClass } = stage;
+    const store = stores.find(({ provider }) => provider === 'alibabacloud')!;
+    await store.put('life', 'CANARY');
+    await applyClass('life', store, store.parameters('life'));
+    await startPod('1.6', { name: 'before', class: 'life' });
+    const sessions = clouds.alibaba.sts.sessions.length;
+    await cluster.kube.delete('/api/v1/namespaces/team-a/serviceaccounts/app');
+    await stage.allow();
+    expect((await startPod('1.6', { name: 'after', class: 'life' })).files.password?.text).toBe('CANARY');
+    expect(clouds.alibaba.sts.sessions.length).toBeGreaterThan(sessions);
+    for (const name of ['before', 'after']) await cluster.endPod('team-a', name);
+  });
+
+  test.each(['alibabacloud', 'aws', 'cce'])(
+    "%s: another account's token opens nothing, whatever its annotation says",
+    async (provider) => {
+      const { cluster, stores, applyClass, startPod, node } = stage;
+      const store = stores.find((one) => one.provider === provider)!;
+      await store.put('ours', 'CANARY');
+      await applyClass('ours', store, store.parameters('ours'), { namespace: 'team-b' });
+      await cluster.account('team-b/app', { ...cloudAnnotations, 'cce.io/dew-resource': '["ours"]' });
+      const name = `thief-${provider}`;
+      await startPod('1.6', { namespace: 'team-b', name, class: 'ours' });
+      const [view] = node('1.6').volumes(`team-b/${name}`);
+      expect(view).toMatchObject({ phase: 'Pending', trapped: false, files: {} });
+      expect(view!.events.at(-1)!.message).toMatch(/code = (PermissionDenied|Unauthenticated)/);
+      await cluster.endPod('team-b', name);
+    },
+  );
+
+  test('a token for another audience is no token: of the driver, of Keyferry and of the clouds each says so', async () => {
+    const { cluster, stores, applyClass, startPod, node } = stage;
+    const store = stores.find(({ provider }) => provider === 'cce')!;
+    await stage.allow('aud');
+    await store.put('aud', 'CANARY');
+    await applyClass('aud', store, store.parameters('aud'));
+    await cluster.setAudiences(['vault']);
+    await startPod('1.6', { name: 'unheard', class: 'aud' });
+    expect(await refusal('unheard')).toMatch(
+      /brought no token for the audience sts\.huaweicloud\.com, only for vault/,
+    );
+    // The class names what the driver brings; the agency of Huawei Cloud trusts no such token.
+    await applyClass('aud', store, { ...store.parameters('aud'), audience: 'vault' });
+    await startPod('1.6', { name: 'untrusted', class: 'aud' });
+    const [untrusted] = node('1.6').volumes('team-a/untrusted');
+    expect(untrusted).toMatchObject({ phase: 'Pending', files: {} });
+    expect(untrusted!.events.at(-1)!.message).toContain('STS.0403');
+    for (const name of ['unheard', 'untrusted']) await cluster.endPod('team-a', name);
+    await cluster.setAudiences(audiences);
+  });
+});
+
+describe("the chart's rights", () => {
+  test.each([
+    ['get', '', 'secrets'],
+    ['list', '', 'serviceaccounts'],
+    ['watch', '', 'serviceaccounts'],
+    ['update', '', 'serviceaccounts'],
+    ['create', '', 'serviceaccounts/token'],
+    ['list', '', 'nodes'],
+    ['get', '', 'pods'],
+    ['list', '', 'pods'],
+    ['get', '', 'configmaps'],
+    ['list', '', 'events'],
+    ['patch', '', 'events'],
+    ['get', 'secrets-store.csi.x-k8s.io', 'secretproviderclasses'],
+    ['create', 'rbac.authorization.k8s.io', 'clusterrolebindings'],
+    ['impersonate', '', 'serviceaccounts'],
+    ['*', '*', '*'],
+  ])('do not hold %s %s %s', async (verb, group, resource) => {
+    expect(await stage.cluster.isAllowed(`${verb} ${group} ${resource}`)).toBe(false);
+  });
+
+  test.each([
+    {
+      missing: 'serviceaccounts',
+      provider: 'cce',
+      words:
+        /Keyferry may not read ServiceAccount team-a\/app: .*cannot get resource "serviceaccounts".*give its ClusterRole the verb get/,
+    },
+    { missing: 'nodes', provider: 'aws', words: /nodes/ },
+  ])(
+    'without $missing a pod of $provider waits, and is told which right is missing',
+    async ({ missing, provider, words }) => {
+      const { cluster, stores, applyClass, startPod, node, allow } = stage;
+      const store = stores.find((one) => one.provider === provider)!;
+      const name = `without-${missing}`;
+      await store.put(name, 'CANARY');
+      await allow(name);
+      await applyClass(name, store, store.parameters(name));
+      const beside = await stage.another('beside');
+      await cluster.grant(without(rbac, missing));
+      await beside.startPod('1.6', { name, class: name });
+      await eventually(
+        () => refusal(name),
+        (line) => expect(line).toMatch(words),
+      );
+      await cluster.grant(rbac);
+      await beside.node('1.6').until(`team-a/${name}`, ({ phase }) => phase === 'Running');
+      await cluster.endPod('team-a', name);
+      await beside.stop();
+      expect(node('1.6').volumes(`team-a/${name}`)).toEqual([]);
+    },
+  );
+
+  test('without events nobody is told on the pod, and the log says why', async () => {
+    const { cluster, clouds, stores, keyferry, node } = stage;
+    const store = stores.find(({ provider }) => provider === 'alibabacloud')!;
+    await store.put('untold', 'CANARY');
+    await stage.applyClass('untold', store, store.parameters('untold'));
+    await stage.startPod('1.6', { name: 'untold', class: 'untold' });
+    await cluster.grant(without(rbac, 'events'));
+    clouds.alibaba.kms.delete('untold');
+    await node('1.6').round();
+    const line = await keyferry.waitForLog(({ msg }) => msg === 'no event could be written');
+    expect(line).toMatchObject({ namespace: 'team-a', pod: 'untold' });
+    expect(line.reason).toMatch(/events is forbidden: .*cannot create resource "events"/);
+    await cluster.endPod('team-a', 'untold');
+  });
+
+  test('are all used, and nothing beyond them was asked', async () => {
+    const { cluster } = stage;
+    await cluster.grant(rbac);
+    const asked = (await cluster.controlPlane.auditOf(keyferryUser)).map((line) =>
+      line.replace(/ [^ ]*: \d+$/, ''),
+    );
+    const given = [...verbsOf(rbac)].map((right) => right.replace(/^(\S+) \S* (\S+)$/, '$1 $2'));
+    expect([...new Set(asked)].sort()).toEqual(given.sort());
+  });
 });

@@ -29,10 +29,14 @@ export type Cluster = {
   readonly keyferryArgs: readonly string[];
   /** Gives Keyferry's account these rights, and takes all others from it. */
   grant(objects: readonly KubeObject[]): Promise<void>;
+  /** Whether Keyferry's account has a right, `verb group resource`. */
+  isAllowed(right: string): Promise<boolean>;
   /** What the driver asks of the kubelet. */
   setAudiences(audiences: readonly string[]): Promise<void>;
   /** A ServiceAccount as it is to be, `namespace/name`; made with its namespace where it is not there. */
   account(name: string, annotations?: Readonly<Record<string, string>>): Promise<void>;
+  /** A node by name; nothing runs on it. */
+  node(name: string, labels: Readonly<Record<string, string>>): Promise<void>;
   startPod(wish: PodWish): Promise<void>;
   endPod(namespace: string, name: string): Promise<void>;
   /** Any object of a namespace, by its kind's plural name. */
@@ -99,8 +103,12 @@ export async function startCluster(): Promise<Cluster> {
       const now = verbsOf(granted);
       for (const right of new Set([...before, ...now])) await untilAllowed(kube, right, now.has(right));
     },
+    isAllowed: (right) => isAllowed(kube, right),
     setAudiences,
     account,
+    async node(name, labels) {
+      await kube.apply([{ apiVersion: 'v1', kind: 'Node', metadata: { name, labels } }]);
+    },
     async startPod({ namespace = 'default', name, serviceAccount = 'default', node, ...wish }) {
       const csi = {
         ...{ driver: driverName, readOnly: true },
@@ -137,8 +145,18 @@ export async function startCluster(): Promise<Cluster> {
   };
 }
 
+/** The same rights but those for a resource. */
+export function without(objects: readonly KubeObject[], resource: string): readonly KubeObject[] {
+  type Ruled = KubeObject & { readonly rules?: readonly { readonly resources: readonly string[] }[] };
+  return objects.map((object: Ruled) =>
+    object.rules === undefined
+      ? object
+      : { ...object, rules: object.rules.filter(({ resources }) => !resources.includes(resource)) },
+  );
+}
+
 /** `verb group resource` of all rules. */
-function verbsOf(objects: readonly KubeObject[]): ReadonlySet<string> {
+export function verbsOf(objects: readonly KubeObject[]): ReadonlySet<string> {
   type Rule = { apiGroups: string[]; resources: string[]; verbs: string[] };
   const rules = objects.flatMap((object) => (object as KubeObject & { rules?: Rule[] }).rules ?? []);
   return new Set(
@@ -150,20 +168,25 @@ function verbsOf(objects: readonly KubeObject[]): ReadonlySet<string> {
   );
 }
 
-/** The authorizer hears of new rules a moment later. */
-async function untilAllowed(kube: KubeClient, right: string, expected: boolean): Promise<void> {
+async function isAllowed(kube: KubeClient, right: string): Promise<boolean> {
   const [verb, group, path = ''] = right.split(' ');
   const [resource, subresource] = path.split('/');
   const resourceAttributes = { verb, group, resource, subresource, namespace: 'default' };
+  const groups = ['system:serviceaccounts', 'system:serviceaccounts:kube-system', 'system:authenticated'];
+  const { status } = await kube.post<{ status: { allowed: boolean } }>(
+    '/apis/authorization.k8s.io/v1/subjectaccessreviews',
+    {
+      ...{ apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview' },
+      spec: { user: keyferryUser, groups, resourceAttributes },
+    },
+  );
+  return status.allowed;
+}
+
+/** The authorizer hears of new rules a moment later. */
+async function untilAllowed(kube: KubeClient, right: string, expected: boolean): Promise<void> {
   for (let tries = 0; tries < 200; tries += 1) {
-    const { status } = await kube.post<{ status: { allowed: boolean } }>(
-      '/apis/authorization.k8s.io/v1/subjectaccessreviews',
-      {
-        ...{ apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview' },
-        spec: { user: keyferryUser, groups: ['system:serviceaccounts'], resourceAttributes },
-      },
-    );
-    if (status.allowed === expected) return;
+    if ((await isAllowed(kube, right)) === expected) return;
     await sleep(25);
   }
   throw new Error(`${right} is ${expected ? 'not ' : ''}allowed to ${keyferryUser}`);

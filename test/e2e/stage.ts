@@ -1,0 +1,216 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { builtBundle } from '../driver/bundle.ts';
+import type { PodView } from '../driver/cluster.ts';
+import { startKeyferry, type KeyferryProcess } from '../driver/keyferry-process.ts';
+import { startNode, type NodeOptions, type PlayedNode } from '../driver/node.ts';
+import { issuedTokens } from '../servers/control-plane/issued-tokens.ts';
+import { audiences, cloudAnnotations, ownIdentity, startClouds, type Clouds } from './clouds.ts';
+import { startCluster, type Cluster, type PodWish } from './cluster.ts';
+
+export const generations = ['1.5', '1.6'] as const;
+export type Generation = (typeof generations)[number];
+
+/** A store as all tests use it: a secret with a `password`, and a class that makes a file `password` of it. */
+export type StageStore = {
+  readonly provider: string;
+  readonly parameters: (secret: string) => Readonly<Record<string, string>>;
+  readonly put: (secret: string, password: string) => Promise<void> | void;
+};
+
+/** Keyferry, and beside it a node of each generation of the driver. */
+export type House = {
+  readonly keyferry: KeyferryProcess;
+  readonly node: (generation: Generation) => PlayedNode;
+  /** Starts a pod, of team-a/app unless told otherwise, and waits until its volume was tried. */
+  startPod(generation: Generation, wish: Omit<PodWish, 'node'>): Promise<PodView>;
+  /** The value of the first line of the metrics that begins so. */
+  metric(line: string): Promise<number | undefined>;
+  stop(): Promise<void>;
+};
+
+/** A cluster, the clouds, and a house between them. */
+export type Stage = House & {
+  readonly cluster: Cluster;
+  readonly clouds: Clouds;
+  readonly dir: string;
+  readonly stores: readonly StageStore[];
+  /** `keyferry local ...` on the stage's own store. */
+  local(input: string, ...args: string[]): Promise<void>;
+  /** The annotations of team-a/app: those of the clouds, and these secrets for `cce`. */
+  allow(...secrets: string[]): Promise<void>;
+  /** Makes a class, of team-a unless told otherwise; `synced`: a Kubernetes Secret of the same name is made of the file `password`. */
+  applyClass(
+    name: string,
+    store: Pick<StageStore, 'provider'>,
+    parameters: Readonly<Record<string, string>>,
+    options?: { readonly synced?: boolean; readonly namespace?: string },
+  ): Promise<void>;
+  /** Another house in the same cluster; it knows nothing yet. */
+  another(name: string, options?: HouseOptions): Promise<House>;
+};
+
+export type HouseOptions = { readonly args?: readonly string[]; readonly driver?: Partial<NodeOptions> };
+
+/** What {@link startStage} can be told. */
+export type StageOptions = {
+  readonly providers: readonly string[];
+  readonly args?: readonly string[];
+};
+
+const jmesPath = '[{path: password, objectAlias: password}]';
+
+/** Keyferry has no right in the cluster until the test grants it some. */
+export async function startStage({ providers, args = [] }: StageOptions): Promise<Stage> {
+  const dir = await mkdtemp(join(tmpdir(), 'kf-stage-'));
+  const cluster = await startCluster();
+  const clouds = await startClouds(await issuedTokens(cluster.controlPlane));
+  const storeFiles = ['store', join(dir, 'store'), 'key', join(dir, 'key')] as const;
+
+  async function local(input: string, ...words: string[]): Promise<void> {
+    const files = storeFiles.map((word, index) => (index % 2 === 0 ? `--${word}` : word));
+    const running = promisify(execFile)(process.execPath, [await builtBundle(), 'local', ...files, ...words]);
+    running.child.stdin?.end(input);
+    await running;
+  }
+
+  const stores: readonly StageStore[] = [
+    {
+      provider: 'local',
+      parameters: (name) => ({ objects: `- {objectName: ${name}, jmesPath: ${jmesPath}}` }),
+      put: (name, password) => local(JSON.stringify({ password }), 'set', name),
+    },
+    {
+      provider: 'cce',
+      parameters: (name) => ({
+        ...ownIdentity.cce,
+        objects: `- {objectName: ${name}, objectType: csms, objectVersion: latest, jmesPath: ${jmesPath}}`,
+      }),
+      put: (name, password) => void clouds.cce.csms.put(name, JSON.stringify({ password })),
+    },
+    {
+      provider: 'alibabacloud',
+      parameters: (name) => ({
+        ...ownIdentity.alibabacloud,
+        objects: `- {objectName: ${name}, objectAlias: whole, jmesPath: ${jmesPath}}`,
+      }),
+      put: (name, password) => void clouds.alibaba.kms.put(name, JSON.stringify({ password })),
+    },
+    {
+      provider: 'aws',
+      parameters: (name) => ({
+        ...ownIdentity.aws,
+        objects: `- {objectName: ${name}, objectType: secretsmanager, jmesPath: ${jmesPath}}`,
+      }),
+      put: (name, password) => void clouds.aws.secretsManager.put(name, JSON.stringify({ password })),
+    },
+  ];
+
+  await local('', 'init');
+  const who = { namespaces: ['*'], serviceAccounts: ['app'] };
+  const grants = [{ ...who, provider: 'local', names: ['local/**'] }];
+  await writeFile(join(dir, 'grants'), JSON.stringify({ grants }));
+  await cluster.setAudiences(audiences);
+  await cluster.node('node', { 'topology.kubernetes.io/region': 'eu-west-1' });
+  await cluster.account('team-a/app', cloudAnnotations);
+  await cluster.account('team-b/app');
+
+  async function startHouse(name: string, { args: more = [], driver }: HouseOptions = {}): Promise<House> {
+    const health = join(dir, `${name}.sock`);
+    const keyferry = await startKeyferry({
+      providers,
+      args: [
+        ...[...cluster.keyferryArgs, '--ca-file', clouds.caFile, '--refresh-interval', '0'],
+        ...['--local-store', join(dir, 'store'), '--local-key', join(dir, 'key')],
+        ...['--shared-identity-grants', join(dir, 'grants'), '--health-address', `unix:${health}`],
+        ...[...args, ...more],
+      ],
+      env: { ...clouds.env, KEYFERRY_NODE_NAME: 'node' },
+    });
+    const nodeName = (generation: Generation): string => `${name}-${generation}`;
+    const nodes = new Map(
+      generations.map((generation) => [
+        generation,
+        startNode({
+          ...{ kube: cluster.kube, generation, providersDir: keyferry.providersDir, ...driver },
+          ...{ name: nodeName(generation), dir: join(dir, nodeName(generation)) },
+        }),
+      ]),
+    );
+    const node = (generation: Generation): PlayedNode => nodes.get(generation)!;
+    return {
+      ...{ keyferry, node },
+      async startPod(generation, wish) {
+        const { namespace = 'team-a', serviceAccount = 'app' } = wish;
+        await cluster.startPod({ ...wish, namespace, serviceAccount, node: nodeName(generation) });
+        return node(generation).until(`${namespace}/${wish.name}`, ({ last }) => last !== 'skipped');
+      },
+      async metric(line) {
+        const found = (await metrics(health)).split('\n').find((each) => each.startsWith(line));
+        return found === undefined ? undefined : Number(found.split(' ').at(-1));
+      },
+      async stop() {
+        for (const one of nodes.values()) await one.stop();
+        await keyferry.stop();
+      },
+    };
+  }
+
+  const house = await startHouse('node');
+  return {
+    ...house,
+    ...{ cluster, clouds, dir, stores, local, another: startHouse },
+    allow: (...secrets) =>
+      cluster.account('team-a/app', {
+        ...cloudAnnotations,
+        'cce.io/dew-resource': JSON.stringify(secrets),
+      }),
+    async applyClass(name, { provider }, parameters, { synced = false, namespace = 'team-a' } = {}) {
+      const data = [{ objectName: 'password', key: 'value' }];
+      const secretObjects = synced ? [{ secretName: name, type: 'Opaque', data }] : [];
+      await cluster.kube.apply([
+        {
+          ...{ apiVersion: 'secrets-store.csi.x-k8s.io/v1', kind: 'SecretProviderClass' },
+          ...{ metadata: { name, namespace }, spec: { provider, parameters, secretObjects } },
+        },
+      ]);
+    },
+    async stop() {
+      await house.stop();
+      await clouds.close();
+      await cluster.stop();
+      await rm(dir, { recursive: true });
+    },
+  };
+}
+
+async function metrics(socketPath: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    request({ socketPath, path: '/metrics' }, (answer) => void text(answer).then(resolve, reject))
+      .on('error', reject)
+      .end();
+  });
+}
+
+/** Looks until what is found is as wished; then the wish's own failure tells. */
+export async function eventually<T>(
+  look: () => Promise<T>,
+  wished: (found: T) => void,
+  timeoutMs = 10_000,
+): Promise<void> {
+  for (const late = Date.now() + timeoutMs; ; await sleep(50)) {
+    const found = await look();
+    try {
+      wished(found);
+      return;
+    } catch (error) {
+      if (Date.now() > late) throw error;
+    }
+  }
+}
