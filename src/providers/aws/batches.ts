@@ -15,19 +15,32 @@ export type Batch = readonly [Request, ...Request[]];
 
 /** Puts together what one principal asks of one region on behalf of one namespace with one urgency. */
 export function batchesOf(requests: readonly Request[], max: number): readonly Batch[] {
+  const namesakes = countBy(requests, nameOf);
+  const common = (request: Request): number => namesakes.get(nameOf(request)) ?? 0;
   const batches = new Map<string, [Request, ...Request[]][]>();
-  for (const request of requests) {
+  // Each namesake needs a batch of its own: they go first, and the others fill those up.
+  for (const request of [...requests].sort((a, b) => common(b) - common(a))) {
     const { ref, principal, workload } = request.grant;
     const key = JSON.stringify([principal.fingerprint, ref.region, workload.namespace, request.urgency]);
     const open = batches.get(key) ?? [];
     batches.set(key, open);
     const fits = open.find(
-      (batch) => batch.length < max && !batch.some(({ grant }) => grant.ref.name === ref.name),
+      (batch) => batch.length < max && !batch.some((other) => nameOf(other) === nameOf(request)),
     );
     if (fits === undefined) open.push([request]);
     else fits.push(request);
   }
   return [...batches.values()].flat();
+}
+
+function nameOf({ grant }: Request): string {
+  return grant.ref.name;
+}
+
+function countBy<T>(items: readonly T[], keyOf: (item: T) => string): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  for (const item of items) counts.set(keyOf(item), (counts.get(keyOf(item)) ?? 0) + 1);
+  return counts;
 }
 
 /**

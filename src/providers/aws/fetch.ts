@@ -48,7 +48,9 @@ async function settle({ grant }: Request, answer: Promise<FetchResult> | undefin
 /** With what the user needs to find it; errors from below name no secret, for they may be told to many. */
 function failure({ code, message, hint, cause }: SecretError, ref: SecretRef): FetchResult {
   const { service, name, region, version, stage } = ref;
-  const which = [version, stage].filter((part) => part !== undefined).join(', ');
+  const which = [version, stage === 'AWSCURRENT' ? undefined : stage]
+    .filter((part) => part !== undefined)
+    .join(', ');
   const kind = service === 'ssm' ? 'SSM parameter' : 'Secrets Manager secret';
   const what = `${kind} ${name}${which === '' ? '' : ` (${which})`} in ${region ?? 'no region'}`;
   const error = new SecretError(code, `aws: ${what}: ${message}`, {
