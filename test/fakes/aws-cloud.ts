@@ -16,13 +16,15 @@ export type AwsCloudOptions = {
   readonly roles?: readonly IamRole[];
   /** Pod Identity: role ARNs by `namespace/account`. */
   readonly associations?: Readonly<Record<string, string>>;
+  /** Which ServiceAccounts' tokens STS and the agent believe; default: those of `mintAwsToken`. */
+  readonly isIssued?: (token: string) => boolean;
 };
 
 /**
  * A whole fake cloud, HTTPS as in life, one server a service for all regions (a signature names its region; see
  * `account.troubles` for outages), with clocks that can be turned, and the configuration that leads to it.
  */
-export async function startAwsCloud({ roles = [], associations = {} }: AwsCloudOptions = {}) {
+export async function startAwsCloud({ roles = [], associations = {}, isIssued }: AwsCloudOptions = {}) {
   /** Milliseconds fast: ours, and the cloud's. */
   const clock = { node: 0, cloud: 0 };
   const cloudNow = (): number => Date.now() + clock.cloud;
@@ -30,7 +32,7 @@ export async function startAwsCloud({ roles = [], associations = {} }: AwsCloudO
   const ca = createTestCa();
   const tls = ca.issue();
   const links = new Map(Object.entries(associations));
-  const common = { account, now: cloudNow };
+  const common = { account, now: cloudNow, isIssued };
   const [secretsManager, ssm, sts, ipv4, ipv6] = await Promise.all([
     startFakeSecretsManager({ account, region: awsRegion, tls }),
     startFakeSsm({ ...common, region: awsRegion, tls }),

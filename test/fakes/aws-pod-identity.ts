@@ -14,15 +14,17 @@ export function startFakePodIdentityAgent(options: {
   /** Role ARNs by `namespace/account`. Edit it at any time. */
   readonly associations: ReadonlyMap<string, string>;
   readonly now: () => number;
+  /** Which tokens it believes; default: those of {@link mintToken}. */
+  readonly isIssued?: ((token: string) => boolean) | undefined;
   readonly lifeMs?: number;
 }): Promise<FakePodIdentityAgent> {
-  const { account, associations, now, lifeMs = 6 * 3_600_000 } = options;
+  const { account, associations, now, isIssued, lifeMs = 6 * 3_600_000 } = options;
   const sessions: string[] = [];
 
   function handler({ method, path, headers }: FakeRequest): FakeAnswer {
     if (method !== 'GET' || path !== '/v1/credentials') return { status: 404, body: '404 page not found\n' };
     const token = headers.authorization ?? '';
-    const claims = verifyToken(token);
+    const claims = verifyToken(token, isIssued);
     if (claims === undefined)
       return { status: 400, body: `Service account token cannot be parsed: token is malformed: ${token}\n` };
     const { namespace, pod, serviceaccount } = claims['kubernetes.io'];

@@ -34,9 +34,11 @@ export async function startFakeAwsSts(options: {
   readonly account: AwsAccount;
   readonly roles: readonly IamRole[];
   readonly now: () => number;
+  /** Which tokens it believes; default: those of {@link mintToken}. */
+  readonly isIssued?: ((token: string) => boolean) | undefined;
   readonly tls: SecureContextOptions;
 }): Promise<FakeAwsSts> {
-  const { account, roles, now, tls } = options;
+  const { account, roles, now, isIssued, tls } = options;
   const sessions: string[] = [];
 
   function handler({ method, path, query, headers, body }: FakeRequest): FakeAnswer {
@@ -69,7 +71,7 @@ export async function startFakeAwsSts(options: {
   }
 
   function refuse(role: IamRole | undefined, token: string): FakeAnswer | undefined {
-    const claims = verifyToken(token);
+    const claims = verifyToken(token, isIssued);
     if (claims === undefined)
       return fault(
         400,
