@@ -12,13 +12,13 @@ import { createSdk } from './sdk.ts';
 const plain = { fips: false, dualstack: false };
 const never = { abortSignal: new AbortController().signal };
 
-/** Clients whose requests end here. */
+/** Clients whose requests end here: with throttling, which the SDK itself would try again. */
 function start(config: Partial<Parameters<typeof createSdk>[0]['config']> = {}) {
   const requests: HttpRequest[] = [];
   const http: Http = {
     request: async (request) => {
       requests.push(request);
-      return { status: 400, headers: {}, body: Buffer.from('{"__type":"Heard"}') };
+      return { status: 400, headers: {}, body: Buffer.from('{"__type":"ThrottlingException"}') };
     },
     close: async () => undefined,
   };

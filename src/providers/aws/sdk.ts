@@ -63,7 +63,7 @@ export function createSdk({
     useDualstackEndpoint: endpoint === undefined && config.dualstack,
     requestHandler,
     // There is one layer that tries again: ours.
-    ...{ maxAttempts: 1, retryMode: 'standard', defaultsMode: 'standard' as const },
+    ...{ maxAttempts: 1, retryMode: 'standard' },
     authSchemePreference: [],
     userAgentAppId: async () => undefined,
     defaultUserAgentProvider: async () => [['keyferry'] as [string]],
