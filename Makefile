@@ -1,5 +1,5 @@
 # Needs Node >= 20.19 and make; everything else is installed here.
-.PHONY: install build demo test e2e check lint types deps unused format bench clean
+.PHONY: install build demo test e2e check lint types deps unused format bench clean manifests image image-check sbom
 
 install: node_modules/.installed
 
@@ -44,6 +44,35 @@ format: install
 # Prints tables of ratios measured within one run; see docs/operations.md.
 bench: build
 	npm run --silent bench
+
+# Helm, for the chart. Needs Go. Built without these flags it takes itself for one of Kubernetes 1.20.
+helm_version := v3.19.0
+kube_minor := 34
+helm_pkg := helm.sh/helm/v3
+helm_flags := -X $(helm_pkg)/internal/version.version=$(helm_version) -X $(helm_pkg)/internal/version.gitTreeState=clean \
+	$(foreach room,chartutil lint/rules,-X $(helm_pkg)/pkg/$(room).k8sVersionMajor=1 -X $(helm_pkg)/pkg/$(room).k8sVersionMinor=$(kube_minor))
+
+.tools/bin/helm:
+	GOBIN=$(CURDIR)/.tools/bin go install -ldflags '-s -w $(helm_flags)' $(helm_pkg)/cmd/helm@$(helm_version)
+
+# Renders the chart into deploy/manifests/.
+manifests: .tools/bin/helm
+	node scripts/manifests.mjs
+
+# Builds the image with what is there of docker, podman and buildah: make image IMAGE=registry.example.com/keyferry:0.1.0
+# NODE and BASE replace what it begins with; see the Dockerfile.
+IMAGE ?= keyferry:$(shell node -p "require('./package.json').version")
+image:
+	scripts/image/build.sh $(IMAGE)
+
+# Proves the image without a registry, as root on Debian: built twice from packages, run by runc as the DaemonSet would.
+image-check:
+	scripts/image/check.sh
+
+# What the bundle is made of, as CycloneDX.
+sbom: install
+	@mkdir -p dist
+	npm sbom --sbom-format cyclonedx --omit dev --package-lock-only > dist/sbom.cdx.json
 
 clean:
 	rm -rf dist coverage node_modules

@@ -1,0 +1,36 @@
+# One file of JavaScript, and Node to run it. Both bases can be replaced, also by digest (name@sha256:...):
+# NODE has Node 24 with npm, BASE has glibc and libstdc++ and needs nothing else.
+ARG NODE=docker.io/library/node:24-bookworm-slim
+ARG BASE=gcr.io/distroless/cc-debian12
+
+# The bundle is the same for every platform, so it is built on the builder's own.
+FROM --platform=$BUILDPLATFORM ${NODE} AS build
+WORKDIR /keyferry
+COPY package.json package-lock.json ./
+# A mirror of the registry goes by --secret id=npmrc,src=$HOME/.npmrc; it does not stay in the image.
+RUN --mount=type=secret,id=npmrc,target=/root/.npmrc npm install --no-save --no-audit --no-fund --ignore-scripts
+COPY scripts scripts
+COPY proto proto
+COPY src src
+RUN node scripts/build.mjs
+
+FROM ${NODE} AS node
+
+FROM ${BASE}
+ARG VERSION=0.0.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Keyferry" \
+      org.opencontainers.image.description="One Secrets Store CSI driver provider for many secret stores" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=node --chmod=0755 /usr/local/bin/node /usr/bin/node
+COPY --from=node --chmod=0644 /usr/local/LICENSE /licenses/node
+COPY --chmod=0644 LICENSE /licenses/keyferry
+COPY --from=build --chmod=0644 /keyferry/dist/keyferry.js.LEGAL.txt /licenses/dependencies
+COPY --from=build --chmod=0644 /keyferry/dist/keyferry.js /keyferry.js
+# As nobody in particular. The DaemonSet runs it as root without capabilities, where the sockets' directory is root's: see deploy/README.md.
+USER 65532:65532
+# Without the two flags Node's heap takes more of every node than it needs.
+ENTRYPOINT ["/usr/bin/node", "--max-semi-space-size=1", "--max-old-space-size=64", "/keyferry.js"]
+CMD ["serve"]

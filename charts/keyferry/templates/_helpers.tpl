@@ -1,0 +1,136 @@
+{{- define "keyferry.name" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "keyferry.selector" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "keyferry.labels" -}}
+{{ include "keyferry.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- define "keyferry.image" -}}
+{{- $repository := required "image.repository: say where you pushed the image that `make image` builds" .Values.image.repository -}}
+{{- if .Values.image.digest -}}
+{{ $repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ $repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{/* The sections of values that the providers read: vault and openbao share one. */}}
+{{- define "keyferry.stores" -}}
+{{- $stores := list -}}
+{{- range .Values.providers -}}{{- $stores = append $stores (ternary "vault" . (eq . "openbao")) -}}{{- end -}}
+{{- $stores | uniq | sortAlpha | toJson -}}
+{{- end -}}
+
+{{/* What Keyferry asks the API server for: the rules of its ClusterRole, none where no provider asks anything. */}}
+{{- define "keyferry.rules" -}}
+{{- $stores := include "keyferry.stores" . | fromJsonArray -}}
+{{- if or (has "alibabacloud" $stores) (has "aws" $stores) (has "cce" $stores) }}
+- apiGroups: ['']
+  resources: [serviceaccounts] # their annotations
+  verbs: [get]
+{{- end }}
+{{- if and (has "aws" $stores) (not (or .Values.aws.env.AWS_REGION .Values.aws.env.AWS_DEFAULT_REGION)) }}
+- apiGroups: ['']
+  resources: [nodes] # the region in their labels; not asked where aws.env.AWS_REGION is set
+  verbs: [get]
+{{- end }}
+{{- if and (has "vault" $stores) .Values.vault.mintTokens }}
+- apiGroups: ['']
+  resources: [serviceaccounts/token] # vault.mintTokens
+  verbs: [create]
+{{- end }}
+{{- if and (has "vault" $stores) .Values.podWatch.enabled }}
+- apiGroups: ['']
+  resources: [pods] # podWatch.enabled
+  verbs: [list, watch]
+{{- end }}
+{{- if .Values.events.enabled }}
+- apiGroups: ['']
+  resources: [events] # events.enabled
+  verbs: [create]
+{{- end }}
+{{- end -}}
+
+{{/* Variables: `env` and `credentials` of the enabled stores, then `extraEnv`. Each once; the later one wins. */}}
+{{- define "keyferry.env" -}}
+{{- $entries := dict -}}
+{{- range include "keyferry.stores" . | fromJsonArray -}}
+  {{- $store := get $.Values . -}}
+  {{- with $secret := $store.credentials -}}
+    {{- if $secret.secret -}}
+      {{- range $name, $key := $secret.keys -}}
+        {{- $_ := set $entries $name (dict "valueFrom" (dict "secretKeyRef" (dict "name" $secret.secret "key" $key "optional" $secret.optional))) -}}
+      {{- end -}}
+    {{- end -}}
+  {{- end -}}
+  {{- range $name, $value := $store.env -}}
+    {{- $_ := set $entries $name (dict "value" $value) -}}
+  {{- end -}}
+  {{- if and (eq . "cce") $store.oidcAudience -}}
+    {{- $_ := set $entries "HUAWEICLOUD_SDK_ID_TOKEN_FILE" (dict "value" "/var/run/secrets/tokens/cce") -}}
+  {{- end -}}
+  {{- if and (eq . "alibabacloud") $store.gatewayCaConfigMap -}}
+    {{- $_ := set $entries "KEYFERRY_ALIBABACLOUD_GATEWAY_CA_DIR" (dict "value" "/etc/keyferry/gateway-ca") -}}
+  {{- end -}}
+{{- end -}}
+{{- if and (has "vault" (include "keyferry.stores" . | fromJsonArray)) .Values.vault.mintTokens -}}
+  {{- $_ := set $entries "KEYFERRY_VAULT_TOKEN_REQUESTS" (dict "value" "true") -}}
+{{- end -}}
+{{- range .Values.extraEnv -}}
+  {{- $_ := set $entries .name (omit . "name") -}}
+{{- end -}}
+{{- range $name, $entry := $entries }}
+- name: {{ $name }}
+  {{- toYaml $entry | nindent 2 }}
+{{- end -}}
+{{- end -}}
+
+{{/* Tokens of Keyferry's own ServiceAccount, for the stores that log it in by OIDC. */}}
+{{- define "keyferry.tokens" -}}
+{{- $stores := include "keyferry.stores" . | fromJsonArray -}}
+{{- if and (has "alibabacloud" $stores) .Values.alibabacloud.oidc }}
+- serviceAccountToken: {path: csi-secrets-store-provider-alibabacloud, audience: sts.aliyuncs.com, expirationSeconds: 3600}
+{{- end }}
+{{- if and (has "cce" $stores) .Values.cce.oidcAudience }}
+- serviceAccountToken: {path: cce, audience: {{ .Values.cce.oidcAudience | quote }}, expirationSeconds: 3600}
+{{- end }}
+{{- end -}}
+
+{{/* By the network; where two pods share it, by a command that asks the pod's own socket. */}}
+{{- define "keyferry.probe" -}}
+{{- if .context.Values.hostNetwork -}}
+exec: {command: [/usr/bin/node, /keyferry.js, health, {{ .ask }}]}
+timeoutSeconds: 10
+{{- else -}}
+httpGet: {path: {{ ternary "/readyz" "/healthz" (eq .ask "ready") }}, port: health}
+timeoutSeconds: 5
+{{- end -}}
+{{- end -}}
+
+{{/* Audiences of the tokens that the driver has to bring for pods with an identity of their own. */}}
+{{- define "keyferry.audiences" -}}
+{{- $of := dict
+  "alibabacloud" (list "sts.aliyuncs.com")
+  "aws" (list "sts.amazonaws.com" "pods.eks.amazonaws.com")
+  "cce" (list "sts.huaweicloud.com")
+  "openbao" (list "openbao")
+  "vault" (list "vault")
+-}}
+{{- $audiences := list -}}
+{{- range .Values.providers -}}{{- $audiences = concat $audiences (get $of . | default list) -}}{{- end -}}
+{{- $audiences | uniq | sortAlpha | toJson -}}
+{{- end -}}
