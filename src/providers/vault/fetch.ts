@@ -31,7 +31,10 @@ export type VaultFetchDeps = {
 /** See {@link createVaultFetch}. */
 export type VaultFetch = Required<
   Pick<Provider<VaultLogin, unknown, VaultSession>, 'fetch' | 'renew' | 'release'>
->;
+> & {
+  /** Stops its clock. Leases live on, and so must their tokens. */
+  close(): void;
+};
 
 type Request = FetchRequest<VaultSession>;
 
@@ -59,9 +62,17 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
       ...(ref.body !== undefined && { body: ref.body }),
       signal: issues ? AbortSignal.timeout(hearMs) : signal,
     });
-    const result = readAnswer(answer, { ref, dialect: login.dialect, askedAt });
+    const result = readAnswer(answer, { ref, login, askedAt });
     if (result.kind !== 'value' || result.value.lease === undefined) return result;
     return { ...result, value: { ...result.value, lease: leases.hold(session, result.value.lease) } };
+  }
+
+  /** A lease that is due is put off where that helps. The store does so by itself; a request can be there first. */
+  async function prolong({ grant, known, signal, onStart }: Request): Promise<FetchResult | undefined> {
+    if (known?.lease?.renewable !== true) return undefined;
+    onStart();
+    const renewal = await leases.renew(grant, known.lease, signal);
+    return renewal.kind === 'renewed' ? { kind: 'unchanged', expiresAt: renewal.expiresAt } : undefined;
   }
 
   /** A token that Vault refuses, or whose policies do not do any more, is worth one new login. */
@@ -82,13 +93,14 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
     fetch: (requests) =>
       requests.map(async (request): Promise<FetchResult> => {
         try {
-          return await read(request);
+          return (await prolong(request)) ?? (await read(request));
         } catch (thrown) {
           return { kind: 'failed', error: toSecretError(thrown) };
         }
       }),
     renew: leases.renew,
     release: leases.release,
+    close: leases.close,
   };
 }
 

@@ -23,7 +23,7 @@ function judged(
     }
   };
   const answer = { status, headers: {}, body: Buffer.from(text), address: 'https://vault', json };
-  return readAnswer(answer, { ref, dialect: 'vault', askedAt });
+  return readAnswer(answer, { ref, login: { dialect: 'vault' }, askedAt });
 }
 
 function valueOf(...args: Parameters<typeof judged>): SecretValue {
@@ -208,15 +208,13 @@ describe('what is not there', () => {
     expect(errorOf({ errors: [] }, { status: 404 })).toEqual({
       kind: 'absent',
       code: 'OBJECT_NOT_FOUND',
-      summary: expect.stringMatching(/^vault: GET secret\/data\/app does not exist; /),
+      summary: expect.stringMatching(/^Vault has no secret\/data\/app; /),
     });
     const deleted = gone('"deletion_time":"2026-11-22T05:00:00Z","destroyed":false');
     expect(errorOf(deleted, { status: 404 })).toEqual({
       kind: 'absent',
       code: 'OBJECT_DISABLED',
-      summary: expect.stringContaining(
-        'version 3 of vault: GET secret/data/app was deleted at 2026-11-22T05:00:00Z',
-      ),
+      summary: expect.stringContaining('version 3 of secret/data/app was deleted at 2026-11-22T05:00:00Z'),
     });
     const destroyed = gone('"deletion_time":"2026-11-22T05:00:00Z","destroyed":true');
     expect(errorOf(destroyed, { status: 404 })).toMatchObject({
@@ -232,7 +230,7 @@ describe('what is not there', () => {
     expect(errorOf(body, { status: 404, ref })).toEqual({
       kind: 'failed',
       code: 'STORE_REFUSED_REQUEST',
-      summary: expect.stringMatching(/versioned K\/V secrets engine.*secret\/data\/team\/app\?version=2$/),
+      summary: expect.stringMatching(/versioned K\/V secrets engine.*secret\/data\/team\/app$/),
     });
   });
 
@@ -250,7 +248,7 @@ describe('what is not there', () => {
 
   test('is not what a proxy says', () => {
     expect(() => judged('<html>404</html>', { status: 404 })).toThrow(SecretError);
-    expect(() => judged('"not found"', { status: 404 })).toThrow("something that is not Vault's");
+    expect(() => judged('"not found"', { status: 404 })).toThrow('was not answered as Vault does');
   });
 });
 
@@ -271,7 +269,7 @@ describe('a hostile answer', () => {
     ['{"data":{},"warnings":{}}'],
     ['{"data":{},"auth":[]}'],
   ])('%s is refused in words', (body) => {
-    expect(() => judged(body)).toThrow("something that is not Vault's");
+    expect(() => judged(body)).toThrow('was not answered as Vault does');
   });
 
   test.each([

@@ -6,12 +6,13 @@ import type { VaultAnswer } from './api.ts';
 import { endOfCertificate } from './certificate-life.ts';
 import { findDocument, type KvVersion } from './document.ts';
 import { readEnvelope, type Envelope } from './envelope.ts';
+import { pathOf, productOf } from './fault.ts';
+import type { VaultLogin } from './login.ts';
 
 /** What is to be known of a question to judge its answer. */
 export type Asked = {
   readonly ref: SecretRef;
-  /** `vault` or `openbao`, for messages. */
-  readonly dialect: string;
+  readonly login: Pick<VaultLogin, 'dialect'>;
   /** Milliseconds since the epoch. */
   readonly askedAt: number;
 };
@@ -21,19 +22,25 @@ export type Asked = {
  * @throws SecretError STORE_ANSWER_INVALID
  */
 export function readAnswer(answer: VaultAnswer, asked: Asked): FetchResult {
-  const name = nameOf(asked);
+  const { ref, login } = asked;
+  const [product, path] = [productOf(login), pathOf({ path: ref.name })];
+  const call = `${ref.method ?? 'GET'} ${path}`;
   const json = answer.json();
   const envelope = readEnvelope(new TextDecoder().decode(answer.body), json);
   if (envelope === undefined) {
-    throw new SecretError('STORE_ANSWER_INVALID', `${name} was answered with something that is not Vault's`, {
-      hint: 'check that the address is that of Vault, and no proxy answers in its place',
+    throw new SecretError('STORE_ANSWER_INVALID', `${call} was not answered as ${product} does`, {
+      hint: `check that the address is that of ${product}, and no proxy answers in its place`,
     });
   }
-  if (answer.status === 404) return missing(envelope, name, asked.ref);
+  if (answer.status === 404) return missing(envelope, product, ref);
   if (envelope.data === undefined && envelope.tokenSeconds === undefined) {
-    return absent('OBJECT_NOT_FOUND', `${name} was answered without data${quoteAll(envelope.warnings)}`, {
-      hint: 'check the path and the method: does it return anything?',
-    });
+    return absent(
+      'OBJECT_NOT_FOUND',
+      `${product} answered ${call} without data${quoteAll(envelope.warnings)}`,
+      {
+        hint: 'check the path and the method: does it return anything?',
+      },
+    );
   }
   return { kind: 'value', value: valueOf(envelope, asked) };
 }
@@ -71,32 +78,33 @@ function isKv1({ leaseSeconds, mountType }: Envelope): boolean {
   return mountType === undefined ? leaseSeconds > 0 : mountType === 'kv';
 }
 
-function missing({ data, errors, warnings }: Envelope, name: string, { name: path }: SecretRef): FetchResult {
+function missing({ data, errors, warnings }: Envelope, product: string, { name }: SecretRef): FetchResult {
+  const path = pathOf({ path: name });
   const kv2 = data === undefined ? undefined : findDocument(data).kv2;
-  if (kv2 !== undefined) return lost(kv2, name);
+  if (kv2 !== undefined) return lost(kv2, path);
   if (warnings.length > 0) {
     const [mount = '', ...rest] = path.split('/');
-    const message = `${name} is not how a KV engine of version 2 is read${quoteAll(warnings)}`;
-    const hint = `add data/ after the mount: if that is ${quoteForeign(mount)}, ${quoteForeign([mount, 'data', ...rest].join('/'))}`;
+    const message = `${path} is not how a KV engine of version 2 is read${quoteAll(warnings)}`;
+    const hint = `add data/ after the mount: if that is ${mount}, ${[mount, 'data', ...rest].join('/')}`;
     return { kind: 'failed', error: new SecretError('STORE_REFUSED_REQUEST', message, { hint }) };
   }
   if (errors.length > 0) {
-    const message = `${name} is no path that Vault serves${quoteAll(errors)}`;
+    const message = `${product} serves nothing at ${path}${quoteAll(errors)}`;
     const hint = 'check the mount, the path and the namespace';
     return { kind: 'failed', error: new SecretError('STORE_REFUSED_REQUEST', message, { hint }) };
   }
-  return absent('OBJECT_NOT_FOUND', `${name} does not exist`, {
+  return absent('OBJECT_NOT_FOUND', `${product} has no ${path}`, {
     hint: 'check the path, letter case counts; a KV engine of version 2 has data/ after its mount',
   });
 }
 
-function lost({ number, deletionTime, destroyed }: KvVersion, name: string): FetchResult {
+function lost({ number, deletionTime, destroyed }: KvVersion, path: string): FetchResult {
   if (destroyed)
-    return absent('OBJECT_NOT_FOUND', `version ${number} of ${name} was destroyed`, {
+    return absent('OBJECT_NOT_FOUND', `version ${number} of ${path} was destroyed`, {
       hint: 'write it anew',
     });
   const when = deletionTime === undefined ? '' : ` at ${quoteForeign(deletionTime)}`;
-  return absent('OBJECT_DISABLED', `version ${number} of ${name} was deleted${when}`, {
+  return absent('OBJECT_DISABLED', `version ${number} of ${path} was deleted${when}`, {
     hint: 'undelete it (vault kv undelete), or write it anew',
   });
 }
@@ -107,10 +115,6 @@ function absent(
   details: { hint: string },
 ): FetchResult {
   return { kind: 'absent', error: new SecretError(code, message, details) };
-}
-
-function nameOf({ ref, dialect }: Asked): string {
-  return `${dialect}: ${ref.method ?? 'GET'} ${quoteForeign(ref.name)}`;
 }
 
 function quoteAll(texts: readonly string[]): string {

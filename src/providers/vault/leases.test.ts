@@ -1,0 +1,222 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { startVaultReader, type VaultReader } from '../../../test/fakes/vault-reader.ts';
+import type { LeaseLife } from '../../../test/fakes/vault-leases.ts';
+import type { TokenLife } from '../../../test/fakes/vault-tokens.ts';
+import type { SecretError } from '../../errors/secret-error.ts';
+import type { Lease } from '../provider.ts';
+
+const forever = new AbortController().signal;
+const minutes = (count: number): number => count * 60_000;
+const closing: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0).reverse()) await close();
+});
+
+/** A database user, read; what becomes of its lease is asked of the provider alone. */
+async function leased({ life = {}, token = {} }: { life?: LeaseLife; token?: TokenLife } = {}) {
+  const reader: VaultReader = await startVaultReader({ life: { maxTtlMs: minutes(10_000), ...token } });
+  closing.push(reader.close);
+  const { vault, provider, tokens, database } = reader;
+  database.role('app', life);
+  const grant = reader.grantOf('database/creds/app');
+  const question = { grant, urgency: 'first' as const, signal: forever, onStart: () => undefined };
+  const [result] = await Promise.all(provider.fetch([question]));
+  if (result?.kind !== 'value' || result.value.lease === undefined) throw new Error('no lease');
+  let { lease } = result.value;
+  return {
+    ...reader,
+    lease: (): Lease => lease,
+    /** Minutes until the end that the store goes by. */
+    left: (): number => Math.round((lease.expiresAt - vault.now()) / minutes(1)),
+    /** Lets time pass, and the token be renewed if that is due. */
+    async turn(count: number): Promise<void> {
+      vault.turn(minutes(count));
+      const before = vault.tokens.all().map(({ renewals }) => renewals);
+      tokens.tick();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      expect(vault.tokens.all().length).toBe(before.length);
+    },
+    /** As the store asks, which goes by the end it was told. */
+    async renew(): Promise<string> {
+      const answer = await provider.renew!(grant, lease, forever);
+      if (answer.kind === 'renewed') lease = { ...lease, expiresAt: answer.expiresAt };
+      return answer.kind;
+    },
+    release: () => provider.release!(grant, lease, forever),
+  };
+}
+
+describe('a lease', () => {
+  test('is put off by a renewal, with the token that read it', async () => {
+    const { turn, renew, left, vault } = await leased({
+      life: { ttlMs: minutes(60) },
+      token: { ttlMs: minutes(600) },
+    });
+    expect(left()).toBe(60);
+    await turn(40);
+    expect(await renew()).toBe('renewed');
+    expect(left()).toBe(60);
+    expect(vault.leases.all()).toMatchObject([{ renewals: 1, state: 'live' }]);
+  });
+
+  test('at its max TTL is put off once more while that helps, and is then ended early: there is time to read anew', async () => {
+    const { turn, renew, left, database } = await leased({
+      life: { ttlMs: minutes(60), maxTtlMs: minutes(90) },
+      token: { ttlMs: minutes(6_000) },
+    });
+    await turn(40);
+    expect(await renew()).toBe('renewed');
+    expect(left()).toBe(50);
+    await turn(34);
+    expect(await renew()).toBe('ended');
+    expect(left()).toBe(16);
+    expect(database.users()).toHaveLength(1);
+  });
+
+  test('that was revoked, or whose renewal is refused, has ended', async () => {
+    const revoked = await leased();
+    revoked.vault.leases.all()[0]!.state = 'revoked';
+    expect(await revoked.renew()).toBe('ended');
+    const denied = await leased();
+    denied.vault.policy('default', {});
+    expect(await denied.renew()).toBe('ended');
+    expect(denied.lines.join('')).toMatch(/a lease is not renewed.*/);
+    expect(denied.lines.join('')).toContain('sys/leases/renew');
+  });
+
+  test('that nobody answers for lives on to its end', async () => {
+    const { renew, vault, left } = await leased();
+    vault.node.state = 'sealed';
+    await expect(renew()).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+    expect(left()).toBe(60);
+    vault.node.state = 'active';
+    await expect(renew()).resolves.toBeDefined();
+  });
+
+  test.each(['null', '{}', '{"lease_duration":-1}', '{"lease_duration":"60"}', 'no JSON'])(
+    'is not put off by %s',
+    async (body) => {
+      const { renew, vault, left } = await leased();
+      vault.node.behave({ on: /sys.leases.renew/, answer: { body } });
+      await expect(renew()).rejects.toMatchObject({ kind: expect.not.stringMatching('definite') });
+      expect(left()).toBe(60);
+    },
+  );
+});
+
+describe('a lease and its token', () => {
+  test('the end that is told is the earlier one, and moves with the token', async () => {
+    const { turn, renew, left, lease, vault } = await leased({
+      life: { ttlMs: minutes(600) },
+      token: { ttlMs: minutes(30) },
+    });
+    expect(left()).toBe(30);
+    expect(lease().renewable).toBe(true);
+    await turn(21);
+    expect(vault.tokens.all()).toMatchObject([{ renewals: 1 }]);
+    expect(await renew()).toBe('renewed');
+    expect(left()).toBe(30);
+  });
+
+  test('a renewal that comes a little before that of the token is told the truth, and the lease is not given up', async () => {
+    const { vault, renew, left, turn } = await leased({
+      life: { ttlMs: minutes(600) },
+      token: { ttlMs: minutes(30) },
+    });
+    vault.turn(minutes(20));
+    expect(await renew()).toBe('renewed');
+    expect(left()).toBe(10);
+    await turn(1);
+    expect(await renew()).toBe('renewed');
+    expect(left()).toBe(30);
+  });
+
+  test('near the max TTL of the token it is ended, while both have some life left', async () => {
+    const { turn, renew, left } = await leased({
+      life: { ttlMs: minutes(600) },
+      token: { ttlMs: minutes(60), maxTtlMs: minutes(60) },
+    });
+    await turn(40);
+    expect(await renew()).toBe('renewed');
+    expect(left()).toBe(20);
+    await turn(13);
+    expect(await renew()).toBe('ended');
+    expect(left()).toBe(7);
+  });
+
+  test('the lease of a token that was revoked has ended, whatever its own life', async () => {
+    const { vault, renew, database } = await leased();
+    vault.tokens.revoke(vault.tokens.all()[0]!);
+    expect(database.users()).toEqual([]);
+    expect(await renew()).toBe('ended');
+  });
+
+  test('and so has that of a token that ran out while nobody could renew it', async () => {
+    const { vault, renew } = await leased({ token: { ttlMs: minutes(5) } });
+    vault.turn(minutes(6));
+    expect(await renew()).toBe('ended');
+    expect(vault.count(/leases.renew/)).toBe(0);
+  });
+
+  test('what cannot be renewed itself moves with its token, and no further than its own end', async () => {
+    const reader = await startVaultReader({ life: { ttlMs: minutes(30) } });
+    closing.push(reader.close);
+    reader.pki.role('web', { ttlMs: minutes(40), generateLease: true });
+    const grant = reader.grantOf({
+      name: 'pki/issue/web',
+      method: 'POST',
+      body: '{"common_name":"a.example"}',
+    });
+    const [result] = await Promise.all(
+      reader.provider.fetch([{ grant, urgency: 'first', signal: forever, onStart: () => undefined }]),
+    );
+    const lease = (result as { value: { lease: Lease } }).value.lease;
+    expect(Math.round((lease.expiresAt - reader.vault.now()) / minutes(1))).toBe(30);
+    reader.vault.turn(minutes(21));
+    reader.tokens.tick();
+    await reader.until('its token is renewed', () => reader.vault.tokens.all()[0]!.renewals === 1);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    const renewed = await reader.provider.renew!(grant, lease, forever);
+    expect(renewed).toMatchObject({ kind: 'renewed' });
+    const end = (renewed as { expiresAt: number }).expiresAt;
+    expect(Math.round((end - reader.vault.now()) / minutes(1))).toBe(19);
+    expect(reader.vault.count(/leases.renew/)).toBe(0);
+    reader.vault.turn(minutes(13));
+    expect(await reader.provider.renew!(grant, { ...lease, expiresAt: end }, forever)).toEqual({
+      kind: 'ended',
+    });
+  });
+
+  test('a token is renewed for its lease alone, until the lease has ended or was given back', async () => {
+    const { turn, release, vault } = await leased({
+      life: { ttlMs: minutes(600) },
+      token: { ttlMs: minutes(30) },
+    });
+    for (let round = 0; round < 5; round += 1) await turn(21);
+    expect(vault.tokens.all()).toMatchObject([{ renewals: 5, state: 'good' }]);
+    await release();
+    await turn(21);
+    await turn(10);
+    expect(vault.tokens.all()).toMatchObject([{ renewals: 5 }]);
+  });
+});
+
+describe('a lease that is given back', () => {
+  test('is revoked by the token that read it', async () => {
+    const { release, database, vault } = await leased();
+    expect(database.users()).toHaveLength(1);
+    await release();
+    expect(database.users()).toEqual([]);
+    expect(vault.count('POST /v1/sys/leases/revoke')).toBe(1);
+    await release();
+    expect(vault.count('POST /v1/sys/leases/revoke')).toBe(1);
+  });
+
+  test('needs a right that Vault does not give by itself: the failure names it, and when the lease ends', async () => {
+    const { release, vault } = await leased();
+    vault.policy('app', { 'database/*': ['read'] });
+    const error = (await release().catch((thrown: unknown) => thrown)) as SecretError;
+    expect(error.code).toBe('ACCESS_DENIED');
+    expect(error.summary).toMatch(/database\/creds\/app lives on until \d{4}-.*sys\/leases\/revoke/);
+  });
+});

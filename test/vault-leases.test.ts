@@ -1,0 +1,234 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { startVaultReader, type VaultReader } from './fakes/vault-reader.ts';
+
+const minutes = (count: number): number => count * 60_000;
+const closing: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0).reverse()) await close();
+});
+
+async function setUp(options?: Parameters<typeof startVaultReader>[0]): Promise<VaultReader> {
+  const reader = await startVaultReader(options);
+  closing.push(reader.close);
+  return reader;
+}
+
+const database = 'database/creds/app';
+const issue = (name: string) => ({
+  name: 'pki/issue/web',
+  method: 'POST' as const,
+  body: JSON.stringify({ common_name: name }),
+});
+const pods = (count: number): string[] => Array.from({ length: count }, (_, index) => `pod-${index}`);
+
+describe('a leased path', () => {
+  test('gives 50 pods that mount it at the same instant 50 leases and 50 users, and each of them always its own', async () => {
+    const { ask, database: db, leases } = await setUp();
+    const first = await Promise.all(pods(50).map((pod) => ask(database, { pod })));
+    expect(new Set(first).size).toBe(50);
+    expect(db.users()).toHaveLength(50);
+    expect(leases('live')).toBe(50);
+    expect(await Promise.all(pods(50).map((pod) => ask(database, { pod })))).toEqual(first);
+    expect(db.made()).toBe(50);
+  });
+
+  test('is read once for all of a pod, at once and at every republish, until its lease cannot be put off', async () => {
+    const { ask, pass, database: db, vault } = await setUp({ life: { ttlMs: minutes(600) } });
+    db.role('app', { ttlMs: minutes(60), maxTtlMs: minutes(150) });
+    const [first, ...others] = await Promise.all([1, 2, 3].map(() => ask(database)));
+    expect(others).toEqual([first, first]);
+    for (let minute = 1; minute < 120; minute += 1) {
+      await pass(minutes(1));
+      expect(await ask(database)).toBe(first);
+    }
+    expect(db.made()).toBe(1);
+    expect(vault.leases.all()[0]?.renewals).toBe(2);
+    // The third renewal is cut short by the max TTL: now it is read anew, while the first user still is one.
+    await pass(minutes(1));
+    expect(await ask(database)).not.toBe(first);
+    expect(db.users()).toHaveLength(2);
+  });
+
+  test('is one read for whole file and keys, across a rotation too: they never mix two users', async () => {
+    const { value, pass, database: db, vault } = await setUp({ life: { ttlMs: minutes(600) } });
+    db.role('app', { ttlMs: minutes(3), maxTtlMs: minutes(3) });
+    for (let minute = 0; minute < 30; minute += 1) {
+      const { bytes, document } = await value(database);
+      const envelope = JSON.parse(Buffer.from(bytes).toString()) as { data: unknown };
+      expect(envelope.data).toEqual(JSON.parse(document ?? ''));
+      expect(db.users()).toContain((envelope.data as { username: string }).username);
+      await pass(minutes(1));
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    expect(db.made()).toBeGreaterThan(9);
+    expect(db.made()).toBeLessThan(16);
+    expect(vault.leases.all()).toHaveLength(db.made());
+  });
+
+  test('serves all pods of an account where the class says so', async () => {
+    const { ask, database: db } = await setUp();
+    const told = await Promise.all(pods(20).map((pod) => ask(database, { pod, scope: 'principal' })));
+    expect(new Set(told).size).toBe(1);
+    expect(db.made()).toBe(1);
+    expect(await ask(database, { scope: 'principal', account: 'other' })).not.toBe(told[0]);
+  });
+
+  test('gives back what a pod did not wait for', async () => {
+    const { read, ask, vault, until, leases, kv2 } = await setUp();
+    kv2.put('app', {});
+    await ask('secret/data/app');
+    vault.node.behave({ on: 'GET /v1/database', delayMs: 20 });
+    const leaver = new AbortController();
+    const left = read(database, {}, leaver.signal).catch(() => 'left');
+    await until('it is asked', () => vault.count('GET /v1/database') === 1);
+    leaver.abort(new Error('left'));
+    expect(await left).toBe('left');
+    await until('it is given back', () => leases('revoked') === 1);
+    expect(leases('live')).toBe(0);
+  });
+
+  test('ends with its pod, where pods are watched', async () => {
+    const gone = new Set<string>();
+    const presence = (pod: string) => (gone.has(pod) ? 'gone' : 'here');
+    const { ask, pass, leases, database: db } = await setUp({ presence });
+    await Promise.all(['a', 'b'].map((pod) => ask(database, { pod })));
+    gone.add('a');
+    await pass(1_000, () => leases('revoked') === 1);
+    expect(db.users()).toHaveLength(1);
+  });
+
+  test('that is due is put off, not read anew, also by the request that finds it so', async () => {
+    const { ask, vault, database: db } = await setUp({ life: { ttlMs: minutes(600) } });
+    const first = await ask(database);
+    vault.turn(minutes(45));
+    expect(await ask(database)).toBe(first);
+    vault.turn(minutes(30));
+    expect(await ask(database)).toBe(first);
+    expect(db.made()).toBe(1);
+  });
+
+  test('whose token has ended is read anew with another', async () => {
+    const { ask, pass, vault, database: db, until } = await setUp({ life: { ttlMs: minutes(600) } });
+    db.role('app', { ttlMs: minutes(9) });
+    const first = await ask(database);
+    vault.tokens.revoke(vault.tokens.all()[0]!);
+    expect(db.users()).toEqual([]);
+    await pass(minutes(5));
+    // Nobody has told us; the renewal finds it.
+    expect(await ask(database)).toBe(first);
+    await pass(minutes(1), () => vault.count(/leases.renew/) === 1);
+    const second = await ask(database);
+    expect(second).not.toBe(first);
+    await until('it is a user', () => db.users().length === 1);
+  });
+
+  test('is as it was for a pod while nobody answers, to the end of the lease and not beyond', async () => {
+    const { ask, pass, vault, database: db } = await setUp();
+    db.role('app', { ttlMs: minutes(9) });
+    const first = await ask(database);
+    vault.node.state = 'sealed';
+    await pass(minutes(8));
+    expect(await ask(database)).toBe(first);
+    await pass(minutes(2));
+    expect(await ask(database)).toBe('failed STORE_UNAVAILABLE');
+  });
+});
+
+describe('after a restart', () => {
+  test('a pod gets a user of its own at its next republish, and the old one lives on until then and longer', async () => {
+    const before = await setUp();
+    const first = await before.ask(database);
+    expect(before.database.users()).toHaveLength(1);
+    // Its end: nothing that leases depend on is given up.
+    await before.tokens.close(AbortSignal.timeout(1_000));
+    const after = before.restart();
+    before.vault.turn(minutes(19));
+    const second = await after.ask(database);
+    expect(second).not.toBe(first);
+    expect(before.database.users()).toHaveLength(2);
+    before.vault.turn(minutes(42));
+    expect(before.leases('expired')).toBe(1);
+    expect(await after.ask(database)).toBe(second);
+    expect(before.database.made()).toBe(2);
+  });
+});
+
+describe('what needs no lease', () => {
+  test('is shared by all pods of an account once it has answered as KV', async () => {
+    const { ask, kv1, kv2, vault } = await setUp();
+    kv2.put('app', { a: '1' });
+    kv1.put('app', { a: '1', ttl: '30s' });
+    for (const path of ['secret/data/app', 'kv/app']) {
+      await ask(path, { pod: 'first' });
+      const told = await Promise.all(pods(50).map((pod) => ask(path, { pod })));
+      expect(new Set(told).size).toBe(1);
+      expect(vault.count(`GET /v1/${path}`)).toBe(1);
+      await ask(path, { pod: 'other', account: 'other' });
+      expect(vault.count(`GET /v1/${path}`)).toBe(2);
+    }
+  });
+
+  test('stands still as long as it does not change: file, and version', async () => {
+    const { value, pass, kv2, kv1, vault } = await setUp();
+    kv2.put('app', '{"n":1.50}');
+    kv1.put('app', { a: '1', ttl: '1h' });
+    for (const path of ['secret/data/app', 'kv/app']) {
+      const first = await value(path);
+      await pass(minutes(1));
+      const later = await value(path);
+      expect([path, vault.count(`GET /v1/${path}`)]).toEqual([path, 2]);
+      expect(Buffer.from(later.bytes).toString()).toBe(Buffer.from(first.bytes).toString());
+      expect([later.version, later.modified]).toEqual([first.version, first.modified]);
+    }
+    kv2.put('app', { n: '2' });
+    await pass(minutes(1));
+    expect((await value('secret/data/app')).version).toBe('2');
+  });
+
+  test('of two bodies is two certificates, of one body one: certificate and key stay together', async () => {
+    const { value, pass, pki } = await setUp();
+    pki.role('web', { ttlMs: minutes(60) });
+    const certificates = async () =>
+      Promise.all(
+        [issue('a.example'), issue('b.example'), issue('a.example')].map(async (ref) => {
+          const { document } = await value(ref);
+          const { certificate, private_key: key } = JSON.parse(document ?? '') as Record<string, string>;
+          return `${certificate} ${key}`;
+        }),
+      );
+    const [a, b, same] = await certificates();
+    expect(a).not.toBe(b);
+    expect(same).toBe(a);
+    expect(pki.issued()).toBe(2);
+    // Used again for two thirds of its life, then issued anew while it is still good.
+    await pass(minutes(39));
+    expect(await certificates()).toEqual([a, b, a]);
+    await pass(minutes(2));
+    const renewed = await certificates();
+    expect(renewed[0]).not.toBe(a);
+    expect(renewed[2]).toBe(renewed[0]);
+    expect(pki.issued()).toBe(4);
+  });
+
+  test("of a certificate is the pod's own", async () => {
+    const { value } = await setUp();
+    const documents = await Promise.all(
+      pods(5).map(async (pod) => (await value(issue('a.example'), { pod })).document),
+    );
+    expect(new Set(documents).size).toBe(5);
+  });
+
+  test('is gone at once when it was deleted, and never served to whom it is denied', async () => {
+    const { ask, pass, kv2, vault } = await setUp();
+    kv2.put('app', { a: '1' });
+    await ask('secret/data/app', { pod: 'a' });
+    kv2.delete('app');
+    await pass(minutes(1));
+    expect(await ask('secret/data/app', { pod: 'a' })).toBe('absent OBJECT_DISABLED');
+    kv2.put('app', { a: '2' });
+    await ask('secret/data/app', { pod: 'a' });
+    vault.policy('app', {});
+    await pass(minutes(1));
+    for (const pod of ['a', 'b']) expect(await ask('secret/data/app', { pod })).toBe('failed ACCESS_DENIED');
+  });
+});
