@@ -58,6 +58,15 @@ describe('IRSA: the role that the ServiceAccount names', () => {
     expect(rig.sts.sessions).toHaveLength(2);
   });
 
+  test('who names a role that does not trust it gets nothing, though another is served by that role', async () => {
+    await start();
+    await rig.volume(objects);
+    rig.annotate(appRole, 'team-b/app');
+    expect(await rig.mount(objects, { name: 'b', namespace: 'team-b' })).toMatch(/^CREDENTIALS_REFUSED/);
+    rig.annotate(appRole, 'team-a/plain');
+    expect(await rig.mount(objects, { ...plain })).toMatch(/^CREDENTIALS_REFUSED/);
+  });
+
   test('another role in the annotation counts at once for new pods', async () => {
     await start();
     await rig.volume(objects, { name: 'a' });
