@@ -112,23 +112,28 @@ describe('a refresh', () => {
     expect(lineOf('db', await reader.refresh(user, previous, v2!))).toBe(`db@${v1}: one`);
   });
 
-  test('without the right to describe reads; that is learnt for an hour, by who it is and where', async () => {
+  test('without the right to describe reads; that is learnt for an hour, by whose pod it is and where', async () => {
     cloud.secretsManager.put('db', 'one');
     cloud.secretsManager.put('tls', 'one');
     cloud.secretsManager.put('db', 'one', awsFailoverRegion);
     cloud.secretsManager.denied.add('DescribeSecret');
-    for (const name of ['db', 'tls', 'db'])
-      expect(lineOf('db', await reader.refresh(user, { name }, v1!))).toBe(`db@${v1}: one`);
+    const refresh = async (who: Who, ref: object = {}, namespace?: string): Promise<string> => {
+      const how = { urgency: 'refresh', known: { version: v1! }, ...(namespace && { namespace }) } as const;
+      const [result] = await Promise.all(reader.fetch([reader.question(who, { name: 'db', ...ref }, how)]));
+      return lineOf('db', result);
+    };
+    for (const name of ['db', 'tls', 'db']) expect(await refresh(user, { name })).toBe(`db@${v1}: one`);
+    // With Pod Identity the next pod of the ServiceAccount is another principal.
+    const nextPod: Who = { kind: 'keys', keys: cloud.account.issueKeys() };
+    await refresh(nextPod);
     expect(cloud.secretsManager.asked('DescribeSecret')).toBe(1);
-
-    const other: Who = { kind: 'keys', keys: cloud.account.issueKeys({ holder: 'other' }) };
-    await reader.refresh(other, { name: 'db' }, v1!);
-    await reader.refresh(user, { name: 'db', region: awsFailoverRegion }, v1!);
+    await refresh(user, {}, 'team-b');
+    await refresh(user, { region: awsFailoverRegion });
     expect(cloud.secretsManager.asked('DescribeSecret')).toBe(3);
 
     cloud.secretsManager.denied.clear();
     turn(61 * minute);
-    expect(lineOf('db', await reader.refresh(user, { name: 'db' }, v1!))).toBe('unchanged');
+    expect(await refresh(user)).toBe('unchanged');
   });
 
   test('of a secret that is gone, to be deleted or denied tells what the read says', async () => {
@@ -677,6 +682,17 @@ describe('the budget', () => {
     expect(await inTime(user, ssm('key'))).toBe(true);
     expect(await inTime(user, { name: 'db', region: awsFailoverRegion } as { name: string })).toBe(true);
     expect(await inTime(user, { name: 'db' })).toBe(false);
+  });
+
+  test('keys that were refused meanwhile are not shown by who waited for it', async () => {
+    const patient = createAwsReader(cloud, {
+      config: { perSecond: { secretsmanager: 50, ssm: 50 }, burst: { secretsmanager: 1, ssm: 1 } },
+    });
+    cloud.secretsManager.put('db', 'one');
+    await patient.read(user, 'db');
+    cloud.account.revoke(keys.accessKeyId);
+    await Promise.all(['a', 'b', 'c'].map((name) => patient.read(user, { name, stage: 'blue' })));
+    expect(cloud.secretsManager.count()).toBe(2);
   });
 
   test('tells when it lets a call go, to all whose call it is', async () => {

@@ -146,6 +146,16 @@ test('each call is tried once: there is one layer that tries again', async () =>
   expect(requests).toHaveLength(1);
 });
 
+test('a call ends with its signal', async () => {
+  const { sdk, requests } = start();
+  const { module, client } = await sdk.ssm(owner());
+  const { signal } = new AbortController();
+  await client
+    .send(new module.GetParametersCommand({ Names: ['a'] }), { abortSignal: signal })
+    .catch(() => undefined);
+  expect(requests[0]?.signal).toBe(signal);
+});
+
 describe('clients', () => {
   test('are one for each service, region and principal', async () => {
     const { sdk } = start();

@@ -3,7 +3,7 @@ import type { FetchResult, SecretValue } from '../provider.ts';
 import type { Attempts } from './attempts.ts';
 import { askTogether, batchesOf, isAboutOne, type AskAlone, type Request } from './batches.ts';
 import type { Way } from './question.ts';
-import type { Rights } from './rights.ts';
+import type { Rights, Shortcut } from './rights.ts';
 import { batchGetSecretValue, getSecretValue, maxBatch, stagedVersion } from './secrets-manager.ts';
 
 /** See {@link createSecretsFetch}. */
@@ -14,22 +14,18 @@ type SecretsFetchDeps = { readonly way: Way; readonly attempts: Attempts; readon
  * where policies allow it, which is learnt.
  */
 export function createSecretsFetch({ way, attempts, rights }: SecretsFetchDeps) {
-  const mayTry = ({ grant }: Request, operation: string): boolean =>
-    rights.mayTry(grant.principal.fingerprint, grant.ref.region ?? '', operation);
-
-  /** Asks what only saves calls; nothing where plain reads have to tell. */
-  const shortcut = async <T>(
-    { grant }: Request,
-    operation: string,
-    ask: Promise<T>,
+  /** Takes a shortcut; nothing where plain reads have to tell. */
+  const take = async <T>(
+    shortcut: Shortcut,
+    request: Request,
+    answer: Promise<T>,
   ): Promise<T | undefined> => {
     try {
-      return await ask;
+      return await answer;
     } catch (thrown) {
       const error = toSecretError(thrown);
       if (!isAboutOne(error)) throw error;
-      if (error.code === 'ACCESS_DENIED')
-        rights.isDenied(grant.principal.fingerprint, grant.ref.region ?? '', operation);
+      if (error.code === 'ACCESS_DENIED') rights.isDenied(shortcut, request);
       return undefined;
     }
   };
@@ -37,14 +33,14 @@ export function createSecretsFetch({ way, attempts, rights }: SecretsFetchDeps) 
   const isUnmoved = async (request: Request, version: string): Promise<boolean> => {
     const { ref } = request.grant;
     const ask = attempts(request, (asker) => stagedVersion(way, asker, ref));
-    return (await shortcut(request, 'DescribeSecret', ask)) === version;
+    return (await take('DescribeSecret', request, ask)) === version;
   };
 
   const alone: AskAlone = async (request) => {
     const { ref } = request.grant;
     const version = request.known?.version;
     const mayBeUnmoved =
-      version !== undefined && ref.version === undefined && mayTry(request, 'DescribeSecret');
+      version !== undefined && ref.version === undefined && rights.mayTake('DescribeSecret', request);
     if (mayBeUnmoved && (await isUnmoved(request, version))) return { kind: 'unchanged', version };
     return valueResult(await attempts(request, (asker) => getSecretValue(way, asker, ref)));
   };
@@ -54,14 +50,14 @@ export function createSecretsFetch({ way, attempts, rights }: SecretsFetchDeps) 
       ...{ attempts, alone },
       call: async (asker) => {
         const refs = batch.map(({ grant }) => grant.ref);
-        const values = await shortcut(batch[0], 'BatchGetSecretValue', batchGetSecretValue(way, asker, refs));
+        const values = await take('BatchGetSecretValue', batch[0], batchGetSecretValue(way, asker, refs));
         return values?.map((value) => value && valueResult(value)) ?? [];
       },
     });
 
   return (requests: readonly Request[]): ReadonlyMap<Request, Promise<FetchResult>> => {
     const isBatchable = (request: Request): boolean =>
-      request.urgency === 'first' && isCurrent(request) && mayTry(request, 'BatchGetSecretValue');
+      request.urgency === 'first' && isCurrent(request) && rights.mayTake('BatchGetSecretValue', request);
     const answers = new Map<Request, Promise<FetchResult>>();
     for (const batch of batchesOf(requests.filter(isBatchable), maxBatch)) {
       if (batch.length === 1) continue;
