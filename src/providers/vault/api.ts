@@ -101,7 +101,7 @@ export function createVaultApi(deps: VaultApiDeps): VaultApi {
     const { login, issues, signal, body } = call;
     const { method, path } = asSent(call);
     const headers = headersOf(call);
-    return cluster.ask({ login, path, issues, signal }, (address) =>
+    return cluster.ask({ login, issues, signal }, (address) =>
       send({ login, address }, path, {
         ...{ method, headers, signal, ...(body !== undefined && { body }) },
         timeoutMs: issues ? timeouts.issueMs : timeouts.readMs,

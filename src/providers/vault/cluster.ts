@@ -20,7 +20,6 @@ export type Cluster = {
 /** What there is to know of a call; as in `VaultCall`. */
 export type ClusterCall = {
   readonly login: VaultLogin;
-  readonly path: string;
   readonly issues: boolean;
   readonly signal: AbortSignal;
 };
@@ -43,14 +42,14 @@ export function createCluster(deps: {
     answeredLast.get(keyOf(login)) ?? login.addresses[0] ?? 'nowhere';
 
   const askFrom = async (
-    { login, path, signal }: ClusterCall,
+    { login, signal }: ClusterCall,
     address: string,
     send: (address: string) => Promise<HttpAnswer>,
   ): Promise<NodeAnswer> => {
     const answer = await nodes.ask({ login, address }, signal, send);
     if (!isRedirect(answer)) return { answer, address };
     const { addresses } = login;
-    const next = followRedirect(answer.headers.location, { from: address, path, addresses });
+    const next = followRedirect(answer.headers.location, { from: address, addresses });
     const second = await nodes.ask({ login, address: next }, signal, send);
     if (!isRedirect(second)) return { answer: second, address: next };
     throw new SecretError('STORE_UNAVAILABLE', `${address} redirects to ${next}, which redirects again`, {

@@ -21,10 +21,11 @@ async function setUp(options?: FakeVaultOptions) {
   const database = vault.database();
   database.role('app');
   const lines: string[] = [];
+  const failedAttempts: string[] = [];
   const api = createVaultApi({
     http: vault.http,
     now: vault.now,
-    retry: createRetry({ baseMs: 1 }),
+    retry: createRetry({ baseMs: 1, onFailedAttempt: ({ code }) => void failedAttempts.push(code) }),
     random: () => 0,
     log: pino({}, { write: (line: string) => void lines.push(line) }),
   });
@@ -45,7 +46,7 @@ async function setUp(options?: FakeVaultOptions) {
     }
   };
   const issue = { path: 'database/creds/app', issues: true };
-  return { vault, database, lines, api, token, call, asked, issue };
+  return { vault, database, lines, failedAttempts, api, token, call, asked, issue };
 }
 
 describe('a call', () => {
@@ -183,17 +184,21 @@ describe('a node that failed', () => {
   });
 
   test('is left alone by its way: a wrong CA of one class closes no door to others', async () => {
-    const { vault, asked } = await setUp();
+    const { vault, asked, failedAttempts } = await setUp();
     const login = vault.login({ tls: { serverName: 'another.example' } });
     expect(await asked({ login })).toMatch(/certificate for another name/);
+    failedAttempts.length = 0;
     expect(await asked()).toBe(0);
+    expect(failedAttempts).toEqual([]);
   });
 
   test('whose reply was lost is looked at, not left alone: the fault may be that of one slow database', async () => {
-    const { vault, asked, issue } = await setUp();
+    const { vault, asked, issue, failedAttempts } = await setUp();
     vault.node.loseReplies(1);
     expect(await asked(issue)).toMatch(/^STORE_UNAVAILABLE: .* broke the connection/);
+    failedAttempts.length = 0;
     expect(await asked()).toBe(0);
+    expect(failedAttempts).toEqual([]);
     expect(vault.count('GET /v1/sys/health')).toBe(1);
     expect(await asked()).toBe(0);
     expect(vault.count('GET /v1/sys/health')).toBe(1);

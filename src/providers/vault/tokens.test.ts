@@ -52,6 +52,11 @@ async function setUp(life: TokenLife = {}, options?: FakeVaultOptions) {
       while (!(await done()) && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 1));
       expect(await done()).toBe(true);
     },
+    /** Ticks, and gives what should not happen the time to. */
+    async idle(): Promise<void> {
+      tokens.tick();
+      await new Promise((resolve) => setTimeout(resolve, 30));
+    },
     logins: () => vault.count(/^POST .v1.auth.*login$/),
     renewals: () => vault.count('POST /v1/auth/token/renew-self'),
     states: () => vault.tokens.all().map(({ state }) => state),
@@ -78,7 +83,7 @@ describe('a token', () => {
   });
 
   test('is renewed at two thirds of its life, as long as it is used, and its end moves on', async () => {
-    const { vault, of, tick, logins, renewals } = await setUp({ ttlMs: minutes(60) });
+    const { vault, of, tick, idle, logins, renewals } = await setUp({ ttlMs: minutes(60) });
     const session = await of();
     const before = Number(session.expiresAt);
     vault.turn(minutes(39));
@@ -89,7 +94,7 @@ describe('a token', () => {
     expect(Number(session.expiresAt) - before).toBeCloseTo(minutes(41), -4);
     // Nobody has asked for it since.
     vault.turn(minutes(41));
-    await tick(() => true);
+    await idle();
     expect(renewals()).toBe(1);
     expect(await of()).toBe(session);
     await tick(() => renewals() === 2);
@@ -97,8 +102,8 @@ describe('a token', () => {
   });
 
   test('that nobody uses is let go, unless something depends on it', async () => {
-    const { vault, tokens, of, tick, renewals, logins } = await setUp({ ttlMs: minutes(60) });
-    const [leasing, idle] = [await of('leasing'), await of('idle')];
+    const { vault, tokens, of, tick, idle, renewals, logins } = await setUp({ ttlMs: minutes(60) });
+    const [leasing, unused] = [await of('leasing'), await of('unused')];
     const letGo = tokens.dependOn(leasing);
     for (let round = 1; round <= 4; round += 1) {
       const before = Number(leasing.expiresAt);
@@ -107,9 +112,9 @@ describe('a token', () => {
     }
     // The other one was used once, before it was renewed for the first time.
     expect(renewals()).toBe(5);
-    expect(vault.tokens.find(idle.token.reveal())).toBeUndefined();
+    expect(vault.tokens.find(unused.token.reveal())).toBeUndefined();
     expect(await of('leasing')).toBe(leasing);
-    expect(await of('idle')).not.toBe(idle);
+    expect(await of('unused')).not.toBe(unused);
     expect(logins()).toBe(3);
     letGo();
     letGo();
@@ -117,7 +122,7 @@ describe('a token', () => {
     vault.turn(minutes(41));
     await tick(() => Number(leasing.expiresAt) > before && renewals() === 7);
     vault.turn(minutes(41));
-    await tick(() => true);
+    await idle();
     expect(renewals()).toBe(7);
   });
 
@@ -238,7 +243,7 @@ describe('a token that is refused', () => {
   });
 
   test('is revoked once nobody can be on his way with it, but never under a lease', async () => {
-    const { vault, tokens, of, tick, states } = await setUp();
+    const { vault, tokens, of, tick, idle, states } = await setUp();
     const plain = await of('plain');
     const leasing = await of('leasing');
     const letGo = tokens.dependOn(leasing);
@@ -248,11 +253,13 @@ describe('a token that is refused', () => {
     tokens.refused('leasing', leasing);
     await of('leasing');
     vault.turn(minutes(1));
-    await tick(() => true);
+    await idle();
     expect(states()).toEqual(['good', 'good', 'good', 'good']);
     vault.turn(minutes(1) + 1);
     await tick(() => states()[0] === 'revoked');
+    await idle();
     expect(states()).toEqual(['revoked', 'good', 'good', 'good']);
+    letGo();
     letGo();
     await tick(() => states()[1] === 'revoked');
   });
