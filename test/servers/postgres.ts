@@ -1,0 +1,116 @@
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { chown, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { programInPath } from './go-program.ts';
+import { freePorts, startProgram, type StartedProgram } from './started-program.ts';
+
+const run = promisify(execFile);
+/** Debian's `nobody`: PostgreSQL will not run as root. */
+const nobody = 65_534;
+const debian = '/usr/lib/postgresql';
+
+/** What this machine lacks to run PostgreSQL, in words. */
+export async function postgresLacks(): Promise<readonly string[]> {
+  const lacks: string[] = [];
+  for (const name of ['initdb', 'postgres', 'psql'])
+    if ((await postgresProgram(name)) === undefined)
+      lacks.push(`${name} (Debian: apt-get install postgresql)`);
+  if (isRoot() && (await programInPath('setpriv')) === undefined)
+    lacks.push('setpriv (Debian: util-linux), to run PostgreSQL as somebody else than root');
+  return lacks;
+}
+
+/** A PostgreSQL of its own on a free port of 127.0.0.1, in a temporary directory that goes with it. */
+export async function startPostgres() {
+  const directory = await mkdtemp(join(tmpdir(), 'kf-postgres-'));
+  const [data, passwordFile] = [join(directory, 'data'), join(directory, 'password')];
+  const password = randomBytes(16).toString('hex');
+  const [port = 0] = await freePorts(1);
+  await writeFile(passwordFile, password);
+  if (isRoot()) for (const path of [directory, passwordFile]) await chown(path, nobody, nobody);
+
+  const initdb = await unprivileged('initdb');
+  const how = [
+    '--username=admin',
+    `--pwfile=${passwordFile}`,
+    '--auth=scram-sha-256',
+    '--locale=C',
+    '--no-sync',
+  ];
+  await run(initdb.program, [...initdb.args, `--pgdata=${data}`, ...how]);
+  const postgres = await unprivileged('postgres');
+
+  /** The rows of an answer, columns divided by `|`. @throws with PostgreSQL's words */
+  async function query(sql: string, as = { user: 'admin', password }): Promise<string[]> {
+    const psql = (await postgresProgram('psql')) ?? 'psql';
+    const where = ['--host=127.0.0.1', `--port=${port}`, `--username=${as.user}`, '--dbname=postgres'];
+    const { stdout } = await run(
+      psql,
+      [...where, '--no-psqlrc', '--tuples-only', '--no-align', `--command=${sql}`],
+      {
+        env: { PGPASSWORD: as.password, PGCONNECT_TIMEOUT: '5' },
+      },
+    );
+    return stdout.split('\n').filter((line) => line !== '');
+  }
+
+  const start = (): Promise<StartedProgram> =>
+    startProgram({
+      program: postgres.program,
+      args: [
+        ...postgres.args,
+        ...['-D', data, '-p', `${port}`, '-h', '127.0.0.1', '-k', '', '-F'],
+        ...['-c', 'shared_buffers=16MB', '-c', 'max_connections=50'],
+      ],
+      isReady: async () => (await query('select 1')).length === 1,
+    });
+  let running = await start();
+
+  return {
+    port,
+    user: 'admin',
+    password,
+    query,
+    /** The names of those who may log in, but for the administrator. */
+    users: () => query("select rolname from pg_roles where rolcanlogin and rolname <> 'admin' order by 1"),
+    /** Whether these may log in now. */
+    knows: (user: string, theirPassword: string): Promise<boolean> =>
+      query('select 1', { user, password: theirPassword }).then(
+        () => true,
+        () => false,
+      ),
+    /** Ends it at once, as a database that fails. */
+    kill: () => running.stop('SIGQUIT'),
+    async restart(): Promise<void> {
+      running = await start();
+    },
+    async stop(): Promise<void> {
+      await running.stop('SIGQUIT');
+      await rm(directory, { recursive: true });
+    },
+  };
+}
+
+export type Postgres = Awaited<ReturnType<typeof startPostgres>>;
+
+function isRoot(): boolean {
+  return process.getuid?.() === 0;
+}
+
+/** A program of PostgreSQL, from the PATH or from where Debian puts it, the latest version first. */
+async function postgresProgram(name: string): Promise<string | undefined> {
+  const versions = (await readdir(debian).catch(() => [])).sort((a, b) => Number(b) - Number(a));
+  const directories = versions.map((version) => join(debian, version, 'bin'));
+  return (await programInPath(name)) ?? (await programInPath(name, directories.join(':')));
+}
+
+/** How to run it as somebody who is not root. */
+async function unprivileged(name: string): Promise<{ program: string; args: readonly string[] }> {
+  const program = (await postgresProgram(name)) ?? name;
+  if (!isRoot()) return { program, args: [] };
+  const setpriv = (await programInPath('setpriv')) ?? 'setpriv';
+  return { program: setpriv, args: [`--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups', program] };
+}

@@ -1,0 +1,103 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createHttp } from '../../../src/http/http.ts';
+import { createTestCa } from '../../fakes/tls.ts';
+import { builtGoProgram, programInPath } from '../go-program.ts';
+import { freePorts, startProgram, type StartedProgram } from '../started-program.ts';
+
+/** What this machine lacks to build it, in words. */
+export async function testVaultLacks(): Promise<readonly string[]> {
+  return (await programInPath('go')) === undefined ? ['go >= 1.24, to build testvault'] : [];
+}
+
+/** Builds testvault where it is not built yet; four minutes the first time, on two cores. */
+export function builtTestVault(): Promise<string> {
+  return builtGoProgram({ directory: import.meta.dirname, name: 'testvault', target: '.' });
+}
+
+/** A Vault over TLS on a free port of 127.0.0.1, unsealed, its things in a temporary directory that goes with it. */
+export async function startTestVault() {
+  const program = await builtTestVault();
+  const directory = await mkdtemp(join(tmpdir(), 'kf-testvault-'));
+  const file = (name: string): string => join(directory, name);
+  const [port = 0] = await freePorts(1);
+  const url = new URL(`https://127.0.0.1:${port}`);
+  const ca = createTestCa('Test Vault CA');
+  const { cert, key } = ca.issue();
+  await Promise.all([
+    writeFile(file('ca.crt'), ca.cert),
+    writeFile(file('tls.crt'), cert),
+    writeFile(file('tls.key'), key),
+  ]);
+  const http = createHttp({ ca: [ca.cert] });
+  let token = '';
+
+  /** What is answered, parsed. @throws for every status that is no success */
+  async function root(method: string, path: string, body?: object): Promise<VaultBody> {
+    const answer = await http.request({
+      method,
+      url: new URL(`/v1/${path}`, url),
+      headers: { 'x-vault-token': token },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+      signal: new AbortController().signal,
+    });
+    const text = answer.body.toString();
+    if (answer.status >= 300) throw new Error(`${method} ${path}: ${answer.status} ${text}`);
+    return text === '' ? {} : (JSON.parse(text) as VaultBody);
+  }
+
+  const start = (): Promise<StartedProgram> =>
+    startProgram({
+      program,
+      args: ['-addr', url.host, '-dir', file('data'), '-cert', file('tls.crt'), '-key', file('tls.key')],
+      // It has an answer as soon as it listens, sealed as it is.
+      isReady: () => root('GET', 'sys/seal-status').then(() => true),
+    });
+  let running = await start();
+  const made = await root('PUT', 'sys/init', { secret_shares: 1, secret_threshold: 1 });
+  const { keys, root_token: rootToken } = made as unknown as { keys: string[]; root_token: string };
+  token = rootToken;
+
+  async function unseal(): Promise<void> {
+    await root('PUT', 'sys/unseal', { key: keys[0] });
+    for (;;) {
+      const { status } = await http.request({
+        ...{ method: 'GET', url: new URL('/v1/sys/health', url) },
+        signal: new AbortController().signal,
+      });
+      if (status === 200) return;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  await unseal();
+  return {
+    url,
+    ca,
+    caFile: file('ca.crt'),
+    rootToken,
+    root,
+    seal: () => root('PUT', 'sys/seal'),
+    unseal,
+    /** Ends it, as a node that fails, and starts it again over what it has kept. */
+    async restart(): Promise<void> {
+      await running.stop('SIGKILL');
+      running = await start();
+      await unseal();
+    },
+    async stop(): Promise<void> {
+      await running.stop('SIGKILL');
+      await http.close();
+      await rm(directory, { recursive: true });
+    },
+  };
+}
+
+export type TestVault = Awaited<ReturnType<typeof startTestVault>>;
+
+/** Vault's envelope, as far as suites look at it. */
+export type VaultBody = {
+  readonly data?: Readonly<Record<string, unknown>>;
+  readonly auth?: Readonly<Record<string, unknown>>;
+};
