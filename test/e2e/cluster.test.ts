@@ -269,11 +269,16 @@ describe("the chart's rights", () => {
       words:
         /Keyferry may not read ServiceAccount team-a\/app: .*cannot get resource "serviceaccounts".*give its ClusterRole the verb get/,
     },
-    { missing: 'nodes', provider: 'aws', words: /nodes/ },
+    {
+      missing: 'nodes',
+      provider: 'aws',
+      words:
+        /Keyferry may not read the node node: .*cannot get resource "nodes".*give its ClusterRole the verb get/,
+    },
   ])(
     'without $missing a pod of $provider waits, and is told which right is missing',
     async ({ missing, provider, words }) => {
-      const { cluster, stores, applyClass, startPod, node, allow } = stage;
+      const { cluster, stores, applyClass, node, allow } = stage;
       const store = stores.find((one) => one.provider === provider)!;
       const name = `without-${missing}`;
       await store.put(name, 'CANARY');

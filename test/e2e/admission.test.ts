@@ -1,0 +1,225 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+import { driverName } from '../driver/node.ts';
+import { parseObjects, type KubeObject } from '../driver/kube-client.ts';
+import { builtApiServer, controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
+import { chartLacks, renderChart } from './chart-objects.ts';
+import { startCluster, type Cluster } from './cluster.ts';
+import { eventually } from './stage.ts';
+import { describeWhere } from './where-possible.ts';
+
+const lacks = [...(await controlPlaneLacks()), ...(await chartLacks())];
+const describe = describeWhere(import.meta.filename, lacks);
+
+const deploy = join(import.meta.dirname, '../../deploy');
+const everyProvider = ['alibabacloud', 'aws', 'cce', 'local', 'openbao', 'vault'];
+/** All that can be switched on at once. */
+const everything = {
+  providers: everyProvider,
+  alibabacloud: { oidc: true, gatewayCaConfigMap: 'gateways' },
+  cce: { oidcAudience: 'keyferry' },
+  vault: {
+    mintTokens: true,
+    filesSecret: 'vault-files',
+    env: { VAULT_ADDR: 'https://vault:8200' },
+  },
+  admissionPolicies: { mode: 'deny', regions: ['eu-.*'], roles: ['app-.*'], podOverrides: false },
+  events: { enabled: true },
+  podWatch: { enabled: true },
+  ca: { configMap: 'authorities' },
+  networkPolicy: { enabled: true },
+  monitoring: { dashboard: { enabled: true }, rules: { enabled: true }, podMonitor: { enabled: true } },
+};
+
+let cluster: Cluster;
+
+if (lacks.length === 0) {
+  // The first build takes minutes.
+  beforeAll(() => builtApiServer(), 1_200_000);
+  beforeAll(async () => {
+    cluster = await startCluster();
+    await cluster.account('shop/web');
+  }, 60_000);
+  afterAll(() => cluster.stop());
+}
+
+/** What the API server says to the objects, one line each that it refuses. The operator of Prometheus has kinds it does not know. */
+async function refusals(objects: readonly KubeObject[]): Promise<readonly string[]> {
+  const known = objects.filter(({ apiVersion }) => !apiVersion.startsWith('monitoring.coreos.com/'));
+  expect(known).not.toEqual([]);
+  const lines = known.map((object) =>
+    cluster.kube.apply([object], { validateOnly: true }).then(
+      () => '',
+      (error: unknown) => `${object.kind} ${object.metadata.name}: ${(error as Error).message}`,
+    ),
+  );
+  return (await Promise.all(lines)).filter((line) => line !== '');
+}
+
+function classOf(provider: string, parameters: Readonly<Record<string, string>>): KubeObject {
+  const object = {
+    ...{ apiVersion: 'secrets-store.csi.x-k8s.io/v1', kind: 'SecretProviderClass' },
+    ...{ metadata: { name: 'web', namespace: 'shop' }, spec: { provider, parameters } },
+  };
+  return object;
+}
+
+function podOf(volumeAttributes: Readonly<Record<string, string>>): KubeObject {
+  const object = {
+    ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'web', namespace: 'shop' } },
+    spec: {
+      serviceAccountName: 'web',
+      containers: [{ name: 'web', image: 'web' }],
+      volumes: [{ name: 'secrets', csi: { driver: driverName, readOnly: true, volumeAttributes } }],
+    },
+  };
+  return object;
+}
+
+describe('the API server takes', () => {
+  test('the chart with everything switched on', async () => {
+    expect(await refusals(await renderChart(everything))).toEqual([]);
+  });
+
+  test.each(everyProvider)(
+    "the chart for %s alone, what is rendered of it, and the provider's example",
+    async (provider) => {
+      const values = parse(await readFile(join(deploy, 'values', `${provider}.yaml`), 'utf8')) as object;
+      expect(await refusals(await renderChart(values))).toEqual([]);
+      for (const directory of ['manifests', `examples/${provider}`]) {
+        const files = (await readdir(join(deploy, directory))).filter((file) => file.endsWith('.yaml'));
+        expect(files).not.toEqual([]);
+        for (const file of files) {
+          const objects = parseObjects(await readFile(join(deploy, directory, file), 'utf8'));
+          expect({ file, refused: await refusals(objects) }).toEqual({ file, refused: [] });
+        }
+      }
+    },
+  );
+});
+
+const objects = '- {objectName: db}';
+
+describe('the admission policies', () => {
+  async function install(
+    policies: object,
+    before = (): Promise<unknown> => Promise.resolve(),
+  ): Promise<void> {
+    const rendered = await renderChart({
+      providers: everyProvider,
+      admissionPolicies: { mode: 'deny', ...policies },
+    });
+    const admission = rendered.filter(({ apiVersion }) => apiVersion.startsWith('admissionregistration'));
+    expect(admission).toHaveLength(4);
+    // Anew, so that what is refused from now on is refused by these.
+    for (const object of admission) await cluster.kube.delete(await cluster.kube.pathOf(object));
+    await eventually(
+      () => refusals([classOf('local', {}), podOf({})]),
+      (lines) => expect(lines).toEqual([]),
+    );
+    await before();
+    await cluster.kube.apply(admission);
+    await eventually(
+      () => refusals([classOf('local', {}), podOf({})]),
+      (lines) => expect(lines).toHaveLength(2),
+    );
+  }
+
+  if (lacks.length === 0) beforeAll(() => install({}), 60_000);
+
+  test.each(everyProvider)('let the example of %s pass', async (provider) => {
+    const directory = join(deploy, 'examples', provider);
+    for (const file of await readdir(directory)) {
+      const example = parseObjects(await readFile(join(directory, file), 'utf8'));
+      expect(await refusals(example)).toEqual([]);
+    }
+  });
+
+  test.each<[string, KubeObject]>([
+    ['a class of somebody else', classOf('azure', { anything: 'goes' })],
+    ['parameters in any letter case', classOf('alibabacloud', { Objects: objects, REGION: 'cn-hangzhou' })],
+    ['a pod that changes what it may', podOf({ secretProviderClass: 'web', region: 'eu-west-1' })],
+    [
+      'a pod of another driver',
+      {
+        ...podOf({}),
+        spec: {
+          serviceAccountName: 'web',
+          containers: [{ name: 'a', image: 'a' }],
+          volumes: [{ name: 's', csi: { driver: 'other' } }],
+        },
+      } as KubeObject,
+    ],
+  ])('let %s pass', async (_, object) => {
+    expect(await refusals([object])).toEqual([]);
+  });
+
+  test.each<[string, KubeObject, string]>([
+    ['a misspelt parameter', classOf('cce', { objects, agencyURN: 'x', agencyUr: 'x' }), 'agencyUr'],
+    ['no objects', classOf('aws', { region: 'eu-west-1' }), 'objects'],
+    ['empty objects', classOf('aws', { objects: ' ' }), 'objects'],
+    ['a region that is none', classOf('aws', { objects, region: 'evil.example/' }), 'region'],
+    ['a switch that is none', classOf('cce', { objects, usePodOIDC: 'yes' }), 'usePodOIDC'],
+    [
+      'TLS that is not verified',
+      classOf('vault', { objects, vaultSkipTLSVerify: 'true' }),
+      'TLS is verified',
+    ],
+    ['a provider in capitals', classOf('Vault', { objects }), 'small letters'],
+    [
+      "a pod that forges its driver's keys",
+      podOf({ secretProviderClass: 'web', 'csi.storage.k8s.io/serviceAccount.tokens': '{}' }),
+      'no pod writes them',
+    ],
+    [
+      'a pod that forges its namespace',
+      podOf({ secretProviderClass: 'web', 'csi.storage.k8s.io/pod.namespace': 'other' }),
+      'no pod writes them',
+    ],
+    ['a pod without a class', podOf({}), 'secretProviderClass'],
+    [
+      'a pod that verifies no TLS',
+      podOf({ secretProviderClass: 'web', vaultSkipTLSVerify: 'true' }),
+      'TLS is verified',
+    ],
+    ['a pod whose region is none', podOf({ secretProviderClass: 'web', region: '../x' }), 'region'],
+  ])('refuse %s', async (_, object, words) => {
+    const [line, ...more] = await refusals([object]);
+    expect(more).toEqual([]);
+    expect(line).toContain("ValidatingAdmissionPolicy 'keyferry-");
+    expect(line).toContain(words);
+  });
+
+  test('hold classes and pods to what the operator allows', async () => {
+    await install({ regions: ['eu-.*'], roles: ['app-.*'], podOverrides: false });
+    expect(
+      await refusals([
+        classOf('aws', { objects, region: 'eu-west-1' }),
+        classOf('vault', { objects, roleName: 'app-web' }),
+        podOf({ secretProviderClass: 'web' }),
+      ]),
+    ).toEqual([]);
+    const lines = await refusals([
+      classOf('aws', { objects, region: 'us-east-1' }),
+      classOf('aws', { objects, region: 'me-eu-west-1' }),
+      classOf('vault', { objects, roleName: 'admin-app-' }),
+      classOf('cce', { objects, usePodOIDC: 'true', agencyUrn: 'iam::1:agency:x', providerUrn: 'p' }),
+      podOf({ secretProviderClass: 'web', objects }),
+    ]);
+    expect(lines.map((line) => /admissionPolicies\.\w+|pods may not change/.exec(line)?.[0])).toEqual([
+      ...['admissionPolicies.regions', 'admissionPolicies.regions'],
+      ...['admissionPolicies.roles', 'admissionPolicies.roles', 'pods may not change'],
+    ]);
+  });
+
+  test('leave alone what was there before and whose spec stays', async () => {
+    const old = classOf('cce', { objects, usePodOIDC: 'yes' });
+    await install({}, () => cluster.kube.apply([old]));
+    const labelled = { ...old, metadata: { ...old.metadata, labels: { team: 'web' } } };
+    expect(await refusals([labelled])).toEqual([]);
+    expect(await refusals([classOf('cce', { objects, usePodOIDC: 'no' })])).toHaveLength(1);
+    expect(await refusals([classOf('cce', { objects, usePodOIDC: 'false' })])).toEqual([]);
+  });
+});
