@@ -32,6 +32,17 @@ export type ProviderEntry = {
   readonly create: (surroundings: Surroundings) => Promise<Provider>;
 };
 
+function vault(dialect: 'vault' | 'openbao'): ProviderEntry {
+  return {
+    refreshInterval: 30_000,
+    plan: async () => (await import('./vault/parameters.ts')).planVault(dialect),
+    create: async (surroundings) => {
+      const { createVaultProvider } = await import('./vault/index.ts');
+      return createVaultProvider(dialect, surroundings);
+    },
+  };
+}
+
 /** Every `spec.provider` there is; each is loaded when it is served. */
 export const providers: Readonly<Record<string, ProviderEntry>> = {
   alibabacloud: {
@@ -67,4 +78,6 @@ export const providers: Readonly<Record<string, ProviderEntry>> = {
       return createLocalProvider({ ...surroundings, storeFile, keyFile });
     },
   },
+  openbao: vault('openbao'),
+  vault: vault('vault'),
 };
