@@ -84,7 +84,7 @@ export function createFakeAuth(deps: {
           );
         if (isOver(claims)) return invalid('invalid expiration time (exp) claim: token is expired');
         if (role.audiences !== undefined && !role.audiences.some((each) => claims.aud.includes(each)))
-          return invalid('invalid audience (aud) claim: audience claim does not match any bound audience');
+          return invalid('invalid audience (aud) claim: audience claim does not match any expected audience');
         if (role.subject !== undefined && role.subject !== claims.sub)
           return invalid('invalid subject (sub) claim');
         return welcome(name, role);

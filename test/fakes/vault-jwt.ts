@@ -40,8 +40,9 @@ export function createTokenIssuer({ now = Date.now } = {}) {
         lifeMs = 3_600_000,
       } = options;
       const { podUid = 'uid-pod-1', serviceAccountUid = 'sa-uid' } = options;
+      const issuedAt = Math.floor((now() + Math.min(0, lifeMs)) / 1_000) - 1;
       return mint({
-        iss: 'https://kubernetes.default.svc',
+        ...{ iss: 'https://kubernetes.default.svc', iat: issuedAt, nbf: issuedAt },
         sub: `system:serviceaccount:${namespace}:${serviceAccount}`,
         aud: [audience],
         exp: Math.floor((now() + lifeMs) / 1_000),

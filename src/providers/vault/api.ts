@@ -1,36 +1,16 @@
 import type { Logger } from 'pino';
-import type { Redacted } from '../../errors/redacted.ts';
 import { SecretError } from '../../errors/secret-error.ts';
-import { quoteForeign } from '../../errors/status-text.ts';
 import { createBreaker } from '../../flow/breaker.ts';
 import type { Retry } from '../../flow/retry.ts';
 import type { Http, HttpAnswer } from '../../http/http.ts';
 import { parseJsonText, type JsonValue } from '../../plan/json-text.ts';
+import { asSent, fixedHeaders, headersOf, type VaultCall } from './call.ts';
 import { createCluster, type NodeAnswer } from './cluster.ts';
-import { hasNoNamespace, judge, passing, pathOf, productOf, readFault } from './fault.ts';
-import type { VaultLogin } from './login.ts';
+import { hasNoNamespace, pathOf, productOf, readFault } from './fault.ts';
 import { createNodes, type Node } from './nodes.ts';
 import { targetOf } from './target.ts';
 import { createTlsFiles } from './tls-files.ts';
-
-/** One question to Vault. */
-export type VaultCall = {
-  readonly login: VaultLogin;
-  readonly token?: Redacted;
-  /** `LIST` goes as a GET with `list=true`. */
-  readonly method: string;
-  /** Below `v1/`, percent-encoded already, with its query: `secret/data/app?version=3`. */
-  readonly path: string;
-  /** JSON. */
-  readonly body?: string;
-  readonly signal: AbortSignal;
-  /** It may issue something (a token, a lease, a certificate): never sent again unless it is sure that nobody has seen it. */
-  readonly issues: boolean;
-  /** Instead of the login's; the empty text: none. */
-  readonly namespace?: string;
-  /** Statuses below 500 that are returned too, for the caller to judge: `[400]`. */
-  readonly accept?: readonly number[];
-};
+import { judge, passing } from './verdict.ts';
 
 /** What Vault answered: 200 to 299, 404, or a status the call accepts. */
 export type VaultAnswer = {
@@ -87,7 +67,12 @@ export function createVaultApi(deps: VaultApiDeps): VaultApi {
 
   const health = async (node: Node, signal: AbortSignal): Promise<number> => {
     const { healthMs: timeoutMs } = timeouts;
-    const { status } = await send(node, 'sys/health', { method: 'GET', headers: fixed, signal, timeoutMs });
+    const { status } = await send(node, 'sys/health', {
+      method: 'GET',
+      headers: fixedHeaders,
+      signal,
+      timeoutMs,
+    });
     return status;
   };
 
@@ -139,41 +124,6 @@ export function createVaultApi(deps: VaultApiDeps): VaultApi {
       return { status, headers, body, address, json: () => parse(body, call) };
     },
   };
-}
-
-/** Backends see no method LIST on the wire: proxies do not let it through. */
-function asSent({ method, path }: VaultCall): { readonly method: string; readonly path: string } {
-  if (method !== 'LIST') return { method, path };
-  return { method: 'GET', path: `${path}${path.includes('?') ? '&' : '?'}list=true` };
-}
-
-/** An Agent that is told to refuses whoever does not send it: so no web page can be made to ask it. */
-const fixed = { 'x-vault-request': 'true' };
-
-/** @throws SecretError for what no header can hold */
-function headersOf({
-  login,
-  token,
-  body,
-  namespace = login.namespace ?? '',
-}: VaultCall): Record<string, string> {
-  if (!isHeader(namespace))
-    throw new SecretError('INVALID_CLASS', `"${quoteForeign(namespace)}" is no namespace`);
-  const secret = token?.reveal() ?? '';
-  if (!isHeader(secret))
-    throw new SecretError('NOT_CONFIGURED', 'the token has characters in it that no token of Vault has', {
-      hint: 'look for a line break or a space in what it comes from',
-    });
-  return {
-    ...fixed,
-    ...(secret !== '' && { 'x-vault-token': secret }),
-    ...(namespace !== '' && { 'x-vault-namespace': namespace }),
-    ...(body !== undefined && { 'content-type': 'application/json' }),
-  };
-}
-
-function isHeader(text: string): boolean {
-  return /^[\x21-\x7e]*$/.test(text);
 }
 
 /** What is worth another attempt in a moment: a node that has not caught up, a quota, trouble inside. */

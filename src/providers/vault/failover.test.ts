@@ -5,7 +5,8 @@ import { SecretError } from '../../errors/secret-error.ts';
 import { createRetry } from '../../flow/retry.ts';
 import { notYetSeen, overQuota } from '../../../test/fakes/vault-answers.ts';
 import { startFakeVault, type FakeVaultOptions } from '../../../test/fakes/vault.ts';
-import { createVaultApi, type VaultAnswer, type VaultCall } from './api.ts';
+import { createVaultApi, type VaultAnswer } from './api.ts';
+import type { VaultCall } from './call.ts';
 
 const forever = new AbortController().signal;
 const closing: (() => Promise<unknown>)[] = [];

@@ -6,9 +6,11 @@ import { SecretError } from '../../errors/secret-error.ts';
 import { createRetry } from '../../flow/retry.ts';
 import { startFakeVault } from '../../../test/fakes/vault.ts';
 import type { TokenLife } from '../../../test/fakes/vault-tokens.ts';
-import { createVaultApi, type VaultCall } from './api.ts';
-import { judge, passing, readFault } from './fault.ts';
+import { createVaultApi } from './api.ts';
+import type { VaultCall } from './call.ts';
+import { readFault } from './fault.ts';
 import { nodeTrouble } from './trouble.ts';
+import { judge, passing } from './verdict.ts';
 
 const closing: (() => Promise<unknown>)[] = [];
 afterEach(async () => {

@@ -5,7 +5,8 @@ import { SecretError } from '../../errors/secret-error.ts';
 import { createRetry } from '../../flow/retry.ts';
 import { startFakeServer } from '../../../test/fakes/http-server.ts';
 import { startFakeVault } from '../../../test/fakes/vault.ts';
-import { createVaultApi, type VaultCall } from './api.ts';
+import { createVaultApi } from './api.ts';
+import type { VaultCall } from './call.ts';
 import { followRedirect } from './redirect.ts';
 
 const closing: (() => Promise<unknown>)[] = [];

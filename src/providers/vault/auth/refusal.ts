@@ -52,7 +52,7 @@ const hints: readonly Hint[] = [
   },
   { words: 'namespace not found', hint: () => 'check vaultNamespace' },
   {
-    words: 'client certificate must be supplied',
+    words: /^(client certificate must be supplied|tls connection required)$/,
     hint: () => 'the login needs a client certificate and its key, and no proxy that ends TLS on the way',
   },
   {
