@@ -70,6 +70,9 @@ export function createVaultProvider(
       principalOf: createPrincipals({ tokens, fingerprint: deps.fingerprint }),
     }),
     ...reads,
-    close: (signal) => tokens.close(signal),
+    async close(signal) {
+      reads.close();
+      await tokens.close(signal);
+    },
   };
 }

@@ -1,0 +1,100 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createDriver } from './driver/driver.ts';
+import { startKeyferry, type KeyferryProcess } from './driver/keyferry-process.ts';
+import { startVaultRig, type VaultRig } from './fakes/vault-rig.ts';
+
+let rig: VaultRig;
+let keyferry: KeyferryProcess;
+let dir: string;
+
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'kf-vault-'));
+  rig = await startVaultRig({
+    env: (vault, file) => ({
+      KEYFERRY_VAULT_TOKEN_REQUESTS: 'true',
+      KEYFERRY_VAULT_TOKEN_FILE: file('token', vault.tokens.issue({ policies: ['app'] }).id),
+    }),
+  });
+  rig.policy('app', { 'secret/data/*': ['read'], 'database/creds/*': ['read'] });
+  rig.auth.kubernetes().role('app', { names: ['app'] });
+  const { server, tokenFile, caFile } = rig.kubernetes;
+  const kube = ['--kube-server', server.href, '--kube-token-file', tokenFile, '--kube-ca-file', caFile];
+  keyferry = await startKeyferry({
+    providers: ['vault', 'openbao'],
+    args: ['--refresh-interval', '0', '--shared-identity-grants', rig.grantsFile, ...kube],
+    env: rig.env,
+  });
+}, 60_000);
+
+afterAll(async () => {
+  await keyferry.stop();
+  await rig.close();
+  await rm(dir, { recursive: true });
+});
+
+describe.each(['1.5', '1.6'] as const)(
+  'the built bundle, before Vault, under a driver of %s',
+  (generation) => {
+    test("serves vault and openbao: by the pod's token and by one it asks for, by its own; a lease, a rotation, a refusal; and prints no secret", async () => {
+      const driver = createDriver({
+        providersDir: keyferry.providersDir,
+        generation,
+        dir: join(dir, generation),
+      });
+      const name = `db-${generation}`;
+      const kv = rig.kv2();
+      rig.database().role('app');
+      kv.put(name, { password: 'CANARY-one' });
+      const spc = (provider: string, more: object) => ({
+        metadata: { name: 'app' },
+        spec: {
+          provider,
+          parameters: {
+            roleName: 'app',
+            objects:
+              `- {objectName: password, secretPath: secret/data/${name}, secretKey: password}\n` +
+              `- {objectName: whole.json, secretPath: secret/data/${name}}`,
+            ...more,
+          },
+        },
+      });
+      const pod = { namespace: 'team-a', serviceAccount: 'app' };
+      const brought = await driver.publish({ class: spc('vault', {}), pod, tokens: rig.podToken() });
+      const asked = await driver.publish({ class: spc('openbao', {}), pod });
+      const shared = await driver.publish({ class: spc('vault', { authMethod: 'token' }), pod });
+      for (const view of [brought, asked, shared]) {
+        expect(view.events).toEqual([]);
+        expect(view.files.password?.text).toBe('CANARY-one');
+      }
+      const leased = await driver.publish({
+        class: spc('vault', {
+          objects: '- {objectName: user, secretPath: database/creds/app, secretKey: username}',
+        }),
+        pod,
+        tokens: rig.podToken(),
+      });
+      const user = leased.files.user?.text;
+      expect(user).toMatch(/^v-/);
+      expect((await driver.republish(leased)).files.user?.text).toBe(user);
+
+      kv.put(name, { password: 'CANARY-two' });
+      const rotated = await driver.republish(brought);
+      expect(rotated.files.password?.text).toBe('CANARY-two');
+
+      const stranger = await driver.publish({
+        class: spc('vault', { vaultAddress: 'https://evil.example' }),
+        pod,
+        tokens: rig.podToken(),
+      });
+      expect(stranger.phase).toBe('Pending');
+      expect(stranger.trapped).toBe(false);
+      expect(stranger.events[0]?.message).toContain('KEYFERRY_VAULT_ALLOWED_ADDRESSES');
+      driver.close();
+      expect(keyferry.output()).not.toContain('CANARY');
+      for (const { id } of rig.tokens.all()) expect(keyferry.output()).not.toContain(id);
+    });
+  },
+);
