@@ -346,6 +346,20 @@ describe('a login', () => {
     );
   });
 
+  test('that nobody answered is made once for all who would show the same', async () => {
+    const { vault, of, logins } = await setUp();
+    const role = vault.auth.approle().role('app');
+    const secretId = role.secretId();
+    const identity = { login: vault.login(login), ...approle(role.roleId, () => secretId) };
+    vault.node.behave({ delayMs: 20, reset: true });
+    const failures = await Promise.all(
+      Array.from({ length: 20 }, (_, index) => failureOf(of(`pod-${index}`, identity))),
+    );
+    expect(new Set(failures).size).toBe(1);
+    expect(failures[0]).toMatch(/^CREDENTIALS_UNAVAILABLE: /);
+    expect(logins()).toBe(1);
+  });
+
   test('by method token is none: the token in place is used, another one as soon as it is there', async () => {
     const { vault, tokens, of, logins, renewals } = await setUp();
     let token = 'hvs.first';

@@ -5,8 +5,9 @@ import { createSingleFlight } from '../../flow/single-flight.ts';
 import type { Proving } from '../proving.ts';
 import type { VaultApi } from './api.ts';
 import { holdToken, type HeldToken } from './auth/held-token.ts';
-import { logIn, readAuth } from './auth/log-in.ts';
+import { logIn } from './auth/log-in.ts';
 import { givenToken, loginRequest } from './auth/login-request.ts';
+import { createSelfCalls } from './auth/self-calls.ts';
 import { whose } from './fault.ts';
 import type { VaultIdentity, VaultSession } from './identity.ts';
 import { createTlsFiles } from './tls-files.ts';
@@ -59,7 +60,8 @@ export type VaultTokensDeps = {
 
 /** See {@link VaultTokens}. */
 export function createVaultTokens(deps: VaultTokensDeps): VaultTokens {
-  const { api, now, random = Math.random, log } = deps;
+  const { now, random = Math.random, log } = deps;
+  const self = createSelfCalls(deps);
   const tlsFiles = createTlsFiles({ now });
   const flights = createSingleFlight<HeldToken>();
   /** The one that each principal uses now. */
@@ -102,13 +104,6 @@ export function createVaultTokens(deps: VaultTokensDeps): VaultTokens {
     return fresh;
   };
 
-  const ask = ({ session: { login, token } }: HeldToken, what: string, signal: AbortSignal) =>
-    api.call({
-      ...{ login, token, method: 'POST', path: `auth/token/${what}`, body: '{}', signal },
-      issues: false,
-      accept: [400],
-    });
-
   /** Nobody waits for it, so its failure is told here. */
   const inBackground = (
     token: HeldToken,
@@ -122,21 +117,6 @@ export function createVaultTokens(deps: VaultTokensDeps): VaultTokens {
     });
   };
 
-  const renew = async (token: HeldToken, signal: AbortSignal): Promise<void> => {
-    const askedAt = now();
-    try {
-      const answer = await ask(token, 'renew-self', signal);
-      if (answer.status === 400) token.isLast = true;
-      else token.prolong(askedAt, readAuth(answer, token.session.login).lease_duration * 1_000);
-    } catch (thrown) {
-      const { code } = toSecretError(thrown);
-      // It may not renew itself; or it is none any more, and with it all that depended on it.
-      if (code === 'ACCESS_DENIED') token.isLast = true;
-      if (code === 'CREDENTIALS_REFUSED') token.prolong(askedAt, 0);
-      throw thrown;
-    }
-  };
-
   const isDue = (token: HeldToken): boolean => now() >= Math.max(token.dueAt, token.pausedUntil);
 
   function tend(token: HeldToken): void {
@@ -146,9 +126,9 @@ export function createVaultTokens(deps: VaultTokensDeps): VaultTokens {
       if (now() < supersededAt + farewellMs) return;
       held.delete(session);
       if (token.isRevocable)
-        inBackground(token, 'a token was not revoked', (signal) => ask(token, 'revoke-self', signal));
+        inBackground(token, 'a token was not revoked', (signal) => self.revoke(token, signal));
     } else if (isDue(token) && !token.isLast && (dependents > 0 || token.isUsed))
-      inBackground(token, 'a token was not renewed', (signal) => renew(token, signal));
+      inBackground(token, 'a token was not renewed', (signal) => self.renew(token, signal));
   }
 
   function tick(): void {
@@ -196,7 +176,7 @@ export function createVaultTokens(deps: VaultTokensDeps): VaultTokens {
         ({ dependents, isRevocable }) => dependents === 0 && isRevocable,
       );
       held.clear();
-      await Promise.allSettled(idle.map((token) => ask(token, 'revoke-self', signal)));
+      await Promise.allSettled(idle.map((token) => self.revoke(token, signal)));
     },
   };
 }

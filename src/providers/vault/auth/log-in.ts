@@ -52,32 +52,38 @@ export async function logIn(
   request: LoginRequest,
   signal: AbortSignal,
 ): Promise<Welcome> {
-  const { api, proving, now } = deps;
-  return proving.run(request.digest, signal, async () => {
-    const askedAt = now();
-    const answer = await api
-      .call({
-        ...{ login, method: 'POST', path: `auth/${mountPath(login)}/login`, signal },
-        body: JSON.stringify(request.fields),
-        // A token.
-        issues: true,
-        accept: [400, 401, 403, 404],
-      })
-      .catch((thrown: unknown) => {
-        signal.throwIfAborted();
-        throw asLoginFailure(toSecretError(thrown), login);
-      });
-    if (answer.status >= 300) throw refusal(readFault(answer), login, request.secrets);
-    const auth = readAuth(answer, login);
-    checkMethod(auth.metadata ?? {}, login);
-    return {
-      token: new Redacted(auth.client_token),
-      expiresAt: auth.lease_duration === 0 ? Infinity : askedAt + auth.lease_duration * 1_000,
-      renewable: auth.renewable,
-      isBatch: auth.token_type === 'batch' || /^(hvb|b)\./.test(auth.client_token),
-      uses: auth.num_uses === undefined || auth.num_uses === 0 ? Infinity : auth.num_uses,
-    };
+  try {
+    return await deps.proving.run(request.digest, signal, () => showProof(deps, login, request, signal));
+  } catch (thrown) {
+    signal.throwIfAborted();
+    throw asLoginFailure(toSecretError(thrown), login);
+  }
+}
+
+async function showProof(
+  { api, now }: { readonly api: VaultApi; readonly now: () => number },
+  login: VaultLogin,
+  { fields, secrets }: LoginRequest,
+  signal: AbortSignal,
+): Promise<Welcome> {
+  const askedAt = now();
+  const answer = await api.call({
+    ...{ login, method: 'POST', path: `auth/${mountPath(login)}/login`, signal },
+    body: JSON.stringify(fields),
+    // A token.
+    issues: true,
+    accept: [400, 401, 403, 404],
   });
+  if (answer.status >= 300) throw refusal(readFault(answer), login, secrets);
+  const auth = readAuth(answer, login);
+  checkMethod(auth.metadata ?? {}, login);
+  return {
+    token: new Redacted(auth.client_token),
+    expiresAt: auth.lease_duration === 0 ? Infinity : askedAt + auth.lease_duration * 1_000,
+    renewable: auth.renewable,
+    isBatch: auth.token_type === 'batch' || /^(hvb|b)\./.test(auth.client_token),
+    uses: auth.num_uses === undefined || auth.num_uses === 0 ? Infinity : auth.num_uses,
+  };
 }
 
 /**
