@@ -351,7 +351,7 @@ describe('a login', () => {
     const role = vault.auth.approle().role('app');
     const secretId = role.secretId();
     const identity = { login: vault.login(login), ...approle(role.roleId, () => secretId) };
-    vault.node.behave({ delayMs: 20, reset: true });
+    vault.node.behave({ on: 'POST', delayMs: 20, reset: true });
     const failures = await Promise.all(
       Array.from({ length: 20 }, (_, index) => failureOf(of(`pod-${index}`, identity))),
     );
