@@ -365,6 +365,15 @@ describe('what the operator configured for all', () => {
     expect(rig.count(/^GET .v1.secret/)).toBe(0);
   });
 
+  test('the certificate is nobody else’s: not by a login that a file would hold', async () => {
+    await withCertificate([]);
+    const objects = '- {objectName: token, secretPath: auth/cert/login, method: POST}';
+    expect(await rig.mount(objects)).toMatch(
+      /^NOT_ALLOWED_FROM_CLASS: secretPath of item 1 is a login, and Vault could take the client certificate/,
+    );
+    expect(rig.count()).toBe(0);
+  });
+
   test('no client certificate is told', async () => {
     await start();
     expect(await rig.mount(withMethod('cert'))).toMatch(

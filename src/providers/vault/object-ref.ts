@@ -3,16 +3,30 @@ import type { SecretRef } from '../../plan/plan.ts';
 import type { YamlMap } from '../../plan/yaml-list.ts';
 import type { Refuse } from '../file-names.ts';
 import { filled, required } from '../object-fields.ts';
-import { readSecretPath } from './secret-path.ts';
+import { readSecretPath, withoutQuery } from './secret-path.ts';
 
-/** The two ways to report what is wrong with an object. */
-export type ObjectReader = { readonly refuse: Refuse; readonly warn: Refuse };
+/** The ways to report what is wrong with an object, and what is to be known to judge it. */
+export type ObjectReader = {
+  readonly refuse: Refuse;
+  readonly warn: Refuse;
+  /** For what only the operator may allow. */
+  readonly forbid: Refuse;
+  /** Whether the connection shows a client certificate, which is the operator's. */
+  readonly showsCertificate: boolean;
+};
 
 /** What an object asks Vault. Of one that is faulty, the name may be empty. */
 export function readRef(map: YamlMap, reader: ObjectReader): SecretRef {
   const method = readMethod(map, reader);
   const body = readBody(map, method, reader);
-  return { service: 'vault', name: readName(map, reader), method, ...(body !== undefined && { body }) };
+  const name = readName(map, reader);
+  if (reader.showsCertificate && method !== 'GET' && isLogin(name))
+    reader.forbid(
+      map.scalar('secretPath') ?? map.position,
+      `secretPath of ${map.where} is a login, and Vault could take the client certificate of Keyferry's connection for who logs in`,
+      'name a path that needs the token of the workload',
+    );
+  return { service: 'vault', name, method, ...(body !== undefined && { body }) };
 }
 
 function readName(map: YamlMap, { refuse }: ObjectReader): string {
@@ -31,6 +45,11 @@ function readName(map: YamlMap, { refuse }: ObjectReader): string {
     'write it like secret/data/app?version=3',
   );
   return '';
+}
+
+/** In whatever namespace: one may stand before `auth/`. */
+function isLogin(name: string): boolean {
+  return /(^|\/)auth\/.+\/login$/.test(withoutQuery(name));
 }
 
 function readMethod(map: YamlMap, { refuse }: ObjectReader): 'GET' | 'POST' | 'PUT' {

@@ -4,6 +4,7 @@ import { readYamlList, type YamlMap } from '../../plan/yaml-list.ts';
 import { checkFileNames, type NamedFile, type Refuse } from '../file-names.ts';
 import { fileOptionKeys, readFileOptions, type FileOptions } from '../file-options.ts';
 import { filled, required } from '../object-fields.ts';
+import type { VaultLogin } from './login.ts';
 import { readFilePermission } from './file-permission.ts';
 import { readRef, type ObjectReader } from './object-ref.ts';
 
@@ -21,16 +22,20 @@ const objectKeys = [
 /** What to read and which files to make of it, by the parameter `objects` as users of the vendors' providers write it. */
 export function readObjects(
   text: string,
+  { tls }: Pick<VaultLogin, 'tls'>,
   report: (problem: Problem) => void,
 ): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
   const say =
-    (severity: Problem['severity']): Refuse =>
+    (severity: Problem['severity'], code: Problem['code'] = 'INVALID_CLASS'): Refuse =>
     ({ line, column }, message, hint) =>
       report({
-        ...{ severity, code: 'INVALID_CLASS', message, parameter, line, column },
+        ...{ severity, code, message, parameter, line, column },
         ...(hint !== undefined && { hint }),
       });
-  const reader = { refuse: say('error'), warn: say('warning') };
+  const reader = {
+    ...{ refuse: say('error'), warn: say('warning'), forbid: say('error', 'NOT_ALLOWED_FROM_CLASS') },
+    showsCertificate: tls.certFile !== undefined,
+  };
   // What asks the same is one ref: all objects of one path are made of one answer.
   const refs = new Map<string, SecretRef>();
   const files: NamedFile[] = [];

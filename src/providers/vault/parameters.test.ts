@@ -370,6 +370,21 @@ describe('what only the operator may allow', () => {
     expect(faults({ vaultSkipTLSVerify: 'yes' })[0]).toMatch(/is neither "true" nor "false": yes/);
   });
 
+  test('a login by the connection’s certificate, whose token the file would hold', () => {
+    const certified = { ...facts, tls: { certFile: '/etc/kf/c.crt', keyFile: '/etc/kf/c.key' } };
+    const codes = (fields: string, known: VaultFacts): readonly string[] =>
+      compile({ objects: `- {objectName: a, ${fields}}` }, known).problems.map(({ code }) => code);
+    for (const path of ['auth/cert/login', '/v1/auth/a/b//login/', 'team-a/auth/cert/login?x=1'])
+      for (const method of ['POST', 'PUT']) {
+        expect(codes(`secretPath: "${path}", method: ${method}`, certified)).toEqual([
+          'NOT_ALLOWED_FROM_CLASS',
+        ]);
+        expect(codes(`secretPath: "${path}", method: ${method}`, facts)).toEqual([]);
+      }
+    for (const path of ['auth/token/create', 'auth/cert/login/x', 'kv/auth/login'])
+      expect(codes(`secretPath: ${path}, method: POST`, certified)).toEqual([]);
+  });
+
   test('offline nobody knows, which is said', () => {
     const {
       plan: compiled,

@@ -25,7 +25,7 @@ export function planVault(dialect: VaultLogin['dialect']) {
       report(parameterFault('objects', 'the parameter `objects` is missing', hint));
       return { problems };
     }
-    const { refs, files } = readObjects(parameters.objects ?? '', report);
+    const { refs, files } = readObjects(parameters.objects ?? '', login, report);
     const failed = problems.some(({ severity }) => severity === 'error');
     return {
       ...(!failed && { plan: { refs, files, login } }),
