@@ -1,5 +1,5 @@
 # Needs Node >= 20.19 and make; everything else is installed here.
-.PHONY: install build demo test e2e check lint types deps unused format bench clean manifests image image-check sbom
+.PHONY: install build demo test e2e e2e-packages check lint types deps unused format bench clean manifests image image-check sbom
 
 install: node_modules/.installed
 
@@ -22,6 +22,12 @@ test: build
 # Runs the suites against real servers; each says what it needs. One alone: make e2e SUITE=aws
 e2e: build
 	npm run --silent e2e -- $(SUITE)
+
+# What those suites need of Debian; Go and Python they need besides. Each says what it lacks.
+e2e-packages:
+	@for program in etcd:etcd-server psql:postgresql; do \
+		command -v $${program%%:*} >/dev/null || apt-get install -y --no-install-recommends $${program##*:}; \
+	done
 
 # Everything that is checked without running the product.
 check: types lint deps unused
