@@ -1,10 +1,11 @@
 # One file of JavaScript, and Node to run it. Both bases can be replaced, also by digest (name@sha256:...):
-# NODE has Node 24 with npm, BASE has glibc and libstdc++ and needs nothing else.
+# NODE has Node 24 with npm, BASE has glibc and libstdc++ and needs nothing else. BUILDER is NODE for the machine that builds, where the two differ.
 ARG NODE=docker.io/library/node:24-bookworm-slim
+ARG BUILDER=${NODE}
 ARG BASE=gcr.io/distroless/cc-debian12
 
 # The bundle is the same for every platform, so it is built on the builder's own.
-FROM --platform=$BUILDPLATFORM ${NODE} AS build
+FROM --platform=$BUILDPLATFORM ${BUILDER} AS build
 WORKDIR /keyferry
 COPY package.json package-lock.json ./
 # A mirror of the registry goes by --secret id=npmrc,src=$HOME/.npmrc; it does not stay in the image.

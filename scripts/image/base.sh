@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the two images that the Dockerfile begins with out of packages, where no registry of images can be reached:
-# localhost/keyferry-base (glibc, libstdc++) and localhost/keyferry-node (the same, Node, npm and a shell to build with).
+# localhost/keyferry-base (glibc, libstdc++) and localhost/keyferry-node (the same, Node, npm and a shell to build with), tagged with the platform.
 # Usage: base.sh amd64|arm64     Needs: root, buildah, apt, npm.
 set -euo pipefail
 arch=$1

@@ -1,9 +1,10 @@
 // Writes what a kubelet would have runc do for the DaemonSet's container: read-only root, no capabilities, the container runtime's default
 // seccomp profile, no new privileges, and the providers directory as the only place to write.
-// Usage: runc-config.mjs OPTIONS-AS-JSON > config.json     { rootfs, args, uid, writable: {inside: outside}, userNamespace }
+// Usage: runc-config.mjs OPTIONS-AS-JSON > config.json     { rootfs, args, env, uid, writable: {inside: outside}, readable: {...}, userNamespace }
 import { readFileSync } from 'node:fs';
 
-const { rootfs, args, uid = 0, writable = {}, userNamespace = false } = JSON.parse(process.argv[2]);
+const options = JSON.parse(process.argv[2]);
+const { rootfs, args, env = [], uid = 0, writable = {}, readable = {}, userNamespace = false } = options;
 const profile = JSON.parse(readFileSync('/usr/share/containers/seccomp.json', 'utf8'));
 const architecture = { x64: 'SCMP_ARCH_X86_64', arm64: 'SCMP_ARCH_AARCH64' }[process.arch];
 const arch = { x64: 'amd64', arm64: 'arm64' }[process.arch];
@@ -21,6 +22,14 @@ const syscalls = profile.syscalls
     ...(errnoRet !== undefined && action === 'SCMP_ACT_ERRNO' && { errnoRet }),
   }));
 const none = { bounding: [], effective: [], inheritable: [], permitted: [], ambient: [] };
+const bind =
+  (mode) =>
+  ([destination, source]) => ({
+    destination,
+    source,
+    type: 'bind',
+    options: ['rbind', mode, 'nosuid', 'nodev'],
+  });
 const tmpfs = (destination) => ({
   destination,
   type: 'tmpfs',
@@ -36,7 +45,7 @@ process.stdout.write(
     process: {
       user: { uid, gid: uid },
       args,
-      env: ['PATH=/usr/bin'],
+      env: ['PATH=/usr/bin', ...env],
       cwd: '/',
       capabilities: none,
       noNewPrivileges: true,
@@ -44,10 +53,8 @@ process.stdout.write(
     mounts: [
       { destination: '/proc', type: 'proc', source: 'proc' },
       { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'mode=755', 'size=64k'] },
-      ...Object.entries(writable).map(([destination, source]) => ({
-        ...{ destination, source, type: 'bind' },
-        options: ['rbind', 'rw', 'nosuid', 'nodev'],
-      })),
+      ...Object.entries(writable).map(bind('rw')),
+      ...Object.entries(readable).map(bind('ro')),
       tmpfs('/sys'),
     ],
     linux: {
