@@ -182,7 +182,7 @@ describe('clients', () => {
     const first = await sdk.secretsManager(owner());
     let ended = 0;
     first.client.destroy = () => (ended += 1);
-    for (let pod = 0; pod < 500; pod++) await sdk.secretsManager(owner('eu-west-1', `pod-${pod}`));
+    for (let pod = 0; pod < 128; pod++) await sdk.secretsManager(owner('eu-west-1', `pod-${pod}`));
     expect(ended).toBe(1);
   });
 });
