@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createProviderClient } from '../../src/cli/provider-client.ts';
 import { startCceRig } from '../fakes/cce-rig.ts';
+import { benchAws } from './aws.ts';
 import { mountRequest, mounts, type Run } from './load.ts';
 import { startServer, type ServerProcess } from './server-process.ts';
 
@@ -14,7 +15,7 @@ import { startServer, type ServerProcess } from './server-process.ts';
 const bundle = 'dist/keyferry.js';
 const bare = join(dirname(process.argv[1] ?? ''), 'bare-server.cjs');
 const quick = process.argv.includes('--quick');
-const only = process.argv.find((argument) => ['cached', 'cold', 'memory'].includes(argument));
+const only = process.argv.find((argument) => ['cached', 'cold', 'memory', 'aws'].includes(argument));
 const dir = mkdtempSync(join(tmpdir(), 'kf-'));
 const store = join(dir, 'store.age');
 const key = join(dir, 'store.key');
@@ -174,6 +175,8 @@ async function main(): Promise<void> {
     if (only === undefined || only === 'cached') await compareCached();
     if (only === undefined || only === 'cold') await mountCold();
     if (only === undefined || only === 'memory') await measureMemory();
+    if (only === undefined || only === 'aws')
+      await benchAws([bundle, ...serve('aws')], dir, quick ? 200 : 1_000);
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }

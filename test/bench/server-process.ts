@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { connect } from 'node:net';
 import { createProviderClient } from '../../src/cli/provider-client.ts';
 
 /** A server under measurement. */
@@ -12,6 +13,8 @@ export type ServerProcess = {
   cpu(): number;
   /** Resident memory in MiB. */
   rss(): number;
+  /** How many sockets it has open. */
+  sockets(): number;
   stop(): Promise<void>;
 };
 
@@ -32,6 +35,9 @@ export async function startServer(
   const { pid } = child;
   if (pid === undefined) throw new Error(`${args[0] ?? 'node'} did not start`);
   for (;;) {
+    // grpc-js goes on with a connection that was refused, even when its client is closed.
+    while (!(await isListening(socketPath)) && performance.now() - began < 10_000)
+      await new Promise((resolve) => setTimeout(resolve, 2));
     const client = createProviderClient({ socketPath });
     const answer = await client.version({ timeoutMs: 1_000 });
     client.close();
@@ -50,10 +56,33 @@ export async function startServer(
         )
         .reduce((sum, micros) => sum + micros, 0),
     rss: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024,
+    sockets: () =>
+      readdirSync(`/proc/${pid}/fd`).filter((fd) => linkOf(`/proc/${pid}/fd/${fd}`).startsWith('socket:'))
+        .length,
     async stop() {
       const ended = once(child, 'exit');
       child.kill('SIGTERM');
       await ended;
     },
   };
+}
+
+function isListening(socketPath: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(socketPath);
+    socket.once('error', () => resolve(false));
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+  });
+}
+
+/** A descriptor may be closed by now. */
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return '';
+  }
 }

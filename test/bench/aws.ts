@@ -1,0 +1,153 @@
+import { join } from 'node:path';
+import { createProviderClient } from '../../src/cli/provider-client.ts';
+import type { RawMountRequest } from '../../src/mount/raw-request.ts';
+import { mountRequest } from '../driver/request.ts';
+import { awsRegion } from '../fakes/aws-cloud.ts';
+import { startAwsRig, type AwsRig } from '../fakes/aws-rig.ts';
+import { startServer, type ServerProcess } from './server-process.ts';
+
+const concurrency = 16;
+const latencyMs = 10;
+
+/** One row of the table. */
+type Case = {
+  readonly identity: 'IRSA' | 'Pod Identity';
+  readonly secrets: number;
+  /** Whether rates are lifted; as they come out of the box otherwise. */
+  readonly limits: 'raised' | 'default';
+};
+
+const cases: readonly Case[] = [
+  { identity: 'IRSA', secrets: 1, limits: 'raised' },
+  { identity: 'IRSA', secrets: 10, limits: 'raised' },
+  { identity: 'Pod Identity', secrets: 1, limits: 'raised' },
+  { identity: 'Pod Identity', secrets: 10, limits: 'raised' },
+  { identity: 'IRSA', secrets: 1, limits: 'default' },
+];
+
+/** What was measured of secrets-store-csi-driver-provider-aws 3.1.1 (Go) under the same load, by IRSA, on two cores. */
+const peer = [
+  { secrets: 1, limits: 'raised', perSecond: 283, cpu: 2.0, calls: 1 },
+  { secrets: 10, limits: 'raised', perSecond: 99, cpu: 3.7, calls: 10 },
+  { secrets: 1, limits: 'default', perSecond: 6, cpu: 2.0, calls: 1 },
+];
+
+/** How many mounts; each is of a pod of its own. */
+export async function benchAws(serve: readonly string[], dir: string, count: number): Promise<void> {
+  const rows: object[] = peer.map(({ secrets, limits, perSecond, cpu, calls }) => ({
+    ...{ provider: 'the Go peer', identity: 'IRSA', secrets, limits, 'mounts/s': perSecond },
+    ...{ 'CPU ms a mount': cpu.toFixed(1), 'store calls a mount': calls, 'logins a mount': 1 },
+    ...{ 'Kubernetes calls a mount': 1, 'idle MiB': 26.5, 'MiB after': '114 (930 mounts)' },
+    'sockets left open': '2 a mount',
+  }));
+  for (const each of cases) {
+    const rig = await startAwsRig();
+    try {
+      rows.push(await measure(rig, each, { serve, dir, count }));
+    } finally {
+      await rig.close();
+    }
+  }
+  console.log(
+    `\naws: ${count} mounts, each of a new pod, ${concurrency} at once, before a fake over TLS that takes ${latencyMs} ms for each call`,
+  );
+  console.table(rows);
+}
+
+async function measure(
+  rig: AwsRig,
+  { identity, secrets, limits }: Case,
+  { serve, dir, count }: { readonly serve: readonly string[]; readonly dir: string; readonly count: number },
+): Promise<object> {
+  const names = Array.from({ length: secrets }, (_, n) => `secret-${n}`);
+  for (const name of names) rig.secretsManager.put(name, 'x'.repeat(100));
+  const stores = [rig.secretsManager, rig.sts, rig.agent.ipv4];
+  for (const store of stores) store.behave({ delayMs: latencyMs });
+  const requests = Array.from({ length: count + concurrency }, (_, n) =>
+    requestOf(rig, `pod-${n}`, identity, names),
+  );
+  const server = await start(rig, { serve, dir, limits });
+  const client = createProviderClient({ socketPath: server.socketPath });
+  const run = async (batch: readonly RawMountRequest[]): Promise<void> => {
+    const left = [...batch];
+    const worker = async (): Promise<void> => {
+      for (let request = left.pop(); request !== undefined; request = left.pop()) {
+        const answer = await client.mount(request, { timeoutMs: 120_000 });
+        if (answer.code !== 'OK') throw new Error(`${answer.code}: ${answer.message}`);
+      }
+    };
+    await Promise.all(Array.from({ length: concurrency }, worker));
+  };
+  try {
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const idle = server.rss();
+    const sockets = server.sockets();
+    await run(requests.slice(0, concurrency));
+    const before = { cpu: server.cpu(), at: performance.now(), calls: callsOf(rig) };
+    await run(requests.slice(concurrency));
+    const seconds = (performance.now() - before.at) / 1_000;
+    const calls = callsOf(rig);
+    const each = (what: keyof ReturnType<typeof callsOf>): string =>
+      ((calls[what] - before.calls[what]) / count).toFixed(2);
+    return {
+      ...{ provider: 'Keyferry', identity, secrets, limits, 'mounts/s': Math.round(count / seconds) },
+      'CPU ms a mount': ((server.cpu() - before.cpu) / 1_000 / count).toFixed(2),
+      'store calls a mount': each('store'),
+      'logins a mount': each('logins'),
+      'Kubernetes calls a mount': each('kubernetes'),
+      'idle MiB': idle.toFixed(1),
+      'MiB after': server.rss().toFixed(1),
+      'sockets left open': server.sockets() - sockets,
+    };
+  } finally {
+    client.close();
+    await server.stop();
+  }
+}
+
+function start(
+  rig: AwsRig,
+  { serve, dir, limits }: { readonly serve: readonly string[]; readonly dir: string } & Pick<Case, 'limits'>,
+): Promise<ServerProcess> {
+  const { server, tokenFile, caFile } = rig.kubernetes;
+  const kube = ['--kube-server', server.href, '--kube-token-file', tokenFile, '--kube-ca-file', caFile];
+  const lifted = { KEYFERRY_AWS_RATE_SECRETSMANAGER: '10000', KEYFERRY_AWS_BURST_SECRETSMANAGER: '10000' };
+  const env = {
+    ...(rig.env as Record<string, string>),
+    ...(limits === 'raised' && lifted),
+    AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
+  };
+  return startServer([...serve, '--ca-file', rig.caFile, ...kube], join(dir, 'aws.sock'), env);
+}
+
+function requestOf(
+  rig: AwsRig,
+  name: string,
+  identity: Case['identity'],
+  names: readonly string[],
+): RawMountRequest {
+  const objects = names.map((each) => `- {objectName: ${each}, objectType: secretsmanager}`).join('\n');
+  const podIdentity = identity === 'Pod Identity' ? { usePodIdentity: 'true' } : {};
+  return mountRequest({
+    occasion: 'publish',
+    class: {
+      metadata: { name: 'bench' },
+      spec: { provider: 'aws', parameters: { region: awsRegion, objects, ...podIdentity } },
+    },
+    pod: { name, namespace: 'team-a', uid: `uid-${name}`, serviceAccount: 'app' },
+    attributes: {},
+    tokens: rig.podTokens({ name }),
+    nodePublishSecret: undefined,
+    tokensInSecrets: false,
+    targetPath: `/pods/${name}`,
+    versions: [],
+  });
+}
+
+function callsOf({ secretsManager, sts, agent, kubernetes }: AwsRig) {
+  return {
+    store: secretsManager.count(),
+    logins: sts.count() + agent.ipv4.count(),
+    kubernetes: kubernetes.reads(),
+  };
+}
