@@ -1,0 +1,162 @@
+import { describe, expect, test } from '@jest/globals';
+import { readFileSync } from 'node:fs';
+import { parse } from 'yaml';
+import { providers } from '../../src/providers/registry.ts';
+import { readAlibabaConfig } from '../../src/providers/alibabacloud/config.ts';
+import { readAwsConfig } from '../../src/providers/aws/config.ts';
+import { readCceConfig } from '../../src/providers/cce/config.ts';
+import { grantableProviders } from '../../src/providers/shared-identity-grants.ts';
+import { readVaultConfig } from '../../src/providers/vault/config.ts';
+
+type Schema = {
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly items?: Schema;
+  readonly enum?: readonly string[];
+  readonly additionalProperties?: unknown;
+};
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const chart = 'charts/keyferry';
+const read = (path: string): string => readFileSync(path, 'utf8');
+const schema = JSON.parse(read(`${chart}/values.schema.json`)) as Schema;
+const values = parse(read(`${chart}/values.yaml`)) as Record<string, unknown>;
+const names = Object.keys(providers).sort();
+
+function at(path: string): Schema {
+  return path.split('.').reduce<Schema>((from, key) => from.properties![key]!, schema);
+}
+
+/** The variables that a provider reads, over all ways in which it can be configured. */
+function variablesOf(readConfig: (env: Environment) => unknown, ways: readonly Environment[]): Set<string> {
+  const found = new Set<string>();
+  for (const way of ways)
+    readConfig(
+      new Proxy(way, {
+        get: (_, name) => {
+          found.add(String(name));
+          return way[String(name)];
+        },
+      }),
+    );
+  return found;
+}
+
+describe('the chart', () => {
+  test('is of the version of the program', () => {
+    const { version } = JSON.parse(read('package.json')) as { version: string };
+    expect(parse(read(`${chart}/Chart.yaml`))).toMatchObject({ version, appVersion: version });
+  });
+
+  test('offers the providers there are', () => {
+    expect(at('providers').items?.enum).toEqual(names);
+    expect(at('sharedIdentities.grants').items?.properties?.provider?.enum).toEqual(
+      [...grantableProviders].sort(),
+    );
+  });
+
+  const ways: Readonly<Record<string, readonly [(env: Environment) => unknown, readonly Environment[]]>> = {
+    alibabacloud: [
+      readAlibabaConfig,
+      [
+        { ALICLOUD_ROLE_ARN: 'acs:ram::1:role/r', ACCESS_KEY_ID: 'i', SECRET_ACCESS_KEY: 's' },
+        { ALICLOUD_ROLE_ARN: 'acs:ram::1:role/r', ALICLOUD_OIDC_PROVIDER_ARN: 'acs:ram::1:oidc-provider/p' },
+      ],
+    ],
+    aws: [readAwsConfig, [{}]],
+    cce: [
+      readCceConfig,
+      [
+        { HUAWEICLOUD_SDK_REGION: 'eu-west-101' },
+        { HUAWEICLOUD_SDK_IDP_ID: 'i', HUAWEICLOUD_SDK_ID_TOKEN_FILE: '/token' },
+        { HUAWEICLOUD_SDK_AK: 'ak', HUAWEICLOUD_SDK_SK: 'sk' },
+        { HUAWEI_ACCESS_KEY_ID: 'ak', HUAWEI_SECRET_ACCESS_KEY: 'sk' },
+      ],
+    ],
+    vault: [
+      (env) => [readVaultConfig('vault', env), readVaultConfig('openbao', env)],
+      [{ VAULT_CLIENT_CERT: '/c', VAULT_CLIENT_KEY: '/k' }],
+    ],
+  };
+  /** What the chart sets by itself. */
+  const own = /^(KEYFERRY_)?NODE_NAME$|_TOKEN_REQUESTS$/;
+  /** Of AWS's SDK, for Keyferry's own identity. */
+  const sdk =
+    /^AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|ROLE_|WEB_IDENTITY|CONTAINER_|EC2_METADATA_)/;
+
+  test.each(Object.entries(ways))(
+    'takes the variables that %s reads, and no others',
+    (name, [config, all]) => {
+      const reads = [...variablesOf(config, all)].filter(
+        (variable) => variable !== '' && !own.test(variable),
+      );
+      const offered = Object.keys(at(`${name}.env`).properties!).filter((variable) => !sdk.test(variable));
+      expect(offered.sort()).toEqual(reads.sort());
+      expect(at(`${name}.env`).additionalProperties).toBe(false);
+    },
+  );
+
+  test('has a schema for every value, and takes no other', () => {
+    function compare(given: unknown, { properties, additionalProperties }: Schema, path: string): void {
+      if (properties === undefined) return;
+      expect({ path, additionalProperties }).toEqual({ path, additionalProperties: false });
+      const keys = typeof given === 'object' && given !== null ? Object.keys(given) : [];
+      for (const key of keys) {
+        expect({ path: `${path}.${key}`, known: key in properties }).toEqual({
+          path: `${path}.${key}`,
+          known: true,
+        });
+        compare((given as Record<string, unknown>)[key], properties[key]!, `${path}.${key}`);
+      }
+    }
+    compare(values, schema, 'values');
+    const missing = Object.keys(schema.properties!).filter((key) => !(key in values) && key !== 'global');
+    expect(missing).toEqual([]);
+  });
+
+  test('knows the parameters of each provider’s classes', async () => {
+    const parameters = parse(read(`${chart}/files/parameters.yaml`)) as Record<string, readonly string[]>;
+    expect(Object.keys(parameters).sort()).toEqual(names);
+    for (const [provider, known] of Object.entries(parameters)) {
+      const plan = await providers[provider]!.plan();
+      const strange = (name: string): boolean =>
+        plan({ [name]: 'x' }).problems.some(({ message }) => message.includes('means nothing to'));
+      expect(known.filter(strange)).toEqual([]);
+      expect(strange('objets')).toBe(true);
+      const asked = new Set<string>();
+      plan(new Proxy({}, { get: (_, name) => void asked.add(String(name)) }));
+      expect([...asked].filter((name) => !known.includes(name))).toEqual([]);
+    }
+  });
+
+  test.each(['ALLOWED_FILES', 'CACERT', 'CAPATH', 'CLIENT_CERT', 'CLIENT_KEY', 'SKIP_VERIFY', '_ADDR'])(
+    'decides what classes of Vault may name by the variable %s that there is',
+    (word) => {
+      expect(read(`${chart}/templates/admission.yaml`)).toContain(word);
+      expect(Object.keys(at('vault.env').properties!).join()).toContain(word);
+    },
+  );
+});
+
+describe('what watches Keyferry', () => {
+  const page = read('docs/operations.md');
+  const alerts = read(`${chart}/files/alerts.yaml`);
+
+  test('the alerts of the chart stand in docs/operations.md', () => {
+    expect(page).toContain(`\`\`\`yaml\n${alerts}\`\`\``);
+  });
+
+  test.each([
+    ['alerts', alerts],
+    ['dashboard', read(`${chart}/files/dashboard.json`)],
+  ])('the %s asks for metrics that there are', (_, text) => {
+    const rows = page.split('\n').filter((line) => line.startsWith('| `'));
+    const documented = rows.flatMap((row) =>
+      [...row.matchAll(/`((?:keyferry|process)_[a-z_]+)/g)].map(([, name]) => name),
+    );
+    const asked = [...text.matchAll(/\b((?:keyferry|process)_[a-z_]+?)(?:_bucket)?\b(?=[ ){[])/g)].map(
+      ([, name]) => name!,
+    );
+    expect(asked.length).toBeGreaterThan(4);
+    expect(asked.filter((name) => !documented.includes(name))).toEqual([]);
+  });
+});

@@ -1,0 +1,108 @@
+import { describe, expect, test } from '@jest/globals';
+import { Command } from 'commander';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseAllDocuments } from 'yaml';
+import { checkClass } from '../../src/cli/check-class.ts';
+import { readClassFile } from '../../src/cli/class-file.ts';
+import { parseSettings, settingFlags, type RawSettings } from '../../src/config/settings.ts';
+import { providers } from '../../src/providers/registry.ts';
+import { parseSharedIdentityGrants } from '../../src/providers/shared-identity-grants.ts';
+
+type KubeObject = {
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace?: string };
+  readonly data?: Readonly<Record<string, string>>;
+  readonly rules?: readonly { readonly resources: readonly string[]; readonly verbs: readonly string[] }[];
+  readonly spec?: { readonly template?: { readonly spec: PodSpec } };
+};
+type PodSpec = {
+  readonly containers: readonly {
+    readonly args?: readonly string[];
+    readonly env?: readonly { readonly name: string; readonly value?: string }[];
+  }[];
+};
+
+const names = Object.keys(providers).sort();
+const read = (path: string): string => readFileSync(path, 'utf8');
+
+function objectsOf(path: string): readonly KubeObject[] {
+  return parseAllDocuments(read(path)).map((document) => {
+    expect(document.errors).toEqual([]);
+    return document.toJS() as KubeObject;
+  });
+}
+
+describe('deploy/', () => {
+  test.each(['examples', 'manifests', 'values'])('has %s for every provider', (folder) => {
+    const found = readdirSync(join('deploy', folder)).map((name) => name.replace(/\.yaml$/, ''));
+    expect(found.sort()).toEqual(names);
+  });
+
+  describe.each(names)('example of %s', (provider) => {
+    const file = `deploy/examples/${provider}/web.yaml`;
+
+    test('passes keyferry lint without so much as a hint', async () => {
+      const { classes, unreadable } = readClassFile(file, read(file));
+      expect({ count: classes.length, unreadable }).toEqual({ count: 1, unreadable: [] });
+      const [spc] = classes;
+      expect(spc?.provider).toBe(provider);
+      const planner = { name: provider, plan: await providers[provider]!.plan() };
+      expect(checkClass(spc!, [planner]).findings).toEqual([]);
+    });
+
+    test('is a whole workload', () => {
+      const kinds = objectsOf(file).map(({ kind }) => kind);
+      expect(kinds).toEqual(['Namespace', 'ServiceAccount', 'SecretProviderClass', 'Deployment']);
+    });
+  });
+
+  /** What each provider may ask of the API server, as deploy/values has it. */
+  const rights: Readonly<Record<string, readonly string[]>> = {
+    alibabacloud: ['get serviceaccounts'],
+    aws: ['get serviceaccounts'],
+    cce: ['get serviceaccounts'],
+    local: [],
+    openbao: [],
+    vault: [],
+  };
+
+  describe.each(names)('manifest of %s', (provider) => {
+    const objects = objectsOf(`deploy/manifests/${provider}.yaml`);
+    const one = (kind: string): KubeObject => objects.find((object) => object.kind === kind)!;
+    const [container] = one('DaemonSet').spec!.template!.spec.containers;
+
+    test('starts a process that understands its flags and variables', () => {
+      const [command, ...args] = container!.args!;
+      const serve = new Command('serve').exitOverride();
+      for (const option of settingFlags) serve.addOption(option);
+      const given = serve.parse(args, { from: 'user' }).opts<RawSettings>();
+      const env = Object.fromEntries(container!.env!.map(({ name, value }) => [name, value]));
+      const settings = parseSettings({ ...given, healthAddress: env.KEYFERRY_HEALTH_ADDRESS });
+      expect(command).toBe('serve');
+      expect(settings).toMatchObject({
+        providers: [provider],
+        providersDir: '/var/run/secrets-store-csi-providers',
+        healthAddress: ':8095',
+        sharedIdentities: 'granted',
+        events: 'off',
+      });
+    });
+
+    test('brings grants that are understood', () => {
+      const text = one('ConfigMap').data!['grants.yaml']!;
+      expect(parseSharedIdentityGrants(text, 'grants.yaml')).toHaveLength(provider === 'local' ? 1 : 0);
+    });
+
+    test('gives the rights the provider needs, and no others', () => {
+      const granted = objects
+        .filter(({ kind }) => kind.endsWith('Role'))
+        .flatMap(({ rules = [] }) =>
+          rules.flatMap(({ verbs, resources }) =>
+            verbs.flatMap((verb) => resources.map((resource) => `${verb} ${resource}`)),
+          ),
+        );
+      expect(granted).toEqual(rights[provider]);
+    });
+  });
+});
