@@ -8,7 +8,8 @@ const project = join(import.meta.dirname, '../..');
 /** Where `make manifests` puts the helm it builds. */
 const ownTools = join(project, '.tools/bin');
 
-async function helm(): Promise<string | undefined> {
+/** Helm, of ours or of this machine. */
+export async function helm(): Promise<string | undefined> {
   return (await programInPath('helm', ownTools)) ?? (await programInPath('helm'));
 }
 

@@ -1,0 +1,339 @@
+import { expect, test } from '@jest/globals';
+import { Command } from 'commander';
+import { execFile } from 'node:child_process';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { stringify } from 'yaml';
+import { parseSettings, settingFlags, type RawSettings, type Settings } from '../../src/config/settings.ts';
+import type { KubeObject } from '../driver/kube-client.ts';
+import { chartLacks, helm, renderChart } from './chart-objects.ts';
+import { describeWhere } from './where-possible.ts';
+
+const describe = describeWhere(import.meta.filename, await chartLacks());
+const run = promisify(execFile);
+
+const names = ['alibabacloud', 'aws', 'cce', 'local', 'openbao', 'vault'];
+const image = { repository: 'registry.example/keyferry' };
+/** Everything that can be switched on. */
+const everything = {
+  providers: names,
+  image: { ...image, digest: `sha256:${'a'.repeat(64)}` },
+  imagePullSecrets: [{ name: 'registry' }],
+  hostNetwork: true,
+  alibabacloud: { oidc: true, gatewayCaConfigMap: 'kms-ca' },
+  aws: { credentials: { secret: 'aws-keys' } },
+  cce: { oidcAudience: 'keyferry', env: { HUAWEICLOUD_SDK_IDP_ID: 'idp' } },
+  vault: { mintTokens: true, filesSecret: 'files', env: { VAULT_ADDR: 'https://vault:8200' } },
+  podWatch: { enabled: true },
+  events: { enabled: true },
+  ca: { configMap: 'authorities' },
+  refreshInterval: '1m',
+  sharedIdentities: {
+    mode: 'all',
+    grants: [{ provider: 'aws', namespaces: ['shop'], serviceAccounts: ['web'], names: ['ssm/**'] }],
+  },
+  admissionPolicies: { mode: 'deny', regions: ['eu-.*'], roles: ["o'brien"], podOverrides: false },
+  extraEnv: [
+    { name: 'HTTPS_PROXY', value: 'http://proxy:3128' },
+    { name: 'VAULT_ADDR', value: 'https://other:8200' },
+  ],
+  extraVolumes: [{ name: 'more', emptyDir: {} }],
+  extraVolumeMounts: [{ name: 'more', mountPath: '/more' }],
+  extraArgs: ['--log-level=debug'],
+  runAsUser: 65532,
+  seLinuxOptions: { type: 'spc_t' },
+  podLabels: { team: 'platform' },
+  podAnnotations: { note: 'x' },
+  serviceAccount: { annotations: { 'eks.amazonaws.com/role-arn': 'arn:aws:iam::1:role/keyferry' } },
+  networkPolicy: { enabled: true, from: [{ namespaceSelector: {} }] },
+  monitoring: { podMonitor: { enabled: true }, rules: { enabled: true }, dashboard: { enabled: true } },
+};
+/** And what can be switched off. */
+const nothing = {
+  providers: ['local'],
+  admissionPolicies: { mode: 'off' },
+  monitoring: { annotations: false },
+  affinity: null,
+  tolerations: [],
+  resources: {},
+  priorityClassName: '',
+};
+const one = names.map((provider): [string, object] => [`${provider} alone`, { providers: [provider] }]);
+const all: readonly [string, object][] = [
+  ...one,
+  ['every provider', { providers: names }],
+  ['every provider in the node’s network', { providers: names, hostNetwork: true }],
+  ['everything on', everything],
+  ['everything off', nothing],
+];
+
+type Container = {
+  readonly args: readonly string[];
+  readonly env: readonly { readonly name: string; readonly value?: string }[];
+  readonly ports?: unknown;
+  readonly securityContext: unknown;
+  readonly volumeMounts: readonly {
+    readonly name: string;
+    readonly mountPath: string;
+    readonly readOnly?: boolean;
+  }[];
+  readonly readinessProbe: { readonly exec?: unknown; readonly httpGet?: unknown };
+};
+type DaemonSet = KubeObject & {
+  readonly spec: {
+    readonly updateStrategy: unknown;
+    readonly template: {
+      readonly spec: {
+        readonly containers: readonly [Container];
+        readonly volumes: readonly { readonly name: string }[];
+        readonly securityContext: object;
+        readonly terminationGracePeriodSeconds: number;
+        readonly automountServiceAccountToken: boolean;
+        readonly hostNetwork?: boolean;
+      };
+    };
+  };
+};
+type Rule = {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly verbs: readonly string[];
+};
+
+async function podOf(values: object): Promise<DaemonSet['spec']['template']['spec']> {
+  const objects = await renderChart(values);
+  return (objects.find(({ kind }) => kind === 'DaemonSet') as DaemonSet).spec.template.spec;
+}
+
+async function rightsOf(values: object): Promise<readonly string[]> {
+  const roles = (await renderChart(values)).filter(({ kind }) => kind.endsWith("Role")) as unknown as {
+    rules: Rule[];
+  }[];
+  return roles.flatMap(({ rules }) =>
+    rules.flatMap(({ apiGroups, resources, verbs }) =>
+      verbs.flatMap((verb) =>
+        resources.map((resource) => `${verb} ${[...apiGroups, resource].filter(Boolean).join('/')}`),
+      ),
+    ),
+  );
+}
+
+/** What a process would make of its flags. */
+function settingsOf({ args, env }: Container): Settings {
+  const serve = new Command('serve').exitOverride();
+  for (const option of settingFlags) serve.addOption(option);
+  const given = serve.parse(args.slice(1), { from: 'user' }).opts<RawSettings>();
+  return parseSettings({
+    ...given,
+    healthAddress: env.find(({ name }) => name === 'KEYFERRY_HEALTH_ADDRESS')?.value,
+  });
+}
+
+describe('the chart', () => {
+  test.each(all)('passes helm lint with %s', async (_, values) => {
+    const folder = await mkdtemp(join(tmpdir(), 'kf-chart-'));
+    const file = join(folder, 'values.yaml');
+    await writeFile(file, stringify({ image, ...values }));
+    const { stdout } = await run((await helm())!, ['lint', '--strict', 'charts/keyferry', '--values', file]);
+    await rm(folder, { recursive: true });
+    expect(stdout).toContain('0 chart(s) failed');
+  });
+
+  test.each(all)('has with %s a pod that may do nothing it need not', async (_, values) => {
+    const pod = await podOf(values);
+    const [container] = pod.containers;
+    expect(container.securityContext).toEqual({
+      readOnlyRootFilesystem: true,
+      allowPrivilegeEscalation: false,
+      capabilities: { drop: ['ALL'] },
+    });
+    expect(pod.securityContext).toMatchObject({ seccompProfile: { type: 'RuntimeDefault' } });
+    const writable = container.volumeMounts.filter(
+      ({ readOnly, name }) => readOnly !== true && name !== 'more',
+    );
+    expect(writable.map(({ name }) => name)).toEqual(
+      pod.hostNetwork === true ? ['providers', 'run'] : ['providers'],
+    );
+    expect(container.volumeMounts.map(({ name }) => name).sort()).toEqual(
+      pod.volumes.map(({ name }) => name).sort(),
+    );
+    const variables = container.env.map(({ name }) => name);
+    expect(new Set(variables).size).toBe(variables.length);
+  });
+
+  test.each(all)('starts with %s a process that understands its flags', async (_, values) => {
+    const pod = await podOf(values);
+    const settings = settingsOf(pod.containers[0]);
+    expect(settings.providers).toEqual((values as { providers: string[] }).providers);
+    expect(pod.terminationGracePeriodSeconds * 1_000).toBeGreaterThanOrEqual(settings.grace + 2_000);
+  });
+
+  test.each<[string, object, readonly string[]]>([
+    ['alibabacloud', { providers: ['alibabacloud'] }, ['get serviceaccounts']],
+    ['aws', { providers: ['aws'] }, ['get serviceaccounts', 'get nodes']],
+    [
+      'aws with a region',
+      { providers: ['aws'], aws: { env: { AWS_REGION: 'eu-west-1' } } },
+      ['get serviceaccounts'],
+    ],
+    ['cce', { providers: ['cce'] }, ['get serviceaccounts']],
+    ['local', { providers: ['local'] }, []],
+    ['vault', { providers: ['vault'] }, []],
+    [
+      'vault that mints',
+      { providers: ['openbao'], vault: { mintTokens: true } },
+      ['create serviceaccounts/token'],
+    ],
+    [
+      'vault that watches',
+      { providers: ['vault'], podWatch: { enabled: true } },
+      ['list pods', 'watch pods'],
+    ],
+    [
+      'settings of vault without it',
+      { providers: ['local'], vault: { mintTokens: true }, podWatch: { enabled: true } },
+      [],
+    ],
+    ['events', { providers: ['local'], events: { enabled: true } }, ['create events']],
+    [
+      'everything',
+      everything,
+      [
+        'get serviceaccounts',
+        'get nodes',
+        'create serviceaccounts/token',
+        'list pods',
+        'watch pods',
+        'create events',
+      ],
+    ],
+  ])('asks for %s no other rights than it needs, and without any for no token', async (_, values, rights) => {
+    expect(await rightsOf(values)).toEqual(rights);
+    expect((await podOf(values)).automountServiceAccountToken).toBe(rights.length > 0);
+  });
+
+  test('replaces pods without a gap, in the node’s network by a socket of each pod’s own', async () => {
+    const objects = await renderChart({ providers: ['aws'] });
+    const { updateStrategy } = (objects.find(({ kind }) => kind === 'DaemonSet') as DaemonSet).spec;
+    expect(updateStrategy).toEqual({
+      type: 'RollingUpdate',
+      rollingUpdate: { maxSurge: 1, maxUnavailable: 0 },
+    });
+    const [inPodNetwork] = (await podOf({ providers: ['aws'] })).containers;
+    expect(inPodNetwork).toMatchObject({
+      ports: [{ containerPort: 8095 }],
+      readinessProbe: { httpGet: { port: 'health' } },
+    });
+    // A declared port would be the node's, and the scheduler would let no second pod onto it.
+    const [inNodeNetwork] = (await podOf({ providers: ['aws'], hostNetwork: true })).containers;
+    expect(inNodeNetwork.ports).toBeUndefined();
+    expect(inNodeNetwork.readinessProbe.exec).toEqual({
+      command: ['/usr/bin/node', '/keyferry.js', 'health', 'ready'],
+    });
+    expect(settingsOf(inNodeNetwork).healthAddress).toBe('unix:/run/keyferry/health.sock,:8095');
+  });
+
+  test('takes credentials from Secrets, each variable once, the last word being extraEnv', async () => {
+    const [{ env }] = (await podOf(everything)).containers;
+    const secret = (name: string, key: string, optional: boolean) => ({
+      valueFrom: { secretKeyRef: { name, key, optional } },
+    });
+    expect(env).toEqual(
+      expect.arrayContaining([
+        { name: 'ACCESS_KEY_ID', ...secret('alibaba-credentials', 'id', true) },
+        { name: 'AWS_SECRET_ACCESS_KEY', ...secret('aws-keys', 'aws_secret_access_key', false) },
+        { name: 'HUAWEICLOUD_SDK_ID_TOKEN_FILE', value: '/var/run/secrets/tokens/cce' },
+        { name: 'VAULT_ADDR', value: 'https://other:8200' },
+      ]),
+    );
+  });
+
+  test('runs as root only where nobody else is named', async () => {
+    const security = async (values: object) =>
+      (await podOf({ providers: ['local'], ...values })).securityContext;
+    expect(await security({})).toMatchObject({ runAsUser: 0, runAsNonRoot: false });
+    expect(await security({ runAsUser: 65532 })).toMatchObject({
+      runAsUser: 65532,
+      runAsNonRoot: true,
+      fsGroup: 65532,
+    });
+  });
+
+  test('has no admission policies for clusters that know none', async () => {
+    const kinds = async (version: string) =>
+      (await renderChart({ providers: ['aws'] }, version)).map(({ kind }) => kind);
+    expect(await kinds('v1.29.4')).not.toContain('ValidatingAdmissionPolicy');
+    expect(await kinds('v1.30.0-eks-1234')).toContain('ValidatingAdmissionPolicy');
+  });
+
+  test.each<[string, object, string]>([
+    ['no provider', {}, 'providers'],
+    ['an unknown provider', { providers: ['azure'] }, 'providers'],
+    ['a misspelt value', { providers: ['aws'], hostnetwork: true }, 'hostnetwork'],
+    ['a misspelt variable', { providers: ['aws'], aws: { env: { AWS_REGOIN: 'eu-west-1' } } }, 'AWS_REGOIN'],
+    [
+      'a number that YAML would change',
+      { providers: ['alibabacloud'], alibabacloud: { env: { ALICLOUD_ACCOUNT_ID: 1234567890123456 } } },
+      'ALICLOUD_ACCOUNT_ID',
+    ],
+    [
+      'a misspelt key of a grant',
+      { providers: ['aws'], sharedIdentities: { grants: [{ provider: 'aws', namespace: ['a'] }] } },
+      'namespace',
+    ],
+    ['a duration without a unit', { providers: ['aws'], maxStale: '10' }, 'maxStale'],
+    ['a rollout that would stand still', { providers: ['aws'], rollout: { maxSurge: 0 } }, 'maxSurge'],
+    ['no image', { providers: ['aws'], image: { repository: '' } }, 'image.repository'],
+  ])('refuses %s', async (_, values, words) => {
+    await expect(renderChart(values)).rejects.toThrow(words);
+  });
+
+  test('tells after the installation which values the driver needs', async () => {
+    // Helm shows notes only where it can reach a cluster: here they are rendered as an object.
+    const folder = await mkdtemp(join(tmpdir(), 'kf-chart-'));
+    await cp('charts/keyferry', folder, { recursive: true });
+    const notes = await readFile(join(folder, 'templates/NOTES.txt'), 'utf8');
+    await writeFile(
+      join(folder, 'templates/notes.yaml'),
+      `{{- define "notes" -}}${notes}{{- end -}}\ntext: {{ include "notes" . | toJson }}\n`,
+    );
+    const args = [
+      '--set',
+      'image.repository=r',
+      '--set',
+      'providers={aws,vault,cce}',
+      '--namespace',
+      'kube-system',
+    ];
+    const { stdout } = await run((await helm())!, [
+      'template',
+      'keyferry',
+      folder,
+      ...args,
+      '--show-only',
+      'templates/notes.yaml',
+    ]);
+    await rm(folder, { recursive: true });
+    const text = (JSON.parse(stdout.slice(stdout.indexOf('text: ') + 6)) as string).replaceAll(/ {2,}/g, ' ');
+    for (const audience of ['pods.eks.amazonaws.com', 'sts.amazonaws.com', 'sts.huaweicloud.com', 'vault'])
+      expect(text).toContain(`- audience: "${audience}"`);
+    for (const words of [
+      'syncSecret',
+      'enableSecretRotation',
+      'rotationPollInterval',
+      'none for Windows',
+      'cce.env.HUAWEICLOUD_SDK_REGION is not set',
+    ])
+      expect(text).toContain(words);
+  });
+});
+
+describe('deploy/manifests', () => {
+  test('is what the chart renders', async () => {
+    await run(process.execPath, ['scripts/manifests.mjs', '--check'], {
+      env: { ...process.env, HELM: await helm() },
+    });
+  });
+});
