@@ -1,11 +1,6 @@
-import { createHash } from 'node:crypto';
 import * as z from 'zod';
+import { digestOf } from '../../digest.ts';
 import type { AlibabaCredential } from '../identity.ts';
-
-/** Stands for exactly these texts, and tells nothing of them. */
-export function digestOf(...texts: readonly (string | undefined)[]): string {
-  return createHash('sha256').update(JSON.stringify(texts)).digest('base64url');
-}
 
 /** See {@link digestOf}. */
 export function credentialDigest({ accessKeyId, accessKeySecret, securityToken }: AlibabaCredential): string {

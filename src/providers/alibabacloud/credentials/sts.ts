@@ -2,12 +2,13 @@ import * as z from 'zod';
 import { Redacted } from '../../../errors/redacted.ts';
 import { SecretError } from '../../../errors/secret-error.ts';
 import type { HttpAnswer } from '../../../http/http.ts';
+import { digestOf } from '../../digest.ts';
 import type { Proving } from '../../proving.ts';
 import { readBody } from '../../../http/answer.ts';
 import type { Api } from '../api.ts';
 import { describeFault, isRefusal, readFault, type Fault } from '../fault.ts';
 import type { AlibabaCredential } from '../identity.ts';
-import { credentialDigest, digestOf, secretsOf, time } from './credential.ts';
+import { credentialDigest, secretsOf, time } from './credential.ts';
 
 const version = '2015-04-01';
 

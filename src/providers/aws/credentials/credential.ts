@@ -1,10 +1,5 @@
-import { createHash } from 'node:crypto';
+import { digestOf } from '../../digest.ts';
 import type { AwsCredential } from '../identity.ts';
-
-/** Stands for exactly these texts, and tells nothing of them. */
-export function digestOf(...texts: readonly (string | undefined)[]): string {
-  return createHash('sha256').update(JSON.stringify(texts)).digest('base64url');
-}
 
 /** See {@link digestOf}. */
 export function credentialDigest({ accessKeyId, secretAccessKey, sessionToken }: AwsCredential): string {

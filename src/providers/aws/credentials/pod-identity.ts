@@ -5,10 +5,10 @@ import { quoteForeign } from '../../../errors/status-text.ts';
 import type { Retry } from '../../../flow/retry.ts';
 import { readBody } from '../../../http/answer.ts';
 import type { Http, HttpAnswer } from '../../../http/http.ts';
+import { digestOf } from '../../digest.ts';
 import type { Proving } from '../../proving.ts';
 import type { AwsCloudConfig } from '../config-type.ts';
 import type { AwsCredential, AwsIdentity } from '../identity.ts';
-import { digestOf } from './credential.ts';
 
 /** For each of the two addresses: the agent itself asks EKS meanwhile. */
 const timeoutMs = 5_000;

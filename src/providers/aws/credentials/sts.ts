@@ -2,12 +2,12 @@ import * as z from 'zod';
 import { Redacted } from '../../../errors/redacted.ts';
 import { SecretError } from '../../../errors/secret-error.ts';
 import type { Retry } from '../../../flow/retry.ts';
+import { digestOf } from '../../digest.ts';
 import type { Proving } from '../../proving.ts';
 import { callAws } from '../api.ts';
 import { describeFault, type Fault } from '../fault.ts';
 import type { AwsCredential, AwsIdentity } from '../identity.ts';
 import type { Sdk } from '../sdk.ts';
-import { digestOf } from './credential.ts';
 
 /** What a role allows unless its owner says otherwise. */
 const sessionSeconds = 3_600;

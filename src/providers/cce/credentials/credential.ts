@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import * as z from 'zod';
 import { Redacted } from '../../../errors/redacted.ts';
+import { digestOf } from '../../digest.ts';
 import type { SigningKey } from '../sign.ts';
 
 /** Keys of Huawei Cloud. */
@@ -32,11 +32,6 @@ export function makeCredential(fields: {
     owner,
     digest: digestOf(accessKey, secretKey, securityToken),
   };
-}
-
-/** Stands for exactly these texts, and tells nothing of them. */
-export function digestOf(...texts: readonly (string | undefined)[]): string {
-  return createHash('sha256').update(JSON.stringify(texts)).digest('base64url');
 }
 
 /** What must not appear in a message. */

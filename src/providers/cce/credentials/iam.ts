@@ -3,11 +3,12 @@ import * as z from 'zod';
 import type { Redacted } from '../../../errors/redacted.ts';
 import { SecretError, toSecretError } from '../../../errors/secret-error.ts';
 import type { HttpAnswer } from '../../../http/http.ts';
+import { digestOf } from '../../digest.ts';
 import type { Proving } from '../../proving.ts';
 import { readBody } from '../../../http/answer.ts';
 import type { Api } from '../api.ts';
 import { describeFault, readFault } from '../fault.ts';
-import { digestOf, makeCredential, temporaryKeys, time, type CceCredential } from './credential.ts';
+import { makeCredential, temporaryKeys, time, type CceCredential } from './credential.ts';
 
 /** How long the keys live that are asked for. */
 const clusterSeconds = 21_600;
