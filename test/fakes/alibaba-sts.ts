@@ -1,7 +1,7 @@
-import { createHmac } from 'node:crypto';
 import type { SecureContextOptions } from 'node:tls';
 import { alibabaFault, alibabaTime, type AlibabaAccount, type AlibabaCall } from './alibaba-account.ts';
 import { startFakeServer, type FakeAnswer, type FakeServer } from './http-server.ts';
+import { isMinted, mintToken } from './service-account-token.ts';
 
 /** A RAM role, and whom its trust policy names. */
 export type RamRole = {
@@ -21,43 +21,10 @@ export type FakeSts = FakeServer & {
 const audience = 'sts.aliyuncs.com';
 
 /** A ServiceAccount's token that the fake STS can verify. */
-export function mintAlibabaToken(claims: {
-  readonly namespace: string;
-  readonly serviceAccount: string;
-  readonly audience?: string;
-  /** Milliseconds since the epoch. */
-  readonly expiresAt: number;
-  readonly serviceAccountUid?: string;
-  /** Makes two tokens of one account differ. */
-  readonly podUid?: string;
-}): string {
-  const { namespace, serviceAccount, expiresAt, serviceAccountUid = 'sa-uid', podUid = 'pod-uid' } = claims;
-  const content = [
-    { alg: 'HS256', typ: 'JWT' },
-    {
-      iss: 'https://kubernetes.default.svc',
-      sub: `system:serviceaccount:${namespace}:${serviceAccount}`,
-      aud: [claims.audience ?? audience],
-      exp: Math.floor(expiresAt / 1_000),
-      'kubernetes.io': {
-        namespace,
-        pod: { uid: podUid },
-        serviceaccount: { name: serviceAccount, uid: serviceAccountUid },
-      },
-    },
-  ]
-    .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
-    .join('.');
-  return `${content}.${signature(content)}`;
-}
-
-function signature(content: string): string {
-  return createHmac('sha256', 'the cluster').update(content).digest('base64url');
-}
-
-function isMinted(token: string): boolean {
-  const end = token.lastIndexOf('.');
-  return token.slice(end + 1) === signature(token.slice(0, end));
+export function mintAlibabaToken(
+  claims: Omit<Parameters<typeof mintToken>[0], 'audience'> & { readonly audience?: string },
+): string {
+  return mintToken({ audience, ...claims });
 }
 
 /** Starts one. It verifies signatures, tokens (audience, expiry, signature), roles, their trust, session names and durations. */

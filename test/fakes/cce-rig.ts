@@ -15,7 +15,8 @@ import { startFakeCsms } from './csms.ts';
 import { startFakeIam } from './huawei-iam.ts';
 import { createHuaweiAccount } from './huawei-keys.ts';
 import { startFakeMetadata } from './huawei-metadata.ts';
-import { mintPodToken, startFakeSts, type Agency } from './huawei-sts.ts';
+import { startFakeSts, type Agency } from './huawei-sts.ts';
+import { mintToken } from './service-account-token.ts';
 import { startFakeKubernetes } from './kubernetes.ts';
 import { createTestCa } from './tls.ts';
 
@@ -205,8 +206,8 @@ export async function startCceRig(options: CceRigOptions = {}) {
         throw error;
       }
     },
-    podToken(audience = 'sts.huaweicloud.com', more: Partial<Parameters<typeof mintPodToken>[0]> = {}) {
-      const token = mintPodToken({
+    podToken(audience = 'sts.huaweicloud.com', more: Partial<Parameters<typeof mintToken>[0]> = {}) {
+      const token = mintToken({
         namespace: 'team-a',
         serviceAccount: 'app',
         audience,

@@ -1,8 +1,8 @@
-import { createHmac } from 'node:crypto';
 import type { TlsOptions } from 'node:tls';
 import { startFakeServer, type FakeAnswer, type FakeServer } from './http-server.ts';
 import { huaweiTime } from './huawei-iam.ts';
 import type { HuaweiAccount } from './huawei-keys.ts';
+import { isMinted } from './service-account-token.ts';
 
 /** Whom an agency trusts, as its trust policy says. */
 export type Agency = {
@@ -12,61 +12,12 @@ export type Agency = {
   readonly audience: string;
 };
 
-/** A ServiceAccount's token that the fake STS can verify. */
-export function mintPodToken(claims: {
-  readonly namespace: string;
-  readonly serviceAccount: string;
-  readonly audience: string;
-  /** Milliseconds since the epoch. */
-  readonly expiresAt: number;
-  readonly issuer?: string;
-  readonly serviceAccountUid?: string;
-  /** Makes two tokens of one account differ. */
-  readonly podUid?: string;
-}): string {
-  const {
-    namespace,
-    serviceAccount,
-    audience,
-    expiresAt,
-    issuer = 'https://kubernetes.default.svc',
-    serviceAccountUid = 'sa-uid',
-    podUid = 'pod-uid',
-  } = claims;
-  const content = [
-    { alg: 'HS256', typ: 'JWT' },
-    {
-      iss: issuer,
-      sub: `system:serviceaccount:${namespace}:${serviceAccount}`,
-      aud: [audience],
-      exp: Math.floor(expiresAt / 1_000),
-      'kubernetes.io': {
-        namespace,
-        pod: { uid: podUid },
-        serviceaccount: { name: serviceAccount, uid: serviceAccountUid },
-      },
-    },
-  ]
-    .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
-    .join('.');
-  return `${content}.${signature(content)}`;
-}
-
-function signature(content: string): string {
-  return createHmac('sha256', 'the issuer').update(content).digest('base64url');
-}
-
-function isMinted(token: string): boolean {
-  const end = token.lastIndexOf('.');
-  return token.slice(end + 1) === signature(token.slice(0, end));
-}
-
 /** STS v5, with its AssumeAgencyWithOIDC alone. It verifies tokens, agencies, session names and durations. */
 export async function startFakeSts(options: {
   readonly account: HuaweiAccount;
   readonly agencies: readonly Agency[];
   readonly now?: () => number;
-  /** Whether the identity provider has issued the token; default: those of {@link mintPodToken} alone. */
+  /** Whether the identity provider has issued the token; default: those of `mintToken` alone. */
   readonly isIssued?: ((token: string) => boolean) | undefined;
   readonly tls: TlsOptions;
 }): Promise<FakeServer> {

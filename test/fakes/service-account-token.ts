@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 
 /** Claims of a ServiceAccount's token, as Kubernetes writes them. */
-export type TokenClaims = {
+type TokenClaims = {
   readonly iss: string;
   readonly sub: string;
   readonly aud: readonly string[];
@@ -30,7 +30,7 @@ export function mintToken(claims: {
   const { namespace, serviceAccount, audience, expiresAt } = claims;
   const { serviceAccountUid = 'sa-uid', podUid = 'pod-uid', podName = 'pod' } = claims;
   const content: TokenClaims = {
-    iss: claims.issuer ?? 'https://oidc.eks.example/id/1',
+    iss: claims.issuer ?? 'https://kubernetes.default.svc',
     sub: `system:serviceaccount:${namespace}:${serviceAccount}`,
     aud: [audience],
     exp: Math.floor(expiresAt / 1_000),
