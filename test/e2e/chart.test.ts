@@ -5,7 +5,6 @@ import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { stringify } from 'yaml';
 import { parseSettings, settingFlags, type RawSettings, type Settings } from '../../src/config/settings.ts';
 import type { KubeObject } from '../driver/kube-client.ts';
 import { chartLacks, helm, renderChart } from './chart-objects.ts';
@@ -53,7 +52,7 @@ const everything = {
 /** And what can be switched off. */
 const nothing = {
   providers: ['local'],
-  admissionPolicies: { mode: 'off' },
+  admissionPolicies: { mode: 'none' },
   monitoring: { annotations: false },
   affinity: null,
   tolerations: [],
@@ -108,7 +107,7 @@ async function podOf(values: object): Promise<DaemonSet['spec']['template']['spe
 }
 
 async function rightsOf(values: object): Promise<readonly string[]> {
-  const roles = (await renderChart(values)).filter(({ kind }) => kind.endsWith("Role")) as unknown as {
+  const roles = (await renderChart(values)).filter(({ kind }) => kind.endsWith('Role')) as unknown as {
     rules: Rule[];
   }[];
   return roles.flatMap(({ rules }) =>
@@ -134,8 +133,8 @@ function settingsOf({ args, env }: Container): Settings {
 describe('the chart', () => {
   test.each(all)('passes helm lint with %s', async (_, values) => {
     const folder = await mkdtemp(join(tmpdir(), 'kf-chart-'));
-    const file = join(folder, 'values.yaml');
-    await writeFile(file, stringify({ image, ...values }));
+    const file = join(folder, 'values.json');
+    await writeFile(file, JSON.stringify({ image, ...values }));
     const { stdout } = await run((await helm())!, ['lint', '--strict', 'charts/keyferry', '--values', file]);
     await rm(folder, { recursive: true });
     expect(stdout).toContain('0 chart(s) failed');
