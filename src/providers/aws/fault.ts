@@ -43,7 +43,12 @@ export function describeFault(fault: Fault, secrets: readonly string[]): string 
     ...(requestId === undefined ? [] : [`request id ${quoteForeign(requestId, secrets)}`]),
   ].join(', ');
   const mayShow = text !== '' && !isRefusal(fault);
-  return mayShow ? `(${facts}: "${quoteForeign(text, secrets)}")` : `(${facts})`;
+  return mayShow ? `(${facts}: "${quoteForeign(gistOf(text), secrets)}")` : `(${facts})`;
+}
+
+/** Who was denied, and by which kind of policy: with action and resource between them, which the hint names, the text would be cut before. */
+function gistOf(text: string): string {
+  return text.replace(/ is not authorized to perform: .*? (because )/s, ' is not authorized $1');
 }
 
 const refusals =

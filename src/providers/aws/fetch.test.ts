@@ -453,13 +453,25 @@ describe('what AWS says', () => {
     cloud.secretsManager.put('db', 'one');
     cloud.secretsManager.denied.add('db');
     expect(await reader.read(user, 'db')).toMatch(
-      /^failed ACCESS_DENIED: .*access is denied \(HTTP 400, AccessDeniedException, request id req-[\w-]+: "User: user is not authorized to perform: secretsmanager:GetSecretValue .*; allow secretsmanager:GetSecretValue on arn:aws:secretsmanager:eu-west-1:111122223333:secret:db-\?{6}$/,
+      /^failed ACCESS_DENIED: .*access is denied \(HTTP 400, AccessDeniedException, request id req-[\w-]+: "User: user is not authorized because .*; allow secretsmanager:GetSecretValue on arn:aws:secretsmanager:eu-west-1:111122223333:secret:db-\?{6}$/,
     );
     cloud.secretsManager.denied.add('kms:db');
     expect(await reader.read(user, 'kms:db')).toMatch(/; allow secretsmanager:GetSecretValue on /);
     const arn = cloud.secretsManager.arn('db');
     expect(await reader.read(user, arn)).toMatch(
       new RegExp(`allow secretsmanager:GetSecretValue on ${arn}$`),
+    );
+  });
+
+  test('denied: the kind of policy that did it is told, however long the names are', async () => {
+    const holder =
+      'arn:aws:sts::111122223333:assumed-role/eks-production-checkout-reader/checkout.checkout-api';
+    const name = 'eu/production/checkout/payment-provider/credentials';
+    const role: Who = { kind: 'keys', keys: cloud.account.issueKeys({ holder }) };
+    cloud.secretsManager.put(name, 'one');
+    cloud.secretsManager.denied.add(name);
+    expect(await reader.read(role, name)).toContain(
+      `"User: ${holder} is not authorized because no identity-based policy allows the secretsmanager:GetSecretValue action"`,
     );
   });
 

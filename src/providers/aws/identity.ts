@@ -8,7 +8,7 @@ export type AwsCredential = {
   readonly sessionToken?: Redacted;
   /** Milliseconds since the epoch; absent for keys that last. */
   readonly expiresAt?: number;
-  /** What shares one rate budget: the account's number where it is known, else what stands for it. For nothing else. */
+  /** What shares one rate budget: the account's number where it is known, else what stands for it. For nothing else but hints. */
   readonly account: string;
 };
 

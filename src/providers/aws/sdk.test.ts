@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
-import { constants, mkdtempSync, rmSync } from 'node:fs';
+import { constants, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -144,6 +144,16 @@ test('each call is tried once: there is one layer that tries again', async () =>
   const { module, client } = await sdk.secretsManager(owner());
   await client.send(new module.GetSecretValueCommand({ SecretId: 'db' }), never).catch(() => undefined);
   expect(requests).toHaveLength(1);
+});
+
+test('nothing of the SDK is loaded before a service is asked', () => {
+  const files = readdirSync(import.meta.dirname, { recursive: true, encoding: 'utf8' });
+  const sources = files.filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts'));
+  const early = sources.filter((file) =>
+    /^import (?!type )[^;]*'@(aws-sdk|smithy)\//m.test(readFileSync(join(import.meta.dirname, file), 'utf8')),
+  );
+  expect(sources).toContain('sdk.ts');
+  expect(early).toEqual([]);
 });
 
 test('a call ends with its signal', async () => {
