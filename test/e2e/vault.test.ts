@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
-import { X509Certificate } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -380,7 +380,6 @@ describeWhere(import.meta.filename, lacks)('a real Vault, before a real database
     expect(failure(view)).toBe('mounted');
     const certificates = names.map(([role, name]) => {
       const certificate = new X509Certificate(text(view, `${role}-${name}.certificate`));
-      const { createPrivateKey } = process.getBuiltinModule('node:crypto');
       expect(certificate.checkPrivateKey(createPrivateKey(text(view, `${role}-${name}.private_key`)))).toBe(
         true,
       );

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { toSecretError } from '../../errors/secret-error.ts';
 import { createBudget, type Budget } from '../../flow/budget.ts';
 import type { BudgetMetrics } from '../../flow/budget-metrics.ts';
+import { refKey } from '../../plan/plan.ts';
 import type { FetchRequest, FetchResult, Provider } from '../provider.ts';
 import type { VaultApi } from './api.ts';
 import type { VaultConfig } from './config-type.ts';
@@ -14,6 +15,8 @@ import type { VaultTokens } from './tokens.ts';
 
 /** Vaults whose rates are kept apart. */
 const maxBudgets = 100;
+/** Questions that are remembered to have been answered as KV. */
+const maxPlain = 10_000;
 /** How long an answer is heard out that nobody may be waiting for any more. */
 const hearMs = 60_000;
 
@@ -46,24 +49,29 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
   const { api, tokens, now } = deps;
   const leases = createLeases(deps);
   const budgetOf = createBudgets(deps);
+  const plain = new LRUCache<string, true>({ max: maxPlain });
 
   async function attempt(request: Request, session: VaultSession): Promise<FetchResult> {
-    const { grant, urgency, signal, known, onStart } = request;
+    const { grant, urgency, signal, onStart } = request;
     const { ref, workload } = grant;
     const { login, token } = session;
     await budgetOf(login).take({ namespace: workload.namespace, urgency, signal });
     onStart();
     const askedAt = now();
-    // Only what has answered with a version is known to issue nothing. What may issue is heard out, whoever leaves: a lease that comes too late is
-    // given back, and one that nobody heard of would live to its end.
-    const issues = known?.version === undefined;
+    // Only what has answered as KV is known to issue nothing. All else is heard out, whoever leaves: a lease that comes too late is given back, and
+    // one that nobody heard of would live to its end.
+    const question = JSON.stringify([login.addresses, login.namespace, refKey(ref)]);
+    const issues = !plain.has(question);
     const answer = await api.call({
       ...{ login, token, method: ref.method ?? 'GET', path: ref.name, issues },
       ...(ref.body !== undefined && { body: ref.body }),
       signal: issues ? AbortSignal.timeout(hearMs) : signal,
     });
     const result = readAnswer(answer, { ref, login, askedAt });
-    if (result.kind !== 'value' || result.value.lease === undefined) return result;
+    if (result.kind !== 'value') return result;
+    if (result.value.shareable === true) plain.set(question, true);
+    else plain.delete(question);
+    if (result.value.lease === undefined) return result;
     return { ...result, value: { ...result.value, lease: leases.hold(session, result.value.lease) } };
   }
 
