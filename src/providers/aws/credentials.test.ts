@@ -197,6 +197,26 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
     expect(await reader.read(irsa(), 'db')).toBe(good);
   });
 
+  test.each([
+    ['eu-west-1', false, 'sts.eu-west-1.amazonaws.com'],
+    ['us-east-2', false, 'sts.us-east-2.amazonaws.com'],
+    ['us-east-2', true, 'sts-fips.us-east-2.amazonaws.com'],
+  ])('asks the STS of its region: %s, FIPS %s', async (region, fips, host) => {
+    await start();
+    const asked: string[] = [];
+    const http: Http = {
+      ...cloud.http,
+      request: async ({ url }) => {
+        asked.push(url.host);
+        return { status: 404, headers: {}, body: Buffer.from('') };
+      },
+    };
+    const { podIdentityAgent, perSecond, burst } = cloud.config;
+    const config = { fips, dualstack: false, podIdentityAgent, perSecond, burst };
+    await createAwsReader({ http, config, now: cloud.now }).login(irsa(undefined, { region }));
+    expect(asked).toEqual([host]);
+  });
+
   test('a session that ends before its time is made anew once, without a failed mount', async () => {
     await start();
     const who = irsa();
