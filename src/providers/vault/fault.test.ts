@@ -133,6 +133,18 @@ describe('an answer', () => {
     });
   });
 
+  test('of a megabyte of anything is read, and told, in a moment', async () => {
+    const { login } = await setUp();
+    const token = new Redacted('x'.repeat(30_000));
+    const start = performance.now();
+    for (const piece of [' ', '\n', ' \n', '\n* ', 'x y']) {
+      const errors = [`a${piece.repeat(1_000_000 / piece.length)}b`];
+      const fault = readFault({ status: 400, body: Buffer.from(JSON.stringify({ errors })) });
+      judge(fault, { login, method: 'GET', path: 'x', token });
+    }
+    expect(performance.now() - start).toBeLessThan(2_000);
+  });
+
   test('of whatever kind shows no token, and one line', async () => {
     const { login } = await setUp();
     const secret = 'hvs.CAESICanaryCanaryCanary';

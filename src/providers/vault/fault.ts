@@ -82,9 +82,10 @@ export function pathOf({ path }: Pick<Question, 'path'>): string {
   }
 }
 
-/** Vault lays lists out over several lines. */
+/** Vault lays lists out over several lines. Line by line, since one pattern for all would take hours for a megabyte of blanks. */
 function tidy(text: string): string {
-  return text.replace(/\s*\n\s*(\* )?/g, ' ').trim();
+  const lines = text.split('\n').map((line) => line.trim().replace(/^\* /, ''));
+  return lines.filter((line) => line !== '').join(' ');
 }
 
 function parse(body: Buffer): Readonly<Record<string, unknown>> | undefined {
