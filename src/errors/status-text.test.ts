@@ -75,6 +75,19 @@ describe('quoteForeign', () => {
     );
     expect(quoteForeign('token refused', ['hunter22'])).toBe('token refused');
   });
+
+  test('withholds one that begins where the text is cut', () => {
+    const secret = 'hunter22hunter23hunter24';
+    const encoded = ['hex', 'base64'].map((name) => Buffer.from(secret).toString(name as BufferEncoding));
+    for (const form of [secret, ...encoded])
+      expect(quoteForeign(`${'.'.repeat(199)}${form}${'.'.repeat(999)}`, [secret])).toMatch(/withheld/);
+  });
+
+  test('takes a megabyte, and a long secret, in a moment', () => {
+    const start = performance.now();
+    quoteForeign('x y'.repeat(300_000), ['x'.repeat(60_000)]);
+    expect(performance.now() - start).toBeLessThan(1_000);
+  });
 });
 
 describe('holdsSecret', () => {

@@ -18,7 +18,9 @@ export function escapeUnprintable(text: string): string {
  * `secrets`; see {@link holdsSecret}.
  */
 export function quoteForeign(text: string, secrets: Iterable<string> = []): string {
-  for (const secret of secrets) if (holdsSecret(text, secret)) return '[text withheld: it held a secret]';
+  // Only what is shown counts, and what a secret that begins there could need to be known by: a hostile store may send megabytes.
+  const near = text.slice(0, 5 * foreignLimit);
+  for (const secret of secrets) if (holdsSecret(near, secret)) return '[text withheld: it held a secret]';
   const escaped = escapeUnprintable(text.slice(0, foreignLimit + 1));
   return escaped.length <= foreignLimit ? escaped : `${cut(escaped, foreignLimit - 3)}...`;
 }
