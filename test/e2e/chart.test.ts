@@ -329,6 +329,22 @@ describe('the chart', () => {
   });
 });
 
+describe('what the pages say to type', () => {
+  const pages = ['README.md', 'docs/install.md', 'charts/keyferry/values.yaml'];
+  const runbooks = ['alibabacloud', 'aws', 'cce', 'vault'].map((name) => `docs/migration/${name}.md`);
+
+  test.each([...pages, ...runbooks])('in %s installs the chart', async (page) => {
+    const text = (await readFile(page, 'utf8')).replaceAll(/^#( |$)/gm, '');
+    const commands = [...text.matchAll(/^ *helm install keyferry (?:.*\\\n)*.*$/gm)].map(
+      ([command]) => command,
+    );
+    expect(commands).toHaveLength(1);
+    const script = `helm() { shift; "$HELM" template "$@"; }\n${commands.join('\n')}`;
+    const { stdout } = await run('bash', ['-euc', script], { env: { ...process.env, HELM: await helm() } });
+    expect(stdout).toContain('kind: DaemonSet');
+  });
+});
+
 describe('deploy/manifests', () => {
   test('is what the chart renders', async () => {
     await run(process.execPath, ['scripts/manifests.mjs', '--check'], {
