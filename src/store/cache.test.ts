@@ -54,7 +54,7 @@ describe('a cache', () => {
     const cache = createCache({ maxBytes: 10 * kib });
     for (let index = 0; index < 10; index++) cache.put(entryOf(`${index}`, kib));
     expect(cache.bytes).toBe(10 * kib);
-    cache.asked(cache.get('0')!, 1_000);
+    cache.asked(cache.get('0')!, 1_000, true);
     cache.put(entryOf('new', 2 * kib));
     expect(cache.bytes).toBe(10 * kib);
     expect(keysOf(cache)).toEqual(['0', '3', '4', '5', '6', '7', '8', '9', 'new']);

@@ -10,7 +10,10 @@ export type Entry = Answer & {
   readonly grant: Grant;
   /** When somebody last asked for it. */
   requestedAt: number;
-  /** It was asked for again, long enough after the first time not to belong to the same start of a workload. */
+  /**
+   * It was asked for again by who had been served, and long enough after the first time not to belong to the same start of a workload: the driver
+   * rotates. What a mount asks for that failed before, and another workload, tell nothing of that.
+   */
   republished?: boolean;
   /** Its lease is not to be renewed before: a renewal is under way, or has just failed. */
   renewAfter?: number;
@@ -19,8 +22,8 @@ export type Entry = Answer & {
 /** See {@link createCache}. */
 export type Cache = {
   get(key: string): Entry | undefined;
-  /** Notes that an entry was asked for at `at`, in milliseconds; the order of use is kept to the second. */
-  asked(entry: Entry, at: number): void;
+  /** Notes that an entry was asked for at `at`, in milliseconds; the order of use is kept to the second. `again`: by who has been served with it. */
+  asked(entry: Entry, at: number, again: boolean): void;
   /** Puts an entry in the place of the one with its key. @throws SecretError LEASES_EXHAUSTED; the cache is then as before. */
   put(entry: Entry): void;
   drop(key: string): void;
@@ -98,13 +101,13 @@ export function createCache({ maxBytes }: { readonly maxBytes: number }): Cache 
 
   return {
     get: (key) => index.get(key),
-    asked(entry, at) {
+    asked(entry, at, again) {
       if (Math.abs(at - entry.requestedAt) >= 1_000) {
         const { entries } = shareOf(entry);
         entries.delete(entry.key);
         entries.set(entry.key, entry);
       }
-      if (at - entry.requestedAt >= soonestRepublish) entry.republished = true;
+      if (again && at - entry.requestedAt >= soonestRepublish) entry.republished = true;
       entry.requestedAt = at;
     },
     put(entry) {

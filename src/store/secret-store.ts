@@ -80,8 +80,8 @@ export function createSecretStore(deps: SecretStoreDeps): SecretStore {
     const entry = cache.get(keys.entry(grant));
     if (entry === undefined) return undefined;
     const at = now();
-    cache.asked(entry, at);
     const alreadyServed = served.has(grant.workload.instance, keys.question(grant));
+    cache.asked(entry, at, alreadyServed);
     if (judge(entry, alreadyServed, at) !== 'serve') return undefined;
     const { value, absence } = entry;
     if (absence !== undefined) return { kind: 'absent', error: absence };
