@@ -21,6 +21,7 @@ test: build
 
 # Runs the suites against real servers; each says what it needs. One alone: make e2e SUITE=aws
 e2e: build
+	@[ -x .tools/bin/helm ] || ! command -v go >/dev/null || $(MAKE) --no-print-directory .tools/bin/helm || echo 'helm could not be built'
 	npm run --silent e2e -- $(SUITE)
 
 # What those suites need of Debian; Go and Python they need besides. Each says what it lacks.
