@@ -8,7 +8,7 @@ import type { VaultSession } from './identity.ts';
 import type { VaultLogin } from './login.ts';
 import type { PrincipalOf } from './principals.ts';
 import { withoutQuery } from './secret-path.ts';
-import { checkSharedLogin } from './shared-login.ts';
+import { checkSharedLogin, checkSharedPath } from './shared-login.ts';
 
 /** See {@link createAdmit}. */
 export type AdmitDeps = BaseIdentityDeps & {
@@ -27,8 +27,11 @@ export function createAdmit({ sharedIdentity, principalOf, ...deps }: AdmitDeps)
     checkSharedLogin(login, deps.settings.facts, base.description);
     // A certificate may log in to several roles; which one, the class says.
     const { dialect: provider, role } = login;
-    for (const { service, name, method } of refs)
-      sharedIdentity.check({ workload, provider, service, name: withoutQuery(name), role, method });
+    for (const { service, name: path, method } of refs) {
+      const name = withoutQuery(path);
+      checkSharedPath(name, login, base.description);
+      sharedIdentity.check({ workload, provider, service, name, role, method });
+    }
   }
 
   return async (

@@ -1,4 +1,5 @@
 import { SecretError } from '../../errors/secret-error.ts';
+import { quoteForeign } from '../../errors/status-text.ts';
 import type { VaultFacts } from './facts.ts';
 import type { VaultLogin, VaultTls } from './login.ts';
 
@@ -23,6 +24,21 @@ export function checkSharedLogin(login: VaultLogin, facts: VaultFacts, descripti
     {
       hint: 'leave them out of the class, or give the workload an identity of its own',
     },
+  );
+}
+
+/**
+ * Who looks up or renews the token of a request is answered with the token itself, worth all that its policies allow and not what is granted; who revokes
+ * it takes it from all. Not for any grant, nor with `--shared-identities all`.
+ * @param path without its query
+ * @throws SecretError NOT_GRANTED
+ */
+export function checkSharedPath(path: string, { dialect }: VaultLogin, description: string): void {
+  if (!/(^|\/)auth\/token\/(lookup|renew|revoke)(-self)?$/.test(path)) return;
+  throw new SecretError(
+    'NOT_GRANTED',
+    `${dialect}: ${quoteForeign(path)} is about ${description} itself, which is for nobody`,
+    { hint: 'give the workload an identity of its own' },
   );
 }
 
