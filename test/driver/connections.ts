@@ -31,10 +31,12 @@ export function createConnections(options: {
   const clients = new Map<string, ProviderClient>();
 
   function connect(provider: string): ProviderClient | undefined {
+    const known = clients.get(provider);
+    if (known !== undefined) return known;
     const socketPath = join(providersDir, `${provider}.sock`);
-    // A stale socket counts as present: the driver looks for the file alone.
+    // A stale socket counts as present: the driver looks for the file alone, and for that only once.
     if (!/^[a-zA-Z0-9_-]{0,30}$/.test(provider) || !existsSync(socketPath)) return undefined;
-    const client = clients.get(provider) ?? createProviderClient({ ...options.client, socketPath });
+    const client = createProviderClient({ ...options.client, socketPath });
     clients.set(provider, client);
     return client;
   }

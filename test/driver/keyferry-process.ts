@@ -19,7 +19,7 @@ export type KeyferryProcess = {
   output(): string;
   /** The first line, of those before and those to come, that fits; fails after `timeoutMs` (5 s). */
   waitForLog(fits: (line: LogLine) => boolean, timeoutMs?: number): Promise<LogLine>;
-  /** Ends it, by SIGTERM unless told otherwise, and removes its providers directory. May be called again. */
+  /** Ends it, by SIGTERM unless told otherwise, and removes its providers directory if that is its own. May be called again. */
   stop(signal?: NodeJS.Signals): Promise<{
     /** Its exit code; null where the signal ended it. */
     readonly code: number | null;
@@ -32,6 +32,8 @@ export type KeyferryOptions = {
   /** Comes after `serve --providers ... --providers-dir ...`, so it wins. */
   readonly args?: readonly string[];
   readonly providers: readonly string[];
+  /** Where its sockets are to be; default a new directory. */
+  readonly providersDir?: string;
   /** All that it sees of an environment. */
   readonly env?: Readonly<Record<string, string>>;
 };
@@ -44,9 +46,10 @@ export async function startKeyferry({
   providers,
   args = [],
   env = {},
+  providersDir: given,
 }: KeyferryOptions): Promise<KeyferryProcess> {
   const bundle = await builtBundle();
-  const providersDir = await mkdtemp(join(tmpdir(), 'kf-serve-'));
+  const providersDir = given ?? (await mkdtemp(join(tmpdir(), 'kf-serve-')));
   const own = [
     '--providers',
     providers.join(','),
@@ -94,7 +97,7 @@ export async function startKeyferry({
     child.kill(signal);
     const code = await end;
     const left = await readdir(providersDir).catch(() => []);
-    await rm(providersDir, { recursive: true, force: true });
+    if (given === undefined) await rm(providersDir, { recursive: true, force: true });
     return { code, left };
   }
 

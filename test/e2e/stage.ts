@@ -52,6 +52,8 @@ export type Stage = House & {
     parameters: Readonly<Record<string, string>>,
     options?: { readonly synced?: boolean; readonly namespace?: string },
   ): Promise<void>;
+  /** How Keyferry is started here, but for its providers and its addresses. */
+  readonly settings: { readonly args: readonly string[]; readonly env: Readonly<Record<string, string>> };
   /** Another house in the same cluster; it knows nothing yet. */
   another(name: string, options?: HouseOptions): Promise<House>;
 };
@@ -121,17 +123,21 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
   await cluster.account('team-a/app', cloudAnnotations);
   await cluster.account('team-b/app');
 
+  const settings = {
+    args: [
+      ...[...cluster.keyferryArgs, '--ca-file', clouds.caFile, '--refresh-interval', '0'],
+      ...['--local-store', join(dir, 'store'), '--local-key', join(dir, 'key')],
+      ...['--shared-identity-grants', join(dir, 'grants'), ...args],
+    ],
+    env: { ...clouds.env, KEYFERRY_NODE_NAME: 'node' },
+  };
+
   async function startHouse(name: string, { args: more = [], driver }: HouseOptions = {}): Promise<House> {
     const health = join(dir, `${name}.sock`);
     const keyferry = await startKeyferry({
       providers,
-      args: [
-        ...[...cluster.keyferryArgs, '--ca-file', clouds.caFile, '--refresh-interval', '0'],
-        ...['--local-store', join(dir, 'store'), '--local-key', join(dir, 'key')],
-        ...['--shared-identity-grants', join(dir, 'grants'), '--health-address', `unix:${health}`],
-        ...[...args, ...more],
-      ],
-      env: { ...clouds.env, KEYFERRY_NODE_NAME: 'node' },
+      args: [...settings.args, '--health-address', `unix:${health}`, ...more],
+      env: settings.env,
     });
     const nodeName = (generation: Generation): string => `${name}-${generation}`;
     const nodes = new Map(
@@ -165,7 +171,7 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
   const house = await startHouse('node');
   return {
     ...house,
-    ...{ cluster, clouds, dir, stores, local, another: startHouse },
+    ...{ cluster, clouds, dir, stores, local, settings, another: startHouse },
     allow: (...secrets) =>
       cluster.account('team-a/app', {
         ...cloudAnnotations,

@@ -1,0 +1,3 @@
+module keyferry/test/servers/old-provider
+
+go 1.24.0
