@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
+import { startFakeServer, type FakeAnswer } from './fakes/http-server.ts';
 import { startVaultReader, type VaultReader } from './fakes/vault-reader.ts';
 
 const minutes = (count: number): number => count * 60_000;
@@ -132,6 +133,25 @@ describe('a leased path', () => {
     await pass(minutes(2));
     expect(await ask(database)).toBe('failed STORE_UNAVAILABLE');
   });
+});
+
+test('an Agent that caches answers no pod with the lease of another', async () => {
+  const answers = new Map<string, FakeAnswer>();
+  // Vault Agent takes for the same request what is the same to the last header, and keeps what has a lease or a token.
+  const agent = await startFakeServer({
+    handler(request) {
+      const { method, path, query, headers, body } = request;
+      const key = JSON.stringify([method, path, query, headers, body.toString()]);
+      const answer = answers.get(key) ?? vault.serve(request);
+      answers.set(key, answer);
+      return answer;
+    },
+  });
+  closing.push(agent.close);
+  const { vault, ask, leases } = await setUp({ login: { addresses: [agent.url.origin] } });
+  const told = await Promise.all(pods(5).map((pod) => ask(database, { pod })));
+  expect(new Set(told).size).toBe(5);
+  expect(leases('live')).toBe(5);
 });
 
 describe('after a restart', () => {

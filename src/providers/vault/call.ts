@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Redacted } from '../../errors/redacted.ts';
 import { SecretError } from '../../errors/secret-error.ts';
 import { quoteForeign } from '../../errors/status-text.ts';
@@ -36,6 +37,7 @@ export function headersOf({
   login,
   token,
   body,
+  issues,
   namespace = login.namespace ?? '',
 }: VaultCall): Record<string, string> {
   if (!isHeader(namespace))
@@ -50,6 +52,8 @@ export function headersOf({
     ...(secret !== '' && { 'x-vault-token': secret }),
     ...(namespace !== '' && { 'x-vault-namespace': namespace }),
     ...(body !== undefined && { 'content-type': 'application/json' }),
+    // An Agent or a Proxy that caches gives the same lease, or token, to whoever asks the same with the same headers; each of ours is asked for anew.
+    ...(issues && { 'x-request-id': randomUUID() }),
   };
 }
 
