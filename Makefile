@@ -66,7 +66,7 @@ helm_flags := -X $(helm_pkg)/internal/version.version=$(helm_version) -X $(helm_
 manifests: .tools/bin/helm
 	node scripts/manifests.mjs
 
-# Builds the image with what is there of docker, podman and buildah: make image IMAGE=registry.example.com/keyferry:0.1.0
+# Builds the image with buildah, podman or docker: make image IMAGE=registry.example.com/keyferry:0.1.0
 # NODE and BASE replace what it begins with; see the Dockerfile.
 IMAGE ?= keyferry:$(shell node -p "require('./package.json').version")
 image:

@@ -1,21 +1,19 @@
 #!/usr/bin/env bash
-# Builds the image. Usage: build.sh NAME:TAG     NODE, BASE: what the Dockerfile begins with. NPMRC: a file, where packages come from a mirror.
-# Same inputs, same layers: no time of building is kept.
+# Builds the image with buildah, podman or docker, the first that works here. Usage: build.sh NAME:TAG
+# NODE, BASE: what the Dockerfile begins with. NPMRC: a file, where packages come from a mirror.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 name=$1
 version=$(node -p "require('./package.json').version")
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
-args=(--build-arg "VERSION=$version" --build-arg "REVISION=$revision")
+args=(--build-arg "VERSION=$version" --build-arg "REVISION=$revision" --tag "$name")
 [ -z "${NODE:-}" ] || args+=(--build-arg "NODE=$NODE")
 [ -z "${BASE:-}" ] || args+=(--build-arg "BASE=$BASE")
 [ -z "${NPMRC:-}" ] || args+=(--secret "id=npmrc,src=$NPMRC")
-for tool in docker podman buildah; do
-  command -v "$tool" >/dev/null || continue
-  case $tool in
-    docker) SOURCE_DATE_EPOCH=0 exec docker buildx build "${args[@]}" --output "type=docker,name=$name,rewrite-timestamp=true" . ;;
-    *) exec "$tool" build "${args[@]}" --timestamp 0 --tag "$name" . ;;
-  esac
+for tool in buildah podman docker; do
+  "$tool" info >/dev/null 2>&1 || continue
+  # Same inputs, same layers: no time of building is kept. BuildKit does that only on its way to a registry; see deploy/README.md.
+  case $tool in docker) exec docker build "${args[@]}" . ;; *) exec "$tool" build --timestamp 0 "${args[@]}" . ;; esac
 done
-echo 'needs docker (with buildx), podman or buildah' >&2
+echo 'needs buildah, podman or docker' >&2
 exit 1
