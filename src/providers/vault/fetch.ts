@@ -72,7 +72,7 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
     if (result.value.shareable === true) plain.set(question, true);
     else plain.delete(question);
     if (result.value.lease === undefined) return result;
-    return { ...result, value: { ...result.value, lease: leases.hold(session, result.value.lease) } };
+    return { ...result, value: { ...result.value, lease: leases.hold(grant, session, result.value.lease) } };
   }
 
   /** A lease that is due is put off where that helps. The store does so by itself; a request can be there first. */

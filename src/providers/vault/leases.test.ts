@@ -1,9 +1,13 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
+import { pino } from 'pino';
+import { vaultEnvelope } from '../../../test/fakes/vault-answers.ts';
 import { startVaultReader, type VaultReader } from '../../../test/fakes/vault-reader.ts';
 import type { LeaseLife } from '../../../test/fakes/vault-leases.ts';
 import type { TokenLife } from '../../../test/fakes/vault-tokens.ts';
+import { Redacted } from '../../errors/redacted.ts';
 import type { SecretError } from '../../errors/secret-error.ts';
 import type { Lease } from '../provider.ts';
+import { createLeases } from './leases.ts';
 
 const forever = new AbortController().signal;
 const minutes = (count: number): number => count * 60_000;
@@ -31,10 +35,8 @@ async function leased({ life = {}, token = {} }: { life?: LeaseLife; token?: Tok
     /** Lets time pass, and the token be renewed if that is due. */
     async turn(count: number): Promise<void> {
       vault.turn(minutes(count));
-      const before = vault.tokens.all().map(({ renewals }) => renewals);
       tokens.tick();
-      await new Promise((resolve) => setTimeout(resolve, 20));
-      expect(vault.tokens.all().length).toBe(before.length);
+      await reader.idle();
     },
     /** As the store asks, which goes by the end it was told. */
     async renew(): Promise<string> {
@@ -174,8 +176,7 @@ describe('a lease and its token', () => {
     expect(Math.round((lease.expiresAt - reader.vault.now()) / minutes(1))).toBe(30);
     reader.vault.turn(minutes(21));
     reader.tokens.tick();
-    await reader.until('its token is renewed', () => reader.vault.tokens.all()[0]!.renewals === 1);
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await reader.idle();
     const renewed = await reader.provider.renew!(grant, lease, forever);
     expect(renewed).toMatchObject({ kind: 'renewed' });
     const end = (renewed as { expiresAt: number }).expiresAt;
@@ -198,6 +199,44 @@ describe('a lease and its token', () => {
     await turn(21);
     await turn(10);
     expect(vault.tokens.all()).toMatchObject([{ renewals: 5 }]);
+  });
+});
+
+describe("a lease of a Vault that names it as another's", () => {
+  test('leaves that one to the token that read it', async () => {
+    const { vault, provider, grantOf, renew, lease } = await leased();
+    vault.policy('app', { 'copy/*': ['read'] });
+    vault.backend('copy', () => vaultEnvelope('{}', { id: lease().id, seconds: 60, renewable: true }));
+    const grant = grantOf('copy/it', { account: 'other' });
+    await Promise.all(
+      provider.fetch([{ grant, urgency: 'first', signal: forever, onStart: () => undefined }]),
+    );
+    expect(await renew()).toBe('renewed');
+    const tokenOf = (path: RegExp) =>
+      vault.node.requests.find((request) => path.test(request.path))!.headers['x-vault-token'];
+    expect(tokenOf(/leases.renew/)).toBe(tokenOf(/database/));
+    expect(tokenOf(/leases.renew/)).not.toBe(tokenOf(/copy/));
+  });
+
+  test('or hands out any number that never end, crowds out its own namespace alone', async () => {
+    const { grantOf, api, vault } = await leased();
+    let kept = 0;
+    const tokens = { dependOn: () => ((kept += 1), () => void (kept -= 1)) };
+    const leases = createLeases({ ...{ api, tokens, now: vault.now }, log: pino({ level: 'silent' }) });
+    closing.push(() => Promise.resolve(leases.close()));
+    const session = { login: vault.login(), token: new Redacted('its') };
+    const of = (namespace: string) => {
+      const grant = grantOf('x');
+      return { ...grant, workload: { ...grant.workload, namespace } };
+    };
+    const life = { renewable: false, expiresAt: Infinity };
+    leases.hold(of('team-b'), session, { id: 'first', ...life });
+    for (let count = 0; count < 5_000; count += 1)
+      leases.hold(of('team-a'), session, { id: `${count}`, ...life });
+    expect(kept).toBe(2_001);
+    expect(await leases.renew(of('team-b'), { id: 'first', ...life, expiresAt: 0 }, forever)).toMatchObject({
+      kind: 'renewed',
+    });
   });
 });
 

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import * as z from 'zod';
 import { SecretError, toSecretError } from '../../errors/secret-error.ts';
@@ -9,8 +10,8 @@ import type { VaultTokens } from './tokens.ts';
 
 /** See {@link createLeases}. */
 export type Leases = {
-  /** Takes down a lease that this session read. @returns the lease, with the end it has as a child of its token */
-  hold(session: VaultSession, lease: Lease): Lease;
+  /** Takes down a lease that this session read for a grant. @returns the lease, with the end it has as a child of its token */
+  hold(grant: Grant, session: VaultSession, lease: Lease): Lease;
   readonly renew: NonNullable<Provider<unknown, unknown, VaultSession>['renew']>;
   readonly release: NonNullable<Provider<unknown, unknown, VaultSession>['release']>;
   /** Stops its clock. Leases live on, and so must their tokens. */
@@ -31,6 +32,8 @@ type Held = {
 
 /** How often leases that have ended let go of their tokens. */
 const sweepMs = 60_000;
+/** Leases of the pods of one namespace: a Vault of a tenant's own can hand out any number that never end. */
+const maxHeld = 2_000;
 
 const renewalSchema = z.object({ lease_duration: z.number().int().nonnegative() });
 
@@ -45,21 +48,30 @@ export function createLeases(deps: {
   readonly log: Logger;
 }): Leases {
   const { api, tokens, now, log } = deps;
-  const held = new Map<string, Held>();
+  /** By namespace, then by {@link keyOf}. */
+  const held = new Map<string, LRUCache<string, Held>>();
   let sweep: NodeJS.Timeout | undefined;
 
   const endOf = ({ end, session }: Held): number => Math.min(end, session.expiresAt ?? Infinity);
 
-  function forget(id: string): void {
-    held.get(id)?.letGo();
-    held.delete(id);
-    if (held.size > 0) return;
-    clearInterval(sweep);
-    sweep = undefined;
+  const find = (grant: Grant, id: string): Held | undefined =>
+    held.get(grant.workload.namespace)?.get(keyOf(grant, id));
+
+  function keep(grant: Grant, id: string, lease: Held): void {
+    const { namespace } = grant.workload;
+    const mine = held.get(namespace) ?? new LRUCache({ max: maxHeld, dispose: ({ letGo }) => letGo() });
+    held.set(namespace, mine.set(keyOf(grant, id), lease));
+    sweep ??= setInterval(forgetEnded, sweepMs).unref();
   }
 
   function forgetEnded(): void {
-    for (const [id, lease] of held) if (endOf(lease) <= now()) forget(id);
+    for (const [namespace, leases] of held) {
+      for (const [key, lease] of leases) if (endOf(lease) <= now()) leases.delete(key);
+      if (leases.size === 0) held.delete(namespace);
+    }
+    if (held.size > 0) return;
+    clearInterval(sweep);
+    sweep = undefined;
   }
 
   function ask(
@@ -97,13 +109,12 @@ export function createLeases(deps: {
   }
 
   return {
-    hold(session, lease) {
+    hold(grant, session, lease) {
       const { id, renewable, expiresAt: end } = lease;
       const entry: Held = { session, letGo: tokens.dependOn(session), renewable, end, life: 0 };
       const expiresAt = endOf(entry);
       entry.life = expiresAt - now();
-      held.set(id, entry);
-      sweep ??= setInterval(forgetEnded, sweepMs).unref();
+      keep(grant, id, entry);
       // Where the token ends first, the end moves with it.
       return { id, renewable: renewable || expiresAt < end, expiresAt };
     },
@@ -113,7 +124,7 @@ export function createLeases(deps: {
      * works.
      */
     async renew(grant, { id, expiresAt: before }, signal) {
-      const lease = held.get(id);
+      const lease = find(grant, id);
       if (lease === undefined || endOf(lease) <= now()) return { kind: 'ended' };
       if (lease.renewable && !(await putOff(id, lease, grant, signal))) return { kind: 'ended' };
       const expiresAt = endOf(lease);
@@ -128,8 +139,8 @@ export function createLeases(deps: {
       return mayStillMove ? { kind: 'renewed', expiresAt } : { kind: 'ended' };
     },
 
-    async release({ ref }, { id }, signal) {
-      const lease = held.get(id);
+    async release(grant, { id }, signal) {
+      const lease = find(grant, id);
       if (lease === undefined) return;
       try {
         await ask(lease, 'revoke', id, signal);
@@ -138,14 +149,19 @@ export function createLeases(deps: {
         const ends = new Date(Math.min(endOf(lease), 8.64e15)).toISOString();
         throw new SecretError(
           code,
-          `${message}; the lease of ${quoteForeign(ref.name)} lives on until ${ends}`,
+          `${message}; the lease of ${quoteForeign(grant.ref.name)} lives on until ${ends}`,
           code === 'ACCESS_DENIED' ? { hint: 'give the role a policy with update on sys/leases/revoke' } : {},
         );
       } finally {
-        forget(id);
+        held.get(grant.workload.namespace)?.delete(keyOf(grant, id));
       }
     },
 
     close: () => clearInterval(sweep),
   };
+}
+
+/** A Vault can be anybody's, and name its leases as it likes: also as another Vault did. */
+function keyOf({ principal }: Grant, id: string): string {
+  return `${principal.fingerprint} ${id}`;
 }
