@@ -39,7 +39,8 @@ async function watched(...uids: string[]) {
 }
 
 async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 1));
+  for (const late = Date.now() + 5_000; !holds(); await new Promise((resolve) => setTimeout(resolve, 1)))
+    if (Date.now() > late) throw new Error('it never came true');
 }
 
 const becomes = (watch: PodWatch, uid: string, presence: string): Promise<void> =>

@@ -7,7 +7,7 @@ import type { SecretRef } from '../../src/plan/plan.ts';
 import { grant } from '../../src/providers/grant.ts';
 import type { Grant, Outcome, Principal, Provider, SecretValue } from '../../src/providers/provider.ts';
 import { createProving } from '../../src/providers/proving.ts';
-import { createVaultApi } from '../../src/providers/vault/api.ts';
+import { createVaultApi, type VaultApi } from '../../src/providers/vault/api.ts';
 import { createVaultFetch } from '../../src/providers/vault/fetch.ts';
 import type { VaultSession } from '../../src/providers/vault/identity.ts';
 import type { VaultLogin } from '../../src/providers/vault/login.ts';
@@ -35,11 +35,22 @@ export async function startVaultReader(
   const vault = await startFakeVault({ http: true });
   const { now, http } = vault;
   const lines: string[] = [];
+  let underWay = 0;
   const log = pino({}, { write: (line: string) => void lines.push(line) });
 
   /** What a process of Keyferry keeps in its memory. */
   function startProcess() {
-    const api = createVaultApi({ ...{ http, now, log }, retry: createRetry({ baseMs: 1 }) });
+    const real = createVaultApi({ ...{ http, now, log }, retry: createRetry({ baseMs: 1 }) });
+    const api: VaultApi = {
+      async call(call) {
+        underWay += 1;
+        try {
+          return await real.call(call);
+        } finally {
+          underWay -= 1;
+        }
+      },
+    };
     const proving = createProving({ refusals: createRefusals({ now }) });
     const tokens = createVaultTokens({ ...{ api, proving, now, log }, random: () => 0 });
     const config = { perSecond: 10_000, burst: 10_000 };
@@ -136,21 +147,27 @@ export async function startVaultReader(
       if (Date.now() > late) throw new Error(`never came true: ${what}\n${lines.join('')}`);
   };
 
+  /** Until nothing is asked any more, and every answer has done what it does. */
+  async function idle(): Promise<void> {
+    for (let quiet = 0; quiet < 3; quiet += 1) {
+      await new Promise((resolve) => setImmediate(resolve));
+      if (underWay > 0) quiet = 0;
+    }
+  }
+
   const first = startProcess();
   const { tokens, store } = first;
 
   return {
-    ...{ vault, lines, until, ...space, ...first },
+    ...{ vault, lines, until, idle, ...space, ...first },
     /** Another process, which knows nothing of the first. */
     restart: startProcess,
-    /** Lets time pass, and what is due be done; `done` says by what that shows. */
-    async pass(ms: number, done: () => boolean = () => true): Promise<void> {
+    /** Lets time pass, and what is due be done. */
+    async pass(ms: number): Promise<void> {
       vault.turn(ms);
       tokens.tick();
       store.tick();
-      await until('what is done in the background', done);
-      // The answer is here; what it changes is a turn or two away.
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      await idle();
     },
     /** Leases by their state. */
     leases: (state: string): number => vault.leases.all().filter((lease) => lease.state === state).length,
