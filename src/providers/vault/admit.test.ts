@@ -21,6 +21,7 @@ const served = { password: 'first' };
 const withMethod = (authMethod: string, more: object = {}): Record<string, string> => ({
   ...{ objects, authMethod, ...more },
 });
+const noneThatLong = 'characters; Vault makes none that long';
 /** A token whose claims say what they like, signed by nobody. */
 const forged = (claims: object): string =>
   ['{}', JSON.stringify(claims), 'x'].map((part) => Buffer.from(part).toString('base64url')).join('.');
@@ -206,6 +207,8 @@ describe('what a pod brings', () => {
     ['approle', { roleid: 'x' }, 'has no role_id; give it the keys role_id and secret_id'],
     ['approle', { role_id: ' ' }, 'has no role_id; give it the keys role_id and secret_id'],
     ['token', { Token: 'x' }, 'has no token; give it the key token'],
+    ['token', { token: 'x'.repeat(32_769) }, `has a token of more than 32768 ${noneThatLong}`],
+    ['approle', { role_id: 'x'.repeat(32_769) }, `has a role_id of more than 32768 ${noneThatLong}`],
     ['cert', { token: 'x' }, 'is of no use to it; use approle or token with what the pod brings'],
   ])('%s: a Secret of other keys is not passed over for a shared identity', async (method, secret, words) => {
     await start({

@@ -4,10 +4,13 @@ import type { Workload } from '../../plan/workload.ts';
 import type { BaseIdentity } from './base-identity.ts';
 import type { VaultLogin } from './login.ts';
 
+/** Many times what an id or a token of Vault has. They are kept, for as many principals as there may be, and a Secret can be a megabyte. */
+export const longestToken = 32_768;
+
 /** Of the pod's own: `role_id`, and `secret_id` where the role asks for one. @throws SecretError INVALID_REQUEST */
 export function broughtAppRole(workload: Workload, login: VaultLogin): BaseIdentity {
-  const roleId = broughtSecret(workload, 'role_id');
-  const secretId = broughtSecret(workload, 'secret_id');
+  const roleId = broughtSecret(workload, login, 'role_id');
+  const secretId = broughtSecret(workload, login, 'secret_id');
   if (roleId === undefined)
     throw badSecret(login, 'has no role_id', 'give it the keys role_id and secret_id');
   return {
@@ -20,7 +23,7 @@ export function broughtAppRole(workload: Workload, login: VaultLogin): BaseIdent
 
 /** Of the pod's own: `token`. @throws SecretError INVALID_REQUEST */
 export function broughtToken(workload: Workload, login: VaultLogin): BaseIdentity {
-  const token = broughtSecret(workload, 'token');
+  const token = broughtSecret(workload, login, 'token');
   if (token === undefined) throw badSecret(login, 'has no token', 'give it the key token');
   return {
     whose: 'own',
@@ -31,8 +34,14 @@ export function broughtToken(workload: Workload, login: VaultLogin): BaseIdentit
 }
 
 /** A value of the Secret of `nodePublishSecretRef`. One made by hand may end in a line break. */
-function broughtSecret({ secrets }: Workload, name: string): Redacted | undefined {
+function broughtSecret({ secrets }: Workload, login: VaultLogin, name: string): Redacted | undefined {
   const text = secrets.get(name)?.reveal().trim() ?? '';
+  if (text.length > longestToken)
+    throw badSecret(
+      login,
+      `has a ${name} of more than ${longestToken} characters`,
+      'Vault makes none that long',
+    );
   return text === '' ? undefined : new Redacted(text);
 }
 

@@ -25,8 +25,10 @@ export type Envelope = {
 };
 
 const seconds = z.number().int().nonnegative();
+/** A path and some twenty characters more: it is kept until the lease ends. */
+const longestLease = 8_192;
 const schema = z.object({
-  lease_id: z.string().nullish(),
+  lease_id: z.string().max(longestLease).nullish(),
   lease_duration: seconds.nullish(),
   renewable: z.boolean().nullish(),
   auth: z.object({ lease_duration: seconds.nullish() }).nullish(),

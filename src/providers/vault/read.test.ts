@@ -45,6 +45,12 @@ const kv2 = (data: string, metadata = '') =>
   `{"request_id":"4a1b","lease_id":"","renewable":false,"lease_duration":0,"data":{"data":${data},"metadata":{"created_time":` +
   `"2026-11-22T04:00:00.123456789Z","custom_metadata":null,"deletion_time":"","destroyed":false,"version":3${metadata}}},"wrap_info":null,"warnings":null,"auth":null}\n`;
 
+test('an answer with a lease that no Vault would name so is none', () => {
+  const answer = (length: number) => ({ lease_id: 'x'.repeat(length), lease_duration: 60, data: {} });
+  expect(valueOf(answer(8_192)).lease).toBeDefined();
+  expect(() => judged(answer(8_193))).toThrow(expect.objectContaining({ code: 'STORE_ANSWER_INVALID' }));
+});
+
 describe('a whole answer', () => {
   test('is the fields that users know, in their order, data to the letter, and no request id', () => {
     const data = String.raw`{"10":"a","9":"b","big":12345678901234567890,"price":1.50,"html":"\u003cb\u003e","list":[1, 2],"none":null}`;

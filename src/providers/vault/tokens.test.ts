@@ -5,6 +5,7 @@ import { SecretError } from '../../errors/secret-error.ts';
 import { createRefusals } from '../../flow/refusals.ts';
 import { createRetry } from '../../flow/retry.ts';
 import type { TokenLife } from '../../../test/fakes/vault-tokens.ts';
+import { vaultEnvelope } from '../../../test/fakes/vault-answers.ts';
 import { startFakeVault, type FakeVaultOptions } from '../../../test/fakes/vault.ts';
 import { createProving } from '../proving.ts';
 import { createVaultApi } from './api.ts';
@@ -71,6 +72,27 @@ async function failureOf(asked: Promise<unknown>): Promise<string> {
   expect(error).toBeInstanceOf(SecretError);
   return `${(error as SecretError).code}: ${(error as SecretError).summary}`;
 }
+
+test('a token longer than any Vault makes is not taken', async () => {
+  const { vault, of } = await setUp();
+  const welcome = (length: number) =>
+    vaultEnvelope(
+      'null',
+      {},
+      {
+        auth: {
+          client_token: 'x'.repeat(length),
+          lease_duration: 60,
+          renewable: true,
+          metadata: { role: 'app' },
+        },
+      },
+    );
+  vault.node.behave({ times: 1, answer: welcome(32_769) });
+  expect(await failureOf(of())).toMatch(/^CREDENTIALS_UNAVAILABLE: .*something we do not understand/);
+  vault.node.behave({ times: 1, answer: welcome(32_768) });
+  expect((await of()).token.reveal()).toHaveLength(32_768);
+});
 
 describe('a token', () => {
   test('is had by one login for 50 mounts at once, and kept', async () => {

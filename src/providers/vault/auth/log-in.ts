@@ -5,6 +5,7 @@ import { quoteForeign } from '../../../errors/status-text.ts';
 import { encodeSegment } from '../../../http/endpoint.ts';
 import type { Proving } from '../../proving.ts';
 import type { VaultAnswer, VaultApi } from '../api.ts';
+import { longestToken } from '../brought-identity.ts';
 import { productOf, readFault, whose } from '../fault.ts';
 import type { VaultLogin } from '../login.ts';
 import type { LoginRequest } from './login-request.ts';
@@ -23,7 +24,7 @@ export type Welcome = {
 };
 
 const authSchema = z.object({
-  client_token: z.string().min(1),
+  client_token: z.string().min(1).max(longestToken),
   lease_duration: z.number().nonnegative(),
   renewable: z.boolean(),
   token_type: z.string().optional(),
