@@ -20,6 +20,7 @@ export async function startFakePods() {
   const watches = new Set<Watch>();
   const events: { readonly version: number; readonly node: string; readonly line: string }[] = [];
   const count = { lists: 0, watches: 0 };
+  const watchedFrom: string[] = [];
   const trouble = { denied: false, expired: false, answer: '' };
   let version = 1;
 
@@ -52,6 +53,7 @@ export async function startFakePods() {
 
   function answerWatch(response: ServerResponse, node: string, from: string): void {
     count.watches += 1;
+    watchedFrom.push(from);
     if (trouble.expired) {
       trouble.expired = false;
       response.end(
@@ -91,6 +93,8 @@ export async function startFakePods() {
     caFile,
     /** How often it was asked. */
     count,
+    /** The version that each watch began at. */
+    watchedFrom,
     trouble,
     watching: (): number => watches.size,
     add(uid: string, node = 'node-1'): void {
