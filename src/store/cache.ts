@@ -31,6 +31,8 @@ export type Cache = {
   entries(): IterableIterator<Entry>;
   /** Bytes it counts. */
   readonly bytes: number;
+  /** When the latest republish of any workload came, in milliseconds; -Infinity: none has. */
+  readonly republishedAt: number;
 };
 
 /** Milliseconds; the kubelet's own republishes are a minute apart and more. */
@@ -48,6 +50,7 @@ export function createCache({ maxBytes }: { readonly maxBytes: number }): Cache 
   const shares = new Map<string, Share>();
   let bytes = 0;
   let leased = 0;
+  let republishedAt = -Infinity;
 
   const remove = (entry: Entry): void => {
     const share = shareOf(entry);
@@ -107,7 +110,10 @@ export function createCache({ maxBytes }: { readonly maxBytes: number }): Cache 
         entries.delete(entry.key);
         entries.set(entry.key, entry);
       }
-      if (again && at - entry.requestedAt >= soonestRepublish) entry.republished = true;
+      if (again && at - entry.requestedAt >= soonestRepublish) {
+        entry.republished = true;
+        republishedAt = at;
+      }
       entry.requestedAt = at;
     },
     put(entry) {
@@ -127,6 +133,9 @@ export function createCache({ maxBytes }: { readonly maxBytes: number }): Cache 
     entries: () => index.values(),
     get bytes() {
       return bytes;
+    },
+    get republishedAt() {
+      return republishedAt;
     },
   };
 }

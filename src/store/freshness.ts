@@ -19,7 +19,7 @@ import type { SecretRef } from '../plan/plan.ts';
 export const admissionMaxAge = 60_000;
 export const authorizationMaxAge = 15 * 60_000;
 export const methodLife = 60 * 60_000;
-/** A lease nobody asked for this long is given back. */
+/** A lease nobody asked for this long is given back, while others ask. */
 export const leaseGrace = 10 * 60_000;
 /** What nobody asked for this long is forgotten. */
 export const idleMaxAge = 60 * 60_000;

@@ -50,8 +50,8 @@ describe('a lease', () => {
     expect(provider.renewals.map(({ pod }) => pod)).toEqual(['a']);
   });
 
-  test('is given back, once, when nobody has asked for ten minutes', async () => {
-    const { provider, ask, pass } = createStoreRig();
+  test('is given back, once, when its pod has not asked for ten minutes, and others have', async () => {
+    const { provider, ask, pass, passAmongOthers } = createStoreRig();
     provider.script(
       'db',
       leased('one', Date.now() + 24 * 60 * minute),
@@ -60,11 +60,28 @@ describe('a lease', () => {
     await ask(pod('a'));
     await pass(5 * minute);
     await ask(pod('a'));
-    await pass(10 * minute);
+    await passAmongOthers(10 * minute);
     expect(provider.releases).toEqual([]);
-    await pass(30 * minute);
+    await passAmongOthers(30 * minute);
     expect(provider.releases).toEqual([{ lease: 'lease of one', principal: 'principal', pod: 'a' }]);
     expect(await ask(pod('a'))).toBe('two');
+  });
+
+  test('is renewed on where nobody asks any more, for an hour: the driver may be away, and its pod still run', async () => {
+    const { provider, ask, pass, warnings } = createStoreRig();
+    provider.script('db', leased('one', Date.now() + 12 * minute));
+    provider.scriptRenewals(() => ({ kind: 'renewed', expiresAt: Date.now() + 12 * minute }));
+    await ask(pod('a'));
+    await pass(minute);
+    await ask(pod('a'));
+    await pass(45 * minute);
+    expect(await ask(pod('a'))).toBe('one');
+    await pass(90 * minute);
+    expect(provider.releases).toEqual([]);
+    expect(provider.calls).toHaveLength(1);
+    // Every eight minutes, up to an hour after the latest request.
+    expect(provider.renewals).toHaveLength(13);
+    expect(warnings).toMatchObject([{ msg: expect.stringMatching(/^nobody has asked .* for an hour/) }]);
   });
 
   test('that has ended by the store is dropped: the next request reads anew', async () => {
@@ -226,7 +243,7 @@ describe('a lease', () => {
   });
 
   test('survives a provider that throws where it should reject', async () => {
-    const { store, provider, pass, count } = createStoreRig();
+    const { store, provider, pass, passAmongOthers, count } = createStoreRig();
     const thrower = {
       ...provider,
       release: () => {
@@ -238,7 +255,7 @@ describe('a lease', () => {
     await store.read(thrower, [pod('a'), pod('b')], waiter);
     await pass(minute);
     await store.read(thrower, [pod('a'), pod('b')], waiter);
-    await pass(11 * minute);
+    await passAmongOthers(12 * minute);
     expect(await count('keyferry_lease_events_total', { result: 'failed' })).toBe(2);
   });
 });
@@ -386,7 +403,7 @@ describe('where pods are watched', () => {
   });
 
   test('the lease of an account outlives the pod that read it', async () => {
-    const { provider, ask, pass, gone } = watched();
+    const { provider, ask, pass, passAmongOthers, gone } = watched();
     provider.script('db', leased('one', Date.now() + day));
     await ask(grantOf({ pod: 'a' }));
     gone.add('a');
@@ -396,20 +413,20 @@ describe('where pods are watched', () => {
       await pass(minute);
     }
     expect(provider.releases).toEqual([]);
-    await pass(11 * minute);
+    await passAmongOthers(11 * minute);
     expect(provider.releases).toHaveLength(1);
   });
 
   test('and the watch ends, requests tell again', async () => {
-    const { provider, ask, pass, unwatched } = watched();
+    const { provider, ask, pass, passAmongOthers, unwatched } = watched();
     provider.script('db', leased('one', Date.now() + day));
     await ask(pod('a'));
     await pass(60 * minute);
     await ask(pod('a'));
     unwatched.add('a');
-    await pass(9 * minute);
+    await passAmongOthers(9 * minute);
     expect(provider.releases).toEqual([]);
-    await pass(2 * minute);
+    await passAmongOthers(3 * minute);
     expect(provider.releases).toHaveLength(1);
   });
 });

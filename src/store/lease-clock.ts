@@ -26,8 +26,9 @@ const maxWarned = 1_000;
 
 /**
  * Keeps leases alive while their workloads run: renewed at two thirds of their life, given back when the instance they were read for is gone. Of an
- * instance that nobody watches its requests tell: after ten minutes without any a lease is given back, or, where none ever came after the
- * first mount, left to its end: the driver may not rotate, and the workload still run. It also forgets whatever has ended or lain idle.
+ * instance that nobody watches its requests tell: after ten minutes without any, while others' come, a lease is given back. Where none ever came after
+ * the first mount, the driver may not rotate; where nobody's come, the driver or the kubelet is away. Workloads may run all the same: such a lease is left
+ * to its end, at once or after an hour of renewals. It also forgets whatever has ended or lain idle.
  */
 export function createLeaseClock(deps: {
   readonly cache: Cache;
@@ -85,7 +86,7 @@ export function createLeaseClock(deps: {
     });
   };
 
-  const leaveToItsEnd = ({ provider, grant: { ref, workload } }: Entry): void => {
+  const leaveToItsEnd = ({ provider, grant: { ref, workload }, republished }: Entry): void => {
     metrics.leases.inc({ provider: provider.name, result: 'lapsed' });
     const { namespace, className } = workload;
     const key = JSON.stringify([namespace, className]);
@@ -94,7 +95,9 @@ export function createLeaseClock(deps: {
     const hint = 'if its pod still runs, switch on rotation in the driver, or give Keyferry --pod-watch on';
     log.warn(
       { provider: provider.name, namespace, class: className, ref: ref.name, hint },
-      'a leased secret was asked for once and never again: it is renewed no more',
+      republished
+        ? 'nobody has asked for leased secrets for an hour: they are renewed no more'
+        : 'a leased secret was asked for once and never again: it is renewed no more',
     );
   };
 
@@ -103,10 +106,18 @@ export function createLeaseClock(deps: {
     if (lease !== undefined) release(entry.provider, entry.grant, lease);
   };
 
+  /** Whether one that nobody watches has stopped asking, and what is to be done about it. */
+  const silenceOf = ({ requestedAt, republished, grant }: Entry): 'none' | 'gone' | 'unclear' => {
+    const silentMs = now() - requestedAt;
+    if (silentMs <= leaseGrace || presence(grant.workload.instance) === 'here') return 'none';
+    if (republished && cache.republishedAt - requestedAt > leaseGrace) return 'gone';
+    return republished && silentMs <= idleMaxAge ? 'none' : 'unclear';
+  };
+
   const tend = (entry: Entry, lease: Lease): void => {
-    const isSilent = now() - entry.requestedAt > leaseGrace;
-    if (isSilent && presence(entry.grant.workload.instance) !== 'here') {
-      if (entry.republished) return drop(entry, lease);
+    const silence = silenceOf(entry);
+    if (silence === 'gone') drop(entry, lease);
+    else if (silence === 'unclear') {
       cache.drop(entry.key);
       leaveToItsEnd(entry);
     } else if (lease.renewable && now() >= Math.max(entry.freshUntil, entry.renewAfter ?? 0)) {

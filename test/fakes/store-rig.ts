@@ -5,7 +5,13 @@ import type { Grant, Outcome } from '../../src/providers/provider.ts';
 import type { Presence } from '../../src/store/lease-clock.ts';
 import { createStoreMetrics } from '../../src/store/metrics.ts';
 import { createSecretStore, type SecretStore } from '../../src/store/secret-store.ts';
-import { createScriptedProvider, type Answer, type ScriptedProvider } from './scripted-provider.ts';
+import {
+  createScriptedProvider,
+  grantOf,
+  value,
+  type Answer,
+  type ScriptedProvider,
+} from './scripted-provider.ts';
 
 export const second = 1_000;
 export const minute = 60 * second;
@@ -24,6 +30,8 @@ export type StoreRig = {
   readonly warnings: readonly object[];
   /** Lets time pass, and the store's clock tick every 10 s of it. */
   readonly pass: (ms: number) => Promise<void>;
+  /** As `pass`, while another pod of the node asks for something of its own every minute, as it does where the driver rotates. */
+  readonly passAmongOthers: (ms: number) => Promise<void>;
 };
 
 /** Puts every test of a file on a clock of its own. */
@@ -89,11 +97,26 @@ export function createStoreRig({
     const [outcome] = await store.read(provider, [grant], { signal, deadline: Date.now() + patience });
     return outcome!;
   };
+  const pass: StoreRig['pass'] = async (ms) => {
+    const end = Date.now() + ms;
+    while (Date.now() < end) {
+      await advance(Math.min(10 * second, end - Date.now()));
+      store.tick();
+      await settle();
+    }
+  };
   return {
     store,
     provider,
     warnings,
     read,
+    pass,
+    async passAmongOthers(ms) {
+      provider.script('of another', value('x', { immutable: true }));
+      const another = grantOf({ ref: 'of another', pod: 'another' });
+      for (const end = Date.now() + ms; Date.now() < end; await pass(Math.min(minute, end - Date.now())))
+        await read(another);
+    },
     ask: async (grant, waiter) => told(await read(grant, waiter)),
     async count(metric, labels = {}) {
       const { values } = await registry.getSingleMetric(metric)!.get();
@@ -101,14 +124,6 @@ export function createStoreRig({
         Object.entries(labels).every(([label, value]) => sample.labels[label] === value),
       );
       return named.reduce((sum, sample) => sum + sample.value, 0);
-    },
-    async pass(ms) {
-      const end = Date.now() + ms;
-      while (Date.now() < end) {
-        await advance(Math.min(10 * second, end - Date.now()));
-        store.tick();
-        await settle();
-      }
     },
   };
 }
