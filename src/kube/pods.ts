@@ -8,12 +8,12 @@ import type { KubeApi } from './api.ts';
 
 /** Pods that have ended, the latest: whoever asks does so within seconds. */
 const maxGone = 2_000;
-/** How long what was seen last is believed when nothing more is seen. */
-const beliefMs = 600_000;
+/** How long what was seen last is believed when nothing more is seen: pods run on while the API server is away, and so must their leases. */
+const beliefMs = 3_600_000;
 
 /** What is known of the pods of one node. */
 export type PodWatch = {
-  /** Of a pod's uid. `gone`: it is deleted, or all its containers have ended for good. `unknown`: never seen, or not for ten minutes. */
+  /** Of a pod's uid. `gone`: it is deleted, or all its containers have ended for good. `unknown`: never seen, or not for an hour. */
   presence(uid: string): 'here' | 'gone' | 'unknown';
   /** Watches until the signal fires. Never rejects: failures are logged, and tried again after a pause of up to a minute. */
   run(signal: AbortSignal): Promise<void>;
@@ -132,7 +132,7 @@ export function createPodWatch(deps: PodWatchDeps): PodWatch {
     const hint =
       code === 'ACCESS_DENIED'
         ? 'give its ClusterRole the verbs list and watch for pods in the API group ""'
-        : 'until then a lease is kept for ten minutes after the last republish of its pod';
+        : 'until then, or an hour after they were seen last, a lease is kept by the republishes of its pod';
     log.warn({ node, code, reason: summary, hint }, 'pods cannot be watched');
   }
 }
