@@ -1,29 +1,50 @@
-import { SecretError, toSecretError } from '../../errors/secret-error.ts';
+import type { BudgetMetrics } from '../../flow/budget-metrics.ts';
+import { createBudgets } from '../../flow/budgets.ts';
 import type { Retry } from '../../flow/retry.ts';
 import type { Http } from '../../http/http.ts';
 import type { SecretRef } from '../../plan/plan.ts';
-import type { FetchResult } from '../provider.ts';
-import { createAttempts, type AttemptsDeps } from './attempts.ts';
-import type { Request } from './batches.ts';
+import { createAttempts } from '../attempts.ts';
+import type { FetchRequest, FetchResult } from '../provider.ts';
+import type { Proving } from '../proving.ts';
+import { createRights } from '../rights.ts';
+import { settle } from '../settle.ts';
 import type { AwsCloudConfig } from './config-type.ts';
+import type { AwsCredentials } from './credentials.ts';
+import { credentialDigest } from './credentials/credential.ts';
+import type { AwsCredential } from './identity.ts';
 import { createParametersFetch } from './parameters-fetch.ts';
-import { createRights } from './rights.ts';
 import { createSdk } from './sdk.ts';
 import { createSecretsFetch } from './secrets-fetch.ts';
 
 /** See {@link createAwsFetch}. */
-export type AwsFetchDeps = AttemptsDeps & {
+export type AwsFetchDeps = {
   readonly config: AwsCloudConfig;
   readonly http: Http;
   readonly retry: Retry;
+  readonly proving: Proving;
+  readonly credentials: Pick<AwsCredentials, 'refused'>;
+  readonly now: () => number;
+  readonly budgetMetrics?: BudgetMetrics;
 };
+
+type Request = FetchRequest<AwsCredential>;
 
 /** Reads secrets of Secrets Manager and parameters of SSM, each from the region its ref names. */
 export function createAwsFetch(deps: AwsFetchDeps) {
-  const { config, http, retry, now } = deps;
-  const common = { way: { sdk: createSdk({ config, http }), retry }, attempts: createAttempts(deps) };
-  const secrets = createSecretsFetch({ ...common, rights: createRights({ now }) });
-  const parameters = createParametersFetch(common);
+  const { config, http, retry, proving, credentials, now, budgetMetrics } = deps;
+  const budgets = createBudgets({ now, metrics: budgetMetrics });
+  const attempts = createAttempts<AwsCredential>({
+    ...{ proving, credentials, digestOf: credentialDigest },
+    // AWS counts by service, region and account.
+    budgetOf({ service, region }, { account }) {
+      const kind = service === 'ssm' ? 'ssm' : 'secretsmanager';
+      const rate = { perSecond: config.perSecond[kind], burst: config.burst[kind] };
+      return budgets(`${service} ${region} ${account}`, { name: `aws-${kind}`, ...rate });
+    },
+  });
+  const way = { sdk: createSdk({ config, http }), retry };
+  const secrets = createSecretsFetch({ way, attempts, rights: createRights({ now }) });
+  const parameters = createParametersFetch({ way, attempts });
 
   return (requests: readonly Request[]): readonly Promise<FetchResult>[] => {
     const isParameter = ({ grant }: Request): boolean => grant.ref.service === 'ssm';
@@ -31,31 +52,14 @@ export function createAwsFetch(deps: AwsFetchDeps) {
       ...secrets(requests.filter((request) => !isParameter(request))),
       ...parameters(requests.filter(isParameter)),
     ]);
-    return requests.map(async (request) => settle(request, answers.get(request)));
+    return requests.map((request) => settle(answers.get(request), `aws: ${describe(request.grant.ref)}`));
   };
 }
 
-async function settle({ grant }: Request, answer: Promise<FetchResult> | undefined): Promise<FetchResult> {
-  try {
-    const result = await answer;
-    if (result === undefined) throw new SecretError('INTERNAL', 'it was not asked for');
-    return 'error' in result ? failure(result.error, grant.ref) : result;
-  } catch (thrown) {
-    return failure(toSecretError(thrown), grant.ref);
-  }
-}
-
-/** With what the user needs to find it; errors from below name no secret, for they may be told to many. */
-function failure({ code, message, hint, cause }: SecretError, ref: SecretRef): FetchResult {
-  const { service, name, region, version, stage } = ref;
+function describe({ service, name, region, version, stage }: SecretRef): string {
   const which = [version, stage === 'AWSCURRENT' ? undefined : stage]
     .filter((part) => part !== undefined)
     .join(', ');
   const kind = service === 'ssm' ? 'SSM parameter' : 'Secrets Manager secret';
-  const what = `${kind} ${name}${which === '' ? '' : ` (${which})`} in ${region ?? 'no region'}`;
-  const error = new SecretError(code, `aws: ${what}: ${message}`, {
-    ...(hint !== undefined && { hint }),
-    ...(cause !== undefined && { cause }),
-  });
-  return { kind: code === 'OBJECT_NOT_FOUND' || code === 'OBJECT_DISABLED' ? 'absent' : 'failed', error };
+  return `${kind} ${name}${which === '' ? '' : ` (${which})`} in ${region ?? 'no region'}`;
 }

@@ -1,29 +1,29 @@
 import { SecretError } from '../../errors/secret-error.ts';
-import type { FetchResult, SecretValue } from '../provider.ts';
-import type { Attempts } from './attempts.ts';
-import { askTogether, batchesOf, type AskAlone, type Request } from './batches.ts';
+import type { Attempts } from '../attempts.ts';
+import { readInBatches } from '../batches.ts';
+import type { FetchRequest, FetchResult, SecretValue } from '../provider.ts';
+import type { AwsCredential } from './identity.ts';
 import type { Way } from './question.ts';
 import { getParameters, maxNames } from './ssm.ts';
 
 /** Reads parameters of SSM, ten at a time. */
-export function createParametersFetch({ way, attempts }: { readonly way: Way; readonly attempts: Attempts }) {
-  const alone: AskAlone = async (request) => {
-    const [found] = await attempts(request, (asker) => getParameters(way, asker, [request.grant.ref]));
-    return resultOf(found ?? new SecretError('INTERNAL', 'SSM was asked for nothing'));
-  };
-
-  return (requests: readonly Request[]): ReadonlyMap<Request, Promise<FetchResult>> => {
-    const answers = new Map<Request, Promise<FetchResult>>();
-    for (const batch of batchesOf(requests, maxNames)) {
-      const refs = batch.map(({ grant }) => grant.ref);
-      const results = askTogether(batch, {
-        ...{ attempts, alone },
-        call: async (asker) => (await getParameters(way, asker, refs)).map(resultOf),
-      });
-      results.forEach((result, index) => answers.set(batch[index] ?? batch[0], result));
-    }
-    return answers;
-  };
+export function createParametersFetch(deps: {
+  readonly way: Way;
+  readonly attempts: Attempts<AwsCredential>;
+}) {
+  const { way, attempts } = deps;
+  return (requests: readonly FetchRequest<AwsCredential>[]) =>
+    readInBatches(requests, {
+      ...{ max: maxNames, attempts },
+      async together(batch, asker) {
+        const refs = batch.map(({ grant }) => grant.ref);
+        return (await getParameters(way, asker, refs)).map(resultOf);
+      },
+      async alone(request) {
+        const [found] = await attempts(request, (asker) => getParameters(way, asker, [request.grant.ref]));
+        return resultOf(found ?? new SecretError('INTERNAL', 'SSM was asked for nothing'));
+      },
+    });
 }
 
 function resultOf(found: SecretValue | SecretError): FetchResult {

@@ -1,31 +1,30 @@
 import { SecretError } from '../../errors/secret-error.ts';
 import type { Retry } from '../../flow/retry.ts';
+import type { Asker as AnyAsker } from '../attempts.ts';
 import { callAws } from './api.ts';
 import { secretsOf } from './credentials/credential.ts';
 import { describeFault, isBadDate, isRefusal, judge, type Need } from './fault.ts';
-import type { ClientOwner, Sdk } from './sdk.ts';
+import type { AwsCredential } from './identity.ts';
+import type { Sdk } from './sdk.ts';
 
 /** The way to the services. */
 export type Way = { readonly sdk: Sdk; readonly retry: Retry };
 
 /** Who asks a service, in which region. */
-export type Asker = ClientOwner & {
-  /** Whose the credential is, for messages. */
-  readonly owner: string;
-  readonly signal: AbortSignal;
-};
+export type Asker = AnyAsker<AwsCredential>;
 
 /**
- * The output of a call, if it is a success.
+ * The output of a call, once its turn has come, if it is a success.
  * @throws SecretError saying what the service's code means; that a credential was refused names nothing but its owner, for it is told to all who
  *   use it
  */
 export async function outputOf<T>(
   retry: Retry,
-  { region, credential, owner, signal }: Asker,
+  { region, credential, owner, signal, turn }: Asker,
   need: Need,
   send: (options: { readonly abortSignal: AbortSignal }) => Promise<T>,
 ): Promise<T> {
+  await turn();
   const secrets = secretsOf(credential);
   const answer = await callAws(retry, { endpoint: `${need.service} in ${region}`, signal, secrets, send });
   if ('output' in answer) return answer.output;

@@ -1,8 +1,8 @@
-import { SecretError, toSecretError } from '../../errors/secret-error.ts';
 import type { Budget } from '../../flow/budget.ts';
-import type { SecretRef } from '../../plan/plan.ts';
-import type { FetchRequest, FetchResult, SecretValue } from '../provider.ts';
+import { createAttempts } from '../attempts.ts';
+import type { FetchRequest, FetchResult } from '../provider.ts';
 import type { Proving } from '../proving.ts';
+import { settle } from '../settle.ts';
 import type { Csms } from './client.ts';
 import type { Credentials } from './credentials.ts';
 import type { CceCredential } from './credentials/credential.ts';
@@ -19,52 +19,28 @@ export type FetchDeps = {
   readonly region: string;
 };
 
-/**
- * Reads each secret by a call of its own. (CSMS's batch call knows only SYSCURRENT, needs a permission of its own, and what it does about a
- * name that is missing or denied is not documented; with a burst of 200 calls it would gain nothing.)
- */
-export function createFetch(deps: FetchDeps) {
-  return (requests: readonly FetchRequest<CceCredential>[]): readonly Promise<FetchResult>[] =>
-    requests.map(async (request): Promise<FetchResult> => {
-      try {
-        return { kind: 'value', value: await read(request, deps) };
-      } catch (thrown) {
-        const error = label(toSecretError(thrown), request.grant.ref, deps.region);
-        return { kind: isAbsence(error) ? 'absent' : 'failed', error };
-      }
-    });
-}
+type Request = FetchRequest<CceCredential>;
 
-async function read(request: FetchRequest<CceCredential>, deps: FetchDeps): Promise<SecretValue> {
-  const { urgency, signal, onStart } = request;
-  const { ref, principal, workload } = request.grant;
-  const { name, version = 'latest' } = ref;
-  const credential = await principal.credentials(signal);
-  const turn = async (): Promise<void> => {
-    await deps.budget.take({ namespace: workload.namespace, urgency, signal });
-    deps.proving.check(credential.digest);
-    onStart();
-  };
-  try {
-    return await deps.proving.run(credential.digest, signal, async () => {
-      const project = await deps.projects.find(principal.fingerprint, credential, signal);
-      return deps.csms.showVersion({ name, version, project, credential, signal, turn });
-    });
-  } catch (thrown) {
-    if (toSecretError(thrown).code === 'CREDENTIALS_REFUSED')
-      deps.credentials.refused(principal.fingerprint, credential);
-    throw thrown;
-  }
-}
-
-/** What the user needs to find it; errors from below name no secret, for they may be told to many. */
-function label(error: SecretError, { name, version = 'latest' }: SecretRef, region: string): SecretError {
-  return new SecretError(error.code, `cce: secret ${name} (${version}) in ${region}: ${error.message}`, {
-    ...(error.hint !== undefined && { hint: error.hint }),
-    ...(error.cause !== undefined && { cause: error.cause }),
+/** Reads each secret by a call of its own (docs/adr/0012). */
+export function createFetch({ csms, projects, budget, region, ...deps }: FetchDeps) {
+  const attempts = createAttempts<CceCredential>({
+    ...deps,
+    digestOf: ({ digest }) => digest,
+    budgetOf: () => budget,
   });
-}
 
-function isAbsence({ code }: SecretError): boolean {
-  return code === 'OBJECT_NOT_FOUND' || code === 'OBJECT_DISABLED';
+  const read = async (request: Request): Promise<FetchResult> => {
+    const { name, version = 'latest' } = request.grant.ref;
+    const value = await attempts(request, async ({ principal, credential, signal, turn }) => {
+      const project = await projects.find(principal, credential, signal);
+      return csms.showVersion({ name, version, project, credential, signal, turn });
+    });
+    return { kind: 'value', value };
+  };
+
+  return (requests: readonly Request[]): readonly Promise<FetchResult>[] =>
+    requests.map((request) => {
+      const { name, version = 'latest' } = request.grant.ref;
+      return settle(read(request), `cce: secret ${name} (${version}) in ${region}`);
+    });
 }
