@@ -434,7 +434,7 @@ describeWhere(import.meta.filename, lacks)('a real Vault, before a real database
   });
 
   test('gives each pod another user after a restart of Keyferry, while the old one is still good; tokens without leases are given back', async () => {
-    await stage.letIn('leasing', { ttl: '8s' });
+    await stage.letIn('leasing', { ttl: '20s' });
     await stage.letIn('plain');
     await stage.databaseRole('survives', { ttl: '1h' });
     const view = await publish(database('survives'), { roleName: 'leasing' });
@@ -453,7 +453,7 @@ describeWhere(import.meta.filename, lacks)('a real Vault, before a real database
     expect(text(next, 'username')).not.toBe(text(view, 'username'));
     expect([await canLogIn(view), await canLogIn(next)]).toEqual([true, true]);
     // The old one's token is renewed by nobody any more.
-    await until('the old one ends', async () => !(await canLogIn(view)), 20);
+    await until('the old one ends', async () => !(await canLogIn(view)), 30);
     expect(await canLogIn(next)).toBe(true);
   });
 });
