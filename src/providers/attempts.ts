@@ -31,8 +31,8 @@ export type Attempts<C> = <T>(asking: Asking<C>, call: (asker: Asker<C>) => Prom
 export type AttemptsDeps<C> = {
   readonly proving: Proving;
   readonly credentials: { refused(fingerprint: string, credential: C): void };
-  /** Equal for equal credentials; see {@link digestOf}. */
-  readonly digestOf: (credential: C) => string;
+  /** Equal for equal credentials; see {@link digestOf}. With what of the ref it takes, where one store's refusal says nothing of another. */
+  readonly digestOf: (credential: C, ref: SecretRef) => string;
   /** Whose rate a call counts against. */
   readonly budgetOf: (ref: SecretRef, credential: C) => Budget;
 };
@@ -54,7 +54,7 @@ export function createAttempts<C>({
   ): Promise<T> => {
     const { ref, principal, workload } = grant;
     const { fingerprint, description: owner } = principal;
-    const digest = digestOf(credential);
+    const digest = digestOf(credential, ref);
     const turn = async (): Promise<void> => {
       await budgetOf(ref, credential).take({ namespace: workload.namespace, urgency, signal });
       proving.check(digest);
@@ -65,7 +65,7 @@ export function createAttempts<C>({
   };
 
   return async (asking, call) => {
-    const { principal } = asking.grant;
+    const { ref, principal } = asking.grant;
     const credential = await principal.credentials(asking.signal);
     try {
       return await attempt(asking, credential, call);
@@ -73,7 +73,7 @@ export function createAttempts<C>({
       if (toSecretError(thrown).code !== 'CREDENTIALS_REFUSED') throw thrown;
       credentials.refused(principal.fingerprint, credential);
       const next = await principal.credentials(asking.signal);
-      if (digestOf(next) === digestOf(credential)) throw thrown;
+      if (digestOf(next, ref) === digestOf(credential, ref)) throw thrown;
       return attempt(asking, next, call);
     }
   };

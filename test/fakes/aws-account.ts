@@ -24,8 +24,8 @@ export type AwsCall = {
   readonly holder: string;
 };
 
-/** What a region does, from now on: answers 503, answers nothing, throttles. */
-export type RegionTrouble = 'down' | 'hang' | 'throttled';
+/** What a region does, from now on: answers 503, answers nothing, throttles, knows nobody's keys as the account has not enabled it. */
+export type RegionTrouble = 'down' | 'hang' | 'throttled' | 'not enabled';
 
 /** All keys of a fake cloud, and the front of its JSON 1.1 services. */
 export type AwsAccount = {
@@ -138,6 +138,8 @@ export function createAwsAccount({
           return new Promise<FakeAnswer>(() => undefined);
         case 'throttled':
           return dated(awsFault('ThrottlingException', 'Rate exceeded'));
+        case 'not enabled':
+          return dated(awsFault('UnrecognizedClientException', 'The security token included is invalid.'));
         case undefined: {
           const input = JSON.parse(request.body.toString()) as AwsCall['input'];
           return dated(await answer({ action, region: who.region, input, holder: who.holder }));

@@ -562,6 +562,15 @@ describe('trouble that passes is waited out', () => {
     );
   });
 
+  test('of one service is none of another, for keys that nobody has proven yet either', async () => {
+    cloud.secretsManager.put('db', 'one');
+    cloud.ssm.behave({ delayMs: 20, answer: { status: 503 } });
+    const parameter = reader.read(user, ssm('key'));
+    while (cloud.ssm.count() === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    expect(await reader.read(user, 'db')).toBe(`db@${v1}: one`);
+    expect(await parameter).toMatch(/^failed STORE_UNAVAILABLE/);
+  });
+
   test('what AWS has answered is no outage: no other region is to be asked', async () => {
     cloud.secretsManager.put('denied', 'one');
     cloud.secretsManager.denied.add('denied');
@@ -655,6 +664,15 @@ describe('refused credentials', () => {
       );
       expect(line).not.toMatch(/mistyped|x-amz|calculated/);
     }
+  });
+
+  test('by a region that the account has not enabled, and so for whoever names it, are taken elsewhere', async () => {
+    cloud.secretsManager.put('db', 'one');
+    cloud.account.troubles.set(awsFailoverRegion, 'not enabled');
+    expect(await reader.read(user, { name: 'db', region: awsFailoverRegion })).toMatch(
+      /^failed CREDENTIALS_REFUSED: .*check .* that us-east-1 is enabled/,
+    );
+    expect(await reader.read(user, 'db')).toBe(`db@${v1}: one`);
   });
 
   test.each([17, -17])(

@@ -4,6 +4,7 @@ import type { Retry } from '../../flow/retry.ts';
 import type { Http } from '../../http/http.ts';
 import type { SecretRef } from '../../plan/plan.ts';
 import { createAttempts } from '../attempts.ts';
+import { digestOf } from '../digest.ts';
 import type { FetchRequest, FetchResult } from '../provider.ts';
 import type { Proving } from '../proving.ts';
 import { createRights } from '../rights.ts';
@@ -34,7 +35,9 @@ export function createAwsFetch(deps: AwsFetchDeps) {
   const { config, http, retry, proving, credentials, now, budgetMetrics } = deps;
   const budgets = createBudgets({ now, metrics: budgetMetrics });
   const attempts = createAttempts<AwsCredential>({
-    ...{ proving, credentials, digestOf: credentialDigest },
+    ...{ proving, credentials },
+    // A region that the account has not enabled knows nobody's keys: that says nothing of them elsewhere.
+    digestOf: (credential, { service, region }) => digestOf(service, region, credentialDigest(credential)),
     // AWS counts by service, region and account.
     budgetOf({ service, region }, { account }) {
       const kind = service === 'ssm' ? 'ssm' : 'secretsmanager';
