@@ -125,6 +125,17 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
     expect(cloud.sts.count()).toBe(3);
   });
 
+  test('a token that the STS of one region does not take is shown to that of another', async () => {
+    await start();
+    const token = mint();
+    const body = '<ErrorResponse><Error><Code>RegionDisabledException</Code></Error></ErrorResponse>';
+    cloud.sts.behave({ times: 1, answer: { status: 403, headers: { 'content-type': 'text/xml' }, body } });
+    expect(await reader.login(irsa(token, { region: 'me-south-1' }))).toMatch(
+      /^CREDENTIALS_REFUSED: .*activate STS for me-south-1/,
+    );
+    expect(await reader.read(irsa(token), 'db')).toBe(good);
+  });
+
   test('is made anew in the background, 5 minutes before its end', async () => {
     await start();
     const who = irsa(mint({ expiresAt: cloud.now() + 9 * hour }));

@@ -23,7 +23,7 @@ const session = z.object({
 
 /**
  * A session of a role for a ServiceAccount's token (IRSA): AssumeRoleWithWebIdentity, unsigned, at the STS of the region. A token that was
- * refused is not shown again for a while; another one is tried at once.
+ * refused is not shown there again for a while; another one is tried at once.
  * @throws SecretError CREDENTIALS_REFUSED, and what an outage is
  */
 export async function assumeRoleWithWebIdentity(
@@ -33,7 +33,7 @@ export async function assumeRoleWithWebIdentity(
 ): Promise<AwsCredential> {
   const { roleArn, sessionName, region } = identity;
   const token = identity.token.reveal();
-  return proving.run(digestOf(roleArn, token), signal, async () => {
+  return proving.run(digestOf(region, roleArn, token), signal, async () => {
     const { module, client } = await sdk.sts(region);
     const command = new module.AssumeRoleWithWebIdentityCommand({
       RoleArn: roleArn,
