@@ -222,4 +222,30 @@ describe('the end of the process', () => {
     expect(new Set(codes)).toEqual(new Set(['OK']));
     await successor.drain(0);
   });
+
+  test('fails no mount of a driver that keeps its connection and asks at any moment', async () => {
+    const old = await serve(async () => volume);
+    const successor = createCsiServer({
+      mount: async () => volume,
+      version: '2',
+      providers: ['cce'],
+      providersDir: old.folder,
+      log: pino({ level: 'silent' }),
+      registry: new Registry(),
+    });
+    const client = driver(old.path);
+    await client.start().answer;
+    await successor.start();
+    const answers: Promise<{ code: string; text: string }>[] = [];
+    const asking = setInterval(() => answers.push(client.start().answer), 0);
+    await old.server.drain(1_000);
+    await eventually(() => expect(answers.length).toBeGreaterThan(30));
+    clearInterval(asking);
+    const texts = (await Promise.all(answers)).map(({ code, text }) => `${code} ${text}`.trim());
+    // What is refused before it was looked at the driver asks again.
+    expect([...new Set(texts)].filter((text) => text !== 'UNAVAILABLE Stream refused by server')).toEqual([
+      'OK',
+    ]);
+    await successor.drain(0);
+  });
 });

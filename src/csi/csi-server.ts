@@ -24,7 +24,8 @@ export type CsiServer = {
   ready(): { readonly ready: boolean; readonly reasons: readonly string[] };
   /**
    * Stops listening, removes the sockets that are still ours, and serves what comes over connections that are open until none is under way, at most
-   * `graceMs`. Whatever is not finished then is answered with SHUTTING_DOWN; then the connections end.
+   * `graceMs`. Whatever is not finished then is answered with SHUTTING_DOWN; then the connections end. Drivers whose socket leads to a successor are
+   * sent there at once.
    */
   drain(graceMs: number): Promise<void>;
 };
@@ -102,9 +103,13 @@ export function createCsiServer(options: CsiServerOptions): CsiServer {
 
   async function drain(graceMs: number): Promise<void> {
     notServing = 'shutting down';
-    await sockets.close();
+    const succeeded = await sockets.close();
+    const close = (names: readonly string[], ms: number) => names.map((name) => servers.get(name)?.close(ms));
+    // Without a successor a driver that is sent away finds nobody, which is no final answer: its connection is served to the end.
+    const leaving = close(succeeded, graceMs + goodbyeMs);
     await underWay.drain(graceMs);
-    await Promise.all([...servers.values()].map((server) => server.close(goodbyeMs)));
+    const staying = providers.filter((name) => !succeeded.includes(name));
+    await Promise.all([...leaving, ...close(staying, goodbyeMs)]);
     await health?.close();
   }
 

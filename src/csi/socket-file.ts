@@ -67,10 +67,12 @@ export function whoseIs({ path, inode }: BoundSocket): 'ours' | 'foreign' | 'nob
 }
 
 /** Takes the path away, if it is still ours, and stops listening. Connections live on. */
-export function unbindSocket(socket: BoundSocket): void {
+export function unbindSocket(socket: BoundSocket): ReturnType<typeof whoseIs> {
+  const whose = whoseIs(socket);
   // In one go, so that hardly anybody can come between the look and the deed; a successor who does binds again.
-  if (whoseIs(socket) === 'ours') unlinkSync(socket.path);
+  if (whose === 'ours') unlinkSync(socket.path);
   socket.server.close();
+  return whose;
 }
 
 /** Removes what processes that crashed while binding have left in the folder. */

@@ -22,8 +22,8 @@ export type Sockets = {
   start(): Promise<void>;
   /** One sentence for each socket by which no driver can reach this process. */
   problems(): readonly string[];
-  /** Stops listening, and removes the paths that are still ours. */
-  close(): Promise<void>;
+  /** Stops listening, and removes the paths that are still ours; the providers whose path leads to another process. */
+  close(): Promise<readonly string[]>;
 };
 
 /** What {@link createSockets} needs. */
@@ -156,10 +156,9 @@ export function createSockets({
       clearInterval(timer);
       watcher?.close();
       await look;
-      for (const { provider, socket } of places.splice(0)) {
-        unbindSocket(socket);
-        metrics.socketOwned.set({ provider }, 0);
-      }
+      const ended = places.splice(0);
+      for (const { provider } of ended) metrics.socketOwned.set({ provider }, 0);
+      return ended.filter(({ socket }) => unbindSocket(socket) === 'foreign').map(({ provider }) => provider);
     },
   };
 }
