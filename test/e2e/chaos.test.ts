@@ -1,146 +1,57 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
-import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import type { PodView } from '../driver/cluster.ts';
-import { createDriver, type Driver, type DriverOptions } from '../driver/driver.ts';
-import { startKeyferry, type KeyferryProcess } from '../driver/keyferry-process.ts';
 import { builtApiServer, controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
 import { startOldProvider } from '../servers/old-provider/old-provider.ts';
-import { chartLacks, renderChart } from './chart-objects.ts';
-import { startStage, type Stage } from './stage.ts';
+import { chartLacks } from './chart-objects.ts';
+import {
+  failure,
+  localClass,
+  publish,
+  secrets,
+  startRoughStage,
+  untilRunning,
+  type RoughStage,
+} from './rough-stage.ts';
 import { describeWhere } from './where-possible.ts';
 
 const lacks = [...(await controlPlaneLacks()), ...(await chartLacks())];
 const describe = describeWhere(import.meta.filename, lacks);
 
-const pods = 200;
-const secretOf = (pod: number): string => `secret-${pod}`;
-
-let stage: Stage;
-let providersDir: string;
-const ending: (() => Promise<unknown> | void)[] = [];
+let stage: RoughStage;
 
 if (lacks.length === 0) {
   // The first build takes minutes.
   beforeAll(() => builtApiServer(), 1_200_000);
   beforeAll(async () => {
-    stage = await startStage({ providers: ['cce', 'local'], args: ['--grace', '5s'] });
-    await stage.cluster.grant(await renderChart({ providers: ['cce', 'local'] }));
-    for (let pod = 0; pod < pods; pod += 1) stage.clouds.cce.csms.put(secretOf(pod), `CANARY of ${pod}`);
-    await stage.allow(...Array.from({ length: pods }, (_, pod) => secretOf(pod)));
-    await stage.local('CANARY-local', 'set', 'greeting');
+    stage = await startRoughStage();
   }, 120_000);
-  afterEach(async () => {
-    for (const end of ending.splice(0).reverse()) await end();
-    stage.clouds.cce.csms.behave();
-  });
+  afterEach(() => stage.tidy());
   afterAll(() => stage.stop());
-}
-
-/** A Keyferry in a directory that outlives it, as a node's does. */
-async function keyferryIn(directory: string, ...args: readonly string[]): Promise<KeyferryProcess> {
-  const { settings } = stage;
-  const keyferry = await startKeyferry({
-    providers: ['cce', 'local'],
-    providersDir: directory,
-    args: [...settings.args, ...args],
-    env: settings.env,
-  });
-  ending.push(() => keyferry.stop('SIGKILL'));
-  return keyferry;
-}
-
-async function freshDirectory(): Promise<string> {
-  const directory = await mkdtemp(join(stage.dir, 'providers-'));
-  ending.push(() => rm(directory, { recursive: true, force: true }));
-  return directory;
-}
-
-/** A driver that waits a second between attempts, as the real one. */
-function driverFor(directory: string, options: Partial<DriverOptions> = {}): Driver {
-  const driver = createDriver({
-    ...{ generation: '1.6', providersDir: directory, retryDelayMs: 1_000 },
-    ...{ dir: join(stage.dir, `pods-${ending.length}-${Date.now()}`), ...options },
-  });
-  ending.push(() => driver.close());
-  return driver;
-}
-
-function cceClass(secret: string): object {
-  const objects = `- {objectName: ${secret}, objectType: csms, objectVersion: latest, objectAlias: file}`;
-  return { metadata: { name: secret }, spec: { provider: 'cce', parameters: { objects } } };
-}
-
-const localClass = {
-  metadata: { name: 'greeting' },
-  spec: { provider: 'local', parameters: { objects: '- objectName: greeting' } },
-};
-
-function publish(driver: Driver, pod: number, more: object = {}): Promise<PodView> {
-  const who = { namespace: 'team-a', serviceAccount: 'app', name: `pod-${pod}` };
-  return driver.publish({ class: cceClass(secretOf(pod)) as typeof localClass, pod: who, ...more });
-}
-
-/** What the kubelet does with a pending pod. */
-async function untilRunning(driver: Driver, view: PodView, timeoutMs = 30_000): Promise<PodView> {
-  let latest = view;
-  for (const late = Date.now() + timeoutMs; latest.phase === 'Pending' && Date.now() < late; await sleep(200))
-    latest = await driver.republish(latest);
-  return latest;
-}
-
-/** How long, in milliseconds, nobody took connections at the path: the longest such time until `stop`. */
-function watchSocket(path: string): { stop(): Promise<number> } {
-  let longest = 0;
-  let since: number | undefined;
-  let stopped = false;
-  const watching = (async () => {
-    while (!stopped) {
-      const socket = connect(path);
-      const isTaken = await new Promise<boolean>((resolve) => {
-        socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
-      });
-      socket.destroy();
-      const now = performance.now();
-      if (isTaken) since = undefined;
-      else longest = Math.max(longest, now - (since ??= now));
-      await sleep(2);
-    }
-  })();
-  async function stop(): Promise<number> {
-    stopped = true;
-    await watching;
-    return longest;
-  }
-  ending.push(stop);
-  return { stop };
 }
 
 /** Every pod runs with its own secret and no other, and none on an empty directory. */
 function expectAllServed(views: readonly PodView[]): void {
   expect(views.filter(({ trapped }) => trapped)).toEqual([]);
   const texts = views.map(({ pod, files }) => `${pod.name}: ${files.file?.text ?? 'nothing'}`);
-  expect(texts).toEqual(views.map((_, pod) => `pod-${pod}: CANARY of ${pod}`));
+  expect(texts).toEqual(views.map((_, number) => `pod-${number}: CANARY of ${number}`));
 }
 
 describe('Keyferry ends and begins', () => {
   test('killed in the middle of 200 mounts, and started anew: every pod gets its own secret', async () => {
-    providersDir = await freshDirectory();
-    const first = await keyferryIn(providersDir);
+    const providersDir = await stage.freshDirectory();
+    const first = await stage.keyferryIn(providersDir);
     const { csms } = stage.clouds.cce;
     csms.behave({ delayMs: 300 });
-    const driver = driverFor(providersDir);
+    const driver = stage.driverFor(providersDir);
     const before = csms.count();
-    const mounts = Array.from({ length: pods }, (_, pod) => publish(driver, pod));
+    const mounts = Array.from({ length: secrets }, (_, pod) => publish(driver, pod));
     while (csms.count() < before + 40) await sleep(5);
-    const gap = watchSocket(join(providersDir, 'cce.sock'));
+    const gap = stage.watchSocket(join(providersDir, 'cce.sock'));
     const killed = performance.now();
     await first.stop('SIGKILL');
-    await keyferryIn(providersDir);
+    await stage.keyferryIn(providersDir);
     const restart = performance.now() - killed;
     const views = await Promise.all(mounts.map(async (mount) => untilRunning(driver, await mount)));
     expectAllServed(views);
@@ -150,10 +61,10 @@ describe('Keyferry ends and begins', () => {
   test.each(['1.5', '1.6'] as const)(
     'two versions side by side during a rollout: no mount fails, no moment without a socket (driver %s)',
     async (generation) => {
-      const directory = await freshDirectory();
-      const old = await keyferryIn(directory);
-      const driver = driverFor(directory, { generation });
-      const gaps = ['cce', 'local'].map((provider) => watchSocket(join(directory, `${provider}.sock`)));
+      const directory = await stage.freshDirectory();
+      const old = await stage.keyferryIn(directory);
+      const driver = stage.driverFor(directory, { generation });
+      const gaps = ['cce', 'local'].map((provider) => stage.watchSocket(join(directory, `${provider}.sock`)));
       let rolling = true;
       const views: PodView[] = [];
       /** Pods come, are republished once, and go. */
@@ -166,7 +77,7 @@ describe('Keyferry ends and begins', () => {
       }
       const flows = Array.from({ length: 16 }, (_, pod) => flow(pod));
       await sleep(300);
-      const successor = await keyferryIn(directory);
+      const successor = await stage.keyferryIn(directory);
       await sleep(500);
       expect((await old.stop()).code).toBe(0);
       await sleep(500);
@@ -181,18 +92,18 @@ describe('Keyferry ends and begins', () => {
   );
 
   test('beside a Go provider that removes our socket when it ends', async () => {
-    const directory = await freshDirectory();
+    const directory = await stage.freshDirectory();
     const path = join(directory, 'cce.sock');
     const old = await startOldProvider(path);
-    ending.push(() => old.stop('SIGKILL'));
-    const keyferry = await keyferryIn(directory);
-    const driver = driverFor(directory);
+    stage.atEnd(() => old.stop('SIGKILL'));
+    const keyferry = await stage.keyferryIn(directory);
+    const driver = stage.driverFor(directory);
     expect((await publish(driver, 1)).files.file?.text).toBe('CANARY of 1');
-    const gap = watchSocket(path);
+    const gap = stage.watchSocket(path);
     await old.stop();
     // A driver keeps its connection; one that comes anew may find no socket, and asks again.
     expect(await publish(driver, 2)).toMatchObject({ phase: 'Running', trapped: false });
-    const anew = driverFor(directory);
+    const anew = stage.driverFor(directory);
     const view = await untilRunning(anew, await publish(anew, 3));
     expect(view).toMatchObject({ trapped: false, files: { file: { text: 'CANARY of 3' } } });
     expect(await gap.stop()).toBeLessThan(1_000);
@@ -201,4 +112,89 @@ describe('Keyferry ends and begins', () => {
     );
   });
 });
-void [execFile, promisify, mkdir, localClass];
+
+describe('the API server is away', () => {
+  test('killed: running pods are served on, new ones wait with a final answer, and run when it is back', async () => {
+    const { controlPlane } = stage.cluster;
+    const directory = await stage.freshDirectory();
+    await stage.keyferryIn(directory);
+    const driver = stage.driverFor(directory);
+    const running = await publish(driver, 1);
+    stage.atEnd(() => controlPlane.restart());
+    await controlPlane.kill();
+    expect(await driver.republish(running)).toMatchObject({ last: 'mounted' });
+    const waiting = await publish(driver, 2);
+    expect(waiting).toMatchObject({ phase: 'Pending', trapped: false });
+    expect(failure(waiting)).toMatch(
+      /^INTERNAL: .*ServiceAccount team-a\/app cannot be read: the Kubernetes API server .* refused/,
+    );
+    // What needs no API server does not notice.
+    const local = await driver.publish({
+      class: localClass,
+      pod: { namespace: 'team-a', serviceAccount: 'app' },
+    });
+    expect(local.files.greeting?.text).toBe('CANARY-local');
+    await controlPlane.restart();
+    const views = [await untilRunning(driver, waiting)];
+    expect(views[0]!.files.file?.text).toBe('CANARY of 2');
+  }, 60_000);
+
+  test('frozen: nobody waits longer than the kubelet does', async () => {
+    const { controlPlane } = stage.cluster;
+    const directory = await stage.freshDirectory();
+    await stage.keyferryIn(directory);
+    const driver = stage.driverFor(directory);
+    const running = await publish(driver, 1);
+    stage.atEnd(() => controlPlane.resume());
+    controlPlane.freeze();
+    const asked = Date.now();
+    const waiting = await publish(driver, 2);
+    expect(Date.now() - asked).toBeLessThan(30_000);
+    expect(waiting).toMatchObject({ phase: 'Pending', trapped: false });
+    expect(failure(waiting)).toMatch(/^INTERNAL: .*did not answer within/);
+    expect(await driver.republish(running)).toMatchObject({ last: 'mounted' });
+    controlPlane.resume();
+    expect((await untilRunning(driver, waiting)).files.file?.text).toBe('CANARY of 2');
+  }, 90_000);
+});
+
+describe('the store is away', () => {
+  test.each([
+    ['breaks every connection', { reset: true }],
+    ['answers 503', { answer: { status: 503, body: 'upstream connect error' } }],
+    ['throttles', { answer: { status: 429, body: { error_code: 'APIGW.0308', error_msg: 'too many' } } }],
+  ])(
+    '%s: whoever was served is served on, others wait with a final answer',
+    async (_, trouble) => {
+      const { csms } = stage.clouds.cce;
+      const directory = await stage.freshDirectory();
+      await stage.keyferryIn(directory);
+      const driver = stage.driverFor(directory);
+      const running = await publish(driver, 1);
+      csms.behave(trouble);
+      expect(await driver.republish(running)).toMatchObject({ last: 'mounted' });
+      expect((await publish(driver, 1)).files.file?.text).toBe('CANARY of 1');
+      const waiting = await publish(driver, 2);
+      expect(waiting).toMatchObject({ phase: 'Pending', trapped: false });
+      expect(failure(waiting)).toMatch(/^INTERNAL: cce: /);
+      csms.behave();
+      expect((await untilRunning(driver, waiting)).files.file?.text).toBe('CANARY of 2');
+    },
+    60_000,
+  );
+
+  test('hangs: the mount ends before the kubelet gives up, and 200 others with it', async () => {
+    const { csms } = stage.clouds.cce;
+    const directory = await stage.freshDirectory();
+    await stage.keyferryIn(directory);
+    const driver = stage.driverFor(directory, { deadlineMs: 20_000 });
+    await publish(driver, 0);
+    csms.behave({ hang: true });
+    const asked = Date.now();
+    const views = await Promise.all(Array.from({ length: secrets }, (_, pod) => publish(driver, pod)));
+    expect(Date.now() - asked).toBeLessThan(20_000);
+    expect(views.filter(({ trapped }) => trapped)).toEqual([]);
+    csms.behave();
+    expectAllServed(await Promise.all(views.map((view) => untilRunning(driver, view))));
+  }, 90_000);
+});

@@ -22,7 +22,7 @@ export type ControlPlane = {
   auditOf(user: string): Promise<readonly string[]>;
   /** Ends the API server, as a node that reboots would, until {@link ControlPlane.restart}. */
   kill(): Promise<void>;
-  /** Starts it again, at its old address. */
+  /** Starts it again, at its old address, if it does not run. */
   restart(): Promise<void>;
   /** Lets it take connections and answer nothing, until {@link ControlPlane.resume}. */
   freeze(): void;
@@ -108,7 +108,7 @@ export async function startControlPlane(): Promise<ControlPlane> {
     ],
     isReady: async () => (await fetch(`http://127.0.0.1:${etcdPort}/health`)).ok,
   });
-  let running = await startApiServer().catch(async (error: unknown) => {
+  let running: StartedProgram | undefined = await startApiServer().catch(async (error: unknown) => {
     await etcd.stop();
     throw error;
   });
@@ -122,16 +122,18 @@ export async function startControlPlane(): Promise<ControlPlane> {
     kubeconfig: file('kubeconfig'),
     issuer: server.origin,
     auditOf: async (user) => auditOf(await readFile(file('audit.log'), 'utf8'), user),
-    kill: () => running.stop('SIGKILL'),
-    async restart() {
-      running = await startApiServer();
+    async kill() {
+      await running?.stop('SIGKILL');
+      running = undefined;
     },
-    freeze: () => running.signal('SIGSTOP'),
-    resume: () => running.signal('SIGCONT'),
+    async restart() {
+      running ??= await startApiServer();
+    },
+    freeze: () => running?.signal('SIGSTOP'),
+    resume: () => running?.signal('SIGCONT'),
     async stop() {
       await kube.close();
-      running.signal('SIGCONT');
-      await running.stop('SIGKILL');
+      await running?.stop('SIGKILL');
       await etcd.stop('SIGKILL');
       await rm(directory, { recursive: true });
     },
