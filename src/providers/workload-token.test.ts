@@ -101,6 +101,14 @@ describe('refused', () => {
     },
   );
 
+  test.each(['\n', '\r\nx-evil: 1', ' ', '\u00e9', '\u{1f600}', '='])(
+    'claims that fit, beside what would not pass as a header: %j',
+    (evil) => {
+      expect(refusal({ [audience]: evil + jwt(good) })).toContain('is no ServiceAccount token');
+      expect(refusal({ [audience]: jwt(good) + evil })).toContain('is no ServiceAccount token');
+    },
+  );
+
   test('small differences of clocks do not count', () => {
     expect(refusal({ [audience]: jwt({ ...good, exp: now / 1_000 - 10 }) })).toBe('taken');
   });
