@@ -119,6 +119,21 @@ describe('a budget', () => {
     ]);
   });
 
+  test('rests once the last who waited has left', async () => {
+    const { take } = taker(budgetOf({ perSecond: 0.01, burst: 1 }));
+    const leaving = [new AbortController(), new AbortController()];
+    take('taken');
+    leaving.forEach(({ signal }, index) => take(String(index), { signal }));
+    await jest.advanceTimersByTimeAsync(0);
+    leaving[0]?.abort({ code: 'CANCELLED' });
+    expect(jest.getTimerCount()).toBe(1);
+    leaving[1]?.abort({ code: 'CANCELLED' });
+    expect(jest.getTimerCount()).toBe(0);
+    take('next');
+    await jest.advanceTimersByTimeAsync(100_000);
+    expect(jest.getTimerCount()).toBe(0);
+  });
+
   test('asks nothing of one who had left before', async () => {
     const { take, labels } = taker(budgetOf({ burst: 1 }));
     take('leaver', { signal: AbortSignal.abort({ code: 'CANCELLED' }) });

@@ -67,6 +67,12 @@ export function createBudget(options: BudgetOptions): Budget {
     serve();
   }
 
+  /** Nobody waits: a pending timer would keep the process. */
+  function rest(): void {
+    clearTimeout(timer);
+    timer = undefined;
+  }
+
   const untilNextToken = (): number => Math.ceil(((1 - tokens) * 1_000) / perSecond);
 
   function queue(line: FairQueue<() => void>, namespace: string, signal: AbortSignal): Promise<void> {
@@ -77,6 +83,7 @@ export function createBudget(options: BudgetOptions): Budget {
       };
       const leave = (): void => {
         line.remove(namespace, go);
+        if (waiting() === 0) rest();
         reject(signal.reason as Error);
       };
       signal.addEventListener('abort', leave, { once: true });
