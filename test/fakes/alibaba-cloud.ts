@@ -47,7 +47,7 @@ export async function startAlibabaCloud({
     burst: 200,
   };
   return {
-    ...{ account, kms, oos, sts, metadata, http, config, clock },
+    ...{ account, kms, oos, sts, metadata, http, config, clock, tls },
     /** PEM: to be trusted by who is to reach the fakes. */
     ca: ca.cert,
     now: (): number => Date.now() + clock.node,

@@ -42,7 +42,12 @@ export function createAlibabaReader(
   const question = (
     identity: AlibabaIdentity,
     ref: Ref,
-    how: Partial<Pick<FetchRequest, 'signal' | 'urgency' | 'onStart'>> = {},
+    {
+      namespace = 'team-a',
+      ...how
+    }: Partial<Pick<FetchRequest, 'signal' | 'urgency' | 'onStart' | 'known'>> & {
+      readonly namespace?: string;
+    } = {},
   ): FetchRequest<AlibabaCredential> => ({
     urgency: 'first',
     signal: new AbortController().signal,
@@ -52,7 +57,7 @@ export function createAlibabaReader(
       ref: { service: 'kms', region: alibabaRegion, ...ref },
       principal: principalOf(identity),
       workload: {
-        namespace: 'team-a',
+        namespace,
         serviceAccount: { name: 'app' },
         instance: 'pod-1',
         volume: 'pod-1',
@@ -75,10 +80,7 @@ export function createAlibabaReader(
     async read(identity: AlibabaIdentity, ref: Ref | string): Promise<string> {
       const asked = typeof ref === 'string' ? { name: ref } : ref;
       const [result] = await Promise.all(fetch([question(identity, asked)]));
-      if (result === undefined || result.kind === 'unchanged') throw new Error('nothing');
-      return result.kind === 'value'
-        ? `${asked.name}@${result.value.version}: ${Buffer.from(result.value.bytes).toString()}`
-        : `${result.kind} ${result.error.code}: ${result.error.summary}`;
+      return lineOf(asked.name, result);
     },
     /** The error of a login, `CODE: message; hint`, or `none`. */
     async login(identity: AlibabaIdentity): Promise<string> {
@@ -91,6 +93,14 @@ export function createAlibabaReader(
       }
     },
   };
+}
+
+/** `name@version: text`, or `failed CODE: message; hint`. */
+export function lineOf(name: string, result: FetchResult | undefined): string {
+  if (result === undefined || result.kind === 'unchanged') throw new Error('nothing');
+  return result.kind === 'value'
+    ? `${name}@${result.value.version}: ${Buffer.from(result.value.bytes).toString()}`
+    : `${result.kind} ${result.error.code}: ${result.error.summary}`;
 }
 
 /** Keys as an identity. */

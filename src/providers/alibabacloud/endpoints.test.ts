@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { SecretError } from '../../errors/secret-error.ts';
-import { kmsEndpoint, serviceEndpoint } from './endpoints.ts';
+import { isSharedGateway, kmsEndpoint, serviceEndpoint } from './endpoints.ts';
 
 const config = { allowedEndpoints: ['kms.example.com:8443'], gatewayCa: ['PEM'] };
 
@@ -11,9 +11,10 @@ describe('a kmsEndpoint', () => {
     ['kms.example.com:8443', true],
     ['kms.cn-hangzhou.aliyuncs.com', false],
     ['kms-vpc.cn-hangzhou.aliyuncs.com', false],
-  ])('%s is allowed; verified by the operator alone: %s', (text, byOperator) => {
+  ])('%s is allowed; verified by the operator alone, and no shared gateway: %s', (text, byOperator) => {
     const { url, tls } = kmsEndpoint(text, config);
     expect(url.href).toBe(`https://${text.replace('https://', '')}/`);
+    expect(isSharedGateway(text)).toBe(!byOperator);
     expect(tls).toEqual(byOperator ? { ca: ['PEM'], allowPartialTrustChain: true } : undefined);
   });
 

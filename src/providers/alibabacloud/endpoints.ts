@@ -16,6 +16,11 @@ export function serviceEndpoint(address: ServiceAddress, region: string): Endpoi
   return { url: address instanceof URL ? address : regionEndpoint(address, region) };
 }
 
+/** Whether a `kmsEndpoint` is one of those that all instances of a region share. */
+export function isSharedGateway(kmsEndpoint: string): boolean {
+  return regionalKms.test(kmsEndpoint);
+}
+
 /**
  * A `kmsEndpoint` out of a class: a dedicated gateway, a regional endpoint, or what the operator listed. All but the regional ones are
  * verified by the operator's own certificates where there are any: a gateway's chains to a private intermediate.
@@ -25,7 +30,7 @@ export function kmsEndpoint(
   text: string,
   { allowedEndpoints, gatewayCa }: Pick<AlibabaCloudConfig, 'allowedEndpoints' | 'gatewayCa'>,
 ): Endpoint {
-  const isRegional = regionalKms.test(text);
+  const isRegional = isSharedGateway(text);
   const url = classEndpoint(text, [dedicatedGateways, ...allowedEndpoints, ...(isRegional ? [text] : [])]);
   if (isRegional || gatewayCa.length === 0) return { url };
   return { url, tls: { ca: gatewayCa, allowPartialTrustChain: true } };

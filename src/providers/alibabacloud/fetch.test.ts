@@ -86,8 +86,9 @@ describe('KMS secrets', () => {
   test('several at once, a slow one holding up none of the others', async () => {
     for (const name of ['warm', 'a', 'b']) cloud.kms.put(name, name);
     await reader.read(user, 'warm');
-    cloud.kms.behave({ times: 1, delayMs: 300 });
-    const [slow, quick] = reader.fetch(['a', 'b'].map((name) => reader.question(user, { name })));
+    cloud.kms.delays.set('a', 300);
+    const pinned = ['a', 'b'].map((name) => reader.question(user, { name, version: 'v1' }));
+    const [slow, quick] = reader.fetch(pinned);
     expect(await Promise.race([slow!.then(() => 'slow'), quick!.then(() => 'quick')])).toBe('quick');
     expect(await slow).toMatchObject({ kind: 'value' });
   });
@@ -373,7 +374,7 @@ describe('rates', () => {
     await slow.read(user, 'a');
     const order: string[] = [];
     const ask = (urgency: 'first' | 'refresh', name: string) =>
-      slow.question(user, { name }, { urgency, onStart: () => void order.push(name) });
+      slow.question(user, { name, version: 'v1' }, { urgency, onStart: () => void order.push(name) });
     await Promise.all(slow.fetch([ask('first', 'a'), ask('refresh', 'b'), ask('first', 'c')]));
     expect(order).toEqual(['a', 'c', 'b']);
   });

@@ -1,24 +1,21 @@
-import { LRUCache } from 'lru-cache';
-import { SecretError, toSecretError } from '../../errors/secret-error.ts';
-import { createBudget, type Budget } from '../../flow/budget.ts';
 import type { BudgetMetrics } from '../../flow/budget-metrics.ts';
+import { createBudgets } from '../../flow/budgets.ts';
 import type { Retry } from '../../flow/retry.ts';
 import type { Http } from '../../http/http.ts';
 import type { SecretRef } from '../../plan/plan.ts';
-import type { FetchRequest, FetchResult, SecretValue } from '../provider.ts';
+import { createAttempts } from '../attempts.ts';
+import type { FetchRequest, FetchResult } from '../provider.ts';
 import type { Proving } from '../proving.ts';
-import { createApi, type Api } from './api.ts';
+import { createRights } from '../rights.ts';
+import { settle } from '../settle.ts';
+import { createApi } from './api.ts';
 import type { AlibabaCloudConfig } from './config-type.ts';
 import type { AlibabaCredentials } from './credentials.ts';
 import { credentialDigest } from './credentials/credential.ts';
-import { kmsEndpoint, serviceEndpoint } from './endpoints.ts';
+import { serviceEndpoint } from './endpoints.ts';
 import type { AlibabaCredential } from './identity.ts';
-import { getSecretValue } from './kms.ts';
+import { createKmsFetch } from './kms-fetch.ts';
 import { getSecretParameter } from './oos.ts';
-import type { Asker } from './question.ts';
-
-/** Accounts whose rates are kept apart. */
-const maxBudgets = 1_000;
 
 /** See {@link createAlibabaFetch}. */
 export type AlibabaFetchDeps = {
@@ -33,94 +30,41 @@ export type AlibabaFetchDeps = {
 
 type Request = FetchRequest<AlibabaCredential>;
 
-/** Reads each secret of KMS and each parameter of OOS by a call of its own, within the rate of its service and account. */
+/** Reads secrets of KMS, and each parameter of OOS by a call of its own, within the rate of its service and account. */
 export function createAlibabaFetch(deps: AlibabaFetchDeps) {
-  const api = createApi(deps);
-  const budgetOf = createBudgets(deps);
-
-  const attempt = (request: Request, credential: AlibabaCredential): Promise<SecretValue> => {
-    const { urgency, signal, onStart } = request;
-    const { ref, principal, workload } = request.grant;
-    const digest = credentialDigest(credential);
-    return deps.proving.run(digest, signal, async () => {
-      await budgetOf(ref.service, credential).take({ namespace: workload.namespace, urgency, signal });
-      deps.proving.check(digest);
-      onStart();
-      return ask(api, deps.config, ref, { credential, owner: principal.description, signal });
-    });
-  };
-
-  /** A session that ended before its time is refused like a wrong key: one login more tells. */
-  const read = async (request: Request): Promise<SecretValue> => {
-    const { principal } = request.grant;
-    const credential = await principal.credentials(request.signal);
-    try {
-      return await attempt(request, credential);
-    } catch (thrown) {
-      if (toSecretError(thrown).code !== 'CREDENTIALS_REFUSED') throw thrown;
-      deps.credentials.refused(principal.fingerprint, credential);
-      const next = await principal.credentials(request.signal);
-      if (credentialDigest(next) === credentialDigest(credential)) throw thrown;
-      return attempt(request, next);
-    }
-  };
-
-  return (requests: readonly Request[]): readonly Promise<FetchResult>[] =>
-    requests.map(async (request): Promise<FetchResult> => {
-      try {
-        return { kind: 'value', value: await read(request) };
-      } catch (thrown) {
-        const error = label(toSecretError(thrown), request.grant.ref);
-        return { kind: isAbsence(error) ? 'absent' : 'failed', error };
-      }
-    });
-}
-
-function ask(api: Api, config: AlibabaCloudConfig, ref: SecretRef, asker: Asker): Promise<SecretValue> {
-  const { service, name, region = '', endpoint, version, stage } = ref;
-  const pin = version !== undefined && { version };
-  if (service === 'oos')
-    return getSecretParameter(api, {
-      ...asker,
-      ...{ name, region, ...pin },
-      endpoint: serviceEndpoint(config.oos, region),
-    });
-  return getSecretValue(api, {
-    ...asker,
-    name,
-    ...(version !== undefined && { versionId: version }),
-    ...(stage !== undefined && { stage }),
-    endpoint: endpoint === undefined ? serviceEndpoint(config.kms, region) : kmsEndpoint(endpoint, config),
-  });
-}
-
-/** One for each service and account. */
-function createBudgets({ config, now, budgetMetrics }: AlibabaFetchDeps) {
-  const budgets = new LRUCache<string, Budget>({ max: maxBudgets });
+  const { config, proving, credentials, now, budgetMetrics } = deps;
   const { perSecond, burst } = config;
-  return (service: string, { account }: AlibabaCredential): Budget => {
-    const key = `${service} ${account}`;
-    const known = budgets.get(key);
-    if (known !== undefined) return known;
-    const metrics = budgetMetrics && { metrics: budgetMetrics };
-    const fresh = createBudget({ name: `alibabacloud-${service}`, perSecond, burst, now, ...metrics });
-    budgets.set(key, fresh);
-    return fresh;
+  const api = createApi(deps);
+  const budgets = createBudgets({ now, metrics: budgetMetrics });
+  const attempts = createAttempts<AlibabaCredential>({
+    ...{ proving, credentials, digestOf: credentialDigest },
+    budgetOf: ({ service }, { account }) =>
+      budgets(`${service} ${account}`, { name: `alibabacloud-${service}`, perSecond, burst }),
+  });
+  const secrets = createKmsFetch({ api, config, attempts, rights: createRights({ now }) });
+
+  const parameter = async (request: Request): Promise<FetchResult> => {
+    const { ref } = request.grant;
+    const value = await attempts(request, async (asker) =>
+      getSecretParameter(api, asker, serviceEndpoint(config.oos, asker.region), ref),
+    );
+    return { kind: 'value', value };
+  };
+
+  return (requests: readonly Request[]): readonly Promise<FetchResult>[] => {
+    const isParameter = ({ grant }: Request): boolean => grant.ref.service === 'oos';
+    const answers = new Map([
+      ...secrets(requests.filter((request) => !isParameter(request))),
+      ...requests.filter(isParameter).map((request) => [request, parameter(request)] as const),
+    ]);
+    return requests.map((request) =>
+      settle(answers.get(request), `alibabacloud: ${describe(request.grant.ref)}`),
+    );
   };
 }
 
-/** What the user needs to find it; errors from below name no secret, for they may be told to many. */
-function label(error: SecretError, ref: SecretRef): SecretError {
-  const { service, name, region, endpoint, version, stage } = ref;
+function describe({ service, name, region, endpoint, version, stage }: SecretRef): string {
   const which = [version, stage].filter((part) => part !== undefined).join(', ');
   const what = `${service === 'oos' ? 'OOS parameter' : 'KMS secret'} ${name}${which === '' ? '' : ` (${which})`}`;
-  const where = `in ${region ?? 'no region'}${endpoint === undefined ? '' : ` at ${endpoint}`}`;
-  return new SecretError(error.code, `alibabacloud: ${what} ${where}: ${error.message}`, {
-    ...(error.hint !== undefined && { hint: error.hint }),
-    ...(error.cause !== undefined && { cause: error.cause }),
-  });
-}
-
-function isAbsence({ code }: SecretError): boolean {
-  return code === 'OBJECT_NOT_FOUND' || code === 'OBJECT_DISABLED';
+  return `${what} in ${region ?? 'no region'}${endpoint === undefined ? '' : ` at ${endpoint}`}`;
 }

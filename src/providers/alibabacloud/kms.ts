@@ -1,20 +1,15 @@
 import * as z from 'zod';
 import { SecretError } from '../../errors/secret-error.ts';
-import type { SecretValue } from '../provider.ts';
 import { readBody } from '../../http/answer.ts';
+import type { HttpAnswer } from '../../http/http.ts';
+import type { SecretRef } from '../../plan/plan.ts';
+import type { SecretValue } from '../provider.ts';
 import type { Api } from './api.ts';
 import type { Endpoint } from './endpoints.ts';
 import { answerOf, type Asker } from './question.ts';
 
-/** Which version of which secret, and by whose rights. */
-export type KmsQuestion = Asker & {
-  /** A name, or a whole ARN: another account's secret needs that. */
-  readonly name: string;
-  readonly versionId?: string;
-  /** `ACSCurrent`, ... */
-  readonly stage?: string;
-  readonly endpoint: Endpoint;
-};
+/** What BatchGetSecretValue takes. */
+export const maxBatch = 20;
 
 const secretValue = z.object({
   SecretName: z.string().nullish(),
@@ -23,37 +18,88 @@ const secretValue = z.object({
   VersionId: z.string().regex(/^[\x21-\x7e]{1,256}$/),
   SecretType: z.string().nullish(),
 });
+const named = z.object({ SecretName: z.string() });
+const batchAnswer = z.object({
+  SecretValues: z.array(z.unknown()).nullish(),
+  Errors: z.array(z.unknown()).nullish(),
+});
 
 /**
  * GetSecretValue of KMS, 2016-01-20. A pin is sent alone: KMS looks for ACSCurrent by itself where neither version nor stage is given, and
- * refuses the two where they name different versions. (BatchGetSecretValue is left out: a right of its own that nobody's policies grant, one
- * credential and endpoint for all, and ten calls a second with a burst of many more leave it little to gain.)
+ * refuses the two where they name different versions.
+ * @param ref its name may be a whole ARN: another account's secret needs that
  * @throws SecretError; its message names no secret
  */
-export async function getSecretValue(api: Api, question: KmsQuestion): Promise<SecretValue> {
-  const { name, versionId, stage, endpoint } = question;
-  const answer = await answerOf(api, question, {
-    ...{ service: 'KMS', permission: 'kms:GetSecretValue, and kms:Decrypt for the key' },
-    ...{ endpoint: endpoint.url, ...(endpoint.tls !== undefined && { tls: endpoint.tls }) },
-    action: 'GetSecretValue',
-    version: '2016-01-20',
-    query: {
-      SecretName: name,
-      ...(versionId !== undefined && { VersionId: versionId }),
-      ...(stage !== undefined && { VersionStage: stage }),
-    },
+export async function getSecretValue(
+  api: Api,
+  asker: Asker,
+  endpoint: Endpoint,
+  ref: SecretRef,
+): Promise<SecretValue> {
+  const { name, version, stage } = ref;
+  const answer = await ask(api, asker, endpoint, 'GetSecretValue', {
+    SecretName: name,
+    ...(version !== undefined && { VersionId: version }),
+    ...(stage !== undefined && { VersionStage: stage }),
   });
   const shown = readBody(answer, secretValue, 'KMS');
   if (typeof shown.SecretName === 'string' && !isSame(shown.SecretName, name))
     throw invalid('another secret than the one it was asked for');
-  if (versionId !== undefined && shown.VersionId !== versionId && !isManaged(shown.SecretType))
+  if (version !== undefined && shown.VersionId !== version && !isManaged(shown.SecretType))
     throw invalid('another version than the one it was asked for');
   return {
-    bytes: decode(shown.SecretDataType, shown.SecretData),
-    version: shown.VersionId,
+    ...valueOf(shown),
     // A managed secret ignores the pin and answers with what is current: the pin is the user's word that nothing is to change.
-    ...(versionId !== undefined && { immutable: true }),
+    ...(version !== undefined && { immutable: true }),
   };
+}
+
+/**
+ * What is current of up to 20 secrets, by BatchGetSecretValue, in the order of the names. Nothing for what was not delivered, or not beyond
+ * doubt: to be asked for alone, so that the cause is told.
+ * @param names as {@link nameInKms} tells them apart
+ * @throws SecretError; STORE_ANSWER_INVALID for an answer that is about none of them
+ */
+export async function batchGetSecretValue(
+  api: Api,
+  asker: Asker,
+  endpoint: Endpoint,
+  names: readonly string[],
+): Promise<readonly (SecretValue | undefined)[]> {
+  const answer = await ask(api, asker, endpoint, 'BatchGetSecretValue', {
+    SecretsList: JSON.stringify(names.map((SecretName) => ({ SecretName }))),
+  });
+  const { SecretValues: shown, Errors: errors } = readBody(answer, batchAnswer, 'KMS');
+  const values = names.map((name) => {
+    const isIt = (entry: unknown): boolean => {
+      const { data } = named.safeParse(entry);
+      return data !== undefined && isSame(data.SecretName, name);
+    };
+    const [entry, ...others] = (shown ?? []).filter(isIt);
+    return others.length > 0 || errors?.some(isIt) === true ? undefined : valueIn(entry);
+  });
+  if ((errors ?? []).length === 0 && values.every((value) => value === undefined))
+    throw invalid('nothing that it was asked for');
+  return values;
+}
+
+/** A secret's name without its account: all that an answer may show of it. */
+export function nameInKms({ name }: SecretRef): string {
+  return name.replace(/^acs:kms:[^:]*:[^:]*:secret\//, '');
+}
+
+function ask(
+  api: Api,
+  asker: Asker,
+  endpoint: Endpoint,
+  action: string,
+  query: Readonly<Record<string, string>>,
+): Promise<HttpAnswer> {
+  return answerOf(api, asker, {
+    ...{ service: 'KMS', permission: 'kms:GetSecretValue, and kms:Decrypt for the key' },
+    ...{ endpoint: endpoint.url, ...(endpoint.tls !== undefined && { tls: endpoint.tls }) },
+    ...{ action, version: '2016-01-20', query },
+  });
 }
 
 /** Rds, Redis, PolarDB, RAMCredentials, ECS, ... */
@@ -64,6 +110,20 @@ function isManaged(secretType: string | null | undefined): boolean {
 /** Asked by ARN, KMS may answer with the name alone. */
 function isSame(shown: string, asked: string): boolean {
   return shown === asked || asked.endsWith(`:secret/${shown}`);
+}
+
+function valueIn(entry: unknown): SecretValue | undefined {
+  const { data } = secretValue.safeParse(entry);
+  try {
+    return data && valueOf(data);
+  } catch {
+    return undefined;
+  }
+}
+
+/** @throws SecretError STORE_ANSWER_INVALID */
+function valueOf({ SecretData, SecretDataType, VersionId }: z.infer<typeof secretValue>): SecretValue {
+  return { bytes: decode(SecretDataType, SecretData), version: VersionId };
 }
 
 function decode(type: 'text' | 'binary', data: string): Uint8Array {

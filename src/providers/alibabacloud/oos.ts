@@ -1,19 +1,11 @@
 import * as z from 'zod';
 import { SecretError } from '../../errors/secret-error.ts';
-import type { SecretValue } from '../provider.ts';
 import { readBody } from '../../http/answer.ts';
+import type { SecretRef } from '../../plan/plan.ts';
+import type { SecretValue } from '../provider.ts';
 import type { Api } from './api.ts';
 import type { Endpoint } from './endpoints.ts';
 import { answerOf, type Asker } from './question.ts';
-
-/** Which version of which parameter, and by whose rights. */
-export type OosQuestion = Asker & {
-  readonly name: string;
-  /** A number. */
-  readonly version?: string;
-  readonly region: string;
-  readonly endpoint: Endpoint;
-};
 
 const secretParameter = z.object({
   Parameter: z.object({
@@ -29,9 +21,14 @@ const secretParameter = z.object({
  * with them.
  * @throws SecretError; its message names no parameter
  */
-export async function getSecretParameter(api: Api, question: OosQuestion): Promise<SecretValue> {
-  const { name, version, region, endpoint } = question;
-  const answer = await answerOf(api, question, {
+export async function getSecretParameter(
+  api: Api,
+  asker: Asker,
+  endpoint: Endpoint,
+  ref: SecretRef,
+): Promise<SecretValue> {
+  const { name, version, region = '' } = ref;
+  const answer = await answerOf(api, asker, {
     ...{ service: 'OOS', permission: 'oos:GetSecretParameter, and kms:GetSecretValue' },
     endpoint: endpoint.url,
     action: 'GetSecretParameter',

@@ -1,0 +1,309 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { startAlibabaCloud, type FakeAlibabaCloud } from '../../../test/fakes/alibaba-cloud.ts';
+import { startFakeKms } from '../../../test/fakes/alibaba-kms.ts';
+import { createAlibabaReader, keysIdentity, lineOf } from '../../../test/fakes/alibaba-reader.ts';
+import type { AlibabaIdentity } from './identity.ts';
+
+const minute = 60_000;
+const refs = Array.from({ length: 45 }, (_, index) => ({ name: `s${index}` }));
+
+let cloud: FakeAlibabaCloud;
+let reader: ReturnType<typeof createAlibabaReader>;
+let user: AlibabaIdentity;
+
+beforeEach(async () => {
+  cloud = await startAlibabaCloud();
+  reader = createAlibabaReader(cloud);
+  user = keysIdentity(cloud.account.issueKeys());
+  for (const { name } of refs) cloud.kms.put(name, `value of ${name}`);
+});
+afterEach(() => cloud.close());
+
+const turn = (ms: number): void => void (cloud.clock.node = cloud.clock.cloud = ms);
+const good = (count: number): string[] =>
+  refs.slice(0, count).map(({ name }) => `${name}@v1: value of ${name}`);
+
+/** The lines of so many secrets, asked for at once. */
+async function lines(
+  count: number,
+  how: Parameters<typeof reader.question>[2] = {},
+  who = user,
+): Promise<string[]> {
+  const asked = refs.slice(0, count);
+  const results = await Promise.all(reader.fetch(asked.map((ref) => reader.question(who, ref, how))));
+  return results.map((result, index) => lineOf(`s${index}`, result));
+}
+
+describe('secrets asked for at once come by twenty', () => {
+  test.each([
+    [1, [], 1],
+    [2, [2], 0],
+    [20, [20], 0],
+    [21, [20], 1],
+    [45, [20, 20, 5], 0],
+  ])('%d, of a first mount or a refresh, whatever the order of the answer', async (count, sizes, reads) => {
+    expect(await lines(count)).toEqual(good(count));
+    expect(await lines(count, { urgency: 'refresh', known: { version: 'v0' } })).toEqual(good(count));
+    expect(cloud.kms.batchSizes()).toEqual([...sizes, ...sizes]);
+    expect(cloud.kms.reads()).toBe(2 * reads);
+  });
+
+  test('by a list in JSON, as the vendor writes it', async () => {
+    await lines(2);
+    expect(cloud.kms.calls.map(({ parameters }) => [...parameters])).toEqual([
+      [['SecretsList', '[{"SecretName":"s0"},{"SecretName":"s1"}]']],
+    ]);
+  });
+
+  test('of every kind', async () => {
+    const bytes = Uint8Array.from({ length: 256 }, (_, index) => index);
+    cloud.kms.put('tls', bytes);
+    cloud.kms.put('db', '{"AccountName":"a"}', 'Rds');
+    cloud.kms.put('empty', '');
+    const names = ['tls', 'db', 'empty'].map((name) => ({ name, stage: 'ACSCurrent' }));
+    expect(await reader.results(user, ...names)).toEqual([
+      { kind: 'value', value: { bytes: Buffer.from(bytes), version: 'v1' } },
+      { kind: 'value', value: { bytes: Buffer.from('{"AccountName":"a"}'), version: 'v1' } },
+      { kind: 'value', value: { bytes: Buffer.alloc(0), version: 'v1' } },
+    ]);
+    expect(cloud.kms.batchSizes()).toEqual([3]);
+  });
+
+  test('at the price of one call', async () => {
+    reader = createAlibabaReader(cloud, { config: { perSecond: 0.1, burst: 2 } });
+    expect(await lines(40, { signal: AbortSignal.timeout(2_000) })).toEqual(good(40));
+  });
+
+  test('but what is pinned or staged, and parameters, each by its own', async () => {
+    cloud.kms.put('s1', 'newer');
+    cloud.oos.put('s0', 'of OOS');
+    const asked = [
+      ...[{ name: 's0' }, { name: 's0', version: 'v1' }, { name: 's1', stage: 'ACSPrevious' }],
+      ...[{ name: 's1' }, { service: 'oos', name: 's0' }],
+    ];
+    const results = await reader.results(user, ...asked);
+    expect(results.map((result) => lineOf('s', result))).toEqual([
+      ...['s@v1: value of s0', 's@v1: value of s0', 's@v1: value of s1', 's@v2: newer', 's@1: of OOS'],
+    ]);
+    expect([cloud.kms.batchSizes(), cloud.kms.reads()]).toEqual([[2], 2]);
+  });
+
+  test('never at a dedicated gateway, which is not documented to know such calls', async () => {
+    const gateway = await startFakeKms({ account: cloud.account, tls: cloud.tls });
+    try {
+      const endpoint = gateway.url.host;
+      for (const { name } of refs.slice(0, 2)) gateway.put(name, 'of the gateway');
+      reader = createAlibabaReader(cloud, { config: { allowedEndpoints: [endpoint] } });
+      await reader.results(
+        user,
+        ...refs.slice(0, 4).map((ref, index) => (index < 2 ? { ...ref, endpoint } : ref)),
+      );
+      expect([gateway.batchSizes(), gateway.reads()]).toEqual([[], 2]);
+      expect([cloud.kms.batchSizes(), cloud.kms.reads()]).toEqual([[2], 0]);
+    } finally {
+      await gateway.close();
+    }
+  });
+
+  test('never together with those of another principal, namespace or urgency', async () => {
+    const other = keysIdentity(cloud.account.issueKeys({ holder: 'other' }));
+    await Promise.all(
+      reader.fetch([
+        ...refs.slice(0, 2).map((ref) => reader.question(user, ref)),
+        ...refs.slice(2, 4).map((ref) => reader.question(other, ref)),
+        ...refs.slice(4, 6).map((ref) => reader.question(user, ref, { namespace: 'team-b' })),
+        ...refs.slice(6, 8).map((ref) => reader.question(user, ref, { urgency: 'refresh' })),
+      ]),
+    );
+    const asked = cloud.kms.calls.map(({ holder, parameters }) => [holder, parameters.get('SecretsList')]);
+    const list = (...names: string[]): string => JSON.stringify(names.map((SecretName) => ({ SecretName })));
+    expect(asked).toHaveLength(4);
+    expect(asked).toEqual(
+      expect.arrayContaining([
+        ['user', list('s0', 's1')],
+        ['other', list('s2', 's3')],
+        ['user', list('s4', 's5')],
+        ['user', list('s6', 's7')],
+      ]),
+    );
+  });
+
+  test('namesakes of several accounts never by one call: its answer would not tell them apart', async () => {
+    const [here, there] = [1, 2].map((account) => `acs:kms:cn-hangzhou:${account}:secret/s0`);
+    cloud.kms.put(here!, 'of account 1');
+    cloud.kms.put(there!, 'of account 2');
+    const names = ['s0', here!, there!, 's1', 's2', 's3'];
+    const results = await reader.results(user, ...names.map((name) => ({ name })));
+    expect(results.map((result) => lineOf('s', result))).toEqual([
+      ...['s@v1: value of s0', 's@v1: of account 1', 's@v1: of account 2'],
+      ...['s@v1: value of s1', 's@v1: value of s2', 's@v1: value of s3'],
+    ]);
+    expect([cloud.kms.batchSizes(), cloud.kms.reads()]).toEqual([[4], 2]);
+  });
+});
+
+describe('who waits', () => {
+  beforeEach(() => reader.read(user, 's0'));
+
+  test('is held up by no slow secret of another call', async () => {
+    cloud.kms.delays.set('s24', 300);
+    const results = reader.fetch(refs.slice(0, 25).map((ref) => reader.question(user, ref)));
+    const first = await Promise.race([results[0]!.then(() => 's0'), results[24]!.then(() => 's24')]);
+    expect(first).toBe('s0');
+    expect(await results[24]).toMatchObject({ kind: 'value' });
+  });
+
+  test('leaves at once, by his own signal; the call goes on for the others, and ends with the last', async () => {
+    cloud.kms.delays.set('s0', 100);
+    const leaving = [new AbortController(), new AbortController()];
+    const ask = () =>
+      reader.fetch(leaving.map(({ signal }, index) => reader.question(user, refs[index]!, { signal })));
+    const [gone, stays] = ask();
+    leaving[0]?.abort(new Error('gone'));
+    expect(await Promise.race([gone, stays!.then(() => 'the other')])).toMatchObject({ kind: 'failed' });
+    expect(await stays).toMatchObject({ kind: 'value' });
+    expect(cloud.kms.reads()).toBe(1);
+
+    leaving[0] = new AbortController();
+    cloud.kms.behave({ hang: true });
+    const both = ask();
+    for (const controller of leaving) controller.abort(new Error('gone'));
+    expect((await Promise.all(both)).map(({ kind }) => kind)).toEqual(['failed', 'failed']);
+  });
+});
+
+describe('where such calls do not serve, each secret is read alone, and that is learnt', () => {
+  test.each(['denied', 'unknown'] as const)(
+    '%s: for an hour, for a ServiceAccount, a role and a region',
+    async (batches) => {
+      cloud.kms.batches = batches;
+      expect(await lines(20)).toEqual(good(20));
+      expect(await lines(20, { urgency: 'refresh' })).toEqual(good(20));
+      const nextPod = keysIdentity(cloud.account.issueKeys());
+      expect(await lines(2, {}, nextPod)).toEqual(good(2));
+      const tries = (): number => cloud.kms.calls.filter(({ action }) => action.startsWith('Batch')).length;
+      expect(tries()).toBe(1);
+      expect(await lines(2, { namespace: 'team-b' })).toEqual(good(2));
+      expect(tries()).toBe(2);
+      const role = 'acs:ram::1:role/reader';
+      await reader.results(user, ...refs.slice(0, 2).map((ref) => ({ ...ref, role })));
+      expect(tries()).toBe(3);
+      await reader.results(user, ...refs.slice(0, 2).map((ref) => ({ ...ref, region: 'cn-beijing' })));
+      expect(tries()).toBe(4);
+
+      cloud.kms.batches = 'served';
+      turn(59 * minute);
+      await lines(2);
+      expect(tries()).toBe(4);
+      turn(61 * minute);
+      const reads = cloud.kms.reads();
+      expect(await lines(20)).toEqual(good(20));
+      expect([tries(), cloud.kms.reads()]).toEqual([5, reads]);
+    },
+  );
+
+  const huge = {
+    SecretName: 's0',
+    SecretData: 'x'.repeat(1_048_576),
+    SecretDataType: 'text',
+    VersionId: 'v1',
+  };
+  test.each([
+    ['refused for one of them', 400, { Code: 'InvalidParameter' }],
+    ['not there, one of them', 404, { Code: 'Forbidden.ResourceNotFound' }],
+    ['a page', 200, '<html>canary-value</html>'],
+    ['a page that says no', 403, '<html>'],
+    ['a redirect', 302, ''],
+    ['nothing', 200, {}],
+    ['null', 200, 'null'],
+    ['lists in a shape of their own', 200, { SecretValues: { SecretValue: [] }, Errors: { Error: [] } }],
+    ['about others alone', 200, { SecretValues: [{ ...huge, SecretName: 'x', SecretData: 'canary-value' }] }],
+    ['in a shape of its own', 200, { SecretValues: [{ Name: 's0', Value: 'canary-value' }] }],
+    ['more than a megabyte', 200, { SecretValues: [huge], Errors: [] }],
+  ])('%s', async (_, status, body) => {
+    await reader.read(user, 's0');
+    cloud.kms.behave({ times: 1, answer: { status, body, headers: { location: 'https://evil.example/' } } });
+    expect(await lines(20)).toEqual(good(20));
+    expect(await lines(20)).toEqual(good(20));
+    expect([cloud.kms.batchSizes(), cloud.kms.reads(), cloud.kms.count()]).toEqual([[], 41, 42]);
+  });
+});
+
+describe('trouble is that of any call', () => {
+  test.each([
+    ['throttled', { status: 400, body: { Code: 'Throttling.User' } }, 'STORE_THROTTLED'],
+    ['down', { status: 503, body: { Code: 'ServiceUnavailableTemporary' } }, 'STORE_UNAVAILABLE'],
+  ])('%s: waited out; else told of each, and nothing is learnt', async (_, answer, code) => {
+    await reader.read(user, 's0');
+    cloud.kms.behave({ times: 2, answer });
+    expect(await lines(20)).toEqual(good(20));
+    cloud.kms.behave({ answer });
+    const count = cloud.kms.count();
+    for (const [index, line] of (await lines(20)).entries())
+      expect(line).toMatch(
+        new RegExp(`^failed ${code}: alibabacloud: KMS secret s${index} in cn-hangzhou: `),
+      );
+    expect(cloud.kms.count()).toBe(count + 3);
+    cloud.kms.behave();
+    await lines(20);
+    expect(cloud.kms.batchSizes()).toEqual([20, 20]);
+  });
+
+  test('a wrong key is tried once', async () => {
+    const wrong = keysIdentity({ ...cloud.account.issueKeys(), accessKeySecret: 'wrong' });
+    for (const line of await lines(45, {}, wrong)) expect(line).toMatch(/^failed CREDENTIALS_REFUSED/);
+    expect(cloud.kms.count()).toBe(1);
+  });
+});
+
+describe('what a batch does not deliver beyond doubt is read alone', () => {
+  test('and tells its own cause, as ever', async () => {
+    cloud.kms.denied.add('s1');
+    cloud.kms.setFault('s2', 409, 'Rejected.Disabled');
+    cloud.kms.delete('s3');
+    const inBatch = await lines(5);
+    const alone = [];
+    for (const { name } of refs.slice(0, 5)) alone.push(await reader.read(user, name));
+    const plain = (line: string): string => line.replace(/req-\w+/, 'req');
+    expect(inBatch.map(plain)).toEqual(alone.map(plain));
+    expect(inBatch.map((line) => line.split(':')[0])).toEqual([
+      ...['s0@v1', 'failed ACCESS_DENIED', 'absent OBJECT_DISABLED', 'absent OBJECT_NOT_FOUND', 's4@v1'],
+    ]);
+    expect([cloud.kms.batchSizes(), cloud.kms.reads()]).toEqual([[5], 3 + 5]);
+    await lines(5);
+    expect(cloud.kms.batchSizes()).toEqual([5, 5]);
+  });
+
+  const entry = (SecretName: unknown, more: object = {}) => ({
+    ...{ SecretName, SecretData: 'canary-value', SecretDataType: 'text', VersionId: 'v9', ...more },
+  });
+  const s0 = entry('s0', { SecretData: 'by batch' });
+  test.each<[string, unknown[], unknown[]]>([
+    ['nothing', [], []],
+    ['another secret', [entry('s2')], []],
+    ['a name that only ends like it', [entry('x:secret/s1')], []],
+    ['a name within its name', [entry('1')], []],
+    ['no name', [entry(undefined), entry(null), entry('')], []],
+    ['a name that is no text', [entry(['s1'])], []],
+    ['twice', [entry('s1'), entry('s1', { SecretData: 'other' })], []],
+    ['a value and an error', [entry('s1')], [{ SecretName: 's1', Code: 'Forbidden.NoPermission' }]],
+    ['an error without a code', [], [{ SecretName: 's1' }]],
+    ['no value', [entry('s1', { SecretData: undefined })], []],
+    ['no version', [entry('s1', { VersionId: undefined })], []],
+    ['a version of two lines', [entry('s1', { VersionId: 'v1\ncanary' })], []],
+    ['another type', [entry('s1', { SecretDataType: 'number' })], []],
+    ['binary that is none', [entry('s1', { SecretDataType: 'binary', SecretData: 'canary-value!' })], []],
+    ['half a character', [entry('s1', { SecretData: 'canary-value\ud83d' })], []],
+    ['what is no entry', [null, 7, 's1', [], { s1: 'canary-value' }], [null, 's1']],
+  ])('%s', async (_, values, errors) => {
+    await reader.read(user, 's2');
+    cloud.kms.behave({
+      times: 1,
+      answer: { body: { SecretValues: [...values, s0], Errors: errors } },
+    });
+    expect(await lines(2)).toEqual(['s0@v9: by batch', 's1@v1: value of s1']);
+    expect(cloud.kms.reads()).toBe(2);
+    await lines(2);
+    expect(cloud.kms.batchSizes()).toEqual([2]);
+  });
+});
