@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { startFakeServer, type FakeAnswer } from './fakes/http-server.ts';
+import { vaultEnvelope } from './fakes/vault-answers.ts';
 import { startVaultReader, type VaultReader } from './fakes/vault-reader.ts';
 
 const minutes = (count: number): number => count * 60_000;
@@ -171,6 +172,37 @@ describe('after a restart', () => {
     expect(before.leases('expired')).toBe(1);
     expect(await after.ask(database)).toBe(second);
     expect(before.database.made()).toBe(2);
+  });
+});
+
+describe('a token made for a pod', () => {
+  const create = { name: 'auth/token/create', method: 'POST' as const, body: '{}' };
+
+  async function made(orphan: boolean) {
+    const reader = await setUp({ life: { ttlMs: minutes(60), maxTtlMs: minutes(10_000) } });
+    reader.vault.policy('app', { 'auth/token/create': ['update'] });
+    const auth = { client_token: 'hvs.child', accessor: 'it', orphan, lease_duration: 86_400 };
+    reader.vault.backend('auth/token', () => vaultEnvelope('null', {}, { auth }));
+    const first = await reader.value(create);
+    expect(JSON.parse(Buffer.from(first.bytes).toString())).toMatchObject({ lease_id: '', auth });
+    for (let part = 0; part < 60; part += 1) {
+      await reader.pass(minutes(3));
+      expect((await reader.value(create)).bytes).toEqual(first.bytes);
+    }
+    await reader.tokens.close(AbortSignal.timeout(1_000));
+    reader.vault.tokens.sweep();
+    return {
+      created: reader.vault.count('POST /v1/auth/token/create'),
+      parent: reader.vault.tokens.all()[0]!.state,
+    };
+  }
+
+  test('is a child of ours, which lives as long, and is not revoked at the end', async () => {
+    expect(await made(false)).toEqual({ created: 1, parent: 'good' });
+  });
+
+  test('needs nothing of ours where it is an orphan', async () => {
+    expect(await made(true)).toMatchObject({ created: 1, parent: 'expired' });
   });
 });
 

@@ -12,6 +12,8 @@ export type Envelope = {
   readonly data: string | undefined;
   /** Seconds for which a token or a wrapping that the answer holds beside `data` is good; 0: for ever. */
   readonly tokenSeconds: number | undefined;
+  /** The accessor of a token that was made here and is a child of that which asked: it ends with it. */
+  readonly child: string | undefined;
   /** For messages only. */
   readonly warnings: readonly string[];
   readonly errors: readonly string[];
@@ -31,7 +33,13 @@ const schema = z.object({
   lease_id: z.string().max(longestLease).nullish(),
   lease_duration: seconds.nullish(),
   renewable: z.boolean().nullish(),
-  auth: z.object({ lease_duration: seconds.nullish() }).nullish(),
+  auth: z
+    .object({
+      lease_duration: seconds.nullish(),
+      accessor: z.string().max(longestLease).nullish(),
+      orphan: z.boolean().nullish(),
+    })
+    .nullish(),
   wrap_info: z.object({ ttl: seconds.nullish() }).nullish(),
   warnings: z.array(z.string()).nullish(),
   errors: z.array(z.string()).nullish(),
@@ -64,6 +72,7 @@ export function readEnvelope(text: string, json: JsonValue): Envelope | undefine
     renewable: renewable ?? false,
     data: data === 'null' ? undefined : data,
     tokenSeconds: auth?.lease_duration ?? wrap_info?.ttl ?? undefined,
+    child: auth?.orphan === false ? (auth.accessor ?? undefined) : undefined,
     warnings: rest.warnings ?? [],
     errors: rest.errors ?? [],
     mountType: rest.mount_type ?? undefined,

@@ -7,6 +7,7 @@ import { endOfCertificate } from './certificate-life.ts';
 import { findDocument, type KvVersion } from './document.ts';
 import { readEnvelope, type Envelope } from './envelope.ts';
 import { pathOf, productOf } from './fault.ts';
+import { tokenLease } from './leases.ts';
 import type { VaultLogin } from './login.ts';
 
 /** What is to be known of a question to judge its answer. */
@@ -46,7 +47,7 @@ export function readAnswer(answer: VaultAnswer, asked: Asked): FetchResult {
 }
 
 function valueOf(envelope: Envelope, { ref, askedAt }: Asked): SecretValue {
-  const { data = '{}', leaseId, leaseSeconds, renewable } = envelope;
+  const { data = '{}', leaseId, leaseSeconds, renewable, child } = envelope;
   const { text, kv2 } = findDocument(data);
   const isPlainRead = (ref.method ?? 'GET') === 'GET' && ref.body === undefined;
   const common = { bytes: Buffer.from(envelope.text), document: text, envelope: true };
@@ -54,6 +55,9 @@ function valueOf(envelope: Envelope, { ref, askedAt }: Asked): SecretValue {
     return { ...common, lease: { id: leaseId, renewable, expiresAt: askedAt + leaseSeconds * 1_000 } };
   }
   const end = endOf(envelope, text, isPlainRead, askedAt);
+  // A lease as well, though nobody can put it off: its parent is kept for it.
+  if (child !== undefined && end !== undefined)
+    return { ...common, lease: { id: tokenLease + child, renewable: false, expiresAt: end } };
   return {
     ...common,
     ...(kv2 && { version: kv2.number, modified: kv2.createdTime }),
