@@ -33,10 +33,10 @@ const worstFirst: readonly FailureKind[] = ['definite', 'request', 'internal', '
 export function createRender(options: RenderOptions): Render {
   const { versionKey, maxBytes = 4_194_304, select = createSelect() } = options;
   const kept = createKeptFiles();
-  const byPlan = new WeakMap<Plan, ReadonlyMap<SecretRef, readonly FileRequest[]>>();
+  const byPlan = new WeakMap<Plan, readonly FilesOfRef[]>();
 
   /** Worked out once a plan. */
-  function filesOf(plan: Plan): ReadonlyMap<SecretRef, readonly FileRequest[]> {
+  function filesOf(plan: Plan): readonly FilesOfRef[] {
     let files = byPlan.get(plan);
     if (files === undefined) byPlan.set(plan, (files = filesByRef(plan)));
     return files;
@@ -47,33 +47,36 @@ export function createRender(options: RenderOptions): Render {
       throw new SecretError('INVALID_CLASS', 'the class asks for no file', {
         hint: 'list at least one object',
       });
-    const rendered = new Map<FileRequest, Rendered>();
+    const rendered: (Rendered | undefined)[] = Array.from(plan.files, () => undefined);
     const failures: SecretError[] = [];
     let bytes = 0;
     const time = createExpressionTime();
     const byRef = filesOf(plan);
-    for (const [index, ref] of plan.refs.entries()) {
+    for (const [index, { ref, files }] of byRef.entries()) {
       const outcome = outcomeOf(ref, outcomes[index]);
-      const files = byRef.get(ref) ?? [];
       if (outcome.kind !== 'value') {
-        const isMissed = outcome.kind === 'failed' || files.some(({ optional }) => optional !== true);
+        const isMissed = outcome.kind === 'failed' || files.some(({ file }) => file.optional !== true);
         if (isMissed) failures.push(outcome.error);
         continue;
       }
-      // One secret at a time, so that one parsed document at most is in memory.
-      const take = select(outcome.served, outcome.value, time);
-      for (const file of files) {
+      const { value, served } = outcome;
+      // One secret at a time, so that one parsed document at most is in memory; none where everything is kept, as in most mounts.
+      let take: Take | undefined;
+      for (const { file, place } of files) {
         try {
-          const result = kept(outcome.value, file, () =>
-            renderFile(file, outcome.value, outcome.served, take),
-          );
-          rendered.set(file, result);
+          let result = kept.get(value, file);
+          if (result === undefined) {
+            take ??= select(served, value, time);
+            result = renderFile(file, value, served, take);
+            kept.keep(value, file, result);
+          }
+          rendered[place] = result;
           bytes += result.contents.length;
         } catch (thrown) {
           failures.push(toSecretError(thrown));
           if (time.leftMs <= 0) throw worst(failures);
         }
-        if (bytes > maxBytes) throw tooLarge(rendered, maxBytes);
+        if (bytes > maxBytes) throw tooLarge(plan, rendered, maxBytes);
       }
     }
     if (failures.length > 0) throw worst(failures);
@@ -100,36 +103,39 @@ function decodeFile({ encoding, path }: FileRequest, stored: Uint8Array, ref: Se
   );
 }
 
-function toVolume(plan: Plan, rendered: ReadonlyMap<FileRequest, Rendered>, permission: number): Volume {
-  const present = plan.files.flatMap((file) => {
-    const result = rendered.get(file);
-    return result === undefined ? [] : [{ file, ...result }];
+/** @param rendered in the order of the plan's files; what is absent is left out */
+function toVolume(plan: Plan, rendered: readonly (Rendered | undefined)[], permission: number): Volume {
+  const files: Volume['files'][number][] = [];
+  const versions: Volume['versions'][number][] = [];
+  plan.files.forEach(({ path, mode = permission }, place) => {
+    const result = rendered[place];
+    if (result === undefined) return;
+    files.push({ path, mode, contents: result.contents });
+    versions.push({ id: path, version: result.version });
   });
-  if (present.length === 0)
-    return {
-      files: [{ path: emptyFile, mode: permission, contents: new Uint8Array(0) }],
-      versions: [{ id: emptyFile, version: 'absent' }],
-    };
+  if (files.length > 0) return { files, versions };
   return {
-    files: present.map(({ file, contents }) => ({
-      path: file.path,
-      mode: file.mode ?? permission,
-      contents,
-    })),
-    versions: present.map(({ file, version }) => ({ id: file.path, version })),
+    files: [{ path: emptyFile, mode: permission, contents: new Uint8Array(0) }],
+    versions: [{ id: emptyFile, version: 'absent' }],
   };
 }
 
-/** Every ref, with the files made of it. */
-function filesByRef({ refs, files }: Plan): ReadonlyMap<SecretRef, readonly FileRequest[]> {
-  const byRef = new Map<SecretRef, FileRequest[]>(refs.map((ref) => [ref, []]));
-  for (const file of files) {
-    const listed = byRef.get(onlySource(file).ref);
-    if (listed === undefined)
+/** A ref of a plan, the files made of it, and where in the plan each stands. */
+type FilesOfRef = {
+  readonly ref: SecretRef;
+  readonly files: readonly { readonly file: FileRequest; readonly place: number }[];
+};
+
+/** In the order of the plan's refs. */
+function filesByRef({ refs, files }: Plan): readonly FilesOfRef[] {
+  const byRef = new Map(refs.map((ref) => [ref, { ref, files: [] as FilesOfRef['files'][number][] }]));
+  for (const [place, file] of files.entries()) {
+    const made = byRef.get(onlySource(file).ref);
+    if (made === undefined)
       throw new SecretError('INTERNAL', `the file ${file.path} is made of no secret of the plan`);
-    listed.push(file);
+    made.files.push({ file, place });
   }
-  return byRef;
+  return [...byRef.values()];
 }
 
 function onlySource({ sources, path }: FileRequest): FileSource {
@@ -153,8 +159,13 @@ function worst(failures: readonly SecretError[]): SecretError {
   return new SecretError(first.code, first.message, { ...hint, cause: first, more });
 }
 
-function tooLarge(rendered: ReadonlyMap<FileRequest, Rendered>, maxBytes: number): SecretError {
-  const largest = Array.from(rendered, ([{ path }, { contents }]) => ({ path, size: contents.length }))
+function tooLarge(
+  { files }: Plan,
+  rendered: readonly (Rendered | undefined)[],
+  maxBytes: number,
+): SecretError {
+  const largest = files
+    .map(({ path }, place) => ({ path, size: rendered[place]?.contents.length ?? 0 }))
     .sort((a, b) => b.size - a.size)
     .slice(0, 3)
     .map(({ path, size }) => `${path} (${size} bytes)`);

@@ -7,6 +7,10 @@ export type NameGlob = (name: string) => boolean;
  * the two lengths.
  */
 export function compileNameGlob(glob: string): NameGlob {
+  if (!glob.includes('*')) return (name) => name === glob;
+  // What most grants are: asked at every mount.
+  const [, beginning] = /^([^*]*)\*{2,}$/s.exec(glob) ?? [];
+  if (beginning !== undefined) return (name) => name.startsWith(beginning);
   const tokens = glob.match(/\*+|[^*]/gs) ?? [];
   const kinds = tokens.map((token) =>
     token === '*' ? run : token.startsWith('*') ? anyRun : token.charCodeAt(0),
@@ -18,7 +22,8 @@ export function compileNameGlob(glob: string): NameGlob {
   return (name) => {
     let [reached, next] = rows;
     reached[0] = 1;
-    kinds.forEach((kind, index) => (reached[index + 1] = kind <= anyRun ? (reached[index] ?? 0) : 0));
+    for (let index = 0; index < ends; index++)
+      reached[index + 1] = (kinds[index] ?? 0) <= anyRun ? (reached[index] ?? 0) : 0;
     for (let at = 0; at < name.length; at++) {
       const character = name.charCodeAt(at);
       let alive = 0;

@@ -3,6 +3,7 @@ import { SecretError } from '../errors/secret-error.ts';
 import { quoteForeign } from '../errors/status-text.ts';
 import type { Workload } from '../plan/workload.ts';
 import type { NameGlob } from './name-glob.ts';
+import type { SharedIdentityGrant } from './shared-identity-grants.ts';
 import { followGrantsFile, type SharedIdentityMetrics } from './shared-identity-file.ts';
 
 export { createSharedIdentityMetrics } from './shared-identity-file.ts';
@@ -73,13 +74,15 @@ export function createSharedIdentity({
     // A role, or a method that may change something, must be in the operator's list in every mode.
     if (mode === 'all' && role === undefined && method === 'GET') return undefined;
     if (!isPlainName(name)) return 'a name that long, or with "." or ".." as an element, is never granted';
-    const matching = grants().filter(
-      (grant) =>
-        grant.provider === provider &&
-        matchesAny(grant.namespaces, workload.namespace) &&
-        matchesAny(grant.serviceAccounts, workload.serviceAccount.name) &&
-        matchesAny(grant.names, `${service}/${name}`),
-    );
+    const whole = `${service}/${name}`;
+    const isMatching = (grant: SharedIdentityGrant): boolean =>
+      grant.provider === provider &&
+      matchesAny(grant.namespaces, workload.namespace) &&
+      matchesAny(grant.serviceAccounts, workload.serviceAccount.name) &&
+      matchesAny(grant.names, whole);
+    // Asked for every secret of every mount: most are plain reads.
+    if (role === undefined && method === 'GET' && grants().some(isMatching)) return undefined;
+    const matching = grants().filter(isMatching);
     if (matching.length === 0 && mode === 'granted') return 'no grant matches';
     const withRole = matching.filter(({ roles }) => role === undefined || matchesAny(roles, role));
     if (role !== undefined && withRole.length === 0)
@@ -106,7 +109,7 @@ function matchesAny(globs: readonly NameGlob[], name: string): boolean {
 /** A store, or a proxy before it, may resolve `a/../b`; a grant for `a/**` must not reach `b`. */
 function isPlainName(name: string): boolean {
   if (name.length > longestName) return false;
-  return !name.split('/').some((element) => element === '.' || element === '..');
+  return !/(^|\/)\.\.?(\/|$)/.test(name);
 }
 
 function refusal(

@@ -12,13 +12,27 @@ export type Served = {
  */
 export function createServed({ instances = 2_000, perInstance = 1_000 } = {}): Served {
   const byInstance = new LRUCache<string, Set<string>>({ max: instances });
+  // A mount asks about all its secrets in a row.
+  let latest: { readonly instance: string; readonly keys: Set<string> } | undefined;
+
+  function keysOf(instance: string): Set<string> | undefined {
+    if (latest?.instance === instance) return latest.keys;
+    const keys = byInstance.get(instance);
+    latest = keys && { instance, keys };
+    return keys;
+  }
+
   return {
-    has: (instance, key) => byInstance.get(instance)?.has(key) ?? false,
+    has: (instance, key) => keysOf(instance)?.has(key) ?? false,
     add(instance, key) {
-      const keys = byInstance.get(instance) ?? new Set();
+      let keys = keysOf(instance);
+      if (keys === undefined) {
+        keys = new Set();
+        byInstance.set(instance, keys);
+        latest = { instance, keys };
+      }
       if (keys.size >= perInstance) keys.clear();
       keys.add(key);
-      byInstance.set(instance, keys);
     },
   };
 }

@@ -165,7 +165,7 @@ describe('three objects of one leased read', () => {
     }
     expect(provider.calls).toHaveLength(1);
     expect(provider.renewals).toHaveLength(2);
-    for (let asked = 0; asked < 3; asked++) {
+    for (let asked = 0; asked < 4; asked++) {
       await mount('shop-2');
       await pass(5 * minute);
     }
