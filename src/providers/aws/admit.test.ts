@@ -320,16 +320,16 @@ describe('the region', () => {
     expect(rig.secretsManager.calls.map((call) => call.region)).toEqual([awsRegion]);
   });
 
+  const byArn = {
+    objects: `- {objectName: "arn:aws:secretsmanager:${awsRegion}:111122223333:secret:db", objectAlias: db}`,
+  };
   test.each([
     [{ objects, region: awsRegion }, {}],
     [{ objects }, { AWS_REGION: awsRegion }],
     [{ objects }, { AWS_DEFAULT_REGION: awsRegion }],
-    [
-      {
-        objects: `- {objectName: "arn:aws:secretsmanager:${awsRegion}:111122223333:secret:db", objectAlias: db}`,
-      },
-      {},
-    ],
+    [byArn, {}],
+    // An ARN says it by itself, wherever the node is.
+    [byArn, { AWS_REGION: awsFailoverRegion }],
   ])('of %j with %j needs no node', async (parameters: Record<string, string>, env) => {
     await start({ env });
     expect(await rig.mount(parameters)).toEqual({ db: 'first' });

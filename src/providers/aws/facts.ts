@@ -9,8 +9,8 @@ import { planAws, type AwsFacts } from './parameters.ts';
 const hint = 'set region in the class, or AWS_REGION in the DaemonSet of Keyferry';
 
 /**
- * What a node says for all classes: its region, asked for once, and only when an object of a class needs it: where neither the class, nor the
- * operator, nor an ARN names one. It is never guessed.
+ * The region for objects of a class that leave it open, where neither the class nor an ARN names one: the operator's, else the node's, which is
+ * asked for once. It is never guessed.
  */
 export function createFacts(deps: {
   readonly config: Pick<AwsConfig, 'region' | 'nodeName'>;
@@ -18,9 +18,8 @@ export function createFacts(deps: {
 }) {
   const { config, nodes } = deps;
   return async (parameters: Parameters, signal: AbortSignal): Promise<AwsFacts> => {
-    if (config.region !== undefined) return { region: config.region };
     if (!leavesRegionOpen(parameters)) return {};
-    return { region: await regionOf(config.nodeName, nodes, signal) };
+    return { region: config.region ?? (await regionOf(config.nodeName, nodes, signal)) };
   };
 }
 

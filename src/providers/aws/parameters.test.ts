@@ -227,9 +227,12 @@ describe('the region', () => {
     const skipped = ['the region, which the class leaves to the node, and what has to fit it'];
     expect(planAws({ objects: secret('objectName: a') })).toMatchObject({ problems: [], skipped });
     const arns = { objects: `- objectName: "${secretArn}"\n- objectName: "${parameterArn}"` };
-    expect(planAws(arns)).toMatchObject({ problems: [], skipped, plan: { refs: [current, inSsm] } });
-    expect(planAws(arns, {}).skipped).toBeUndefined();
-    expect(planAws({ ...arns, region: 'eu-west-1' }).skipped).toBeUndefined();
+    expect(planAws(arns)).toMatchObject({ problems: [], plan: { refs: [current, inSsm] } });
+    expect(planAws(arns).skipped).toBeUndefined();
+    const mixed = `${arns.objects}\n${secret('objectName: a')}`;
+    expect(planAws({ objects: mixed })).toMatchObject({ problems: [], skipped });
+    expect(planAws({ objects: mixed, region: 'eu-west-1' }).skipped).toBeUndefined();
+    expect(planAws({ objects: mixed }, { region: 'eu-west-1' }).skipped).toBeUndefined();
   });
 
   test.each(['ireland', 'eu-west-1.evil.example/', 'EU-WEST-1', 'eu west 1'])('%s is none', (region) => {

@@ -42,8 +42,6 @@ export function planAws(parameters: Parameters, facts?: AwsFacts): PlanResult<Aw
   const translate = readPathTranslation(given('pathTranslation'), report);
   const region = readRegion(given('region'), 'eu-west-1', report) ?? facts?.region;
   const failoverRegion = readFailoverRegion(given('failoverRegion'), region, report);
-  const isOffline = region === undefined && facts === undefined;
-  const skipped = isOffline ? ['the region, which the class leaves to the node, and what has to fit it'] : [];
   const objects = given('objects');
   if (objects === undefined) {
     report(
@@ -55,6 +53,8 @@ export function planAws(parameters: Parameters, facts?: AwsFacts): PlanResult<Aw
     parameter: objects.name,
     ...{ report, translate, region, failoverRegion },
   });
+  const isOpen = facts === undefined && refs.some((ref) => ref.region === undefined);
+  const skipped = isOpen ? ['the region, which the class leaves to the node, and what has to fit it'] : [];
   const failed = problems.some(({ severity }) => severity === 'error');
   return {
     ...(!failed && { plan: { refs, files, login } }),
