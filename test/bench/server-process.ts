@@ -19,7 +19,8 @@ export type ServerProcess = {
 };
 
 /** Production's own limits: design's measures hold under them. */
-export const productionFlags = ['--max-semi-space-size=1', '--max-old-space-size=64'];
+export const productionFlags = ['--max-semi-space-size=1', '--max-old-space-size=64', '--single-threaded-gc'];
+const productionEnv = { MALLOC_TRIM_THRESHOLD_: '131072' };
 
 /** Starts a Node program and waits until its socket answers `Version`. */
 export async function startServer(
@@ -30,7 +31,7 @@ export async function startServer(
   const began = performance.now();
   const child = spawn(process.execPath, [...productionFlags, ...args], {
     stdio: ['ignore', 'ignore', 'inherit'],
-    env: { ...process.env, ...env },
+    env: { ...process.env, ...productionEnv, ...env },
   });
   const { pid } = child;
   if (pid === undefined) throw new Error(`${args[0] ?? 'node'} did not start`);
