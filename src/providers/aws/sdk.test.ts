@@ -187,6 +187,15 @@ describe('clients', () => {
     expect(await second.client.config.credentials()).toMatchObject({ accessKeyId: 'AKIA2' });
   });
 
+  test('of STS are ended by nobody while they are asked', async () => {
+    const { sdk } = start();
+    const { client } = await sdk.sts('eu-west-1');
+    let ended = 0;
+    client.destroy = () => (ended += 1);
+    expect((await sdk.sts('eu-west-1')).client).toBe(client);
+    expect(ended).toBe(0);
+  });
+
   test('are bounded: the one used least is ended', async () => {
     const { sdk } = start();
     const first = await sdk.secretsManager(owner());

@@ -69,23 +69,32 @@ export function createSdk({
     defaultUserAgentProvider: async () => [['keyferry'] as [string]],
   });
 
-  const clientOf = <Client extends { destroy(): void }>(
-    service: string,
-    { region, principal, credential }: ClientOwner,
-    create: (credentials: ReturnType<typeof plain>) => Client,
+  const keep = <Client extends { destroy(): void }>(
+    key: string,
+    digest: string,
+    create: () => Client,
   ): Client => {
-    const key = `${service} ${region} ${principal}`;
-    const digest = credentialDigest(credential);
     const known = clients.get(key);
     if (known?.digest === digest) return known.client as Client;
-    const client = create(plain(credential));
+    const client = create();
     clients.set(key, { digest, client });
     return client;
   };
 
+  const clientOf = <Client extends { destroy(): void }>(
+    service: string,
+    { region, principal, credential }: ClientOwner,
+    create: (credentials: ReturnType<typeof plain>) => Client,
+  ): Client =>
+    keep(`${service} ${region} ${principal}`, credentialDigest(credential), () => create(plain(credential)));
+
+  const secretsManager = once(() => import('@aws-sdk/client-secrets-manager'));
+  const ssm = once(() => import('@aws-sdk/client-ssm'));
+  const sts = once(() => import('@aws-sdk/client-sts'));
+
   return {
     async secretsManager(owner) {
-      const module = await import('@aws-sdk/client-secrets-manager');
+      const module = await secretsManager();
       const client = clientOf(
         'secretsmanager',
         owner,
@@ -95,7 +104,7 @@ export function createSdk({
       return { module, client };
     },
     async ssm(owner) {
-      const module = await import('@aws-sdk/client-ssm');
+      const module = await ssm();
       const client = clientOf(
         'ssm',
         owner,
@@ -104,15 +113,17 @@ export function createSdk({
       return { module, client };
     },
     async sts(region) {
-      const module = await import('@aws-sdk/client-sts');
-      const key = `sts ${region}`;
-      const client =
-        (clients.get(key)?.client as Sts.STSClient | undefined) ??
-        new module.STSClient(settings(region, config.sts));
-      clients.set(key, { digest: '', client });
+      const module = await sts();
+      const client = keep(`sts ${region}`, '', () => new module.STSClient(settings(region, config.sts)));
       return { module, client };
     },
   };
+}
+
+/** In the bundle each `import()` makes a namespace anew, name by name: with more than a thousand names, more CPU than a call takes. */
+function once<Module>(load: () => Promise<Module>): () => Promise<Module> {
+  let loaded: Module | undefined;
+  return async () => (loaded ??= await load());
 }
 
 /** As the SDK wants them. */
