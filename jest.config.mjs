@@ -12,4 +12,6 @@ export default {
     ],
   },
   testTimeout: 20_000,
+  // Jest leaves one core free by itself; here it is one of two.
+  maxWorkers: '100%',
 };
