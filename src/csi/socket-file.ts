@@ -66,13 +66,19 @@ export function whoseIs({ path, inode }: BoundSocket): 'ours' | 'foreign' | 'nob
   return found.ino === inode.ino && found.dev === inode.dev ? 'ours' : 'foreign';
 }
 
-/** Takes the path away, if it is still ours, and stops listening. Connections live on. */
+/**
+ * Takes the path away, if it is still ours, and stops listening; whose it was. Connections live on.
+ * @throws Error of the file system where the path cannot be taken away
+ */
 export function unbindSocket(socket: BoundSocket): ReturnType<typeof whoseIs> {
-  const whose = whoseIs(socket);
-  // In one go, so that hardly anybody can come between the look and the deed; a successor who does binds again.
-  if (whose === 'ours') unlinkSync(socket.path);
-  socket.server.close();
-  return whose;
+  try {
+    const whose = whoseIs(socket);
+    // In one go, so that hardly anybody can come between the look and the deed; a successor who does binds again.
+    if (whose === 'ours') unlinkSync(socket.path);
+    return whose;
+  } finally {
+    socket.server.close();
+  }
 }
 
 /** Removes what processes that crashed while binding have left in the folder. */

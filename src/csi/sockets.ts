@@ -156,9 +156,17 @@ export function createSockets({
       clearInterval(timer);
       watcher?.close();
       await look;
-      const ended = places.splice(0);
-      for (const { provider } of ended) metrics.socketOwned.set({ provider }, 0);
-      return ended.filter(({ socket }) => unbindSocket(socket) === 'foreign').map(({ provider }) => provider);
+      const succeeded = places.splice(0).filter(({ provider, socket, path }) => {
+        metrics.socketOwned.set({ provider }, 0);
+        try {
+          return unbindSocket(socket) === 'foreign';
+        } catch (error) {
+          // A file system that became read-only keeps the path, and must not keep the process.
+          log.error({ provider, err: error }, `${path} cannot be removed`);
+          return false;
+        }
+      });
+      return succeeded.map(({ provider }) => provider);
     },
   };
 }
