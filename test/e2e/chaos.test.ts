@@ -14,6 +14,8 @@ import {
   untilRunning,
   type RoughStage,
 } from './rough-stage.ts';
+import { canMount, mountSmallDisk, type SmallDisk } from './small-disk.ts';
+import { runLocal } from './stage.ts';
 import { describeWhere } from './where-possible.ts';
 
 const lacks = [...(await controlPlaneLacks()), ...(await chartLacks())];
@@ -197,4 +199,63 @@ describe('the store is away', () => {
     csms.behave();
     expectAllServed(await Promise.all(views.map((view) => untilRunning(driver, view))));
   }, 90_000);
+});
+
+describe('the disk', () => {
+  /** A providers directory that is a small disk; undefined, and said so, where this process may mount none. */
+  async function diskAt(name: string): Promise<{ directory: string; disk: SmallDisk } | undefined> {
+    const directory = join(stage.dir, name);
+    if (!(await canMount(directory)))
+      return void process.stderr.write(`\nSKIPPED ${name}: this process may not mount file systems\n`);
+    const disk = await mountSmallDisk(directory);
+    stage.atEnd(() => disk.unmount());
+    return { directory, disk };
+  }
+
+  test('full: Keyferry does not start, says why, and starts when there is room', async () => {
+    const { directory, disk } = (await diskAt('full')) ?? {};
+    if (directory === undefined || disk === undefined) return;
+    await disk.fill();
+    await expect(stage.keyferryIn(directory)).rejects.toThrow(/keyferry ended:\n.*(ENOSPC|no space|full)/is);
+    await disk.free();
+    await stage.keyferryIn(directory);
+    expect((await publish(stage.driverFor(directory), 1)).files.file?.text).toBe('CANARY of 1');
+  });
+
+  test('full while it runs: mounts go on, and what the store holds is not lost', async () => {
+    const { directory, disk } = (await diskAt('full-later')) ?? {};
+    if (directory === undefined || disk === undefined) return;
+    const files = ['--local-store', join(directory, 'store'), '--local-key', join(directory, 'key')];
+    const local = (input: string, ...words: string[]) => runLocal(directory, input, ...words);
+    await local('', 'init');
+    await local('CANARY-local', 'set', 'greeting');
+    await stage.keyferryIn(directory, ...files);
+    const driver = stage.driverFor(directory);
+    await disk.fill();
+    await expect(local('CANARY-lost', 'set', 'greeting')).rejects.toThrow(/ENOSPC|no space|full/i);
+    const view = await driver.publish({
+      class: localClass,
+      pod: { namespace: 'team-a', serviceAccount: 'app' },
+    });
+    expect(view.files.greeting?.text).toBe('CANARY-local');
+    await disk.free();
+    await local('CANARY-kept', 'set', 'greeting');
+    expect((await driver.republish(view)).files.greeting?.text).toBe('CANARY-kept');
+  });
+
+  test('read-only: it does not start there; where it becomes so later, mounts go on and the end is in order', async () => {
+    const { directory, disk } = (await diskAt('read-only')) ?? {};
+    if (directory === undefined || disk === undefined) return;
+    await disk.setReadOnly(true);
+    await expect(stage.keyferryIn(directory)).rejects.toThrow(/keyferry ended:\n.*(EROFS|read-only)/is);
+    await disk.setReadOnly(false);
+    const keyferry = await stage.keyferryIn(directory);
+    await disk.setReadOnly(true);
+    expect((await publish(stage.driverFor(directory), 1)).files.file?.text).toBe('CANARY of 1');
+    expect((await keyferry.stop()).code).toBe(0);
+    await disk.setReadOnly(false);
+    // The socket that nobody could remove is nobody's: the next one takes it over.
+    await stage.keyferryIn(directory);
+    expect((await publish(stage.driverFor(directory), 2)).files.file?.text).toBe('CANARY of 2');
+  });
 });

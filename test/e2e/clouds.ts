@@ -43,13 +43,15 @@ export async function startClouds(isIssued: IssuedToken) {
   await writeFile(caFile, [...authorities, aws.ca].join('\n'));
   // The budgets of real accounts would make the suites wait.
   const budgets = { KEYFERRY_CCE_RATE: '1000', KEYFERRY_CCE_BURST: '1000' };
-  const env = Object.entries({ ...cce.env, ...alibaba.env, ...aws.env, ...budgets }).filter(
-    ([, value]) => value !== undefined,
-  );
+  const env: Readonly<Record<string, string | undefined>> = {
+    ...{ ...cce.env, ...alibaba.env, ...aws.env, ...budgets },
+  };
   return {
     ...{ cce, alibaba, aws },
     /** Leads Keyferry to them, and makes it believe in them. */
-    env: Object.fromEntries(env) as Readonly<Record<string, string>>,
+    env: Object.fromEntries(
+      Object.entries(env).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
+    ),
     caFile,
     async close() {
       await Promise.all([cce.close(), alibaba.close(), aws.close()]);

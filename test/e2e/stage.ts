@@ -73,15 +73,7 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
   const dir = await mkdtemp(join(tmpdir(), 'kf-stage-'));
   const cluster = await startCluster();
   const clouds = await startClouds(await issuedTokens(cluster.controlPlane));
-  const storeFiles = ['store', join(dir, 'store'), 'key', join(dir, 'key')] as const;
-
-  async function local(input: string, ...words: string[]): Promise<void> {
-    const files = storeFiles.map((word, index) => (index % 2 === 0 ? `--${word}` : word));
-    const running = promisify(execFile)(process.execPath, [await builtBundle(), 'local', ...files, ...words]);
-    running.child.stdin?.end(input);
-    await running;
-  }
-
+  const local = (input: string, ...words: string[]): Promise<void> => runLocal(dir, input, ...words);
   const stores: readonly StageStore[] = [
     {
       provider: 'local',
@@ -194,6 +186,14 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
       await rm(dir, { recursive: true });
     },
   };
+}
+
+/** `keyferry local ...` on the files `store` and `key` of a directory. @throws with what it printed */
+export async function runLocal(directory: string, input: string, ...words: string[]): Promise<void> {
+  const files = ['--store', join(directory, 'store'), '--key', join(directory, 'key')];
+  const running = promisify(execFile)(process.execPath, [await builtBundle(), 'local', ...files, ...words]);
+  running.child.stdin?.end(input);
+  await running;
 }
 
 async function metrics(socketPath: string): Promise<string> {

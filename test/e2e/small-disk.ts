@@ -1,0 +1,42 @@
+import { execFile } from 'node:child_process';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+
+/** A file system of its own at a directory. */
+export type SmallDisk = {
+  /** Leaves no room for a single byte. */
+  fill(): Promise<void>;
+  /** Makes room again. */
+  free(): Promise<void>;
+  setReadOnly(readOnly: boolean): Promise<void>;
+  unmount(): Promise<void>;
+};
+
+/** Whether this process may mount file systems. */
+export async function canMount(directory: string): Promise<boolean> {
+  const disk = await mountSmallDisk(join(directory, 'try')).catch(() => undefined);
+  await disk?.unmount();
+  return disk !== undefined;
+}
+
+/** A disk of 256 KiB in memory. */
+export async function mountSmallDisk(directory: string): Promise<SmallDisk> {
+  await mkdir(directory, { recursive: true });
+  await run('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'none', directory]);
+  const ballast = join(directory, 'ballast');
+  return {
+    async fill() {
+      await writeFile(ballast, Buffer.alloc(1024 * 1024)).catch(() => undefined);
+    },
+    free: () => rm(ballast),
+    async setReadOnly(readOnly) {
+      await run('mount', ['-o', `remount,${readOnly ? 'ro' : 'rw'}`, directory]);
+    },
+    async unmount() {
+      await run('umount', ['--lazy', directory]);
+    },
+  };
+}
