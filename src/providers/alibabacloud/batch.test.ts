@@ -75,15 +75,15 @@ describe('secrets asked for at once come by twenty', () => {
   });
 
   test('but what is pinned or staged, and parameters, each by its own', async () => {
-    cloud.kms.put('s1', 'newer');
+    for (const name of ['s1', 's2']) cloud.kms.put(name, 'newer');
     cloud.oos.put('s0', 'of OOS');
     const asked = [
-      ...[{ name: 's0' }, { name: 's0', version: 'v1' }, { name: 's1', stage: 'ACSPrevious' }],
+      ...[{ name: 's0' }, { name: 's2', version: 'v1' }, { name: 's1', stage: 'ACSPrevious' }],
       ...[{ name: 's1' }, { service: 'oos', name: 's0' }],
     ];
     const results = await reader.results(user, ...asked);
     expect(results.map((result) => lineOf('s', result))).toEqual([
-      ...['s@v1: value of s0', 's@v1: value of s0', 's@v1: value of s1', 's@v2: newer', 's@1: of OOS'],
+      ...['s@v1: value of s0', 's@v1: value of s2', 's@v1: value of s1', 's@v2: newer', 's@1: of OOS'],
     ]);
     expect([cloud.kms.batchSizes(), cloud.kms.reads()]).toEqual([[2], 2]);
   });
