@@ -393,6 +393,53 @@ describe('failover', () => {
   });
 });
 
+describe('an unlucky day', () => {
+  const throttling = { status: 400, body: { __type: 'ThrottlingException', message: 'Rate exceeded' } };
+
+  test('throttling that was waited out shows in a metric alone', async () => {
+    await start();
+    rig.secretsManager.put('db', 'x');
+    rig.secretsManager.behave({ times: 1, answer: throttling });
+    expect(await rig.mount(secret('objectName: db'))).toEqual({ db: 'x' });
+    expect(await rig.metrics()).toContain(
+      'keyferry_failed_attempts_total{budget="aws",code="STORE_THROTTLED"} 1',
+    );
+  });
+
+  test('200 pods start while STS throttles: three calls, and one when it is over', async () => {
+    await start();
+    rig.secretsManager.put('db', 'x');
+    const body = '<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>';
+    rig.sts.behave({ delayMs: 50, answer: { status: 400, headers: { 'content-type': 'text/xml' }, body } });
+    const startAll = (): Promise<unknown[]> =>
+      Promise.all(
+        Array.from({ length: 200 }, (_, index) => rig.mount(secret('objectName: db'), { name: `${index}` })),
+      );
+    expect(new Set(await startAll())).toEqual(
+      new Set([expect.stringMatching(/^CREDENTIALS_UNAVAILABLE: .*too many calls: STS in eu-west-1/)]),
+    );
+    expect(rig.sts.count()).toBe(3);
+    rig.sts.behave();
+    expect(await startAll()).toEqual(Array(200).fill({ db: 'x' }));
+    expect(rig.sts.count()).toBe(4);
+  });
+
+  test('reading is denied, describing is not: who was served is, a new pod after 15 minutes is not', async () => {
+    await start();
+    rig.secretsManager.put('db', 'x');
+    const objects = secret('objectName: db');
+    await rig.volume(objects, { name: 'served' });
+    rig.secretsManager.denied.add('GetSecretValue');
+    rig.turn(16 * minute);
+    expect(await rig.mount(objects, { name: 'served' })).toEqual({ db: 'x' });
+    expect(await rig.mount(objects, { name: 'new' })).toMatch(
+      /^ACCESS_DENIED: .*secretsmanager:GetSecretValue/,
+    );
+    // From then on for all.
+    expect(await rig.mount(objects, { name: 'served' })).toMatch(/^ACCESS_DENIED/);
+  });
+});
+
 test('no value appears in a status, the log or a metric', async () => {
   await start();
   rig.secretsManager.put('db', '{"a":"CANARY-1","b":{"c":"CANARY-2"}}');

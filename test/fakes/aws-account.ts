@@ -123,7 +123,8 @@ export function createAwsAccount({
     async serve(request, { signingName, target }, answer) {
       const dated = (given: FakeAnswer): FakeAnswer => ({
         ...given,
-        headers: { date: new Date(now()).toUTCString(), ...given.headers },
+        // As far from this machine's clock, by which callers sign, as the cloud's is from the node's.
+        headers: { date: new Date(now() - clock.node).toUTCString(), ...given.headers },
       });
       const [service, action = ''] = String(request.headers['x-amz-target']).split('.');
       const isJson = request.headers['content-type'] === 'application/x-amz-json-1.1';

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { SecretError } from '../../src/errors/secret-error.ts';
+import { createBudgetMetrics } from '../../src/flow/budget-metrics.ts';
 import { createTurns } from '../../src/flow/turns.ts';
 import { createKubeApi } from '../../src/kube/api.ts';
 import { createServiceAccounts } from '../../src/kube/service-accounts.ts';
@@ -123,6 +124,7 @@ export async function startAwsRig(options: AwsRigOptions = {}) {
     sharedIdentity: createSharedIdentity({
       ...{ mode: options.sharedIdentities ?? 'granted', grantsFile, log, now },
     }),
+    budgetMetrics: createBudgetMetrics(registry),
     retryBaseMs: 1,
   });
   const mount = createMount({
