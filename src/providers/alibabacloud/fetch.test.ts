@@ -258,6 +258,15 @@ describe('trouble that passes is waited out', () => {
     expect(cloud.kms.count()).toBe(3);
   });
 
+  test('of one service is none of another, for keys that nobody has proven yet either', async () => {
+    cloud.kms.put('db', 'one');
+    cloud.oos.behave({ delayMs: 20, answer: { status: 503 } });
+    const parameter = reader.read(user, { service: 'oos', name: 'key' });
+    while (cloud.oos.count() === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    expect(await reader.read(user, 'db')).toBe('db@v1: one');
+    expect(await parameter).toMatch(/^failed STORE_UNAVAILABLE/);
+  });
+
   test('who leaves, leaves at once', async () => {
     cloud.kms.behave({ hang: true });
     const leaving = new AbortController();
@@ -443,6 +452,22 @@ describe('a dedicated gateway', () => {
     try {
       const regional = createAlibabaReader(cloud, { config: { ...config, kms: gateway.url } });
       expect(await regional.read(user, 'db')).toMatch(/^failed STORE_UNAVAILABLE: .*unknown authority/);
+    } finally {
+      await gateway.close();
+    }
+  });
+
+  test('that knows nobody’s keys, and is named by whoever likes, has them refused nowhere else', async () => {
+    const { gateway, config } = await startGateway();
+    cloud.kms.put('db', 'of the region');
+    gateway.behave({ answer: { status: 404, body: { Code: 'InvalidAccessKeyId.NotFound' } } });
+    try {
+      const both = createAlibabaReader(cloud, { config });
+      const there = { name: 'db', endpoint: gateway.url.host };
+      expect(await both.read(user, there)).toMatch(/^failed CREDENTIALS_REFUSED/);
+      expect(await both.read(user, 'db')).toBe('db@v1: of the region');
+      expect(await both.read(user, there)).toMatch(/^failed CREDENTIALS_REFUSED/);
+      expect(gateway.count()).toBe(1);
     } finally {
       await gateway.close();
     }

@@ -4,6 +4,7 @@ import type { Retry } from '../../flow/retry.ts';
 import type { Http } from '../../http/http.ts';
 import type { SecretRef } from '../../plan/plan.ts';
 import { createAttempts } from '../attempts.ts';
+import { digestOf } from '../digest.ts';
 import type { FetchRequest, FetchResult } from '../provider.ts';
 import type { Proving } from '../proving.ts';
 import { createRights } from '../rights.ts';
@@ -37,7 +38,10 @@ export function createAlibabaFetch(deps: AlibabaFetchDeps) {
   const api = createApi(deps);
   const budgets = createBudgets({ now, metrics: budgetMetrics });
   const attempts = createAttempts<AlibabaCredential>({
-    ...{ proving, credentials, digestOf: credentialDigest },
+    ...{ proving, credentials },
+    // A class names its gateway: one that does not know the keys must not have them refused for all who share them.
+    digestOf: (credential, { service, region, endpoint }) =>
+      digestOf(service, region, endpoint, credentialDigest(credential)),
     budgetOf: ({ service }, { account }) =>
       budgets(`${service} ${account}`, { name: `alibabacloud-${service}`, perSecond, burst }),
   });
