@@ -83,6 +83,15 @@ describe('IRSA: the role that the ServiceAccount names', () => {
     expect(rig.sts.sessions).toHaveLength(2);
   });
 
+  test('a token of another issuer, such as one forged with claims that fit, gets no session of the cluster’s own', async () => {
+    await start();
+    await rig.volume(objects, { name: 'a' });
+    const forged = `${rig.mint('team-a', 'app', { issuer: 'https://elsewhere.example' })}x`;
+    expect(await rig.mount(objects, { name: 'b', tokens: { [irsa]: forged } })).toMatch(
+      /^CREDENTIALS_REFUSED: .*STS in eu-west-1 refused/,
+    );
+  });
+
   describe('fails closed, though Keyferry’s own identity would be granted', () => {
     const options = { ownIdentity: true, sharedIdentities: 'all' } as const;
     afterEach(() => expect(rig.secretsManager.count()).toBe(0));
