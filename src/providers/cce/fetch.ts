@@ -21,7 +21,7 @@ export type FetchDeps = {
 
 type Request = FetchRequest<CceCredential>;
 
-/** Reads each secret by a call of its own (docs/adr/0012). */
+/** Reads each secret by a call of its own (docs/adr/0011). */
 export function createFetch({ csms, projects, budget, region, ...deps }: FetchDeps) {
   const attempts = createAttempts<CceCredential>({
     ...deps,
