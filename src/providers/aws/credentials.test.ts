@@ -105,6 +105,14 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
     expect(cloud.secretsManager.count()).toBe(0);
   });
 
+  test('refused by a text that repeats the token: nothing of that is shown', async () => {
+    await start();
+    const token = `${mint()}x`;
+    const line = await reader.login(irsa(token));
+    expect(line).toMatch(/^CREDENTIALS_REFUSED: .*InvalidIdentityTokenException, .*OIDC provider/);
+    expect(line).not.toContain(token.slice(0, 20));
+  });
+
   test('refused: a role that does not exist', async () => {
     await start();
     expect(await reader.login(irsa(undefined, { roleArn: `${appRole}-none` }))).toMatch(
