@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import { SecretError, toSecretError } from '../errors/secret-error.ts';
+import { createCpuShare } from '../flow/cpu-share.ts';
 import type { Turns } from '../flow/turns.ts';
 import type { Plan, Problem } from '../plan/plan.ts';
 import type { Workload } from '../plan/workload.ts';
@@ -49,6 +50,7 @@ export type MountDeps = {
 /** The walk: parse, plan, admit, read, render. */
 export function createMount(deps: MountDeps): Mount {
   const { providers, turns, plans, store, render, volumes, audit, metrics, staleness, log, now } = deps;
+  const cpu = createCpuShare();
 
   return async (raw, circumstances) => {
     const arrived = now();
@@ -62,11 +64,19 @@ export function createMount(deps: MountDeps): Mount {
       const giveTurnBack =
         turns.takeAtOnce(workload.namespace) ?? (await turns.take(workload.namespace, circumstances.signal));
       try {
-        const plan = await plans.plan(provider, parameters, circumstances, (problem) => warn(asked, problem));
+        const plan = await plans.plan(
+          provider,
+          parameters,
+          circumstances,
+          (problem) => warn(asked, problem),
+          (work) => cpu.run(workload.namespace, circumstances, work),
+        );
         const grants = await admit(provider, workload, plan, circumstances, arrived);
         volumes.checkIdentity(workload, grants);
         const outcomes = await store.read(provider, grants, circumstances);
-        const volume = render(plan, outcomes, permission);
+        const volume = await cpu.run(workload.namespace, circumstances, () =>
+          render(plan, outcomes, permission),
+        );
         store.remember(grants, outcomes);
         volumes.remember(workload, grants);
         staleness?.served(workload);

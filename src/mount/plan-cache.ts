@@ -8,7 +8,7 @@ import type { Provider } from '../providers/provider.ts';
 /** See {@link createPlanCache}. */
 export type PlanCache = {
   /**
-   * The plan of a class. `onWarning` is told its warnings when it is compiled.
+   * The plan of a class. `onWarning` is told its warnings when it is compiled, which `compile` does when it may; default at once.
    * @throws SecretError the worst of its problems, or why its facts could not be had
    */
   plan(
@@ -16,6 +16,7 @@ export type PlanCache = {
     parameters: Parameters,
     asked: { readonly signal: AbortSignal },
     onWarning: (problem: Problem) => void,
+    compile?: (work: () => PlanResult) => PlanResult | Promise<PlanResult>,
   ): Promise<Plan>;
 };
 
@@ -31,15 +32,20 @@ const entryBytes = 1_024;
 export function createPlanCache(): PlanCache {
   const results = new LRUCache<string, PlanResult>(limits);
   return {
-    async plan(provider, parameters, asked, onWarning) {
+    async plan(provider, parameters, asked, onWarning, compile = (work) => work()) {
       const text = canonical(parameters);
       const key = provider.name + hash('sha256', text, 'base64');
-      let result = results.get(key);
-      if (result === undefined) {
-        result = provider.plan(parameters, await provider.facts(parameters, asked.signal));
-        results.set(key, result, { size: sizeOf(text, result) });
-        result.problems.filter(({ severity }) => severity === 'warning').forEach(onWarning);
-      }
+      const known = results.get(key);
+      if (known !== undefined) return planOf(known);
+      const facts = await provider.facts(parameters, asked.signal);
+      const result = await compile(() => {
+        const meanwhile = results.get(key);
+        if (meanwhile !== undefined) return meanwhile;
+        const compiled = provider.plan(parameters, facts);
+        results.set(key, compiled, { size: sizeOf(text, compiled) });
+        compiled.problems.filter(({ severity }) => severity === 'warning').forEach(onWarning);
+        return compiled;
+      });
       return planOf(result);
     },
   };
