@@ -7,7 +7,7 @@ import { createHealth } from './health.ts';
 import { createCsiMetrics } from './metrics.ts';
 import { probeSocket } from './probe.ts';
 import { createProviderServer } from './provider-server.ts';
-import { createResponseRoom } from './response-room.ts';
+import { createRoom } from './room.ts';
 import { createSockets, socketPath } from './sockets.ts';
 import { createUnderWay } from './under-way.ts';
 
@@ -51,6 +51,8 @@ export type CsiServerOptions = {
 };
 
 const mebibyte = 1024 * 1024;
+/** For large requests; understood they take some three times as much of a heap of 64 MiB. */
+const requestRoomBytes = 8 * mebibyte;
 const probeTimeoutMs = 2_000;
 
 /** Serves the driver: a socket and a gRPC server for each provider, and health over HTTP. */
@@ -70,8 +72,9 @@ export function createCsiServer(options: CsiServerOptions): CsiServer {
   const runtimeVersion = `${version}+${instanceId}`;
   const underWay = createUnderWay();
   const metrics = createCsiMetrics(registry, () => underWay.size);
-  const room = createResponseRoom(responseRoomBytes);
-  const shared = { runtimeVersion, mount, maxResponseBytes, room, underWay, log, metrics };
+  const room = createRoom(responseRoomBytes);
+  const requestRoom = createRoom(requestRoomBytes);
+  const shared = { runtimeVersion, mount, maxResponseBytes, room, requestRoom, underWay, log, metrics };
   const servers = new Map(
     providers.map((provider) => [provider, createProviderServer({ provider, ...shared })] as const),
   );

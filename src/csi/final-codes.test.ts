@@ -162,7 +162,7 @@ describe('a call that is no mount', () => {
       'INVALID_ARGUMENT',
     ],
     ['with a message beyond 4 MiB', grpcMessage(Buffer.alloc(4 * 1024 * 1024 + 1)), {}, 'INVALID_ARGUMENT'],
-    ['with bytes that are no message', grpcMessage(Buffer.from('0aff', 'hex')), {}, 'INTERNAL'],
+    ['with bytes that are no message', grpcMessage(Buffer.from('0aff', 'hex')), {}, 'INVALID_ARGUMENT'],
     [
       'with a compression nobody knows',
       grpcMessage(Buffer.from('x'), 1),

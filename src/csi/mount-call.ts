@@ -4,22 +4,27 @@ import { SecretError, toSecretError } from '../errors/secret-error.ts';
 import type { Circumstances, Mount } from '../mount/mount.ts';
 import type { RawMountRequest } from '../mount/raw-request.ts';
 import type { Volume } from '../mount/volume.ts';
-import type { MountRequest, MountResponse } from './messages.ts';
+import { mountRequest, type MountResponse } from './messages.ts';
 import type { CsiMetrics } from './metrics.ts';
-import type { ResponseRoom } from './response-room.ts';
+import type { Room } from './room.ts';
 import { measureResponse, toResponse } from './response.ts';
 import { toStatus } from './status.ts';
 import type { MountCall, UnderWay } from './under-way.ts';
 
 /** The kubelet's patience is 120 s; what it does not hear of within, it takes for a failure that is not final. */
 const patienceMs = 110_000;
+/** Bytes of a request that needs no room of its own; a class has a few kilobytes. */
+const smallRequest = 32 * 1024;
 
 /** What all mounts of one provider share. */
 export type MountCallOptions = {
   readonly provider: string;
   readonly mount: Mount;
   readonly maxResponseBytes: number;
-  readonly room: ResponseRoom;
+  /** For responses in the making. */
+  readonly room: Room;
+  /** For large requests, from the moment they are looked at to their answer. */
+  readonly requestRoom: Room;
   readonly underWay: UnderWay;
   readonly log: Logger;
   readonly metrics: CsiMetrics;
@@ -35,15 +40,17 @@ export function answerWithin(remainingMs: number): number {
  * process ends, whichever comes first and whether or not the mount heeds its signal.
  */
 export function answerMount(
-  call: ServerUnaryCall<MountRequest, MountResponse>,
+  call: ServerUnaryCall<Buffer, MountResponse>,
   respond: sendUnaryData<MountResponse>,
-  { provider, mount, maxResponseBytes, room, underWay, log, metrics }: MountCallOptions,
+  { provider, mount, maxResponseBytes, room, requestRoom, underWay, log, metrics }: MountCallOptions,
 ): void {
   const now = Date.now();
   const ms = answerWithin(Number(call.getDeadline()) - now);
   const controller = new AbortController();
   let answered = false;
   let leaveRoom: (() => void) | undefined;
+  let leaveRequestRoom: (() => void) | undefined;
+  let targetPath: string | undefined;
 
   function answerFirst(answer: () => void): void {
     if (answered) return;
@@ -65,7 +72,7 @@ export function answerMount(
     if (answered) return;
     const { code, cause } = error;
     metrics.transportFailures.inc({ provider, code });
-    log.warn({ provider, code, targetPath: call.request.targetPath, ...whereThrown(cause) }, error.message);
+    log.warn({ provider, code, targetPath, ...whereThrown(cause) }, error.message);
     fail(error);
   }
 
@@ -79,7 +86,14 @@ export function answerMount(
   }
 
   async function serve(): Promise<void> {
+    const { length } = call.request;
+    if (length > smallRequest) {
+      const leave = requestRoom.takeAtOnce(length) ?? (await requestRoom.take(length, controller.signal));
+      if (answered) return leave();
+      leaveRequestRoom = leave;
+    }
     const request = readRequest(call.request);
+    targetPath = request.targetPath;
     return mount(request, new LazyCircumstances(provider, now + ms, controller)).then(
       send,
       (thrown: unknown) => {
@@ -96,6 +110,7 @@ export function answerMount(
   call.once('cancelled', () => {
     underWay.remove(self);
     leaveRoom?.();
+    leaveRequestRoom?.();
     if (!answered) refuse(new SecretError('CANCELLED', 'the driver gave this request up'));
   });
   serve().catch((thrown: unknown) => refuse(toSecretError(thrown)));
@@ -121,9 +136,21 @@ class LazyCircumstances implements Circumstances {
   }
 }
 
-function readRequest(request: MountRequest): RawMountRequest {
-  const { attributes, secrets, targetPath, permission, currentObjectVersion } = request;
+/** @throws SecretError INVALID_REQUEST */
+function readRequest(message: Buffer): RawMountRequest {
+  const { attributes, secrets, targetPath, permission, currentObjectVersion } = decodeRequest(message);
   return { attributes, secrets, targetPath, permission, currentVersions: currentObjectVersion };
+}
+
+function decodeRequest(message: Buffer): ReturnType<typeof mountRequest.decode> {
+  try {
+    return mountRequest.decode(message);
+  } catch (cause) {
+    throw new SecretError('INVALID_REQUEST', 'what came is no Mount request', {
+      hint: 'only a Secrets Store CSI driver should call this socket',
+      cause,
+    });
+  }
 }
 
 function tooSlow(ms: number): SecretError {

@@ -2,7 +2,7 @@ import { Server, ServerCredentials, type handleUnaryCall } from '@grpc/grpc-js';
 import type { Socket } from 'node:net';
 import { DriverConnection } from './connection.ts';
 import { driverService } from './driver-service.ts';
-import type { MountRequest, MountResponse, VersionRequest, VersionResponse } from './messages.ts';
+import type { MountResponse, VersionRequest, VersionResponse } from './messages.ts';
 import { answerMount, type MountCallOptions } from './mount-call.ts';
 import { onlyFinalStatuses } from './status.ts';
 
@@ -31,9 +31,14 @@ export function createProviderServer({ runtimeVersion, ...mounting }: ProviderSe
   const version: handleUnaryCall<VersionRequest, VersionResponse> = (_call, respond) => {
     respond(null, { version: 'v1alpha1', runtimeName: 'keyferry', runtimeVersion });
   };
-  const mount: handleUnaryCall<MountRequest, MountResponse> = (call, respond) =>
+  const mount: handleUnaryCall<Buffer, MountResponse> = (call, respond) =>
     answerMount(call, respond, mounting);
-  server.addService(driverService, { Version: version, Mount: mount });
+  // A request is read when there is room for it: as text it would lie on the heap while it waits.
+  const service = {
+    ...driverService,
+    Mount: { ...driverService.Mount, requestDeserialize: (bytes: Buffer) => bytes },
+  };
+  server.addService(service, { Version: version, Mount: mount });
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const connections = new Set<DriverConnection>();
 

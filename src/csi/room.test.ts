@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
-import { createResponseRoom } from './response-room.ts';
+import { createRoom } from './room.ts';
 
 const calm = new AbortController().signal;
 
 describe('the room for responses', () => {
   test('is given in order of arrival, as far as it goes', async () => {
-    const room = createResponseRoom(100);
+    const room = createRoom(100);
     const order: string[] = [];
     const leave = await room.take(60, calm);
     const second = room.take(50, calm).then((leaveSecond) => {
@@ -26,7 +26,7 @@ describe('the room for responses', () => {
   });
 
   test('is for one alone that is larger than all of it', async () => {
-    const room = createResponseRoom(100);
+    const room = createRoom(100);
     const leave = await room.take(1, calm);
     const huge = room.take(5_000, calm);
     leave();
@@ -35,7 +35,7 @@ describe('the room for responses', () => {
   });
 
   test('goes on to the next when one who waits leaves', async () => {
-    const room = createResponseRoom(100);
+    const room = createRoom(100);
     await room.take(50, calm);
     const leaver = new AbortController();
     const left = room.take(100, leaver.signal);

@@ -1,6 +1,6 @@
-/** Room for responses in the making: see {@link createResponseRoom}. */
-export type ResponseRoom = {
-  /** Takes so many bytes if they fit now and nobody waits for others; undefined where not. See {@link ResponseRoom.take}. */
+/** Room in memory: see {@link createRoom}. */
+export type Room = {
+  /** Takes so many bytes if they fit now and nobody waits for others; undefined where not. See {@link Room.take}. */
   takeAtOnce(bytes: number): (() => void) | undefined;
   /**
    * Waits until so many bytes fit and takes them, in order of arrival. The function it answers with gives them back; calling it again does nothing.
@@ -10,11 +10,8 @@ export type ResponseRoom = {
   readonly taken: number;
 };
 
-/**
- * Bounds the memory of responses between their making and their last byte's departure. One that is larger than all the room waits
- * until it has the room for itself.
- */
-export function createResponseRoom(maxBytes: number): ResponseRoom {
+/** Bounds what is in memory at a time, such as responses in the making. What is larger than all the room waits until it has the room for itself. */
+export function createRoom(maxBytes: number): Room {
   const queue = new Set<{ readonly bytes: number; readonly go: () => void }>();
   let taken = 0;
 
