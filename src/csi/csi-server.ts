@@ -52,7 +52,7 @@ export type CsiServerOptions = {
 
 const mebibyte = 1024 * 1024;
 /** For large requests; understood they take some three times as much of a heap of 64 MiB. */
-const requestRoomBytes = 8 * mebibyte;
+const requestRoomBytes = 4 * mebibyte;
 const probeTimeoutMs = 2_000;
 
 /** Serves the driver: a socket and a gRPC server for each provider, and health over HTTP. */

@@ -13,8 +13,8 @@ import type { MountCall, UnderWay } from './under-way.ts';
 
 /** The kubelet's patience is 120 s; what it does not hear of within, it takes for a failure that is not final. */
 const patienceMs = 110_000;
-/** Bytes of a request that needs no room of its own; a class has a few kilobytes. */
-const smallRequest = 32 * 1024;
+/** Bytes of a request and of an answer that need no room: a class has a few kilobytes, and must not wait behind megabytes of others. */
+const [smallRequest, smallAnswer] = [32 * 1024, 16 * 1024];
 
 /** What all mounts of one provider share. */
 export type MountCallOptions = {
@@ -78,9 +78,11 @@ export function answerMount(
 
   async function send(volume: Volume): Promise<void> {
     const bytes = measureResponse(volume, maxResponseBytes);
-    const leave = room.takeAtOnce(bytes) ?? (await room.take(bytes, controller.signal));
-    if (answered) return leave();
-    leaveRoom = leave;
+    if (bytes > smallAnswer) {
+      const leave = room.takeAtOnce(bytes) ?? (await room.take(bytes, controller.signal));
+      if (answered) return leave();
+      leaveRoom = leave;
+    }
     metrics.responseBytes.observe({ provider }, bytes);
     answerFirst(() => respond(null, toResponse(volume)));
   }

@@ -15,13 +15,13 @@ type Debt = { readonly ms: number; readonly at: number };
 
 /**
  * There is one thread, and a pod can ask for some 200 ms of it (large classes, slow expressions); a hundred pods of one tenant then stop all others
- * for 20 s. So a namespace may use `burstMs` at once and `share` of the time in the long run. Pieces shorter than `freeMs`, all that ordinary
- * classes need, are not counted.
+ * for 20 s. So a namespace may use `burstMs` at once and `share` of the time in the long run: so little that the 99th of a hundred mounts of another
+ * one does not notice. Pieces shorter than `freeMs`, all that ordinary classes need, are not counted.
  */
 export function createCpuShare({
   now = (): number => performance.now(),
-  share = 0.05,
-  burstMs = 100,
+  share = 0.005,
+  burstMs = 250,
   freeMs = 5,
 } = {}): CpuShare {
   const debts = new LRUCache<string, Debt>({ max: 1_000 });
@@ -35,7 +35,7 @@ export function createCpuShare({
     async run(namespace, waiter, work) {
       for (let over = owed(namespace) - burstMs; over > 0; over = owed(namespace) - burstMs) {
         const { signal } = waiter;
-        await sleep(Math.min(over / share, 10_000), undefined, { signal }).catch(() => undefined);
+        await sleep(Math.min(over / share, 1_000), undefined, { signal }).catch(() => undefined);
         signal.throwIfAborted();
       }
       const begun = now();
