@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isAnswering } from '../../src/cli/provider-client.ts';
+import { productionFlags } from '../bench/server-process.ts';
 import { builtBundle } from './bundle.ts';
 
 /** One line of Keyferry's log. */
@@ -58,7 +59,7 @@ export async function startKeyferry({
     '--health-address',
     '127.0.0.1:0',
   ];
-  const child = spawn(process.execPath, [bundle, 'serve', ...own, ...args], {
+  const child = spawn(process.execPath, [...productionFlags, bundle, 'serve', ...own, ...args], {
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -229,7 +229,7 @@ describe('the disk', () => {
     const local = (input: string, ...words: string[]) => runLocal(directory, input, ...words);
     await local('', 'init');
     await local('CANARY-local', 'set', 'greeting');
-    await stage.keyferryIn(directory, ...files);
+    await stage.keyferryIn(directory, files);
     const driver = stage.driverFor(directory);
     await disk.fill();
     await expect(local('CANARY-lost', 'set', 'greeting')).rejects.toThrow(/ENOSPC|no space|full/i);

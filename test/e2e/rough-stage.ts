@@ -16,7 +16,11 @@ export type RoughStage = Stage & {
   /** An empty providers directory. */
   freshDirectory(): Promise<string>;
   /** A Keyferry in a directory that outlives it, as a node's does. */
-  keyferryIn(directory: string, ...args: readonly string[]): Promise<KeyferryProcess>;
+  keyferryIn(
+    directory: string,
+    args?: readonly string[],
+    env?: Readonly<Record<string, string>>,
+  ): Promise<KeyferryProcess>;
   /** A driver that waits a second between attempts, as the real one. */
   driverFor(directory: string, options?: Partial<DriverOptions>): Driver;
   /** Watches whether somebody takes connections at a socket; answers the longest time in ms when nobody did. */
@@ -35,7 +39,8 @@ export async function startRoughStage(): Promise<RoughStage> {
   const { csms } = stage.clouds.cce;
   await stage.cluster.grant(await renderChart({ providers }));
   for (let number = 0; number < secrets; number += 1) csms.put(secretOf(number), `CANARY of ${number}`);
-  await stage.allow(...Array.from({ length: secrets }, (_, number) => secretOf(number)));
+  // One that nobody has is allowed, too.
+  await stage.allow('gone', ...Array.from({ length: secrets }, (_, number) => secretOf(number)));
   await stage.local('CANARY-local', 'set', 'greeting');
   const ending: (() => unknown)[] = [];
   const atEnd: RoughStage['atEnd'] = (work) => void ending.push(work);
@@ -49,10 +54,12 @@ export async function startRoughStage(): Promise<RoughStage> {
       atEnd(() => rm(directory, { recursive: true, force: true }));
       return directory;
     },
-    async keyferryIn(providersDir, ...args) {
-      const { env } = stage.settings;
-      const all = [...stage.settings.args, ...args];
-      const keyferry = await startKeyferry({ providers, providersDir, args: all, env });
+    async keyferryIn(providersDir, args = [], env = {}) {
+      const { settings } = stage;
+      const keyferry = await startKeyferry({
+        ...{ providers, providersDir, args: [...settings.args, ...args] },
+        env: { ...settings.env, ...env },
+      });
       atEnd(() => keyferry.stop('SIGKILL'));
       return keyferry;
     },

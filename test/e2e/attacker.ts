@@ -1,0 +1,29 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createProviderClient } from '../../src/cli/provider-client.ts';
+import { greed, request } from './hostile-requests.ts';
+
+/**
+ * A node full of pods of one namespace that ask for as much as they may, again and again until SIGTERM; then prints how often which code answered.
+ * The kubelet waits longer after each failure, and a minute after a success; these wait a second.
+ */
+const [, , socketPath = ''] = process.argv;
+const client = createProviderClient({ socketPath });
+const codes: Record<string, number> = {};
+let number = 0;
+
+async function pod(name: string): Promise<never> {
+  for (;;) {
+    number += 1;
+    const make = greed[number % greed.length];
+    const { code } = await client.mount(request(name, make?.(number) ?? {}, {}, 'team-b'), {
+      timeoutMs: 60_000,
+    });
+    codes[code] = (codes[code] ?? 0) + 1;
+    await sleep(1_000);
+  }
+}
+
+process.on('SIGTERM', () => {
+  process.stdout.write(JSON.stringify(codes), () => process.exit());
+});
+for (let index = 0; index < 100; index += 1) void pod(`greedy-${index}`);

@@ -1,0 +1,136 @@
+import { createHash } from 'node:crypto';
+import type { RawMountRequest } from '../../src/mount/raw-request.ts';
+
+const prefix = 'csi.storage.k8s.io';
+
+/** A pod's request, as a driver of 1.6 sends it. */
+export function request(
+  pod: string,
+  parameters: Readonly<Record<string, string>>,
+  more: Partial<RawMountRequest> = {},
+  namespace = 'team-a',
+): RawMountRequest {
+  const attributes = {
+    ...parameters,
+    secretProviderClass: 'app',
+    [`${prefix}/pod.name`]: pod,
+    [`${prefix}/pod.namespace`]: namespace,
+    [`${prefix}/pod.uid`]: `uid-${pod}`,
+    [`${prefix}/serviceAccount.name`]: 'app',
+  };
+  return {
+    ...{ attributes: JSON.stringify(attributes), secrets: 'null', permission: '420' },
+    ...{ targetPath: `/pods/${pod}`, currentVersions: [], ...more },
+  };
+}
+
+/** Numbers between 0 and 1, the same in every run. */
+export function createChance(seed: string): () => number {
+  let state = createHash('sha256').update(seed).digest();
+  return () => {
+    state = createHash('sha256').update(state).digest();
+    return state.readUInt32BE() / 2 ** 32;
+  };
+}
+
+const deep = `${'['.repeat(200)}x${']'.repeat(200)}`;
+const bomb = `a: &a [x,x,x,x,x,x,x,x]\n${'b c d e f g h'
+  .split(' ')
+  .map((name, index) => `${name}: &${name} [${Array(8).fill(`*${'abcdefg'[index]}`).join(',')}]`)
+  .join('\n')}\n`;
+const objectsOf = (count: number): string =>
+  Array.from(
+    { length: count },
+    (_, index) => `- {objectName: none-${index}, objectType: csms, objectVersion: latest}`,
+  ).join('\n');
+
+/** What a tenant, or a driver that is none, may send. None of it may be answered with a volume. */
+export const hostile: readonly ((chance: () => number, number: number) => RawMountRequest)[] = [
+  (_, n) => request(`h${n}`, { objects: deep }),
+  (_, n) => request(`h${n}`, { objects: bomb }),
+  (_, n) => request(`h${n}`, { objects: objectsOf(501) }),
+  (chance, n) => request(`h${n}`, { objects: randomText(chance, 2_000) }),
+  (_, n) =>
+    request(`h${n}`, {
+      objects: '- {objectName: ../../etc/shadow, objectType: csms, objectVersion: latest}',
+    }),
+  (_, n) =>
+    request(`h${n}`, {
+      objects: '- {objectName: secret-1, objectType: csms, objectVersion: latest, objectAlias: ../x}',
+    }),
+  (_, n) =>
+    request(`h${n}`, {
+      objects:
+        "- {objectName: secret-1, objectType: csms, objectVersion: latest, jmesPath: [{path: '[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[', objectAlias: x}]}",
+    }),
+  (_, n) =>
+    request(`h${n}`, {
+      objects: '- {objectName: gone, objectType: csms, objectVersion: latest, __proto__: {optional: true}}',
+      __proto__x: 'y',
+      constructor: 'z',
+    }),
+  (_, n) => request('..', { objects: objectsOf(1) }, { targetPath: `/pods/${n}` }),
+  (_, n) => request(`h${n}`, { objects: objectsOf(1) }, {}, '../../other'),
+  (chance, n) => request(`h${n}`, {}, { attributes: randomText(chance, 5_000) }),
+  (_, n) => request(`h${n}`, {}, { attributes: '[]' }),
+  (_, n) => request(`h${n}`, {}, { attributes: `{"a":"${'x'.repeat(1_100_000)}"}` }),
+  (_, n) => request(`h${n}`, { objects: objectsOf(1) }, { permission: '"rwx"' }),
+  (_, n) => request(`h${n}`, { objects: objectsOf(1) }, { secrets: '{"token": {"nested": true}}' }),
+  (_, n) => request(`h${n}`, { objects: objectsOf(1) }, { targetPath: `/${'p'.repeat(5_000)}` }),
+  (chance, n) =>
+    request(`h${n}`, {
+      ...{
+        usePodOIDC: 'true',
+        agencyUrn: 'iam::1:agency:x',
+        providerUrn: 'iam::1:oidcProvider:x',
+        objects: objectsOf(1),
+      },
+      [`${prefix}/serviceAccount.tokens`]: JSON.stringify({
+        'sts.huaweicloud.com': { token: forgedToken(chance) },
+      }),
+    }),
+  // Somebody else's secret: the annotation of team-b/app does not list it.
+  (_, n) =>
+    request(
+      `h${n}`,
+      { objects: '- {objectName: secret-1, objectType: csms, objectVersion: latest}' },
+      {},
+      'team-b',
+    ),
+];
+
+function randomText(chance: () => number, length: number): string {
+  return Buffer.from(Array.from({ length }, () => Math.floor(chance() * 256))).toString('latin1');
+}
+
+function forgedToken(chance: () => number): string {
+  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const claims = { sub: 'system:serviceaccount:team-a:app', aud: ['sts.huaweicloud.com'], exp: 4e9 };
+  return `${part({ alg: 'none' })}.${part(claims)}.${randomText(chance, 20)}`;
+}
+
+/** A line of a class, or of a secret. */
+export const words = 'x'.repeat(900);
+/** As large as stores have them, called `huge-0` and so on: more than the cache has room for. */
+export const hugeSecrets = 600;
+/** As much of everything as a class may ask for. All of it is the attacker's own: nothing here is refused at the door. */
+export const greed: readonly ((number: number) => Readonly<Record<string, string>>)[] = [
+  // As many objects as there may be, of which none exists.
+  (n) => ({ objects: objectsOf(499).replaceAll('none-', `none-${n}-`) }),
+  // As large a class as there may be.
+  (n) => ({ objects: `${objectsOf(1)}\n${`# ${n} ${words}\n`.repeat(1_000)}` }),
+  // Expressions that take long.
+  (n) => ({
+    objects: `- {objectName: greedy-1, objectType: csms, objectVersion: latest, jmesPath: [${Array.from({ length: 20 }, (_, index) => `{path: "sort_by(list, &join('', sort(keys(@))))[${index}]", objectAlias: f${index}-${n}}`).join(', ')}]}`,
+  }),
+  // Answers as large as the driver takes, of more secrets than the cache has room for.
+  (n) => ({
+    objects: Array.from(
+      { length: 60 },
+      (_, index) =>
+        `- {objectName: huge-${(60 * n + index) % hugeSecrets}, objectType: csms, objectVersion: latest}`,
+    ).join('\n'),
+  }),
+  // Plans that are compiled anew each time.
+  (n) => ({ objects: objectsOf(100).replaceAll('none-', `plan-${n}-`) }),
+];
