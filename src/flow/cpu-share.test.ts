@@ -4,19 +4,19 @@ import { createCpuShare } from './cpu-share.ts';
 
 const patient = { signal: new AbortController().signal };
 
-/** A share whose clock moves only by work, and by waiting. */
+/** A share whose clock moves by work, by standing still, and by waiting. */
 function rig() {
-  const clock = { ms: 0 };
+  const clock = { worked: 0, stood: 0 };
   const began = performance.now();
-  const now = (): number => clock.ms + performance.now() - began;
-  const share = createCpuShare({ now, share: 0.5, burstMs: 20, freeMs: 5 });
+  const now = (): number => clock.worked + clock.stood + performance.now() - began;
+  const share = createCpuShare({ now, cpu: () => clock.worked, share: 0.5, burstMs: 20, freeMs: 5 });
   const order: string[] = [];
   const work = (namespace: string, ms: number, waiter = patient): Promise<void> =>
     share.run(namespace, waiter, () => {
       order.push(namespace);
-      clock.ms += ms;
+      clock.worked += ms;
     });
-  return { order, work };
+  return { clock, share, order, work };
 }
 
 describe('a share of the thread', () => {
@@ -48,6 +48,13 @@ describe('a share of the thread', () => {
     for (let piece = 0; piece < 200; piece += 1) await work('busy', 4);
     expect(performance.now() - begun).toBeLessThan(500);
     expect(order).toHaveLength(200);
+  });
+
+  test("does not count time in which the process stood still: a throttled container is nobody's fault", async () => {
+    const { clock, share, order, work } = rig();
+    await share.run('slow', patient, () => (clock.stood += 10_000));
+    await work('slow', 1);
+    expect(order).toEqual(['slow']);
   });
 
   test('is waited for no longer than the caller does', async () => {

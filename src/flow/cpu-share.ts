@@ -16,10 +16,11 @@ type Debt = { readonly ms: number; readonly at: number };
 /**
  * There is one thread, and a pod can ask for some 200 ms of it (large classes, slow expressions); a hundred pods of one tenant then stop all others
  * for 20 s. So a namespace may use `burstMs` at once and `share` of the time in the long run: so little that the 99th of a hundred mounts of another
- * one does not notice. Pieces shorter than `freeMs`, all that ordinary classes need, are not counted.
+ * one does not notice. Pieces shorter than `freeMs`, all that ordinary classes need, are not counted, nor is time in which the process stood still.
  */
 export function createCpuShare({
   now = (): number => performance.now(),
+  cpu = usedByProcess,
   share = 0.005,
   burstMs = 250,
   freeMs = 5,
@@ -38,13 +39,19 @@ export function createCpuShare({
         await sleep(Math.min(over / share, 1_000), undefined, { signal }).catch(() => undefined);
         signal.throwIfAborted();
       }
-      const begun = now();
+      const [begun, usedBefore] = [now(), cpu()];
       try {
         return work();
       } finally {
-        const at = now();
-        if (at - begun > freeMs) debts.set(namespace, { ms: owed(namespace) + at - begun, at });
+        const used = now() - begun > freeMs ? cpu() - usedBefore : 0;
+        if (used > freeMs) debts.set(namespace, { ms: owed(namespace) + used, at: now() });
       }
     },
   };
+}
+
+/** In milliseconds, since its start. */
+function usedByProcess(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1_000;
 }
