@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { PodView } from '../driver/cluster.ts';
 import { builtApiServer, controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
 import { startOldProvider } from '../servers/old-provider/old-provider.ts';
+import { builtTestVault } from '../servers/testvault/testvault.ts';
 import { chartLacks } from './chart-objects.ts';
 import {
   failure,
@@ -26,6 +27,7 @@ let stage: RoughStage;
 if (lacks.length === 0) {
   // The first build takes minutes.
   beforeAll(() => builtApiServer(), 1_200_000);
+  beforeAll(() => builtTestVault(), 1_200_000);
   beforeAll(async () => {
     stage = await startRoughStage();
   }, 120_000);

@@ -28,7 +28,10 @@ export const ownIdentity = {
 };
 
 /** What the driver has to bring for them. */
-export const audiences = ['sts.aliyuncs.com', 'sts.amazonaws.com', 'sts.huaweicloud.com'];
+export const audiences = [
+  ...['sts.aliyuncs.com', 'sts.amazonaws.com', 'sts.huaweicloud.com'],
+  ...['vault', 'openbao'],
+];
 
 /** Every cloud there is a fake of; their token services believe what the cluster has signed, and nothing else. */
 export async function startClouds(isIssued: IssuedToken) {

@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import type { KubeObject } from '../driver/kube-client.ts';
 import { builtApiServer, controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
+import { builtTestVault } from '../servers/testvault/testvault.ts';
 import { programInPath } from '../servers/go-program.ts';
 import { chartLacks, renderChart } from './chart-objects.ts';
 import { audiences, cloudAnnotations } from './clouds.ts';
@@ -13,7 +14,7 @@ import { describeWhere } from './where-possible.ts';
 const lacks = [...(await controlPlaneLacks()), ...(await chartLacks())];
 const describe = describeWhere(import.meta.filename, lacks);
 
-const providers = ['alibabacloud', 'aws', 'cce', 'local'];
+const providers = ['alibabacloud', 'aws', 'cce', 'local', 'openbao', 'vault'];
 
 let stage: Stage;
 /** All that the chart gives Keyferry. */
@@ -35,6 +36,7 @@ function base64(plain: string): string {
 if (lacks.length === 0) {
   // The first build takes minutes.
   beforeAll(() => builtApiServer(), 1_200_000);
+  beforeAll(() => builtTestVault(), 1_200_000);
   beforeAll(async () => {
     rbac = await renderChart({ providers, events: { enabled: true } });
     stage = await startStage({ providers, args: ['--events', 'on'] });
@@ -202,7 +204,7 @@ describe('who may read what', () => {
     for (const name of ['before', 'after']) await cluster.endPod('team-a', name);
   });
 
-  test.each(['alibabacloud', 'aws', 'cce'])(
+  test.each(['alibabacloud', 'aws', 'cce', 'openbao', 'vault'])(
     "%s: another account's token opens nothing, whatever its annotation says",
     async (provider) => {
       const { cluster, stores, applyClass, startPod, node } = stage;
@@ -315,12 +317,46 @@ describe("the chart's rights", () => {
   });
 
   test('are all used, and nothing beyond them was asked', async () => {
-    const { cluster } = stage;
-    await cluster.grant(rbac);
-    const asked = (await cluster.controlPlane.auditOf(keyferryUser)).map((line) =>
-      line.replace(/ [^ ]*: \d+$/, ''),
+    await stage.cluster.grant(rbac);
+    expect(await asked()).toEqual(rightsOf(rbac));
+  });
+
+  test('grow with what is switched on: tokens asked for by Keyferry, pods watched', async () => {
+    const { cluster, stores } = stage;
+    const store = stores.find(({ provider }) => provider === 'vault')!;
+    await store.put('minted', 'CANARY');
+    await stage.applyClass('minted', store, store.parameters('minted'));
+    await cluster.setAudiences([]);
+    const more = await renderChart({
+      ...{ providers, events: { enabled: true }, podWatch: { enabled: true } },
+      vault: { mintTokens: true },
+    });
+    const house = await stage.another('minting', {
+      args: ['--pod-watch', 'on'],
+      env: { KEYFERRY_VAULT_TOKEN_REQUESTS: 'true' },
+    });
+    await house.startPod('1.6', { name: 'minted', class: 'minted' });
+    await eventually(
+      () => refusal('minted'),
+      (line) => expect(line).toMatch(/cannot create resource "serviceaccounts\/token"/),
     );
-    const given = [...verbsOf(rbac)].map((right) => right.replace(/^(\S+) \S* (\S+)$/, '$1 $2'));
-    expect([...new Set(asked)].sort()).toEqual(given.sort());
+    await cluster.grant(more);
+    const view = await house.node('1.6').until('team-a/minted', ({ phase }) => phase === 'Running');
+    expect(view.files.password?.text).toBe('CANARY');
+    await eventually(asked, (rights) => expect(rights).toEqual(rightsOf(more)));
+    await cluster.endPod('team-a', 'minted');
+    await house.stop();
+    await cluster.grant(rbac);
+    await cluster.setAudiences(audiences);
   });
 });
+
+/** What Keyferry has asked of the API server so far: `verb resource`, sorted. */
+async function asked(): Promise<readonly string[]> {
+  const lines = await stage.cluster.controlPlane.auditOf(keyferryUser);
+  return [...new Set(lines.map((line) => line.split(' ').slice(0, 2).join(' ')))].sort();
+}
+
+function rightsOf(objects: readonly KubeObject[]): readonly string[] {
+  return [...verbsOf(objects)].map((right) => right.replace(/^(\S+) \S* (\S+)$/, '$1 $2')).sort();
+}

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { build } from 'esbuild';
 import { createProviderClient, type ProviderClient } from '../../src/cli/provider-client.ts';
 import { builtApiServer, controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
+import { builtTestVault } from '../servers/testvault/testvault.ts';
 import { chartLacks } from './chart-objects.ts';
 import { createChance, hostile, hugeSecrets, request, words } from './hostile-requests.ts';
 import { publish, startRoughStage, type RoughStage } from './rough-stage.ts';
@@ -20,6 +21,7 @@ let stage: RoughStage;
 if (lacks.length === 0) {
   // The first build takes minutes.
   beforeAll(() => builtApiServer(), 1_200_000);
+  beforeAll(() => builtTestVault(), 1_200_000);
   beforeAll(async () => {
     stage = await startRoughStage();
   }, 120_000);

@@ -9,10 +9,11 @@ import { promisify } from 'node:util';
 import { builtBundle } from '../driver/bundle.ts';
 import type { PodView } from '../driver/cluster.ts';
 import { startKeyferry, type KeyferryProcess } from '../driver/keyferry-process.ts';
-import { startNode, type NodeOptions, type PlayedNode } from '../driver/node.ts';
+import { startNode, type PlayedNode } from '../driver/node.ts';
 import { issuedTokens } from '../servers/control-plane/issued-tokens.ts';
 import { audiences, cloudAnnotations, ownIdentity, startClouds, type Clouds } from './clouds.ts';
 import { startCluster, type Cluster, type PodWish } from './cluster.ts';
+import { startVaultIn } from './vault-in-cluster.ts';
 
 export const generations = ['1.5', '1.6'] as const;
 export type Generation = (typeof generations)[number];
@@ -58,7 +59,10 @@ export type Stage = House & {
   another(name: string, options?: HouseOptions): Promise<House>;
 };
 
-export type HouseOptions = { readonly args?: readonly string[]; readonly driver?: Partial<NodeOptions> };
+export type HouseOptions = {
+  readonly args?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+};
 
 /** What {@link startStage} can be told. */
 export type StageOptions = {
@@ -74,7 +78,25 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
   const cluster = await startCluster();
   const clouds = await startClouds(await issuedTokens(cluster.controlPlane));
   const local = (input: string, ...words: string[]): Promise<void> => runLocal(dir, input, ...words);
+  const who = { namespace: 'team-a', account: 'app' };
+  const vault = await startVaultIn(cluster.controlPlane, [
+    { ...who, name: 'app', audience: 'vault' },
+    { ...who, name: 'bao-app', audience: 'openbao' },
+  ]);
+  const vaultStore = (provider: string, roleName: string): StageStore => ({
+    provider,
+    parameters: (name) => ({
+      roleName,
+      objects: `- {objectName: password, secretPath: secret/data/${name}, secretKey: password}`,
+    }),
+    async put(name, password) {
+      await vault.put(name, { password });
+    },
+  });
+
   const stores: readonly StageStore[] = [
+    vaultStore('vault', 'app'),
+    vaultStore('openbao', 'bao-app'),
     {
       provider: 'local',
       parameters: (name) => ({ objects: `- {objectName: ${name}, jmesPath: ${jmesPath}}` }),
@@ -107,36 +129,39 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
   ];
 
   await local('', 'init');
-  const who = { namespaces: ['*'], serviceAccounts: ['app'] };
-  const grants = [{ ...who, provider: 'local', names: ['local/**'] }];
+  const grants = [{ namespaces: ['*'], serviceAccounts: ['app'], provider: 'local', names: ['local/**'] }];
   await writeFile(join(dir, 'grants'), JSON.stringify({ grants }));
   await cluster.setAudiences(audiences);
   await cluster.node('node', { 'topology.kubernetes.io/region': 'eu-west-1' });
   await cluster.account('team-a/app', cloudAnnotations);
   await cluster.account('team-b/app');
 
+  const [address, authority] = [vault.url.origin, vault.caFile];
+  const vaultEnv = {
+    ...{ VAULT_ADDR: address, VAULT_CACERT: authority, BAO_ADDR: address, BAO_CACERT: authority },
+  };
   const settings = {
     args: [
       ...[...cluster.keyferryArgs, '--ca-file', clouds.caFile, '--refresh-interval', '0'],
       ...['--local-store', join(dir, 'store'), '--local-key', join(dir, 'key')],
       ...['--shared-identity-grants', join(dir, 'grants'), ...args],
     ],
-    env: { ...clouds.env, KEYFERRY_NODE_NAME: 'node' },
+    env: { ...clouds.env, ...vaultEnv, KEYFERRY_NODE_NAME: 'node' },
   };
 
-  async function startHouse(name: string, { args: more = [], driver }: HouseOptions = {}): Promise<House> {
+  async function startHouse(name: string, { args: more = [], env = {} }: HouseOptions = {}): Promise<House> {
     const health = join(dir, `${name}.sock`);
     const keyferry = await startKeyferry({
       providers,
       args: [...settings.args, '--health-address', `unix:${health}`, ...more],
-      env: settings.env,
+      env: { ...settings.env, ...env },
     });
     const nodeName = (generation: Generation): string => `${name}-${generation}`;
     const nodes = new Map(
       generations.map((generation) => [
         generation,
         startNode({
-          ...{ kube: cluster.kube, generation, providersDir: keyferry.providersDir, ...driver },
+          ...{ kube: cluster.kube, generation, providersDir: keyferry.providersDir },
           ...{ name: nodeName(generation), dir: join(dir, nodeName(generation)) },
         }),
       ]),
@@ -182,6 +207,7 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
     async stop() {
       await house.stop();
       await clouds.close();
+      await vault.stop();
       await cluster.stop();
       await rm(dir, { recursive: true });
     },
