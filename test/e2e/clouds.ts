@@ -1,13 +1,15 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { appRole as ramRole, startAlibabaRig } from '../fakes/alibabacloud-rig.ts';
+import { appRole as ramRole, oidcProvider, startAlibabaRig } from '../fakes/alibabacloud-rig.ts';
 import { startAwsCloud } from '../fakes/aws-cloud.ts';
 import { appRole as iamRole } from '../fakes/aws-rig.ts';
 import { startCceRig } from '../fakes/cce-rig.ts';
 import type { IssuedToken } from '../servers/control-plane/issued-tokens.ts';
 
 const subject = 'system:serviceaccount:team-a:app';
+/** Of deploy/examples, whose roles are called web. */
+const exampleSubject = 'system:serviceaccount:shop:web';
 /** Of Huawei Cloud: it trusts the pods of team-a/app. */
 const agency = {
   ...{ urn: 'iam::0123456789:agency:app', providerUrn: 'iam::0123456789:oidcProvider:my-cluster', subject },
@@ -37,8 +39,22 @@ export const audiences = [
 export async function startClouds(isIssued: IssuedToken) {
   const [cce, alibaba, aws] = await Promise.all([
     startCceRig({ agencies: [agency], isIssued }),
-    startAlibabaRig({ isIssued }),
-    startAwsCloud({ roles: [{ arn: iamRole, subject }], isIssued }),
+    startAlibabaRig({
+      isIssued,
+      roles: [
+        {
+          arn: 'acs:ram::1234567890:role/web',
+          oidc: { providerArn: oidcProvider, subject: exampleSubject },
+        },
+      ],
+    }),
+    startAwsCloud({
+      isIssued,
+      roles: [
+        { arn: iamRole, subject },
+        { arn: 'arn:aws:iam::123456789012:role/web', subject: exampleSubject },
+      ],
+    }),
   ]);
   const directory = await mkdtemp(join(tmpdir(), 'kf-clouds-'));
   const caFile = join(directory, 'ca.crt');

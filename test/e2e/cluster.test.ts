@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { KubeObject } from '../driver/kube-client.ts';
+import { parseObjects, type KubeObject } from '../driver/kube-client.ts';
 import { builtApiServer, controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
 import { builtTestVault } from '../servers/testvault/testvault.ts';
 import { programInPath } from '../servers/go-program.ts';
@@ -15,6 +17,8 @@ const lacks = [...(await controlPlaneLacks()), ...(await chartLacks())];
 const describe = describeWhere(import.meta.filename, lacks);
 
 const providers = ['alibabacloud', 'aws', 'cce', 'local', 'openbao', 'vault'];
+
+const examples = join(import.meta.dirname, '../../deploy/examples');
 
 let stage: Stage;
 /** All that the chart gives Keyferry. */
@@ -240,6 +244,71 @@ describe('who may read what', () => {
     expect(untrusted!.events.at(-1)!.message).toContain('STS.0403');
     for (const name of ['unheard', 'untrusted']) await cluster.endPod('team-a', name);
     await cluster.setAudiences(audiences);
+  });
+});
+
+describe('the examples of deploy/', () => {
+  const login = { username: 'CANARY-user', password: 'CANARY-password' };
+  /** Puts what the example reads into its store. */
+  const furnish: Readonly<Record<string, () => unknown>> = {
+    alibabacloud() {
+      stage.clouds.alibaba.kms.put('eu/prod/db', JSON.stringify(login));
+      stage.clouds.alibaba.oos.put('app/banner', 'hello');
+    },
+    aws() {
+      stage.clouds.aws.secretsManager.put('shop/db', JSON.stringify(login));
+      stage.clouds.aws.ssm.put('/shop/banner', 'hello');
+    },
+    cce() {
+      stage.clouds.cce.csms.put('db_login', JSON.stringify(login));
+      stage.clouds.cce.csms.put('banner', 'hello');
+    },
+    async local() {
+      await stage.local(JSON.stringify(login), 'set', 'shop/db');
+      await stage.local('hello', 'set', 'shop/banner');
+    },
+    openbao: () => furnishVault('openbao'),
+    vault: () => furnishVault('vault'),
+  };
+
+  async function furnishVault(audience: string): Promise<void> {
+    await stage.vault.letIn({ name: 'web', namespace: 'shop', account: 'web', audience });
+    await stage.vault.put('shop/db', login);
+    await stage.vault.put('shop/banner', { text: 'hello' });
+  }
+
+  test.each(providers)('%s: its pod has the files and the Secret it promises', async (provider) => {
+    const { cluster, node } = stage;
+    await furnish[provider]?.();
+    const objects = parseObjects(await readFile(join(examples, provider, 'web.yaml'), 'utf8'));
+    type Deployment = KubeObject & { readonly spec: { readonly template: { readonly spec: object } } };
+    const deployment = objects.find(({ kind }) => kind === 'Deployment') as Deployment;
+    const applied = await cluster.kube.apply(objects);
+    // Nobody here makes pods of Deployments.
+    await cluster.kube.post('/api/v1/namespaces/shop/pods', {
+      ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name: provider } },
+      spec: { ...deployment.spec.template.spec, nodeName: 'node-1.6' },
+    });
+    const view = await node('1.6').until(`shop/${provider}`, ({ last }) => last !== 'skipped');
+    expect(view.events).toEqual([]);
+    const texts = Object.entries(view.files).map(([path, { text }]) => [path, text]);
+    expect(Object.fromEntries(texts)).toMatchObject({
+      ...{ 'db-user': login.username, 'db-password': login.password, 'banner.txt': 'hello' },
+    });
+    await eventually(
+      () => cluster.find<Secret>('shop', 'secrets', 'web-db'),
+      (secret) =>
+        expect(secret?.data).toEqual({
+          ...{ username: base64(login.username), password: base64(login.password) },
+        }),
+    );
+    await cluster.endPod('shop', provider);
+    await eventually(
+      () => cluster.find('shop', 'secrets', 'web-db'),
+      (secret) => expect(secret).toBeUndefined(),
+    );
+    for (const object of applied.filter(({ kind }) => kind !== 'Namespace'))
+      await cluster.kube.delete(await cluster.kube.pathOf(object));
   });
 });
 

@@ -40,6 +40,7 @@ export type House = {
 export type Stage = House & {
   readonly cluster: Cluster;
   readonly clouds: Clouds;
+  readonly vault: Awaited<ReturnType<typeof startVaultIn>>;
   readonly dir: string;
   readonly stores: readonly StageStore[];
   /** `keyferry local ...` on the stage's own store. */
@@ -129,7 +130,9 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
   ];
 
   await local('', 'init');
-  const grants = [{ namespaces: ['*'], serviceAccounts: ['app'], provider: 'local', names: ['local/**'] }];
+  const grants = [
+    { namespaces: ['*'], serviceAccounts: ['app', 'web'], provider: 'local', names: ['local/**'] },
+  ];
   await writeFile(join(dir, 'grants'), JSON.stringify({ grants }));
   await cluster.setAudiences(audiences);
   await cluster.node('node', { 'topology.kubernetes.io/region': 'eu-west-1' });
@@ -188,7 +191,7 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
   const house = await startHouse('node');
   return {
     ...house,
-    ...{ cluster, clouds, dir, stores, local, settings, another: startHouse },
+    ...{ cluster, clouds, vault, dir, stores, local, settings, another: startHouse },
     allow: (...secrets) =>
       cluster.account('team-a/app', {
         ...cloudAnnotations,

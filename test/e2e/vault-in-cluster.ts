@@ -44,13 +44,17 @@ export async function startVaultIn(controlPlane: ControlPlane, roles: readonly V
     ...{ kubernetes_host: server.origin, kubernetes_ca_cert: ca },
     ...{ token_reviewer_jwt: status.token, disable_local_ca_jwt: true },
   });
-  for (const { name, namespace, account, audience } of roles)
+  async function letIn({ name, namespace, account, audience }: VaultRole): Promise<void> {
     await root('POST', `auth/kubernetes/role/${name}`, {
       ...{ bound_service_account_names: [account], bound_service_account_namespaces: [namespace] },
       ...{ audience, token_policies: ['app'], token_ttl: '1h' },
     });
+  }
+  for (const role of roles) await letIn(role);
   return {
     ...vault,
+    /** Makes a role, or makes it anew. */
+    letIn,
     put: (path: string, data: Readonly<Record<string, string>>) =>
       root('POST', `secret/data/${path}`, { data }),
   };

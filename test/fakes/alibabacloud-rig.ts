@@ -50,6 +50,8 @@ export const grantsForApp = [
 export type AlibabaRigOptions = Pick<AlibabaCloudOptions, 'metadataTokens' | 'isIssued'> & {
   /** Beside the addresses of the fakes. Default: the worker's RAM role serves. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Beside those that every rig has. */
+  readonly roles?: readonly RamRole[];
   /** Gives the provider static keys, of `user`. */
   readonly keys?: boolean;
   readonly sharedIdentities?: SharedIdentityMode;
@@ -75,7 +77,7 @@ export type AlibabaPod = {
 export async function startAlibabaRig(options: AlibabaRigOptions = {}) {
   const { metadataTokens, isIssued, refreshInterval = 30_000, grants = grantsForApp } = options;
   const cloud = await startAlibabaCloud({
-    roles,
+    roles: [...roles, ...(options.roles ?? [])],
     ...(metadataTokens && { metadataTokens }),
     ...(isIssued && { isIssued }),
   });
