@@ -1,5 +1,5 @@
 # Needs Node >= 20.19 and make; everything else is installed here.
-.PHONY: install build demo test e2e e2e-packages check lint types deps unused format bench clean manifests image image-check sbom
+.PHONY: install build demo test e2e e2e-cluster e2e-packages check lint types deps unused format bench clean manifests image image-check sbom
 
 install: node_modules/.installed
 
@@ -18,6 +18,10 @@ demo: build
 # Installs, builds and runs all tests.
 test: build
 	npm test
+
+# Tries a class in a cluster of yours that has the driver and Keyferry: make e2e-cluster MANIFEST=class.yaml [KUBECONFIG=...]; test/e2e/README.md
+e2e-cluster: install
+	MANIFEST="$(MANIFEST)" SERVICE_ACCOUNT="$(SERVICE_ACCOUNT)" $(if $(IMAGE),IMAGE="$(IMAGE)") NODE="$(NODE)" npm run --silent e2e -- any-cluster
 
 # Runs the suites against real servers; each says what it needs. One alone: make e2e SUITE=aws
 e2e: build
