@@ -21,7 +21,12 @@ describeWhere(import.meta.filename, lacks)("a cluster of the user's own", () => 
     const kube = await connectByKubectl(KUBECONFIG);
     try {
       await tryCluster({
-        ...{ kube, manifest: await readFile(MANIFEST, 'utf8'), image: IMAGE, patienceMs: 180_000 },
+        ...{
+          kube,
+          manifest: await readFile(MANIFEST, 'utf8'),
+          image: POD_IMAGE || 'registry.k8s.io/pause:3.10',
+          patienceMs: 180_000,
+        },
         ...(SERVICE_ACCOUNT && { serviceAccount: SERVICE_ACCOUNT }),
         ...(NODE && { node: NODE }),
         say: (line) => void process.stderr.write(`${line}\n`),
