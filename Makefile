@@ -21,7 +21,7 @@ test: build
 
 # Tries a class in a cluster of yours that has the driver and Keyferry: make e2e-cluster MANIFEST=class.yaml [KUBECONFIG=...]; test/e2e/README.md
 e2e-cluster: install
-	MANIFEST="$(MANIFEST)" SERVICE_ACCOUNT="$(SERVICE_ACCOUNT)" POD_IMAGE="$(POD_IMAGE)" NODE="$(NODE)" npm run --silent e2e -- any-cluster
+	MANIFEST="$(MANIFEST)" SERVICE_ACCOUNT="$(SERVICE_ACCOUNT)" POD_IMAGE="$(POD_IMAGE)" POD_NODE="$(POD_NODE)" npm run --silent e2e -- any-cluster
 
 # Runs the suites against real servers; each says what it needs. One alone: make e2e SUITE=aws
 e2e: build
