@@ -258,6 +258,39 @@ describe('who may read what', () => {
     },
   );
 
+  test.each(['alibabacloud', 'aws', 'cce', 'vault'])(
+    '%s: a token that the cluster has not signed opens nothing',
+    async (provider) => {
+      const { cluster, stores, applyClass, startPod, node } = stage;
+      const store = stores.find((one) => one.provider === provider)!;
+      const name = `forged-${provider}`;
+      await stage.allow(name);
+      await store.put(name, 'CANARY');
+      await applyClass(name, store, store.parameters(name));
+      // A driver that brings no tokens lets pods write their own.
+      await cluster.setAudiences([]);
+      const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+      const claims = {
+        ...{ iss: cluster.controlPlane.issuer, sub: 'system:serviceaccount:team-a:app', exp: 4e9 },
+        ...{ aud: audiences, 'kubernetes.io': { namespace: 'team-a', pod: { name, uid: 'forged' } } },
+      };
+      const [keys] = (await cluster.kube.get<{ keys: { kid: string }[] }>('/openid/v1/jwks')).keys;
+      const token = `${part({ alg: 'RS256', kid: keys?.kid })}.${part(claims)}.${'A'.repeat(342)}`;
+      const brought = audiences.map((audience) => [audience, { token }]);
+      await startPod('1.6', {
+        ...{ name, class: name },
+        attributes: {
+          'csi.storage.k8s.io/serviceAccount.tokens': JSON.stringify(Object.fromEntries(brought)),
+        },
+      });
+      const [view] = node('1.6').volumes(`team-a/${name}`);
+      expect(view).toMatchObject({ phase: 'Pending', trapped: false, files: {} });
+      expect(view!.events.at(-1)!.message).toMatch(/code = (PermissionDenied|Unauthenticated)/);
+      await cluster.endPod('team-a', name);
+      await cluster.setAudiences(audiences);
+    },
+  );
+
   test('a token for another audience is no token: of the driver, of Keyferry and of the clouds each says so', async () => {
     const { cluster, stores, applyClass, startPod, node } = stage;
     const store = stores.find(({ provider }) => provider === 'cce')!;
