@@ -145,6 +145,18 @@ describe('what watches Keyferry', () => {
     expect(page).toContain(`\`\`\`yaml\n${alerts}\`\`\``);
   });
 
+  // Prometheus gives `namespace` to the scraped pod's, and renames a metric's own.
+  test.each([
+    ['alerts', alerts],
+    ['dashboard', read(`${chart}/files/dashboard.json`)],
+  ])('the %s name the namespace of the pods whose files are stale, not Keyferry’s', (_, text) => {
+    const asked = text.match(/.*\(keyferry_stale_seconds.*/g) ?? [];
+    expect(asked).toHaveLength(1);
+    expect(asked[0]?.replaceAll('\\', '')).toContain(
+      'label_replace(keyferry_stale_seconds, "namespace", "$1", "exported_namespace", "(.+)")',
+    );
+  });
+
   test.each([
     ['alerts', alerts],
     ['dashboard', read(`${chart}/files/dashboard.json`)],

@@ -260,6 +260,21 @@ describe('the chart', () => {
     });
   });
 
+  test('watches with its alerts the DaemonSet it makes, whatever that is called', async () => {
+    const objects = await renderChart({
+      providers: ['aws'],
+      fullnameOverride: 'store-provider',
+      monitoring: { podMonitor: { enabled: true }, rules: { enabled: true } },
+    });
+    const rules = JSON.stringify(objects.find(({ kind }) => kind === 'PrometheusRule'));
+    expect(rules).toContain(
+      JSON.stringify('kube_daemonset_status_number_unavailable{daemonset="store-provider"} > 0'),
+    );
+    expect(objects.find(({ kind }) => kind === 'PodMonitor')).toMatchObject({
+      spec: { podMetricsEndpoints: [{ honorLabels: true }] },
+    });
+  });
+
   test('has no admission policies for clusters that know none', async () => {
     const kinds = async (version: string) =>
       (await renderChart({ providers: ['aws'] }, version)).map(({ kind }) => kind);
