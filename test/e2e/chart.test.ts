@@ -275,6 +275,25 @@ describe('the chart', () => {
     });
   });
 
+  test('lets with a NetworkPolicy nothing out but what is listed', async () => {
+    const egressOf = async (provider: string, egressPorts: readonly number[]) => {
+      const values = { providers: [provider], networkPolicy: { enabled: true, egressPorts } };
+      const policy = (await renderChart(values)).find(({ kind }) => kind === 'NetworkPolicy');
+      return (policy as unknown as { spec: { egress: { ports?: object[]; to?: object[] }[] } }).spec.egress;
+    };
+    const names = { ports: [53, 53].map((port) => expect.objectContaining({ port })) };
+    expect(await egressOf('local', [443])).toEqual([names, { ports: [{ protocol: 'TCP', port: 443 }] }]);
+    // A rule without ports would allow all of them.
+    expect(await egressOf('local', [])).toEqual([names]);
+    const [, metadata] = await egressOf('aws', []);
+    expect(metadata).toMatchObject({
+      ports: [{ port: 80 }],
+      to: ['169.254.169.254/32', 'fd00:ec2::254/128', '169.254.170.23/32', 'fd00:ec2::23/128'].map(
+        (cidr) => ({ ipBlock: { cidr } }),
+      ),
+    });
+  });
+
   test('has no admission policies for clusters that know none', async () => {
     const kinds = async (version: string) =>
       (await renderChart({ providers: ['aws'] }, version)).map(({ kind }) => kind);
