@@ -1,0 +1,63 @@
+import { describe, expect, test } from '@jest/globals';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+
+/** All pages, by their paths from the root. */
+const pages = ['docs', 'deploy', 'test']
+  .flatMap((folder) =>
+    readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((name) => join(folder, name)),
+  )
+  .filter((name) => name.endsWith('.md') && !/(^|\/)(\.venv|node_modules)\//.test(name))
+  .concat('README.md', 'CHANGELOG.md');
+const read = (page: string): string => readFileSync(page, 'utf8');
+
+const prose = (page: string): string => read(page).replace(/^```.*?^```$/gms, '');
+
+/** The headings of a page, as its links call them. */
+function anchorsOf(page: string): readonly string[] {
+  return [...prose(page).matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\w -]/g, '')
+      .replaceAll(' ', '-'),
+  );
+}
+
+/** Commands as somebody would copy them: the lines of blocks of shell, continued ones as one, and what stands between backticks. */
+function commandsOf(page: string): readonly string[] {
+  const blocks = [...read(page).matchAll(/^```sh\n(.*?)^```$/gms)].map(([, text = '']) => text);
+  const lines = blocks.flatMap((text) => text.replace(/\\\n/g, ' ').split('\n'));
+  const inline = [...prose(page).matchAll(/`([^`\n]+)`/g)].map(([, text = '']) => text);
+  return [...lines, ...inline].map((command) => command.replace(/ +#.*$/, '').trim());
+}
+
+describe.each(pages)('%s', (page) => {
+  test('links to pages and headings that are there', () => {
+    const links = [...prose(page).matchAll(/\]\((?!https?:)([^)#]*)#?([^)]*)\)/g)];
+    const broken = links.filter(([, path = '', anchor = '']) => {
+      const target = path === '' ? page : join(dirname(page), path);
+      return !existsSync(target) || (anchor !== '' && !anchorsOf(target).includes(anchor));
+    });
+    expect(broken.map(([link]) => link)).toEqual([]);
+  });
+
+  test('says to type what works at the root of a checkout', () => {
+    const commands = commandsOf(page);
+    const paths = commands.flatMap((command) => command.match(/(?<=^|[ =])(charts|deploy)\/[\w./-]+/g) ?? []);
+    expect(paths.filter((path) => !existsSync(path))).toEqual([]);
+    expect(commands.filter((command) => /^cd |&& cd /.test(command))).toEqual([]);
+  });
+
+  test('names the namespace of every release, which Helm does not find without', () => {
+    const releases = commandsOf(page).filter((command) =>
+      /^helm (install|upgrade|rollback|uninstall) \S/.test(command),
+    );
+    expect(releases.filter((command) => !/ (-n|--namespace) \S/.test(command))).toEqual([]);
+  });
+
+  test('looks at the logs of all pods, not of one that kubectl picks', () => {
+    expect(commandsOf(page).filter((command) => /^kubectl .*\blogs (daemonset|ds)\//.test(command))).toEqual(
+      [],
+    );
+  });
+});
