@@ -13,7 +13,10 @@ args=(--build-arg "VERSION=$version" --build-arg "REVISION=$revision" --tag "$na
 for tool in buildah podman docker; do
   "$tool" info >/dev/null 2>&1 || continue
   # Same inputs, same layers: no time of building is kept. BuildKit does that only on its way to a registry; see deploy/README.md.
-  case $tool in docker) exec docker build "${args[@]}" . ;; *) exec "$tool" build --timestamp 0 "${args[@]}" . ;; esac
+  case $tool in docker) docker build "${args[@]}" . ;; *) "$tool" build --timestamp 0 "${args[@]}" . ;; esac
+  # Each keeps its images to itself, so another one's push would not find it.
+  echo "built by $tool; to push it: $tool push $name"
+  exit
 done
 echo 'needs buildah, podman or docker' >&2
 exit 1
