@@ -27,7 +27,7 @@ export type Cluster = {
   readonly kube: KubeClient;
   /** `--kube-...` flags with the token of Keyferry's own ServiceAccount, and nothing more. */
   readonly keyferryArgs: readonly string[];
-  /** Gives Keyferry's account these rights, and takes all others from it. */
+  /** Gives Keyferry's account these rights, and takes all others from it. Nothing to do where the same list was given last. */
   grant(objects: readonly KubeObject[]): Promise<void>;
   /** Whether Keyferry's account has a right, `verb group resource`. */
   isAllowed(right: string): Promise<boolean>;
@@ -60,6 +60,7 @@ export async function startCluster(): Promise<Cluster> {
   const crds = join(import.meta.dirname, '../servers/control-plane/secrets-store-crds.yaml');
   await kube.apply(await readFile(crds, 'utf8'));
   let granted: readonly KubeObject[] = [];
+  let asked: readonly KubeObject[] | undefined;
 
   async function account(name: string, annotations: Readonly<Record<string, string>> = {}): Promise<void> {
     const [namespace = '', account = ''] = name.split('/');
@@ -96,6 +97,8 @@ export async function startCluster(): Promise<Cluster> {
       ...['--kube-ca-file', controlPlane.caFile],
     ],
     async grant(objects) {
+      if (objects === asked) return;
+      asked = objects;
       const before = verbsOf(granted);
       for (const object of granted) await kube.delete(await kube.pathOf(object));
       granted = objects.filter(({ kind }) => rights.includes(kind));

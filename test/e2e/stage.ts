@@ -152,6 +152,8 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
     env: { ...clouds.env, ...vaultEnv, KEYFERRY_NODE_NAME: 'node' },
   };
 
+  const houses = new Set<House>();
+
   async function startHouse(name: string, { args: more = [], env = {} }: HouseOptions = {}): Promise<House> {
     const health = join(dir, `${name}.sock`);
     const keyferry = await startKeyferry({
@@ -170,7 +172,7 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
       ]),
     );
     const node = (generation: Generation): PlayedNode => nodes.get(generation)!;
-    return {
+    const house: House = {
       ...{ keyferry, node },
       async startPod(generation, wish) {
         const { namespace = 'team-a', serviceAccount = 'app' } = wish;
@@ -182,10 +184,13 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
         return found === undefined ? undefined : Number(found.split(' ').at(-1));
       },
       async stop() {
+        houses.delete(house);
         for (const one of nodes.values()) await one.stop();
         await keyferry.stop();
       },
     };
+    houses.add(house);
+    return house;
   }
 
   const house = await startHouse('node');
@@ -208,7 +213,8 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
       ]);
     },
     async stop() {
-      await house.stop();
+      // Also those of a test that failed.
+      for (const one of houses) await one.stop();
       await clouds.close();
       await vault.stop();
       await cluster.stop();
