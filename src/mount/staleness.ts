@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import { Gauge, type Registry } from 'prom-client';
 import type { ErrorCode } from '../errors/codes.ts';
 import type { SecretError } from '../errors/secret-error.ts';
+import { upTo } from '../flow/up-to.ts';
 import type { PodEvents } from '../kube/events.ts';
 import type { Workload } from '../plan/workload.ts';
 
@@ -37,7 +38,7 @@ export function createStaleness(deps: {
   readonly events?: PodEvents;
 }): Staleness {
   const { registry, now, events } = deps;
-  const volumes = new LRUCache<string, Known>({ max: 10_000 });
+  const volumes = new LRUCache<string, Known>(upTo(10_000));
 
   function isGone({ askedAt, round }: Known): boolean {
     return now() - askedAt > Math.max(forgottenAfter, 3 * round);

@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { SecretError } from '../errors/secret-error.ts';
+import { upTo } from '../flow/up-to.ts';
 import type { Workload } from '../plan/workload.ts';
 import type { Grant } from '../providers/provider.ts';
 
@@ -19,7 +20,7 @@ export type Volumes = {
  * not turn the provider's stronger identity on.
  */
 export function createVolumes(max = 10_000): Volumes {
-  const volumes = new LRUCache<string, { className?: string; own?: boolean }>({ max });
+  const volumes = new LRUCache<string, { className?: string; own?: boolean }>(upTo(max));
   return {
     classOf: ({ className, volume }) => className ?? volumes.get(volume)?.className ?? 'unknown',
     checkIdentity({ volume }, grants) {

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { upTo } from '../flow/up-to.ts';
 import { refKey, type SecretRef } from '../plan/plan.ts';
 import type { Grant, Principal, SecretValue } from '../providers/provider.ts';
 
@@ -19,7 +20,7 @@ export type EntryKeys = {
  * soon as one does not: whether a path leases is known from its answers alone. What is forgotten begins with the pod again.
  */
 export function createEntryKeys(max = 10_000): EntryKeys {
-  const shareable = new LRUCache<string, true>({ max });
+  const shareable = new LRUCache<string, true>(upTo(max));
   // Providers keep their principals and plans are kept, so a mount that is repeated builds no key anew.
   const questions = new WeakMap<Principal, WeakMap<SecretRef, string>>();
   const question = ({ principal, ref }: Grant): string => {

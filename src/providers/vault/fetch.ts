@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { toSecretError } from '../../errors/secret-error.ts';
 import { createBudget, type Budget } from '../../flow/budget.ts';
 import type { BudgetMetrics } from '../../flow/budget-metrics.ts';
+import { upTo } from '../../flow/up-to.ts';
 import { refKey } from '../../plan/plan.ts';
 import type { FetchRequest, FetchResult, Provider } from '../provider.ts';
 import type { VaultApi } from './api.ts';
@@ -49,7 +50,7 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
   const { api, tokens, now } = deps;
   const leases = createLeases(deps);
   const budgetOf = createBudgets(deps);
-  const plain = new LRUCache<string, true>({ max: maxPlain });
+  const plain = new LRUCache<string, true>(upTo(maxPlain));
 
   async function attempt(request: Request, session: VaultSession): Promise<FetchResult> {
     const { grant, urgency, signal, onStart } = request;
