@@ -3,7 +3,9 @@ import { build } from 'esbuild';
 import { chmod, readFile } from 'node:fs/promises';
 import { deferredPackages } from './deferred-packages.mjs';
 
-const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'));
+const { version, dependencies } = JSON.parse(
+  await readFile(new URL('../package.json', import.meta.url), 'utf8'),
+);
 const options = {
   bundle: true,
   platform: 'node',
@@ -33,6 +35,6 @@ await build({
   external: neverLoaded,
   define: { KEYFERRY_VERSION: JSON.stringify(version) },
   banner: { js: '#!/usr/bin/env node' },
-  plugins: [unusedParts, deferredPackages(options)],
+  plugins: [unusedParts, deferredPackages(options, Object.keys(dependencies))],
 });
 await chmod('dist/keyferry.js', 0o755);

@@ -5,9 +5,11 @@ import { brotliCompressSync, constants } from 'node:zlib';
 /**
  * Packages that the code asks for by `import('name')` alone, such as undici and the AWS SDK, go into the bundle compressed and are
  * unpacked and compiled when they are first asked for. What is not used is neither scanned at the start nor kept as source in memory.
+ * The packages of one scope, which share most of their code, are packed together; each still runs only when it is asked for itself.
  * @param options of esbuild, for the packages
+ * @param dependencies the names of all packages that the code may ask for
  */
-export function deferredPackages(options) {
+export function deferredPackages(options, dependencies) {
   return {
     name: 'deferred-packages',
     setup({ initialOptions, onResolve, onLoad, onEnd }) {
@@ -17,12 +19,21 @@ export function deferredPackages(options) {
           ? { path, namespace: 'deferred' }
           : undefined,
       );
-      onLoad({ filter: /./, namespace: 'deferred' }, async ({ path }) => {
+      onLoad({ filter: /./, namespace: 'deferred' }, ({ path }) => {
+        const pack = path.startsWith('@') ? path.split('/')[0] : path;
+        return { contents: `module.exports = require('pack:${pack}')[${JSON.stringify(path)}]();` };
+      });
+      onResolve({ filter: /^pack:/ }, ({ path }) => ({
+        path: path.slice('pack:'.length),
+        namespace: 'pack',
+      }));
+      onLoad({ filter: /./, namespace: 'pack' }, async ({ path: pack }) => {
+        const members = dependencies.filter((name) => name === pack || name.startsWith(`${pack}/`));
         const { outputFiles } = await build({
           ...options,
-          stdin: { contents: `export * from ${JSON.stringify(path)};`, resolveDir: process.cwd() },
+          stdin: { contents: members.map(exported).join('\n'), resolveDir: process.cwd() },
           write: false,
-          outfile: `${path}.js`,
+          outfile: `${pack}.js`,
           legalComments: 'external',
         });
         const code = outputFiles.find(({ path }) => path.endsWith('.js'));
@@ -30,19 +41,23 @@ export function deferredPackages(options) {
         const packed = brotliCompressSync(code.contents, {
           params: { [constants.BROTLI_PARAM_SIZE_HINT]: code.contents.length },
         });
-        return { contents: unpack(path, packed.toString('base64')), loader: 'js' };
+        return { contents: unpack(pack, packed.toString('base64')) };
       });
       onEnd(() => appendFile(`${initialOptions.outfile}.LEGAL.txt`, licenses.sort().join('\n')));
     },
   };
 }
 
-function unpack(path, packed) {
+function exported(name) {
+  return `exports[${JSON.stringify(name)}] = () => require(${JSON.stringify(name)});`;
+}
+
+function unpack(pack, packed) {
   return `
     const { brotliDecompressSync } = require('node:zlib');
     const { compileFunction } = require('node:vm');
     const code = brotliDecompressSync(Buffer.from(${JSON.stringify(packed)}, 'base64')).toString();
-    const options = { filename: ${JSON.stringify(`${path}.js`)} };
+    const options = { filename: ${JSON.stringify(`${pack}.js`)} };
     compileFunction(code, ['module', 'exports', 'require'], options)(module, exports, require);
   `;
 }
