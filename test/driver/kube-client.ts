@@ -212,10 +212,13 @@ export function createKubeClient(options: {
   };
 }
 
-/** All objects of a YAML text; lists are opened. */
+/** All objects of a YAML text; lists are opened. @throws on faulty YAML, such as a key that stands there twice */
 export function parseObjects(text: string): readonly KubeObject[] {
   return parseAllDocuments(text)
-    .map((document) => document.toJS() as (KubeObject & { items?: KubeObject[] }) | null)
+    .map((document) => {
+      for (const error of document.errors) throw error;
+      return document.toJS() as (KubeObject & { items?: KubeObject[] }) | null;
+    })
     .flatMap((object) => (object === null ? [] : (object.items ?? [object])));
 }
 

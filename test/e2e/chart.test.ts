@@ -249,6 +249,44 @@ describe('the chart', () => {
     );
   });
 
+  test('takes from extraEnv also what it sets itself, and variables without a value', async () => {
+    const extraEnv = [{ name: 'KEYFERRY_NODE_NAME', value: 'other' }, { name: 'EMPTY' }];
+    const [{ env }] = (await podOf({ providers: ['local'], extraEnv })).containers;
+    expect(env.filter(({ name }) => !name.endsWith('ADDRESS'))).toEqual([
+      { name: 'EMPTY' },
+      { name: 'KEYFERRY_NODE_NAME', value: 'other' },
+    ]);
+  });
+
+  test('counts what stands in extraEnv as set', async () => {
+    const extraEnv = [
+      { name: 'AWS_REGION', value: 'eu-west-1' },
+      { name: 'VAULT_ADDR', value: 'https://vault:8200' },
+      { name: 'VAULT_CACERT', value: '/etc/keyferry/vault/ca.crt' },
+    ];
+    const values = { providers: ['aws', 'vault'], extraEnv };
+    expect(await rightsOf(values)).toEqual(['get serviceaccounts']);
+    expect(await rightsOf({ providers: ['aws'], aws: { env: { AWS_REGION: '' } } })).toContain('get nodes');
+    const policies = JSON.stringify(await renderChart(values));
+    expect(policies).toContain('TLS is verified here');
+    expect(policies).not.toContain('this address is not allowed');
+    expect(policies).not.toContain('classes may name no files');
+  });
+
+  test('renders large numbers, and names that look like numbers, as what they are', async () => {
+    const pod = await podOf({ providers: ['local'], runAsUser: 1_000_650_000, maxMounts: 1_000_000 });
+    expect(pod.securityContext).toMatchObject({ runAsUser: 1_000_650_000, fsGroup: 1_000_650_000 });
+    expect(settingsOf(pod.containers[0]).maxMounts).toBe(1_000_000);
+    const objects = await renderChart({ providers: ['aws'], nameOverride: '1' });
+    for (const { metadata } of objects)
+      expect(metadata.labels).toMatchObject({ 'app.kubernetes.io/name': '1' });
+  });
+
+  test('says once that its nodes run Linux', async () => {
+    const nodeSelector = { 'kubernetes.io/os': 'linux', pool: 'a' };
+    expect(await podOf({ providers: ['local'], nodeSelector })).toMatchObject({ nodeSelector });
+  });
+
   test('runs as root only where nobody else is named', async () => {
     const security = async (values: object) =>
       (await podOf({ providers: ['local'], ...values })).securityContext;

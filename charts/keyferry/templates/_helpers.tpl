@@ -8,8 +8,8 @@
 {{- end -}}
 
 {{- define "keyferry.selector" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "keyferry.labels" -}}
@@ -43,9 +43,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   resources: [serviceaccounts] # their annotations
   verbs: [get]
 {{- end }}
-{{- if and (has "aws" $stores) (not (or .Values.aws.env.AWS_REGION .Values.aws.env.AWS_DEFAULT_REGION)) }}
+{{- if and (has "aws" $stores) (not (regexMatch " AWS_(DEFAULT_)?REGION " (include "keyferry.configured" .))) }}
 - apiGroups: ['']
-  resources: [nodes] # the region in their labels; not asked where aws.env.AWS_REGION is set
+  resources: [nodes] # the region in their labels; not asked where AWS_REGION is set
   verbs: [get]
 {{- end }}
 {{- if and (has "vault" $stores) .Values.vault.mintTokens }}
@@ -65,38 +65,53 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end -}}
 
-{{/* Variables: `env` and `credentials` of the enabled stores, then `extraEnv`. Each once; the later one wins. */}}
-{{- define "keyferry.env" -}}
-{{- $entries := dict -}}
-{{- range include "keyferry.stores" . | fromJsonArray -}}
+{{/* Variables by name: our own, `env` and `credentials` of the enabled stores, then `extraEnv`. The later one wins. */}}
+{{- define "keyferry.variables" -}}
+{{- $stores := include "keyferry.stores" . | fromJsonArray -}}
+{{- $port := int .Values.healthPort -}}
+{{/* With hostNetwork two pods share their node's network while one replaces the other: each has a socket of its own, and the port goes from one to the next. */}}
+{{- $health := ternary (printf "unix:/run/keyferry/health.sock,:%d" $port) (printf ":%d" $port) .Values.hostNetwork -}}
+{{- $variables := dict
+  "KEYFERRY_HEALTH_ADDRESS" (dict "value" $health)
+  "KEYFERRY_NODE_NAME" (dict "valueFrom" (dict "fieldRef" (dict "fieldPath" "spec.nodeName")))
+-}}
+{{- range $stores -}}
   {{- $store := get $.Values . -}}
   {{- with $secret := $store.credentials -}}
     {{- if $secret.secret -}}
       {{- range $name, $key := $secret.keys -}}
-        {{- $_ := set $entries $name (dict "valueFrom" (dict "secretKeyRef" (dict "name" $secret.secret "key" $key "optional" $secret.optional))) -}}
+        {{- $_ := set $variables $name (dict "valueFrom" (dict "secretKeyRef" (dict "name" $secret.secret "key" $key "optional" $secret.optional))) -}}
       {{- end -}}
     {{- end -}}
   {{- end -}}
   {{- range $name, $value := $store.env -}}
-    {{- $_ := set $entries $name (dict "value" $value) -}}
+    {{- $_ := set $variables $name (dict "value" $value) -}}
   {{- end -}}
   {{- if and (eq . "cce") $store.oidcAudience -}}
-    {{- $_ := set $entries "HUAWEICLOUD_SDK_ID_TOKEN_FILE" (dict "value" "/var/run/secrets/tokens/cce") -}}
+    {{- $_ := set $variables "HUAWEICLOUD_SDK_ID_TOKEN_FILE" (dict "value" "/var/run/secrets/tokens/cce") -}}
   {{- end -}}
   {{- if and (eq . "alibabacloud") $store.gatewayCaConfigMap -}}
-    {{- $_ := set $entries "KEYFERRY_ALIBABACLOUD_GATEWAY_CA_DIR" (dict "value" "/etc/keyferry/gateway-ca") -}}
+    {{- $_ := set $variables "KEYFERRY_ALIBABACLOUD_GATEWAY_CA_DIR" (dict "value" "/etc/keyferry/gateway-ca") -}}
   {{- end -}}
 {{- end -}}
-{{- if and (has "vault" (include "keyferry.stores" . | fromJsonArray)) .Values.vault.mintTokens -}}
-  {{- $_ := set $entries "KEYFERRY_VAULT_TOKEN_REQUESTS" (dict "value" "true") -}}
+{{- if and (has "vault" $stores) .Values.vault.mintTokens -}}
+  {{- $_ := set $variables "KEYFERRY_VAULT_TOKEN_REQUESTS" (dict "value" "true") -}}
 {{- end -}}
 {{- range .Values.extraEnv -}}
-  {{- $_ := set $entries .name (omit . "name") -}}
+  {{- $_ := set $variables .name (omit . "name") -}}
 {{- end -}}
-{{- range $name, $entry := $entries }}
-- name: {{ $name }}
-  {{- toYaml $entry | nindent 2 }}
+{{- toJson $variables -}}
 {{- end -}}
+
+{{/* Names of those that are set, between spaces. Empty ones are as good as none. */}}
+{{- define "keyferry.configured" -}}
+{{- range $name, $variable := include "keyferry.variables" . | fromJson }} {{ if or $variable.value $variable.valueFrom }}{{ $name }}{{ end }} {{ end -}}
+{{- end -}}
+
+{{- define "keyferry.env" -}}
+{{- range $name, $variable := include "keyferry.variables" . | fromJson -}}
+{{ list (merge (dict "name" $name) $variable) | toYaml }}
+{{ end -}}
 {{- end -}}
 
 {{/* Tokens of Keyferry's own ServiceAccount, for the stores that log it in by OIDC. */}}
