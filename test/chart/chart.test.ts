@@ -128,6 +128,19 @@ describe('the chart', () => {
     }
   });
 
+  test('knows who takes parameters in any letter case', async () => {
+    const takes = names.map(async (name) => {
+      const plan = await providers[name]!.plan();
+      return plan({ OBJECTS: 'x' }).problems.some(({ message }) => message.includes('means nothing to'))
+        ? []
+        : [name];
+    });
+    const anyCase = (await Promise.all(takes)).flat();
+    expect(read(`${chart}/templates/admission.yaml`)).toContain(
+      `{{- $anyCase := list ${anyCase.map((name) => `"${name}"`).join(' ')} }}`,
+    );
+  });
+
   test.each(['ALLOWED_FILES', 'CACERT', 'CAPATH', 'CLIENT_CERT', 'CLIENT_KEY', 'SKIP_VERIFY', '_ADDR'])(
     'decides what classes of Vault may name by the variable %s that there is',
     (word) => {

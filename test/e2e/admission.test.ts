@@ -157,7 +157,13 @@ describe('the admission policies', () => {
   });
 
   test.each<[string, KubeObject, string]>([
-    ['a misspelt parameter', classOf('cce', { objects, agencyURN: 'x', agencyUr: 'x' }), 'agencyUr'],
+    ['a misspelt parameter', classOf('cce', { objects, agencyUr: 'x' }), 'agencyUr'],
+    ['objects in a letter case that cce does not take', classOf('cce', { Objects: objects }), 'Objects'],
+    [
+      'a role in a letter case that Vault does not take',
+      classOf('vault', { objects, RoleName: 'web' }),
+      'RoleName',
+    ],
     ['no objects', classOf('aws', { region: 'eu-west-1' }), 'objects'],
     ['empty objects', classOf('aws', { objects: ' ' }), 'objects'],
     ['a region that is none', classOf('aws', { objects, region: 'evil.example/' }), 'region'],
