@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { driverName } from '../driver/node.ts';
-import { parseObjects, type KubeObject } from '../driver/kube-client.ts';
+import { createKubeClient, parseObjects, type KubeClient, type KubeObject } from '../driver/kube-client.ts';
 import { builtApiServer, controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
 import { chartLacks, renderChart } from './chart-objects.ts';
 import { startCluster, type Cluster } from './cluster.ts';
@@ -25,7 +25,9 @@ const everything = {
     filesSecret: 'vault-files',
     env: { VAULT_ADDR: 'https://vault:8200' },
   },
-  admissionPolicies: { mode: 'deny', regions: ['eu-.*'], roles: ['app-.*'], podOverrides: false },
+  admissionPolicies: {
+    ...{ mode: 'deny', regions: ['eu-.*'], roles: ['app-.*'], podOverrides: false, selfGrants: false },
+  },
   events: { enabled: true },
   podWatch: { enabled: true },
   ca: { configMap: 'authorities' },
@@ -101,6 +103,30 @@ describe('the API server takes', () => {
 });
 
 const objects = '- {objectName: db}';
+const appPath = '/api/v1/namespaces/shop/serviceaccounts/app';
+const annotated = (names: string | null): object => ({
+  metadata: { annotations: { 'cce.io/dew-resource': names } },
+});
+
+/** A client of somebody who may do this in the namespace `shop`, and nothing else. */
+async function userWith(name: string, rules: readonly object[]): Promise<KubeClient> {
+  await cluster.account(`shop/${name}`);
+  const metadata = { name, namespace: 'shop' };
+  const rbac = { apiVersion: 'rbac.authorization.k8s.io/v1', metadata };
+  await cluster.kube.apply([
+    { ...rbac, kind: 'Role', rules },
+    {
+      ...{ ...rbac, kind: 'RoleBinding', subjects: [{ kind: 'ServiceAccount', ...metadata }] },
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name },
+    },
+  ]);
+  const { status } = await cluster.kube.post<{ status: { token: string } }>(
+    `/api/v1/namespaces/shop/serviceaccounts/${name}/token`,
+    { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: {} },
+  );
+  const { server, caFile } = cluster.controlPlane;
+  return createKubeClient({ server, ca: await readFile(caFile, 'utf8'), token: status.token });
+}
 
 describe('the admission policies', () => {
   async function install(
@@ -112,7 +138,7 @@ describe('the admission policies', () => {
       admissionPolicies: { mode: 'deny', ...policies },
     });
     const admission = rendered.filter(({ apiVersion }) => apiVersion.startsWith('admissionregistration'));
-    expect(admission).toHaveLength(4);
+    expect(admission).toHaveLength('selfGrants' in policies ? 6 : 4);
     // Anew, so that what is refused from now on is refused by these.
     for (const object of admission) await cluster.kube.delete(await cluster.kube.pathOf(object));
     await eventually(
@@ -218,6 +244,37 @@ describe('the admission policies', () => {
       ...['admissionPolicies.regions', 'admissionPolicies.regions'],
       ...['admissionPolicies.roles', 'admissionPolicies.roles', 'pods may not change'],
     ]);
+  });
+
+  test('let nobody grant secrets who may only write ServiceAccounts, where the operator wants it so', async () => {
+    const accounts = (...verbs: readonly string[]) => ({
+      apiGroups: [''],
+      resources: ['serviceaccounts'],
+      verbs,
+    });
+    const tenant = await userWith('tenant', [accounts('get', 'create', 'patch')]);
+    const operator = await userWith('operator', [accounts('get', 'create', 'patch', 'grant-secrets')]);
+    const granted = (names: string): KubeObject => ({
+      ...{ apiVersion: 'v1', kind: 'ServiceAccount' },
+      metadata: { name: 'app', namespace: 'shop', annotations: { 'cce.io/dew-resource': names } },
+    });
+    const words = /takes the verb grant-secrets/;
+
+    await install({});
+    await tenant.apply([granted('["others"]')], { validateOnly: true });
+
+    await install({ selfGrants: false });
+    const tried = () => tenant.apply([granted('["others"]')], { validateOnly: true }).then(() => '', String);
+    await eventually(tried, (line) => expect(line).toMatch(words));
+    await tenant.apply([{ ...granted(''), metadata: { name: 'app', namespace: 'shop' } }]);
+    await expect(tenant.apply([granted('["others"]')])).rejects.toThrow(words);
+    await operator.apply([granted('["db"]')]);
+    await expect(tenant.patch(appPath, annotated('["db","others"]'))).rejects.toThrow(words);
+    // What changes no grant, and what takes one away, is anybody's who may write the account.
+    await tenant.patch(appPath, { metadata: { labels: { team: 'web' } } });
+    await tenant.patch(appPath, annotated(null));
+    tenant.close();
+    operator.close();
   });
 
   test('leave alone what was there before and whose spec stays', async () => {
