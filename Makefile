@@ -19,9 +19,11 @@ demo: build
 test: build
 	npm test
 
-# Tries a class in a cluster of yours that has the driver and Keyferry: make e2e-cluster MANIFEST=class.yaml [KUBECONFIG=...]; test/e2e/README.md
+# Tries a class in a cluster of yours that has the driver and Keyferry: make e2e-cluster MANIFEST=class.yaml [KUBECONFIG=...] [CONTEXT=...]; test/e2e/README.md
+# Without npm between them, ^C reaches the program, which then clears up.
 e2e-cluster: install
-	MANIFEST="$(MANIFEST)" SERVICE_ACCOUNT="$(SERVICE_ACCOUNT)" POD_IMAGE="$(POD_IMAGE)" POD_NODE="$(POD_NODE)" npm run --silent e2e -- any-cluster
+	@node_modules/.bin/esbuild test/e2e/try-cluster.ts --bundle --packages=external --platform=node --format=esm --log-level=warning --outfile=dist/try-cluster.mjs
+	@node dist/try-cluster.mjs
 
 # Runs the suites against real servers; each says what it needs. One alone: make e2e SUITE=aws
 e2e: build

@@ -81,9 +81,12 @@ export function createKubeClient(options: {
   /** PEM; without one: plain HTTP, or an authority the system knows. */
   readonly ca?: string;
   readonly token?: string;
+  /** A Unix socket on which the server listens. */
+  readonly socketPath?: string;
 }): KubeClient {
-  const { server, ca, token } = options;
-  const dispatcher = new Agent({ ...(ca !== undefined && { connect: { ca } }), bodyTimeout: 0 });
+  const { server, ca, token, socketPath } = options;
+  const connect = { ...(ca !== undefined && { ca }), ...(socketPath !== undefined && { socketPath }) };
+  const dispatcher = new Agent({ connect, bodyTimeout: 0 });
   const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };
   const resources = new Map<string, Promise<readonly Resource[]>>();
 

@@ -1,32 +1,310 @@
-import { test } from '@jest/globals';
-import { readFile } from 'node:fs/promises';
-import { tryCluster } from './any-cluster.ts';
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { spawn } from 'node:child_process';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createKubeClient, type KubeClient } from '../driver/kube-client.ts';
+import { builtApiServer, controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
+import { builtTestVault } from '../servers/testvault/testvault.ts';
+import { tryCluster, type Trial } from './any-cluster.ts';
+import { audiences } from './clouds.ts';
 import { connectByKubectl, kubectlLacks } from './kubectl-proxy.ts';
+import { eventually, startStage, type Stage } from './stage.ts';
 import { describeWhere } from './where-possible.ts';
 
-const { MANIFEST = '', KUBECONFIG, SERVICE_ACCOUNT, POD_IMAGE, POD_NODE } = process.env;
-const lacks = [
-  ...(MANIFEST === '' ? ['cluster of yours to try: make e2e-cluster MANIFEST=class.yaml'] : []),
-  ...(await kubectlLacks()),
-];
+const lacks = [...(await controlPlaneLacks()), ...(await kubectlLacks())];
+const describe = describeWhere(import.meta.filename, lacks);
+const project = join(import.meta.dirname, '../..');
 
-describeWhere(import.meta.filename, lacks)("a cluster of the user's own", () => {
-  test('serves the class of the manifest to its own pods, and to nobody else', async () => {
-    const kube = await connectByKubectl(KUBECONFIG);
-    try {
-      await tryCluster({
-        ...{
-          kube,
-          manifest: await readFile(MANIFEST, 'utf8'),
-          image: POD_IMAGE === undefined || POD_IMAGE === '' ? 'registry.k8s.io/pause:3.10' : POD_IMAGE,
-          patienceMs: 180_000,
+let stage: Stage;
+/** By kubectl, as a user. */
+let kube: KubeClient;
+let example: string;
+const said: string[] = [];
+
+if (lacks.length === 0) {
+  beforeAll(() => builtApiServer(), 1_200_000);
+  beforeAll(() => builtTestVault(), 1_200_000);
+  beforeAll(async () => {
+    stage = await startStage({ providers: ['local', 'vault'] });
+    ({ kube } = await connectByKubectl({ kubeconfig: stage.cluster.controlPlane.kubeconfig }));
+    example = await readFile(join(project, 'deploy/examples/local/web.yaml'), 'utf8');
+    await stage.local('{"username":"u","password":"CANARY"}', 'set', 'shop/db');
+    await stage.local('hello', 'set', 'shop/banner');
+  }, 120_000);
+  afterEach(() => void said.splice(0));
+  afterAll(async () => {
+    await kube.close();
+    await stage.stop();
+  });
+}
+
+/** The example in a namespace of its own: without controllers, a deleted one is being deleted for ever. */
+function manifestIn(namespace: string): string {
+  return example.replaceAll(/(namespace: |metadata: \{ name: )shop\b/g, `$1${namespace}`);
+}
+
+/** Its pod waits: nobody has granted anything to its account. */
+function ungranted(namespace: string): string {
+  return manifestIn(namespace).replaceAll(/\bweb$/gm, 'nobody');
+}
+
+function trial(namespace: string, more: Partial<Trial> = {}): Promise<void> {
+  return tryCluster({
+    ...{ kube, manifest: manifestIn(namespace), image: 'pause', node: 'node-1.6', patienceMs: 5_000 },
+    ...{ say: (line: string) => void said.push(line), signal: new AbortController().signal, ...more },
+  });
+}
+
+/** Everything in the cluster that a trial makes, and every other thing of these kinds. */
+async function things(): Promise<readonly string[]> {
+  const paths = [
+    ...['/api/v1/pods', '/api/v1/serviceaccounts', '/api/v1/secrets', '/api/v1/configmaps'],
+    '/apis/secrets-store.csi.x-k8s.io/v1/secretproviderclasses',
+  ];
+  const objects = (await Promise.all(paths.map((path) => kube.list(path)))).flat();
+  return objects.map(({ metadata }) => `${metadata.namespace ?? ''}/${metadata.name}`).sort();
+}
+
+async function makeNamespace(name: string): Promise<void> {
+  await kube.apply([{ apiVersion: 'v1', kind: 'Namespace', metadata: { name } }]);
+}
+
+describe('a cluster in order', () => {
+  test.each(['a new namespace', 'one that may be used'])(
+    'is found so in %s, and left as it was',
+    async (where) => {
+      const namespace = where === 'a new namespace' ? 'trial-new' : 'trial-used';
+      const used = namespace === 'trial-used';
+      if (used) await makeNamespace(namespace);
+      const before = await things();
+      await trial(namespace, used ? { useNamespace: namespace } : {});
+      expect(said).toEqual([
+        expect.stringMatching(/^the driver brings tokens for: .*vault/),
+        expect.stringMatching(/^keyferry-e2e has banner.txt in version v\d+$/),
+        expect.stringMatching(/^keyferry-e2e has db-password in version v\d+\+/),
+        expect.stringMatching(/^keyferry-e2e has db-user in version v\d+\+/),
+        expect.stringMatching(/^keyferry-e2e-stranger is told: FailedMount: .*no grant/),
+      ]);
+      await eventually(things, (now) => expect(now).toEqual(before));
+      const { metadata } = await kube.get(`/api/v1/namespaces/${namespace}`);
+      expect(metadata.deletionTimestamp === undefined).toBe(used);
+    },
+  );
+
+  test('is made by the command; ^C at any moment clears up', async () => {
+    const before = await things();
+    const manifest = join(stage.dir, 'stopped.yaml');
+    await writeFile(manifest, ungranted('trial-stopped'));
+    const settings = [`MANIFEST=${manifest}`, 'POD_NODE=node-1.6', 'POD_IMAGE=pause'];
+    const kubeconfig = `KUBECONFIG=${stage.cluster.controlPlane.kubeconfig}`;
+    const child = spawn('make', ['--silent', '-C', project, 'e2e-cluster', kubeconfig, ...settings], {
+      ...{ stdio: ['ignore', 'pipe', 'pipe'], detached: true },
+    });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr])
+      stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    const ended = new Promise((resolve) => child.once('close', resolve));
+    await eventually(
+      () => Promise.resolve(output),
+      (text) => expect(text).toContain('is told: FailedMount'),
+    );
+    // As a terminal does: to all in the foreground.
+    process.kill(-(child.pid ?? 0), 'SIGINT');
+    expect(await ended).not.toBe(0);
+    expect(output).toMatch(/^cluster: \S+ \(https:/m);
+    expect(output).toMatch(/SIGINT: what was made is removed first\nFAILED: stopped before its end/);
+    await eventually(things, (now) => expect(now).toEqual(before));
+    expect((await kube.get('/api/v1/namespaces/trial-stopped')).metadata.deletionTimestamp).toBeDefined();
+  });
+});
+
+describe('nothing that is there is touched', () => {
+  test('a namespace that exists is refused unless it is named', async () => {
+    await makeNamespace('production');
+    const before = await things();
+    await expect(trial('production')).rejects.toThrow(
+      /^namespace production exists already, and is not touched: .*USE_NAMESPACE=production/,
+    );
+    await expect(trial('production', { useNamespace: 'another' })).rejects.toThrow(/exists already/);
+    expect(await things()).toEqual(before);
+  });
+
+  test.each([
+    ['ServiceAccount', 'web', /has serviceaccounts\/web already.*SERVICE_ACCOUNT=web/],
+    ['Secret', 'web-db', /has secrets\/web-db already, and nothing that is there is touched: rename it/],
+    ['Pod', 'keyferry-e2e', /has pods\/keyferry-e2e already/],
+  ])('nor is a %s %s in it', async (kind, name, words) => {
+    const namespace = `lived-in-${kind.toLowerCase()}`;
+    await makeNamespace(namespace);
+    const spec = { containers: [{ name: 'theirs', image: 'theirs' }] };
+    const theirs = { apiVersion: 'v1', kind, metadata: { name, namespace }, ...(kind === 'Pod' && { spec }) };
+    await stage.cluster.account(`${namespace}/default`);
+    const [made] = await kube.apply([theirs]);
+    await expect(trial(namespace, { useNamespace: namespace })).rejects.toThrow(words);
+    expect(await kube.get(await kube.pathOf(made!))).toEqual(made);
+  });
+
+  test('what an earlier run left is named, with how to remove it', async () => {
+    const labels = { 'app.kubernetes.io/managed-by': 'keyferry-e2e' };
+    await kube.apply([{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'left', labels } }]);
+    await expect(trial('left')).rejects.toThrow(
+      /an earlier run was killed.*kubectl -n left delete .*-l app.kubernetes.io\/managed-by=keyferry-e2e/,
+    );
+    await kube.delete('/api/v1/namespaces/left');
+    await expect(trial('left')).rejects.toThrow(/namespace left is being deleted: wait/);
+  });
+});
+
+describe('what is amiss is said in one message, and nothing stays', () => {
+  async function fails(namespace: string, words: RegExp, more: Partial<Trial> = {}): Promise<void> {
+    const before = await things();
+    await expect(trial(namespace, more)).rejects.toThrow(words);
+    await eventually(things, (now) => expect(now).toEqual(before));
+  }
+
+  test.each([
+    ['no class', '', /the manifest has 0 SecretProviderClasses/],
+    [
+      'an account elsewhere',
+      'apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: web, namespace: far}',
+      /ServiceAccount\/web is in another namespace than its class/,
+    ],
+  ])('a manifest with %s', async (_, text, words) => {
+    await fails('amiss', words, { manifest: text === '' ? '' : `${manifestIn('amiss')}\n---\n${text}` });
+  });
+
+  test('a kubeconfig without that context, without a file, and a server that is away', async () => {
+    const { kubeconfig } = stage.cluster.controlPlane;
+    await expect(connectByKubectl({ kubeconfig, context: 'prod' })).rejects.toThrow(
+      /has no context prod, but: \S+; choose one by CONTEXT=/,
+    );
+    await expect(connectByKubectl({ kubeconfig: '/nowhere' })).rejects.toThrow(
+      /has no current context, but: none/,
+    );
+    const away = join(stage.dir, 'away');
+    await writeFile(
+      away,
+      (await readFile(kubeconfig, 'utf8')).replace(/https:\/\/[^"\s,}]+/, 'https://127.0.0.1:1'),
+    );
+    const lost = await connectByKubectl({ kubeconfig: `${away}:${kubeconfig}` });
+    await expect(trial('amiss', { kube: lost.kube })).rejects.toThrow(
+      /^the API server cannot be reached: 50\d .*connection refused; try kubectl version/,
+    );
+    await lost.kube.close();
+  });
+
+  test('an image that cannot be pulled', async () => {
+    const waiting = { reason: 'ImagePullBackOff', message: 'Back-off pulling image "pause"' };
+    const status = {
+      containerStatuses: [
+        {
+          name: 'app',
+          ...{ image: 'pause', imageID: '', ready: false, restartCount: 0 },
+          state: { waiting },
         },
-        ...(SERVICE_ACCOUNT && { serviceAccount: SERVICE_ACCOUNT }),
-        ...(POD_NODE && { node: POD_NODE }),
-        say: (line) => void process.stderr.write(`${line}\n`),
-      });
-    } finally {
-      await kube.close();
-    }
-  }, 900_000);
+      ],
+    };
+    const kubelet = eventually(
+      () =>
+        kube.request(
+          'PATCH',
+          '/api/v1/namespaces/trial-image/pods/keyferry-e2e/status',
+          { status },
+          'application/merge-patch+json',
+        ),
+      (answer) => expect(answer.status).toBe(200),
+    );
+    await fails('trial-image', /the image pause cannot be pulled: ImagePullBackOff: .*POD_IMAGE=/, {
+      manifest: ungranted('trial-image'),
+    });
+    await kubelet;
+  });
+
+  test('a pod that gets no files, in the words of its event', async () => {
+    await fails(
+      'trial-waits',
+      /pod keyferry-e2e is not as it should be.*it is Pending; FailedMount: .*no grant/,
+      {
+        ...{ manifest: ungranted('trial-waits'), patienceMs: 2_000 },
+      },
+    );
+  });
+
+  test('an account that is not there', async () => {
+    await fails('trial-nobody', /namespace trial-nobody has no ServiceAccount builder: .*SERVICE_ACCOUNT=/, {
+      ...{ serviceAccount: 'builder', patienceMs: 500 },
+    });
+  });
+
+  test('a pod that nobody looks at', async () => {
+    await fails('trial-lonely', /nobody says why: is Keyferry there on its node, and the driver\?/, {
+      ...{ node: 'no-node', patienceMs: 500 },
+    });
+  });
+
+  test('a driver that brings no tokens', async () => {
+    const { vault, cluster } = stage;
+    await vault.letIn({ name: 'web', namespace: 'trial-tokens', account: 'web', audience: 'vault' });
+    await vault.put('shop/db', { username: 'u', password: 'CANARY' });
+    const manifest = (await readFile(join(project, 'deploy/examples/vault/web.yaml'), 'utf8')).replaceAll(
+      /\bshop$|name: shop\b/gm,
+      (found) => found.replace('shop', 'trial-tokens'),
+    );
+    await cluster.setAudiences([]);
+    await fails('trial-tokens', /brought no token for the audience vault.*tokenRequests/, {
+      manifest,
+      patienceMs: 2_000,
+    });
+    expect(said[0]).toBe('the driver brings tokens for: nobody');
+    await cluster.setAudiences(audiences);
+  });
+
+  test('a store that lets everybody in', async () => {
+    const file = join(stage.dir, 'grants');
+    const grants = await readFile(file, 'utf8');
+    await writeFile(file, grants.replace('"serviceAccounts":["app","web"]', '"serviceAccounts":["*"]'));
+    await fails(
+      'trial-open',
+      /a pod of ServiceAccount keyferry-e2e-stranger.*got the files of class web: look at sharedIdentities/,
+    );
+    await writeFile(file, grants);
+  });
+
+  test('rights that are missing, all at once', async () => {
+    await stage.cluster.account('team-a/developer');
+    const { status } = await kube.post<{ status: { token: string } }>(
+      '/api/v1/namespaces/team-a/serviceaccounts/developer/token',
+      { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: {} },
+    );
+    const { controlPlane } = stage.cluster;
+    const server = { server: controlPlane.server, ca: await readFile(controlPlane.caFile, 'utf8') };
+    const developer = createKubeClient({ ...server, token: status.token });
+    const nobody = createKubeClient({ ...server, token: 'expired' });
+    await fails('amiss', /may not see whether namespace amiss exists.*USE_NAMESPACE=amiss/, {
+      kube: developer,
+    });
+    await fails(
+      'amiss',
+      /you may not create pods, get pods, delete pods, list events,.*in namespace amiss: ask for a role/,
+      {
+        ...{ kube: developer, useNamespace: 'amiss' },
+      },
+    );
+    await fails('amiss', /the API server does not know you: 401/, { kube: nobody });
+    await Promise.all([developer.close(), nobody.close()]);
+  });
+
+  test('no driver, and not even its kinds', async () => {
+    await kube.delete('/apis/storage.k8s.io/v1/csidrivers/secrets-store.csi.k8s.io');
+    await fails('amiss', /the cluster has no CSIDriver secrets-store.csi.k8s.io, only its CRDs: install/);
+    const crds = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
+    for (const { metadata } of await kube.list(crds)) await kube.delete(`${crds}/${metadata.name}`);
+    await eventually(
+      () => trial('amiss').catch((error: unknown) => String(error)),
+      (text) =>
+        expect(text).toMatch(
+          /the cluster has no SecretProviderClasses: install the Secrets Store CSI driver 1.3/,
+        ),
+    );
+  });
 });

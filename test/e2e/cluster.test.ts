@@ -7,11 +7,9 @@ import { parseObjects, type KubeObject } from '../driver/kube-client.ts';
 import { builtApiServer, controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
 import { builtTestVault } from '../servers/testvault/testvault.ts';
 import { programInPath } from '../servers/go-program.ts';
-import { tryCluster } from './any-cluster.ts';
 import { chartLacks, renderChart } from './chart-objects.ts';
 import { audiences, cloudAnnotations } from './clouds.ts';
 import { keyferryUser, verbsOf, without } from './cluster.ts';
-import { connectByKubectl, kubectlLacks } from './kubectl-proxy.ts';
 import { eventually, generations, startStage, type Stage } from './stage.ts';
 import { describeWhere } from './where-possible.ts';
 
@@ -115,39 +113,6 @@ describe.each(generations)('under a driver of %s', (generation) => {
       await eventually(secret, (found) => expect(found).toBeUndefined());
     },
   );
-});
-
-describe("the suite for a cluster of the user's own", () => {
-  test('finds this one in order, and leaves nothing in it', async () => {
-    if ((await kubectlLacks()).length > 0)
-      return void process.stderr.write('\nSKIPPED: this machine has no kubectl\n');
-    const kube = await connectByKubectl(stage.cluster.controlPlane.kubeconfig);
-    await stage.local('{"username":"u","password":"CANARY"}', 'set', 'shop/db');
-    await stage.local('hello', 'set', 'shop/banner');
-    const said: string[] = [];
-    const example = await readFile(join(examples, 'local/web.yaml'), 'utf8');
-    const trial = {
-      ...{ kube, image: 'pause', node: 'node-1.6', patienceMs: 10_000 },
-      // A namespace of its own: it is deleted with the rest, and without controllers that never ends.
-      manifest: example.replaceAll(/(namespace: |metadata: \{ name: )shop\b/g, '$1trial'),
-      say: (line: string) => void said.push(line),
-    };
-    const left = async (): Promise<readonly string[]> =>
-      (await Promise.all(['pods', 'serviceaccounts', 'secrets'].map((kind) => kube.list(`/api/v1/${kind}`))))
-        .flat()
-        .map(({ metadata }) => `${metadata.namespace ?? ''}/${metadata.name}`);
-    const before = await left();
-    await tryCluster(trial);
-    expect(said).toEqual([
-      expect.stringMatching(/^keyferry-e2e has banner.txt in version v\d+$/),
-      expect.stringMatching(/^keyferry-e2e has db-password in version v\d+\+/),
-      expect.stringMatching(/^keyferry-e2e has db-user in version v\d+\+/),
-      expect.stringMatching(/^keyferry-e2e-stranger is told: FailedMount: .*no grant/),
-    ]);
-    await eventually(left, (now) => expect(now).toEqual(before));
-    await expect(tryCluster({ ...trial, serviceAccount: 'nobody-granted' })).rejects.toThrow();
-    await kube.close();
-  });
 });
 
 /** The last line that `kubectl describe pod` shows. */

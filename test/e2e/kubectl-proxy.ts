@@ -1,4 +1,8 @@
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { createKubeClient, type KubeClient } from '../driver/kube-client.ts';
 import { programInPath } from '../servers/go-program.ts';
 
@@ -7,29 +11,85 @@ export async function kubectlLacks(): Promise<readonly string[]> {
   return (await programInPath('kubectl')) === undefined ? ['kubectl'] : [];
 }
 
-/** A client of a user's cluster, by whatever way to log in its kubeconfig has: kubectl stands between. Default: kubectl's own choice. */
-export async function connectByKubectl(kubeconfig?: string): Promise<KubeClient> {
-  const flags = kubeconfig === undefined ? [] : ['--kubeconfig', kubeconfig];
-  const child = spawn('kubectl', [...flags, 'proxy', '--port=0'], { stdio: ['ignore', 'pipe', 'pipe'] });
+/** Which cluster is meant; default each: kubectl's own choice. */
+export type Whereabouts = {
+  /** As in the environment: several files may be joined by colons. */
+  readonly kubeconfig?: string;
+  readonly context?: string;
+};
+
+/** A user's cluster, as kubectl reaches it. */
+export type ReachedCluster = {
+  readonly kube: KubeClient;
+  /** The context and the server it leads to, for people. */
+  readonly name: string;
+};
+
+type Config = {
+  readonly 'current-context': string;
+  readonly contexts:
+    readonly { readonly name: string; readonly context: { readonly cluster: string } }[] | null;
+  readonly clusters:
+    readonly { readonly name: string; readonly cluster: { readonly server: string } }[] | null;
+};
+
+/**
+ * Reaches a user's cluster by whatever way to log in its kubeconfig has: `kubectl proxy` stands between, on a socket that only this user can open.
+ * @throws Error that says what is missing
+ */
+export async function connectByKubectl({ kubeconfig, context }: Whereabouts): Promise<ReachedCluster> {
+  if ((await kubectlLacks()).length > 0)
+    throw new Error('there is no kubectl in PATH: install it, any version that can talk to your cluster');
+  const env = { ...process.env, ...(kubeconfig !== undefined && { KUBECONFIG: kubeconfig }) };
+  const config = await configOf(env);
+  const contexts = config.contexts ?? [];
+  const wanted = context ?? config['current-context'];
+  const found = contexts.find(({ name }) => name === wanted);
+  if (found === undefined)
+    throw new Error(
+      `the kubeconfig has ${wanted === '' ? 'no current context' : `no context ${wanted}`}, but: ${
+        contexts.map(({ name }) => name).join(', ') || 'none'
+      }; choose one by CONTEXT=..., or another file by KUBECONFIG=...`,
+    );
+  const cluster = config.clusters?.find(({ name }) => name === found.context.cluster)?.cluster;
+  const directory = await mkdtemp(join(tmpdir(), 'kf-proxy-'));
+  const socketPath = join(directory, 'sock');
+  // Detached: a ^C at the terminal is not for the proxy, by which everything is still to be removed.
+  const child = spawn('kubectl', ['proxy', '--context', wanted, '--unix-socket', socketPath], {
+    ...{ env, stdio: ['ignore', 'pipe', 'pipe'], detached: true },
+  });
   const leave = (): void => void child.kill();
   process.once('exit', leave);
-  const address = await new Promise<string>((resolve, reject) => {
+  await new Promise<void>((resolve, reject) => {
     let output = '';
     for (const stream of [child.stdout, child.stderr])
       stream.on('data', (chunk: Buffer) => {
         output += chunk.toString();
-        const [, found] = /Starting to serve on (\S+)\n/.exec(output) ?? [];
-        if (found !== undefined) resolve(found);
+        if (output.includes('Starting to serve on')) resolve();
       });
     child.once('close', () => reject(new Error(`kubectl proxy ended:\n${output}`)));
   });
-  const client = createKubeClient({ server: new URL(`http://${address}`) });
+  const kube = createKubeClient({ server: new URL('http://localhost'), socketPath });
   return {
-    ...client,
-    async close() {
-      await client.close();
-      process.removeListener('exit', leave);
-      child.kill();
+    name: `${wanted} (${cluster?.server ?? 'a server without a name'})`,
+    kube: {
+      ...kube,
+      async close() {
+        await kube.close();
+        process.removeListener('exit', leave);
+        child.kill();
+        await rm(directory, { recursive: true, force: true });
+      },
     },
   };
+}
+
+async function configOf(env: NodeJS.ProcessEnv): Promise<Config> {
+  try {
+    const { stdout } = await promisify(execFile)('kubectl', ['config', 'view', '-o', 'json'], { env });
+    return JSON.parse(stdout) as Config;
+  } catch (error) {
+    const { stderr = String(error) } = error as { stderr?: string };
+    throw new Error(`kubectl cannot read the kubeconfig: ${stderr.trim()}`, { cause: error });
+  }
 }

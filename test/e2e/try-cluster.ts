@@ -1,0 +1,62 @@
+import { readFile } from 'node:fs/promises';
+import { tryCluster } from './any-cluster.ts';
+import { connectByKubectl } from './kubectl-proxy.ts';
+
+/** What `make e2e-cluster` runs: a program of its own and no test, so that ^C clears up and a failure is one message. */
+async function main(): Promise<void> {
+  const stop = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      if (!stop.signal.aborted) say(`${signal}: what was made is removed first`);
+      stop.abort(new Error('stopped before its end'));
+    });
+  }
+  const manifest = setting('MANIFEST');
+  if (manifest === undefined)
+    throw new Error(
+      'nothing to try: make e2e-cluster MANIFEST=class.yaml, a SecretProviderClass of yours and what its pod needs; see test/e2e/README.md',
+    );
+  const text = await readFile(manifest, 'utf8').catch((error: unknown) => {
+    throw new Error(`MANIFEST cannot be read: ${messageOf(error)}`);
+  });
+  const [kubeconfig, context] = [setting('KUBECONFIG'), setting('CONTEXT')];
+  const { kube, name } = await connectByKubectl({
+    ...(kubeconfig !== undefined && { kubeconfig }),
+    ...(context !== undefined && { context }),
+  });
+  say(`cluster: ${name}`);
+  const [serviceAccount, node, useNamespace] = [
+    ...[setting('SERVICE_ACCOUNT'), setting('POD_NODE'), setting('USE_NAMESPACE')],
+  ];
+  try {
+    await tryCluster({
+      ...{ kube, manifest: text, say, signal: stop.signal, patienceMs: 180_000 },
+      image: setting('POD_IMAGE') ?? 'registry.k8s.io/pause:3.10',
+      ...(serviceAccount !== undefined && { serviceAccount }),
+      ...(node !== undefined && { node }),
+      ...(useNamespace !== undefined && { useNamespace }),
+    });
+    say('PASSED');
+  } finally {
+    await kube.close();
+  }
+}
+
+/** make hands over unset variables as empty ones. */
+function setting(name: string): string | undefined {
+  const value = process.env[name];
+  return value === '' ? undefined : value;
+}
+
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+main().catch((error: unknown) => {
+  say(`FAILED: ${messageOf(error)}`);
+  process.exitCode = 1;
+});
