@@ -273,8 +273,8 @@ describe('the admission policies', () => {
     // What changes no grant, and what takes one away, is anybody's who may write the account.
     await tenant.patch(appPath, { metadata: { labels: { team: 'web' } } });
     await tenant.patch(appPath, annotated(null));
-    tenant.close();
-    operator.close();
+    await tenant.close();
+    await operator.close();
   });
 
   test('leave alone what was there before and whose spec stays', async () => {
