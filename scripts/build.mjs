@@ -15,6 +15,8 @@ const options = {
   minifyWhitespace: true,
   mainFields: ['module', 'main'],
   logLevel: 'warning',
+  // What the AWS SDK has to say of coming versions of itself, on Node 20, would stand among the lines of the log.
+  define: { 'process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED': '"true"' },
 };
 /** grpc-js asks for it when its introspection service is started, which nobody does. */
 const neverLoaded = ['@grpc/proto-loader'];
@@ -33,7 +35,7 @@ await build({
   outfile: 'dist/keyferry.js',
   legalComments: 'linked',
   external: neverLoaded,
-  define: { KEYFERRY_VERSION: JSON.stringify(version) },
+  define: { ...options.define, KEYFERRY_VERSION: JSON.stringify(version) },
   banner: { js: '#!/usr/bin/env node' },
   plugins: [unusedParts, deferredPackages(options, Object.keys(dependencies))],
 });

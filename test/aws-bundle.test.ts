@@ -97,3 +97,9 @@ describe.each(['1.5', '1.6'] as const)(
     });
   },
 );
+
+test('and logs JSON alone: what the SDK thinks of the version of Node is no line of a log', () => {
+  const lines = keyferry.output().trim().split('\n');
+  expect(lines.length).toBeGreaterThan(1);
+  expect(lines.filter((line) => !line.startsWith('{'))).toEqual([]);
+});
