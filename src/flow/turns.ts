@@ -1,5 +1,5 @@
 import { SecretError } from '../errors/secret-error.ts';
-import { createFairQueue } from './fair-queue.ts';
+import { createFairQueue, type FairQueue } from './fair-queue.ts';
 
 /** Bounded concurrency: see {@link createTurns}. */
 export type Turns = {
@@ -21,12 +21,12 @@ export type Turns = {
 export function createTurns({ limit, maxQueue }: { limit: number; maxQueue: number }): Turns {
   const half = Math.ceil(limit / 2);
   const quarter = Math.ceil(maxQueue / 4);
-  const all = createGate(limit, maxQueue);
+  const all = new Gate(limit, maxQueue);
   const byNamespace = new Map<string, Gate>();
 
   function gateOf(namespace: string): Gate {
     let gate = byNamespace.get(namespace);
-    if (gate === undefined) byNamespace.set(namespace, (gate = createGate(half, quarter)));
+    if (gate === undefined) byNamespace.set(namespace, (gate = new Gate(half, quarter)));
     return gate;
   }
 
@@ -75,59 +75,60 @@ export function createTurns({ limit, maxQueue }: { limit: number; maxQueue: numb
   };
 }
 
-/** So many may be inside, so many may wait for it. */
-type Gate = {
-  readonly inside: number;
-  readonly waiting: number;
-  readonly isFull: boolean;
-  enterAtOnce(): void;
-  enter(namespace: string, signal: AbortSignal): Promise<void>;
-  leave(): void;
-};
+/** So many may be inside, so many may wait for it. One is made for nearly every mount, and a class is: a literal with getters costs more than all else of it. */
+class Gate {
+  readonly #limit: number;
+  readonly #maxQueue: number;
+  #inside = 0;
+  /** Made when somebody has to wait. */
+  #queue: FairQueue<() => void> | undefined;
 
-function createGate(limit: number, maxQueue: number): Gate {
-  const queue = createFairQueue<() => void>();
-  let inside = 0;
-  return {
-    get inside() {
-      return inside;
-    },
-    get waiting() {
-      return queue.size;
-    },
-    get isFull() {
-      return inside >= limit;
-    },
-    enterAtOnce() {
-      inside += 1;
-    },
-    async enter(namespace, signal) {
-      signal.throwIfAborted();
-      if (inside < limit) {
-        inside += 1;
-        return;
-      }
-      if (queue.size >= maxQueue) throw overloaded(inside, queue.size);
-      await new Promise<void>((resolve, reject) => {
-        const abandon = (): void => {
-          queue.remove(namespace, go);
-          reject(signal.reason as Error);
-        };
-        const go = (): void => {
-          signal.removeEventListener('abort', abandon);
-          resolve();
-        };
-        queue.push(namespace, go);
-        signal.addEventListener('abort', abandon, { once: true });
-      });
-    },
-    leave() {
-      // The place goes straight to the next: nobody who comes in between gets ahead.
-      const next = queue.shift();
-      if (next === undefined) inside -= 1;
-      else next();
-    },
-  };
+  constructor(limit: number, maxQueue: number) {
+    this.#limit = limit;
+    this.#maxQueue = maxQueue;
+  }
+
+  get inside(): number {
+    return this.#inside;
+  }
+
+  get waiting(): number {
+    return this.#queue?.size ?? 0;
+  }
+
+  get isFull(): boolean {
+    return this.#inside >= this.#limit;
+  }
+
+  enterAtOnce(): void {
+    this.#inside += 1;
+  }
+
+  async enter(namespace: string, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    if (!this.isFull) return this.enterAtOnce();
+    if (this.waiting >= this.#maxQueue) throw overloaded(this.#inside, this.waiting);
+    const queue = (this.#queue ??= createFairQueue());
+    await new Promise<void>((resolve, reject) => {
+      const abandon = (): void => {
+        queue.remove(namespace, go);
+        reject(signal.reason as Error);
+      };
+      const go = (): void => {
+        signal.removeEventListener('abort', abandon);
+        resolve();
+      };
+      queue.push(namespace, go);
+      signal.addEventListener('abort', abandon, { once: true });
+    });
+  }
+
+  leave(): void {
+    // The place goes straight to the next: nobody who comes in between gets ahead.
+    const next = this.#queue?.shift();
+    if (next === undefined) this.#inside -= 1;
+    else next();
+  }
 }
 
 function overloaded(inside: number, waiting: number): SecretError {
