@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { link, mkdtemp, rename, rm, unlink, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
-import { createServer, type AddressInfo } from 'node:net';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -61,6 +61,44 @@ describe('health', () => {
     expect(text).toContain('does not answer');
     await unlink(path);
     await eventually(async () => expect(await ask('/healthz')).toEqual([200, 'ok\n']));
+  });
+
+  test('holds few connections however many are opened, and answers the newest', async () => {
+    const { ask, port } = await serve();
+    let open = 0;
+    const sockets = Array.from({ length: 300 }, () => {
+      const socket = connect(port!, '127.0.0.1', () => void (open += 1));
+      socket.on('error', () => undefined).on('close', () => void (open -= 1));
+      socket.write('GET /healthz HTTP/1.1\r\nx: ');
+      return socket;
+    });
+    ends.push(async () => sockets.forEach((socket) => socket.destroy()));
+    await eventually(async () => expect(sockets.every(({ pending }) => !pending)).toBe(true));
+    await eventually(async () => expect(open).toBeLessThanOrEqual(50));
+    expect(await ask('/healthz')).toEqual([200, 'ok\n']);
+  });
+
+  test('renders the metrics once for all who ask at a time', async () => {
+    const registry = new Registry();
+    let renderings = 0;
+    const metrics = registry.metrics.bind(registry);
+    registry.metrics = () => {
+      renderings += 1;
+      return metrics();
+    };
+    const health = createHealth({
+      ...{ address: '127.0.0.1:0', registry, log: pino({ enabled: false }) },
+      ...{ probe: async () => [], problems: () => [] },
+    });
+    const port = await health.start();
+    ends.push(() => health.close());
+    const socket = connect(port!, '127.0.0.1');
+    ends.push(async () => void socket.destroy());
+    let answers = '';
+    socket.on('data', (text: Buffer) => void (answers += text.toString()));
+    socket.write('GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n'.repeat(50));
+    await eventually(async () => expect(answers.match(/HTTP\/1.1 200/g)).toHaveLength(50));
+    expect(renderings).toBeLessThan(10);
   });
 
   test('shows the metrics, and what there is to be asked', async () => {

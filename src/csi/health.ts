@@ -1,9 +1,12 @@
 import { rm } from 'node:fs/promises';
 import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
-import type { ListenOptions } from 'node:net';
+import type { ListenOptions, Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import { SecretError } from '../errors/secret-error.ts';
+
+/** At an address. Every pod of the cluster may reach it, and a kubelet and some scrapers need a handful. */
+const maxConnections = 50;
 
 /** The server of `/healthz`, `/readyz` and `/metrics`: see {@link createHealth}. */
 export type Health = {
@@ -40,15 +43,12 @@ type Address = { readonly text: string; readonly listen: ListenOptions };
  */
 export function createHealth(options: HealthOptions): Health {
   const { address, probe, problems, registry, log, retryMs = 500 } = options;
-  let probing: Promise<readonly string[]> | undefined;
   let closed = false;
   const servers: Server[] = [];
 
-  /** However many ask at a time, the sockets are asked once. */
-  function probeOnce(): Promise<readonly string[]> {
-    probing ??= probe().finally(() => (probing = undefined));
-    return probing;
-  }
+  // However many ask at a time, it is found out once.
+  const probeOnce = shared(probe);
+  const metricsOnce = shared(() => registry.metrics());
 
   async function answer(path: string, response: ServerResponse): Promise<void> {
     if (path === '/healthz') {
@@ -59,7 +59,7 @@ export function createHealth(options: HealthOptions): Health {
       const ready = reasons.length === 0;
       send(response, ready ? 200 : 503, 'application/json', `${JSON.stringify({ ready, reasons })}\n`);
     } else if (path === '/metrics') {
-      send(response, 200, registry.contentType, await registry.metrics());
+      send(response, 200, registry.contentType, await metricsOnce());
     } else {
       send(response, 404, 'text/plain', 'there are /healthz, /readyz and /metrics\n');
     }
@@ -75,6 +75,7 @@ export function createHealth(options: HealthOptions): Health {
     // What lies there was left by a process of this container that was killed: each pod has a directory of its own.
     if (listen.path !== undefined) await rm(listen.path, { force: true });
     const server = createServer(onRequest);
+    boundConnections(server);
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen(listen, resolve);
@@ -121,6 +122,25 @@ export function createHealth(options: HealthOptions): Health {
       await Promise.all(ended);
     },
   };
+}
+
+/** Whoever asks while an answer is being made gets that one. */
+function shared<T>(make: () => Promise<T>): () => Promise<T> {
+  let making: Promise<T> | undefined;
+  return () => (making ??= make().finally(() => (making = undefined)));
+}
+
+/** The oldest connection goes when there are too many: were the newest refused, whoever holds all of them would keep the kubelet out. */
+function boundConnections(server: Server): void {
+  const open = new Set<Socket>();
+  server.on('connection', (socket) => {
+    open.add(socket);
+    socket.once('close', () => open.delete(socket));
+    const [oldest] = open;
+    if (oldest === undefined || open.size <= maxConnections) return;
+    open.delete(oldest);
+    oldest.destroy();
+  });
 }
 
 function send(response: ServerResponse, status: number, type: string, body: string): void {
