@@ -43,6 +43,17 @@ describe('a breaker', () => {
     expect(breaker.stateOf('a')).toMatchObject({ forMs: 100 });
   });
 
+  test('leaves nobody alone for longer because the clock was fast', () => {
+    const { clock, breaker } = setUp(0.5);
+    clock.ms = 86_400_000;
+    breaker.failed('a', error);
+    expect(breaker.stateOf('a')).toMatchObject({ kind: 'left alone' });
+    clock.ms = 0;
+    expect(breaker.stateOf('a')).toEqual({ kind: 'doubtful' });
+    breaker.failed('a', error);
+    expect(breaker.stateOf('a')).toMatchObject({ kind: 'left alone', forMs: 150 });
+  });
+
   test('comes back up to a half sooner, so that not all come at once', () => {
     const { breaker } = setUp(0.5);
     breaker.failed('a', error);

@@ -36,18 +36,22 @@ export function createBreaker(options: BreakerOptions): Breaker {
   const { now, random = Math.random, firstMs = 100, maxMs = 10_000, max = 1_000 } = options;
   const records = new LRUCache<string, Trouble>({ max });
 
+  /** How long it lasts yet; one that has not begun is from before the clock was set back, and over. */
+  const leftOf = ({ until, windowMs }: Trouble, at: number): number =>
+    at >= until - windowMs ? Math.max(0, until - at) : 0;
+
   return {
     stateOf(key) {
       const record = records.get(key);
       if (record === undefined) return { kind: 'good' };
-      const { error, until } = record;
-      const forMs = until - now();
-      return error === undefined || forMs <= 0 ? { kind: 'doubtful' } : { kind: 'left alone', error, forMs };
+      const { error } = record;
+      const forMs = leftOf(record, now());
+      return error === undefined || forMs === 0 ? { kind: 'doubtful' } : { kind: 'left alone', error, forMs };
     },
     failed(key, error) {
       const last = records.get(key);
       const at = now();
-      if (last !== undefined && at < last.until) return;
+      if (last !== undefined && leftOf(last, at) > 0) return;
       const windowMs =
         last === undefined || last.windowMs === 0 ? firstMs : Math.min(maxMs, last.windowMs * 2);
       records.set(key, { error, windowMs, until: at + windowMs * (1 - random() / 2) });

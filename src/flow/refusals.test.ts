@@ -51,6 +51,17 @@ describe('refusals', () => {
     expect(windowAfterRefusal('key')).toBe(minute);
   });
 
+  test('do not outlast a clock that was fast', () => {
+    const { clock, refusals, isOpen } = atTime();
+    clock.now = 86_400_000;
+    refusals.refuse('key', refused);
+    expect(isOpen('key')).toBe(false);
+    clock.now = 0;
+    expect(isOpen('key')).toBe(true);
+    refusals.refuse('key', refused);
+    expect(isOpen('key')).toBe(false);
+  });
+
   test('count a burst of refusals once', () => {
     const { refusals, windowAfterRefusal } = atTime();
     refusals.refuse('key', refused);

@@ -35,15 +35,18 @@ export function createRefusals(options: RefusalsOptions): Refusals {
   const { now, firstMs = 60_000, maxMs = 600_000, max = 1_000 } = options;
   const refusals = new LRUCache<string, Refusal>({ max });
 
+  /** A window that has not begun yet is from before the clock was set back, nobody knows when: it is over. */
+  const isOpen = ({ until, windowMs }: Refusal, at: number): boolean => at < until && at >= until - windowMs;
+
   return {
     check(key) {
       const last = refusals.get(key);
-      if (last !== undefined && now() < last.until) throw last.error;
+      if (last !== undefined && isOpen(last, now())) throw last.error;
     },
     refuse(key, error) {
       const last = refusals.get(key);
       const at = now();
-      if (last !== undefined && at < last.until) return;
+      if (last !== undefined && isOpen(last, at)) return;
       const repeated = last !== undefined && at < last.until + maxMs;
       const windowMs = repeated ? Math.min(maxMs, last.windowMs * 2) : firstMs;
       refusals.set(key, { error, until: at + windowMs, windowMs });

@@ -72,6 +72,16 @@ describe('an Event on a pod', () => {
     await until(() => kubernetes.events.length === 4);
   });
 
+  test('is not held back by a clock that was fast', async () => {
+    const { kubernetes, clock, warn, until } = await rig();
+    clock.now += 86_400_000;
+    warn('a');
+    await until(() => kubernetes.events.length === 1);
+    clock.now -= 86_400_000;
+    warn('a');
+    await until(() => kubernetes.events.length === 2);
+  });
+
   test('that could not be written is tried again after five minutes, and the log says why', async () => {
     const { kubernetes, clock, lines, warn, until, asked } = await rig();
     kubernetes.deny(true);

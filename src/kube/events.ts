@@ -52,7 +52,9 @@ export function createPodEvents(deps: {
   return {
     warn(pod, error) {
       const key = `${pod.uid} ${error.code}`;
-      if (underWay >= maxUnderWay || (quietUntil.get(key) ?? 0) > now()) return;
+      const quietFor = (quietUntil.get(key) ?? 0) - now();
+      // Longer than anybody is told to be: the clock was set back meanwhile.
+      if (underWay >= maxUnderWay || (quietFor > 0 && quietFor <= quietMs)) return;
       quietUntil.set(key, now() + quietMs);
       void write(key, pod, error);
     },

@@ -30,7 +30,11 @@ export function createRights<Shortcut extends string>({
     ]);
   };
   return {
-    mayTake: (...which) => now() >= (denied.get(keyOf(...which)) ?? -Infinity),
-    isDenied: (...which) => void denied.set(keyOf(...which), now() + againAfterMs),
+    mayTake(...which) {
+      const age = now() - (denied.get(keyOf(...which)) ?? -Infinity);
+      // What is to happen yet was so before the clock was set back.
+      return age < 0 || age >= againAfterMs;
+    },
+    isDenied: (...which) => void denied.set(keyOf(...which), now()),
   };
 }
