@@ -6,10 +6,12 @@ import { builtApiServer, controlPlaneLacks } from '../servers/control-plane/cont
 import { startOldProvider } from '../servers/old-provider/old-provider.ts';
 import { builtTestVault } from '../servers/testvault/testvault.ts';
 import { chartLacks } from './chart-objects.ts';
+import { createJumpingClock } from './jumping-clock.ts';
 import {
   failure,
   localClass,
   publish,
+  secretOf,
   secrets,
   startRoughStage,
   untilRunning,
@@ -201,6 +203,69 @@ describe('the store is away', () => {
     csms.behave();
     expectAllServed(await Promise.all(views.map((view) => untilRunning(driver, view))));
   }, 90_000);
+});
+
+describe('the clock', () => {
+  const minute = 60_000;
+
+  test.each([
+    ['forward', 10 * minute],
+    ['back', -10 * minute],
+  ])(
+    'jumps %s by ten minutes amid 200 mounts: all are served, and a new value is seen in its time, also after it jumped home',
+    async (_, offset) => {
+      const { csms } = stage.clouds.cce;
+      const [directory, clock] = [await stage.freshDirectory(), await createJumpingClock(stage.dir)];
+      const keyferry = await stage.keyferryIn(directory, ['--refresh-interval', '1s'], clock.env);
+      const driver = stage.driverFor(directory);
+      csms.behave({ delayMs: 300 });
+      stage.atEnd(() => csms.put(secretOf(0), 'CANARY of 0'));
+      const before = csms.count();
+      const mounts = Array.from({ length: secrets }, (_, pod) => publish(driver, pod));
+      while (csms.count() < before + 40) await sleep(5);
+      await clock.set(keyferry, offset);
+      const views = await Promise.all(mounts.map(async (mount) => untilRunning(driver, await mount)));
+      expectAllServed(views);
+      csms.behave();
+      for (const [there, value] of [
+        [offset, 'CANARY-new'],
+        [0, 'CANARY-newest'],
+      ] as const) {
+        await clock.set(keyferry, there);
+        csms.put(secretOf(0), value);
+        await sleep(1_100);
+        expect((await driver.republish(views[0]!)).files.file?.text).toBe(value);
+        csms.behave({ reset: true });
+        expect(await driver.republish(views[0]!)).toMatchObject({ last: 'mounted', phase: 'Running' });
+        csms.behave();
+      }
+    },
+    60_000,
+  );
+
+  test.each([
+    ['fast', 1],
+    ['slow', -1],
+  ])(
+    'is a day %s: the store refuses, pods keep their files and are told why, until it is right',
+    async (word, sign) => {
+      const [directory, clock] = [await stage.freshDirectory(), await createJumpingClock(stage.dir)];
+      const keyferry = await stage.keyferryIn(directory, ['--refresh-interval', '1s'], clock.env);
+      const driver = stage.driverFor(directory);
+      const running = await publish(driver, 1);
+      await clock.set(keyferry, sign * 1_440 * minute);
+      const refused = await driver.republish(running);
+      expect(refused).toMatchObject({ phase: 'Running', files: { file: { text: 'CANARY of 1' } } });
+      const waiting = await publish(driver, 2);
+      for (const view of [refused, waiting])
+        expect(failure(view)).toMatch(
+          new RegExp(`^UNAUTHENTICATED: .*the clock of this node is 14\\d\\d minutes ${word}: set it right`),
+        );
+      await clock.set(keyferry, 0);
+      expect(await driver.republish(refused)).toMatchObject({ last: 'mounted' });
+      expect((await untilRunning(driver, waiting, 5_000)).files.file?.text).toBe('CANARY of 2');
+    },
+  );
 });
 
 describe('the disk', () => {
