@@ -1,10 +1,13 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { execFile } from 'node:child_process';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { parse } from 'yaml';
 import { driverName } from '../driver/node.ts';
 import { createKubeClient, parseObjects, type KubeClient, type KubeObject } from '../driver/kube-client.ts';
 import { builtApiServer, controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
+import { programInPath } from '../servers/go-program.ts';
 import { chartLacks, renderChart } from './chart-objects.ts';
 import { startCluster, type Cluster } from './cluster.ts';
 import { eventually } from './stage.ts';
@@ -165,6 +168,13 @@ describe('the admission policies', () => {
 
   test.each<[string, KubeObject]>([
     ['a class of somebody else', classOf('azure', { anything: 'goes' })],
+    [
+      'a class without a spec',
+      {
+        ...{ apiVersion: 'secrets-store.csi.x-k8s.io/v1', kind: 'SecretProviderClass' },
+        metadata: { name: 'empty', namespace: 'shop' },
+      },
+    ],
     ['parameters in any letter case', classOf('alibabacloud', { Objects: objects, REGION: 'cn-hangzhou' })],
     ['a pod that changes what it may', podOf({ secretProviderClass: 'web', region: 'eu-west-1' })],
     [
@@ -199,6 +209,17 @@ describe('the admission policies', () => {
       classOf('vault', { objects, vaultSkipTLSVerify: 'true' }),
       'TLS is verified',
     ],
+    [
+      'an address of its own',
+      classOf('vault', { objects, vaultAddress: 'https://evil.example' }),
+      'this address is not allowed to classes',
+    ],
+    [
+      "a file of Keyferry's",
+      classOf('openbao', { objects, baoCACertPath: '/etc/keyferry/vault/ca.crt' }),
+      'classes may name no files',
+    ],
+    ['objects beyond their cap', classOf('local', { objects: 'x'.repeat(1_048_577) }), 'more than 1 MiB'],
     ['a provider in capitals', classOf('Vault', { objects }), 'small letters'],
     [
       "a pod that forges its driver's keys",
@@ -225,11 +246,12 @@ describe('the admission policies', () => {
   });
 
   test('hold classes and pods to what the operator allows', async () => {
-    await install({ regions: ['eu-.*'], roles: ['app-.*'], podOverrides: false });
+    const addresses = ['https://vault\\.shop(:8200)?'];
+    await install({ regions: ['eu-.*'], roles: ['app-.*'], addresses, podOverrides: false });
     expect(
       await refusals([
         classOf('aws', { objects, region: 'eu-west-1' }),
-        classOf('vault', { objects, roleName: 'app-web' }),
+        classOf('vault', { objects, roleName: 'app-web', vaultAddress: 'https://vault.shop:8200' }),
         podOf({ secretProviderClass: 'web' }),
       ]),
     ).toEqual([]);
@@ -238,11 +260,13 @@ describe('the admission policies', () => {
       classOf('aws', { objects, region: 'me-eu-west-1' }),
       classOf('vault', { objects, roleName: 'admin-app-' }),
       classOf('cce', { objects, usePodOIDC: 'true', agencyUrn: 'iam::1:agency:x', providerUrn: 'p' }),
+      classOf('vault', { objects, vaultAddress: 'https://vaultXshop:8200' }),
       podOf({ secretProviderClass: 'web', objects }),
     ]);
     expect(lines.map((line) => /admissionPolicies\.\w+|pods may not change/.exec(line)?.[0])).toEqual([
       ...['admissionPolicies.regions', 'admissionPolicies.regions'],
-      ...['admissionPolicies.roles', 'admissionPolicies.roles', 'pods may not change'],
+      ...['admissionPolicies.roles', 'admissionPolicies.roles', 'admissionPolicies.addresses'],
+      'pods may not change',
     ]);
   });
 
@@ -275,6 +299,28 @@ describe('the admission policies', () => {
     await tenant.patch(appPath, annotated(null));
     await tenant.close();
     await operator.close();
+  });
+
+  test('only warn, as the chart has it by default: everything passes, and kubectl shows what is wrong', async () => {
+    const kubectl = await programInPath('kubectl');
+    if (kubectl === undefined) return void process.stderr.write('\nSKIPPED: this machine has no kubectl\n');
+    await install({});
+    const wrong = [classOf('cce', { objects, agencyUr: 'x' }), podOf({})];
+    await cluster.kube.apply(
+      (await renderChart({ providers: everyProvider })).filter(({ apiVersion }) =>
+        apiVersion.startsWith('admissionregistration'),
+      ),
+    );
+    await eventually(
+      () => refusals(wrong),
+      (lines) => expect(lines).toEqual([]),
+    );
+    const flags = ['--kubeconfig', cluster.controlPlane.kubeconfig, '--dry-run=server', '-f', '-'];
+    const running = promisify(execFile)(kubectl, ['apply', ...flags]);
+    running.child.stdin?.end(JSON.stringify({ apiVersion: 'v1', kind: 'List', items: wrong }));
+    const { stderr } = await running;
+    for (const words of ['keyferry-classes', 'agencyUr', 'keyferry-pods', 'secretProviderClass'])
+      expect(stderr).toMatch(new RegExp(`Warning: .*${words}`));
   });
 
   test('leave alone what was there before and whose spec stays', async () => {

@@ -72,6 +72,7 @@ type Container = {
   readonly args: readonly string[];
   readonly env: readonly { readonly name: string; readonly value?: string }[];
   readonly ports?: unknown;
+  readonly resources: unknown;
   readonly securityContext: unknown;
   readonly volumeMounts: readonly {
     readonly name: string;
@@ -280,6 +281,19 @@ describe('the chart', () => {
     const objects = await renderChart({ providers: ['aws'], nameOverride: '1' });
     for (const { metadata } of objects)
       expect(metadata.labels).toMatchObject({ 'app.kubernetes.io/name': '1' });
+  });
+
+  test('goes to every node that can hold it, before others and whatever is the matter there', async () => {
+    const pod = await podOf({ providers: ['local'] });
+    expect(pod).toMatchObject({
+      priorityClassName: 'system-node-critical',
+      tolerations: [{ operator: 'Exists' }],
+      nodeSelector: { 'kubernetes.io/os': 'linux' },
+    });
+    expect(pod.containers[0].resources).toMatchObject({
+      requests: expect.anything(),
+      limits: { memory: expect.any(String) },
+    });
   });
 
   test('says once that its nodes run Linux', async () => {
