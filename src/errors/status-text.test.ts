@@ -18,6 +18,7 @@ describe('escapeUnprintable', () => {
     ],
     ['\ud800 \u{e0041}', '\\u{d800} \\u{e0041}'],
     ['\u001b[31m', '\\u{1b}[31m'],
+    ['what \ufffd was', 'what \\u{fffd} was'],
     ['Grüße 键 😀 "quoted" \\', 'Grüße 键 😀 "quoted" \\'],
   ])('%j', (text, escaped) => expect(escapeUnprintable(text)).toBe(escaped));
 });

@@ -5,8 +5,8 @@ const shortestSecret = 4;
 /** Characters of a secret, or of an encoding of it, that are too many to be met by chance, or to be shown. */
 const piece = 16;
 
-/** Controls, formats (bidirectional ones among them), line and paragraph separators, lone surrogates, unassigned characters. */
-const unprintable = /[\p{Cc}\p{Cf}\p{Cn}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu;
+/** Controls, formats (bidirectional ones among them), line and paragraph separators, lone surrogates, unassigned characters, and U+FFFD. */
+const unprintable = /[\p{Cc}\p{Cf}\p{Cn}\p{Co}\p{Cs}\p{Zl}\p{Zp}\ufffd]/gu;
 
 /** The text with everything that could break a line, or turn its direction, written as `\u{...}`. */
 export function escapeUnprintable(text: string): string {
