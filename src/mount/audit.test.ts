@@ -60,6 +60,16 @@ describe('the audit trail', () => {
     ]);
   });
 
+  test('is not silenced by a clock that was fast', () => {
+    const { audit, lines, pass } = trail();
+    const refused = new SecretError('NOT_GRANTED', 'no');
+    pass(86_400_000);
+    audit.refused(asked, refused);
+    pass(-86_400_000);
+    audit.refused(asked, refused);
+    expect(lines).toHaveLength(2);
+  });
+
   test('leaves out what is no refusal', () => {
     const { audit, lines } = trail();
     audit.refused(asked, new SecretError('STORE_UNAVAILABLE', 'away'));

@@ -79,7 +79,9 @@ export function createAudit({ log, now }: { readonly log: Logger; readonly now: 
       if (!isRefusal(error)) return;
       const key = JSON.stringify([asked, error.code, error.message]);
       const seen = refusals.get(key);
-      if (seen !== undefined && now() - seen.since < repeatWindow) {
+      const age = now() - (seen?.since ?? -Infinity);
+      // What is to happen yet did so before the clock was set back.
+      if (seen !== undefined && age >= 0 && age < repeatWindow) {
         seen.repeats += 1;
         return;
       }
