@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PodView } from '../driver/cluster.ts';
 import { builtApiServer, controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
+import { startScriptedProvider, type ScriptedProvider } from '../driver/scripted-provider.ts';
 import { startOldProvider } from '../servers/old-provider/old-provider.ts';
 import { builtTestVault } from '../servers/testvault/testvault.ts';
 import { chartLacks } from './chart-objects.ts';
@@ -18,7 +19,7 @@ import {
   type RoughStage,
 } from './rough-stage.ts';
 import { canMount, mountSmallDisk, type SmallDisk } from './small-disk.ts';
-import { runLocal } from './stage.ts';
+import { generations, runLocal } from './stage.ts';
 import { describeWhere } from './where-possible.ts';
 
 const lacks = [...(await controlPlaneLacks()), ...(await chartLacks())];
@@ -117,6 +118,54 @@ describe('Keyferry ends and begins', () => {
       ({ msg }) => msg?.endsWith('is gone: somebody unlinked it; binding it again') === true,
     );
   });
+});
+
+describe('a migration', () => {
+  /** What a vendor's provider delivers for {@link publish}. */
+  async function startVendor(directory: string, number: number): Promise<ScriptedProvider> {
+    const vendor = await startScriptedProvider(directory, 'cce');
+    stage.atEnd(vendor.stop);
+    const contents = Buffer.from(`CANARY of ${number}`);
+    const objectVersion = [{ id: secretOf(number), version: "the vendor's" }];
+    vendor.script({ files: [{ path: 'file', mode: 0o644, contents }], objectVersion });
+    return vendor;
+  }
+
+  test.each(generations)(
+    'goes over and back under running pods: who is there serves, and no file is lost (driver %s)',
+    async (generation) => {
+      const directory = await stage.freshDirectory();
+      const driver = stage.driverFor(directory, { generation, authority: 'localhost' });
+      const vendor = await startVendor(directory, 1);
+      const early = await publish(driver, 1);
+      expect(early.status?.objects).toEqual([{ id: secretOf(1), version: "the vendor's" }]);
+
+      const keyferry = await stage.keyferryIn(directory);
+      const gap = stage.watchSocket(join(directory, 'cce.sock'));
+      vendor.stop();
+      const taken = await driver.republish(early);
+      expect(taken).toMatchObject({ last: 'mounted', files: { file: { text: 'CANARY of 1' } } });
+      expect(taken.status?.objects).not.toEqual(early.status?.objects);
+      const fresh = await publish(driver, 2);
+      expect(fresh).toMatchObject({ trapped: false, files: { file: { text: 'CANARY of 2' } } });
+      // A vendor's provider takes the path along when it ends, and it is bound again within a second.
+      expect(await gap.stop()).toBeLessThan(1_500);
+
+      const { code, left } = await keyferry.stop();
+      expect({ code, sockets: left.filter((name) => name.endsWith('.sock')) }).toEqual({
+        code: 0,
+        sockets: [],
+      });
+      const away = await driver.republish(taken);
+      expect(away).toMatchObject({ phase: 'Running', files: { file: { text: 'CANARY of 1' } } });
+      const again = await startVendor(directory, 1);
+      const home = await untilRunning(driver, await driver.republish(away));
+      expect(home).toMatchObject({ last: 'mounted', files: { file: { text: 'CANARY of 1' } } });
+      expect(home.status?.objects).toEqual(early.status?.objects);
+      expect(again.requests.length).toBeGreaterThan(0);
+    },
+    60_000,
+  );
 });
 
 describe('the API server is away', () => {
