@@ -231,7 +231,7 @@ describe('the store is away', () => {
       expect((await publish(driver, 1)).files.file?.text).toBe('CANARY of 1');
       const waiting = await publish(driver, 2);
       expect(waiting).toMatchObject({ phase: 'Pending', trapped: false });
-      expect(failure(waiting)).toMatch(/^INTERNAL: cce: /);
+      expect(failure(waiting)).toMatch(/^INTERNAL: (STORE_\w+: )?cce: /);
       csms.behave();
       expect((await untilRunning(driver, waiting)).files.file?.text).toBe('CANARY of 2');
     },
