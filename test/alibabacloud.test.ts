@@ -74,7 +74,7 @@ describe.each(['1.5', '1.6'] as const)(
         expect(stranger.phase).toBe('Pending');
         expect(stranger.trapped).toBe(false);
         expect(stranger.events[0]?.message).toMatch(
-          /code = PermissionDenied desc = alibabacloud: service account team-a\/plain may not read kms\/test/,
+          /code = PermissionDenied desc = NOT_GRANTED: alibabacloud: service account team-a\/plain may not read kms\/test/,
         );
       } finally {
         driver.close();

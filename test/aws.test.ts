@@ -84,7 +84,7 @@ describe.each(['1.5', '1.6'] as const)(
         expect(stranger.phase).toBe('Pending');
         expect(stranger.trapped).toBe(false);
         expect(stranger.events[0]?.message).toMatch(
-          /code = PermissionDenied desc = aws: ServiceAccount team-a\/plain has no role: its annotation eks\.amazonaws\.com\/role-arn is missing/,
+          /code = PermissionDenied desc = NOT_GRANTED: aws: ServiceAccount team-a\/plain has no role: its annotation eks\.amazonaws\.com\/role-arn is missing/,
         );
       } finally {
         driver.close();

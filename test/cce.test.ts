@@ -305,7 +305,7 @@ describe.each(['1.5', '1.6'] as const)('by a driver of generation %s', (generati
       const stranger = await driver.publish({ class: spc, pod: { ...pod, serviceAccount: 'other' } });
       expect(stranger.phase).toBe('Pending');
       expect(stranger.events[0]?.message).toMatch(
-        /code = PermissionDenied desc = cce: ServiceAccount team-a\/other may not use login: its annotation/,
+        /code = PermissionDenied desc = NOT_GRANTED: cce: ServiceAccount team-a\/other may not use login: its annotation/,
       );
     } finally {
       driver.close();

@@ -164,7 +164,7 @@ describe('the end of the process', () => {
     expect(codes).toHaveLength(200);
     expect(new Set(codes)).toEqual(
       new Set([
-        'INTERNAL: Keyferry stops on this node and did not finish the mount in time; the kubelet tries again, and its successor serves it',
+        'INTERNAL: SHUTTING_DOWN: Keyferry stops on this node and did not finish the mount in time; the kubelet tries again, and its successor serves it',
       ]),
     );
     expect(

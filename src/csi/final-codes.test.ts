@@ -54,14 +54,14 @@ describe('a mount that fails', () => {
     );
     expect(finalCodes).toContain(status);
     expect(status).toBe(codes[code].grpc);
-    expect(text).toBe('object db/ключ is gone; make it and 2 more: keyferry lint');
+    expect(text).toMatch(`${code}: object db/ключ is gone; make it; and 2 more`);
   });
 
   test('says so in one printable line of at most 1,000 bytes', async () => {
     const { text } = await answerTo(() =>
       Promise.reject(new SecretError('INVALID_CLASS', `\u202e\u0007%20 \ud800 ${'ä'.repeat(2_000)}`)),
     );
-    expect(text).toMatch(/^\\u\{202e\}\\u\{7\}%20 \\u\{d800\} ä+\.\.\.$/);
+    expect(text).toMatch(/^INVALID_CLASS: \\u\{202e\}\\u\{7\}%20 \\u\{d800\} ä+\.\.\.$/);
     expect(Buffer.byteLength(text)).toBeLessThanOrEqual(1_000);
   });
 
@@ -107,7 +107,7 @@ describe('a mount that fails', () => {
     ).toMatchObject({
       code: 'FAILED_PRECONDITION',
       text: expect.stringMatching(
-        /^the volume takes 1\d\d\d bytes and the driver accepts 1000; its largest files: big \(900\), c\\u\{a\}d \(99\), b \(11\); split/,
+        /^RESPONSE_TOO_LARGE: the volume takes 1\d\d\d bytes and the driver accepts 1000; its largest files: big \(900\), c\\u\{a\}d \(99\), b \(11\); split/,
       ),
     });
     expect(served.log()).toContain('"code":"RESPONSE_TOO_LARGE"');

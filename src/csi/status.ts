@@ -8,7 +8,7 @@ export type Ending = { readonly code: status; readonly details: string };
 
 /** The status with which a failure leaves: always a final one (docs/adr/0002), its text one printable line. */
 export function toStatus(error: SecretError): Ending {
-  return { code: status[codes[error.code].grpc], details: statusText(error.summary) };
+  return { code: status[codes[error.code].grpc], details: statusText(error.event) };
 }
 
 const final = new Set<status>([status.OK, ...Object.values(codes).map(({ grpc }) => status[grpc])]);

@@ -24,9 +24,10 @@ describe('a SecretError', () => {
       hint: 'grant csms:secret:getVersion',
       more: 2,
     });
-    expect(error.summary).toBe(
-      'csms refused db_login; grant csms:secret:getVersion and 2 more: keyferry lint',
-    );
+    expect(error.summary).toBe('csms refused db_login; grant csms:secret:getVersion; and 2 more');
+    expect(error.event).toBe(`ACCESS_DENIED: ${error.summary}`);
+    const fault = new SecretError('INVALID_CLASS', 'no object', { more: 1 });
+    expect(fault.summary).toBe('no object; and 1 more: keyferry lint');
     expect(new SecretError('ACCESS_DENIED', 'csms refused db_login').summary).toBe('csms refused db_login');
   });
 

@@ -12,6 +12,9 @@ export type SecretErrorDetails = {
   readonly unsent?: boolean;
 };
 
+/** What a class shows, without its store. */
+const inClasses = new Set<ErrorCode>(['INVALID_CLASS', 'NOT_ALLOWED_FROM_CLASS']);
+
 /**
  * The one error of the house. `message` names the thing and the cause and is safe to show: it holds no secret, and text
  * that came from elsewhere has passed {@link quoteForeign}.
@@ -42,8 +45,14 @@ export class SecretError extends Error {
   /** Message, hint and the count of further problems, in the order in which a reader needs them. */
   get summary(): string {
     const hint = this.hint === undefined ? '' : `; ${this.hint}`;
-    const more = this.more === 0 ? '' : ` and ${this.more} more: keyferry lint`;
+    const where = inClasses.has(this.code) ? ': keyferry lint' : '';
+    const more = this.more === 0 ? '' : `; and ${this.more} more${where}`;
     return `${this.message}${hint}${more}`;
+  }
+
+  /** The summary behind the code by which docs/errors.md knows it: what a pod's event shows. */
+  get event(): string {
+    return `${this.code}: ${this.summary}`;
   }
 }
 

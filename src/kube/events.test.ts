@@ -49,7 +49,7 @@ describe('an Event on a pod', () => {
         involvedObject: { apiVersion: 'v1', kind: 'Pod', namespace: 'shop', name: 'web-0', uid: 'uid-web-0' },
         type: 'Warning',
         reason: 'SecretsNotRefreshed',
-        message: 'no; ask for it nicely',
+        message: 'ACCESS_DENIED: no; ask for it nicely',
         source: { component: 'keyferry' },
         firstTimestamp: '2026-11-22T03:00:00Z',
         lastTimestamp: '2026-11-22T03:00:00Z',

@@ -71,7 +71,7 @@ function podEvent({ namespace, name, uid }: EventPod, error: SecretError, at: nu
     involvedObject: { apiVersion: 'v1', kind: 'Pod', namespace, name, uid },
     type: 'Warning',
     reason: 'SecretsNotRefreshed',
-    message: statusText(error.summary),
+    message: statusText(error.event),
     source: { component: 'keyferry' },
     firstTimestamp: time,
     lastTimestamp: time,

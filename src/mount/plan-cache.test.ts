@@ -73,7 +73,7 @@ describe('the plan cache', () => {
     });
     await expect(createPlanCache().plan(provider, {}, asked, silent)).rejects.toMatchObject({
       code: 'INVALID_CLASS',
-      summary: 'first (objects, line 3) and 1 more: keyferry lint',
+      summary: 'first (objects, line 3); and 1 more: keyferry lint',
     });
   });
 
