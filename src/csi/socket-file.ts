@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto';
 import { lstatSync, unlinkSync, type BigIntStats } from 'node:fs';
 import { chmod, link, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
-import { createServer, type Server, type Socket } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { SecretError } from '../errors/secret-error.ts';
 
@@ -64,6 +64,20 @@ export function whoseIs({ path, inode }: BoundSocket): 'ours' | 'foreign' | 'nob
   const found = lstatSync(path, { bigint: true, throwIfNoEntry: false });
   if (found === undefined) return 'nobody';
   return found.ino === inode.ino && found.dev === inode.dev ? 'ours' : 'foreign';
+}
+
+/** Whether somebody would take a connection at the path. What else may keep one from being made tells nothing of that. */
+export function isListening(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    const answer = (listens: boolean): void => {
+      resolve(listens);
+      socket.destroy();
+    };
+    socket
+      .once('connect', () => answer(true))
+      .once('error', (error) => answer(!isCode(error, 'ECONNREFUSED')));
+  });
 }
 
 /**

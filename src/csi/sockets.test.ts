@@ -34,7 +34,8 @@ function keyferry(
   const sockets = createSockets({
     providersDir: folder,
     providers: ['cce'],
-    onConnection: (provider, socket) => socket.end(`${name} ${provider}`),
+    // Who only looks whether somebody listens hangs up first.
+    onConnection: (provider, socket) => socket.on('error', () => undefined).end(`${name} ${provider}`),
     log: pino({ level: 'info' }, { write: (line: string) => logged.push(line) }),
     metrics: createCsiMetrics(registry),
     pollMs: 20,
@@ -52,7 +53,7 @@ async function started(name: string, options: Partial<SocketsOptions> = {}) {
 
 /** A provider as others write them: binds its path directly and unlinks it by name when it stops, whoever's it is by then. */
 async function foreignProvider(at = path): Promise<Server> {
-  const server = createServer((socket) => socket.end('foreign'));
+  const server = createServer((socket) => socket.on('error', () => undefined).end('foreign'));
   await new Promise<void>((resolve) => server.listen(at, resolve));
   open.push(server);
   return server;
@@ -125,6 +126,19 @@ describe('the providers’ sockets', () => {
     await expect(whoAnswers()).rejects.toMatchObject({ code: 'ECONNREFUSED' });
     await started('a');
     expect(await whoAnswers()).toBe('a cce');
+  });
+
+  test('come back where who took them over is dead: a new version that crashes must not take its node along', async () => {
+    const old = await started('old');
+    await foreignProvider(join(folder, 'new'));
+    await rename(join(folder, 'new'), path);
+    await eventually(async () => expect(old.problems()).toHaveLength(1));
+    expect(await whoAnswers()).toBe('foreign');
+    // Its name at birth goes with it, the path stays: as after a kill.
+    open.pop()?.close();
+    await eventually(async () => expect(await whoAnswers()).toBe('old cce'));
+    await eventually(async () => expect(old.problems()).toEqual([]));
+    expect(await old.metrics()).toContain('keyferry_socket_rebinds_total{provider="cce"} 1');
   });
 
   test('take over a living one without a gap', async () => {

@@ -7,6 +7,7 @@ import type { CsiMetrics } from './metrics.ts';
 import {
   bindSocket,
   checkSocketPath,
+  isListening,
   removeLeftOvers,
   unbindSocket,
   whoseIs,
@@ -43,6 +44,8 @@ type Place = {
   readonly path: string;
   socket: BoundSocket;
   problem: string | undefined;
+  /** Since when nobody listens at the path, though something is there; in milliseconds, only differences count. */
+  deadSince?: number | undefined;
 };
 
 /** Where the driver looks for a provider. */
@@ -53,7 +56,7 @@ export function socketPath(providersDir: string, provider: string): string {
 /**
  * Listens on `<providersDir>/<provider>.sock` for each provider and watches over the paths. One that goes (Go providers unlink theirs by name when
  * they stop, ours included) is bound again at once. One that leads elsewhere belongs to a successor or a foreign provider: that is
- * told and not fought over.
+ * told and not fought over, unless nobody listens there: a successor that was killed leaves its path behind.
  */
 export function createSockets({
   providersDir,
@@ -87,12 +90,22 @@ export function createSockets({
     else log.error({ provider: place.provider }, problem);
   }
 
+  /** Whether nobody listens there, now and a look ago: a program that binds its path directly listens a moment later. */
+  async function staysDead(place: Place): Promise<boolean> {
+    const now = performance.now();
+    place.deadSince = (await isListening(place.path)) ? undefined : (place.deadSince ?? now);
+    return place.deadSince !== undefined && now - place.deadSince >= pollMs;
+  }
+
   async function lookAt(place: Place): Promise<void> {
     let whose = whoseIs(place.socket);
-    if (whose === 'nobody') {
-      log.warn({ provider: place.provider }, `${place.path} is gone: somebody unlinked it; binding it again`);
+    if (whose !== 'foreign') place.deadSince = undefined;
+    const isDead = whose === 'foreign' && (await staysDead(place));
+    if (whose === 'nobody' || isDead) {
+      const what = isDead ? 'leads to a process that is dead' : 'is gone: somebody unlinked it';
+      log.warn({ provider: place.provider }, `${place.path} ${what}; binding it again`);
       await mkdir(providersDir, { recursive: true });
-      const socket = await bind(place.provider, place.path, false);
+      const socket = await bind(place.provider, place.path, isDead);
       if (socket !== undefined) {
         place.socket.server.close();
         place.socket = socket;
