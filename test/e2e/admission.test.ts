@@ -175,13 +175,6 @@ describe('the admission policies', () => {
         metadata: { name: 'empty', namespace: 'shop' },
       },
     ],
-    [
-      'a class without a spec',
-      {
-        ...{ apiVersion: 'secrets-store.csi.x-k8s.io/v1', kind: 'SecretProviderClass' },
-        metadata: { name: 'empty', namespace: 'shop' },
-      },
-    ],
     ['parameters in any letter case', classOf('alibabacloud', { Objects: objects, REGION: 'cn-hangzhou' })],
     ['a pod that changes what it may', podOf({ secretProviderClass: 'web', region: 'eu-west-1' })],
     [
