@@ -31,7 +31,8 @@ COPY --from=build --chmod=0644 /keyferry/dist/keyferry.js.LEGAL.txt /licenses/de
 COPY --from=build --chmod=0644 /keyferry/dist/keyferry.js /keyferry.js
 # As nobody in particular. The DaemonSet runs it as root without capabilities, where the sockets' directory is root's: see deploy/README.md.
 USER 65532:65532
-# A small heap, collected without helpers: waking them costs more than such a heap does. What malloc has free goes back to the node.
+# A small heap, collected without waking helpers, and no second optimizing compiler, whose work leaves 40 MiB behind (docs/adr/0013). What malloc has
+# free goes back to the node.
 ENV MALLOC_TRIM_THRESHOLD_=131072
-ENTRYPOINT ["/usr/bin/node", "--max-semi-space-size=1", "--max-old-space-size=64", "--single-threaded-gc", "/keyferry.js"]
+ENTRYPOINT ["/usr/bin/node", "--max-semi-space-size=1", "--max-old-space-size=64", "--no-maglev", "--no-parallel-scavenge", "/keyferry.js"]
 CMD ["serve"]

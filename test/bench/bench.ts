@@ -6,7 +6,7 @@ import { createProviderClient } from '../../src/cli/provider-client.ts';
 import { startCceRig } from '../fakes/cce-rig.ts';
 import { benchAws } from './aws.ts';
 import { mountRequest, mounts, type Run } from './load.ts';
-import { startServer, type ServerProcess } from './server-process.ts';
+import { productionFlags, startServer, type ServerProcess } from './server-process.ts';
 
 /**
  * The measures a release has to meet, each printed beside the bare grpc-js server of the same run: absolute times say as much about the
@@ -46,6 +46,11 @@ function keyferry(): Promise<ServerProcess> {
   return startServer([bundle, ...serve('local'), ...local], join(dir, 'local.sock'));
 }
 
+function bareServer(files: number): Promise<ServerProcess> {
+  const socket = join(dir, 'bare.sock');
+  return startServer([bare, socket, String(files), '100'], socket);
+}
+
 function objects(count: number): string {
   return Array.from({ length: count }, (_, n) => `- objectName: secret-${n}`).join('\n');
 }
@@ -55,10 +60,7 @@ async function compareCached(): Promise<void> {
   const rows: object[] = [];
   for (const files of [1, 5]) {
     const ours = await keyferry();
-    const theirs = await startServer(
-      [bare, join(dir, 'bare.sock'), String(files), '100'],
-      join(dir, 'bare.sock'),
-    );
+    const theirs = await bareServer(files);
     const request = mountRequest(objects(files));
     for (const server of [ours, theirs]) await mounts(server, request, { count, concurrency: 16 });
     for (const concurrency of [1, 16, 64]) {
@@ -94,28 +96,33 @@ async function compareCached(): Promise<void> {
 
 async function measureMemory(): Promise<void> {
   const total = quick ? 5_000 : 50_000;
-  const starts: number[] = [];
-  for (let turn = 0; turn < 5; turn++) {
-    const server = await keyferry();
-    starts.push(server.startedIn);
-    await server.stop();
-  }
-  const server = await keyferry();
-  await new Promise((resolve) => setTimeout(resolve, 500));
-  const idle = server.rss();
-  for (let pod = 0; pod < 50; pod++) {
-    await mounts(server, mountRequest(objects(5), pod), { count: total / 50, concurrency: 16 });
-  }
-  const loaded = server.rss();
-  await server.stop();
-  console.log('\nMemory and start (<= 55 MB idle, <= 85 MB after 50,000 mounts, <= 150 ms to listening)');
-  console.table([
-    {
+  const rows: object[] = [];
+  for (const [name, start] of [
+    ['Keyferry', keyferry],
+    ['bare grpc-js', () => bareServer(5)],
+  ] as const) {
+    const starts: number[] = [];
+    for (let turn = 0; turn < 5; turn++) {
+      const server = await start();
+      starts.push(server.startedIn);
+      await server.stop();
+    }
+    const server = await start();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const idle = server.rss();
+    for (let pod = 0; pod < 50; pod++) {
+      await mounts(server, mountRequest(objects(5), pod), { count: total / 50, concurrency: 16 });
+    }
+    rows.push({
+      server: name,
       'start ms, median of 5': starts.sort((a, b) => a - b)[2]?.toFixed(0),
       'idle RSS MiB': idle.toFixed(1),
-      [`RSS MiB after ${total}`]: loaded.toFixed(1),
-    },
-  ]);
+      [`RSS MiB after ${total}`]: server.rss().toFixed(1),
+    });
+    await server.stop();
+  }
+  console.log('\nMemory and start (<= 55 MB idle, <= 85 MB after 50,000 mounts, <= 150 ms to listening)');
+  console.table(rows);
 }
 
 /** 200 pods that start at the same moment, each with a secret of its own, none cached; the store takes 200 ms for each read. */
@@ -172,6 +179,7 @@ async function mountCold(): Promise<void> {
 async function main(): Promise<void> {
   try {
     prepare();
+    console.log(`Node ${process.versions.node}, ${productionFlags.join(' ')}`);
     if (only === undefined || only === 'cached') await compareCached();
     if (only === undefined || only === 'cold') await mountCold();
     if (only === undefined || only === 'memory') await measureMemory();

@@ -19,7 +19,12 @@ export type ServerProcess = {
 };
 
 /** Production's own limits: design's measures hold under them. */
-export const productionFlags = ['--max-semi-space-size=1', '--max-old-space-size=64', '--single-threaded-gc'];
+export const productionFlags = [
+  '--max-semi-space-size=1',
+  '--max-old-space-size=64',
+  '--no-maglev',
+  '--no-parallel-scavenge',
+];
 const productionEnv = { MALLOC_TRIM_THRESHOLD_: '131072' };
 
 /** Starts a Node program and waits until its socket answers `Version`. */
