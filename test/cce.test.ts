@@ -4,31 +4,13 @@ import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { parse } from 'yaml';
 import { SecretError } from '../src/errors/secret-error.ts';
-import { createTurns } from '../src/flow/turns.ts';
-import { createAudit } from '../src/mount/audit.ts';
-import { createMountMetrics } from '../src/mount/metrics.ts';
-import { createMount } from '../src/mount/mount.ts';
-import { createPlanCache } from '../src/mount/plan-cache.ts';
-import { createRender } from '../src/mount/render.ts';
-import { createVolumes } from '../src/mount/volumes.ts';
-import { createStoreMetrics } from '../src/store/metrics.ts';
-import { createSecretStore } from '../src/store/secret-store.ts';
 import { serving } from './csi/harness.ts';
 import type { SecretProviderClass } from './driver/cluster.ts';
 import { createDriver } from './driver/driver.ts';
-import { mountRequest } from './driver/request.ts';
 import { object, startCceRig, type CceRigOptions } from './fakes/cce-rig.ts';
+import { createWalk, toldOf } from './fakes/walk.ts';
 
 const minute = 60_000;
-
-/** A pod, and how its request travels. */
-type Pod = {
-  readonly name?: string;
-  readonly namespace?: string;
-  readonly account?: string;
-  readonly tokens?: Readonly<Record<string, string>>;
-  readonly signal?: AbortSignal;
-};
 
 let house: Awaited<ReturnType<typeof build>>;
 afterEach(() => house.rig.close());
@@ -43,66 +25,16 @@ async function build({
   const registry = new Registry();
   const lines: string[] = [];
   const log = pino({ level: 'trace' }, { write: (line: string) => void lines.push(line) });
-  const mount = createMount({
-    providers: new Map([['cce', provider]]),
-    turns: createTurns({ limit: 1_000, maxQueue: 1_000 }),
-    plans: createPlanCache(),
-    store: createSecretStore({
-      now,
-      random: () => 0,
-      freshness: () => ({ refreshInterval, maxStale: 10 * minute }),
-      metrics: (bytes) => createStoreMetrics(registry, bytes),
-      log,
-    }),
-    render: createRender({ versionKey: new Uint8Array(32) }),
-    volumes: createVolumes(),
-    audit: createAudit({ log, now }),
-    metrics: createMountMetrics(registry),
-    log,
-    now,
-  });
-
-  async function volume(parameters: string | Record<string, string>, pod: Pod = {}) {
-    const { name = 'pod-1', namespace = 'team-a', account = 'app', tokens = {} } = pod;
-    const request = mountRequest({
-      occasion: 'publish',
-      class: {
-        metadata: { name: 'app' },
-        spec: {
-          provider: 'cce',
-          parameters: typeof parameters === 'string' ? { objects: parameters } : parameters,
-        },
-      },
-      pod: { name, namespace, uid: `uid-${name}`, serviceAccount: account },
-      attributes: {},
-      tokens,
-      nodePublishSecret: undefined,
-      tokensInSecrets: false,
-      targetPath: `/pods/${name}`,
-      versions: [],
-    });
-    const signal = pod.signal ?? new AbortController().signal;
-    return mount(request, { provider: 'cce', signal, deadline: now() + 100_000 });
-  }
+  const { mountCall, volume } = createWalk({ provider, now, log, registry, refreshInterval });
 
   return {
     rig,
-    mountCall: mount,
+    mountCall,
     lines,
     volume,
     metrics: () => registry.metrics(),
     /** Files by path, or the line a user would see. */
-    async mount(...args: Parameters<typeof volume>): Promise<Record<string, string> | string> {
-      try {
-        const { files } = await volume(...args);
-        return Object.fromEntries(
-          files.map(({ path, contents }) => [path, Buffer.from(contents).toString()]),
-        );
-      } catch (error) {
-        if (error instanceof SecretError) return `${error.code}: ${error.summary}`;
-        throw error;
-      }
-    },
+    mount: (...args: Parameters<typeof volume>) => toldOf(volume(...args)),
     turn(ms: number): void {
       rig.clock.node += ms;
       rig.clock.cloud += ms;

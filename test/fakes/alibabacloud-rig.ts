@@ -2,27 +2,15 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { Registry } from 'prom-client';
-import { SecretError } from '../../src/errors/secret-error.ts';
-import { createTurns } from '../../src/flow/turns.ts';
 import { createKubeApi } from '../../src/kube/api.ts';
 import { createServiceAccounts } from '../../src/kube/service-accounts.ts';
-import { createAudit } from '../../src/mount/audit.ts';
-import { createMountMetrics } from '../../src/mount/metrics.ts';
-import { createMount } from '../../src/mount/mount.ts';
-import { createPlanCache } from '../../src/mount/plan-cache.ts';
-import { createRender } from '../../src/mount/render.ts';
-import type { Volume } from '../../src/mount/volume.ts';
-import { createVolumes } from '../../src/mount/volumes.ts';
 import { createAlibabaProvider } from '../../src/providers/alibabacloud/index.ts';
 import { createFingerprint } from '../../src/providers/fingerprint.ts';
 import { createSharedIdentity, type SharedIdentityMode } from '../../src/providers/shared-identity.ts';
-import { createStoreMetrics } from '../../src/store/metrics.ts';
-import { createSecretStore } from '../../src/store/secret-store.ts';
-import { mountRequest } from '../driver/request.ts';
 import { alibabaRegion, startAlibabaCloud, type AlibabaCloudOptions } from './alibaba-cloud.ts';
 import { mintAlibabaToken, type RamRole } from './alibaba-sts.ts';
 import { startFakeKubernetes } from './kubernetes.ts';
+import { createWalk, toldOf } from './walk.ts';
 
 export const oidcProvider = 'acs:ram::1234567890:oidc-provider/ack-rrsa-c0123';
 export const appRole = 'acs:ram::1234567890:role/app';
@@ -59,23 +47,9 @@ export type AlibabaRigOptions = Pick<AlibabaCloudOptions, 'metadataTokens' | 'is
   readonly refreshInterval?: number;
 };
 
-/** A pod, and how its request travels. */
-export type AlibabaPod = {
-  readonly name?: string;
-  readonly namespace?: string;
-  readonly account?: string;
-  readonly tokens?: Readonly<Record<string, string>>;
-  /** The Secret of `nodePublishSecretRef`. */
-  readonly secret?: Readonly<Record<string, string>>;
-  readonly attributes?: Readonly<Record<string, string>>;
-  /** `rotation`: as drivers up to 1.5 do it. */
-  readonly occasion?: 'publish' | 'rotation';
-  readonly signal?: AbortSignal;
-};
-
 /** The whole walk of provider `alibabacloud` before a fake cloud and a fake cluster. */
 export async function startAlibabaRig(options: AlibabaRigOptions = {}) {
-  const { metadataTokens, isIssued, refreshInterval = 30_000, grants = grantsForApp } = options;
+  const { metadataTokens, isIssued, grants = grantsForApp } = options;
   const cloud = await startAlibabaCloud({
     roles: [...roles, ...(options.roles ?? [])],
     ...(metadataTokens && { metadataTokens }),
@@ -113,7 +87,6 @@ export async function startAlibabaRig(options: AlibabaRigOptions = {}) {
   };
   const lines: string[] = [];
   const log = pino({ level: 'trace' }, { write: (line: string) => void lines.push(line) });
-  const registry = new Registry();
   const provider = createAlibabaProvider({
     ...{ env, http, now, log },
     serviceAccounts: createServiceAccounts({ api: createKubeApi({ http, ...kubernetes }), now }),
@@ -123,44 +96,10 @@ export async function startAlibabaRig(options: AlibabaRigOptions = {}) {
     }),
     retryBaseMs: 1,
   });
-  const mount = createMount({
-    providers: new Map([['alibabacloud', provider]]),
-    turns: createTurns({ limit: 1_000, maxQueue: 1_000 }),
-    plans: createPlanCache(),
-    store: createSecretStore({
-      ...{ now, log, random: () => 0 },
-      freshness: () => ({ refreshInterval, maxStale: 600_000 }),
-      metrics: (bytes) => createStoreMetrics(registry, bytes),
-    }),
-    render: createRender({ versionKey: new Uint8Array(32) }),
-    volumes: createVolumes(),
-    audit: createAudit({ log, now }),
-    metrics: createMountMetrics(registry),
-    ...{ log, now },
+  const { mountCall, volume } = createWalk({
+    ...{ provider, now, log },
+    refreshInterval: options.refreshInterval,
   });
-
-  function volume(parameters: string | Record<string, string>, pod: AlibabaPod = {}): Promise<Volume> {
-    const { name = 'pod-1', namespace = 'team-a', account = 'app', tokens = {} } = pod;
-    const request = mountRequest({
-      occasion: pod.occasion ?? 'publish',
-      class: {
-        metadata: { name: 'app' },
-        spec: {
-          provider: 'alibabacloud',
-          parameters: typeof parameters === 'string' ? { objects: parameters } : parameters,
-        },
-      },
-      pod: { name, namespace, uid: `uid-${name}`, serviceAccount: account },
-      attributes: pod.attributes ?? {},
-      tokens,
-      nodePublishSecret: pod.secret,
-      tokensInSecrets: false,
-      targetPath: `/pods/${name}`,
-      versions: [],
-    });
-    const signal = pod.signal ?? new AbortController().signal;
-    return mount(request, { provider: 'alibabacloud', signal, deadline: now() + 100_000 });
-  }
 
   return {
     ...cloud,
@@ -170,21 +109,11 @@ export async function startAlibabaRig(options: AlibabaRigOptions = {}) {
     grantsFile,
     tokenFile,
     lines,
-    mountCall: mount,
+    mountCall,
     volume,
     mint,
     /** Files by path, or the line a user would see. */
-    async mount(...args: Parameters<typeof volume>): Promise<Record<string, string> | string> {
-      try {
-        const { files } = await volume(...args);
-        return Object.fromEntries(
-          files.map(({ path, contents }) => [path, Buffer.from(contents).toString()]),
-        );
-      } catch (error) {
-        if (error instanceof SecretError) return `${error.code}: ${error.summary}`;
-        throw error;
-      }
-    },
+    mount: (...args: Parameters<typeof volume>) => toldOf(volume(...args)),
     /** Whose keys read, of all calls of KMS so far. */
     readers: (): (string | undefined)[] => cloud.kms.calls.map(({ holder }) => holder),
     /** Tokens of a pod, as the driver brings them. */

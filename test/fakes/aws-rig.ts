@@ -3,27 +3,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
-import { SecretError } from '../../src/errors/secret-error.ts';
 import { createBudgetMetrics } from '../../src/flow/budget-metrics.ts';
-import { createTurns } from '../../src/flow/turns.ts';
 import { createKubeApi } from '../../src/kube/api.ts';
 import { createServiceAccounts } from '../../src/kube/service-accounts.ts';
-import { createAudit } from '../../src/mount/audit.ts';
-import { createMountMetrics } from '../../src/mount/metrics.ts';
-import { createMount } from '../../src/mount/mount.ts';
-import { createPlanCache } from '../../src/mount/plan-cache.ts';
-import { createRender } from '../../src/mount/render.ts';
-import type { Volume } from '../../src/mount/volume.ts';
-import { createVolumes } from '../../src/mount/volumes.ts';
 import { createAwsProvider } from '../../src/providers/aws/index.ts';
+import type { Volume } from '../../src/mount/volume.ts';
 import { createFingerprint } from '../../src/providers/fingerprint.ts';
 import { createSharedIdentity, type SharedIdentityMode } from '../../src/providers/shared-identity.ts';
-import { createStoreMetrics } from '../../src/store/metrics.ts';
-import { createSecretStore } from '../../src/store/secret-store.ts';
-import { mountRequest } from '../driver/request.ts';
 import { awsRegion, startAwsCloud } from './aws-cloud.ts';
 import { mintAwsToken } from './aws-sts.ts';
 import { startFakeKubernetes } from './kubernetes.ts';
+import { createWalk, toldOf, type WalkPod } from './walk.ts';
 
 export const appRole = 'arn:aws:iam::111122223333:role/team/app';
 /** That trusts another account of the cluster. */
@@ -53,22 +43,9 @@ export type AwsRigOptions = {
   readonly refreshInterval?: number;
 };
 
-/** A pod, and how its request travels. */
-export type AwsPod = {
-  readonly name?: string;
-  readonly namespace?: string;
-  readonly account?: string;
-  /** By audience. Default: those of both audiences, as the driver brings them. */
-  readonly tokens?: Readonly<Record<string, string>>;
-  readonly attributes?: Readonly<Record<string, string>>;
-  /** `rotation`: as drivers up to 1.5 do it. */
-  readonly occasion?: 'publish' | 'rotation';
-  readonly signal?: AbortSignal;
-};
-
 /** The whole walk of provider `aws` before a fake cloud and a fake cluster. */
 export async function startAwsRig(options: AwsRigOptions = {}) {
-  const { refreshInterval = 30_000, grants = grantsForPlain, ownIdentity = false } = options;
+  const { grants = grantsForPlain, ownIdentity = false } = options;
   const cloud = await startAwsCloud({
     roles: [
       { arn: appRole, subject: 'system:serviceaccount:team-a:app' },
@@ -95,7 +72,7 @@ export async function startAwsRig(options: AwsRigOptions = {}) {
     serviceAccount: string,
     more: Partial<Parameters<typeof mintAwsToken>[0]> = {},
   ) => mintAwsToken({ namespace, serviceAccount, expiresAt: now() + 3_600_000, ...more });
-  const podTokens = ({ name = 'pod-1', namespace = 'team-a', account = 'app' }: AwsPod = {}) => {
+  const podTokens = ({ name = 'pod-1', namespace = 'team-a', account = 'app' }: WalkPod = {}) => {
     const pod = { podName: name, podUid: uidOf(name) };
     return {
       'sts.amazonaws.com': mint(namespace, account, pod),
@@ -127,63 +104,22 @@ export async function startAwsRig(options: AwsRigOptions = {}) {
     budgetMetrics: createBudgetMetrics(registry),
     retryBaseMs: 1,
   });
-  const mount = createMount({
-    providers: new Map([['aws', provider]]),
-    turns: createTurns({ limit: 1_000, maxQueue: 1_000 }),
-    plans: createPlanCache(),
-    store: createSecretStore({
-      ...{ now, log, random: () => 0 },
-      freshness: () => ({ refreshInterval, maxStale: 600_000 }),
-      metrics: (bytes) => createStoreMetrics(registry, bytes),
-    }),
-    render: createRender({ versionKey: new Uint8Array(32) }),
-    volumes: createVolumes(),
-    audit: createAudit({ log, now }),
-    metrics: createMountMetrics(registry),
-    ...{ log, now },
-  });
+  const walk = createWalk({ provider, now, log, registry, refreshInterval: options.refreshInterval });
 
-  function volume(parameters: string | Record<string, string>, pod: AwsPod = {}): Promise<Volume> {
-    const { name = 'pod-1', namespace = 'team-a', account = 'app' } = pod;
-    const request = mountRequest({
-      occasion: pod.occasion ?? 'publish',
-      class: {
-        metadata: { name: 'app' },
-        spec: {
-          provider: 'aws',
-          parameters:
-            typeof parameters === 'string' ? { region: awsRegion, objects: parameters } : parameters,
-        },
-      },
-      pod: { name, namespace, uid: uidOf(name), serviceAccount: account },
-      attributes: pod.attributes ?? {},
-      tokens: pod.tokens ?? podTokens(pod),
-      nodePublishSecret: undefined,
-      tokensInSecrets: false,
-      targetPath: `/pods/${name}`,
-      versions: [],
-    });
-    const signal = pod.signal ?? new AbortController().signal;
-    return mount(request, { provider: 'aws', signal, deadline: now() + 100_000 });
+  function volume(parameters: string | Record<string, string>, pod: WalkPod = {}): Promise<Volume> {
+    return walk.volume(
+      typeof parameters === 'string' ? { region: awsRegion, objects: parameters } : parameters,
+      { tokens: podTokens(pod), ...pod },
+    );
   }
 
   return {
     ...cloud,
     ...{ kubernetes, env, caFile, grantsFile, lines, volume, mint, podTokens },
-    mountCall: mount,
+    mountCall: walk.mountCall,
     metrics: () => registry.metrics(),
     /** Files by path, or the line a user would see. */
-    async mount(...args: Parameters<typeof volume>): Promise<Record<string, string> | string> {
-      try {
-        const { files } = await volume(...args);
-        return Object.fromEntries(
-          files.map(({ path, contents }) => [path, Buffer.from(contents).toString()]),
-        );
-      } catch (error) {
-        if (error instanceof SecretError) return `${error.code}: ${error.summary}`;
-        throw error;
-      }
-    },
+    mount: (...args: Parameters<typeof volume>) => toldOf(volume(...args)),
     /** Whose keys read, of all calls of Secrets Manager so far. */
     readers: (): string[] => cloud.secretsManager.calls.map(({ holder }) => holder),
     /** Sets a ServiceAccount's annotation; undefined removes it. */

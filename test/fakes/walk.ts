@@ -1,0 +1,102 @@
+import type { Logger } from 'pino';
+import { Registry } from 'prom-client';
+import { SecretError } from '../../src/errors/secret-error.ts';
+import { createTurns } from '../../src/flow/turns.ts';
+import { createAudit } from '../../src/mount/audit.ts';
+import { createMountMetrics } from '../../src/mount/metrics.ts';
+import { createMount } from '../../src/mount/mount.ts';
+import { createPlanCache } from '../../src/mount/plan-cache.ts';
+import { createRender } from '../../src/mount/render.ts';
+import type { Volume } from '../../src/mount/volume.ts';
+import { createVolumes } from '../../src/mount/volumes.ts';
+import type { Provider } from '../../src/providers/provider.ts';
+import { createStoreMetrics } from '../../src/store/metrics.ts';
+import { createSecretStore } from '../../src/store/secret-store.ts';
+import { mountRequest } from '../driver/request.ts';
+
+/** A pod, and how its request travels. */
+export type WalkPod = {
+  /** Default `pod-1`. */
+  readonly name?: string;
+  /** Default `team-a`. */
+  readonly namespace?: string;
+  /** Default `app`. */
+  readonly account?: string;
+  /** By audience. Default: what the rig's pods bring. */
+  readonly tokens?: Readonly<Record<string, string>>;
+  /** The Secret of `nodePublishSecretRef`. */
+  readonly secret?: Readonly<Record<string, string>>;
+  readonly attributes?: Readonly<Record<string, string>>;
+  /** `rotation`: as drivers up to 1.5 do it. */
+  readonly occasion?: 'publish' | 'rotation';
+  readonly signal?: AbortSignal;
+};
+
+/** The whole walk over one provider, put together as a process does it; without jitter. */
+export function createWalk({
+  provider,
+  now,
+  log,
+  registry = new Registry(),
+  refreshInterval = 30_000,
+}: {
+  readonly provider: Provider;
+  readonly now: () => number;
+  readonly log: Logger;
+  readonly registry?: Registry;
+  readonly refreshInterval?: number | undefined;
+}) {
+  const store = createSecretStore({
+    ...{ now, log, random: () => 0 },
+    freshness: () => ({ refreshInterval, maxStale: 600_000 }),
+    metrics: (bytes) => createStoreMetrics(registry, bytes),
+  });
+  const mountCall = createMount({
+    providers: new Map([[provider.name, provider]]),
+    turns: createTurns({ limit: 1_000, maxQueue: 1_000 }),
+    plans: createPlanCache(),
+    store,
+    render: createRender({ versionKey: new Uint8Array(32) }),
+    volumes: createVolumes(),
+    audit: createAudit({ log, now }),
+    metrics: createMountMetrics(registry),
+    ...{ log, now },
+  });
+
+  /** @param parameters of the class, or its `objects` alone */
+  function volume(parameters: string | Record<string, string>, pod: WalkPod = {}): Promise<Volume> {
+    const { name = 'pod-1', namespace = 'team-a', account = 'app' } = pod;
+    const request = mountRequest({
+      occasion: pod.occasion ?? 'publish',
+      class: {
+        metadata: { name: 'app' },
+        spec: {
+          provider: provider.name,
+          parameters: typeof parameters === 'string' ? { objects: parameters } : parameters,
+        },
+      },
+      pod: { name, namespace, uid: `uid-${name}`, serviceAccount: account },
+      attributes: pod.attributes ?? {},
+      tokens: pod.tokens ?? {},
+      nodePublishSecret: pod.secret,
+      tokensInSecrets: false,
+      targetPath: `/pods/${name}`,
+      versions: [],
+    });
+    const signal = pod.signal ?? new AbortController().signal;
+    return mountCall(request, { provider: provider.name, signal, deadline: now() + 100_000 });
+  }
+
+  return { store, mountCall, volume };
+}
+
+/** Files by path, or the line a user would see. */
+export async function toldOf(volume: Promise<Volume>): Promise<Record<string, string> | string> {
+  try {
+    const { files } = await volume;
+    return Object.fromEntries(files.map(({ path, contents }) => [path, Buffer.from(contents).toString()]));
+  } catch (error) {
+    if (error instanceof SecretError) return `${error.code}: ${error.summary}`;
+    throw error;
+  }
+}
