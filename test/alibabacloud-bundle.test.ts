@@ -1,45 +1,19 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createDriver } from './driver/driver.ts';
-import { startKeyferry, type KeyferryProcess } from './driver/keyferry-process.ts';
-import { startAlibabaRig, type AlibabaRig } from './fakes/alibabacloud-rig.ts';
+import { describe, expect, test } from '@jest/globals';
+import { startAlibabaRig } from './fakes/alibabacloud-rig.ts';
+import { serveBundle } from './fakes/served-bundle.ts';
 
-let rig: AlibabaRig;
-let keyferry: KeyferryProcess;
-let dir: string;
-
-beforeAll(async () => {
-  dir = await mkdtemp(join(tmpdir(), 'kf-alibabacloud-'));
-  rig = await startAlibabaRig();
-  const { server, tokenFile, caFile } = rig.kubernetes;
-  const kube = ['--kube-server', server.href, '--kube-token-file', tokenFile, '--kube-ca-file', caFile];
-  keyferry = await startKeyferry({
-    providers: ['alibabacloud'],
-    args: [
-      ...['--ca-file', rig.caFile, '--refresh-interval', '0', ...kube],
-      ...['--shared-identity-grants', rig.grantsFile],
-    ],
-    env: rig.env,
-  });
-}, 60_000);
-
-afterAll(async () => {
-  await keyferry.stop();
-  await rig.close();
-  await rm(dir, { recursive: true });
+const served = serveBundle({
+  providers: ['alibabacloud'],
+  start: () => startAlibabaRig(),
+  args: ({ caFile, grantsFile }) => ['--ca-file', caFile, '--shared-identity-grants', grantsFile],
 });
 
 describe.each(['1.5', '1.6'] as const)(
   'the built bundle, before a whole cloud, under a driver of %s',
   (generation) => {
     test("serves alibabacloud: by the node's role and by the pod's, KMS and OOS, a rotation, a refusal; and prints no secret", async () => {
-      const driver = createDriver({
-        providersDir: keyferry.providersDir,
-        generation,
-        dir: join(dir, generation),
-      });
+      const { rig, keyferry, driverOf } = served();
+      const driver = driverOf(generation);
       const [db, banner] = [`eu/${generation}/db`, `banner-${generation}`];
       rig.kms.put(db, '{"password":"CANARY-one","port":5432}');
       rig.oos.put(banner, 'CANARY-banner');

@@ -1,50 +1,20 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createDriver } from './driver/driver.ts';
-import { startKeyferry, type KeyferryProcess } from './driver/keyferry-process.ts';
-import { grantsForPlain, startAwsRig, type AwsRig } from './fakes/aws-rig.ts';
+import { describe, expect, test } from '@jest/globals';
+import { grantsForPlain, startAwsRig } from './fakes/aws-rig.ts';
+import { serveBundle } from './fakes/served-bundle.ts';
 
-let rig: AwsRig;
-let keyferry: KeyferryProcess;
-let dir: string;
-
-beforeAll(async () => {
-  dir = await mkdtemp(join(tmpdir(), 'kf-aws-'));
-  rig = await startAwsRig({
-    ownIdentity: true,
-    grants: [
-      { ...grantsForPlain[0], names: ['secretsmanager/1.5/**', 'secretsmanager/1.6/**', 'ssm//banner-*'] },
-    ],
-  });
-  const { server, tokenFile, caFile } = rig.kubernetes;
-  const kube = ['--kube-server', server.href, '--kube-token-file', tokenFile, '--kube-ca-file', caFile];
-  keyferry = await startKeyferry({
-    providers: ['aws'],
-    args: [
-      ...['--ca-file', rig.caFile, '--refresh-interval', '0', ...kube],
-      ...['--shared-identity-grants', rig.grantsFile],
-    ],
-    env: rig.env,
-  });
-}, 60_000);
-
-afterAll(async () => {
-  await keyferry.stop();
-  await rig.close();
-  await rm(dir, { recursive: true });
+const names = ['secretsmanager/1.5/**', 'secretsmanager/1.6/**', 'ssm//banner-*'];
+const served = serveBundle({
+  providers: ['aws'],
+  start: () => startAwsRig({ ownIdentity: true, grants: [{ ...grantsForPlain[0], names }] }),
+  args: ({ caFile, grantsFile }) => ['--ca-file', caFile, '--shared-identity-grants', grantsFile],
 });
 
 describe.each(['1.5', '1.6'] as const)(
   'the built bundle, before a whole cloud, under a driver of %s',
   (generation) => {
     test('serves aws: by IRSA, Pod Identity and its own identity, both services, a rotation, a refusal; and prints no secret', async () => {
-      const driver = createDriver({
-        providersDir: keyferry.providersDir,
-        generation,
-        dir: join(dir, generation),
-      });
+      const { rig, keyferry, driverOf } = served();
+      const driver = driverOf(generation);
       const [db, banner] = [`${generation}/db`, `/banner-${generation}`];
       const first = rig.secretsManager.put(db, '{"password":"CANARY-one","port":5432}');
       rig.ssm.put(banner, 'CANARY-banner');
@@ -99,7 +69,7 @@ describe.each(['1.5', '1.6'] as const)(
 );
 
 test('and logs JSON alone: what the SDK thinks of the version of Node is no line of a log', () => {
-  const lines = keyferry.output().trim().split('\n');
+  const lines = served().keyferry.output().trim().split('\n');
   expect(lines.length).toBeGreaterThan(1);
   expect(lines.filter((line) => !line.startsWith('{'))).toEqual([]);
 });

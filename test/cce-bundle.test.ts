@@ -1,43 +1,19 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createDriver } from './driver/driver.ts';
-import { startKeyferry, type KeyferryProcess } from './driver/keyferry-process.ts';
-import { object, startCceRig, type CceRig } from './fakes/cce-rig.ts';
+import { describe, expect, test } from '@jest/globals';
+import { object, startCceRig } from './fakes/cce-rig.ts';
+import { serveBundle } from './fakes/served-bundle.ts';
 
-let rig: CceRig;
-let keyferry: KeyferryProcess;
-let dir: string;
-
-beforeAll(async () => {
-  dir = await mkdtemp(join(tmpdir(), 'kf-cce-'));
-  rig = await startCceRig({ lookUpProject: true });
-  const { server, tokenFile, caFile } = rig.kubernetes;
-  const kube = ['--kube-server', server.href, '--kube-token-file', tokenFile, '--kube-ca-file', caFile];
-  const env = Object.fromEntries(Object.entries(rig.env).filter(([, value]) => value !== undefined));
-  keyferry = await startKeyferry({
-    providers: ['cce'],
-    args: ['--ca-file', rig.caFile, '--refresh-interval', '0', ...kube],
-    env: env as Record<string, string>,
-  });
-}, 60_000);
-
-afterAll(async () => {
-  await keyferry.stop();
-  await rig.close();
-  await rm(dir, { recursive: true });
+const served = serveBundle({
+  providers: ['cce'],
+  start: () => startCceRig({ lookUpProject: true }),
+  args: ({ caFile }) => ['--ca-file', caFile],
 });
 
 describe.each(['1.5', '1.6'] as const)(
   'the built bundle, before a whole cloud, under a driver of %s',
   (generation) => {
     test('serves cce: files, versions, a rotation, a refusal; and prints no secret', async () => {
-      const driver = createDriver({
-        providersDir: keyferry.providersDir,
-        generation,
-        dir: join(dir, generation),
-      });
+      const { rig, keyferry, driverOf } = served();
+      const driver = driverOf(generation);
       const name = `db-${generation}`;
       rig.csms.put(name, '{"password":"CANARY-one","port":5432}');
       rig.annotate([name]);

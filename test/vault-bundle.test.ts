@@ -1,49 +1,29 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createDriver } from './driver/driver.ts';
-import { startKeyferry, type KeyferryProcess } from './driver/keyferry-process.ts';
-import { startVaultRig, type VaultRig } from './fakes/vault-rig.ts';
+import { describe, expect, test } from '@jest/globals';
+import { startVaultRig } from './fakes/vault-rig.ts';
+import { serveBundle } from './fakes/served-bundle.ts';
 
-let rig: VaultRig;
-let keyferry: KeyferryProcess;
-let dir: string;
-
-beforeAll(async () => {
-  dir = await mkdtemp(join(tmpdir(), 'kf-vault-'));
-  rig = await startVaultRig({
-    env: (vault, file) => ({
-      KEYFERRY_VAULT_TOKEN_REQUESTS: 'true',
-      KEYFERRY_VAULT_TOKEN_FILE: file('token', vault.tokens.issue({ policies: ['app'] }).id),
-    }),
-  });
-  rig.policy('app', { 'secret/data/*': ['read'], 'database/creds/*': ['read'] });
-  rig.auth.kubernetes().role('app', { names: ['app'] });
-  const { server, tokenFile, caFile } = rig.kubernetes;
-  const kube = ['--kube-server', server.href, '--kube-token-file', tokenFile, '--kube-ca-file', caFile];
-  keyferry = await startKeyferry({
-    providers: ['vault', 'openbao'],
-    args: ['--refresh-interval', '0', '--shared-identity-grants', rig.grantsFile, ...kube],
-    env: rig.env,
-  });
-}, 60_000);
-
-afterAll(async () => {
-  await keyferry.stop();
-  await rig.close();
-  await rm(dir, { recursive: true });
+const served = serveBundle({
+  providers: ['vault', 'openbao'],
+  async start() {
+    const rig = await startVaultRig({
+      env: (vault, file) => ({
+        KEYFERRY_VAULT_TOKEN_REQUESTS: 'true',
+        KEYFERRY_VAULT_TOKEN_FILE: file('token', vault.tokens.issue({ policies: ['app'] }).id),
+      }),
+    });
+    rig.policy('app', { 'secret/data/*': ['read'], 'database/creds/*': ['read'] });
+    rig.auth.kubernetes().role('app', { names: ['app'] });
+    return rig;
+  },
+  args: ({ grantsFile }) => ['--shared-identity-grants', grantsFile],
 });
 
 describe.each(['1.5', '1.6'] as const)(
   'the built bundle, before Vault, under a driver of %s',
   (generation) => {
     test("serves vault and openbao: by the pod's token and by one it asks for, by its own; a lease, a rotation, a refusal; and prints no secret", async () => {
-      const driver = createDriver({
-        providersDir: keyferry.providersDir,
-        generation,
-        dir: join(dir, generation),
-      });
+      const { rig, keyferry, driverOf } = served();
+      const driver = driverOf(generation);
       const name = `db-${generation}`;
       const kv = rig.kv2();
       rig.database().role('app');

@@ -36,7 +36,7 @@ export type KeyferryOptions = {
   /** Where its sockets are to be; default a new directory. */
   readonly providersDir?: string;
   /** All that it sees of an environment. */
-  readonly env?: Readonly<Record<string, string>>;
+  readonly env?: Readonly<Record<string, string | undefined>>;
 };
 
 /**

@@ -1,0 +1,63 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll } from '@jest/globals';
+import { createDriver, type Driver, type DriverOptions } from '../driver/driver.ts';
+import { startKeyferry, type KeyferryProcess } from '../driver/keyferry-process.ts';
+import type { FakeKubernetes } from './kubernetes.ts';
+
+/** What of a rig Keyferry is started before. */
+type Rig = {
+  readonly kubernetes: Pick<FakeKubernetes, 'server' | 'tokenFile' | 'caFile'>;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  close(): Promise<void>;
+};
+
+/** What is started before the tests of a file. */
+export type ServedBundle<R extends Rig> = {
+  readonly rig: R;
+  readonly keyferry: KeyferryProcess;
+  /** A driver of that generation, with pods of its own. */
+  driverOf(generation: DriverOptions['generation']): Driver;
+};
+
+/**
+ * Serves the built bundle before a rig, for all tests of a file; nothing is served without asking the store.
+ * @param args beside the addresses of the fake cluster
+ * @returns gives it, within tests
+ */
+export function serveBundle<R extends Rig>({
+  providers,
+  start,
+  args,
+}: {
+  readonly providers: readonly string[];
+  readonly start: () => Promise<R>;
+  readonly args: (rig: R) => readonly string[];
+}): () => ServedBundle<R> {
+  let served: ServedBundle<R> & { readonly dir: string };
+
+  beforeAll(async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'kf-bundle-'));
+    const rig = await start();
+    const { server, tokenFile, caFile } = rig.kubernetes;
+    const kube = ['--kube-server', server.href, '--kube-token-file', tokenFile, '--kube-ca-file', caFile];
+    const keyferry = await startKeyferry({
+      providers,
+      args: ['--refresh-interval', '0', ...kube, ...args(rig)],
+      env: rig.env,
+    });
+    const { providersDir } = keyferry;
+    const driverOf: ServedBundle<R>['driverOf'] = (generation) =>
+      createDriver({ providersDir, generation, dir: join(dir, generation) });
+    served = { rig, keyferry, driverOf, dir };
+  }, 60_000);
+
+  afterAll(async () => {
+    await served.keyferry.stop();
+    await served.rig.close();
+    await rm(served.dir, { recursive: true });
+  });
+
+  return () => served;
+}
