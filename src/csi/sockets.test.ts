@@ -179,7 +179,9 @@ describe('the providers’ sockets', () => {
 
   test('are bound again where the whole folder is gone', async () => {
     await started('a');
-    await rm(folder, { recursive: true });
+    // At once: while it is emptied, a socket that is bound again would be in the way.
+    await rename(folder, `${folder}-gone`);
+    await rm(`${folder}-gone`, { recursive: true });
     await eventually(async () => expect(await whoAnswers()).toBe('a cce'));
   });
 
