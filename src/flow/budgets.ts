@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import { createBudget, type Budget, type BudgetOptions } from './budget.ts';
 import type { BudgetMetrics } from './budget-metrics.ts';
 
-/** Services, regions and accounts whose rates are kept apart. */
+/** Services, regions and accounts, or Vaults, whose rates are kept apart. */
 const maxBudgets = 1_000;
 
 /** The budget of a key; made with these options where there is none. */

@@ -1,8 +1,8 @@
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import { toSecretError } from '../../errors/secret-error.ts';
-import { createBudget, type Budget } from '../../flow/budget.ts';
 import type { BudgetMetrics } from '../../flow/budget-metrics.ts';
+import { createBudgets } from '../../flow/budgets.ts';
 import { upTo } from '../../flow/up-to.ts';
 import { refKey } from '../../plan/plan.ts';
 import type { FetchRequest, FetchResult, Provider } from '../provider.ts';
@@ -14,8 +14,6 @@ import type { VaultLogin } from './login.ts';
 import { readAnswer } from './read.ts';
 import type { VaultTokens } from './tokens.ts';
 
-/** Vaults whose rates are kept apart. */
-const maxBudgets = 100;
 /** Questions that are remembered to have been answered as KV. */
 const maxPlain = 10_000;
 /** How long an answer is heard out that nobody may be waiting for any more. */
@@ -47,16 +45,19 @@ type Request = FetchRequest<VaultSession>;
  * their own, which policies seldom grant, and cost as much as the secret.
  */
 export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
-  const { api, tokens, now } = deps;
+  const { api, tokens, now, budgetMetrics } = deps;
+  const { perSecond, burst } = deps.config;
   const leases = createLeases(deps);
-  const budgetOf = createBudgets(deps);
+  const budgets = createBudgets({ now, metrics: budgetMetrics });
   const plain = new LRUCache<string, true>(upTo(maxPlain));
 
   async function attempt(request: Request, session: VaultSession): Promise<FetchResult> {
     const { grant, urgency, signal, onStart } = request;
     const { ref, workload } = grant;
     const { login, token } = session;
-    await budgetOf(login).take({ namespace: workload.namespace, urgency, signal });
+    // One for each Vault.
+    const budget = budgets(login.addresses.join(' '), { name: 'vault', perSecond, burst });
+    await budget.take({ namespace: workload.namespace, urgency, signal });
     onStart();
     const askedAt = now();
     // Only what has answered as KV is known to issue nothing. All else is heard out, whoever leaves: a lease that comes too late is given back, and
@@ -110,19 +111,5 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
     renew: leases.renew,
     release: leases.release,
     close: leases.close,
-  };
-}
-
-/** One for each Vault. */
-function createBudgets({ config: { perSecond, burst }, now, budgetMetrics }: VaultFetchDeps) {
-  const budgets = new LRUCache<string, Budget>({ max: maxBudgets });
-  return ({ addresses }: VaultLogin): Budget => {
-    const key = addresses.join(' ');
-    const known = budgets.get(key);
-    if (known !== undefined) return known;
-    const metrics = budgetMetrics && { metrics: budgetMetrics };
-    const fresh = createBudget({ name: 'vault', perSecond, burst, now, ...metrics });
-    budgets.set(key, fresh);
-    return fresh;
   };
 }
