@@ -29,7 +29,9 @@ async function setUp(life: TokenLife = {}, options?: FakeVaultOptions) {
   vault.auth.kubernetes().role('app', { names: ['app'], namespaces: ['team-a'], ...life });
   const lines: string[] = [];
   const log = pino({}, { write: (line: string) => void lines.push(line) });
-  const { now, http } = vault;
+  const { http } = vault;
+  const clock = { fastMs: 0 };
+  const now = (): number => vault.now() + clock.fastMs;
   const random = (): number => 0;
   const api = createVaultApi({ ...{ http, now, random, log }, retry: createRetry({ baseMs: 1 }) });
   const proving = createProving({ refusals: createRefusals({ now }) });
@@ -44,7 +46,7 @@ async function setUp(life: TokenLife = {}, options?: FakeVaultOptions) {
     proof: () => Promise.resolve({ kind: 'jwt', token: new Redacted(vault.issuer.podToken()) }),
   };
   return {
-    ...{ vault, api, tokens, pod, app, lines },
+    ...{ vault, clock, api, tokens, pod, app, lines },
     of: (cacheKey = 'app', identity = app): Promise<VaultSession> => tokens.of(cacheKey, identity, forever),
     /** Something that is done in the background, done. */
     async tick(done: () => boolean | Promise<boolean>): Promise<void> {
@@ -243,6 +245,53 @@ describe('a token', () => {
     });
     for (let count = 0; count < 5; count += 1) await of();
     expect(logins()).toBe(3);
+  });
+});
+
+describe('a token from before the clock was set back', () => {
+  test('is renewed at once and ends when it does, however far ahead it was to be due', async () => {
+    const { vault, clock, of, tick, idle, renewals } = await setUp({ ttlMs: minutes(60) });
+    clock.fastMs = minutes(1_440);
+    const session = await of();
+    clock.fastMs = 0;
+    vault.turn(minutes(1));
+    expect(await of()).toBe(session);
+    await tick(() => renewals() === 1 && Number(session.expiresAt) < vault.now() + minutes(61));
+    await idle();
+    expect(renewals()).toBe(1);
+  });
+
+  test('is renewed also where that had just failed', async () => {
+    const { vault, clock, of, tick, lines } = await setUp({ ttlMs: minutes(60) });
+    clock.fastMs = minutes(1_440);
+    const session = await of();
+    vault.node.state = 'sealed';
+    vault.turn(minutes(41));
+    await tick(() => lines.length === 1);
+    vault.node.state = 'active';
+    clock.fastMs = 0;
+    await tick(() => vault.tokens.find(session.token.reveal())?.renewals === 1);
+  });
+
+  test('that cannot be renewed is followed by a login', async () => {
+    const { vault, clock, of, tick, logins } = await setUp({ ttlMs: minutes(60), tokenType: 'batch' });
+    clock.fastMs = minutes(1_440);
+    const session = await of();
+    clock.fastMs = 0;
+    vault.turn(minutes(1));
+    expect(await of()).toBe(session);
+    await tick(async () => (await of()) !== session);
+    expect(logins()).toBe(2);
+  });
+
+  test('that is refused is followed by a login, too', async () => {
+    const { clock, tokens, of, logins } = await setUp();
+    clock.fastMs = minutes(60);
+    const session = await of();
+    clock.fastMs = 0;
+    expect(tokens.refused('app', session)).toBe(true);
+    await of();
+    expect(logins()).toBe(2);
   });
 });
 

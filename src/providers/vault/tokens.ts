@@ -117,7 +117,11 @@ export function createVaultTokens(deps: VaultTokensDeps): VaultTokens {
     });
   };
 
-  const isDue = (token: HeldToken): boolean => now() >= Math.max(token.dueAt, token.pausedUntil);
+  const isDue = ({ begunAt, dueAt, pausedUntil }: HeldToken): boolean => {
+    const at = now();
+    const isPaused = at < pausedUntil && pausedUntil - at <= backgroundMs;
+    return !isPaused && (at >= dueAt || at < begunAt);
+  };
 
   function tend(token: HeldToken): void {
     const { session, dependents, supersededAt } = token;
@@ -156,7 +160,9 @@ export function createVaultTokens(deps: VaultTokensDeps): VaultTokens {
       const kept = current.peek(cacheKey);
       if (session.loggedInAt === undefined) return given.peek(cacheKey) !== session;
       if (kept?.session !== session) return true;
-      if (now() - session.loggedInAt < youthMs) return false;
+      const age = now() - session.loggedInAt;
+      // One from the future was got before the clock was set back, nobody knows when.
+      if (age >= 0 && age < youthMs) return false;
       current.delete(cacheKey);
       return true;
     },

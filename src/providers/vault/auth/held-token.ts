@@ -11,6 +11,8 @@ const roundingMs = 1_500;
 export type HeldToken = {
   /** Its `expiresAt` moves on with every renewal. */
   readonly session: VaultSession;
+  /** When the life that is counted began: at its login, or its latest renewal. Ahead: the clock was set back since, and no other time here holds. */
+  readonly begunAt: number;
   /** Infinity: never. */
   readonly expiresAt: number;
   /** About two thirds through its life: when to renew it, or, where it is the last, to log in anew. */
@@ -55,6 +57,9 @@ export function holdToken(
   if (firstMs !== Infinity) Object.defineProperty(session, 'expiresAt', { enumerable: true, get: endOf });
   return {
     session,
+    get begunAt() {
+      return life.from;
+    },
     get expiresAt() {
       return endOf();
     },
