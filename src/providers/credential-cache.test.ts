@@ -121,6 +121,14 @@ describe('refused by the store', () => {
     expect((await cache.get('alice', never, login)).number).toBe(2);
   });
 
+  test('it is made anew where it was made before the clock was set back', async () => {
+    const { cache, login, pass } = setUp();
+    const first = await cache.get('alice', never, login);
+    pass(-8 * hour);
+    cache.refused('alice', first);
+    expect((await cache.get('alice', never, login)).number).toBe(2);
+  });
+
   test('a late complaint of a former one changes nothing', async () => {
     const { cache, login, pass } = setUp();
     const first = await cache.get('alice', never, login);

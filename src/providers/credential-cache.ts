@@ -96,7 +96,9 @@ export function createCredentialCache<T extends Expiring>(
     },
     refused(key, credential) {
       const kept = cache.peek(key);
-      if (kept?.credential === credential && now() - kept.madeAt >= youthMs) cache.delete(key);
+      const age = now() - (kept?.madeAt ?? 0);
+      // One from the future was made before the clock was set back, nobody knows when.
+      if (kept?.credential === credential && (age < 0 || age >= youthMs)) cache.delete(key);
     },
   };
 }
