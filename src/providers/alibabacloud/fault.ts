@@ -1,16 +1,9 @@
 import type { ErrorCode } from '../../errors/codes.ts';
-import { quoteForeign } from '../../errors/status-text.ts';
 import type { HttpAnswer } from '../../http/http.ts';
+import { describeAnswer, type AnswerFault } from '../answer-fault.ts';
 
 /** An answer that is no success, as far as it could be read. */
-export type Fault = {
-  readonly status: number;
-  /** `Forbidden.ResourceNotFound`, ... */
-  readonly code: string | undefined;
-  /** What the service says. Never to be shown as it is: see {@link describeFault}. */
-  readonly text: string;
-  readonly requestId: string | undefined;
-};
+export type Fault = AnswerFault & { readonly status: number };
 
 /** Reads an error as services (JSON) and their gateways (JSON or XML, whatever was asked for) write it. */
 export function readFault({ status, headers, body }: HttpAnswer): Fault {
@@ -29,14 +22,8 @@ export function readFault({ status, headers, body }: HttpAnswer): Fault {
  * what was signed, security token included.
  */
 export function describeFault(fault: Fault, secrets: readonly string[]): string {
-  const { status, code, text, requestId } = fault;
-  const facts = [
-    `HTTP ${status}`,
-    ...(code === undefined ? [] : [quoteForeign(code, secrets)]),
-    ...(requestId === undefined ? [] : [`request id ${quoteForeign(requestId, secrets)}`]),
-  ].join(', ');
-  const mayShow = text !== '' && status !== 401 && !isRefusal(fault);
-  return mayShow ? `(${facts}: "${quoteForeign(text, secrets)}")` : `(${facts})`;
+  const isShown = fault.status !== 401 && !isRefusal(fault);
+  return describeAnswer(isShown ? fault : { ...fault, text: '' }, secrets);
 }
 
 const keyClasses = [

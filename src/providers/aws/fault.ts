@@ -1,15 +1,8 @@
 import type { ErrorCode } from '../../errors/codes.ts';
-import { quoteForeign } from '../../errors/status-text.ts';
+import { describeAnswer, type AnswerFault } from '../answer-fault.ts';
 
-/** An answer that is no success, or none the SDK could read. */
-export type Fault = {
-  readonly status: number | undefined;
-  /** `ResourceNotFoundException`, ...; absent where it is not AWS's way to say it. */
-  readonly code: string | undefined;
-  /** What the service says. Never to be shown as it is: see {@link describeFault}. */
-  readonly text: string;
-  readonly requestId: string | undefined;
-};
+/** An answer that is no success, or none the SDK could read; without a code where it is not AWS's way to say it. */
+export type Fault = AnswerFault;
 
 /**
  * What the SDK threw. The error itself goes no further: hidden in it are the answer and its body. Neither its class nor `$fault` tells
@@ -36,14 +29,7 @@ function textOf(value: unknown): string | undefined {
  * repeat what was signed, session token included.
  */
 export function describeFault(fault: Fault, secrets: readonly string[]): string {
-  const { status, code, text, requestId } = fault;
-  const facts = [
-    ...(status === undefined ? [] : [`HTTP ${status}`]),
-    ...(code === undefined ? [] : [quoteForeign(code, secrets)]),
-    ...(requestId === undefined ? [] : [`request id ${quoteForeign(requestId, secrets)}`]),
-  ].join(', ');
-  const mayShow = text !== '' && !isRefusal(fault);
-  return mayShow ? `(${facts}: "${quoteForeign(gistOf(text), secrets)}")` : `(${facts})`;
+  return describeAnswer({ ...fault, text: isRefusal(fault) ? '' : gistOf(fault.text) }, secrets);
 }
 
 /** Who was denied, and by which kind of policy: with action and resource between them, which the hint names, the text would be cut before. */

@@ -1,15 +1,8 @@
-import { quoteForeign } from '../../errors/status-text.ts';
 import type { HttpAnswer } from '../../http/http.ts';
+import { describeAnswer, type AnswerFault } from '../answer-fault.ts';
 
 /** An answer that is no success, as far as it could be read. */
-export type Fault = {
-  readonly status: number;
-  /** `CSMS.0106`, `APIGW.0301`, ... */
-  readonly code: string | undefined;
-  /** What the service says. Never to be shown as it is: see {@link describeFault}. */
-  readonly text: string;
-  readonly requestId: string | undefined;
-};
+export type Fault = AnswerFault & { readonly status: number };
 
 /** Reads the forms of errors that Huawei Cloud's services and gateways have: flat, nested, and in three spellings. */
 export function readFault({ status, headers, body }: HttpAnswer): Fault {
@@ -23,14 +16,9 @@ export function readFault({ status, headers, body }: HttpAnswer): Fault {
  * `(HTTP 400, CSMS.0106, request id 7d0f: "Secret does not exist.")`. An answer to a bad signature shows no text: it repeats the whole
  * request, security token included.
  */
-export function describeFault({ status, code, text, requestId }: Fault, secrets: readonly string[]): string {
-  const facts = [
-    `HTTP ${status}`,
-    ...(code === undefined ? [] : [quoteForeign(code, secrets)]),
-    ...(requestId === undefined ? [] : [`request id ${quoteForeign(requestId, secrets)}`]),
-  ].join(', ');
-  const mayShow = text !== '' && status !== 401 && !isBadSignature(code);
-  return mayShow ? `(${facts}: "${quoteForeign(text, secrets)}")` : `(${facts})`;
+export function describeFault(fault: Fault, secrets: readonly string[]): string {
+  const isShown = fault.status !== 401 && !isBadSignature(fault.code);
+  return describeAnswer(isShown ? fault : { ...fault, text: '' }, secrets);
 }
 
 /** The gateway did not accept the signature, or the key. */
