@@ -187,6 +187,15 @@ describe('ARNs', () => {
     expect(paths(`- {objectName: "${arn}"}`)).toEqual([arn.replaceAll('/', '_')]);
   });
 
+  test('are of ten regions at most: each is a host to look up', () => {
+    const inRegions = (count: number): string =>
+      Array.from({ length: count }, (_, n) => `- {objectName: "acs:kms:cn-${n}:1:secret/a${n}"}`).join('\n');
+    expect(faults(inRegions(10))).toEqual([]);
+    expect(faults(inRegions(11))).toEqual([
+      expect.stringContaining('error: the objects are of 11 regions, more than 10'),
+    ]);
+  });
+
   test('need no region of the class or the node', () => {
     const result = planAlibaba({ objects: `- {objectName: "${arn}"}` });
     expect(result.skipped).toBeUndefined();

@@ -1,5 +1,5 @@
 import { quoteForeign } from '../../errors/status-text.ts';
-import type { PlanResult, Problem } from '../../plan/plan.ts';
+import type { PlanResult, Problem, SecretRef } from '../../plan/plan.ts';
 import type { Parameters } from '../../plan/workload.ts';
 import { parameterFault, readParameters, type GivenParameter } from '../class-parameters.ts';
 import { readPathTranslation } from '../path-translation.ts';
@@ -20,6 +20,8 @@ export type AlibabaFacts = {
   readonly allowedEndpoints: readonly string[];
 };
 
+/** Of one class: more than anybody replicates to, and few enough for a node's resolver. */
+const maxRegions = 10;
 const known = ['objects', 'region', 'pathTranslation', 'usePodServiceAccountToken'] as const;
 
 /** Compiles a SecretProviderClass of Alibaba Cloud's provider. Pure. Offline, without facts, what needs the node is left out. */
@@ -48,12 +50,25 @@ export function planAlibaba(parameters: Parameters, facts?: AlibabaFacts): PlanR
       if (!skipped.includes(check)) skipped.push(check);
     },
   });
+  checkRegions(refs, objects.name, report);
   const failed = problems.some(({ severity }) => severity === 'error');
   return {
     ...(!failed && { plan: { refs, files, login } }),
     problems,
     ...(skipped.length > 0 && { skipped }),
   };
+}
+
+/** An ARN is asked for in its own region, which is a host to look up and connections to open: for that the whole node pays. */
+function checkRegions(
+  refs: readonly SecretRef[],
+  parameter: string,
+  report: (problem: Problem) => void,
+): void {
+  const { size } = new Set(refs.map(({ region }) => region));
+  if (size <= maxRegions) return;
+  const message = `the objects are of ${size} regions, more than ${maxRegions}`;
+  report(parameterFault(parameter, message, 'split the class'));
 }
 
 /** A class that means to use the pod's identity must not run under another because of a misspelt word. */
