@@ -153,7 +153,12 @@ describe('provider local', () => {
     await set('eu/db', 'two');
     expect(await principal()).toBe(before);
     await writer.rotateKey();
-    expect(await principal()).not.toBe(before);
+    const rotated = await principal();
+    expect(rotated).not.toBe(before);
+    await writer.rotateKey();
+    // Also where the clock was set back.
+    clock -= 3_600_000;
+    expect(await principal()).not.toBe(rotated);
   });
 
   test('warns once of a key that others may read', async () => {

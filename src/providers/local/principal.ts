@@ -26,7 +26,7 @@ export function createLocalPrincipal({
   readonly now: () => number;
   readonly log: Logger;
 }): LocalPrincipal {
-  let last: { readonly principal: Principal<undefined>; readonly until: number } | undefined;
+  let last: { readonly principal: Principal<undefined>; readonly at: number } | undefined;
   let warned = false;
 
   async function identify(): Promise<Principal<undefined>> {
@@ -46,9 +46,9 @@ export function createLocalPrincipal({
 
   return async () => {
     const at = now();
-    if (last !== undefined && at < last.until) return last.principal;
+    if (last !== undefined && Math.abs(at - last.at) < rememberedForMs) return last.principal;
     try {
-      last = { principal: await identify(), until: at + rememberedForMs };
+      last = { principal: await identify(), at };
     } catch (thrown) {
       if (last === undefined) throw thrown;
     }

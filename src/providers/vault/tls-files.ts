@@ -25,7 +25,7 @@ export function createTlsFiles({ now }: { readonly now: () => number }): TlsFile
       const key = JSON.stringify(Object.entries(tls).sort(([a], [b]) => (a < b ? -1 : 1)));
       if (key === '[]') return undefined;
       const known = kept.get(key);
-      if (known !== undefined && now() - known.at < keptMs) return known.settings;
+      if (known !== undefined && Math.abs(now() - known.at) < keptMs) return known.settings;
       const settings = readAll(tls);
       kept.set(key, { at: now(), settings });
       settings.catch(() => kept.delete(key));
