@@ -31,6 +31,17 @@ export function readParameters<Name extends string>(
   return (name) => given.get(name.toLowerCase());
 }
 
+/** As {@link readParameters} warns, where letter case counts. */
+export function warnUnknownParameters(
+  provider: string,
+  known: readonly string[],
+  parameters: Parameters,
+  report: (problem: Problem) => void,
+): void {
+  for (const name of Object.keys(parameters))
+    if (!known.includes(name)) report(unknown(provider, name, known));
+}
+
 /** That a parameter cannot be used. */
 export function parameterFault(parameter: string, message: string, hint: string): Problem {
   return { severity: 'error', code: 'INVALID_CLASS', message, hint, parameter };

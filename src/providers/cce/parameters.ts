@@ -1,7 +1,7 @@
 import { quoteForeign } from '../../errors/status-text.ts';
-import { nearestName } from '../../plan/nearest.ts';
 import type { PlanResult, Problem } from '../../plan/plan.ts';
 import type { Parameters } from '../../plan/workload.ts';
+import { parameterFault as fault, warnUnknownParameters } from '../class-parameters.ts';
 import { readObjects } from './objects.ts';
 
 /** How a class wants to log in. */
@@ -26,7 +26,7 @@ export const defaultAudience = 'sts.huaweicloud.com';
 export function planCce(parameters: Parameters): PlanResult<CceLogin> {
   const problems: Problem[] = [];
   const report = (problem: Problem): void => void problems.push(problem);
-  warnUnknown(parameters, report);
+  warnUnknownParameters('cce', known, parameters, report);
   const login = readLogin(parameters, report);
   const { objects } = parameters;
   if (objects === undefined) {
@@ -62,22 +62,4 @@ function readLogin(parameters: Parameters, report: (problem: Problem) => void): 
       report(fault(key, `${key} has spaces or unusual characters, or is too long`, 'copy it anew'));
   }
   return { identity: 'pod', ...given };
-}
-
-function warnUnknown(parameters: Parameters, report: (problem: Problem) => void): void {
-  for (const name of Object.keys(parameters)) {
-    if (known.includes(name)) continue;
-    const nearest = nearestName(name, known);
-    report({
-      severity: 'warning',
-      code: 'INVALID_CLASS',
-      message: `the parameter ${quoteForeign(name)} means nothing to cce`,
-      ...(nearest !== undefined && { hint: `did you mean ${nearest}?` }),
-      parameter: name,
-    });
-  }
-}
-
-function fault(parameter: string, message: string, hint: string): Problem {
-  return { severity: 'error', code: 'INVALID_CLASS', message, hint, parameter };
 }

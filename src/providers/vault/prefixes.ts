@@ -1,8 +1,6 @@
-import { quoteForeign } from '../../errors/status-text.ts';
-import type { GivenParameter } from '../class-parameters.ts';
-import { nearestName } from '../../plan/nearest.ts';
 import type { Problem } from '../../plan/plan.ts';
 import type { Parameters } from '../../plan/workload.ts';
+import { warnUnknownParameters, type GivenParameter } from '../class-parameters.ts';
 import type { VaultLogin } from './login.ts';
 
 /** Parameters with a prefix: `vaultAddress`. */
@@ -49,7 +47,7 @@ export function readVaultParameters(
     return isPlain(name) ? [name] : withPrefixes(dialect, name);
   };
   const names = [...prefixed.filter((name) => name !== 'RoleName'), ...plain];
-  warnUnknown(dialect, parameters, names.flatMap(namesOf), report);
+  warnUnknownParameters(dialect, names.flatMap(namesOf), parameters, report);
   return (name) => {
     for (const written of namesOf(name)) {
       const text = parameters[written]?.trim() ?? '';
@@ -65,23 +63,4 @@ function isPlain(name: string): boolean {
 
 function withPrefixes(dialect: VaultLogin['dialect'], name: string): readonly string[] {
   return prefixesOf[dialect].map((prefix) => prefix + name);
-}
-
-function warnUnknown(
-  dialect: string,
-  parameters: Parameters,
-  known: readonly string[],
-  report: (problem: Problem) => void,
-): void {
-  for (const name of Object.keys(parameters)) {
-    if (known.includes(name)) continue;
-    const nearest = nearestName(name, known);
-    report({
-      severity: 'warning',
-      code: 'INVALID_CLASS',
-      message: `the parameter ${quoteForeign(name)} means nothing to ${dialect}`,
-      ...(nearest !== undefined && { hint: `did you mean ${nearest}?` }),
-      parameter: name,
-    });
-  }
 }
