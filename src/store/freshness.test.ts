@@ -88,6 +88,16 @@ test('after the clock was set back, a running pod has its version confirmed and 
   expect(provider.calls[1]!.known).toMatchObject({ version: 'one' });
 });
 
+test('after the clock was set back by more than a value may be stale, it does not serve while nobody answers', async () => {
+  const { provider, ask } = createStoreRig({ maxStale: 10 * minute });
+  provider.script('db', value('one'), failed());
+  await ask(grant);
+  jest.setSystemTime(Date.now() - 10 * minute);
+  expect(await ask(grant)).toBe('one');
+  jest.setSystemTime(Date.now() - second);
+  expect(await ask(grant)).toBe('failed STORE_UNAVAILABLE');
+});
+
 describe('moving versions', () => {
   test('are asked again after the refresh interval, with the version that is known', async () => {
     const { provider, ask, pass } = createStoreRig();
