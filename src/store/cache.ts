@@ -27,6 +27,8 @@ export type Cache = {
   /** Puts an entry in the place of the one with its key. @throws SecretError LEASES_EXHAUSTED; the cache is then as before. */
   put(entry: Entry): void;
   drop(key: string): void;
+  /** Nobody could ask for so many milliseconds before `at`, or the clock was set by them: who asked before has done so later by as much. */
+  leapt(at: number, ms: number): void;
   /** All entries, for the lease clock and the sweep. */
   entries(): IterableIterator<Entry>;
   /** Bytes it counts. */
@@ -129,6 +131,11 @@ export function createCache({ maxBytes }: { readonly maxBytes: number }): Cache 
     drop(key) {
       const entry = index.get(key);
       if (entry !== undefined) remove(entry);
+    },
+    leapt(at, ms) {
+      const moved = (time: number): number => Math.min(at, time + Math.max(0, ms));
+      for (const entry of index.values()) entry.requestedAt = moved(entry.requestedAt);
+      republishedAt = moved(republishedAt);
     },
     entries: () => index.values(),
     get bytes() {

@@ -1,4 +1,4 @@
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import {
   absent,
   failed,
@@ -432,6 +432,57 @@ describe('where pods are watched', () => {
 });
 
 describe('the clock', () => {
+  test.each([
+    ['forward', 30],
+    ['by a day', 24 * 60],
+  ])('that is set %s gives no lease of a running pod back, whoever asks first', async (_, minutes) => {
+    const { provider, ask, pass, passAmongOthers } = createStoreRig();
+    provider.script('db', leased('one', Date.now() + 48 * 60 * minute));
+    await ask(pod('a'));
+    await passAmongOthers(minute);
+    await ask(pod('a'));
+    jest.setSystemTime(Date.now() + minutes * minute);
+    await passAmongOthers(9 * minute);
+    expect(provider.releases).toEqual([]);
+    expect(await ask(pod('a'))).toBe('one');
+    await pass(minute);
+    await passAmongOthers(13 * minute);
+    expect(provider.releases).toHaveLength(1);
+  });
+
+  test('that is set back gives no lease of a running pod back, and one that is gone soon', async () => {
+    const { provider, ask, pass, passAmongOthers } = createStoreRig();
+    provider.script('db', leased('one', Date.now() + 48 * 60 * minute), unchanged());
+    provider.scriptRenewals(forAnHour);
+    await ask(pod('a'));
+    await passAmongOthers(2 * minute);
+    await ask(pod('a'));
+    jest.setSystemTime(Date.now() - 60 * minute);
+    await pass(11 * minute);
+    expect(provider.releases).toEqual([]);
+    await passAmongOthers(3 * minute);
+    expect(provider.releases).toHaveLength(1);
+  });
+
+  test('that is set back has what was leased in the wrong future renewed at once, tries again soon, and goes by the right end', async () => {
+    const { provider, ask, pass } = createStoreRig({ presence: () => 'here' });
+    const future = Date.now() + 24 * 60 * minute;
+    jest.setSystemTime(future);
+    provider.script('db', leased('one', future + 60 * minute));
+    provider.scriptRenewals('STORE_UNAVAILABLE', forAnHour);
+    await ask(pod('a'));
+    await pass(45 * minute);
+    expect(provider.renewals.length).toBeGreaterThan(0);
+    const before = provider.renewals.length;
+    jest.setSystemTime(Date.now() - 24 * 60 * minute);
+    await pass(10 * second);
+    expect(provider.renewals).toHaveLength(before + 1);
+    await pass(39 * minute);
+    expect(provider.renewals).toHaveLength(before + 1);
+    await pass(2 * minute);
+    expect(provider.renewals).toHaveLength(before + 2);
+  });
+
   test('forgets what has ended, and what nobody asked for within an hour', async () => {
     const { provider, ask, pass, count } = createStoreRig();
     provider.script('pinned', value('pinned', { immutable: true }));

@@ -21,6 +21,9 @@ export type Presence = (instance: string) => 'here' | 'gone' | 'unknown';
 /** Waits between attempts to renew a lease when nobody answers. */
 const renewalPause = 10_000;
 
+/** So long between two ticks, which come every second: the clock was set forward, or the machine stood still. */
+const leap = 60_000;
+
 /** Classes that are remembered to have been warned of. */
 const maxWarned = 1_000;
 
@@ -40,6 +43,23 @@ export function createLeaseClock(deps: {
 }): LeaseClock {
   const { cache, keys, presence, now, metrics, log } = deps;
   const warned = new LRUCache<string, true>({ max: maxWarned });
+
+  let tickedAt = now();
+
+  /** A clock that is set makes no pod silent. */
+  const noticeLeap = (): void => {
+    const at = now();
+    const passed = at - tickedAt;
+    tickedAt = at;
+    if (passed < 0 || passed > leap) cache.leapt(at, passed);
+  };
+
+  /** Whether to renew it; also what is from before the clock was set back, whose times say nothing. */
+  const isDue = ({ freshUntil, deliveredAt, renewAfter = 0 }: Entry): boolean => {
+    const at = now();
+    const isPaused = at < renewAfter && (renewAfter === Infinity || renewAfter - at <= renewalPause);
+    return !isPaused && (at >= freshUntil || at < deliveredAt);
+  };
 
   /** Its workload is gone, and it serves no other. */
   const isOrphan = ({ key, grant }: Entry): boolean =>
@@ -120,7 +140,7 @@ export function createLeaseClock(deps: {
     else if (silence === 'unclear') {
       cache.drop(entry.key);
       leaveToItsEnd(entry);
-    } else if (lease.renewable && now() >= Math.max(entry.freshUntil, entry.renewAfter ?? 0)) {
+    } else if (lease.renewable && isDue(entry)) {
       entry.renewAfter = Infinity;
       const done = renew(entry, lease);
       supervise(entry, 'a lease could not be renewed', done);
@@ -132,6 +152,7 @@ export function createLeaseClock(deps: {
 
   return {
     tick() {
+      noticeLeap();
       for (const entry of [...cache.entries()]) {
         const lease = entry.value?.lease;
         if (entry.value !== undefined && now() >= endOf(entry.value)) cache.drop(entry.key);
