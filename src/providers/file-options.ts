@@ -1,5 +1,6 @@
 import type { Encoding, FileRequest, Problem } from '../plan/plan.ts';
 import type { YamlMap, YamlScalar } from '../plan/yaml-list.ts';
+import { sayIn } from './say.ts';
 
 /** What a user may say of a file, in every provider's YAML. */
 export type FileOptions = Pick<FileRequest, 'mode'> & { readonly encoding: Encoding };
@@ -22,18 +23,9 @@ export function readFileOptions(
   inherited: FileOptions = { encoding: 'utf-8' },
   readMode: ReadMode = ({ text }) => readOctalMode(text),
 ): FileOptions {
-  const refuse = (key: string, message: string, hint: string): void => {
-    const { line, column } = map.scalar(key) ?? map.position;
-    report({
-      severity: 'error',
-      code: 'INVALID_CLASS',
-      message: `${key} of ${map.where} ${message}`,
-      hint,
-      parameter,
-      line,
-      column,
-    });
-  };
+  const say = sayIn(parameter, report)('error');
+  const refuse = (key: string, message: string, hint: string): void =>
+    say(map.scalar(key) ?? map.position, `${key} of ${map.where} ${message}`, hint);
   let { encoding, mode } = inherited;
 
   const encodingText = map.scalar('encoding')?.text.toLowerCase() ?? '';

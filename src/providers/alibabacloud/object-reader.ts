@@ -1,14 +1,9 @@
-import type { Problem } from '../../plan/plan.ts';
 import type { Refuse } from '../file-names.ts';
-import type { TranslatePath } from '../path-translation.ts';
+import type { FilesReader } from '../jmespath-files.ts';
 import type { AlibabaFacts } from './parameters.ts';
 
 /** What stands around the objects of a class. */
-export type ObjectsContext = {
-  /** The parameter's name, as it is written. */
-  readonly parameter: string;
-  readonly report: (problem: Problem) => void;
-  readonly translate: TranslatePath;
+export type ObjectsContext = Omit<FilesReader, 'refuse'> & {
   readonly region: string | undefined;
   /** None offline. */
   readonly facts: AlibabaFacts | undefined;

@@ -4,6 +4,7 @@ import type { SecretRef } from '../../plan/plan.ts';
 import type { YamlMap } from '../../plan/yaml-list.ts';
 import type { Text } from '../file-names.ts';
 import { filled } from '../object-fields.ts';
+import { sayIn } from '../say.ts';
 import { readArn, roleArnShape } from './arn.ts';
 import { kmsEndpoint } from './endpoints.ts';
 import type { Reader } from './object-reader.ts';
@@ -88,7 +89,7 @@ function readKmsFields(map: YamlMap, reader: Reader): Pick<SecretRef, 'endpoint'
   };
 }
 
-function readEndpoint(map: YamlMap, { facts, refuse, skip, report, parameter }: Reader): string | undefined {
+function readEndpoint(map: YamlMap, { facts, skip, report, parameter }: Reader): string | undefined {
   const text = filled(map, 'kmsEndpoint');
   if (text === undefined) return undefined;
   try {
@@ -100,22 +101,9 @@ function readEndpoint(map: YamlMap, { facts, refuse, skip, report, parameter }: 
   } catch (error) {
     if (!(error instanceof SecretError)) throw error;
     const { code, message, hint } = error;
-    const { line, column } = text;
-    if (code === 'INVALID_CLASS') refuse(text, `kmsEndpoint of ${map.where}: ${message}`, hint);
-    else if (facts === undefined)
+    if (facts === undefined && code !== 'INVALID_CLASS')
       skip("a kmsEndpoint that is not Alibaba Cloud's, which the operator has to allow");
-    else
-      report({
-        ...{
-          severity: 'error',
-          code,
-          message: `kmsEndpoint of ${map.where}: ${message}`,
-          parameter,
-          line,
-          column,
-        },
-        ...(hint !== undefined && { hint }),
-      });
+    else sayIn(parameter, report)('error', code)(text, `kmsEndpoint of ${map.where}: ${message}`, hint);
     return undefined;
   }
 }

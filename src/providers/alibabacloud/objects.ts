@@ -1,10 +1,10 @@
-import { quoteForeign } from '../../errors/status-text.ts';
-import { checkExpression } from '../../plan/jmespath.ts';
-import { refKey, type FileRequest, type Problem, type SecretRef, type Selector } from '../../plan/plan.ts';
+import { refKey, type FileRequest, type SecretRef } from '../../plan/plan.ts';
 import { readYamlList, type YamlMap } from '../../plan/yaml-list.ts';
-import { checkFileNames, type NamedFile, type Refuse, type Text } from '../file-names.ts';
-import { fileOptionKeys, readFileOptions } from '../file-options.ts';
-import { filled, required } from '../object-fields.ts';
+import { checkFileNames, type NamedFile, type Text } from '../file-names.ts';
+import { fileOptionKeys } from '../file-options.ts';
+import { readJmesPathFiles } from '../jmespath-files.ts';
+import { required } from '../object-fields.ts';
+import { sayIn } from '../say.ts';
 import type { ObjectsContext, Reader } from './object-reader.ts';
 import { readRef } from './object-ref.ts';
 
@@ -20,7 +20,6 @@ const objectKeys = [
   'optional',
   ...fileOptionKeys,
 ];
-const jmesPathKeys = ['path', 'objectAlias', ...fileOptionKeys];
 
 /** An item of the list, and its type where that stands in the next item. */
 type Item = { readonly map: YamlMap; type?: Text | undefined };
@@ -31,13 +30,7 @@ export function readObjects(
   context: ObjectsContext,
 ): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
   const { parameter, report } = context;
-  const say =
-    (severity: Problem['severity']): Refuse =>
-    ({ line, column }, message, hint) =>
-      report({
-        ...{ severity, code: 'INVALID_CLASS', message, parameter, line, column },
-        ...(hint !== undefined && { hint }),
-      });
+  const say = sayIn(parameter, report);
   const reader = { ...context, refuse: say('error'), warn: say('warning') };
   // One secret may stand there twice, for files of different names; what asks the same is one ref.
   const refs = new Map<string, SecretRef>();
@@ -51,7 +44,7 @@ export function readObjects(
     const read = readRef(map, name, type, reader);
     const ref = refs.get(refKey(read)) ?? read;
     refs.set(refKey(ref), ref);
-    files.push(...readFiles(map, name, ref, reader));
+    files.push(...readJmesPathFiles(map, name, ref, reader));
   }
   checkFileNames(files, reader.refuse);
   return { refs: [...refs.values()], files: files.map(({ request }) => request) };
@@ -85,27 +78,4 @@ function joinItems(maps: readonly YamlMap[], { warn }: Reader): readonly Item[] 
 
 function isTypeAlone(map: YamlMap): boolean {
   return map.has('objectType') && objectKeys.every((key) => key === 'objectType' || !map.has(key));
-}
-
-/** The whole secret, and a file for each expression beside it. */
-function readFiles(map: YamlMap, name: Text | undefined, ref: SecretRef, reader: Reader): NamedFile[] {
-  const { parameter, report, translate } = reader;
-  const options = readFileOptions(map, parameter, report);
-  const optional = map.boolean('optional') === true && { optional: true };
-  const file = ({ text, ...at }: Text, selector: Selector, own = options): NamedFile => ({
-    at,
-    request: { path: translate(text), sources: { value: { ref, selector } }, ...own, ...optional },
-  });
-  const extracted = (map.list('jmesPath') ?? []).flatMap((entry) => {
-    entry.warnUnknown(jmesPathKeys);
-    const own = readFileOptions(entry, parameter, report, options);
-    const path = required(entry, 'path', 'path is a JMESPath expression', reader.refuse);
-    if (path === undefined) return [];
-    const wrong = checkExpression(path.text);
-    if (wrong !== undefined)
-      reader.refuse(path, `path of ${entry.where}: ${quoteForeign(path.text)} ${wrong}`);
-    return [file(filled(entry, 'objectAlias') ?? path, { kind: 'jmespath', expression: path.text }, own)];
-  });
-  const whole = filled(map, 'objectAlias') ?? name;
-  return whole === undefined ? extracted : [file(whole, { kind: 'whole' }), ...extracted];
 }

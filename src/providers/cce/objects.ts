@@ -4,6 +4,7 @@ import { readYamlList, type YamlMap } from '../../plan/yaml-list.ts';
 import { fileOptionKeys, readFileOptions } from '../file-options.ts';
 import { checkFileNames, type NamedFile, type Refuse, type Text } from '../file-names.ts';
 import { filled, required } from '../object-fields.ts';
+import { sayIn } from '../say.ts';
 import { checkNames, type NamedObject } from './names.ts';
 
 const parameter = 'objects';
@@ -18,16 +19,7 @@ export function readObjects(
   text: string,
   report: (problem: Problem) => void,
 ): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
-  const refuse: Refuse = ({ line, column }, message, hint) =>
-    report({
-      severity: 'error',
-      code: 'INVALID_CLASS',
-      message,
-      ...(hint !== undefined && { hint }),
-      parameter,
-      line,
-      column,
-    });
+  const refuse = sayIn(parameter, report)('error');
   const maps = readYamlList(text, { parameter, report, keys: 'exact' });
   const objects = maps.map((map) => readObject(map, { refuse, report }));
   const files = objects.flatMap((object) => object.files);

@@ -1,9 +1,10 @@
 import { quoteForeign } from '../../errors/status-text.ts';
 import { refKey, type FileRequest, type Problem, type SecretRef, type Selector } from '../../plan/plan.ts';
 import { readYamlList, type YamlMap } from '../../plan/yaml-list.ts';
-import { checkFileNames, type NamedFile, type Refuse } from '../file-names.ts';
+import { checkFileNames, type NamedFile } from '../file-names.ts';
 import { fileOptionKeys, readFileOptions, type FileOptions } from '../file-options.ts';
 import { filled, required } from '../object-fields.ts';
+import { sayIn } from '../say.ts';
 import type { VaultLogin } from './login.ts';
 import { readFilePermission } from './file-permission.ts';
 import { readRef, type ObjectReader } from './object-ref.ts';
@@ -25,13 +26,7 @@ export function readObjects(
   { tls }: Pick<VaultLogin, 'tls'>,
   report: (problem: Problem) => void,
 ): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
-  const say =
-    (severity: Problem['severity'], code: Problem['code'] = 'INVALID_CLASS'): Refuse =>
-    ({ line, column }, message, hint) =>
-      report({
-        ...{ severity, code, message, parameter, line, column },
-        ...(hint !== undefined && { hint }),
-      });
+  const say = sayIn(parameter, report);
   const reader = {
     ...{ refuse: say('error'), warn: say('warning'), forbid: say('error', 'NOT_ALLOWED_FROM_CLASS') },
     showsCertificate: tls.certFile !== undefined,
