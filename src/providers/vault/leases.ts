@@ -26,8 +26,9 @@ type Held = {
   readonly renewable: boolean;
   /** The lease's own end, whatever becomes of its token. */
   end: number;
-  /** Milliseconds it had to live when that was last put off. */
+  /** Milliseconds it had to live when that was last put off, and when that was. */
   life: number;
+  livesFrom: number;
 };
 
 /** How often leases that have ended let go of their tokens. */
@@ -114,9 +115,16 @@ export function createLeases(deps: {
   return {
     hold(grant, session, lease) {
       const { id, renewable, expiresAt: end } = lease;
-      const entry: Held = { session, letGo: tokens.dependOn(session), renewable, end, life: 0 };
+      const entry: Held = {
+        session,
+        letGo: tokens.dependOn(session),
+        renewable,
+        end,
+        life: 0,
+        livesFrom: now(),
+      };
       const expiresAt = endOf(entry);
-      entry.life = expiresAt - now();
+      entry.life = expiresAt - entry.livesFrom;
       keep(grant, id, entry);
       // Where the token ends first, the end moves with it.
       return { id, renewable: renewable || expiresAt < end, expiresAt };
@@ -129,12 +137,16 @@ export function createLeases(deps: {
     async renew(grant, { id, expiresAt: before }, signal) {
       const lease = find(grant, id);
       if (lease === undefined || endOf(lease) <= now()) return { kind: 'ended' };
+      // From before the clock was set back: no end it was told holds.
+      const isAhead = lease.livesFrom > now();
+      if (isAhead && !lease.renewable) return { kind: 'ended' };
       if (lease.renewable && !(await putOff(id, lease, grant, signal))) return { kind: 'ended' };
       const expiresAt = endOf(lease);
       const left = expiresAt - now();
       if (left <= 0) return { kind: 'ended' };
-      if (expiresAt - before >= left / 2) {
+      if (isAhead || expiresAt - before >= left / 2) {
         lease.life = left;
+        lease.livesFrom = expiresAt - left;
         return { kind: 'renewed', expiresAt };
       }
       // The token's own renewal may be a little later than this one.
