@@ -107,7 +107,6 @@ export async function compose({
     metrics: createMountMetrics(registry),
     staleness: createStaleness({
       registry,
-      now,
       ...(settings.events === 'on' && { events: createPodEvents({ api: kubeApi, now, log }) }),
     }),
     log,

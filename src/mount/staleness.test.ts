@@ -1,4 +1,4 @@
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import { Registry } from 'prom-client';
 import { SecretError } from '../errors/secret-error.ts';
 import type { Workload } from '../plan/workload.ts';
@@ -7,13 +7,13 @@ import { createStaleness } from './staleness.ts';
 const minute = 60_000;
 const trouble = new SecretError('STORE_UNAVAILABLE', 'nobody answers');
 
-function watch() {
+function watch({ ownClock = false } = {}) {
   const clock = { now: 1_000_000_000 };
   const registry = new Registry();
   const told: string[] = [];
   const staleness = createStaleness({
     registry,
-    now: () => clock.now,
+    ...(!ownClock && { now: () => clock.now }),
     events: {
       warn: ({ namespace, name, uid }, { code }) => void told.push(`${namespace}/${name} ${uid} ${code}`),
     },
@@ -42,6 +42,15 @@ function watch() {
 }
 
 describe('a running pod whose republish fails', () => {
+  test('is counted by a clock that nobody sets', async () => {
+    const { served, failed, shown } = watch({ ownClock: true });
+    served('a');
+    const wall = jest.spyOn(Date, 'now').mockReturnValue(Date.now() + 1_440 * minute);
+    failed('a');
+    expect(await shown()).toEqual([expect.stringMatching(/^shop\/app: 0(\.0|$)/)]);
+    wall.mockRestore();
+  });
+
   test('is counted from its last success, until one succeeds', async () => {
     const { clock, served, failed, shown } = watch();
     served('a');

@@ -21,7 +21,7 @@ export type Staleness = {
   failed(workload: Workload, className: string, error: SecretError): void;
 };
 
-/** Times in milliseconds since the epoch. */
+/** Times in milliseconds. */
 type Known = {
   servedAt: number;
   askedAt: number;
@@ -34,10 +34,11 @@ type Known = {
 /** Keeps `keyferry_stale_seconds`, and where `events` are given tells the pod. */
 export function createStaleness(deps: {
   readonly registry: Registry;
-  readonly now: () => number;
+  /** In milliseconds; only differences count. Default: a clock that nobody sets. */
+  readonly now?: () => number;
   readonly events?: PodEvents;
 }): Staleness {
-  const { registry, now, events } = deps;
+  const { registry, now = () => performance.now(), events } = deps;
   const volumes = new LRUCache<string, Known>(upTo(10_000));
 
   function isGone({ askedAt, round }: Known): boolean {
