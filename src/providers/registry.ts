@@ -1,25 +1,18 @@
-import type { Logger } from 'pino';
 import type { Settings } from '../config/settings.ts';
 import type { BudgetMetrics } from '../flow/budget-metrics.ts';
-import type { Http } from '../http/http.ts';
 import type { KubeApi } from '../kube/api.ts';
 import type { ServiceAccounts } from '../kube/service-accounts.ts';
-import type { Fingerprint } from './fingerprint.ts';
 import type { Provider } from './provider.ts';
+import type { ProviderDeps } from './provider-deps.ts';
 import type { SharedIdentity } from './shared-identity.ts';
 
 /** What a provider may use of the process it runs in. */
-export type Surroundings = {
+export type Surroundings = ProviderDeps & {
+  readonly budgetMetrics: BudgetMetrics;
   readonly settings: Settings;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly http: Http;
   readonly kubeApi: KubeApi;
   readonly serviceAccounts: ServiceAccounts;
-  readonly fingerprint: Fingerprint;
   readonly sharedIdentity: SharedIdentity;
-  readonly now: () => number;
-  readonly log: Logger;
-  readonly budgetMetrics: BudgetMetrics;
 };
 
 /** One provider as the process knows it before it is loaded. */

@@ -1,11 +1,8 @@
-import type { Logger } from 'pino';
-import type { BudgetMetrics } from '../../flow/budget-metrics.ts';
 import { createRefusals } from '../../flow/refusals.ts';
-import { createRetry } from '../../flow/retry.ts';
-import type { Http } from '../../http/http.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
-import type { Fingerprint } from '../fingerprint.ts';
 import type { Provider } from '../provider.ts';
+import type { ProviderDeps } from '../provider-deps.ts';
+import { createProviderRetry } from '../provider-retry.ts';
 import { createProving } from '../proving.ts';
 import type { SharedIdentity } from '../shared-identity.ts';
 import { createAdmit } from './admit.ts';
@@ -19,19 +16,9 @@ import { planAlibaba, type AlibabaFacts, type AlibabaLogin } from './parameters.
 import { createPrincipals } from './principals.ts';
 
 /** What the provider needs of the process it runs in. */
-export type AlibabaDeps = {
-  /** See {@link readAlibabaConfig}. */
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly http: Http;
+export type AlibabaDeps = ProviderDeps & {
   readonly serviceAccounts: ServiceAccounts;
-  readonly fingerprint: Fingerprint;
   readonly sharedIdentity: Pick<SharedIdentity, 'check'>;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  readonly log: Logger;
-  readonly budgetMetrics?: BudgetMetrics;
-  /** The longest pause before a second attempt, in milliseconds. */
-  readonly retryBaseMs?: number;
 };
 
 /**
@@ -41,12 +28,9 @@ export type AlibabaDeps = {
 export function createAlibabaProvider(
   deps: AlibabaDeps,
 ): Provider<AlibabaLogin, AlibabaFacts, AlibabaCredential> {
-  const { http, now, log, budgetMetrics, retryBaseMs } = deps;
+  const { http, now, log, budgetMetrics } = deps;
   const config = readAlibabaConfig(deps.env);
-  const retry = createRetry({
-    ...(retryBaseMs !== undefined && { baseMs: retryBaseMs }),
-    onFailedAttempt: ({ code }) => budgetMetrics?.failedAttempts.inc({ budget: 'alibabacloud', code }),
-  });
+  const retry = createProviderRetry('alibabacloud', deps);
   const proving = createProving({ refusals: createRefusals({ now }) });
   const { cloud } = config;
   const credentials = createAlibabaCredentials({

@@ -1,13 +1,10 @@
-import type { Logger } from 'pino';
-import type { BudgetMetrics } from '../../flow/budget-metrics.ts';
 import { createRefusals } from '../../flow/refusals.ts';
-import { createRetry } from '../../flow/retry.ts';
-import type { Http } from '../../http/http.ts';
 import type { KubeApi } from '../../kube/api.ts';
 import { createNodes } from '../../kube/nodes.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
-import type { Fingerprint } from '../fingerprint.ts';
 import type { Provider } from '../provider.ts';
+import type { ProviderDeps } from '../provider-deps.ts';
+import { createProviderRetry } from '../provider-retry.ts';
 import { createProving } from '../proving.ts';
 import type { SharedIdentity } from '../shared-identity.ts';
 import { createAdmit } from './admit.ts';
@@ -19,21 +16,11 @@ import type { AwsCredential } from './identity.ts';
 import { planAws, type AwsFacts, type AwsLogin } from './parameters.ts';
 import { createPrincipals } from './principals.ts';
 
-/** What the provider needs of the process it runs in. */
-export type AwsDeps = {
-  /** See {@link readAwsConfig}. Keyferry's own identity, where the operator lends it, is found by the SDK in the process. */
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly http: Http;
+/** What the provider needs of the process it runs in, where the SDK also finds Keyferry's own identity, if the operator lends it. */
+export type AwsDeps = ProviderDeps & {
   readonly kubeApi: Pick<KubeApi, 'get'>;
   readonly serviceAccounts: ServiceAccounts;
-  readonly fingerprint: Fingerprint;
   readonly sharedIdentity: Pick<SharedIdentity, 'check'>;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  readonly log: Logger;
-  readonly budgetMetrics?: BudgetMetrics;
-  /** The longest pause before a second attempt, in milliseconds. */
-  readonly retryBaseMs?: number;
 };
 
 /**
@@ -41,12 +28,9 @@ export type AwsDeps = {
  * @throws SecretError NOT_CONFIGURED for a variable that cannot be used
  */
 export function createAwsProvider(deps: AwsDeps): Provider<AwsLogin, AwsFacts, AwsCredential> {
-  const { env, http, now, log, budgetMetrics, retryBaseMs } = deps;
+  const { env, http, now, log, budgetMetrics } = deps;
   const config = readAwsConfig(env);
-  const retry = createRetry({
-    ...(retryBaseMs !== undefined && { baseMs: retryBaseMs }),
-    onFailedAttempt: ({ code }) => budgetMetrics?.failedAttempts.inc({ budget: 'aws', code }),
-  });
+  const retry = createProviderRetry('aws', deps);
   const proving = createProving({ refusals: createRefusals({ now }) });
   const { cloud } = config;
   const credentials = createAwsCredentials({

@@ -1,13 +1,10 @@
-import type { Logger } from 'pino';
 import { SecretError } from '../../errors/secret-error.ts';
 import { createBudget } from '../../flow/budget.ts';
-import type { BudgetMetrics } from '../../flow/budget-metrics.ts';
 import { createRefusals } from '../../flow/refusals.ts';
-import { createRetry } from '../../flow/retry.ts';
-import type { Http } from '../../http/http.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
-import type { Fingerprint } from '../fingerprint.ts';
 import type { Provider } from '../provider.ts';
+import type { ProviderDeps } from '../provider-deps.ts';
+import { createProviderRetry } from '../provider-retry.ts';
 import { createProving } from '../proving.ts';
 import type { SharedIdentity } from '../shared-identity.ts';
 import { createAdmit } from './admit.ts';
@@ -22,19 +19,9 @@ import { createPrincipals } from './principals.ts';
 import { createProjects } from './projects.ts';
 
 /** What the provider needs of the process it runs in. */
-export type CceDeps = {
-  /** See {@link readCceConfig}. */
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly http: Http;
+export type CceDeps = ProviderDeps & {
   readonly serviceAccounts: ServiceAccounts;
-  readonly fingerprint: Fingerprint;
   readonly sharedIdentity: Pick<SharedIdentity, 'mode'>;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  readonly log: Logger;
-  readonly budgetMetrics?: BudgetMetrics;
-  /** The longest pause before a second attempt, in milliseconds. */
-  readonly retryBaseMs?: number;
 };
 
 type CceProvider = Provider<CceLogin, undefined, CceCredential>;
@@ -61,10 +48,7 @@ function configured(
 ): Pick<CceProvider, 'facts' | 'admit' | 'fetch'> {
   const { http, now, log } = deps;
   const { perSecond, burst } = config;
-  const retry = createRetry({
-    ...(deps.retryBaseMs !== undefined && { baseMs: deps.retryBaseMs }),
-    onFailedAttempt: ({ code }) => deps.budgetMetrics?.failedAttempts.inc({ budget: 'cce', code }),
-  });
+  const retry = createProviderRetry('cce', deps);
   const api = createApi({ http, retry, now });
   const refusals = createRefusals({ now });
   const proving = createProving({ refusals });

@@ -1,12 +1,9 @@
-import type { Logger } from 'pino';
-import type { BudgetMetrics } from '../../flow/budget-metrics.ts';
 import { createRefusals } from '../../flow/refusals.ts';
-import { createRetry } from '../../flow/retry.ts';
-import type { Http } from '../../http/http.ts';
 import type { KubeApi } from '../../kube/api.ts';
 import { createTokenRequests } from '../../kube/token-requests.ts';
-import type { Fingerprint } from '../fingerprint.ts';
 import type { Provider } from '../provider.ts';
+import type { ProviderDeps } from '../provider-deps.ts';
+import { createProviderRetry } from '../provider-retry.ts';
 import { createProving } from '../proving.ts';
 import type { SharedIdentity } from '../shared-identity.ts';
 import { createAdmit } from './admit.ts';
@@ -22,19 +19,9 @@ import { createPrincipals } from './principals.ts';
 import { createVaultTokens } from './tokens.ts';
 
 /** What the provider needs of the process it runs in. */
-export type VaultDeps = {
-  /** See {@link readVaultConfig}. */
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly http: Http;
+export type VaultDeps = ProviderDeps & {
   readonly kubeApi: KubeApi;
-  readonly fingerprint: Fingerprint;
   readonly sharedIdentity: Pick<SharedIdentity, 'check'>;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  readonly log: Logger;
-  readonly budgetMetrics?: BudgetMetrics;
-  /** The longest pause before a second attempt, in milliseconds. */
-  readonly retryBaseMs?: number;
 };
 
 /**
@@ -45,12 +32,9 @@ export function createVaultProvider(
   dialect: VaultLogin['dialect'],
   deps: VaultDeps,
 ): Provider<VaultLogin, VaultFacts, VaultSession> {
-  const { http, now, log, budgetMetrics, retryBaseMs } = deps;
+  const { http, now, log, budgetMetrics } = deps;
   const settings = readVaultConfig(dialect, deps.env);
-  const retry = createRetry({
-    ...(retryBaseMs !== undefined && { baseMs: retryBaseMs }),
-    onFailedAttempt: ({ code }) => budgetMetrics?.failedAttempts.inc({ budget: dialect, code }),
-  });
+  const retry = createProviderRetry(dialect, deps);
   const api = createVaultApi({ http, retry, now, log });
   const proving = createProving({ refusals: createRefusals({ now }) });
   const tokens = createVaultTokens({ api, proving, now, log });
