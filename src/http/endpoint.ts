@@ -1,6 +1,7 @@
 import { SecretError } from '../errors/secret-error.ts';
 import { quoteForeign } from '../errors/status-text.ts';
 import { isSpecialHost } from './address.ts';
+import { encode } from './percent-encoding.ts';
 
 const regionShape = /^[a-z]{2,}(-[a-z0-9]+){1,4}$/;
 /** Scheme, host and port as they may be written: nothing beside them. */
@@ -85,10 +86,7 @@ export function encodeSegment(text: string): string {
   if (['', '.', '..'].includes(text) || !text.isWellFormed()) {
     throw new SecretError('INVALID_CLASS', `"${quoteForeign(text)}" cannot be a name`);
   }
-  return encodeURIComponent(text).replace(
-    /[!'()*]/g,
-    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
-  );
+  return encode(text);
 }
 
 function covers(entry: string, url: URL, isSpecial: boolean): boolean {

@@ -4,10 +4,11 @@ import type { Retry } from '../../flow/retry.ts';
 import type { TlsSettings } from '../../http/dispatchers.ts';
 import { skewOf } from '../../http/answer.ts';
 import type { Http, HttpAnswer } from '../../http/http.ts';
+import { encodeQuery } from '../../http/percent-encoding.ts';
 import { secretsOf } from './credentials/credential.ts';
 import { describeFault, isBadDate, isThrottled, isUnavailable, readFault } from './fault.ts';
 import type { AlibabaCredential } from './identity.ts';
-import { encodeQuery, sign } from './sign.ts';
+import { sign } from './sign.ts';
 
 /** Beyond this the server takes no signature: it allows a quarter of an hour. */
 const worrisomeSkewMs = 5 * 60_000;

@@ -2,7 +2,8 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { alibabaAuthorization, alibabaBodyDigest } from '../../../test/fakes/alibaba-signer.ts';
 import { Redacted } from '../../errors/redacted.ts';
-import { encodeQuery, sign } from './sign.ts';
+import { encodeQuery } from '../../http/percent-encoding.ts';
+import { sign } from './sign.ts';
 
 const key = { accessKeyId: 'LTAI1', accessKeySecret: new Redacted('the-secret') };
 

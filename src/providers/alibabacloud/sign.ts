@@ -1,5 +1,6 @@
 import { createHash, createHmac } from 'node:crypto';
 import type { Redacted } from '../../errors/redacted.ts';
+import { compare, encodeQuery } from '../../http/percent-encoding.ts';
 
 const algorithm = 'ACS3-HMAC-SHA256';
 
@@ -52,26 +53,6 @@ export function sign(request: SignableRequest, key: SigningKey): Record<string, 
     ...headers,
     authorization: `${algorithm} Credential=${key.accessKeyId},SignedHeaders=${signedHeaders},Signature=${signature}`,
   };
-}
-
-/** Parameters as a query or a form, sorted, each encoded by RFC 3986. */
-export function encodeQuery(parameters: Iterable<readonly [string, string]>): string {
-  return [...parameters]
-    .sort(([a, x], [b, y]) => compare(a, b) || compare(x, y))
-    .map(([name, value]) => `${encode(name)}=${encode(value)}`)
-    .join('&');
-}
-
-/** All but letters, digits and `-._~`. */
-function encode(text: string): string {
-  return encodeURIComponent(text.toWellFormed()).replace(
-    /[!'()*]/g,
-    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
-  );
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 function sha256(text: string): string {

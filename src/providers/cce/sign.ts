@@ -1,5 +1,6 @@
 import { createHash, createHmac } from 'node:crypto';
 import type { Redacted } from '../../errors/redacted.ts';
+import { compare, encode, encodeQuery } from '../../http/percent-encoding.ts';
 
 const algorithm = 'SDK-HMAC-SHA256';
 
@@ -33,7 +34,7 @@ export function sign(request: SignableRequest, key: SigningKey, at: number): Rec
   const canonicalRequest = [
     request.method,
     canonicalPath(request.url),
-    canonicalQuery(request.url),
+    encodeQuery(request.url.searchParams),
     canonicalHeaders.map(([name, value]) => `${name}:${value}\n`).join(''),
     signedHeaders,
     sha256(request.body ?? ''),
@@ -52,32 +53,13 @@ function basicDate(at: number): string {
   return new Date(at).toISOString().replace(/[-:]|\.\d{3}/g, '');
 }
 
-/** Each segment encoded by RFC 3986, and a slash at the end. */
+/** Each segment encoded, and a slash at the end. */
 function canonicalPath({ pathname }: URL): string {
   const path = pathname
     .split('/')
     .map((segment) => encode(decodeURIComponent(segment)))
     .join('/');
   return path.endsWith('/') ? path : `${path}/`;
-}
-
-function canonicalQuery({ searchParams }: URL): string {
-  return [...searchParams]
-    .sort(([a, x], [b, y]) => compare(a, b) || compare(x, y))
-    .map(([name, value]) => `${encode(name)}=${encode(value)}`)
-    .join('&');
-}
-
-/** RFC 3986: all but letters, digits and `-._~`. */
-function encode(text: string): string {
-  return encodeURIComponent(text).replace(
-    /[!'()*]/g,
-    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
-  );
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 function sha256(text: string): string {
