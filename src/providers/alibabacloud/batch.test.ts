@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { startAlibabaCloud, type FakeAlibabaCloud } from '../../../test/fakes/alibaba-cloud.ts';
 import { startFakeKms } from '../../../test/fakes/alibaba-kms.ts';
-import { createAlibabaReader, keysIdentity, lineOf } from '../../../test/fakes/alibaba-reader.ts';
+import { createAlibabaReader, keysIdentity } from '../../../test/fakes/alibaba-reader.ts';
+import { lineOf } from '../../../test/fakes/asker.ts';
 import type { AlibabaIdentity } from './identity.ts';
 
 const minute = 60_000;

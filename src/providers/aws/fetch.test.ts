@@ -6,7 +6,8 @@ import {
   type FakeAwsCloud,
 } from '../../../test/fakes/aws-cloud.ts';
 import type { AwsKeys } from '../../../test/fakes/aws-account.ts';
-import { createAwsReader, lineOf, type Who } from '../../../test/fakes/aws-reader.ts';
+import { createAwsReader, type Who } from '../../../test/fakes/aws-reader.ts';
+import { lineOf } from '../../../test/fakes/asker.ts';
 
 const minute = 60_000;
 const [v1, v2] = [1, 2].map((n) => `00000000-0000-4000-8000-00000000000${n}`);
