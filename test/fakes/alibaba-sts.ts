@@ -1,7 +1,7 @@
 import type { SecureContextOptions } from 'node:tls';
 import { alibabaFault, alibabaTime, type AlibabaAccount, type AlibabaCall } from './alibaba-account.ts';
 import { startFakeServer, type FakeAnswer, type FakeServer } from './http-server.ts';
-import { isMinted, mintToken } from './service-account-token.ts';
+import { mintToken, verifyToken } from './service-account-token.ts';
 
 /** A RAM role, and whom its trust policy names. */
 export type RamRole = {
@@ -36,7 +36,7 @@ export async function startFakeSts(options: {
   readonly isIssued?: ((token: string) => boolean) | undefined;
   readonly tls: SecureContextOptions;
 }): Promise<FakeSts> {
-  const { account, roles, now = Date.now, isIssued = isMinted, tls } = options;
+  const { account, roles, now = Date.now, isIssued, tls } = options;
   const sessions: string[] = [];
 
   function answer({ action, version, parameters, holder }: AlibabaCall): FakeAnswer {
@@ -95,16 +95,12 @@ export async function startFakeSts(options: {
     const fault = (reason: string): FakeAnswer =>
       alibabaFault(401, `AuthenticationFail.${reason}`, `This operation is forbidden: ${token}`);
     if (role === undefined) return alibabaFault(404, 'EntityNotExist.Role', 'The specified Role not exists.');
-    const [, claims = ''] = token.split('.');
-    if (!isIssued(token)) return fault('OIDCToken.InvalidSignature');
-    const { sub, aud, exp } = JSON.parse(Buffer.from(claims, 'base64url').toString()) as {
-      sub: string;
-      aud: string[];
-      exp: number;
-    };
-    if (exp * 1_000 <= now()) return fault('OIDCToken.Expired');
-    if (!aud.includes(audience)) return fault('OIDCToken.AudienceNotMatch');
-    if (role.oidc?.providerArn !== providerArn || role.oidc.subject !== sub) return fault('NoPermission');
+    const claims = verifyToken(token, isIssued);
+    if (claims === undefined) return fault('OIDCToken.InvalidSignature');
+    if (claims.exp * 1_000 <= now()) return fault('OIDCToken.Expired');
+    if (!claims.aud.includes(audience)) return fault('OIDCToken.AudienceNotMatch');
+    if (role.oidc?.providerArn !== providerArn || role.oidc.subject !== claims.sub)
+      return fault('NoPermission');
     return undefined;
   }
 

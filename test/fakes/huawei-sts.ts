@@ -2,7 +2,7 @@ import type { TlsOptions } from 'node:tls';
 import { startFakeServer, type FakeAnswer, type FakeServer } from './http-server.ts';
 import { huaweiTime } from './huawei-iam.ts';
 import type { HuaweiAccount } from './huawei-keys.ts';
-import { isMinted } from './service-account-token.ts';
+import { verifyToken } from './service-account-token.ts';
 
 /** Whom an agency trusts, as its trust policy says. */
 export type Agency = {
@@ -21,7 +21,7 @@ export async function startFakeSts(options: {
   readonly isIssued?: ((token: string) => boolean) | undefined;
   readonly tls: TlsOptions;
 }): Promise<FakeServer> {
-  const { account, agencies, now = Date.now, isIssued = isMinted, tls } = options;
+  const { account, agencies, now = Date.now, isIssued, tls } = options;
   const fault = (status: number, error_code: string, error_msg: string): FakeAnswer => ({
     status,
     headers: { 'x-request-id': 'sts-1' },
@@ -41,19 +41,14 @@ export async function startFakeSts(options: {
         return fault(400, 'STS.0400', 'agency_session_name is invalid');
       if (!(seconds >= 900 && seconds <= 43_200))
         return fault(400, 'STS.0400', 'duration_seconds is invalid');
-      const [, claims = ''] = idToken.split('.');
-      const { sub, aud, exp } = JSON.parse(Buffer.from(claims, 'base64url').toString() || '{}') as {
-        sub?: string;
-        aud?: string[];
-        exp?: number;
-      };
+      const claims = verifyToken(idToken, isIssued);
       const trusted =
-        isIssued(idToken) &&
-        (exp ?? 0) * 1_000 > now() &&
+        claims !== undefined &&
+        claims.exp * 1_000 > now() &&
         agency?.providerUrn === asked.provider_urn &&
-        agency?.subject === sub &&
-        aud?.includes(agency?.audience ?? '');
-      if (trusted !== true) return fault(403, 'STS.0403', `not allowed to assume with ${idToken}`);
+        agency?.subject === claims.sub &&
+        claims.aud.includes(agency.audience);
+      if (!trusted) return fault(403, 'STS.0403', `not allowed to assume with ${idToken}`);
       const { access, secret, securitytoken, expiresAt } = account.issueKeys(seconds * 1_000);
       return {
         body: {
