@@ -1,8 +1,9 @@
-import { SecretError, toSecretError } from '../../errors/secret-error.ts';
+import type { SecretError } from '../../errors/secret-error.ts';
 import type { Retry } from '../../flow/retry.ts';
 import type { Http } from '../../http/http.ts';
 import { createCredentialCache } from '../credential-cache.ts';
 import type { Proving } from '../proving.ts';
+import { runLogin } from '../run-login.ts';
 import { createApi } from './api.ts';
 import type { AlibabaCloudConfig } from './config-type.ts';
 import { createMetadata } from './credentials/metadata.ts';
@@ -68,15 +69,10 @@ export function createAlibabaCredentials(deps: AlibabaCredentialsDeps): AlibabaC
   };
 
   return {
-    of: (cacheKey, identity, signal) =>
-      cache.get(cacheKey, signal, async (flight) => {
-        try {
-          return await login(identity, flight);
-        } catch (thrown) {
-          flight.throwIfAborted();
-          throw asLoginFailure(toSecretError(thrown), identity);
-        }
-      }),
+    of(cacheKey, identity, signal) {
+      const about = { owner: ownerOf(identity), hint: 'check the way to STS, and its endpoint' };
+      return cache.get(cacheKey, signal, (flight) => runLogin(flight, about, () => login(identity, flight)));
+    },
     refused: (cacheKey, credential) => cache.refused(cacheKey, credential),
   };
 }
@@ -108,12 +104,4 @@ function keysOf(keys: Extract<AlibabaIdentity, { kind: 'keys' | 'keys-role' }>):
     ...(securityToken !== undefined && { securityToken }),
     account: keys.kind === 'keys-role' ? accountOf(keys.roleArn) : accessKeyId,
   };
-}
-
-/** Tells an outage of the login from one of the store. */
-function asLoginFailure(error: SecretError, identity: AlibabaIdentity): SecretError {
-  if (error.kind !== 'outage' || error.code === 'CREDENTIALS_UNAVAILABLE') return error;
-  return new SecretError('CREDENTIALS_UNAVAILABLE', `no keys for ${ownerOf(identity)}: ${error.message}`, {
-    hint: error.hint ?? 'check the way to STS, and its endpoint',
-  });
 }

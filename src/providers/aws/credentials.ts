@@ -1,8 +1,9 @@
-import { SecretError, toSecretError } from '../../errors/secret-error.ts';
+import type { SecretError } from '../../errors/secret-error.ts';
 import type { Retry } from '../../flow/retry.ts';
 import type { Http } from '../../http/http.ts';
 import { createCredentialCache } from '../credential-cache.ts';
 import type { Proving } from '../proving.ts';
+import { runLogin } from '../run-login.ts';
 import type { AwsCloudConfig } from './config-type.ts';
 import { createOwnChain } from './credentials/own-chain.ts';
 import { createPodIdentity } from './credentials/pod-identity.ts';
@@ -53,35 +54,21 @@ export function createAwsCredentials(deps: AwsCredentialsDeps): AwsCredentials {
 
   return {
     of: (cacheKey, identity, signal) =>
-      cache.get(cacheKey, signal, async (flight) => {
-        try {
-          return await login(identity, flight);
-        } catch (thrown) {
-          flight.throwIfAborted();
-          throw asLoginFailure(toSecretError(thrown), identity);
-        }
-      }),
+      cache.get(cacheKey, signal, (flight) =>
+        runLogin(flight, sources[identity.kind], () => login(identity, flight)),
+      ),
     refused: (cacheKey, credential) => cache.refused(cacheKey, credential),
   };
 }
 
-/** Tells an outage of the login from one of the store. */
-function asLoginFailure(error: SecretError, identity: AwsIdentity): SecretError {
-  if (error.kind !== 'outage' || error.code === 'CREDENTIALS_UNAVAILABLE') return error;
-  const { whose, hint } = sources[identity.kind];
-  return new SecretError('CREDENTIALS_UNAVAILABLE', `no keys for ${whose}: ${error.message}`, {
-    hint: error.hint ?? hint,
-  });
-}
-
-const sources: Readonly<Record<AwsIdentity['kind'], { readonly whose: string; readonly hint: string }>> = {
-  irsa: { whose: 'the role of the ServiceAccount', hint: 'check the way to STS, and its endpoint' },
+const sources: Readonly<Record<AwsIdentity['kind'], { readonly owner: string; readonly hint: string }>> = {
+  irsa: { owner: 'the role of the ServiceAccount', hint: 'check the way to STS, and its endpoint' },
   'pod-identity': {
-    whose: 'the pod, from EKS Pod Identity',
+    owner: 'the pod, from EKS Pod Identity',
     hint: 'check that the add-on eks-pod-identity-agent runs on this node',
   },
   'own-chain': {
-    whose: "Keyferry's own identity",
+    owner: "Keyferry's own identity",
     hint: 'check the way to STS and to the metadata of the node',
   },
 };

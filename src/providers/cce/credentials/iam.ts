@@ -1,14 +1,18 @@
 import { readFile } from 'node:fs/promises';
 import * as z from 'zod';
 import type { Redacted } from '../../../errors/redacted.ts';
-import { SecretError, toSecretError } from '../../../errors/secret-error.ts';
+import { SecretError } from '../../../errors/secret-error.ts';
 import type { HttpAnswer } from '../../../http/http.ts';
 import { digestOf } from '../../digest.ts';
 import type { Proving } from '../../proving.ts';
+import { runLogin } from '../../run-login.ts';
 import { readBody } from '../../../http/answer.ts';
 import type { Api } from '../api.ts';
 import { describeFault, readFault } from '../fault.ts';
 import { makeCredential, temporaryKeys, time, type CceCredential } from './credential.ts';
+
+/** For a login that is not to be reached. */
+const hint = 'not every region has STS: HUAWEICLOUD_SDK_STS_ENDPOINT and _IAM_ENDPOINT name another';
 
 /** How long the keys live that are asked for. */
 const clusterSeconds = 21_600;
@@ -31,7 +35,7 @@ export function createIdTokenSource(deps: {
   return async (signal) => {
     const idToken = await readToken(tokenFile);
     return proving.run(digestOf(idpId, idToken), signal, () =>
-      login(signal, idTokenOwner, async () => {
+      runLogin(signal, { owner: idTokenOwner, hint }, async () => {
         const first = await api.call({
           method: 'POST',
           url: new URL('/v3.0/OS-AUTH/id-token/tokens', iam),
@@ -112,31 +116,12 @@ export async function assumeAgency(
     });
   };
   const key = digestOf(agencyUrn, providerUrn, idToken);
-  return deps.proving.run(key, signal, () => login(signal, owner, work));
+  return deps.proving.run(key, signal, () => runLogin(signal, { owner, hint }, work));
 }
 
 /** `ns.account`, in the letters and the length a session's name may have. */
 export function sessionNameOf(namespace: string, serviceAccount: string): string {
   return `${namespace}.${serviceAccount}`.replace(/[^A-Za-z0-9_+=,.@-]/g, '-').slice(0, 128);
-}
-
-/** Tells an outage of the login from one of the store. */
-async function login(
-  signal: AbortSignal,
-  owner: string,
-  work: () => Promise<CceCredential>,
-): Promise<CceCredential> {
-  try {
-    return await work();
-  } catch (thrown) {
-    signal.throwIfAborted();
-    const error = toSecretError(thrown);
-    if (error.kind !== 'outage') throw error;
-    throw new SecretError('CREDENTIALS_UNAVAILABLE', `no keys for ${owner}: ${error.message}`, {
-      hint:
-        error.hint ?? 'not every region has STS: HUAWEICLOUD_SDK_STS_ENDPOINT and _IAM_ENDPOINT name another',
-    });
-  }
 }
 
 function isSuccess({ status }: HttpAnswer): boolean {
