@@ -91,14 +91,14 @@ describe('a class for provider local', () => {
       'error 5:3 item 2 has no objectName; objectName is the name of the secret',
       'error 6:14 item 2, jmesPath item 1 has no path; path is a key of the secret, or JMESPath',
       'warning 8:19 item 4 has a key that means nothing here: objctAlias; did you mean objectAlias?',
-      expect.stringMatching(/^error 7:33 the file path \.\.\/up has a/),
-      'error 10:16 the file x stands where x/y needs a directory; give one of them another objectAlias',
+      expect.stringMatching(/^error 7:33 the file name \.\.\/up has a/),
+      'error 10:16 the file x/y would lie below x, a file itself; give it another name with objectAlias',
     ]);
   });
 
   test('two files of one path are told', () => {
     expect(problems('- {objectName: a, objectAlias: f}\n- {objectName: b, jmesPath: [{path: f}]}')).toEqual([
-      'error 2:37 two files have the path f; give one of them another objectAlias',
+      'error 2:37 the file name f is that of line 1 too; give it another name with objectAlias',
     ]);
   });
 
