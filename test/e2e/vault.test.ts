@@ -233,7 +233,7 @@ describeWhere(import.meta.filename, lacks)('a real Vault, before a real database
       [publish(one('secret/data/none')), /^NOT_FOUND .*has no secret\/data\/none/],
       [
         publish(one('secret/data/gone')),
-        /^FAILED_PRECONDITION version 1 of secret\/data\/gone was deleted at 20/,
+        /^FAILED_PRECONDITION OBJECT_DISABLED: version 1 of secret\/data\/gone was deleted at 20/,
       ],
       [publish(one('secret/data/destroyed')), /^NOT_FOUND .*was destroyed/],
       [publish(one('secret/shop/db')), /^INVALID_ARGUMENT .*secret\/data\/shop\/db/],
