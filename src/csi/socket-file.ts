@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import { lstatSync, unlinkSync, type BigIntStats } from 'node:fs';
+import { linkSync, lstatSync, renameSync, unlinkSync, type BigIntStats } from 'node:fs';
 import { chmod, link, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -19,7 +19,7 @@ type Inode = Pick<BigIntStats, 'dev' | 'ino'>;
 
 /** @throws SecretError NOT_CONFIGURED where a socket could not be bound at so long a path. */
 export function checkSocketPath(path: string): void {
-  const bytes = Math.max(Buffer.byteLength(path), Buffer.byteLength(join(temporaryFolder(path), 's')));
+  const bytes = Math.max(Buffer.byteLength(path), Buffer.byteLength(join(temporaryName(path), 's')));
   if (bytes <= maxPathBytes) return;
   throw new SecretError(
     'NOT_CONFIGURED',
@@ -37,7 +37,7 @@ export async function bindSocket(
   path: string,
   { replace, onConnection }: { replace: boolean; onConnection: (socket: Socket) => void },
 ): Promise<BoundSocket | undefined> {
-  const folder = temporaryFolder(path);
+  const folder = temporaryName(path);
   await mkdir(folder, { mode: 0o700 });
   // Our side ends when HTTP/2 has said its last word, not when theirs does.
   const server = createServer({ allowHalfOpen: true }, onConnection);
@@ -66,17 +66,52 @@ export function whoseIs({ path, inode }: BoundSocket): 'ours' | 'foreign' | 'nob
   return found.ino === inode.ino && found.dev === inode.dev ? 'ours' : 'foreign';
 }
 
-/** Whether somebody would take a connection at the path. What else may keep one from being made tells nothing of that. */
-export function isListening(path: string): Promise<boolean> {
+/** A socket that a process has left behind. The number of a file alone can soon be another's. */
+export type DeadSocket = Pick<BigIntStats, 'dev' | 'ino' | 'ctimeNs'>;
+
+/** The socket at the path, if that is what is there and nobody listens. */
+export async function deadSocketAt(path: string): Promise<DeadSocket | undefined> {
+  const found = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  return found?.isSocket() === true && (await refuses(path)) ? found : undefined;
+}
+
+/**
+ * Takes that very socket away, if it is still there. Somebody alive who comes between the look and the deed, as one does who starts anew at
+ * that moment, is put back.
+ * @throws Error of the file system
+ */
+export function removeDead(path: string, dead: DeadSocket): void {
+  const found = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  if (found === undefined || !isSame(found, dead)) return;
+  const aside = temporaryName(path);
+  renameSync(path, aside);
+  try {
+    const { dev, ino } = lstatSync(aside, { bigint: true });
+    if (dev !== dead.dev || ino !== dead.ino) linkSync(aside, path);
+  } catch (error) {
+    // Meanwhile he has bound it again himself.
+    if (!isCode(error, 'EEXIST')) throw error;
+  } finally {
+    unlinkSync(aside);
+  }
+}
+
+/** Whether they are one file, and nothing has been done to it in between. */
+export function isSame(one: DeadSocket, other: DeadSocket): boolean {
+  return one.dev === other.dev && one.ino === other.ino && one.ctimeNs === other.ctimeNs;
+}
+
+/** Whether nobody would take a connection. What else may keep one from being made tells nothing of that. */
+function refuses(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);
-    const answer = (listens: boolean): void => {
-      resolve(listens);
+    const answer = (refused: boolean): void => {
+      resolve(refused);
       socket.destroy();
     };
     socket
-      .once('connect', () => answer(true))
-      .once('error', (error) => answer(!isCode(error, 'ECONNREFUSED')));
+      .once('connect', () => answer(false))
+      .once('error', (error) => answer(isCode(error, 'ECONNREFUSED')));
   });
 }
 
@@ -107,7 +142,7 @@ export async function removeLeftOvers(folder: string, now = Date.now()): Promise
 }
 
 /** As long as `cce.sock` with what goes into it, so that a path that fits has room for its beginnings. */
-function temporaryFolder(path: string): string {
+function temporaryName(path: string): string {
   return join(
     dirname(path),
     `.kf${randomInt(36 ** 3)

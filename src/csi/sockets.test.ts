@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { mkdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { lstat, mkdir, mkdtemp, readdir, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
 import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -139,6 +140,36 @@ describe('the providers’ sockets', () => {
     await eventually(async () => expect(await whoAnswers()).toBe('old cce'));
     await eventually(async () => expect(old.problems()).toEqual([]));
     expect(await old.metrics()).toContain('keyferry_socket_rebinds_total{provider="cce"} 1');
+  });
+
+  test('never take the place of a successor that comes back as they do', async () => {
+    for (let round = 0; round < 25; round += 1) {
+      const old = await started('old');
+      await foreignProvider(join(folder, 'new'));
+      await rename(join(folder, 'new'), path);
+      open.pop()?.close();
+      await new Promise((resolve) => setTimeout(resolve, 18 + round));
+      const successor = await started('new');
+      // Both have looked since.
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      expect(successor.problems()).toEqual([]);
+      expect(old.problems()).toHaveLength(1);
+      for (const one of open.splice(0)) await one.close();
+    }
+  });
+
+  test.each([
+    ['a folder', () => mkdirSync(path)],
+    ['a file', () => writeFileSync(path, 'no socket')],
+  ])('do not take %s for a process that is dead', async (_, make) => {
+    const sockets = await started('a');
+    unlinkSync(path);
+    make();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(sockets.problems()).toEqual([expect.stringContaining('leads to')]);
+    expect(logged.filter((line) => line.includes('"level":"error"')).length).toBeLessThan(3);
+    await rm(path, { recursive: true });
+    await eventually(async () => expect(await whoAnswers()).toBe('a cce'));
   });
 
   test('take over a living one without a gap', async () => {

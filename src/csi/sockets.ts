@@ -7,11 +7,14 @@ import type { CsiMetrics } from './metrics.ts';
 import {
   bindSocket,
   checkSocketPath,
-  isListening,
+  deadSocketAt,
+  isSame,
+  removeDead,
   removeLeftOvers,
   unbindSocket,
   whoseIs,
   type BoundSocket,
+  type DeadSocket,
 } from './socket-file.ts';
 
 /** The sockets of all providers of this process: see {@link createSockets}. */
@@ -44,8 +47,8 @@ type Place = {
   readonly path: string;
   socket: BoundSocket;
   problem: string | undefined;
-  /** Since when nobody listens at the path, though something is there; in milliseconds, only differences count. */
-  deadSince?: number | undefined;
+  /** The socket at the path on which nobody listens, and since when; in milliseconds, only differences count. */
+  dead?: { readonly socket: DeadSocket; readonly since: number } | undefined;
 };
 
 /** Where the driver looks for a provider. */
@@ -90,22 +93,27 @@ export function createSockets({
     else log.error({ provider: place.provider }, problem);
   }
 
-  /** Whether nobody listens there, now and a look ago: a program that binds its path directly listens a moment later. */
-  async function staysDead(place: Place): Promise<boolean> {
+  /** The socket there on which nobody listens, now and a look ago: a program that binds its path directly listens a moment later. */
+  async function lastingDead(place: Place): Promise<DeadSocket | undefined> {
+    const socket = await deadSocketAt(place.path);
     const now = performance.now();
-    place.deadSince = (await isListening(place.path)) ? undefined : (place.deadSince ?? now);
-    return place.deadSince !== undefined && now - place.deadSince >= pollMs;
+    if (socket === undefined) place.dead = undefined;
+    else if (place.dead === undefined || !isSame(place.dead.socket, socket))
+      place.dead = { socket, since: now };
+    return place.dead !== undefined && now - place.dead.since >= pollMs ? socket : undefined;
   }
 
   async function lookAt(place: Place): Promise<void> {
     let whose = whoseIs(place.socket);
-    if (whose !== 'foreign') place.deadSince = undefined;
-    const isDead = whose === 'foreign' && (await staysDead(place));
-    if (whose === 'nobody' || isDead) {
-      const what = isDead ? 'leads to a process that is dead' : 'is gone: somebody unlinked it';
+    if (whose !== 'foreign') place.dead = undefined;
+    const dead = whose === 'foreign' ? await lastingDead(place) : undefined;
+    if (whose === 'nobody' || dead !== undefined) {
+      const what = dead === undefined ? 'is gone: somebody unlinked it' : 'leads to a process that is dead';
       log.warn({ provider: place.provider }, `${place.path} ${what}; binding it again`);
       await mkdir(providersDir, { recursive: true });
-      const socket = await bind(place.provider, place.path, isDead);
+      if (dead !== undefined) removeDead(place.path, dead);
+      // Whoever comes meanwhile has it: in his place we would be two that live, and his pod never ready.
+      const socket = await bind(place.provider, place.path, false);
       if (socket !== undefined) {
         place.socket.server.close();
         place.socket = socket;
