@@ -1,9 +1,9 @@
-import { isScalar, type Node } from 'yaml';
+import { isScalar } from 'yaml';
 import { quoteForeign } from '../errors/status-text.ts';
 import { nearestName } from '../plan/nearest.ts';
 import type { Parameters } from '../plan/workload.ts';
 import type { Finding, Place } from './finding.ts';
-import { placeInParameter, type ExactPlace } from './parameter-place.ts';
+import { placeInParameter, type ClassSource, type ExactPlace } from './parameter-place.ts';
 
 /** A SecretProviderClass as somebody wrote it. What is missing, or has the wrong shape, is empty. */
 export type SecretProviderClass = {
@@ -21,16 +21,6 @@ export type SecretProviderClass = {
   readonly findings: readonly Finding[];
   /** The place in the file of a place in a parameter's text, both counted from 1. */
   placeOf(parameter?: string, line?: number, column?: number): ExactPlace;
-};
-
-/** How a class stands in its file. */
-export type ClassSource = {
-  /** The file's lines, without their ends. */
-  readonly lines: readonly string[];
-  /** The node at a path of keys and indexes inside the class; undefined where it does not stand there itself. */
-  nodeAt(...path: (string | number)[]): Node | undefined;
-  /** Where a node begins; without one, where the class does. */
-  placeOf(node: Node | undefined): Place;
 };
 
 const specFields = ['provider', 'parameters', 'secretObjects'];

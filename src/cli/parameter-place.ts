@@ -1,6 +1,15 @@
-import { isScalar } from 'yaml';
-import type { ClassSource } from './class-object.ts';
+import { isScalar, type Node } from 'yaml';
 import type { Place } from './finding.ts';
+
+/** How a class stands in its file. */
+export type ClassSource = {
+  /** The file's lines, without their ends. */
+  readonly lines: readonly string[];
+  /** The node at a path of keys and indexes inside the class; undefined where it does not stand there itself. */
+  nodeAt(...path: (string | number)[]): Node | undefined;
+  /** Where a node begins; without one, where the class does. */
+  placeOf(node: Node | undefined): Place;
+};
 
 /**
  * `exact`: that very character, as in block scalars. Otherwise the beginning of the parameter's value or, where there is
