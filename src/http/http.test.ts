@@ -7,6 +7,7 @@ import { Redacted } from '../errors/redacted.ts';
 import { SecretError } from '../errors/secret-error.ts';
 import { startFakeServer, type FakeServer } from '../../test/fakes/http-server.ts';
 import { createTestCa } from '../../test/fakes/tls.ts';
+import { failureOf } from '../../test/fakes/failure.ts';
 import { createHttp, type Http, type HttpOptions, type HttpRequest } from './http.ts';
 
 const forever = new AbortController().signal;
@@ -47,15 +48,6 @@ async function rawServer(onConnection: (socket: Socket) => void): Promise<URL> {
 
 function ask(http: Http, request: Partial<HttpRequest> & { url: URL }) {
   return http.request({ method: 'GET', signal: forever, ...request });
-}
-
-async function failureOf(asked: Promise<unknown>): Promise<SecretError> {
-  const error: unknown = await asked.then(
-    () => 'answered',
-    (thrown: unknown) => thrown,
-  );
-  expect(error).toBeInstanceOf(SecretError);
-  return error as SecretError;
 }
 
 async function until(holds: () => boolean): Promise<void> {

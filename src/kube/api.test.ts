@@ -1,5 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { afterEach, describe, expect, test } from '@jest/globals';
+import { failureOf } from '../../test/fakes/failure.ts';
 import {
   startFakeKubernetes,
   type FakeKubernetes,
@@ -28,15 +29,6 @@ async function apiOf(
 }
 
 const app = ['api', 'v1', 'namespaces', 'shop', 'serviceaccounts', 'app'];
-
-async function failureOf(asked: Promise<unknown>): Promise<SecretError> {
-  const error: unknown = await asked.then(
-    () => 'answered',
-    (thrown: unknown) => thrown,
-  );
-  expect(error).toBeInstanceOf(SecretError);
-  return error as SecretError;
-}
 
 describe('the Kubernetes API', () => {
   test('gives an object to whoever shows the token of the file', async () => {

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { startFakeKubernetes, type FakeKubernetes } from '../../test/fakes/kubernetes.ts';
 import { mintToken } from '../../test/fakes/service-account-token.ts';
+import { failureOf } from '../../test/fakes/failure.ts';
 import { SecretError } from '../errors/secret-error.ts';
 import { createHttp, type Http } from '../http/http.ts';
 import { createKubeApi } from './api.ts';
@@ -40,15 +41,6 @@ const get = (more: Partial<TokenQuestion> = {}): Promise<string> =>
       ...more,
     })
     .then((token) => token.reveal());
-
-async function failureOf(asked: Promise<unknown>): Promise<SecretError> {
-  const error: unknown = await asked.then(
-    () => 'answered',
-    (thrown: unknown) => thrown,
-  );
-  expect(error).toBeInstanceOf(SecretError);
-  return error as SecretError;
-}
 
 describe('a token of a pod, from the API server', () => {
   test('is for the audience and bound to the very pod', async () => {
