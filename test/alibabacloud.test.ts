@@ -4,9 +4,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
 import { SecretError } from '../src/errors/secret-error.ts';
-import { serving } from './csi/harness.ts';
 import type { SecretProviderClass } from './driver/cluster.ts';
-import { createDriver } from './driver/driver.ts';
 import { startFakeKms } from './fakes/alibaba-kms.ts';
 import {
   appRole,
@@ -18,6 +16,7 @@ import {
   type AlibabaRigOptions,
 } from './fakes/alibabacloud-rig.ts';
 import { createTestCa } from './fakes/tls.ts';
+import { underDriver } from './fakes/under-driver.ts';
 
 const minute = 60_000;
 
@@ -50,13 +49,7 @@ describe.each(['1.5', '1.6'] as const)(
             type: Opaque
             data: [{objectName: test, key: value}]
     `) as SecretProviderClass;
-      const served = await serving(rig.mountCall, { providers: ['alibabacloud'] });
-      const driver = createDriver({
-        generation,
-        providersDir: served.folder,
-        dir: join(served.folder, 'pods'),
-      });
-      try {
+      await underDriver(rig.mountCall, { provider: 'alibabacloud', generation }, async (driver) => {
         const pod = { namespace: 'team-a', serviceAccount: 'app' };
         let view = await driver.publish({ class: spc, pod });
         expect(view).toMatchObject({ phase: 'Running', last: 'mounted', events: [] });
@@ -76,26 +69,17 @@ describe.each(['1.5', '1.6'] as const)(
         expect(stranger.events[0]?.message).toMatch(
           /code = PermissionDenied desc = NOT_GRANTED: alibabacloud: service account team-a\/plain may not read kms\/test/,
         );
-      } finally {
-        driver.close();
-        await served.close();
-      }
+      });
     });
 
     test('the same by keys of nodePublishSecretRef, and by the role of the pod', async () => {
       await start({ sharedIdentities: 'none', refreshInterval: 0 });
       rig.kms.put('test', 'first');
-      const served = await serving(rig.mountCall, { providers: ['alibabacloud'] });
-      const driver = createDriver({
-        generation,
-        providersDir: served.folder,
-        dir: join(served.folder, 'pods'),
-      });
       const spc = (more: object): SecretProviderClass => ({
         metadata: { name: 'app' },
         spec: { provider: 'alibabacloud', parameters: { objects: '- objectName: test', ...more } },
       });
-      try {
+      await underDriver(rig.mountCall, { provider: 'alibabacloud', generation }, async (driver) => {
         const pod = { namespace: 'team-a', serviceAccount: 'app' };
         const keys = rig.account.issueKeys({ holder: 'of the pod' });
         const nodePublishSecret = { access_key: keys.accessKeyId, access_secret: keys.accessKeySecret };
@@ -110,10 +94,7 @@ describe.each(['1.5', '1.6'] as const)(
           expect((await driver.republish(view)).last).toBe('mounted');
         }
         expect(new Set(rig.readers())).toEqual(new Set(['of the pod', appRole]));
-      } finally {
-        driver.close();
-        await served.close();
-      }
+      });
     });
   },
 );

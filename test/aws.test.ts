@@ -1,12 +1,10 @@
-import { join } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
 import { SecretError } from '../src/errors/secret-error.ts';
-import { serving } from './csi/harness.ts';
 import type { SecretProviderClass } from './driver/cluster.ts';
-import { createDriver } from './driver/driver.ts';
 import { awsFailoverRegion, awsRegion } from './fakes/aws-cloud.ts';
 import { appRole, startAwsRig, type AwsRig, type AwsRigOptions } from './fakes/aws-rig.ts';
+import { underDriver } from './fakes/under-driver.ts';
 
 const minute = 60_000;
 
@@ -49,13 +47,7 @@ describe.each(['1.5', '1.6'] as const)(
             type: Opaque
             data: [{objectName: MySecretPassword, key: password}]
     `) as SecretProviderClass;
-      const served = await serving(rig.mountCall, { providers: ['aws'] });
-      const driver = createDriver({
-        generation,
-        providersDir: served.folder,
-        dir: join(served.folder, 'pods'),
-      });
-      try {
+      await underDriver(rig.mountCall, { provider: 'aws', generation }, async (driver) => {
         const pod = { namespace: 'team-a', serviceAccount: 'app' };
         const tokens = rig.podTokens();
         let view = await driver.publish({ class: spc, pod, tokens });
@@ -86,10 +78,7 @@ describe.each(['1.5', '1.6'] as const)(
         expect(stranger.events[0]?.message).toMatch(
           /code = PermissionDenied desc = NOT_GRANTED: aws: ServiceAccount team-a\/plain has no role: its annotation eks\.amazonaws\.com\/role-arn is missing/,
         );
-      } finally {
-        driver.close();
-        await served.close();
-      }
+      });
     });
   },
 );

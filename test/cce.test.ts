@@ -1,13 +1,11 @@
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { parse } from 'yaml';
 import { SecretError } from '../src/errors/secret-error.ts';
-import { serving } from './csi/harness.ts';
 import type { SecretProviderClass } from './driver/cluster.ts';
-import { createDriver } from './driver/driver.ts';
 import { object, startCceRig, type CceRigOptions } from './fakes/cce-rig.ts';
+import { underDriver } from './fakes/under-driver.ts';
 import { createWalk, toldOf } from './fakes/walk.ts';
 
 const minute = 60_000;
@@ -201,13 +199,7 @@ describe.each(['1.5', '1.6'] as const)('by a driver of generation %s', (generati
   test('a pod starts, its secret changes, and a pod without the right stays pending', async () => {
     house = await build({ refreshInterval: 0 });
     const { rig } = house;
-    const served = await serving(house.mountCall);
-    const driver = createDriver({
-      generation,
-      providersDir: served.folder,
-      dir: join(served.folder, 'pods'),
-    });
-    try {
+    await underDriver(house.mountCall, { provider: 'cce', generation }, async (driver) => {
       rig.annotate(['login']);
       rig.csms.put('login', '{"user":"app","password":"first"}');
       const spc = {
@@ -239,10 +231,7 @@ describe.each(['1.5', '1.6'] as const)('by a driver of generation %s', (generati
       expect(stranger.events[0]?.message).toMatch(
         /code = PermissionDenied desc = NOT_GRANTED: cce: ServiceAccount team-a\/other may not use login: its annotation/,
       );
-    } finally {
-      driver.close();
-      await served.close();
-    }
+    });
   });
 });
 

@@ -1,9 +1,7 @@
-import { join } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
-import { serving } from './csi/harness.ts';
 import type { SecretProviderClass } from './driver/cluster.ts';
-import { createDriver } from './driver/driver.ts';
+import { underDriver } from './fakes/under-driver.ts';
 import { startVaultRig, type VaultRig, type VaultRigOptions } from './fakes/vault-rig.ts';
 
 const minute = 60_000;
@@ -64,13 +62,7 @@ describe.each([
               secretPath: "v1/secret/data/db-pass"
               method: "GET"
     `) as SecretProviderClass;
-    const served = await serving(rig.mountCall, { providers: [dialect] });
-    const driver = createDriver({
-      generation,
-      providersDir: served.folder,
-      dir: join(served.folder, 'pods'),
-    });
-    try {
+    await underDriver(rig.mountCall, { provider: dialect, generation }, async (driver) => {
       const pod = { namespace: 'team-a', serviceAccount: 'app' };
       let view = await driver.publish({ class: spc, pod, tokens: rig.podToken() });
       expect(view).toMatchObject({ phase: 'Running', last: 'mounted', events: [] });
@@ -99,10 +91,7 @@ describe.each([
       expect(stranger.events[0]?.message).toMatch(
         /code = Unauthenticated desc = .* refused the login of role app \(auth\/kubernetes\).*service account name not authorized/,
       );
-    } finally {
-      driver.close();
-      await served.close();
-    }
+    });
   });
 });
 
