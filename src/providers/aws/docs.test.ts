@@ -1,7 +1,5 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import { parseAllDocuments } from 'yaml';
+import { namesSynced, readPage, variablesRead } from '../../../test/docs-page.ts';
 import { parseSharedIdentityGrants } from '../shared-identity-grants.ts';
 import { roleArnShape } from './arn.ts';
 import { readAwsConfig } from './config.ts';
@@ -9,26 +7,16 @@ import { irsaAudience, roleAnnotation } from './irsa.ts';
 import { planAws } from './parameters.ts';
 import { podIdentityAudience } from './pod-identity.ts';
 
-const page = readFileSync(join(import.meta.dirname, '../../../docs/providers/aws.md'), 'utf8');
-const blocks = (language: string): string[] =>
-  [...page.matchAll(new RegExp(`\`\`\`${language}\n(.*?)\`\`\``, 'gs'))].map(([, text = '']) => text);
-const documents = blocks('yaml').flatMap((text) =>
-  parseAllDocuments(text).map((document) => document.toJS() as Record<string, unknown>),
-);
-const ofKind = <T>(wanted: string): T[] => documents.filter(({ kind }) => kind === wanted) as T[];
+const { text: page, blocks, documents, ofKind, classes } = readPage('providers/aws.md');
 
 describe('docs/providers/aws.md', () => {
   test('has classes without a fault, also for lint, which knows no node', () => {
-    const classes = ofKind<{
-      spec: { parameters: Record<string, string>; secretObjects?: { data: { objectName: string }[] }[] };
-    }>('SecretProviderClass');
-    expect(classes).toHaveLength(4);
-    for (const { spec } of classes) {
-      const { plan, problems, skipped } = planAws(spec.parameters);
+    expect(classes()).toHaveLength(4);
+    for (const shown of classes()) {
+      const { plan, problems, skipped } = planAws(shown.spec.parameters);
       expect({ problems, skipped }).toEqual({ problems: [], skipped: undefined });
       const paths = plan!.files.map(({ path }) => path);
-      for (const { data } of spec.secretObjects ?? [])
-        for (const { objectName } of data) expect(paths).toContain(objectName);
+      for (const name of namesSynced(shown)) expect(paths).toContain(name);
     }
   });
 
@@ -70,23 +58,8 @@ describe('docs/providers/aws.md', () => {
   });
 
   test('names every variable that is read', () => {
-    const read = new Set<string>();
-    const env = new Proxy<Record<string, string | undefined>>(
-      {},
-      { get: (_, name) => void read.add(String(name)) },
-    );
-    readAwsConfig(env);
-    expect(read.size).toBeGreaterThan(15);
-    expect([...read].filter((name) => !page.includes(`\`${name}\``))).toEqual([]);
-  });
-
-  test('links to headings that are there', () => {
-    const anchors = [...page.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
-      heading
-        .toLowerCase()
-        .replace(/[^\w -]/g, '')
-        .replaceAll(' ', '-'),
-    );
-    for (const [, anchor] of page.matchAll(/\]\(#([^)]*)\)/g)) expect(anchors).toContain(anchor);
+    const read = variablesRead(readAwsConfig);
+    expect(read.length).toBeGreaterThan(15);
+    expect(read.filter((name) => !page.includes(`\`${name}\``))).toEqual([]);
   });
 });

@@ -1,8 +1,6 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { parseAllDocuments } from 'yaml';
+import { readPage } from '../../../test/docs-page.ts';
 import { planCce } from './parameters.ts';
 
 const objects = (text: string): ReturnType<typeof planCce> => planCce({ objects: text });
@@ -91,13 +89,8 @@ test('what has the wrong shape is not called missing, too', () => {
   expect(faults({ objects: '- {objectName: [a], objectType: csms, objectVersion: v1}' })).toHaveLength(1);
 });
 
-test('the classes of our own documentation have no fault', async () => {
-  const page = await readFile(join(import.meta.dirname, '../../../docs/providers/cce.md'), 'utf8');
-  const classes = [...page.matchAll(/```yaml\n(.*?)```/gs)]
-    .flatMap(([, block = '']) => parseAllDocuments(block).map((document) => document.toJS() as unknown))
-    .filter((object): object is { spec: { parameters: Record<string, string> } } => {
-      return (object as { kind?: string }).kind === 'SecretProviderClass';
-    });
+test('the classes of our own documentation have no fault', () => {
+  const classes = readPage('providers/cce.md').classes();
   expect(classes).toHaveLength(1);
   for (const { spec } of classes) expect(planCce(spec.parameters)).toMatchObject({ problems: [] });
 });

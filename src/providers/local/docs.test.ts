@@ -1,22 +1,15 @@
 import { describe, expect, test } from '@jest/globals';
-import { readFileSync } from 'node:fs';
-import { parse } from 'yaml';
+import { readPage, type ShownClass } from '../../../test/docs-page.ts';
 import { parseSharedIdentityGrants } from '../shared-identity-grants.ts';
 import { parseDocument } from './document.ts';
 import { keptVersions } from './history.ts';
 import { planLocal } from './parameters.ts';
 
-const page = readFileSync(new URL('../../../docs/providers/local.md', import.meta.url), 'utf8');
-const blocks = (language: string): readonly string[] =>
-  [...page.matchAll(/^```(\w+)\n(.*?)^```$/gms)]
-    .filter(([, name]) => name === language)
-    .map(([, , text = '']) => text);
+const { text: page, blocks, classes } = readPage('providers/local.md');
 
 describe('the page of provider local', () => {
   test('has a class that works as it stands', () => {
-    const { spec } = parse(blocks('yaml')[0]!) as {
-      spec: { provider: string; parameters: { objects: string } };
-    };
+    const [{ spec }] = classes() as [ShownClass];
     expect(spec.provider).toBe('local');
     const { plan, problems } = planLocal(spec.parameters);
     expect(problems).toEqual([]);

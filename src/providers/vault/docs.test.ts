@@ -1,36 +1,26 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import { parseAllDocuments } from 'yaml';
+import { parse } from 'yaml';
+import { namesSynced, readPage, variablesRead } from '../../../test/docs-page.ts';
 import { parseSharedIdentityGrants } from '../shared-identity-grants.ts';
 import { readVaultConfig } from './config.ts';
 import { planVault } from './parameters.ts';
 
-const page = readFileSync(join(import.meta.dirname, '../../../docs/providers/vault.md'), 'utf8');
-const blocks = (language: string): string[] =>
-  [...page.matchAll(new RegExp(`\`\`\`${language}\n(.*?)\`\`\``, 'gs'))].map(([, text = '']) => text);
-const documents = blocks('yaml').flatMap((text) =>
-  parseAllDocuments(text).map((document) => document.toJS() as Record<string, unknown>),
-);
+const { text: page, blocks, documents, classes } = readPage('providers/vault.md');
 
 describe('docs/providers/vault.md', () => {
   test('has classes without a fault', () => {
-    const classes = documents.filter(({ kind }) => kind === 'SecretProviderClass') as unknown as {
-      spec: { parameters: Record<string, string>; secretObjects?: { data: { objectName: string }[] }[] };
-    }[];
-    expect(classes).toHaveLength(5);
-    for (const { spec } of classes) {
-      const { plan, problems } = planVault('vault')(spec.parameters);
+    expect(classes()).toHaveLength(5);
+    for (const shown of classes()) {
+      const { plan, problems } = planVault('vault')(shown.spec.parameters);
       expect(problems).toEqual([]);
       const paths = plan!.files.map(({ path }) => path);
-      for (const { data } of spec.secretObjects ?? [])
-        for (const { objectName } of data) expect(paths).toContain(objectName);
+      for (const name of namesSynced(shown)) expect(paths).toContain(name);
     }
   });
 
   test('certificate and key of its example are of one issue', () => {
     const [pki] = blocks('yaml').filter((text) => text.includes('secretPath: pki/issue'));
-    const { spec } = parseAllDocuments(pki!)[0]!.toJS() as { spec: { parameters: Record<string, string> } };
+    const { spec } = parse(pki!) as { spec: { parameters: Record<string, string> } };
     expect(planVault('vault')(spec.parameters).plan!.refs).toHaveLength(1);
   });
 
@@ -49,14 +39,9 @@ describe('docs/providers/vault.md', () => {
   });
 
   test('names every variable that is read', () => {
-    const read = new Set<string>();
-    const env = new Proxy<Record<string, string | undefined>>(
-      {},
-      { get: (_, name) => void read.add(String(name)) },
-    );
-    readVaultConfig('vault', env);
-    const ours = [...read].filter(
-      (name) => !name.startsWith('KEYFERRY_VAULT_') || !read.has(name.replace('KEYFERRY_', '')),
+    const read = variablesRead((env) => readVaultConfig('vault', env));
+    const ours = read.filter(
+      (name) => !name.startsWith('KEYFERRY_VAULT_') || !read.includes(name.replace('KEYFERRY_', '')),
     );
     expect(ours.filter((name) => !page.includes(`\`${name}\``))).toEqual([]);
     expect(ours).toHaveLength(21);
