@@ -78,6 +78,25 @@ describe('health', () => {
     expect(await ask('/healthz')).toEqual([200, 'ok\n']);
   });
 
+  test('hangs up on who opens most connections, and not on who opened one before', async () => {
+    const { port } = await serve();
+    const kubelet = connect(port!, '127.0.0.1');
+    let answer = '';
+    kubelet.on('error', () => undefined).on('data', (text: Buffer) => void (answer += text.toString()));
+    ends.push(async () => void kubelet.destroy());
+    kubelet.write('GET /healthz HTTP/1.1\r\n');
+    await eventually(async () => expect(kubelet.pending).toBe(false));
+    const others = Array.from({ length: 200 }, () =>
+      connect({ port: port!, host: '127.0.0.1', localAddress: '127.0.0.2' })
+        .on('error', () => undefined)
+        .resume(),
+    );
+    ends.push(async () => others.forEach((socket) => socket.destroy()));
+    await eventually(async () => expect(others.filter(({ closed }) => closed).length).toBeGreaterThan(149));
+    kubelet.write('host: a\r\n\r\n');
+    await eventually(async () => expect(answer).toMatch(/^HTTP\/1.1 200/));
+  });
+
   test('renders the metrics once for all who ask at a time', async () => {
     const registry = new Registry();
     let renderings = 0;

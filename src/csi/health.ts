@@ -130,15 +130,29 @@ function shared<T>(make: () => Promise<T>): () => Promise<T> {
   return () => (making ??= make().finally(() => (making = undefined)));
 }
 
-/** The oldest connection goes when there are too many: were the newest refused, whoever holds all of them would keep the kubelet out. */
+/**
+ * When there are too many, whoever has most loses his oldest: were the newest refused, or the oldest of all let go, one pod would keep the kubelet
+ * out. Those who come by a unix socket are one.
+ */
 function boundConnections(server: Server): void {
-  const open = new Set<Socket>();
+  const open = new Map<string, Set<Socket>>();
+  let count = 0;
+  const forget = (from: string, socket: Socket): void => {
+    const theirs = open.get(from);
+    if (theirs?.delete(socket) !== true) return;
+    count -= 1;
+    if (theirs.size === 0) open.delete(from);
+  };
   server.on('connection', (socket) => {
-    open.add(socket);
-    socket.once('close', () => open.delete(socket));
-    const [oldest] = open;
-    if (oldest === undefined || open.size <= maxConnections) return;
-    open.delete(oldest);
+    const from = socket.remoteAddress ?? '';
+    open.set(from, (open.get(from) ?? new Set()).add(socket));
+    count += 1;
+    socket.once('close', () => forget(from, socket));
+    if (count <= maxConnections) return;
+    const [greediest] = [...open].sort(([, a], [, b]) => b.size - a.size);
+    const [oldest] = greediest?.[1] ?? [];
+    if (greediest === undefined || oldest === undefined) return;
+    forget(greediest[0], oldest);
     oldest.destroy();
   });
 }
