@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { failureIn } from '../../test/fakes/failure.ts';
 import { SecretError } from '../errors/secret-error.ts';
 import type { RawMountRequest } from './raw-request.ts';
 import { parseRequest } from './request.ts';
@@ -25,14 +26,7 @@ function raw(attributes: object, rest: Partial<RawMountRequest> = {}): RawMountR
   };
 }
 
-const refusal = (request: RawMountRequest): SecretError => {
-  try {
-    parseRequest(request, 'local');
-  } catch (error) {
-    return error as SecretError;
-  }
-  throw new Error('it was accepted');
-};
+const refusal = (request: RawMountRequest): SecretError => failureIn(() => parseRequest(request, 'local'));
 
 describe('a mount request', () => {
   test.each(['attributes', 'secrets', 'tokens'])('brings a bounded number of %s', (what) => {

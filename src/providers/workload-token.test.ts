@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
+import { refusalIn } from '../../test/fakes/failure.ts';
 import { Redacted } from '../errors/redacted.ts';
-import { SecretError } from '../errors/secret-error.ts';
 import type { Workload } from '../plan/workload.ts';
 import { readWorkloadToken } from './workload-token.ts';
 
@@ -31,14 +31,8 @@ const workload = (tokens: Record<string, string>): Workload => ({
   secrets: new Map(),
 });
 
-function refusal(tokens: Record<string, string>): string {
-  try {
-    readWorkloadToken(workload(tokens), audience, now);
-  } catch (error) {
-    if (error instanceof SecretError) return `${error.code}: ${error.summary}`;
-  }
-  return 'taken';
-}
+const refusal = (tokens: Record<string, string>): string =>
+  refusalIn(() => readWorkloadToken(workload(tokens), audience, now));
 
 test('a token whose claims fit is taken, with what they say', () => {
   const token = readWorkloadToken(workload({ [audience]: jwt(good) }), audience, now);

@@ -10,3 +10,24 @@ export async function failureOf(asked: Promise<unknown>): Promise<SecretError> {
   expect(error).toBeInstanceOf(SecretError);
   return error as SecretError;
 }
+
+/** The error that `work` is to throw. */
+export function failureIn(work: () => unknown): SecretError {
+  try {
+    work();
+  } catch (thrown) {
+    if (thrown instanceof SecretError) return thrown;
+    throw thrown;
+  }
+  throw new Error('it did not fail');
+}
+
+/** `CODE: message; hint` of what `work` throws, or `taken`. */
+export function refusalIn(work: () => unknown): string {
+  try {
+    work();
+    return 'taken';
+  } catch (error) {
+    return error instanceof SecretError ? `${error.code}: ${error.summary}` : String(error);
+  }
+}

@@ -1,15 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
-import { SecretError } from '../../errors/secret-error.ts';
+import { refusalIn } from '../../../test/fakes/failure.ts';
 import { readAwsConfig } from './config.ts';
 
-function refusal(env: Record<string, string>): string {
-  try {
-    readAwsConfig(env);
-    return 'taken';
-  } catch (error) {
-    return error instanceof SecretError ? `${error.code}: ${error.summary}` : String(error);
-  }
-}
+const refusal = (env: Record<string, string>): string => refusalIn(() => readAwsConfig(env));
 
 const everything = {
   AWS_REGION: 'eu-west-1',

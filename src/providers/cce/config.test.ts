@@ -1,17 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
-import { SecretError } from '../../errors/secret-error.ts';
+import { refusalIn } from '../../../test/fakes/failure.ts';
 import { readCceConfig } from './config.ts';
 
 const region = { HUAWEICLOUD_SDK_REGION: 'eu-west-101' };
 
-function refusal(env: Record<string, string>): string {
-  try {
-    readCceConfig(env);
-    return 'taken';
-  } catch (error) {
-    return error instanceof SecretError ? `${error.code}: ${error.summary}` : String(error);
-  }
-}
+const refusal = (env: Record<string, string>): string => refusalIn(() => readCceConfig(env));
 
 test('the endpoints of a region', () => {
   const config = readCceConfig(region);
