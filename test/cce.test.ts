@@ -4,7 +4,7 @@ import { Registry } from 'prom-client';
 import { parse } from 'yaml';
 import { SecretError } from '../src/errors/secret-error.ts';
 import type { SecretProviderClass } from './driver/cluster.ts';
-import { object, startCceRig, type CceRigOptions } from './fakes/cce-rig.ts';
+import { agency, object, podClass, startCceRig, type CceRigOptions } from './fakes/cce-rig.ts';
 import { underDriver } from './fakes/under-driver.ts';
 import { createWalk, toldOf } from './fakes/walk.ts';
 
@@ -352,14 +352,7 @@ test('an outage: those who were served are served on, and a refusal ends that', 
 test('no value, key or token is in any status, log line or metric', async () => {
   house = await build({
     temporaryKeys: true,
-    agencies: [
-      {
-        urn: 'iam::123:agency:app',
-        providerUrn: 'iam::123:oidcProvider:cluster',
-        subject: 'system:serviceaccount:team-a:app',
-        audience: 'sts.huaweicloud.com',
-      },
-    ],
+    agencies: [agency],
   });
   const { rig } = house;
   const tokens = rig.podToken();
@@ -372,20 +365,15 @@ test('no value, key or token is in any status, log line or metric', async () => 
     tokens['sts.huaweicloud.com']!.split('.')[2]!,
   ];
   const echo = canaries.join(' ');
-  const podClass = {
-    objects: object('s'),
-    usePodOIDC: 'true',
-    agencyUrn: 'iam::123:agency:app',
-    providerUrn: 'iam::123:oidcProvider:cluster',
-  };
+  const ownClass = { ...podClass, objects: object('s') };
   rig.annotate(['s']);
   rig.csms.put('s', 'canary-value');
   const told: unknown[] = [];
   const tryAll = async (name: string): Promise<void> => {
     for (const parameters of [
       { objects: object('s', 'latest', 'jmesPath: [{path: a}]') },
-      podClass,
-      { ...podClass, providerUrn: 'p' },
+      ownClass,
+      { ...ownClass, providerUrn: 'p' },
     ]) {
       const result = await house.mount(parameters, { name: `${name}-${told.length}`, tokens });
       if (typeof result === 'string') told.push(result);

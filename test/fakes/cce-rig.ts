@@ -23,6 +23,21 @@ import { createTestCa } from './tls.ts';
 export const region = 'eu-west-101';
 export const project = '0605767eb280d5762fd5c0133b3f4b6a';
 
+/** That trusts ServiceAccount `app` of `team-a`, where a rig is made with it. */
+export const agency: Agency = {
+  urn: 'iam::123:agency:app',
+  providerUrn: 'iam::123:oidcProvider:cluster',
+  subject: 'system:serviceaccount:team-a:app',
+  audience: 'sts.huaweicloud.com',
+};
+/** A class whose pods are to be that agency. */
+export const podClass = {
+  objects: object('db_login'),
+  usePodOIDC: 'true',
+  agencyUrn: agency.urn,
+  providerUrn: agency.providerUrn,
+};
+
 /** How a rig is made. */
 export type CceRigOptions = {
   /** The cluster's identity. Default `keys`. */

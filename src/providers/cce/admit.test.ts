@@ -1,5 +1,12 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { object, startCceRig, type CceRig, type CceRigOptions } from '../../../test/fakes/cce-rig.ts';
+import {
+  agency,
+  object,
+  podClass,
+  startCceRig,
+  type CceRig,
+  type CceRigOptions,
+} from '../../../test/fakes/cce-rig.ts';
 
 let rig: CceRig;
 
@@ -9,19 +16,6 @@ async function start(options: CceRigOptions = {}): Promise<void> {
 }
 beforeEach(() => start());
 afterEach(() => rig.close());
-
-const agency = {
-  urn: 'iam::123:agency:app',
-  providerUrn: 'iam::123:oidcProvider:cluster',
-  subject: 'system:serviceaccount:team-a:app',
-  audience: 'sts.huaweicloud.com',
-};
-const podClass = {
-  objects: object('db_login'),
-  usePodOIDC: 'true',
-  agencyUrn: agency.urn,
-  providerUrn: agency.providerUrn,
-};
 
 describe('the annotation of the ServiceAccount', () => {
   test('lists what may be used', async () => {

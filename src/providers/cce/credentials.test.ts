@@ -1,6 +1,8 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import {
+  agency,
   object,
+  podClass,
   project,
   region,
   startCceRig,
@@ -180,19 +182,6 @@ describe('the identity provider of the cluster, by its ID token', () => {
 });
 
 describe('the identity of the pod', () => {
-  const agency = {
-    urn: 'iam::123:agency:app',
-    providerUrn: 'iam::123:oidcProvider:cluster',
-    subject: 'system:serviceaccount:team-a:app',
-    audience: 'sts.huaweicloud.com',
-  };
-  const podClass = {
-    objects: object('db_login'),
-    usePodOIDC: 'true',
-    agencyUrn: agency.urn,
-    providerUrn: agency.providerUrn,
-  };
-
   test('its token for a session of the agency: once for all pods of the account', async () => {
     await start({ agencies: [agency] });
     const pods = Array.from({ length: 20 }, (_, index) =>
