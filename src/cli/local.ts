@@ -7,6 +7,7 @@ import { quoteForeign } from '../errors/status-text.ts';
 import { race } from '../flow/deadline.ts';
 import type { StoreDocument } from '../providers/local/document.ts';
 import { addVersion, findVersion, largestValue, removeVersions } from '../providers/local/history.ts';
+import type { StorePlace } from '../providers/local/sealed-store.ts';
 import { createStoreReader } from '../providers/local/store-reader.ts';
 import { createStoreWriter } from '../providers/local/store-writer.ts';
 
@@ -40,7 +41,7 @@ export function localCommand({
       fileOption('--store <file>', 'the store', 'KEYFERRY_LOCAL_STORE', '/var/lib/keyferry/store.age'),
     )
     .addOption(fileOption('--key <file>', 'its key', 'KEYFERRY_LOCAL_KEY', '/var/lib/keyferry/store.key'));
-  const files = (): { readonly storeFile: string; readonly keyFile: string } => {
+  const files = (): StorePlace => {
     const { store, key } = local.opts<Files>();
     return { storeFile: store, keyFile: key };
   };

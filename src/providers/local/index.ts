@@ -6,12 +6,11 @@ import { createLocalAdmit } from './admit.ts';
 import { createLocalFetch } from './client.ts';
 import { planLocal, type LocalLogin } from './parameters.ts';
 import { createLocalPrincipal } from './principal.ts';
+import type { StorePlace } from './sealed-store.ts';
 import { createStoreReader } from './store-reader.ts';
 
 /** What the local provider needs. Nothing is opened before the first mount. */
-export type LocalProviderDeps = {
-  readonly storeFile: string;
-  readonly keyFile: string;
+export type LocalProviderDeps = StorePlace & {
   readonly sharedIdentity: SharedIdentity;
   readonly fingerprint: Fingerprint;
   readonly now: () => number;

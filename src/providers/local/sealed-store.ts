@@ -8,11 +8,14 @@ import { SecretError } from '../../errors/secret-error.ts';
 /** Largest store file, in bytes: it is held in memory whole. */
 export const largestStore = 8 * 1024 * 1024;
 
+/** Where a local store is: the paths of its two files. */
+export type StorePlace = { readonly storeFile: string; readonly keyFile: string };
+
 /** A local store's two files. */
 export type StoreFiles = { readonly store: NamedFile; readonly key: NamedFile };
 
 /** Names the two files of a local store for messages. */
-export function storeFiles(storeFile: string, keyFile: string): StoreFiles {
+export function storeFiles({ storeFile, keyFile }: StorePlace): StoreFiles {
   return {
     store: { what: 'local store', path: storeFile },
     key: { what: 'key of the local store', path: keyFile },

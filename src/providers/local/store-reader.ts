@@ -3,7 +3,7 @@ import { realpath } from 'node:fs/promises';
 import type { StoreDocument } from './document.ts';
 import { fileFault } from './file-fault.ts';
 import { readKeys } from './key-file.ts';
-import { openStore, storeFiles } from './sealed-store.ts';
+import { openStore, storeFiles, type StorePlace } from './sealed-store.ts';
 import { fileState } from './whole-file.ts';
 
 /** Reads a local store, decrypting only what changed. */
@@ -30,15 +30,10 @@ type Opening = {
 
 /** Makes the reader of the store at two paths. Nothing is opened yet. */
 export function createStoreReader({
-  storeFile,
-  keyFile,
   now = Date.now,
-}: {
-  readonly storeFile: string;
-  readonly keyFile: string;
-  readonly now?: () => number;
-}): StoreReader {
-  const files = storeFiles(storeFile, keyFile);
+  ...place
+}: StorePlace & { readonly now?: () => number }): StoreReader {
+  const files = storeFiles(place);
   let last: Opening | undefined;
 
   async function currentState(): Promise<{ readonly id: string; readonly settled: boolean }> {

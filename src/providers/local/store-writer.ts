@@ -6,7 +6,7 @@ import { generateIdentity, recipientOf } from './age-file.ts';
 import type { StoreDocument } from './document.ts';
 import { describeFile, fileFault, systemCode, type NamedFile } from './file-fault.ts';
 import { readKeys, writeKeys, type Keys } from './key-file.ts';
-import { openStore, sealStore, storeFiles, type StoreFiles } from './sealed-store.ts';
+import { openStore, sealStore, storeFiles, type StoreFiles, type StorePlace } from './sealed-store.ts';
 import { createWriteLock } from './write-lock.ts';
 
 /** Changes a local store: one writer at a time over all processes, each change whole or not at all. */
@@ -21,24 +21,22 @@ export type StoreWriter = {
 
 /** Makes the writer of the store at two paths. Nothing is opened yet. */
 export function createStoreWriter({
-  storeFile,
-  keyFile,
   now = Date.now,
-}: {
-  readonly storeFile: string;
-  readonly keyFile: string;
-  readonly now?: () => number;
-}): StoreWriter {
+  ...place
+}: StorePlace & { readonly now?: () => number }): StoreWriter {
   /** Links are followed first: renaming a file over a link would leave two stores. */
   async function alone<T>(work: (files: StoreFiles, stillHeld: () => void) => Promise<T>): Promise<T> {
-    const named = storeFiles(storeFile, keyFile);
-    const files = storeFiles(await finalPath(named.store), await finalPath(named.key));
+    const named = storeFiles(place);
+    const files = storeFiles({
+      storeFile: await finalPath(named.store),
+      keyFile: await finalPath(named.key),
+    });
     return createWriteLock(files.store).run(async (stillHeld) => work(files, stillHeld));
   }
 
   return {
     async init() {
-      for (const file of Object.values(storeFiles(storeFile, keyFile))) await makeDirectory(file);
+      for (const file of Object.values(storeFiles(place))) await makeDirectory(file);
       return alone(async (files) => {
         if (await exists(files.store))
           throw new SecretError('INVALID_REQUEST', `the ${describeFile(files.store)} exists already`, {
