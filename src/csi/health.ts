@@ -35,6 +35,9 @@ export type HealthOptions = {
 /** An address, as it was written and as Node takes it. */
 type Address = { readonly text: string; readonly listen: ListenOptions };
 
+/** Its status, its type and its body. */
+type Answer = readonly [number, string, string];
+
 /**
  * Serves over HTTP
  *  - `/healthz`: 200 `ok` where this process answers at every socket's path, else 503 and a reason a line
@@ -50,25 +53,39 @@ export function createHealth(options: HealthOptions): Health {
   const probeOnce = shared(probe);
   const metricsOnce = shared(() => registry.metrics());
 
-  async function answer(path: string, response: ServerResponse): Promise<void> {
+  async function answer(path: string): Promise<Answer> {
     if (path === '/healthz') {
       const reasons = await probeOnce();
-      send(response, reasons.length === 0 ? 200 : 503, 'text/plain', `${reasons.join('\n') || 'ok'}\n`);
-    } else if (path === '/readyz') {
+      return [reasons.length === 0 ? 200 : 503, 'text/plain', `${reasons.join('\n') || 'ok'}\n`];
+    }
+    if (path === '/readyz') {
       const reasons = problems();
       const ready = reasons.length === 0;
-      send(response, ready ? 200 : 503, 'application/json', `${JSON.stringify({ ready, reasons })}\n`);
-    } else if (path === '/metrics') {
-      send(response, 200, registry.contentType, await metricsOnce());
-    } else {
-      send(response, 404, 'text/plain', 'there are /healthz, /readyz and /metrics\n');
+      return [ready ? 200 : 503, 'application/json', `${JSON.stringify({ ready, reasons })}\n`];
     }
+    if (path === '/metrics') return [200, registry.contentType, await metricsOnce()];
+    return [404, 'text/plain', 'there are /healthz, /readyz and /metrics\n'];
   }
 
-  const onRequest: RequestListener = (request, response) => {
-    answer(request.url?.split('?', 1)[0] ?? '', response).catch(() => {
-      send(response, 500, 'text/plain', 'this answer could not be made\n');
+  const asking = new WeakSet<Socket>();
+  const onRequest: RequestListener = ({ url, socket }, response) => {
+    // Nobody whom we serve asks on before he is answered, and thousands of such questions fit into what is read at once.
+    if (asking.has(socket)) {
+      socket.destroy();
+      return;
+    }
+    asking.add(socket);
+    let waiting: ServerResponse | undefined = response;
+    response.once('close', function (this: ServerResponse) {
+      asking.delete(this.req.socket);
+      // By it, an answer in the making would keep all that had been asked.
+      waiting = undefined;
     });
+    const tell = ([status, type, body]: Answer): void =>
+      void waiting?.writeHead(status, { 'content-type': type }).end(body);
+    answer(url?.split('?', 1)[0] ?? '').then(tell, () =>
+      tell([500, 'text/plain', 'this answer could not be made\n']),
+    );
   };
 
   async function open({ listen }: Address): Promise<Server> {
@@ -155,10 +172,6 @@ function boundConnections(server: Server): void {
     forget(greediest[0], oldest);
     oldest.destroy();
   });
-}
-
-function send(response: ServerResponse, status: number, type: string, body: string): void {
-  response.writeHead(status, { 'content-type': type }).end(body);
 }
 
 function codeOf(error: unknown): string {
