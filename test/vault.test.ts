@@ -302,6 +302,29 @@ describe('several addresses, namespaces', () => {
     expect(await rig.mount(parameters)).toEqual({ x: 'x' });
   });
 
+  test('a Vault is asked within its rate, and another one beside it is not kept waiting', async () => {
+    const otherOf = (address: string): string => address.replace('127.0.0.1', 'localhost');
+    await start({
+      env: ({ node }) => ({
+        KEYFERRY_VAULT_RATE: '0.01',
+        KEYFERRY_VAULT_BURST: '1',
+        KEYFERRY_VAULT_ALLOWED_ADDRESSES: otherOf(node.address),
+      }),
+    });
+    for (const name of ['a', 'b', 'c']) kv.put(name, { password: name });
+    const whole = (name: string): string =>
+      objects({ [name]: `secretPath: secret/data/${name}, secretKey: password` });
+    expect(await rig.mount(whole('a'))).toEqual({ a: 'a' });
+    const left = new AbortController();
+    const waiting = rig.volume(whole('b'), { signal: left.signal }).catch(() => 'left');
+    expect(await rig.mount({ objects: whole('c'), vaultAddress: otherOf(rig.node.address) })).toEqual({
+      c: 'c',
+    });
+    expect([reads('secret/data/b'), reads()]).toEqual([0, 2]);
+    left.abort();
+    expect(await waiting).toBe('left');
+  });
+
   test('a namespace of the class is another place', async () => {
     await start({ namespaces: ['team-a'] });
     const space = rig.in('team-a');
