@@ -155,6 +155,48 @@ describe('nothing that is there is touched', () => {
   });
 });
 
+describe('what somebody else makes meanwhile stays', () => {
+  const account = '/api/v1/namespaces/trial-shared/serviceaccounts/web';
+
+  test.each([
+    [
+      'in the place of what was made',
+      async () => kube.delete(account),
+      /serviceaccounts\/web is not removed/,
+    ],
+    ['just before, where the answer is lost', async () => undefined, undefined],
+  ])('%s', async (_, before, told) => {
+    await makeNamespace('trial-shared');
+    const disturbed = {
+      ...kube,
+      async request(...question: Parameters<KubeClient['request']>) {
+        const [method, path, body] = question;
+        const isIt =
+          method === 'POST' && path.endsWith('/serviceaccounts') && JSON.stringify(body).includes('"web"');
+        const answer = isIt && told === undefined ? undefined : await kube.request(...question);
+        if (!isIt) return answer!;
+        await before();
+        await kube.apply([{ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'web' } }], {
+          namespace: 'trial-shared',
+        });
+        if (answer === undefined) throw new Error('the line is dead');
+        return answer;
+      },
+    };
+    const stop = new AbortController();
+    const say = (line: string): void => {
+      said.push(line);
+      if (line.startsWith('keyferry-e2e has')) stop.abort(new Error('enough'));
+    };
+    await expect(
+      trial('trial-shared', { kube: disturbed, useNamespace: 'trial-shared', signal: stop.signal, say }),
+    ).rejects.toThrow(told === undefined ? 'the line is dead' : 'enough');
+    expect((await kube.get(account)).metadata.labels).toBeUndefined();
+    if (told !== undefined) expect(said).toContainEqual(expect.stringMatching(told));
+    await kube.delete(account);
+  });
+});
+
 describe('what is amiss is said in one message, and nothing stays', () => {
   async function fails(namespace: string, words: RegExp, more: Partial<Trial> = {}): Promise<void> {
     const before = await things();

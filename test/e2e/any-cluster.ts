@@ -6,6 +6,7 @@ import {
   friend,
   group,
   howToRemove,
+  isOurs,
   mark,
   refused,
   stranger,
@@ -44,6 +45,8 @@ type Pod = KubeObject & {
     readonly containerStatuses?: readonly { readonly state?: { readonly waiting?: Waiting } }[];
   };
 };
+/** What was made; whether it was is not known before the answer, and its uid neither. */
+type Made = { readonly path: string; uid?: string };
 type Seen = { readonly pod: Pod; readonly events: readonly string[] };
 
 /**
@@ -58,7 +61,7 @@ export async function tryCluster(trial: Trial): Promise<void> {
   const exists = await checkCluster(kube, wish, trial);
   const account =
     trial.serviceAccount ?? objects.find(({ kind }) => kind === 'ServiceAccount')?.metadata.name ?? 'default';
-  const made: string[] = [];
+  const made: Made[] = [];
   const inNamespace = `/api/v1/namespaces/${namespace}`;
 
   /** Noted before it is asked for: an answer can be lost. */
@@ -68,10 +71,16 @@ export async function tryCluster(trial: Trial): Promise<void> {
     const marked = { ...object, metadata: { ...metadata, labels: { ...metadata.labels, ...mark } } };
     const path = await kube.pathOf(object, namespace);
     const collection = path.slice(0, path.lastIndexOf('/'));
-    made.push(path);
+    const one: Made = { path };
+    made.push(one);
     const answer = await kube.request('POST', collection, marked);
-    if (answer.status < 300) return answer.body as KubeObject;
-    made.pop();
+    if (answer.status < 300) {
+      const object = answer.body as KubeObject;
+      if (object.metadata.uid !== undefined) one.uid = object.metadata.uid;
+      return object;
+    }
+    // Of a server in trouble nobody knows whether it has made it.
+    if (answer.status < 500) made.pop();
     // Every new namespace gets its account `default` from the cluster.
     if (answer.status === 409 && !exists && titleOf(object) === 'ServiceAccount/default') {
       const [applied] = await kube.apply([marked], { namespace });
@@ -238,18 +247,30 @@ function plight(seen: Seen | undefined): string {
   return `it is ${seen?.pod.status?.phase ?? 'not there'}; ${told ?? 'nobody says why: is Keyferry there on its node, and the driver?'}`;
 }
 
+/** Removes what was made and nothing that somebody else has made since. @throws Error that says why it is still there */
+async function removeOne(kube: KubeClient, { path, uid }: Made): Promise<void> {
+  const found = await kube.request('GET', path);
+  if (found.status === 404) return;
+  const there = found.status === 200 ? (found.body as KubeObject).metadata.uid : undefined;
+  const isMade = uid === undefined ? isOurs(found) : there === undefined || there === uid;
+  if (!isMade) throw new Error("it may be somebody else's");
+  const preconditions = { uid: uid ?? there };
+  const answer = await kube.request('DELETE', path, { gracePeriodSeconds: 0, preconditions });
+  if (answer.status >= 300 && answer.status !== 404) throw refused('delete it', answer);
+}
+
 /** Goes on past what cannot be removed, and says so. */
 async function remove(
   kube: KubeClient,
-  made: readonly string[],
+  made: readonly Made[],
   namespace: string,
   say: (line: string) => void,
 ): Promise<void> {
   const left: string[] = [];
-  for (const path of [...made].reverse())
-    await kube.delete(path).catch((error: unknown) => {
-      left.push(path);
-      say(`${path} is not removed: ${error instanceof Error ? error.message : String(error)}`);
+  for (const one of [...made].reverse())
+    await removeOne(kube, one).catch((error: unknown) => {
+      left.push(one.path);
+      say(`${one.path} is not removed: ${error instanceof Error ? error.message : String(error)}`);
     });
   if (left.length > 0) say(`remove what is left: ${howToRemove(namespace)}`);
 }

@@ -156,7 +156,8 @@ async function checkRights(
     );
 }
 
-function isOurs({ status, body }: KubeAnswer): boolean {
+/** Whether an answer is an object that the suite has made. */
+export function isOurs({ status, body }: KubeAnswer): boolean {
   return (
     status === 200 &&
     (body as KubeObject).metadata.labels?.['app.kubernetes.io/managed-by'] === 'keyferry-e2e'
@@ -169,7 +170,7 @@ function leftover(namespace: string): string {
 
 /** For people. */
 export function howToRemove(namespace: string): string {
-  return `kubectl -n ${namespace} delete pods,serviceaccounts,secrets,configmaps,secretproviderclasses -l ${selector}; kubectl delete namespaces -l ${selector}`;
+  return `kubectl -n ${namespace} delete pods,serviceaccounts,secrets,configmaps,secretproviderclasses -l ${selector}; kubectl delete namespaces -l ${selector},kubernetes.io/metadata.name=${namespace}`;
 }
 
 /** `Kind/name`. */
