@@ -70,7 +70,8 @@ export function createNodes({ breaker, health }: NodesDeps): Nodes {
     },
     restMs(node) {
       const state = breaker.stateOf(keyOf(node));
-      return state.kind === 'left alone' ? state.forMs : 0;
+      // Timers drop fractions and can fire a millisecond early: whoever comes back too soon has lost an attempt.
+      return state.kind === 'left alone' ? Math.ceil(state.forMs) + 1 : 0;
     },
   };
 }
