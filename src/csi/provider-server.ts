@@ -4,6 +4,7 @@ import { DriverConnection } from './connection.ts';
 import { driverService } from './driver-service.ts';
 import type { MountResponse, VersionRequest, VersionResponse } from './messages.ts';
 import { answerMount, type MountCallOptions } from './mount-call.ts';
+import { encodeResponse } from './response-bytes.ts';
 import { onlyFinalStatuses } from './status.ts';
 
 /** The gRPC server behind one provider's socket. */
@@ -36,7 +37,11 @@ export function createProviderServer({ runtimeVersion, ...mounting }: ProviderSe
   // A request is read when there is room for it: as text it would lie on the heap while it waits.
   const service = {
     ...driverService,
-    Mount: { ...driverService.Mount, requestDeserialize: (bytes: Buffer) => bytes },
+    Mount: {
+      ...driverService.Mount,
+      requestDeserialize: (bytes: Buffer) => bytes,
+      responseSerialize: encodeResponse,
+    },
   };
   server.addService(service, { Version: version, Mount: mount });
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());

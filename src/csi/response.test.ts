@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { mountResponse } from './messages.ts';
+import { encodeResponse } from './response-bytes.ts';
 import { measureResponse, toResponse } from './response.ts';
 
 const text = fc.string({ unit: 'grapheme', maxLength: 200 });
@@ -27,6 +28,15 @@ describe('the length of a response', () => {
     fc.assert(
       fc.property(anyVolume, (volume) => {
         expect(measureResponse(volume, Infinity)).toBe(mountResponse.encode(toResponse(volume)).length);
+      }),
+    );
+  });
+
+  test('and its bytes are those of the general writer', () => {
+    fc.assert(
+      fc.property(anyVolume, (volume) => {
+        const response = toResponse(volume);
+        expect(encodeResponse(response).equals(mountResponse.encode(response))).toBe(true);
       }),
     );
   });

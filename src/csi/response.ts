@@ -2,6 +2,7 @@ import { quoteForeign } from '../errors/status-text.ts';
 import { SecretError } from '../errors/secret-error.ts';
 import type { Volume } from '../mount/volume.ts';
 import type { MountResponse } from './messages.ts';
+import { sizeOfResponse } from './response-bytes.ts';
 
 /** The volume as the driver's message. `MountResponse.error` stays out of it: with a code there the driver drops the text. */
 export function toResponse({ files, versions }: Volume): MountResponse {
@@ -19,13 +20,7 @@ export function measureResponse(volume: Volume, maxBytes: number): number {
       hint: 'nothing was sent, the pod keeps what it has; please report this',
     });
   }
-  const bytes =
-    sum(files, ({ path, mode, contents }) =>
-      field(field(Buffer.byteLength(path)) + 1 + varint(mode) + field(contents.length)),
-    ) +
-    sum(versions, ({ id, version }) =>
-      field(field(Buffer.byteLength(id)) + field(Buffer.byteLength(version))),
-    );
+  const bytes = sizeOfResponse(toResponse(volume));
   if (bytes > maxBytes) throw tooLarge(volume, bytes, maxBytes);
   return bytes;
 }
@@ -38,19 +33,4 @@ function tooLarge({ files }: Volume, bytes: number, maxBytes: number): SecretErr
     `the volume takes ${bytes} bytes and the driver accepts ${maxBytes}; its largest files: ${named}`,
     { hint: 'split the class, or raise maxCallRecvMsgSize of the driver together with --max-response-bytes' },
   );
-}
-
-/** A field of so many bytes, with its tag (all our field numbers are below 16) and its length. */
-function field(bytes: number): number {
-  return 1 + varint(bytes) + bytes;
-}
-
-function varint(value: number): number {
-  let bytes = 1;
-  for (let rest = value; rest >= 128; rest /= 128) bytes += 1;
-  return bytes;
-}
-
-function sum<T>(items: readonly T[], of: (item: T) => number): number {
-  return items.reduce((total, item) => total + of(item), 0);
 }
