@@ -1,6 +1,6 @@
 import type { File, MountResponse, ObjectVersion } from './messages.ts';
 
-// What `mountResponse` of messages.ts says in general, by hand for the one message that every mount makes: measured to take 12 to 24 us less
+// What `mountResponse` of messages.ts says in general, by hand for the one message that every mount makes: measured to take 13 to 40 us less
 // of a mount of five files.
 
 /** Field numbers and wire types, in one. */

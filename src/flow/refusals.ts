@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { SecretError } from '../errors/secret-error.ts';
+import { isRecent } from './recent.ts';
 
 /**
  * Remembers credentials that were refused as bad, so that 500 mounts with one wrong key do not lock it: some stores
@@ -35,8 +36,8 @@ export function createRefusals(options: RefusalsOptions): Refusals {
   const { now, firstMs = 60_000, maxMs = 600_000, max = 1_000 } = options;
   const refusals = new LRUCache<string, Refusal>({ max });
 
-  /** A window that has not begun yet is from before the clock was set back, nobody knows when: it is over. */
-  const isOpen = ({ until, windowMs }: Refusal, at: number): boolean => at < until && at >= until - windowMs;
+  const isOpen = ({ until, windowMs }: Refusal, at: number): boolean =>
+    isRecent(until - windowMs, windowMs, at);
 
   return {
     check(key) {

@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import { codes } from '../errors/codes.ts';
 import type { SecretError } from '../errors/secret-error.ts';
+import { isRecent } from '../flow/recent.ts';
 import { createRefKeys } from '../plan/ref-key.ts';
 import type { Grant, Outcome } from '../providers/provider.ts';
 
@@ -79,9 +80,7 @@ export function createAudit({ log, now }: { readonly log: Logger; readonly now: 
       if (!isRefusal(error)) return;
       const key = JSON.stringify([asked, error.code, error.message]);
       const seen = refusals.get(key);
-      const age = now() - (seen?.since ?? -Infinity);
-      // What is to happen yet did so before the clock was set back.
-      if (seen !== undefined && age >= 0 && age < repeatWindow) {
+      if (seen !== undefined && isRecent(seen.since, repeatWindow, now())) {
         seen.repeats += 1;
         return;
       }

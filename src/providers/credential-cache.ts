@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { toSecretError, type SecretError } from '../errors/secret-error.ts';
+import { isRecent } from '../flow/recent.ts';
 import { createSingleFlight } from '../flow/single-flight.ts';
 
 /** How long a refresh in the background may take, and how long the next one waits after it failed. */
@@ -96,9 +97,7 @@ export function createCredentialCache<T extends Expiring>(
     },
     refused(key, credential) {
       const kept = cache.peek(key);
-      const age = now() - (kept?.madeAt ?? 0);
-      // One from the future was made before the clock was set back, nobody knows when.
-      if (kept?.credential === credential && (age < 0 || age >= youthMs)) cache.delete(key);
+      if (kept?.credential === credential && !isRecent(kept.madeAt, youthMs, now())) cache.delete(key);
     },
   };
 }

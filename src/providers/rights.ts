@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { isRecent } from '../flow/recent.ts';
 import type { FetchRequest } from './provider.ts';
 
 /** A right that was missing is tried again after this long. */
@@ -30,11 +31,7 @@ export function createRights<Shortcut extends string>({
     ]);
   };
   return {
-    mayTake(...which) {
-      const age = now() - (denied.get(keyOf(...which)) ?? -Infinity);
-      // What is to happen yet was so before the clock was set back.
-      return age < 0 || age >= againAfterMs;
-    },
+    mayTake: (...which) => !isRecent(denied.get(keyOf(...which)), againAfterMs, now()),
     isDenied: (...which) => void denied.set(keyOf(...which), now()),
   };
 }

@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import { toSecretError } from '../../errors/secret-error.ts';
+import { isRecent } from '../../flow/recent.ts';
 import { createSingleFlight } from '../../flow/single-flight.ts';
 import type { Proving } from '../proving.ts';
 import type { VaultApi } from './api.ts';
@@ -160,9 +161,7 @@ export function createVaultTokens(deps: VaultTokensDeps): VaultTokens {
       const kept = current.peek(cacheKey);
       if (session.loggedInAt === undefined) return given.peek(cacheKey) !== session;
       if (kept?.session !== session) return true;
-      const age = now() - session.loggedInAt;
-      // One from the future was got before the clock was set back, nobody knows when.
-      if (age >= 0 && age < youthMs) return false;
+      if (isRecent(session.loggedInAt, youthMs, now())) return false;
       current.delete(cacheKey);
       return true;
     },
