@@ -1,20 +1,19 @@
-import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { expect, test } from '@jest/globals';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PodView } from '../driver/cluster.ts';
-import { builtApiServer, controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
+import { controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
 import { startScriptedProvider, type ScriptedProvider } from '../driver/scripted-provider.ts';
 import { startOldProvider } from '../servers/old-provider/old-provider.ts';
-import { builtTestVault } from '../servers/testvault/testvault.ts';
 import { chartLacks } from './chart-objects.ts';
 import { createJumpingClock } from './jumping-clock.ts';
 import {
   failure,
   localClass,
+  provideRoughStage,
   publish,
   secretOf,
   secrets,
-  startRoughStage,
   untilRunning,
   type RoughStage,
 } from './rough-stage.ts';
@@ -26,17 +25,7 @@ const lacks = [...(await controlPlaneLacks()), ...(await chartLacks())];
 const describe = describeWhere(import.meta.filename, lacks);
 
 let stage: RoughStage;
-
-if (lacks.length === 0) {
-  // The first build takes minutes.
-  beforeAll(() => builtApiServer(), 1_200_000);
-  beforeAll(() => builtTestVault(), 1_200_000);
-  beforeAll(async () => {
-    stage = await startRoughStage();
-  }, 120_000);
-  afterEach(() => stage.tidy());
-  afterAll(() => stage.stop());
-}
+if (lacks.length === 0) provideRoughStage((made) => (stage = made));
 
 /** Every pod runs with its own secret and no other, and none on an empty directory. */
 function expectAllServed(views: readonly PodView[]): void {

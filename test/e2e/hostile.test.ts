@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { expect, test } from '@jest/globals';
 import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -6,28 +6,17 @@ import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { build } from 'esbuild';
 import { createProviderClient, type ProviderClient } from '../../src/cli/provider-client.ts';
-import { builtApiServer, controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
-import { builtTestVault } from '../servers/testvault/testvault.ts';
+import { controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
 import { chartLacks } from './chart-objects.ts';
 import { createChance, hostile, hugeSecrets, request, words } from './hostile-requests.ts';
-import { publish, startRoughStage, type RoughStage } from './rough-stage.ts';
+import { provideRoughStage, publish, type RoughStage } from './rough-stage.ts';
 import { describeWhere } from './where-possible.ts';
 
 const lacks = [...(await controlPlaneLacks()), ...(await chartLacks())];
 const describe = describeWhere(import.meta.filename, lacks);
 
 let stage: RoughStage;
-
-if (lacks.length === 0) {
-  // The first build takes minutes.
-  beforeAll(() => builtApiServer(), 1_200_000);
-  beforeAll(() => builtTestVault(), 1_200_000);
-  beforeAll(async () => {
-    stage = await startRoughStage();
-  }, 120_000);
-  afterEach(() => stage.tidy());
-  afterAll(() => stage.stop());
-}
+if (lacks.length === 0) provideRoughStage((made) => (stage = made));
 
 async function residentMebibytes(pid: number): Promise<number> {
   const [, kilobytes = '0'] = /VmRSS:\s+(\d+)/.exec(await readFile(`/proc/${pid}/status`, 'utf8')) ?? [];

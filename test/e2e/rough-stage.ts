@@ -1,3 +1,4 @@
+import { afterAll, afterEach, beforeAll } from '@jest/globals';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -5,6 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { PodView, Publication, SecretProviderClass } from '../driver/cluster.ts';
 import { createDriver, type Driver, type DriverOptions } from '../driver/driver.ts';
 import { startKeyferry, type KeyferryProcess } from '../driver/keyferry-process.ts';
+import { builtApiServer } from '../servers/control-plane/control-plane.ts';
+import { builtTestVault } from '../servers/testvault/testvault.ts';
 import { renderChart } from './chart-objects.ts';
 import { startStage, type Stage } from './stage.ts';
 
@@ -33,8 +36,19 @@ export type RoughStage = Stage & {
 
 const providers = ['cce', 'local'];
 
+/** Has one for the tests of a file, tidied after each. */
+export function provideRoughStage(take: (stage: RoughStage) => void): void {
+  let stage: RoughStage;
+  // The first build takes minutes.
+  beforeAll(() => builtApiServer(), 1_200_000);
+  beforeAll(() => builtTestVault(), 1_200_000);
+  beforeAll(async () => take((stage = await startRoughStage())), 120_000);
+  afterEach(() => stage.tidy());
+  afterAll(() => stage.stop());
+}
+
 /** Starts one, with the chart's rights. */
-export async function startRoughStage(): Promise<RoughStage> {
+async function startRoughStage(): Promise<RoughStage> {
   const stage = await startStage({ providers, args: ['--grace', '5s'] });
   const { csms } = stage.clouds.cce;
   await stage.cluster.grant(await renderChart({ providers }));
