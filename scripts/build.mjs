@@ -18,8 +18,6 @@ const options = {
   // What the AWS SDK has to say of coming versions of itself, on Node 20, would stand among the lines of the log.
   define: { 'process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED': '"true"' },
 };
-/** grpc-js asks for it when its introspection service is started, which nobody does. */
-const neverLoaded = ['@grpc/proto-loader'];
 /** Parts of prom-client that nobody uses and that load HTTPS, child processes and OpenTelemetry at the start. */
 const unusedParts = {
   name: 'unused-parts',
@@ -34,7 +32,6 @@ await build({
   entryPoints: ['src/main.ts'],
   outfile: 'dist/keyferry.js',
   legalComments: 'linked',
-  external: neverLoaded,
   define: { ...options.define, KEYFERRY_VERSION: JSON.stringify(version) },
   banner: { js: '#!/usr/bin/env node' },
   plugins: [unusedParts, deferredPackages(options, Object.keys(dependencies))],

@@ -38,6 +38,8 @@ function onFailure(error: unknown): void {
   }
   process.stderr.write(`keyferry: ${statusText(toSecretError(error).summary)}\n`);
   process.exitCode = 1;
+  // Whatever the command has left open must not keep a process alive that serves nobody.
+  setTimeout(() => process.exit(), 1_000).unref();
 }
 
 process.on('SIGTERM', onSignal);

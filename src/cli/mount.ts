@@ -120,7 +120,7 @@ async function mountThere(socketPath: string, question: RawMountRequest, stop: A
   client.close();
   stop.throwIfAborted();
   if (answer.code !== 'OK') {
-    const unconnected = /^No connection established\..*\bconnect (E[A-Z]+)/.exec(answer.message)?.[1];
+    const unconnected = /^connect (E[A-Z]+)/.exec(answer.message)?.[1];
     if (unconnected !== undefined)
       throw new SecretError('INTERNAL', `cannot connect to ${quoteForeign(socketPath)}: ${unconnected}`, {
         hint: 'start the provider there, or name its socket with --socket',

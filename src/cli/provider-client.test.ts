@@ -2,8 +2,9 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { DriverClientOptions } from '../csi/driver-client.ts';
 import { startScriptedProvider, type ScriptedProvider } from '../../test/driver/scripted-provider.ts';
-import { createProviderClient, type ProviderClient, type ProviderClientOptions } from './provider-client.ts';
+import { createProviderClient, type ProviderClient } from './provider-client.ts';
 
 const request = {
   attributes: '{"a":"b"}',
@@ -26,7 +27,7 @@ afterEach(async () => {
   await rm(dir, { recursive: true });
 });
 
-function connect(options: Partial<ProviderClientOptions> = {}): ProviderClient {
+function connect(options: Partial<DriverClientOptions> = {}): ProviderClient {
   client = createProviderClient({ socketPath: provider.socketPath, ...options });
   return client;
 }

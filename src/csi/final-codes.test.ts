@@ -169,8 +169,18 @@ describe('a call that is no mount', () => {
       { 'grpc-encoding': 'snappy' },
       'INVALID_ARGUMENT',
     ],
-    ['with a broken compression', grpcMessage(Buffer.from('x'), 1), { 'grpc-encoding': 'gzip' }, 'INTERNAL'],
-    ['with a timeout that is none', grpcMessage(Buffer.alloc(0)), { 'grpc-timeout': 'soon' }, 'INTERNAL'],
+    [
+      'with a broken compression',
+      grpcMessage(Buffer.from('x'), 1),
+      { 'grpc-encoding': 'gzip' },
+      'INVALID_ARGUMENT',
+    ],
+    [
+      'with a timeout that is none',
+      grpcMessage(Buffer.alloc(0)),
+      { 'grpc-timeout': 'soon' },
+      'INVALID_ARGUMENT',
+    ],
   ])('%s ends with a final code', async (_, body, headers, code) => {
     mount = never;
     expect(await callRaw(raw, body, headers)).toMatchObject({ code });

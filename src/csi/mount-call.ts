@@ -1,13 +1,14 @@
-import type { sendUnaryData, ServerUnaryCall } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import { SecretError, toSecretError } from '../errors/secret-error.ts';
 import type { Circumstances, Mount } from '../mount/mount.ts';
 import type { RawMountRequest } from '../mount/raw-request.ts';
 import type { Volume } from '../mount/volume.ts';
-import { mountRequest, type MountResponse } from './messages.ts';
+import type { UnaryCall } from './grpc/unary-server.ts';
+import { mountRequest } from './messages.ts';
 import type { CsiMetrics } from './metrics.ts';
 import type { Room } from './room.ts';
 import { measureResponse, toResponse } from './response.ts';
+import { encodeResponse } from './response-bytes.ts';
 import { toStatus } from './status.ts';
 import type { MountCall, UnderWay } from './under-way.ts';
 
@@ -40,12 +41,11 @@ export function answerWithin(remainingMs: number): number {
  * process ends, whichever comes first and whether or not the mount heeds its signal.
  */
 export function answerMount(
-  call: ServerUnaryCall<Buffer, MountResponse>,
-  respond: sendUnaryData<MountResponse>,
+  call: UnaryCall,
   { provider, mount, maxResponseBytes, room, requestRoom, underWay, log, metrics }: MountCallOptions,
 ): void {
   const now = Date.now();
-  const ms = answerWithin(Number(call.getDeadline()) - now);
+  const ms = answerWithin(call.deadline - now);
   const controller = new AbortController();
   let answered = false;
   let leaveRoom: (() => void) | undefined;
@@ -63,7 +63,7 @@ export function answerMount(
   function fail(error: SecretError): void {
     answerFirst(() => {
       controller.abort(error);
-      respond(toStatus(error));
+      call.fail(toStatus(error));
     });
   }
 
@@ -84,17 +84,17 @@ export function answerMount(
       leaveRoom = leave;
     }
     metrics.responseBytes.observe({ provider }, bytes);
-    answerFirst(() => respond(null, toResponse(volume)));
+    answerFirst(() => call.answer(encodeResponse(toResponse(volume))));
   }
 
   async function serve(): Promise<void> {
-    const { length } = call.request;
+    const { length } = call.message;
     if (length > smallRequest) {
       const leave = requestRoom.takeAtOnce(length) ?? (await requestRoom.take(length, controller.signal));
       if (answered) return leave();
       leaveRequestRoom = leave;
     }
-    const request = readRequest(call.request);
+    const request = readRequest(call.message);
     targetPath = request.targetPath;
     return mount(request, new LazyCircumstances(provider, now + ms, controller)).then(
       send,
@@ -108,8 +108,7 @@ export function answerMount(
   const timer = setTimeout(() => refuse(tooSlow(ms)), ms);
   const self: MountCall = { fail: refuse };
   underWay.add(self);
-  // Said of every call, when its stream is over: after the last byte, or when the caller has left.
-  call.once('cancelled', () => {
+  call.onOver(() => {
     underWay.remove(self);
     leaveRoom?.();
     leaveRequestRoom?.();

@@ -1,4 +1,4 @@
-import { DriverClient } from './driver-service.ts';
+import { createDriverClient } from './driver-client.ts';
 
 /** What is wrong with the socket at `path`, as a driver would find it; undefined where this very process answers there in time. */
 export async function probeSocket({
@@ -10,17 +10,10 @@ export async function probeSocket({
   runtimeVersion: string;
   timeoutMs: number;
 }): Promise<string | undefined> {
-  const client = new DriverClient(path, 'localhost', { 'grpc.use_local_subchannel_pool': 1 });
-  try {
-    return await new Promise((resolve) => {
-      const deadline = Date.now() + timeoutMs;
-      client.version({ deadline }, (error, answer) => {
-        if (error !== null) resolve(`${path} does not answer: ${error.details}`);
-        else if (answer?.runtimeVersion === runtimeVersion) resolve(undefined);
-        else resolve(`${path} is answered by another process`);
-      });
-    });
-  } finally {
-    client.close();
-  }
+  const client = createDriverClient({ socketPath: path });
+  const answer = await client.version({ timeoutMs });
+  client.close();
+  if (answer.code !== 'OK') return `${path} does not answer: ${answer.message}`;
+  if (answer.response.runtimeVersion !== runtimeVersion) return `${path} is answered by another process`;
+  return undefined;
 }

@@ -1,3 +1,4 @@
+import { frameFor, messageHead } from './grpc/wire.ts';
 import type { File, MountResponse, ObjectVersion } from './messages.ts';
 
 // What `mountResponse` of messages.ts says in general, by hand for the one message that every mount makes: measured to take 13 to 40 us less
@@ -24,10 +25,10 @@ export function sizeOfResponse({ objectVersion, files }: MountResponse): number 
   return bytes;
 }
 
-/** The message's bytes. Its `error` is never used: with a code there the driver drops the text. */
+/** The message behind its head. Its `error` is never used: with a code there the driver drops the text. */
 export function encodeResponse(response: MountResponse): Buffer {
-  const into = Buffer.allocUnsafe(sizeOfResponse(response));
-  let at = 0;
+  const into = frameFor(sizeOfResponse(response));
+  let at = messageHead;
   for (const version of response.objectVersion) {
     at = putNumber(into, at, tag.objectVersion, sizeOfVersion(version));
     at = putText(into, at, tag.id, version.id);

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { createCsiServer, type CsiServer, type CsiServerOptions } from '../../src/csi/csi-server.ts';
-import { DriverClient } from '../../src/csi/driver-service.ts';
+import { GrpcJsClient } from '../driver/grpc-js.ts';
 import type { MountRequest, MountResponse } from '../../src/csi/messages.ts';
 import type { Volume } from '../../src/mount/volume.ts';
 
@@ -27,7 +27,7 @@ export const volume: Volume = {
 
 /** A client as drivers are, by default one from 1.6 on. */
 export function driver(path: string, authority = 'localhost') {
-  const client = new DriverClient(path, authority, {
+  const client = new GrpcJsClient(path, authority, {
     'grpc.use_local_subchannel_pool': 1,
     'grpc.max_receive_message_length': -1,
   });

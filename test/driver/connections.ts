@@ -1,11 +1,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  createProviderClient,
-  type ProviderClient,
-  type ProviderClientOptions,
-} from '../../src/cli/provider-client.ts';
+import { createProviderClient, type ProviderClient } from '../../src/cli/provider-client.ts';
+import type { DriverClientOptions } from '../../src/csi/driver-client.ts';
 import type { MountResponse } from '../../src/csi/messages.ts';
 import type { RawMountRequest } from '../../src/mount/raw-request.ts';
 import { takeAnswer, type Failure } from './answer.ts';
@@ -25,7 +22,7 @@ export function createConnections(options: {
   readonly providersDir: string;
   /** Between attempts. */
   readonly retryDelayMs: number;
-  readonly client: Omit<ProviderClientOptions, 'socketPath'>;
+  readonly client: Omit<DriverClientOptions, 'socketPath'>;
 }): Connections {
   const { providersDir, retryDelayMs } = options;
   const clients = new Map<string, ProviderClient>();

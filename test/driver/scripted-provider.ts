@@ -1,7 +1,7 @@
 import { Server, ServerCredentials, status, type handleUnaryCall } from '@grpc/grpc-js';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { driverService } from '../../src/csi/driver-service.ts';
+import { grpcJsService } from './grpc-js.ts';
 import type {
   File,
   MountRequest,
@@ -51,7 +51,7 @@ export async function startScriptedProvider(providersDir: string, name: string):
     if ('code' in answer) callback({ code: status[answer.code], details: answer.message });
     else callback(null, complete(answer));
   };
-  server.addService(driverService, { Version: version, Mount: mount });
+  server.addService(grpcJsService, { Version: version, Mount: mount });
   await mkdir(providersDir, { recursive: true });
   const socketPath = join(providersDir, `${name}.sock`);
   await new Promise<void>((resolve, reject) => {

@@ -1,0 +1,45 @@
+import { driverService, type UnaryMethod } from './driver-service.ts';
+import { createUnaryClient, type Answer, type CallOptions } from './grpc/unary-client.ts';
+import type { MountRequest, MountResponse, VersionResponse } from './messages.ts';
+
+/** How to reach a provider. */
+export type DriverClientOptions = {
+  readonly socketPath: string;
+  /** What `:authority` says: `localhost` (drivers from 1.6 on, the default) or `socket-path` (drivers up to 1.5). */
+  readonly authority?: 'localhost' | 'socket-path';
+  /** The longest answer in bytes that is taken; default 4 MiB, as the driver's. */
+  readonly maxReceiveBytes?: number;
+};
+
+/** The driver's side of the interface to a provider. Calls never reject: a failure is an answer with a code. */
+export type DriverClient = {
+  version(options?: CallOptions): Promise<Answer<VersionResponse>>;
+  mount(request: MountRequest, options?: CallOptions): Promise<Answer<MountResponse>>;
+  close(): void;
+};
+
+/** A client of the provider that listens on a unix socket. It never retries by itself: a failure is seen as it came. */
+export function createDriverClient(options: DriverClientOptions): DriverClient {
+  const { socketPath, authority = 'localhost', maxReceiveBytes = 4 * 1024 * 1024 } = options;
+  const client = createUnaryClient({
+    socketPath,
+    authority: authority === 'localhost' ? 'localhost' : socketPath,
+    maxMessageBytes: maxReceiveBytes,
+  });
+
+  async function call<Q, A>(method: UnaryMethod<Q, A>, request: Q, how: CallOptions): Promise<Answer<A>> {
+    const answer = await client.call(method.path, method.request.encode(request), how);
+    if (answer.code !== 'OK') return answer;
+    try {
+      return { code: 'OK', response: method.response.decode(answer.response) };
+    } catch {
+      return { code: 'INTERNAL', message: 'the answer is no message of this method' };
+    }
+  }
+
+  return {
+    version: (how = {}) => call(driverService.version, { version: 'v1alpha1' }, how),
+    mount: (request, how = {}) => call(driverService.mount, request, how),
+    close: client.close,
+  };
+}

@@ -1,0 +1,209 @@
+import {
+  constants,
+  performServerHandshake,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import type { Duplex } from 'node:stream';
+import { statusCodes, type StatusName } from './status-code.ts';
+import { encodeStatusText, messageHead, readMessage, readTimeout } from './wire.ts';
+
+/** What a call that failed ends with. */
+export type Ending = { readonly status: StatusName; readonly text: string };
+
+/** One call, from its message to its answer. */
+export type UnaryCall = {
+  /** As it came, without its head. */
+  readonly message: Buffer;
+  /** Milliseconds since 1970 until when the caller waits; Infinity where it did not say. */
+  readonly deadline: number;
+  /** Answers with a message behind its head. Of answers and failures the first counts, and none once the caller has left. */
+  answer(framed: Buffer): void;
+  fail(ending: Ending): void;
+  /** `listener` is called once, when the call's stream is over: after the last byte has left, or when the caller has. */
+  onOver(listener: () => void): void;
+};
+
+/** A gRPC server: see {@link createUnaryServer}. */
+export type UnaryServer = {
+  /** Speaks HTTP/2 over a connection. */
+  accept(connection: Duplex): void;
+  /** Takes leave of all connections: what is under way may end, nothing new begins. Whoever is still there after `ms` is cut off. */
+  close(ms: number): Promise<void>;
+};
+
+/** What {@link createUnaryServer} needs. */
+export type UnaryServerOptions = {
+  /** What answers to which path, such as `/package.Service/Method`. */
+  readonly methods: ReadonlyMap<string, (call: UnaryCall) => void>;
+  /** The longest message in bytes that is taken. */
+  readonly maxMessageBytes: number;
+  /** What a call ends with that is none: without a message, with two, too long, compressed, with a timeout that is none. */
+  readonly refused: (problem: string) => Ending;
+};
+
+const sessionOptions = {
+  // All pods of a node at once; a stream beyond it would wait in the driver, where no deadline of ours reaches.
+  settings: { maxConcurrentStreams: 10_000, enablePush: false },
+  // In megabytes. Node would refuse streams beyond 10 of them; what is in memory has its bounds elsewhere.
+  maxSessionMemory: 4_096,
+};
+const contentType = 'application/grpc+proto';
+const answerHeaders = { ':status': 200, 'content-type': contentType };
+const ok = { 'grpc-status': '0' };
+const withTrailers = { waitForTrailers: true };
+const lastStream = 2 ** 31 - 1;
+const nothing: Buffer = Buffer.alloc(0);
+const ignore = (): void => undefined;
+
+/**
+ * Unary gRPC on Node's own HTTP/2. What a caller may do wrong ends with a status of `refused`'s making, but for two things
+ * that only other programs than gRPC clients of this service do: a content type that is not gRPC's (415, as gRPC asks for) and an unknown path (UNIMPLEMENTED).
+ */
+export function createUnaryServer({ methods, maxMessageBytes, refused }: UnaryServerOptions): UnaryServer {
+  const sessions = new Set<ServerHttp2Session>();
+
+  function onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+    const call = new Call(stream, maxMessageBytes, refused);
+    const method = methods.get(headers[':path'] ?? '');
+    const timeoutMs = readTimeout(headers['grpc-timeout'] as string | undefined);
+    if (headers[':method'] !== 'POST' || headers['content-type']?.startsWith('application/grpc') !== true) {
+      stream.respond({ ':status': 415 }, { endStream: true });
+    } else if (method === undefined) {
+      call.fail({ status: 'UNIMPLEMENTED', text: 'there is no such method' });
+    } else if (timeoutMs === undefined) {
+      call.fail(refused('with a timeout that is none'));
+    } else {
+      if (timeoutMs !== Infinity) call.deadline = Date.now() + timeoutMs;
+      call.receive(method);
+    }
+  }
+
+  function end(session: ServerHttp2Session): void {
+    // Its connection is gone already, and nobody to take leave of.
+    if (session.destroyed) return;
+    // First, what is on its way here may still come; after an answer to the ping, what comes was sent in spite of it.
+    session.goaway(constants.NGHTTP2_NO_ERROR, lastStream);
+    session.ping(() => session.close());
+  }
+
+  return {
+    accept(connection) {
+      const session = performServerHandshake(connection, sessionOptions);
+      sessions.add(session);
+      session.on('stream', onStream);
+      session.on('error', ignore);
+      session.once('close', () => sessions.delete(session));
+    },
+    async close(ms) {
+      const left = [...sessions].map((session) => new Promise((resolve) => session.once('close', resolve)));
+      sessions.forEach(end);
+      const cutOff = setTimeout(() => sessions.forEach((session) => session.destroy()), ms);
+      await Promise.all(left);
+      clearTimeout(cutOff);
+    },
+  };
+}
+
+const ofStream = Symbol('call');
+type CallStream = ServerHttp2Stream & { [ofStream]?: Call | undefined };
+
+/**
+ * A call and what it has to do with its stream. Node's streams live on until the old generation is collected, long after they have ended: so a
+ * stream is tied to its call by one property, which is cut when it ends, and by no listener that would keep a whole mount alive.
+ */
+class Call implements UnaryCall {
+  message = nothing;
+  deadline = Infinity;
+  #answered = false;
+  #stream: CallStream;
+  #parts: Buffer[] = [];
+  #bytes = 0;
+  #method: ((call: UnaryCall) => void) | undefined;
+  #over: (() => void) | undefined;
+  readonly #maxBytes: number;
+  readonly #refused: UnaryServerOptions['refused'];
+
+  constructor(stream: CallStream, maxBytes: number, refused: UnaryServerOptions['refused']) {
+    this.#stream = stream;
+    this.#maxBytes = maxBytes;
+    this.#refused = refused;
+    stream[ofStream] = this;
+    // 'close' follows; why a stream broke, nobody need know.
+    stream.on('error', ignore);
+    stream.on('close', onClose);
+  }
+
+  /** Waits for the message, and hands itself to the method. */
+  receive(method: (call: UnaryCall) => void): void {
+    this.#method = method;
+    this.#stream.on('data', onData);
+    this.#stream.on('end', onEnd);
+  }
+
+  data(part: Buffer): void {
+    this.#bytes += part.length;
+    if (this.#bytes <= messageHead + this.#maxBytes) this.#parts.push(part);
+    else this.fail(this.#refused(`with more than ${this.#maxBytes} bytes`));
+  }
+
+  end(): void {
+    if (this.#answered) return;
+    const [first = nothing] = this.#parts;
+    const message = readMessage(this.#parts.length === 1 ? first : Buffer.concat(this.#parts));
+    if (typeof message === 'string') return this.fail(this.#refused(message));
+    this.message = message;
+    this.#method?.(this);
+  }
+
+  close(): void {
+    this.#answered = true;
+    this.#stream[ofStream] = undefined;
+    this.#over?.();
+  }
+
+  onOver(listener: () => void): void {
+    this.#over = listener;
+  }
+
+  answer(framed: Buffer): void {
+    if (!this.#isFirst()) return;
+    this.#stream.respond(answerHeaders, withTrailers);
+    this.#stream.on('wantTrailers', sendOk);
+    this.#stream.end(framed);
+  }
+
+  fail({ status, text }: Ending): void {
+    if (!this.#isFirst()) return;
+    const trailers = {
+      'grpc-status': String(statusCodes[status]),
+      'grpc-message': encodeStatusText(text),
+    };
+    this.#stream.respond({ ...answerHeaders, ...trailers }, { endStream: true });
+    // What the caller still sends need not come.
+    if (!this.#stream.readableEnded) this.#stream.close(constants.NGHTTP2_NO_ERROR);
+  }
+
+  #isFirst(): boolean {
+    if (this.#answered) return false;
+    this.#answered = true;
+    return !this.#stream.destroyed && !this.#stream.closed;
+  }
+}
+
+function onData(this: CallStream, part: Buffer): void {
+  this[ofStream]?.data(part);
+}
+
+function onEnd(this: CallStream): void {
+  this[ofStream]?.end();
+}
+
+function onClose(this: CallStream): void {
+  this[ofStream]?.close();
+}
+
+function sendOk(this: CallStream): void {
+  this.sendTrailers(ok);
+}

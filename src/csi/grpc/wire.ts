@@ -1,0 +1,60 @@
+// What a unary call of gRPC looks like in HTTP/2 (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md): one message each way, behind
+// a head of five bytes, and a status among the trailers.
+
+/** Bytes before a message: whether it is compressed, and its length. */
+export const messageHead = 5;
+
+/** A buffer for a message of so many bytes, with its head in place. */
+export function frameFor(bytes: number): Buffer {
+  const frame = Buffer.allocUnsafe(messageHead + bytes);
+  frame[0] = 0;
+  frame.writeUInt32BE(bytes, 1);
+  return frame;
+}
+
+/** A message behind its head. */
+export function frameMessage(message: Uint8Array): Buffer {
+  const frame = frameFor(message.length);
+  frame.set(message, messageHead);
+  return frame;
+}
+
+/** The one message that a body consists of, or what is wrong with it. */
+export function readMessage(body: Buffer): Buffer | string {
+  if (body.length === 0) return 'without a message';
+  if (body.length < messageHead) return 'with half a message';
+  if (body[0] !== 0) return 'with a compressed message, which nobody was offered';
+  const end = messageHead + body.readUInt32BE(1);
+  if (end > body.length) return 'with half a message';
+  if (end < body.length) return 'with more than one message';
+  return body.subarray(messageHead);
+}
+
+/** A status text as `grpc-message` carries it: what is not printable ASCII, and the percent sign, percent-encoded. */
+export function encodeStatusText(text: string): string {
+  return text.toWellFormed().replace(/[^ -$&-~]+/g, encodeURIComponent);
+}
+
+/** What {@link encodeStatusText} made. Of what is encoded wrongly, the text as it came. */
+export function decodeStatusText(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+const millisecondsIn = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 1e-3, n: 1e-6 };
+
+/** The milliseconds that a `grpc-timeout` gives; Infinity where none came, undefined where it is none. */
+export function readTimeout(text: string | undefined): number | undefined {
+  if (text === undefined) return Infinity;
+  if (!/^\d{1,8}[HMSmun]$/.test(text)) return undefined;
+  return parseInt(text, 10) * millisecondsIn[text.slice(-1) as keyof typeof millisecondsIn];
+}
+
+/** A `grpc-timeout` of so many milliseconds, rounded down to what fits its eight digits. */
+export function writeTimeout(ms: number): string {
+  const whole = Math.max(0, Math.floor(ms));
+  return whole < 1e8 ? `${whole}m` : `${Math.min(Math.floor(whole / 1_000), 99_999_999)}S`;
+}

@@ -1,0 +1,50 @@
+import { Client, credentials, type MethodDefinition, type requestCallback } from '@grpc/grpc-js';
+import { driverService, type UnaryMethod } from '../../src/csi/driver-service.ts';
+import type { MountRequest, MountResponse, VersionResponse } from '../../src/csi/messages.ts';
+
+/** The driver's service as grpc-js takes it: what our own server and client are tried with. */
+export const grpcJsService = {
+  Version: definition(driverService.version),
+  Mount: definition(driverService.mount),
+};
+
+type CallOptions = { readonly deadline?: number };
+
+/** The service as grpc-js calls it. */
+export class GrpcJsClient extends Client {
+  /** @param authority what `:authority` says */
+  constructor(
+    socketPath: string,
+    authority: string,
+    options: Readonly<Record<string, string | number>> = {},
+  ) {
+    super(`unix:${socketPath}`, credentials.createInsecure(), {
+      'grpc.default_authority': authority,
+      'grpc.enable_retries': 0,
+      ...options,
+    });
+  }
+
+  version(options: CallOptions, receive: requestCallback<VersionResponse>) {
+    const { path, requestSerialize, responseDeserialize } = grpcJsService.Version;
+    const request = { version: 'v1alpha1' };
+    return this.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, options, receive);
+  }
+
+  mount(request: MountRequest, options: CallOptions, receive: requestCallback<MountResponse>) {
+    const { path, requestSerialize, responseDeserialize } = grpcJsService.Mount;
+    return this.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, options, receive);
+  }
+}
+
+function definition<Q, A>({ path, request, response }: UnaryMethod<Q, A>): MethodDefinition<Q, A> {
+  return {
+    path,
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: request.encode,
+    requestDeserialize: request.decode,
+    responseSerialize: response.encode,
+    responseDeserialize: response.decode,
+  };
+}
