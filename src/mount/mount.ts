@@ -12,7 +12,8 @@ import type { MountMetrics } from './metrics.ts';
 import type { PlanCache } from './plan-cache.ts';
 import type { RawMountRequest } from './raw-request.ts';
 import type { Render } from './render.ts';
-import { parseRequest, type MountRequest } from './request.ts';
+import { createRequestReader } from './request-reader.ts';
+import type { MountRequest } from './request.ts';
 import type { Staleness } from './staleness.ts';
 import type { Volume } from './volume.ts';
 import type { Volumes } from './volumes.ts';
@@ -51,6 +52,7 @@ export type MountDeps = {
 export function createMount(deps: MountDeps): Mount {
   const { providers, turns, plans, store, render, volumes, audit, metrics, staleness, log, now } = deps;
   const cpu = createCpuShare();
+  const readRequest = createRequestReader();
 
   return async (raw, circumstances) => {
     const arrived = now();
@@ -58,7 +60,7 @@ export function createMount(deps: MountDeps): Mount {
     let request: MountRequest | undefined;
     try {
       const provider = known(providers, circumstances.provider);
-      request = parseRequest(raw, provider.name);
+      request = readRequest(raw, provider.name);
       const { workload, parameters, permission } = request;
       asked = askedBy(workload, provider, volumes);
       const giveTurnBack =

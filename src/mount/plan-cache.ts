@@ -31,10 +31,19 @@ const entryBytes = 1_024;
  */
 export function createPlanCache(): PlanCache {
   const results = new LRUCache<string, PlanResult>(limits);
+  const digests = new WeakMap<Parameters, string>();
+
+  /** Worked out once for parameters that come again as the same object. */
+  function digestOf(parameters: Parameters): string {
+    let digest = digests.get(parameters);
+    if (digest === undefined)
+      digests.set(parameters, (digest = hash('sha256', canonical(parameters), 'base64')));
+    return digest;
+  }
+
   return {
     async plan(provider, parameters, asked, onWarning, compile = (work) => work()) {
-      const text = canonical(parameters);
-      const key = provider.name + hash('sha256', text, 'base64');
+      const key = provider.name + digestOf(parameters);
       const known = results.get(key);
       if (known !== undefined) return planOf(known);
       const facts = await provider.facts(parameters, asked.signal);
@@ -42,7 +51,7 @@ export function createPlanCache(): PlanCache {
         const meanwhile = results.get(key);
         if (meanwhile !== undefined) return meanwhile;
         const compiled = provider.plan(parameters, facts);
-        results.set(key, compiled, { size: sizeOf(text, compiled) });
+        results.set(key, compiled, { size: sizeOf(parameters, compiled) });
         compiled.problems.filter(({ severity }) => severity === 'warning').forEach(onWarning);
         return compiled;
       });
@@ -56,9 +65,9 @@ function canonical(parameters: Parameters): string {
   return JSON.stringify(parameters, Object.keys(parameters).sort());
 }
 
-function sizeOf(text: string, { plan, problems }: PlanResult): number {
+function sizeOf(parameters: Parameters, { plan, problems }: PlanResult): number {
   const entries = problems.length + (plan === undefined ? 0 : plan.files.length + plan.refs.length);
-  return text.length + 1 + entries * entryBytes;
+  return canonical(parameters).length + 1 + entries * entryBytes;
 }
 
 function planOf({ plan, problems }: PlanResult): Plan {
