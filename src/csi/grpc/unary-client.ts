@@ -7,7 +7,7 @@ import {
 } from 'node:http2';
 import { createConnection } from 'node:net';
 import { statusNameOf, type StatusName } from './status-code.ts';
-import { decodeStatusText, frameMessage, messageHead, readMessage, writeTimeout } from './wire.ts';
+import { Body, decodeStatusText, frameMessage, writeTimeout } from './wire.ts';
 
 /** What came of a call: an answer, or the status it failed with. */
 export type Answer<T> =
@@ -77,7 +77,10 @@ export function createUnaryClient({
           if (!stream.closed) stream.close(constants.NGHTTP2_CANCEL);
         };
         const cancel = (): void => finish(cancelled);
-        const timer = timeoutMs === undefined ? undefined : setTimeout(() => finish(tooLate), timeoutMs);
+        const timer =
+          timeoutMs === undefined
+            ? undefined
+            : setTimeout(() => finish(tooLate), Math.min(timeoutMs, longestTimer));
         signal?.addEventListener('abort', cancel, { once: true });
         collect(over, stream, maxMessageBytes, finish);
       });
@@ -88,6 +91,8 @@ export function createUnaryClient({
   };
 }
 
+/** Milliseconds; a longer one would fire at once. */
+const longestTimer = 2 ** 31 - 1;
 const cancelled = { code: 'CANCELLED', message: 'the caller gave the call up' } as const;
 const tooLate = { code: 'DEADLINE_EXCEEDED', message: 'no answer came in time' } as const;
 
@@ -98,8 +103,7 @@ function collect(
   maxMessageBytes: number,
   finish: (answer: Answer<Buffer>) => void,
 ): void {
-  const parts: Buffer[] = [];
-  let bytes = 0;
+  const body = new Body(maxMessageBytes);
   let headers: IncomingHttpHeaders = {};
   let broken = 'the connection ended before an answer came';
   stream.on('response', (came: IncomingHttpHeaders) => (headers = came));
@@ -109,14 +113,12 @@ function collect(
     broken = error.cause?.message ?? error.message;
   });
   stream.on('data', (part: Buffer) => {
-    bytes += part.length;
-    parts.push(part);
-    if (bytes <= messageHead + maxMessageBytes) return;
+    if (body.add(part)) return;
     finish({ code: 'RESOURCE_EXHAUSTED', message: `the answer has more than ${maxMessageBytes} bytes` });
   });
   stream.on('close', () => {
     const http = headers[':status'] ?? 200;
-    if (headers['grpc-status'] !== undefined) finish(readAnswer(headers, Buffer.concat(parts)));
+    if (headers['grpc-status'] !== undefined) finish(readAnswer(headers, body));
     else if (http !== 200)
       finish({ code: 'UNKNOWN', message: `the answer is no gRPC but HTTP status ${String(http)}` });
     else if (session.destroyed || stream.rstCode === constants.NGHTTP2_REFUSED_STREAM)
@@ -125,11 +127,11 @@ function collect(
   });
 }
 
-function readAnswer(headers: IncomingHttpHeaders, body: Buffer): Answer<Buffer> {
+function readAnswer(headers: IncomingHttpHeaders, body: Body): Answer<Buffer> {
   const { 'grpc-status': status, 'grpc-message': text } = headers;
   const code = statusNameOf(String(status)) ?? 'UNKNOWN';
   if (code !== 'OK') return { code, message: typeof text === 'string' ? decodeStatusText(text) : '' };
-  const message = readMessage(body);
+  const message = body.read();
   if (typeof message === 'string') return { code: 'INTERNAL', message: `the answer came ${message}` };
   return { code, response: message };
 }

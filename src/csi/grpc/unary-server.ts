@@ -2,12 +2,13 @@ import {
   constants,
   performServerHandshake,
   type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import { statusCodes, type StatusName } from './status-code.ts';
-import { encodeStatusText, messageHead, readMessage, readTimeout } from './wire.ts';
+import { Body, encodeStatusText, readTimeout } from './wire.ts';
 
 /** What a call that failed ends with. */
 export type Ending = { readonly status: StatusName; readonly text: string };
@@ -62,14 +63,14 @@ const ignore = (): void => undefined;
  * that only other programs than gRPC clients of this service do: a content type that is not gRPC's (415, as gRPC asks for) and an unknown path (UNIMPLEMENTED).
  */
 export function createUnaryServer({ methods, maxMessageBytes, refused }: UnaryServerOptions): UnaryServer {
-  const sessions = new Set<ServerHttp2Session>();
+  const sessions = new Map<ServerHttp2Session, Duplex>();
 
   function onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
     const call = new Call(stream, maxMessageBytes, refused);
     const method = methods.get(headers[':path'] ?? '');
     const timeoutMs = readTimeout(headers['grpc-timeout'] as string | undefined);
     if (headers[':method'] !== 'POST' || headers['content-type']?.startsWith('application/grpc') !== true) {
-      stream.respond({ ':status': 415 }, { endStream: true });
+      call.endWith({ ':status': 415 });
     } else if (method === undefined) {
       call.fail({ status: 'UNIMPLEMENTED', text: 'there is no such method' });
     } else if (timeoutMs === undefined) {
@@ -81,7 +82,7 @@ export function createUnaryServer({ methods, maxMessageBytes, refused }: UnarySe
   }
 
   function end(session: ServerHttp2Session): void {
-    // Its connection is gone already, and nobody to take leave of.
+    // It has ended, and nobody is there to take leave of, even where its connection is still open.
     if (session.destroyed) return;
     // First, what is on its way here may still come; after an answer to the ping, what comes was sent in spite of it.
     session.goaway(constants.NGHTTP2_NO_ERROR, lastStream);
@@ -90,16 +91,20 @@ export function createUnaryServer({ methods, maxMessageBytes, refused }: UnarySe
 
   return {
     accept(connection) {
+      // A session around it would never end.
+      if (connection.destroyed) return;
       const session = performServerHandshake(connection, sessionOptions);
-      sessions.add(session);
+      sessions.set(session, connection);
       session.on('stream', onStream);
       session.on('error', ignore);
       session.once('close', () => sessions.delete(session));
     },
     async close(ms) {
-      const left = [...sessions].map((session) => new Promise((resolve) => session.once('close', resolve)));
-      sessions.forEach(end);
-      const cutOff = setTimeout(() => sessions.forEach((session) => session.destroy()), ms);
+      const open = [...sessions.keys()];
+      const left = open.map((session) => new Promise((resolve) => session.once('close', resolve)));
+      open.forEach(end);
+      // Not the session, which would wait for its peer to read what is left, or to hang up.
+      const cutOff = setTimeout(() => sessions.forEach((connection) => connection.destroy()), ms);
       await Promise.all(left);
       clearTimeout(cutOff);
     },
@@ -118,8 +123,7 @@ class Call implements UnaryCall {
   deadline = Infinity;
   #answered = false;
   #stream: CallStream;
-  #parts: Buffer[] = [];
-  #bytes = 0;
+  readonly #body: Body;
   #method: ((call: UnaryCall) => void) | undefined;
   #over: (() => void) | undefined;
   readonly #maxBytes: number;
@@ -127,6 +131,7 @@ class Call implements UnaryCall {
 
   constructor(stream: CallStream, maxBytes: number, refused: UnaryServerOptions['refused']) {
     this.#stream = stream;
+    this.#body = new Body(maxBytes);
     this.#maxBytes = maxBytes;
     this.#refused = refused;
     stream[ofStream] = this;
@@ -143,15 +148,13 @@ class Call implements UnaryCall {
   }
 
   data(part: Buffer): void {
-    this.#bytes += part.length;
-    if (this.#bytes <= messageHead + this.#maxBytes) this.#parts.push(part);
-    else this.fail(this.#refused(`with more than ${this.#maxBytes} bytes`));
+    if (this.#answered || this.#body.add(part)) return;
+    this.fail(this.#refused(`with more than ${this.#maxBytes} bytes`));
   }
 
   end(): void {
     if (this.#answered) return;
-    const [first = nothing] = this.#parts;
-    const message = readMessage(this.#parts.length === 1 ? first : Buffer.concat(this.#parts));
+    const message = this.#body.read();
     if (typeof message === 'string') return this.fail(this.#refused(message));
     this.message = message;
     this.#method?.(this);
@@ -175,12 +178,17 @@ class Call implements UnaryCall {
   }
 
   fail({ status, text }: Ending): void {
-    if (!this.#isFirst()) return;
     const trailers = {
       'grpc-status': String(statusCodes[status]),
       'grpc-message': encodeStatusText(text),
     };
-    this.#stream.respond({ ...answerHeaders, ...trailers }, { endStream: true });
+    this.endWith({ ...answerHeaders, ...trailers });
+  }
+
+  /** Answers with headers alone. */
+  endWith(headers: OutgoingHttpHeaders): void {
+    if (!this.#isFirst()) return;
+    this.#stream.respond(headers, { endStream: true });
     // What the caller still sends need not come.
     if (!this.#stream.readableEnded) this.#stream.close(constants.NGHTTP2_NO_ERROR);
   }

@@ -19,6 +19,47 @@ export function frameMessage(message: Uint8Array): Buffer {
   return frame;
 }
 
+/**
+ * A body as it comes in. Its parts are views of all that was read with them: where there are several, they are copied together, so that a body sent
+ * byte by byte takes no more memory than any other.
+ */
+export class Body {
+  readonly #maxBytes: number;
+  #buffer: Buffer = Buffer.alloc(0);
+  #bytes = 0;
+
+  /** @param maxMessageBytes the longest message that is taken */
+  constructor(maxMessageBytes: number) {
+    this.#maxBytes = messageHead + maxMessageBytes;
+  }
+
+  /** Whether there is room for the part; if not, it is left out. */
+  add(part: Buffer): boolean {
+    const bytes = this.#bytes + part.length;
+    if (bytes > this.#maxBytes) return false;
+    if (this.#bytes === 0) {
+      this.#buffer = part;
+    } else {
+      // Never into the first part, which is full.
+      if (bytes > this.#buffer.length) this.#grow(Math.min(2 * bytes, this.#maxBytes));
+      part.copy(this.#buffer, this.#bytes);
+    }
+    this.#bytes = bytes;
+    return true;
+  }
+
+  /** What {@link readMessage} makes of it. */
+  read(): Buffer | string {
+    return readMessage(this.#buffer.subarray(0, this.#bytes));
+  }
+
+  #grow(bytes: number): void {
+    const grown = Buffer.allocUnsafe(bytes);
+    this.#buffer.copy(grown);
+    this.#buffer = grown;
+  }
+}
+
 /** The one message that a body consists of, or what is wrong with it. */
 export function readMessage(body: Buffer): Buffer | string {
   if (body.length === 0) return 'without a message';
@@ -30,9 +71,9 @@ export function readMessage(body: Buffer): Buffer | string {
   return body.subarray(messageHead);
 }
 
-/** A status text as `grpc-message` carries it: what is not printable ASCII, and the percent sign, percent-encoded. */
+/** A status text as `grpc-message` carries it: percent-encoded what is not printable ASCII, the percent sign, and a space at either end, with which a header is none. */
 export function encodeStatusText(text: string): string {
-  return text.toWellFormed().replace(/[^ -$&-~]+/g, encodeURIComponent);
+  return text.toWellFormed().replace(/[^ -$&-~]+|^ | $/g, encodeURIComponent);
 }
 
 /** What {@link encodeStatusText} made. Of what is encoded wrongly, the text as it came. */
