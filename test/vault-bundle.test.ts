@@ -8,6 +8,9 @@ const served = serveBundle({
     const rig = await startVaultRig({
       env: (vault, file) => ({
         KEYFERRY_VAULT_TOKEN_REQUESTS: 'true',
+        KEYFERRY_VAULT_ALLOWED_ADDRESSES: 'https://vault.example',
+        // Not for the rig, which is at this address too.
+        HTTPS_PROXY: 'http://127.0.0.1:9',
         KEYFERRY_VAULT_TOKEN_FILE: file('token', vault.tokens.issue({ policies: ['app'] }).id),
       }),
     });
@@ -72,6 +75,13 @@ describe.each(['1.5', '1.6'] as const)(
       expect(stranger.phase).toBe('Pending');
       expect(stranger.trapped).toBe(false);
       expect(stranger.events[0]?.message).toContain('KEYFERRY_VAULT_ALLOWED_ADDRESSES');
+
+      const abroad = await driver.publish({
+        class: spc('vault', { vaultAddress: 'https://vault.example' }),
+        pod,
+        tokens: rig.podToken(),
+      });
+      expect(abroad.events[0]?.message).toContain('by the proxy 127.0.0.1:9');
       driver.close();
       expect(keyferry.output()).not.toContain('CANARY');
       for (const { id } of rig.tokens.all()) expect(keyferry.output()).not.toContain(id);

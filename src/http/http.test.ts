@@ -415,6 +415,17 @@ describe('by a proxy', () => {
     );
   });
 
+  test('headers that are used again name each host for itself', async () => {
+    const server = await serverOf();
+    const proxy = await proxyOf(server.url);
+    const http = httpOf({ proxy: { httpProxy: proxy.host } });
+    const headers = Object.freeze({ 'x-vault-request': 'true' });
+    for (const host of ['one.example', 'two.example']) {
+      const answer = await ask(http, { url: new URL(`http://${host}/`), headers });
+      expect(JSON.parse(answer.body.toString())).toMatchObject({ headers: { host } });
+    }
+  });
+
   test('plain http is handed over whole', async () => {
     const server = await serverOf();
     const proxy = await proxyOf(server.url);

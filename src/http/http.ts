@@ -80,7 +80,8 @@ export function createHttp(options: HttpOptions = {}): Http {
         origin: url.origin,
         path: `${url.pathname}${url.search}`,
         method,
-        headers,
+        // A copy: undici's proxy agent writes the host into what it is given, and callers use their headers again, for other hosts.
+        headers: { ...headers },
         body: body instanceof Uint8Array ? Buffer.from(body.buffer, body.byteOffset, body.byteLength) : body,
         signal,
       });
