@@ -2,6 +2,7 @@
 import { build } from 'esbuild';
 import { chmod, readFile } from 'node:fs/promises';
 import { deferredPackages } from './deferred-packages.mjs';
+import { unusedParts } from './unused-parts.mjs';
 
 const { version, dependencies } = JSON.parse(
   await readFile(new URL('../package.json', import.meta.url), 'utf8'),
@@ -15,17 +16,9 @@ const options = {
   minifyWhitespace: true,
   mainFields: ['module', 'main'],
   logLevel: 'warning',
+  plugins: [unusedParts],
   // What the AWS SDK has to say of coming versions of itself, on Node 20, would stand among the lines of the log.
   define: { 'process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED': '"true"' },
-};
-/** Parts of prom-client that nobody uses and that load HTTPS, child processes and OpenTelemetry at the start. */
-const unusedParts = {
-  name: 'unused-parts',
-  setup({ onLoad }) {
-    onLoad({ filter: /prom-client\/lib\/(defaultMetrics|pushgateway|cluster)\.js$/ }, () => ({
-      contents: 'module.exports = {};',
-    }));
-  },
 };
 await build({
   ...options,
@@ -34,6 +27,6 @@ await build({
   legalComments: 'linked',
   define: { ...options.define, KEYFERRY_VERSION: JSON.stringify(version) },
   banner: { js: '#!/usr/bin/env node' },
-  plugins: [unusedParts, deferredPackages(options, Object.keys(dependencies))],
+  plugins: [...options.plugins, deferredPackages(options, Object.keys(dependencies))],
 });
 await chmod('dist/keyferry.js', 0o755);
