@@ -8,7 +8,7 @@ import { join } from 'node:path';
 const dir = await mkdtemp(join(tmpdir(), 'keyferry-bench-'));
 try {
   await build({
-    entryPoints: ['test/bench/bench.ts', 'test/bench/bare-server.ts'],
+    entryPoints: ['bench', 'bare-server', 'bare-store-client'].map((name) => `test/bench/${name}.ts`),
     outdir: dir,
     outExtension: { '.js': '.cjs' },
     bundle: true,
