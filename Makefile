@@ -54,9 +54,14 @@ unused: install
 format: install
 	npm run --silent format
 
-# Prints tables of ratios measured within one run; see docs/operations.md.
-bench: build
-	npm run --silent bench
+# Prints tables of ratios measured within one run, on the Node that the image runs; on another: make bench BENCH_NODE=node. See docs/operations.md.
+image_node := .tools/node24/node_modules/node/bin/node
+BENCH_NODE ?= $(image_node)
+bench: build $(filter $(image_node),$(BENCH_NODE))
+	$(BENCH_NODE) scripts/bench.mjs $(ONLY)
+
+$(image_node):
+	npm install --prefix .tools/node24 --no-save --no-audit --no-fund --loglevel=error node@24
 
 # Helm, for the chart. Needs Go. Built without these flags it takes itself for one of Kubernetes 1.20.
 helm_version := v3.19.0

@@ -3,7 +3,7 @@ import { Duplex } from 'node:stream';
 import { createAuthorityRewrite } from './authority.ts';
 
 /**
- * A driver's connection as grpc-js is to see it: what comes in passes {@link createAuthorityRewrite}, what goes out goes out as it is. Back-pressure,
+ * A driver's connection as HTTP/2 is to see it: what comes in passes {@link createAuthorityRewrite}, what goes out goes out as it is. Back-pressure,
  * half-close, errors and the end pass both ways.
  */
 export class DriverConnection extends Duplex {
