@@ -49,7 +49,11 @@ export function createUnaryClient({
 
   function session(): ClientHttp2Session {
     if (current !== undefined && !current.closed && !current.destroyed) return current;
-    const opened = connect('http://localhost', { createConnection: () => createConnection(socketPath) });
+    const opened = connect('http://localhost', {
+      createConnection: () => createConnection(socketPath),
+      // In megabytes. Beyond 10 of them, of requests on their way out as well, Node would refuse answers.
+      maxSessionMemory: 4_096,
+    });
     // Each call hears of it by its own stream.
     opened.on('error', () => undefined);
     current = opened;

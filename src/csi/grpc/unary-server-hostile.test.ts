@@ -1,5 +1,6 @@
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
+import { createServer, type ServerHttp2Stream } from 'node:http2';
 import { connect, type Socket } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -219,6 +220,29 @@ describe('memory', () => {
     await expectHarmless();
   });
 
+  test('of a call is not held by its stream, which Node keeps for long', async () => {
+    const respond = jest.spyOn(await serverStreamPrototype(), 'respond');
+    let held: WeakRef<object> | undefined;
+    method = (call) => {
+      const mount = { over: false };
+      held = new WeakRef(mount);
+      call.onOver(() => {
+        mount.over = true;
+        rig.count.over += 1;
+      });
+      echo(call);
+    };
+    const stream = beginCall(client());
+    stream.end(one);
+    expect(await outcomeOf(stream)).toMatchObject({ status: '0' });
+    await eventually(async () => {
+      await usedMegabytes();
+      expect(held?.deref()).toBeUndefined();
+    });
+    expect(respond.mock.contexts).toHaveLength(1);
+    respond.mockRestore();
+  });
+
   test('holds a message once, however small the parts it came in', async () => {
     let waiting: UnaryCall | undefined;
     method = (call) => (waiting = call);
@@ -242,3 +266,16 @@ describe('memory', () => {
     expect((await usedMegabytes()) - before).toBeLessThan(2);
   });
 });
+
+async function serverStreamPrototype(): Promise<ServerHttp2Stream> {
+  const server = createServer();
+  const path = `${rig.path}.other`;
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  const session = http2At(path);
+  const came = new Promise<ServerHttp2Stream>((resolve) => server.once('stream', resolve));
+  beginCall(session);
+  const prototype = Object.getPrototypeOf(await came) as ServerHttp2Stream;
+  session.destroy();
+  server.close();
+  return prototype;
+}
