@@ -22,7 +22,7 @@ export type UnaryCall = {
   /** Answers with a message behind its head. Of answers and failures the first counts, and none once the caller has left. */
   answer(framed: Buffer): void;
   fail(ending: Ending): void;
-  /** `listener` is called once, when the call's stream is over: after the last byte has left, or when the caller has. */
+  /** `listener`, given before the method returns, is called once, when the call's stream is over: after the last byte has left, or when the caller has. */
   onOver(listener: () => void): void;
 };
 
