@@ -11,17 +11,26 @@ export type GoProgram = {
   /** What to build: a package, or `tool` for the tools of go.mod. */
   readonly target: string;
   readonly ldflags?: string;
+  /** Beside go.mod, to be used in its place: the same program of other modules. */
+  readonly modFile?: string;
 };
 
 /** The path of the built program, built anew where it is missing or older than the module's files. A cold build can take minutes. */
-export async function builtGoProgram({ directory, name, target, ldflags = '' }: GoProgram): Promise<string> {
+export async function builtGoProgram({
+  directory,
+  name,
+  target,
+  ldflags = '',
+  modFile,
+}: GoProgram): Promise<string> {
   const bin = join(directory, 'bin');
   const program = join(bin, name);
-  const sources = (await readdir(directory)).filter((file) => /\.go$|^go\.(mod|sum)$/.test(file));
+  const sources = (await readdir(directory)).filter((file) => /\.(go|mod|sum)$/.test(file));
   const changed = Math.max(...(await Promise.all(sources.map((file) => modified(join(directory, file))))));
   if ((await modified(program)) > changed) return program;
   await mkdir(bin, { recursive: true });
-  const flags = ['-mod=readonly', '-trimpath', '-buildvcs=false', '-ldflags', `-s -w ${ldflags}`];
+  const modules = ['-mod=readonly', ...(modFile === undefined ? [] : [`-modfile=${modFile}`])];
+  const flags = [...modules, '-trimpath', '-buildvcs=false', '-ldflags', `-s -w ${ldflags}`];
   const child = spawn('go', ['install', ...flags, target], {
     cwd: directory,
     env: { ...process.env, GOBIN: bin, CGO_ENABLED: '0' },
