@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+// command is one method called many times, or the end of such a command.
+type command struct {
+	ID int `json:"id"`
+	// The id of a command that is to begin no more calls.
+	Stop   int    `json:"stop"`
+	Method string `json:"method"`
+	// Call number n sends message n modulo their count.
+	Messages []message `json:"messages"`
+	// How many calls; 0: until told to stop.
+	Calls int64 `json:"calls"`
+	// How many at once; default 1.
+	AtOnce        int   `json:"atOnce"`
+	TimeoutMs     int64 `json:"timeoutMs"`
+	CancelAfterMs int64 `json:"cancelAfterMs"`
+}
+
+// outcome is what some calls of a command came to, all of them alike.
+type outcome struct {
+	Calls int `json:"calls"`
+	// The message's place.
+	Message int    `json:"message"`
+	Code    string `json:"code"`
+	Text    string `json:"text,omitempty"`
+	Answer  any    `json:"answer,omitempty"`
+}
+
+type tally struct {
+	mutex   sync.Mutex
+	alike   map[string]*outcome
+	slowest time.Duration
+}
+
+func (tally *tally) add(one outcome, took time.Duration) {
+	key, _ := json.Marshal(one)
+	tally.mutex.Lock()
+	defer tally.mutex.Unlock()
+	tally.slowest = max(tally.slowest, took)
+	if tally.alike[string(key)] == nil {
+		tally.alike[string(key)] = &one
+	}
+	tally.alike[string(key)].Calls++
+}
+
+func (tally *tally) outcomes() []*outcome {
+	all := []*outcome{}
+	for _, one := range tally.alike {
+		all = append(all, one)
+	}
+	return all
+}
+
+func (asked *command) run(goOn context.Context, connection *grpc.ClientConn) *tally {
+	results := &tally{alike: map[string]*outcome{}}
+	encoded := make([][]byte, len(asked.Messages))
+	for index, each := range asked.Messages {
+		encoded[index] = each.encode()
+	}
+	var begun atomic.Int64
+	var callers sync.WaitGroup
+	for range max(1, asked.AtOnce) {
+		callers.Add(1)
+		go func() {
+			defer callers.Done()
+			for goOn.Err() == nil {
+				number := begun.Add(1) - 1
+				if asked.Calls != 0 && number >= asked.Calls {
+					return
+				}
+				index := int(number % int64(len(encoded)))
+				start := time.Now()
+				one := asked.call(connection, encoded[index])
+				one.Message = index
+				results.add(one, time.Since(start))
+			}
+		}()
+	}
+	callers.Wait()
+	return results
+}
+
+func (asked *command) call(connection *grpc.ClientConn, encoded []byte) outcome {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if asked.TimeoutMs != 0 {
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(asked.TimeoutMs)*time.Millisecond)
+		defer cancel()
+	}
+	if asked.CancelAfterMs != 0 {
+		defer time.AfterFunc(time.Duration(asked.CancelAfterMs)*time.Millisecond, cancel).Stop()
+	}
+	// A message of which every field is unknown is written as it stands, and read likewise: by the codec that generated code has.
+	sent, received := &emptypb.Empty{}, &emptypb.Empty{}
+	sent.ProtoReflect().SetUnknown(encoded)
+	err := connection.Invoke(ctx, asked.Method, sent, received)
+	if err != nil {
+		failed := status.Convert(err)
+		return outcome{Code: codeName(failed), Text: failed.Message()}
+	}
+	answer, err := decode(asked.Method, received.ProtoReflect().GetUnknown())
+	if err != nil {
+		return outcome{Code: "OK", Text: err.Error()}
+	}
+	return outcome{Code: "OK", Answer: answer}
+}
+
+// As in the protocol's own words; Go's are others.
+var codeNames = []string{"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+	"PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL",
+	"UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"}
+
+func codeName(failed *status.Status) string {
+	if code := int(failed.Code()); code < len(codeNames) {
+		return codeNames[code]
+	}
+	return strconv.Itoa(int(failed.Code()))
+}

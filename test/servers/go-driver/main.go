@@ -1,0 +1,120 @@
+// Go-driver is the Secrets Store CSI driver's client side: grpc-go over one connection to a provider's socket, made as drivers make it. It
+// reads commands from its standard input, one a line in JSON, carries them out side by side, and prints for each one line when it is done.
+// It ends when its input does.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"flag"
+	"log"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/stats"
+)
+
+const (
+	service = "v1alpha1.CSIDriverProvider"
+	waits   = `{"methodConfig": [{"name": [{"service": "` + service + `"}], "waitForReady": true`
+	// The driver's own.
+	retries = `, "retryPolicy": {"maxAttempts": 3, "initialBackoff": "1s", "maxBackoff": "10s", "backoffMultiplier": 1.1,
+		"retryableStatusCodes": ["UNAVAILABLE"]}`
+)
+
+func main() {
+	socket := flag.String("socket", "", "the provider's socket")
+	authority := flag.String("authority", "path", "path: a dialer of our own, as in drivers up to 1.5; localhost: the scheme unix, as from 1.6 on")
+	retry := flag.Bool("retry", true, "tries again after UNAVAILABLE, as drivers do")
+	pings := flag.Duration("keepalive", 0, "pings a connection that is silent for so long, also one without calls; grpc-go takes no less than 10s")
+	flag.Parse()
+
+	connections := &connectionCount{}
+	config := waits
+	if *retry {
+		config += retries
+	}
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultServiceConfig(config + "}]}"),
+		grpc.WithStatsHandler(connections),
+	}
+	if *pings > 0 {
+		options = append(options, grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: *pings, Timeout: time.Second, PermitWithoutStream: true,
+		}))
+	}
+	target := "unix:" + *socket
+	if *authority == "path" {
+		target = *socket
+		options = append(options, grpc.WithContextDialer(func(ctx context.Context, path string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		}))
+	}
+	// Drivers from 1.6 on call NewClient, which older versions do not have; with a scheme in the target it does the same.
+	connection, err := grpc.Dial(target, options...)
+	if err != nil {
+		log.Fatal(err)
+	}
+	serve(connection, connections)
+}
+
+// connectionCount counts the connections that were made.
+type connectionCount struct{ made atomic.Int64 }
+
+func (count *connectionCount) HandleConn(_ context.Context, event stats.ConnStats) {
+	if _, isBegin := event.(*stats.ConnBegin); isBegin {
+		count.made.Add(1)
+	}
+}
+func (*connectionCount) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context {
+	return ctx
+}
+func (*connectionCount) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
+func (*connectionCount) HandleRPC(context.Context, stats.RPCStats)                       {}
+
+// result is what became of a command.
+type result struct {
+	ID       int        `json:"id"`
+	Outcomes []*outcome `json:"outcomes"`
+	// Of the slowest call, in milliseconds.
+	SlowestMs int64 `json:"slowestMs"`
+	// Made since the program began.
+	Connections int64 `json:"connections"`
+}
+
+func serve(connection *grpc.ClientConn, connections *connectionCount) {
+	var printing sync.Mutex
+	printed := json.NewEncoder(os.Stdout)
+	under := map[int]context.CancelFunc{}
+	input := bufio.NewScanner(os.Stdin)
+	input.Buffer(nil, 64<<20)
+	for input.Scan() {
+		var asked command
+		if err := json.Unmarshal(input.Bytes(), &asked); err != nil {
+			log.Fatal(err)
+		}
+		if asked.Stop != 0 {
+			under[asked.Stop]()
+			continue
+		}
+		goOn, stop := context.WithCancel(context.Background())
+		under[asked.ID] = stop
+		go func() {
+			tally := asked.run(goOn, connection)
+			printing.Lock()
+			defer printing.Unlock()
+			err := printed.Encode(result{asked.ID, tally.outcomes(), tally.slowest.Milliseconds(), connections.made.Load()})
+			if err != nil {
+				log.Fatal(err)
+			}
+		}()
+	}
+}
