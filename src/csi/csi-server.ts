@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import { SecretError } from '../errors/secret-error.ts';
@@ -107,12 +108,16 @@ export function createCsiServer(options: CsiServerOptions): CsiServer {
   async function drain(graceMs: number): Promise<void> {
     notServing = 'shutting down';
     const succeeded = await sockets.close();
-    const close = (names: readonly string[], ms: number) => names.map((name) => servers.get(name)?.close(ms));
+    const close = (names: readonly string[], ms: number) =>
+      Promise.all(names.map(async (name) => servers.get(name)?.close(ms)));
     // Without a successor a driver that is sent away finds nobody, which is no final answer: its connection is served to the end.
     const leaving = close(succeeded, graceMs + goodbyeMs);
-    await underWay.drain(graceMs);
+    const end = performance.now() + graceMs;
+    // What is on its way over those that leave comes after a moment in which nothing is under way.
+    await Promise.race([leaving, sleep(graceMs, undefined, { ref: false })]);
+    await underWay.drain(Math.max(0, end - performance.now()));
     const staying = providers.filter((name) => !succeeded.includes(name));
-    await Promise.all([...leaving, ...close(staying, goodbyeMs)]);
+    await Promise.all([leaving, close(staying, goodbyeMs)]);
     await health?.close();
   }
 

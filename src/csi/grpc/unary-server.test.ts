@@ -327,6 +327,28 @@ describe('taking leave', () => {
     expect(acknowledged).toBe(1);
   });
 
+  test('serves what was on its way over a connection at rest', async () => {
+    const { path, server, sockets } = await serve();
+    const socket = socketTo(path, [], true);
+    await eventually(() => expect(sockets.size).toBe(1));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const ping = Buffer.from('000008060000000000', 'hex');
+    const body = frameMessage(Buffer.from('sent before the goodbye was read'));
+    let received = Buffer.alloc(0);
+    socket.on('end', () => socket.end());
+    socket.on('data', (read: Buffer) => {
+      received = Buffer.concat([received, read]);
+      const at = read.indexOf(ping);
+      if (at < 0) return;
+      socket.write(Buffer.concat([frames.headers(1), frames.data(1, body, true)]));
+      socket.write(frame(6, 1, 0, read.subarray(at + 9, at + 17)));
+    });
+    const before = performance.now();
+    await server.close(5_000);
+    expect(performance.now() - before).toBeLessThan(1_000);
+    await eventually(() => expect(received.includes(body)).toBe(true));
+  });
+
   test('is done where a client just leaves, at any moment', async () => {
     const { path, server } = await serve();
     for (let n = 0; n < 40; n += 1) {

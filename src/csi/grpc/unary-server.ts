@@ -54,7 +54,8 @@ const contentType = 'application/grpc+proto';
 const answerHeaders = { ':status': 200, 'content-type': contentType };
 const ok = { 'grpc-status': '0' };
 const withTrailers = { waitForTrailers: true };
-const lastStream = 2 ** 31 - 1;
+/** GOAWAY, NO_ERROR, with the highest of stream numbers: no more calls, please, and none is refused yet (RFC 9113, section 6.8). */
+const shutdownNotice = Buffer.from('0000080700000000007fffffff00000000', 'hex');
 const nothing: Buffer = Buffer.alloc(0);
 const ignore = (): void => undefined;
 
@@ -81,11 +82,12 @@ export function createUnaryServer({ methods, maxMessageBytes, refused }: UnarySe
     }
   }
 
-  function end(session: ServerHttp2Session): void {
+  function end(session: ServerHttp2Session, connection: Duplex): void {
     // It has ended, and nobody is there to take leave of, even where its connection is still open.
     if (session.destroyed) return;
-    // First, what is on its way here may still come; after an answer to the ping, what comes was sent in spite of it.
-    session.goaway(constants.NGHTTP2_NO_ERROR, lastStream);
+    // What is on its way may still come; after an answer to the ping, what comes was sent in spite of the notice. By hand, since nghttp2 reads nothing
+    // more, be it the ping's answer, once it has sent a GOAWAY itself while no call was open. Node writes whole frames, so it stands between two.
+    connection.write(shutdownNotice);
     session.ping(() => session.close());
   }
 
@@ -100,9 +102,10 @@ export function createUnaryServer({ methods, maxMessageBytes, refused }: UnarySe
       session.once('close', () => sessions.delete(session));
     },
     async close(ms) {
-      const open = [...sessions.keys()];
-      const left = open.map((session) => new Promise((resolve) => session.once('close', resolve)));
-      open.forEach(end);
+      const left = [...sessions.keys()].map(
+        (session) => new Promise((resolve) => session.once('close', resolve)),
+      );
+      sessions.forEach((connection, session) => end(session, connection));
       // Not the session, which would wait for its peer to read what is left, or to hang up.
       const cutOff = setTimeout(() => sessions.forEach((connection) => connection.destroy()), ms);
       await Promise.all(left);
