@@ -57,33 +57,6 @@ describe('a share of the thread', () => {
     expect(order).toEqual(['slow']);
   });
 
-  test('lets what comes in and goes out pass between the pieces of a crowd', async () => {
-    const share = createCpuShare({ turnMs: 2 });
-    const order: string[] = [];
-    const busyFor = (ms: number): void => {
-      const end = performance.now() + ms;
-      while (performance.now() < end);
-    };
-    const crowd = Array.from({ length: 30 }, (_, n) =>
-      share.run(`pod-${n}`, patient, () => {
-        busyFor(0.5);
-        order.push(`piece ${n}`);
-      }),
-    );
-    const turns = (async () => {
-      while (!order.includes('piece 29')) {
-        await new Promise(setImmediate);
-        order.push('turn');
-      }
-    })();
-    await Promise.all([...crowd, turns]);
-    // Some four of them fit into a turn; those that wait keep their order.
-    expect(order.indexOf('turn')).toBeLessThan(10);
-    expect(order.filter((entry) => entry === 'turn').length).toBeGreaterThan(3);
-    const pieces = order.filter((entry) => entry !== 'turn');
-    expect(pieces).toEqual(Array.from({ length: 30 }, (_, n) => `piece ${n}`));
-  });
-
   test('is waited for no longer than the caller does', async () => {
     const { order, work } = rig();
     await work('greedy', 10_000);
