@@ -1,8 +1,10 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { readdir } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
-import { driver, eventually, http2At, serving, volume } from '../../test/csi/harness.ts';
+import { driver, eventually, grpcMessage, http2At, serving, volume } from '../../test/csi/harness.ts';
+import { frame, frames } from '../../test/csi/unary-rig.ts';
 import { SecretError } from '../errors/secret-error.ts';
 import type { Circumstances } from '../mount/mount.ts';
 import type { RawMountRequest } from '../mount/raw-request.ts';
@@ -220,6 +222,41 @@ describe('the end of the process', () => {
     enough.abort();
     await mounting;
     expect(new Set(codes)).toEqual(new Set(['OK']));
+    await successor.drain(0);
+  });
+
+  test('serves what was on its way to it when a successor took over, also after a moment of rest', async () => {
+    const old = await serve(async () => volume);
+    const socket = connect(old.path);
+    socket.on('error', () => undefined).on('end', () => socket.end());
+    socket.write(Buffer.concat([frames.preface, frames.settings]));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const successor = createCsiServer({
+      mount: async () => volume,
+      version: '2',
+      providers: ['cce'],
+      providersDir: old.folder,
+      log: pino({ level: 'silent' }),
+      registry: new Registry(),
+    });
+    await successor.start();
+    let received = Buffer.alloc(0);
+    const mount = (stream: number): Buffer =>
+      Buffer.concat([
+        frames.headers(stream, { ':path': '/v1alpha1.CSIDriverProvider/Mount' }),
+        frames.data(stream, grpcMessage(Buffer.alloc(0)), true),
+      ]);
+    socket.on('data', (read: Buffer) => {
+      received = Buffer.concat([received, read]);
+      const ping = read.indexOf(frames.ping.subarray(0, 9));
+      if (ping < 0) return;
+      socket.write(mount(1));
+      setTimeout(() => {
+        socket.write(Buffer.concat([mount(3), frame(6, 1, 0, read.subarray(ping + 9, ping + 17))]));
+      }, 50);
+    });
+    await old.server.drain(2_000);
+    expect(received.toString('latin1').match(/s3cret/g)).toHaveLength(2);
     await successor.drain(0);
   });
 
