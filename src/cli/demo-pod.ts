@@ -6,7 +6,7 @@ import { statusText } from '../errors/status-text.ts';
 import { readClassFile } from './class-file.ts';
 import { volumeTable } from './mount-format.ts';
 import { mountQuestion } from './mount-question.ts';
-import { createProviderClient } from './provider-client.ts';
+import { createDriverClient } from '../csi/driver-client.ts';
 import { writeVolume } from './volume-writer.ts';
 
 /** A pod with one volume, and the driver that mounts it. */
@@ -32,7 +32,7 @@ export function createDemoPod(options: {
     async mount(classText) {
       const [spc] = readClassFile('class.yaml', classText).classes;
       if (spc === undefined) throw new SecretError('INTERNAL', 'the demo has no class');
-      const client = createProviderClient({ socketPath });
+      const client = createDriverClient({ socketPath });
       const answer = await client.mount(mountQuestion(spc, asker), { timeoutMs: 20_000, signal: stop });
       client.close();
       stop.throwIfAborted();

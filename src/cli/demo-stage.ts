@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SecretError } from '../errors/secret-error.ts';
 import { quoteForeign } from '../errors/status-text.ts';
 import { race } from '../flow/deadline.ts';
-import { isAnswering } from './provider-client.ts';
+import { isAnswering } from '../csi/driver-client.ts';
 
 /** How to start this very program once more. */
 export type Self = { readonly execPath: string; readonly script: string };

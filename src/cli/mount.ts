@@ -9,7 +9,7 @@ import type { Volume } from '../mount/volume.ts';
 import { formatMount, mountFormats } from './mount-format.ts';
 import { readOneClass, readPairs } from './mount-input.ts';
 import { mountQuestion, type Asker } from './mount-question.ts';
-import { createProviderClient } from './provider-client.ts';
+import { createDriverClient } from '../csi/driver-client.ts';
 import { writeVolume } from './volume-writer.ts';
 
 /** What {@link mountCommand} needs of the process. */
@@ -115,7 +115,7 @@ async function mountHere(
 
 /** Fails with the status's name and text, or with what the driver would refuse in the answer. */
 async function mountThere(socketPath: string, question: RawMountRequest, stop: AbortSignal): Promise<Volume> {
-  const client = createProviderClient({ socketPath });
+  const client = createDriverClient({ socketPath });
   const answer = await client.mount(question, { timeoutMs, signal: stop });
   client.close();
   stop.throwIfAborted();

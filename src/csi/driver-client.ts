@@ -1,6 +1,7 @@
+import type { RawMountRequest } from '../mount/raw-request.ts';
 import { driverService, type UnaryMethod } from './driver-service.ts';
 import { createUnaryClient, type Answer, type CallOptions } from './grpc/unary-client.ts';
-import type { MountRequest, MountResponse, VersionResponse } from './messages.ts';
+import type { MountResponse, VersionResponse } from './messages.ts';
 
 /** How to reach a provider. */
 export type DriverClientOptions = {
@@ -14,7 +15,7 @@ export type DriverClientOptions = {
 /** The driver's side of the interface to a provider. Calls never reject: a failure is an answer with a code. */
 export type DriverClient = {
   version(options?: CallOptions): Promise<Answer<VersionResponse>>;
-  mount(request: MountRequest, options?: CallOptions): Promise<Answer<MountResponse>>;
+  mount(request: RawMountRequest, options?: CallOptions): Promise<Answer<MountResponse>>;
   close(): void;
 };
 
@@ -39,7 +40,16 @@ export function createDriverClient(options: DriverClientOptions): DriverClient {
 
   return {
     version: (how = {}) => call(driverService.version, { version: 'v1alpha1' }, how),
-    mount: (request, how = {}) => call(driverService.mount, request, how),
+    mount: ({ currentVersions, ...request }, how = {}) =>
+      call(driverService.mount, { ...request, currentObjectVersion: currentVersions }, how),
     close: client.close,
   };
+}
+
+/** Whether a provider answers on the socket, within a second. */
+export async function isAnswering(socketPath: string): Promise<boolean> {
+  const client = createDriverClient({ socketPath });
+  const { code } = await client.version({ timeoutMs: 1_000 });
+  client.close();
+  return code === 'OK';
 }

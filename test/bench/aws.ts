@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { createProviderClient } from '../../src/cli/provider-client.ts';
+import { createDriverClient } from '../../src/csi/driver-client.ts';
 import type { RawMountRequest } from '../../src/mount/raw-request.ts';
 import { mountRequest } from '../driver/request.ts';
 import { awsRegion } from '../fakes/aws-cloud.ts';
@@ -67,7 +67,7 @@ async function measure(
     requestOf(rig, `pod-${n}`, identity, names),
   );
   const server = await start(rig, { serve, dir, limits });
-  const client = createProviderClient({ socketPath: server.socketPath });
+  const client = createDriverClient({ socketPath: server.socketPath });
   const run = async (batch: readonly RawMountRequest[]): Promise<void> => {
     const left = [...batch];
     const worker = async (): Promise<void> => {

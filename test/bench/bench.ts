@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { createProviderClient } from '../../src/cli/provider-client.ts';
+import { createDriverClient } from '../../src/csi/driver-client.ts';
 import { startCceRig } from '../fakes/cce-rig.ts';
 import { benchAws } from './aws.ts';
 import { mountRequest, mounts, type Run } from './load.ts';
@@ -147,7 +147,7 @@ async function mountCold(): Promise<void> {
         join(dir, 'cce.sock'),
         { ...(rig.env as Record<string, string>), ...rate },
       );
-      const client = createProviderClient({ socketPath: ours.socketPath });
+      const client = createDriverClient({ socketPath: ours.socketPath });
       const reads = { store: rig.csms.count(), kubernetes: rig.kubernetes.reads() };
       const began = performance.now();
       const answers = await Promise.all(

@@ -1,4 +1,4 @@
-import { createProviderClient } from '../../src/cli/provider-client.ts';
+import { createDriverClient } from '../../src/csi/driver-client.ts';
 import type { RawMountRequest } from '../../src/mount/raw-request.ts';
 import type { ServerProcess } from './server-process.ts';
 
@@ -42,7 +42,7 @@ export async function mounts(
   request: RawMountRequest,
   { count, concurrency }: { readonly count: number; readonly concurrency: number },
 ): Promise<Run> {
-  const client = createProviderClient({ socketPath: server.socketPath });
+  const client = createDriverClient({ socketPath: server.socketPath });
   const latencies: number[] = [];
   let left = count;
   const worker = async (): Promise<void> => {

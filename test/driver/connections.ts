@@ -1,8 +1,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createProviderClient, type ProviderClient } from '../../src/cli/provider-client.ts';
-import type { DriverClientOptions } from '../../src/csi/driver-client.ts';
+import {
+  createDriverClient,
+  type DriverClient,
+  type DriverClientOptions,
+} from '../../src/csi/driver-client.ts';
 import type { MountResponse } from '../../src/csi/messages.ts';
 import type { RawMountRequest } from '../../src/mount/raw-request.ts';
 import { takeAnswer, type Failure } from './answer.ts';
@@ -25,15 +28,15 @@ export function createConnections(options: {
   readonly client: Omit<DriverClientOptions, 'socketPath'>;
 }): Connections {
   const { providersDir, retryDelayMs } = options;
-  const clients = new Map<string, ProviderClient>();
+  const clients = new Map<string, DriverClient>();
 
-  function connect(provider: string): ProviderClient | undefined {
+  function connect(provider: string): DriverClient | undefined {
     const known = clients.get(provider);
     if (known !== undefined) return known;
     const socketPath = join(providersDir, `${provider}.sock`);
     // A stale socket counts as present: the driver looks for the file alone, and for that only once.
     if (!/^[a-zA-Z0-9_-]{0,30}$/.test(provider) || !existsSync(socketPath)) return undefined;
-    const client = createProviderClient({ ...options.client, socketPath });
+    const client = createDriverClient({ ...options.client, socketPath });
     clients.set(provider, client);
     return client;
   }

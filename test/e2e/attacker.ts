@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createProviderClient } from '../../src/cli/provider-client.ts';
+import { createDriverClient } from '../../src/csi/driver-client.ts';
 import { greed, request } from './hostile-requests.ts';
 
 /**
@@ -7,7 +7,7 @@ import { greed, request } from './hostile-requests.ts';
  * The kubelet waits longer after each failure, and a minute after a success; these wait a second.
  */
 const [, , socketPath = ''] = process.argv;
-const client = createProviderClient({ socketPath });
+const client = createDriverClient({ socketPath });
 const codes: Record<string, number> = {};
 let number = 0;
 

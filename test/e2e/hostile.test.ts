@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { build } from 'esbuild';
-import { createProviderClient, type ProviderClient } from '../../src/cli/provider-client.ts';
+import { createDriverClient, type DriverClient } from '../../src/csi/driver-client.ts';
 import { controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
 import { chartLacks } from './chart-objects.ts';
 import { createChance, hostile, hugeSecrets, request, words } from './hostile-requests.ts';
@@ -29,7 +29,7 @@ describe('10,000 hostile requests', () => {
     const keyferry = await stage.keyferryIn(directory, ['--log-level', 'error']);
     const driver = stage.driverFor(directory);
     const running = await publish(driver, 1);
-    const client = createProviderClient({ socketPath: join(directory, 'cce.sock') });
+    const client = createDriverClient({ socketPath: join(directory, 'cce.sock') });
     stage.atEnd(() => client.close());
     const chance = createChance('10,000 hostile requests');
     const codes = new Map<string, number>();
@@ -78,7 +78,7 @@ describe('one namespace that attacks every cap', () => {
   let taken = 0;
 
   /** Mounts new pods, each with a secret that nobody has read yet, four at a time; the 99th of a hundred times. */
-  async function victim(client: ProviderClient, forMs: number): Promise<number> {
+  async function victim(client: DriverClient, forMs: number): Promise<number> {
     const times: number[] = [];
     const end = performance.now() + forMs;
     async function flow(): Promise<void> {
@@ -105,7 +105,7 @@ describe('one namespace that attacks every cap', () => {
       KEYFERRY_CCE_BURST: '200',
     });
     const socketPath = join(directory, 'cce.sock');
-    const client = createProviderClient({ socketPath });
+    const client = createDriverClient({ socketPath });
     stage.atEnd(() => client.close());
     await victim(client, 1_000);
     const usual = await victim(client, 5_000);

@@ -2,9 +2,8 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { DriverClientOptions } from '../csi/driver-client.ts';
 import { startScriptedProvider, type ScriptedProvider } from '../../test/driver/scripted-provider.ts';
-import { createProviderClient, type ProviderClient } from './provider-client.ts';
+import { createDriverClient, type DriverClient, type DriverClientOptions } from './driver-client.ts';
 
 const request = {
   attributes: '{"a":"b"}',
@@ -16,7 +15,7 @@ const request = {
 
 let dir: string;
 let provider: ScriptedProvider;
-let client: ProviderClient | undefined;
+let client: DriverClient | undefined;
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'kf-client-'));
   provider = await startScriptedProvider(dir, 'p');
@@ -27,8 +26,8 @@ afterEach(async () => {
   await rm(dir, { recursive: true });
 });
 
-function connect(options: Partial<DriverClientOptions> = {}): ProviderClient {
-  client = createProviderClient({ socketPath: provider.socketPath, ...options });
+function connect(options: Partial<DriverClientOptions> = {}): DriverClient {
+  client = createDriverClient({ socketPath: provider.socketPath, ...options });
   return client;
 }
 
