@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { frame } from '../../test/csi/unary-rig.ts';
 import { createAuthorityRewrite } from './authority.ts';
 
 const hex = (text: string): Buffer => Buffer.from(text, 'hex');
@@ -18,15 +19,6 @@ const wanted = Buffer.concat([before, localhost, after]);
 const endHeaders = 0x4;
 const padded = 0x8;
 const priority = 0x20;
-
-function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(payload.length, 0, 3);
-  head.writeUInt8(type, 3);
-  head.writeUInt8(flags, 4);
-  head.writeUInt32BE(stream, 5);
-  return Buffer.concat([head, payload]);
-}
 
 function rewrite(...reads: readonly Buffer[]): Buffer {
   const pass = createAuthorityRewrite();

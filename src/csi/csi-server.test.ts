@@ -21,6 +21,18 @@ async function serve(mount: CsiServerOptions['mount'], options: Partial<CsiServe
   return one;
 }
 
+/** Another process's way in, at the same sockets; not started yet. */
+function successorIn(providersDir: string) {
+  return createCsiServer({
+    mount: async () => volume,
+    version: '2',
+    providers: ['cce'],
+    providersDir,
+    log: pino({ level: 'silent' }),
+    registry: new Registry(),
+  });
+}
+
 const never = (): Promise<never> => new Promise(() => undefined);
 
 describe('the way in', () => {
@@ -197,14 +209,7 @@ describe('the end of the process', () => {
 
   test('lets a successor take over without a failed mount', async () => {
     const old = await serve(async () => volume);
-    const successor = createCsiServer({
-      mount: async () => volume,
-      version: '2',
-      providers: ['cce'],
-      providersDir: old.folder,
-      log: pino({ level: 'silent' }),
-      registry: new Registry(),
-    });
+    const successor = successorIn(old.folder);
     const codes: string[] = [];
     const enough = new AbortController();
     const mounting = (async () => {
@@ -231,14 +236,7 @@ describe('the end of the process', () => {
     socket.on('error', () => undefined).on('end', () => socket.end());
     socket.write(Buffer.concat([frames.preface, frames.settings]));
     await new Promise((resolve) => setTimeout(resolve, 20));
-    const successor = createCsiServer({
-      mount: async () => volume,
-      version: '2',
-      providers: ['cce'],
-      providersDir: old.folder,
-      log: pino({ level: 'silent' }),
-      registry: new Registry(),
-    });
+    const successor = successorIn(old.folder);
     await successor.start();
     let received = Buffer.alloc(0);
     const mount = (stream: number): Buffer =>
@@ -262,14 +260,7 @@ describe('the end of the process', () => {
 
   test('fails no mount of a driver that keeps its connection and asks at any moment', async () => {
     const old = await serve(async () => volume);
-    const successor = createCsiServer({
-      mount: async () => volume,
-      version: '2',
-      providers: ['cce'],
-      providersDir: old.folder,
-      log: pino({ level: 'silent' }),
-      registry: new Registry(),
-    });
+    const successor = successorIn(old.folder);
     const client = driver(old.path);
     await client.start().answer;
     await successor.start();
