@@ -5,7 +5,7 @@
 const unused =
   /prom-client\/lib\/(defaultMetrics|pushgateway|cluster)\.js$|pino\/lib\/transport\.js$|node_modules\/long\//;
 
-/** The rest of undici is a browser's `fetch` and all that goes with it, which in turn loads Node's own: 60 ms and several megabytes. */
+/** The rest of undici is a browser's `fetch` and all that goes with it, which in turn loads Node's own: some 40 ms of the first request. */
 const undici = `
   Object.assign(require('./lib/dispatcher/dispatcher').prototype, require('./lib/api'));
   exports.Agent = require('./lib/dispatcher/agent');
