@@ -1,68 +1,85 @@
-/** The house's one-way streets (docs/adr/0001): cli -> csi -> mount -> store -> providers -> {kube, http} -> {plan, flow} -> {config, telemetry, errors}. */
-const floors = [
-  ['cli'],
-  ['csi'],
-  ['mount'],
-  ['store'],
-  ['providers'],
-  ['kube', 'http'],
-  ['plan', 'flow'],
-  ['config', 'telemetry', 'errors'],
+/**
+ * Which folder of src/ may import which (docs/adr/0001). `app` and `cli` see everything but each
+ * other's callers; `core` sees only itself.
+ */
+const everything = [
+  'app',
+  'csi',
+  'mount',
+  'cache',
+  'providers',
+  'kube',
+  'http',
+  'config',
+  'telemetry',
+  'formats',
+  'concurrency',
+  'core',
 ];
-const upward = floors.slice(1).map((rooms, index) => ({
-  name: `no-way-up-from-${rooms.join('-')}`,
+const mayImport = {
+  cli: everything,
+  app: everything,
+  csi: ['mount', 'concurrency', 'core'],
+  mount: ['cache', 'formats', 'concurrency', 'core'],
+  cache: ['concurrency', 'core'],
+  providers: ['kube', 'http', 'config', 'formats', 'concurrency', 'core'],
+  kube: ['http', 'concurrency', 'core'],
+  http: ['concurrency', 'core'],
+  config: ['telemetry', 'core'],
+  telemetry: ['core'],
+  formats: ['core'],
+  concurrency: ['core'],
+  core: [],
+};
+const folders = Object.entries(mayImport).map(([folder, allowed]) => ({
+  name: `${folder}-imports-only-what-it-may`,
   severity: 'error',
-  from: { path: `^src/(${rooms.join('|')})/` },
-  to: {
-    path: `^src/(main\\.ts|(${floors
-      .slice(0, index + 1)
-      .flat()
-      .join('|')})/)`,
-  },
+  from: { path: `^src/${folder}/`, pathNot: '\\.test\\.ts$' },
+  to: { path: '^src/', pathNot: `^src/(${[folder, ...allowed].join('|')})/` },
 }));
+
 module.exports = {
   forbidden: [
-    ...upward,
+    ...folders,
+    { name: 'no-circles', severity: 'error', from: {}, to: { circular: true } },
     {
-      name: 'no-circular',
+      name: 'grpc-imports-nothing-of-keyferry',
       severity: 'error',
-      from: {},
-      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+      from: { path: '^src/csi/grpc/', pathNot: '\\.test\\.ts$' },
+      to: { path: '^src/', pathNot: '^src/csi/grpc/' },
     },
     {
-      name: 'providers-do-not-meet',
-      comment: 'A provider never imports another one.',
+      name: 'providers-do-not-import-each-other',
       severity: 'error',
       from: { path: '^src/providers/([^/]+)/' },
-      to: { path: '^src/providers/[^/]+/', pathNot: '^src/providers/$1/' },
+      to: { path: '^src/providers/[^/]+/', pathNot: '^src/providers/($1|shared)/' },
     },
     {
-      name: 'registry-only-for-cli',
+      name: 'shared-provider-code-knows-no-provider',
       severity: 'error',
-      from: { path: '^src/', pathNot: '^src/cli/|\\.test\\.ts$' },
+      from: { path: '^src/providers/shared/' },
+      to: { path: '^src/providers/', pathNot: '^src/providers/shared/' },
+    },
+    {
+      name: 'only-the-composition-root-and-commands-import-the-registry',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/(cli|app)/|\\.test\\.ts$' },
       to: { path: '^src/providers/registry\\.ts$' },
     },
     {
-      name: 'a-provider-is-known-by-its-contract',
-      comment: 'mount and store see only the contract and what grants are made of.',
+      name: 'only-authorize-makes-grants',
       severity: 'error',
-      from: { path: '^src/(mount|store)/', pathNot: '\\.test\\.ts$' },
-      to: { path: '^src/providers/', pathNot: '^src/providers/provider\\.ts$' },
+      from: { path: '^src/', pathNot: '^src/providers/[^/]+/authorize\\.ts$|\\.test\\.ts$' },
+      to: { path: '^src/core/grant\\.ts$' },
     },
     {
-      name: 'only-admit-makes-grants',
-      severity: 'error',
-      from: { path: '^src/', pathNot: '^src/providers/[^/]+/admit\\.ts$|\\.test\\.ts$' },
-      to: { path: '^src/providers/grant\\.ts$' },
-    },
-    {
-      name: 'no-tests-in-the-product',
+      name: 'the-product-imports-no-tests',
       severity: 'error',
       from: { path: '^src/', pathNot: '\\.test\\.ts$' },
       to: { path: '^test/|\\.test\\.ts$' },
     },
     {
-      name: 'not-to-dev-dependency',
+      name: 'the-product-imports-no-development-dependencies',
       severity: 'error',
       from: { path: '^src/', pathNot: '\\.test\\.ts$' },
       to: { dependencyTypes: ['npm-dev'] },

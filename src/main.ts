@@ -1,6 +1,6 @@
 import { Command, CommanderError } from 'commander';
-import { SecretError, toSecretError } from './errors/secret-error.ts';
-import { statusText } from './errors/status-text.ts';
+import { SecretError, toSecretError } from './core/errors.ts';
+import { statusText } from './core/safe-text.ts';
 
 /** Put in by the build, out of package.json. */
 declare const KEYFERRY_VERSION: string;
@@ -61,22 +61,22 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
       setExitCode: (code) => (process.exitCode = code),
     }),
   mount: async () => {
-    const { createInProcessMount } = await import('./cli/in-process-mount.ts');
-    return (await import('./cli/mount.ts')).mountCommand({
+    const { createInProcessMount } = await import('./cli/mount/in-process.ts');
+    return (await import('./cli/mount/command.ts')).mountCommand({
       ...common,
       inProcessMount: createInProcessMount(env),
     });
   },
   lint: async () => {
-    const { loadPlanners } = await import('./cli/planners.ts');
-    return (await import('./cli/lint.ts')).lintCommand({
+    const { loadPlanners } = await import('./cli/lint/command.ts');
+    return (await import('./cli/lint/command.ts')).lintCommand({
       ...common,
       providers: loadPlanners,
       setExitCode: (code) => (process.exitCode = code),
     });
   },
   local: async () => (await import('./cli/local.ts')).localCommand(common),
-  demo: async () => (await import('./cli/demo.ts')).demoCommand({ ...common, self }),
+  demo: async () => (await import('./cli/demo/command.ts')).demoCommand({ ...common, self }),
 };
 
 /** Lets no command exit by itself: the setting is not inherited by commands that were added. */

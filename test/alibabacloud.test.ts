@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
-import { SecretError } from '../src/errors/secret-error.ts';
+import { SecretError } from '../src/core/errors.ts';
 import type { SecretProviderClass } from './driver/cluster.ts';
 import { startFakeKms } from './fakes/alibaba-kms.ts';
 import {

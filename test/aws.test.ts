@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
-import { SecretError } from '../src/errors/secret-error.ts';
+import { SecretError } from '../src/core/errors.ts';
 import type { SecretProviderClass } from './driver/cluster.ts';
 import { awsFailoverRegion, awsRegion } from './fakes/aws-cloud.ts';
 import { appRole, startAwsRig, type AwsRig, type AwsRigOptions } from './fakes/aws-rig.ts';

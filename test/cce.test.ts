@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { parse } from 'yaml';
-import { SecretError } from '../src/errors/secret-error.ts';
+import { SecretError } from '../src/core/errors.ts';
 import type { SecretProviderClass } from './driver/cluster.ts';
 import { agency, object, podClass, startCceRig, type CceRigOptions } from './fakes/cce-rig.ts';
 import { underDriver } from './fakes/under-driver.ts';

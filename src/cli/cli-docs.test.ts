@@ -4,9 +4,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { settingFlags } from '../config/settings.ts';
 import { healthCommand } from './health.ts';
-import { lintCommand } from './lint.ts';
+import { lintCommand } from './lint/command.ts';
 import { localCommand } from './local.ts';
-import { mountCommand } from './mount.ts';
+import { mountCommand } from './mount/command.ts';
 
 const docs = readFileSync(join(import.meta.dirname, '../../docs/cli.md'), 'utf8');
 const unused = (): never => {

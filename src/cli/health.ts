@@ -1,7 +1,7 @@
 import { Argument, Command, Option } from 'commander';
 import { get, type RequestOptions } from 'node:http';
 import { settingFlags } from '../config/settings.ts';
-import { SecretError } from '../errors/secret-error.ts';
+import { SecretError } from '../core/errors.ts';
 
 /** What {@link healthCommand} needs of the process. */
 export type HealthDeps = {

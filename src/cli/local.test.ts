@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { settingFlags } from '../config/settings.ts';
-import { SecretError } from '../errors/secret-error.ts';
+import { SecretError } from '../core/errors.ts';
 import { localCommand } from './local.ts';
 
 const canary = 'canary-57b0-not-to-be-seen';

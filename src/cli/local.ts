@@ -2,14 +2,14 @@ import { Command, Option } from 'commander';
 import { readFile } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { SecretError } from '../errors/secret-error.ts';
-import { quoteForeign } from '../errors/status-text.ts';
-import { race } from '../flow/deadline.ts';
-import type { StoreDocument } from '../providers/local/document.ts';
-import { addVersion, findVersion, largestValue, removeVersions } from '../providers/local/history.ts';
-import type { StorePlace } from '../providers/local/sealed-store.ts';
-import { createStoreReader } from '../providers/local/store-reader.ts';
-import { createStoreWriter } from '../providers/local/store-writer.ts';
+import { SecretError } from '../core/errors.ts';
+import { quoteForeign } from '../core/safe-text.ts';
+import { race } from '../concurrency/single-flight.ts';
+import type { StoreDocument } from '../providers/local/store/document.ts';
+import { addVersion, findVersion, largestValue, removeVersions } from '../providers/local/store/history.ts';
+import type { StorePlace } from '../providers/local/store/sealed.ts';
+import { createStoreReader } from '../providers/local/store/reader.ts';
+import { createStoreWriter } from '../providers/local/store/writer.ts';
 
 /** What {@link localCommand} needs of the process. */
 export type LocalDeps = {

@@ -1,13 +1,13 @@
 import { Command } from 'commander';
 import { Registry } from 'prom-client';
 import { parseSettings, settingFlags, type RawSettings } from '../config/settings.ts';
-import { createCsiServer } from '../csi/csi-server.ts';
-import { SecretError } from '../errors/secret-error.ts';
+import { createCsiServer } from '../csi/server.ts';
+import { SecretError } from '../core/errors.ts';
 import { loadVersionKey } from '../mount/version-key.ts';
 import { providers } from '../providers/registry.ts';
 import { createLog } from '../telemetry/log.ts';
 import { createProcessMetrics } from '../telemetry/process-metrics.ts';
-import { compose } from './compose.ts';
+import { compose } from '../app/app.ts';
 
 /** What {@link serveCommand} needs of the process. */
 export type ServeDeps = {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { parseBytes, parseChoice, parseCount, parseDuration } from './units.ts';
+import { parseBytes, parseChoice, parseCount, parseDuration } from './settings.ts';
 
 describe('units of settings', () => {
   test.each([

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { connect, createServer } from 'node:net';
 import { callRaw, driver, eventually, grpcMessage, http2At, serving } from '../../test/csi/harness.ts';
-import { DriverConnection } from './connection.ts';
+import { DriverConnection } from './authority-rewrite.ts';
 
 let served: Awaited<ReturnType<typeof serving>>;
 

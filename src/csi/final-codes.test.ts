@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { ClientHttp2Session } from 'node:http2';
 import { callRaw, grpcMessage, http2At, serving, volume } from '../../test/csi/harness.ts';
-import { codes, type ErrorCode } from '../errors/codes.ts';
-import { SecretError } from '../errors/secret-error.ts';
+import { codes, type ErrorCode } from '../core/errors.ts';
+import { SecretError } from '../core/errors.ts';
 import type { Mount } from '../mount/mount.ts';
-import type { Volume } from '../mount/volume.ts';
-import { answerWithin } from './mount-call.ts';
+import type { Volume } from '../mount/types.ts';
+import { answerWithin } from './mount-handler.ts';
 
 /** After any other code a driver can start the pod on an empty volume. */
 const finalCodes = [

@@ -8,7 +8,7 @@ import { setTimeout } from 'node:timers/promises';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { eventually, serving, volume } from '../../test/csi/harness.ts';
-import type { CsiServerOptions } from './csi-server.ts';
+import type { CsiServerOptions } from './server.ts';
 import { createHealth } from './health.ts';
 
 const ends: (() => Promise<void>)[] = [];

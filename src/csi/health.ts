@@ -3,7 +3,7 @@ import { createServer, type RequestListener, type Server, type ServerResponse } 
 import type { ListenOptions, Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
-import { SecretError } from '../errors/secret-error.ts';
+import { SecretError } from '../core/errors.ts';
 
 /** At an address. Every pod of the cluster may reach it, and a kubelet and some scrapers need a handful. */
 const maxConnections = 50;

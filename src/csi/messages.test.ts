@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { join } from 'node:path';
 import protobuf from 'protobufjs';
-import type { Message } from './message.ts';
+import type { Message } from './protobuf.ts';
 import * as messages from './messages.ts';
 
 /** protobufjs, with the messages of proto/provider.proto. */

@@ -2,8 +2,8 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { readMessage } from './grpc/wire.ts';
 import { mountResponse } from './messages.ts';
-import { encodeResponse } from './response-bytes.ts';
-import { measureResponse, toResponse } from './response.ts';
+import { encodeResponse } from './messages.ts';
+import { measureResponse, toResponse } from './mount-handler.ts';
 
 const text = fc.string({ unit: 'grapheme', maxLength: 200 });
 const anyVolume = fc.record({

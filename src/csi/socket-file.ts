@@ -3,7 +3,7 @@ import { linkSync, lstatSync, renameSync, unlinkSync, type BigIntStats } from 'n
 import { chmod, link, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
-import { SecretError } from '../errors/secret-error.ts';
+import { SecretError } from '../core/errors.ts';
 
 /** What fits into a socket address besides its final zero. */
 const maxPathBytes = 107;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { isSpecialHost } from './address.ts';
+import { isSpecialHost } from './endpoint.ts';
 import { classEndpoint, encodeSegment, parseEndpoint, regionEndpoint, regionHost } from './endpoint.ts';
 
 const template = 'kms.{region}.myhuaweicloud.com';

@@ -1,6 +1,6 @@
 import { BlockList, isIP } from 'node:net';
-import { SecretError } from '../errors/secret-error.ts';
-import { quoteForeign } from '../errors/status-text.ts';
+import { SecretError } from '../core/errors.ts';
+import { quoteForeign } from '../core/safe-text.ts';
 
 /** What HTTPS_PROXY, HTTP_PROXY and NO_PROXY say. */
 export type ProxyOptions = {

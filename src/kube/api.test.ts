@@ -6,10 +6,10 @@ import {
   type FakeKubernetes,
   type FakeServiceAccount,
 } from '../../test/fakes/kubernetes.ts';
-import { SecretError } from '../errors/secret-error.ts';
-import { createHttp } from '../http/http.ts';
+import { SecretError } from '../core/errors.ts';
+import { createHttp } from '../http/client.ts';
 import { createKubeApi, type KubeApi } from './api.ts';
-import { inCluster } from './in-cluster.ts';
+import { inCluster } from './api.ts';
 
 const forever = new AbortController().signal;
 const closing: (() => Promise<unknown>)[] = [];

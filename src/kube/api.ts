@@ -1,12 +1,60 @@
 import { readFile } from 'node:fs/promises';
+import { isIPv6 } from 'node:net';
 import * as z from 'zod';
-import { SecretError } from '../errors/secret-error.ts';
-import { quoteForeign } from '../errors/status-text.ts';
-import { createRetry } from '../flow/retry.ts';
+import { createRetry } from '../concurrency/retry.ts';
+import { SecretError } from '../core/errors.ts';
+import { quoteForeign } from '../core/safe-text.ts';
+import type { Http, HttpAnswer, HttpRequest } from '../http/client.ts';
 import { encodeSegment } from '../http/endpoint.ts';
-import type { Http, HttpAnswer, HttpRequest } from '../http/http.ts';
-import { inCluster, type KubeAccess } from './in-cluster.ts';
-import { createLineReader } from './lines.ts';
+
+/** Where the API server is, and what shows us to it. */
+export type KubeAccess = {
+  readonly server: URL;
+  /** A bearer token, renewed in place by the kubelet. */
+  readonly tokenFile: string;
+  /** PEM: the authority of the API server's certificate, and no other. */
+  readonly caFile: string;
+};
+
+const directory = '/var/run/secrets/kubernetes.io/serviceaccount';
+
+/**
+ * What Kubernetes gives every pod (https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/).
+ * @throws SecretError NOT_CONFIGURED outside of a cluster
+ */
+export function inCluster(env: Readonly<Record<string, string | undefined>>): KubeAccess {
+  const host = env.KUBERNETES_SERVICE_HOST;
+  const port = env.KUBERNETES_SERVICE_PORT ?? '443';
+  const address = `https://${host !== undefined && isIPv6(host) ? `[${host}]` : host}:${port}`;
+  if (host === undefined || host === '' || !URL.canParse(address)) {
+    throw new SecretError('NOT_CONFIGURED', 'Keyferry does not know where the Kubernetes API server is', {
+      hint: 'run it in a pod, or give all of --kube-server, --kube-token-file and --kube-ca-file',
+    });
+  }
+  return { server: new URL(address), tokenFile: `${directory}/token`, caFile: `${directory}/ca.crt` };
+}
+
+/** Of one line, in bytes. */
+const maxLine = 1_048_576;
+
+/**
+ * Cuts a stream into lines, however its pieces fall; empty ones are left out, and so is what follows the last line break.
+ * @throws SecretError STORE_ANSWER_TOO_LARGE where a line does not end
+ */
+export function createLineReader(onLine: (line: Buffer) => void): (piece: Uint8Array) => void {
+  let unfinished: Buffer = Buffer.alloc(0);
+  return (piece) => {
+    const text = Buffer.concat([unfinished, piece]);
+    let start = 0;
+    for (let end = text.indexOf(10); end !== -1; end = text.indexOf(10, start)) {
+      if (end > start) onLine(text.subarray(start, end));
+      start = end + 1;
+    }
+    unfinished = text.subarray(start);
+    if (unfinished.length > maxLine)
+      throw new SecretError('STORE_ANSWER_TOO_LARGE', `a line of more than ${maxLine} bytes came`);
+  };
+}
 
 const timeoutMs = 5_000;
 /** A list of a node's pods, of which the API server keeps some kilobytes of metadata each. */

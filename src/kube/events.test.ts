@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { startFakeKubernetes } from '../../test/fakes/kubernetes.ts';
-import { SecretError, type SecretErrorDetails } from '../errors/secret-error.ts';
-import type { ErrorCode } from '../errors/codes.ts';
-import { createHttp } from '../http/http.ts';
+import { SecretError, type SecretErrorDetails } from '../core/errors.ts';
+import type { ErrorCode } from '../core/errors.ts';
+import { createHttp } from '../http/client.ts';
 import { createKubeApi } from './api.ts';
 import { createPodEvents } from './events.ts';
 

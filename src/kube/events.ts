@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
-import { toSecretError, type SecretError } from '../errors/secret-error.ts';
-import { statusText } from '../errors/status-text.ts';
+import { toSecretError, type SecretError } from '../core/errors.ts';
+import { statusText } from '../core/safe-text.ts';
 import type { KubeApi } from './api.ts';
 
 /** One Event for each pod and cause in this time. */

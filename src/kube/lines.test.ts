@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { createLineReader } from './lines.ts';
+import { createLineReader } from './api.ts';
 
 describe('lines of a stream', () => {
   test('are the same however its pieces fall, inside a character too', () => {

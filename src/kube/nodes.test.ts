@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { startFakeKubernetes, type FakeKubernetes } from '../../test/fakes/kubernetes.ts';
-import { SecretError } from '../errors/secret-error.ts';
-import { createHttp } from '../http/http.ts';
+import { SecretError } from '../core/errors.ts';
+import { createHttp } from '../http/client.ts';
 import { createKubeApi } from './api.ts';
 import { createNodes, type Nodes } from './nodes.ts';
 

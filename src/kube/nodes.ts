@@ -1,7 +1,7 @@
 import * as z from 'zod';
-import { SecretError } from '../errors/secret-error.ts';
-import { quoteForeign } from '../errors/status-text.ts';
-import { createSingleFlight } from '../flow/single-flight.ts';
+import { SecretError } from '../core/errors.ts';
+import { quoteForeign } from '../core/safe-text.ts';
+import { createSingleFlight } from '../concurrency/single-flight.ts';
 import type { KubeApi } from './api.ts';
 
 /** Where a cloud says in which region a node is: https://kubernetes.io/docs/reference/labels-annotations-taints/ */

@@ -4,8 +4,8 @@ import {
   type FakeKubernetes,
   type FakeServiceAccount,
 } from '../../test/fakes/kubernetes.ts';
-import { SecretError } from '../errors/secret-error.ts';
-import { createHttp } from '../http/http.ts';
+import { SecretError } from '../core/errors.ts';
+import { createHttp } from '../http/client.ts';
 import { createKubeApi } from './api.ts';
 import { createServiceAccounts, type ServiceAccount } from './service-accounts.ts';
 

@@ -1,9 +1,9 @@
 import { LRUCache } from 'lru-cache';
 import * as z from 'zod';
-import { SecretError } from '../errors/secret-error.ts';
-import { quoteForeign } from '../errors/status-text.ts';
-import { race } from '../flow/deadline.ts';
-import { createFlight, type Flight } from '../flow/single-flight.ts';
+import { SecretError } from '../core/errors.ts';
+import { quoteForeign } from '../core/safe-text.ts';
+import { race } from '../concurrency/single-flight.ts';
+import { createFlight, type Flight } from '../concurrency/single-flight.ts';
 import type { KubeApi } from './api.ts';
 
 /** Older answers serve nobody, whatever the caller would take. */

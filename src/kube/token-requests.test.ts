@@ -2,8 +2,8 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { startFakeKubernetes, type FakeKubernetes } from '../../test/fakes/kubernetes.ts';
 import { mintToken } from '../../test/fakes/service-account-token.ts';
 import { failureOf } from '../../test/fakes/failure.ts';
-import { SecretError } from '../errors/secret-error.ts';
-import { createHttp, type Http } from '../http/http.ts';
+import { SecretError } from '../core/errors.ts';
+import { createHttp, type Http } from '../http/client.ts';
 import { createKubeApi } from './api.ts';
 import { createTokenRequests, type TokenQuestion, type TokenRequests } from './token-requests.ts';
 

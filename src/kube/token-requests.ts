@@ -1,9 +1,9 @@
 import { LRUCache } from 'lru-cache';
 import * as z from 'zod';
-import { Redacted } from '../errors/redacted.ts';
-import { SecretError } from '../errors/secret-error.ts';
-import { quoteForeign } from '../errors/status-text.ts';
-import { createSingleFlight } from '../flow/single-flight.ts';
+import { Redacted } from '../core/redacted.ts';
+import { SecretError } from '../core/errors.ts';
+import { quoteForeign } from '../core/safe-text.ts';
+import { createSingleFlight } from '../concurrency/single-flight.ts';
 import type { KubeApi } from './api.ts';
 
 /** What is asked for, as the driver asks for its own; the API server may shorten it, and takes nothing below ten minutes. */

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
-import { SecretError } from '../errors/secret-error.ts';
-import type { Grant, Outcome } from '../providers/provider.ts';
+import { SecretError } from '../core/errors.ts';
+import type { Grant, Outcome } from '../core/provider.ts';
 import { createAudit } from './audit.ts';
 
 const ref = { service: 'local', name: 'db' };

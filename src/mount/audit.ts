@@ -1,10 +1,10 @@
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
-import { codes } from '../errors/codes.ts';
-import type { SecretError } from '../errors/secret-error.ts';
-import { isRecent } from '../flow/recent.ts';
-import { createRefKeys } from '../plan/ref-key.ts';
-import type { Grant, Outcome } from '../providers/provider.ts';
+import { codes } from '../core/errors.ts';
+import type { SecretError } from '../core/errors.ts';
+import { isRecent } from '../concurrency/time.ts';
+import { createRefKeys } from '../core/plan.ts';
+import type { Grant, Outcome } from '../core/provider.ts';
 
 /** See {@link createAudit}. */
 export type Audit = {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { decode } from './encoding.ts';
+import { decode } from './render.ts';
 
 const text = (stored: string, encoding: 'base64' | 'hex'): string | undefined => {
   const decoded = decode(Buffer.from(stored), encoding);

@@ -9,21 +9,21 @@ import {
   value,
   type ScriptedProvider,
 } from '../../test/fakes/scripted-provider.ts';
-import { SecretError } from '../errors/secret-error.ts';
-import { createTurns } from '../flow/turns.ts';
-import type { Plan } from '../plan/plan.ts';
-import { createFingerprint } from '../providers/fingerprint.ts';
-import { grant } from '../providers/grant.ts';
-import type { Admission, Grant, Provider } from '../providers/provider.ts';
-import { createStoreMetrics } from '../store/metrics.ts';
-import { createSecretStore } from '../store/secret-store.ts';
+import { SecretError } from '../core/errors.ts';
+import { createTurns } from '../concurrency/namespace-limiter.ts';
+import type { Plan } from '../core/plan.ts';
+import { createFingerprint } from '../providers/shared/identity/fingerprint.ts';
+import { grant } from '../core/grant.ts';
+import type { Admission, Grant, Provider } from '../core/provider.ts';
+import { createStoreMetrics } from '../cache/metrics.ts';
+import { createSecretStore } from '../cache/secret-cache.ts';
 import { createAudit } from './audit.ts';
 import { createMountMetrics } from './metrics.ts';
 import { createMount } from './mount.ts';
 import { createPlanCache } from './plan-cache.ts';
 import { createRender } from './render.ts';
 import { createStaleness } from './staleness.ts';
-import { createVolumes } from './volumes.ts';
+import { createVolumes } from './volume-history.ts';
 
 const ref = { service: 'kms', name: 'db' };
 const plan: Plan = {

@@ -1,23 +1,23 @@
 import type { Logger } from 'pino';
-import { SecretError, toSecretError } from '../errors/secret-error.ts';
-import { createCpuShare } from '../flow/cpu-share.ts';
-import type { Turns } from '../flow/turns.ts';
-import type { Plan, Problem } from '../plan/plan.ts';
-import type { Workload } from '../plan/workload.ts';
-import type { Admission, Grant, Provider } from '../providers/provider.ts';
-import { admissionMaxAge } from '../store/freshness.ts';
-import type { SecretStore } from '../store/secret-store.ts';
+import { SecretError, toSecretError } from '../core/errors.ts';
+import { createCpuShare } from '../concurrency/cpu-limiter.ts';
+import type { Turns } from '../concurrency/namespace-limiter.ts';
+import type { Plan, Problem } from '../core/plan.ts';
+import type { Workload } from '../core/workload.ts';
+import type { Admission, Grant, Provider } from '../core/provider.ts';
+import { admissionMaxAge } from '../cache/freshness.ts';
+import type { SecretStore } from '../cache/secret-cache.ts';
 import type { Asked, Audit } from './audit.ts';
 import type { MountMetrics } from './metrics.ts';
 import type { PlanCache } from './plan-cache.ts';
-import type { RawMountRequest } from './raw-request.ts';
+import type { RawMountRequest } from './types.ts';
 import type { Render } from './render.ts';
-import { createRequestReader } from './request-reader.ts';
+import { createRequestReader } from './request.ts';
 import type { MountRequest } from './request.ts';
 import type { Staleness } from './staleness.ts';
-import type { Volume } from './volume.ts';
-import type { Volumes } from './volumes.ts';
-import { causeForLog, withholdSecrets } from './withhold.ts';
+import type { Volume } from './types.ts';
+import type { Volumes } from './volume-history.ts';
+import { causeForLog, withholdSecrets } from './redact-error.ts';
 
 /** The circumstances of one mount. */
 export type Circumstances = {

@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import type { FileRequest, Selector } from '../plan/plan.ts';
-import type { SecretValue } from '../providers/provider.ts';
-import { objectVersion } from './object-version.ts';
+import type { FileRequest, Selector } from '../core/plan.ts';
+import type { SecretValue } from '../core/provider.ts';
+import { objectVersion } from './render.ts';
 
 const key = Buffer.alloc(32, 7);
 const ref = { service: 'csms', name: 'db' };

@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
-import { SecretError } from '../errors/secret-error.ts';
-import type { PlanResult, Problem } from '../plan/plan.ts';
-import type { Parameters } from '../plan/workload.ts';
-import type { Provider } from '../providers/provider.ts';
+import { SecretError } from '../core/errors.ts';
+import type { PlanResult, Problem } from '../core/plan.ts';
+import type { Parameters } from '../core/workload.ts';
+import type { Provider } from '../core/provider.ts';
 import { createPlanCache } from './plan-cache.ts';
 
 const file = { path: 'db', sources: {}, encoding: 'utf-8' } as const;

@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import { SecretError } from '../errors/secret-error.ts';
-import type { Plan, PlanResult, Problem } from '../plan/plan.ts';
-import type { Parameters } from '../plan/workload.ts';
-import type { Provider } from '../providers/provider.ts';
+import { SecretError } from '../core/errors.ts';
+import type { Plan, PlanResult, Problem } from '../core/plan.ts';
+import type { Parameters } from '../core/workload.ts';
+import type { Provider } from '../core/provider.ts';
 
 /** See {@link createPlanCache}. */
 export type PlanCache = {

@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
 import { failureIn } from '../../test/fakes/failure.ts';
-import { SecretError } from '../errors/secret-error.ts';
-import type { ErrorCode } from '../errors/codes.ts';
-import type { FileRequest, Plan, SecretRef, Selector } from '../plan/plan.ts';
-import type { Outcome, SecretValue } from '../providers/provider.ts';
+import { SecretError } from '../core/errors.ts';
+import type { ErrorCode } from '../core/errors.ts';
+import type { FileRequest, Plan, SecretRef, Selector } from '../core/plan.ts';
+import type { Outcome, SecretValue } from '../core/provider.ts';
 import { createRender, type RenderOptions } from './render.ts';
-import { createSelect } from './select.ts';
+import { createSelect } from './extract.ts';
 
 const versionKey = Buffer.alloc(32, 7);
 const render = createRender({ versionKey });

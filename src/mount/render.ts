@@ -1,12 +1,91 @@
-import type { FailureKind } from '../errors/codes.ts';
-import { SecretError, toSecretError } from '../errors/secret-error.ts';
-import type { FileRequest, FileSource, Plan, SecretRef } from '../plan/plan.ts';
-import type { Outcome, SecretValue } from '../providers/provider.ts';
-import { decode } from './encoding.ts';
-import { createKeptFiles, type Rendered } from './kept-files.ts';
-import { objectVersion } from './object-version.ts';
-import { createExpressionTime, createSelect, nameSecret, type Select, type Take } from './select.ts';
-import type { Volume } from './volume.ts';
+import { createHash, createHmac } from 'node:crypto';
+import { type FailureKind, SecretError, toSecretError } from '../core/errors.ts';
+import type { Encoding, FileRequest, FileSource, Plan, SecretRef, Selector } from '../core/plan.ts';
+import type { Outcome, SecretValue } from '../core/provider.ts';
+import { type Select, type Take, createExpressionTime, createSelect, nameSecret } from './extract.ts';
+import type { Volume } from './types.ts';
+
+/**
+ * What a text stored in base64 or hex stands for; `undefined` where it is neither. White space is left out wherever it stands, as `base64` and
+ * PEM wrap lines; otherwise strict: base64 in the standard alphabet with its padding, hex digits in pairs, in either case.
+ */
+export function decode(bytes: Uint8Array, encoding: Exclude<Encoding, 'utf-8'>): Uint8Array | undefined {
+  const text = Buffer.from(bytes)
+    .toString('latin1')
+    .replace(/[ \t\r\n]+/g, '');
+  const decoded = Buffer.from(text, encoding);
+  // Node stops at, or skips, what it cannot read.
+  return decoded.toString(encoding) === (encoding === 'hex' ? text.toLowerCase() : text)
+    ? decoded
+    : undefined;
+}
+
+/** What a file holds, and its version. */
+export type Rendered = { readonly contents: Uint8Array; readonly version: string };
+
+type Kept = { files: WeakMap<FileRequest, Rendered>; size: number };
+
+/**
+ * Remembers what was taken out of a secret for a file, so that a cached mount parses and decodes nothing. It is forgotten with the secret; beside
+ * each secret at most as many bytes are kept as it has itself, and a kilobyte.
+ */
+export function createKeptFiles(): {
+  get(value: SecretValue, file: FileRequest): Rendered | undefined;
+  keep(value: SecretValue, file: FileRequest, made: Rendered): void;
+} {
+  const byValue = new WeakMap<SecretValue, Kept>();
+  return {
+    get: (value, file) => byValue.get(value)?.files.get(file),
+    keep(value, file, made) {
+      let kept = byValue.get(value);
+      const size = made.contents === value.bytes ? 0 : made.contents.length;
+      if (kept === undefined || kept.size + size > value.bytes.length + 1_024)
+        kept = { files: new WeakMap(), size: 0 };
+      kept.files.set(file, made);
+      kept.size += size;
+      byValue.set(value, kept);
+    },
+  };
+}
+
+/**
+ * A file's version: it changes whenever the file's bytes do, and otherwise only with its selector, encoding or explicit mode.
+ *
+ * - A whole secret as it is stored, without a mode of its own: the store's version, bare.
+ * - Any other file: that, `+` and 8 hex digits of a hash over selector, encoding and mode. Where the store's numbers can start again, their time
+ *   of modification joins the hash, for whole files too.
+ * - In place of a version the store has not, or that says too little (a Vault envelope): a keyed hash of the file's bytes. A plain one would let a reader
+ *   of the pod's status guess short secrets.
+ */
+export function objectVersion(
+  { encoding, mode }: FileRequest,
+  selector: Selector,
+  { version, envelope, modified }: SecretValue,
+  contents: Uint8Array,
+  versionKey: Uint8Array,
+): string {
+  const isWhole = selector.kind === 'whole';
+  const base =
+    version === undefined || (envelope && isWhole)
+      ? createHmac('sha256', versionKey).update(contents).digest('hex').slice(0, 32)
+      : version;
+  if (isWhole && encoding === 'utf-8' && mode === undefined && modified === undefined) return base;
+  const selection = JSON.stringify([...describe(selector), encoding, mode ?? null, modified ?? null]);
+  return `${base}+${createHash('sha256').update(selection).digest('hex').slice(0, 8)}`;
+}
+
+function describe(selector: Selector): readonly [kind: string, text: string] {
+  switch (selector.kind) {
+    case 'whole':
+      return [selector.kind, ''];
+    case 'key':
+      return [selector.kind, selector.key];
+    case 'jmespath':
+      return [selector.kind, selector.expression];
+    case 'key-or-jmespath':
+      return [selector.kind, selector.text];
+  }
+}
 
 /**
  * Makes a volume of what was read. `outcomes` in the order of `plan.refs`; `permission` is the mode of files without one of their own. The answer

@@ -1,6 +1,6 @@
 import { describe, expect, jest, test } from '@jest/globals';
-import type { RawMountRequest } from './raw-request.ts';
-import { createRequestReader } from './request-reader.ts';
+import type { RawMountRequest } from './types.ts';
+import { createRequestReader } from './request.ts';
 
 const kubernetes = 'csi.storage.k8s.io/';
 

@@ -2,8 +2,8 @@ import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { failureIn } from '../../test/fakes/failure.ts';
-import { SecretError } from '../errors/secret-error.ts';
-import type { RawMountRequest } from './raw-request.ts';
+import { SecretError } from '../core/errors.ts';
+import type { RawMountRequest } from './types.ts';
 import { parseRequest } from './request.ts';
 
 const facts = {

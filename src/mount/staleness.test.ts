@@ -1,7 +1,7 @@
 import { describe, expect, jest, test } from '@jest/globals';
 import { Registry } from 'prom-client';
-import { SecretError } from '../errors/secret-error.ts';
-import type { Workload } from '../plan/workload.ts';
+import { SecretError } from '../core/errors.ts';
+import type { Workload } from '../core/workload.ts';
 import { createStaleness } from './staleness.ts';
 
 const minute = 60_000;

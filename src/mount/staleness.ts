@@ -1,10 +1,9 @@
 import { LRUCache } from 'lru-cache';
 import { Gauge, type Registry } from 'prom-client';
-import type { ErrorCode } from '../errors/codes.ts';
-import type { SecretError } from '../errors/secret-error.ts';
-import { upTo } from '../flow/up-to.ts';
-import type { PodEvents } from '../kube/events.ts';
-import type { Workload } from '../plan/workload.ts';
+import type { ErrorCode } from '../core/errors.ts';
+import type { SecretError } from '../core/errors.ts';
+import { upTo } from '../concurrency/time.ts';
+import type { Workload } from '../core/workload.ts';
 
 /** A volume that does not ask for so long, or for three of its own rounds, is gone: the driver never tells. */
 const forgottenAfter = 600_000;
@@ -36,7 +35,13 @@ export function createStaleness(deps: {
   readonly registry: Registry;
   /** In milliseconds; only differences count. Default: a clock that nobody sets. */
   readonly now?: () => number;
-  readonly events?: PodEvents;
+  /** Tells a pod, in Kubernetes by an Event. It answers at once and never throws. */
+  readonly events?: {
+    warn(
+      pod: { readonly namespace: string; readonly name: string; readonly uid: string },
+      error: SecretError,
+    ): void;
+  };
 }): Staleness {
   const { registry, now = () => performance.now(), events } = deps;
   const volumes = new LRUCache<string, Known>(upTo(10_000));

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { link, mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { SecretError } from '../errors/secret-error.ts';
+import { SecretError } from '../core/errors.ts';
 
 const keyFile = '.keyferry-version-key';
 const keyLength = 32;

@@ -1,10 +1,10 @@
 import type { Settings } from '../config/settings.ts';
-import type { BudgetMetrics } from '../flow/budget-metrics.ts';
+import type { BudgetMetrics } from '../concurrency/rate-limiter.ts';
 import type { KubeApi } from '../kube/api.ts';
 import type { ServiceAccounts } from '../kube/service-accounts.ts';
-import type { Provider } from './provider.ts';
-import type { ProviderDeps } from './provider-deps.ts';
-import type { SharedIdentity } from './shared-identity.ts';
+import type { Provider } from '../core/provider.ts';
+import type { ProviderDeps } from './shared/deps.ts';
+import type { SharedIdentity } from './shared/identity/shared-identity.ts';
 
 /** What a provider may use of the process it runs in. */
 export type Surroundings = ProviderDeps & {
@@ -28,7 +28,7 @@ export type ProviderEntry = {
 function vault(dialect: 'vault' | 'openbao'): ProviderEntry {
   return {
     refreshInterval: 30_000,
-    plan: async () => (await import('./vault/parameters.ts')).planVault(dialect),
+    plan: async () => (await import('./vault/class/class.ts')).planVault(dialect),
     create: async (surroundings) => {
       const { createVaultProvider } = await import('./vault/index.ts');
       return createVaultProvider(dialect, surroundings);
@@ -40,7 +40,7 @@ function vault(dialect: 'vault' | 'openbao'): ProviderEntry {
 export const providers: Readonly<Record<string, ProviderEntry>> = {
   alibabacloud: {
     refreshInterval: 30_000,
-    plan: async () => (await import('./alibabacloud/parameters.ts')).planAlibaba,
+    plan: async () => (await import('./alibabacloud/class/parameters.ts')).planAlibaba,
     create: async (surroundings) => {
       const { createAlibabaProvider } = await import('./alibabacloud/index.ts');
       return createAlibabaProvider(surroundings);
@@ -48,7 +48,7 @@ export const providers: Readonly<Record<string, ProviderEntry>> = {
   },
   aws: {
     refreshInterval: 30_000,
-    plan: async () => (await import('./aws/parameters.ts')).planAws,
+    plan: async () => (await import('./aws/class/parameters.ts')).planAws,
     create: async (surroundings) => {
       const { createAwsProvider } = await import('./aws/index.ts');
       return createAwsProvider(surroundings);
@@ -56,7 +56,7 @@ export const providers: Readonly<Record<string, ProviderEntry>> = {
   },
   cce: {
     refreshInterval: 120_000,
-    plan: async () => (await import('./cce/parameters.ts')).planCce,
+    plan: async () => (await import('./cce/class.ts')).planCce,
     create: async (surroundings) => {
       const { createCceProvider } = await import('./cce/index.ts');
       return createCceProvider(surroundings);
@@ -64,7 +64,7 @@ export const providers: Readonly<Record<string, ProviderEntry>> = {
   },
   local: {
     refreshInterval: 30_000,
-    plan: async () => (await import('./local/parameters.ts')).planLocal,
+    plan: async () => (await import('./local/class.ts')).planLocal,
     create: async (surroundings) => {
       const { createLocalProvider } = await import('./local/index.ts');
       const { localStore: storeFile, localKey: keyFile } = surroundings.settings;

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import { createDriverClient } from '../../src/csi/driver-client.ts';
-import type { RawMountRequest } from '../../src/mount/raw-request.ts';
+import { createDriverClient } from '../../src/csi/client.ts';
+import type { RawMountRequest } from '../../src/mount/types.ts';
 import { mountRequest } from '../driver/request.ts';
 import { awsRegion } from '../fakes/aws-cloud.ts';
 import { startAwsRig, type AwsRig } from '../fakes/aws-rig.ts';

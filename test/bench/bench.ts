@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { createDriverClient } from '../../src/csi/driver-client.ts';
+import { createDriverClient } from '../../src/csi/client.ts';
 import { startCceRig } from '../fakes/cce-rig.ts';
 import { benchAws } from './aws.ts';
 import { mountRequest, mounts, type Run } from './load.ts';

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { createDriverClient } from '../../src/csi/driver-client.ts';
+import { createDriverClient } from '../../src/csi/client.ts';
 
 /** A server under measurement. */
 export type ServerProcess = {

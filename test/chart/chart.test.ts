@@ -5,7 +5,7 @@ import { providers } from '../../src/providers/registry.ts';
 import { readAlibabaConfig } from '../../src/providers/alibabacloud/config.ts';
 import { readAwsConfig } from '../../src/providers/aws/config.ts';
 import { readCceConfig } from '../../src/providers/cce/config.ts';
-import { grantableProviders } from '../../src/providers/shared-identity-grants.ts';
+import { grantableProviders } from '../../src/providers/shared/identity/grants-file.ts';
 import { readVaultConfig } from '../../src/providers/vault/config.ts';
 
 type Schema = {

@@ -3,11 +3,11 @@ import { Command } from 'commander';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
-import { checkClass } from '../../src/cli/check-class.ts';
-import { readClassFile } from '../../src/cli/class-file.ts';
+import { checkClass } from '../../src/cli/lint/check-class.ts';
+import { readClassFile } from '../../src/cli/lint/class-file.ts';
 import { parseSettings, settingFlags, type RawSettings } from '../../src/config/settings.ts';
 import { providers } from '../../src/providers/registry.ts';
-import { parseSharedIdentityGrants } from '../../src/providers/shared-identity-grants.ts';
+import { parseSharedIdentityGrants } from '../../src/providers/shared/identity/grants-file.ts';
 
 type KubeObject = {
   readonly kind: string;

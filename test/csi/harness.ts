@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
-import { createCsiServer, type CsiServer, type CsiServerOptions } from '../../src/csi/csi-server.ts';
+import { createCsiServer, type CsiServer, type CsiServerOptions } from '../../src/csi/server.ts';
 import { GrpcJsClient } from '../driver/grpc-js.ts';
 import type { MountRequest, MountResponse } from '../../src/csi/messages.ts';
-import type { Volume } from '../../src/mount/volume.ts';
+import type { Volume } from '../../src/mount/types.ts';
 
 const nothing: MountRequest = {
   attributes: '',

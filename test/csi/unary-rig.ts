@@ -3,8 +3,8 @@ import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2';
 import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DriverConnection } from '../../src/csi/connection.ts';
-import { createUnaryServer, type UnaryCall } from '../../src/csi/grpc/unary-server.ts';
+import { DriverConnection } from '../../src/csi/authority-rewrite.ts';
+import { createUnaryServer, type UnaryCall } from '../../src/csi/grpc/server.ts';
 import { frameMessage } from '../../src/csi/grpc/wire.ts';
 
 /** What the rig's server takes at most. */

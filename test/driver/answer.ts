@@ -1,5 +1,5 @@
-import type { StatusName } from '../../src/csi/grpc/status-code.ts';
-import type { Answer } from '../../src/csi/grpc/unary-client.ts';
+import type { StatusName } from '../../src/csi/grpc/wire.ts';
+import type { Answer } from '../../src/csi/grpc/client.ts';
 import type { MountResponse } from '../../src/csi/messages.ts';
 
 /** A mount that failed: what the driver hands on to the kubelet. */

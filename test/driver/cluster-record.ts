@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { Event, PodView, SecretProviderClass } from './cluster.ts';
+import type { PodView, SecretProviderClass } from './cluster.ts';
+import type { Event } from './synced-secrets.ts';
 import type { KubeClient, KubeObject, OwnerReference } from './kube-client.ts';
 
 /** What the driver and the kubelet leave in the API server for users to see. */

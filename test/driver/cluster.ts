@@ -1,7 +1,7 @@
 import { parseAllDocuments } from 'yaml';
 import type { Failure } from './answer.ts';
 import type { SeenFile } from './container.ts';
-import type { SyncedSecrets } from './synced-secrets.ts';
+import type { Event, SecretObject, SyncedSecrets } from './synced-secrets.ts';
 
 /** A SecretProviderClass as the driver reads it from the API server. */
 export type SecretProviderClass = {
@@ -13,15 +13,6 @@ export type SecretProviderClass = {
   };
 };
 
-/** A Kubernetes Secret that the driver makes of a volume's files. */
-export type SecretObject = {
-  readonly secretName: string;
-  readonly type?: string;
-  readonly labels?: Readonly<Record<string, string>>;
-  readonly annotations?: Readonly<Record<string, string>>;
-  readonly data: readonly { readonly objectName: string; readonly key: string }[];
-};
-
 /** What the kubelet tells the driver about a pod. */
 export type Pod = {
   readonly name: string;
@@ -29,9 +20,6 @@ export type Pod = {
   readonly uid: string;
   readonly serviceAccount: string;
 };
-
-/** One line of `kubectl describe pod`. */
-export type Event = { readonly reason: string; readonly message: string };
 
 /** A pod with one volume, and what the cluster holds for it. */
 export type Publication = {

@@ -1,13 +1,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  createDriverClient,
-  type DriverClient,
-  type DriverClientOptions,
-} from '../../src/csi/driver-client.ts';
+import { createDriverClient, type DriverClient, type DriverClientOptions } from '../../src/csi/client.ts';
 import type { MountResponse } from '../../src/csi/messages.ts';
-import type { RawMountRequest } from '../../src/mount/raw-request.ts';
+import type { RawMountRequest } from '../../src/mount/types.ts';
 import { takeAnswer, type Failure } from './answer.ts';
 
 /** The driver's connections to its providers: one each, found by name and kept. */

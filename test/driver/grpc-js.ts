@@ -1,5 +1,5 @@
 import { Client, credentials, type MethodDefinition, type requestCallback } from '@grpc/grpc-js';
-import { driverService, type UnaryMethod } from '../../src/csi/driver-service.ts';
+import { driverService, type UnaryMethod } from '../../src/csi/messages.ts';
 import type { MountRequest, MountResponse, VersionResponse } from '../../src/csi/messages.ts';
 
 /** The driver's service as grpc-js takes it: what our own server and client are tried with. */

@@ -3,7 +3,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isAnswering } from '../../src/csi/driver-client.ts';
+import { isAnswering } from '../../src/csi/client.ts';
 import { productionFlags } from '../bench/server-process.ts';
 import { builtBundle } from './bundle.ts';
 

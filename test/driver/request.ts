@@ -1,4 +1,4 @@
-import type { RawMountRequest } from '../../src/mount/raw-request.ts';
+import type { RawMountRequest } from '../../src/mount/types.ts';
 import type { Pod, SecretProviderClass } from './cluster.ts';
 
 /** All that decides what a driver asks of a provider. */

@@ -1,5 +1,16 @@
-import type { Event, SecretObject } from './cluster.ts';
 import type { SeenFile } from './container.ts';
+
+/** A Kubernetes Secret that the driver makes of a volume's files. */
+export type SecretObject = {
+  readonly secretName: string;
+  readonly type?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
+  readonly data: readonly { readonly objectName: string; readonly key: string }[];
+};
+
+/** One line of `kubectl describe pod`. */
+export type Event = { readonly reason: string; readonly message: string };
 
 /** Kubernetes Secrets as text, by name and key. */
 export type SyncedSecrets = Readonly<Record<string, Readonly<Record<string, string>>>>;

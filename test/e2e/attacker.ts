@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createDriverClient } from '../../src/csi/driver-client.ts';
+import { createDriverClient } from '../../src/csi/client.ts';
 import { greed, request } from './hostile-requests.ts';
 
 /**

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { RawMountRequest } from '../../src/mount/raw-request.ts';
+import type { RawMountRequest } from '../../src/mount/types.ts';
 
 const prefix = 'csi.storage.k8s.io';
 

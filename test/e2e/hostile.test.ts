@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { build } from 'esbuild';
-import { createDriverClient, type DriverClient } from '../../src/csi/driver-client.ts';
+import { createDriverClient, type DriverClient } from '../../src/csi/client.ts';
 import { controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
 import { chartLacks } from './chart-objects.ts';
 import { createChance, hostile, hugeSecrets, request, words } from './hostile-requests.ts';

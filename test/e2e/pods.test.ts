@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { pino } from 'pino';
-import { createHttp } from '../../src/http/http.ts';
+import { createHttp } from '../../src/http/client.ts';
 import { createKubeApi, type KubeApi } from '../../src/kube/api.ts';
-import { createPodWatch, type PodWatch } from '../../src/kube/pods.ts';
+import { createPodWatch, type PodWatch } from '../../src/kube/pod-watch.ts';
 import { builtApiServer, controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
 import { keyferryUser, startCluster, type Cluster } from './cluster.ts';
 import { eventually } from './stage.ts';

@@ -1,5 +1,5 @@
-import { createHttp } from '../../src/http/http.ts';
-import type { AlibabaCloudConfig } from '../../src/providers/alibabacloud/config-type.ts';
+import { createHttp } from '../../src/http/client.ts';
+import type { AlibabaCloudConfig } from '../../src/providers/alibabacloud/types.ts';
 import { createAlibabaAccount } from './alibaba-account.ts';
 import { startFakeKms } from './alibaba-kms.ts';
 import { startFakeAlibabaMetadata } from './alibaba-metadata.ts';

@@ -5,8 +5,11 @@ import { pino } from 'pino';
 import { createKubeApi } from '../../src/kube/api.ts';
 import { createServiceAccounts } from '../../src/kube/service-accounts.ts';
 import { createAlibabaProvider } from '../../src/providers/alibabacloud/index.ts';
-import { createFingerprint } from '../../src/providers/fingerprint.ts';
-import { createSharedIdentity, type SharedIdentityMode } from '../../src/providers/shared-identity.ts';
+import { createFingerprint } from '../../src/providers/shared/identity/fingerprint.ts';
+import {
+  createSharedIdentity,
+  type SharedIdentityMode,
+} from '../../src/providers/shared/identity/shared-identity.ts';
 import { alibabaRegion, startAlibabaCloud, type AlibabaCloudOptions } from './alibaba-cloud.ts';
 import { mintAlibabaToken, type RamRole } from './alibaba-sts.ts';
 import { startFakeKubernetes } from './kubernetes.ts';

@@ -1,7 +1,7 @@
-import { SecretError } from '../../src/errors/secret-error.ts';
-import type { SecretRef } from '../../src/plan/plan.ts';
-import { grant } from '../../src/providers/grant.ts';
-import type { FetchRequest, FetchResult, Principal } from '../../src/providers/provider.ts';
+import { SecretError } from '../../src/core/errors.ts';
+import type { SecretRef } from '../../src/core/plan.ts';
+import { grant } from '../../src/core/grant.ts';
+import type { FetchRequest, FetchResult, Principal } from '../../src/core/provider.ts';
 
 /** What is read; service and region as the asker's unless it says otherwise. */
 export type AskedRef = Partial<SecretRef> & Pick<SecretRef, 'name'>;

@@ -1,5 +1,5 @@
-import { createHttp } from '../../src/http/http.ts';
-import type { AwsCloudConfig } from '../../src/providers/aws/config-type.ts';
+import { createHttp } from '../../src/http/client.ts';
+import type { AwsCloudConfig } from '../../src/providers/aws/types.ts';
 import { createAwsAccount } from './aws-account.ts';
 import { startFakePodIdentityAgent } from './aws-pod-identity.ts';
 import { startFakeSecretsManager } from './aws-secrets-manager.ts';

@@ -3,13 +3,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
-import { createBudgetMetrics } from '../../src/flow/budget-metrics.ts';
+import { createBudgetMetrics } from '../../src/concurrency/rate-limiter.ts';
 import { createKubeApi } from '../../src/kube/api.ts';
 import { createServiceAccounts } from '../../src/kube/service-accounts.ts';
 import { createAwsProvider } from '../../src/providers/aws/index.ts';
-import type { Volume } from '../../src/mount/volume.ts';
-import { createFingerprint } from '../../src/providers/fingerprint.ts';
-import { createSharedIdentity, type SharedIdentityMode } from '../../src/providers/shared-identity.ts';
+import type { Volume } from '../../src/mount/types.ts';
+import { createFingerprint } from '../../src/providers/shared/identity/fingerprint.ts';
+import {
+  createSharedIdentity,
+  type SharedIdentityMode,
+} from '../../src/providers/shared/identity/shared-identity.ts';
 import { awsRegion, startAwsCloud } from './aws-cloud.ts';
 import { mintAwsToken } from './aws-sts.ts';
 import { startFakeKubernetes } from './kubernetes.ts';

@@ -1,5 +1,5 @@
 import { expect } from '@jest/globals';
-import { SecretError } from '../../src/errors/secret-error.ts';
+import { SecretError } from '../../src/core/errors.ts';
 
 /** The error that a promise is to fail with. */
 export async function failureOf(asked: Promise<unknown>): Promise<SecretError> {

@@ -1,6 +1,6 @@
-import type { SecretError } from '../../src/errors/secret-error.ts';
-import type { SecretRef } from '../../src/plan/plan.ts';
-import type { FetchResult, Grant, Lease, SecretValue } from '../../src/providers/provider.ts';
+import type { SecretError } from '../../src/core/errors.ts';
+import type { SecretRef } from '../../src/core/plan.ts';
+import type { FetchResult, Grant, Lease, SecretValue } from '../../src/core/provider.ts';
 import { absent, failed, unchanged, type Answer, type Call, type Renewal } from './scripted-provider.ts';
 import { minute, second } from './store-rig.ts';
 

@@ -1,9 +1,9 @@
-import { codes, type ErrorCode } from '../../src/errors/codes.ts';
-import { SecretError } from '../../src/errors/secret-error.ts';
-import type { SecretRef } from '../../src/plan/plan.ts';
-import type { Workload } from '../../src/plan/workload.ts';
-import { createFingerprint } from '../../src/providers/fingerprint.ts';
-import { grant } from '../../src/providers/grant.ts';
+import { codes, type ErrorCode } from '../../src/core/errors.ts';
+import { SecretError } from '../../src/core/errors.ts';
+import type { SecretRef } from '../../src/core/plan.ts';
+import type { Workload } from '../../src/core/workload.ts';
+import { createFingerprint } from '../../src/providers/shared/identity/fingerprint.ts';
+import { grant } from '../../src/core/grant.ts';
 import type {
   FetchRequest,
   FetchResult,
@@ -11,7 +11,7 @@ import type {
   Lease,
   Provider,
   SecretValue,
-} from '../../src/providers/provider.ts';
+} from '../../src/core/provider.ts';
 
 /** One question as the provider saw it. */
 export type Call = Pick<FetchRequest, 'grant' | 'known' | 'urgency' | 'signal' | 'onStart'> & {

@@ -1,5 +1,5 @@
-import type { SecretError } from '../../src/errors/secret-error.ts';
-import type { Grant, Outcome, SecretValue } from '../../src/providers/provider.ts';
+import type { SecretError } from '../../src/core/errors.ts';
+import type { Grant, Outcome, SecretValue } from '../../src/core/provider.ts';
 import type { ModelStore, Question } from './model-store.ts';
 import type { Call, LeaseCall } from './scripted-provider.ts';
 import { hour, minute, second } from './store-rig.ts';

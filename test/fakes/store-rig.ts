@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, jest } from '@jest/globals';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
-import type { Grant, Outcome } from '../../src/providers/provider.ts';
-import type { Presence } from '../../src/store/lease-clock.ts';
-import { createStoreMetrics } from '../../src/store/metrics.ts';
-import { createSecretStore, type SecretStore } from '../../src/store/secret-store.ts';
+import type { Grant, Outcome } from '../../src/core/provider.ts';
+import type { Presence } from '../../src/cache/leases.ts';
+import { createStoreMetrics } from '../../src/cache/metrics.ts';
+import { createSecretStore, type SecretStore } from '../../src/cache/secret-cache.ts';
 import {
   createScriptedProvider,
   grantOf,

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { CsiServerOptions } from '../../src/csi/csi-server.ts';
+import type { CsiServerOptions } from '../../src/csi/server.ts';
 import { serving } from '../csi/harness.ts';
 import { createDriver, type Driver, type DriverOptions } from '../driver/driver.ts';
 

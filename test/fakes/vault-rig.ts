@@ -2,9 +2,12 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { createKubeApi } from '../../src/kube/api.ts';
-import type { Volume } from '../../src/mount/volume.ts';
-import { createFingerprint } from '../../src/providers/fingerprint.ts';
-import { createSharedIdentity, type SharedIdentityMode } from '../../src/providers/shared-identity.ts';
+import type { Volume } from '../../src/mount/types.ts';
+import { createFingerprint } from '../../src/providers/shared/identity/fingerprint.ts';
+import {
+  createSharedIdentity,
+  type SharedIdentityMode,
+} from '../../src/providers/shared/identity/shared-identity.ts';
 import { createVaultProvider } from '../../src/providers/vault/index.ts';
 import { startFakeKubernetes } from './kubernetes.ts';
 import type { PodTokenOptions } from './vault-jwt.ts';

@@ -1,8 +1,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createHttp } from '../../src/http/http.ts';
-import type { VaultLogin } from '../../src/providers/vault/login.ts';
+import { createHttp } from '../../src/http/client.ts';
+import type { VaultLogin } from '../../src/providers/vault/types.ts';
 import { startFakeServer, type FakeAnswer, type FakeRequest, type FakeServer } from './http-server.ts';
 import { createTestCa } from './tls.ts';
 import { vaultFault } from './vault-answers.ts';

@@ -1,17 +1,17 @@
 import type { Logger } from 'pino';
 import { Registry } from 'prom-client';
-import { SecretError } from '../../src/errors/secret-error.ts';
-import { createTurns } from '../../src/flow/turns.ts';
+import { SecretError } from '../../src/core/errors.ts';
+import { createTurns } from '../../src/concurrency/namespace-limiter.ts';
 import { createAudit } from '../../src/mount/audit.ts';
 import { createMountMetrics } from '../../src/mount/metrics.ts';
 import { createMount } from '../../src/mount/mount.ts';
 import { createPlanCache } from '../../src/mount/plan-cache.ts';
 import { createRender } from '../../src/mount/render.ts';
-import type { Volume } from '../../src/mount/volume.ts';
-import { createVolumes } from '../../src/mount/volumes.ts';
-import type { Provider } from '../../src/providers/provider.ts';
-import { createStoreMetrics } from '../../src/store/metrics.ts';
-import { createSecretStore } from '../../src/store/secret-store.ts';
+import type { Volume } from '../../src/mount/types.ts';
+import { createVolumes } from '../../src/mount/volume-history.ts';
+import type { Provider } from '../../src/core/provider.ts';
+import { createStoreMetrics } from '../../src/cache/metrics.ts';
+import { createSecretStore } from '../../src/cache/secret-cache.ts';
 import { mountRequest } from '../driver/request.ts';
 
 /** A pod, and how its request travels. */

@@ -1,4 +1,4 @@
-import type { Plan, SecretRef } from '../../src/plan/plan.ts';
+import type { Plan, SecretRef } from '../../src/core/plan.ts';
 
 /** One class of `provider: alibabacloud` that reads the same name in two accounts, each by its own role, on top of the pod's RRSA identity. */
 export type AlibabaLogin = { readonly method: 'pod-rrsa'; readonly audience: string };

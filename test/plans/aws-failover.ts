@@ -1,4 +1,4 @@
-import type { FileRequest, Plan, SecretRef } from '../../src/plan/plan.ts';
+import type { FileRequest, Plan, SecretRef } from '../../src/core/plan.ts';
 
 /**
  * One class of `provider: aws`: a secret with another name and its own pin in the failover region, and 25 parameters, which SSM answers ten at a

@@ -1,4 +1,4 @@
-import type { FileRequest, FileSource, Plan, SecretRef, Selector } from '../../src/plan/plan.ts';
+import type { FileRequest, FileSource, Plan, SecretRef, Selector } from '../../src/core/plan.ts';
 
 /*
  * What issues to come will ask of the plan. Type-checked only: it holds that the vocabulary of today can be added to without

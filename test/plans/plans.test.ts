@@ -1,10 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
-import { SecretError } from '../../src/errors/secret-error.ts';
+import { SecretError } from '../../src/core/errors.ts';
 import { createRender } from '../../src/mount/render.ts';
-import type { Volume } from '../../src/mount/volume.ts';
-import { checkFilePath, findPathClash } from '../../src/plan/file-path.ts';
-import { refKey, type Plan, type SecretRef } from '../../src/plan/plan.ts';
-import type { Outcome, SecretValue } from '../../src/providers/provider.ts';
+import type { Volume } from '../../src/mount/types.ts';
+import { checkFilePath, findPathClash } from '../../src/formats/file-path.ts';
+import { refKey, type Plan, type SecretRef } from '../../src/core/plan.ts';
+import type { Outcome, SecretValue } from '../../src/core/provider.ts';
 import { alibabaTwoRoles } from './alibaba-two-roles.ts';
 import { awsFailover, database } from './aws-failover.ts';
 import { byAddress, dotenv, laterPlans } from './later.ts';

@@ -1,4 +1,4 @@
-import type { Plan, SecretRef } from '../../src/plan/plan.ts';
+import type { Plan, SecretRef } from '../../src/core/plan.ts';
 
 /** Three objects of one path that issues a lease: one read, or username and password would belong to two database users. */
 export type VaultLogin = {

@@ -1,4 +1,4 @@
-import type { Plan, SecretRef } from '../../src/plan/plan.ts';
+import type { Plan, SecretRef } from '../../src/core/plan.ts';
 import type { VaultLogin } from './vault-leased-read.ts';
 
 /**

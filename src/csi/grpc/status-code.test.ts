@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import { describe, expect, test } from '@jest/globals';
-import { statusCodes, statusNameOf } from './status-code.ts';
+import { statusCodes, statusNameOf } from './wire.ts';
 
 describe('the statuses', () => {
   test('are those of grpc-js', () => {

@@ -14,7 +14,7 @@ import {
   outcomeOf,
   serveUnary,
 } from '../../../test/csi/unary-rig.ts';
-import type { UnaryCall } from './unary-server.ts';
+import type { UnaryCall } from './server.ts';
 import { frameMessage, messageHead } from './wire.ts';
 
 let rig: Awaited<ReturnType<typeof serveUnary>>;

@@ -3,7 +3,7 @@ import { startAlibabaCloud, type FakeAlibabaCloud } from '../../../test/fakes/al
 import { startFakeKms } from '../../../test/fakes/alibaba-kms.ts';
 import { createAlibabaReader, keysIdentity } from '../../../test/fakes/alibaba-reader.ts';
 import { lineOf } from '../../../test/fakes/asker.ts';
-import type { AlibabaIdentity } from './identity.ts';
+import type { AlibabaIdentity } from './types.ts';
 
 const minute = 60_000;
 const refs = Array.from({ length: 45 }, (_, index) => ({ name: `s${index}` }));

@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import { namesSynced, readPage, variablesRead } from '../../../test/docs-page.ts';
-import { parseSharedIdentityGrants } from '../shared-identity-grants.ts';
+import { parseSharedIdentityGrants } from '../shared/identity/grants-file.ts';
 import { readAlibabaConfig } from './config.ts';
-import { planAlibaba } from './parameters.ts';
+import { planAlibaba } from './class/parameters.ts';
 
 const { text: page, blocks, classes } = readPage('providers/alibabacloud.md');
 

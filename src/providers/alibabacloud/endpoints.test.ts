@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { SecretError } from '../../errors/secret-error.ts';
+import { SecretError } from '../../core/errors.ts';
 import { isSharedGateway, kmsEndpoint, serviceEndpoint } from './endpoints.ts';
 
 const config = { allowedEndpoints: ['kms.example.com:8443'], gatewayCa: ['PEM'] };

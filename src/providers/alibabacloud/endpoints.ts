@@ -1,6 +1,6 @@
-import type { TlsSettings } from '../../http/dispatchers.ts';
+import type { TlsSettings } from '../../http/connections.ts';
 import { classEndpoint, regionEndpoint } from '../../http/endpoint.ts';
-import type { AlibabaCloudConfig, ServiceAddress } from './config-type.ts';
+import type { AlibabaCloudConfig, ServiceAddress } from './types.ts';
 
 const dedicatedGateways = '*.cryptoservice.kms.aliyuncs.com';
 const regionalKms = /^(https:\/\/)?kms(-vpc)?\.[a-z0-9-]+\.aliyuncs\.com(:443)?\/?$/;

@@ -4,8 +4,8 @@ import { startAlibabaCloud, type FakeAlibabaCloud } from '../../../test/fakes/al
 import { startFakeKms } from '../../../test/fakes/alibaba-kms.ts';
 import { createAlibabaReader, keysIdentity } from '../../../test/fakes/alibaba-reader.ts';
 import { createTestCa } from '../../../test/fakes/tls.ts';
-import { Redacted } from '../../errors/redacted.ts';
-import type { AlibabaIdentity } from './identity.ts';
+import { Redacted } from '../../core/redacted.ts';
+import type { AlibabaIdentity } from './types.ts';
 
 const minute = 60_000;
 

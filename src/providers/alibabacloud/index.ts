@@ -1,18 +1,19 @@
-import { createRefusals } from '../../flow/refusals.ts';
+import { createRefusals } from '../../concurrency/rejection-cache.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
-import type { Provider } from '../provider.ts';
-import type { ProviderDeps } from '../provider-deps.ts';
-import { createProviderRetry } from '../provider-retry.ts';
-import { createProving } from '../proving.ts';
-import type { SharedIdentity } from '../shared-identity.ts';
-import { createAdmit } from './admit.ts';
+import type { Provider } from '../../core/provider.ts';
+import type { ProviderDeps } from '../shared/deps.ts';
+import { createProviderRetry } from '../shared/deps.ts';
+import { createProving } from '../shared/credentials/credential-gate.ts';
+import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
+import { createAdmit } from './authorize.ts';
 import { readAlibabaConfig } from './config.ts';
-import { createAlibabaCredentials } from './credentials.ts';
+import { createAlibabaCredentials } from './credentials/index.ts';
 import { createMetadata } from './credentials/metadata.ts';
-import { createFacts } from './facts.ts';
+import { createFacts } from './class/node-region.ts';
 import { createAlibabaFetch } from './fetch.ts';
-import type { AlibabaCredential } from './identity.ts';
-import { planAlibaba, type AlibabaFacts, type AlibabaLogin } from './parameters.ts';
+import type { AlibabaCredential } from './types.ts';
+import { planAlibaba, type AlibabaLogin } from './class/parameters.ts';
+import type { AlibabaFacts } from './types.ts';
 import { createPrincipals } from './principals.ts';
 
 /** What the provider needs of the process it runs in. */

@@ -1,11 +1,11 @@
 import * as z from 'zod';
-import { SecretError } from '../../errors/secret-error.ts';
-import { readBody } from '../../http/answer.ts';
-import type { SecretRef } from '../../plan/plan.ts';
-import type { SecretValue } from '../provider.ts';
-import type { Api } from './api.ts';
+import { SecretError } from '../../core/errors.ts';
+import { readBody } from '../../http/response.ts';
+import type { SecretRef } from '../../core/plan.ts';
+import type { SecretValue } from '../../core/provider.ts';
+import type { Api } from './call.ts';
 import type { Endpoint } from './endpoints.ts';
-import { answerOf, type Asker } from './question.ts';
+import { answerOf, type Asker } from './call.ts';
 
 const secretParameter = z.object({
   Parameter: z.object({

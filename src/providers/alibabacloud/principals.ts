@@ -1,15 +1,116 @@
 import { readFile } from 'node:fs/promises';
-import { Redacted } from '../../errors/redacted.ts';
-import { SecretError } from '../../errors/secret-error.ts';
-import type { Workload } from '../../plan/workload.ts';
-import type { Fingerprint, FingerprintField } from '../fingerprint.ts';
-import type { Principal } from '../provider.ts';
-import type { AlibabaConfig } from './config.ts';
-import type { AlibabaCredentials } from './credentials.ts';
-import type { AlibabaCredential, AlibabaIdentity } from './identity.ts';
-import type { PodKeys } from './pod-keys.ts';
-import { audience, type PodRole } from './pod-role.ts';
-import type { SharedSource } from './shared-source.ts';
+import { SecretError } from '../../core/errors.ts';
+import type { Admission, Principal } from '../../core/provider.ts';
+import { Redacted } from '../../core/redacted.ts';
+import { quoteForeign } from '../../core/safe-text.ts';
+import type { Workload } from '../../core/workload.ts';
+import type { ServiceAccounts } from '../../kube/service-accounts.ts';
+import type { Fingerprint, FingerprintField } from '../shared/identity/fingerprint.ts';
+import { type WorkloadToken, readWorkloadToken } from '../shared/identity/workload-token.ts';
+import { roleArnShape } from './class/object-ref.ts';
+import type { AlibabaConfig, SharedSource } from './config.ts';
+import type { AlibabaCredentials } from './credentials/index.ts';
+import type { AlibabaCredential, AlibabaIdentity } from './types.ts';
+
+/** Keys that a pod brings. */
+export type PodKeys = {
+  readonly accessKeyId: Redacted;
+  readonly accessKeySecret: Redacted;
+  readonly securityToken?: Redacted;
+};
+
+const hint = 'give the Secret of nodePublishSecretRef the keys access_key and access_secret';
+
+/**
+ * The keys in the Secret of `nodePublishSecretRef`: `access_key` and `access_secret`, `security_token` for a session, in any letter case;
+ * nothing where the pod has no such Secret. One that holds no keys is an error: who brings a Secret means to use it, and must not
+ * run under a shared identity because of a misspelt name.
+ * @throws SecretError INVALID_REQUEST
+ */
+export function readPodKeys({ secrets }: Pick<Workload, 'secrets'>): PodKeys | undefined {
+  if (secrets.size === 0) return undefined;
+  const find = (wanted: string): Redacted | undefined => {
+    const found = [...secrets].filter(([name]) => name.toLowerCase() === wanted);
+    const [first, second] = found;
+    if (first !== undefined && second !== undefined && first[1].reveal() !== second[1].reveal())
+      throw refusal(`has both ${quoteForeign(first[0])} and ${quoteForeign(second[0])}, which differ`);
+    return first === undefined || first[1].reveal() === '' ? undefined : first[1];
+  };
+  const accessKeyId = find('access_key');
+  const accessKeySecret = find('access_secret');
+  const securityToken = find('security_token');
+  if (accessKeyId === undefined) throw refusal('has no access_key');
+  if (accessKeySecret === undefined) throw refusal('has no access_secret');
+  return { accessKeyId, accessKeySecret, ...(securityToken !== undefined && { securityToken }) };
+}
+
+function refusal(why: string): SecretError {
+  return new SecretError('INVALID_REQUEST', `alibabacloud: the Secret of nodePublishSecretRef ${why}`, {
+    hint,
+  });
+}
+
+/** The audience of the tokens that STS takes. */
+export const audience = 'sts.aliyuncs.com';
+/** The annotation of a ServiceAccount that names the RAM role of its pods. */
+export const roleAnnotation = 'ack.alibabacloud.com/role-arn';
+
+/** Everything a pod needs to be somebody by its own token. */
+export type PodRole = {
+  readonly roleArn: string;
+  readonly oidcProviderArn: string;
+  readonly sessionName: string;
+  readonly token: WorkloadToken;
+};
+
+/** What {@link readPodRole} needs. */
+export type PodRoleDeps = {
+  readonly serviceAccounts: ServiceAccounts;
+  readonly oidcProviderArn: string | undefined;
+  readonly now: () => number;
+};
+
+/**
+ * The role of the pod's ServiceAccount and the token that proves who the pod is. Both or an error: there is no other identity for a class that
+ * asks for the pod's own.
+ * @throws SecretError NOT_CONFIGURED, TOKEN_MISSING, TOKEN_INVALID, NOT_GRANTED, ADMISSION_UNAVAILABLE
+ */
+export async function readPodRole(
+  { serviceAccounts, oidcProviderArn, now }: PodRoleDeps,
+  workload: Workload,
+  { signal, notBefore }: Admission,
+): Promise<PodRole> {
+  if (oidcProviderArn === undefined)
+    throw new SecretError(
+      'NOT_CONFIGURED',
+      'alibabacloud: the class has usePodServiceAccountToken, but Keyferry does not know the OIDC provider of this cluster',
+      {
+        hint: 'set ALICLOUD_OIDC_PROVIDER_ARN, or ALICLOUD_ACCOUNT_ID and ALICLOUD_CLUSTER_ID, in its DaemonSet',
+      },
+    );
+  const token = readWorkloadToken(workload, audience, now());
+  const { namespace, serviceAccount } = workload;
+  const { name } = serviceAccount;
+  const { annotations } = await serviceAccounts.get({ namespace, name, notBefore, signal });
+  const roleArn = annotations.get(roleAnnotation)?.trim() ?? '';
+  if (!roleArnShape.test(roleArn)) throw noRole(workload, roleArn);
+  return { roleArn, oidcProviderArn, sessionName: sessionNameOf(namespace, name), token };
+}
+
+function noRole({ namespace, serviceAccount }: Workload, text: string): SecretError {
+  const fault = text === '' ? 'is missing' : `is no ARN of a RAM role: ${quoteForeign(text)}`;
+  return new SecretError(
+    'NOT_GRANTED',
+    `alibabacloud: ServiceAccount ${quoteForeign(namespace)}/${quoteForeign(serviceAccount.name)} has no role: its annotation ` +
+      `${roleAnnotation} ${fault}`,
+    { hint: `annotate it with ${roleAnnotation}: acs:ram::<account id>:role/<name>` },
+  );
+}
+
+/** The name of a session, in Alibaba Cloud's audit log: `<namespace>.<account>`, as far as 64 characters go. */
+function sessionNameOf(namespace: string, serviceAccount: string): string {
+  return `${namespace}.${serviceAccount}`.replace(/[^\w.@=-]/g, '-').slice(0, 64);
+}
 
 /** An identity before any role is assumed on top of it. */
 export type BaseIdentity = {

@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { alibabaAuthorization, alibabaBodyDigest } from '../../../test/fakes/alibaba-signer.ts';
-import { Redacted } from '../../errors/redacted.ts';
-import { encodeQuery } from '../../http/percent-encoding.ts';
+import { Redacted } from '../../core/redacted.ts';
+import { encodeQuery } from '../../http/uri.ts';
 import { sign } from './sign.ts';
 
 const key = { accessKeyId: 'LTAI1', accessKeySecret: new Redacted('the-secret') };

@@ -1,6 +1,6 @@
 import { createHash, createHmac } from 'node:crypto';
-import type { Redacted } from '../../errors/redacted.ts';
-import { compare, encodeQuery } from '../../http/percent-encoding.ts';
+import type { Redacted } from '../../core/redacted.ts';
+import { compare, encodeQuery } from '../../http/uri.ts';
 
 const algorithm = 'ACS3-HMAC-SHA256';
 

@@ -1,10 +1,11 @@
 import * as z from 'zod';
-import { quoteForeign } from '../../errors/status-text.ts';
+import { quoteForeign } from '../../core/safe-text.ts';
 import { parseEndpoint } from '../../http/endpoint.ts';
-import { isRegion } from '../region.ts';
-import { reader, type Get } from '../setting.ts';
-import type { AwsCloudConfig } from './config-type.ts';
-import { checked, faulty } from './setting.ts';
+import { isRegion } from '../shared/class/parameters.ts';
+import { type Get, reader, settingsOf } from '../shared/env.ts';
+import type { AwsCloudConfig } from './types.ts';
+
+export const { checked, faulty } = settingsOf('aws');
 
 /** What an operator configures for `aws`. */
 export type AwsConfig = {

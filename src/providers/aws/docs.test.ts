@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
 import { namesSynced, readPage, variablesRead } from '../../../test/docs-page.ts';
-import { parseSharedIdentityGrants } from '../shared-identity-grants.ts';
-import { roleArnShape } from './arn.ts';
+import { parseSharedIdentityGrants } from '../shared/identity/grants-file.ts';
+import { roleArnShape } from './class/object-ref.ts';
 import { readAwsConfig } from './config.ts';
-import { irsaAudience, roleAnnotation } from './irsa.ts';
-import { planAws } from './parameters.ts';
-import { podIdentityAudience } from './pod-identity.ts';
+import { irsaAudience, roleAnnotation } from './principals.ts';
+import { planAws } from './class/parameters.ts';
+import { podIdentityAudience } from './principals.ts';
 
 const { text: page, blocks, documents, ofKind, classes } = readPage('providers/aws.md');
 

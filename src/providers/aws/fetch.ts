@@ -1,21 +1,21 @@
-import type { BudgetMetrics } from '../../flow/budget-metrics.ts';
-import { createBudgets } from '../../flow/budgets.ts';
-import type { Retry } from '../../flow/retry.ts';
-import type { Http } from '../../http/http.ts';
-import type { SecretRef } from '../../plan/plan.ts';
-import { createAttempts } from '../attempts.ts';
-import { digestOf } from '../digest.ts';
-import type { FetchRequest, FetchResult } from '../provider.ts';
-import type { Proving } from '../proving.ts';
-import { createRights } from '../rights.ts';
-import { settle } from '../settle.ts';
-import type { AwsCloudConfig } from './config-type.ts';
-import type { AwsCredentials } from './credentials.ts';
-import { credentialDigest } from './credentials/credential.ts';
-import type { AwsCredential } from './identity.ts';
-import { createParametersFetch } from './parameters-fetch.ts';
+import type { BudgetMetrics } from '../../concurrency/rate-limiter.ts';
+import { createBudgets } from '../../concurrency/rate-limiter.ts';
+import type { Retry } from '../../concurrency/retry.ts';
+import type { Http } from '../../http/client.ts';
+import type { SecretRef } from '../../core/plan.ts';
+import { createAttempts } from '../shared/reads/authenticated-call.ts';
+import { digestOf } from '../shared/identity/fingerprint.ts';
+import type { FetchRequest, FetchResult } from '../../core/provider.ts';
+import type { Proving } from '../shared/credentials/credential-gate.ts';
+import { createRights } from '../shared/reads/denied-shortcuts.ts';
+import { settle } from '../shared/reads/read-result.ts';
+import type { AwsCloudConfig } from './types.ts';
+import type { AwsCredentials } from './credentials/index.ts';
+import { credentialDigest } from './types.ts';
+import type { AwsCredential } from './types.ts';
+import { createParametersFetch } from './ssm.ts';
 import { createSdk } from './sdk.ts';
-import { createSecretsFetch } from './secrets-fetch.ts';
+import { createSecretsFetch } from './secrets-manager.ts';
 
 /** See {@link createAwsFetch}. */
 export type AwsFetchDeps = {

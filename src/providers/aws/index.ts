@@ -1,19 +1,19 @@
-import { createRefusals } from '../../flow/refusals.ts';
+import { createRefusals } from '../../concurrency/rejection-cache.ts';
 import type { KubeApi } from '../../kube/api.ts';
 import { createNodes } from '../../kube/nodes.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
-import type { Provider } from '../provider.ts';
-import type { ProviderDeps } from '../provider-deps.ts';
-import { createProviderRetry } from '../provider-retry.ts';
-import { createProving } from '../proving.ts';
-import type { SharedIdentity } from '../shared-identity.ts';
-import { createAdmit } from './admit.ts';
+import type { Provider } from '../../core/provider.ts';
+import type { ProviderDeps } from '../shared/deps.ts';
+import { createProviderRetry } from '../shared/deps.ts';
+import { createProving } from '../shared/credentials/credential-gate.ts';
+import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
+import { createAdmit } from './authorize.ts';
 import { readAwsConfig } from './config.ts';
-import { createAwsCredentials } from './credentials.ts';
-import { createFacts } from './facts.ts';
+import { createAwsCredentials } from './credentials/index.ts';
+import { createFacts } from './class/node-region.ts';
 import { createAwsFetch } from './fetch.ts';
-import type { AwsCredential } from './identity.ts';
-import { planAws, type AwsFacts, type AwsLogin } from './parameters.ts';
+import type { AwsCredential } from './types.ts';
+import { planAws, type AwsFacts, type AwsLogin } from './class/parameters.ts';
 import { createPrincipals } from './principals.ts';
 
 /** What the provider needs of the process it runs in, where the SDK also finds Keyferry's own identity, if the operator lends it. */

@@ -1,13 +1,101 @@
-import type { Workload } from '../../plan/workload.ts';
-import type { Fingerprint, FingerprintField } from '../fingerprint.ts';
-import type { Principal } from '../provider.ts';
-import type { WorkloadToken } from '../workload-token.ts';
+import { createHash } from 'node:crypto';
+import { SecretError } from '../../core/errors.ts';
+import type { Admission, Principal } from '../../core/provider.ts';
+import { quoteForeign } from '../../core/safe-text.ts';
+import type { Workload } from '../../core/workload.ts';
+import type { ServiceAccounts } from '../../kube/service-accounts.ts';
+import type { Fingerprint, FingerprintField } from '../shared/identity/fingerprint.ts';
+import { type WorkloadToken, readWorkloadToken } from '../shared/identity/workload-token.ts';
+import { roleArnShape } from './class/object-ref.ts';
+import type { AwsLogin } from './class/parameters.ts';
 import type { AwsConfig } from './config.ts';
-import type { AwsCredential, AwsIdentity } from './identity.ts';
-import { irsaAudience, type IrsaRole } from './irsa.ts';
-import type { AwsLogin } from './parameters.ts';
-import { podIdentityAudience } from './pod-identity.ts';
-import { sessionNameOf } from './session-name.ts';
+import type { AwsCredential, AwsIdentity } from './types.ts';
+
+/** The audience of the tokens that STS takes. */
+export const irsaAudience = 'sts.amazonaws.com';
+/** The annotation of a ServiceAccount that names the IAM role of its pods. */
+export const roleAnnotation = 'eks.amazonaws.com/role-arn';
+
+/** The role of a pod's ServiceAccount, and what proves who the pod is. */
+export type IrsaRole = {
+  readonly roleArn: string;
+  readonly token: WorkloadToken;
+  /** Of the ServiceAccount as it is now. */
+  readonly serviceAccountUid: string;
+};
+
+/**
+ * The role that the pod's ServiceAccount names, with the pod's token; nothing where the account names none. An annotation that is no role is
+ * an error: who writes one means to be somebody.
+ * @throws SecretError TOKEN_MISSING, TOKEN_INVALID, NOT_GRANTED, ADMISSION_UNAVAILABLE, NOT_CONFIGURED
+ */
+export async function readIrsaRole(
+  deps: { readonly serviceAccounts: ServiceAccounts; readonly now: () => number },
+  workload: Workload,
+  { signal, notBefore }: Admission,
+): Promise<IrsaRole | undefined> {
+  const { namespace, serviceAccount } = workload;
+  const { name } = serviceAccount;
+  const account = await deps.serviceAccounts.get({ namespace, name, notBefore, signal });
+  const roleArn = account.annotations.get(roleAnnotation)?.trim();
+  if (roleArn === undefined) return undefined;
+  if (!roleArnShape.test(roleArn))
+    throw noRole(workload, `is no ARN of an IAM role: ${quoteForeign(roleArn)}`, `write ${annotationLine}`);
+  const token = readWorkloadToken(workload, irsaAudience, deps.now());
+  return { roleArn, token, serviceAccountUid: account.uid };
+}
+
+/** That a pod has no identity of its own, nor is to be served by another. */
+export function noIdentity(workload: Workload): SecretError {
+  return noRole(
+    workload,
+    'is missing',
+    `annotate it with ${annotationLine}, or set usePodIdentity: "true" in the class; ` +
+      `else the operator can lend Keyferry's own rights by KEYFERRY_AWS_OWN_IDENTITY=true and a grant`,
+  );
+}
+
+const annotationLine = `${roleAnnotation}: arn:aws:iam::<account>:role/<name>`;
+
+function noRole({ namespace, serviceAccount }: Workload, fault: string, hint: string): SecretError {
+  const account = `${quoteForeign(namespace)}/${quoteForeign(serviceAccount.name)}`;
+  return new SecretError(
+    'NOT_GRANTED',
+    `aws: ServiceAccount ${account} has no role: its annotation ${roleAnnotation} ${fault}`,
+    { hint },
+  );
+}
+
+/** The audience of the tokens that the agent of EKS Pod Identity takes. */
+export const podIdentityAudience = 'pods.eks.amazonaws.com';
+
+/**
+ * The pod's token for the agent. EKS gives the session the name and uid of the pod that the token is bound to, so it must be this pod's.
+ * @throws SecretError TOKEN_MISSING, TOKEN_INVALID
+ */
+export function readPodIdentityToken(workload: Workload, now: number): WorkloadToken {
+  const token = readWorkloadToken(workload, podIdentityAudience, now);
+  if (token.podUid !== undefined && token.podUid !== workload.instance)
+    throw new SecretError(
+      'TOKEN_INVALID',
+      `the pod's token for the audience ${podIdentityAudience} is bound to another pod`,
+    );
+  return token;
+}
+
+const longest = 64;
+
+/**
+ * The name of a session, as CloudTrail shows it: `<namespace>.<account>`. STS takes `[\w+=,.@-]{2,64}`; of what is longer the end is a digest, so
+ * that two accounts never share one name.
+ */
+export function sessionNameOf(namespace: string, serviceAccount: string): string {
+  const whole = `${namespace}.${serviceAccount}`;
+  const name = whole.replace(/[^\w+=,.@-]/g, '-');
+  if (name === whole && name.length <= longest) return name;
+  const digest = createHash('sha256').update(whole).digest('hex').slice(0, 8);
+  return `${name.slice(0, longest - 1 - digest.length)}-${digest}`;
+}
 
 /** Whose rights serve a pod, wherever its secrets are. */
 export type BaseIdentity = {

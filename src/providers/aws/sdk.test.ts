@@ -4,9 +4,9 @@ import { constants, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Redacted } from '../../errors/redacted.ts';
-import type { Http, HttpRequest } from '../../http/http.ts';
-import type { AwsCredential } from './identity.ts';
+import { Redacted } from '../../core/redacted.ts';
+import type { Http, HttpRequest } from '../../http/client.ts';
+import type { AwsCredential } from './types.ts';
 import { createSdk } from './sdk.ts';
 
 const plain = { fips: false, dualstack: false };

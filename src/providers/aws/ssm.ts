@@ -1,11 +1,13 @@
 import * as z from 'zod';
-import { SecretError } from '../../errors/secret-error.ts';
-import { quoteForeign } from '../../errors/status-text.ts';
-import type { SecretRef } from '../../plan/plan.ts';
-import type { SecretValue } from '../provider.ts';
-import { wrongPlace } from './fault.ts';
-import { outputOf, type Asker, type Way } from './question.ts';
-import { resourceOf } from './resource.ts';
+import { SecretError } from '../../core/errors.ts';
+import type { SecretRef } from '../../core/plan.ts';
+import type { FetchRequest, FetchResult, SecretValue } from '../../core/provider.ts';
+import { quoteForeign } from '../../core/safe-text.ts';
+import type { Attempts } from '../shared/reads/authenticated-call.ts';
+import { readInBatches } from '../shared/reads/batches.ts';
+import { type Asker, type Way, outputOf } from './call.ts';
+import { resourceOf, wrongPlace } from './errors.ts';
+import type { AwsCredential } from './types.ts';
 
 /** What GetParameters takes. */
 export const maxNames = 10;
@@ -100,4 +102,28 @@ function needOf(refs: readonly SecretRef[], { region, credential }: Asker) {
 
 function invalid(what: string): SecretError {
   return new SecretError('STORE_ANSWER_INVALID', `SSM answered with ${what}`);
+}
+
+/** Reads parameters of SSM, ten at a time. */
+export function createParametersFetch(deps: {
+  readonly way: Way;
+  readonly attempts: Attempts<AwsCredential>;
+}) {
+  const { way, attempts } = deps;
+  return (requests: readonly FetchRequest<AwsCredential>[]) =>
+    readInBatches(requests, {
+      ...{ max: maxNames, attempts },
+      async together(batch, asker) {
+        const refs = batch.map(({ grant }) => grant.ref);
+        return (await getParameters(way, asker, refs)).map(resultOf);
+      },
+      async alone(request) {
+        const [found] = await attempts(request, (asker) => getParameters(way, asker, [request.grant.ref]));
+        return resultOf(found ?? new SecretError('INTERNAL', 'SSM was asked for nothing'));
+      },
+    });
+}
+
+function resultOf(found: SecretValue | SecretError): FetchResult {
+  return found instanceof SecretError ? { kind: 'failed', error: found } : { kind: 'value', value: found };
 }

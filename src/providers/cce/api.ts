@@ -1,9 +1,9 @@
-import { SecretError } from '../../errors/secret-error.ts';
-import type { Retry } from '../../flow/retry.ts';
-import { skewOf } from '../../http/answer.ts';
-import type { Http, HttpAnswer } from '../../http/http.ts';
-import { secretsOf, type CceCredential } from './credentials/credential.ts';
-import { describeFault, isBadSignature, isThrottled, readFault } from './fault.ts';
+import { SecretError } from '../../core/errors.ts';
+import type { Retry } from '../../concurrency/retry.ts';
+import { skewOf } from '../../http/response.ts';
+import type { Http, HttpAnswer } from '../../http/client.ts';
+import { secretsOf, type CceCredential } from './types.ts';
+import { describeFault, isBadSignature, isThrottled, readFault } from './errors.ts';
 import { sign } from './sign.ts';
 
 /** Beyond this the server takes no signature: it allows a quarter of an hour. */

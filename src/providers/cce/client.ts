@@ -1,13 +1,18 @@
 import * as z from 'zod';
-import type { ErrorCode } from '../../errors/codes.ts';
-import { SecretError } from '../../errors/secret-error.ts';
+import type { Budget } from '../../concurrency/rate-limiter.ts';
+import { type ErrorCode, SecretError } from '../../core/errors.ts';
+import type { FetchRequest, FetchResult, SecretValue } from '../../core/provider.ts';
+import type { HttpAnswer } from '../../http/client.ts';
+import { readBody } from '../../http/response.ts';
 import { encodeSegment } from '../../http/endpoint.ts';
-import type { HttpAnswer } from '../../http/http.ts';
-import type { SecretValue } from '../provider.ts';
-import { readBody } from '../../http/answer.ts';
-import { isRefusal, type Api } from './api.ts';
-import { secretsOf, type CceCredential } from './credentials/credential.ts';
-import { describeFault, readFault, type Fault } from './fault.ts';
+import type { Proving } from '../shared/credentials/credential-gate.ts';
+import { createAttempts } from '../shared/reads/authenticated-call.ts';
+import { settle } from '../shared/reads/read-result.ts';
+import { type Api, isRefusal } from './api.ts';
+import type { Credentials } from './credentials/index.ts';
+import { type Fault, describeFault, readFault } from './errors.ts';
+import type { Projects } from './projects.ts';
+import { type CceCredential, secretsOf } from './types.ts';
 
 /** Which version of which secret, and by whose rights. */
 export type Question = {
@@ -146,4 +151,41 @@ function readValue(shown: z.infer<typeof shownVersion>['version']): Uint8Array {
 
 function invalid(what: string): SecretError {
   return new SecretError('STORE_ANSWER_INVALID', `CSMS answered with ${what}`);
+}
+
+/** See {@link createFetch}. */
+export type FetchDeps = {
+  readonly csms: Csms;
+  readonly credentials: Pick<Credentials, 'refused'>;
+  readonly projects: Projects;
+  readonly proving: Proving;
+  readonly budget: Budget;
+  /** For messages. */
+  readonly region: string;
+};
+
+type Request = FetchRequest<CceCredential>;
+
+/** Reads each secret by a call of its own (docs/adr/0011). */
+export function createFetch({ csms, projects, budget, region, ...deps }: FetchDeps) {
+  const attempts = createAttempts<CceCredential>({
+    ...deps,
+    digestOf: ({ digest }) => digest,
+    budgetOf: () => budget,
+  });
+
+  const read = async (request: Request): Promise<FetchResult> => {
+    const { name, version = 'latest' } = request.grant.ref;
+    const value = await attempts(request, async ({ principal, credential, signal, turn }) => {
+      const project = await projects.find(principal, credential, signal);
+      return csms.showVersion({ name, version, project, credential, signal, turn });
+    });
+    return { kind: 'value', value };
+  };
+
+  return (requests: readonly Request[]): readonly Promise<FetchResult>[] =>
+    requests.map((request) => {
+      const { name, version = 'latest' } = request.grant.ref;
+      return settle(read(request), `cce: secret ${name} (${version}) in ${region}`);
+    });
 }

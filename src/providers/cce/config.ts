@@ -1,7 +1,7 @@
 import * as z from 'zod';
-import { Redacted } from '../../errors/redacted.ts';
-import { SecretError } from '../../errors/secret-error.ts';
-import { quoteForeign } from '../../errors/status-text.ts';
+import { Redacted } from '../../core/redacted.ts';
+import { SecretError } from '../../core/errors.ts';
+import { quoteForeign } from '../../core/safe-text.ts';
 import { parseEndpoint, regionEndpoint } from '../../http/endpoint.ts';
 
 /** Whose rights serve classes that bring no identity of their own: the first that is configured. */

@@ -1,12 +1,12 @@
-import type { Workload } from '../../plan/workload.ts';
-import type { Fingerprint } from '../fingerprint.ts';
-import type { Principal } from '../provider.ts';
-import { readWorkloadToken } from '../workload-token.ts';
+import type { Workload } from '../../core/workload.ts';
+import type { Fingerprint } from '../shared/identity/fingerprint.ts';
+import type { Principal } from '../../core/provider.ts';
+import { readWorkloadToken } from '../shared/identity/workload-token.ts';
 import type { CceConfig, RegionConfig } from './config.ts';
-import type { Credentials } from './credentials.ts';
-import type { CceCredential } from './credentials/credential.ts';
+import type { Credentials } from './credentials/index.ts';
+import type { CceCredential } from './types.ts';
 import { sessionNameOf } from './credentials/iam.ts';
-import type { CceLogin } from './parameters.ts';
+import type { CceLogin } from './class.ts';
 
 /** Whom CSMS sees for a workload. @throws SecretError TOKEN_MISSING, TOKEN_INVALID */
 export type PrincipalOf = (workload: Workload, login: CceLogin) => Principal<CceCredential>;

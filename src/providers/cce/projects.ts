@@ -1,10 +1,10 @@
 import * as z from 'zod';
-import { SecretError } from '../../errors/secret-error.ts';
-import { createCredentialCache, type Expiring } from '../credential-cache.ts';
-import { readBody } from '../../http/answer.ts';
+import { SecretError } from '../../core/errors.ts';
+import { createCredentialCache, type Expiring } from '../shared/credentials/credential-cache.ts';
+import { readBody } from '../../http/response.ts';
 import { isRefusal, type Api } from './api.ts';
-import { secretsOf, type CceCredential } from './credentials/credential.ts';
-import { describeFault, readFault } from './fault.ts';
+import { secretsOf, type CceCredential } from './types.ts';
+import { describeFault, readFault } from './errors.ts';
 
 const hint = 'set HUAWEICLOUD_SDK_PROJECT_ID; the id is in the console under "My Credentials"';
 

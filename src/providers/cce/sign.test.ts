@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { huaweiSigner } from '../../../test/fakes/huawei-signer.ts';
-import { Redacted } from '../../errors/redacted.ts';
+import { Redacted } from '../../core/redacted.ts';
 import { sign, type SignableRequest } from './sign.ts';
 
 const key = { accessKey: 'AccessKey', secretKey: new Redacted('SecretKey') };

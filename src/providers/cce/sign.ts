@@ -1,6 +1,6 @@
 import { createHash, createHmac } from 'node:crypto';
-import type { Redacted } from '../../errors/redacted.ts';
-import { compare, encode, encodeQuery } from '../../http/percent-encoding.ts';
+import type { Redacted } from '../../core/redacted.ts';
+import { compare, encode, encodeQuery } from '../../http/uri.ts';
 
 const algorithm = 'SDK-HMAC-SHA256';
 

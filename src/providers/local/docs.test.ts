@@ -1,9 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import { readPage, type ShownClass } from '../../../test/docs-page.ts';
-import { parseSharedIdentityGrants } from '../shared-identity-grants.ts';
-import { parseDocument } from './document.ts';
-import { keptVersions } from './history.ts';
-import { planLocal } from './parameters.ts';
+import { parseSharedIdentityGrants } from '../shared/identity/grants-file.ts';
+import { parseDocument } from './store/document.ts';
+import { keptVersions } from './store/history.ts';
+import { planLocal } from './class.ts';
 
 const { text: page, blocks, classes } = readPage('providers/local.md');
 

@@ -3,16 +3,16 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import type { Plan } from '../../plan/plan.ts';
-import type { Workload } from '../../plan/workload.ts';
-import { SecretError } from '../../errors/secret-error.ts';
-import { createFingerprint } from '../fingerprint.ts';
-import type { FetchResult, Grant } from '../provider.ts';
-import { createSharedIdentity } from '../shared-identity.ts';
-import { addVersion, removeVersions } from './history.ts';
+import type { Plan } from '../../core/plan.ts';
+import type { Workload } from '../../core/workload.ts';
+import { SecretError } from '../../core/errors.ts';
+import { createFingerprint } from '../shared/identity/fingerprint.ts';
+import type { FetchResult, Grant } from '../../core/provider.ts';
+import { createSharedIdentity } from '../shared/identity/shared-identity.ts';
+import { addVersion, removeVersions } from './store/history.ts';
 import { createLocalProvider } from './index.ts';
-import type { LocalLogin } from './parameters.ts';
-import { createStoreWriter, type StoreWriter } from './store-writer.ts';
+import type { LocalLogin } from './class.ts';
+import { createStoreWriter, type StoreWriter } from './store/writer.ts';
 
 const canary = 'canary-91aa';
 const workload: Workload = {

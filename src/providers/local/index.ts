@@ -1,13 +1,13 @@
 import type { Logger } from 'pino';
-import type { Fingerprint } from '../fingerprint.ts';
-import type { Provider } from '../provider.ts';
-import type { SharedIdentity } from '../shared-identity.ts';
-import { createLocalAdmit } from './admit.ts';
-import { createLocalFetch } from './client.ts';
-import { planLocal, type LocalLogin } from './parameters.ts';
+import type { Fingerprint } from '../shared/identity/fingerprint.ts';
+import type { Provider } from '../../core/provider.ts';
+import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
+import { createLocalAdmit } from './authorize.ts';
+import { createLocalFetch } from './principal.ts';
+import { planLocal, type LocalLogin } from './class.ts';
 import { createLocalPrincipal } from './principal.ts';
-import type { StorePlace } from './sealed-store.ts';
-import { createStoreReader } from './store-reader.ts';
+import type { StorePlace } from './store/sealed.ts';
+import { createStoreReader } from './store/reader.ts';
 
 /** What the local provider needs. Nothing is opened before the first mount. */
 export type LocalProviderDeps = StorePlace & {

@@ -1,8 +1,13 @@
 import type { Logger } from 'pino';
-import { quoteForeign } from '../../errors/status-text.ts';
-import type { Fingerprint } from '../fingerprint.ts';
-import type { Principal } from '../provider.ts';
-import type { StoreReader } from './store-reader.ts';
+import { race } from '../../concurrency/single-flight.ts';
+import { SecretError, toSecretError } from '../../core/errors.ts';
+import type { SecretRef } from '../../core/plan.ts';
+import type { FetchResult, Principal, Provider } from '../../core/provider.ts';
+import { quoteForeign } from '../../core/safe-text.ts';
+import type { Fingerprint } from '../shared/identity/fingerprint.ts';
+import type { StoreDocument } from './store/document.ts';
+import { findVersion } from './store/history.ts';
+import type { StoreReader } from './store/reader.ts';
 
 /** How long the store's identity is taken for unchanged, in ms: a mount whose secrets are cached then opens no file. */
 const rememberedForMs = 1_000;
@@ -54,4 +59,40 @@ export function createLocalPrincipal({
     }
     return last.principal;
   };
+}
+
+/** Answers a batch out of one reading of the store. */
+export function createLocalFetch(reader: StoreReader): Provider<unknown, undefined, undefined>['fetch'] {
+  return (requests) => {
+    const reading = reader.read();
+    // Everybody may have left by the time it fails.
+    reading.catch(() => undefined);
+    return requests.map(async ({ grant, signal, onStart }): Promise<FetchResult> => {
+      try {
+        onStart();
+        return answer(await race(reading, signal), grant.ref);
+      } catch (thrown) {
+        return { kind: 'failed', error: toSecretError(thrown) };
+      }
+    });
+  };
+}
+
+function answer(document: StoreDocument, { name, version }: SecretRef): FetchResult {
+  try {
+    const found = findVersion(document, name, version);
+    return {
+      kind: 'value',
+      value: {
+        bytes: found.bytes.reveal(),
+        version: found.version,
+        // A number is never given twice, so what is pinned stays as it is.
+        ...(version === undefined ? {} : { immutable: true }),
+      },
+    };
+  } catch (thrown) {
+    if (thrown instanceof SecretError && thrown.code === 'OBJECT_NOT_FOUND')
+      return { kind: 'absent', error: thrown };
+    throw thrown;
+  }
 }

@@ -19,12 +19,12 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { SecretError } from '../../errors/secret-error.ts';
-import { encrypt } from './age-file.ts';
-import { addVersion, findVersion } from './history.ts';
-import { readKeys } from './key-file.ts';
-import { createStoreReader, type StoreReader } from './store-reader.ts';
-import { createStoreWriter, type StoreWriter } from './store-writer.ts';
+import { SecretError } from '../../core/errors.ts';
+import { encrypt } from './store/age.ts';
+import { addVersion, findVersion } from './store/history.ts';
+import { readKeys } from './store/keys.ts';
+import { createStoreReader, type StoreReader } from './store/reader.ts';
+import { createStoreWriter, type StoreWriter } from './store/writer.ts';
 
 const canary = 'canary-8c41-not-to-be-seen';
 
@@ -342,8 +342,8 @@ describe('two processes', () => {
     await build({
       stdin: {
         contents: `
-          import { addVersion } from './history.ts';
-          import { createStoreWriter } from './store-writer.ts';
+          import { addVersion } from './store/history.ts';
+          import { createStoreWriter } from './store/writer.ts';
           const [storeFile, keyFile, name, count] = process.argv.slice(2);
           const writer = createStoreWriter({ storeFile, keyFile });
           for (let index = 0; index < Number(count); index += 1) {

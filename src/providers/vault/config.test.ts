@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
-import type { SecretError } from '../../errors/secret-error.ts';
+import type { SecretError } from '../../core/errors.ts';
 import { readVaultConfig } from './config.ts';
-import { defaultMounts } from './facts.ts';
-import { planVault } from './parameters.ts';
+import { defaultMounts } from './types.ts';
+import { planVault } from './class/class.ts';
 
 type Env = Readonly<Record<string, string>>;
 const read = (env: Env, dialect: 'vault' | 'openbao' = 'vault') => readVaultConfig(dialect, env);

@@ -1,9 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
 import { namesSynced, readPage, variablesRead } from '../../../test/docs-page.ts';
-import { parseSharedIdentityGrants } from '../shared-identity-grants.ts';
+import { parseSharedIdentityGrants } from '../shared/identity/grants-file.ts';
 import { readVaultConfig } from './config.ts';
-import { planVault } from './parameters.ts';
+import { planVault } from './class/class.ts';
 
 const { text: page, blocks, documents, classes } = readPage('providers/vault.md');
 

@@ -1,12 +1,12 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
-import { Redacted } from '../../errors/redacted.ts';
-import { SecretError } from '../../errors/secret-error.ts';
-import { createRetry } from '../../flow/retry.ts';
+import { Redacted } from '../../core/redacted.ts';
+import { SecretError } from '../../core/errors.ts';
+import { createRetry } from '../../concurrency/retry.ts';
 import { notYetSeen, overQuota } from '../../../test/fakes/vault-answers.ts';
 import { startFakeVault, type FakeVaultOptions } from '../../../test/fakes/vault.ts';
-import { createVaultApi, type VaultAnswer } from './api.ts';
-import type { VaultCall } from './call.ts';
+import { createVaultApi, type VaultAnswer } from './client/client.ts';
+import type { VaultCall } from './client/client.ts';
 
 const forever = new AbortController().signal;
 const closing: (() => Promise<unknown>)[] = [];

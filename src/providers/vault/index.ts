@@ -1,22 +1,22 @@
-import { createRefusals } from '../../flow/refusals.ts';
+import { createRefusals } from '../../concurrency/rejection-cache.ts';
 import type { KubeApi } from '../../kube/api.ts';
 import { createTokenRequests } from '../../kube/token-requests.ts';
-import type { Provider } from '../provider.ts';
-import type { ProviderDeps } from '../provider-deps.ts';
-import { createProviderRetry } from '../provider-retry.ts';
-import { createProving } from '../proving.ts';
-import type { SharedIdentity } from '../shared-identity.ts';
-import { createAdmit } from './admit.ts';
-import { createVaultApi } from './api.ts';
+import type { Provider } from '../../core/provider.ts';
+import type { ProviderDeps } from '../shared/deps.ts';
+import { createProviderRetry } from '../shared/deps.ts';
+import { createProving } from '../shared/credentials/credential-gate.ts';
+import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
+import { createAdmit } from './authorize.ts';
+import { createVaultApi } from './client/client.ts';
 import { readVaultConfig } from './config.ts';
-import type { VaultFacts } from './facts.ts';
-import { createVaultFetch } from './fetch.ts';
-import type { VaultSession } from './identity.ts';
-import type { VaultLogin } from './login.ts';
-import { planVault } from './parameters.ts';
-import { createPodTokens } from './pod-tokens.ts';
-import { createPrincipals } from './principals.ts';
-import { createVaultTokens } from './tokens.ts';
+import type { VaultFacts } from './types.ts';
+import { createVaultFetch } from './reads/fetch.ts';
+import type { VaultSession } from './types.ts';
+import type { VaultLogin } from './types.ts';
+import { planVault } from './class/class.ts';
+import { createPodTokens } from './auth/pod-tokens.ts';
+import { createPrincipals } from './auth/principals.ts';
+import { createVaultTokens } from './auth/token-manager.ts';
 
 /** What the provider needs of the process it runs in. */
 export type VaultDeps = ProviderDeps & {

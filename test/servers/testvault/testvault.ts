@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createHttp } from '../../../src/http/http.ts';
+import { createHttp } from '../../../src/http/client.ts';
 import { createTestCa } from '../../fakes/tls.ts';
 import { builtGoProgram, programInPath } from '../go-program.ts';
 import { freePorts, startProgram, type StartedProgram } from '../started-program.ts';

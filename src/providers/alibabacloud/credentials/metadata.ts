@@ -1,12 +1,12 @@
 import * as z from 'zod';
-import { Redacted } from '../../../errors/redacted.ts';
-import { SecretError, toSecretError } from '../../../errors/secret-error.ts';
-import type { Retry } from '../../../flow/retry.ts';
+import { Redacted } from '../../../core/redacted.ts';
+import { SecretError, toSecretError } from '../../../core/errors.ts';
+import type { Retry } from '../../../concurrency/retry.ts';
 import { encodeSegment } from '../../../http/endpoint.ts';
-import type { Http, HttpAnswer } from '../../../http/http.ts';
-import { readBody } from '../../../http/answer.ts';
-import type { AlibabaCredential } from '../identity.ts';
-import { time } from './credential.ts';
+import type { Http, HttpAnswer } from '../../../http/client.ts';
+import { readBody } from '../../../http/response.ts';
+import type { AlibabaCredential } from '../types.ts';
+import { time } from '../types.ts';
 
 const timeoutMs = 1_000;
 /** A token is asked for anew each time; nothing is asked but once an hour. */

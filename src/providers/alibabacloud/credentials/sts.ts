@@ -1,14 +1,14 @@
 import * as z from 'zod';
-import { Redacted } from '../../../errors/redacted.ts';
-import { SecretError } from '../../../errors/secret-error.ts';
-import type { HttpAnswer } from '../../../http/http.ts';
-import { digestOf } from '../../digest.ts';
-import type { Proving } from '../../proving.ts';
-import { readBody } from '../../../http/answer.ts';
-import type { Api } from '../api.ts';
-import { describeFault, isRefusal, readFault, type Fault } from '../fault.ts';
-import type { AlibabaCredential } from '../identity.ts';
-import { credentialDigest, secretsOf, time } from './credential.ts';
+import { Redacted } from '../../../core/redacted.ts';
+import { SecretError } from '../../../core/errors.ts';
+import type { HttpAnswer } from '../../../http/client.ts';
+import { digestOf } from '../../shared/identity/fingerprint.ts';
+import type { Proving } from '../../shared/credentials/credential-gate.ts';
+import { readBody } from '../../../http/response.ts';
+import type { Api } from '../call.ts';
+import { describeFault, isRefusal, readFault, type Fault } from '../errors.ts';
+import type { AlibabaCredential } from '../types.ts';
+import { credentialDigest, secretsOf, time } from '../types.ts';
 
 const version = '2015-04-01';
 

@@ -1,10 +1,10 @@
-import { Redacted } from '../../../errors/redacted.ts';
-import { SecretError } from '../../../errors/secret-error.ts';
-import { race } from '../../../flow/deadline.ts';
-import type { Http } from '../../../http/http.ts';
-import { describeFault, isThrottled, isUnavailable, readFault } from '../fault.ts';
-import type { AwsCredential } from '../identity.ts';
-import { createRequestHandler } from '../request-handler.ts';
+import { Redacted } from '../../../core/redacted.ts';
+import { SecretError } from '../../../core/errors.ts';
+import { race } from '../../../concurrency/single-flight.ts';
+import type { Http } from '../../../http/client.ts';
+import { describeFault, isThrottled, isUnavailable, readFault } from '../errors.ts';
+import type { AwsCredential } from '../types.ts';
+import { createRequestHandler } from '../sdk.ts';
 
 /** What stands for keys that do not say whose they are. */
 const unknownAccount = "Keyferry's own account";

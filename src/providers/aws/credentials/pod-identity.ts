@@ -1,14 +1,14 @@
 import * as z from 'zod';
-import { Redacted } from '../../../errors/redacted.ts';
-import { SecretError, toSecretError } from '../../../errors/secret-error.ts';
-import { quoteForeign } from '../../../errors/status-text.ts';
-import type { Retry } from '../../../flow/retry.ts';
-import { readBody } from '../../../http/answer.ts';
-import type { Http, HttpAnswer } from '../../../http/http.ts';
-import { digestOf } from '../../digest.ts';
-import type { Proving } from '../../proving.ts';
-import type { AwsCloudConfig } from '../config-type.ts';
-import type { AwsCredential, AwsIdentity } from '../identity.ts';
+import { Redacted } from '../../../core/redacted.ts';
+import { SecretError, toSecretError } from '../../../core/errors.ts';
+import { quoteForeign } from '../../../core/safe-text.ts';
+import type { Retry } from '../../../concurrency/retry.ts';
+import { readBody } from '../../../http/response.ts';
+import type { Http, HttpAnswer } from '../../../http/client.ts';
+import { digestOf } from '../../shared/identity/fingerprint.ts';
+import type { Proving } from '../../shared/credentials/credential-gate.ts';
+import type { AwsCloudConfig } from '../types.ts';
+import type { AwsCredential, AwsIdentity } from '../types.ts';
 
 /** For each of the two addresses: the agent itself asks EKS meanwhile. */
 const timeoutMs = 5_000;

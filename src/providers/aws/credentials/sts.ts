@@ -1,12 +1,12 @@
 import * as z from 'zod';
-import { Redacted } from '../../../errors/redacted.ts';
-import { SecretError } from '../../../errors/secret-error.ts';
-import type { Retry } from '../../../flow/retry.ts';
-import { digestOf } from '../../digest.ts';
-import type { Proving } from '../../proving.ts';
-import { callAws } from '../api.ts';
-import { describeFault, type Fault } from '../fault.ts';
-import type { AwsCredential, AwsIdentity } from '../identity.ts';
+import { Redacted } from '../../../core/redacted.ts';
+import { SecretError } from '../../../core/errors.ts';
+import type { Retry } from '../../../concurrency/retry.ts';
+import { digestOf } from '../../shared/identity/fingerprint.ts';
+import type { Proving } from '../../shared/credentials/credential-gate.ts';
+import { callAws } from '../call.ts';
+import { describeFault, type Fault } from '../errors.ts';
+import type { AwsCredential, AwsIdentity } from '../types.ts';
 import type { Sdk } from '../sdk.ts';
 
 /** What a role allows unless its owner says otherwise. */

@@ -1,15 +1,15 @@
 import { readFile } from 'node:fs/promises';
 import * as z from 'zod';
-import type { Redacted } from '../../../errors/redacted.ts';
-import { SecretError } from '../../../errors/secret-error.ts';
-import type { HttpAnswer } from '../../../http/http.ts';
-import { digestOf } from '../../digest.ts';
-import type { Proving } from '../../proving.ts';
-import { runLogin } from '../../run-login.ts';
-import { readBody } from '../../../http/answer.ts';
+import type { Redacted } from '../../../core/redacted.ts';
+import { SecretError } from '../../../core/errors.ts';
+import type { HttpAnswer } from '../../../http/client.ts';
+import { digestOf } from '../../shared/identity/fingerprint.ts';
+import type { Proving } from '../../shared/credentials/credential-gate.ts';
+import { runLogin } from '../../shared/credentials/credential-cache.ts';
+import { readBody } from '../../../http/response.ts';
 import type { Api } from '../api.ts';
-import { describeFault, readFault } from '../fault.ts';
-import { makeCredential, temporaryKeys, time, type CceCredential } from './credential.ts';
+import { describeFault, readFault } from '../errors.ts';
+import { makeCredential, temporaryKeys, time, type CceCredential } from '../types.ts';
 
 /** For a login that is not to be reached. */
 const hint = 'not every region has STS: HUAWEICLOUD_SDK_STS_ENDPOINT and _IAM_ENDPOINT name another';

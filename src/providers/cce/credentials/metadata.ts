@@ -1,8 +1,8 @@
-import { SecretError, toSecretError } from '../../../errors/secret-error.ts';
-import type { Retry } from '../../../flow/retry.ts';
-import type { Http, HttpAnswer } from '../../../http/http.ts';
-import { readBody } from '../../../http/answer.ts';
-import { makeCredential, temporaryKeys, type CceCredential } from './credential.ts';
+import { SecretError, toSecretError } from '../../../core/errors.ts';
+import type { Retry } from '../../../concurrency/retry.ts';
+import type { Http, HttpAnswer } from '../../../http/client.ts';
+import { readBody } from '../../../http/response.ts';
+import { makeCredential, temporaryKeys, type CceCredential } from '../types.ts';
 
 export const nodeOwner = 'the agency of this node';
 

@@ -1,0 +1,154 @@
+import { describe, expect, test } from '@jest/globals';
+import { createScriptedProvider, grantOf } from '../../test/fakes/scripted-provider.ts';
+import { type Entry, createCache } from './entries.ts';
+
+const provider = createScriptedProvider();
+const kib = 1024;
+
+/** An entry counted as `size` bytes. */
+function entryOf(key: string, size: number, { namespace = 'team', leased = false } = {}): Entry {
+  return {
+    key,
+    provider,
+    grant: grantOf({ namespace }),
+    value: {
+      bytes: new Uint8Array(size - 512 - 2 * key.length),
+      ...(leased && { lease: { id: key, renewable: true, expiresAt: 0 } }),
+    },
+    deliveredAt: 0,
+    freshUntil: 0,
+    requestedAt: 0,
+  };
+}
+
+const keysOf = (cache: { entries(): Iterable<Entry> }) => [...cache.entries()].map(({ key }) => key).sort();
+
+describe('a cache', () => {
+  test('counts content, documents at two bytes a character, keys and what is around them', () => {
+    const cache = createCache({ maxBytes: 100 * kib });
+    const entry = entryOf('key', 1_000);
+    cache.put(entry);
+    expect(cache.bytes).toBe(1_000);
+    cache.put({ ...entry, value: { ...entry.value!, document: 'x'.repeat(50) } });
+    expect(cache.bytes).toBe(1_100);
+    cache.put({ ...entryOf('absent', 1_000), value: undefined } as never);
+    expect(cache.bytes).toBe(1_100 + 512 + 12);
+    cache.drop('key');
+    cache.drop('absent');
+    cache.drop('never there');
+    expect(cache.bytes).toBe(0);
+    expect(keysOf(cache)).toEqual([]);
+  });
+
+  test('an entry takes the place of the one with its key, also from another namespace', () => {
+    const cache = createCache({ maxBytes: 10 * kib });
+    cache.put(entryOf('key', 4 * kib, { namespace: 'a' }));
+    cache.put(entryOf('key', 2 * kib, { namespace: 'b' }));
+    expect(cache.bytes).toBe(2 * kib);
+    // What `a` no longer holds is not counted against it.
+    for (const key of ['1', '2', '3', '4']) cache.put(entryOf(key, 2 * kib, { namespace: 'a' }));
+    expect(keysOf(cache)).toEqual(['1', '2', '3', '4', 'key']);
+  });
+
+  test('never holds more than its bound, and gives up what was least recently used', () => {
+    const cache = createCache({ maxBytes: 10 * kib });
+    for (let index = 0; index < 10; index++) cache.put(entryOf(`${index}`, kib));
+    expect(cache.bytes).toBe(10 * kib);
+    cache.asked(cache.get('0')!, 1_000, true);
+    cache.put(entryOf('new', 2 * kib));
+    expect(cache.bytes).toBe(10 * kib);
+    expect(keysOf(cache)).toEqual(['0', '3', '4', '5', '6', '7', '8', '9', 'new']);
+  });
+
+  test('holds nothing that is larger than itself', () => {
+    const cache = createCache({ maxBytes: 10 * kib });
+    cache.put(entryOf('large', 11 * kib));
+    expect(cache.bytes).toBe(0);
+    expect(cache.get('large')).toBeUndefined();
+  });
+
+  test('one namespace may fill it while no other needs the room', () => {
+    const cache = createCache({ maxBytes: 16 * kib });
+    for (let index = 0; index < 16; index++) cache.put(entryOf(`${index}`, kib, { namespace: 'greedy' }));
+    expect(cache.bytes).toBe(16 * kib);
+  });
+
+  test('a namespace within its quarter loses nothing to those beyond theirs', () => {
+    const cache = createCache({ maxBytes: 16 * kib });
+    for (let index = 0; index < 4; index++)
+      cache.put(entryOf(`modest ${index}`, kib, { namespace: 'modest' }));
+    for (const namespace of ['greedy', 'greedier']) {
+      for (let index = 0; index < 40; index++)
+        cache.put(entryOf(`${namespace} ${index}`, kib, { namespace }));
+    }
+    expect(cache.bytes).toBe(16 * kib);
+    expect(keysOf(cache).filter((key) => key.startsWith('modest'))).toHaveLength(4);
+  });
+
+  test('a namespace that needs its quarter gets it from the one that holds most', () => {
+    const cache = createCache({ maxBytes: 16 * kib });
+    for (let index = 0; index < 16; index++)
+      cache.put(entryOf(`greedy ${index}`, kib, { namespace: 'greedy' }));
+    for (let index = 0; index < 4; index++)
+      cache.put(entryOf(`modest ${index}`, kib, { namespace: 'modest' }));
+    const held = keysOf(cache);
+    expect(held.filter((key) => key.startsWith('modest'))).toHaveLength(4);
+    expect(held.filter((key) => key.startsWith('greedy'))).toHaveLength(12);
+  });
+});
+
+describe('leased entries', () => {
+  const exhausted = expect.objectContaining({ code: 'LEASES_EXHAUSTED' }) as unknown as Error;
+  const lease = (key: string, namespace = 'team') => entryOf(key, kib, { namespace, leased: true });
+
+  test('are never given up for room', () => {
+    const cache = createCache({ maxBytes: 16 * kib });
+    for (let index = 0; index < 4; index++) cache.put(lease(`lease ${index}`));
+    for (let index = 0; index < 40; index++) cache.put(entryOf(`${index}`, kib, { namespace: 'greedy' }));
+    for (let index = 0; index < 40; index++) cache.put(entryOf(`same ${index}`, kib));
+    expect(keysOf(cache).filter((key) => key.startsWith('lease'))).toHaveLength(4);
+    expect(cache.bytes).toBe(16 * kib);
+  });
+
+  test('fill a quarter for each namespace; the next one is refused, and the cache is as before', () => {
+    const cache = createCache({ maxBytes: 16 * kib });
+    cache.put(entryOf('plain', kib));
+    for (let index = 0; index < 4; index++) cache.put(lease(`${index}`));
+    const before = keysOf(cache);
+    expect(() => cache.put(lease('next'))).toThrow(exhausted);
+    expect(keysOf(cache)).toEqual(before);
+    expect(cache.bytes).toBe(5 * kib);
+    cache.put(lease('other', 'other'));
+    cache.drop('0');
+    cache.put(lease('next'));
+  });
+
+  test('may be renewed in a full quarter', () => {
+    const cache = createCache({ maxBytes: 16 * kib });
+    for (let index = 0; index < 4; index++) cache.put(lease(`${index}`));
+    cache.put(lease('0'));
+    expect(cache.bytes).toBe(4 * kib);
+  });
+
+  test('a plain entry that becomes leased is counted, and one that is no longer leased is not', () => {
+    const cache = createCache({ maxBytes: 16 * kib });
+    for (let index = 0; index < 4; index++) cache.put(entryOf(`${index}`, kib));
+    for (let index = 0; index < 4; index++) cache.put(lease(`${index}`));
+    expect(() => cache.put(lease('next'))).toThrow(exhausted);
+    cache.put(entryOf('0', kib));
+    cache.put(lease('next'));
+  });
+
+  test('of all namespaces together never pass the bound of the cache', () => {
+    const cache = createCache({ maxBytes: 16 * kib });
+    for (const namespace of ['a', 'b', 'c', 'd']) {
+      for (let index = 0; index < 4; index++) cache.put(lease(`${namespace} ${index}`, namespace));
+    }
+    expect(() => cache.put(lease('e', 'e'))).toThrow(exhausted);
+    expect(cache.bytes).toBe(16 * kib);
+    cache.put(lease('a 0', 'a'));
+    cache.drop('a 0');
+    cache.put(lease('e', 'e'));
+    expect(cache.bytes).toBe(16 * kib);
+  });
+});

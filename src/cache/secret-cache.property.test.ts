@@ -1,0 +1,227 @@
+import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
+import fc from 'fast-check';
+import {
+  type Kind,
+  type Manners,
+  createModelStore,
+  fallbackKind,
+  kinds,
+} from '../../test/fakes/model-store.ts';
+import { type Answer, grantOf } from '../../test/fakes/scripted-provider.ts';
+import { createStoreJudge } from '../../test/fakes/store-judge.ts';
+import { createStoreRig, hour, minute, onFakeClock, second, settle } from '../../test/fakes/store-rig.ts';
+import { SecretError } from '../core/errors.ts';
+import type { Grant } from '../core/provider.ts';
+
+onFakeClock();
+
+const unhandled: unknown[] = [];
+const note = (reason: unknown): unknown => unhandled.push(reason);
+beforeEach(() => void process.on('unhandledRejection', note));
+afterEach(() => void process.off('unhandledRejection', note));
+
+/** What happens, one thing after the other. */
+type Step =
+  | {
+      readonly do: 'read';
+      readonly pod: number;
+      readonly kind: number;
+      readonly shared: boolean;
+      readonly leaves?: number;
+    }
+  | { readonly do: 'pass'; readonly ms: number }
+  | {
+      readonly do: 'toggle';
+      readonly fact: 'denied' | 'gone' | 'down' | 'ended' | 'budget';
+      readonly kind: number;
+      readonly principal: number;
+    }
+  | { readonly do: 'write'; readonly kind: number }
+  /** A pod ends, and another takes its place. */
+  | { readonly do: 'end'; readonly pod: number };
+
+const few = fc.nat({ max: 2 });
+const leaves = fc.option(fc.oneof(fc.nat({ max: 20 }), fc.nat({ max: 100 * second })), {
+  nil: undefined,
+  freq: 3,
+});
+const read = fc.record({
+  do: fc.constant('read' as const),
+  pod: fc.nat({ max: 4 }),
+  kind: few,
+  shared: fc.boolean(),
+  leaves,
+});
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 10, arbitrary: read as fc.Arbitrary<Step> },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constant('pass' as const),
+      ms: fc.oneof(
+        fc.nat({ max: 20 }),
+        fc.nat({ max: 40 * second }),
+        fc.nat({ max: 10 * minute }),
+        fc.constantFrom(30 * second, 9 * minute, 14 * minute, 16 * minute, hour),
+      ),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('toggle' as const),
+      fact: fc.constantFrom('denied', 'denied', 'gone', 'down', 'down', 'ended', 'budget'),
+      kind: few,
+      principal: few,
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('write' as const), kind: few }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('end' as const), pod: fc.nat({ max: 4 }) }) },
+);
+
+const manners: fc.Arbitrary<Manners> = fc.record({
+  waits: fc.oneof({ weight: 4, arbitrary: fc.constant(0) }, fc.nat({ max: 60 * second })),
+  takes: fc.oneof({ weight: 4, arbitrary: fc.nat({ max: 20 }) }, fc.nat({ max: 40 * second })),
+  heeds: fc.boolean(),
+  confirms: fc.boolean(),
+  like: fc.constantFrom('leased', 'shareable', 'moving'),
+});
+
+const life = fc.record({
+  kinds: fc.shuffledSubarray([...kinds], { minLength: 1, maxLength: 3 }),
+  refreshInterval: fc.constantFrom(0, 30 * second, 2 * minute),
+  maxStale: fc.constantFrom(0, 10 * minute, 30 * minute),
+  // Nothing may hang on the clock's having ticked in time.
+  ticks: fc.boolean(),
+  watched: fc.boolean(),
+  steps: fc.array(step, { minLength: 20, maxLength: 90, size: 'max' }),
+  manners: fc.array(manners, { minLength: 5, maxLength: 40 }),
+});
+
+const namespaceOf = (pod: number): string => `team-${pod % 2}`;
+
+/** What a pod reads a secret as: its account's own principal, or the one that all share. */
+function grantFor({ ref, scope }: Kind, pod: number, name: string, shared: boolean): Grant {
+  const namespace = namespaceOf(pod);
+  const principal = shared ? 'shared' : namespace;
+  const who = { namespace, pod: name, principal };
+  const fallbacks = ref.name === 'first' ? [grantOf({ ...fallbackKind, ...who })] : [];
+  return grantOf({ ref, scope, ...who, fallbacks });
+}
+
+/** Lets a store live through all that, under the eyes of the judge. */
+async function live(plan: typeof life extends fc.Arbitrary<infer T> ? T : never): Promise<void> {
+  const now = (): number => Date.now();
+  let asked = 0;
+  const model = createModelStore(now, () => plan.manners[(asked += 1) % plan.manners.length]!);
+  const broken: unknown[] = [];
+  const answer: Answer = (call) => {
+    try {
+      judge.asks(call);
+    } catch (thrown) {
+      broken.push(thrown);
+    }
+    return model.answer(call);
+  };
+  const ends = new Map<number, number>();
+  const gone = new Set<string>();
+  const podName = (pod: number): string => `pod-${pod}.${ends.get(pod) ?? 0}`;
+  const { store, provider } = createStoreRig({
+    ...plan,
+    otherwise: answer,
+    ...(plan.watched && { presence: (instance) => (gone.has(instance) ? 'gone' : 'here') }),
+  });
+  const judge = createStoreJudge({ model, now, ...plan, releases: provider.releases });
+  provider.scriptRenewals(model.renew);
+  let waiting = 0;
+
+  const ask = async (grant: Grant, leavesAfter: number | undefined): Promise<void> => {
+    const leaver = new AbortController();
+    const reason = new SecretError('CANCELLED', 'left');
+    const patience = leavesAfter ?? 110 * second;
+    const leaving = setTimeout(() => leaver.abort(reason), patience);
+    const since = now();
+    waiting += 1;
+    try {
+      const deadline = since + patience;
+      const [outcome] = await store.read(provider, [grant], { signal: leaver.signal, deadline });
+      judge.answered({ grant, since, patience }, outcome!);
+    } catch (thrown) {
+      if (thrown !== reason) broken.push(thrown);
+    } finally {
+      waiting -= 1;
+      clearTimeout(leaving);
+    }
+  };
+
+  const pass = async (ms: number): Promise<void> => {
+    let over = false;
+    setTimeout(() => (over = true), ms);
+    const isOver = (): boolean => over;
+    while (!isOver() && jest.getTimerCount() > 0) {
+      jest.advanceTimersToNextTimer();
+      await settle();
+    }
+  };
+
+  const take = async (one: Step): Promise<void> => {
+    if (one.do === 'pass') {
+      for (let part = 0; part < 8; part++) {
+        if (plan.ticks) store.tick();
+        await pass(one.ms / 8);
+      }
+      return;
+    }
+    if (one.do === 'end') {
+      gone.add(podName(one.pod));
+      ends.set(one.pod, (ends.get(one.pod) ?? 0) + 1);
+      return;
+    }
+    const kind = plan.kinds[one.kind % plan.kinds.length]!;
+    const { name } = kind.ref;
+    if (one.do === 'read') void ask(grantFor(kind, one.pod, podName(one.pod), one.shared), one.leaves);
+    else if (one.do === 'write') model.write(name);
+    else if (one.fact === 'budget') model.toggle('budget spent');
+    else if (one.fact === 'denied')
+      model.toggle(`denied ${['team-0', 'team-1', 'shared'][one.principal]!} ${name}`);
+    else model.toggle(`${one.fact} ${name}`);
+    await settle();
+  };
+
+  try {
+    for (const one of plan.steps) {
+      await take(one);
+      if (broken.length > 0) throw broken[0];
+    }
+    await pass(5 * minute);
+    if (broken.length > 0) throw broken[0];
+    expect(waiting).toBe(0);
+    store.tick();
+    await settle();
+    judge.end(plan.watched ? gone : undefined);
+    expect(unhandled).toEqual([]);
+  } finally {
+    jest.clearAllTimers();
+  }
+}
+
+/** Another seed, or more runs, by the environment; a failure prints the seed and the path to its smallest case. */
+test('whatever happens, nobody is served what the contract does not allow', async () => {
+  const patience = 500;
+  let sinceFailure = 0;
+  const property = fc.asyncProperty(life, async (plan) => {
+    // A failure is made smaller for so many lives; then it is small enough.
+    if (sinceFailure > patience) return;
+    try {
+      await live(plan);
+      if (sinceFailure > 0) sinceFailure += 1;
+    } catch (thrown) {
+      sinceFailure += 1;
+      throw thrown;
+    }
+  });
+  await fc.assert(property, {
+    seed: Number(process.env.STORE_PROPERTY_SEED ?? 20_240_229),
+    numRuns: Number(process.env.STORE_PROPERTY_RUNS ?? 600),
+  });
+}, 120_000);

@@ -1,0 +1,106 @@
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { execFile, spawn } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { builtBundle } from '../../../test/driver/bundle.ts';
+import { SecretError } from '../../core/errors.ts';
+import { demoCommand } from './command.ts';
+
+let dir: string;
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'kf-demo-'));
+  await mkdir(join(dir, 'tmp'));
+});
+afterEach(() => rm(dir, { recursive: true }));
+
+describe('the demo of the built bundle', () => {
+  let bundle: string;
+  beforeAll(async () => {
+    bundle = await builtBundle();
+  }, 60_000);
+
+  async function demo(): Promise<string> {
+    // Settings of a real installation must not reach the demo's own processes.
+    const env = { TMPDIR: join(dir, 'tmp'), KEYFERRY_SHARED_IDENTITIES: 'none', KEYFERRY_PROVIDERS: 'cce' };
+    const { stdout } = await promisify(execFile)(process.execPath, [bundle, 'demo'], { env });
+    return stdout;
+  }
+
+  test('shows a mount, a change and two refusals, twice at once, and leaves nothing behind', async () => {
+    for (const story of await Promise.all([demo(), demo()])) {
+      expect(story).toContain('db/password holds: first');
+      expect(story).toContain('db/password holds: second');
+      expect(story).toMatch(/db\.json +35 +0644 +v2\n/);
+      expect(story).toMatch(/\n {5}INVALID_ARGUMENT: .*filePermission/);
+      expect(story).toMatch(/\n {5}PERMISSION_DENIED: .*other\/web/);
+      expect(story).toMatch(/\nDone: [^\n]+\n$/);
+      expect(story).not.toContain('\u001b');
+    }
+    expect(await readdir(join(dir, 'tmp'))).toEqual([]);
+  });
+
+  test('clears up when it is interrupted', async () => {
+    const child = spawn(process.execPath, [bundle, 'demo'], { env: { TMPDIR: join(dir, 'tmp') } });
+    let server = 0;
+    child.stdout.on('data', (chunk: Buffer) => {
+      const started = /process (\d+) answers/.exec(chunk.toString());
+      if (started === null) return;
+      server = Number(started[1]);
+      child.kill('SIGINT');
+    });
+    const code = await new Promise((resolve) => child.on('close', resolve));
+    expect({ code, server: server > 0, left: await readdir(join(dir, 'tmp')) }).toEqual({
+      code: 1,
+      server: true,
+      left: [],
+    });
+    expect(() => process.kill(server, 0)).toThrow('ESRCH');
+  });
+});
+
+describe('a demo that goes wrong', () => {
+  /** Runs the demo with a script in the place of Keyferry. */
+  async function demo(script: string, stop = new AbortController().signal) {
+    await writeFile(join(dir, 'keyferry.cjs'), script);
+    let story = '';
+    const command = demoCommand({
+      self: { execPath: process.execPath, script: join(dir, 'keyferry.cjs') },
+      env: {},
+      stdout: { write: (text) => (story += text) },
+      stop,
+    });
+    const error = await command.parseAsync([], { from: 'user' }).then(
+      () => undefined,
+      (thrown: unknown) => thrown as SecretError,
+    );
+    const place = /Everything happens in (\S+),/.exec(story)?.[1] ?? '';
+    await expect(readdir(place)).rejects.toMatchObject({ code: 'ENOENT' });
+    return { error, story };
+  }
+
+  test('says which command failed and what it said', async () => {
+    const { error, story } = await demo(
+      'console.error("first"); console.error("no space left"); process.exit(3)',
+    );
+    expect(error?.message).toBe(
+      'keyferry local --store store.age --key store.key init ended with code 3: no space left',
+    );
+    expect(story).not.toContain('Done');
+  });
+
+  test('says that a server ended instead of listening', async () => {
+    const { error } = await demo(
+      'if (process.argv[2] === "serve") { console.error("no luck"); process.exit(1) }',
+    );
+    expect(error?.message).toMatch(/^keyferry serve .* ended at once: no luck$/);
+  });
+
+  test('ends what runs when it is told to stop', async () => {
+    const stop = new AbortController();
+    const reason = new SecretError('CANCELLED', 'stopped by SIGINT');
+    setTimeout(() => stop.abort(reason), 50);
+    expect((await demo('setInterval(() => {}, 1000)', stop.signal)).error).toBe(reason);
+  });
+});

@@ -1,0 +1,67 @@
+/** Tells the demo's story: steps with a number, commands as one would type them, and what they print. */
+export type Teller = {
+  say(...lines: string[]): void;
+  step(title: string): void;
+  /** @param input what it reads from standard input */
+  command(args: readonly string[], input?: string): void;
+  show(...texts: string[]): void;
+};
+
+/** Bold and dim only where a terminal can show them. */
+export function createTeller(stdout: { write(text: string): unknown; readonly isTTY?: boolean }): Teller {
+  const style = (code: number, text: string): string =>
+    stdout.isTTY === true ? `\u001b[${code}m${text}\u001b[0m` : text;
+  const say = (...lines: string[]): void => void stdout.write(lines.map((line) => `${line}\n`).join(''));
+  let steps = 0;
+  return {
+    say,
+    step(title) {
+      steps += 1;
+      say('', style(1, `${steps}. ${title}`));
+    },
+    command(args, input) {
+      const fed = input === undefined ? '' : `printf %s '${input}' | `;
+      say(`   ${style(2, `$ ${fed}keyferry ${args.join(' ')}`)}`);
+    },
+    show(...texts) {
+      for (const text of texts)
+        say(
+          ...text
+            .trimEnd()
+            .split('\n')
+            .map((line) => `     ${line}`.trimEnd()),
+        );
+    },
+  };
+}
+
+/** Who may read what: without a grant a shared identity, such as the embedded store's, serves nobody. */
+export const grants = `grants:
+  - provider: local
+    namespaces: [shop]
+    serviceAccounts: [web]
+    names: ["local/shop/*"]
+`;
+
+/** Two secrets, three files: one whole, one taken out of JSON, one that only root may read. */
+export const secretProviderClass = `apiVersion: secrets-store.csi.x-k8s.io/v1
+kind: SecretProviderClass
+metadata: {name: web, namespace: shop}
+spec:
+  provider: local
+  parameters:
+    objects: |
+      - objectName: shop/db
+        objectAlias: db.json
+        jmesPath:
+          - path: password
+            objectAlias: db/password
+      - objectName: shop/api-key
+        objectAlias: api-key
+        filePermission: "0400"
+`;
+
+/** The same with two mistakes. */
+export const wrongClass = secretProviderClass
+  .replace('objectAlias: api-key', 'objectAlais: api-key')
+  .replace('"0400"', '"400 "');

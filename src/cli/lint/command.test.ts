@@ -1,0 +1,242 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import type { FileRequest, Problem } from '../../core/plan.ts';
+import type { Planner } from './check-class.ts';
+import { lintCommand } from './command.ts';
+
+let dir: string;
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'kf-lint-'));
+});
+afterEach(() => rm(dir, { recursive: true }));
+
+/** A provider whose objects are lines `PATH`, `PATH MODE` or `error TEXT`, `warning TEXT`. */
+const planner: Planner = {
+  name: 'lines',
+  plan: (parameters) => {
+    const ref = { service: 'local', name: 'x' };
+    const problems: Problem[] = [];
+    const files: FileRequest[] = [];
+    (parameters.objects ?? '').split('\n').forEach((line, index) => {
+      const [first = '', second = ''] = line.split(' ', 2);
+      const rest = line.slice(first.length + 1);
+      if (first === 'error' || first === 'warning')
+        problems.push({
+          ...{ severity: first, code: 'INVALID_CLASS', message: rest, hint: 'mend it' },
+          ...{ parameter: 'objects', line: index + 1, column: 1 },
+        });
+      else if (first !== '')
+        files.push({
+          ...{ path: first, sources: { value: { ref, selector: { kind: 'whole' } } }, encoding: 'utf-8' },
+          ...(second !== '' && { mode: parseInt(second, 8) }),
+        });
+    });
+    const skipped = parameters.region === undefined ? ['the region, which the node knows'] : [];
+    if (problems.some(({ severity }) => severity === 'error')) return { problems, skipped };
+    return { plan: { refs: [ref], files, login: undefined }, problems, skipped };
+  },
+};
+
+async function lint(names: string[], { format = 'text', stdin = '' } = {}) {
+  let output = '';
+  let exitCode = -1;
+  const command = lintCommand({
+    providers: () => Promise.resolve([planner]),
+    stdin: Readable.from([Buffer.from(stdin)]),
+    stdout: { write: (text) => (output += text) },
+    setExitCode: (code) => (exitCode = code),
+  });
+  await command.exitOverride().parseAsync(['--format', format, ...names], { from: 'user' });
+  return { exitCode, output, lines: output.replaceAll(`${dir}/`, '').trimEnd().split('\n') };
+}
+
+async function file(name: string, text: string): Promise<string> {
+  await writeFile(join(dir, name), text);
+  return join(dir, name);
+}
+
+function spc(objects: string[], ...rest: string[]): string {
+  return [
+    'apiVersion: secrets-store.csi.x-k8s.io/v1',
+    'kind: SecretProviderClass',
+    'metadata: {name: app}',
+    'spec:',
+    '  provider: lines',
+    ...rest.map((line) => `  ${line}`),
+    '  parameters:',
+    '    region: r',
+    '    objects: |',
+    ...objects.map((line) => `      ${line}`),
+    '',
+  ].join('\n');
+}
+
+describe('what lint finds', () => {
+  test('nothing in a class that is fine', async () => {
+    const { exitCode, lines } = await lint([await file('a.yaml', spc(['f', 'g 0644']))]);
+    expect({ exitCode, lines }).toEqual({ exitCode: 0, lines: ['1 class in 1 file: 0 errors, 0 hints'] });
+  });
+
+  test("all of the plan's problems, warnings too, at their lines and with their remedies", async () => {
+    const { exitCode, lines } = await lint([
+      await file('a.yaml', spc(['f', 'warning unknown key', 'error no name'])),
+    ]);
+    expect(exitCode).toBe(1);
+    expect(lines).toEqual([
+      'a.yaml:10:7: error: class app: unknown key [INVALID_CLASS]',
+      '    mend it',
+      'a.yaml:11:7: error: class app: no name [INVALID_CLASS]',
+      '    mend it',
+      '1 class in 1 file: 2 errors, 0 hints',
+    ]);
+  });
+
+  test('where in the parameter, if the file does not show it line by line', async () => {
+    const quoted = spc([]).replace('objects: |', String.raw`objects: "f\nerror no name"`);
+    expect((await lint([await file('a.yaml', quoted)])).lines[0]).toBe(
+      'a.yaml:8:14: error: class app: no name (line 2 of parameter "objects") [INVALID_CLASS]',
+    );
+  });
+
+  test('an unknown provider, with the nearest or all known ones', async () => {
+    const near = await file('a.yaml', spc(['f']).replace('lines', 'line'));
+    const far = await file('b.yaml', spc(['f']).replace('lines', 'azure'));
+    expect((await lint([near, far])).lines).toEqual([
+      'a.yaml:5:13: error: class app: no provider "line" [INVALID_CLASS]',
+      '    did you mean lines?',
+      'b.yaml:5:13: error: class app: no provider "azure" [INVALID_CLASS]',
+      '    Keyferry serves lines',
+      '2 classes in 2 files: 2 errors, 0 hints',
+    ]);
+  });
+
+  test('secretObjects that name no file of the class', async () => {
+    const synced = ['secretObjects:', '- secretName: s', '  type: Opaque', '  data:'];
+    const names = ['f', 'tls.cert', 'login'].map((name) => `  - {key: k, objectName: ${name}}`);
+    const { exitCode, lines } = await lint([
+      await file('a.yaml', spc(['f', 'tls.crt'], ...synced, ...names)),
+    ]);
+    expect(exitCode).toBe(1);
+    expect(lines).toEqual([
+      'a.yaml:11:28: error: class app: secretObjects names the file "tls.cert", which this class does not make [INVALID_CLASS]',
+      '    did you mean tls.crt?',
+      'a.yaml:12:28: error: class app: secretObjects names the file "login", which this class does not make [INVALID_CLASS]',
+      '    it makes f, tls.crt',
+      '1 class in 1 file: 2 errors, 0 hints',
+    ]);
+  });
+
+  test('as a hint only, files that a container not running as root cannot read', async () => {
+    const { exitCode, lines } = await lint([await file('a.yaml', spc(['f 0400', 'g 0640', 'h 0444']))]);
+    expect(exitCode).toBe(0);
+    expect(lines.filter((line) => line.includes(': hint: '))).toEqual([
+      'a.yaml:8:14: hint: class app: file "f" has mode 0400 and belongs to root: a container that does not run as root cannot read it',
+      'a.yaml:8:14: hint: class app: file "g" has mode 0640 and belongs to root: a container that does not run as root cannot read it',
+    ]);
+  });
+
+  test('which checks it had to leave out', async () => {
+    const text = spc(
+      ['error no name'],
+      'secretObjects: [{secretName: s, data: [{objectName: f, key: k}]}]',
+    ).replace('    region: r\n', '');
+    expect((await lint([await file('a.yaml', text)])).lines.slice(-3)).toEqual([
+      'a.yaml: class app: not checked here: the region, which the node knows',
+      'a.yaml: class app: not checked here: the file names in secretObjects',
+      '1 class in 1 file: 1 error, 0 hints, 2 checks left out',
+    ]);
+  });
+
+  test('what the API server would refuse, together with the rest', async () => {
+    const { lines } = await lint([
+      await file('a.yaml', spc(['error no name']).replace('region: r', 'region: true')),
+    ]);
+    expect(lines.filter((line) => line.includes(': error: ')).length).toBe(2);
+  });
+});
+
+describe('what lint reads', () => {
+  test('standard input', async () => {
+    expect((await lint(['-'], { stdin: spc(['error no name']) })).lines[0]).toMatch(
+      /^<stdin>:9:7: error: class app: no name/,
+    );
+  });
+
+  test('directories: manifests that mention a class, hidden places left out', async () => {
+    for (const name of ['sub', '.git', 'node_modules']) {
+      await mkdir(join(dir, name));
+      await file(`${name}/x.yml`, spc(['error here']));
+    }
+    await file('chart.yaml', '{{ if not a manifest }}');
+    await file('tsconfig.json', '{ // no JSON');
+    await file('README.md', spc(['error here']));
+    expect((await lint([dir])).lines.filter((line) => line.includes('error:'))).toEqual([
+      'sub/x.yml:9:7: error: class app: here [INVALID_CLASS]',
+    ]);
+  });
+
+  test.each([
+    ['a file that is not there', []],
+    ['YAML that is none', ['broken.yaml']],
+    ['no class', ['other.yaml']],
+  ])('%s: exit code 2, whatever else there is', async (_, names) => {
+    const fine = await file('fine.yaml', spc(['f']));
+    await file('broken.yaml', 'kind: [');
+    await file('other.yaml', 'kind: Pod');
+    const paths = names.length === 0 ? [join(dir, 'absent.yaml')] : names.map((name) => join(dir, name));
+    expect((await lint(paths)).exitCode).toBe(2);
+    if (names[0] !== 'other.yaml') expect((await lint([fine, ...paths])).exitCode).toBe(2);
+  });
+
+  test('the other files even if one is missing', async () => {
+    const { lines } = await lint([join(dir, 'absent'), await file('a.yaml', spc(['error no name']))]);
+    expect(lines[0]).toBe('absent:1:1: error: cannot be read: ENOENT [INVALID_REQUEST]');
+    expect(lines[2]).toBe('a.yaml:9:7: error: class app: no name [INVALID_CLASS]');
+  });
+});
+
+describe('what is hostile to a reader is escaped', () => {
+  const hostile = 'error \u001b[31m \u202e 100%::error::x';
+
+  test('on a terminal', async () => {
+    const { lines } = await lint([await file('a.yaml', spc([hostile]))]);
+    expect(lines[0]).toBe(
+      String.raw`a.yaml:9:7: error: class app: \u{1b}[31m \u{202e} 100%::error::x [INVALID_CLASS]`,
+    );
+  });
+
+  test('in JSON, whose shape is stable', async () => {
+    const path = await file('a.yaml', spc([hostile, 'warning 键']));
+    const { output } = await lint([path], { format: 'json' });
+    expect(output).toMatch(/^[\n\x20-\x7e]+$/);
+    expect(JSON.parse(output)).toEqual({
+      version: 1,
+      summary: { files: 1, classes: 1, errors: 2, hints: 0 },
+      problems: [
+        {
+          ...{ file: path, line: 9, column: 7, severity: 'error', code: 'INVALID_CLASS', class: 'app' },
+          ...{ message: '\u001b[31m \u202e 100%::error::x', remedy: 'mend it' },
+        },
+        expect.objectContaining({ line: 10, message: '键' }),
+      ],
+      skipped: [],
+    });
+  });
+
+  test('for GitHub, where a line break or a colon could begin a command', async () => {
+    const path = await file('a,b:c.yaml', spc([hostile, 'f 0400']));
+    const text = spc(['f 0400']).replace('name: app', String.raw`name: "a\n::set-output name=x::y"`);
+    const { lines } = await lint([path, await file('d.yaml', text)], { format: 'github' });
+    expect(lines).toEqual([
+      '::error file=a%2Cb%3Ac.yaml,line=9,col=7,title=keyferry INVALID_CLASS app::' +
+        String.raw`\u{1b}[31m \u{202e} 100%25::error::x%0Amend it`,
+      expect.stringMatching(
+        /^::notice file=d\.yaml,line=8,col=14,title=keyferry a%0A%3A%3Aset-output name=x%3A%3Ay::file "f" has mode 0400/,
+      ),
+      '2 classes in 2 files: 1 error, 1 hint',
+    ]);
+  });
+});

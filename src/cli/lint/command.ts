@@ -1,0 +1,79 @@
+import { Command, Option } from 'commander';
+import { providers } from '../../providers/registry.ts';
+import { type Planner, checkClass } from './check-class.ts';
+import { readClassFile } from './class-file.ts';
+import type { Finding } from './finding.ts';
+import { type LintFormat, type LintReport, formatLint, lintFormats } from './format.ts';
+import { type Manifest, readManifests } from './manifests.ts';
+
+/** What {@link lintCommand} needs of the process. */
+export type LintDeps = {
+  /** All providers there are; only their `plan` is used, and without facts. */
+  readonly providers: () => Promise<readonly Planner[]>;
+  readonly stdin: AsyncIterable<Buffer>;
+  readonly stdout: { write(text: string): unknown };
+  /** 0: clean. 1: problems. 2: some input could not be read, or holds no class. */
+  readonly setExitCode: (code: 0 | 1 | 2) => void;
+};
+
+/** `keyferry lint`: checks SecretProviderClasses before a cluster sees them. */
+export function lintCommand({ providers, stdin, stdout, setExitCode }: LintDeps): Command {
+  return new Command('lint')
+    .description('check every SecretProviderClass in the files, by the rules that serve mounts')
+    .argument('<files...>', 'YAML or JSON files, directories, or - for standard input')
+    .addOption(new Option('--format <format>', 'who is to read it').choices(lintFormats).default('text'))
+    .addHelpText(
+      'after',
+      `
+Exit codes: 0 no problems (hints may be shown), 1 problems, 2 some input could not be read or holds no class.
+
+Examples:
+  keyferry lint class.yaml
+  helm template ./chart | keyferry lint -
+  keyferry lint --format github manifests/`,
+    )
+    .action(async (names: string[], { format }: { format: LintFormat }) => {
+      const report = lint(await readManifests(names, stdin), await providers());
+      stdout.write(formatLint(report, format));
+      if (report.unreadable) setExitCode(2);
+      else setExitCode(report.findings.some(({ severity }) => severity === 'error') ? 1 : 0);
+    });
+}
+
+/** Checks all classes in the manifests. `unreadable`: some input could not be read, or there is no class at all. */
+function lint(
+  manifests: readonly Manifest[],
+  planners: readonly Planner[],
+): LintReport & { unreadable: boolean } {
+  const findings: Finding[] = [];
+  const skipped: LintReport['skipped'][number][] = [];
+  let unreadable = false;
+  let classes = 0;
+  for (const manifest of manifests) {
+    if (!('text' in manifest)) {
+      unreadable = true;
+      findings.push(manifest);
+      continue;
+    }
+    const file = readClassFile(manifest.file, manifest.text);
+    classes += file.classes.length;
+    unreadable ||= file.unreadable.length > 0;
+    const checks = file.classes.map((spc) => ({ name: spc.name, ...checkClass(spc, planners) }));
+    const found = [...file.unreadable, ...checks.flatMap((check) => check.findings)];
+    findings.push(...found.sort(byPlace));
+    for (const { name, skipped: left } of checks)
+      skipped.push(...left.map((check) => ({ file: manifest.file, class: name, check })));
+  }
+  return { files: manifests.length, classes, findings, skipped, unreadable: unreadable || classes === 0 };
+}
+
+function byPlace({ place: a }: Finding, { place: b }: Finding): number {
+  return a.line - b.line || a.column - b.column;
+}
+
+/** Loads of every provider what compiles its classes. */
+export function loadPlanners(): Promise<readonly Planner[]> {
+  return Promise.all(
+    Object.entries(providers).map(async ([name, { plan }]) => ({ name, plan: await plan() })),
+  );
+}

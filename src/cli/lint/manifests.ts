@@ -1,0 +1,51 @@
+import { readFile, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { quoteForeign } from '../../core/safe-text.ts';
+import type { Finding } from './finding.ts';
+
+/** A file's name as findings show it, and its text; or why it could not be read. */
+export type Manifest = { readonly file: string; readonly text: string } | Finding;
+
+/**
+ * Reads what a command line names: files, `-` for standard input (called `<stdin>`), and directories. Of these all `.yaml`, `.yml` and
+ * `.json` files below that mention a SecretProviderClass, hidden directories and node_modules left out.
+ */
+export async function readManifests(
+  names: readonly string[],
+  stdin: AsyncIterable<Buffer>,
+): Promise<Manifest[]> {
+  const manifests: Manifest[] = [];
+  for (const name of names) {
+    try {
+      if (name === '-') manifests.push({ file: '<stdin>', text: await text(stdin) });
+      else if ((await stat(name)).isDirectory()) manifests.push(...(await readDirectory(name)));
+      else manifests.push({ file: name, text: await readFile(name, 'utf8') });
+    } catch (error) {
+      const { code = 'unknown error' } = error as NodeJS.ErrnoException;
+      manifests.push({
+        place: { file: name, line: 1, column: 1 },
+        severity: 'error',
+        code: 'INVALID_REQUEST',
+        message: `cannot be read: ${quoteForeign(code)}`,
+        remedy: 'give a file, a directory, or - for standard input',
+      });
+    }
+  }
+  return manifests;
+}
+
+async function readDirectory(directory: string): Promise<Manifest[]> {
+  const manifests: Manifest[] = [];
+  const entries = await readdir(directory, { withFileTypes: true });
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const file = join(directory, entry.name);
+    if (entry.isDirectory()) {
+      if (!/^(\.|node_modules$)/.test(entry.name)) manifests.push(...(await readDirectory(file)));
+    } else if (/\.(ya?ml|json)$/.test(entry.name)) {
+      const content = await readFile(file, 'utf8');
+      if (content.includes('SecretProviderClass')) manifests.push({ file, text: content });
+    }
+  }
+  return manifests;
+}

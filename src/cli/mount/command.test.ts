@@ -1,0 +1,299 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { startScriptedProvider } from '../../../test/driver/scripted-provider.ts';
+import { type RawSettings, parseSettings } from '../../config/settings.ts';
+import { SecretError } from '../../core/errors.ts';
+import type { Circumstances } from '../../mount/mount.ts';
+import type { RawMountRequest, Volume } from '../../mount/types.ts';
+import { mountCommand } from './command.ts';
+
+let dir: string;
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'kf-mount-'));
+});
+afterEach(() => rm(dir, { recursive: true }));
+
+const volume: Volume = {
+  files: [
+    { path: 'login.json', mode: 0o644, contents: Buffer.from('{"user":"u"}') },
+    { path: 'tls/key', mode: 0o400, contents: Buffer.from([0, 255, 27]) },
+  ],
+  versions: [
+    { id: 'login.json', version: 'v3' },
+    { id: 'tls/key', version: 'v1+0a1b2c3d' },
+  ],
+};
+
+function spc(name = 'app', namespace = 'shop'): string {
+  return [
+    'apiVersion: secrets-store.csi.x-k8s.io/v1',
+    'kind: SecretProviderClass',
+    `metadata: {name: ${name}, namespace: ${namespace}}`,
+    'spec: {provider: local, parameters: {objects: "- objectName: a"}}',
+    '---',
+    '',
+  ].join('\n');
+}
+
+type Run = {
+  provider?: string;
+  settings?: RawSettings;
+  request?: RawMountRequest;
+  circumstances?: Circumstances;
+  closed?: boolean;
+  output: string;
+  lines: string[];
+  error?: SecretError;
+};
+
+/** Runs the command against a walk that answers with `answer`. */
+async function mount(
+  args: string[],
+  given: { stdin?: string; answer?: Volume | SecretError; stop?: AbortSignal } = {},
+): Promise<Run> {
+  const { stdin = spc(), answer = volume, stop = new AbortController().signal } = given;
+  const run: Run = { output: '', lines: [] };
+  const command = mountCommand({
+    inProcessMount: (provider, settings) => {
+      Object.assign(run, { provider, settings });
+      return Promise.resolve({
+        mount: (request, circumstances) => {
+          Object.assign(run, { request, circumstances });
+          return answer instanceof SecretError ? Promise.reject(answer) : Promise.resolve(answer);
+        },
+        close: () => Promise.resolve(void (run.closed = true)),
+      });
+    },
+    stdin: Readable.from([Buffer.from(stdin)]),
+    stdout: { write: (text) => (run.output += text) },
+    stop,
+  });
+  command.exitOverride().configureOutput({ writeOut: (text) => (run.output += text) });
+  await command
+    .parseAsync(['-f', '-', ...args], { from: 'user' })
+    .catch((error: unknown) => (run.error = error as SecretError));
+  run.lines = run.output.trimEnd().split('\n');
+  return run;
+}
+
+describe('one mount in this process', () => {
+  test('asks as the driver would for a pod', async () => {
+    const { request, circumstances, provider, closed } = await mount([
+      '--pod',
+      'web-1',
+      '--service-account',
+      'web',
+    ]);
+    expect(JSON.parse(request!.attributes)).toMatchObject({
+      objects: '- objectName: a',
+      secretProviderClass: 'app',
+      'csi.storage.k8s.io/pod.name': 'web-1',
+      'csi.storage.k8s.io/pod.namespace': 'shop',
+      'csi.storage.k8s.io/pod.uid': expect.stringMatching(/^[0-9a-f-]{36}$/),
+      'csi.storage.k8s.io/serviceAccount.name': 'web',
+      'csi.storage.k8s.io/ephemeral': 'true',
+    });
+    expect(request!.attributes).not.toContain('tokens');
+    expect(request).toMatchObject({ secrets: 'null', permission: '420', currentVersions: [] });
+    expect(provider).toBe('local');
+    expect(circumstances!.provider).toBe('local');
+    expect(circumstances!.deadline - Date.now()).toBeGreaterThan(100_000);
+    expect(closed).toBe(true);
+  });
+
+  test('brings tokens and keys out of files', async () => {
+    await writeFile(join(dir, 'token'), 'jwt\n');
+    await writeFile(join(dir, 'key'), 'k\n\n');
+    const { request } = await mount([
+      '--token',
+      `https://x?a=b=${dir}/token`,
+      '--token',
+      `b=${dir}/token`,
+      '--secret',
+      `id=${dir}/key`,
+    ]);
+    const attributes = JSON.parse(request!.attributes) as Record<string, string>;
+    expect(JSON.parse(attributes['csi.storage.k8s.io/serviceAccount.tokens']!)).toEqual({
+      'https://x?a=b': { token: 'jwt', expirationTimestamp: expect.any(String) },
+      b: { token: 'jwt', expirationTimestamp: expect.any(String) },
+    });
+    expect(JSON.parse(request!.secrets)).toEqual({ id: 'k\n' });
+  });
+
+  test('hands on the settings that say how to work', async () => {
+    const { settings } = await mount(['--local-store', '/s', '--shared-identities', 'all']);
+    expect(parseSettings(settings!)).toMatchObject({
+      ...{ localStore: '/s', sharedIdentities: 'all', maxStale: 600_000, providers: ['local'] },
+    });
+  });
+
+  test("fails with the walk's error, and closes what it opened", async () => {
+    const answer = new SecretError('NOT_GRANTED', 'not for you');
+    const { error, closed, output } = await mount([], { answer });
+    expect(error).toBe(answer);
+    expect({ closed, output }).toEqual({ closed: true, output: '' });
+  });
+
+  test('ends when the process is told to', async () => {
+    const reason = new SecretError('CANCELLED', 'stopped by SIGINT');
+    expect((await mount([], { stop: AbortSignal.abort(reason) })).error).toBe(reason);
+  });
+});
+
+describe('what it prints', () => {
+  test('files, sizes, modes and versions, and no value', async () => {
+    expect((await mount([])).lines).toEqual([
+      'class app, provider local, for pod shop/keyferry-mount with service account default',
+      '',
+      'FILE        BYTES  MODE  VERSION',
+      'login.json  12     0644  v3',
+      'tls/key     3      0400  v1+0a1b2c3d',
+    ]);
+  });
+
+  test('with --show the values too, in base64 where a terminal could take harm', async () => {
+    expect((await mount(['--show'])).lines.slice(5)).toEqual([
+      '',
+      '--- login.json',
+      '{"user":"u"}',
+      '',
+      '--- tls/key (in base64)',
+      'AP8b',
+    ]);
+  });
+
+  test('JSON, with values only when asked', async () => {
+    const { output } = await mount(['--format', 'json']);
+    expect(JSON.parse(output)).toEqual({
+      ...{
+        class: 'app',
+        provider: 'local',
+        namespace: 'shop',
+        pod: 'keyferry-mount',
+        serviceAccount: 'default',
+      },
+      files: [
+        { path: 'login.json', size: 12, mode: '0644' },
+        { path: 'tls/key', size: 3, mode: '0400' },
+      ],
+      versions: volume.versions,
+    });
+    const shown = JSON.parse((await mount(['--format', 'json', '--show'])).output) as { files: unknown[] };
+    expect(shown.files).toMatchObject([
+      { contents: { encoding: 'utf-8', data: '{"user":"u"}' } },
+      { contents: { encoding: 'base64', data: 'AP8b' } },
+    ]);
+  });
+
+  test('names of files without what a terminal would obey', async () => {
+    const answer = { files: [{ path: 'a\u001b[2J', mode: 0o644, contents: Buffer.from('x') }], versions: [] };
+    expect((await mount(['--show'], { answer })).output).not.toContain('\u001b');
+  });
+});
+
+describe('--out', () => {
+  test('gets the volume as the driver writes it', async () => {
+    const { lines } = await mount(['--out', join(dir, 'volume')]);
+    expect(lines.at(-1)).toBe(`written to ${join(dir, 'volume')}`);
+    expect(await readFile(join(dir, 'volume/..data/login.json'), 'utf8')).toBe('{"user":"u"}');
+  });
+
+  test('says why it cannot be written', async () => {
+    await writeFile(join(dir, 'file'), '');
+    const { error } = await mount(['--out', join(dir, 'file')]);
+    expect(error?.message).toMatch(/^--out .*file cannot be written: (EEXIST|ENOTDIR)$/);
+  });
+});
+
+describe('--socket', () => {
+  test('asks whoever listens there', async () => {
+    const provider = await startScriptedProvider(dir, 'p');
+    try {
+      provider.script({
+        objectVersion: [{ id: 'f', version: '1' }],
+        files: [{ path: 'f', mode: 420, contents: Buffer.from('x') }],
+      });
+      const { lines, provider: asked } = await mount(['--socket', provider.socketPath]);
+      expect(lines.at(-1)).toBe('f     1      0644  1');
+      expect(asked).toBeUndefined();
+      expect(JSON.parse(provider.requests[0]!.attributes)).toMatchObject({ secretProviderClass: 'app' });
+
+      provider.script({ code: 'PERMISSION_DENIED', message: 'not for you' });
+      expect((await mount(['--socket', provider.socketPath])).error).toMatchObject({
+        message: 'PERMISSION_DENIED: not for you',
+      });
+      provider.script({ objectVersion: [{ id: 'f', version: '1' }], error: { code: 'X' } });
+      expect((await mount(['--socket', provider.socketPath])).error).toMatchObject({
+        message: expect.stringMatching(/error code X$/),
+      });
+      provider.script({ files: [{ path: 'f', mode: 0o644, contents: Buffer.of() }] });
+      expect((await mount(['--socket', provider.socketPath])).error).toMatchObject({
+        message: expect.stringMatching(/without versions/),
+      });
+    } finally {
+      provider.stop();
+    }
+  });
+});
+
+test('--socket where nobody listens says so', async () => {
+  const { error } = await mount(['--socket', join(dir, 'none.sock')]);
+  expect(error?.summary).toBe(
+    `cannot connect to ${join(dir, 'none.sock')}: ENOENT; start the provider there, or name its socket with --socket`,
+  );
+});
+
+describe('the class', () => {
+  test('is chosen by name where a file holds several', async () => {
+    const stdin = spc('a', 'x') + spc('b', 'y');
+    expect((await mount(['--class', 'b'], { stdin })).lines[0]).toMatch(
+      /^class b, .* pod y\/keyferry-mount /,
+    );
+    expect((await mount(['--class', 'b', '--namespace', 'z'], { stdin })).lines[0]).toMatch(
+      / pod z\/keyferry-mount /,
+    );
+  });
+
+  test.each([
+    [
+      [],
+      spc('a') + spc('b'),
+      '- holds more than one SecretProviderClass; choose with --class; it holds a, b',
+    ],
+    [['--class', 'c'], spc('a'), '- holds no SecretProviderClass "c"; choose with --class; it holds a'],
+    [[], 'kind: Pod', '- holds no SecretProviderClass'],
+    [[], 'kind: [', /^<stdin>:1: not YAML: /],
+    [
+      [],
+      spc('app').replace('objects: "- objectName: a"', 'objects: []'),
+      /^<stdin>:4: parameter "objects" is a list/,
+    ],
+    [['--token', 'x'], spc(), '--token x is no NAME=FILE; put the value into a file and name both'],
+    [
+      ['--secret', 'x=/no/such/file'],
+      spc(),
+      '--secret cannot read /no/such/file: ENOENT; give a file that this process may read',
+    ],
+  ])('with %j is refused where it cannot be mounted (%#)', async (args, stdin, message) => {
+    const { error, request } = await mount(args, { stdin });
+    expect(request).toBeUndefined();
+    if (typeof message === 'string') expect(error?.summary).toBe(message);
+    else expect(error?.summary).toMatch(message);
+  });
+
+  test('comes from a file', async () => {
+    await writeFile(join(dir, 'a.yaml'), spc('of-file'));
+    expect((await mount(['-f', join(dir, 'a.yaml')])).lines[0]).toMatch(/^class of-file,/);
+  });
+});
+
+test('the help tells settings from the rest', async () => {
+  const { output, error } = await mount(['--help']);
+  expect(error).toMatchObject({ code: 'commander.helpDisplayed' });
+  expect(output).toMatch(
+    /--show[^]*\nSettings as for serve, without --socket:\n[^]*--local-store[^]*\nExamples:\n/,
+  );
+});

@@ -1,0 +1,93 @@
+import { isUtf8 } from 'node:buffer';
+import { escapeUnprintable } from '../../core/safe-text.ts';
+import type { Volume } from '../../mount/types.ts';
+import type { SecretProviderClass } from '../lint/class-object.ts';
+import { printableJson } from '../printable-json.ts';
+import type { Asker } from './request.ts';
+
+/** How a mounted volume may be shown. */
+export const mountFormats = ['text', 'json'] as const;
+
+/** What came of one mount. */
+export type MountReport = {
+  readonly spc: Pick<SecretProviderClass, 'name' | 'provider'>;
+  readonly asker: Asker;
+  readonly volume: Volume;
+  /** Where it was written, if it was. */
+  readonly out?: string | undefined;
+  /** Whether the reader has asked for the values. */
+  readonly show: boolean;
+};
+
+/** The volume for its reader: no value unless asked for. */
+export function formatMount(report: MountReport, format: (typeof mountFormats)[number]): string {
+  return format === 'json' ? `${printableJson(asObject(report))}\n` : asText(report);
+}
+
+function asObject({ spc, asker, volume, out, show }: MountReport): object {
+  const { namespace, pod, serviceAccount } = asker;
+  const files = volume.files.map(({ path, mode, contents }) => ({
+    ...{ path, size: contents.length, mode: octal(mode) },
+    ...(show && { contents: shown(contents) }),
+  }));
+  return {
+    ...{
+      class: spc.name,
+      provider: spc.provider,
+      namespace,
+      pod,
+      serviceAccount,
+      files,
+      versions: volume.versions,
+    },
+    ...(out !== undefined && { out }),
+  };
+}
+
+function asText({ spc, asker, volume, out, show }: MountReport): string {
+  const title =
+    `class ${spc.name}, provider ${spc.provider}, ` +
+    `for pod ${asker.namespace}/${asker.pod} with service account ${asker.serviceAccount}`;
+  const lines = [title, '', ...volumeTable(volume)];
+  if (out !== undefined) lines.push('', `written to ${out}`);
+  const values = show ? volume.files.map((file) => `\n${valueText(file)}`) : [];
+  return [...lines.map((line) => `${escapeUnprintable(line)}\n`), ...values].join('');
+}
+
+/** Files with their sizes in bytes, modes and versions; then versions that stand for no file. */
+export function volumeTable({ files, versions }: Volume): string[] {
+  const versionOf = new Map(versions.map(({ id, version }) => [id, version]));
+  const paths = new Set(files.map(({ path }) => path));
+  const rows = [
+    ['FILE', 'BYTES', 'MODE', 'VERSION'],
+    ...files.map((file) => [
+      file.path,
+      `${file.contents.length}`,
+      octal(file.mode),
+      versionOf.get(file.path) ?? '-',
+    ]),
+    ...versions.filter(({ id }) => !paths.has(id)).map(({ id, version }) => [id, '-', '-', version]),
+  ];
+  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  '));
+}
+
+function valueText({ path, contents }: Volume['files'][number]): string {
+  const { encoding, data } = shown(contents);
+  const name = escapeUnprintable(path);
+  const value = data === '' || data.endsWith('\n') ? data : `${data}\n`;
+  return encoding === 'base64' ? `--- ${name} (in base64)\n${value}` : `--- ${name}\n${value}`;
+}
+
+/** Text where it can be shown as it is: what a terminal might obey, and what is no UTF-8, is in base64. */
+function shown(contents: Uint8Array): { encoding: 'utf-8' | 'base64'; data: string } {
+  const text = Buffer.from(contents).toString();
+  const printable =
+    isUtf8(contents) && text.split(/[\n\t]/).every((part) => escapeUnprintable(part) === part);
+  if (printable) return { encoding: 'utf-8', data: text };
+  return { encoding: 'base64', data: Buffer.from(contents).toString('base64') };
+}
+
+function octal(mode: number): string {
+  return mode.toString(8).padStart(4, '0');
+}

@@ -1,0 +1,49 @@
+import { randomUUID } from 'node:crypto';
+import type { RawMountRequest } from '../../mount/types.ts';
+import type { SecretProviderClass } from '../lint/class-object.ts';
+
+/** The pod that a mount is for, and what it brings. */
+export type Asker = {
+  readonly namespace: string;
+  readonly pod: string;
+  readonly serviceAccount: string;
+  /** By audience. */
+  readonly tokens?: Readonly<Record<string, string>>;
+  /** The keys of its nodePublishSecretRef. */
+  readonly secrets?: Readonly<Record<string, string>>;
+  /** Default: a new one, as for a new pod. */
+  readonly uid?: string;
+};
+
+/** What a driver of today, 1.6, asks a provider for a pod with a volume of the class. */
+export function mountQuestion(
+  spc: Pick<SecretProviderClass, 'name' | 'parameters'>,
+  { namespace, pod, serviceAccount, tokens = {}, secrets = {}, uid = randomUUID() }: Asker,
+): RawMountRequest {
+  const expirationTimestamp = new Date(Date.now() + 3_600_000).toISOString();
+  const brought = Object.entries(tokens).map(([audience, token]) => [
+    audience,
+    { token, expirationTimestamp },
+  ]);
+  const attributes = [
+    ...Object.entries(spc.parameters),
+    ['secretProviderClass', spc.name],
+    ['csi.storage.k8s.io/pod.name', pod],
+    ['csi.storage.k8s.io/pod.namespace', namespace],
+    ['csi.storage.k8s.io/pod.uid', uid],
+    ['csi.storage.k8s.io/serviceAccount.name', serviceAccount],
+    ['csi.storage.k8s.io/ephemeral', 'true'],
+  ];
+  if (brought.length > 0)
+    attributes.push([
+      'csi.storage.k8s.io/serviceAccount.tokens',
+      JSON.stringify(Object.fromEntries(brought)),
+    ]);
+  return {
+    attributes: JSON.stringify(Object.fromEntries(attributes)),
+    secrets: Object.keys(secrets).length === 0 ? 'null' : JSON.stringify(secrets),
+    targetPath: `/var/lib/kubelet/pods/${uid}/volumes/kubernetes.io~csi/secrets/mount`,
+    permission: '420',
+    currentVersions: [],
+  };
+}

@@ -1,0 +1,142 @@
+import { randomBytes } from 'node:crypto';
+import {
+  chmod,
+  lstat,
+  mkdir,
+  readFile,
+  readdir,
+  readlink,
+  rename,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { SecretError } from '../../core/errors.ts';
+import { quoteForeign } from '../../core/safe-text.ts';
+import { checkFilePath } from '../../formats/file-path.ts';
+import type { Volume } from '../../mount/types.ts';
+
+type Files = ReadonlyMap<string, Volume['files'][number]>;
+
+/**
+ * Writes a volume into `directory` as the driver's atomic writer does: the files into a new directory `..YYYY_MM_DD_...`, then the
+ * symlink `..data` onto it by one rename, and for each first path component a symlink through `..data`. A reader sees the old volume or
+ * the new one, never a mixture.
+ *
+ * Files that are not in the volume are removed. Nothing is written where all contents are the same, so a change of mode alone is
+ * ignored, and an empty volume changes nothing (both as driver 1.6 does). Of two files with one path the last wins.
+ *
+ * The directory is made, for its owner alone, where it does not exist.
+ * @returns whether anything changed
+ * @throws SecretError for an unsafe path, and where a file of somebody else stands in the way
+ */
+export async function writeVolume(directory: string, volume: Pick<Volume, 'files'>): Promise<boolean> {
+  const files: Files = new Map(volume.files.map((file) => [file.path, file]));
+  if (files.size === 0) return false;
+  const roots = visibleRoots(files.keys());
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const missing: string[] = [];
+  for (const root of roots) if (await isFree(directory, root)) missing.push(root);
+
+  const oldData = await currentData(directory);
+  const oldPaths = oldData === undefined ? [] : await listFiles(join(directory, oldData));
+  if (oldData !== undefined && (await isSame(join(directory, oldData), oldPaths, files))) return false;
+
+  const newData = await writeData(directory, files);
+  await symlink(newData, join(directory, `${newData}_tmp`));
+  await rename(join(directory, `${newData}_tmp`), join(directory, '..data'));
+  for (const root of missing) await symlink(join('..data', root), join(directory, root));
+  for (const root of visibleRoots(oldPaths))
+    if (!roots.has(root)) await rm(join(directory, root), { force: true });
+  if (oldData !== undefined) await rm(join(directory, oldData), { recursive: true, force: true });
+  return true;
+}
+
+/** The first components of all paths: what a reader sees in the volume's root. */
+function visibleRoots(paths: Iterable<string>): Set<string> {
+  const roots = new Set<string>();
+  for (const path of paths) {
+    const wrong = checkFilePath(path);
+    if (wrong !== undefined)
+      throw new SecretError('INVALID_REQUEST', `file path "${quoteForeign(path)}" ${wrong}`);
+    roots.add(path.split('/')[0] ?? path);
+  }
+  return roots;
+}
+
+/** Whether the volume's root has nothing of that name, rather than our symlink. A stranger's file is neither overwritten nor shown as a secret. */
+async function isFree(directory: string, name: string): Promise<boolean> {
+  const target = await linkTarget(directory, name);
+  if (target === undefined || target === join('..data', name)) return target === undefined;
+  throw new SecretError(
+    'INVALID_REQUEST',
+    `${quoteForeign(join(directory, name))} exists and is no file of a mounted volume`,
+    {
+      hint: 'name an empty directory',
+    },
+  );
+}
+
+/** The name of the directory that `..data` leads to. Only a plain name `..x` is believed: the directory is removed later. */
+async function currentData(directory: string): Promise<string | undefined> {
+  const target = await linkTarget(directory, '..data');
+  if (target === undefined || /^\.\.[^/]+$/.test(target)) return target;
+  throw new SecretError(
+    'INVALID_REQUEST',
+    `${quoteForeign(join(directory, '..data'))} does not lead to a directory of a mounted volume`,
+    {
+      hint: 'name an empty directory',
+    },
+  );
+}
+
+/** What the symlink says; undefined where there is nothing, empty where there is something else than a symlink. */
+async function linkTarget(directory: string, name: string): Promise<string | undefined> {
+  const stat = await lstat(join(directory, name)).catch(undefinedIfMissing);
+  if (stat === undefined) return undefined;
+  return stat.isSymbolicLink() ? readlink(join(directory, name)) : '';
+}
+
+async function isSame(data: string, oldPaths: readonly string[], files: Files): Promise<boolean> {
+  if (oldPaths.length !== files.size) return false;
+  for (const path of oldPaths) {
+    const file = files.get(path);
+    if (file === undefined) return false;
+    // A file that we may not read (mode 0) counts as changed.
+    const old = await readFile(join(data, path)).catch(() => undefined);
+    if (old?.equals(file.contents) !== true) return false;
+  }
+  return true;
+}
+
+async function writeData(directory: string, files: Files): Promise<string> {
+  const stamp = new Date().toISOString().slice(0, 19).replace(/[-T:]/g, '_');
+  const name = `..${stamp}.${randomBytes(5).toString('hex')}`;
+  const data = join(directory, name);
+  await mkdir(data, { mode: 0o755 });
+  try {
+    for (const { path, mode, contents } of files.values()) {
+      await mkdir(dirname(join(data, path)), { recursive: true, mode: 0o755 });
+      await writeFile(join(data, path), contents, { flag: 'wx', mode: 0o600 });
+      // The umask has no say in it.
+      await chmod(join(data, path), mode);
+    }
+    return name;
+  } catch (error) {
+    await rm(data, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+async function listFiles(directory: string): Promise<string[]> {
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => !entry.isDirectory())
+    .map((entry) => relative(directory, join(entry.parentPath, entry.name)));
+}
+
+function undefinedIfMissing(error: unknown): undefined {
+  if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+  throw error;
+}

@@ -1,0 +1,214 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import fc from 'fast-check';
+import { Registry } from 'prom-client';
+import { type Budget, createBudget, createBudgetMetrics } from './rate-limiter.ts';
+
+const forever = new AbortController().signal;
+
+beforeEach(() => {
+  jest.useFakeTimers({ now: 1_000_000, doNotFake: ['nextTick', 'queueMicrotask'] });
+});
+afterEach(() => {
+  jest.useRealTimers();
+});
+
+function budgetOf(options: { perSecond?: number; burst?: number; maxQueue?: number } = {}): Budget {
+  return createBudget({ name: 'cce', perSecond: 5, burst: 2, now: () => Date.now(), ...options });
+}
+
+const codeOf = (error: unknown): string => (error as { code: string }).code;
+
+/** Takes, and notes under `label` when it was let go or refused. */
+function taker(budget: Budget) {
+  const log: { label: string; at: number }[] = [];
+  const since = Date.now();
+  const take = (label: string, call: Partial<Parameters<Budget['take']>[0]> = {}): void => {
+    budget.take({ namespace: 'a', urgency: 'first', signal: forever, ...call }).then(
+      () => log.push({ label, at: Date.now() - since }),
+      (error: unknown) => log.push({ label: `${label} ${codeOf(error)}`, at: Date.now() - since }),
+    );
+  };
+  return { take, log, labels: () => log.map(({ label }) => label) };
+}
+
+describe('a budget', () => {
+  test('lets its burst go at once and the rest at its rate', async () => {
+    const { take, log } = taker(budgetOf());
+    for (const label of ['1', '2', '3', '4']) take(label);
+    await jest.advanceTimersByTimeAsync(1_000);
+    expect(log).toEqual([
+      { label: '1', at: 0 },
+      { label: '2', at: 0 },
+      { label: '3', at: 200 },
+      { label: '4', at: 400 },
+    ]);
+  });
+
+  test('saves up to its burst in a pause, not more', async () => {
+    const { take, log } = taker(budgetOf());
+    await jest.advanceTimersByTimeAsync(60_000);
+    for (const label of ['1', '2', '3']) take(label);
+    await jest.advanceTimersByTimeAsync(1_000);
+    expect(log.map(({ at }) => at)).toEqual([60_000, 60_000, 60_200]);
+  });
+
+  test('serves first mounts before refreshes that came earlier', async () => {
+    const { take, labels } = taker(budgetOf({ burst: 1 }));
+    take('taken');
+    take('refresh', { urgency: 'refresh' });
+    take('first');
+    await jest.advanceTimersByTimeAsync(1_000);
+    expect(labels()).toEqual(['taken', 'first', 'refresh']);
+  });
+
+  test('gives namespaces their turns', async () => {
+    const { take, labels } = taker(budgetOf({ burst: 1 }));
+    take('taken');
+    for (const label of ['a1', 'a2', 'a3', 'b1', 'b2']) take(label, { namespace: label.charAt(0) });
+    await jest.advanceTimersByTimeAsync(2_000);
+    expect(labels()).toEqual(['taken', 'a1', 'b1', 'a2', 'b2', 'a3']);
+  });
+
+  test('gives up a refresh after 2 s; a first mount waits on', async () => {
+    const { take, log } = taker(budgetOf({ perSecond: 0.25, burst: 1 }));
+    take('taken');
+    take('refresh', { urgency: 'refresh' });
+    take('first');
+    await jest.advanceTimersByTimeAsync(10_000);
+    expect(log).toEqual([
+      { label: 'taken', at: 0 },
+      { label: 'refresh RATE_BUDGET_EXHAUSTED', at: 2_000 },
+      { label: 'first', at: 4_000 },
+    ]);
+  });
+
+  test('of one namespace a quarter of the queue waits, and whoever else comes still finds room', async () => {
+    const budget = budgetOf({ burst: 1, maxQueue: 8 });
+    const leave = new AbortController();
+    const ask = (namespace: string): Promise<void> =>
+      budget.take({ namespace, urgency: 'first', signal: leave.signal });
+    await ask('greedy');
+    const waiting = [ask('greedy'), ask('greedy'), ask('modest')];
+    await expect(ask('greedy')).rejects.toMatchObject({ code: 'RATE_BUDGET_EXHAUSTED' });
+    leave.abort(new Error('left'));
+    for (const { status } of await Promise.allSettled(waiting)) expect(status).toBe('rejected');
+  });
+
+  test('refuses whoever finds the queue full', async () => {
+    const { take, labels } = taker(budgetOf({ burst: 1, maxQueue: 1 }));
+    for (const label of ['1', '2', '3']) take(label);
+    await jest.advanceTimersByTimeAsync(1_000);
+    expect(labels().sort()).toEqual(['1', '2', '3 RATE_BUDGET_EXHAUSTED']);
+  });
+
+  test('frees the place of one who leaves, and spends nothing on him', async () => {
+    const { take, log } = taker(budgetOf({ burst: 1, maxQueue: 1 }));
+    const leaver = new AbortController();
+    take('taken');
+    take('leaver', { signal: leaver.signal });
+    await jest.advanceTimersByTimeAsync(0);
+    leaver.abort(Object.assign(new Error('left'), { code: 'CANCELLED' }));
+    await jest.advanceTimersByTimeAsync(0);
+    take('next');
+    await jest.advanceTimersByTimeAsync(1_000);
+    expect(log).toEqual([
+      { label: 'taken', at: 0 },
+      { label: 'leaver CANCELLED', at: 0 },
+      { label: 'next', at: 200 },
+    ]);
+  });
+
+  test('rests once the last who waited has left', async () => {
+    const { take } = taker(budgetOf({ perSecond: 0.01, burst: 1 }));
+    const leaving = [new AbortController(), new AbortController()];
+    take('taken');
+    leaving.forEach(({ signal }, index) => take(String(index), { signal }));
+    await jest.advanceTimersByTimeAsync(0);
+    leaving[0]?.abort({ code: 'CANCELLED' });
+    expect(jest.getTimerCount()).toBe(1);
+    leaving[1]?.abort({ code: 'CANCELLED' });
+    expect(jest.getTimerCount()).toBe(0);
+    take('next');
+    await jest.advanceTimersByTimeAsync(100_000);
+    expect(jest.getTimerCount()).toBe(0);
+  });
+
+  test('asks nothing of one who had left before', async () => {
+    const { take, labels } = taker(budgetOf({ burst: 1 }));
+    take('leaver', { signal: AbortSignal.abort({ code: 'CANCELLED' }) });
+    take('next');
+    await jest.advanceTimersByTimeAsync(0);
+    expect(labels()).toEqual(['leaver CANCELLED', 'next']);
+  });
+
+  test('survives a clock that is set back', async () => {
+    const { take, labels } = taker(budgetOf({ burst: 1 }));
+    take('1');
+    jest.setSystemTime(0);
+    take('2');
+    await jest.advanceTimersByTimeAsync(1_000);
+    expect(labels()).toEqual(['1', '2']);
+  });
+
+  test('counts waiting and refusals', async () => {
+    const registry = new Registry();
+    const budget = createBudget({
+      name: 'cce',
+      perSecond: 5,
+      burst: 1,
+      now: () => Date.now(),
+      maxQueue: 1,
+      metrics: createBudgetMetrics(registry),
+    });
+    const { take } = taker(budget);
+    for (const label of ['1', '2', '3']) take(label);
+    await jest.advanceTimersByTimeAsync(1_000);
+    const text = await registry.metrics();
+    expect(text).toContain('keyferry_budget_wait_seconds_sum{budget="cce",urgency="first"} 0.2');
+    expect(text).toContain('keyferry_budget_wait_seconds_count{budget="cce",urgency="first"} 2');
+    expect(text).toContain('keyferry_budget_refused_total{budget="cce",urgency="first"} 1');
+  });
+
+  test('never lets more go, in any span, than burst and rate allow, and never idles while somebody waits', async () => {
+    const arrival = fc.record({
+      afterMs: fc.nat({ max: 700 }),
+      namespace: fc.constantFrom('a', 'b', 'c'),
+      urgency: fc.constantFrom('first' as const, 'refresh' as const),
+      leavesAfterMs: fc.option(fc.nat({ max: 1_000 }), { nil: undefined }),
+    });
+    const property = fc.asyncProperty(
+      fc.array(arrival, { maxLength: 40 }),
+      fc.integer({ min: 1, max: 9 }),
+      fc.integer({ min: 1, max: 5 }),
+      async (arrivals, perSecond, burst) => {
+        jest.setSystemTime(5_000_000);
+        const { take, log } = taker(budgetOf({ perSecond, burst }));
+        for (const { afterMs, leavesAfterMs, ...call } of arrivals) {
+          await jest.advanceTimersByTimeAsync(afterMs);
+          const leaver = new AbortController();
+          if (leavesAfterMs !== undefined) {
+            setTimeout(
+              () => leaver.abort(Object.assign(new Error('left'), { code: 'CANCELLED' })),
+              leavesAfterMs,
+            );
+          }
+          take('went', { ...call, signal: leaver.signal });
+        }
+        await jest.advanceTimersByTimeAsync(41_000);
+        expect(log).toHaveLength(arrivals.length);
+        const went = log.filter(({ label }) => label === 'went').map(({ at }) => at);
+        went.forEach((from, first) => {
+          went.slice(first).forEach((to, more) => {
+            expect(more + 1).toBeLessThanOrEqual(burst + ((to - from) * perSecond) / 1_000 + 1e-6);
+          });
+        });
+        if (
+          arrivals.every(({ urgency, leavesAfterMs }) => urgency === 'first' && leavesAfterMs === undefined)
+        ) {
+          expect(went).toHaveLength(arrivals.length);
+        }
+      },
+    );
+    await fc.assert(property, { numRuns: 40 });
+  });
+});

@@ -1,0 +1,65 @@
+import { describe, expect, test } from '@jest/globals';
+import { setImmediate } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { SecretError, toSecretError } from './errors.ts';
+
+describe('a SecretError', () => {
+  test('that is kept keeps nothing of the request in which it was made', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const refuse = (request: { readonly tokens: string[] }) => {
+      const make = () => new SecretError('ACCESS_DENIED', `${request.tokens.length} tokens`);
+      return { error: make(), request: new WeakRef(request) };
+    };
+    const { error, request } = refuse({ tokens: ['a'] });
+    await setImmediate();
+    collect();
+    expect(request.deref()).toBeUndefined();
+    expect(error.message).toBe('1 tokens');
+  });
+
+  test('says what, what to do, and how much else', () => {
+    const error = new SecretError('ACCESS_DENIED', 'csms refused db_login', {
+      hint: 'grant csms:secret:getVersion',
+      more: 2,
+    });
+    expect(error.summary).toBe('csms refused db_login; grant csms:secret:getVersion; and 2 more');
+    expect(error.event).toBe(`ACCESS_DENIED: ${error.summary}`);
+    const fault = new SecretError('INVALID_CLASS', 'no object', { more: 1 });
+    expect(fault.summary).toBe('no object; and 1 more: keyferry lint');
+    expect(new SecretError('ACCESS_DENIED', 'csms refused db_login').summary).toBe('csms refused db_login');
+  });
+
+  test('knows what it tells about the store', () => {
+    expect(new SecretError('ACCESS_DENIED', '').kind).toBe('definite');
+    expect(new SecretError('STORE_TIMEOUT', '').kind).toBe('outage');
+    expect(new SecretError('INVALID_CLASS', '').kind).toBe('request');
+    expect(new SecretError('OVERLOADED', '').kind).toBe('internal');
+  });
+
+  test('is an Error with its cause', () => {
+    const cause = new Error('below');
+    const error = new SecretError('STORE_TIMEOUT', 'late', { cause });
+    expect(error).toBeInstanceOf(Error);
+    expect(error).toMatchObject({ name: 'SecretError', message: 'late', cause });
+    expect('cause' in new SecretError('STORE_TIMEOUT', 'late')).toBe(false);
+  });
+});
+
+describe('toSecretError', () => {
+  test('leaves one alone', () => {
+    const error = new SecretError('ACCESS_DENIED', 'no');
+    expect(toSecretError(error)).toBe(error);
+  });
+
+  test.each([new Error('canary-4711'), 'canary-4711', undefined, null, { message: 'canary-4711' }])(
+    'keeps the text of %p for the log alone',
+    (thrown) => {
+      const error = toSecretError(thrown);
+      expect(error.code).toBe('INTERNAL');
+      expect(error.summary).not.toContain('canary');
+      expect(error.cause).toBe(thrown);
+    },
+  );
+});

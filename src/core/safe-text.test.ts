@@ -1,0 +1,149 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { escapeUnprintable, holdsSecret, quoteForeign, statusText } from './safe-text.ts';
+
+const anyText = fc.oneof(
+  fc.string({ unit: 'binary' }),
+  fc.string({ unit: 'binary', minLength: 150, maxLength: 2_000 }),
+);
+const unprintable = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
+
+describe('escapeUnprintable', () => {
+  test.each([
+    ['a\nb\tc\0', 'a\\u{a}b\\u{9}c\\u{0}'],
+    ['safe\u202egnp.exe', 'safe\\u{202e}gnp.exe'],
+    [
+      '\u2066x\u2069 \u200b\ufeff\u2028\u2029\u0085',
+      '\\u{2066}x\\u{2069} \\u{200b}\\u{feff}\\u{2028}\\u{2029}\\u{85}',
+    ],
+    ['\ud800 \u{e0041}', '\\u{d800} \\u{e0041}'],
+    ['\u001b[31m', '\\u{1b}[31m'],
+    ['what \ufffd was', 'what \\u{fffd} was'],
+    ['Grüße 键 😀 "quoted" \\', 'Grüße 键 😀 "quoted" \\'],
+  ])('%j', (text, escaped) => expect(escapeUnprintable(text)).toBe(escaped));
+});
+
+describe('statusText', () => {
+  test('is one line', () =>
+    expect(statusText(' first\n  second\r\n\r\nthird \n')).toBe('first second third'));
+
+  test('is at most 1,000 bytes, cut between characters', () => {
+    expect(statusText('x'.repeat(1_000))).toBe('x'.repeat(1_000));
+    expect(statusText('x'.repeat(1_001))).toBe(`${'x'.repeat(997)}...`);
+    expect(statusText('键'.repeat(400))).toBe(`${'键'.repeat(332)}...`);
+    expect(statusText(`x${'😀'.repeat(400)}`)).toBe(`x${'😀'.repeat(249)}...`);
+  });
+
+  test('of any text is printable, short, and stays as it is', () => {
+    fc.assert(
+      fc.property(anyText, (text) => {
+        const status = statusText(text);
+        expect(Buffer.byteLength(status)).toBeLessThanOrEqual(1_000);
+        expect(status).not.toMatch(unprintable);
+        expect(status).not.toContain('\ufffd');
+        expect(statusText(status)).toBe(status);
+      }),
+    );
+  });
+
+  test('takes a megabyte of anything in a moment', () => {
+    const start = performance.now();
+    for (const piece of [' ', '\n', ' \n', 'x', '\0']) statusText(piece.repeat(1_000_000 / piece.length));
+    expect(performance.now() - start).toBeLessThan(5_000);
+  });
+});
+
+describe('quoteForeign', () => {
+  test('is at most 200 characters, cut between them', () => {
+    expect(quoteForeign('x'.repeat(200))).toBe('x'.repeat(200));
+    expect(quoteForeign('x'.repeat(201))).toBe(`${'x'.repeat(197)}...`);
+    expect(quoteForeign(`${'x'.repeat(196)}😀😀😀`)).toBe(`${'x'.repeat(196)}...`);
+  });
+
+  test('of any text is printable and short', () => {
+    fc.assert(
+      fc.property(anyText, (text) => {
+        const quoted = quoteForeign(text);
+        expect(quoted.length).toBeLessThanOrEqual(200);
+        expect(quoted).not.toMatch(unprintable);
+      }),
+    );
+  });
+
+  test('withholds a text that holds a secret', () => {
+    expect(quoteForeign('token hunter22 refused', ['other', 'hunter22'])).toBe(
+      '[text withheld: it held a secret]',
+    );
+    expect(quoteForeign('token refused', ['hunter22'])).toBe('token refused');
+  });
+
+  test('withholds one that begins where the text is cut', () => {
+    const secret = 'hunter22hunter23hunter24';
+    const encoded = ['hex', 'base64'].map((name) => Buffer.from(secret).toString(name as BufferEncoding));
+    for (const form of [secret, ...encoded])
+      expect(quoteForeign(`${'.'.repeat(199)}${form}${'.'.repeat(999)}`, [secret])).toMatch(/withheld/);
+  });
+
+  test('takes a megabyte, and a long secret, in a moment', () => {
+    const start = performance.now();
+    quoteForeign('x y'.repeat(300_000), ['x'.repeat(60_000)]);
+    expect(performance.now() - start).toBeLessThan(1_000);
+  });
+});
+
+describe('holdsSecret', () => {
+  const secret = 'pa/ss+wörd "7"\n~with=signs&more';
+  const around = (encoded: string): string => `refused: ${encoded}, sorry`;
+  test.each<[string, (text: string) => string]>([
+    ['as it is', (text) => text],
+    ['in JSON', (text) => JSON.stringify({ text })],
+    ['in hex', (text) => Buffer.from(text).toString('hex')],
+    ['in upper-case hex', (text) => Buffer.from(text).toString('hex').toUpperCase()],
+    ['percent-encoded', (text) => encodeURIComponent(text)],
+    [
+      'percent-encoded in lower case',
+      (text) => encodeURIComponent(text).replace(/%../g, (code) => code.toLowerCase()),
+    ],
+    ['in base64', (text) => Buffer.from(text).toString('base64')],
+    ['in base64 behind one byte', (text) => Buffer.from(`:${text}`).toString('base64')],
+    ['in base64 behind a name', (text) => Buffer.from(`user:${text}`).toString('base64')],
+    ['in base64 amid other data', (text) => Buffer.from(`{"user":"${text}","more":1}`).toString('base64')],
+    ['in base64url behind a byte', (text) => Buffer.from(`-${text}`).toString('base64url')],
+    ['escaped', escapeUnprintable],
+  ])('%s', (_, encode) => {
+    expect(holdsSecret(around(encode(secret)), secret)).toBe(true);
+    expect(holdsSecret(around(encode('another text, of about that length')), secret)).toBe(false);
+  });
+
+  test('cut off by somebody else', () => {
+    const token = Buffer.from(Array.from({ length: 300 }, (_, index) => (index * 7) % 256)).toString(
+      'base64url',
+    );
+    expect(holdsSecret(`got ${token.slice(0, 30)}...`, token)).toBe(true);
+    expect(holdsSecret(`got ...${token.slice(101, 125)}...`, token)).toBe(true);
+    expect(holdsSecret(`got ...${token.slice(-20)}`, token)).toBe(true);
+    expect(holdsSecret(`got ${token.slice(3, 12)}...`, token)).toBe(false);
+  });
+
+  test('not where it is too short to mean anything', () =>
+    expect(holdsSecret('an apple a day', 'app')).toBe(false));
+
+  test('anywhere in any text, in any encoding', () => {
+    const encodings = fc.constantFrom<(text: string) => string>(
+      (text) => text,
+      (text) => Buffer.from(text).toString('base64'),
+      (text) => Buffer.from(text).toString('base64url'),
+      (text) => Buffer.from(text).toString('hex'),
+      encodeURIComponent,
+      (text) => JSON.stringify(text),
+    );
+    // Base64 hides what a secret of less than 8 bytes shares with its neighbours.
+    const secrets = fc.string({ minLength: 8, maxLength: 60, unit: 'grapheme' });
+    fc.assert(
+      fc.property(fc.string(), fc.string(), secrets, encodings, (before, after, hidden, encode) =>
+        expect(holdsSecret(encode(before + hidden + after), hidden)).toBe(true),
+      ),
+      { numRuns: 500 },
+    );
+  });
+});

@@ -1,0 +1,201 @@
+import type { Logger } from 'pino';
+import type { Room } from '../concurrency/memory-limiter.ts';
+import { SecretError, codes, toSecretError } from '../core/errors.ts';
+import { quoteForeign, statusText } from '../core/safe-text.ts';
+import type { Circumstances, Mount } from '../mount/mount.ts';
+import type { RawMountRequest, Volume } from '../mount/types.ts';
+import type { Ending, UnaryCall } from './grpc/server.ts';
+import type { MountCall, UnderWay } from './in-flight-mounts.ts';
+import { type MountResponse, encodeResponse, mountRequest, sizeOfResponse } from './messages.ts';
+import type { CsiMetrics } from './metrics.ts';
+
+/** The volume as the driver's message. `MountResponse.error` stays out of it: with a code there the driver drops the text. */
+export function toResponse({ files, versions }: Volume): MountResponse {
+  return { objectVersion: versions, error: undefined, files };
+}
+
+/**
+ * The length in bytes of the volume's message, by arithmetic: a volume too large is not to be copied first.
+ * @throws SecretError INTERNAL where the volume is none (an empty one would leave the old files in place), RESPONSE_TOO_LARGE beyond `maxBytes`
+ */
+export function measureResponse(volume: Volume, maxBytes: number): number {
+  const { files, versions } = volume;
+  if (files.length === 0 || versions.length === 0 || versions.some(({ version }) => version === '')) {
+    throw new SecretError('INTERNAL', 'the mount made a volume without files or versions', {
+      hint: 'nothing was sent, the pod keeps what it has; please report this',
+    });
+  }
+  const bytes = sizeOfResponse(toResponse(volume));
+  if (bytes > maxBytes) throw tooLarge(volume, bytes, maxBytes);
+  return bytes;
+}
+
+function tooLarge({ files }: Volume, bytes: number, maxBytes: number): SecretError {
+  const largest = [...files].sort((a, b) => b.contents.length - a.contents.length).slice(0, 3);
+  const named = largest.map(({ path, contents }) => `${quoteForeign(path)} (${contents.length})`).join(', ');
+  return new SecretError(
+    'RESPONSE_TOO_LARGE',
+    `the volume takes ${bytes} bytes and the driver accepts ${maxBytes}; its largest files: ${named}`,
+    { hint: 'split the class, or raise maxCallRecvMsgSize of the driver together with --max-response-bytes' },
+  );
+}
+
+/** The status with which a failure leaves: always a final one (docs/adr/0002), its text one printable line. */
+export function toStatus(error: SecretError): Ending {
+  return { status: codes[error.code].grpc, text: statusText(error.event) };
+}
+
+/** The kubelet's patience is 120 s; what it does not hear of within, it takes for a failure that is not final. */
+const patienceMs = 110_000;
+/** Bytes of a request and of an answer that need no room: a class has a few kilobytes, and must not wait behind megabytes of others. */
+const [smallRequest, smallAnswer] = [32 * 1024, 16 * 1024];
+
+/** What all mounts of one provider share. */
+export type MountCallOptions = {
+  readonly provider: string;
+  readonly mount: Mount;
+  readonly maxResponseBytes: number;
+  /** For responses in the making. */
+  readonly room: Room;
+  /** For large requests, from the moment they are looked at to their answer. */
+  readonly requestRoom: Room;
+  readonly underWay: UnderWay;
+  readonly log: Logger;
+  readonly metrics: CsiMetrics;
+};
+
+/** Milliseconds that a mount may take, given the caller's own: early enough for a final answer to arrive. */
+export function answerWithin(remainingMs: number): number {
+  return Math.max(0, Math.min(patienceMs, Math.max(remainingMs - 10_000, remainingMs / 2)));
+}
+
+/**
+ * One Mount from request to status. Answers once, with a volume or a final status, when the mount settles, the time is up, the caller leaves or the
+ * process ends, whichever comes first and whether or not the mount heeds its signal.
+ */
+export function answerMount(
+  call: UnaryCall,
+  { provider, mount, maxResponseBytes, room, requestRoom, underWay, log, metrics }: MountCallOptions,
+): void {
+  const now = Date.now();
+  const ms = answerWithin(call.deadline - now);
+  const controller = new AbortController();
+  let answered = false;
+  let leaveRoom: (() => void) | undefined;
+  let leaveRequestRoom: (() => void) | undefined;
+  let targetPath: string | undefined;
+
+  function answerFirst(answer: () => void): void {
+    if (answered) return;
+    answered = true;
+    clearTimeout(timer);
+    answer();
+  }
+
+  /** For failures that the mount itself has told of. */
+  function fail(error: SecretError): void {
+    answerFirst(() => {
+      controller.abort(error);
+      call.fail(toStatus(error));
+    });
+  }
+
+  /** For those that nobody else tells of. */
+  function refuse(error: SecretError): void {
+    if (answered) return;
+    const { code, cause } = error;
+    metrics.transportFailures.inc({ provider, code });
+    log.warn({ provider, code, targetPath, ...whereThrown(cause) }, error.message);
+    fail(error);
+  }
+
+  async function send(volume: Volume): Promise<void> {
+    const bytes = measureResponse(volume, maxResponseBytes);
+    if (bytes > smallAnswer) {
+      const leave = room.takeAtOnce(bytes) ?? (await room.take(bytes, controller.signal));
+      if (answered) return leave();
+      leaveRoom = leave;
+    }
+    metrics.responseBytes.observe({ provider }, bytes);
+    answerFirst(() => call.answer(encodeResponse(toResponse(volume))));
+  }
+
+  async function serve(): Promise<void> {
+    const { length } = call.message;
+    if (length > smallRequest) {
+      const leave = requestRoom.takeAtOnce(length) ?? (await requestRoom.take(length, controller.signal));
+      if (answered) return leave();
+      leaveRequestRoom = leave;
+    }
+    const request = readRequest(call.message);
+    targetPath = request.targetPath;
+    return mount(request, new LazyCircumstances(provider, now + ms, controller)).then(
+      send,
+      (thrown: unknown) => {
+        if (!(thrown instanceof SecretError)) throw thrown;
+        fail(thrown);
+      },
+    );
+  }
+
+  const timer = setTimeout(() => refuse(tooSlow(ms)), ms);
+  const self: MountCall = { fail: refuse };
+  underWay.add(self);
+  call.onOver(() => {
+    underWay.remove(self);
+    leaveRoom?.();
+    leaveRequestRoom?.();
+    if (!answered) refuse(new SecretError('CANCELLED', 'the driver gave this request up'));
+  });
+  serve().catch((thrown: unknown) => refuse(toSecretError(thrown)));
+}
+
+/**
+ * What the mount is told. The signal, the dearest part of a cached mount, is made when first looked at. A class for its getter's sake: one in an
+ * object literal makes a hidden class for every object, which was measured to cost more than all the rest of the transport.
+ */
+class LazyCircumstances implements Circumstances {
+  readonly provider: string;
+  readonly deadline: number;
+  readonly #controller: AbortController;
+
+  constructor(provider: string, deadline: number, controller: AbortController) {
+    this.provider = provider;
+    this.deadline = deadline;
+    this.#controller = controller;
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+}
+
+/** @throws SecretError INVALID_REQUEST */
+function readRequest(message: Buffer): RawMountRequest {
+  const { attributes, secrets, targetPath, permission, currentObjectVersion } = decodeRequest(message);
+  return { attributes, secrets, targetPath, permission, currentVersions: currentObjectVersion };
+}
+
+function decodeRequest(message: Buffer): ReturnType<typeof mountRequest.decode> {
+  try {
+    return mountRequest.decode(message);
+  } catch (cause) {
+    throw new SecretError('INVALID_REQUEST', 'what came is no Mount request', {
+      hint: 'only a Secrets Store CSI driver should call this socket',
+      cause,
+    });
+  }
+}
+
+function tooSlow(ms: number): SecretError {
+  return new SecretError('DEADLINE', `the mount was not finished within ${Math.round(ms / 100) / 10} s`, {
+    hint: 'the store, or what it takes to log in there, does not answer in time',
+  });
+}
+
+/** Name and stack frames; the message of a foreign error could hold anything (JSON.parse quotes what it read). */
+function whereThrown(thrown: unknown): { errorName?: string; frames?: string[] } {
+  if (typeof thrown !== 'object' || thrown === null || !('stack' in thrown)) return {};
+  const frames = String(thrown.stack).match(/^ {4}at .*$/gm) ?? [];
+  return { errorName: 'name' in thrown ? String(thrown.name) : 'unknown', frames: frames.slice(0, 10) };
+}

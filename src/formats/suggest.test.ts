@@ -1,0 +1,22 @@
+import { expect, test } from '@jest/globals';
+import { nearestName } from './suggest.ts';
+
+const known = ['objectName', 'objectAlias', 'objectType', 'objectVersion', 'jmesPath', 'path'];
+
+test.each([
+  ['objectNmae', 'objectName'],
+  ['objectname', 'objectName'],
+  ['object_alias', 'objectAlias'],
+  ['objetVersion', 'objectVersion'],
+  ['jmespaths', 'jmesPath'],
+  ['pth', 'path'],
+])('%s was meant to be %s', (typed, meant) => expect(nearestName(typed, known)).toBe(meant));
+
+test.each(['backupArn', 'x', '', 'env_auth_mode', 'é'.repeat(100_000)])('%# is near to nothing', (typed) =>
+  expect(nearestName(typed, known)).toBeUndefined(),
+);
+
+test('the nearer of two wins', () =>
+  expect(nearestName('objectVersionLabl', ['objectVersion', 'objectVersionLabel'])).toBe(
+    'objectVersionLabel',
+  ));

@@ -1,0 +1,455 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { type AddressInfo, type Server, type Socket, connect as connectTcp, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { failureOf } from '../../test/fakes/failure.ts';
+import { type FakeServer, startFakeServer } from '../../test/fakes/http-server.ts';
+import { createTestCa } from '../../test/fakes/tls.ts';
+import { SecretError } from '../core/errors.ts';
+import { Redacted } from '../core/redacted.ts';
+import { type Http, type HttpOptions, type HttpRequest, createHttp } from './client.ts';
+
+const forever = new AbortController().signal;
+const closing: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0).reverse()) await close();
+});
+
+function httpOf(options?: HttpOptions): Http {
+  const http = createHttp(options);
+  closing.push(() => http.close());
+  return http;
+}
+
+async function serverOf(options: Partial<Parameters<typeof startFakeServer>[0]> = {}): Promise<FakeServer> {
+  const server = await startFakeServer({
+    handler: ({ method, path, query, headers, body }) => ({
+      body: { method, path, query, headers, body: body.toString() },
+    }),
+    ...options,
+  });
+  closing.push(() => server.close());
+  return server;
+}
+
+/** A server of bytes, for what no HTTP server would do. */
+async function rawServer(onConnection: (socket: Socket) => void): Promise<URL> {
+  const server: Server = createServer((socket) => {
+    socket.on('error', () => undefined);
+    onConnection(socket);
+    // Unread bytes would keep it from closing.
+    socket.resume();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  closing.push(() => new Promise((resolve) => server.close(resolve)));
+  return new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/secret?token=canary-query`);
+}
+
+function ask(http: Http, request: Partial<HttpRequest> & { url: URL }) {
+  return http.request({ method: 'GET', signal: forever, ...request });
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 1));
+}
+
+describe('a request', () => {
+  test('carries method, path, query, headers and body, and brings back status, headers and body', async () => {
+    const server = await serverOf();
+    server.behave();
+    const answer = await ask(httpOf(), {
+      method: 'POST',
+      url: new URL('/v1/a%2Fb/secrets?limit=1&marker=x', server.url),
+      headers: { 'X-Sdk-Date': '20060102T150405Z' },
+      body: new TextEncoder().encode('{"name":"键"}'),
+    });
+    expect(answer.status).toBe(200);
+    expect(answer.headers['content-type']).toBe('application/json');
+    expect(JSON.parse(answer.body.toString())).toMatchObject({
+      method: 'POST',
+      path: '/v1/a%2Fb/secrets',
+      query: 'limit=1&marker=x',
+      headers: { 'x-sdk-date': '20060102T150405Z', host: server.url.host },
+      body: '{"name":"键"}',
+    });
+  });
+
+  test('answers any status as it is and follows no redirect', async () => {
+    const server = await serverOf();
+    server.behave({ answer: { status: 307, headers: { location: '/elsewhere', 'set-cookie': 'a=1' } } });
+    const answer = await ask(httpOf(), { url: server.url });
+    expect([answer.status, answer.headers.location, server.count()]).toEqual([307, '/elsewhere', 1]);
+    server.behave({ answer: { status: 500, body: 'down' } });
+    expect(await ask(httpOf(), { url: server.url })).toMatchObject({
+      status: 500,
+      body: Buffer.from('down'),
+    });
+  });
+
+  test('hands out the body of a 200 as it comes, and nothing of another answer', async () => {
+    const server = await serverOf({ handler: () => ({ body: Buffer.alloc(3_000_000, 'x') }) });
+    let length = 0;
+    const onData = (piece: Uint8Array): void => void (length += piece.length);
+    const answer = await ask(httpOf(), { url: server.url, onData });
+    expect([answer.status, answer.body.length, length]).toEqual([200, 0, 3_000_000]);
+    server.behave({ answer: { status: 403, body: 'no' } });
+    const refused = await ask(httpOf(), { url: server.url, onData });
+    expect([refused.status, refused.body.toString(), length]).toEqual([403, 'no', 3_000_000]);
+  });
+
+  test('ends with what the taker of its body throws', async () => {
+    const server = await serverOf({ handler: () => ({ body: Buffer.alloc(3_000_000) }) });
+    const enough = new SecretError('CANCELLED', 'enough');
+    const onData = (): never => {
+      throw enough;
+    };
+    expect(await failureOf(ask(httpOf(), { url: server.url, onData }))).toBe(enough);
+  });
+
+  test('uses a connection again, and no more at once than allowed', async () => {
+    const server = await serverOf();
+    const http = httpOf({ connections: 2 });
+    for (let asked = 0; asked < 5; asked += 1) await ask(http, { url: server.url });
+    // The second request can come before the first connection is free again.
+    expect(server.connections).toBeLessThanOrEqual(2);
+    server.behave({ delayMs: 5 });
+    await Promise.all(Array.from({ length: 8 }, () => ask(http, { url: server.url })));
+    expect([server.connections, server.count()]).toEqual([2, 13]);
+  });
+
+  test('goes over a unix socket', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'http-'));
+    closing.push(() => rm(directory, { recursive: true }));
+    const socketPath = join(directory, 'agent.sock');
+    await serverOf({ socketPath });
+    const answer = await ask(httpOf(), { url: new URL('http://localhost/v1/x'), socketPath });
+    expect(JSON.parse(answer.body.toString())).toMatchObject({ path: '/v1/x' });
+    const gone = join(directory, 'gone.sock');
+    expect(
+      await failureOf(ask(httpOf(), { url: new URL('http://localhost/'), socketPath: gone })),
+    ).toMatchObject({
+      code: 'STORE_UNAVAILABLE',
+      message: `${gone} has no socket there (ENOENT)`,
+    });
+  });
+
+  test('takes a body up to its limit and breaks off beyond it', async () => {
+    const server = await serverOf();
+    server.behave({ answer: { body: Buffer.alloc(1_000, 'x') } });
+    const http = httpOf();
+    expect((await ask(http, { url: server.url, maxBytes: 1_000 })).body).toHaveLength(1_000);
+    expect(await failureOf(ask(http, { url: server.url, maxBytes: 999 }))).toMatchObject({
+      code: 'STORE_ANSWER_TOO_LARGE',
+      message: `${server.url.host} answered with more than 999 bytes`,
+    });
+  });
+
+  test('counts while streaming: an endless body is not waited for', async () => {
+    let sent = 0;
+    const url = await rawServer((socket) => {
+      socket.write('HTTP/1.1 200 OK\r\n\r\n');
+      const more = (): void => {
+        sent += 65_536;
+        socket.write(Buffer.alloc(65_536), () => !socket.destroyed && setImmediate(more));
+      };
+      more();
+    });
+    const failure = await failureOf(ask(httpOf(), { url }));
+    expect(failure.code).toBe('STORE_ANSWER_TOO_LARGE');
+    expect(sent).toBeLessThan(16 * 1_048_576);
+  });
+});
+
+describe('a failure', () => {
+  test('names host and cause, and nothing of the request or the answer', async () => {
+    const canaries = /canary/;
+    const server = await serverOf();
+    const request = {
+      method: 'POST',
+      url: new URL('/canary-path?canary=query', server.url),
+      headers: { authorization: 'canary-header' },
+      body: 'canary-body',
+    };
+    const failures: [string, SecretError][] = [];
+    for (const [name, trouble] of [
+      ['reset', { reset: true }],
+      ['truncated', { truncate: true, answer: { body: 'canary'.repeat(1_000) } }],
+    ] as const) {
+      server.behave(trouble);
+      failures.push([name, await failureOf(ask(httpOf(), request))]);
+    }
+    const nonsense = await rawServer((socket) => socket.end('canary: this is no HTTP\r\n\r\n'));
+    failures.push(['nonsense', await failureOf(ask(httpOf(), { ...request, url: nonsense }))]);
+    const headers = await rawServer((socket) =>
+      socket.end(`HTTP/1.1 200 OK\r\nx: ${'canary'.repeat(9_999)}\r\n\r\n`),
+    );
+    failures.push(['headers', await failureOf(ask(httpOf(), { ...request, url: headers }))]);
+    expect(failures.map(([name, { code }]) => [name, code])).toEqual([
+      ['reset', 'STORE_UNAVAILABLE'],
+      ['truncated', 'STORE_UNAVAILABLE'],
+      ['nonsense', 'STORE_ANSWER_INVALID'],
+      ['headers', 'STORE_ANSWER_INVALID'],
+    ]);
+    expect(failures[0]![1].message).toBe(`${server.url.host} broke the connection (UND_ERR_SOCKET)`);
+    for (const [, { summary, cause }] of failures) {
+      expect(summary).not.toMatch(canaries);
+      expect(cause).toBeUndefined();
+    }
+    // Nothing was tried twice.
+    expect(server.count()).toBe(2);
+  });
+
+  test('to connect is STORE_UNAVAILABLE with the cause', async () => {
+    const server = await serverOf();
+    await server.close();
+    expect(await failureOf(ask(httpOf(), { url: server.url }))).toMatchObject({
+      code: 'STORE_UNAVAILABLE',
+      message: `${server.url.host} refused the connection (ECONNREFUSED)`,
+    });
+    const unknown = await failureOf(ask(httpOf(), { url: new URL('https://kms.nowhere.invalid/x') }));
+    expect(unknown.code).toBe('STORE_UNAVAILABLE');
+    expect(unknown.message).toMatch(/^kms\.nowhere\.invalid .*DNS.* \((ENOTFOUND|EAI_AGAIN)\)$/);
+  });
+
+  test('says whether the request is sure to have reached nobody', async () => {
+    const gone = await serverOf();
+    await gone.close();
+    const ca = createTestCa();
+    const stranger = await serverOf({ tls: ca.issue() });
+    for (const url of [gone.url, new URL('https://kms.nowhere.invalid'), stranger.url])
+      expect(await failureOf(ask(httpOf(), { url }))).toMatchObject({ unsent: true });
+    expect(await failureOf(ask(httpOf(), { url: gone.url, socketPath: '/nowhere.sock' }))).toMatchObject({
+      unsent: true,
+    });
+
+    const server = await serverOf();
+    for (const trouble of [{ reset: true }, { truncate: true }, { hang: true }]) {
+      server.behave(trouble);
+      const error = await failureOf(ask(httpOf(), { url: server.url, timeoutMs: 50 }));
+      expect(error).toMatchObject({ unsent: false });
+    }
+  });
+
+  test('to answer in time is STORE_TIMEOUT, wherever the time went', async () => {
+    const server = await serverOf();
+    const message = `${server.url.host} did not answer within 0.02 s`;
+    server.behave({ hang: true });
+    const hung = ask(httpOf(), { url: server.url, timeoutMs: 20 });
+    expect(await failureOf(hung)).toMatchObject({ code: 'STORE_TIMEOUT', message });
+    const stalled = await rawServer((socket) => {
+      socket.write('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf');
+      closing.push(async () => socket.destroy());
+    });
+    expect(await failureOf(ask(httpOf(), { url: stalled, timeoutMs: 20 }))).toMatchObject({
+      code: 'STORE_TIMEOUT',
+    });
+  });
+
+  test("is the signal's reason when it fires, and the connection is broken", async () => {
+    const server = await serverOf();
+    server.behave({ hang: true });
+    const left = new SecretError('CANCELLED', 'left');
+    const caller = new AbortController();
+    const http = httpOf();
+    const asked = failureOf(ask(http, { url: server.url, signal: caller.signal }));
+    await until(() => server.count() === 1);
+    caller.abort(left);
+    expect(await asked).toBe(left);
+    expect(await failureOf(ask(http, { url: server.url, signal: caller.signal }))).toBe(left);
+    server.behave();
+    await ask(http, { url: server.url });
+    expect(server.count()).toBe(2);
+    expect(server.connections).toBeGreaterThan(1);
+  });
+
+  test('of a header that cannot be sent is our own, and its value stays with us', async () => {
+    const server = await serverOf();
+    const asked = ask(httpOf(), { url: server.url, headers: { authorization: 'canary\r\nx: y' } });
+    const failure = await failureOf(asked);
+    expect(failure.code).toBe('INTERNAL');
+    expect(String((failure.cause as Error).stack)).not.toContain('canary');
+  });
+
+  test('after closing is SHUTTING_DOWN; what was under way ends', async () => {
+    const server = await serverOf();
+    server.behave({ hang: true });
+    const http = createHttp();
+    const underWay = failureOf(ask(http, { url: server.url }));
+    await until(() => server.count() === 1);
+    await http.close();
+    expect((await underWay).code).toBe('SHUTTING_DOWN');
+    expect((await failureOf(ask(http, { url: server.url }))).code).toBe('SHUTTING_DOWN');
+  });
+});
+
+describe('over TLS', () => {
+  const ca = createTestCa();
+  const other = createTestCa('Other CA');
+
+  test('trusts the operator’s authorities beside the others', async () => {
+    const server = await serverOf({ tls: ca.issue() });
+    const http = httpOf({ ca: [other.cert, ca.cert] });
+    expect((await ask(http, { url: server.url })).status).toBe(200);
+    expect(
+      (await ask(http, { url: new URL(server.url.href.replace('127.0.0.1', 'localhost')) })).status,
+    ).toBe(200);
+  });
+
+  test('names what is wrong with a certificate', async () => {
+    const past = { notBefore: new Date('2020-01-01'), notAfter: new Date('2020-02-01') };
+    const future = { notBefore: new Date('2120-01-01'), notAfter: new Date('2120-02-01') };
+    const messageFor = async (tls: { cert: string; key: string }, trusted = ca.cert): Promise<string> => {
+      const server = await serverOf({ tls });
+      const failure = await failureOf(ask(httpOf({ ca: [trusted] }), { url: server.url }));
+      expect(failure.code).toBe('STORE_UNAVAILABLE');
+      return failure.summary.replace(server.url.host, 'HOST');
+    };
+    expect(await messageFor(ca.issue(past))).toBe(
+      'HOST shows a certificate that has expired (CERT_HAS_EXPIRED)',
+    );
+    expect(await messageFor(ca.issue(future))).toBe(
+      'HOST shows a certificate that is not yet valid (CERT_NOT_YET_VALID); check the clock of the node',
+    );
+    expect(await messageFor(ca.issue({ hosts: ['elsewhere.example'] }))).toBe(
+      'HOST shows a certificate for another name (ERR_TLS_CERT_ALTNAME_INVALID)',
+    );
+    expect(await messageFor(ca.issue(), other.cert)).toMatch(
+      /^HOST shows a certificate of an unknown authority \(UNABLE_[A-Z_]+\); .*--ca-file$/,
+    );
+  });
+
+  test('says so where the other side speaks no TLS', async () => {
+    const server = await serverOf();
+    const url = new URL(server.url.href.replace('http:', 'https:'));
+    expect((await failureOf(ask(httpOf(), { url }))).message).toMatch(
+      / does not speak TLS, or not as we do \(/,
+    );
+  });
+
+  test('settings of a request stay with that request', async () => {
+    const server = await serverOf({ tls: ca.issue() });
+    const http = httpOf();
+    expect((await ask(http, { url: server.url, tls: { ca: ca.cert } })).status).toBe(200);
+    expect((await ask(http, { url: server.url, tls: { rejectUnauthorized: false } })).status).toBe(200);
+    expect((await failureOf(ask(http, { url: server.url }))).message).toContain('unknown authority');
+    const trusting = httpOf({ ca: [ca.cert] });
+    const replaced = await failureOf(ask(trusting, { url: server.url, tls: { ca: other.cert } }));
+    expect(replaced.message).toContain('unknown authority');
+  });
+
+  test('an intermediate is enough where the settings say so', async () => {
+    const intermediate = ca.intermediate('Intermediate');
+    const server = await serverOf({ tls: intermediate.issue() });
+    const http = httpOf();
+    const tls = { ca: intermediate.cert };
+    expect((await failureOf(ask(http, { url: server.url, tls }))).message).toContain('unknown authority');
+    const partial = { ...tls, allowPartialTrustChain: true };
+    expect((await ask(http, { url: server.url, tls: partial })).status).toBe(200);
+  });
+
+  test('expects the name it is told to', async () => {
+    const server = await serverOf({ tls: ca.issue({ hosts: ['vault.example'] }) });
+    const tls = { ca: ca.cert, servername: 'vault.example' };
+    expect((await ask(httpOf(), { url: server.url, tls })).status).toBe(200);
+  });
+
+  test('shows its certificate, and tells two keys apart', async () => {
+    const server = await serverOf({ tls: { ...ca.issue(), ca: ca.cert, requestCert: true } });
+    const http = httpOf();
+    const { cert, key } = ca.issue({ hosts: ['client'] });
+    expect(
+      (await ask(http, { url: server.url, tls: { ca: ca.cert, cert, key: new Redacted(key) } })).status,
+    ).toBe(200);
+    const foreign = new Redacted(ca.issue().key);
+    expect(
+      await failureOf(ask(http, { url: server.url, tls: { ca: ca.cert, cert, key: foreign } })),
+    ).toMatchObject({
+      code: 'NOT_CONFIGURED',
+    });
+    const noPem = await failureOf(ask(http, { url: server.url, tls: { ca: 'canary' } }));
+    expect(noPem).toMatchObject({ code: 'NOT_CONFIGURED' });
+    expect(noPem.cause).toBeUndefined();
+    expect(noPem.summary).not.toContain('canary');
+  });
+});
+
+describe('by a proxy', () => {
+  /** A proxy that tunnels anything to `target`, and forwards plain http. */
+  async function proxyOf(target: URL, status = 200) {
+    const seen: string[] = [];
+    const url = await rawServer((socket) => {
+      socket.once('data', (head) => {
+        const lines = head.toString().split('\r\n');
+        const credentials = lines.find((line) => line.toLowerCase().startsWith('proxy-authorization'));
+        seen.push([lines[0], credentials].join(' ').trim());
+        if (status !== 200) return socket.end(`HTTP/1.1 ${status} No\r\nContent-Length: 0\r\n\r\n`);
+        const onward = connectTcp(Number(target.port), '127.0.0.1');
+        onward.on('error', () => undefined);
+        socket.on('close', () => onward.destroy());
+        if (lines[0]!.startsWith('CONNECT')) socket.write('HTTP/1.1 200 OK\r\n\r\n');
+        else onward.write(head);
+        return socket.pipe(onward).pipe(socket);
+      });
+    });
+    return { seen, host: url.host };
+  }
+
+  test('https is tunnelled, verified end to end, with the proxy’s own credentials', async () => {
+    const ca = createTestCa();
+    const server = await serverOf({ tls: ca.issue({ hosts: ['kms.example.com'] }) });
+    const proxy = await proxyOf(server.url);
+    const http = httpOf({ ca: [ca.cert], proxy: { httpsProxy: `http://user:p%40ss@${proxy.host}` } });
+    const answer = await ask(http, { url: new URL('https://kms.example.com/v1/x') });
+    expect(JSON.parse(answer.body.toString())).toMatchObject({
+      path: '/v1/x',
+      headers: { host: 'kms.example.com' },
+    });
+    const credentials = Buffer.from('user:p@ss').toString('base64');
+    expect(proxy.seen).toEqual([
+      `CONNECT kms.example.com:443 HTTP/1.1 proxy-authorization: Basic ${credentials}`,
+    ]);
+    const wrong = await failureOf(ask(http, { url: new URL('https://other.example.com/') }));
+    expect(wrong.message).toMatch(
+      /^other\.example\.com \(by the proxy 127\.0\.0\.1:\d+\) shows a certificate for another name/,
+    );
+  });
+
+  test('headers that are used again name each host for itself', async () => {
+    const server = await serverOf();
+    const proxy = await proxyOf(server.url);
+    const http = httpOf({ proxy: { httpProxy: proxy.host } });
+    const headers = Object.freeze({ 'x-vault-request': 'true' });
+    for (const host of ['one.example', 'two.example']) {
+      const answer = await ask(http, { url: new URL(`http://${host}/`), headers });
+      expect(JSON.parse(answer.body.toString())).toMatchObject({ headers: { host } });
+    }
+  });
+
+  test('plain http is handed over whole', async () => {
+    const server = await serverOf();
+    const proxy = await proxyOf(server.url);
+    const http = httpOf({ proxy: { httpProxy: proxy.host } });
+    expect((await ask(http, { url: new URL('http://vault.example:8200/v1/x?a=b') })).status).toBe(200);
+    expect(proxy.seen).toEqual(['GET http://vault.example:8200/v1/x?a=b HTTP/1.1']);
+  });
+
+  test('never where it is direct, excepted, or a unix socket', async () => {
+    const server = await serverOf();
+    const http = httpOf({ proxy: { httpProxy: '127.0.0.1:9' } });
+    expect((await ask(http, { url: server.url })).status).toBe(200);
+    expect((await ask(http, { url: server.url, direct: true })).status).toBe(200);
+  });
+
+  test('a refusal says that it was the proxy’s', async () => {
+    const server = await serverOf();
+    const proxy = await proxyOf(server.url, 407);
+    const http = httpOf({ proxy: { httpsProxy: `http://user:canary@${proxy.host}` } });
+    const failure = await failureOf(ask(http, { url: new URL('https://kms.example.com/') }));
+    expect(failure).toMatchObject({ code: 'STORE_UNAVAILABLE' });
+    expect(failure.message).toContain(
+      `(by the proxy ${proxy.host}) cannot be reached: the proxy answered 407`,
+    );
+    expect(failure.summary).not.toContain('canary');
+  });
+});

@@ -1,0 +1,259 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { failureIn } from '../../test/fakes/failure.ts';
+import type { SecretError } from '../core/errors.ts';
+import type { Selector } from '../core/plan.ts';
+import { createSelect } from './extract.ts';
+
+// Its limit has tests of its own; on a busy machine the others need more.
+const select = createSelect({ limitMs: 2_000 });
+const ref = { service: 'csms', name: 'db' };
+
+function take(document: string | Uint8Array, selector: Selector): string {
+  const bytes = typeof document === 'string' ? Buffer.from(document) : document;
+  return Buffer.from(select(ref, { bytes })(selector)).toString();
+}
+const takeKey = (document: string, key: string): string => take(document, { kind: 'key', key });
+const search = (document: string, expression: string): string =>
+  take(document, { kind: 'jmespath', expression });
+const takeEither = (document: string, text: string): string =>
+  take(document, { kind: 'key-or-jmespath', text });
+
+describe('the whole secret', () => {
+  test('is its bytes, the very ones', () => {
+    const bytes = Buffer.from([0, 255, 1]);
+    expect(select(ref, { bytes })({ kind: 'whole' })).toBe(bytes);
+  });
+});
+
+describe('a literal key', () => {
+  test.each([
+    'db.password',
+    'user-name',
+    'a b',
+    'k/1',
+    '键',
+    '__proto__',
+    'constructor',
+    'hasOwnProperty',
+    '',
+    '"quoted"',
+    '@',
+    'a\nb',
+  ])('%j', (key) => {
+    const document = `{${JSON.stringify(key)}: "x", "other": 1}`;
+    expect(takeKey(document, key)).toBe('x');
+    expect(takeEither(document, key)).toBe('x');
+    expect(takeEither(document, JSON.stringify(key))).toBe('x');
+  });
+
+  test.each(['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'valueOf', 'length'])(
+    '%s is not there unless written',
+    (key) => {
+      for (const document of ['{"a": {}}', '[1]', '"text"', '1.50'])
+        for (const read of [takeKey, takeEither, search])
+          expect(failureIn(() => read(document, key)).code).toBe('KEY_NOT_FOUND');
+      expect(failureIn(() => search('{"a": {}}', `a.${key}`)).code).toBe('KEY_NOT_FOUND');
+      expect(failureIn(() => search('{"a": {}, "b": 1.50}', `[a, b][*].${key} | [0]`)).code).toBe(
+        'KEY_NOT_FOUND',
+      );
+    },
+  );
+
+  test('comes before a JMESPath expression', () => {
+    const document = '{"a.b": "literal", "a": {"b": "path", "c": "deep"}}';
+    expect(takeEither(document, 'a.b')).toBe('literal');
+    expect(takeEither(document, 'a.c')).toBe('deep');
+    expect(search(document, 'a.b')).toBe('path');
+    expect(takeEither('{"a": [1, 2]}', 'a[1]')).toBe('2');
+  });
+
+  test('that is null is not looked for any further', () =>
+    expect(failureIn(() => takeEither('{"a.b": null, "a": {"b": 1}}', 'a.b')).message).toBe(
+      'the key "a.b" of csms secret "db" is null',
+    ));
+
+  test('of any name gives any text', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary' }), (key, text) => {
+        const document = JSON.stringify(Object.fromEntries([[key, text]]));
+        expect(takeKey(document, key)).toBe(text.toWellFormed());
+      }),
+    );
+  });
+});
+
+describe('what a value gives', () => {
+  test.each([
+    ['"text"', 'text'],
+    ['""', ''],
+    ['"a\\nb\\u00e9"', 'a\nbé'],
+    ['true', 'true'],
+    ['false', 'false'],
+    ['0', '0'],
+    ['1.50', '1.50'],
+    ['12345678901234567890', '12345678901234567890'],
+    ['1E+400', '1E+400'],
+    ['-0', '-0'],
+    ['{ "b" : 1.0, "a" : [ 1e2, null, "x" ] }', '{"b":1.0,"a":[1e2,null,"x"]}'],
+    ['[]', '[]'],
+    ['{}', '{}'],
+  ])('%s gives %s', (json, text) => {
+    for (const read of [takeKey, search, takeEither]) expect(read(`{"v": ${json}}`, 'v')).toBe(text);
+    expect(search(`{"v": [${json}]}`, 'v[0]')).toBe(text);
+  });
+
+  test('null, and nothing, are errors', () => {
+    expect(failureIn(() => takeKey('{"v": null}', 'v'))).toMatchObject({
+      code: 'KEY_NOT_FOUND',
+      message: 'the key "v" of csms secret "db" is null',
+    });
+    expect(failureIn(() => takeKey('{"v": 1}', 'w'))).toMatchObject({
+      code: 'KEY_NOT_FOUND',
+      message: 'csms secret "db" has no key "w"',
+      hint: 'check the spelling, letter case counts',
+    });
+    for (const expression of ['v', 'v.w', 'v[0]', 'max_by(l, &x)', 'avg(l)'])
+      expect(failureIn(() => search('{"v": null, "l": []}', expression))).toMatchObject({
+        code: 'KEY_NOT_FOUND',
+        message: `the JMESPath "${expression}" finds nothing in csms secret "db"`,
+      });
+    expect(failureIn(() => takeEither('{"v": 1}', 'a-b')).message).toBe('csms secret "db" has no key "a-b"');
+  });
+});
+
+describe('JMESPath', () => {
+  const document = JSON.stringify({
+    user: 'app',
+    'pass-word': 'p',
+    hosts: [
+      { name: 'a', port: 443, tags: {} },
+      { name: 'b', port: 80, tags: { x: 1 } },
+    ],
+  });
+  test.each([
+    ['"pass-word"', 'p'],
+    ['hosts[0].name', 'a'],
+    ['hosts[?port == `80`].name | [0]', 'b'],
+    ['hosts[?port > `100`].name', '["a"]'],
+    ['hosts[?tags].name', '["b"]'],
+    ['hosts[0].tags || user', 'app'],
+    ['!(hosts[0].tags)', 'true'],
+    ["join(',', hosts[*].name)", 'a,b'],
+    ['length(hosts)', '2'],
+    ['sum(hosts[*].port)', '523'],
+    ['{u: user, p: "pass-word"}', '{"u":"app","p":"p"}'],
+    ['to_string(hosts[1].tags)', '{"x":1}'],
+    ['keys(hosts[0])', '["name","port","tags"]'],
+    ['merge(hosts[1].tags, `{"y": 2}`)', '{"x":1,"y":2}'],
+  ])('%s', (expression, text) => expect(search(document, expression)).toBe(text));
+
+  test('numbers with unusual characters keep them, and can be ordered', () => {
+    const prices = '{"l": [{"p": 1.50}, {"p": 2.50}]}';
+    expect(search(prices, 'l[?p > `2`].p')).toBe('[2.50]');
+    expect(search(prices, 'l[*].type(p)')).toBe('["number","number"]');
+    expect(search(prices, 'sort_by(l, &p)[-1].p')).toBe('2.50');
+  });
+
+  test('what could change digits fails', () => {
+    for (const expression of ['to_string(n)', 'max([n, `1`])', 'n > `1`'])
+      expect(failureIn(() => search('{"n": 12345678901234567890}', expression)).message).toBe(
+        `the JMESPath "${expression}" cannot be applied to csms secret "db"`,
+      );
+  });
+
+  test('the library’s remark is shown where it quotes no value', () =>
+    expect(failureIn(() => search(document, 'length(hosts[0].port)'))).toMatchObject({
+      code: 'INVALID_CLASS',
+      message:
+        'the JMESPath "length(hosts[0].port)" cannot be applied to csms secret "db": length() expected argument 1 to be type string,array,object but received type number instead.',
+    }));
+
+  test('a faulty expression is said to be one', () =>
+    expect(failureIn(() => search('{}', 'a-b'))).toMatchObject({
+      code: 'INVALID_CLASS',
+      message:
+        'the JMESPath "a-b" is not JMESPath; a key with other characters than letters, digits and _ needs quotes: "a-b"',
+    }));
+
+  test.each([
+    ['an endless flattening', `[@,@][]${' | [*].[@,@,@,@][]'.repeat(40)}`],
+    ['an endless text', `[@]${' | [@,@,@,@,@,@]'.repeat(30)}`],
+    ['texts of texts', `@${' | to_string([@,@,@,@])'.repeat(20)}`],
+  ])('%s is cut', (_, expression) => {
+    const start = performance.now();
+    const bytes = Buffer.from(JSON.stringify(Array(1_000).fill('x')));
+    const cut = failureIn(() => createSelect()(ref, { bytes })({ kind: 'jmespath', expression }));
+    expect(cut).toMatchObject({
+      code: 'INVALID_CLASS',
+      message: expect.stringMatching(/longer than 50 ms$/),
+    });
+    expect(performance.now() - start).toBeLessThan(2_000);
+  });
+
+  test('never gives what the library itself would not, of plain keys', () => {
+    // Behind a pipe the library does what is otherwise done without it.
+    const keys = fc
+      .array(fc.constantFrom('a', 'b', '"a"', '"c-d"', 'constructor', '__proto__'), {
+        minLength: 1,
+        maxLength: 3,
+      })
+      .map((parts) => parts.join('.'));
+    const leaf = fc.constantFrom('1', '"x"', 'null', '1.50', '[{"a":1}]', 'false');
+    const { tree } = fc.letrec<{ tree: string }>((tie) => ({
+      tree: fc.oneof(
+        { maxDepth: 3 },
+        leaf,
+        fc
+          .array(fc.tuple(fc.constantFrom('a', 'b', 'c-d', '__proto__'), tie('tree')), { maxLength: 3 })
+          .map((items) => `{${items.map(([k, v]) => `"${k}":${v}`).join(',')}}`),
+      ),
+    }));
+    const outcome = (json: string, expression: string): string => {
+      try {
+        return search(json, expression);
+      } catch (thrown) {
+        return (thrown as SecretError).code;
+      }
+    };
+    fc.assert(
+      fc.property(tree, keys, (json, expression) =>
+        expect(outcome(json, expression)).toBe(outcome(json, `${expression} | @`)),
+      ),
+    );
+  });
+});
+
+describe('a secret that is not JSON', () => {
+  test.each(['canary-4711', '', '{canary', '{"a": canary}', '\ud800', '['.repeat(100_000), '\0'])(
+    '%#',
+    (document) => {
+      const error = failureIn(() => takeKey(document, 'a'));
+      expect(error).toMatchObject({
+        code: 'NOT_JSON',
+        message: 'csms secret "db" is not JSON, so nothing can be taken out of it',
+      });
+      expect(`${error.summary} ${String(error.cause)}`).not.toContain('canary');
+    },
+  );
+  test('nor UTF-8', () =>
+    expect(failureIn(() => take(Buffer.from([0x22, 0xff, 0x22]), { kind: 'key', key: 'a' })).code).toBe(
+      'NOT_JSON',
+    ));
+  test('JSON, but no object', () =>
+    expect(failureIn(() => takeKey('[1]', 'a')).message).toBe(
+      'csms secret "db" is JSON, but no object with keys',
+    ));
+});
+
+test('a document beside the bytes is what is looked into', () => {
+  const value = { bytes: Buffer.from('{"data":{"data":{"a":"envelope"}}}'), document: '{"a":"inner"}' };
+  expect(Buffer.from(select(ref, value)({ kind: 'key', key: 'a' })).toString()).toBe('inner');
+});
+
+test('a secret is named with its region', () => {
+  const open = select({ ...ref, region: 'eu-west-1' }, { bytes: Buffer.from('{}') });
+  expect(failureIn(() => open({ kind: 'key', key: 'k' })).message).toBe(
+    'csms secret "db" in eu-west-1 has no key "k"',
+  );
+});

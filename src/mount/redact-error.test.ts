@@ -1,0 +1,76 @@
+import { describe, expect, test } from '@jest/globals';
+import { SecretError } from '../core/errors.ts';
+import { Redacted } from '../core/redacted.ts';
+import { causeForLog, withholdSecrets } from './redact-error.ts';
+import { parseRequest } from './request.ts';
+
+const { workload: bare } = parseRequest(
+  {
+    attributes: JSON.stringify({
+      'csi.storage.k8s.io/pod.name': 'p',
+      'csi.storage.k8s.io/pod.namespace': 'n',
+      'csi.storage.k8s.io/pod.uid': 'u',
+      'csi.storage.k8s.io/serviceAccount.name': 's',
+    }),
+    secrets: '',
+    targetPath: '',
+    permission: '420',
+    currentVersions: [],
+  },
+  'local',
+);
+const workload = {
+  ...bare,
+  secrets: new Map([['secret_id', new Redacted('CANARY-key-1')]]),
+  tokens: new Map([['aud', { token: new Redacted('aaaaaaaaaa.CANARYbody.CANARYsignature') }]]),
+};
+
+describe('the last net for secrets in messages', () => {
+  test.each([
+    ['raw', 'the store said: CANARY-key-1 is wrong'],
+    ['in base64', `the store said: ${Buffer.from('CANARY-key-1').toString('base64')}`],
+    ['in hex', `the store said: ${Buffer.from('CANARY-key-1').toString('hex')}`],
+    ['as a part of a token', 'jwt CANARYsignature is bad'],
+  ])('withholds a message that holds a key %s and keeps its code', (_, message) => {
+    const shown = withholdSecrets(new SecretError('ACCESS_DENIED', message), workload);
+    expect(shown.code).toBe('ACCESS_DENIED');
+    expect(shown.summary).not.toContain('CANARY');
+    expect(shown.summary).toContain('withheld');
+  });
+
+  test('withholds a hint as well', () => {
+    const error = new SecretError('ACCESS_DENIED', 'no', { hint: 'try CANARY-key-1' });
+    expect(withholdSecrets(error, workload).summary).not.toContain('CANARY');
+  });
+
+  test('leaves other messages as they are', () => {
+    const error = new SecretError('ACCESS_DENIED', 'no right to read db');
+    expect(withholdSecrets(error, workload)).toBe(error);
+  });
+
+  test.each([
+    ['one long key', [], ['x'.repeat(1_000_000)]],
+    ['a token of many parts', ['abcdefgh.'.repeat(100_000)], []],
+    ['many keys', [], Array.from({ length: 200 }, (_, index) => `${index}`.repeat(1_000))],
+  ])('does not look for %s: nothing else is served meanwhile', (_, tokens, keys) => {
+    const error = new SecretError('ACCESS_DENIED', 'no right to read db', {
+      hint: 'see who asks. '.repeat(50),
+    });
+    const brought = {
+      ...bare,
+      tokens: new Map(tokens.map((token, index) => [`${index}`, { token: new Redacted(token) }])),
+      secrets: new Map(keys.map((key, index) => [`${index}`, new Redacted(key)])),
+    };
+    const before = process.cpuUsage();
+    const shown = withholdSecrets(error, brought);
+    expect(process.cpuUsage(before).user / 1_000).toBeLessThan(50);
+    expect(shown).toMatchObject({ code: 'ACCESS_DENIED', message: expect.stringContaining('withheld') });
+  });
+
+  test('a foreign cause reaches the log without its text', () => {
+    const cause = Object.assign(new TypeError('CANARY in a foreign text'), { code: 'E_FOREIGN' });
+    const logged = causeForLog(new SecretError('INTERNAL', 'failed', { cause }));
+    expect(logged).toMatchObject({ name: 'TypeError', code: 'E_FOREIGN' });
+    expect(JSON.stringify(logged)).not.toContain('CANARY');
+  });
+});

@@ -1,0 +1,54 @@
+import { SecretError } from '../../../core/errors.ts';
+import { quoteForeign } from '../../../core/safe-text.ts';
+import type { Parameters } from '../../../core/workload.ts';
+import { type Nodes, regionLabel } from '../../../kube/nodes.ts';
+import { isRegion } from '../../shared/class/parameters.ts';
+import type { AwsConfig } from '../config.ts';
+import { type AwsFacts, planAws } from './parameters.ts';
+
+const hint = 'set region in the class, or AWS_REGION in the DaemonSet of Keyferry';
+
+/**
+ * The region for objects of a class that leave it open, where neither the class nor an ARN names one: the operator's, else the node's, which is
+ * asked for once. It is never guessed.
+ */
+export function createFacts(deps: {
+  readonly config: Pick<AwsConfig, 'region' | 'nodeName'>;
+  readonly nodes: Nodes;
+}) {
+  const { config, nodes } = deps;
+  return async (parameters: Parameters, signal: AbortSignal): Promise<AwsFacts> => {
+    if (!leavesRegionOpen(parameters)) return {};
+    return { region: config.region ?? (await regionOf(config.nodeName, nodes, signal)) };
+  };
+}
+
+/** A class that cannot be compiled needs nothing: its faults are to be told. */
+function leavesRegionOpen(parameters: Parameters): boolean {
+  const { plan } = planAws(parameters);
+  return plan?.refs.some((ref) => ref.region === undefined) === true;
+}
+
+async function regionOf(node: string | undefined, nodes: Nodes, signal: AbortSignal): Promise<string> {
+  if (node === undefined)
+    throw new SecretError(
+      'NOT_CONFIGURED',
+      'aws: the class names no region, and Keyferry does not know its node',
+      {
+        hint: `${hint}, or KEYFERRY_NODE_NAME there from spec.nodeName`,
+      },
+    );
+  const region = await nodes.region(node, signal).catch((thrown: unknown) => {
+    throw thrown instanceof SecretError && thrown.code === 'NOT_CONFIGURED'
+      ? new SecretError('NOT_CONFIGURED', `aws: the class names no region, and ${thrown.message}`, {
+          hint: thrown.hint ?? hint,
+        })
+      : thrown;
+  });
+  if (isRegion(region)) return region;
+  throw new SecretError(
+    'NOT_CONFIGURED',
+    `aws: the label ${regionLabel} of the node ${quoteForeign(node)} is no region: ${quoteForeign(region)}`,
+    { hint },
+  );
+}

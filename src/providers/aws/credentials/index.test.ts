@@ -1,0 +1,464 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type FakeAwsCloud, awsRegion, startAwsCloud } from '../../../../test/fakes/aws-cloud.ts';
+import { createAwsReader } from '../../../../test/fakes/aws-reader.ts';
+import { mintAwsToken } from '../../../../test/fakes/aws-sts.ts';
+import { Redacted } from '../../../core/redacted.ts';
+import type { Http } from '../../../http/client.ts';
+import type { AddressType, AwsIdentity } from '../types.ts';
+
+const minute = 60_000;
+const hour = 60 * minute;
+const appRole = 'arn:aws:iam::111122223333:role/team/app';
+const podRole = 'arn:aws:iam::111122223333:role/pod';
+const version = '00000000-0000-4000-8000-000000000001';
+const good = `db@${version}: value`;
+
+let cloud: FakeAwsCloud;
+let reader: ReturnType<typeof createAwsReader>;
+const environment = { ...process.env };
+afterEach(async () => {
+  process.env = { ...environment };
+  await cloud.close();
+});
+
+async function start(): Promise<void> {
+  cloud = await startAwsCloud({
+    roles: [{ arn: appRole, subject: 'system:serviceaccount:team-a:app' }],
+    associations: { 'team-a/app': podRole },
+  });
+  reader = createAwsReader(cloud);
+  cloud.secretsManager.put('db', 'value');
+}
+const tick = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 50));
+const turn = (ms: number): void => void (cloud.clock.node = cloud.clock.cloud = ms);
+const mint = (claims: Partial<Parameters<typeof mintAwsToken>[0]> = {}): string =>
+  mintAwsToken({ namespace: 'team-a', serviceAccount: 'app', expiresAt: cloud.now() + hour, ...claims });
+const irsa = (token = mint(), more: object = {}): AwsIdentity => ({
+  ...{ kind: 'irsa', roleArn: appRole, sessionName: 'team-a.app', region: awsRegion },
+  token: new Redacted(token),
+  ...more,
+});
+const podIdentity = (addressType: AddressType = 'auto', claims: object = {}): AwsIdentity => ({
+  ...{ kind: 'pod-identity', addressType },
+  token: new Redacted(mint({ audience: 'pods.eks.amazonaws.com', ...claims })),
+});
+/** What a provider finds in its own environment that is about its own identity, or about other endpoints. */
+const temptations = {
+  AWS_ACCESS_KEY_ID: 'AKIAEVIL',
+  AWS_SECRET_ACCESS_KEY: 'evil',
+  AWS_ROLE_ARN: 'arn:aws:iam::999999999999:role/evil',
+  AWS_ROLE_SESSION_NAME: 'evil',
+  AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: '/evil',
+  AWS_CONTAINER_CREDENTIALS_FULL_URI: 'http://127.0.0.1:1/evil',
+  AWS_CONTAINER_AUTHORIZATION_TOKEN: 'evil',
+  AWS_ENDPOINT_URL: 'https://127.0.0.1:1/',
+  AWS_ENDPOINT_URL_STS: 'https://127.0.0.1:1/',
+  AWS_ENDPOINT_URL_SECRETS_MANAGER: 'https://127.0.0.1:1/',
+  AWS_REGION: 'mars-north-1',
+  AWS_PROFILE: 'evil',
+  AWS_MAX_ATTEMPTS: '9',
+};
+
+describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
+  test('once for all who ask', async () => {
+    await start();
+    const who = irsa();
+    const lines = await Promise.all(Array.from({ length: 50 }, () => reader.read(who, 'db')));
+    expect(new Set(lines)).toEqual(new Set([good]));
+    expect(cloud.sts.sessions).toEqual([`${appRole} as team-a.app for 3600`]);
+    expect(cloud.sts.count()).toBe(1);
+    expect(cloud.secretsManager.calls[0]?.holder).toBe(appRole);
+  });
+
+  test('the token travels in the body, never in the address, and unsigned', async () => {
+    await start();
+    const token = mint();
+    await reader.read(irsa(token), 'db');
+    const [request] = cloud.sts.requests;
+    expect(`${request?.path}?${request?.query}`).toBe('/?');
+    expect(request?.headers.authorization).toBeUndefined();
+    expect(new URLSearchParams(request?.body.toString()).get('WebIdentityToken')).toBe(token);
+  });
+
+  test.each([
+    [
+      'another ServiceAccount',
+      { serviceAccount: 'other' },
+      'HTTP 403, AccessDenied',
+      'with this ServiceAccount as sub',
+    ],
+    ['another audience', { audience: 'vault' }, 'HTTP 400, InvalidIdentityTokenException', 'client ids'],
+    ['expired', { expiresAt: 0 }, 'HTTP 400, ExpiredTokenException', 'clock'],
+  ])('refused: %s; with the code, and without the token', async (_, claims, code, hint) => {
+    await start();
+    const token = mint(claims);
+    const line = await reader.read(irsa(token), 'db');
+    expect(line).toMatch(
+      new RegExp(
+        `^failed CREDENTIALS_REFUSED: aws: Secrets Manager secret db .*STS in eu-west-1 refused the ServiceAccount's token for the role ${appRole} \\(${code}, request id req-[\\w-]+.*; .*${hint}`,
+      ),
+    );
+    expect(line).not.toContain(token.slice(-20));
+    expect(cloud.secretsManager.count()).toBe(0);
+  });
+
+  test('refused by a text that repeats the token: nothing of that is shown', async () => {
+    await start();
+    const token = `${mint()}x`;
+    const line = await reader.login(irsa(token));
+    expect(line).toMatch(/^CREDENTIALS_REFUSED: .*InvalidIdentityTokenException, .*OIDC provider/);
+    expect(line).not.toContain(token.slice(0, 20));
+  });
+
+  test('refused: a role that does not exist', async () => {
+    await start();
+    expect(await reader.login(irsa(undefined, { roleArn: `${appRole}-none` }))).toMatch(
+      /^CREDENTIALS_REFUSED: .*role\/team\/app-none \(HTTP 403, AccessDenied, .*; the role must exist/,
+    );
+  });
+
+  test('a refused token is not shown again for a minute; another one is', async () => {
+    await start();
+    const token = mint({ serviceAccount: 'other' });
+    await Promise.all(Array.from({ length: 20 }, () => reader.read(irsa(token), 'db')));
+    await reader.read(irsa(token), 'db');
+    expect(cloud.sts.count()).toBe(1);
+    expect(await reader.read(irsa(), 'db')).toBe(good);
+    expect(cloud.sts.count()).toBe(2);
+    cloud.clock.node = minute;
+    await reader.read(irsa(token, { sessionName: 'again' }), 'db');
+    expect(cloud.sts.count()).toBe(3);
+  });
+
+  test('a token that the STS of one region does not take is shown to that of another', async () => {
+    await start();
+    const token = mint();
+    const body = '<ErrorResponse><Error><Code>RegionDisabledException</Code></Error></ErrorResponse>';
+    cloud.sts.behave({ times: 1, answer: { status: 403, headers: { 'content-type': 'text/xml' }, body } });
+    expect(await reader.login(irsa(token, { region: 'me-south-1' }))).toMatch(
+      /^CREDENTIALS_REFUSED: .*activate STS for me-south-1/,
+    );
+    expect(await reader.read(irsa(token), 'db')).toBe(good);
+  });
+
+  test('is made anew in the background, 5 minutes before its end', async () => {
+    await start();
+    const who = irsa(mint({ expiresAt: cloud.now() + 9 * hour }));
+    await reader.read(who, 'db');
+    turn(54 * minute);
+    await reader.read(who, 'db');
+    expect(cloud.sts.sessions).toHaveLength(1);
+    turn(56 * minute);
+    cloud.sts.behave({ delayMs: 20 });
+    expect(await reader.read(who, 'db')).toBe(good);
+    await tick();
+    expect(cloud.sts.sessions).toHaveLength(2);
+  });
+
+  test('an outage of STS goes unnoticed while the session lasts, and is told', async () => {
+    await start();
+    const who = irsa(mint({ expiresAt: cloud.now() + 9 * hour }));
+    await reader.read(who, 'db');
+    turn(56 * minute);
+    cloud.sts.behave({ answer: { status: 503, body: '<html>' } });
+    expect(await reader.read(who, 'db')).toBe(good);
+    await tick();
+    expect(reader.failures.map(({ summary }) => summary)).toEqual([
+      expect.stringMatching(
+        /^no keys for the role of the ServiceAccount: the service failed: STS in eu-west-1 \(HTTP 503\); check/,
+      ),
+    ]);
+  });
+
+  test('an outage of STS before the first session: an outage, for who asks', async () => {
+    await start();
+    cloud.sts.behave({ reset: true });
+    const [result] = await reader.results(irsa(), { name: 'db' });
+    expect(result?.kind === 'failed' && [result.error.code, result.error.kind]).toEqual([
+      'CREDENTIALS_UNAVAILABLE',
+      'outage',
+    ]);
+    expect(cloud.sts.count()).toBe(3);
+    expect(await reader.read(irsa(), { name: 'db', region: 'us-east-1' })).toMatch(/CREDENTIALS_UNAVAILABLE/);
+  });
+
+  test.each([
+    [
+      'throttling',
+      { status: 400, body: '<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>' },
+    ],
+    [
+      'an identity provider that could not be asked',
+      {
+        status: 400,
+        body: '<ErrorResponse><Error><Code>IDPCommunicationError</Code></Error></ErrorResponse>',
+      },
+    ],
+  ])('trouble that passes is waited out: %s', async (_, answer) => {
+    await start();
+    cloud.sts.behave({ times: 1, answer: { headers: { 'content-type': 'text/xml' }, ...answer } });
+    expect(await reader.read(irsa(), 'db')).toBe(good);
+  });
+
+  test.each([
+    ['a page', { status: 404, body: '<html>canary' }],
+    ['a success that is none', { status: 200, body: '<a>canary</a>' }],
+    ['nothing', { status: 200, body: '' }],
+  ])('what does not answer as STS does is no refusal: %s', async (_, answer) => {
+    await start();
+    cloud.sts.behave({ times: 1, answer });
+    const line = await reader.read(irsa(), 'db');
+    expect(line).toMatch(/^failed CREDENTIALS_UNAVAILABLE: .*STS in eu-west-1/);
+    expect(line).not.toContain('canary');
+    expect(await reader.read(irsa(), 'db')).toBe(good);
+  });
+
+  test.each([
+    ['eu-west-1', false, 'sts.eu-west-1.amazonaws.com'],
+    ['us-east-2', false, 'sts.us-east-2.amazonaws.com'],
+    ['us-east-2', true, 'sts-fips.us-east-2.amazonaws.com'],
+  ])('asks the STS of its region: %s, FIPS %s', async (region, fips, host) => {
+    await start();
+    const asked: string[] = [];
+    const http: Http = {
+      ...cloud.http,
+      request: async ({ url }) => {
+        asked.push(url.host);
+        return { status: 404, headers: {}, body: Buffer.from('') };
+      },
+    };
+    const { podIdentityAgent, perSecond, burst } = cloud.config;
+    const config = { fips, dualstack: false, podIdentityAgent, perSecond, burst };
+    await createAwsReader({ http, config, now: cloud.now }).login(irsa(undefined, { region }));
+    expect(asked).toEqual([host]);
+  });
+
+  test('a session that ends before its time is made anew once, without a failed mount', async () => {
+    await start();
+    const who = irsa();
+    await reader.read(who, 'db');
+    turn(2 * minute);
+    cloud.account.revoke(lastKeyId());
+    expect(await reader.read(who, 'db')).toBe(good);
+    expect(cloud.sts.sessions).toHaveLength(2);
+  });
+
+  test('a store that refuses each new session gets no more than one', async () => {
+    await start();
+    const who = irsa();
+    await reader.read(who, 'db');
+    turn(2 * minute);
+    cloud.secretsManager.behave({ answer: { status: 400, body: { __type: 'ExpiredTokenException' } } });
+    for (let round = 0; round < 5; round++)
+      expect(await reader.read(who, 'db')).toMatch(/^failed CREDENTIALS_REFUSED: .*the role .*ExpiredToken/);
+    expect(cloud.sts.sessions).toHaveLength(2);
+  });
+
+  test('nothing in the environment changes whose session it is, or where it is asked for', async () => {
+    await start();
+    const dir = mkdtempSync(join(tmpdir(), 'kf-aws-'));
+    const file = (name: string, text: string): string => {
+      writeFileSync(join(dir, name), text);
+      return join(dir, name);
+    };
+    Object.assign(process.env, temptations, {
+      AWS_WEB_IDENTITY_TOKEN_FILE: file('token', mint({ serviceAccount: 'evil' })),
+      AWS_CONFIG_FILE: file(
+        'config',
+        '[profile evil]\nendpoint_url = https://127.0.0.1:1/\nrole_arn = arn:aws:iam::9:role/x\n',
+      ),
+    });
+    try {
+      expect(await reader.read(irsa(), 'db')).toBe(good);
+      expect(cloud.sts.sessions).toEqual([`${appRole} as team-a.app for 3600`]);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  });
+});
+
+describe('EKS Pod Identity', () => {
+  test('the token goes into Authorization as it is; one question to the agent for all who ask', async () => {
+    await start();
+    const who = podIdentity();
+    const lines = await Promise.all(Array.from({ length: 20 }, () => reader.read(who, 'db')));
+    expect(new Set(lines)).toEqual(new Set([good]));
+    expect(cloud.agent.ipv4.sessions).toEqual([`${podRole} for team-a/app/pod-uid`]);
+    expect(cloud.agent.ipv4.count('GET /v1/credentials')).toBe(1);
+    expect(cloud.secretsManager.calls[0]?.holder).toBe(podRole);
+  });
+
+  test('is asked directly, whatever proxy there is', async () => {
+    await start();
+    const asked: unknown[] = [];
+    const http: Http = {
+      ...cloud.http,
+      request: (request) => {
+        asked.push([request.url.port, request.direct]);
+        return cloud.http.request(request);
+      },
+    };
+    await createAwsReader({ ...cloud, http }).read(podIdentity(), 'db');
+    expect(asked[0]).toEqual([cloud.agent.ipv4.url.port, true]);
+  });
+
+  test("nothing in the provider's environment changes whose token is shown, or to whom", async () => {
+    await start();
+    const dir = mkdtempSync(join(tmpdir(), 'kf-aws-'));
+    writeFileSync(join(dir, 'token'), mint({ audience: 'pods.eks.amazonaws.com', namespace: 'keyferry' }));
+    Object.assign(process.env, temptations, { AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: join(dir, 'token') });
+    try {
+      expect(await reader.read(podIdentity(), 'db')).toBe(good);
+      expect(cloud.agent.ipv4.sessions).toEqual([`${podRole} for team-a/app/pod-uid`]);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  });
+
+  test.each(['ipv4', 'ipv6'] as const)('%s is asked alone where it is preferred', async (family) => {
+    await start();
+    expect(await reader.read(podIdentity(family), 'db')).toBe(good);
+    const other = family === 'ipv4' ? 'ipv6' : 'ipv4';
+    expect([cloud.agent[family].count(), cloud.agent[other].count()]).toEqual([1, 0]);
+    cloud.agent[family].behave({ reset: true });
+    expect(await reader.read(podIdentity(family, { podUid: 'next' }), 'db')).toMatch(
+      /^failed CREDENTIALS_UNAVAILABLE: .*no keys for the pod, from EKS Pod Identity: .*; check that the add-on eks-pod-identity-agent runs on this node/,
+    );
+    expect(cloud.agent[other].count()).toBe(0);
+  });
+
+  test('auto falls back to the other address, remembers it, and comes back', async () => {
+    await start();
+    const next = (podUid: string) => reader.read(podIdentity('auto', { podUid }), 'db');
+    const asked = () => [cloud.agent.ipv4.count(), cloud.agent.ipv6.count()];
+    cloud.agent.ipv4.behave({ reset: true });
+    expect(await next('1')).toBe(good);
+    expect(asked()).toEqual([1, 1]);
+    expect(await next('2')).toBe(good);
+    expect(asked()).toEqual([1, 2]);
+    cloud.agent.ipv4.behave();
+    cloud.agent.ipv6.behave({ reset: true });
+    expect(await next('3')).toBe(good);
+    expect(await next('4')).toBe(good);
+    expect(asked()).toEqual([3, 3]);
+  });
+
+  test('no agent at either address: both are named', async () => {
+    await start();
+    const nowhere = { ipv4: new URL('http://127.0.0.1:1'), ipv6: new URL('http://[::1]:1') };
+    const lonely = createAwsReader(cloud, { config: { podIdentityAgent: nowhere } });
+    expect(await lonely.read(podIdentity(), 'db')).toMatch(
+      /^failed CREDENTIALS_UNAVAILABLE: .*127\.0\.0\.1:1 .*, and \[::1\]:1 .*; check that the add-on/,
+    );
+  });
+
+  test.each([
+    [
+      'a ServiceAccount without association',
+      { serviceAccount: 'other' },
+      'HTTP 404: ".*ResourceNotFoundException',
+      'create a Pod Identity association',
+    ],
+    [
+      'another audience',
+      { audience: 'sts.amazonaws.com' },
+      'HTTP 400: ".*InvalidTokenException',
+      'see the log of',
+    ],
+    ['expired', { expiresAt: 0 }, 'HTTP 400: ".*ExpiredTokenException', 'clock'],
+  ])('refused: %s; once a minute, with what the agent says', async (_, claims, told, hint) => {
+    await start();
+    const who = podIdentity('auto', claims);
+    const line = await reader.read(who, 'db');
+    expect(line).toMatch(
+      new RegExp(
+        `^failed CREDENTIALS_REFUSED: .*agent of EKS Pod Identity refused the pod's token \\(${told}.*; .*${hint}`,
+      ),
+    );
+    await reader.read(who, 'db');
+    expect(cloud.agent.ipv4.count()).toBe(1);
+  });
+
+  test('what repeats the token is not shown', async () => {
+    await start();
+    const token = `not.a.${'token'.repeat(10)}`;
+    const line = await reader.read(
+      { kind: 'pod-identity', addressType: 'auto', token: new Redacted(token) },
+      'db',
+    );
+    expect(line).toMatch(/^failed CREDENTIALS_REFUSED: .*HTTP 400: "\[text withheld/);
+    expect(line).not.toContain('tokentoken');
+  });
+
+  test.each([
+    ['throttled', { status: 429, body: 'Too Many Requests.' }],
+    ['broken', { status: 500, body: 'no' }],
+  ])('trouble that passes is waited out: %s', async (_, answer) => {
+    await start();
+    cloud.agent.ipv4.behave({ times: 2, answer });
+    expect(await reader.read(podIdentity(), 'db')).toBe(good);
+    expect(cloud.agent.ipv4.count()).toBe(3);
+  });
+
+  test('what is not the agent is no refusal', async () => {
+    await start();
+    cloud.agent.ipv4.behave({ answer: { status: 403, body: '<html>' } });
+    expect(await reader.read(podIdentity(), 'db')).toMatch(
+      /^failed CREDENTIALS_UNAVAILABLE: .*does not answer as the agent of EKS Pod Identity does \(HTTP 403\)/,
+    );
+  });
+});
+
+describe("Keyferry's own identity", () => {
+  const own: AwsIdentity = { kind: 'own-chain', region: awsRegion };
+
+  test('is what the SDK finds: here in the environment', async () => {
+    await start();
+    const keys = cloud.account.issueKeys({ holder: 'keyferry' });
+    Object.assign(process.env, {
+      AWS_ACCESS_KEY_ID: keys.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: keys.secretAccessKey,
+    });
+    expect(await reader.read(own, 'db')).toBe(good);
+    expect(cloud.secretsManager.calls[0]?.holder).toBe('keyferry');
+  });
+
+  test('is its own role, by its own token, through our own door', async () => {
+    await start();
+    const dir = mkdtempSync(join(tmpdir(), 'kf-aws-'));
+    writeFileSync(join(dir, 'token'), mint());
+    Object.assign(process.env, {
+      AWS_WEB_IDENTITY_TOKEN_FILE: join(dir, 'token'),
+      AWS_ROLE_ARN: appRole,
+      AWS_ENDPOINT_URL_STS: cloud.sts.url.href,
+      AWS_CONFIG_FILE: join(dir, 'none'),
+      AWS_SHARED_CREDENTIALS_FILE: join(dir, 'none'),
+    });
+    try {
+      // The authority of the fake is known to our own door alone.
+      expect(await reader.read(own, 'db')).toBe(good);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  });
+
+  test('where there is none, what to give it', async () => {
+    await start();
+    Object.assign(process.env, {
+      AWS_CONFIG_FILE: '/none',
+      AWS_SHARED_CREDENTIALS_FILE: '/none',
+      AWS_EC2_METADATA_DISABLED: 'true',
+    });
+    expect(await reader.login(own)).toMatch(
+      /^NOT_CONFIGURED: Keyferry has no AWS credentials of its own; give its/,
+    );
+  });
+});
+
+function lastKeyId(): string {
+  const { authorization = '' } = cloud.secretsManager.requests.at(-1)?.headers ?? {};
+  return /Credential=([^/]+)/.exec(authorization)?.[1] ?? '';
+}

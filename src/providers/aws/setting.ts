@@ -1,3 +1,0 @@
-import { settingsOf } from '../setting.ts';
-
-export const { checked, faulty } = settingsOf('aws');

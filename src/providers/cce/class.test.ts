@@ -1,0 +1,315 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { readPage } from '../../../test/docs-page.ts';
+import { planCce } from './class.ts';
+
+const objects = (text: string): ReturnType<typeof planCce> => planCce({ objects: text });
+
+/** `line:column message`, errors first as they stand. */
+const faults = (parameters: Record<string, string>): string[] =>
+  planCce(parameters).problems.map(
+    ({ severity, line = 0, column = 0, message }) => `${line}:${column} ${severity}: ${message}`,
+  );
+
+const secret = (name: string, more = ''): string =>
+  `- {objectName: ${name}, objectType: csms, objectVersion: latest${more && `, ${more}`}}\n`;
+
+describe('a class as users of the add-on write it', () => {
+  test('compiles to refs and files', () => {
+    const { plan, problems } = objects(`
+      - objectName: "db_login"
+        objectAlias: "login.json"
+        objectVersion: "v1"
+        objectType: "csms"
+      - objectName: "tls_key"
+        objectType: "csms"
+        objectVersion: "latest"
+        jmesPath:
+          - path: cert
+            objectAlias: tls.crt
+          - path: key
+            objectAlias: tls.key
+    `);
+    expect(problems).toEqual([]);
+    expect(plan?.login).toEqual({ identity: 'cluster' });
+    expect(plan?.refs).toEqual([
+      { service: 'csms', name: 'db_login', version: 'v1' },
+      { service: 'csms', name: 'tls_key', version: 'latest' },
+    ]);
+    const [login, tls] = plan?.refs ?? [];
+    expect(plan?.files).toEqual([
+      {
+        path: 'login.json',
+        sources: { value: { ref: login, selector: { kind: 'whole' } } },
+        encoding: 'utf-8',
+      },
+      {
+        path: 'tls.crt',
+        sources: { value: { ref: tls, selector: { kind: 'key-or-jmespath', text: 'cert' } } },
+        encoding: 'utf-8',
+      },
+      {
+        path: 'tls.key',
+        sources: { value: { ref: tls, selector: { kind: 'key-or-jmespath', text: 'key' } } },
+        encoding: 'utf-8',
+      },
+    ]);
+  });
+
+  test('the file is called as the secret where there is no alias, an empty one included', () => {
+    for (const alias of ['', 'objectAlias: ""', 'objectAlias: null'])
+      expect(objects(secret('db.login', alias)).plan?.files.map(({ path }) => path)).toEqual(['db.login']);
+  });
+
+  test('with jmesPath the whole secret is written too only where an alias asks for it', () => {
+    const files = (alias: string): unknown =>
+      objects(secret('s', `${alias}jmesPath: [{path: a}]`)).plan?.files.map(({ path }) => path);
+    expect(files('')).toEqual(['a']);
+    expect(files('objectAlias: all.json, ')).toEqual(['all.json', 'a']);
+    expect(objects(secret('s', 'jmesPath: []')).plan?.files.map(({ path }) => path)).toEqual(['s']);
+  });
+
+  test.each(['db.password', 'user-name', 'a b', 'k/1', '键', '__proto__', '"quoted"', "it's", 'a\\\\b'])(
+    'the key %s is taken as it stands',
+    (key) => {
+      const yaml = secret('s', `jmesPath: [{path: ${JSON.stringify(key)}, objectAlias: file}]`);
+      expect(objects(yaml).plan?.files[0]?.sources.value?.selector).toEqual({
+        kind: 'key-or-jmespath',
+        text: key,
+      });
+    },
+  );
+
+  test('a number as a name is the text that stands there', () => {
+    expect(objects(secret('0123')).plan?.refs[0]?.name).toBe('0123');
+  });
+});
+
+test('what has the wrong shape is not called missing, too', () => {
+  expect(faults({ objects: '- {objectName: [a], objectType: csms, objectVersion: v1}' })).toHaveLength(1);
+});
+
+test('the classes of our own documentation have no fault', () => {
+  const classes = readPage('providers/cce.md').classes();
+  expect(classes).toHaveLength(1);
+  for (const { spec } of classes) expect(planCce(spec.parameters)).toMatchObject({ problems: [] });
+});
+
+describe('what is ours beside it', () => {
+  test('optional, encoding and filePermission, for all files of an object', () => {
+    const yaml = secret(
+      's',
+      'optional: true, encoding: base64, filePermission: 0400, jmesPath: [{path: a}, {path: b}]',
+    );
+    expect(objects(yaml).plan?.files).toMatchObject([
+      { path: 'a', optional: true, encoding: 'base64', mode: 0o400 },
+      { path: 'b', optional: true, encoding: 'base64', mode: 0o400 },
+    ]);
+  });
+
+  test('encoding and filePermission of an extracted key stand over those of its object', () => {
+    const yaml = secret(
+      's',
+      'objectAlias: all, filePermission: "0640", jmesPath: [{path: a, encoding: HEX, filePermission: 600}]',
+    );
+    expect(objects(yaml).plan?.files).toMatchObject([
+      { path: 'all', encoding: 'utf-8', mode: 0o640 },
+      { path: 'a', encoding: 'hex', mode: 0o600 },
+    ]);
+  });
+
+  test('pod OIDC', () => {
+    const urns = { agencyUrn: 'iam::123:agency:app', providerUrn: 'iam::123:oidcProvider:cluster' };
+    expect(planCce({ objects: secret('s'), usePodOIDC: 'true', ...urns }).plan?.login).toEqual({
+      identity: 'pod',
+      ...urns,
+      audience: 'sts.huaweicloud.com',
+    });
+    expect(
+      planCce({ objects: secret('s'), usePodOIDC: 'true', ...urns, audience: 'mine' }).plan?.login,
+    ).toMatchObject({ audience: 'mine' });
+    expect(planCce({ objects: secret('s'), usePodOIDC: 'false' }).plan?.login).toEqual({
+      identity: 'cluster',
+    });
+  });
+});
+
+describe('what is refused, all of it at once', () => {
+  test('a class without objects', () => {
+    expect(faults({})).toEqual(['0:0 error: the parameter `objects` is missing']);
+    expect(faults({ objects: '' })).toEqual([expect.stringContaining('`objects` is empty')]);
+  });
+
+  test('what every object must have', () => {
+    expect(faults({ objects: '- objectAlias: a\n- objectName: b\n  objectVersion:\n' })).toEqual([
+      '1:3 error: item 1 has no objectName',
+      '1:3 error: item 1 has no objectType',
+      '1:3 error: item 1 has no objectVersion',
+      '2:3 error: item 2 has no objectType',
+      '2:3 error: item 2 has no objectVersion',
+    ]);
+  });
+
+  test.each([
+    ['objectName', '{objectName: a/b, objectType: csms, objectVersion: v1}', 'no name that CSMS allows: a/b'],
+    [
+      'objectName',
+      '{objectName: .., objectAlias: f, objectType: csms, objectVersion: v1}',
+      'no name that CSMS allows: ..',
+    ],
+    [
+      'objectName',
+      `{objectName: ${'x'.repeat(65)}, objectType: csms, objectVersion: v1}`,
+      'no name that CSMS allows',
+    ],
+    [
+      'objectName',
+      '{objectName: [a], objectType: csms, objectVersion: v1}',
+      'objectName of item 1 must be a single value',
+    ],
+    [
+      'objectType',
+      '{objectName: a, objectType: CSMS, objectVersion: v1}',
+      'objectType of item 1 is not known: CSMS',
+    ],
+    ['objectVersion', '{objectName: a, objectType: csms, objectVersion: 1}', 'no version of CSMS: 1'],
+    ['objectVersion', '{objectName: a, objectType: csms, objectVersion: v12345678901}', 'no version of CSMS'],
+    ['objectVersion', '{objectName: a, objectType: csms, objectVersion: "v1/../v2"}', 'no version of CSMS'],
+    [
+      'encoding',
+      '{objectName: a, objectType: csms, objectVersion: v1, encoding: rot13}',
+      'encoding of item 1 is not known',
+    ],
+    [
+      'filePermission',
+      '{objectName: a, objectType: csms, objectVersion: v1, filePermission: "0888"}',
+      'not an octal file mode',
+    ],
+    [
+      'filePermission',
+      '{objectName: a, objectType: csms, objectVersion: v1, filePermission: "4755"}',
+      'not an octal file mode',
+    ],
+    [
+      'optional',
+      '{objectName: a, objectType: csms, objectVersion: v1, optional: perhaps}',
+      'optional of item 1 must be true or false',
+    ],
+    [
+      'jmesPath',
+      '{objectName: a, objectType: csms, objectVersion: v1, jmesPath: key}',
+      'jmesPath of item 1 must be a list',
+    ],
+    [
+      'jmesPath',
+      '{objectName: a, objectType: csms, objectVersion: v1, jmesPath: [{objectAlias: f}]}',
+      'has no path',
+    ],
+  ])('a bad %s: %s', (_, item, message) => {
+    expect(faults({ objects: `- ${item}` })).toContainEqual(expect.stringContaining(message));
+    expect(objects(`- ${item}`).plan).toBeUndefined();
+  });
+
+  test.each([
+    [
+      'the same secret twice',
+      secret('a') + secret('a', 'objectAlias: b'),
+      '2:16 error: objectName of item 2 is that of item 1 too',
+    ],
+    [
+      'an alias that is its own name',
+      secret('a', 'objectAlias: a'),
+      '1:73 error: objectAlias of item 1 is its own objectName',
+    ],
+    [
+      'an alias that is the name of another',
+      secret('a', 'objectAlias: b') + secret('b', 'objectAlias: c'),
+      '1:73 error: objectAlias of item 1 is the objectName of item 2',
+    ],
+    [
+      'two equal aliases',
+      secret('a', 'objectAlias: x') + secret('b', 'objectAlias: x'),
+      '2:73 error: the file name x is that of line 1 too',
+    ],
+    [
+      'an extracted file with the name of another file',
+      secret('a') + secret('b', 'jmesPath: [{path: a}]'),
+      '2:78 error: the file name a is that of line 1 too',
+    ],
+    [
+      'a file below another',
+      secret('a') + secret('b', 'jmesPath: [{path: a/b}]'),
+      '2:78 error: the file a/b would lie below a, a file itself',
+    ],
+    [
+      'a path out of the volume',
+      secret('a', 'objectAlias: ../../etc/passwd'),
+      '1:73 error: the file name ../../etc/passwd has a ".." element',
+    ],
+    [
+      'a key that is no file name',
+      secret('a', 'jmesPath: [{path: /k}]'),
+      '1:78 error: the file name /k is absolute; it must be relative',
+    ],
+  ])('%s', (_, yaml, fault) => {
+    expect(faults({ objects: yaml })).toEqual([fault]);
+  });
+
+  test('pod OIDC that is half configured, or not asked for', () => {
+    expect(faults({ objects: secret('s'), usePodOIDC: 'true', agencyUrn: 'iam::1:agency:a' })).toEqual([
+      '0:0 error: usePodOIDC needs the parameter providerUrn',
+    ]);
+    expect(faults({ objects: secret('s'), usePodOIDC: 'yes' })).toEqual([
+      '0:0 error: usePodOIDC is neither "true" nor "false": yes',
+    ]);
+    expect(faults({ objects: secret('s'), agencyUrn: 'iam::1:agency:a' })).toEqual([
+      '0:0 error: agencyUrn means nothing without usePodOIDC',
+    ]);
+    expect(faults({ objects: secret('s'), usePodOIDC: 'true', agencyUrn: 'a b', providerUrn: 'p' })).toEqual([
+      '0:0 error: agencyUrn has spaces or unusual characters, or is too long',
+    ]);
+  });
+});
+
+test('what means nothing is a warning, with the name that was probably meant', () => {
+  const { plan, problems } = planCce({
+    objects: secret('s', 'objectalias: x, jmesPath: [{path: a, alias: b}]'),
+    usePodOidc: 'true',
+  });
+  expect(plan).toBeDefined();
+  expect(problems.map(({ severity, message, hint }) => [severity, message, hint])).toEqual([
+    ['warning', 'the parameter usePodOidc means nothing to cce', 'did you mean usePodOIDC?'],
+    ['warning', 'item 1 has a key that means nothing here: objectalias', 'did you mean objectAlias?'],
+    [
+      'warning',
+      expect.stringContaining('jmesPath item 1 has a key that means nothing here: alias'),
+      undefined,
+    ],
+  ]);
+});
+
+test('whatever stands there, the answer is a plan without errors or errors without a plan', () => {
+  const key = fc.constantFrom(
+    'objectName',
+    'objectAlias',
+    'objectVersion',
+    'objectType',
+    'jmesPath',
+    'optional',
+    'x',
+  );
+  const value = fc.oneof(
+    fc.constantFrom('csms', 'latest', 'v1', 'a', 'b', '../x', true, null),
+    fc.jsonValue({ maxDepth: 2 }),
+  );
+  const items = fc.array(
+    fc.oneof(fc.dictionary(key, value, { noNullPrototype: true }), fc.jsonValue({ maxDepth: 1 })),
+  );
+  fc.assert(
+    fc.property(items, (list) => {
+      const { plan, problems } = objects(JSON.stringify(list));
+      expect(plan === undefined).toBe(problems.some(({ severity }) => severity === 'error'));
+      for (const file of plan?.files ?? []) expect(plan?.refs).toContain(file.sources.value?.ref);
+    }),
+  );
+});

@@ -1,0 +1,183 @@
+import type { FileRequest, PlanResult, Problem, SecretRef, Selector } from '../../core/plan.ts';
+import { quoteForeign } from '../../core/safe-text.ts';
+import type { Parameters } from '../../core/workload.ts';
+import { type YamlMap, readYamlList } from '../../formats/yaml-objects.ts';
+import {
+  type NamedFile,
+  type Refuse,
+  type Text,
+  checkFileNames,
+  fileOptionKeys,
+  filled,
+  readFileOptions,
+  required,
+  sayIn,
+} from '../shared/class/files.ts';
+import { parameterFault as fault, warnUnknownParameters } from '../shared/class/parameters.ts';
+
+/** An object's names, as far as they could be read. */
+export type NamedObject = { readonly where: string; readonly name?: Text; readonly alias?: Text };
+
+/** The add-on's rules: names are unique, and an alias differs from every name, its own among them. */
+export function checkNames(objects: readonly NamedObject[], refuse: Refuse): void {
+  const byName = new Map<string, NamedObject>();
+  for (const object of objects) {
+    if (object.name === undefined) continue;
+    const first = byName.get(object.name.text);
+    if (first === undefined) byName.set(object.name.text, object);
+    else
+      refuse(
+        object.name,
+        `objectName of ${object.where} is that of ${first.where} too`,
+        'list a secret once; jmesPath makes several files of one',
+      );
+  }
+  for (const object of objects) {
+    const named = object.alias && byName.get(object.alias.text);
+    if (object.alias === undefined || named === undefined) continue;
+    const whose = named === object ? 'its own objectName' : `the objectName of ${named.where}`;
+    refuse(
+      object.alias,
+      `objectAlias of ${object.where} is ${whose}`,
+      'choose another alias, or leave it out',
+    );
+  }
+}
+
+const parameter = 'objects';
+const objectKeys = ['objectName', 'objectAlias', 'objectVersion', 'objectType', 'jmesPath', 'optional'];
+const jmesPathKeys = ['path', 'objectAlias'];
+
+type Reader = { readonly refuse: Refuse; readonly report: (problem: Problem) => void };
+type CceObject = NamedObject & { readonly ref: SecretRef; readonly files: readonly NamedFile[] };
+
+/** What to read and which files to make of it, by the parameter `objects` as users of the add-on write it. */
+export function readObjects(
+  text: string,
+  report: (problem: Problem) => void,
+): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
+  const refuse = sayIn(parameter, report)('error');
+  const maps = readYamlList(text, { parameter, report, keys: 'exact' });
+  const objects = maps.map((map) => readObject(map, { refuse, report }));
+  const files = objects.flatMap((object) => object.files);
+  checkNames(objects, refuse);
+  checkFileNames(files, refuse);
+  return { refs: objects.map(({ ref }) => ref), files: files.map(({ request }) => request) };
+}
+
+function readObject(map: YamlMap, reader: Reader): CceObject {
+  map.warnUnknown([...objectKeys, ...fileOptionKeys]);
+  const name = readName(map, reader);
+  const alias = filled(map, 'objectAlias');
+  checkType(map, reader);
+  const ref = { service: 'csms', name: name?.text ?? '', version: readVersion(map, reader) };
+  const options = readFileOptions(map, parameter, reader.report);
+  const optional = map.boolean('optional') === true && { optional: true };
+  const file = ({ text, ...at }: Text, selector: Selector, own = options): NamedFile => ({
+    at,
+    request: { path: text, sources: { value: { ref, selector } }, ...own, ...optional },
+  });
+
+  const extracted = (map.list('jmesPath') ?? []).flatMap((entry) => {
+    entry.warnUnknown([...jmesPathKeys, ...fileOptionKeys]);
+    const own = readFileOptions(entry, parameter, reader.report, options);
+    const key = required(entry, 'path', 'path is the key as it stands in the secret', reader.refuse);
+    const path = filled(entry, 'objectAlias') ?? key;
+    return key && path ? [file(path, { kind: 'key-or-jmespath', text: key.text }, own)] : [];
+  });
+  // With extracted keys the whole secret is written only where an alias asks for it.
+  const whole = extracted.length > 0 ? alias : (alias ?? name);
+  const files = whole ? [file(whole, { kind: 'whole' }), ...extracted] : extracted;
+  return { where: map.where, ref, files, ...(name && { name }), ...(alias && { alias }) };
+}
+
+function readName(map: YamlMap, reader: Reader): Text | undefined {
+  const name = required(map, 'objectName', 'objectName is the name of the secret in CSMS', reader.refuse);
+  // `.` and `..` fit CSMS's pattern, but would lead to another address.
+  if (name !== undefined && (!/^[a-zA-Z0-9_.-]{1,64}$/.test(name.text) || /^\.\.?$/.test(name.text)))
+    reader.refuse(
+      name,
+      `objectName of ${map.where} is no name that CSMS allows: ${quoteForeign(name.text)}`,
+      'names have 1 to 64 letters, digits, "_", "." and "-"',
+    );
+  return name;
+}
+
+function checkType(map: YamlMap, reader: Reader): void {
+  const hint = 'write objectType: "csms"';
+  const type = required(map, 'objectType', hint, reader.refuse);
+  if (type !== undefined && type.text !== 'csms')
+    reader.refuse(type, `objectType of ${map.where} is not known: ${quoteForeign(type.text)}`, hint);
+}
+
+function readVersion(map: YamlMap, reader: Reader): string {
+  const hint = 'write objectVersion: "latest", or a version such as "v1"';
+  const version = required(map, 'objectVersion', hint, reader.refuse);
+  if (version !== undefined && !/^(latest|v[0-9]{1,10})$/.test(version.text))
+    reader.refuse(
+      version,
+      `objectVersion of ${map.where} is no version of CSMS: ${quoteForeign(version.text)}`,
+      hint,
+    );
+  return version?.text ?? '';
+}
+
+/** How a class wants to log in. */
+export type CceLogin =
+  /** As the operator configured it for the whole cluster. */
+  | { readonly identity: 'cluster' }
+  /** By the pod's own token, exchanged for a session of an agency. */
+  | {
+      readonly identity: 'pod';
+      readonly agencyUrn: string;
+      readonly providerUrn: string;
+      readonly audience: string;
+    };
+
+const podKeys = ['agencyUrn', 'providerUrn', 'audience'] as const;
+const known = ['objects', 'usePodOIDC', ...podKeys];
+
+/** The audience of the token that is exchanged, unless the class names another. */
+export const defaultAudience = 'sts.huaweicloud.com';
+
+/** Compiles a SecretProviderClass of the CCE Secrets Manager for DEW add-on. Pure. */
+export function planCce(parameters: Parameters): PlanResult<CceLogin> {
+  const problems: Problem[] = [];
+  const report = (problem: Problem): void => void problems.push(problem);
+  warnUnknownParameters('cce', known, parameters, report);
+  const login = readLogin(parameters, report);
+  const { objects } = parameters;
+  if (objects === undefined) {
+    report(fault('objects', 'the parameter `objects` is missing', 'list the secrets to mount under it'));
+    return { problems };
+  }
+  const { refs, files } = readObjects(objects, report);
+  const failed = problems.some(({ severity }) => severity === 'error');
+  return failed ? { problems } : { plan: { refs, files, login }, problems };
+}
+
+function readLogin(parameters: Parameters, report: (problem: Problem) => void): CceLogin {
+  const { usePodOIDC = 'false', agencyUrn = '', providerUrn = '', audience = defaultAudience } = parameters;
+  if (usePodOIDC !== 'true') {
+    if (usePodOIDC !== 'false')
+      report(
+        fault(
+          'usePodOIDC',
+          `usePodOIDC is neither "true" nor "false": ${quoteForeign(usePodOIDC)}`,
+          'write usePodOIDC: "true"',
+        ),
+      );
+    // A class that believes to run under an identity of its own must not silently run under the cluster's.
+    for (const key of podKeys.filter((name) => parameters[name] !== undefined))
+      report(fault(key, `${key} means nothing without usePodOIDC`, 'add usePodOIDC: "true", or remove it'));
+    return { identity: 'cluster' };
+  }
+  const given = { agencyUrn, providerUrn, audience };
+  for (const key of podKeys) {
+    if (given[key] === '')
+      report(fault(key, `usePodOIDC needs the parameter ${key}`, `see docs/providers/cce.md for an example`));
+    else if (!/^[\x21-\x7e]{1,1500}$/.test(given[key]))
+      report(fault(key, `${key} has spaces or unusual characters, or is too long`, 'copy it anew'));
+  }
+  return { identity: 'pod', ...given };
+}

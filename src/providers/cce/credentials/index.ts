@@ -1,0 +1,78 @@
+import type { Retry } from '../../../concurrency/retry.ts';
+import type { SecretError } from '../../../core/errors.ts';
+import type { Http } from '../../../http/client.ts';
+import { createCredentialCache } from '../../shared/credentials/credential-cache.ts';
+import type { Proving } from '../../shared/credentials/credential-gate.ts';
+import type { Api } from '../api.ts';
+import type { CceConfig, RegionConfig } from '../config.ts';
+import { type CceCredential, makeCredential } from '../types.ts';
+import { type AgencySession, assumeAgency, createIdTokenSource, idTokenOwner } from './iam.ts';
+import { createMetadataSource, nodeOwner } from './metadata.ts';
+
+/** As Huawei Cloud's own SDKs do. */
+const earlyMs = 40 * 60_000;
+
+/** Keys for principals, each made once and kept by fingerprint. All throw CREDENTIALS_REFUSED, CREDENTIALS_UNAVAILABLE, NOT_CONFIGURED. */
+export type Credentials = {
+  /** Whose the cluster's identity is, for messages. */
+  readonly clusterOwner: string;
+  ofCluster(fingerprint: string, signal: AbortSignal): Promise<CceCredential>;
+  ofPod(fingerprint: string, session: AgencySession, signal: AbortSignal): Promise<CceCredential>;
+  /** CSMS did not take it. */
+  refused(fingerprint: string, credential: CceCredential): void;
+};
+
+/** What {@link createCredentials} needs. */
+export type CredentialsDeps = {
+  readonly config: CceConfig;
+  readonly region: RegionConfig;
+  readonly api: Api;
+  readonly http: Http;
+  readonly retry: Retry;
+  readonly proving: Proving;
+  readonly now: () => number;
+  /** Told of a login that failed while older keys still serve. */
+  readonly onFailure: (error: SecretError) => void;
+};
+
+/** See {@link Credentials}. */
+export function createCredentials(deps: CredentialsDeps): Credentials {
+  const { region, api, proving, now, onFailure } = deps;
+  const cache = createCredentialCache<CceCredential>({ now, earlyMs, onFailure });
+  const cluster = clusterSource(deps);
+  return {
+    clusterOwner: cluster.owner,
+    ofCluster: (fingerprint, signal) => cache.get(fingerprint, signal, cluster.obtain),
+    ofPod: (fingerprint, session, signal) =>
+      cache.get(fingerprint, signal, (flight) =>
+        assumeAgency({ api, sts: region.sts, proving }, session, flight),
+      ),
+    refused: (fingerprint, credential) => cache.refused(fingerprint, credential),
+  };
+}
+
+type Source = {
+  readonly owner: string;
+  readonly obtain: (signal: AbortSignal) => Promise<CceCredential>;
+};
+
+function clusterSource({ config, region, ...deps }: CredentialsDeps): Source {
+  const { identity, metadata } = config;
+  switch (identity.kind) {
+    case 'id-token':
+      return { owner: idTokenOwner, obtain: createIdTokenSource({ ...deps, ...identity, iam: region.iam }) };
+    case 'keys': {
+      const owner = 'the access key it is configured with';
+      const { accessKey, secretKey, securityToken } = identity;
+      const credential = makeCredential({
+        accessKey,
+        secretKey: secretKey.reveal(),
+        securityToken: securityToken?.reveal(),
+        owner,
+      });
+      return { owner, obtain: () => Promise.resolve(credential) };
+    }
+    case 'agency':
+      return { owner: nodeOwner, obtain: createMetadataSource({ ...deps, endpoint: metadata }) };
+  }
+}

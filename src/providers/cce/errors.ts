@@ -1,0 +1,64 @@
+import type { HttpAnswer } from '../../http/client.ts';
+import { type AnswerFault, describeAnswer } from '../shared/reads/read-result.ts';
+
+/** An answer that is no success, as far as it could be read. */
+export type Fault = AnswerFault & { readonly status: number };
+
+/** Reads the forms of errors that Huawei Cloud's services and gateways have: flat, nested, and in three spellings. */
+export function readFault({ status, headers, body }: HttpAnswer): Fault {
+  const requestId = headers['x-request-id'] ?? headers['x-iam-trace-id'];
+  const { code, text } = readError(parse(body.toString())) ?? { code: undefined, text: '' };
+  // IAM repeats the status as its code.
+  return { status, code: code === String(status) ? undefined : code, text, requestId };
+}
+
+/**
+ * `(HTTP 400, CSMS.0106, request id 7d0f: "Secret does not exist.")`. An answer to a bad signature shows no text: it repeats the whole
+ * request, security token included.
+ */
+export function describeFault(fault: Fault, secrets: readonly string[]): string {
+  const isShown = fault.status !== 401 && !isBadSignature(fault.code);
+  return describeAnswer(isShown ? fault : { ...fault, text: '' }, secrets);
+}
+
+/** The gateway did not accept the signature, or the key. */
+export function isBadSignature(code: string | undefined): boolean {
+  return code === 'APIGW.0301' || code === 'APIG.0301';
+}
+
+/** The gateway lets no more calls through for the moment. */
+export function isThrottled({ status, code }: Fault): boolean {
+  return status === 429 || code === 'APIGW.0308' || code === 'APIG.0308';
+}
+
+type ErrorText = { readonly code: string | undefined; readonly text: string };
+
+function readError(value: unknown, mayNest = true): ErrorText | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const fields = value as Record<string, unknown>;
+  const code = firstText(fields, ['error_code', 'errorCode', 'code']);
+  const text = firstText(fields, ['error_msg', 'errorMsg', 'message']);
+  const encrypted =
+    fields.encoded_authorization_message === undefined
+      ? ''
+      : ' (an encoded authorization message is attached)';
+  if (code !== undefined || text !== undefined) return { code, text: `${text ?? ''}${encrypted}` };
+  return mayNest ? readError(fields.error, false) : undefined;
+}
+
+function firstText(fields: Record<string, unknown>, names: readonly string[]): string | undefined {
+  for (const name of names) {
+    const value = fields[name];
+    if (typeof value === 'string' && value !== '') return value;
+    if (typeof value === 'number') return String(value);
+  }
+  return undefined;
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,151 @@
+import {
+  type FileRequest,
+  type PlanResult,
+  type Problem,
+  type SecretRef,
+  type Selector,
+  refKey,
+} from '../../core/plan.ts';
+import { quoteForeign } from '../../core/safe-text.ts';
+import type { Parameters } from '../../core/workload.ts';
+import { nearestName } from '../../formats/suggest.ts';
+import { type YamlMap, readYamlList } from '../../formats/yaml-objects.ts';
+import {
+  type NamedFile,
+  type Refuse,
+  type Text,
+  checkFileNames,
+  fileOptionKeys,
+  filled,
+  readFileOptions,
+  required,
+  sayIn,
+} from '../shared/class/files.ts';
+
+/** Longest name of a secret, in characters, and of one of its segments: a name is also the default file name. */
+const longestName = 512;
+const longestSegment = 255;
+const segment = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+
+/**
+ * What is wrong with a secret's name, or undefined. Names are segments of ASCII letters, digits, `.`, `_` and `-`, each beginning with a
+ * letter or digit, separated by `/`: `eu/prod/db`. So every name is a safe file path as it stands.
+ */
+export function checkSecretName(name: string): string | undefined {
+  if (name === '') return 'is empty';
+  if (name.length > longestName) return `is longer than ${longestName} characters`;
+  const segments = name.split('/');
+  if (segments.some((part) => part === '')) return 'has an empty segment';
+  if (segments.some((part) => part.length > longestSegment))
+    return `has a segment of more than ${longestSegment} characters`;
+  if (segments.every((part) => segment.test(part))) return undefined;
+  return 'may hold only letters, digits, ".", "_" and "-", in segments that begin with a letter or digit and are separated by "/"';
+}
+
+/** `v1`, `v2`, ... as a number, or undefined where it is no version. */
+export function versionNumber(version: string): number | undefined {
+  return /^v[1-9][0-9]{0,9}$/.test(version) ? Number(version.slice(1)) : undefined;
+}
+
+const parameter = 'objects';
+const objectKeys = ['objectName', 'objectAlias', 'objectVersion', 'jmesPath', 'optional', ...fileOptionKeys];
+const selectionKeys = ['path', 'objectAlias', ...fileOptionKeys];
+
+type Report = (problem: Problem) => void;
+
+/** What to read and which files to make of it. All problems are told at once: an object with a fault is still read to its end. */
+export function readObjects(
+  text: string,
+  report: Report,
+): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
+  const refuse = sayIn(parameter, report)('error');
+  // One secret may stand there twice, in two versions or for two files; what asks the same is one ref.
+  const refs = new Map<string, SecretRef>();
+  const files: NamedFile[] = [];
+  for (const object of readYamlList(text, { parameter, report, keys: 'exact' })) {
+    object.warnUnknown(objectKeys);
+    const read = readRef(object, refuse);
+    const ref = refs.get(refKey(read)) ?? read;
+    refs.set(refKey(ref), ref);
+    files.push(...readFiles(object, ref, { refuse, report }));
+  }
+  checkFileNames(files, refuse);
+  return { refs: [...refs.values()], files: files.map(({ request }) => request) };
+}
+
+/** The name is empty where it was faulty. */
+function readRef(object: YamlMap, refuse: Refuse): SecretRef {
+  const name = required(object, 'objectName', 'objectName is the name of the secret', refuse);
+  const fault = checkSecretName(name?.text ?? '');
+  if (name !== undefined && fault !== undefined) refuse(name, `objectName of ${object.where} ${fault}`);
+
+  const version = filled(object, 'objectVersion');
+  const pinned = version !== undefined && version.text !== 'latest';
+  if (pinned && versionNumber(version.text) === undefined)
+    refuse(
+      version,
+      `objectVersion of ${object.where} is unknown: ${quoteForeign(version.text)}`,
+      'use latest, v1, v2, ...',
+    );
+  return {
+    service: 'local',
+    name: fault === undefined ? (name?.text ?? '') : '',
+    ...(pinned && { version: version.text }),
+  };
+}
+
+function readFiles(
+  object: YamlMap,
+  ref: SecretRef,
+  { refuse, report }: { readonly refuse: Refuse; readonly report: Report },
+): readonly NamedFile[] {
+  const options = readFileOptions(object, parameter, report);
+  const optional = object.boolean('optional') === true && { optional: true };
+  const file = ({ text: path, ...at }: Text, selector: Selector, own = options): NamedFile => ({
+    request: { path, sources: { value: { ref, selector } }, ...own, ...optional },
+    at,
+  });
+  const selections = object.list('jmesPath') ?? [];
+  const selected = selections.flatMap((selection) => {
+    selection.warnUnknown([...selectionKeys]);
+    const own = readFileOptions(selection, parameter, report, options);
+    const path = required(selection, 'path', 'path is a key of the secret, or JMESPath', refuse);
+    if (path === undefined) return [];
+    const alias = filled(selection, 'objectAlias') ?? path;
+    return [file(alias, { kind: 'key-or-jmespath', text: path.text }, own)];
+  });
+  // With selections the whole secret is written only where an alias asks for it.
+  const whole =
+    filled(object, 'objectAlias') ??
+    (selections.length > 0 || ref.name === '' ? undefined : filled(object, 'objectName'));
+  return whole === undefined ? selected : [file(whole, { kind: 'whole' }), ...selected];
+}
+
+/** There is nothing to log in to. */
+export type LocalLogin = Readonly<Record<string, never>>;
+
+/** Compiles a class for `provider: local`; docs/providers/local.md has what users write. Pure. */
+export function planLocal(parameters: Parameters): PlanResult<LocalLogin> {
+  const problems: Problem[] = [];
+  const say = (severity: Problem['severity'], parameter: string, message: string, hint?: string): void =>
+    void problems.push({
+      severity,
+      code: 'INVALID_CLASS',
+      message,
+      ...(hint !== undefined && { hint }),
+      parameter,
+    });
+
+  for (const name of Object.keys(parameters).filter((key) => key !== 'objects')) {
+    const nearest = nearestName(name, ['objects']);
+    const hint = nearest && `did you mean ${nearest}?`;
+    say('warning', name, `a parameter that means nothing to provider local: ${quoteForeign(name)}`, hint);
+  }
+  if (parameters.objects === undefined) {
+    say('error', 'objects', 'the parameter `objects` is missing', 'list the secrets to mount under it');
+    return { problems };
+  }
+  const { refs, files } = readObjects(parameters.objects, (problem) => void problems.push(problem));
+  const failed = problems.some(({ severity }) => severity === 'error');
+  return failed ? { problems } : { plan: { refs, files, login: {} }, problems };
+}

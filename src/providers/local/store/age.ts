@@ -1,0 +1,76 @@
+import type * as Age from 'age-encryption';
+import { SecretError } from '../../../core/errors.ts';
+import { Redacted } from '../../../core/redacted.ts';
+import { type NamedFile, describeFile } from './files.ts';
+
+/** A private key as text, `AGE-SECRET-KEY-1...`. */
+export type Identity = Redacted;
+
+// Loaded on first use: a server without the local store never pays for it.
+const loadAge = async (): Promise<typeof Age> => import('age-encryption');
+
+/** A new X25519 key. */
+export async function generateIdentity(): Promise<Identity> {
+  const age = await loadAge();
+  return new Redacted(await age.generateX25519Identity());
+}
+
+/**
+ * The public key, `age1...`.
+ * @throws Error where the identity is mistyped
+ */
+export async function recipientOf(identity: Identity): Promise<string> {
+  const age = await loadAge();
+  return age.identityToRecipient(identity.reveal());
+}
+
+/** An age file (binary, X25519) for one identity. */
+export async function encrypt(plaintext: Uint8Array, identity: Identity): Promise<Uint8Array> {
+  const age = await loadAge();
+  const encrypter = new age.Encrypter();
+  encrypter.addRecipient(await recipientOf(identity));
+  return encrypter.encrypt(plaintext);
+}
+
+/**
+ * The plaintext of an age file; a wrong key is told from a damaged file.
+ * @throws SecretError LOCAL_STORE_UNREADABLE
+ */
+export async function decrypt(
+  file: NamedFile,
+  ciphertext: Uint8Array,
+  identities: readonly Identity[],
+): Promise<Uint8Array> {
+  if (ciphertext.length === 0) throw damaged(file, 'it is empty');
+  const age = await loadAge();
+  const decrypter = new age.Decrypter();
+  for (const identity of identities) decrypter.addIdentity(identity.reveal());
+  try {
+    return await decrypter.decrypt(ciphertext);
+  } catch (thrown) {
+    throw refusal(file, thrown);
+  }
+}
+
+/** age-encryption has no error codes; its few messages are fixed texts, and none holds plaintext. */
+function refusal(file: NamedFile, thrown: unknown): SecretError {
+  const text = thrown instanceof Error ? thrown.message : '';
+  if (text.startsWith('no identity matched'))
+    return new SecretError(
+      'LOCAL_STORE_UNREADABLE',
+      `the ${describeFile(file)} is not encrypted for this key`,
+      {
+        hint: 'name its own key with --key; if this is its key, the file is damaged: restore it from a backup',
+        cause: thrown,
+      },
+    );
+  if (text.startsWith('invalid version')) return damaged(file, 'it is no (binary) age file', thrown);
+  return damaged(file, 'it is truncated or was tampered with', thrown);
+}
+
+function damaged(file: NamedFile, cause: string, thrown?: unknown): SecretError {
+  return new SecretError('LOCAL_STORE_UNREADABLE', `cannot decrypt the ${describeFile(file)}: ${cause}`, {
+    hint: 'restore it from a backup',
+    cause: thrown,
+  });
+}

@@ -1,0 +1,134 @@
+import { isUtf8 } from 'node:buffer';
+import * as z from 'zod';
+import { SecretError } from '../../../core/errors.ts';
+import { Redacted } from '../../../core/redacted.ts';
+import { quoteForeign } from '../../../core/safe-text.ts';
+import { checkSecretName, versionNumber } from '../class.ts';
+
+/** One version of a secret. */
+export type StoredVersion = {
+  /** `v1`, `v2`, ... */
+  readonly version: string;
+  /** When it was set: ISO 8601, UTC. */
+  readonly created: string;
+  readonly bytes: Redacted<Uint8Array>;
+};
+
+/** A secret with the versions that are kept, oldest first. Without any it is removed, and remembered for its number alone. */
+export type StoredSecret = {
+  /** The highest version number ever given, so that none is given twice: what is called `v3` never changes. */
+  readonly last: number;
+  readonly versions: readonly StoredVersion[];
+};
+
+/** The plaintext of a local store, by secret name. */
+export type StoreDocument = ReadonlyMap<string, StoredSecret>;
+
+const format = 'keyferry-local/1';
+
+const versionSchema = z
+  .strictObject({
+    version: z.string().refine((text) => versionNumber(text) !== undefined),
+    created: z.iso.datetime(),
+    value: z.string(),
+    encoding: z.enum(['utf-8', 'base64']).default('utf-8'),
+  })
+  .refine(({ value, encoding }) => encoding === 'utf-8' || z.base64().safeParse(value).success);
+
+const secretSchema = z
+  .strictObject({ last: z.int().nonnegative().optional(), versions: z.array(versionSchema) })
+  .refine(({ versions }) => isAscending(versions.map(({ version }) => versionNumber(version) ?? 0)));
+
+const documentSchema = z.strictObject({
+  format: z.literal(format),
+  secrets: z.record(z.string(), secretSchema),
+});
+
+/**
+ * Reads the plaintext. Messages name the place of a fault, never what stands there.
+ * @throws SecretError LOCAL_STORE_UNREADABLE
+ */
+export function parseDocument(plaintext: Uint8Array): StoreDocument {
+  const json = parseJson(plaintext);
+  checkFormat(json);
+  checkNames(json);
+  const parsed = documentSchema.safeParse(json);
+  if (!parsed.success) throw malformed(`at ${quoteForeign(place(parsed.error))}`);
+  return new Map(
+    Object.entries(parsed.data.secrets).map(([name, { last, versions }]) => {
+      const highest = versionNumber(versions.at(-1)?.version ?? '') ?? 0;
+      return [name, { last: Math.max(last ?? 0, highest), versions: versions.map(decode) }];
+    }),
+  );
+}
+
+/** Writes the plaintext: JSON, indented, secrets in the order of their names. */
+export function formatDocument(document: StoreDocument): Uint8Array {
+  const secrets = [...document]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, { last, versions }]) => [name, { last, versions: versions.map(encode) }] as const);
+  return Buffer.from(`${JSON.stringify({ format, secrets: Object.fromEntries(secrets) }, undefined, 2)}\n`);
+}
+
+function encode({ version, created, bytes }: StoredVersion): z.input<typeof versionSchema> {
+  const buffer = Buffer.from(bytes.reveal());
+  const encoding = isUtf8(buffer) ? 'utf-8' : 'base64';
+  return { version, created, value: buffer.toString(encoding), encoding };
+}
+
+function decode({ version, created, value, encoding }: z.output<typeof versionSchema>): StoredVersion {
+  return { version, created, bytes: new Redacted<Uint8Array>(Buffer.from(value, encoding)) };
+}
+
+function parseJson(plaintext: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(plaintext));
+  } catch {
+    // What was thrown quotes the text around the fault: it must not even become a cause.
+    throw malformed('it is not JSON');
+  }
+}
+
+/** A later format is told apart from a damaged file. */
+function checkFormat(json: unknown): asserts json is object {
+  const found = typeof json === 'object' && json !== null && 'format' in json ? json.format : undefined;
+  if (found === format) return;
+  if (typeof found !== 'string' || !/^keyferry-local\/[0-9]{1,9}$/.test(found))
+    throw malformed(`it is not marked as "${format}"`);
+  throw new SecretError(
+    'LOCAL_STORE_UNREADABLE',
+    `the local store has the format ${found}, this Keyferry reads ${format}`,
+    {
+      hint: 'use the version of Keyferry that wrote it, or a newer one',
+    },
+  );
+}
+
+/** Before the schema, which passes over a name such as `__proto__`: nothing that stands in the file may get lost at the next write. */
+function checkNames(json: object): void {
+  if (!('secrets' in json) || typeof json.secrets !== 'object') return;
+  for (const name of Object.keys(json.secrets ?? {})) {
+    const fault = checkSecretName(name);
+    if (fault !== undefined) throw malformed(`the name "${quoteForeign(name)}" ${fault}`);
+  }
+}
+
+function malformed(fault: string): SecretError {
+  return new SecretError(
+    'LOCAL_STORE_UNREADABLE',
+    `the local store was decrypted, but its content is malformed: ${fault}`,
+    {
+      hint: 'docs/providers/local.md describes the format; restore the file from a backup',
+    },
+  );
+}
+
+function place(error: z.ZodError): string {
+  const [issue] = error.issues;
+  const unknown = issue?.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];
+  return [...(issue?.path ?? []), ...unknown].join('.');
+}
+
+function isAscending(numbers: readonly number[]): boolean {
+  return numbers.every((number, index) => index === 0 || number > (numbers[index - 1] ?? 0));
+}

@@ -1,0 +1,90 @@
+import { SecretError } from '../../../core/errors.ts';
+import { Redacted } from '../../../core/redacted.ts';
+import { quoteForeign } from '../../../core/safe-text.ts';
+import { checkSecretName } from '../class.ts';
+import type { StoreDocument, StoredSecret, StoredVersion } from './document.ts';
+
+/** How many versions of a secret are kept; the oldest go first. */
+export const keptVersions = 10;
+
+/** Largest value of one version, in bytes: what a Kubernetes Secret may hold. */
+export const largestValue = 1024 * 1024;
+
+/** What setting a value did. */
+export type Added = {
+  readonly document: StoreDocument;
+  readonly version: string;
+  /** The latest version had this very value: nothing was added. */
+  readonly unchanged: boolean;
+  /** The versions that had to go. */
+  readonly dropped: readonly string[];
+};
+
+/**
+ * A document in which `bytes` is the secret's latest version.
+ * @throws SecretError INVALID_REQUEST for a bad name, an empty or a too large value
+ */
+export function addVersion(document: StoreDocument, name: string, bytes: Uint8Array, created: string): Added {
+  const fault = checkSecretName(name);
+  if (fault !== undefined)
+    throw new SecretError('INVALID_REQUEST', `the name "${quoteForeign(name)}" ${fault}`);
+  if (bytes.length === 0)
+    throw new SecretError('INVALID_REQUEST', `no value was given for ${name}`, {
+      hint: 'what made it may have failed; an empty secret is not stored',
+    });
+  if (bytes.length > largestValue)
+    throw new SecretError(
+      'INVALID_REQUEST',
+      `the value for ${name} is larger than ${largestValue / 1024} KiB`,
+    );
+  const { last, versions } = document.get(name) ?? { last: 0, versions: [] };
+  const latest = versions.at(-1);
+  if (latest !== undefined && Buffer.compare(latest.bytes.reveal(), bytes) === 0)
+    return { document, version: latest.version, unchanged: true, dropped: [] };
+  const added: StoredVersion = { version: `v${last + 1}`, created, bytes: new Redacted(bytes) };
+  const all = [...versions, added];
+  return {
+    document: withSecret(document, name, { last: last + 1, versions: all.slice(-keptVersions) }),
+    version: added.version,
+    unchanged: false,
+    dropped: all.slice(0, -keptVersions).map(({ version }) => version),
+  };
+}
+
+/**
+ * A document without the secret, or without one of its versions. The numbers given stay remembered.
+ * @throws SecretError OBJECT_NOT_FOUND
+ */
+export function removeVersions(document: StoreDocument, name: string, version?: string): StoreDocument {
+  const removed = findVersion(document, name, version);
+  const { last, versions } = document.get(name) ?? { last: 0, versions: [] };
+  const left = version === undefined ? [] : versions.filter((each) => each !== removed);
+  return withSecret(document, name, { last, versions: left });
+}
+
+/**
+ * A version of a secret; without `version` the latest.
+ * @throws SecretError OBJECT_NOT_FOUND
+ */
+export function findVersion(document: StoreDocument, name: string, version?: string): StoredVersion {
+  const versions = document.get(name)?.versions ?? [];
+  const found = version === undefined ? versions.at(-1) : versions.find((each) => each.version === version);
+  if (found !== undefined) return found;
+  const shown = quoteForeign(name);
+  if (versions.length === 0)
+    throw new SecretError('OBJECT_NOT_FOUND', `the local store has no secret ${shown}`, {
+      hint: `\`keyferry local list\` has the names, \`keyferry local set ${shown}\` makes it`,
+    });
+  const kept = versions.map((each) => each.version).join(', ');
+  throw new SecretError(
+    'OBJECT_NOT_FOUND',
+    `the local store has no version ${quoteForeign(version ?? '')} of ${shown}`,
+    {
+      hint: `it has ${kept}; \`keyferry local set ${shown}\` adds the next`,
+    },
+  );
+}
+
+function withSecret(document: StoreDocument, name: string, secret: StoredSecret): StoreDocument {
+  return new Map([...document, [name, secret]]);
+}

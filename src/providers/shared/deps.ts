@@ -1,0 +1,30 @@
+import type { Logger } from 'pino';
+import type { BudgetMetrics } from '../../concurrency/rate-limiter.ts';
+import { type Retry, createRetry } from '../../concurrency/retry.ts';
+import type { Http } from '../../http/client.ts';
+import type { Fingerprint } from './identity/fingerprint.ts';
+
+/** What every provider of a remote store needs of the process it runs in. */
+export type ProviderDeps = {
+  /** What it is configured by; see `config.ts` of the provider. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly http: Http;
+  readonly fingerprint: Fingerprint;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: Logger;
+  readonly budgetMetrics?: BudgetMetrics;
+  /** The longest pause before a second attempt, in milliseconds. */
+  readonly retryBaseMs?: number;
+};
+
+/** The retry of a provider; its failed attempts are counted under its name. */
+export function createProviderRetry(
+  name: string,
+  { retryBaseMs, budgetMetrics }: Pick<ProviderDeps, 'retryBaseMs' | 'budgetMetrics'>,
+): Retry {
+  return createRetry({
+    ...(retryBaseMs !== undefined && { baseMs: retryBaseMs }),
+    onFailedAttempt: ({ code }) => budgetMetrics?.failedAttempts.inc({ budget: name, code }),
+  });
+}

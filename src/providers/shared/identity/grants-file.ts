@@ -1,0 +1,207 @@
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import type { Logger } from 'pino';
+import { Gauge, type Registry } from 'prom-client';
+import { type Document, LineCounter, isMap, isPair, parseDocument } from 'yaml';
+import * as z from 'zod';
+import { SecretError, toSecretError } from '../../../core/errors.ts';
+import { quoteForeign } from '../../../core/safe-text.ts';
+import { nearestName } from '../../../formats/suggest.ts';
+import { type NameGlob, compileNameGlob } from './name-glob.ts';
+
+/** The providers whose shared identities are granted by the file. `cce` has the annotation of the service account instead. */
+export const grantableProviders = ['alibabacloud', 'aws', 'local', 'openbao', 'vault'] as const;
+
+/** One entry of the grants file, ready to be asked. */
+export type SharedIdentityGrant = {
+  readonly provider: string;
+  readonly namespaces: readonly NameGlob[];
+  readonly serviceAccounts: readonly NameGlob[];
+  /** Matched against `<service>/<name as sent to the store>`. */
+  readonly names: readonly NameGlob[];
+  readonly roles: readonly NameGlob[];
+  /** Beside GET. */
+  readonly methods: readonly string[];
+};
+
+const globs = z.array(z.string().min(1).max(2_048).transform(compileNameGlob));
+const grantSchema = z.strictObject({
+  provider: z.enum(grantableProviders),
+  namespaces: globs.min(1),
+  serviceAccounts: globs.min(1),
+  names: globs.min(1),
+  roles: globs.default([]),
+  methods: z.array(z.enum(['POST', 'PUT'])).default([]),
+});
+const fileSchema = z.strictObject({ grants: z.array(grantSchema) });
+const keysOfFile = Object.keys(fileSchema.shape);
+const keysOfGrant = Object.keys(grantSchema.shape);
+
+/**
+ * Reads the text of a grants file: YAML, of which JSON is a part. Strict: whatever is not understood is an error, so that no grant means
+ * something else than it says.
+ * @throws SecretError NOT_CONFIGURED with file, line and cause
+ */
+export function parseSharedIdentityGrants(text: string, file: string): readonly SharedIdentityGrant[] {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, stringKeys: true });
+  const [error] = [...document.errors, ...document.warnings];
+  if (error !== undefined)
+    throw faulty(
+      file,
+      lines.linePos(error.pos[0]).line,
+      `it is not YAML: ${error.code.toLowerCase().replaceAll('_', ' ')}`,
+    );
+  const parsed = fileSchema.safeParse(toPlain(document, file));
+  if (parsed.success) return parsed.data.grants;
+  // A mistyped key is also a missing one; the mistake itself says more.
+  const { issues } = parsed.error;
+  const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0];
+  if (issue === undefined) throw faulty(file, 1, 'it is not understood');
+  throw faulty(file, lineOf(document, lines, issue), explain(issue));
+}
+
+function toPlain(document: Document, file: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 100 });
+  } catch {
+    throw faulty(file, 1, 'its aliases cannot be followed');
+  }
+}
+
+function explain(issue: z.core.$ZodIssue): string {
+  const place = quoteForeign(issue.path.join('.'));
+  if (issue.code === 'unrecognized_keys') {
+    const [key = ''] = issue.keys;
+    const nearest = nearestName(key, issue.path.length === 0 ? keysOfFile : keysOfGrant);
+    const advice = nearest === undefined ? '' : `, did you mean ${nearest}?`;
+    return `unknown key ${quoteForeign([...issue.path, key].join('.'))}${advice}`;
+  }
+  if (issue.path.length === 0) return 'it is not a map with the key grants';
+  if (issue.path.at(-1) === 'provider') return `${place} is none of ${grantableProviders.join(', ')}`;
+  return `${place}: ${issue.message.toLowerCase()}`;
+}
+
+function lineOf(document: Document, lines: LineCounter, issue: z.core.$ZodIssue): number {
+  // A missing key has no place of its own: then its parent's.
+  for (let length = issue.path.length; length >= 0; length -= 1) {
+    const node: unknown =
+      length === 0 ? document.contents : document.getIn(issue.path.slice(0, length), true);
+    const at = offsetOf(node, issue);
+    if (at !== undefined) return lines.linePos(at).line;
+  }
+  return 1;
+}
+
+function offsetOf(node: unknown, issue: z.core.$ZodIssue): number | undefined {
+  if (issue.code === 'unrecognized_keys' && isMap(node)) {
+    const pair = node.items.find((item) => isPair(item) && String(item.key) === issue.keys[0]);
+    const key = pair?.key as { readonly range?: readonly [number, number, number] } | undefined;
+    if (key?.range !== undefined) return key.range[0];
+  }
+  if (typeof node !== 'object' || node === null || !('range' in node)) return undefined;
+  return (node.range as readonly [number, number, number] | null | undefined)?.[0];
+}
+
+function faulty(file: string, line: number, cause: string): SecretError {
+  return new SecretError(
+    'NOT_CONFIGURED',
+    `cannot use the grants in ${quoteForeign(file)}: line ${line}: ${cause}`,
+    { hint: 'docs/providers/local.md has an example' },
+  );
+}
+
+/** Metrics of the grants file. */
+export type SharedIdentityMetrics = { readonly broken: Gauge };
+
+/** Declares the metrics of the grants file. */
+export function createSharedIdentityMetrics(registry: Registry): SharedIdentityMetrics {
+  const broken = new Gauge({
+    name: 'keyferry_shared_identity_grants_broken',
+    help: '1 while the file of --shared-identity-grants cannot be read and the last good grants stay in force',
+    registers: [registry],
+  });
+  return { broken };
+}
+
+/** How often the file is looked at, at most, in ms. */
+const lookEveryMs = 1_000;
+const largestFile = 1024 * 1024;
+
+/**
+ * The grants in force, by a file that is read at once, and again at the first question a second or more after the last look. It is read whole and
+ * compared: no time stamp misses a change, and a ConfigMap's swapped links need no watcher. When it breaks, that is logged once and
+ * the last good grants stay.
+ * @throws SecretError NOT_CONFIGURED when it is broken at once
+ */
+export function followGrantsFile(
+  file: string,
+  {
+    log,
+    now,
+    metrics,
+  }: {
+    readonly log: Logger;
+    readonly now: () => number;
+    readonly metrics: SharedIdentityMetrics | undefined;
+  },
+): () => readonly SharedIdentityGrant[] {
+  let seen = readSmallFile(file);
+  let good = parseSharedIdentityGrants(seen, file);
+  let lookedAt = now();
+  let complaint: string | undefined;
+  metrics?.broken.set(0);
+
+  function look(): void {
+    const text = readSmallFile(file);
+    if (text === seen && complaint === undefined) return;
+    good = parseSharedIdentityGrants(text, file);
+    seen = text;
+    complaint = undefined;
+    metrics?.broken.set(0);
+    log.info({ file, grants: good.length }, 'the grants for shared identities were read again');
+  }
+
+  return () => {
+    // Also after a step of the clock backwards.
+    if (Math.abs(now() - lookedAt) < lookEveryMs) return good;
+    lookedAt = now();
+    try {
+      look();
+    } catch (thrown) {
+      const error = toSecretError(thrown);
+      metrics?.broken.set(1);
+      if (error.summary !== complaint)
+        log.error({ file, code: error.code }, `${error.summary}; the last good grants stay in force`);
+      complaint = error.summary;
+    }
+    return good;
+  };
+}
+
+/** The text of a regular file. Synchronous: it is small and local, and is read at most once a second. */
+function readSmallFile(file: string): string {
+  try {
+    const descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const stats = fstatSync(descriptor);
+      if (!stats.isFile() || stats.size > largestFile) throw unusable(file, 'it is no file of at most 1 MiB');
+      return readFileSync(descriptor, 'utf8');
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch (thrown) {
+    if (thrown instanceof SecretError) throw thrown;
+    const code =
+      typeof thrown === 'object' && thrown !== null && 'code' in thrown
+        ? String(thrown.code)
+        : 'unknown failure';
+    throw unusable(file, code === 'ENOENT' ? 'it does not exist' : quoteForeign(code), thrown);
+  }
+}
+
+function unusable(file: string, cause: string, thrown?: unknown): SecretError {
+  return new SecretError('NOT_CONFIGURED', `cannot use the grants in ${quoteForeign(file)}: ${cause}`, {
+    hint: '--shared-identity-grants names the file',
+    cause: thrown,
+  });
+}

@@ -1,0 +1,100 @@
+import * as z from 'zod';
+import { SecretError } from '../../../core/errors.ts';
+import type { Redacted } from '../../../core/redacted.ts';
+import { quoteForeign } from '../../../core/safe-text.ts';
+import type { Workload } from '../../../core/workload.ts';
+
+/** Clocks of nodes and API servers differ. */
+const skewMs = 30_000;
+const longestToken = 64 * 1024;
+/** A pod can forge any number. */
+const shownAudiences = 5;
+
+/** A workload's token whose claims fit the workload. */
+export type WorkloadToken = {
+  readonly token: Redacted;
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number;
+  /** `https://...`, whoever issued it. */
+  readonly issuer: string | undefined;
+  /** Of the ServiceAccount: differs when one of the same name is made anew. */
+  readonly serviceAccountUid: string | undefined;
+  /** Of the pod it is bound to. */
+  readonly podUid: string | undefined;
+};
+
+const claims = z.object({
+  sub: z.string(),
+  aud: z.union([z.string(), z.array(z.string())]),
+  exp: z.number(),
+  iss: z.string().optional(),
+  'kubernetes.io': z
+    .object({
+      serviceaccount: z.object({ uid: z.string() }).optional(),
+      pod: z.object({ uid: z.string() }).optional(),
+    })
+    .optional(),
+});
+
+/**
+ * The token the driver brought for `audience`, once `sub`, `aud` and `exp` fit: the request's token attribute can be forged where the
+ * driver sets none, its namespace and ServiceAccount cannot. The signature is for the store to verify.
+ * @throws SecretError TOKEN_MISSING, TOKEN_INVALID
+ */
+export function readWorkloadToken(
+  workload: Pick<Workload, 'namespace' | 'serviceAccount' | 'tokens'>,
+  audience: string,
+  now: number,
+): WorkloadToken {
+  const brought = workload.tokens.get(audience);
+  if (brought === undefined) throw missing(workload, audience);
+  const refuse = (why: string): never => {
+    throw new SecretError(
+      'TOKEN_INVALID',
+      `the pod's token for the audience ${quoteForeign(audience)} ${why}`,
+    );
+  };
+  const parsed = claims.safeParse(decodeClaims(brought.token.reveal()));
+  if (!parsed.success) return refuse('is no ServiceAccount token');
+  const { sub, aud, exp, iss, 'kubernetes.io': kubernetes } = parsed.data;
+  const subject = `system:serviceaccount:${workload.namespace}:${workload.serviceAccount.name}`;
+  if (sub !== subject) return refuse(`belongs to ${quoteForeign(sub)}, not to ${subject}`);
+  if (![aud].flat().includes(audience)) return refuse('is for another audience');
+  if (exp * 1_000 + skewMs <= now) return refuse(`expired at ${isoTime(exp)}; check the clock of the node`);
+  return {
+    token: brought.token,
+    expiresAt: exp * 1_000,
+    issuer: iss,
+    serviceAccountUid: kubernetes?.serviceaccount?.uid,
+    podUid: kubernetes?.pod?.uid,
+  };
+}
+
+function missing(workload: Pick<Workload, 'tokens'>, audience: string): SecretError {
+  const audiences = [...workload.tokens.keys()].map((name) => quoteForeign(name));
+  const more = audiences.length > shownAudiences ? ` and ${audiences.length - shownAudiences} more` : '';
+  const others = audiences.slice(0, shownAudiences).join(', ') + more;
+  return new SecretError(
+    'TOKEN_MISSING',
+    `the driver brought no token for the audience ${quoteForeign(audience)}, ` +
+      (others === '' ? 'nor any other' : `only for ${others}`),
+    {
+      hint: `add "- audience: ${quoteForeign(audience)}" to tokenRequests in the values of the driver's chart`,
+    },
+  );
+}
+
+/** The second part of a JWT, or nothing: not of what would break a header it is sent in either. */
+function decodeClaims(token: string): unknown {
+  if (token.length > longestToken || !/^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) return undefined;
+  try {
+    return JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString());
+  } catch {
+    return undefined;
+  }
+}
+
+function isoTime(seconds: number): string {
+  const date = new Date(seconds * 1_000);
+  return Number.isNaN(date.getTime()) ? 'a time that is none' : date.toISOString();
+}

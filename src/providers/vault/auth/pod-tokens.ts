@@ -1,0 +1,57 @@
+import { SecretError } from '../../../core/errors.ts';
+import type { Workload } from '../../../core/workload.ts';
+import type { TokenRequests } from '../../../kube/token-requests.ts';
+import { type WorkloadToken, readWorkloadToken } from '../../shared/identity/workload-token.ts';
+import type { VaultIdentity } from '../types.ts';
+
+/** What proves who a pod is. */
+export type PodToken = {
+  readonly claims: Pick<WorkloadToken, 'issuer' | 'serviceAccountUid'>;
+  readonly proof: VaultIdentity['proof'];
+};
+
+/**
+ * The token that the driver brought for an audience, else, where the operator wants it, one that the API server makes for this very pod. One that was
+ * brought and does not do is never made up for.
+ * @throws SecretError TOKEN_MISSING, naming the audience and both remedies; TOKEN_INVALID; what {@link TokenRequests} throws
+ */
+export type PodTokens = (workload: Workload, audience: string, signal: AbortSignal) => Promise<PodToken>;
+
+/** See {@link PodTokens}. Without `requests` the API server is not asked. */
+export function createPodTokens({
+  requests,
+  now,
+}: {
+  readonly requests: TokenRequests | undefined;
+  readonly now: () => number;
+}): PodTokens {
+  return async (workload, audience, signal) => {
+    const { namespace, serviceAccount, pod } = workload;
+    if (workload.tokens.has(audience) || requests === undefined || pod === undefined) {
+      const { token, ...claims } = readBrought(workload, audience, now());
+      return { claims, proof: () => Promise.resolve({ kind: 'jwt', token }) };
+    }
+    const question = { namespace, serviceAccount: serviceAccount.name, pod, audience };
+    const make = async (asked: AbortSignal): Promise<WorkloadToken> => {
+      const token = await requests.get({ ...question, signal: asked });
+      const owner = { namespace, serviceAccount, tokens: new Map([[audience, { token }]]) };
+      return readWorkloadToken(owner, audience, now());
+    };
+    const { issuer, serviceAccountUid } = await make(signal);
+    return {
+      claims: { issuer, serviceAccountUid },
+      proof: async (asked) => ({ kind: 'jwt', token: (await make(asked)).token }),
+    };
+  };
+}
+
+function readBrought(workload: Workload, audience: string, now: number): WorkloadToken {
+  try {
+    return readWorkloadToken(workload, audience, now);
+  } catch (thrown) {
+    if (!(thrown instanceof SecretError) || thrown.code !== 'TOKEN_MISSING') throw thrown;
+    throw new SecretError('TOKEN_MISSING', thrown.message, {
+      hint: `${thrown.hint ?? ''}, or let Keyferry ask for tokens itself: KEYFERRY_VAULT_TOKEN_REQUESTS=true`,
+    });
+  }
+}

@@ -1,0 +1,166 @@
+import { describe, expect, test } from '@jest/globals';
+import { Redacted } from '../../../core/redacted.ts';
+import type { Workload } from '../../../core/workload.ts';
+import { createFingerprint } from '../../shared/identity/fingerprint.ts';
+import { readVaultConfig } from '../config.ts';
+import type { VaultIdentity, VaultLogin, VaultSession } from '../types.ts';
+import { createBaseIdentity } from './identity.ts';
+import type { PodTokens } from './pod-tokens.ts';
+import { createPrincipals } from './principals.ts';
+
+const login: VaultLogin = {
+  ...{
+    dialect: 'vault',
+    addresses: ['https://a:8200', 'https://b:8200'],
+    method: 'kubernetes',
+    mount: 'kubernetes',
+  },
+  ...{ role: 'app', audience: 'vault', tls: {}, leaseScope: 'pod' },
+};
+const workload: Workload = {
+  namespace: 'team-a',
+  serviceAccount: { name: 'app' },
+  instance: 'uid-1',
+  pod: { name: 'web-0', uid: 'uid-1' },
+  volume: 'v',
+  tokens: new Map(),
+  secrets: new Map(),
+};
+type Claims = Awaited<ReturnType<PodTokens>>['claims'];
+type Case = {
+  readonly login?: Partial<VaultLogin>;
+  readonly workload?: Partial<Workload>;
+  readonly claims?: Partial<Claims>;
+  readonly env?: Record<string, string>;
+};
+
+const fingerprint = createFingerprint();
+async function principalOf(one: Case = {}, asked: VaultIdentity[] = []) {
+  const claims: Claims = { issuer: 'https://cluster', serviceAccountUid: 'sa-1', ...one.claims };
+  const settings = readVaultConfig('vault', one.env ?? {});
+  const base = createBaseIdentity({
+    settings,
+    podTokens: () =>
+      Promise.resolve({ claims, proof: () => Promise.resolve({ kind: 'jwt', token: new Redacted('t') }) }),
+  });
+  const who = { ...workload, ...one.workload };
+  const how = { ...login, ...one.login };
+  const of = (_: string, identity: VaultIdentity): Promise<VaultSession> => {
+    asked.push(identity);
+    return Promise.resolve({ login: how, token: new Redacted('s') });
+  };
+  const identity = await base(who, how, new AbortController().signal);
+  return createPrincipals({ tokens: { of }, fingerprint })(identity, how, who);
+}
+const keys = (secrets: Record<string, string>): Partial<Workload> => ({
+  secrets: new Map(Object.entries(secrets).map(([name, value]) => [name, new Redacted(value)])),
+});
+
+/** Each differs from all others in what Vault could answer. */
+const different: Record<string, Case> = {
+  plain: {},
+  'the other provider': { login: { dialect: 'openbao' } },
+  'fewer addresses': { login: { addresses: ['https://a:8200'] } },
+  'another order of addresses': { login: { addresses: ['https://b:8200', 'https://a:8200'] } },
+  'a namespace of Vault': { login: { namespace: 'ns' } },
+  'another role': { login: { role: 'admin' } },
+  'another mount': { login: { mount: 'kubernetes-eu' } },
+  'another audience': { login: { audience: 'bank' } },
+  'another authority': { login: { tls: { caFile: '/ca' } } },
+  'nothing verified': { login: { tls: { skipVerify: true } } },
+  'leases of the account': { login: { leaseScope: 'serviceAccount' } },
+  'another namespace': { workload: { namespace: 'team-b' } },
+  'another account': { workload: { serviceAccount: { name: 'admin' } } },
+  'an account made anew': { claims: { serviceAccountUid: 'sa-2' } },
+  'another cluster': { claims: { issuer: 'https://other' } },
+  jwt: { login: { method: 'jwt', mayBindPod: true } },
+  'jwt, another pod': { login: { method: 'jwt', mayBindPod: true }, workload: { instance: 'uid-2' } },
+  approle: { login: { method: 'approle' }, workload: keys({ role_id: 'r', secret_id: 's' }) },
+  'approle, another secret id': {
+    login: { method: 'approle' },
+    workload: keys({ role_id: 'r', secret_id: 'S' }),
+  },
+  'approle, no secret id': { login: { method: 'approle' }, workload: keys({ role_id: 'r' }) },
+  'approle of files': { login: { method: 'approle' }, env: { KEYFERRY_VAULT_ROLE_ID_FILE: '/r' } },
+  'approle of other files': { login: { method: 'approle' }, env: { KEYFERRY_VAULT_ROLE_ID_FILE: '/R' } },
+  token: { login: { method: 'token' }, workload: keys({ token: 't' }) },
+  'another token': { login: { method: 'token' }, workload: keys({ token: 'T' }) },
+  'a token of a file': { login: { method: 'token' }, env: { KEYFERRY_VAULT_TOKEN_FILE: '/t' } },
+  'an Agent': { login: { method: 'token' }, env: { VAULT_ADDR: 'unix:///run/agent.sock' } },
+  certificate: { login: { method: 'cert', tls: { certFile: '/c', keyFile: '/k' } } },
+};
+
+describe('a principal of Vault', () => {
+  test('differs with everything that could change the answer', async () => {
+    const names = new Map<string, string>();
+    for (const [name, one] of Object.entries(different)) {
+      const { fingerprint: made } = await principalOf(one);
+      expect([name, names.get(made)]).toEqual([name, undefined]);
+      names.set(made, name);
+    }
+  });
+
+  test.each<[string, Case, Case]>([
+    ['another pod of the account', {}, { workload: { instance: 'uid-2' } }],
+    [
+      'another pod, where no role looks at it',
+      { login: { method: 'jwt', mayBindPod: true }, env: { KEYFERRY_VAULT_JWT_PRINCIPAL: 'serviceAccount' } },
+      {
+        ...{ login: { method: 'jwt', mayBindPod: true }, workload: { instance: 'uid-2' } },
+        env: { KEYFERRY_VAULT_JWT_PRINCIPAL: 'serviceAccount' },
+      },
+    ],
+    [
+      'who brings the same keys',
+      { login: { method: 'token' }, workload: keys({ token: 't' }) },
+      { login: { method: 'token' }, workload: { ...keys({ token: 't\n' }), namespace: 'team-b' } },
+    ],
+  ])('is the same for %s', async (_, one, other) => {
+    expect((await principalOf(one)).fingerprint).toBe((await principalOf(other)).fingerprint);
+  });
+
+  test('leases of an account are not shared by those who share its keys, or those of the operator', async () => {
+    for (const keysOf of [keys({ token: 't' }), {}]) {
+      const of = (namespace: string) =>
+        principalOf({
+          login: { method: 'token', leaseScope: 'serviceAccount' },
+          workload: { ...keysOf, namespace },
+          env: { KEYFERRY_VAULT_TOKEN_FILE: '/t' },
+        });
+      expect((await of('team-a')).fingerprint).not.toBe((await of('team-b')).fingerprint);
+    }
+  });
+
+  test('logs in nowhere until it is asked to; the proof goes with the login, and nothing else', async () => {
+    const asked: VaultIdentity[] = [];
+    const principal = await principalOf({}, asked);
+    expect(asked).toEqual([]);
+    await principal.credentials(new AbortController().signal);
+    expect(asked).toEqual([{ login, proof: expect.any(Function) }]);
+  });
+
+  test('says whose identity it is, in words without a secret', async () => {
+    const texts = [];
+    for (const name of [
+      'plain',
+      'approle',
+      'approle of files',
+      'token',
+      'a token of a file',
+      'an Agent',
+      'certificate',
+    ]) {
+      const { identity, description } = await principalOf(different[name]);
+      texts.push(`${identity}: ${description}`);
+    }
+    expect(texts).toEqual([
+      'own: the role app of auth/kubernetes as team-a/app',
+      'own: the AppRole of nodePublishSecretRef',
+      'shared: the AppRole it is configured with',
+      'own: the token of nodePublishSecretRef',
+      'shared: the token it is configured with',
+      'shared: the Agent it is configured with',
+      'shared: the client certificate it is configured with',
+    ]);
+  });
+});

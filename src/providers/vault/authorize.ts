@@ -1,0 +1,93 @@
+import { SecretError } from '../../core/errors.ts';
+import { grant } from '../../core/grant.ts';
+import type { Plan } from '../../core/plan.ts';
+import type { Admission, Grant } from '../../core/provider.ts';
+import { quoteForeign } from '../../core/safe-text.ts';
+import type { Workload } from '../../core/workload.ts';
+import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
+import { type BaseIdentity, type BaseIdentityDeps, createBaseIdentity } from './auth/identity.ts';
+import type { PrincipalOf } from './auth/principals.ts';
+import { withoutQuery } from './class/object-ref.ts';
+import type { VaultFacts, VaultLogin, VaultSession, VaultTls } from './types.ts';
+
+const tlsKeys = ['skipVerify', 'caFile', 'caDirectory', 'serverName', 'certFile', 'keyFile'] as const;
+
+/**
+ * An identity that is not the workload's own shows itself where the operator configured it to, and nowhere else: an address that is allowed to workloads with
+ * their own tokens may be another team's, and a grant's names are those of the configured namespace.
+ * @throws SecretError NOT_ALLOWED_FROM_CLASS, naming what the class may not say
+ */
+export function checkSharedLogin(login: VaultLogin, facts: VaultFacts, description: string): void {
+  const others = [
+    ...(login.addresses.every((address) => facts.addresses.includes(address)) ? [] : ['address']),
+    ...(login.namespace === facts.namespace ? [] : ['namespace']),
+    ...(login.mount === facts.mounts[login.method] ? [] : ['auth mount']),
+    ...(isSameTls(login.tls, facts.tls) ? [] : ['TLS settings']),
+  ];
+  if (others.length === 0) return;
+  throw new SecretError(
+    'NOT_ALLOWED_FROM_CLASS',
+    `${login.dialect}: the class names ${others.join(', ')} other than those Keyferry is configured with, but would log in by ${description}`,
+    {
+      hint: 'leave them out of the class, or give the workload an identity of its own',
+    },
+  );
+}
+
+/**
+ * Who looks up or renews the token of a request is answered with the token itself, worth all that its policies allow and not what is granted; who revokes
+ * it takes it from all. Not for any grant, nor with `--shared-identities all`.
+ * @param path without its query
+ * @throws SecretError NOT_GRANTED
+ */
+export function checkSharedPath(path: string, { dialect }: VaultLogin, description: string): void {
+  if (!/(^|\/)auth\/token\/(lookup|renew|revoke)(-self)?$/.test(path)) return;
+  throw new SecretError(
+    'NOT_GRANTED',
+    `${dialect}: ${quoteForeign(path)} is about ${description} itself, which is for nobody`,
+    { hint: 'give the workload an identity of its own' },
+  );
+}
+
+function isSameTls(one: VaultTls, other: VaultTls): boolean {
+  return tlsKeys.every((key) => one[key] === other[key]);
+}
+
+/** See {@link createAdmit}. */
+export type AdmitDeps = BaseIdentityDeps & {
+  readonly sharedIdentity: Pick<SharedIdentity, 'check'>;
+  readonly principalOf: PrincipalOf;
+};
+
+/**
+ * Decides whose rights serve a pod. With the workload's own identity Vault decides about paths and methods. What the operator configured for all serves only
+ * what the operator granted, by the operator's own login; it never stands in for an identity of the pod's own that does not do.
+ */
+export function createAdmit({ sharedIdentity, principalOf, ...deps }: AdmitDeps) {
+  const identityOf = createBaseIdentity(deps);
+
+  function checkShared(workload: Workload, { refs, login }: Plan<VaultLogin>, base: BaseIdentity): void {
+    checkSharedLogin(login, deps.settings.facts, base.description);
+    // A certificate may log in to several roles; which one, the class says.
+    const { dialect: provider, role } = login;
+    for (const { service, name: path, method } of refs) {
+      const name = withoutQuery(path);
+      checkSharedPath(name, login, base.description);
+      sharedIdentity.check({ workload, provider, service, name, role, method });
+    }
+  }
+
+  return async (
+    workload: Workload,
+    plan: Plan<VaultLogin>,
+    { signal }: Admission,
+  ): Promise<readonly Grant<VaultSession>[]> => {
+    const { login, refs } = plan;
+    const base = await identityOf(workload, login, signal);
+    if (base.whose === 'shared') checkShared(workload, plan, base);
+    const principal = principalOf(base, login, workload);
+    // Whether a path leases only its answer tells: until then each pod asks for itself.
+    const scope = login.leaseScope === 'serviceAccount' ? 'principal' : 'pod';
+    return refs.map((ref) => grant({ ref, principal, workload, scope }));
+  };
+}

@@ -1,0 +1,636 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { refKey } from '../../../core/plan.ts';
+import { compileNameGlob } from '../../shared/identity/name-glob.ts';
+import { type VaultFacts, defaultMounts } from '../types.ts';
+import { planVault } from './class.ts';
+
+const facts: VaultFacts = {
+  addresses: ['https://vault:8200'],
+  mounts: defaultMounts,
+  tls: {},
+  allowedAddresses: [
+    'https://vault:8200',
+    'http://dev-vault:8200',
+    '*.vault.example',
+    'unix:///run/agent.sock',
+  ],
+  allowedFiles: ['/etc/vault/tls/**'].map(compileNameGlob),
+  allowSkipVerify: false,
+};
+type More = Readonly<Record<string, string>>;
+type Dialect = 'vault' | 'openbao';
+
+const objects = '- {objectName: a, secretPath: secret/data/a}';
+const compile = (parameters: More, known: VaultFacts | undefined = facts, dialect: Dialect = 'vault') =>
+  planVault(dialect)({ objects, roleName: 'app', ...parameters }, known);
+/** `[line:column] severity: message`. */
+const faults = (...args: Parameters<typeof compile>): string[] =>
+  compile(...args).problems.map(
+    ({ severity, line, column, message }) =>
+      `${line === undefined ? '' : `${line}:${column} `}${severity}: ${message}`,
+  );
+const login = (...args: Parameters<typeof compile>) => {
+  const { plan, problems } = compile(...args);
+  expect(problems).toEqual([]);
+  return plan!.login;
+};
+const plan = (text: string) => {
+  const { plan: compiled, problems } = compile({ objects: text });
+  expect(problems).toEqual([]);
+  return compiled!;
+};
+
+describe('a class as users of the vendors write it', () => {
+  test('compiles to a login, refs and files', () => {
+    const { plan: compiled, problems } = compile({
+      roleName: 'csi',
+      vaultAddress: 'https://vault:8200',
+      vaultNamespace: 'team-a/',
+      vaultKubernetesMountPath: 'kubernetes-eu',
+      vaultCACertPath: '/etc/vault/tls/ca.crt',
+      vaultTLSClientCertPath: '/etc/vault/tls/client.crt',
+      vaultTLSClientKeyPath: '/etc/vault/tls/client.key',
+      vaultTLSServerName: 'vault.internal',
+      vaultSkipTLSVerify: 'false',
+      audience: 'https://vault.example',
+      objects: `
+        - objectName: "nested/db.json"
+          secretPath: "database/creds/app?ttl=1h"
+          filePermission: 0600
+        - objectName: "user"
+          secretPath: "database/creds/app?ttl=1h"
+          secretKey: "username"
+        - objectName: "cert"
+          secretPath: "v1/pki/issue/web"
+          secretKey: "certificate"
+          method: "PUT"
+          encoding: "Base64"
+          secretArgs:
+            common_name: test.example.com
+            bar: true
+            baz: 10
+      `,
+    });
+    expect(problems).toEqual([]);
+    expect(compiled?.login).toEqual({
+      dialect: 'vault',
+      addresses: ['https://vault:8200'],
+      namespace: 'team-a',
+      method: 'kubernetes',
+      mount: 'kubernetes-eu',
+      role: 'csi',
+      audience: 'https://vault.example',
+      tls: {
+        caFile: '/etc/vault/tls/ca.crt',
+        certFile: '/etc/vault/tls/client.crt',
+        keyFile: '/etc/vault/tls/client.key',
+        serverName: 'vault.internal',
+      },
+      leaseScope: 'pod',
+      mayBindPod: true,
+    });
+    const creds = { service: 'vault', name: 'database/creds/app?ttl=1h', method: 'GET' };
+    const issue = {
+      ...{ service: 'vault', name: 'pki/issue/web', method: 'PUT' },
+      body: '{"bar":true,"baz":10,"common_name":"test.example.com"}',
+    };
+    expect(compiled?.refs).toEqual([creds, issue]);
+    expect(compiled?.files).toEqual([
+      {
+        path: 'nested/db.json',
+        sources: { value: { ref: creds, selector: { kind: 'whole' } } },
+        encoding: 'utf-8',
+        mode: 0o600,
+      },
+      {
+        path: 'user',
+        sources: { value: { ref: creds, selector: { kind: 'key', key: 'username' } } },
+        encoding: 'utf-8',
+      },
+      {
+        path: 'cert',
+        sources: { value: { ref: issue, selector: { kind: 'key', key: 'certificate' } } },
+        encoding: 'base64',
+      },
+    ]);
+  });
+
+  test('says little: the rest is what the operator configured, and what the vendors default to', () => {
+    const configured = { ...facts, namespace: 'ops', tls: { caFile: '/etc/kf/ca.crt', serverName: 'v' } };
+    expect(login({}, configured)).toEqual({
+      ...{ dialect: 'vault', addresses: ['https://vault:8200'], namespace: 'ops', method: 'kubernetes' },
+      ...{ mount: 'kubernetes', role: 'app', audience: 'vault', leaseScope: 'pod' },
+      tls: { caFile: '/etc/kf/ca.crt', serverName: 'v' },
+    });
+    expect(login({}, facts, 'openbao')).toMatchObject({ dialect: 'openbao', audience: 'openbao' });
+  });
+
+  test('an empty parameter is as good as none', () => {
+    expect(login({ vaultAddress: '', vaultNamespace: ' ', audience: '' })).toEqual(login({}));
+  });
+
+  test('the mount path by either name, but not by both', () => {
+    expect(login({ vaultAuthMountPath: '/team/jwt/' }).mount).toBe('team/jwt');
+    expect(faults({ vaultAuthMountPath: 'jwt', vaultKubernetesMountPath: 'k' })).toEqual([
+      'error: vaultAuthMountPath and vaultKubernetesMountPath stand side by side',
+    ]);
+  });
+
+  test.each(['../sys/x', 'a/../b', 'a?b=c', 'a b', '//', 'a%2fb', 'a#b', './a'])(
+    'the mount path %j leads nowhere else',
+    (mount) => {
+      expect(faults({ vaultAuthMountPath: mount })[0]).toMatch(
+        /^error: vaultAuthMountPath is no path of an auth method/,
+      );
+    },
+  );
+
+  test('letter case of parameters counts, as it did; the nearest is named', () => {
+    expect(compile({ VaultAddress: 'https://elsewhere:8200' }).problems).toEqual([
+      {
+        severity: 'warning',
+        code: 'INVALID_CLASS',
+        message: 'the parameter VaultAddress means nothing to vault',
+        hint: 'did you mean vaultAddress?',
+        parameter: 'VaultAddress',
+      },
+    ]);
+  });
+
+  test('roleName is needed by those who log in to a role of it', () => {
+    for (const method of ['kubernetes', 'jwt'])
+      expect(faults({ roleName: '', authMethod: method })).toEqual([
+        'error: the parameter `roleName` is missing',
+      ]);
+    expect(login({ roleName: '', authMethod: 'cert' })).not.toHaveProperty('role');
+    expect(login({ authMethod: 'cert' }).role).toBe('app');
+    for (const method of ['approle', 'token'])
+      expect(login({ authMethod: method })).not.toHaveProperty('role');
+  });
+
+  test('each method has its own default mount; what is no method is told', () => {
+    const mounts = ['jwt', 'approle', 'cert', 'token'].map((method) => login({ authMethod: method }).mount);
+    expect(mounts).toEqual(['jwt', 'approle', 'cert', 'token']);
+    for (const wrong of ['aws', 'Kubernetes', 'constructor'])
+      expect(faults({ authMethod: wrong })[0]).toMatch(/^error: authMethod is not known/);
+  });
+
+  test('whether the role may look at the pod: yes, for jwt, and for a mount of which nobody says that it is of Kubernetes', () => {
+    const mayBind = (more: More): boolean => login(more).mayBindPod ?? false;
+    expect(mayBind({})).toBe(false);
+    expect(mayBind({ vaultAuthMountPath: 'k8s-eu', authMethod: 'kubernetes' })).toBe(false);
+    expect(mayBind({ vaultAuthMountPath: 'k8s-eu' })).toBe(true);
+    expect(mayBind({ authMethod: 'jwt' })).toBe(true);
+    expect(mayBind({ authMethod: 'jwt', vaultAuthMountPath: 'kubernetes' })).toBe(true);
+    expect(mayBind({ authMethod: 'approle' })).toBe(false);
+  });
+
+  test('leaseScope is the pod’s, or the account’s', () => {
+    expect(login({ leaseScope: 'serviceAccount' }).leaseScope).toBe('serviceAccount');
+    expect(faults({ leaseScope: 'serviceaccount' })[0]).toMatch(/^error: leaseScope is neither/);
+  });
+
+  test.each(['a\nb', '\u0000', 'a b', 'ü'])('vaultNamespace %j is no header', (text) => {
+    expect(faults({ vaultNamespace: `ns/${text}` })[0]).toMatch(/^error: vaultNamespace is no namespace/);
+  });
+});
+
+test.each([
+  ['vaultAuthMountPath', 257],
+  ['roleName', 257],
+  ['audience', 257],
+  ['vaultNamespace', 513],
+  ['vaultTLSServerName', 254],
+  ['vaultCACertPath', 4_097],
+])('%s has an end', (name, length) => {
+  const [fault = ''] = faults({
+    [name]: '/etc/vault/tls/'.slice(0, name.endsWith('Path') ? 15 : 0) + 'x'.repeat(length),
+  });
+  expect(fault).toMatch(new RegExp(`^error: ${name} `));
+  expect(fault.length).toBeLessThan(400);
+});
+
+describe('the names of openbao', () => {
+  const openbao = (more: More) =>
+    login(more, { ...facts, allowedAddresses: ['a:1', 'b:1', 'c:1'] }, 'openbao');
+
+  test('bao before openbao before vault', () => {
+    const all = { vaultAddress: 'c:1', openbaoAddress: 'b:1', baoAddress: 'a:1' };
+    expect(openbao(all).addresses).toEqual(['https://a:1']);
+    expect(openbao({ ...all, baoAddress: '' }).addresses).toEqual(['https://b:1']);
+    expect(openbao({ vaultAddress: 'c:1' }).addresses).toEqual(['https://c:1']);
+  });
+
+  test('a role with a prefix before the one without', () => {
+    const all = { baoRoleName: 'w', openbaoRoleName: 'x', vaultRoleName: 'y', roleName: 'z' };
+    expect(openbao(all).role).toBe('w');
+    expect(openbao({ ...all, baoRoleName: '' }).role).toBe('x');
+    expect(openbao({ vaultRoleName: 'y', roleName: 'z' }).role).toBe('y');
+    expect(openbao({ roleName: 'z' }).role).toBe('z');
+  });
+
+  test('both mount paths clash also across prefixes', () => {
+    expect(faults({ baoAuthMountPath: 'a', vaultKubernetesMountPath: 'b' }, facts, 'openbao')).toEqual([
+      'error: baoAuthMountPath and vaultKubernetesMountPath stand side by side',
+    ]);
+  });
+
+  test('mean nothing to vault', () => {
+    expect(faults({ baoAddress: 'https://x:1', vaultRoleName: 'y' })).toEqual([
+      'warning: the parameter baoAddress means nothing to vault',
+      'warning: the parameter vaultRoleName means nothing to vault',
+    ]);
+  });
+});
+
+describe('what only the operator may allow', () => {
+  test('several addresses, in their order, each once', () => {
+    const text =
+      ' https://b.vault.example , https://vault:8200,https://vault:8200/, unix:///run/agent.sock,,';
+    expect(login({ vaultAddress: text }).addresses).toEqual([
+      'https://b.vault.example',
+      'https://vault:8200',
+      'unix:///run/agent.sock',
+    ]);
+    expect(login({ vaultAddress: 'http://dev-vault:8200' }).addresses).toEqual(['http://dev-vault:8200']);
+  });
+
+  test.each([
+    'https://evil.example',
+    'http://vault:8200',
+    'https://vault:8201',
+    'https://vault.example',
+    'http://a.vault.example',
+    'unix:///run/other.sock',
+    'https://127.0.0.1:8200',
+    'https://169.254.169.254',
+    'https://vault:8200,https://evil.example',
+  ])('the address %s: the message names parameter and setting', (address) => {
+    const { plan: compiled, problems } = compile({ vaultAddress: address });
+    expect(compiled).toBeUndefined();
+    expect(problems).toEqual([
+      expect.objectContaining({
+        severity: 'error',
+        code: 'NOT_ALLOWED_FROM_CLASS',
+        message: expect.stringMatching(/^vaultAddress: the (endpoint|socket) .* is not among those allowed/),
+        hint: expect.stringContaining('the operator has to list it in KEYFERRY_VAULT_ALLOWED_ADDRESSES'),
+        parameter: 'vaultAddress',
+      }),
+    ]);
+  });
+
+  test.each([
+    'vault:8200/v1',
+    'https://user:CANARY@vault:8200',
+    'ftp://vault',
+    'https://vault:8200?x',
+    'https://0x7f.1:8200',
+    'unix://run/agent.sock',
+    'unix:///run/../agent.sock',
+    'unix:/run/agent.sock',
+    'a b',
+    ',',
+  ])('the address %j is none', (address) => {
+    const [fault = ''] = faults({ vaultAddress: address });
+    expect(fault).toMatch(/^error: vaultAddress(:| has)/);
+    expect(fault).not.toContain('CANARY');
+  });
+
+  test('too many addresses, and a path too long, are told', () => {
+    const seventeen = Array.from({ length: 17 }, () => 'vault:8200').join();
+    expect(faults({ vaultAddress: seventeen })).toEqual(['error: vaultAddress has 17 addresses']);
+    const objectsOf = (path: string): string => `- {objectName: a, secretPath: ${path}}`;
+    expect(faults({ objects: objectsOf('x'.repeat(4_097)) })[0]).toContain('is longer than 4096 characters');
+  });
+
+  test.each([
+    ['vaultCACertPath', '/etc/passwd'],
+    ['vaultCACertPath', '/etc/vault/tlsx/ca.crt'],
+    ['vaultCADirectory', '/var/run/secrets'],
+  ])('%s %s', (name, path) => {
+    const [problem] = compile({ [name]: path }).problems;
+    expect(problem).toMatchObject({
+      code: 'NOT_ALLOWED_FROM_CLASS',
+      message: `${name} names ${path}, which is not among the files allowed to classes`,
+      hint: 'the operator has to list it, or its directory, in KEYFERRY_VAULT_ALLOWED_FILES',
+    });
+  });
+
+  test.each([
+    '/etc/vault/tls/../../passwd',
+    'etc/vault/tls/a',
+    '/etc/vault/tls//a',
+    '/etc/vault/tls/\u0000',
+    '.',
+  ])('a file %j cannot leave its directory', (path) => {
+    expect(faults({ vaultCACertPath: path })[0]).toMatch(
+      /^error: vaultCACertPath is no absolute, clean path/,
+    );
+  });
+
+  test('a file the operator uses itself', () => {
+    const tls = { caFile: '/etc/kf/ca.crt', certFile: '/etc/kf/c.crt', keyFile: '/etc/kf/c.key' };
+    expect(login({ vaultCACertPath: '/etc/kf/ca.crt' }, { ...facts, tls }).tls).toEqual(tls);
+  });
+
+  test('authorities of the class replace the configured ones; of a file and a directory the file counts', () => {
+    const configured = { ...facts, tls: { caFile: '/etc/kf/ca.crt' } };
+    expect(login({ vaultCADirectory: '/etc/vault/tls/ca' }, configured).tls).toEqual({
+      caDirectory: '/etc/vault/tls/ca',
+    });
+    const both = { vaultCADirectory: '/etc/vault/tls/ca', vaultCACertPath: '/etc/vault/tls/ca.crt' };
+    expect(login(both, configured).tls).toEqual({ caFile: '/etc/vault/tls/ca.crt' });
+  });
+
+  test('a certificate without its key is none', () => {
+    expect(faults({ vaultTLSClientCertPath: '/etc/vault/tls/a' })).toEqual([
+      'error: vaultTLSClientCertPath stands alone',
+    ]);
+    expect(faults({ vaultTLSClientKeyPath: '/etc/vault/tls/a' })).toEqual([
+      'error: vaultTLSClientKeyPath stands alone',
+    ]);
+  });
+
+  test('that TLS is not verified', () => {
+    for (const word of ['true', 'True', 'T', '1'])
+      expect(compile({ vaultSkipTLSVerify: word }).problems).toEqual([
+        expect.objectContaining({
+          code: 'NOT_ALLOWED_FROM_CLASS',
+          message: 'vaultSkipTLSVerify is not allowed to classes',
+          hint: 'the operator has to set KEYFERRY_VAULT_ALLOW_SKIP_VERIFY=true',
+        }),
+      ]);
+    expect(login({ vaultSkipTLSVerify: 'true' }, { ...facts, allowSkipVerify: true }).tls).toEqual({
+      skipVerify: true,
+    });
+    const skipping = { ...facts, tls: { skipVerify: true } };
+    expect(login({ vaultSkipTLSVerify: 't' }, skipping).tls).toEqual({ skipVerify: true });
+    expect(login({ vaultSkipTLSVerify: 'False' }, skipping).tls).toEqual({});
+    expect(faults({ vaultSkipTLSVerify: 'yes' })[0]).toMatch(/is neither "true" nor "false": yes/);
+  });
+
+  test('a login by the connection’s certificate, whose token the file would hold', () => {
+    const certified = { ...facts, tls: { certFile: '/etc/kf/c.crt', keyFile: '/etc/kf/c.key' } };
+    const codes = (fields: string, known: VaultFacts): readonly string[] =>
+      compile({ objects: `- {objectName: a, ${fields}}` }, known).problems.map(({ code }) => code);
+    for (const path of ['auth/cert/login', '/v1/auth/a/b//login/', 'team-a/auth/cert/login?x=1'])
+      for (const method of ['POST', 'PUT']) {
+        expect(codes(`secretPath: "${path}", method: ${method}`, certified)).toEqual([
+          'NOT_ALLOWED_FROM_CLASS',
+        ]);
+        expect(codes(`secretPath: "${path}", method: ${method}`, facts)).toEqual([]);
+      }
+    for (const path of ['auth/token/create', 'auth/cert/login/x', 'kv/auth/login'])
+      expect(codes(`secretPath: ${path}, method: POST`, certified)).toEqual([]);
+  });
+
+  test('offline nobody knows, which is said', () => {
+    const {
+      plan: compiled,
+      problems,
+      skipped,
+    } = planVault('vault')({
+      ...{ objects, roleName: 'app', vaultAddress: 'https://any.example:8200', vaultSkipTLSVerify: 'true' },
+      vaultCACertPath: '/any/ca.crt',
+    });
+    expect(problems).toEqual([]);
+    expect(compiled?.login.addresses).toEqual(['https://any.example:8200']);
+    expect(skipped).toEqual([
+      'an address of Vault in the class, which the operator has to allow',
+      'that TLS is not verified, which the operator has to allow',
+      'files named in the class, which the operator has to allow',
+    ]);
+    expect(planVault('vault')({ objects, roleName: 'app' }).skipped).toEqual([
+      'the address of Vault, which the class leaves to Keyferry',
+    ]);
+  });
+
+  test('without any address the operator and the user are told what to set', () => {
+    const { problems } = compile({}, { ...facts, addresses: [] });
+    expect(problems).toEqual([
+      expect.objectContaining({ code: 'NOT_CONFIGURED', hint: expect.stringContaining('VAULT_ADDR') }),
+    ]);
+  });
+});
+
+describe('what an object asks', () => {
+  const names = (...paths: readonly string[]): string[] =>
+    plan(
+      paths.map((path, index) => `- {objectName: f${index}, secretPath: ${JSON.stringify(path)}}`).join('\n'),
+    ).refs.map(({ name }) => name);
+
+  test('a path in all its spellings is one question', () => {
+    expect(
+      names('secret/data/a', '/secret/data/a', 'v1/secret/data/a', '/v1/secret/data/a', 'secret//data/a/'),
+    ).toEqual(['secret/data/a']);
+    expect(names('s/a?b=1&a=2', 's/a?a=2&b=1', 's/a')).toEqual(['s/a?a=2&b=1', 's/a']);
+  });
+
+  test('what stands in it is sent as it is written', () => {
+    expect(
+      names('kv/a b', 'kv/100%', 'kv/a#b', "kv/it's", 'kv/ü', 'kv/a@b:c=d,e+f&g', 'kv/%2e%2e/x', 'v1'),
+    ).toEqual([
+      ...['kv/a%20b', 'kv/100%25', 'kv/a%23b', 'kv/it%27s', 'kv/%C3%BC', 'kv/a@b:c=d,e+f&g'],
+      ...['kv/%252e%252e/x', 'v1'],
+    ]);
+  });
+
+  test.each(['', '/', 'v1/', '?x=1', 'a/../b', './a', 'a\nb', 'a\u0000', 'x?%zz'])(
+    'the path %j leads nowhere',
+    (path) => {
+      const text = `- {objectName: a, secretPath: ${JSON.stringify(path)}}`;
+      expect(faults({ objects: text })[0]).toMatch(
+        /^1:\d+ error: (secretPath of item 1|item 1 has no secretPath)/,
+      );
+    },
+  );
+
+  test('properties: never leaves v1/, one spelling, decodes to what was written', () => {
+    fc.assert(
+      fc.property(fc.stringMatching(/^[^\p{C}?]{1,40}$/u), (path) => {
+        const { plan: compiled } = compile({
+          objects: JSON.stringify([{ objectName: 'a', secretPath: path }]),
+        });
+        if (compiled === undefined) return;
+        const [{ name } = { name: '' }] = compiled.refs;
+        const url = new URL(`https://vault/v1/${name}`);
+        expect(url.href).toBe(`https://vault/v1/${name}`);
+        const sent = path
+          .replace(/^\/?v1\//, '')
+          .split('/')
+          .filter((part) => part !== '');
+        expect(name.split('/').map(decodeURIComponent)).toEqual(sent);
+      }),
+    );
+  });
+
+  test.each(['HEAD', 'DELETE', 'LIST', 'PATCH', 'get', 'GET /v1/sys HTTP/1.1'])(
+    'method %s is none of ours',
+    (method) => {
+      expect(
+        faults({ objects: `- {objectName: a, secretPath: x, method: ${JSON.stringify(method)}}` })[0],
+      ).toMatch(/error: method of item 1 is not known/);
+    },
+  );
+
+  test('secretArgs keep types and digits, and one content is one question whatever its order', () => {
+    const { refs, files } = plan(`
+      - {objectName: a, secretPath: pki/issue/web, method: POST, secretArgs: {bar: true, baz: 10, big: 12345678901234567890, t: 1.50}}
+      - {objectName: b, secretPath: pki/issue/web, method: POST, secretArgs: {t: 1.50, big: 12345678901234567890, baz: 10, bar: true}}
+      - {objectName: c, secretPath: pki/issue/web, method: POST, secretArgs: '{"bar": true}'}
+      - {objectName: d, secretPath: pki/issue/web, method: POST, secretArgs: {bar: "true"}}
+      - {objectName: e, secretPath: pki/issue/web, method: POST}
+      - {objectName: f, secretPath: pki/issue/web, method: PUT}
+    `);
+    expect(refs.map(({ method, body }) => [method, body])).toEqual([
+      ['POST', '{"bar":true,"baz":10,"big":12345678901234567890,"t":1.50}'],
+      ['POST', '{"bar":true}'],
+      ['POST', '{"bar":"true"}'],
+      ['POST', undefined],
+      ['PUT', undefined],
+    ]);
+    expect(files[0]?.sources.value?.ref).toBe(files[1]?.sources.value?.ref);
+    expect(new Set(refs.map(refKey)).size).toBe(5);
+  });
+
+  test.each(['[1]', '7', 'text', '"[1]"'])('secretArgs %s are no map', (args) => {
+    const text = `- {objectName: a, secretPath: x, method: POST, secretArgs: ${args}}`;
+    expect(faults({ objects: text })[0]).toMatch(
+      /^1:\d+ error: secretArgs of item 1 (is no map|must be a map)/,
+    );
+  });
+
+  test('secretArgs of a GET are a warning: Vault does not read them', () => {
+    expect(faults({ objects: '- {objectName: a, secretPath: x, secretArgs: {a: 1}}' })).toEqual([
+      '1:3 warning: item 1 has secretArgs, but Vault reads no body of a GET',
+    ]);
+  });
+
+  test('unknown keys are warned of, with the nearest; letter case counts', () => {
+    expect(
+      compile({ objects: '- {objectName: a, secretPath: x, SecretKey: k, objectAlias: b}' }).problems,
+    ).toEqual([
+      expect.objectContaining({
+        message: 'item 1 has a key that means nothing here: SecretKey',
+        hint: 'did you mean secretKey?',
+      }),
+      expect.objectContaining({ message: 'item 1 has a key that means nothing here: objectAlias' }),
+    ]);
+  });
+});
+
+describe('files', () => {
+  const file = (fields: string) =>
+    plan(`- {objectName: a, secretPath: x, secretKey: k, ${fields}}`).files[0]!;
+
+  test.each([
+    ['0600', 0o600],
+    ['0o600', 0o600],
+    ['384', 0o600],
+    ['0x180', 0o600],
+    ['0b110000000', 0o600],
+    ['0_600', 0o600],
+    ['0624', 0o624],
+    ['"0600"', 0o600],
+    ["'0640'", 0o640],
+    ['"0o444"', 0o444],
+    ['256', 0o400],
+    ['0', undefined],
+    ['', undefined],
+    ['"000"', undefined],
+  ])('filePermission %s is a YAML integer', (text, mode) => {
+    expect(file(`filePermission: ${text}`).mode).toBe(mode);
+  });
+
+  test.each([
+    '600',
+    '01000',
+    '-1',
+    '0.5',
+    '1e2',
+    '"384"',
+    '"rw"',
+    '0x',
+    '0o8',
+    '~1',
+    '999999999999999999999',
+  ])('filePermission %s is no mode', (text) => {
+    const [fault] = faults({ objects: `- {objectName: a, secretPath: x, filePermission: ${text}}` });
+    expect(fault).toMatch(/filePermission of item 1 is not an octal file mode/);
+  });
+
+  test('encoding in any letter case', () => {
+    expect(['BASE64', 'Hex', 'UTF-8', '""'].map((text) => file(`encoding: ${text}`).encoding)).toEqual([
+      ...['base64', 'hex', 'utf-8', 'utf-8'],
+    ]);
+    expect(faults({ objects: '- {objectName: a, secretPath: x, secretKey: k, encoding: rot13}' })[0]).toMatch(
+      /encoding of item 1 is not known/,
+    );
+  });
+
+  test('encoding of the whole answer is told, not passed over', () => {
+    expect(faults({ objects: '- {objectName: a, secretPath: x, encoding: base64}' })).toEqual([
+      '1:44 error: encoding of item 1 is base64, but without secretKey the file is the whole answer, which is JSON',
+    ]);
+    expect(plan('- {objectName: a, secretPath: x, encoding: utf-8}').files).toHaveLength(1);
+  });
+
+  test('names are not translated; they are clean, unique, and none another’s directory', () => {
+    expect(plan('- {objectName: nested/bar, secretPath: x}').files[0]?.path).toBe('nested/bar');
+    const two = (first: string, second: string) =>
+      compile({
+        objects: `- {objectName: ${first}, secretPath: x}\n- {objectName: ${second}, secretPath: y}`,
+      }).problems;
+    expect(two('a', 'a')).toMatchObject([
+      { message: 'the file name a is that of line 1 too', hint: 'give it another objectName', line: 2 },
+    ]);
+    expect(two('a', 'a/b')).toMatchObject([{ message: 'the file a/b would lie below a, a file itself' }]);
+    for (const name of ['../x', '/x', './x', 'a//b', '..x'])
+      expect(two(name, 'ok')).toMatchObject([{ message: expect.stringContaining('the file name') }]);
+  });
+
+  test('optional is the user’s explicit word', () => {
+    expect(file('optional: true').optional).toBe(true);
+    expect(file('optional: "false"').optional).toBeUndefined();
+  });
+
+  test('a key is taken literally, however odd; an empty one is none', () => {
+    expect(
+      plan('- {objectName: a, secretPath: x, secretKey: __proto__}').files[0]?.sources.value?.selector,
+    ).toEqual({
+      kind: 'key',
+      key: '__proto__',
+    });
+    expect(plan('- {objectName: a, secretPath: x, secretKey: ""}').files[0]?.sources.value?.selector).toEqual(
+      {
+        kind: 'whole',
+      },
+    );
+  });
+
+  test('without objects, or with an object that says nothing, all is told', () => {
+    expect(faults({ objects: '' })).toEqual(['error: the parameter `objects` is missing']);
+    expect(faults({ objects: '- {}' })).toEqual([
+      '1:3 error: item 1 has no objectName',
+      '1:3 error: item 1 has no secretPath',
+    ]);
+  });
+});
+
+test('is pure: equal input, equal answer, however hostile', () => {
+  const text = fc.oneof(
+    fc.string(),
+    fc.constantFrom('https://vault:8200', 'true', '/etc/vault/tls/a', 'app'),
+  );
+  const name = fc.oneof(
+    fc.string(),
+    fc.constantFrom('vaultAddress', 'vaultCACertPath', 'objects', 'authMethod', '__proto__'),
+  );
+  fc.assert(
+    fc.property(fc.dictionary(name, text), (parameters) => {
+      const frozen = Object.freeze(Object.assign(Object.create(null) as Record<string, string>, parameters));
+      expect(planVault('openbao')(frozen, facts)).toEqual(planVault('openbao')(frozen, facts));
+    }),
+  );
+});

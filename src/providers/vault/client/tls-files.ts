@@ -1,0 +1,82 @@
+import { LRUCache } from 'lru-cache';
+import { readFile, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { SecretError } from '../../../core/errors.ts';
+import { Redacted } from '../../../core/redacted.ts';
+import type { TlsSettings } from '../../../http/connections.ts';
+import type { VaultTls } from '../types.ts';
+
+/** How long what was read is used, so that a rotated certificate is found without a look at the disk for each call. */
+const keptMs = 5_000;
+
+/** Reads what a login's TLS settings name. */
+export type TlsFiles = {
+  /** Undefined where the login leaves all to the defaults. @throws SecretError NOT_CONFIGURED, naming the file */
+  read(tls: VaultTls): Promise<TlsSettings | undefined>;
+};
+
+/** `now` is in milliseconds; only differences count. */
+export function createTlsFiles({ now }: { readonly now: () => number }): TlsFiles {
+  const kept = new LRUCache<string, { readonly at: number; readonly settings: Promise<TlsSettings> }>({
+    max: 100,
+  });
+  return {
+    async read(tls) {
+      const key = JSON.stringify(Object.entries(tls).sort(([a], [b]) => (a < b ? -1 : 1)));
+      if (key === '[]') return undefined;
+      const known = kept.get(key);
+      if (known !== undefined && Math.abs(now() - known.at) < keptMs) return known.settings;
+      const settings = readAll(tls);
+      kept.set(key, { at: now(), settings });
+      settings.catch(() => kept.delete(key));
+      return settings;
+    },
+  };
+}
+
+async function readAll(tls: VaultTls): Promise<TlsSettings> {
+  const { skipVerify, caFile, caDirectory, serverName, certFile, keyFile } = tls;
+  // As with Vault's own clients, the file wins over the directory.
+  const ca =
+    caFile !== undefined
+      ? [await read(caFile)]
+      : caDirectory !== undefined
+        ? await readDirectory(caDirectory)
+        : undefined;
+  return {
+    ...(ca !== undefined && { ca: ca.flatMap(certificatesIn), allowPartialTrustChain: true }),
+    ...(certFile !== undefined && { cert: await read(certFile) }),
+    ...(keyFile !== undefined && { key: new Redacted(await read(keyFile)) }),
+    ...(serverName !== undefined && { servername: serverName }),
+    ...(skipVerify === true && { rejectUnauthorized: false }),
+  };
+}
+
+/** One by one, since only so each is looked at before it is trusted. */
+function certificatesIn(pem: string): readonly string[] {
+  return pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [pem];
+}
+
+/** What begins with a dot is Kubernetes' own, in a mounted ConfigMap. */
+async function readDirectory(path: string): Promise<readonly string[]> {
+  const names = await readdir(path).catch(() => unreadable(path));
+  const texts = await Promise.all(
+    names
+      .filter((name) => !name.startsWith('.'))
+      .sort()
+      .map((name) => read(join(path, name))),
+  );
+  const certificates = texts.filter((text) => text.includes('-----BEGIN CERTIFICATE-----'));
+  if (certificates.length > 0) return certificates;
+  throw new SecretError('NOT_CONFIGURED', `${path} holds no certificate`);
+}
+
+async function read(path: string): Promise<string> {
+  return readFile(path, 'utf8').catch(() => unreadable(path));
+}
+
+function unreadable(path: string): never {
+  throw new SecretError('NOT_CONFIGURED', `${path} cannot be read`, {
+    hint: 'files of TLS are those of the node that Keyferry runs on: mount them into its pod',
+  });
+}

@@ -1,0 +1,213 @@
+import { describe, expect, test } from '@jest/globals';
+import { createRender } from '../../src/mount/render.ts';
+import type { Volume } from '../../src/mount/types.ts';
+import type { Plan, SecretRef } from '../../src/core/plan.ts';
+import type { Grant } from '../../src/core/provider.ts';
+import { absent, failed, grantOf, unchanged, value } from '../fakes/scripted-provider.ts';
+import { createStoreRig, hour, minute, onFakeClock, second } from '../fakes/store-rig.ts';
+import { alibabaTwoRoles, productionDatabase, stagingDatabase } from './alibaba-two-roles.ts';
+import { awsFailover, database } from './aws-failover.ts';
+import { vaultLeasedRead } from './vault-leased-read.ts';
+import { vaultPost } from './vault-post.ts';
+
+onFakeClock();
+
+type Admit = (ref: SecretRef, pod: string) => Grant;
+
+/** As a provider's admit would have it: an identity for each account and role, and for each region. */
+const admit: Admit = (ref, pod) =>
+  grantOf({
+    ref,
+    pod,
+    principal: `${pod.split('-')[0]!} ${ref.role ?? ''} ${ref.region ?? ''}`,
+    scope: ref.service === 'vault' ? 'pod' : 'principal',
+    fallbacks: (ref.fallbacks ?? []).map((fallback) => admit(fallback, pod)),
+  });
+
+/** Mounts a plan for pods named `account-pod`. */
+function createMounts(plan: Plan) {
+  const rig = createStoreRig();
+  const render = createRender({ versionKey: Buffer.alloc(32, 7) });
+  const mount = async (pod: string): Promise<Volume> => {
+    const grants = plan.refs.map((ref) => admit(ref, pod));
+    const waiter = { signal: new AbortController().signal, deadline: Date.now() + 100 * second };
+    return render(plan, await rig.store.read(rig.provider, grants, waiter), 0o644);
+  };
+  return { ...rig, mount };
+}
+
+const textOf = ({ files }: Volume, path: string): string =>
+  Buffer.from(files.find((file) => file.path === path)!.contents).toString();
+
+describe('two cross-account roles in one class', () => {
+  const byRole = ({ grant: { ref } }: { grant: Grant }) => {
+    if (ref.role === stagingDatabase.role) return value('{"env":"staging"}', { version: 'v1' });
+    return value('{"pass-word":"p","users":[{"name":"app"}]}', { version: 'v9' });
+  };
+
+  test('are two questions, each as its own principal, asked together', async () => {
+    const { mount, provider } = createMounts(alibabaTwoRoles);
+    provider.script('eu/prod/db', byRole);
+    const volume = await mount('shop-1');
+    expect(textOf(volume, 'staging.json')).toBe('{"env":"staging"}');
+    expect(textOf(volume, 'db-pass')).toBe('p');
+    expect(provider.calls.map(({ batch }) => batch)).toEqual([0, 0, 0]);
+    expect(new Set(provider.calls.map(({ principal }) => principal)).size).toBe(3);
+  });
+
+  test('serve the next pod of the account from the cache, and another account not at all', async () => {
+    const { mount, provider } = createMounts(alibabaTwoRoles);
+    provider.script('eu/prod/db', byRole);
+    provider.script('banner', value('hello', { modified: '1767225600000' }));
+    const first = await mount('shop-1');
+    expect(await mount('shop-2')).toEqual(first);
+    expect(provider.calls).toHaveLength(3);
+    provider.script('eu/prod/db', failed('ACCESS_DENIED'));
+    await expect(mount('blog-1')).rejects.toMatchObject({ code: 'ACCESS_DENIED' });
+  });
+
+  test('one role that is taken away fails the volume, at its next question; given back, it serves again', async () => {
+    const { mount, provider, pass } = createMounts(alibabaTwoRoles);
+    provider.script('eu/prod/db', byRole);
+    const first = await mount('shop-1');
+    await pass(30 * second);
+    provider.script('eu/prod/db', (call) =>
+      call.grant.ref === productionDatabase ? failed('ACCESS_DENIED') : unchanged(),
+    );
+    await expect(mount('shop-1')).rejects.toMatchObject({ code: 'ACCESS_DENIED' });
+    provider.script('eu/prod/db', (call) => (call.known === undefined ? byRole(call) : unchanged()));
+    expect(await mount('shop-1')).toEqual(first);
+  });
+
+  test('go without the optional parameter, and have it once it is there', async () => {
+    const { mount, provider, pass } = createMounts(alibabaTwoRoles);
+    provider.script('eu/prod/db', byRole);
+    provider.script('banner', absent(), value('hello', { modified: '1767225600000' }));
+    expect((await mount('shop-1')).files.map(({ path }) => path)).not.toContain('banner');
+    await pass(30 * second);
+    expect(textOf(await mount('shop-1'), 'banner')).toBe('hello');
+  });
+});
+
+describe('AWS failover and 25 parameters', () => {
+  const json = '{"endpoint":{"port":5432}}';
+  const answer = ({ grant: { ref } }: { grant: Grant }) =>
+    ref.service === 'secretsmanager'
+      ? value(json, { version: '7d3e' })
+      : value(`parameter ${ref.name}`, { version: ref.version ?? '1', modified: '1767225600' });
+
+  test('are asked for in one batch, whatever the number of pods', async () => {
+    const { store, mount, provider } = createMounts(awsFailover);
+    for (const { name } of awsFailover.refs) provider.script(name, answer);
+    const volumes = await Promise.all(Array.from({ length: 20 }, (_, pod) => mount(`shop-${pod}`)));
+    expect(new Set(volumes.map((volume) => JSON.stringify(volume))).size).toBe(1);
+    expect(provider.calls).toHaveLength(26);
+    expect(new Set(provider.calls.map(({ batch }) => batch)).size).toBe(1);
+    expect(store.hasServed(admit(database, 'shop-7'))).toBe(true);
+  });
+
+  test('come from the other region in an outage: each where it can, and the replica by its own name', async () => {
+    const { mount, provider } = createMounts(awsFailover);
+    const inRegion = (call: { grant: Grant }) =>
+      call.grant.ref.region === 'eu-west-1' ? failed('STORE_UNAVAILABLE') : answer(call);
+    for (const { name, fallbacks } of awsFailover.refs) {
+      provider.script(name, inRegion);
+      for (const fallback of fallbacks ?? []) provider.script(fallback.name, inRegion);
+    }
+    const volume = await mount('shop-1');
+    expect(textOf(volume, 'port')).toBe('5432');
+    expect(volume.files).toHaveLength(27);
+    expect(provider.calls).toHaveLength(52);
+    expect(new Set(provider.calls.slice(26).map(({ batch }) => batch)).size).toBe(1);
+    expect(provider.calls.slice(26).every(({ grant }) => grant.ref.region === 'us-east-1')).toBe(true);
+  });
+
+  test('of one parameter only leaves the others where they are', async () => {
+    const { mount, provider } = createMounts(awsFailover);
+    for (const { name } of awsFailover.refs) provider.script(name, answer);
+    provider.script('/app/p7', (call) =>
+      call.grant.ref.region === 'eu-west-1' ? failed('STORE_THROTTLED') : answer(call),
+    );
+    expect(textOf(await mount('shop-1'), '_app_p7')).toBe('parameter /app/p7');
+    expect(provider.calls).toHaveLength(27);
+  });
+});
+
+describe('three objects of one leased read', () => {
+  let issued = 0;
+  const issue = () => {
+    const name = `v-${(issued += 1)}`;
+    const document = `{"username":"${name}","password":"p-${name}"}`;
+    const lease = { id: name, renewable: true, expiresAt: Date.now() + hour };
+    return value(`{"lease_id":"${name}","data":${document}}`, { document, envelope: true, lease });
+  };
+
+  test('are one user, and another one for each pod', async () => {
+    const { mount, provider } = createMounts(vaultLeasedRead);
+    provider.script('database/creds/app', issue);
+    const volumes = await Promise.all(Array.from({ length: 50 }, (_, pod) => mount(`shop-${pod}`)));
+    const users = volumes.map((volume) => textOf(volume, 'username'));
+    expect(new Set(users).size).toBe(50);
+    for (const [index, volume] of volumes.entries()) {
+      expect(textOf(volume, 'password')).toBe(`p-${users[index]!}`);
+    }
+    expect(provider.calls).toHaveLength(50);
+  });
+
+  test('stay as they are, versions too, over renewals; its pod asks no more while another does, and the user is given back', async () => {
+    const { mount, provider, pass } = createMounts(vaultLeasedRead);
+    provider.script('database/creds/app', issue);
+    provider.scriptRenewals(() => ({ kind: 'renewed', expiresAt: Date.now() + hour }));
+    const first = await mount('shop-1');
+    for (let asked = 0; asked < 20; asked++) {
+      await pass(5 * minute);
+      expect(await mount('shop-1')).toEqual(first);
+    }
+    expect(provider.calls).toHaveLength(1);
+    expect(provider.renewals).toHaveLength(2);
+    for (let asked = 0; asked < 4; asked++) {
+      await mount('shop-2');
+      await pass(5 * minute);
+    }
+    expect(provider.releases).toMatchObject([{ lease: textOf(first, 'username') }]);
+  });
+});
+
+describe('reads with a body', () => {
+  let issued = 0;
+  const issue = ({ grant: { ref } }: { grant: Grant }) => {
+    const name = ref.body!.includes('client') ? 'client' : 'server';
+    const number = (issued += 1);
+    return value('', {
+      document: `{"certificate":"${name} ${number}","private_key":"K","expiration":${number}}`,
+    });
+  };
+  const scripted = () => {
+    const mounts = createMounts(vaultPost);
+    mounts.provider.script('pki/issue/web', issue);
+    mounts.provider.script('sys/tools/random/4', value('', { document: '{"random_bytes":"AP8QIA=="}' }));
+    return mounts;
+  };
+
+  test('are a question each, and give each file its own answer', async () => {
+    const { mount, provider } = scripted();
+    const volume = await mount('shop-1');
+    expect(textOf(volume, 'server/tls.crt')).toMatch(/^server/);
+    expect(provider.calls.map(({ grant }) => grant.ref)).toEqual(vaultPost.refs);
+  });
+
+  test('are the pod’s for an hour: no other pod has them, and no republish asks', async () => {
+    const { mount, provider, pass } = scripted();
+    const first = await mount('shop-1');
+    const other = await mount('shop-2');
+    expect(textOf(other, 'server/tls.crt')).not.toBe(textOf(first, 'server/tls.crt'));
+    await pass(30 * minute);
+    expect(await mount('shop-1')).toEqual(first);
+    await pass(30 * minute - second);
+    expect(await mount('shop-1')).toEqual(first);
+    expect(provider.calls).toHaveLength(6);
+    await pass(second);
+    expect(textOf(await mount('shop-1'), 'server/tls.crt')).not.toBe(textOf(first, 'server/tls.crt'));
+    expect(provider.calls).toHaveLength(9);
+  });
+});
