@@ -22,8 +22,8 @@ test: build
 # Tries a class in a cluster of yours that has the driver and Keyferry: make e2e-cluster MANIFEST=class.yaml [KUBECONFIG=...] [CONTEXT=...]; test/e2e/README.md
 # Without npm between them, ^C reaches the program, which then clears up.
 e2e-cluster: install
-	@node_modules/.bin/esbuild test/e2e/try-cluster.ts --bundle --packages=external --platform=node --format=esm --log-level=warning --outfile=dist/try-cluster.mjs
-	@node dist/try-cluster.mjs
+	@node_modules/.bin/esbuild test/e2e/smoke-test-main.ts --bundle --packages=external --platform=node --format=esm --log-level=warning --outfile=dist/smoke-test.mjs
+	@node dist/smoke-test.mjs
 
 # Runs the suites against real servers; each says what it needs. One alone: make e2e SUITE=aws
 e2e: build

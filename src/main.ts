@@ -14,14 +14,14 @@ function onSignal(name: NodeJS.Signals): void {
 }
 
 /** A forgotten promise is a defect to be told, and no reason to drop every mount under way. Its text could hold anything. */
-function onForgotten(reason: unknown): void {
+function onUnhandledRejection(reason: unknown): void {
   const stack = reason instanceof Error ? (reason.stack ?? '') : '';
   const frames = stack.split('\n').filter((line) => /^\s+at /.test(line));
   process.stderr.write(`${JSON.stringify({ level: 'error', msg: 'unhandled rejection', stack: frames })}\n`);
 }
 
 /** Whoever read what we print has left (`keyferry demo | head`): end well, as by a signal. Anything else lost output. */
-function onUnwritable({ code = 'unknown error' }: NodeJS.ErrnoException): void {
+function onStdoutError({ code = 'unknown error' }: NodeJS.ErrnoException): void {
   stop.abort(new SecretError('CANCELLED', 'nobody reads the output any more'));
   if (code === 'EPIPE') return;
   process.stderr.write(
@@ -45,16 +45,17 @@ function onFailure(error: unknown): void {
 process.on('SIGTERM', onSignal);
 process.on('SIGINT', onSignal);
 process.on('SIGHUP', onSignal);
-process.stdout.on('error', onUnwritable);
-process.on('unhandledRejection', onForgotten);
+process.stdout.on('error', onStdoutError);
+process.on('unhandledRejection', onUnhandledRejection);
 
 const { env, stdin, stdout } = process;
-const self = { execPath: process.execPath, script: process.argv[1] ?? '' };
-const common = { env, stdin, stdout, stop: stop.signal };
+const executable = { execPath: process.execPath, script: process.argv[1] ?? '' };
+const commonDeps = { env, stdin, stdout, stop: stop.signal };
 
 /** Every command, loaded when it is asked for: `serve` shares a node's memory with everybody else. */
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
-  serve: async () => (await import('./cli/serve.ts')).serveCommand({ ...common, version: KEYFERRY_VERSION }),
+  serve: async () =>
+    (await import('./cli/serve.ts')).serveCommand({ ...commonDeps, version: KEYFERRY_VERSION }),
   health: async () =>
     (await import('./cli/health.ts')).healthCommand({
       stdout,
@@ -63,20 +64,20 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   mount: async () => {
     const { createInProcessMount } = await import('./cli/mount/in-process.ts');
     return (await import('./cli/mount/command.ts')).mountCommand({
-      ...common,
+      ...commonDeps,
       inProcessMount: createInProcessMount(env),
     });
   },
   lint: async () => {
     const { loadPlanners } = await import('./cli/lint/command.ts');
     return (await import('./cli/lint/command.ts')).lintCommand({
-      ...common,
+      ...commonDeps,
       providers: loadPlanners,
       setExitCode: (code) => (process.exitCode = code),
     });
   },
-  local: async () => (await import('./cli/local.ts')).localCommand(common),
-  demo: async () => (await import('./cli/demo/command.ts')).demoCommand({ ...common, self }),
+  local: async () => (await import('./cli/local.ts')).localCommand(commonDeps),
+  demo: async () => (await import('./cli/demo/command.ts')).demoCommand({ ...commonDeps, executable }),
 };
 
 /** Lets no command exit by itself: the setting is not inherited by commands that were added. */
@@ -92,8 +93,8 @@ async function main(argv: readonly string[]): Promise<void> {
     )
     .version(KEYFERRY_VERSION)
     .enablePositionalOptions();
-  const asked = argv[2] ?? '';
-  const names = Object.hasOwn(commands, asked) ? [asked] : Object.keys(commands);
+  const requestedName = argv[2] ?? '';
+  const names = Object.hasOwn(commands, requestedName) ? [requestedName] : Object.keys(commands);
   for (const name of names) {
     const command = await commands[name]?.();
     if (command !== undefined) program.addCommand(command);

@@ -11,20 +11,20 @@ import {
   grantsForApp,
   production,
   staging,
-  startAlibabaRig,
-  type AlibabaRig,
-  type AlibabaRigOptions,
-} from './fakes/alibabacloud-rig.ts';
+  startAlibabaFixture,
+  type AlibabaFixture,
+  type AlibabaFixtureOptions,
+} from './fakes/alibabacloud-fixture.ts';
 import { createTestCa } from './fakes/tls.ts';
-import { underDriver } from './fakes/under-driver.ts';
+import { withDriver } from './fakes/with-driver.ts';
 
 const minute = 60_000;
 
-let rig: AlibabaRig;
-afterEach(() => rig.close());
+let fixture: AlibabaFixture;
+afterEach(() => fixture.close());
 
-async function start(options: AlibabaRigOptions = {}): Promise<void> {
-  rig = await startAlibabaRig(options);
+async function start(options: AlibabaFixtureOptions = {}): Promise<void> {
+  fixture = await startAlibabaFixture(options);
 }
 
 describe.each(['1.5', '1.6'] as const)(
@@ -33,7 +33,7 @@ describe.each(['1.5', '1.6'] as const)(
     test('credentials, class, volume and secretObjects: a pod starts, and a new value comes', async () => {
       // `alibaba-credentials` reaches the DaemonSet as ACCESS_KEY_ID and SECRET_ACCESS_KEY.
       await start({ keys: true, env: { ALICLOUD_OIDC_PROVIDER_ARN: '' }, refreshInterval: 0 });
-      rig.kms.put('test', '{"username":"app","password":"first"}');
+      fixture.kms.put('test', '{"username":"app","password":"first"}');
       const spc = parse(`
       apiVersion: secrets-store.csi.x-k8s.io/v1
       kind: SecretProviderClass
@@ -49,24 +49,29 @@ describe.each(['1.5', '1.6'] as const)(
             type: Opaque
             data: [{objectName: test, key: value}]
     `) as SecretProviderClass;
-      await underDriver(rig.mountCall, { provider: 'alibabacloud', generation }, async (driver) => {
+      await withDriver(fixture.mountCall, { provider: 'alibabacloud', generation }, async (driver) => {
         const pod = { namespace: 'team-a', serviceAccount: 'app' };
         let view = await driver.publish({ class: spc, pod });
         expect(view).toMatchObject({ phase: 'Running', last: 'mounted', events: [] });
         expect(view.files.test?.text).toBe('{"username":"app","password":"first"}');
         expect(view.status?.objects).toEqual([{ id: 'test', version: 'v1' }]);
         expect(view.secrets['test-synced']).toEqual({ value: '{"username":"app","password":"first"}' });
-        expect(rig.lines.join()).toContain('item 2 has an objectType alone; it is taken for that of item 1');
+        expect(fixture.lines.join()).toContain(
+          'item 2 has an objectType alone; it is taken for that of item 1',
+        );
 
-        rig.kms.put('test', '{"username":"app","password":"second"}');
+        fixture.kms.put('test', '{"username":"app","password":"second"}');
         view = await driver.republish(view);
         expect(view.files.test?.text).toContain('second');
         expect(view.status?.objects).toEqual([{ id: 'test', version: 'v2' }]);
 
-        const stranger = await driver.publish({ class: spc, pod: { ...pod, serviceAccount: 'plain' } });
-        expect(stranger.phase).toBe('Pending');
-        expect(stranger.trapped).toBe(false);
-        expect(stranger.events[0]?.message).toMatch(
+        const unauthorizedPod = await driver.publish({
+          class: spc,
+          pod: { ...pod, serviceAccount: 'plain' },
+        });
+        expect(unauthorizedPod.phase).toBe('Pending');
+        expect(unauthorizedPod.trapped).toBe(false);
+        expect(unauthorizedPod.events[0]?.message).toMatch(
           /code = PermissionDenied desc = NOT_GRANTED: alibabacloud: service account team-a\/plain may not read kms\/test/,
         );
       });
@@ -74,26 +79,26 @@ describe.each(['1.5', '1.6'] as const)(
 
     test('the same by keys of nodePublishSecretRef, and by the role of the pod', async () => {
       await start({ sharedIdentities: 'none', refreshInterval: 0 });
-      rig.kms.put('test', 'first');
+      fixture.kms.put('test', 'first');
       const spc = (more: object): SecretProviderClass => ({
         metadata: { name: 'app' },
         spec: { provider: 'alibabacloud', parameters: { objects: '- objectName: test', ...more } },
       });
-      await underDriver(rig.mountCall, { provider: 'alibabacloud', generation }, async (driver) => {
+      await withDriver(fixture.mountCall, { provider: 'alibabacloud', generation }, async (driver) => {
         const pod = { namespace: 'team-a', serviceAccount: 'app' };
-        const keys = rig.account.issueKeys({ holder: 'of the pod' });
+        const keys = fixture.account.issueKeys({ holder: 'of the pod' });
         const nodePublishSecret = { access_key: keys.accessKeyId, access_secret: keys.accessKeySecret };
         const byKeys = await driver.publish({ class: spc({}), pod, nodePublishSecret });
         const byRole = await driver.publish({
           class: spc({ usePodServiceAccountToken: 'true' }),
           pod,
-          tokens: rig.podToken(),
+          tokens: fixture.podToken(),
         });
         for (const view of [byKeys, byRole]) {
           expect(view).toMatchObject({ phase: 'Running', events: [] });
           expect((await driver.republish(view)).last).toBe('mounted');
         }
-        expect(new Set(rig.readers())).toEqual(new Set(['of the pod', appRole]));
+        expect(new Set(fixture.readers())).toEqual(new Set(['of the pod', appRole]));
       });
     });
   },
@@ -102,11 +107,11 @@ describe.each(['1.5', '1.6'] as const)(
 describe('a class of the documentation', () => {
   test('whole and extracted files, numbers, booleans and objects as JSON', async () => {
     await start();
-    rig.kms.put(
+    fixture.kms.put(
       'eu/prod/db',
       '{"username":"app","pass-word":"p","port":5432,"ratio":1.50,"tls":true,"opts":{"b":[1, 2]}}',
     );
-    const { files, versions } = await rig.volume(`
+    const { files, versions } = await fixture.volume(`
       - objectName: "eu/prod/db"
         objectAlias: "db.json"
         jmesPath:
@@ -130,71 +135,71 @@ describe('a class of the documentation', () => {
       { id: 'db.json', version: 'v1' },
       { id: 'db-user', version: expect.stringMatching(/^v1\+[0-9a-f]{8}$/) },
     ]);
-    expect(rig.kms.count()).toBe(1);
+    expect(fixture.kms.count()).toBe(1);
   });
 
   test.each([['missing'], ['none']])('a path that finds nothing, or null, fails: %s', async (path) => {
     await start();
-    rig.kms.put('s', '{"none":null}');
-    expect(await rig.mount(`- {objectName: s, jmesPath: [{path: ${path}}]}`)).toMatch(/^KEY_NOT_FOUND/);
+    fixture.kms.put('s', '{"none":null}');
+    expect(await fixture.mount(`- {objectName: s, jmesPath: [{path: ${path}}]}`)).toMatch(/^KEY_NOT_FOUND/);
   });
 
   test('binary secrets are their bytes', async () => {
     await start();
-    rig.kms.put('keystore', Uint8Array.from([0, 255, 1]));
-    const { files } = await rig.volume('- objectName: keystore');
+    fixture.kms.put('keystore', Uint8Array.from([0, 255, 1]));
+    const { files } = await fixture.volume('- objectName: keystore');
     expect([...files[0]!.contents]).toEqual([0, 255, 1]);
   });
 
   test('a secret that is gone fails the mount, unless it is optional', async () => {
     await start();
-    rig.kms.put('there', 'x');
-    expect(await rig.mount('- objectName: there\n- objectName: gone')).toMatch(
+    fixture.kms.put('there', 'x');
+    expect(await fixture.mount('- objectName: there\n- objectName: gone')).toMatch(
       /^OBJECT_NOT_FOUND: alibabacloud: KMS secret gone \(ACSCurrent\) in cn-hangzhou: .*Forbidden\.ResourceNotFound/,
     );
-    expect(await rig.mount('- objectName: there\n- {objectName: gone, optional: true}')).toEqual({
+    expect(await fixture.mount('- objectName: there\n- {objectName: gone, optional: true}')).toEqual({
       there: 'x',
     });
   });
 
   test('an unknown parameter that is met in the field is a warning', async () => {
     await start();
-    rig.kms.put('s', 'x');
-    expect(await rig.mount({ objects: '- objectName: s', env_auth_mode: 'aksk' })).toEqual({ s: 'x' });
-    expect(rig.lines.join()).toContain('the parameter env_auth_mode means nothing to alibabacloud');
+    fixture.kms.put('s', 'x');
+    expect(await fixture.mount({ objects: '- objectName: s', env_auth_mode: 'aksk' })).toEqual({ s: 'x' });
+    expect(fixture.lines.join()).toContain('the parameter env_auth_mode means nothing to alibabacloud');
   });
 });
 
 describe('what users of the vendor’s provider met', () => {
   test('a null item in the list fails its mount, and the next one is served', async () => {
     await start();
-    rig.kms.put('s', 'x');
-    expect(await rig.mount('- objectName: s\n-\n')).toMatch(/^INVALID_CLASS: item 2 is empty/);
-    expect(await rig.mount('- objectName: s')).toEqual({ s: 'x' });
+    fixture.kms.put('s', 'x');
+    expect(await fixture.mount('- objectName: s\n-\n')).toMatch(/^INVALID_CLASS: item 2 is empty/);
+    expect(await fixture.mount('- objectName: s')).toEqual({ s: 'x' });
   });
 
   test('eu/prod/db keeps its directories where translation is off', async () => {
     await start();
-    rig.kms.put('eu/prod/db', 'x');
-    const files = await rig.mount({ objects: '- objectName: eu/prod/db', pathTranslation: 'False' });
+    fixture.kms.put('eu/prod/db', 'x');
+    const files = await fixture.mount({ objects: '- objectName: eu/prod/db', pathTranslation: 'False' });
     expect(files).toEqual({ 'eu/prod/db': 'x' });
   });
 
   test('a rotated OOS parameter shows, by version and value, even where its numbers start again', async () => {
     await start();
-    rig.oos.put('app/banner', 'one');
+    fixture.oos.put('app/banner', 'one');
     const objects = '- {objectName: app/banner, objectType: oos}';
-    const first = await rig.volume(objects);
+    const first = await fixture.volume(objects);
     expect(first.versions).toEqual([{ id: 'app_banner', version: expect.stringMatching(/^1\+/) }]);
-    rig.turn(minute);
-    rig.oos.put('app/banner', 'two');
-    const second = await rig.volume(objects);
+    fixture.advanceClock(minute);
+    fixture.oos.put('app/banner', 'two');
+    const second = await fixture.volume(objects);
     expect(Buffer.from(second.files[0]!.contents).toString()).toBe('two');
     expect(second.versions[0]!.version).toMatch(/^2\+/);
-    rig.oos.delete('app/banner');
-    rig.turn(minute);
-    rig.oos.put('app/banner', 'anew');
-    const third = await rig.volume(objects);
+    fixture.oos.delete('app/banner');
+    fixture.advanceClock(minute);
+    fixture.oos.put('app/banner', 'anew');
+    const third = await fixture.volume(objects);
     expect(Buffer.from(third.files[0]!.contents).toString()).toBe('anew');
     expect(third.versions[0]!.version).toMatch(/^1\+/);
     expect(third.versions).not.toEqual(first.versions);
@@ -202,11 +207,11 @@ describe('what users of the vendor’s provider met', () => {
 
   test('a store that hangs ends with the caller', async () => {
     await start();
-    rig.kms.behave({ hang: true });
-    const caller = new AbortController();
-    const mount = rig.mount('- objectName: s', { signal: caller.signal });
-    while (rig.kms.count() === 0) await new Promise((resolve) => setTimeout(resolve, 5));
-    caller.abort(new SecretError('DEADLINE', 'the deadline of the request'));
+    fixture.kms.injectFault({ hang: true });
+    const abortController = new AbortController();
+    const mount = fixture.mount('- objectName: s', { signal: abortController.signal });
+    while (fixture.kms.count() === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    abortController.abort(new SecretError('DEADLINE', 'the deadline of the request'));
     expect(await mount).toMatch(/^DEADLINE/);
   });
 
@@ -215,8 +220,8 @@ describe('what users of the vendor’s provider met', () => {
     // A gateway's certificate chains to a private intermediate; the root above it is nowhere to be had.
     const intermediate = createTestCa('Private Root').intermediate('Private KMS Second CA');
     writeFileSync(join(directory, 'cn-hangzhou.pem'), intermediate.cert);
-    const accounts: { serve?: AlibabaRig['account']['serve'] } = {};
-    const account = { serve: (...call) => accounts.serve!(...call) } as AlibabaRig['account'];
+    const accounts: { serve?: AlibabaFixture['account']['serve'] } = {};
+    const account = { serve: (...call) => accounts.serve!(...call) } as AlibabaFixture['account'];
     const gateways = await Promise.all(
       [1, 2].map(() => startFakeKms({ account, tls: intermediate.issue() })),
     );
@@ -228,14 +233,18 @@ describe('what users of the vendor’s provider met', () => {
           KEYFERRY_ALIBABACLOUD_GATEWAY_CA_DIR: directory,
         },
       });
-      accounts.serve = rig.account.serve;
+      accounts.serve = fixture.account.serve;
       gateways.forEach((gateway, index) => gateway.put('s', `gateway ${index}`));
-      rig.kms.put('s', 'region');
+      fixture.kms.put('s', 'region');
       const objects = ['', ...hosts.map((host) => `kmsEndpoint: "${host}", `)].map(
         (endpoint, index) => `- {objectName: s, ${endpoint}objectAlias: f${index}}`,
       );
-      expect(await rig.mount(objects.join('\n'))).toEqual({ f0: 'region', f1: 'gateway 0', f2: 'gateway 1' });
-      expect(await rig.mount('- {objectName: s, kmsEndpoint: evil.example}')).toMatch(
+      expect(await fixture.mount(objects.join('\n'))).toEqual({
+        f0: 'region',
+        f1: 'gateway 0',
+        f2: 'gateway 1',
+      });
+      expect(await fixture.mount('- {objectName: s, kmsEndpoint: evil.example}')).toMatch(
         /^NOT_ALLOWED_FROM_CLASS: kmsEndpoint of item 1: the endpoint evil\.example/,
       );
     } finally {
@@ -247,83 +256,85 @@ describe('what users of the vendor’s provider met', () => {
   test('200 pods at once with one secret: one login, one read; 50 secrets by three reads', async () => {
     await start();
     const names = Array.from({ length: 50 }, (_, index) => `s${index}`);
-    for (const name of names) rig.kms.put(name, `value of ${name}`);
+    for (const name of names) fixture.kms.put(name, `value of ${name}`);
     const pods = Array.from({ length: 200 }, (_, index) => index);
-    const mounts = pods.map((index) => rig.mount(`- objectName: s${index % 50}`, { name: `pod-${index}` }));
+    const mounts = pods.map((index) =>
+      fixture.mount(`- objectName: s${index % 50}`, { name: `pod-${index}` }),
+    );
     (await Promise.all(mounts)).forEach((files, index) =>
       expect(files).toEqual({ [`s${index % 50}`]: `value of s${index % 50}` }),
     );
-    expect(rig.kms.batchSizes()).toEqual([20, 20, 10]);
-    expect(rig.kms.count()).toBe(3);
-    expect(rig.metadata.count(/security-credentials\/.+/)).toBe(1);
+    expect(fixture.kms.batchSizes()).toEqual([20, 20, 10]);
+    expect(fixture.kms.count()).toBe(3);
+    expect(fixture.metadata.count(/security-credentials\/.+/)).toBe(1);
   });
 
   test('objects of one mount are read at once, not one after the other', async () => {
     await start();
-    for (let index = 0; index < 10; index += 1) rig.kms.put(`s${index}`, 'x');
-    await rig.volume('- objectName: s0');
-    rig.kms.behave({ delayMs: 100 });
-    const began = performance.now();
-    await rig.volume(Array.from({ length: 10 }, (_, index) => `- objectName: s${index}`).join('\n'), {
+    for (let index = 0; index < 10; index += 1) fixture.kms.put(`s${index}`, 'x');
+    await fixture.volume('- objectName: s0');
+    fixture.kms.injectFault({ delayMs: 100 });
+    const startedAt = performance.now();
+    await fixture.volume(Array.from({ length: 10 }, (_, index) => `- objectName: s${index}`).join('\n'), {
       name: 'b',
     });
-    expect(performance.now() - began).toBeLessThan(600);
+    expect(performance.now() - startedAt).toBeLessThan(600);
   });
 
   test('a managed secret ignores its pin and is not fetched again for ever', async () => {
     await start();
-    rig.kms.put('rds', '{"AccountName":"a"}', 'Rds');
+    fixture.kms.put('rds', '{"AccountName":"a"}', 'Rds');
     const objects = '- {objectName: rds, objectVersion: pinned}';
-    for (const turn of [0, 1, 2]) {
-      await rig.volume(objects);
-      rig.turn(turn * minute);
+    for (const round of [0, 1, 2]) {
+      await fixture.volume(objects);
+      fixture.advanceClock(round * minute);
     }
-    expect(rig.kms.count()).toBe(1);
+    expect(fixture.kms.count()).toBe(1);
   });
 });
 
 describe('freshness', () => {
   test('a pinned version is fetched once, a moving one after 30 s, for all pods', async () => {
     await start();
-    rig.kms.put('fixed', 'f1');
-    rig.kms.put('moving', 'm1');
+    fixture.kms.put('fixed', 'f1');
+    fixture.kms.put('moving', 'm1');
     const objects = '- {objectName: fixed, objectVersion: v1}\n- objectName: moving';
-    for (const name of ['a', 'b']) await rig.volume(objects, { name });
-    expect(rig.kms.count()).toBe(2);
-    rig.kms.put('moving', 'm2');
-    expect(await rig.mount(objects, { name: 'a' })).toEqual({ fixed: 'f1', moving: 'm1' });
-    rig.turn(31_000);
-    expect(await rig.mount(objects, { name: 'a' })).toEqual({ fixed: 'f1', moving: 'm2' });
-    expect(rig.kms.count()).toBe(3);
+    for (const name of ['a', 'b']) await fixture.volume(objects, { name });
+    expect(fixture.kms.count()).toBe(2);
+    fixture.kms.put('moving', 'm2');
+    expect(await fixture.mount(objects, { name: 'a' })).toEqual({ fixed: 'f1', moving: 'm1' });
+    fixture.advanceClock(31_000);
+    expect(await fixture.mount(objects, { name: 'a' })).toEqual({ fixed: 'f1', moving: 'm2' });
+    expect(fixture.kms.count()).toBe(3);
   });
 
   test('an outage serves who was served; a refusal ends that', async () => {
     await start();
-    rig.kms.put('s', 'x');
-    await rig.volume('- objectName: s');
-    rig.kms.behave({ answer: { status: 503 } });
-    rig.turn(5 * minute);
-    expect(await rig.mount('- objectName: s')).toEqual({ s: 'x' });
-    rig.kms.behave();
-    rig.kms.denied.add('s');
-    rig.turn(minute);
-    expect(await rig.mount('- objectName: s')).toMatch(
+    fixture.kms.put('s', 'x');
+    await fixture.volume('- objectName: s');
+    fixture.kms.injectFault({ response: { status: 503 } });
+    fixture.advanceClock(5 * minute);
+    expect(await fixture.mount('- objectName: s')).toEqual({ s: 'x' });
+    fixture.kms.injectFault();
+    fixture.kms.denied.add('s');
+    fixture.advanceClock(minute);
+    expect(await fixture.mount('- objectName: s')).toMatch(
       /^ACCESS_DENIED: .*Forbidden\.NoPermission, request id/,
     );
-    rig.kms.behave({ answer: { status: 503 } });
-    expect(await rig.mount('- objectName: s')).not.toEqual({ s: 'x' });
+    fixture.kms.injectFault({ response: { status: 503 } });
+    expect(await fixture.mount('- objectName: s')).not.toEqual({ s: 'x' });
   });
 });
 
 test('one class, two accounts: each role reads its own', async () => {
   await start({ grants: [{ ...grantsForApp[0], roles: [staging, production] }] });
-  rig.kms.put('s', 'x');
+  fixture.kms.put('s', 'x');
   const objects = [staging, production].map(
     (role, index) => `- {objectName: s, objectAlias: f${index}, crossAccountRoleArn: "${role}"}`,
   );
-  rig.kms.denied.add(`s by ${production}`);
-  expect(await rig.mount(objects.join('\n'))).toMatch(/^ACCESS_DENIED/);
-  rig.kms.denied.clear();
-  expect(await rig.mount(objects.join('\n'))).toEqual({ f0: 'x', f1: 'x' });
-  expect(rig.readers()).toEqual(expect.arrayContaining([staging, production]));
+  fixture.kms.denied.add(`s by ${production}`);
+  expect(await fixture.mount(objects.join('\n'))).toMatch(/^ACCESS_DENIED/);
+  fixture.kms.denied.clear();
+  expect(await fixture.mount(objects.join('\n'))).toEqual({ f0: 'x', f1: 'x' });
+  expect(fixture.readers()).toEqual(expect.arrayContaining([staging, production]));
 });

@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
-import { grantsForPlain, startAwsRig } from './fakes/aws-rig.ts';
+import { grantsForPlain, startAwsFixture } from './fakes/aws-fixture.ts';
 import { serveBundle } from './fakes/served-bundle.ts';
 
 const names = ['secretsmanager/1.5/**', 'secretsmanager/1.6/**', 'ssm//banner-*'];
-const served = serveBundle({
+const getBundle = serveBundle({
   providers: ['aws'],
-  start: () => startAwsRig({ ownIdentity: true, grants: [{ ...grantsForPlain[0], names }] }),
+  start: () => startAwsFixture({ ownIdentity: true, grants: [{ ...grantsForPlain[0], names }] }),
   args: ({ caFile, grantsFile }) => ['--ca-file', caFile, '--shared-identity-grants', grantsFile],
 });
 
@@ -13,11 +13,11 @@ describe.each(['1.5', '1.6'] as const)(
   'the built bundle, before a whole cloud, under a driver of %s',
   (generation) => {
     test('serves aws: by IRSA, Pod Identity and its own identity, both services, a rotation, a refusal; and prints no secret', async () => {
-      const { rig, keyferry, driverOf } = served();
+      const { fixture, keyferry, driverOf } = getBundle();
       const driver = driverOf(generation);
       const [db, banner] = [`${generation}/db`, `/banner-${generation}`];
-      const first = rig.secretsManager.put(db, '{"password":"CANARY-one","port":5432}');
-      rig.ssm.put(banner, 'CANARY-banner');
+      const first = fixture.secretsManager.put(db, '{"password":"CANARY-one","port":5432}');
+      fixture.ssm.put(banner, 'CANARY-banner');
       const objects =
         `- {objectName: ${db}, objectType: secretsmanager, objectAlias: db.json, jmesPath: [{path: password, objectAlias: password}]}\n` +
         `- {objectName: ${banner}, objectType: ssmparameter, objectAlias: banner}`;
@@ -27,49 +27,51 @@ describe.each(['1.5', '1.6'] as const)(
       });
       const app = { namespace: 'team-a', serviceAccount: 'app' };
       const plain = { namespace: 'team-a', serviceAccount: 'plain' };
-      const tokens = rig.podTokens();
+      const tokens = fixture.podTokens();
       const byIrsa = await driver.publish({ class: spc({}), pod: app, tokens });
       const name = `pod-${generation.replace('.', '-')}`;
       const byPodIdentity = await driver.publish({
         class: spc({ usePodIdentity: 'true' }),
         pod: { ...app, name, uid: `uid-${name}` },
-        tokens: rig.podTokens({ name }),
+        tokens: fixture.podTokens({ name }),
       });
-      const byOwn = await driver.publish({
+      const byOwnIdentity = await driver.publish({
         class: spc({}),
         pod: plain,
-        tokens: rig.podTokens({ account: 'plain' }),
+        tokens: fixture.podTokens({ account: 'plain' }),
       });
-      for (const view of [byIrsa, byPodIdentity, byOwn]) {
+      for (const view of [byIrsa, byPodIdentity, byOwnIdentity]) {
         expect(view.events).toEqual([]);
         expect(view.files.password?.text).toBe('CANARY-one');
         expect(view.files.banner?.text).toBe('CANARY-banner');
         expect(view.status?.objects).toContainEqual({ id: 'db.json', version: first });
       }
-      expect(rig.agent.ipv4.sessions.at(-1)).toContain(`uid-${name}`);
+      expect(fixture.agent.ipv4.sessions.at(-1)).toContain(`uid-${name}`);
 
-      const second = rig.secretsManager.put(db, '{"password":"CANARY-two","port":5432}');
+      const second = fixture.secretsManager.put(db, '{"password":"CANARY-two","port":5432}');
       const rotated = await driver.republish(byIrsa);
       expect(rotated.files.password?.text).toBe('CANARY-two');
       expect(rotated.status?.objects).toContainEqual({ id: 'db.json', version: second });
 
-      const stranger = await driver.publish({
+      const unauthorizedPod = await driver.publish({
         class: spc({ objects: `${objects}\n- {objectName: other, objectType: secretsmanager}` }),
         pod: plain,
-        tokens: rig.podTokens({ account: 'plain' }),
+        tokens: fixture.podTokens({ account: 'plain' }),
       });
-      expect(stranger.phase).toBe('Pending');
-      expect(stranger.trapped).toBe(false);
-      expect(stranger.events[0]?.message).toContain('may not read secretsmanager/other by a shared identity');
+      expect(unauthorizedPod.phase).toBe('Pending');
+      expect(unauthorizedPod.trapped).toBe(false);
+      expect(unauthorizedPod.events[0]?.message).toContain(
+        'may not read secretsmanager/other by a shared identity',
+      );
       driver.close();
-      for (const never of ['CANARY', 'secret-', 'token-', ...Object.values(tokens)])
-        expect(keyferry.output()).not.toContain(never);
+      for (const secretText of ['CANARY', 'secret-', 'token-', ...Object.values(tokens)])
+        expect(keyferry.output()).not.toContain(secretText);
     });
   },
 );
 
 test('and logs JSON alone: what the SDK thinks of the version of Node is no line of a log', () => {
-  const lines = served().keyferry.output().trim().split('\n');
+  const lines = getBundle().keyferry.output().trim().split('\n');
   expect(lines.length).toBeGreaterThan(1);
   expect(lines.filter((line) => !line.startsWith('{'))).toEqual([]);
 });

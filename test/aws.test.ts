@@ -3,30 +3,31 @@ import { parse } from 'yaml';
 import { SecretError } from '../src/core/errors.ts';
 import type { SecretProviderClass } from './driver/cluster.ts';
 import { awsFailoverRegion, awsRegion } from './fakes/aws-cloud.ts';
-import { appRole, startAwsRig, type AwsRig, type AwsRigOptions } from './fakes/aws-rig.ts';
-import { underDriver } from './fakes/under-driver.ts';
+import { appRole, startAwsFixture, type AwsFixture, type AwsFixtureOptions } from './fakes/aws-fixture.ts';
+import { withDriver } from './fakes/with-driver.ts';
 
 const minute = 60_000;
 
-let rig: AwsRig;
-afterEach(() => rig.close());
+let fixture: AwsFixture;
+afterEach(() => fixture.close());
 
-async function start(options: AwsRigOptions = {}): Promise<void> {
-  rig = await startAwsRig(options);
+async function start(options: AwsFixtureOptions = {}): Promise<void> {
+  fixture = await startAwsFixture(options);
 }
 
 const secret = (fields: string): string => `- {objectType: secretsmanager, ${fields}}`;
 const parameter = (fields: string): string => `- {objectType: ssmparameter, ${fields}}`;
-const reads = (): number =>
-  rig.secretsManager.asked('GetSecretValue') + rig.secretsManager.asked('BatchGetSecretValue');
+const countReads = (): number =>
+  fixture.secretsManager.callCount('GetSecretValue') +
+  fixture.secretsManager.callCount('BatchGetSecretValue');
 
 describe.each(['1.5', '1.6'] as const)(
   "the Go provider's walk-through, under a driver of %s",
   (generation) => {
     test('class, account and volume: a pod starts, and a new value comes', async () => {
       await start({ refreshInterval: 0 });
-      const first = rig.secretsManager.put('MySecret', '{"username":"app", "password":"first"}');
-      rig.ssm.put('/app/banner', 'hello');
+      const first = fixture.secretsManager.put('MySecret', '{"username":"app", "password":"first"}');
+      fixture.ssm.put('/app/banner', 'hello');
       const spc = parse(`
       apiVersion: secrets-store.csi.x-k8s.io/v1
       kind: SecretProviderClass
@@ -47,9 +48,9 @@ describe.each(['1.5', '1.6'] as const)(
             type: Opaque
             data: [{objectName: MySecretPassword, key: password}]
     `) as SecretProviderClass;
-      await underDriver(rig.mountCall, { provider: 'aws', generation }, async (driver) => {
+      await withDriver(fixture.mountCall, { provider: 'aws', generation }, async (driver) => {
         const pod = { namespace: 'team-a', serviceAccount: 'app' };
-        const tokens = rig.podTokens();
+        const tokens = fixture.podTokens();
         let view = await driver.publish({ class: spc, pod, tokens });
         expect(view).toMatchObject({ phase: 'Running', last: 'mounted', events: [] });
         expect(view.files.MySecret?.text).toBe('{"username":"app", "password":"first"}');
@@ -64,18 +65,18 @@ describe.each(['1.5', '1.6'] as const)(
         );
         expect(view.secrets.synced).toEqual({ password: 'first' });
 
-        rig.secretsManager.put('MySecret', '{"username":"app", "password":"second"}');
+        fixture.secretsManager.put('MySecret', '{"username":"app", "password":"second"}');
         view = await driver.republish(view);
         expect(view.files.MySecretPassword?.text).toBe('second');
 
-        const stranger = await driver.publish({
+        const unauthorizedPod = await driver.publish({
           class: spc,
           pod: { ...pod, serviceAccount: 'plain' },
-          tokens: rig.podTokens({ account: 'plain' }),
+          tokens: fixture.podTokens({ account: 'plain' }),
         });
-        expect(stranger.phase).toBe('Pending');
-        expect(stranger.trapped).toBe(false);
-        expect(stranger.events[0]?.message).toMatch(
+        expect(unauthorizedPod.phase).toBe('Pending');
+        expect(unauthorizedPod.trapped).toBe(false);
+        expect(unauthorizedPod.events[0]?.message).toMatch(
           /code = PermissionDenied desc = NOT_GRANTED: aws: ServiceAccount team-a\/plain has no role: its annotation eks\.amazonaws\.com\/role-arn is missing/,
         );
       });
@@ -86,11 +87,11 @@ describe.each(['1.5', '1.6'] as const)(
 describe('a class of the documentation', () => {
   test('whole and extracted files, numbers, booleans and objects as JSON, with their modes', async () => {
     await start();
-    rig.secretsManager.put(
+    fixture.secretsManager.put(
       'eu/prod/db',
       '{"username":"app","pass-word":"p","port":5432,"ratio":1.50,"tls":true,"opts":{"b":[1, 2]},"none":null}',
     );
-    const class_ = (more: string): string => `
+    const classWith = (more: string): string => `
       - objectName: "eu/prod/db"
         objectType: secretsmanager
         objectAlias: "db.json"
@@ -103,7 +104,7 @@ describe('a class of the documentation', () => {
           - {path: tls, objectAlias: tls}
           - {path: opts, objectAlias: opts, filePermission: "0400"}${more}
     `;
-    const { files } = await rig.volume(class_(''));
+    const { files } = await fixture.volume(classWith(''));
     expect(files.map(({ path, mode, contents }) => [path, mode, Buffer.from(contents).toString()])).toEqual([
       ['db.json', 0o600, expect.stringContaining('"port":5432')],
       ['db-user', 0o600, 'app'],
@@ -113,29 +114,31 @@ describe('a class of the documentation', () => {
       ['tls', 0o600, 'true'],
       ['opts', 0o400, '{"b":[1,2]}'],
     ]);
-    for (const [path, fault] of [
+    for (const [path, expectedError] of [
       ['none', /^KEY_NOT_FOUND: .*eu\/prod\/db/],
       ['nowhere', /^KEY_NOT_FOUND: .*eu\/prod\/db/],
       ['pass-word', /^INVALID_CLASS: .*needs quotes: "pass-word"/],
     ] as const)
-      expect(await rig.mount(class_(`\n          - {path: ${path}, objectAlias: x}`))).toMatch(fault);
+      expect(await fixture.mount(classWith(`\n          - {path: ${path}, objectAlias: x}`))).toMatch(
+        expectedError,
+      );
   });
 
   test('binary secrets are their bytes', async () => {
     await start();
     const bytes = Uint8Array.from([0, 255, 10, 13, 128]);
-    rig.secretsManager.put('tls', bytes);
-    const { files } = await rig.volume(secret('objectName: tls'));
+    fixture.secretsManager.put('tls', bytes);
+    const { files } = await fixture.volume(secret('objectName: tls'));
     expect(new Uint8Array(files[0]!.contents)).toEqual(bytes);
   });
 
   test('by name, by ARN, by version, by stage: one secret, four files', async () => {
     await start();
-    const old = rig.secretsManager.put('db', 'old');
-    rig.secretsManager.put('db', 'new');
-    const arn = rig.secretsManager.arn('db');
+    const old = fixture.secretsManager.put('db', 'old');
+    fixture.secretsManager.put('db', 'new');
+    const arn = fixture.secretsManager.arn('db');
     expect(
-      await rig.mount(
+      await fixture.mount(
         [
           secret('objectName: db'),
           `- {objectName: "${arn}", objectAlias: arn}`,
@@ -148,10 +151,10 @@ describe('a class of the documentation', () => {
 
   test('a pinned version is reported as asked for', async () => {
     await start();
-    const old = rig.secretsManager.put('db', 'old');
-    rig.ssm.put('/p', 'one');
-    rig.ssm.put('/p', 'two');
-    const { versions } = await rig.volume(
+    const old = fixture.secretsManager.put('db', 'old');
+    fixture.ssm.put('/p', 'one');
+    fixture.ssm.put('/p', 'two');
+    const { versions } = await fixture.volume(
       `${secret(`objectName: db, objectVersion: ${old}`)}\n${parameter('objectName: /p, objectVersion: 1')}`,
     );
     expect(versions).toEqual([
@@ -162,15 +165,15 @@ describe('a class of the documentation', () => {
 
   test('one parameter at two versions and a label: no file is lost', async () => {
     await start();
-    for (const value of ['one', 'two', 'three']) rig.ssm.put('/p', value);
-    rig.ssm.label('/p', 2, 'blue');
+    for (const value of ['one', 'two', 'three']) fixture.ssm.put('/p', value);
+    fixture.ssm.label('/p', 2, 'blue');
     const objects = [
       'objectName: /p, objectAlias: now',
       'objectName: /p, objectAlias: v1, objectVersion: 1',
       'objectName: /p, objectAlias: v3, objectVersion: 3',
       'objectName: /p, objectAlias: blue, objectVersionLabel: blue',
     ];
-    expect(await rig.mount(objects.map(parameter).join('\n'))).toEqual({
+    expect(await fixture.mount(objects.map(parameter).join('\n'))).toEqual({
       now: 'three',
       v1: 'one',
       v3: 'three',
@@ -181,13 +184,13 @@ describe('a class of the documentation', () => {
   test('25 parameters are three calls', async () => {
     await start();
     const names = Array.from({ length: 25 }, (_, index) => `/app/p${index}`);
-    for (const name of names) rig.ssm.put(name, `value of ${name}`);
-    const files = await rig.mount(names.map((name) => parameter(`objectName: ${name}`)).join('\n'));
+    for (const name of names) fixture.ssm.put(name, `value of ${name}`);
+    const files = await fixture.mount(names.map((name) => parameter(`objectName: ${name}`)).join('\n'));
     expect(files).toEqual(
       Object.fromEntries(names.map((name) => [name.replaceAll('/', '_'), `value of ${name}`])),
     );
     expect(
-      rig.ssm
+      fixture.ssm
         .batches()
         .map(({ length }) => length)
         .sort(),
@@ -196,36 +199,36 @@ describe('a class of the documentation', () => {
 
   test('what is optional and absent is left out; what is not fails with its name and region', async () => {
     await start();
-    rig.secretsManager.put('db', 'x');
+    fixture.secretsManager.put('db', 'x');
     const optional = [secret('objectName: db'), secret('objectName: gone, optional: true')].join('\n');
-    expect(await rig.mount(`${optional}\n${parameter('objectName: /gone, optional: true')}`)).toEqual({
+    expect(await fixture.mount(`${optional}\n${parameter('objectName: /gone, optional: true')}`)).toEqual({
       db: 'x',
     });
     for (const objects of [secret('objectName: gone'), parameter('objectName: gone')])
-      expect(await rig.mount(objects, { name: 'b' })).toMatch(
+      expect(await fixture.mount(objects, { name: 'b' })).toMatch(
         /^OBJECT_NOT_FOUND: aws: .*gone.* in eu-west-1/,
       );
   });
 
   test('a rotated parameter shows, even where its numbers start again', async () => {
     await start();
-    rig.ssm.put('/p', 'one');
-    const first = await rig.volume(parameter('objectName: /p'));
-    rig.ssm.delete('/p');
-    rig.turn(minute);
-    rig.ssm.put('/p', 'anew');
-    const second = await rig.volume(parameter('objectName: /p'));
+    fixture.ssm.put('/p', 'one');
+    const first = await fixture.volume(parameter('objectName: /p'));
+    fixture.ssm.delete('/p');
+    fixture.advanceClock(minute);
+    fixture.ssm.put('/p', 'anew');
+    const second = await fixture.volume(parameter('objectName: /p'));
     expect(Buffer.from(second.files[0]!.contents).toString()).toBe('anew');
     expect(second.versions).not.toEqual(first.versions);
   });
 
   test('a service that hangs ends with the caller', async () => {
     await start();
-    rig.account.troubles.set(awsRegion, 'hang');
-    const caller = new AbortController();
-    const mount = rig.mount(secret('objectName: s'), { signal: caller.signal });
-    while (rig.secretsManager.count() === 0) await new Promise((resolve) => setTimeout(resolve, 5));
-    caller.abort(new SecretError('DEADLINE', 'the deadline of the request'));
+    fixture.account.regionFaults.set(awsRegion, 'hang');
+    const abortController = new AbortController();
+    const mount = fixture.mount(secret('objectName: s'), { signal: abortController.signal });
+    while (fixture.secretsManager.count() === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    abortController.abort(new SecretError('DEADLINE', 'the deadline of the request'));
     expect(await mount).toMatch(/^DEADLINE/);
   });
 });
@@ -234,124 +237,125 @@ describe('what a pod costs', () => {
   test('200 pods at once, by IRSA: one login, and one read a secret', async () => {
     await start();
     const names = Array.from({ length: 50 }, (_, index) => `s${index}`);
-    for (const name of names) rig.secretsManager.put(name, `value of ${name}`);
+    for (const name of names) fixture.secretsManager.put(name, `value of ${name}`);
     const pods = Array.from({ length: 200 }, (_, index) => index);
     const mounts = pods.map((index) =>
-      rig.mount(secret(`objectName: s${index % 50}`), { name: `pod-${index}` }),
+      fixture.mount(secret(`objectName: s${index % 50}`), { name: `pod-${index}` }),
     );
     (await Promise.all(mounts)).forEach((files, index) =>
       expect(files).toEqual({ [`s${index % 50}`]: `value of s${index % 50}` }),
     );
-    expect(reads()).toBeLessThanOrEqual(50);
-    expect(rig.sts.sessions).toHaveLength(1);
-    expect(rig.kubernetes.reads()).toBeLessThanOrEqual(2);
+    expect(countReads()).toBeLessThanOrEqual(50);
+    expect(fixture.sts.sessions).toHaveLength(1);
+    expect(fixture.kubernetes.reads()).toBeLessThanOrEqual(2);
   });
 
   test('by IRSA, the calls of the cloud do not grow with pods', async () => {
     await start();
-    rig.secretsManager.put('db', 'x');
-    rig.ssm.put('/p', 'y');
+    fixture.secretsManager.put('db', 'x');
+    fixture.ssm.put('/p', 'y');
     const objects = `${secret('objectName: db')}\n${parameter('objectName: /p')}`;
-    const calls = (): number => rig.secretsManager.count() + rig.ssm.count() + rig.sts.count();
-    await rig.volume(objects, { name: 'first' });
+    const calls = (): number => fixture.secretsManager.count() + fixture.ssm.count() + fixture.sts.count();
+    await fixture.volume(objects, { name: 'first' });
     const before = calls();
-    for (let index = 0; index < 20; index += 1) await rig.volume(objects, { name: `pod-${index}` });
+    for (let index = 0; index < 20; index += 1) await fixture.volume(objects, { name: `pod-${index}` });
     expect(calls()).toBe(before);
   });
 
   test('by Pod Identity, one call of the agent a pod, and no more for its republishes', async () => {
     await start();
-    rig.secretsManager.put('db', 'x');
+    fixture.secretsManager.put('db', 'x');
     const parameters = { region: awsRegion, usePodIdentity: 'true', objects: secret('objectName: db') };
-    for (const name of ['a', 'b', 'c']) await rig.volume(parameters, { name });
-    rig.turn(5 * minute);
-    for (const name of ['a', 'b', 'c']) await rig.volume(parameters, { name });
-    expect(rig.agent.ipv4.count() + rig.agent.ipv6.count()).toBe(3);
-    expect([rig.sts.count(), rig.kubernetes.reads()]).toEqual([0, 0]);
+    for (const name of ['a', 'b', 'c']) await fixture.volume(parameters, { name });
+    fixture.advanceClock(5 * minute);
+    for (const name of ['a', 'b', 'c']) await fixture.volume(parameters, { name });
+    expect(fixture.agent.ipv4.count() + fixture.agent.ipv6.count()).toBe(3);
+    expect([fixture.sts.count(), fixture.kubernetes.reads()]).toEqual([0, 0]);
   });
 
   test('Kubernetes is read at most once for each new pod, and not for republishes within 60 s', async () => {
     await start();
-    rig.secretsManager.put('db', 'x');
+    fixture.secretsManager.put('db', 'x');
     const pods = Array.from({ length: 10 }, (_, index) => `pod-${index}`);
-    for (const name of pods) await rig.volume({ objects: secret('objectName: db') }, { name });
-    expect(rig.kubernetes.reads()).toBeLessThanOrEqual(pods.length);
-    expect(rig.kubernetes.nodeReads()).toBe(1);
-    const before = rig.kubernetes.requests.length;
+    for (const name of pods) await fixture.volume({ objects: secret('objectName: db') }, { name });
+    expect(fixture.kubernetes.reads()).toBeLessThanOrEqual(pods.length);
+    expect(fixture.kubernetes.nodeReads()).toBe(1);
+    const before = fixture.kubernetes.requests.length;
     for (let round = 0; round < 3; round += 1) {
-      rig.turn(15_000);
-      for (const name of pods) await rig.volume({ objects: secret('objectName: db') }, { name });
+      fixture.advanceClock(15_000);
+      for (const name of pods) await fixture.volume({ objects: secret('objectName: db') }, { name });
     }
-    expect(rig.kubernetes.requests.length).toBe(before);
+    expect(fixture.kubernetes.requests.length).toBe(before);
   });
 });
 
 describe('freshness', () => {
   test('a pinned version is fetched once, a moving one is looked at after 30 s, for all pods', async () => {
     await start();
-    const fixed = rig.secretsManager.put('fixed', 'f1');
-    rig.secretsManager.put('moving', 'm1');
+    const fixed = fixture.secretsManager.put('fixed', 'f1');
+    fixture.secretsManager.put('moving', 'm1');
     const objects = [secret(`objectName: fixed, objectVersion: ${fixed}`), secret('objectName: moving')].join(
       '\n',
     );
-    for (const name of ['a', 'b']) await rig.volume(objects, { name });
-    const before = reads();
-    rig.secretsManager.put('moving', 'm2');
-    expect(await rig.mount(objects, { name: 'a' })).toEqual({ fixed: 'f1', moving: 'm1' });
-    rig.turn(31_000);
+    for (const name of ['a', 'b']) await fixture.volume(objects, { name });
+    const before = countReads();
+    fixture.secretsManager.put('moving', 'm2');
+    expect(await fixture.mount(objects, { name: 'a' })).toEqual({ fixed: 'f1', moving: 'm1' });
+    fixture.advanceClock(31_000);
     for (const name of ['a', 'b'])
-      expect(await rig.mount(objects, { name })).toEqual({ fixed: 'f1', moving: 'm2' });
-    expect(reads()).toBe(before + 1);
+      expect(await fixture.mount(objects, { name })).toEqual({ fixed: 'f1', moving: 'm2' });
+    expect(countReads()).toBe(before + 1);
   });
 
   test('an outage serves who was served; a refusal ends that', async () => {
     await start();
-    rig.secretsManager.put('s', 'x');
+    fixture.secretsManager.put('s', 'x');
     const objects = secret('objectName: s');
-    await rig.volume(objects);
-    rig.account.troubles.set(awsRegion, 'down');
-    rig.turn(5 * minute);
-    expect(await rig.mount(objects)).toEqual({ s: 'x' });
-    rig.account.troubles.clear();
-    rig.secretsManager.denied.add('s');
-    rig.secretsManager.denied.add('DescribeSecret');
-    rig.turn(minute);
-    expect(await rig.mount(objects)).toMatch(/^ACCESS_DENIED: aws: .*AccessDeniedException, request id/);
-    rig.account.troubles.set(awsRegion, 'down');
-    expect(await rig.mount(objects)).not.toEqual({ s: 'x' });
+    await fixture.volume(objects);
+    fixture.account.regionFaults.set(awsRegion, 'down');
+    fixture.advanceClock(5 * minute);
+    expect(await fixture.mount(objects)).toEqual({ s: 'x' });
+    fixture.account.regionFaults.clear();
+    fixture.secretsManager.denied.add('s');
+    fixture.secretsManager.denied.add('DescribeSecret');
+    fixture.advanceClock(minute);
+    expect(await fixture.mount(objects)).toMatch(/^ACCESS_DENIED: aws: .*AccessDeniedException, request id/);
+    fixture.account.regionFaults.set(awsRegion, 'down');
+    expect(await fixture.mount(objects)).not.toEqual({ s: 'x' });
   });
 });
 
 describe('failover', () => {
-  const class_ = (objects: string): Record<string, string> => ({
+  const classWith = (objects: string): Record<string, string> => ({
     region: awsRegion,
     failoverRegion: awsFailoverRegion,
     objects,
   });
-  const there = awsFailoverRegion;
-  const elsewhere = (): unknown[] => rig.secretsManager.calls.filter(({ region }) => region === there);
+  const failoverRegion = awsFailoverRegion;
+  const failoverCalls = (): unknown[] =>
+    fixture.secretsManager.calls.filter(({ region }) => region === failoverRegion);
 
   test('asks nobody else while the primary answers, and cares for no refusal there', async () => {
     await start();
-    rig.secretsManager.put('db', 'here');
-    expect(await rig.mount(class_(secret('objectName: db')))).toEqual({ db: 'here' });
-    expect(elsewhere()).toEqual([]);
+    fixture.secretsManager.put('db', 'here');
+    expect(await fixture.mount(classWith(secret('objectName: db')))).toEqual({ db: 'here' });
+    expect(failoverCalls()).toEqual([]);
   });
 
   test.each(['down', 'throttled'] as const)(
     'takes the other region while the primary is %s',
-    async (trouble) => {
+    async (outage) => {
       await start();
-      rig.account.troubles.set(awsRegion, trouble);
-      rig.secretsManager.put('db-replica', '{"a":"there"}', there);
-      rig.ssm.put('/p', 'there', there);
+      fixture.account.regionFaults.set(awsRegion, outage);
+      fixture.secretsManager.put('db-replica', '{"a":"there"}', failoverRegion);
+      fixture.ssm.put('/p', 'there', failoverRegion);
       const objects = [
         secret(
           'objectName: db, objectAlias: f, failoverObject: {objectName: db-replica}, jmesPath: [{path: a}]',
         ),
         parameter('objectName: /p'),
       ];
-      expect(await rig.mount(class_(objects.join('\n')))).toEqual({
+      expect(await fixture.mount(classWith(objects.join('\n')))).toEqual({
         f: '{"a":"there"}',
         a: 'there',
         _p: 'there',
@@ -361,24 +365,30 @@ describe('failover', () => {
 
   test('never for what is not there, denied or on its way out', async () => {
     await start();
-    rig.secretsManager.put('db', 'here');
-    rig.secretsManager.put('db', 'there', there);
-    rig.secretsManager.put('other', 'there', there);
-    expect(await rig.mount(class_(secret('objectName: other')))).toMatch(/^OBJECT_NOT_FOUND: .*eu-west-1/);
-    rig.secretsManager.denied.add('db');
-    expect(await rig.mount(class_(secret('objectName: db')), { name: 'b' })).toMatch(
+    fixture.secretsManager.put('db', 'here');
+    fixture.secretsManager.put('db', 'there', failoverRegion);
+    fixture.secretsManager.put('other', 'there', failoverRegion);
+    expect(await fixture.mount(classWith(secret('objectName: other')))).toMatch(
+      /^OBJECT_NOT_FOUND: .*eu-west-1/,
+    );
+    fixture.secretsManager.denied.add('db');
+    expect(await fixture.mount(classWith(secret('objectName: db')), { name: 'b' })).toMatch(
       /^ACCESS_DENIED: .*eu-west-1/,
     );
-    rig.secretsManager.denied.clear();
-    rig.secretsManager.delete('db');
-    expect(await rig.mount(class_(secret('objectName: db')), { name: 'c' })).toMatch(/^OBJECT_DISABLED/);
-    expect(elsewhere()).toEqual([]);
+    fixture.secretsManager.denied.clear();
+    fixture.secretsManager.delete('db');
+    expect(await fixture.mount(classWith(secret('objectName: db')), { name: 'c' })).toMatch(
+      /^OBJECT_DISABLED/,
+    );
+    expect(failoverCalls()).toEqual([]);
   });
 
   test('where both fail, the cause of the primary is told', async () => {
     await start();
-    rig.account.troubles.set(awsRegion, 'down');
-    expect(await rig.mount(class_(secret('objectName: db')))).toMatch(/^STORE_UNAVAILABLE: .*eu-west-1/);
+    fixture.account.regionFaults.set(awsRegion, 'down');
+    expect(await fixture.mount(classWith(secret('objectName: db')))).toMatch(
+      /^STORE_UNAVAILABLE: .*eu-west-1/,
+    );
   });
 });
 
@@ -387,54 +397,59 @@ describe('an unlucky day', () => {
 
   test('throttling that was waited out shows in a metric alone', async () => {
     await start();
-    rig.secretsManager.put('db', 'x');
-    rig.secretsManager.behave({ times: 1, answer: throttling });
-    expect(await rig.mount(secret('objectName: db'))).toEqual({ db: 'x' });
-    expect(await rig.metrics()).toContain(
+    fixture.secretsManager.put('db', 'x');
+    fixture.secretsManager.injectFault({ times: 1, response: throttling });
+    expect(await fixture.mount(secret('objectName: db'))).toEqual({ db: 'x' });
+    expect(await fixture.metrics()).toContain(
       'keyferry_failed_attempts_total{budget="aws",code="STORE_THROTTLED"} 1',
     );
   });
 
   test('200 pods start while STS throttles: three calls, and one when it is over', async () => {
     await start();
-    rig.secretsManager.put('db', 'x');
+    fixture.secretsManager.put('db', 'x');
     const body = '<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>';
-    rig.sts.behave({ delayMs: 50, answer: { status: 400, headers: { 'content-type': 'text/xml' }, body } });
+    fixture.sts.injectFault({
+      delayMs: 50,
+      response: { status: 400, headers: { 'content-type': 'text/xml' }, body },
+    });
     const startAll = (): Promise<unknown[]> =>
       Promise.all(
-        Array.from({ length: 200 }, (_, index) => rig.mount(secret('objectName: db'), { name: `${index}` })),
+        Array.from({ length: 200 }, (_, index) =>
+          fixture.mount(secret('objectName: db'), { name: `${index}` }),
+        ),
       );
     expect(new Set(await startAll())).toEqual(
       new Set([expect.stringMatching(/^CREDENTIALS_UNAVAILABLE: .*too many calls: STS in eu-west-1/)]),
     );
-    expect(rig.sts.count()).toBe(3);
-    rig.sts.behave();
+    expect(fixture.sts.count()).toBe(3);
+    fixture.sts.injectFault();
     expect(await startAll()).toEqual(Array(200).fill({ db: 'x' }));
-    expect(rig.sts.count()).toBe(4);
+    expect(fixture.sts.count()).toBe(4);
   });
 
   test('reading is denied, describing is not: who was served is, a new pod after 15 minutes is not', async () => {
     await start();
-    rig.secretsManager.put('db', 'x');
+    fixture.secretsManager.put('db', 'x');
     const objects = secret('objectName: db');
-    await rig.volume(objects, { name: 'served' });
-    rig.secretsManager.denied.add('GetSecretValue');
-    rig.turn(16 * minute);
-    expect(await rig.mount(objects, { name: 'served' })).toEqual({ db: 'x' });
-    expect(await rig.mount(objects, { name: 'new' })).toMatch(
+    await fixture.volume(objects, { name: 'served' });
+    fixture.secretsManager.denied.add('GetSecretValue');
+    fixture.advanceClock(16 * minute);
+    expect(await fixture.mount(objects, { name: 'served' })).toEqual({ db: 'x' });
+    expect(await fixture.mount(objects, { name: 'new' })).toMatch(
       /^ACCESS_DENIED: .*secretsmanager:GetSecretValue/,
     );
     // From then on for all.
-    expect(await rig.mount(objects, { name: 'served' })).toMatch(/^ACCESS_DENIED/);
+    expect(await fixture.mount(objects, { name: 'served' })).toMatch(/^ACCESS_DENIED/);
   });
 });
 
 test('no value appears in a status, the log or a metric', async () => {
   await start();
-  rig.secretsManager.put('db', '{"a":"CANARY-1","b":{"c":"CANARY-2"}}');
-  rig.secretsManager.put('text', 'CANARY-3');
-  rig.ssm.put('/p', 'CANARY-4');
-  const told: unknown[] = [];
+  fixture.secretsManager.put('db', '{"a":"CANARY-1","b":{"c":"CANARY-2"}}');
+  fixture.secretsManager.put('text', 'CANARY-3');
+  fixture.ssm.put('/p', 'CANARY-4');
+  const failures: unknown[] = [];
   for (const [index, objects] of [
     secret('objectName: db, jmesPath: [{path: a}, {path: b.c, objectAlias: c}]'),
     secret('objectName: db, jmesPath: [{path: a.b.c}]'),
@@ -444,18 +459,18 @@ test('no value appears in a status, the log or a metric', async () => {
     parameter('objectName: /p, jmesPath: [{path: a}]'),
     `${parameter('objectName: /p')}\n${secret('objectName: gone')}`,
   ].entries()) {
-    const answer = await rig.mount(objects, { name: `pod-${index}` });
-    if (typeof answer === 'string') told.push(answer);
+    const answer = await fixture.mount(objects, { name: `pod-${index}` });
+    if (typeof answer === 'string') failures.push(answer);
   }
-  expect(told).toHaveLength(6);
-  const output = [...told, ...rig.lines, await rig.metrics()].join('\n');
+  expect(failures).toHaveLength(6);
+  const output = [...failures, ...fixture.lines, await fixture.metrics()].join('\n');
   expect(output).toContain('audit');
   expect(output).not.toContain('CANARY');
 });
 
 test('whose rights served is in the audit', async () => {
   await start();
-  rig.secretsManager.put('db', 'x');
-  await rig.volume(secret('objectName: db'));
-  expect(rig.lines.join()).toContain(`the role ${appRole} as team-a.app`);
+  fixture.secretsManager.put('db', 'x');
+  await fixture.volume(secret('objectName: db'));
+  expect(fixture.lines.join()).toContain(`the role ${appRole} as team-a.app`);
 });

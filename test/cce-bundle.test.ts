@@ -1,10 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
-import { object, startCceRig } from './fakes/cce-rig.ts';
+import { objectYaml, startCceFixture } from './fakes/cce-fixture.ts';
 import { serveBundle } from './fakes/served-bundle.ts';
 
-const served = serveBundle({
+const getBundle = serveBundle({
   providers: ['cce'],
-  start: () => startCceRig({ lookUpProject: true }),
+  start: () => startCceFixture({ lookUpProject: true }),
   args: ({ caFile }) => ['--ca-file', caFile],
 });
 
@@ -12,17 +12,17 @@ describe.each(['1.5', '1.6'] as const)(
   'the built bundle, before a whole cloud, under a driver of %s',
   (generation) => {
     test('serves cce: files, versions, a rotation, a refusal; and prints no secret', async () => {
-      const { rig, keyferry, driverOf } = served();
+      const { fixture, keyferry, driverOf } = getBundle();
       const driver = driverOf(generation);
       const name = `db-${generation}`;
-      rig.csms.put(name, '{"password":"CANARY-one","port":5432}');
-      rig.annotate([name]);
+      fixture.csms.put(name, '{"password":"CANARY-one","port":5432}');
+      fixture.annotate([name]);
       const spc = {
         metadata: { name: 'app' },
         spec: {
           provider: 'cce',
           parameters: {
-            objects: object(
+            objects: objectYaml(
               name,
               'latest',
               'objectAlias: db.json, jmesPath: [{path: password, objectAlias: pass}]',
@@ -41,22 +41,22 @@ describe.each(['1.5', '1.6'] as const)(
         { id: 'pass', version: expect.stringMatching(/^v1\+[0-9a-f]{8}$/) },
       ]);
 
-      rig.csms.put(name, '{"password":"CANARY-two","port":5432}');
+      fixture.csms.put(name, '{"password":"CANARY-two","port":5432}');
       const rotated = await driver.republish(pod);
       expect(rotated.files.pass?.text).toBe('CANARY-two');
       expect(rotated.status?.objects[0]).toEqual({ id: 'db.json', version: 'v2' });
 
-      rig.annotate([]);
-      const stranger = await driver.publish({
+      fixture.annotate([]);
+      const unauthorizedPod = await driver.publish({
         class: spc,
         pod: { name: `${name}-late`, namespace: 'team-a', serviceAccount: 'app' },
       });
-      expect(stranger.phase).not.toBe('Running');
-      expect(stranger.trapped).toBe(false);
-      expect(stranger.events[0]?.message).toContain('cce.io/dew-resource');
+      expect(unauthorizedPod.phase).not.toBe('Running');
+      expect(unauthorizedPod.trapped).toBe(false);
+      expect(unauthorizedPod.events[0]?.message).toContain('cce.io/dew-resource');
       driver.close();
       expect(keyferry.output()).not.toContain('CANARY');
-      expect(keyferry.output()).not.toContain(rig.keys.secret);
+      expect(keyferry.output()).not.toContain(fixture.keys.secret);
     });
   },
 );

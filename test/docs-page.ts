@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 
 /** A class as a page shows it. */
-export type ShownClass = {
+export type DocumentedClass = {
   readonly spec: {
     readonly provider: string;
     readonly parameters: Record<string, string>;
@@ -19,12 +19,12 @@ export function readPage(path: string) {
   const documents = blocks('yaml').flatMap((block) =>
     parseAllDocuments(block).map((document) => document.toJS() as Record<string, unknown>),
   );
-  const ofKind = <T>(wanted: string): T[] => documents.filter(({ kind }) => kind === wanted) as T[];
-  return { text, blocks, documents, ofKind, classes: () => ofKind<ShownClass>('SecretProviderClass') };
+  const ofKind = <T>(kindName: string): T[] => documents.filter(({ kind }) => kind === kindName) as T[];
+  return { text, blocks, documents, ofKind, classes: () => ofKind<DocumentedClass>('SecretProviderClass') };
 }
 
 /** The names of files that a class syncs into Secrets. */
-export function namesSynced({ spec }: ShownClass): string[] {
+export function syncedFileNames({ spec }: DocumentedClass): string[] {
   return (spec.secretObjects ?? []).flatMap(({ data }) => data.map(({ objectName }) => objectName));
 }
 

@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
-import { startVaultRig } from './fakes/vault-rig.ts';
+import { startVaultFixture } from './fakes/vault-fixture.ts';
 import { serveBundle } from './fakes/served-bundle.ts';
 
-const served = serveBundle({
+const getBundle = serveBundle({
   providers: ['vault', 'openbao'],
   async start() {
-    const rig = await startVaultRig({
+    const fixture = await startVaultFixture({
       env: (vault, file) => ({
         KEYFERRY_VAULT_TOKEN_REQUESTS: 'true',
         KEYFERRY_VAULT_ALLOWED_ADDRESSES: 'https://vault.example',
@@ -14,9 +14,9 @@ const served = serveBundle({
         KEYFERRY_VAULT_TOKEN_FILE: file('token', vault.tokens.issue({ policies: ['app'] }).id),
       }),
     });
-    rig.policy('app', { 'secret/data/*': ['read'], 'database/creds/*': ['read'] });
-    rig.auth.kubernetes().role('app', { names: ['app'] });
-    return rig;
+    fixture.policy('app', { 'secret/data/*': ['read'], 'database/creds/*': ['read'] });
+    fixture.auth.kubernetes().role('app', { names: ['app'] });
+    return fixture;
   },
   args: ({ grantsFile }) => ['--shared-identity-grants', grantsFile],
 });
@@ -25,11 +25,11 @@ describe.each(['1.5', '1.6'] as const)(
   'the built bundle, before Vault, under a driver of %s',
   (generation) => {
     test("serves vault and openbao: by the pod's token and by one it asks for, by its own; a lease, a rotation, a refusal; and prints no secret", async () => {
-      const { rig, keyferry, driverOf } = served();
+      const { fixture, keyferry, driverOf } = getBundle();
       const driver = driverOf(generation);
       const name = `db-${generation}`;
-      const kv = rig.kv2();
-      rig.database().role('app');
+      const kv = fixture.kv2();
+      fixture.database().role('app');
       kv.put(name, { password: 'CANARY-one' });
       const spc = (provider: string, more: object) => ({
         metadata: { name: 'app' },
@@ -45,10 +45,10 @@ describe.each(['1.5', '1.6'] as const)(
         },
       });
       const pod = { namespace: 'team-a', serviceAccount: 'app' };
-      const brought = await driver.publish({ class: spc('vault', {}), pod, tokens: rig.podToken() });
-      const asked = await driver.publish({ class: spc('openbao', {}), pod });
-      const shared = await driver.publish({ class: spc('vault', { authMethod: 'token' }), pod });
-      for (const view of [brought, asked, shared]) {
+      const withPodToken = await driver.publish({ class: spc('vault', {}), pod, tokens: fixture.podToken() });
+      const withRequestedToken = await driver.publish({ class: spc('openbao', {}), pod });
+      const withOwnToken = await driver.publish({ class: spc('vault', { authMethod: 'token' }), pod });
+      for (const view of [withPodToken, withRequestedToken, withOwnToken]) {
         expect(view.events).toEqual([]);
         expect(view.files.password?.text).toBe('CANARY-one');
       }
@@ -57,34 +57,34 @@ describe.each(['1.5', '1.6'] as const)(
           objects: '- {objectName: user, secretPath: database/creds/app, secretKey: username}',
         }),
         pod,
-        tokens: rig.podToken(),
+        tokens: fixture.podToken(),
       });
       const user = leased.files.user?.text;
       expect(user).toMatch(/^v-/);
       expect((await driver.republish(leased)).files.user?.text).toBe(user);
 
       kv.put(name, { password: 'CANARY-two' });
-      const rotated = await driver.republish(brought);
+      const rotated = await driver.republish(withPodToken);
       expect(rotated.files.password?.text).toBe('CANARY-two');
 
-      const stranger = await driver.publish({
+      const unauthorizedPod = await driver.publish({
         class: spc('vault', { vaultAddress: 'https://evil.example' }),
         pod,
-        tokens: rig.podToken(),
+        tokens: fixture.podToken(),
       });
-      expect(stranger.phase).toBe('Pending');
-      expect(stranger.trapped).toBe(false);
-      expect(stranger.events[0]?.message).toContain('KEYFERRY_VAULT_ALLOWED_ADDRESSES');
+      expect(unauthorizedPod.phase).toBe('Pending');
+      expect(unauthorizedPod.trapped).toBe(false);
+      expect(unauthorizedPod.events[0]?.message).toContain('KEYFERRY_VAULT_ALLOWED_ADDRESSES');
 
-      const abroad = await driver.publish({
+      const proxiedPod = await driver.publish({
         class: spc('vault', { vaultAddress: 'https://vault.example' }),
         pod,
-        tokens: rig.podToken(),
+        tokens: fixture.podToken(),
       });
-      expect(abroad.events[0]?.message).toContain('by the proxy 127.0.0.1:9');
+      expect(proxiedPod.events[0]?.message).toContain('by the proxy 127.0.0.1:9');
       driver.close();
       expect(keyferry.output()).not.toContain('CANARY');
-      for (const { id } of rig.tokens.all()) expect(keyferry.output()).not.toContain(id);
+      for (const { id } of fixture.tokens.all()) expect(keyferry.output()).not.toContain(id);
     });
   },
 );

@@ -1,17 +1,17 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { startFakeServer, type FakeAnswer } from './fakes/http-server.ts';
-import { vaultEnvelope } from './fakes/vault-answers.ts';
+import { startFakeServer, type FakeResponse } from './fakes/http-server.ts';
+import { vaultResponse } from './fakes/vault-responses.ts';
 import { startVaultReader, type VaultReader } from './fakes/vault-reader.ts';
 
 const minutes = (count: number): number => count * 60_000;
-const closing: (() => Promise<unknown>)[] = [];
+const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
 async function setUp(options?: Parameters<typeof startVaultReader>[0]): Promise<VaultReader> {
   const reader = await startVaultReader(options);
-  closing.push(reader.close);
+  cleanups.push(reader.close);
   return reader;
 }
 
@@ -25,17 +25,22 @@ const pods = (count: number): string[] => Array.from({ length: count }, (_, inde
 
 describe('a leased path', () => {
   test('gives 50 pods that mount it at the same instant 50 leases and 50 users, and each of them always its own', async () => {
-    const { ask, database: db, leases } = await setUp();
+    const { readText: ask, database: db, leases } = await setUp();
     const first = await Promise.all(pods(50).map((pod) => ask(database, { pod })));
     expect(new Set(first).size).toBe(50);
     expect(db.users()).toHaveLength(50);
     expect(leases('live')).toBe(50);
     expect(await Promise.all(pods(50).map((pod) => ask(database, { pod })))).toEqual(first);
-    expect(db.made()).toBe(50);
+    expect(db.createdCount()).toBe(50);
   });
 
   test('is read once for all of a pod, at once and at every republish, until its lease cannot be put off', async () => {
-    const { ask, pass, database: db, vault } = await setUp({ life: { ttlMs: minutes(600) } });
+    const {
+      readText: ask,
+      advanceClock: pass,
+      database: db,
+      vault,
+    } = await setUp({ lifetime: { ttlMs: minutes(600) } });
     db.role('app', { ttlMs: minutes(60), maxTtlMs: minutes(150) });
     const [first, ...others] = await Promise.all([1, 2, 3].map(() => ask(database)));
     expect(others).toEqual([first, first]);
@@ -43,7 +48,7 @@ describe('a leased path', () => {
       await pass(minutes(1));
       expect(await ask(database)).toBe(first);
     }
-    expect(db.made()).toBe(1);
+    expect(db.createdCount()).toBe(1);
     expect(vault.leases.all()[0]?.renewals).toBe(2);
     // The third renewal is cut short by the max TTL: now it is read anew, while the first user still is one.
     await pass(minutes(1));
@@ -52,7 +57,12 @@ describe('a leased path', () => {
   });
 
   test('is one read for whole file and keys, across a rotation too: they never mix two users', async () => {
-    const { value, pass, database: db, vault } = await setUp({ life: { ttlMs: minutes(600) } });
+    const {
+      value,
+      advanceClock: pass,
+      database: db,
+      vault,
+    } = await setUp({ lifetime: { ttlMs: minutes(600) } });
     db.role('app', { ttlMs: minutes(3), maxTtlMs: minutes(3) });
     for (let minute = 0; minute < 30; minute += 1) {
       const { bytes, document } = await value(database);
@@ -61,56 +71,62 @@ describe('a leased path', () => {
       expect(db.users()).toContain((envelope.data as { username: string }).username);
       await pass(minutes(1));
     }
-    expect(db.made()).toBeGreaterThan(9);
-    expect(db.made()).toBeLessThan(16);
-    expect(vault.leases.all()).toHaveLength(db.made());
+    expect(db.createdCount()).toBeGreaterThan(9);
+    expect(db.createdCount()).toBeLessThan(16);
+    expect(vault.leases.all()).toHaveLength(db.createdCount());
   });
 
   test('serves all pods of an account where the class says so', async () => {
-    const { ask, database: db } = await setUp();
-    const told = await Promise.all(pods(20).map((pod) => ask(database, { pod, scope: 'principal' })));
-    expect(new Set(told).size).toBe(1);
-    expect(db.made()).toBe(1);
-    expect(await ask(database, { scope: 'principal', account: 'other' })).not.toBe(told[0]);
+    const { readText: ask, database: db } = await setUp();
+    const results = await Promise.all(pods(20).map((pod) => ask(database, { pod, scope: 'principal' })));
+    expect(new Set(results).size).toBe(1);
+    expect(db.createdCount()).toBe(1);
+    expect(await ask(database, { scope: 'principal', account: 'other' })).not.toBe(results[0]);
   });
 
   test('gives back what a pod did not wait for', async () => {
-    const { read, ask, vault, until, leases, kv2 } = await setUp();
+    const { read, readText: ask, vault, until, leases, kv2 } = await setUp();
     kv2.put('app', {});
     await ask('secret/data/app');
-    vault.node.behave({ on: 'GET /v1/database', delayMs: 20 });
-    const leaver = new AbortController();
-    const left = read(database, {}, leaver.signal).catch(() => 'left');
+    vault.node.injectFault({ route: 'GET /v1/database', delayMs: 20 });
+    const abortController = new AbortController();
+    const abortedRead = read(database, {}, abortController.signal).catch(() => 'left');
     await until('it is asked', () => vault.count('GET /v1/database') === 1);
-    leaver.abort(new Error('left'));
-    expect(await left).toBe('left');
+    abortController.abort(new Error('left'));
+    expect(await abortedRead).toBe('left');
     await until('it is given back', () => leases('revoked') === 1);
     expect(leases('live')).toBe(0);
   });
 
   test('ends with its pod, where pods are watched', async () => {
-    const gone = new Set<string>();
-    const presence = (pod: string) => (gone.has(pod) ? 'gone' : 'here');
-    const { ask, pass, leases, database: db } = await setUp({ presence });
+    const deletedPods = new Set<string>();
+    const presence = (pod: string) => (deletedPods.has(pod) ? 'gone' : 'here');
+    const { readText: ask, advanceClock: pass, leases, database: db } = await setUp({ presence });
     await Promise.all(['a', 'b'].map((pod) => ask(database, { pod })));
-    gone.add('a');
+    deletedPods.add('a');
     await pass(1_000);
     expect(leases('revoked')).toBe(1);
     expect(db.users()).toHaveLength(1);
   });
 
   test('that is due is put off, not read anew, also by the request that finds it so', async () => {
-    const { ask, vault, database: db } = await setUp({ life: { ttlMs: minutes(600) } });
+    const { readText: ask, vault, database: db } = await setUp({ lifetime: { ttlMs: minutes(600) } });
     const first = await ask(database);
-    vault.turn(minutes(45));
+    vault.advanceClock(minutes(45));
     expect(await ask(database)).toBe(first);
-    vault.turn(minutes(30));
+    vault.advanceClock(minutes(30));
     expect(await ask(database)).toBe(first);
-    expect(db.made()).toBe(1);
+    expect(db.createdCount()).toBe(1);
   });
 
   test('whose token has ended is read anew with another', async () => {
-    const { ask, pass, vault, database: db, until } = await setUp({ life: { ttlMs: minutes(600) } });
+    const {
+      readText: ask,
+      advanceClock: pass,
+      vault,
+      database: db,
+      until,
+    } = await setUp({ lifetime: { ttlMs: minutes(600) } });
     db.role('app', { ttlMs: minutes(9) });
     const first = await ask(database);
     vault.tokens.revoke(vault.tokens.all()[0]!);
@@ -126,7 +142,7 @@ describe('a leased path', () => {
   });
 
   test('is as it was for a pod while nobody answers, to the end of the lease and not beyond', async () => {
-    const { ask, pass, vault, database: db } = await setUp();
+    const { readText: ask, advanceClock: pass, vault, database: db } = await setUp();
     db.role('app', { ttlMs: minutes(9) });
     const first = await ask(database);
     vault.node.state = 'sealed';
@@ -138,55 +154,55 @@ describe('a leased path', () => {
 });
 
 test('an Agent that caches answers no pod with the lease of another', async () => {
-  const answers = new Map<string, FakeAnswer>();
+  const responses = new Map<string, FakeResponse>();
   // Vault Agent takes for the same request what is the same to the last header, and keeps what has a lease or a token.
   const agent = await startFakeServer({
     handler(request) {
       const { method, path, query, headers, body } = request;
       const key = JSON.stringify([method, path, query, headers, body.toString()]);
-      const answer = answers.get(key) ?? vault.serve(request);
-      answers.set(key, answer);
-      return answer;
+      const response = responses.get(key) ?? vault.serve(request);
+      responses.set(key, response);
+      return response;
     },
   });
-  closing.push(agent.close);
-  const { vault, ask, leases } = await setUp({ login: { addresses: [agent.url.origin] } });
-  const told = await Promise.all(pods(5).map((pod) => ask(database, { pod })));
-  expect(new Set(told).size).toBe(5);
+  cleanups.push(agent.close);
+  const { vault, readText: ask, leases } = await setUp({ login: { addresses: [agent.url.origin] } });
+  const results = await Promise.all(pods(5).map((pod) => ask(database, { pod })));
+  expect(new Set(results).size).toBe(5);
   expect(leases('live')).toBe(5);
 });
 
 describe('after a restart', () => {
   test('a pod gets a user of its own at its next republish, and the old one lives on until then and longer', async () => {
     const before = await setUp();
-    const first = await before.ask(database);
+    const first = await before.readText(database);
     expect(before.database.users()).toHaveLength(1);
     // Its end: nothing that leases depend on is given up.
     await before.tokens.close(AbortSignal.timeout(1_000));
     const after = before.restart();
-    before.vault.turn(minutes(19));
-    const second = await after.ask(database);
+    before.vault.advanceClock(minutes(19));
+    const second = await after.readText(database);
     expect(second).not.toBe(first);
     expect(before.database.users()).toHaveLength(2);
-    before.vault.turn(minutes(42));
+    before.vault.advanceClock(minutes(42));
     expect(before.leases('expired')).toBe(1);
-    expect(await after.ask(database)).toBe(second);
-    expect(before.database.made()).toBe(2);
+    expect(await after.readText(database)).toBe(second);
+    expect(before.database.createdCount()).toBe(2);
   });
 });
 
 describe('a token made for a pod', () => {
   const create = { name: 'auth/token/create', method: 'POST' as const, body: '{}' };
 
-  async function made(orphan: boolean) {
-    const reader = await setUp({ life: { ttlMs: minutes(60), maxTtlMs: minutes(10_000) } });
+  async function runTokenScenario(orphan: boolean) {
+    const reader = await setUp({ lifetime: { ttlMs: minutes(60), maxTtlMs: minutes(10_000) } });
     reader.vault.policy('app', { 'auth/token/create': ['update'] });
     const auth = { client_token: 'hvs.child', accessor: 'it', orphan, lease_duration: 86_400 };
-    reader.vault.backend('auth/token', () => vaultEnvelope('null', {}, { auth }));
+    reader.vault.backend('auth/token', () => vaultResponse('null', {}, { auth }));
     const first = await reader.value(create);
     expect(JSON.parse(Buffer.from(first.bytes).toString())).toMatchObject({ lease_id: '', auth });
     for (let part = 0; part < 60; part += 1) {
-      await reader.pass(minutes(3));
+      await reader.advanceClock(minutes(3));
       expect((await reader.value(create)).bytes).toEqual(first.bytes);
     }
     await reader.tokens.close(AbortSignal.timeout(1_000));
@@ -198,23 +214,23 @@ describe('a token made for a pod', () => {
   }
 
   test('is a child of ours, which lives as long, and is not revoked at the end', async () => {
-    expect(await made(false)).toEqual({ created: 1, parent: 'good' });
+    expect(await runTokenScenario(false)).toEqual({ created: 1, parent: 'good' });
   });
 
   test('needs nothing of ours where it is an orphan', async () => {
-    expect(await made(true)).toMatchObject({ created: 1, parent: 'expired' });
+    expect(await runTokenScenario(true)).toMatchObject({ created: 1, parent: 'expired' });
   });
 });
 
 describe('what needs no lease', () => {
   test('is shared by all pods of an account once it has answered as KV', async () => {
-    const { ask, kv1, kv2, vault } = await setUp();
+    const { readText: ask, kv1, kv2, vault } = await setUp();
     kv2.put('app', { a: '1' });
     kv1.put('app', { a: '1', ttl: '30s' });
     for (const path of ['secret/data/app', 'kv/app']) {
       await ask(path, { pod: 'first' });
-      const told = await Promise.all(pods(50).map((pod) => ask(path, { pod })));
-      expect(new Set(told).size).toBe(1);
+      const results = await Promise.all(pods(50).map((pod) => ask(path, { pod })));
+      expect(new Set(results).size).toBe(1);
       expect(vault.count(`GET /v1/${path}`)).toBe(1);
       await ask(path, { pod: 'other', account: 'other' });
       expect(vault.count(`GET /v1/${path}`)).toBe(2);
@@ -222,7 +238,7 @@ describe('what needs no lease', () => {
   });
 
   test('stands still as long as it does not change: file, and version', async () => {
-    const { value, pass, kv2, kv1, vault } = await setUp();
+    const { value, advanceClock: pass, kv2, kv1, vault } = await setUp();
     kv2.put('app', '{"n":1.50}');
     kv1.put('app', { a: '1', ttl: '1h' });
     for (const path of ['secret/data/app', 'kv/app']) {
@@ -239,7 +255,7 @@ describe('what needs no lease', () => {
   });
 
   test('of two bodies is two certificates, of one body one: certificate and key stay together', async () => {
-    const { value, pass, pki } = await setUp();
+    const { value, advanceClock: pass, pki } = await setUp();
     pki.role('web', { ttlMs: minutes(60) });
     const certificates = async () =>
       Promise.all(
@@ -252,7 +268,7 @@ describe('what needs no lease', () => {
     const [a, b, same] = await certificates();
     expect(a).not.toBe(b);
     expect(same).toBe(a);
-    expect(pki.issued()).toBe(2);
+    expect(pki.issuedCount()).toBe(2);
     // Used again for two thirds of its life, then issued anew while it is still good.
     await pass(minutes(39));
     expect(await certificates()).toEqual([a, b, a]);
@@ -260,7 +276,7 @@ describe('what needs no lease', () => {
     const renewed = await certificates();
     expect(renewed[0]).not.toBe(a);
     expect(renewed[2]).toBe(renewed[0]);
-    expect(pki.issued()).toBe(4);
+    expect(pki.issuedCount()).toBe(4);
   });
 
   test("of a certificate is the pod's own", async () => {
@@ -272,7 +288,7 @@ describe('what needs no lease', () => {
   });
 
   test('is gone at once when it was deleted, and never served to whom it is denied', async () => {
-    const { ask, pass, kv2, vault } = await setUp();
+    const { readText: ask, advanceClock: pass, kv2, vault } = await setUp();
     kv2.put('app', { a: '1' });
     await ask('secret/data/app', { pod: 'a' });
     kv2.delete('app');

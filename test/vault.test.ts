@@ -1,26 +1,26 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
 import type { SecretProviderClass } from './driver/cluster.ts';
-import { underDriver } from './fakes/under-driver.ts';
-import { startVaultRig, type VaultRig, type VaultRigOptions } from './fakes/vault-rig.ts';
+import { withDriver } from './fakes/with-driver.ts';
+import { startVaultFixture, type VaultFixture, type VaultFixtureOptions } from './fakes/vault-fixture.ts';
 
 const minute = 60_000;
 
-let rig: VaultRig;
-let kv: ReturnType<VaultRig['kv2']>;
-afterEach(() => rig.close());
+let fixture: VaultFixture;
+let kv: ReturnType<VaultFixture['kv2']>;
+afterEach(() => fixture.close());
 
-async function start(options: VaultRigOptions = {}): Promise<void> {
-  rig = await startVaultRig(options);
-  rig.policy('app', {
+async function start(options: VaultFixtureOptions = {}): Promise<void> {
+  fixture = await startVaultFixture(options);
+  fixture.policy('app', {
     'secret/data/*': ['read'],
     'kv/*': ['read'],
     'database/creds/*': ['read'],
     'pki/issue/*': ['update'],
     'sys/leases/revoke': ['update'],
   });
-  rig.auth.kubernetes().role('app', { audience: rig.provider.name, maxTtlMs: 30 * 24 * 60 * minute });
-  kv = rig.kv2();
+  fixture.auth.kubernetes().role('app', { audience: fixture.provider.name, maxTtlMs: 30 * 24 * 60 * minute });
+  kv = fixture.kv2();
 }
 
 /** An object for each file. */
@@ -28,7 +28,7 @@ const objects = (files: Record<string, string>): string =>
   Object.entries(files)
     .map(([name, fields]) => `- {objectName: ${name}, ${fields}}`)
     .join('\n');
-const reads = (path = 'secret/data'): number => rig.count(new RegExp(`^(GET|POST|PUT) /v1/${path}`));
+const countReads = (path = 'secret/data'): number => fixture.count(new RegExp(`^(GET|POST|PUT) /v1/${path}`));
 
 describe.each([
   ['1.5', 'vault'],
@@ -37,7 +37,7 @@ describe.each([
 ] as const)('a class of the vendor, under a driver of %s, as %s', (generation, dialect) => {
   test('a pod starts, a new value comes, another account is refused; whole answers and keys, and a Secret of them', async () => {
     await start({ dialect, refreshInterval: 0 });
-    rig.auth.kubernetes().role('app', { names: ['app'], audience: dialect });
+    fixture.auth.kubernetes().role('app', { names: ['app'], audience: dialect });
     kv.put('db-pass', '{"pwd":"first","port":5432}');
     const address = { vault: 'vaultAddress', openbao: 'baoAddress' }[dialect];
     const spc = parse(`
@@ -52,7 +52,7 @@ describe.each([
             data: [{objectName: dbPassword, key: password}]
         parameters:
           roleName: app
-          ${address}: ${rig.node.address}
+          ${address}: ${fixture.node.address}
           objects: |
             - objectName: "dbPassword"
               secretPath: "secret/data/db-pass"
@@ -62,9 +62,9 @@ describe.each([
               secretPath: "v1/secret/data/db-pass"
               method: "GET"
     `) as SecretProviderClass;
-    await underDriver(rig.mountCall, { provider: dialect, generation }, async (driver) => {
+    await withDriver(fixture.mountCall, { provider: dialect, generation }, async (driver) => {
       const pod = { namespace: 'team-a', serviceAccount: 'app' };
-      let view = await driver.publish({ class: spc, pod, tokens: rig.podToken() });
+      let view = await driver.publish({ class: spc, pod, tokens: fixture.podToken() });
       expect(view).toMatchObject({ phase: 'Running', last: 'mounted', events: [] });
       expect(view.files.dbPassword).toMatchObject({ text: 'first', mode: 0o400 });
       expect(JSON.parse(view.files['nested/whole.json']!.text)).toMatchObject({
@@ -81,14 +81,14 @@ describe.each([
       expect(view.secrets.dbpass).toEqual({ password: 'second' });
       expect(view.status!.objects[0]!.version).toMatch(/^2\+/);
 
-      const stranger = await driver.publish({
+      const unauthorizedPod = await driver.publish({
         class: spc,
         pod: { ...pod, serviceAccount: 'other' },
-        tokens: rig.podToken({ serviceAccount: 'other' }),
+        tokens: fixture.podToken({ serviceAccount: 'other' }),
       });
-      expect(stranger.phase).toBe('Pending');
-      expect(stranger.trapped).toBe(false);
-      expect(stranger.events[0]?.message).toMatch(
+      expect(unauthorizedPod.phase).toBe('Pending');
+      expect(unauthorizedPod.trapped).toBe(false);
+      expect(unauthorizedPod.events[0]?.message).toMatch(
         /code = Unauthenticated desc = .* refused the login of role app \(auth\/kubernetes\).*service account name not authorized/,
       );
     });
@@ -98,10 +98,10 @@ describe.each([
 describe('what users of the vendors’ providers met', () => {
   test('two certificates of one path by different secretArgs are two; certificate and key of one are one issue', async () => {
     await start();
-    rig.pki().role('web');
+    fixture.pki().role('web');
     const issue = (host: string, key: string): string =>
       `secretPath: pki/issue/web, method: POST, secretKey: ${key}, secretArgs: {common_name: ${host}}`;
-    const files = await rig.mount(
+    const files = await fixture.mount(
       objects({
         a: issue('a.example', 'serial_number'),
         'a-again': issue('a.example', 'serial_number'),
@@ -110,19 +110,19 @@ describe('what users of the vendors’ providers met', () => {
     );
     expect(files).toEqual({ a: '00:01', 'a-again': '00:01', b: '00:02' });
     // And until two thirds of its life have passed it stays, also past rotations.
-    rig.turn(30 * minute);
-    expect(await rig.mount(objects({ a: issue('a.example', 'serial_number') }))).toEqual({ a: '00:01' });
-    rig.turn(15 * minute);
-    expect(await rig.mount(objects({ a: issue('a.example', 'serial_number') }))).toEqual({ a: '00:03' });
+    fixture.advanceClock(30 * minute);
+    expect(await fixture.mount(objects({ a: issue('a.example', 'serial_number') }))).toEqual({ a: '00:01' });
+    fixture.advanceClock(15 * minute);
+    expect(await fixture.mount(objects({ a: issue('a.example', 'serial_number') }))).toEqual({ a: '00:03' });
   });
 
   test('the whole answer, and its version, stand still while the secret does', async () => {
     await start({ refreshInterval: 0 });
     kv.put('db', { password: 'x' });
-    const first = await rig.volume(objects({ whole: 'secretPath: secret/data/db' }));
-    rig.turn(10 * minute);
-    const second = await rig.volume(objects({ whole: 'secretPath: secret/data/db' }));
-    expect(reads()).toBe(2);
+    const first = await fixture.volume(objects({ whole: 'secretPath: secret/data/db' }));
+    fixture.advanceClock(10 * minute);
+    const second = await fixture.volume(objects({ whole: 'secretPath: secret/data/db' }));
+    expect(countReads()).toBe(2);
     expect(second).toEqual(first);
     expect(first.versions[0]!.version).toMatch(/^[0-9a-f]{32}(\+|$)/);
   });
@@ -130,7 +130,7 @@ describe('what users of the vendors’ providers met', () => {
   test('encodings, and values that are no strings', async () => {
     await start();
     kv.put('s', '{"b":"AAH/","h":"00ff","n":1.50,"o":{"a":[1, 2]},"t":true,"data":"own"}');
-    const { files } = await rig.volume(
+    const { files } = await fixture.volume(
       objects({
         b: 'secretPath: secret/data/s, secretKey: b, encoding: BASE64',
         h: 'secretPath: secret/data/s, secretKey: h, encoding: hex',
@@ -143,11 +143,11 @@ describe('what users of the vendors’ providers met', () => {
     expect(files.map(({ contents }) => Buffer.from(contents).toString('latin1'))).toEqual([
       ...['\u0000\u0001\u00ff', '\u0000\u00ff', '1.50', '{"a":[1,2]}', 'true', 'own'],
     ]);
-    expect(reads()).toBe(1);
-    expect(await rig.mount(objects({ x: 'secretPath: secret/data/s, secretKey: n, encoding: hex' }))).toMatch(
-      /^INVALID_ENCODING/,
-    );
-    expect(await rig.mount(objects({ x: 'secretPath: secret/data/s, encoding: base64' }))).toMatch(
+    expect(countReads()).toBe(1);
+    expect(
+      await fixture.mount(objects({ x: 'secretPath: secret/data/s, secretKey: n, encoding: hex' })),
+    ).toMatch(/^INVALID_ENCODING/);
+    expect(await fixture.mount(objects({ x: 'secretPath: secret/data/s, encoding: base64' }))).toMatch(
       /^INVALID_CLASS: encoding of item 1 is base64, but without secretKey/,
     );
   });
@@ -155,12 +155,14 @@ describe('what users of the vendors’ providers met', () => {
   test('an absent secret, and an absent key, end the mount and crash nothing', async () => {
     await start();
     kv.put('s', { a: 'b' });
-    expect(await rig.mount(objects({ x: 'secretPath: secret/data/nothing' }))).toMatch(/^OBJECT_NOT_FOUND/);
-    expect(await rig.mount(objects({ x: 'secretPath: secret/data/s, secretKey: z' }))).toMatch(
+    expect(await fixture.mount(objects({ x: 'secretPath: secret/data/nothing' }))).toMatch(
+      /^OBJECT_NOT_FOUND/,
+    );
+    expect(await fixture.mount(objects({ x: 'secretPath: secret/data/s, secretKey: z' }))).toMatch(
       /^KEY_NOT_FOUND/,
     );
     expect(
-      await rig.mount(
+      await fixture.mount(
         objects({
           x: 'secretPath: secret/data/s, secretKey: a',
           y: 'secretPath: secret/data/nothing, optional: true',
@@ -176,9 +178,9 @@ describe('what users of the vendors’ providers met', () => {
       objects: objects({ x: 'secretPath: secret/data/s, secretkey: a' }),
       vaultadress: 'https://elsewhere',
     };
-    await rig.volume(parameters);
-    await rig.volume(parameters);
-    const warned = rig.lines.filter((line) => line.includes('the class has a fault'));
+    await fixture.volume(parameters);
+    await fixture.volume(parameters);
+    const warned = fixture.lines.filter((line) => line.includes('the class has a fault'));
     expect(warned.map((line) => (JSON.parse(line) as { problem: string }).problem)).toEqual([
       'the parameter vaultadress means nothing to vault',
       'item 1 has a key that means nothing here: secretkey',
@@ -188,28 +190,28 @@ describe('what users of the vendors’ providers met', () => {
   test('objects of one mount are read at once; no Kubernetes object is read for any', async () => {
     await start();
     for (let index = 0; index < 10; index += 1) kv.put(`s${index}`, { a: 'b' });
-    await rig.volume(objects({ x: 'secretPath: secret/data/s0' }));
-    rig.node.behave({ on: 'GET', delayMs: 100 });
-    const began = performance.now();
+    await fixture.volume(objects({ x: 'secretPath: secret/data/s0' }));
+    fixture.node.injectFault({ route: 'GET', delayMs: 100 });
+    const startedAt = performance.now();
     const files: Record<string, string> = {};
     for (let index = 0; index < 10; index += 1) files[`f${index}`] = `secretPath: secret/data/s${index}`;
-    await rig.volume(objects(files), { name: 'b' });
-    expect(performance.now() - began).toBeLessThan(600);
-    expect(rig.kubernetes.requests).toHaveLength(0);
+    await fixture.volume(objects(files), { name: 'b' });
+    expect(performance.now() - startedAt).toBeLessThan(600);
+    expect(fixture.kubernetes.requests).toHaveLength(0);
   });
 
   test('a path of KV 2 that is written as one of KV 1 is explained', async () => {
     await start();
-    rig.policy('app', { 'secret/*': ['read'] });
+    fixture.policy('app', { 'secret/*': ['read'] });
     kv.put('db', { a: 'b' });
-    expect(await rig.mount(objects({ x: 'secretPath: secret/db' }))).toMatch(
+    expect(await fixture.mount(objects({ x: 'secretPath: secret/db' }))).toMatch(
       /^STORE_REFUSED_REQUEST: .*secret\/data\/db/,
     );
   });
 
   test('a denied path names what the policy lacks', async () => {
     await start();
-    expect(await rig.mount(objects({ x: 'secretPath: other/data/x' }))).toMatch(
+    expect(await fixture.mount(objects({ x: 'secretPath: other/data/x' }))).toMatch(
       /^ACCESS_DENIED: .*other\/data\/x.*read/,
     );
   });
@@ -221,9 +223,11 @@ describe('leases', () => {
     pass: 'secretPath: database/creds/app, secretKey: password',
     whole: 'secretPath: database/creds/app',
   });
-  async function startDatabase(options: VaultRigOptions = {}): Promise<ReturnType<VaultRig['database']>> {
+  async function startDatabase(
+    options: VaultFixtureOptions = {},
+  ): Promise<ReturnType<VaultFixture['database']>> {
     await start(options);
-    const database = rig.database();
+    const database = fixture.database();
     database.role('app', { ttlMs: 60 * minute, maxTtlMs: 120 * minute });
     return database;
   }
@@ -232,60 +236,60 @@ describe('leases', () => {
 
   test('one read serves all objects of the path and all refreshes of the pod', async () => {
     const database = await startDatabase({ refreshInterval: 0 });
-    const first = await rig.mount(creds);
+    const first = await fixture.mount(creds);
     expect(JSON.parse((first as Record<string, string>).whole!)).toMatchObject({
       lease_id: expect.stringMatching(/^database\/creds\/app\//),
       data: { username: userOf(first), password: (first as Record<string, string>).pass },
     });
     for (let count = 0; count < 3; count += 1) {
-      rig.turn(5 * minute);
-      expect(await rig.mount(creds)).toEqual(first);
+      fixture.advanceClock(5 * minute);
+      expect(await fixture.mount(creds)).toEqual(first);
     }
-    expect(database.made()).toBe(1);
+    expect(database.createdCount()).toBe(1);
   });
 
   test('50 pods of one account at the same instant get 50 users', async () => {
     const database = await startDatabase();
-    const pods = Array.from({ length: 50 }, (_, index) => rig.mount(creds, { name: `pod-${index}` }));
+    const pods = Array.from({ length: 50 }, (_, index) => fixture.mount(creds, { name: `pod-${index}` }));
     const users = (await Promise.all(pods)).map(userOf);
     expect(new Set(users).size).toBe(50);
-    expect(database.made()).toBe(50);
-    expect(rig.logins()).toBe(1);
+    expect(database.createdCount()).toBe(50);
+    expect(fixture.logins()).toBe(1);
   });
 
   test('leaseScope serviceAccount: one user for all pods of the account, and another for another account', async () => {
     const database = await startDatabase();
     const shared = { objects: creds, leaseScope: 'serviceAccount' };
-    const mounts = ['a', 'b', 'c'].map((name) => rig.mount(shared, { name }));
+    const mounts = ['a', 'b', 'c'].map((name) => fixture.mount(shared, { name }));
     expect(new Set((await Promise.all(mounts)).map(userOf)).size).toBe(1);
-    await rig.volume(shared, { name: 'd', account: 'other' });
-    expect(database.made()).toBe(2);
+    await fixture.volume(shared, { name: 'd', account: 'other' });
+    expect(database.createdCount()).toBe(2);
   });
 
   test('KV is asked for by each pod of an instant, since it could lease, and once for all that come after', async () => {
     await start();
     kv.put('db', { password: 'x' });
     const kvObjects = objects({ x: 'secretPath: secret/data/db, secretKey: password' });
-    await Promise.all(['a', 'b', 'c'].map((name) => rig.volume(kvObjects, { name })));
-    expect(reads()).toBe(3);
-    for (const name of ['d', 'e']) await rig.volume(kvObjects, { name });
-    expect(reads()).toBe(3);
+    await Promise.all(['a', 'b', 'c'].map((name) => fixture.volume(kvObjects, { name })));
+    expect(countReads()).toBe(3);
+    for (const name of ['d', 'e']) await fixture.volume(kvObjects, { name });
+    expect(countReads()).toBe(3);
   });
 
   test('in an outage a lease serves to its end and not longer', async () => {
     await startDatabase({ refreshInterval: 0 });
-    const first = await rig.mount(creds);
-    rig.node.behave({ answer: { status: 503 } });
-    rig.turn(30 * minute);
-    expect(await rig.mount(creds)).toEqual(first);
-    rig.turn(31 * minute);
-    expect(await rig.mount(creds)).not.toEqual(first);
+    const first = await fixture.mount(creds);
+    fixture.node.injectFault({ response: { status: 503 } });
+    fixture.advanceClock(30 * minute);
+    expect(await fixture.mount(creds)).toEqual(first);
+    fixture.advanceClock(31 * minute);
+    expect(await fixture.mount(creds)).not.toEqual(first);
   });
 
   test('a database that is down is told as such', async () => {
     const database = await startDatabase();
     database.database.down = true;
-    expect(await rig.mount(creds)).toMatch(/^STORE_UNAVAILABLE: .*database\/creds\/app/);
+    expect(await fixture.mount(creds)).toMatch(/^STORE_UNAVAILABLE: .*database\/creds\/app/);
   });
 });
 
@@ -293,65 +297,67 @@ describe('several addresses, namespaces', () => {
   test('the next one answers where the first is sealed, also for a class that names both', async () => {
     await start({ nodes: 2 });
     kv.put('db', { password: 'x' });
-    rig.nodes[0]!.state = 'sealed';
-    rig.nodes[1]!.state = 'active';
+    fixture.nodes[0]!.state = 'sealed';
+    fixture.nodes[1]!.state = 'active';
     const parameters = {
       objects: objects({ x: 'secretPath: secret/data/db, secretKey: password' }),
-      vaultAddress: rig.addresses.join(', '),
+      vaultAddress: fixture.addresses.join(', '),
     };
-    expect(await rig.mount(parameters)).toEqual({ x: 'x' });
+    expect(await fixture.mount(parameters)).toEqual({ x: 'x' });
   });
 
   test('a Vault is asked within its rate, and another one beside it is not kept waiting', async () => {
-    const otherOf = (address: string): string => address.replace('127.0.0.1', 'localhost');
+    const alternateAddress = (address: string): string => address.replace('127.0.0.1', 'localhost');
     await start({
       env: ({ node }) => ({
         KEYFERRY_VAULT_RATE: '0.01',
         KEYFERRY_VAULT_BURST: '1',
-        KEYFERRY_VAULT_ALLOWED_ADDRESSES: otherOf(node.address),
+        KEYFERRY_VAULT_ALLOWED_ADDRESSES: alternateAddress(node.address),
       }),
     });
     for (const name of ['a', 'b', 'c']) kv.put(name, { password: name });
     const whole = (name: string): string =>
       objects({ [name]: `secretPath: secret/data/${name}, secretKey: password` });
-    expect(await rig.mount(whole('a'))).toEqual({ a: 'a' });
-    const left = new AbortController();
-    const waiting = rig.volume(whole('b'), { signal: left.signal }).catch(() => 'left');
-    expect(await rig.mount({ objects: whole('c'), vaultAddress: otherOf(rig.node.address) })).toEqual({
+    expect(await fixture.mount(whole('a'))).toEqual({ a: 'a' });
+    const abortController = new AbortController();
+    const waiting = fixture.volume(whole('b'), { signal: abortController.signal }).catch(() => 'left');
+    expect(
+      await fixture.mount({ objects: whole('c'), vaultAddress: alternateAddress(fixture.node.address) }),
+    ).toEqual({
       c: 'c',
     });
-    expect([reads('secret/data/b'), reads()]).toEqual([0, 2]);
-    left.abort();
+    expect([countReads('secret/data/b'), countReads()]).toEqual([0, 2]);
+    abortController.abort();
     expect(await waiting).toBe('left');
   });
 
   test('a namespace of the class is another place', async () => {
     await start({ namespaces: ['team-a'] });
-    const space = rig.in('team-a');
+    const space = fixture.inNamespace('team-a');
     space.policy('app', { 'secret/data/*': ['read'] });
     space.auth.kubernetes().role('app');
     space.kv2().put('db', { password: 'of the team' });
     kv.put('db', { password: 'of all' });
     const files = objects({ x: 'secretPath: secret/data/db, secretKey: password' });
-    expect(await rig.mount({ objects: files, vaultNamespace: '/team-a/' })).toEqual({ x: 'of the team' });
-    expect(await rig.mount(files)).toEqual({ x: 'of all' });
+    expect(await fixture.mount({ objects: files, vaultNamespace: '/team-a/' })).toEqual({ x: 'of the team' });
+    expect(await fixture.mount(files)).toEqual({ x: 'of all' });
   });
 });
 
 test('no secret, token or lease of a request is in the log', async () => {
   await start();
-  rig.database().role('app');
+  fixture.database().role('app');
   kv.put('db', { password: 'CANARY-value' });
-  const tokens = rig.podToken();
-  const files = await rig.mount(
+  const tokens = fixture.podToken();
+  const files = await fixture.mount(
     objects({ x: 'secretPath: secret/data/db', y: 'secretPath: database/creds/app, secretKey: password' }),
     { tokens },
   );
-  await rig.mount(objects({ x: 'secretPath: secret/data/gone' }), { tokens });
+  await fixture.mount(objects({ x: 'secretPath: secret/data/gone' }), { tokens });
   const secrets = [
-    ...rig.tokens.all().map(({ id }) => id),
+    ...fixture.tokens.all().map(({ id }) => id),
     ...Object.values(tokens),
     (files as { y: string }).y,
   ];
-  for (const secret of ['CANARY-value', ...secrets]) expect(rig.lines.join()).not.toContain(secret);
+  for (const secret of ['CANARY-value', ...secrets]) expect(fixture.lines.join()).not.toContain(secret);
 });

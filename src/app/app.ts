@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
-import { createStoreMetrics } from '../cache/metrics.ts';
-import { createSecretStore } from '../cache/secret-cache.ts';
-import { createTurns } from '../concurrency/namespace-limiter.ts';
-import { createBudgetMetrics } from '../concurrency/rate-limiter.ts';
+import { createCacheMetrics } from '../cache/metrics.ts';
+import { createSecretCache } from '../cache/secret-cache.ts';
+import { createNamespaceLimiter } from '../concurrency/namespace-limiter.ts';
+import { createRateLimiterMetrics } from '../concurrency/rate-limiter.ts';
 import type { Settings } from '../config/settings.ts';
 import { SecretError } from '../core/errors.ts';
 import type { Provider } from '../core/provider.ts';
@@ -19,8 +19,8 @@ import { type Mount, createMount } from '../mount/mount.ts';
 import { createPlanCache } from '../mount/plan-cache.ts';
 import { createRender } from '../mount/render.ts';
 import { createStaleness } from '../mount/staleness.ts';
-import { createVolumes } from '../mount/volume-history.ts';
-import { type Surroundings, providers as known } from '../providers/registry.ts';
+import { createVolumeHistory } from '../mount/volume-history.ts';
+import { type ProviderContext, providers as known } from '../providers/registry.ts';
 import { createFingerprint } from '../providers/shared/identity/fingerprint.ts';
 import {
   createSharedIdentity,
@@ -66,7 +66,7 @@ export async function compose({
     ...(settings.caFile !== undefined && { ca: [await readAuthorities(settings.caFile)] }),
   });
   const kubeApi = createKubeApi({ http, env, ...kubeAccess(settings) });
-  const surroundings: Surroundings = {
+  const surroundings: ProviderContext = {
     settings,
     env,
     http,
@@ -82,11 +82,11 @@ export async function compose({
     }),
     now,
     log,
-    budgetMetrics: createBudgetMetrics(registry),
+    rateLimiterMetrics: createRateLimiterMetrics(registry),
   };
   const providers = await load(settings.providers, surroundings);
   const podWatch = settings.podWatch === 'on' ? watchPods({ api: kubeApi, env, now, log }) : undefined;
-  const store = createSecretStore({
+  const store = createSecretCache({
     now,
     random: Math.random,
     maxBytes: settings.cacheBytes,
@@ -94,17 +94,17 @@ export async function compose({
       refreshInterval: settings.refreshInterval ?? known[name]?.refreshInterval ?? 30_000,
       maxStale: settings.maxStale,
     }),
-    metrics: (bytes) => createStoreMetrics(registry, bytes),
+    metrics: (bytes) => createCacheMetrics(registry, bytes),
     log,
     ...(podWatch && { presence: podWatch.presence }),
   });
   const mount = createMount({
     providers,
-    turns: createTurns({ limit: settings.maxMounts, maxQueue: 2_000 }),
+    turns: createNamespaceLimiter({ limit: settings.maxMounts, maxQueue: 2_000 }),
     plans: createPlanCache(),
     store,
     render: createRender({ versionKey, maxBytes: settings.maxResponseBytes }),
-    volumes: createVolumes(),
+    volumeHistory: createVolumeHistory(),
     audit: createAudit({ log, now }),
     metrics: createMountMetrics(registry),
     staleness: createStaleness({
@@ -156,7 +156,7 @@ function kubeAccess({
 
 async function load(
   names: readonly string[],
-  surroundings: Surroundings,
+  surroundings: ProviderContext,
 ): Promise<ReadonlyMap<string, Provider>> {
   const loaded = new Map<string, Provider>();
   for (const name of names) {

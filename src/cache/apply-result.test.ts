@@ -4,23 +4,23 @@ import {
   failed,
   grantOf,
   hang,
-  held,
+  deferredResponse,
   leased,
   unchanged,
   value,
 } from '../../test/fakes/scripted-provider.ts';
 import {
-  advance,
-  createStoreRig,
+  advanceTimers,
+  createCacheFixture,
   hour,
   minute,
-  onFakeClock,
+  useFakeClock,
   second,
-  settle,
-} from '../../test/fakes/store-rig.ts';
+  flushTasks,
+} from '../../test/fakes/cache-fixture.ts';
 import { Redacted } from '../core/redacted.ts';
 
-onFakeClock();
+useFakeClock();
 
 const grant = grantOf({});
 const pod = (name: string) => grantOf({ pod: name, scope: 'pod' });
@@ -29,7 +29,7 @@ describe('a definite no', () => {
   test.each(['ACCESS_DENIED', 'OBJECT_NOT_FOUND', 'OBJECT_DISABLED', 'CREDENTIALS_REFUSED'] as const)(
     '%s drops the value at once: no outage brings it back',
     async (code) => {
-      const { provider, ask, pass } = createStoreRig();
+      const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
       provider.script('db', value('one'), failed(code), failed('STORE_UNAVAILABLE'));
       expect(await ask(grant)).toBe('one');
       await pass(30 * second);
@@ -39,7 +39,7 @@ describe('a definite no', () => {
   );
 
   test('absent drops the value too', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script('db', value('one'), absent(), failed('STORE_UNAVAILABLE'));
     await ask(grant);
     await pass(30 * second);
@@ -49,7 +49,7 @@ describe('a definite no', () => {
   });
 
   test('counts for its own principal and ref only', async () => {
-    const { provider, ask } = createStoreRig({ refreshInterval: 0 });
+    const { provider, readText: ask } = createCacheFixture({ refreshInterval: 0 });
     provider.script('db', value('one'), value('two'), failed('ACCESS_DENIED'), failed());
     provider.script('other', value('other'), failed());
     await ask(grantOf({ principal: 'a' }));
@@ -63,7 +63,7 @@ describe('a definite no', () => {
   test.each(['STORE_UNAVAILABLE', 'STORE_THROTTLED', 'RATE_BUDGET_EXHAUSTED'] as const)(
     '%s is none',
     async (code) => {
-      const { provider, ask, pass } = createStoreRig();
+      const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
       provider.script('db', value('one'), failed(code));
       await ask(grant);
       await pass(30 * second);
@@ -72,7 +72,7 @@ describe('a definite no', () => {
   );
 
   test('one of our own limits is none, and no reason to serve what is old', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script('db', value('one'), failed('STORE_ANSWER_TOO_LARGE'), failed());
     await ask(grant);
     await pass(30 * second);
@@ -81,35 +81,35 @@ describe('a definite no', () => {
   });
 
   test('that comes when nobody waits any more still drops the value', async () => {
-    const { provider, ask, pass } = createStoreRig();
-    const late = held();
-    provider.script('db', value('one'), late.answer, failed());
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    const lateResponse = deferredResponse();
+    provider.script('db', value('one'), lateResponse.response, failed());
     await ask(grant);
     await pass(30 * second);
-    const leaver = new AbortController();
-    const leaving = ask(grant, { signal: leaver.signal });
-    await settle();
-    leaver.abort(new Error('left'));
-    await expect(leaving).rejects.toThrow('left');
-    late.give(failed('ACCESS_DENIED'));
-    await settle();
+    const abortController = new AbortController();
+    const abortedRead = ask(grant, { signal: abortController.signal });
+    await flushTasks();
+    abortController.abort(new Error('left'));
+    await expect(abortedRead).rejects.toThrow('left');
+    lateResponse.resolve(failed('ACCESS_DENIED'));
+    await flushTasks();
     expect(await ask(grant)).toBe('failed STORE_UNAVAILABLE');
   });
 
   test('to a pod counts also where its answers have become shared meanwhile', async () => {
-    const { provider, ask } = createStoreRig();
-    const denial = held();
-    provider.script('db', denial.answer, value('shared', { shareable: true }), failed());
+    const { provider, readText: ask } = createCacheFixture();
+    const denial = deferredResponse();
+    provider.script('db', denial.response, value('shared', { shareable: true }), failed());
     const first = ask(pod('a'));
-    await settle();
+    await flushTasks();
     expect(await ask(pod('b'))).toBe('shared');
-    denial.give(failed('ACCESS_DENIED'));
+    denial.resolve(failed('ACCESS_DENIED'));
     expect(await first).toBe('failed ACCESS_DENIED');
     expect(await ask(pod('a'))).toBe('failed STORE_UNAVAILABLE');
   });
 
   test('to a pod counts also for what it had before its answers became shared', async () => {
-    const { provider, ask } = createStoreRig();
+    const { provider, readText: ask } = createCacheFixture();
     const shared = value('shared', { shareable: true });
     provider.script(
       'db',
@@ -121,7 +121,7 @@ describe('a definite no', () => {
     );
     expect(await ask(pod('a'))).toBe('own');
     expect(await ask(pod('b'))).toBe('shared');
-    await advance(30 * second);
+    await advanceTimers(30 * second);
     expect(await ask(pod('a'))).toBe('failed ACCESS_DENIED');
     // From here on nothing is shared, so that pod a has a place of its own again.
     expect(await ask(pod('b'))).toBe('of b');
@@ -131,7 +131,7 @@ describe('a definite no', () => {
 
 describe('unchanged', () => {
   test('is what is cached, with the version that the store now gives it', async () => {
-    const { provider, read, pass } = createStoreRig();
+    const { provider, read, advanceClock: pass } = createCacheFixture();
     provider.script('db', value('one', { version: '1' }), unchanged({ version: '2' }));
     await read(grant);
     await pass(30 * second);
@@ -144,7 +144,7 @@ describe('unchanged', () => {
   });
 
   test('renews the freshness for all', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script('db', value('one'), unchanged(), failed());
     await ask(grant);
     await pass(30 * second);
@@ -155,7 +155,7 @@ describe('unchanged', () => {
   });
 
   test('prolongs the life of what ends, and so the next question', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script(
       'db',
       value('one', { expiresAt: Date.now() + 9 * minute }),
@@ -173,7 +173,7 @@ describe('unchanged', () => {
   });
 
   test('does not renew the authorization: a new pod is not served by it after 15 min', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script('db', value('one'), ...Array.from({ length: 31 }, () => unchanged()), value('two'));
     for (let asked = 0; asked < 32; asked++) {
       expect(await ask(grant)).toBe('one');
@@ -185,95 +185,101 @@ describe('unchanged', () => {
   });
 
   test('is not enough for a new pod that joined the question of an old one', async () => {
-    const { provider, ask, pass } = createStoreRig();
-    const confirmation = held();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    const confirmation = deferredResponse();
     provider.script(
       'db',
       value('one', { immutable: false, expiresAt: Date.now() + 30 * minute }),
-      confirmation.answer,
+      confirmation.response,
       value('two'),
     );
     await ask(grant);
     await pass(20 * minute);
-    const old = ask(grant);
-    const fresh = ask(grantOf({ pod: 'new' }));
-    await settle();
+    const runningPodRead = ask(grant);
+    const newPodRead = ask(grantOf({ pod: 'new' }));
+    await flushTasks();
     expect(provider.calls).toHaveLength(2);
-    confirmation.give(unchanged());
-    expect(await old).toBe('one');
-    expect(await fresh).toBe('two');
+    confirmation.resolve(unchanged());
+    expect(await runningPodRead).toBe('one');
+    expect(await newPodRead).toBe('two');
     expect(provider.calls[2]!.known).toBeUndefined();
   });
 
   test('is not enough for a new pod whose 15 min pass while it waits', async () => {
-    const { provider, ask, pass } = createStoreRig();
-    const confirmation = held();
-    provider.script('db', value('one'), confirmation.answer, value('two'));
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    const confirmation = deferredResponse();
+    provider.script('db', value('one'), confirmation.response, value('two'));
     await ask(grant);
     await pass(15 * minute - second);
-    const fresh = ask(grantOf({ pod: 'new' }));
-    await advance(2 * second);
-    confirmation.give(unchanged());
-    expect(await fresh).toBe('two');
+    const newPodRead = ask(grantOf({ pod: 'new' }));
+    await advanceTimers(2 * second);
+    confirmation.resolve(unchanged());
+    expect(await newPodRead).toBe('two');
   });
 
   test('that nobody asked for is a fault of the provider, and nothing is served by it', async () => {
-    const { provider, ask } = createStoreRig();
+    const { provider, readText: ask } = createCacheFixture();
     provider.script('db', unchanged());
     expect(await ask(grant)).toBe('failed INTERNAL');
   });
 
   test('does not bring back what was denied while it was on its way', async () => {
-    const { provider, ask, pass } = createStoreRig();
-    const late = held();
-    const confirmation = held();
-    provider.script('db', value('one'), late.answer, confirmation.answer, failed('ACCESS_DENIED'));
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    const lateResponse = deferredResponse();
+    const confirmation = deferredResponse();
+    provider.script(
+      'db',
+      value('one'),
+      lateResponse.response,
+      confirmation.response,
+      failed('ACCESS_DENIED'),
+    );
     await ask(grant);
     await pass(30 * second);
-    const leaver = new AbortController();
-    const leaving = ask(grant, { signal: leaver.signal });
-    await settle();
-    leaver.abort(new Error('left'));
-    await expect(leaving).rejects.toThrow('left');
-    const asking = ask(grant);
-    await settle();
-    late.give(failed('ACCESS_DENIED'));
-    await settle();
-    confirmation.give(unchanged());
-    expect(await asking).toBe('failed ACCESS_DENIED');
+    const abortController = new AbortController();
+    const abortedRead = ask(grant, { signal: abortController.signal });
+    await flushTasks();
+    abortController.abort(new Error('left'));
+    await expect(abortedRead).rejects.toThrow('left');
+    const pendingRead = ask(grant);
+    await flushTasks();
+    lateResponse.resolve(failed('ACCESS_DENIED'));
+    await flushTasks();
+    confirmation.resolve(unchanged());
+    expect(await pendingRead).toBe('failed ACCESS_DENIED');
     expect(provider.calls).toHaveLength(4);
   });
 });
 
 describe('an answer', () => {
   test('counts from when the budget let its question go, not from when it came', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script('db', async ({ onStart }) => {
       await new Promise((resolve) => setTimeout(resolve, 20 * second));
       onStart();
       await new Promise((resolve) => setTimeout(resolve, 10 * second));
       return value(`call ${provider.calls.length}`);
     });
-    const asking = ask(grant);
-    await advance(30 * second);
-    expect(await asking).toBe('call 1');
+    const pendingRead = ask(grant);
+    await advanceTimers(30 * second);
+    expect(await pendingRead).toBe('call 1');
     await pass(19 * second);
     expect(await ask(grant)).toBe('call 1');
     await pass(second);
-    const again = ask(grant);
-    await advance(30 * second);
-    expect(await again).toBe('call 2');
+    const nextRead = ask(grant);
+    await advanceTimers(30 * second);
+    expect(await nextRead).toBe('call 2');
   });
 
   test('that is a fault of the store is not filed', async () => {
-    const { provider, ask, count } = createStoreRig();
+    const { provider, readText: ask, count } = createCacheFixture();
     provider.script('db', failed(), hang);
     await ask(grant);
     expect(await count('keyferry_cache_bytes')).toBe(0);
   });
 
   test('with a lease takes the place of the one before', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script(
       'db',
       leased('one', Date.now() + 9 * minute, false),
@@ -290,17 +296,22 @@ describe('an answer', () => {
 });
 
 test('an answer does not keep what the pod brought with the request that asked for it', async () => {
-  const { provider, ask, pass, passAmongOthers } = createStoreRig();
+  const {
+    provider,
+    readText: ask,
+    advanceClock: pass,
+    advanceClockWithTraffic: passAmongOthers,
+  } = createCacheFixture();
   provider.script('db', leased('one', Date.now() + hour));
   const asked = pod('a');
-  const brought = new Map([['key', new Redacted('x')]]);
+  const podSecrets = new Map([['key', new Redacted('x')]]);
   const tokens = new Map([['aud', { token: new Redacted('x') }]]);
-  await ask({ ...asked, workload: { ...asked.workload, secrets: brought, tokens } });
+  await ask({ ...asked, workload: { ...asked.workload, secrets: podSecrets, tokens } });
   const release = jest.spyOn(provider, 'release');
   await pass(minute);
   await ask(asked);
   await passAmongOthers(13 * minute);
-  const [kept] = release.mock.calls[0]!;
-  expect(kept).toMatchObject({ ref: asked.ref, principal: asked.principal, scope: 'pod' });
-  expect([kept.workload.secrets.size, kept.workload.tokens.size]).toEqual([0, 0]);
+  const [releasedGrant] = release.mock.calls[0]!;
+  expect(releasedGrant).toMatchObject({ ref: asked.ref, principal: asked.principal, scope: 'pod' });
+  expect([releasedGrant.workload.secrets.size, releasedGrant.workload.tokens.size]).toEqual([0, 0]);
 });

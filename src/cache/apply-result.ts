@@ -1,110 +1,114 @@
 import { SecretError } from '../core/errors.ts';
 import type { FetchResult, Grant, Provider, SecretValue } from '../core/provider.ts';
-import type { Cache, Entry } from './entries.ts';
-import { type Answer, type FreshnessOptions, freshUntil } from './freshness.ts';
-import type { Landing } from './in-flight-reads.ts';
+import type { EntryCache, Entry } from './entries.ts';
+import { type CachedResult, type FreshnessOptions, freshUntil } from './freshness.ts';
+import type { OnResult } from './in-flight-reads.ts';
 import type { EntryKeys } from './keys.ts';
-import type { LeaseClock } from './leases.ts';
-import type { StoreMetrics } from './metrics.ts';
+import type { LeaseManager } from './leases.ts';
+import type { CacheMetrics } from './metrics.ts';
 
-/** What {@link createFiling} needs. */
-export type FilingDeps = {
-  readonly cache: Cache;
+/** What {@link createApplyResult} needs. */
+export type ApplyResultDeps = {
+  readonly cache: EntryCache;
   readonly keys: EntryKeys;
-  readonly leases: LeaseClock;
-  readonly metrics: StoreMetrics;
+  readonly leases: LeaseManager;
+  readonly metrics: CacheMetrics;
   readonly freshness: (provider: string) => FreshnessOptions;
   readonly now: () => number;
   readonly random: () => number;
 };
 
-/** See {@link createFiling}. */
-export type Filing = {
+/** See {@link createApplyResult}. */
+export type ApplyResult = {
   /** Makes the landing of one question; `known` is the value that was shown to the store with it. */
-  landing(provider: Provider, grant: Grant, known: SecretValue | undefined): Landing;
+  onResult(provider: Provider, grant: Grant, known: SecretValue | undefined): OnResult;
   /** Takes in an answer that nobody waited for any more: it serves nobody, but a no is a no, and a lease is given back. */
-  stray(provider: Provider, grant: Grant, result: FetchResult): void;
+  onLateResult(provider: Provider, grant: Grant, result: FetchResult): void;
 };
 
 /** What the store's answers do to the cache. */
-export function createFiling(deps: FilingDeps): Filing {
+export function createApplyResult(deps: ApplyResultDeps): ApplyResult {
   const { cache, keys, leases, metrics, freshness, now, random } = deps;
 
-  const forget = (grant: Grant): void => {
-    for (const key of keys.places(grant)) cache.drop(key);
+  const dropEntries = (grant: Grant): void => {
+    for (const key of keys.possibleEntryKeys(grant)) cache.drop(key);
   };
 
-  const landing: Filing['landing'] = (provider, grant, known) => {
-    const askedUnder = keys.entry(grant);
+  const onResult: ApplyResult['onResult'] = (provider, grant, known) => {
+    const keyAtRequest = keys.entryKey(grant);
 
-    const file = (result: FetchResult, askedAt: number, answer: Omit<Answer, 'freshUntil'>): FetchResult => {
+    const putResult = (
+      result: FetchResult,
+      sentAt: number,
+      cachedResult: Omit<CachedResult, 'freshUntil'>,
+    ): FetchResult => {
       const { refreshInterval } = freshness(provider.name);
-      const until = freshUntil(grant.ref, answer.value, askedAt, refreshInterval, random());
-      if (answer.value !== undefined) keys.learn(grant, answer.value);
+      const until = freshUntil(grant.ref, cachedResult.value, sentAt, refreshInterval, random());
+      if (cachedResult.value !== undefined) keys.recordShareability(grant, cachedResult.value);
       // What was learnt can have moved the place where this answer belongs.
-      const key = keys.entry(grant);
-      if (key !== askedUnder) cache.drop(askedUnder);
+      const key = keys.entryKey(grant);
+      if (key !== keyAtRequest) cache.drop(keyAtRequest);
       const republished = cache.get(key)?.republished ?? false;
       const requestedAt = now();
       try {
         cache.put({
           key,
           provider,
-          grant: bare(grant),
+          grant: stripCredentials(grant),
           requestedAt,
           republished,
           freshUntil: until,
-          ...answer,
+          ...cachedResult,
         });
         return result;
       } catch (error) {
-        leases.giveBack(provider, grant, result);
+        leases.revokeUnused(provider, grant, result);
         return { kind: 'failed', error: error as SecretError };
       }
     };
 
-    return (result, askedAt) => {
+    return (result, sentAt) => {
       metrics.reads.inc({ provider: provider.name, result: result.kind });
       switch (result.kind) {
         case 'value':
-          return file(result, askedAt, { value: result.value, deliveredAt: askedAt });
+          return putResult(result, sentAt, { value: result.value, deliveredAt: sentAt });
         case 'absent':
-          forget(grant);
-          return file(result, askedAt, { absence: result.error, deliveredAt: askedAt });
+          dropEntries(grant);
+          return putResult(result, sentAt, { absentError: result.error, deliveredAt: sentAt });
         case 'unchanged': {
-          if (known === undefined) return { kind: 'failed', error: answeredTheUnknown(provider) };
+          if (known === undefined) return { kind: 'failed', error: unexpectedUnchangedError(provider) };
           // Meanwhile it may have been denied, or its lease renewed or ended: only what is still there is confirmed.
-          const still = confirmed(cache.get(askedUnder), result, askedAt);
-          return still === undefined ? result : file(result, askedAt, still);
+          const confirmedResult = applyConfirmation(cache.get(keyAtRequest), result, sentAt);
+          return confirmedResult === undefined ? result : putResult(result, sentAt, confirmedResult);
         }
         case 'failed':
-          if (result.error.kind === 'definite') forget(grant);
+          if (result.error.kind === 'definite') dropEntries(grant);
           return result;
       }
     };
   };
 
   return {
-    landing,
-    stray(provider, grant, result) {
+    onResult,
+    onLateResult(provider, grant, result) {
       if (result.kind === 'absent' || (result.kind === 'failed' && result.error.kind === 'definite'))
-        forget(grant);
-      leases.giveBack(provider, grant, result);
+        dropEntries(grant);
+      leases.revokeUnused(provider, grant, result);
     },
   };
 }
 
 /** The grant without what its pod brought, which can be megabytes that nobody counts; whoever renews a lease has the principal. */
-function bare(grant: Grant): Grant {
+function stripCredentials(grant: Grant): Grant {
   return { ...grant, workload: { ...grant.workload, tokens: new Map(), secrets: new Map() }, fallbacks: [] };
 }
 
 /** What stands after the store has said `unchanged`; a lease prolonged counts as a delivery. */
-function confirmed(
+function applyConfirmation(
   entry: Entry | undefined,
   { expiresAt, version }: Extract<FetchResult, { kind: 'unchanged' }>,
-  askedAt: number,
-): Omit<Answer, 'freshUntil'> | undefined {
+  sentAt: number,
+): Omit<CachedResult, 'freshUntil'> | undefined {
   const value = entry?.value;
   if (entry === undefined || value === undefined) return undefined;
   const changes = {
@@ -114,10 +118,10 @@ function confirmed(
   };
   return {
     value: Object.keys(changes).length === 0 ? value : { ...value, ...changes },
-    deliveredAt: value.lease !== undefined && expiresAt !== undefined ? askedAt : entry.deliveredAt,
+    deliveredAt: value.lease !== undefined && expiresAt !== undefined ? sentAt : entry.deliveredAt,
   };
 }
 
-function answeredTheUnknown(provider: Provider): SecretError {
+function unexpectedUnchangedError(provider: Provider): SecretError {
   return new SecretError('INTERNAL', `provider ${provider.name} confirmed a version it was not asked about`);
 }

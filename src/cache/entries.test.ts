@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { createScriptedProvider, grantOf } from '../../test/fakes/scripted-provider.ts';
-import { type Entry, createCache } from './entries.ts';
+import { type Entry, createEntryCache } from './entries.ts';
 
 const provider = createScriptedProvider();
 const kib = 1024;
@@ -25,7 +25,7 @@ const keysOf = (cache: { entries(): Iterable<Entry> }) => [...cache.entries()].m
 
 describe('a cache', () => {
   test('counts content, documents at two bytes a character, keys and what is around them', () => {
-    const cache = createCache({ maxBytes: 100 * kib });
+    const cache = createEntryCache({ maxBytes: 100 * kib });
     const entry = entryOf('key', 1_000);
     cache.put(entry);
     expect(cache.bytes).toBe(1_000);
@@ -41,7 +41,7 @@ describe('a cache', () => {
   });
 
   test('an entry takes the place of the one with its key, also from another namespace', () => {
-    const cache = createCache({ maxBytes: 10 * kib });
+    const cache = createEntryCache({ maxBytes: 10 * kib });
     cache.put(entryOf('key', 4 * kib, { namespace: 'a' }));
     cache.put(entryOf('key', 2 * kib, { namespace: 'b' }));
     expect(cache.bytes).toBe(2 * kib);
@@ -51,30 +51,30 @@ describe('a cache', () => {
   });
 
   test('never holds more than its bound, and gives up what was least recently used', () => {
-    const cache = createCache({ maxBytes: 10 * kib });
+    const cache = createEntryCache({ maxBytes: 10 * kib });
     for (let index = 0; index < 10; index++) cache.put(entryOf(`${index}`, kib));
     expect(cache.bytes).toBe(10 * kib);
-    cache.asked(cache.get('0')!, 1_000, true);
+    cache.touch(cache.get('0')!, 1_000, true);
     cache.put(entryOf('new', 2 * kib));
     expect(cache.bytes).toBe(10 * kib);
     expect(keysOf(cache)).toEqual(['0', '3', '4', '5', '6', '7', '8', '9', 'new']);
   });
 
   test('holds nothing that is larger than itself', () => {
-    const cache = createCache({ maxBytes: 10 * kib });
+    const cache = createEntryCache({ maxBytes: 10 * kib });
     cache.put(entryOf('large', 11 * kib));
     expect(cache.bytes).toBe(0);
     expect(cache.get('large')).toBeUndefined();
   });
 
   test('one namespace may fill it while no other needs the room', () => {
-    const cache = createCache({ maxBytes: 16 * kib });
+    const cache = createEntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 16; index++) cache.put(entryOf(`${index}`, kib, { namespace: 'greedy' }));
     expect(cache.bytes).toBe(16 * kib);
   });
 
   test('a namespace within its quarter loses nothing to those beyond theirs', () => {
-    const cache = createCache({ maxBytes: 16 * kib });
+    const cache = createEntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 4; index++)
       cache.put(entryOf(`modest ${index}`, kib, { namespace: 'modest' }));
     for (const namespace of ['greedy', 'greedier']) {
@@ -86,14 +86,14 @@ describe('a cache', () => {
   });
 
   test('a namespace that needs its quarter gets it from the one that holds most', () => {
-    const cache = createCache({ maxBytes: 16 * kib });
+    const cache = createEntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 16; index++)
       cache.put(entryOf(`greedy ${index}`, kib, { namespace: 'greedy' }));
     for (let index = 0; index < 4; index++)
       cache.put(entryOf(`modest ${index}`, kib, { namespace: 'modest' }));
-    const held = keysOf(cache);
-    expect(held.filter((key) => key.startsWith('modest'))).toHaveLength(4);
-    expect(held.filter((key) => key.startsWith('greedy'))).toHaveLength(12);
+    const remainingKeys = keysOf(cache);
+    expect(remainingKeys.filter((key) => key.startsWith('modest'))).toHaveLength(4);
+    expect(remainingKeys.filter((key) => key.startsWith('greedy'))).toHaveLength(12);
   });
 });
 
@@ -102,7 +102,7 @@ describe('leased entries', () => {
   const lease = (key: string, namespace = 'team') => entryOf(key, kib, { namespace, leased: true });
 
   test('are never given up for room', () => {
-    const cache = createCache({ maxBytes: 16 * kib });
+    const cache = createEntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 4; index++) cache.put(lease(`lease ${index}`));
     for (let index = 0; index < 40; index++) cache.put(entryOf(`${index}`, kib, { namespace: 'greedy' }));
     for (let index = 0; index < 40; index++) cache.put(entryOf(`same ${index}`, kib));
@@ -111,7 +111,7 @@ describe('leased entries', () => {
   });
 
   test('fill a quarter for each namespace; the next one is refused, and the cache is as before', () => {
-    const cache = createCache({ maxBytes: 16 * kib });
+    const cache = createEntryCache({ maxBytes: 16 * kib });
     cache.put(entryOf('plain', kib));
     for (let index = 0; index < 4; index++) cache.put(lease(`${index}`));
     const before = keysOf(cache);
@@ -124,14 +124,14 @@ describe('leased entries', () => {
   });
 
   test('may be renewed in a full quarter', () => {
-    const cache = createCache({ maxBytes: 16 * kib });
+    const cache = createEntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 4; index++) cache.put(lease(`${index}`));
     cache.put(lease('0'));
     expect(cache.bytes).toBe(4 * kib);
   });
 
   test('a plain entry that becomes leased is counted, and one that is no longer leased is not', () => {
-    const cache = createCache({ maxBytes: 16 * kib });
+    const cache = createEntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 4; index++) cache.put(entryOf(`${index}`, kib));
     for (let index = 0; index < 4; index++) cache.put(lease(`${index}`));
     expect(() => cache.put(lease('next'))).toThrow(exhausted);
@@ -140,7 +140,7 @@ describe('leased entries', () => {
   });
 
   test('of all namespaces together never pass the bound of the cache', () => {
-    const cache = createCache({ maxBytes: 16 * kib });
+    const cache = createEntryCache({ maxBytes: 16 * kib });
     for (const namespace of ['a', 'b', 'c', 'd']) {
       for (let index = 0; index < 4; index++) cache.put(lease(`${namespace} ${index}`, namespace));
     }

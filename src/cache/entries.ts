@@ -1,9 +1,9 @@
 import { SecretError } from '../core/errors.ts';
 import type { Grant, Provider } from '../core/provider.ts';
-import type { Answer } from './freshness.ts';
+import type { CachedResult } from './freshness.ts';
 
 /** One cached answer. */
-export type Entry = Answer & {
+export type Entry = CachedResult & {
   readonly key: string;
   readonly provider: Provider;
   /** By whose request it came: its principal renews the lease, its namespace bears the cost. */
@@ -19,16 +19,16 @@ export type Entry = Answer & {
   renewAfter?: number;
 };
 
-/** See {@link createCache}. */
-export type Cache = {
+/** See {@link createEntryCache}. */
+export type EntryCache = {
   get(key: string): Entry | undefined;
   /** Notes that an entry was asked for at `at`, in milliseconds; the order of use is kept to the second. `again`: by who has been served with it. */
-  asked(entry: Entry, at: number, again: boolean): void;
+  touch(entry: Entry, at: number, alreadyDelivered: boolean): void;
   /** Puts an entry in the place of the one with its key. @throws SecretError LEASES_EXHAUSTED; the cache is then as before. */
   put(entry: Entry): void;
   drop(key: string): void;
   /** Nobody could ask for so many milliseconds before `at`, or the clock was set by them: who asked before has done so later by as much. */
-  leapt(at: number, ms: number): void;
+  adjustForClockJump(at: number, ms: number): void;
   /** All entries, for the lease clock and the sweep. */
   entries(): IterableIterator<Entry>;
   /** Bytes it counts. */
@@ -38,51 +38,51 @@ export type Cache = {
 };
 
 /** Milliseconds; the kubelet's own republishes are a minute apart and more. */
-const soonestRepublish = 30_000;
+const minRepublishInterval = 30_000;
 
-type Share = { bytes: number; leased: number; readonly entries: Map<string, Entry> };
+type NamespaceUsage = { bytes: number; leasedBytes: number; readonly entries: Map<string, Entry> };
 
 /**
  * Answers by key, bounded in bytes. When it is full, the least recently used answer of the namespace that holds most goes,
  * so that no namespace keeps more than a quarter while another needs the room. Leased values are never evicted: dropping one would lose
  * a credential that lives on. They may fill a quarter for each namespace, and the whole for all; the next one is refused.
  */
-export function createCache({ maxBytes }: { readonly maxBytes: number }): Cache {
+export function createEntryCache({ maxBytes }: { readonly maxBytes: number }): EntryCache {
   const index = new Map<string, Entry>();
-  const shares = new Map<string, Share>();
+  const usageByNamespace = new Map<string, NamespaceUsage>();
   let bytes = 0;
-  let leased = 0;
+  let leasedBytes = 0;
   let republishedAt = -Infinity;
 
   const remove = (entry: Entry): void => {
-    const share = shareOf(entry);
+    const usage = usageOf(entry);
     index.delete(entry.key);
-    share.entries.delete(entry.key);
-    account(share, entry, -1);
-    if (share.entries.size === 0) shares.delete(entry.grant.workload.namespace);
+    usage.entries.delete(entry.key);
+    adjustUsage(usage, entry, -1);
+    if (usage.entries.size === 0) usageByNamespace.delete(entry.grant.workload.tenant);
   };
 
-  const shareOf = (entry: Entry): Share => {
-    const { namespace } = entry.grant.workload;
-    let share = shares.get(namespace);
-    if (share === undefined) {
-      share = { bytes: 0, leased: 0, entries: new Map() };
-      shares.set(namespace, share);
+  const usageOf = (entry: Entry): NamespaceUsage => {
+    const { tenant: namespace } = entry.grant.workload;
+    let usage = usageByNamespace.get(namespace);
+    if (usage === undefined) {
+      usage = { bytes: 0, leasedBytes: 0, entries: new Map() };
+      usageByNamespace.set(namespace, usage);
     }
-    return share;
+    return usage;
   };
 
-  const account = (share: Share, entry: Entry, sign: 1 | -1): void => {
+  const adjustUsage = (usage: NamespaceUsage, entry: Entry, sign: 1 | -1): void => {
     bytes += sizeOf(entry) * sign;
-    share.bytes += sizeOf(entry) * sign;
-    leased += leasedSize(entry) * sign;
-    share.leased += leasedSize(entry) * sign;
+    usage.bytes += sizeOf(entry) * sign;
+    leasedBytes += leasedSize(entry) * sign;
+    usage.leasedBytes += leasedSize(entry) * sign;
   };
 
   const evictOne = (): boolean => {
-    const largestFirst = [...shares.values()].sort((a, b) => b.bytes - a.bytes);
-    for (const share of largestFirst) {
-      for (const entry of share.entries.values()) {
+    const largestFirst = [...usageByNamespace.values()].sort((a, b) => b.bytes - a.bytes);
+    for (const usage of largestFirst) {
+      for (const entry of usage.entries.values()) {
         if (entry.value?.lease === undefined) {
           remove(entry);
           return true;
@@ -92,27 +92,27 @@ export function createCache({ maxBytes }: { readonly maxBytes: number }): Cache 
     return false;
   };
 
-  const checkLease = (entry: Entry, previous: Entry | undefined): void => {
+  const checkLeaseLimits = (entry: Entry, previous: Entry | undefined): void => {
     if (entry.value?.lease === undefined) return;
-    const { namespace } = entry.grant.workload;
+    const { tenant: namespace } = entry.grant.workload;
     const size = sizeOf(entry);
-    const freed = previous === undefined ? 0 : leasedSize(previous);
-    const freedHere = previous?.grant.workload.namespace === namespace ? freed : 0;
-    if ((shares.get(namespace)?.leased ?? 0) - freedHere + size > maxBytes / 4) {
-      throw exhausted(`namespace ${namespace} holds`);
+    const freedBytes = previous === undefined ? 0 : leasedSize(previous);
+    const freedInNamespace = previous?.grant.workload.tenant === namespace ? freedBytes : 0;
+    if ((usageByNamespace.get(namespace)?.leasedBytes ?? 0) - freedInNamespace + size > maxBytes / 4) {
+      throw leasesExhaustedError(`namespace ${namespace} holds`);
     }
-    if (leased - freed + size > maxBytes) throw exhausted('the pods of this node hold');
+    if (leasedBytes - freedBytes + size > maxBytes) throw leasesExhaustedError('the pods of this node hold');
   };
 
   return {
     get: (key) => index.get(key),
-    asked(entry, at, again) {
+    touch(entry, at, alreadyDelivered) {
       if (Math.abs(at - entry.requestedAt) >= 1_000) {
-        const { entries } = shareOf(entry);
+        const { entries } = usageOf(entry);
         entries.delete(entry.key);
         entries.set(entry.key, entry);
       }
-      if (again && at - entry.requestedAt >= soonestRepublish) {
+      if (alreadyDelivered && at - entry.requestedAt >= minRepublishInterval) {
         entry.republished = true;
         republishedAt = at;
       }
@@ -120,22 +120,22 @@ export function createCache({ maxBytes }: { readonly maxBytes: number }): Cache 
     },
     put(entry) {
       const previous = index.get(entry.key);
-      checkLease(entry, previous);
+      checkLeaseLimits(entry, previous);
       if (previous !== undefined) remove(previous);
-      const share = shareOf(entry);
+      const usage = usageOf(entry);
       index.set(entry.key, entry);
-      share.entries.set(entry.key, entry);
-      account(share, entry, 1);
+      usage.entries.set(entry.key, entry);
+      adjustUsage(usage, entry, 1);
       while (bytes > maxBytes && evictOne());
     },
     drop(key) {
       const entry = index.get(key);
       if (entry !== undefined) remove(entry);
     },
-    leapt(at, ms) {
-      const moved = (time: number): number => Math.min(at, time + Math.max(0, ms));
-      for (const entry of index.values()) entry.requestedAt = moved(entry.requestedAt);
-      republishedAt = moved(republishedAt);
+    adjustForClockJump(at, ms) {
+      const shifted = (time: number): number => Math.min(at, time + Math.max(0, ms));
+      for (const entry of index.values()) entry.requestedAt = shifted(entry.requestedAt);
+      republishedAt = shifted(republishedAt);
     },
     entries: () => index.values(),
     get bytes() {
@@ -147,7 +147,7 @@ export function createCache({ maxBytes }: { readonly maxBytes: number }): Cache 
   };
 }
 
-function exhausted(holder: string): SecretError {
+function leasesExhaustedError(holder: string): SecretError {
   return new SecretError('LEASES_EXHAUSTED', `${holder} as many leased secrets as may be`, {
     hint: 'use fewer dynamic secrets in these pods, or give Keyferry a larger --cache-bytes',
   });

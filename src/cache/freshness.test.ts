@@ -1,15 +1,22 @@
 import { describe, expect, jest, test } from '@jest/globals';
 import { absent, failed, grantOf, leased, unchanged, value } from '../../test/fakes/scripted-provider.ts';
-import { advance, createStoreRig, hour, minute, onFakeClock, second } from '../../test/fakes/store-rig.ts';
+import {
+  advanceTimers,
+  createCacheFixture,
+  hour,
+  minute,
+  useFakeClock,
+  second,
+} from '../../test/fakes/cache-fixture.ts';
 import { freshUntil } from './freshness.ts';
 
-onFakeClock();
+useFakeClock();
 
 const grant = grantOf({});
 const newPod = grantOf({ pod: 'new' });
 
 /** Answers with the number of the question. */
-const counting = (fields: Parameters<typeof value>[1] = {}) => {
+const numberedResponses = (fields: Parameters<typeof value>[1] = {}) => {
   let asked = 0;
   return () => value(`${(asked += 1)}`, fields);
 };
@@ -19,16 +26,20 @@ describe("the store's authorization", () => {
     ['moving', {}, 15 * minute],
     ['pinned', { immutable: true }, undefined],
   ])('a %s value serves a new pod up to 15 min after its delivery', async (_, fields, refreshInterval) => {
-    const { provider, ask, pass } = createStoreRig({ refreshInterval: refreshInterval ?? 30 * second });
-    provider.script('db', counting(fields));
+    const {
+      provider,
+      readText: ask,
+      advanceClock: pass,
+    } = createCacheFixture({ refreshInterval: refreshInterval ?? 30 * second });
+    provider.script('db', numberedResponses(fields));
     expect(await ask(grant)).toBe('1');
     await pass(15 * minute - second);
     expect(await ask(newPod)).toBe('1');
   });
 
   test('a pinned value is read again for a new pod after 15 min, and then serves the next one', async () => {
-    const { provider, ask, pass } = createStoreRig();
-    provider.script('db', counting({ immutable: true }));
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    provider.script('db', numberedResponses({ immutable: true }));
     await ask(grant);
     await pass(15 * minute + second);
     expect(await ask(grant)).toBe('1');
@@ -39,9 +50,9 @@ describe("the store's authorization", () => {
   });
 
   test('a pod that has been served is new for another principal, and for another ref', async () => {
-    const { provider, ask, pass } = createStoreRig();
-    provider.script('db', counting({ immutable: true }));
-    provider.script('other', counting({ immutable: true }));
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    provider.script('db', numberedResponses({ immutable: true }));
+    provider.script('other', numberedResponses({ immutable: true }));
     await ask(grantOf({ pod: 'a' }));
     await ask(grantOf({ pod: 'b', principal: 'other' }));
     await ask(grantOf({ pod: 'b', ref: 'other' }));
@@ -52,23 +63,23 @@ describe("the store's authorization", () => {
   });
 
   test('a pod whose volume could not be filled is still new', async () => {
-    const { store, provider, ask, pass } = createStoreRig();
-    provider.script('db', counting({ immutable: true }));
+    const { cache: store, provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    provider.script('db', numberedResponses({ immutable: true }));
     provider.script('denied', failed('ACCESS_DENIED'));
     await ask(grant);
     await store.read(provider, [newPod, grantOf({ pod: 'new', ref: 'denied' })], {
       signal: new AbortController().signal,
       deadline: Date.now() + minute,
     });
-    expect(store.hasServed(newPod)).toBe(false);
+    expect(store.hasDelivered(newPod)).toBe(false);
     await pass(16 * minute);
     expect(await ask(newPod)).toBe('2');
   });
 });
 
 test('after the clock was set back, what was delivered in the future is asked for again', async () => {
-  const { provider, ask } = createStoreRig();
-  provider.script('db', counting());
+  const { provider, readText: ask } = createCacheFixture();
+  provider.script('db', numberedResponses());
   provider.script('none', absent());
   await ask(grant);
   await ask(grantOf({ ref: 'none' }));
@@ -80,7 +91,7 @@ test('after the clock was set back, what was delivered in the future is asked fo
 });
 
 test('after the clock was set back, a running pod has its version confirmed and not leased anew', async () => {
-  const { provider, ask } = createStoreRig();
+  const { provider, readText: ask } = createCacheFixture();
   provider.script('db', value('one'), unchanged());
   await ask(grant);
   jest.setSystemTime(Date.now() - hour);
@@ -89,7 +100,7 @@ test('after the clock was set back, a running pod has its version confirmed and 
 });
 
 test('after the clock was set back by more than a value may be stale, it does not serve while nobody answers', async () => {
-  const { provider, ask } = createStoreRig({ maxStale: 10 * minute });
+  const { provider, readText: ask } = createCacheFixture({ maxStale: 10 * minute });
   provider.script('db', value('one'), failed());
   await ask(grant);
   jest.setSystemTime(Date.now() - 10 * minute);
@@ -100,8 +111,8 @@ test('after the clock was set back by more than a value may be stale, it does no
 
 describe('moving versions', () => {
   test('are asked again after the refresh interval, with the version that is known', async () => {
-    const { provider, ask, pass } = createStoreRig();
-    provider.script('db', counting());
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    provider.script('db', numberedResponses());
     expect(await ask(grant)).toBe('1');
     await pass(30 * second - 1);
     expect(await ask(grant)).toBe('1');
@@ -111,7 +122,7 @@ describe('moving versions', () => {
   });
 
   test('with an interval of 0 are asked for each time', async () => {
-    const { provider, ask } = createStoreRig({ refreshInterval: 0 });
+    const { provider, readText: ask } = createCacheFixture({ refreshInterval: 0 });
     provider.script('db', value('one'), unchanged(), value('two'));
     expect(await ask(grant)).toBe('one');
     expect(await ask(grant)).toBe('one');
@@ -120,8 +131,8 @@ describe('moving versions', () => {
   });
 
   test('are asked for by nobody but a request', async () => {
-    const { provider, ask, pass } = createStoreRig();
-    provider.script('db', counting());
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    provider.script('db', numberedResponses());
     await ask(grant);
     await pass(10 * minute);
     expect(provider.calls).toHaveLength(1);
@@ -152,9 +163,9 @@ describe('what ends', () => {
           lease: { id: 'l', renewable: false, expiresAt: Date.now() + 30 * minute },
         }),
     ],
-  ])('%s is asked for again after two thirds of its life', async (_, answer) => {
-    const { provider, ask, pass } = createStoreRig();
-    provider.script('db', answer(), value('two'));
+  ])('%s is asked for again after two thirds of its life', async (_, createResponse) => {
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    provider.script('db', createResponse(), value('two'));
     await ask(grant);
     await pass(10 * minute);
     await ask(grant);
@@ -166,17 +177,17 @@ describe('what ends', () => {
   });
 
   test('is not served past its end, though nobody answers and the clock has not ticked', async () => {
-    const { provider, ask } = createStoreRig();
+    const { provider, readText: ask } = createCacheFixture();
     provider.script('db', value('one', { expiresAt: Date.now() + 3 * minute }), failed());
     await ask(grant);
-    await advance(3 * minute - 1);
+    await advanceTimers(3 * minute - 1);
     expect(await ask(grant)).toBe('one');
-    await advance(1);
+    await advanceTimers(1);
     expect(await ask(grant)).toBe('failed STORE_UNAVAILABLE');
   });
 
   test('is not shown to the store as known past its end', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script('db', value('one', { expiresAt: Date.now() + 3 * minute }), value('two'));
     await ask(grant);
     await pass(4 * minute);
@@ -190,10 +201,10 @@ describe('methods other than GET', () => {
   test.each(['POST', 'PUT'] as const)(
     '%s is asked for again after an hour, by the pod itself',
     async (method) => {
-      const { provider, ask, pass } = createStoreRig();
+      const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
       const issued = (pod: string) =>
         grantOf({ ref: { service: 'vault', name: 'pki/issue', method, body: '{}' }, pod, scope: 'pod' });
-      provider.script('pki/issue', counting());
+      provider.script('pki/issue', numberedResponses());
       expect(await ask(issued('a'))).toBe('1');
       expect(await ask(issued('b'))).toBe('2');
       await pass(hour - 1);
@@ -204,7 +215,7 @@ describe('methods other than GET', () => {
   );
 
   test('with an end of its own goes by that', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     const issued = grantOf({ ref: { service: 'vault', name: 'pki/issue', method: 'POST' }, scope: 'pod' });
     provider.script('pki/issue', value('one', { expiresAt: Date.now() + 3 * hour }), value('two'));
     await ask(issued);
@@ -217,9 +228,9 @@ describe('methods other than GET', () => {
   });
 
   test('GET, said or not, is a moving version', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     const read = grantOf({ ref: { service: 'vault', name: 'kv', method: 'GET' }, scope: 'pod' });
-    provider.script('kv', counting());
+    provider.script('kv', numberedResponses());
     await ask(read);
     await pass(30 * second);
     expect(await ask(read)).toBe('2');
@@ -228,7 +239,7 @@ describe('methods other than GET', () => {
 
 describe('absent', () => {
   test('is remembered for who was told so, for the refresh interval; a new pod asks', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script('db', absent(), absent(), value('one'));
     expect(await ask(grant)).toBe('absent OBJECT_NOT_FOUND');
     await pass(29 * second);
@@ -244,7 +255,7 @@ describe('absent', () => {
 
 describe('an outage', () => {
   test('is bridged by the last good value, up to 10 min after its delivery', async () => {
-    const { provider, ask, pass, count } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass, count } = createCacheFixture();
     provider.script('db', value('one'), failed());
     await ask(grant);
     await pass(10 * minute);
@@ -255,7 +266,7 @@ describe('an outage', () => {
   });
 
   test('also for a new pod', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script('db', value('one'), failed());
     await ask(grant);
     await pass(minute);
@@ -263,7 +274,7 @@ describe('an outage', () => {
   });
 
   test('counts from the delivery: a confirmation does not prolong it', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script('db', value('one'), unchanged(), failed());
     await ask(grant);
     await pass(9 * minute);
@@ -273,7 +284,7 @@ describe('an outage', () => {
   });
 
   test('with max-stale 0 is not bridged, and every question is a first one', async () => {
-    const { provider, ask, pass } = createStoreRig({ maxStale: 0 });
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture({ maxStale: 0 });
     provider.script('db', value('one'), failed());
     await ask(grant);
     await pass(30 * second);
@@ -282,7 +293,7 @@ describe('an outage', () => {
   });
 
   test('leaves the value due: the next request asks again', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script('db', value('one'), failed(), value('two'));
     await ask(grant);
     await pass(30 * second);
@@ -291,14 +302,14 @@ describe('an outage', () => {
   });
 
   test('serves nobody what another principal was given', async () => {
-    const { provider, ask } = createStoreRig();
+    const { provider, readText: ask } = createCacheFixture();
     provider.script('db', value('one'), failed());
     await ask(grantOf({ principal: 'a' }));
     expect(await ask(grantOf({ principal: 'b' }))).toBe('failed STORE_UNAVAILABLE');
   });
 
   test('of one refs leaves the others alone', async () => {
-    const { store, provider } = createStoreRig();
+    const { cache: store, provider } = createCacheFixture();
     provider.script('up', value('up'));
     provider.script('down', failed());
     const grants = [grantOf({ ref: 'up' }), grantOf({ ref: 'down' })];
@@ -311,11 +322,11 @@ describe('an outage', () => {
 });
 
 describe('a refresh that gets no budget', () => {
-  const refused = failed('RATE_BUDGET_EXHAUSTED');
+  const rateLimited = failed('RATE_BUDGET_EXHAUSTED');
 
   test('is served what is cached, and stays due', async () => {
-    const { provider, ask, pass } = createStoreRig();
-    provider.script('db', value('one'), refused, value('two'));
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    provider.script('db', value('one'), rateLimited, value('two'));
     await ask(grant);
     await pass(30 * second);
     expect(await ask(grant)).toBe('one');
@@ -323,8 +334,8 @@ describe('a refresh that gets no budget', () => {
   });
 
   test('within max-stale only: after that the question is a first one', async () => {
-    const { provider, ask, pass } = createStoreRig();
-    provider.script('db', value('one'), refused);
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    provider.script('db', value('one'), rateLimited);
     await ask(grant);
     await pass(10 * minute + 1);
     expect(await ask(grant)).toBe('failed RATE_BUDGET_EXHAUSTED');
@@ -332,9 +343,9 @@ describe('a refresh that gets no budget', () => {
   });
 
   test('asks no other region for it', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     const withFallback = grantOf({ fallbacks: [grantOf({ ref: 'elsewhere' })] });
-    provider.script('db', value('one'), refused);
+    provider.script('db', value('one'), rateLimited);
     provider.script('elsewhere', value('elsewhere'));
     await ask(withFallback);
     await pass(30 * second);
@@ -343,21 +354,23 @@ describe('a refresh that gets no budget', () => {
   });
 
   test('does not stand for a new pod beyond 15 min: its question is a first one', async () => {
-    const { provider, ask, pass } = createStoreRig({ maxStale: hour });
-    provider.script('db', value('one'), ({ urgency }) => (urgency === 'refresh' ? refused : value('two')));
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture({ maxStale: hour });
+    provider.script('db', value('one'), ({ urgency }) =>
+      urgency === 'refresh' ? rateLimited : value('two'),
+    );
     await ask(grant);
     await pass(16 * minute);
     expect(await ask(newPod)).toBe('two');
   });
 
   test('and is joined by a first mount: that one asks again itself', async () => {
-    const { provider, ask, pass } = createStoreRig({ maxStale: hour });
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture({ maxStale: hour });
     provider.script(
       'db',
       value('one'),
       async ({ urgency }) => {
         await new Promise((resolve) => setTimeout(resolve, 2 * second));
-        return urgency === 'refresh' ? refused : value('early');
+        return urgency === 'refresh' ? rateLimited : value('early');
       },
       value('two'),
     );

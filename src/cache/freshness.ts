@@ -16,15 +16,15 @@ import type { SecretValue } from '../core/provider.ts';
  * | outage                       | the last good value up to `maxStale` after its delivery, never past its end             |
  * | denied, disabled or gone     | drops the value at once                                                                 |
  */
-export const admissionMaxAge = 60_000;
-export const authorizationMaxAge = 15 * 60_000;
-export const methodLife = 60 * 60_000;
+export const workloadAuthorizationMaxAge = 60_000;
+export const storeAuthorizationMaxAge = 15 * 60_000;
+export const nonGetMaxAge = 60 * 60_000;
 /** A lease nobody asked for this long is given back, while others ask. */
-export const leaseGrace = 10 * 60_000;
+export const leaseIdleTimeout = 10 * 60_000;
 /** What nobody asked for this long is forgotten. */
 export const idleMaxAge = 60 * 60_000;
 /** How long a read may take once the rate budget lets it go. */
-export const flightTimeout = 30_000;
+export const readTimeout = 30_000;
 
 /** What an operator may choose. */
 export type FreshnessOptions = {
@@ -35,9 +35,9 @@ export type FreshnessOptions = {
 };
 
 /** What the store last said of a ref, and when: a value, or that there is none. */
-export type Answer = {
+export type CachedResult = {
   readonly value?: SecretValue;
-  readonly absence?: SecretError;
+  readonly absentError?: SecretError;
   /** When a value was last delivered (or its lease renewed): what authorization counts from. */
   readonly deliveredAt: number;
   /** When it has to be asked again. */
@@ -45,7 +45,7 @@ export type Answer = {
 };
 
 /** When the value ends, whatever else holds; Infinity where it does not. */
-export function endOf(value: SecretValue): number {
+export function expiryOf(value: SecretValue): number {
   return Math.min(value.expiresAt ?? Infinity, value.lease?.expiresAt ?? Infinity);
 }
 
@@ -53,38 +53,42 @@ export function endOf(value: SecretValue): number {
 export function freshUntil(
   ref: SecretRef,
   value: SecretValue | undefined,
-  askedAt: number,
+  sentAt: number,
   refreshInterval: number,
   random: number,
 ): number {
-  const end = value === undefined ? Infinity : endOf(value);
-  if (end !== Infinity) return askedAt + ((end - askedAt) * 2) / 3;
+  const expiry = value === undefined ? Infinity : expiryOf(value);
+  if (expiry !== Infinity) return sentAt + ((expiry - sentAt) * 2) / 3;
   if (value?.immutable === true) return Infinity;
-  if (value !== undefined && ref.method !== undefined && ref.method !== 'GET') return askedAt + methodLife;
-  return askedAt + refreshInterval * (1 - random / 10);
+  if (value !== undefined && ref.method !== undefined && ref.method !== 'GET') return sentAt + nonGetMaxAge;
+  return sentAt + refreshInterval * (1 - random / 10);
 }
 
 /** Whether a cached answer serves as it is, or has to be asked for again: with or without telling what is known. */
-export function judge(
-  answer: Answer | undefined,
-  alreadyServed: boolean,
+export function classifyFreshness(
+  cachedResult: CachedResult | undefined,
+  alreadyDelivered: boolean,
   now: number,
 ): 'serve' | 'confirm' | 'read' {
-  if (answer === undefined) return 'read';
+  if (cachedResult === undefined) return 'read';
   // What was delivered in the future was so before the clock was set back, nobody knows when.
-  const isFresh = answer.deliveredAt <= now && now < answer.freshUntil;
-  if (answer.value === undefined) return alreadyServed && isFresh ? 'serve' : 'read';
-  if (now >= endOf(answer.value)) return 'read';
+  const isFresh = cachedResult.deliveredAt <= now && now < cachedResult.freshUntil;
+  if (cachedResult.value === undefined) return alreadyDelivered && isFresh ? 'serve' : 'read';
+  if (now >= expiryOf(cachedResult.value)) return 'read';
   // `unchanged` renews freshness, not authorization, so a new workload past that age needs a delivery.
-  const age = now - answer.deliveredAt;
-  if (!alreadyServed && (age < 0 || age > authorizationMaxAge)) return 'read';
+  const age = now - cachedResult.deliveredAt;
+  if (!alreadyDelivered && (age < 0 || age > storeAuthorizationMaxAge)) return 'read';
   return isFresh ? 'serve' : 'confirm';
 }
 
 /** The value that may serve although nobody answers, if there is one. */
-export function lastGood(answer: Answer | undefined, maxStale: number, now: number): SecretValue | undefined {
-  const value = answer?.value;
-  if (answer === undefined || value === undefined || maxStale === 0) return undefined;
+export function lastKnownGood(
+  cachedResult: CachedResult | undefined,
+  maxStale: number,
+  now: number,
+): SecretValue | undefined {
+  const value = cachedResult?.value;
+  if (cachedResult === undefined || value === undefined || maxStale === 0) return undefined;
   // In the future: before the clock was set back.
-  return now < endOf(value) && Math.abs(now - answer.deliveredAt) <= maxStale ? value : undefined;
+  return now < expiryOf(value) && Math.abs(now - cachedResult.deliveredAt) <= maxStale ? value : undefined;
 }

@@ -1,7 +1,7 @@
-import { type Flight, createFlight, race } from '../concurrency/single-flight.ts';
+import { type SharedCall, createSharedCall, raceWithAbort } from '../concurrency/single-flight.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
 import type { FetchRequest, FetchResult, Grant, Provider } from '../core/provider.ts';
-import { flightTimeout } from './freshness.ts';
+import { readTimeout } from './freshness.ts';
 
 /** Puts a question to a provider. Never rejects. */
 export type Batcher = (provider: Provider, request: FetchRequest) => Promise<FetchResult>;
@@ -11,109 +11,114 @@ export type Batcher = (provider: Provider, request: FetchRequest) => Promise<Fet
  * together, and turns whatever a provider throws into a `failed` result.
  */
 export function createBatcher(): Batcher {
-  type Question = { readonly request: FetchRequest; readonly answer: (result: FetchResult) => void };
-  const waiting = new Map<Provider, Question[]>();
+  type ReadRequest = { readonly request: FetchRequest; readonly resolve: (result: FetchResult) => void };
+  const pendingByProvider = new Map<Provider, ReadRequest[]>();
 
   const flush = (provider: Provider): void => {
-    const questions = waiting.get(provider) ?? [];
-    waiting.delete(provider);
+    const pending = pendingByProvider.get(provider) ?? [];
+    pendingByProvider.delete(provider);
     const failed = (error: SecretError): FetchResult => ({ kind: 'failed', error });
     try {
-      const results = provider.fetch(questions.map(({ request }) => request));
-      questions.forEach(({ answer }, index) => {
-        const result = results[index] ?? Promise.resolve(failed(unanswered(provider)));
-        result.then(answer, (thrown: unknown) => answer(failed(toSecretError(thrown))));
+      const results = provider.fetch(pending.map(({ request }) => request));
+      pending.forEach(({ resolve }, index) => {
+        const result = results[index] ?? Promise.resolve(failed(missingResultError(provider)));
+        result.then(resolve, (thrown: unknown) => resolve(failed(toSecretError(thrown))));
       });
     } catch (thrown) {
-      for (const { answer } of questions) answer(failed(toSecretError(thrown)));
+      for (const { resolve } of pending) resolve(failed(toSecretError(thrown)));
     }
   };
 
   return (provider, request) =>
-    new Promise((answer) => {
-      const questions = waiting.get(provider);
-      if (questions === undefined) {
-        waiting.set(provider, [{ request, answer }]);
+    new Promise((resolve) => {
+      const pending = pendingByProvider.get(provider);
+      if (pending === undefined) {
+        pendingByProvider.set(provider, [{ request, resolve }]);
         queueMicrotask(() => flush(provider));
       } else {
-        questions.push({ request, answer });
+        pending.push({ request, resolve });
       }
     });
 }
 
-function unanswered(provider: Provider): SecretError {
+function missingResultError(provider: Provider): SecretError {
   return new SecretError('INTERNAL', `provider ${provider.name} left a question unanswered`);
 }
 
 /** A question under way, with what those who join it need to know of it. */
-export type ReadFlight = Flight<FetchResult> & {
+export type InFlightRead = SharedCall<FetchResult> & {
   /** The workload that began it. */
   readonly instance: string;
   readonly urgency: FetchRequest['urgency'];
 };
 
 /** What a flight needs to begin. */
-export type Question = Pick<FetchRequest, 'grant' | 'known' | 'urgency'> & { readonly provider: Provider };
+export type ReadRequest = Pick<FetchRequest, 'grant' | 'known' | 'urgency'> & { readonly provider: Provider };
 
-/** See {@link createFlights}. */
-export type Flights = {
+/** See {@link createInFlightReads}. */
+export type InFlightReads = {
   /** The flight under way for a key, if somebody still waits for it. */
-  underWay(key: string): ReadFlight | undefined;
+  find(key: string): InFlightRead | undefined;
   /**
    * Begins one. `land` is told the answer, and when it was asked for, before any waiter is; it may answer for it. It is not told the answer
    * of a flight that everybody has left.
    */
-  begin(key: string, question: Question, land: Landing): ReadFlight;
+  start(key: string, request: ReadRequest, onResult: OnResult): InFlightRead;
 };
 
 /** What becomes of an answer. */
-export type Landing = (result: FetchResult, askedAt: number) => FetchResult;
+export type OnResult = (result: FetchResult, sentAt: number) => FetchResult;
 
-/** What {@link createFlights} needs. */
-export type FlightsDeps = {
-  readonly ask: Batcher;
+/** What {@link createInFlightReads} needs. */
+export type InFlightReadsDeps = {
+  readonly fetchBatched: Batcher;
   readonly now: () => number;
   /** Told an answer that came when nobody waited any more. */
-  readonly stray: (provider: Provider, grant: Grant, result: FetchResult) => void;
-  /** Milliseconds from the moment the budget lets a read go; default {@link flightTimeout}. */
+  readonly onLateResult: (provider: Provider, grant: Grant, result: FetchResult) => void;
+  /** Milliseconds from the moment the budget lets a read go; default {@link readTimeout}. */
   readonly timeout?: number;
 };
 
 /** Longest life of a flight that never gets its budget: no waiter's deadline is later. */
-const budgetPatience = 120_000;
+const rateLimitWaitTimeout = 120_000;
 
 /** At most one read a key is under way; it ends with its last waiter or at its own deadline, whichever comes first. */
-export function createFlights({ ask, now, stray, timeout = flightTimeout }: FlightsDeps): Flights {
-  const flights = new Map<string, ReadFlight>();
+export function createInFlightReads({
+  fetchBatched,
+  now,
+  onLateResult,
+  timeout = readTimeout,
+}: InFlightReadsDeps): InFlightReads {
+  const inFlightReads = new Map<string, InFlightRead>();
 
   const read = async (
-    { provider, ...request }: Question,
-    land: Landing,
+    { provider, ...request }: ReadRequest,
+    onResult: OnResult,
     abandoned: AbortSignal,
   ): Promise<FetchResult> => {
-    let askedAt = now();
-    const late = new AbortController();
-    const expire = (): void => late.abort(tookTooLong(provider, request.grant));
-    let timer = setTimeout(expire, budgetPatience);
+    let sentAt = now();
+    const timeoutController = new AbortController();
+    const onTimeout = (): void => timeoutController.abort(readTimeoutError(provider, request.grant));
+    let timer = setTimeout(onTimeout, rateLimitWaitTimeout);
     let started = false;
     const onStart = (): void => {
       // A second attempt has no more time than was left by the first.
       if (started) return;
       started = true;
-      askedAt = now();
+      sentAt = now();
       clearTimeout(timer);
-      timer = setTimeout(expire, timeout);
+      timer = setTimeout(onTimeout, timeout);
     };
-    const signal = AbortSignal.any([abandoned, late.signal]);
-    const answer = ask(provider, { ...request, signal, onStart });
+    const signal = AbortSignal.any([abandoned, timeoutController.signal]);
+    const response = fetchBatched(provider, { ...request, signal, onStart });
     try {
-      const result = await race(answer, signal);
-      return land(result, askedAt);
+      const result = await raceWithAbort(response, signal);
+      return onResult(result, sentAt);
     } catch (error) {
       // Only our own two signals reject; the answer, should it still come, is nobody's.
-      void answer.then((result) => stray(provider, request.grant, result));
+      void response.then((result) => onLateResult(provider, request.grant, result));
       const failed: FetchResult = { kind: 'failed', error: error as SecretError };
-      return abandoned.aborted ? failed : land(failed, askedAt);
+      return abandoned.aborted ? failed : onResult(failed, sentAt);
     } finally {
       started = true;
       clearTimeout(timer);
@@ -121,33 +126,33 @@ export function createFlights({ ask, now, stray, timeout = flightTimeout }: Flig
   };
 
   return {
-    underWay(key) {
-      const flight = flights.get(key);
-      return flight === undefined || flight.abandoned ? undefined : flight;
+    find(key) {
+      const inFlightRead = inFlightReads.get(key);
+      return inFlightRead === undefined || inFlightRead.abandoned ? undefined : inFlightRead;
     },
-    begin(key, question, land) {
-      const flight = createFlight(async (abandoned) => {
+    start(key, request, onResult) {
+      const sharedCall = createSharedCall(async (abandoned) => {
         try {
-          return await read(question, land, abandoned);
+          return await read(request, onResult, abandoned);
         } finally {
-          if (flights.get(key) === readFlight) flights.delete(key);
+          if (inFlightReads.get(key) === inFlightRead) inFlightReads.delete(key);
         }
       });
-      const readFlight: ReadFlight = {
-        join: (signal) => flight.join(signal),
+      const inFlightRead: InFlightRead = {
+        join: (signal) => sharedCall.join(signal),
         get abandoned() {
-          return flight.abandoned;
+          return sharedCall.abandoned;
         },
-        instance: question.grant.workload.instance,
-        urgency: question.urgency,
+        instance: request.grant.workload.instance,
+        urgency: request.urgency,
       };
-      flights.set(key, readFlight);
-      return readFlight;
+      inFlightReads.set(key, inFlightRead);
+      return inFlightRead;
     },
   };
 }
 
-function tookTooLong(provider: Provider, { ref }: Grant): SecretError {
+function readTimeoutError(provider: Provider, { ref }: Grant): SecretError {
   return new SecretError(
     'STORE_TIMEOUT',
     `${provider.name}: reading ${ref.service} ${ref.name} took too long`,

@@ -1,24 +1,31 @@
 import { describe, expect, test } from '@jest/globals';
-import { failed, grantOf, held, leased, value } from '../../test/fakes/scripted-provider.ts';
-import { createStoreRig, hour, minute, onFakeClock, second, settle } from '../../test/fakes/store-rig.ts';
+import { failed, grantOf, deferredResponse, leased, value } from '../../test/fakes/scripted-provider.ts';
+import {
+  createCacheFixture,
+  hour,
+  minute,
+  useFakeClock,
+  second,
+  flushTasks,
+} from '../../test/fakes/cache-fixture.ts';
 import { createEntryKeys } from './keys.ts';
 
-onFakeClock();
+useFakeClock();
 
 const pod = (name: string, principal = 'principal') => grantOf({ pod: name, principal, scope: 'pod' });
 const pods = (size: number) => Array.from({ length: size }, (_, index) => pod(`pod-${index}`));
 const shareable = (text: string) => value(text, { shareable: true });
 
 /** A lease of its own for each question. */
-const leases = () => {
+const numberedLeases = () => {
   let asked = 0;
   return () => leased(`${(asked += 1)}`, Date.now() + hour);
 };
 
 describe('a secret of pod scope', () => {
   test('50 pods at once get 50 leases, and each keeps its own', async () => {
-    const { provider, ask } = createStoreRig();
-    provider.script('db', leases());
+    const { provider, readText: ask } = createCacheFixture();
+    provider.script('db', numberedLeases());
     const first = await Promise.all(pods(50).map((grant) => ask(grant)));
     expect(new Set(first).size).toBe(50);
     expect(await Promise.all(pods(50).map((grant) => ask(grant)))).toEqual(first);
@@ -26,13 +33,13 @@ describe('a secret of pod scope', () => {
   });
 
   test("two volumes of one pod share the pod's", async () => {
-    const { provider, ask } = createStoreRig();
-    provider.script('db', leases());
+    const { provider, readText: ask } = createCacheFixture();
+    provider.script('db', numberedLeases());
     expect(await Promise.all([ask(pod('a')), ask(pod('a'))])).toEqual(['1', '1']);
   });
 
   test('is shared from the first answer that says so, within its principal', async () => {
-    const { provider, ask } = createStoreRig();
+    const { provider, readText: ask } = createCacheFixture();
     provider.script('db', shareable('one'), shareable('two'));
     expect(await ask(pod('a'))).toBe('one');
     expect(await ask(pod('b'))).toBe('one');
@@ -42,20 +49,20 @@ describe('a secret of pod scope', () => {
   });
 
   test('is one question for all once it is known to be shared', async () => {
-    const { provider, ask, pass } = createStoreRig();
-    const answer = held();
-    provider.script('db', shareable('one'), answer.answer);
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    const heldResponse = deferredResponse();
+    provider.script('db', shareable('one'), heldResponse.response);
     await ask(pod('a'));
     await pass(30 * second);
-    const asking = pods(50).map((grant) => ask(grant));
-    await settle();
-    answer.give(shareable('two'));
-    expect(new Set(await Promise.all(asking))).toEqual(new Set(['two']));
+    const pendingReads = pods(50).map((grant) => ask(grant));
+    await flushTasks();
+    heldResponse.resolve(shareable('two'));
+    expect(new Set(await Promise.all(pendingReads))).toEqual(new Set(['two']));
     expect(provider.calls).toHaveLength(2);
   });
 
   test('is not shared by an answer with a lease, whatever it says', async () => {
-    const { provider, ask } = createStoreRig();
+    const { provider, readText: ask } = createCacheFixture();
     const lease = { id: 'l', renewable: false, expiresAt: Date.now() + hour };
     provider.script('db', value('one', { shareable: true, lease }), value('two', { shareable: true, lease }));
     expect(await ask(pod('a'))).toBe('one');
@@ -63,24 +70,24 @@ describe('a secret of pod scope', () => {
   });
 
   test('is not shared by an answer that does not say so', async () => {
-    const { provider, ask } = createStoreRig();
+    const { provider, readText: ask } = createCacheFixture();
     provider.script('db', value('one'), value('two'));
     expect(await ask(pod('a'))).toBe('one');
     expect(await ask(pod('b'))).toBe('two');
   });
 
   test('a shared question that ends unshareable serves who began it; the others read for themselves', async () => {
-    const { provider, ask, pass } = createStoreRig();
-    const answer = held();
-    const more = leases();
-    provider.script('db', shareable('shared'), answer.answer, more);
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    const heldResponse = deferredResponse();
+    const furtherLeases = numberedLeases();
+    provider.script('db', shareable('shared'), heldResponse.response, furtherLeases);
     await ask(pod('pod-0'));
     await pass(30 * second);
-    const asking = pods(50).map((grant) => ask(grant));
-    await settle();
+    const pendingReads = pods(50).map((grant) => ask(grant));
+    await flushTasks();
     expect(provider.calls).toHaveLength(2);
-    answer.give(leased('first', Date.now() + hour));
-    const texts = await Promise.all(asking);
+    heldResponse.resolve(leased('first', Date.now() + hour));
+    const texts = await Promise.all(pendingReads);
     expect(texts[0]).toBe('first');
     expect(new Set(texts).size).toBe(50);
     expect(provider.calls).toHaveLength(51);
@@ -91,24 +98,24 @@ describe('a secret of pod scope', () => {
   });
 
   test('that began shared and whose beginner has left serves nobody else', async () => {
-    const { provider, ask, pass } = createStoreRig();
-    const answer = held();
-    provider.script('db', shareable('shared'), answer.answer, leases());
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    const heldResponse = deferredResponse();
+    provider.script('db', shareable('shared'), heldResponse.response, numberedLeases());
     await ask(pod('a'));
     await pass(30 * second);
-    const leaver = new AbortController();
-    const leaving = ask(pod('a'), { signal: leaver.signal });
-    const staying = ask(pod('b'));
-    await settle();
-    leaver.abort(new Error('left'));
-    await expect(leaving).rejects.toThrow('left');
-    answer.give(leased('for a', Date.now() + hour));
-    expect(await staying).toBe('1');
+    const abortController = new AbortController();
+    const abortedRead = ask(pod('a'), { signal: abortController.signal });
+    const otherPodRead = ask(pod('b'));
+    await flushTasks();
+    abortController.abort(new Error('left'));
+    await expect(abortedRead).rejects.toThrow('left');
+    heldResponse.resolve(leased('for a', Date.now() + hour));
+    expect(await otherPodRead).toBe('1');
     expect(await ask(pod('a'))).toBe('for a');
   });
 
   test('can become shared again', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script('db', value('own'), value('own too'), shareable('shared'));
     await ask(pod('a'));
     await ask(pod('b'));
@@ -119,7 +126,7 @@ describe('a secret of pod scope', () => {
   });
 
   test("an outage serves no pod another one's value", async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
 
     provider.script('db', value('own'), failed());
     await ask(pod('a'));
@@ -131,8 +138,8 @@ describe('a secret of pod scope', () => {
 
 describe('scope principal', () => {
   test('one lease serves all pods of the account, of another none', async () => {
-    const { provider, ask } = createStoreRig();
-    provider.script('db', leases());
+    const { provider, readText: ask } = createCacheFixture();
+    provider.script('db', numberedLeases());
     const answers = await Promise.all(['a', 'b', 'c'].map((name) => ask(grantOf({ pod: name }))));
     expect(answers).toEqual(['1', '1', '1']);
     expect(await ask(grantOf({ pod: 'd' }))).toBe('1');
@@ -140,8 +147,8 @@ describe('scope principal', () => {
   });
 
   test('the lease lives as long as any of them asks', async () => {
-    const { provider, ask, pass } = createStoreRig();
-    provider.script('db', leases());
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    provider.script('db', numberedLeases());
     provider.scriptRenewals(() => ({ kind: 'renewed', expiresAt: Date.now() + hour }));
     await ask(grantOf({ pod: 'gone' }));
     for (let asked = 0; asked < 10; asked++) {
@@ -156,15 +163,15 @@ describe('scope principal', () => {
 describe('keys', () => {
   test('tell pods apart, and principals, and forget within their bound', () => {
     const keys = createEntryKeys(2);
-    const learn = (ref: string) =>
-      keys.learn(grantOf({ ref, scope: 'pod' }), { bytes: new Uint8Array(), shareable: true });
-    const own = keys.entry(pod('a'));
-    expect(keys.entry(pod('b'))).not.toBe(own);
-    learn('db');
-    expect(keys.entry(pod('a'))).toBe(keys.entry(pod('b')));
-    expect(keys.entry(pod('a', 'other'))).not.toBe(keys.entry(pod('b')));
-    learn('second');
-    learn('third');
-    expect(keys.entry(pod('a'))).toBe(own);
+    const recordShareable = (ref: string) =>
+      keys.recordShareability(grantOf({ ref, scope: 'pod' }), { bytes: new Uint8Array(), shareable: true });
+    const podKey = keys.entryKey(pod('a'));
+    expect(keys.entryKey(pod('b'))).not.toBe(podKey);
+    recordShareable('db');
+    expect(keys.entryKey(pod('a'))).toBe(keys.entryKey(pod('b')));
+    expect(keys.entryKey(pod('a', 'other'))).not.toBe(keys.entryKey(pod('b')));
+    recordShareable('second');
+    recordShareable('third');
+    expect(keys.entryKey(pod('a'))).toBe(podKey);
   });
 });

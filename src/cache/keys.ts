@@ -1,18 +1,18 @@
 import { LRUCache } from 'lru-cache';
-import { upTo } from '../concurrency/time.ts';
+import { lruSizeLimit } from '../concurrency/time.ts';
 import { type SecretRef, refKey } from '../core/plan.ts';
 import type { Grant, Principal, SecretValue } from '../core/provider.ts';
 
 /** See {@link createEntryKeys}. */
 export type EntryKeys = {
   /** Principal and ref: what the store is asked, by whom. */
-  question(grant: Grant): string;
+  requestKey(grant: Grant): string;
   /** Where the answer to this grant is kept now. */
-  entry(grant: Grant): string;
+  entryKey(grant: Grant): string;
   /** Every place where one may still be kept: what is known of sharing can have changed since. */
-  places(grant: Grant): readonly string[];
+  possibleEntryKeys(grant: Grant): readonly string[];
   /** Takes in whether an answer may be shared. */
-  learn(grant: Grant, value: SecretValue): void;
+  recordShareability(grant: Grant, value: SecretValue): void;
 };
 
 /**
@@ -20,29 +20,31 @@ export type EntryKeys = {
  * soon as one does not: whether a path leases is known from its answers alone. What is forgotten begins with the pod again.
  */
 export function createEntryKeys(max = 10_000): EntryKeys {
-  const shareable = new LRUCache<string, true>(upTo(max));
+  const shareableRequests = new LRUCache<string, true>(lruSizeLimit(max));
   // Providers keep their principals and plans are kept, so a mount that is repeated builds no key anew.
-  const questions = new WeakMap<Principal, WeakMap<SecretRef, string>>();
-  const question = ({ principal, ref }: Grant): string => {
-    let byRef = questions.get(principal);
-    if (byRef === undefined) questions.set(principal, (byRef = new WeakMap()));
+  const requestKeys = new WeakMap<Principal, WeakMap<SecretRef, string>>();
+  const requestKey = ({ principal, ref }: Grant): string => {
+    let byRef = requestKeys.get(principal);
+    if (byRef === undefined) requestKeys.set(principal, (byRef = new WeakMap()));
     let key = byRef.get(ref);
     if (key === undefined) byRef.set(ref, (key = principal.fingerprint + refKey(ref)));
     return key;
   };
-  const own = (grant: Grant): string => `${question(grant)}@${grant.workload.instance}`;
+  const podEntryKey = (grant: Grant): string => `${requestKey(grant)}@${grant.workload.instance}`;
   return {
-    question,
-    entry(grant) {
-      return grant.scope === 'pod' && !shareable.has(question(grant)) ? own(grant) : question(grant);
+    requestKey,
+    entryKey(grant) {
+      return grant.scope === 'pod' && !shareableRequests.has(requestKey(grant))
+        ? podEntryKey(grant)
+        : requestKey(grant);
     },
-    places(grant) {
-      return grant.scope === 'pod' ? [question(grant), own(grant)] : [question(grant)];
+    possibleEntryKeys(grant) {
+      return grant.scope === 'pod' ? [requestKey(grant), podEntryKey(grant)] : [requestKey(grant)];
     },
-    learn(grant, value) {
+    recordShareability(grant, value) {
       if (grant.scope === 'principal') return;
-      if (isShareable(value)) shareable.set(question(grant), true);
-      else shareable.delete(question(grant));
+      if (isShareable(value)) shareableRequests.set(requestKey(grant), true);
+      else shareableRequests.delete(requestKey(grant));
     },
   };
 }
@@ -52,8 +54,8 @@ export function isShareable(value: SecretValue): boolean {
   return value.shareable === true && value.lease === undefined;
 }
 
-/** See {@link createServed}. */
-export type Served = {
+/** See {@link createDeliveryHistory}. */
+export type DeliveryHistory = {
   has(instance: string, key: string): boolean;
   add(instance: string, key: string): void;
 };
@@ -62,7 +64,7 @@ export type Served = {
  * Which workload has already been served which secret by this process: what makes a request a republish. Forgetting costs one
  * further read, so both bounds are generous for a node and nothing more.
  */
-export function createServed({ instances = 2_000, perInstance = 1_000 } = {}): Served {
+export function createDeliveryHistory({ instances = 2_000, perInstance = 1_000 } = {}): DeliveryHistory {
   const byInstance = new LRUCache<string, Set<string>>({ max: instances });
   // A mount asks about all its secrets in a row.
   let latest: { readonly instance: string; readonly keys: Set<string> } | undefined;

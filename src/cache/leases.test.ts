@@ -3,25 +3,32 @@ import {
   absent,
   failed,
   grantOf,
-  held,
+  deferredResponse,
   leased,
   unchanged,
   value,
 } from '../../test/fakes/scripted-provider.ts';
-import { advance, createStoreRig, minute, onFakeClock, second, settle } from '../../test/fakes/store-rig.ts';
+import {
+  advanceTimers,
+  createCacheFixture,
+  minute,
+  useFakeClock,
+  second,
+  flushTasks,
+} from '../../test/fakes/cache-fixture.ts';
 
-onFakeClock();
+useFakeClock();
 
 const pod = (name: string) => grantOf({ ref: 'db', pod: name, scope: 'pod' });
 
 /** A renewal for an hour from when it is asked for. */
-const forAnHour = () => ({ kind: 'renewed', expiresAt: Date.now() + 60 * minute }) as const;
+const renewedForOneHour = () => ({ kind: 'renewed', expiresAt: Date.now() + 60 * minute }) as const;
 
 describe('a lease', () => {
   test('is renewed at two thirds of its life, again and again, while its pod asks', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 60 * minute));
-    provider.scriptRenewals(forAnHour);
+    provider.scriptRenewals(renewedForOneHour);
     for (let asked = 0; asked < 48; asked++) {
       expect(await ask(pod('a'))).toBe('one');
       await pass(5 * minute);
@@ -34,7 +41,7 @@ describe('a lease', () => {
   });
 
   test('is not renewed before, nor where it is not renewable', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script(
       'db',
       leased('one', Date.now() + 15 * minute),
@@ -51,7 +58,12 @@ describe('a lease', () => {
   });
 
   test('is given back, once, when its pod has not asked for ten minutes, and others have', async () => {
-    const { provider, ask, pass, passAmongOthers } = createStoreRig();
+    const {
+      provider,
+      readText: ask,
+      advanceClock: pass,
+      advanceClockWithTraffic: passAmongOthers,
+    } = createCacheFixture();
     provider.script(
       'db',
       leased('one', Date.now() + 24 * 60 * minute),
@@ -68,7 +80,7 @@ describe('a lease', () => {
   });
 
   test('is renewed on where nobody asks any more, for an hour: the driver may be away, and its pod still run', async () => {
-    const { provider, ask, pass, warnings } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass, warnings } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 12 * minute));
     provider.scriptRenewals(() => ({ kind: 'renewed', expiresAt: Date.now() + 12 * minute }));
     await ask(pod('a'));
@@ -85,7 +97,7 @@ describe('a lease', () => {
   });
 
   test('that has ended by the store is dropped: the next request reads anew', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script(
       'db',
       leased('one', Date.now() + 9 * minute),
@@ -100,7 +112,7 @@ describe('a lease', () => {
   });
 
   test('lives to its end when nobody answers its renewal, and is not served past it', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 9 * minute), failed());
     provider.scriptRenewals('STORE_UNAVAILABLE');
     await ask(pod('a'));
@@ -115,9 +127,9 @@ describe('a lease', () => {
   });
 
   test('is renewed once the store answers again', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 9 * minute));
-    provider.scriptRenewals('STORE_UNAVAILABLE', forAnHour);
+    provider.scriptRenewals('STORE_UNAVAILABLE', renewedForOneHour);
     await ask(pod('a'));
     await pass(9 * minute);
     expect(await ask(pod('a'))).toBe('one');
@@ -125,7 +137,7 @@ describe('a lease', () => {
   });
 
   test('has one renewal under way at a time', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 9 * minute));
     provider.scriptRenewals(() => new Promise(() => undefined));
     await ask(pod('a'));
@@ -134,9 +146,9 @@ describe('a lease', () => {
   });
 
   test('renewed counts as delivered: it serves a new pod of its principal after more than 15 min', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 30 * minute));
-    provider.scriptRenewals(forAnHour);
+    provider.scriptRenewals(renewedForOneHour);
     await ask(grantOf({ pod: 'a' }));
     for (let asked = 0; asked < 5; asked++) {
       await pass(5 * minute);
@@ -148,54 +160,54 @@ describe('a lease', () => {
   });
 
   test('that the store confirms while a renewal is under way keeps the later end', async () => {
-    const { provider, ask, pass } = createStoreRig();
-    const confirmation = held();
-    provider.script('db', leased('one', Date.now() + 9 * minute), confirmation.answer);
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    const confirmation = deferredResponse();
+    provider.script('db', leased('one', Date.now() + 9 * minute), confirmation.response);
     let renew = (): void => undefined;
     provider.scriptRenewals(
       () =>
         new Promise((resolve) => {
-          renew = () => resolve(forAnHour());
+          renew = () => resolve(renewedForOneHour());
         }),
     );
     await ask(pod('a'));
     await pass(6 * minute);
-    const asking = ask(pod('a'));
-    await settle();
+    const pendingRead = ask(pod('a'));
+    await flushTasks();
     expect(provider.calls).toHaveLength(2);
     renew();
-    await settle();
-    confirmation.give(unchanged());
-    expect(await asking).toBe('one');
+    await flushTasks();
+    confirmation.resolve(unchanged());
+    expect(await pendingRead).toBe('one');
     await pass(4 * minute);
     expect(await ask(pod('a'))).toBe('one');
     expect(provider.calls).toHaveLength(2);
   });
 
   test('that a renewal finds ended is not brought back by a confirmation asked for before', async () => {
-    const { store, provider, ask, pass } = createStoreRig();
-    const confirmation = held();
+    const { cache: store, provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    const confirmation = deferredResponse();
     provider.script(
       'db',
       leased('one', Date.now() + 9 * minute),
-      confirmation.answer,
+      confirmation.response,
       leased('two', Date.now() + 30 * minute),
     );
     provider.scriptRenewals({ kind: 'ended' });
     await ask(pod('a'));
     await pass(6 * minute - second);
-    await advance(second);
-    const asking = ask(pod('a'));
-    await settle();
+    await advanceTimers(second);
+    const pendingRead = ask(pod('a'));
+    await flushTasks();
     store.tick();
-    await settle();
-    confirmation.give(unchanged());
-    expect(await asking).toBe('two');
+    await flushTasks();
+    confirmation.resolve(unchanged());
+    expect(await pendingRead).toBe('two');
   });
 
   test('confirmed while its renewal is under way is dropped all the same if that finds it ended', async () => {
-    const { store, provider, ask, pass } = createStoreRig();
-    let end = (): void => undefined;
+    const { cache: store, provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    let finishAsEnded = (): void => undefined;
     provider.script(
       'db',
       leased('one', Date.now() + 9 * minute),
@@ -205,20 +217,20 @@ describe('a lease', () => {
     provider.scriptRenewals(
       () =>
         new Promise((resolve) => {
-          end = () => resolve({ kind: 'ended' });
+          finishAsEnded = () => resolve({ kind: 'ended' });
         }),
     );
     await ask(pod('a'));
     await pass(6 * minute);
     expect(await ask(pod('a'))).toBe('one');
-    end();
-    await settle();
+    finishAsEnded();
+    await flushTasks();
     store.tick();
     expect(await ask(pod('a'))).toBe('two');
   });
 
   test('of an answer that the cache refuses is given back', async () => {
-    const { provider, ask } = createStoreRig({ maxBytes: 4 * 2_000 });
+    const { provider, readText: ask } = createCacheFixture({ maxBytes: 4 * 2_000 });
     provider.script(
       'db',
       leased('one', Date.now() + 60 * minute),
@@ -232,19 +244,25 @@ describe('a lease', () => {
   });
 
   test('is not touched by a provider that can neither renew nor give back', async () => {
-    const { store, provider, pass } = createStoreRig();
-    const plain = { ...provider, renew: undefined, release: undefined } as never;
+    const { cache: store, provider, advanceClock: pass } = createCacheFixture();
+    const providerWithoutLeases = { ...provider, renew: undefined, release: undefined } as never;
     provider.script('db', leased('one', Date.now() + 30 * minute));
     const waiter = { signal: new AbortController().signal, deadline: Date.now() + minute };
-    await store.read(plain, [pod('a')], waiter);
+    await store.read(providerWithoutLeases, [pod('a')], waiter);
     await pass(29 * minute);
     expect(provider.renewals).toEqual([]);
     expect(provider.releases).toEqual([]);
   });
 
   test('survives a provider that throws where it should reject', async () => {
-    const { store, provider, pass, passAmongOthers, count } = createStoreRig();
-    const thrower = {
+    const {
+      cache: store,
+      provider,
+      advanceClock: pass,
+      advanceClockWithTraffic: passAmongOthers,
+      count,
+    } = createCacheFixture();
+    const throwingProvider = {
       ...provider,
       release: () => {
         throw new Error('as scripted');
@@ -252,9 +270,9 @@ describe('a lease', () => {
     };
     provider.script('db', leased('one', Date.now() + 24 * 60 * minute));
     const waiter = { signal: new AbortController().signal, deadline: Date.now() + minute };
-    await store.read(thrower, [pod('a'), pod('b')], waiter);
+    await store.read(throwingProvider, [pod('a'), pod('b')], waiter);
     await pass(minute);
-    await store.read(thrower, [pod('a'), pod('b')], waiter);
+    await store.read(throwingProvider, [pod('a'), pod('b')], waiter);
     await passAmongOthers(12 * minute);
     expect(await count('keyferry_lease_events_total', { result: 'failed' })).toBe(2);
   });
@@ -264,9 +282,9 @@ describe('a lease whose pod asks only once', () => {
   const day = 24 * 60 * minute;
 
   test('is renewed no more after ten minutes, and left to its end: its pod may run without rotation; which is said once a class', async () => {
-    const { provider, ask, pass, count, warnings } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass, count, warnings } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 12 * minute), leased('two', Date.now() + day));
-    provider.scriptRenewals(forAnHour);
+    provider.scriptRenewals(renewedForOneHour);
     await ask(pod('a'));
     await ask(pod('b'));
     await pass(3 * 60 * minute);
@@ -284,7 +302,7 @@ describe('a lease whose pod asks only once', () => {
   });
 
   test('asks for it twice where it has two volumes', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + day));
     await ask(pod('a'));
     await pass(20 * second);
@@ -294,7 +312,7 @@ describe('a lease whose pod asks only once', () => {
   });
 
   test('is not given back because its first mount took several attempts', async () => {
-    const { store, provider, pass } = createStoreRig();
+    const { cache: store, provider, advanceClock: pass } = createCacheFixture();
     const other = grantOf({ ref: 'other', pod: 'a', scope: 'pod' });
     provider.script('db', leased('one', Date.now() + day));
     provider.script('other', failed(), failed(), value('there'));
@@ -308,7 +326,7 @@ describe('a lease whose pod asks only once', () => {
   });
 
   test('is not given back because another pod of its account came later', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + day));
     await ask(grantOf({ pod: 'a' }));
     await pass(minute);
@@ -321,19 +339,19 @@ describe('a lease whose pod asks only once', () => {
 describe('where pods are watched', () => {
   const day = 24 * 60 * minute;
 
-  function watched() {
+  function createWatchedFixture() {
     const gone = new Set<string>();
     const unwatched = new Set<string>();
-    const rig = createStoreRig({
+    const fixture = createCacheFixture({
       presence: (instance) => (gone.has(instance) ? 'gone' : unwatched.has(instance) ? 'unknown' : 'here'),
     });
-    return { ...rig, gone, unwatched };
+    return { ...fixture, gone, unwatched };
   }
 
   test('a lease is renewed while its pod is there, though it never asks again', async () => {
-    const { provider, ask, pass } = watched();
+    const { provider, readText: ask, advanceClock: pass } = createWatchedFixture();
     provider.script('db', leased('one', Date.now() + 60 * minute));
-    provider.scriptRenewals(forAnHour);
+    provider.scriptRenewals(renewedForOneHour);
     await ask(pod('a'));
     await pass(4 * 60 * minute + minute);
     expect(provider.renewals).toHaveLength(6);
@@ -341,7 +359,7 @@ describe('where pods are watched', () => {
   });
 
   test('a lease is given back, once, when its pod is gone', async () => {
-    const { store, provider, ask, pass, gone, count } = watched();
+    const { cache: store, provider, readText: ask, advanceClock: pass, gone, count } = createWatchedFixture();
     provider.script('db', leased('one', Date.now() + day), leased('two', Date.now() + day));
     await ask(pod('a'));
     await ask(pod('b'));
@@ -354,27 +372,27 @@ describe('where pods are watched', () => {
   });
 
   test('a lease that comes when its pod has gone is given back, too', async () => {
-    const { provider, ask, pass, gone } = watched();
-    const late = held();
-    provider.script('db', late.answer);
-    const asking = ask(pod('a'));
-    await settle();
+    const { provider, readText: ask, advanceClock: pass, gone } = createWatchedFixture();
+    const lateResponse = deferredResponse();
+    provider.script('db', lateResponse.response);
+    const pendingRead = ask(pod('a'));
+    await flushTasks();
     gone.add('a');
     await pass(10 * second);
-    late.give(leased('one', Date.now() + day));
-    expect(await asking).toBe('one');
+    lateResponse.resolve(leased('one', Date.now() + day));
+    expect(await pendingRead).toBe('one');
     await pass(10 * second);
     expect(provider.releases).toHaveLength(1);
   });
 
   test('one whose renewal is under way is given back, and not brought back by it', async () => {
-    const { store, provider, ask, pass, gone } = watched();
+    const { cache: store, provider, readText: ask, advanceClock: pass, gone } = createWatchedFixture();
     let renew = (): void => undefined;
     provider.script('db', leased('one', Date.now() + 9 * minute), leased('two', Date.now() + day));
     provider.scriptRenewals(
       () =>
         new Promise((resolve) => {
-          renew = () => resolve(forAnHour());
+          renew = () => resolve(renewedForOneHour());
         }),
     );
     await ask(pod('a'));
@@ -383,13 +401,13 @@ describe('where pods are watched', () => {
     gone.add('a');
     store.tick();
     renew();
-    await settle();
+    await flushTasks();
     expect(provider.releases).toHaveLength(1);
     expect(await ask(pod('a'))).toBe('two');
   });
 
   test('what else a pod of its own has is forgotten with it, and what it shares stays', async () => {
-    const { provider, ask, pass, gone, count } = watched();
+    const { provider, readText: ask, advanceClock: pass, gone, count } = createWatchedFixture();
     provider.script('own', value('own'));
     provider.script('kv', value('kv', { shareable: true, immutable: true }));
     await ask(grantOf({ ref: 'kv', pod: 'a', scope: 'pod' }));
@@ -403,7 +421,13 @@ describe('where pods are watched', () => {
   });
 
   test('the lease of an account outlives the pod that read it', async () => {
-    const { provider, ask, pass, passAmongOthers, gone } = watched();
+    const {
+      provider,
+      readText: ask,
+      advanceClock: pass,
+      advanceClockWithTraffic: passAmongOthers,
+      gone,
+    } = createWatchedFixture();
     provider.script('db', leased('one', Date.now() + day));
     await ask(grantOf({ pod: 'a' }));
     gone.add('a');
@@ -418,7 +442,13 @@ describe('where pods are watched', () => {
   });
 
   test('and the watch ends, requests tell again', async () => {
-    const { provider, ask, pass, passAmongOthers, unwatched } = watched();
+    const {
+      provider,
+      readText: ask,
+      advanceClock: pass,
+      advanceClockWithTraffic: passAmongOthers,
+      unwatched,
+    } = createWatchedFixture();
     provider.script('db', leased('one', Date.now() + day));
     await ask(pod('a'));
     await pass(60 * minute);
@@ -436,7 +466,12 @@ describe('the clock', () => {
     ['forward', 30],
     ['by a day', 24 * 60],
   ])('that is set %s gives no lease of a running pod back, whoever asks first', async (_, minutes) => {
-    const { provider, ask, pass, passAmongOthers } = createStoreRig();
+    const {
+      provider,
+      readText: ask,
+      advanceClock: pass,
+      advanceClockWithTraffic: passAmongOthers,
+    } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 48 * 60 * minute));
     await ask(pod('a'));
     await passAmongOthers(minute);
@@ -451,9 +486,14 @@ describe('the clock', () => {
   });
 
   test('that is set back gives no lease of a running pod back, and one that is gone soon', async () => {
-    const { provider, ask, pass, passAmongOthers } = createStoreRig();
+    const {
+      provider,
+      readText: ask,
+      advanceClock: pass,
+      advanceClockWithTraffic: passAmongOthers,
+    } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 48 * 60 * minute), unchanged());
-    provider.scriptRenewals(forAnHour);
+    provider.scriptRenewals(renewedForOneHour);
     await ask(pod('a'));
     await passAmongOthers(2 * minute);
     await ask(pod('a'));
@@ -465,11 +505,11 @@ describe('the clock', () => {
   });
 
   test('that is set back has what was leased in the wrong future renewed at once, tries again soon, and goes by the right end', async () => {
-    const { provider, ask, pass } = createStoreRig({ presence: () => 'here' });
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture({ presence: () => 'here' });
     const future = Date.now() + 24 * 60 * minute;
     jest.setSystemTime(future);
     provider.script('db', leased('one', future + 60 * minute));
-    provider.scriptRenewals('STORE_UNAVAILABLE', forAnHour);
+    provider.scriptRenewals('STORE_UNAVAILABLE', renewedForOneHour);
     await ask(pod('a'));
     await pass(45 * minute);
     expect(provider.renewals.length).toBeGreaterThan(0);
@@ -484,18 +524,18 @@ describe('the clock', () => {
   });
 
   test('forgets what has ended, and what nobody asked for within an hour', async () => {
-    const { provider, ask, pass, count } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass, count } = createCacheFixture();
     provider.script('pinned', value('pinned', { immutable: true }));
     provider.script('ending', value('ending', { expiresAt: Date.now() + 20 * minute }));
     await ask(grantOf({ ref: 'pinned' }));
-    const alone = await count('keyferry_cache_bytes');
+    const pinnedBytes = await count('keyferry_cache_bytes');
     await ask(grantOf({ ref: 'ending' }));
     provider.script('absent', absent());
     await ask(grantOf({ ref: 'absent' }));
     await pass(20 * minute);
     await ask(grantOf({ ref: 'pinned' }));
     await pass(59 * minute);
-    expect(await count('keyferry_cache_bytes')).toBe(alone);
+    expect(await count('keyferry_cache_bytes')).toBe(pinnedBytes);
     await pass(2 * minute);
     expect(await count('keyferry_cache_bytes')).toBe(0);
   });

@@ -1,7 +1,7 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
 
 /** What the store counts. Labels are bounded: providers and fixed words. */
-export type StoreMetrics = {
+export type CacheMetrics = {
   /** Questions put to a store, by what came of them: value, unchanged, absent, failed. */
   readonly reads: Counter<'provider' | 'result'>;
   /** Values served, by where they came from: cache, store, fallback, last-good, deferred. */
@@ -11,7 +11,7 @@ export type StoreMetrics = {
 };
 
 /** Declares the store's metrics; `bytes` is read when they are collected. */
-export function createStoreMetrics(registry: Registry, bytes: () => number): StoreMetrics {
+export function createCacheMetrics(registry: Registry, bytes: () => number): CacheMetrics {
   const registers = [registry];
   new Gauge({
     name: 'keyferry_cache_bytes',

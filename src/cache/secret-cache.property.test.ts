@@ -1,24 +1,31 @@
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import {
-  type Kind,
-  type Manners,
+  type SecretKind,
+  type ResponseProfile,
   createModelStore,
   fallbackKind,
-  kinds,
+  secretKinds,
 } from '../../test/fakes/model-store.ts';
-import { type Answer, grantOf } from '../../test/fakes/scripted-provider.ts';
-import { createStoreJudge } from '../../test/fakes/store-judge.ts';
-import { createStoreRig, hour, minute, onFakeClock, second, settle } from '../../test/fakes/store-rig.ts';
+import { type ScriptedResponse, grantOf } from '../../test/fakes/scripted-provider.ts';
+import { createCacheOracle } from '../../test/fakes/cache-oracle.ts';
+import {
+  createCacheFixture,
+  hour,
+  minute,
+  useFakeClock,
+  second,
+  flushTasks,
+} from '../../test/fakes/cache-fixture.ts';
 import { SecretError } from '../core/errors.ts';
 import type { Grant } from '../core/provider.ts';
 
-onFakeClock();
+useFakeClock();
 
 const unhandled: unknown[] = [];
-const note = (reason: unknown): unknown => unhandled.push(reason);
-beforeEach(() => void process.on('unhandledRejection', note));
-afterEach(() => void process.off('unhandledRejection', note));
+const recordUnhandled = (reason: unknown): unknown => unhandled.push(reason);
+beforeEach(() => void process.on('unhandledRejection', recordUnhandled));
+afterEach(() => void process.off('unhandledRejection', recordUnhandled));
 
 /** What happens, one thing after the other. */
 type Step =
@@ -40,7 +47,7 @@ type Step =
   /** A pod ends, and another takes its place. */
   | { readonly do: 'end'; readonly pod: number };
 
-const few = fc.nat({ max: 2 });
+const smallIndex = fc.nat({ max: 2 });
 const leaves = fc.option(fc.oneof(fc.nat({ max: 20 }), fc.nat({ max: 100 * second })), {
   nil: undefined,
   freq: 3,
@@ -48,7 +55,7 @@ const leaves = fc.option(fc.oneof(fc.nat({ max: 20 }), fc.nat({ max: 100 * secon
 const read = fc.record({
   do: fc.constant('read' as const),
   pod: fc.nat({ max: 4 }),
-  kind: few,
+  kind: smallIndex,
   shared: fc.boolean(),
   leaves,
 });
@@ -71,15 +78,15 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({
       do: fc.constant('toggle' as const),
       fact: fc.constantFrom('denied', 'denied', 'gone', 'down', 'down', 'ended', 'budget'),
-      kind: few,
-      principal: few,
+      kind: smallIndex,
+      principal: smallIndex,
     }),
   },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('write' as const), kind: few }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('write' as const), kind: smallIndex }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('end' as const), pod: fc.nat({ max: 4 }) }) },
 );
 
-const manners: fc.Arbitrary<Manners> = fc.record({
+const manners: fc.Arbitrary<ResponseProfile> = fc.record({
   waits: fc.oneof({ weight: 4, arbitrary: fc.constant(0) }, fc.nat({ max: 60 * second })),
   takes: fc.oneof({ weight: 4, arbitrary: fc.nat({ max: 20 }) }, fc.nat({ max: 40 * second })),
   heeds: fc.boolean(),
@@ -87,8 +94,8 @@ const manners: fc.Arbitrary<Manners> = fc.record({
   like: fc.constantFrom('leased', 'shareable', 'moving'),
 });
 
-const life = fc.record({
-  kinds: fc.shuffledSubarray([...kinds], { minLength: 1, maxLength: 3 }),
+const scenario = fc.record({
+  kinds: fc.shuffledSubarray([...secretKinds], { minLength: 1, maxLength: 3 }),
   refreshInterval: fc.constantFrom(0, 30 * second, 2 * minute),
   maxStale: fc.constantFrom(0, 10 * minute, 30 * minute),
   // Nothing may hang on the clock's having ticked in time.
@@ -101,56 +108,56 @@ const life = fc.record({
 const namespaceOf = (pod: number): string => `team-${pod % 2}`;
 
 /** What a pod reads a secret as: its account's own principal, or the one that all share. */
-function grantFor({ ref, scope }: Kind, pod: number, name: string, shared: boolean): Grant {
+function grantFor({ ref, scope }: SecretKind, pod: number, name: string, shared: boolean): Grant {
   const namespace = namespaceOf(pod);
   const principal = shared ? 'shared' : namespace;
-  const who = { namespace, pod: name, principal };
-  const fallbacks = ref.name === 'first' ? [grantOf({ ...fallbackKind, ...who })] : [];
-  return grantOf({ ref, scope, ...who, fallbacks });
+  const podFields = { namespace, pod: name, principal };
+  const fallbacks = ref.name === 'first' ? [grantOf({ ...fallbackKind, ...podFields })] : [];
+  return grantOf({ ref, scope, ...podFields, fallbacks });
 }
 
 /** Lets a store live through all that, under the eyes of the judge. */
-async function live(plan: typeof life extends fc.Arbitrary<infer T> ? T : never): Promise<void> {
+async function runScenario(plan: typeof scenario extends fc.Arbitrary<infer T> ? T : never): Promise<void> {
   const now = (): number => Date.now();
-  let asked = 0;
-  const model = createModelStore(now, () => plan.manners[(asked += 1) % plan.manners.length]!);
-  const broken: unknown[] = [];
-  const answer: Answer = (call) => {
+  let responseCount = 0;
+  const model = createModelStore(now, () => plan.manners[(responseCount += 1) % plan.manners.length]!);
+  const violations: unknown[] = [];
+  const respond: ScriptedResponse = (call) => {
     try {
-      judge.asks(call);
+      oracle.onCall(call);
     } catch (thrown) {
-      broken.push(thrown);
+      violations.push(thrown);
     }
     return model.answer(call);
   };
-  const ends = new Map<number, number>();
+  const restarts = new Map<number, number>();
   const gone = new Set<string>();
-  const podName = (pod: number): string => `pod-${pod}.${ends.get(pod) ?? 0}`;
-  const { store, provider } = createStoreRig({
+  const podName = (pod: number): string => `pod-${pod}.${restarts.get(pod) ?? 0}`;
+  const { cache: store, provider } = createCacheFixture({
     ...plan,
-    otherwise: answer,
+    defaultResponse: respond,
     ...(plan.watched && { presence: (instance) => (gone.has(instance) ? 'gone' : 'here') }),
   });
-  const judge = createStoreJudge({ model, now, ...plan, releases: provider.releases });
+  const oracle = createCacheOracle({ model, now, ...plan, releases: provider.releases });
   provider.scriptRenewals(model.renew);
   let waiting = 0;
 
-  const ask = async (grant: Grant, leavesAfter: number | undefined): Promise<void> => {
-    const leaver = new AbortController();
+  const ask = async (grant: Grant, abortAfterMs: number | undefined): Promise<void> => {
+    const abortController = new AbortController();
     const reason = new SecretError('CANCELLED', 'left');
-    const patience = leavesAfter ?? 110 * second;
-    const leaving = setTimeout(() => leaver.abort(reason), patience);
+    const patience = abortAfterMs ?? 110 * second;
+    const abortTimer = setTimeout(() => abortController.abort(reason), patience);
     const since = now();
     waiting += 1;
     try {
       const deadline = since + patience;
-      const [outcome] = await store.read(provider, [grant], { signal: leaver.signal, deadline });
-      judge.answered({ grant, since, patience }, outcome!);
+      const [outcome] = await store.read(provider, [grant], { signal: abortController.signal, deadline });
+      oracle.onOutcome({ grant, waitingSince: since, patience }, outcome!);
     } catch (thrown) {
-      if (thrown !== reason) broken.push(thrown);
+      if (thrown !== reason) violations.push(thrown);
     } finally {
       waiting -= 1;
-      clearTimeout(leaving);
+      clearTimeout(abortTimer);
     }
   };
 
@@ -160,45 +167,46 @@ async function live(plan: typeof life extends fc.Arbitrary<infer T> ? T : never)
     const isOver = (): boolean => over;
     while (!isOver() && jest.getTimerCount() > 0) {
       jest.advanceTimersToNextTimer();
-      await settle();
+      await flushTasks();
     }
   };
 
-  const take = async (one: Step): Promise<void> => {
-    if (one.do === 'pass') {
+  const runStep = async (action: Step): Promise<void> => {
+    if (action.do === 'pass') {
       for (let part = 0; part < 8; part++) {
         if (plan.ticks) store.tick();
-        await pass(one.ms / 8);
+        await pass(action.ms / 8);
       }
       return;
     }
-    if (one.do === 'end') {
-      gone.add(podName(one.pod));
-      ends.set(one.pod, (ends.get(one.pod) ?? 0) + 1);
+    if (action.do === 'end') {
+      gone.add(podName(action.pod));
+      restarts.set(action.pod, (restarts.get(action.pod) ?? 0) + 1);
       return;
     }
-    const kind = plan.kinds[one.kind % plan.kinds.length]!;
+    const kind = plan.kinds[action.kind % plan.kinds.length]!;
     const { name } = kind.ref;
-    if (one.do === 'read') void ask(grantFor(kind, one.pod, podName(one.pod), one.shared), one.leaves);
-    else if (one.do === 'write') model.write(name);
-    else if (one.fact === 'budget') model.toggle('budget spent');
-    else if (one.fact === 'denied')
-      model.toggle(`denied ${['team-0', 'team-1', 'shared'][one.principal]!} ${name}`);
-    else model.toggle(`${one.fact} ${name}`);
-    await settle();
+    if (action.do === 'read')
+      void ask(grantFor(kind, action.pod, podName(action.pod), action.shared), action.leaves);
+    else if (action.do === 'write') model.write(name);
+    else if (action.fact === 'budget') model.toggle('budget spent');
+    else if (action.fact === 'denied')
+      model.toggle(`denied ${['team-0', 'team-1', 'shared'][action.principal]!} ${name}`);
+    else model.toggle(`${action.fact} ${name}`);
+    await flushTasks();
   };
 
   try {
-    for (const one of plan.steps) {
-      await take(one);
-      if (broken.length > 0) throw broken[0];
+    for (const action of plan.steps) {
+      await runStep(action);
+      if (violations.length > 0) throw violations[0];
     }
     await pass(5 * minute);
-    if (broken.length > 0) throw broken[0];
+    if (violations.length > 0) throw violations[0];
     expect(waiting).toBe(0);
     store.tick();
-    await settle();
-    judge.end(plan.watched ? gone : undefined);
+    await flushTasks();
+    oracle.end(plan.watched ? gone : undefined);
     expect(unhandled).toEqual([]);
   } finally {
     jest.clearAllTimers();
@@ -209,11 +217,11 @@ async function live(plan: typeof life extends fc.Arbitrary<infer T> ? T : never)
 test('whatever happens, nobody is served what the contract does not allow', async () => {
   const patience = 500;
   let sinceFailure = 0;
-  const property = fc.asyncProperty(life, async (plan) => {
+  const property = fc.asyncProperty(scenario, async (plan) => {
     // A failure is made smaller for so many lives; then it is small enough.
     if (sinceFailure > patience) return;
     try {
-      await live(plan);
+      await runScenario(plan);
       if (sinceFailure > 0) sinceFailure += 1;
     } catch (thrown) {
       sinceFailure += 1;

@@ -1,25 +1,25 @@
 import { describe, expect, test } from '@jest/globals';
 import { absent, failed, grantOf, hang, value } from '../../test/fakes/scripted-provider.ts';
 import {
-  advance,
-  createStoreRig,
+  advanceTimers,
+  createCacheFixture,
   minute,
-  onFakeClock,
+  useFakeClock,
   second,
-  settle,
-  told,
-} from '../../test/fakes/store-rig.ts';
+  flushTasks,
+  formatOutcome,
+} from '../../test/fakes/cache-fixture.ts';
 import { SecretError } from '../core/errors.ts';
 import type { Provider } from '../core/provider.ts';
 
-onFakeClock();
+useFakeClock();
 
-const left = new SecretError('CANCELLED', 'left');
+const cancelled = new SecretError('CANCELLED', 'left');
 const waiter = () => ({ signal: new AbortController().signal, deadline: Date.now() + minute });
 
 describe('a read', () => {
   test('answers each grant in its place, whatever the others come to', async () => {
-    const { store, provider } = createStoreRig();
+    const { cache: store, provider } = createCacheFixture();
     provider.script('slow', async () => {
       await new Promise((resolve) => setTimeout(resolve, second));
       return value('slow');
@@ -28,10 +28,10 @@ describe('a read', () => {
     provider.script('denied', failed('ACCESS_DENIED'));
     const names = ['slow', 'absent', 'quick', 'denied', 'slow'];
     const grants = names.map((ref) => grantOf({ ref }));
-    const reading = store.read(provider, grants, waiter());
-    await advance(second);
-    const outcomes = await reading;
-    expect(outcomes.map(told)).toEqual([
+    const pendingRead = store.read(provider, grants, waiter());
+    await advanceTimers(second);
+    const outcomes = await pendingRead;
+    expect(outcomes.map(formatOutcome)).toEqual([
       'slow',
       'absent OBJECT_NOT_FOUND',
       'quick',
@@ -42,7 +42,7 @@ describe('a read', () => {
   });
 
   test('asks all that a mount needs in one batch, and each question once', async () => {
-    const { store, provider } = createStoreRig();
+    const { cache: store, provider } = createCacheFixture();
     const grants = ['a', 'b', 'c', 'a'].map((ref) => grantOf({ ref }));
     await store.read(provider, grants, waiter());
     expect(provider.calls.map(({ name, batch }) => [name, batch])).toEqual([
@@ -53,41 +53,41 @@ describe('a read', () => {
   });
 
   test('of nothing asks nothing', async () => {
-    const { store, provider } = createStoreRig();
+    const { cache: store, provider } = createCacheFixture();
     expect(await store.read(provider, [], waiter())).toEqual([]);
     expect(provider.calls).toEqual([]);
   });
 
   test("rejects with its own signal's reason as soon as it fires, and leaves no other read behind", async () => {
-    const { store, provider } = createStoreRig();
+    const { cache: store, provider } = createCacheFixture();
     provider.script('hung', hang);
     provider.script('also', hang);
-    const leaver = new AbortController();
-    const reading = store.read(provider, [grantOf({ ref: 'hung' }), grantOf({ ref: 'also' })], {
+    const abortController = new AbortController();
+    const pendingRead = store.read(provider, [grantOf({ ref: 'hung' }), grantOf({ ref: 'also' })], {
       ...waiter(),
-      signal: leaver.signal,
+      signal: abortController.signal,
     });
-    await settle();
-    leaver.abort(left);
-    await expect(reading).rejects.toBe(left);
+    await flushTasks();
+    abortController.abort(cancelled);
+    await expect(pendingRead).rejects.toBe(cancelled);
     expect(provider.calls.map(({ signal }) => signal.aborted)).toEqual([true, true]);
   });
 
   test('has served a grant once all of its volume was answered', async () => {
-    const { store, provider, ask } = createStoreRig();
+    const { cache: store, provider, readText: ask } = createCacheFixture();
     provider.script('db', value('one'));
     const grant = grantOf({});
-    expect(store.hasServed(grant)).toBe(false);
+    expect(store.hasDelivered(grant)).toBe(false);
     await ask(grant);
-    expect(store.hasServed(grant)).toBe(true);
-    expect(store.hasServed(grantOf({ pod: 'other' }))).toBe(false);
-    expect(store.hasServed(grantOf({ principal: 'other' }))).toBe(false);
-    expect(store.hasServed(grantOf({ ref: 'other' }))).toBe(false);
+    expect(store.hasDelivered(grant)).toBe(true);
+    expect(store.hasDelivered(grantOf({ pod: 'other' }))).toBe(false);
+    expect(store.hasDelivered(grantOf({ principal: 'other' }))).toBe(false);
+    expect(store.hasDelivered(grantOf({ ref: 'other' }))).toBe(false);
   });
 });
 
 describe('a provider that misbehaves', () => {
-  const misbehaving: [string, (provider: Provider) => Provider['fetch'], string][] = [
+  const faultyFetches: [string, (provider: Provider) => Provider['fetch'], string][] = [
     [
       'throws',
       () => () => {
@@ -107,29 +107,39 @@ describe('a provider that misbehaves', () => {
     ],
     ['answers nothing', () => () => [], 'failed INTERNAL'],
   ];
-  test.each(misbehaving)('and %s fails its own reads, and is asked again', async (_, fetch, expected) => {
-    const { store, provider } = createStoreRig();
+  test.each(faultyFetches)('and %s fails its own reads, and is asked again', async (_, fetch, expected) => {
+    const { cache: store, provider } = createCacheFixture();
     provider.script('a', value('one'));
     provider.script('b', value('two'));
     const grants = [grantOf({ ref: 'a' }), grantOf({ ref: 'b' })];
-    const bad = { ...provider, fetch: fetch(provider) };
-    expect((await store.read(bad, grants, waiter())).map(told)).toEqual([expected, expected]);
-    expect((await store.read(provider, grants, waiter())).map(told)).toEqual(['one', 'two']);
+    const faultyProvider = { ...provider, fetch: fetch(provider) };
+    expect((await store.read(faultyProvider, grants, waiter())).map(formatOutcome)).toEqual([
+      expected,
+      expected,
+    ]);
+    expect((await store.read(provider, grants, waiter())).map(formatOutcome)).toEqual(['one', 'two']);
   });
 
   test('and answers too few fails those that are left', async () => {
-    const { store, provider } = createStoreRig();
+    const { cache: store, provider } = createCacheFixture();
     provider.script('a', value('one'));
-    const short: Provider = { ...provider, fetch: (requests) => provider.fetch(requests.slice(0, 1)) };
-    const outcomes = await store.read(short, [grantOf({ ref: 'a' }), grantOf({ ref: 'b' })], waiter());
-    expect(outcomes.map(told)).toEqual(['one', 'failed INTERNAL']);
+    const incompleteProvider: Provider = {
+      ...provider,
+      fetch: (requests) => provider.fetch(requests.slice(0, 1)),
+    };
+    const outcomes = await store.read(
+      incompleteProvider,
+      [grantOf({ ref: 'a' }), grantOf({ ref: 'b' })],
+      waiter(),
+    );
+    expect(outcomes.map(formatOutcome)).toEqual(['one', 'failed INTERNAL']);
   });
 
   test('and throws says so in the house’s words, with the cause for the log', async () => {
-    const { store, provider } = createStoreRig();
+    const { cache: store, provider } = createCacheFixture();
     const cause = new Error('secret detail');
-    const bad: Provider = { ...provider, fetch: () => [Promise.reject(cause)] };
-    const [outcome] = await store.read(bad, [grantOf({})], waiter());
+    const faultyProvider: Provider = { ...provider, fetch: () => [Promise.reject(cause)] };
+    const [outcome] = await store.read(faultyProvider, [grantOf({})], waiter());
     expect(outcome).toMatchObject({ kind: 'failed', error: { cause } });
     expect((outcome as { error: SecretError }).error.summary).not.toContain('secret detail');
   });
@@ -138,22 +148,23 @@ describe('a provider that misbehaves', () => {
 describe('fallbacks', () => {
   const fallback = (ref: string, principal = 'principal') => grantOf({ ref, principal });
   const withFallbacks = grantOf({ fallbacks: [fallback('second', 'second'), fallback('third', 'third')] });
-  const asked = (provider: { calls: readonly { name: string }[] }) => provider.calls.map(({ name }) => name);
+  const calledNames = (provider: { calls: readonly { name: string }[] }) =>
+    provider.calls.map(({ name }) => name);
 
   test('are not asked while the primary answers', async () => {
-    const { provider, ask } = createStoreRig();
+    const { provider, readText: ask } = createCacheFixture();
     provider.script('db', value('one'));
     expect(await ask(withFallbacks)).toBe('one');
-    expect(asked(provider)).toEqual(['db']);
+    expect(calledNames(provider)).toEqual(['db']);
   });
 
   test('are asked in order when nobody answers; each as its own principal', async () => {
-    const { provider, read } = createStoreRig();
+    const { provider, read } = createCacheFixture();
     provider.script('db', failed());
     provider.script('second', failed('STORE_THROTTLED'));
     provider.script('third', value('three'));
     const outcome = await read(withFallbacks);
-    expect(told(outcome)).toBe('three');
+    expect(formatOutcome(outcome)).toBe('three');
     expect(outcome).toMatchObject({ ref: { name: 'db' }, served: { name: 'third' } });
     expect(provider.calls.map(({ name, principal }) => [name, principal])).toEqual([
       ['db', 'principal'],
@@ -167,12 +178,12 @@ describe('fallbacks', () => {
     ['absence', absent(), 'absent OBJECT_NOT_FOUND'],
     ['a fault of the request', failed('INVALID_REQUEST'), 'failed INVALID_REQUEST'],
     ['one of our limits', failed('STORE_ANSWER_TOO_LARGE'), 'failed STORE_ANSWER_TOO_LARGE'],
-  ])('are not asked after %s', async (_, answer, expected) => {
-    const { provider, ask } = createStoreRig();
-    provider.script('db', answer);
+  ])('are not asked after %s', async (_, response, expected) => {
+    const { provider, readText: ask } = createCacheFixture();
+    provider.script('db', response);
     provider.script('second', value('two'));
     expect(await ask(withFallbacks)).toBe(expected);
-    expect(asked(provider)).toEqual(['db']);
+    expect(calledNames(provider)).toEqual(['db']);
   });
 
   test.each([
@@ -180,16 +191,16 @@ describe('fallbacks', () => {
     ['is denied', failed('ACCESS_DENIED')],
     ['does not have the secret', absent()],
     ['fails in a way of its own', failed('INTERNAL')],
-  ])('one that %s fails alone', async (_, answer) => {
-    const { provider, ask } = createStoreRig();
+  ])('one that %s fails alone', async (_, response) => {
+    const { provider, readText: ask } = createCacheFixture();
     provider.script('db', failed());
-    provider.script('second', answer);
+    provider.script('second', response);
     provider.script('third', value('three'));
     expect(await ask(withFallbacks)).toBe('three');
   });
 
   test("the primary's failure is told when all fail, and the next request begins with it again", async () => {
-    const { provider, ask } = createStoreRig();
+    const { provider, readText: ask } = createCacheFixture();
     provider.script('db', failed('STORE_UNAVAILABLE'), value('one'));
     provider.script('second', failed('CREDENTIALS_REFUSED'));
     provider.script('third', failed('STORE_THROTTLED'));
@@ -198,42 +209,42 @@ describe('fallbacks', () => {
   });
 
   test('each attempt but the last has half of the time that is left', async () => {
-    const { provider, ask } = createStoreRig();
-    const begun: [string, number][] = [];
+    const { provider, readText: ask } = createCacheFixture();
+    const callStarts: [string, number][] = [];
     const start = Date.now();
     for (const name of ['db', 'second', 'third']) {
       provider.script(name, (call) => {
-        begun.push([name, Date.now() - start]);
+        callStarts.push([name, Date.now() - start]);
         return hang(call);
       });
     }
-    const asking = ask(withFallbacks, { patience: 40 * second });
-    await advance(40 * second);
-    expect(begun).toEqual([
+    const pendingRead = ask(withFallbacks, { patience: 40 * second });
+    await advanceTimers(40 * second);
+    expect(callStarts).toEqual([
       ['db', 0],
       ['second', 20 * second],
       ['third', 30 * second],
     ]);
     // The last one has all the rest: here its own 30 s, since no signal has fired.
-    await advance(20 * second);
-    expect(await asking).toBe('failed STORE_TIMEOUT');
+    await advanceTimers(20 * second);
+    expect(await pendingRead).toBe('failed STORE_TIMEOUT');
     expect(provider.calls.every(({ signal }) => signal.aborted)).toBe(true);
   });
 
   test("a reader's leaving ends the walk", async () => {
-    const { provider, ask } = createStoreRig();
+    const { provider, readText: ask } = createCacheFixture();
     provider.script('db', hang);
-    const leaver = new AbortController();
-    const asking = ask(withFallbacks, { signal: leaver.signal });
-    await settle();
-    leaver.abort(left);
-    await expect(asking).rejects.toBe(left);
-    await settle();
-    expect(asked(provider)).toEqual(['db']);
+    const abortController = new AbortController();
+    const pendingRead = ask(withFallbacks, { signal: abortController.signal });
+    await flushTasks();
+    abortController.abort(cancelled);
+    await expect(pendingRead).rejects.toBe(cancelled);
+    await flushTasks();
+    expect(calledNames(provider)).toEqual(['db']);
   });
 
   test('give way to the last good value of the primary only when all have failed', async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script('db', value('one'), failed());
     provider.script('second', value('two'), failed());
     provider.script('third', failed());
@@ -242,11 +253,11 @@ describe('fallbacks', () => {
     expect(await ask(withFallbacks)).toBe('two');
     await pass(30 * second);
     expect(await ask(withFallbacks)).toBe('one');
-    expect(asked(provider)).toEqual(['db', 'db', 'second', 'db', 'second', 'third']);
+    expect(calledNames(provider)).toEqual(['db', 'db', 'second', 'db', 'second', 'third']);
   });
 
   test("never stand under the primary's key: who has no fallback is not served by them", async () => {
-    const { provider, ask } = createStoreRig();
+    const { provider, readText: ask } = createCacheFixture();
     provider.script('db', failed());
     provider.script('second', value('two'));
     expect(await ask(withFallbacks)).toBe('two');
@@ -254,29 +265,34 @@ describe('fallbacks', () => {
   });
 
   test('are cached under their own key, and the primary is tried first each time', async () => {
-    const { provider, ask } = createStoreRig();
+    const { provider, readText: ask } = createCacheFixture();
     provider.script('db', failed(), failed(), value('one'));
     provider.script('second', value('two'));
     expect(await ask(withFallbacks)).toBe('two');
     expect(await ask(withFallbacks)).toBe('two');
     expect(await ask(withFallbacks)).toBe('one');
-    expect(asked(provider)).toEqual(['db', 'second', 'db', 'db']);
+    expect(calledNames(provider)).toEqual(['db', 'second', 'db', 'db']);
   });
 
   test('a pod served by one counts as served; for the primary it is still new', async () => {
-    const { store, provider, ask, pass } = createStoreRig({ refreshInterval: 60 * minute });
+    const {
+      cache: store,
+      provider,
+      readText: ask,
+      advanceClock: pass,
+    } = createCacheFixture({ refreshInterval: 60 * minute });
     provider.script('db', value('one'), failed(), value('two'));
     provider.script('second', value('fallback'));
     await ask(grantOf({ pod: 'other' }));
     await pass(16 * minute);
     expect(await ask(withFallbacks)).toBe('fallback');
-    expect(store.hasServed(withFallbacks)).toBe(true);
+    expect(store.hasDelivered(withFallbacks)).toBe(true);
     expect(await ask(withFallbacks)).toBe('two');
     expect(provider.calls.at(-1)!.known).toBeUndefined();
   });
 
   test("a fallback's denial drops what was cached for it", async () => {
-    const { provider, ask, pass } = createStoreRig();
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
     provider.script('db', failed());
     provider.script('second', value('two'), failed('ACCESS_DENIED'), failed());
     provider.script('third', failed());

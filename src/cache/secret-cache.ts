@@ -3,13 +3,13 @@ import { withTimeout } from '../concurrency/single-flight.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
 import type { SecretRef } from '../core/plan.ts';
 import type { FetchRequest, Grant, Outcome, Provider, SecretValue } from '../core/provider.ts';
-import { createFiling } from './apply-result.ts';
-import { createCache } from './entries.ts';
-import { type FreshnessOptions, judge, lastGood } from './freshness.ts';
-import { createBatcher, createFlights } from './in-flight-reads.ts';
-import { createEntryKeys, createServed, isShareable } from './keys.ts';
-import { type Presence, createLeaseClock } from './leases.ts';
-import type { StoreMetrics } from './metrics.ts';
+import { createApplyResult } from './apply-result.ts';
+import { createEntryCache } from './entries.ts';
+import { type FreshnessOptions, classifyFreshness, lastKnownGood } from './freshness.ts';
+import { createBatcher, createInFlightReads } from './in-flight-reads.ts';
+import { createEntryKeys, createDeliveryHistory, isShareable } from './keys.ts';
+import { type Presence, createLeaseManager } from './leases.ts';
+import type { CacheMetrics } from './metrics.ts';
 
 /** Who waits for a read, and how long. */
 export type Waiter = {
@@ -18,33 +18,33 @@ export type Waiter = {
   readonly deadline: number;
 };
 
-/** What {@link createSecretStore} needs. */
-export type SecretStoreDeps = {
+/** What {@link createSecretCache} needs. */
+export type SecretCacheDeps = {
   readonly now: () => number;
   /** In [0, 1). */
   readonly random: () => number;
   /** Bytes of cached secrets; default 32 MiB. */
   readonly maxBytes?: number;
   readonly freshness: (provider: string) => FreshnessOptions;
-  readonly metrics: (bytes: () => number) => StoreMetrics;
+  readonly metrics: (bytes: () => number) => CacheMetrics;
   readonly log: Logger;
   /** Who watches the workloads; default nobody. */
   readonly presence?: Presence;
   /** See FlightsDeps. */
-  readonly flightTimeout?: number;
+  readonly readTimeout?: number;
 };
 
 /** Reads secrets for grants: from its cache where the freshness table allows, else from the provider, once for all who ask. */
-export type SecretStore = {
+export type SecretCache = {
   /**
    * One outcome a grant, in order.
    * @throws SecretError the waiter's own: its deadline, or its leaving.
    */
   read(provider: Provider, grants: readonly Grant[], waiter: Waiter): Promise<readonly Outcome[]>;
   /** Takes down that a mount has succeeded with these outcomes: from now on its workload is no new one for these secrets. */
-  remember(grants: readonly Grant[], outcomes: readonly Outcome[]): void;
+  recordDelivery(grants: readonly Grant[], outcomes: readonly Outcome[]): void;
   /** Whether this process has served this grant's secret to this grant's workload before. */
-  hasServed(grant: Grant): boolean;
+  hasDelivered(grant: Grant): boolean;
   /** Renews, gives back and forgets what is due. Called once a second. */
   tick(): void;
 };
@@ -54,68 +54,71 @@ type Attempt =
   | { readonly kind: 'value'; readonly value: SecretValue; readonly source: 'cache' | 'store' }
   | { readonly kind: 'absent' | 'failed'; readonly error: SecretError };
 
-/** See {@link SecretStore}. */
-export function createSecretStore(deps: SecretStoreDeps): SecretStore {
+/** See {@link SecretCache}. */
+export function createSecretCache(deps: SecretCacheDeps): SecretCache {
   const { now, random, freshness, log, maxBytes = 32 * 1024 * 1024, presence = () => 'unknown' } = deps;
-  const cache = createCache({ maxBytes });
+  const cache = createEntryCache({ maxBytes });
   const metrics = deps.metrics(() => cache.bytes);
-  const served = createServed();
+  const served = createDeliveryHistory();
   const keys = createEntryKeys();
-  const leases = createLeaseClock({ cache, keys, presence, now, metrics, log });
-  const filing = createFiling({ cache, keys, leases, metrics, freshness, now, random });
-  const flights = createFlights({
-    ask: createBatcher(),
+  const leases = createLeaseManager({ cache, keys, presence, now, metrics, log });
+  const applyResult = createApplyResult({ cache, keys, leases, metrics, freshness, now, random });
+  const inFlightReads = createInFlightReads({
+    fetchBatched: createBatcher(),
     now,
-    stray: filing.stray,
-    ...(deps.flightTimeout !== undefined && { timeout: deps.flightTimeout }),
+    onLateResult: applyResult.onLateResult,
+    ...(deps.readTimeout !== undefined && { timeout: deps.readTimeout }),
   });
 
-  const hasServed = (grant: Grant): boolean =>
-    served.has(grant.workload.instance, keys.question(grant)) || grant.fallbacks.some(hasServed);
+  const hasDelivered = (grant: Grant): boolean =>
+    served.has(grant.workload.instance, keys.requestKey(grant)) || grant.fallbacks.some(hasDelivered);
 
   /** What the cache alone can answer. */
-  const cached = (provider: Provider, grant: Grant): Attempt | undefined => {
-    const entry = cache.get(keys.entry(grant));
+  const lookUp = (provider: Provider, grant: Grant): Attempt | undefined => {
+    const entry = cache.get(keys.entryKey(grant));
     if (entry === undefined) return undefined;
     const at = now();
-    const alreadyServed = served.has(grant.workload.instance, keys.question(grant));
-    cache.asked(entry, at, alreadyServed);
-    if (judge(entry, alreadyServed, at) !== 'serve') return undefined;
-    const { value, absence } = entry;
-    if (absence !== undefined) return { kind: 'absent', error: absence };
+    const alreadyDelivered = served.has(grant.workload.instance, keys.requestKey(grant));
+    cache.touch(entry, at, alreadyDelivered);
+    if (classifyFreshness(entry, alreadyDelivered, at) !== 'serve') return undefined;
+    const { value, absentError } = entry;
+    if (absentError !== undefined) return { kind: 'absent', error: absentError };
     return value && { kind: 'value', value, source: 'cache' };
   };
 
   /** Joins the flight under way, or begins one, and waits for it. */
-  const fly = async (
+  const joinOrStart = async (
     provider: Provider,
     grant: Grant,
     signal: AbortSignal,
   ): Promise<Attempt | 'not for us'> => {
-    const key = keys.entry(grant);
+    const key = keys.entryKey(grant);
     const entry = cache.get(key);
-    const alreadyServed = served.has(grant.workload.instance, keys.question(grant));
-    const known = judge(entry, alreadyServed, now()) === 'confirm' ? entry?.value : undefined;
+    const alreadyDelivered = served.has(grant.workload.instance, keys.requestKey(grant));
+    const known = classifyFreshness(entry, alreadyDelivered, now()) === 'confirm' ? entry?.value : undefined;
     // Who needs a delivery has nothing yet, whatever is cached for others.
-    const urgency = known && lastGood(entry, freshness(provider.name).maxStale, now()) ? 'refresh' : 'first';
-    const joined = flights.underWay(key);
-    const question = {
+    const urgency =
+      known && lastKnownGood(entry, freshness(provider.name).maxStale, now()) ? 'refresh' : 'first';
+    const joined = inFlightReads.find(key);
+    const request = {
       provider,
       grant,
       urgency,
-      ...(known && { known: knownOf(known) }),
+      ...(known && { known: toKnown(known) }),
     } as const;
-    const flight = joined ?? flights.begin(key, question, filing.landing(provider, grant, known));
-    const result = await flight.join(signal);
+    const inFlightRead =
+      joined ?? inFlightReads.start(key, request, applyResult.onResult(provider, grant, known));
+    const result = await inFlightRead.join(signal);
     switch (result.kind) {
       case 'value':
-        return joined === undefined || mayTake(grant, result.value, joined.instance)
+        return joined === undefined || canShareResult(grant, result.value, joined.instance)
           ? { kind: 'value', value: result.value, source: 'store' }
           : 'not for us';
       case 'unchanged': {
-        const filed = cache.get(key);
-        return filed?.value !== undefined && judge(filed, alreadyServed, now()) !== 'read'
-          ? { kind: 'value', value: filed.value, source: 'store' }
+        const updatedEntry = cache.get(key);
+        return updatedEntry?.value !== undefined &&
+          classifyFreshness(updatedEntry, alreadyDelivered, now()) !== 'read'
+          ? { kind: 'value', value: updatedEntry.value, source: 'store' }
           : 'not for us';
       }
       case 'absent':
@@ -134,50 +137,52 @@ export function createSecretStore(deps: SecretStoreDeps): SecretStore {
     // A flight may turn out not to be for us: another pod's lease, a confirmation where we need a delivery, a refresh that gave way
     // to first mounts. Then we look again; nobody needs more than three rounds.
     for (let round = 0; round < 4; round++) {
-      const answer = cached(provider, grant) ?? (await fly(provider, grant, signal));
-      if (answer !== 'not for us') return answer;
+      const result = lookUp(provider, grant) ?? (await joinOrStart(provider, grant, signal));
+      if (result !== 'not for us') return result;
     }
-    return { kind: 'failed', error: goesRound(provider, grant.ref) };
+    return { kind: 'failed', error: livelockError(provider, grant.ref) };
   };
 
   /** A grant; on an outage its fallbacks in order, then the last good value of the grant itself. */
   const readOne = async (provider: Provider, grant: Grant, waiter: Waiter): Promise<Outcome> => {
     const { ref } = grant;
-    const stale = (): SecretValue | undefined =>
-      lastGood(cache.get(keys.entry(grant)), freshness(provider.name).maxStale, now());
-    const deliver = (by: Grant, value: SecretValue, source: string): Outcome => {
+    const staleValue = (): SecretValue | undefined =>
+      lastKnownGood(cache.get(keys.entryKey(grant)), freshness(provider.name).maxStale, now());
+    const toOutcome = (servedGrant: Grant, value: SecretValue, source: string): Outcome => {
       metrics.served.inc({ provider: provider.name, source });
-      return { kind: 'value', ref, served: by.ref, value };
+      return { kind: 'value', ref, served: servedGrant.ref, value };
     };
     const candidates = [grant, ...grant.fallbacks];
     let outage: SecretError | undefined;
     for (const [index, candidate] of candidates.entries()) {
-      const more = index < candidates.length - 1 || stale() !== undefined;
+      const hasMoreAttempts = index < candidates.length - 1 || staleValue() !== undefined;
       const result =
-        cached(provider, candidate) ??
-        (await patiently(waiter, more, now, candidate.ref, (signal) => attempt(provider, candidate, signal)));
+        lookUp(provider, candidate) ??
+        (await limitAttemptTime(waiter, hasMoreAttempts, now, candidate.ref, (signal) =>
+          attempt(provider, candidate, signal),
+        ));
       if (result.kind === 'value') {
-        return deliver(candidate, result.value, candidate === grant ? result.source : 'fallback');
+        return toOutcome(candidate, result.value, candidate === grant ? result.source : 'fallback');
       }
       // A fallback that fails, however it does, fails alone: the primary's outage is the cause to be told.
       if (candidate === grant && result.error.kind !== 'outage') return { ...result, ref };
       outage ??= result.error;
       // Our own budget is no outage of the store: what is cached serves before another region is asked.
-      if (outage.code === 'RATE_BUDGET_EXHAUSTED' && stale() !== undefined) break;
+      if (outage.code === 'RATE_BUDGET_EXHAUSTED' && staleValue() !== undefined) break;
     }
-    const value = stale();
+    const value = staleValue();
     const deferred = outage?.code === 'RATE_BUDGET_EXHAUSTED';
-    if (value !== undefined) return deliver(grant, value, deferred ? 'deferred' : 'last-good');
-    return { kind: 'failed', ref, error: outage ?? goesRound(provider, ref) };
+    if (value !== undefined) return toOutcome(grant, value, deferred ? 'deferred' : 'last-good');
+    return { kind: 'failed', ref, error: outage ?? livelockError(provider, ref) };
   };
 
   /** All grants from the cache at one look, as most mounts are answered; none where one of them has to ask. */
   const readCached = (provider: Provider, grants: readonly Grant[]): readonly Outcome[] | undefined => {
     const outcomes: Outcome[] = [];
     for (const grant of grants) {
-      const found = cached(provider, grant);
-      if (found?.kind !== 'value') return undefined;
-      outcomes.push({ kind: 'value', ref: grant.ref, served: grant.ref, value: found.value });
+      const cachedAttempt = lookUp(provider, grant);
+      if (cachedAttempt?.kind !== 'value') return undefined;
+      outcomes.push({ kind: 'value', ref: grant.ref, served: grant.ref, value: cachedAttempt.value });
     }
     metrics.served.inc({ provider: provider.name, source: 'cache' }, outcomes.length);
     return outcomes;
@@ -189,16 +194,16 @@ export function createSecretStore(deps: SecretStoreDeps): SecretStore {
         readCached(provider, grants) ?? Promise.all(grants.map((grant) => readOne(provider, grant, waiter)))
       );
     },
-    remember(grants, outcomes) {
+    recordDelivery(grants, outcomes) {
       grants.forEach((grant, index) => {
         const outcome = outcomes[index];
         // The primary, or the fallback that stood in for it.
-        const by = outcome?.kind === 'value' ? outcome.served : grant.ref;
-        const server = grant.fallbacks.find(({ ref }) => ref === by) ?? grant;
-        served.add(grant.workload.instance, keys.question(server));
+        const servedRef = outcome?.kind === 'value' ? outcome.served : grant.ref;
+        const deliveredGrant = grant.fallbacks.find(({ ref }) => ref === servedRef) ?? grant;
+        served.add(grant.workload.instance, keys.requestKey(deliveredGrant));
       });
     },
-    hasServed,
+    hasDelivered,
     tick: leases.tick,
   };
 }
@@ -206,16 +211,21 @@ export function createSecretStore(deps: SecretStoreDeps): SecretStore {
 /**
  * An attempt with at most half of the remaining time where others may follow it. Only the waiter's own signal rejects.
  */
-async function patiently(
+async function limitAttemptTime(
   { signal, deadline }: Waiter,
-  othersFollow: boolean,
+  hasMoreAttempts: boolean,
   now: () => number,
   ref: SecretRef,
   work: (signal: AbortSignal) => Promise<Attempt>,
 ): Promise<Attempt> {
-  if (!othersFollow) return work(signal);
+  if (!hasMoreAttempts) return work(signal);
   try {
-    return await withTimeout(Math.max(0, (deadline - now()) / 2), signal, () => gaveUp(ref), work);
+    return await withTimeout(
+      Math.max(0, (deadline - now()) / 2),
+      signal,
+      () => attemptTimeoutError(ref),
+      work,
+    );
   } catch (error) {
     signal.throwIfAborted();
     return { kind: 'failed', error: toSecretError(error) };
@@ -223,19 +233,19 @@ async function patiently(
 }
 
 /** Whether a value that came by another's flight may serve this grant. */
-function mayTake(grant: Grant, value: SecretValue, beganBy: string): boolean {
-  return grant.scope === 'principal' || grant.workload.instance === beganBy || isShareable(value);
+function canShareResult(grant: Grant, value: SecretValue, startedBy: string): boolean {
+  return grant.scope === 'principal' || grant.workload.instance === startedBy || isShareable(value);
 }
 
-function knownOf({ version, lease }: SecretValue): NonNullable<FetchRequest['known']> {
+function toKnown({ version, lease }: SecretValue): NonNullable<FetchRequest['known']> {
   return { ...(version !== undefined && { version }), ...(lease !== undefined && { lease }) };
 }
 
-function gaveUp(ref: SecretRef): SecretError {
+function attemptTimeoutError(ref: SecretRef): SecretError {
   return new SecretError('STORE_TIMEOUT', `${ref.service} did not answer for ${ref.name} in time`);
 }
 
-function goesRound(provider: Provider, ref: SecretRef): SecretError {
+function livelockError(provider: Provider, ref: SecretRef): SecretError {
   return new SecretError(
     'INTERNAL',
     `${provider.name}: reading ${ref.service} ${ref.name} went round in circles`,

@@ -9,14 +9,14 @@ import { localCommand } from './local.ts';
 import { mountCommand } from './mount/command.ts';
 
 const docs = readFileSync(join(import.meta.dirname, '../../docs/cli.md'), 'utf8');
-const unused = (): never => {
+const notCalled = (): never => {
   throw new Error('no command runs here');
 };
-const io = { stdin: process.stdin, stdout: process.stdout, setExitCode: unused };
+const io = { stdin: process.stdin, stdout: process.stdout, setExitCode: notCalled };
 const commands = [
   healthCommand(io),
-  lintCommand({ ...io, providers: unused }),
-  mountCommand({ ...io, inProcessMount: unused, stop: new AbortController().signal }),
+  lintCommand({ ...io, providers: notCalled }),
+  mountCommand({ ...io, inProcessMount: notCalled, stop: new AbortController().signal }),
   localCommand(),
 ];
 

@@ -5,15 +5,15 @@ import { join } from 'node:path';
 import { serving, volume } from '../../test/csi/harness.ts';
 import { healthCommand } from './health.ts';
 
-const ends: (() => Promise<void>)[] = [];
+const cleanups: (() => Promise<void>)[] = [];
 afterEach(async () => {
-  for (const end of ends.splice(0)) await end();
+  for (const cleanup of cleanups.splice(0)) await cleanup();
 });
 
 async function serve(healthAddress = '127.0.0.1:0') {
-  const one = await serving(async () => volume, { healthAddress });
-  ends.push(one.close);
-  return one;
+  const server = await serving(async () => volume, { healthAddress });
+  cleanups.push(server.close);
+  return server;
 }
 
 async function health(...args: string[]): Promise<{ output: string; exitCode: number }> {
@@ -40,7 +40,7 @@ describe('keyferry health', () => {
     const folder = await mkdtemp(join(tmpdir(), 'kf-'));
     const addresses = `unix:${folder}/h,127.0.0.1:0`;
     await serve(addresses);
-    ends.push(() => rm(folder, { recursive: true }));
+    cleanups.push(() => rm(folder, { recursive: true }));
     expect((await health('--health-address', addresses)).exitCode).toBe(0);
   });
 
@@ -50,12 +50,12 @@ describe('keyferry health', () => {
   });
 
   test('fails, with the reasons, where the process is not ready', async () => {
-    const one = await serve();
-    const stranger = await serve();
-    await rename(stranger.path, one.path);
-    const { output, exitCode } = await health('live', '--health-address', `127.0.0.1:${one.port}`);
+    const server = await serve();
+    const otherServer = await serve();
+    await rename(otherServer.path, server.path);
+    const { output, exitCode } = await health('live', '--health-address', `127.0.0.1:${server.port}`);
     expect(exitCode).toBe(1);
-    expect(output).toBe(`${one.path} is answered by another process\n`);
+    expect(output).toBe(`${server.path} is answered by another process\n`);
   });
 
   test('says where nobody answers', async () => {

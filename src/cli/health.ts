@@ -21,34 +21,34 @@ export function healthCommand({ stdout, setExitCode }: HealthDeps): Command {
   return new Command('health')
     .description('ask a serving process how it is; exit code 1 where it is not well')
     .addArgument(new Argument('[question]', 'what to ask').choices(names).default('ready'))
-    .addOption(addressFlag())
-    .action(async (question: keyof typeof paths, { healthAddress }: { healthAddress: string }) => {
+    .addOption(addressOption())
+    .action(async (endpoint: keyof typeof paths, { healthAddress }: { healthAddress: string }) => {
       const [first = ''] = healthAddress.split(',');
-      const { status, text } = await ask(first, paths[question]);
+      const { status, text } = await httpGet(first, paths[endpoint]);
       stdout.write(text);
       if (status !== 200) setExitCode(1);
     });
 }
 
 /** The flag of `serve`, so that its variable serves both. */
-function addressFlag(): Option {
-  const served = settingFlags.find(({ long }) => long === '--health-address');
+function addressOption(): Option {
+  const serveOption = settingFlags.find(({ long }) => long === '--health-address');
   return new Option('--health-address <address>', 'as given to serve; of several, the first is asked')
-    .env(served?.envVar ?? '')
-    .default(served?.defaultValue);
+    .env(serveOption?.envVar ?? '')
+    .default(serveOption?.defaultValue);
 }
 
-async function ask(address: string, path: string): Promise<{ status: number | undefined; text: string }> {
+async function httpGet(address: string, path: string): Promise<{ status: number | undefined; text: string }> {
   return new Promise((resolve, reject) => {
     const signal = AbortSignal.timeout(timeoutMs);
-    const request = get({ ...placeOf(address), path, signal }, (answer) => {
+    const request = get({ ...toRequestOptions(address), path, signal }, (response) => {
       let text = '';
-      answer.setEncoding('utf8').on('data', (part: string) => (text += part));
-      answer.on('end', () => resolve({ status: answer.statusCode, text }));
-      answer.on('error', refuse);
+      response.setEncoding('utf8').on('data', (part: string) => (text += part));
+      response.on('end', () => resolve({ status: response.statusCode, text }));
+      response.on('error', onError);
     });
-    request.on('error', refuse);
-    function refuse(cause: Error): void {
+    request.on('error', onError);
+    function onError(cause: Error): void {
       const code = signal.aborted ? 'no answer in time' : 'code' in cause ? String(cause.code) : cause.name;
       const hint = 'give the --health-address of a running keyferry serve';
       reject(
@@ -59,9 +59,9 @@ async function ask(address: string, path: string): Promise<{ status: number | un
 }
 
 /** Who listens everywhere is asked by loopback. */
-function placeOf(address: string): RequestOptions {
+function toRequestOptions(address: string): RequestOptions {
   if (address.startsWith('unix:')) return { socketPath: address.slice('unix:'.length) };
   const [, host = '', port = ''] = /^(.*):([^:]*)$/.exec(address) ?? [];
-  const everywhere = ['', '0.0.0.0', '[::]'].includes(host);
-  return { host: everywhere ? 'localhost' : host.replace(/^\[|\]$/g, ''), port };
+  const isWildcard = ['', '0.0.0.0', '[::]'].includes(host);
+  return { host: isWildcard ? 'localhost' : host.replace(/^\[|\]$/g, ''), port };
 }

@@ -32,13 +32,13 @@ async function run(args: string[], input?: Uint8Array | string | Readable, stop?
     ...(stop && { stop }),
   });
   for (const each of [command, ...command.commands])
-    each.configureOutput({ writeErr: (said) => void collected.err.push(Buffer.from(said)) });
+    each.configureOutput({ writeErr: (errorText) => void collected.err.push(Buffer.from(errorText)) });
   const files = ['--store', join(directory, 'store.age'), '--key', join(directory, 'store.key')];
   await command.parseAsync([...args, ...files], { from: 'user' });
   return { out: Buffer.concat(collected.out), err: Buffer.concat(collected.err).toString() };
 }
 
-async function refused(promise: Promise<unknown>): Promise<string> {
+async function rejectionOf(promise: Promise<unknown>): Promise<string> {
   try {
     await promise;
   } catch (thrown) {
@@ -61,7 +61,7 @@ describe('keyferry local', () => {
     expect(await text(['get', 'eu/db'])).toBe('two');
     expect(await text(['get', 'eu/db', '--version', 'v1'])).toBe('one');
     expect(await text(['rm', 'eu/db', '--version', 'v1'])).toBe('eu/db v1 removed\n');
-    expect(await refused(run(['get', 'eu/db', '--version', 'v1']))).toContain('OBJECT_NOT_FOUND');
+    expect(await rejectionOf(run(['get', 'eu/db', '--version', 'v1']))).toContain('OBJECT_NOT_FOUND');
     expect(await text(['rm', 'eu/db'])).toBe('eu/db removed\n');
     expect(await text(['set', 'eu/db'], 'three')).toBe('eu/db v3\n');
   });
@@ -80,7 +80,7 @@ describe('keyferry local', () => {
     await run(['init']);
     expect((await run(['set', 'a'], 'x\n')).err).toContain('--trim-newline drops it');
     expect(await text(['get', 'a'])).toBe('x\n');
-    for (const [input, kept] of [
+    for (const [input, expected] of [
       ['x\n', 'x'],
       ['x\r\n', 'x'],
       ['x\n\n', 'x\n'],
@@ -88,7 +88,7 @@ describe('keyferry local', () => {
       ['\r', '\r'],
     ] as const) {
       await run(['set', 'b', '--trim-newline'], input);
-      expect(await text(['get', 'b'])).toBe(kept);
+      expect(await text(['get', 'b'])).toBe(expected);
     }
   });
 
@@ -144,9 +144,9 @@ describe('keyferry local', () => {
     [['list'], 'LOCAL_STORE_UNREADABLE', 'it does not exist'],
     [['rotate-key'], 'LOCAL_STORE_UNREADABLE', 'it does not exist'],
   ])('%j before init', async (args, code, message) => {
-    const said = await refused(run(args, canary));
-    expect(said).toContain(code);
-    expect(said).toContain(message);
+    const errorText = await rejectionOf(run(args, canary));
+    expect(errorText).toContain(code);
+    expect(errorText).toContain(message);
   });
 
   test.each([
@@ -167,7 +167,7 @@ describe('keyferry local', () => {
   ])('refuses %j and keeps the store as it was', async (args, input, message) => {
     await run(['init']);
     await run(['set', 'kept'], canary);
-    expect(await refused(run(args, input))).toContain(message);
+    expect(await rejectionOf(run(args, input))).toContain(message);
     expect(await text(['list', '--json'])).toContain('"kept"');
     expect(readdirSync(directory).sort()).toEqual(['store.age', 'store.key']);
   });
@@ -176,19 +176,19 @@ describe('keyferry local', () => {
     await run(['init']);
     await expect(run(['set', 'a', canary])).rejects.toMatchObject({ code: 'commander.excessArguments' });
     const terminal = Object.assign(Readable.from([canary]), { isTTY: true });
-    expect(await refused(run(['set', 'a'], terminal))).toContain('which is a terminal');
+    expect(await rejectionOf(run(['set', 'a'], terminal))).toContain('which is a terminal');
   });
 
   test('does not wait for input when it is told to end', async () => {
     await run(['init']);
     const stop = new AbortController();
-    const waiting = run(['set', 'a'], new Readable({ read: () => undefined }), stop.signal);
+    const pendingRun = run(['set', 'a'], new Readable({ read: () => undefined }), stop.signal);
     stop.abort(new SecretError('CANCELLED', 'stopped by SIGINT'));
-    expect(await refused(waiting)).toContain('stopped by SIGINT');
+    expect(await rejectionOf(pendingRun)).toContain('stopped by SIGINT');
   });
 
   test('looks where serve looks', () => {
-    const served = (long: string) => {
+    const serveOption = (long: string) => {
       const flag = settingFlags.find((option) => option.long === long);
       return [flag?.envVar, flag?.defaultValue as unknown];
     };
@@ -196,6 +196,6 @@ describe('keyferry local', () => {
       envVar,
       defaultValue as unknown,
     ]);
-    expect(options).toEqual([served('--local-store'), served('--local-key')]);
+    expect(options).toEqual([serveOption('--local-store'), serveOption('--local-key')]);
   });
 });

@@ -3,11 +3,11 @@ import { readFile } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { SecretError } from '../core/errors.ts';
-import { quoteForeign } from '../core/safe-text.ts';
-import { race } from '../concurrency/single-flight.ts';
+import { sanitizeExternalText } from '../core/safe-text.ts';
+import { raceWithAbort } from '../concurrency/single-flight.ts';
 import type { StoreDocument } from '../providers/local/store/document.ts';
-import { addVersion, findVersion, largestValue, removeVersions } from '../providers/local/store/history.ts';
-import type { StorePlace } from '../providers/local/store/sealed.ts';
+import { addVersion, findVersion, maxValueBytes, removeVersions } from '../providers/local/store/history.ts';
+import type { StorePaths } from '../providers/local/store/encrypted-store.ts';
 import { createStoreReader } from '../providers/local/store/reader.ts';
 import { createStoreWriter } from '../providers/local/store/writer.ts';
 
@@ -21,7 +21,7 @@ export type LocalDeps = {
   readonly now: () => number;
 };
 
-type Files = { readonly store: string; readonly key: string };
+type FileOptions = { readonly store: string; readonly key: string };
 
 /** `keyferry local`: keeps the secrets of `provider: local`. Its actions throw SecretError. */
 export function localCommand({
@@ -41,26 +41,26 @@ export function localCommand({
       fileOption('--store <file>', 'the store', 'KEYFERRY_LOCAL_STORE', '/var/lib/keyferry/store.age'),
     )
     .addOption(fileOption('--key <file>', 'its key', 'KEYFERRY_LOCAL_KEY', '/var/lib/keyferry/store.key'));
-  const files = (): StorePlace => {
-    const { store, key } = local.opts<Files>();
+  const storeFiles = (): StorePaths => {
+    const { store, key } = local.opts<FileOptions>();
     return { storeFile: store, keyFile: key };
   };
-  const writer = (): ReturnType<typeof createStoreWriter> => createStoreWriter({ ...files(), now });
-  const reader = (): ReturnType<typeof createStoreReader> => createStoreReader({ ...files(), now });
-  const say = (line: string): void => void stdout.write(`${line}\n`);
-  const note = (line: string): void => void stderr.write(`keyferry: ${line}\n`);
+  const writer = (): ReturnType<typeof createStoreWriter> => createStoreWriter({ ...storeFiles(), now });
+  const reader = (): ReturnType<typeof createStoreReader> => createStoreReader({ ...storeFiles(), now });
+  const printLine = (line: string): void => void stdout.write(`${line}\n`);
+  const printNotice = (line: string): void => void stderr.write(`keyferry: ${line}\n`);
 
   local
     .command('init')
     .description('make an empty store, and its key unless there is one')
     .action(async () => {
       const { recipient, keyMade } = await writer().init();
-      const { storeFile, keyFile } = files();
-      say(`store  ${storeFile}`);
-      say(
+      const { storeFile, keyFile } = storeFiles();
+      printLine(`store  ${storeFile}`);
+      printLine(
         `key    ${keyFile} (${keyMade ? 'new; without it the store cannot be read: keep a copy elsewhere' : 'as it was'})`,
       );
-      say(`public ${recipient}`);
+      printLine(`public ${recipient}`);
     });
 
   local
@@ -73,16 +73,17 @@ export function localCommand({
       '\nA value is never an argument: others could see it in the list of processes.\n  printf %s "$PASSWORD" | keyferry local set eu/prod/db',
     )
     .action(async (name: string, { fromFile, trimNewline }: { fromFile?: string; trimNewline?: true }) => {
-      const given = fromFile === undefined ? await readInput(name, stdin, stop) : await readValue(fromFile);
-      const value = trimNewline === true ? withoutNewline(given) : given;
+      const input =
+        fromFile === undefined ? await readInput(name, stdin, stop) : await readValueFile(fromFile);
+      const value = trimNewline === true ? stripTrailingNewline(input) : input;
       const created = new Date(now()).toISOString();
       const { version, unchanged, dropped } = await writer().change((document) =>
         addVersion(document, name, value, created),
       );
-      say(`${name} ${version}${unchanged ? ' (unchanged)' : ''}`);
-      if (dropped.length > 0) note(`${dropped.join(', ')} of ${name} had to go`);
+      printLine(`${name} ${version}${unchanged ? ' (unchanged)' : ''}`);
+      if (dropped.length > 0) printNotice(`${dropped.join(', ')} of ${name} had to go`);
       if (!unchanged && value.at(-1) === 0x0a)
-        note('the value ends with a line break, which was kept; --trim-newline drops it');
+        printNotice('the value ends with a line break, which was kept; --trim-newline drops it');
     });
 
   local
@@ -99,9 +100,9 @@ export function localCommand({
     .description('list names, versions and dates; no values')
     .option('--json', 'as JSON')
     .action(async ({ json }: { json?: true }) => {
-      const rows = listed(await reader().read());
-      if (json === true) say(JSON.stringify(rows, undefined, 2));
-      else for (const line of table(rows)) say(line);
+      const rows = listSecrets(await reader().read());
+      if (json === true) printLine(JSON.stringify(rows, undefined, 2));
+      else for (const line of formatTable(rows)) printLine(line);
     });
 
   local
@@ -110,7 +111,7 @@ export function localCommand({
     .option('--version <version>', 'v1, v2, ...; all unless given')
     .action(async (name: string, { version }: { version?: string }) => {
       await writer().change((document) => ({ document: removeVersions(document, name, version) }));
-      say(`${name} ${version ?? ''}`.trimEnd().concat(' removed'));
+      printLine(`${name} ${version ?? ''}`.trimEnd().concat(' removed'));
     });
 
   local
@@ -118,8 +119,8 @@ export function localCommand({
     .description('encrypt the store for a new key and forget the old one')
     .action(async () => {
       const { recipient } = await writer().rotateKey();
-      say(`public ${recipient}`);
-      note('backups of the store still need the old key; take new ones of both files');
+      printLine(`public ${recipient}`);
+      printNotice('backups of the store still need the old key; take new ones of both files');
     });
 
   return local;
@@ -133,12 +134,12 @@ async function readInput(name: string, stdin: LocalDeps['stdin'], stop: AbortSig
   if (stdin.isTTY === true)
     throw new SecretError(
       'INVALID_REQUEST',
-      `the value for ${quoteForeign(name)} is read from standard input, which is a terminal`,
+      `the value for ${sanitizeExternalText(name)} is read from standard input, which is a terminal`,
       {
-        hint: `pipe it in: printf %s "$VALUE" | keyferry local set ${quoteForeign(name)}, or give --from-file`,
+        hint: `pipe it in: printf %s "$VALUE" | keyferry local set ${sanitizeExternalText(name)}, or give --from-file`,
       },
     );
-  return race(readAll(stdin), stop);
+  return raceWithAbort(readAll(stdin), stop);
 }
 
 /** One byte above the cap tells that there is too much; the rest is not read. */
@@ -149,25 +150,29 @@ async function readAll(stdin: Readable): Promise<Buffer> {
     const bytes = Buffer.from(chunk as Uint8Array | string);
     chunks.push(bytes);
     length += bytes.length;
-    if (length > largestValue + 1) break;
+    if (length > maxValueBytes + 1) break;
   }
   return Buffer.concat(chunks);
 }
 
-async function readValue(file: string): Promise<Buffer> {
+async function readValueFile(file: string): Promise<Buffer> {
   try {
     return await readFile(file);
   } catch (cause) {
     const code =
       typeof cause === 'object' && cause !== null && 'code' in cause ? String(cause.code) : 'unknown failure';
-    throw new SecretError('INVALID_REQUEST', `cannot read ${quoteForeign(file)}: ${quoteForeign(code)}`, {
-      hint: 'give --from-file a file that you may read',
-      cause,
-    });
+    throw new SecretError(
+      'INVALID_REQUEST',
+      `cannot read ${sanitizeExternalText(file)}: ${sanitizeExternalText(code)}`,
+      {
+        hint: 'give --from-file a file that you may read',
+        cause,
+      },
+    );
   }
 }
 
-function withoutNewline(value: Buffer): Buffer {
+function stripTrailingNewline(value: Buffer): Buffer {
   if (value.at(-1) !== 0x0a) return value;
   return value.subarray(0, value.at(-2) === 0x0d ? -2 : -1);
 }
@@ -177,7 +182,7 @@ type Row = {
   readonly versions: readonly { readonly version: string; readonly created: string }[];
 };
 
-function listed(document: StoreDocument): readonly Row[] {
+function listSecrets(document: StoreDocument): readonly Row[] {
   return [...document]
     .filter(([, { versions }]) => versions.length > 0)
     .map(([name, { versions }]) => ({
@@ -187,7 +192,7 @@ function listed(document: StoreDocument): readonly Row[] {
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-function table(rows: readonly Row[]): readonly string[] {
+function formatTable(rows: readonly Row[]): readonly string[] {
   const cells = rows.map(({ name, versions }) => {
     const latest = versions.at(-1);
     return [name, latest?.version ?? '', latest?.created ?? '', `${versions.length}`];

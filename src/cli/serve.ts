@@ -45,7 +45,7 @@ export function serveCommand({ version, env, stop }: ServeDeps): Command {
     });
     await server.start();
     log.info({ version, providers: settings.providers, providersDir: settings.providersDir }, 'serving');
-    await fired(stop);
+    await untilAborted(stop);
     log.info({ graceMs: settings.grace }, 'draining');
     await server.drain(settings.grace);
     await close();
@@ -53,7 +53,7 @@ export function serveCommand({ version, env, stop }: ServeDeps): Command {
   });
 }
 
-async function fired(signal: AbortSignal): Promise<void> {
+async function untilAborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return;
   await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
 }

@@ -1,8 +1,8 @@
 import { LRUCache } from 'lru-cache';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Work that holds up everybody else's mounts while it runs, rationed: see {@link createCpuShare}. */
-export type CpuShare = {
+/** Work that holds up everybody else's mounts while it runs, rationed: see {@link createCpuLimiter}. */
+export type CpuLimiter = {
   /**
    * Does the work: at once, or where its namespace has had more than its share when it has earned the next piece.
    * @throws what the work throws; the signal's reason where it fires while it waits. `waiter.signal` is looked at only then.
@@ -11,47 +11,52 @@ export type CpuShare = {
 };
 
 /** What a namespace has had too much, in milliseconds, as it stood `at` that moment. */
-type Debt = { readonly ms: number; readonly at: number };
+type Overuse = { readonly ms: number; readonly at: number };
 
 /**
  * There is one thread, and a pod can ask for some 200 ms of it (large classes, slow expressions); a hundred pods of one tenant then stop all others
  * for 20 s. So a namespace may use `burstMs` at once and `share` of the time in the long run: so little that the 99th of a hundred mounts of another
  * one does not notice. Pieces shorter than `freeMs`, all that ordinary classes need, are not counted, nor is time in which the process stood still.
  */
-export function createCpuShare({
+export function createCpuLimiter({
   now = (): number => performance.now(),
-  cpu = usedByProcess,
+  cpu = processCpuMs,
   share = 0.005,
   burstMs = 250,
   freeMs = 5,
-} = {}): CpuShare {
-  const debts = new LRUCache<string, Debt>({ max: 1_000 });
+} = {}): CpuLimiter {
+  const overuseByNamespace = new LRUCache<string, Overuse>({ max: 1_000 });
 
-  function owed(namespace: string): number {
-    const debt = debts.get(namespace);
-    return debt === undefined ? 0 : Math.max(0, debt.ms - (now() - debt.at) * share);
+  function overuseOf(namespace: string): number {
+    const overuse = overuseByNamespace.get(namespace);
+    return overuse === undefined ? 0 : Math.max(0, overuse.ms - (now() - overuse.at) * share);
   }
 
   return {
     async run(namespace, waiter, work) {
-      for (let over = owed(namespace) - burstMs; over > 0; over = owed(namespace) - burstMs) {
+      for (
+        let excessMs = overuseOf(namespace) - burstMs;
+        excessMs > 0;
+        excessMs = overuseOf(namespace) - burstMs
+      ) {
         const { signal } = waiter;
-        await sleep(Math.min(over / share, 1_000), undefined, { signal }).catch(() => undefined);
+        await sleep(Math.min(excessMs / share, 1_000), undefined, { signal }).catch(() => undefined);
         signal.throwIfAborted();
       }
-      const [begun, usedBefore] = [now(), cpu()];
+      const [startedAt, cpuBefore] = [now(), cpu()];
       try {
         return work();
       } finally {
-        const used = now() - begun > freeMs ? cpu() - usedBefore : 0;
-        if (used > freeMs) debts.set(namespace, { ms: owed(namespace) + used, at: now() });
+        const usedMs = now() - startedAt > freeMs ? cpu() - cpuBefore : 0;
+        if (usedMs > freeMs)
+          overuseByNamespace.set(namespace, { ms: overuseOf(namespace) + usedMs, at: now() });
       }
     },
   };
 }
 
 /** In milliseconds, since its start. */
-function usedByProcess(): number {
+function processCpuMs(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1_000;
 }

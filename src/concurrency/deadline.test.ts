@@ -1,24 +1,24 @@
 import { describe, expect, test } from '@jest/globals';
 import { SecretError } from '../core/errors.ts';
-import { race, withTimeout } from './single-flight.ts';
+import { raceWithAbort, withTimeout } from './single-flight.ts';
 
-const forever = new AbortController().signal;
-const left = new SecretError('CANCELLED', 'left');
-const late = new SecretError('STORE_TIMEOUT', 'late');
+const neverAborted = new AbortController().signal;
+const cancelled = new SecretError('CANCELLED', 'left');
+const timedOut = new SecretError('STORE_TIMEOUT', 'late');
 const never = new Promise<never>(() => undefined);
 
 describe('race', () => {
   test('is the promise while the signal is silent', async () => {
-    await expect(race(Promise.resolve('answer'), forever)).resolves.toBe('answer');
-    await expect(race(Promise.reject(late), forever)).rejects.toBe(late);
+    await expect(raceWithAbort(Promise.resolve('answer'), neverAborted)).resolves.toBe('answer');
+    await expect(raceWithAbort(Promise.reject(timedOut), neverAborted)).rejects.toBe(timedOut);
   });
 
   test('rejects with the reason of a signal that fires, or has fired', async () => {
     const caller = new AbortController();
-    const racing = race(never, caller.signal);
-    caller.abort(left);
-    await expect(racing).rejects.toBe(left);
-    await expect(race(Promise.resolve('answer'), caller.signal)).rejects.toBe(left);
+    const racing = raceWithAbort(never, caller.signal);
+    caller.abort(cancelled);
+    await expect(racing).rejects.toBe(cancelled);
+    await expect(raceWithAbort(Promise.resolve('answer'), caller.signal)).rejects.toBe(cancelled);
   });
 
   test('leaves no listener behind', async () => {
@@ -28,8 +28,8 @@ describe('race', () => {
     const remove = signal.removeEventListener.bind(signal);
     signal.addEventListener = (...args: Parameters<typeof add>) => ((listeners += 1), add(...args));
     signal.removeEventListener = (...args: Parameters<typeof remove>) => ((listeners -= 1), remove(...args));
-    await race(Promise.resolve(), signal);
-    await race(Promise.reject(late), signal).catch(() => undefined);
+    await raceWithAbort(Promise.resolve(), signal);
+    await raceWithAbort(Promise.reject(timedOut), signal).catch(() => undefined);
     expect(listeners).toBe(0);
   });
 });
@@ -39,8 +39,8 @@ describe('a timeout', () => {
     await expect(
       withTimeout(
         1_000,
-        forever,
-        () => late,
+        neverAborted,
+        () => timedOut,
         async () => 'answer',
       ),
     ).resolves.toBe('answer');
@@ -50,15 +50,15 @@ describe('a timeout', () => {
     let seen: AbortSignal | undefined;
     const working = withTimeout(
       5,
-      forever,
-      () => late,
+      neverAborted,
+      () => timedOut,
       (signal) => {
         seen = signal;
         return never;
       },
     );
-    await expect(working).rejects.toBe(late);
-    expect(seen?.reason).toBe(late);
+    await expect(working).rejects.toBe(timedOut);
+    expect(seen?.reason).toBe(timedOut);
   });
 
   test("rejects with the caller's reason when the caller leaves first", async () => {
@@ -66,25 +66,25 @@ describe('a timeout', () => {
     const working = withTimeout(
       1_000,
       caller.signal,
-      () => late,
+      () => timedOut,
       () => never,
     );
-    caller.abort(left);
-    await expect(working).rejects.toBe(left);
+    caller.abort(cancelled);
+    await expect(working).rejects.toBe(cancelled);
   });
 
   test('begins nothing for a caller who has left', async () => {
     let begun = false;
     const working = withTimeout(
       1_000,
-      AbortSignal.abort(left),
-      () => late,
+      AbortSignal.abort(cancelled),
+      () => timedOut,
       async () => {
         begun = true;
-        throw late;
+        throw timedOut;
       },
     );
-    await expect(working).rejects.toBe(left);
+    await expect(working).rejects.toBe(cancelled);
     expect(begun).toBe(false);
   });
 });

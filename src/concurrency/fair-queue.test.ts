@@ -30,21 +30,21 @@ describe('a fair queue', () => {
     fc.assert(
       fc.property(pushes, (calls) => {
         const queue = createFairQueue<{ namespace: string; order: number }>();
-        const kept = calls.flatMap(([namespace, leaves], order) => {
+        const remaining = calls.flatMap(([namespace, isRemoved], order) => {
           const item = { namespace, order };
           queue.push(namespace, item);
-          if (!leaves) return [item];
+          if (!isRemoved) return [item];
           expect(queue.remove(namespace, item)).toBe(true);
           expect(queue.remove(namespace, item)).toBe(false);
           return [];
         });
-        expect(queue.size).toBe(kept.length);
+        expect(queue.size).toBe(remaining.length);
         const served = drain(queue);
         expect(queue.size).toBe(0);
-        expect(new Set(served)).toEqual(new Set(kept));
-        for (const namespace of new Set(kept.map((item) => item.namespace))) {
-          const own = served.filter((item) => item.namespace === namespace);
-          expect(own).toEqual(kept.filter((item) => item.namespace === namespace));
+        expect(new Set(served)).toEqual(new Set(remaining));
+        for (const namespace of new Set(remaining.map((item) => item.namespace))) {
+          const servedOfNamespace = served.filter((item) => item.namespace === namespace);
+          expect(servedOfNamespace).toEqual(remaining.filter((item) => item.namespace === namespace));
         }
         served.forEach((item, at) => {
           const next = served.findIndex((other, later) => later > at && other.namespace === item.namespace);

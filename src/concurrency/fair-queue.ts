@@ -13,13 +13,13 @@ export type FairQueue<T> = {
 /** Makes an empty queue. Items are told apart by identity. All calls take constant time. */
 export function createFairQueue<T>(): FairQueue<T> {
   // Both kinds keep the order of insertion; the namespace whose turn it is stands first.
-  const lines = new Map<string, Set<T>>();
+  const itemsByNamespace = new Map<string, Set<T>>();
   let size = 0;
 
   function remove(namespace: string, item: T): boolean {
-    const line = lines.get(namespace);
-    if (line?.delete(item) !== true) return false;
-    if (line.size === 0) lines.delete(namespace);
+    const items = itemsByNamespace.get(namespace);
+    if (items?.delete(item) !== true) return false;
+    if (items.size === 0) itemsByNamespace.delete(namespace);
     size -= 1;
     return true;
   }
@@ -28,20 +28,20 @@ export function createFairQueue<T>(): FairQueue<T> {
     get size() {
       return size;
     },
-    sizeOf: (namespace) => lines.get(namespace)?.size ?? 0,
+    sizeOf: (namespace) => itemsByNamespace.get(namespace)?.size ?? 0,
     push(namespace, item) {
-      const line = lines.get(namespace);
-      if (line === undefined) lines.set(namespace, new Set([item]));
-      else line.add(item);
+      const items = itemsByNamespace.get(namespace);
+      if (items === undefined) itemsByNamespace.set(namespace, new Set([item]));
+      else items.add(item);
       size += 1;
     },
     remove,
     shift() {
-      for (const [namespace, line] of lines) {
+      for (const [namespace, items] of itemsByNamespace) {
         // Served: back to the end of the round, if anybody is left.
-        lines.delete(namespace);
-        lines.set(namespace, line);
-        for (const item of line) {
+        itemsByNamespace.delete(namespace);
+        itemsByNamespace.set(namespace, items);
+        for (const item of items) {
           remove(namespace, item);
           return item;
         }

@@ -1,49 +1,49 @@
 import { describe, expect, test } from '@jest/globals';
-import { createRoom } from './memory-limiter.ts';
+import { createMemoryLimiter } from './memory-limiter.ts';
 
-const calm = new AbortController().signal;
+const neverAborted = new AbortController().signal;
 
 describe('the room for responses', () => {
   test('is given in order of arrival, as far as it goes', async () => {
-    const room = createRoom(100);
+    const limiter = createMemoryLimiter(100);
     const order: string[] = [];
-    const leave = await room.take(60, calm);
-    const second = room.take(50, calm).then((leaveSecond) => {
+    const release = await limiter.acquire(60, neverAborted);
+    const second = limiter.acquire(50, neverAborted).then((releaseSecond) => {
       order.push('second');
-      return leaveSecond;
+      return releaseSecond;
     });
-    const third = room.take(10, calm).then(() => order.push('third'));
+    const third = limiter.acquire(10, neverAborted).then(() => order.push('third'));
     await new Promise(setImmediate);
     // The small one would fit, but would make the large one wait for ever.
     expect(order).toEqual([]);
-    leave();
-    leave();
+    release();
+    release();
     await Promise.all([second, third]);
     expect(order).toEqual(['second', 'third']);
-    expect(room.taken).toBe(60);
+    expect(limiter.usedBytes).toBe(60);
     (await second)();
-    expect(room.taken).toBe(10);
+    expect(limiter.usedBytes).toBe(10);
   });
 
   test('is for one alone that is larger than all of it', async () => {
-    const room = createRoom(100);
-    const leave = await room.take(1, calm);
-    const huge = room.take(5_000, calm);
-    leave();
+    const limiter = createMemoryLimiter(100);
+    const release = await limiter.acquire(1, neverAborted);
+    const huge = limiter.acquire(5_000, neverAborted);
+    release();
     await huge;
-    expect(room.taken).toBe(100);
+    expect(limiter.usedBytes).toBe(100);
   });
 
   test('goes on to the next when one who waits leaves', async () => {
-    const room = createRoom(100);
-    await room.take(50, calm);
-    const leaver = new AbortController();
-    const left = room.take(100, leaver.signal);
-    const next = room.take(50, calm);
-    leaver.abort(new Error('left'));
-    await expect(left).rejects.toThrow('left');
+    const limiter = createMemoryLimiter(100);
+    await limiter.acquire(50, neverAborted);
+    const abortController = new AbortController();
+    const abortedAcquire = limiter.acquire(100, abortController.signal);
+    const next = limiter.acquire(50, neverAborted);
+    abortController.abort(new Error('left'));
+    await expect(abortedAcquire).rejects.toThrow('left');
     await next;
-    expect(room.taken).toBe(100);
-    await expect(room.take(1, leaver.signal)).rejects.toThrow('left');
+    expect(limiter.usedBytes).toBe(100);
+    await expect(limiter.acquire(1, abortController.signal)).rejects.toThrow('left');
   });
 });

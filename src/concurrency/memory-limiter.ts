@@ -1,69 +1,69 @@
-/** Room in memory: see {@link createRoom}. */
-export type Room = {
-  /** Takes so many bytes if they fit now and nobody waits for others; undefined where not. See {@link Room.take}. */
-  takeAtOnce(bytes: number): (() => void) | undefined;
+/** Room in memory: see {@link createMemoryLimiter}. */
+export type MemoryLimiter = {
+  /** Takes so many bytes if they fit now and nobody waits for others; undefined where not. See {@link MemoryLimiter.acquire}. */
+  tryAcquire(bytes: number): (() => void) | undefined;
   /**
    * Waits until so many bytes fit and takes them, in order of arrival. The function it answers with gives them back; calling it again does nothing.
    * @throws the signal's reason where it fires first
    */
-  take(bytes: number, signal: AbortSignal): Promise<() => void>;
-  readonly taken: number;
+  acquire(bytes: number, signal: AbortSignal): Promise<() => void>;
+  readonly usedBytes: number;
 };
 
 /** Bounds what is in memory at a time, such as responses in the making. What is larger than all the room waits until it has the room for itself. */
-export function createRoom(maxBytes: number): Room {
-  const queue = new Set<{ readonly bytes: number; readonly go: () => void }>();
-  let taken = 0;
+export function createMemoryLimiter(maxBytes: number): MemoryLimiter {
+  const queue = new Set<{ readonly bytes: number; readonly resume: () => void }>();
+  let usedBytes = 0;
 
-  function admit(): void {
+  function resumeWaiters(): void {
     for (const next of queue) {
-      if (taken + next.bytes > maxBytes) return;
+      if (usedBytes + next.bytes > maxBytes) return;
       queue.delete(next);
-      next.go();
+      next.resume();
     }
   }
 
-  function occupy(bytes: number): () => void {
-    let given = false;
-    taken += bytes;
+  function reserve(bytes: number): () => void {
+    let released = false;
+    usedBytes += bytes;
     return () => {
-      if (given) return;
-      given = true;
-      taken -= bytes;
-      admit();
+      if (released) return;
+      released = true;
+      usedBytes -= bytes;
+      resumeWaiters();
     };
   }
 
-  function takeAtOnce(wanted: number): (() => void) | undefined {
-    const bytes = Math.min(wanted, maxBytes);
-    return queue.size === 0 && taken + bytes <= maxBytes ? occupy(bytes) : undefined;
+  function tryAcquire(requestedBytes: number): (() => void) | undefined {
+    const bytes = Math.min(requestedBytes, maxBytes);
+    return queue.size === 0 && usedBytes + bytes <= maxBytes ? reserve(bytes) : undefined;
   }
 
   return {
-    get taken() {
-      return taken;
+    get usedBytes() {
+      return usedBytes;
     },
-    takeAtOnce,
-    async take(wanted, signal) {
+    tryAcquire,
+    async acquire(requestedBytes, signal) {
       signal.throwIfAborted();
-      const leaveRoom = takeAtOnce(wanted);
-      if (leaveRoom !== undefined) return leaveRoom;
+      const release = tryAcquire(requestedBytes);
+      if (release !== undefined) return release;
       return new Promise((resolve, reject) => {
-        const bytes = Math.min(wanted, maxBytes);
+        const bytes = Math.min(requestedBytes, maxBytes);
         const waiter = {
           bytes,
-          go: () => {
-            signal.removeEventListener('abort', leave);
-            resolve(occupy(bytes));
+          resume: () => {
+            signal.removeEventListener('abort', onAbort);
+            resolve(reserve(bytes));
           },
         };
-        const leave = (): void => {
+        const onAbort = (): void => {
           queue.delete(waiter);
-          admit();
+          resumeWaiters();
           reject(signal.reason as Error);
         };
         queue.add(waiter);
-        signal.addEventListener('abort', leave, { once: true });
+        signal.addEventListener('abort', onAbort, { once: true });
       });
     },
   };

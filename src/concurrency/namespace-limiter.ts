@@ -1,16 +1,16 @@
 import { SecretError } from '../core/errors.ts';
 import { type FairQueue, createFairQueue } from './fair-queue.ts';
 
-/** Bounded concurrency: see {@link createTurns}. */
-export type Turns = {
+/** Bounded concurrency: see {@link createNamespaceLimiter}. */
+export type NamespaceLimiter = {
   /**
    * Waits for a turn and takes it. The function it answers with gives the turn back; calling it again does nothing.
    * @throws SecretError OVERLOADED at once where too many wait; the signal's reason where it fires first.
    */
-  take(namespace: string, signal: AbortSignal): Promise<() => void>;
+  acquire(namespace: string, signal: AbortSignal): Promise<() => void>;
   /** A turn, where one is free for the namespace. */
-  takeAtOnce(namespace: string): (() => void) | undefined;
-  readonly taken: number;
+  tryAcquire(namespace: string): (() => void) | undefined;
+  readonly activeCount: number;
   readonly waiting: number;
 };
 
@@ -18,65 +18,72 @@ export type Turns = {
  * At most `limit` turns are out at a time and `maxQueue` wait, fairly between namespaces: none waits behind another's crowd, and none holds more than
  * half of the turns or a quarter of the queue, so that mounts of one that hang leave room for the rest.
  */
-export function createTurns({ limit, maxQueue }: { limit: number; maxQueue: number }): Turns {
-  const half = Math.ceil(limit / 2);
-  const quarter = Math.ceil(maxQueue / 4);
-  const all = new Gate(limit, maxQueue);
-  const byNamespace = new Map<string, Gate>();
+export function createNamespaceLimiter({
+  limit,
+  maxQueue,
+}: {
+  limit: number;
+  maxQueue: number;
+}): NamespaceLimiter {
+  const namespaceLimit = Math.ceil(limit / 2);
+  const namespaceMaxQueue = Math.ceil(maxQueue / 4);
+  const total = new Semaphore(limit, maxQueue);
+  const byNamespace = new Map<string, Semaphore>();
 
-  function gateOf(namespace: string): Gate {
-    let gate = byNamespace.get(namespace);
-    if (gate === undefined) byNamespace.set(namespace, (gate = new Gate(half, quarter)));
-    return gate;
+  function semaphoreOf(namespace: string): Semaphore {
+    let semaphore = byNamespace.get(namespace);
+    if (semaphore === undefined)
+      byNamespace.set(namespace, (semaphore = new Semaphore(namespaceLimit, namespaceMaxQueue)));
+    return semaphore;
   }
 
-  function giveBack(namespace: string, gate: Gate): () => void {
-    let given = false;
+  function createRelease(namespace: string, semaphore: Semaphore): () => void {
+    let released = false;
     return () => {
-      if (given) return;
-      given = true;
-      all.leave();
-      leave(namespace, gate);
+      if (released) return;
+      released = true;
+      total.release();
+      releaseNamespace(namespace, semaphore);
     };
   }
 
-  function leave(namespace: string, gate: Gate): void {
-    gate.leave();
-    if (gate.inside === 0) byNamespace.delete(namespace);
+  function releaseNamespace(namespace: string, semaphore: Semaphore): void {
+    semaphore.release();
+    if (semaphore.activeCount === 0) byNamespace.delete(namespace);
   }
 
   return {
-    get taken() {
-      return all.inside;
+    get activeCount() {
+      return total.activeCount;
     },
     get waiting() {
-      return [...byNamespace.values()].reduce((sum, gate) => sum + gate.waiting, all.waiting);
+      return [...byNamespace.values()].reduce((sum, semaphore) => sum + semaphore.waiting, total.waiting);
     },
-    takeAtOnce(namespace) {
-      if (all.isFull) return undefined;
-      const gate = gateOf(namespace);
-      if (gate.isFull) return undefined;
-      all.enterAtOnce();
-      gate.enterAtOnce();
-      return giveBack(namespace, gate);
+    tryAcquire(namespace) {
+      if (total.isFull) return undefined;
+      const semaphore = semaphoreOf(namespace);
+      if (semaphore.isFull) return undefined;
+      total.acquireUnchecked();
+      semaphore.acquireUnchecked();
+      return createRelease(namespace, semaphore);
     },
-    async take(namespace, signal) {
+    async acquire(namespace, signal) {
       signal.throwIfAborted();
-      const gate = gateOf(namespace);
-      await gate.enter(namespace, signal);
+      const semaphore = semaphoreOf(namespace);
+      await semaphore.acquire(namespace, signal);
       try {
-        await all.enter(namespace, signal);
+        await total.acquire(namespace, signal);
       } catch (error) {
-        leave(namespace, gate);
+        releaseNamespace(namespace, semaphore);
         throw error;
       }
-      return giveBack(namespace, gate);
+      return createRelease(namespace, semaphore);
     },
   };
 }
 
 /** So many may be inside, so many may wait for it. One is made for nearly every mount, and a class is: a literal with getters costs more than all else of it. */
-class Gate {
+class Semaphore {
   readonly #limit: number;
   readonly #maxQueue: number;
   #inside = 0;
@@ -88,7 +95,7 @@ class Gate {
     this.#maxQueue = maxQueue;
   }
 
-  get inside(): number {
+  get activeCount(): number {
     return this.#inside;
   }
 
@@ -100,30 +107,30 @@ class Gate {
     return this.#inside >= this.#limit;
   }
 
-  enterAtOnce(): void {
+  acquireUnchecked(): void {
     this.#inside += 1;
   }
 
-  async enter(namespace: string, signal: AbortSignal): Promise<void> {
+  async acquire(namespace: string, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    if (!this.isFull) return this.enterAtOnce();
-    if (this.waiting >= this.#maxQueue) throw overloaded(this.#inside, this.waiting);
+    if (!this.isFull) return this.acquireUnchecked();
+    if (this.waiting >= this.#maxQueue) throw overloadedError(this.#inside, this.waiting);
     const queue = (this.#queue ??= createFairQueue());
     await new Promise<void>((resolve, reject) => {
-      const abandon = (): void => {
-        queue.remove(namespace, go);
+      const onAbort = (): void => {
+        queue.remove(namespace, resume);
         reject(signal.reason as Error);
       };
-      const go = (): void => {
-        signal.removeEventListener('abort', abandon);
+      const resume = (): void => {
+        signal.removeEventListener('abort', onAbort);
         resolve();
       };
-      queue.push(namespace, go);
-      signal.addEventListener('abort', abandon, { once: true });
+      queue.push(namespace, resume);
+      signal.addEventListener('abort', onAbort, { once: true });
     });
   }
 
-  leave(): void {
+  release(): void {
     // The place goes straight to the next: nobody who comes in between gets ahead.
     const next = this.#queue?.shift();
     if (next === undefined) this.#inside -= 1;
@@ -131,8 +138,8 @@ class Gate {
   }
 }
 
-function overloaded(inside: number, waiting: number): SecretError {
-  return new SecretError('OVERLOADED', `${inside} mounts are under way and ${waiting} wait`, {
+function overloadedError(activeCount: number, waiting: number): SecretError {
+  return new SecretError('OVERLOADED', `${activeCount} mounts are under way and ${waiting} wait`, {
     hint: 'the kubelet tries again; if it stays so, look at what the mounts wait for in the metrics',
   });
 }

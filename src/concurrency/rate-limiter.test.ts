@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { Registry } from 'prom-client';
-import { type Budget, createBudget, createBudgetMetrics } from './rate-limiter.ts';
+import { type RateLimiter, createRateLimiter, createRateLimiterMetrics } from './rate-limiter.ts';
 
-const forever = new AbortController().signal;
+const neverAborted = new AbortController().signal;
 
 beforeEach(() => {
   jest.useFakeTimers({ now: 1_000_000, doNotFake: ['nextTick', 'queueMicrotask'] });
@@ -12,18 +12,20 @@ afterEach(() => {
   jest.useRealTimers();
 });
 
-function budgetOf(options: { perSecond?: number; burst?: number; maxQueue?: number } = {}): Budget {
-  return createBudget({ name: 'cce', perSecond: 5, burst: 2, now: () => Date.now(), ...options });
+function createTestLimiter(
+  options: { perSecond?: number; burst?: number; maxQueue?: number } = {},
+): RateLimiter {
+  return createRateLimiter({ name: 'cce', perSecond: 5, burst: 2, now: () => Date.now(), ...options });
 }
 
 const codeOf = (error: unknown): string => (error as { code: string }).code;
 
 /** Takes, and notes under `label` when it was let go or refused. */
-function taker(budget: Budget) {
+function recordAcquisitions(limiter: RateLimiter) {
   const log: { label: string; at: number }[] = [];
   const since = Date.now();
-  const take = (label: string, call: Partial<Parameters<Budget['take']>[0]> = {}): void => {
-    budget.take({ namespace: 'a', urgency: 'first', signal: forever, ...call }).then(
+  const take = (label: string, call: Partial<Parameters<RateLimiter['acquire']>[0]> = {}): void => {
+    limiter.acquire({ namespace: 'a', urgency: 'first', signal: neverAborted, ...call }).then(
       () => log.push({ label, at: Date.now() - since }),
       (error: unknown) => log.push({ label: `${label} ${codeOf(error)}`, at: Date.now() - since }),
     );
@@ -33,7 +35,7 @@ function taker(budget: Budget) {
 
 describe('a budget', () => {
   test('lets its burst go at once and the rest at its rate', async () => {
-    const { take, log } = taker(budgetOf());
+    const { take, log } = recordAcquisitions(createTestLimiter());
     for (const label of ['1', '2', '3', '4']) take(label);
     await jest.advanceTimersByTimeAsync(1_000);
     expect(log).toEqual([
@@ -45,7 +47,7 @@ describe('a budget', () => {
   });
 
   test('saves up to its burst in a pause, not more', async () => {
-    const { take, log } = taker(budgetOf());
+    const { take, log } = recordAcquisitions(createTestLimiter());
     await jest.advanceTimersByTimeAsync(60_000);
     for (const label of ['1', '2', '3']) take(label);
     await jest.advanceTimersByTimeAsync(1_000);
@@ -53,7 +55,7 @@ describe('a budget', () => {
   });
 
   test('serves first mounts before refreshes that came earlier', async () => {
-    const { take, labels } = taker(budgetOf({ burst: 1 }));
+    const { take, labels } = recordAcquisitions(createTestLimiter({ burst: 1 }));
     take('taken');
     take('refresh', { urgency: 'refresh' });
     take('first');
@@ -62,7 +64,7 @@ describe('a budget', () => {
   });
 
   test('gives namespaces their turns', async () => {
-    const { take, labels } = taker(budgetOf({ burst: 1 }));
+    const { take, labels } = recordAcquisitions(createTestLimiter({ burst: 1 }));
     take('taken');
     for (const label of ['a1', 'a2', 'a3', 'b1', 'b2']) take(label, { namespace: label.charAt(0) });
     await jest.advanceTimersByTimeAsync(2_000);
@@ -70,7 +72,7 @@ describe('a budget', () => {
   });
 
   test('gives up a refresh after 2 s; a first mount waits on', async () => {
-    const { take, log } = taker(budgetOf({ perSecond: 0.25, burst: 1 }));
+    const { take, log } = recordAcquisitions(createTestLimiter({ perSecond: 0.25, burst: 1 }));
     take('taken');
     take('refresh', { urgency: 'refresh' });
     take('first');
@@ -83,31 +85,31 @@ describe('a budget', () => {
   });
 
   test('of one namespace a quarter of the queue waits, and whoever else comes still finds room', async () => {
-    const budget = budgetOf({ burst: 1, maxQueue: 8 });
-    const leave = new AbortController();
-    const ask = (namespace: string): Promise<void> =>
-      budget.take({ namespace, urgency: 'first', signal: leave.signal });
-    await ask('greedy');
-    const waiting = [ask('greedy'), ask('greedy'), ask('modest')];
-    await expect(ask('greedy')).rejects.toMatchObject({ code: 'RATE_BUDGET_EXHAUSTED' });
-    leave.abort(new Error('left'));
+    const limiter = createTestLimiter({ burst: 1, maxQueue: 8 });
+    const abortController = new AbortController();
+    const acquireFor = (namespace: string): Promise<void> =>
+      limiter.acquire({ namespace, urgency: 'first', signal: abortController.signal });
+    await acquireFor('greedy');
+    const waiting = [acquireFor('greedy'), acquireFor('greedy'), acquireFor('modest')];
+    await expect(acquireFor('greedy')).rejects.toMatchObject({ code: 'RATE_BUDGET_EXHAUSTED' });
+    abortController.abort(new Error('left'));
     for (const { status } of await Promise.allSettled(waiting)) expect(status).toBe('rejected');
   });
 
   test('refuses whoever finds the queue full', async () => {
-    const { take, labels } = taker(budgetOf({ burst: 1, maxQueue: 1 }));
+    const { take, labels } = recordAcquisitions(createTestLimiter({ burst: 1, maxQueue: 1 }));
     for (const label of ['1', '2', '3']) take(label);
     await jest.advanceTimersByTimeAsync(1_000);
     expect(labels().sort()).toEqual(['1', '2', '3 RATE_BUDGET_EXHAUSTED']);
   });
 
   test('frees the place of one who leaves, and spends nothing on him', async () => {
-    const { take, log } = taker(budgetOf({ burst: 1, maxQueue: 1 }));
-    const leaver = new AbortController();
+    const { take, log } = recordAcquisitions(createTestLimiter({ burst: 1, maxQueue: 1 }));
+    const abortController = new AbortController();
     take('taken');
-    take('leaver', { signal: leaver.signal });
+    take('leaver', { signal: abortController.signal });
     await jest.advanceTimersByTimeAsync(0);
-    leaver.abort(Object.assign(new Error('left'), { code: 'CANCELLED' }));
+    abortController.abort(Object.assign(new Error('left'), { code: 'CANCELLED' }));
     await jest.advanceTimersByTimeAsync(0);
     take('next');
     await jest.advanceTimersByTimeAsync(1_000);
@@ -119,14 +121,14 @@ describe('a budget', () => {
   });
 
   test('rests once the last who waited has left', async () => {
-    const { take } = taker(budgetOf({ perSecond: 0.01, burst: 1 }));
-    const leaving = [new AbortController(), new AbortController()];
+    const { take } = recordAcquisitions(createTestLimiter({ perSecond: 0.01, burst: 1 }));
+    const abortControllers = [new AbortController(), new AbortController()];
     take('taken');
-    leaving.forEach(({ signal }, index) => take(String(index), { signal }));
+    abortControllers.forEach(({ signal }, index) => take(String(index), { signal }));
     await jest.advanceTimersByTimeAsync(0);
-    leaving[0]?.abort({ code: 'CANCELLED' });
+    abortControllers[0]?.abort({ code: 'CANCELLED' });
     expect(jest.getTimerCount()).toBe(1);
-    leaving[1]?.abort({ code: 'CANCELLED' });
+    abortControllers[1]?.abort({ code: 'CANCELLED' });
     expect(jest.getTimerCount()).toBe(0);
     take('next');
     await jest.advanceTimersByTimeAsync(100_000);
@@ -134,7 +136,7 @@ describe('a budget', () => {
   });
 
   test('asks nothing of one who had left before', async () => {
-    const { take, labels } = taker(budgetOf({ burst: 1 }));
+    const { take, labels } = recordAcquisitions(createTestLimiter({ burst: 1 }));
     take('leaver', { signal: AbortSignal.abort({ code: 'CANCELLED' }) });
     take('next');
     await jest.advanceTimersByTimeAsync(0);
@@ -142,7 +144,7 @@ describe('a budget', () => {
   });
 
   test('survives a clock that is set back', async () => {
-    const { take, labels } = taker(budgetOf({ burst: 1 }));
+    const { take, labels } = recordAcquisitions(createTestLimiter({ burst: 1 }));
     take('1');
     jest.setSystemTime(0);
     take('2');
@@ -152,15 +154,15 @@ describe('a budget', () => {
 
   test('counts waiting and refusals', async () => {
     const registry = new Registry();
-    const budget = createBudget({
+    const limiter = createRateLimiter({
       name: 'cce',
       perSecond: 5,
       burst: 1,
       now: () => Date.now(),
       maxQueue: 1,
-      metrics: createBudgetMetrics(registry),
+      metrics: createRateLimiterMetrics(registry),
     });
-    const { take } = taker(budget);
+    const { take } = recordAcquisitions(limiter);
     for (const label of ['1', '2', '3']) take(label);
     await jest.advanceTimersByTimeAsync(1_000);
     const text = await registry.metrics();
@@ -182,30 +184,30 @@ describe('a budget', () => {
       fc.integer({ min: 1, max: 5 }),
       async (arrivals, perSecond, burst) => {
         jest.setSystemTime(5_000_000);
-        const { take, log } = taker(budgetOf({ perSecond, burst }));
+        const { take, log } = recordAcquisitions(createTestLimiter({ perSecond, burst }));
         for (const { afterMs, leavesAfterMs, ...call } of arrivals) {
           await jest.advanceTimersByTimeAsync(afterMs);
-          const leaver = new AbortController();
+          const abortController = new AbortController();
           if (leavesAfterMs !== undefined) {
             setTimeout(
-              () => leaver.abort(Object.assign(new Error('left'), { code: 'CANCELLED' })),
+              () => abortController.abort(Object.assign(new Error('left'), { code: 'CANCELLED' })),
               leavesAfterMs,
             );
           }
-          take('went', { ...call, signal: leaver.signal });
+          take('went', { ...call, signal: abortController.signal });
         }
         await jest.advanceTimersByTimeAsync(41_000);
         expect(log).toHaveLength(arrivals.length);
-        const went = log.filter(({ label }) => label === 'went').map(({ at }) => at);
-        went.forEach((from, first) => {
-          went.slice(first).forEach((to, more) => {
+        const acquiredAt = log.filter(({ label }) => label === 'went').map(({ at }) => at);
+        acquiredAt.forEach((from, first) => {
+          acquiredAt.slice(first).forEach((to, more) => {
             expect(more + 1).toBeLessThanOrEqual(burst + ((to - from) * perSecond) / 1_000 + 1e-6);
           });
         });
         if (
           arrivals.every(({ urgency, leavesAfterMs }) => urgency === 'first' && leavesAfterMs === undefined)
         ) {
-          expect(went).toHaveLength(arrivals.length);
+          expect(acquiredAt).toHaveLength(arrivals.length);
         }
       },
     );

@@ -5,15 +5,15 @@ import { type FairQueue, createFairQueue } from './fair-queue.ts';
 import { withTimeout } from './single-flight.ts';
 
 /** What calls to stores are counted by; one set serves all providers. */
-export type BudgetMetrics = {
+export type RateLimiterMetrics = {
   readonly wait: Histogram<'budget' | 'urgency'>;
-  readonly refused: Counter<'budget' | 'urgency'>;
+  readonly rejected: Counter<'budget' | 'urgency'>;
   /** Attempts that failed, by budget and error code; most are repeated, so mounts may have succeeded all the same. */
   readonly failedAttempts: Counter<'budget' | 'code'>;
 };
 
-/** Declares the metrics of {@link createBudget}. */
-export function createBudgetMetrics(registry: Registry): BudgetMetrics {
+/** Declares the metrics of {@link createRateLimiter}. */
+export function createRateLimiterMetrics(registry: Registry): RateLimiterMetrics {
   const labelNames = ['budget', 'urgency'] as const;
   return {
     wait: new Histogram({
@@ -23,7 +23,7 @@ export function createBudgetMetrics(registry: Registry): BudgetMetrics {
       buckets: [0.001, 0.1, 0.5, 1, 2, 5, 10, 30, 60],
       registers: [registry],
     }),
-    refused: new Counter({
+    rejected: new Counter({
       name: 'keyferry_budget_refused_total',
       help: 'Calls that got no rate budget in time, by budget and urgency (first, refresh).',
       labelNames,
@@ -39,16 +39,16 @@ export function createBudgetMetrics(registry: Registry): BudgetMetrics {
 }
 
 /** How long a refresh waits: its cached value can serve meanwhile. */
-const refreshPatienceMs = 2_000;
+const refreshWaitTimeoutMs = 2_000;
 
 /** How often a store may be asked. */
-export type Budget = {
+export type RateLimiter = {
   /**
    * Waits until one call may go. Waiting first mounts go before refreshes; within each, namespaces take turns.
    * @throws SecretError RATE_BUDGET_EXHAUSTED for a refresh that waited 2 s, and for anybody who finds the queue full;
    *   the signal's reason where it fires first
    */
-  take(call: {
+  acquire(call: {
     readonly namespace: string;
     /** `first`: a mount waits that has nothing yet. */
     readonly urgency: Urgency;
@@ -58,8 +58,8 @@ export type Budget = {
 
 export type Urgency = 'first' | 'refresh';
 
-/** See {@link createBudget}. */
-export type BudgetOptions = {
+/** See {@link createRateLimiter}. */
+export type RateLimiterOptions = {
   /** Whose budget it is, for messages and metrics: `cce`. */
   readonly name: string;
   /** Calls a second in the long run; finite, above 0. */
@@ -70,11 +70,11 @@ export type BudgetOptions = {
   readonly now: () => number;
   /** How many may wait; of one namespace at most a quarter. Default 10,000. */
   readonly maxQueue?: number;
-  readonly metrics?: BudgetMetrics;
+  readonly metrics?: RateLimiterMetrics;
 };
 
 /** A token bucket with a fair queue: in any span of t seconds at most `burst + t * perSecond` calls go. */
-export function createBudget(options: BudgetOptions): Budget {
+export function createRateLimiter(options: RateLimiterOptions): RateLimiter {
   const { name, perSecond, burst, now, maxQueue = 10_000, metrics } = options;
   const queues = { first: createFairQueue<() => void>(), refresh: createFairQueue<() => void>() };
   const waiting = (): number => queues.first.size + queues.refresh.size;
@@ -82,14 +82,14 @@ export function createBudget(options: BudgetOptions): Budget {
     waiting() >= maxQueue ||
     queues.first.sizeOf(namespace) + queues.refresh.sizeOf(namespace) >= maxQueue / 4;
   let tokens = burst;
-  let filledAt = now();
+  let refilledAt = now();
   let timer: NodeJS.Timeout | undefined;
 
   /** Hands out what has come in; afterwards either nobody waits or less than a token is left. */
-  function serve(): void {
+  function dispatch(): void {
     const at = now();
-    tokens = Math.min(burst, tokens + (Math.max(0, at - filledAt) * perSecond) / 1_000);
-    filledAt = at;
+    tokens = Math.min(burst, tokens + (Math.max(0, at - refilledAt) * perSecond) / 1_000);
+    refilledAt = at;
     while (tokens >= 1 && waiting() > 0) {
       tokens -= 1;
       (queues.first.shift() ?? queues.refresh.shift())?.();
@@ -99,84 +99,89 @@ export function createBudget(options: BudgetOptions): Budget {
 
   function onToken(): void {
     timer = undefined;
-    serve();
+    dispatch();
   }
 
   /** Nobody waits: a pending timer would keep the process. */
-  function rest(): void {
+  function stopTimer(): void {
     clearTimeout(timer);
     timer = undefined;
   }
 
   const untilNextToken = (): number => Math.ceil(((1 - tokens) * 1_000) / perSecond);
 
-  function queue(line: FairQueue<() => void>, namespace: string, signal: AbortSignal): Promise<void> {
+  function enqueue(fairQueue: FairQueue<() => void>, namespace: string, signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
-      const go = (): void => {
-        signal.removeEventListener('abort', leave);
+      const resume = (): void => {
+        signal.removeEventListener('abort', onAbort);
         resolve();
       };
-      const leave = (): void => {
-        line.remove(namespace, go);
-        if (waiting() === 0) rest();
+      const onAbort = (): void => {
+        fairQueue.remove(namespace, resume);
+        if (waiting() === 0) stopTimer();
         reject(signal.reason as Error);
       };
-      signal.addEventListener('abort', leave, { once: true });
-      line.push(namespace, go);
-      serve();
+      signal.addEventListener('abort', onAbort, { once: true });
+      fairQueue.push(namespace, resume);
+      dispatch();
     });
   }
 
-  function exhausted(why: string, urgency: Urgency): SecretError {
-    metrics?.refused.inc({ budget: name, urgency });
+  function exhaustedError(reason: string, urgency: Urgency): SecretError {
+    metrics?.rejected.inc({ budget: name, urgency });
     return new SecretError(
       'RATE_BUDGET_EXHAUSTED',
-      `the budget of ${perSecond} calls a second to ${name} ${why}`,
+      `the budget of ${perSecond} calls a second to ${name} ${reason}`,
       { hint: `raise the rate or the burst of ${name}, or refresh less often` },
     );
   }
 
   return {
-    async take({ namespace, urgency, signal }) {
+    async acquire({ namespace, urgency, signal }) {
       signal.throwIfAborted();
-      serve();
-      if (tokens < 1 && isFull(namespace)) throw exhausted(`has ${waiting()} waiting already`, urgency);
-      const line = queues[urgency];
-      const since = now();
-      if (urgency === 'first') await queue(line, namespace, signal);
+      dispatch();
+      if (tokens < 1 && isFull(namespace)) throw exhaustedError(`has ${waiting()} waiting already`, urgency);
+      const fairQueue = queues[urgency];
+      const waitStartedAt = now();
+      if (urgency === 'first') await enqueue(fairQueue, namespace, signal);
       else {
         const onTimeout = (): SecretError =>
-          exhausted(`left this refresh waiting for ${refreshPatienceMs / 1_000} s`, urgency);
-        await withTimeout(refreshPatienceMs, signal, onTimeout, (either) => queue(line, namespace, either));
+          exhaustedError(`left this refresh waiting for ${refreshWaitTimeoutMs / 1_000} s`, urgency);
+        await withTimeout(refreshWaitTimeoutMs, signal, onTimeout, (combinedSignal) =>
+          enqueue(fairQueue, namespace, combinedSignal),
+        );
       }
-      metrics?.wait.observe({ budget: name, urgency }, (now() - since) / 1_000);
+      metrics?.wait.observe({ budget: name, urgency }, (now() - waitStartedAt) / 1_000);
     },
   };
 }
 
 /** Services, regions and accounts, or Vaults, whose rates are kept apart. */
-const maxBudgets = 1_000;
+const maxRateLimiters = 1_000;
 
 /** The budget of a key; made with these options where there is none. */
-export type Budgets = (key: string, options: Pick<BudgetOptions, 'name' | 'perSecond' | 'burst'>) => Budget;
+export type RateLimiters = (
+  key: string,
+  options: Pick<RateLimiterOptions, 'name' | 'perSecond' | 'burst'>,
+) => RateLimiter;
 
 /**
  * Budgets by key, those used last.
  * @param deps.now milliseconds; only differences count
  */
-export function createBudgets({
+export function createRateLimiters({
   now,
   metrics,
 }: {
   readonly now: () => number;
-  readonly metrics?: BudgetMetrics | undefined;
-}): Budgets {
-  const budgets = new LRUCache<string, Budget>({ max: maxBudgets });
+  readonly metrics?: RateLimiterMetrics | undefined;
+}): RateLimiters {
+  const rateLimiters = new LRUCache<string, RateLimiter>({ max: maxRateLimiters });
   return (key, options) => {
-    const known = budgets.get(key);
-    if (known !== undefined) return known;
-    const fresh = createBudget({ ...options, now, ...(metrics && { metrics }) });
-    budgets.set(key, fresh);
-    return fresh;
+    const existing = rateLimiters.get(key);
+    if (existing !== undefined) return existing;
+    const created = createRateLimiter({ ...options, now, ...(metrics && { metrics }) });
+    rateLimiters.set(key, created);
+    return created;
   };
 }

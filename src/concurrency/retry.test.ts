@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import { SecretError } from '../core/errors.ts';
 import { type Retry, createRetry } from './retry.ts';
 
-const forever = new AbortController().signal;
+const neverAborted = new AbortController().signal;
 const outage = new SecretError('STORE_UNAVAILABLE', 'the store is away');
 const always = (): boolean => true;
 
@@ -14,82 +14,84 @@ afterEach(() => {
 });
 
 /** Fails so many times, then answers; notes when it was tried. */
-function scripted(failures: number, error: unknown = outage) {
+function scriptedAttempt(failures: number, error: unknown = outage) {
   const at: number[] = [];
-  const attempt = async (number: number): Promise<string> => {
+  const attempt = async (attemptNumber: number): Promise<string> => {
     at.push(Date.now());
-    if (number <= failures) throw error;
-    return `answer ${number}`;
+    if (attemptNumber <= failures) throw error;
+    return `answer ${attemptNumber}`;
   };
   return { attempt, at };
 }
 
-async function settled(running: Promise<unknown>): Promise<unknown> {
+async function runToEnd(running: Promise<unknown>): Promise<unknown> {
   const outcome = running.catch((error: unknown) => error);
   await jest.advanceTimersByTimeAsync(30_000);
   return outcome;
 }
 
 /** Spends retries until none is in hand; how many there were. */
-async function retriesInHand(retry: Retry, endpoint: string): Promise<number> {
-  let tries = 0;
+async function availableRetries(retry: Retry, endpoint: string): Promise<number> {
+  let retries = 0;
   for (let calls = 0; calls < 20; calls += 1) {
-    const { attempt, at } = scripted(9);
-    await settled(retry.run(endpoint, forever, attempt, always));
+    const { attempt, at } = scriptedAttempt(9);
+    await runToEnd(retry.run(endpoint, neverAborted, attempt, always));
     if (at.length === 1) break;
-    tries += at.length - 1;
+    retries += at.length - 1;
   }
-  return tries;
+  return retries;
 }
 
 describe('a retry', () => {
   test('answers what the first good attempt answers', async () => {
-    const { attempt, at } = scripted(2);
+    const { attempt, at } = scriptedAttempt(2);
     const retry = createRetry({ random: () => 0.5 });
-    expect(await settled(retry.run('kms', forever, attempt, always))).toBe('answer 3');
+    expect(await runToEnd(retry.run('kms', neverAborted, attempt, always))).toBe('answer 3');
     expect(at).toEqual([0, 50, 150]);
   });
 
   test('ends after three attempts with the last failure', async () => {
-    const { attempt, at } = scripted(9);
-    expect(await settled(createRetry().run('kms', forever, attempt, always))).toBe(outage);
+    const { attempt, at } = scriptedAttempt(9);
+    expect(await runToEnd(createRetry().run('kms', neverAborted, attempt, always))).toBe(outage);
     expect(at).toHaveLength(3);
   });
 
   test('pauses anywhere between nothing and the cap', async () => {
-    const { attempt, at } = scripted(9);
+    const { attempt, at } = scriptedAttempt(9);
     const retry = createRetry({ random: () => 1, baseMs: 1_500, capMs: 2_000 });
-    await settled(retry.run('kms', forever, attempt, always));
+    await runToEnd(retry.run('kms', neverAborted, attempt, always));
     expect(at).toEqual([0, 1_500, 3_500]);
-    const eager = scripted(9);
+    const eager = scriptedAttempt(9);
     const start = Date.now();
-    await settled(createRetry({ random: () => 0 }).run('kms', forever, eager.attempt, always));
+    await runToEnd(createRetry({ random: () => 0 }).run('kms', neverAborted, eager.attempt, always));
     // Timers know no zero: a millisecond each.
     expect(eager.at.at(-1)).toBeLessThanOrEqual(start + 2);
   });
 
   test('tries only failures that may pass, and nothing it does not know', async () => {
-    const denied = scripted(9, new SecretError('ACCESS_DENIED', 'no'));
-    const verdicts: string[] = [];
-    await settled(
-      createRetry().run('kms', forever, denied.attempt, (error) => {
-        verdicts.push(error.code);
+    const denied = scriptedAttempt(9, new SecretError('ACCESS_DENIED', 'no'));
+    const classifiedCodes: string[] = [];
+    await runToEnd(
+      createRetry().run('kms', neverAborted, denied.attempt, (error) => {
+        classifiedCodes.push(error.code);
         return false;
       }),
     );
-    expect([denied.at.length, verdicts]).toEqual([1, ['ACCESS_DENIED']]);
-    const bug = scripted(9, new TypeError('a bug'));
-    expect(await settled(createRetry().run('kms', forever, bug.attempt, always))).toBeInstanceOf(TypeError);
+    expect([denied.at.length, classifiedCodes]).toEqual([1, ['ACCESS_DENIED']]);
+    const bug = scriptedAttempt(9, new TypeError('a bug'));
+    expect(await runToEnd(createRetry().run('kms', neverAborted, bug.attempt, always))).toBeInstanceOf(
+      TypeError,
+    );
     expect(bug.at).toHaveLength(1);
   });
 
   test('pauses at least as long as the store asks, but gives up where that is too long', async () => {
-    const throttled = scripted(1);
+    const throttled = scriptedAttempt(1);
     const retry = createRetry({ random: () => 0.5 });
-    await settled(retry.run('kms', forever, throttled.attempt, () => ({ afterMs: 3_000 })));
+    await runToEnd(retry.run('kms', neverAborted, throttled.attempt, () => ({ afterMs: 3_000 })));
     expect(throttled.at).toEqual([0, 3_050]);
-    const closed = scripted(1);
-    expect(await settled(retry.run('kms', forever, closed.attempt, () => ({ afterMs: 60_000 })))).toBe(
+    const closed = scriptedAttempt(1);
+    expect(await runToEnd(retry.run('kms', neverAborted, closed.attempt, () => ({ afterMs: 60_000 })))).toBe(
       outage,
     );
     expect(closed.at).toHaveLength(1);
@@ -97,42 +99,45 @@ describe('a retry', () => {
 
   test('has ten retries in hand for an endpoint, and earns one by ten calls', async () => {
     const retry = createRetry();
-    expect(await retriesInHand(retry, 'kms')).toBe(10);
-    expect(await retriesInHand(retry, 'kms')).toBe(0);
-    expect(await retriesInHand(retry, 'iam')).toBe(10);
-    for (let calls = 0; calls < 10; calls += 1) await retry.run('kms', forever, scripted(0).attempt, always);
-    expect(await retriesInHand(retry, 'kms')).toBe(1);
+    expect(await availableRetries(retry, 'kms')).toBe(10);
+    expect(await availableRetries(retry, 'kms')).toBe(0);
+    expect(await availableRetries(retry, 'iam')).toBe(10);
+    for (let calls = 0; calls < 10; calls += 1)
+      await retry.run('kms', neverAborted, scriptedAttempt(0).attempt, always);
+    expect(await availableRetries(retry, 'kms')).toBe(1);
   });
 
   test('ends at once, with the reason, when the signal fires during a pause', async () => {
-    const { attempt, at } = scripted(9);
+    const { attempt, at } = scriptedAttempt(9);
     const caller = new AbortController();
-    const left = new SecretError('CANCELLED', 'left');
+    const cancelled = new SecretError('CANCELLED', 'left');
     const retry = createRetry({ random: () => 0.5 });
     const outcome = retry.run('kms', caller.signal, attempt, always).catch((error: unknown) => error);
     await jest.advanceTimersByTimeAsync(20);
-    caller.abort(left);
-    expect(await outcome).toBe(left);
+    caller.abort(cancelled);
+    expect(await outcome).toBe(cancelled);
     await jest.advanceTimersByTimeAsync(10_000);
     expect(at).toHaveLength(1);
     expect(jest.getTimerCount()).toBe(0);
   });
 
   test('makes no attempt for one who has left', async () => {
-    const { attempt, at } = scripted(0);
-    const left = new SecretError('CANCELLED', 'left');
-    await expect(createRetry().run('kms', AbortSignal.abort(left), attempt, always)).rejects.toBe(left);
+    const { attempt, at } = scriptedAttempt(0);
+    const cancelled = new SecretError('CANCELLED', 'left');
+    await expect(createRetry().run('kms', AbortSignal.abort(cancelled), attempt, always)).rejects.toBe(
+      cancelled,
+    );
     expect(at).toEqual([]);
   });
 
   test('tells of every attempt that failed, also of those that were waited out', async () => {
-    const told: string[] = [];
-    const retry = createRetry({ baseMs: 1, onFailedAttempt: ({ code }) => told.push(code) });
+    const reportedCodes: string[] = [];
+    const retry = createRetry({ baseMs: 1, onFailedAttempt: ({ code }) => reportedCodes.push(code) });
     let calls = 0;
-    const answer = await settled(
+    const result = await runToEnd(
       retry.run(
         'store',
-        forever,
+        neverAborted,
         async () => {
           calls += 1;
           if (calls < 3) throw new SecretError('STORE_THROTTLED', 'too many calls');
@@ -141,6 +146,6 @@ describe('a retry', () => {
         () => true,
       ),
     );
-    expect([answer, told]).toEqual(['answer', ['STORE_THROTTLED', 'STORE_THROTTLED']]);
+    expect([result, reportedCodes]).toEqual(['answer', ['STORE_THROTTLED', 'STORE_THROTTLED']]);
   });
 });

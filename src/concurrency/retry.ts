@@ -1,12 +1,12 @@
 import { LRUCache } from 'lru-cache';
 import { SecretError } from '../core/errors.ts';
-import { race } from './single-flight.ts';
+import { raceWithAbort } from './single-flight.ts';
 
 const maxAttempts = 3;
 /** Who is told to wait longer than this fails at once, with the answer that said so. */
-const patienceMs = 5_000;
+const maxRetryAfterMs = 5_000;
 /** In tenths of a retry, so that sums stay exact: ten in hand, a tenth earned by each call. */
-const bucket = { full: 100, earned: 1, cost: 10 };
+const tokenBucket = { full: 100, earnedPerCall: 1, cost: 10 };
 const maxEndpoints = 1_000;
 
 /** Tries again what may succeed, without making an outage worse. The one layer that does. */
@@ -15,14 +15,14 @@ export type Retry = {
    * Runs `attempt` up to three times, as long as `again` says so, the endpoint's retries in hand last, and the signal
    * has not fired. `attempt` is given its number, from 1, and heeds the signal itself.
    * @param endpoint what shares one bucket of retries: a host, or host and port
-   * @param again whether a failure may pass by itself; `afterMs`: the store asked for at least that pause
+   * @param shouldRetry whether a failure may pass by itself; `afterMs`: the store asked for at least that pause
    * @throws what the last attempt threw; the signal's reason where it fires during a pause
    */
   run<T>(
     endpoint: string,
     signal: AbortSignal,
-    attempt: (number: number) => Promise<T>,
-    again: (error: SecretError) => boolean | { readonly afterMs: number },
+    attempt: (attemptNumber: number) => Promise<T>,
+    shouldRetry: (error: SecretError) => boolean | { readonly afterMs: number },
   ): Promise<T>;
 };
 
@@ -47,43 +47,48 @@ export function createRetry(options: RetryOptions = {}): Retry {
   const buckets = new LRUCache<string, { tenths: number }>({ max: maxEndpoints });
 
   function bucketOf(endpoint: string): { tenths: number } {
-    const known = buckets.get(endpoint);
-    if (known !== undefined) return known;
-    const fresh = { tenths: bucket.full };
-    buckets.set(endpoint, fresh);
-    return fresh;
+    const existing = buckets.get(endpoint);
+    if (existing !== undefined) return existing;
+    const created = { tenths: tokenBucket.full };
+    buckets.set(endpoint, created);
+    return created;
   }
 
   return {
-    async run(endpoint, signal, attempt, again) {
+    async run(endpoint, signal, attempt, shouldRetry) {
       signal.throwIfAborted();
-      const inHand = bucketOf(endpoint);
-      inHand.tenths = Math.min(bucket.full, inHand.tenths + bucket.earned);
-      for (let number = 1; ; number += 1) {
+      const endpointBucket = bucketOf(endpoint);
+      endpointBucket.tenths = Math.min(tokenBucket.full, endpointBucket.tenths + tokenBucket.earnedPerCall);
+      for (let attemptNumber = 1; ; attemptNumber += 1) {
         try {
-          return await attempt(number);
+          return await attempt(attemptNumber);
         } catch (thrown) {
           if (!(thrown instanceof SecretError)) throw thrown;
           onFailedAttempt?.(thrown);
-          if (signal.aborted || number === maxAttempts) throw thrown;
-          const verdict = again(thrown);
-          const askedMs = typeof verdict === 'object' ? verdict.afterMs : 0;
-          if (verdict === false || askedMs > patienceMs || inHand.tenths < bucket.cost) throw thrown;
-          inHand.tenths -= bucket.cost;
-          await pause(askedMs + random() * Math.min(capMs, baseMs * 2 ** (number - 1)), signal);
+          if (signal.aborted || attemptNumber === maxAttempts) throw thrown;
+          const decision = shouldRetry(thrown);
+          const retryAfterMs = typeof decision === 'object' ? decision.afterMs : 0;
+          if (
+            decision === false ||
+            retryAfterMs > maxRetryAfterMs ||
+            endpointBucket.tenths < tokenBucket.cost
+          )
+            throw thrown;
+          endpointBucket.tenths -= tokenBucket.cost;
+          await delay(retryAfterMs + random() * Math.min(capMs, baseMs * 2 ** (attemptNumber - 1)), signal);
         }
       }
     },
   };
 }
 
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
+async function delay(ms: number, signal: AbortSignal): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
-  const over = new Promise<void>((resolve) => {
+  const delayEnd = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, ms);
   });
   try {
-    await race(over, signal);
+    await raceWithAbort(delayEnd, signal);
   } finally {
     clearTimeout(timer);
   }

@@ -2,11 +2,11 @@ import { describe, expect, test } from '@jest/globals';
 import { SecretError } from '../core/errors.ts';
 import { createSingleFlight } from './single-flight.ts';
 
-const forever = new AbortController().signal;
-const left = new SecretError('CANCELLED', 'left');
+const neverAborted = new AbortController().signal;
+const cancelled = new SecretError('CANCELLED', 'left');
 
 /** Work that is settled from outside; notes every start and the signal it was given. */
-function work() {
+function createControlledWork() {
   const starts: { signal: AbortSignal; resolve: (value: string) => void; reject: (error: Error) => void }[] =
     [];
   const start = (signal: AbortSignal): Promise<string> =>
@@ -18,34 +18,37 @@ function work() {
 
 describe('a single flight', () => {
   test('is shared by all who come while it is under way, failures included', async () => {
-    const { start, starts } = work();
+    const { start, starts } = createControlledWork();
     const flights = createSingleFlight<string>();
-    const crowd = Array.from({ length: 200 }, () => flights.run('key', forever, start));
+    const callers = Array.from({ length: 200 }, () => flights.run('key', neverAborted, start));
     expect(starts).toHaveLength(1);
     starts[0]!.resolve('answer');
-    expect(new Set(await Promise.all(crowd))).toEqual(new Set(['answer']));
-    const failing = [flights.run('key', forever, start), flights.run('key', forever, start)];
-    starts[1]!.reject(left);
-    await expect(Promise.allSettled(failing)).resolves.toMatchObject([{ reason: left }, { reason: left }]);
+    expect(new Set(await Promise.all(callers))).toEqual(new Set(['answer']));
+    const failing = [flights.run('key', neverAborted, start), flights.run('key', neverAborted, start)];
+    starts[1]!.reject(cancelled);
+    await expect(Promise.allSettled(failing)).resolves.toMatchObject([
+      { reason: cancelled },
+      { reason: cancelled },
+    ]);
     expect(starts).toHaveLength(2);
   });
 
   test('is one for each key', () => {
-    const { start, starts } = work();
+    const { start, starts } = createControlledWork();
     const flights = createSingleFlight<string>();
-    void flights.run('a', forever, start);
-    void flights.run('b', forever, start);
+    void flights.run('a', neverAborted, start);
+    void flights.run('b', neverAborted, start);
     expect(starts).toHaveLength(2);
   });
 
   test('goes on when the first of 200 leaves: 199 have the answer of one call', async () => {
-    const { start, starts } = work();
+    const { start, starts } = createControlledWork();
     const flights = createSingleFlight<string>();
-    const leaver = new AbortController();
-    const first = flights.run('key', leaver.signal, start);
-    const others = Array.from({ length: 199 }, () => flights.run('key', forever, start));
-    leaver.abort(left);
-    await expect(first).rejects.toBe(left);
+    const abortController = new AbortController();
+    const first = flights.run('key', abortController.signal, start);
+    const others = Array.from({ length: 199 }, () => flights.run('key', neverAborted, start));
+    abortController.abort(cancelled);
+    await expect(first).rejects.toBe(cancelled);
     expect(starts[0]!.signal.aborted).toBe(false);
     starts[0]!.resolve('answer');
     expect(await Promise.all(others)).toEqual(Array(199).fill('answer'));
@@ -53,27 +56,32 @@ describe('a single flight', () => {
   });
 
   test('is stopped when the last has left, and nobody joins a stopped one', async () => {
-    const { start, starts } = work();
+    const { start, starts } = createControlledWork();
     const flights = createSingleFlight<string>();
-    const leaver = new AbortController();
-    const crowd = [flights.run('key', leaver.signal, start), flights.run('key', leaver.signal, start)];
-    leaver.abort(left);
-    await Promise.allSettled(crowd);
+    const abortController = new AbortController();
+    const callers = [
+      flights.run('key', abortController.signal, start),
+      flights.run('key', abortController.signal, start),
+    ];
+    abortController.abort(cancelled);
+    await Promise.allSettled(callers);
     expect(starts[0]!.signal.reason).toMatchObject({ code: 'CANCELLED' });
-    const next = flights.run('key', forever, start);
+    const next = flights.run('key', neverAborted, start);
     expect(starts).toHaveLength(2);
     // The end of the stopped one must not hide the new one.
-    starts[0]!.reject(left);
+    starts[0]!.reject(cancelled);
     await Promise.resolve();
-    const joined = flights.run('key', forever, start);
+    const joined = flights.run('key', neverAborted, start);
     starts[1]!.resolve('answer');
     expect(await Promise.all([next, joined])).toEqual(['answer', 'answer']);
     expect(starts).toHaveLength(2);
   });
 
   test('starts nothing for one who has left', async () => {
-    const { start, starts } = work();
-    await expect(createSingleFlight<string>().run('key', AbortSignal.abort(left), start)).rejects.toBe(left);
+    const { start, starts } = createControlledWork();
+    await expect(createSingleFlight<string>().run('key', AbortSignal.abort(cancelled), start)).rejects.toBe(
+      cancelled,
+    );
     expect(starts).toEqual([]);
   });
 });

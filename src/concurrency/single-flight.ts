@@ -4,19 +4,19 @@ import { SecretError } from '../core/errors.ts';
  * `promise`, unless `signal` fires first: then a rejection with the signal's reason. The promise itself goes on; whoever
  * owns it supervises it.
  */
-export async function race<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+export async function raceWithAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   signal.throwIfAborted();
-  let stop = (): void => undefined;
+  let removeListener = (): void => undefined;
   const aborted = new Promise<never>((_, reject) => {
     // The reason is a SecretError wherever the signal is ours.
     const onAbort = (): void => reject(signal.reason as Error);
     signal.addEventListener('abort', onAbort, { once: true });
-    stop = () => signal.removeEventListener('abort', onAbort);
+    removeListener = () => signal.removeEventListener('abort', onAbort);
   });
   try {
     return await Promise.race([promise, aborted]);
   } finally {
-    stop();
+    removeListener();
   }
 }
 
@@ -35,16 +35,16 @@ export async function withTimeout<T>(
   const timeout = new AbortController();
   const timer = setTimeout(() => timeout.abort(onTimeout()), ms);
   timer.unref();
-  const either = AbortSignal.any([signal, timeout.signal]);
+  const combinedSignal = AbortSignal.any([signal, timeout.signal]);
   try {
-    return await race(work(either), either);
+    return await raceWithAbort(work(combinedSignal), combinedSignal);
   } finally {
     clearTimeout(timer);
   }
 }
 
 /** Work that several wait for. It is aborted only when the last of them has left. */
-export type Flight<T> = {
+export type SharedCall<T> = {
   /** The result, or the signal's reason where it fires first. */
   join(signal: AbortSignal): Promise<T>;
   /** Everybody left before it ended: its result must not be waited for. */
@@ -52,17 +52,17 @@ export type Flight<T> = {
 };
 
 /** Starts `work` at once, under a signal that fires when the last waiter has left. */
-export function createFlight<T>(work: (signal: AbortSignal) => Promise<T>): Flight<T> {
+export function createSharedCall<T>(work: (signal: AbortSignal) => Promise<T>): SharedCall<T> {
   const controller = new AbortController();
   const result = work(controller.signal);
   // Waiters may all have left by the time it fails; then nobody is to be told.
   result.catch(() => undefined);
   let waiters = 0;
   let settled = false;
-  const settle = (): void => {
+  const markSettled = (): void => {
     settled = true;
   };
-  result.then(settle, settle);
+  result.then(markSettled, markSettled);
   return {
     get abandoned() {
       return controller.signal.aborted;
@@ -70,7 +70,7 @@ export function createFlight<T>(work: (signal: AbortSignal) => Promise<T>): Flig
     async join(signal) {
       waiters += 1;
       try {
-        return await race(result, signal);
+        return await raceWithAbort(result, signal);
       } finally {
         waiters -= 1;
         if (waiters === 0 && !settled)
@@ -88,21 +88,21 @@ export type SingleFlight<T> = {
 
 /** At most one flight a key; callers that come while it is under way share its result, failures included. */
 export function createSingleFlight<T>(): SingleFlight<T> {
-  const flights = new Map<string, Flight<T>>();
+  const calls = new Map<string, SharedCall<T>>();
   return {
     async run(key, signal, work) {
       signal.throwIfAborted();
-      const running = flights.get(key);
+      const running = calls.get(key);
       if (running !== undefined && !running.abandoned) return running.join(signal);
-      const flight = createFlight(async (flightSignal) => {
+      const call = createSharedCall(async (callSignal) => {
         try {
-          return await work(flightSignal);
+          return await work(callSignal);
         } finally {
-          if (flights.get(key) === flight) flights.delete(key);
+          if (calls.get(key) === call) calls.delete(key);
         }
       });
-      flights.set(key, flight);
-      return flight.join(signal);
+      calls.set(key, call);
+      return call.join(signal);
     },
   };
 }

@@ -10,6 +10,9 @@ export function isRecent(since: number | undefined, ms: number, at: number): boo
  * Limits of an LRUCache for up to `max` entries whose room grows with them. `max` as lru-cache's own option reserves the room of all of them
  * at once: 16 bytes each on every node, most of which run a hundredth of that many pods.
  */
-export function upTo(max: number): { readonly maxSize: number; readonly sizeCalculation: () => number } {
+export function lruSizeLimit(max: number): {
+  readonly maxSize: number;
+  readonly sizeCalculation: () => number;
+} {
   return { maxSize: max, sizeCalculation: () => 1 };
 }

@@ -15,16 +15,20 @@ export type Provider<Login = unknown, Facts = unknown, Credentials = unknown> = 
    * by the provider, failures never.
    * @throws SecretError
    */
-  facts(parameters: Parameters, signal: AbortSignal): Promise<Facts>;
+  nodeFacts(parameters: Parameters, signal: AbortSignal): Promise<Facts>;
 
   /** Compiles a class. Pure: equal input, equal answer. Offline lint passes no facts. */
-  plan(parameters: Parameters, facts?: Facts): PlanResult<Login>;
+  plan(parameters: Parameters, nodeFacts?: Facts): PlanResult<Login>;
 
   /**
    * One grant for each of `plan.refs`, in their order, or a refusal of the first that is not allowed.
    * @throws SecretError; whatever cannot be decided is refused.
    */
-  admit(workload: Workload, plan: Plan<Login>, admission: Admission): Promise<readonly Grant<Credentials>[]>;
+  authorize(
+    workload: Workload,
+    plan: Plan<Login>,
+    admission: AuthorizeContext,
+  ): Promise<readonly Grant<Credentials>[]>;
 
   /**
    * Starts reading and answers at once: one promise a request, in order, so that a slow secret holds up none of the
@@ -48,7 +52,7 @@ export type Provider<Login = unknown, Facts = unknown, Credentials = unknown> = 
 };
 
 /** The circumstances of an admission. */
-export type Admission = {
+export type AuthorizeContext = {
   /** Fires at the request's deadline or when the caller leaves. */
   readonly signal: AbortSignal;
   /**

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { escapeUnprintable, holdsSecret, quoteForeign, statusText } from './safe-text.ts';
+import { escapeUnprintable, holdsSecret, sanitizeExternalText, statusText } from './safe-text.ts';
 
 const anyText = fc.oneof(
   fc.string({ unit: 'binary' }),
@@ -55,15 +55,15 @@ describe('statusText', () => {
 
 describe('quoteForeign', () => {
   test('is at most 200 characters, cut between them', () => {
-    expect(quoteForeign('x'.repeat(200))).toBe('x'.repeat(200));
-    expect(quoteForeign('x'.repeat(201))).toBe(`${'x'.repeat(197)}...`);
-    expect(quoteForeign(`${'x'.repeat(196)}😀😀😀`)).toBe(`${'x'.repeat(196)}...`);
+    expect(sanitizeExternalText('x'.repeat(200))).toBe('x'.repeat(200));
+    expect(sanitizeExternalText('x'.repeat(201))).toBe(`${'x'.repeat(197)}...`);
+    expect(sanitizeExternalText(`${'x'.repeat(196)}😀😀😀`)).toBe(`${'x'.repeat(196)}...`);
   });
 
   test('of any text is printable and short', () => {
     fc.assert(
       fc.property(anyText, (text) => {
-        const quoted = quoteForeign(text);
+        const quoted = sanitizeExternalText(text);
         expect(quoted.length).toBeLessThanOrEqual(200);
         expect(quoted).not.toMatch(unprintable);
       }),
@@ -71,22 +71,24 @@ describe('quoteForeign', () => {
   });
 
   test('withholds a text that holds a secret', () => {
-    expect(quoteForeign('token hunter22 refused', ['other', 'hunter22'])).toBe(
+    expect(sanitizeExternalText('token hunter22 refused', ['other', 'hunter22'])).toBe(
       '[text withheld: it held a secret]',
     );
-    expect(quoteForeign('token refused', ['hunter22'])).toBe('token refused');
+    expect(sanitizeExternalText('token refused', ['hunter22'])).toBe('token refused');
   });
 
   test('withholds one that begins where the text is cut', () => {
     const secret = 'hunter22hunter23hunter24';
     const encoded = ['hex', 'base64'].map((name) => Buffer.from(secret).toString(name as BufferEncoding));
     for (const form of [secret, ...encoded])
-      expect(quoteForeign(`${'.'.repeat(199)}${form}${'.'.repeat(999)}`, [secret])).toMatch(/withheld/);
+      expect(sanitizeExternalText(`${'.'.repeat(199)}${form}${'.'.repeat(999)}`, [secret])).toMatch(
+        /withheld/,
+      );
   });
 
   test('takes a megabyte, and a long secret, in a moment', () => {
     const start = performance.now();
-    quoteForeign('x y'.repeat(300_000), ['x'.repeat(60_000)]);
+    sanitizeExternalText('x y'.repeat(300_000), ['x'.repeat(60_000)]);
     expect(performance.now() - start).toBeLessThan(1_000);
   });
 });

@@ -17,7 +17,7 @@ export function escapeUnprintable(text: string): string {
  * Foreign text made fit for an error message: at most 200 characters, printable, and dropped whole where it holds one of
  * `secrets`; see {@link holdsSecret}.
  */
-export function quoteForeign(text: string, secrets: Iterable<string> = []): string {
+export function sanitizeExternalText(text: string, secrets: Iterable<string> = []): string {
   // Only what is shown counts, and what a secret that begins there could need to be known by: a hostile store may send megabytes.
   const near = text.slice(0, 5 * foreignLimit);
   for (const secret of secrets) if (holdsSecret(near, secret)) return '[text withheld: it held a secret]';

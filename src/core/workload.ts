@@ -9,8 +9,8 @@ export type BroughtToken = {
 
 /** Who asks for a mount: a program, by the facts its platform vouches for. */
 export type Workload = {
-  readonly namespace: string;
-  readonly serviceAccount: { readonly name: string };
+  readonly tenant: string;
+  readonly identity: { readonly name: string };
   /**
    * What pod scope isolates, unique for the life of the workload: the pod's uid, or a container's id where there is no
    * Kubernetes.

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { frame } from '../../test/csi/unary-rig.ts';
+import { frame } from '../../test/csi/unary-fixture.ts';
 import { createAuthorityRewrite } from './authority-rewrite.ts';
 
 const hex = (text: string): Buffer => Buffer.from(text, 'hex');

@@ -1,8 +1,8 @@
 import type { Logger } from 'pino';
-import type { Room } from '../concurrency/memory-limiter.ts';
+import type { MemoryLimiter } from '../concurrency/memory-limiter.ts';
 import { SecretError, codes, toSecretError } from '../core/errors.ts';
-import { quoteForeign, statusText } from '../core/safe-text.ts';
-import type { Circumstances, Mount } from '../mount/mount.ts';
+import { sanitizeExternalText, statusText } from '../core/safe-text.ts';
+import type { MountContext, Mount } from '../mount/mount.ts';
 import type { RawMountRequest, Volume } from '../mount/types.ts';
 import type { Ending, UnaryCall } from './grpc/server.ts';
 import type { MountCall, UnderWay } from './in-flight-mounts.ts';
@@ -32,7 +32,9 @@ export function measureResponse(volume: Volume, maxBytes: number): number {
 
 function tooLarge({ files }: Volume, bytes: number, maxBytes: number): SecretError {
   const largest = [...files].sort((a, b) => b.contents.length - a.contents.length).slice(0, 3);
-  const named = largest.map(({ path, contents }) => `${quoteForeign(path)} (${contents.length})`).join(', ');
+  const named = largest
+    .map(({ path, contents }) => `${sanitizeExternalText(path)} (${contents.length})`)
+    .join(', ');
   return new SecretError(
     'RESPONSE_TOO_LARGE',
     `the volume takes ${bytes} bytes and the driver accepts ${maxBytes}; its largest files: ${named}`,
@@ -56,9 +58,9 @@ export type MountCallOptions = {
   readonly mount: Mount;
   readonly maxResponseBytes: number;
   /** For responses in the making. */
-  readonly room: Room;
+  readonly room: MemoryLimiter;
   /** For large requests, from the moment they are looked at to their answer. */
-  readonly requestRoom: Room;
+  readonly requestRoom: MemoryLimiter;
   readonly underWay: UnderWay;
   readonly log: Logger;
   readonly metrics: CsiMetrics;
@@ -112,7 +114,7 @@ export function answerMount(
   async function send(volume: Volume): Promise<void> {
     const bytes = measureResponse(volume, maxResponseBytes);
     if (bytes > smallAnswer) {
-      const leave = room.takeAtOnce(bytes) ?? (await room.take(bytes, controller.signal));
+      const leave = room.tryAcquire(bytes) ?? (await room.acquire(bytes, controller.signal));
       if (answered) return leave();
       leaveRoom = leave;
     }
@@ -123,7 +125,7 @@ export function answerMount(
   async function serve(): Promise<void> {
     const { length } = call.message;
     if (length > smallRequest) {
-      const leave = requestRoom.takeAtOnce(length) ?? (await requestRoom.take(length, controller.signal));
+      const leave = requestRoom.tryAcquire(length) ?? (await requestRoom.acquire(length, controller.signal));
       if (answered) return leave();
       leaveRequestRoom = leave;
     }
@@ -154,7 +156,7 @@ export function answerMount(
  * What the mount is told. The signal, the dearest part of a cached mount, is made when first looked at. A class for its getter's sake: one in an
  * object literal makes a hidden class for every object, which was measured to cost more than all the rest of the transport.
  */
-class LazyCircumstances implements Circumstances {
+class LazyCircumstances implements MountContext {
   readonly provider: string;
   readonly deadline: number;
   readonly #controller: AbortController;

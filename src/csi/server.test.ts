@@ -4,9 +4,9 @@ import { connect } from 'node:net';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { driver, eventually, grpcMessage, http2At, serving, volume } from '../../test/csi/harness.ts';
-import { frame, frames } from '../../test/csi/unary-rig.ts';
+import { frame, frames } from '../../test/csi/unary-fixture.ts';
 import { SecretError } from '../core/errors.ts';
-import type { Circumstances } from '../mount/mount.ts';
+import type { MountContext } from '../mount/mount.ts';
 import type { RawMountRequest } from '../mount/types.ts';
 import { type CsiServerOptions, createCsiServer } from './server.ts';
 
@@ -47,7 +47,7 @@ describe('the way in', () => {
   });
 
   test('hands the request to the mount and the volume to the driver', async () => {
-    const seen: { request: RawMountRequest; circumstances: Circumstances }[] = [];
+    const seen: { request: RawMountRequest; circumstances: MountContext }[] = [];
     const { driver, folder } = await serve(
       async (request, circumstances) => {
         seen.push({ request, circumstances });

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
-import { createRoom } from '../concurrency/memory-limiter.ts';
+import { createMemoryLimiter } from '../concurrency/memory-limiter.ts';
 import { SecretError } from '../core/errors.ts';
 import type { Mount } from '../mount/mount.ts';
 import { DriverConnection } from './authority-rewrite.ts';
@@ -112,8 +112,8 @@ export function createCsiServer(options: CsiServerOptions): CsiServer {
   const runtimeVersion = `${version}+${instanceId}`;
   const underWay = createUnderWay();
   const metrics = createCsiMetrics(registry, () => underWay.size);
-  const room = createRoom(responseRoomBytes);
-  const requestRoom = createRoom(requestRoomBytes);
+  const room = createMemoryLimiter(responseRoomBytes);
+  const requestRoom = createMemoryLimiter(requestRoomBytes);
   const shared = { runtimeVersion, mount, maxResponseBytes, room, requestRoom, underWay, log, metrics };
   const servers = new Map(
     providers.map((provider) => [provider, createProviderServer({ provider, ...shared })] as const),

@@ -1,5 +1,5 @@
 import jmespath from 'jmespath';
-import { quoteForeign } from '../core/safe-text.ts';
+import { sanitizeExternalText } from '../core/safe-text.ts';
 import { nearestName } from './suggest.ts';
 
 const longestExpression = 1_024;
@@ -83,7 +83,7 @@ function checkNode(node: Node, isArgument: boolean): string | undefined {
   const { type, name = '', value, children = [] } = node;
   if (type === 'Function' && !functions.includes(name)) {
     const nearest = nearestName(name, functions);
-    return `calls ${quoteForeign(name)}(), which JMESPath has not${nearest === undefined ? '' : `; did you mean ${nearest}()?`}`;
+    return `calls ${sanitizeExternalText(name)}(), which JMESPath has not${nearest === undefined ? '' : `; did you mean ${nearest}()?`}`;
   }
   if (type === 'ExpressionReference' && !isArgument) return 'has a "&" that is no argument of a function';
   // The library would make it the result's prototype.
@@ -100,7 +100,7 @@ function checkNode(node: Node, isArgument: boolean): string | undefined {
 function reason(error: unknown): string {
   const { name, message } = error as Error;
   const said = (name === 'ParserError' || name === 'LexerError') && !message.includes('NaN');
-  return said ? `: ${quoteForeign(message)}` : '';
+  return said ? `: ${sanitizeExternalText(message)}` : '';
 }
 
 const functions: readonly string[] = [

@@ -1,5 +1,5 @@
 import type { Problem } from '../core/plan.ts';
-import { quoteForeign } from '../core/safe-text.ts';
+import { sanitizeExternalText } from '../core/safe-text.ts';
 import { ExactNumber, type JsonValue, parseJsonText, toJsonText } from './json.ts';
 import { nearestName } from './suggest.ts';
 import {
@@ -233,7 +233,7 @@ function readMap(map: YamlEntries, index: number, where: string, reader: Reader)
         const hint = nearest === undefined ? undefined : `did you mean ${nearest}?`;
         reader.warning(
           entry.at,
-          `${where} has a key that means nothing here: ${quoteForeign(entry.key)}`,
+          `${where} has a key that means nothing here: ${sanitizeExternalText(entry.key)}`,
           hint,
         );
       }

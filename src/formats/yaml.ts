@@ -11,7 +11,7 @@ import {
   isScalar,
   isSeq,
 } from 'yaml';
-import { quoteForeign } from '../core/safe-text.ts';
+import { sanitizeExternalText } from '../core/safe-text.ts';
 
 /** Both counted from 1; columns in UTF-16 code units. */
 export type Position = { readonly line: number; readonly column: number };
@@ -91,7 +91,7 @@ function isCollection({ type }: CST.Token): boolean {
 
 /** The library's message without the user's text, which it appends after a colon. */
 function inOwnWords(message: string): string {
-  return quoteForeign(message.replace(/(?<=\w): .*$/s, ''));
+  return sanitizeExternalText(message.replace(/(?<=\w): .*$/s, ''));
 }
 
 /** A node of a YAML document in which aliases and merge keys are resolved. Aliased nodes are shared, never copied. */
@@ -172,7 +172,7 @@ function convert(node: unknown, depth: number, run: Conversion): YamlNode {
   const at = run.at(range?.[0] ?? 0);
   if (isAlias(node)) return followAlias(node.source, at, depth, run);
   if (tag !== undefined && !/^(!|tag:yaml\.org,2002:(str|int|float|bool|null|map|seq))$/.test(tag))
-    run.report(at, `the tag ${quoteForeign(tag)} is not known here`, 'leave it out');
+    run.report(at, `the tag ${sanitizeExternalText(tag)} is not known here`, 'leave it out');
   if (anchor !== undefined) run.anchors.set(anchor, undefined);
   const converted = isMap(node)
     ? convertMap(node.items, at, depth, run)
@@ -241,7 +241,7 @@ function convertMap(pairs: readonly Pair[], at: Position, depth: number, run: Co
 
 /** What a report says of a key that stands twice. */
 export function duplicate(key: string, first: Position): string {
-  return `the key ${quoteForeign(key)} stands twice, first in line ${first.line}`;
+  return `the key ${sanitizeExternalText(key)} stands twice, first in line ${first.line}`;
 }
 
 function mergedEntries(node: YamlNode, run: Conversion): YamlEntry[] {
@@ -268,7 +268,7 @@ function followAlias(name: string, at: Position, depth: number, run: Conversion)
   const target = run.anchors.get(name);
   if (target === undefined)
     return breakOff(
-      `the alias ${quoteForeign(name)} ${run.anchors.has(name) ? 'refers to itself' : 'has no anchor before it'}`,
+      `the alias ${sanitizeExternalText(name)} ${run.anchors.has(name) ? 'refers to itself' : 'has no anchor before it'}`,
       at,
       run,
     );

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { type AddressInfo, type Server, type Socket, connect as connectTcp, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { failureOf } from '../../test/fakes/failure.ts';
+import { rejectedError } from '../../test/fakes/failure.ts';
 import { type FakeServer, startFakeServer } from '../../test/fakes/http-server.ts';
 import { createTestCa } from '../../test/fakes/tls.ts';
 import { SecretError } from '../core/errors.ts';
@@ -57,7 +57,7 @@ async function until(holds: () => boolean): Promise<void> {
 describe('a request', () => {
   test('carries method, path, query, headers and body, and brings back status, headers and body', async () => {
     const server = await serverOf();
-    server.behave();
+    server.injectFault();
     const answer = await ask(httpOf(), {
       method: 'POST',
       url: new URL('/v1/a%2Fb/secrets?limit=1&marker=x', server.url),
@@ -77,10 +77,12 @@ describe('a request', () => {
 
   test('answers any status as it is and follows no redirect', async () => {
     const server = await serverOf();
-    server.behave({ answer: { status: 307, headers: { location: '/elsewhere', 'set-cookie': 'a=1' } } });
+    server.injectFault({
+      response: { status: 307, headers: { location: '/elsewhere', 'set-cookie': 'a=1' } },
+    });
     const answer = await ask(httpOf(), { url: server.url });
     expect([answer.status, answer.headers.location, server.count()]).toEqual([307, '/elsewhere', 1]);
-    server.behave({ answer: { status: 500, body: 'down' } });
+    server.injectFault({ response: { status: 500, body: 'down' } });
     expect(await ask(httpOf(), { url: server.url })).toMatchObject({
       status: 500,
       body: Buffer.from('down'),
@@ -93,7 +95,7 @@ describe('a request', () => {
     const onData = (piece: Uint8Array): void => void (length += piece.length);
     const answer = await ask(httpOf(), { url: server.url, onData });
     expect([answer.status, answer.body.length, length]).toEqual([200, 0, 3_000_000]);
-    server.behave({ answer: { status: 403, body: 'no' } });
+    server.injectFault({ response: { status: 403, body: 'no' } });
     const refused = await ask(httpOf(), { url: server.url, onData });
     expect([refused.status, refused.body.toString(), length]).toEqual([403, 'no', 3_000_000]);
   });
@@ -104,7 +106,7 @@ describe('a request', () => {
     const onData = (): never => {
       throw enough;
     };
-    expect(await failureOf(ask(httpOf(), { url: server.url, onData }))).toBe(enough);
+    expect(await rejectedError(ask(httpOf(), { url: server.url, onData }))).toBe(enough);
   });
 
   test('uses a connection again, and no more at once than allowed', async () => {
@@ -113,7 +115,7 @@ describe('a request', () => {
     for (let asked = 0; asked < 5; asked += 1) await ask(http, { url: server.url });
     // The second request can come before the first connection is free again.
     expect(server.connections).toBeLessThanOrEqual(2);
-    server.behave({ delayMs: 5 });
+    server.injectFault({ delayMs: 5 });
     await Promise.all(Array.from({ length: 8 }, () => ask(http, { url: server.url })));
     expect([server.connections, server.count()]).toEqual([2, 13]);
   });
@@ -127,7 +129,7 @@ describe('a request', () => {
     expect(JSON.parse(answer.body.toString())).toMatchObject({ path: '/v1/x' });
     const gone = join(directory, 'gone.sock');
     expect(
-      await failureOf(ask(httpOf(), { url: new URL('http://localhost/'), socketPath: gone })),
+      await rejectedError(ask(httpOf(), { url: new URL('http://localhost/'), socketPath: gone })),
     ).toMatchObject({
       code: 'STORE_UNAVAILABLE',
       message: `${gone} has no socket there (ENOENT)`,
@@ -136,10 +138,10 @@ describe('a request', () => {
 
   test('takes a body up to its limit and breaks off beyond it', async () => {
     const server = await serverOf();
-    server.behave({ answer: { body: Buffer.alloc(1_000, 'x') } });
+    server.injectFault({ response: { body: Buffer.alloc(1_000, 'x') } });
     const http = httpOf();
     expect((await ask(http, { url: server.url, maxBytes: 1_000 })).body).toHaveLength(1_000);
-    expect(await failureOf(ask(http, { url: server.url, maxBytes: 999 }))).toMatchObject({
+    expect(await rejectedError(ask(http, { url: server.url, maxBytes: 999 }))).toMatchObject({
       code: 'STORE_ANSWER_TOO_LARGE',
       message: `${server.url.host} answered with more than 999 bytes`,
     });
@@ -155,7 +157,7 @@ describe('a request', () => {
       };
       more();
     });
-    const failure = await failureOf(ask(httpOf(), { url }));
+    const failure = await rejectedError(ask(httpOf(), { url }));
     expect(failure.code).toBe('STORE_ANSWER_TOO_LARGE');
     expect(sent).toBeLessThan(16 * 1_048_576);
   });
@@ -174,17 +176,17 @@ describe('a failure', () => {
     const failures: [string, SecretError][] = [];
     for (const [name, trouble] of [
       ['reset', { reset: true }],
-      ['truncated', { truncate: true, answer: { body: 'canary'.repeat(1_000) } }],
+      ['truncated', { truncate: true, response: { body: 'canary'.repeat(1_000) } }],
     ] as const) {
-      server.behave(trouble);
-      failures.push([name, await failureOf(ask(httpOf(), request))]);
+      server.injectFault(trouble);
+      failures.push([name, await rejectedError(ask(httpOf(), request))]);
     }
     const nonsense = await rawServer((socket) => socket.end('canary: this is no HTTP\r\n\r\n'));
-    failures.push(['nonsense', await failureOf(ask(httpOf(), { ...request, url: nonsense }))]);
+    failures.push(['nonsense', await rejectedError(ask(httpOf(), { ...request, url: nonsense }))]);
     const headers = await rawServer((socket) =>
       socket.end(`HTTP/1.1 200 OK\r\nx: ${'canary'.repeat(9_999)}\r\n\r\n`),
     );
-    failures.push(['headers', await failureOf(ask(httpOf(), { ...request, url: headers }))]);
+    failures.push(['headers', await rejectedError(ask(httpOf(), { ...request, url: headers }))]);
     expect(failures.map(([name, { code }]) => [name, code])).toEqual([
       ['reset', 'STORE_UNAVAILABLE'],
       ['truncated', 'STORE_UNAVAILABLE'],
@@ -203,11 +205,11 @@ describe('a failure', () => {
   test('to connect is STORE_UNAVAILABLE with the cause', async () => {
     const server = await serverOf();
     await server.close();
-    expect(await failureOf(ask(httpOf(), { url: server.url }))).toMatchObject({
+    expect(await rejectedError(ask(httpOf(), { url: server.url }))).toMatchObject({
       code: 'STORE_UNAVAILABLE',
       message: `${server.url.host} refused the connection (ECONNREFUSED)`,
     });
-    const unknown = await failureOf(ask(httpOf(), { url: new URL('https://kms.nowhere.invalid/x') }));
+    const unknown = await rejectedError(ask(httpOf(), { url: new URL('https://kms.nowhere.invalid/x') }));
     expect(unknown.code).toBe('STORE_UNAVAILABLE');
     expect(unknown.message).toMatch(/^kms\.nowhere\.invalid .*DNS.* \((ENOTFOUND|EAI_AGAIN)\)$/);
   });
@@ -218,15 +220,15 @@ describe('a failure', () => {
     const ca = createTestCa();
     const stranger = await serverOf({ tls: ca.issue() });
     for (const url of [gone.url, new URL('https://kms.nowhere.invalid'), stranger.url])
-      expect(await failureOf(ask(httpOf(), { url }))).toMatchObject({ unsent: true });
-    expect(await failureOf(ask(httpOf(), { url: gone.url, socketPath: '/nowhere.sock' }))).toMatchObject({
+      expect(await rejectedError(ask(httpOf(), { url }))).toMatchObject({ unsent: true });
+    expect(await rejectedError(ask(httpOf(), { url: gone.url, socketPath: '/nowhere.sock' }))).toMatchObject({
       unsent: true,
     });
 
     const server = await serverOf();
     for (const trouble of [{ reset: true }, { truncate: true }, { hang: true }]) {
-      server.behave(trouble);
-      const error = await failureOf(ask(httpOf(), { url: server.url, timeoutMs: 50 }));
+      server.injectFault(trouble);
+      const error = await rejectedError(ask(httpOf(), { url: server.url, timeoutMs: 50 }));
       expect(error).toMatchObject({ unsent: false });
     }
   });
@@ -234,30 +236,30 @@ describe('a failure', () => {
   test('to answer in time is STORE_TIMEOUT, wherever the time went', async () => {
     const server = await serverOf();
     const message = `${server.url.host} did not answer within 0.02 s`;
-    server.behave({ hang: true });
+    server.injectFault({ hang: true });
     const hung = ask(httpOf(), { url: server.url, timeoutMs: 20 });
-    expect(await failureOf(hung)).toMatchObject({ code: 'STORE_TIMEOUT', message });
+    expect(await rejectedError(hung)).toMatchObject({ code: 'STORE_TIMEOUT', message });
     const stalled = await rawServer((socket) => {
       socket.write('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf');
       closing.push(async () => socket.destroy());
     });
-    expect(await failureOf(ask(httpOf(), { url: stalled, timeoutMs: 20 }))).toMatchObject({
+    expect(await rejectedError(ask(httpOf(), { url: stalled, timeoutMs: 20 }))).toMatchObject({
       code: 'STORE_TIMEOUT',
     });
   });
 
   test("is the signal's reason when it fires, and the connection is broken", async () => {
     const server = await serverOf();
-    server.behave({ hang: true });
+    server.injectFault({ hang: true });
     const left = new SecretError('CANCELLED', 'left');
     const caller = new AbortController();
     const http = httpOf();
-    const asked = failureOf(ask(http, { url: server.url, signal: caller.signal }));
+    const asked = rejectedError(ask(http, { url: server.url, signal: caller.signal }));
     await until(() => server.count() === 1);
     caller.abort(left);
     expect(await asked).toBe(left);
-    expect(await failureOf(ask(http, { url: server.url, signal: caller.signal }))).toBe(left);
-    server.behave();
+    expect(await rejectedError(ask(http, { url: server.url, signal: caller.signal }))).toBe(left);
+    server.injectFault();
     await ask(http, { url: server.url });
     expect(server.count()).toBe(2);
     expect(server.connections).toBeGreaterThan(1);
@@ -266,20 +268,20 @@ describe('a failure', () => {
   test('of a header that cannot be sent is our own, and its value stays with us', async () => {
     const server = await serverOf();
     const asked = ask(httpOf(), { url: server.url, headers: { authorization: 'canary\r\nx: y' } });
-    const failure = await failureOf(asked);
+    const failure = await rejectedError(asked);
     expect(failure.code).toBe('INTERNAL');
     expect(String((failure.cause as Error).stack)).not.toContain('canary');
   });
 
   test('after closing is SHUTTING_DOWN; what was under way ends', async () => {
     const server = await serverOf();
-    server.behave({ hang: true });
+    server.injectFault({ hang: true });
     const http = createHttp();
-    const underWay = failureOf(ask(http, { url: server.url }));
+    const underWay = rejectedError(ask(http, { url: server.url }));
     await until(() => server.count() === 1);
     await http.close();
     expect((await underWay).code).toBe('SHUTTING_DOWN');
-    expect((await failureOf(ask(http, { url: server.url }))).code).toBe('SHUTTING_DOWN');
+    expect((await rejectedError(ask(http, { url: server.url }))).code).toBe('SHUTTING_DOWN');
   });
 });
 
@@ -301,7 +303,7 @@ describe('over TLS', () => {
     const future = { notBefore: new Date('2120-01-01'), notAfter: new Date('2120-02-01') };
     const messageFor = async (tls: { cert: string; key: string }, trusted = ca.cert): Promise<string> => {
       const server = await serverOf({ tls });
-      const failure = await failureOf(ask(httpOf({ ca: [trusted] }), { url: server.url }));
+      const failure = await rejectedError(ask(httpOf({ ca: [trusted] }), { url: server.url }));
       expect(failure.code).toBe('STORE_UNAVAILABLE');
       return failure.summary.replace(server.url.host, 'HOST');
     };
@@ -322,7 +324,7 @@ describe('over TLS', () => {
   test('says so where the other side speaks no TLS', async () => {
     const server = await serverOf();
     const url = new URL(server.url.href.replace('http:', 'https:'));
-    expect((await failureOf(ask(httpOf(), { url }))).message).toMatch(
+    expect((await rejectedError(ask(httpOf(), { url }))).message).toMatch(
       / does not speak TLS, or not as we do \(/,
     );
   });
@@ -332,9 +334,9 @@ describe('over TLS', () => {
     const http = httpOf();
     expect((await ask(http, { url: server.url, tls: { ca: ca.cert } })).status).toBe(200);
     expect((await ask(http, { url: server.url, tls: { rejectUnauthorized: false } })).status).toBe(200);
-    expect((await failureOf(ask(http, { url: server.url }))).message).toContain('unknown authority');
+    expect((await rejectedError(ask(http, { url: server.url }))).message).toContain('unknown authority');
     const trusting = httpOf({ ca: [ca.cert] });
-    const replaced = await failureOf(ask(trusting, { url: server.url, tls: { ca: other.cert } }));
+    const replaced = await rejectedError(ask(trusting, { url: server.url, tls: { ca: other.cert } }));
     expect(replaced.message).toContain('unknown authority');
   });
 
@@ -343,7 +345,7 @@ describe('over TLS', () => {
     const server = await serverOf({ tls: intermediate.issue() });
     const http = httpOf();
     const tls = { ca: intermediate.cert };
-    expect((await failureOf(ask(http, { url: server.url, tls }))).message).toContain('unknown authority');
+    expect((await rejectedError(ask(http, { url: server.url, tls }))).message).toContain('unknown authority');
     const partial = { ...tls, allowPartialTrustChain: true };
     expect((await ask(http, { url: server.url, tls: partial })).status).toBe(200);
   });
@@ -363,11 +365,11 @@ describe('over TLS', () => {
     ).toBe(200);
     const foreign = new Redacted(ca.issue().key);
     expect(
-      await failureOf(ask(http, { url: server.url, tls: { ca: ca.cert, cert, key: foreign } })),
+      await rejectedError(ask(http, { url: server.url, tls: { ca: ca.cert, cert, key: foreign } })),
     ).toMatchObject({
       code: 'NOT_CONFIGURED',
     });
-    const noPem = await failureOf(ask(http, { url: server.url, tls: { ca: 'canary' } }));
+    const noPem = await rejectedError(ask(http, { url: server.url, tls: { ca: 'canary' } }));
     expect(noPem).toMatchObject({ code: 'NOT_CONFIGURED' });
     expect(noPem.cause).toBeUndefined();
     expect(noPem.summary).not.toContain('canary');
@@ -409,7 +411,7 @@ describe('by a proxy', () => {
     expect(proxy.seen).toEqual([
       `CONNECT kms.example.com:443 HTTP/1.1 proxy-authorization: Basic ${credentials}`,
     ]);
-    const wrong = await failureOf(ask(http, { url: new URL('https://other.example.com/') }));
+    const wrong = await rejectedError(ask(http, { url: new URL('https://other.example.com/') }));
     expect(wrong.message).toMatch(
       /^other\.example\.com \(by the proxy 127\.0\.0\.1:\d+\) shows a certificate for another name/,
     );
@@ -445,7 +447,7 @@ describe('by a proxy', () => {
     const server = await serverOf();
     const proxy = await proxyOf(server.url, 407);
     const http = httpOf({ proxy: { httpsProxy: `http://user:canary@${proxy.host}` } });
-    const failure = await failureOf(ask(http, { url: new URL('https://kms.example.com/') }));
+    const failure = await rejectedError(ask(http, { url: new URL('https://kms.example.com/') }));
     expect(failure).toMatchObject({ code: 'STORE_UNAVAILABLE' });
     expect(failure.message).toContain(
       `(by the proxy ${proxy.host}) cannot be reached: the proxy answered 407`,

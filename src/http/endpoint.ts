@@ -1,6 +1,6 @@
 import { BlockList, isIP } from 'node:net';
 import { SecretError } from '../core/errors.ts';
-import { quoteForeign } from '../core/safe-text.ts';
+import { sanitizeExternalText } from '../core/safe-text.ts';
 import { encode } from './uri.ts';
 
 const special: readonly (readonly [network: string, bits: number, family: 'ipv4' | 'ipv6'])[] = [
@@ -39,7 +39,7 @@ const endpointShape = /^(?:(https?):\/\/)?([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?:
 export function regionHost(template: string, region: string): string {
   const host = template.split('{region}').join(region);
   if (!regionShape.test(region) || !isPlainHost(host)) {
-    throw new SecretError('INVALID_CLASS', `"${quoteForeign(region)}" is no region`, {
+    throw new SecretError('INVALID_CLASS', `"${sanitizeExternalText(region)}" is no region`, {
       hint: 'regions look like cn-north-4 or eu-west-101',
     });
   }
@@ -109,7 +109,7 @@ export function classEndpoint(text: string, allowList: readonly string[]): URL {
  */
 export function encodeSegment(text: string): string {
   if (['', '.', '..'].includes(text) || !text.isWellFormed()) {
-    throw new SecretError('INVALID_CLASS', `"${quoteForeign(text)}" cannot be a name`);
+    throw new SecretError('INVALID_CLASS', `"${sanitizeExternalText(text)}" cannot be a name`);
   }
   return encode(text);
 }
@@ -144,5 +144,5 @@ function isPlainHost(host: string): boolean {
 
 /** With a user name or password in it, it is not shown. */
 function quoted(text: string): string {
-  return text.includes('@') ? '(it holds an @)' : `"${quoteForeign(text)}"`;
+  return text.includes('@') ? '(it holds an @)' : `"${sanitizeExternalText(text)}"`;
 }

@@ -1,6 +1,6 @@
 import { BlockList, isIP } from 'node:net';
 import { SecretError } from '../core/errors.ts';
-import { quoteForeign } from '../core/safe-text.ts';
+import { sanitizeExternalText } from '../core/safe-text.ts';
 
 /** What HTTPS_PROXY, HTTP_PROXY and NO_PROXY say. */
 export type ProxyOptions = {
@@ -70,7 +70,7 @@ function addresses(entry: string, network: string, bits?: string): Exception {
     if (bits === undefined) list.addAddress(network, family);
     else list.addSubnet(network, Number(bits === '' ? NaN : bits), family);
   } catch {
-    throw new SecretError('NOT_CONFIGURED', `NO_PROXY: ${quoteForeign(entry)} is no network`);
+    throw new SecretError('NOT_CONFIGURED', `NO_PROXY: ${sanitizeExternalText(entry)} is no network`);
   }
   return (host) => isIP(host) !== 0 && list.check(host, familyOf(host));
 }

@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { failureOf } from '../../test/fakes/failure.ts';
+import { rejectedError } from '../../test/fakes/failure.ts';
 import {
   startFakeKubernetes,
   type FakeKubernetes,
@@ -43,7 +43,7 @@ describe('the Kubernetes API', () => {
     await kubernetes.rotateToken('second-token');
     await expect(api.get(app, forever)).resolves.toBeDefined();
     await writeFile(kubernetes.tokenFile, 'stale-token');
-    const failure = await failureOf(api.get(app, forever));
+    const failure = await rejectedError(api.get(app, forever));
     expect(failure.code).toBe('ADMISSION_UNAVAILABLE');
     expect(failure.message).toBe(
       `${kubernetes.server.host} does not take Keyferry's own token: Unauthorized`,
@@ -53,12 +53,12 @@ describe('the Kubernetes API', () => {
 
   test('tells what is not there from what we may not see', async () => {
     const { api, kubernetes } = await apiOf();
-    expect(await failureOf(api.get(app, forever))).toMatchObject({
+    expect(await rejectedError(api.get(app, forever))).toMatchObject({
       code: 'OBJECT_NOT_FOUND',
       message: 'serviceaccounts "app" not found',
     });
     kubernetes.deny(true);
-    expect(await failureOf(api.get(app, forever))).toMatchObject({
+    expect(await rejectedError(api.get(app, forever))).toMatchObject({
       code: 'ACCESS_DENIED',
       message: expect.stringContaining('cannot get resource "serviceaccounts"'),
     });
@@ -67,23 +67,23 @@ describe('the Kubernetes API', () => {
   test('a path cannot be left by a name', async () => {
     const { api, kubernetes } = await apiOf({ 'shop/app': {} });
     const names = ['api', 'v1', 'namespaces', 'shop', 'serviceaccounts', 'x/../app?watch=1'];
-    expect((await failureOf(api.get(names, forever))).code).toBe('OBJECT_NOT_FOUND');
+    expect((await rejectedError(api.get(names, forever))).code).toBe('OBJECT_NOT_FOUND');
     expect(kubernetes.requests.at(-1)).toMatchObject({
       query: '',
       path: expect.stringMatching(/x%2F\.\.%2Fapp%3Fwatch%3D1$/),
     });
-    expect((await failureOf(api.get(['api', '..'], forever))).code).toBe('INVALID_CLASS');
+    expect((await rejectedError(api.get(['api', '..'], forever))).code).toBe('INVALID_CLASS');
   });
 
   test('is asked again where it is busy or broke off, three times in all', async () => {
     const { api, kubernetes } = await apiOf({ 'shop/app': {} });
-    kubernetes.behave({ times: 2, answer: { status: 429 } });
+    kubernetes.injectFault({ times: 2, response: { status: 429 } });
     await expect(api.get(app, forever)).resolves.toBeDefined();
-    kubernetes.behave({ times: 1, reset: true });
+    kubernetes.injectFault({ times: 1, reset: true });
     await expect(api.get(app, forever)).resolves.toBeDefined();
     expect(kubernetes.reads()).toBe(5);
-    kubernetes.behave({ answer: { status: 503, body: { kind: 'Status', message: 'etcd is down' } } });
-    expect(await failureOf(api.get(app, forever))).toMatchObject({
+    kubernetes.injectFault({ response: { status: 503, body: { kind: 'Status', message: 'etcd is down' } } });
+    expect(await rejectedError(api.get(app, forever))).toMatchObject({
       code: 'ADMISSION_UNAVAILABLE',
       message: `the Kubernetes API server ${kubernetes.server.host} answered 503: etcd is down`,
     });
@@ -97,8 +97,8 @@ describe('the Kubernetes API', () => {
     ['an answer without end', { body: Buffer.alloc(2_000_000) }, 'more than 1048576 bytes'],
   ])('%s decides nothing', async (_, answer, words) => {
     const { api, kubernetes } = await apiOf({ 'shop/app': {} });
-    kubernetes.behave({ answer });
-    const failure = await failureOf(api.get(app, forever));
+    kubernetes.injectFault({ response: answer });
+    const failure = await rejectedError(api.get(app, forever));
     expect(failure.code).toBe('ADMISSION_UNAVAILABLE');
     expect(failure.message).toContain(words);
     expect(kubernetes.reads()).toBe(1);
@@ -111,7 +111,7 @@ describe('the Kubernetes API', () => {
     expect(kubernetes.events).toEqual([event]);
     kubernetes.deny(true);
     const refused = api.post(['api', 'v1', 'namespaces', 'shop', 'events'], event, forever);
-    expect(await failureOf(refused)).toMatchObject({ code: 'ACCESS_DENIED' });
+    expect(await rejectedError(refused)).toMatchObject({ code: 'ACCESS_DENIED' });
   });
 
   test('is not believed with the certificate of another authority', async () => {
@@ -119,7 +119,7 @@ describe('the Kubernetes API', () => {
     const other = await startFakeKubernetes();
     closing.push(other.close);
     await writeFile(kubernetes.caFile, (await import('../../test/fakes/tls.ts')).createTestCa().cert);
-    const failure = await failureOf(api.get(app, forever));
+    const failure = await rejectedError(api.get(app, forever));
     expect(failure.code).toBe('ADMISSION_UNAVAILABLE');
     expect(failure.message).toContain('certificate of an unknown authority');
     expect(kubernetes.reads()).toBe(0);
@@ -127,10 +127,10 @@ describe('the Kubernetes API', () => {
 
   test("ends with the caller's reason", async () => {
     const { api, kubernetes } = await apiOf();
-    kubernetes.behave({ hang: true });
+    kubernetes.injectFault({ hang: true });
     const left = new SecretError('CANCELLED', 'left');
     const caller = new AbortController();
-    const asked = failureOf(api.get(app, caller.signal));
+    const asked = rejectedError(api.get(app, caller.signal));
     while (kubernetes.reads() === 0) await new Promise((resolve) => setTimeout(resolve, 1));
     caller.abort(left);
     expect(await asked).toBe(left);
@@ -139,13 +139,13 @@ describe('the Kubernetes API', () => {
   test('says what is missing outside of a cluster, when asked and not before', async () => {
     const http = createHttp();
     closing.push(() => http.close());
-    expect(await failureOf(createKubeApi({ http, env: {} }).get(app, forever))).toMatchObject({
+    expect(await rejectedError(createKubeApi({ http, env: {} }).get(app, forever))).toMatchObject({
       code: 'NOT_CONFIGURED',
       hint: expect.stringContaining('--kube-server, --kube-token-file and --kube-ca-file'),
     });
     const { server, caFile } = (await apiOf()).kubernetes;
     const noToken = createKubeApi({ http, server, caFile, tokenFile: '/nowhere/token' });
-    expect(await failureOf(noToken.get(app, forever))).toMatchObject({
+    expect(await rejectedError(noToken.get(app, forever))).toMatchObject({
       code: 'NOT_CONFIGURED',
       message: expect.stringContaining('/nowhere/token'),
     });

@@ -3,7 +3,7 @@ import { isIPv6 } from 'node:net';
 import * as z from 'zod';
 import { createRetry } from '../concurrency/retry.ts';
 import { SecretError } from '../core/errors.ts';
-import { quoteForeign } from '../core/safe-text.ts';
+import { sanitizeExternalText } from '../core/safe-text.ts';
 import type { Http, HttpAnswer, HttpRequest } from '../http/client.ts';
 import { encodeSegment } from '../http/endpoint.ts';
 
@@ -215,11 +215,11 @@ function parseJson({ body }: Pick<HttpAnswer, 'body'>): unknown {
 
 function refusal({ status, body }: HttpAnswer, { host }: URL, token: string): SecretError {
   const words = statusWords(body);
-  const text = words === undefined ? '' : `: ${quoteForeign(words, [token])}`;
+  const text = words === undefined ? '' : `: ${sanitizeExternalText(words, [token])}`;
   if (status === 404 && words !== undefined)
-    return new SecretError('OBJECT_NOT_FOUND', quoteForeign(words, [token]));
+    return new SecretError('OBJECT_NOT_FOUND', sanitizeExternalText(words, [token]));
   if (status === 403 && words !== undefined)
-    return new SecretError('ACCESS_DENIED', quoteForeign(words, [token]));
+    return new SecretError('ACCESS_DENIED', sanitizeExternalText(words, [token]));
   if (status === 429 || status >= 500) {
     return new SecretError('STORE_UNAVAILABLE', `${host} answered ${status}${text}`);
   }

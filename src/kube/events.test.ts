@@ -106,7 +106,7 @@ describe('an Event on a pod', () => {
 
   test('waits for its turn when the API server is slow: sixteen at once, the others at their next failure', async () => {
     const { kubernetes, warn, until, asked } = await rig();
-    kubernetes.behave({ delayMs: 50, times: 16 });
+    kubernetes.injectFault({ delayMs: 50, times: 16 });
     for (let pod = 0; pod < 40; pod += 1) warn(`pod-${pod}`);
     await until(() => kubernetes.events.length === 16);
     expect(asked()).toBe(16);

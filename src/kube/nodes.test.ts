@@ -55,14 +55,16 @@ describe("a node's region", () => {
   });
 
   test('that nobody tells, or not in words we know', async () => {
-    kubernetes.behave({ answer: { status: 401, body: 'x' } });
+    kubernetes.injectFault({ response: { status: 401, body: 'x' } });
     expect(await ask()).toMatch(/^ADMISSION_UNAVAILABLE: the node ip-.* cannot be read/);
-    kubernetes.behave({ answer: { body: { metadata: { labels: { [Object.keys(labels)[0]!]: 7 } } } } });
+    kubernetes.injectFault({
+      response: { body: { metadata: { labels: { [Object.keys(labels)[0]!]: 7 } } } },
+    });
     expect(await ask()).toMatch(/^ADMISSION_UNAVAILABLE: .*what came is no Node/);
   });
 
   test('is not waited for longer than the caller does', async () => {
-    kubernetes.behave({ hang: true });
+    kubernetes.injectFault({ hang: true });
     const left = new SecretError('CANCELLED', 'left');
     const caller = new AbortController();
     const asked = ask(undefined, caller.signal);

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { SecretError } from '../core/errors.ts';
-import { quoteForeign } from '../core/safe-text.ts';
+import { sanitizeExternalText } from '../core/safe-text.ts';
 import { createSingleFlight } from '../concurrency/single-flight.ts';
 import type { KubeApi } from './api.ts';
 
@@ -38,7 +38,7 @@ export function createNodes({ api }: { readonly api: Pick<KubeApi, 'get'> }): No
 }
 
 async function readRegion(api: Pick<KubeApi, 'get'>, node: string, signal: AbortSignal): Promise<string> {
-  const label = `the node ${quoteForeign(node)}`;
+  const label = `the node ${sanitizeExternalText(node)}`;
   const answer = await api.get(['api', 'v1', 'nodes', node], signal).catch((thrown: unknown) => {
     signal.throwIfAborted();
     throw refused(label, thrown);

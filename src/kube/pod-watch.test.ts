@@ -34,7 +34,7 @@ async function watched(...uids: string[]) {
       return running;
     },
   );
-  await until(() => pods.watching() === 1);
+  await until(() => pods.watchCount() === 1);
   return { pods, watch, clock, logs, stop, running };
 }
 
@@ -69,7 +69,7 @@ describe('the pods of a node', () => {
   test('are watched on from where a watch ended: nothing is missed, and nothing listed again', async () => {
     const { pods, watch } = await watched('a', 'b');
     pods.change('a');
-    pods.send('{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"4"}}}\n');
+    pods.sendToWatches('{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"4"}}}\n');
     pods.endWatches();
     pods.remove('a');
     await becomes(watch, 'a', 'gone');
@@ -79,14 +79,14 @@ describe('the pods of a node', () => {
 
   test.each([
     ['the connection breaks', ({ pods }: Awaited<ReturnType<typeof watched>>) => pods.breakWatches()],
-    ['a line is no JSON', ({ pods }) => pods.send('{\n')],
-    ['a line is no event', ({ pods }) => pods.send('[7]\n')],
-    ['a line has no end', ({ pods }) => pods.send('x'.repeat(1_100_000))],
+    ['a line is no JSON', ({ pods }) => pods.sendToWatches('{\n')],
+    ['a line is no event', ({ pods }) => pods.sendToWatches('[7]\n')],
+    ['a line has no end', ({ pods }) => pods.sendToWatches('x'.repeat(1_100_000))],
   ] satisfies [string, (rig: Awaited<ReturnType<typeof watched>>) => void][])(
     'are listed anew when %s: whoever left meanwhile is gone',
     async (_, breakIt) => {
       const rig = await watched('a', 'b');
-      rig.pods.removeUnseen('a');
+      rig.pods.removeWithoutEvent('a');
       breakIt(rig);
       await becomes(rig.watch, 'a', 'gone');
       expect(rig.watch.presence('b')).toBe('here');
@@ -96,7 +96,7 @@ describe('the pods of a node', () => {
 
   test('are listed anew where the watch is too far behind', async () => {
     const { pods, watch, logs } = await watched('a');
-    pods.removeUnseen('a');
+    pods.removeWithoutEvent('a');
     pods.trouble.expired = true;
     pods.endWatches();
     await becomes(watch, 'a', 'gone');
@@ -113,7 +113,7 @@ describe('the pods of a node', () => {
     clock.now += 1;
     expect(watch.presence('a')).toBe('unknown');
     expect(watch.presence('b')).toBe('gone');
-    pods.send('{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"4"}}}\n');
+    pods.sendToWatches('{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"4"}}}\n');
     await becomes(watch, 'a', 'here');
   });
 
@@ -130,7 +130,7 @@ describe('the pods of a node', () => {
         hint: expect.stringContaining('list and watch for pods'),
       }),
     ]);
-    pods.removeUnseen('a');
+    pods.removeWithoutEvent('a');
     pods.trouble.denied = false;
     await becomes(watch, 'a', 'gone');
     expect(logs.map(({ msg }) => msg)).toEqual(['pods cannot be watched', 'pods are watched again']);
@@ -140,7 +140,7 @@ describe('the pods of a node', () => {
     'are not taken from a list like %s',
     async (answer) => {
       const { pods, watch, logs } = await watched('a');
-      pods.trouble.answer = answer;
+      pods.trouble.response = answer;
       pods.breakWatches();
       await until(() => logs.length > 0);
       expect(watch.presence('a')).toBe('here');
@@ -151,7 +151,7 @@ describe('the pods of a node', () => {
     const { pods, stop, running, logs } = await watched('a');
     stop.abort(new Error('stopped'));
     await running;
-    await until(() => pods.watching() === 0);
+    await until(() => pods.watchCount() === 0);
     expect(logs).toEqual([]);
   });
 });

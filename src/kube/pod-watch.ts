@@ -1,9 +1,9 @@
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import * as z from 'zod';
-import { race } from '../concurrency/single-flight.ts';
+import { raceWithAbort } from '../concurrency/single-flight.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
-import { quoteForeign } from '../core/safe-text.ts';
+import { sanitizeExternalText } from '../core/safe-text.ts';
 import type { KubeApi } from './api.ts';
 
 /** Pods that have ended, the latest: whoever asks does so within seconds. */
@@ -78,7 +78,8 @@ export function createPodWatch(deps: PodWatchDeps): PodWatch {
       { fieldSelector, resourceVersion: from },
       (event) => {
         const { type, object } = eventSchema.parse(event);
-        if (type === 'ERROR') throw new SecretError('ADMISSION_UNAVAILABLE', quoteForeign(object.message));
+        if (type === 'ERROR')
+          throw new SecretError('ADMISSION_UNAVAILABLE', sanitizeExternalText(object.message));
         const { uid = '', resourceVersion = '' } = object.metadata ?? {};
         if (type === 'ADDED' || type === 'MODIFIED') here.add(uid);
         if (type === 'DELETED') {
@@ -140,7 +141,7 @@ export function createPodWatch(deps: PodWatchDeps): PodWatch {
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   try {
-    await race(new Promise((resolve) => (timer = setTimeout(resolve, ms))), signal);
+    await raceWithAbort(new Promise((resolve) => (timer = setTimeout(resolve, ms))), signal);
   } finally {
     clearTimeout(timer);
   }

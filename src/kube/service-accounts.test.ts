@@ -98,8 +98,8 @@ describe('service accounts', () => {
 
   test('share a read only with those who came before it began: a removed name is never served to a later request', async () => {
     const { get, annotate, clock, kubernetes } = await accountsOf();
-    kubernetes.behave({
-      answer: { body: { metadata: { uid: 'u', annotations: { a: 'old' } } } },
+    kubernetes.injectFault({
+      response: { body: { metadata: { uid: 'u', annotations: { a: 'old' } } } },
       delayMs: 30,
       times: 1,
     });
@@ -115,7 +115,7 @@ describe('service accounts', () => {
 
   test('cost two reads for 200 pods that arrive together', async () => {
     const { get, clock, kubernetes } = await accountsOf();
-    kubernetes.behave({ delayMs: 30 });
+    kubernetes.injectFault({ delayMs: 30 });
     const pods: Promise<ServiceAccount>[] = [];
     for (let pod = 0; pod < 200; pod += 1) {
       pods.push(get());
@@ -149,10 +149,10 @@ describe('service accounts', () => {
     const first = clock.now;
     await get();
     clock.now += 1;
-    kubernetes.behave({ answer: { status: 500 } });
+    kubernetes.injectFault({ response: { status: 500 } });
     await expect(get()).rejects.toMatchObject({ code: 'ADMISSION_UNAVAILABLE' });
     await expect(get({ notBefore: first })).resolves.toBeDefined();
-    kubernetes.behave();
+    kubernetes.injectFault();
     kubernetes.serviceAccounts.clear();
     await expect(get()).rejects.toMatchObject({ code: 'NOT_GRANTED' });
     await expect(get({ notBefore: first })).rejects.toMatchObject({ code: 'NOT_GRANTED' });
@@ -164,13 +164,13 @@ describe('service accounts', () => {
     ['annotations that are no strings', { metadata: { uid: 'u', annotations: { a: ['db'] } } }],
   ])('an answer with %s grants nothing', async (_, body) => {
     const { get, kubernetes } = await accountsOf();
-    kubernetes.behave({ answer: { body: JSON.stringify(body) } });
+    kubernetes.injectFault({ response: { body: JSON.stringify(body) } });
     await expect(get()).rejects.toMatchObject({ code: 'ADMISSION_UNAVAILABLE' });
   });
 
   test('one who leaves takes nothing from the others', async () => {
     const { get, clock, kubernetes } = await accountsOf();
-    kubernetes.behave({ delayMs: 20 });
+    kubernetes.injectFault({ delayMs: 20 });
     const leaver = new AbortController();
     const gone = get({ signal: leaver.signal }).catch((error: unknown) => error);
     const stays = get();
@@ -185,7 +185,7 @@ describe('service accounts', () => {
 
   test('a read that everybody left is stopped, and holds up nobody', async () => {
     const { get, clock, kubernetes } = await accountsOf();
-    kubernetes.behave({ hang: true, times: 1 });
+    kubernetes.injectFault({ hang: true, times: 1 });
     const leaver = new AbortController();
     const gone = get({ signal: leaver.signal }).catch((error: unknown) => error);
     await untilReads(kubernetes, 1);
@@ -207,7 +207,7 @@ describe('service accounts', () => {
 
   test('accounts do not wait for each other', async () => {
     const { get, kubernetes } = await accountsOf({ 'shop/app': { uid: '1' }, 'shop/other': { uid: '2' } });
-    kubernetes.behave({ on: /app$/, hang: true });
+    kubernetes.injectFault({ route: /app$/, hang: true });
     const leaver = new AbortController();
     const hung = get({ signal: leaver.signal }).catch((error: unknown) => error);
     expect((await get({ name: 'other' })).uid).toBe('2');

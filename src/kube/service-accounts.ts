@@ -1,9 +1,9 @@
 import { LRUCache } from 'lru-cache';
 import * as z from 'zod';
 import { SecretError } from '../core/errors.ts';
-import { quoteForeign } from '../core/safe-text.ts';
-import { race } from '../concurrency/single-flight.ts';
-import { createFlight, type Flight } from '../concurrency/single-flight.ts';
+import { sanitizeExternalText } from '../core/safe-text.ts';
+import { raceWithAbort } from '../concurrency/single-flight.ts';
+import { createSharedCall, type SharedCall } from '../concurrency/single-flight.ts';
 import type { KubeApi } from './api.ts';
 
 /** Older answers serve nobody, whatever the caller would take. */
@@ -34,7 +34,7 @@ export type ServiceAccounts = {
 
 type Answer = { readonly account: ServiceAccount; readonly askedAt: number };
 /** Under way, or waiting for the one that is; then `begunAt` is Infinity. */
-type Read = { begunAt: number; ended: Promise<void>; flight: Flight<ServiceAccount> };
+type Read = { begunAt: number; ended: Promise<void>; flight: SharedCall<ServiceAccount> };
 
 const schema = z.object({
   metadata: z.object({
@@ -58,9 +58,9 @@ export function createServiceAccounts({ api, now }: { api: KubeApi; now: () => n
     const ended = new Promise<void>((resolve) => {
       end = resolve;
     });
-    const flight = createFlight(async (signal) => {
+    const flight = createSharedCall(async (signal) => {
       try {
-        await race(before?.ended ?? Promise.resolve(), signal);
+        await raceWithAbort(before?.ended ?? Promise.resolve(), signal);
         read.begunAt = now();
         const account = await readAccount(api, namespace, name, signal);
         answers.set(key, { account, askedAt: read.begunAt });
@@ -107,7 +107,7 @@ async function readAccount(
   name: string,
   signal: AbortSignal,
 ): Promise<ServiceAccount> {
-  const label = `ServiceAccount ${quoteForeign(namespace)}/${quoteForeign(name)}`;
+  const label = `ServiceAccount ${sanitizeExternalText(namespace)}/${sanitizeExternalText(name)}`;
   try {
     const path = ['api', 'v1', 'namespaces', namespace, 'serviceaccounts', name];
     const { metadata } = schema.parse(await api.get(path, signal));

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { startFakeKubernetes, type FakeKubernetes } from '../../test/fakes/kubernetes.ts';
 import { mintToken } from '../../test/fakes/service-account-token.ts';
-import { failureOf } from '../../test/fakes/failure.ts';
+import { rejectedError } from '../../test/fakes/failure.ts';
 import { SecretError } from '../core/errors.ts';
 import { createHttp, type Http } from '../http/client.ts';
 import { createKubeApi } from './api.ts';
@@ -81,16 +81,16 @@ describe('a token of a pod, from the API server', () => {
   });
 
   test('is refused where account or pod are gone, and no refusal is remembered', async () => {
-    expect(await failureOf(get({ serviceAccount: 'nobody' }))).toMatchObject({
+    expect(await rejectedError(get({ serviceAccount: 'nobody' }))).toMatchObject({
       code: 'NOT_GRANTED',
       message: 'a token of ServiceAccount shop/nobody cannot be had: serviceaccounts "nobody" not found',
     });
-    expect(await failureOf(get({ pod: { name: 'web-9', uid: 'gone' } }))).toMatchObject({
+    expect(await rejectedError(get({ pod: { name: 'web-9', uid: 'gone' } }))).toMatchObject({
       code: 'NOT_GRANTED',
       message: expect.stringContaining('pods "web-9" not found'),
     });
     kubernetes.deny(true);
-    expect(await failureOf(get())).toMatchObject({
+    expect(await rejectedError(get())).toMatchObject({
       code: 'ADMISSION_UNAVAILABLE',
       hint: expect.stringContaining('verb create for serviceaccounts/token'),
     });
@@ -103,18 +103,18 @@ describe('a token of a pod, from the API server', () => {
     ['something else', { status: 201, body: { status: {} } }, 'what came is no token'],
     ['a token without end', { status: 201, body: { status: { token: 'CANARY' } } }, 'what came is no token'],
   ])('%s is none, and is not shown', async (_, answer, words) => {
-    kubernetes.behave({ answer });
-    const failure = await failureOf(get());
+    kubernetes.injectFault({ response: answer });
+    const failure = await rejectedError(get());
     expect(failure.code).toBe('ADMISSION_UNAVAILABLE');
     expect(failure.message).toContain(words);
     expect(failure.summary).not.toContain('CANARY');
   });
 
   test("ends with the caller's reason", async () => {
-    kubernetes.behave({ hang: true });
+    kubernetes.injectFault({ hang: true });
     const left = new SecretError('CANCELLED', 'left');
     const caller = new AbortController();
-    const asked = failureOf(get({ signal: caller.signal }));
+    const asked = rejectedError(get({ signal: caller.signal }));
     while (kubernetes.requests.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
     caller.abort(left);
     expect(await asked).toBe(left);

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import * as z from 'zod';
 import { Redacted } from '../core/redacted.ts';
 import { SecretError } from '../core/errors.ts';
-import { quoteForeign } from '../core/safe-text.ts';
+import { sanitizeExternalText } from '../core/safe-text.ts';
 import { createSingleFlight } from '../concurrency/single-flight.ts';
 import type { KubeApi } from './api.ts';
 
@@ -82,7 +82,7 @@ async function ask(
   } catch (thrown) {
     signal.throwIfAborted();
     throw refused(
-      `a token of ServiceAccount ${quoteForeign(namespace)}/${quoteForeign(serviceAccount)}`,
+      `a token of ServiceAccount ${sanitizeExternalText(namespace)}/${sanitizeExternalText(serviceAccount)}`,
       thrown,
     );
   }

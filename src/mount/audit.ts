@@ -9,12 +9,12 @@ import type { Grant, Outcome } from '../core/provider.ts';
 /** See {@link createAudit}. */
 export type Audit = {
   /** Says whether anything in it was new: an object first delivered, or with another version or principal. */
-  delivered(asked: Asked, grants: readonly Grant[], outcomes: readonly Outcome[]): boolean;
-  refused(asked: Asked, error: SecretError): void;
+  delivered(asked: AuditSubject, grants: readonly Grant[], outcomes: readonly Outcome[]): boolean;
+  refused(asked: AuditSubject, error: SecretError): void;
 };
 
 /** Who asked for what: the fields that every log line of a request has. */
-export type Asked = {
+export type AuditSubject = {
   readonly provider: string;
   readonly namespace?: string;
   readonly serviceAccount?: string;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { failureIn } from '../../test/fakes/failure.ts';
+import { thrownError } from '../../test/fakes/failure.ts';
 import type { SecretError } from '../core/errors.ts';
 import type { Selector } from '../core/plan.ts';
 import { createSelect } from './extract.ts';
@@ -52,9 +52,9 @@ describe('a literal key', () => {
     (key) => {
       for (const document of ['{"a": {}}', '[1]', '"text"', '1.50'])
         for (const read of [takeKey, takeEither, search])
-          expect(failureIn(() => read(document, key)).code).toBe('KEY_NOT_FOUND');
-      expect(failureIn(() => search('{"a": {}}', `a.${key}`)).code).toBe('KEY_NOT_FOUND');
-      expect(failureIn(() => search('{"a": {}, "b": 1.50}', `[a, b][*].${key} | [0]`)).code).toBe(
+          expect(thrownError(() => read(document, key)).code).toBe('KEY_NOT_FOUND');
+      expect(thrownError(() => search('{"a": {}}', `a.${key}`)).code).toBe('KEY_NOT_FOUND');
+      expect(thrownError(() => search('{"a": {}, "b": 1.50}', `[a, b][*].${key} | [0]`)).code).toBe(
         'KEY_NOT_FOUND',
       );
     },
@@ -69,7 +69,7 @@ describe('a literal key', () => {
   });
 
   test('that is null is not looked for any further', () =>
-    expect(failureIn(() => takeEither('{"a.b": null, "a": {"b": 1}}', 'a.b')).message).toBe(
+    expect(thrownError(() => takeEither('{"a.b": null, "a": {"b": 1}}', 'a.b')).message).toBe(
       'the key "a.b" of csms secret "db" is null',
     ));
 
@@ -104,21 +104,23 @@ describe('what a value gives', () => {
   });
 
   test('null, and nothing, are errors', () => {
-    expect(failureIn(() => takeKey('{"v": null}', 'v'))).toMatchObject({
+    expect(thrownError(() => takeKey('{"v": null}', 'v'))).toMatchObject({
       code: 'KEY_NOT_FOUND',
       message: 'the key "v" of csms secret "db" is null',
     });
-    expect(failureIn(() => takeKey('{"v": 1}', 'w'))).toMatchObject({
+    expect(thrownError(() => takeKey('{"v": 1}', 'w'))).toMatchObject({
       code: 'KEY_NOT_FOUND',
       message: 'csms secret "db" has no key "w"',
       hint: 'check the spelling, letter case counts',
     });
     for (const expression of ['v', 'v.w', 'v[0]', 'max_by(l, &x)', 'avg(l)'])
-      expect(failureIn(() => search('{"v": null, "l": []}', expression))).toMatchObject({
+      expect(thrownError(() => search('{"v": null, "l": []}', expression))).toMatchObject({
         code: 'KEY_NOT_FOUND',
         message: `the JMESPath "${expression}" finds nothing in csms secret "db"`,
       });
-    expect(failureIn(() => takeEither('{"v": 1}', 'a-b')).message).toBe('csms secret "db" has no key "a-b"');
+    expect(thrownError(() => takeEither('{"v": 1}', 'a-b')).message).toBe(
+      'csms secret "db" has no key "a-b"',
+    );
   });
 });
 
@@ -157,20 +159,20 @@ describe('JMESPath', () => {
 
   test('what could change digits fails', () => {
     for (const expression of ['to_string(n)', 'max([n, `1`])', 'n > `1`'])
-      expect(failureIn(() => search('{"n": 12345678901234567890}', expression)).message).toBe(
+      expect(thrownError(() => search('{"n": 12345678901234567890}', expression)).message).toBe(
         `the JMESPath "${expression}" cannot be applied to csms secret "db"`,
       );
   });
 
   test('the library’s remark is shown where it quotes no value', () =>
-    expect(failureIn(() => search(document, 'length(hosts[0].port)'))).toMatchObject({
+    expect(thrownError(() => search(document, 'length(hosts[0].port)'))).toMatchObject({
       code: 'INVALID_CLASS',
       message:
         'the JMESPath "length(hosts[0].port)" cannot be applied to csms secret "db": length() expected argument 1 to be type string,array,object but received type number instead.',
     }));
 
   test('a faulty expression is said to be one', () =>
-    expect(failureIn(() => search('{}', 'a-b'))).toMatchObject({
+    expect(thrownError(() => search('{}', 'a-b'))).toMatchObject({
       code: 'INVALID_CLASS',
       message:
         'the JMESPath "a-b" is not JMESPath; a key with other characters than letters, digits and _ needs quotes: "a-b"',
@@ -183,7 +185,7 @@ describe('JMESPath', () => {
   ])('%s is cut', (_, expression) => {
     const start = performance.now();
     const bytes = Buffer.from(JSON.stringify(Array(1_000).fill('x')));
-    const cut = failureIn(() => createSelect()(ref, { bytes })({ kind: 'jmespath', expression }));
+    const cut = thrownError(() => createSelect()(ref, { bytes })({ kind: 'jmespath', expression }));
     expect(cut).toMatchObject({
       code: 'INVALID_CLASS',
       message: expect.stringMatching(/longer than 50 ms$/),
@@ -228,7 +230,7 @@ describe('a secret that is not JSON', () => {
   test.each(['canary-4711', '', '{canary', '{"a": canary}', '\ud800', '['.repeat(100_000), '\0'])(
     '%#',
     (document) => {
-      const error = failureIn(() => takeKey(document, 'a'));
+      const error = thrownError(() => takeKey(document, 'a'));
       expect(error).toMatchObject({
         code: 'NOT_JSON',
         message: 'csms secret "db" is not JSON, so nothing can be taken out of it',
@@ -237,11 +239,11 @@ describe('a secret that is not JSON', () => {
     },
   );
   test('nor UTF-8', () =>
-    expect(failureIn(() => take(Buffer.from([0x22, 0xff, 0x22]), { kind: 'key', key: 'a' })).code).toBe(
+    expect(thrownError(() => take(Buffer.from([0x22, 0xff, 0x22]), { kind: 'key', key: 'a' })).code).toBe(
       'NOT_JSON',
     ));
   test('JSON, but no object', () =>
-    expect(failureIn(() => takeKey('[1]', 'a')).message).toBe(
+    expect(thrownError(() => takeKey('[1]', 'a')).message).toBe(
       'csms secret "db" is JSON, but no object with keys',
     ));
 });
@@ -253,7 +255,7 @@ test('a document beside the bytes is what is looked into', () => {
 
 test('a secret is named with its region', () => {
   const open = select({ ...ref, region: 'eu-west-1' }, { bytes: Buffer.from('{}') });
-  expect(failureIn(() => open({ kind: 'key', key: 'k' })).message).toBe(
+  expect(thrownError(() => open({ kind: 'key', key: 'k' })).message).toBe(
     'csms secret "db" in eu-west-1 has no key "k"',
   );
 });

@@ -3,7 +3,7 @@ import { Script, createContext } from 'node:vm';
 import { SecretError } from '../core/errors.ts';
 import type { SecretRef, Selector } from '../core/plan.ts';
 import type { SecretValue } from '../core/provider.ts';
-import { quoteForeign } from '../core/safe-text.ts';
+import { sanitizeExternalText } from '../core/safe-text.ts';
 import { checkExpression, plainKeys } from '../formats/jmespath.ts';
 import { ExactNumber, type JsonValue, parseJsonText, toJsonText } from '../formats/json.ts';
 
@@ -106,7 +106,7 @@ export function nameSecret({ service, name, region }: SecretRef): string {
 }
 
 function quote(text: string): string {
-  return `"${quoteForeign(text)}"`;
+  return `"${sanitizeExternalText(text)}"`;
 }
 
 function missing(message: string): never {
@@ -196,5 +196,5 @@ function reason(thrown: unknown, limitMs: number): string {
   const { message = '' } = thrown as { message?: string };
   if (isTimeout(thrown)) return `: it takes longer than ${limitMs} ms`;
   const said = /^(?:TypeError|ArgumentError): (.+)/.exec(message)?.[1];
-  return said === undefined ? '' : `: ${quoteForeign(said)}`;
+  return said === undefined ? '' : `: ${sanitizeExternalText(said)}`;
 }

@@ -10,20 +10,20 @@ import {
   type ScriptedProvider,
 } from '../../test/fakes/scripted-provider.ts';
 import { SecretError } from '../core/errors.ts';
-import { createTurns } from '../concurrency/namespace-limiter.ts';
+import { createNamespaceLimiter } from '../concurrency/namespace-limiter.ts';
 import type { Plan } from '../core/plan.ts';
 import { createFingerprint } from '../providers/shared/identity/fingerprint.ts';
 import { grant } from '../core/grant.ts';
-import type { Admission, Grant, Provider } from '../core/provider.ts';
-import { createStoreMetrics } from '../cache/metrics.ts';
-import { createSecretStore } from '../cache/secret-cache.ts';
+import type { AuthorizeContext, Grant, Provider } from '../core/provider.ts';
+import { createCacheMetrics } from '../cache/metrics.ts';
+import { createSecretCache } from '../cache/secret-cache.ts';
 import { createAudit } from './audit.ts';
 import { createMountMetrics } from './metrics.ts';
 import { createMount } from './mount.ts';
 import { createPlanCache } from './plan-cache.ts';
 import { createRender } from './render.ts';
 import { createStaleness } from './staleness.ts';
-import { createVolumes } from './volume-history.ts';
+import { createVolumeHistory } from './volume-history.ts';
 
 const ref = { service: 'kms', name: 'db' };
 const plan: Plan = {
@@ -36,8 +36,8 @@ const plan: Plan = {
 function house({ limit = 10 } = {}) {
   const scripted: ScriptedProvider = createScriptedProvider();
   const fingerprint = createFingerprint(new Uint8Array(32));
-  const seen = { compiled: 0, admissions: [] as Admission[], identity: 'shared' as 'own' | 'shared' };
-  const rule: { admit: (admission: Admission) => void; grants: (grants: Grant[]) => Grant[] } = {
+  const seen = { compiled: 0, admissions: [] as AuthorizeContext[], identity: 'shared' as 'own' | 'shared' };
+  const rule: { admit: (admission: AuthorizeContext) => void; grants: (grants: Grant[]) => Grant[] } = {
     admit: () => undefined,
     grants: (grants) => grants,
   };
@@ -47,7 +47,7 @@ function house({ limit = 10 } = {}) {
       seen.compiled += 1;
       return { plan, problems: [] };
     },
-    admit: async (workload, { refs }, admission) => {
+    authorize: async (workload, { refs }, admission) => {
       seen.admissions.push(admission);
       rule.admit(admission);
       return rule.grants(
@@ -76,17 +76,17 @@ function house({ limit = 10 } = {}) {
   const registry = new Registry();
   const mount = createMount({
     providers: new Map([['scripted', provider]]),
-    turns: createTurns({ limit, maxQueue: 10 }),
+    turns: createNamespaceLimiter({ limit, maxQueue: 10 }),
     plans: createPlanCache(),
-    store: createSecretStore({
+    store: createSecretCache({
       now,
       random: () => 0,
       freshness: () => ({ refreshInterval: 30_000, maxStale: 600_000 }),
-      metrics: (bytes) => createStoreMetrics(registry, bytes),
+      metrics: (bytes) => createCacheMetrics(registry, bytes),
       log,
     }),
     render: createRender({ versionKey: new Uint8Array(32) }),
-    volumes: createVolumes(),
+    volumeHistory: createVolumeHistory(),
     audit: createAudit({ log, now }),
     metrics: createMountMetrics(registry),
     staleness: createStaleness({ registry, now }),

@@ -1,13 +1,13 @@
 import type { Logger } from 'pino';
 import { SecretError, toSecretError } from '../core/errors.ts';
-import { createCpuShare } from '../concurrency/cpu-limiter.ts';
-import type { Turns } from '../concurrency/namespace-limiter.ts';
+import { createCpuLimiter } from '../concurrency/cpu-limiter.ts';
+import type { NamespaceLimiter } from '../concurrency/namespace-limiter.ts';
 import type { Plan, Problem } from '../core/plan.ts';
 import type { Workload } from '../core/workload.ts';
-import type { Admission, Grant, Provider } from '../core/provider.ts';
-import { admissionMaxAge } from '../cache/freshness.ts';
-import type { SecretStore } from '../cache/secret-cache.ts';
-import type { Asked, Audit } from './audit.ts';
+import type { AuthorizeContext, Grant, Provider } from '../core/provider.ts';
+import { workloadAuthorizationMaxAge } from '../cache/freshness.ts';
+import type { SecretCache } from '../cache/secret-cache.ts';
+import type { AuditSubject, Audit } from './audit.ts';
 import type { MountMetrics } from './metrics.ts';
 import type { PlanCache } from './plan-cache.ts';
 import type { RawMountRequest } from './types.ts';
@@ -16,11 +16,11 @@ import { createRequestReader } from './request.ts';
 import type { MountRequest } from './request.ts';
 import type { Staleness } from './staleness.ts';
 import type { Volume } from './types.ts';
-import type { Volumes } from './volume-history.ts';
-import { causeForLog, withholdSecrets } from './redact-error.ts';
+import type { VolumeHistory } from './volume-history.ts';
+import { causeForLog, redactError } from './redact-error.ts';
 
 /** The circumstances of one mount. */
-export type Circumstances = {
+export type MountContext = {
   /** The provider whose socket the request came in by. */
   readonly provider: string;
   /** Fires, with a SecretError as its reason, at the deadline or when the caller leaves. May be made when first looked at. */
@@ -30,16 +30,16 @@ export type Circumstances = {
 };
 
 /** One mount, from request to volume. Rejects only with SecretError. */
-export type Mount = (request: RawMountRequest, circumstances: Circumstances) => Promise<Volume>;
+export type Mount = (request: RawMountRequest, circumstances: MountContext) => Promise<Volume>;
 
 /** What {@link createMount} needs. */
 export type MountDeps = {
   readonly providers: ReadonlyMap<string, Provider>;
-  readonly turns: Turns;
+  readonly turns: NamespaceLimiter;
   readonly plans: PlanCache;
-  readonly store: SecretStore;
+  readonly store: SecretCache;
   readonly render: Render;
-  readonly volumes: Volumes;
+  readonly volumeHistory: VolumeHistory;
   readonly audit: Audit;
   readonly metrics: MountMetrics;
   /** Told of what became of each volume; absent: nobody is. */
@@ -50,13 +50,25 @@ export type MountDeps = {
 
 /** The walk: parse, plan, admit, read, render. */
 export function createMount(deps: MountDeps): Mount {
-  const { providers, turns, plans, store, render, volumes, audit, metrics, staleness, log, now } = deps;
-  const cpu = createCpuShare();
+  const {
+    providers,
+    turns,
+    plans,
+    store,
+    render,
+    volumeHistory: volumes,
+    audit,
+    metrics,
+    staleness,
+    log,
+    now,
+  } = deps;
+  const cpu = createCpuLimiter();
   const readRequest = createRequestReader();
 
   return async (raw, circumstances) => {
     const arrived = now();
-    let asked: Asked = { provider: circumstances.provider };
+    let asked: AuditSubject = { provider: circumstances.provider };
     let request: MountRequest | undefined;
     try {
       const provider = known(providers, circumstances.provider);
@@ -64,22 +76,22 @@ export function createMount(deps: MountDeps): Mount {
       const { workload, parameters, permission } = request;
       asked = askedBy(workload, provider, volumes);
       const giveTurnBack =
-        turns.takeAtOnce(workload.namespace) ?? (await turns.take(workload.namespace, circumstances.signal));
+        turns.tryAcquire(workload.tenant) ?? (await turns.acquire(workload.tenant, circumstances.signal));
       try {
         const plan = await plans.plan(
           provider,
           parameters,
           circumstances,
           (problem) => warn(asked, problem),
-          (work) => cpu.run(workload.namespace, circumstances, work),
+          (work) => cpu.run(workload.tenant, circumstances, work),
         );
         const grants = await admit(provider, workload, plan, circumstances, arrived);
         volumes.checkIdentity(workload, grants);
         const outcomes = await store.read(provider, grants, circumstances);
-        const volume = await cpu.run(workload.namespace, circumstances, () =>
+        const volume = await cpu.run(workload.tenant, circumstances, () =>
           render(plan, outcomes, permission),
         );
-        store.remember(grants, outcomes);
+        store.recordDelivery(grants, outcomes);
         volumes.remember(workload, grants);
         staleness?.served(workload);
         const news = audit.delivered(asked, grants, outcomes);
@@ -90,7 +102,7 @@ export function createMount(deps: MountDeps): Mount {
         giveTurnBack();
       }
     } catch (thrown) {
-      const error = withholdSecrets(toSecretError(thrown), request?.workload);
+      const error = redactError(toSecretError(thrown), request?.workload);
       audit.refused(asked, error);
       if (request !== undefined) staleness?.failed(request.workload, asked.class ?? 'unknown', error);
       const ms = observe(asked, error.code, arrived);
@@ -110,24 +122,26 @@ export function createMount(deps: MountDeps): Mount {
     provider: Provider,
     workload: Workload,
     plan: Plan,
-    circumstances: Circumstances,
+    circumstances: MountContext,
     arrived: number,
   ): Promise<readonly Grant[]> {
     const readSince = (notBefore: number): Promise<readonly Grant[]> =>
-      provider.admit(workload, plan, new LazyAdmission(notBefore, circumstances));
-    const admitted = await readSince(arrived - admissionMaxAge).catch(() => undefined);
-    const grants = admitted?.every((grant) => store.hasServed(grant)) ? admitted : await readSince(arrived);
+      provider.authorize(workload, plan, new LazyAdmission(notBefore, circumstances));
+    const admitted = await readSince(arrived - workloadAuthorizationMaxAge).catch(() => undefined);
+    const grants = admitted?.every((grant) => store.hasDelivered(grant))
+      ? admitted
+      : await readSince(arrived);
     if (grants.length === plan.refs.length && grants.every(({ ref }, index) => ref === plan.refs[index]))
       return grants;
     throw new SecretError('INTERNAL', `provider ${provider.name} granted something else than was asked`);
   }
 
-  function warn(asked: Asked, { message, hint, line }: Problem): void {
+  function warn(asked: AuditSubject, { message, hint, line }: Problem): void {
     metrics.classWarnings.inc({ provider: asked.provider });
     log.warn({ ...asked, problem: message, hint, line }, 'the class has a fault');
   }
 
-  function observe({ provider }: Asked, code: string, arrived: number): number {
+  function observe({ provider }: AuditSubject, code: string, arrived: number): number {
     const ms = now() - arrived;
     metrics.answered(provider, code, ms);
     return ms;
@@ -135,11 +149,11 @@ export function createMount(deps: MountDeps): Mount {
 }
 
 /** An admission whose signal is made when first looked at. A class, because a getter in a literal was measured to cost more than the mount. */
-class LazyAdmission implements Admission {
+class LazyAdmission implements AuthorizeContext {
   readonly notBefore: number;
-  readonly #circumstances: Circumstances;
+  readonly #circumstances: MountContext;
 
-  constructor(notBefore: number, circumstances: Circumstances) {
+  constructor(notBefore: number, circumstances: MountContext) {
     this.notBefore = notBefore;
     this.#circumstances = circumstances;
   }
@@ -155,11 +169,11 @@ function known(providers: ReadonlyMap<string, Provider>, name: string): Provider
   throw new SecretError('INTERNAL', `there is no provider ${name} in this process`);
 }
 
-function askedBy(workload: Workload, provider: Provider, volumes: Volumes): Asked {
+function askedBy(workload: Workload, provider: Provider, volumes: VolumeHistory): AuditSubject {
   return {
     provider: provider.name,
-    namespace: workload.namespace,
-    serviceAccount: workload.serviceAccount.name,
+    namespace: workload.tenant,
+    serviceAccount: workload.identity.name,
     ...(workload.pod && { pod: workload.pod.name }),
     class: volumes.classOf(workload),
   };

@@ -15,11 +15,11 @@ const problem = (severity: Problem['severity'], message: string): Problem => ({
   line: 3,
 });
 
-function counting(result: PlanResult, facts: () => Promise<unknown> = () => Promise.resolve({})) {
+function counting(result: PlanResult, nodeFacts: () => Promise<unknown> = () => Promise.resolve({})) {
   let compiled = 0;
   const provider = {
     name: 'local',
-    facts,
+    nodeFacts,
     plan: () => {
       compiled += 1;
       return result;
@@ -87,9 +87,9 @@ describe('the plan cache', () => {
 
   test('remembers no plan whose facts could not be had', async () => {
     let reachable = false;
-    const facts = (): Promise<unknown> =>
+    const nodeFacts = (): Promise<unknown> =>
       reachable ? Promise.resolve({}) : Promise.reject(new SecretError('STORE_UNAVAILABLE', 'no metadata'));
-    const { provider, compiled } = counting(good, facts);
+    const { provider, compiled } = counting(good, nodeFacts);
     const plans = createPlanCache();
     await expect(plans.plan(provider, {}, asked, silent)).rejects.toThrow('no metadata');
     reachable = true;

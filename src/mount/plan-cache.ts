@@ -46,7 +46,7 @@ export function createPlanCache(): PlanCache {
       const key = provider.name + digestOf(parameters);
       const known = results.get(key);
       if (known !== undefined) return planOf(known);
-      const facts = await provider.facts(parameters, asked.signal);
+      const facts = await provider.nodeFacts(parameters, asked.signal);
       const result = await compile(() => {
         const meanwhile = results.get(key);
         if (meanwhile !== undefined) return meanwhile;

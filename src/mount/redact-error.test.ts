@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { SecretError } from '../core/errors.ts';
 import { Redacted } from '../core/redacted.ts';
-import { causeForLog, withholdSecrets } from './redact-error.ts';
+import { causeForLog, redactError } from './redact-error.ts';
 import { parseRequest } from './request.ts';
 
 const { workload: bare } = parseRequest(
@@ -32,7 +32,7 @@ describe('the last net for secrets in messages', () => {
     ['in hex', `the store said: ${Buffer.from('CANARY-key-1').toString('hex')}`],
     ['as a part of a token', 'jwt CANARYsignature is bad'],
   ])('withholds a message that holds a key %s and keeps its code', (_, message) => {
-    const shown = withholdSecrets(new SecretError('ACCESS_DENIED', message), workload);
+    const shown = redactError(new SecretError('ACCESS_DENIED', message), workload);
     expect(shown.code).toBe('ACCESS_DENIED');
     expect(shown.summary).not.toContain('CANARY');
     expect(shown.summary).toContain('withheld');
@@ -40,12 +40,12 @@ describe('the last net for secrets in messages', () => {
 
   test('withholds a hint as well', () => {
     const error = new SecretError('ACCESS_DENIED', 'no', { hint: 'try CANARY-key-1' });
-    expect(withholdSecrets(error, workload).summary).not.toContain('CANARY');
+    expect(redactError(error, workload).summary).not.toContain('CANARY');
   });
 
   test('leaves other messages as they are', () => {
     const error = new SecretError('ACCESS_DENIED', 'no right to read db');
-    expect(withholdSecrets(error, workload)).toBe(error);
+    expect(redactError(error, workload)).toBe(error);
   });
 
   test.each([
@@ -62,7 +62,7 @@ describe('the last net for secrets in messages', () => {
       secrets: new Map(keys.map((key, index) => [`${index}`, new Redacted(key)])),
     };
     const before = process.cpuUsage();
-    const shown = withholdSecrets(error, brought);
+    const shown = redactError(error, brought);
     expect(process.cpuUsage(before).user / 1_000).toBeLessThan(50);
     expect(shown).toMatchObject({ code: 'ACCESS_DENIED', message: expect.stringContaining('withheld') });
   });

@@ -11,7 +11,7 @@ const longest = 64 * 1024;
  * The error as it may be shown to the workload's owner and the log: the last net below every provider's own care. Where its text holds a
  * token or key that came with the request, raw or encoded, the text is withheld and the code stays. So it is where they are too long to be looked for.
  */
-export function withholdSecrets(error: SecretError, workload: Workload | undefined): SecretError {
+export function redactError(error: SecretError, workload: Workload | undefined): SecretError {
   if (workload === undefined) return error;
   const keys = [...workload.secrets.values()].map((key) => key.reveal());
   const tokens = [...workload.tokens.values()].map(({ token }) => token.reveal());

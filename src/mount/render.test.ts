@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { failureIn } from '../../test/fakes/failure.ts';
+import { thrownError } from '../../test/fakes/failure.ts';
 import { SecretError } from '../core/errors.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import type { FileRequest, Plan, SecretRef, Selector } from '../core/plan.ts';
@@ -61,7 +61,7 @@ describe('a volume', () => {
     );
     const document = JSON.stringify({ a: Array.from({ length: 10_000 }, (_, index) => index) });
     const before = performance.now();
-    const error = failureIn(() =>
+    const error = thrownError(() =>
       render(
         plan(...files),
         [a, b, c].map((ref) => delivered(ref, document)),
@@ -122,7 +122,7 @@ describe('a volume', () => {
   });
 
   test('of a plan without files is refused', () =>
-    expect(failureIn(() => render(plan(), [], 0o644)).code).toBe('INVALID_CLASS'));
+    expect(thrownError(() => render(plan(), [], 0o644)).code).toBe('INVALID_CLASS'));
 
   test('may hold empty files', () =>
     expect(render(plan(file(a, 'a')), [delivered(a, '')], 0o644).files[0]!.contents).toHaveLength(0));
@@ -146,14 +146,16 @@ describe('optional secrets', () => {
       versions: [{ id: '.keyferry-empty', version: 'absent' }],
     }));
   test('are not, while another file needs them', () =>
-    expect(failureIn(() => render(plan(file(b, 'b', optional), file(b, 'c')), [absent(b)], 0o644)).code).toBe(
-      'OBJECT_NOT_FOUND',
-    ));
+    expect(
+      thrownError(() => render(plan(file(b, 'b', optional), file(b, 'c')), [absent(b)], 0o644)).code,
+    ).toBe('OBJECT_NOT_FOUND'));
   test('fail when denied, out of reach, or without the key', () => {
     for (const code of ['ACCESS_DENIED', 'STORE_UNAVAILABLE'] as const)
-      expect(failureIn(() => render(plan(file(b, 'b', optional)), [failed(b, code)], 0o644)).code).toBe(code);
+      expect(thrownError(() => render(plan(file(b, 'b', optional)), [failed(b, code)], 0o644)).code).toBe(
+        code,
+      );
     const missingKey = plan(file(b, 'b', { ...optional, selector: { kind: 'key', key: 'k' } }));
-    expect(failureIn(() => render(missingKey, [delivered(b, '{}')], 0o644)).code).toBe('KEY_NOT_FOUND');
+    expect(thrownError(() => render(missingKey, [delivered(b, '{}')], 0o644)).code).toBe('KEY_NOT_FOUND');
   });
 });
 
@@ -161,14 +163,14 @@ describe('failures', () => {
   const three = plan(file(a, 'a'), file(b, 'b'), file(c, 'c'));
   test('a single one is thrown as it is', () => {
     const outcome = failed(b, 'ACCESS_DENIED') as Extract<Outcome, { kind: 'failed' }>;
-    expect(failureIn(() => render(three, [delivered(a, 'x'), outcome, delivered(c, 'x')], 0o644))).toBe(
+    expect(thrownError(() => render(three, [delivered(a, 'x'), outcome, delivered(c, 'x')], 0o644))).toBe(
       outcome.error,
     );
   });
   test('what the store refused comes before what the class asks, and an outage last', () => {
     const noKey = plan(file(a, 'a'), file(b, 'b', { selector: { kind: 'key', key: 'k' } }), file(c, 'c'));
     const worst = (...outcomes: Outcome[]): unknown[] => {
-      const { code, more, message, hint } = failureIn(() => render(noKey, outcomes, 0o644));
+      const { code, more, message, hint } = thrownError(() => render(noKey, outcomes, 0o644));
       return [code, more, message, hint];
     };
     expect(worst(failed(a, 'STORE_TIMEOUT'), delivered(b, '{}'), failed(c, 'ACCESS_DENIED'))).toEqual([
@@ -193,14 +195,15 @@ describe('failures', () => {
   });
   test('counts each secret once, however many files want it', () => {
     const twice = plan(file(a, 'a'), file(a, 'a2'), file(b, 'b'));
-    expect(failureIn(() => render(twice, [failed(a, 'ACCESS_DENIED'), delivered(b, 'x')], 0o644)).more).toBe(
-      0,
-    );
+    expect(
+      thrownError(() => render(twice, [failed(a, 'ACCESS_DENIED'), delivered(b, 'x')], 0o644)).more,
+    ).toBe(0);
   });
   test('a value in another encoding than said', () =>
     expect(
-      failureIn(() => render(plan(file(a, 'cert', { encoding: 'base64' })), [delivered(a, 'canary!')], 0o644))
-        .summary,
+      thrownError(() =>
+        render(plan(file(a, 'cert', { encoding: 'base64' })), [delivered(a, 'canary!')], 0o644),
+      ).summary,
     ).toBe(
       'what csms secret "a" has for the file cert is not base64; store it in that encoding, or leave `encoding` out',
     ));
@@ -211,7 +214,7 @@ describe('failures', () => {
       delivered(b, 'x'.repeat(50)),
       delivered(c, 'x'.repeat(11)),
     ];
-    expect(failureIn(() => small(three, outcomes, 0o644)).summary).toBe(
+    expect(thrownError(() => small(three, outcomes, 0o644)).summary).toBe(
       'the files are larger than 100 bytes; largest: b (50 bytes), a (40 bytes), c (11 bytes); split the class into several volumes',
     );
     expect(small(three, [...outcomes.slice(0, 2), delivered(c, 'x'.repeat(10))], 0o644).files).toHaveLength(
@@ -225,11 +228,11 @@ describe('failures', () => {
       [delivered(b, 'x'), delivered(a, 'x'), delivered(c, 'x')],
       [delivered(a, 'x'), delivered(secret('b'), 'x'), delivered(c, 'x')],
     ])
-      expect(failureIn(() => render(three, outcomes, 0o644)).code).toBe('INTERNAL');
+      expect(thrownError(() => render(three, outcomes, 0o644)).code).toBe('INTERNAL');
   });
   test('a file of a secret that the plan does not read', () => {
     const stray: Plan = { ...plan(file(a, 'a')), files: [file(a, 'a'), file(b, 'b')] };
-    expect(failureIn(() => render(stray, [delivered(a, 'x')], 0o644)).code).toBe('INTERNAL');
+    expect(thrownError(() => render(stray, [delivered(a, 'x')], 0o644)).code).toBe('INTERNAL');
   });
 });
 

@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { failureIn } from '../../test/fakes/failure.ts';
+import { thrownError } from '../../test/fakes/failure.ts';
 import { SecretError } from '../core/errors.ts';
 import type { RawMountRequest } from './types.ts';
 import { parseRequest } from './request.ts';
@@ -26,7 +26,7 @@ function raw(attributes: object, rest: Partial<RawMountRequest> = {}): RawMountR
   };
 }
 
-const refusal = (request: RawMountRequest): SecretError => failureIn(() => parseRequest(request, 'local'));
+const refusal = (request: RawMountRequest): SecretError => thrownError(() => parseRequest(request, 'local'));
 
 describe('a mount request', () => {
   test.each(['attributes', 'secrets', 'tokens'])('brings a bounded number of %s', (what) => {
@@ -47,8 +47,8 @@ describe('a mount request', () => {
       'local',
     );
     expect(workload).toMatchObject({
-      namespace: 'shop',
-      serviceAccount: { name: 'web' },
+      tenant: 'shop',
+      identity: { name: 'web' },
       instance: facts['csi.storage.k8s.io/pod.uid'],
       pod: { name: 'web-0' },
       className: 'web-secrets',

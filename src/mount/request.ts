@@ -52,8 +52,8 @@ export function parseRequest(raw: RawMountRequest, provider: string): MountReque
   const uid = fact('pod.uid', podUid);
   const className = attributes[classKey];
   const workload: Workload = {
-    namespace: fact('pod.namespace', kubernetesName),
-    serviceAccount: { name: fact('serviceAccount.name', kubernetesName) },
+    tenant: fact('pod.namespace', kubernetesName),
+    identity: { name: fact('serviceAccount.name', kubernetesName) },
     instance: uid,
     pod: { name: fact('pod.name', kubernetesName), uid },
     volume: JSON.stringify([uid, raw.targetPath === '' ? provider : raw.targetPath]),

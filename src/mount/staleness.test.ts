@@ -19,8 +19,8 @@ function watch({ ownClock = false } = {}) {
     },
   });
   const workload = (pod: string, namespace = 'shop'): Workload => ({
-    namespace,
-    serviceAccount: { name: 'web' },
+    tenant: namespace,
+    identity: { name: 'web' },
     instance: `uid-${pod}`,
     volume: `${namespace} ${pod}`,
     pod: { name: pod, uid: `uid-${pod}` },

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import { Gauge, type Registry } from 'prom-client';
 import type { ErrorCode } from '../core/errors.ts';
 import type { SecretError } from '../core/errors.ts';
-import { upTo } from '../concurrency/time.ts';
+import { lruSizeLimit } from '../concurrency/time.ts';
 import type { Workload } from '../core/workload.ts';
 
 /** A volume that does not ask for so long, or for three of its own rounds, is gone: the driver never tells. */
@@ -44,7 +44,7 @@ export function createStaleness(deps: {
   };
 }): Staleness {
   const { registry, now = () => performance.now(), events } = deps;
-  const volumes = new LRUCache<string, Known>(upTo(10_000));
+  const volumes = new LRUCache<string, Known>(lruSizeLimit(10_000));
 
   function isGone({ askedAt, round }: Known): boolean {
     return now() - askedAt > Math.max(forgottenAfter, 3 * round);
@@ -72,7 +72,7 @@ export function createStaleness(deps: {
       const round = at - (volumes.get(volume)?.askedAt ?? at);
       volumes.set(volume, { servedAt: at, askedAt: at, round });
     },
-    failed({ volume, namespace, pod }, className, error) {
+    failed({ volume, tenant: namespace, pod }, className, error) {
       const known = volumes.get(volume);
       if (known === undefined || passing.includes(error.code)) return;
       const at = now();

@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Grant } from '../core/provider.ts';
 import type { Workload } from '../core/workload.ts';
-import { createVolumes } from './volume-history.ts';
+import { createVolumeHistory } from './volume-history.ts';
 
 const pod = (volume: string, className?: string): Workload => ({
-  namespace: 'shop',
-  serviceAccount: { name: 'web' },
+  tenant: 'shop',
+  identity: { name: 'web' },
   instance: 'uid',
   volume,
   ...(className !== undefined && { className }),
@@ -16,7 +16,7 @@ const under = (identity: 'own' | 'shared'): Grant[] => [{ principal: { identity 
 
 describe('what is remembered of a volume', () => {
   test('its class, for rotations that name none', () => {
-    const volumes = createVolumes();
+    const volumes = createVolumeHistory();
     expect(volumes.classOf(pod('v'))).toBe('unknown');
     volumes.remember(pod('v', 'web'), under('shared'));
     expect(volumes.classOf(pod('v'))).toBe('web');
@@ -25,7 +25,7 @@ describe('what is remembered of a volume', () => {
   });
 
   test('once served under its own identity, it is never served under a shared one', () => {
-    const volumes = createVolumes();
+    const volumes = createVolumeHistory();
     volumes.remember(pod('v'), under('own'));
     volumes.checkIdentity(pod('v'), under('own'));
     expect(() => volumes.checkIdentity(pod('v'), under('shared'))).toThrow(
@@ -35,7 +35,7 @@ describe('what is remembered of a volume', () => {
   });
 
   test('a shared identity may give way to its own, and then not come back', () => {
-    const volumes = createVolumes();
+    const volumes = createVolumeHistory();
     volumes.remember(pod('v'), under('shared'));
     volumes.checkIdentity(pod('v'), under('own'));
     volumes.remember(pod('v'), under('own'));

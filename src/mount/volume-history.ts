@@ -1,11 +1,11 @@
 import { LRUCache } from 'lru-cache';
-import { upTo } from '../concurrency/time.ts';
+import { lruSizeLimit } from '../concurrency/time.ts';
 import { SecretError } from '../core/errors.ts';
 import type { Grant } from '../core/provider.ts';
 import type { Workload } from '../core/workload.ts';
 
-/** See {@link createVolumes}. */
-export type Volumes = {
+/** See {@link createVolumeHistory}. */
+export type VolumeHistory = {
   /** The class of a volume, where the request itself names none (rotation by drivers up to 1.5). */
   classOf(workload: Workload): string;
   /** @throws SecretError IDENTITY_DOWNGRADE */
@@ -19,8 +19,8 @@ export type Volumes = {
  * identity. From then on it is never served under a shared one: drivers up to 1.5 drop the pod's attributes at rotation, and a dropped switch must
  * not turn the provider's stronger identity on.
  */
-export function createVolumes(max = 10_000): Volumes {
-  const volumes = new LRUCache<string, { className?: string; own?: boolean }>(upTo(max));
+export function createVolumeHistory(max = 10_000): VolumeHistory {
+  const volumes = new LRUCache<string, { className?: string; own?: boolean }>(lruSizeLimit(max));
   return {
     classOf: ({ className, volume }) => className ?? volumes.get(volume)?.className ?? 'unknown',
     checkIdentity({ volume }, grants) {

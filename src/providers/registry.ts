@@ -1,5 +1,5 @@
 import type { Settings } from '../config/settings.ts';
-import type { BudgetMetrics } from '../concurrency/rate-limiter.ts';
+import type { RateLimiterMetrics } from '../concurrency/rate-limiter.ts';
 import type { KubeApi } from '../kube/api.ts';
 import type { ServiceAccounts } from '../kube/service-accounts.ts';
 import type { Provider } from '../core/provider.ts';
@@ -7,8 +7,8 @@ import type { ProviderDeps } from './shared/deps.ts';
 import type { SharedIdentity } from './shared/identity/shared-identity.ts';
 
 /** What a provider may use of the process it runs in. */
-export type Surroundings = ProviderDeps & {
-  readonly budgetMetrics: BudgetMetrics;
+export type ProviderContext = ProviderDeps & {
+  readonly rateLimiterMetrics: RateLimiterMetrics;
   readonly settings: Settings;
   readonly kubeApi: KubeApi;
   readonly serviceAccounts: ServiceAccounts;
@@ -22,16 +22,16 @@ export type ProviderEntry = {
   /** Loads what compiles its classes, and no more: for lint, which asks nobody. */
   readonly plan: () => Promise<Provider['plan']>;
   /** Loads the provider's code and makes it. */
-  readonly create: (surroundings: Surroundings) => Promise<Provider>;
+  readonly create: (context: ProviderContext) => Promise<Provider>;
 };
 
 function vault(dialect: 'vault' | 'openbao'): ProviderEntry {
   return {
     refreshInterval: 30_000,
     plan: async () => (await import('./vault/class/class.ts')).planVault(dialect),
-    create: async (surroundings) => {
+    create: async (context) => {
       const { createVaultProvider } = await import('./vault/index.ts');
-      return createVaultProvider(dialect, surroundings);
+      return createVaultProvider(dialect, context);
     },
   };
 }
@@ -41,34 +41,34 @@ export const providers: Readonly<Record<string, ProviderEntry>> = {
   alibabacloud: {
     refreshInterval: 30_000,
     plan: async () => (await import('./alibabacloud/class/parameters.ts')).planAlibaba,
-    create: async (surroundings) => {
+    create: async (context) => {
       const { createAlibabaProvider } = await import('./alibabacloud/index.ts');
-      return createAlibabaProvider(surroundings);
+      return createAlibabaProvider(context);
     },
   },
   aws: {
     refreshInterval: 30_000,
     plan: async () => (await import('./aws/class/parameters.ts')).planAws,
-    create: async (surroundings) => {
+    create: async (context) => {
       const { createAwsProvider } = await import('./aws/index.ts');
-      return createAwsProvider(surroundings);
+      return createAwsProvider(context);
     },
   },
   cce: {
     refreshInterval: 120_000,
     plan: async () => (await import('./cce/class.ts')).planCce,
-    create: async (surroundings) => {
+    create: async (context) => {
       const { createCceProvider } = await import('./cce/index.ts');
-      return createCceProvider(surroundings);
+      return createCceProvider(context);
     },
   },
   local: {
     refreshInterval: 30_000,
     plan: async () => (await import('./local/class.ts')).planLocal,
-    create: async (surroundings) => {
+    create: async (context) => {
       const { createLocalProvider } = await import('./local/index.ts');
-      const { localStore: storeFile, localKey: keyFile } = surroundings.settings;
-      return createLocalProvider({ ...surroundings, storeFile, keyFile });
+      const { localStore: storeFile, localKey: keyFile } = context.settings;
+      return createLocalProvider({ ...context, storeFile, keyFile });
     },
   },
   openbao: vault('openbao'),

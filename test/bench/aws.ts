@@ -3,7 +3,7 @@ import { createDriverClient } from '../../src/csi/client.ts';
 import type { RawMountRequest } from '../../src/mount/types.ts';
 import { mountRequest } from '../driver/request.ts';
 import { awsRegion } from '../fakes/aws-cloud.ts';
-import { startAwsRig, type AwsRig } from '../fakes/aws-rig.ts';
+import { startAwsFixture, type AwsFixture } from '../fakes/aws-fixture.ts';
 import { startServer, type ServerProcess } from './server-process.ts';
 
 const concurrency = 16;
@@ -26,26 +26,26 @@ const cases: readonly Case[] = [
 ];
 
 /** What was measured of secrets-store-csi-driver-provider-aws 3.1.1 (Go) under the same load, by IRSA, on two cores. */
-const peer = [
+const goProviderResults = [
   { secrets: 1, limits: 'raised', perSecond: 283, cpu: 2.0, calls: 1 },
   { secrets: 10, limits: 'raised', perSecond: 99, cpu: 3.7, calls: 10 },
   { secrets: 1, limits: 'default', perSecond: 6, cpu: 2.0, calls: 1 },
 ];
 
 /** How many mounts; each is of a pod of its own. */
-export async function benchAws(serve: readonly string[], dir: string, count: number): Promise<void> {
-  const rows: object[] = peer.map(({ secrets, limits, perSecond, cpu, calls }) => ({
+export async function benchAws(serveArgs: readonly string[], dir: string, count: number): Promise<void> {
+  const rows: object[] = goProviderResults.map(({ secrets, limits, perSecond, cpu, calls }) => ({
     ...{ provider: 'the Go peer', identity: 'IRSA', secrets, limits, 'mounts/s': perSecond },
     ...{ 'CPU ms a mount': cpu.toFixed(1), 'store calls a mount': calls, 'logins a mount': 1 },
     ...{ 'Kubernetes calls a mount': 1, 'idle MiB': 26.5, 'MiB after': '114 (930 mounts)' },
     'sockets left open': '2 a mount',
   }));
   for (const each of cases) {
-    const rig = await startAwsRig();
+    const fixture = await startAwsFixture();
     try {
-      rows.push(await measure(rig, each, { serve, dir, count }));
+      rows.push(await measure(fixture, each, { serveArgs, dir, count }));
     } finally {
-      await rig.close();
+      await fixture.close();
     }
   }
   console.log(
@@ -55,25 +55,29 @@ export async function benchAws(serve: readonly string[], dir: string, count: num
 }
 
 async function measure(
-  rig: AwsRig,
+  fixture: AwsFixture,
   { identity, secrets, limits }: Case,
-  { serve, dir, count }: { readonly serve: readonly string[]; readonly dir: string; readonly count: number },
+  {
+    serveArgs,
+    dir,
+    count,
+  }: { readonly serveArgs: readonly string[]; readonly dir: string; readonly count: number },
 ): Promise<object> {
   const names = Array.from({ length: secrets }, (_, n) => `secret-${n}`);
-  for (const name of names) rig.secretsManager.put(name, 'x'.repeat(100));
-  const stores = [rig.secretsManager, rig.sts, rig.agent.ipv4];
-  for (const store of stores) store.behave({ delayMs: latencyMs });
+  for (const name of names) fixture.secretsManager.put(name, 'x'.repeat(100));
+  const stores = [fixture.secretsManager, fixture.sts, fixture.agent.ipv4];
+  for (const store of stores) store.injectFault({ delayMs: latencyMs });
   const requests = Array.from({ length: count + concurrency }, (_, n) =>
-    requestOf(rig, `pod-${n}`, identity, names),
+    createRequest(fixture, `pod-${n}`, identity, names),
   );
-  const server = await start(rig, { serve, dir, limits });
+  const server = await startKeyferry(fixture, { serveArgs, dir, limits });
   const client = createDriverClient({ socketPath: server.socketPath });
   const run = async (batch: readonly RawMountRequest[]): Promise<void> => {
-    const left = [...batch];
+    const remaining = [...batch];
     const worker = async (): Promise<void> => {
-      for (let request = left.pop(); request !== undefined; request = left.pop()) {
-        const answer = await client.mount(request, { timeoutMs: 120_000 });
-        if (answer.code !== 'OK') throw new Error(`${answer.code}: ${answer.message}`);
+      for (let request = remaining.pop(); request !== undefined; request = remaining.pop()) {
+        const result = await client.mount(request, { timeoutMs: 120_000 });
+        if (result.code !== 'OK') throw new Error(`${result.code}: ${result.message}`);
       }
     };
     await Promise.all(Array.from({ length: concurrency }, worker));
@@ -83,18 +87,18 @@ async function measure(
     const idle = server.rss();
     const sockets = server.sockets();
     await run(requests.slice(0, concurrency));
-    const before = { cpu: server.cpu(), at: performance.now(), calls: callsOf(rig) };
+    const before = { cpu: server.cpu(), at: performance.now(), calls: countCalls(fixture) };
     await run(requests.slice(concurrency));
     const seconds = (performance.now() - before.at) / 1_000;
-    const calls = callsOf(rig);
-    const each = (what: keyof ReturnType<typeof callsOf>): string =>
-      ((calls[what] - before.calls[what]) / count).toFixed(2);
+    const calls = countCalls(fixture);
+    const perMount = (counter: keyof ReturnType<typeof countCalls>): string =>
+      ((calls[counter] - before.calls[counter]) / count).toFixed(2);
     return {
       ...{ provider: 'Keyferry', identity, secrets, limits, 'mounts/s': Math.round(count / seconds) },
       'CPU ms a mount': ((server.cpu() - before.cpu) / 1_000 / count).toFixed(2),
-      'store calls a mount': each('store'),
-      'logins a mount': each('logins'),
-      'Kubernetes calls a mount': each('kubernetes'),
+      'store calls a mount': perMount('store'),
+      'logins a mount': perMount('logins'),
+      'Kubernetes calls a mount': perMount('kubernetes'),
       'idle MiB': idle.toFixed(1),
       'MiB after': server.rss().toFixed(1),
       'sockets left open': server.sockets() - sockets,
@@ -105,23 +109,30 @@ async function measure(
   }
 }
 
-function start(
-  rig: AwsRig,
-  { serve, dir, limits }: { readonly serve: readonly string[]; readonly dir: string } & Pick<Case, 'limits'>,
+function startKeyferry(
+  fixture: AwsFixture,
+  {
+    serveArgs,
+    dir,
+    limits,
+  }: { readonly serveArgs: readonly string[]; readonly dir: string } & Pick<Case, 'limits'>,
 ): Promise<ServerProcess> {
-  const { server, tokenFile, caFile } = rig.kubernetes;
+  const { server, tokenFile, caFile } = fixture.kubernetes;
   const kube = ['--kube-server', server.href, '--kube-token-file', tokenFile, '--kube-ca-file', caFile];
-  const lifted = { KEYFERRY_AWS_RATE_SECRETSMANAGER: '10000', KEYFERRY_AWS_BURST_SECRETSMANAGER: '10000' };
+  const raisedLimits = {
+    KEYFERRY_AWS_RATE_SECRETSMANAGER: '10000',
+    KEYFERRY_AWS_BURST_SECRETSMANAGER: '10000',
+  };
   const env = {
-    ...(rig.env as Record<string, string>),
-    ...(limits === 'raised' && lifted),
+    ...(fixture.env as Record<string, string>),
+    ...(limits === 'raised' && raisedLimits),
     AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
   };
-  return startServer([...serve, '--ca-file', rig.caFile, ...kube], join(dir, 'aws.sock'), env);
+  return startServer([...serveArgs, '--ca-file', fixture.caFile, ...kube], join(dir, 'aws.sock'), env);
 }
 
-function requestOf(
-  rig: AwsRig,
+function createRequest(
+  fixture: AwsFixture,
   name: string,
   identity: Case['identity'],
   names: readonly string[],
@@ -136,7 +147,7 @@ function requestOf(
     },
     pod: { name, namespace: 'team-a', uid: `uid-${name}`, serviceAccount: 'app' },
     attributes: {},
-    tokens: rig.podTokens({ name }),
+    tokens: fixture.podTokens({ name }),
     nodePublishSecret: undefined,
     tokensInSecrets: false,
     targetPath: `/pods/${name}`,
@@ -144,7 +155,7 @@ function requestOf(
   });
 }
 
-function callsOf({ secretsManager, sts, agent, kubernetes }: AwsRig) {
+function countCalls({ secretsManager, sts, agent, kubernetes }: AwsFixture) {
   return {
     store: secretsManager.count(),
     logins: sts.count() + agent.ipv4.count(),

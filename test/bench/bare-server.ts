@@ -23,10 +23,10 @@ const files = numbers.map((n) => ({
 const objectVersion = numbers.map((n) => ({ id: `secret-${n}`, version: 'v1' }));
 const server = new Server();
 server.addService(v1alpha1.CSIDriverProvider.service, {
-  Version: (_: unknown, answer: (error: null, response: object) => void) =>
-    answer(null, { version: 'v1alpha1' }),
-  Mount: (_: unknown, answer: (error: null, response: object) => void) =>
-    answer(null, { files, objectVersion }),
+  Version: (_: unknown, callback: (error: null, response: object) => void) =>
+    callback(null, { version: 'v1alpha1' }),
+  Mount: (_: unknown, callback: (error: null, response: object) => void) =>
+    callback(null, { files, objectVersion }),
 });
 server.bindAsync(`unix:${socketPath}`, ServerCredentials.createInsecure(), (error) => {
   if (error !== null) throw error;

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { createDriverClient } from '../../src/csi/client.ts';
-import { startCceRig } from '../fakes/cce-rig.ts';
+import { startCceFixture } from '../fakes/cce-fixture.ts';
 import { benchAws } from './aws.ts';
-import { mountRequest, mounts, type Run } from './load.ts';
+import { mountRequest, runMounts, type Run } from './load.ts';
 import { productionFlags, startServer, type ServerProcess } from './server-process.ts';
 
 /**
@@ -14,10 +14,10 @@ import { productionFlags, startServer, type ServerProcess } from './server-proce
  * machine as about us.
  */
 const bundle = 'dist/keyferry.js';
-const bare = join(dirname(process.argv[1] ?? ''), 'bare-server.cjs');
-const bareStoreClient = join(dirname(process.argv[1] ?? ''), 'bare-store-client.cjs');
+const bareServerBundle = join(dirname(process.argv[1] ?? ''), 'bare-server.cjs');
+const bareStoreClientBundle = join(dirname(process.argv[1] ?? ''), 'bare-store-client.cjs');
 const quick = process.argv.includes('--quick');
-const only = process.argv.find((argument) => ['cached', 'cold', 'memory', 'aws'].includes(argument));
+const selected = process.argv.find((argument) => ['cached', 'cold', 'memory', 'aws'].includes(argument));
 const dir = mkdtempSync(join(tmpdir(), 'kf-'));
 const store = join(dir, 'store.age');
 const key = join(dir, 'store.key');
@@ -38,59 +38,60 @@ function prepare(): void {
   );
 }
 
-function serve(provider: string): string[] {
+function serveArgs(provider: string): string[] {
   const args = ['serve', '--providers', provider, '--providers-dir', dir, '--health-address', '127.0.0.1:0'];
   return [...args, '--log-level', 'warn'];
 }
 
-function keyferry(): Promise<ServerProcess> {
+function startKeyferry(): Promise<ServerProcess> {
   const local = ['--local-store', store, '--local-key', key, '--shared-identity-grants', grants];
-  return startServer([bundle, ...serve('local'), ...local], join(dir, 'local.sock'));
+  return startServer([bundle, ...serveArgs('local'), ...local], join(dir, 'local.sock'));
 }
 
-function bareServer(files: number): Promise<ServerProcess> {
+function startBareServer(files: number): Promise<ServerProcess> {
   const socket = join(dir, 'bare.sock');
-  return startServer([bare, socket, String(files), '100'], socket);
+  return startServer([bareServerBundle, socket, String(files), '100'], socket);
 }
 
 function objects(count: number): string {
   return Array.from({ length: count }, (_, n) => `- objectName: secret-${n}`).join('\n');
 }
 
-async function compareCached(): Promise<void> {
+async function benchCached(): Promise<void> {
   const count = quick ? 2_000 : 10_000;
   const rows: object[] = [];
   for (const files of [1, 5]) {
-    const ours = await keyferry();
-    const theirs = await bareServer(files);
+    const keyferry = await startKeyferry();
+    const baseline = await startBareServer(files);
     const request = mountRequest(objects(files));
     // Until the compiler has done with both: what a process costs that has run for a while.
-    for (const server of [ours, theirs])
-      for (const concurrency of [16, 1, 64]) await mounts(server, request, { count, concurrency });
+    for (const server of [keyferry, baseline])
+      for (const concurrency of [16, 1, 64]) await runMounts(server, request, { count, concurrency });
     for (const concurrency of [1, 16, 64]) {
       // In turn, three times each, so that a drift of the machine meets both.
-      const runs = { ours: [] as Run[], theirs: [] as Run[] };
-      for (let turn = 0; turn < 3; turn++) {
-        runs.theirs.push(await mounts(theirs, request, { count, concurrency }));
-        runs.ours.push(await mounts(ours, request, { count, concurrency }));
+      const runs = { keyferry: [] as Run[], baseline: [] as Run[] };
+      for (let round = 0; round < 3; round++) {
+        runs.baseline.push(await runMounts(baseline, request, { count, concurrency }));
+        runs.keyferry.push(await runMounts(keyferry, request, { count, concurrency }));
       }
-      const best = (of: Run[], what: keyof Run): number => Math.min(...of.map((run) => run[what]));
-      const most = (of: Run[]): number => Math.max(...of.map(({ perSecond }) => perSecond));
+      const lowest = (samples: Run[], measure: keyof Run): number =>
+        Math.min(...samples.map((run) => run[measure]));
+      const highestRate = (samples: Run[]): number => Math.max(...samples.map(({ perSecond }) => perSecond));
       rows.push({
         objects: files,
         concurrency,
-        'mounts/s': Math.round(most(runs.ours)),
-        'bare mounts/s': Math.round(most(runs.theirs)),
-        ratio: (most(runs.ours) / most(runs.theirs)).toFixed(2),
-        'p50 ms': best(runs.ours, 'p50').toFixed(2),
-        'p99 ms': best(runs.ours, 'p99').toFixed(2),
-        'bare p99 ms': best(runs.theirs, 'p99').toFixed(2),
-        'CPU us': best(runs.ours, 'cpu').toFixed(0),
-        'bare CPU us': best(runs.theirs, 'cpu').toFixed(0),
-        'beyond bare us': (best(runs.ours, 'cpu') - best(runs.theirs, 'cpu')).toFixed(0),
+        'mounts/s': Math.round(highestRate(runs.keyferry)),
+        'bare mounts/s': Math.round(highestRate(runs.baseline)),
+        ratio: (highestRate(runs.keyferry) / highestRate(runs.baseline)).toFixed(2),
+        'p50 ms': lowest(runs.keyferry, 'p50').toFixed(2),
+        'p99 ms': lowest(runs.keyferry, 'p99').toFixed(2),
+        'bare p99 ms': lowest(runs.baseline, 'p99').toFixed(2),
+        'CPU us': lowest(runs.keyferry, 'cpu').toFixed(0),
+        'bare CPU us': lowest(runs.baseline, 'cpu').toFixed(0),
+        'beyond bare us': (lowest(runs.keyferry, 'cpu') - lowest(runs.baseline, 'cpu')).toFixed(0),
       });
     }
-    await Promise.all([ours.stop(), theirs.stop()]);
+    await Promise.all([keyferry.stop(), baseline.stop()]);
   }
   console.log(
     '\nCached mounts against bare grpc-js serving the same bytes (5 objects: <= 60 us beyond bare, p99 <= 1 ms at 1)',
@@ -98,24 +99,24 @@ async function compareCached(): Promise<void> {
   console.table(rows);
 }
 
-async function measureMemory(): Promise<void> {
+async function benchMemory(): Promise<void> {
   const total = quick ? 5_000 : 50_000;
   const rows: object[] = [];
   for (const [name, start] of [
-    ['Keyferry', keyferry],
-    ['bare grpc-js', () => bareServer(5)],
+    ['Keyferry', startKeyferry],
+    ['bare grpc-js', () => startBareServer(5)],
   ] as const) {
     const starts: number[] = [];
-    for (let turn = 0; turn < 5; turn++) {
+    for (let round = 0; round < 5; round++) {
       const server = await start();
-      starts.push(server.startedIn);
+      starts.push(server.startupMs);
       await server.stop();
     }
     const server = await start();
     await new Promise((resolve) => setTimeout(resolve, 500));
     const idle = server.rss();
     for (let pod = 0; pod < 50; pod++) {
-      await mounts(server, mountRequest(objects(5), pod), { count: total / 50, concurrency: 16 });
+      await runMounts(server, mountRequest(objects(5), pod), { count: total / 50, concurrency: 16 });
     }
     rows.push({
       server: name,
@@ -130,27 +131,27 @@ async function measureMemory(): Promise<void> {
 }
 
 /** 200 pods that start at the same moment, each with a secret of its own, none cached; the store takes 200 ms for each read. */
-async function mountCold(): Promise<void> {
+async function benchCold(): Promise<void> {
   const names = Array.from({ length: 200 }, (_, n) => `secret-${n}`);
-  const rig = await startCceRig();
+  const fixture = await startCceFixture();
   const rows: object[] = [];
   try {
-    for (const name of names) rig.csms.put(name, 'x'.repeat(100));
-    rig.annotate(names, { namespace: 'bench', account: 'bench' });
-    rig.csms.behave({ delayMs: 200 });
-    for (const budget of ['lifted', 'default'] as const) {
-      const { server, tokenFile, caFile } = rig.kubernetes;
+    for (const name of names) fixture.csms.put(name, 'x'.repeat(100));
+    fixture.annotate(names, { namespace: 'bench', account: 'bench' });
+    fixture.csms.injectFault({ delayMs: 200 });
+    for (const limits of ['lifted', 'default'] as const) {
+      const { server, tokenFile, caFile } = fixture.kubernetes;
       const kube = ['--kube-server', server.href, '--kube-token-file', tokenFile, '--kube-ca-file', caFile];
-      const rate = budget === 'lifted' ? { KEYFERRY_CCE_RATE: '10000', KEYFERRY_CCE_BURST: '10000' } : {};
-      const ours = await startServer(
-        [bundle, ...serve('cce'), '--ca-file', rig.caFile, ...kube],
+      const rate = limits === 'lifted' ? { KEYFERRY_CCE_RATE: '10000', KEYFERRY_CCE_BURST: '10000' } : {};
+      const keyferry = await startServer(
+        [bundle, ...serveArgs('cce'), '--ca-file', fixture.caFile, ...kube],
         join(dir, 'cce.sock'),
-        { ...(rig.env as Record<string, string>), ...rate },
+        { ...(fixture.env as Record<string, string>), ...rate },
       );
-      const client = createDriverClient({ socketPath: ours.socketPath });
-      const reads = { store: rig.csms.count(), kubernetes: rig.kubernetes.reads() };
-      const began = performance.now();
-      const answers = await Promise.all(
+      const client = createDriverClient({ socketPath: keyferry.socketPath });
+      const readsBefore = { store: fixture.csms.count(), kubernetes: fixture.kubernetes.reads() };
+      const startedAt = performance.now();
+      const results = await Promise.all(
         names.map((name, pod) =>
           client.mount(
             mountRequest(`- {objectName: ${name}, objectType: csms, objectVersion: latest}`, pod),
@@ -160,20 +161,22 @@ async function mountCold(): Promise<void> {
           ),
         ),
       );
-      const ms = performance.now() - began;
+      const ms = performance.now() - startedAt;
       rows.push({
-        budget,
-        succeeded: answers.filter(({ code }) => code === 'OK').length,
+        budget: limits,
+        succeeded: results.filter(({ code }) => code === 'OK').length,
         'all answered ms': Math.round(ms),
-        'store reads': rig.csms.count() - reads.store,
-        'Kubernetes reads': rig.kubernetes.reads() - reads.kubernetes,
-        'bare undici ms': Math.round(await askBare(rig.csms.url, rig.caFile, names.length)),
+        'store reads': fixture.csms.count() - readsBefore.store,
+        'Kubernetes reads': fixture.kubernetes.reads() - readsBefore.kubernetes,
+        'bare undici ms': Math.round(
+          await runBareStoreClient(fixture.csms.url, fixture.caFile, names.length),
+        ),
       });
       client.close();
-      await ours.stop();
+      await keyferry.stop();
     }
   } finally {
-    await rig.close();
+    await fixture.close();
   }
   console.log(
     '\n200 pods at once, 200 secrets, nothing cached, a store that takes 200 ms, beside undici alone (lifted: <= 600 ms)',
@@ -182,8 +185,8 @@ async function mountCold(): Promise<void> {
 }
 
 /** Milliseconds that undici alone takes for as many calls, by the same rules: one to prove the key, then the others over 100 connections. */
-async function askBare(store: URL, caFile: string, calls: number): Promise<number> {
-  const args = [...productionFlags, bareStoreClient, store.origin, caFile, String(calls), '100'];
+async function runBareStoreClient(store: URL, caFile: string, calls: number): Promise<number> {
+  const args = [...productionFlags, bareStoreClientBundle, store.origin, caFile, String(calls), '100'];
   const { stdout } = await promisify(execFile)(process.execPath, args);
   return Number(stdout);
 }
@@ -192,11 +195,11 @@ async function main(): Promise<void> {
   try {
     prepare();
     console.log(`Node ${process.versions.node}, ${productionFlags.join(' ')}`);
-    if (only === undefined || only === 'cached') await compareCached();
-    if (only === undefined || only === 'cold') await mountCold();
-    if (only === undefined || only === 'memory') await measureMemory();
-    if (only === undefined || only === 'aws')
-      await benchAws([bundle, ...serve('aws')], dir, quick ? 200 : 1_000);
+    if (selected === undefined || selected === 'cached') await benchCached();
+    if (selected === undefined || selected === 'cold') await benchCold();
+    if (selected === undefined || selected === 'memory') await benchMemory();
+    if (selected === undefined || selected === 'aws')
+      await benchAws([bundle, ...serveArgs('aws')], dir, quick ? 200 : 1_000);
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }

@@ -37,29 +37,29 @@ export function mountRequest(objects: string, pod = 0): RawMountRequest {
 }
 
 /** Mounts so many times, so many at once, over one connection as the driver does. */
-export async function mounts(
+export async function runMounts(
   server: ServerProcess,
   request: RawMountRequest,
   { count, concurrency }: { readonly count: number; readonly concurrency: number },
 ): Promise<Run> {
   const client = createDriverClient({ socketPath: server.socketPath });
   const latencies: number[] = [];
-  let left = count;
+  let remaining = count;
   const worker = async (): Promise<void> => {
-    while (left-- > 0) {
-      const began = performance.now();
-      const answer = await client.mount(request, { timeoutMs: 120_000 });
-      if (answer.code !== 'OK') throw new Error(`${answer.code}: ${answer.message}`);
-      latencies.push(performance.now() - began);
+    while (remaining-- > 0) {
+      const startedAt = performance.now();
+      const result = await client.mount(request, { timeoutMs: 120_000 });
+      if (result.code !== 'OK') throw new Error(`${result.code}: ${result.message}`);
+      latencies.push(performance.now() - startedAt);
     }
   };
   const cpu = server.cpu();
-  const began = performance.now();
+  const startedAt = performance.now();
   await Promise.all(Array.from({ length: concurrency }, worker));
-  const seconds = (performance.now() - began) / 1_000;
-  const used = server.cpu() - cpu;
+  const seconds = (performance.now() - startedAt) / 1_000;
+  const cpuUsed = server.cpu() - cpu;
   client.close();
   latencies.sort((a, b) => a - b);
-  const at = (share: number): number => latencies[Math.floor((latencies.length - 1) * share)] ?? NaN;
-  return { perSecond: count / seconds, p50: at(0.5), p99: at(0.99), cpu: used / count };
+  const percentile = (share: number): number => latencies[Math.floor((latencies.length - 1) * share)] ?? NaN;
+  return { perSecond: count / seconds, p50: percentile(0.5), p99: percentile(0.99), cpu: cpuUsed / count };
 }

@@ -7,7 +7,7 @@ import { createDriverClient } from '../../src/csi/client.ts';
 export type ServerProcess = {
   readonly socketPath: string;
   /** Milliseconds from spawn until a call was answered. */
-  readonly startedIn: number;
+  readonly startupMs: number;
   /** CPU of all its threads so far, in microseconds. */
   cpu(): number;
   /** Resident memory in MiB. */
@@ -32,7 +32,7 @@ export async function startServer(
   socketPath: string,
   env: Readonly<Record<string, string>> = {},
 ): Promise<ServerProcess> {
-  const began = performance.now();
+  const startedAt = performance.now();
   const child = spawn(process.execPath, [...productionFlags, ...args], {
     stdio: ['ignore', 'ignore', 'inherit'],
     env: { ...process.env, ...productionEnv, ...env },
@@ -41,16 +41,16 @@ export async function startServer(
   if (pid === undefined) throw new Error(`${args[0] ?? 'node'} did not start`);
   for (;;) {
     const client = createDriverClient({ socketPath });
-    const answer = await client.version({ timeoutMs: 1_000 });
+    const result = await client.version({ timeoutMs: 1_000 });
     client.close();
-    if (answer.code === 'OK') break;
-    if (performance.now() - began > 10_000)
-      throw new Error(`${socketPath} never answered: ${answer.message}`);
+    if (result.code === 'OK') break;
+    if (performance.now() - startedAt > 10_000)
+      throw new Error(`${socketPath} never answered: ${result.message}`);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
   return {
     socketPath,
-    startedIn: performance.now() - began,
+    startupMs: performance.now() - startedAt,
     cpu: () =>
       readdirSync(`/proc/${pid}/task`)
         .map(
@@ -59,7 +59,7 @@ export async function startServer(
         .reduce((sum, micros) => sum + micros, 0),
     rss: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024,
     sockets: () =>
-      readdirSync(`/proc/${pid}/fd`).filter((fd) => linkOf(`/proc/${pid}/fd/${fd}`).startsWith('socket:'))
+      readdirSync(`/proc/${pid}/fd`).filter((fd) => linkTarget(`/proc/${pid}/fd/${fd}`).startsWith('socket:'))
         .length,
     async stop() {
       const ended = once(child, 'exit');
@@ -70,7 +70,7 @@ export async function startServer(
 }
 
 /** A descriptor may be closed by now. */
-function linkOf(path: string): string {
+function linkTarget(path: string): string {
   try {
     return readlinkSync(path);
   } catch {

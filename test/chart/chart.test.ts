@@ -6,7 +6,7 @@ import { readAlibabaConfig } from '../../src/providers/alibabacloud/config.ts';
 import { readAwsConfig } from '../../src/providers/aws/config.ts';
 import { readCceConfig } from '../../src/providers/cce/config.ts';
 import { grantableProviders } from '../../src/providers/shared/identity/grants-file.ts';
-import { readVaultConfig } from '../../src/providers/vault/config.ts';
+import { readVaultSettings } from '../../src/providers/vault/config.ts';
 
 type Schema = {
   readonly properties?: Readonly<Record<string, Schema>>;
@@ -22,19 +22,22 @@ const schema = JSON.parse(read(`${chart}/values.schema.json`)) as Schema;
 const values = parse(read(`${chart}/values.yaml`)) as Record<string, unknown>;
 const names = Object.keys(providers).sort();
 
-function at(path: string): Schema {
+function schemaAt(path: string): Schema {
   return path.split('.').reduce<Schema>((from, key) => from.properties![key]!, schema);
 }
 
 /** The variables that a provider reads, over all ways in which it can be configured. */
-function variablesOf(readConfig: (env: Environment) => unknown, ways: readonly Environment[]): Set<string> {
+function variablesRead(
+  readConfig: (env: Environment) => unknown,
+  configurations: readonly Environment[],
+): Set<string> {
   const found = new Set<string>();
-  for (const way of ways)
+  for (const environment of configurations)
     readConfig(
-      new Proxy(way, {
+      new Proxy(environment, {
         get: (_, name) => {
           found.add(String(name));
-          return way[String(name)];
+          return environment[String(name)];
         },
       }),
     );
@@ -48,13 +51,15 @@ describe('the chart', () => {
   });
 
   test('offers the providers there are', () => {
-    expect(at('providers').items?.enum).toEqual(names);
-    expect(at('sharedIdentities.grants').items?.properties?.provider?.enum).toEqual(
+    expect(schemaAt('providers').items?.enum).toEqual(names);
+    expect(schemaAt('sharedIdentities.grants').items?.properties?.provider?.enum).toEqual(
       [...grantableProviders].sort(),
     );
   });
 
-  const ways: Readonly<Record<string, readonly [(env: Environment) => unknown, readonly Environment[]]>> = {
+  const configurations: Readonly<
+    Record<string, readonly [(env: Environment) => unknown, readonly Environment[]]>
+  > = {
     alibabacloud: [
       readAlibabaConfig,
       [
@@ -73,39 +78,41 @@ describe('the chart', () => {
       ],
     ],
     vault: [
-      (env) => [readVaultConfig('vault', env), readVaultConfig('openbao', env)],
+      (env) => [readVaultSettings('vault', env), readVaultSettings('openbao', env)],
       [{ VAULT_CLIENT_CERT: '/c', VAULT_CLIENT_KEY: '/k' }],
     ],
   };
   /** What the chart sets by itself. */
-  const own = /^(KEYFERRY_)?NODE_NAME$|_TOKEN_REQUESTS$/;
+  const chartVariables = /^(KEYFERRY_)?NODE_NAME$|_TOKEN_REQUESTS$/;
   /** Of AWS's SDK, for Keyferry's own identity. */
-  const sdk =
+  const sdkVariables =
     /^AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|ROLE_|WEB_IDENTITY|CONTAINER_|EC2_METADATA_)/;
 
-  test.each(Object.entries(ways))(
+  test.each(Object.entries(configurations))(
     'takes the variables that %s reads, and no others',
     (name, [config, all]) => {
-      const reads = [...variablesOf(config, all)].filter(
-        (variable) => variable !== '' && !own.test(variable),
+      const reads = [...variablesRead(config, all)].filter(
+        (variable) => variable !== '' && !chartVariables.test(variable),
       );
-      const offered = Object.keys(at(`${name}.env`).properties!).filter((variable) => !sdk.test(variable));
+      const offered = Object.keys(schemaAt(`${name}.env`).properties!).filter(
+        (variable) => !sdkVariables.test(variable),
+      );
       expect(offered.sort()).toEqual(reads.sort());
-      expect(at(`${name}.env`).additionalProperties).toBe(false);
+      expect(schemaAt(`${name}.env`).additionalProperties).toBe(false);
     },
   );
 
   test('has a schema for every value, and takes no other', () => {
-    function compare(given: unknown, { properties, additionalProperties }: Schema, path: string): void {
+    function compare(value: unknown, { properties, additionalProperties }: Schema, path: string): void {
       if (properties === undefined) return;
       expect({ path, additionalProperties }).toEqual({ path, additionalProperties: false });
-      const keys = typeof given === 'object' && given !== null ? Object.keys(given) : [];
+      const keys = typeof value === 'object' && value !== null ? Object.keys(value) : [];
       for (const key of keys) {
         expect({ path: `${path}.${key}`, known: key in properties }).toEqual({
           path: `${path}.${key}`,
           known: true,
         });
-        compare((given as Record<string, unknown>)[key], properties[key]!, `${path}.${key}`);
+        compare((value as Record<string, unknown>)[key], properties[key]!, `${path}.${key}`);
       }
     }
     compare(values, schema, 'values');
@@ -118,24 +125,24 @@ describe('the chart', () => {
     expect(Object.keys(parameters).sort()).toEqual(names);
     for (const [provider, known] of Object.entries(parameters)) {
       const plan = await providers[provider]!.plan();
-      const strange = (name: string): boolean =>
+      const isUnknownParameter = (name: string): boolean =>
         plan({ [name]: 'x' }).problems.some(({ message }) => message.includes('means nothing to'));
-      expect(known.filter(strange)).toEqual([]);
-      expect(strange('objets')).toBe(true);
-      const asked = new Set<string>();
-      plan(new Proxy({}, { get: (_, name) => void asked.add(String(name)) }));
-      expect([...asked].filter((name) => !known.includes(name))).toEqual([]);
+      expect(known.filter(isUnknownParameter)).toEqual([]);
+      expect(isUnknownParameter('objets')).toBe(true);
+      const requested = new Set<string>();
+      plan(new Proxy({}, { get: (_, name) => void requested.add(String(name)) }));
+      expect([...requested].filter((name) => !known.includes(name))).toEqual([]);
     }
   });
 
   test('knows who takes parameters in any letter case', async () => {
-    const takes = names.map(async (name) => {
+    const caseInsensitive = names.map(async (name) => {
       const plan = await providers[name]!.plan();
       return plan({ OBJECTS: 'x' }).problems.some(({ message }) => message.includes('means nothing to'))
         ? []
         : [name];
     });
-    const anyCase = (await Promise.all(takes)).flat();
+    const anyCase = (await Promise.all(caseInsensitive)).flat();
     expect(read(`${chart}/templates/admission.yaml`)).toContain(
       `{{- $anyCase := list ${anyCase.map((name) => `"${name}"`).join(' ')} }}`,
     );
@@ -145,7 +152,7 @@ describe('the chart', () => {
     'decides what classes of Vault may name by the variable %s that there is',
     (word) => {
       expect(read(`${chart}/templates/admission.yaml`)).toContain(word);
-      expect(Object.keys(at('vault.env').properties!).join()).toContain(word);
+      expect(Object.keys(schemaAt('vault.env').properties!).join()).toContain(word);
     },
   );
 });
@@ -163,9 +170,9 @@ describe('what watches Keyferry', () => {
     ['alerts', alerts],
     ['dashboard', read(`${chart}/files/dashboard.json`)],
   ])('the %s name the namespace of the pods whose files are stale, not Keyferry’s', (_, text) => {
-    const asked = text.match(/.*\(keyferry_stale_seconds.*/g) ?? [];
-    expect(asked).toHaveLength(1);
-    expect(asked[0]?.replaceAll('\\', '')).toContain(
+    const requested = text.match(/.*\(keyferry_stale_seconds.*/g) ?? [];
+    expect(requested).toHaveLength(1);
+    expect(requested[0]?.replaceAll('\\', '')).toContain(
       'label_replace(keyferry_stale_seconds, "namespace", "$1", "exported_namespace", "(.+)")',
     );
   });
@@ -178,10 +185,10 @@ describe('what watches Keyferry', () => {
     const documented = rows.flatMap((row) =>
       [...row.matchAll(/`((?:keyferry|process)_[a-z_]+)/g)].map(([, name]) => name),
     );
-    const asked = [...text.matchAll(/\b((?:keyferry|process)_[a-z_]+?)(?:_bucket)?\b(?=[ ){[])/g)].map(
+    const requested = [...text.matchAll(/\b((?:keyferry|process)_[a-z_]+?)(?:_bucket)?\b(?=[ ){[])/g)].map(
       ([, name]) => name!,
     );
-    expect(asked.length).toBeGreaterThan(4);
-    expect(asked.filter((name) => !documented.includes(name))).toEqual([]);
+    expect(requested.length).toBeGreaterThan(4);
+    expect(requested.filter((name) => !documented.includes(name))).toEqual([]);
   });
 });

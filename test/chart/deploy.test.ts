@@ -43,12 +43,12 @@ describe('deploy/', () => {
     const file = `deploy/examples/${provider}/web.yaml`;
 
     test('passes keyferry lint without so much as a hint', async () => {
-      const { classes, unreadable } = readClassFile(file, read(file));
+      const { classes, parseErrors: unreadable } = readClassFile(file, read(file));
       expect({ count: classes.length, unreadable }).toEqual({ count: 1, unreadable: [] });
       const [spc] = classes;
       expect(spc?.provider).toBe(provider);
       const planner = { name: provider, plan: await providers[provider]!.plan() };
-      expect(checkClass(spc!, [planner]).findings).toEqual([]);
+      expect(checkClass(spc!, [planner]).diagnostics).toEqual([]);
     });
 
     test('is a whole workload', () => {
@@ -58,7 +58,7 @@ describe('deploy/', () => {
   });
 
   /** What each provider may ask of the API server, as deploy/values has it. */
-  const rights: Readonly<Record<string, readonly string[]>> = {
+  const expectedPermissions: Readonly<Record<string, readonly string[]>> = {
     alibabacloud: ['get serviceaccounts'],
     aws: ['get serviceaccounts'],
     cce: ['get serviceaccounts'],
@@ -69,16 +69,16 @@ describe('deploy/', () => {
 
   describe.each(names)('manifest of %s', (provider) => {
     const objects = objectsOf(`deploy/manifests/${provider}.yaml`);
-    const one = (kind: string): KubeObject => objects.find((object) => object.kind === kind)!;
-    const [container] = one('DaemonSet').spec!.template!.spec.containers;
+    const objectOfKind = (kind: string): KubeObject => objects.find((object) => object.kind === kind)!;
+    const [container] = objectOfKind('DaemonSet').spec!.template!.spec.containers;
 
     test('starts a process that understands its flags and variables', () => {
       const [command, ...args] = container!.args!;
       const serve = new Command('serve').exitOverride();
       for (const option of settingFlags) serve.addOption(option);
-      const given = serve.parse(args, { from: 'user' }).opts<RawSettings>();
+      const rawSettings = serve.parse(args, { from: 'user' }).opts<RawSettings>();
       const env = Object.fromEntries(container!.env!.map(({ name, value }) => [name, value]));
-      const settings = parseSettings({ ...given, healthAddress: env.KEYFERRY_HEALTH_ADDRESS });
+      const settings = parseSettings({ ...rawSettings, healthAddress: env.KEYFERRY_HEALTH_ADDRESS });
       expect(command).toBe('serve');
       expect(settings).toMatchObject({
         providers: [provider],
@@ -90,19 +90,19 @@ describe('deploy/', () => {
     });
 
     test('brings grants that are understood', () => {
-      const text = one('ConfigMap').data!['grants.yaml']!;
+      const text = objectOfKind('ConfigMap').data!['grants.yaml']!;
       expect(parseSharedIdentityGrants(text, 'grants.yaml')).toHaveLength(provider === 'local' ? 1 : 0);
     });
 
     test('gives the rights the provider needs, and no others', () => {
-      const granted = objects
+      const actualPermissions = objects
         .filter(({ kind }) => kind.endsWith('Role'))
         .flatMap(({ rules = [] }) =>
           rules.flatMap(({ verbs, resources }) =>
             verbs.flatMap((verb) => resources.map((resource) => `${verb} ${resource}`)),
           ),
         );
-      expect(granted).toEqual(rights[provider]);
+      expect(actualPermissions).toEqual(expectedPermissions[provider]);
     });
   });
 });

@@ -6,15 +6,18 @@ import { promisify } from 'node:util';
 import { parse } from 'yaml';
 import { driverName } from '../driver/node.ts';
 import { createKubeClient, parseObjects, type KubeClient, type KubeObject } from '../driver/kube-client.ts';
-import { builtApiServer, controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
+import { buildApiServer, missingControlPlaneDependencies } from '../servers/control-plane/control-plane.ts';
 import { programInPath } from '../servers/go-program.ts';
-import { chartLacks, renderChart } from './chart-objects.ts';
+import { missingChartDependencies, renderChart } from './chart-objects.ts';
 import { startCluster, type Cluster } from './cluster.ts';
-import { eventually } from './stage.ts';
-import { describeWhere } from './where-possible.ts';
+import { eventually } from './test-environment.ts';
+import { describeIfAvailable } from './describe-if-available.ts';
 
-const lacks = [...(await controlPlaneLacks()), ...(await chartLacks())];
-const describe = describeWhere(import.meta.filename, lacks);
+const missingDependencies = [
+  ...(await missingControlPlaneDependencies()),
+  ...(await missingChartDependencies()),
+];
+const describe = describeIfAvailable(import.meta.filename, missingDependencies);
 
 const deploy = join(import.meta.dirname, '../../deploy');
 const everyProvider = ['alibabacloud', 'aws', 'cce', 'local', 'openbao', 'vault'];
@@ -40,21 +43,23 @@ const everything = {
 
 let cluster: Cluster;
 
-if (lacks.length === 0) {
+if (missingDependencies.length === 0) {
   // The first build takes minutes.
-  beforeAll(() => builtApiServer(), 1_200_000);
+  beforeAll(() => buildApiServer(), 1_200_000);
   beforeAll(async () => {
     cluster = await startCluster();
-    await cluster.account('shop/web');
+    await cluster.applyServiceAccount('shop/web');
   }, 60_000);
   afterAll(() => cluster.stop());
 }
 
 /** What the API server says to the objects, one line each that it refuses. The operator of Prometheus has kinds it does not know. */
-async function refusals(objects: readonly KubeObject[]): Promise<readonly string[]> {
-  const known = objects.filter(({ apiVersion }) => !apiVersion.startsWith('monitoring.coreos.com/'));
-  expect(known).not.toEqual([]);
-  const lines = known.map((object) =>
+async function rejections(objects: readonly KubeObject[]): Promise<readonly string[]> {
+  const supportedObjects = objects.filter(
+    ({ apiVersion }) => !apiVersion.startsWith('monitoring.coreos.com/'),
+  );
+  expect(supportedObjects).not.toEqual([]);
+  const lines = supportedObjects.map((object) =>
     cluster.kube.apply([object], { validateOnly: true }).then(
       () => '',
       (error: unknown) => `${object.kind} ${object.metadata.name}: ${(error as Error).message}`,
@@ -85,20 +90,20 @@ function podOf(volumeAttributes: Readonly<Record<string, string>>): KubeObject {
 
 describe('the API server takes', () => {
   test('the chart with everything switched on', async () => {
-    expect(await refusals(await renderChart(everything))).toEqual([]);
+    expect(await rejections(await renderChart(everything))).toEqual([]);
   });
 
   test.each(everyProvider)(
     "the chart for %s alone, what is rendered of it, and the provider's example",
     async (provider) => {
       const values = parse(await readFile(join(deploy, 'values', `${provider}.yaml`), 'utf8')) as object;
-      expect(await refusals(await renderChart(values))).toEqual([]);
+      expect(await rejections(await renderChart(values))).toEqual([]);
       for (const directory of ['manifests', `examples/${provider}`]) {
         const files = (await readdir(join(deploy, directory))).filter((file) => file.endsWith('.yaml'));
         expect(files).not.toEqual([]);
         for (const file of files) {
           const objects = parseObjects(await readFile(join(deploy, directory, file), 'utf8'));
-          expect({ file, refused: await refusals(objects) }).toEqual({ file, refused: [] });
+          expect({ file, refused: await rejections(objects) }).toEqual({ file, refused: [] });
         }
       }
     },
@@ -112,8 +117,8 @@ const annotated = (names: string | null): object => ({
 });
 
 /** A client of somebody who may do this in the namespace `shop`, and nothing else. */
-async function userWith(name: string, rules: readonly object[]): Promise<KubeClient> {
-  await cluster.account(`shop/${name}`);
+async function createUser(name: string, rules: readonly object[]): Promise<KubeClient> {
+  await cluster.applyServiceAccount(`shop/${name}`);
   const metadata = { name, namespace: 'shop' };
   const rbac = { apiVersion: 'rbac.authorization.k8s.io/v1', metadata };
   await cluster.kube.apply([
@@ -145,24 +150,24 @@ describe('the admission policies', () => {
     // Anew, so that what is refused from now on is refused by these.
     for (const object of admission) await cluster.kube.delete(await cluster.kube.pathOf(object));
     await eventually(
-      () => refusals([classOf('local', {}), podOf({})]),
+      () => rejections([classOf('local', {}), podOf({})]),
       (lines) => expect(lines).toEqual([]),
     );
     await before();
     await cluster.kube.apply(admission);
     await eventually(
-      () => refusals([classOf('local', {}), podOf({})]),
+      () => rejections([classOf('local', {}), podOf({})]),
       (lines) => expect(lines).toHaveLength(2),
     );
   }
 
-  if (lacks.length === 0) beforeAll(() => install({}), 60_000);
+  if (missingDependencies.length === 0) beforeAll(() => install({}), 60_000);
 
   test.each(everyProvider)('let the example of %s pass', async (provider) => {
     const directory = join(deploy, 'examples', provider);
     for (const file of await readdir(directory)) {
       const example = parseObjects(await readFile(join(directory, file), 'utf8'));
-      expect(await refusals(example)).toEqual([]);
+      expect(await rejections(example)).toEqual([]);
     }
   });
 
@@ -189,7 +194,7 @@ describe('the admission policies', () => {
       } as KubeObject,
     ],
   ])('let %s pass', async (_, object) => {
-    expect(await refusals([object])).toEqual([]);
+    expect(await rejections([object])).toEqual([]);
   });
 
   test.each<[string, KubeObject, string]>([
@@ -238,24 +243,24 @@ describe('the admission policies', () => {
       'TLS is verified',
     ],
     ['a pod whose region is none', podOf({ secretProviderClass: 'web', region: '../x' }), 'region'],
-  ])('refuse %s', async (_, object, words) => {
-    const [line, ...more] = await refusals([object]);
+  ])('refuse %s', async (_, object, expectedText) => {
+    const [line, ...more] = await rejections([object]);
     expect(more).toEqual([]);
     expect(line).toContain("ValidatingAdmissionPolicy 'keyferry-");
-    expect(line).toContain(words);
+    expect(line).toContain(expectedText);
   });
 
   test('hold classes and pods to what the operator allows', async () => {
     const addresses = ['https://vault\\.shop(:8200)?'];
     await install({ regions: ['eu-.*'], roles: ['app-.*'], addresses, podOverrides: false });
     expect(
-      await refusals([
+      await rejections([
         classOf('aws', { objects, region: 'eu-west-1' }),
         classOf('vault', { objects, roleName: 'app-web', vaultAddress: 'https://vault.shop:8200' }),
         podOf({ secretProviderClass: 'web' }),
       ]),
     ).toEqual([]);
-    const lines = await refusals([
+    const lines = await rejections([
       classOf('aws', { objects, region: 'us-east-1' }),
       classOf('aws', { objects, region: 'me-eu-west-1' }),
       classOf('vault', { objects, roleName: 'admin-app-' }),
@@ -276,24 +281,25 @@ describe('the admission policies', () => {
       resources: ['serviceaccounts'],
       verbs,
     });
-    const tenant = await userWith('tenant', [accounts('get', 'create', 'patch')]);
-    const operator = await userWith('operator', [accounts('get', 'create', 'patch', 'grant-secrets')]);
+    const tenant = await createUser('tenant', [accounts('get', 'create', 'patch')]);
+    const operator = await createUser('operator', [accounts('get', 'create', 'patch', 'grant-secrets')]);
     const granted = (names: string): KubeObject => ({
       ...{ apiVersion: 'v1', kind: 'ServiceAccount' },
       metadata: { name: 'app', namespace: 'shop', annotations: { 'cce.io/dew-resource': names } },
     });
-    const words = /takes the verb grant-secrets/;
+    const expectedText = /takes the verb grant-secrets/;
 
     await install({});
     await tenant.apply([granted('["others"]')], { validateOnly: true });
 
     await install({ selfGrants: false });
-    const tried = () => tenant.apply([granted('["others"]')], { validateOnly: true }).then(() => '', String);
-    await eventually(tried, (line) => expect(line).toMatch(words));
+    const tryGrant = () =>
+      tenant.apply([granted('["others"]')], { validateOnly: true }).then(() => '', String);
+    await eventually(tryGrant, (line) => expect(line).toMatch(expectedText));
     await tenant.apply([{ ...granted(''), metadata: { name: 'app', namespace: 'shop' } }]);
-    await expect(tenant.apply([granted('["others"]')])).rejects.toThrow(words);
+    await expect(tenant.apply([granted('["others"]')])).rejects.toThrow(expectedText);
     await operator.apply([granted('["db"]')]);
-    await expect(tenant.patch(appPath, annotated('["db","others"]'))).rejects.toThrow(words);
+    await expect(tenant.patch(appPath, annotated('["db","others"]'))).rejects.toThrow(expectedText);
     // What changes no grant, and what takes one away, is anybody's who may write the account.
     await tenant.patch(appPath, { metadata: { labels: { team: 'web' } } });
     await tenant.patch(appPath, annotated(null));
@@ -305,30 +311,30 @@ describe('the admission policies', () => {
     const kubectl = await programInPath('kubectl');
     if (kubectl === undefined) return void process.stderr.write('\nSKIPPED: this machine has no kubectl\n');
     await install({});
-    const wrong = [classOf('cce', { objects, agencyUr: 'x' }), podOf({})];
+    const invalidObjects = [classOf('cce', { objects, agencyUr: 'x' }), podOf({})];
     await cluster.kube.apply(
       (await renderChart({ providers: everyProvider })).filter(({ apiVersion }) =>
         apiVersion.startsWith('admissionregistration'),
       ),
     );
     await eventually(
-      () => refusals(wrong),
+      () => rejections(invalidObjects),
       (lines) => expect(lines).toEqual([]),
     );
     const flags = ['--kubeconfig', cluster.controlPlane.kubeconfig, '--dry-run=server', '-f', '-'];
     const running = promisify(execFile)(kubectl, ['apply', ...flags]);
-    running.child.stdin?.end(JSON.stringify({ apiVersion: 'v1', kind: 'List', items: wrong }));
+    running.child.stdin?.end(JSON.stringify({ apiVersion: 'v1', kind: 'List', items: invalidObjects }));
     const { stderr } = await running;
-    for (const words of ['keyferry-classes', 'agencyUr', 'keyferry-pods', 'secretProviderClass'])
-      expect(stderr).toMatch(new RegExp(`Warning: .*${words}`));
+    for (const expectedText of ['keyferry-classes', 'agencyUr', 'keyferry-pods', 'secretProviderClass'])
+      expect(stderr).toMatch(new RegExp(`Warning: .*${expectedText}`));
   });
 
   test('leave alone what was there before and whose spec stays', async () => {
-    const old = classOf('cce', { objects, usePodOIDC: 'yes' });
-    await install({}, () => cluster.kube.apply([old]));
-    const labelled = { ...old, metadata: { ...old.metadata, labels: { team: 'web' } } };
-    expect(await refusals([labelled])).toEqual([]);
-    expect(await refusals([classOf('cce', { objects, usePodOIDC: 'no' })])).toHaveLength(1);
-    expect(await refusals([classOf('cce', { objects, usePodOIDC: 'false' })])).toEqual([]);
+    const existingClass = classOf('cce', { objects, usePodOIDC: 'yes' });
+    await install({}, () => cluster.kube.apply([existingClass]));
+    const labelled = { ...existingClass, metadata: { ...existingClass.metadata, labels: { team: 'web' } } };
+    expect(await rejections([labelled])).toEqual([]);
+    expect(await rejections([classOf('cce', { objects, usePodOIDC: 'no' })])).toHaveLength(1);
+    expect(await rejections([classOf('cce', { objects, usePodOIDC: 'false' })])).toEqual([]);
   });
 });

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createDriverClient } from '../../src/csi/client.ts';
-import { greed, request } from './hostile-requests.ts';
+import { greedyParameters, request } from './hostile-requests.ts';
 
 /**
  * A node full of pods of one namespace that ask for as much as they may, again and again until SIGTERM; then prints how often which code answered.
@@ -11,11 +11,11 @@ const client = createDriverClient({ socketPath });
 const codes: Record<string, number> = {};
 let number = 0;
 
-async function pod(name: string): Promise<never> {
+async function runPod(name: string): Promise<never> {
   for (;;) {
     number += 1;
-    const make = greed[number % greed.length];
-    const { code } = await client.mount(request(name, make?.(number) ?? {}, {}, 'team-b'), {
+    const createParameters = greedyParameters[number % greedyParameters.length];
+    const { code } = await client.mount(request(name, createParameters?.(number) ?? {}, {}, 'team-b'), {
       timeoutMs: 60_000,
     });
     codes[code] = (codes[code] ?? 0) + 1;
@@ -26,4 +26,4 @@ async function pod(name: string): Promise<never> {
 process.on('SIGTERM', () => {
   process.stdout.write(JSON.stringify(codes), () => process.exit());
 });
-for (let index = 0; index < 100; index += 1) void pod(`greedy-${index}`);
+for (let index = 0; index < 100; index += 1) void runPod(`greedy-${index}`);

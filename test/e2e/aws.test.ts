@@ -18,24 +18,24 @@ import { startFakePodIdentityAgent } from '../fakes/aws-pod-identity.ts';
 import { mintAwsToken } from '../fakes/aws-sts.ts';
 import { startFakeKubernetes } from '../fakes/kubernetes.ts';
 import { createTestCa } from '../fakes/tls.ts';
-import { denied, startMotoFront, throttled } from '../servers/moto/front.ts';
-import { motoLacks, startMoto } from '../servers/moto/moto.ts';
-import { describeWhere } from './where-possible.ts';
+import { accessDeniedResponse, startMotoProxy, throttledResponse } from '../servers/moto/proxy.ts';
+import { missingMotoDependencies, startMoto } from '../servers/moto/moto.ts';
+import { describeIfAvailable } from './describe-if-available.ts';
 
-const home = 'eu-west-1';
-const away = 'us-east-1';
+const primaryRegion = 'eu-west-1';
+const failoverRegion = 'us-east-1';
 const audiences = ['sts.amazonaws.com', 'pods.eks.amazonaws.com'];
 /** moto's default account. */
 const role = 'arn:aws:iam::123456789012:role/app';
 
 /** moto, TLS before it, and Keyferry as users run it. STS and what a suite puts in go to moto itself, plain. */
-async function start() {
+async function startEnvironment() {
   const dir = await mkdtemp(join(tmpdir(), 'kf-moto-'));
   const ca = createTestCa();
   const caFile = join(dir, 'ca.crt');
   await writeFile(caFile, ca.cert);
   const moto = await startMoto();
-  const front = await startMotoFront(moto.url, ca.issue());
+  const front = await startMotoProxy(moto.url, ca.issue());
   const kubernetes = await startFakeKubernetes({
     'team-a/app': { annotations: { 'eks.amazonaws.com/role-arn': role } },
   });
@@ -61,7 +61,16 @@ async function start() {
     parameters: new SSMClient({ region, endpoint: moto.url.href, credentials }),
   });
   return {
-    ...{ dir, moto, front, kubernetes, agent, keyferry, here: clients(home), there: clients(away) },
+    ...{
+      dir,
+      moto,
+      front,
+      kubernetes,
+      agent,
+      keyferry,
+      primaryClients: clients(primaryRegion),
+      failoverClients: clients(failoverRegion),
+    },
     async close() {
       await keyferry.stop();
       await Promise.all([front, kubernetes, agent].map((server) => server.close()));
@@ -71,51 +80,59 @@ async function start() {
   };
 }
 
-describeWhere(import.meta.filename, await motoLacks())('aws before moto', () => {
-  let world: Awaited<ReturnType<typeof start>>;
+describeIfAvailable(import.meta.filename, await missingMotoDependencies())('aws before moto', () => {
+  let environment: Awaited<ReturnType<typeof startEnvironment>>;
   let keyferry: KeyferryProcess;
   let driver: Driver;
 
   beforeAll(async () => {
-    world = await start();
-    keyferry = world.keyferry;
+    environment = await startEnvironment();
+    keyferry = environment.keyferry;
     driver = newDriver('1.6');
   });
-  afterEach(() => world.front.intercept());
+  afterEach(() => environment.front.intercept());
   afterAll(async () => {
     driver.close();
     expect(keyferry.output()).not.toContain('CANARY');
-    await world.close();
+    await environment.close();
   });
 
   const newDriver = (generation: '1.5' | '1.6'): Driver =>
-    createDriver({ providersDir: keyferry.providersDir, generation, dir: join(world.dir, generation) });
-  const create = async (name: string, value: string | Uint8Array, { secrets } = world.here) => {
+    createDriver({ providersDir: keyferry.providersDir, generation, dir: join(environment.dir, generation) });
+  const create = async (
+    name: string,
+    value: string | Uint8Array,
+    { secrets } = environment.primaryClients,
+  ) => {
     const content = typeof value === 'string' ? { SecretString: value } : { SecretBinary: value };
     const { ARN, VersionId } = await secrets.send(new CreateSecretCommand({ Name: name, ...content }));
     return { arn: ARN!, version: VersionId! };
   };
   const put = async (name: string, value: string): Promise<string> => {
-    const { VersionId } = await world.here.secrets.send(
+    const { VersionId } = await environment.primaryClients.secrets.send(
       new PutSecretValueCommand({ SecretId: name, SecretString: value }),
     );
     return VersionId!;
   };
-  const parameter = (name: string, value: string, { parameters } = world.here) =>
+  const parameter = (name: string, value: string, { parameters } = environment.primaryClients) =>
     parameters.send(
       new PutParameterCommand({ Name: name, Value: value, Type: 'SecureString', Overwrite: true }),
     );
-  const publish = (objects: string, more: Record<string, string> = {}, by = driver): Promise<PodView> => {
+  const publish = (
+    objects: string,
+    more: Record<string, string> = {},
+    viaDriver = driver,
+  ): Promise<PodView> => {
     const uid = randomUUID();
     const token = (audience: string): string =>
       mintAwsToken({
         ...{ namespace: 'team-a', serviceAccount: 'app', expiresAt: Date.now() + 3_600_000 },
         ...{ audience, podUid: uid },
       });
-    return by.publish({
+    return viaDriver.publish({
       class: {
         metadata: { name: 'app' },
-        spec: { provider: 'aws', parameters: { region: home, objects, ...more } },
+        spec: { provider: 'aws', parameters: { region: primaryRegion, objects, ...more } },
       },
       pod: { uid, namespace: 'team-a', serviceAccount: 'app' },
       tokens: Object.fromEntries(audiences.map((audience) => [audience, token(audience)])),
@@ -125,7 +142,7 @@ describeWhere(import.meta.filename, await motoLacks())('aws before moto', () => 
     expect(events).toEqual([]);
     return Object.fromEntries(Object.entries(files).map(([path, { text }]) => [path, text]));
   };
-  const refusal = (view: PodView): string => {
+  const failureMessage = (view: PodView): string => {
     expect([view.phase, view.trapped]).toEqual(['Pending', false]);
     return view.events.at(-1)?.message ?? '';
   };
@@ -155,11 +172,11 @@ describeWhere(import.meta.filename, await motoLacks())('aws before moto', () => 
     const names = Array.from({ length: 20 }, (_, index) => `/app/p${index}`);
     for (const name of names) await parameter(name, `CANARY ${name}`);
     for (const value of ['CANARY-1', 'CANARY-2', 'CANARY-3']) await parameter('/app/v', value);
-    await world.here.parameters.send(
+    await environment.primaryClients.parameters.send(
       new LabelParameterVersionCommand({ Name: '/app/v', ParameterVersion: 2, Labels: ['blue'] }),
     );
     const lines = names.map((name) => `- {objectName: ${name}, objectType: ssmparameter}`);
-    const from = world.front.calls.length;
+    const callsBefore = environment.front.calls.length;
     const view = await publish(
       [
         ...lines,
@@ -172,7 +189,7 @@ describeWhere(import.meta.filename, await motoLacks())('aws before moto', () => 
       ...Object.fromEntries(names.map((name) => [name.replaceAll('/', '_'), `CANARY ${name}`])),
       ...{ v1: 'CANARY-1', blue: 'CANARY-2', newest: 'CANARY-3' },
     });
-    expect(world.front.calls.slice(from).map(({ action }) => action)).toEqual(
+    expect(environment.front.calls.slice(callsBefore).map(({ action }) => action)).toEqual(
       Array<string>(3).fill('GetParameters'),
     );
   });
@@ -188,23 +205,23 @@ describeWhere(import.meta.filename, await motoLacks())('aws before moto', () => 
     async (generation) => {
       const name = `rotated-${generation}`;
       await create(name, 'CANARY-old');
-      const by = newDriver(generation);
-      const view = await publish(`- {objectName: ${name}, objectType: secretsmanager}`, {}, by);
+      const viaDriver = newDriver(generation);
+      const view = await publish(`- {objectName: ${name}, objectType: secretsmanager}`, {}, viaDriver);
       const actions = async (work: () => Promise<unknown>): Promise<string[]> => {
-        const from = world.front.calls.length;
+        const callsBefore = environment.front.calls.length;
         await work();
-        return world.front.calls.slice(from).map(({ action }) => action);
+        return environment.front.calls.slice(callsBefore).map(({ action }) => action);
       };
-      expect(await actions(() => by.republish(view))).toEqual(['DescribeSecret']);
+      expect(await actions(() => viaDriver.republish(view))).toEqual(['DescribeSecret']);
       const version = await put(name, 'CANARY-new');
       let next = view;
-      expect(await actions(async () => (next = await by.republish(view)))).toEqual([
+      expect(await actions(async () => (next = await viaDriver.republish(view)))).toEqual([
         'DescribeSecret',
         'GetSecretValue',
       ]);
       expect(texts(next)).toEqual({ [name]: 'CANARY-new' });
       expect(next.status?.objects).toEqual([{ id: name, version }]);
-      by.close();
+      viaDriver.close();
     },
   );
 
@@ -214,20 +231,24 @@ describeWhere(import.meta.filename, await motoLacks())('aws before moto', () => 
       usePodIdentity: 'true',
     });
     expect(texts(view)).toEqual({ 'by-pod': 'CANARY' });
-    expect(world.agent.count()).toBe(1);
+    expect(environment.agent.count()).toBe(1);
   });
 
   test('several new secrets come by one call; without that right each by its own', async () => {
     for (const name of ['b1', 'b2', 'b3']) await create(name, `CANARY ${name}`);
     const objects = ['b1', 'b2', 'b3'].map((name) => `- {objectName: ${name}, objectType: secretsmanager}`);
-    const from = world.front.calls.length;
+    const callsBefore = environment.front.calls.length;
     const expected = { b1: 'CANARY b1', b2: 'CANARY b2', b3: 'CANARY b3' };
     expect(texts(await publish(objects.join('\n')))).toEqual(expected);
-    expect(world.front.calls.slice(from).map(({ action }) => action)).toEqual(['BatchGetSecretValue']);
-    world.front.intercept(({ action }) => (action === 'BatchGetSecretValue' ? denied : undefined));
-    const then = world.front.calls.length;
+    expect(environment.front.calls.slice(callsBefore).map(({ action }) => action)).toEqual([
+      'BatchGetSecretValue',
+    ]);
+    environment.front.intercept(({ action }) =>
+      action === 'BatchGetSecretValue' ? accessDeniedResponse : undefined,
+    );
+    const callsBeforeFallback = environment.front.calls.length;
     expect(texts(await publish(objects.join('\n'), { usePodIdentity: 'true' }))).toEqual(expected);
-    expect(world.front.calls.slice(then).map(({ action }) => action)).toEqual([
+    expect(environment.front.calls.slice(callsBeforeFallback).map(({ action }) => action)).toEqual([
       'BatchGetSecretValue',
       ...Array<string>(3).fill('GetSecretValue'),
     ]);
@@ -235,31 +256,35 @@ describeWhere(import.meta.filename, await motoLacks())('aws before moto', () => 
 
   describe('says what is wrong', () => {
     test('not there: moto answers 404 where AWS answers 400; the name decides', async () => {
-      const message = refusal(await publish('- {objectName: none, objectType: secretsmanager}'));
+      const message = failureMessage(await publish('- {objectName: none, objectType: secretsmanager}'));
       expect(message).toMatch(
         /Secrets Manager secret none in eu-west-1: there is no such secret \(HTTP 404, ResourceNotFoundException/,
       );
-      expect(refusal(await publish('- {objectName: none, objectType: ssmparameter}'))).toMatch(
+      expect(failureMessage(await publish('- {objectName: none, objectType: ssmparameter}'))).toMatch(
         /SSM parameter none in eu-west-1: there is no such parameter \(InvalidParameters/,
       );
     });
 
     test('to be deleted', async () => {
       await create('leaving', 'CANARY');
-      await world.here.secrets.send(
+      await environment.primaryClients.secrets.send(
         new DeleteSecretCommand({ SecretId: 'leaving', RecoveryWindowInDays: 7 }),
       );
-      expect(refusal(await publish('- {objectName: leaving, objectType: secretsmanager}'))).toMatch(
+      expect(failureMessage(await publish('- {objectName: leaving, objectType: secretsmanager}'))).toMatch(
         /scheduled for deletion \(HTTP 400, InvalidRequestException/,
       );
     });
 
     test('denied, and never by the other region', async () => {
       await create('denied', 'CANARY');
-      await create('denied', 'CANARY', world.there);
-      world.front.intercept(({ region }) => (region === home ? denied : undefined));
-      const message = refusal(
-        await publish('- {objectName: denied, objectType: secretsmanager}', { failoverRegion: away }),
+      await create('denied', 'CANARY', environment.failoverClients);
+      environment.front.intercept(({ region }) =>
+        region === primaryRegion ? accessDeniedResponse : undefined,
+      );
+      const message = failureMessage(
+        await publish('- {objectName: denied, objectType: secretsmanager}', {
+          failoverRegion: failoverRegion,
+        }),
       );
       expect(message).toMatch(
         /access is denied \(HTTP 400, AccessDeniedException, .*; allow secretsmanager:GetSecretValue on arn:aws:secretsmanager:eu-west-1:123456789012:secret:denied-/,
@@ -269,20 +294,22 @@ describeWhere(import.meta.filename, await motoLacks())('aws before moto', () => 
 
   test('throttling is waited out', async () => {
     await create('slow', 'CANARY');
-    let left = 2;
-    world.front.intercept(() => (left-- > 0 ? throttled : undefined));
+    let remaining = 2;
+    environment.front.intercept(() => (remaining-- > 0 ? throttledResponse : undefined));
     expect(texts(await publish('- {objectName: slow, objectType: secretsmanager}'))).toEqual({
       slow: 'CANARY',
     });
   });
 
   test('the other region stands in for one that is down', async () => {
-    await create('there', 'CANARY-away', world.there);
-    await parameter('/there', 'CANARY-away', world.there);
-    world.front.intercept(({ region }) => (region === home ? { status: 503, body: '<html>' } : undefined));
+    await create('there', 'CANARY-away', environment.failoverClients);
+    await parameter('/there', 'CANARY-away', environment.failoverClients);
+    environment.front.intercept(({ region }) =>
+      region === primaryRegion ? { status: 503, body: '<html>' } : undefined,
+    );
     const view = await publish(
       '- {objectName: there, objectType: secretsmanager}\n- {objectName: /there, objectType: ssmparameter, objectAlias: p}',
-      { failoverRegion: away },
+      { failoverRegion: failoverRegion },
     );
     expect(texts(view)).toEqual({ there: 'CANARY-away', p: 'CANARY-away' });
   });

@@ -2,30 +2,33 @@ import { expect, test } from '@jest/globals';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PodView } from '../driver/cluster.ts';
-import { controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
+import { missingControlPlaneDependencies } from '../servers/control-plane/control-plane.ts';
 import { startScriptedProvider, type ScriptedProvider } from '../driver/scripted-provider.ts';
 import { startOldProvider } from '../servers/old-provider/old-provider.ts';
-import { chartLacks } from './chart-objects.ts';
+import { missingChartDependencies } from './chart-objects.ts';
 import { createJumpingClock } from './jumping-clock.ts';
 import {
   failure,
   localClass,
-  provideRoughStage,
+  setUpChaosEnvironment,
   publish,
-  secretOf,
-  secrets,
+  secretName,
+  secretCount,
   untilRunning,
-  type RoughStage,
-} from './rough-stage.ts';
+  type ChaosEnvironment,
+} from './chaos-environment.ts';
 import { canMount, mountSmallDisk, type SmallDisk } from './small-disk.ts';
-import { generations, runLocal } from './stage.ts';
-import { describeWhere } from './where-possible.ts';
+import { generations, runLocal } from './test-environment.ts';
+import { describeIfAvailable } from './describe-if-available.ts';
 
-const lacks = [...(await controlPlaneLacks()), ...(await chartLacks())];
-const describe = describeWhere(import.meta.filename, lacks);
+const missingDependencies = [
+  ...(await missingControlPlaneDependencies()),
+  ...(await missingChartDependencies()),
+];
+const describe = describeIfAvailable(import.meta.filename, missingDependencies);
 
-let stage: RoughStage;
-if (lacks.length === 0) provideRoughStage((made) => (stage = made));
+let environment: ChaosEnvironment;
+if (missingDependencies.length === 0) setUpChaosEnvironment((started) => (environment = started));
 
 /** Every pod runs with its own secret and no other, and none on an empty directory. */
 function expectAllServed(views: readonly PodView[]): void {
@@ -36,19 +39,19 @@ function expectAllServed(views: readonly PodView[]): void {
 
 describe('Keyferry ends and begins', () => {
   test('killed in the middle of 200 mounts, and started anew: every pod gets its own secret', async () => {
-    const providersDir = await stage.freshDirectory();
-    const first = await stage.keyferryIn(providersDir);
-    const { csms } = stage.clouds.cce;
-    csms.behave({ delayMs: 300 });
-    const driver = stage.driverFor(providersDir);
+    const providersDir = await environment.createProvidersDirectory();
+    const first = await environment.startKeyferryIn(providersDir);
+    const { csms } = environment.clouds.cce;
+    csms.injectFault({ delayMs: 300 });
+    const driver = environment.createDriverFor(providersDir);
     const before = csms.count();
-    const mounts = Array.from({ length: secrets }, (_, pod) => publish(driver, pod));
+    const mounts = Array.from({ length: secretCount }, (_, pod) => publish(driver, pod));
     while (csms.count() < before + 40) await sleep(5);
-    const gap = stage.watchSocket(join(providersDir, 'cce.sock'));
-    const killed = performance.now();
+    const gap = environment.watchSocket(join(providersDir, 'cce.sock'));
+    const killedAt = performance.now();
     await first.stop('SIGKILL');
-    await stage.keyferryIn(providersDir);
-    const restart = performance.now() - killed;
+    await environment.startKeyferryIn(providersDir);
+    const restart = performance.now() - killedAt;
     const views = await Promise.all(mounts.map(async (mount) => untilRunning(driver, await mount)));
     expectAllServed(views);
     expect(await gap.stop()).toBeLessThanOrEqual(restart);
@@ -57,28 +60,30 @@ describe('Keyferry ends and begins', () => {
   test.each(['1.5', '1.6'] as const)(
     'two versions side by side during a rollout: no mount fails, no moment without a socket (driver %s)',
     async (generation) => {
-      const directory = await stage.freshDirectory();
-      const old = await stage.keyferryIn(directory);
-      const driver = stage.driverFor(directory, { generation });
-      const gaps = ['cce', 'local'].map((provider) => stage.watchSocket(join(directory, `${provider}.sock`)));
-      let rolling = true;
+      const directory = await environment.createProvidersDirectory();
+      const old = await environment.startKeyferryIn(directory);
+      const driver = environment.createDriverFor(directory, { generation });
+      const gaps = ['cce', 'local'].map((provider) =>
+        environment.watchSocket(join(directory, `${provider}.sock`)),
+      );
+      let isRollingOut = true;
       const views: PodView[] = [];
       /** Pods come, are republished once, and go. */
-      async function flow(pod: number): Promise<void> {
-        while (rolling) {
+      async function runPods(pod: number): Promise<void> {
+        while (isRollingOut) {
           const view = await publish(driver, pod);
           views.push(view, await driver.republish(view));
           await driver.unpublish(view);
         }
       }
-      const flows = Array.from({ length: 16 }, (_, pod) => flow(pod));
+      const podFlows = Array.from({ length: 16 }, (_, pod) => runPods(pod));
       await sleep(300);
-      const successor = await stage.keyferryIn(directory);
+      const successor = await environment.startKeyferryIn(directory);
       await sleep(500);
       expect((await old.stop()).code).toBe(0);
       await sleep(500);
-      rolling = false;
-      await Promise.all(flows);
+      isRollingOut = false;
+      await Promise.all(podFlows);
       expect(views.length).toBeGreaterThan(100);
       expect(views.filter(({ phase, last }) => phase !== 'Running' || last !== 'mounted')).toEqual([]);
       for (const gap of gaps) expect(await gap.stop()).toBe(0);
@@ -88,19 +93,19 @@ describe('Keyferry ends and begins', () => {
   );
 
   test('beside a Go provider that removes our socket when it ends', async () => {
-    const directory = await stage.freshDirectory();
+    const directory = await environment.createProvidersDirectory();
     const path = join(directory, 'cce.sock');
     const old = await startOldProvider(path);
-    stage.atEnd(() => old.stop('SIGKILL'));
-    const keyferry = await stage.keyferryIn(directory);
-    const driver = stage.driverFor(directory);
+    environment.onCleanup(() => old.stop('SIGKILL'));
+    const keyferry = await environment.startKeyferryIn(directory);
+    const driver = environment.createDriverFor(directory);
     expect((await publish(driver, 1)).files.file?.text).toBe('CANARY of 1');
-    const gap = stage.watchSocket(path);
+    const gap = environment.watchSocket(path);
     await old.stop();
     // A driver keeps its connection; one that comes anew may find no socket, and asks again.
     expect(await publish(driver, 2)).toMatchObject({ phase: 'Running', trapped: false });
-    const anew = stage.driverFor(directory);
-    const view = await untilRunning(anew, await publish(anew, 3));
+    const newDriver = environment.createDriverFor(directory);
+    const view = await untilRunning(newDriver, await publish(newDriver, 3));
     expect(view).toMatchObject({ trapped: false, files: { file: { text: 'CANARY of 3' } } });
     expect(await gap.stop()).toBeLessThan(1_000);
     await keyferry.waitForLog(
@@ -111,11 +116,11 @@ describe('Keyferry ends and begins', () => {
 
 describe('a migration', () => {
   /** What a vendor's provider delivers for {@link publish}. */
-  async function startVendor(directory: string, number: number): Promise<ScriptedProvider> {
+  async function startVendorProvider(directory: string, number: number): Promise<ScriptedProvider> {
     const vendor = await startScriptedProvider(directory, 'cce');
-    stage.atEnd(vendor.stop);
+    environment.onCleanup(vendor.stop);
     const contents = Buffer.from(`CANARY of ${number}`);
-    const objectVersion = [{ id: secretOf(number), version: "the vendor's" }];
+    const objectVersion = [{ id: secretName(number), version: "the vendor's" }];
     vendor.script({ files: [{ path: 'file', mode: 0o644, contents }], objectVersion });
     return vendor;
   }
@@ -123,18 +128,18 @@ describe('a migration', () => {
   test.each(generations)(
     'goes over and back under running pods: who is there serves, and no file is lost (driver %s)',
     async (generation) => {
-      const directory = await stage.freshDirectory();
-      const driver = stage.driverFor(directory, { generation, authority: 'localhost' });
-      const vendor = await startVendor(directory, 1);
+      const directory = await environment.createProvidersDirectory();
+      const driver = environment.createDriverFor(directory, { generation, authority: 'localhost' });
+      const vendor = await startVendorProvider(directory, 1);
       const early = await publish(driver, 1);
-      expect(early.status?.objects).toEqual([{ id: secretOf(1), version: "the vendor's" }]);
+      expect(early.status?.objects).toEqual([{ id: secretName(1), version: "the vendor's" }]);
 
-      const keyferry = await stage.keyferryIn(directory);
-      const gap = stage.watchSocket(join(directory, 'cce.sock'));
+      const keyferry = await environment.startKeyferryIn(directory);
+      const gap = environment.watchSocket(join(directory, 'cce.sock'));
       vendor.stop();
-      const taken = await driver.republish(early);
-      expect(taken).toMatchObject({ last: 'mounted', files: { file: { text: 'CANARY of 1' } } });
-      expect(taken.status?.objects).not.toEqual(early.status?.objects);
+      const afterTakeover = await driver.republish(early);
+      expect(afterTakeover).toMatchObject({ last: 'mounted', files: { file: { text: 'CANARY of 1' } } });
+      expect(afterTakeover.status?.objects).not.toEqual(early.status?.objects);
       const fresh = await publish(driver, 2);
       expect(fresh).toMatchObject({ trapped: false, files: { file: { text: 'CANARY of 2' } } });
       // A vendor's provider takes the path along when it ends, and it is bound again within a second.
@@ -145,13 +150,13 @@ describe('a migration', () => {
         code: 0,
         sockets: [],
       });
-      const away = await driver.republish(taken);
-      expect(away).toMatchObject({ phase: 'Running', files: { file: { text: 'CANARY of 1' } } });
-      const again = await startVendor(directory, 1);
-      const home = await untilRunning(driver, await driver.republish(away));
-      expect(home).toMatchObject({ last: 'mounted', files: { file: { text: 'CANARY of 1' } } });
-      expect(home.status?.objects).toEqual(early.status?.objects);
-      expect(again.requests.length).toBeGreaterThan(0);
+      const whileDown = await driver.republish(afterTakeover);
+      expect(whileDown).toMatchObject({ phase: 'Running', files: { file: { text: 'CANARY of 1' } } });
+      const restartedVendor = await startVendorProvider(directory, 1);
+      const afterReturn = await untilRunning(driver, await driver.republish(whileDown));
+      expect(afterReturn).toMatchObject({ last: 'mounted', files: { file: { text: 'CANARY of 1' } } });
+      expect(afterReturn.status?.objects).toEqual(early.status?.objects);
+      expect(restartedVendor.requests.length).toBeGreaterThan(0);
     },
     60_000,
   );
@@ -159,17 +164,17 @@ describe('a migration', () => {
 
 describe('the API server is away', () => {
   test('killed: running pods are served on, new ones wait with a final answer, and run when it is back', async () => {
-    const { controlPlane } = stage.cluster;
-    const directory = await stage.freshDirectory();
-    await stage.keyferryIn(directory);
-    const driver = stage.driverFor(directory);
-    const running = await publish(driver, 1);
-    stage.atEnd(() => controlPlane.restart());
+    const { controlPlane } = environment.cluster;
+    const directory = await environment.createProvidersDirectory();
+    await environment.startKeyferryIn(directory);
+    const driver = environment.createDriverFor(directory);
+    const runningPod = await publish(driver, 1);
+    environment.onCleanup(() => controlPlane.restart());
     await controlPlane.kill();
-    expect(await driver.republish(running)).toMatchObject({ last: 'mounted' });
-    const waiting = await publish(driver, 2);
-    expect(waiting).toMatchObject({ phase: 'Pending', trapped: false });
-    expect(failure(waiting)).toMatch(
+    expect(await driver.republish(runningPod)).toMatchObject({ last: 'mounted' });
+    const pendingPod = await publish(driver, 2);
+    expect(pendingPod).toMatchObject({ phase: 'Pending', trapped: false });
+    expect(failure(pendingPod)).toMatch(
       /^INTERNAL: .*ServiceAccount team-a\/app cannot be read: the Kubernetes API server .* refused/,
     );
     // What needs no API server does not notice.
@@ -179,66 +184,66 @@ describe('the API server is away', () => {
     });
     expect(local.files.greeting?.text).toBe('CANARY-local');
     await controlPlane.restart();
-    const views = [await untilRunning(driver, waiting)];
+    const views = [await untilRunning(driver, pendingPod)];
     expect(views[0]!.files.file?.text).toBe('CANARY of 2');
   }, 60_000);
 
   test('frozen: nobody waits longer than the kubelet does', async () => {
-    const { controlPlane } = stage.cluster;
-    const directory = await stage.freshDirectory();
-    await stage.keyferryIn(directory);
-    const driver = stage.driverFor(directory);
-    const running = await publish(driver, 1);
-    stage.atEnd(() => controlPlane.resume());
+    const { controlPlane } = environment.cluster;
+    const directory = await environment.createProvidersDirectory();
+    await environment.startKeyferryIn(directory);
+    const driver = environment.createDriverFor(directory);
+    const runningPod = await publish(driver, 1);
+    environment.onCleanup(() => controlPlane.resume());
     controlPlane.freeze();
-    const asked = Date.now();
-    const waiting = await publish(driver, 2);
-    expect(Date.now() - asked).toBeLessThan(30_000);
-    expect(waiting).toMatchObject({ phase: 'Pending', trapped: false });
-    expect(failure(waiting)).toMatch(/^INTERNAL: .*did not answer within/);
-    expect(await driver.republish(running)).toMatchObject({ last: 'mounted' });
+    const startedAt = Date.now();
+    const pendingPod = await publish(driver, 2);
+    expect(Date.now() - startedAt).toBeLessThan(30_000);
+    expect(pendingPod).toMatchObject({ phase: 'Pending', trapped: false });
+    expect(failure(pendingPod)).toMatch(/^INTERNAL: .*did not answer within/);
+    expect(await driver.republish(runningPod)).toMatchObject({ last: 'mounted' });
     controlPlane.resume();
-    expect((await untilRunning(driver, waiting)).files.file?.text).toBe('CANARY of 2');
+    expect((await untilRunning(driver, pendingPod)).files.file?.text).toBe('CANARY of 2');
   }, 90_000);
 });
 
 describe('the store is away', () => {
   test.each([
     ['breaks every connection', { reset: true }],
-    ['answers 503', { answer: { status: 503, body: 'upstream connect error' } }],
-    ['throttles', { answer: { status: 429, body: { error_code: 'APIGW.0308', error_msg: 'too many' } } }],
+    ['answers 503', { response: { status: 503, body: 'upstream connect error' } }],
+    ['throttles', { response: { status: 429, body: { error_code: 'APIGW.0308', error_msg: 'too many' } } }],
   ])(
     '%s: whoever was served is served on, others wait with a final answer',
-    async (_, trouble) => {
-      const { csms } = stage.clouds.cce;
-      const directory = await stage.freshDirectory();
-      await stage.keyferryIn(directory);
-      const driver = stage.driverFor(directory);
-      const running = await publish(driver, 1);
-      csms.behave(trouble);
-      expect(await driver.republish(running)).toMatchObject({ last: 'mounted' });
+    async (_, failureMode) => {
+      const { csms } = environment.clouds.cce;
+      const directory = await environment.createProvidersDirectory();
+      await environment.startKeyferryIn(directory);
+      const driver = environment.createDriverFor(directory);
+      const runningPod = await publish(driver, 1);
+      csms.injectFault(failureMode);
+      expect(await driver.republish(runningPod)).toMatchObject({ last: 'mounted' });
       expect((await publish(driver, 1)).files.file?.text).toBe('CANARY of 1');
-      const waiting = await publish(driver, 2);
-      expect(waiting).toMatchObject({ phase: 'Pending', trapped: false });
-      expect(failure(waiting)).toMatch(/^INTERNAL: (STORE_\w+: )?cce: /);
-      csms.behave();
-      expect((await untilRunning(driver, waiting)).files.file?.text).toBe('CANARY of 2');
+      const pendingPod = await publish(driver, 2);
+      expect(pendingPod).toMatchObject({ phase: 'Pending', trapped: false });
+      expect(failure(pendingPod)).toMatch(/^INTERNAL: (STORE_\w+: )?cce: /);
+      csms.injectFault();
+      expect((await untilRunning(driver, pendingPod)).files.file?.text).toBe('CANARY of 2');
     },
     60_000,
   );
 
   test('hangs: the mount ends before the kubelet gives up, and 200 others with it', async () => {
-    const { csms } = stage.clouds.cce;
-    const directory = await stage.freshDirectory();
-    await stage.keyferryIn(directory);
-    const driver = stage.driverFor(directory, { deadlineMs: 20_000 });
+    const { csms } = environment.clouds.cce;
+    const directory = await environment.createProvidersDirectory();
+    await environment.startKeyferryIn(directory);
+    const driver = environment.createDriverFor(directory, { deadlineMs: 20_000 });
     await publish(driver, 0);
-    csms.behave({ hang: true });
-    const asked = Date.now();
-    const views = await Promise.all(Array.from({ length: secrets }, (_, pod) => publish(driver, pod)));
-    expect(Date.now() - asked).toBeLessThan(20_000);
+    csms.injectFault({ hang: true });
+    const startedAt = Date.now();
+    const views = await Promise.all(Array.from({ length: secretCount }, (_, pod) => publish(driver, pod)));
+    expect(Date.now() - startedAt).toBeLessThan(20_000);
     expect(views.filter(({ trapped }) => trapped)).toEqual([]);
-    csms.behave();
+    csms.injectFault();
     expectAllServed(await Promise.all(views.map((view) => untilRunning(driver, view))));
   }, 90_000);
 });
@@ -252,30 +257,33 @@ describe('the clock', () => {
   ])(
     'jumps %s by ten minutes amid 200 mounts: all are served, and a new value is seen in its time, also after it jumped home',
     async (_, offset) => {
-      const { csms } = stage.clouds.cce;
-      const [directory, clock] = [await stage.freshDirectory(), await createJumpingClock(stage.dir)];
-      const keyferry = await stage.keyferryIn(directory, ['--refresh-interval', '1s'], clock.env);
-      const driver = stage.driverFor(directory);
-      csms.behave({ delayMs: 300 });
-      stage.atEnd(() => csms.put(secretOf(0), 'CANARY of 0'));
+      const { csms } = environment.clouds.cce;
+      const [directory, clock] = [
+        await environment.createProvidersDirectory(),
+        await createJumpingClock(environment.dir),
+      ];
+      const keyferry = await environment.startKeyferryIn(directory, ['--refresh-interval', '1s'], clock.env);
+      const driver = environment.createDriverFor(directory);
+      csms.injectFault({ delayMs: 300 });
+      environment.onCleanup(() => csms.put(secretName(0), 'CANARY of 0'));
       const before = csms.count();
-      const mounts = Array.from({ length: secrets }, (_, pod) => publish(driver, pod));
+      const mounts = Array.from({ length: secretCount }, (_, pod) => publish(driver, pod));
       while (csms.count() < before + 40) await sleep(5);
       await clock.set(keyferry, offset);
       const views = await Promise.all(mounts.map(async (mount) => untilRunning(driver, await mount)));
       expectAllServed(views);
-      csms.behave();
-      for (const [there, value] of [
+      csms.injectFault();
+      for (const [clockOffset, value] of [
         [offset, 'CANARY-new'],
         [0, 'CANARY-newest'],
       ] as const) {
-        await clock.set(keyferry, there);
-        csms.put(secretOf(0), value);
+        await clock.set(keyferry, clockOffset);
+        csms.put(secretName(0), value);
         await sleep(1_100);
         expect((await driver.republish(views[0]!)).files.file?.text).toBe(value);
-        csms.behave({ reset: true });
+        csms.injectFault({ reset: true });
         expect(await driver.republish(views[0]!)).toMatchObject({ last: 'mounted', phase: 'Running' });
-        csms.behave();
+        csms.injectFault();
       }
     },
     60_000,
@@ -287,55 +295,60 @@ describe('the clock', () => {
   ])(
     'is a day %s: the store refuses, pods keep their files and are told why, until it is right',
     async (word, sign) => {
-      const [directory, clock] = [await stage.freshDirectory(), await createJumpingClock(stage.dir)];
-      const keyferry = await stage.keyferryIn(directory, ['--refresh-interval', '1s'], clock.env);
-      const driver = stage.driverFor(directory);
-      const running = await publish(driver, 1);
+      const [directory, clock] = [
+        await environment.createProvidersDirectory(),
+        await createJumpingClock(environment.dir),
+      ];
+      const keyferry = await environment.startKeyferryIn(directory, ['--refresh-interval', '1s'], clock.env);
+      const driver = environment.createDriverFor(directory);
+      const runningPod = await publish(driver, 1);
       await clock.set(keyferry, sign * 1_440 * minute);
-      const refused = await driver.republish(running);
+      const refused = await driver.republish(runningPod);
       expect(refused).toMatchObject({ phase: 'Running', files: { file: { text: 'CANARY of 1' } } });
-      const waiting = await publish(driver, 2);
-      for (const view of [refused, waiting])
+      const pendingPod = await publish(driver, 2);
+      for (const view of [refused, pendingPod])
         expect(failure(view)).toMatch(
           new RegExp(`^UNAUTHENTICATED: .*the clock of this node is 14\\d\\d minutes ${word}: set it right`),
         );
       await clock.set(keyferry, 0);
       expect(await driver.republish(refused)).toMatchObject({ last: 'mounted' });
-      expect((await untilRunning(driver, waiting, 5_000)).files.file?.text).toBe('CANARY of 2');
+      expect((await untilRunning(driver, pendingPod, 5_000)).files.file?.text).toBe('CANARY of 2');
     },
   );
 });
 
 describe('the disk', () => {
   /** A providers directory that is a small disk; undefined, and said so, where this process may mount none. */
-  async function diskAt(name: string): Promise<{ directory: string; disk: SmallDisk } | undefined> {
-    const directory = join(stage.dir, name);
+  async function mountDiskAt(name: string): Promise<{ directory: string; disk: SmallDisk } | undefined> {
+    const directory = join(environment.dir, name);
     if (!(await canMount(directory)))
       return void process.stderr.write(`\nSKIPPED ${name}: this process may not mount file systems\n`);
     const disk = await mountSmallDisk(directory);
-    stage.atEnd(() => disk.unmount());
+    environment.onCleanup(() => disk.unmount());
     return { directory, disk };
   }
 
   test('full: Keyferry does not start, says why, and starts when there is room', async () => {
-    const { directory, disk } = (await diskAt('full')) ?? {};
+    const { directory, disk } = (await mountDiskAt('full')) ?? {};
     if (directory === undefined || disk === undefined) return;
     await disk.fill();
-    await expect(stage.keyferryIn(directory)).rejects.toThrow(/keyferry ended:\n.*(ENOSPC|no space|full)/is);
+    await expect(environment.startKeyferryIn(directory)).rejects.toThrow(
+      /keyferry ended:\n.*(ENOSPC|no space|full)/is,
+    );
     await disk.free();
-    await stage.keyferryIn(directory);
-    expect((await publish(stage.driverFor(directory), 1)).files.file?.text).toBe('CANARY of 1');
+    await environment.startKeyferryIn(directory);
+    expect((await publish(environment.createDriverFor(directory), 1)).files.file?.text).toBe('CANARY of 1');
   });
 
   test('full while it runs: mounts go on, and what the store holds is not lost', async () => {
-    const { directory, disk } = (await diskAt('full-later')) ?? {};
+    const { directory, disk } = (await mountDiskAt('full-later')) ?? {};
     if (directory === undefined || disk === undefined) return;
     const files = ['--local-store', join(directory, 'store'), '--local-key', join(directory, 'key')];
-    const local = (input: string, ...words: string[]) => runLocal(directory, input, ...words);
+    const local = (input: string, ...localArgs: string[]) => runLocal(directory, input, ...localArgs);
     await local('', 'init');
     await local('CANARY-local', 'set', 'greeting');
-    await stage.keyferryIn(directory, files);
-    const driver = stage.driverFor(directory);
+    await environment.startKeyferryIn(directory, files);
+    const driver = environment.createDriverFor(directory);
     await disk.fill();
     await expect(local('CANARY-lost', 'set', 'greeting')).rejects.toThrow(/ENOSPC|no space|full/i);
     const view = await driver.publish({
@@ -349,18 +362,20 @@ describe('the disk', () => {
   });
 
   test('read-only: it does not start there; where it becomes so later, mounts go on and the end is in order', async () => {
-    const { directory, disk } = (await diskAt('read-only')) ?? {};
+    const { directory, disk } = (await mountDiskAt('read-only')) ?? {};
     if (directory === undefined || disk === undefined) return;
     await disk.setReadOnly(true);
-    await expect(stage.keyferryIn(directory)).rejects.toThrow(/keyferry ended:\n.*(EROFS|read-only)/is);
+    await expect(environment.startKeyferryIn(directory)).rejects.toThrow(
+      /keyferry ended:\n.*(EROFS|read-only)/is,
+    );
     await disk.setReadOnly(false);
-    const keyferry = await stage.keyferryIn(directory);
+    const keyferry = await environment.startKeyferryIn(directory);
     await disk.setReadOnly(true);
-    expect((await publish(stage.driverFor(directory), 1)).files.file?.text).toBe('CANARY of 1');
+    expect((await publish(environment.createDriverFor(directory), 1)).files.file?.text).toBe('CANARY of 1');
     expect((await keyferry.stop()).code).toBe(0);
     await disk.setReadOnly(false);
     // The socket that nobody could remove is nobody's: the next one takes it over.
-    await stage.keyferryIn(directory);
-    expect((await publish(stage.driverFor(directory), 2)).files.file?.text).toBe('CANARY of 2');
+    await environment.startKeyferryIn(directory);
+    expect((await publish(environment.createDriverFor(directory), 2)).files.file?.text).toBe('CANARY of 2');
   });
 });

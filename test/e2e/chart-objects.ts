@@ -6,28 +6,30 @@ import { programInPath } from '../servers/go-program.ts';
 
 const project = join(import.meta.dirname, '../..');
 /** Where `make manifests` puts the helm it builds. */
-const ownTools = join(project, '.tools/bin');
+const toolsDirectory = join(project, '.tools/bin');
 
 /** Helm, of ours or of this machine. */
-export async function helm(): Promise<string | undefined> {
-  return (await programInPath('helm', ownTools)) ?? (await programInPath('helm'));
+export async function findHelm(): Promise<string | undefined> {
+  return (await programInPath('helm', toolsDirectory)) ?? (await programInPath('helm'));
 }
 
 /** What is missing to render the chart; nothing where it can be. */
-export async function chartLacks(): Promise<readonly string[]> {
-  return (await helm()) === undefined ? ['helm (make manifests builds one)'] : [];
+export async function missingChartDependencies(): Promise<readonly string[]> {
+  return (await findHelm()) === undefined ? ['helm (make manifests builds one)'] : [];
 }
 
 /** The chart's objects as `helm template keyferry --namespace kube-system` makes them of these values, for a cluster of this version. */
 export async function renderChart(values: object, kubeVersion = 'v1.34.2'): Promise<readonly KubeObject[]> {
-  const render = promisify(execFile)(
-    (await helm()) ?? 'helm',
+  const rendering = promisify(execFile)(
+    (await findHelm()) ?? 'helm',
     [
       ...['template', 'keyferry', join(project, 'charts/keyferry'), '--namespace', 'kube-system'],
       ...['--kube-version', kubeVersion, '--include-crds', '--values', '-'],
     ],
     { maxBuffer: 16 * 1024 * 1024 },
   );
-  render.child.stdin?.end(JSON.stringify({ image: { repository: 'registry.example/keyferry' }, ...values }));
-  return parseObjects((await render).stdout);
+  rendering.child.stdin?.end(
+    JSON.stringify({ image: { repository: 'registry.example/keyferry' }, ...values }),
+  );
+  return parseObjects((await rendering).stdout);
 }

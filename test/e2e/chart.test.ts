@@ -7,16 +7,16 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { parseSettings, settingFlags, type RawSettings, type Settings } from '../../src/config/settings.ts';
 import type { KubeObject } from '../driver/kube-client.ts';
-import { chartLacks, helm, renderChart } from './chart-objects.ts';
-import { describeWhere } from './where-possible.ts';
+import { missingChartDependencies, findHelm, renderChart } from './chart-objects.ts';
+import { describeIfAvailable } from './describe-if-available.ts';
 
-const describe = describeWhere(import.meta.filename, await chartLacks());
+const describe = describeIfAvailable(import.meta.filename, await missingChartDependencies());
 const run = promisify(execFile);
 
 const names = ['alibabacloud', 'aws', 'cce', 'local', 'openbao', 'vault'];
 const image = { repository: 'registry.example/keyferry' };
 /** Everything that can be switched on. */
-const everything = {
+const everythingOn = {
   providers: names,
   image: { ...image, digest: `sha256:${'a'.repeat(64)}` },
   imagePullSecrets: [{ name: 'registry' }],
@@ -50,7 +50,7 @@ const everything = {
   monitoring: { podMonitor: { enabled: true }, rules: { enabled: true }, dashboard: { enabled: true } },
 };
 /** And what can be switched off. */
-const nothing = {
+const everythingOff = {
   providers: ['local'],
   admissionPolicies: { mode: 'none' },
   monitoring: { annotations: false },
@@ -59,13 +59,16 @@ const nothing = {
   resources: {},
   priorityClassName: '',
 };
-const one = names.map((provider): [string, object] => [`${provider} alone`, { providers: [provider] }]);
-const all: readonly [string, object][] = [
-  ...one,
+const singleProviders = names.map((provider): [string, object] => [
+  `${provider} alone`,
+  { providers: [provider] },
+]);
+const allValues: readonly [string, object][] = [
+  ...singleProviders,
   ['every provider', { providers: names }],
   ['every provider in the node’s network', { providers: names, hostNetwork: true }],
-  ['everything on', everything],
-  ['everything off', nothing],
+  ['everything on', everythingOn],
+  ['everything off', everythingOff],
 ];
 
 type Container = {
@@ -107,7 +110,7 @@ async function podOf(values: object): Promise<DaemonSet['spec']['template']['spe
   return (objects.find(({ kind }) => kind === 'DaemonSet') as DaemonSet).spec.template.spec;
 }
 
-async function rightsOf(values: object): Promise<readonly string[]> {
+async function permissionsOf(values: object): Promise<readonly string[]> {
   const roles = (await renderChart(values)).filter(({ kind }) => kind.endsWith('Role')) as unknown as {
     rules: Rule[];
   }[];
@@ -124,24 +127,30 @@ async function rightsOf(values: object): Promise<readonly string[]> {
 function settingsOf({ args, env }: Container): Settings {
   const serve = new Command('serve').exitOverride();
   for (const option of settingFlags) serve.addOption(option);
-  const given = serve.parse(args.slice(1), { from: 'user' }).opts<RawSettings>();
+  const rawSettings = serve.parse(args.slice(1), { from: 'user' }).opts<RawSettings>();
   return parseSettings({
-    ...given,
+    ...rawSettings,
     healthAddress: env.find(({ name }) => name === 'KEYFERRY_HEALTH_ADDRESS')?.value,
   });
 }
 
 describe('the chart', () => {
-  test.each(all)('passes helm lint with %s', async (_, values) => {
-    const folder = await mkdtemp(join(tmpdir(), 'kf-chart-'));
-    const file = join(folder, 'values.json');
+  test.each(allValues)('passes helm lint with %s', async (_, values) => {
+    const directory = await mkdtemp(join(tmpdir(), 'kf-chart-'));
+    const file = join(directory, 'values.json');
     await writeFile(file, JSON.stringify({ image, ...values }));
-    const { stdout } = await run((await helm())!, ['lint', '--strict', 'charts/keyferry', '--values', file]);
-    await rm(folder, { recursive: true });
+    const { stdout } = await run((await findHelm())!, [
+      'lint',
+      '--strict',
+      'charts/keyferry',
+      '--values',
+      file,
+    ]);
+    await rm(directory, { recursive: true });
     expect(stdout).toContain('0 chart(s) failed');
   });
 
-  test.each(all)('has with %s a pod that may do nothing it need not', async (_, values) => {
+  test.each(allValues)('has with %s a pod that may do nothing it need not', async (_, values) => {
     const pod = await podOf(values);
     const [container] = pod.containers;
     expect(container.securityContext).toEqual({
@@ -163,7 +172,7 @@ describe('the chart', () => {
     expect(new Set(variables).size).toBe(variables.length);
   });
 
-  test.each(all)('starts with %s a process that understands its flags', async (_, values) => {
+  test.each(allValues)('starts with %s a process that understands its flags', async (_, values) => {
     const pod = await podOf(values);
     const settings = settingsOf(pod.containers[0]);
     expect(settings.providers).toEqual((values as { providers: string[] }).providers);
@@ -199,7 +208,7 @@ describe('the chart', () => {
     ['events', { providers: ['local'], events: { enabled: true } }, ['create events']],
     [
       'everything',
-      everything,
+      everythingOn,
       [
         'get serviceaccounts',
         'get nodes',
@@ -209,10 +218,13 @@ describe('the chart', () => {
         'create events',
       ],
     ],
-  ])('asks for %s no other rights than it needs, and without any for no token', async (_, values, rights) => {
-    expect(await rightsOf(values)).toEqual(rights);
-    expect((await podOf(values)).automountServiceAccountToken).toBe(rights.length > 0);
-  });
+  ])(
+    'asks for %s no other rights than it needs, and without any for no token',
+    async (_, values, permissions) => {
+      expect(await permissionsOf(values)).toEqual(permissions);
+      expect((await podOf(values)).automountServiceAccountToken).toBe(permissions.length > 0);
+    },
+  );
 
   test('replaces pods without a gap, in the node’s network by a socket of each pod’s own', async () => {
     const objects = await renderChart({ providers: ['aws'] });
@@ -236,7 +248,7 @@ describe('the chart', () => {
   });
 
   test('takes credentials from Secrets, each variable once, the last word being extraEnv', async () => {
-    const [{ env }] = (await podOf(everything)).containers;
+    const [{ env }] = (await podOf(everythingOn)).containers;
     const secret = (name: string, key: string, optional: boolean) => ({
       valueFrom: { secretKeyRef: { name, key, optional } },
     });
@@ -266,8 +278,10 @@ describe('the chart', () => {
       { name: 'VAULT_CACERT', value: '/etc/keyferry/vault/ca.crt' },
     ];
     const values = { providers: ['aws', 'vault'], extraEnv };
-    expect(await rightsOf(values)).toEqual(['get serviceaccounts']);
-    expect(await rightsOf({ providers: ['aws'], aws: { env: { AWS_REGION: '' } } })).toContain('get nodes');
+    expect(await permissionsOf(values)).toEqual(['get serviceaccounts']);
+    expect(await permissionsOf({ providers: ['aws'], aws: { env: { AWS_REGION: '' } } })).toContain(
+      'get nodes',
+    );
     const policies = JSON.stringify(await renderChart(values));
     expect(policies).toContain('TLS is verified here');
     expect(policies).not.toContain('this address is not allowed');
@@ -371,17 +385,17 @@ describe('the chart', () => {
     ['a duration without a unit', { providers: ['aws'], maxStale: '10' }, 'maxStale'],
     ['a rollout that would stand still', { providers: ['aws'], rollout: { maxSurge: 0 } }, 'maxSurge'],
     ['no image', { providers: ['aws'], image: { repository: '' } }, 'image.repository'],
-  ])('refuses %s', async (_, values, words) => {
-    await expect(renderChart(values)).rejects.toThrow(words);
+  ])('refuses %s', async (_, values, expectedText) => {
+    await expect(renderChart(values)).rejects.toThrow(expectedText);
   });
 
   test('tells after the installation which values the driver needs', async () => {
     // Helm shows notes only where it can reach a cluster: here they are rendered as an object.
-    const folder = await mkdtemp(join(tmpdir(), 'kf-chart-'));
-    await cp('charts/keyferry', folder, { recursive: true });
-    const notes = await readFile(join(folder, 'templates/NOTES.txt'), 'utf8');
+    const directory = await mkdtemp(join(tmpdir(), 'kf-chart-'));
+    await cp('charts/keyferry', directory, { recursive: true });
+    const notes = await readFile(join(directory, 'templates/NOTES.txt'), 'utf8');
     await writeFile(
-      join(folder, 'templates/notes.yaml'),
+      join(directory, 'templates/notes.yaml'),
       `{{- define "notes" -}}${notes}{{- end -}}\ntext: {{ include "notes" . | toJson }}\n`,
     );
     const args = [
@@ -392,26 +406,26 @@ describe('the chart', () => {
       '--namespace',
       'kube-system',
     ];
-    const { stdout } = await run((await helm())!, [
+    const { stdout } = await run((await findHelm())!, [
       'template',
       'keyferry',
-      folder,
+      directory,
       ...args,
       '--show-only',
       'templates/notes.yaml',
     ]);
-    await rm(folder, { recursive: true });
+    await rm(directory, { recursive: true });
     const text = (JSON.parse(stdout.slice(stdout.indexOf('text: ') + 6)) as string).replaceAll(/ {2,}/g, ' ');
     for (const audience of ['pods.eks.amazonaws.com', 'sts.amazonaws.com', 'sts.huaweicloud.com', 'vault'])
       expect(text).toContain(`- audience: "${audience}"`);
-    for (const words of [
+    for (const expectedText of [
       'syncSecret',
       'enableSecretRotation',
       'rotationPollInterval',
       'none for Windows',
       'cce.env.HUAWEICLOUD_SDK_REGION is not set',
     ])
-      expect(text).toContain(words);
+      expect(text).toContain(expectedText);
   });
 });
 
@@ -426,7 +440,9 @@ describe('what the pages say to type', () => {
     );
     expect(commands).toHaveLength(1);
     const script = `helm() { shift; "$HELM" template "$@"; }\n${commands.join('\n')}`;
-    const { stdout } = await run('bash', ['-euc', script], { env: { ...process.env, HELM: await helm() } });
+    const { stdout } = await run('bash', ['-euc', script], {
+      env: { ...process.env, HELM: await findHelm() },
+    });
     expect(stdout).toContain('kind: DaemonSet');
   });
 });
@@ -434,7 +450,7 @@ describe('what the pages say to type', () => {
 describe('deploy/manifests', () => {
   test('is what the chart renders', async () => {
     await run(process.execPath, ['scripts/manifests.mjs', '--check'], {
-      env: { ...process.env, HELM: await helm() },
+      env: { ...process.env, HELM: await findHelm() },
     });
   });
 });

@@ -1,11 +1,11 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { appRole as ramRole, oidcProvider, startAlibabaRig } from '../fakes/alibabacloud-rig.ts';
+import { appRole as ramRole, oidcProvider, startAlibabaFixture } from '../fakes/alibabacloud-fixture.ts';
 import { startAwsCloud } from '../fakes/aws-cloud.ts';
-import { appRole as iamRole } from '../fakes/aws-rig.ts';
-import { startCceRig } from '../fakes/cce-rig.ts';
-import type { IssuedToken } from '../servers/control-plane/issued-tokens.ts';
+import { appRole as iamRole } from '../fakes/aws-fixture.ts';
+import { startCceFixture } from '../fakes/cce-fixture.ts';
+import type { TokenVerifier } from '../servers/control-plane/token-verifier.ts';
 
 const subject = 'system:serviceaccount:team-a:app';
 /** Of deploy/examples, whose roles are called web. */
@@ -23,7 +23,7 @@ export const cloudAnnotations = {
 };
 
 /** What a class needs to be served under the pod's own identity. */
-export const ownIdentity = {
+export const podIdentityParameters = {
   alibabacloud: { usePodServiceAccountToken: 'true' },
   aws: {},
   cce: { usePodOIDC: 'true', agencyUrn: agency.urn, providerUrn: agency.providerUrn },
@@ -36,10 +36,10 @@ export const audiences = [
 ];
 
 /** Every cloud there is a fake of; their token services believe what the cluster has signed, and nothing else. */
-export async function startClouds(isIssued: IssuedToken) {
+export async function startClouds(isIssued: TokenVerifier) {
   const [cce, alibaba, aws] = await Promise.all([
-    startCceRig({ agencies: [agency], isIssued }),
-    startAlibabaRig({
+    startCceFixture({ agencies: [agency], isIssued }),
+    startAlibabaFixture({
       isIssued,
       roles: [
         {
@@ -58,12 +58,14 @@ export async function startClouds(isIssued: IssuedToken) {
   ]);
   const directory = await mkdtemp(join(tmpdir(), 'kf-clouds-'));
   const caFile = join(directory, 'ca.crt');
-  const authorities = await Promise.all([cce.caFile, alibaba.caFile].map((file) => readFile(file, 'utf8')));
-  await writeFile(caFile, [...authorities, aws.ca].join('\n'));
+  const caCertificates = await Promise.all(
+    [cce.caFile, alibaba.caFile].map((file) => readFile(file, 'utf8')),
+  );
+  await writeFile(caFile, [...caCertificates, aws.ca].join('\n'));
   // The budgets of real accounts would make the suites wait.
-  const budgets = { KEYFERRY_CCE_RATE: '1000', KEYFERRY_CCE_BURST: '1000' };
+  const rateLimits = { KEYFERRY_CCE_RATE: '1000', KEYFERRY_CCE_BURST: '1000' };
   const env: Readonly<Record<string, string | undefined>> = {
-    ...{ ...cce.env, ...alibaba.env, ...aws.env, ...budgets },
+    ...{ ...cce.env, ...alibaba.env, ...aws.env, ...rateLimits },
   };
   return {
     ...{ cce, alibaba, aws },

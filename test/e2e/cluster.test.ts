@@ -4,23 +4,26 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { parseObjects, type KubeObject } from '../driver/kube-client.ts';
-import { builtApiServer, controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
-import { builtTestVault } from '../servers/testvault/testvault.ts';
+import { buildApiServer, missingControlPlaneDependencies } from '../servers/control-plane/control-plane.ts';
+import { buildTestVault } from '../servers/testvault/testvault.ts';
 import { programInPath } from '../servers/go-program.ts';
-import { chartLacks, renderChart } from './chart-objects.ts';
+import { missingChartDependencies, renderChart } from './chart-objects.ts';
 import { audiences, cloudAnnotations } from './clouds.ts';
-import { keyferryUser, verbsOf, without } from './cluster.ts';
-import { eventually, generations, startStage, type Stage } from './stage.ts';
-import { describeWhere } from './where-possible.ts';
+import { keyferryUser, permissionsOf, withoutResource } from './cluster.ts';
+import { eventually, generations, startTestEnvironment, type TestEnvironment } from './test-environment.ts';
+import { describeIfAvailable } from './describe-if-available.ts';
 
-const lacks = [...(await controlPlaneLacks()), ...(await chartLacks())];
-const describe = describeWhere(import.meta.filename, lacks);
+const missingDependencies = [
+  ...(await missingControlPlaneDependencies()),
+  ...(await missingChartDependencies()),
+];
+const describe = describeIfAvailable(import.meta.filename, missingDependencies);
 
 const providers = ['alibabacloud', 'aws', 'cce', 'local', 'openbao', 'vault'];
 
 const examples = join(import.meta.dirname, '../../deploy/examples');
 
-let stage: Stage;
+let environment: TestEnvironment;
 /** All that the chart gives Keyferry. */
 let rbac: readonly KubeObject[];
 
@@ -37,37 +40,37 @@ function base64(plain: string): string {
   return Buffer.from(plain).toString('base64');
 }
 
-if (lacks.length === 0) {
+if (missingDependencies.length === 0) {
   // The first build takes minutes.
-  beforeAll(() => builtApiServer(), 1_200_000);
-  beforeAll(() => builtTestVault(), 1_200_000);
+  beforeAll(() => buildApiServer(), 1_200_000);
+  beforeAll(() => buildTestVault(), 1_200_000);
   beforeAll(async () => {
     rbac = await renderChart({ providers, events: { enabled: true } });
-    stage = await startStage({ providers, args: ['--events', 'on'] });
-    await stage.cluster.grant(rbac);
+    environment = await startTestEnvironment({ providers, args: ['--events', 'on'] });
+    await environment.cluster.grant(rbac);
   }, 120_000);
   // What a test took away or left behind when it failed is not the next one's trouble.
   afterEach(async () => {
-    const { cluster } = stage;
+    const { cluster } = environment;
     await cluster.setAudiences(audiences);
     await cluster.grant(rbac);
     for (const { metadata } of await cluster.kube.list('/api/v1/pods'))
-      await cluster.endPod(metadata.namespace ?? '', metadata.name);
+      await cluster.deletePod(metadata.namespace ?? '', metadata.name);
   });
-  afterAll(() => stage.stop());
+  afterAll(() => environment.stop());
 }
 
 describe.each(generations)('under a driver of %s', (generation) => {
   test.each(providers)(
     '%s: files, statuses and Secrets as kubectl shows them, and a rotation',
     async (provider) => {
-      const { cluster, node } = stage;
-      const store = stage.stores.find((one) => one.provider === provider)!;
+      const { cluster, node } = environment;
+      const store = environment.stores.find((one) => one.provider === provider)!;
       const name = `${provider}-${generation.replace('.', '-')}`;
       await store.put(name, 'CANARY-one');
-      await stage.allow(name);
-      await stage.applyClass(name, store, store.parameters(name), { synced: true });
-      const view = await stage.startPod(generation, { name, class: name });
+      await environment.allowSecrets(name);
+      await environment.applyClass(name, store, store.parameters(name), { synced: true });
+      const view = await environment.startPod(generation, { name, class: name });
       expect({ events: view.events, text: view.files.password?.text }).toEqual({
         events: [],
         text: 'CANARY-one',
@@ -75,8 +78,8 @@ describe.each(generations)('under a driver of %s', (generation) => {
 
       const statusName = `${name}-team-a-${name}`;
       const status = (): Promise<Status | undefined> =>
-        cluster.find('team-a', 'secretproviderclasspodstatuses', statusName);
-      const secret = (): Promise<Secret | undefined> => cluster.find('team-a', 'secrets', name);
+        cluster.findObject('team-a', 'secretproviderclasspodstatuses', statusName);
+      const secret = (): Promise<Secret | undefined> => cluster.findObject('team-a', 'secrets', name);
       await eventually(status, (found) =>
         expect(found).toMatchObject({
           metadata: { ownerReferences: [{ kind: 'Pod', name }] },
@@ -88,7 +91,7 @@ describe.each(generations)('under a driver of %s', (generation) => {
       );
       await eventually(secret, (found) => expect(found?.data).toEqual({ value: base64('CANARY-one') }));
       await eventually(
-        () => cluster.find<Phase>('team-a', 'pods', name),
+        () => cluster.findObject<Phase>('team-a', 'pods', name),
         (pod) => expect(pod?.status.phase).toBe('Running'),
       );
       const before = (await status())!.status.objects;
@@ -108,7 +111,7 @@ describe.each(generations)('under a driver of %s', (generation) => {
         data: { value: base64('CANARY-two') },
       });
 
-      await cluster.endPod('team-a', name);
+      await cluster.deletePod('team-a', name);
       await eventually(status, (found) => expect(found).toBeUndefined());
       await eventually(secret, (found) => expect(found).toBeUndefined());
     },
@@ -116,8 +119,8 @@ describe.each(generations)('under a driver of %s', (generation) => {
 });
 
 /** The last line that `kubectl describe pod` shows. */
-async function refusal(pod: string): Promise<string> {
-  const events = await stage.cluster.events('team-a', pod);
+async function lastEvent(pod: string): Promise<string> {
+  const events = await environment.cluster.events('team-a', pod);
   return events.at(-1) ?? '';
 }
 
@@ -125,121 +128,124 @@ describe('what users are shown', () => {
   test('kubectl lists what a pod has, and describes why another one waits', async () => {
     const kubectl = await programInPath('kubectl');
     if (kubectl === undefined) return void process.stderr.write('\nSKIPPED: this machine has no kubectl\n');
-    const { cluster, applyClass, stores, startPod, local } = stage;
+    const { cluster, applyClass, stores, startPod, local } = environment;
     await local('{"password":"CANARY"}', 'set', 'shown');
     const store = stores.find(({ provider }) => provider === 'local')!;
     await applyClass('shown', store, store.parameters('shown'));
     await applyClass('missing', store, store.parameters('nobody-has-this'));
     await startPod('1.6', { name: 'shown', class: 'shown' });
     await startPod('1.6', { name: 'missing', class: 'missing' });
-    const ask = async (...args: string[]): Promise<string> => {
+    const runKubectl = async (...args: string[]): Promise<string> => {
       const flags = ['--kubeconfig', cluster.controlPlane.kubeconfig, '--namespace', 'team-a'];
       return (await promisify(execFile)(kubectl, [...flags, ...args])).stdout;
     };
     const columns = '-o=custom-columns=POD:.status.podName,FILES:.status.objects[*].id';
     await eventually(
-      () => ask('get', 'secretproviderclasspodstatuses', columns),
+      () => runKubectl('get', 'secretproviderclasspodstatuses', columns),
       (table) => expect(table).toMatch(/shown +password\n/),
     );
     await eventually(
-      () => ask('describe', 'pod', 'missing'),
+      () => runKubectl('describe', 'pod', 'missing'),
       (text) => expect(text).toMatch(/FailedMount.*code = NotFound.*nobody-has-this/),
     );
-    for (const name of ['shown', 'missing']) await cluster.endPod('team-a', name);
+    for (const name of ['shown', 'missing']) await cluster.deletePod('team-a', name);
   });
 
   test('an Event on the pod and a metric tell when its files can no longer be refreshed', async () => {
-    const { cluster, clouds, stores, node, metric } = stage;
+    const { cluster, clouds, stores, node, metric } = environment;
     const store = stores.find(({ provider }) => provider === 'alibabacloud')!;
     await store.put('silent', 'CANARY');
-    await stage.applyClass('silent', store, store.parameters('silent'));
-    await stage.startPod('1.6', { name: 'silent', class: 'silent' });
-    const stale = (): Promise<number | undefined> =>
+    await environment.applyClass('silent', store, store.parameters('silent'));
+    await environment.startPod('1.6', { name: 'silent', class: 'silent' });
+    const staleSeconds = (): Promise<number | undefined> =>
       metric('keyferry_stale_seconds{namespace="team-a",class="silent"}');
-    expect(await stale()).toBeUndefined();
+    expect(await staleSeconds()).toBeUndefined();
 
     clouds.alibaba.kms.delete('silent');
     for (let round = 0; round < 3; round += 1) await node('1.6').round();
     expect(node('1.6').volumes('team-a/silent')[0]!.files.password?.text).toBe('CANARY');
-    expect(await stale()).toBeGreaterThan(0);
-    const told = async (): Promise<readonly string[]> =>
+    expect(await staleSeconds()).toBeGreaterThan(0);
+    const staleEvents = async (): Promise<readonly string[]> =>
       (await cluster.events('team-a', 'silent')).filter((line) => line.startsWith('SecretsNotRefreshed'));
-    await eventually(told, (lines) => expect(lines).toHaveLength(1));
-    expect((await told())[0]).toContain('KMS secret silent');
+    await eventually(staleEvents, (lines) => expect(lines).toHaveLength(1));
+    expect((await staleEvents())[0]).toContain('KMS secret silent');
 
     await store.put('silent', 'CANARY-again');
     await node('1.6').round();
-    expect(await stale()).toBeUndefined();
-    await cluster.endPod('team-a', 'silent');
+    expect(await staleSeconds()).toBeUndefined();
+    await cluster.deletePod('team-a', 'silent');
   });
 });
 
 describe('who may read what', () => {
   test('is what the ServiceAccount says at the moment: given, taken and given again while pods run', async () => {
-    const { cluster, stores, node, allow, startPod, applyClass } = stage;
+    const { cluster, stores, node, allowSecrets, startPod, applyClass } = environment;
     const store = stores.find(({ provider }) => provider === 'cce')!;
     await store.put('db', 'CANARY');
     await applyClass('db', store, store.parameters('db'));
-    await allow('something-else');
+    await allowSecrets('something-else');
     await startPod('1.6', { name: 'early', class: 'db' });
     expect(node('1.6').volumes('team-a/early')[0]!.phase).toBe('Pending');
     await eventually(
-      () => refusal('early'),
+      () => lastEvent('early'),
       (line) =>
         expect(line).toMatch(/PermissionDenied desc = .*team-a\/app may not use db: .*annotate it with/),
     );
 
-    await allow('something-else', 'db');
+    await allowSecrets('something-else', 'db');
     const early = await node('1.6').until('team-a/early', ({ phase }) => phase === 'Running');
     expect(early.files.password?.text).toBe('CANARY');
 
-    await allow();
+    await allowSecrets();
     await startPod('1.5', { name: 'late', class: 'db' });
     expect(node('1.5').volumes('team-a/late')[0]!.phase).toBe('Pending');
     expect(node('1.6').volumes('team-a/early')[0]!.phase).toBe('Running');
-    await allow('db');
+    await allowSecrets('db');
     await node('1.5').until('team-a/late', ({ phase }) => phase === 'Running');
-    for (const name of ['early', 'late']) await cluster.endPod('team-a', name);
+    for (const name of ['early', 'late']) await cluster.deletePod('team-a', name);
   });
 
   test("ends with the ServiceAccount's life: one made anew under its name is another one", async () => {
-    const { cluster, clouds, stores, startPod, applyClass } = stage;
+    const { cluster, clouds, stores, startPod, applyClass } = environment;
     const store = stores.find(({ provider }) => provider === 'alibabacloud')!;
     await store.put('life', 'CANARY');
     await applyClass('life', store, store.parameters('life'));
     await startPod('1.6', { name: 'before', class: 'life' });
     const sessions = clouds.alibaba.sts.sessions.length;
     await cluster.kube.delete('/api/v1/namespaces/team-a/serviceaccounts/app');
-    await stage.allow();
+    await environment.allowSecrets();
     expect((await startPod('1.6', { name: 'after', class: 'life' })).files.password?.text).toBe('CANARY');
     expect(clouds.alibaba.sts.sessions.length).toBeGreaterThan(sessions);
-    for (const name of ['before', 'after']) await cluster.endPod('team-a', name);
+    for (const name of ['before', 'after']) await cluster.deletePod('team-a', name);
   });
 
   test.each(['alibabacloud', 'aws', 'cce', 'openbao', 'vault'])(
     "%s: another account's token opens nothing, whatever its annotation says",
     async (provider) => {
-      const { cluster, stores, applyClass, startPod, node } = stage;
+      const { cluster, stores, applyClass, startPod, node } = environment;
       const store = stores.find((one) => one.provider === provider)!;
       await store.put('ours', 'CANARY');
       await applyClass('ours', store, store.parameters('ours'), { namespace: 'team-b' });
-      await cluster.account('team-b/app', { ...cloudAnnotations, 'cce.io/dew-resource': '["ours"]' });
+      await cluster.applyServiceAccount('team-b/app', {
+        ...cloudAnnotations,
+        'cce.io/dew-resource': '["ours"]',
+      });
       const name = `thief-${provider}`;
       await startPod('1.6', { namespace: 'team-b', name, class: 'ours' });
       const [view] = node('1.6').volumes(`team-b/${name}`);
       expect(view).toMatchObject({ phase: 'Pending', trapped: false, files: {} });
       expect(view!.events.at(-1)!.message).toMatch(/code = (PermissionDenied|Unauthenticated)/);
-      await cluster.endPod('team-b', name);
+      await cluster.deletePod('team-b', name);
     },
   );
 
   test.each(['alibabacloud', 'aws', 'cce', 'vault'])(
     '%s: a token that the cluster has not signed opens nothing',
     async (provider) => {
-      const { cluster, stores, applyClass, startPod, node } = stage;
+      const { cluster, stores, applyClass, startPod, node } = environment;
       const store = stores.find((one) => one.provider === provider)!;
       const name = `forged-${provider}`;
-      await stage.allow(name);
+      await environment.allowSecrets(name);
       await store.put(name, 'CANARY');
       await applyClass(name, store, store.parameters(name));
       // A driver that brings no tokens lets pods write their own.
@@ -251,30 +257,30 @@ describe('who may read what', () => {
       };
       const [keys] = (await cluster.kube.get<{ keys: { kid: string }[] }>('/openid/v1/jwks')).keys;
       const token = `${part({ alg: 'RS256', kid: keys?.kid })}.${part(claims)}.${'A'.repeat(342)}`;
-      const brought = audiences.map((audience) => [audience, { token }]);
+      const tokenEntries = audiences.map((audience) => [audience, { token }]);
       await startPod('1.6', {
         ...{ name, class: name },
         attributes: {
-          'csi.storage.k8s.io/serviceAccount.tokens': JSON.stringify(Object.fromEntries(brought)),
+          'csi.storage.k8s.io/serviceAccount.tokens': JSON.stringify(Object.fromEntries(tokenEntries)),
         },
       });
       const [view] = node('1.6').volumes(`team-a/${name}`);
       expect(view).toMatchObject({ phase: 'Pending', trapped: false, files: {} });
       expect(view!.events.at(-1)!.message).toMatch(/code = (PermissionDenied|Unauthenticated)/);
-      await cluster.endPod('team-a', name);
+      await cluster.deletePod('team-a', name);
     },
   );
 
   test('a token for another audience is no token: of the driver, of Keyferry and of the clouds each says so', async () => {
-    const { cluster, stores, applyClass, startPod, node } = stage;
+    const { cluster, stores, applyClass, startPod, node } = environment;
     const store = stores.find(({ provider }) => provider === 'cce')!;
-    await stage.allow('aud');
+    await environment.allowSecrets('aud');
     await store.put('aud', 'CANARY');
     await applyClass('aud', store, store.parameters('aud'));
     await cluster.setAudiences(['vault']);
     await startPod('1.6', { name: 'unheard', class: 'aud' });
     await eventually(
-      () => refusal('unheard'),
+      () => lastEvent('unheard'),
       (line) =>
         expect(line).toMatch(/brought no token for the audience sts\.huaweicloud\.com, only for vault/),
     );
@@ -284,43 +290,43 @@ describe('who may read what', () => {
     const [untrusted] = node('1.6').volumes('team-a/untrusted');
     expect(untrusted).toMatchObject({ phase: 'Pending', files: {} });
     expect(untrusted!.events.at(-1)!.message).toContain('STS.0403');
-    for (const name of ['unheard', 'untrusted']) await cluster.endPod('team-a', name);
+    for (const name of ['unheard', 'untrusted']) await cluster.deletePod('team-a', name);
   });
 });
 
 describe('the examples of deploy/', () => {
   const login = { username: 'CANARY-user', password: 'CANARY-password' };
   /** Puts what the example reads into its store. */
-  const furnish: Readonly<Record<string, () => unknown>> = {
+  const prepareStore: Readonly<Record<string, () => unknown>> = {
     alibabacloud() {
-      stage.clouds.alibaba.kms.put('eu/prod/db', JSON.stringify(login));
-      stage.clouds.alibaba.oos.put('app/banner', 'hello');
+      environment.clouds.alibaba.kms.put('eu/prod/db', JSON.stringify(login));
+      environment.clouds.alibaba.oos.put('app/banner', 'hello');
     },
     aws() {
-      stage.clouds.aws.secretsManager.put('shop/db', JSON.stringify(login));
-      stage.clouds.aws.ssm.put('/shop/banner', 'hello');
+      environment.clouds.aws.secretsManager.put('shop/db', JSON.stringify(login));
+      environment.clouds.aws.ssm.put('/shop/banner', 'hello');
     },
     cce() {
-      stage.clouds.cce.csms.put('db_login', JSON.stringify(login));
-      stage.clouds.cce.csms.put('banner', 'hello');
+      environment.clouds.cce.csms.put('db_login', JSON.stringify(login));
+      environment.clouds.cce.csms.put('banner', 'hello');
     },
     async local() {
-      await stage.local(JSON.stringify(login), 'set', 'shop/db');
-      await stage.local('hello', 'set', 'shop/banner');
+      await environment.local(JSON.stringify(login), 'set', 'shop/db');
+      await environment.local('hello', 'set', 'shop/banner');
     },
-    openbao: () => furnishVault('openbao'),
-    vault: () => furnishVault('vault'),
+    openbao: () => prepareVault('openbao'),
+    vault: () => prepareVault('vault'),
   };
 
-  async function furnishVault(audience: string): Promise<void> {
-    await stage.vault.letIn({ name: 'web', namespace: 'shop', account: 'web', audience });
-    await stage.vault.put('shop/db', login);
-    await stage.vault.put('shop/banner', { text: 'hello' });
+  async function prepareVault(audience: string): Promise<void> {
+    await environment.vault.letIn({ name: 'web', namespace: 'shop', account: 'web', audience });
+    await environment.vault.put('shop/db', login);
+    await environment.vault.put('shop/banner', { text: 'hello' });
   }
 
   test.each(providers)('%s: its pod has the files and the Secret it promises', async (provider) => {
-    const { cluster, node } = stage;
-    await furnish[provider]?.();
+    const { cluster, node } = environment;
+    await prepareStore[provider]?.();
     const objects = parseObjects(await readFile(join(examples, provider, 'web.yaml'), 'utf8'));
     type Deployment = KubeObject & { readonly spec: { readonly template: { readonly spec: object } } };
     const deployment = objects.find(({ kind }) => kind === 'Deployment') as Deployment;
@@ -337,15 +343,15 @@ describe('the examples of deploy/', () => {
       ...{ 'db-user': login.username, 'db-password': login.password, 'banner.txt': 'hello' },
     });
     await eventually(
-      () => cluster.find<Secret>('shop', 'secrets', 'web-db'),
+      () => cluster.findObject<Secret>('shop', 'secrets', 'web-db'),
       (secret) =>
         expect(secret?.data).toEqual({
           ...{ username: base64(login.username), password: base64(login.password) },
         }),
     );
-    await cluster.endPod('shop', provider);
+    await cluster.deletePod('shop', provider);
     await eventually(
-      () => cluster.find('shop', 'secrets', 'web-db'),
+      () => cluster.findObject('shop', 'secrets', 'web-db'),
       (secret) => expect(secret).toBeUndefined(),
     );
     for (const object of applied.filter(({ kind }) => kind !== 'Namespace'))
@@ -371,100 +377,100 @@ describe("the chart's rights", () => {
     ['impersonate', '', 'serviceaccounts'],
     ['*', '*', '*'],
   ])('do not hold %s %s %s', async (verb, group, resource) => {
-    expect(await stage.cluster.isAllowed(`${verb} ${group} ${resource}`)).toBe(false);
+    expect(await environment.cluster.isAllowed(`${verb} ${group} ${resource}`)).toBe(false);
   });
 
   test.each([
     {
       missing: 'serviceaccounts',
       provider: 'cce',
-      words:
+      pattern:
         /Keyferry may not read ServiceAccount team-a\/app: .*cannot get resource "serviceaccounts".*give its ClusterRole the verb get/,
     },
     {
       missing: 'nodes',
       provider: 'aws',
-      words:
+      pattern:
         /Keyferry may not read the node node: .*cannot get resource "nodes".*give its ClusterRole the verb get/,
     },
   ])(
     'without $missing a pod of $provider waits, and is told which right is missing',
-    async ({ missing, provider, words }) => {
-      const { cluster, stores, applyClass, node, allow } = stage;
+    async ({ missing, provider, pattern }) => {
+      const { cluster, stores, applyClass, node, allowSecrets } = environment;
       const store = stores.find((one) => one.provider === provider)!;
       const name = `without-${missing}`;
       await store.put(name, 'CANARY');
-      await allow(name);
+      await allowSecrets(name);
       await applyClass(name, store, store.parameters(name));
-      const beside = await stage.another('beside');
-      await cluster.grant(without(rbac, missing));
-      await beside.startPod('1.6', { name, class: name });
+      const otherInstallation = await environment.startInstallation('beside');
+      await cluster.grant(withoutResource(rbac, missing));
+      await otherInstallation.startPod('1.6', { name, class: name });
       await eventually(
-        () => refusal(name),
-        (line) => expect(line).toMatch(words),
+        () => lastEvent(name),
+        (line) => expect(line).toMatch(pattern),
       );
       await cluster.grant(rbac);
-      await beside.node('1.6').until(`team-a/${name}`, ({ phase }) => phase === 'Running');
-      await cluster.endPod('team-a', name);
-      await beside.stop();
+      await otherInstallation.node('1.6').until(`team-a/${name}`, ({ phase }) => phase === 'Running');
+      await cluster.deletePod('team-a', name);
+      await otherInstallation.stop();
       expect(node('1.6').volumes(`team-a/${name}`)).toEqual([]);
     },
   );
 
   test('without events nobody is told on the pod, and the log says why', async () => {
-    const { cluster, clouds, stores, keyferry, node } = stage;
+    const { cluster, clouds, stores, keyferry, node } = environment;
     const store = stores.find(({ provider }) => provider === 'alibabacloud')!;
     await store.put('untold', 'CANARY');
-    await stage.applyClass('untold', store, store.parameters('untold'));
-    await stage.startPod('1.6', { name: 'untold', class: 'untold' });
-    await cluster.grant(without(rbac, 'events'));
+    await environment.applyClass('untold', store, store.parameters('untold'));
+    await environment.startPod('1.6', { name: 'untold', class: 'untold' });
+    await cluster.grant(withoutResource(rbac, 'events'));
     clouds.alibaba.kms.delete('untold');
     await node('1.6').round();
     const line = await keyferry.waitForLog(({ msg }) => msg === 'no event could be written');
     expect(line).toMatchObject({ namespace: 'team-a', pod: 'untold' });
     expect(line.reason).toMatch(/events is forbidden: .*cannot create resource "events"/);
-    await cluster.endPod('team-a', 'untold');
+    await cluster.deletePod('team-a', 'untold');
   });
 
   test('are all used, and nothing beyond them was asked', async () => {
-    await stage.cluster.grant(rbac);
-    expect(await asked()).toEqual(rightsOf(rbac));
+    await environment.cluster.grant(rbac);
+    expect(await auditedPermissions()).toEqual(permissionNames(rbac));
   });
 
   test('grow with what is switched on: tokens asked for by Keyferry, pods watched', async () => {
-    const { cluster, stores } = stage;
+    const { cluster, stores } = environment;
     const store = stores.find(({ provider }) => provider === 'vault')!;
     await store.put('minted', 'CANARY');
-    await stage.applyClass('minted', store, store.parameters('minted'));
+    await environment.applyClass('minted', store, store.parameters('minted'));
     await cluster.setAudiences([]);
-    const more = await renderChart({
+    const extendedRbac = await renderChart({
       ...{ providers, events: { enabled: true }, podWatch: { enabled: true } },
       vault: { mintTokens: true },
     });
-    const house = await stage.another('minting', {
+    const installation = await environment.startInstallation('minting', {
       args: ['--pod-watch', 'on'],
       env: { KEYFERRY_VAULT_TOKEN_REQUESTS: 'true' },
     });
-    await house.startPod('1.6', { name: 'minted', class: 'minted' });
+    await installation.startPod('1.6', { name: 'minted', class: 'minted' });
     await eventually(
-      () => refusal('minted'),
+      () => lastEvent('minted'),
       (line) => expect(line).toMatch(/cannot create resource "serviceaccounts\/token"/),
     );
-    await cluster.grant(more);
-    const view = await house.node('1.6').until('team-a/minted', ({ phase }) => phase === 'Running');
+    await cluster.grant(extendedRbac);
+    const view = await installation.node('1.6').until('team-a/minted', ({ phase }) => phase === 'Running');
     expect(view.files.password?.text).toBe('CANARY');
-    await eventually(asked, (rights) => expect(rights).toEqual(rightsOf(more)));
-    await cluster.endPod('team-a', 'minted');
-    await house.stop();
+    await eventually(auditedPermissions, (rights) => expect(rights).toEqual(permissionNames(extendedRbac)));
+    await cluster.deletePod('team-a', 'minted');
+    await installation.stop();
   });
 });
 
 /** What Keyferry has asked of the API server so far: `verb resource`, sorted. */
-async function asked(): Promise<readonly string[]> {
-  const lines = await stage.cluster.controlPlane.auditOf(keyferryUser);
+async function auditedPermissions(): Promise<readonly string[]> {
+  const lines = await environment.cluster.controlPlane.auditedRequests(keyferryUser);
   return [...new Set(lines.map((line) => line.split(' ').slice(0, 2).join(' ')))].sort();
 }
 
-function rightsOf(objects: readonly KubeObject[]): readonly string[] {
-  return [...verbsOf(objects)].map((right) => right.replace(/^(\S+) \S* (\S+)$/, '$1 $2')).sort();
+function permissionNames(objects: readonly KubeObject[]): readonly string[] {
+  return [...permissionsOf(objects)].map((right) => right.replace(/^(\S+) \S* (\S+)$/, '$1 $2')).sort();
 }

@@ -11,7 +11,7 @@ const keyferry = { namespace: 'kube-system', name: 'keyferry' };
 export const keyferryUser = `system:serviceaccount:${keyferry.namespace}:${keyferry.name}`;
 
 /** A pod with one volume of the driver. */
-export type PodWish = {
+export type PodOptions = {
   readonly namespace?: string;
   readonly name: string;
   readonly serviceAccount?: string;
@@ -30,27 +30,27 @@ export type Cluster = {
   /** Gives Keyferry's account these rights, and takes all others from it. Nothing to do where the same list was given last. */
   grant(objects: readonly KubeObject[]): Promise<void>;
   /** Whether Keyferry's account has a right, `verb group resource`. */
-  isAllowed(right: string): Promise<boolean>;
+  isAllowed(permission: string): Promise<boolean>;
   /** What the driver asks of the kubelet. */
   setAudiences(audiences: readonly string[]): Promise<void>;
   /** A ServiceAccount as it is to be, `namespace/name`; made with its namespace where it is not there. */
-  account(name: string, annotations?: Readonly<Record<string, string>>): Promise<void>;
+  applyServiceAccount(name: string, annotations?: Readonly<Record<string, string>>): Promise<void>;
   /** A node by name; nothing runs on it. */
-  node(name: string, labels: Readonly<Record<string, string>>): Promise<void>;
-  startPod(wish: PodWish): Promise<void>;
-  endPod(namespace: string, name: string): Promise<void>;
+  createNode(name: string, labels: Readonly<Record<string, string>>): Promise<void>;
+  startPod(podOptions: PodOptions): Promise<void>;
+  deletePod(namespace: string, name: string): Promise<void>;
   /** Any object of a namespace, by its kind's plural name. */
-  find<T = KubeObject>(namespace: string, plural: string, name: string): Promise<T | undefined>;
+  findObject<T = KubeObject>(namespace: string, plural: string, name: string): Promise<T | undefined>;
   /** `reason: message` of all Events on a pod. */
   events(namespace: string, pod: string): Promise<readonly string[]>;
   stop(): Promise<void>;
 };
 
-const prefixes: Readonly<Record<string, string>> = {
+const apiPrefixes: Readonly<Record<string, string>> = {
   secretproviderclasses: '/apis/secrets-store.csi.x-k8s.io/v1',
   secretproviderclasspodstatuses: '/apis/secrets-store.csi.x-k8s.io/v1',
 };
-const rights = ['ClusterRole', 'ClusterRoleBinding', 'Role', 'RoleBinding'];
+const rbacKinds = ['ClusterRole', 'ClusterRoleBinding', 'Role', 'RoleBinding'];
 
 export async function startCluster(): Promise<Cluster> {
   const controlPlane = await startControlPlane();
@@ -60,7 +60,7 @@ export async function startCluster(): Promise<Cluster> {
   const crds = join(import.meta.dirname, '../servers/control-plane/secrets-store-crds.yaml');
   await kube.apply(await readFile(crds, 'utf8'));
   let granted: readonly KubeObject[] = [];
-  let asked: readonly KubeObject[] | undefined;
+  let requestedObjects: readonly KubeObject[] | undefined;
 
   async function account(name: string, annotations: Readonly<Record<string, string>> = {}): Promise<void> {
     const [namespace = '', account = ''] = name.split('/');
@@ -97,26 +97,27 @@ export async function startCluster(): Promise<Cluster> {
       ...['--kube-ca-file', controlPlane.caFile],
     ],
     async grant(objects) {
-      if (objects === asked) return;
-      asked = objects;
-      const before = verbsOf(granted);
+      if (objects === requestedObjects) return;
+      requestedObjects = objects;
+      const before = permissionsOf(granted);
       for (const object of granted) await kube.delete(await kube.pathOf(object));
-      granted = objects.filter(({ kind }) => rights.includes(kind));
+      granted = objects.filter(({ kind }) => rbacKinds.includes(kind));
       await kube.apply(granted);
-      const now = verbsOf(granted);
-      for (const right of new Set([...before, ...now])) await untilAllowed(kube, right, now.has(right));
+      const now = permissionsOf(granted);
+      for (const permission of new Set([...before, ...now]))
+        await waitForPermission(kube, permission, now.has(permission));
     },
-    isAllowed: (right) => isAllowed(kube, right),
+    isAllowed: (permission) => isAllowed(kube, permission),
     setAudiences,
-    account,
-    async node(name, labels) {
+    applyServiceAccount: account,
+    async createNode(name, labels) {
       await kube.apply([{ apiVersion: 'v1', kind: 'Node', metadata: { name, labels } }]);
     },
-    async startPod({ namespace = 'default', name, serviceAccount = 'default', node, ...wish }) {
+    async startPod({ namespace = 'default', name, serviceAccount = 'default', node, ...podOptions }) {
       const csi = {
         ...{ driver: driverName, readOnly: true },
-        volumeAttributes: { secretProviderClass: wish.class, ...wish.attributes },
-        ...(wish.nodePublishSecret && { nodePublishSecretRef: { name: wish.nodePublishSecret } }),
+        volumeAttributes: { secretProviderClass: podOptions.class, ...podOptions.attributes },
+        ...(podOptions.nodePublishSecret && { nodePublishSecretRef: { name: podOptions.nodePublishSecret } }),
       };
       await kube.post(`/api/v1/namespaces/${namespace}/pods`, {
         ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name } },
@@ -128,9 +129,9 @@ export async function startCluster(): Promise<Cluster> {
         },
       });
     },
-    endPod: (namespace, name) => kube.delete(`/api/v1/namespaces/${namespace}/pods/${name}`),
-    async find<T>(namespace: string, plural: string, name: string) {
-      const path = `${prefixes[plural] ?? '/api/v1'}/namespaces/${namespace}/${plural}/${name}`;
+    deletePod: (namespace, name) => kube.delete(`/api/v1/namespaces/${namespace}/pods/${name}`),
+    async findObject<T>(namespace: string, plural: string, name: string) {
+      const path = `${apiPrefixes[plural] ?? '/api/v1'}/namespaces/${namespace}/${plural}/${name}`;
       const { status: found, body } = await kube.request('GET', path);
       return found === 200 ? (body as T) : undefined;
     },
@@ -149,9 +150,11 @@ export async function startCluster(): Promise<Cluster> {
 }
 
 /** The same rights but those for a resource. */
-export function without(objects: readonly KubeObject[], resource: string): readonly KubeObject[] {
-  type Ruled = KubeObject & { readonly rules?: readonly { readonly resources: readonly string[] }[] };
-  return objects.map((object: Ruled) =>
+export function withoutResource(objects: readonly KubeObject[], resource: string): readonly KubeObject[] {
+  type ObjectWithRules = KubeObject & {
+    readonly rules?: readonly { readonly resources: readonly string[] }[];
+  };
+  return objects.map((object: ObjectWithRules) =>
     object.rules === undefined
       ? object
       : { ...object, rules: object.rules.filter(({ resources }) => !resources.includes(resource)) },
@@ -159,7 +162,7 @@ export function without(objects: readonly KubeObject[], resource: string): reado
 }
 
 /** `verb group resource` of all rules. */
-export function verbsOf(objects: readonly KubeObject[]): ReadonlySet<string> {
+export function permissionsOf(objects: readonly KubeObject[]): ReadonlySet<string> {
   type Rule = { apiGroups: string[]; resources: string[]; verbs: string[] };
   const rules = objects.flatMap((object) => (object as KubeObject & { rules?: Rule[] }).rules ?? []);
   return new Set(
@@ -171,8 +174,8 @@ export function verbsOf(objects: readonly KubeObject[]): ReadonlySet<string> {
   );
 }
 
-async function isAllowed(kube: KubeClient, right: string): Promise<boolean> {
-  const [verb, group, path = ''] = right.split(' ');
+async function isAllowed(kube: KubeClient, permission: string): Promise<boolean> {
+  const [verb, group, path = ''] = permission.split(' ');
   const [resource, subresource] = path.split('/');
   const resourceAttributes = { verb, group, resource, subresource, namespace: 'default' };
   const groups = ['system:serviceaccounts', 'system:serviceaccounts:kube-system', 'system:authenticated'];
@@ -187,10 +190,10 @@ async function isAllowed(kube: KubeClient, right: string): Promise<boolean> {
 }
 
 /** The authorizer hears of new rules a moment later. */
-async function untilAllowed(kube: KubeClient, right: string, expected: boolean): Promise<void> {
-  for (let tries = 0; tries < 200; tries += 1) {
-    if ((await isAllowed(kube, right)) === expected) return;
+async function waitForPermission(kube: KubeClient, permission: string, expected: boolean): Promise<void> {
+  for (let attempt = 0; attempt < 200; attempt += 1) {
+    if ((await isAllowed(kube, permission)) === expected) return;
     await sleep(25);
   }
-  throw new Error(`${right} is ${expected ? 'not ' : ''}allowed to ${keyferryUser}`);
+  throw new Error(`${permission} is ${expected ? 'not ' : ''}allowed to ${keyferryUser}`);
 }

@@ -6,21 +6,21 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startKeyferry, type KeyferryProcess } from '../driver/keyferry-process.ts';
 import { mountRequest } from '../driver/request.ts';
-import { object, startCceRig, type CceRig } from '../fakes/cce-rig.ts';
+import { objectYaml, startCceFixture, type CceFixture } from '../fakes/cce-fixture.ts';
 import {
-  builtGoDrivers,
+  buildGoDrivers,
   goDrivers,
-  goDriversLack,
+  missingGoDriverDependencies,
   startGoDriver,
   type CallResult,
   type GoDriver,
   type Message,
 } from '../servers/go-driver/go-driver.ts';
-import { runLocal } from './stage.ts';
-import { describeWhere } from './where-possible.ts';
+import { runLocal } from './test-environment.ts';
+import { describeIfAvailable } from './describe-if-available.ts';
 
-const lacks = await goDriversLack();
-const describe = describeWhere(import.meta.filename, lacks);
+const missingDependencies = await missingGoDriverDependencies();
+const describe = describeIfAvailable(import.meta.filename, missingDependencies);
 const generations = Object.keys(goDrivers) as (keyof typeof goDrivers)[];
 const mebibyte = 1024 * 1024;
 
@@ -35,18 +35,18 @@ const large = [...secrets.keys()].filter((name) => name.startsWith('large'));
 const largeVolume = large.slice(0, 3);
 
 let dir: string;
-let rig: CceRig;
+let fixture: CceFixture;
 let keyferry: KeyferryProcess;
-const ending: (() => unknown)[] = [];
-const atEnd = (work: () => unknown): void => void ending.push(work);
+const cleanups: (() => unknown)[] = [];
+const onCleanup = (cleanup: () => unknown): void => void cleanups.push(cleanup);
 /** What is to be said of a driver whose connection rested, and since when it has. */
-const resting = new Map<string, { readonly driver: GoDriver; readonly since: number }>();
+const idleDrivers = new Map<string, { readonly driver: GoDriver; readonly since: number }>();
 
 beforeAll(async () => {
-  if (lacks.length > 0) return;
-  await builtGoDrivers();
+  if (missingDependencies.length > 0) return;
+  await buildGoDrivers();
   dir = await mkdtemp(join(tmpdir(), 'kf-go-'));
-  rig = await startCceRig();
+  fixture = await startCceFixture();
   await runLocal(dir, '', 'init');
   for (const [name, value] of secrets) await runLocal(dir, value, 'set', name);
   const grant = { provider: 'local', namespaces: ['team-a'], serviceAccounts: ['app'], names: ['local/*'] };
@@ -55,73 +55,73 @@ beforeAll(async () => {
   for (const generation of generations) {
     const socketPath = join(keyferry.providersDir, 'local.sock');
     const driver = await startGoDriver({ driver: generation, socketPath, keepaliveSeconds: 10 });
-    resting.set(generation, { driver, since: Date.now() });
-    expectAll(await driver.call({ messages: mounts(small) }), small);
+    idleDrivers.set(generation, { driver, since: Date.now() });
+    expectAllServed(await driver.call({ messages: messagesFor(small) }), small);
   }
 }, 600_000);
 afterEach(async () => {
-  for (const end of ending.splice(0).reverse()) await end();
-  rig.csms.behave();
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  fixture.csms.injectFault();
 });
 afterAll(async () => {
-  if (lacks.length > 0) return;
-  for (const { driver } of resting.values()) await driver.close();
+  if (missingDependencies.length > 0) return;
+  for (const { driver } of idleDrivers.values()) await driver.close();
   await keyferry.stop();
-  await rig.close();
+  await fixture.close();
   await rm(dir, { recursive: true });
 });
 
 /** How Keyferry is started here. */
 function settings() {
-  const { server, tokenFile, caFile } = rig.kubernetes;
+  const { server, tokenFile, caFile } = fixture.kubernetes;
   return {
     args: [
       ...['--kube-server', server.href, '--kube-token-file', tokenFile, '--kube-ca-file', caFile],
-      ...['--local-store', join(dir, 'store'), '--local-key', join(dir, 'key'), '--ca-file', rig.caFile],
+      ...['--local-store', join(dir, 'store'), '--local-key', join(dir, 'key'), '--ca-file', fixture.caFile],
       ...['--shared-identity-grants', join(dir, 'grants')],
     ],
-    env: rig.env,
+    env: fixture.env,
   };
 }
 
 /** Another Keyferry, in a directory that outlives it. */
-async function keyferryIn(providersDir: string, ...args: string[]): Promise<KeyferryProcess> {
+async function startKeyferryIn(providersDir: string, ...args: string[]): Promise<KeyferryProcess> {
   const { args: all, env } = settings();
-  const another = await startKeyferry({
+  const successor = await startKeyferry({
     ...{ providers: ['cce', 'local'], providersDir, args: [...all, ...args], env },
   });
-  atEnd(() => another.stop('SIGKILL'));
+  onCleanup(() => successor.stop('SIGKILL'));
   // Until then it is the predecessor that answers.
-  await another.waitForLog(({ msg }) => msg === 'serving');
-  return another;
+  await successor.waitForLog(({ msg }) => msg === 'serving');
+  return successor;
 }
 
 /** Tells it to end, and kills it where that takes longer than two seconds; its exit code, null where it was killed. */
 async function ended(told: KeyferryProcess): Promise<number | null> {
-  const late = setTimeout(() => void told.stop('SIGKILL'), 2_000);
+  const killTimer = setTimeout(() => void told.stop('SIGKILL'), 2_000);
   const { code } = await told.stop();
-  clearTimeout(late);
+  clearTimeout(killTimer);
   return code;
 }
 
-async function freshDirectory(): Promise<string> {
+async function createProvidersDirectory(): Promise<string> {
   const directory = await mkdtemp(join(dir, 'providers-'));
-  atEnd(() => rm(directory, { recursive: true, force: true }));
+  onCleanup(() => rm(directory, { recursive: true, force: true }));
   return directory;
 }
 
-async function driverAt(
+async function startDriverAt(
   driver: keyof typeof goDrivers,
   provider: string,
   { providersDir = keyferry.providersDir, retry = true } = {},
 ): Promise<GoDriver> {
   const started = await startGoDriver({ driver, socketPath: join(providersDir, `${provider}.sock`), retry });
-  atEnd(started.close);
+  onCleanup(started.close);
   return started;
 }
 
 /** The request of a pod of team-a/app. */
-function mountBy(objects: string, pod: string): Message {
+function mountMessage(objects: string, pod: string): Message {
   const { attributes, ...rest } = mountRequest({
     ...{
       occasion: 'publish',
@@ -139,17 +139,17 @@ function mountBy(objects: string, pod: string): Message {
 }
 
 /** A volume of these secrets of `local`. */
-function mountOf(...names: string[]): Message {
-  return mountBy(names.map((name) => `- objectName: ${name}\n`).join(''), `pod-${names.join('-')}`);
+function localMountMessage(...names: string[]): Message {
+  return mountMessage(names.map((name) => `- objectName: ${name}\n`).join(''), `pod-${names.join('-')}`);
 }
 
 /** A volume for each secret, of it alone. */
-function mounts(names: readonly string[]): Message[] {
-  return names.map((name) => mountOf(name));
+function messagesFor(names: readonly string[]): Message[] {
+  return names.map((name) => localMountMessage(name));
 }
 
 /** What a pod's volume has to be. */
-function volumeOf(...names: string[]): object {
+function expectedVolume(...names: string[]): object {
   const files = names.map((name) => {
     const value = secrets.get(name)!;
     return [name, `644 ${value.length} ${createHash('sha256').update(value).digest('hex')}`];
@@ -161,11 +161,11 @@ function volumeOf(...names: string[]): object {
 }
 
 /** Every call brought its own message's secret and no other; how many there were. */
-function expectAll(result: CallResult, names: readonly string[]): number {
+function expectAllServed(result: CallResult, names: readonly string[]): number {
   expect(result.outcomes).toEqual(
     names.map((name, message) => ({
       ...{ calls: expect.any(Number), message, code: 'OK' },
-      answer: volumeOf(name),
+      answer: expectedVolume(name),
     })),
   );
   return result.outcomes.reduce((sum, { calls }) => sum + calls, 0);
@@ -181,19 +181,21 @@ function randomText(length: number): string {
 }
 
 /** A secret of the fake cloud that nobody has asked for yet. */
-function freshSecret(value: string): Message {
+function createSecret(value: string): Message {
   const name = `secret-${randomBytes(6).toString('hex')}`;
-  rig.csms.put(name, value);
-  rig.annotate([name]);
-  return mountBy(object(name), `pod-${name}`);
+  fixture.csms.put(name, value);
+  fixture.annotate([name]);
+  return mountMessage(objectYaml(name), `pod-${name}`);
 }
 
 describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
-  const at = (provider: string, more: Parameters<typeof driverAt>[2] = {}): Promise<GoDriver> =>
-    driverAt(generation, provider, more);
+  const startDriver = (
+    provider: string,
+    options: Parameters<typeof startDriverAt>[2] = {},
+  ): Promise<GoDriver> => startDriverAt(generation, provider, options);
 
   test('asks for the version', async () => {
-    const driver = await at('local');
+    const driver = await startDriver('local');
     const { outcomes } = await driver.call({ method: 'Version', messages: [{ version: 'v1alpha1' }] });
     const answer = {
       version: 'v1alpha1',
@@ -204,53 +206,67 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
   });
 
   test('mounts thousands of volumes over one connection, one by one, 64 at once and 500 at once', async () => {
-    const driver = await at('local');
+    const driver = await startDriver('local');
     for (const atOnce of [1, 64, 500]) {
-      const result = await driver.call({ messages: mounts(small), calls: 3_000, atOnce, timeoutMs: 20_000 });
-      expect(expectAll(result, small)).toBe(3_000);
+      const result = await driver.call({
+        messages: messagesFor(small),
+        calls: 3_000,
+        atOnce,
+        timeoutMs: 20_000,
+      });
+      expect(expectAllServed(result, small)).toBe(3_000);
       expect(result.connections).toBe(1);
     }
   });
 
   test('sends and receives megabytes, one by one and many at once', async () => {
-    const driver = await at('local');
+    const driver = await startDriver('local');
     const padding = 4 * mebibyte - 1_024;
     for (const atOnce of [1, 32]) {
-      const up = await driver.call({ messages: [{ ...mountOf('small-0'), padding }], calls: 16, atOnce });
-      expect(expectAll(up, ['small-0'])).toBe(16);
-      const messages = [mountOf(...largeVolume), { ...mountOf(...largeVolume), padding: mebibyte }];
+      const up = await driver.call({
+        messages: [{ ...localMountMessage('small-0'), padding }],
+        calls: 16,
+        atOnce,
+      });
+      expect(expectAllServed(up, ['small-0'])).toBe(16);
+      const messages = [
+        localMountMessage(...largeVolume),
+        { ...localMountMessage(...largeVolume), padding: mebibyte },
+      ];
       const both = await driver.call({ messages, calls: 32, atOnce });
-      const answer = volumeOf(...largeVolume);
+      const answer = expectedVolume(...largeVolume);
       expect(both.outcomes).toEqual([0, 1].map((message) => ({ calls: 16, message, code: 'OK', answer })));
       expect(both.connections).toBe(1);
     }
   });
 
   test('is refused what is too long either way, and nothing else on its connection suffers', async () => {
-    const driver = await at('local');
-    const meanwhile = driver.keepCalling({ messages: mounts(small), atOnce: 8 });
-    const tooLong = { ...mountOf('small-0'), padding: 6 * mebibyte };
+    const driver = await startDriver('local');
+    const meanwhile = driver.callUntilStopped({ messages: messagesFor(small), atOnce: 8 });
+    const tooLong = { ...localMountMessage('small-0'), padding: 6 * mebibyte };
     const up = await driver.call({ messages: [tooLong], calls: 32, atOnce: 16 });
     expect(told(up)).toEqual([expect.stringMatching(/^32 INVALID_ARGUMENT: .*more than 4194304 bytes/)]);
-    const down = await driver.call({ messages: [mountOf(...large)], calls: 4, atOnce: 4 });
+    const down = await driver.call({ messages: [localMountMessage(...large)], calls: 4, atOnce: 4 });
     expect(told(down)).toEqual([expect.stringMatching(/^4 FAILED_PRECONDITION: RESPONSE_TOO_LARGE: /)]);
-    const beside = await meanwhile.stop();
-    expect(expectAll(beside, small)).toBeGreaterThan(100);
-    expect(beside.connections).toBe(1);
+    const concurrentCalls = await meanwhile.stop();
+    expect(expectAllServed(concurrentCalls, small)).toBeGreaterThan(100);
+    expect(concurrentCalls.connections).toBe(1);
   });
 
   test('is told what is wrong in the words of the store, whatever they are written in', async () => {
-    const driver = await at('cce');
-    const words = 'Zugriff verweigert: „größe“ – 秘密 🔑, 100 % von /a+b';
-    rig.csms.behave({ answer: { status: 403, body: { error_code: 'PAP.0001', error_msg: words } } });
-    const { outcomes } = await driver.call({ messages: [freshSecret('x')], calls: 20, atOnce: 20 });
+    const driver = await startDriver('cce');
+    const message = 'Zugriff verweigert: „größe“ – 秘密 🔑, 100 % von /a+b';
+    fixture.csms.injectFault({
+      response: { status: 403, body: { error_code: 'PAP.0001', error_msg: message } },
+    });
+    const { outcomes } = await driver.call({ messages: [createSecret('x')], calls: 20, atOnce: 20 });
     expect(outcomes).toEqual([
-      { calls: 20, message: 0, code: 'PERMISSION_DENIED', text: expect.stringContaining(words) },
+      { calls: 20, message: 0, code: 'PERMISSION_DENIED', text: expect.stringContaining(message) },
     ]);
   });
 
   test('that sends garbage, or calls what there is not, gets a final answer', async () => {
-    const driver = await at('local');
+    const driver = await startDriver('local');
     const garbage = ['', 'AAAA', '////', Buffer.from('not a message').toString('base64')];
     const { outcomes } = await driver.call({ messages: garbage.map((bytes) => ({ bytes })), calls: 40 });
     expect(outcomes).toEqual(
@@ -261,16 +277,16 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
     );
     const unknown = await driver.call({ method: 'Unmount', messages: [{}], calls: 10 });
     expect(told(unknown)).toEqual(['10 UNIMPLEMENTED: there is no such method']);
-    const after = await driver.call({ messages: mounts(small), calls: 80 });
-    expect(expectAll(after, small)).toBe(80);
+    const after = await driver.call({ messages: messagesFor(small), calls: 80 });
+    expect(expectAllServed(after, small)).toBe(80);
     expect(after.connections).toBe(1);
   });
 
   test('that waits for a store that hangs is answered before its deadline', async () => {
-    const driver = await at('cce');
-    rig.csms.behave({ hang: true });
-    const asked = { messages: [freshSecret('x')], calls: 64, atOnce: 64, timeoutMs: 2_000 };
-    const { outcomes, slowestMs } = await driver.call(asked);
+    const driver = await startDriver('cce');
+    fixture.csms.injectFault({ hang: true });
+    const batch = { messages: [createSecret('x')], calls: 64, atOnce: 64, timeoutMs: 2_000 };
+    const { outcomes, slowestMs } = await driver.call(batch);
     expect(outcomes).toEqual([
       { calls: 64, message: 0, code: 'INTERNAL', text: expect.stringContaining('not finished within 1 s') },
     ]);
@@ -278,53 +294,55 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
   });
 
   test('that leaves in the middle of a call leaves nothing behind', async () => {
-    const driver = await at('cce');
-    const message = freshSecret('CANARY');
-    rig.csms.behave({ hang: true });
-    const left = await driver.call({ messages: [message], calls: 200, atOnce: 64, cancelAfterMs: 50 });
-    expect(told(left)).toEqual(['200 CANCELLED: context canceled']);
-    rig.csms.behave();
-    const stayed = await driver.call({ messages: [message], calls: 64, atOnce: 64 });
-    expect(told(stayed)).toEqual(['64 OK']);
-    expect(stayed.connections).toBe(1);
+    const driver = await startDriver('cce');
+    const message = createSecret('CANARY');
+    fixture.csms.injectFault({ hang: true });
+    const cancelled = await driver.call({ messages: [message], calls: 200, atOnce: 64, cancelAfterMs: 50 });
+    expect(told(cancelled)).toEqual(['200 CANCELLED: context canceled']);
+    fixture.csms.injectFault();
+    const completed = await driver.call({ messages: [message], calls: 64, atOnce: 64 });
+    expect(told(completed)).toEqual(['64 OK']);
+    expect(completed.connections).toBe(1);
   });
 
   test('that leaves amid megabytes, by itself or by its deadline, can go on over the same connection', async () => {
-    const driver = await at('local');
-    const message = { ...mountOf(...largeVolume), padding: 2 * mebibyte };
-    const seen = new Set<string>();
-    for (const leaving of [
+    const driver = await startDriver('local');
+    const message = { ...localMountMessage(...largeVolume), padding: 2 * mebibyte };
+    const seenCodes = new Set<string>();
+    for (const interruption of [
       { cancelAfterMs: 5 },
       { cancelAfterMs: 50 },
       { timeoutMs: 5 },
       { timeoutMs: 100 },
     ]) {
-      const left = await driver.call({ messages: [message], calls: 16, atOnce: 16, ...leaving });
-      for (const { code } of left.outcomes) seen.add(code);
+      const cancelled = await driver.call({ messages: [message], calls: 16, atOnce: 16, ...interruption });
+      for (const { code } of cancelled.outcomes) seenCodes.add(code);
     }
-    expect(['OK', 'CANCELLED', 'DEADLINE_EXCEEDED', 'INTERNAL']).toEqual(expect.arrayContaining([...seen]));
-    expect(seen).toContain('CANCELLED');
-    expect(seen).toContain('DEADLINE_EXCEEDED');
-    const stayed = await driver.call({ messages: [message], calls: 16, atOnce: 16 });
-    expect(stayed.outcomes).toEqual([
-      { calls: 16, message: 0, code: 'OK', answer: volumeOf(...largeVolume) },
+    expect(['OK', 'CANCELLED', 'DEADLINE_EXCEEDED', 'INTERNAL']).toEqual(
+      expect.arrayContaining([...seenCodes]),
+    );
+    expect(seenCodes).toContain('CANCELLED');
+    expect(seenCodes).toContain('DEADLINE_EXCEEDED');
+    const completed = await driver.call({ messages: [message], calls: 16, atOnce: 16 });
+    expect(completed.outcomes).toEqual([
+      { calls: 16, message: 0, code: 'OK', answer: expectedVolume(...largeVolume) },
     ]);
-    expect(stayed.connections).toBe(1);
+    expect(completed.connections).toBe(1);
   });
 
   test.each([1, 64])(
     'is served on by a successor: no mount of %i at once fails, waits, or is tried twice',
     async (atOnce) => {
-      const providersDir = await freshDirectory();
-      const first = await keyferryIn(providersDir);
-      const driver = await at('local', { providersDir, retry: false });
-      const flow = driver.keepCalling({ messages: mounts(small), atOnce });
+      const providersDir = await createProvidersDirectory();
+      const first = await startKeyferryIn(providersDir);
+      const driver = await startDriver('local', { providersDir, retry: false });
+      const ongoingCalls = driver.callUntilStopped({ messages: messagesFor(small), atOnce });
       await sleep(300);
-      await keyferryIn(providersDir);
+      await startKeyferryIn(providersDir);
       await sleep(100);
       const code = await ended(first);
-      const result = await flow.stop();
-      expect(expectAll(result, small)).toBeGreaterThan(200);
+      const result = await ongoingCalls.stop();
+      expect(expectAllServed(result, small)).toBeGreaterThan(200);
       expect(result.connections).toBe(2);
       expect(result.slowestMs).toBeLessThan(900);
       expect(code).toBe(0);
@@ -332,59 +350,59 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
   );
 
   test('that rests while a successor takes over does not hold the predecessor up', async () => {
-    const providersDir = await freshDirectory();
-    const first = await keyferryIn(providersDir);
-    const driver = await at('local', { providersDir, retry: false });
-    expectAll(await driver.call({ messages: mounts(small) }), small);
-    await keyferryIn(providersDir);
+    const providersDir = await createProvidersDirectory();
+    const first = await startKeyferryIn(providersDir);
+    const driver = await startDriver('local', { providersDir, retry: false });
+    expectAllServed(await driver.call({ messages: messagesFor(small) }), small);
+    await startKeyferryIn(providersDir);
     expect(await ended(first)).toBe(0);
-    const result = await driver.call({ messages: mounts(small), calls: 80 });
-    expect(expectAll(result, small)).toBe(80);
+    const result = await driver.call({ messages: messagesFor(small), calls: 80 });
+    expect(expectAllServed(result, small)).toBe(80);
     expect(result.connections).toBe(2);
   });
 
   test('whose mounts are under way when Keyferry is told to end gets their answers', async () => {
-    const providersDir = await freshDirectory();
-    const ended = await keyferryIn(providersDir);
-    const driver = await at('cce', { providersDir, retry: false });
-    rig.csms.behave({ delayMs: 500 });
-    const served = driver.call({ messages: [freshSecret('CANARY')], calls: 64, atOnce: 64 });
+    const providersDir = await createProvidersDirectory();
+    const ended = await startKeyferryIn(providersDir);
+    const driver = await startDriver('cce', { providersDir, retry: false });
+    fixture.csms.injectFault({ delayMs: 500 });
+    const pendingCalls = driver.call({ messages: [createSecret('CANARY')], calls: 64, atOnce: 64 });
     await sleep(200);
     const stopping = ended.stop();
-    expect(told(await served)).toEqual(['64 OK']);
+    expect(told(await pendingCalls)).toEqual(['64 OK']);
     expect((await stopping).code).toBe(0);
   });
 
   test('whose mounts cannot end in time gets a final answer', async () => {
-    const providersDir = await freshDirectory();
-    const ended = await keyferryIn(providersDir, '--grace', '500ms');
-    const driver = await at('cce', { providersDir, retry: false });
-    rig.csms.behave({ hang: true });
-    const served = driver.call({ messages: [freshSecret('CANARY')], calls: 64, atOnce: 64 });
+    const providersDir = await createProvidersDirectory();
+    const ended = await startKeyferryIn(providersDir, '--grace', '500ms');
+    const driver = await startDriver('cce', { providersDir, retry: false });
+    fixture.csms.injectFault({ hang: true });
+    const pendingCalls = driver.call({ messages: [createSecret('CANARY')], calls: 64, atOnce: 64 });
     await sleep(200);
     const stopping = ended.stop();
-    expect(told(await served)).toEqual([expect.stringMatching(/^64 INTERNAL: SHUTTING_DOWN: /)]);
+    expect(told(await pendingCalls)).toEqual([expect.stringMatching(/^64 INTERNAL: SHUTTING_DOWN: /)]);
     expect((await stopping).code).toBe(0);
   });
 
   test('finds a Keyferry again that was killed and started anew, and tries its mounts again', async () => {
-    const providersDir = await freshDirectory();
-    const killed = await keyferryIn(providersDir);
-    const driver = await at('local', { providersDir });
-    const flow = driver.keepCalling({ messages: mounts(small), atOnce: 64 });
+    const providersDir = await createProvidersDirectory();
+    const killed = await startKeyferryIn(providersDir);
+    const driver = await startDriver('local', { providersDir });
+    const ongoingCalls = driver.callUntilStopped({ messages: messagesFor(small), atOnce: 64 });
     await sleep(300);
     await killed.stop('SIGKILL');
-    await keyferryIn(providersDir);
+    await startKeyferryIn(providersDir);
     await sleep(500);
-    const { outcomes } = await flow.stop();
+    const { outcomes } = await ongoingCalls.stop();
     // What had its answer but not yet its status is not tried again by any client of gRPC: only that may fail.
     const failed = outcomes.filter(({ code }) => code !== 'OK');
     expect(new Set(failed.map(({ code }) => code))).toEqual(
       new Set(failed.length > 0 ? ['UNAVAILABLE'] : []),
     );
     expect(failed.reduce((sum, { calls }) => sum + calls, 0)).toBeLessThanOrEqual(64);
-    const after = await driver.call({ messages: mounts(small), calls: 640, atOnce: 64 });
-    expect(expectAll(after, small)).toBe(640);
+    const after = await driver.call({ messages: messagesFor(small), calls: 640, atOnce: 64 });
+    expect(expectAllServed(after, small)).toBe(640);
   });
 });
 
@@ -392,10 +410,10 @@ describe('a connection that rests', () => {
   test.each(generations)(
     'while its driver asks every ten seconds whether it is there, is kept (%s)',
     async (generation) => {
-      const { driver, since } = resting.get(generation)!;
+      const { driver, since } = idleDrivers.get(generation)!;
       await sleep(Math.max(0, since + 25_000 - Date.now()));
-      const result = await driver.call({ messages: mounts(small), calls: 8 });
-      expect(expectAll(result, small)).toBe(8);
+      const result = await driver.call({ messages: messagesFor(small), calls: 8 });
+      expect(expectAllServed(result, small)).toBe(8);
       expect(result.connections).toBe(1);
     },
   );

@@ -7,7 +7,7 @@ const prefix = 'csi.storage.k8s.io';
 export function request(
   pod: string,
   parameters: Readonly<Record<string, string>>,
-  more: Partial<RawMountRequest> = {},
+  overrides: Partial<RawMountRequest> = {},
   namespace = 'team-a',
 ): RawMountRequest {
   const attributes = {
@@ -20,12 +20,12 @@ export function request(
   };
   return {
     ...{ attributes: JSON.stringify(attributes), secrets: 'null', permission: '420' },
-    ...{ targetPath: `/pods/${pod}`, currentVersions: [], ...more },
+    ...{ targetPath: `/pods/${pod}`, currentVersions: [], ...overrides },
   };
 }
 
 /** Numbers between 0 and 1, the same in every run. */
-export function createChance(seed: string): () => number {
+export function createRandom(seed: string): () => number {
   let state = createHash('sha256').update(seed).digest();
   return () => {
     state = createHash('sha256').update(state).digest();
@@ -33,8 +33,8 @@ export function createChance(seed: string): () => number {
   };
 }
 
-const deep = `${'['.repeat(200)}x${']'.repeat(200)}`;
-const bomb = `a: &a [x,x,x,x,x,x,x,x]\n${'b c d e f g h'
+const deeplyNested = `${'['.repeat(200)}x${']'.repeat(200)}`;
+const aliasBomb = `a: &a [x,x,x,x,x,x,x,x]\n${'b c d e f g h'
   .split(' ')
   .map((name, index) => `${name}: &${name} [${Array(8).fill(`*${'abcdefg'[index]}`).join(',')}]`)
   .join('\n')}\n`;
@@ -45,11 +45,11 @@ const objectsOf = (count: number): string =>
   ).join('\n');
 
 /** What a tenant, or a driver that is none, may send. None of it may be answered with a volume. */
-export const hostile: readonly ((chance: () => number, number: number) => RawMountRequest)[] = [
-  (_, n) => request(`h${n}`, { objects: deep }),
-  (_, n) => request(`h${n}`, { objects: bomb }),
+export const hostileRequests: readonly ((random: () => number, number: number) => RawMountRequest)[] = [
+  (_, n) => request(`h${n}`, { objects: deeplyNested }),
+  (_, n) => request(`h${n}`, { objects: aliasBomb }),
   (_, n) => request(`h${n}`, { objects: objectsOf(501) }),
-  (chance, n) => request(`h${n}`, { objects: randomText(chance, 2_000) }),
+  (random, n) => request(`h${n}`, { objects: randomText(random, 2_000) }),
   (_, n) =>
     request(`h${n}`, {
       objects: '- {objectName: ../../etc/shadow, objectType: csms, objectVersion: latest}',
@@ -71,13 +71,13 @@ export const hostile: readonly ((chance: () => number, number: number) => RawMou
     }),
   (_, n) => request('..', { objects: objectsOf(1) }, { targetPath: `/pods/${n}` }),
   (_, n) => request(`h${n}`, { objects: objectsOf(1) }, {}, '../../other'),
-  (chance, n) => request(`h${n}`, {}, { attributes: randomText(chance, 5_000) }),
+  (random, n) => request(`h${n}`, {}, { attributes: randomText(random, 5_000) }),
   (_, n) => request(`h${n}`, {}, { attributes: '[]' }),
   (_, n) => request(`h${n}`, {}, { attributes: `{"a":"${'x'.repeat(1_100_000)}"}` }),
   (_, n) => request(`h${n}`, { objects: objectsOf(1) }, { permission: '"rwx"' }),
   (_, n) => request(`h${n}`, { objects: objectsOf(1) }, { secrets: '{"token": {"nested": true}}' }),
   (_, n) => request(`h${n}`, { objects: objectsOf(1) }, { targetPath: `/${'p'.repeat(5_000)}` }),
-  (chance, n) =>
+  (random, n) =>
     request(`h${n}`, {
       ...{
         usePodOIDC: 'true',
@@ -86,7 +86,7 @@ export const hostile: readonly ((chance: () => number, number: number) => RawMou
         objects: objectsOf(1),
       },
       [`${prefix}/serviceAccount.tokens`]: JSON.stringify({
-        'sts.huaweicloud.com': { token: forgedToken(chance) },
+        'sts.huaweicloud.com': { token: forgedToken(random) },
       }),
     }),
   // Somebody else's secret: the annotation of team-b/app does not list it.
@@ -99,26 +99,26 @@ export const hostile: readonly ((chance: () => number, number: number) => RawMou
     ),
 ];
 
-function randomText(chance: () => number, length: number): string {
-  return Buffer.from(Array.from({ length }, () => Math.floor(chance() * 256))).toString('latin1');
+function randomText(random: () => number, length: number): string {
+  return Buffer.from(Array.from({ length }, () => Math.floor(random() * 256))).toString('latin1');
 }
 
-function forgedToken(chance: () => number): string {
+function forgedToken(random: () => number): string {
   const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
   const claims = { sub: 'system:serviceaccount:team-a:app', aud: ['sts.huaweicloud.com'], exp: 4e9 };
-  return `${part({ alg: 'none' })}.${part(claims)}.${randomText(chance, 20)}`;
+  return `${part({ alg: 'none' })}.${part(claims)}.${randomText(random, 20)}`;
 }
 
 /** A line of a class, or of a secret. */
-export const words = 'x'.repeat(900);
+export const filler = 'x'.repeat(900);
 /** As large as stores have them, called `huge-0` and so on: more than the cache has room for. */
-export const hugeSecrets = 600;
+export const hugeSecretCount = 600;
 /** As much of everything as a class may ask for. All of it is the attacker's own: nothing here is refused at the door. */
-export const greed: readonly ((number: number) => Readonly<Record<string, string>>)[] = [
+export const greedyParameters: readonly ((number: number) => Readonly<Record<string, string>>)[] = [
   // As many objects as there may be, of which none exists.
   (n) => ({ objects: objectsOf(499).replaceAll('none-', `none-${n}-`) }),
   // As large a class as there may be.
-  (n) => ({ objects: `${objectsOf(1)}\n${`# ${n} ${words}\n`.repeat(1_000)}` }),
+  (n) => ({ objects: `${objectsOf(1)}\n${`# ${n} ${filler}\n`.repeat(1_000)}` }),
   // Expressions that take long.
   (n) => ({
     objects: `- {objectName: greedy-1, objectType: csms, objectVersion: latest, jmesPath: [${Array.from({ length: 20 }, (_, index) => `{path: "sort_by(list, &join('', sort(keys(@))))[${index}]", objectAlias: f${index}-${n}}`).join(', ')}]}`,
@@ -128,7 +128,7 @@ export const greed: readonly ((number: number) => Readonly<Record<string, string
     objects: Array.from(
       { length: 60 },
       (_, index) =>
-        `- {objectName: huge-${(60 * n + index) % hugeSecrets}, objectType: csms, objectVersion: latest}`,
+        `- {objectName: huge-${(60 * n + index) % hugeSecretCount}, objectType: csms, objectVersion: latest}`,
     ).join('\n'),
   }),
   // Plans that are compiled anew each time.

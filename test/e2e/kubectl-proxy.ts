@@ -7,19 +7,19 @@ import { createKubeClient, type KubeClient } from '../driver/kube-client.ts';
 import { programInPath } from '../servers/go-program.ts';
 
 /** What is missing to reach a cluster by a kubeconfig. */
-export async function kubectlLacks(): Promise<readonly string[]> {
+export async function missingKubectlDependencies(): Promise<readonly string[]> {
   return (await programInPath('kubectl')) === undefined ? ['kubectl'] : [];
 }
 
 /** Which cluster is meant; default each: kubectl's own choice. */
-export type Whereabouts = {
+export type KubeconfigOptions = {
   /** As in the environment: several files may be joined by colons. */
   readonly kubeconfig?: string;
   readonly context?: string;
 };
 
 /** A user's cluster, as kubectl reaches it. */
-export type ReachedCluster = {
+export type ConnectedCluster = {
   readonly kube: KubeClient;
   /** The context and the server it leads to, for people. */
   readonly name: string;
@@ -37,17 +37,20 @@ type Config = {
  * Reaches a user's cluster by whatever way to log in its kubeconfig has: `kubectl proxy` stands between, on a socket that only this user can open.
  * @throws Error that says what is missing
  */
-export async function connectByKubectl({ kubeconfig, context }: Whereabouts): Promise<ReachedCluster> {
-  if ((await kubectlLacks()).length > 0)
+export async function connectWithKubectl({
+  kubeconfig,
+  context,
+}: KubeconfigOptions): Promise<ConnectedCluster> {
+  if ((await missingKubectlDependencies()).length > 0)
     throw new Error('there is no kubectl in PATH: install it, any version that can talk to your cluster');
   const env = { ...process.env, ...(kubeconfig !== undefined && { KUBECONFIG: kubeconfig }) };
-  const config = await configOf(env);
+  const config = await readKubeconfig(env);
   const contexts = config.contexts ?? [];
-  const wanted = context ?? config['current-context'];
-  const found = contexts.find(({ name }) => name === wanted);
+  const contextName = context ?? config['current-context'];
+  const found = contexts.find(({ name }) => name === contextName);
   if (found === undefined)
     throw new Error(
-      `the kubeconfig has ${wanted === '' ? 'no current context' : `no context ${wanted}`}, but: ${
+      `the kubeconfig has ${contextName === '' ? 'no current context' : `no context ${contextName}`}, but: ${
         contexts.map(({ name }) => name).join(', ') || 'none'
       }; choose one by CONTEXT=..., or another file by KUBECONFIG=...`,
     );
@@ -55,11 +58,11 @@ export async function connectByKubectl({ kubeconfig, context }: Whereabouts): Pr
   const directory = await mkdtemp(join(tmpdir(), 'kf-proxy-'));
   const socketPath = join(directory, 'sock');
   // Detached: a ^C at the terminal is not for the proxy, by which everything is still to be removed.
-  const child = spawn('kubectl', ['proxy', '--context', wanted, '--unix-socket', socketPath], {
+  const child = spawn('kubectl', ['proxy', '--context', contextName, '--unix-socket', socketPath], {
     ...{ env, stdio: ['ignore', 'pipe', 'pipe'], detached: true },
   });
-  const leave = (): void => void child.kill();
-  process.once('exit', leave);
+  const killOnExit = (): void => void child.kill();
+  process.once('exit', killOnExit);
   await new Promise<void>((resolve, reject) => {
     let output = '';
     for (const stream of [child.stdout, child.stderr])
@@ -71,12 +74,12 @@ export async function connectByKubectl({ kubeconfig, context }: Whereabouts): Pr
   });
   const kube = createKubeClient({ server: new URL('http://localhost'), socketPath });
   return {
-    name: `${wanted} (${cluster?.server ?? 'a server without a name'})`,
+    name: `${contextName} (${cluster?.server ?? 'a server without a name'})`,
     kube: {
       ...kube,
       async close() {
         await kube.close();
-        process.removeListener('exit', leave);
+        process.removeListener('exit', killOnExit);
         child.kill();
         await rm(directory, { recursive: true, force: true });
       },
@@ -84,7 +87,7 @@ export async function connectByKubectl({ kubeconfig, context }: Whereabouts): Pr
   };
 }
 
-async function configOf(env: NodeJS.ProcessEnv): Promise<Config> {
+async function readKubeconfig(env: NodeJS.ProcessEnv): Promise<Config> {
   try {
     const { stdout } = await promisify(execFile)('kubectl', ['config', 'view', '-o', 'json'], { env });
     return JSON.parse(stdout) as Config;

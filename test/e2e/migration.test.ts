@@ -5,23 +5,24 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { KubeObject } from '../driver/kube-client.ts';
-import { builtApiServer, controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
+import { buildApiServer, missingControlPlaneDependencies } from '../servers/control-plane/control-plane.ts';
 import { programInPath } from '../servers/go-program.ts';
 import { startCluster, type Cluster } from './cluster.ts';
-import { eventually } from './stage.ts';
-import { describeWhere } from './where-possible.ts';
+import { eventually } from './test-environment.ts';
+import { describeIfAvailable } from './describe-if-available.ts';
 
-const lacks = [...(await controlPlaneLacks())];
-for (const tool of ['kubectl', 'jq']) if ((await programInPath(tool)) === undefined) lacks.push(tool);
-const describe = describeWhere(import.meta.filename, lacks);
+const missingDependencies = [...(await missingControlPlaneDependencies())];
+for (const tool of ['kubectl', 'jq'])
+  if ((await programInPath(tool)) === undefined) missingDependencies.push(tool);
+const describe = describeIfAvailable(import.meta.filename, missingDependencies);
 
-const guard = 'deploy/migration/keep-classes.yaml';
+const policyFile = 'deploy/migration/keep-classes.yaml';
 const kinds = ['secretproviderclasses', 'secretproviderclasspodstatuses'];
 let cluster: Cluster;
-let folder: string;
+let directory: string;
 
 /** What a runbook's section has to be typed: its first block of shell. */
-async function blockOf(runbook: string, section: string): Promise<string> {
+async function shellBlock(runbook: string, section: string): Promise<string> {
   const page = await readFile(`docs/migration/${runbook}.md`, 'utf8');
   const text = page.split(/^## /m).find((part) => part.replace(/^\d+\. /, '').startsWith(section));
   return /```sh\n(.*?)```/s.exec(text ?? '')?.[1] ?? '';
@@ -29,7 +30,8 @@ async function blockOf(runbook: string, section: string): Promise<string> {
 
 async function sh(script: string): Promise<string> {
   const env = { ...process.env, KUBECONFIG: cluster.controlPlane.kubeconfig };
-  return (await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', script], { cwd: folder, env })).stdout;
+  return (await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', script], { cwd: directory, env }))
+    .stdout;
 }
 
 function classOf(name: string): KubeObject & { readonly spec: unknown } {
@@ -40,18 +42,18 @@ function classOf(name: string): KubeObject & { readonly spec: unknown } {
   };
 }
 
-if (lacks.length === 0) {
+if (missingDependencies.length === 0) {
   // The first build takes minutes.
-  beforeAll(() => builtApiServer(), 1_200_000);
+  beforeAll(() => buildApiServer(), 1_200_000);
   beforeAll(async () => {
     cluster = await startCluster();
-    folder = await mkdtemp(join(tmpdir(), 'kf-migration-'));
-    await cluster.account('shop/web');
+    directory = await mkdtemp(join(tmpdir(), 'kf-migration-'));
+    await cluster.applyServiceAccount('shop/web');
     await cluster.setAudiences([]);
   }, 60_000);
   afterAll(async () => {
     await cluster.stop();
-    await rm(folder, { recursive: true });
+    await rm(directory, { recursive: true });
   });
 }
 
@@ -65,9 +67,9 @@ describe('a migration', () => {
         'Keep the classes',
         'Check the classes',
       ]) {
-        const block = await blockOf(runbook, section);
+        const block = await shellBlock(runbook, section);
         expect(block).not.toBe('');
-        expect(block).toBe(await blockOf('cce', section));
+        expect(block).toBe(await shellBlock('cce', section));
       }
     },
   );
@@ -79,9 +81,9 @@ describe('a migration', () => {
       status: { podName: 'web', mounted: true, objects: [{ id: 'db', version: 'v1' }] },
     };
     await cluster.kube.apply([classOf('web'), classOf('api'), status]);
-    expect(await sh(await blockOf('cce', 'Back up'))).toContain('"SecretProviderClass": 2');
+    expect(await sh(await shellBlock('cce', 'Back up'))).toContain('"SecretProviderClass": 2');
 
-    await sh(`kubectl apply -f ${process.cwd()}/${guard}`);
+    await sh(`kubectl apply -f ${process.cwd()}/${policyFile}`);
     const removal = `kubectl delete crd ${kinds.map((kind) => `${kind}.secrets-store.csi.x-k8s.io`).join(' ')}`;
     await eventually(
       () => sh(`${removal} --dry-run=server 2>&1 || true`),
@@ -90,7 +92,7 @@ describe('a migration', () => {
     await expect(sh(removal)).rejects.toThrow('a migration is under way');
     expect(await sh('kubectl get secretproviderclasses -A --no-headers | wc -l')).toBe('2\n');
 
-    await sh(`kubectl delete -f ${process.cwd()}/${guard}`);
+    await sh(`kubectl delete -f ${process.cwd()}/${policyFile}`);
     await eventually(
       () => sh(`${removal} --dry-run=server 2>&1 || true`),
       (text) => expect(text).toContain('deleted'),
@@ -98,12 +100,16 @@ describe('a migration', () => {
     await sh(removal);
     expect(await sh('kubectl get crd -o name')).not.toContain('secretproviderclass');
 
-    await sh(await blockOf('cce', 'Restore'));
+    await sh(await shellBlock('cce', 'Restore'));
     for (const name of ['web', 'api']) {
-      const found = await cluster.find<ReturnType<typeof classOf>>('shop', 'secretproviderclasses', name);
+      const found = await cluster.findObject<ReturnType<typeof classOf>>(
+        'shop',
+        'secretproviderclasses',
+        name,
+      );
       expect(found).toMatchObject(classOf(name));
     }
-    expect(await cluster.find('shop', 'secretproviderclasspodstatuses', 'web-shop-web')).toMatchObject(
+    expect(await cluster.findObject('shop', 'secretproviderclasspodstatuses', 'web-shop-web')).toMatchObject(
       status,
     );
   });

@@ -26,12 +26,12 @@ export async function canMount(directory: string): Promise<boolean> {
 export async function mountSmallDisk(directory: string): Promise<SmallDisk> {
   await mkdir(directory, { recursive: true });
   await run('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'none', directory]);
-  const ballast = join(directory, 'ballast');
+  const fillerFile = join(directory, 'ballast');
   return {
     async fill() {
-      await writeFile(ballast, Buffer.alloc(1024 * 1024)).catch(() => undefined);
+      await writeFile(fillerFile, Buffer.alloc(1024 * 1024)).catch(() => undefined);
     },
-    free: () => rm(ballast),
+    free: () => rm(fillerFile),
     async setReadOnly(readOnly) {
       await run('mount', ['-o', `remount,${readOnly ? 'ro' : 'rw'}`, directory]);
     },

@@ -15,7 +15,7 @@ export type VaultRole = {
  * A real Vault that belongs to a real cluster: its method kubernetes asks the API server about each token, with a ServiceAccount of its own that may do
  * nothing else; KV 2 at `secret`, which every role may read.
  */
-export async function startVaultIn(controlPlane: ControlPlane, roles: readonly VaultRole[]) {
+export async function startVaultInCluster(controlPlane: ControlPlane, roles: readonly VaultRole[]) {
   const { kube, server, ca } = controlPlane;
   await kube.apply([
     { apiVersion: 'v1', kind: 'Namespace', metadata: { name: reviewer.namespace } },

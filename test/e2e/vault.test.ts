@@ -8,26 +8,33 @@ import { createDriver, type Driver } from '../driver/driver.ts';
 import { startKeyferry, type KeyferryProcess } from '../driver/keyferry-process.ts';
 import { startFakePods } from '../fakes/kubernetes-pods.ts';
 import { createTestCa } from '../fakes/tls.ts';
-import { postgresLacks, startPostgres } from '../servers/postgres.ts';
-import { furnish } from '../servers/testvault/stage.ts';
-import { builtTestVault, startTestVault, testVaultLacks } from '../servers/testvault/testvault.ts';
-import { describeWhere } from './where-possible.ts';
+import { missingPostgresDependencies, startPostgres } from '../servers/postgres.ts';
+import { configureVault } from '../servers/testvault/configure.ts';
+import {
+  buildTestVault,
+  startTestVault,
+  missingTestVaultDependencies,
+} from '../servers/testvault/testvault.ts';
+import { describeIfAvailable } from './describe-if-available.ts';
 
-const lacks = [...(await testVaultLacks()), ...(await postgresLacks())];
+const missingDependencies = [
+  ...(await missingTestVaultDependencies()),
+  ...(await missingPostgresDependencies()),
+];
 const canary = 'CANARY-4711';
 
 /** A Vault and its database, furnished; Keyferry as users run it; a node's pods. What `closing` holds ends them, the last one first. */
-async function startStage(closing: (() => Promise<unknown>)[]) {
+async function startEnvironment(cleanups: (() => Promise<unknown>)[]) {
   const dir = await mkdtemp(join(tmpdir(), 'kf-vault-'));
-  closing.push(() => rm(dir, { recursive: true }));
+  cleanups.push(() => rm(dir, { recursive: true }));
   const postgres = await startPostgres();
-  closing.push(postgres.stop);
+  cleanups.push(postgres.stop);
   const vault = await startTestVault();
-  closing.push(vault.stop);
-  const furniture = await furnish(vault, postgres);
-  closing.push(furniture.stop);
+  cleanups.push(vault.stop);
+  const configuredVault = await configureVault(vault, postgres);
+  cleanups.push(configuredVault.stop);
   const pods = await startFakePods();
-  closing.push(pods.close);
+  cleanups.push(pods.close);
   const clients = createTestCa('Nodes');
   const client = clients.issue({ hosts: ['node-1'] });
   const file = (name: string): string => join(dir, name);
@@ -36,7 +43,7 @@ async function startStage(closing: (() => Promise<unknown>)[]) {
     writeFile(file('client.key'), client.key),
     writeFile(file('grants.yaml'), grants),
   ]);
-  await furniture.certificateRole('nodes', clients.cert);
+  await configuredVault.createCertificateRole('nodes', clients.cert);
   const env = {
     VAULT_ADDR: vault.url.origin,
     VAULT_CACERT: vault.caFile,
@@ -66,7 +73,7 @@ async function startStage(closing: (() => Promise<unknown>)[]) {
       ],
       env,
     });
-  return { ...{ dir, postgres, vault, pods, start }, ...furniture };
+  return { ...{ dir, postgres, vault, pods, start }, ...configuredVault };
 }
 
 const grants = `
@@ -78,41 +85,41 @@ grants:
     roles: [nodes]
 `;
 
-type Stage = Awaited<ReturnType<typeof startStage>>;
+type Environment = Awaited<ReturnType<typeof startEnvironment>>;
 
-describeWhere(import.meta.filename, lacks)('a real Vault, before a real database', () => {
-  let stage: Stage;
+describeIfAvailable(import.meta.filename, missingDependencies)('a real Vault, before a real database', () => {
+  let environment: Environment;
   let keyferry: KeyferryProcess;
   let driver: Driver;
-  const closing: (() => Promise<unknown>)[] = [];
+  const cleanups: (() => Promise<unknown>)[] = [];
 
   beforeAll(async () => {
-    await builtTestVault();
-    stage = await startStage(closing);
-    await stage.vault.root('POST', 'secret/data/shop/db', {
+    await buildTestVault();
+    environment = await startEnvironment(cleanups);
+    await environment.vault.root('POST', 'secret/data/shop/db', {
       data: { password: canary, port: 5432, big: '1' },
     });
-    await stage.vault.root('POST', 'kv/old', { password: canary, ttl: '30s' });
-    await startAgain();
+    await environment.vault.root('POST', 'kv/old', { password: canary, ttl: '30s' });
+    await restartKeyferry();
   }, 600_000);
 
   afterAll(async () => {
-    for (const close of closing.reverse()) await close();
+    for (const cleanup of cleanups.reverse()) await cleanup();
   }, 60_000);
 
   afterEach(() => {
     expect(keyferry.output()).not.toContain(canary);
   });
 
-  async function startAgain(): Promise<void> {
-    keyferry = await stage.start();
-    closing.push(keyferry.stop);
-    driver = createDriver({ providersDir: keyferry.providersDir, generation: '1.6', dir: stage.dir });
+  async function restartKeyferry(): Promise<void> {
+    keyferry = await environment.start();
+    cleanups.push(keyferry.stop);
+    driver = createDriver({ providersDir: keyferry.providersDir, generation: '1.6', dir: environment.dir });
   }
 
   type Objects = readonly Readonly<Record<string, unknown>>[];
 
-  function publication(
+  function createPublication(
     objects: Objects,
     parameters: Readonly<Record<string, string>> = {},
     more: Partial<Publication> = {},
@@ -126,27 +133,32 @@ describeWhere(import.meta.filename, lacks)('a real Vault, before a real database
         },
       },
       pod: { namespace: 'team-a', serviceAccount: 'app' },
-      tokens: { vault: stage.issuer.podToken() },
+      tokens: { vault: environment.issuer.podToken() },
       ...more,
     };
   }
 
   /** Starts a pod that the API server knows. */
-  async function publish(...args: Parameters<typeof publication>): Promise<PodView> {
-    const view = await driver.publish(publication(...args));
-    stage.pods.add(view.pod.uid);
+  async function publish(...args: Parameters<typeof createPublication>): Promise<PodView> {
+    const view = await driver.publish(createPublication(...args));
+    environment.pods.add(view.pod.uid);
     return view;
   }
 
   const failure = ({ last, events }: PodView): string =>
     typeof last === 'string' ? last : `${last.code} ${last.message} ${events.length}`;
   const text = ({ files }: PodView, path: string): string => files[path]?.text ?? '';
-  const seconds = (count: number): Promise<void> =>
+  const sleepSeconds = (count: number): Promise<void> =>
     new Promise((resolve) => setTimeout(resolve, count * 1_000));
 
-  async function until(what: string, holds: () => Promise<boolean>, patience = 15): Promise<void> {
-    for (const late = Date.now() + patience * 1_000; !(await holds()); await seconds(0.1))
-      if (Date.now() > late) throw new Error(`never came true: ${what}\n${keyferry.output().slice(-4_000)}`);
+  async function waitUntil(
+    description: string,
+    condition: () => Promise<boolean>,
+    timeoutSeconds = 15,
+  ): Promise<void> {
+    for (const deadline = Date.now() + timeoutSeconds * 1_000; !(await condition()); await sleepSeconds(0.1))
+      if (Date.now() > deadline)
+        throw new Error(`never came true: ${description}\n${keyferry.output().slice(-4_000)}`);
   }
 
   const database = (role: string): Objects => [
@@ -155,7 +167,7 @@ describeWhere(import.meta.filename, lacks)('a real Vault, before a real database
     { objectName: 'password', secretPath: `database/creds/${role}`, secretKey: 'password' },
   ];
   const canLogIn = (view: PodView): Promise<boolean> =>
-    stage.postgres.knows(text(view, 'username'), text(view, 'password'));
+    environment.postgres.canLogIn(text(view, 'username'), text(view, 'password'));
 
   test('serves KV 1 and 2, whole and by key, and stands still while nothing changes', async () => {
     const objects = [
@@ -189,7 +201,7 @@ describeWhere(import.meta.filename, lacks)('a real Vault, before a real database
     expect(later.files).toEqual(view.files);
     expect(later.status).toEqual(view.status);
 
-    await stage.vault.root('POST', 'secret/data/shop/db', { data: { password: 'second', port: 5432 } });
+    await environment.vault.root('POST', 'secret/data/shop/db', { data: { password: 'second', port: 5432 } });
     const changed = await driver.republish(later);
     expect([text(changed, 'db/password'), text(changed, 'db/port')]).toEqual(['second', '5432']);
     const versionOf = ({ status }: PodView, id: string) =>
@@ -200,7 +212,7 @@ describeWhere(import.meta.filename, lacks)('a real Vault, before a real database
 
   test('lets pods in by kubernetes and jwt, AppRoles, and a certificate that the operator lends', async () => {
     const objects = [{ objectName: 'db.json', secretPath: 'secret/data/shop/db' }];
-    const { role_id, secret_id } = await stage.appRole('suite');
+    const { role_id, secret_id } = await environment.createAppRole('suite');
     const views = [
       await publish(objects),
       await publish(objects, { authMethod: 'jwt' }),
@@ -213,7 +225,7 @@ describeWhere(import.meta.filename, lacks)('a real Vault, before a real database
       await publish(
         objects,
         { authMethod: 'token' },
-        { nodePublishSecret: { token: stage.vault.rootToken }, tokens: {} },
+        { nodePublishSecret: { token: environment.vault.rootToken }, tokens: {} },
       ),
     ];
     expect(views.map(failure)).toEqual(views.map(() => 'mounted'));
@@ -221,14 +233,14 @@ describeWhere(import.meta.filename, lacks)('a real Vault, before a real database
   });
 
   test('says what went wrong in the words of Vault, and shows no token', async () => {
-    const token = stage.issuer.podToken();
-    const { role_id } = await stage.appRole('suite');
-    await stage.vault.root('POST', 'secret/data/gone', { data: { a: '1' } });
-    await stage.vault.root('DELETE', 'secret/data/gone');
-    await stage.vault.root('POST', 'secret/data/destroyed', { data: { a: '1' } });
-    await stage.vault.root('PUT', 'secret/destroy/destroyed', { versions: [1] });
+    const token = environment.issuer.podToken();
+    const { role_id } = await environment.createAppRole('suite');
+    await environment.vault.root('POST', 'secret/data/gone', { data: { a: '1' } });
+    await environment.vault.root('DELETE', 'secret/data/gone');
+    await environment.vault.root('POST', 'secret/data/destroyed', { data: { a: '1' } });
+    await environment.vault.root('PUT', 'secret/destroy/destroyed', { versions: [1] });
     const one = (secretPath: string): Objects => [{ objectName: 'x', secretPath }];
-    const other = stage.issuer.podToken({ serviceAccount: 'other' });
+    const other = environment.issuer.podToken({ serviceAccount: 'other' });
     const cases: readonly [Promise<PodView>, RegExp][] = [
       [publish(one('secret/data/none')), /^NOT_FOUND .*has no secret\/data\/none/],
       [
@@ -260,21 +272,21 @@ describeWhere(import.meta.filename, lacks)('a real Vault, before a real database
         publish(
           one('secret/data/shop/db'),
           { authMethod: 'jwt', audience: 'other' },
-          { tokens: { other: stage.issuer.podToken({ audience: 'other' }) } },
+          { tokens: { other: environment.issuer.podToken({ audience: 'other' }) } },
         ),
         /^UNAUTHENTICATED .*audience/,
       ],
     ];
-    for (const [asked, words] of cases) {
-      const view = await asked;
-      expect(failure(view)).toMatch(words);
+    for (const [attempt, pattern] of cases) {
+      const view = await attempt;
+      expect(failure(view)).toMatch(pattern);
       expect(failure(view)).not.toContain(token);
     }
     expect(keyferry.output()).not.toMatch(/hvs\.[A-Za-z0-9]{20}/);
   });
 
   test('gives each pod a user of its own, the same to all its objects and at every republish, and keeps it alive', async () => {
-    await stage.databaseRole('short', { ttl: '6s', maxTtl: '10m' });
+    await environment.createDatabaseRole('short', { ttl: '6s', maxTtl: '10m' });
     const [one, other] = await Promise.all([publish(database('short')), publish(database('short'))]);
     for (const view of [one, other]) {
       const { data, lease_duration } = JSON.parse(text(view, 'all.json')) as Record<string, unknown>;
@@ -284,17 +296,17 @@ describeWhere(import.meta.filename, lacks)('a real Vault, before a real database
     }
     expect(text(other, 'username')).not.toBe(text(one, 'username'));
     // Two lives of the lease, and more.
-    await seconds(14);
+    await sleepSeconds(14);
     const later = await driver.republish(one);
     expect([later.files, later.status]).toEqual([one.files, one.status]);
     expect(await canLogIn(one)).toBe(true);
   });
 
   test('gives a user up at its max TTL, and another in good time before', async () => {
-    await stage.databaseRole('capped', { ttl: '6s', maxTtl: '12s' });
+    await environment.createDatabaseRole('capped', { ttl: '6s', maxTtl: '12s' });
     const first = await publish(database('capped'));
     let view = first;
-    await until('another user', async () => {
+    await waitUntil('another user', async () => {
       view = await driver.republish(view);
       expect(failure(view)).toBe('mounted');
       expect(await canLogIn(view)).toBe(true);
@@ -302,22 +314,22 @@ describeWhere(import.meta.filename, lacks)('a real Vault, before a real database
     });
     // Whoever has not yet looked at the new file goes on with the old one for a while.
     expect(await canLogIn(first)).toBe(true);
-    await until(
+    await waitUntil(
       'the first is gone',
-      async () => !(await stage.postgres.users()).includes(text(first, 'username')),
+      async () => !(await environment.postgres.users()).includes(text(first, 'username')),
     );
     expect(await canLogIn(view)).toBe(true);
   });
 
   test('reads anew before the token ends that a lease is a child of', async () => {
-    await stage.letIn('brief', { ttl: '6s', maxTtl: '12s' });
-    await stage.databaseRole('long', { ttl: '1h' });
+    await environment.letIn('brief', { ttl: '6s', maxTtl: '12s' });
+    await environment.createDatabaseRole('long', { ttl: '1h' });
     const first = await publish(database('long'), { roleName: 'brief' });
     let view = first;
-    await until(
+    await waitUntil(
       'another user',
       async () => {
-        view = await driver.republish(view, { tokens: { vault: stage.issuer.podToken() } });
+        view = await driver.republish(view, { tokens: { vault: environment.issuer.podToken() } });
         expect(failure(view)).toBe('mounted');
         expect(await canLogIn(view)).toBe(true);
         return text(view, 'username') !== text(first, 'username');
@@ -325,20 +337,20 @@ describeWhere(import.meta.filename, lacks)('a real Vault, before a real database
       20,
     );
     // The second one's token is as brief: whoever looks at the file meanwhile is always let in.
-    await until('the first went with its token', async () => {
-      view = await driver.republish(view, { tokens: { vault: stage.issuer.podToken() } });
+    await waitUntil('the first went with its token', async () => {
+      view = await driver.republish(view, { tokens: { vault: environment.issuer.podToken() } });
       expect(await canLogIn(view)).toBe(true);
       return !(await canLogIn(first));
     });
   });
 
   test('reads anew after a lease, or its token, was revoked by hand', async () => {
-    await stage.databaseRole('revoked', { ttl: '6s' });
+    await environment.createDatabaseRole('revoked', { ttl: '6s' });
     const first = await publish(database('revoked'));
-    await stage.vault.root('PUT', 'sys/leases/revoke-prefix/database/creds/revoked');
+    await environment.vault.root('PUT', 'sys/leases/revoke-prefix/database/creds/revoked');
     expect(await canLogIn(first)).toBe(false);
     let view = first;
-    await until('another user', async () => {
+    await waitUntil('another user', async () => {
       view = await driver.republish(view);
       return text(view, 'username') !== text(first, 'username');
     });
@@ -346,16 +358,19 @@ describeWhere(import.meta.filename, lacks)('a real Vault, before a real database
   });
 
   test('takes a user back when its pod is gone, and no other', async () => {
-    await stage.databaseRole('with-pod');
-    const [goes, stays] = await Promise.all([publish(database('with-pod')), publish(database('with-pod'))]);
-    await driver.unpublish(goes);
-    stage.pods.remove(goes.pod.uid);
-    await until(
+    await environment.createDatabaseRole('with-pod');
+    const [deletedPod, remainingPod] = await Promise.all([
+      publish(database('with-pod')),
+      publish(database('with-pod')),
+    ]);
+    await driver.unpublish(deletedPod);
+    environment.pods.remove(deletedPod.pod.uid);
+    await waitUntil(
       'its user is gone',
-      async () => !(await stage.postgres.users()).includes(text(goes, 'username')),
+      async () => !(await environment.postgres.users()).includes(text(deletedPod, 'username')),
     );
-    expect(await canLogIn(stays)).toBe(true);
-    expect(text(await driver.republish(stays), 'username')).toBe(text(stays, 'username'));
+    expect(await canLogIn(remainingPod)).toBe(true);
+    expect(text(await driver.republish(remainingPod), 'username')).toBe(text(remainingPod, 'username'));
   });
 
   test('issues certificates once, with their keys, by arguments and with a lease or without', async () => {
@@ -400,64 +415,64 @@ describeWhere(import.meta.filename, lacks)('a real Vault, before a real database
   });
 
   test('is told of a database that is down, and gives users again when it is up', async () => {
-    await stage.databaseRole('down');
-    await stage.postgres.kill();
+    await environment.createDatabaseRole('down');
+    await environment.postgres.kill();
     const view = await publish(database('down'));
     expect(failure(view)).toMatch(/^INTERNAL .*database\/creds\/down.*may be down/);
-    await stage.postgres.restart();
+    await environment.postgres.restart();
     const again = await driver.republish(view);
     expect(failure(again)).toBe('mounted');
     expect(await canLogIn(again)).toBe(true);
   });
 
   test('keeps running pods and what was read while Vault is sealed, and goes on when it is not', async () => {
-    await stage.databaseRole('sealed', { ttl: '10s' });
+    await environment.createDatabaseRole('sealed', { ttl: '10s' });
     const kv = await publish([{ objectName: 'db.json', secretPath: 'secret/data/shop/db' }]);
     const leased = await publish(database('sealed'));
-    await stage.vault.seal();
+    await environment.vault.seal();
     const [kvMeanwhile, leasedMeanwhile] = [await driver.republish(kv), await driver.republish(leased)];
     expect([kvMeanwhile, leasedMeanwhile].map(failure)).toEqual(['mounted', 'mounted']);
     expect(kvMeanwhile.files).toEqual(kv.files);
     expect(leasedMeanwhile.files).toEqual(leased.files);
     const fresh = await publish(database('sealed'));
     expect(failure(fresh)).toMatch(/^INTERNAL .*sealed/);
-    await stage.vault.unseal();
-    await until('new pods start', async () => failure(await driver.republish(fresh)) === 'mounted');
-    await seconds(11);
+    await environment.vault.unseal();
+    await waitUntil('new pods start', async () => failure(await driver.republish(fresh)) === 'mounted');
+    await sleepSeconds(11);
     expect(await canLogIn(leased)).toBe(true);
     expect(text(await driver.republish(leased), 'username')).toBe(text(leased, 'username'));
   });
 
   test('goes on with its tokens and leases after a restart of Vault', async () => {
-    await stage.databaseRole('restart', { ttl: '6s' });
+    await environment.createDatabaseRole('restart', { ttl: '6s' });
     const view = await publish(database('restart'));
-    await stage.vault.restart();
-    await seconds(8);
+    await environment.vault.restart();
+    await sleepSeconds(8);
     expect(await canLogIn(view)).toBe(true);
     expect(text(await driver.republish(view), 'username')).toBe(text(view, 'username'));
   });
 
   test('gives each pod another user after a restart of Keyferry, while the old one is still good; tokens without leases are given back', async () => {
-    await stage.letIn('leasing', { ttl: '20s' });
-    await stage.letIn('plain');
-    await stage.databaseRole('survives', { ttl: '1h' });
+    await environment.letIn('leasing', { ttl: '20s' });
+    await environment.letIn('plain');
+    await environment.createDatabaseRole('survives', { ttl: '1h' });
     const view = await publish(database('survives'), { roleName: 'leasing' });
     await publish([{ objectName: 'db.json', secretPath: 'secret/data/shop/db' }], { roleName: 'plain' });
-    const before = await stage.tokens();
+    const before = await environment.countTokens();
     driver.close();
     await keyferry.stop();
-    expect(await stage.tokens()).toBeLessThan(before);
+    expect(await environment.countTokens()).toBeLessThan(before);
     expect(await canLogIn(view)).toBe(true);
 
-    await startAgain();
+    await restartKeyferry();
     const next = await driver.publish(
-      publication(database('survives'), { roleName: 'leasing' }, { pod: view.pod }),
+      createPublication(database('survives'), { roleName: 'leasing' }, { pod: view.pod }),
     );
     expect(failure(next)).toBe('mounted');
     expect(text(next, 'username')).not.toBe(text(view, 'username'));
     expect([await canLogIn(view), await canLogIn(next)]).toEqual([true, true]);
     // The old one's token is renewed by nobody any more.
-    await until('the old one ends', async () => !(await canLogIn(view)), 30);
+    await waitUntil('the old one ends', async () => !(await canLogIn(view)), 30);
     expect(await canLogIn(next)).toBe(true);
   });
 });

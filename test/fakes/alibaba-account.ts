@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { alibabaAuthorization, alibabaBodyDigest } from './alibaba-signer.ts';
-import type { FakeAnswer, FakeRequest } from './http-server.ts';
+import type { FakeResponse, FakeRequest } from './http-server.ts';
 
 /** Keys as Alibaba Cloud hands them out. */
 export type AlibabaKeys = {
@@ -30,13 +30,13 @@ export type AlibabaAccount = {
   /** Serves an RPC operation; `anonymous` ones must not be signed, all others must. */
   serve(
     request: FakeRequest,
-    answer: (call: AlibabaCall) => FakeAnswer,
-    anonymous?: readonly string[],
-  ): FakeAnswer;
+    handleCall: (call: AlibabaCall) => FakeResponse,
+    unsignedActions?: readonly string[],
+  ): FakeResponse;
 };
 
 /** An answer as the services give it, in the form they give it to who asked for JSON. */
-export function alibabaFault(status: number, Code: string, Message: string): FakeAnswer {
+export function alibabaErrorResponse(status: number, Code: string, Message: string): FakeResponse {
   const RequestId = `req-${randomBytes(4).toString('hex')}`;
   return { status, body: { RequestId, HostId: 'aliyuncs.com', Code, Message, HttpStatus: status } };
 }
@@ -51,32 +51,36 @@ export function createAlibabaAccount({ now = Date.now } = {}): AlibabaAccount {
   const keys = new Map<string, AlibabaKeys>();
   const nonces = new Set<string>();
 
-  function complain(request: FakeRequest): FakeAnswer | AlibabaKeys {
+  function authenticate(request: FakeRequest): FakeResponse | AlibabaKeys {
     const { headers, query, body } = request;
     const [, id = '', list = ''] =
       /^ACS3-HMAC-SHA256 Credential=([^,]+),SignedHeaders=([a-z0-9;-]+),Signature=[0-9a-f]{64}$/.exec(
         headers.authorization ?? '',
       ) ?? [];
-    const fault = (status: number, code: string, message: string): FakeAnswer => ({
-      ...alibabaFault(status, code, message),
+    const errorResponse = (status: number, code: string, message: string): FakeResponse => ({
+      ...alibabaErrorResponse(status, code, message),
       headers: { date: new Date(now()).toUTCString() },
     });
     const key = keys.get(id);
     // An ended session is told like a key that does not exist.
     if (key === undefined || key.expiresAt <= now())
-      return fault(404, 'InvalidAccessKeyId.NotFound', `Specified access key is not found: ${id}`);
+      return errorResponse(404, 'InvalidAccessKeyId.NotFound', `Specified access key is not found: ${id}`);
     if (key.securityToken !== headers['x-acs-security-token'])
-      return fault(400, 'InvalidSecurityToken.MismatchWithAccessKey', 'Specified SecurityToken is bad');
+      return errorResponse(
+        400,
+        'InvalidSecurityToken.MismatchWithAccessKey',
+        'Specified SecurityToken is bad',
+      );
     const names = list.split(';');
     const mustBeSigned = Object.keys(headers).filter((name) => /^(x-acs-.*|host|content-type)$/.test(name));
     if (!mustBeSigned.every((name) => names.includes(name)) || names.length !== mustBeSigned.length)
-      return fault(400, 'IncompleteSignature', 'a header is not signed');
+      return errorResponse(400, 'IncompleteSignature', 'a header is not signed');
     const sentAt = Date.parse(String(headers['x-acs-date']));
     if (!(Math.abs(now() - sentAt) <= 15 * 60_000))
-      return fault(400, 'InvalidTimeStamp.Expired', 'Specified time stamp or date value is expired.');
+      return errorResponse(400, 'InvalidTimeStamp.Expired', 'Specified time stamp or date value is expired.');
     const nonce = String(headers['x-acs-signature-nonce']);
     if (nonces.has(nonce))
-      return fault(400, 'SignatureNonceUsed', 'Specified signature nonce was used already.');
+      return errorResponse(400, 'SignatureNonceUsed', 'Specified signature nonce was used already.');
     nonces.add(nonce);
     const digest = alibabaBodyDigest(body);
     const authorization = alibabaAuthorization(
@@ -91,7 +95,7 @@ export function createAlibabaAccount({ now = Date.now } = {}): AlibabaAccount {
     );
     if (headers['x-acs-content-sha256'] !== digest || headers.authorization !== authorization)
       // As the real one: with all that was signed.
-      return fault(
+      return errorResponse(
         400,
         'SignatureDoesNotMatch',
         `server string to sign is: ${JSON.stringify(headers)}?${query}`,
@@ -112,24 +116,24 @@ export function createAlibabaAccount({ now = Date.now } = {}): AlibabaAccount {
       return issued;
     },
     revoke: (accessKeyId) => void keys.delete(accessKeyId),
-    serve(request, answer, anonymous = []) {
+    serve(request, handleCall, unsignedActions = []) {
       const { headers } = request;
       const action = String(headers['x-acs-action']);
       const version = String(headers['x-acs-version']);
       if (request.method !== 'POST' || request.path !== '/')
-        return alibabaFault(404, 'InvalidAction.NotFound', 'Specified api is not found.');
+        return alibabaErrorResponse(404, 'InvalidAction.NotFound', 'Specified api is not found.');
       const query = new URLSearchParams(request.query);
       if (query.get('Format') !== 'JSON') return { status: 400, body: '<Error><Code>ItIsXml</Code></Error>' };
       query.delete('Format');
       const isForm = headers['content-type'] === 'application/x-www-form-urlencoded';
       const form = isForm ? [...new URLSearchParams(request.body.toString())] : [];
       const call = { action, version, parameters: new URLSearchParams([...query, ...form]) };
-      if (anonymous.includes(action))
+      if (unsignedActions.includes(action))
         return headers.authorization === undefined && [...query].length === 0
-          ? answer(call)
-          : alibabaFault(400, 'InvalidParameter', 'must be neither signed nor in the address');
-      const who = complain(request);
-      return 'holder' in who ? answer({ ...call, holder: who.holder }) : who;
+          ? handleCall(call)
+          : alibabaErrorResponse(400, 'InvalidParameter', 'must be neither signed nor in the address');
+      const keysOrError = authenticate(request);
+      return 'holder' in keysOrError ? handleCall({ ...call, holder: keysOrError.holder }) : keysOrError;
     },
   };
 }

@@ -1,12 +1,15 @@
 import type { SecureContextOptions } from 'node:tls';
-import { alibabaFault, type AlibabaAccount, type AlibabaCall } from './alibaba-account.ts';
-import { startFakeServer, type FakeAnswer, type FakeRequest, type FakeServer } from './http-server.ts';
+import { alibabaErrorResponse, type AlibabaAccount, type AlibabaCall } from './alibaba-account.ts';
+import { startFakeServer, type FakeResponse, type FakeRequest, type FakeServer } from './http-server.ts';
 
 type Version = { readonly id: string; readonly data: string; readonly type: 'text' | 'binary' };
-type Secret = { readonly type: string; readonly versions: Version[]; fault?: FakeAnswer };
+type Secret = { readonly type: string; readonly versions: Version[]; errorResponse?: FakeResponse };
 
 /** Which version; the current one where neither is given. */
-type Asked = { readonly VersionId?: string | undefined; readonly VersionStage?: string | undefined };
+type VersionSelector = {
+  readonly VersionId?: string | undefined;
+  readonly VersionStage?: string | undefined;
+};
 
 /** A KMS of one region. */
 export type FakeKms = FakeServer & {
@@ -14,13 +17,13 @@ export type FakeKms = FakeServer & {
   put(name: string, value: string | Uint8Array, secretType?: string): string;
   delete(name: string): void;
   /** From now on answers this for the secret: disabled, to be deleted. */
-  setFault(name: string, status: number, code: string): void;
+  setErrorResponse(name: string, status: number, code: string): void;
   /** Names and holders, `NAME by HOLDER`, that policies do not allow. Names alone: nobody. */
   readonly denied: Set<string>;
   /** Milliseconds that calls about a secret take. */
   readonly delays: Map<string, number>;
   /** Whether BatchGetSecretValue is served, denied by policy, or not known here. */
-  batches: 'served' | 'denied' | 'unknown';
+  batchSupport: 'served' | 'denied' | 'unknown';
   /** What was asked and signed well, oldest first. */
   readonly calls: readonly AlibabaCall[];
   /** How many secrets each BatchGetSecretValue was about. */
@@ -41,16 +44,22 @@ export async function startFakeKms(options: {
   const delays = new Map<string, number>();
 
   /** What is said of one secret. */
-  function read(name: string, asked: Asked, holder: string | undefined): FakeAnswer {
+  function read(name: string, selector: VersionSelector, holder: string | undefined): FakeResponse {
     if (denied.has(name) || denied.has(`${name} by ${holder ?? ''}`))
-      return alibabaFault(403, 'Forbidden.NoPermission', 'This operation is forbidden by permission system.');
+      return alibabaErrorResponse(
+        403,
+        'Forbidden.NoPermission',
+        'This operation is forbidden by permission system.',
+      );
     const secret = secrets.get(name);
-    if (secret === undefined) return alibabaFault(404, 'Forbidden.ResourceNotFound', 'Resource not found.');
-    if (secret.fault !== undefined) return secret.fault;
-    const found = find(secret, asked);
+    if (secret === undefined)
+      return alibabaErrorResponse(404, 'Forbidden.ResourceNotFound', 'Resource not found.');
+    if (secret.errorResponse !== undefined) return secret.errorResponse;
+    const found = find(secret, selector);
     if (found === 'contradiction')
-      return alibabaFault(400, 'InvalidParameter', 'The specified parameter is not valid.');
-    if (found === undefined) return alibabaFault(404, 'Forbidden.ResourceNotFound', 'Resource not found.');
+      return alibabaErrorResponse(400, 'InvalidParameter', 'The specified parameter is not valid.');
+    if (found === undefined)
+      return alibabaErrorResponse(404, 'Forbidden.ResourceNotFound', 'Resource not found.');
     return {
       body: {
         RequestId: 'req-ok',
@@ -66,27 +75,33 @@ export async function startFakeKms(options: {
   }
 
   /** What went well and what did not, each in a list of its own, in an order of its own. */
-  function readBatch(call: AlibabaCall): FakeAnswer {
-    const asked = askedFor(call);
-    const names = new Set(asked.map(({ SecretName }) => SecretName));
-    if (names.size === 0 || names.size !== asked.length || asked.length > 20)
-      return alibabaFault(400, 'InvalidParameter', 'The specified parameter is not valid.');
-    const answers = asked.map((each) => ({ each, said: read(each.SecretName, each, call.holder) })).reverse();
+  function readBatch(call: AlibabaCall): FakeResponse {
+    const requested = requestedSecrets(call);
+    const names = new Set(requested.map(({ SecretName }) => SecretName));
+    if (names.size === 0 || names.size !== requested.length || requested.length > 20)
+      return alibabaErrorResponse(400, 'InvalidParameter', 'The specified parameter is not valid.');
+    const responses = requested
+      .map((each) => ({ each, response: read(each.SecretName, each, call.holder) }))
+      .reverse();
     return {
       body: {
         RequestId: 'req-ok',
-        SecretValues: answers.flatMap(({ said }) => (said.status === undefined ? [said.body] : [])),
-        Errors: answers.flatMap(({ each, said }) =>
-          said.status === undefined ? [] : [{ ...(said.body as object), SecretName: each.SecretName }],
+        SecretValues: responses.flatMap(({ response }) =>
+          response.status === undefined ? [response.body] : [],
+        ),
+        Errors: responses.flatMap(({ each, response }) =>
+          response.status === undefined
+            ? []
+            : [{ ...(response.body as object), SecretName: each.SecretName }],
         ),
       },
     };
   }
 
-  function answer(call: AlibabaCall): FakeAnswer {
+  function handleCall(call: AlibabaCall): FakeResponse {
     const { action, version, parameters, holder } = call;
     if (version !== '2016-01-20' || (action !== 'GetSecretValue' && action !== 'BatchGetSecretValue'))
-      return alibabaFault(404, 'InvalidAction.NotFound', 'Specified api is not found.');
+      return alibabaErrorResponse(404, 'InvalidAction.NotFound', 'Specified api is not found.');
     calls.push(call);
     if (action === 'GetSecretValue') {
       const [SecretName = '', VersionId, VersionStage] = ['SecretName', 'VersionId', 'VersionStage'].map(
@@ -94,27 +109,33 @@ export async function startFakeKms(options: {
       );
       return read(SecretName, { VersionId, VersionStage }, holder);
     }
-    if (server.batches === 'unknown')
-      return alibabaFault(404, 'InvalidAction.NotFound', 'Specified api is not found.');
-    if (server.batches === 'denied')
-      return alibabaFault(403, 'Forbidden.NoPermission', 'This operation is forbidden by permission system.');
+    if (server.batchSupport === 'unknown')
+      return alibabaErrorResponse(404, 'InvalidAction.NotFound', 'Specified api is not found.');
+    if (server.batchSupport === 'denied')
+      return alibabaErrorResponse(
+        403,
+        'Forbidden.NoPermission',
+        'This operation is forbidden by permission system.',
+      );
     return readBatch(call);
   }
 
-  async function handler(request: FakeRequest): Promise<FakeAnswer> {
+  async function handler(request: FakeRequest): Promise<FakeResponse> {
     const before = calls.length;
-    const said = account.serve(request, answer);
-    const names = calls.slice(before).flatMap(askedFor);
+    const response = account.serve(request, handleCall);
+    const names = calls.slice(before).flatMap(requestedSecrets);
     const delayMs = Math.max(0, ...names.map(({ SecretName }) => delays.get(SecretName) ?? 0));
     if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
-    return said;
+    return response;
   }
 
-  const more: Omit<FakeKms, keyof FakeServer> = {
+  const fakeState: Omit<FakeKms, keyof FakeServer> = {
     ...{ calls, denied, delays },
-    batches: 'served',
+    batchSupport: 'served',
     batchSizes: () =>
-      calls.filter(({ action }) => action === 'BatchGetSecretValue').map((call) => askedFor(call).length),
+      calls
+        .filter(({ action }) => action === 'BatchGetSecretValue')
+        .map((call) => requestedSecrets(call).length),
     reads: () => calls.filter(({ action }) => action === 'GetSecretValue').length,
     put(name: string, value: string | Uint8Array, secretType = 'Generic') {
       const secret = secrets.get(name) ?? { type: secretType, versions: [] };
@@ -128,26 +149,29 @@ export async function startFakeKms(options: {
       return id;
     },
     delete: (name: string) => void secrets.delete(name),
-    setFault(name: string, status: number, code: string) {
+    setErrorResponse(name: string, status: number, code: string) {
       const secret = secrets.get(name);
-      if (secret !== undefined) secret.fault = alibabaFault(status, code, 'The request was rejected.');
+      if (secret !== undefined)
+        secret.errorResponse = alibabaErrorResponse(status, code, 'The request was rejected.');
     },
   };
-  const server: FakeKms = Object.assign(await startFakeServer({ tls, handler }), more);
+  const server: FakeKms = Object.assign(await startFakeServer({ tls, handler }), fakeState);
   return server;
 }
 
 /** The secrets a call is about. */
-function askedFor({ parameters }: AlibabaCall): readonly (Asked & { readonly SecretName: string })[] {
+function requestedSecrets({
+  parameters,
+}: AlibabaCall): readonly (VersionSelector & { readonly SecretName: string })[] {
   const list = parameters.get('SecretsList');
   return list === null
     ? [{ SecretName: parameters.get('SecretName') ?? '' }]
-    : (JSON.parse(list) as (Asked & { SecretName: string })[]);
+    : (JSON.parse(list) as (VersionSelector & { SecretName: string })[]);
 }
 
 function find(
   secret: Secret,
-  { VersionId: id, VersionStage: stage }: Asked,
+  { VersionId: id, VersionStage: stage }: VersionSelector,
 ): Version | undefined | 'contradiction' {
   const { versions, type } = secret;
   const byStage = { ACSCurrent: versions.at(-1), ACSPrevious: versions.at(-2) }[stage ?? 'ACSCurrent'];

@@ -17,7 +17,7 @@ export async function startFakeAlibabaMetadata(options: {
   readonly tokens?: 'required' | 403 | 404;
 }): Promise<FakeAlibabaMetadata> {
   const { account, region, tokens = 'required' } = options;
-  const known = new Set<string>();
+  const issuedTokens = new Set<string>();
   const role = 'KubernetesWorkerRole-1234';
   const issueKeys = (lifeMs: number): AlibabaKeys => account.issueKeys({ holder: 'worker', lifeMs });
   const server = await startFakeServer({
@@ -27,16 +27,16 @@ export async function startFakeAlibabaMetadata(options: {
         const ttl = Number(headers['x-aliyun-ecs-metadata-token-ttl-seconds']);
         if (method !== 'PUT' || !(ttl >= 1 && ttl <= 21_600)) return { status: 400 };
         const token = randomBytes(20).toString('base64');
-        known.add(token);
+        issuedTokens.add(token);
         return { body: token };
       }
-      if (tokens === 'required' && !known.has(String(headers['x-aliyun-ecs-metadata-token'])))
+      if (tokens === 'required' && !issuedTokens.has(String(headers['x-aliyun-ecs-metadata-token'])))
         return { status: 403 };
       if (path === '/latest/meta-data/region-id') return { body: region };
-      const { keys, role: attached, code } = metadata.current;
+      const { keys, role: attachedRole, code } = metadata.current;
       const base = '/latest/meta-data/ram/security-credentials/';
-      if (attached !== undefined && path === base) return { body: attached };
-      if (attached === undefined || path !== `${base}${attached}`) return { status: 404 };
+      if (attachedRole !== undefined && path === base) return { body: attachedRole };
+      if (attachedRole === undefined || path !== `${base}${attachedRole}`) return { status: 404 };
       return {
         body: {
           AccessKeyId: keys.accessKeyId,

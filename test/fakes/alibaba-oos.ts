@@ -1,6 +1,11 @@
 import type { SecureContextOptions } from 'node:tls';
-import { alibabaFault, alibabaTime, type AlibabaAccount, type AlibabaCall } from './alibaba-account.ts';
-import { startFakeServer, type FakeAnswer, type FakeServer } from './http-server.ts';
+import {
+  alibabaErrorResponse,
+  alibabaTime,
+  type AlibabaAccount,
+  type AlibabaCall,
+} from './alibaba-account.ts';
+import { startFakeServer, type FakeResponse, type FakeServer } from './http-server.ts';
 
 type Version = { readonly value: string; readonly updatedAt: number };
 
@@ -24,17 +29,17 @@ export async function startFakeOos(options: {
   const parameterVersions = new Map<string, Version[]>();
   const denied = new Set<string>();
 
-  function answer({ action, version, parameters }: AlibabaCall): FakeAnswer {
+  function handleCall({ action, version, parameters }: AlibabaCall): FakeResponse {
     if (action !== 'GetSecretParameter' || version !== '2019-06-01')
-      return alibabaFault(404, 'InvalidAction.NotFound', 'Specified api is not found.');
+      return alibabaErrorResponse(404, 'InvalidAction.NotFound', 'Specified api is not found.');
     if (parameters.get('RegionId') !== region)
-      return alibabaFault(400, 'InvalidParameter', 'The specified RegionId is not valid.');
+      return alibabaErrorResponse(400, 'InvalidParameter', 'The specified RegionId is not valid.');
     const name = parameters.get('Name') ?? '';
     if (denied.has(name))
-      return alibabaFault(403, 'NoPermission', 'You are not authorized to do this action.');
+      return alibabaErrorResponse(403, 'NoPermission', 'You are not authorized to do this action.');
     const versions = parameterVersions.get(name);
     if (versions === undefined)
-      return alibabaFault(
+      return alibabaErrorResponse(
         404,
         'EntityNotExists.Parameter',
         `The specified parameter ${name} does not exist.`,
@@ -42,7 +47,11 @@ export async function startFakeOos(options: {
     const number = Number(parameters.get('ParameterVersion') ?? versions.length);
     const found = versions[number - 1];
     if (found === undefined)
-      return alibabaFault(404, 'EntityNotExists.ParameterVersion', 'The specified version does not exist.');
+      return alibabaErrorResponse(
+        404,
+        'EntityNotExists.ParameterVersion',
+        'The specified version does not exist.',
+      );
     return {
       body: {
         RequestId: 'req-ok',
@@ -57,7 +66,7 @@ export async function startFakeOos(options: {
     };
   }
 
-  const server = await startFakeServer({ tls, handler: (request) => account.serve(request, answer) });
+  const server = await startFakeServer({ tls, handler: (request) => account.serve(request, handleCall) });
   return Object.assign(server, {
     denied,
     put(name: string, value: string) {

@@ -1,28 +1,28 @@
 import { Redacted } from '../../src/core/redacted.ts';
 import type { SecretError } from '../../src/core/errors.ts';
-import { createRefusals } from '../../src/concurrency/rejection-cache.ts';
+import { createRejectionCache } from '../../src/concurrency/rejection-cache.ts';
 import { createRetry } from '../../src/concurrency/retry.ts';
 import type { AlibabaCloudConfig } from '../../src/providers/alibabacloud/types.ts';
 import { createAlibabaCredentials, ownerOf } from '../../src/providers/alibabacloud/credentials/index.ts';
 import { createAlibabaFetch } from '../../src/providers/alibabacloud/fetch.ts';
 import type { AlibabaCredential, AlibabaIdentity } from '../../src/providers/alibabacloud/types.ts';
 import type { Principal } from '../../src/core/provider.ts';
-import { createProving } from '../../src/providers/shared/credentials/credential-gate.ts';
+import { createCredentialGate } from '../../src/providers/shared/credentials/credential-gate.ts';
 import type { AlibabaKeys } from './alibaba-account.ts';
 import { alibabaRegion, type FakeAlibabaCloud } from './alibaba-cloud.ts';
-import { createAsker } from './asker.ts';
+import { createRequester } from './requester.ts';
 
 /** Logins and reading against a fake cloud, without classes. */
 export function createAlibabaReader(
   cloud: FakeAlibabaCloud,
-  { config: over = {} }: { readonly config?: Partial<AlibabaCloudConfig> } = {},
+  { config: overrides = {} }: { readonly config?: Partial<AlibabaCloudConfig> } = {},
 ) {
   const { http, now } = cloud;
-  const config = { ...cloud.config, ...over };
+  const config = { ...cloud.config, ...overrides };
   const failures: SecretError[] = [];
   const retry = createRetry({ baseMs: 1 });
-  const proving = createProving({ refusals: createRefusals({ now }) });
-  const deps = { config, http, retry, proving, now };
+  const credentialGate = createCredentialGate({ rejectionCache: createRejectionCache({ now }) });
+  const deps = { config, http, retry, proving: credentialGate, now };
   const credentials = createAlibabaCredentials({ ...deps, onFailure: (error) => void failures.push(error) });
   const fetch = createAlibabaFetch({ ...deps, credentials });
 
@@ -40,7 +40,7 @@ export function createAlibabaReader(
     credentials,
     /** What onFailure was told. */
     failures,
-    ...createAsker({ fetch, principalOf, place: { service: 'kms', region: alibabaRegion } }),
+    ...createRequester({ fetch, principalOf, refDefaults: { service: 'kms', region: alibabaRegion } }),
   };
 }
 

@@ -1,6 +1,11 @@
 import type { SecureContextOptions } from 'node:tls';
-import { alibabaFault, alibabaTime, type AlibabaAccount, type AlibabaCall } from './alibaba-account.ts';
-import { startFakeServer, type FakeAnswer, type FakeServer } from './http-server.ts';
+import {
+  alibabaErrorResponse,
+  alibabaTime,
+  type AlibabaAccount,
+  type AlibabaCall,
+} from './alibaba-account.ts';
+import { startFakeServer, type FakeResponse, type FakeServer } from './http-server.ts';
 import { mintToken, verifyToken } from './service-account-token.ts';
 
 /** A RAM role, and whom its trust policy names. */
@@ -9,7 +14,7 @@ export type RamRole = {
   /** ServiceAccounts of a cluster, by their tokens. */
   readonly oidc?: { readonly providerArn: string; readonly subject: string };
   /** Holders of keys: `user`, or the ARN of another role. */
-  readonly trusts?: readonly string[];
+  readonly trustedPrincipals?: readonly string[];
 };
 
 /** STS. */
@@ -39,38 +44,38 @@ export async function startFakeSts(options: {
   const { account, roles, now = Date.now, isIssued, tls } = options;
   const sessions: string[] = [];
 
-  function answer({ action, version, parameters, holder }: AlibabaCall): FakeAnswer {
+  function handleCall({ action, version, parameters, holder }: AlibabaCall): FakeResponse {
     if (version !== '2015-04-01')
-      return alibabaFault(404, 'InvalidVersion', 'Specified version is not valid.');
+      return alibabaErrorResponse(404, 'InvalidVersion', 'Specified version is not valid.');
     const get = (name: string): string => parameters.get(name) ?? '';
     const arn = get('RoleArn');
     const seconds = Number(get('DurationSeconds'));
     if (!/^[\w+=,.@-]{2,64}$/.test(get('RoleSessionName')))
-      return alibabaFault(
+      return alibabaErrorResponse(
         400,
         'InvalidParameter.RoleSessionName',
         'The parameter RoleSessionName is wrongly formed.',
       );
     if (!(seconds >= 900 && seconds <= 43_200))
-      return alibabaFault(
+      return alibabaErrorResponse(
         400,
         'InvalidParameter.DurationSeconds',
         'The Min/Max value of DurationSeconds is 15min/12hr.',
       );
     const role = roles.find((each) => each.arn === arn);
-    const refusal =
+    const errorResponse =
       action === 'AssumeRoleWithOIDC'
-        ? refuseToken(role, get('OIDCProviderArn'), get('OIDCToken'))
+        ? tokenErrorResponse(role, get('OIDCProviderArn'), get('OIDCToken'))
         : action === 'AssumeRole'
-          ? role?.trusts?.includes(holder ?? '') === true
+          ? role?.trustedPrincipals?.includes(holder ?? '') === true
             ? undefined
-            : alibabaFault(
+            : alibabaErrorResponse(
                 403,
                 'NoPermission',
                 'You are not authorized to do this action. You should be authorized by RAM.',
               )
-          : alibabaFault(404, 'InvalidAction.NotFound', 'Specified api is not found.');
-    if (refusal !== undefined) return refusal;
+          : alibabaErrorResponse(404, 'InvalidAction.NotFound', 'Specified api is not found.');
+    if (errorResponse !== undefined) return errorResponse;
     sessions.push(`${action} ${arn} as ${get('RoleSessionName')} for ${seconds}`);
     const keys = account.issueKeys({ holder: arn, lifeMs: seconds * 1_000 });
     return {
@@ -87,26 +92,27 @@ export async function startFakeSts(options: {
     };
   }
 
-  function refuseToken(
+  function tokenErrorResponse(
     role: RamRole | undefined,
     providerArn: string,
     token: string,
-  ): FakeAnswer | undefined {
-    const fault = (reason: string): FakeAnswer =>
-      alibabaFault(401, `AuthenticationFail.${reason}`, `This operation is forbidden: ${token}`);
-    if (role === undefined) return alibabaFault(404, 'EntityNotExist.Role', 'The specified Role not exists.');
+  ): FakeResponse | undefined {
+    const authenticationFailure = (reason: string): FakeResponse =>
+      alibabaErrorResponse(401, `AuthenticationFail.${reason}`, `This operation is forbidden: ${token}`);
+    if (role === undefined)
+      return alibabaErrorResponse(404, 'EntityNotExist.Role', 'The specified Role not exists.');
     const claims = verifyToken(token, isIssued);
-    if (claims === undefined) return fault('OIDCToken.InvalidSignature');
-    if (claims.exp * 1_000 <= now()) return fault('OIDCToken.Expired');
-    if (!claims.aud.includes(audience)) return fault('OIDCToken.AudienceNotMatch');
+    if (claims === undefined) return authenticationFailure('OIDCToken.InvalidSignature');
+    if (claims.exp * 1_000 <= now()) return authenticationFailure('OIDCToken.Expired');
+    if (!claims.aud.includes(audience)) return authenticationFailure('OIDCToken.AudienceNotMatch');
     if (role.oidc?.providerArn !== providerArn || role.oidc.subject !== claims.sub)
-      return fault('NoPermission');
+      return authenticationFailure('NoPermission');
     return undefined;
   }
 
   const server = await startFakeServer({
     tls,
-    handler: (request) => account.serve(request, answer, ['AssumeRoleWithOIDC']),
+    handler: (request) => account.serve(request, handleCall, ['AssumeRoleWithOIDC']),
   });
   return Object.assign(server, { sessions });
 }

@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { readSigV4, sigV4Authorization } from './aws-sigv4.ts';
-import type { FakeAnswer, FakeRequest } from './http-server.ts';
+import { parseSigV4, sigV4Authorization } from './aws-sigv4.ts';
+import type { FakeResponse, FakeRequest } from './http-server.ts';
 
 /** Keys as AWS hands them out. */
 export type AwsKeys = {
@@ -25,7 +25,7 @@ export type AwsCall = {
 };
 
 /** What a region does, from now on: answers 503, answers nothing, throttles, knows nobody's keys as the account has not enabled it. */
-export type RegionTrouble = 'down' | 'hang' | 'throttled' | 'not enabled';
+export type RegionFault = 'down' | 'hang' | 'throttled' | 'not enabled';
 
 /** All keys of a fake cloud, and the front of its JSON 1.1 services. */
 export type AwsAccount = {
@@ -33,17 +33,17 @@ export type AwsAccount = {
   issueKeys(options?: { readonly holder?: string; readonly lifeMs?: number }): AwsKeys;
   revoke(accessKeyId: string): void;
   /** By region. */
-  readonly troubles: Map<string, RegionTrouble>;
+  readonly regionFaults: Map<string, RegionFault>;
   /** Serves a signed JSON 1.1 call of one service. */
   serve(
     request: FakeRequest,
     service: { readonly signingName: string; readonly target: string },
-    answer: (call: AwsCall) => FakeAnswer | Promise<FakeAnswer>,
-  ): FakeAnswer | Promise<FakeAnswer>;
+    handleCall: (call: AwsCall) => FakeResponse | Promise<FakeResponse>,
+  ): FakeResponse | Promise<FakeResponse>;
 };
 
 /** An answer of a JSON 1.1 service. */
-export function awsJson(status: number, body: object): FakeAnswer {
+export function awsJsonResponse(status: number, body: object): FakeResponse {
   return {
     status,
     headers: { 'content-type': 'application/x-amz-json-1.1', 'x-amzn-requestid': `req-${randomUUID()}` },
@@ -52,8 +52,8 @@ export function awsJson(status: number, body: object): FakeAnswer {
 }
 
 /** An error of a JSON 1.1 service. */
-export function awsFault(name: string, message: string, status = 400): FakeAnswer {
-  return awsJson(status, { __type: name, message });
+export function awsErrorResponse(name: string, message: string, status = 400): FakeResponse {
+  return awsJsonResponse(status, { __type: name, message });
 }
 
 /** `clock`: how fast the cloud's clock and the node's are, in milliseconds; callers sign by this machine's. */
@@ -65,49 +65,55 @@ export function createAwsAccount({
   readonly id?: string;
 }): AwsAccount {
   const keys = new Map<string, AwsKeys>();
-  const troubles = new Map<string, RegionTrouble>();
+  const regionFaults = new Map<string, RegionFault>();
   const now = (): number => Date.now() + clock.cloud;
 
-  function complain(request: FakeRequest, service: string): FakeAnswer | (AwsKeys & { region: string }) {
+  function authenticate(
+    request: FakeRequest,
+    service: string,
+  ): FakeResponse | (AwsKeys & { region: string }) {
     const { headers } = request;
-    const claim = readSigV4(request);
-    if (claim === undefined)
-      return awsFault('MissingAuthenticationTokenException', 'Missing Authentication Token');
-    const key = keys.get(claim.accessKeyId);
+    const parsedSignature = parseSigV4(request);
+    if (parsedSignature === undefined)
+      return awsErrorResponse('MissingAuthenticationTokenException', 'Missing Authentication Token');
+    const key = keys.get(parsedSignature.accessKeyId);
     const badToken = 'The security token included in the request is invalid.';
-    if (key === undefined) return awsFault('UnrecognizedClientException', badToken);
+    if (key === undefined) return awsErrorResponse('UnrecognizedClientException', badToken);
     if (key.sessionToken !== headers['x-amz-security-token'])
-      return awsFault(
+      return awsErrorResponse(
         'UnrecognizedClientException',
         `${badToken} ${String(headers['x-amz-security-token'])}`,
       );
     if (key.expiresAt <= now())
-      return awsFault('ExpiredTokenException', 'The security token included in the request is expired');
-    const skew = claim.signedAt + clock.node - now();
+      return awsErrorResponse(
+        'ExpiredTokenException',
+        'The security token included in the request is expired',
+      );
+    const skew = parsedSignature.signedAt + clock.node - now();
     if (!(Math.abs(skew) <= 5 * 60_000))
-      return awsFault(
+      return awsErrorResponse(
         'InvalidSignatureException',
         skew < 0
           ? 'Signature expired: 1 is now earlier than 2 (7 - 5 min.)'
           : 'Signature not yet current: 2 is still later than 1 (7 + 5 min.)',
       );
     const mustBeSigned = Object.keys(headers).filter((name) => /^(x-amz-.*|host|content-type)$/.test(name));
-    const fits =
-      claim.service === service &&
-      mustBeSigned.every((name) => claim.signedHeaders.includes(name)) &&
-      headers.authorization === sigV4Authorization(request, claim, key.secretAccessKey);
-    if (!fits)
-      return awsFault(
+    const isSignatureValid =
+      parsedSignature.service === service &&
+      mustBeSigned.every((name) => parsedSignature.signedHeaders.includes(name)) &&
+      headers.authorization === sigV4Authorization(request, parsedSignature, key.secretAccessKey);
+    if (!isSignatureValid)
+      return awsErrorResponse(
         'InvalidSignatureException',
         // As the real one: with all that was signed.
         `The request signature we calculated does not match the signature you provided. ${JSON.stringify(headers)}`,
       );
-    return { ...key, region: claim.region };
+    return { ...key, region: parsedSignature.region };
   }
 
   return {
     id,
-    troubles,
+    regionFaults,
     issueKeys({ holder = 'user', lifeMs } = {}) {
       const issued: AwsKeys = {
         accessKeyId: `${lifeMs === undefined ? 'AKIA' : 'ASIA'}${randomBytes(8).toString('hex').toUpperCase()}`,
@@ -120,30 +126,34 @@ export function createAwsAccount({
       return issued;
     },
     revoke: (accessKeyId) => void keys.delete(accessKeyId),
-    async serve(request, { signingName, target }, answer) {
-      const dated = (given: FakeAnswer): FakeAnswer => ({
-        ...given,
+    async serve(request, { signingName, target }, handleCall) {
+      const withDate = (response: FakeResponse): FakeResponse => ({
+        ...response,
         // As far from this machine's clock, by which callers sign, as the cloud's is from the node's.
-        headers: { date: new Date(now() - clock.node).toUTCString(), ...given.headers },
+        headers: { date: new Date(now() - clock.node).toUTCString(), ...response.headers },
       });
       const [service, action = ''] = String(request.headers['x-amz-target']).split('.');
       const isJson = request.headers['content-type'] === 'application/x-amz-json-1.1';
       if (request.method !== 'POST' || request.path !== '/' || service !== target || !isJson)
-        return dated(awsFault('UnknownOperationException', 'there is no such operation'));
-      const who = complain(request, signingName);
-      if (!('holder' in who)) return dated(who);
-      switch (troubles.get(who.region)) {
+        return withDate(awsErrorResponse('UnknownOperationException', 'there is no such operation'));
+      const keysOrError = authenticate(request, signingName);
+      if (!('holder' in keysOrError)) return withDate(keysOrError);
+      switch (regionFaults.get(keysOrError.region)) {
         case 'down':
           return { status: 503, body: '<html>Service Unavailable</html>' };
         case 'hang':
-          return new Promise<FakeAnswer>(() => undefined);
+          return new Promise<FakeResponse>(() => undefined);
         case 'throttled':
-          return dated(awsFault('ThrottlingException', 'Rate exceeded'));
+          return withDate(awsErrorResponse('ThrottlingException', 'Rate exceeded'));
         case 'not enabled':
-          return dated(awsFault('UnrecognizedClientException', 'The security token included is invalid.'));
+          return withDate(
+            awsErrorResponse('UnrecognizedClientException', 'The security token included is invalid.'),
+          );
         case undefined: {
           const input = JSON.parse(request.body.toString()) as AwsCall['input'];
-          return dated(await answer({ action, region: who.region, input, holder: who.holder }));
+          return withDate(
+            await handleCall({ action, region: keysOrError.region, input, holder: keysOrError.holder }),
+          );
         }
       }
     },

@@ -31,14 +31,14 @@ export async function startAwsCloud({ roles = [], associations = {}, isIssued }:
   const account = createAwsAccount({ clock });
   const ca = createTestCa();
   const tls = ca.issue();
-  const links = new Map(Object.entries(associations));
-  const common = { account, now: cloudNow, isIssued };
+  const associationsByAccount = new Map(Object.entries(associations));
+  const commonOptions = { account, now: cloudNow, isIssued };
   const [secretsManager, ssm, sts, ipv4, ipv6] = await Promise.all([
     startFakeSecretsManager({ account, region: awsRegion, tls }),
-    startFakeSsm({ ...common, region: awsRegion, tls }),
-    startFakeAwsSts({ ...common, roles, tls }),
-    startFakePodIdentityAgent({ ...common, associations: links }),
-    startFakePodIdentityAgent({ ...common, associations: links }),
+    startFakeSsm({ ...commonOptions, region: awsRegion, tls }),
+    startFakeAwsSts({ ...commonOptions, roles, tls }),
+    startFakePodIdentityAgent({ ...commonOptions, associations: associationsByAccount }),
+    startFakePodIdentityAgent({ ...commonOptions, associations: associationsByAccount }),
   ]);
   const http = createHttp({ ca: [ca.cert] });
   const config: AwsCloudConfig = {
@@ -58,7 +58,7 @@ export async function startAwsCloud({ roles = [], associations = {}, isIssued }:
   return {
     ...{ account, secretsManager, ssm, sts, http, config, env, clock },
     /** Pod Identity's, at its two addresses; they know the same associations. */
-    agent: { ipv4, ipv6, associations: links },
+    agent: { ipv4, ipv6, associations: associationsByAccount },
     /** PEM: to be trusted by who is to reach the fakes. */
     ca: ca.cert,
     now: (): number => Date.now() + clock.node,

@@ -1,5 +1,5 @@
 import type { AwsAccount } from './aws-account.ts';
-import { startFakeServer, type FakeAnswer, type FakeRequest, type FakeServer } from './http-server.ts';
+import { startFakeServer, type FakeResponse, type FakeRequest, type FakeServer } from './http-server.ts';
 import { verifyToken } from './service-account-token.ts';
 
 /** The agent of EKS Pod Identity at one of its addresses. */
@@ -21,7 +21,7 @@ export function startFakePodIdentityAgent(options: {
   const { account, associations, now, isIssued, lifeMs = 6 * 3_600_000 } = options;
   const sessions: string[] = [];
 
-  function handler({ method, path, headers }: FakeRequest): FakeAnswer {
+  function handler({ method, path, headers }: FakeRequest): FakeResponse {
     if (method !== 'GET' || path !== '/v1/credentials') return { status: 404, body: '404 page not found\n' };
     const token = headers.authorization ?? '';
     const claims = verifyToken(token, isIssued);
@@ -29,16 +29,16 @@ export function startFakePodIdentityAgent(options: {
       return { status: 400, body: `Service account token cannot be parsed: token is malformed: ${token}\n` };
     const { namespace, pod, serviceaccount } = claims['kubernetes.io'];
     if (!claims.aud.includes('pods.eks.amazonaws.com'))
-      return fault(
+      return errorResponse(
         400,
         'InvalidTokenException',
         'The token included in the request has an incorrect audience.',
       );
     if (claims.exp * 1_000 <= now())
-      return fault(400, 'ExpiredTokenException', 'The token included in the request is expired.');
+      return errorResponse(400, 'ExpiredTokenException', 'The token included in the request is expired.');
     const role = associations.get(`${namespace}/${serviceaccount.name}`);
     if (role === undefined)
-      return fault(
+      return errorResponse(
         404,
         'ResourceNotFoundException',
         'The association for the service account could not be found.',
@@ -60,6 +60,6 @@ export function startFakePodIdentityAgent(options: {
 }
 
 /** As the agent tells what EKS answered it. */
-function fault(status: number, code: string, message: string): FakeAnswer {
+function errorResponse(status: number, code: string, message: string): FakeResponse {
   return { status, body: `[7d0f1c2e]: (${code}): ${message}, fault: client\n` };
 }

@@ -1,5 +1,5 @@
-import { awsFault, type AwsCall } from './aws-account.ts';
-import type { FakeAnswer } from './http-server.ts';
+import { awsErrorResponse, type AwsCall } from './aws-account.ts';
+import type { FakeResponse } from './http-server.ts';
 
 /** What IAM denies, and what is throttled or slow. */
 export type AwsPolicy = {
@@ -16,21 +16,21 @@ export function createAwsPolicy(): AwsPolicy {
 }
 
 /** The refusal of a call for a resource, if policies deny it. */
-export function refusal(
+export function accessDeniedResponse(
   { denied }: AwsPolicy,
   { action, holder }: AwsCall,
   { service, name, arn }: { readonly service: string; readonly name: string; readonly arn: string },
-): FakeAnswer | undefined {
+): FakeResponse | undefined {
   const rules = [action, name, `${action} ${name}`].flatMap((rule) => [rule, `${rule} by ${holder}`]);
   if (!rules.some((rule) => denied.has(rule))) return undefined;
-  return awsFault(
+  return awsErrorResponse(
     'AccessDeniedException',
     `User: ${holder} is not authorized to perform: ${service}:${action} on resource: ${arn} because no identity-based policy allows the ${service}:${action} action`,
   );
 }
 
 /** Waits as long as the slowest of these. */
-export async function dawdle({ delays }: AwsPolicy, keys: readonly string[]): Promise<void> {
+export async function applyDelay({ delays }: AwsPolicy, keys: readonly string[]): Promise<void> {
   const ms = Math.max(0, ...keys.map((key) => delays.get(key) ?? 0));
   if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms));
 }

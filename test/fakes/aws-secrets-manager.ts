@@ -1,7 +1,7 @@
 import type { SecureContextOptions } from 'node:tls';
-import { awsFault, awsJson, type AwsAccount, type AwsCall } from './aws-account.ts';
-import { createAwsPolicy, dawdle, refusal, type AwsPolicy } from './aws-policy.ts';
-import { startFakeServer, type FakeAnswer, type FakeServer } from './http-server.ts';
+import { awsErrorResponse, awsJsonResponse, type AwsAccount, type AwsCall } from './aws-account.ts';
+import { createAwsPolicy, applyDelay, accessDeniedResponse, type AwsPolicy } from './aws-policy.ts';
+import { startFakeServer, type FakeResponse, type FakeServer } from './http-server.ts';
 
 type Version = { readonly id: string; readonly value: string | Uint8Array };
 type Secret = {
@@ -27,7 +27,7 @@ export type FakeSecretsManager = FakeServer &
     /** What was asked and signed well, oldest first. */
     readonly calls: readonly AwsCall[];
     /** How many calls of an action. */
-    asked(action: string): number;
+    callCount(action: string): number;
   };
 
 /** Starts one. It verifies signatures. */
@@ -36,12 +36,12 @@ export async function startFakeSecretsManager(options: {
   readonly region: string;
   readonly tls: SecureContextOptions;
 }): Promise<FakeSecretsManager> {
-  const { account, region: home, tls } = options;
+  const { account, region: defaultRegion, tls } = options;
   const secrets = new Map<string, Secret>();
   const policy = createAwsPolicy();
   const calls: AwsCall[] = [];
 
-  const arnOf = (name: string, region = home): string =>
+  const arnOf = (name: string, region = defaultRegion): string =>
     `arn:aws:secretsmanager:${region}:${account.id}:secret:${name}-AbCdEf`;
   /** By name, by ARN, by ARN without its last six characters. */
   const find = (id: string, region: string): Secret | undefined =>
@@ -49,41 +49,48 @@ export async function startFakeSecretsManager(options: {
       ({ name, arn }) =>
         arn.split(':')[3] === region && [name, arn, arn.replace(/-AbCdEf$/, '')].includes(id),
     );
-  const secretOf = (name: string, region = home): Secret => {
+  const secretOf = (name: string, region = defaultRegion): Secret => {
     const secret = find(name, region);
     if (secret === undefined) throw new Error(`there is no ${name} in ${region}`);
     return secret;
   };
-  const notFound = awsFault('ResourceNotFoundException', "Secrets Manager can't find the specified secret.");
+  const notFound = awsErrorResponse(
+    'ResourceNotFoundException',
+    "Secrets Manager can't find the specified secret.",
+  );
 
-  function read(call: AwsCall, id: string): FakeAnswer | Record<string, unknown> {
+  function read(call: AwsCall, id: string): FakeResponse | Record<string, unknown> {
     const { input, region } = call;
     const secret = find(id, region);
     const arn = secret?.arn ?? arnOf(id, region).replace('-AbCdEf', '-??????');
     const name = secret?.name ?? id;
-    const denial = refusal(
+    const deniedResponse = accessDeniedResponse(
       policy,
       { ...call, action: 'GetSecretValue' },
       { service: 'secretsmanager', name, arn },
     );
-    if (denial !== undefined) return denial;
+    if (deniedResponse !== undefined) return deniedResponse;
     if (secret === undefined) return notFound;
     if (secret.isDeleted)
-      return awsFault(
+      return awsErrorResponse(
         'InvalidRequestException',
         "You can't perform this operation on the secret because it was marked for deletion.",
       );
-    if (policy.kmsDenied.has(name)) return awsFault('AccessDeniedException', 'Access to KMS is not allowed');
-    const { VersionId: pin, VersionStage: stage } = input as { VersionId?: string; VersionStage?: string };
-    const versionId = pin ?? secret.stages.get(stage ?? 'AWSCURRENT');
+    if (policy.kmsDenied.has(name))
+      return awsErrorResponse('AccessDeniedException', 'Access to KMS is not allowed');
+    const { VersionId: pinnedVersionId, VersionStage: stage } = input as {
+      VersionId?: string;
+      VersionStage?: string;
+    };
+    const versionId = pinnedVersionId ?? secret.stages.get(stage ?? 'AWSCURRENT');
     const version = secret.versions.find((each) => each.id === versionId);
     if (version === undefined)
-      return awsFault(
+      return awsErrorResponse(
         'ResourceNotFoundException',
-        `Secrets Manager can't find the specified secret value for ${pin === undefined ? 'staging label' : 'VersionId'}: ${pin ?? stage ?? 'AWSCURRENT'}`,
+        `Secrets Manager can't find the specified secret value for ${pinnedVersionId === undefined ? 'staging label' : 'VersionId'}: ${pinnedVersionId ?? stage ?? 'AWSCURRENT'}`,
       );
-    if (pin !== undefined && stage !== undefined && secret.stages.get(stage) !== pin)
-      return awsFault(
+    if (pinnedVersionId !== undefined && stage !== undefined && secret.stages.get(stage) !== pinnedVersionId)
+      return awsErrorResponse(
         'InvalidRequestException',
         'You provided a VersionStage that is not associated to the provided VersionId.',
       );
@@ -100,16 +107,20 @@ export async function startFakeSecretsManager(options: {
     };
   }
 
-  function describe(call: AwsCall, id: string): FakeAnswer {
+  function describe(call: AwsCall, id: string): FakeResponse {
     const secret = find(id, call.region);
     const arn = secret?.arn ?? arnOf(id, call.region).replace('-AbCdEf', '-??????');
-    const denial = refusal(policy, call, { service: 'secretsmanager', name: secret?.name ?? id, arn });
-    if (denial !== undefined) return denial;
+    const deniedResponse = accessDeniedResponse(policy, call, {
+      service: 'secretsmanager',
+      name: secret?.name ?? id,
+      arn,
+    });
+    if (deniedResponse !== undefined) return deniedResponse;
     if (secret === undefined) return notFound;
     const stagesOf = (versionId: string): string[] =>
       [...secret.stages].filter(([, at]) => at === versionId).map(([label]) => label);
     const staged = secret.versions.filter(({ id: versionId }) => stagesOf(versionId).length > 0);
-    return awsJson(200, {
+    return awsJsonResponse(200, {
       ARN: secret.arn,
       Name: secret.name,
       ...(secret.isDeleted && { DeletedDate: 1_700_000_000 }),
@@ -119,41 +130,47 @@ export async function startFakeSecretsManager(options: {
     });
   }
 
-  function batch(call: AwsCall): FakeAnswer {
+  function batch(call: AwsCall): FakeResponse {
     const ids = call.input.SecretIdList as string[];
-    const denial = refusal(policy, call, { service: 'secretsmanager', name: '*', arn: '*' });
-    if (denial !== undefined) return denial;
+    const deniedResponse = accessDeniedResponse(policy, call, {
+      service: 'secretsmanager',
+      name: '*',
+      arn: '*',
+    });
+    if (deniedResponse !== undefined) return deniedResponse;
     if (ids.length > 20)
-      return awsFault('ValidationException', 'Member must have length less than or equal to 20');
-    const answers = ids.map((id) => ({ id, answer: read({ ...call, input: {} }, id) }));
-    const isFault = (answer: object): answer is FakeAnswer => 'status' in answer;
-    return awsJson(200, {
-      SecretValues: answers.flatMap(({ answer }) => (isFault(answer) ? [] : [answer])).reverse(),
-      Errors: answers.flatMap(({ id, answer }) => {
-        if (!isFault(answer)) return [];
-        const { __type, message } = answer.body as { __type: string; message: string };
+      return awsErrorResponse('ValidationException', 'Member must have length less than or equal to 20');
+    const responses = ids.map((id) => ({ id, response: read({ ...call, input: {} }, id) }));
+    const isErrorResponse = (response: object): response is FakeResponse => 'status' in response;
+    return awsJsonResponse(200, {
+      SecretValues: responses
+        .flatMap(({ response }) => (isErrorResponse(response) ? [] : [response]))
+        .reverse(),
+      Errors: responses.flatMap(({ id, response }) => {
+        if (!isErrorResponse(response)) return [];
+        const { __type, message } = response.body as { __type: string; message: string };
         return [{ SecretId: id, ErrorCode: __type, Message: message }];
       }),
     });
   }
 
-  async function answer(call: AwsCall): Promise<FakeAnswer> {
+  async function answer(call: AwsCall): Promise<FakeResponse> {
     calls.push(call);
     const { action, input } = call;
     const id = String(input.SecretId);
     const ids = Array.isArray(input.SecretIdList) ? input.SecretIdList.map(String) : [id];
-    await dawdle(policy, [action, ...ids]);
+    await applyDelay(policy, [action, ...ids]);
     switch (action) {
       case 'GetSecretValue': {
         const found = read(call, id);
-        return 'status' in found ? found : awsJson(200, found);
+        return 'status' in found ? found : awsJsonResponse(200, found);
       }
       case 'DescribeSecret':
         return describe(call, id);
       case 'BatchGetSecretValue':
         return batch(call);
       default:
-        return awsFault('UnknownOperationException', action);
+        return awsErrorResponse('UnknownOperationException', action);
     }
   }
 
@@ -164,9 +181,9 @@ export async function startFakeSecretsManager(options: {
   });
   return Object.assign(server, policy, {
     calls,
-    asked: (action: string) => calls.filter((call) => call.action === action).length,
+    callCount: (action: string) => calls.filter((call) => call.action === action).length,
     arn: arnOf,
-    put(name: string, value: string | Uint8Array, region = home) {
+    put(name: string, value: string | Uint8Array, region = defaultRegion) {
       const secret = find(name, region) ?? {
         ...{
           name,

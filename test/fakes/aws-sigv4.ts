@@ -2,7 +2,7 @@ import { createHash, createHmac } from 'node:crypto';
 import type { FakeRequest } from './http-server.ts';
 
 /** What a signature says of itself. */
-export type SigV4Claim = {
+export type SigV4Signature = {
   readonly accessKeyId: string;
   readonly region: string;
   readonly service: string;
@@ -12,7 +12,7 @@ export type SigV4Claim = {
 };
 
 /** Reads `Authorization` and `X-Amz-Date`; nothing where there is no signature of this kind. */
-export function readSigV4({ headers }: FakeRequest): SigV4Claim | undefined {
+export function parseSigV4({ headers }: FakeRequest): SigV4Signature | undefined {
   const [, accessKeyId = '', day = '', region = '', service = '', list = ''] =
     /^AWS4-HMAC-SHA256 Credential=([^/]+)\/(\d{8})\/([^/]+)\/([^/]+)\/aws4_request, SignedHeaders=([a-z0-9;-]+), Signature=[0-9a-f]{64}$/.exec(
       headers.authorization ?? '',
@@ -26,10 +26,10 @@ export function readSigV4({ headers }: FakeRequest): SigV4Claim | undefined {
 /** The `Authorization` of a request that was signed so, by Signature Version 4. Paths are those of JSON services: `/`. */
 export function sigV4Authorization(
   request: Pick<FakeRequest, 'method' | 'path' | 'query' | 'headers' | 'body'>,
-  claim: Omit<SigV4Claim, 'signedAt'>,
+  parsedSignature: Omit<SigV4Signature, 'signedAt'>,
   secretAccessKey: string,
 ): string {
-  const { accessKeyId, region, service, signedHeaders } = claim;
+  const { accessKeyId, region, service, signedHeaders } = parsedSignature;
   const date = String(request.headers['x-amz-date']);
   const scope = `${date.slice(0, 8)}/${region}/${service}/aws4_request`;
   const canonical = [

@@ -1,7 +1,7 @@
 import type { SecureContextOptions } from 'node:tls';
-import { awsFault, awsJson, type AwsAccount, type AwsCall } from './aws-account.ts';
-import { createAwsPolicy, dawdle, refusal, type AwsPolicy } from './aws-policy.ts';
-import { startFakeServer, type FakeAnswer, type FakeServer } from './http-server.ts';
+import { awsErrorResponse, awsJsonResponse, type AwsAccount, type AwsCall } from './aws-account.ts';
+import { createAwsPolicy, applyDelay, accessDeniedResponse, type AwsPolicy } from './aws-policy.ts';
+import { startFakeServer, type FakeResponse, type FakeServer } from './http-server.ts';
 
 type Version = { readonly value: string; readonly modifiedAt: number; readonly labels: Set<string> };
 
@@ -26,67 +26,72 @@ export async function startFakeSsm(options: {
   readonly now: () => number;
   readonly tls: SecureContextOptions;
 }): Promise<FakeSsm> {
-  const { account, region: home, now, tls } = options;
+  const { account, region: defaultRegion, now, tls } = options;
   const parameters = new Map<string, Version[]>();
   const policy = createAwsPolicy();
   const calls: AwsCall[] = [];
-  const keyOf = (name: string, region = home): string => `${region} ${name}`;
-  const arnOf = (name: string, region = home): string =>
+  const keyOf = (name: string, region = defaultRegion): string => `${region} ${name}`;
+  const arnOf = (name: string, region = defaultRegion): string =>
     `arn:aws:ssm:${region}:${account.id}:parameter/${name.replace(/^\//, '')}`;
 
-  function find(asked: string, region: string) {
-    const isArn = asked.startsWith('arn:');
-    const [, base = asked, selector = ''] =
-      (isArn ? /^((?:[^:]*:){5}[^:]*)(:.*)?$/ : /^([^:]*)(:.*)?$/).exec(asked) ?? [];
+  function find(requestedName: string, region: string) {
+    const isArn = requestedName.startsWith('arn:');
+    const [, base = requestedName, selector = ''] =
+      (isArn ? /^((?:[^:]*:){5}[^:]*)(:.*)?$/ : /^([^:]*)(:.*)?$/).exec(requestedName) ?? [];
     const name = isArn
       ? ([...parameters.keys()]
           .map((key) => key.split(' ')[1] ?? '')
           .find((each) => arnOf(each, region) === base) ?? '')
       : base;
     const versions = parameters.get(keyOf(name, region)) ?? [];
-    const wanted = selector.slice(1);
+    const requestedVersion = selector.slice(1);
     const index =
-      wanted === ''
+      requestedVersion === ''
         ? versions.length - 1
-        : /^\d+$/.test(wanted)
-          ? Number(wanted) - 1
-          : versions.findIndex(({ labels }) => labels.has(wanted));
-    return { name, shown: isArn ? base : name, selector, version: versions[index], number: index + 1 };
+        : /^\d+$/.test(requestedVersion)
+          ? Number(requestedVersion) - 1
+          : versions.findIndex(({ labels }) => labels.has(requestedVersion));
+    return { name, responseName: isArn ? base : name, selector, version: versions[index], number: index + 1 };
   }
 
-  async function answer(call: AwsCall): Promise<FakeAnswer> {
+  async function handleCall(call: AwsCall): Promise<FakeResponse> {
     calls.push(call);
     const { action, input, region } = call;
-    if (action !== 'GetParameters') return awsFault('UnknownOperationException', action);
+    if (action !== 'GetParameters') return awsErrorResponse('UnknownOperationException', action);
     const names = input.Names as string[];
-    await dawdle(policy, [action, ...names]);
+    await applyDelay(policy, [action, ...names]);
     if (names.length > 10 || names.length === 0)
-      return awsFault(
+      return awsErrorResponse(
         'ValidationException',
         "1 validation error detected: Value at 'names' failed to satisfy constraint: Member must have length less than or equal to 10",
       );
-    const unfit = names.find((name) => !/^[a-zA-Z0-9_.\-/:]+$/.test(name));
-    if (unfit !== undefined) return awsFault('ValidationException', `Invalid parameter name: ${unfit}`);
+    const invalidName = names.find((name) => !/^[a-zA-Z0-9_.\-/:]+$/.test(name));
+    if (invalidName !== undefined)
+      return awsErrorResponse('ValidationException', `Invalid parameter name: ${invalidName}`);
     const found = names.map((asked) => ({ asked, ...find(asked, region) }));
     for (const { name, asked } of found) {
       const arn = arnOf(name === '' ? asked : name, region);
-      const denial = refusal(policy, call, { service: 'ssm', name: name === '' ? asked : name, arn });
-      if (denial !== undefined) return denial;
+      const deniedResponse = accessDeniedResponse(policy, call, {
+        service: 'ssm',
+        name: name === '' ? asked : name,
+        arn,
+      });
+      if (deniedResponse !== undefined) return deniedResponse;
       if (policy.kmsDenied.has(name))
-        return awsFault(
+        return awsErrorResponse(
           'AccessDeniedException',
           'The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.',
         );
     }
-    return awsJson(200, {
+    return awsJsonResponse(200, {
       Parameters: found
-        .flatMap(({ shown, name, selector, version, number }) =>
+        .flatMap(({ responseName, name, selector, version, number }) =>
           version === undefined
             ? []
             : [
                 {
                   ARN: arnOf(name, region),
-                  Name: shown,
+                  Name: responseName,
                   ...(selector !== '' && { Selector: selector }),
                   Type: 'SecureString',
                   Value: input.WithDecryption === true ? version.value : 'ENCRYPTED',
@@ -102,7 +107,7 @@ export async function startFakeSsm(options: {
 
   const server = await startFakeServer({
     tls,
-    handler: (request) => account.serve(request, { signingName: 'ssm', target: 'AmazonSSM' }, answer),
+    handler: (request) => account.serve(request, { signingName: 'ssm', target: 'AmazonSSM' }, handleCall),
   });
   return Object.assign(server, policy, {
     calls,

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { SecureContextOptions } from 'node:tls';
 import type { AwsAccount } from './aws-account.ts';
-import { startFakeServer, type FakeAnswer, type FakeRequest, type FakeServer } from './http-server.ts';
+import { startFakeServer, type FakeResponse, type FakeRequest, type FakeServer } from './http-server.ts';
 import { mintToken, verifyToken } from './service-account-token.ts';
 
 /** An IAM role, and the ServiceAccount its trust policy names. */
@@ -41,25 +41,25 @@ export async function startFakeAwsSts(options: {
   const { account, roles, now, isIssued, tls } = options;
   const sessions: string[] = [];
 
-  function handler({ method, path, query, headers, body }: FakeRequest): FakeAnswer {
+  function handler({ method, path, query, headers, body }: FakeRequest): FakeResponse {
     const form = new URLSearchParams(body.toString());
     const get = (name: string): string => form.get(name) ?? '';
     if (method !== 'POST' || path !== '/' || query !== '' || headers.authorization !== undefined)
-      return fault(400, 'InvalidAction', 'must be a POST, neither signed nor in the address');
+      return errorResponse(400, 'InvalidAction', 'must be a POST, neither signed nor in the address');
     if (get('Action') !== 'AssumeRoleWithWebIdentity' || get('Version') !== '2011-06-15')
-      return fault(400, 'InvalidAction', 'Could not find operation');
+      return errorResponse(400, 'InvalidAction', 'Could not find operation');
     const [arn, name] = [get('RoleArn'), get('RoleSessionName')];
     const seconds = Number(form.get('DurationSeconds') ?? 3_600);
     if (!/^[\w+=,.@-]{2,64}$/.test(name) || !(seconds >= 900 && seconds <= 43_200))
-      return fault(400, 'ValidationError', `1 validation error detected: ${name} ${seconds}`);
-    const refused = refuse(
+      return errorResponse(400, 'ValidationError', `1 validation error detected: ${name} ${seconds}`);
+    const tokenError = tokenErrorResponse(
       roles.find((role) => role.arn === arn),
       get('WebIdentityToken'),
     );
-    if (refused !== undefined) return refused;
+    if (tokenError !== undefined) return tokenError;
     sessions.push(`${arn} as ${name} for ${seconds}`);
     const keys = account.issueKeys({ holder: arn, lifeMs: seconds * 1_000 });
-    return xml(
+    return xmlResponse(
       200,
       `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult>` +
         `<Audience>${audience}</Audience><AssumedRoleUser><AssumedRoleId>AROA:${name}</AssumedRoleId>` +
@@ -70,38 +70,39 @@ export async function startFakeAwsSts(options: {
     );
   }
 
-  function refuse(role: IamRole | undefined, token: string): FakeAnswer | undefined {
+  function tokenErrorResponse(role: IamRole | undefined, token: string): FakeResponse | undefined {
     const claims = verifyToken(token, isIssued);
     if (claims === undefined)
-      return fault(
+      return errorResponse(
         400,
         'InvalidIdentityToken',
         `Couldn't retrieve verification key from your identity provider ${token}`,
       );
     if (claims.exp * 1_000 <= now())
-      return fault(
+      return errorResponse(
         400,
         'ExpiredTokenException',
         `Token expired: current date/time must be before the expiration date/time ${token}`,
       );
-    if (!claims.aud.includes(audience)) return fault(400, 'InvalidIdentityToken', 'Incorrect token audience');
+    if (!claims.aud.includes(audience))
+      return errorResponse(400, 'InvalidIdentityToken', 'Incorrect token audience');
     // A role that is not there is told like one that may not be assumed.
     if (role?.subject !== claims.sub)
-      return fault(403, 'AccessDenied', 'Not authorized to perform sts:AssumeRoleWithWebIdentity');
+      return errorResponse(403, 'AccessDenied', 'Not authorized to perform sts:AssumeRoleWithWebIdentity');
     return undefined;
   }
 
   return Object.assign(await startFakeServer({ tls, handler }), { sessions });
 }
 
-function fault(status: number, code: string, message: string): FakeAnswer {
-  return xml(
+function errorResponse(status: number, code: string, message: string): FakeResponse {
+  return xmlResponse(
     status,
     `<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>${code}</Code><Message>${message}</Message></Error>` +
       `</ErrorResponse>`,
   );
 }
 
-function xml(status: number, body: string): FakeAnswer {
+function xmlResponse(status: number, body: string): FakeResponse {
   return { status, headers: { 'content-type': 'text/xml', 'x-amzn-requestid': `req-${randomUUID()}` }, body };
 }

@@ -2,8 +2,8 @@ import { expect } from '@jest/globals';
 import { SecretError } from '../../src/core/errors.ts';
 
 /** The error that a promise is to fail with. */
-export async function failureOf(asked: Promise<unknown>): Promise<SecretError> {
-  const error: unknown = await asked.then(
+export async function rejectedError(promise: Promise<unknown>): Promise<SecretError> {
+  const error: unknown = await promise.then(
     () => 'answered',
     (thrown: unknown) => thrown,
   );
@@ -12,7 +12,7 @@ export async function failureOf(asked: Promise<unknown>): Promise<SecretError> {
 }
 
 /** The error that `work` is to throw. */
-export function failureIn(work: () => unknown): SecretError {
+export function thrownError(work: () => unknown): SecretError {
   try {
     work();
   } catch (thrown) {
@@ -23,7 +23,7 @@ export function failureIn(work: () => unknown): SecretError {
 }
 
 /** `CODE: message; hint` of what `work` throws, or `taken`. */
-export function refusalIn(work: () => unknown): string {
+export function thrownSummary(work: () => unknown): string {
   try {
     work();
     return 'taken';

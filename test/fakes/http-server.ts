@@ -17,16 +17,16 @@ export type FakeRequest = {
 };
 
 /** What is answered: status 200 and no body unless said; an object goes out as JSON. */
-export type FakeAnswer = {
+export type FakeResponse = {
   readonly status?: number;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string | Uint8Array | object;
 };
 
 /** Trouble a server can be told to make. Parts combine: `{ delayMs: 50, answer: { status: 429 } }`. */
-export type Trouble = {
+export type InjectedFault = {
   /** Which requests it meets: those whose `METHOD path` matches, or begins so. Default all. */
-  readonly on?: string | RegExp;
+  readonly route?: string | RegExp;
   /** How many of them, from now. Default all, until told otherwise. */
   readonly times?: number;
   /** Waits first. */
@@ -38,7 +38,7 @@ export type Trouble = {
   /** Breaks it half-way through the body. */
   readonly truncate?: boolean;
   /** Answers this instead of asking the handler: throttling, a 500, a redirect, a huge body. */
-  readonly answer?: FakeAnswer;
+  readonly response?: FakeResponse;
 };
 
 /** A server on 127.0.0.1 (or a unix socket) that counts what it is asked and can be told to misbehave. */
@@ -52,14 +52,14 @@ export type FakeServer = {
   /** How many requests came whose `METHOD path` matches, or begins so. */
   count(route?: string | RegExp): number;
   /** Makes this trouble, and no other, from now on; without argument none. */
-  behave(trouble?: Trouble): void;
+  injectFault(fault?: InjectedFault): void;
   /** Breaks what is open and ends. */
   close(): Promise<void>;
 };
 
 /** Starts a server. `handler` answers what no trouble meets; where it throws, the answer is 500. */
 export async function startFakeServer(options: {
-  readonly handler: (request: FakeRequest) => FakeAnswer | Promise<FakeAnswer>;
+  readonly handler: (request: FakeRequest) => FakeResponse | Promise<FakeResponse>;
   /** HTTPS with this certificate; plain HTTP without. */
   readonly tls?: SecureContextOptions & TlsOptions;
   /** Listens there instead of on a port. */
@@ -69,27 +69,27 @@ export async function startFakeServer(options: {
   const counts = new Map<string, number>();
   const requests: FakeRequest[] = [];
   let connections = 0;
-  let trouble: Trouble = {};
-  let left = Infinity;
+  let activeFault: InjectedFault = {};
+  let remainingMatches = Infinity;
 
-  function meet(request: FakeRequest): Trouble {
-    if (left <= 0 || !matches(route(request), trouble.on ?? '')) return {};
-    left -= 1;
-    return trouble;
+  function matchFault(request: FakeRequest): InjectedFault {
+    if (remainingMatches <= 0 || !matches(route(request), activeFault.route ?? '')) return {};
+    remainingMatches -= 1;
+    return activeFault;
   }
 
   async function onRequest(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
     const request = await readRequest(incoming);
     counts.set(route(request), (counts.get(route(request)) ?? 0) + 1);
     if (requests.push(request) > 1_000) requests.shift();
-    const met = meet(request);
-    if (met.delayMs !== undefined) await new Promise((resolve) => setTimeout(resolve, met.delayMs));
-    if (met.hang === true) return;
-    if (met.reset === true) {
+    const fault = matchFault(request);
+    if (fault.delayMs !== undefined) await new Promise((resolve) => setTimeout(resolve, fault.delayMs));
+    if (fault.hang === true) return;
+    if (fault.reset === true) {
       incoming.socket.destroy();
       return;
     }
-    send(response, met.answer ?? (await handler(request)), met.truncate === true);
+    send(response, fault.response ?? (await handler(request)), fault.truncate === true);
   }
 
   const listener = (incoming: IncomingMessage, response: ServerResponse): void => {
@@ -114,9 +114,9 @@ export async function startFakeServer(options: {
     requests,
     count: (pattern = '') =>
       [...counts].reduce((sum, [name, count]) => (matches(name, pattern) ? sum + count : sum), 0),
-    behave(next = {}) {
-      trouble = next;
-      left = next.times ?? Infinity;
+    injectFault(nextFault = {}) {
+      activeFault = nextFault;
+      remainingMatches = nextFault.times ?? Infinity;
     },
     close: () =>
       new Promise((resolve) => {
@@ -138,12 +138,12 @@ async function readRequest(incoming: IncomingMessage): Promise<FakeRequest> {
   const chunks: Buffer[] = [];
   for await (const chunk of incoming) chunks.push(chunk as Buffer);
   const target = incoming.url ?? '/';
-  const mark = target.indexOf('?');
+  const queryStart = target.indexOf('?');
   const certificate = certificateOf(incoming);
   return {
     method: incoming.method ?? 'GET',
-    path: mark === -1 ? target : target.slice(0, mark),
-    query: mark === -1 ? '' : target.slice(mark + 1),
+    path: queryStart === -1 ? target : target.slice(0, queryStart),
+    query: queryStart === -1 ? '' : target.slice(queryStart + 1),
     headers: incoming.headers,
     body: Buffer.concat(chunks),
     ...(certificate !== undefined && { certificate }),
@@ -157,8 +157,8 @@ function certificateOf({ socket }: IncomingMessage): Buffer | undefined {
     : undefined;
 }
 
-function send(response: ServerResponse, answer: FakeAnswer, truncate = false): void {
-  const { status = 200, headers = {}, body = '' } = answer;
+function send(response: ServerResponse, fakeResponse: FakeResponse, truncate = false): void {
+  const { status = 200, headers = {}, body = '' } = fakeResponse;
   const isJson = typeof body === 'object' && !(body instanceof Uint8Array);
   const bytes = Buffer.from(isJson ? JSON.stringify(body) : body);
   const type = isJson ? { 'content-type': 'application/json' } : {};

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { TlsOptions } from 'node:tls';
-import { startFakeServer, type FakeAnswer, type FakeRequest, type FakeServer } from './http-server.ts';
-import type { HuaweiAccount } from './huawei-keys.ts';
+import { startFakeServer, type FakeResponse, type FakeRequest, type FakeServer } from './http-server.ts';
+import type { HuaweiAccount } from './huawei-account.ts';
 
 /** A fraction of a second with as many digits as the real services write. */
 export function huaweiTime(at: number): string {
@@ -20,56 +20,58 @@ export async function startFakeIam(options: {
   readonly idpId?: string;
   /** What the provider issued last. */
   readonly idToken?: () => string;
-  readonly keysLiveMs?: number;
+  readonly keyLifetimeMs?: number;
   readonly tls: TlsOptions;
 }): Promise<FakeIam> {
-  const { account, idpId, idToken, keysLiveMs = 6 * 3_600_000, tls } = options;
+  const { account, idpId, idToken, keyLifetimeMs = 6 * 3_600_000, tls } = options;
   const iamTokens = new Set<string>();
   let created = 0;
 
-  const answer = (status: number, body: object, headers = {}): FakeAnswer => ({
+  const jsonResponse = (status: number, body: object, headers = {}): FakeResponse => ({
     status,
     headers: { 'x-iam-trace-id': 'iam-1', ...headers },
     body,
   });
-  const fault = (status: number, message: string): FakeAnswer =>
-    answer(status, { error: { code: status, message, title: 'Unauthorized' } });
+  const errorResponse = (status: number, message: string): FakeResponse =>
+    jsonResponse(status, { error: { code: status, message, title: 'Unauthorized' } });
 
-  const routes: Record<string, (request: FakeRequest) => FakeAnswer> = {
+  const routes: Record<string, (request: FakeRequest) => FakeResponse> = {
     'GET /v3/projects': (request) => {
-      const refusal = account.refuse(request);
-      if (refusal !== undefined) return refusal;
+      const authError = account.authErrorResponse(request);
+      if (authError !== undefined) return authError;
       const name = new URLSearchParams(request.query).get('name');
-      return answer(200, { projects: account.projects.filter((project) => project.name === name) });
+      return jsonResponse(200, { projects: account.projects.filter((project) => project.name === name) });
     },
     'POST /v3/projects': () => {
       created += 1;
-      return fault(403, 'no');
+      return errorResponse(403, 'no');
     },
     'POST /v3.0/OS-AUTH/id-token/tokens': ({ headers, body }) => {
       const { auth } = JSON.parse(body.toString()) as { auth?: { id_token?: { id?: string } } };
       const id = auth?.id_token?.id;
       if (headers['x-idp-id'] !== idpId || id !== idToken?.())
-        return fault(401, `The token ${id} is not valid`);
+        return errorResponse(401, `The token ${id} is not valid`);
       const token = `MIIF-${randomBytes(60).toString('base64url')}`;
       iamTokens.add(token);
-      return answer(201, { token: { methods: ['mapped'] } }, { 'x-subject-token': token });
+      return jsonResponse(201, { token: { methods: ['mapped'] } }, { 'x-subject-token': token });
     },
     'POST /v3.0/OS-CREDENTIAL/securitytokens': ({ body }) => {
       const { auth } = JSON.parse(body.toString()) as {
         auth?: { identity?: { methods?: string[]; token?: { id?: string; duration_seconds?: number } } };
       };
       const { methods, token } = auth?.identity ?? {};
-      if (methods?.[0] !== 'token' || !iamTokens.has(token?.id ?? '')) return fault(401, 'token not found');
-      const { access, secret, securitytoken, expiresAt } = account.issueKeys(keysLiveMs);
-      return answer(201, {
+      if (methods?.[0] !== 'token' || !iamTokens.has(token?.id ?? ''))
+        return errorResponse(401, 'token not found');
+      const { access, secret, securitytoken, expiresAt } = account.issueKeys(keyLifetimeMs);
+      return jsonResponse(201, {
         credential: { access, secret, securitytoken, expires_at: huaweiTime(expiresAt) },
       });
     },
   };
 
   const server = await startFakeServer({
-    handler: (request) => routes[`${request.method} ${request.path}`]?.(request) ?? fault(404, 'no such API'),
+    handler: (request) =>
+      routes[`${request.method} ${request.path}`]?.(request) ?? errorResponse(404, 'no such API'),
     tls,
   });
   return Object.defineProperty(server as FakeIam, 'created', { get: () => created });

@@ -1,14 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { startFakeServer, type FakeServer } from './http-server.ts';
 import { huaweiTime } from './huawei-iam.ts';
-import type { HuaweiAccount, HuaweiKeys } from './huawei-keys.ts';
+import type { HuaweiAccount, HuaweiKeys } from './huawei-account.ts';
 
 /** The metadata service of an ECS. */
 export type FakeMetadata = FakeServer & {
   /** Forgets all tokens, as after a restart. */
-  forgetTokens(): void;
+  clearTokens(): void;
   /** Hands out other keys from now on. */
-  rotate(): void;
+  rotateKeys(): void;
   /** Whether an agency is attached. */
   hasAgency: boolean;
   /** The keys it hands out. */
@@ -20,22 +20,22 @@ export async function startFakeMetadata(options: {
   readonly account: HuaweiAccount;
   /** What it answers to who wants a token: a token (then it demands one), or a status. */
   readonly tokens?: 'required' | 404 | 405 | 503;
-  readonly keysLiveMs?: number;
+  readonly keyLifetimeMs?: number;
 }): Promise<FakeMetadata> {
-  const { account, tokens = 'required', keysLiveMs = 24 * 3_600_000 } = options;
-  const known = new Set<string>();
-  let keys = account.issueKeys(keysLiveMs);
+  const { account, tokens = 'required', keyLifetimeMs = 24 * 3_600_000 } = options;
+  const issuedTokens = new Set<string>();
+  let keys = account.issueKeys(keyLifetimeMs);
   const server = await startFakeServer({
     handler({ method, path, headers }) {
       if (path === '/meta-data/latest/api/token') {
         if (tokens !== 'required') return { status: tokens };
         if (method !== 'PUT' || headers['x-metadata-token-ttl-seconds'] !== '21600') return { status: 400 };
         const token = randomBytes(20).toString('base64');
-        known.add(token);
+        issuedTokens.add(token);
         return { body: token };
       }
       if (method !== 'GET' || path !== '/openstack/latest/securitykey') return { status: 404 };
-      if (tokens === 'required' && !known.has(String(headers['x-metadata-token'])))
+      if (tokens === 'required' && !issuedTokens.has(String(headers['x-metadata-token'])))
         return { status: 401, body: { error: { code: 401, message: 'Invalid token' } } };
       if (!metadata.hasAgency)
         return { status: 401, body: { error: { message: 'Please configure Cloud Service Agency first' } } };
@@ -46,8 +46,8 @@ export async function startFakeMetadata(options: {
   const metadata: FakeMetadata = Object.defineProperty(
     Object.assign(server, {
       hasAgency: true,
-      forgetTokens: () => known.clear(),
-      rotate: () => void (keys = account.issueKeys(keysLiveMs)),
+      clearTokens: () => issuedTokens.clear(),
+      rotateKeys: () => void (keys = account.issueKeys(keyLifetimeMs)),
     }) as unknown as FakeMetadata,
     'keys',
     { get: () => keys },

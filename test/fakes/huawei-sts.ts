@@ -1,7 +1,7 @@
 import type { TlsOptions } from 'node:tls';
-import { startFakeServer, type FakeAnswer, type FakeServer } from './http-server.ts';
+import { startFakeServer, type FakeResponse, type FakeServer } from './http-server.ts';
 import { huaweiTime } from './huawei-iam.ts';
-import type { HuaweiAccount } from './huawei-keys.ts';
+import type { HuaweiAccount } from './huawei-account.ts';
 import { verifyToken } from './service-account-token.ts';
 
 /** Whom an agency trusts, as its trust policy says. */
@@ -22,7 +22,7 @@ export async function startFakeSts(options: {
   readonly tls: TlsOptions;
 }): Promise<FakeServer> {
   const { account, agencies, now = Date.now, isIssued, tls } = options;
-  const fault = (status: number, error_code: string, error_msg: string): FakeAnswer => ({
+  const errorResponse = (status: number, error_code: string, error_msg: string): FakeResponse => ({
     status,
     headers: { 'x-request-id': 'sts-1' },
     body: { error_code, error_msg, request_id: 'sts-1', encoded_authorization_message: 'AAAA' },
@@ -31,24 +31,24 @@ export async function startFakeSts(options: {
     tls,
     handler({ method, path, headers, body }) {
       if (method !== 'POST' || path !== '/v5/agencies/assume-with-oidc')
-        return fault(404, 'STS.0404', 'no such API');
-      if (headers.authorization !== undefined) return fault(400, 'STS.0400', 'must not be signed');
-      const asked = JSON.parse(body.toString()) as Record<string, unknown>;
-      const agency = agencies.find(({ urn }) => urn === asked.agency_urn);
-      const idToken = String(asked.id_token);
-      const seconds = Number(asked.duration_seconds);
-      if (!/^[\w+=,.@-]{2,128}$/.test(String(asked.agency_session_name)))
-        return fault(400, 'STS.0400', 'agency_session_name is invalid');
+        return errorResponse(404, 'STS.0404', 'no such API');
+      if (headers.authorization !== undefined) return errorResponse(400, 'STS.0400', 'must not be signed');
+      const requestBody = JSON.parse(body.toString()) as Record<string, unknown>;
+      const agency = agencies.find(({ urn }) => urn === requestBody.agency_urn);
+      const idToken = String(requestBody.id_token);
+      const seconds = Number(requestBody.duration_seconds);
+      if (!/^[\w+=,.@-]{2,128}$/.test(String(requestBody.agency_session_name)))
+        return errorResponse(400, 'STS.0400', 'agency_session_name is invalid');
       if (!(seconds >= 900 && seconds <= 43_200))
-        return fault(400, 'STS.0400', 'duration_seconds is invalid');
+        return errorResponse(400, 'STS.0400', 'duration_seconds is invalid');
       const claims = verifyToken(idToken, isIssued);
-      const trusted =
+      const isTrusted =
         claims !== undefined &&
         claims.exp * 1_000 > now() &&
-        agency?.providerUrn === asked.provider_urn &&
+        agency?.providerUrn === requestBody.provider_urn &&
         agency?.subject === claims.sub &&
         claims.aud.includes(agency.audience);
-      if (!trusted) return fault(403, 'STS.0403', `not allowed to assume with ${idToken}`);
+      if (!isTrusted) return errorResponse(403, 'STS.0403', `not allowed to assume with ${idToken}`);
       const { access, secret, securitytoken, expiresAt } = account.issueKeys(seconds * 1_000);
       return {
         body: {

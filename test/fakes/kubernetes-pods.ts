@@ -21,7 +21,7 @@ export async function startFakePods() {
   const events: { readonly version: number; readonly node: string; readonly line: string }[] = [];
   const count = { lists: 0, watches: 0 };
   const watchedFrom: string[] = [];
-  const trouble = { denied: false, expired: false, answer: '' };
+  const injectedFaults = { denied: false, expired: false, response: '' };
   let version = 1;
 
   const metadataOf = ({ uid, version: resourceVersion }: Pod): object => ({
@@ -31,7 +31,7 @@ export async function startFakePods() {
   const status = (code: number, message: string): string =>
     JSON.stringify({ kind: 'Status', apiVersion: 'v1', status: 'Failure', code, message });
 
-  function tell(type: string, pod: Pod): void {
+  function emitEvent(type: string, pod: Pod): void {
     version += 1;
     pod.version = version;
     const line = `${JSON.stringify({ type, object: metadataOf(pod) })}\n`;
@@ -39,7 +39,7 @@ export async function startFakePods() {
     for (const { response, node } of watches) if (node === pod.node) response.write(line);
   }
 
-  function answerList(response: ServerResponse, node: string): void {
+  function sendList(response: ServerResponse, node: string): void {
     count.lists += 1;
     const items = [...pods.values()].filter((pod) => pod.node === node).map(metadataOf);
     response.end(
@@ -51,11 +51,11 @@ export async function startFakePods() {
     );
   }
 
-  function answerWatch(response: ServerResponse, node: string, from: string): void {
+  function startWatch(response: ServerResponse, node: string, from: string): void {
     count.watches += 1;
     watchedFrom.push(from);
-    if (trouble.expired) {
-      trouble.expired = false;
+    if (injectedFaults.expired) {
+      injectedFaults.expired = false;
       response.end(
         `${JSON.stringify({ type: 'ERROR', object: JSON.parse(status(410, 'too old resource version')) })}\n`,
       );
@@ -78,11 +78,11 @@ export async function startFakePods() {
     else if (method !== 'GET' || pathname !== '/api/v1/pods' || node === undefined)
       fail(404, 'page not found');
     else if (headers.accept?.includes('as=PartialObjectMetadata') !== true) fail(406, 'not acceptable');
-    else if (trouble.denied)
+    else if (injectedFaults.denied)
       fail(403, 'pods is forbidden: User "system:serviceaccount:keyferry:keyferry" cannot list');
-    else if (trouble.answer !== '') response.end(trouble.answer);
-    else if (searchParams.get('watch') !== 'true') answerList(response, node);
-    else answerWatch(response, node, searchParams.get('resourceVersion') ?? '');
+    else if (injectedFaults.response !== '') response.end(injectedFaults.response);
+    else if (searchParams.get('watch') !== 'true') sendList(response, node);
+    else startWatch(response, node, searchParams.get('resourceVersion') ?? '');
   }
 
   const server = createServer(serve);
@@ -95,27 +95,27 @@ export async function startFakePods() {
     count,
     /** The version that each watch began at. */
     watchedFrom,
-    trouble,
-    watching: (): number => watches.size,
+    trouble: injectedFaults,
+    watchCount: (): number => watches.size,
     add(uid: string, node = 'node-1'): void {
       const pod = { uid, node, version: 0 };
       pods.set(uid, pod);
-      tell('ADDED', pod);
+      emitEvent('ADDED', pod);
     },
     change(uid: string): void {
       const pod = pods.get(uid);
-      if (pod !== undefined) tell('MODIFIED', pod);
+      if (pod !== undefined) emitEvent('MODIFIED', pod);
     },
     /** Deleted, or finished: the selector makes no difference. */
     remove(uid: string): void {
       const pod = pods.get(uid);
       pods.delete(uid);
-      if (pod !== undefined) tell('DELETED', pod);
+      if (pod !== undefined) emitEvent('DELETED', pod);
     },
     /** Changes that no watch will ever tell of. */
-    removeUnseen: (uid: string): void => void pods.delete(uid),
+    removeWithoutEvent: (uid: string): void => void pods.delete(uid),
     /** In every watch. */
-    send: (text: string): void => watches.forEach(({ response }) => response.write(text)),
+    sendToWatches: (text: string): void => watches.forEach(({ response }) => response.write(text)),
     /** As after `timeoutSeconds`. */
     endWatches(): void {
       for (const { response } of watches) response.end();

@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startFakeServer, type FakeAnswer, type FakeRequest, type FakeServer } from './http-server.ts';
+import { startFakeServer, type FakeResponse, type FakeRequest, type FakeServer } from './http-server.ts';
 import { createTestCa } from './tls.ts';
 
 /** A ServiceAccount to be served. */
@@ -43,8 +43,8 @@ export type FakeKubernetes = {
   deny(denied: boolean): void;
   /** Replaces the token, in the file and in what it believes. */
   rotateToken(token: string): Promise<void>;
-  /** See {@link FakeServer.behave}. */
-  readonly behave: FakeServer['behave'];
+  /** See {@link FakeServer.injectFault}. */
+  readonly injectFault: FakeServer['injectFault'];
   readonly requests: FakeServer['requests'];
   close(): Promise<void>;
 };
@@ -64,20 +64,20 @@ export async function startFakeKubernetes(
   const ca = createTestCa('Test Kubernetes CA');
   const directory = await mkdtemp(join(tmpdir(), 'fake-kubernetes-'));
   const [tokenFile, caFile] = [join(directory, 'token'), join(directory, 'ca.crt')];
-  let believed = 'first-token';
+  let acceptedToken = 'first-token';
   let denied = false;
   let mint: (request: FakeTokenRequest) => string | undefined = () => undefined;
 
-  function writeEvent(path: string, { headers, body }: FakeRequest): FakeAnswer {
+  function writeEvent(path: string, { headers, body }: FakeRequest): FakeResponse {
     const [, namespace] = eventsPath.exec(path) ?? [];
     const event = JSON.parse(body.toString()) as { metadata?: { namespace?: string } };
-    const fits = headers['content-type'] === 'application/json' && event.metadata?.namespace === namespace;
-    if (!fits) return status(400, 'BadRequest', 'the namespace of the object does not match the request');
+    const isValid = headers['content-type'] === 'application/json' && event.metadata?.namespace === namespace;
+    if (!isValid) return status(400, 'BadRequest', 'the namespace of the object does not match the request');
     events.push(event);
     return { status: 201, body: event };
   }
 
-  function readNode(path: string): FakeAnswer {
+  function readNode(path: string): FakeResponse {
     const [, name = ''] = (nodePath.exec(path) ?? []).map(decodeURIComponent);
     if (denied) return status(403, 'Forbidden', `nodes "${name}" is forbidden: cannot get resource "nodes"`);
     const labels = nodes.get(name);
@@ -85,7 +85,7 @@ export async function startFakeKubernetes(
     return { body: { kind: 'Node', apiVersion: 'v1', metadata: { name, labels } } };
   }
 
-  function issueToken(path: string, { body }: FakeRequest): FakeAnswer {
+  function issueToken(path: string, { body }: FakeRequest): FakeResponse {
     const [, namespace = '', serviceAccount = ''] = (tokenPath.exec(path) ?? []).map(decodeURIComponent);
     if (denied) return status(403, 'Forbidden', 'cannot create resource "serviceaccounts/token"');
     if (!serviceAccounts.has(`${namespace}/${serviceAccount}`))
@@ -107,9 +107,10 @@ export async function startFakeKubernetes(
     return { status: 201, body: { kind: 'TokenRequest', status: { token, expirationTimestamp } } };
   }
 
-  function handler(request: FakeRequest): FakeAnswer {
+  function handler(request: FakeRequest): FakeResponse {
     const { method, path, headers } = request;
-    if (headers.authorization !== `Bearer ${believed}`) return status(401, 'Unauthorized', 'Unauthorized');
+    if (headers.authorization !== `Bearer ${acceptedToken}`)
+      return status(401, 'Unauthorized', 'Unauthorized');
     if (method === 'POST' && tokenPath.test(path)) return issueToken(path, request);
     if (method === 'POST' && eventsPath.test(path) && !denied) return writeEvent(path, request);
     if (method === 'GET' && nodePath.test(path)) return readNode(path);
@@ -117,10 +118,10 @@ export async function startFakeKubernetes(
     if (denied && eventsPath.test(path)) return status(403, 'Forbidden', 'cannot create resource "events"');
     if (method !== 'GET' || name === '') return { status: 404, body: '404 page not found\n' };
     if (denied) {
-      const words =
+      const message =
         `serviceaccounts "${name}" is forbidden: User "system:serviceaccount:keyferry:keyferry" cannot get resource ` +
         `"serviceaccounts" in API group "" in the namespace "${namespace}"`;
-      return status(403, 'Forbidden', words);
+      return status(403, 'Forbidden', message);
     }
     const account = serviceAccounts.get(`${namespace}/${name}`);
     if (account === undefined) return status(404, 'NotFound', `serviceaccounts "${name}" not found`);
@@ -131,7 +132,7 @@ export async function startFakeKubernetes(
   }
 
   const server = await startFakeServer({ handler, tls: ca.issue() });
-  await Promise.all([writeFile(tokenFile, `${believed}\n`), writeFile(caFile, ca.cert)]);
+  await Promise.all([writeFile(tokenFile, `${acceptedToken}\n`), writeFile(caFile, ca.cert)]);
   return {
     server: server.url,
     directory,
@@ -140,8 +141,8 @@ export async function startFakeKubernetes(
     serviceAccounts,
     nodes,
     events,
-    issueTokens(how) {
-      mint = how;
+    issueTokens(newMint) {
+      mint = newMint;
     },
     reads(account) {
       if (account === undefined) return server.count(accountPathOf('[^/]+', '[^/]+'));
@@ -149,14 +150,14 @@ export async function startFakeKubernetes(
       return server.count(accountPathOf(namespace, name));
     },
     nodeReads: () => server.count(/^GET \/api\/v1\/nodes\//),
-    deny(now) {
-      denied = now;
+    deny(isDenied) {
+      denied = isDenied;
     },
     async rotateToken(token) {
       await writeFile(tokenFile, token);
-      believed = token;
+      acceptedToken = token;
     },
-    behave: (trouble) => server.behave(trouble),
+    injectFault: (fault) => server.injectFault(fault),
     requests: server.requests,
     async close() {
       await server.close();
@@ -178,7 +179,7 @@ function accountPathOf(namespace: string, name: string): RegExp {
   return new RegExp(`^GET /api/v1/namespaces/${namespace}/serviceaccounts/${name}$`);
 }
 
-function status(code: number, reason: string, message: string): FakeAnswer {
+function status(code: number, reason: string, message: string): FakeResponse {
   return {
     status: code,
     body: { kind: 'Status', apiVersion: 'v1', status: 'Failure', code, reason, message },

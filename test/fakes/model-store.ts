@@ -1,18 +1,25 @@
 import type { SecretError } from '../../src/core/errors.ts';
 import type { SecretRef } from '../../src/core/plan.ts';
 import type { FetchResult, Grant, Lease, SecretValue } from '../../src/core/provider.ts';
-import { absent, failed, unchanged, type Answer, type Call, type Renewal } from './scripted-provider.ts';
-import { minute, second } from './store-rig.ts';
+import {
+  absent,
+  failed,
+  unchanged,
+  type ScriptedResponse,
+  type FetchCall,
+  type ScriptedRenewal,
+} from './scripted-provider.ts';
+import { minute, second } from './cache-fixture.ts';
 
 /** A kind of secret: where it is, whom its answers may serve, and what they are like. */
-export type Kind = {
+export type SecretKind = {
   readonly ref: SecretRef;
   readonly scope: Grant['scope'];
   readonly like: 'moving' | 'pinned' | 'ending' | 'leased' | 'shareable' | 'fickle';
 };
 
 /** The secrets of the model; `first` falls back on `second`. */
-export const kinds: readonly Kind[] = [
+export const secretKinds: readonly SecretKind[] = [
   { ref: { service: 'kms', name: 'moving' }, scope: 'principal', like: 'moving' },
   { ref: { service: 'kms', name: 'pinned', version: '7' }, scope: 'principal', like: 'pinned' },
   { ref: { service: 'kms', name: 'ending' }, scope: 'principal', like: 'ending' },
@@ -30,7 +37,7 @@ export const fallbackKind = {
 } as const;
 
 /** How the store behaves towards one question. */
-export type Manners = {
+export type ResponseProfile = {
   /** Milliseconds until the budget lets it go, and then until its answer. */
   readonly waits: number;
   readonly takes: number;
@@ -43,99 +50,99 @@ export type Manners = {
 };
 
 /** One question, and what became of it. */
-export type Question = Pick<Call, 'name' | 'principal' | 'pod' | 'urgency' | 'signal'> & {
+export type ModelCall = Pick<FetchCall, 'name' | 'principal' | 'pod' | 'urgency' | 'signal'> & {
   readonly id: number;
   readonly scope: Grant['scope'];
-  readonly known: Call['known'];
-  readonly begunAt: number;
+  readonly known: FetchCall['known'];
+  readonly startedAt: number;
   /** When the budget let it go. */
-  askedAt: number;
+  sentAt: number;
   /** When its signal fired. */
-  leftAt?: number;
-  answer?: {
+  abortedAt?: number;
+  response?: {
     readonly result: FetchResult;
     readonly at: number;
     readonly order: number;
     /** It came when its signal had fired. */
-    readonly stray: boolean;
+    readonly isLate: boolean;
   };
 };
 
 /** A lease's renewal, as it was answered. */
-export type Renewed = {
+export type RecordedRenewal = {
   readonly id: string;
-  readonly askedAt: number;
+  readonly sentAt: number;
   readonly order: number;
-  readonly answer: Renewal;
+  readonly response: ScriptedRenewal;
 };
 
 /**
  * A store of secrets that can be denied, gone, changed, down or out of budget from one moment to the next. It keeps a ledger of all it was asked
  * and what it answered; the bytes of a value are the number of the question that it answered.
  */
-export function createModelStore(now: () => number, manners: () => Manners) {
-  const questions: Question[] = [];
-  const renewals: Renewed[] = [];
+export function createModelStore(now: () => number, nextProfile: () => ResponseProfile) {
+  const calls: ModelCall[] = [];
+  const renewals: RecordedRenewal[] = [];
   const ends = new Map<string, Set<number>>();
   /** What holds now: `denied p secret`, `gone secret`, `down secret`, `ended secret`, `budget spent`. */
-  const facts = new Set<string>();
+  const conditions = new Set<string>();
   const versions = new Map<string, number>();
-  const taken = new Set<number>();
+  const usedTimestamps = new Set<number>();
   let order = 0;
 
   /** Waits until a moment that is nobody else's, so that answers have an order; or until the signal fires. */
   const pause = (ms: number, signal?: AbortSignal): Promise<void> =>
     new Promise((resolve) => {
       let due = now() + Math.max(1, ms);
-      while (taken.has(due)) due += 1;
-      taken.add(due);
+      while (usedTimestamps.has(due)) due += 1;
+      usedTimestamps.add(due);
       const timer = setTimeout(resolve, due - now());
-      const leave = (): void => {
+      const onAbort = (): void => {
         clearTimeout(timer);
         resolve();
       };
-      if (signal?.aborted) leave();
-      signal?.addEventListener('abort', leave, { once: true });
+      if (signal?.aborted) onAbort();
+      signal?.addEventListener('abort', onAbort, { once: true });
     });
 
-  const promise = (of: string, end: number): number => {
-    ends.set(of, (ends.get(of) ?? new Set()).add(end));
-    return end;
+  const recordExpiry = (valueId: string, expiresAt: number): number => {
+    ends.set(valueId, (ends.get(valueId) ?? new Set()).add(expiresAt));
+    return expiresAt;
   };
 
-  const valueOf = (question: Question, { like: fickle }: Manners): SecretValue => {
-    const kind = [...kinds, fallbackKind].find(({ ref }) => ref.name === question.name)!;
-    const like = kind.like === 'fickle' ? fickle : kind.like;
-    const id = `${question.id}`;
+  const valueOf = (modelCall: ModelCall, { like: fickleValueKind }: ResponseProfile): SecretValue => {
+    const secretKind = [...secretKinds, fallbackKind].find(({ ref }) => ref.name === modelCall.name)!;
+    const like = secretKind.like === 'fickle' ? fickleValueKind : secretKind.like;
+    const id = `${modelCall.id}`;
     return {
       bytes: Buffer.from(id),
-      version: `v${versions.get(question.name) ?? 0}`,
+      version: `v${versions.get(modelCall.name) ?? 0}`,
       ...(like === 'pinned' && { immutable: true }),
       ...(like === 'shareable' && { shareable: true }),
-      ...(like === 'ending' && { expiresAt: promise(id, now() + 5 * minute) }),
+      ...(like === 'ending' && { expiresAt: recordExpiry(id, now() + 5 * minute) }),
       ...(like === 'leased' && {
-        lease: { id, renewable: true, expiresAt: promise(id, now() + 10 * minute) },
+        lease: { id, renewable: true, expiresAt: recordExpiry(id, now() + 10 * minute) },
       }),
     };
   };
 
-  const decide = (question: Question, how: Manners): FetchResult => {
-    const { name, principal, known } = question;
-    if (facts.has(`down ${name}`)) return failed('STORE_UNAVAILABLE');
-    if (facts.has(`denied ${principal} ${name}`)) return failed('ACCESS_DENIED');
-    if (facts.has(`gone ${name}`)) return absent();
-    if (how.confirms && known?.lease !== undefined) {
-      return unchanged({ expiresAt: promise(known.lease.id, now() + 10 * minute) });
+  const decide = (modelCall: ModelCall, profile: ResponseProfile): FetchResult => {
+    const { name, principal, known } = modelCall;
+    if (conditions.has(`down ${name}`)) return failed('STORE_UNAVAILABLE');
+    if (conditions.has(`denied ${principal} ${name}`)) return failed('ACCESS_DENIED');
+    if (conditions.has(`gone ${name}`)) return absent();
+    if (profile.confirms && known?.lease !== undefined) {
+      return unchanged({ expiresAt: recordExpiry(known.lease.id, now() + 10 * minute) });
     }
-    if (how.confirms && known?.version === `v${versions.get(name) ?? 0}`) return unchanged();
-    return { kind: 'value', value: valueOf(question, how) };
+    if (profile.confirms && known?.version === `v${versions.get(name) ?? 0}`) return unchanged();
+    return { kind: 'value', value: valueOf(modelCall, profile) };
   };
 
-  const answer: Answer = async (call) => {
+  const answer: ScriptedResponse = async (call) => {
     const { name, principal, pod, urgency, signal, known } = call;
     const { scope } = call.grant;
-    const id = questions.length;
-    const question: Question = {
+    const id = calls.length;
+    const modelCall: ModelCall = {
       id,
       name,
       principal,
@@ -144,48 +151,48 @@ export function createModelStore(now: () => number, manners: () => Manners) {
       urgency,
       signal,
       known,
-      begunAt: now(),
-      askedAt: now(),
+      startedAt: now(),
+      sentAt: now(),
     };
-    questions.push(question);
-    signal.addEventListener('abort', () => void (question.leftAt = now()), { once: true });
-    const how = manners();
-    const heeded = how.heeds ? signal : undefined;
-    const refused = facts.has('budget spent') && urgency === 'refresh';
-    await pause(refused ? 2 * second : how.waits, heeded);
-    if (!refused) {
+    calls.push(modelCall);
+    signal.addEventListener('abort', () => void (modelCall.abortedAt = now()), { once: true });
+    const profile = nextProfile();
+    const abortSignal = profile.heeds ? signal : undefined;
+    const isRateLimited = conditions.has('budget spent') && urgency === 'refresh';
+    await pause(isRateLimited ? 2 * second : profile.waits, abortSignal);
+    if (!isRateLimited) {
       call.onStart();
-      question.askedAt = now();
-      await pause(how.takes, heeded);
+      modelCall.sentAt = now();
+      await pause(profile.takes, abortSignal);
     }
-    if (heeded?.aborted) return { kind: 'failed', error: signal.reason as SecretError };
-    const result = refused ? failed('RATE_BUDGET_EXHAUSTED') : decide(question, how);
-    question.answer = { result, at: now(), order: (order += 1), stray: signal.aborted };
+    if (abortSignal?.aborted) return { kind: 'failed', error: signal.reason as SecretError };
+    const result = isRateLimited ? failed('RATE_BUDGET_EXHAUSTED') : decide(modelCall, profile);
+    modelCall.response = { result, at: now(), order: (order += 1), isLate: signal.aborted };
     return result;
   };
 
-  const renew = async ({ id }: Lease): Promise<Renewal> => {
-    const { name } = questions[Number(id)]!;
-    const askedAt = now();
+  const renew = async ({ id }: Lease): Promise<ScriptedRenewal> => {
+    const { name } = calls[Number(id)]!;
+    const sentAt = now();
     await pause(second);
-    const renewal: Renewal = facts.has(`down ${name}`)
+    const renewal: ScriptedRenewal = conditions.has(`down ${name}`)
       ? 'STORE_UNAVAILABLE'
-      : facts.has(`ended ${name}`)
+      : conditions.has(`ended ${name}`)
         ? { kind: 'ended' }
-        : { kind: 'renewed', expiresAt: promise(id, now() + 10 * minute) };
-    renewals.push({ id, askedAt, order: (order += 1), answer: renewal });
+        : { kind: 'renewed', expiresAt: recordExpiry(id, now() + 10 * minute) };
+    renewals.push({ id, sentAt, order: (order += 1), response: renewal });
     return renewal;
   };
 
   return {
     answer,
     renew,
-    questions,
+    questions: calls,
     renewals,
     /** Every end that was ever promised for the value of a question. */
     ends,
-    toggle(fact: string): void {
-      if (!facts.delete(fact)) facts.add(fact);
+    toggle(condition: string): void {
+      if (!conditions.delete(condition)) conditions.add(condition);
     },
     write: (name: string): void => void versions.set(name, (versions.get(name) ?? 0) + 1),
   };

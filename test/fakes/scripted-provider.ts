@@ -14,7 +14,7 @@ import type {
 } from '../../src/core/provider.ts';
 
 /** One question as the provider saw it. */
-export type Call = Pick<FetchRequest, 'grant' | 'known' | 'urgency' | 'signal' | 'onStart'> & {
+export type FetchCall = Pick<FetchRequest, 'grant' | 'known' | 'urgency' | 'signal' | 'onStart'> & {
   /** The ref's name. */
   readonly name: string;
   /** Who the store was shown, by the name given to {@link grantOf}. */
@@ -26,45 +26,48 @@ export type Call = Pick<FetchRequest, 'grant' | 'known' | 'urgency' | 'signal' |
 };
 
 /** What a question is answered: a result at once, or whatever a function makes of the call. A plain result also starts the flight's own time. */
-export type Answer = FetchResult | ((call: Call) => FetchResult | Promise<FetchResult>);
+export type ScriptedResponse = FetchResult | ((call: FetchCall) => FetchResult | Promise<FetchResult>);
 
 /** What a lease's renewal is answered; a code is thrown. */
-export type Renewal =
+export type ScriptedRenewal =
   { readonly kind: 'renewed'; readonly expiresAt: number } | { readonly kind: 'ended' } | ErrorCode;
 
 /** A lease as it was renewed or given back, and by whom. */
 export type LeaseCall = { readonly lease: string; readonly principal: string; readonly pod: string };
 
 export type ScriptedProvider = Provider & {
-  readonly calls: Call[];
+  readonly calls: FetchCall[];
   readonly renewals: LeaseCall[];
   readonly releases: LeaseCall[];
   /** What questions for the name are answered, in order; the last answer is repeated for ever. */
-  script(name: string, ...answers: Answer[]): void;
+  script(name: string, ...responses: ScriptedResponse[]): void;
   /** What renewals are answered, in order; the last answer is repeated for ever. */
-  scriptRenewals(...answers: (Renewal | ((lease: Lease) => Renewal | Promise<Renewal>))[]): void;
+  scriptRenewals(
+    ...responses: (ScriptedRenewal | ((lease: Lease) => ScriptedRenewal | Promise<ScriptedRenewal>))[]
+  ): void;
 };
 
 /** A provider that answers by script and notes all it was asked. A name without a script is absent. */
 export function createScriptedProvider({
   name = 'scripted',
-  otherwise = absent(),
-}: { name?: string; otherwise?: Answer } = {}): ScriptedProvider {
-  const scripts = new Map<string, Answer[]>();
-  const calls: Call[] = [];
+  defaultResponse = absent(),
+}: { name?: string; defaultResponse?: ScriptedResponse } = {}): ScriptedProvider {
+  const scripts = new Map<string, ScriptedResponse[]>();
+  const calls: FetchCall[] = [];
   const renewals: LeaseCall[] = [];
   const releases: LeaseCall[] = [];
   let renewalScript: Parameters<ScriptedProvider['scriptRenewals']> = ['STORE_UNAVAILABLE'];
   let batch = 0;
 
-  const next = <T>(answers: T[]): T | undefined => (answers.length > 1 ? answers.shift() : answers[0]);
+  const next = <T>(responses: T[]): T | undefined =>
+    responses.length > 1 ? responses.shift() : responses[0];
   const leaseCall = ({ principal, workload }: Grant, { id }: Lease): LeaseCall => ({
     lease: id,
     principal: principal.description,
     pod: workload.instance,
   });
-  const answer = async (call: Call): Promise<FetchResult> => {
-    const scripted = next(scripts.get(call.name) ?? []) ?? otherwise;
+  const respond = async (call: FetchCall): Promise<FetchResult> => {
+    const scripted = next(scripts.get(call.name) ?? []) ?? defaultResponse;
     if (typeof scripted === 'function') return scripted(call);
     call.onStart();
     return scripted;
@@ -75,15 +78,15 @@ export function createScriptedProvider({
     calls,
     renewals,
     releases,
-    script: (ref, ...answers) => void scripts.set(ref, answers),
-    scriptRenewals: (...answers) => {
-      renewalScript = answers;
+    script: (ref, ...responses) => void scripts.set(ref, responses),
+    scriptRenewals: (...responses) => {
+      renewalScript = responses;
     },
-    facts: () => Promise.resolve(undefined),
+    nodeFacts: () => Promise.resolve(undefined),
     plan: () => ({ problems: [] }),
-    admit: () => Promise.resolve([]),
+    authorize: () => Promise.resolve([]),
     fetch(requests) {
-      const asked = requests.map((request): Call => {
+      const fetchCalls = requests.map((request): FetchCall => {
         const { ref, principal, workload } = request.grant;
         return {
           ...request,
@@ -94,8 +97,8 @@ export function createScriptedProvider({
         };
       });
       batch += 1;
-      calls.push(...asked);
-      return asked.map(answer);
+      calls.push(...fetchCalls);
+      return fetchCalls.map(respond);
     },
     async renew(grant, lease) {
       renewals.push(leaseCall(grant, lease));
@@ -131,23 +134,26 @@ export function failed(code: ErrorCode = 'STORE_UNAVAILABLE'): FetchResult {
 }
 
 /** Starts, and answers nothing until the signal fires. */
-export function hang({ signal, onStart }: Call): Promise<FetchResult> {
+export function hang({ signal, onStart }: FetchCall): Promise<FetchResult> {
   onStart();
   return new Promise((resolve) => {
-    const leave = (): void => resolve({ kind: 'failed', error: signal.reason as SecretError });
-    signal.addEventListener('abort', leave, { once: true });
+    const onAbort = (): void => resolve({ kind: 'failed', error: signal.reason as SecretError });
+    signal.addEventListener('abort', onAbort, { once: true });
   });
 }
 
 /** An answer that is given from outside, whatever the signal says: to the oldest question that still waits for it. */
-export function held(): { readonly answer: Answer; readonly give: (result: FetchResult) => void } {
-  const waiting: ((result: FetchResult) => void)[] = [];
+export function deferredResponse(): {
+  readonly response: ScriptedResponse;
+  readonly resolve: (result: FetchResult) => void;
+} {
+  const pendingResolves: ((result: FetchResult) => void)[] = [];
   return {
-    answer: ({ onStart }) => {
+    response: ({ onStart }) => {
       onStart();
-      return new Promise((resolve) => waiting.push(resolve));
+      return new Promise((resolve) => pendingResolves.push(resolve));
     },
-    give: (result) => waiting.shift()!(result),
+    resolve: (result) => pendingResolves.shift()!(result),
   };
 }
 
@@ -155,8 +161,8 @@ const fingerprint = createFingerprint(new Uint8Array(32));
 
 export function workloadOf({ namespace = 'team', pod = 'pod' } = {}): Workload {
   return {
-    namespace,
-    serviceAccount: { name: 'default' },
+    tenant: namespace,
+    identity: { name: 'default' },
     instance: pod,
     volume: pod,
     tokens: new Map(),

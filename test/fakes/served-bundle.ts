@@ -7,15 +7,15 @@ import { startKeyferry, type KeyferryProcess } from '../driver/keyferry-process.
 import type { FakeKubernetes } from './kubernetes.ts';
 
 /** What of a rig Keyferry is started before. */
-type Rig = {
+type BundleFixture = {
   readonly kubernetes: Pick<FakeKubernetes, 'server' | 'tokenFile' | 'caFile'>;
   readonly env: Readonly<Record<string, string | undefined>>;
   close(): Promise<void>;
 };
 
 /** What is started before the tests of a file. */
-export type ServedBundle<R extends Rig> = {
-  readonly rig: R;
+export type ServedBundle<R extends BundleFixture> = {
+  readonly fixture: R;
   readonly keyferry: KeyferryProcess;
   /** A driver of that generation, with pods of its own. */
   driverOf(generation: DriverOptions['generation']): Driver;
@@ -26,36 +26,36 @@ export type ServedBundle<R extends Rig> = {
  * @param args beside the addresses of the fake cluster
  * @returns gives it, within tests
  */
-export function serveBundle<R extends Rig>({
+export function serveBundle<R extends BundleFixture>({
   providers,
   start,
   args,
 }: {
   readonly providers: readonly string[];
   readonly start: () => Promise<R>;
-  readonly args: (rig: R) => readonly string[];
+  readonly args: (fixture: R) => readonly string[];
 }): () => ServedBundle<R> {
   let served: ServedBundle<R> & { readonly dir: string };
 
   beforeAll(async () => {
     const dir = await mkdtemp(join(tmpdir(), 'kf-bundle-'));
-    const rig = await start();
-    const { server, tokenFile, caFile } = rig.kubernetes;
+    const fixture = await start();
+    const { server, tokenFile, caFile } = fixture.kubernetes;
     const kube = ['--kube-server', server.href, '--kube-token-file', tokenFile, '--kube-ca-file', caFile];
     const keyferry = await startKeyferry({
       providers,
-      args: ['--refresh-interval', '0', ...kube, ...args(rig)],
-      env: rig.env,
+      args: ['--refresh-interval', '0', ...kube, ...args(fixture)],
+      env: fixture.env,
     });
     const { providersDir } = keyferry;
     const driverOf: ServedBundle<R>['driverOf'] = (generation) =>
       createDriver({ providersDir, generation, dir: join(dir, generation) });
-    served = { rig, keyferry, driverOf, dir };
+    served = { fixture, keyferry, driverOf, dir };
   }, 60_000);
 
   afterAll(async () => {
     await served.keyferry.stop();
-    await served.rig.close();
+    await served.fixture.close();
     await rm(served.dir, { recursive: true });
   });
 

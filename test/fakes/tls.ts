@@ -22,12 +22,12 @@ export type CertificateAndKey = { readonly cert: string; readonly key: string };
  * first for both.
  */
 export function createTestCa(name = `Test CA ${randomBytes(4).toString('hex')}`): TestCa {
-  return authority(name, undefined);
+  return createAuthority(name, undefined);
 }
 
 type Issuer = { readonly name: string; readonly key: KeyObject };
 
-function authority(name: string, parent: Issuer | undefined): TestCa {
+function createAuthority(name: string, parent: Issuer | undefined): TestCa {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const self: Issuer = { name, key: privateKey };
   const extensions = [
@@ -52,7 +52,7 @@ function authority(name: string, parent: Issuer | undefined): TestCa {
         key: pair.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
       };
     },
-    intermediate: (child) => authority(child, self),
+    intermediate: (child) => createAuthority(child, self),
   };
 }
 

@@ -22,10 +22,10 @@ export type PodTokenOptions = {
 /** Issues tokens as a cluster does, and knows its own again. */
 export function createTokenIssuer({ now = Date.now } = {}) {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const encodePart = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
 
   function mint(claims: TokenClaims): string {
-    const content = `${part({ alg: 'ES256', typ: 'JWT' })}.${part(claims)}`;
+    const content = `${encodePart({ alg: 'ES256', typ: 'JWT' })}.${encodePart(claims)}`;
     const signature = sign('sha256', Buffer.from(content), { key: privateKey, dsaEncoding: 'ieee-p1363' });
     return `${content}.${signature.toString('base64url')}`;
   }

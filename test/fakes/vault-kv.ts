@@ -1,10 +1,10 @@
-import type { FakeAnswer } from './http-server.ts';
-import { nothingThere, vaultEnvelope, type VaultQuestion } from './vault-answers.ts';
+import type { FakeResponse } from './http-server.ts';
+import { notFound, vaultResponse, type VaultBackendRequest } from './vault-responses.ts';
 
 type Version = { readonly data: string; readonly createdAt: number; deletedAt?: number; destroyed?: true };
 
 /** A backend: undefined where it knows no such path. */
-export type FakeBackend = (question: VaultQuestion) => FakeAnswer | undefined;
+export type FakeBackend = (request: VaultBackendRequest) => FakeResponse | undefined;
 
 const wrongPath =
   'Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints to use. ' +
@@ -23,47 +23,47 @@ export function createFakeKv2(now: () => number) {
     if (found === undefined) throw new Error(`no version ${number} of ${path}`);
     return found;
   };
-  const metadataOf = (one: Version, number: number): object => ({
-    created_time: time(one.createdAt),
+  const metadataOf = (secretVersion: Version, number: number): object => ({
+    created_time: time(secretVersion.createdAt),
     custom_metadata: null,
-    deletion_time: time(one.deletedAt),
-    destroyed: one.destroyed === true,
+    deletion_time: time(secretVersion.deletedAt),
+    destroyed: secretVersion.destroyed === true,
     version: number,
   });
 
-  function read(path: string, query: URLSearchParams): FakeAnswer {
+  function read(path: string, query: URLSearchParams): FakeResponse {
     const versions = secrets.get(path) ?? [];
     const number = Number(query.get('version') ?? 0) || versions.length;
     const found = versions[number - 1];
-    if (found === undefined) return nothingThere;
-    const isGone = found.destroyed === true || found.deletedAt !== undefined;
+    if (found === undefined) return notFound;
+    const isDeleted = found.destroyed === true || found.deletedAt !== undefined;
     const metadata = JSON.stringify(metadataOf(found, number));
-    return vaultEnvelope(
-      `{"data":${isGone ? 'null' : found.data},"metadata":${metadata}}`,
+    return vaultResponse(
+      `{"data":${isDeleted ? 'null' : found.data},"metadata":${metadata}}`,
       {},
       {
-        status: isGone ? 404 : 200,
+        status: isDeleted ? 404 : 200,
       },
     );
   }
 
-  const answer: FakeBackend = ({ method, path, query }) => {
+  const handle: FakeBackend = ({ method, path, query }) => {
     if (method !== 'GET') return undefined;
     const [, kind, name = ''] = /^(data|metadata)\/(.+)$/.exec(path) ?? [];
     if (kind === 'data') return read(name, query);
     if (kind === 'metadata') {
       const versions = secrets.get(name);
-      if (versions === undefined) return nothingThere;
+      if (versions === undefined) return notFound;
       const listed = Object.fromEntries(
         versions.map((each, index) => [index + 1, metadataOf(each, index + 1)]),
       );
-      return vaultEnvelope(JSON.stringify({ current_version: versions.length, versions: listed }));
+      return vaultResponse(JSON.stringify({ current_version: versions.length, versions: listed }));
     }
-    return vaultEnvelope('null', {}, { warnings: [wrongPath], status: 404 });
+    return vaultResponse('null', {}, { warnings: [wrongPath], status: 404 });
   };
 
   return {
-    answer,
+    answer: handle,
     put(path: string, data: object | string): void {
       secrets.set(path, [...(secrets.get(path) ?? []), { data: toText(data), createdAt: now() }]);
     },
@@ -75,24 +75,24 @@ export function createFakeKv2(now: () => number) {
       version(path, number).destroyed = true;
     },
     /** With all versions: numbers start again. */
-    forget: (path: string) => void secrets.delete(path),
+    deleteMetadata: (path: string) => void secrets.delete(path),
   };
 }
 
 /** KV version 1. */
 export function createFakeKv1() {
   const secrets = new Map<string, string>();
-  const answer: FakeBackend = ({ method, path }) => {
+  const handle: FakeBackend = ({ method, path }) => {
     if (method !== 'GET') return undefined;
     const data = secrets.get(path);
-    if (data === undefined) return nothingThere;
+    if (data === undefined) return notFound;
     const { ttl } = JSON.parse(data) as { ttl?: unknown };
     // Not a lease: no id, whatever the duration says.
     const [, number = '2764800', unit] = /^(\d+)(s|m|h)?$/.exec(String(ttl)) ?? [];
-    return vaultEnvelope(data, { seconds: Number(number) * ({ m: 60, h: 3_600 }[unit ?? ''] ?? 1) });
+    return vaultResponse(data, { seconds: Number(number) * ({ m: 60, h: 3_600 }[unit ?? ''] ?? 1) });
   };
   return {
-    answer,
+    answer: handle,
     put: (path: string, data: object | string) => void secrets.set(path, toText(data)),
     delete: (path: string) => void secrets.delete(path),
   };

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import type { FakeAnswer } from './http-server.ts';
-import { vaultEnvelope, vaultFault, type VaultQuestion } from './vault-answers.ts';
+import type { FakeResponse } from './http-server.ts';
+import { vaultResponse, vaultErrorResponse, type VaultBackendRequest } from './vault-responses.ts';
 import type { FakeVaultToken } from './vault-tokens.ts';
 
 /** A lease as the fake knows it. */
@@ -11,7 +11,7 @@ export type FakeLease = {
   readonly renewable: boolean;
   readonly ttlMs: number;
   /** Milliseconds since the epoch: beyond it no renewal helps. */
-  readonly lastsUntil: number;
+  readonly maxExpiresAt: number;
   /** Milliseconds since the epoch. */
   expiresAt: number;
   renewals: number;
@@ -19,7 +19,7 @@ export type FakeLease = {
 };
 
 /** How long what is issued lives, in milliseconds. */
-export type LeaseLife = { readonly ttlMs?: number; readonly maxTtlMs?: number };
+export type LeaseLifetime = { readonly ttlMs?: number; readonly maxTtlMs?: number };
 
 /** The leases of one namespace, each a child of the token that asked. */
 export function createFakeLeases(now: () => number) {
@@ -37,13 +37,13 @@ export function createFakeLeases(now: () => number) {
     issue(
       path: string,
       token: FakeVaultToken,
-      life: LeaseLife & { readonly renewable?: boolean },
+      lifetime: LeaseLifetime & { readonly renewable?: boolean },
     ): FakeLease {
-      const { ttlMs = 3_600_000, maxTtlMs = 86_400_000, renewable = true } = life;
+      const { ttlMs = 3_600_000, maxTtlMs = 86_400_000, renewable = true } = lifetime;
       const lease: FakeLease = {
         id: `${path}/${randomBytes(12).toString('hex')}`,
         ...{ path, token, renewable, ttlMs, renewals: 0, state: 'live' },
-        lastsUntil: now() + maxTtlMs,
+        maxExpiresAt: now() + maxTtlMs,
         expiresAt: now() + Math.min(ttlMs, maxTtlMs),
       };
       leases.push(lease);
@@ -51,12 +51,12 @@ export function createFakeLeases(now: () => number) {
     },
     secondsLeft,
     /** They end with their parent. */
-    endOf(token: FakeVaultToken): void {
+    revokeByToken(token: FakeVaultToken): void {
       for (const lease of leases)
         if (lease.token === token && lease.state === 'live') lease.state = 'revoked';
     },
     /** `sys/leases/...`. */
-    answer({ method, path, fields }: VaultQuestion): FakeAnswer | undefined {
+    handle({ method, path, fields }: VaultBackendRequest): FakeResponse | undefined {
       if (method !== 'POST' && method !== 'PUT') return undefined;
       const [, action, rest] = /^sys\/leases\/(renew|revoke|lookup)(?:\/(.+))?$/.exec(path) ?? [];
       if (action === undefined) return undefined;
@@ -68,23 +68,23 @@ export function createFakeLeases(now: () => number) {
         return { status: 204 };
       }
       if (lease === undefined)
-        return vaultFault(400, action === 'renew' ? 'lease not found' : 'invalid lease');
+        return vaultErrorResponse(400, action === 'renew' ? 'lease not found' : 'invalid lease');
       if (action === 'lookup')
-        return vaultEnvelope(
+        return vaultResponse(
           JSON.stringify({ id: lease.id, ttl: secondsLeft(lease), renewable: lease.renewable }),
         );
-      if (!lease.renewable) return vaultFault(400, 'lease is not renewable');
-      const wanted = now() + (Number(fields.increment ?? 0) * 1_000 || lease.ttlMs);
-      lease.expiresAt = Math.min(wanted, lease.lastsUntil);
+      if (!lease.renewable) return vaultErrorResponse(400, 'lease is not renewable');
+      const requestedExpiry = now() + (Number(fields.increment ?? 0) * 1_000 || lease.ttlMs);
+      lease.expiresAt = Math.min(requestedExpiry, lease.maxExpiresAt);
       lease.renewals += 1;
       const seconds = secondsLeft(lease);
       const warnings = [
-        `TTL of "${(wanted - now()) / 1_000}s" exceeded the effective max_ttl of "${seconds}s"; TTL value is capped accordingly`,
+        `TTL of "${(requestedExpiry - now()) / 1_000}s" exceeded the effective max_ttl of "${seconds}s"; TTL value is capped accordingly`,
       ];
-      return vaultEnvelope(
+      return vaultResponse(
         'null',
         { id: lease.id, seconds, renewable: true },
-        wanted > lease.lastsUntil ? { warnings } : {},
+        requestedExpiry > lease.maxExpiresAt ? { warnings } : {},
       );
     },
   };

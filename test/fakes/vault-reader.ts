@@ -1,33 +1,33 @@
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { Redacted } from '../../src/core/redacted.ts';
-import { createRefusals } from '../../src/concurrency/rejection-cache.ts';
+import { createRejectionCache } from '../../src/concurrency/rejection-cache.ts';
 import { createRetry } from '../../src/concurrency/retry.ts';
 import type { SecretRef } from '../../src/core/plan.ts';
 import { grant } from '../../src/core/grant.ts';
 import type { Grant, Outcome, Principal, Provider, SecretValue } from '../../src/core/provider.ts';
-import { createProving } from '../../src/providers/shared/credentials/credential-gate.ts';
+import { createCredentialGate } from '../../src/providers/shared/credentials/credential-gate.ts';
 import { createVaultApi, type VaultApi } from '../../src/providers/vault/client/client.ts';
 import { createVaultFetch } from '../../src/providers/vault/reads/fetch.ts';
 import type { VaultSession } from '../../src/providers/vault/types.ts';
 import type { VaultLogin } from '../../src/providers/vault/types.ts';
-import { createVaultTokens } from '../../src/providers/vault/auth/token-manager.ts';
+import { createVaultTokenManager } from '../../src/providers/vault/auth/token-manager.ts';
 import type { Presence } from '../../src/cache/leases.ts';
-import { createStoreMetrics } from '../../src/cache/metrics.ts';
-import { createSecretStore } from '../../src/cache/secret-cache.ts';
-import { told } from './store-rig.ts';
-import type { TokenLife } from './vault-tokens.ts';
+import { createCacheMetrics } from '../../src/cache/metrics.ts';
+import { createSecretCache } from '../../src/cache/secret-cache.ts';
+import { formatOutcome } from './cache-fixture.ts';
+import type { TokenLifetime } from './vault-tokens.ts';
 import { startFakeVault } from './vault.ts';
 
 type Ref = string | Partial<SecretRef>;
 /** Who asks; ServiceAccount `app` of `team-a` unless said otherwise. */
-type Asker = { readonly pod?: string; readonly scope?: Grant['scope']; readonly account?: string };
+type Requester = { readonly pod?: string; readonly scope?: Grant['scope']; readonly account?: string };
 
 /** A Vault with KV 1 and 2, a database and a PKI, read through tokens, fetch and the secret store, without classes, on the Vault's own clock. */
 export async function startVaultReader(
   options: {
     /** Of the tokens. */
-    readonly life?: TokenLife;
+    readonly lifetime?: TokenLifetime;
     readonly login?: Partial<VaultLogin>;
     readonly presence?: Presence;
   } = {},
@@ -35,59 +35,67 @@ export async function startVaultReader(
   const vault = await startFakeVault({ http: true });
   const { now, http } = vault;
   const lines: string[] = [];
-  let underWay = 0;
+  let inFlightCalls = 0;
   const log = pino({}, { write: (line: string) => void lines.push(line) });
 
   /** What a process of Keyferry keeps in its memory. */
   function startProcess() {
-    const real = createVaultApi({ ...{ http, now, log }, retry: createRetry({ baseMs: 1 }) });
+    const realApi = createVaultApi({ ...{ http, now, log }, retry: createRetry({ baseMs: 1 }) });
     const api: VaultApi = {
       async call(call) {
-        underWay += 1;
+        inFlightCalls += 1;
         try {
-          return await real.call(call);
+          return await realApi.call(call);
         } finally {
-          underWay -= 1;
+          inFlightCalls -= 1;
         }
       },
     };
-    const proving = createProving({ refusals: createRefusals({ now }) });
-    const tokens = createVaultTokens({ ...{ api, proving, now, log }, random: () => 0 });
+    const credentialGate = createCredentialGate({ rejectionCache: createRejectionCache({ now }) });
+    const tokens = createVaultTokenManager({
+      ...{ api, credentialGate: credentialGate, now, log },
+      random: () => 0,
+    });
     const config = { perSecond: 10_000, burst: 10_000 };
-    const { fetch, renew, release, close } = createVaultFetch({ api, tokens, config, now, log });
+    const { fetch, renew, release, close } = createVaultFetch({ api, tokens, rateLimits: config, now, log });
     const provider: Provider<VaultLogin, unknown, VaultSession> = {
       name: 'vault',
-      facts: () => Promise.resolve(undefined),
+      nodeFacts: () => Promise.resolve(undefined),
       plan: () => ({ problems: [] }),
-      admit: () => Promise.resolve([]),
+      authorize: () => Promise.resolve([]),
       ...{ fetch, renew, release },
     };
-    const store = createSecretStore({
+    const cache = createSecretCache({
       now,
       random: () => 0,
       freshness: () => ({ refreshInterval: 30_000, maxStale: 600_000 }),
-      metrics: (bytes) => createStoreMetrics(new Registry(), bytes),
+      metrics: (bytes) => createCacheMetrics(new Registry(), bytes),
       log,
       ...(options.presence && { presence: options.presence }),
     });
 
     const principals = new Map<string, Principal<VaultSession>>();
     const principalOf = (account: string): Principal<VaultSession> => {
-      const known = principals.get(account);
-      if (known !== undefined) return known;
+      const existing = principals.get(account);
+      if (existing !== undefined) return existing;
       const token = () => new Redacted(vault.issuer.podToken({ serviceAccount: account }));
-      const proof = () => Promise.resolve({ kind: 'jwt', token: token() } as const);
+      const credential = () => Promise.resolve({ kind: 'jwt', token: token() } as const);
       const principal: Principal<VaultSession> = {
         fingerprint: account,
         description: account,
         identity: 'own',
-        credentials: (signal) => tokens.of(account, { login: vault.login(options.login), proof }, signal),
+        credentials: (signal) =>
+          tokens.getSession(
+            account,
+            { login: vault.login(options.login), getCredential: credential },
+            signal,
+          ),
       };
       principals.set(account, principal);
       return principal;
     };
 
-    const grantOf = (ref: Ref, { pod = 'pod', scope = 'pod', account = 'app' }: Asker = {}) =>
+    const grantOf = (ref: Ref, { pod = 'pod', scope = 'pod', account = 'app' }: Requester = {}) =>
       grant({
         ref: {
           service: 'vault',
@@ -96,8 +104,8 @@ export async function startVaultReader(
         },
         principal: principalOf(account),
         workload: {
-          namespace: 'team-a',
-          serviceAccount: { name: account },
+          tenant: 'team-a',
+          identity: { name: account },
           instance: pod,
           volume: pod,
           tokens: new Map(),
@@ -107,24 +115,29 @@ export async function startVaultReader(
       });
 
     /** As a mount does: reads, and then takes down that all went well. */
-    async function read(ref: Ref, asker?: Asker, signal = new AbortController().signal): Promise<Outcome> {
-      const grants = [grantOf(ref, asker)];
-      const outcomes = await store.read(provider, grants, {
+    async function read(
+      ref: Ref,
+      requester?: Requester,
+      signal = new AbortController().signal,
+    ): Promise<Outcome> {
+      const grants = [grantOf(ref, requester)];
+      const outcomes = await cache.read(provider, grants, {
         signal,
         deadline: now() + 100_000,
       });
-      if (outcomes.every(({ kind }) => kind !== 'failed')) store.remember(grants, outcomes);
+      if (outcomes.every(({ kind }) => kind !== 'failed')) cache.recordDelivery(grants, outcomes);
       return outcomes[0]!;
     }
 
     return {
-      ...{ api, tokens, provider, store, grantOf, read, close },
+      ...{ api, tokens, provider, store: cache, grantOf, read, close },
       /** What was read, in a word. */
-      ask: async (ref: Ref, asker?: Asker): Promise<string> => told(await read(ref, asker)),
+      readText: async (ref: Ref, requester?: Requester): Promise<string> =>
+        formatOutcome(await read(ref, requester)),
       /** What was read, if it is there. */
-      async value(ref: Ref, asker?: Asker): Promise<SecretValue> {
-        const outcome = await read(ref, asker);
-        if (outcome.kind !== 'value') throw new Error(told(outcome));
+      async value(ref: Ref, requester?: Requester): Promise<SecretValue> {
+        const outcome = await read(ref, requester);
+        if (outcome.kind !== 'value') throw new Error(formatOutcome(outcome));
         return outcome.value;
       },
     };
@@ -137,36 +150,40 @@ export async function startVaultReader(
     'pki/*': ['read', 'update'],
     'sys/leases/revoke': ['update'],
   });
-  vault.auth.kubernetes().role('app', { names: ['*'], namespaces: ['team-a'], ...options.life });
-  const space = { kv2: vault.kv2(), kv1: vault.kv1(), database: vault.database(), pki: vault.pki() };
-  space.database.role('app');
-  space.pki.role('web');
+  vault.auth.kubernetes().role('app', { names: ['*'], namespaces: ['team-a'], ...options.lifetime });
+  const backends = { kv2: vault.kv2(), kv1: vault.kv1(), database: vault.database(), pki: vault.pki() };
+  backends.database.role('app');
+  backends.pki.role('web');
 
-  const until = async (what: string, holds: () => boolean): Promise<void> => {
-    for (const late = Date.now() + 3_000; !holds(); await new Promise((resolve) => setTimeout(resolve, 1)))
-      if (Date.now() > late) throw new Error(`never came true: ${what}\n${lines.join('')}`);
+  const until = async (description: string, condition: () => boolean): Promise<void> => {
+    for (
+      const timeoutAt = Date.now() + 3_000;
+      !condition();
+      await new Promise((resolve) => setTimeout(resolve, 1))
+    )
+      if (Date.now() > timeoutAt) throw new Error(`never came true: ${description}\n${lines.join('')}`);
   };
 
   /** Until nothing is asked any more, and every answer has done what it does. */
   async function idle(): Promise<void> {
-    for (let quiet = 0; quiet < 3; quiet += 1) {
+    for (let idleRounds = 0; idleRounds < 3; idleRounds += 1) {
       await new Promise((resolve) => setImmediate(resolve));
-      if (underWay > 0) quiet = 0;
+      if (inFlightCalls > 0) idleRounds = 0;
     }
   }
 
   const first = startProcess();
-  const { tokens, store } = first;
+  const { tokens, store: cache } = first;
 
   return {
-    ...{ vault, lines, until, idle, ...space, ...first },
+    ...{ vault, lines, until, idle, ...backends, ...first },
     /** Another process, which knows nothing of the first. */
     restart: startProcess,
     /** Lets time pass, and what is due be done. */
-    async pass(ms: number): Promise<void> {
-      vault.turn(ms);
+    async advanceClock(ms: number): Promise<void> {
+      vault.advanceClock(ms);
       tokens.tick();
-      store.tick();
+      cache.tick();
       await idle();
     },
     /** Leases by their state. */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import type { FakeAnswer } from './http-server.ts';
-import { vaultEnvelope, vaultFault } from './vault-answers.ts';
+import type { FakeResponse } from './http-server.ts';
+import { vaultResponse, vaultErrorResponse } from './vault-responses.ts';
 
 /** A token as the fake knows it. */
 export type FakeVaultToken = {
@@ -11,7 +11,7 @@ export type FakeVaultToken = {
   /** How long a renewal carries. Milliseconds; Infinity: for ever, as root's. */
   readonly ttlMs: number;
   /** Milliseconds since the epoch: beyond it no renewal helps. */
-  readonly lastsUntil: number;
+  readonly maxExpiresAt: number;
   readonly role?: string;
   /** What the method says of the login. */
   readonly metadata: Readonly<Record<string, string>>;
@@ -22,7 +22,7 @@ export type FakeVaultToken = {
 };
 
 /** How a role's tokens live; seconds would be Vault's word, but clocks here turn in milliseconds. */
-export type TokenLife = {
+export type TokenLifetime = {
   /** Default one hour. */
   readonly ttlMs?: number;
   /** Default 24 hours. */
@@ -39,24 +39,24 @@ export function createFakeTokens(now: () => number, onEnd: (token: FakeVaultToke
   const tokens = new Map<string, FakeVaultToken>();
 
   function issue(
-    life: TokenLife & { readonly role?: string; readonly metadata?: FakeVaultToken['metadata'] } = {},
+    lifetime: TokenLifetime & { readonly role?: string; readonly metadata?: FakeVaultToken['metadata'] } = {},
   ): FakeVaultToken {
-    const { ttlMs = 3_600_000, maxTtlMs = 86_400_000, tokenType: type = 'service' } = life;
+    const { ttlMs = 3_600_000, maxTtlMs = 86_400_000, tokenType: type = 'service' } = lifetime;
     const token: FakeVaultToken = {
       id: `${type === 'batch' ? 'hvb' : 'hvs'}.${randomBytes(45).toString('base64url')}`,
       accessor: randomBytes(12).toString('hex'),
       ...{ type, ttlMs, renewals: 0, state: 'good' },
-      policies: life.policies ?? ['app'],
-      lastsUntil: now() + maxTtlMs,
+      policies: lifetime.policies ?? ['app'],
+      maxExpiresAt: now() + maxTtlMs,
       expiresAt: now() + Math.min(ttlMs, maxTtlMs),
-      metadata: life.metadata ?? {},
-      ...(life.role !== undefined && { role: life.role }),
+      metadata: lifetime.metadata ?? {},
+      ...(lifetime.role !== undefined && { role: lifetime.role }),
     };
     tokens.set(token.id, token);
     return token;
   }
 
-  function end(token: FakeVaultToken, state: 'expired' | 'revoked'): void {
+  function endToken(token: FakeVaultToken, state: 'expired' | 'revoked'): void {
     if (token.state !== 'good') return;
     token.state = state;
     onEnd(token);
@@ -64,7 +64,7 @@ export function createFakeTokens(now: () => number, onEnd: (token: FakeVaultToke
 
   /** Ends what is over. */
   function sweep(): void {
-    for (const token of tokens.values()) if (token.expiresAt <= now()) end(token, 'expired');
+    for (const token of tokens.values()) if (token.expiresAt <= now()) endToken(token, 'expired');
   }
 
   const secondsLeft = ({ expiresAt }: FakeVaultToken): number =>
@@ -97,35 +97,36 @@ export function createFakeTokens(now: () => number, onEnd: (token: FakeVaultToke
       const token = tokens.get(id);
       return token?.state === 'good' ? token : undefined;
     },
-    revoke: (token: FakeVaultToken) => end(token, 'revoked'),
+    revoke: (token: FakeVaultToken) => endToken(token, 'revoked'),
     /** The answer of a login. */
-    welcome: (token: FakeVaultToken): FakeAnswer => vaultEnvelope('null', {}, { auth: authOf(token) }),
+    loginResponse: (token: FakeVaultToken): FakeResponse =>
+      vaultResponse('null', {}, { auth: authOf(token) }),
     /** `auth/token/...`. */
-    answer(method: string, path: string, token: FakeVaultToken): FakeAnswer | undefined {
+    handle(method: string, path: string, token: FakeVaultToken): FakeResponse | undefined {
       const isWrite = method === 'POST' || method === 'PUT';
       if (path === 'auth/token/renew-self' && isWrite) {
-        if (token.type === 'batch') return vaultFault(400, 'batch tokens cannot be renewed');
-        if (!renewable(token)) return vaultFault(400, 'lease is not renewable');
-        const wanted = now() + token.ttlMs;
-        token.expiresAt = Math.min(wanted, token.lastsUntil);
+        if (token.type === 'batch') return vaultErrorResponse(400, 'batch tokens cannot be renewed');
+        if (!renewable(token)) return vaultErrorResponse(400, 'lease is not renewable');
+        const requestedExpiry = now() + token.ttlMs;
+        token.expiresAt = Math.min(requestedExpiry, token.maxExpiresAt);
         token.renewals += 1;
         const warnings =
-          wanted > token.lastsUntil
+          requestedExpiry > token.maxExpiresAt
             ? [
                 `TTL of "${token.ttlMs / 1_000}s" exceeded the effective max_ttl of "${secondsLeft(token)}s"; TTL value is capped accordingly`,
               ]
             : [];
-        return vaultEnvelope('null', {}, { auth: authOf(token), ...(warnings.length > 0 && { warnings }) });
+        return vaultResponse('null', {}, { auth: authOf(token), ...(warnings.length > 0 && { warnings }) });
       }
       if (path === 'auth/token/revoke-self' && isWrite) {
-        if (token.type === 'batch') return vaultFault(400, 'batch tokens cannot be revoked');
-        end(token, 'revoked');
+        if (token.type === 'batch') return vaultErrorResponse(400, 'batch tokens cannot be revoked');
+        endToken(token, 'revoked');
         return { status: 204 };
       }
       if (path === 'auth/token/lookup-self' && method === 'GET') {
         const { id, accessor, type, policies } = token;
         const data = { id, accessor, type, policies, ttl: secondsLeft(token), renewable: renewable(token) };
-        return vaultEnvelope(JSON.stringify(data));
+        return vaultResponse(JSON.stringify(data));
       }
       return undefined;
     },

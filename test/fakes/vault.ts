@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createHttp } from '../../src/http/client.ts';
 import type { VaultLogin } from '../../src/providers/vault/types.ts';
-import { startFakeServer, type FakeAnswer, type FakeRequest, type FakeServer } from './http-server.ts';
+import { startFakeServer, type FakeResponse, type FakeRequest, type FakeServer } from './http-server.ts';
 import { createTestCa } from './tls.ts';
-import { vaultFault } from './vault-answers.ts';
+import { vaultErrorResponse } from './vault-responses.ts';
 import { createTokenIssuer } from './vault-jwt.ts';
-import { createVaultSpace, type VaultSpace } from './vault-space.ts';
+import { createFakeNamespace, type FakeVaultNamespace } from './vault-namespace.ts';
 
 /** How a cluster is made. */
 export type FakeVaultOptions = {
@@ -40,10 +40,10 @@ export type FakeVaultNode = FakeServer & {
   /** As a login names it. */
   readonly address: string;
   /** Does what is asked and then breaks the connection, so many times: the answer is lost, what was issued is not. */
-  loseReplies(times: number): void;
+  dropResponses(times: number): void;
 };
 
-const health: Readonly<Record<NodeState, number>> = {
+const healthStatus: Readonly<Record<NodeState, number>> = {
   active: 200,
   standby: 429,
   redirecting: 429,
@@ -56,16 +56,16 @@ const health: Readonly<Record<NodeState, number>> = {
   removed: 530,
 };
 
-const noActive = vaultFault(500, 'local node not active but active cluster node not found');
+const noActive = vaultErrorResponse(500, 'local node not active but active cluster node not found');
 
 /** What a node in such a state says to every call. */
-const refusals: Readonly<Partial<Record<NodeState, FakeAnswer>>> = {
+const stateErrors: Readonly<Partial<Record<NodeState, FakeResponse>>> = {
   'no-active': noActive,
-  'dr-secondary': vaultFault(400, 'path disabled in replication DR secondary mode'),
-  'cut-off': vaultFault(503, 'Vault is sealed'),
-  uninitialised: vaultFault(503, 'Vault is sealed'),
-  sealed: vaultFault(503, 'Vault is sealed'),
-  removed: vaultFault(503, 'Vault is sealed'),
+  'dr-secondary': vaultErrorResponse(400, 'path disabled in replication DR secondary mode'),
+  'cut-off': vaultErrorResponse(503, 'Vault is sealed'),
+  uninitialised: vaultErrorResponse(503, 'Vault is sealed'),
+  sealed: vaultErrorResponse(503, 'Vault is sealed'),
+  removed: vaultErrorResponse(503, 'Vault is sealed'),
 };
 
 /** A fake Vault (or OpenBao), HTTPS as in life: one cluster, its clock one that a test can turn, configured by its owner's hands. */
@@ -75,42 +75,46 @@ export async function startFakeVault(options: FakeVaultOptions = {}) {
   const now = (): number => Date.now() + clock.ms;
   const issuer = createTokenIssuer({ now });
   const ca = createTestCa();
-  const spaces = new Map(['', ...namespaces].map((name) => [name, createVaultSpace({ issuer, now })]));
+  const namespacesByName = new Map(
+    ['', ...namespaces].map((name) => [name, createFakeNamespace({ issuer, now })]),
+  );
   const directory = mkdtempSync(join(tmpdir(), 'keyferry-vault-'));
-  const isPlain = options.socket === true || options.http === true;
+  const isPlaintext = options.socket === true || options.http === true;
 
-  function serve(node: FakeVaultNode, request: FakeRequest): FakeAnswer {
+  function serve(node: FakeVaultNode, request: FakeRequest): FakeResponse {
     const { path, query, headers } = request;
-    if (path === '/v1/sys/health') return { status: health[node.state], body: { state: node.state } };
+    if (path === '/v1/sys/health') return { status: healthStatus[node.state], body: { state: node.state } };
     // Whoever forgets it is refused by an Agent that asks for it.
-    if (headers['x-vault-request'] !== 'true') return vaultFault(412, "missing 'X-Vault-Request' header");
-    const refusal = refusals[node.state];
-    if (refusal !== undefined) return refusal;
+    if (headers['x-vault-request'] !== 'true')
+      return vaultErrorResponse(412, "missing 'X-Vault-Request' header");
+    const stateError = stateErrors[node.state];
+    if (stateError !== undefined) return stateError;
     if (node.state !== 'redirecting')
-      return spaceOf(request)?.serve(request) ?? vaultFault(404, 'namespace not found');
+      return namespaceOf(request)?.serve(request) ?? vaultErrorResponse(404, 'namespace not found');
     const active = nodes.find(({ state }) => state === 'active');
     if (active === undefined) return noActive;
     const location = new URL(`${path}${query === '' ? '' : `?${query}`}`, active.url).href;
     return { status: 307, headers: { location } };
   }
 
-  function spaceOf({ headers }: FakeRequest): VaultSpace | undefined {
+  function namespaceOf({ headers }: FakeRequest): FakeVaultNamespace | undefined {
     const name = String(headers['x-vault-namespace'] ?? '').replace(/^\/|\/$/g, '');
-    return spaces.get(namespaces.length === 0 ? '' : name);
+    return namespacesByName.get(namespaces.length === 0 ? '' : name);
   }
 
   async function startNode(index: number): Promise<FakeVaultNode> {
     const socketPath = join(directory, `${index}.sock`);
     const server = await startFakeServer({
       ...(options.socket === true && { socketPath }),
-      ...(!isPlain && { tls: { ...ca.issue(), requestCert: true, rejectUnauthorized: false } }),
+      ...(!isPlaintext && { tls: { ...ca.issue(), requestCert: true, rejectUnauthorized: false } }),
       handler: (request) => serve(node, request),
     });
     const node: FakeVaultNode = Object.defineProperties(server as FakeVaultNode, {
       state: { value: index === 0 ? 'active' : 'standby', writable: true },
       address: { value: options.socket === true ? `unix://${socketPath}` : server.url.origin },
-      loseReplies: {
-        value: (times: number) => server.behave({ on: /^(?!GET .v1.sys.health)/, times, truncate: true }),
+      dropResponses: {
+        value: (times: number) =>
+          server.injectFault({ route: /^(?!GET .v1.sys.health)/, times, truncate: true }),
       },
     });
     return node;
@@ -118,7 +122,7 @@ export async function startFakeVault(options: FakeVaultOptions = {}) {
 
   const nodes = await Promise.all(Array.from({ length: count }, (_, index) => startNode(index)));
   const [first] = nodes;
-  const root = spaces.get('');
+  const root = namespacesByName.get('');
   if (first === undefined || root === undefined) throw new Error('a cluster has a node and a root');
   const http = createHttp({ ca: [ca.cert] });
   const addresses = nodes.map(({ address }) => address);
@@ -138,12 +142,12 @@ export async function startFakeVault(options: FakeVaultOptions = {}) {
     now,
     /** A directory of the test's own, removed at the end. */
     directory,
-    turn: (ms: number) => void (clock.ms += ms),
+    advanceClock: (ms: number) => void (clock.ms += ms),
     /** Another namespace's things. */
-    in(namespace: string): VaultSpace {
-      const space = spaces.get(namespace);
-      if (space === undefined) throw new Error(`no namespace ${namespace}`);
-      return space;
+    inNamespace(namespace: string): FakeVaultNamespace {
+      const vaultNamespace = namespacesByName.get(namespace);
+      if (vaultNamespace === undefined) throw new Error(`no namespace ${namespace}`);
+      return vaultNamespace;
     },
     /** How many requests came to all nodes whose `METHOD path` matches, or begins so. */
     count: (route?: string | RegExp): number => nodes.reduce((sum, node) => sum + node.count(route), 0),

@@ -4,36 +4,36 @@ import type { Volume } from '../../src/mount/types.ts';
 import type { Plan, SecretRef } from '../../src/core/plan.ts';
 import type { Grant } from '../../src/core/provider.ts';
 import { absent, failed, grantOf, unchanged, value } from '../fakes/scripted-provider.ts';
-import { createStoreRig, hour, minute, onFakeClock, second } from '../fakes/store-rig.ts';
+import { createCacheFixture, hour, minute, useFakeClock, second } from '../fakes/cache-fixture.ts';
 import { alibabaTwoRoles, productionDatabase, stagingDatabase } from './alibaba-two-roles.ts';
 import { awsFailover, database } from './aws-failover.ts';
 import { vaultLeasedRead } from './vault-leased-read.ts';
 import { vaultPost } from './vault-post.ts';
 
-onFakeClock();
+useFakeClock();
 
-type Admit = (ref: SecretRef, pod: string) => Grant;
+type Authorize = (ref: SecretRef, pod: string) => Grant;
 
 /** As a provider's admit would have it: an identity for each account and role, and for each region. */
-const admit: Admit = (ref, pod) =>
+const authorize: Authorize = (ref, pod) =>
   grantOf({
     ref,
     pod,
     principal: `${pod.split('-')[0]!} ${ref.role ?? ''} ${ref.region ?? ''}`,
     scope: ref.service === 'vault' ? 'pod' : 'principal',
-    fallbacks: (ref.fallbacks ?? []).map((fallback) => admit(fallback, pod)),
+    fallbacks: (ref.fallbacks ?? []).map((fallback) => authorize(fallback, pod)),
   });
 
 /** Mounts a plan for pods named `account-pod`. */
 function createMounts(plan: Plan) {
-  const rig = createStoreRig();
+  const fixture = createCacheFixture();
   const render = createRender({ versionKey: Buffer.alloc(32, 7) });
   const mount = async (pod: string): Promise<Volume> => {
-    const grants = plan.refs.map((ref) => admit(ref, pod));
+    const grants = plan.refs.map((ref) => authorize(ref, pod));
     const waiter = { signal: new AbortController().signal, deadline: Date.now() + 100 * second };
-    return render(plan, await rig.store.read(rig.provider, grants, waiter), 0o644);
+    return render(plan, await fixture.cache.read(fixture.provider, grants, waiter), 0o644);
   };
-  return { ...rig, mount };
+  return { ...fixture, mount };
 }
 
 const textOf = ({ files }: Volume, path: string): string =>
@@ -67,7 +67,7 @@ describe('two cross-account roles in one class', () => {
   });
 
   test('one role that is taken away fails the volume, at its next question; given back, it serves again', async () => {
-    const { mount, provider, pass } = createMounts(alibabaTwoRoles);
+    const { mount, provider, advanceClock: pass } = createMounts(alibabaTwoRoles);
     provider.script('eu/prod/db', byRole);
     const first = await mount('shop-1');
     await pass(30 * second);
@@ -80,7 +80,7 @@ describe('two cross-account roles in one class', () => {
   });
 
   test('go without the optional parameter, and have it once it is there', async () => {
-    const { mount, provider, pass } = createMounts(alibabaTwoRoles);
+    const { mount, provider, advanceClock: pass } = createMounts(alibabaTwoRoles);
     provider.script('eu/prod/db', byRole);
     provider.script('banner', absent(), value('hello', { modified: '1767225600000' }));
     expect((await mount('shop-1')).files.map(({ path }) => path)).not.toContain('banner');
@@ -91,28 +91,28 @@ describe('two cross-account roles in one class', () => {
 
 describe('AWS failover and 25 parameters', () => {
   const json = '{"endpoint":{"port":5432}}';
-  const answer = ({ grant: { ref } }: { grant: Grant }) =>
+  const respond = ({ grant: { ref } }: { grant: Grant }) =>
     ref.service === 'secretsmanager'
       ? value(json, { version: '7d3e' })
       : value(`parameter ${ref.name}`, { version: ref.version ?? '1', modified: '1767225600' });
 
   test('are asked for in one batch, whatever the number of pods', async () => {
-    const { store, mount, provider } = createMounts(awsFailover);
-    for (const { name } of awsFailover.refs) provider.script(name, answer);
+    const { cache: store, mount, provider } = createMounts(awsFailover);
+    for (const { name } of awsFailover.refs) provider.script(name, respond);
     const volumes = await Promise.all(Array.from({ length: 20 }, (_, pod) => mount(`shop-${pod}`)));
     expect(new Set(volumes.map((volume) => JSON.stringify(volume))).size).toBe(1);
     expect(provider.calls).toHaveLength(26);
     expect(new Set(provider.calls.map(({ batch }) => batch)).size).toBe(1);
-    expect(store.hasServed(admit(database, 'shop-7'))).toBe(true);
+    expect(store.hasDelivered(authorize(database, 'shop-7'))).toBe(true);
   });
 
   test('come from the other region in an outage: each where it can, and the replica by its own name', async () => {
     const { mount, provider } = createMounts(awsFailover);
-    const inRegion = (call: { grant: Grant }) =>
-      call.grant.ref.region === 'eu-west-1' ? failed('STORE_UNAVAILABLE') : answer(call);
+    const failInPrimaryRegion = (call: { grant: Grant }) =>
+      call.grant.ref.region === 'eu-west-1' ? failed('STORE_UNAVAILABLE') : respond(call);
     for (const { name, fallbacks } of awsFailover.refs) {
-      provider.script(name, inRegion);
-      for (const fallback of fallbacks ?? []) provider.script(fallback.name, inRegion);
+      provider.script(name, failInPrimaryRegion);
+      for (const fallback of fallbacks ?? []) provider.script(fallback.name, failInPrimaryRegion);
     }
     const volume = await mount('shop-1');
     expect(textOf(volume, 'port')).toBe('5432');
@@ -124,9 +124,9 @@ describe('AWS failover and 25 parameters', () => {
 
   test('of one parameter only leaves the others where they are', async () => {
     const { mount, provider } = createMounts(awsFailover);
-    for (const { name } of awsFailover.refs) provider.script(name, answer);
+    for (const { name } of awsFailover.refs) provider.script(name, respond);
     provider.script('/app/p7', (call) =>
-      call.grant.ref.region === 'eu-west-1' ? failed('STORE_THROTTLED') : answer(call),
+      call.grant.ref.region === 'eu-west-1' ? failed('STORE_THROTTLED') : respond(call),
     );
     expect(textOf(await mount('shop-1'), '_app_p7')).toBe('parameter /app/p7');
     expect(provider.calls).toHaveLength(27);
@@ -155,7 +155,7 @@ describe('three objects of one leased read', () => {
   });
 
   test('stay as they are, versions too, over renewals; its pod asks no more while another does, and the user is given back', async () => {
-    const { mount, provider, pass } = createMounts(vaultLeasedRead);
+    const { mount, provider, advanceClock: pass } = createMounts(vaultLeasedRead);
     provider.script('database/creds/app', issue);
     provider.scriptRenewals(() => ({ kind: 'renewed', expiresAt: Date.now() + hour }));
     const first = await mount('shop-1');
@@ -182,7 +182,7 @@ describe('reads with a body', () => {
       document: `{"certificate":"${name} ${number}","private_key":"K","expiration":${number}}`,
     });
   };
-  const scripted = () => {
+  const createScriptedMounts = () => {
     const mounts = createMounts(vaultPost);
     mounts.provider.script('pki/issue/web', issue);
     mounts.provider.script('sys/tools/random/4', value('', { document: '{"random_bytes":"AP8QIA=="}' }));
@@ -190,14 +190,14 @@ describe('reads with a body', () => {
   };
 
   test('are a question each, and give each file its own answer', async () => {
-    const { mount, provider } = scripted();
+    const { mount, provider } = createScriptedMounts();
     const volume = await mount('shop-1');
     expect(textOf(volume, 'server/tls.crt')).toMatch(/^server/);
     expect(provider.calls.map(({ grant }) => grant.ref)).toEqual(vaultPost.refs);
   });
 
   test('are the pod’s for an hour: no other pod has them, and no republish asks', async () => {
-    const { mount, provider, pass } = scripted();
+    const { mount, provider, advanceClock: pass } = createScriptedMounts();
     const first = await mount('shop-1');
     const other = await mount('shop-2');
     expect(textOf(other, 'server/tls.crt')).not.toBe(textOf(first, 'server/tls.crt'));

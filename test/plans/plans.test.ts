@@ -7,7 +7,7 @@ import { refKey, type Plan, type SecretRef } from '../../src/core/plan.ts';
 import type { Outcome, SecretValue } from '../../src/core/provider.ts';
 import { alibabaTwoRoles } from './alibaba-two-roles.ts';
 import { awsFailover, database } from './aws-failover.ts';
-import { byAddress, dotenv, laterPlans } from './later.ts';
+import { byAddress, dotenv, futurePlans } from './future-plans.ts';
 import { vaultLeasedRead } from './vault-leased-read.ts';
 import { vaultPost } from './vault-post.ts';
 
@@ -48,18 +48,18 @@ describe('every plan', () => {
         expect(files.some(({ sources }) => Object.values(sources).some((source) => source.ref === ref))).toBe(
           true,
         );
-      expect(files.map(({ path }) => checkFilePath(path)).filter((fault) => fault !== undefined)).toEqual([]);
+      expect(files.map(({ path }) => checkFilePath(path)).filter((error) => error !== undefined)).toEqual([]);
       expect(findPathClash(files.map(({ path }) => path))).toBeUndefined();
     },
   );
   test('that comes later asks as today’s do', () => {
-    for (const { refs } of laterPlans) expect(new Set(refs.map(refKey)).size).toBe(refs.length);
+    for (const { refs } of futurePlans) expect(new Set(refs.map(refKey)).size).toBe(refs.length);
   });
 });
 
 describe('two cross-account roles in one class', () => {
   const [staging, production, banner] = alibabaTwoRoles.refs as [SecretRef, SecretRef, SecretRef];
-  const answers = [
+  const outcomes = [
     delivered(staging, '{"env":"staging"}', { version: 'v1' }),
     delivered(production, '{"pass-word":"p","users":[{"name":"app"}]}', { version: 'v9' }),
   ];
@@ -67,7 +67,7 @@ describe('two cross-account roles in one class', () => {
   test('give each file its own account’s secret', () => {
     const volume = render(
       alibabaTwoRoles,
-      [...answers, delivered(banner, 'hello', { version: '4', modified: '1767225600000' })],
+      [...outcomes, delivered(banner, 'hello', { version: '4', modified: '1767225600000' })],
       0o644,
     );
     expect(texts(volume)).toEqual({
@@ -91,7 +91,7 @@ describe('two cross-account roles in one class', () => {
       ref: banner,
       error: new SecretError('OBJECT_NOT_FOUND', 'no banner'),
     };
-    expect(Object.keys(texts(render(alibabaTwoRoles, [...answers, absent], 0o644)))).not.toContain('banner');
+    expect(Object.keys(texts(render(alibabaTwoRoles, [...outcomes, absent], 0o644)))).not.toContain('banner');
   });
 
   test('fail when one of the two roles may not', () => {
@@ -100,7 +100,7 @@ describe('two cross-account roles in one class', () => {
       ref: production,
       error: new SecretError('ACCESS_DENIED', 'denied'),
     };
-    expect(() => render(alibabaTwoRoles, [answers[0]!, denied, delivered(banner, '')], 0o644)).toThrow(
+    expect(() => render(alibabaTwoRoles, [outcomes[0]!, denied, delivered(banner, '')], 0o644)).toThrow(
       'denied',
     );
   });

@@ -16,7 +16,7 @@ export type GoProgram = {
 };
 
 /** The path of the built program, built anew where it is missing or older than the module's files. A cold build can take minutes. */
-export async function builtGoProgram({
+export async function buildGoProgram({
   directory,
   name,
   target,
@@ -26,8 +26,10 @@ export async function builtGoProgram({
   const bin = join(directory, 'bin');
   const program = join(bin, name);
   const sources = (await readdir(directory)).filter((file) => /\.(go|mod|sum)$/.test(file));
-  const changed = Math.max(...(await Promise.all(sources.map((file) => modified(join(directory, file))))));
-  if ((await modified(program)) > changed) return program;
+  const sourcesModifiedAt = Math.max(
+    ...(await Promise.all(sources.map((file) => modifiedAt(join(directory, file))))),
+  );
+  if ((await modifiedAt(program)) > sourcesModifiedAt) return program;
   await mkdir(bin, { recursive: true });
   const modules = ['-mod=readonly', ...(modFile === undefined ? [] : [`-modfile=${modFile}`])];
   const flags = [...modules, '-trimpath', '-buildvcs=false', '-ldflags', `-s -w ${ldflags}`];
@@ -60,7 +62,7 @@ export async function programInPath(
   return paths[usable.indexOf(true)];
 }
 
-async function modified(path: string): Promise<number> {
+async function modifiedAt(path: string): Promise<number> {
   return stat(path).then(
     ({ mtimeMs }) => mtimeMs,
     () => 0,

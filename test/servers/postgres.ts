@@ -9,18 +9,18 @@ import { freePorts, startProgram, type StartedProgram } from './started-program.
 
 const run = promisify(execFile);
 /** Debian's `nobody`: PostgreSQL will not run as root. */
-const nobody = 65_534;
-const debian = '/usr/lib/postgresql';
+const nobodyUid = 65_534;
+const debianDirectory = '/usr/lib/postgresql';
 
 /** What this machine lacks to run PostgreSQL, in words. */
-export async function postgresLacks(): Promise<readonly string[]> {
-  const lacks: string[] = [];
+export async function missingPostgresDependencies(): Promise<readonly string[]> {
+  const missing: string[] = [];
   for (const name of ['initdb', 'postgres', 'psql'])
     if ((await postgresProgram(name)) === undefined)
-      lacks.push(`${name} (Debian: apt-get install postgresql)`);
+      missing.push(`${name} (Debian: apt-get install postgresql)`);
   if (isRoot() && (await programInPath('setpriv')) === undefined)
-    lacks.push('setpriv (Debian: util-linux), to run PostgreSQL as somebody else than root');
-  return lacks;
+    missing.push('setpriv (Debian: util-linux), to run PostgreSQL as somebody else than root');
+  return missing;
 }
 
 /** A PostgreSQL of its own on a free port of 127.0.0.1, in a temporary directory that goes with it. */
@@ -30,28 +30,33 @@ export async function startPostgres() {
   const password = randomBytes(16).toString('hex');
   const [port = 0] = await freePorts(1);
   await writeFile(passwordFile, password);
-  if (isRoot()) for (const path of [directory, passwordFile]) await chown(path, nobody, nobody);
+  if (isRoot()) for (const path of [directory, passwordFile]) await chown(path, nobodyUid, nobodyUid);
 
   const initdb = await unprivileged('initdb');
-  const how = [
+  const initdbFlags = [
     '--username=admin',
     `--pwfile=${passwordFile}`,
     '--auth=scram-sha-256',
     '--locale=C',
     '--no-sync',
   ];
-  await run(initdb.program, [...initdb.args, `--pgdata=${data}`, ...how]);
+  await run(initdb.program, [...initdb.args, `--pgdata=${data}`, ...initdbFlags]);
   const postgres = await unprivileged('postgres');
 
   /** The rows of an answer, columns divided by `|`. @throws with PostgreSQL's words */
-  async function query(sql: string, as = { user: 'admin', password }): Promise<string[]> {
+  async function query(sql: string, credentials = { user: 'admin', password }): Promise<string[]> {
     const psql = (await postgresProgram('psql')) ?? 'psql';
-    const where = ['--host=127.0.0.1', `--port=${port}`, `--username=${as.user}`, '--dbname=postgres'];
+    const connectionFlags = [
+      '--host=127.0.0.1',
+      `--port=${port}`,
+      `--username=${credentials.user}`,
+      '--dbname=postgres',
+    ];
     const { stdout } = await run(
       psql,
-      [...where, '--no-psqlrc', '--tuples-only', '--no-align', `--command=${sql}`],
+      [...connectionFlags, '--no-psqlrc', '--tuples-only', '--no-align', `--command=${sql}`],
       {
-        env: { PGPASSWORD: as.password, PGCONNECT_TIMEOUT: '5' },
+        env: { PGPASSWORD: credentials.password, PGCONNECT_TIMEOUT: '5' },
       },
     );
     return stdout.split('\n').filter((line) => line !== '');
@@ -67,7 +72,7 @@ export async function startPostgres() {
       ],
       isReady: async () => (await query('select 1')).length === 1,
     });
-  let running = await start();
+  let server = await start();
 
   return {
     port,
@@ -77,18 +82,18 @@ export async function startPostgres() {
     /** The names of those who may log in, but for the administrator. */
     users: () => query("select rolname from pg_roles where rolcanlogin and rolname <> 'admin' order by 1"),
     /** Whether these may log in now. */
-    knows: (user: string, theirPassword: string): Promise<boolean> =>
-      query('select 1', { user, password: theirPassword }).then(
+    canLogIn: (user: string, loginPassword: string): Promise<boolean> =>
+      query('select 1', { user, password: loginPassword }).then(
         () => true,
         () => false,
       ),
     /** Ends it at once, as a database that fails. */
-    kill: () => running.stop('SIGQUIT'),
+    kill: () => server.stop('SIGQUIT'),
     async restart(): Promise<void> {
-      running = await start();
+      server = await start();
     },
     async stop(): Promise<void> {
-      await running.stop('SIGQUIT');
+      await server.stop('SIGQUIT');
       await rm(directory, { recursive: true });
     },
   };
@@ -102,8 +107,8 @@ function isRoot(): boolean {
 
 /** A program of PostgreSQL, from the PATH or from where Debian puts it, the latest version first. */
 async function postgresProgram(name: string): Promise<string | undefined> {
-  const versions = (await readdir(debian).catch(() => [])).sort((a, b) => Number(b) - Number(a));
-  const directories = versions.map((version) => join(debian, version, 'bin'));
+  const versions = (await readdir(debianDirectory).catch(() => [])).sort((a, b) => Number(b) - Number(a));
+  const directories = versions.map((version) => join(debianDirectory, version, 'bin'));
   return (await programInPath(name)) ?? (await programInPath(name, directories.join(':')));
 }
 
@@ -112,5 +117,8 @@ async function unprivileged(name: string): Promise<{ program: string; args: read
   const program = (await postgresProgram(name)) ?? name;
   if (!isRoot()) return { program, args: [] };
   const setpriv = (await programInPath('setpriv')) ?? 'setpriv';
-  return { program: setpriv, args: [`--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups', program] };
+  return {
+    program: setpriv,
+    args: [`--reuid=${nobodyUid}`, `--regid=${nobodyUid}`, '--clear-groups', program],
+  };
 }

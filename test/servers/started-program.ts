@@ -12,7 +12,7 @@ export type StartedProgram = {
   stop(signal?: NodeJS.Signals): Promise<void>;
 };
 
-const kept = 64 * 1024;
+const maxOutputLength = 64 * 1024;
 
 /** Starts it and waits until `isReady`. @throws with its last words where it ends before, or takes longer than `timeoutMs` */
 export async function startProgram(options: {
@@ -27,28 +27,28 @@ export async function startProgram(options: {
   let output = '';
   for (const stream of [child.stdout, child.stderr])
     stream.on('data', (chunk: Buffer) => {
-      output = (output + chunk.toString()).slice(-kept);
+      output = (output + chunk.toString()).slice(-maxOutputLength);
     });
-  const end = new Promise((resolve) => child.on('close', resolve).on('error', resolve));
-  const hasEnded = (): boolean =>
+  const exited = new Promise((resolve) => child.on('close', resolve).on('error', resolve));
+  const hasExited = (): boolean =>
     child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
   // A suite that is interrupted leaves nothing running.
-  const leave = (): void => void child.kill('SIGKILL');
-  process.once('exit', leave);
+  const killOnExit = (): void => void child.kill('SIGKILL');
+  process.once('exit', killOnExit);
   const started: StartedProgram = {
     pid: child.pid ?? 0,
     output: () => output,
     signal: (signal) => void child.kill(signal),
     async stop(signal = 'SIGTERM') {
-      process.removeListener('exit', leave);
+      process.removeListener('exit', killOnExit);
       child.kill(signal);
-      await end;
+      await exited;
     },
   };
-  for (const late = Date.now() + timeoutMs; !(await isReady().catch(() => false)); await sleep(50)) {
-    if (!hasEnded() && Date.now() < late) continue;
+  for (const deadline = Date.now() + timeoutMs; !(await isReady().catch(() => false)); await sleep(50)) {
+    if (!hasExited() && Date.now() < deadline) continue;
     await started.stop('SIGKILL');
-    throw new Error(`${program} ${hasEnded() ? 'ended' : 'is not ready'}:\n${output.slice(-4_000)}`);
+    throw new Error(`${program} ${hasExited() ? 'ended' : 'is not ready'}:\n${output.slice(-4_000)}`);
   }
   return started;
 }

@@ -29,14 +29,14 @@ describe('the demo of the built bundle', () => {
   }
 
   test('shows a mount, a change and two refusals, twice at once, and leaves nothing behind', async () => {
-    for (const story of await Promise.all([demo(), demo()])) {
-      expect(story).toContain('db/password holds: first');
-      expect(story).toContain('db/password holds: second');
-      expect(story).toMatch(/db\.json +35 +0644 +v2\n/);
-      expect(story).toMatch(/\n {5}INVALID_ARGUMENT: .*filePermission/);
-      expect(story).toMatch(/\n {5}PERMISSION_DENIED: .*other\/web/);
-      expect(story).toMatch(/\nDone: [^\n]+\n$/);
-      expect(story).not.toContain('\u001b');
+    for (const output of await Promise.all([demo(), demo()])) {
+      expect(output).toContain('db/password holds: first');
+      expect(output).toContain('db/password holds: second');
+      expect(output).toMatch(/db\.json +35 +0644 +v2\n/);
+      expect(output).toMatch(/\n {5}INVALID_ARGUMENT: .*filePermission/);
+      expect(output).toMatch(/\n {5}PERMISSION_DENIED: .*other\/web/);
+      expect(output).toMatch(/\nDone: [^\n]+\n$/);
+      expect(output).not.toContain('\u001b');
     }
     expect(await readdir(join(dir, 'tmp'))).toEqual([]);
   });
@@ -64,30 +64,30 @@ describe('a demo that goes wrong', () => {
   /** Runs the demo with a script in the place of Keyferry. */
   async function demo(script: string, stop = new AbortController().signal) {
     await writeFile(join(dir, 'keyferry.cjs'), script);
-    let story = '';
+    let output = '';
     const command = demoCommand({
-      self: { execPath: process.execPath, script: join(dir, 'keyferry.cjs') },
+      executable: { execPath: process.execPath, script: join(dir, 'keyferry.cjs') },
       env: {},
-      stdout: { write: (text) => (story += text) },
+      stdout: { write: (text) => (output += text) },
       stop,
     });
     const error = await command.parseAsync([], { from: 'user' }).then(
       () => undefined,
       (thrown: unknown) => thrown as SecretError,
     );
-    const place = /Everything happens in (\S+),/.exec(story)?.[1] ?? '';
-    await expect(readdir(place)).rejects.toMatchObject({ code: 'ENOENT' });
-    return { error, story };
+    const directory = /Everything happens in (\S+),/.exec(output)?.[1] ?? '';
+    await expect(readdir(directory)).rejects.toMatchObject({ code: 'ENOENT' });
+    return { error, story: output };
   }
 
   test('says which command failed and what it said', async () => {
-    const { error, story } = await demo(
+    const { error, story: output } = await demo(
       'console.error("first"); console.error("no space left"); process.exit(3)',
     );
     expect(error?.message).toBe(
       'keyferry local --store store.age --key store.key init ended with code 3: no space left',
     );
-    expect(story).not.toContain('Done');
+    expect(output).not.toContain('Done');
   });
 
   test('says that a server ended instead of listening', async () => {

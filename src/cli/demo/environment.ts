@@ -3,16 +3,16 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { race } from '../../concurrency/single-flight.ts';
+import { raceWithAbort } from '../../concurrency/single-flight.ts';
 import { SecretError } from '../../core/errors.ts';
-import { quoteForeign } from '../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
 import { isAnswering } from '../../csi/client.ts';
 
 /** How to start this very program once more. */
-export type Self = { readonly execPath: string; readonly script: string };
+export type Executable = { readonly execPath: string; readonly script: string };
 
 /** A directory with processes of Keyferry in it. Once it is cleared nothing of either is left. */
-export type Stage = {
+export type DemoEnvironment = {
   readonly dir: string;
   write(name: string, text: string): Promise<void>;
   /** Runs a command to its end; answers what it printed. @throws SecretError if it ends with another code than `exitCode`, by default 0 */
@@ -22,7 +22,7 @@ export type Stage = {
   ): Promise<string>;
   /** Starts a server; answers once its socket does. @throws SecretError */
   serve(args: readonly string[], socket: string): Promise<Server>;
-  clear(): Promise<void>;
+  cleanUp(): Promise<void>;
 };
 
 /** A server under way. */
@@ -30,101 +30,104 @@ export type Server = {
   readonly pid: number;
   readonly socketPath: string;
   /** Milliseconds from its start to its first answer. */
-  readonly startedIn: number;
+  readonly startupMs: number;
   /** Tells it to end; answers its exit code, null where it had to be killed. */
-  end(): Promise<number | null>;
+  stop(): Promise<number | null>;
 };
 
 const startTimeoutMs = 15_000;
 const endTimeoutMs = 5_000;
 
 /** Sets a stage in a temporary directory. Processes on it do not see this one's own settings. `stop` ends every wait. */
-export async function setStage(
-  self: Self,
+export async function createDemoEnvironment(
+  executable: Executable,
   env: Readonly<Record<string, string | undefined>>,
   stop: AbortSignal,
-): Promise<Stage> {
+): Promise<DemoEnvironment> {
   const dir = await mkdtemp(join(tmpdir(), 'keyferry-demo-'));
-  const others = Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('KEYFERRY_')));
-  const running = new Set<Actor>();
-  const start = (args: readonly string[]): Actor => {
-    const actor = createActor(self, args, dir, others);
-    running.add(actor);
-    void actor.ended.then(() => running.delete(actor));
-    return actor;
+  const childEnv = Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('KEYFERRY_')));
+  const running = new Set<DemoProcess>();
+  const start = (args: readonly string[]): DemoProcess => {
+    const child = startDemoProcess(executable, args, dir, childEnv);
+    running.add(child);
+    void child.exited.then(() => running.delete(child));
+    return child;
   };
   return {
     dir,
     write: (name, text) => writeFile(join(dir, name), text, { mode: 0o600 }),
     async run(args, { input = '', exitCode = 0 } = {}) {
-      const actor = start(args);
-      actor.tell(input);
-      const code = await race(actor.ended, stop);
-      if (code !== exitCode) throw actor.complaint(`ended with code ${code ?? 'none'}`);
-      return actor.printed();
+      const child = start(args);
+      child.writeInput(input);
+      const code = await raceWithAbort(child.exited, stop);
+      if (code !== exitCode) throw child.failure(`ended with code ${code ?? 'none'}`);
+      return child.output();
     },
     async serve(args, socket) {
-      const began = Date.now();
-      const actor = start(args);
+      const startedAt = Date.now();
+      const child = start(args);
       const socketPath = join(dir, socket);
       while (!(await isAnswering(socketPath))) {
-        if (!running.has(actor)) throw actor.complaint('ended at once');
-        if (Date.now() - began > startTimeoutMs) throw actor.complaint('does not listen');
-        await race(sleep(10), stop);
+        if (!running.has(child)) throw child.failure('ended at once');
+        if (Date.now() - startedAt > startTimeoutMs) throw child.failure('does not listen');
+        await raceWithAbort(sleep(10), stop);
       }
-      return { pid: actor.pid, socketPath, startedIn: Date.now() - began, end: actor.end };
+      return { pid: child.pid, socketPath, startupMs: Date.now() - startedAt, stop: child.stop };
     },
-    async clear() {
-      await Promise.all([...running].map((actor) => actor.end()));
+    async cleanUp() {
+      await Promise.all([...running].map((child) => child.stop()));
       await rm(dir, { recursive: true, force: true });
     },
   };
 }
 
 /** A process of Keyferry. */
-type Actor = {
+type DemoProcess = {
   readonly pid: number;
   /** Its exit code. */
-  readonly ended: Promise<number | null>;
+  readonly exited: Promise<number | null>;
   /** Writes its whole standard input. */
-  tell(input: string): void;
-  printed(): string;
+  writeInput(input: string): void;
+  output(): string;
   /** What went wrong, with the last line it said about it. */
-  complaint(what: string): SecretError;
-  end(): Promise<number | null>;
+  failure(problem: string): SecretError;
+  stop(): Promise<number | null>;
 };
 
-function createActor(
-  { execPath, script }: Self,
+function startDemoProcess(
+  { execPath, script }: Executable,
   args: readonly string[],
   cwd: string,
   env: Readonly<Record<string, string | undefined>>,
-): Actor {
+): DemoProcess {
   const child = spawn(execPath, [resolve(script), ...args], { cwd, env });
-  let printed = '';
-  let said = '';
-  child.stdout.on('data', (chunk: Buffer) => (printed += chunk.toString()));
-  child.stderr.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-10_000)));
+  let output = '';
+  let errorOutput = '';
+  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (errorOutput = (errorOutput + chunk.toString()).slice(-10_000)));
   // It may have ended without reading.
   child.stdin.on('error', () => undefined);
-  const ended = new Promise<number | null>((done) => {
+  const exited = new Promise<number | null>((done) => {
     child.on('close', (code) => done(code));
     child.on('error', () => done(null));
   });
   return {
-    ended,
+    exited,
     pid: child.pid ?? 0,
-    tell: (input) => child.stdin.end(input),
-    printed: () => printed,
-    complaint(what) {
-      const last = said.trimEnd().split('\n').at(-1) ?? '';
-      return new SecretError('INTERNAL', `keyferry ${args.join(' ')} ${what}: ${quoteForeign(last)}`);
+    writeInput: (input) => child.stdin.end(input),
+    output: () => output,
+    failure(problem) {
+      const lastLine = errorOutput.trimEnd().split('\n').at(-1) ?? '';
+      return new SecretError(
+        'INTERNAL',
+        `keyferry ${args.join(' ')} ${problem}: ${sanitizeExternalText(lastLine)}`,
+      );
     },
-    async end() {
+    async stop() {
       child.kill('SIGTERM');
-      const late = setTimeout(() => child.kill('SIGKILL'), endTimeoutMs);
-      const code = await ended;
-      clearTimeout(late);
+      const killTimer = setTimeout(() => child.kill('SIGKILL'), endTimeoutMs);
+      const code = await exited;
+      clearTimeout(killTimer);
       return code;
     },
   };

@@ -1,6 +1,6 @@
 /** Tells the demo's story: steps with a number, commands as one would type them, and what they print. */
-export type Teller = {
-  say(...lines: string[]): void;
+export type Narrator = {
+  print(...lines: string[]): void;
   step(title: string): void;
   /** @param input what it reads from standard input */
   command(args: readonly string[], input?: string): void;
@@ -8,24 +8,24 @@ export type Teller = {
 };
 
 /** Bold and dim only where a terminal can show them. */
-export function createTeller(stdout: { write(text: string): unknown; readonly isTTY?: boolean }): Teller {
+export function createNarrator(stdout: { write(text: string): unknown; readonly isTTY?: boolean }): Narrator {
   const style = (code: number, text: string): string =>
     stdout.isTTY === true ? `\u001b[${code}m${text}\u001b[0m` : text;
-  const say = (...lines: string[]): void => void stdout.write(lines.map((line) => `${line}\n`).join(''));
+  const print = (...lines: string[]): void => void stdout.write(lines.map((line) => `${line}\n`).join(''));
   let steps = 0;
   return {
-    say,
+    print,
     step(title) {
       steps += 1;
-      say('', style(1, `${steps}. ${title}`));
+      print('', style(1, `${steps}. ${title}`));
     },
     command(args, input) {
-      const fed = input === undefined ? '' : `printf %s '${input}' | `;
-      say(`   ${style(2, `$ ${fed}keyferry ${args.join(' ')}`)}`);
+      const stdinPrefix = input === undefined ? '' : `printf %s '${input}' | `;
+      print(`   ${style(2, `$ ${stdinPrefix}keyferry ${args.join(' ')}`)}`);
     },
     show(...texts) {
       for (const text of texts)
-        say(
+        print(
           ...text
             .trimEnd()
             .split('\n')
@@ -62,6 +62,6 @@ spec:
 `;
 
 /** The same with two mistakes. */
-export const wrongClass = secretProviderClass
+export const invalidClass = secretProviderClass
   .replace('objectAlias: api-key', 'objectAlais: api-key')
   .replace('"0400"', '"400 "');

@@ -6,13 +6,13 @@ import { statusText } from '../../core/safe-text.ts';
 import { createDriverClient } from '../../csi/client.ts';
 import { readClassFile } from '../lint/class-file.ts';
 import { volumeTable } from '../mount/format.ts';
-import { mountQuestion } from '../mount/request.ts';
+import { buildMountRequest } from '../mount/request.ts';
 import { writeVolume } from '../mount/volume-writer.ts';
 
 /** A pod with one volume, and the driver that mounts it. */
 export type DemoPod = {
   /** One mount, first or again: files with their versions as a table, or the status that the driver hands to the pod's events. */
-  mount(classText: string): Promise<{ readonly code: string; readonly shown: string }>;
+  mount(classText: string): Promise<{ readonly code: string; readonly output: string }>;
   /** What the volume's root holds, links with what they lead to. */
   list(): Promise<string>;
   /** A file's content, read as a program in the pod would. */
@@ -27,20 +27,23 @@ export function createDemoPod(options: {
   readonly stop: AbortSignal;
 }): DemoPod {
   const { socketPath, namespace, directory, stop } = options;
-  const asker = { namespace, pod: 'web-1', serviceAccount: 'web', uid: randomUUID() };
+  const requester = { namespace, pod: 'web-1', serviceAccount: 'web', uid: randomUUID() };
   return {
     async mount(classText) {
       const [spc] = readClassFile('class.yaml', classText).classes;
       if (spc === undefined) throw new SecretError('INTERNAL', 'the demo has no class');
       const client = createDriverClient({ socketPath });
-      const answer = await client.mount(mountQuestion(spc, asker), { timeoutMs: 20_000, signal: stop });
+      const result = await client.mount(buildMountRequest(spc, requester), {
+        timeoutMs: 20_000,
+        signal: stop,
+      });
       client.close();
       stop.throwIfAborted();
-      if (answer.code !== 'OK')
-        return { code: answer.code, shown: `${answer.code}: ${statusText(answer.message)}` };
-      const volume = { files: answer.response.files, versions: answer.response.objectVersion };
+      if (result.code !== 'OK')
+        return { code: result.code, output: `${result.code}: ${statusText(result.message)}` };
+      const volume = { files: result.response.files, versions: result.response.objectVersion };
       await writeVolume(directory, volume);
-      return { code: 'OK', shown: volumeTable(volume).join('\n') };
+      return { code: 'OK', output: volumeTable(volume).join('\n') };
     },
     async list() {
       const entries = await readdir(directory, { withFileTypes: true });

@@ -8,16 +8,18 @@ const head = [
   'metadata: {name: app}',
 ];
 
-function only(text: string) {
-  const { classes, unreadable } = readClassFile('f.yaml', text);
-  expect(unreadable).toEqual([]);
+function readOnlyClass(text: string) {
+  const { classes, parseErrors } = readClassFile('f.yaml', text);
+  expect(parseErrors).toEqual([]);
   expect(classes.length).toBe(1);
   return classes[0]!;
 }
 
-function findings(...spec: string[]) {
-  const { findings } = only([...head, 'spec:', ...spec.map((line) => `  ${line}`)].join('\n'));
-  return findings.map(({ place, message, remedy }) => `${place.line}:${place.column} ${message}; ${remedy}`);
+function diagnostics(...spec: string[]) {
+  const { diagnostics } = readOnlyClass([...head, 'spec:', ...spec.map((line) => `  ${line}`)].join('\n'));
+  return diagnostics.map(
+    ({ place, message, remedy }) => `${place.line}:${place.column} ${message}; ${remedy}`,
+  );
 }
 
 describe('finding classes', () => {
@@ -51,7 +53,7 @@ describe('finding classes', () => {
       '- kind: ConfigMap',
       `- ${head.join('\n  ')}\n  ${spec}`,
     ];
-    expect(only(items.join('\n'))).toMatchObject({ name: 'app', place: { line: 5, column: 3 } });
+    expect(readOnlyClass(items.join('\n'))).toMatchObject({ name: 'app', place: { line: 5, column: 3 } });
   });
 
   test('in JSON', () => {
@@ -60,7 +62,7 @@ describe('finding classes', () => {
       kind: 'SecretProviderClass',
       metadata: { name: 'app', namespace: 'ns' },
     };
-    const { name, namespace, parameters } = only(
+    const { name, namespace, parameters } = readOnlyClass(
       JSON.stringify({ ...json, spec: { provider: 'p', parameters: { a: '1\n2' } } }, null, 1),
     );
     expect([name, namespace, { ...parameters }]).toEqual(['app', 'ns', { a: '1\n2' }]);
@@ -68,38 +70,39 @@ describe('finding classes', () => {
 
   test('with anchors and merge keys', () => {
     const text = ['kind: Base', 'spec: &spec {provider: local}', '---', ...head].join('\n');
-    expect(only(text).provider).toBe('');
+    expect(readOnlyClass(text).provider).toBe('');
     expect(
-      only([...head, 'x: &x {a: "1"}', 'spec: {provider: local, parameters: {<<: *x, b: "2"}}'].join('\n'))
-        .parameters,
+      readOnlyClass(
+        [...head, 'x: &x {a: "1"}', 'spec: {provider: local, parameters: {<<: *x, b: "2"}}'].join('\n'),
+      ).parameters,
     ).toEqual(Object.assign(Object.create(null), { a: '1', b: '2' }));
   });
 
   test.each(['', '# nothing', '---', 'kind: Pod', '[]', '{"kind":"List","items":null}'])(
     '%j holds none',
     (text) => {
-      expect(readClassFile('f.yaml', text)).toEqual({ classes: [], unreadable: [] });
+      expect(readClassFile('f.yaml', text)).toEqual({ classes: [], parseErrors: [] });
     },
   );
 });
 
 describe('a malformed document', () => {
   test('is reported with its place, and the others are read', () => {
-    const { classes, unreadable } = readClassFile('f.yaml', ['a: [1', '---', ...head].join('\n'));
+    const { classes, parseErrors } = readClassFile('f.yaml', ['a: [1', '---', ...head].join('\n'));
     expect(classes.length).toBe(1);
-    expect(unreadable).toMatchObject([
+    expect(parseErrors).toMatchObject([
       { severity: 'error', place: { file: 'f.yaml', line: 2 }, message: /^not YAML: / },
     ]);
   });
 
   test('that is a template is called one', () => {
-    const { unreadable } = readClassFile('f.yaml', 'a: {{ .Values.a }}\nb: {{- x }}: y');
-    expect(unreadable[0]?.remedy).toMatch(/template: render it first/);
+    const { parseErrors } = readClassFile('f.yaml', 'a: {{ .Values.a }}\nb: {{- x }}: y');
+    expect(parseErrors[0]?.remedy).toMatch(/template: render it first/);
   });
 
   test('with a map for a key is read without a warning of the library', () => {
     const warn = jest.spyOn(process, 'emitWarning').mockReturnValue();
-    only([...head.slice(0, 2), 'metadata:', '  name: {{ .Release.Name }}'].join('\n'));
+    readOnlyClass([...head.slice(0, 2), 'metadata:', '  name: {{ .Release.Name }}'].join('\n'));
     expect(warn).not.toHaveBeenCalled();
     warn.mockRestore();
   });
@@ -116,25 +119,25 @@ describe('a malformed document', () => {
     ].join('\n');
     expect(readClassFile('f.yaml', bomb)).toMatchObject({
       classes: [],
-      unreadable: [{ message: 'not YAML: too many aliases' }],
+      parseErrors: [{ message: 'not YAML: too many aliases' }],
     });
   });
 });
 
 describe('what the API server or the driver would refuse', () => {
   test('a class that is fine has no findings', () => {
-    expect(findings('provider: p', 'parameters: {a: "true", b: text, c: "1"}', 'secretObjects: []')).toEqual(
-      [],
-    );
+    expect(
+      diagnostics('provider: p', 'parameters: {a: "true", b: text, c: "1"}', 'secretObjects: []'),
+    ).toEqual([]);
   });
 
   test('missing and misspelt fields', () => {
-    expect(findings('paramters: {}')).toEqual([
+    expect(diagnostics('paramters: {}')).toEqual([
       '5:3 spec.provider is missing; name the provider',
       '5:14 spec has no field "paramters"; did you mean parameters?',
     ]);
     expect(
-      readClassFile('f', 'kind: SecretProviderClass').classes[0]?.findings.map(({ message }) => message),
+      readClassFile('f', 'kind: SecretProviderClass').classes[0]?.diagnostics.map(({ message }) => message),
     ).toEqual([
       'apiVersion is not that of a SecretProviderClass',
       'metadata.name is missing',
@@ -151,8 +154,8 @@ describe('what the API server or the driver would refuse', () => {
     ['{a: b}', 'a map', 'write it as a block of text: p: |', undefined],
   ])('a parameter `%s` is %s: only text is allowed', (value, kind, remedy, kept) => {
     const text = [...head, 'spec:', '  provider: x', '  parameters:', `    p: ${value}`].join('\n');
-    const { parameters, findings } = only(text);
-    expect(findings).toMatchObject([
+    const { parameters, diagnostics } = readOnlyClass(text);
+    expect(diagnostics).toMatchObject([
       { place: { line: 7 }, message: `parameter "p" is ${kind}, and must be text`, remedy },
     ]);
     expect(parameters.p).toBe(kept);
@@ -167,40 +170,45 @@ describe('what the API server or the driver would refuse', () => {
       '  - key: k',
       '  - {objectName: f, key: g}',
     ];
-    expect(findings(...entries)).toEqual([
+    expect(diagnostics(...entries)).toEqual([
       '9:7 an entry of secretObjects has no objectName; name a file of the volume',
     ]);
-    expect(only([...head, 'spec:', ...entries.map((e) => `  ${e}`)].join('\n')).synced).toEqual([
-      { objectName: 'f', place: { file: 'f.yaml', line: 10, column: 20 } },
-    ]);
+    expect(readOnlyClass([...head, 'spec:', ...entries.map((e) => `  ${e}`)].join('\n')).syncedFiles).toEqual(
+      [{ objectName: 'f', place: { file: 'f.yaml', line: 10, column: 20 } }],
+    );
   });
 
   test('a key __proto__ is a parameter like any other', () => {
-    const { parameters } = only([...head, 'spec: {provider: p, parameters: {__proto__: text}}'].join('\n'));
+    const { parameters } = readOnlyClass(
+      [...head, 'spec: {provider: p, parameters: {__proto__: text}}'].join('\n'),
+    );
     expect(Object.keys(parameters)).toEqual(['__proto__']);
   });
 });
 
 describe('the place of a problem in a parameter', () => {
-  const lead = [...head, 'spec:', '  provider: p', '  parameters:'];
+  const header = [...head, 'spec:', '  provider: p', '  parameters:'];
 
   test('is exact in a literal block, however it is indented', () => {
-    const found = only(
-      [...lead, '    objects: |2-  # why not', '', '      - a: 1', '        b: 2'].join('\r\n'),
+    const found = readOnlyClass(
+      [...header, '    objects: |2-  # why not', '', '      - a: 1', '        b: 2'].join('\r\n'),
     );
     expect(found.parameters.objects).toBe('\n- a: 1\n  b: 2');
-    expect(found.placeOf('objects', 3, 3)).toEqual({ file: 'f.yaml', line: 10, column: 9, exact: true });
+    expect(found.locationOf('objects', 3, 3)).toEqual({ file: 'f.yaml', line: 10, column: 9, exact: true });
   });
 
   test('is the beginning of the parameter in quoted text', () => {
-    const found = only([...lead, String.raw`    objects: "- a: 1\n  b: 2"`].join('\n'));
-    expect(found.placeOf('objects', 2, 3)).toEqual({ file: 'f.yaml', line: 7, column: 14, exact: false });
-    expect(found.placeOf('objects')).toMatchObject({ line: 7, exact: true });
+    const found = readOnlyClass([...header, String.raw`    objects: "- a: 1\n  b: 2"`].join('\n'));
+    expect(found.locationOf('objects', 2, 3)).toEqual({ file: 'f.yaml', line: 7, column: 14, exact: false });
+    expect(found.locationOf('objects')).toMatchObject({ line: 7, exact: true });
   });
 
   test('is that of the parameters, or the class, where the parameter is missing', () => {
-    expect(only([...lead, '    a: b'].join('\n')).placeOf('objects')).toMatchObject({ line: 7, column: 5 });
-    expect(only(head.join('\n')).placeOf('objects')).toMatchObject({ line: 1, column: 1 });
+    expect(readOnlyClass([...header, '    a: b'].join('\n')).locationOf('objects')).toMatchObject({
+      line: 7,
+      column: 5,
+    });
+    expect(readOnlyClass(head.join('\n')).locationOf('objects')).toMatchObject({ line: 1, column: 1 });
   });
 
   test('leads to the very character, whatever text a block holds', () => {
@@ -214,14 +222,14 @@ describe('the place of a problem in a parameter', () => {
         fc.nat(),
         (lines, row, column) => {
           const block = lines.map((text) => `      ${text}`);
-          const file = [...lead, '    before: x', '    objects: |2+', ...block, '    after: y', ''].join(
+          const file = [...header, '    before: x', '    objects: |2+', ...block, '    after: y', ''].join(
             '\n',
           );
-          const found = only(file);
+          const found = readOnlyClass(file);
           expect(found.parameters.objects).toBe(`${lines.join('\n')}\n`);
           row %= lines.length;
           column %= lines[row]!.length + 1;
-          const place = found.placeOf('objects', row + 1, column + 1);
+          const place = found.locationOf('objects', row + 1, column + 1);
           expect(place.exact).toBe(true);
           expect(file.split('\n')[place.line - 1]!.slice(place.column - 1)).toBe(lines[row]!.slice(column));
         },

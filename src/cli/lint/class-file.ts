@@ -9,15 +9,15 @@ import {
   isSeq,
   parseAllDocuments,
 } from 'yaml';
-import { quoteForeign } from '../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
 import { type SecretProviderClass, readClass } from './class-object.ts';
-import type { Finding, Place } from './finding.ts';
+import type { Diagnostic, SourceLocation } from './diagnostic.ts';
 
 /** What a file of manifests holds. */
 export type ClassFile = {
   readonly classes: readonly SecretProviderClass[];
   /** Why documents could not be read. */
-  readonly unreadable: readonly Finding[];
+  readonly parseErrors: readonly Diagnostic[];
 };
 
 /**
@@ -27,39 +27,39 @@ export type ClassFile = {
  */
 export function readClassFile(file: string, text: string): ClassFile {
   const classes: SecretProviderClass[] = [];
-  const unreadable: Finding[] = [];
+  const parseErrors: Diagnostic[] = [];
   const lineCounter = new LineCounter();
   const lines = text.split(/\r?\n/);
-  const placeAt = (offset: number): Place => {
+  const locationAt = (offset: number): SourceLocation => {
     const { line, col } = lineCounter.linePos(offset);
     return { file, line, column: col };
   };
   // At its default level the library writes warnings of its own to standard error.
   const options = { lineCounter, merge: true, prettyErrors: false, logLevel: 'error' } as const;
   for (const document of parseAllDocuments(text, options)) {
-    const fault = document.errors[0];
-    if (fault !== undefined) {
-      unreadable.push(malformed(placeAt(fault.pos[0]), fault.message, text));
+    const yamlError = document.errors[0];
+    if (yamlError !== undefined) {
+      parseErrors.push(syntaxDiagnostic(locationAt(yamlError.pos[0]), yamlError.message, text));
       continue;
     }
     for (const node of findClasses(document.contents, document)) {
       const value = toPlain(node, document);
       if (value === undefined)
-        unreadable.push(malformed(placeAt(node.range?.[0] ?? 0), 'too many aliases', text));
+        parseErrors.push(syntaxDiagnostic(locationAt(node.range?.[0] ?? 0), 'too many aliases', text));
       else
         classes.push(
           readClass(value, {
             lines,
             nodeAt: (...path) => nodeAt(node, path, document),
-            placeOf: (at) => placeAt((at ?? node).range?.[0] ?? 0),
+            locationOf: (at) => locationAt((at ?? node).range?.[0] ?? 0),
           }),
         );
     }
   }
-  return { classes, unreadable };
+  return { classes, parseErrors };
 }
 
-function malformed(place: Place, message: string, text: string): Finding {
+function syntaxDiagnostic(place: SourceLocation, message: string, text: string): Diagnostic {
   const remedy = text.includes('{{')
     ? 'it looks like a template: render it first, with helm template for example'
     : 'check indentation and quotes there';
@@ -67,7 +67,7 @@ function malformed(place: Place, message: string, text: string): Finding {
     place,
     severity: 'error',
     code: 'INVALID_CLASS',
-    message: `not YAML: ${quoteForeign(message)}`,
+    message: `not YAML: ${sanitizeExternalText(message)}`,
     remedy,
   };
 }
@@ -90,16 +90,16 @@ function toPlain(node: YAMLMap, document: Document): unknown {
 }
 
 function nodeAt(node: YAMLMap, path: readonly (string | number)[], document: Document): Node | undefined {
-  let at: Node | undefined = node;
+  let current: Node | undefined = node;
   for (const key of path) {
-    const child: unknown = isMap(at)
-      ? at.items.find((pair) => isScalar(pair.key) && pair.key.value === key)?.value
-      : isSeq(at) && typeof key === 'number'
-        ? at.items[key]
+    const child: unknown = isMap(current)
+      ? current.items.find((pair) => isScalar(pair.key) && pair.key.value === key)?.value
+      : isSeq(current) && typeof key === 'number'
+        ? current.items[key]
         : undefined;
-    at = resolve(child, document);
+    current = resolve(child, document);
   }
-  return at;
+  return current;
 }
 
 function resolve(node: unknown, document: Document): Node | undefined {

@@ -1,8 +1,8 @@
 import { type Node, isScalar } from 'yaml';
-import { quoteForeign } from '../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { Parameters } from '../../core/workload.ts';
 import { nearestName } from '../../formats/suggest.ts';
-import type { Finding, Place } from './finding.ts';
+import type { Diagnostic, SourceLocation } from './diagnostic.ts';
 
 /** How a class stands in its file. */
 export type ClassSource = {
@@ -11,37 +11,38 @@ export type ClassSource = {
   /** The node at a path of keys and indexes inside the class; undefined where it does not stand there itself. */
   nodeAt(...path: (string | number)[]): Node | undefined;
   /** Where a node begins; without one, where the class does. */
-  placeOf(node: Node | undefined): Place;
+  locationOf(node: Node | undefined): SourceLocation;
 };
 
 /**
  * `exact`: that very character, as in block scalars. Otherwise the beginning of the parameter's value or, where there is
  * no such parameter, of `spec.parameters` or of the class.
  */
-export type ExactPlace = Place & { readonly exact: boolean };
+export type ExactLocation = SourceLocation & { readonly exact: boolean };
 
-/** Finds in the class's file what a provider reported about a parameter's text; see {@link ExactPlace}. */
-export function placeInParameter(
+/** Finds in the class's file what a provider reported about a parameter's text; see {@link ExactLocation}. */
+export function locateInParameter(
   source: ClassSource,
-  at: {
+  position: {
     readonly parameter?: string | undefined;
     readonly line?: number | undefined;
     readonly column?: number | undefined;
   },
-): ExactPlace {
-  const node = at.parameter === undefined ? undefined : source.nodeAt('spec', 'parameters', at.parameter);
-  const start = source.placeOf(node ?? source.nodeAt('spec', 'parameters'));
-  if (at.line === undefined) return { ...start, exact: true };
+): ExactLocation {
+  const node =
+    position.parameter === undefined ? undefined : source.nodeAt('spec', 'parameters', position.parameter);
+  const start = source.locationOf(node ?? source.nodeAt('spec', 'parameters'));
+  if (position.line === undefined) return { ...start, exact: true };
   if (isScalar(node) && node.type?.startsWith('BLOCK') === true) {
     // The text begins in the line after the indicator, | or >, and each line stands behind its indentation.
-    const written = source.lines[start.line + at.line - 1];
-    const meant = String(node.value).split('\n')[at.line - 1];
-    if (written !== undefined && meant !== undefined && written.endsWith(meant)) {
-      const indentation = written.length - meant.length;
+    const sourceLine = source.lines[start.line + position.line - 1];
+    const parsedLine = String(node.value).split('\n')[position.line - 1];
+    if (sourceLine !== undefined && parsedLine !== undefined && sourceLine.endsWith(parsedLine)) {
+      const indentation = sourceLine.length - parsedLine.length;
       return {
         file: start.file,
-        line: start.line + at.line,
-        column: indentation + (at.column ?? 1),
+        line: start.line + position.line,
+        column: indentation + (position.column ?? 1),
         exact: true,
       };
     }
@@ -55,65 +56,66 @@ export type SecretProviderClass = {
   readonly namespace: string;
   readonly provider: string;
   /** Where the provider is named. */
-  readonly providerPlace: Place;
+  readonly providerLocation: SourceLocation;
   readonly parameters: Parameters;
   /** The files that `spec.secretObjects` copy into Kubernetes Secrets. */
-  readonly synced: readonly { readonly objectName: string; readonly place: Place }[];
+  readonly syncedFiles: readonly { readonly objectName: string; readonly place: SourceLocation }[];
   /** Where it begins. */
-  readonly place: Place;
+  readonly place: SourceLocation;
   /** What the API server or the driver would refuse, or take for something else. */
-  readonly findings: readonly Finding[];
+  readonly diagnostics: readonly Diagnostic[];
   /** The place in the file of a place in a parameter's text, both counted from 1. */
-  placeOf(parameter?: string, line?: number, column?: number): ExactPlace;
+  locationOf(parameter?: string, line?: number, column?: number): ExactLocation;
 };
 
 const specFields = ['provider', 'parameters', 'secretObjects'];
 
 /** Reads a class out of the plain value that its YAML stands for. Never throws: what is wrong with it are its findings. */
 export function readClass(value: unknown, source: ClassSource): SecretProviderClass {
-  const object = fields(value);
-  const metadata = fields(object.metadata);
-  const spec = fields(object.spec);
-  const name = text(metadata.name);
-  const findings: Finding[] = [];
+  const object = asRecord(value);
+  const metadata = asRecord(object.metadata);
+  const spec = asRecord(object.spec);
+  const name = asString(metadata.name);
+  const diagnostics: Diagnostic[] = [];
   const report = (path: (string | number)[], message: string, remedy: string): void => {
-    const place = source.placeOf(source.nodeAt(...path));
-    findings.push({ place, severity: 'error', code: 'INVALID_CLASS', class: name, message, remedy });
+    const place = source.locationOf(source.nodeAt(...path));
+    diagnostics.push({ place, severity: 'error', code: 'INVALID_CLASS', class: name, message, remedy });
   };
 
-  if (!text(object.apiVersion).startsWith('secrets-store.csi.x-k8s.io/'))
+  if (!asString(object.apiVersion).startsWith('secrets-store.csi.x-k8s.io/'))
     report(
       ['apiVersion'],
       'apiVersion is not that of a SecretProviderClass',
       'write secrets-store.csi.x-k8s.io/v1',
     );
   if (name === '') report(['metadata'], 'metadata.name is missing', 'give the class a name');
-  if (text(spec.provider) === '') report(['spec'], 'spec.provider is missing', 'name the provider');
+  if (asString(spec.provider) === '') report(['spec'], 'spec.provider is missing', 'name the provider');
   for (const field of Object.keys(spec)) {
     if (specFields.includes(field)) continue;
-    const near = nearestName(field, specFields);
-    const remedy = near === undefined ? `fields are ${specFields.join(', ')}` : `did you mean ${near}?`;
-    report(['spec', field], `spec has no field "${quoteForeign(field)}"`, remedy);
+    const suggestion = nearestName(field, specFields);
+    const remedy =
+      suggestion === undefined ? `fields are ${specFields.join(', ')}` : `did you mean ${suggestion}?`;
+    report(['spec', field], `spec has no field "${sanitizeExternalText(field)}"`, remedy);
   }
-  const synced = readSynced(spec.secretObjects);
-  for (const { objectName, path } of synced)
+  const syncedFiles = readSyncedFiles(spec.secretObjects);
+  for (const { objectName, path } of syncedFiles)
     if (objectName === '')
       report(path, 'an entry of secretObjects has no objectName', 'name a file of the volume');
   return {
     name,
-    namespace: text(metadata.namespace),
-    provider: text(spec.provider),
-    providerPlace: source.placeOf(source.nodeAt('spec', 'provider')),
+    namespace: asString(metadata.namespace),
+    provider: asString(spec.provider),
+    providerLocation: source.locationOf(source.nodeAt('spec', 'provider')),
     parameters: readParameters(spec.parameters, source, report),
-    synced: synced
+    syncedFiles: syncedFiles
       .filter(({ objectName }) => objectName !== '')
       .map(({ objectName, path }) => ({
         objectName,
-        place: source.placeOf(source.nodeAt(...path, 'objectName')),
+        place: source.locationOf(source.nodeAt(...path, 'objectName')),
       })),
-    place: source.placeOf(undefined),
-    findings,
-    placeOf: (parameter, line, column) => placeInParameter(source, { parameter, line, column }),
+    place: source.locationOf(undefined),
+    diagnostics,
+    locationOf: (parameter, line, column) => locateInParameter(source, { parameter, line, column }),
   };
 }
 
@@ -127,47 +129,48 @@ function readParameters(
   report: (path: string[], message: string, remedy: string) => void,
 ): Parameters {
   const parameters = Object.create(null) as Record<string, string>;
-  for (const [name, content] of Object.entries(fields(value))) {
+  for (const [name, content] of Object.entries(asRecord(value))) {
     const path = ['spec', 'parameters', name];
     const node = source.nodeAt(...path);
-    const written = isScalar(node) ? node.source : undefined;
+    const sourceText = isScalar(node) ? node.source : undefined;
     // kubectl reads YAML 1.1, in which these words are booleans.
-    const isWord = isScalar(node) && node.type === 'PLAIN' && /^(y|yes|n|no|on|off)$/i.test(written ?? '');
-    if (typeof content !== 'string' || isWord) {
+    const isYaml11Boolean =
+      isScalar(node) && node.type === 'PLAIN' && /^(y|yes|n|no|on|off)$/i.test(sourceText ?? '');
+    if (typeof content !== 'string' || isYaml11Boolean) {
       const remedy =
         typeof content === 'object'
-          ? `write it as a block of text: ${quoteForeign(name)}: |`
+          ? `write it as a block of text: ${sanitizeExternalText(name)}: |`
           : 'put it in quotes';
       report(
         path,
-        `parameter "${quoteForeign(name)}" is ${isWord ? 'a boolean' : kindOf(content)}, and must be text`,
+        `parameter "${sanitizeExternalText(name)}" is ${isYaml11Boolean ? 'a boolean' : kindOf(content)}, and must be text`,
         remedy,
       );
     }
     if (typeof content === 'string') parameters[name] = content;
-    else if (written !== undefined) parameters[name] = written;
+    else if (sourceText !== undefined) parameters[name] = sourceText;
   }
   return parameters;
 }
 
-function readSynced(secretObjects: unknown): { objectName: string; path: (string | number)[] }[] {
-  return list(secretObjects).flatMap((object, outer) =>
-    list(fields(object).data).map((entry, inner) => ({
-      objectName: text(fields(entry).objectName),
-      path: ['spec', 'secretObjects', outer, 'data', inner],
+function readSyncedFiles(secretObjects: unknown): { objectName: string; path: (string | number)[] }[] {
+  return asArray(secretObjects).flatMap((object, objectIndex) =>
+    asArray(asRecord(object).data).map((entry, dataIndex) => ({
+      objectName: asString(asRecord(entry).objectName),
+      path: ['spec', 'secretObjects', objectIndex, 'data', dataIndex],
     })),
   );
 }
 
-function fields(value: unknown): Readonly<Record<string, unknown>> {
+function asRecord(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {};
 }
 
-function list(value: unknown): readonly unknown[] {
+function asArray(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
 }
 
-function text(value: unknown): string {
+function asString(value: unknown): string {
   return typeof value === 'string' ? value : '';
 }
 

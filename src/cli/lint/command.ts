@@ -2,7 +2,7 @@ import { Command, Option } from 'commander';
 import { providers } from '../../providers/registry.ts';
 import { type Planner, checkClass } from './check-class.ts';
 import { readClassFile } from './class-file.ts';
-import type { Finding } from './finding.ts';
+import type { Diagnostic } from './diagnostic.ts';
 import { type LintFormat, type LintReport, formatLint, lintFormats } from './format.ts';
 import { type Manifest, readManifests } from './manifests.ts';
 
@@ -35,8 +35,8 @@ Examples:
     .action(async (names: string[], { format }: { format: LintFormat }) => {
       const report = lint(await readManifests(names, stdin), await providers());
       stdout.write(formatLint(report, format));
-      if (report.unreadable) setExitCode(2);
-      else setExitCode(report.findings.some(({ severity }) => severity === 'error') ? 1 : 0);
+      if (report.hasUnreadableInput) setExitCode(2);
+      else setExitCode(report.diagnostics.some(({ severity }) => severity === 'error') ? 1 : 0);
     });
 }
 
@@ -44,30 +44,36 @@ Examples:
 function lint(
   manifests: readonly Manifest[],
   planners: readonly Planner[],
-): LintReport & { unreadable: boolean } {
-  const findings: Finding[] = [];
+): LintReport & { hasUnreadableInput: boolean } {
+  const diagnostics: Diagnostic[] = [];
   const skipped: LintReport['skipped'][number][] = [];
-  let unreadable = false;
+  let hasUnreadableInput = false;
   let classes = 0;
   for (const manifest of manifests) {
     if (!('text' in manifest)) {
-      unreadable = true;
-      findings.push(manifest);
+      hasUnreadableInput = true;
+      diagnostics.push(manifest);
       continue;
     }
     const file = readClassFile(manifest.file, manifest.text);
     classes += file.classes.length;
-    unreadable ||= file.unreadable.length > 0;
+    hasUnreadableInput ||= file.parseErrors.length > 0;
     const checks = file.classes.map((spc) => ({ name: spc.name, ...checkClass(spc, planners) }));
-    const found = [...file.unreadable, ...checks.flatMap((check) => check.findings)];
-    findings.push(...found.sort(byPlace));
-    for (const { name, skipped: left } of checks)
-      skipped.push(...left.map((check) => ({ file: manifest.file, class: name, check })));
+    const fileDiagnostics = [...file.parseErrors, ...checks.flatMap((check) => check.diagnostics)];
+    diagnostics.push(...fileDiagnostics.sort(byLocation));
+    for (const { name, skipped: skippedChecks } of checks)
+      skipped.push(...skippedChecks.map((check) => ({ file: manifest.file, class: name, check })));
   }
-  return { files: manifests.length, classes, findings, skipped, unreadable: unreadable || classes === 0 };
+  return {
+    files: manifests.length,
+    classes,
+    diagnostics,
+    skipped,
+    hasUnreadableInput: hasUnreadableInput || classes === 0,
+  };
 }
 
-function byPlace({ place: a }: Finding, { place: b }: Finding): number {
+function byLocation({ place: a }: Diagnostic, { place: b }: Diagnostic): number {
   return a.line - b.line || a.column - b.column;
 }
 

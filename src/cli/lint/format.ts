@@ -1,13 +1,13 @@
 import { escapeUnprintable } from '../../core/safe-text.ts';
 import { printableJson } from '../printable-json.ts';
-import type { Finding } from './finding.ts';
+import type { Diagnostic } from './diagnostic.ts';
 
 /** What lint found in all its input. */
 export type LintReport = {
   readonly files: number;
   readonly classes: number;
   /** In the order of the input. */
-  readonly findings: readonly Finding[];
+  readonly diagnostics: readonly Diagnostic[];
   /** Checks left out because they need a cluster or a node. */
   readonly skipped: readonly { readonly file: string; readonly class: string; readonly check: string }[];
 };
@@ -24,7 +24,7 @@ export function formatLint(report: LintReport, format: LintFormat): string {
 }
 
 function forTerminal(report: LintReport): string {
-  const findings = report.findings.map(({ place, severity, class: name, message, remedy, code }) => {
+  const diagnostics = report.diagnostics.map(({ place, severity, class: name, message, remedy, code }) => {
     const subject = name === undefined || name === '' ? '' : `class ${name}: `;
     const advice = remedy === undefined ? [] : [`    ${remedy}`];
     const label = code === undefined ? '' : ` [${code}]`;
@@ -36,21 +36,21 @@ function forTerminal(report: LintReport): string {
   const skipped = report.skipped.map(
     ({ file, class: name, check }) => `${file}: class ${name}: not checked here: ${check}`,
   );
-  return [...findings.flat(), ...skipped, summary(report)]
+  return [...diagnostics.flat(), ...skipped, summary(report)]
     .map((line) => `${escapeUnprintable(line)}\n`)
     .join('');
 }
 
 /** Stable: fields are added, never changed; docs/cli.md describes it. */
-function asJson({ files, classes, findings, skipped }: LintReport): string {
-  const problems = findings.map(({ place, ...finding }) => ({ ...place, ...finding }));
-  const counts = { files, classes, errors: count(findings, 'error'), hints: count(findings, 'hint') };
+function asJson({ files, classes, diagnostics, skipped }: LintReport): string {
+  const problems = diagnostics.map(({ place, ...diagnostic }) => ({ ...place, ...diagnostic }));
+  const counts = { files, classes, errors: count(diagnostics, 'error'), hints: count(diagnostics, 'hint') };
   return `${printableJson({ version: 1, summary: counts, problems, skipped })}\n`;
 }
 
 /** Workflow commands of GitHub Actions, which show findings beside the lines of a pull request. */
 function forGitHub(report: LintReport): string {
-  const commands = report.findings.map(({ place, severity, code, class: name, message, remedy }) => {
+  const commands = report.diagnostics.map(({ place, severity, code, class: name, message, remedy }) => {
     const kind = severity === 'error' ? 'error' : 'notice';
     const title = ['keyferry', code, name].filter((part) => part !== undefined && part !== '').join(' ');
     const properties = { file: place.file, line: String(place.line), col: String(place.column), title };
@@ -69,17 +69,17 @@ function escapeProperty(text: string): string {
   return escapeData(text).replaceAll(':', '%3A').replaceAll(',', '%2C');
 }
 
-function summary({ files, classes, findings, skipped }: LintReport): string {
-  const found = [plural(count(findings, 'error'), 'error'), plural(count(findings, 'hint'), 'hint')];
-  const left = skipped.length === 0 ? '' : `, ${plural(skipped.length, 'check')} left out`;
-  if (classes === 0) return `no SecretProviderClass in ${plural(files, 'file')}: ${found.join(', ')}`;
-  return `${plural(classes, 'class', 'classes')} in ${plural(files, 'file')}: ${found.join(', ')}${left}`;
+function summary({ files, classes, diagnostics, skipped }: LintReport): string {
+  const totals = [plural(count(diagnostics, 'error'), 'error'), plural(count(diagnostics, 'hint'), 'hint')];
+  const skippedNote = skipped.length === 0 ? '' : `, ${plural(skipped.length, 'check')} left out`;
+  if (classes === 0) return `no SecretProviderClass in ${plural(files, 'file')}: ${totals.join(', ')}`;
+  return `${plural(classes, 'class', 'classes')} in ${plural(files, 'file')}: ${totals.join(', ')}${skippedNote}`;
 }
 
-function count(findings: readonly Finding[], severity: Finding['severity']): number {
-  return findings.filter((finding) => finding.severity === severity).length;
+function count(diagnostics: readonly Diagnostic[], severity: Diagnostic['severity']): number {
+  return diagnostics.filter((diagnostic) => diagnostic.severity === severity).length;
 }
 
-function plural(number: number, one: string, many = `${one}s`): string {
-  return `${number} ${number === 1 ? one : many}`;
+function plural(number: number, singular: string, pluralForm = `${singular}s`): string {
+  return `${number} ${number === 1 ? singular : pluralForm}`;
 }

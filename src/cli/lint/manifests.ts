@@ -1,11 +1,11 @@
 import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { quoteForeign } from '../../core/safe-text.ts';
-import type { Finding } from './finding.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
+import type { Diagnostic } from './diagnostic.ts';
 
 /** A file's name as findings show it, and its text; or why it could not be read. */
-export type Manifest = { readonly file: string; readonly text: string } | Finding;
+export type Manifest = { readonly file: string; readonly text: string } | Diagnostic;
 
 /**
  * Reads what a command line names: files, `-` for standard input (called `<stdin>`), and directories. Of these all `.yaml`, `.yml` and
@@ -27,7 +27,7 @@ export async function readManifests(
         place: { file: name, line: 1, column: 1 },
         severity: 'error',
         code: 'INVALID_REQUEST',
-        message: `cannot be read: ${quoteForeign(code)}`,
+        message: `cannot be read: ${sanitizeExternalText(code)}`,
         remedy: 'give a file, a directory, or - for standard input',
       });
     }

@@ -6,7 +6,7 @@ import { Readable } from 'node:stream';
 import { startScriptedProvider } from '../../../test/driver/scripted-provider.ts';
 import { type RawSettings, parseSettings } from '../../config/settings.ts';
 import { SecretError } from '../../core/errors.ts';
-import type { Circumstances } from '../../mount/mount.ts';
+import type { MountContext } from '../../mount/mount.ts';
 import type { RawMountRequest, Volume } from '../../mount/types.ts';
 import { mountCommand } from './command.ts';
 
@@ -42,7 +42,7 @@ type Run = {
   provider?: string;
   settings?: RawSettings;
   request?: RawMountRequest;
-  circumstances?: Circumstances;
+  circumstances?: MountContext;
   closed?: boolean;
   output: string;
   lines: string[];
@@ -52,9 +52,9 @@ type Run = {
 /** Runs the command against a walk that answers with `answer`. */
 async function mount(
   args: string[],
-  given: { stdin?: string; answer?: Volume | SecretError; stop?: AbortSignal } = {},
+  options: { stdin?: string; outcome?: Volume | SecretError; stop?: AbortSignal } = {},
 ): Promise<Run> {
-  const { stdin = spc(), answer = volume, stop = new AbortController().signal } = given;
+  const { stdin = spc(), outcome = volume, stop = new AbortController().signal } = options;
   const run: Run = { output: '', lines: [] };
   const command = mountCommand({
     inProcessMount: (provider, settings) => {
@@ -62,7 +62,7 @@ async function mount(
       return Promise.resolve({
         mount: (request, circumstances) => {
           Object.assign(run, { request, circumstances });
-          return answer instanceof SecretError ? Promise.reject(answer) : Promise.resolve(answer);
+          return outcome instanceof SecretError ? Promise.reject(outcome) : Promise.resolve(outcome);
         },
         close: () => Promise.resolve(void (run.closed = true)),
       });
@@ -131,9 +131,9 @@ describe('one mount in this process', () => {
   });
 
   test("fails with the walk's error, and closes what it opened", async () => {
-    const answer = new SecretError('NOT_GRANTED', 'not for you');
-    const { error, closed, output } = await mount([], { answer });
-    expect(error).toBe(answer);
+    const outcome = new SecretError('NOT_GRANTED', 'not for you');
+    const { error, closed, output } = await mount([], { outcome });
+    expect(error).toBe(outcome);
     expect({ closed, output }).toEqual({ closed: true, output: '' });
   });
 
@@ -189,8 +189,11 @@ describe('what it prints', () => {
   });
 
   test('names of files without what a terminal would obey', async () => {
-    const answer = { files: [{ path: 'a\u001b[2J', mode: 0o644, contents: Buffer.from('x') }], versions: [] };
-    expect((await mount(['--show'], { answer })).output).not.toContain('\u001b');
+    const outcome = {
+      files: [{ path: 'a\u001b[2J', mode: 0o644, contents: Buffer.from('x') }],
+      versions: [],
+    };
+    expect((await mount(['--show'], { outcome })).output).not.toContain('\u001b');
   });
 });
 
@@ -216,9 +219,9 @@ describe('--socket', () => {
         objectVersion: [{ id: 'f', version: '1' }],
         files: [{ path: 'f', mode: 420, contents: Buffer.from('x') }],
       });
-      const { lines, provider: asked } = await mount(['--socket', provider.socketPath]);
+      const { lines, provider: usedProvider } = await mount(['--socket', provider.socketPath]);
       expect(lines.at(-1)).toBe('f     1      0644  1');
-      expect(asked).toBeUndefined();
+      expect(usedProvider).toBeUndefined();
       expect(JSON.parse(provider.requests[0]!.attributes)).toMatchObject({ secretProviderClass: 'app' });
 
       provider.script({ code: 'PERMISSION_DENIED', message: 'not for you' });

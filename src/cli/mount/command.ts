@@ -2,13 +2,13 @@ import { Command, Option } from 'commander';
 import { withTimeout } from '../../concurrency/single-flight.ts';
 import { type RawSettings, settingFlags } from '../../config/settings.ts';
 import { SecretError } from '../../core/errors.ts';
-import { quoteForeign, statusText } from '../../core/safe-text.ts';
+import { sanitizeExternalText, statusText } from '../../core/safe-text.ts';
 import { createDriverClient } from '../../csi/client.ts';
 import type { Mount } from '../../mount/mount.ts';
 import type { RawMountRequest, Volume } from '../../mount/types.ts';
 import { formatMount, mountFormats } from './format.ts';
 import { readOneClass, readPairs } from './input.ts';
-import { type Asker, mountQuestion } from './request.ts';
+import { type Requester, buildMountRequest } from './request.ts';
 import { writeVolume } from './volume-writer.ts';
 
 /** What {@link mountCommand} needs of the process. */
@@ -43,7 +43,7 @@ type Options = {
 /** The kubelet's deadline. */
 const timeoutMs = 120_000;
 /** Settings that say something of a server, not of a mount. */
-const serverFlags = [
+const serverOnlyFlags = [
   ...['providers', 'providersDir', 'healthAddress', 'logLevel', 'grace', 'maxMounts', 'maxResponseBytes'],
 ];
 
@@ -72,7 +72,7 @@ Examples:
   keyferry mount -f class.yaml --socket /var/run/secrets-store-csi-providers/local.sock --show`,
     );
   for (const flag of settingFlags)
-    if (!serverFlags.includes(flag.attributeName())) command.addOption(copyOf(flag));
+    if (!serverOnlyFlags.includes(flag.attributeName())) command.addOption(copyOption(flag));
   return command.action((options: Options & RawSettings) => mountOnce(options, deps));
 }
 
@@ -82,30 +82,35 @@ async function mountOnce(options: Options & RawSettings, deps: MountDeps): Promi
   const tokens = await readPairs('--token', token);
   const secrets = await readPairs('--secret', secret);
   const namespace = options.namespace ?? (spc.namespace === '' ? 'default' : spc.namespace);
-  const asker: Asker = { namespace, pod, serviceAccount, tokens, secrets };
-  const question = mountQuestion(spc, asker);
+  const requester: Requester = { namespace, pod, serviceAccount, tokens, secrets };
+  const request = buildMountRequest(spc, requester);
   const volume =
     socket === undefined
-      ? await mountHere(spc.provider, question, options, deps)
-      : await mountThere(socket, question, deps.stop);
-  if (out !== undefined) await writeTo(out, volume);
-  deps.stdout.write(formatMount({ spc, asker, volume, out, show }, format));
+      ? await mountInProcess(spc.provider, request, options, deps)
+      : await mountOverSocket(socket, request, deps.stop);
+  if (out !== undefined) await writeOutput(out, volume);
+  deps.stdout.write(formatMount({ spc, requester, volume, out, show }, format));
 }
 
-async function mountHere(
+async function mountInProcess(
   provider: string,
-  question: RawMountRequest,
+  request: RawMountRequest,
   settings: RawSettings,
   { inProcessMount, stop }: MountDeps,
 ): Promise<Volume> {
-  const unused = settingFlags.map((flag): [string, unknown] => [flag.attributeName(), flag.defaultValue]);
-  const whole = { ...(Object.fromEntries(unused) as RawSettings), ...settings, providers: provider };
-  const { mount, close } = await inProcessMount(provider, whole);
+  const defaults = settingFlags.map((flag): [string, unknown] => [flag.attributeName(), flag.defaultValue]);
+  const completeSettings = {
+    ...(Object.fromEntries(defaults) as RawSettings),
+    ...settings,
+    providers: provider,
+  };
+  const { mount, close } = await inProcessMount(provider, completeSettings);
   try {
     const deadline = Date.now() + timeoutMs;
-    const late = (): SecretError => new SecretError('DEADLINE', `no answer within ${timeoutMs / 1_000} s`);
-    return await withTimeout(timeoutMs, stop, late, (signal) =>
-      mount(question, { provider, signal, deadline }),
+    const deadlineError = (): SecretError =>
+      new SecretError('DEADLINE', `no answer within ${timeoutMs / 1_000} s`);
+    return await withTimeout(timeoutMs, stop, deadlineError, (signal) =>
+      mount(request, { provider, signal, deadline }),
     );
   } finally {
     await close();
@@ -113,28 +118,39 @@ async function mountHere(
 }
 
 /** Fails with the status's name and text, or with what the driver would refuse in the answer. */
-async function mountThere(socketPath: string, question: RawMountRequest, stop: AbortSignal): Promise<Volume> {
+async function mountOverSocket(
+  socketPath: string,
+  request: RawMountRequest,
+  stop: AbortSignal,
+): Promise<Volume> {
   const client = createDriverClient({ socketPath });
-  const answer = await client.mount(question, { timeoutMs, signal: stop });
+  const result = await client.mount(request, { timeoutMs, signal: stop });
   client.close();
   stop.throwIfAborted();
-  if (answer.code !== 'OK') {
-    const unconnected = /^connect (E[A-Z]+)/.exec(answer.message)?.[1];
-    if (unconnected !== undefined)
-      throw new SecretError('INTERNAL', `cannot connect to ${quoteForeign(socketPath)}: ${unconnected}`, {
-        hint: 'start the provider there, or name its socket with --socket',
-      });
-    throw new SecretError('INTERNAL', `${answer.code}: ${statusText(answer.message)}`);
+  if (result.code !== 'OK') {
+    const connectError = /^connect (E[A-Z]+)/.exec(result.message)?.[1];
+    if (connectError !== undefined)
+      throw new SecretError(
+        'INTERNAL',
+        `cannot connect to ${sanitizeExternalText(socketPath)}: ${connectError}`,
+        {
+          hint: 'start the provider there, or name its socket with --socket',
+        },
+      );
+    throw new SecretError('INTERNAL', `${result.code}: ${statusText(result.message)}`);
   }
-  const { error, files, objectVersion: versions } = answer.response;
+  const { error, files, objectVersion: versions } = result.response;
   if (error !== undefined && error.code !== '')
-    throw new SecretError('INTERNAL', `the provider answers with the error code ${quoteForeign(error.code)}`);
+    throw new SecretError(
+      'INTERNAL',
+      `the provider answers with the error code ${sanitizeExternalText(error.code)}`,
+    );
   if (versions.length === 0)
     throw new SecretError('INTERNAL', 'the provider answers without versions, which the driver refuses');
   return { files, versions };
 }
 
-async function writeTo(directory: string, volume: Volume): Promise<void> {
+async function writeOutput(directory: string, volume: Volume): Promise<void> {
   try {
     await writeVolume(directory, volume);
   } catch (cause) {
@@ -142,7 +158,7 @@ async function writeTo(directory: string, volume: Volume): Promise<void> {
     const { code = 'unknown error' } = cause as NodeJS.ErrnoException;
     throw new SecretError(
       'INVALID_REQUEST',
-      `--out ${quoteForeign(directory)} cannot be written: ${quoteForeign(code)}`,
+      `--out ${sanitizeExternalText(directory)} cannot be written: ${sanitizeExternalText(code)}`,
       {
         hint: 'name a directory that you may write',
         cause,
@@ -152,13 +168,13 @@ async function writeTo(directory: string, volume: Volume): Promise<void> {
 }
 
 /** An option keeps the heading it is shown under, and `serve` shows the same ones under its own. */
-function copyOf({ flags, description, defaultValue, envVar }: Option): Option {
+function copyOption({ flags, description, defaultValue, envVar }: Option): Option {
   const copy = new Option(flags, description).default(defaultValue);
   return envVar === undefined ? copy : copy.env(envVar);
 }
 
 function repeatable(flags: string, description: string): Option {
   return new Option(flags, `${description}; repeatable`).argParser(
-    (value, before: readonly string[] | undefined) => [...(before ?? []), value],
+    (value, previous: readonly string[] | undefined) => [...(previous ?? []), value],
   );
 }

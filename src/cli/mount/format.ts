@@ -3,7 +3,7 @@ import { escapeUnprintable } from '../../core/safe-text.ts';
 import type { Volume } from '../../mount/types.ts';
 import type { SecretProviderClass } from '../lint/class-object.ts';
 import { printableJson } from '../printable-json.ts';
-import type { Asker } from './request.ts';
+import type { Requester } from './request.ts';
 
 /** How a mounted volume may be shown. */
 export const mountFormats = ['text', 'json'] as const;
@@ -11,7 +11,7 @@ export const mountFormats = ['text', 'json'] as const;
 /** What came of one mount. */
 export type MountReport = {
   readonly spc: Pick<SecretProviderClass, 'name' | 'provider'>;
-  readonly asker: Asker;
+  readonly requester: Requester;
   readonly volume: Volume;
   /** Where it was written, if it was. */
   readonly out?: string | undefined;
@@ -21,14 +21,14 @@ export type MountReport = {
 
 /** The volume for its reader: no value unless asked for. */
 export function formatMount(report: MountReport, format: (typeof mountFormats)[number]): string {
-  return format === 'json' ? `${printableJson(asObject(report))}\n` : asText(report);
+  return format === 'json' ? `${printableJson(toJsonObject(report))}\n` : toText(report);
 }
 
-function asObject({ spc, asker, volume, out, show }: MountReport): object {
-  const { namespace, pod, serviceAccount } = asker;
+function toJsonObject({ spc, requester, volume, out, show }: MountReport): object {
+  const { namespace, pod, serviceAccount } = requester;
   const files = volume.files.map(({ path, mode, contents }) => ({
     ...{ path, size: contents.length, mode: octal(mode) },
-    ...(show && { contents: shown(contents) }),
+    ...(show && { contents: encodeForDisplay(contents) }),
   }));
   return {
     ...{
@@ -44,10 +44,10 @@ function asObject({ spc, asker, volume, out, show }: MountReport): object {
   };
 }
 
-function asText({ spc, asker, volume, out, show }: MountReport): string {
+function toText({ spc, requester, volume, out, show }: MountReport): string {
   const title =
     `class ${spc.name}, provider ${spc.provider}, ` +
-    `for pod ${asker.namespace}/${asker.pod} with service account ${asker.serviceAccount}`;
+    `for pod ${requester.namespace}/${requester.pod} with service account ${requester.serviceAccount}`;
   const lines = [title, '', ...volumeTable(volume)];
   if (out !== undefined) lines.push('', `written to ${out}`);
   const values = show ? volume.files.map((file) => `\n${valueText(file)}`) : [];
@@ -73,14 +73,14 @@ export function volumeTable({ files, versions }: Volume): string[] {
 }
 
 function valueText({ path, contents }: Volume['files'][number]): string {
-  const { encoding, data } = shown(contents);
+  const { encoding, data } = encodeForDisplay(contents);
   const name = escapeUnprintable(path);
   const value = data === '' || data.endsWith('\n') ? data : `${data}\n`;
   return encoding === 'base64' ? `--- ${name} (in base64)\n${value}` : `--- ${name}\n${value}`;
 }
 
 /** Text where it can be shown as it is: what a terminal might obey, and what is no UTF-8, is in base64. */
-function shown(contents: Uint8Array): { encoding: 'utf-8' | 'base64'; data: string } {
+function encodeForDisplay(contents: Uint8Array): { encoding: 'utf-8' | 'base64'; data: string } {
   const text = Buffer.from(contents).toString();
   const printable =
     isUtf8(contents) && text.split(/[\n\t]/).every((part) => escapeUnprintable(part) === part);

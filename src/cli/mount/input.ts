@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { SecretError } from '../../core/errors.ts';
-import { quoteForeign } from '../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
 import { readClassFile } from '../lint/class-file.ts';
 import type { SecretProviderClass } from '../lint/class-object.ts';
-import type { Finding } from '../lint/finding.ts';
+import type { Diagnostic } from '../lint/diagnostic.ts';
 import { readManifests } from '../lint/manifests.ts';
 
 /**
@@ -15,33 +15,40 @@ export async function readOneClass(
   name: string | undefined,
   stdin: AsyncIterable<Buffer>,
 ): Promise<SecretProviderClass> {
-  const found: SecretProviderClass[] = [];
+  const allClasses: SecretProviderClass[] = [];
   for (const manifest of await readManifests([file], stdin)) {
-    if (!('text' in manifest)) throw refused(manifest);
-    const { classes, unreadable } = readClassFile(manifest.file, manifest.text);
-    if (unreadable[0] !== undefined) throw refused(unreadable[0]);
-    found.push(...classes);
+    if (!('text' in manifest)) throw diagnosticError(manifest);
+    const { classes, parseErrors } = readClassFile(manifest.file, manifest.text);
+    if (parseErrors[0] !== undefined) throw diagnosticError(parseErrors[0]);
+    allClasses.push(...classes);
   }
-  const fitting = found.filter((spc) => name === undefined || spc.name === name);
-  const [spc] = fitting;
-  if (spc === undefined || fitting.length > 1) {
-    const what = name === undefined ? 'SecretProviderClass' : `SecretProviderClass "${quoteForeign(name)}"`;
-    const names = found.map((each) => each.name).join(', ');
+  const matches = allClasses.filter((spc) => name === undefined || spc.name === name);
+  const [spc] = matches;
+  if (spc === undefined || matches.length > 1) {
+    const description =
+      name === undefined ? 'SecretProviderClass' : `SecretProviderClass "${sanitizeExternalText(name)}"`;
+    const names = allClasses.map((each) => each.name).join(', ');
     throw new SecretError(
       'INVALID_REQUEST',
-      `${quoteForeign(file)} holds ${fitting.length === 0 ? 'no' : 'more than one'} ${what}`,
+      `${sanitizeExternalText(file)} holds ${matches.length === 0 ? 'no' : 'more than one'} ${description}`,
       {
-        ...(found.length > 0 && { hint: `choose with --class; it holds ${quoteForeign(names)}` }),
+        ...(allClasses.length > 0 && {
+          hint: `choose with --class; it holds ${sanitizeExternalText(names)}`,
+        }),
       },
     );
   }
-  if (spc.findings[0] !== undefined) throw refused(spc.findings[0]);
+  if (spc.diagnostics[0] !== undefined) throw diagnosticError(spc.diagnostics[0]);
   return spc;
 }
 
-function refused({ place, message, remedy }: Finding): SecretError {
+function diagnosticError({ place, message, remedy }: Diagnostic): SecretError {
   const hint = remedy === undefined ? {} : { hint: remedy };
-  return new SecretError('INVALID_REQUEST', `${quoteForeign(place.file)}:${place.line}: ${message}`, hint);
+  return new SecretError(
+    'INVALID_REQUEST',
+    `${sanitizeExternalText(place.file)}:${place.line}: ${message}`,
+    hint,
+  );
 }
 
 /** Reads `NAME=FILE` flags: the files' texts by name, without the line break at their ends. @throws SecretError */
@@ -52,19 +59,19 @@ export async function readPairs(
   const texts: [string, string][] = [];
   for (const pair of pairs) {
     // Audiences are URLs at times, and may hold the sign themselves.
-    const split = pair.lastIndexOf('=');
-    if (split < 1)
-      throw new SecretError('INVALID_REQUEST', `${flag} ${quoteForeign(pair)} is no NAME=FILE`, {
+    const separatorIndex = pair.lastIndexOf('=');
+    if (separatorIndex < 1)
+      throw new SecretError('INVALID_REQUEST', `${flag} ${sanitizeExternalText(pair)} is no NAME=FILE`, {
         hint: 'put the value into a file and name both',
       });
-    const file = pair.slice(split + 1);
+    const file = pair.slice(separatorIndex + 1);
     try {
-      texts.push([pair.slice(0, split), (await readFile(file, 'utf8')).replace(/\r?\n$/, '')]);
+      texts.push([pair.slice(0, separatorIndex), (await readFile(file, 'utf8')).replace(/\r?\n$/, '')]);
     } catch (cause) {
       const { code = 'unknown error' } = cause as NodeJS.ErrnoException;
       throw new SecretError(
         'INVALID_REQUEST',
-        `${flag} cannot read ${quoteForeign(file)}: ${quoteForeign(code)}`,
+        `${flag} cannot read ${sanitizeExternalText(file)}: ${sanitizeExternalText(code)}`,
         { hint: 'give a file that this process may read', cause },
       );
     }

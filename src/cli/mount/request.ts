@@ -3,7 +3,7 @@ import type { RawMountRequest } from '../../mount/types.ts';
 import type { SecretProviderClass } from '../lint/class-object.ts';
 
 /** The pod that a mount is for, and what it brings. */
-export type Asker = {
+export type Requester = {
   readonly namespace: string;
   readonly pod: string;
   readonly serviceAccount: string;
@@ -16,12 +16,12 @@ export type Asker = {
 };
 
 /** What a driver of today, 1.6, asks a provider for a pod with a volume of the class. */
-export function mountQuestion(
+export function buildMountRequest(
   spc: Pick<SecretProviderClass, 'name' | 'parameters'>,
-  { namespace, pod, serviceAccount, tokens = {}, secrets = {}, uid = randomUUID() }: Asker,
+  { namespace, pod, serviceAccount, tokens = {}, secrets = {}, uid = randomUUID() }: Requester,
 ): RawMountRequest {
   const expirationTimestamp = new Date(Date.now() + 3_600_000).toISOString();
-  const brought = Object.entries(tokens).map(([audience, token]) => [
+  const tokenEntries = Object.entries(tokens).map(([audience, token]) => [
     audience,
     { token, expirationTimestamp },
   ]);
@@ -34,10 +34,10 @@ export function mountQuestion(
     ['csi.storage.k8s.io/serviceAccount.name', serviceAccount],
     ['csi.storage.k8s.io/ephemeral', 'true'],
   ];
-  if (brought.length > 0)
+  if (tokenEntries.length > 0)
     attributes.push([
       'csi.storage.k8s.io/serviceAccount.tokens',
-      JSON.stringify(Object.fromEntries(brought)),
+      JSON.stringify(Object.fromEntries(tokenEntries)),
     ]);
   return {
     attributes: JSON.stringify(Object.fromEntries(attributes)),

@@ -32,7 +32,7 @@ function write(...files: ReturnType<typeof file>[]): Promise<boolean> {
   return writeVolume(directory, { files });
 }
 
-async function visible(): Promise<string[]> {
+async function visibleNames(): Promise<string[]> {
   return (await readdir(directory)).filter((name) => !name.startsWith('..')).sort();
 }
 
@@ -46,7 +46,7 @@ describe('a new volume', () => {
       true,
     );
 
-    expect(await visible()).toEqual(['login.json', 'tls']);
+    expect(await visibleNames()).toEqual(['login.json', 'tls']);
     expect(await readlink(join(directory, 'tls'))).toBe('..data/tls');
     expect(await readlink(join(directory, '..data'))).toMatch(
       /^\.\.\d{4}_\d\d_\d\d_\d\d_\d\d_\d\d\.[0-9a-f]+$/,
@@ -92,7 +92,7 @@ describe('the next volume', () => {
     expect(await write(file('a', 'new'), file('d/x'), file('came'))).toBe(true);
 
     expect(await readlink(join(directory, '..data'))).not.toBe(before);
-    expect(await visible()).toEqual(['a', 'came', 'd']);
+    expect(await visibleNames()).toEqual(['a', 'came', 'd']);
     expect(await read('a')).toBe('new');
     await expect(read('d/y')).rejects.toThrow('ENOENT');
     // Nothing of the old volume stays on the disk.

@@ -13,7 +13,7 @@ import {
 } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { SecretError } from '../../core/errors.ts';
-import { quoteForeign } from '../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
 import { checkFilePath } from '../../formats/file-path.ts';
 import type { Volume } from '../../mount/types.ts';
 
@@ -34,10 +34,10 @@ type Files = ReadonlyMap<string, Volume['files'][number]>;
 export async function writeVolume(directory: string, volume: Pick<Volume, 'files'>): Promise<boolean> {
   const files: Files = new Map(volume.files.map((file) => [file.path, file]));
   if (files.size === 0) return false;
-  const roots = visibleRoots(files.keys());
+  const roots = rootNames(files.keys());
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const missing: string[] = [];
-  for (const root of roots) if (await isFree(directory, root)) missing.push(root);
+  for (const root of roots) if (await isUnused(directory, root)) missing.push(root);
 
   const oldData = await currentData(directory);
   const oldPaths = oldData === undefined ? [] : await listFiles(join(directory, oldData));
@@ -47,31 +47,31 @@ export async function writeVolume(directory: string, volume: Pick<Volume, 'files
   await symlink(newData, join(directory, `${newData}_tmp`));
   await rename(join(directory, `${newData}_tmp`), join(directory, '..data'));
   for (const root of missing) await symlink(join('..data', root), join(directory, root));
-  for (const root of visibleRoots(oldPaths))
+  for (const root of rootNames(oldPaths))
     if (!roots.has(root)) await rm(join(directory, root), { force: true });
   if (oldData !== undefined) await rm(join(directory, oldData), { recursive: true, force: true });
   return true;
 }
 
 /** The first components of all paths: what a reader sees in the volume's root. */
-function visibleRoots(paths: Iterable<string>): Set<string> {
+function rootNames(paths: Iterable<string>): Set<string> {
   const roots = new Set<string>();
   for (const path of paths) {
-    const wrong = checkFilePath(path);
-    if (wrong !== undefined)
-      throw new SecretError('INVALID_REQUEST', `file path "${quoteForeign(path)}" ${wrong}`);
+    const problem = checkFilePath(path);
+    if (problem !== undefined)
+      throw new SecretError('INVALID_REQUEST', `file path "${sanitizeExternalText(path)}" ${problem}`);
     roots.add(path.split('/')[0] ?? path);
   }
   return roots;
 }
 
 /** Whether the volume's root has nothing of that name, rather than our symlink. A stranger's file is neither overwritten nor shown as a secret. */
-async function isFree(directory: string, name: string): Promise<boolean> {
+async function isUnused(directory: string, name: string): Promise<boolean> {
   const target = await linkTarget(directory, name);
   if (target === undefined || target === join('..data', name)) return target === undefined;
   throw new SecretError(
     'INVALID_REQUEST',
-    `${quoteForeign(join(directory, name))} exists and is no file of a mounted volume`,
+    `${sanitizeExternalText(join(directory, name))} exists and is no file of a mounted volume`,
     {
       hint: 'name an empty directory',
     },
@@ -84,7 +84,7 @@ async function currentData(directory: string): Promise<string | undefined> {
   if (target === undefined || /^\.\.[^/]+$/.test(target)) return target;
   throw new SecretError(
     'INVALID_REQUEST',
-    `${quoteForeign(join(directory, '..data'))} does not lead to a directory of a mounted volume`,
+    `${sanitizeExternalText(join(directory, '..data'))} does not lead to a directory of a mounted volume`,
     {
       hint: 'name an empty directory',
     },

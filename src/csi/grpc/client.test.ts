@@ -7,7 +7,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventually } from '../../../test/csi/harness.ts';
-import { serveUnary } from '../../../test/csi/unary-rig.ts';
+import { serveUnary } from '../../../test/csi/unary-fixture.ts';
 import { createUnaryClient } from './client.ts';
 import type { UnaryCall } from './server.ts';
 import { type StatusName, frameMessage, statusCodes } from './wire.ts';

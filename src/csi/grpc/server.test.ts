@@ -12,7 +12,7 @@ import {
   maxMessageBytes,
   outcomeOf,
   serveUnary,
-} from '../../../test/csi/unary-rig.ts';
+} from '../../../test/csi/unary-fixture.ts';
 import { type UnaryCall, createUnaryServer } from './server.ts';
 import { type StatusName, frameMessage, statusCodes } from './wire.ts';
 

@@ -13,7 +13,7 @@ import {
   maxMessageBytes,
   outcomeOf,
   serveUnary,
-} from '../../../test/csi/unary-rig.ts';
+} from '../../../test/csi/unary-fixture.ts';
 import type { UnaryCall } from './server.ts';
 import { frameMessage, messageHead } from './wire.ts';
 

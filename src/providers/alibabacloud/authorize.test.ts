@@ -6,15 +6,15 @@ import {
   production,
   providerRole,
   staging,
-  startAlibabaRig,
-  type AlibabaRig,
-  type AlibabaRigOptions,
-} from '../../../test/fakes/alibabacloud-rig.ts';
+  startAlibabaFixture,
+  type AlibabaFixture,
+  type AlibabaFixtureOptions,
+} from '../../../test/fakes/alibabacloud-fixture.ts';
 
-let rig: AlibabaRig;
+let rig: AlibabaFixture;
 
-async function start(options: AlibabaRigOptions = {}): Promise<void> {
-  rig = await startAlibabaRig(options);
+async function start(options: AlibabaFixtureOptions = {}): Promise<void> {
+  rig = await startAlibabaFixture(options);
   rig.kms.put('db', 'first');
 }
 afterEach(() => rig.close());
@@ -391,10 +391,10 @@ describe('the region', () => {
 
   test('that nobody knows is an error, and never cn-hangzhou', async () => {
     await start();
-    rig.metadata.behave({ on: /region-id/, answer: { status: 404 } });
+    rig.metadata.injectFault({ route: /region-id/, response: { status: 404 } });
     expect(await rig.mount(objects)).toMatch(/^NOT_CONFIGURED: .*region.*set the parameter region/);
     expect(rig.kms.count()).toBe(0);
-    rig.metadata.behave();
+    rig.metadata.injectFault();
     expect(await rig.mount(objects)).toEqual({ db: 'first' });
   });
 });

@@ -2,7 +2,7 @@ import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import type { Plan } from '../../core/plan.ts';
 import type { Workload } from '../../core/workload.ts';
 import { grant } from '../../core/grant.ts';
-import type { Admission, Grant, Principal } from '../../core/provider.ts';
+import type { AuthorizeContext, Grant, Principal } from '../../core/provider.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import type { AlibabaConfig } from './config.ts';
 import type { AlibabaCredential } from './types.ts';
@@ -31,7 +31,7 @@ export function createAdmit(deps: AdmitDeps) {
   const baseOf = async (
     workload: Workload,
     login: AlibabaLogin,
-    admission: Admission,
+    admission: AuthorizeContext,
   ): Promise<BaseIdentity> => {
     if (login.podToken) {
       const { oidcProviderArn } = deps.config;
@@ -44,7 +44,7 @@ export function createAdmit(deps: AdmitDeps) {
   return async (
     workload: Workload,
     plan: Plan<AlibabaLogin>,
-    admission: Admission,
+    admission: AuthorizeContext,
   ): Promise<readonly Grant<AlibabaCredential>[]> => {
     const base = await baseOf(workload, plan.login, admission);
     if (base.whose === 'shared')

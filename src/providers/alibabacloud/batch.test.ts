@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { startAlibabaCloud, type FakeAlibabaCloud } from '../../../test/fakes/alibaba-cloud.ts';
 import { startFakeKms } from '../../../test/fakes/alibaba-kms.ts';
 import { createAlibabaReader, keysIdentity } from '../../../test/fakes/alibaba-reader.ts';
-import { lineOf } from '../../../test/fakes/asker.ts';
+import { formatResult } from '../../../test/fakes/requester.ts';
 import type { AlibabaIdentity } from './types.ts';
 
 const minute = 60_000;
@@ -32,7 +32,7 @@ async function lines(
 ): Promise<string[]> {
   const asked = refs.slice(0, count);
   const results = await Promise.all(reader.fetch(asked.map((ref) => reader.question(who, ref, how))));
-  return results.map((result, index) => lineOf(`s${index}`, result));
+  return results.map((result, index) => formatResult(`s${index}`, result));
 }
 
 describe('secrets asked for at once come by twenty', () => {
@@ -83,7 +83,7 @@ describe('secrets asked for at once come by twenty', () => {
       ...[{ name: 's1' }, { service: 'oos', name: 's0' }],
     ];
     const results = await reader.results(user, ...asked);
-    expect(results.map((result) => lineOf('s', result))).toEqual([
+    expect(results.map((result) => formatResult('s', result))).toEqual([
       ...['s@v1: value of s0', 's@v1: value of s2', 's@v1: value of s1', 's@v2: newer', 's@1: of OOS'],
     ]);
     expect([cloud.kms.batchSizes(), cloud.kms.reads()]).toEqual([[2], 2]);
@@ -135,7 +135,7 @@ describe('secrets asked for at once come by twenty', () => {
     cloud.kms.put(there!, 'of account 2');
     const names = ['s0', here!, there!, 's1', 's2', 's3'];
     const results = await reader.results(user, ...names.map((name) => ({ name })));
-    expect(results.map((result) => lineOf('s', result))).toEqual([
+    expect(results.map((result) => formatResult('s', result))).toEqual([
       ...['s@v1: value of s0', 's@v1: of account 1', 's@v1: of account 2'],
       ...['s@v1: value of s1', 's@v1: value of s2', 's@v1: value of s3'],
     ]);
@@ -166,7 +166,7 @@ describe('who waits', () => {
     expect(cloud.kms.reads()).toBe(1);
 
     leaving[0] = new AbortController();
-    cloud.kms.behave({ hang: true });
+    cloud.kms.injectFault({ hang: true });
     const both = ask();
     for (const controller of leaving) controller.abort(new Error('gone'));
     expect((await Promise.all(both)).map(({ kind }) => kind)).toEqual(['failed', 'failed']);
@@ -177,7 +177,7 @@ describe('where such calls do not serve, each secret is read alone, and that is 
   test.each(['denied', 'unknown'] as const)(
     '%s: for an hour, for a ServiceAccount, a role and a region',
     async (batches) => {
-      cloud.kms.batches = batches;
+      cloud.kms.batchSupport = batches;
       expect(await lines(20)).toEqual(good(20));
       expect(await lines(20, { urgency: 'refresh' })).toEqual(good(20));
       const nextPod = keysIdentity(cloud.account.issueKeys());
@@ -192,7 +192,7 @@ describe('where such calls do not serve, each secret is read alone, and that is 
       await reader.results(user, ...refs.slice(0, 2).map((ref) => ({ ...ref, region: 'cn-beijing' })));
       expect(tries()).toBe(4);
 
-      cloud.kms.batches = 'served';
+      cloud.kms.batchSupport = 'served';
       turn(59 * minute);
       await lines(2);
       expect(tries()).toBe(4);
@@ -223,7 +223,10 @@ describe('where such calls do not serve, each secret is read alone, and that is 
     ['more than a megabyte', 200, { SecretValues: [huge], Errors: [] }],
   ])('%s', async (_, status, body) => {
     await reader.read(user, 's0');
-    cloud.kms.behave({ times: 1, answer: { status, body, headers: { location: 'https://evil.example/' } } });
+    cloud.kms.injectFault({
+      times: 1,
+      response: { status, body, headers: { location: 'https://evil.example/' } },
+    });
     expect(await lines(20)).toEqual(good(20));
     expect(await lines(20)).toEqual(good(20));
     expect([cloud.kms.batchSizes(), cloud.kms.reads(), cloud.kms.count()]).toEqual([[], 41, 42]);
@@ -236,16 +239,16 @@ describe('trouble is that of any call', () => {
     ['down', { status: 503, body: { Code: 'ServiceUnavailableTemporary' } }, 'STORE_UNAVAILABLE'],
   ])('%s: waited out; else told of each, and nothing is learnt', async (_, answer, code) => {
     await reader.read(user, 's0');
-    cloud.kms.behave({ times: 2, answer });
+    cloud.kms.injectFault({ times: 2, response: answer });
     expect(await lines(20)).toEqual(good(20));
-    cloud.kms.behave({ answer });
+    cloud.kms.injectFault({ response: answer });
     const count = cloud.kms.count();
     for (const [index, line] of (await lines(20)).entries())
       expect(line).toMatch(
         new RegExp(`^failed ${code}: alibabacloud: KMS secret s${index} in cn-hangzhou: `),
       );
     expect(cloud.kms.count()).toBe(count + 3);
-    cloud.kms.behave();
+    cloud.kms.injectFault();
     await lines(20);
     expect(cloud.kms.batchSizes()).toEqual([20, 20]);
   });
@@ -260,7 +263,7 @@ describe('trouble is that of any call', () => {
 describe('what a batch does not deliver beyond doubt is read alone', () => {
   test('and tells its own cause, as ever', async () => {
     cloud.kms.denied.add('s1');
-    cloud.kms.setFault('s2', 409, 'Rejected.Disabled');
+    cloud.kms.setErrorResponse('s2', 409, 'Rejected.Disabled');
     cloud.kms.delete('s3');
     const inBatch = await lines(5);
     const alone = [];
@@ -298,9 +301,9 @@ describe('what a batch does not deliver beyond doubt is read alone', () => {
     ['what is no entry', [null, 7, 's1', [], { s1: 'canary-value' }], [null, 's1']],
   ])('%s', async (_, values, errors) => {
     await reader.read(user, 's2');
-    cloud.kms.behave({
+    cloud.kms.injectFault({
       times: 1,
-      answer: { body: { SecretValues: [...values, s0], Errors: errors } },
+      response: { body: { SecretValues: [...values, s0], Errors: errors } },
     });
     expect(await lines(2)).toEqual(['s0@v9: by batch', 's1@v1: value of s1']);
     expect(cloud.kms.reads()).toBe(2);

@@ -5,7 +5,7 @@ import type { Http, HttpAnswer } from '../../http/client.ts';
 import { skewOf } from '../../http/response.ts';
 import type { TlsSettings } from '../../http/connections.ts';
 import { encodeQuery } from '../../http/uri.ts';
-import type { Asker as AnyAsker } from '../shared/reads/authenticated-call.ts';
+import type { CallContext as AnyAsker } from '../shared/reads/authenticated-call.ts';
 import {
   describeFault,
   isBadDate,
@@ -122,7 +122,7 @@ function clockHint(skewMs: number): string {
 }
 
 /** Who asks a store. */
-export type Asker = Pick<AnyAsker<AlibabaCredential>, 'credential' | 'owner' | 'signal' | 'turn'>;
+export type Asker = Pick<AnyAsker<AlibabaCredential>, 'credential' | 'owner' | 'signal' | 'beforeCall'>;
 
 /**
  * The answer to a call, once its turn has come, if it is a success.
@@ -130,7 +130,7 @@ export type Asker = Pick<AnyAsker<AlibabaCredential>, 'credential' | 'owner' | '
  */
 export async function answerOf(
   api: Api,
-  { credential, owner, signal, turn }: Asker,
+  { credential, owner, signal, beforeCall: turn }: Asker,
   call: Omit<Call, 'credential' | 'signal'> & {
     /** Who is asked, for messages. */
     readonly service: string;

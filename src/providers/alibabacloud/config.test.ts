@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { createTestCa } from '../../../test/fakes/tls.ts';
-import { refusalIn } from '../../../test/fakes/failure.ts';
+import { thrownSummary } from '../../../test/fakes/failure.ts';
 import { readAlibabaConfig } from './config.ts';
 
-const refusal = (env: Record<string, string>): string => refusalIn(() => readAlibabaConfig(env));
+const refusal = (env: Record<string, string>): string => thrownSummary(() => readAlibabaConfig(env));
 
 const role = 'acs:ram::1234567890:role/reader';
 const oidc = 'acs:ram::1234567890:oidc-provider/ack-rrsa-c0123';

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import { SecretError } from '../../core/errors.ts';
 import { Redacted } from '../../core/redacted.ts';
-import { quoteForeign } from '../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
 import { classEndpoint, parseEndpoint, regionEndpoint } from '../../http/endpoint.ts';
 import { isRegion } from '../shared/class/parameters.ts';
-import { type Get, reader, settingsOf } from '../shared/env.ts';
+import { type EnvReader, createEnvReader, createSettingParser } from '../shared/env.ts';
 import { oidcProviderArnShape, roleArnShape } from './class/object-ref.ts';
 import type { AlibabaCloudConfig, ServiceAddress } from './types.ts';
 
@@ -53,7 +53,7 @@ function isCertificate(pem: string): boolean {
   }
 }
 
-export const { checked, faulty } = settingsOf('alibabacloud');
+export const { parseSetting: checked, faulty } = createSettingParser('alibabacloud');
 
 /** Whose rights serve pods that bring no identity of their own: the first that is configured. */
 export type SharedSource =
@@ -82,7 +82,7 @@ const sessionName = z.string().regex(/^[\w.@=-]{2,64}$/);
 const oidcForm = 'an ARN such as acs:ram::1234567890:oidc-provider/ack-rrsa-c0123';
 
 /** The cluster's OIDC provider in RAM. @throws SecretError NOT_CONFIGURED */
-export function readOidcProvider(get: Get): string | undefined {
+export function readOidcProvider(get: EnvReader): string | undefined {
   const arn = get('ALICLOUD_OIDC_PROVIDER_ARN');
   if (arn !== undefined)
     return checked('ALICLOUD_OIDC_PROVIDER_ARN', arn, z.string().regex(oidcProviderArnShape), oidcForm);
@@ -99,7 +99,7 @@ export function readOidcProvider(get: Get): string | undefined {
 }
 
 /** In the order of the vendor's provider. @throws SecretError NOT_CONFIGURED */
-export function readSharedSource(get: Get, oidcProviderArn: string | undefined): SharedSource {
+export function readSharedSource(get: EnvReader, oidcProviderArn: string | undefined): SharedSource {
   const keys = readKeys(get);
   const roleArn = get('ALICLOUD_ROLE_ARN');
   if (roleArn === undefined) return keys === undefined ? { kind: 'worker-role' } : { kind: 'keys', ...keys };
@@ -139,7 +139,7 @@ export function readSharedSource(get: Get, oidcProviderArn: string | undefined):
   return { kind: 'keys-role', ...keys, ...role, durationSeconds };
 }
 
-function readKeys(get: Get): { accessKeyId: string; accessKeySecret: Redacted } | undefined {
+function readKeys(get: EnvReader): { accessKeyId: string; accessKeySecret: Redacted } | undefined {
   const id = get('ACCESS_KEY_ID');
   const secret = get('SECRET_ACCESS_KEY');
   if (id === undefined && secret === undefined) return undefined;
@@ -173,10 +173,14 @@ const anyRegion = 'cn-hangzhou';
  * @throws SecretError NOT_CONFIGURED naming the variable
  */
 export function readAlibabaConfig(env: Environment): AlibabaConfig {
-  const get = reader(env);
+  const get = createEnvReader(env);
   const region = get('ALICLOUD_REGION');
   if (region !== undefined && !isRegion(region))
-    throw faulty('ALICLOUD_REGION', `is no region: ${quoteForeign(region)}`, 'regions look like cn-hangzhou');
+    throw faulty(
+      'ALICLOUD_REGION',
+      `is no region: ${sanitizeExternalText(region)}`,
+      'regions look like cn-hangzhou',
+    );
   const oidcProviderArn = readOidcProvider(get);
   return {
     cloud: readCloud(get, region),
@@ -186,7 +190,7 @@ export function readAlibabaConfig(env: Environment): AlibabaConfig {
   };
 }
 
-function readCloud(get: Get, region: string | undefined): AlibabaCloudConfig {
+function readCloud(get: EnvReader, region: string | undefined): AlibabaCloudConfig {
   const rate = (name: string, otherwise: number): number =>
     checked(name, get(name) ?? String(otherwise), positive, 'a number above 0');
   const address = (name: string, otherwise: string): ServiceAddress => {
@@ -226,14 +230,14 @@ function regional(name: string, template: string, region: string): URL {
   } catch {
     throw faulty(
       name,
-      `is no host: ${quoteForeign(template)}`,
+      `is no host: ${sanitizeExternalText(template)}`,
       'write it like kms-vpc.{region}.aliyuncs.com',
     );
   }
 }
 
 /** Entries are looked at now, with any endpoint, so that a faulty one stops the start and not a mount. */
-function readAllowed(get: Get): readonly string[] {
+function readAllowed(get: EnvReader): readonly string[] {
   const name = 'KEYFERRY_ALIBABACLOUD_KMS_ALLOWED_ENDPOINTS';
   const entries = (get(name) ?? '')
     .split(',')
@@ -246,7 +250,7 @@ function readAllowed(get: Get): readonly string[] {
       if (error instanceof SecretError && error.code === 'NOT_CONFIGURED')
         throw faulty(
           name,
-          `has an entry that is no host: ${quoteForeign(entry)}`,
+          `has an entry that is no host: ${sanitizeExternalText(entry)}`,
           'write host, host:port or *.domain',
         );
     }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { namesSynced, readPage, variablesRead } from '../../../test/docs-page.ts';
+import { syncedFileNames, readPage, variablesRead } from '../../../test/docs-page.ts';
 import { parseSharedIdentityGrants } from '../shared/identity/grants-file.ts';
 import { readAlibabaConfig } from './config.ts';
 import { planAlibaba } from './class/parameters.ts';
@@ -13,7 +13,7 @@ describe('docs/providers/alibabacloud.md', () => {
       const { plan, problems, skipped } = planAlibaba(shown.spec.parameters);
       expect({ problems, skipped }).toEqual({ problems: [], skipped: undefined });
       const paths = plan!.files.map(({ path }) => path);
-      for (const name of namesSynced(shown)) expect(paths).toContain(name);
+      for (const name of syncedFileNames(shown)) expect(paths).toContain(name);
     }
   });
 

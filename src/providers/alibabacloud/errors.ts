@@ -1,9 +1,9 @@
 import type { ErrorCode } from '../../core/errors.ts';
 import type { HttpAnswer } from '../../http/client.ts';
-import { type AnswerFault, describeAnswer } from '../shared/reads/read-result.ts';
+import { type ErrorResponse, describeErrorResponse } from '../shared/reads/read-result.ts';
 
 /** An answer that is no success, as far as it could be read. */
-export type Fault = AnswerFault & { readonly status: number };
+export type Fault = ErrorResponse & { readonly status: number };
 
 /** Reads an error as services (JSON) and their gateways (JSON or XML, whatever was asked for) write it. */
 export function readFault({ status, headers, body }: HttpAnswer): Fault {
@@ -23,7 +23,7 @@ export function readFault({ status, headers, body }: HttpAnswer): Fault {
  */
 export function describeFault(fault: Fault, secrets: readonly string[]): string {
   const isShown = fault.status !== 401 && !isRefusal(fault);
-  return describeAnswer(isShown ? fault : { ...fault, text: '' }, secrets);
+  return describeErrorResponse(isShown ? fault : { ...fault, text: '' }, secrets);
 }
 
 const keyClasses = [

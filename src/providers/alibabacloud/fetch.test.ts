@@ -165,7 +165,7 @@ describe('what KMS says', () => {
     ['Rejected.PendingDeletion', 'is to be deleted'],
   ])('%s: absent, and why', async (code, why) => {
     cloud.kms.put('db', 'one');
-    cloud.kms.setFault('db', 409, code);
+    cloud.kms.setErrorResponse('db', 409, code);
     expect(await reader.read(user, 'db')).toMatch(new RegExp(`^absent OBJECT_DISABLED: .*${why} .*${code}`));
   });
 
@@ -199,7 +199,7 @@ describe('what KMS says', () => {
       'ACCESS_DENIED: .*Forbidden.KeyNotFound',
     ],
   ])('%s', async (_, status, body, wanted) => {
-    cloud.kms.behave({ answer: { status, body, headers: { location: 'https://evil.example/' } } });
+    cloud.kms.injectFault({ response: { status, body, headers: { location: 'https://evil.example/' } } });
     expect(await reader.read(user, 'db')).toMatch(new RegExp(`^failed ${wanted}`));
   });
 });
@@ -215,16 +215,16 @@ describe('trouble that passes is waited out', () => {
     ['a bad gateway', { status: 502, body: '<html>' }],
   ])('%s', async (_, answer) => {
     cloud.kms.put('db', 'one');
-    cloud.kms.behave({ times: 2, answer });
+    cloud.kms.injectFault({ times: 2, response: answer });
     expect(await reader.read(user, 'db')).toBe('db@v1: one');
     expect(cloud.kms.count()).toBe(3);
   });
 
   test('a broken connection', async () => {
     cloud.kms.put('db', 'one');
-    cloud.kms.behave({ times: 1, reset: true });
+    cloud.kms.injectFault({ times: 1, reset: true });
     expect(await reader.read(user, 'db')).toBe('db@v1: one');
-    cloud.kms.behave({ times: 1, truncate: true });
+    cloud.kms.injectFault({ times: 1, truncate: true });
     expect(await reader.read(user, 'db')).toBe('db@v1: one');
   });
 
@@ -236,7 +236,7 @@ describe('trouble that passes is waited out', () => {
       body: { Code: 'Throttling.User' },
       headers: { 'x-acs-retry-after': '120' },
     };
-    cloud.kms.behave({ times: 1, answer });
+    cloud.kms.injectFault({ times: 1, response: answer });
     const since = Date.now();
     expect(await reader.read(user, 'db')).toBe('db@v1: one');
     expect(Date.now() - since).toBeGreaterThanOrEqual(118);
@@ -249,7 +249,7 @@ describe('trouble that passes is waited out', () => {
     ],
     [{ status: 503, body: { Code: 'ServiceUnavailableTemporary', RequestId: 'r-1' } }, 'STORE_UNAVAILABLE'],
   ])('%j, three times: then the cause is told', async (answer, code) => {
-    cloud.kms.behave({ answer });
+    cloud.kms.injectFault({ response: answer });
     expect(await reader.read(user, 'db')).toMatch(
       new RegExp(
         `^failed ${code}: alibabacloud: KMS secret db .*HTTP ${answer.status}, ${answer.body.Code}, request id r-1\\)`,
@@ -260,7 +260,7 @@ describe('trouble that passes is waited out', () => {
 
   test('of one service is none of another, for keys that nobody has proven yet either', async () => {
     cloud.kms.put('db', 'one');
-    cloud.oos.behave({ delayMs: 20, answer: { status: 503 } });
+    cloud.oos.injectFault({ delayMs: 20, response: { status: 503 } });
     const parameter = reader.read(user, { service: 'oos', name: 'key' });
     while (cloud.oos.count() === 0) await new Promise((resolve) => setTimeout(resolve, 1));
     expect(await reader.read(user, 'db')).toBe('db@v1: one');
@@ -268,7 +268,7 @@ describe('trouble that passes is waited out', () => {
   });
 
   test('who leaves, leaves at once', async () => {
-    cloud.kms.behave({ hang: true });
+    cloud.kms.injectFault({ hang: true });
     const leaving = new AbortController();
     const [result] = reader.fetch([reader.question(user, { name: 'db' }, { signal: leaving.signal })]);
     leaving.abort(new Error('gone'));
@@ -294,7 +294,7 @@ describe('an answer that is not to be trusted', () => {
     ],
     ['HTML', '<html>canary-value</html>'],
   ])('%s', async (_, body) => {
-    cloud.kms.behave({ answer: { body } });
+    cloud.kms.injectFault({ response: { body } });
     const line = await reader.read(user, { name: 'db', version: 'v1' });
     expect(line).toMatch(
       /^failed STORE_ANSWER_INVALID: alibabacloud: KMS secret db \(v1\) in cn-hangzhou: KMS answered /,
@@ -304,7 +304,7 @@ describe('an answer that is not to be trusted', () => {
   });
 
   test('more than a megabyte', async () => {
-    cloud.kms.behave({ answer: { body: { ...good, SecretData: 'x'.repeat(1_048_576) } } });
+    cloud.kms.injectFault({ response: { body: { ...good, SecretData: 'x'.repeat(1_048_576) } } });
     expect(await reader.read(user, 'db')).toMatch(
       /^failed STORE_ANSWER_TOO_LARGE: alibabacloud: KMS secret db/,
     );
@@ -315,7 +315,7 @@ describe('an answer that is not to be trusted', () => {
     ['another version', { Name: 'key', Value: 'canary-value', ParameterVersion: 2 }],
     ['no value', { Name: 'key', ParameterVersion: 1 }],
   ])('of OOS: %s', async (_, parameter) => {
-    cloud.oos.behave({ answer: { body: { Parameter: parameter } } });
+    cloud.oos.injectFault({ response: { body: { Parameter: parameter } } });
     const line = await reader.read(user, { service: 'oos', name: 'key', version: '1' });
     expect(line).toMatch(/^failed STORE_ANSWER_INVALID: .*OOS answered /);
     expect(line).not.toContain('canary-value');
@@ -368,7 +368,7 @@ test('what a store says is not shown where it holds a key or a token of the requ
       { Code: 'InvalidParameter', Message: `echo ${text}` },
       { Code: text, Message: 'x' },
     ]) {
-      cloud.kms.behave({ answer: { status: 400, body, headers: { 'x-acs-request-id': text } } });
+      cloud.kms.injectFault({ response: { status: 400, body, headers: { 'x-acs-request-id': text } } });
       const line = await reader.read(keysIdentity(session), 'db');
       expect(line).toMatch(/^failed STORE_REFUSED_REQUEST/);
       expect(line).not.toContain(text);
@@ -460,7 +460,7 @@ describe('a dedicated gateway', () => {
   test('that knows nobody’s keys, and is named by whoever likes, has them refused nowhere else', async () => {
     const { gateway, config } = await startGateway();
     cloud.kms.put('db', 'of the region');
-    gateway.behave({ answer: { status: 404, body: { Code: 'InvalidAccessKeyId.NotFound' } } });
+    gateway.injectFault({ response: { status: 404, body: { Code: 'InvalidAccessKeyId.NotFound' } } });
     try {
       const both = createAlibabaReader(cloud, { config });
       const there = { name: 'db', endpoint: gateway.url.host };

@@ -1,14 +1,14 @@
-import type { BudgetMetrics } from '../../concurrency/rate-limiter.ts';
-import { createBudgets } from '../../concurrency/rate-limiter.ts';
+import type { RateLimiterMetrics } from '../../concurrency/rate-limiter.ts';
+import { createRateLimiters } from '../../concurrency/rate-limiter.ts';
 import type { Retry } from '../../concurrency/retry.ts';
 import type { Http } from '../../http/client.ts';
 import type { SecretRef } from '../../core/plan.ts';
-import { createAttempts } from '../shared/reads/authenticated-call.ts';
+import { createAuthenticatedCall } from '../shared/reads/authenticated-call.ts';
 import { digestOf } from '../shared/identity/fingerprint.ts';
 import type { FetchRequest, FetchResult } from '../../core/provider.ts';
-import type { Proving } from '../shared/credentials/credential-gate.ts';
-import { createRights } from '../shared/reads/denied-shortcuts.ts';
-import { settle } from '../shared/reads/read-result.ts';
+import type { CredentialGate } from '../shared/credentials/credential-gate.ts';
+import { createDeniedShortcuts } from '../shared/reads/denied-shortcuts.ts';
+import { toReadResult } from '../shared/reads/read-result.ts';
 import { createApi } from './call.ts';
 import type { AlibabaCloudConfig } from './types.ts';
 import type { AlibabaCredentials } from './credentials/index.ts';
@@ -23,10 +23,10 @@ export type AlibabaFetchDeps = {
   readonly config: AlibabaCloudConfig;
   readonly http: Http;
   readonly retry: Retry;
-  readonly proving: Proving;
+  readonly proving: CredentialGate;
   readonly credentials: Pick<AlibabaCredentials, 'refused'>;
   readonly now: () => number;
-  readonly budgetMetrics?: BudgetMetrics;
+  readonly budgetMetrics?: RateLimiterMetrics;
 };
 
 type Request = FetchRequest<AlibabaCredential>;
@@ -36,16 +36,16 @@ export function createAlibabaFetch(deps: AlibabaFetchDeps) {
   const { config, proving, credentials, now, budgetMetrics } = deps;
   const { perSecond, burst } = config;
   const api = createApi(deps);
-  const budgets = createBudgets({ now, metrics: budgetMetrics });
-  const attempts = createAttempts<AlibabaCredential>({
-    ...{ proving, credentials },
+  const budgets = createRateLimiters({ now, metrics: budgetMetrics });
+  const attempts = createAuthenticatedCall<AlibabaCredential>({
+    ...{ credentialGate: proving, credentials },
     // A class names its gateway: one that does not know the keys must not have them refused for all who share them.
     digestOf: (credential, { service, region, endpoint }) =>
       digestOf(service, region, endpoint, credentialDigest(credential)),
-    budgetOf: ({ service }, { account }) =>
+    rateLimiterOf: ({ service }, { account }) =>
       budgets(`${service} ${account}`, { name: `alibabacloud-${service}`, perSecond, burst }),
   });
-  const secrets = createKmsFetch({ api, config, attempts, rights: createRights({ now }) });
+  const secrets = createKmsFetch({ api, config, attempts, rights: createDeniedShortcuts({ now }) });
 
   const parameter = async (request: Request): Promise<FetchResult> => {
     const { ref } = request.grant;
@@ -62,7 +62,7 @@ export function createAlibabaFetch(deps: AlibabaFetchDeps) {
       ...requests.filter(isParameter).map((request) => [request, parameter(request)] as const),
     ]);
     return requests.map((request) =>
-      settle(answers.get(request), `alibabacloud: ${describe(request.grant.ref)}`),
+      toReadResult(answers.get(request), `alibabacloud: ${describe(request.grant.ref)}`),
     );
   };
 }

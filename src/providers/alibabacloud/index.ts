@@ -1,9 +1,9 @@
-import { createRefusals } from '../../concurrency/rejection-cache.ts';
+import { createRejectionCache } from '../../concurrency/rejection-cache.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import type { Provider } from '../../core/provider.ts';
 import type { ProviderDeps } from '../shared/deps.ts';
 import { createProviderRetry } from '../shared/deps.ts';
-import { createProving } from '../shared/credentials/credential-gate.ts';
+import { createCredentialGate } from '../shared/credentials/credential-gate.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { createAdmit } from './authorize.ts';
 import { readAlibabaConfig } from './config.ts';
@@ -29,10 +29,10 @@ export type AlibabaDeps = ProviderDeps & {
 export function createAlibabaProvider(
   deps: AlibabaDeps,
 ): Provider<AlibabaLogin, AlibabaFacts, AlibabaCredential> {
-  const { http, now, log, budgetMetrics } = deps;
+  const { http, now, log, rateLimiterMetrics: budgetMetrics } = deps;
   const config = readAlibabaConfig(deps.env);
   const retry = createProviderRetry('alibabacloud', deps);
-  const proving = createProving({ refusals: createRefusals({ now }) });
+  const proving = createCredentialGate({ rejectionCache: createRejectionCache({ now }) });
   const { cloud } = config;
   const credentials = createAlibabaCredentials({
     ...{ config: cloud, http, retry, proving, now },
@@ -41,9 +41,9 @@ export function createAlibabaProvider(
   });
   return {
     name: 'alibabacloud',
-    facts: createFacts({ config, metadata: createMetadata({ http, retry, endpoint: cloud.metadata }) }),
+    nodeFacts: createFacts({ config, metadata: createMetadata({ http, retry, endpoint: cloud.metadata }) }),
     plan: planAlibaba,
-    admit: createAdmit({
+    authorize: createAdmit({
       ...{ config, now },
       serviceAccounts: deps.serviceAccounts,
       sharedIdentity: deps.sharedIdentity,

@@ -4,9 +4,9 @@ import type { SecretRef } from '../../core/plan.ts';
 import type { FetchRequest, FetchResult, SecretValue } from '../../core/provider.ts';
 import type { HttpAnswer } from '../../http/client.ts';
 import { readBody } from '../../http/response.ts';
-import type { Attempts } from '../shared/reads/authenticated-call.ts';
-import { isAboutOne, readInBatches } from '../shared/reads/batches.ts';
-import type { Rights } from '../shared/reads/denied-shortcuts.ts';
+import type { AuthenticatedCall } from '../shared/reads/authenticated-call.ts';
+import { shouldReadIndividually, readInBatches } from '../shared/reads/batches.ts';
+import type { DeniedShortcuts } from '../shared/reads/denied-shortcuts.ts';
 import { type Api, type Asker, answerOf } from './call.ts';
 import { type Endpoint, isSharedGateway, kmsEndpoint, serviceEndpoint } from './endpoints.ts';
 import type { AlibabaCloudConfig, AlibabaCredential } from './types.ts';
@@ -147,8 +147,8 @@ function invalid(what: string): SecretError {
 type KmsFetchDeps = {
   readonly api: Api;
   readonly config: AlibabaCloudConfig;
-  readonly attempts: Attempts<AlibabaCredential>;
-  readonly rights: Rights<'BatchGetSecretValue'>;
+  readonly attempts: AuthenticatedCall<AlibabaCredential>;
+  readonly rights: DeniedShortcuts<'BatchGetSecretValue'>;
 };
 
 /**
@@ -161,21 +161,22 @@ export function createKmsFetch({ api, config, attempts, rights }: KmsFetchDeps) 
 
   return (requests: readonly FetchRequest<AlibabaCredential>[]) =>
     readInBatches(requests, {
-      ...{ max: maxBatch, nameOf: nameInKms, attempts },
-      mayJoin: (request) => isBatchable(request.grant.ref) && rights.mayTake('BatchGetSecretValue', request),
-      async together(batch, asker) {
+      ...{ max: maxBatch, nameOf: nameInKms, authenticatedCall: attempts },
+      isBatchable: (request) =>
+        isBatchable(request.grant.ref) && rights.isAllowed('BatchGetSecretValue', request),
+      async readBatch(batch, asker) {
         const names = batch.map(({ grant }) => grant.ref.name);
         const values = await batchGetSecretValue(api, asker, endpointOf(batch[0].grant.ref), names);
         return values.map((value) => value && valueResult(value));
       },
-      async alone(request) {
+      async readSingle(request) {
         const { ref } = request.grant;
         const read = attempts(request, async (asker) => getSecretValue(api, asker, endpointOf(ref), ref));
         return valueResult(await read);
       },
-      afterFailure(error, [first]) {
-        if (!isAboutOne(error) && error.code !== 'STORE_ANSWER_INVALID') return 'fail';
-        rights.isDenied('BatchGetSecretValue', first);
+      onBatchFailure(error, [first]) {
+        if (!shouldReadIndividually(error) && error.code !== 'STORE_ANSWER_INVALID') return 'fail';
+        rights.recordDenied('BatchGetSecretValue', first);
         return 'alone';
       },
     });

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { SecretError } from '../../core/errors.ts';
-import type { Admission, Principal } from '../../core/provider.ts';
+import type { AuthorizeContext, Principal } from '../../core/provider.ts';
 import { Redacted } from '../../core/redacted.ts';
-import { quoteForeign } from '../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { Workload } from '../../core/workload.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import type { Fingerprint, FingerprintField } from '../shared/identity/fingerprint.ts';
@@ -33,7 +33,9 @@ export function readPodKeys({ secrets }: Pick<Workload, 'secrets'>): PodKeys | u
     const found = [...secrets].filter(([name]) => name.toLowerCase() === wanted);
     const [first, second] = found;
     if (first !== undefined && second !== undefined && first[1].reveal() !== second[1].reveal())
-      throw refusal(`has both ${quoteForeign(first[0])} and ${quoteForeign(second[0])}, which differ`);
+      throw refusal(
+        `has both ${sanitizeExternalText(first[0])} and ${sanitizeExternalText(second[0])}, which differ`,
+      );
     return first === undefined || first[1].reveal() === '' ? undefined : first[1];
   };
   const accessKeyId = find('access_key');
@@ -78,7 +80,7 @@ export type PodRoleDeps = {
 export async function readPodRole(
   { serviceAccounts, oidcProviderArn, now }: PodRoleDeps,
   workload: Workload,
-  { signal, notBefore }: Admission,
+  { signal, notBefore }: AuthorizeContext,
 ): Promise<PodRole> {
   if (oidcProviderArn === undefined)
     throw new SecretError(
@@ -89,7 +91,7 @@ export async function readPodRole(
       },
     );
   const token = readWorkloadToken(workload, audience, now());
-  const { namespace, serviceAccount } = workload;
+  const { tenant: namespace, identity: serviceAccount } = workload;
   const { name } = serviceAccount;
   const { annotations } = await serviceAccounts.get({ namespace, name, notBefore, signal });
   const roleArn = annotations.get(roleAnnotation)?.trim() ?? '';
@@ -97,11 +99,11 @@ export async function readPodRole(
   return { roleArn, oidcProviderArn, sessionName: sessionNameOf(namespace, name), token };
 }
 
-function noRole({ namespace, serviceAccount }: Workload, text: string): SecretError {
-  const fault = text === '' ? 'is missing' : `is no ARN of a RAM role: ${quoteForeign(text)}`;
+function noRole({ tenant: namespace, identity: serviceAccount }: Workload, text: string): SecretError {
+  const fault = text === '' ? 'is missing' : `is no ARN of a RAM role: ${sanitizeExternalText(text)}`;
   return new SecretError(
     'NOT_GRANTED',
-    `alibabacloud: ServiceAccount ${quoteForeign(namespace)}/${quoteForeign(serviceAccount.name)} has no role: its annotation ` +
+    `alibabacloud: ServiceAccount ${sanitizeExternalText(namespace)}/${sanitizeExternalText(serviceAccount.name)} has no role: its annotation ` +
       `${roleAnnotation} ${fault}`,
     { hint: `annotate it with ${roleAnnotation}: acs:ram::<account id>:role/<name>` },
   );
@@ -147,7 +149,10 @@ export function createPrincipals(deps: {
 }
 
 /** The pod's role, by its token. */
-export function podRoleBase({ namespace, serviceAccount }: Workload, role: PodRole): BaseIdentity {
+export function podRoleBase(
+  { tenant: namespace, identity: serviceAccount }: Workload,
+  role: PodRole,
+): BaseIdentity {
   const { roleArn, oidcProviderArn, sessionName, token } = role;
   return {
     whose: 'own',

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import type { Redacted } from '../../core/redacted.ts';
-import type { FilesReader, Refuse } from '../shared/class/files.ts';
+import type { ReadFilesContext, ReportAt } from '../shared/class/files.ts';
 import { digestOf } from '../shared/identity/fingerprint.ts';
 
 /** Keys that sign requests. */
@@ -101,7 +101,7 @@ export type AlibabaFacts = {
 };
 
 /** What stands around the objects of a class. */
-export type ObjectsContext = Omit<FilesReader, 'refuse'> & {
+export type ObjectsContext = Omit<ReadFilesContext, 'reportError'> & {
   readonly region: string | undefined;
   /** None offline. */
   readonly facts: AlibabaFacts | undefined;
@@ -110,4 +110,4 @@ export type ObjectsContext = Omit<FilesReader, 'refuse'> & {
 };
 
 /** The same, with the two ways to report. */
-export type Reader = ObjectsContext & { readonly refuse: Refuse; readonly warn: Refuse };
+export type Reader = ObjectsContext & { readonly reportError: ReportAt; readonly warn: ReportAt };

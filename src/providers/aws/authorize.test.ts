@@ -3,18 +3,18 @@ import { awsFailoverRegion, awsRegion } from '../../../test/fakes/aws-cloud.ts';
 import {
   appRole,
   grantsForPlain,
-  node,
+  nodeName,
   otherRole,
   ownRole,
-  startAwsRig,
-  type AwsRig,
-  type AwsRigOptions,
-} from '../../../test/fakes/aws-rig.ts';
+  startAwsFixture,
+  type AwsFixture,
+  type AwsFixtureOptions,
+} from '../../../test/fakes/aws-fixture.ts';
 
-let rig: AwsRig;
+let rig: AwsFixture;
 
-async function start(options: AwsRigOptions = {}): Promise<void> {
-  rig = await startAwsRig(options);
+async function start(options: AwsFixtureOptions = {}): Promise<void> {
+  rig = await startAwsFixture(options);
   rig.secretsManager.put('db', 'first');
 }
 afterEach(() => rig.close());
@@ -43,11 +43,11 @@ describe('IRSA: the role that the ServiceAccount names', () => {
       expect(rig.kubernetes.reads('team-a/app')).toBe(index + 1);
     }
     for (const name of ['a', 'b', 'c']) await rig.volume(objects, { name });
-    rig.turn(40_000);
+    rig.advanceClock(40_000);
     for (const name of ['a', 'b', 'c']) await rig.volume(objects, { name });
     expect(rig.kubernetes.reads()).toBe(3);
     expect(rig.sts.sessions).toHaveLength(1);
-    expect(rig.secretsManager.asked('GetSecretValue')).toBe(1);
+    expect(rig.secretsManager.callCount('GetSecretValue')).toBe(1);
   });
 
   test('what one account has read serves no other', async () => {
@@ -168,14 +168,14 @@ describe('EKS Pod Identity, where the class asks for it', () => {
     for (const name of ['a', 'b', 'a', 'b']) await rig.volume(byPodIdentity, { name });
     const sessions = agents().flatMap((agent) => agent.sessions);
     expect(sessions).toEqual([`${appRole} for team-a/app/uid-a`, `${appRole} for team-a/app/uid-b`]);
-    expect(rig.secretsManager.asked('GetSecretValue')).toBe(2);
+    expect(rig.secretsManager.callCount('GetSecretValue')).toBe(2);
   });
 
   test('unless the operator says otherwise', async () => {
     await start({ env: { KEYFERRY_AWS_POD_IDENTITY_PRINCIPAL: 'serviceAccount' } });
     for (const name of ['a', 'b', 'c']) await rig.volume(byPodIdentity, { name });
     expect(agents().flatMap((agent) => agent.sessions)).toHaveLength(1);
-    expect(rig.secretsManager.asked('GetSecretValue')).toBe(1);
+    expect(rig.secretsManager.callCount('GetSecretValue')).toBe(1);
     rig.agent.associations.set('team-b/app', otherRole);
     await rig.volume(byPodIdentity, { name: 'd', namespace: 'team-b' });
     expect(agents().flatMap((agent) => agent.sessions)).toHaveLength(2);
@@ -184,7 +184,7 @@ describe('EKS Pod Identity, where the class asks for it', () => {
   test('both regions of a class see one session', async () => {
     await start();
     rig.secretsManager.put('db', 'over there', awsFailoverRegion);
-    rig.account.troubles.set(region, 'down');
+    rig.account.regionFaults.set(region, 'down');
     expect(await rig.mount({ ...byPodIdentity, failoverRegion: awsFailoverRegion })).toEqual({
       db: 'over there',
     });
@@ -290,7 +290,7 @@ describe('Keyferry’s own identity', () => {
     await start({ ownIdentity: true, sharedIdentities: 'all' });
     await rig.volume(objects);
     rig.annotate(undefined);
-    rig.turn(61_000);
+    rig.advanceClock(61_000);
     expect(await rig.mount(objects)).toMatch(/^IDENTITY_DOWNGRADE/);
   });
 
@@ -309,9 +309,9 @@ describe('a class with a failoverRegion', () => {
     rig.secretsManager.put('db', 'over there', awsFailoverRegion);
     expect(await rig.mount(parameters)).toEqual({ db: 'first' });
     expect(rig.sts.sessions).toHaveLength(1);
-    rig.account.troubles.set(region, 'down');
+    rig.account.regionFaults.set(region, 'down');
     expect(await rig.mount(parameters, { name: 'b' })).toEqual({ db: 'first' });
-    rig.turn(16 * 60_000);
+    rig.advanceClock(16 * 60_000);
     expect(await rig.mount(parameters, { name: 'c' })).toEqual({ db: 'over there' });
     expect(rig.sts.sessions).toHaveLength(2);
   });
@@ -351,17 +351,17 @@ describe('the region', () => {
       { KEYFERRY_NODE_NAME: '' },
       'Keyferry does not know its node; set region in the class, or AWS_REGION',
     ],
-    [undefined, {}, `the node ${node} does not exist; set region in the class`],
-    [{}, {}, `the node ${node} has no label topology.kubernetes.io/region; set region in the class`],
+    [undefined, {}, `the node ${nodeName} does not exist; set region in the class`],
+    [{}, {}, `the node ${nodeName} has no label topology.kubernetes.io/region; set region in the class`],
     [
       { 'topology.kubernetes.io/region': 'Ireland' },
       {},
-      `the label topology.kubernetes.io/region of the node ${node} is no region: Ireland`,
+      `the label topology.kubernetes.io/region of the node ${nodeName} is no region: Ireland`,
     ],
   ])('that cannot be known (%j, %j) is an error that says what to set', async (labels, env, message) => {
     await start({ env });
     if (labels === undefined) rig.kubernetes.nodes.clear();
-    else rig.kubernetes.nodes.set(node, labels);
+    else rig.kubernetes.nodes.set(nodeName, labels);
     const line = await rig.mount({ objects });
     expect(line).toMatch(/^NOT_CONFIGURED: aws: /);
     expect(line).toContain(message);
@@ -374,7 +374,7 @@ test('no token and no key is ever logged, nor shown by a metric', async () => {
   const tokens = rig.podTokens();
   await rig.mount(objects, { tokens });
   await rig.mount(byPodIdentity, { name: 'b' });
-  rig.sts.behave({ answer: { status: 400, body: tokens[irsa] } });
+  rig.sts.injectFault({ response: { status: 400, body: tokens[irsa] } });
   await rig.mount(objects, { name: 'c', namespace: 'team-b' });
   const told = rig.lines.join() + (await rig.metrics());
   for (const secret of [...Object.values(tokens), tokens[irsa].split('.')[2]!, 'secret-', 'token-'])

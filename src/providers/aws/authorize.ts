@@ -2,7 +2,7 @@ import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import type { Plan, SecretRef } from '../../core/plan.ts';
 import type { Workload } from '../../core/workload.ts';
 import { grant } from '../../core/grant.ts';
-import type { Admission, Grant, Principal } from '../../core/provider.ts';
+import type { AuthorizeContext, Grant, Principal } from '../../core/provider.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import type { AwsConfig } from './config.ts';
 import type { AwsCredential } from './types.ts';
@@ -28,7 +28,11 @@ export type AdmitDeps = {
 export function createAdmit(deps: AdmitDeps) {
   const { config, sharedIdentity, principalIn, now } = deps;
 
-  const baseOf = async (workload: Workload, login: AwsLogin, admission: Admission): Promise<BaseIdentity> => {
+  const baseOf = async (
+    workload: Workload,
+    login: AwsLogin,
+    admission: AuthorizeContext,
+  ): Promise<BaseIdentity> => {
     if (login.usePodIdentity) {
       const token = readPodIdentityToken(workload, now());
       return podIdentityBase(workload, login, token, config.podIdentityPrincipal);
@@ -42,7 +46,7 @@ export function createAdmit(deps: AdmitDeps) {
   return async (
     workload: Workload,
     { refs, login }: Plan<AwsLogin>,
-    admission: Admission,
+    admission: AuthorizeContext,
   ): Promise<readonly Grant<AwsCredential>[]> => {
     const base = await baseOf(workload, login, admission);
     const principals = new Map<string, Principal<AwsCredential>>();

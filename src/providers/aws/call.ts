@@ -1,6 +1,6 @@
 import type { Retry } from '../../concurrency/retry.ts';
 import { SecretError } from '../../core/errors.ts';
-import type { Asker as AnyAsker } from '../shared/reads/authenticated-call.ts';
+import type { CallContext as AnyAsker } from '../shared/reads/authenticated-call.ts';
 import {
   type Fault,
   type Need,
@@ -77,7 +77,7 @@ export type Asker = AnyAsker<AwsCredential>;
  */
 export async function outputOf<T>(
   retry: Retry,
-  { region, credential, owner, signal, turn }: Asker,
+  { region, credential, owner, signal, beforeCall: turn }: Asker,
   need: Need,
   send: (options: { readonly abortSignal: AbortSignal }) => Promise<T>,
 ): Promise<T> {

@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
-import { refusalIn } from '../../../test/fakes/failure.ts';
+import { thrownSummary } from '../../../test/fakes/failure.ts';
 import { readAwsConfig } from './config.ts';
 
-const refusal = (env: Record<string, string>): string => refusalIn(() => readAwsConfig(env));
+const refusal = (env: Record<string, string>): string => thrownSummary(() => readAwsConfig(env));
 
 const everything = {
   AWS_REGION: 'eu-west-1',

@@ -1,11 +1,11 @@
 import * as z from 'zod';
-import { quoteForeign } from '../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
 import { parseEndpoint } from '../../http/endpoint.ts';
 import { isRegion } from '../shared/class/parameters.ts';
-import { type Get, reader, settingsOf } from '../shared/env.ts';
+import { type EnvReader, createEnvReader, createSettingParser } from '../shared/env.ts';
 import type { AwsCloudConfig } from './types.ts';
 
-export const { checked, faulty } = settingsOf('aws');
+export const { parseSetting: checked, faulty } = createSettingParser('aws');
 
 /** What an operator configures for `aws`. */
 export type AwsConfig = {
@@ -30,7 +30,7 @@ const positive = z.coerce.number().positive().max(10_000);
  * @throws SecretError NOT_CONFIGURED naming the variable
  */
 export function readAwsConfig(env: Readonly<Record<string, string | undefined>>): AwsConfig {
-  const get = reader(env);
+  const get = createEnvReader(env);
   const region = readRegion(get);
   const nodeName = get('KEYFERRY_NODE_NAME') ?? get('NODE_NAME');
   return {
@@ -47,17 +47,17 @@ export function readAwsConfig(env: Readonly<Record<string, string | undefined>>)
   };
 }
 
-function readRegion(get: Get): string | undefined {
+function readRegion(get: EnvReader): string | undefined {
   for (const name of ['AWS_REGION', 'AWS_DEFAULT_REGION']) {
     const region = get(name);
     if (region === undefined) continue;
     if (isRegion(region)) return region;
-    throw faulty(name, `is no region: ${quoteForeign(region)}`, 'regions look like eu-west-1');
+    throw faulty(name, `is no region: ${sanitizeExternalText(region)}`, 'regions look like eu-west-1');
   }
   return undefined;
 }
 
-function readCloud(get: Get): AwsCloudConfig {
+function readCloud(get: EnvReader): AwsCloudConfig {
   const rate = (name: string, otherwise: number): number =>
     checked(name, get(name) ?? String(otherwise), positive, 'a number above 0');
   const burst = (name: string, otherwise: number): number => Math.max(1, rate(name, otherwise));
@@ -86,7 +86,7 @@ function readCloud(get: Get): AwsCloudConfig {
 }
 
 /** As SDKs read them: https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html */
-function readEndpoints(get: Get): Pick<AwsCloudConfig, 'secretsManager' | 'ssm' | 'sts'> {
+function readEndpoints(get: EnvReader): Pick<AwsCloudConfig, 'secretsManager' | 'ssm' | 'sts'> {
   if (readSwitch('AWS_IGNORE_CONFIGURED_ENDPOINT_URLS', get)) return {};
   const forAll = readEndpoint('AWS_ENDPOINT_URL', get);
   const secretsManager = readEndpoint('AWS_ENDPOINT_URL_SECRETS_MANAGER', get) ?? forAll;
@@ -96,14 +96,14 @@ function readEndpoints(get: Get): Pick<AwsCloudConfig, 'secretsManager' | 'ssm' 
 }
 
 /** Secrets and tokens go there: over https, but for a try on one machine. */
-function readEndpoint(name: string, get: Get): URL | undefined {
+function readEndpoint(name: string, get: EnvReader): URL | undefined {
   const text = get(name);
   if (text === undefined) return undefined;
   const isLocal = /^http:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?\/?$/.test(text);
   return parseEndpoint(text, { setting: `aws: ${name}`, allowHttp: isLocal });
 }
 
-function readSwitch(name: string, get: Get): boolean {
+function readSwitch(name: string, get: EnvReader): boolean {
   const text = get(name)?.toLowerCase() ?? 'false';
   return checked(name, text, z.enum(['true', 'false']), 'true or false') === 'true';
 }

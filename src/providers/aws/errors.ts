@@ -1,8 +1,8 @@
 import type { ErrorCode } from '../../core/errors.ts';
-import { type AnswerFault, describeAnswer } from '../shared/reads/read-result.ts';
+import { type ErrorResponse, describeErrorResponse } from '../shared/reads/read-result.ts';
 
 /** An answer that is no success, or none the SDK could read; without a code where it is not AWS's way to say it. */
-export type Fault = AnswerFault;
+export type Fault = ErrorResponse;
 
 /**
  * What the SDK threw. The error itself goes no further: hidden in it are the answer and its body. Neither its class nor `$fault` tells
@@ -29,7 +29,7 @@ function textOf(value: unknown): string | undefined {
  * repeat what was signed, session token included.
  */
 export function describeFault(fault: Fault, secrets: readonly string[]): string {
-  return describeAnswer({ ...fault, text: isRefusal(fault) ? '' : gistOf(fault.text) }, secrets);
+  return describeErrorResponse({ ...fault, text: isRefusal(fault) ? '' : gistOf(fault.text) }, secrets);
 }
 
 /** Who was denied, and by which kind of policy: with action and resource between them, which the hint names, the text would be cut before. */

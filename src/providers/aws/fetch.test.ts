@@ -6,8 +6,8 @@ import {
   type FakeAwsCloud,
 } from '../../../test/fakes/aws-cloud.ts';
 import type { AwsKeys } from '../../../test/fakes/aws-account.ts';
-import { createAwsReader, type Who } from '../../../test/fakes/aws-reader.ts';
-import { lineOf } from '../../../test/fakes/asker.ts';
+import { createAwsReader, type AwsReaderIdentity } from '../../../test/fakes/aws-reader.ts';
+import { formatResult } from '../../../test/fakes/requester.ts';
 
 const minute = 60_000;
 const [v1, v2] = [1, 2].map((n) => `00000000-0000-4000-8000-00000000000${n}`);
@@ -15,7 +15,7 @@ const [v1, v2] = [1, 2].map((n) => `00000000-0000-4000-8000-00000000000${n}`);
 let cloud: FakeAwsCloud;
 let reader: ReturnType<typeof createAwsReader>;
 let keys: AwsKeys;
-let user: Who;
+let user: AwsReaderIdentity;
 
 beforeEach(async () => {
   cloud = await startAwsCloud();
@@ -101,7 +101,7 @@ describe('a refresh', () => {
     cloud.secretsManager.put('db', 'one');
     expect(await reader.refresh(user, { name: 'db' }, v1!)).toEqual({ kind: 'unchanged', version: v1 });
     cloud.secretsManager.put('db', 'two');
-    expect(lineOf('db', await reader.refresh(user, { name: 'db' }, v1!))).toBe(`db@${v2}: two`);
+    expect(formatResult('db', await reader.refresh(user, { name: 'db' }, v1!))).toBe(`db@${v2}: two`);
     expect(actions()).toEqual(['DescribeSecret', 'DescribeSecret', 'GetSecretValue']);
   });
 
@@ -109,8 +109,8 @@ describe('a refresh', () => {
     cloud.secretsManager.put('db', 'one');
     cloud.secretsManager.put('db', 'two');
     const previous = { name: 'db', stage: 'AWSPREVIOUS' };
-    expect(lineOf('db', await reader.refresh(user, previous, v1!))).toBe('unchanged');
-    expect(lineOf('db', await reader.refresh(user, previous, v2!))).toBe(`db@${v1}: one`);
+    expect(formatResult('db', await reader.refresh(user, previous, v1!))).toBe('unchanged');
+    expect(formatResult('db', await reader.refresh(user, previous, v2!))).toBe(`db@${v1}: one`);
   });
 
   test('without the right to describe reads; that is learnt for an hour, by whose pod it is and where', async () => {
@@ -118,19 +118,19 @@ describe('a refresh', () => {
     cloud.secretsManager.put('tls', 'one');
     cloud.secretsManager.put('db', 'one', awsFailoverRegion);
     cloud.secretsManager.denied.add('DescribeSecret');
-    const refresh = async (who: Who, ref: object = {}, namespace?: string): Promise<string> => {
+    const refresh = async (who: AwsReaderIdentity, ref: object = {}, namespace?: string): Promise<string> => {
       const how = { urgency: 'refresh', known: { version: v1! }, ...(namespace && { namespace }) } as const;
       const [result] = await Promise.all(reader.fetch([reader.question(who, { name: 'db', ...ref }, how)]));
-      return lineOf('db', result);
+      return formatResult('db', result);
     };
     for (const name of ['db', 'tls', 'db']) expect(await refresh(user, { name })).toBe(`db@${v1}: one`);
     // With Pod Identity the next pod of the ServiceAccount is another principal.
-    const nextPod: Who = { kind: 'keys', keys: cloud.account.issueKeys() };
+    const nextPod: AwsReaderIdentity = { kind: 'keys', keys: cloud.account.issueKeys() };
     await refresh(nextPod);
-    expect(cloud.secretsManager.asked('DescribeSecret')).toBe(1);
+    expect(cloud.secretsManager.callCount('DescribeSecret')).toBe(1);
     await refresh(user, {}, 'team-b');
     await refresh(user, { region: awsFailoverRegion });
-    expect(cloud.secretsManager.asked('DescribeSecret')).toBe(3);
+    expect(cloud.secretsManager.callCount('DescribeSecret')).toBe(3);
 
     cloud.secretsManager.denied.clear();
     turn(61 * minute);
@@ -141,7 +141,7 @@ describe('a refresh', () => {
     for (const name of ['db', 'tls', 'key']) cloud.secretsManager.put(name, 'one');
     cloud.secretsManager.delete('db');
     cloud.secretsManager.denied.add('tls');
-    const refresh = async (name: string) => lineOf(name, await reader.refresh(user, { name }, v1!));
+    const refresh = async (name: string) => formatResult(name, await reader.refresh(user, { name }, v1!));
     expect(await refresh('db')).toMatch(/^absent OBJECT_DISABLED: .*GetSecretValue|^absent OBJECT_DISABLED/);
     expect(await refresh('none')).toMatch(/^absent OBJECT_NOT_FOUND/);
     expect(await refresh('tls')).toMatch(/^failed ACCESS_DENIED: .*secretsmanager:GetSecretValue/);
@@ -149,8 +149,10 @@ describe('a refresh', () => {
 
   test('of a region that is down is an outage, told by the first call', async () => {
     cloud.secretsManager.put('db', 'one');
-    cloud.account.troubles.set(awsRegion, 'throttled');
-    expect(lineOf('db', await reader.refresh(user, { name: 'db' }, v1!))).toMatch(/^failed STORE_THROTTLED/);
+    cloud.account.regionFaults.set(awsRegion, 'throttled');
+    expect(formatResult('db', await reader.refresh(user, { name: 'db' }, v1!))).toMatch(
+      /^failed STORE_THROTTLED/,
+    );
     expect(cloud.secretsManager.count()).toBe(3);
   });
 
@@ -169,7 +171,7 @@ describe('secrets that a mount waits for', () => {
   const put = (): void => names.forEach(({ name }) => cloud.secretsManager.put(name, `value of ${name}`));
   const expectAll = async (who = user): Promise<void> => {
     const results = await reader.results(who, ...names);
-    expect(results.map((result, index) => lineOf(`s${index}`, result))).toEqual(
+    expect(results.map((result, index) => formatResult(`s${index}`, result))).toEqual(
       names.map(({ name }) => `${name}@${v1}: value of ${name}`),
     );
   };
@@ -194,7 +196,7 @@ describe('secrets that a mount waits for', () => {
     expect(actions().sort()).toEqual(['BatchGetSecretValue', 'GetSecretValue', 'GetSecretValue']);
     const refreshes = names.slice(0, 2).map((ref) => reader.question(user, ref, { urgency: 'refresh' }));
     await Promise.all(reader.fetch(refreshes));
-    expect(cloud.secretsManager.asked('BatchGetSecretValue')).toBe(1);
+    expect(cloud.secretsManager.callCount('BatchGetSecretValue')).toBe(1);
   });
 
   test('without the right to batches come each by its own call; that is learnt for an hour', async () => {
@@ -203,12 +205,12 @@ describe('secrets that a mount waits for', () => {
     await expectAll();
     await expectAll();
     // The two batches of the first mount went out together.
-    expect(cloud.secretsManager.asked('BatchGetSecretValue')).toBeLessThanOrEqual(2);
-    expect(cloud.secretsManager.asked('GetSecretValue')).toBe(50);
+    expect(cloud.secretsManager.callCount('BatchGetSecretValue')).toBeLessThanOrEqual(2);
+    expect(cloud.secretsManager.callCount('GetSecretValue')).toBe(50);
     cloud.secretsManager.denied.clear();
     turn(61 * minute);
     await expectAll();
-    expect(cloud.secretsManager.asked('GetSecretValue')).toBe(50);
+    expect(cloud.secretsManager.callCount('GetSecretValue')).toBe(50);
   });
 
   test('what the batch does not deliver tells its own cause', async () => {
@@ -231,13 +233,15 @@ describe('secrets that a mount waits for', () => {
     const large = 'x'.repeat(65_000);
     for (const { name } of names.slice(0, 20)) cloud.secretsManager.put(name, large);
     const results = await reader.results(user, ...names.slice(0, 20));
-    expect(new Set(results.map((result) => lineOf('s', result)))).toEqual(new Set([`s@${v1}: ${large}`]));
-    expect(cloud.secretsManager.asked('GetSecretValue')).toBe(20);
+    expect(new Set(results.map((result) => formatResult('s', result)))).toEqual(
+      new Set([`s@${v1}: ${large}`]),
+    );
+    expect(cloud.secretsManager.callCount('GetSecretValue')).toBe(20);
   });
 
   test('never together with those of another principal or namespace', async () => {
     put();
-    const other: Who = { kind: 'keys', keys: cloud.account.issueKeys({ holder: 'other' }) };
+    const other: AwsReaderIdentity = { kind: 'keys', keys: cloud.account.issueKeys({ holder: 'other' }) };
     await Promise.all(
       reader.fetch([
         ...names.slice(0, 2).map((ref) => reader.question(user, ref)),
@@ -267,7 +271,7 @@ describe('secrets that a mount waits for', () => {
     expect(await stays).toMatchObject({ kind: 'value' });
 
     leaving[0] = new AbortController();
-    cloud.secretsManager.behave({ hang: true });
+    cloud.secretsManager.injectFault({ hang: true });
     const both = ask();
     for (const controller of leaving) controller.abort(new Error('gone'));
     expect((await Promise.all(both)).map(({ kind }) => kind)).toEqual(['failed', 'failed']);
@@ -298,7 +302,7 @@ describe('parameters', () => {
       { value: { bytes: Buffer.from('one'), version: '1', immutable: true } },
     ]);
     const [labelled] = await reader.results(user, ssm('key', { stage: 'blue' }));
-    expect(lineOf('key', labelled)).toBe('key@1: one');
+    expect(formatResult('key', labelled)).toBe('key@1: one');
     expect(labelled?.kind === 'value' && labelled.value.immutable).toBeFalsy();
     expect(cloud.ssm.batches()).toEqual([['key:1'], ['key:blue']]);
   });
@@ -313,7 +317,7 @@ describe('parameters', () => {
     const names = Array.from({ length: 25 }, (_, index) => `/p/${index}`);
     for (const name of names) cloud.ssm.put(name, `value of ${name}`);
     const results = await reader.results(user, ...names.map((name) => ssm(name)));
-    expect(results.map((result, index) => lineOf(names[index]!, result))).toEqual(
+    expect(results.map((result, index) => formatResult(names[index]!, result))).toEqual(
       names.map((name) => `${name}@1: value of ${name}`),
     );
     expect(cloud.ssm.batches().map(({ length }) => length)).toEqual([10, 10, 5]);
@@ -324,7 +328,7 @@ describe('parameters', () => {
     cloud.ssm.label('key', 2, 'blue');
     const refs = [ssm('key'), ssm('key', { version: '1' }), ssm('key', { stage: 'blue' })];
     const results = await reader.results(user, ...refs);
-    expect(results.map((result) => lineOf('key', result))).toEqual([
+    expect(results.map((result) => formatResult('key', result))).toEqual([
       'key@3: three',
       'key@1: one',
       'key@2: two',
@@ -341,8 +345,8 @@ describe('parameters', () => {
 
   test('an answer without selectors is matched by name and number', async () => {
     cloud.ssm.put('a', 'one');
-    cloud.ssm.behave({
-      answer: {
+    cloud.ssm.injectFault({
+      response: {
         body: {
           Parameters: [
             { Name: 'a', Value: 'two', Version: 2, LastModifiedDate: 1 },
@@ -378,7 +382,7 @@ describe('parameters', () => {
   test('that are not there are absent, each for itself', async () => {
     cloud.ssm.put('key', 'one');
     const refs = [ssm('none'), ssm('key'), ssm('key', { version: '7' }), ssm('key', { stage: 'x' })];
-    const lines = (await reader.results(user, ...refs)).map((result) => lineOf('key', result));
+    const lines = (await reader.results(user, ...refs)).map((result) => formatResult('key', result));
     expect(lines).toEqual([
       expect.stringMatching(
         /^absent OBJECT_NOT_FOUND: aws: SSM parameter none in eu-west-1: there is no such parameter \(InvalidParameters, request id req-[\w-]+\); check its name, and that it is in eu-west-1/,
@@ -404,7 +408,7 @@ describe('parameters', () => {
     for (const name of ['a', 'b', 'c']) cloud.ssm.put(name, name);
     refuse();
     const results = await reader.results(user, ssm('a'), ssm('b'), ssm('c'));
-    expect(results.map((result) => lineOf('p', result))).toEqual([
+    expect(results.map((result) => formatResult('p', result))).toEqual([
       'p@1: a',
       expect.stringMatching(new RegExp(`^failed ${wanted}`)),
       'p@1: c',
@@ -414,7 +418,7 @@ describe('parameters', () => {
   test('a name SSM refuses fails alone, too', async () => {
     cloud.ssm.put('a', 'a');
     const results = await reader.results(user, ssm('a'), ssm('no such name'));
-    expect(results.map((result) => lineOf('p', result))).toEqual([
+    expect(results.map((result) => formatResult('p', result))).toEqual([
       'p@1: a',
       expect.stringMatching(/^failed STORE_REFUSED_REQUEST: .*SSM refused the request .*ValidationException/),
     ]);
@@ -424,7 +428,7 @@ describe('parameters', () => {
     cloud.ssm.put('a', 'here');
     cloud.ssm.put('a', 'there', awsFailoverRegion);
     const results = await reader.results(user, ssm('a'), ssm('a', { region: awsFailoverRegion }));
-    expect(results.map((result) => lineOf('a', result))).toEqual(['a@1: here', 'a@1: there']);
+    expect(results.map((result) => formatResult('a', result))).toEqual(['a@1: here', 'a@1: there']);
   });
 });
 
@@ -468,7 +472,7 @@ describe('what AWS says', () => {
     const holder =
       'arn:aws:sts::111122223333:assumed-role/eks-production-checkout-reader/checkout.checkout-api';
     const name = 'eu/production/checkout/payment-provider/credentials';
-    const role: Who = { kind: 'keys', keys: cloud.account.issueKeys({ holder }) };
+    const role: AwsReaderIdentity = { kind: 'keys', keys: cloud.account.issueKeys({ holder }) };
     cloud.secretsManager.put(name, 'one');
     cloud.secretsManager.denied.add(name);
     expect(await reader.read(role, name)).toContain(
@@ -508,7 +512,9 @@ describe('what AWS says', () => {
     ],
     ['an opt-in region', 400, { __type: 'OptInRequired' }, 'ACCESS_DENIED: .*not enabled'],
   ])('%s', async (_, status, body, wanted) => {
-    cloud.secretsManager.behave({ answer: { status, body, headers: { location: 'https://evil.example/' } } });
+    cloud.secretsManager.injectFault({
+      response: { status, body, headers: { location: 'https://evil.example/' } },
+    });
     expect(await reader.read(user, 'db')).toMatch(new RegExp(`^failed ${wanted}`));
     expect(cloud.secretsManager.count()).toBe(1);
   });
@@ -524,14 +530,14 @@ describe('trouble that passes is waited out', () => {
     ['a page of a gateway', { status: 503, body: '<html>' }],
   ])('%s', async (_, answer) => {
     cloud.secretsManager.put('db', 'one');
-    cloud.secretsManager.behave({ times: 2, answer });
+    cloud.secretsManager.injectFault({ times: 2, response: answer });
     expect(await reader.read(user, 'db')).toBe(`db@${v1}: one`);
     expect(cloud.secretsManager.count()).toBe(3);
   });
 
   test.each(['reset', 'truncate'] as const)('a broken connection: %s', async (how) => {
     cloud.secretsManager.put('db', 'one');
-    cloud.secretsManager.behave({ times: 1, [how]: true });
+    cloud.secretsManager.injectFault({ times: 1, [how]: true });
     expect(await reader.read(user, 'db')).toBe(`db@${v1}: one`);
   });
 
@@ -542,9 +548,9 @@ describe('trouble that passes is waited out', () => {
     'a region that is %s: an outage, told with its cause, and no other region',
     async (how, code, told) => {
       cloud.secretsManager.put('db', 'there', awsFailoverRegion);
-      cloud.account.troubles.set(awsRegion, how);
+      cloud.account.regionFaults.set(awsRegion, how);
       const [result] = await reader.results(user, { name: 'db' });
-      expect(lineOf('db', result)).toMatch(
+      expect(formatResult('db', result)).toMatch(
         new RegExp(
           `^failed ${code}: aws: Secrets Manager secret db in eu-west-1: .*Secrets Manager in eu-west-1 \\(${told}`,
         ),
@@ -557,7 +563,7 @@ describe('trouble that passes is waited out', () => {
 
   test('what is told to all who wait for a service quotes none of its texts', async () => {
     const body = { __type: 'ThrottlingException', message: 'Rate exceeded for the secret tls' };
-    cloud.secretsManager.behave({ answer: { status: 400, body } });
+    cloud.secretsManager.injectFault({ response: { status: 400, body } });
     expect(await reader.read(user, 'db')).toMatch(
       /^failed STORE_THROTTLED: .*\(HTTP 400, ThrottlingException\)$/,
     );
@@ -565,7 +571,7 @@ describe('trouble that passes is waited out', () => {
 
   test('of one service is none of another, for keys that nobody has proven yet either', async () => {
     cloud.secretsManager.put('db', 'one');
-    cloud.ssm.behave({ delayMs: 20, answer: { status: 503 } });
+    cloud.ssm.injectFault({ delayMs: 20, response: { status: 503 } });
     const parameter = reader.read(user, ssm('key'));
     while (cloud.ssm.count() === 0) await new Promise((resolve) => setTimeout(resolve, 1));
     expect(await reader.read(user, 'db')).toBe(`db@${v1}: one`);
@@ -589,7 +595,7 @@ describe('trouble that passes is waited out', () => {
   });
 
   test('who leaves, leaves at once', async () => {
-    cloud.secretsManager.behave({ hang: true });
+    cloud.secretsManager.injectFault({ hang: true });
     const leaving = new AbortController();
     const [result] = reader.fetch([reader.question(user, { name: 'db' }, { signal: leaving.signal })]);
     leaving.abort(new Error('gone'));
@@ -616,19 +622,21 @@ describe('an answer that is not to be trusted', () => {
     ],
     ['HTML', '<html>canary-value</html>'],
   ])('%s', async (_, body) => {
-    cloud.secretsManager.behave({ answer: { body } });
+    cloud.secretsManager.injectFault({ response: { body } });
     const [result] = await reader.results(user, { name: 'db', version: v1! });
-    expect(lineOf('db', result)).toMatch(
+    expect(formatResult('db', result)).toMatch(
       /^failed STORE_ANSWER_INVALID: aws: Secrets Manager secret db \(0+-/,
     );
-    expect(lineOf('db', result)).not.toContain('canary');
+    expect(formatResult('db', result)).not.toContain('canary');
     // Not for the log either.
     expect(result?.kind === 'failed' && result.error.cause).toBeUndefined();
     expect(cloud.secretsManager.count()).toBe(1);
   });
 
   test('more than a megabyte', async () => {
-    cloud.secretsManager.behave({ answer: { body: { ...good, SecretString: 'x'.repeat(1_048_576) } } });
+    cloud.secretsManager.injectFault({
+      response: { body: { ...good, SecretString: 'x'.repeat(1_048_576) } },
+    });
     expect(await reader.read(user, 'db')).toMatch(
       /^failed STORE_ANSWER_TOO_LARGE: aws: Secrets Manager secret db/,
     );
@@ -669,7 +677,7 @@ describe('refused credentials', () => {
 
   test('by a region that the account has not enabled, and so for whoever names it, are taken elsewhere', async () => {
     cloud.secretsManager.put('db', 'one');
-    cloud.account.troubles.set(awsFailoverRegion, 'not enabled');
+    cloud.account.regionFaults.set(awsFailoverRegion, 'not enabled');
     expect(await reader.read(user, { name: 'db', region: awsFailoverRegion })).toMatch(
       /^failed CREDENTIALS_REFUSED: .*check .* that us-east-1 is enabled/,
     );
@@ -693,7 +701,7 @@ describe('refused credentials', () => {
       __type: 'InvalidSignatureException',
       message: 'Signature expired: 1 is now earlier than 2',
     };
-    cloud.secretsManager.behave({ answer: { status: 400, body } });
+    cloud.secretsManager.injectFault({ response: { status: 400, body } });
     expect(await reader.read(user, 'db')).toMatch(
       /^failed CREDENTIALS_REFUSED: .*InvalidSignatureException.*; set the clock of this node right$/,
     );
@@ -709,7 +717,7 @@ describe('the budget', () => {
       cloud.ssm.put('key', 'one', region);
     }
     const slow = createAwsReader(cloud, { config: tight });
-    const inTime = async (who: Who, ref: { name: string }): Promise<boolean> => {
+    const inTime = async (who: AwsReaderIdentity, ref: { name: string }): Promise<boolean> => {
       const [result] = slow.fetch([slow.question(who, ref, { signal: AbortSignal.timeout(300) })]);
       return (await result)?.kind === 'value';
     };

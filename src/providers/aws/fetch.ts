@@ -1,14 +1,14 @@
-import type { BudgetMetrics } from '../../concurrency/rate-limiter.ts';
-import { createBudgets } from '../../concurrency/rate-limiter.ts';
+import type { RateLimiterMetrics } from '../../concurrency/rate-limiter.ts';
+import { createRateLimiters } from '../../concurrency/rate-limiter.ts';
 import type { Retry } from '../../concurrency/retry.ts';
 import type { Http } from '../../http/client.ts';
 import type { SecretRef } from '../../core/plan.ts';
-import { createAttempts } from '../shared/reads/authenticated-call.ts';
+import { createAuthenticatedCall } from '../shared/reads/authenticated-call.ts';
 import { digestOf } from '../shared/identity/fingerprint.ts';
 import type { FetchRequest, FetchResult } from '../../core/provider.ts';
-import type { Proving } from '../shared/credentials/credential-gate.ts';
-import { createRights } from '../shared/reads/denied-shortcuts.ts';
-import { settle } from '../shared/reads/read-result.ts';
+import type { CredentialGate } from '../shared/credentials/credential-gate.ts';
+import { createDeniedShortcuts } from '../shared/reads/denied-shortcuts.ts';
+import { toReadResult } from '../shared/reads/read-result.ts';
 import type { AwsCloudConfig } from './types.ts';
 import type { AwsCredentials } from './credentials/index.ts';
 import { credentialDigest } from './types.ts';
@@ -22,10 +22,10 @@ export type AwsFetchDeps = {
   readonly config: AwsCloudConfig;
   readonly http: Http;
   readonly retry: Retry;
-  readonly proving: Proving;
+  readonly proving: CredentialGate;
   readonly credentials: Pick<AwsCredentials, 'refused'>;
   readonly now: () => number;
-  readonly budgetMetrics?: BudgetMetrics;
+  readonly budgetMetrics?: RateLimiterMetrics;
 };
 
 type Request = FetchRequest<AwsCredential>;
@@ -33,20 +33,20 @@ type Request = FetchRequest<AwsCredential>;
 /** Reads secrets of Secrets Manager and parameters of SSM, each from the region its ref names. */
 export function createAwsFetch(deps: AwsFetchDeps) {
   const { config, http, retry, proving, credentials, now, budgetMetrics } = deps;
-  const budgets = createBudgets({ now, metrics: budgetMetrics });
-  const attempts = createAttempts<AwsCredential>({
-    ...{ proving, credentials },
+  const budgets = createRateLimiters({ now, metrics: budgetMetrics });
+  const attempts = createAuthenticatedCall<AwsCredential>({
+    ...{ credentialGate: proving, credentials },
     // A region that the account has not enabled knows nobody's keys: that says nothing of them elsewhere.
     digestOf: (credential, { service, region }) => digestOf(service, region, credentialDigest(credential)),
     // AWS counts by service, region and account.
-    budgetOf({ service, region }, { account }) {
+    rateLimiterOf({ service, region }, { account }) {
       const kind = service === 'ssm' ? 'ssm' : 'secretsmanager';
       const rate = { perSecond: config.perSecond[kind], burst: config.burst[kind] };
       return budgets(`${service} ${region} ${account}`, { name: `aws-${kind}`, ...rate });
     },
   });
   const way = { sdk: createSdk({ config, http }), retry };
-  const secrets = createSecretsFetch({ way, attempts, rights: createRights({ now }) });
+  const secrets = createSecretsFetch({ way, attempts, rights: createDeniedShortcuts({ now }) });
   const parameters = createParametersFetch({ way, attempts });
 
   return (requests: readonly Request[]): readonly Promise<FetchResult>[] => {
@@ -55,7 +55,9 @@ export function createAwsFetch(deps: AwsFetchDeps) {
       ...secrets(requests.filter((request) => !isParameter(request))),
       ...parameters(requests.filter(isParameter)),
     ]);
-    return requests.map((request) => settle(answers.get(request), `aws: ${describe(request.grant.ref)}`));
+    return requests.map((request) =>
+      toReadResult(answers.get(request), `aws: ${describe(request.grant.ref)}`),
+    );
   };
 }
 

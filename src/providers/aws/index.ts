@@ -1,11 +1,11 @@
-import { createRefusals } from '../../concurrency/rejection-cache.ts';
+import { createRejectionCache } from '../../concurrency/rejection-cache.ts';
 import type { KubeApi } from '../../kube/api.ts';
 import { createNodes } from '../../kube/nodes.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import type { Provider } from '../../core/provider.ts';
 import type { ProviderDeps } from '../shared/deps.ts';
 import { createProviderRetry } from '../shared/deps.ts';
-import { createProving } from '../shared/credentials/credential-gate.ts';
+import { createCredentialGate } from '../shared/credentials/credential-gate.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { createAdmit } from './authorize.ts';
 import { readAwsConfig } from './config.ts';
@@ -28,10 +28,10 @@ export type AwsDeps = ProviderDeps & {
  * @throws SecretError NOT_CONFIGURED for a variable that cannot be used
  */
 export function createAwsProvider(deps: AwsDeps): Provider<AwsLogin, AwsFacts, AwsCredential> {
-  const { env, http, now, log, budgetMetrics } = deps;
+  const { env, http, now, log, rateLimiterMetrics: budgetMetrics } = deps;
   const config = readAwsConfig(env);
   const retry = createProviderRetry('aws', deps);
-  const proving = createProving({ refusals: createRefusals({ now }) });
+  const proving = createCredentialGate({ rejectionCache: createRejectionCache({ now }) });
   const { cloud } = config;
   const credentials = createAwsCredentials({
     ...{ config: cloud, http, retry, proving, now },
@@ -40,9 +40,9 @@ export function createAwsProvider(deps: AwsDeps): Provider<AwsLogin, AwsFacts, A
   });
   return {
     name: 'aws',
-    facts: createFacts({ config, nodes: createNodes({ api: deps.kubeApi }) }),
+    nodeFacts: createFacts({ config, nodes: createNodes({ api: deps.kubeApi }) }),
     plan: planAws,
-    admit: createAdmit({
+    authorize: createAdmit({
       ...{ config, now },
       serviceAccounts: deps.serviceAccounts,
       sharedIdentity: deps.sharedIdentity,

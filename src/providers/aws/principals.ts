@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { SecretError } from '../../core/errors.ts';
-import type { Admission, Principal } from '../../core/provider.ts';
-import { quoteForeign } from '../../core/safe-text.ts';
+import type { AuthorizeContext, Principal } from '../../core/provider.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { Workload } from '../../core/workload.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import type { Fingerprint, FingerprintField } from '../shared/identity/fingerprint.ts';
@@ -32,15 +32,19 @@ export type IrsaRole = {
 export async function readIrsaRole(
   deps: { readonly serviceAccounts: ServiceAccounts; readonly now: () => number },
   workload: Workload,
-  { signal, notBefore }: Admission,
+  { signal, notBefore }: AuthorizeContext,
 ): Promise<IrsaRole | undefined> {
-  const { namespace, serviceAccount } = workload;
+  const { tenant: namespace, identity: serviceAccount } = workload;
   const { name } = serviceAccount;
   const account = await deps.serviceAccounts.get({ namespace, name, notBefore, signal });
   const roleArn = account.annotations.get(roleAnnotation)?.trim();
   if (roleArn === undefined) return undefined;
   if (!roleArnShape.test(roleArn))
-    throw noRole(workload, `is no ARN of an IAM role: ${quoteForeign(roleArn)}`, `write ${annotationLine}`);
+    throw noRole(
+      workload,
+      `is no ARN of an IAM role: ${sanitizeExternalText(roleArn)}`,
+      `write ${annotationLine}`,
+    );
   const token = readWorkloadToken(workload, irsaAudience, deps.now());
   return { roleArn, token, serviceAccountUid: account.uid };
 }
@@ -57,8 +61,12 @@ export function noIdentity(workload: Workload): SecretError {
 
 const annotationLine = `${roleAnnotation}: arn:aws:iam::<account>:role/<name>`;
 
-function noRole({ namespace, serviceAccount }: Workload, fault: string, hint: string): SecretError {
-  const account = `${quoteForeign(namespace)}/${quoteForeign(serviceAccount.name)}`;
+function noRole(
+  { tenant: namespace, identity: serviceAccount }: Workload,
+  fault: string,
+  hint: string,
+): SecretError {
+  const account = `${sanitizeExternalText(namespace)}/${sanitizeExternalText(serviceAccount.name)}`;
   return new SecretError(
     'NOT_GRANTED',
     `aws: ServiceAccount ${account} has no role: its annotation ${roleAnnotation} ${fault}`,
@@ -135,7 +143,10 @@ export function createPrincipals(deps: {
 }
 
 /** The role of the pod's ServiceAccount: the same for all its pods. */
-export function irsaBase({ namespace, serviceAccount }: Workload, role: IrsaRole): BaseIdentity {
+export function irsaBase(
+  { tenant: namespace, identity: serviceAccount }: Workload,
+  role: IrsaRole,
+): BaseIdentity {
   const { roleArn, token, serviceAccountUid } = role;
   const sessionName = sessionNameOf(namespace, serviceAccount.name);
   return {
@@ -157,7 +168,7 @@ export function irsaBase({ namespace, serviceAccount }: Workload, role: IrsaRole
 
 /** The role that EKS associates with the pod's ServiceAccount: the pod's own, unless the operator says otherwise. */
 export function podIdentityBase(
-  { namespace, serviceAccount, instance }: Workload,
+  { tenant: namespace, identity: serviceAccount, instance }: Workload,
   { addressType }: AwsLogin,
   { token, issuer, serviceAccountUid }: WorkloadToken,
   principal: AwsConfig['podIdentityPrincipal'],

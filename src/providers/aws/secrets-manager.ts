@@ -2,9 +2,9 @@ import * as z from 'zod';
 import { SecretError, toSecretError } from '../../core/errors.ts';
 import type { SecretRef } from '../../core/plan.ts';
 import type { FetchRequest, FetchResult, SecretValue } from '../../core/provider.ts';
-import type { Attempts } from '../shared/reads/authenticated-call.ts';
-import { isAboutOne, readInBatches } from '../shared/reads/batches.ts';
-import type { Rights } from '../shared/reads/denied-shortcuts.ts';
+import type { AuthenticatedCall } from '../shared/reads/authenticated-call.ts';
+import { shouldReadIndividually, readInBatches } from '../shared/reads/batches.ts';
+import type { DeniedShortcuts } from '../shared/reads/denied-shortcuts.ts';
 import { type Asker, type Way, outputOf } from './call.ts';
 import { resourceOf } from './errors.ts';
 import type { AwsCredential } from './types.ts';
@@ -138,8 +138,8 @@ type Shortcut = 'BatchGetSecretValue' | 'DescribeSecret';
 /** See {@link createSecretsFetch}. */
 type SecretsFetchDeps = {
   readonly way: Way;
-  readonly attempts: Attempts<AwsCredential>;
-  readonly rights: Rights<Shortcut>;
+  readonly attempts: AuthenticatedCall<AwsCredential>;
+  readonly rights: DeniedShortcuts<Shortcut>;
 };
 
 /**
@@ -150,8 +150,8 @@ export function createSecretsFetch({ way, attempts, rights }: SecretsFetchDeps) 
   /** Whether plain reads have to tell, after a shortcut failed. */
   const isNoWay = (shortcut: Shortcut, thrown: unknown, request: Request): boolean => {
     const error = toSecretError(thrown);
-    if (error.code === 'ACCESS_DENIED') rights.isDenied(shortcut, request);
-    return isAboutOne(error);
+    if (error.code === 'ACCESS_DENIED') rights.recordDenied(shortcut, request);
+    return shouldReadIndividually(error);
   };
 
   const isUnmoved = async (request: Request, version: string): Promise<boolean> => {
@@ -168,22 +168,22 @@ export function createSecretsFetch({ way, attempts, rights }: SecretsFetchDeps) 
     const { ref } = request.grant;
     const version = request.known?.version;
     const mayBeUnmoved =
-      version !== undefined && ref.version === undefined && rights.mayTake('DescribeSecret', request);
+      version !== undefined && ref.version === undefined && rights.isAllowed('DescribeSecret', request);
     if (mayBeUnmoved && (await isUnmoved(request, version))) return { kind: 'unchanged', version };
     return valueResult(await attempts(request, (asker) => getSecretValue(way, asker, ref)));
   };
 
   return (requests: readonly Request[]) =>
     readInBatches(requests, {
-      ...{ max: maxBatch, attempts, alone },
-      mayJoin: (request) =>
-        request.urgency === 'first' && isCurrent(request) && rights.mayTake('BatchGetSecretValue', request),
-      async together(batch, asker) {
+      ...{ max: maxBatch, authenticatedCall: attempts, readSingle: alone },
+      isBatchable: (request) =>
+        request.urgency === 'first' && isCurrent(request) && rights.isAllowed('BatchGetSecretValue', request),
+      async readBatch(batch, asker) {
         const refs = batch.map(({ grant }) => grant.ref);
         const values = await batchGetSecretValue(way, asker, refs);
         return values.map((value) => value && valueResult(value));
       },
-      afterFailure: (error, [first]) => (isNoWay('BatchGetSecretValue', error, first) ? 'alone' : 'fail'),
+      onBatchFailure: (error, [first]) => (isNoWay('BatchGetSecretValue', error, first) ? 'alone' : 'fail'),
     });
 }
 

@@ -2,8 +2,8 @@ import * as z from 'zod';
 import { SecretError } from '../../core/errors.ts';
 import type { SecretRef } from '../../core/plan.ts';
 import type { FetchRequest, FetchResult, SecretValue } from '../../core/provider.ts';
-import { quoteForeign } from '../../core/safe-text.ts';
-import type { Attempts } from '../shared/reads/authenticated-call.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
+import type { AuthenticatedCall } from '../shared/reads/authenticated-call.ts';
 import { readInBatches } from '../shared/reads/batches.ts';
 import { type Asker, type Way, outputOf } from './call.ts';
 import { resourceOf, wrongPlace } from './errors.ts';
@@ -88,7 +88,7 @@ function valueOf(shown: z.infer<typeof parameter>, { version }: SecretRef): Secr
 function notFound({ version, stage }: SecretRef, region: string, requestId: string): SecretError {
   const which =
     version !== undefined ? ', or not this version' : stage !== undefined ? ', or not this label' : '';
-  const told = `(InvalidParameters, request id ${quoteForeign(requestId)})`;
+  const told = `(InvalidParameters, request id ${sanitizeExternalText(requestId)})`;
   return new SecretError('OBJECT_NOT_FOUND', `there is no such parameter${which} ${told}`, {
     hint: wrongPlace(region),
   });
@@ -107,17 +107,17 @@ function invalid(what: string): SecretError {
 /** Reads parameters of SSM, ten at a time. */
 export function createParametersFetch(deps: {
   readonly way: Way;
-  readonly attempts: Attempts<AwsCredential>;
+  readonly attempts: AuthenticatedCall<AwsCredential>;
 }) {
   const { way, attempts } = deps;
   return (requests: readonly FetchRequest<AwsCredential>[]) =>
     readInBatches(requests, {
-      ...{ max: maxNames, attempts },
-      async together(batch, asker) {
+      ...{ max: maxNames, authenticatedCall: attempts },
+      async readBatch(batch, asker) {
         const refs = batch.map(({ grant }) => grant.ref);
         return (await getParameters(way, asker, refs)).map(resultOf);
       },
-      async alone(request) {
+      async readSingle(request) {
         const [found] = await attempts(request, (asker) => getParameters(way, asker, [request.grant.ref]));
         return resultOf(found ?? new SecretError('INTERNAL', 'SSM was asked for nothing'));
       },

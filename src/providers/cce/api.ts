@@ -3,11 +3,11 @@ import type { Retry } from '../../concurrency/retry.ts';
 import { skewOf } from '../../http/response.ts';
 import type { Http, HttpAnswer } from '../../http/client.ts';
 import { secretsOf, type CceCredential } from './types.ts';
-import { describeFault, isBadSignature, isThrottled, readFault } from './errors.ts';
+import { describeCceErrorResponse, isBadSignature, isThrottled, parseCceErrorResponse } from './errors.ts';
 import { sign } from './sign.ts';
 
 /** Beyond this the server takes no signature: it allows a quarter of an hour. */
-const worrisomeSkewMs = 5 * 60_000;
+const skewHintThresholdMs = 5 * 60_000;
 
 /** A call to a service of Huawei Cloud. */
 export type Call = {
@@ -32,7 +32,7 @@ export type Api = {
    * That the service did not take the credential. Names nothing but the credential's owner, for it is told to all who use it.
    * A clock that is wrong makes every signature bad, so it is looked at.
    */
-  refusal(answer: HttpAnswer, credential: CceCredential): SecretError;
+  credentialsRefusedError(response: HttpAnswer, credential: CceCredential): SecretError;
 };
 
 /** The one way to Huawei Cloud's services: signed, tried again where that helps, errors told without what they repeat of a request. */
@@ -43,7 +43,7 @@ export function createApi(deps: {
 }): Api {
   const { http, retry, now } = deps;
 
-  async function once({ method, url, body, credential, signal, ...call }: Call): Promise<HttpAnswer> {
+  async function attempt({ method, url, body, credential, signal, ...call }: Call): Promise<HttpAnswer> {
     const text = body === undefined ? undefined : JSON.stringify(body);
     const headers = {
       ...call.headers,
@@ -52,14 +52,16 @@ export function createApi(deps: {
     };
     const content = { method, url, ...(text !== undefined && { body: text }) };
     const signed = credential === undefined ? headers : sign({ ...content, headers }, credential, now());
-    const answer = await http.request({ ...content, headers: signed, signal });
+    const response = await http.request({ ...content, headers: signed, signal });
     // Its text could name another's secret, and this is told to all who wait for the same service.
-    const fault = { ...readFault(answer), text: '' };
-    const told = (): string => `${url.host} ${describeFault(fault, credential ? secretsOf(credential) : [])}`;
-    if (answer.status >= 400 && isThrottled(fault))
-      throw new SecretError('STORE_THROTTLED', `too many calls: ${told()}`);
-    if (answer.status >= 500) throw new SecretError('STORE_UNAVAILABLE', `the service failed: ${told()}`);
-    return answer;
+    const errorResponse = { ...parseCceErrorResponse(response), text: '' };
+    const describe = (): string =>
+      `${url.host} ${describeCceErrorResponse(errorResponse, credential ? secretsOf(credential) : [])}`;
+    if (response.status >= 400 && isThrottled(errorResponse))
+      throw new SecretError('STORE_THROTTLED', `too many calls: ${describe()}`);
+    if (response.status >= 500)
+      throw new SecretError('STORE_UNAVAILABLE', `the service failed: ${describe()}`);
+    return response;
   }
 
   return {
@@ -67,30 +69,34 @@ export function createApi(deps: {
       retry.run(
         call.url.host,
         call.signal,
-        () => once(call),
+        () => attempt(call),
         (error) => error.kind === 'outage' && error.code !== 'STORE_ANSWER_INVALID',
       ),
-    refusal(answer, credential) {
-      const fault = readFault(answer);
-      const told = describeFault(fault, secretsOf(credential));
-      if (/AK access failed to reach the limit/i.test(fault.text))
+    credentialsRefusedError(response, credential) {
+      const errorResponse = parseCceErrorResponse(response);
+      const description = describeCceErrorResponse(errorResponse, secretsOf(credential));
+      if (/AK access failed to reach the limit/i.test(errorResponse.text))
         return new SecretError(
           'CREDENTIALS_REFUSED',
-          `Huawei Cloud has locked ${credential.owner} after too many bad signatures ${told}`,
+          `Huawei Cloud has locked ${credential.owner} after too many bad signatures ${description}`,
           { hint: 'correct the secret key; the lock ends by itself after some minutes' },
         );
-      const skew = skewOf(answer, now());
-      return new SecretError('CREDENTIALS_REFUSED', `Huawei Cloud refused ${credential.owner} ${told}`, {
-        hint:
-          Math.abs(skew) > worrisomeSkewMs
-            ? `the clock of this node is ${Math.round(Math.abs(skew) / 60_000)} minutes ${skew > 0 ? 'fast' : 'slow'}: set it right`
-            : 'check that the key exists, is enabled and complete, and that the clock of this node is right',
-      });
+      const skew = skewOf(response, now());
+      return new SecretError(
+        'CREDENTIALS_REFUSED',
+        `Huawei Cloud refused ${credential.owner} ${description}`,
+        {
+          hint:
+            Math.abs(skew) > skewHintThresholdMs
+              ? `the clock of this node is ${Math.round(Math.abs(skew) / 60_000)} minutes ${skew > 0 ? 'fast' : 'slow'}: set it right`
+              : 'check that the key exists, is enabled and complete, and that the clock of this node is right',
+        },
+      );
     },
   };
 }
 
 /** Whether an answer says that the credential is not good. */
-export function isRefusal(answer: HttpAnswer): boolean {
-  return answer.status === 401 || isBadSignature(readFault(answer).code);
+export function isCredentialRejection(response: HttpAnswer): boolean {
+  return response.status === 401 || isBadSignature(parseCceErrorResponse(response).code);
 }

@@ -1,37 +1,37 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import {
   agency,
-  object,
+  objectYaml,
   podClass,
-  startCceRig,
-  type CceRig,
-  type CceRigOptions,
-} from '../../../test/fakes/cce-rig.ts';
+  startCceFixture,
+  type CceFixture,
+  type CceFixtureOptions,
+} from '../../../test/fakes/cce-fixture.ts';
 
-let rig: CceRig;
+let fixture: CceFixture;
 
-async function start(options: CceRigOptions = {}): Promise<void> {
-  rig = await startCceRig(options);
-  for (const name of ['db_login', 'tls_key']) rig.csms.put(name, `value of ${name}`);
+async function start(options: CceFixtureOptions = {}): Promise<void> {
+  fixture = await startCceFixture(options);
+  for (const name of ['db_login', 'tls_key']) fixture.csms.put(name, `value of ${name}`);
 }
 beforeEach(() => start());
-afterEach(() => rig.close());
+afterEach(() => fixture.close());
 
 describe('the annotation of the ServiceAccount', () => {
   test('lists what may be used', async () => {
-    rig.annotate('["db_login","tls_key"]');
-    expect(await rig.read(object('db_login') + object('tls_key'))).toEqual([
+    fixture.annotate('["db_login","tls_key"]');
+    expect(await fixture.read(objectYaml('db_login') + objectYaml('tls_key'))).toEqual([
       'db_login@v1: value of db_login',
       'tls_key@v1: value of tls_key',
     ]);
   });
 
   test('missing: nothing may, and CSMS is not asked', async () => {
-    expect(await rig.read(object('db_login'))).toEqual([
+    expect(await fixture.read(objectYaml('db_login'))).toEqual([
       'refused NOT_GRANTED: cce: ServiceAccount team-a/app may not use db_login: its annotation cce.io/dew-resource is missing; ' +
         `annotate it with cce.io/dew-resource: '["db_login"]'`,
     ]);
-    expect(rig.csms.count()).toBe(0);
+    expect(fixture.csms.count()).toBe(0);
   });
 
   test.each([
@@ -47,87 +47,89 @@ describe('the annotation of the ServiceAccount', () => {
     ['["*"]', 'does not list it'],
     ['["db_login "]', 'does not list it'],
     ['["DB_LOGIN"]', 'does not list it'],
-  ])('%s lists nothing: it %s', async (annotation, fault) => {
-    rig.annotate(annotation);
-    expect(await rig.read(object('db_login'))).toEqual([
-      expect.stringContaining(`its annotation cce.io/dew-resource ${fault}`),
+  ])('%s lists nothing: it %s', async (annotation, problem) => {
+    fixture.annotate(annotation);
+    expect(await fixture.read(objectYaml('db_login'))).toEqual([
+      expect.stringContaining(`its annotation cce.io/dew-resource ${problem}`),
     ]);
-    expect(rig.csms.count()).toBe(0);
+    expect(fixture.csms.count()).toBe(0);
   });
 
   test('lists one of two: neither is read, and the line to write has both', async () => {
-    rig.annotate(['tls_key', 'unused']);
-    expect(await rig.read(object('db_login') + object('tls_key'))).toEqual([
+    fixture.annotate(['tls_key', 'unused']);
+    expect(await fixture.read(objectYaml('db_login') + objectYaml('tls_key'))).toEqual([
       'refused NOT_GRANTED: cce: ServiceAccount team-a/app may not use db_login: its annotation cce.io/dew-resource does not list it; ' +
         `annotate it with cce.io/dew-resource: '["tls_key","unused","db_login"]'`,
     ]);
-    expect(rig.csms.count()).toBe(0);
+    expect(fixture.csms.count()).toBe(0);
   });
 
   test('lists few of many: the message stays short', async () => {
     const many = Array.from({ length: 60 }, (_, index) => `secret_number_${index}`);
-    const [line] = await rig.read(many.map((name) => object(name)).join(''));
+    const [line] = await fixture.read(many.map((name) => objectYaml(name)).join(''));
     expect(line).toContain('may not use secret_number_0, 59 others: its annotation');
     expect(line).toContain('; add the names to its JSON array');
     expect(line!.length).toBeLessThan(300);
   });
 
   test('removed between two mounts: the second one fails', async () => {
-    rig.annotate(['db_login']);
-    expect(await rig.read(object('db_login'))).toEqual(['db_login@v1: value of db_login']);
-    rig.annotate(['tls_key']);
-    expect(await rig.read(object('db_login'))).toEqual([expect.stringContaining('NOT_GRANTED')]);
+    fixture.annotate(['db_login']);
+    expect(await fixture.read(objectYaml('db_login'))).toEqual(['db_login@v1: value of db_login']);
+    fixture.annotate(['tls_key']);
+    expect(await fixture.read(objectYaml('db_login'))).toEqual([expect.stringContaining('NOT_GRANTED')]);
   });
 
   test('is that of the pod that asks, not of another account or namespace', async () => {
-    rig.annotate(['db_login'], { account: 'app' });
-    rig.annotate(['tls_key'], { account: 'other' });
-    const [db, tls] = [object('db_login'), object('tls_key')];
-    expect(await rig.read(db, { account: 'app' })).toEqual([expect.stringMatching(/^db_login@v1/)]);
-    expect(await rig.read(tls, { account: 'app' })).toEqual([expect.stringMatching(/NOT_GRANTED/)]);
-    expect(await rig.read(db, { account: 'other' })).toEqual([expect.stringMatching(/NOT_GRANTED/)]);
-    expect(await rig.read(tls, { account: 'other' })).toEqual([expect.stringMatching(/^tls_key@v1/)]);
-    expect(await rig.read(db, { namespace: 'team-b' })).toEqual([expect.stringMatching(/NOT_GRANTED/)]);
+    fixture.annotate(['db_login'], { account: 'app' });
+    fixture.annotate(['tls_key'], { account: 'other' });
+    const [db, tls] = [objectYaml('db_login'), objectYaml('tls_key')];
+    expect(await fixture.read(db, { account: 'app' })).toEqual([expect.stringMatching(/^db_login@v1/)]);
+    expect(await fixture.read(tls, { account: 'app' })).toEqual([expect.stringMatching(/NOT_GRANTED/)]);
+    expect(await fixture.read(db, { account: 'other' })).toEqual([expect.stringMatching(/NOT_GRANTED/)]);
+    expect(await fixture.read(tls, { account: 'other' })).toEqual([expect.stringMatching(/^tls_key@v1/)]);
+    expect(await fixture.read(db, { namespace: 'team-b' })).toEqual([expect.stringMatching(/NOT_GRANTED/)]);
   });
 
   test('cannot smuggle anything into the message', async () => {
-    rig.annotate(JSON.stringify(['\u202eevil\n', "it's", '$(rm)']));
-    const [line] = await rig.read(object('db_login'));
+    fixture.annotate(JSON.stringify(['\u202eevil\n', "it's", '$(rm)']));
+    const [line] = await fixture.read(objectYaml('db_login'));
     expect(line).toContain(`annotate it with cce.io/dew-resource: '["db_login"]'`);
   });
 });
 
 describe('in every mode of shared identities', () => {
   test.each(['granted', 'all'] as const)('%s lifts nothing', async (sharedIdentities) => {
-    await rig.close();
+    await fixture.close();
     await start({ sharedIdentities });
-    expect(await rig.read(object('db_login'))).toEqual([expect.stringContaining('NOT_GRANTED')]);
-    rig.annotate(['db_login']);
-    expect(await rig.read(object('db_login'))).toEqual(['db_login@v1: value of db_login']);
+    expect(await fixture.read(objectYaml('db_login'))).toEqual([expect.stringContaining('NOT_GRANTED')]);
+    fixture.annotate(['db_login']);
+    expect(await fixture.read(objectYaml('db_login'))).toEqual(['db_login@v1: value of db_login']);
   });
 
   test("none refuses the cluster's identity, not that of pods", async () => {
-    await rig.close();
+    await fixture.close();
     await start({ sharedIdentities: 'none', agencies: [agency] });
-    rig.annotate(['db_login']);
-    expect(await rig.read(object('db_login'))).toEqual([
+    fixture.annotate(['db_login']);
+    expect(await fixture.read(objectYaml('db_login'))).toEqual([
       expect.stringMatching(/^refused NOT_GRANTED: .*--shared-identities none; .*usePodOIDC/),
     ]);
-    expect(await rig.read(podClass, { tokens: rig.podToken() })).toEqual(['db_login@v1: value of db_login']);
+    expect(await fixture.read(podClass, { tokens: fixture.podToken() })).toEqual([
+      'db_login@v1: value of db_login',
+    ]);
   });
 });
 
 describe('with the identity of the pod', () => {
   beforeEach(async () => {
-    await rig.close();
+    await fixture.close();
     await start({ agencies: [agency] });
   });
 
   test('the annotation is needed all the same', async () => {
-    expect(await rig.read(podClass, { tokens: rig.podToken() })).toEqual([
+    expect(await fixture.read(podClass, { tokens: fixture.podToken() })).toEqual([
       expect.stringContaining('its annotation cce.io/dew-resource is missing'),
     ]);
-    expect(rig.sts.count()).toBe(0);
+    expect(fixture.sts.count()).toBe(0);
   });
 
   test.each([
@@ -137,38 +139,43 @@ describe('with the identity of the pod', () => {
     ['of another namespace', { namespace: 'team-b' }, 'TOKEN_INVALID'],
     ['that has expired', { expiresAt: 1_000 }, 'TOKEN_INVALID'],
   ])('a token %s is not even shown to STS', async (what, claims, code) => {
-    rig.annotate(['db_login']);
+    fixture.annotate(['db_login']);
     const { audience, ...rest } = claims as { audience?: string };
-    const tokens = what === 'no token' ? {} : rig.podToken(audience, rest);
-    expect(await rig.read(podClass, { tokens })).toEqual([expect.stringContaining(`refused ${code}`)]);
-    expect(rig.sts.count()).toBe(0);
+    const tokens = what === 'no token' ? {} : fixture.podToken(audience, rest);
+    expect(await fixture.read(podClass, { tokens })).toEqual([expect.stringContaining(`refused ${code}`)]);
+    expect(fixture.sts.count()).toBe(0);
   });
 
   test('fingerprints: one for the cluster, one for each account, agency and account made anew', async () => {
-    for (const account of ['app', 'other']) rig.annotate(['db_login'], { account });
-    const of = async (parameters: Record<string, string>, who = {}): Promise<string> =>
-      (await rig.questions(parameters, who))[0]!.grant.principal.fingerprint;
-    const tokens = rig.podToken();
-    const cluster = { objects: object('db_login') };
-    expect(await of(cluster)).toBe(await of(cluster, { account: 'other', tokens }));
-    const own = await of(podClass, { tokens });
-    expect(await of(podClass, { tokens: rig.podToken(undefined, { podUid: 'another pod' }) })).toBe(own);
+    for (const account of ['app', 'other']) fixture.annotate(['db_login'], { account });
+    const fingerprintOf = async (parameters: Record<string, string>, workload = {}): Promise<string> =>
+      (await fixture.questions(parameters, workload))[0]!.grant.principal.fingerprint;
+    const tokens = fixture.podToken();
+    const cluster = { objects: objectYaml('db_login') };
+    expect(await fingerprintOf(cluster)).toBe(await fingerprintOf(cluster, { account: 'other', tokens }));
+    const podFingerprint = await fingerprintOf(podClass, { tokens });
+    expect(
+      await fingerprintOf(podClass, { tokens: fixture.podToken(undefined, { podUid: 'another pod' }) }),
+    ).toBe(podFingerprint);
     const others = await Promise.all([
-      of(cluster),
-      of({ ...podClass, agencyUrn: 'iam::123:agency:more' }, { tokens }),
-      of({ ...podClass, providerUrn: 'iam::123:oidcProvider:x' }, { tokens }),
-      of({ ...podClass, audience: 'mine' }, { tokens: rig.podToken('mine') }),
-      of(podClass, { account: 'other', tokens: rig.podToken(undefined, { serviceAccount: 'other' }) }),
-      of(podClass, { tokens: rig.podToken(undefined, { serviceAccountUid: 'made anew' }) }),
-      of(podClass, { tokens: rig.podToken(undefined, { issuer: 'https://another.cluster' }) }),
+      fingerprintOf(cluster),
+      fingerprintOf({ ...podClass, agencyUrn: 'iam::123:agency:more' }, { tokens }),
+      fingerprintOf({ ...podClass, providerUrn: 'iam::123:oidcProvider:x' }, { tokens }),
+      fingerprintOf({ ...podClass, audience: 'mine' }, { tokens: fixture.podToken('mine') }),
+      fingerprintOf(podClass, {
+        account: 'other',
+        tokens: fixture.podToken(undefined, { serviceAccount: 'other' }),
+      }),
+      fingerprintOf(podClass, { tokens: fixture.podToken(undefined, { serviceAccountUid: 'made anew' }) }),
+      fingerprintOf(podClass, { tokens: fixture.podToken(undefined, { issuer: 'https://another.cluster' }) }),
     ]);
-    expect(new Set([own, ...others]).size).toBe(8);
+    expect(new Set([podFingerprint, ...others]).size).toBe(8);
   });
 });
 
 test('grants are of principal scope, and in the order of the refs', async () => {
-  rig.annotate(['db_login', 'tls_key']);
-  const grants = (await rig.questions(object('tls_key') + object('db_login', 'v1'))).map(
+  fixture.annotate(['db_login', 'tls_key']);
+  const grants = (await fixture.questions(objectYaml('tls_key') + objectYaml('db_login', 'v1'))).map(
     ({ grant }) => grant,
   );
   expect(grants.map(({ ref, scope, principal }) => [ref.name, scope, principal.identity])).toEqual([

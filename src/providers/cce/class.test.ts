@@ -6,7 +6,7 @@ import { planCce } from './class.ts';
 const objects = (text: string): ReturnType<typeof planCce> => planCce({ objects: text });
 
 /** `line:column message`, errors first as they stand. */
-const faults = (parameters: Record<string, string>): string[] =>
+const problemsOf = (parameters: Record<string, string>): string[] =>
   planCce(parameters).problems.map(
     ({ severity, line = 0, column = 0, message }) => `${line}:${column} ${severity}: ${message}`,
   );
@@ -86,7 +86,7 @@ describe('a class as users of the add-on write it', () => {
 });
 
 test('what has the wrong shape is not called missing, too', () => {
-  expect(faults({ objects: '- {objectName: [a], objectType: csms, objectVersion: v1}' })).toHaveLength(1);
+  expect(problemsOf({ objects: '- {objectName: [a], objectType: csms, objectVersion: v1}' })).toHaveLength(1);
 });
 
 test('the classes of our own documentation have no fault', () => {
@@ -136,12 +136,12 @@ describe('what is ours beside it', () => {
 
 describe('what is refused, all of it at once', () => {
   test('a class without objects', () => {
-    expect(faults({})).toEqual(['0:0 error: the parameter `objects` is missing']);
-    expect(faults({ objects: '' })).toEqual([expect.stringContaining('`objects` is empty')]);
+    expect(problemsOf({})).toEqual(['0:0 error: the parameter `objects` is missing']);
+    expect(problemsOf({ objects: '' })).toEqual([expect.stringContaining('`objects` is empty')]);
   });
 
   test('what every object must have', () => {
-    expect(faults({ objects: '- objectAlias: a\n- objectName: b\n  objectVersion:\n' })).toEqual([
+    expect(problemsOf({ objects: '- objectAlias: a\n- objectName: b\n  objectVersion:\n' })).toEqual([
       '1:3 error: item 1 has no objectName',
       '1:3 error: item 1 has no objectType',
       '1:3 error: item 1 has no objectVersion',
@@ -206,7 +206,7 @@ describe('what is refused, all of it at once', () => {
       'has no path',
     ],
   ])('a bad %s: %s', (_, item, message) => {
-    expect(faults({ objects: `- ${item}` })).toContainEqual(expect.stringContaining(message));
+    expect(problemsOf({ objects: `- ${item}` })).toContainEqual(expect.stringContaining(message));
     expect(objects(`- ${item}`).plan).toBeUndefined();
   });
 
@@ -251,23 +251,23 @@ describe('what is refused, all of it at once', () => {
       secret('a', 'jmesPath: [{path: /k}]'),
       '1:78 error: the file name /k is absolute; it must be relative',
     ],
-  ])('%s', (_, yaml, fault) => {
-    expect(faults({ objects: yaml })).toEqual([fault]);
+  ])('%s', (_, yaml, expectedProblem) => {
+    expect(problemsOf({ objects: yaml })).toEqual([expectedProblem]);
   });
 
   test('pod OIDC that is half configured, or not asked for', () => {
-    expect(faults({ objects: secret('s'), usePodOIDC: 'true', agencyUrn: 'iam::1:agency:a' })).toEqual([
+    expect(problemsOf({ objects: secret('s'), usePodOIDC: 'true', agencyUrn: 'iam::1:agency:a' })).toEqual([
       '0:0 error: usePodOIDC needs the parameter providerUrn',
     ]);
-    expect(faults({ objects: secret('s'), usePodOIDC: 'yes' })).toEqual([
+    expect(problemsOf({ objects: secret('s'), usePodOIDC: 'yes' })).toEqual([
       '0:0 error: usePodOIDC is neither "true" nor "false": yes',
     ]);
-    expect(faults({ objects: secret('s'), agencyUrn: 'iam::1:agency:a' })).toEqual([
+    expect(problemsOf({ objects: secret('s'), agencyUrn: 'iam::1:agency:a' })).toEqual([
       '0:0 error: agencyUrn means nothing without usePodOIDC',
     ]);
-    expect(faults({ objects: secret('s'), usePodOIDC: 'true', agencyUrn: 'a b', providerUrn: 'p' })).toEqual([
-      '0:0 error: agencyUrn has spaces or unusual characters, or is too long',
-    ]);
+    expect(
+      problemsOf({ objects: secret('s'), usePodOIDC: 'true', agencyUrn: 'a b', providerUrn: 'p' }),
+    ).toEqual(['0:0 error: agencyUrn has spaces or unusual characters, or is too long']);
   });
 });
 

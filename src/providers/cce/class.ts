@@ -1,44 +1,49 @@
 import type { FileRequest, PlanResult, Problem, SecretRef, Selector } from '../../core/plan.ts';
-import { quoteForeign } from '../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { Parameters } from '../../core/workload.ts';
 import { type YamlMap, readYamlList } from '../../formats/yaml-objects.ts';
 import {
-  type NamedFile,
-  type Refuse,
-  type Text,
+  type PositionedFile,
+  type ReportAt,
+  type PositionedText,
   checkFileNames,
   fileOptionKeys,
-  filled,
+  readOptionalText,
   readFileOptions,
-  required,
-  sayIn,
+  readRequiredText,
+  createProblemReporter,
 } from '../shared/class/files.ts';
-import { parameterFault as fault, warnUnknownParameters } from '../shared/class/parameters.ts';
+import { parameterProblem as fault, warnUnknownParameters } from '../shared/class/parameters.ts';
 
 /** An object's names, as far as they could be read. */
-export type NamedObject = { readonly where: string; readonly name?: Text; readonly alias?: Text };
+export type NamedObject = {
+  readonly where: string;
+  readonly name?: PositionedText;
+  readonly alias?: PositionedText;
+};
 
 /** The add-on's rules: names are unique, and an alias differs from every name, its own among them. */
-export function checkNames(objects: readonly NamedObject[], refuse: Refuse): void {
+export function checkNames(objects: readonly NamedObject[], reportError: ReportAt): void {
   const byName = new Map<string, NamedObject>();
   for (const object of objects) {
     if (object.name === undefined) continue;
     const first = byName.get(object.name.text);
     if (first === undefined) byName.set(object.name.text, object);
     else
-      refuse(
+      reportError(
         object.name,
         `objectName of ${object.where} is that of ${first.where} too`,
         'list a secret once; jmesPath makes several files of one',
       );
   }
   for (const object of objects) {
-    const named = object.alias && byName.get(object.alias.text);
-    if (object.alias === undefined || named === undefined) continue;
-    const whose = named === object ? 'its own objectName' : `the objectName of ${named.where}`;
-    refuse(
+    const sameNameObject = object.alias && byName.get(object.alias.text);
+    if (object.alias === undefined || sameNameObject === undefined) continue;
+    const conflictingName =
+      sameNameObject === object ? 'its own objectName' : `the objectName of ${sameNameObject.where}`;
+    reportError(
       object.alias,
-      `objectAlias of ${object.where} is ${whose}`,
+      `objectAlias of ${object.where} is ${conflictingName}`,
       'choose another alias, or leave it out',
     );
   }
@@ -48,75 +53,95 @@ const parameter = 'objects';
 const objectKeys = ['objectName', 'objectAlias', 'objectVersion', 'objectType', 'jmesPath', 'optional'];
 const jmesPathKeys = ['path', 'objectAlias'];
 
-type Reader = { readonly refuse: Refuse; readonly report: (problem: Problem) => void };
-type CceObject = NamedObject & { readonly ref: SecretRef; readonly files: readonly NamedFile[] };
+type ReadContext = { readonly reportError: ReportAt; readonly report: (problem: Problem) => void };
+type CceObject = NamedObject & { readonly ref: SecretRef; readonly files: readonly PositionedFile[] };
 
 /** What to read and which files to make of it, by the parameter `objects` as users of the add-on write it. */
 export function readObjects(
   text: string,
   report: (problem: Problem) => void,
 ): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
-  const refuse = sayIn(parameter, report)('error');
+  const reportError = createProblemReporter(parameter, report)('error');
   const maps = readYamlList(text, { parameter, report, keys: 'exact' });
-  const objects = maps.map((map) => readObject(map, { refuse, report }));
+  const objects = maps.map((map) => readObject(map, { reportError, report }));
   const files = objects.flatMap((object) => object.files);
-  checkNames(objects, refuse);
-  checkFileNames(files, refuse);
+  checkNames(objects, reportError);
+  checkFileNames(files, reportError);
   return { refs: objects.map(({ ref }) => ref), files: files.map(({ request }) => request) };
 }
 
-function readObject(map: YamlMap, reader: Reader): CceObject {
+function readObject(map: YamlMap, context: ReadContext): CceObject {
   map.warnUnknown([...objectKeys, ...fileOptionKeys]);
-  const name = readName(map, reader);
-  const alias = filled(map, 'objectAlias');
-  checkType(map, reader);
-  const ref = { service: 'csms', name: name?.text ?? '', version: readVersion(map, reader) };
-  const options = readFileOptions(map, parameter, reader.report);
+  const name = readName(map, context);
+  const alias = readOptionalText(map, 'objectAlias');
+  checkType(map, context);
+  const ref = { service: 'csms', name: name?.text ?? '', version: readVersion(map, context) };
+  const options = readFileOptions(map, parameter, context.report);
   const optional = map.boolean('optional') === true && { optional: true };
-  const file = ({ text, ...at }: Text, selector: Selector, own = options): NamedFile => ({
+  const file = (
+    { text, ...at }: PositionedText,
+    selector: Selector,
+    fileOptions = options,
+  ): PositionedFile => ({
     at,
-    request: { path: text, sources: { value: { ref, selector } }, ...own, ...optional },
+    request: { path: text, sources: { value: { ref, selector } }, ...fileOptions, ...optional },
   });
 
-  const extracted = (map.list('jmesPath') ?? []).flatMap((entry) => {
+  const extractedFiles = (map.list('jmesPath') ?? []).flatMap((entry) => {
     entry.warnUnknown([...jmesPathKeys, ...fileOptionKeys]);
-    const own = readFileOptions(entry, parameter, reader.report, options);
-    const key = required(entry, 'path', 'path is the key as it stands in the secret', reader.refuse);
-    const path = filled(entry, 'objectAlias') ?? key;
-    return key && path ? [file(path, { kind: 'key-or-jmespath', text: key.text }, own)] : [];
+    const fileOptions = readFileOptions(entry, parameter, context.report, options);
+    const key = readRequiredText(
+      entry,
+      'path',
+      'path is the key as it stands in the secret',
+      context.reportError,
+    );
+    const path = readOptionalText(entry, 'objectAlias') ?? key;
+    return key && path ? [file(path, { kind: 'key-or-jmespath', text: key.text }, fileOptions)] : [];
   });
   // With extracted keys the whole secret is written only where an alias asks for it.
-  const whole = extracted.length > 0 ? alias : (alias ?? name);
-  const files = whole ? [file(whole, { kind: 'whole' }), ...extracted] : extracted;
+  const wholeSecretPath = extractedFiles.length > 0 ? alias : (alias ?? name);
+  const files = wholeSecretPath
+    ? [file(wholeSecretPath, { kind: 'whole' }), ...extractedFiles]
+    : extractedFiles;
   return { where: map.where, ref, files, ...(name && { name }), ...(alias && { alias }) };
 }
 
-function readName(map: YamlMap, reader: Reader): Text | undefined {
-  const name = required(map, 'objectName', 'objectName is the name of the secret in CSMS', reader.refuse);
+function readName(map: YamlMap, context: ReadContext): PositionedText | undefined {
+  const name = readRequiredText(
+    map,
+    'objectName',
+    'objectName is the name of the secret in CSMS',
+    context.reportError,
+  );
   // `.` and `..` fit CSMS's pattern, but would lead to another address.
   if (name !== undefined && (!/^[a-zA-Z0-9_.-]{1,64}$/.test(name.text) || /^\.\.?$/.test(name.text)))
-    reader.refuse(
+    context.reportError(
       name,
-      `objectName of ${map.where} is no name that CSMS allows: ${quoteForeign(name.text)}`,
+      `objectName of ${map.where} is no name that CSMS allows: ${sanitizeExternalText(name.text)}`,
       'names have 1 to 64 letters, digits, "_", "." and "-"',
     );
   return name;
 }
 
-function checkType(map: YamlMap, reader: Reader): void {
+function checkType(map: YamlMap, context: ReadContext): void {
   const hint = 'write objectType: "csms"';
-  const type = required(map, 'objectType', hint, reader.refuse);
+  const type = readRequiredText(map, 'objectType', hint, context.reportError);
   if (type !== undefined && type.text !== 'csms')
-    reader.refuse(type, `objectType of ${map.where} is not known: ${quoteForeign(type.text)}`, hint);
+    context.reportError(
+      type,
+      `objectType of ${map.where} is not known: ${sanitizeExternalText(type.text)}`,
+      hint,
+    );
 }
 
-function readVersion(map: YamlMap, reader: Reader): string {
+function readVersion(map: YamlMap, context: ReadContext): string {
   const hint = 'write objectVersion: "latest", or a version such as "v1"';
-  const version = required(map, 'objectVersion', hint, reader.refuse);
+  const version = readRequiredText(map, 'objectVersion', hint, context.reportError);
   if (version !== undefined && !/^(latest|v[0-9]{1,10})$/.test(version.text))
-    reader.refuse(
+    context.reportError(
       version,
-      `objectVersion of ${map.where} is no version of CSMS: ${quoteForeign(version.text)}`,
+      `objectVersion of ${map.where} is no version of CSMS: ${sanitizeExternalText(version.text)}`,
       hint,
     );
   return version?.text ?? '';
@@ -134,8 +159,8 @@ export type CceLogin =
       readonly audience: string;
     };
 
-const podKeys = ['agencyUrn', 'providerUrn', 'audience'] as const;
-const known = ['objects', 'usePodOIDC', ...podKeys];
+const podParameters = ['agencyUrn', 'providerUrn', 'audience'] as const;
+const knownParameters = ['objects', 'usePodOIDC', ...podParameters];
 
 /** The audience of the token that is exchanged, unless the class names another. */
 export const defaultAudience = 'sts.huaweicloud.com';
@@ -144,7 +169,7 @@ export const defaultAudience = 'sts.huaweicloud.com';
 export function planCce(parameters: Parameters): PlanResult<CceLogin> {
   const problems: Problem[] = [];
   const report = (problem: Problem): void => void problems.push(problem);
-  warnUnknownParameters('cce', known, parameters, report);
+  warnUnknownParameters('cce', knownParameters, parameters, report);
   const login = readLogin(parameters, report);
   const { objects } = parameters;
   if (objects === undefined) {
@@ -163,21 +188,21 @@ function readLogin(parameters: Parameters, report: (problem: Problem) => void): 
       report(
         fault(
           'usePodOIDC',
-          `usePodOIDC is neither "true" nor "false": ${quoteForeign(usePodOIDC)}`,
+          `usePodOIDC is neither "true" nor "false": ${sanitizeExternalText(usePodOIDC)}`,
           'write usePodOIDC: "true"',
         ),
       );
     // A class that believes to run under an identity of its own must not silently run under the cluster's.
-    for (const key of podKeys.filter((name) => parameters[name] !== undefined))
+    for (const key of podParameters.filter((name) => parameters[name] !== undefined))
       report(fault(key, `${key} means nothing without usePodOIDC`, 'add usePodOIDC: "true", or remove it'));
     return { identity: 'cluster' };
   }
-  const given = { agencyUrn, providerUrn, audience };
-  for (const key of podKeys) {
-    if (given[key] === '')
+  const podLogin = { agencyUrn, providerUrn, audience };
+  for (const key of podParameters) {
+    if (podLogin[key] === '')
       report(fault(key, `usePodOIDC needs the parameter ${key}`, `see docs/providers/cce.md for an example`));
-    else if (!/^[\x21-\x7e]{1,1500}$/.test(given[key]))
+    else if (!/^[\x21-\x7e]{1,1500}$/.test(podLogin[key]))
       report(fault(key, `${key} has spaces or unusual characters, or is too long`, 'copy it anew'));
   }
-  return { identity: 'pod', ...given };
+  return { identity: 'pod', ...podLogin };
 }

@@ -1,54 +1,56 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { object, project, startCceRig, type CceRig } from '../../../test/fakes/cce-rig.ts';
+import { objectYaml, project, startCceFixture, type CceFixture } from '../../../test/fakes/cce-fixture.ts';
 
-let rig: CceRig;
+let fixture: CceFixture;
 const names = ['db_login', 'tls', 'other'];
 
 beforeEach(async () => {
-  rig = await startCceRig();
-  rig.annotate(names);
+  fixture = await startCceFixture();
+  fixture.annotate(names);
 });
-afterEach(() => rig.close());
+afterEach(() => fixture.close());
 
 describe('reading', () => {
   test('a fixed version, which never changes', async () => {
-    rig.csms.put('db_login', 'one');
-    rig.csms.put('db_login', 'two');
-    expect(await rig.fetch(object('db_login', 'v1'))).toEqual([
+    fixture.csms.put('db_login', 'one');
+    fixture.csms.put('db_login', 'two');
+    expect(await fixture.fetch(objectYaml('db_login', 'v1'))).toEqual([
       { kind: 'value', value: { bytes: Buffer.from('one'), version: 'v1', immutable: true } },
     ]);
   });
 
   test('latest, with the version it is, and the next one once there is one', async () => {
-    rig.csms.put('db_login', 'one');
-    expect(await rig.fetch(object('db_login'))).toEqual([
+    fixture.csms.put('db_login', 'one');
+    expect(await fixture.fetch(objectYaml('db_login'))).toEqual([
       { kind: 'value', value: { bytes: Buffer.from('one'), version: 'v1' } },
     ]);
-    rig.csms.put('db_login', 'two');
-    expect(await rig.read(object('db_login'))).toEqual(['db_login@v2: two']);
+    fixture.csms.put('db_login', 'two');
+    expect(await fixture.read(objectYaml('db_login'))).toEqual(['db_login@v2: two']);
   });
 
   test('a binary secret, as its bytes', async () => {
     const bytes = Uint8Array.from({ length: 256 }, (_, index) => index);
-    rig.csms.put('tls', bytes);
-    const [result] = await rig.fetch(object('tls'));
+    fixture.csms.put('tls', bytes);
+    const [result] = await fixture.fetch(objectYaml('tls'));
     expect(result).toMatchObject({ kind: 'value', value: { bytes: Buffer.from(bytes) } });
   });
 
   test.each(['', '{"a": 1.0}\n', '键\u{1f511}\u0000', ' '.repeat(40_000)])(
     'the text as it stands: %#',
     async (text) => {
-      rig.csms.put('db_login', text);
-      expect(await rig.read(object('db_login'))).toEqual([`db_login@v1: ${text}`]);
+      fixture.csms.put('db_login', text);
+      expect(await fixture.read(objectYaml('db_login'))).toEqual([`db_login@v1: ${text}`]);
     },
   );
 
   test('several secrets, a slow one holding up none of the others', async () => {
-    rig.csms.put('db_login', 'a');
-    rig.csms.put('tls', 'b');
-    await rig.read(object('db_login'));
-    rig.csms.behave({ on: /tls/, delayMs: 300 });
-    const [slow, quick] = rig.provider.fetch(await rig.questions(object('tls') + object('db_login')));
+    fixture.csms.put('db_login', 'a');
+    fixture.csms.put('tls', 'b');
+    await fixture.read(objectYaml('db_login'));
+    fixture.csms.injectFault({ route: /tls/, delayMs: 300 });
+    const [slow, quick] = fixture.provider.fetch(
+      await fixture.questions(objectYaml('tls') + objectYaml('db_login')),
+    );
     const first = await Promise.race([slow!.then(() => 'slow'), quick!.then(() => 'quick')]);
     expect(first).toBe('quick');
     expect(await slow).toMatchObject({ kind: 'value' });
@@ -57,7 +59,7 @@ describe('reading', () => {
 
 describe('what is not there', () => {
   test('a secret: absent, with the code of CSMS and the request', async () => {
-    expect(await rig.read(object('other'))).toEqual([
+    expect(await fixture.read(objectYaml('other'))).toEqual([
       expect.stringMatching(
         /^absent OBJECT_NOT_FOUND: cce: secret other \(latest\) in eu-west-101: CSMS has no such secret, or not this version \(HTTP 400, CSMS\.0106, request id csms-1: "The secret name does not exist"\)$/,
       ),
@@ -65,24 +67,24 @@ describe('what is not there', () => {
   });
 
   test('a version', async () => {
-    rig.csms.put('db_login', 'one');
-    expect(await rig.read(object('db_login', 'v7'))).toEqual([
+    fixture.csms.put('db_login', 'one');
+    expect(await fixture.read(objectYaml('db_login', 'v7'))).toEqual([
       expect.stringMatching(/^absent OBJECT_NOT_FOUND: .*CSMS\.0005/),
     ]);
   });
 
   test('one that is to be deleted', async () => {
-    rig.csms.put('db_login', 'one');
-    rig.csms.setState('db_login', 'PENDING_DELETE');
-    expect(await rig.read(object('db_login'))).toEqual([
+    fixture.csms.put('db_login', 'one');
+    fixture.csms.setState('db_login', 'PENDING_DELETE');
+    expect(await fixture.read(objectYaml('db_login'))).toEqual([
       expect.stringMatching(/^absent OBJECT_DISABLED: .*it is to be deleted .*CSMS\.0103/),
     ]);
   });
 
   test.each(['DISABLED', 'FROZEN'])('one that is %s, though nobody knows the code', async (state) => {
-    rig.csms.put('db_login', 'one');
-    rig.csms.setState('db_login', state);
-    expect(await rig.read(object('db_login'))).toEqual([
+    fixture.csms.put('db_login', 'one');
+    fixture.csms.setState('db_login', state);
+    expect(await fixture.read(objectYaml('db_login'))).toEqual([
       expect.stringMatching(
         new RegExp(`^absent OBJECT_DISABLED: .*it is not enabled but ${state} .*CSMS\\.0999`),
       ),
@@ -90,12 +92,12 @@ describe('what is not there', () => {
   });
 
   test('an unknown code for a secret that is enabled is no absence', async () => {
-    rig.csms.put('db_login', 'one');
-    rig.csms.behave({
-      on: /versions/,
-      answer: { status: 400, body: { error_code: 'CSMS.0777', error_msg: 'new' } },
+    fixture.csms.put('db_login', 'one');
+    fixture.csms.injectFault({
+      route: /versions/,
+      response: { status: 400, body: { error_code: 'CSMS.0777', error_msg: 'new' } },
     });
-    expect(await rig.read(object('db_login'))).toEqual([
+    expect(await fixture.read(objectYaml('db_login'))).toEqual([
       expect.stringMatching(/^failed STORE_REFUSED_REQUEST: .*CSMS\.0777: "new"/),
     ]);
   });
@@ -103,9 +105,9 @@ describe('what is not there', () => {
 
 describe('refused', () => {
   test('by a policy: the code, the permissions it takes', async () => {
-    rig.csms.put('db_login', 'one');
-    rig.csms.denied.add('db_login');
-    expect(await rig.read(object('db_login'))).toEqual([
+    fixture.csms.put('db_login', 'one');
+    fixture.csms.denied.add('db_login');
+    expect(await fixture.read(objectYaml('db_login'))).toEqual([
       expect.stringMatching(
         /^failed ACCESS_DENIED: .*HTTP 403, PAP\.0001, request id .*; it needs csms:secret:getVersion, and kms:cmk:decryptDataKey/,
       ),
@@ -155,10 +157,10 @@ describe('refused', () => {
       'STORE_ANSWER_INVALID: .*does not answer as CSMS does .*APIGW\\.0101',
     ],
     ['a redirect', 302, '', 'STORE_ANSWER_INVALID: .*does not answer as CSMS does .*HTTP 302'],
-  ])('%s', async (_, status, body, wanted) => {
-    rig.csms.behave({ answer: { status, body, headers: { location: 'https://evil.example/' } } });
-    expect(await rig.read(object('db_login'))).toEqual([
-      expect.stringMatching(new RegExp(`^failed .*${wanted}`)),
+  ])('%s', async (_, status, body, expected) => {
+    fixture.csms.injectFault({ response: { status, body, headers: { location: 'https://evil.example/' } } });
+    expect(await fixture.read(objectYaml('db_login'))).toEqual([
+      expect.stringMatching(new RegExp(`^failed .*${expected}`)),
     ]);
   });
 });
@@ -171,43 +173,43 @@ describe('trouble that passes is waited out', () => {
     ['502', { status: 502, body: '<html>' }],
     ['503', { status: 503 }],
     ['504', { status: 504 }],
-  ])('%s', async (_, answer) => {
-    rig.csms.put('db_login', 'one');
-    rig.csms.behave({ times: 2, answer });
-    expect(await rig.read(object('db_login'))).toEqual(['db_login@v1: one']);
-    expect(rig.csms.count()).toBe(3);
+  ])('%s', async (_, response) => {
+    fixture.csms.put('db_login', 'one');
+    fixture.csms.injectFault({ times: 2, response });
+    expect(await fixture.read(objectYaml('db_login'))).toEqual(['db_login@v1: one']);
+    expect(fixture.csms.count()).toBe(3);
   });
 
   test('a broken connection', async () => {
-    rig.csms.put('db_login', 'one');
-    rig.csms.behave({ times: 1, reset: true });
-    expect(await rig.read(object('db_login'))).toEqual(['db_login@v1: one']);
-    rig.csms.behave({ times: 1, truncate: true });
-    expect(await rig.read(object('db_login'))).toEqual(['db_login@v1: one']);
+    fixture.csms.put('db_login', 'one');
+    fixture.csms.injectFault({ times: 1, reset: true });
+    expect(await fixture.read(objectYaml('db_login'))).toEqual(['db_login@v1: one']);
+    fixture.csms.injectFault({ times: 1, truncate: true });
+    expect(await fixture.read(objectYaml('db_login'))).toEqual(['db_login@v1: one']);
   });
 
   test.each([
     [429, 'STORE_THROTTLED'],
     [503, 'STORE_UNAVAILABLE'],
   ])('%d, three times: then the cause is told', async (status, code) => {
-    rig.csms.behave({
-      answer: { status, headers: { 'x-request-id': 'r-1' }, body: { error_msg: 'it is tls that fails' } },
+    fixture.csms.injectFault({
+      response: { status, headers: { 'x-request-id': 'r-1' }, body: { error_msg: 'it is tls that fails' } },
     });
-    expect(await rig.read(object('db_login'))).toEqual([
+    expect(await fixture.read(objectYaml('db_login'))).toEqual([
       expect.stringMatching(
         new RegExp(`^failed ${code}: cce: secret db_login .*HTTP ${status}, request id r-1\\)`),
       ),
     ]);
-    expect(rig.csms.count()).toBe(3);
+    expect(fixture.csms.count()).toBe(3);
   });
 
   test('who leaves, leaves at once, and the call ends', async () => {
-    rig.csms.behave({ hang: true });
-    const leaving = new AbortController();
-    const [result] = rig.provider.fetch(
-      await rig.questions(object('db_login'), {}, { signal: leaving.signal }),
+    fixture.csms.injectFault({ hang: true });
+    const abortController = new AbortController();
+    const [result] = fixture.provider.fetch(
+      await fixture.questions(objectYaml('db_login'), {}, { signal: abortController.signal }),
     );
-    leaving.abort(new Error('gone'));
+    abortController.abort(new Error('gone'));
     expect(await result).toMatchObject({ kind: 'failed' });
   });
 });
@@ -240,73 +242,73 @@ describe('an answer that is not to be trusted', () => {
     ['nothing', ''],
     ['HTML', '<html>canary-value</html>'],
   ])('%s', async (_, body) => {
-    rig.csms.behave({ answer: { body } });
-    const [line] = await rig.read(object('db_login', 'v1'));
+    fixture.csms.injectFault({ response: { body } });
+    const [line] = await fixture.read(objectYaml('db_login', 'v1'));
     expect(line).toMatch(
       /^failed STORE_ANSWER_INVALID: cce: secret db_login \(v1\) in eu-west-101: CSMS answered /,
     );
     expect(line).not.toContain('canary-value');
-    expect(rig.csms.count()).toBe(1);
+    expect(fixture.csms.count()).toBe(1);
   });
 
   test('latest that is no version', async () => {
-    rig.csms.behave({
-      answer: { body: { version: { version_metadata: { ...metadata, id: '../v1' }, secret_string: 'x' } } },
+    fixture.csms.injectFault({
+      response: { body: { version: { version_metadata: { ...metadata, id: '../v1' }, secret_string: 'x' } } },
     });
-    expect(await rig.read(object('db_login'))).toEqual([expect.stringMatching(/another version/)]);
+    expect(await fixture.read(objectYaml('db_login'))).toEqual([expect.stringMatching(/another version/)]);
   });
 
   test('more than a megabyte', async () => {
-    rig.csms.behave({ answer: { body: version({ secret_string: 'x'.repeat(1_048_576) }) } });
-    expect(await rig.read(object('db_login', 'v1'))).toEqual([
+    fixture.csms.injectFault({ response: { body: version({ secret_string: 'x'.repeat(1_048_576) }) } });
+    expect(await fixture.read(objectYaml('db_login', 'v1'))).toEqual([
       expect.stringMatching(/^failed STORE_ANSWER_TOO_LARGE: cce: secret db_login/),
     ]);
   });
 });
 
 describe('a wrong key', () => {
-  const wrong = (): void => rig.account.revoke(rig.keys.access);
+  const revokeKey = (): void => fixture.account.revoke(fixture.keys.access);
 
   test('and 500 mounts of as many secrets: one call, and one more after a minute', async () => {
-    wrong();
+    revokeKey();
     const many = Array.from({ length: 500 }, (_, index) => `s${index}`);
-    rig.annotate(many);
-    const lines = await rig.read(many.map((name) => object(name)).join(''));
-    expect(rig.csms.count()).toBe(1);
+    fixture.annotate(many);
+    const lines = await fixture.read(many.map((name) => objectYaml(name)).join(''));
+    expect(fixture.csms.count()).toBe(1);
     for (const line of lines)
       expect(line).toMatch(
         /^failed CREDENTIALS_REFUSED: .*refused the access key it is configured with \(HTTP 401, APIGW\.0301, request id gateway-1\)/,
       );
-    rig.clock.node = 59_000;
-    await rig.read(object('s1'));
-    expect(rig.csms.count()).toBe(1);
-    rig.clock.node = 61_000;
-    await rig.read(object('s1'));
-    expect(rig.csms.count()).toBe(2);
+    fixture.clock.node = 59_000;
+    await fixture.read(objectYaml('s1'));
+    expect(fixture.csms.count()).toBe(1);
+    fixture.clock.node = 61_000;
+    await fixture.read(objectYaml('s1'));
+    expect(fixture.csms.count()).toBe(2);
   });
 
   test('that was good until now: who still waits for the rate does not try it, too', async () => {
-    await rig.close();
-    rig = await startCceRig({ env: { KEYFERRY_CCE_RATE: '50', KEYFERRY_CCE_BURST: '3' } });
+    await fixture.close();
+    fixture = await startCceFixture({ env: { KEYFERRY_CCE_RATE: '50', KEYFERRY_CCE_BURST: '3' } });
     const many = Array.from({ length: 20 }, (_, index) => `s${index}`);
-    rig.annotate(many);
-    await rig.read(object('s0'));
-    wrong();
-    await rig.read(many.map((name) => object(name)).join(''));
-    expect(rig.csms.count()).toBeLessThan(1 + 5);
+    fixture.annotate(many);
+    await fixture.read(objectYaml('s0'));
+    revokeKey();
+    await fixture.read(many.map((name) => objectYaml(name)).join(''));
+    expect(fixture.csms.count()).toBeLessThan(1 + 5);
   });
 
   test('the text of the gateway, which repeats the request, is never shown', async () => {
-    wrong();
-    const [line] = await rig.read(object('db_login'));
+    revokeKey();
+    const [line] = await fixture.read(objectYaml('db_login'));
     expect(line).not.toMatch(/canonicalRequest|authorization|SDK-HMAC/i);
-    expect(line).not.toContain(rig.keys.access);
+    expect(line).not.toContain(fixture.keys.access);
   });
 
   test('that is locked says so', async () => {
     const body = { error_code: 'APIGW.0301', error_msg: 'AK access failed to reach the limit,forbidden' };
-    rig.csms.behave({ answer: { status: 401, body } });
-    expect(await rig.read(object('db_login'))).toEqual([
+    fixture.csms.injectFault({ response: { status: 401, body } });
+    expect(await fixture.read(objectYaml('db_login'))).toEqual([
       expect.stringMatching(/CREDENTIALS_REFUSED: .*has locked the access key .*too many bad signatures/),
     ]);
   });
@@ -315,8 +317,8 @@ describe('a wrong key', () => {
     [-17, 'slow'],
     [17, 'fast'],
   ])('that is right, but the clock of the node is %d minutes off: %s', async (minutes, word) => {
-    rig.clock.node = minutes * 60_000;
-    expect(await rig.read(object('db_login'))).toEqual([
+    fixture.clock.node = minutes * 60_000;
+    expect(await fixture.read(objectYaml('db_login'))).toEqual([
       expect.stringMatching(
         new RegExp(`CREDENTIALS_REFUSED: .*; the clock of this node is 17 minutes ${word}: set it right`),
       ),
@@ -325,7 +327,7 @@ describe('a wrong key', () => {
 });
 
 test('what a store says is not shown where it holds a key of the request', async () => {
-  const { access, secret } = rig.keys;
+  const { access, secret } = fixture.keys;
   for (const text of [
     access,
     secret,
@@ -336,8 +338,8 @@ test('what a store says is not shown where it holds a key of the request', async
       { error_code: 'CSMS.0002', error_msg: `echo ${text}` },
       { error_code: text, error_msg: 'x' },
     ]) {
-      rig.csms.behave({ answer: { status: 400, body, headers: { 'x-request-id': text } } });
-      const [line] = await rig.read(object('db_login'));
+      fixture.csms.injectFault({ response: { status: 400, body, headers: { 'x-request-id': text } } });
+      const [line] = await fixture.read(objectYaml('db_login'));
       expect(line).toMatch(/^failed STORE_REFUSED_REQUEST/);
       expect(line).not.toContain(text);
     }
@@ -345,27 +347,28 @@ test('what a store says is not shown where it holds a key of the request', async
 });
 
 test('the rate holds back what comes after the burst, first mounts before refreshes', async () => {
-  await rig.close();
-  rig = await startCceRig({ env: { KEYFERRY_CCE_RATE: '5', KEYFERRY_CCE_BURST: '1' } });
-  rig.annotate(names);
-  for (const name of names) rig.csms.put(name, name);
-  await rig.read(object('db_login'));
+  await fixture.close();
+  fixture = await startCceFixture({ env: { KEYFERRY_CCE_RATE: '5', KEYFERRY_CCE_BURST: '1' } });
+  fixture.annotate(names);
+  for (const name of names) fixture.csms.put(name, name);
+  await fixture.read(objectYaml('db_login'));
   const order: string[] = [];
-  const ask = (urgency: 'first' | 'refresh', name: string) =>
-    rig.questions(object(name), {}, { urgency, onStart: () => void order.push(name) });
-  const questions = [
-    await ask('first', 'db_login'),
-    await ask('refresh', 'tls'),
-    await ask('first', 'other'),
+  const createRequests = (urgency: 'first' | 'refresh', name: string) =>
+    fixture.questions(objectYaml(name), {}, { urgency, onStart: () => void order.push(name) });
+  const requests = [
+    await createRequests('first', 'db_login'),
+    await createRequests('refresh', 'tls'),
+    await createRequests('first', 'other'),
   ].flat();
-  for (const result of rig.provider.fetch(questions)) expect(await result).toMatchObject({ kind: 'value' });
+  for (const result of fixture.provider.fetch(requests))
+    expect(await result).toMatchObject({ kind: 'value' });
   expect(order).toEqual(['db_login', 'other', 'tls']);
 });
 
 test('the project is in every path, and its header is signed', async () => {
-  rig.csms.put('db_login', 'one');
-  await rig.read(object('db_login'));
-  const [request] = rig.csms.requests;
+  fixture.csms.put('db_login', 'one');
+  await fixture.read(objectYaml('db_login'));
+  const [request] = fixture.csms.requests;
   expect(request?.path).toBe(`/v1/${project}/secrets/db_login/versions/latest`);
   expect(request?.headers['x-project-id']).toBe(project);
 });

@@ -1,10 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
-import { refusalIn } from '../../../test/fakes/failure.ts';
+import { thrownSummary } from '../../../test/fakes/failure.ts';
 import { readCceConfig } from './config.ts';
 
 const region = { HUAWEICLOUD_SDK_REGION: 'eu-west-101' };
 
-const refusal = (env: Record<string, string>): string => refusalIn(() => readCceConfig(env));
+const errorOf = (env: Record<string, string>): string => thrownSummary(() => readCceConfig(env));
 
 test('the endpoints of a region', () => {
   const config = readCceConfig(region);
@@ -93,5 +93,5 @@ test.each([
   [{ KEYFERRY_CCE_RATE: '0' }, 'KEYFERRY_CCE_RATE must be a number above 0'],
   [{ KEYFERRY_CCE_BURST: 'many' }, 'KEYFERRY_CCE_BURST must be a number above 0'],
 ])('refused: %j', (env, message) => {
-  expect(refusal(env as Record<string, string>)).toContain(`NOT_CONFIGURED: cce: ${message}`);
+  expect(errorOf(env as Record<string, string>)).toContain(`NOT_CONFIGURED: cce: ${message}`);
 });

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { Redacted } from '../../core/redacted.ts';
 import { SecretError } from '../../core/errors.ts';
-import { quoteForeign } from '../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
 import { parseEndpoint, regionEndpoint } from '../../http/endpoint.ts';
 
 /** Whose rights serve classes that bring no identity of their own: the first that is configured. */
@@ -36,59 +36,69 @@ export type RegionConfig = {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-const positive = z.coerce.number().positive().max(10_000);
-const projectShape = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/);
+const positiveNumber = z.coerce.number().positive().max(10_000);
+const projectIdSchema = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/);
 
 /**
  * Reads the variables of Huawei Cloud's SDKs, and ours beside them; empty ones count as absent. `docs/providers/cce.md` lists them.
  * @throws SecretError NOT_CONFIGURED naming the variable
  */
 export function readCceConfig(env: Environment): CceConfig {
-  const get: Get = (name) => {
+  const get: EnvReader = (name) => {
     const text = env[name]?.trim();
     return text === '' ? undefined : text;
   };
-  const rate = (name: string, otherwise: number): number =>
-    checked(name, get(name) ?? String(otherwise), positive, 'a number above 0');
+  const rate = (name: string, fallback: number): number =>
+    parseSetting(name, get(name) ?? String(fallback), positiveNumber, 'a number above 0');
   const region = readRegion(get);
   return {
     ...(region && { region }),
-    metadata: endpoint('HUAWEICLOUD_SDK_METADATA_ENDPOINT', get, true) ?? new URL('http://169.254.169.254'),
+    metadata:
+      readEndpoint('HUAWEICLOUD_SDK_METADATA_ENDPOINT', get, true) ?? new URL('http://169.254.169.254'),
     identity: readIdentity(get),
     perSecond: rate('KEYFERRY_CCE_RATE', 5),
     burst: Math.max(1, rate('KEYFERRY_CCE_BURST', 200)),
   };
 }
 
-type Get = (name: string) => string | undefined;
+type EnvReader = (name: string) => string | undefined;
 
-function readRegion(get: Get): RegionConfig | undefined {
+function readRegion(get: EnvReader): RegionConfig | undefined {
   const name = get('HUAWEICLOUD_SDK_REGION');
   if (name === undefined) return undefined;
   const projectId = get('HUAWEICLOUD_SDK_PROJECT_ID');
   return {
     name,
-    csms: endpoint('HUAWEICLOUD_SDK_CSMS_ENDPOINT', get) ?? regional('kms.{region}.myhuaweicloud.com', name),
-    iam: endpoint('HUAWEICLOUD_SDK_IAM_ENDPOINT', get) ?? new URL('https://iam.myhuaweicloud.com'),
-    sts: endpoint('HUAWEICLOUD_SDK_STS_ENDPOINT', get) ?? regional('sts.{region}.myhuaweicloud.com', name),
+    csms:
+      readEndpoint('HUAWEICLOUD_SDK_CSMS_ENDPOINT', get) ??
+      regionalUrl('kms.{region}.myhuaweicloud.com', name),
+    iam: readEndpoint('HUAWEICLOUD_SDK_IAM_ENDPOINT', get) ?? new URL('https://iam.myhuaweicloud.com'),
+    sts:
+      readEndpoint('HUAWEICLOUD_SDK_STS_ENDPOINT', get) ??
+      regionalUrl('sts.{region}.myhuaweicloud.com', name),
     ...(projectId !== undefined && {
-      projectId: checked('HUAWEICLOUD_SDK_PROJECT_ID', projectId, projectShape, 'the id of a project'),
+      projectId: parseSetting(
+        'HUAWEICLOUD_SDK_PROJECT_ID',
+        projectId,
+        projectIdSchema,
+        'the id of a project',
+      ),
     }),
   };
 }
 
-function endpoint(name: string, get: Get, allowHttp = false): URL | undefined {
+function readEndpoint(name: string, get: EnvReader, allowHttp = false): URL | undefined {
   const text = get(name);
   return text === undefined ? undefined : parseEndpoint(text, { setting: `cce: ${name}`, allowHttp });
 }
 
-function regional(template: string, region: string): URL {
+function regionalUrl(template: string, region: string): URL {
   try {
     return regionEndpoint(template, region);
   } catch {
     throw new SecretError(
       'NOT_CONFIGURED',
-      `cce: HUAWEICLOUD_SDK_REGION is no region: ${quoteForeign(region)}`,
+      `cce: HUAWEICLOUD_SDK_REGION is no region: ${sanitizeExternalText(region)}`,
       {
         hint: 'regions look like cn-north-4 or eu-west-101',
       },
@@ -96,42 +106,42 @@ function regional(template: string, region: string): URL {
   }
 }
 
-function readIdentity(get: Get): ClusterIdentity {
+function readIdentity(get: EnvReader): ClusterIdentity {
   const idpId = get('HUAWEICLOUD_SDK_IDP_ID');
   const tokenFile = get('HUAWEICLOUD_SDK_ID_TOKEN_FILE');
   if (idpId !== undefined || tokenFile !== undefined)
     return {
       kind: 'id-token',
-      idpId: together('HUAWEICLOUD_SDK_IDP_ID', idpId, 'HUAWEICLOUD_SDK_ID_TOKEN_FILE'),
-      tokenFile: together('HUAWEICLOUD_SDK_ID_TOKEN_FILE', tokenFile, 'HUAWEICLOUD_SDK_IDP_ID'),
+      idpId: requirePair('HUAWEICLOUD_SDK_IDP_ID', idpId, 'HUAWEICLOUD_SDK_ID_TOKEN_FILE'),
+      tokenFile: requirePair('HUAWEICLOUD_SDK_ID_TOKEN_FILE', tokenFile, 'HUAWEICLOUD_SDK_IDP_ID'),
     };
-  for (const [ak, sk, token] of [
+  for (const [accessKeyName, secretKeyName, tokenName] of [
     ['HUAWEICLOUD_SDK_AK', 'HUAWEICLOUD_SDK_SK', 'HUAWEICLOUD_SDK_SECURITY_TOKEN'],
     ['HUAWEI_ACCESS_KEY_ID', 'HUAWEI_SECRET_ACCESS_KEY', ''],
   ] as const) {
-    const accessKey = get(ak);
-    const secretKey = get(sk);
+    const accessKey = get(accessKeyName);
+    const secretKey = get(secretKeyName);
     if (accessKey === undefined && secretKey === undefined) continue;
-    const securityToken = get(token);
+    const securityToken = get(tokenName);
     return {
       kind: 'keys',
-      accessKey: together(ak, accessKey, sk),
-      secretKey: new Redacted(together(sk, secretKey, ak)),
+      accessKey: requirePair(accessKeyName, accessKey, secretKeyName),
+      secretKey: new Redacted(requirePair(secretKeyName, secretKey, accessKeyName)),
       ...(securityToken !== undefined && { securityToken: new Redacted(securityToken) }),
     };
   }
   return { kind: 'agency' };
 }
 
-function together(name: string, value: string | undefined, other: string): string {
+function requirePair(name: string, value: string | undefined, otherName: string): string {
   if (value !== undefined) return value;
-  throw new SecretError('NOT_CONFIGURED', `cce: ${other} is set, but ${name} is not`, {
+  throw new SecretError('NOT_CONFIGURED', `cce: ${otherName} is set, but ${name} is not`, {
     hint: 'set both or none',
   });
 }
 
-function checked<T>(name: string, text: string, schema: z.ZodType<T>, wanted: string): T {
+function parseSetting<T>(name: string, text: string, schema: z.ZodType<T>, expected: string): T {
   const result = schema.safeParse(text);
   if (result.success) return result.data;
-  throw new SecretError('NOT_CONFIGURED', `cce: ${name} must be ${wanted}`);
+  throw new SecretError('NOT_CONFIGURED', `cce: ${name} must be ${expected}`);
 }

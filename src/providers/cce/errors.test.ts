@@ -1,14 +1,15 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { escapeUnprintable } from '../../core/safe-text.ts';
-import { describeFault, readFault } from './errors.ts';
+import { describeCceErrorResponse, parseCceErrorResponse } from './errors.ts';
 
-const answer = (body: unknown, headers: Record<string, string> = {}, status = 400) => ({
+const createResponse = (body: unknown, headers: Record<string, string> = {}, status = 400) => ({
   status,
   headers,
   body: Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)),
 });
-const read = (...args: Parameters<typeof answer>) => readFault(answer(...args));
+const parseBody = (...args: Parameters<typeof createResponse>) =>
+  parseCceErrorResponse(createResponse(...args));
 
 test.each([
   [{ error_code: 'CSMS.0106', error_msg: 'gone' }],
@@ -17,18 +18,18 @@ test.each([
   [{ code: 'CSMS.0106', message: 'gone' }],
   [{ errorCode: 'CSMS.0106', errorMsg: 'gone' }],
 ])('%j', (body) => {
-  expect(read(body)).toMatchObject({ code: 'CSMS.0106', text: 'gone' });
+  expect(parseBody(body)).toMatchObject({ code: 'CSMS.0106', text: 'gone' });
 });
 
 test('the request is named by CSMS and by IAM', () => {
-  expect(read('', { 'x-request-id': 'a' }).requestId).toBe('a');
-  expect(read('', { 'x-iam-trace-id': 'b' }).requestId).toBe('b');
+  expect(parseBody('', { 'x-request-id': 'a' }).requestId).toBe('a');
+  expect(parseBody('', { 'x-iam-trace-id': 'b' }).requestId).toBe('b');
 });
 
 test('an answer to a bad signature shows no text, whatever its status', () => {
   const body = { error_code: 'APIGW.0301', error_msg: 'canary' };
-  expect(describeFault(read(body), [])).toBe('(HTTP 400, APIGW.0301)');
-  expect(describeFault(read({ error_code: 'X.1', error_msg: 'canary' }, {}, 401), [])).toBe(
+  expect(describeCceErrorResponse(parseBody(body), [])).toBe('(HTTP 400, APIGW.0301)');
+  expect(describeCceErrorResponse(parseBody({ error_code: 'X.1', error_msg: 'canary' }, {}, 401), [])).toBe(
     '(HTTP 401, X.1)',
   );
 });
@@ -47,7 +48,7 @@ test('whatever comes, the description is one printable line without the secrets'
   );
   fc.assert(
     fc.property(body, text, (content, requestId) => {
-      const line = describeFault(read(content, { 'x-request-id': requestId }), [secret]);
+      const line = describeCceErrorResponse(parseBody(content, { 'x-request-id': requestId }), [secret]);
       expect(line).not.toContain(secret);
       expect(line).toBe(escapeUnprintable(line));
       expect(line.length).toBeLessThan(1_000);
@@ -56,7 +57,7 @@ test('whatever comes, the description is one printable line without the secrets'
 });
 
 test('nested without end is no endless search', () => {
-  expect(read('{"error":'.repeat(100_000) + '1' + '}'.repeat(100_000))).toMatchObject({
+  expect(parseBody('{"error":'.repeat(100_000) + '1' + '}'.repeat(100_000))).toMatchObject({
     code: undefined,
     text: '',
   });

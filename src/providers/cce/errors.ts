@@ -1,11 +1,11 @@
 import type { HttpAnswer } from '../../http/client.ts';
-import { type AnswerFault, describeAnswer } from '../shared/reads/read-result.ts';
+import { type ErrorResponse, describeErrorResponse } from '../shared/reads/read-result.ts';
 
 /** An answer that is no success, as far as it could be read. */
-export type Fault = AnswerFault & { readonly status: number };
+export type CceErrorResponse = ErrorResponse & { readonly status: number };
 
 /** Reads the forms of errors that Huawei Cloud's services and gateways have: flat, nested, and in three spellings. */
-export function readFault({ status, headers, body }: HttpAnswer): Fault {
+export function parseCceErrorResponse({ status, headers, body }: HttpAnswer): CceErrorResponse {
   const requestId = headers['x-request-id'] ?? headers['x-iam-trace-id'];
   const { code, text } = readError(parse(body.toString())) ?? { code: undefined, text: '' };
   // IAM repeats the status as its code.
@@ -16,9 +16,12 @@ export function readFault({ status, headers, body }: HttpAnswer): Fault {
  * `(HTTP 400, CSMS.0106, request id 7d0f: "Secret does not exist.")`. An answer to a bad signature shows no text: it repeats the whole
  * request, security token included.
  */
-export function describeFault(fault: Fault, secrets: readonly string[]): string {
-  const isShown = fault.status !== 401 && !isBadSignature(fault.code);
-  return describeAnswer(isShown ? fault : { ...fault, text: '' }, secrets);
+export function describeCceErrorResponse(
+  errorResponse: CceErrorResponse,
+  secrets: readonly string[],
+): string {
+  const isShown = errorResponse.status !== 401 && !isBadSignature(errorResponse.code);
+  return describeErrorResponse(isShown ? errorResponse : { ...errorResponse, text: '' }, secrets);
 }
 
 /** The gateway did not accept the signature, or the key. */
@@ -27,7 +30,7 @@ export function isBadSignature(code: string | undefined): boolean {
 }
 
 /** The gateway lets no more calls through for the moment. */
-export function isThrottled({ status, code }: Fault): boolean {
+export function isThrottled({ status, code }: CceErrorResponse): boolean {
   return status === 429 || code === 'APIGW.0308' || code === 'APIG.0308';
 }
 

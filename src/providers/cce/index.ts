@@ -1,21 +1,21 @@
 import { SecretError } from '../../core/errors.ts';
-import { createBudget } from '../../concurrency/rate-limiter.ts';
-import { createRefusals } from '../../concurrency/rejection-cache.ts';
+import { createRateLimiter } from '../../concurrency/rate-limiter.ts';
+import { createRejectionCache } from '../../concurrency/rejection-cache.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import type { Provider } from '../../core/provider.ts';
 import type { ProviderDeps } from '../shared/deps.ts';
 import { createProviderRetry } from '../shared/deps.ts';
-import { createProving } from '../shared/credentials/credential-gate.ts';
+import { createCredentialGate } from '../shared/credentials/credential-gate.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
-import { createAdmit } from './authorize.ts';
+import { createAuthorize } from './authorize.ts';
 import { createApi } from './api.ts';
-import { createCsms } from './client.ts';
+import { createCsmsClient } from './client.ts';
 import { readCceConfig, type CceConfig, type RegionConfig } from './config.ts';
 import { createCredentials } from './credentials/index.ts';
 import type { CceCredential } from './types.ts';
 import { createFetch } from './client.ts';
 import { planCce, type CceLogin } from './class.ts';
-import { createPrincipals } from './principals.ts';
+import { createPrincipalResolver } from './principals.ts';
 import { createProjects } from './projects.ts';
 
 /** What the provider needs of the process it runs in. */
@@ -37,23 +37,23 @@ export function createCceProvider(deps: CceDeps): CceProvider {
   return {
     name: 'cce',
     plan,
-    ...(config.region === undefined ? unconfigured() : configured(deps, config, config.region)),
+    ...(config.region === undefined ? createUnconfigured() : createConfigured(deps, config, config.region)),
   };
 }
 
-function configured(
+function createConfigured(
   deps: CceDeps,
   config: CceConfig,
   region: RegionConfig,
-): Pick<CceProvider, 'facts' | 'admit' | 'fetch'> {
+): Pick<CceProvider, 'nodeFacts' | 'authorize' | 'fetch'> {
   const { http, now, log } = deps;
   const { perSecond, burst } = config;
   const retry = createProviderRetry('cce', deps);
   const api = createApi({ http, retry, now });
-  const refusals = createRefusals({ now });
-  const proving = createProving({ refusals });
+  const rejectionCache = createRejectionCache({ now });
+  const credentialGate = createCredentialGate({ rejectionCache });
   const credentials = createCredentials({
-    ...{ config, region, api, http, retry, proving, now },
+    ...{ config, region, api, http, retry, credentialGate, now },
     onFailure: ({ code, summary }) =>
       log.warn({ provider: 'cce', code, reason: summary }, 'keys not renewed'),
   });
@@ -61,31 +61,37 @@ function configured(
     api,
     iam: region.iam,
     region: region.name,
-    configured: region.projectId,
+    configuredId: region.projectId,
     now,
   });
-  const metrics = deps.budgetMetrics && { metrics: deps.budgetMetrics };
-  const budget = createBudget({ name: 'cce', perSecond, burst, now, ...metrics });
-  const csms = createCsms({ api, endpoint: region.csms });
+  const metrics = deps.rateLimiterMetrics && { metrics: deps.rateLimiterMetrics };
+  const rateLimiter = createRateLimiter({ name: 'cce', perSecond, burst, now, ...metrics });
+  const csms = createCsmsClient({ api, endpoint: region.csms });
   return {
-    facts: () => Promise.resolve(undefined),
-    admit: createAdmit({
+    nodeFacts: () => Promise.resolve(undefined),
+    authorize: createAuthorize({
       serviceAccounts: deps.serviceAccounts,
-      sharedIdentities: deps.sharedIdentity.mode,
-      principalOf: createPrincipals({ config, region, credentials, fingerprint: deps.fingerprint, now }),
+      sharedIdentityMode: deps.sharedIdentity.mode,
+      resolvePrincipal: createPrincipalResolver({
+        config,
+        region,
+        credentials,
+        fingerprint: deps.fingerprint,
+        now,
+      }),
     }),
-    fetch: createFetch({ csms, credentials, projects, proving, budget, region: region.name }),
+    fetch: createFetch({ csms, credentials, projects, credentialGate, rateLimiter, region: region.name }),
   };
 }
 
-function unconfigured(): Pick<CceProvider, 'facts' | 'admit' | 'fetch'> {
+function createUnconfigured(): Pick<CceProvider, 'nodeFacts' | 'authorize' | 'fetch'> {
   const error = new SecretError('NOT_CONFIGURED', 'cce: Keyferry does not know the region of this cluster', {
     hint: 'set HUAWEICLOUD_SDK_REGION, such as eu-west-101',
   });
-  const refuse = (): Promise<never> => Promise.reject(error);
+  const rejectNotConfigured = (): Promise<never> => Promise.reject(error);
   return {
-    facts: refuse,
-    admit: refuse,
+    nodeFacts: rejectNotConfigured,
+    authorize: rejectNotConfigured,
     fetch: (requests) => requests.map(() => Promise.resolve({ kind: 'failed', error })),
   };
 }

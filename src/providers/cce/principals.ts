@@ -9,18 +9,18 @@ import { sessionNameOf } from './credentials/iam.ts';
 import type { CceLogin } from './class.ts';
 
 /** Whom CSMS sees for a workload. @throws SecretError TOKEN_MISSING, TOKEN_INVALID */
-export type PrincipalOf = (workload: Workload, login: CceLogin) => Principal<CceCredential>;
+export type PrincipalResolver = (workload: Workload, login: CceLogin) => Principal<CceCredential>;
 
 /** The cluster's principal, and one for each ServiceAccount that logs in by its own tokens. */
-export function createPrincipals(deps: {
+export function createPrincipalResolver(deps: {
   readonly config: CceConfig;
   readonly region: RegionConfig;
   readonly credentials: Credentials;
   readonly fingerprint: Fingerprint;
   readonly now: () => number;
-}): PrincipalOf {
+}): PrincipalResolver {
   const { config, region, credentials, fingerprint, now } = deps;
-  const place = {
+  const storeFields = {
     provider: 'cce',
     csms: region.csms.href,
     iam: region.iam.href,
@@ -29,26 +29,26 @@ export function createPrincipals(deps: {
   };
   const { identity } = config;
   const clusterFingerprint = fingerprint({
-    ...place,
+    ...storeFields,
     identity: identity.kind,
     // Both sources can change hands only with the process or the token file, but what they are is part of who asks.
     idp: identity.kind === 'id-token' ? identity.idpId : undefined,
     key: identity.kind === 'keys' ? identity.accessKey : undefined,
   });
-  const cluster: Principal<CceCredential> = {
+  const clusterPrincipal: Principal<CceCredential> = {
     fingerprint: clusterFingerprint,
     description: credentials.clusterOwner,
     identity: 'shared',
-    credentials: (signal) => credentials.ofCluster(clusterFingerprint, signal),
+    credentials: (signal) => credentials.forCluster(clusterFingerprint, signal),
   };
 
   return (workload, login) => {
-    if (login.identity === 'cluster') return cluster;
+    if (login.identity === 'cluster') return clusterPrincipal;
     const { agencyUrn, providerUrn, audience } = login;
-    const { namespace, serviceAccount } = workload;
+    const { tenant: namespace, identity: serviceAccount } = workload;
     const { token, issuer, serviceAccountUid } = readWorkloadToken(workload, audience, now());
-    const own = fingerprint({
-      ...place,
+    const podFingerprint = fingerprint({
+      ...storeFields,
       identity: 'pod',
       sts: region.sts.href,
       agencyUrn,
@@ -66,10 +66,10 @@ export function createPrincipals(deps: {
       token,
     };
     return {
-      fingerprint: own,
+      fingerprint: podFingerprint,
       description: `agency ${agencyUrn} as ${session.sessionName}`,
       identity: 'own',
-      credentials: (signal) => credentials.ofPod(own, session, signal),
+      credentials: (signal) => credentials.forPod(podFingerprint, session, signal),
     };
   };
 }

@@ -2,13 +2,13 @@ import * as z from 'zod';
 import { SecretError } from '../../core/errors.ts';
 import { createCredentialCache, type Expiring } from '../shared/credentials/credential-cache.ts';
 import { readBody } from '../../http/response.ts';
-import { isRefusal, type Api } from './api.ts';
+import { isCredentialRejection, type Api } from './api.ts';
 import { secretsOf, type CceCredential } from './types.ts';
-import { describeFault, readFault } from './errors.ts';
+import { describeCceErrorResponse, parseCceErrorResponse } from './errors.ts';
 
 const hint = 'set HUAWEICLOUD_SDK_PROJECT_ID; the id is in the console under "My Credentials"';
 
-const listed = z.object({ projects: z.array(z.object({ id: z.string(), name: z.string() })) });
+const projectsResponse = z.object({ projects: z.array(z.object({ id: z.string(), name: z.string() })) });
 
 type Project = Expiring & { readonly id: string };
 
@@ -26,28 +26,28 @@ export function createProjects(deps: {
   readonly api: Api;
   readonly iam: URL;
   readonly region: string;
-  readonly configured: string | undefined;
+  readonly configuredId: string | undefined;
   readonly now: () => number;
 }): Projects {
-  const { api, iam, region, configured, now } = deps;
+  const { api, iam, region, configuredId, now } = deps;
   const cache = createCredentialCache<Project>({ now });
 
-  const lookUp = async (credential: CceCredential, signal: AbortSignal): Promise<Project> => {
+  const lookUpProject = async (credential: CceCredential, signal: AbortSignal): Promise<Project> => {
     const url = new URL('/v3/projects', iam);
     url.searchParams.set('name', region);
-    const answer = await api.call({ method: 'GET', url, credential, signal });
-    if (isRefusal(answer)) throw api.refusal(answer, credential);
-    if (answer.status !== 200) {
-      const told = describeFault(readFault(answer), secretsOf(credential));
+    const response = await api.call({ method: 'GET', url, credential, signal });
+    if (isCredentialRejection(response)) throw api.credentialsRefusedError(response, credential);
+    if (response.status !== 200) {
+      const description = describeCceErrorResponse(parseCceErrorResponse(response), secretsOf(credential));
       throw new SecretError(
         'NOT_CONFIGURED',
-        `${credential.owner} may not look up the project's id ${told}`,
+        `${credential.owner} may not look up the project's id ${description}`,
         {
           hint: `grant iam:projects:listProjects, or ${hint}`,
         },
       );
     }
-    const found = readBody(answer, listed, 'IAM').projects.filter(({ name }) => name === region);
+    const found = readBody(response, projectsResponse, 'IAM').projects.filter(({ name }) => name === region);
     const [project] = found;
     if (project === undefined || found.length > 1)
       throw new SecretError(
@@ -60,8 +60,9 @@ export function createProjects(deps: {
 
   return {
     async find(identity, credential, signal) {
-      if (configured !== undefined) return configured;
-      return (await cache.get(identity, signal, (flight) => lookUp(credential, flight))).id;
+      if (configuredId !== undefined) return configuredId;
+      return (await cache.get(identity, signal, (lookUpSignal) => lookUpProject(credential, lookUpSignal)))
+        .id;
     },
   };
 }

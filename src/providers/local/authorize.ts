@@ -5,13 +5,13 @@ import type { LocalLogin } from './class.ts';
 import type { LocalPrincipal } from './principal.ts';
 
 /** Every secret of the local store is the operator's to grant. */
-export function createLocalAdmit({
+export function createLocalAuthorize({
   sharedIdentity,
   principal,
 }: {
   readonly sharedIdentity: SharedIdentity;
   readonly principal: LocalPrincipal;
-}): Provider<LocalLogin, undefined, undefined>['admit'] {
+}): Provider<LocalLogin, undefined, undefined>['authorize'] {
   return async (workload, { refs }) => {
     for (const { service, name } of refs)
       sharedIdentity.check({ workload, provider: 'local', service, name });

@@ -6,26 +6,26 @@ import {
   type Selector,
   refKey,
 } from '../../core/plan.ts';
-import { quoteForeign } from '../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { Parameters } from '../../core/workload.ts';
 import { nearestName } from '../../formats/suggest.ts';
 import { type YamlMap, readYamlList } from '../../formats/yaml-objects.ts';
 import {
-  type NamedFile,
-  type Refuse,
-  type Text,
+  type PositionedFile,
+  type ReportAt,
+  type PositionedText,
   checkFileNames,
   fileOptionKeys,
-  filled,
+  readOptionalText,
   readFileOptions,
-  required,
-  sayIn,
+  readRequiredText,
+  createProblemReporter,
 } from '../shared/class/files.ts';
 
 /** Longest name of a secret, in characters, and of one of its segments: a name is also the default file name. */
-const longestName = 512;
-const longestSegment = 255;
-const segment = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+const maxNameLength = 512;
+const maxSegmentLength = 255;
+const segmentPattern = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 
 /**
  * What is wrong with a secret's name, or undefined. Names are segments of ASCII letters, digits, `.`, `_` and `-`, each beginning with a
@@ -33,12 +33,12 @@ const segment = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
  */
 export function checkSecretName(name: string): string | undefined {
   if (name === '') return 'is empty';
-  if (name.length > longestName) return `is longer than ${longestName} characters`;
+  if (name.length > maxNameLength) return `is longer than ${maxNameLength} characters`;
   const segments = name.split('/');
   if (segments.some((part) => part === '')) return 'has an empty segment';
-  if (segments.some((part) => part.length > longestSegment))
-    return `has a segment of more than ${longestSegment} characters`;
-  if (segments.every((part) => segment.test(part))) return undefined;
+  if (segments.some((part) => part.length > maxSegmentLength))
+    return `has a segment of more than ${maxSegmentLength} characters`;
+  if (segments.every((part) => segmentPattern.test(part))) return undefined;
   return 'may hold only letters, digits, ".", "_" and "-", in segments that begin with a letter or digit and are separated by "/"';
 }
 
@@ -58,38 +58,39 @@ export function readObjects(
   text: string,
   report: Report,
 ): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
-  const refuse = sayIn(parameter, report)('error');
+  const reportError = createProblemReporter(parameter, report)('error');
   // One secret may stand there twice, in two versions or for two files; what asks the same is one ref.
   const refs = new Map<string, SecretRef>();
-  const files: NamedFile[] = [];
+  const files: PositionedFile[] = [];
   for (const object of readYamlList(text, { parameter, report, keys: 'exact' })) {
     object.warnUnknown(objectKeys);
-    const read = readRef(object, refuse);
-    const ref = refs.get(refKey(read)) ?? read;
+    const parsedRef = readRef(object, reportError);
+    const ref = refs.get(refKey(parsedRef)) ?? parsedRef;
     refs.set(refKey(ref), ref);
-    files.push(...readFiles(object, ref, { refuse, report }));
+    files.push(...readFiles(object, ref, { reportError, report }));
   }
-  checkFileNames(files, refuse);
+  checkFileNames(files, reportError);
   return { refs: [...refs.values()], files: files.map(({ request }) => request) };
 }
 
 /** The name is empty where it was faulty. */
-function readRef(object: YamlMap, refuse: Refuse): SecretRef {
-  const name = required(object, 'objectName', 'objectName is the name of the secret', refuse);
-  const fault = checkSecretName(name?.text ?? '');
-  if (name !== undefined && fault !== undefined) refuse(name, `objectName of ${object.where} ${fault}`);
+function readRef(object: YamlMap, reportError: ReportAt): SecretRef {
+  const name = readRequiredText(object, 'objectName', 'objectName is the name of the secret', reportError);
+  const problem = checkSecretName(name?.text ?? '');
+  if (name !== undefined && problem !== undefined)
+    reportError(name, `objectName of ${object.where} ${problem}`);
 
-  const version = filled(object, 'objectVersion');
+  const version = readOptionalText(object, 'objectVersion');
   const pinned = version !== undefined && version.text !== 'latest';
   if (pinned && versionNumber(version.text) === undefined)
-    refuse(
+    reportError(
       version,
-      `objectVersion of ${object.where} is unknown: ${quoteForeign(version.text)}`,
+      `objectVersion of ${object.where} is unknown: ${sanitizeExternalText(version.text)}`,
       'use latest, v1, v2, ...',
     );
   return {
     service: 'local',
-    name: fault === undefined ? (name?.text ?? '') : '',
+    name: problem === undefined ? (name?.text ?? '') : '',
     ...(pinned && { version: version.text }),
   };
 }
@@ -97,28 +98,34 @@ function readRef(object: YamlMap, refuse: Refuse): SecretRef {
 function readFiles(
   object: YamlMap,
   ref: SecretRef,
-  { refuse, report }: { readonly refuse: Refuse; readonly report: Report },
-): readonly NamedFile[] {
+  { reportError, report }: { readonly reportError: ReportAt; readonly report: Report },
+): readonly PositionedFile[] {
   const options = readFileOptions(object, parameter, report);
   const optional = object.boolean('optional') === true && { optional: true };
-  const file = ({ text: path, ...at }: Text, selector: Selector, own = options): NamedFile => ({
-    request: { path, sources: { value: { ref, selector } }, ...own, ...optional },
+  const file = (
+    { text: path, ...at }: PositionedText,
+    selector: Selector,
+    fileOptions = options,
+  ): PositionedFile => ({
+    request: { path, sources: { value: { ref, selector } }, ...fileOptions, ...optional },
     at,
   });
   const selections = object.list('jmesPath') ?? [];
-  const selected = selections.flatMap((selection) => {
+  const selectedFiles = selections.flatMap((selection) => {
     selection.warnUnknown([...selectionKeys]);
-    const own = readFileOptions(selection, parameter, report, options);
-    const path = required(selection, 'path', 'path is a key of the secret, or JMESPath', refuse);
+    const fileOptions = readFileOptions(selection, parameter, report, options);
+    const path = readRequiredText(selection, 'path', 'path is a key of the secret, or JMESPath', reportError);
     if (path === undefined) return [];
-    const alias = filled(selection, 'objectAlias') ?? path;
-    return [file(alias, { kind: 'key-or-jmespath', text: path.text }, own)];
+    const alias = readOptionalText(selection, 'objectAlias') ?? path;
+    return [file(alias, { kind: 'key-or-jmespath', text: path.text }, fileOptions)];
   });
   // With selections the whole secret is written only where an alias asks for it.
-  const whole =
-    filled(object, 'objectAlias') ??
-    (selections.length > 0 || ref.name === '' ? undefined : filled(object, 'objectName'));
-  return whole === undefined ? selected : [file(whole, { kind: 'whole' }), ...selected];
+  const wholeSecretPath =
+    readOptionalText(object, 'objectAlias') ??
+    (selections.length > 0 || ref.name === '' ? undefined : readOptionalText(object, 'objectName'));
+  return wholeSecretPath === undefined
+    ? selectedFiles
+    : [file(wholeSecretPath, { kind: 'whole' }), ...selectedFiles];
 }
 
 /** There is nothing to log in to. */
@@ -127,7 +134,12 @@ export type LocalLogin = Readonly<Record<string, never>>;
 /** Compiles a class for `provider: local`; docs/providers/local.md has what users write. Pure. */
 export function planLocal(parameters: Parameters): PlanResult<LocalLogin> {
   const problems: Problem[] = [];
-  const say = (severity: Problem['severity'], parameter: string, message: string, hint?: string): void =>
+  const addProblem = (
+    severity: Problem['severity'],
+    parameter: string,
+    message: string,
+    hint?: string,
+  ): void =>
     void problems.push({
       severity,
       code: 'INVALID_CLASS',
@@ -139,10 +151,20 @@ export function planLocal(parameters: Parameters): PlanResult<LocalLogin> {
   for (const name of Object.keys(parameters).filter((key) => key !== 'objects')) {
     const nearest = nearestName(name, ['objects']);
     const hint = nearest && `did you mean ${nearest}?`;
-    say('warning', name, `a parameter that means nothing to provider local: ${quoteForeign(name)}`, hint);
+    addProblem(
+      'warning',
+      name,
+      `a parameter that means nothing to provider local: ${sanitizeExternalText(name)}`,
+      hint,
+    );
   }
   if (parameters.objects === undefined) {
-    say('error', 'objects', 'the parameter `objects` is missing', 'list the secrets to mount under it');
+    addProblem(
+      'error',
+      'objects',
+      'the parameter `objects` is missing',
+      'list the secrets to mount under it',
+    );
     return { problems };
   }
   const { refs, files } = readObjects(parameters.objects, (problem) => void problems.push(problem));

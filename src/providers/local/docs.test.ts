@@ -1,15 +1,15 @@
 import { describe, expect, test } from '@jest/globals';
-import { readPage, type ShownClass } from '../../../test/docs-page.ts';
+import { readPage, type DocumentedClass } from '../../../test/docs-page.ts';
 import { parseSharedIdentityGrants } from '../shared/identity/grants-file.ts';
 import { parseDocument } from './store/document.ts';
-import { keptVersions } from './store/history.ts';
+import { maxVersions } from './store/history.ts';
 import { planLocal } from './class.ts';
 
 const { text: page, blocks, classes } = readPage('providers/local.md');
 
 describe('the page of provider local', () => {
   test('has a class that works as it stands', () => {
-    const [{ spec }] = classes() as [ShownClass];
+    const [{ spec }] = classes() as [DocumentedClass];
     expect(spec.provider).toBe('local');
     const { plan, problems } = planLocal(spec.parameters);
     expect(problems).toEqual([]);
@@ -28,6 +28,6 @@ describe('the page of provider local', () => {
   });
 
   test('tells the limit that is kept', () => {
-    expect(page).toContain(`its ${keptVersions} newest versions`);
+    expect(page).toContain(`its ${maxVersions} newest versions`);
   });
 });

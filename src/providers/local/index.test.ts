@@ -16,14 +16,14 @@ import { createStoreWriter, type StoreWriter } from './store/writer.ts';
 
 const canary = 'canary-91aa';
 const workload: Workload = {
-  namespace: 'shop',
-  serviceAccount: { name: 'web' },
+  tenant: 'shop',
+  identity: { name: 'web' },
   instance: 'uid',
   volume: 'uid/x',
   tokens: new Map(),
   secrets: new Map(),
 };
-const admission = { signal: new AbortController().signal, notBefore: 0 };
+const authorizeContext = { signal: new AbortController().signal, notBefore: 0 };
 
 let directory: string;
 let files: { storeFile: string; keyFile: string };
@@ -58,25 +58,25 @@ function start(names = '["local/**"]') {
   const sharedIdentity = createSharedIdentity({ mode: 'granted', grantsFile, log, now });
   return createLocalProvider({ ...files, sharedIdentity, fingerprint, now, log });
 }
-type Local = ReturnType<typeof start>;
+type TestProvider = ReturnType<typeof start>;
 
-function plan(provider: Local, objects: string): Plan<LocalLogin> {
+function plan(provider: TestProvider, objects: string): Plan<LocalLogin> {
   const { plan, problems } = provider.plan({ objects });
   expect(problems).toEqual([]);
   return plan!;
 }
 
 const fetchAll = async (
-  provider: Local,
+  provider: TestProvider,
   grants: readonly Grant<undefined>[],
-  signal = admission.signal,
+  signal = authorizeContext.signal,
 ): Promise<readonly FetchResult[]> =>
   Promise.all(
     provider.fetch(grants.map((grant) => ({ grant, urgency: 'first', signal, onStart: () => undefined }))),
   );
 
-async function read(provider: Local, objects: string): Promise<readonly FetchResult[]> {
-  return fetchAll(provider, await provider.admit(workload, plan(provider, objects), admission));
+async function read(provider: TestProvider, objects: string): Promise<readonly FetchResult[]> {
+  return fetchAll(provider, await provider.authorize(workload, plan(provider, objects), authorizeContext));
 }
 
 describe('provider local', () => {
@@ -96,7 +96,11 @@ describe('provider local', () => {
     const provider = start('[local/eu/*]');
     rmSync(files.storeFile);
     await expect(
-      provider.admit(workload, plan(provider, '- objectName: eu/db\n- objectName: us/db'), admission),
+      provider.authorize(
+        workload,
+        plan(provider, '- objectName: eu/db\n- objectName: us/db'),
+        authorizeContext,
+      ),
     ).rejects.toMatchObject({ code: 'NOT_GRANTED', message: expect.stringContaining('local/us/db') });
   });
 
@@ -122,7 +126,11 @@ describe('provider local', () => {
     await read(provider, '- objectName: eu/db');
     rmSync(files.storeFile);
     clock += 1_000;
-    const grants = await provider.admit(workload, plan(provider, '- objectName: eu/db'), admission);
+    const grants = await provider.authorize(
+      workload,
+      plan(provider, '- objectName: eu/db'),
+      authorizeContext,
+    );
     expect(await fetchAll(provider, [...grants, ...grants])).toEqual([
       { kind: 'failed', error: expect.objectContaining({ code: 'LOCAL_STORE_UNREADABLE', kind: 'outage' }) },
       { kind: 'failed', error: expect.objectContaining({ code: 'LOCAL_STORE_UNREADABLE' }) },
@@ -134,9 +142,13 @@ describe('provider local', () => {
 
   test("a request that nobody waits for any more ends with its signal's reason", async () => {
     const provider = start();
-    const grants = await provider.admit(workload, plan(provider, '- objectName: eu/db'), admission);
-    const gone = AbortSignal.abort(new SecretError('CANCELLED', 'left'));
-    expect(await fetchAll(provider, grants, gone)).toMatchObject([
+    const grants = await provider.authorize(
+      workload,
+      plan(provider, '- objectName: eu/db'),
+      authorizeContext,
+    );
+    const abortedSignal = AbortSignal.abort(new SecretError('CANCELLED', 'left'));
+    expect(await fetchAll(provider, grants, abortedSignal)).toMatchObject([
       { kind: 'failed', error: { code: 'CANCELLED' } },
     ]);
   });
@@ -145,7 +157,11 @@ describe('provider local', () => {
     const provider = start();
     const principal = async () => {
       clock += 1_000;
-      const [grant] = await provider.admit(workload, plan(provider, '- objectName: eu/db'), admission);
+      const [grant] = await provider.authorize(
+        workload,
+        plan(provider, '- objectName: eu/db'),
+        authorizeContext,
+      );
       expect(grant).toMatchObject({ scope: 'principal', principal: { identity: 'shared' } });
       return grant!.principal.fingerprint;
     };
@@ -177,7 +193,7 @@ describe('provider local', () => {
     rmSync(files.keyFile);
     const provider = start();
     expect(provider.name).toBe('local');
-    expect(await provider.facts({}, admission.signal)).toBeUndefined();
+    expect(await provider.nodeFacts({}, authorizeContext.signal)).toBeUndefined();
     await expect(read(provider, '- objectName: eu/db')).rejects.toMatchObject({
       code: 'LOCAL_STORE_UNREADABLE',
     });

@@ -2,15 +2,15 @@ import type { Logger } from 'pino';
 import type { Fingerprint } from '../shared/identity/fingerprint.ts';
 import type { Provider } from '../../core/provider.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
-import { createLocalAdmit } from './authorize.ts';
+import { createLocalAuthorize } from './authorize.ts';
 import { createLocalFetch } from './principal.ts';
 import { planLocal, type LocalLogin } from './class.ts';
 import { createLocalPrincipal } from './principal.ts';
-import type { StorePlace } from './store/sealed.ts';
+import type { StorePaths } from './store/encrypted-store.ts';
 import { createStoreReader } from './store/reader.ts';
 
 /** What the local provider needs. Nothing is opened before the first mount. */
-export type LocalProviderDeps = StorePlace & {
+export type LocalProviderDeps = StorePaths & {
   readonly sharedIdentity: SharedIdentity;
   readonly fingerprint: Fingerprint;
   readonly now: () => number;
@@ -26,9 +26,9 @@ export function createLocalProvider(deps: LocalProviderDeps): Provider<LocalLogi
   const reader = createStoreReader(deps);
   return {
     name: 'local',
-    facts: async () => undefined,
+    nodeFacts: async () => undefined,
     plan: planLocal,
-    admit: createLocalAdmit({ sharedIdentity, principal: createLocalPrincipal({ ...deps, reader }) }),
+    authorize: createLocalAuthorize({ sharedIdentity, principal: createLocalPrincipal({ ...deps, reader }) }),
     fetch: createLocalFetch(reader),
   };
 }

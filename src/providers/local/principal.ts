@@ -1,16 +1,16 @@
 import type { Logger } from 'pino';
-import { race } from '../../concurrency/single-flight.ts';
+import { raceWithAbort } from '../../concurrency/single-flight.ts';
 import { SecretError, toSecretError } from '../../core/errors.ts';
 import type { SecretRef } from '../../core/plan.ts';
 import type { FetchResult, Principal, Provider } from '../../core/provider.ts';
-import { quoteForeign } from '../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { Fingerprint } from '../shared/identity/fingerprint.ts';
 import type { StoreDocument } from './store/document.ts';
 import { findVersion } from './store/history.ts';
 import type { StoreReader } from './store/reader.ts';
 
 /** How long the store's identity is taken for unchanged, in ms: a mount whose secrets are cached then opens no file. */
-const rememberedForMs = 1_000;
+const principalCacheMs = 1_000;
 
 /** See {@link createLocalPrincipal}. */
 export type LocalPrincipal = () => Promise<Principal<undefined>>;
@@ -31,10 +31,10 @@ export function createLocalPrincipal({
   readonly now: () => number;
   readonly log: Logger;
 }): LocalPrincipal {
-  let last: { readonly principal: Principal<undefined>; readonly at: number } | undefined;
+  let cached: { readonly principal: Principal<undefined>; readonly at: number } | undefined;
   let warned = false;
 
-  async function identify(): Promise<Principal<undefined>> {
+  async function readPrincipal(): Promise<Principal<undefined>> {
     const { path, keyDigest, keyMode } = await reader.identify();
     if ((keyMode & 0o077) !== 0 && !warned) {
       const mode = keyMode.toString(8);
@@ -43,7 +43,7 @@ export function createLocalPrincipal({
     }
     return {
       fingerprint: fingerprint({ provider: 'local', store: path, key: keyDigest }),
-      description: `local store ${quoteForeign(path)}`,
+      description: `local store ${sanitizeExternalText(path)}`,
       identity: 'shared',
       credentials: async () => undefined,
     };
@@ -51,26 +51,26 @@ export function createLocalPrincipal({
 
   return async () => {
     const at = now();
-    if (last !== undefined && Math.abs(at - last.at) < rememberedForMs) return last.principal;
+    if (cached !== undefined && Math.abs(at - cached.at) < principalCacheMs) return cached.principal;
     try {
-      last = { principal: await identify(), at };
+      cached = { principal: await readPrincipal(), at };
     } catch (thrown) {
-      if (last === undefined) throw thrown;
+      if (cached === undefined) throw thrown;
     }
-    return last.principal;
+    return cached.principal;
   };
 }
 
 /** Answers a batch out of one reading of the store. */
 export function createLocalFetch(reader: StoreReader): Provider<unknown, undefined, undefined>['fetch'] {
   return (requests) => {
-    const reading = reader.read();
+    const pendingDocument = reader.read();
     // Everybody may have left by the time it fails.
-    reading.catch(() => undefined);
+    pendingDocument.catch(() => undefined);
     return requests.map(async ({ grant, signal, onStart }): Promise<FetchResult> => {
       try {
         onStart();
-        return answer(await race(reading, signal), grant.ref);
+        return toFetchResult(await raceWithAbort(pendingDocument, signal), grant.ref);
       } catch (thrown) {
         return { kind: 'failed', error: toSecretError(thrown) };
       }
@@ -78,7 +78,7 @@ export function createLocalFetch(reader: StoreReader): Provider<unknown, undefin
   };
 }
 
-function answer(document: StoreDocument, { name, version }: SecretRef): FetchResult {
+function toFetchResult(document: StoreDocument, { name, version }: SecretRef): FetchResult {
   try {
     const found = findVersion(document, name, version);
     return {

@@ -53,7 +53,7 @@ const get = async (name: string, version?: string): Promise<string> =>
   Buffer.from(findVersion(await reader.read(), name, version).bytes.reveal()).toString();
 
 /** What a promise rejects with, all of it as text. */
-async function refusal(promise: Promise<unknown>): Promise<string> {
+async function rejectionOf(promise: Promise<unknown>): Promise<string> {
   return promise.then(
     () => 'accepted',
     (thrown: unknown) => {
@@ -92,14 +92,14 @@ describe('a local store', () => {
     expect(await createStoreWriter(nested).init()).toEqual({ recipient, keyMade: false });
     await set('b', canary);
     const before = readFileSync(storeFile);
-    expect(await refusal(writer.init())).toContain('exists already');
+    expect(await rejectionOf(writer.init())).toContain('exists already');
     expect(readFileSync(storeFile).equals(before)).toBe(true);
   });
 
   test.each(['/proc/x/local.age', '/nonexistent/a/local.age'])(
     'init says that %s has no place',
-    async (elsewhere) => {
-      expect(await refusal(createStoreWriter({ storeFile: elsewhere, keyFile }).init())).toMatch(
+    async (unusablePath) => {
+      expect(await rejectionOf(createStoreWriter({ storeFile: unusablePath, keyFile }).init())).toMatch(
         /^INVALID_REQUEST cannot make the local store .*: there is no directory /,
       );
       expect(existsSync(keyFile)).toBe(false);
@@ -144,7 +144,7 @@ describe('a local store', () => {
     await writer.init();
     const value = Buffer.alloc(1024 * 1024, 'x').toString();
     for (let index = 0; index < 7; index += 1) await set(`s${index}`, value);
-    expect(await refusal(set('s8', value))).toContain('would become larger than 8192 KiB');
+    expect(await rejectionOf(set('s8', value))).toContain('would become larger than 8192 KiB');
     expect(await get('s6')).toBe(value);
   });
 });
@@ -171,34 +171,39 @@ describe('a store that cannot be read', () => {
       'line 3 is no key',
     ],
     ['a too large one', () => truncateSync(storeFile, 9 * 1024 * 1024), 'it is larger than 8192 KiB'],
-    ['an encrypted stranger', async () => seal(canary), 'its content is malformed: it is not JSON'],
-    ['a later format', async () => seal('{"format":"keyferry-local/2"}'), 'has the format keyferry-local/2'],
+    ['an encrypted stranger', async () => writeEncrypted(canary), 'its content is malformed: it is not JSON'],
+    [
+      'a later format',
+      async () => writeEncrypted('{"format":"keyferry-local/2"}'),
+      'has the format keyferry-local/2',
+    ],
   ];
-  async function seal(plaintext: string): Promise<void> {
-    const [key] = await readKeys({ what: 'key of the local store', path: keyFile });
+  async function writeEncrypted(plaintext: string): Promise<void> {
+    const [key] = await readKeys({ label: 'key of the local store', path: keyFile });
     writeFileSync(storeFile, await encrypt(Buffer.from(plaintext), key));
   }
 
-  test.each(cases)('%s', async (_, spoil, message) => {
+  test.each(cases)('%s', async (_, corrupt, message) => {
     await writer.init();
     await set('b', canary);
-    await spoil();
-    const text = await refusal(createStoreReader({ storeFile, keyFile }).read());
+    await corrupt();
+    const text = await rejectionOf(createStoreReader({ storeFile, keyFile }).read());
     expect(text).toContain('LOCAL_STORE_UNREADABLE');
     expect(text).toContain(message);
     // A writer refuses too, instead of beginning a new store over the old one.
-    const held = existsSync(storeFile) && statSync(storeFile).isFile() ? readFileSync(storeFile) : undefined;
+    const contentsBefore =
+      existsSync(storeFile) && statSync(storeFile).isFile() ? readFileSync(storeFile) : undefined;
     expect(
-      await refusal(
+      await rejectionOf(
         createStoreWriter({ storeFile, keyFile }).change((document) =>
           addVersion(document, 'c', Buffer.from('c'), ''),
         ),
       ),
     ).toContain('LOCAL_STORE_UNREADABLE');
-    expect(await refusal(createStoreWriter({ storeFile, keyFile }).rotateKey())).toContain(
+    expect(await rejectionOf(createStoreWriter({ storeFile, keyFile }).rotateKey())).toContain(
       'LOCAL_STORE_UNREADABLE',
     );
-    if (held !== undefined) expect(readFileSync(storeFile).equals(held)).toBe(true);
+    if (contentsBefore !== undefined) expect(readFileSync(storeFile).equals(contentsBefore)).toBe(true);
   });
 
   test("another store's key, and the right one brings all back", async () => {
@@ -209,24 +214,24 @@ describe('a store that cannot be read', () => {
       keyFile: join(directory, 'other.key'),
     });
     await other.init();
-    const wrong = createStoreReader({ storeFile, keyFile: join(directory, 'other.key') });
-    expect(await refusal(wrong.read())).toContain('is not encrypted for this key');
+    const readerWithWrongKey = createStoreReader({ storeFile, keyFile: join(directory, 'other.key') });
+    expect(await rejectionOf(readerWithWrongKey.read())).toContain('is not encrypted for this key');
     expect(await get('b')).toBe(canary);
   });
 
   test('cut off anywhere, or changed in any byte', async () => {
     await writer.init();
     await set('b', canary);
-    const whole = readFileSync(storeFile);
-    for (let at = 0; at < whole.length; at += 7) {
-      writeFileSync(storeFile, whole.subarray(0, at));
-      expect(await refusal(reader.read())).toContain('LOCAL_STORE_UNREADABLE');
-      const changed = Buffer.from(whole);
+    const contents = readFileSync(storeFile);
+    for (let at = 0; at < contents.length; at += 7) {
+      writeFileSync(storeFile, contents.subarray(0, at));
+      expect(await rejectionOf(reader.read())).toContain('LOCAL_STORE_UNREADABLE');
+      const changed = Buffer.from(contents);
       changed[at]! ^= 1;
       writeFileSync(storeFile, changed);
-      expect(await refusal(reader.read())).toContain('LOCAL_STORE_UNREADABLE');
+      expect(await rejectionOf(reader.read())).toContain('LOCAL_STORE_UNREADABLE');
     }
-    writeFileSync(storeFile, whole);
+    writeFileSync(storeFile, contents);
     expect(await get('b')).toBe(canary);
   });
 
@@ -236,7 +241,7 @@ describe('a store that cannot be read', () => {
     async () => {
       await writer.init();
       chmodSync(storeFile, 0);
-      expect(await refusal(reader.read())).toContain('permission denied');
+      expect(await rejectionOf(reader.read())).toContain('permission denied');
     },
   );
 });
@@ -245,11 +250,11 @@ describe('the reader', () => {
   test('decrypts an unchanged file once', async () => {
     await writer.init();
     await set('a', 'x');
-    settle();
+    backdateFiles();
     const document = await reader.read();
     expect(await reader.read()).toBe(document);
     await set('a', 'y');
-    settle();
+    backdateFiles();
     expect(await get('a')).toBe('y');
   });
 
@@ -264,25 +269,25 @@ describe('the reader', () => {
     await writer.init();
     const { mtimeMs } = statSync(storeFile);
     let clock = mtimeMs + 50;
-    const careful = createStoreReader({ storeFile, keyFile, now: () => clock });
-    const document = await careful.read();
-    expect(await careful.read()).not.toBe(document);
+    const readerWithClock = createStoreReader({ storeFile, keyFile, now: () => clock });
+    const document = await readerWithClock.read();
+    expect(await readerWithClock.read()).not.toBe(document);
     clock = mtimeMs + 150;
-    const settled = await careful.read();
-    expect(await careful.read()).toBe(settled);
+    const stableDocument = await readerWithClock.read();
+    expect(await readerWithClock.read()).toBe(stableDocument);
   });
 
   test('forgets a failure at once', async () => {
     await writer.init();
     await set('a', 'x');
-    const whole = readFileSync(storeFile);
+    const contents = readFileSync(storeFile);
     writeFileSync(storeFile, 'broken');
-    expect(await refusal(reader.read())).toContain('no (binary) age file');
-    writeFileSync(storeFile, whole);
+    expect(await rejectionOf(reader.read())).toContain('no (binary) age file');
+    writeFileSync(storeFile, contents);
     expect(await get('a')).toBe('x');
   });
 
-  function settle(): void {
+  function backdateFiles(): void {
     const past = Date.now() / 1_000 - 5;
     for (const file of [storeFile, keyFile]) utimesSync(file, past, past);
   }
@@ -297,7 +302,7 @@ describe('a rotation of the key', () => {
     const rotated = await writer.rotateKey();
     expect(rotated.recipient).not.toBe(recipient);
     expect(await get('b')).toBe(canary);
-    expect(await refusal(createStoreReader({ storeFile, keyFile: oldKey }).read())).toContain(
+    expect(await rejectionOf(createStoreReader({ storeFile, keyFile: oldKey }).read())).toContain(
       'not encrypted for this key',
     );
     expect(readFileSync(keyFile, 'latin1').match(/^AGE-SECRET-KEY-1/gm)).toHaveLength(1);
@@ -403,9 +408,9 @@ describe('the age tool', () => {
       return undefined;
     }
   })();
-  const withAge = age === undefined ? test.skip : test;
+  const testWithAge = age === undefined ? test.skip : test;
 
-  withAge('opens the store (skipped where age is not installed)', async () => {
+  testWithAge('opens the store (skipped where age is not installed)', async () => {
     await writer.init();
     await set('eu/db', canary);
     await writer.rotateKey();
@@ -416,7 +421,7 @@ describe('the age tool', () => {
     });
   });
 
-  withAge('and its keys and files are read (skipped where age is not installed)', async () => {
+  testWithAge('and its keys and files are read (skipped where age is not installed)', async () => {
     execFileSync('age-keygen', ['-o', keyFile], { stdio: 'pipe' });
     const { recipient, keyMade } = await writer.init();
     expect(keyMade).toBe(false);

@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import type { BudgetMetrics } from '../../concurrency/rate-limiter.ts';
+import type { RateLimiterMetrics } from '../../concurrency/rate-limiter.ts';
 import { type Retry, createRetry } from '../../concurrency/retry.ts';
 import type { Http } from '../../http/client.ts';
 import type { Fingerprint } from './identity/fingerprint.ts';
@@ -13,7 +13,7 @@ export type ProviderDeps = {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
-  readonly budgetMetrics?: BudgetMetrics;
+  readonly rateLimiterMetrics?: RateLimiterMetrics;
   /** The longest pause before a second attempt, in milliseconds. */
   readonly retryBaseMs?: number;
 };
@@ -21,10 +21,10 @@ export type ProviderDeps = {
 /** The retry of a provider; its failed attempts are counted under its name. */
 export function createProviderRetry(
   name: string,
-  { retryBaseMs, budgetMetrics }: Pick<ProviderDeps, 'retryBaseMs' | 'budgetMetrics'>,
+  { retryBaseMs, rateLimiterMetrics }: Pick<ProviderDeps, 'retryBaseMs' | 'rateLimiterMetrics'>,
 ): Retry {
   return createRetry({
     ...(retryBaseMs !== undefined && { baseMs: retryBaseMs }),
-    onFailedAttempt: ({ code }) => budgetMetrics?.failedAttempts.inc({ budget: name, code }),
+    onFailedAttempt: ({ code }) => rateLimiterMetrics?.failedAttempts.inc({ budget: name, code }),
   });
 }

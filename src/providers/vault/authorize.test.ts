@@ -1,132 +1,135 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import {
   grantsForApp,
-  startVaultRig,
-  type VaultRig,
-  type VaultRigOptions,
-} from '../../../test/fakes/vault-rig.ts';
+  startVaultFixture,
+  type VaultFixture,
+  type VaultFixtureOptions,
+} from '../../../test/fakes/vault-fixture.ts';
 
-let rig: VaultRig;
-afterEach(() => rig.close());
+let fixture: VaultFixture;
+afterEach(() => fixture.close());
 
-async function start(options: VaultRigOptions = {}): Promise<void> {
-  rig = await startVaultRig(options);
-  rig.policy('app', { 'secret/data/*': ['read'], 'pki/issue/*': ['update'] });
-  rig.auth.kubernetes().role('app', { names: ['app'], namespaces: ['team-a'], audience: rig.provider.name });
-  rig.kv2().put('db', { password: 'first' });
+async function start(options: VaultFixtureOptions = {}): Promise<void> {
+  fixture = await startVaultFixture(options);
+  fixture.policy('app', { 'secret/data/*': ['read'], 'pki/issue/*': ['update'] });
+  fixture.auth
+    .kubernetes()
+    .role('app', { names: ['app'], namespaces: ['team-a'], audience: fixture.provider.name });
+  fixture.kv2().put('db', { password: 'first' });
 }
 
 const objects = '- {objectName: password, secretPath: secret/data/db, secretKey: password}';
-const served = { password: 'first' };
-const withMethod = (authMethod: string, more: object = {}): Record<string, string> => ({
-  ...{ objects, authMethod, ...more },
+const expectedFiles = { password: 'first' };
+const withMethod = (authMethod: string, extraParameters: object = {}): Record<string, string> => ({
+  ...{ objects, authMethod, ...extraParameters },
 });
-const noneThatLong = 'characters; Vault makes none that long';
+const tooLongMessage = 'characters; Vault makes none that long';
 /** A token whose claims say what they like, signed by nobody. */
-const forged = (claims: object): string =>
+const forgedToken = (claims: object): string =>
   ['{}', JSON.stringify(claims), 'x'].map((part) => Buffer.from(part).toString('base64url')).join('.');
 
 describe("the pod's own token", () => {
   test('logs in to the role of the class, as the driver brought it, and is nowhere to be read', async () => {
     await start({ sharedIdentities: 'none' });
-    const tokens = rig.podToken();
-    expect(await rig.mount(objects, { tokens })).toEqual(served);
-    expect(rig.node.requests.map(({ path, query }) => path + query).join()).not.toContain(tokens.vault);
-    expect(rig.lines.join()).not.toContain(tokens.vault);
+    const tokens = fixture.podToken();
+    expect(await fixture.mount(objects, { tokens })).toEqual(expectedFiles);
+    expect(fixture.node.requests.map(({ path, query }) => path + query).join()).not.toContain(tokens.vault);
+    expect(fixture.lines.join()).not.toContain(tokens.vault);
   });
 
   test('one login serves all pods of the account; another account has its own', async () => {
     await start();
-    for (const name of ['a', 'b', 'c']) expect(await rig.mount(objects, { name })).toEqual(served);
-    expect(rig.logins()).toBe(1);
-    expect(await rig.mount(objects, { account: 'other' })).toMatch(
+    for (const name of ['a', 'b', 'c']) expect(await fixture.mount(objects, { name })).toEqual(expectedFiles);
+    expect(fixture.logins()).toBe(1);
+    expect(await fixture.mount(objects, { account: 'other' })).toMatch(
       /^CREDENTIALS_REFUSED: .*service account name not authorized/,
     );
-    expect(await rig.mount(objects, { namespace: 'team-b' })).toMatch(/^CREDENTIALS_REFUSED/);
+    expect(await fixture.mount(objects, { namespace: 'team-b' })).toMatch(/^CREDENTIALS_REFUSED/);
   });
 
   test('is for the audience of the class, by default that of the provider', async () => {
     await start({ dialect: 'openbao' });
-    expect(await rig.mount(objects)).toEqual(served);
+    expect(await fixture.mount(objects)).toEqual(expectedFiles);
     expect(
-      await rig.mount({ objects, audience: 'bank' }, { tokens: rig.podToken({ audience: 'bank' }) }),
+      await fixture.mount({ objects, audience: 'bank' }, { tokens: fixture.podToken({ audience: 'bank' }) }),
     ).toMatch(/^CREDENTIALS_REFUSED: .*invalid audience/);
   });
 
   test('missing: both remedies are named, with the audience', async () => {
     await start();
-    expect(await rig.mount(objects, { tokens: rig.podToken({ audience: 'bank' }) })).toBe(
+    expect(await fixture.mount(objects, { tokens: fixture.podToken({ audience: 'bank' }) })).toBe(
       'TOKEN_MISSING: the driver brought no token for the audience vault, only for bank; ' +
         'add "- audience: vault" to tokenRequests in the values of the driver\'s chart, ' +
         'or let Keyferry ask for tokens itself: KEYFERRY_VAULT_TOKEN_REQUESTS=true',
     );
   });
 
-  test.each<[string, Parameters<VaultRig['podToken']>[0], RegExp]>([
+  test.each<[string, Parameters<VaultFixture['podToken']>[0], RegExp]>([
     ['of another account', { serviceAccount: 'other' }, /^TOKEN_INVALID: .* belongs to/],
     ['of another namespace', { namespace: 'team-b' }, /^TOKEN_INVALID: .* belongs to/],
     ['that has ended', { lifeMs: -60_000 }, /^TOKEN_INVALID: .* expired/],
-  ])('%s is not shown to Vault', async (_, claims, refusal) => {
+  ])('%s is not shown to Vault', async (_, claims, expectedError) => {
     await start();
-    expect(await rig.mount(objects, { tokens: rig.podToken(claims) })).toMatch(refusal);
-    expect(await rig.mount(objects, { tokens: { vault: 'no token' } })).toMatch(/^TOKEN_INVALID/);
-    expect(rig.logins()).toBe(0);
+    expect(await fixture.mount(objects, { tokens: fixture.podToken(claims) })).toMatch(expectedError);
+    expect(await fixture.mount(objects, { tokens: { vault: 'no token' } })).toMatch(/^TOKEN_INVALID/);
+    expect(fixture.logins()).toBe(0);
   });
 });
 
 describe('a role that may look at the pod', () => {
-  async function startJwt(options: VaultRigOptions = {}): Promise<void> {
+  async function startJwt(options: VaultFixtureOptions = {}): Promise<void> {
     await start(options);
-    for (const mount of ['jwt', 'k8s-eu']) rig.auth.jwt(mount).role('app', { audiences: ['vault'] });
+    for (const mount of ['jwt', 'k8s-eu']) fixture.auth.jwt(mount).role('app', { audiences: ['vault'] });
   }
 
   test('keeps pods of one account apart, unless the operator says that no role does', async () => {
     await startJwt();
-    for (const name of ['a', 'b', 'a']) await rig.volume(withMethod('jwt'), { name });
-    expect(rig.logins()).toBe(2);
-    await rig.close();
+    for (const name of ['a', 'b', 'a']) await fixture.volume(withMethod('jwt'), { name });
+    expect(fixture.logins()).toBe(2);
+    await fixture.close();
     await startJwt({ env: () => ({ KEYFERRY_VAULT_JWT_PRINCIPAL: 'serviceAccount' }) });
-    for (const name of ['a', 'b']) await rig.volume(withMethod('jwt'), { name });
-    expect(rig.logins()).toBe(1);
+    for (const name of ['a', 'b']) await fixture.volume(withMethod('jwt'), { name });
+    expect(fixture.logins()).toBe(1);
   });
 
   test('may be behind any mount of which nobody says that it is of Kubernetes', async () => {
     await startJwt();
-    for (const name of ['a', 'b']) await rig.volume({ objects, vaultAuthMountPath: 'k8s-eu' }, { name });
-    expect(rig.logins()).toBe(2);
+    for (const name of ['a', 'b']) await fixture.volume({ objects, vaultAuthMountPath: 'k8s-eu' }, { name });
+    expect(fixture.logins()).toBe(2);
     for (const name of ['a', 'b'])
-      await rig.volume(withMethod('kubernetes', { vaultAuthMountPath: 'k8s-eu' }), { name });
-    expect(rig.logins()).toBe(3);
+      await fixture.volume(withMethod('kubernetes', { vaultAuthMountPath: 'k8s-eu' }), { name });
+    expect(fixture.logins()).toBe(3);
   });
 
   test('a pod that forges the uid of another is not served what that one read', async () => {
     await startJwt();
-    await rig.volume(withMethod('jwt'), { name: 'victim' });
+    await fixture.volume(withMethod('jwt'), { name: 'victim' });
     const claims = {
       iss: 'https://kubernetes.default.svc',
       sub: 'system:serviceaccount:team-a:app',
       aud: ['vault'],
-      exp: Math.floor(rig.now() / 1_000) + 600,
+      exp: Math.floor(fixture.now() / 1_000) + 600,
       'kubernetes.io': { pod: { uid: 'uid-victim' }, serviceaccount: { uid: 'sa-uid' } },
     };
-    expect(await rig.mount(withMethod('jwt'), { name: 'thief', tokens: { vault: forged(claims) } })).toMatch(
-      /^CREDENTIALS_REFUSED: .*signature/,
-    );
+    expect(
+      await fixture.mount(withMethod('jwt'), { name: 'thief', tokens: { vault: forgedToken(claims) } }),
+    ).toMatch(/^CREDENTIALS_REFUSED: .*signature/);
   });
 });
 
 describe('a token of the API server’s making', () => {
-  const asking = () => ({ KEYFERRY_VAULT_TOKEN_REQUESTS: 'true' });
-  const asked = (): number => rig.kubernetes.requests.filter(({ path }) => path.endsWith('/token')).length;
+  const tokenRequestsEnv = () => ({ KEYFERRY_VAULT_TOKEN_REQUESTS: 'true' });
+  const tokenRequestCount = (): number =>
+    fixture.kubernetes.requests.filter(({ path }) => path.endsWith('/token')).length;
 
   test('stands in where the driver brings none: bound to the pod, asked for once', async () => {
-    await start({ env: asking, refreshInterval: 0 });
-    const mounts = Array.from({ length: 5 }, () => rig.mount(objects, { tokens: {} }));
-    for (const files of await Promise.all(mounts)) expect(files).toEqual(served);
-    expect(await rig.mount(objects, { tokens: {} })).toEqual(served);
-    expect(asked()).toBe(1);
-    expect(rig.logins()).toBe(1);
-    const { spec } = JSON.parse(rig.kubernetes.requests.at(-1)!.body.toString()) as { spec: object };
+    await start({ env: tokenRequestsEnv, refreshInterval: 0 });
+    const mounts = Array.from({ length: 5 }, () => fixture.mount(objects, { tokens: {} }));
+    for (const files of await Promise.all(mounts)) expect(files).toEqual(expectedFiles);
+    expect(await fixture.mount(objects, { tokens: {} })).toEqual(expectedFiles);
+    expect(tokenRequestCount()).toBe(1);
+    expect(fixture.logins()).toBe(1);
+    const { spec } = JSON.parse(fixture.kubernetes.requests.at(-1)!.body.toString()) as { spec: object };
     expect(spec).toMatchObject({
       audiences: ['vault'],
       boundObjectRef: { kind: 'Pod', name: 'pod-1', uid: 'uid-pod-1' },
@@ -134,111 +137,116 @@ describe('a token of the API server’s making', () => {
   });
 
   test('leads to the same principal as one that was brought', async () => {
-    await start({ env: asking });
-    await rig.volume(objects, { name: 'a' });
-    await rig.volume(objects, { name: 'b', tokens: {} });
-    expect(rig.logins()).toBe(1);
+    await start({ env: tokenRequestsEnv });
+    await fixture.volume(objects, { name: 'a' });
+    await fixture.volume(objects, { name: 'b', tokens: {} });
+    expect(fixture.logins()).toBe(1);
   });
 
   test('is not asked for where the driver brings one, nor made up for one that does not do', async () => {
-    await start({ env: asking });
-    expect(await rig.mount(objects)).toEqual(served);
-    expect(await rig.mount(objects, { tokens: rig.podToken({ serviceAccount: 'other' }) })).toMatch(
+    await start({ env: tokenRequestsEnv });
+    expect(await fixture.mount(objects)).toEqual(expectedFiles);
+    expect(await fixture.mount(objects, { tokens: fixture.podToken({ serviceAccount: 'other' }) })).toMatch(
       /^TOKEN_INVALID/,
     );
-    expect(asked()).toBe(0);
+    expect(tokenRequestCount()).toBe(0);
   });
 
   test('is asked for anew when Vault wants a new login and 80 % of its life have passed', async () => {
-    await start({ env: asking, refreshInterval: 0 });
-    rig.auth.kubernetes().role('app', { ttlMs: 1_800_000, maxTtlMs: 1_800_000 });
-    await rig.volume(objects, { tokens: {} });
-    await rig.tick(3_000_000);
-    expect(await rig.mount(objects, { tokens: {} })).toEqual(served);
-    expect(asked()).toBe(2);
-    expect(rig.logins()).toBe(2);
+    await start({ env: tokenRequestsEnv, refreshInterval: 0 });
+    fixture.auth.kubernetes().role('app', { ttlMs: 1_800_000, maxTtlMs: 1_800_000 });
+    await fixture.volume(objects, { tokens: {} });
+    await fixture.tick(3_000_000);
+    expect(await fixture.mount(objects, { tokens: {} })).toEqual(expectedFiles);
+    expect(tokenRequestCount()).toBe(2);
+    expect(fixture.logins()).toBe(2);
   });
 
   test('fails closed', async () => {
-    await start({ env: asking });
-    expect(await rig.mount(objects, { name: 'gone', tokens: {} })).toMatch(
+    await start({ env: tokenRequestsEnv });
+    expect(await fixture.mount(objects, { name: 'gone', tokens: {} })).toMatch(
       /^NOT_GRANTED: .*pods "gone" not found/,
     );
-    rig.kubernetes.deny(true);
-    expect(await rig.mount(objects, { tokens: {} })).toMatch(
+    fixture.kubernetes.deny(true);
+    expect(await fixture.mount(objects, { tokens: {} })).toMatch(
       /^ADMISSION_UNAVAILABLE: Keyferry may not create a token of ServiceAccount team-a\/app: .*serviceaccounts\/token/,
     );
-    expect(rig.logins()).toBe(0);
+    expect(fixture.logins()).toBe(0);
   });
 });
 
 describe('what a pod brings', () => {
   test('the ids of an AppRole', async () => {
     await start({ sharedIdentities: 'none' });
-    const role = rig.auth.approle().role('app');
+    const role = fixture.auth.approle().role('app');
     const [one, two] = [role.secretId(), role.secretId()];
     const mount = (secret: Record<string, string>) =>
-      rig.mount(withMethod('approle'), { secret, tokens: {} });
-    expect(await mount({ role_id: role.roleId, secret_id: `${one}\n` })).toEqual(served);
-    expect(await mount({ role_id: role.roleId, secret_id: one })).toEqual(served);
-    expect(rig.logins()).toBe(1);
+      fixture.mount(withMethod('approle'), { secret, tokens: {} });
+    expect(await mount({ role_id: role.roleId, secret_id: `${one}\n` })).toEqual(expectedFiles);
+    expect(await mount({ role_id: role.roleId, secret_id: one })).toEqual(expectedFiles);
+    expect(fixture.logins()).toBe(1);
     // Whoever knows the id of the role alone is nobody.
     expect(await mount({ role_id: role.roleId, secret_id: 'CANARY-guess' })).toMatch(
       /^CREDENTIALS_REFUSED: .*invalid secret id/,
     );
     expect(await mount({ role_id: role.roleId })).toMatch(/^CREDENTIALS_REFUSED/);
-    expect(await mount({ role_id: role.roleId, secret_id: two })).toEqual(served);
+    expect(await mount({ role_id: role.roleId, secret_id: two })).toEqual(expectedFiles);
     for (const secret of [one, two, 'CANARY-guess', role.roleId])
-      expect(rig.lines.join()).not.toContain(secret);
+      expect(fixture.lines.join()).not.toContain(secret);
   });
 
   test('a token, which is used as it is', async () => {
     await start({ sharedIdentities: 'none' });
-    const token = rig.tokens.issue({ policies: ['app'] }).id;
-    expect(await rig.mount(withMethod('token'), { secret: { token }, tokens: {} })).toEqual(served);
-    expect(rig.logins()).toBe(0);
-    expect(await rig.mount(withMethod('token'), { secret: { token: 'hvs.CANARY' } })).toMatch(
+    const token = fixture.tokens.issue({ policies: ['app'] }).id;
+    expect(await fixture.mount(withMethod('token'), { secret: { token }, tokens: {} })).toEqual(
+      expectedFiles,
+    );
+    expect(fixture.logins()).toBe(0);
+    expect(await fixture.mount(withMethod('token'), { secret: { token: 'hvs.CANARY' } })).toMatch(
       /^CREDENTIALS_REFUSED/,
     );
-    expect(rig.lines.join()).not.toMatch(new RegExp(`${token}|CANARY`));
+    expect(fixture.lines.join()).not.toMatch(new RegExp(`${token}|CANARY`));
   });
 
   test.each([
     ['approle', { roleid: 'x' }, 'has no role_id; give it the keys role_id and secret_id'],
     ['approle', { role_id: ' ' }, 'has no role_id; give it the keys role_id and secret_id'],
     ['token', { Token: 'x' }, 'has no token; give it the key token'],
-    ['token', { token: 'x'.repeat(32_769) }, `has a token of more than 32768 ${noneThatLong}`],
-    ['approle', { role_id: 'x'.repeat(32_769) }, `has a role_id of more than 32768 ${noneThatLong}`],
+    ['token', { token: 'x'.repeat(32_769) }, `has a token of more than 32768 ${tooLongMessage}`],
+    ['approle', { role_id: 'x'.repeat(32_769) }, `has a role_id of more than 32768 ${tooLongMessage}`],
     ['cert', { token: 'x' }, 'is of no use to it; use approle or token with what the pod brings'],
-  ])('%s: a Secret of other keys is not passed over for a shared identity', async (method, secret, words) => {
-    await start({
-      sharedIdentities: 'all',
-      env: (vault, file) => ({
-        KEYFERRY_VAULT_ROLE_ID_FILE: file('role-id', vault.auth.approle().role('app').roleId),
-        KEYFERRY_VAULT_TOKEN_FILE: file('token', vault.rootToken()),
-      }),
-    });
-    expect(await rig.mount(withMethod(method), { secret })).toBe(
-      `INVALID_REQUEST: vault: authMethod is ${method}, but the Secret of nodePublishSecretRef ${words}`,
-    );
-  });
+  ])(
+    '%s: a Secret of other keys is not passed over for a shared identity',
+    async (method, secret, expectedText) => {
+      await start({
+        sharedIdentities: 'all',
+        env: (vault, file) => ({
+          KEYFERRY_VAULT_ROLE_ID_FILE: file('role-id', vault.auth.approle().role('app').roleId),
+          KEYFERRY_VAULT_TOKEN_FILE: file('token', vault.rootToken()),
+        }),
+      });
+      expect(await fixture.mount(withMethod(method), { secret })).toBe(
+        `INVALID_REQUEST: vault: authMethod is ${method}, but the Secret of nodePublishSecretRef ${expectedText}`,
+      );
+    },
+  );
 
   test.each([
     ['approle', 'role_id and secret_id, or set KEYFERRY_VAULT_ROLE_ID_FILE'],
     ['token', 'token, or set KEYFERRY_VAULT_TOKEN_FILE'],
-  ])('%s: nothing at all, and nothing configured', async (method, words) => {
+  ])('%s: nothing at all, and nothing configured', async (method, expectedText) => {
     await start();
-    expect(await rig.mount(withMethod(method))).toMatch(
+    expect(await fixture.mount(withMethod(method))).toMatch(
       /^NOT_CONFIGURED: vault: authMethod is .* the pod brings no/,
     );
-    expect(await rig.mount(withMethod(method))).toContain(
-      `give the volume a nodePublishSecretRef with ${words}`,
+    expect(await fixture.mount(withMethod(method))).toContain(
+      `give the volume a nodePublishSecretRef with ${expectedText}`,
     );
   });
 });
 
 describe('what the operator configured for all', () => {
-  const startWithToken = ({ env, ...options }: VaultRigOptions = {}): Promise<void> =>
+  const startWithToken = ({ env, ...options }: VaultFixtureOptions = {}): Promise<void> =>
     start({
       ...options,
       env: (vault, file) => ({
@@ -250,17 +258,17 @@ describe('what the operator configured for all', () => {
 
   test('serves whom it is granted, and no other path, account or method', async () => {
     await startWithToken();
-    rig.pki().role('web');
-    expect(await rig.mount(token, { tokens: {} })).toEqual(served);
-    expect(await rig.mount(token, { account: 'other' })).toBe(
+    fixture.pki().role('web');
+    expect(await fixture.mount(token, { tokens: {} })).toEqual(expectedFiles);
+    expect(await fixture.mount(token, { account: 'other' })).toBe(
       'NOT_GRANTED: vault: service account team-a/other may not read vault/secret/data/db by a shared identity: no grant matches; ' +
-        `grant it in ${rig.grantsFile}, or give the workload an identity of its own`,
+        `grant it in ${fixture.grantsFile}, or give the workload an identity of its own`,
     );
     const issue = withMethod('token', {
       objects:
         '- {objectName: c, secretPath: pki/issue/web, method: POST, secretArgs: {common_name: a.example}}',
     });
-    expect(await rig.mount(issue)).toMatch(/^NOT_GRANTED: .*vault\/pki\/issue\/web/);
+    expect(await fixture.mount(issue)).toMatch(/^NOT_GRANTED: .*vault\/pki\/issue\/web/);
   });
 
   test('serves methods other than GET only where the grant lists them, in every mode', async () => {
@@ -271,21 +279,25 @@ describe('what the operator configured for all', () => {
     });
     for (const sharedIdentities of ['granted', 'all'] as const) {
       await startWithToken({ grants, sharedIdentities });
-      rig.pki().role('web');
-      expect(await rig.mount(issue)).toMatch(/^NOT_GRANTED: .* no grant that matches lists the method POST/);
-      await rig.close();
+      fixture.pki().role('web');
+      expect(await fixture.mount(issue)).toMatch(
+        /^NOT_GRANTED: .* no grant that matches lists the method POST/,
+      );
+      await fixture.close();
     }
     await startWithToken({ grants: [{ ...grants[0], methods: ['POST'] }] });
-    rig.pki().role('web');
-    expect(await rig.mount(issue)).toEqual({ c: '00:01' });
+    fixture.pki().role('web');
+    expect(await fixture.mount(issue)).toEqual({ c: '00:01' });
   });
 
   test('a grant names paths without their query, which neither hides one nor makes one up', async () => {
     const read = (query: string) =>
-      rig.mount(withMethod('token', { objects: `- {objectName: p, secretPath: "secret/data/db?${query}"}` }));
+      fixture.mount(
+        withMethod('token', { objects: `- {objectName: p, secretPath: "secret/data/db?${query}"}` }),
+      );
     await startWithToken({ grants: [{ ...grantsForApp[0], names: ['vault/secret/data/*-public'] }] });
     expect(await read('x=-public')).toMatch(/^NOT_GRANTED/);
-    await rig.close();
+    await fixture.close();
     await startWithToken({ grants: [{ ...grantsForApp[0], names: ['vault/secret/data/db'] }] });
     expect(await read('version=1')).toEqual({ p: expect.stringContaining('first') });
   });
@@ -301,10 +313,10 @@ describe('what the operator configured for all', () => {
     const grants = [{ ...grantsForApp[0], names: ['vault/**'], methods: ['POST', 'PUT'] }];
     await startWithToken({ grants, sharedIdentities });
     const objects = `- {objectName: t, secretPath: "${path}", secretKey: id, method: ${method}}`;
-    expect(await rig.mount(withMethod('token', { objects }))).toMatch(
+    expect(await fixture.mount(withMethod('token', { objects }))).toMatch(
       /^NOT_GRANTED: vault: .*auth\/token\/.* is about the token it is configured with itself, which is for nobody/,
     );
-    expect(rig.count()).toBe(0);
+    expect(fixture.count()).toBe(0);
   });
 
   test.each([
@@ -312,27 +324,27 @@ describe('what the operator configured for all', () => {
     ['namespace', { vaultNamespace: 'team-b' }],
     ['TLS settings', { vaultTLSServerName: 'other.example' }],
     ['auth mount', { vaultAuthMountPath: 'elsewhere' }],
-  ])('is shown to no other %s than the configured one', async (what, more) => {
+  ])('is shown to no other %s than the configured one', async (setting, extraParameters) => {
     await startWithToken({
       sharedIdentities: 'all',
       env: () => ({ KEYFERRY_VAULT_ALLOWED_ADDRESSES: 'other.vault.example:8200' }),
     });
-    const before = rig.count();
-    expect(await rig.mount({ ...token, ...more })).toMatch(
-      new RegExp(`^NOT_ALLOWED_FROM_CLASS: vault: the class names ${what} other than`),
+    const before = fixture.count();
+    expect(await fixture.mount({ ...token, ...extraParameters })).toMatch(
+      new RegExp(`^NOT_ALLOWED_FROM_CLASS: vault: the class names ${setting} other than`),
     );
-    expect(rig.count()).toBe(before);
+    expect(fixture.count()).toBe(before);
   });
 
   test('the same address in the class is no other one', async () => {
     await startWithToken();
-    const connection = { vaultAddress: `${rig.node.address}/`, vaultCACertPath: rig.caFile };
-    expect(await rig.mount({ ...token, ...connection })).toEqual(served);
+    const connection = { vaultAddress: `${fixture.node.address}/`, vaultCACertPath: fixture.caFile };
+    expect(await fixture.mount({ ...token, ...connection })).toEqual(expectedFiles);
   });
 
   test('serves nobody where shared identities are off', async () => {
     await startWithToken({ sharedIdentities: 'none' });
-    expect(await rig.mount(token)).toMatch(/^NOT_GRANTED: .*--shared-identities none/);
+    expect(await fixture.mount(token)).toMatch(/^NOT_GRANTED: .*--shared-identities none/);
   });
 
   test('an AppRole by files', async () => {
@@ -346,9 +358,9 @@ describe('what the operator configured for all', () => {
         };
       },
     });
-    expect(await rig.mount(withMethod('approle'), { tokens: {} })).toEqual(served);
-    expect(await rig.mount(withMethod('approle'), { account: 'other' })).toMatch(/^NOT_GRANTED/);
-    expect(rig.logins()).toBe(1);
+    expect(await fixture.mount(withMethod('approle'), { tokens: {} })).toEqual(expectedFiles);
+    expect(await fixture.mount(withMethod('approle'), { account: 'other' })).toMatch(/^NOT_GRANTED/);
+    expect(fixture.logins()).toBe(1);
   });
 
   const withCertificate = (grants: readonly object[]): Promise<void> =>
@@ -364,10 +376,10 @@ describe('what the operator configured for all', () => {
 
   test('a client certificate; a role of it that the class names is granted by its name', async () => {
     await withCertificate([{ ...grantsForApp[0], roles: ['nodes'] }]);
-    const byRole = (roleName: string) => rig.mount(withMethod('cert', { roleName }));
-    expect(await byRole('nodes')).toEqual(served);
+    const byRole = (roleName: string) => fixture.mount(withMethod('cert', { roleName }));
+    expect(await byRole('nodes')).toEqual(expectedFiles);
     expect(await byRole('admin')).toMatch(/^NOT_GRANTED: .*lists the role admin/);
-    expect(await byRole('')).toEqual(served);
+    expect(await byRole('')).toEqual(expectedFiles);
   });
 
   test('the certificate is nobody else’s: not by the mount of its method, whatever the class calls it', async () => {
@@ -377,41 +389,44 @@ describe('what the operator configured for all', () => {
       ['jwt', undefined],
       ['approle', { role_id: 'nodes' }],
     ] as const) {
-      const more = { roleName: 'nodes', vaultAuthMountPath: 'cert' };
+      const extraParameters = { roleName: 'nodes', vaultAuthMountPath: 'cert' };
       expect(
-        await rig.mount(withMethod(method, more), { account: 'other', ...(secret && { secret }) }),
+        await fixture.mount(withMethod(method, extraParameters), {
+          account: 'other',
+          ...(secret && { secret }),
+        }),
       ).toMatch(/^CREDENTIALS_REFUSED: Vault welcomed .* as somebody else: the mount is not of the method/);
     }
-    expect(rig.count(/^GET .v1.secret/)).toBe(0);
+    expect(fixture.count(/^GET .v1.secret/)).toBe(0);
   });
 
   test('the certificate is nobody else’s: not by a login that a file would hold', async () => {
     await withCertificate([]);
     const objects = '- {objectName: token, secretPath: auth/cert/login, method: POST}';
-    expect(await rig.mount(objects)).toMatch(
+    expect(await fixture.mount(objects)).toMatch(
       /^NOT_ALLOWED_FROM_CLASS: secretPath of item 1 is a login, and Vault could take the client certificate/,
     );
-    expect(rig.count()).toBe(0);
+    expect(fixture.count()).toBe(0);
   });
 
   test('no client certificate is told', async () => {
     await start();
-    expect(await rig.mount(withMethod('cert'))).toMatch(
+    expect(await fixture.mount(withMethod('cert'))).toMatch(
       /^NOT_CONFIGURED: vault: authMethod is cert, but Keyferry has no client certificate/,
     );
   });
 
   test('an Agent that logs in by itself, at the socket the operator named: no token is sent', async () => {
     await start({ socket: true });
-    await rig.mount(token);
-    expect(rig.node.requests.map(({ headers }) => headers['x-vault-token'])).toEqual([undefined]);
-    expect(await rig.mount(token, { account: 'other' })).toMatch(/^NOT_GRANTED/);
-    expect(rig.node.requests).toHaveLength(1);
+    await fixture.mount(token);
+    expect(fixture.node.requests.map(({ headers }) => headers['x-vault-token'])).toEqual([undefined]);
+    expect(await fixture.mount(token, { account: 'other' })).toMatch(/^NOT_GRANTED/);
+    expect(fixture.node.requests).toHaveLength(1);
   });
 
   test('no file, or an empty one: the message names it', async () => {
     await start({ env: () => ({ KEYFERRY_VAULT_TOKEN_FILE: '/nowhere/token' }) });
-    expect(await rig.mount(token)).toBe(
+    expect(await fixture.mount(token)).toBe(
       'NOT_CONFIGURED: there is no token in /nowhere/token; mount the file into the pod of Keyferry',
     );
   });

@@ -1,14 +1,14 @@
 import { describe, expect, test } from '@jest/globals';
 import type { SecretError } from '../../core/errors.ts';
-import { readVaultConfig } from './config.ts';
+import { readVaultSettings } from './config.ts';
 import { defaultMounts } from './types.ts';
 import { planVault } from './class/class.ts';
 
 type Env = Readonly<Record<string, string>>;
-const read = (env: Env, dialect: 'vault' | 'openbao' = 'vault') => readVaultConfig(dialect, env);
-const fault = (env: Env): string => {
+const readSettings = (env: Env, dialect: 'vault' | 'openbao' = 'vault') => readVaultSettings(dialect, env);
+const errorMessage = (env: Env): string => {
   try {
-    read(env);
+    readSettings(env);
   } catch (thrown) {
     expect(thrown).toMatchObject({ code: 'NOT_CONFIGURED' });
     return (thrown as SecretError).message;
@@ -18,9 +18,9 @@ const fault = (env: Env): string => {
 
 describe('what an operator configures', () => {
   test('nothing: then classes name their Vault, and nothing is shared or allowed', () => {
-    expect(read({})).toEqual({
-      ...{ perSecond: 50, burst: 500, shared: {}, tokenRequests: false, jwtPrincipal: 'pod' },
-      facts: {
+    expect(readSettings({})).toEqual({
+      ...{ perSecond: 50, burst: 500, credentialFiles: {}, tokenRequests: false, jwtPrincipal: 'pod' },
+      nodeFacts: {
         ...{ addresses: [], mounts: defaultMounts, tls: {}, allowedAddresses: [], allowedFiles: [] },
         allowSkipVerify: false,
       },
@@ -28,7 +28,7 @@ describe('what an operator configures', () => {
   });
 
   test('the variables of the vendors’ clients', () => {
-    const { facts } = read({
+    const { nodeFacts } = readSettings({
       VAULT_ADDR: 'https://a:8200/, http://b:8200, unix:///run/agent.sock',
       VAULT_NAMESPACE: '/team-a/',
       VAULT_CACERT: '/etc/ca.crt',
@@ -38,7 +38,7 @@ describe('what an operator configures', () => {
       VAULT_CLIENT_KEY: '/etc/c.key',
       VAULT_SKIP_VERIFY: '1',
     });
-    expect(facts).toMatchObject({
+    expect(nodeFacts).toMatchObject({
       addresses: ['https://a:8200', 'http://b:8200', 'unix:///run/agent.sock'],
       namespace: 'team-a',
       tls: {
@@ -46,7 +46,7 @@ describe('what an operator configures', () => {
         ...{ certFile: '/etc/c.crt', keyFile: '/etc/c.key' },
       },
     });
-    expect(read({ VAULT_CAPATH: '/etc/ca' }).facts.tls).toEqual({ caDirectory: '/etc/ca' });
+    expect(readSettings({ VAULT_CAPATH: '/etc/ca' }).nodeFacts.tls).toEqual({ caDirectory: '/etc/ca' });
   });
 
   test('ours win over theirs; openbao has its own before those of vault; empty ones are none', () => {
@@ -57,10 +57,10 @@ describe('what an operator configures', () => {
       VAULT_ADDR: 'https://d:1',
     };
     const order = (dialect: 'vault' | 'openbao'): readonly (string | undefined)[] => {
-      const left: Record<string, string> = { ...all };
+      const remainingEnv: Record<string, string> = { ...all };
       return Object.keys(all).map((name) => {
-        const [address] = read(left, dialect).facts.addresses;
-        left[name] = ' ';
+        const [address] = readSettings(remainingEnv, dialect).nodeFacts.addresses;
+        remainingEnv[name] = ' ';
         return address;
       });
     };
@@ -69,13 +69,16 @@ describe('what an operator configures', () => {
   });
 
   test('mounts: one for tokens of pods, one for each other method', () => {
-    const { mounts } = read({ KEYFERRY_VAULT_MOUNT: '/k8s/eu/', KEYFERRY_VAULT_CERT_MOUNT: 'nodes' }).facts;
+    const { mounts } = readSettings({
+      KEYFERRY_VAULT_MOUNT: '/k8s/eu/',
+      KEYFERRY_VAULT_CERT_MOUNT: 'nodes',
+    }).nodeFacts;
     expect(mounts).toEqual({ ...defaultMounts, kubernetes: 'k8s/eu', jwt: 'k8s/eu', cert: 'nodes' });
   });
 
   test('files that show Keyferry itself, tokens by request, principals, rates', () => {
     expect(
-      read({
+      readSettings({
         KEYFERRY_VAULT_ROLE_ID_FILE: '/etc/kf/role-id',
         KEYFERRY_VAULT_SECRET_ID_FILE: '/etc/kf/secret-id',
         KEYFERRY_VAULT_TOKEN_FILE: '/etc/kf/token',
@@ -85,7 +88,7 @@ describe('what an operator configures', () => {
         KEYFERRY_VAULT_BURST: '7',
       }),
     ).toMatchObject({
-      shared: {
+      credentialFiles: {
         roleIdFile: '/etc/kf/role-id',
         secretIdFile: '/etc/kf/secret-id',
         tokenFile: '/etc/kf/token',
@@ -120,7 +123,7 @@ describe('what an operator configures', () => {
       `vault: KEYFERRY_VAULT_ALLOWED_FILES has an entry that is no absolute, clean path: ${entry}`,
     ]),
   ])('%j stops the start', (env, message) => {
-    expect(fault(env)).toBe(message);
+    expect(errorMessage(env)).toBe(message);
   });
 });
 
@@ -128,7 +131,7 @@ describe('what classes may ask for then', () => {
   const codes = (env: Env, parameters: Env): readonly string[] =>
     planVault('vault')(
       { roleName: 'app', objects: '- {objectName: a, secretPath: b}', ...parameters },
-      read(env).facts,
+      readSettings(env).nodeFacts,
     ).problems.map(({ code }) => code);
 
   test('the configured addresses always, others as they are listed', () => {

@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
-import { namesSynced, readPage, variablesRead } from '../../../test/docs-page.ts';
+import { syncedFileNames, readPage, variablesRead } from '../../../test/docs-page.ts';
 import { parseSharedIdentityGrants } from '../shared/identity/grants-file.ts';
-import { readVaultConfig } from './config.ts';
+import { readVaultSettings } from './config.ts';
 import { planVault } from './class/class.ts';
 
 const { text: page, blocks, documents, classes } = readPage('providers/vault.md');
@@ -14,7 +14,7 @@ describe('docs/providers/vault.md', () => {
       const { plan, problems } = planVault('vault')(shown.spec.parameters);
       expect(problems).toEqual([]);
       const paths = plan!.files.map(({ path }) => path);
-      for (const name of namesSynced(shown)) expect(paths).toContain(name);
+      for (const name of syncedFileNames(shown)) expect(paths).toContain(name);
     }
   });
 
@@ -35,11 +35,11 @@ describe('docs/providers/vault.md', () => {
       env: { name: string; value: string }[];
     }[];
     const values = Object.fromEntries(env!.env.map(({ name, value }) => [name, value]));
-    expect(readVaultConfig('vault', values).facts.addresses).toEqual(['https://vault.vault:8200']);
+    expect(readVaultSettings('vault', values).nodeFacts.addresses).toEqual(['https://vault.vault:8200']);
   });
 
   test('names every variable that is read', () => {
-    const read = variablesRead((env) => readVaultConfig('vault', env));
+    const read = variablesRead((env) => readVaultSettings('vault', env));
     const ours = read.filter(
       (name) => !name.startsWith('KEYFERRY_VAULT_') || !read.includes(name.replace('KEYFERRY_', '')),
     );

@@ -1,22 +1,22 @@
-import { createRefusals } from '../../concurrency/rejection-cache.ts';
+import { createRejectionCache } from '../../concurrency/rejection-cache.ts';
 import type { KubeApi } from '../../kube/api.ts';
 import { createTokenRequests } from '../../kube/token-requests.ts';
 import type { Provider } from '../../core/provider.ts';
 import type { ProviderDeps } from '../shared/deps.ts';
 import { createProviderRetry } from '../shared/deps.ts';
-import { createProving } from '../shared/credentials/credential-gate.ts';
+import { createCredentialGate } from '../shared/credentials/credential-gate.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
-import { createAdmit } from './authorize.ts';
+import { createAuthorize } from './authorize.ts';
 import { createVaultApi } from './client/client.ts';
-import { readVaultConfig } from './config.ts';
-import type { VaultFacts } from './types.ts';
+import { readVaultSettings } from './config.ts';
+import type { VaultNodeFacts } from './types.ts';
 import { createVaultFetch } from './reads/fetch.ts';
 import type { VaultSession } from './types.ts';
 import type { VaultLogin } from './types.ts';
 import { planVault } from './class/class.ts';
 import { createPodTokens } from './auth/pod-tokens.ts';
 import { createPrincipals } from './auth/principals.ts';
-import { createVaultTokens } from './auth/token-manager.ts';
+import { createVaultTokenManager } from './auth/token-manager.ts';
 
 /** What the provider needs of the process it runs in. */
 export type VaultDeps = ProviderDeps & {
@@ -31,31 +31,31 @@ export type VaultDeps = ProviderDeps & {
 export function createVaultProvider(
   dialect: VaultLogin['dialect'],
   deps: VaultDeps,
-): Provider<VaultLogin, VaultFacts, VaultSession> {
-  const { http, now, log, budgetMetrics } = deps;
-  const settings = readVaultConfig(dialect, deps.env);
+): Provider<VaultLogin, VaultNodeFacts, VaultSession> {
+  const { http, now, log, rateLimiterMetrics } = deps;
+  const settings = readVaultSettings(dialect, deps.env);
   const retry = createProviderRetry(dialect, deps);
   const api = createVaultApi({ http, retry, now, log });
-  const proving = createProving({ refusals: createRefusals({ now }) });
-  const tokens = createVaultTokens({ api, proving, now, log });
-  const reads = createVaultFetch({
-    ...{ api, tokens, config: settings, now, log },
-    ...(budgetMetrics && { budgetMetrics }),
+  const credentialGate = createCredentialGate({ rejectionCache: createRejectionCache({ now }) });
+  const tokens = createVaultTokenManager({ api, credentialGate, now, log });
+  const vaultFetch = createVaultFetch({
+    ...{ api, tokens, rateLimits: settings, now, log },
+    ...(rateLimiterMetrics && { rateLimiterMetrics }),
   });
-  const requests = settings.tokenRequests ? createTokenRequests({ api: deps.kubeApi, now }) : undefined;
+  const tokenRequests = settings.tokenRequests ? createTokenRequests({ api: deps.kubeApi, now }) : undefined;
   return {
     name: dialect,
-    facts: () => Promise.resolve(settings.facts),
+    nodeFacts: () => Promise.resolve(settings.nodeFacts),
     plan: planVault(dialect),
-    admit: createAdmit({
+    authorize: createAuthorize({
       settings,
-      podTokens: createPodTokens({ requests, now }),
+      podTokens: createPodTokens({ requests: tokenRequests, now }),
       sharedIdentity: deps.sharedIdentity,
       principalOf: createPrincipals({ tokens, fingerprint: deps.fingerprint }),
     }),
-    ...reads,
+    ...vaultFetch,
     async close(signal) {
-      reads.close();
+      vaultFetch.close();
       await tokens.close(signal);
     },
   };

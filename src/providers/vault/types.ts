@@ -38,7 +38,7 @@ export type VaultTls = {
 };
 
 /** What an operator configured for classes that leave it open, and what classes may ask for beside it. */
-export type VaultFacts = {
+export type VaultNodeFacts = {
   /** In their kept form; see `operatorAddress`. Perhaps none. */
   readonly addresses: readonly string[];
   readonly namespace?: string;
@@ -50,7 +50,7 @@ export type VaultFacts = {
   readonly allowSkipVerify: boolean;
 };
 
-export const defaultMounts: VaultFacts['mounts'] = {
+export const defaultMounts: VaultNodeFacts['mounts'] = {
   kubernetes: 'kubernetes',
   jwt: 'jwt',
   approle: 'approle',
@@ -62,10 +62,10 @@ export const defaultMounts: VaultFacts['mounts'] = {
 export type VaultIdentity = {
   readonly login: VaultLogin;
   /** Asked for at each login, so that a rotated file or a minted token is found. @throws SecretError */
-  readonly proof: (signal: AbortSignal) => Promise<VaultProof>;
+  readonly getCredential: (signal: AbortSignal) => Promise<VaultCredential>;
 };
 
-export type VaultProof =
+export type VaultCredential =
   /** Methods `kubernetes` and `jwt`. */
   | { readonly kind: 'jwt'; readonly token: Redacted }
   | { readonly kind: 'approle'; readonly roleId: Redacted; readonly secretId?: Redacted }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createKubeClient, type KubeClient } from '../../driver/kube-client.ts';
 import { createTestCa } from '../../fakes/tls.ts';
-import { builtGoProgram, programInPath } from '../go-program.ts';
+import { buildGoProgram, programInPath } from '../go-program.ts';
 import { freePorts, startProgram, type StartedProgram } from '../started-program.ts';
 
 /** A Kubernetes API server with its store, and nobody else: no controllers, no scheduler, no nodes. */
@@ -19,7 +19,7 @@ export type ControlPlane = {
   /** What its tokens name as `iss`. Its keys can be read without a credential, as a cloud would. */
   readonly issuer: string;
   /** What was asked so far by a user: `get serviceaccounts shop/web: 200`, sorted, each once. */
-  auditOf(user: string): Promise<readonly string[]>;
+  auditedRequests(user: string): Promise<readonly string[]>;
   /** Ends the API server, as a node that reboots would, until {@link ControlPlane.restart}. */
   kill(): Promise<void>;
   /** Starts it again, at its old address, if it does not run. */
@@ -31,21 +31,21 @@ export type ControlPlane = {
 };
 
 /** What this machine lacks to run one, in words for whoever reads the log; nothing where it can. */
-export async function controlPlaneLacks(): Promise<readonly string[]> {
-  const lacks: string[] = [];
-  if ((await programInPath('etcd')) === undefined) lacks.push('etcd (Debian: apt-get install etcd-server)');
-  if ((await programInPath('go')) === undefined) lacks.push('go >= 1.24, to build kube-apiserver');
-  return lacks;
+export async function missingControlPlaneDependencies(): Promise<readonly string[]> {
+  const missing: string[] = [];
+  if ((await programInPath('etcd')) === undefined) missing.push('etcd (Debian: apt-get install etcd-server)');
+  if ((await programInPath('go')) === undefined) missing.push('go >= 1.24, to build kube-apiserver');
+  return missing;
 }
 
 /** Builds kube-apiserver where it is not built yet; five minutes the first time, on two cores. */
-export async function builtApiServer(): Promise<string> {
+export async function buildApiServer(): Promise<string> {
   const directory = import.meta.dirname;
   const [, version = ''] =
     /k8s\.io\/kubernetes (v\S+)/.exec(await readFile(join(directory, 'go.mod'), 'utf8')) ?? [];
   // Without it the server calls itself v0.0.0, and charts' kubeVersion checks fail.
   const ldflags = `-X k8s.io/component-base/version.gitVersion=${version}`;
-  return builtGoProgram({ directory, name: 'kube-apiserver', target: 'tool', ldflags });
+  return buildGoProgram({ directory, name: 'kube-apiserver', target: 'tool', ldflags });
 }
 
 /** Who asked for what, without bodies: bodies hold tokens. */
@@ -58,26 +58,26 @@ rules: [{level: Metadata}]
 
 /** Starts one on free ports, in a temporary directory that goes with it. */
 export async function startControlPlane(): Promise<ControlPlane> {
-  const apiServer = await builtApiServer();
+  const apiServer = await buildApiServer();
   const directory = await mkdtemp(join(tmpdir(), 'kf-control-plane-'));
   const file = (name: string): string => join(directory, name);
   const [port = 0, etcdPort = 0, peerPort = 0] = await freePorts(3);
   const server = new URL(`https://127.0.0.1:${port}`);
   const adminToken = randomBytes(16).toString('hex');
-  const authority = createTestCa('Control Plane CA');
-  const serving = authority.issue();
+  const testCa = createTestCa('Control Plane CA');
+  const servingCertificate = testCa.issue();
   const accountKey = generateKeyPairSync('rsa', { modulusLength: 2048 });
   await Promise.all([
-    writeFile(file('ca.crt'), authority.cert),
-    writeFile(file('tls.crt'), serving.cert),
-    writeFile(file('tls.key'), serving.key),
+    writeFile(file('ca.crt'), testCa.cert),
+    writeFile(file('tls.crt'), servingCertificate.cert),
+    writeFile(file('tls.key'), servingCertificate.key),
     writeFile(file('sa.key'), accountKey.privateKey.export({ type: 'pkcs8', format: 'pem' })),
     writeFile(file('sa.pub'), accountKey.publicKey.export({ type: 'spki', format: 'pem' })),
     writeFile(file('tokens.csv'), `${adminToken},admin,admin,"system:masters"\n`),
     writeFile(file('audit-policy.yaml'), auditPolicy),
     writeFile(file('kubeconfig'), kubeconfig(server, file('ca.crt'), adminToken), { mode: 0o600 }),
   ]);
-  const kube = createKubeClient({ server, ca: authority.cert, token: adminToken });
+  const kube = createKubeClient({ server, ca: testCa.cert, token: adminToken });
 
   const startApiServer = (): Promise<StartedProgram> =>
     startProgram({
@@ -108,7 +108,7 @@ export async function startControlPlane(): Promise<ControlPlane> {
     ],
     isReady: async () => (await fetch(`http://127.0.0.1:${etcdPort}/health`)).ok,
   });
-  let running: StartedProgram | undefined = await startApiServer().catch(async (error: unknown) => {
+  let apiServerProcess: StartedProgram | undefined = await startApiServer().catch(async (error: unknown) => {
     await etcd.stop();
     throw error;
   });
@@ -116,24 +116,24 @@ export async function startControlPlane(): Promise<ControlPlane> {
   await kube.apply(publicIssuer);
   return {
     server,
-    ca: authority.cert,
+    ca: testCa.cert,
     caFile: file('ca.crt'),
     kube,
     kubeconfig: file('kubeconfig'),
     issuer: server.origin,
-    auditOf: async (user) => auditOf(await readFile(file('audit.log'), 'utf8'), user),
+    auditedRequests: async (user) => auditedRequests(await readFile(file('audit.log'), 'utf8'), user),
     async kill() {
-      await running?.stop('SIGKILL');
-      running = undefined;
+      await apiServerProcess?.stop('SIGKILL');
+      apiServerProcess = undefined;
     },
     async restart() {
-      running ??= await startApiServer();
+      apiServerProcess ??= await startApiServer();
     },
-    freeze: () => running?.signal('SIGSTOP'),
-    resume: () => running?.signal('SIGCONT'),
+    freeze: () => apiServerProcess?.signal('SIGSTOP'),
+    resume: () => apiServerProcess?.signal('SIGCONT'),
     async stop() {
       await kube.close();
-      await running?.stop('SIGKILL');
+      await apiServerProcess?.stop('SIGKILL');
       await etcd.stop('SIGKILL');
       await rm(directory, { recursive: true });
     },
@@ -173,7 +173,7 @@ type AuditEvent = {
   readonly responseStatus?: { readonly code: number };
 };
 
-function auditOf(log: string, user: string): readonly string[] {
+function auditedRequests(log: string, user: string): readonly string[] {
   const events = log
     .split('\n')
     .filter((line) => line !== '')

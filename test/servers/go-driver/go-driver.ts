@@ -1,35 +1,35 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { builtGoProgram, programInPath } from '../go-program.ts';
+import { buildGoProgram, programInPath } from '../go-program.ts';
 
 /** What this machine lacks to build them, in words. */
-export async function goDriversLack(): Promise<readonly string[]> {
+export async function missingGoDriverDependencies(): Promise<readonly string[]> {
   return (await programInPath('go')) === undefined ? ['go >= 1.24, to build a client of grpc-go'] : [];
 }
 
-const current = { directory: import.meta.dirname, name: 'go-driver', target: '.' };
-const old = { ...current, name: 'old-go-driver', modFile: 'old.mod' };
+const currentProgram = { directory: import.meta.dirname, name: 'go-driver', target: '.' };
+const oldProgram = { ...currentProgram, name: 'old-go-driver', modFile: 'old.mod' };
 
 /** Drivers by what of them a provider can tell apart: the age of their grpc-go, and how they connect. */
 export const goDrivers = {
   /** grpc-go 1.55; `:authority` is the socket's path. */
-  '1.3': { program: old, authority: 'path' },
+  '1.3': { program: oldProgram, authority: 'path' },
   /** grpc-go 1.79; the same path, percent-encoded. */
-  '1.5': { program: current, authority: 'path' },
+  '1.5': { program: currentProgram, authority: 'path' },
   /** grpc-go 1.79; `:authority` is `localhost`. */
-  '1.6': { program: current, authority: 'localhost' },
+  '1.6': { program: currentProgram, authority: 'localhost' },
 } as const;
 
 /** Builds them where they are not built yet; half a minute the first time, on two cores. */
-export async function builtGoDrivers(): Promise<void> {
-  await builtGoProgram(current);
-  await builtGoProgram(old);
+export async function buildGoDrivers(): Promise<void> {
+  await buildGoProgram(currentProgram);
+  await buildGoProgram(oldProgram);
 }
 
 const service = '/v1alpha1.CSIDriverProvider';
 
 /** A method called many times. */
-export type Calls = {
+export type CallBatch = {
   /** Default `Mount`. */
   readonly method?: string;
   /** The n-th call sends the n-th of them, over and over. */
@@ -65,7 +65,7 @@ export type CallResult = {
 
 export type Outcome = {
   readonly calls: number;
-  /** Its place in {@link Calls.messages}. */
+  /** Its place in {@link CallBatch.messages}. */
   readonly message: number;
   readonly code: string;
   /** Of a failure; with OK: what is wrong with the answer. */
@@ -76,9 +76,9 @@ export type Outcome = {
 
 /** The driver's client side in a process of its own, over one connection. */
 export type GoDriver = {
-  call(calls: Calls): Promise<CallResult>;
+  call(calls: CallBatch): Promise<CallResult>;
   /** Calls until told to stop; what is under way then is waited for. */
-  keepCalling(calls: Calls): { stop(): Promise<CallResult> };
+  callUntilStopped(calls: CallBatch): { stop(): Promise<CallResult> };
   /** Ends the process. May be called again. */
   close(): Promise<void>;
 };
@@ -95,7 +95,7 @@ export async function startGoDriver(options: {
   const { driver, socketPath, retry = true, keepaliveSeconds = 0 } = options;
   const { program, authority } = goDrivers[driver];
   const child = spawn(
-    await builtGoProgram(program),
+    await buildGoProgram(program),
     [
       ...['-socket', socketPath, '-authority', authority],
       ...[`-retry=${String(retry)}`, '-keepalive', `${keepaliveSeconds}s`],
@@ -103,14 +103,14 @@ export async function startGoDriver(options: {
     { env: {}, stdio: ['pipe', 'pipe', 'inherit'] },
   );
   // A suite that is interrupted leaves nothing running.
-  const leave = (): void => void child.kill('SIGKILL');
-  process.once('exit', leave);
-  const waiting = new Map<number, { take(result: CallResult): void; fail(error: Error): void }>();
-  let last = 0;
-  const end = new Promise<void>((resolve) => {
+  const killOnExit = (): void => void child.kill('SIGKILL');
+  process.once('exit', killOnExit);
+  const pendingCalls = new Map<number, { resolve(result: CallResult): void; reject(error: Error): void }>();
+  let lastId = 0;
+  const exited = new Promise<void>((resolve) => {
     child.once('close', () => {
-      process.removeListener('exit', leave);
-      for (const { fail } of waiting.values()) fail(new Error('the driver has ended'));
+      process.removeListener('exit', killOnExit);
+      for (const { reject } of pendingCalls.values()) reject(new Error('the driver has ended'));
       resolve();
     });
   });
@@ -118,23 +118,23 @@ export async function startGoDriver(options: {
   createInterface(child.stdout).on('line', (line) => {
     const { id, ...result } = JSON.parse(line) as CallResult & { readonly id: number };
     const outcomes = [...result.outcomes].sort((one, other) => one.message - other.message);
-    waiting.get(id)?.take({ ...result, outcomes });
-    waiting.delete(id);
+    pendingCalls.get(id)?.resolve({ ...result, outcomes });
+    pendingCalls.delete(id);
   });
   const send = (command: object): void => void child.stdin.write(`${JSON.stringify(command)}\n`);
 
-  function begin(asked: Calls): { id: number; done: Promise<CallResult> } {
-    const { method = 'Mount', calls = asked.messages.length, ...more } = asked;
-    const id = (last += 1);
-    const done = new Promise<CallResult>((take, fail) => waiting.set(id, { take, fail }));
-    send({ id, method: `${service}/${method}`, calls, ...more });
+  function startCall(batch: CallBatch): { id: number; done: Promise<CallResult> } {
+    const { method = 'Mount', calls = batch.messages.length, ...rest } = batch;
+    const id = (lastId += 1);
+    const done = new Promise<CallResult>((resolve, reject) => pendingCalls.set(id, { resolve, reject }));
+    send({ id, method: `${service}/${method}`, calls, ...rest });
     return { id, done };
   }
 
   return {
-    call: (calls) => begin(calls).done,
-    keepCalling(calls) {
-      const { id, done } = begin({ ...calls, calls: 0 });
+    call: (calls) => startCall(calls).done,
+    callUntilStopped(calls) {
+      const { id, done } = startCall({ ...calls, calls: 0 });
       return {
         stop() {
           send({ stop: id });
@@ -145,7 +145,7 @@ export async function startGoDriver(options: {
     close() {
       child.stdin.end();
       child.kill();
-      return end;
+      return exited;
     },
   };
 }

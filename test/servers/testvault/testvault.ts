@@ -3,22 +3,22 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createHttp } from '../../../src/http/client.ts';
 import { createTestCa } from '../../fakes/tls.ts';
-import { builtGoProgram, programInPath } from '../go-program.ts';
+import { buildGoProgram, programInPath } from '../go-program.ts';
 import { freePorts, startProgram, type StartedProgram } from '../started-program.ts';
 
 /** What this machine lacks to build it, in words. */
-export async function testVaultLacks(): Promise<readonly string[]> {
+export async function missingTestVaultDependencies(): Promise<readonly string[]> {
   return (await programInPath('go')) === undefined ? ['go >= 1.24, to build testvault'] : [];
 }
 
 /** Builds testvault where it is not built yet; four minutes the first time, on two cores. */
-export function builtTestVault(): Promise<string> {
-  return builtGoProgram({ directory: import.meta.dirname, name: 'testvault', target: '.' });
+export function buildTestVault(): Promise<string> {
+  return buildGoProgram({ directory: import.meta.dirname, name: 'testvault', target: '.' });
 }
 
 /** A Vault over TLS on a free port of 127.0.0.1, unsealed, its things in a temporary directory that goes with it. */
 export async function startTestVault() {
-  const program = await builtTestVault();
+  const program = await buildTestVault();
   const directory = await mkdtemp(join(tmpdir(), 'kf-testvault-'));
   const file = (name: string): string => join(directory, name);
   const [port = 0] = await freePorts(1);
@@ -35,15 +35,15 @@ export async function startTestVault() {
 
   /** What is answered, parsed. @throws for every status that is no success */
   async function root(method: string, path: string, body?: object): Promise<VaultBody> {
-    const answer = await http.request({
+    const response = await http.request({
       method,
       url: new URL(`/v1/${path}`, url),
       headers: { 'x-vault-token': token },
       ...(body !== undefined && { body: JSON.stringify(body) }),
       signal: new AbortController().signal,
     });
-    const text = answer.body.toString();
-    if (answer.status >= 300) throw new Error(`${method} ${path}: ${answer.status} ${text}`);
+    const text = response.body.toString();
+    if (response.status >= 300) throw new Error(`${method} ${path}: ${response.status} ${text}`);
     return text === '' ? {} : (JSON.parse(text) as VaultBody);
   }
 
@@ -54,9 +54,9 @@ export async function startTestVault() {
       // It has an answer as soon as it listens, sealed as it is.
       isReady: () => root('GET', 'sys/seal-status').then(() => true),
     });
-  let running = await start();
-  const made = await root('PUT', 'sys/init', { secret_shares: 1, secret_threshold: 1 });
-  const { keys, root_token: rootToken } = made as unknown as { keys: string[]; root_token: string };
+  let server = await start();
+  const initResponse = await root('PUT', 'sys/init', { secret_shares: 1, secret_threshold: 1 });
+  const { keys, root_token: rootToken } = initResponse as unknown as { keys: string[]; root_token: string };
   token = rootToken;
 
   async function unseal(): Promise<void> {
@@ -82,12 +82,12 @@ export async function startTestVault() {
     unseal,
     /** Ends it, as a node that fails, and starts it again over what it has kept. */
     async restart(): Promise<void> {
-      await running.stop('SIGKILL');
-      running = await start();
+      await server.stop('SIGKILL');
+      server = await start();
       await unseal();
     },
     async stop(): Promise<void> {
-      await running.stop('SIGKILL');
+      await server.stop('SIGKILL');
       await http.close();
       await rm(directory, { recursive: true });
     },

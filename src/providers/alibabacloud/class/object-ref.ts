@@ -1,8 +1,8 @@
 import { SecretError } from '../../../core/errors.ts';
 import type { SecretRef } from '../../../core/plan.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { YamlMap } from '../../../formats/yaml-objects.ts';
-import { type Text, filled, sayIn } from '../../shared/class/files.ts';
+import { type PositionedText, readOptionalText, createProblemReporter } from '../../shared/class/files.ts';
 import { isRegion } from '../../shared/class/parameters.ts';
 import { kmsEndpoint } from '../endpoints.ts';
 import type { Reader } from '../types.ts';
@@ -22,11 +22,11 @@ export function readArn(text: string): { readonly region: string; readonly accou
 /** What an object asks the store. `typeBelow`: its type, where that stands in the next item. A name that was faulty is empty. */
 export function readRef(
   map: YamlMap,
-  name: Text | undefined,
-  typeBelow: Text | undefined,
+  name: PositionedText | undefined,
+  typeBelow: PositionedText | undefined,
   reader: Reader,
 ): SecretRef {
-  const service = readService(typeBelow ?? filled(map, 'objectType'), map, reader);
+  const service = readService(typeBelow ?? readOptionalText(map, 'objectType'), map, reader);
   const arn = name && readName(name, map, service, reader);
   const role = readRole(map, reader);
   const own = service === 'kms' ? readKmsFields(map, reader) : readOosFields(map, reader);
@@ -40,37 +40,40 @@ export function readRef(
   };
 }
 
-function readService(type: Text | undefined, map: YamlMap, { refuse }: Reader): 'kms' | 'oos' {
+function readService(type: PositionedText | undefined, map: YamlMap, { reportError }: Reader): 'kms' | 'oos' {
   const service = type?.text.toLowerCase() ?? 'kms';
   if (service === 'kms' || service === 'oos') return service;
-  refuse(
+  reportError(
     type ?? map.position,
-    `objectType of ${map.where} is not known: ${quoteForeign(type?.text ?? '')}`,
+    `objectType of ${map.where} is not known: ${sanitizeExternalText(type?.text ?? '')}`,
     'use kms or oos',
   );
   return 'kms';
 }
 
 function readName(
-  name: Text,
+  name: PositionedText,
   map: YamlMap,
   service: 'kms' | 'oos',
-  { refuse }: Reader,
+  { reportError }: Reader,
 ): { readonly region: string } | undefined {
   if (!/^\P{C}{1,512}$/u.test(name.text)) {
-    refuse(name, `objectName of ${map.where} has control characters, or is longer than 512 characters`);
+    reportError(name, `objectName of ${map.where} has control characters, or is longer than 512 characters`);
     return undefined;
   }
   if (!name.text.startsWith('acs:')) return undefined;
   const arn = readArn(name.text);
   if (arn === undefined)
-    refuse(
+    reportError(
       name,
-      `objectName of ${map.where} is no ARN of a KMS secret: ${quoteForeign(name.text)}`,
+      `objectName of ${map.where} is no ARN of a KMS secret: ${sanitizeExternalText(name.text)}`,
       'write acs:kms:<region>:<account id>:secret/<name>',
     );
   else if (service !== 'kms')
-    refuse(name, `objectName of ${map.where} is the ARN of a KMS secret, but its objectType is ${service}`);
+    reportError(
+      name,
+      `objectName of ${map.where} is the ARN of a KMS secret, but its objectType is ${service}`,
+    );
   return arn;
 }
 
@@ -81,8 +84,8 @@ function regionFor({ region, facts, skip }: Reader): string | undefined {
 }
 
 function readKmsFields(map: YamlMap, reader: Reader): Pick<SecretRef, 'endpoint' | 'version' | 'stage'> {
-  const version = filled(map, 'objectVersion');
-  const label = filled(map, 'objectVersionLabel');
+  const version = readOptionalText(map, 'objectVersion');
+  const label = readOptionalText(map, 'objectVersionLabel');
   if (version !== undefined && label !== undefined)
     reader.warn(
       label,
@@ -100,7 +103,7 @@ function readKmsFields(map: YamlMap, reader: Reader): Pick<SecretRef, 'endpoint'
 }
 
 function readEndpoint(map: YamlMap, { facts, skip, report, parameter }: Reader): string | undefined {
-  const text = filled(map, 'kmsEndpoint');
+  const text = readOptionalText(map, 'kmsEndpoint');
   if (text === undefined) return undefined;
   try {
     const { url } = kmsEndpoint(text.text, {
@@ -113,33 +116,38 @@ function readEndpoint(map: YamlMap, { facts, skip, report, parameter }: Reader):
     const { code, message, hint } = error;
     if (facts === undefined && code !== 'INVALID_CLASS')
       skip("a kmsEndpoint that is not Alibaba Cloud's, which the operator has to allow");
-    else sayIn(parameter, report)('error', code)(text, `kmsEndpoint of ${map.where}: ${message}`, hint);
+    else
+      createProblemReporter(parameter, report)('error', code)(
+        text,
+        `kmsEndpoint of ${map.where}: ${message}`,
+        hint,
+      );
     return undefined;
   }
 }
 
-function readOosFields(map: YamlMap, { refuse, warn }: Reader): Pick<SecretRef, 'version'> {
+function readOosFields(map: YamlMap, { reportError, warn }: Reader): Pick<SecretRef, 'version'> {
   for (const key of ['objectVersionLabel', 'kmsEndpoint']) {
-    const text = filled(map, key);
+    const text = readOptionalText(map, key);
     if (text !== undefined) warn(text, `${key} of ${map.where} means nothing to OOS`, 'remove it');
   }
-  const version = filled(map, 'objectVersion');
+  const version = readOptionalText(map, 'objectVersion');
   if (version === undefined) return {};
   if (!/^([1-9][0-9]?|100)$/.test(version.text))
-    refuse(
+    reportError(
       version,
-      `objectVersion of ${map.where} is no version of an OOS parameter: ${quoteForeign(version.text)}`,
+      `objectVersion of ${map.where} is no version of an OOS parameter: ${sanitizeExternalText(version.text)}`,
       'versions are the numbers 1 to 100',
     );
   return { version: version.text };
 }
 
-function readRole(map: YamlMap, { refuse }: Reader): string | undefined {
-  const role = filled(map, 'crossAccountRoleArn');
+function readRole(map: YamlMap, { reportError }: Reader): string | undefined {
+  const role = readOptionalText(map, 'crossAccountRoleArn');
   if (role !== undefined && !roleArnShape.test(role.text))
-    refuse(
+    reportError(
       role,
-      `crossAccountRoleArn of ${map.where} is no ARN of a RAM role: ${quoteForeign(role.text)}`,
+      `crossAccountRoleArn of ${map.where} is no ARN of a RAM role: ${sanitizeExternalText(role.text)}`,
       'write acs:ram::<account id>:role/<name>',
     );
   return role?.text;

@@ -5,21 +5,21 @@ import {
   type SecretRef,
   refKey,
 } from '../../../core/plan.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { Parameters } from '../../../core/workload.ts';
 import { type YamlMap, readYamlList } from '../../../formats/yaml-objects.ts';
 import {
-  type NamedFile,
-  type Text,
+  type PositionedFile,
+  type PositionedText,
   checkFileNames,
   fileOptionKeys,
   readJmesPathFiles,
-  required,
-  sayIn,
+  readRequiredText,
+  createProblemReporter,
 } from '../../shared/class/files.ts';
 import {
-  type GivenParameter,
-  parameterFault,
+  type RawParameter,
+  parameterProblem,
   readParameters,
   readPathTranslation,
   readRegion,
@@ -41,7 +41,7 @@ const objectKeys = [
 ];
 
 /** An item of the list, and its type where that stands in the next item. */
-type Item = { readonly map: YamlMap; type?: Text | undefined };
+type Item = { readonly map: YamlMap; type?: PositionedText | undefined };
 
 /** What to read and which files to make of it, by the parameter `objects` as users of the vendor's provider write it. */
 export function readObjects(
@@ -49,23 +49,28 @@ export function readObjects(
   context: ObjectsContext,
 ): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
   const { parameter, report } = context;
-  const say = sayIn(parameter, report);
-  const reader = { ...context, refuse: say('error'), warn: say('warning') };
+  const say = createProblemReporter(parameter, report);
+  const reader = { ...context, reportError: say('error'), warn: say('warning') };
   // One secret may stand there twice, for files of different names; what asks the same is one ref.
   const refs = new Map<string, SecretRef>();
-  const files: NamedFile[] = [];
+  const files: PositionedFile[] = [];
   for (const { map, type } of joinItems(
     readYamlList(text, { parameter, report, keys: 'any-case' }),
     reader,
   )) {
     map.warnUnknown(objectKeys);
-    const name = required(map, 'objectName', 'objectName is the name of the secret', reader.refuse);
+    const name = readRequiredText(
+      map,
+      'objectName',
+      'objectName is the name of the secret',
+      reader.reportError,
+    );
     const read = readRef(map, name, type, reader);
     const ref = refs.get(refKey(read)) ?? read;
     refs.set(refKey(ref), ref);
     files.push(...readJmesPathFiles(map, name, ref, reader));
   }
-  checkFileNames(files, reader.refuse);
+  checkFileNames(files, reader.reportError);
   return { refs: [...refs.values()], files: files.map(({ request }) => request) };
 }
 
@@ -121,14 +126,14 @@ export function planAlibaba(parameters: Parameters, facts?: AlibabaFacts): PlanR
   const objects = given('objects');
   if (objects === undefined) {
     report(
-      parameterFault('objects', 'the parameter `objects` is missing', 'list the secrets to mount under it'),
+      parameterProblem('objects', 'the parameter `objects` is missing', 'list the secrets to mount under it'),
     );
     return { problems };
   }
   const { refs, files } = readObjects(objects.text, {
     parameter: objects.name,
     report,
-    translate,
+    translatePath: translate,
     region,
     facts,
     skip: (check) => {
@@ -153,17 +158,17 @@ function checkRegions(
   const { size } = new Set(refs.map(({ region }) => region));
   if (size <= maxRegions) return;
   const message = `the objects are of ${size} regions, more than ${maxRegions}`;
-  report(parameterFault(parameter, message, 'split the class'));
+  report(parameterProblem(parameter, message, 'split the class'));
 }
 
 /** A class that means to use the pod's identity must not run under another because of a misspelt word. */
-function readSwitch(given: GivenParameter | undefined, report: (problem: Problem) => void): boolean {
+function readSwitch(given: RawParameter | undefined, report: (problem: Problem) => void): boolean {
   const text = given?.text.toLowerCase() ?? 'false';
   if (given !== undefined && text !== 'true' && text !== 'false')
     report(
-      parameterFault(
+      parameterProblem(
         given.name,
-        `usePodServiceAccountToken is neither "true" nor "false": ${quoteForeign(given.text)}`,
+        `usePodServiceAccountToken is neither "true" nor "false": ${sanitizeExternalText(given.text)}`,
         'write usePodServiceAccountToken: "true"',
       ),
     );

@@ -22,8 +22,8 @@ const readerRole = 'acs:ram::222:role/reader';
 const keysRole = 'acs:ram::111:role/keys';
 const roles = [
   { arn: appRole, oidc: { providerArn, subject: 'system:serviceaccount:team-a:app' } },
-  { arn: readerRole, trusts: [appRole, keysRole, 'worker', 'user'] },
-  { arn: keysRole, trusts: ['user'] },
+  { arn: readerRole, trustedPrincipals: [appRole, keysRole, 'worker', 'user'] },
+  { arn: keysRole, trustedPrincipals: ['user'] },
 ];
 
 let cloud: FakeAlibabaCloud;
@@ -150,7 +150,7 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
     await start();
     await reader.read(rrsa(), 'db');
     turn(56 * minute);
-    cloud.sts.behave({ answer: { status: 503 } });
+    cloud.sts.injectFault({ response: { status: 503 } });
     expect(await reader.read(rrsa(), 'db')).toBe(good);
     await tick();
     expect(reader.failures.map(({ code }) => code)).toEqual(['CREDENTIALS_UNAVAILABLE']);
@@ -167,7 +167,7 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
 
   test('but a KMS that refuses every session is not given one after another', async () => {
     await start();
-    cloud.kms.behave({ answer: { status: 404, body: { Code: 'InvalidAccessKeyId.NotFound' } } });
+    cloud.kms.injectFault({ response: { status: 404, body: { Code: 'InvalidAccessKeyId.NotFound' } } });
     for (let mount = 0; mount < 5; mount += 1)
       expect(await reader.read(rrsa(), 'db')).toMatch(
         /CREDENTIALS_REFUSED: .*refused the role acs:ram::111:role\/app/,
@@ -177,7 +177,7 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
 
   test('STS away: unavailable, and who for', async () => {
     await start();
-    cloud.sts.behave({ reset: true });
+    cloud.sts.injectFault({ reset: true });
     expect(await reader.login(rrsa())).toMatch(
       /^CREDENTIALS_UNAVAILABLE: no keys for the role acs:ram::111:role\/app: 127\.0\.0\.1:\d+ broke the connection/,
     );
@@ -189,7 +189,7 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
     ['another API', 404, { error: 'no such route' }],
   ])('%s instead of STS is no refusal', async (_, status, body) => {
     await start();
-    cloud.sts.behave({ answer: { status, body } });
+    cloud.sts.injectFault({ response: { status, body } });
     for (const identity of [rrsa(), keysIdentity(cloud.account.issueKeys())])
       expect(await reader.login({ ...identity, crossAccountRoleArn: readerRole })).toMatch(
         new RegExp(`^CREDENTIALS_UNAVAILABLE: .*does not answer as STS does \\(HTTP ${status}`),
@@ -198,7 +198,7 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
 
   test('STS throttles: waited out', async () => {
     await start();
-    cloud.sts.behave({ times: 2, answer: { status: 400, body: { Code: 'Throttling.User' } } });
+    cloud.sts.injectFault({ times: 2, response: { status: 400, body: { Code: 'Throttling.User' } } });
     expect(await reader.login(rrsa())).toBe('none');
   });
 
@@ -220,7 +220,7 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
     ['a page', { body: '<html>canary</html>' }],
   ])('STS answers with %s', async (_, answer) => {
     await start();
-    cloud.sts.behave({ answer });
+    cloud.sts.injectFault({ response: answer });
     const line = await reader.login(rrsa());
     expect(line).toMatch(
       /^CREDENTIALS_UNAVAILABLE: .*STS answered HTTP 200 with something we do not understand/,
@@ -342,7 +342,7 @@ describe('the RAM role of the node, by its metadata', () => {
 
   test('where the token never comes: without one, after a second', async () => {
     await start({ metadataTokens: 404 });
-    cloud.metadata.behave({ on: 'PUT', hang: true });
+    cloud.metadata.injectFault({ route: 'PUT', hang: true });
     const since = Date.now();
     expect(await reader.read(workerRole, 'db')).toBe(good);
     expect(Date.now() - since).toBeLessThan(5_000);
@@ -366,7 +366,7 @@ describe('the RAM role of the node, by its metadata', () => {
 
   test.each(['../../user-data', '..', 'a\nb', '<html>'])('a role that is no name: %j', async (role) => {
     await start();
-    cloud.metadata.behave({ on: /credentials\/$/, answer: { body: role } });
+    cloud.metadata.injectFault({ route: /credentials\/$/, response: { body: role } });
     expect(await reader.login(workerRole)).toMatch(
       /^CREDENTIALS_UNAVAILABLE: .*named a role that cannot be one/,
     );
@@ -374,11 +374,11 @@ describe('the RAM role of the node, by its metadata', () => {
   });
 
   test.each([
-    ['500', { answer: { status: 500 } }],
+    ['500', { response: { status: 500 } }],
     ['a broken connection', { reset: true }],
   ])('%s: unavailable', async (_, trouble) => {
     await start();
-    cloud.metadata.behave(trouble);
+    cloud.metadata.injectFault(trouble);
     expect(await reader.login(workerRole)).toMatch(
       /^CREDENTIALS_UNAVAILABLE: the metadata service of this node cannot be used: .*; the pod needs the way to it/,
     );
@@ -415,9 +415,9 @@ describe('the RAM role of the node, by its metadata', () => {
     const metadata = createMetadata({ http, retry: createRetry({ baseMs: 1 }), endpoint: config.metadata });
     const { signal } = new AbortController();
     expect(await metadata.region(signal)).toBe(alibabaRegion);
-    cloud.metadata.behave({ on: 'GET', answer: { status: 404 } });
+    cloud.metadata.injectFault({ route: 'GET', response: { status: 404 } });
     await expect(metadata.region(signal)).rejects.toMatchObject({ code: 'NOT_CONFIGURED' });
-    cloud.metadata.behave({ reset: true });
+    cloud.metadata.injectFault({ reset: true });
     await expect(metadata.region(signal)).rejects.toMatchObject({ code: 'NOT_CONFIGURED' });
   });
 });

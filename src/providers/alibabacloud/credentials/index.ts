@@ -2,7 +2,7 @@ import type { Retry } from '../../../concurrency/retry.ts';
 import type { SecretError } from '../../../core/errors.ts';
 import type { Http } from '../../../http/client.ts';
 import { createCredentialCache, runLogin } from '../../shared/credentials/credential-cache.ts';
-import type { Proving } from '../../shared/credentials/credential-gate.ts';
+import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { createApi } from '../call.ts';
 import type { AlibabaCloudConfig, AlibabaCredential, AlibabaIdentity } from '../types.ts';
 import { createMetadata } from './metadata.ts';
@@ -28,7 +28,7 @@ export type AlibabaCredentialsDeps = {
   readonly config: Pick<AlibabaCloudConfig, 'sts' | 'metadata'>;
   readonly http: Http;
   readonly retry: Retry;
-  readonly proving: Proving;
+  readonly proving: CredentialGate;
   readonly now: () => number;
   /** Told of a login that failed while older keys still serve. */
   readonly onFailure?: (error: SecretError) => void;

@@ -3,7 +3,7 @@ import { Redacted } from '../../../core/redacted.ts';
 import { SecretError } from '../../../core/errors.ts';
 import type { HttpAnswer } from '../../../http/client.ts';
 import { digestOf } from '../../shared/identity/fingerprint.ts';
-import type { Proving } from '../../shared/credentials/credential-gate.ts';
+import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { readBody } from '../../../http/response.ts';
 import type { Api } from '../call.ts';
 import { describeFault, isRefusal, readFault, type Fault } from '../errors.ts';
@@ -13,7 +13,7 @@ import { credentialDigest, secretsOf, time } from '../types.ts';
 const version = '2015-04-01';
 
 /** What logins need. */
-export type StsDeps = { readonly api: Api; readonly sts: URL; readonly proving: Proving };
+export type StsDeps = { readonly api: Api; readonly sts: URL; readonly proving: CredentialGate };
 
 /** A session of a role. */
 export type RoleSession = {

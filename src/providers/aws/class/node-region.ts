@@ -1,5 +1,5 @@
 import { SecretError } from '../../../core/errors.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { Parameters } from '../../../core/workload.ts';
 import { type Nodes, regionLabel } from '../../../kube/nodes.ts';
 import { isRegion } from '../../shared/class/parameters.ts';
@@ -48,7 +48,7 @@ async function regionOf(node: string | undefined, nodes: Nodes, signal: AbortSig
   if (isRegion(region)) return region;
   throw new SecretError(
     'NOT_CONFIGURED',
-    `aws: the label ${regionLabel} of the node ${quoteForeign(node)} is no region: ${quoteForeign(region)}`,
+    `aws: the label ${regionLabel} of the node ${sanitizeExternalText(node)} is no region: ${sanitizeExternalText(region)}`,
     { hint },
   );
 }

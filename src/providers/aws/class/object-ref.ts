@@ -1,7 +1,12 @@
 import type { SecretRef } from '../../../core/plan.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { YamlMap } from '../../../formats/yaml-objects.ts';
-import { type Refuse, type Text, filled, required } from '../../shared/class/files.ts';
+import {
+  type ReportAt,
+  type PositionedText,
+  readOptionalText,
+  readRequiredText,
+} from '../../shared/class/files.ts';
 import { isRegion } from '../../shared/class/parameters.ts';
 
 /** An IAM role: `arn:aws:iam::111122223333:role/team/app`. */
@@ -24,8 +29,8 @@ export type RefReader = {
   /** Of the class, or of the node; none offline, and where ARNs alone say it. */
   readonly region: string | undefined;
   readonly failoverRegion: string | undefined;
-  readonly refuse: Refuse;
-  readonly warn: Refuse;
+  readonly reportError: ReportAt;
+  readonly warn: ReportAt;
 };
 
 /** A secret in one region. */
@@ -38,17 +43,20 @@ export type Selection = Pick<SecretRef, 'version' | 'stage'>;
 export function readSelection(
   map: YamlMap,
   service: AwsService,
-  reader: Pick<RefReader, 'refuse' | 'warn'>,
+  reader: Pick<RefReader, 'reportError' | 'warn'>,
 ): Selection {
-  return service === 'ssm' ? parameterSelection(map, reader.refuse) : secretSelection(map, reader);
+  return service === 'ssm' ? parameterSelection(map, reader.reportError) : secretSelection(map, reader);
 }
 
-function secretSelection(map: YamlMap, { refuse, warn }: Pick<RefReader, 'refuse' | 'warn'>): Selection {
-  const version = filled(map, 'objectVersion');
-  const label = filled(map, 'objectVersionLabel');
+function secretSelection(
+  map: YamlMap,
+  { reportError, warn }: Pick<RefReader, 'reportError' | 'warn'>,
+): Selection {
+  const version = readOptionalText(map, 'objectVersion');
+  const label = readOptionalText(map, 'objectVersionLabel');
   for (const [key, given] of Object.entries({ objectVersion: version, objectVersionLabel: label }))
     if (given !== undefined && !/^[\x21-\x7e]{1,256}$/.test(given.text))
-      refuse(given, `${key} of ${map.where} has spaces or unusual characters, or is too long`);
+      reportError(given, `${key} of ${map.where} has spaces or unusual characters, or is too long`);
   if (version !== undefined && label !== undefined)
     warn(
       label,
@@ -61,24 +69,24 @@ function secretSelection(map: YamlMap, { refuse, warn }: Pick<RefReader, 'refuse
 }
 
 /** SSM takes `name:3` for a version and `name:prod` for a label, so either stands under either key. */
-function parameterSelection(map: YamlMap, refuse: Refuse): Selection {
-  const version = filled(map, 'objectVersion');
-  const label = filled(map, 'objectVersionLabel');
+function parameterSelection(map: YamlMap, reportError: ReportAt): Selection {
+  const version = readOptionalText(map, 'objectVersion');
+  const label = readOptionalText(map, 'objectVersionLabel');
   if (version !== undefined && label !== undefined)
-    refuse(
+    reportError(
       label,
       `${map.where} has both objectVersion and objectVersionLabel`,
       'a parameter takes one of them',
     );
-  const given: Text | undefined = version ?? label;
+  const given: PositionedText | undefined = version ?? label;
   if (given === undefined) return {};
   const { text } = given;
   if (/^[1-9]\d{0,17}$/.test(text)) return { version: text };
   // https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-labels.html
   if (!/^[A-Za-z_.-][\w.-]{0,99}$/.test(text))
-    refuse(
+    reportError(
       given,
-      `${map.where} asks for what is no version or label of a parameter: ${quoteForeign(text)}`,
+      `${map.where} asks for what is no version or label of a parameter: ${sanitizeExternalText(text)}`,
       'a version is a number from 1, a label has letters, digits and "_.-"',
     );
   return { stage: text };
@@ -96,21 +104,25 @@ const arnsHint =
 const parameterName = /^([\w./-]{1,2048}|\/aws\/reference\/secretsmanager\/[^:\s]{1,2000})$/;
 
 /** The service that `objectType` says; none where it is not given. */
-export function readType(map: YamlMap, refuse: Refuse): AwsService | undefined {
-  const type = filled(map, 'objectType');
+export function readType(map: YamlMap, reportError: ReportAt): AwsService | undefined {
+  const type = readOptionalText(map, 'objectType');
   if (type === undefined) return undefined;
   const service = types[type.text.toLowerCase()];
   if (service === undefined)
-    refuse(type, `objectType of ${map.where} is not known: ${quoteForeign(type.text)}`, typesHint);
+    reportError(
+      type,
+      `objectType of ${map.where} is not known: ${sanitizeExternalText(type.text)}`,
+      typesHint,
+    );
   return service ?? 'secretsmanager';
 }
 
 /** A name, or an ARN that fits the type, where it is given, and the region, where it is known. Nothing where it cannot be read. */
 export function readTarget(
-  name: Text,
+  name: PositionedText,
   { where }: YamlMap,
   wanted: { readonly type: AwsService | undefined; readonly region: string | undefined },
-  refuse: Refuse,
+  reportError: ReportAt,
 ): Target | undefined {
   const { type, region } = wanted;
   const what = `objectName of ${where}`;
@@ -118,23 +130,27 @@ export function readTarget(
   if (!text.startsWith('arn:')) {
     const fault = type === 'ssm' ? parameterFault(text) : secretFault(text);
     if (type === undefined)
-      refuse(name, `${where} has no objectType`, `${typesHint}; only an ARN says it by itself`);
-    else if (fault !== undefined) refuse(name, `${what} ${fault.is}`, fault.hint);
+      reportError(name, `${where} has no objectType`, `${typesHint}; only an ARN says it by itself`);
+    else if (fault !== undefined) reportError(name, `${what} ${fault.is}`, fault.hint);
     return { service: type ?? 'secretsmanager', name: text, ...(region !== undefined && { region }) };
   }
   const arn = readArn(text);
   if (arn === undefined) {
-    refuse(name, `${what} is no ARN of a secret or a parameter: ${quoteForeign(text)}`, arnsHint);
+    reportError(
+      name,
+      `${what} is no ARN of a secret or a parameter: ${sanitizeExternalText(text)}`,
+      arnsHint,
+    );
     return undefined;
   }
   if (type !== undefined && type !== arn.service)
-    refuse(
+    reportError(
       name,
       `${what} is an ARN of ${arn.service}, but objectType says otherwise`,
       'an ARN needs no objectType',
     );
   if (region !== undefined && region !== arn.region)
-    refuse(
+    reportError(
       name,
       `${what} is an ARN of ${arn.region}, but is to be read in ${region}`,
       'name the region of the ARN',
@@ -147,7 +163,7 @@ type Fault = { readonly is: string; readonly hint?: string };
 function parameterFault(text: string): Fault | undefined {
   if (parameterName.test(text)) return undefined;
   return {
-    is: `is no name of a parameter: ${quoteForeign(text)}`,
+    is: `is no name of a parameter: ${sanitizeExternalText(text)}`,
     hint: 'names have letters, digits and "_./-"; a version goes into objectVersion, a label into objectVersionLabel',
   };
 }
@@ -162,18 +178,18 @@ const failoverKeys = ['objectName', 'objectVersion', 'objectVersionLabel'];
 /** What an object asks in its own region, for its fallback. */
 type Primary = {
   readonly map: YamlMap;
-  readonly name: Text | undefined;
+  readonly name: PositionedText | undefined;
   readonly type: AwsService | undefined;
   readonly target: Target;
   readonly selection: Selection;
 };
 
 /** What an object asks for, with its fallback where the class has a failoverRegion. A name that was faulty is empty. */
-export function readRef(map: YamlMap, name: Text | undefined, reader: RefReader): SecretRef {
-  const { region, refuse } = reader;
-  const type = readType(map, refuse);
+export function readRef(map: YamlMap, name: PositionedText | undefined, reader: RefReader): SecretRef {
+  const { region, reportError } = reader;
+  const type = readType(map, reportError);
   const none: Target = { service: type ?? 'secretsmanager', name: '' };
-  const target = (name && readTarget(name, map, { type, region }, refuse)) ?? none;
+  const target = (name && readTarget(name, map, { type, region }, reportError)) ?? none;
   const selection = readSelection(map, target.service, reader);
   const fallback = readFallback({ map, name, type, target, selection }, reader);
   return { ...target, ...selection, ...(fallback && { fallbacks: [fallback] }) };
@@ -182,11 +198,11 @@ export function readRef(map: YamlMap, name: Text | undefined, reader: RefReader)
 /** The same secret in the failoverRegion, or the one that failoverObject says. */
 function readFallback(primary: Primary, reader: RefReader): SecretRef | undefined {
   const { map, name, target, selection } = primary;
-  const { region, failoverRegion, refuse, warn } = reader;
+  const { region, failoverRegion, reportError, warn } = reader;
   const object = map.map('failoverObject');
   if (failoverRegion === undefined) {
     if (object !== undefined)
-      refuse(
+      reportError(
         object.position,
         `${map.where} has a failoverObject, but the class has no failoverRegion`,
         'add the parameter failoverRegion',
@@ -197,7 +213,7 @@ function readFallback(primary: Primary, reader: RefReader): SecretRef | undefine
   if (name === undefined) return undefined;
   if (!name.text.startsWith('arn:')) return { ...target, region: failoverRegion, ...selection };
   if (region === undefined && target.region === failoverRegion)
-    refuse(name, `objectName of ${map.where} is an ARN of the failoverRegion itself`);
+    reportError(name, `objectName of ${map.where} is an ARN of the failoverRegion itself`);
   else
     warn(
       name,
@@ -209,35 +225,41 @@ function readFallback(primary: Primary, reader: RefReader): SecretRef | undefine
 
 function readFailoverObject(object: YamlMap, primary: Primary, reader: RefReader): SecretRef | undefined {
   const { map, type, target, selection } = primary;
-  const { failoverRegion: region, refuse } = reader;
+  const { failoverRegion: region, reportError } = reader;
   object.warnUnknown(failoverKeys);
-  if (filled(map, 'objectAlias') === undefined)
-    refuse(
+  if (readOptionalText(map, 'objectAlias') === undefined)
+    reportError(
       object.position,
       `${map.where} has a failoverObject, but no objectAlias`,
       'its file needs one name for both regions',
     );
-  checkVersions(object, map, refuse);
+  checkVersions(object, map, reportError);
   const own = readSelection(object, target.service, reader);
-  const name = required(object, 'objectName', 'objectName is the name in the failoverRegion', refuse);
-  const fallback = name && readTarget(name, object, { type, region }, refuse);
+  const name = readRequiredText(
+    object,
+    'objectName',
+    'objectName is the name in the failoverRegion',
+    reportError,
+  );
+  const fallback = name && readTarget(name, object, { type, region }, reportError);
   if (name === undefined || fallback === undefined) return undefined;
   if (type === undefined && fallback.service !== target.service)
-    refuse(
+    reportError(
       name,
       `objectName of ${object.where} is of ${fallback.service}, that of ${map.where} of ${target.service}`,
     );
   // Without a label of its own it has the primary's.
-  return { ...fallback, ...(filled(object, 'objectVersionLabel') === undefined ? selection : own) };
+  return { ...fallback, ...(readOptionalText(object, 'objectVersionLabel') === undefined ? selection : own) };
 }
 
 /** A fallback with another version would be another secret. */
-function checkVersions(object: YamlMap, map: YamlMap, refuse: Refuse): void {
-  const version = filled(object, 'objectVersion');
-  const primary = filled(map, 'objectVersion');
+function checkVersions(object: YamlMap, map: YamlMap, reportError: ReportAt): void {
+  const version = readOptionalText(object, 'objectVersion');
+  const primary = readOptionalText(map, 'objectVersion');
   if (version?.text === primary?.text) return;
-  const told = (given: Text | undefined): string => (given === undefined ? 'none' : quoteForeign(given.text));
-  refuse(
+  const told = (given: PositionedText | undefined): string =>
+    given === undefined ? 'none' : sanitizeExternalText(given.text);
+  reportError(
     version ?? object.position,
     `objectVersion of ${map.where} is ${told(primary)}, that of its failoverObject ${told(version)}`,
     'give both the same, or neither one; labels may differ',

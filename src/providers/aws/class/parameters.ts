@@ -5,21 +5,21 @@ import {
   type SecretRef,
   refKey,
 } from '../../../core/plan.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { Parameters } from '../../../core/workload.ts';
 import { readYamlList } from '../../../formats/yaml-objects.ts';
 import {
-  type FilesReader,
-  type NamedFile,
+  type ReadFilesContext,
+  type PositionedFile,
   checkFileNames,
   fileOptionKeys,
   readJmesPathFiles,
-  required,
-  sayIn,
+  readRequiredText,
+  createProblemReporter,
 } from '../../shared/class/files.ts';
 import {
-  type GivenParameter,
-  parameterFault,
+  type RawParameter,
+  parameterProblem,
   readParameters,
   readPathTranslation,
   readRegion,
@@ -40,7 +40,8 @@ const objectKeys = [
 ];
 
 /** What stands around the objects of a class. */
-export type ObjectsContext = Pick<RefReader, 'region' | 'failoverRegion'> & Omit<FilesReader, 'refuse'>;
+export type ObjectsContext = Pick<RefReader, 'region' | 'failoverRegion'> &
+  Omit<ReadFilesContext, 'reportError'>;
 
 /** What to read and which files to make of it, by the parameter `objects` as users of AWS's provider write it. */
 export function readObjects(
@@ -48,21 +49,26 @@ export function readObjects(
   context: ObjectsContext,
 ): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
   const { parameter, report } = context;
-  const say = sayIn(parameter, report);
-  const reader = { ...context, refuse: say('error'), warn: say('warning') };
+  const say = createProblemReporter(parameter, report);
+  const reader = { ...context, reportError: say('error'), warn: say('warning') };
   // One secret may stand there twice, for files of different names; what asks the same is one ref.
   const refs = new Map<string, SecretRef>();
-  const files: NamedFile[] = [];
+  const files: PositionedFile[] = [];
   for (const map of readYamlList(text, { parameter, report, keys: 'any-case' })) {
     map.warnUnknown(objectKeys);
-    const name = required(map, 'objectName', 'objectName is the name of the secret', reader.refuse);
+    const name = readRequiredText(
+      map,
+      'objectName',
+      'objectName is the name of the secret',
+      reader.reportError,
+    );
     const read = readRef(map, name, reader);
     const key = [read, ...(read.fallbacks ?? [])].map(refKey).join(' ');
     const ref = refs.get(key) ?? read;
     refs.set(key, ref);
     files.push(...readJmesPathFiles(map, name, ref, reader));
   }
-  checkFileNames(files, reader.refuse);
+  checkFileNames(files, reader.reportError);
   return { refs: [...refs.values()], files: files.map(({ request }) => request) };
 }
 
@@ -104,13 +110,13 @@ export function planAws(parameters: Parameters, facts?: AwsFacts): PlanResult<Aw
   const objects = given('objects');
   if (objects === undefined) {
     report(
-      parameterFault('objects', 'the parameter `objects` is missing', 'list the secrets to mount under it'),
+      parameterProblem('objects', 'the parameter `objects` is missing', 'list the secrets to mount under it'),
     );
     return { problems };
   }
   const { refs, files } = readObjects(objects.text, {
     parameter: objects.name,
-    ...{ report, translate, region, failoverRegion },
+    ...{ report, translatePath: translate, region, failoverRegion },
   });
   const isOpen = facts === undefined && refs.some((ref) => ref.region === undefined);
   const skipped = isOpen ? ['the region, which the class leaves to the node, and what has to fit it'] : [];
@@ -123,28 +129,28 @@ export function planAws(parameters: Parameters, facts?: AwsFacts): PlanResult<Aw
 }
 
 /** As Go spells a boolean. A class that means Pod Identity must not run under another identity because of a misspelt word. */
-function readSwitch(given: GivenParameter | undefined, report: (problem: Problem) => void): boolean {
+function readSwitch(given: RawParameter | undefined, report: (problem: Problem) => void): boolean {
   const text = given?.text ?? '';
   if (/^(1|t|T|TRUE|true|True)$/.test(text)) return true;
   if (given !== undefined && !/^(|0|f|F|FALSE|false|False)$/.test(text))
     report(
-      parameterFault(
+      parameterProblem(
         given.name,
-        `usePodIdentity is neither "true" nor "false": ${quoteForeign(text)}`,
+        `usePodIdentity is neither "true" nor "false": ${sanitizeExternalText(text)}`,
         'write usePodIdentity: "true"',
       ),
     );
   return false;
 }
 
-function readAddressType(given: GivenParameter | undefined, report: (problem: Problem) => void): AddressType {
+function readAddressType(given: RawParameter | undefined, report: (problem: Problem) => void): AddressType {
   const text = given?.text.toLowerCase() ?? '';
   if (text === 'ipv4' || text === 'ipv6') return text;
   if (given !== undefined && text !== '' && text !== 'auto')
     report({
-      ...parameterFault(
+      ...parameterProblem(
         given.name,
-        `preferredAddressType is none of ipv4, ipv6 and auto, so it means auto: ${quoteForeign(given.text)}`,
+        `preferredAddressType is none of ipv4, ipv6 and auto, so it means auto: ${sanitizeExternalText(given.text)}`,
         'write ipv4 or ipv6, or leave it out',
       ),
       severity: 'warning',
@@ -153,14 +159,14 @@ function readAddressType(given: GivenParameter | undefined, report: (problem: Pr
 }
 
 function readFailoverRegion(
-  given: GivenParameter | undefined,
+  given: RawParameter | undefined,
   primary: string | undefined,
   report: (problem: Problem) => void,
 ): string | undefined {
   const region = readRegion(given, 'us-east-1', report);
   if (given !== undefined && region !== undefined && region === primary)
     report(
-      parameterFault(
+      parameterProblem(
         given.name,
         `failoverRegion is the region itself: ${region}`,
         'name another region, or leave it out',

@@ -137,7 +137,10 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
     await start();
     const token = mint();
     const body = '<ErrorResponse><Error><Code>RegionDisabledException</Code></Error></ErrorResponse>';
-    cloud.sts.behave({ times: 1, answer: { status: 403, headers: { 'content-type': 'text/xml' }, body } });
+    cloud.sts.injectFault({
+      times: 1,
+      response: { status: 403, headers: { 'content-type': 'text/xml' }, body },
+    });
     expect(await reader.login(irsa(token, { region: 'me-south-1' }))).toMatch(
       /^CREDENTIALS_REFUSED: .*activate STS for me-south-1/,
     );
@@ -152,7 +155,7 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
     await reader.read(who, 'db');
     expect(cloud.sts.sessions).toHaveLength(1);
     turn(56 * minute);
-    cloud.sts.behave({ delayMs: 20 });
+    cloud.sts.injectFault({ delayMs: 20 });
     expect(await reader.read(who, 'db')).toBe(good);
     await tick();
     expect(cloud.sts.sessions).toHaveLength(2);
@@ -163,7 +166,7 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
     const who = irsa(mint({ expiresAt: cloud.now() + 9 * hour }));
     await reader.read(who, 'db');
     turn(56 * minute);
-    cloud.sts.behave({ answer: { status: 503, body: '<html>' } });
+    cloud.sts.injectFault({ response: { status: 503, body: '<html>' } });
     expect(await reader.read(who, 'db')).toBe(good);
     await tick();
     expect(reader.failures.map(({ summary }) => summary)).toEqual([
@@ -175,7 +178,7 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
 
   test('an outage of STS before the first session: an outage, for who asks', async () => {
     await start();
-    cloud.sts.behave({ reset: true });
+    cloud.sts.injectFault({ reset: true });
     const [result] = await reader.results(irsa(), { name: 'db' });
     expect(result?.kind === 'failed' && [result.error.code, result.error.kind]).toEqual([
       'CREDENTIALS_UNAVAILABLE',
@@ -199,7 +202,7 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
     ],
   ])('trouble that passes is waited out: %s', async (_, answer) => {
     await start();
-    cloud.sts.behave({ times: 1, answer: { headers: { 'content-type': 'text/xml' }, ...answer } });
+    cloud.sts.injectFault({ times: 1, response: { headers: { 'content-type': 'text/xml' }, ...answer } });
     expect(await reader.read(irsa(), 'db')).toBe(good);
   });
 
@@ -209,7 +212,7 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
     ['nothing', { status: 200, body: '' }],
   ])('what does not answer as STS does is no refusal: %s', async (_, answer) => {
     await start();
-    cloud.sts.behave({ times: 1, answer });
+    cloud.sts.injectFault({ times: 1, response: answer });
     const line = await reader.read(irsa(), 'db');
     expect(line).toMatch(/^failed CREDENTIALS_UNAVAILABLE: .*STS in eu-west-1/);
     expect(line).not.toContain('canary');
@@ -251,7 +254,9 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
     const who = irsa();
     await reader.read(who, 'db');
     turn(2 * minute);
-    cloud.secretsManager.behave({ answer: { status: 400, body: { __type: 'ExpiredTokenException' } } });
+    cloud.secretsManager.injectFault({
+      response: { status: 400, body: { __type: 'ExpiredTokenException' } },
+    });
     for (let round = 0; round < 5; round++)
       expect(await reader.read(who, 'db')).toMatch(/^failed CREDENTIALS_REFUSED: .*the role .*ExpiredToken/);
     expect(cloud.sts.sessions).toHaveLength(2);
@@ -323,7 +328,7 @@ describe('EKS Pod Identity', () => {
     expect(await reader.read(podIdentity(family), 'db')).toBe(good);
     const other = family === 'ipv4' ? 'ipv6' : 'ipv4';
     expect([cloud.agent[family].count(), cloud.agent[other].count()]).toEqual([1, 0]);
-    cloud.agent[family].behave({ reset: true });
+    cloud.agent[family].injectFault({ reset: true });
     expect(await reader.read(podIdentity(family, { podUid: 'next' }), 'db')).toMatch(
       /^failed CREDENTIALS_UNAVAILABLE: .*no keys for the pod, from EKS Pod Identity: .*; check that the add-on eks-pod-identity-agent runs on this node/,
     );
@@ -334,13 +339,13 @@ describe('EKS Pod Identity', () => {
     await start();
     const next = (podUid: string) => reader.read(podIdentity('auto', { podUid }), 'db');
     const asked = () => [cloud.agent.ipv4.count(), cloud.agent.ipv6.count()];
-    cloud.agent.ipv4.behave({ reset: true });
+    cloud.agent.ipv4.injectFault({ reset: true });
     expect(await next('1')).toBe(good);
     expect(asked()).toEqual([1, 1]);
     expect(await next('2')).toBe(good);
     expect(asked()).toEqual([1, 2]);
-    cloud.agent.ipv4.behave();
-    cloud.agent.ipv6.behave({ reset: true });
+    cloud.agent.ipv4.injectFault();
+    cloud.agent.ipv6.injectFault({ reset: true });
     expect(await next('3')).toBe(good);
     expect(await next('4')).toBe(good);
     expect(asked()).toEqual([3, 3]);
@@ -398,14 +403,14 @@ describe('EKS Pod Identity', () => {
     ['broken', { status: 500, body: 'no' }],
   ])('trouble that passes is waited out: %s', async (_, answer) => {
     await start();
-    cloud.agent.ipv4.behave({ times: 2, answer });
+    cloud.agent.ipv4.injectFault({ times: 2, response: answer });
     expect(await reader.read(podIdentity(), 'db')).toBe(good);
     expect(cloud.agent.ipv4.count()).toBe(3);
   });
 
   test('what is not the agent is no refusal', async () => {
     await start();
-    cloud.agent.ipv4.behave({ answer: { status: 403, body: '<html>' } });
+    cloud.agent.ipv4.injectFault({ response: { status: 403, body: '<html>' } });
     expect(await reader.read(podIdentity(), 'db')).toMatch(
       /^failed CREDENTIALS_UNAVAILABLE: .*does not answer as the agent of EKS Pod Identity does \(HTTP 403\)/,
     );

@@ -2,7 +2,7 @@ import type { Retry } from '../../../concurrency/retry.ts';
 import type { SecretError } from '../../../core/errors.ts';
 import type { Http } from '../../../http/client.ts';
 import { createCredentialCache, runLogin } from '../../shared/credentials/credential-cache.ts';
-import type { Proving } from '../../shared/credentials/credential-gate.ts';
+import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { createSdk } from '../sdk.ts';
 import type { AwsCloudConfig, AwsCredential, AwsIdentity } from '../types.ts';
 import { createOwnChain } from './own-chain.ts';
@@ -25,7 +25,7 @@ export type AwsCredentialsDeps = {
   readonly config: AwsCloudConfig;
   readonly http: Http;
   readonly retry: Retry;
-  readonly proving: Proving;
+  readonly proving: CredentialGate;
   readonly now: () => number;
   /** Told of a login that failed while older keys still serve. */
   readonly onFailure?: (error: SecretError) => void;

@@ -1,6 +1,6 @@
 import { Redacted } from '../../../core/redacted.ts';
 import { SecretError } from '../../../core/errors.ts';
-import { race } from '../../../concurrency/single-flight.ts';
+import { raceWithAbort } from '../../../concurrency/single-flight.ts';
 import type { Http } from '../../../http/client.ts';
 import { describeFault, isThrottled, isUnavailable, readFault } from '../errors.ts';
 import type { AwsCredential } from '../types.ts';
@@ -21,7 +21,7 @@ export function createOwnChain({ http }: { readonly http: Http }) {
     // Made anew for each login: it keeps what it has found.
     const find = defaultProvider({ clientConfig: { region, requestHandler, maxAttempts: 1 } });
     try {
-      const keys = await race(find(), signal);
+      const keys = await raceWithAbort(find(), signal);
       return {
         accessKeyId: keys.accessKeyId,
         secretAccessKey: new Redacted(keys.secretAccessKey),

@@ -1,12 +1,12 @@
 import * as z from 'zod';
 import { Redacted } from '../../../core/redacted.ts';
 import { SecretError, toSecretError } from '../../../core/errors.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { Retry } from '../../../concurrency/retry.ts';
 import { readBody } from '../../../http/response.ts';
 import type { Http, HttpAnswer } from '../../../http/client.ts';
 import { digestOf } from '../../shared/identity/fingerprint.ts';
-import type { Proving } from '../../shared/credentials/credential-gate.ts';
+import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import type { AwsCloudConfig } from '../types.ts';
 import type { AwsCredential, AwsIdentity } from '../types.ts';
 
@@ -35,7 +35,7 @@ const session = z.object({
 export function createPodIdentity(deps: {
   readonly http: Http;
   readonly retry: Retry;
-  readonly proving: Proving;
+  readonly proving: CredentialGate;
   readonly agent: AwsCloudConfig['podIdentityAgent'];
 }): (identity: PodIdentity, signal: AbortSignal) => Promise<AwsCredential> {
   const { http, retry, proving, agent } = deps;
@@ -121,7 +121,7 @@ function refusal(answer: HttpAnswer, token: string): SecretError {
 /** `(HTTP 404: "[7d0f]: (ResourceNotFoundException): ...")`: the agent's only word is a line of text. */
 function describe({ status, body }: HttpAnswer, token: string): string {
   const text = body.toString().trim();
-  return text === '' ? `(HTTP ${status})` : `(HTTP ${status}: "${quoteForeign(text, [token])}")`;
+  return text === '' ? `(HTTP ${status})` : `(HTTP ${status}: "${sanitizeExternalText(text, [token])}")`;
 }
 
 function hintOf(text: string): string {

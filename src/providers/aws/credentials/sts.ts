@@ -3,7 +3,7 @@ import { Redacted } from '../../../core/redacted.ts';
 import { SecretError } from '../../../core/errors.ts';
 import type { Retry } from '../../../concurrency/retry.ts';
 import { digestOf } from '../../shared/identity/fingerprint.ts';
-import type { Proving } from '../../shared/credentials/credential-gate.ts';
+import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { callAws } from '../call.ts';
 import { describeFault, type Fault } from '../errors.ts';
 import type { AwsCredential, AwsIdentity } from '../types.ts';
@@ -27,7 +27,7 @@ const session = z.object({
  * @throws SecretError CREDENTIALS_REFUSED, and what an outage is
  */
 export async function assumeRoleWithWebIdentity(
-  { sdk, retry, proving }: { readonly sdk: Sdk; readonly retry: Retry; readonly proving: Proving },
+  { sdk, retry, proving }: { readonly sdk: Sdk; readonly retry: Retry; readonly proving: CredentialGate },
   identity: Extract<AwsIdentity, { kind: 'irsa' }>,
   signal: AbortSignal,
 ): Promise<AwsCredential> {

@@ -4,19 +4,19 @@ import type { Redacted } from '../../../core/redacted.ts';
 import { SecretError } from '../../../core/errors.ts';
 import type { HttpAnswer } from '../../../http/client.ts';
 import { digestOf } from '../../shared/identity/fingerprint.ts';
-import type { Proving } from '../../shared/credentials/credential-gate.ts';
+import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { runLogin } from '../../shared/credentials/credential-cache.ts';
 import { readBody } from '../../../http/response.ts';
 import type { Api } from '../api.ts';
-import { describeFault, readFault } from '../errors.ts';
+import { describeCceErrorResponse, parseCceErrorResponse } from '../errors.ts';
 import { makeCredential, temporaryKeys, time, type CceCredential } from '../types.ts';
 
 /** For a login that is not to be reached. */
 const hint = 'not every region has STS: HUAWEICLOUD_SDK_STS_ENDPOINT and _IAM_ENDPOINT name another';
 
 /** How long the keys live that are asked for. */
-const clusterSeconds = 21_600;
-const podSeconds = 3_600;
+const clusterKeyLifetimeSeconds = 21_600;
+const podKeyLifetimeSeconds = 3_600;
 
 export const idTokenOwner = 'the identity provider in HUAWEICLOUD_SDK_IDP_ID';
 
@@ -27,44 +27,49 @@ export const idTokenOwner = 'the identity provider in HUAWEICLOUD_SDK_IDP_ID';
 export function createIdTokenSource(deps: {
   readonly api: Api;
   readonly iam: URL;
-  readonly proving: Proving;
+  readonly credentialGate: CredentialGate;
   readonly idpId: string;
   readonly tokenFile: string;
 }): (signal: AbortSignal) => Promise<CceCredential> {
-  const { api, iam, proving, idpId, tokenFile } = deps;
+  const { api, iam, credentialGate, idpId, tokenFile } = deps;
   return async (signal) => {
     const idToken = await readToken(tokenFile);
-    return proving.run(digestOf(idpId, idToken), signal, () =>
+    return credentialGate.run(digestOf(idpId, idToken), signal, () =>
       runLogin(signal, { owner: idTokenOwner, hint }, async () => {
-        const first = await api.call({
+        const tokenResponse = await api.call({
           method: 'POST',
           url: new URL('/v3.0/OS-AUTH/id-token/tokens', iam),
           headers: { 'X-Idp-Id': idpId },
           body: { auth: { id_token: { id: idToken } } },
           signal,
         });
-        const iamToken = first.headers['x-subject-token'];
-        if (!isSuccess(first)) throw refused(first, `the token in ${tokenFile}`, [idToken]);
+        const iamToken = tokenResponse.headers['x-subject-token'];
+        if (!isSuccess(tokenResponse))
+          throw tokenRefusedError(tokenResponse, `the token in ${tokenFile}`, [idToken]);
         if (iamToken === undefined)
           throw new SecretError('STORE_ANSWER_INVALID', `${iam.host} answered without a token`);
-        const second = await api.call({
+        const keysResponse = await api.call({
           method: 'POST',
           url: new URL('/v3.0/OS-CREDENTIAL/securitytokens', iam),
           body: {
             auth: {
-              identity: { methods: ['token'], token: { id: iamToken, duration_seconds: clusterSeconds } },
+              identity: {
+                methods: ['token'],
+                token: { id: iamToken, duration_seconds: clusterKeyLifetimeSeconds },
+              },
             },
           },
           signal,
         });
-        if (!isSuccess(second)) throw refused(second, idTokenOwner, [idToken, iamToken]);
-        return makeCredential({ ...readBody(second, temporaryKeys, 'IAM'), owner: idTokenOwner });
+        if (!isSuccess(keysResponse))
+          throw tokenRefusedError(keysResponse, idTokenOwner, [idToken, iamToken]);
+        return makeCredential({ ...readBody(keysResponse, temporaryKeys, 'IAM'), owner: idTokenOwner });
       }),
     );
   };
 }
 
-const assumed = z.object({
+const assumeAgencyResponse = z.object({
   credentials: z.object({
     access_key_id: z.string().min(1),
     secret_access_key: z.string().min(1),
@@ -86,14 +91,14 @@ export type AgencySession = {
  * not shown again for a while; another one is tried at once.
  */
 export async function assumeAgency(
-  deps: { readonly api: Api; readonly sts: URL; readonly proving: Proving },
+  deps: { readonly api: Api; readonly sts: URL; readonly credentialGate: CredentialGate },
   { agencyUrn, providerUrn, sessionName, token }: AgencySession,
   signal: AbortSignal,
 ): Promise<CceCredential> {
   const owner = `agency ${agencyUrn}`;
   const idToken = token.reveal();
-  const work = async (): Promise<CceCredential> => {
-    const answer = await deps.api.call({
+  const login = async (): Promise<CceCredential> => {
+    const response = await deps.api.call({
       method: 'POST',
       url: new URL('/v5/agencies/assume-with-oidc', deps.sts),
       body: {
@@ -101,12 +106,12 @@ export async function assumeAgency(
         agency_urn: agencyUrn,
         agency_session_name: sessionName,
         id_token: idToken,
-        duration_seconds: podSeconds,
+        duration_seconds: podKeyLifetimeSeconds,
       },
       signal,
     });
-    if (!isSuccess(answer)) throw refused(answer, `the pod's token for ${owner}`, [idToken]);
-    const { credentials } = readBody(answer, assumed, 'STS');
+    if (!isSuccess(response)) throw tokenRefusedError(response, `the pod's token for ${owner}`, [idToken]);
+    const { credentials } = readBody(response, assumeAgencyResponse, 'STS');
     return makeCredential({
       accessKey: credentials.access_key_id,
       secretKey: credentials.secret_access_key,
@@ -116,7 +121,7 @@ export async function assumeAgency(
     });
   };
   const key = digestOf(agencyUrn, providerUrn, idToken);
-  return deps.proving.run(key, signal, () => runLogin(signal, { owner, hint }, work));
+  return deps.credentialGate.run(key, signal, () => runLogin(signal, { owner, hint }, login));
 }
 
 /** `ns.account`, in the letters and the length a session's name may have. */
@@ -129,10 +134,10 @@ function isSuccess({ status }: HttpAnswer): boolean {
 }
 
 /** The codes of STS are documented nowhere, so any refusal is one of the token, and shows the code. */
-function refused(answer: HttpAnswer, what: string, secrets: readonly string[]): SecretError {
+function tokenRefusedError(response: HttpAnswer, subject: string, secrets: readonly string[]): SecretError {
   return new SecretError(
     'CREDENTIALS_REFUSED',
-    `Huawei Cloud refused ${what} ${describeFault(readFault(answer), secrets)}`,
+    `Huawei Cloud refused ${subject} ${describeCceErrorResponse(parseCceErrorResponse(response), secrets)}`,
     { hint: 'check the identity provider (issuer, audience, keys) and whom the agency trusts' },
   );
 }

@@ -2,7 +2,7 @@ import type { Retry } from '../../../concurrency/retry.ts';
 import type { SecretError } from '../../../core/errors.ts';
 import type { Http } from '../../../http/client.ts';
 import { createCredentialCache } from '../../shared/credentials/credential-cache.ts';
-import type { Proving } from '../../shared/credentials/credential-gate.ts';
+import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import type { Api } from '../api.ts';
 import type { CceConfig, RegionConfig } from '../config.ts';
 import { type CceCredential, makeCredential } from '../types.ts';
@@ -10,14 +10,14 @@ import { type AgencySession, assumeAgency, createIdTokenSource, idTokenOwner } f
 import { createMetadataSource, nodeOwner } from './metadata.ts';
 
 /** As Huawei Cloud's own SDKs do. */
-const earlyMs = 40 * 60_000;
+const renewBeforeMs = 40 * 60_000;
 
 /** Keys for principals, each made once and kept by fingerprint. All throw CREDENTIALS_REFUSED, CREDENTIALS_UNAVAILABLE, NOT_CONFIGURED. */
 export type Credentials = {
   /** Whose the cluster's identity is, for messages. */
   readonly clusterOwner: string;
-  ofCluster(fingerprint: string, signal: AbortSignal): Promise<CceCredential>;
-  ofPod(fingerprint: string, session: AgencySession, signal: AbortSignal): Promise<CceCredential>;
+  forCluster(fingerprint: string, signal: AbortSignal): Promise<CceCredential>;
+  forPod(fingerprint: string, session: AgencySession, signal: AbortSignal): Promise<CceCredential>;
   /** CSMS did not take it. */
   refused(fingerprint: string, credential: CceCredential): void;
 };
@@ -29,7 +29,7 @@ export type CredentialsDeps = {
   readonly api: Api;
   readonly http: Http;
   readonly retry: Retry;
-  readonly proving: Proving;
+  readonly credentialGate: CredentialGate;
   readonly now: () => number;
   /** Told of a login that failed while older keys still serve. */
   readonly onFailure: (error: SecretError) => void;
@@ -37,26 +37,26 @@ export type CredentialsDeps = {
 
 /** See {@link Credentials}. */
 export function createCredentials(deps: CredentialsDeps): Credentials {
-  const { region, api, proving, now, onFailure } = deps;
-  const cache = createCredentialCache<CceCredential>({ now, earlyMs, onFailure });
-  const cluster = clusterSource(deps);
+  const { region, api, credentialGate, now, onFailure } = deps;
+  const cache = createCredentialCache<CceCredential>({ now, renewBeforeMs, onFailure });
+  const cluster = createClusterSource(deps);
   return {
     clusterOwner: cluster.owner,
-    ofCluster: (fingerprint, signal) => cache.get(fingerprint, signal, cluster.obtain),
-    ofPod: (fingerprint, session, signal) =>
-      cache.get(fingerprint, signal, (flight) =>
-        assumeAgency({ api, sts: region.sts, proving }, session, flight),
+    forCluster: (fingerprint, signal) => cache.get(fingerprint, signal, cluster.obtain),
+    forPod: (fingerprint, session, signal) =>
+      cache.get(fingerprint, signal, (loginSignal) =>
+        assumeAgency({ api, sts: region.sts, credentialGate }, session, loginSignal),
       ),
     refused: (fingerprint, credential) => cache.refused(fingerprint, credential),
   };
 }
 
-type Source = {
+type CredentialSource = {
   readonly owner: string;
   readonly obtain: (signal: AbortSignal) => Promise<CceCredential>;
 };
 
-function clusterSource({ config, region, ...deps }: CredentialsDeps): Source {
+function createClusterSource({ config, region, ...deps }: CredentialsDeps): CredentialSource {
   const { identity, metadata } = config;
   switch (identity.kind) {
     case 'id-token':

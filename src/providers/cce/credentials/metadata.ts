@@ -6,14 +6,14 @@ import { makeCredential, temporaryKeys, type CceCredential } from '../types.ts';
 
 export const nodeOwner = 'the agency of this node';
 
-const tokenLifeSeconds = 21_600;
+const tokenLifetimeSeconds = 21_600;
 /** A token is renewed this long before its end. */
-const tokenReserveMs = 60_000;
+const tokenRenewBeforeMs = 60_000;
 /** How long a service that knows no tokens is asked without one. */
-const withoutTokenMs = 24 * 3_600_000;
+const tokenlessRetryMs = 24 * 3_600_000;
 const timeoutMs = 3_000;
 
-type Token = { readonly text: string | undefined; readonly until: number };
+type MetadataToken = { readonly text: string | undefined; readonly expiresAt: number };
 
 /** The keys of the agency that is attached to the node, from the metadata service of its ECS. */
 export function createMetadataSource(deps: {
@@ -23,9 +23,9 @@ export function createMetadataSource(deps: {
   readonly now: () => number;
 }): (signal: AbortSignal) => Promise<CceCredential> {
   const { http, retry, endpoint, now } = deps;
-  let kept: Token | undefined;
+  let cachedToken: MetadataToken | undefined;
 
-  const ask = (
+  const request = (
     method: string,
     path: string,
     headers: Record<string, string>,
@@ -36,72 +36,72 @@ export function createMetadataSource(deps: {
       signal,
       async () => {
         const url = new URL(path, endpoint);
-        const answer = await http.request({ method, url, headers, signal, timeoutMs, direct: true });
+        const response = await http.request({ method, url, headers, signal, timeoutMs, direct: true });
         // 503 says that there are no tokens (below); from the keys' own path it is an outage.
-        if (answer.status === 429 || (answer.status >= 500 && method === 'GET'))
-          throw new SecretError('STORE_UNAVAILABLE', `${url.host} answered HTTP ${answer.status}`);
-        return answer;
+        if (response.status === 429 || (response.status >= 500 && method === 'GET'))
+          throw new SecretError('STORE_UNAVAILABLE', `${url.host} answered HTTP ${response.status}`);
+        return response;
       },
       (error) => error.code === 'STORE_UNAVAILABLE',
     );
 
-  const token = async (signal: AbortSignal): Promise<string | undefined> => {
-    if (kept !== undefined && now() < kept.until) return kept.text;
-    const headers = { 'X-Metadata-Token-Ttl-Seconds': String(tokenLifeSeconds) };
-    const answer = await ask('PUT', '/meta-data/latest/api/token', headers, signal);
-    if ([404, 405, 503].includes(answer.status)) {
-      kept = { text: undefined, until: now() + withoutTokenMs };
+  const getToken = async (signal: AbortSignal): Promise<string | undefined> => {
+    if (cachedToken !== undefined && now() < cachedToken.expiresAt) return cachedToken.text;
+    const headers = { 'X-Metadata-Token-Ttl-Seconds': String(tokenLifetimeSeconds) };
+    const response = await request('PUT', '/meta-data/latest/api/token', headers, signal);
+    if ([404, 405, 503].includes(response.status)) {
+      cachedToken = { text: undefined, expiresAt: now() + tokenlessRetryMs };
       return undefined;
     }
-    const text = answer.body.toString().trim();
-    if (answer.status !== 200 || !/^[\x21-\x7e]+$/.test(text))
-      throw unavailable(`gave no token (HTTP ${answer.status})`);
-    kept = { text, until: now() + tokenLifeSeconds * 1_000 - tokenReserveMs };
+    const text = response.body.toString().trim();
+    if (response.status !== 200 || !/^[\x21-\x7e]+$/.test(text))
+      throw unavailableError(`gave no token (HTTP ${response.status})`);
+    cachedToken = { text, expiresAt: now() + tokenLifetimeSeconds * 1_000 - tokenRenewBeforeMs };
     return text;
   };
 
-  const keys = async (signal: AbortSignal): Promise<HttpAnswer> => {
-    const text = await token(signal);
+  const requestKeys = async (signal: AbortSignal): Promise<HttpAnswer> => {
+    const text = await getToken(signal);
     const headers = text === undefined ? {} : { 'X-Metadata-Token': text };
-    return ask('GET', '/openstack/latest/securitykey', headers, signal);
+    return request('GET', '/openstack/latest/securitykey', headers, signal);
   };
 
   return async (signal) => {
     try {
-      let answer = await keys(signal);
-      if (answer.status === 401 && !saysNoAgency(answer)) {
-        kept = undefined;
-        answer = await keys(signal);
+      let response = await requestKeys(signal);
+      if (response.status === 401 && !isNoAgencyResponse(response)) {
+        cachedToken = undefined;
+        response = await requestKeys(signal);
       }
-      if (saysNoAgency(answer)) throw noAgency();
-      if (answer.status !== 200) throw unavailable(`gave no keys (HTTP ${answer.status})`);
+      if (isNoAgencyResponse(response)) throw noAgencyError();
+      if (response.status !== 200) throw unavailableError(`gave no keys (HTTP ${response.status})`);
       return makeCredential({
-        ...readBody(answer, temporaryKeys, 'the metadata service'),
+        ...readBody(response, temporaryKeys, 'the metadata service'),
         owner: nodeOwner,
       });
     } catch (thrown) {
       signal.throwIfAborted();
       const error = toSecretError(thrown);
       throw error.kind === 'outage' && error.code !== 'CREDENTIALS_UNAVAILABLE'
-        ? unavailable(`cannot be used: ${error.message}`)
+        ? unavailableError(`cannot be used: ${error.message}`)
         : error;
     }
   };
 }
 
 /** Said with HTTP 401, of all codes; a new token would not help. */
-function saysNoAgency({ status, body }: HttpAnswer): boolean {
+function isNoAgencyResponse({ status, body }: HttpAnswer): boolean {
   return status >= 400 && body.includes('Please configure Cloud Service Agency first');
 }
 
-function noAgency(): SecretError {
+function noAgencyError(): SecretError {
   return new SecretError('NOT_CONFIGURED', 'this node has no agency to read secrets with', {
     hint: 'attach an agency to the ECS, or configure keys or an identity provider: see docs/providers/cce.md',
   });
 }
 
-function unavailable(what: string): SecretError {
-  return new SecretError('CREDENTIALS_UNAVAILABLE', `the metadata service of this node ${what}`, {
+function unavailableError(reason: string): SecretError {
+  return new SecretError('CREDENTIALS_UNAVAILABLE', `the metadata service of this node ${reason}`, {
     hint: 'the pod needs the way to it (hostNetwork, or no policy in between); or configure keys or an identity provider',
   });
 }

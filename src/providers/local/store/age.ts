@@ -1,7 +1,7 @@
 import type * as Age from 'age-encryption';
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
-import { type NamedFile, describeFile } from './files.ts';
+import { type StoreFile, describeFile } from './atomic-file.ts';
 
 /** A private key as text, `AGE-SECRET-KEY-1...`. */
 export type Identity = Redacted;
@@ -37,23 +37,23 @@ export async function encrypt(plaintext: Uint8Array, identity: Identity): Promis
  * @throws SecretError LOCAL_STORE_UNREADABLE
  */
 export async function decrypt(
-  file: NamedFile,
+  file: StoreFile,
   ciphertext: Uint8Array,
   identities: readonly Identity[],
 ): Promise<Uint8Array> {
-  if (ciphertext.length === 0) throw damaged(file, 'it is empty');
+  if (ciphertext.length === 0) throw damagedFileError(file, 'it is empty');
   const age = await loadAge();
   const decrypter = new age.Decrypter();
   for (const identity of identities) decrypter.addIdentity(identity.reveal());
   try {
     return await decrypter.decrypt(ciphertext);
   } catch (thrown) {
-    throw refusal(file, thrown);
+    throw decryptionError(file, thrown);
   }
 }
 
 /** age-encryption has no error codes; its few messages are fixed texts, and none holds plaintext. */
-function refusal(file: NamedFile, thrown: unknown): SecretError {
+function decryptionError(file: StoreFile, thrown: unknown): SecretError {
   const text = thrown instanceof Error ? thrown.message : '';
   if (text.startsWith('no identity matched'))
     return new SecretError(
@@ -64,11 +64,11 @@ function refusal(file: NamedFile, thrown: unknown): SecretError {
         cause: thrown,
       },
     );
-  if (text.startsWith('invalid version')) return damaged(file, 'it is no (binary) age file', thrown);
-  return damaged(file, 'it is truncated or was tampered with', thrown);
+  if (text.startsWith('invalid version')) return damagedFileError(file, 'it is no (binary) age file', thrown);
+  return damagedFileError(file, 'it is truncated or was tampered with', thrown);
 }
 
-function damaged(file: NamedFile, cause: string, thrown?: unknown): SecretError {
+function damagedFileError(file: StoreFile, cause: string, thrown?: unknown): SecretError {
   return new SecretError('LOCAL_STORE_UNREADABLE', `cannot decrypt the ${describeFile(file)}: ${cause}`, {
     hint: 'restore it from a backup',
     cause: thrown,

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { Redacted } from '../../../core/redacted.ts';
-import { type StoreDocument, formatDocument, parseDocument } from './document.ts';
+import { type StoreDocument, serializeDocument, parseDocument } from './document.ts';
 
 const canary = 'canary-6f1d';
 const version = { version: 'v1', created: '2026-01-02T03:04:05.000Z', value: canary, encoding: 'utf-8' };
@@ -40,7 +40,7 @@ describe('the plaintext of a store', () => {
       Buffer.from(canary),
       Buffer.from([0, 255]),
     ]);
-    expect(JSON.parse(Buffer.from(formatDocument(document)).toString())).toEqual({
+    expect(JSON.parse(Buffer.from(serializeDocument(document)).toString())).toEqual({
       format: 'keyferry-local/1',
       secrets: {
         'eu/prod/db': {
@@ -74,7 +74,7 @@ describe('the plaintext of a store', () => {
             },
           ]),
         );
-        expect(plain(parse(formatDocument(document)))).toEqual(plain(document));
+        expect(plain(parse(serializeDocument(document)))).toEqual(plain(document));
       }),
     );
   });
@@ -82,7 +82,7 @@ describe('the plaintext of a store', () => {
   test("names of objects' own properties are names as any other", () => {
     const document = parse(file({ constructor: { versions: [version] }, toString: { versions: [] } }));
     expect([...document.keys()]).toEqual(['constructor', 'toString']);
-    expect(parse(formatDocument(document)).get('constructor')?.versions).toHaveLength(1);
+    expect(parse(serializeDocument(document)).get('constructor')?.versions).toHaveLength(1);
   });
 
   test.each([

@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import * as z from 'zod';
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { checkSecretName, versionNumber } from '../class.ts';
 
 /** One version of a secret. */
@@ -53,7 +53,7 @@ export function parseDocument(plaintext: Uint8Array): StoreDocument {
   checkFormat(json);
   checkNames(json);
   const parsed = documentSchema.safeParse(json);
-  if (!parsed.success) throw malformed(`at ${quoteForeign(place(parsed.error))}`);
+  if (!parsed.success) throw malformedError(`at ${sanitizeExternalText(issuePath(parsed.error))}`);
   return new Map(
     Object.entries(parsed.data.secrets).map(([name, { last, versions }]) => {
       const highest = versionNumber(versions.at(-1)?.version ?? '') ?? 0;
@@ -63,7 +63,7 @@ export function parseDocument(plaintext: Uint8Array): StoreDocument {
 }
 
 /** Writes the plaintext: JSON, indented, secrets in the order of their names. */
-export function formatDocument(document: StoreDocument): Uint8Array {
+export function serializeDocument(document: StoreDocument): Uint8Array {
   const secrets = [...document]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, { last, versions }]) => [name, { last, versions: versions.map(encode) }] as const);
@@ -85,19 +85,19 @@ function parseJson(plaintext: Uint8Array): unknown {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(plaintext));
   } catch {
     // What was thrown quotes the text around the fault: it must not even become a cause.
-    throw malformed('it is not JSON');
+    throw malformedError('it is not JSON');
   }
 }
 
 /** A later format is told apart from a damaged file. */
 function checkFormat(json: unknown): asserts json is object {
-  const found = typeof json === 'object' && json !== null && 'format' in json ? json.format : undefined;
-  if (found === format) return;
-  if (typeof found !== 'string' || !/^keyferry-local\/[0-9]{1,9}$/.test(found))
-    throw malformed(`it is not marked as "${format}"`);
+  const foundFormat = typeof json === 'object' && json !== null && 'format' in json ? json.format : undefined;
+  if (foundFormat === format) return;
+  if (typeof foundFormat !== 'string' || !/^keyferry-local\/[0-9]{1,9}$/.test(foundFormat))
+    throw malformedError(`it is not marked as "${format}"`);
   throw new SecretError(
     'LOCAL_STORE_UNREADABLE',
-    `the local store has the format ${found}, this Keyferry reads ${format}`,
+    `the local store has the format ${foundFormat}, this Keyferry reads ${format}`,
     {
       hint: 'use the version of Keyferry that wrote it, or a newer one',
     },
@@ -108,22 +108,22 @@ function checkFormat(json: unknown): asserts json is object {
 function checkNames(json: object): void {
   if (!('secrets' in json) || typeof json.secrets !== 'object') return;
   for (const name of Object.keys(json.secrets ?? {})) {
-    const fault = checkSecretName(name);
-    if (fault !== undefined) throw malformed(`the name "${quoteForeign(name)}" ${fault}`);
+    const problem = checkSecretName(name);
+    if (problem !== undefined) throw malformedError(`the name "${sanitizeExternalText(name)}" ${problem}`);
   }
 }
 
-function malformed(fault: string): SecretError {
+function malformedError(problem: string): SecretError {
   return new SecretError(
     'LOCAL_STORE_UNREADABLE',
-    `the local store was decrypted, but its content is malformed: ${fault}`,
+    `the local store was decrypted, but its content is malformed: ${problem}`,
     {
       hint: 'docs/providers/local.md describes the format; restore the file from a backup',
     },
   );
 }
 
-function place(error: z.ZodError): string {
+function issuePath(error: z.ZodError): string {
   const [issue] = error.issues;
   const unknown = issue?.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];
   return [...(issue?.path ?? []), ...unknown].join('.');

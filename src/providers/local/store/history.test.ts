@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { StoreDocument } from './document.ts';
-import { addVersion, findVersion, keptVersions, largestValue, removeVersions } from './history.ts';
+import { addVersion, findVersion, maxVersions, maxValueBytes, removeVersions } from './history.ts';
 
 const empty: StoreDocument = new Map();
 const bytes = (text: string): Uint8Array => Buffer.from(text);
@@ -28,27 +28,27 @@ describe('the versions of a secret', () => {
     expect(get(set(set(document, 'a', 'two'), 'a', 'one'), 'a', 'v3')).toBe('one');
   });
 
-  test(`are kept up to ${keptVersions}; the oldest go, which is told`, () => {
+  test(`are kept up to ${maxVersions}; the oldest go, which is told`, () => {
     let document = empty;
-    for (let value = 1; value <= keptVersions; value += 1) document = set(document, 'a', `${value}`);
+    for (let value = 1; value <= maxVersions; value += 1) document = set(document, 'a', `${value}`);
     const added = addVersion(document, 'a', bytes('more'), '');
     expect(added).toMatchObject({ version: 'v11', dropped: ['v1'] });
     expect(() => findVersion(added.document, 'a', 'v1')).toThrow('the local store has no version v1 of a');
   });
 
   test('removed ones leave their numbers behind: no number is given twice', () => {
-    const numbers = fc.array(fc.oneof(fc.constant('set'), fc.constant('rm'), fc.nat({ max: 12 })), {
+    const stepsArbitrary = fc.array(fc.oneof(fc.constant('set'), fc.constant('rm'), fc.nat({ max: 12 })), {
       maxLength: 40,
     });
     fc.assert(
-      fc.property(numbers, (steps) => {
+      fc.property(stepsArbitrary, (steps) => {
         let document = empty;
-        const given: string[] = [];
+        const assignedVersions: string[] = [];
         for (const [index, step] of steps.entries()) {
           if (step === 'set') {
             const added = addVersion(document, 'a', bytes(`${index}`), '');
             document = added.document;
-            given.push(added.version);
+            assignedVersions.push(added.version);
           } else {
             try {
               document = removeVersions(document, 'a', step === 'rm' ? undefined : `v${step}`);
@@ -57,7 +57,7 @@ describe('the versions of a secret', () => {
             }
           }
         }
-        expect(given).toEqual(given.map((_, index) => `v${index + 1}`));
+        expect(assignedVersions).toEqual(assignedVersions.map((_, index) => `v${index + 1}`));
       }),
     );
   });
@@ -112,9 +112,9 @@ describe('a value or name that cannot be kept', () => {
 
   test('an empty value, or one above 1 MiB', () => {
     expect(() => addVersion(empty, 'a', bytes(''), '')).toThrow('no value was given for a');
-    expect(() => addVersion(empty, 'a', Buffer.alloc(largestValue + 1), '')).toThrow(
+    expect(() => addVersion(empty, 'a', Buffer.alloc(maxValueBytes + 1), '')).toThrow(
       'is larger than 1024 KiB',
     );
-    expect(addVersion(empty, 'a', Buffer.alloc(largestValue), '').version).toBe('v1');
+    expect(addVersion(empty, 'a', Buffer.alloc(maxValueBytes), '').version).toBe('v1');
   });
 });

@@ -1,17 +1,17 @@
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { checkSecretName } from '../class.ts';
 import type { StoreDocument, StoredSecret, StoredVersion } from './document.ts';
 
 /** How many versions of a secret are kept; the oldest go first. */
-export const keptVersions = 10;
+export const maxVersions = 10;
 
 /** Largest value of one version, in bytes: what a Kubernetes Secret may hold. */
-export const largestValue = 1024 * 1024;
+export const maxValueBytes = 1024 * 1024;
 
 /** What setting a value did. */
-export type Added = {
+export type AddVersionResult = {
   readonly document: StoreDocument;
   readonly version: string;
   /** The latest version had this very value: nothing was added. */
@@ -24,30 +24,35 @@ export type Added = {
  * A document in which `bytes` is the secret's latest version.
  * @throws SecretError INVALID_REQUEST for a bad name, an empty or a too large value
  */
-export function addVersion(document: StoreDocument, name: string, bytes: Uint8Array, created: string): Added {
-  const fault = checkSecretName(name);
-  if (fault !== undefined)
-    throw new SecretError('INVALID_REQUEST', `the name "${quoteForeign(name)}" ${fault}`);
+export function addVersion(
+  document: StoreDocument,
+  name: string,
+  bytes: Uint8Array,
+  created: string,
+): AddVersionResult {
+  const problem = checkSecretName(name);
+  if (problem !== undefined)
+    throw new SecretError('INVALID_REQUEST', `the name "${sanitizeExternalText(name)}" ${problem}`);
   if (bytes.length === 0)
     throw new SecretError('INVALID_REQUEST', `no value was given for ${name}`, {
       hint: 'what made it may have failed; an empty secret is not stored',
     });
-  if (bytes.length > largestValue)
+  if (bytes.length > maxValueBytes)
     throw new SecretError(
       'INVALID_REQUEST',
-      `the value for ${name} is larger than ${largestValue / 1024} KiB`,
+      `the value for ${name} is larger than ${maxValueBytes / 1024} KiB`,
     );
   const { last, versions } = document.get(name) ?? { last: 0, versions: [] };
   const latest = versions.at(-1);
   if (latest !== undefined && Buffer.compare(latest.bytes.reveal(), bytes) === 0)
     return { document, version: latest.version, unchanged: true, dropped: [] };
   const added: StoredVersion = { version: `v${last + 1}`, created, bytes: new Redacted(bytes) };
-  const all = [...versions, added];
+  const allVersions = [...versions, added];
   return {
-    document: withSecret(document, name, { last: last + 1, versions: all.slice(-keptVersions) }),
+    document: withSecret(document, name, { last: last + 1, versions: allVersions.slice(-maxVersions) }),
     version: added.version,
     unchanged: false,
-    dropped: all.slice(0, -keptVersions).map(({ version }) => version),
+    dropped: allVersions.slice(0, -maxVersions).map(({ version }) => version),
   };
 }
 
@@ -58,8 +63,8 @@ export function addVersion(document: StoreDocument, name: string, bytes: Uint8Ar
 export function removeVersions(document: StoreDocument, name: string, version?: string): StoreDocument {
   const removed = findVersion(document, name, version);
   const { last, versions } = document.get(name) ?? { last: 0, versions: [] };
-  const left = version === undefined ? [] : versions.filter((each) => each !== removed);
-  return withSecret(document, name, { last, versions: left });
+  const remaining = version === undefined ? [] : versions.filter((each) => each !== removed);
+  return withSecret(document, name, { last, versions: remaining });
 }
 
 /**
@@ -70,17 +75,17 @@ export function findVersion(document: StoreDocument, name: string, version?: str
   const versions = document.get(name)?.versions ?? [];
   const found = version === undefined ? versions.at(-1) : versions.find((each) => each.version === version);
   if (found !== undefined) return found;
-  const shown = quoteForeign(name);
+  const quotedName = sanitizeExternalText(name);
   if (versions.length === 0)
-    throw new SecretError('OBJECT_NOT_FOUND', `the local store has no secret ${shown}`, {
-      hint: `\`keyferry local list\` has the names, \`keyferry local set ${shown}\` makes it`,
+    throw new SecretError('OBJECT_NOT_FOUND', `the local store has no secret ${quotedName}`, {
+      hint: `\`keyferry local list\` has the names, \`keyferry local set ${quotedName}\` makes it`,
     });
-  const kept = versions.map((each) => each.version).join(', ');
+  const availableVersions = versions.map((each) => each.version).join(', ');
   throw new SecretError(
     'OBJECT_NOT_FOUND',
-    `the local store has no version ${quoteForeign(version ?? '')} of ${shown}`,
+    `the local store has no version ${sanitizeExternalText(version ?? '')} of ${quotedName}`,
     {
-      hint: `it has ${kept}; \`keyferry local set ${shown}\` adds the next`,
+      hint: `it has ${availableVersions}; \`keyferry local set ${quotedName}\` adds the next`,
     },
   );
 }

@@ -1,9 +1,9 @@
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
 import { type Identity, recipientOf } from './age.ts';
-import { type NamedFile, describeFile, readWhole, replaceWhole } from './files.ts';
+import { type StoreFile, describeFile, readRegularFile, writeFileAtomically } from './atomic-file.ts';
 
-const largestKeyFile = 64 * 1024;
+const maxKeyFileBytes = 64 * 1024;
 
 /** The keys of a store: new files are encrypted for the first; each may decrypt. Two while a rotation is under way. */
 export type Keys = readonly [Identity, ...Identity[]];
@@ -12,26 +12,26 @@ export type Keys = readonly [Identity, ...Identity[]];
  * Reads a key file as `age-keygen` writes it: an identity a line, blank lines and lines that begin with `#` aside.
  * @throws SecretError LOCAL_STORE_UNREADABLE, without a word of what stands there
  */
-export async function readKeys(file: NamedFile): Promise<Keys> {
-  const text = (await readWhole(file, largestKeyFile)).toString('latin1');
+export async function readKeys(file: StoreFile): Promise<Keys> {
+  const text = (await readRegularFile(file, maxKeyFileBytes)).toString('latin1');
   const lines = text.split('\n').map((line) => line.trim());
   const identities: Identity[] = [];
   for (const [index, line] of lines.entries()) {
     if (line === '' || line.startsWith('#')) continue;
     const identity = new Redacted(line);
-    if (!(await isIdentity(identity))) throw invalid(file, `line ${index + 1} is no key`);
+    if (!(await isIdentity(identity))) throw invalidKeyFileError(file, `line ${index + 1} is no key`);
     identities.push(identity);
   }
   const [first, ...others] = identities;
-  if (first === undefined) throw invalid(file, 'it holds no key');
+  if (first === undefined) throw invalidKeyFileError(file, 'it holds no key');
   return [first, ...others];
 }
 
 /** Replaces the key file, atomically, mode 0600. The caller holds the store's write lock. @throws SecretError */
-export async function writeKeys(file: NamedFile, keys: Keys, now: number): Promise<void> {
+export async function writeKeys(file: StoreFile, keys: Keys, now: number): Promise<void> {
   const lines = [`# created: ${new Date(now).toISOString()}`];
   for (const key of keys) lines.push(`# public key: ${await recipientOf(key)}`, key.reveal());
-  await replaceWhole(file, Buffer.from(`${lines.join('\n')}\n`));
+  await writeFileAtomically(file, Buffer.from(`${lines.join('\n')}\n`));
 }
 
 async function isIdentity(identity: Identity): Promise<boolean> {
@@ -42,7 +42,7 @@ async function isIdentity(identity: Identity): Promise<boolean> {
   );
 }
 
-function invalid(file: NamedFile, cause: string): SecretError {
+function invalidKeyFileError(file: StoreFile, cause: string): SecretError {
   return new SecretError('LOCAL_STORE_UNREADABLE', `cannot read the ${describeFile(file)}: ${cause}`, {
     hint: 'a key file holds lines AGE-SECRET-KEY-1..., as `keyferry local init` and `age-keygen` write them',
   });

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { realpath } from 'node:fs/promises';
 import type { StoreDocument } from './document.ts';
-import { fileFault, fileState } from './files.ts';
+import { fileError, fileState } from './atomic-file.ts';
 import { readKeys } from './keys.ts';
-import { type StorePlace, openStore, storeFiles } from './sealed.ts';
+import { type StorePaths, readEncryptedStore, toStoreFiles } from './encrypted-store.ts';
 
 /** Reads a local store, decrypting only what changed. */
 export type StoreReader = {
@@ -17,46 +17,46 @@ export type StoreReader = {
  * File systems stamp files with a clock that stands still for some milliseconds: a file stamped less than this before it was
  * read may change once more without a trace.
  */
-const settledAfterMs = 100;
+const stableAfterMs = 100;
 
-type Opening = {
+type CachedRead = {
   readonly state: string;
   readonly document: Promise<StoreDocument>;
   /** Whether an equal state means an equal file. */
-  readonly settled: boolean;
-  underWay: boolean;
+  readonly isStable: boolean;
+  inFlight: boolean;
 };
 
 /** Makes the reader of the store at two paths. Nothing is opened yet. */
 export function createStoreReader({
   now = Date.now,
-  ...place
-}: StorePlace & { readonly now?: () => number }): StoreReader {
-  const files = storeFiles(place);
-  let last: Opening | undefined;
+  ...paths
+}: StorePaths & { readonly now?: () => number }): StoreReader {
+  const files = toStoreFiles(paths);
+  let lastRead: CachedRead | undefined;
 
-  async function currentState(): Promise<{ readonly id: string; readonly settled: boolean }> {
+  async function currentState(): Promise<{ readonly id: string; readonly isStable: boolean }> {
     const at = now();
     const [store, key] = await Promise.all([fileState(files.store), fileState(files.key)]);
     return {
       id: `${store.id} ${key.id}`,
-      settled: at - Math.max(store.mtimeMs, key.mtimeMs) > settledAfterMs,
+      isStable: at - Math.max(store.mtimeMs, key.mtimeMs) > stableAfterMs,
     };
   }
 
   return {
     async read() {
-      const { id, settled } = await currentState();
-      if (last?.state === id && (last.settled || last.underWay)) return last.document;
-      const opening: Opening = { state: id, document: openDocument(), settled, underWay: true };
-      last = opening;
+      const { id, isStable } = await currentState();
+      if (lastRead?.state === id && (lastRead.isStable || lastRead.inFlight)) return lastRead.document;
+      const cachedRead: CachedRead = { state: id, document: readDocument(), isStable, inFlight: true };
+      lastRead = cachedRead;
       try {
-        return await opening.document;
+        return await cachedRead.document;
       } catch (thrown) {
-        if (last === opening) last = undefined;
+        if (lastRead === cachedRead) lastRead = undefined;
         throw thrown;
       } finally {
-        opening.underWay = false;
+        cachedRead.inFlight = false;
       }
     },
 
@@ -68,15 +68,15 @@ export function createStoreReader({
     },
   };
 
-  async function openDocument(): Promise<StoreDocument> {
-    return (await openStore(files)).document;
+  async function readDocument(): Promise<StoreDocument> {
+    return (await readEncryptedStore(files)).document;
   }
 
   async function realPath(): Promise<string> {
     try {
       return await realpath(files.store.path);
     } catch (thrown) {
-      throw fileFault('read', files.store, thrown);
+      throw fileError('read', files.store, thrown);
     }
   }
 }

@@ -15,27 +15,27 @@ beforeEach(() => {
 afterEach(() => rmSync(directory, { recursive: true }));
 
 const lock = (options?: Parameters<typeof createWriteLock>[1]) =>
-  createWriteLock({ what: 'local store', path }, options);
-const claims = (): string[] => readdirSync(directory).filter((name) => name.includes('.claim-'));
+  createWriteLock({ label: 'local store', path }, options);
+const listLockFiles = (): string[] => readdirSync(directory).filter((name) => name.includes('.claim-'));
 
 describe('the write lock', () => {
   test('lets one in at a time, and leaves nothing behind', async () => {
-    let inside = 0;
-    let most = 0;
+    let concurrent = 0;
+    let maxConcurrent = 0;
     const work = async (): Promise<void> => {
-      inside += 1;
-      most = Math.max(most, inside);
+      concurrent += 1;
+      maxConcurrent = Math.max(maxConcurrent, concurrent);
       await sleep(1);
-      inside -= 1;
+      concurrent -= 1;
     };
     await Promise.all(Array.from({ length: 8 }, async () => lock().run(work)));
-    expect(most).toBe(1);
-    expect(claims()).toEqual([]);
+    expect(maxConcurrent).toBe(1);
+    expect(listLockFiles()).toEqual([]);
   });
 
   test('is given back when the work fails', async () => {
     await expect(lock().run(async () => Promise.reject(new Error('no')))).rejects.toThrow('no');
-    expect(claims()).toEqual([]);
+    expect(listLockFiles()).toEqual([]);
   });
 
   test('waits for a living holder, and then names the claim to remove', async () => {
@@ -43,41 +43,41 @@ describe('the write lock', () => {
       await expect(lock({ waitMs: 30 }).run(async () => undefined)).rejects.toMatchObject({
         code: 'STORE_TIMEOUT',
         message: `another process is writing the local store ${path}`,
-        hint: `try again; if there is none, remove ${join(directory, claims()[0]!)}`,
+        hint: `try again; if there is none, remove ${join(directory, listLockFiles()[0]!)}`,
       });
     });
   });
 
   test("a claim whose process is gone, or whose number is another process's now, counts for nothing", async () => {
-    const gone = spawn(process.execPath, ['-e', '']);
-    await new Promise((resolve) => gone.on('exit', resolve));
-    let own = '';
-    await lock().run(async () => void ([own = ''] = claims()));
-    const [, place, , , nonce] = /claim-(\w+)-(\d+)-(\d*)-(\w+)$/.exec(own)!;
-    const dead = [`${gone.pid}-1`, `${process.pid}-1`].map(
-      (process) => `local.age.claim-${place}-${process}-${nonce}`,
+    const exitedProcess = spawn(process.execPath, ['-e', '']);
+    await new Promise((resolve) => exitedProcess.on('exit', resolve));
+    let ownLockFile = '';
+    await lock().run(async () => void ([ownLockFile = ''] = listLockFiles()));
+    const [, hostId, , , nonce] = /claim-(\w+)-(\d+)-(\d*)-(\w+)$/.exec(ownLockFile)!;
+    const staleLockFiles = [`${exitedProcess.pid}-1`, `${process.pid}-1`].map(
+      (process) => `local.age.claim-${hostId}-${process}-${nonce}`,
     );
-    for (const name of dead) writeFileSync(join(directory, name), '');
-    await expect(lock({ waitMs: 0 }).run(async () => claims())).resolves.toHaveLength(1);
+    for (const name of staleLockFiles) writeFileSync(join(directory, name), '');
+    await expect(lock({ waitMs: 0 }).run(async () => listLockFiles())).resolves.toHaveLength(1);
   });
 
   test('a claim from another machine or container counts while it is young', async () => {
-    const claim = join(directory, 'local.age.claim-0123456789ab-1-1-00000000');
-    writeFileSync(claim, '');
+    const lockFile = join(directory, 'local.age.claim-0123456789ab-1-1-00000000');
+    writeFileSync(lockFile, '');
     await expect(lock({ waitMs: 0 }).run(async () => undefined)).rejects.toMatchObject({
       code: 'STORE_TIMEOUT',
     });
-    const old = Date.now() / 1_000 - 61;
-    utimesSync(claim, old, old);
+    const expiredTime = Date.now() / 1_000 - 61;
+    utimesSync(lockFile, expiredTime, expiredTime);
     await expect(lock({ waitMs: 0 }).run(async () => 'in')).resolves.toBe('in');
   });
 
   test('one that held too long must not write any more', async () => {
     let clock = 1_000_000;
-    await lock({ now: () => clock }).run(async (stillHeld) => {
-      stillHeld();
+    await lock({ now: () => clock }).run(async (assertHeld) => {
+      assertHeld();
       clock += 31_000;
-      expect(stillHeld).toThrow(expect.objectContaining({ code: 'STORE_TIMEOUT' }));
+      expect(assertHeld).toThrow(expect.objectContaining({ code: 'STORE_TIMEOUT' }));
     });
   });
 

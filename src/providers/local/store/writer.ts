@@ -1,12 +1,18 @@
 import { mkdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { SecretError } from '../../../core/errors.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { generateIdentity, recipientOf } from './age.ts';
 import type { StoreDocument } from './document.ts';
-import { type NamedFile, describeFile, fileFault, systemCode } from './files.ts';
+import { type StoreFile, describeFile, fileError, systemErrorCode } from './atomic-file.ts';
 import { type Keys, readKeys, writeKeys } from './keys.ts';
-import { type StoreFiles, type StorePlace, openStore, sealStore, storeFiles } from './sealed.ts';
+import {
+  type StoreFiles,
+  type StorePaths,
+  readEncryptedStore,
+  writeEncryptedStore,
+  toStoreFiles,
+} from './encrypted-store.ts';
 import { createWriteLock } from './write-lock.ts';
 
 /** Changes a local store: one writer at a time over all processes, each change whole or not at all. */
@@ -22,22 +28,24 @@ export type StoreWriter = {
 /** Makes the writer of the store at two paths. Nothing is opened yet. */
 export function createStoreWriter({
   now = Date.now,
-  ...place
-}: StorePlace & { readonly now?: () => number }): StoreWriter {
+  ...paths
+}: StorePaths & { readonly now?: () => number }): StoreWriter {
   /** Links are followed first: renaming a file over a link would leave two stores. */
-  async function alone<T>(work: (files: StoreFiles, stillHeld: () => void) => Promise<T>): Promise<T> {
-    const named = storeFiles(place);
-    const files = storeFiles({
-      storeFile: await finalPath(named.store),
-      keyFile: await finalPath(named.key),
+  async function withWriteLock<T>(
+    work: (files: StoreFiles, assertHeld: () => void) => Promise<T>,
+  ): Promise<T> {
+    const unresolvedFiles = toStoreFiles(paths);
+    const files = toStoreFiles({
+      storeFile: await resolveLinks(unresolvedFiles.store),
+      keyFile: await resolveLinks(unresolvedFiles.key),
     });
-    return createWriteLock(files.store).run(async (stillHeld) => work(files, stillHeld));
+    return createWriteLock(files.store).run(async (assertHeld) => work(files, assertHeld));
   }
 
   return {
     async init() {
-      for (const file of Object.values(storeFiles(place))) await makeDirectory(file);
-      return alone(async (files) => {
+      for (const file of Object.values(toStoreFiles(paths))) await createDirectory(file);
+      return withWriteLock(async (files) => {
         if (await exists(files.store))
           throw new SecretError('INVALID_REQUEST', `the ${describeFile(files.store)} exists already`, {
             hint: 'use it as it is, or name another place with --store and --key',
@@ -46,72 +54,73 @@ export function createStoreWriter({
         const keys: Keys = keyMade ? [await generateIdentity()] : await readKeys(files.key);
         // The key first: a store without its key would be lost.
         if (keyMade) await writeKeys(files.key, keys, now());
-        await sealStore(files, { keys, document: new Map() });
+        await writeEncryptedStore(files, { keys, document: new Map() });
         return { recipient: await recipientOf(keys[0]), keyMade };
       });
     },
 
     async change(edit) {
-      return alone(async (files, stillHeld) => {
-        const { keys, document } = await openStore(files);
+      return withWriteLock(async (files, assertHeld) => {
+        const { keys, document } = await readEncryptedStore(files);
         const edited = edit(document);
-        stillHeld();
-        if (edited.document !== document) await sealStore(files, { keys, document: edited.document });
+        assertHeld();
+        if (edited.document !== document)
+          await writeEncryptedStore(files, { keys, document: edited.document });
         return edited;
       });
     },
 
     async rotateKey() {
-      return alone(async (files, stillHeld) => {
-        const { keys, document } = await openStore(files);
-        const fresh = await generateIdentity();
-        stillHeld();
+      return withWriteLock(async (files, assertHeld) => {
+        const { keys, document } = await readEncryptedStore(files);
+        const newIdentity = await generateIdentity();
+        assertHeld();
         // In this order the key file opens the store at every moment, whichever step is the last one done.
-        await writeKeys(files.key, [fresh, ...keys], now());
-        await sealStore(files, { keys: [fresh], document });
-        await writeKeys(files.key, [fresh], now());
-        return { recipient: await recipientOf(fresh) };
+        await writeKeys(files.key, [newIdentity, ...keys], now());
+        await writeEncryptedStore(files, { keys: [newIdentity], document });
+        await writeKeys(files.key, [newIdentity], now());
+        return { recipient: await recipientOf(newIdentity) };
       });
     },
   };
 }
 
-async function finalPath(file: NamedFile): Promise<string> {
+async function resolveLinks(file: StoreFile): Promise<string> {
   try {
     return await realpath(file.path);
   } catch (thrown) {
-    if (systemCode(thrown) !== 'ENOENT') throw fileFault('read', file, thrown);
+    if (systemErrorCode(thrown) !== 'ENOENT') throw fileError('read', file, thrown);
   }
   try {
     return join(await realpath(dirname(file.path)), basename(file.path));
   } catch (thrown) {
-    throw fileFault('read', file, thrown);
+    throw fileError('read', file, thrown);
   }
 }
 
-async function exists(file: NamedFile): Promise<boolean> {
+async function exists(file: StoreFile): Promise<boolean> {
   try {
     await stat(file.path);
     return true;
   } catch (thrown) {
-    if (systemCode(thrown) === 'ENOENT') return false;
-    throw fileFault('read', file, thrown);
+    if (systemErrorCode(thrown) === 'ENOENT') return false;
+    throw fileError('read', file, thrown);
   }
 }
 
 /** One level only: Node's recursive mkdir never ends where the system says ENOENT for good, as in /proc. */
-async function makeDirectory(file: NamedFile): Promise<void> {
+async function createDirectory(file: StoreFile): Promise<void> {
   const directory = dirname(file.path);
   try {
     await mkdir(directory, { mode: 0o700 });
   } catch (thrown) {
-    const code = systemCode(thrown);
+    const code = systemErrorCode(thrown);
     if (code === 'EEXIST') return;
-    if (code !== 'ENOENT') throw fileFault('write', file, thrown);
-    const above = quoteForeign(dirname(directory));
+    if (code !== 'ENOENT') throw fileError('write', file, thrown);
+    const parentDirectory = sanitizeExternalText(dirname(directory));
     throw new SecretError(
       'INVALID_REQUEST',
-      `cannot make the ${describeFile(file)}: there is no directory ${above}`,
+      `cannot make the ${describeFile(file)}: there is no directory ${parentDirectory}`,
       {
         hint: 'make it, or name another place with --store and --key',
         cause: thrown,

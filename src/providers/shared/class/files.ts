@@ -1,5 +1,5 @@
 import type { Encoding, FileRequest, Problem, SecretRef, Selector } from '../../../core/plan.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { checkFilePath, findPathClash } from '../../../formats/file-path.ts';
 import { checkExpression } from '../../../formats/jmespath.ts';
 import type { YamlMap, YamlScalar } from '../../../formats/yaml-objects.ts';
@@ -8,44 +8,49 @@ import type { TranslatePath } from './parameters.ts';
 export type Position = { readonly line: number; readonly column: number };
 
 /** A text and where it stands. */
-export type Text = Position & { readonly text: string };
+export type PositionedText = Position & { readonly text: string };
 
 /** Takes down an error. */
-export type Refuse = (at: Position, message: string, hint?: string) => void;
+export type ReportAt = (at: Position, message: string, hint?: string) => void;
 
 /** A file, and where its name stands. */
-export type NamedFile = { readonly at: Position; readonly request: FileRequest };
+export type PositionedFile = { readonly at: Position; readonly request: FileRequest };
 
 /** The driver's rules: clean paths, all different, none another's directory. */
 export function checkFileNames(
-  files: readonly NamedFile[],
-  refuse: Refuse,
+  files: readonly PositionedFile[],
+  reportError: ReportAt,
   hint = 'give it another name with objectAlias',
 ): void {
-  const places = new Map<string, Position>();
+  const positionByPath = new Map<string, Position>();
   for (const { at, request } of files) {
     const { path } = request;
-    const fault = checkFilePath(path);
-    if (fault !== undefined) refuse(at, `the file name ${quoteForeign(path)} ${fault}`, hint);
-    const first = places.get(path);
-    if (first === undefined) places.set(path, at);
-    else refuse(at, `the file name ${quoteForeign(path)} is that of line ${first.line} too`, hint);
+    const problem = checkFilePath(path);
+    if (problem !== undefined)
+      reportError(at, `the file name ${sanitizeExternalText(path)} ${problem}`, hint);
+    const first = positionByPath.get(path);
+    if (first === undefined) positionByPath.set(path, at);
+    else
+      reportError(at, `the file name ${sanitizeExternalText(path)} is that of line ${first.line} too`, hint);
   }
-  const [parent = '', child = ''] = findPathClash(places.keys()) ?? [];
-  const at = places.get(child);
+  const [parent = '', child = ''] = findPathClash(positionByPath.keys()) ?? [];
+  const at = positionByPath.get(child);
   if (at !== undefined)
-    refuse(
+    reportError(
       at,
-      `the file ${quoteForeign(child)} would lie below ${quoteForeign(parent)}, a file itself`,
+      `the file ${sanitizeExternalText(child)} would lie below ${sanitizeExternalText(parent)}, a file itself`,
       hint,
     );
 }
 
 /** Takes down problems of one kind. Default of the code: INVALID_CLASS. */
-export type Say = (severity: Problem['severity'], code?: Problem['code']) => Refuse;
+export type ProblemReporter = (severity: Problem['severity'], code?: Problem['code']) => ReportAt;
 
 /** For problems of what stands in a parameter, each with its place. */
-export function sayIn(parameter: string, report: (problem: Problem) => void): Say {
+export function createProblemReporter(
+  parameter: string,
+  report: (problem: Problem) => void,
+): ProblemReporter {
   return (severity, code = 'INVALID_CLASS') =>
     ({ line, column }, message, hint) =>
       report({
@@ -72,30 +77,34 @@ export function readFileOptions(
   map: YamlMap,
   parameter: string,
   report: (problem: Problem) => void,
-  inherited: FileOptions = { encoding: 'utf-8' },
-  readMode: ReadMode = ({ text }) => readOctalMode(text),
+  defaults: FileOptions = { encoding: 'utf-8' },
+  readMode: ReadMode = ({ text }) => parseOctalMode(text),
 ): FileOptions {
-  const say = sayIn(parameter, report)('error');
-  const refuse = (key: string, message: string, hint: string): void =>
-    say(map.scalar(key) ?? map.position, `${key} of ${map.where} ${message}`, hint);
-  let { encoding, mode } = inherited;
+  const reportErrorAt = createProblemReporter(parameter, report)('error');
+  const reportError = (key: string, message: string, hint: string): void =>
+    reportErrorAt(map.scalar(key) ?? map.position, `${key} of ${map.where} ${message}`, hint);
+  let { encoding, mode } = defaults;
 
   const encodingText = map.scalar('encoding')?.text.toLowerCase() ?? '';
   if (isEncoding(encodingText)) encoding = encodingText;
-  else if (encodingText !== '') refuse('encoding', 'is not known', 'use utf-8, base64 or hex');
+  else if (encodingText !== '') reportError('encoding', 'is not known', 'use utf-8, base64 or hex');
 
   const permission = map.scalar('filePermission');
   if (permission !== undefined && permission.text !== '') {
     mode = readMode(permission);
     if (mode === undefined)
-      refuse('filePermission', 'is not an octal file mode', 'write it like "0640": owner, group, others');
+      reportError(
+        'filePermission',
+        'is not an octal file mode',
+        'write it like "0640": owner, group, others',
+      );
   }
 
   return { encoding, ...(mode !== undefined && { mode }) };
 }
 
 /** `0640`, `640` or `0o640`. */
-export function readOctalMode(text: string): number | undefined {
+export function parseOctalMode(text: string): number | undefined {
   return /^(0o?)?[0-7]{3}$/.test(text) ? parseInt(text.slice(-3), 8) : undefined;
 }
 
@@ -104,57 +113,80 @@ function isEncoding(text: string): text is Encoding {
 }
 
 /** A scalar that has to say something; what is missing is reported. */
-export function required(map: YamlMap, key: string, hint: string, refuse: Refuse): Text | undefined {
+export function readRequiredText(
+  map: YamlMap,
+  key: string,
+  hint: string,
+  reportError: ReportAt,
+): PositionedText | undefined {
   const scalar = map.scalar(key);
   // One of the wrong shape has been reported as such.
   const isMissing = scalar === undefined ? !map.has(key) : scalar.text === '';
-  if (isMissing) refuse(map.position, `${map.where} has no ${key}`, hint);
-  return isMissing ? undefined : pick(scalar);
+  if (isMissing) reportError(map.position, `${map.where} has no ${key}`, hint);
+  return isMissing ? undefined : toPositionedText(scalar);
 }
 
 /** A scalar that says something: an empty one is as good as none, as it is for the vendors' providers. */
-export function filled(map: YamlMap, key: string): Text | undefined {
+export function readOptionalText(map: YamlMap, key: string): PositionedText | undefined {
   const scalar = map.scalar(key);
-  return scalar?.text === '' ? undefined : pick(scalar);
+  return scalar?.text === '' ? undefined : toPositionedText(scalar);
 }
 
-function pick(scalar: Text | undefined): Text | undefined {
+function toPositionedText(scalar: PositionedText | undefined): PositionedText | undefined {
   return scalar && { text: scalar.text, line: scalar.line, column: scalar.column };
 }
 
 const entryKeys = ['path', 'objectAlias', ...fileOptionKeys];
 
 /** What is needed to read which files an object is to become. */
-export type FilesReader = {
+export type ReadFilesContext = {
   /** The parameter's name, as it is written. */
   readonly parameter: string;
   readonly report: (problem: Problem) => void;
-  readonly translate: TranslatePath;
-  readonly refuse: Refuse;
+  readonly translatePath: TranslatePath;
+  readonly reportError: ReportAt;
 };
 
 /** The whole secret, and a file for each expression of `jmesPath` beside it, as in AWS's provider and Alibaba Cloud's. */
 export function readJmesPathFiles(
   map: YamlMap,
-  name: Text | undefined,
+  name: PositionedText | undefined,
   ref: SecretRef,
-  { parameter, report, translate, refuse }: FilesReader,
-): NamedFile[] {
+  { parameter, report, translatePath, reportError }: ReadFilesContext,
+): PositionedFile[] {
   const options = readFileOptions(map, parameter, report);
   const optional = map.boolean('optional') === true && { optional: true };
-  const file = ({ text, ...at }: Text, selector: Selector, own = options): NamedFile => ({
+  const file = (
+    { text, ...at }: PositionedText,
+    selector: Selector,
+    fileOptions = options,
+  ): PositionedFile => ({
     at,
-    request: { path: translate(text), sources: { value: { ref, selector } }, ...own, ...optional },
+    request: {
+      path: translatePath(text),
+      sources: { value: { ref, selector } },
+      ...fileOptions,
+      ...optional,
+    },
   });
-  const extracted = (map.list('jmesPath') ?? []).flatMap((entry) => {
+  const extractedFiles = (map.list('jmesPath') ?? []).flatMap((entry) => {
     entry.warnUnknown(entryKeys);
-    const own = readFileOptions(entry, parameter, report, options);
-    const path = required(entry, 'path', 'path is a JMESPath expression', refuse);
+    const fileOptions = readFileOptions(entry, parameter, report, options);
+    const path = readRequiredText(entry, 'path', 'path is a JMESPath expression', reportError);
     if (path === undefined) return [];
-    const wrong = checkExpression(path.text);
-    if (wrong !== undefined) refuse(path, `path of ${entry.where}: ${quoteForeign(path.text)} ${wrong}`);
-    return [file(filled(entry, 'objectAlias') ?? path, { kind: 'jmespath', expression: path.text }, own)];
+    const problem = checkExpression(path.text);
+    if (problem !== undefined)
+      reportError(path, `path of ${entry.where}: ${sanitizeExternalText(path.text)} ${problem}`);
+    return [
+      file(
+        readOptionalText(entry, 'objectAlias') ?? path,
+        { kind: 'jmespath', expression: path.text },
+        fileOptions,
+      ),
+    ];
   });
-  const whole = filled(map, 'objectAlias') ?? name;
-  return whole === undefined ? extracted : [file(whole, { kind: 'whole' }), ...extracted];
+  const wholeSecretPath = readOptionalText(map, 'objectAlias') ?? name;
+  return wholeSecretPath === undefined
+    ? extractedFiles
+    : [file(wholeSecretPath, { kind: 'whole' }), ...extractedFiles];
 }

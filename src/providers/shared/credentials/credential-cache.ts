@@ -4,11 +4,11 @@ import { isRecent } from '../../../concurrency/time.ts';
 import { SecretError, toSecretError } from '../../../core/errors.ts';
 
 /** How long a refresh in the background may take, and how long the next one waits after it failed. */
-const backgroundMs = 30_000;
+const backgroundRefreshMs = 30_000;
 /** A credential this close to its end is not used any more: it would end on its way. */
-const lastMs = 30_000;
+const expiryMarginMs = 30_000;
 /** A credential that was made this recently is not made anew because a store refuses it. */
-const youthMs = 60_000;
+const minInvalidationAgeMs = 60_000;
 
 /** What can be kept: credentials, and what is found out with them. */
 export type Expiring = {
@@ -36,16 +36,16 @@ export type CredentialCacheOptions = {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** How long before its end a credential is made anew, but never before half of its life. Default 5 minutes. */
-  readonly earlyMs?: number;
+  readonly renewBeforeMs?: number;
   /** How many are kept, those used last. */
   readonly max?: number;
   /** Told of a refresh that failed while the credential still serves. */
   readonly onFailure?: (error: SecretError) => void;
 };
 
-type Kept<T> = {
+type CacheEntry<T> = {
   readonly credential: T;
-  readonly madeAt: number;
+  readonly obtainedAt: number;
   /** When the next refresh is due. */
   refreshAt: number;
 };
@@ -57,31 +57,31 @@ type Kept<T> = {
 export function createCredentialCache<T extends Expiring>(
   options: CredentialCacheOptions,
 ): CredentialCache<T> {
-  const { now, earlyMs = 300_000, max = 1_000, onFailure } = options;
-  const cache = new LRUCache<string, Kept<T>>({ max });
-  const flights = createSingleFlight<T>();
+  const { now, renewBeforeMs = 300_000, max = 1_000, onFailure } = options;
+  const cache = new LRUCache<string, CacheEntry<T>>({ max });
+  const singleFlight = createSingleFlight<T>();
 
-  const obtainAndKeep = (
+  const obtainAndCache = (
     key: string,
     signal: AbortSignal,
     obtain: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> =>
-    flights.run(key, signal, async (flightSignal) => {
-      const credential = await obtain(flightSignal);
+    singleFlight.run(key, signal, async (callSignal) => {
+      const credential = await obtain(callSignal);
       const { expiresAt = Infinity } = credential;
-      const madeAt = now();
-      const refreshAt = Math.max(expiresAt - earlyMs, madeAt + (expiresAt - madeAt) / 2);
-      cache.set(key, { credential, madeAt, refreshAt });
+      const obtainedAt = now();
+      const refreshAt = Math.max(expiresAt - renewBeforeMs, obtainedAt + (expiresAt - obtainedAt) / 2);
+      cache.set(key, { credential, obtainedAt, refreshAt });
       return credential;
     });
 
   const refreshInBackground = (
     key: string,
-    kept: Kept<T>,
+    entry: CacheEntry<T>,
     obtain: (signal: AbortSignal) => Promise<T>,
   ): void => {
-    kept.refreshAt = now() + backgroundMs;
-    obtainAndKeep(key, AbortSignal.timeout(backgroundMs), obtain).catch((thrown: unknown) => {
+    entry.refreshAt = now() + backgroundRefreshMs;
+    obtainAndCache(key, AbortSignal.timeout(backgroundRefreshMs), obtain).catch((thrown: unknown) => {
       onFailure?.(toSecretError(thrown));
     });
   };
@@ -89,15 +89,16 @@ export function createCredentialCache<T extends Expiring>(
   return {
     async get(key, signal, obtain) {
       signal.throwIfAborted();
-      const kept = cache.get(key);
-      if (kept === undefined || now() >= (kept.credential.expiresAt ?? Infinity) - lastMs)
-        return obtainAndKeep(key, signal, obtain);
-      if (now() >= kept.refreshAt) refreshInBackground(key, kept, obtain);
-      return kept.credential;
+      const entry = cache.get(key);
+      if (entry === undefined || now() >= (entry.credential.expiresAt ?? Infinity) - expiryMarginMs)
+        return obtainAndCache(key, signal, obtain);
+      if (now() >= entry.refreshAt) refreshInBackground(key, entry, obtain);
+      return entry.credential;
     },
     refused(key, credential) {
-      const kept = cache.peek(key);
-      if (kept?.credential === credential && !isRecent(kept.madeAt, youthMs, now())) cache.delete(key);
+      const entry = cache.peek(key);
+      if (entry?.credential === credential && !isRecent(entry.obtainedAt, minInvalidationAgeMs, now()))
+        cache.delete(key);
     },
   };
 }
@@ -111,10 +112,10 @@ export function createCredentialCache<T extends Expiring>(
 export async function runLogin<T>(
   signal: AbortSignal,
   { owner, hint }: { readonly owner: string; readonly hint: string },
-  work: () => Promise<T>,
+  login: () => Promise<T>,
 ): Promise<T> {
   try {
-    return await work();
+    return await login();
   } catch (thrown) {
     signal.throwIfAborted();
     const error = toSecretError(thrown);

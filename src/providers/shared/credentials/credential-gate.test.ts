@@ -1,140 +1,140 @@
 import { describe, expect, test } from '@jest/globals';
-import { createRefusals } from '../../../concurrency/rejection-cache.ts';
+import { createRejectionCache } from '../../../concurrency/rejection-cache.ts';
 import { SecretError } from '../../../core/errors.ts';
-import { createProving } from './credential-gate.ts';
+import { createCredentialGate } from './credential-gate.ts';
 
-const never = new AbortController().signal;
+const neverAborted = new AbortController().signal;
 const tick = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** Calls that end when told to. */
-function scripted() {
-  const ends: { succeed: () => void; fail: (error: SecretError) => void }[] = [];
+function createScriptedCall() {
+  const pendingCalls: { succeed: () => void; fail: (error: SecretError) => void }[] = [];
   const call = (): Promise<string> =>
-    new Promise((resolve, reject) => ends.push({ succeed: () => resolve('value'), fail: reject }));
-  return { ends, call };
+    new Promise((resolve, reject) => pendingCalls.push({ succeed: () => resolve('value'), fail: reject }));
+  return { ends: pendingCalls, call };
 }
 
-function setUp() {
+function createFixture() {
   let now = 0;
-  const proving = createProving({ refusals: createRefusals({ now: () => now }) });
-  const pass = (ms: number): void => void (now += ms);
-  return { proving, pass };
+  const gate = createCredentialGate({ rejectionCache: createRejectionCache({ now: () => now }) });
+  const advanceClock = (ms: number): void => void (now += ms);
+  return { proving: gate, pass: advanceClock };
 }
 
 describe('a credential nobody has seen accepted yet', () => {
   test('is used by one call; once accepted, by all at once', async () => {
-    const { proving } = setUp();
-    const { ends, call } = scripted();
-    const all = Array.from({ length: 200 }, () => proving.run('key', never, call));
+    const { proving: gate } = createFixture();
+    const { ends: pendingCalls, call } = createScriptedCall();
+    const calls = Array.from({ length: 200 }, () => gate.run('key', neverAborted, call));
     await tick();
-    expect(ends).toHaveLength(1);
-    ends[0]?.succeed();
+    expect(pendingCalls).toHaveLength(1);
+    pendingCalls[0]?.succeed();
     await tick();
-    expect(ends).toHaveLength(200);
-    for (const { succeed } of ends) succeed();
-    await expect(Promise.all(all)).resolves.toHaveLength(200);
+    expect(pendingCalls).toHaveLength(200);
+    for (const { succeed } of pendingCalls) succeed();
+    await expect(Promise.all(calls)).resolves.toHaveLength(200);
   });
 
   test('refused, it costs one call for all who wait and for all who come within the minute', async () => {
-    const { proving, pass } = setUp();
-    const { ends, call } = scripted();
-    const refusal = new SecretError('CREDENTIALS_REFUSED', 'wrong key');
-    const all = Array.from({ length: 500 }, () => proving.run('key', never, call));
-    ends[0]?.fail(refusal);
-    for (const one of await Promise.allSettled(all))
-      expect(one).toEqual({ status: 'rejected', reason: refusal });
-    await expect(proving.run('key', never, call)).rejects.toBe(refusal);
-    expect(ends).toHaveLength(1);
+    const { proving: gate, pass: advanceClock } = createFixture();
+    const { ends: pendingCalls, call } = createScriptedCall();
+    const refusedError = new SecretError('CREDENTIALS_REFUSED', 'wrong key');
+    const calls = Array.from({ length: 500 }, () => gate.run('key', neverAborted, call));
+    pendingCalls[0]?.fail(refusedError);
+    for (const one of await Promise.allSettled(calls))
+      expect(one).toEqual({ status: 'rejected', reason: refusedError });
+    await expect(gate.run('key', neverAborted, call)).rejects.toBe(refusedError);
+    expect(pendingCalls).toHaveLength(1);
 
-    pass(60_000);
-    const again = [proving.run('key', never, call), proving.run('key', never, call)];
+    advanceClock(60_000);
+    const retried = [gate.run('key', neverAborted, call), gate.run('key', neverAborted, call)];
     await tick();
-    expect(ends).toHaveLength(2);
-    ends[1]?.fail(refusal);
-    await Promise.allSettled(again);
+    expect(pendingCalls).toHaveLength(2);
+    pendingCalls[1]?.fail(refusedError);
+    await Promise.allSettled(retried);
   });
 
   test('another credential is tried at once', async () => {
-    const { proving } = setUp();
-    const { ends, call } = scripted();
-    const wrong = proving.run('wrong', never, call);
-    const right = proving.run('right', never, call);
+    const { proving: gate } = createFixture();
+    const { ends: pendingCalls, call } = createScriptedCall();
+    const wrong = gate.run('wrong', neverAborted, call);
+    const right = gate.run('right', neverAborted, call);
     await tick();
-    expect(ends).toHaveLength(2);
-    ends[0]?.fail(new SecretError('CREDENTIALS_REFUSED', 'wrong key'));
-    ends[1]?.succeed();
+    expect(pendingCalls).toHaveLength(2);
+    pendingCalls[0]?.fail(new SecretError('CREDENTIALS_REFUSED', 'wrong key'));
+    pendingCalls[1]?.succeed();
     await expect(wrong).rejects.toThrow('wrong key');
     await expect(right).resolves.toBe('value');
   });
 
   test('an answer that is no success proves it too', async () => {
-    const { proving } = setUp();
-    const { ends, call } = scripted();
-    const all = [1, 2, 3].map(() => proving.run('key', never, call));
-    ends[0]?.fail(new SecretError('OBJECT_NOT_FOUND', 'no such secret'));
-    await expect(all[0]).rejects.toThrow('no such secret');
+    const { proving: gate } = createFixture();
+    const { ends: pendingCalls, call } = createScriptedCall();
+    const calls = [1, 2, 3].map(() => gate.run('key', neverAborted, call));
+    pendingCalls[0]?.fail(new SecretError('OBJECT_NOT_FOUND', 'no such secret'));
+    await expect(calls[0]).rejects.toThrow('no such secret');
     await tick();
-    expect(ends).toHaveLength(3);
-    for (const { succeed } of ends) succeed();
-    await Promise.all(all.slice(1));
+    expect(pendingCalls).toHaveLength(3);
+    for (const { succeed } of pendingCalls) succeed();
+    await Promise.all(calls.slice(1));
   });
 
   test('in an outage all who wait learn of it at once, and the next one tries anew', async () => {
-    const { proving } = setUp();
-    const { ends, call } = scripted();
-    const all = [1, 2, 3].map(() => proving.run('key', never, call));
-    ends[0]?.fail(new SecretError('STORE_UNAVAILABLE', 'away'));
-    for (const one of all) await expect(one).rejects.toThrow('away');
-    const next = proving.run('key', never, call);
+    const { proving: gate } = createFixture();
+    const { ends: pendingCalls, call } = createScriptedCall();
+    const calls = [1, 2, 3].map(() => gate.run('key', neverAborted, call));
+    pendingCalls[0]?.fail(new SecretError('STORE_UNAVAILABLE', 'away'));
+    for (const one of calls) await expect(one).rejects.toThrow('away');
+    const next = gate.run('key', neverAborted, call);
     await tick();
-    ends[1]?.succeed();
+    pendingCalls[1]?.succeed();
     await expect(next).resolves.toBe('value');
   });
 
   test('where the first one leaves, the second one takes over', async () => {
-    const { proving } = setUp();
-    const { ends, call } = scripted();
-    const leaving = new AbortController();
-    const first = proving.run('key', leaving.signal, call);
-    const second = proving.run('key', never, call);
-    leaving.abort(new SecretError('CANCELLED', 'gone'));
-    ends[0]?.fail(new SecretError('CANCELLED', 'gone'));
+    const { proving: gate } = createFixture();
+    const { ends: pendingCalls, call } = createScriptedCall();
+    const abortController = new AbortController();
+    const first = gate.run('key', abortController.signal, call);
+    const second = gate.run('key', neverAborted, call);
+    abortController.abort(new SecretError('CANCELLED', 'gone'));
+    pendingCalls[0]?.fail(new SecretError('CANCELLED', 'gone'));
     await expect(first).rejects.toThrow('gone');
     await tick();
-    expect(ends).toHaveLength(2);
-    ends[1]?.succeed();
+    expect(pendingCalls).toHaveLength(2);
+    pendingCalls[1]?.succeed();
     await expect(second).resolves.toBe('value');
   });
 
   test('who leaves while waiting leaves at once', async () => {
-    const { proving } = setUp();
-    const { ends, call } = scripted();
-    const first = proving.run('key', never, call);
-    const leaving = new AbortController();
-    const second = proving.run('key', leaving.signal, call);
-    leaving.abort(new SecretError('CANCELLED', 'gone'));
+    const { proving: gate } = createFixture();
+    const { ends: pendingCalls, call } = createScriptedCall();
+    const first = gate.run('key', neverAborted, call);
+    const abortController = new AbortController();
+    const second = gate.run('key', abortController.signal, call);
+    abortController.abort(new SecretError('CANCELLED', 'gone'));
     await expect(second).rejects.toThrow('gone');
-    ends[0]?.succeed();
+    pendingCalls[0]?.succeed();
     await first;
   });
 });
 
 test('a proven credential that is refused has to be proven again', async () => {
-  const { proving, pass } = setUp();
-  const { ends, call } = scripted();
-  const first = proving.run('key', never, call);
-  ends[0]?.succeed();
+  const { proving: gate, pass: advanceClock } = createFixture();
+  const { ends: pendingCalls, call } = createScriptedCall();
+  const first = gate.run('key', neverAborted, call);
+  pendingCalls[0]?.succeed();
   await first;
-  const second = proving.run('key', never, call);
-  ends[1]?.fail(new SecretError('CREDENTIALS_REFUSED', 'revoked'));
+  const second = gate.run('key', neverAborted, call);
+  pendingCalls[1]?.fail(new SecretError('CREDENTIALS_REFUSED', 'revoked'));
   await expect(second).rejects.toThrow('revoked');
-  await expect(proving.run('key', never, call)).rejects.toThrow('revoked');
-  pass(60_000);
-  const all = [1, 2].map(() => proving.run('key', never, call));
+  await expect(gate.run('key', neverAborted, call)).rejects.toThrow('revoked');
+  advanceClock(60_000);
+  const calls = [1, 2].map(() => gate.run('key', neverAborted, call));
   await tick();
-  expect(ends).toHaveLength(3);
-  ends[2]?.succeed();
+  expect(pendingCalls).toHaveLength(3);
+  pendingCalls[2]?.succeed();
   await tick();
-  ends[3]?.succeed();
-  await Promise.all(all);
+  pendingCalls[3]?.succeed();
+  await Promise.all(calls);
 });

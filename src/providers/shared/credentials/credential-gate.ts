@@ -1,12 +1,12 @@
 import { LRUCache } from 'lru-cache';
-import type { Refusals } from '../../../concurrency/rejection-cache.ts';
-import { race } from '../../../concurrency/single-flight.ts';
+import type { RejectionCache } from '../../../concurrency/rejection-cache.ts';
+import { raceWithAbort } from '../../../concurrency/single-flight.ts';
 import { type ErrorCode, type SecretError, toSecretError } from '../../../core/errors.ts';
 
-/** See {@link createProving}. */
-export type Proving = {
+/** See {@link createCredentialGate}. */
+export type CredentialGate = {
   /** For who has waited since: @throws the remembered CREDENTIALS_REFUSED */
-  check(key: string): void;
+  throwIfRejected(key: string): void;
   /**
    * Runs `call`, which uses the credential that `key` is a digest of.
    * @throws what `call` throws, or threw for the one who went first; the remembered CREDENTIALS_REFUSED; the signal's reason where it
@@ -16,7 +16,7 @@ export type Proving = {
 };
 
 /** What a call told of its credential. `unanswered`: the store is away, for the others too. `open`: nothing. */
-type Verdict =
+type CallOutcome =
   | { readonly kind: 'accepted' | 'open' }
   | { readonly kind: 'refused' | 'unanswered'; readonly error: SecretError };
 
@@ -24,58 +24,62 @@ type Verdict =
  * Lets a credential that nobody has seen accepted yet be used by one call at a time, so that 500 mounts with a wrong key make one bad
  * call and not 500: Huawei Cloud locks a key after five. A refused one is not used again while `refusals` remembers it.
  */
-export function createProving({
-  refusals,
+export function createCredentialGate({
+  rejectionCache,
   max = 1_000,
 }: {
-  readonly refusals: Refusals;
+  readonly rejectionCache: RejectionCache;
   /** How many credentials are remembered as good. */
   readonly max?: number;
-}): Proving {
-  const proven = new LRUCache<string, true>({ max });
-  const underWay = new Map<string, Promise<Verdict>>();
+}): CredentialGate {
+  const acceptedKeys = new LRUCache<string, true>({ max });
+  const inFlight = new Map<string, Promise<CallOutcome>>();
 
-  const learn = (key: string, verdict: Verdict): Verdict => {
-    if (verdict.kind === 'accepted') {
-      proven.set(key, true);
-      refusals.accept(key);
-    } else if (verdict.kind === 'refused') {
-      proven.delete(key);
-      refusals.refuse(key, verdict.error);
+  const recordOutcome = (key: string, outcome: CallOutcome): CallOutcome => {
+    if (outcome.kind === 'accepted') {
+      acceptedKeys.set(key, true);
+      rejectionCache.recordSuccess(key);
+    } else if (outcome.kind === 'refused') {
+      acceptedKeys.delete(key);
+      rejectionCache.recordRejection(key, outcome.error);
     }
-    return verdict;
+    return outcome;
   };
 
   return {
-    check: (key) => refusals.check(key),
+    throwIfRejected: (key) => rejectionCache.throwIfRejected(key),
     async run(key, signal, call) {
       for (;;) {
         signal.throwIfAborted();
-        refusals.check(key);
-        const first = proven.has(key) ? undefined : underWay.get(key);
-        if (first === undefined) break;
-        const verdict = await race(first, signal);
-        if ('error' in verdict) throw verdict.error;
+        rejectionCache.throwIfRejected(key);
+        const pendingOutcome = acceptedKeys.has(key) ? undefined : inFlight.get(key);
+        if (pendingOutcome === undefined) break;
+        const outcome = await raceWithAbort(pendingOutcome, signal);
+        if ('error' in outcome) throw outcome.error;
       }
       const result = call();
-      const verdict = result.then(
-        () => learn(key, { kind: 'accepted' }),
-        (thrown: unknown) => learn(key, judge(toSecretError(thrown), signal)),
+      const outcome = result.then(
+        () => recordOutcome(key, { kind: 'accepted' }),
+        (thrown: unknown) => recordOutcome(key, classifyOutcome(toSecretError(thrown), signal)),
       );
-      if (!proven.has(key)) {
-        const mine = verdict.finally(() => underWay.delete(key));
-        underWay.set(key, mine);
+      if (!acceptedKeys.has(key)) {
+        const ownOutcome = outcome.finally(() => inFlight.delete(key));
+        inFlight.set(key, ownOutcome);
       }
-      await verdict;
+      await outcome;
       return result;
     },
   };
 }
 
-function judge(error: SecretError, signal: AbortSignal): Verdict {
+function classifyOutcome(error: SecretError, signal: AbortSignal): CallOutcome {
   if (error.code === 'CREDENTIALS_REFUSED') return { kind: 'refused', error };
   if (error.kind === 'definite') return { kind: 'accepted' };
-  return away.has(error.code) && !signal.aborted ? { kind: 'unanswered', error } : { kind: 'open' };
+  return outageCodes.has(error.code) && !signal.aborted ? { kind: 'unanswered', error } : { kind: 'open' };
 }
 
-const away: ReadonlySet<ErrorCode> = new Set(['STORE_UNAVAILABLE', 'STORE_TIMEOUT', 'STORE_THROTTLED']);
+const outageCodes: ReadonlySet<ErrorCode> = new Set([
+  'STORE_UNAVAILABLE',
+  'STORE_TIMEOUT',
+  'STORE_THROTTLED',
+]);

@@ -1,17 +1,17 @@
 import { describe, expect, test } from '@jest/globals';
-import { failureOf } from '../../../../test/fakes/failure.ts';
+import { rejectedError } from '../../../../test/fakes/failure.ts';
 import { SecretError } from '../../../core/errors.ts';
 import { runLogin } from './credential-cache.ts';
 
-const about = { owner: 'the role app', hint: 'check the way to STS' };
-const forever = new AbortController().signal;
+const loginOptions = { owner: 'the role app', hint: 'check the way to STS' };
+const neverAborted = new AbortController().signal;
 
-const failWith = (error: SecretError, signal = forever): Promise<SecretError> =>
-  failureOf(runLogin(signal, about, () => Promise.reject(error)));
+const failWith = (error: SecretError, signal = neverAborted): Promise<SecretError> =>
+  rejectedError(runLogin(signal, loginOptions, () => Promise.reject(error)));
 
 describe('a login', () => {
   test('answers what it obtains', async () => {
-    expect(await runLogin(forever, about, async () => 'keys')).toBe('keys');
+    expect(await runLogin(neverAborted, loginOptions, async () => 'keys')).toBe('keys');
   });
 
   test('that cannot be reached is no outage of the store, and says whose it is', async () => {
@@ -34,7 +34,9 @@ describe('a login', () => {
   );
 
   test('that nobody waits for any more ends for their reason', async () => {
-    const left = new SecretError('DEADLINE', 'too late');
-    expect(await failWith(new SecretError('STORE_TIMEOUT', 'cut off'), AbortSignal.abort(left))).toBe(left);
+    const cancelled = new SecretError('DEADLINE', 'too late');
+    expect(await failWith(new SecretError('STORE_TIMEOUT', 'cut off'), AbortSignal.abort(cancelled))).toBe(
+      cancelled,
+    );
   });
 });

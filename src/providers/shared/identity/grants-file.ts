@@ -4,7 +4,7 @@ import { Gauge, type Registry } from 'prom-client';
 import { type Document, LineCounter, isMap, isPair, parseDocument } from 'yaml';
 import * as z from 'zod';
 import { SecretError, toSecretError } from '../../../core/errors.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { nearestName } from '../../../formats/suggest.ts';
 import { type NameGlob, compileNameGlob } from './name-glob.ts';
 
@@ -33,8 +33,8 @@ const grantSchema = z.strictObject({
   methods: z.array(z.enum(['POST', 'PUT'])).default([]),
 });
 const fileSchema = z.strictObject({ grants: z.array(grantSchema) });
-const keysOfFile = Object.keys(fileSchema.shape);
-const keysOfGrant = Object.keys(grantSchema.shape);
+const fileKeys = Object.keys(fileSchema.shape);
+const grantKeys = Object.keys(grantSchema.shape);
 
 /**
  * Reads the text of a grants file: YAML, of which JSON is a part. Strict: whatever is not understood is an error, so that no grant means
@@ -46,7 +46,7 @@ export function parseSharedIdentityGrants(text: string, file: string): readonly 
   const document = parseDocument(text, { lineCounter: lines, stringKeys: true });
   const [error] = [...document.errors, ...document.warnings];
   if (error !== undefined)
-    throw faulty(
+    throw invalidGrantsError(
       file,
       lines.linePos(error.pos[0]).line,
       `it is not YAML: ${error.code.toLowerCase().replaceAll('_', ' ')}`,
@@ -56,29 +56,29 @@ export function parseSharedIdentityGrants(text: string, file: string): readonly 
   // A mistyped key is also a missing one; the mistake itself says more.
   const { issues } = parsed.error;
   const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0];
-  if (issue === undefined) throw faulty(file, 1, 'it is not understood');
-  throw faulty(file, lineOf(document, lines, issue), explain(issue));
+  if (issue === undefined) throw invalidGrantsError(file, 1, 'it is not understood');
+  throw invalidGrantsError(file, lineOf(document, lines, issue), describeIssue(issue));
 }
 
 function toPlain(document: Document, file: string): unknown {
   try {
     return document.toJS({ maxAliasCount: 100 });
   } catch {
-    throw faulty(file, 1, 'its aliases cannot be followed');
+    throw invalidGrantsError(file, 1, 'its aliases cannot be followed');
   }
 }
 
-function explain(issue: z.core.$ZodIssue): string {
-  const place = quoteForeign(issue.path.join('.'));
+function describeIssue(issue: z.core.$ZodIssue): string {
+  const issuePath = sanitizeExternalText(issue.path.join('.'));
   if (issue.code === 'unrecognized_keys') {
     const [key = ''] = issue.keys;
-    const nearest = nearestName(key, issue.path.length === 0 ? keysOfFile : keysOfGrant);
+    const nearest = nearestName(key, issue.path.length === 0 ? fileKeys : grantKeys);
     const advice = nearest === undefined ? '' : `, did you mean ${nearest}?`;
-    return `unknown key ${quoteForeign([...issue.path, key].join('.'))}${advice}`;
+    return `unknown key ${sanitizeExternalText([...issue.path, key].join('.'))}${advice}`;
   }
   if (issue.path.length === 0) return 'it is not a map with the key grants';
-  if (issue.path.at(-1) === 'provider') return `${place} is none of ${grantableProviders.join(', ')}`;
-  return `${place}: ${issue.message.toLowerCase()}`;
+  if (issue.path.at(-1) === 'provider') return `${issuePath} is none of ${grantableProviders.join(', ')}`;
+  return `${issuePath}: ${issue.message.toLowerCase()}`;
 }
 
 function lineOf(document: Document, lines: LineCounter, issue: z.core.$ZodIssue): number {
@@ -102,10 +102,10 @@ function offsetOf(node: unknown, issue: z.core.$ZodIssue): number | undefined {
   return (node.range as readonly [number, number, number] | null | undefined)?.[0];
 }
 
-function faulty(file: string, line: number, cause: string): SecretError {
+function invalidGrantsError(file: string, line: number, cause: string): SecretError {
   return new SecretError(
     'NOT_CONFIGURED',
-    `cannot use the grants in ${quoteForeign(file)}: line ${line}: ${cause}`,
+    `cannot use the grants in ${sanitizeExternalText(file)}: line ${line}: ${cause}`,
     { hint: 'docs/providers/local.md has an example' },
   );
 }
@@ -124,8 +124,8 @@ export function createSharedIdentityMetrics(registry: Registry): SharedIdentityM
 }
 
 /** How often the file is looked at, at most, in ms. */
-const lookEveryMs = 1_000;
-const largestFile = 1024 * 1024;
+const checkIntervalMs = 1_000;
+const maxFileBytes = 1024 * 1024;
 
 /**
  * The grants in force, by a file that is read at once, and again at the first question a second or more after the last look. It is read whole and
@@ -133,7 +133,7 @@ const largestFile = 1024 * 1024;
  * the last good grants stay.
  * @throws SecretError NOT_CONFIGURED when it is broken at once
  */
-export function followGrantsFile(
+export function createGrantsReader(
   file: string,
   {
     log,
@@ -145,36 +145,36 @@ export function followGrantsFile(
     readonly metrics: SharedIdentityMetrics | undefined;
   },
 ): () => readonly SharedIdentityGrant[] {
-  let seen = readSmallFile(file);
-  let good = parseSharedIdentityGrants(seen, file);
-  let lookedAt = now();
-  let complaint: string | undefined;
+  let lastText = readSmallFile(file);
+  let lastValidGrants = parseSharedIdentityGrants(lastText, file);
+  let checkedAt = now();
+  let loggedSummary: string | undefined;
   metrics?.broken.set(0);
 
-  function look(): void {
+  function reload(): void {
     const text = readSmallFile(file);
-    if (text === seen && complaint === undefined) return;
-    good = parseSharedIdentityGrants(text, file);
-    seen = text;
-    complaint = undefined;
+    if (text === lastText && loggedSummary === undefined) return;
+    lastValidGrants = parseSharedIdentityGrants(text, file);
+    lastText = text;
+    loggedSummary = undefined;
     metrics?.broken.set(0);
-    log.info({ file, grants: good.length }, 'the grants for shared identities were read again');
+    log.info({ file, grants: lastValidGrants.length }, 'the grants for shared identities were read again');
   }
 
   return () => {
     // Also after a step of the clock backwards.
-    if (Math.abs(now() - lookedAt) < lookEveryMs) return good;
-    lookedAt = now();
+    if (Math.abs(now() - checkedAt) < checkIntervalMs) return lastValidGrants;
+    checkedAt = now();
     try {
-      look();
+      reload();
     } catch (thrown) {
       const error = toSecretError(thrown);
       metrics?.broken.set(1);
-      if (error.summary !== complaint)
+      if (error.summary !== loggedSummary)
         log.error({ file, code: error.code }, `${error.summary}; the last good grants stay in force`);
-      complaint = error.summary;
+      loggedSummary = error.summary;
     }
-    return good;
+    return lastValidGrants;
   };
 }
 
@@ -184,7 +184,8 @@ function readSmallFile(file: string): string {
     const descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const stats = fstatSync(descriptor);
-      if (!stats.isFile() || stats.size > largestFile) throw unusable(file, 'it is no file of at most 1 MiB');
+      if (!stats.isFile() || stats.size > maxFileBytes)
+        throw unreadableFileError(file, 'it is no file of at most 1 MiB');
       return readFileSync(descriptor, 'utf8');
     } finally {
       closeSync(descriptor);
@@ -195,13 +196,21 @@ function readSmallFile(file: string): string {
       typeof thrown === 'object' && thrown !== null && 'code' in thrown
         ? String(thrown.code)
         : 'unknown failure';
-    throw unusable(file, code === 'ENOENT' ? 'it does not exist' : quoteForeign(code), thrown);
+    throw unreadableFileError(
+      file,
+      code === 'ENOENT' ? 'it does not exist' : sanitizeExternalText(code),
+      thrown,
+    );
   }
 }
 
-function unusable(file: string, cause: string, thrown?: unknown): SecretError {
-  return new SecretError('NOT_CONFIGURED', `cannot use the grants in ${quoteForeign(file)}: ${cause}`, {
-    hint: '--shared-identity-grants names the file',
-    cause: thrown,
-  });
+function unreadableFileError(file: string, cause: string, thrown?: unknown): SecretError {
+  return new SecretError(
+    'NOT_CONFIGURED',
+    `cannot use the grants in ${sanitizeExternalText(file)}: ${cause}`,
+    {
+      hint: '--shared-identity-grants names the file',
+      cause: thrown,
+    },
+  );
 }

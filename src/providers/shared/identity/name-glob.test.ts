@@ -33,8 +33,8 @@ describe('a name glob', () => {
     ['', 'a', false],
     ['local/*', 'local/.hidden', true],
     ['secretsmanager/arn:aws:*:secret:db-*', 'secretsmanager/arn:aws:x:1:secret:db-AbC', true],
-  ])('%j against %j: %s', (glob, name, answer) => {
-    expect(compileNameGlob(glob)(name)).toBe(answer);
+  ])('%j against %j: %s', (glob, name, expected) => {
+    expect(compileNameGlob(glob)(name)).toBe(expected);
   });
 
   test.each(['{a,b}', '[ab]', 'a?', '!a', '+(a)', '\\a', '^a$', '.'])(

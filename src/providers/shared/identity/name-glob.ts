@@ -9,44 +9,45 @@ export type NameGlob = (name: string) => boolean;
 export function compileNameGlob(glob: string): NameGlob {
   if (!glob.includes('*')) return (name) => name === glob;
   // What most grants are: asked at every mount.
-  const [, beginning] = /^([^*]*)\*{2,}$/s.exec(glob) ?? [];
-  if (beginning !== undefined) return (name) => name.startsWith(beginning);
+  const [, prefix] = /^([^*]*)\*{2,}$/s.exec(glob) ?? [];
+  if (prefix !== undefined) return (name) => name.startsWith(prefix);
   const tokens = glob.match(/\*+|[^*]/gs) ?? [];
   const kinds = tokens.map((token) =>
-    token === '*' ? run : token.startsWith('*') ? anyRun : token.charCodeAt(0),
+    token === '*' ? singleStar : token.startsWith('*') ? doubleStar : token.charCodeAt(0),
   );
-  const ends = kinds.length;
+  const tokenCount = kinds.length;
   // reached[n]: the first n tokens can stand for the name as far as it was read. Made once: a glob is asked at every mount.
-  const rows: [Uint8Array, Uint8Array] = [new Uint8Array(ends + 1), new Uint8Array(ends + 1)];
+  const rows: [Uint8Array, Uint8Array] = [new Uint8Array(tokenCount + 1), new Uint8Array(tokenCount + 1)];
 
   return (name) => {
     let [reached, next] = rows;
     reached[0] = 1;
-    for (let index = 0; index < ends; index++)
-      reached[index + 1] = (kinds[index] ?? 0) <= anyRun ? (reached[index] ?? 0) : 0;
-    for (let at = 0; at < name.length; at++) {
-      const character = name.charCodeAt(at);
-      let alive = 0;
+    for (let index = 0; index < tokenCount; index++)
+      reached[index + 1] = (kinds[index] ?? 0) <= doubleStar ? (reached[index] ?? 0) : 0;
+    for (let position = 0; position < name.length; position++) {
+      const character = name.charCodeAt(position);
+      let anyReached = 0;
       next[0] = 0;
-      for (let index = 0; index < ends; index++) {
+      for (let index = 0; index < tokenCount; index++) {
         const kind = kinds[index] ?? 0;
-        const passed =
-          kind <= anyRun
-            ? (next[index] ?? 0) | (kind === anyRun || character !== slash ? (reached[index + 1] ?? 0) : 0)
+        const tokenReached =
+          kind <= doubleStar
+            ? (next[index] ?? 0) |
+              (kind === doubleStar || character !== slash ? (reached[index + 1] ?? 0) : 0)
             : kind === character
               ? (reached[index] ?? 0)
               : 0;
-        next[index + 1] = passed;
-        alive |= passed;
+        next[index + 1] = tokenReached;
+        anyReached |= tokenReached;
       }
-      if (alive === 0) return false;
+      if (anyReached === 0) return false;
       [reached, next] = [next, reached];
     }
-    return reached[ends] === 1;
+    return reached[tokenCount] === 1;
   };
 }
 
 const slash = '/'.charCodeAt(0);
 /** Kinds of tokens that are no character. */
-const run = -2;
-const anyRun = -1;
+const singleStar = -2;
+const doubleStar = -1;

@@ -33,7 +33,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-function start(mode: SharedIdentityMode, grantsFile?: string) {
+function createChecker(mode: SharedIdentityMode, grantsFile?: string) {
   registry = new Registry();
   const sharedIdentity = createSharedIdentity({
     mode,
@@ -43,7 +43,7 @@ function start(mode: SharedIdentityMode, grantsFile?: string) {
     metrics: createSharedIdentityMetrics(registry),
   });
   return (
-    use: {
+    request: {
       namespace?: string;
       account?: string;
       provider?: string;
@@ -52,8 +52,8 @@ function start(mode: SharedIdentityMode, grantsFile?: string) {
       method?: string;
     } = {},
   ) => {
-    const { namespace = 'shop', account = 'web', provider = 'local', name = 'eu/db', role, method } = use;
-    const workload = { namespace, serviceAccount: { name: account } };
+    const { namespace = 'shop', account = 'web', provider = 'local', name = 'eu/db', role, method } = request;
+    const workload = { tenant: namespace, identity: { name: account } };
     try {
       sharedIdentity.check({ workload, provider, service: 'local', name, role, method });
       return 'granted';
@@ -65,7 +65,7 @@ function start(mode: SharedIdentityMode, grantsFile?: string) {
   };
 }
 
-async function broken(): Promise<number | undefined> {
+async function brokenMetric(): Promise<number | undefined> {
   const metric = await registry.getSingleMetric('keyferry_shared_identity_grants_broken')?.get();
   return metric?.values[0]?.value;
 }
@@ -73,35 +73,35 @@ async function broken(): Promise<number | undefined> {
 describe('granted, the default', () => {
   test('serves what a grant lists, to whom it lists', () => {
     writeFileSync(file, grant('local/eu/*'));
-    const ask = start('granted', file);
-    expect(ask()).toBe('granted');
-    expect(ask({ namespace: 'shop2' })).toContain('no grant matches');
-    expect(ask({ account: 'web2' })).toContain('no grant matches');
-    expect(ask({ provider: 'vault' })).toContain('no grant matches');
-    expect(ask({ name: 'eu/db/x' })).toContain('no grant matches');
+    const check = createChecker('granted', file);
+    expect(check()).toBe('granted');
+    expect(check({ namespace: 'shop2' })).toContain('no grant matches');
+    expect(check({ account: 'web2' })).toContain('no grant matches');
+    expect(check({ provider: 'vault' })).toContain('no grant matches');
+    expect(check({ name: 'eu/db/x' })).toContain('no grant matches');
   });
 
   test('a refusal names who, what and the ways out', () => {
     writeFileSync(file, grant('local/us/*'));
-    expect(start('granted', file)()).toBe(
+    expect(createChecker('granted', file)()).toBe(
       'local: service account shop/web may not read local/eu/db by a shared identity: no grant matches; ' +
         `grant it in ${file}, or give the workload an identity of its own`,
     );
-    expect(start('granted')()).toContain('grant it in a file for --shared-identity-grants, or');
+    expect(createChecker('granted')()).toContain('grant it in a file for --shared-identity-grants, or');
   });
 
   test('without a file nobody is served, which is said at the start', () => {
-    expect(start('granted')()).toContain('no grant matches');
+    expect(createChecker('granted')()).toContain('no grant matches');
     expect(lines.map(({ msg }) => msg).join()).toContain('serve nobody');
   });
 
   test('a grant does not reach beyond itself by dots, nor keep the matcher busy by length', () => {
     writeFileSync(file, grant('local/**'));
-    const ask = start('granted', file);
-    expect(ask({ name: 'eu/../us' })).toContain('never granted');
-    expect(ask({ name: './x' })).toContain('never granted');
-    expect(ask({ name: 'x'.repeat(5_000) })).toContain('never granted');
-    expect(ask({ name: 'a..b/...' })).toBe('granted');
+    const check = createChecker('granted', file);
+    expect(check({ name: 'eu/../us' })).toContain('never granted');
+    expect(check({ name: './x' })).toContain('never granted');
+    expect(check({ name: 'x'.repeat(5_000) })).toContain('never granted');
+    expect(check({ name: 'a..b/...' })).toBe('granted');
   });
 
   test('a role must be in the very grant that matches the name', () => {
@@ -109,10 +109,10 @@ describe('granted, the default', () => {
       file,
       `${grant('local/eu/db', 'roles: [arn:x]')}${grant('local/us').replace('grants:\n', '')}`,
     );
-    const ask = start('granted', file);
-    expect(ask({ role: 'arn:x' })).toBe('granted');
-    expect(ask({ role: 'arn:y' })).toContain('lists the role arn:y');
-    expect(ask({ name: 'us', role: 'arn:x' })).toContain('lists the role arn:x');
+    const check = createChecker('granted', file);
+    expect(check({ role: 'arn:x' })).toBe('granted');
+    expect(check({ role: 'arn:y' })).toContain('lists the role arn:y');
+    expect(check({ name: 'us', role: 'arn:x' })).toContain('lists the role arn:x');
   });
 });
 
@@ -122,37 +122,37 @@ describe('a method that may change something', () => {
       file,
       `${grant('local/eu/db', 'methods: [POST]')}${grant('local/us', 'roles: [arn:x]').replace('grants:\n', '')}`,
     );
-    const ask = start('granted', file);
-    expect(ask({ method: 'GET' })).toBe('granted');
-    expect(ask({ method: 'POST' })).toBe('granted');
-    expect(ask({ method: 'PUT' })).toContain('no grant that matches lists the method PUT');
-    expect(ask({ name: 'us', method: 'POST' })).toContain('lists the method POST');
-    expect(ask({ name: 'us', role: 'arn:x', method: 'POST' })).toContain('lists the method POST');
+    const check = createChecker('granted', file);
+    expect(check({ method: 'GET' })).toBe('granted');
+    expect(check({ method: 'POST' })).toBe('granted');
+    expect(check({ method: 'PUT' })).toContain('no grant that matches lists the method PUT');
+    expect(check({ name: 'us', method: 'POST' })).toContain('lists the method POST');
+    expect(check({ name: 'us', role: 'arn:x', method: 'POST' })).toContain('lists the method POST');
   });
 
   test('needs that also where all identities serve everything', () => {
     writeFileSync(file, grant('local/eu/*', 'methods: [POST]'));
-    const ask = start('all', file);
-    expect(ask({ name: 'us', method: 'GET' })).toBe('granted');
-    expect(ask({ method: 'POST' })).toBe('granted');
-    expect(ask({ name: 'us', method: 'POST' })).toContain('lists the method POST');
+    const check = createChecker('all', file);
+    expect(check({ name: 'us', method: 'GET' })).toBe('granted');
+    expect(check({ method: 'POST' })).toBe('granted');
+    expect(check({ name: 'us', method: 'POST' })).toContain('lists the method POST');
   });
 });
 
 describe('the other modes', () => {
   test('all serves everything, warns, and still lets no role be assumed that is not listed', () => {
     writeFileSync(file, grant('local/eu/*', 'roles: [arn:x]'));
-    const ask = start('all', file);
-    expect(ask({ namespace: 'any', name: 'us/../x' })).toBe('granted');
-    expect(ask({ role: 'arn:x' })).toBe('granted');
-    expect(ask({ role: 'arn:y' })).toContain('lists the role arn:y');
+    const check = createChecker('all', file);
+    expect(check({ namespace: 'any', name: 'us/../x' })).toBe('granted');
+    expect(check({ role: 'arn:x' })).toBe('granted');
+    expect(check({ role: 'arn:y' })).toContain('lists the role arn:y');
     expect(lines.filter(({ level }) => level === 40)).toHaveLength(1);
-    expect(start('all')({ role: 'arn:x' })).toContain('lists the role arn:x');
+    expect(createChecker('all')({ role: 'arn:x' })).toContain('lists the role arn:x');
   });
 
   test('none serves nothing, whatever the file says', () => {
     writeFileSync(file, grant('local/**'));
-    expect(start('none', file)()).toContain(
+    expect(createChecker('none', file)()).toContain(
       '--shared-identities none; give the workload an identity of its own, or start Keyferry with --shared-identities granted',
     );
   });
@@ -161,13 +161,13 @@ describe('the other modes', () => {
 describe('the file', () => {
   test('is read again when it changed, within a second', () => {
     writeFileSync(file, grant('local/eu/db'));
-    const ask = start('granted', file);
+    const check = createChecker('granted', file);
     writeFileSync(file, grant('local/us/db'));
     clock += 999;
-    expect(ask()).toBe('granted');
+    expect(check()).toBe('granted');
     clock += 1;
-    expect(ask()).toContain('no grant matches');
-    expect(ask({ name: 'us/db' })).toBe('granted');
+    expect(check()).toContain('no grant matches');
+    expect(check({ name: 'us/db' })).toBe('granted');
   });
 
   test('is followed through the swapped links of a ConfigMap', () => {
@@ -180,11 +180,11 @@ describe('the file', () => {
     }
     symlinkSync('one', join(directory, '..data'));
     symlinkSync('..data/grants.yaml', file);
-    const ask = start('granted', file);
+    const check = createChecker('granted', file);
     symlinkSync('two', join(directory, '..new'));
     renameSync(join(directory, '..new'), join(directory, '..data'));
     clock += 1_000;
-    expect(ask()).toContain('no grant matches');
+    expect(check()).toContain('no grant matches');
   });
 
   test.each([
@@ -195,37 +195,39 @@ describe('the file', () => {
     ['too large', () => writeFileSync(file, '#'.repeat(1024 * 1024 + 1))],
   ])(
     '%s stops the start; later the last good one stays, which is said once and measured',
-    async (_, spoil) => {
+    async (_, breakFile) => {
       const text = grant('local/eu/db');
       writeFileSync(file, text);
-      const ask = start('granted', file);
-      expect(await broken()).toBe(0);
+      const check = createChecker('granted', file);
+      expect(await brokenMetric()).toBe(0);
       lines = [];
-      spoil();
+      breakFile();
       for (let second = 0; second < 3; second += 1) {
         clock += 1_000;
-        expect(ask()).toBe('granted');
-        expect(ask({ name: 'us/db' })).toContain('no grant matches');
+        expect(check()).toBe('granted');
+        expect(check({ name: 'us/db' })).toContain('no grant matches');
       }
       expect(
         lines.map(({ level, msg }) => [level, msg.endsWith('the last good grants stay in force')]),
       ).toEqual([[50, true]]);
-      expect(await broken()).toBe(1);
-      expect(() => start('granted', file)).toThrow(expect.objectContaining({ code: 'NOT_CONFIGURED' }));
+      expect(await brokenMetric()).toBe(1);
+      expect(() => createChecker('granted', file)).toThrow(
+        expect.objectContaining({ code: 'NOT_CONFIGURED' }),
+      );
     },
   );
 
   test('mended is in force again, though it says what it said before', async () => {
     writeFileSync(file, grant('local/eu/db'));
-    const ask = start('granted', file);
+    const check = createChecker('granted', file);
     for (const [text, state] of [
       ['broken', 1],
       [grant('local/eu/db'), 0],
     ] as const) {
       writeFileSync(file, text);
       clock += 1_000;
-      expect(ask()).toBe('granted');
-      expect(await broken()).toBe(state);
+      expect(check()).toBe('granted');
+      expect(await brokenMetric()).toBe(state);
     }
   });
 });

@@ -1,8 +1,8 @@
 import type { Logger } from 'pino';
 import { SecretError } from '../../../core/errors.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { Workload } from '../../../core/workload.ts';
-import { type SharedIdentityGrant, type SharedIdentityMetrics, followGrantsFile } from './grants-file.ts';
+import { type SharedIdentityGrant, type SharedIdentityMetrics, createGrantsReader } from './grants-file.ts';
 import type { NameGlob } from './name-glob.ts';
 
 export { createSharedIdentityMetrics } from './grants-file.ts';
@@ -11,8 +11,8 @@ export { createSharedIdentityMetrics } from './grants-file.ts';
 export type SharedIdentityMode = 'granted' | 'all' | 'none';
 
 /** What a workload wants from an identity that is not its own. */
-export type SharedIdentityUse = {
-  readonly workload: Pick<Workload, 'namespace' | 'serviceAccount'>;
+export type SharedIdentityRequest = {
+  readonly workload: Pick<Workload, 'tenant' | 'identity'>;
   /** The provider's name, as the class has it. */
   readonly provider: string;
   /** The ref's service. */
@@ -29,14 +29,14 @@ export type SharedIdentityUse = {
 export type SharedIdentity = {
   readonly mode: SharedIdentityMode;
   /** @throws SecretError NOT_GRANTED, naming who, what, and the ways out */
-  check(use: SharedIdentityUse): void;
+  check(request: SharedIdentityRequest): void;
 };
 
 /** No store has names near this length; a longer one is a tenant's attempt to keep the matcher busy. */
-const longestName = 4_096;
+const maxNameLength = 4_096;
 
 /** Where grants go while there is no file. */
-const grantsFlag = 'a file for --shared-identity-grants';
+const grantsFilePlaceholder = 'a file for --shared-identity-grants';
 
 /**
  * Makes the one judge of shared identities of a process. The grants file is read at once, and again when a check comes a second or more after
@@ -65,38 +65,42 @@ export function createSharedIdentity({
   const grants =
     grantsFile === undefined || mode === 'none'
       ? () => []
-      : followGrantsFile(grantsFile, { log, now, metrics });
+      : createGrantsReader(grantsFile, { log, now, metrics });
 
-  function objection(use: SharedIdentityUse): string | undefined {
-    const { workload, provider, service, name, role, method = 'GET' } = use;
+  function denialReason(request: SharedIdentityRequest): string | undefined {
+    const { workload, provider, service, name, role, method = 'GET' } = request;
     if (mode === 'none') return 'this node runs with --shared-identities none';
     // A role, or a method that may change something, must be in the operator's list in every mode.
     if (mode === 'all' && role === undefined && method === 'GET') return undefined;
     if (!isPlainName(name)) return 'a name that long, or with "." or ".." as an element, is never granted';
-    const whole = `${service}/${name}`;
+    const qualifiedName = `${service}/${name}`;
     const isMatching = (grant: SharedIdentityGrant): boolean =>
       grant.provider === provider &&
-      matchesAny(grant.namespaces, workload.namespace) &&
-      matchesAny(grant.serviceAccounts, workload.serviceAccount.name) &&
-      matchesAny(grant.names, whole);
+      matchesAny(grant.namespaces, workload.tenant) &&
+      matchesAny(grant.serviceAccounts, workload.identity.name) &&
+      matchesAny(grant.names, qualifiedName);
     // Asked for every secret of every mount: most are plain reads.
     if (role === undefined && method === 'GET' && grants().some(isMatching)) return undefined;
     const matching = grants().filter(isMatching);
     if (matching.length === 0 && mode === 'granted') return 'no grant matches';
     const withRole = matching.filter(({ roles }) => role === undefined || matchesAny(roles, role));
     if (role !== undefined && withRole.length === 0)
-      return `no grant that matches lists the role ${quoteForeign(role)}`;
+      return `no grant that matches lists the role ${sanitizeExternalText(role)}`;
     if (method !== 'GET' && !withRole.some(({ methods }) => methods.includes(method)))
-      return `no grant that matches lists the method ${quoteForeign(method)}`;
+      return `no grant that matches lists the method ${sanitizeExternalText(method)}`;
     return undefined;
   }
 
   return {
     mode,
-    check(use) {
-      const cause = objection(use);
+    check(request) {
+      const cause = denialReason(request);
       if (cause !== undefined)
-        throw refusal(use, cause, mode === 'none' ? undefined : (grantsFile ?? grantsFlag));
+        throw notGrantedError(
+          request,
+          cause,
+          mode === 'none' ? undefined : (grantsFile ?? grantsFilePlaceholder),
+        );
     },
   };
 }
@@ -107,25 +111,25 @@ function matchesAny(globs: readonly NameGlob[], name: string): boolean {
 
 /** A store, or a proxy before it, may resolve `a/../b`; a grant for `a/**` must not reach `b`. */
 function isPlainName(name: string): boolean {
-  if (name.length > longestName) return false;
+  if (name.length > maxNameLength) return false;
   return !/(^|\/)\.\.?(\/|$)/.test(name);
 }
 
-function refusal(
-  { workload, provider, service, name }: SharedIdentityUse,
+function notGrantedError(
+  { workload, provider, service, name }: SharedIdentityRequest,
   cause: string,
   grantsFile: string | undefined,
 ): SecretError {
-  const who = `service account ${quoteForeign(workload.namespace)}/${quoteForeign(workload.serviceAccount.name)}`;
-  const what = quoteForeign(`${service}/${name}`);
+  const subject = `service account ${sanitizeExternalText(workload.tenant)}/${sanitizeExternalText(workload.identity.name)}`;
+  const target = sanitizeExternalText(`${service}/${name}`);
   return new SecretError(
     'NOT_GRANTED',
-    `${provider}: ${who} may not read ${what} by a shared identity: ${cause}`,
+    `${provider}: ${subject} may not read ${target} by a shared identity: ${cause}`,
     {
       hint:
         grantsFile === undefined
           ? 'give the workload an identity of its own, or start Keyferry with --shared-identities granted'
-          : `grant it in ${quoteForeign(grantsFile)}, or give the workload an identity of its own`,
+          : `grant it in ${sanitizeExternalText(grantsFile)}, or give the workload an identity of its own`,
     },
   );
 }

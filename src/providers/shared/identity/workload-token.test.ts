@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { refusalIn } from '../../../../test/fakes/failure.ts';
+import { thrownSummary } from '../../../../test/fakes/failure.ts';
 import { Redacted } from '../../../core/redacted.ts';
 import type { Workload } from '../../../core/workload.ts';
 import { readWorkloadToken } from './workload-token.ts';
@@ -10,7 +10,7 @@ const audience = 'sts.example.com';
 const jwt = (claims: unknown): string =>
   `e30.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.c2ln`;
 
-const good = {
+const validClaims = {
   sub: 'system:serviceaccount:team-a:app',
   aud: [audience, 'other'],
   exp: now / 1_000 + 3_600,
@@ -23,92 +23,92 @@ const good = {
 };
 
 const workload = (tokens: Record<string, string>): Workload => ({
-  namespace: 'team-a',
-  serviceAccount: { name: 'app' },
+  tenant: 'team-a',
+  identity: { name: 'app' },
   instance: 'pod-uid',
   volume: 'pod-uid',
   tokens: new Map(Object.entries(tokens).map(([name, token]) => [name, { token: new Redacted(token) }])),
   secrets: new Map(),
 });
 
-const refusal = (tokens: Record<string, string>): string =>
-  refusalIn(() => readWorkloadToken(workload(tokens), audience, now));
+const errorOf = (tokens: Record<string, string>): string =>
+  thrownSummary(() => readWorkloadToken(workload(tokens), audience, now));
 
 test('a token whose claims fit is taken, with what they say', () => {
-  const token = readWorkloadToken(workload({ [audience]: jwt(good) }), audience, now);
+  const token = readWorkloadToken(workload({ [audience]: jwt(validClaims) }), audience, now);
   expect(token).toMatchObject({
     expiresAt: now + 3_600_000,
     issuer: 'https://kubernetes.default.svc',
     serviceAccountUid: 'sa-uid',
     podUid: 'pod-uid',
   });
-  expect(token.token.reveal()).toBe(jwt(good));
-  expect(JSON.stringify(token)).not.toContain(jwt(good));
+  expect(token.token.reveal()).toBe(jwt(validClaims));
+  expect(JSON.stringify(token)).not.toContain(jwt(validClaims));
 });
 
 test('one audience may stand alone, and the rest may be missing', () => {
-  const { sub, exp } = good;
-  expect(refusal({ [audience]: jwt({ sub, exp, aud: audience }) })).toBe('taken');
+  const { sub, exp } = validClaims;
+  expect(errorOf({ [audience]: jwt({ sub, exp, aud: audience }) })).toBe('taken');
 });
 
 test('a missing token: of many audiences a few are named, for the line is kept and logged', () => {
   const many = Object.fromEntries(Array.from({ length: 200 }, (_, index) => [`${index}`.repeat(60), 'x']));
-  expect(refusal(many).length).toBeLessThan(1_500);
-  expect(refusal(many)).toContain('and 195 more');
+  expect(errorOf(many).length).toBeLessThan(1_500);
+  expect(errorOf(many)).toContain('and 195 more');
 });
 
 test('a missing token: which audiences there are, and what to configure', () => {
-  expect(refusal({})).toBe(
+  expect(errorOf({})).toBe(
     'TOKEN_MISSING: the driver brought no token for the audience sts.example.com, nor any other; ' +
       'add "- audience: sts.example.com" to tokenRequests in the values of the driver\'s chart',
   );
-  expect(refusal({ vault: jwt(good) })).toContain('only for vault');
+  expect(errorOf({ vault: jwt(validClaims) })).toContain('only for vault');
 });
 
 describe('refused', () => {
   test.each([
     [
       'of another account',
-      { ...good, sub: 'system:serviceaccount:team-a:admin' },
+      { ...validClaims, sub: 'system:serviceaccount:team-a:admin' },
       'belongs to system:serviceaccount:team-a:admin, not to',
     ],
     [
       'of another namespace',
-      { ...good, sub: 'system:serviceaccount:team-b:app' },
+      { ...validClaims, sub: 'system:serviceaccount:team-b:app' },
       'belongs to system:serviceaccount:team-b:app, not to',
     ],
-    ['of a user', { ...good, sub: 'admin' }, 'belongs to admin, not to'],
-    ['for another audience', { ...good, aud: ['other'] }, 'is for another audience'],
-    ['that has expired', { ...good, exp: now / 1_000 - 60 }, 'expired at 2025-12-31T23:59:00.000Z'],
-    ['that never had an end', { ...good, exp: undefined }, 'is no ServiceAccount token'],
-    ['with an absurd end', { ...good, exp: -1e300 }, 'expired at a time that is none'],
-    ['without a subject', { ...good, sub: 7 }, 'is no ServiceAccount token'],
-  ])('a token %s', (_, claims, why) => {
-    expect(refusal({ [audience]: jwt(claims) })).toContain(why);
-    expect(refusal({ [audience]: jwt(claims) })).toMatch(/^TOKEN_INVALID/);
+    ['of a user', { ...validClaims, sub: 'admin' }, 'belongs to admin, not to'],
+    ['for another audience', { ...validClaims, aud: ['other'] }, 'is for another audience'],
+    ['that has expired', { ...validClaims, exp: now / 1_000 - 60 }, 'expired at 2025-12-31T23:59:00.000Z'],
+    ['that never had an end', { ...validClaims, exp: undefined }, 'is no ServiceAccount token'],
+    ['with an absurd end', { ...validClaims, exp: -1e300 }, 'expired at a time that is none'],
+    ['without a subject', { ...validClaims, sub: 7 }, 'is no ServiceAccount token'],
+  ])('a token %s', (_, claims, message) => {
+    expect(errorOf({ [audience]: jwt(claims) })).toContain(message);
+    expect(errorOf({ [audience]: jwt(claims) })).toMatch(/^TOKEN_INVALID/);
   });
 
   test.each(['', 'x', 'a.b', 'a.b.c', 'a.bnVsbA.c', `a.${'A'.repeat(100_000)}.c`, 'a.e30.b.c'])(
     'what is no token: %#',
     (text) => {
-      expect(refusal({ [audience]: text })).toContain('is no ServiceAccount token');
+      expect(errorOf({ [audience]: text })).toContain('is no ServiceAccount token');
     },
   );
 
   test.each(['\n', '\r\nx-evil: 1', ' ', '\u00e9', '\u{1f600}', '='])(
     'claims that fit, beside what would not pass as a header: %j',
-    (evil) => {
-      expect(refusal({ [audience]: evil + jwt(good) })).toContain('is no ServiceAccount token');
-      expect(refusal({ [audience]: jwt(good) + evil })).toContain('is no ServiceAccount token');
+    (invalidText) => {
+      expect(errorOf({ [audience]: invalidText + jwt(validClaims) })).toContain('is no ServiceAccount token');
+      expect(errorOf({ [audience]: jwt(validClaims) + invalidText })).toContain('is no ServiceAccount token');
     },
   );
 
   test('small differences of clocks do not count', () => {
-    expect(refusal({ [audience]: jwt({ ...good, exp: now / 1_000 - 10 }) })).toBe('taken');
+    expect(errorOf({ [audience]: jwt({ ...validClaims, exp: now / 1_000 - 10 }) })).toBe('taken');
   });
 
   test('no message holds the token', () => {
-    const forged = jwt({ ...good, sub: 'x' });
-    expect(refusal({ [audience]: forged })).not.toContain(forged.split('.')[1]);
+    const forged = jwt({ ...validClaims, sub: 'x' });
+    expect(errorOf({ [audience]: forged })).not.toContain(forged.split('.')[1]);
   });
 });

@@ -1,14 +1,14 @@
 import * as z from 'zod';
 import { SecretError } from '../../../core/errors.ts';
 import type { Redacted } from '../../../core/redacted.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { Workload } from '../../../core/workload.ts';
 
 /** Clocks of nodes and API servers differ. */
-const skewMs = 30_000;
-const longestToken = 64 * 1024;
+const clockSkewMs = 30_000;
+const maxTokenLength = 64 * 1024;
 /** A pod can forge any number. */
-const shownAudiences = 5;
+const maxShownAudiences = 5;
 
 /** A workload's token whose claims fit the workload. */
 export type WorkloadToken = {
@@ -23,7 +23,7 @@ export type WorkloadToken = {
   readonly podUid: string | undefined;
 };
 
-const claims = z.object({
+const claimsSchema = z.object({
   sub: z.string(),
   aud: z.union([z.string(), z.array(z.string())]),
   exp: z.number(),
@@ -42,27 +42,28 @@ const claims = z.object({
  * @throws SecretError TOKEN_MISSING, TOKEN_INVALID
  */
 export function readWorkloadToken(
-  workload: Pick<Workload, 'namespace' | 'serviceAccount' | 'tokens'>,
+  workload: Pick<Workload, 'tenant' | 'identity' | 'tokens'>,
   audience: string,
   now: number,
 ): WorkloadToken {
-  const brought = workload.tokens.get(audience);
-  if (brought === undefined) throw missing(workload, audience);
-  const refuse = (why: string): never => {
+  const driverToken = workload.tokens.get(audience);
+  if (driverToken === undefined) throw missingTokenError(workload, audience);
+  const throwInvalidToken = (reason: string): never => {
     throw new SecretError(
       'TOKEN_INVALID',
-      `the pod's token for the audience ${quoteForeign(audience)} ${why}`,
+      `the pod's token for the audience ${sanitizeExternalText(audience)} ${reason}`,
     );
   };
-  const parsed = claims.safeParse(decodeClaims(brought.token.reveal()));
-  if (!parsed.success) return refuse('is no ServiceAccount token');
+  const parsed = claimsSchema.safeParse(decodeClaims(driverToken.token.reveal()));
+  if (!parsed.success) return throwInvalidToken('is no ServiceAccount token');
   const { sub, aud, exp, iss, 'kubernetes.io': kubernetes } = parsed.data;
-  const subject = `system:serviceaccount:${workload.namespace}:${workload.serviceAccount.name}`;
-  if (sub !== subject) return refuse(`belongs to ${quoteForeign(sub)}, not to ${subject}`);
-  if (![aud].flat().includes(audience)) return refuse('is for another audience');
-  if (exp * 1_000 + skewMs <= now) return refuse(`expired at ${isoTime(exp)}; check the clock of the node`);
+  const subject = `system:serviceaccount:${workload.tenant}:${workload.identity.name}`;
+  if (sub !== subject) return throwInvalidToken(`belongs to ${sanitizeExternalText(sub)}, not to ${subject}`);
+  if (![aud].flat().includes(audience)) return throwInvalidToken('is for another audience');
+  if (exp * 1_000 + clockSkewMs <= now)
+    return throwInvalidToken(`expired at ${isoTime(exp)}; check the clock of the node`);
   return {
-    token: brought.token,
+    token: driverToken.token,
     expiresAt: exp * 1_000,
     issuer: iss,
     serviceAccountUid: kubernetes?.serviceaccount?.uid,
@@ -70,23 +71,24 @@ export function readWorkloadToken(
   };
 }
 
-function missing(workload: Pick<Workload, 'tokens'>, audience: string): SecretError {
-  const audiences = [...workload.tokens.keys()].map((name) => quoteForeign(name));
-  const more = audiences.length > shownAudiences ? ` and ${audiences.length - shownAudiences} more` : '';
-  const others = audiences.slice(0, shownAudiences).join(', ') + more;
+function missingTokenError(workload: Pick<Workload, 'tokens'>, audience: string): SecretError {
+  const audiences = [...workload.tokens.keys()].map((name) => sanitizeExternalText(name));
+  const more =
+    audiences.length > maxShownAudiences ? ` and ${audiences.length - maxShownAudiences} more` : '';
+  const others = audiences.slice(0, maxShownAudiences).join(', ') + more;
   return new SecretError(
     'TOKEN_MISSING',
-    `the driver brought no token for the audience ${quoteForeign(audience)}, ` +
+    `the driver brought no token for the audience ${sanitizeExternalText(audience)}, ` +
       (others === '' ? 'nor any other' : `only for ${others}`),
     {
-      hint: `add "- audience: ${quoteForeign(audience)}" to tokenRequests in the values of the driver's chart`,
+      hint: `add "- audience: ${sanitizeExternalText(audience)}" to tokenRequests in the values of the driver's chart`,
     },
   );
 }
 
 /** The second part of a JWT, or nothing: not of what would break a header it is sent in either. */
 function decodeClaims(token: string): unknown {
-  if (token.length > longestToken || !/^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) return undefined;
+  if (token.length > maxTokenLength || !/^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) return undefined;
   try {
     return JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString());
   } catch {

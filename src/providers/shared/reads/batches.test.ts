@@ -3,16 +3,21 @@ import { SecretError } from '../../../core/errors.ts';
 import { grant } from '../../../core/grant.ts';
 import type { SecretRef } from '../../../core/plan.ts';
 import type { FetchRequest, FetchResult } from '../../../core/provider.ts';
-import type { Asker } from './authenticated-call.ts';
+import type { CallContext } from './authenticated-call.ts';
 import { type BatchReading, readInBatches } from './batches.ts';
 
-type Asked = Partial<SecretRef> & {
+type RequestFields = Partial<SecretRef> & {
   readonly principal?: string;
   readonly namespace?: string;
   readonly urgency?: 'first' | 'refresh';
 };
 
-function request({ principal = 'p', namespace = 'n', urgency = 'first', ...ref }: Asked): FetchRequest {
+function request({
+  principal = 'p',
+  namespace = 'n',
+  urgency = 'first',
+  ...ref
+}: RequestFields): FetchRequest {
   return {
     ...{ urgency, signal: new AbortController().signal, onStart: () => undefined },
     grant: grant({
@@ -22,7 +27,7 @@ function request({ principal = 'p', namespace = 'n', urgency = 'first', ...ref }
         credentials: () => Promise.resolve({}),
       },
       workload: {
-        ...{ namespace, serviceAccount: { name: 'app' }, instance: 'pod', volume: 'pod' },
+        ...{ tenant: namespace, identity: { name: 'app' }, instance: 'pod', volume: 'pod' },
         ...{ tokens: new Map(), secrets: new Map() },
       },
     }),
@@ -33,45 +38,45 @@ const value = (text: string): FetchResult => ({ kind: 'value', value: { bytes: B
 const nameOf = ({ grant: { ref } }: FetchRequest): string => ref.name;
 
 /** What is asked together, and what alone, for answers like `{ a: 'together' }`. */
-async function read(asked: readonly Asked[], over: Partial<BatchReading<unknown>> = {}) {
+async function read(requestFields: readonly RequestFields[], overrides: Partial<BatchReading<unknown>> = {}) {
   const together: string[][] = [];
   const alone: string[] = [];
-  const requests = asked.map(request);
-  const answers = readInBatches(requests, {
+  const requests = requestFields.map(request);
+  const resultByRequest = readInBatches(requests, {
     max: 3,
-    attempts: (_, call) => call({} as Asker<unknown>),
-    together(batch) {
+    authenticatedCall: (_, call) => call({} as CallContext<unknown>),
+    readBatch(batch) {
       together.push(batch.map(nameOf));
       return Promise.resolve(batch.map(() => value('together')));
     },
-    alone(each) {
+    readSingle(each) {
       alone.push(nameOf(each));
       return Promise.resolve(value('alone'));
     },
-    ...over,
+    ...overrides,
   });
-  const results = await Promise.allSettled(requests.map(async (each) => answers.get(each)));
+  const results = await Promise.allSettled(requests.map(async (each) => resultByRequest.get(each)));
   return { together, alone, results };
 }
 
 describe('reading in batches', () => {
-  test.each<[string, Asked]>([
+  test.each<[string, RequestFields]>([
     ['principals', { principal: 'q' }],
     ['namespaces', { namespace: 'm' }],
     ['urgencies', { urgency: 'refresh' }],
     ['regions', { region: 'cn-beijing' }],
     ['endpoints', { endpoint: 'kms.example.com' }],
   ])('never mixes %s', async (_, other) => {
-    const asked = [{}, { name: 'b' }, { name: 'c', ...other }, { name: 'd', ...other }];
-    expect((await read(asked)).together).toEqual([
+    const requestFields = [{}, { name: 'b' }, { name: 'c', ...other }, { name: 'd', ...other }];
+    expect((await read(requestFields)).together).toEqual([
       ['a', 'b'],
       ['c', 'd'],
     ]);
   });
 
   test('fills calls, with one of each name, and asks for who is left over alone', async () => {
-    const asked = ['a', 'b', 'c', 'd', 'd', 'd', 'd'].map((name) => ({ name }));
-    const { together, alone } = await read(asked);
+    const requestFields = ['a', 'b', 'c', 'd', 'd', 'd', 'd'].map((name) => ({ name }));
+    const { together, alone } = await read(requestFields);
     expect(together).toEqual([
       ['d', 'a', 'b'],
       ['d', 'c'],
@@ -85,12 +90,12 @@ describe('reading in batches', () => {
     ['CREDENTIALS_REFUSED', []],
     ['STORE_THROTTLED', []],
     ['STORE_ANSWER_INVALID', []],
-  ] as const)('after %s of all asks alone for %j', async (code, wanted) => {
+  ] as const)('after %s of all asks alone for %j', async (code, expected) => {
     const { alone, results } = await read([{}, { name: 'b' }], {
-      together: () => Promise.reject(new SecretError(code, 'no')),
+      readBatch: () => Promise.reject(new SecretError(code, 'no')),
     });
-    expect(alone).toEqual(wanted);
-    const status = wanted.length > 0 ? 'fulfilled' : 'rejected';
+    expect(alone).toEqual(expected);
+    const status = expected.length > 0 ? 'fulfilled' : 'rejected';
     expect(results.map((result) => result.status)).toEqual([status, status]);
   });
 });

@@ -1,8 +1,8 @@
-import { createFlight } from '../../../concurrency/single-flight.ts';
+import { createSharedCall } from '../../../concurrency/single-flight.ts';
 import { type SecretError, toSecretError } from '../../../core/errors.ts';
 import type { SecretRef } from '../../../core/plan.ts';
 import type { FetchRequest, FetchResult } from '../../../core/provider.ts';
-import type { Asker, Attempts } from './authenticated-call.ts';
+import type { CallContext, AuthenticatedCall } from './authenticated-call.ts';
 
 /** Requests for one call. Never empty, and each name stands in it once. */
 export type Batch<C> = readonly [FetchRequest<C>, ...FetchRequest<C>[]];
@@ -14,13 +14,16 @@ export type BatchReading<C> = {
   /** By what an answer tells refs apart; default their name. */
   readonly nameOf?: (ref: SecretRef) => string;
   /** Whether a request can be answered by such a call; default all. */
-  readonly mayJoin?: (request: FetchRequest<C>) => boolean;
-  readonly attempts: Attempts<C>;
+  readonly isBatchable?: (request: FetchRequest<C>) => boolean;
+  readonly authenticatedCall: AuthenticatedCall<C>;
   /** One call. Results in the order of the batch; nothing for what is to be asked for alone. */
-  readonly together: (batch: Batch<C>, asker: Asker<C>) => Promise<readonly (FetchResult | undefined)[]>;
-  readonly alone: (request: FetchRequest<C>) => Promise<FetchResult>;
-  /** Whether each is to be asked for alone after a failure of all; default {@link isAboutOne}. */
-  readonly afterFailure?: (error: SecretError, batch: Batch<C>) => 'alone' | 'fail';
+  readonly readBatch: (
+    batch: Batch<C>,
+    context: CallContext<C>,
+  ) => Promise<readonly (FetchResult | undefined)[]>;
+  readonly readSingle: (request: FetchRequest<C>) => Promise<FetchResult>;
+  /** Whether each is to be asked for alone after a failure of all; default {@link shouldReadIndividually}. */
+  readonly onBatchFailure?: (error: SecretError, batch: Batch<C>) => 'alone' | 'fail';
 };
 
 /**
@@ -29,43 +32,44 @@ export type BatchReading<C> = {
  */
 export function readInBatches<C>(
   requests: readonly FetchRequest<C>[],
-  reading: BatchReading<C>,
+  options: BatchReading<C>,
 ): ReadonlyMap<FetchRequest<C>, Promise<FetchResult>> {
-  const { mayJoin = () => true, alone } = reading;
-  const answers = new Map<FetchRequest<C>, Promise<FetchResult>>();
-  for (const batch of batchesOf(requests.filter(mayJoin), reading)) {
+  const { isBatchable = () => true, readSingle } = options;
+  const resultByRequest = new Map<FetchRequest<C>, Promise<FetchResult>>();
+  for (const batch of groupIntoBatches(requests.filter(isBatchable), options)) {
     if (batch.length === 1) continue;
-    const flight = createFlight((signal) => askTogether(batch, signal, reading));
+    const sharedCall = createSharedCall((signal) => callBatch(batch, signal, options));
     batch.forEach((request, index) => {
-      const answer = flight.join(request.signal).then((results) => results[index] ?? alone(request));
-      answers.set(request, answer);
+      const result = sharedCall.join(request.signal).then((results) => results[index] ?? readSingle(request));
+      resultByRequest.set(request, result);
     });
   }
-  for (const request of requests) if (!answers.has(request)) answers.set(request, alone(request));
-  return answers;
+  for (const request of requests)
+    if (!resultByRequest.has(request)) resultByRequest.set(request, readSingle(request));
+  return resultByRequest;
 }
 
 /** Puts together what one principal asks of one place on behalf of one namespace with one urgency. */
-function batchesOf<C>(
+function groupIntoBatches<C>(
   requests: readonly FetchRequest<C>[],
   { max, nameOf = ({ name }) => name }: Pick<BatchReading<C>, 'max' | 'nameOf'>,
 ): readonly Batch<C>[] {
   const nameIn = ({ grant }: FetchRequest<C>): string => nameOf(grant.ref);
-  const namesakes = countBy(requests, nameIn);
-  const common = (request: FetchRequest<C>): number => namesakes.get(nameIn(request)) ?? 0;
+  const countByName = countBy(requests, nameIn);
+  const sameNameCount = (request: FetchRequest<C>): number => countByName.get(nameIn(request)) ?? 0;
   const batches = new Map<string, [FetchRequest<C>, ...FetchRequest<C>[]][]>();
   // Each namesake needs a batch of its own: they go first, and the others fill those up.
-  for (const request of [...requests].sort((a, b) => common(b) - common(a))) {
+  for (const request of [...requests].sort((a, b) => sameNameCount(b) - sameNameCount(a))) {
     const { ref, principal, workload } = request.grant;
-    const place = [principal.fingerprint, ref.region, ref.endpoint];
-    const key = JSON.stringify([...place, workload.namespace, request.urgency]);
-    const open = batches.get(key) ?? [];
-    batches.set(key, open);
-    const fits = open.find(
+    const location = [principal.fingerprint, ref.region, ref.endpoint];
+    const key = JSON.stringify([...location, workload.tenant, request.urgency]);
+    const openBatches = batches.get(key) ?? [];
+    batches.set(key, openBatches);
+    const batchWithSpace = openBatches.find(
       (batch) => batch.length < max && !batch.some((other) => nameIn(other) === nameIn(request)),
     );
-    if (fits === undefined) open.push([request]);
-    else fits.push(request);
+    if (batchWithSpace === undefined) openBatches.push([request]);
+    else batchWithSpace.push(request);
   }
   return [...batches.values()].flat();
 }
@@ -76,25 +80,25 @@ function countBy<T>(items: readonly T[], keyOf: (item: T) => string): ReadonlyMa
   return counts;
 }
 
-async function askTogether<C>(
+async function callBatch<C>(
   batch: Batch<C>,
   signal: AbortSignal,
-  { attempts, together, afterFailure = afterRefusal }: BatchReading<C>,
+  { authenticatedCall, readBatch, onBatchFailure = defaultOnBatchFailure }: BatchReading<C>,
 ): Promise<readonly (FetchResult | undefined)[]> {
   const onStart = (): void => batch.forEach((request) => request.onStart());
   try {
-    return await attempts({ ...batch[0], signal, onStart }, (asker) => together(batch, asker));
+    return await authenticatedCall({ ...batch[0], signal, onStart }, (context) => readBatch(batch, context));
   } catch (thrown) {
-    if (afterFailure(toSecretError(thrown), batch) === 'alone') return [];
+    if (onBatchFailure(toSecretError(thrown), batch) === 'alone') return [];
     throw thrown;
   }
 }
 
-function afterRefusal(error: SecretError): 'alone' | 'fail' {
-  return isAboutOne(error) ? 'alone' : 'fail';
+function defaultOnBatchFailure(error: SecretError): 'alone' | 'fail' {
+  return shouldReadIndividually(error) ? 'alone' : 'fail';
 }
 
 /** Whether asking for each alone may tell more than this failure of all: a refusal may be about one of them, or they are too large for one answer. */
-export function isAboutOne({ kind, code }: SecretError): boolean {
+export function shouldReadIndividually({ kind, code }: SecretError): boolean {
   return (kind === 'definite' && code !== 'CREDENTIALS_REFUSED') || code === 'STORE_ANSWER_TOO_LARGE';
 }

@@ -3,13 +3,13 @@ import { isRecent } from '../../../concurrency/time.ts';
 import type { FetchRequest } from '../../../core/provider.ts';
 
 /** A right that was missing is tried again after this long. */
-const againAfterMs = 3_600_000;
-const maxKept = 1_000;
+const retryAfterMs = 3_600_000;
+const maxEntries = 1_000;
 
 /** Who may take which shortcut: an operation that only saves calls, so that there is another way where it is denied. */
-export type Rights<Shortcut extends string> = {
-  mayTake(shortcut: Shortcut, request: Pick<FetchRequest, 'grant'>): boolean;
-  isDenied(shortcut: Shortcut, request: Pick<FetchRequest, 'grant'>): void;
+export type DeniedShortcuts<Shortcut extends string> = {
+  isAllowed(shortcut: Shortcut, request: Pick<FetchRequest, 'grant'>): boolean;
+  recordDenied(shortcut: Shortcut, request: Pick<FetchRequest, 'grant'>): void;
 };
 
 /**
@@ -17,21 +17,21 @@ export type Rights<Shortcut extends string> = {
  * the next one does not try, though each may be a principal of its own (EKS Pod Identity). Each refusal is a line in the account's audit log.
  * @param deps.now milliseconds
  */
-export function createRights<Shortcut extends string>({
+export function createDeniedShortcuts<Shortcut extends string>({
   now,
 }: {
   readonly now: () => number;
-}): Rights<Shortcut> {
-  const denied = new LRUCache<string, number>({ max: maxKept });
+}): DeniedShortcuts<Shortcut> {
+  const denied = new LRUCache<string, number>({ max: maxEntries });
   const keyOf = (shortcut: Shortcut, { grant }: Pick<FetchRequest, 'grant'>): string => {
     const { ref, principal, workload } = grant;
     return JSON.stringify([
       ...[shortcut, ref.region, ref.endpoint, ref.role, principal.identity],
-      ...[workload.namespace, workload.serviceAccount.name],
+      ...[workload.tenant, workload.identity.name],
     ]);
   };
   return {
-    mayTake: (...which) => !isRecent(denied.get(keyOf(...which)), againAfterMs, now()),
-    isDenied: (...which) => void denied.set(keyOf(...which), now()),
+    isAllowed: (...args) => !isRecent(denied.get(keyOf(...args)), retryAfterMs, now()),
+    recordDenied: (...args) => void denied.set(keyOf(...args), now()),
   };
 }

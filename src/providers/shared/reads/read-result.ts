@@ -1,21 +1,24 @@
 import { SecretError, toSecretError } from '../../../core/errors.ts';
 import type { FetchResult } from '../../../core/provider.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 
 /**
  * What a read comes to. A failure says what the user needs to find it: errors from below name no secret, for they may be told to many. Never
  * rejects.
- * @param what `cce: secret db_login (v1) in eu-west-101`
+ * @param subject `cce: secret db_login (v1) in eu-west-101`
  */
-export async function settle(answer: Promise<FetchResult> | undefined, what: string): Promise<FetchResult> {
+export async function toReadResult(
+  pendingResult: Promise<FetchResult> | undefined,
+  subject: string,
+): Promise<FetchResult> {
   try {
-    const result = await answer;
+    const result = await pendingResult;
     if (result === undefined) throw new SecretError('INTERNAL', 'it was not asked for');
     if ('error' in result) throw result.error;
     return result;
   } catch (thrown) {
     const { code, message, hint, cause } = toSecretError(thrown);
-    const error = new SecretError(code, `${what}: ${message}`, {
+    const error = new SecretError(code, `${subject}: ${message}`, {
       ...(hint !== undefined && { hint }),
       ...(cause !== undefined && { cause }),
     });
@@ -24,12 +27,12 @@ export async function settle(answer: Promise<FetchResult> | undefined, what: str
 }
 
 /** An answer that is no success, as far as it could be read. */
-export type AnswerFault = {
+export type ErrorResponse = {
   /** None where the answer could not be read at all. */
   readonly status: number | undefined;
   /** The service's own: `Forbidden.ResourceNotFound`, `CSMS.0106`. */
   readonly code: string | undefined;
-  /** What the service says. Never to be shown as it is: see {@link describeAnswer}. */
+  /** What the service says. Never to be shown as it is: see {@link describeErrorResponse}. */
   readonly text: string;
   readonly requestId: string | undefined;
 };
@@ -39,14 +42,14 @@ export type AnswerFault = {
  * leaves them empty.
  * @param secrets must not be in it
  */
-export function describeAnswer(
-  { status, code, text, requestId }: AnswerFault,
+export function describeErrorResponse(
+  { status, code, text, requestId }: ErrorResponse,
   secrets: readonly string[],
 ): string {
-  const facts = [
+  const details = [
     ...(status === undefined ? [] : [`HTTP ${status}`]),
-    ...(code === undefined ? [] : [quoteForeign(code, secrets)]),
-    ...(requestId === undefined ? [] : [`request id ${quoteForeign(requestId, secrets)}`]),
+    ...(code === undefined ? [] : [sanitizeExternalText(code, secrets)]),
+    ...(requestId === undefined ? [] : [`request id ${sanitizeExternalText(requestId, secrets)}`]),
   ].join(', ');
-  return text === '' ? `(${facts})` : `(${facts}: "${quoteForeign(text, secrets)}")`;
+  return text === '' ? `(${details})` : `(${details}: "${sanitizeExternalText(text, secrets)}")`;
 }

@@ -2,15 +2,15 @@ import { createHash } from 'node:crypto';
 import * as z from 'zod';
 import { SecretError, toSecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { encodeSegment } from '../../../http/endpoint.ts';
-import type { Proving } from '../../shared/credentials/credential-gate.ts';
-import type { VaultAnswer, VaultApi } from '../client/client.ts';
-import { productOf, readFault, whose } from '../client/errors.ts';
+import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
+import type { VaultResponse, VaultApi } from '../client/client.ts';
+import { productName, parseErrorResponse, describeIdentity } from '../client/errors.ts';
 import type { TlsFiles } from '../client/tls-files.ts';
-import type { VaultLogin, VaultProof } from '../types.ts';
-import { longestToken } from './identity.ts';
-import { refusal } from './login-errors.ts';
+import type { VaultLogin, VaultCredential } from '../types.ts';
+import { maxTokenLength } from './identity.ts';
+import { loginRefusedError } from './login-errors.ts';
 
 /** What is shown at `auth/<mount>/login`. */
 export type LoginRequest = {
@@ -25,9 +25,9 @@ export type LoginRequest = {
  * What a proof looks like to its method.
  * @throws SecretError NOT_CONFIGURED for a certificate that cannot be read
  */
-export async function loginRequest(
+export async function createLoginRequest(
   login: VaultLogin,
-  proof: VaultProof,
+  credential: VaultCredential,
   tlsFiles: TlsFiles,
 ): Promise<LoginRequest> {
   const { role } = login;
@@ -36,13 +36,13 @@ export async function loginRequest(
     secrets,
     digest: digestOf(login, secrets),
   });
-  switch (proof.kind) {
+  switch (credential.kind) {
     case 'jwt': {
-      const jwt = proof.token.reveal();
+      const jwt = credential.token.reveal();
       return request({ role: role ?? '', jwt }, [jwt]);
     }
     case 'approle': {
-      const [roleId, secretId] = [proof.roleId.reveal(), proof.secretId?.reveal()];
+      const [roleId, secretId] = [credential.roleId.reveal(), credential.secretId?.reveal()];
       const fields = { role_id: roleId, ...(secretId !== undefined && { secret_id: secretId }) };
       return request(fields, Object.values(fields));
     }
@@ -65,13 +65,13 @@ function digestOf(
 }
 
 /** A token that no login made. */
-export function givenToken(proof: VaultProof): Redacted {
-  if (proof.kind === 'token') return proof.token;
+export function requireStaticToken(credential: VaultCredential): Redacted {
+  if (credential.kind === 'token') return credential.token;
   throw new SecretError('INTERNAL', 'a login by token was not given one');
 }
 
 /** What a login gave. */
-export type Welcome = {
+export type LoginResult = {
   readonly token: Redacted;
   /** Milliseconds since the epoch; Infinity: never. */
   readonly expiresAt: number;
@@ -83,7 +83,7 @@ export type Welcome = {
 };
 
 const authSchema = z.object({
-  client_token: z.string().min(1).max(longestToken),
+  client_token: z.string().min(1).max(maxTokenLength),
   lease_duration: z.number().nonnegative(),
   renewable: z.boolean(),
   token_type: z.string().optional(),
@@ -92,12 +92,12 @@ const authSchema = z.object({
 });
 
 /** The `auth` of an answer. @throws SecretError STORE_ANSWER_INVALID */
-export function readAuth(answer: VaultAnswer, login: VaultLogin): z.infer<typeof authSchema> {
-  const read = z.object({ auth: authSchema }).safeParse(answer.json());
-  if (read.success) return read.data.auth;
+export function readAuth(response: VaultResponse, login: VaultLogin): z.infer<typeof authSchema> {
+  const parsed = z.object({ auth: authSchema }).safeParse(response.json());
+  if (parsed.success) return parsed.data.auth;
   throw new SecretError(
     'STORE_ANSWER_INVALID',
-    `${productOf(login)} welcomed ${whose({ login })} with something we do not understand`,
+    `${productName(login)} welcomed ${describeIdentity({ login })} with something we do not understand`,
     { hint: 'a role that asks for more than one factor cannot be used; else check the address' },
   );
 }
@@ -107,39 +107,41 @@ export function readAuth(answer: VaultAnswer, login: VaultLogin): z.infer<typeof
  * @throws SecretError CREDENTIALS_REFUSED; CREDENTIALS_UNAVAILABLE where Vault cannot answer; the signal's reason
  */
 export async function logIn(
-  deps: { readonly api: VaultApi; readonly proving: Proving; readonly now: () => number },
+  deps: { readonly api: VaultApi; readonly credentialGate: CredentialGate; readonly now: () => number },
   login: VaultLogin,
   request: LoginRequest,
   signal: AbortSignal,
-): Promise<Welcome> {
+): Promise<LoginResult> {
   try {
-    return await deps.proving.run(request.digest, signal, () => showProof(deps, login, request, signal));
+    return await deps.credentialGate.run(request.digest, signal, () =>
+      sendLogin(deps, login, request, signal),
+    );
   } catch (thrown) {
     signal.throwIfAborted();
-    throw asLoginFailure(toSecretError(thrown), login);
+    throw toLoginError(toSecretError(thrown), login);
   }
 }
 
-async function showProof(
+async function sendLogin(
   { api, now }: { readonly api: VaultApi; readonly now: () => number },
   login: VaultLogin,
   { fields, secrets }: LoginRequest,
   signal: AbortSignal,
-): Promise<Welcome> {
-  const askedAt = now();
-  const answer = await api.call({
+): Promise<LoginResult> {
+  const sentAt = now();
+  const response = await api.call({
     ...{ login, method: 'POST', path: `auth/${mountPath(login)}/login`, signal },
     body: JSON.stringify(fields),
     // A token.
-    issues: true,
+    mayIssue: true,
     accept: [400, 401, 403, 404],
   });
-  if (answer.status >= 300) throw refusal(readFault(answer), login, secrets);
-  const auth = readAuth(answer, login);
+  if (response.status >= 300) throw loginRefusedError(parseErrorResponse(response), login, secrets);
+  const auth = readAuth(response, login);
   checkMethod(auth.metadata ?? {}, login);
   return {
     token: new Redacted(auth.client_token),
-    expiresAt: auth.lease_duration === 0 ? Infinity : askedAt + auth.lease_duration * 1_000,
+    expiresAt: auth.lease_duration === 0 ? Infinity : sentAt + auth.lease_duration * 1_000,
     renewable: auth.renewable,
     isBatch: auth.token_type === 'batch' || /^(hvb|b)\./.test(auth.client_token),
     uses: auth.num_uses === undefined || auth.num_uses === 0 ? Infinity : auth.num_uses,
@@ -156,8 +158,8 @@ function checkMethod(metadata: Readonly<Record<string, unknown>>, login: VaultLo
   if (method === 'cert' || (method === 'approle' ? 'role_name' in metadata : metadata.role === role)) return;
   throw new SecretError(
     'CREDENTIALS_REFUSED',
-    `${productOf(login)} welcomed ${whose({ login })} as somebody else: the mount is not of the method ${method}`,
-    { hint: `name the mount of the method ${method} in place of auth/${quoteForeign(mount)}` },
+    `${productName(login)} welcomed ${describeIdentity({ login })} as somebody else: the mount is not of the method ${method}`,
+    { hint: `name the mount of the method ${method} in place of auth/${sanitizeExternalText(mount)}` },
   );
 }
 
@@ -166,10 +168,14 @@ function mountPath({ mount }: VaultLogin): string {
 }
 
 /** Tells an outage of the login from one of a read. */
-function asLoginFailure(error: SecretError, login: VaultLogin): SecretError {
+function toLoginError(error: SecretError, login: VaultLogin): SecretError {
   const { kind, message, hint } = error;
   if (kind !== 'outage') return error;
-  return new SecretError('CREDENTIALS_UNAVAILABLE', `no token for ${whose({ login })}: ${message}`, {
-    ...(hint !== undefined && { hint }),
-  });
+  return new SecretError(
+    'CREDENTIALS_UNAVAILABLE',
+    `no token for ${describeIdentity({ login })}: ${message}`,
+    {
+      ...(hint !== undefined && { hint }),
+    },
+  );
 }

@@ -7,7 +7,7 @@ import type { VaultIdentity } from '../types.ts';
 /** What proves who a pod is. */
 export type PodToken = {
   readonly claims: Pick<WorkloadToken, 'issuer' | 'serviceAccountUid'>;
-  readonly proof: VaultIdentity['proof'];
+  readonly getCredential: VaultIdentity['getCredential'];
 };
 
 /**
@@ -26,26 +26,29 @@ export function createPodTokens({
   readonly now: () => number;
 }): PodTokens {
   return async (workload, audience, signal) => {
-    const { namespace, serviceAccount, pod } = workload;
+    const { tenant: namespace, identity: serviceAccount, pod } = workload;
     if (workload.tokens.has(audience) || requests === undefined || pod === undefined) {
-      const { token, ...claims } = readBrought(workload, audience, now());
-      return { claims, proof: () => Promise.resolve({ kind: 'jwt', token }) };
+      const { token, ...claims } = readDriverToken(workload, audience, now());
+      return { claims, getCredential: () => Promise.resolve({ kind: 'jwt', token }) };
     }
-    const question = { namespace, serviceAccount: serviceAccount.name, pod, audience };
-    const make = async (asked: AbortSignal): Promise<WorkloadToken> => {
-      const token = await requests.get({ ...question, signal: asked });
-      const owner = { namespace, serviceAccount, tokens: new Map([[audience, { token }]]) };
+    const tokenRequest = { namespace, serviceAccount: serviceAccount.name, pod, audience };
+    const requestToken = async (requestSignal: AbortSignal): Promise<WorkloadToken> => {
+      const token = await requests.get({ ...tokenRequest, signal: requestSignal });
+      const owner = { tenant: namespace, identity: serviceAccount, tokens: new Map([[audience, { token }]]) };
       return readWorkloadToken(owner, audience, now());
     };
-    const { issuer, serviceAccountUid } = await make(signal);
+    const { issuer, serviceAccountUid } = await requestToken(signal);
     return {
       claims: { issuer, serviceAccountUid },
-      proof: async (asked) => ({ kind: 'jwt', token: (await make(asked)).token }),
+      getCredential: async (requestSignal) => ({
+        kind: 'jwt',
+        token: (await requestToken(requestSignal)).token,
+      }),
     };
   };
 }
 
-function readBrought(workload: Workload, audience: string, now: number): WorkloadToken {
+function readDriverToken(workload: Workload, audience: string, now: number): WorkloadToken {
   try {
     return readWorkloadToken(workload, audience, now);
   } catch (thrown) {

@@ -2,9 +2,9 @@ import { describe, expect, test } from '@jest/globals';
 import { Redacted } from '../../../core/redacted.ts';
 import type { Workload } from '../../../core/workload.ts';
 import { createFingerprint } from '../../shared/identity/fingerprint.ts';
-import { readVaultConfig } from '../config.ts';
+import { readVaultSettings } from '../config.ts';
 import type { VaultIdentity, VaultLogin, VaultSession } from '../types.ts';
-import { createBaseIdentity } from './identity.ts';
+import { createResolveIdentity } from './identity.ts';
 import type { PodTokens } from './pod-tokens.ts';
 import { createPrincipals } from './principals.ts';
 
@@ -18,8 +18,8 @@ const login: VaultLogin = {
   ...{ role: 'app', audience: 'vault', tls: {}, leaseScope: 'pod' },
 };
 const workload: Workload = {
-  namespace: 'team-a',
-  serviceAccount: { name: 'app' },
+  tenant: 'team-a',
+  identity: { name: 'app' },
   instance: 'uid-1',
   pod: { name: 'web-0', uid: 'uid-1' },
   volume: 'v',
@@ -35,29 +35,32 @@ type Case = {
 };
 
 const fingerprint = createFingerprint();
-async function principalOf(one: Case = {}, asked: VaultIdentity[] = []) {
-  const claims: Claims = { issuer: 'https://cluster', serviceAccountUid: 'sa-1', ...one.claims };
-  const settings = readVaultConfig('vault', one.env ?? {});
-  const base = createBaseIdentity({
+async function principalOf(testCase: Case = {}, requestedIdentities: VaultIdentity[] = []) {
+  const claims: Claims = { issuer: 'https://cluster', serviceAccountUid: 'sa-1', ...testCase.claims };
+  const settings = readVaultSettings('vault', testCase.env ?? {});
+  const resolveIdentity = createResolveIdentity({
     settings,
     podTokens: () =>
-      Promise.resolve({ claims, proof: () => Promise.resolve({ kind: 'jwt', token: new Redacted('t') }) }),
+      Promise.resolve({
+        claims,
+        getCredential: () => Promise.resolve({ kind: 'jwt', token: new Redacted('t') }),
+      }),
   });
-  const who = { ...workload, ...one.workload };
-  const how = { ...login, ...one.login };
-  const of = (_: string, identity: VaultIdentity): Promise<VaultSession> => {
-    asked.push(identity);
-    return Promise.resolve({ login: how, token: new Redacted('s') });
+  const testWorkload = { ...workload, ...testCase.workload };
+  const testLogin = { ...login, ...testCase.login };
+  const getSession = (_: string, identity: VaultIdentity): Promise<VaultSession> => {
+    requestedIdentities.push(identity);
+    return Promise.resolve({ login: testLogin, token: new Redacted('s') });
   };
-  const identity = await base(who, how, new AbortController().signal);
-  return createPrincipals({ tokens: { of }, fingerprint })(identity, how, who);
+  const identity = await resolveIdentity(testWorkload, testLogin, new AbortController().signal);
+  return createPrincipals({ tokens: { getSession }, fingerprint })(identity, testLogin, testWorkload);
 }
-const keys = (secrets: Record<string, string>): Partial<Workload> => ({
+const podSecretsOf = (secrets: Record<string, string>): Partial<Workload> => ({
   secrets: new Map(Object.entries(secrets).map(([name, value]) => [name, new Redacted(value)])),
 });
 
 /** Each differs from all others in what Vault could answer. */
-const different: Record<string, Case> = {
+const distinctCases: Record<string, Case> = {
   plain: {},
   'the other provider': { login: { dialect: 'openbao' } },
   'fewer addresses': { login: { addresses: ['https://a:8200'] } },
@@ -69,22 +72,22 @@ const different: Record<string, Case> = {
   'another authority': { login: { tls: { caFile: '/ca' } } },
   'nothing verified': { login: { tls: { skipVerify: true } } },
   'leases of the account': { login: { leaseScope: 'serviceAccount' } },
-  'another namespace': { workload: { namespace: 'team-b' } },
-  'another account': { workload: { serviceAccount: { name: 'admin' } } },
+  'another namespace': { workload: { tenant: 'team-b' } },
+  'another account': { workload: { identity: { name: 'admin' } } },
   'an account made anew': { claims: { serviceAccountUid: 'sa-2' } },
   'another cluster': { claims: { issuer: 'https://other' } },
   jwt: { login: { method: 'jwt', mayBindPod: true } },
   'jwt, another pod': { login: { method: 'jwt', mayBindPod: true }, workload: { instance: 'uid-2' } },
-  approle: { login: { method: 'approle' }, workload: keys({ role_id: 'r', secret_id: 's' }) },
+  approle: { login: { method: 'approle' }, workload: podSecretsOf({ role_id: 'r', secret_id: 's' }) },
   'approle, another secret id': {
     login: { method: 'approle' },
-    workload: keys({ role_id: 'r', secret_id: 'S' }),
+    workload: podSecretsOf({ role_id: 'r', secret_id: 'S' }),
   },
-  'approle, no secret id': { login: { method: 'approle' }, workload: keys({ role_id: 'r' }) },
+  'approle, no secret id': { login: { method: 'approle' }, workload: podSecretsOf({ role_id: 'r' }) },
   'approle of files': { login: { method: 'approle' }, env: { KEYFERRY_VAULT_ROLE_ID_FILE: '/r' } },
   'approle of other files': { login: { method: 'approle' }, env: { KEYFERRY_VAULT_ROLE_ID_FILE: '/R' } },
-  token: { login: { method: 'token' }, workload: keys({ token: 't' }) },
-  'another token': { login: { method: 'token' }, workload: keys({ token: 'T' }) },
+  token: { login: { method: 'token' }, workload: podSecretsOf({ token: 't' }) },
+  'another token': { login: { method: 'token' }, workload: podSecretsOf({ token: 'T' }) },
   'a token of a file': { login: { method: 'token' }, env: { KEYFERRY_VAULT_TOKEN_FILE: '/t' } },
   'an Agent': { login: { method: 'token' }, env: { VAULT_ADDR: 'unix:///run/agent.sock' } },
   certificate: { login: { method: 'cert', tls: { certFile: '/c', keyFile: '/k' } } },
@@ -93,8 +96,8 @@ const different: Record<string, Case> = {
 describe('a principal of Vault', () => {
   test('differs with everything that could change the answer', async () => {
     const names = new Map<string, string>();
-    for (const [name, one] of Object.entries(different)) {
-      const { fingerprint: made } = await principalOf(one);
+    for (const [name, testCase] of Object.entries(distinctCases)) {
+      const { fingerprint: made } = await principalOf(testCase);
       expect([name, names.get(made)]).toEqual([name, undefined]);
       names.set(made, name);
     }
@@ -112,19 +115,19 @@ describe('a principal of Vault', () => {
     ],
     [
       'who brings the same keys',
-      { login: { method: 'token' }, workload: keys({ token: 't' }) },
-      { login: { method: 'token' }, workload: { ...keys({ token: 't\n' }), namespace: 'team-b' } },
+      { login: { method: 'token' }, workload: podSecretsOf({ token: 't' }) },
+      { login: { method: 'token' }, workload: { ...podSecretsOf({ token: 't\n' }), tenant: 'team-b' } },
     ],
-  ])('is the same for %s', async (_, one, other) => {
-    expect((await principalOf(one)).fingerprint).toBe((await principalOf(other)).fingerprint);
+  ])('is the same for %s', async (_, testCase, other) => {
+    expect((await principalOf(testCase)).fingerprint).toBe((await principalOf(other)).fingerprint);
   });
 
   test('leases of an account are not shared by those who share its keys, or those of the operator', async () => {
-    for (const keysOf of [keys({ token: 't' }), {}]) {
+    for (const podSecrets of [podSecretsOf({ token: 't' }), {}]) {
       const of = (namespace: string) =>
         principalOf({
           login: { method: 'token', leaseScope: 'serviceAccount' },
-          workload: { ...keysOf, namespace },
+          workload: { ...podSecrets, tenant: namespace },
           env: { KEYFERRY_VAULT_TOKEN_FILE: '/t' },
         });
       expect((await of('team-a')).fingerprint).not.toBe((await of('team-b')).fingerprint);
@@ -132,11 +135,11 @@ describe('a principal of Vault', () => {
   });
 
   test('logs in nowhere until it is asked to; the proof goes with the login, and nothing else', async () => {
-    const asked: VaultIdentity[] = [];
-    const principal = await principalOf({}, asked);
-    expect(asked).toEqual([]);
+    const requestedIdentities: VaultIdentity[] = [];
+    const principal = await principalOf({}, requestedIdentities);
+    expect(requestedIdentities).toEqual([]);
     await principal.credentials(new AbortController().signal);
-    expect(asked).toEqual([{ login, proof: expect.any(Function) }]);
+    expect(requestedIdentities).toEqual([{ login, getCredential: expect.any(Function) }]);
   });
 
   test('says whose identity it is, in words without a secret', async () => {
@@ -150,7 +153,7 @@ describe('a principal of Vault', () => {
       'an Agent',
       'certificate',
     ]) {
-      const { identity, description } = await principalOf(different[name]);
+      const { identity, description } = await principalOf(distinctCases[name]);
       texts.push(`${identity}: ${description}`);
     }
     expect(texts).toEqual([

@@ -1,58 +1,59 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
-import { vaultEnvelope } from '../../../../test/fakes/vault-answers.ts';
-import type { TokenLife } from '../../../../test/fakes/vault-tokens.ts';
+import { vaultResponse } from '../../../../test/fakes/vault-responses.ts';
+import type { TokenLifetime } from '../../../../test/fakes/vault-tokens.ts';
 import { type FakeVaultOptions, startFakeVault } from '../../../../test/fakes/vault.ts';
-import { createRefusals } from '../../../concurrency/rejection-cache.ts';
+import { createRejectionCache } from '../../../concurrency/rejection-cache.ts';
 import { createRetry } from '../../../concurrency/retry.ts';
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
-import { createProving } from '../../shared/credentials/credential-gate.ts';
+import { createCredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { createVaultApi } from '../client/client.ts';
 import type { VaultIdentity, VaultLogin, VaultSession } from '../types.ts';
-import { createVaultTokens } from './token-manager.ts';
+import { createVaultTokenManager } from './token-manager.ts';
 
-const forever = new AbortController().signal;
+const neverAborted = new AbortController().signal;
 const minutes = (count: number): number => count * 60_000;
-const closing: (() => Promise<unknown>)[] = [];
+const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
+  for (const close of cleanups.splice(0).reverse()) await close();
 });
 
 /** A Vault where ServiceAccount team-a/app may have role `app`, and who logs in there. */
-async function setUp(life: TokenLife = {}, options?: FakeVaultOptions) {
+async function setUp(life: TokenLifetime = {}, options?: FakeVaultOptions) {
   const vault = await startFakeVault(options);
-  closing.push(() => vault.close());
+  cleanups.push(() => vault.close());
   vault.kv2().put('app', { password: 'canary' });
   vault.policy('app', { 'secret/data/*': ['read'] });
   vault.auth.kubernetes().role('app', { names: ['app'], namespaces: ['team-a'], ...life });
   const lines: string[] = [];
   const log = pino({}, { write: (line: string) => void lines.push(line) });
   const { http } = vault;
-  const clock = { fastMs: 0 };
-  const now = (): number => vault.now() + clock.fastMs;
+  const clock = { offsetMs: 0 };
+  const now = (): number => vault.now() + clock.offsetMs;
   const random = (): number => 0;
   const api = createVaultApi({ ...{ http, now, random, log }, retry: createRetry({ baseMs: 1 }) });
-  const proving = createProving({ refusals: createRefusals({ now }) });
-  const tokens = createVaultTokens({ api, proving, now, random, log });
-  closing.push(() => tokens.close(AbortSignal.abort()));
+  const credentialGate = createCredentialGate({ rejectionCache: createRejectionCache({ now }) });
+  const tokens = createVaultTokenManager({ api, credentialGate, now, random, log });
+  cleanups.push(() => tokens.close(AbortSignal.abort()));
   const pod = (jwt: string, login: Partial<VaultLogin> = {}): VaultIdentity => ({
     login: vault.login(login),
-    proof: () => Promise.resolve({ kind: 'jwt', token: new Redacted(jwt) }),
+    getCredential: () => Promise.resolve({ kind: 'jwt', token: new Redacted(jwt) }),
   });
   const app: VaultIdentity = {
     login: vault.login(),
-    proof: () => Promise.resolve({ kind: 'jwt', token: new Redacted(vault.issuer.podToken()) }),
+    getCredential: () => Promise.resolve({ kind: 'jwt', token: new Redacted(vault.issuer.podToken()) }),
   };
   return {
     ...{ vault, clock, api, tokens, pod, app, lines },
-    of: (cacheKey = 'app', identity = app): Promise<VaultSession> => tokens.of(cacheKey, identity, forever),
+    getSession: (cacheKey = 'app', identity = app): Promise<VaultSession> =>
+      tokens.getSession(cacheKey, identity, neverAborted),
     /** Something that is done in the background, done. */
-    async tick(done: () => boolean | Promise<boolean>): Promise<void> {
+    async tick(isDone: () => boolean | Promise<boolean>): Promise<void> {
       tokens.tick();
       const end = Date.now() + 2_000;
-      while (!(await done()) && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 1));
-      expect(await done()).toBe(true);
+      while (!(await isDone()) && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 1));
+      expect(await isDone()).toBe(true);
     },
     /** Ticks, and gives what should not happen the time to. */
     async idle(): Promise<void> {
@@ -65,8 +66,8 @@ async function setUp(life: TokenLife = {}, options?: FakeVaultOptions) {
   };
 }
 
-async function failureOf(asked: Promise<unknown>): Promise<string> {
-  const error: unknown = await asked.then(
+async function failureOf(promise: Promise<unknown>): Promise<string> {
+  const error: unknown = await promise.then(
     () => 'answered',
     (thrown: unknown) => thrown,
   );
@@ -75,9 +76,9 @@ async function failureOf(asked: Promise<unknown>): Promise<string> {
 }
 
 test('a token longer than any Vault makes is not taken', async () => {
-  const { vault, of } = await setUp();
-  const welcome = (length: number) =>
-    vaultEnvelope(
+  const { vault, getSession } = await setUp();
+  const loginResponse = (length: number) =>
+    vaultResponse(
       'null',
       {},
       {
@@ -89,151 +90,154 @@ test('a token longer than any Vault makes is not taken', async () => {
         },
       },
     );
-  vault.node.behave({ times: 1, answer: welcome(32_769) });
-  expect(await failureOf(of())).toMatch(/^CREDENTIALS_UNAVAILABLE: .*something we do not understand/);
-  vault.node.behave({ times: 1, answer: welcome(32_768) });
-  expect((await of()).token.reveal()).toHaveLength(32_768);
+  vault.node.injectFault({ times: 1, response: loginResponse(32_769) });
+  expect(await failureOf(getSession())).toMatch(/^CREDENTIALS_UNAVAILABLE: .*something we do not understand/);
+  vault.node.injectFault({ times: 1, response: loginResponse(32_768) });
+  expect((await getSession()).token.reveal()).toHaveLength(32_768);
 });
 
 describe('a token', () => {
   test('is had by one login for 50 mounts at once, and kept', async () => {
-    const { of, logins } = await setUp();
-    const sessions = await Promise.all(Array.from({ length: 50 }, () => of()));
-    expect(new Set([...sessions, await of()]).size).toBe(1);
+    const { getSession, logins } = await setUp();
+    const sessions = await Promise.all(Array.from({ length: 50 }, () => getSession()));
+    expect(new Set([...sessions, await getSession()]).size).toBe(1);
     expect(logins()).toBe(1);
-    expect(await of('another')).not.toBe(sessions[0]);
+    expect(await getSession('another')).not.toBe(sessions[0]);
     expect(logins()).toBe(2);
   });
 
   test('is renewed at two thirds of its life, as long as it is used, and its end moves on', async () => {
-    const { vault, of, tick, idle, logins, renewals } = await setUp({ ttlMs: minutes(60) });
-    const session = await of();
+    const { vault, getSession, tick, idle, logins, renewals } = await setUp({ ttlMs: minutes(60) });
+    const session = await getSession();
     const before = Number(session.expiresAt);
-    vault.turn(minutes(39));
-    await of();
+    vault.advanceClock(minutes(39));
+    await getSession();
     expect(renewals()).toBe(0);
-    vault.turn(minutes(2));
+    vault.advanceClock(minutes(2));
     await tick(() => renewals() === 1 && Number(session.expiresAt) > before);
     expect(Number(session.expiresAt) - before).toBeCloseTo(minutes(41), -4);
     // Nobody has asked for it since.
-    vault.turn(minutes(41));
+    vault.advanceClock(minutes(41));
     await idle();
     expect(renewals()).toBe(1);
-    expect(await of()).toBe(session);
+    expect(await getSession()).toBe(session);
     await tick(() => renewals() === 2);
     expect(logins()).toBe(1);
   });
 
   test('that nobody uses is let go, unless something depends on it', async () => {
-    const { vault, tokens, of, tick, idle, renewals, logins } = await setUp({ ttlMs: minutes(60) });
-    const [leasing, unused] = [await of('leasing'), await of('unused')];
-    const letGo = tokens.dependOn(leasing);
+    const { vault, tokens, getSession, tick, idle, renewals, logins } = await setUp({ ttlMs: minutes(60) });
+    const [leasing, unused] = [await getSession('leasing'), await getSession('unused')];
+    const release = tokens.retain(leasing);
     for (let round = 1; round <= 4; round += 1) {
       const before = Number(leasing.expiresAt);
-      vault.turn(minutes(41));
+      vault.advanceClock(minutes(41));
       await tick(() => Number(leasing.expiresAt) > before && (round > 1 || renewals() === 2));
     }
     // The other one was used once, before it was renewed for the first time.
     expect(renewals()).toBe(5);
     expect(vault.tokens.find(unused.token.reveal())).toBeUndefined();
-    expect(await of('leasing')).toBe(leasing);
-    expect(await of('unused')).not.toBe(unused);
+    expect(await getSession('leasing')).toBe(leasing);
+    expect(await getSession('unused')).not.toBe(unused);
     expect(logins()).toBe(3);
-    letGo();
-    letGo();
+    release();
+    release();
     const before = Number(leasing.expiresAt);
-    vault.turn(minutes(41));
+    vault.advanceClock(minutes(41));
     await tick(() => Number(leasing.expiresAt) > before && renewals() === 7);
-    vault.turn(minutes(41));
+    vault.advanceClock(minutes(41));
     await idle();
     expect(renewals()).toBe(7);
   });
 
   test('near its max TTL is followed by a login, in the background, before it ends', async () => {
-    const { vault, of, tick, logins, renewals } = await setUp({ ttlMs: minutes(60), maxTtlMs: minutes(75) });
-    const session = await of();
-    vault.turn(minutes(41));
-    await of();
+    const { vault, getSession, tick, logins, renewals } = await setUp({
+      ttlMs: minutes(60),
+      maxTtlMs: minutes(75),
+    });
+    const session = await getSession();
+    vault.advanceClock(minutes(41));
+    await getSession();
     await tick(() => Number(session.expiresAt) - vault.now() > minutes(33));
-    vault.turn(minutes(20));
-    expect(await of()).toBe(session);
+    vault.advanceClock(minutes(20));
+    expect(await getSession()).toBe(session);
     expect(logins()).toBe(1);
-    vault.turn(minutes(4));
+    vault.advanceClock(minutes(4));
     // It serves while the next one is on its way.
-    expect(await of()).toBe(session);
+    expect(await getSession()).toBe(session);
     await tick(() => logins() === 2);
-    await tick(async () => (await of()) !== session);
+    await tick(async () => (await getSession()) !== session);
     expect([logins(), renewals()]).toEqual([2, 1]);
   });
 
   test('of a batch is never renewed: a login follows at two thirds', async () => {
-    const { vault, of, tick, tokens, logins, renewals } = await setUp({
+    const { vault, getSession, tick, tokens, logins, renewals } = await setUp({
       ttlMs: minutes(60),
       tokenType: 'batch',
     });
-    const session = await of();
+    const session = await getSession();
     expect(session.token.reveal()).toMatch(/^hvb\./);
-    tokens.dependOn(session);
-    vault.turn(minutes(41));
-    expect(await of()).toBe(session);
+    tokens.retain(session);
+    vault.advanceClock(minutes(41));
+    expect(await getSession()).toBe(session);
     await tick(() => logins() === 2);
     expect(renewals()).toBe(0);
-    await tokens.close(forever);
+    await tokens.close(neverAborted);
     expect(vault.count('POST /v1/auth/token/revoke-self')).toBe(0);
   });
 
   test('that has ended is not used: the mount waits for a login', async () => {
-    const { vault, of, logins } = await setUp({ ttlMs: minutes(60) });
-    const session = await of();
-    vault.turn(minutes(60) - 29_000);
-    expect(await of()).not.toBe(session);
+    const { vault, getSession, logins } = await setUp({ ttlMs: minutes(60) });
+    const session = await getSession();
+    vault.advanceClock(minutes(60) - 29_000);
+    expect(await getSession()).not.toBe(session);
     expect(logins()).toBe(2);
   });
 
   test('goes on serving where its renewal fails, and says so; then it is tried again', async () => {
-    const { vault, of, tick, lines, renewals } = await setUp({ ttlMs: minutes(60) });
-    const session = await of();
+    const { vault, getSession, tick, lines, renewals } = await setUp({ ttlMs: minutes(60) });
+    const session = await getSession();
     vault.node.state = 'sealed';
-    vault.turn(minutes(41));
+    vault.advanceClock(minutes(41));
     await tick(() => lines.length === 1);
     expect(lines[0]).toContain('a token was not renewed');
     expect(lines[0]).not.toContain(session.token.reveal());
-    expect(await of()).toBe(session);
+    expect(await getSession()).toBe(session);
     vault.node.state = 'active';
-    vault.turn(20_001);
+    vault.advanceClock(20_001);
     await tick(() => vault.tokens.find(session.token.reveal())?.renewals === 1);
     expect(renewals()).toBe(2);
   });
 
   test('that a renewal finds revoked has ended for all who depend on it', async () => {
-    const { vault, tokens, of, tick, lines } = await setUp({ ttlMs: minutes(60) });
-    const session = await of();
-    tokens.dependOn(session);
+    const { vault, tokens, getSession, tick, lines } = await setUp({ ttlMs: minutes(60) });
+    const session = await getSession();
+    tokens.retain(session);
     const known = vault.tokens.find(session.token.reveal());
     if (known !== undefined) vault.tokens.revoke(known);
-    vault.turn(minutes(41));
+    vault.advanceClock(minutes(41));
     await tick(() => lines.length === 1);
     expect(Number(session.expiresAt)).toBeLessThanOrEqual(vault.now());
-    expect(await of()).not.toBe(session);
+    expect(await getSession()).not.toBe(session);
   });
 
   test('that may not renew itself is followed by a login', async () => {
-    const { vault, of, tick, lines, logins } = await setUp({ ttlMs: minutes(60) });
-    const session = await of();
+    const { vault, getSession, tick, lines, logins } = await setUp({ ttlMs: minutes(60) });
+    const session = await getSession();
     vault.policy('default', {});
-    vault.turn(minutes(41));
+    vault.advanceClock(minutes(41));
     await tick(() => lines.length === 1);
-    expect(await of()).toBe(session);
-    vault.turn(20_001);
-    await of();
+    expect(await getSession()).toBe(session);
+    vault.advanceClock(20_001);
+    await getSession();
     await tick(() => logins() === 2);
   });
 
   test('of few uses is used so often', async () => {
-    const { vault, of, logins } = await setUp();
-    vault.node.behave({
-      on: 'POST /v1/auth/kubernetes/login',
-      answer: {
+    const { vault, getSession, logins } = await setUp();
+    vault.node.injectFault({
+      route: 'POST /v1/auth/kubernetes/login',
+      response: {
         body: {
           auth: {
             ...{ client_token: 'hvs.twice', lease_duration: 3600, renewable: true, num_uses: 2 },
@@ -242,109 +246,112 @@ describe('a token', () => {
         },
       },
     });
-    for (let count = 0; count < 5; count += 1) await of();
+    for (let count = 0; count < 5; count += 1) await getSession();
     expect(logins()).toBe(3);
   });
 });
 
 describe('a token from before the clock was set back', () => {
   test('is renewed at once and ends when it does, however far ahead it was to be due', async () => {
-    const { vault, clock, of, tick, idle, renewals } = await setUp({ ttlMs: minutes(60) });
-    clock.fastMs = minutes(1_440);
-    const session = await of();
-    clock.fastMs = 0;
-    vault.turn(minutes(1));
-    expect(await of()).toBe(session);
+    const { vault, clock, getSession, tick, idle, renewals } = await setUp({ ttlMs: minutes(60) });
+    clock.offsetMs = minutes(1_440);
+    const session = await getSession();
+    clock.offsetMs = 0;
+    vault.advanceClock(minutes(1));
+    expect(await getSession()).toBe(session);
     await tick(() => renewals() === 1 && Number(session.expiresAt) < vault.now() + minutes(61));
     await idle();
     expect(renewals()).toBe(1);
   });
 
   test('is renewed also where that had just failed', async () => {
-    const { vault, clock, of, tick, lines } = await setUp({ ttlMs: minutes(60) });
-    clock.fastMs = minutes(1_440);
-    const session = await of();
+    const { vault, clock, getSession, tick, lines } = await setUp({ ttlMs: minutes(60) });
+    clock.offsetMs = minutes(1_440);
+    const session = await getSession();
     vault.node.state = 'sealed';
-    vault.turn(minutes(41));
+    vault.advanceClock(minutes(41));
     await tick(() => lines.length === 1);
     vault.node.state = 'active';
-    clock.fastMs = 0;
+    clock.offsetMs = 0;
     await tick(() => vault.tokens.find(session.token.reveal())?.renewals === 1);
   });
 
   test('that cannot be renewed is followed by a login', async () => {
-    const { vault, clock, of, tick, logins } = await setUp({ ttlMs: minutes(60), tokenType: 'batch' });
-    clock.fastMs = minutes(1_440);
-    const session = await of();
-    clock.fastMs = 0;
-    vault.turn(minutes(1));
-    expect(await of()).toBe(session);
-    await tick(async () => (await of()) !== session);
+    const { vault, clock, getSession, tick, logins } = await setUp({
+      ttlMs: minutes(60),
+      tokenType: 'batch',
+    });
+    clock.offsetMs = minutes(1_440);
+    const session = await getSession();
+    clock.offsetMs = 0;
+    vault.advanceClock(minutes(1));
+    expect(await getSession()).toBe(session);
+    await tick(async () => (await getSession()) !== session);
     expect(logins()).toBe(2);
   });
 
   test('that is refused is followed by a login, too', async () => {
-    const { clock, tokens, of, logins } = await setUp();
-    clock.fastMs = minutes(60);
-    const session = await of();
-    clock.fastMs = 0;
-    expect(tokens.refused('app', session)).toBe(true);
-    await of();
+    const { clock, tokens, getSession, logins } = await setUp();
+    clock.offsetMs = minutes(60);
+    const session = await getSession();
+    clock.offsetMs = 0;
+    expect(tokens.invalidate('app', session)).toBe(true);
+    await getSession();
     expect(logins()).toBe(2);
   });
 });
 
 describe('a token that is refused', () => {
   test('is followed by one login, at most once a minute over all mounts', async () => {
-    const { vault, tokens, of, logins } = await setUp();
-    const session = await of();
+    const { vault, tokens, getSession, logins } = await setUp();
+    const session = await getSession();
     // Got in this very mount: another would be no better.
-    expect(tokens.refused('app', session)).toBe(false);
-    vault.turn(minutes(1));
-    expect(Array.from({ length: 50 }, () => tokens.refused('app', session))).not.toContain(false);
-    const next = await Promise.all(Array.from({ length: 50 }, () => of()));
+    expect(tokens.invalidate('app', session)).toBe(false);
+    vault.advanceClock(minutes(1));
+    expect(Array.from({ length: 50 }, () => tokens.invalidate('app', session))).not.toContain(false);
+    const next = await Promise.all(Array.from({ length: 50 }, () => getSession()));
     expect(new Set(next).size).toBe(1);
     expect(logins()).toBe(2);
     // Who comes late with the old one is sent to the new one, which is not given up so soon.
-    expect(tokens.refused('app', session)).toBe(true);
-    expect(next.map((each) => tokens.refused('app', each))).not.toContain(true);
-    vault.turn(minutes(1));
-    expect(next.map((each) => tokens.refused('app', each))).not.toContain(false);
+    expect(tokens.invalidate('app', session)).toBe(true);
+    expect(next.map((each) => tokens.invalidate('app', each))).not.toContain(true);
+    vault.advanceClock(minutes(1));
+    expect(next.map((each) => tokens.invalidate('app', each))).not.toContain(false);
   });
 
   test('is revoked once nobody can be on his way with it, but never under a lease', async () => {
-    const { vault, tokens, of, tick, idle, states } = await setUp();
-    const plain = await of('plain');
-    const leasing = await of('leasing');
-    const letGo = tokens.dependOn(leasing);
-    vault.turn(minutes(1));
-    tokens.refused('plain', plain);
-    await of('plain');
-    tokens.refused('leasing', leasing);
-    await of('leasing');
-    vault.turn(minutes(1));
+    const { vault, tokens, getSession, tick, idle, states } = await setUp();
+    const plain = await getSession('plain');
+    const leasing = await getSession('leasing');
+    const release = tokens.retain(leasing);
+    vault.advanceClock(minutes(1));
+    tokens.invalidate('plain', plain);
+    await getSession('plain');
+    tokens.invalidate('leasing', leasing);
+    await getSession('leasing');
+    vault.advanceClock(minutes(1));
     await idle();
     expect(states()).toEqual(['good', 'good', 'good', 'good']);
-    vault.turn(minutes(1) + 1);
+    vault.advanceClock(minutes(1) + 1);
     await tick(() => states()[0] === 'revoked');
     await idle();
     expect(states()).toEqual(['revoked', 'good', 'good', 'good']);
-    letGo();
-    letGo();
+    release();
+    release();
     await tick(() => states()[1] === 'revoked');
   });
 });
 
 describe('closing', () => {
   test('revokes our own tokens, but those on which something depends', async () => {
-    const { vault, tokens, of, states } = await setUp();
-    tokens.dependOn(await of('leasing'));
-    await of('plain');
-    await of('given', {
+    const { vault, tokens, getSession, states } = await setUp();
+    tokens.retain(await getSession('leasing'));
+    await getSession('plain');
+    await getSession('given', {
       login: vault.login({ method: 'token' }),
-      proof: () => Promise.resolve({ kind: 'token', token: new Redacted(vault.rootToken()) }),
+      getCredential: () => Promise.resolve({ kind: 'token', token: new Redacted(vault.rootToken()) }),
     });
-    await tokens.close(forever);
+    await tokens.close(neverAborted);
     expect(states()).toEqual(['good', 'revoked', 'good']);
   });
 });
@@ -352,7 +359,7 @@ describe('closing', () => {
 describe('a login', () => {
   const login: Partial<VaultLogin> = { method: 'approle', mount: 'approle' };
   const approle = (roleId: string, secretId: () => string) => ({
-    proof: () =>
+    getCredential: () =>
       Promise.resolve({
         kind: 'approle' as const,
         roleId: new Redacted(roleId),
@@ -361,11 +368,11 @@ describe('a login', () => {
   });
 
   test('with a wrong secret id is made at most twice a minute for 500 mounts, of whichever principals', async () => {
-    const { vault, of, logins } = await setUp();
+    const { vault, getSession, logins } = await setUp();
     const { roleId } = vault.auth.approle().role('app');
     const identity = { login: vault.login(login), ...approle(roleId, () => 'canary-secret-id') };
     const failures = await Promise.all(
-      Array.from({ length: 500 }, (_, index) => failureOf(of(`pod-${index % 100}`, identity))),
+      Array.from({ length: 500 }, (_, index) => failureOf(getSession(`pod-${index % 100}`, identity))),
     );
     expect(new Set(failures)).toEqual(
       new Set([
@@ -374,56 +381,56 @@ describe('a login', () => {
       ]),
     );
     expect(logins()).toBe(1);
-    vault.turn(minutes(1));
-    await failureOf(of('pod-1', identity));
-    await failureOf(of('pod-2', identity));
+    vault.advanceClock(minutes(1));
+    await failureOf(getSession('pod-1', identity));
+    await failureOf(getSession('pod-2', identity));
     expect(logins()).toBe(2);
     // The second time for twice as long.
-    vault.turn(minutes(1));
-    await failureOf(of('pod-1', identity));
+    vault.advanceClock(minutes(1));
+    await failureOf(getSession('pod-1', identity));
     expect(logins()).toBe(2);
   });
 
   test('with a secret id put in the place of a wrong one is made at once', async () => {
-    const { vault, of, logins } = await setUp();
+    const { vault, getSession, logins } = await setUp();
     const role = vault.auth.approle().role('app');
     let secretId = 'wrong';
     const identity = { login: vault.login(login), ...approle(role.roleId, () => secretId) };
-    await failureOf(of('app', identity));
+    await failureOf(getSession('app', identity));
     secretId = role.secretId(1);
-    await of('app', identity);
+    await getSession('app', identity);
     expect(logins()).toBe(2);
     // Its one use is gone.
-    expect(await failureOf(of('another', identity))).toMatch(/invalid secret id/);
+    expect(await failureOf(getSession('another', identity))).toMatch(/invalid secret id/);
   });
 
   test('is not sent again after its reply was lost: a secret id may be good for one use', async () => {
-    const { vault, of, logins } = await setUp();
+    const { vault, getSession, logins } = await setUp();
     const role = vault.auth.approle().role('app');
     const identity = { login: vault.login(login), ...approle(role.roleId, () => role.secretId(1)) };
-    vault.node.loseReplies(1);
-    expect(await failureOf(of('app', identity))).toMatch(
+    vault.node.dropResponses(1);
+    expect(await failureOf(getSession('app', identity))).toMatch(
       /^CREDENTIALS_UNAVAILABLE: no token for role app \(auth\/approle\): .* broke the connection/,
     );
     expect(logins()).toBe(1);
   });
 
   test('during an outage of Vault says whose', async () => {
-    const { vault, of } = await setUp();
+    const { vault, getSession } = await setUp();
     vault.node.state = 'sealed';
-    expect(await failureOf(of())).toMatch(
+    expect(await failureOf(getSession())).toMatch(
       /^CREDENTIALS_UNAVAILABLE: no token for role app \(auth\/kubernetes\): https:.* is sealed \(HTTP 503\); unseal/,
     );
   });
 
   test('that nobody answered is made once for all who would show the same', async () => {
-    const { vault, of, logins } = await setUp();
+    const { vault, getSession, logins } = await setUp();
     const role = vault.auth.approle().role('app');
     const secretId = role.secretId();
     const identity = { login: vault.login(login), ...approle(role.roleId, () => secretId) };
-    vault.node.behave({ on: 'POST', delayMs: 20, reset: true });
+    vault.node.injectFault({ route: 'POST', delayMs: 20, reset: true });
     const failures = await Promise.all(
-      Array.from({ length: 20 }, (_, index) => failureOf(of(`pod-${index}`, identity))),
+      Array.from({ length: 20 }, (_, index) => failureOf(getSession(`pod-${index}`, identity))),
     );
     expect(new Set(failures).size).toBe(1);
     expect(failures[0]).toMatch(/^CREDENTIALS_UNAVAILABLE: /);
@@ -431,19 +438,19 @@ describe('a login', () => {
   });
 
   test('by method token is none: the token in place is used, another one as soon as it is there', async () => {
-    const { vault, tokens, of, logins, renewals } = await setUp();
+    const { vault, tokens, getSession, logins, renewals } = await setUp();
     let token = 'hvs.first';
     const identity: VaultIdentity = {
       login: vault.login({ method: 'token' }),
-      proof: () => Promise.resolve({ kind: 'token', token: new Redacted(token) }),
+      getCredential: () => Promise.resolve({ kind: 'token', token: new Redacted(token) }),
     };
-    const first = await of('app', identity);
-    expect(await of('app', identity)).toBe(first);
-    expect(tokens.refused('app', first)).toBe(false);
-    vault.turn(minutes(10_000));
+    const first = await getSession('app', identity);
+    expect(await getSession('app', identity)).toBe(first);
+    expect(tokens.invalidate('app', first)).toBe(false);
+    vault.advanceClock(minutes(10_000));
     tokens.tick();
     token = 'hvs.second';
-    expect((await of('app', identity)).token.reveal()).toBe('hvs.second');
+    expect((await getSession('app', identity)).token.reveal()).toBe('hvs.second');
     expect([logins(), renewals()]).toEqual([0, 0]);
   });
 
@@ -463,56 +470,58 @@ describe('a login', () => {
       { mount: 'k8s/prod' },
       /role app \(auth\/k8s\/prod\) .*permission denied.*mounted at auth\/k8s\/prod/,
     ],
-  ])('names what is wrong: %s', async (_, fields, words) => {
-    const { vault, of, pod } = await setUp();
+  ])('names what is wrong: %s', async (_, fields, pattern) => {
+    const { vault, getSession, pod } = await setUp();
     const jwt = vault.issuer.podToken({ namespace: 'team-b' });
-    const failure = await failureOf(of('app', pod(jwt, fields)));
-    expect(failure).toMatch(words);
+    const failure = await failureOf(getSession('app', pod(jwt, fields)));
+    expect(failure).toMatch(pattern);
     expect(failure).toMatch(/^CREDENTIALS_REFUSED: Vault refused the login of /);
   });
 
   test('of a JWT is judged by audience, subject, signature and time', async () => {
-    const { vault, of, pod } = await setUp();
+    const { vault, getSession, pod } = await setUp();
     vault.auth.jwt().role('app', { audiences: ['vault'], subject: 'system:serviceaccount:team-a:app' });
     const { podToken } = vault.issuer;
-    const by = (jwt: string) => of(jwt, pod(jwt, { method: 'jwt', mount: 'jwt' }));
-    await by(podToken());
-    expect(await failureOf(by(podToken({ audience: 'aud-2' })))).toMatch(
+    const logInWith = (jwt: string) => getSession(jwt, pod(jwt, { method: 'jwt', mount: 'jwt' }));
+    await logInWith(podToken());
+    expect(await failureOf(logInWith(podToken({ audience: 'aud-2' })))).toMatch(
       /audience.*must have the audience "vault"/,
     );
-    expect(await failureOf(by(podToken({ serviceAccount: 'web' })))).toMatch(/\(sub\) claim.*bound_subject/);
-    expect(await failureOf(by(podToken({ lifeMs: -1 })))).toMatch(/token is expired.*clock/);
-    expect(await failureOf(by(`${podToken().slice(0, -8)}AAAAAAAA`))).toMatch(
+    expect(await failureOf(logInWith(podToken({ serviceAccount: 'web' })))).toMatch(
+      /\(sub\) claim.*bound_subject/,
+    );
+    expect(await failureOf(logInWith(podToken({ lifeMs: -1 })))).toMatch(/token is expired.*clock/);
+    expect(await failureOf(logInWith(`${podToken().slice(0, -8)}AAAAAAAA`))).toMatch(
       /signature.*keys of this cluster/,
     );
   });
 
   test('is remembered as refused only where Vault has said so: the page of a proxy is no answer', async () => {
-    const { vault, of } = await setUp();
-    vault.node.behave({ answer: { status: 403, body: '<html>Forbidden</html>' }, times: 1 });
-    expect(await failureOf(of())).toMatch(/^CREDENTIALS_UNAVAILABLE: .*not answered as Vault does/);
-    await of();
+    const { vault, getSession } = await setUp();
+    vault.node.injectFault({ response: { status: 403, body: '<html>Forbidden</html>' }, times: 1 });
+    expect(await failureOf(getSession())).toMatch(/^CREDENTIALS_UNAVAILABLE: .*not answered as Vault does/);
+    await getSession();
   });
 
   test('whose refusal repeats the token shows none of it', async () => {
-    const { vault, of, pod } = await setUp();
+    const { vault, getSession, pod } = await setUp();
     const jwt = vault.issuer.podToken();
-    vault.node.behave({ answer: { status: 400, body: { errors: [`bad token ${jwt}`] } } });
-    const failure = await failureOf(of('app', pod(jwt)));
+    vault.node.injectFault({ response: { status: 400, body: { errors: [`bad token ${jwt}`] } } });
+    const failure = await failureOf(getSession('app', pod(jwt)));
     expect(failure).toContain('withheld');
     expect(failure).not.toContain(jwt.slice(40, 60));
   });
 
   test('in a namespace of its own', async () => {
-    const { vault, of, pod } = await setUp({}, { namespaces: ['team-a', 'team-b'] });
-    vault.in('team-a').auth.kubernetes().role('app');
+    const { vault, getSession, pod } = await setUp({}, { namespaces: ['team-a', 'team-b'] });
+    vault.inNamespace('team-a').auth.kubernetes().role('app');
     const jwt = vault.issuer.podToken();
-    const session = await of('a', pod(jwt, { namespace: 'team-a' }));
-    expect(vault.in('team-a').tokens.find(session.token.reveal())).toBeDefined();
-    expect(await failureOf(of('b', pod(jwt, { namespace: 'team-b' })))).toMatch(
+    const session = await getSession('a', pod(jwt, { namespace: 'team-a' }));
+    expect(vault.inNamespace('team-a').tokens.find(session.token.reveal())).toBeDefined();
+    expect(await failureOf(getSession('b', pod(jwt, { namespace: 'team-b' })))).toMatch(
       /role app \(auth\/kubernetes, namespace team-b\) .*in this namespace\?/,
     );
-    expect(await failureOf(of('c', pod(jwt, { namespace: 'nowhere' })))).toMatch(
+    expect(await failureOf(getSession('c', pod(jwt, { namespace: 'nowhere' })))).toMatch(
       /^CREDENTIALS_REFUSED: .*"namespace not found"\); check vaultNamespace$/,
     );
   });

@@ -1,29 +1,29 @@
 import { toSecretError } from '../../../core/errors.ts';
-import type { VaultAnswer, VaultApi } from '../client/client.ts';
+import type { VaultResponse, VaultApi } from '../client/client.ts';
 import type { VaultLogin, VaultSession } from '../types.ts';
-import { type Welcome, readAuth } from './login.ts';
+import { type LoginResult, readAuth } from './login.ts';
 
 /** This close to its end a token is not used for anything new: it would end on its way. Of a short life, a sixth of it. */
-const lastMs = 30_000;
+const expiryMarginMs = 30_000;
 /** Vault counts in whole seconds. */
 const roundingMs = 1_500;
 
 /** A token of our own, and when something is to be done about it. Times in milliseconds since the epoch. */
-export type HeldToken = {
+export type VaultToken = {
   /** Its `expiresAt` moves on with every renewal. */
   readonly session: VaultSession;
   /** When the life that is counted began: at its login, or its latest renewal. Ahead: the clock was set back since, and no other time here holds. */
-  readonly begunAt: number;
+  readonly lifeStartedAt: number;
   /** Infinity: never. */
   readonly expiresAt: number;
   /** About two thirds through its life: when to renew it, or, where it is the last, to log in anew. */
   readonly dueAt: number;
   /** When it stops being used. */
-  readonly lastUseAt: number;
+  readonly usableUntil: number;
   /** Batch tokens are kept nowhere by Vault. */
   readonly isRevocable: boolean;
   /** Renewals help no more. */
-  isLast: boolean;
+  isFinal: boolean;
   /** How many leases depend on it. */
   dependents: number;
   /** Asked for since it was got, or renewed last. */
@@ -35,50 +35,51 @@ export type HeldToken = {
   /** When another took its place. */
   supersededAt?: number;
   /** From `askedAt` on it lives for so long. Less than at first: its max TTL is near, and it is the last. */
-  prolong(askedAt: number, lifeMs: number): void;
+  extend(sentAt: number, lifeMs: number): void;
 };
 
 /** @param random from 0 up to, but not, 1: brings what is due forward by up to a tenth of the life */
-export function holdToken(
+export function createVaultToken(
   login: VaultLogin,
-  welcome: Welcome,
-  madeAt: number,
+  loginResult: LoginResult,
+  issuedAt: number,
   random: () => number,
-): HeldToken {
-  const { token, renewable, isBatch, uses } = welcome;
-  const firstMs = welcome.expiresAt - madeAt;
-  let life = { from: madeAt, ms: firstMs, dueAfter: 2 / 3 - random() / 10 };
-  const endOf = (): number => life.from + life.ms;
+): VaultToken {
+  const { token, renewable, isBatch, uses } = loginResult;
+  const initialLifeMs = loginResult.expiresAt - issuedAt;
+  let life = { from: issuedAt, ms: initialLifeMs, dueFraction: 2 / 3 - random() / 10 };
+  const currentExpiry = (): number => life.from + life.ms;
   const session: VaultSession = {
     login,
     token,
-    loggedInAt: madeAt,
-    ...(firstMs !== Infinity && { expiresAt: welcome.expiresAt }),
+    loggedInAt: issuedAt,
+    ...(initialLifeMs !== Infinity && { expiresAt: loginResult.expiresAt }),
   };
-  if (firstMs !== Infinity) Object.defineProperty(session, 'expiresAt', { enumerable: true, get: endOf });
+  if (initialLifeMs !== Infinity)
+    Object.defineProperty(session, 'expiresAt', { enumerable: true, get: currentExpiry });
   return {
     session,
-    get begunAt() {
+    get lifeStartedAt() {
       return life.from;
     },
     get expiresAt() {
-      return endOf();
+      return currentExpiry();
     },
     get dueAt() {
-      return life.from + life.ms * life.dueAfter;
+      return life.from + life.ms * life.dueFraction;
     },
-    get lastUseAt() {
-      return endOf() - Math.min(lastMs, life.ms / 6);
+    get usableUntil() {
+      return currentExpiry() - Math.min(expiryMarginMs, life.ms / 6);
     },
     isRevocable: !isBatch && uses === Infinity,
-    isLast: !renewable || isBatch || uses !== Infinity,
+    isFinal: !renewable || isBatch || uses !== Infinity,
     dependents: 0,
     isUsed: false,
     usesLeft: uses,
     pausedUntil: 0,
-    prolong(askedAt, ms) {
-      life = { from: askedAt, ms, dueAfter: 2 / 3 - random() / 10 };
-      if (ms < firstMs - roundingMs) this.isLast = true;
+    extend(sentAt, lifeMs) {
+      life = { from: sentAt, ms: lifeMs, dueFraction: 2 / 3 - random() / 10 };
+      if (lifeMs < initialLifeMs - roundingMs) this.isFinal = true;
       this.isUsed = false;
       this.pausedUntil = 0;
     },
@@ -88,9 +89,9 @@ export function holdToken(
 /** What a token may ask for itself. */
 export type SelfCalls = {
   /** Finds, too, where renewals help no more, or where the token is none any more. @throws SecretError */
-  renew(token: HeldToken, signal: AbortSignal): Promise<void>;
+  renew(token: VaultToken, signal: AbortSignal): Promise<void>;
   /** With it ends all that depends on it. @throws SecretError */
-  revoke(token: HeldToken, signal: AbortSignal): Promise<void>;
+  revoke(token: VaultToken, signal: AbortSignal): Promise<void>;
 };
 
 /** `now` is in milliseconds since the epoch. */
@@ -101,33 +102,33 @@ export function createSelfCalls({
   readonly api: VaultApi;
   readonly now: () => number;
 }): SelfCalls {
-  const ask = (
-    { session: { login, token } }: HeldToken,
-    what: string,
+  const callSelf = (
+    { session: { login, token } }: VaultToken,
+    endpoint: string,
     signal: AbortSignal,
-  ): Promise<VaultAnswer> =>
+  ): Promise<VaultResponse> =>
     api.call({
-      ...{ login, token, method: 'POST', path: `auth/token/${what}`, body: '{}', signal },
-      issues: false,
+      ...{ login, token, method: 'POST', path: `auth/token/${endpoint}`, body: '{}', signal },
+      mayIssue: false,
       accept: [400],
     });
 
   return {
     async renew(token, signal) {
-      const askedAt = now();
+      const sentAt = now();
       try {
-        const answer = await ask(token, 'renew-self', signal);
-        if (answer.status === 400) token.isLast = true;
-        else token.prolong(askedAt, readAuth(answer, token.session.login).lease_duration * 1_000);
+        const response = await callSelf(token, 'renew-self', signal);
+        if (response.status === 400) token.isFinal = true;
+        else token.extend(sentAt, readAuth(response, token.session.login).lease_duration * 1_000);
       } catch (thrown) {
         const { code } = toSecretError(thrown);
-        if (code === 'ACCESS_DENIED') token.isLast = true;
-        if (code === 'CREDENTIALS_REFUSED') token.prolong(askedAt, 0);
+        if (code === 'ACCESS_DENIED') token.isFinal = true;
+        if (code === 'CREDENTIALS_REFUSED') token.extend(sentAt, 0);
         throw thrown;
       }
     },
     async revoke(token, signal) {
-      await ask(token, 'revoke-self', signal);
+      await callSelf(token, 'revoke-self', signal);
     },
   };
 }

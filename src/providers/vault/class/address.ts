@@ -1,9 +1,9 @@
 import { posix } from 'node:path';
 import { SecretError } from '../../../core/errors.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { classEndpoint, parseEndpoint } from '../../../http/endpoint.ts';
 
-const longestSocket = 107;
+const maxSocketPathLength = 107;
 
 /** More would only make a mount that fails take longer. */
 export const maxAddresses = 16;
@@ -20,10 +20,10 @@ export function splitList(text: string): readonly string[] {
  * An address out of the operator's settings in the form in which it is kept: `https://vault:8200`, `http://vault:8200`, `unix:///run/agent.sock`.
  * @throws SecretError NOT_CONFIGURED
  */
-export function operatorAddress(text: string, setting: string): string {
+export function parseOperatorAddress(text: string, setting: string): string {
   if (!isSocket(text)) return parseEndpoint(text, { setting, allowHttp: true }).origin;
-  if (isCleanSocket(text)) return text;
-  throw new SecretError('NOT_CONFIGURED', `${setting} ${quoteForeign(text)} is no socket`, {
+  if (isValidSocket(text)) return text;
+  throw new SecretError('NOT_CONFIGURED', `${setting} ${sanitizeExternalText(text)} is no socket`, {
     hint: 'write unix:// and an absolute path',
   });
 }
@@ -33,20 +33,20 @@ export function operatorAddress(text: string, setting: string): string {
  * @param allowed what the operator configured or listed, as it is written there
  * @throws SecretError INVALID_CLASS for what is none, NOT_ALLOWED_FROM_CLASS for what is not allowed
  */
-export function classAddress(text: string, allowed: readonly string[]): string {
+export function parseClassAddress(text: string, allowed: readonly string[]): string {
   if (!isSocket(text))
     return classEndpoint(
       text,
       allowed.filter((entry) => !isSocket(entry)),
     ).origin;
-  if (!isCleanSocket(text))
-    throw new SecretError('INVALID_CLASS', `"${quoteForeign(text)}" is no socket`, {
+  if (!isValidSocket(text))
+    throw new SecretError('INVALID_CLASS', `"${sanitizeExternalText(text)}" is no socket`, {
       hint: 'write unix:// and an absolute path',
     });
   if (allowed.includes(text)) return text;
   throw new SecretError(
     'NOT_ALLOWED_FROM_CLASS',
-    `the socket ${quoteForeign(text)} is not among those allowed to classes`,
+    `the socket ${sanitizeExternalText(text)} is not among those allowed to classes`,
   );
 }
 
@@ -54,13 +54,13 @@ function isSocket(text: string): boolean {
   return text.startsWith('unix:');
 }
 
-function isCleanSocket(text: string): boolean {
+function isValidSocket(text: string): boolean {
   const path = text.slice('unix://'.length);
   return (
     text.startsWith('unix:///') &&
     posix.normalize(path) === path &&
     !path.endsWith('/') &&
-    Buffer.byteLength(path) <= longestSocket &&
+    Buffer.byteLength(path) <= maxSocketPathLength &&
     /^\P{C}+$/u.test(path)
   );
 }

@@ -2,10 +2,10 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { refKey } from '../../../core/plan.ts';
 import { compileNameGlob } from '../../shared/identity/name-glob.ts';
-import { type VaultFacts, defaultMounts } from '../types.ts';
+import { type VaultNodeFacts, defaultMounts } from '../types.ts';
 import { planVault } from './class.ts';
 
-const facts: VaultFacts = {
+const nodeFacts: VaultNodeFacts = {
   addresses: ['https://vault:8200'],
   mounts: defaultMounts,
   tls: {},
@@ -18,14 +18,17 @@ const facts: VaultFacts = {
   allowedFiles: ['/etc/vault/tls/**'].map(compileNameGlob),
   allowSkipVerify: false,
 };
-type More = Readonly<Record<string, string>>;
+type ClassParameters = Readonly<Record<string, string>>;
 type Dialect = 'vault' | 'openbao';
 
 const objects = '- {objectName: a, secretPath: secret/data/a}';
-const compile = (parameters: More, known: VaultFacts | undefined = facts, dialect: Dialect = 'vault') =>
-  planVault(dialect)({ objects, roleName: 'app', ...parameters }, known);
+const compile = (
+  parameters: ClassParameters,
+  givenFacts: VaultNodeFacts | undefined = nodeFacts,
+  dialect: Dialect = 'vault',
+) => planVault(dialect)({ objects, roleName: 'app', ...parameters }, givenFacts);
 /** `[line:column] severity: message`. */
-const faults = (...args: Parameters<typeof compile>): string[] =>
+const describeProblems = (...args: Parameters<typeof compile>): string[] =>
   compile(...args).problems.map(
     ({ severity, line, column, message }) =>
       `${line === undefined ? '' : `${line}:${column} `}${severity}: ${message}`,
@@ -117,13 +120,13 @@ describe('a class as users of the vendors write it', () => {
   });
 
   test('says little: the rest is what the operator configured, and what the vendors default to', () => {
-    const configured = { ...facts, namespace: 'ops', tls: { caFile: '/etc/kf/ca.crt', serverName: 'v' } };
+    const configured = { ...nodeFacts, namespace: 'ops', tls: { caFile: '/etc/kf/ca.crt', serverName: 'v' } };
     expect(login({}, configured)).toEqual({
       ...{ dialect: 'vault', addresses: ['https://vault:8200'], namespace: 'ops', method: 'kubernetes' },
       ...{ mount: 'kubernetes', role: 'app', audience: 'vault', leaseScope: 'pod' },
       tls: { caFile: '/etc/kf/ca.crt', serverName: 'v' },
     });
-    expect(login({}, facts, 'openbao')).toMatchObject({ dialect: 'openbao', audience: 'openbao' });
+    expect(login({}, nodeFacts, 'openbao')).toMatchObject({ dialect: 'openbao', audience: 'openbao' });
   });
 
   test('an empty parameter is as good as none', () => {
@@ -132,7 +135,7 @@ describe('a class as users of the vendors write it', () => {
 
   test('the mount path by either name, but not by both', () => {
     expect(login({ vaultAuthMountPath: '/team/jwt/' }).mount).toBe('team/jwt');
-    expect(faults({ vaultAuthMountPath: 'jwt', vaultKubernetesMountPath: 'k' })).toEqual([
+    expect(describeProblems({ vaultAuthMountPath: 'jwt', vaultKubernetesMountPath: 'k' })).toEqual([
       'error: vaultAuthMountPath and vaultKubernetesMountPath stand side by side',
     ]);
   });
@@ -140,7 +143,7 @@ describe('a class as users of the vendors write it', () => {
   test.each(['../sys/x', 'a/../b', 'a?b=c', 'a b', '//', 'a%2fb', 'a#b', './a'])(
     'the mount path %j leads nowhere else',
     (mount) => {
-      expect(faults({ vaultAuthMountPath: mount })[0]).toMatch(
+      expect(describeProblems({ vaultAuthMountPath: mount })[0]).toMatch(
         /^error: vaultAuthMountPath is no path of an auth method/,
       );
     },
@@ -160,7 +163,7 @@ describe('a class as users of the vendors write it', () => {
 
   test('roleName is needed by those who log in to a role of it', () => {
     for (const method of ['kubernetes', 'jwt'])
-      expect(faults({ roleName: '', authMethod: method })).toEqual([
+      expect(describeProblems({ roleName: '', authMethod: method })).toEqual([
         'error: the parameter `roleName` is missing',
       ]);
     expect(login({ roleName: '', authMethod: 'cert' })).not.toHaveProperty('role');
@@ -172,12 +175,12 @@ describe('a class as users of the vendors write it', () => {
   test('each method has its own default mount; what is no method is told', () => {
     const mounts = ['jwt', 'approle', 'cert', 'token'].map((method) => login({ authMethod: method }).mount);
     expect(mounts).toEqual(['jwt', 'approle', 'cert', 'token']);
-    for (const wrong of ['aws', 'Kubernetes', 'constructor'])
-      expect(faults({ authMethod: wrong })[0]).toMatch(/^error: authMethod is not known/);
+    for (const invalidMethod of ['aws', 'Kubernetes', 'constructor'])
+      expect(describeProblems({ authMethod: invalidMethod })[0]).toMatch(/^error: authMethod is not known/);
   });
 
   test('whether the role may look at the pod: yes, for jwt, and for a mount of which nobody says that it is of Kubernetes', () => {
-    const mayBind = (more: More): boolean => login(more).mayBindPod ?? false;
+    const mayBind = (parameters: ClassParameters): boolean => login(parameters).mayBindPod ?? false;
     expect(mayBind({})).toBe(false);
     expect(mayBind({ vaultAuthMountPath: 'k8s-eu', authMethod: 'kubernetes' })).toBe(false);
     expect(mayBind({ vaultAuthMountPath: 'k8s-eu' })).toBe(true);
@@ -188,11 +191,13 @@ describe('a class as users of the vendors write it', () => {
 
   test('leaseScope is the pod’s, or the account’s', () => {
     expect(login({ leaseScope: 'serviceAccount' }).leaseScope).toBe('serviceAccount');
-    expect(faults({ leaseScope: 'serviceaccount' })[0]).toMatch(/^error: leaseScope is neither/);
+    expect(describeProblems({ leaseScope: 'serviceaccount' })[0]).toMatch(/^error: leaseScope is neither/);
   });
 
   test.each(['a\nb', '\u0000', 'a b', 'ü'])('vaultNamespace %j is no header', (text) => {
-    expect(faults({ vaultNamespace: `ns/${text}` })[0]).toMatch(/^error: vaultNamespace is no namespace/);
+    expect(describeProblems({ vaultNamespace: `ns/${text}` })[0]).toMatch(
+      /^error: vaultNamespace is no namespace/,
+    );
   });
 });
 
@@ -204,16 +209,16 @@ test.each([
   ['vaultTLSServerName', 254],
   ['vaultCACertPath', 4_097],
 ])('%s has an end', (name, length) => {
-  const [fault = ''] = faults({
+  const [problemText = ''] = describeProblems({
     [name]: '/etc/vault/tls/'.slice(0, name.endsWith('Path') ? 15 : 0) + 'x'.repeat(length),
   });
-  expect(fault).toMatch(new RegExp(`^error: ${name} `));
-  expect(fault.length).toBeLessThan(400);
+  expect(problemText).toMatch(new RegExp(`^error: ${name} `));
+  expect(problemText.length).toBeLessThan(400);
 });
 
 describe('the names of openbao', () => {
-  const openbao = (more: More) =>
-    login(more, { ...facts, allowedAddresses: ['a:1', 'b:1', 'c:1'] }, 'openbao');
+  const openbao = (parameters: ClassParameters) =>
+    login(parameters, { ...nodeFacts, allowedAddresses: ['a:1', 'b:1', 'c:1'] }, 'openbao');
 
   test('bao before openbao before vault', () => {
     const all = { vaultAddress: 'c:1', openbaoAddress: 'b:1', baoAddress: 'a:1' };
@@ -231,13 +236,13 @@ describe('the names of openbao', () => {
   });
 
   test('both mount paths clash also across prefixes', () => {
-    expect(faults({ baoAuthMountPath: 'a', vaultKubernetesMountPath: 'b' }, facts, 'openbao')).toEqual([
-      'error: baoAuthMountPath and vaultKubernetesMountPath stand side by side',
-    ]);
+    expect(
+      describeProblems({ baoAuthMountPath: 'a', vaultKubernetesMountPath: 'b' }, nodeFacts, 'openbao'),
+    ).toEqual(['error: baoAuthMountPath and vaultKubernetesMountPath stand side by side']);
   });
 
   test('mean nothing to vault', () => {
-    expect(faults({ baoAddress: 'https://x:1', vaultRoleName: 'y' })).toEqual([
+    expect(describeProblems({ baoAddress: 'https://x:1', vaultRoleName: 'y' })).toEqual([
       'warning: the parameter baoAddress means nothing to vault',
       'warning: the parameter vaultRoleName means nothing to vault',
     ]);
@@ -292,16 +297,20 @@ describe('what only the operator may allow', () => {
     'a b',
     ',',
   ])('the address %j is none', (address) => {
-    const [fault = ''] = faults({ vaultAddress: address });
-    expect(fault).toMatch(/^error: vaultAddress(:| has)/);
-    expect(fault).not.toContain('CANARY');
+    const [problemText = ''] = describeProblems({ vaultAddress: address });
+    expect(problemText).toMatch(/^error: vaultAddress(:| has)/);
+    expect(problemText).not.toContain('CANARY');
   });
 
   test('too many addresses, and a path too long, are told', () => {
-    const seventeen = Array.from({ length: 17 }, () => 'vault:8200').join();
-    expect(faults({ vaultAddress: seventeen })).toEqual(['error: vaultAddress has 17 addresses']);
+    const tooManyAddresses = Array.from({ length: 17 }, () => 'vault:8200').join();
+    expect(describeProblems({ vaultAddress: tooManyAddresses })).toEqual([
+      'error: vaultAddress has 17 addresses',
+    ]);
     const objectsOf = (path: string): string => `- {objectName: a, secretPath: ${path}}`;
-    expect(faults({ objects: objectsOf('x'.repeat(4_097)) })[0]).toContain('is longer than 4096 characters');
+    expect(describeProblems({ objects: objectsOf('x'.repeat(4_097)) })[0]).toContain(
+      'is longer than 4096 characters',
+    );
   });
 
   test.each([
@@ -324,18 +333,18 @@ describe('what only the operator may allow', () => {
     '/etc/vault/tls/\u0000',
     '.',
   ])('a file %j cannot leave its directory', (path) => {
-    expect(faults({ vaultCACertPath: path })[0]).toMatch(
+    expect(describeProblems({ vaultCACertPath: path })[0]).toMatch(
       /^error: vaultCACertPath is no absolute, clean path/,
     );
   });
 
   test('a file the operator uses itself', () => {
     const tls = { caFile: '/etc/kf/ca.crt', certFile: '/etc/kf/c.crt', keyFile: '/etc/kf/c.key' };
-    expect(login({ vaultCACertPath: '/etc/kf/ca.crt' }, { ...facts, tls }).tls).toEqual(tls);
+    expect(login({ vaultCACertPath: '/etc/kf/ca.crt' }, { ...nodeFacts, tls }).tls).toEqual(tls);
   });
 
   test('authorities of the class replace the configured ones; of a file and a directory the file counts', () => {
-    const configured = { ...facts, tls: { caFile: '/etc/kf/ca.crt' } };
+    const configured = { ...nodeFacts, tls: { caFile: '/etc/kf/ca.crt' } };
     expect(login({ vaultCADirectory: '/etc/vault/tls/ca' }, configured).tls).toEqual({
       caDirectory: '/etc/vault/tls/ca',
     });
@@ -344,42 +353,42 @@ describe('what only the operator may allow', () => {
   });
 
   test('a certificate without its key is none', () => {
-    expect(faults({ vaultTLSClientCertPath: '/etc/vault/tls/a' })).toEqual([
+    expect(describeProblems({ vaultTLSClientCertPath: '/etc/vault/tls/a' })).toEqual([
       'error: vaultTLSClientCertPath stands alone',
     ]);
-    expect(faults({ vaultTLSClientKeyPath: '/etc/vault/tls/a' })).toEqual([
+    expect(describeProblems({ vaultTLSClientKeyPath: '/etc/vault/tls/a' })).toEqual([
       'error: vaultTLSClientKeyPath stands alone',
     ]);
   });
 
   test('that TLS is not verified', () => {
-    for (const word of ['true', 'True', 'T', '1'])
-      expect(compile({ vaultSkipTLSVerify: word }).problems).toEqual([
+    for (const value of ['true', 'True', 'T', '1'])
+      expect(compile({ vaultSkipTLSVerify: value }).problems).toEqual([
         expect.objectContaining({
           code: 'NOT_ALLOWED_FROM_CLASS',
           message: 'vaultSkipTLSVerify is not allowed to classes',
           hint: 'the operator has to set KEYFERRY_VAULT_ALLOW_SKIP_VERIFY=true',
         }),
       ]);
-    expect(login({ vaultSkipTLSVerify: 'true' }, { ...facts, allowSkipVerify: true }).tls).toEqual({
+    expect(login({ vaultSkipTLSVerify: 'true' }, { ...nodeFacts, allowSkipVerify: true }).tls).toEqual({
       skipVerify: true,
     });
-    const skipping = { ...facts, tls: { skipVerify: true } };
+    const skipping = { ...nodeFacts, tls: { skipVerify: true } };
     expect(login({ vaultSkipTLSVerify: 't' }, skipping).tls).toEqual({ skipVerify: true });
     expect(login({ vaultSkipTLSVerify: 'False' }, skipping).tls).toEqual({});
-    expect(faults({ vaultSkipTLSVerify: 'yes' })[0]).toMatch(/is neither "true" nor "false": yes/);
+    expect(describeProblems({ vaultSkipTLSVerify: 'yes' })[0]).toMatch(/is neither "true" nor "false": yes/);
   });
 
   test('a login by the connection’s certificate, whose token the file would hold', () => {
-    const certified = { ...facts, tls: { certFile: '/etc/kf/c.crt', keyFile: '/etc/kf/c.key' } };
-    const codes = (fields: string, known: VaultFacts): readonly string[] =>
-      compile({ objects: `- {objectName: a, ${fields}}` }, known).problems.map(({ code }) => code);
+    const certified = { ...nodeFacts, tls: { certFile: '/etc/kf/c.crt', keyFile: '/etc/kf/c.key' } };
+    const codes = (fields: string, givenFacts: VaultNodeFacts): readonly string[] =>
+      compile({ objects: `- {objectName: a, ${fields}}` }, givenFacts).problems.map(({ code }) => code);
     for (const path of ['auth/cert/login', '/v1/auth/a/b//login/', 'team-a/auth/cert/login?x=1'])
       for (const method of ['POST', 'PUT']) {
         expect(codes(`secretPath: "${path}", method: ${method}`, certified)).toEqual([
           'NOT_ALLOWED_FROM_CLASS',
         ]);
-        expect(codes(`secretPath: "${path}", method: ${method}`, facts)).toEqual([]);
+        expect(codes(`secretPath: "${path}", method: ${method}`, nodeFacts)).toEqual([]);
       }
     for (const path of ['auth/token/create', 'auth/cert/login/x', 'kv/auth/login'])
       expect(codes(`secretPath: ${path}, method: POST`, certified)).toEqual([]);
@@ -407,7 +416,7 @@ describe('what only the operator may allow', () => {
   });
 
   test('without any address the operator and the user are told what to set', () => {
-    const { problems } = compile({}, { ...facts, addresses: [] });
+    const { problems } = compile({}, { ...nodeFacts, addresses: [] });
     expect(problems).toEqual([
       expect.objectContaining({ code: 'NOT_CONFIGURED', hint: expect.stringContaining('VAULT_ADDR') }),
     ]);
@@ -440,7 +449,7 @@ describe('what an object asks', () => {
     'the path %j leads nowhere',
     (path) => {
       const text = `- {objectName: a, secretPath: ${JSON.stringify(path)}}`;
-      expect(faults({ objects: text })[0]).toMatch(
+      expect(describeProblems({ objects: text })[0]).toMatch(
         /^1:\d+ error: (secretPath of item 1|item 1 has no secretPath)/,
       );
     },
@@ -456,11 +465,11 @@ describe('what an object asks', () => {
         const [{ name } = { name: '' }] = compiled.refs;
         const url = new URL(`https://vault/v1/${name}`);
         expect(url.href).toBe(`https://vault/v1/${name}`);
-        const sent = path
+        const expectedSegments = path
           .replace(/^\/?v1\//, '')
           .split('/')
           .filter((part) => part !== '');
-        expect(name.split('/').map(decodeURIComponent)).toEqual(sent);
+        expect(name.split('/').map(decodeURIComponent)).toEqual(expectedSegments);
       }),
     );
   });
@@ -469,7 +478,9 @@ describe('what an object asks', () => {
     'method %s is none of ours',
     (method) => {
       expect(
-        faults({ objects: `- {objectName: a, secretPath: x, method: ${JSON.stringify(method)}}` })[0],
+        describeProblems({
+          objects: `- {objectName: a, secretPath: x, method: ${JSON.stringify(method)}}`,
+        })[0],
       ).toMatch(/error: method of item 1 is not known/);
     },
   );
@@ -496,13 +507,13 @@ describe('what an object asks', () => {
 
   test.each(['[1]', '7', 'text', '"[1]"'])('secretArgs %s are no map', (args) => {
     const text = `- {objectName: a, secretPath: x, method: POST, secretArgs: ${args}}`;
-    expect(faults({ objects: text })[0]).toMatch(
+    expect(describeProblems({ objects: text })[0]).toMatch(
       /^1:\d+ error: secretArgs of item 1 (is no map|must be a map)/,
     );
   });
 
   test('secretArgs of a GET are a warning: Vault does not read them', () => {
-    expect(faults({ objects: '- {objectName: a, secretPath: x, secretArgs: {a: 1}}' })).toEqual([
+    expect(describeProblems({ objects: '- {objectName: a, secretPath: x, secretArgs: {a: 1}}' })).toEqual([
       '1:3 warning: item 1 has secretArgs, but Vault reads no body of a GET',
     ]);
   });
@@ -556,21 +567,23 @@ describe('files', () => {
     '~1',
     '999999999999999999999',
   ])('filePermission %s is no mode', (text) => {
-    const [fault] = faults({ objects: `- {objectName: a, secretPath: x, filePermission: ${text}}` });
-    expect(fault).toMatch(/filePermission of item 1 is not an octal file mode/);
+    const [problemText] = describeProblems({
+      objects: `- {objectName: a, secretPath: x, filePermission: ${text}}`,
+    });
+    expect(problemText).toMatch(/filePermission of item 1 is not an octal file mode/);
   });
 
   test('encoding in any letter case', () => {
     expect(['BASE64', 'Hex', 'UTF-8', '""'].map((text) => file(`encoding: ${text}`).encoding)).toEqual([
       ...['base64', 'hex', 'utf-8', 'utf-8'],
     ]);
-    expect(faults({ objects: '- {objectName: a, secretPath: x, secretKey: k, encoding: rot13}' })[0]).toMatch(
-      /encoding of item 1 is not known/,
-    );
+    expect(
+      describeProblems({ objects: '- {objectName: a, secretPath: x, secretKey: k, encoding: rot13}' })[0],
+    ).toMatch(/encoding of item 1 is not known/);
   });
 
   test('encoding of the whole answer is told, not passed over', () => {
-    expect(faults({ objects: '- {objectName: a, secretPath: x, encoding: base64}' })).toEqual([
+    expect(describeProblems({ objects: '- {objectName: a, secretPath: x, encoding: base64}' })).toEqual([
       '1:44 error: encoding of item 1 is base64, but without secretKey the file is the whole answer, which is JSON',
     ]);
     expect(plan('- {objectName: a, secretPath: x, encoding: utf-8}').files).toHaveLength(1);
@@ -578,16 +591,20 @@ describe('files', () => {
 
   test('names are not translated; they are clean, unique, and none another’s directory', () => {
     expect(plan('- {objectName: nested/bar, secretPath: x}').files[0]?.path).toBe('nested/bar');
-    const two = (first: string, second: string) =>
+    const problemsOfTwoFiles = (first: string, second: string) =>
       compile({
         objects: `- {objectName: ${first}, secretPath: x}\n- {objectName: ${second}, secretPath: y}`,
       }).problems;
-    expect(two('a', 'a')).toMatchObject([
+    expect(problemsOfTwoFiles('a', 'a')).toMatchObject([
       { message: 'the file name a is that of line 1 too', hint: 'give it another objectName', line: 2 },
     ]);
-    expect(two('a', 'a/b')).toMatchObject([{ message: 'the file a/b would lie below a, a file itself' }]);
+    expect(problemsOfTwoFiles('a', 'a/b')).toMatchObject([
+      { message: 'the file a/b would lie below a, a file itself' },
+    ]);
     for (const name of ['../x', '/x', './x', 'a//b', '..x'])
-      expect(two(name, 'ok')).toMatchObject([{ message: expect.stringContaining('the file name') }]);
+      expect(problemsOfTwoFiles(name, 'ok')).toMatchObject([
+        { message: expect.stringContaining('the file name') },
+      ]);
   });
 
   test('optional is the user’s explicit word', () => {
@@ -610,8 +627,8 @@ describe('files', () => {
   });
 
   test('without objects, or with an object that says nothing, all is told', () => {
-    expect(faults({ objects: '' })).toEqual(['error: the parameter `objects` is missing']);
-    expect(faults({ objects: '- {}' })).toEqual([
+    expect(describeProblems({ objects: '' })).toEqual(['error: the parameter `objects` is missing']);
+    expect(describeProblems({ objects: '- {}' })).toEqual([
       '1:3 error: item 1 has no objectName',
       '1:3 error: item 1 has no secretPath',
     ]);
@@ -630,7 +647,7 @@ test('is pure: equal input, equal answer, however hostile', () => {
   fc.assert(
     fc.property(fc.dictionary(name, text), (parameters) => {
       const frozen = Object.freeze(Object.assign(Object.create(null) as Record<string, string>, parameters));
-      expect(planVault('openbao')(frozen, facts)).toEqual(planVault('openbao')(frozen, facts));
+      expect(planVault('openbao')(frozen, nodeFacts)).toEqual(planVault('openbao')(frozen, nodeFacts));
     }),
   );
 });

@@ -1,7 +1,7 @@
 import type { PlanResult, Problem } from '../../../core/plan.ts';
 import type { Parameters } from '../../../core/workload.ts';
-import { parameterFault } from '../../shared/class/parameters.ts';
-import type { VaultFacts, VaultLogin } from '../types.ts';
+import { parameterProblem } from '../../shared/class/parameters.ts';
+import type { VaultNodeFacts, VaultLogin } from '../types.ts';
 import { readLogin } from './login.ts';
 import { readObjects } from './objects.ts';
 import { readVaultParameters } from './reader.ts';
@@ -11,17 +11,17 @@ import { readVaultParameters } from './reader.ts';
  * Offline, without facts, what only the operator's settings tell is left out.
  */
 export function planVault(dialect: VaultLogin['dialect']) {
-  return (parameters: Parameters, facts?: VaultFacts): PlanResult<VaultLogin> => {
+  return (parameters: Parameters, nodeFacts?: VaultNodeFacts): PlanResult<VaultLogin> => {
     const problems: Problem[] = [];
     const report = (problem: Problem): void => void problems.push(problem);
     const skipped = new Set<string>();
-    const given = readVaultParameters(dialect, parameters, report);
+    const getParameter = readVaultParameters(dialect, parameters, report);
     const skip = (check: string): void => void skipped.add(check);
-    const login = readLogin(dialect, { given, facts, report, skip });
-    const objects = given('objects');
+    const login = readLogin(dialect, { getParameter, nodeFacts, report, skip });
+    const objects = getParameter('objects');
     if (objects === undefined) {
       const hint = 'list the secrets to mount under it';
-      report(parameterFault('objects', 'the parameter `objects` is missing', hint));
+      report(parameterProblem('objects', 'the parameter `objects` is missing', hint));
       return { problems };
     }
     const { refs, files } = readObjects(parameters.objects ?? '', login, report);

@@ -1,10 +1,10 @@
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { type AuthMethod, type VaultLogin, defaultMounts } from '../types.ts';
 import { readConnection } from './connection.ts';
-import { type ClassReader, refuse } from './reader.ts';
+import { type ClassReader, reportInvalid } from './reader.ts';
 
 const methods = Object.keys(defaultMounts) as readonly AuthMethod[];
-const longestWord = 256;
+const maxValueLength = 256;
 
 /** How a class wants to log in. */
 export function readLogin(dialect: VaultLogin['dialect'], reader: ClassReader): VaultLogin {
@@ -12,7 +12,7 @@ export function readLogin(dialect: VaultLogin['dialect'], reader: ClassReader): 
   const mount = readMount(method, reader);
   const role = readRole(method, reader);
   const isKubernetes =
-    method === 'kubernetes' && (reader.given('authMethod') !== undefined || mount === 'kubernetes');
+    method === 'kubernetes' && (reader.getParameter('authMethod') !== undefined || mount === 'kubernetes');
   return {
     dialect,
     ...readConnection(reader),
@@ -26,43 +26,48 @@ export function readLogin(dialect: VaultLogin['dialect'], reader: ClassReader): 
 }
 
 function readMethod(reader: ClassReader): AuthMethod {
-  const given = reader.given('authMethod');
-  const method = methods.find((name) => name === given?.text);
-  if (given !== undefined && method === undefined)
-    refuse(reader, given, `is not known: ${quoteForeign(given.text)}`, `use one of ${methods.join(', ')}`);
+  const parameter = reader.getParameter('authMethod');
+  const method = methods.find((name) => name === parameter?.text);
+  if (parameter !== undefined && method === undefined)
+    reportInvalid(
+      reader,
+      parameter,
+      `is not known: ${sanitizeExternalText(parameter.text)}`,
+      `use one of ${methods.join(', ')}`,
+    );
   return method ?? 'kubernetes';
 }
 
 /** Below `auth/`. */
 function readMount(method: AuthMethod, reader: ClassReader): string {
-  const { given, facts } = reader;
-  const ofKubernetes = given('KubernetesMountPath');
-  const ofAll = given('AuthMountPath');
-  if (ofKubernetes !== undefined && ofAll !== undefined)
-    refuse(reader, ofAll, `and ${ofKubernetes.name} stand side by side`, 'remove one of them');
-  const mount = ofAll ?? ofKubernetes;
-  if (mount === undefined) return (facts?.mounts ?? defaultMounts)[method];
-  const path = cleanMount(mount.text);
+  const { getParameter, nodeFacts } = reader;
+  const kubernetesMount = getParameter('KubernetesMountPath');
+  const authMount = getParameter('AuthMountPath');
+  if (kubernetesMount !== undefined && authMount !== undefined)
+    reportInvalid(reader, authMount, `and ${kubernetesMount.name} stand side by side`, 'remove one of them');
+  const mount = authMount ?? kubernetesMount;
+  if (mount === undefined) return (nodeFacts?.mounts ?? defaultMounts)[method];
+  const path = normalizeMount(mount.text);
   if (path === undefined)
-    refuse(
+    reportInvalid(
       reader,
       mount,
-      `is no path of an auth method: ${quoteForeign(mount.text)}`,
+      `is no path of an auth method: ${sanitizeExternalText(mount.text)}`,
       'write it like kubernetes',
     );
   return path ?? '';
 }
 
 /** Without slashes at its ends and doubled ones; `undefined` for what would lead elsewhere. */
-export function cleanMount(text: string): string | undefined {
+export function normalizeMount(text: string): string | undefined {
   const segments = text.split('/').filter((segment) => segment !== '');
-  const isPlain = segments.every((segment) => /^[\w.~@:+-]+$/.test(segment) && !/^\.\.?$/.test(segment));
-  return isPlain && segments.length > 0 && text.length <= longestWord ? segments.join('/') : undefined;
+  const isValid = segments.every((segment) => /^[\w.~@:+-]+$/.test(segment) && !/^\.\.?$/.test(segment));
+  return isValid && segments.length > 0 && text.length <= maxValueLength ? segments.join('/') : undefined;
 }
 
 function readRole(method: AuthMethod, reader: ClassReader): string | undefined {
-  const given = reader.given('roleName');
-  if (given === undefined) {
+  const parameter = reader.getParameter('roleName');
+  if (parameter === undefined) {
     if (method === 'kubernetes' || method === 'jwt')
       reader.report({
         severity: 'error',
@@ -73,35 +78,35 @@ function readRole(method: AuthMethod, reader: ClassReader): string | undefined {
       });
     return undefined;
   }
-  checkWord(reader, given);
+  checkValue(reader, parameter);
   // Both are somebody without it; classes that migrate have it.
-  return method === 'approle' || method === 'token' ? undefined : given.text;
+  return method === 'approle' || method === 'token' ? undefined : parameter.text;
 }
 
 function readAudience(dialect: VaultLogin['dialect'], reader: ClassReader): string {
-  const given = reader.given('audience');
-  if (given !== undefined) checkWord(reader, given);
-  return given?.text ?? dialect;
+  const parameter = reader.getParameter('audience');
+  if (parameter !== undefined) checkValue(reader, parameter);
+  return parameter?.text ?? dialect;
 }
 
-function checkWord(reader: ClassReader, given: { readonly name: string; readonly text: string }): void {
-  if (!/^\P{C}+$/u.test(given.text) || given.text.length > longestWord)
-    refuse(
+function checkValue(reader: ClassReader, parameter: { readonly name: string; readonly text: string }): void {
+  if (!/^\P{C}+$/u.test(parameter.text) || parameter.text.length > maxValueLength)
+    reportInvalid(
       reader,
-      given,
-      `has control characters, or is longer than ${longestWord} characters`,
+      parameter,
+      `has control characters, or is longer than ${maxValueLength} characters`,
       'shorten it',
     );
 }
 
 function readLeaseScope(reader: ClassReader): VaultLogin['leaseScope'] {
-  const given = reader.given('leaseScope');
-  if (given === undefined || given.text === 'pod') return 'pod';
-  if (given.text !== 'serviceAccount')
-    refuse(
+  const parameter = reader.getParameter('leaseScope');
+  if (parameter === undefined || parameter.text === 'pod') return 'pod';
+  if (parameter.text !== 'serviceAccount')
+    reportInvalid(
       reader,
-      given,
-      `is neither "pod" nor "serviceAccount": ${quoteForeign(given.text)}`,
+      parameter,
+      `is neither "pod" nor "serviceAccount": ${sanitizeExternalText(parameter.text)}`,
       'leave it out: each pod then has credentials of its own',
     );
   return 'serviceAccount';

@@ -1,17 +1,17 @@
 import { type FileRequest, type Problem, type SecretRef, type Selector, refKey } from '../../../core/plan.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { type YamlMap, readYamlList } from '../../../formats/yaml-objects.ts';
 import {
   type FileOptions,
-  type NamedFile,
+  type PositionedFile,
   type ReadMode,
   checkFileNames,
   fileOptionKeys,
-  filled,
+  readOptionalText,
   readFileOptions,
-  readOctalMode,
-  required,
-  sayIn,
+  parseOctalMode,
+  readRequiredText,
+  createProblemReporter,
 } from '../../shared/class/files.ts';
 import type { VaultLogin } from '../types.ts';
 import { type ObjectReader, readRef } from './object-ref.ts';
@@ -24,7 +24,7 @@ const integer = /^(0x[\da-f]+|0b[01]+|0o?[0-7]+|0|[1-9]\d*)$/i;
  * every other provider's classes. 0 is theirs for "not given".
  */
 export const readFilePermission: ReadMode = ({ text, quoted }) => {
-  if (quoted) return readOctalMode(text);
+  if (quoted) return parseOctalMode(text);
   const digits = text.replaceAll('_', '').toLowerCase();
   if (!integer.test(digits)) return undefined;
   const mode = Number(/^0[0-7]/.test(digits) ? `0o${digits.slice(1)}` : digits);
@@ -48,19 +48,28 @@ export function readObjects(
   { tls }: Pick<VaultLogin, 'tls'>,
   report: (problem: Problem) => void,
 ): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
-  const say = sayIn(parameter, report);
+  const reportAt = createProblemReporter(parameter, report);
   const reader = {
-    ...{ refuse: say('error'), warn: say('warning'), forbid: say('error', 'NOT_ALLOWED_FROM_CLASS') },
-    showsCertificate: tls.certFile !== undefined,
+    ...{
+      reportError: reportAt('error'),
+      reportWarning: reportAt('warning'),
+      reportForbidden: reportAt('error', 'NOT_ALLOWED_FROM_CLASS'),
+    },
+    usesClientCertificate: tls.certFile !== undefined,
   };
   // What asks the same is one ref: all objects of one path are made of one answer.
   const refs = new Map<string, SecretRef>();
-  const files: NamedFile[] = [];
+  const files: PositionedFile[] = [];
   for (const map of readYamlList(text, { parameter, report, keys: 'exact' })) {
     map.warnUnknown(objectKeys);
-    const name = required(map, 'objectName', 'objectName is the name of the file', reader.refuse);
-    const read = readRef(map, reader);
-    const ref = refs.get(refKey(read)) ?? read;
+    const name = readRequiredText(
+      map,
+      'objectName',
+      'objectName is the name of the file',
+      reader.reportError,
+    );
+    const parsedRef = readRef(map, reader);
+    const ref = refs.get(refKey(parsedRef)) ?? parsedRef;
     refs.set(refKey(ref), ref);
     const selector = readSelector(map);
     const options = readOptions(map, selector, reader, report);
@@ -69,27 +78,27 @@ export function readObjects(
     const { text: path, ...at } = name;
     files.push({ at, request: { path, sources: { value: { ref, selector } }, ...options, ...optional } });
   }
-  checkFileNames(files, reader.refuse, 'give it another objectName');
+  checkFileNames(files, reader.reportError, 'give it another objectName');
   return { refs: [...refs.values()], files: files.map(({ request }) => request) };
 }
 
 /** A key, literally; without one the whole answer. */
 function readSelector(map: YamlMap): Selector {
-  const key = filled(map, 'secretKey');
+  const key = readOptionalText(map, 'secretKey');
   return key === undefined ? { kind: 'whole' } : { kind: 'key', key: key.text };
 }
 
 function readOptions(
   map: YamlMap,
   selector: Selector,
-  { refuse }: ObjectReader,
+  { reportError }: ObjectReader,
   report: (problem: Problem) => void,
 ): FileOptions {
   const { encoding, mode } = readFileOptions(map, parameter, report, undefined, readFilePermission);
   if (selector.kind === 'whole' && encoding !== 'utf-8')
-    refuse(
+    reportError(
       map.scalar('encoding') ?? map.position,
-      `encoding of ${map.where} is ${quoteForeign(encoding)}, but without secretKey the file is the whole answer, which is JSON`,
+      `encoding of ${map.where} is ${sanitizeExternalText(encoding)}, but without secretKey the file is the whole answer, which is JSON`,
       'name the key whose value is encoded in secretKey',
     );
   // The vendors' providers take 0 for "not given".

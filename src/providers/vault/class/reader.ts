@@ -1,11 +1,11 @@
 import { type ErrorCode, SecretError } from '../../../core/errors.ts';
 import type { Problem } from '../../../core/plan.ts';
 import type { Parameters } from '../../../core/workload.ts';
-import { type GivenParameter, warnUnknownParameters } from '../../shared/class/parameters.ts';
-import type { VaultFacts, VaultLogin } from '../types.ts';
+import { type RawParameter, warnUnknownParameters } from '../../shared/class/parameters.ts';
+import type { VaultNodeFacts, VaultLogin } from '../types.ts';
 
 /** Parameters with a prefix: `vaultAddress`. */
-const prefixed = [
+const prefixedNames = [
   'RoleName',
   'Address',
   'Namespace',
@@ -18,7 +18,7 @@ const prefixed = [
   'TLSClientKeyPath',
   'SkipTLSVerify',
 ] as const;
-const plain = ['objects', 'roleName', 'audience', 'authMethod', 'leaseScope'] as const;
+const unprefixedNames = ['objects', 'roleName', 'audience', 'authMethod', 'leaseScope'] as const;
 
 /** Whoever stands first wins. */
 const prefixesOf: Readonly<Record<VaultLogin['dialect'], readonly string[]>> = {
@@ -27,10 +27,11 @@ const prefixesOf: Readonly<Record<VaultLogin['dialect'], readonly string[]>> = {
 };
 
 /** A parameter, without its prefix where it has one. */
-export type VaultParameter = Exclude<(typeof prefixed)[number], 'RoleName'> | (typeof plain)[number];
+export type VaultParameter =
+  Exclude<(typeof prefixedNames)[number], 'RoleName'> | (typeof unprefixedNames)[number];
 
 /** The parameters of a class; an empty one is as good as none, as it is for the vendors' providers. */
-export type VaultParameters = (name: VaultParameter) => GivenParameter | undefined;
+export type VaultParameters = (name: VaultParameter) => RawParameter | undefined;
 
 /**
  * Finds parameters by their names without a prefix: `Address` is `baoAddress`, then `openbaoAddress`, then `vaultAddress` for openbao, and
@@ -43,23 +44,24 @@ export function readVaultParameters(
   report: (problem: Problem) => void,
 ): VaultParameters {
   const namesOf = (name: VaultParameter): readonly string[] => {
-    const ofRole = dialect === 'openbao' ? [...withPrefixes(dialect, 'RoleName'), 'roleName'] : ['roleName'];
-    if (name === 'roleName') return ofRole;
-    return isPlain(name) ? [name] : withPrefixes(dialect, name);
+    const roleNames =
+      dialect === 'openbao' ? [...withPrefixes(dialect, 'RoleName'), 'roleName'] : ['roleName'];
+    if (name === 'roleName') return roleNames;
+    return isUnprefixed(name) ? [name] : withPrefixes(dialect, name);
   };
-  const names = [...prefixed.filter((name) => name !== 'RoleName'), ...plain];
+  const names = [...prefixedNames.filter((name) => name !== 'RoleName'), ...unprefixedNames];
   warnUnknownParameters(dialect, names.flatMap(namesOf), parameters, report);
   return (name) => {
-    for (const written of namesOf(name)) {
-      const text = parameters[written]?.trim() ?? '';
-      if (text !== '') return { name: written, text };
+    for (const parameterName of namesOf(name)) {
+      const text = parameters[parameterName]?.trim() ?? '';
+      if (text !== '') return { name: parameterName, text };
     }
     return undefined;
   };
 }
 
-function isPlain(name: string): boolean {
-  return (plain as readonly string[]).includes(name);
+function isUnprefixed(name: string): boolean {
+  return (unprefixedNames as readonly string[]).includes(name);
 }
 
 function withPrefixes(dialect: VaultLogin['dialect'], name: string): readonly string[] {
@@ -68,37 +70,48 @@ function withPrefixes(dialect: VaultLogin['dialect'], name: string): readonly st
 
 /** What a class is read with. */
 export type ClassReader = {
-  readonly given: VaultParameters;
+  readonly getParameter: VaultParameters;
   /** None offline. */
-  readonly facts: VaultFacts | undefined;
+  readonly nodeFacts: VaultNodeFacts | undefined;
   readonly report: (problem: Problem) => void;
   /** Takes down a check that needs facts. */
   readonly skip: (check: string) => void;
 };
 
 /** Takes down that a parameter cannot be used: its name and `fault` make the message. */
-export function refuse(
+export function reportInvalid(
   { report }: ClassReader,
-  { name }: GivenParameter,
-  fault: string,
+  { name }: RawParameter,
+  problem: string,
   hint: string,
   code: ErrorCode = 'INVALID_CLASS',
 ): void {
-  const message = fault.startsWith(':') ? name + fault : `${name} ${fault}`;
+  const message = problem.startsWith(':') ? name + problem : `${name} ${problem}`;
   report({ severity: 'error', code, message, hint, parameter: name });
 }
 
 /** Takes down that a parameter asks for what only the operator may give; offline nobody knows. */
-export function refuseUnallowed(
+export function reportNotAllowed(
   reader: ClassReader,
-  given: GivenParameter,
-  { fault, toDo, check }: { readonly fault: string; readonly toDo: string; readonly check: string },
+  parameter: RawParameter,
+  {
+    problem,
+    operatorAction,
+    check,
+  }: { readonly problem: string; readonly operatorAction: string; readonly check: string },
 ): void {
-  if (reader.facts === undefined) reader.skip(check);
-  else refuse(reader, given, fault, `the operator has to ${toDo}`, 'NOT_ALLOWED_FROM_CLASS');
+  if (reader.nodeFacts === undefined) reader.skip(check);
+  else
+    reportInvalid(
+      reader,
+      parameter,
+      problem,
+      `the operator has to ${operatorAction}`,
+      'NOT_ALLOWED_FROM_CLASS',
+    );
 }
 
 /** Whether it was this failure. */
-export function isCode(thrown: unknown, code: ErrorCode): thrown is SecretError {
+export function hasErrorCode(thrown: unknown, code: ErrorCode): thrown is SecretError {
   return thrown instanceof SecretError && thrown.code === code;
 }

@@ -1,15 +1,22 @@
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
-import { createBreaker } from '../../../concurrency/circuit-breaker.ts';
+import { createCircuitBreaker } from '../../../concurrency/circuit-breaker.ts';
 import type { Retry } from '../../../concurrency/retry.ts';
 import { SecretError } from '../../../core/errors.ts';
 import type { Redacted } from '../../../core/redacted.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { type JsonValue, parseJsonText } from '../../../formats/json.ts';
 import type { Http, HttpAnswer } from '../../../http/client.ts';
 import type { VaultLogin } from '../types.ts';
-import { type NodeAnswer, createCluster } from './cluster.ts';
-import { hasNoNamespace, judge, passing, pathOf, productOf, readFault } from './errors.ts';
+import { type NodeResponse, createCluster } from './cluster.ts';
+import {
+  isUnknownNamespace,
+  classifyErrorResponse,
+  transientError,
+  describePath,
+  productName,
+  parseErrorResponse,
+} from './errors.ts';
 import { type Node, createNodes } from './nodes.ts';
 import { createTlsFiles } from './tls-files.ts';
 
@@ -25,7 +32,7 @@ export type VaultCall = {
   readonly body?: string;
   readonly signal: AbortSignal;
   /** It may issue something (a token, a lease, a certificate): never sent again unless it is sure that nobody has seen it. */
-  readonly issues: boolean;
+  readonly mayIssue: boolean;
   /** Instead of the login's; the empty text: none. */
   readonly namespace?: string;
   /** Statuses below 500 that are returned too, for the caller to judge: `[400]`. */
@@ -33,7 +40,10 @@ export type VaultCall = {
 };
 
 /** Method and path as they go over the wire: proxies let no method LIST through. */
-export function asSent({ method, path }: VaultCall): { readonly method: string; readonly path: string } {
+export function toWireRequest({ method, path }: VaultCall): {
+  readonly method: string;
+  readonly path: string;
+} {
   if (method !== 'LIST') return { method, path };
   return { method: 'GET', path: `${path}${path.includes('?') ? '&' : '?'}list=true` };
 }
@@ -46,11 +56,11 @@ export function headersOf({
   login,
   token,
   body,
-  issues,
+  mayIssue,
   namespace = login.namespace ?? '',
 }: VaultCall): Record<string, string> {
   if (!isHeader(namespace))
-    throw new SecretError('INVALID_CLASS', `"${quoteForeign(namespace)}" is no namespace`);
+    throw new SecretError('INVALID_CLASS', `"${sanitizeExternalText(namespace)}" is no namespace`);
   const secret = token?.reveal() ?? '';
   if (!isHeader(secret))
     throw new SecretError('NOT_CONFIGURED', 'the token has characters in it that no token of Vault has', {
@@ -62,7 +72,7 @@ export function headersOf({
     ...(namespace !== '' && { 'x-vault-namespace': namespace }),
     ...(body !== undefined && { 'content-type': 'application/json' }),
     // An Agent or a Proxy that caches gives the same lease, or token, to whoever asks the same with the same headers; each of ours is asked for anew.
-    ...(issues && { 'x-request-id': randomUUID() }),
+    ...(mayIssue && { 'x-request-id': randomUUID() }),
   };
 }
 
@@ -89,7 +99,7 @@ export function targetOf(address: string, path: string): Target {
   if (`${url.pathname}${url.search}` !== `/v1/${path}`)
     throw new SecretError(
       'INVALID_CLASS',
-      `${quoteForeign(path.replace(/\?.*$/s, ''))} is no path of Vault`,
+      `${sanitizeExternalText(path.replace(/\?.*$/s, ''))} is no path of Vault`,
       {
         hint: 'a path must be percent-encoded, and has no "." or ".." in it',
       },
@@ -98,7 +108,7 @@ export function targetOf(address: string, path: string): Target {
 }
 
 /** What Vault answered: 200 to 299, 404, or a status the call accepts. */
-export type VaultAnswer = {
+export type VaultResponse = {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Buffer;
@@ -118,7 +128,7 @@ export type VaultApi = {
    *   STORE_ANSWER_INVALID (no Vault; a redirect that is not followed), STORE_ANSWER_TOO_LARGE, NOT_CONFIGURED (TLS files),
    *   INVALID_CLASS (a path that is none); the signal's reason
    */
-  call(call: VaultCall): Promise<VaultAnswer>;
+  call(call: VaultCall): Promise<VaultResponse>;
 };
 
 /** What {@link createVaultApi} needs. */
@@ -161,50 +171,50 @@ export function createVaultApi(deps: VaultApiDeps): VaultApi {
     return status;
   };
 
-  const breaker = createBreaker({ now, ...(random !== undefined && { random }) });
+  const breaker = createCircuitBreaker({ now, ...(random !== undefined && { random }) });
   const cluster = createCluster({
     nodes: createNodes({ breaker, health }),
-    onMove: (from, to) => log.warn({ from, to }, 'another address of vault answers'),
+    onFailover: (from, to) => log.warn({ from, to }, 'another address of vault answers'),
   });
 
-  const attempt = (call: VaultCall): Promise<NodeAnswer> => {
-    const { login, issues, signal, body } = call;
-    const { method, path } = asSent(call);
+  const attempt = (call: VaultCall): Promise<NodeResponse> => {
+    const { login, mayIssue, signal, body } = call;
+    const { method, path } = toWireRequest(call);
     const headers = headersOf(call);
-    return cluster.ask({ login, issues, signal }, (address) =>
+    return cluster.request({ login, mayIssue, signal }, (address) =>
       send({ login, address }, path, {
         ...{ method, headers, signal, ...(body !== undefined && { body }) },
-        timeoutMs: issues ? timeouts.issueMs : timeouts.readMs,
+        timeoutMs: mayIssue ? timeouts.issueMs : timeouts.readMs,
       }),
     );
   };
 
   return {
     async call(call) {
-      const { login, issues, signal, accept = [] } = call;
-      const mayPass = ({ code, kind, unsent }: SecretError): boolean =>
-        kind === 'outage' && code !== 'STORE_ANSWER_INVALID' && (unsent || !issues);
-      let askedMs = 0;
-      const { answer, address } = await retry.run(
+      const { login, mayIssue, signal, accept = [] } = call;
+      const isRetryable = ({ code, kind, unsent }: SecretError): boolean =>
+        kind === 'outage' && code !== 'STORE_ANSWER_INVALID' && (unsent || !mayIssue);
+      let requestedDelayMs = 0;
+      const { response, address } = await retry.run(
         login.addresses.join(','),
         signal,
         async () => {
-          askedMs = 0;
-          const answered = await attempt(call);
-          const { answer, address } = answered;
-          if (isPassing(answer)) {
-            askedMs = retryAfterMs(answer);
-            throw passing(readFault(answer), call, address);
+          requestedDelayMs = 0;
+          const nodeResponse = await attempt(call);
+          const { response, address } = nodeResponse;
+          if (isTransient(response)) {
+            requestedDelayMs = retryAfterMs(response);
+            throw transientError(parseErrorResponse(response), call, address);
           }
-          return answered;
+          return nodeResponse;
         },
-        (error) => mayPass(error) && { afterMs: Math.max(askedMs, cluster.restMs(login)) },
+        (error) => isRetryable(error) && { afterMs: Math.max(requestedDelayMs, cluster.cooldownMs(login)) },
       );
-      const { status, headers, body } = answer;
+      const { status, headers, body } = response;
       if (status >= 300) {
-        const fault = readFault(answer);
-        const isWanted = accept.includes(status) || (status === 404 && !hasNoNamespace(fault));
-        if (!isWanted || !fault.isVaults) throw judge(fault, call);
+        const errorResponse = parseErrorResponse(response);
+        const isAccepted = accept.includes(status) || (status === 404 && !isUnknownNamespace(errorResponse));
+        if (!isAccepted || !errorResponse.isFromVault) throw classifyErrorResponse(errorResponse, call);
       }
       return { status, headers, body, address, json: () => parse(body, call) };
     },
@@ -212,7 +222,7 @@ export function createVaultApi(deps: VaultApiDeps): VaultApi {
 }
 
 /** What is worth another attempt in a moment: a node that has not caught up, a quota, trouble inside. */
-function isPassing({ status }: HttpAnswer): boolean {
+function isTransient({ status }: HttpAnswer): boolean {
   return status === 412 || status === 429 || status >= 500;
 }
 
@@ -226,7 +236,7 @@ function parse(body: Buffer, { login, ...call }: VaultCall): JsonValue {
   } catch {
     throw new SecretError(
       'STORE_ANSWER_INVALID',
-      `${productOf(login)} answered ${pathOf(call)} with something that is not JSON`,
+      `${productName(login)} answered ${describePath(call)} with something that is not JSON`,
       { hint: 'check that the address is the right one, and no proxy answers in its place' },
     );
   }

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { SecretError, toSecretError } from '../../../core/errors.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { HttpAnswer } from '../../../http/client.ts';
 import type { VaultLogin } from '../types.ts';
 import type { Nodes } from './nodes.ts';
@@ -15,23 +15,23 @@ export function followRedirect(
   location: string | undefined,
   { from, addresses }: { readonly from: string; readonly addresses: readonly string[] },
 ): string {
-  const refuse = (why: string, hint?: string): never => {
-    throw new SecretError('STORE_ANSWER_INVALID', `${from} redirects ${why}`, {
+  const throwInvalid = (reason: string, hint?: string): never => {
+    throw new SecretError('STORE_ANSWER_INVALID', `${from} redirects ${reason}`, {
       // A redirect is sent instead of doing what was asked.
       unsent: true,
       ...(hint !== undefined && { hint }),
     });
   };
-  if (location === undefined || !URL.canParse(location)) return refuse('to nowhere');
+  if (location === undefined || !URL.canParse(location)) return throwInvalid('to nowhere');
   const to = new URL(location);
-  const place = quoteForeign(to.origin === 'null' ? to.protocol : to.origin);
-  if (from.startsWith('https:') && to.protocol !== 'https:') return refuse(`from https to ${place}`);
-  const isThere = (address: string): boolean =>
+  const target = sanitizeExternalText(to.origin === 'null' ? to.protocol : to.origin);
+  if (from.startsWith('https:') && to.protocol !== 'https:') return throwInvalid(`from https to ${target}`);
+  const isAtTarget = (address: string): boolean =>
     !address.startsWith('unix:') && new URL(address).origin === to.origin;
-  const address = addresses.find(isThere);
+  const address = addresses.find(isAtTarget);
   if (address === undefined)
-    return refuse(
-      `to ${place}, which is not among the addresses`,
+    return throwInvalid(
+      `to ${target}, which is not among the addresses`,
       'list the address of every node as it calls itself (api_addr), or let standby nodes forward',
     );
   return address;
@@ -44,20 +44,20 @@ export type Cluster = {
    * @throws SecretError of an outage: of all nodes, `unsent` where none has done anything; of the first that may have, where the call issues;
    *   what `send` throws beside that; the signal's reason
    */
-  ask(call: ClusterCall, send: (address: string) => Promise<HttpAnswer>): Promise<NodeAnswer>;
+  request(call: ClusterCall, send: (address: string) => Promise<HttpAnswer>): Promise<NodeResponse>;
   /** How long all of them are left alone, in milliseconds; 0: one of them may be asked. */
-  restMs(login: VaultLogin): number;
+  cooldownMs(login: VaultLogin): number;
 };
 
 /** What there is to know of a call; as in `VaultCall`. */
 export type ClusterCall = {
   readonly login: VaultLogin;
-  readonly issues: boolean;
+  readonly mayIssue: boolean;
   readonly signal: AbortSignal;
 };
 
 /** An answer, whatever its status, and whose it is. */
-export type NodeAnswer = { readonly answer: HttpAnswer; readonly address: string };
+export type NodeResponse = { readonly response: HttpAnswer; readonly address: string };
 
 /** Clusters whose last node is remembered. */
 const maxClusters = 1_000;
@@ -65,25 +65,25 @@ const maxClusters = 1_000;
 /** @param deps `onMove` is told when the node that answers is another than before, or not the first one */
 export function createCluster(deps: {
   readonly nodes: Nodes;
-  readonly onMove?: (from: string, to: string) => void;
+  readonly onFailover?: (from: string, to: string) => void;
 }): Cluster {
-  const { nodes, onMove } = deps;
-  const answeredLast = new LRUCache<string, string>({ max: maxClusters });
+  const { nodes, onFailover } = deps;
+  const lastAddresses = new LRUCache<string, string>({ max: maxClusters });
 
-  const lastOf = (login: VaultLogin): string =>
-    answeredLast.get(keyOf(login)) ?? login.addresses[0] ?? 'nowhere';
+  const lastAddressOf = (login: VaultLogin): string =>
+    lastAddresses.get(keyOf(login)) ?? login.addresses[0] ?? 'nowhere';
 
-  const askFrom = async (
+  const requestFrom = async (
     { login, signal }: ClusterCall,
     address: string,
     send: (address: string) => Promise<HttpAnswer>,
-  ): Promise<NodeAnswer> => {
-    const answer = await nodes.ask({ login, address }, signal, send);
-    if (!isRedirect(answer)) return { answer, address };
+  ): Promise<NodeResponse> => {
+    const response = await nodes.request({ login, address }, signal, send);
+    if (!isRedirect(response)) return { response, address };
     const { addresses } = login;
-    const next = followRedirect(answer.headers.location, { from: address, addresses });
-    const second = await nodes.ask({ login, address: next }, signal, send);
-    if (!isRedirect(second)) return { answer: second, address: next };
+    const next = followRedirect(response.headers.location, { from: address, addresses });
+    const redirected = await nodes.request({ login, address: next }, signal, send);
+    if (!isRedirect(redirected)) return { response: redirected, address: next };
     throw new SecretError('STORE_UNAVAILABLE', `${address} redirects to ${next}, which redirects again`, {
       hint: 'the cluster is choosing an active node, or its nodes take each other for it',
       unsent: true,
@@ -91,25 +91,26 @@ export function createCluster(deps: {
   };
 
   return {
-    async ask(call, send) {
-      const { login, issues, signal } = call;
+    async request(call, send) {
+      const { login, mayIssue, signal } = call;
       const failures: SecretError[] = [];
-      for (const address of new Set([lastOf(login), ...login.addresses])) {
+      for (const address of new Set([lastAddressOf(login), ...login.addresses])) {
         try {
-          const answer = await askFrom(call, address, send);
-          if (answer.address !== lastOf(login)) onMove?.(lastOf(login), answer.address);
-          answeredLast.set(keyOf(login), answer.address);
-          return answer;
+          const response = await requestFrom(call, address, send);
+          if (response.address !== lastAddressOf(login)) onFailover?.(lastAddressOf(login), response.address);
+          lastAddresses.set(keyOf(login), response.address);
+          return response;
         } catch (thrown) {
           signal.throwIfAborted();
           const error = toSecretError(thrown);
-          if (error.kind !== 'outage' || (issues && !error.unsent)) throw error;
+          if (error.kind !== 'outage' || (mayIssue && !error.unsent)) throw error;
           failures.push(error);
         }
       }
-      throw together(failures);
+      throw combineErrors(failures);
     },
-    restMs: (login) => Math.min(...login.addresses.map((address) => nodes.restMs({ login, address }))),
+    cooldownMs: (login) =>
+      Math.min(...login.addresses.map((address) => nodes.cooldownMs({ login, address }))),
   };
 }
 
@@ -122,11 +123,11 @@ function isRedirect({ status }: HttpAnswer): boolean {
   return status === 307;
 }
 
-function together(failures: readonly SecretError[]): SecretError {
+function combineErrors(failures: readonly SecretError[]): SecretError {
   const [first] = failures;
   if (first === undefined || failures.length === 1)
     return first ?? new SecretError('NOT_CONFIGURED', 'there is no address to ask');
-  const hint = failures.find((each) => each.hint !== undefined)?.hint;
+  const hint = failures.find((failure) => failure.hint !== undefined)?.hint;
   return new SecretError(
     failures.every(({ code }) => code === first.code) ? first.code : 'STORE_UNAVAILABLE',
     `none of ${failures.length} addresses serves: ${failures.map(({ message }) => message).join('; ')}`,

@@ -1,24 +1,24 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
 import { pino } from 'pino';
-import type { TokenLife } from '../../../../test/fakes/vault-tokens.ts';
+import type { TokenLifetime } from '../../../../test/fakes/vault-tokens.ts';
 import { startFakeVault } from '../../../../test/fakes/vault.ts';
 import { createRetry } from '../../../concurrency/retry.ts';
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
 import { type VaultCall, createVaultApi } from './client.ts';
-import { judge, passing, readFault } from './errors.ts';
-import { nodeTrouble } from './nodes.ts';
+import { classifyErrorResponse, transientError, parseErrorResponse } from './errors.ts';
+import { nodeError } from './nodes.ts';
 
-const closing: (() => Promise<unknown>)[] = [];
+const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
+  for (const close of cleanups.splice(0).reverse()) await close();
 });
 
 /** A Vault, a token whose policy allows `secret/data/app` alone, and what a user would be told. */
-async function setUp(life: TokenLife = {}) {
+async function setUp(life: TokenLifetime = {}) {
   const vault = await startFakeVault();
-  closing.push(() => vault.close());
+  cleanups.push(() => vault.close());
   vault.kv2();
   vault.policy('app', { 'secret/data/app': ['read'], 'database/*': ['read'], 'kv/*': ['read', 'update'] });
   const { now, http } = vault;
@@ -26,78 +26,86 @@ async function setUp(life: TokenLife = {}) {
   const api = createVaultApi({ ...{ http, now, log, random: () => 0 }, retry: createRetry({ baseMs: 1 }) });
   const token = new Redacted(vault.tokens.issue(life).id);
   const login = vault.login({ namespace: 'team-a' });
-  const told = async (path: string, fields: Partial<VaultCall> = {}): Promise<string> => {
+  const outcomeOf = async (path: string, fields: Partial<VaultCall> = {}): Promise<string> => {
     try {
       const signal = new AbortController().signal;
-      const answer = await api.call({ login, token, method: 'GET', path, signal, issues: true, ...fields });
-      return String(answer.status);
+      const response = await api.call({
+        login,
+        token,
+        method: 'GET',
+        path,
+        signal,
+        mayIssue: true,
+        ...fields,
+      });
+      return String(response.status);
     } catch (error) {
       if (!(error instanceof SecretError)) throw error;
       expect(error.summary).not.toContain(token.reveal());
       return `${error.code}: ${error.summary}`;
     }
   };
-  return { vault, login, told };
+  return { vault, login, told: outcomeOf };
 }
 
 describe('a user is told', () => {
   test('which path and capability a policy denies', async () => {
-    const { told } = await setUp();
-    expect(await told('secret/data/a%20b?version=1')).toBe(
+    const { told: outcomeOf } = await setUp();
+    expect(await outcomeOf('secret/data/a%20b?version=1')).toBe(
       'ACCESS_DENIED: Vault denies GET secret/data/a b to role app (auth/kubernetes, namespace team-a) ' +
         '(HTTP 403: "1 error occurred: permission denied"); a policy of it must allow "read" on secret/data/a b',
     );
-    expect(await told('pki/issue/web', { method: 'PUT', body: '{}' })).toMatch(
+    expect(await outcomeOf('pki/issue/web', { method: 'PUT', body: '{}' })).toMatch(
       /^ACCESS_DENIED: .*; a policy of it must allow "update" \(or "create"\) on pki\/issue\/web$/,
     );
   });
 
   test('that a token is over its max TTL, or no token at all', async () => {
-    const { vault, login, told } = await setUp({ ttlMs: 60_000 });
-    vault.turn(60_001);
-    expect(await told('secret/data/app')).toBe(
+    const { vault, login, told: outcomeOf } = await setUp({ ttlMs: 60_000 });
+    vault.advanceClock(60_001);
+    expect(await outcomeOf('secret/data/app')).toBe(
       'CREDENTIALS_REFUSED: Vault did not take the token at GET secret/data/app for role app ' +
         '(auth/kubernetes, namespace team-a) (HTTP 403: "permission denied"); it has expired, was revoked, or has reached its max TTL; ' +
         'Keyferry logs in again, at most once a minute',
     );
     const openbao = { ...login, dialect: 'openbao', method: 'token' } as const;
-    expect(await told('secret/data/app', { login: openbao })).toMatch(
+    expect(await outcomeOf('secret/data/app', { login: openbao })).toMatch(
       /^CREDENTIALS_REFUSED: OpenBao did not take the token at GET secret\/data\/app for the given token \(namespace team-a\).*put another one in its place$/,
     );
   });
 
   test('that the database behind a path is down', async () => {
-    const { vault, told } = await setUp();
+    const { vault, told: outcomeOf } = await setUp();
     const { database, role } = vault.database();
     role('app');
     database.down = true;
-    expect(await told('database/creds/app')).toMatch(
+    expect(await outcomeOf('database/creds/app')).toMatch(
       /^STORE_UNAVAILABLE: Vault at https:.* failed at GET database\/creds\/app for role app \(.*connection refused"\); what stands behind/,
     );
     database.down = false;
-    expect(await told('database/creds/nope')).toMatch(/^STORE_REFUSED_REQUEST: .*"unknown role: nope"/);
+    expect(await outcomeOf('database/creds/nope')).toMatch(/^STORE_REFUSED_REQUEST: .*"unknown role: nope"/);
   });
 
   test('that a path takes no such method', async () => {
-    const { vault, told } = await setUp();
+    const { vault, told: outcomeOf } = await setUp();
     vault.kv1();
-    expect(await told('kv/x', { method: 'PUT', body: '{}' })).toMatch(
+    expect(await outcomeOf('kv/x', { method: 'PUT', body: '{}' })).toMatch(
       /^STORE_REFUSED_REQUEST: .*HTTP 405: .*unsupported operation.*check path, method and arguments$/,
     );
   });
 
   test('nothing of the query, which may hold anything', async () => {
-    const { told } = await setUp();
-    expect(await told('secret/data/nope?password=canary')).not.toContain('canary');
+    const { told: outcomeOf } = await setUp();
+    expect(await outcomeOf('secret/data/nope?password=canary')).not.toContain('canary');
   });
 });
 
 describe('an answer', () => {
   test('404 comes back whole, where it is Vault’s', async () => {
-    const { vault, told } = await setUp();
-    expect(await told('secret/data/app')).toBe('404');
-    vault.node.behave({ answer: { status: 404, body: '404 page not found' } });
-    expect(await told('secret/data/app')).toMatch(
+    const { vault, told: outcomeOf } = await setUp();
+    expect(await outcomeOf('secret/data/app')).toBe('404');
+    vault.node.injectFault({ response: { status: 404, body: '404 page not found' } });
+    expect(await outcomeOf('secret/data/app')).toMatch(
       /^STORE_ANSWER_INVALID: GET secret\/data\/app was not answered as Vault does \(HTTP 404\); check that the address/,
     );
   });
@@ -113,20 +121,23 @@ describe('an answer', () => {
     [405, '1 error occurred:\n\t* unsupported operation\n\n', 'STORE_REFUSED_REQUEST'],
   ])('%i %j is %s', async (status, text, code) => {
     const { login } = await setUp();
-    const fault = readFault({ status, body: Buffer.from(JSON.stringify({ errors: [text] })) });
-    expect(judge(fault, { login, method: 'GET', path: 'x' }).code).toBe(code);
+    const errorResponse = parseErrorResponse({
+      status,
+      body: Buffer.from(JSON.stringify({ errors: [text] })),
+    });
+    expect(classifyErrorResponse(errorResponse, { login, method: 'GET', path: 'x' }).code).toBe(code);
   });
 
   test('of a backend that mentions a seal is not that of a sealed node', () => {
-    const of = (status: number, text: string) =>
-      nodeTrouble(
-        readFault({ status, body: Buffer.from(JSON.stringify({ errors: [text] })) }),
+    const nodeErrorOf = (status: number, text: string) =>
+      nodeError(
+        parseErrorResponse({ status, body: Buffer.from(JSON.stringify({ errors: [text] })) }),
         'https://vault',
       );
-    expect(of(503, 'Vault is sealed')).toMatchObject({ unsent: true });
-    expect(of(500, 'the sealed box cannot be opened')).toBeUndefined();
-    expect(of(400, 'Vault is sealed')).toBeUndefined();
-    expect(of(500, 'local node not active but active cluster node not found')).toMatchObject({
+    expect(nodeErrorOf(503, 'Vault is sealed')).toMatchObject({ unsent: true });
+    expect(nodeErrorOf(500, 'the sealed box cannot be opened')).toBeUndefined();
+    expect(nodeErrorOf(400, 'Vault is sealed')).toBeUndefined();
+    expect(nodeErrorOf(500, 'local node not active but active cluster node not found')).toMatchObject({
       unsent: true,
     });
   });
@@ -135,10 +146,13 @@ describe('an answer', () => {
     const { login } = await setUp();
     const token = new Redacted('x'.repeat(30_000));
     const start = performance.now();
-    for (const piece of [' ', '\n', ' \n', '\n* ', 'x y']) {
-      const errors = [`a${piece.repeat(1_000_000 / piece.length)}b`];
-      const fault = readFault({ status: 400, body: Buffer.from(JSON.stringify({ errors })) });
-      judge(fault, { login, method: 'GET', path: 'x', token });
+    for (const filler of [' ', '\n', ' \n', '\n* ', 'x y']) {
+      const errors = [`a${filler.repeat(1_000_000 / filler.length)}b`];
+      const errorResponse = parseErrorResponse({
+        status: 400,
+        body: Buffer.from(JSON.stringify({ errors })),
+      });
+      classifyErrorResponse(errorResponse, { login, method: 'GET', path: 'x', token });
     }
     expect(performance.now() - start).toBeLessThan(2_000);
   });
@@ -152,9 +166,12 @@ describe('an answer', () => {
     );
     fc.assert(
       fc.property(texts, fc.constantFrom(400, 403, 412, 429, 500), (errors, status) => {
-        const fault = readFault({ status, body: Buffer.from(JSON.stringify({ errors })) });
-        const question = { login, method: 'GET', path: 'secret/data/app', token };
-        const { message } = status < 404 ? judge(fault, question) : passing(fault, question, 'https://vault');
+        const errorResponse = parseErrorResponse({ status, body: Buffer.from(JSON.stringify({ errors })) });
+        const call = { login, method: 'GET', path: 'secret/data/app', token };
+        const { message } =
+          status < 404
+            ? classifyErrorResponse(errorResponse, call)
+            : transientError(errorResponse, call, 'https://vault');
         expect(message).not.toContain(secret);
         expect(message).toMatch(/^\P{C}+$/u);
       }),

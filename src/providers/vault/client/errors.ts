@@ -1,20 +1,20 @@
 import { SecretError } from '../../../core/errors.ts';
 import type { Redacted } from '../../../core/redacted.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { HttpAnswer } from '../../../http/client.ts';
 import type { VaultLogin } from '../types.ts';
 
 /** An answer that is no success, as far as it could be read. */
-export type Fault = {
+export type VaultErrorResponse = {
   readonly status: number;
-  /** Errors and warnings, each on one line. Never to be shown as they are: see {@link describeFault}. */
+  /** Errors and warnings, each on one line. Never to be shown as they are: see {@link describeErrorResponse}. */
   readonly errors: readonly string[];
   /** JSON as Vault writes it. The page of a proxy is not, whatever its status. */
-  readonly isVaults: boolean;
+  readonly isFromVault: boolean;
 };
 
 /** What was asked, for messages. */
-export type Question = {
+export type CallContext = {
   readonly login: VaultLogin;
   readonly method: string;
   /** Below `v1/`, as sent. */
@@ -26,65 +26,71 @@ export type Question = {
 };
 
 /** Reads `{"errors": [...]}`, or the warnings of an answer that has data. */
-export function readFault({ status, body }: Pick<HttpAnswer, 'status' | 'body'>): Fault {
+export function parseErrorResponse({
+  status,
+  body,
+}: Pick<HttpAnswer, 'status' | 'body'>): VaultErrorResponse {
   const fields = parse(body);
   const texts = [fields?.errors, fields?.warnings].flatMap((list) =>
     Array.isArray(list) ? (list as unknown[]) : [],
   );
   return {
     status,
-    errors: texts.filter((text) => typeof text === 'string').map(tidy),
-    isVaults: fields !== undefined && ('errors' in fields || 'data' in fields),
+    errors: texts.filter((text) => typeof text === 'string').map(joinLines),
+    isFromVault: fields !== undefined && ('errors' in fields || 'data' in fields),
   };
 }
 
 /** `(HTTP 403: "permission denied")`. */
-export function describeFault({ status, errors }: Fault, secrets: readonly string[]): string {
-  const text = quoteForeign(errors.join('; '), secrets);
+export function describeErrorResponse(
+  { status, errors }: VaultErrorResponse,
+  secrets: readonly string[],
+): string {
+  const text = sanitizeExternalText(errors.join('; '), secrets);
   return text === '' ? `(HTTP ${status})` : `(HTTP ${status}: "${text}")`;
 }
 
 /** Not even a place where something could be missing: an OpenBao's word, on a login or a read. */
-export function hasNoNamespace({ status, errors }: Fault): boolean {
+export function isUnknownNamespace({ status, errors }: VaultErrorResponse): boolean {
   return status === 404 && errors.includes('namespace not found');
 }
 
 /** The product, as the class calls it. */
-export function productOf({ dialect }: Pick<VaultLogin, 'dialect'>): string {
+export function productName({ dialect }: Pick<VaultLogin, 'dialect'>): string {
   return dialect === 'openbao' ? 'OpenBao' : 'Vault';
 }
 
 /** Whose rights: `role app (auth/kubernetes, namespace team-a)`. */
-export function whose({
+export function describeIdentity({
   login,
   namespace = login.namespace ?? '',
-}: Pick<Question, 'login' | 'namespace'>): string {
+}: Pick<CallContext, 'login' | 'namespace'>): string {
   const { method, mount, role } = login;
-  const facts = [
-    ...(method === 'token' ? [] : [`auth/${quoteForeign(mount)}`]),
-    ...(namespace === '' ? [] : [`namespace ${quoteForeign(namespace)}`]),
+  const qualifiers = [
+    ...(method === 'token' ? [] : [`auth/${sanitizeExternalText(mount)}`]),
+    ...(namespace === '' ? [] : [`namespace ${sanitizeExternalText(namespace)}`]),
   ];
   const subject =
     method === 'token'
       ? 'the given token'
       : role === undefined
         ? `the ${method} login`
-        : `role ${quoteForeign(role)}`;
-  return facts.length === 0 ? subject : `${subject} (${facts.join(', ')})`;
+        : `role ${sanitizeExternalText(role)}`;
+  return qualifiers.length === 0 ? subject : `${subject} (${qualifiers.join(', ')})`;
 }
 
 /** As a policy would name it: decoded, and without a query, which may hold anything. */
-export function pathOf({ path }: Pick<Question, 'path'>): string {
+export function describePath({ path }: Pick<CallContext, 'path'>): string {
   const [plain = ''] = path.split('?');
   try {
-    return quoteForeign(decodeURIComponent(plain));
+    return sanitizeExternalText(decodeURIComponent(plain));
   } catch {
-    return quoteForeign(plain);
+    return sanitizeExternalText(plain);
   }
 }
 
 /** Vault lays lists out over several lines. Line by line, since one pattern for all would take hours for a megabyte of blanks. */
-function tidy(text: string): string {
+function joinLines(text: string): string {
   const lines = text.split('\n').map((line) => line.trim().replace(/^\* /, ''));
   return lines.filter((line) => line !== '').join(' ');
 }
@@ -99,53 +105,65 @@ function parse(body: Buffer): Readonly<Record<string, unknown>> | undefined {
 }
 
 /** What an answer means that is neither a success nor trouble which passes by itself. */
-export function judge(fault: Fault, question: Question): SecretError {
-  const { login, method } = question;
-  const product = productOf(login);
-  const told = describeFault(fault, secretsOf(question));
-  const asked = `${method} ${pathOf(question)}`;
-  if (!fault.isVaults)
+export function classifyErrorResponse(errorResponse: VaultErrorResponse, call: CallContext): SecretError {
+  const { login, method } = call;
+  const product = productName(login);
+  const details = describeErrorResponse(errorResponse, secretsOf(call));
+  const operation = `${method} ${describePath(call)}`;
+  if (!errorResponse.isFromVault)
     return new SecretError(
       'STORE_ANSWER_INVALID',
-      `${asked} was not answered as ${product} does (HTTP ${fault.status})`,
+      `${operation} was not answered as ${product} does (HTTP ${errorResponse.status})`,
       { hint: `check that the address is that of ${product}, and no proxy answers in its place` },
     );
-  if (isBadToken(fault))
+  if (isBadToken(errorResponse))
     return new SecretError(
       'CREDENTIALS_REFUSED',
-      `${product} did not take the token at ${asked} for ${whose(question)} ${told}`,
+      `${product} did not take the token at ${operation} for ${describeIdentity(call)} ${details}`,
       { hint: tokenHint(login) },
     );
-  if (fault.status === 403)
-    return new SecretError('ACCESS_DENIED', `${product} denies ${asked} to ${whose(question)} ${told}`, {
-      hint: `a policy of it must allow ${capabilities[method] ?? 'sudo'} on ${pathOf(question)}`,
-    });
+  if (errorResponse.status === 403)
+    return new SecretError(
+      'ACCESS_DENIED',
+      `${product} denies ${operation} to ${describeIdentity(call)} ${details}`,
+      {
+        hint: `a policy of it must allow ${capabilities[method] ?? 'sudo'} on ${describePath(call)}`,
+      },
+    );
   return new SecretError(
     'STORE_REFUSED_REQUEST',
-    `${product} refused ${asked} for ${whose(question)} ${told}`,
+    `${product} refused ${operation} for ${describeIdentity(call)} ${details}`,
     {
-      hint: hasNoNamespace(fault) ? 'check vaultNamespace' : 'check path, method and arguments',
+      hint: isUnknownNamespace(errorResponse) ? 'check vaultNamespace' : 'check path, method and arguments',
     },
   );
 }
 
 /** An answer that may be another one in a moment: a quota, a node that has not caught up, trouble inside of Vault or before it. */
-export function passing(fault: Fault, question: Question, address: string): SecretError {
-  const product = productOf(question.login);
-  const asked = `${question.method} ${pathOf(question)} for ${whose(question)} ${describeFault(fault, secretsOf(question))}`;
+export function transientError(
+  errorResponse: VaultErrorResponse,
+  call: CallContext,
+  address: string,
+): SecretError {
+  const product = productName(call.login);
+  const operation = `${call.method} ${describePath(call)} for ${describeIdentity(call)} ${describeErrorResponse(errorResponse, secretsOf(call))}`;
   // What is turned away like this has not been looked at.
-  if (fault.status === 429)
-    return new SecretError('STORE_THROTTLED', `${product} at ${address} has no quota left for ${asked}`, {
+  if (errorResponse.status === 429)
+    return new SecretError('STORE_THROTTLED', `${product} at ${address} has no quota left for ${operation}`, {
       hint: 'refresh less often, or raise the rate limit quota',
       unsent: true,
     });
-  if (fault.status === 412)
-    return new SecretError('STORE_UNAVAILABLE', `${address} has not caught up with the cluster at ${asked}`, {
-      hint: 'a node that stays behind has trouble with replication: its log says more',
-      unsent: true,
-    });
-  return new SecretError('STORE_UNAVAILABLE', `${product} at ${address} failed at ${asked}`, {
-    hint: fault.isVaults
+  if (errorResponse.status === 412)
+    return new SecretError(
+      'STORE_UNAVAILABLE',
+      `${address} has not caught up with the cluster at ${operation}`,
+      {
+        hint: 'a node that stays behind has trouble with replication: its log says more',
+        unsent: true,
+      },
+    );
+  return new SecretError('STORE_UNAVAILABLE', `${product} at ${address} failed at ${operation}`, {
+    hint: errorResponse.isFromVault
       ? `what stands behind this path, such as a database, may be down or out of reach of ${product}, whose log says more`
       : `something before ${product} answered in its place`,
   });
@@ -155,7 +173,7 @@ export function passing(fault: Fault, question: Question, address: string): Secr
  * The token itself is not taken: ended, revoked, or never one. A denial by policy has other words, `1 error occurred: ...`; Vault 1.15 and later
  * add `invalid token` to those of a bad one (hashicorp/vault#26687).
  */
-function isBadToken({ status, errors }: Fault): boolean {
+function isBadToken({ status, errors }: VaultErrorResponse): boolean {
   if (status === 403)
     return errors.some((text) => text === 'permission denied' || /\binvalid token\b/.test(text));
   return status === 400 && errors.includes('missing client token');
@@ -176,6 +194,6 @@ const capabilities: Readonly<Record<string, string>> = {
   DELETE: '"delete"',
 };
 
-function secretsOf({ token }: Question): readonly string[] {
+function secretsOf({ token }: CallContext): readonly string[] {
   return token === undefined ? [] : [token.reveal()];
 }

@@ -8,34 +8,37 @@ import { Redacted } from '../../../core/redacted.ts';
 import { type VaultCall, createVaultApi } from './client.ts';
 import { followRedirect } from './cluster.ts';
 
-const closing: (() => Promise<unknown>)[] = [];
+const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
+  for (const close of cleanups.splice(0).reverse()) await close();
 });
 
 /** A standby node that sends callers on to the active one, and somebody else who would like to be sent a token. */
 async function setUp() {
   const vault = await startFakeVault({ nodes: 2 });
-  closing.push(() => vault.close());
+  cleanups.push(() => vault.close());
   vault.kv2().put('app', { password: 'canary' });
   vault.pki().role('web');
   const [standby, active] = vault.nodes;
   if (standby === undefined || active === undefined) throw new Error('two nodes');
   standby.state = 'redirecting';
   active.state = 'active';
-  const stranger = await startFakeServer({ tls: vault.authority.issue(), handler: () => ({ body: {} }) });
-  closing.push(() => stranger.close());
+  const untrustedServer = await startFakeServer({
+    tls: vault.authority.issue(),
+    handler: () => ({ body: {} }),
+  });
+  cleanups.push(() => untrustedServer.close());
   const api = createVaultApi({
     ...{ http: vault.http, now: vault.now, random: () => 0, log: pino({ level: 'silent' }) },
     retry: createRetry({ baseMs: 1 }),
   });
   const token = new Redacted(vault.rootToken());
   /** Who answered, or the line a user would see. */
-  const asked = async (fields: Partial<VaultCall> = {}): Promise<string> => {
+  const callOutcome = async (fields: Partial<VaultCall> = {}): Promise<string> => {
     try {
       const { address } = await api.call({
         ...{ login: vault.login(), token, method: 'GET', path: 'secret/data/app?version=1' },
-        ...{ signal: new AbortController().signal, issues: false, ...fields },
+        ...{ signal: new AbortController().signal, mayIssue: false, ...fields },
       });
       return address === active.address ? 'active' : 'standby';
     } catch (error) {
@@ -44,46 +47,49 @@ async function setUp() {
     }
   };
   return {
-    ...{ vault, standby, active, stranger, token, asked },
-    alone: vault.login({ addresses: [standby.address] }),
-    sendTo: (location: string) => standby.behave({ answer: { status: 307, headers: { location } } }),
+    ...{ vault, standby, active, stranger: untrustedServer, token, asked: callOutcome },
+    standbyOnly: vault.login({ addresses: [standby.address] }),
+    redirectTo: (location: string) =>
+      standby.injectFault({ response: { status: 307, headers: { location } } }),
   };
 }
 
 describe('a redirect', () => {
   test('leads to the active node, with method, path, query, body and token; which is then asked first', async () => {
-    const { standby, active, token, asked } = await setUp();
+    const { standby, active, token, asked: callOutcome } = await setUp();
     const body = '{"common_name":"web.example"}';
-    expect(await asked({ method: 'POST', path: 'pki/issue/web?x=%2F', body, issues: true })).toBe('active');
+    expect(await callOutcome({ method: 'POST', path: 'pki/issue/web?x=%2F', body, mayIssue: true })).toBe(
+      'active',
+    );
     expect(active.requests).toHaveLength(1);
     expect(active.requests[0]).toMatchObject({ method: 'POST', path: '/v1/pki/issue/web', query: 'x=%2F' });
     expect(active.requests[0]?.headers['x-vault-token']).toBe(token.reveal());
     expect(active.requests[0]?.body.toString()).toBe(body);
-    expect(await asked()).toBe('active');
+    expect(await callOutcome()).toBe('active');
     expect(standby.count()).toBe(1);
   });
 
   test('to who is not among the addresses is not followed: the token stays here', async () => {
-    const { standby, stranger, sendTo, asked, alone } = await setUp();
-    sendTo(`${stranger.url.origin}/v1/secret/data/app?version=1`);
-    expect(await asked({ login: alone })).toBe(
-      `STORE_ANSWER_INVALID: ${standby.address} redirects to ${stranger.url.origin}, which is not among the addresses; ` +
+    const { standby, stranger: untrustedServer, redirectTo, asked: callOutcome, standbyOnly } = await setUp();
+    redirectTo(`${untrustedServer.url.origin}/v1/secret/data/app?version=1`);
+    expect(await callOutcome({ login: standbyOnly })).toBe(
+      `STORE_ANSWER_INVALID: ${standby.address} redirects to ${untrustedServer.url.origin}, which is not among the addresses; ` +
         'list the address of every node as it calls itself (api_addr), or let standby nodes forward',
     );
     expect(standby.count()).toBe(1);
     // The next address may be that of the active node.
-    expect(await asked()).toBe('active');
-    expect(stranger.connections).toBe(0);
+    expect(await callOutcome()).toBe('active');
+    expect(untrustedServer.connections).toBe(0);
   });
 
   test('from https to http is not followed, be it to one of the addresses', async () => {
-    const { stranger, sendTo, asked, alone, standby } = await setUp();
-    const plain = `http://${stranger.url.host}`;
-    sendTo(`${plain}/v1/secret/data/app?version=1`);
-    expect(await asked({ login: alone })).toBe(
+    const { stranger: untrustedServer, redirectTo, asked: callOutcome, standbyOnly, standby } = await setUp();
+    const plain = `http://${untrustedServer.url.host}`;
+    redirectTo(`${plain}/v1/secret/data/app?version=1`);
+    expect(await callOutcome({ login: standbyOnly })).toBe(
       `STORE_ANSWER_INVALID: ${standby.address} redirects from https to ${plain}`,
     );
-    expect(stranger.connections).toBe(0);
+    expect(untrustedServer.connections).toBe(0);
     const follow = () =>
       followRedirect('http://b/v1/x', { from: 'https://a', addresses: ['https://a', 'http://b'] });
     expect(follow).toThrow('https://a redirects from https to http://b');
@@ -93,12 +99,12 @@ describe('a redirect', () => {
   });
 
   test('is followed once', async () => {
-    const { active, standby, asked, sendTo } = await setUp();
-    active.behave({
-      answer: { status: 307, headers: { location: `${standby.address}/v1/secret/data/app?version=1` } },
+    const { active, standby, asked: callOutcome, redirectTo } = await setUp();
+    active.injectFault({
+      response: { status: 307, headers: { location: `${standby.address}/v1/secret/data/app?version=1` } },
     });
-    sendTo(`${active.address}/v1/secret/data/app?version=1`);
-    expect(await asked()).toMatch(/^STORE_UNAVAILABLE: .* redirects again/);
+    redirectTo(`${active.address}/v1/secret/data/app?version=1`);
+    expect(await callOutcome()).toMatch(/^STORE_UNAVAILABLE: .* redirects again/);
   });
 
   test.each([
@@ -108,23 +114,25 @@ describe('a redirect', () => {
     ['a script', () => 'javascript:alert(1)'],
     ['a path alone', () => '/v1/secret/data/app?version=1'],
     ['nothing', () => ''],
-  ])('to %s changes nothing of what is asked', async (_, locationAt) => {
-    const { active, sendTo, asked, alone } = await setUp();
+  ])('to %s changes nothing of what is asked', async (_, locationFor) => {
+    const { active, redirectTo, asked: callOutcome, standbyOnly } = await setUp();
     const { host } = new URL(active.address);
-    sendTo(locationAt(host));
+    redirectTo(locationFor(host));
     // Followed, or passed over for the next address, by what issues, too: who redirects has done nothing.
-    expect(await asked({ issues: true })).toBe('active');
+    expect(await callOutcome({ mayIssue: true })).toBe('active');
     expect(active.count()).toBe(1);
     expect(active.requests[0]).toMatchObject({ path: '/v1/secret/data/app', query: 'version=1' });
-    expect(await asked({ login: alone })).toMatch(/^STORE_ANSWER_INVALID: .* redirects /);
+    expect(await callOutcome({ login: standbyOnly })).toMatch(/^STORE_ANSWER_INVALID: .* redirects /);
   });
 
   test.each([301, 302, 303, 308])('by %i is no answer of Vault', async (status) => {
-    const { standby, active, asked, alone } = await setUp();
-    standby.behave({
-      answer: { status, headers: { location: `${active.address}/v1/secret/data/app?version=1` } },
+    const { standby, active, asked: callOutcome, standbyOnly } = await setUp();
+    standby.injectFault({
+      response: { status, headers: { location: `${active.address}/v1/secret/data/app?version=1` } },
     });
-    expect(await asked({ login: alone })).toMatch(/^STORE_ANSWER_INVALID: .*not answered as Vault does/);
+    expect(await callOutcome({ login: standbyOnly })).toMatch(
+      /^STORE_ANSWER_INVALID: .*not answered as Vault does/,
+    );
     expect(active.count()).toBe(0);
   });
 });

@@ -7,7 +7,7 @@ import type { TlsSettings } from '../../../http/connections.ts';
 import type { VaultTls } from '../types.ts';
 
 /** How long what was read is used, so that a rotated certificate is found without a look at the disk for each call. */
-const keptMs = 5_000;
+const cacheTtlMs = 5_000;
 
 /** Reads what a login's TLS settings name. */
 export type TlsFiles = {
@@ -17,24 +17,24 @@ export type TlsFiles = {
 
 /** `now` is in milliseconds; only differences count. */
 export function createTlsFiles({ now }: { readonly now: () => number }): TlsFiles {
-  const kept = new LRUCache<string, { readonly at: number; readonly settings: Promise<TlsSettings> }>({
+  const cache = new LRUCache<string, { readonly readAt: number; readonly settings: Promise<TlsSettings> }>({
     max: 100,
   });
   return {
     async read(tls) {
       const key = JSON.stringify(Object.entries(tls).sort(([a], [b]) => (a < b ? -1 : 1)));
       if (key === '[]') return undefined;
-      const known = kept.get(key);
-      if (known !== undefined && Math.abs(now() - known.at) < keptMs) return known.settings;
-      const settings = readAll(tls);
-      kept.set(key, { at: now(), settings });
-      settings.catch(() => kept.delete(key));
+      const cached = cache.get(key);
+      if (cached !== undefined && Math.abs(now() - cached.readAt) < cacheTtlMs) return cached.settings;
+      const settings = readTlsSettings(tls);
+      cache.set(key, { readAt: now(), settings });
+      settings.catch(() => cache.delete(key));
       return settings;
     },
   };
 }
 
-async function readAll(tls: VaultTls): Promise<TlsSettings> {
+async function readTlsSettings(tls: VaultTls): Promise<TlsSettings> {
   const { skipVerify, caFile, caDirectory, serverName, certFile, keyFile } = tls;
   // As with Vault's own clients, the file wins over the directory.
   const ca =
@@ -44,7 +44,7 @@ async function readAll(tls: VaultTls): Promise<TlsSettings> {
         ? await readDirectory(caDirectory)
         : undefined;
   return {
-    ...(ca !== undefined && { ca: ca.flatMap(certificatesIn), allowPartialTrustChain: true }),
+    ...(ca !== undefined && { ca: ca.flatMap(splitCertificates), allowPartialTrustChain: true }),
     ...(certFile !== undefined && { cert: await read(certFile) }),
     ...(keyFile !== undefined && { key: new Redacted(await read(keyFile)) }),
     ...(serverName !== undefined && { servername: serverName }),
@@ -53,13 +53,13 @@ async function readAll(tls: VaultTls): Promise<TlsSettings> {
 }
 
 /** One by one, since only so each is looked at before it is trusted. */
-function certificatesIn(pem: string): readonly string[] {
+function splitCertificates(pem: string): readonly string[] {
   return pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [pem];
 }
 
 /** What begins with a dot is Kubernetes' own, in a mounted ConfigMap. */
 async function readDirectory(path: string): Promise<readonly string[]> {
-  const names = await readdir(path).catch(() => unreadable(path));
+  const names = await readdir(path).catch(() => throwUnreadable(path));
   const texts = await Promise.all(
     names
       .filter((name) => !name.startsWith('.'))
@@ -72,10 +72,10 @@ async function readDirectory(path: string): Promise<readonly string[]> {
 }
 
 async function read(path: string): Promise<string> {
-  return readFile(path, 'utf8').catch(() => unreadable(path));
+  return readFile(path, 'utf8').catch(() => throwUnreadable(path));
 }
 
-function unreadable(path: string): never {
+function throwUnreadable(path: string): never {
   throw new SecretError('NOT_CONFIGURED', `${path} cannot be read`, {
     hint: 'files of TLS are those of the node that Keyferry runs on: mount them into its pod',
   });

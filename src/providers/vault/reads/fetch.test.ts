@@ -4,27 +4,27 @@ import { SecretError } from '../../../core/errors.ts';
 import type { SecretRef } from '../../../core/plan.ts';
 import type { FetchRequest, FetchResult } from '../../../core/provider.ts';
 
-const closing: (() => Promise<unknown>)[] = [];
+const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
+  for (const close of cleanups.splice(0).reverse()) await close();
 });
 
 async function setUp(options?: Parameters<typeof startVaultReader>[0]): Promise<VaultReader> {
   const reader = await startVaultReader(options);
-  closing.push(reader.close);
+  cleanups.push(reader.close);
   reader.kv2.put('app', { password: 'canary' });
   return reader;
 }
 
 /** One question, without the store. */
-function ask(
+function fetchOne(
   reader: VaultReader,
   ref: string | Partial<SecretRef>,
-  how: Partial<FetchRequest> = {},
+  overrides: Partial<FetchRequest> = {},
 ): Promise<FetchResult> {
   const signal = new AbortController().signal;
   const common = { urgency: 'first', signal, onStart: () => undefined } as const;
-  return reader.provider.fetch([{ grant: reader.grantOf(ref), ...common, ...how } as never])[0]!;
+  return reader.provider.fetch([{ grant: reader.grantOf(ref), ...common, ...overrides } as never])[0]!;
 }
 
 const codeOf = (result: FetchResult): string =>
@@ -35,8 +35,8 @@ const textOf = (result: FetchResult): string =>
 describe('a read', () => {
   test('sends method, path with its query, and body as the class has them', async () => {
     const reader = await setUp();
-    await ask(reader, 'secret/data/app?version=1');
-    await ask(reader, {
+    await fetchOne(reader, 'secret/data/app?version=1');
+    await fetchOne(reader, {
       name: 'pki/issue/web',
       method: 'PUT',
       body: '{"common_name":"a.example","big":12345678901234567890}',
@@ -50,26 +50,26 @@ describe('a read', () => {
 
   test('is no turn in a queue: ten slow ones take the time of one', async () => {
     const reader = await setUp();
-    await ask(reader, 'secret/data/app');
-    reader.vault.node.behave({ on: 'GET', delayMs: 60 });
-    const since = performance.now();
+    await fetchOne(reader, 'secret/data/app');
+    reader.vault.node.injectFault({ route: 'GET', delayMs: 60 });
+    const startedAt = performance.now();
     const names = Array.from({ length: 10 }, (_, index) => `secret/data/app?version=1&n=${index}`);
-    const results = await Promise.all(names.map((name) => ask(reader, name)));
+    const results = await Promise.all(names.map((name) => fetchOne(reader, name)));
     expect(results.map(codeOf)).toEqual(names.map(() => 'value'));
-    expect(performance.now() - since).toBeLessThan(550);
+    expect(performance.now() - startedAt).toBeLessThan(550);
   });
 
   test('starts its own time when its budget lets it go', async () => {
     const reader = await setUp();
     let started = 0;
-    await ask(reader, 'secret/data/app', { onStart: () => (started += 1) });
+    await fetchOne(reader, 'secret/data/app', { onStart: () => (started += 1) });
     expect(started).toBe(1);
   });
 
   test('fails in the words of Vault, with the path and never a token', async () => {
     const reader = await setUp();
     reader.vault.policy('app', {});
-    const result = await ask(reader, 'secret/data/app');
+    const result = await fetchOne(reader, 'secret/data/app');
     expect(codeOf(result)).toBe('failed ACCESS_DENIED');
     const { summary } = (result as { error: SecretError }).error;
     expect(summary).toContain('secret/data/app');
@@ -78,80 +78,80 @@ describe('a read', () => {
 
   test('of what may issue something is not sent again after a lost reply, of what is known as KV it is', async () => {
     const reader = await setUp();
-    await ask(reader, 'secret/data/app');
-    reader.vault.node.loseReplies(1);
-    expect(codeOf(await ask(reader, 'database/creds/app'))).toMatch(/^failed STORE_/);
-    expect(reader.database.made()).toBe(1);
-    reader.vault.node.loseReplies(1);
-    expect(codeOf(await ask(reader, 'secret/data/app'))).toBe('value');
-    reader.vault.node.loseReplies(1);
-    expect(codeOf(await ask(reader, 'secret/data/app?version=1'))).toMatch(/^failed STORE_/);
+    await fetchOne(reader, 'secret/data/app');
+    reader.vault.node.dropResponses(1);
+    expect(codeOf(await fetchOne(reader, 'database/creds/app'))).toMatch(/^failed STORE_/);
+    expect(reader.database.createdCount()).toBe(1);
+    reader.vault.node.dropResponses(1);
+    expect(codeOf(await fetchOne(reader, 'secret/data/app'))).toBe('value');
+    reader.vault.node.dropResponses(1);
+    expect(codeOf(await fetchOne(reader, 'secret/data/app?version=1'))).toMatch(/^failed STORE_/);
   });
 });
 
 describe('a token that is refused', () => {
   test('is followed by one new login, and the read by one more', async () => {
     const reader = await setUp();
-    await ask(reader, 'secret/data/app');
-    reader.vault.turn(60_000);
+    await fetchOne(reader, 'secret/data/app');
+    reader.vault.advanceClock(60_000);
     for (const token of reader.vault.tokens.all()) reader.vault.tokens.revoke(token);
-    expect(codeOf(await ask(reader, 'secret/data/app'))).toBe('value');
+    expect(codeOf(await fetchOne(reader, 'secret/data/app'))).toBe('value');
     expect(reader.vault.count('POST /v1/auth/kubernetes/login')).toBe(2);
   });
 
   test('is worth it for a right that was granted since, too', async () => {
-    const reader = await setUp({ life: { policies: ['nothing'] } });
-    expect(codeOf(await ask(reader, 'secret/data/app'))).toBe('failed ACCESS_DENIED');
+    const reader = await setUp({ lifetime: { policies: ['nothing'] } });
+    expect(codeOf(await fetchOne(reader, 'secret/data/app'))).toBe('failed ACCESS_DENIED');
     reader.vault.auth.kubernetes().role('app', { names: ['app'], namespaces: ['team-a'], policies: ['app'] });
-    expect(codeOf(await ask(reader, 'secret/data/app'))).toBe('failed ACCESS_DENIED');
-    reader.vault.turn(60_000);
-    expect(codeOf(await ask(reader, 'secret/data/app'))).toBe('value');
+    expect(codeOf(await fetchOne(reader, 'secret/data/app'))).toBe('failed ACCESS_DENIED');
+    reader.vault.advanceClock(60_000);
+    expect(codeOf(await fetchOne(reader, 'secret/data/app'))).toBe('value');
   });
 
   test('is not, where it was got in this very mount', async () => {
     const reader = await setUp();
     reader.vault.policy('app', {});
-    await ask(reader, 'secret/data/app');
+    await fetchOne(reader, 'secret/data/app');
     expect(reader.vault.count('POST /v1/auth/kubernetes/login')).toBe(1);
     expect(reader.vault.count('GET /v1/secret/data/app')).toBe(1);
   });
 
   test('is not for a secret that is simply not there', async () => {
     const reader = await setUp();
-    reader.vault.turn(60_000);
-    expect(codeOf(await ask(reader, 'secret/data/none'))).toBe('absent OBJECT_NOT_FOUND');
+    reader.vault.advanceClock(60_000);
+    expect(codeOf(await fetchOne(reader, 'secret/data/none'))).toBe('absent OBJECT_NOT_FOUND');
     expect(reader.vault.count('POST /v1/auth/kubernetes/login')).toBe(1);
   });
 });
 
 describe('whoever leaves', () => {
-  const left = new SecretError('CANCELLED', 'left');
+  const cancelled = new SecretError('CANCELLED', 'left');
 
   test('leaves a read that may lease to be heard out, so that its lease is known', async () => {
     const reader = await setUp();
-    await ask(reader, 'secret/data/app');
-    reader.vault.node.behave({ on: 'GET /v1/database', delayMs: 20 });
-    const leaver = new AbortController();
-    const asking = ask(reader, 'database/creds/app', { signal: leaver.signal });
+    await fetchOne(reader, 'secret/data/app');
+    reader.vault.node.injectFault({ route: 'GET /v1/database', delayMs: 20 });
+    const abortController = new AbortController();
+    const pendingRead = fetchOne(reader, 'database/creds/app', { signal: abortController.signal });
     await reader.until('it is asked', () => reader.vault.count('GET /v1/database') === 1);
-    leaver.abort(left);
-    const result = await asking;
+    abortController.abort(cancelled);
+    const result = await pendingRead;
     expect(textOf(result)).toContain(reader.database.users()[0]);
   });
 
   test('stops what has not begun, and what is known to issue nothing', async () => {
     const reader = await setUp();
-    const leaver = new AbortController();
-    leaver.abort(left);
-    const gone = await ask(reader, 'database/creds/app', { signal: leaver.signal });
-    expect(codeOf(gone)).toBe('failed CANCELLED');
-    expect(reader.database.made()).toBe(0);
-    await ask(reader, 'secret/data/app');
-    reader.vault.node.behave({ on: 'GET /v1/secret', hang: true });
-    const second = new AbortController();
-    const asking = ask(reader, 'secret/data/app', { signal: second.signal });
+    const abortController = new AbortController();
+    abortController.abort(cancelled);
+    const cancelledResult = await fetchOne(reader, 'database/creds/app', { signal: abortController.signal });
+    expect(codeOf(cancelledResult)).toBe('failed CANCELLED');
+    expect(reader.database.createdCount()).toBe(0);
+    await fetchOne(reader, 'secret/data/app');
+    reader.vault.node.injectFault({ route: 'GET /v1/secret', hang: true });
+    const secondController = new AbortController();
+    const pendingRead = fetchOne(reader, 'secret/data/app', { signal: secondController.signal });
     await reader.until('it is asked', () => reader.vault.count('GET /v1/secret/data/app') === 2);
-    second.abort(left);
-    expect(codeOf(await asking)).toBe('failed CANCELLED');
+    secondController.abort(cancelled);
+    expect(codeOf(await pendingRead)).toBe('failed CANCELLED');
   });
 });

@@ -1,31 +1,31 @@
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
-import { type BudgetMetrics, createBudgets } from '../../../concurrency/rate-limiter.ts';
-import { upTo } from '../../../concurrency/time.ts';
+import { type RateLimiterMetrics, createRateLimiters } from '../../../concurrency/rate-limiter.ts';
+import { lruSizeLimit } from '../../../concurrency/time.ts';
 import { toSecretError } from '../../../core/errors.ts';
 import { refKey } from '../../../core/plan.ts';
 import type { FetchRequest, FetchResult, Provider } from '../../../core/provider.ts';
-import type { VaultTokens } from '../auth/token-manager.ts';
+import type { VaultTokenManager } from '../auth/token-manager.ts';
 import type { VaultApi } from '../client/client.ts';
-import type { VaultConfig } from '../config.ts';
+import type { VaultRateLimits } from '../config.ts';
 import type { VaultLogin, VaultSession } from '../types.ts';
-import { createLeases } from './leases.ts';
-import { readAnswer } from './read.ts';
+import { createVaultLeases } from './leases.ts';
+import { parseReadResponse } from './read.ts';
 
 /** Questions that are remembered to have been answered as KV. */
-const maxPlain = 10_000;
+const maxKvCalls = 10_000;
 /** How long an answer is heard out that nobody may be waiting for any more. */
-const hearMs = 60_000;
+const issuingTimeoutMs = 60_000;
 
 /** See {@link createVaultFetch}. */
 export type VaultFetchDeps = {
   readonly api: VaultApi;
-  readonly tokens: Pick<VaultTokens, 'refused' | 'dependOn'>;
-  readonly config: VaultConfig;
+  readonly tokens: Pick<VaultTokenManager, 'invalidate' | 'retain'>;
+  readonly rateLimits: VaultRateLimits;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
-  readonly budgetMetrics?: BudgetMetrics;
+  readonly rateLimiterMetrics?: RateLimiterMetrics;
 };
 
 /** See {@link createVaultFetch}. */
@@ -43,40 +43,45 @@ type Request = FetchRequest<VaultSession>;
  * their own, which policies seldom grant, and cost as much as the secret.
  */
 export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
-  const { api, tokens, now, budgetMetrics } = deps;
-  const { perSecond, burst } = deps.config;
-  const leases = createLeases(deps);
-  const budgets = createBudgets({ now, metrics: budgetMetrics });
-  const plain = new LRUCache<string, true>(upTo(maxPlain));
+  const { api, tokens, now, rateLimiterMetrics } = deps;
+  const { perSecond, burst } = deps.rateLimits;
+  const leases = createVaultLeases(deps);
+  const rateLimiters = createRateLimiters({ now, metrics: rateLimiterMetrics });
+  const kvCalls = new LRUCache<string, true>(lruSizeLimit(maxKvCalls));
 
   async function attempt(request: Request, session: VaultSession): Promise<FetchResult> {
     const { grant, urgency, signal, onStart } = request;
     const { ref, workload } = grant;
     const { login, token } = session;
     // One for each Vault.
-    const budget = budgets(login.addresses.join(' '), { name: 'vault', perSecond, burst });
-    await budget.take({ namespace: workload.namespace, urgency, signal });
+    const rateLimiter = rateLimiters(login.addresses.join(' '), { name: 'vault', perSecond, burst });
+    await rateLimiter.acquire({ namespace: workload.tenant, urgency, signal });
     onStart();
-    const askedAt = now();
+    const sentAt = now();
     // Only what has answered as KV is known to issue nothing. All else is heard out, whoever leaves: a lease that comes too late is given back, and
     // one that nobody heard of would live to its end.
-    const question = JSON.stringify([login.addresses, login.namespace, refKey(ref)]);
-    const issues = !plain.has(question);
-    const answer = await api.call({
-      ...{ login, token, method: ref.method ?? 'GET', path: ref.name, issues },
+    const callKey = JSON.stringify([login.addresses, login.namespace, refKey(ref)]);
+    const mayIssue = !kvCalls.has(callKey);
+    const response = await api.call({
+      ...{ login, token, method: ref.method ?? 'GET', path: ref.name, mayIssue },
       ...(ref.body !== undefined && { body: ref.body }),
-      signal: issues ? AbortSignal.timeout(hearMs) : signal,
+      signal: mayIssue ? AbortSignal.timeout(issuingTimeoutMs) : signal,
     });
-    const result = readAnswer(answer, { ref, login, askedAt });
+    const result = parseReadResponse(response, { ref, login, sentAt });
     if (result.kind !== 'value') return result;
-    if (result.value.shareable === true) plain.set(question, true);
-    else plain.delete(question);
+    if (result.value.shareable === true) kvCalls.set(callKey, true);
+    else kvCalls.delete(callKey);
     if (result.value.lease === undefined) return result;
-    return { ...result, value: { ...result.value, lease: leases.hold(grant, session, result.value.lease) } };
+    return { ...result, value: { ...result.value, lease: leases.track(grant, session, result.value.lease) } };
   }
 
   /** A lease that is due is put off where that helps. The store does so by itself; a request can be there first. */
-  async function prolong({ grant, known, signal, onStart }: Request): Promise<FetchResult | undefined> {
+  async function renewKnownLease({
+    grant,
+    known,
+    signal,
+    onStart,
+  }: Request): Promise<FetchResult | undefined> {
     if (known?.lease?.renewable !== true) return undefined;
     onStart();
     const renewal = await leases.renew(grant, known.lease, signal);
@@ -84,15 +89,15 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
   }
 
   /** A token that Vault refuses, or whose policies do not do any more, is worth one new login. */
-  async function read(request: Request): Promise<FetchResult> {
+  async function readWithRelogin(request: Request): Promise<FetchResult> {
     const { principal } = request.grant;
     const session = await principal.credentials(request.signal);
     try {
       return await attempt(request, session);
     } catch (thrown) {
       const { code } = toSecretError(thrown);
-      const mayBeToken = code === 'CREDENTIALS_REFUSED' || code === 'ACCESS_DENIED';
-      if (!mayBeToken || !tokens.refused(principal.fingerprint, session)) throw thrown;
+      const mayBeTokenError = code === 'CREDENTIALS_REFUSED' || code === 'ACCESS_DENIED';
+      if (!mayBeTokenError || !tokens.invalidate(principal.fingerprint, session)) throw thrown;
       return attempt(request, await principal.credentials(request.signal));
     }
   }
@@ -101,7 +106,7 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
     fetch: (requests) =>
       requests.map(async (request): Promise<FetchResult> => {
         try {
-          return (await prolong(request)) ?? (await read(request));
+          return (await renewKnownLease(request)) ?? (await readWithRelogin(request));
         } catch (thrown) {
           return { kind: 'failed', error: toSecretError(thrown) };
         }

@@ -3,15 +3,15 @@ import type { Logger } from 'pino';
 import * as z from 'zod';
 import { SecretError, toSecretError } from '../../../core/errors.ts';
 import type { Grant, Lease, Provider } from '../../../core/provider.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
-import type { VaultTokens } from '../auth/token-manager.ts';
-import type { VaultAnswer, VaultApi } from '../client/client.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import type { VaultTokenManager } from '../auth/token-manager.ts';
+import type { VaultResponse, VaultApi } from '../client/client.ts';
 import type { VaultSession } from '../types.ts';
 
-/** See {@link createLeases}. */
-export type Leases = {
+/** See {@link createVaultLeases}. */
+export type VaultLeases = {
   /** Takes down a lease that this session read for a grant. @returns the lease, with the end it has as a child of its token */
-  hold(grant: Grant, session: VaultSession, lease: Lease): Lease;
+  track(grant: Grant, session: VaultSession, lease: Lease): Lease;
   readonly renew: NonNullable<Provider<unknown, unknown, VaultSession>['renew']>;
   readonly release: NonNullable<Provider<unknown, unknown, VaultSession>['release']>;
   /** Stops its clock. Leases live on, and so must their tokens. */
@@ -19,25 +19,25 @@ export type Leases = {
 };
 
 /** What is known of a lease beside what the store knows. */
-type Held = {
+type TrackedLease = {
   readonly session: VaultSession;
   /** Ends the keeping of its token. */
-  readonly letGo: () => void;
+  readonly releaseToken: () => void;
   readonly renewable: boolean;
   /** The lease's own end, whatever becomes of its token. */
-  end: number;
+  ownExpiresAt: number;
   /** Milliseconds it had to live when that was last put off, and when that was. */
-  life: number;
-  livesFrom: number;
+  lifeMs: number;
+  lifeStartedAt: number;
 };
 
 /** How often leases that have ended let go of their tokens. */
 const sweepMs = 60_000;
 /** Leases of the pods of one namespace: a Vault of a tenant's own can hand out any number that never end. */
-const maxHeld = 2_000;
+const maxLeasesPerNamespace = 2_000;
 
 /** Begins what stands for the lease of a token made for a pod, whose own id nobody tells. It is left to its end. */
-export const tokenLease = 'token ';
+export const tokenLeasePrefix = 'token ';
 
 const renewalSchema = z.object({ lease_duration: z.number().int().nonnegative() });
 
@@ -45,64 +45,72 @@ const renewalSchema = z.object({ lease_duration: z.number().int().nonnegative() 
  * Leases with the tokens they are children of. A lease lives no longer than its token, so the token is kept, and renewed, until the lease has ended
  * (also one that the store has forgotten: its pod may still use it); and the end that is told is the earlier one of the two.
  */
-export function createLeases(deps: {
+export function createVaultLeases(deps: {
   readonly api: VaultApi;
-  readonly tokens: Pick<VaultTokens, 'dependOn'>;
+  readonly tokens: Pick<VaultTokenManager, 'retain'>;
   readonly now: () => number;
   readonly log: Logger;
-}): Leases {
+}): VaultLeases {
   const { api, tokens, now, log } = deps;
   /** By namespace, then by {@link keyOf}. */
-  const held = new Map<string, LRUCache<string, Held>>();
-  let sweep: NodeJS.Timeout | undefined;
+  const leasesByNamespace = new Map<string, LRUCache<string, TrackedLease>>();
+  let sweepTimer: NodeJS.Timeout | undefined;
 
-  const endOf = ({ end, session }: Held): number => Math.min(end, session.expiresAt ?? Infinity);
+  const expiryOf = ({ ownExpiresAt, session }: TrackedLease): number =>
+    Math.min(ownExpiresAt, session.expiresAt ?? Infinity);
 
-  const find = (grant: Grant, id: string): Held | undefined =>
-    held.get(grant.workload.namespace)?.get(keyOf(grant, id));
+  const find = (grant: Grant, id: string): TrackedLease | undefined =>
+    leasesByNamespace.get(grant.workload.tenant)?.get(keyOf(grant, id));
 
-  function keep(grant: Grant, id: string, lease: Held): void {
-    const { namespace } = grant.workload;
-    const mine = held.get(namespace) ?? new LRUCache({ max: maxHeld, dispose: ({ letGo }) => letGo() });
-    held.set(namespace, mine.set(keyOf(grant, id), lease));
-    sweep ??= setInterval(forgetEnded, sweepMs).unref();
+  function addLease(grant: Grant, id: string, lease: TrackedLease): void {
+    const { tenant: namespace } = grant.workload;
+    const namespaceLeases =
+      leasesByNamespace.get(namespace) ??
+      new LRUCache({ max: maxLeasesPerNamespace, dispose: ({ releaseToken }) => releaseToken() });
+    leasesByNamespace.set(namespace, namespaceLeases.set(keyOf(grant, id), lease));
+    sweepTimer ??= setInterval(dropExpired, sweepMs).unref();
   }
 
-  function forgetEnded(): void {
-    for (const [namespace, leases] of held) {
-      for (const [key, lease] of leases) if (endOf(lease) <= now()) leases.delete(key);
-      if (leases.size === 0) held.delete(namespace);
+  function dropExpired(): void {
+    for (const [namespace, leases] of leasesByNamespace) {
+      for (const [key, lease] of leases) if (expiryOf(lease) <= now()) leases.delete(key);
+      if (leases.size === 0) leasesByNamespace.delete(namespace);
     }
-    if (held.size > 0) return;
-    clearInterval(sweep);
-    sweep = undefined;
+    if (leasesByNamespace.size > 0) return;
+    clearInterval(sweepTimer);
+    sweepTimer = undefined;
   }
 
-  function ask(
-    { session }: Held,
-    what: 'renew' | 'revoke',
+  function callLeaseApi(
+    { session }: TrackedLease,
+    action: 'renew' | 'revoke',
     id: string,
     signal: AbortSignal,
-  ): Promise<VaultAnswer> {
+  ): Promise<VaultResponse> {
     const { login, token } = session;
     const body = JSON.stringify({ lease_id: id });
     // Asked twice, either does what it did once.
     return api.call({
-      ...{ login, token, method: 'POST', path: `sys/leases/${what}`, body, signal },
-      issues: false,
+      ...{ login, token, method: 'POST', path: `sys/leases/${action}`, body, signal },
+      mayIssue: false,
       accept: [400],
     });
   }
 
   /** Asks Vault to put the lease's own end off. False: it will not. */
-  async function putOff(id: string, lease: Held, grant: Grant, signal: AbortSignal): Promise<boolean> {
-    const askedAt = now();
+  async function extendLease(
+    id: string,
+    lease: TrackedLease,
+    grant: Grant,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const sentAt = now();
     try {
-      const answer = await ask(lease, 'renew', id, signal);
+      const response = await callLeaseApi(lease, 'renew', id, signal);
       // It was revoked, or its role no longer lets it be renewed.
-      if (answer.status !== 200) return false;
-      const { lease_duration } = renewalSchema.parse(answer.json());
-      lease.end = askedAt + lease_duration * 1_000;
+      if (response.status !== 200) return false;
+      const { lease_duration } = renewalSchema.parse(response.json());
+      lease.ownExpiresAt = sentAt + lease_duration * 1_000;
       return true;
     } catch (thrown) {
       const error = toSecretError(thrown);
@@ -113,66 +121,66 @@ export function createLeases(deps: {
   }
 
   return {
-    hold(grant, session, lease) {
-      const { id, renewable, expiresAt: end } = lease;
-      const entry: Held = {
+    track(grant, session, lease) {
+      const { id, renewable, expiresAt: ownExpiresAt } = lease;
+      const entry: TrackedLease = {
         session,
-        letGo: tokens.dependOn(session),
+        releaseToken: tokens.retain(session),
         renewable,
-        end,
-        life: 0,
-        livesFrom: now(),
+        ownExpiresAt,
+        lifeMs: 0,
+        lifeStartedAt: now(),
       };
-      const expiresAt = endOf(entry);
-      entry.life = expiresAt - entry.livesFrom;
-      keep(grant, id, entry);
+      const expiresAt = expiryOf(entry);
+      entry.lifeMs = expiresAt - entry.lifeStartedAt;
+      addLease(grant, id, entry);
       // Where the token ends first, the end moves with it.
-      return { id, renewable: renewable || expiresAt < end, expiresAt };
+      return { id, renewable: renewable || expiresAt < ownExpiresAt, expiresAt };
     },
 
     /**
      * `ended` as soon as the end cannot be put off, though the lease has some life left: the next republish then reads anew while what the pod has still
      * works.
      */
-    async renew(grant, { id, expiresAt: before }, signal) {
+    async renew(grant, { id, expiresAt: previousExpiresAt }, signal) {
       const lease = find(grant, id);
-      if (lease === undefined || endOf(lease) <= now()) return { kind: 'ended' };
+      if (lease === undefined || expiryOf(lease) <= now()) return { kind: 'ended' };
       // From before the clock was set back: no end it was told holds.
-      const isAhead = lease.livesFrom > now();
-      if (isAhead && !lease.renewable) return { kind: 'ended' };
-      if (lease.renewable && !(await putOff(id, lease, grant, signal))) return { kind: 'ended' };
-      const expiresAt = endOf(lease);
-      const left = expiresAt - now();
-      if (left <= 0) return { kind: 'ended' };
-      if (isAhead || expiresAt - before >= left / 2) {
-        lease.life = left;
-        lease.livesFrom = expiresAt - left;
+      const isClockSetBack = lease.lifeStartedAt > now();
+      if (isClockSetBack && !lease.renewable) return { kind: 'ended' };
+      if (lease.renewable && !(await extendLease(id, lease, grant, signal))) return { kind: 'ended' };
+      const expiresAt = expiryOf(lease);
+      const remainingMs = expiresAt - now();
+      if (remainingMs <= 0) return { kind: 'ended' };
+      if (isClockSetBack || expiresAt - previousExpiresAt >= remainingMs / 2) {
+        lease.lifeMs = remainingMs;
+        lease.lifeStartedAt = expiresAt - remainingMs;
         return { kind: 'renewed', expiresAt };
       }
       // The token's own renewal may be a little later than this one.
-      const mayStillMove = expiresAt < lease.end && left > lease.life / 5;
-      return mayStillMove ? { kind: 'renewed', expiresAt } : { kind: 'ended' };
+      const mayStillExtend = expiresAt < lease.ownExpiresAt && remainingMs > lease.lifeMs / 5;
+      return mayStillExtend ? { kind: 'renewed', expiresAt } : { kind: 'ended' };
     },
 
     async release(grant, { id }, signal) {
       const lease = find(grant, id);
       if (lease === undefined) return;
       try {
-        if (!id.startsWith(tokenLease)) await ask(lease, 'revoke', id, signal);
+        if (!id.startsWith(tokenLeasePrefix)) await callLeaseApi(lease, 'revoke', id, signal);
       } catch (thrown) {
         const { code, message } = toSecretError(thrown);
-        const ends = new Date(Math.min(endOf(lease), 8.64e15)).toISOString();
+        const expiryText = new Date(Math.min(expiryOf(lease), 8.64e15)).toISOString();
         throw new SecretError(
           code,
-          `${message}; the lease of ${quoteForeign(grant.ref.name)} lives on until ${ends}`,
+          `${message}; the lease of ${sanitizeExternalText(grant.ref.name)} lives on until ${expiryText}`,
           code === 'ACCESS_DENIED' ? { hint: 'give the role a policy with update on sys/leases/revoke' } : {},
         );
       } finally {
-        held.get(grant.workload.namespace)?.delete(keyOf(grant, id));
+        leasesByNamespace.get(grant.workload.tenant)?.delete(keyOf(grant, id));
       }
     },
 
-    close: () => clearInterval(sweep),
+    close: () => clearInterval(sweepTimer),
   };
 }
 

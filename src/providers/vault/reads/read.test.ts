@@ -4,13 +4,13 @@ import { SecretError } from '../../../core/errors.ts';
 import type { SecretRef } from '../../../core/plan.ts';
 import type { FetchResult, SecretValue } from '../../../core/provider.ts';
 import { type JsonValue, parseJsonText, toJsonText } from '../../../formats/json.ts';
-import { readAnswer } from './read.ts';
+import { parseReadResponse } from './read.ts';
 
-const askedAt = 1_000_000;
+const sentAt = 1_000_000;
 const plainRead: SecretRef = { service: 'vault', name: 'secret/data/app', method: 'GET' };
 
 /** What comes of an answer, given as Vault writes it or as an object. */
-function judged(
+function parseResult(
   body: string | object,
   { status = 200, ref = plainRead }: { status?: number; ref?: SecretRef } = {},
 ): FetchResult {
@@ -22,12 +22,12 @@ function judged(
       throw new SecretError('STORE_ANSWER_INVALID', 'not JSON');
     }
   };
-  const answer = { status, headers: {}, body: Buffer.from(text), address: 'https://vault', json };
-  return readAnswer(answer, { ref, login: { dialect: 'vault' }, askedAt });
+  const response = { status, headers: {}, body: Buffer.from(text), address: 'https://vault', json };
+  return parseReadResponse(response, { ref, login: { dialect: 'vault' }, sentAt });
 }
 
-function valueOf(...args: Parameters<typeof judged>): SecretValue {
-  const result = judged(...args);
+function secretValueOf(...args: Parameters<typeof parseResult>): SecretValue {
+  const result = parseResult(...args);
   if (result.kind !== 'value') throw new Error(JSON.stringify(result));
   return result.value;
 }
@@ -46,24 +46,26 @@ const kv2 = (data: string, metadata = '') =>
   `"2026-11-22T04:00:00.123456789Z","custom_metadata":null,"deletion_time":"","destroyed":false,"version":3${metadata}}},"wrap_info":null,"warnings":null,"auth":null}\n`;
 
 test('an answer with a lease that no Vault would name so is none', () => {
-  const answer = (length: number) => ({ lease_id: 'x'.repeat(length), lease_duration: 60, data: {} });
-  expect(valueOf(answer(8_192)).lease).toBeDefined();
-  expect(() => judged(answer(8_193))).toThrow(expect.objectContaining({ code: 'STORE_ANSWER_INVALID' }));
+  const response = (length: number) => ({ lease_id: 'x'.repeat(length), lease_duration: 60, data: {} });
+  expect(secretValueOf(response(8_192)).lease).toBeDefined();
+  expect(() => parseResult(response(8_193))).toThrow(
+    expect.objectContaining({ code: 'STORE_ANSWER_INVALID' }),
+  );
 });
 
 describe('a whole answer', () => {
   test('is the fields that users know, in their order, data to the letter, and no request id', () => {
     const data = String.raw`{"10":"a","9":"b","big":12345678901234567890,"price":1.50,"html":"\u003cb\u003e","list":[1, 2],"none":null}`;
-    const before = textOf(valueOf(kv2(data)));
+    const before = textOf(secretValueOf(kv2(data)));
     expect(before).toBe(
       `{"request_id":"","lease_id":"","lease_duration":0,"renewable":false,"data":{"data":${data},"metadata":{"created_time":"2026-11-22T04:00:00.123456789Z",` +
         `"custom_metadata":null,"deletion_time":"","destroyed":false,"version":3}},"warnings":null}`,
     );
-    expect(textOf(valueOf(kv2(data).replace('4a1b', '5c2d')))).toBe(before);
+    expect(textOf(secretValueOf(kv2(data).replace('4a1b', '5c2d')))).toBe(before);
   });
 
   test('has the lease as it was when the secret was issued', () => {
-    const value = valueOf({
+    const value = secretValueOf({
       request_id: 'x',
       lease_id: 'database/creds/app/abc',
       lease_duration: 3600,
@@ -85,16 +87,16 @@ describe('a whole answer', () => {
 
   test('keeps a token or a wrapping that was issued, and ends with it', () => {
     const auth = { client_token: 'hvs.x', lease_duration: 600 };
-    const token = valueOf({ data: null, auth }, { ref: { ...plainRead, method: 'POST' } });
+    const token = secretValueOf({ data: null, auth }, { ref: { ...plainRead, method: 'POST' } });
     expect(JSON.parse(textOf(token))).toMatchObject({ data: null, auth });
-    expect(token.expiresAt).toBe(askedAt + 600_000);
-    expect(valueOf({ wrap_info: { token: 'hvs.y', ttl: 60 } }).expiresAt).toBe(askedAt + 60_000);
+    expect(token.expiresAt).toBe(sentAt + 600_000);
+    expect(secretValueOf({ wrap_info: { token: 'hvs.y', ttl: 60 } }).expiresAt).toBe(sentAt + 60_000);
   });
 });
 
 describe('the keys of an answer', () => {
   test('are those of the secret, where a KV engine of version 2 answers', () => {
-    const value = valueOf(kv2('{"password":"p","port":5432.0,"tls":true,"hosts":["a"],"none":null}'));
+    const value = secretValueOf(kv2('{"password":"p","port":5432.0,"tls":true,"hosts":["a"],"none":null}'));
     expect(keyOf(value, 'password')).toBe('"p"');
     expect(keyOf(value, 'port')).toBe('5432.0');
     expect(keyOf(value, 'tls')).toBe('true');
@@ -104,17 +106,17 @@ describe('the keys of an answer', () => {
   });
 
   test('are those of the answer else, and for what it lacks those of its map called data', () => {
-    const value = valueOf({ data: { password: 'outer', data: { password: 'inner', user: 'u' } } });
+    const value = secretValueOf({ data: { password: 'outer', data: { password: 'inner', user: 'u' } } });
     expect(keyOf(value, 'password')).toBe('"outer"');
     expect(keyOf(value, 'user')).toBe('"u"');
     expect(keyOf(value, 'data')).toBe('{"password":"inner","user":"u"}');
-    expect(keyOf(valueOf({ data: { data: {}, a: '1' } }), 'a')).toBe('"1"');
-    expect(keyOf(valueOf({ data: { data: 'text', metadata: 'm' } }), 'data')).toBe('"text"');
-    expect(keyOf(valueOf({ data: { data: { a: '2' } } }), 'a')).toBe('"2"');
+    expect(keyOf(secretValueOf({ data: { data: {}, a: '1' } }), 'a')).toBe('"1"');
+    expect(keyOf(secretValueOf({ data: { data: 'text', metadata: 'm' } }), 'data')).toBe('"text"');
+    expect(keyOf(secretValueOf({ data: { data: { a: '2' } } }), 'a')).toBe('"2"');
   });
 
   test('no secret can imitate: a value is looked for among keys, and nowhere else', () => {
-    const value = valueOf({ data: { note: '"data":{"password":"forged"}', password: 'true' } });
+    const value = secretValueOf({ data: { note: '"data":{"password":"forged"}', password: 'true' } });
     expect(keyOf(value, 'password')).toBe('"true"');
     expect(keyOf(value, 'toString')).toBeUndefined();
   });
@@ -122,7 +124,7 @@ describe('the keys of an answer', () => {
 
 describe('the version', () => {
   test('is that of the KV engine, with the time it was made: numbers start again', () => {
-    expect(valueOf(kv2('{"a":"1"}'))).toMatchObject({
+    expect(secretValueOf(kv2('{"a":"1"}'))).toMatchObject({
       version: '3',
       modified: '2026-11-22T04:00:00.123456789Z',
     });
@@ -133,7 +135,7 @@ describe('the version', () => {
     ['KV version 1', { lease_duration: 2764800, data: { a: 1 } }],
     ['subkeys', { data: { subkeys: { a: null }, metadata: { version: 1, created_time: 't' } } }],
   ])('of %s is left to the bytes', (_, body) => {
-    expect(valueOf(body)).not.toHaveProperty('version');
+    expect(secretValueOf(body)).not.toHaveProperty('version');
   });
 });
 
@@ -141,11 +143,11 @@ describe('a lease', () => {
   const leased = { lease_id: 'x/1', lease_duration: 60, renewable: false, data: { a: '1' } };
 
   test('ends when it says, counted from the question', () => {
-    expect(valueOf(leased).lease).toEqual({ id: 'x/1', renewable: false, expiresAt: askedAt + 60_000 });
+    expect(secretValueOf(leased).lease).toEqual({ id: 'x/1', renewable: false, expiresAt: sentAt + 60_000 });
   });
 
   test('is the only thing that leases: KV version 1 names a duration without one', () => {
-    const value = valueOf({ lease_id: '', lease_duration: 30, data: { ttl: '30s', password: 'p' } });
+    const value = secretValueOf({ lease_id: '', lease_duration: 30, data: { ttl: '30s', password: 'p' } });
     expect(value).not.toHaveProperty('lease');
     expect(value).not.toHaveProperty('expiresAt');
   });
@@ -161,7 +163,7 @@ describe('an answer may serve other pods', () => {
     ['of KV version 1', kv1, plainRead],
     ['of KV, as Vault 1.17 and later say it', { data: { a: '1' }, mount_type: 'kv' }, plainRead],
   ])('where it is a plain read %s', (_, body, ref) => {
-    expect(valueOf(body, { ref }).shareable).toBe(true);
+    expect(secretValueOf(body, { ref }).shareable).toBe(true);
   });
 
   test.each([
@@ -172,7 +174,7 @@ describe('an answer may serve other pods', () => {
     ['it is neither', { lease_duration: 0, data: { token: 't' } }, plainRead],
     ['another engine names a duration', { ...kv1, mount_type: 'database' }, plainRead],
   ])('but not where %s', (_, body, ref) => {
-    expect(valueOf(body, { ref })).not.toHaveProperty('shareable');
+    expect(secretValueOf(body, { ref })).not.toHaveProperty('shareable');
   });
 });
 
@@ -186,29 +188,32 @@ describe('a certificate without a lease', () => {
     ['PEM', cert],
     ['DER', der],
   ])('in %s is good until its end', (_, certificate) => {
-    const value = valueOf({ data: { certificate, private_key: 'k' } }, { ref: issue });
+    const value = secretValueOf({ data: { certificate, private_key: 'k' } }, { ref: issue });
     expect(value.expiresAt).toBe(notAfter.getTime());
   });
 
   test('that was only read, and so not issued, can be replaced at any time', () => {
-    expect(valueOf({ data: { certificate: cert } })).not.toHaveProperty('expiresAt');
+    expect(secretValueOf({ data: { certificate: cert } })).not.toHaveProperty('expiresAt');
   });
 
   test.each(['', 'none', '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----', 7, null])(
     'that cannot be read (%j) is a value like others',
     (certificate) => {
-      expect(valueOf({ data: { certificate } }, { ref: issue })).not.toHaveProperty('expiresAt');
+      expect(secretValueOf({ data: { certificate } }, { ref: issue })).not.toHaveProperty('expiresAt');
     },
   );
 });
 
 describe('what is not there', () => {
-  const errorOf = (...args: Parameters<typeof judged>): { kind: string; code: string; summary: string } => {
-    const result = judged(...args);
+  const errorOf = (
+    ...args: Parameters<typeof parseResult>
+  ): { kind: string; code: string; summary: string } => {
+    const result = parseResult(...args);
     if (!('error' in result)) throw new Error('a value');
     return { kind: result.kind, code: result.error.code, summary: result.error.summary };
   };
-  const gone = (metadata: string) => kv2('null').replace('"deletion_time":"","destroyed":false', metadata);
+  const deletedVersion = (metadata: string) =>
+    kv2('null').replace('"deletion_time":"","destroyed":false', metadata);
 
   test('is absent, and so are versions that were deleted or destroyed, each in its words', () => {
     expect(errorOf({ errors: [] }, { status: 404 })).toEqual({
@@ -216,13 +221,13 @@ describe('what is not there', () => {
       code: 'OBJECT_NOT_FOUND',
       summary: expect.stringMatching(/^Vault has no secret\/data\/app; /),
     });
-    const deleted = gone('"deletion_time":"2026-11-22T05:00:00Z","destroyed":false');
+    const deleted = deletedVersion('"deletion_time":"2026-11-22T05:00:00Z","destroyed":false');
     expect(errorOf(deleted, { status: 404 })).toEqual({
       kind: 'absent',
       code: 'OBJECT_DISABLED',
       summary: expect.stringContaining('version 3 of secret/data/app was deleted at 2026-11-22T05:00:00Z'),
     });
-    const destroyed = gone('"deletion_time":"2026-11-22T05:00:00Z","destroyed":true');
+    const destroyed = deletedVersion('"deletion_time":"2026-11-22T05:00:00Z","destroyed":true');
     expect(errorOf(destroyed, { status: 404 })).toMatchObject({
       kind: 'absent',
       code: 'OBJECT_NOT_FOUND',
@@ -253,8 +258,8 @@ describe('what is not there', () => {
   });
 
   test('is not what a proxy says', () => {
-    expect(() => judged('<html>404</html>', { status: 404 })).toThrow(SecretError);
-    expect(() => judged('"not found"', { status: 404 })).toThrow('was not answered as Vault does');
+    expect(() => parseResult('<html>404</html>', { status: 404 })).toThrow(SecretError);
+    expect(() => parseResult('"not found"', { status: 404 })).toThrow('was not answered as Vault does');
   });
 });
 
@@ -275,7 +280,7 @@ describe('a hostile answer', () => {
     ['{"data":{},"warnings":{}}'],
     ['{"data":{},"auth":[]}'],
   ])('%s is refused in words', (body) => {
-    expect(() => judged(body)).toThrow('was not answered as Vault does');
+    expect(() => parseResult(body)).toThrow('was not answered as Vault does');
   });
 
   test.each([
@@ -286,6 +291,6 @@ describe('a hostile answer', () => {
     ['{"data":{"__proto__":{"a":"1"},"constructor":"c"}}'],
     ['{"data":{"certificate":{"a":[]}}}'],
   ])('%s is a value without a version, and nothing breaks', (body) => {
-    expect(valueOf(body, { ref: { ...plainRead, method: 'PUT' } })).not.toHaveProperty('version');
+    expect(secretValueOf(body, { ref: { ...plainRead, method: 'PUT' } })).not.toHaveProperty('version');
   });
 });

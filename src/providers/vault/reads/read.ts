@@ -3,99 +3,99 @@ import * as z from 'zod';
 import { SecretError } from '../../../core/errors.ts';
 import type { SecretRef } from '../../../core/plan.ts';
 import type { FetchResult, SecretValue } from '../../../core/provider.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
-import type { VaultAnswer } from '../client/client.ts';
-import { pathOf, productOf } from '../client/errors.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import type { VaultResponse } from '../client/client.ts';
+import { describePath, productName } from '../client/errors.ts';
 import type { VaultLogin } from '../types.ts';
-import { tokenLease } from './leases.ts';
-import { type Envelope, type KvVersion, findDocument, readEnvelope } from './response.ts';
+import { tokenLeasePrefix } from './leases.ts';
+import { type Envelope, type KvVersion, findDocument, parseEnvelope } from './response.ts';
 
-const schema = z.object({ certificate: z.string() });
+const certificateSchema = z.object({ certificate: z.string() });
 
 /**
  * When a certificate that was just issued ends, in milliseconds since the epoch: that of the field `certificate`, PEM or the base64 of DER, as the
  * engines `pki` and `pki_int` give it. Undefined where there is none to be read.
  * @param document JSON text
  */
-export function endOfCertificate(document: string): number | undefined {
-  const { success, data } = schema.safeParse(JSON.parse(document));
+export function certificateExpiry(document: string): number | undefined {
+  const { success, data } = certificateSchema.safeParse(JSON.parse(document));
   if (!success) return undefined;
   const { certificate } = data;
   try {
     const isPem = certificate.includes('-----BEGIN');
     const { validTo } = new X509Certificate(isPem ? certificate : Buffer.from(certificate, 'base64'));
-    const end = Date.parse(validTo);
-    return Number.isNaN(end) ? undefined : end;
+    const expiry = Date.parse(validTo);
+    return Number.isNaN(expiry) ? undefined : expiry;
   } catch {
     return undefined;
   }
 }
 
 /** What is to be known of a question to judge its answer. */
-export type Asked = {
+export type ReadContext = {
   readonly ref: SecretRef;
   readonly login: Pick<VaultLogin, 'dialect'>;
   /** Milliseconds since the epoch. */
-  readonly askedAt: number;
+  readonly sentAt: number;
 };
 
 /**
  * What Vault's answer to a read says.
  * @throws SecretError STORE_ANSWER_INVALID
  */
-export function readAnswer(answer: VaultAnswer, asked: Asked): FetchResult {
-  const { ref, login } = asked;
-  const [product, path] = [productOf(login), pathOf({ path: ref.name })];
-  const call = `${ref.method ?? 'GET'} ${path}`;
-  const json = answer.json();
-  const envelope = readEnvelope(new TextDecoder().decode(answer.body), json);
+export function parseReadResponse(response: VaultResponse, context: ReadContext): FetchResult {
+  const { ref, login } = context;
+  const [product, path] = [productName(login), describePath({ path: ref.name })];
+  const operation = `${ref.method ?? 'GET'} ${path}`;
+  const json = response.json();
+  const envelope = parseEnvelope(new TextDecoder().decode(response.body), json);
   if (envelope === undefined) {
-    throw new SecretError('STORE_ANSWER_INVALID', `${call} was not answered as ${product} does`, {
+    throw new SecretError('STORE_ANSWER_INVALID', `${operation} was not answered as ${product} does`, {
       hint: `check that the address is that of ${product}, and no proxy answers in its place`,
     });
   }
-  if (answer.status === 404) return missing(envelope, product, ref);
-  if (envelope.data === undefined && envelope.tokenSeconds === undefined) {
-    return absent(
+  if (response.status === 404) return toNotFoundResult(envelope, product, ref);
+  if (envelope.data === undefined && envelope.tokenTtlSeconds === undefined) {
+    return toAbsentResult(
       'OBJECT_NOT_FOUND',
-      `${product} answered ${call} without data${quoteAll(envelope.warnings)}`,
+      `${product} answered ${operation} without data${formatMessages(envelope.warnings)}`,
       {
         hint: 'check the path and the method: does it return anything?',
       },
     );
   }
-  return { kind: 'value', value: valueOf(envelope, asked) };
+  return { kind: 'value', value: toSecretValue(envelope, context) };
 }
 
-function valueOf(envelope: Envelope, { ref, askedAt }: Asked): SecretValue {
-  const { data = '{}', leaseId, leaseSeconds, renewable, child } = envelope;
+function toSecretValue(envelope: Envelope, { ref, sentAt }: ReadContext): SecretValue {
+  const { data = '{}', leaseId, leaseSeconds, renewable, childTokenAccessor: child } = envelope;
   const { text, kv2 } = findDocument(data);
   const isPlainRead = (ref.method ?? 'GET') === 'GET' && ref.body === undefined;
   const common = { bytes: Buffer.from(envelope.text), document: text, envelope: true };
   if (leaseId !== '') {
-    return { ...common, lease: { id: leaseId, renewable, expiresAt: askedAt + leaseSeconds * 1_000 } };
+    return { ...common, lease: { id: leaseId, renewable, expiresAt: sentAt + leaseSeconds * 1_000 } };
   }
-  const end = endOf(envelope, text, isPlainRead, askedAt);
+  const expiry = expiryOf(envelope, text, isPlainRead, sentAt);
   // A lease as well, though nobody can put it off: its parent is kept for it.
-  if (child !== undefined && end !== undefined)
-    return { ...common, lease: { id: tokenLease + child, renewable: false, expiresAt: end } };
+  if (child !== undefined && expiry !== undefined)
+    return { ...common, lease: { id: tokenLeasePrefix + child, renewable: false, expiresAt: expiry } };
   return {
     ...common,
     ...(kv2 && { version: kv2.number, modified: kv2.createdTime }),
-    ...(end !== undefined && { expiresAt: end }),
+    ...(expiry !== undefined && { expiresAt: expiry }),
     ...(isPlainRead && (kv2 !== undefined || isKv1(envelope)) && { shareable: true }),
   };
 }
 
 /** When what was issued without a lease ends. A plain read of a certificate (the authority's own) issues none: it can be replaced at any time. */
-function endOf(
-  { tokenSeconds }: Envelope,
+function expiryOf(
+  { tokenTtlSeconds: tokenSeconds }: Envelope,
   document: string,
   isPlainRead: boolean,
-  askedAt: number,
+  sentAt: number,
 ): number | undefined {
-  if (tokenSeconds !== undefined && tokenSeconds > 0) return askedAt + tokenSeconds * 1_000;
-  return isPlainRead ? undefined : endOfCertificate(document);
+  if (tokenSeconds !== undefined && tokenSeconds > 0) return sentAt + tokenSeconds * 1_000;
+  return isPlainRead ? undefined : certificateExpiry(document);
 }
 
 /** Of all engines, KV version 1 alone names a duration (its `ttl`, or the mount's default) where there is no lease. */
@@ -103,38 +103,42 @@ function isKv1({ leaseSeconds, mountType }: Envelope): boolean {
   return mountType === undefined ? leaseSeconds > 0 : mountType === 'kv';
 }
 
-function missing({ data, errors, warnings }: Envelope, product: string, { name }: SecretRef): FetchResult {
-  const path = pathOf({ path: name });
+function toNotFoundResult(
+  { data, errors, warnings }: Envelope,
+  product: string,
+  { name }: SecretRef,
+): FetchResult {
+  const path = describePath({ path: name });
   const kv2 = data === undefined ? undefined : findDocument(data).kv2;
-  if (kv2 !== undefined) return lost(kv2, path);
+  if (kv2 !== undefined) return toDeletedVersionResult(kv2, path);
   if (warnings.length > 0) {
     const [mount = '', ...rest] = path.split('/');
-    const message = `${path} is not how a KV engine of version 2 is read${quoteAll(warnings)}`;
+    const message = `${path} is not how a KV engine of version 2 is read${formatMessages(warnings)}`;
     const hint = `add data/ after the mount: if that is ${mount}, ${[mount, 'data', ...rest].join('/')}`;
     return { kind: 'failed', error: new SecretError('STORE_REFUSED_REQUEST', message, { hint }) };
   }
   if (errors.length > 0) {
-    const message = `${product} serves nothing at ${path}${quoteAll(errors)}`;
+    const message = `${product} serves nothing at ${path}${formatMessages(errors)}`;
     const hint = 'check the mount, the path and the namespace';
     return { kind: 'failed', error: new SecretError('STORE_REFUSED_REQUEST', message, { hint }) };
   }
-  return absent('OBJECT_NOT_FOUND', `${product} has no ${path}`, {
+  return toAbsentResult('OBJECT_NOT_FOUND', `${product} has no ${path}`, {
     hint: 'check the path, letter case counts; a KV engine of version 2 has data/ after its mount',
   });
 }
 
-function lost({ number, deletionTime, destroyed }: KvVersion, path: string): FetchResult {
+function toDeletedVersionResult({ number, deletionTime, destroyed }: KvVersion, path: string): FetchResult {
   if (destroyed)
-    return absent('OBJECT_NOT_FOUND', `version ${number} of ${path} was destroyed`, {
+    return toAbsentResult('OBJECT_NOT_FOUND', `version ${number} of ${path} was destroyed`, {
       hint: 'write it anew',
     });
-  const when = deletionTime === undefined ? '' : ` at ${quoteForeign(deletionTime)}`;
-  return absent('OBJECT_DISABLED', `version ${number} of ${path} was deleted${when}`, {
+  const when = deletionTime === undefined ? '' : ` at ${sanitizeExternalText(deletionTime)}`;
+  return toAbsentResult('OBJECT_DISABLED', `version ${number} of ${path} was deleted${when}`, {
     hint: 'undelete it (vault kv undelete), or write it anew',
   });
 }
 
-function absent(
+function toAbsentResult(
   code: 'OBJECT_NOT_FOUND' | 'OBJECT_DISABLED',
   message: string,
   details: { hint: string },
@@ -142,6 +146,6 @@ function absent(
   return { kind: 'absent', error: new SecretError(code, message, details) };
 }
 
-function quoteAll(texts: readonly string[]): string {
-  return texts.length === 0 ? '' : `: ${quoteForeign(texts.join('; '))}`;
+function formatMessages(texts: readonly string[]): string {
+  return texts.length === 0 ? '' : `: ${sanitizeExternalText(texts.join('; '))}`;
 }

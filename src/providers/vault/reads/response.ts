@@ -8,20 +8,20 @@ import type { JsonValue } from '../../../formats/json.ts';
  */
 export function rawMembers(text: string): ReadonlyMap<string, string> | undefined {
   const members = new Map<string, string>();
-  let at = skipBlanks(text, 0);
+  let at = skipWhitespace(text, 0);
   if (text[at] !== '{') return undefined;
-  at = skipBlanks(text, at + 1);
+  at = skipWhitespace(text, at + 1);
   while (at < text.length && text[at] !== '}') {
     const endOfKey = skipString(text, at);
-    const start = skipBlanks(text, skipBlanks(text, endOfKey) + 1);
+    const start = skipWhitespace(text, skipWhitespace(text, endOfKey) + 1);
     const end = skipValue(text, start);
     members.set(JSON.parse(text.slice(at, endOfKey)) as string, text.slice(start, end).trimEnd());
-    at = skipBlanks(text, end + 1);
+    at = skipWhitespace(text, end + 1);
   }
   return members;
 }
 
-function skipBlanks(text: string, from: number): number {
+function skipWhitespace(text: string, from: number): number {
   let at = from;
   while (' \t\n\r'.includes(text[at] ?? '.')) at += 1;
   return at;
@@ -57,9 +57,9 @@ export type Envelope = {
   /** The JSON text of an object, as it came; undefined: none, or null. */
   readonly data: string | undefined;
   /** Seconds for which a token or a wrapping that the answer holds beside `data` is good; 0: for ever. */
-  readonly tokenSeconds: number | undefined;
+  readonly tokenTtlSeconds: number | undefined;
   /** The accessor of a token that was made here and is a child of that which asked: it ends with it. */
-  readonly child: string | undefined;
+  readonly childTokenAccessor: string | undefined;
   /** For messages only. */
   readonly warnings: readonly string[];
   readonly errors: readonly string[];
@@ -74,15 +74,15 @@ export type Envelope = {
 
 const seconds = z.number().int().nonnegative();
 /** A path and some twenty characters more: it is kept until the lease ends. */
-const longestLease = 8_192;
+const maxLeaseIdLength = 8_192;
 const schema = z.object({
-  lease_id: z.string().max(longestLease).nullish(),
+  lease_id: z.string().max(maxLeaseIdLength).nullish(),
   lease_duration: seconds.nullish(),
   renewable: z.boolean().nullish(),
   auth: z
     .object({
       lease_duration: seconds.nullish(),
-      accessor: z.string().max(longestLease).nullish(),
+      accessor: z.string().max(maxLeaseIdLength).nullish(),
       orphan: z.boolean().nullish(),
     })
     .nullish(),
@@ -96,7 +96,7 @@ const schema = z.object({
  * Takes an answer apart; undefined where it is none of Vault's.
  * @param json `text`, parsed
  */
-export function readEnvelope(text: string, json: JsonValue): Envelope | undefined {
+export function parseEnvelope(text: string, json: JsonValue): Envelope | undefined {
   const parsed = schema.safeParse(json);
   const raw = rawMembers(text);
   const data = raw?.get('data') ?? 'null';
@@ -117,8 +117,8 @@ export function readEnvelope(text: string, json: JsonValue): Envelope | undefine
     leaseSeconds: lease_duration ?? 0,
     renewable: renewable ?? false,
     data: data === 'null' ? undefined : data,
-    tokenSeconds: auth?.lease_duration ?? wrap_info?.ttl ?? undefined,
-    child: auth?.orphan === false ? (auth.accessor ?? undefined) : undefined,
+    tokenTtlSeconds: auth?.lease_duration ?? wrap_info?.ttl ?? undefined,
+    childTokenAccessor: auth?.orphan === false ? (auth.accessor ?? undefined) : undefined,
     warnings: rest.warnings ?? [],
     errors: rest.errors ?? [],
     mountType: rest.mount_type ?? undefined,
@@ -162,14 +162,14 @@ export function findDocument(data: string): Document {
   const metadata = members.get('metadata') ?? '';
   const isInnerMap = inner.startsWith('{');
   if (metadata.startsWith('{') && (isInnerMap || inner === 'null')) {
-    const version = readVersion(metadata);
+    const version = parseKvVersion(metadata);
     return { text: inner, ...(version && { kv2: version }) };
   }
   // Of a key that stands twice, readers of JSON take the last.
   return { text: isInnerMap ? joinObjects(inner, data) : data };
 }
 
-function readVersion(metadata: string): KvVersion | undefined {
+function parseKvVersion(metadata: string): KvVersion | undefined {
   const { success, data } = metadataSchema.safeParse(JSON.parse(metadata));
   if (!success) return undefined;
   const { version, created_time: createdTime, deletion_time: deletionTime, destroyed } = data;

@@ -3,38 +3,41 @@ import { spawn } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createKubeClient, type KubeClient } from '../driver/kube-client.ts';
-import { builtApiServer, controlPlaneLacks } from '../servers/control-plane/control-plane.ts';
-import { builtTestVault } from '../servers/testvault/testvault.ts';
-import { tryCluster, type Trial } from './any-cluster.ts';
+import { buildApiServer, missingControlPlaneDependencies } from '../servers/control-plane/control-plane.ts';
+import { buildTestVault } from '../servers/testvault/testvault.ts';
+import { runSmokeTest, type SmokeTestOptions } from './smoke-test.ts';
 import { audiences } from './clouds.ts';
-import { connectByKubectl, kubectlLacks } from './kubectl-proxy.ts';
-import { eventually, startStage, type Stage } from './stage.ts';
-import { describeWhere } from './where-possible.ts';
+import { connectWithKubectl, missingKubectlDependencies } from './kubectl-proxy.ts';
+import { eventually, startTestEnvironment, type TestEnvironment } from './test-environment.ts';
+import { describeIfAvailable } from './describe-if-available.ts';
 
-const lacks = [...(await controlPlaneLacks()), ...(await kubectlLacks())];
-const describe = describeWhere(import.meta.filename, lacks);
+const missingDependencies = [
+  ...(await missingControlPlaneDependencies()),
+  ...(await missingKubectlDependencies()),
+];
+const describe = describeIfAvailable(import.meta.filename, missingDependencies);
 const project = join(import.meta.dirname, '../..');
 
-let stage: Stage;
+let environment: TestEnvironment;
 /** By kubectl, as a user. */
 let kube: KubeClient;
 let example: string;
-const said: string[] = [];
+const reported: string[] = [];
 
-if (lacks.length === 0) {
-  beforeAll(() => builtApiServer(), 1_200_000);
-  beforeAll(() => builtTestVault(), 1_200_000);
+if (missingDependencies.length === 0) {
+  beforeAll(() => buildApiServer(), 1_200_000);
+  beforeAll(() => buildTestVault(), 1_200_000);
   beforeAll(async () => {
-    stage = await startStage({ providers: ['local', 'vault'] });
-    ({ kube } = await connectByKubectl({ kubeconfig: stage.cluster.controlPlane.kubeconfig }));
+    environment = await startTestEnvironment({ providers: ['local', 'vault'] });
+    ({ kube } = await connectWithKubectl({ kubeconfig: environment.cluster.controlPlane.kubeconfig }));
     example = await readFile(join(project, 'deploy/examples/local/web.yaml'), 'utf8');
-    await stage.local('{"username":"u","password":"CANARY"}', 'set', 'shop/db');
-    await stage.local('hello', 'set', 'shop/banner');
+    await environment.local('{"username":"u","password":"CANARY"}', 'set', 'shop/db');
+    await environment.local('hello', 'set', 'shop/banner');
   }, 120_000);
-  afterEach(() => void said.splice(0));
+  afterEach(() => void reported.splice(0));
   afterAll(async () => {
     await kube.close();
-    await stage.stop();
+    await environment.stop();
   });
 }
 
@@ -44,19 +47,19 @@ function manifestIn(namespace: string): string {
 }
 
 /** Its pod waits: nobody has granted anything to its account. */
-function ungranted(namespace: string): string {
+function manifestWithoutGrant(namespace: string): string {
   return manifestIn(namespace).replaceAll(/\bweb$/gm, 'nobody');
 }
 
-function trial(namespace: string, more: Partial<Trial> = {}): Promise<void> {
-  return tryCluster({
-    ...{ kube, manifest: manifestIn(namespace), image: 'pause', node: 'node-1.6', patienceMs: 5_000 },
-    ...{ say: (line: string) => void said.push(line), signal: new AbortController().signal, ...more },
+function runTrial(namespace: string, more: Partial<SmokeTestOptions> = {}): Promise<void> {
+  return runSmokeTest({
+    ...{ kube, manifest: manifestIn(namespace), image: 'pause', node: 'node-1.6', podTimeoutMs: 5_000 },
+    ...{ report: (line: string) => void reported.push(line), signal: new AbortController().signal, ...more },
   });
 }
 
 /** Everything in the cluster that a trial makes, and every other thing of these kinds. */
-async function things(): Promise<readonly string[]> {
+async function listObjects(): Promise<readonly string[]> {
   const paths = [
     ...['/api/v1/pods', '/api/v1/serviceaccounts', '/api/v1/secrets', '/api/v1/configmaps'],
     '/apis/secrets-store.csi.x-k8s.io/v1/secretproviderclasses',
@@ -65,38 +68,38 @@ async function things(): Promise<readonly string[]> {
   return objects.map(({ metadata }) => `${metadata.namespace ?? ''}/${metadata.name}`).sort();
 }
 
-async function makeNamespace(name: string): Promise<void> {
+async function createNamespace(name: string): Promise<void> {
   await kube.apply([{ apiVersion: 'v1', kind: 'Namespace', metadata: { name } }]);
 }
 
 describe('a cluster in order', () => {
   test.each(['a new namespace', 'one that may be used'])(
     'is found so in %s, and left as it was',
-    async (where) => {
-      const namespace = where === 'a new namespace' ? 'trial-new' : 'trial-used';
-      const used = namespace === 'trial-used';
-      if (used) await makeNamespace(namespace);
-      const before = await things();
-      await trial(namespace, used ? { useNamespace: namespace } : {});
-      expect(said).toEqual([
+    async (target) => {
+      const namespace = target === 'a new namespace' ? 'trial-new' : 'trial-used';
+      const isExisting = namespace === 'trial-used';
+      if (isExisting) await createNamespace(namespace);
+      const before = await listObjects();
+      await runTrial(namespace, isExisting ? { useNamespace: namespace } : {});
+      expect(reported).toEqual([
         expect.stringMatching(/^the driver brings tokens for: .*vault/),
         expect.stringMatching(/^keyferry-e2e has banner.txt in version v\d+$/),
         expect.stringMatching(/^keyferry-e2e has db-password in version v\d+\+/),
         expect.stringMatching(/^keyferry-e2e has db-user in version v\d+\+/),
         expect.stringMatching(/^keyferry-e2e-stranger is told: FailedMount: .*no grant/),
       ]);
-      await eventually(things, (now) => expect(now).toEqual(before));
+      await eventually(listObjects, (now) => expect(now).toEqual(before));
       const { metadata } = await kube.get(`/api/v1/namespaces/${namespace}`);
-      expect(metadata.deletionTimestamp === undefined).toBe(used);
+      expect(metadata.deletionTimestamp === undefined).toBe(isExisting);
     },
   );
 
   test('is made by the command; ^C at any moment clears up', async () => {
-    const before = await things();
-    const manifest = join(stage.dir, 'stopped.yaml');
-    await writeFile(manifest, ungranted('trial-stopped'));
+    const before = await listObjects();
+    const manifest = join(environment.dir, 'stopped.yaml');
+    await writeFile(manifest, manifestWithoutGrant('trial-stopped'));
     const settings = [`MANIFEST=${manifest}`, 'POD_NODE=node-1.6', 'POD_IMAGE=pause'];
-    const kubeconfig = `KUBECONFIG=${stage.cluster.controlPlane.kubeconfig}`;
+    const kubeconfig = `KUBECONFIG=${environment.cluster.controlPlane.kubeconfig}`;
     const child = spawn('make', ['--silent', '-C', project, 'e2e-cluster', kubeconfig, ...settings], {
       ...{ stdio: ['ignore', 'pipe', 'pipe'], detached: true },
     });
@@ -113,45 +116,45 @@ describe('a cluster in order', () => {
     expect(await ended).not.toBe(0);
     expect(output).toMatch(/^cluster: \S+ \(https:/m);
     expect(output).toMatch(/SIGINT: what was made is removed first\nFAILED: stopped before its end/);
-    await eventually(things, (now) => expect(now).toEqual(before));
+    await eventually(listObjects, (now) => expect(now).toEqual(before));
     expect((await kube.get('/api/v1/namespaces/trial-stopped')).metadata.deletionTimestamp).toBeDefined();
   });
 });
 
 describe('nothing that is there is touched', () => {
   test('a namespace that exists is refused unless it is named', async () => {
-    await makeNamespace('production');
-    const before = await things();
-    await expect(trial('production')).rejects.toThrow(
+    await createNamespace('production');
+    const before = await listObjects();
+    await expect(runTrial('production')).rejects.toThrow(
       /^namespace production exists already, and is not touched: .*USE_NAMESPACE=production/,
     );
-    await expect(trial('production', { useNamespace: 'another' })).rejects.toThrow(/exists already/);
-    expect(await things()).toEqual(before);
+    await expect(runTrial('production', { useNamespace: 'another' })).rejects.toThrow(/exists already/);
+    expect(await listObjects()).toEqual(before);
   });
 
   test.each([
     ['ServiceAccount', 'web', /has serviceaccounts\/web already.*SERVICE_ACCOUNT=web/],
     ['Secret', 'web-db', /has secrets\/web-db already, and nothing that is there is touched: rename it/],
     ['Pod', 'keyferry-e2e', /has pods\/keyferry-e2e already/],
-  ])('nor is a %s %s in it', async (kind, name, words) => {
+  ])('nor is a %s %s in it', async (kind, name, pattern) => {
     const namespace = `lived-in-${kind.toLowerCase()}`;
-    await makeNamespace(namespace);
+    await createNamespace(namespace);
     const spec = { containers: [{ name: 'theirs', image: 'theirs' }] };
     const theirs = { apiVersion: 'v1', kind, metadata: { name, namespace }, ...(kind === 'Pod' && { spec }) };
-    await stage.cluster.account(`${namespace}/default`);
-    const [made] = await kube.apply([theirs]);
-    await expect(trial(namespace, { useNamespace: namespace })).rejects.toThrow(words);
-    expect(await kube.get(await kube.pathOf(made!))).toEqual(made);
+    await environment.cluster.applyServiceAccount(`${namespace}/default`);
+    const [created] = await kube.apply([theirs]);
+    await expect(runTrial(namespace, { useNamespace: namespace })).rejects.toThrow(pattern);
+    expect(await kube.get(await kube.pathOf(created!))).toEqual(created);
   });
 
   test('what an earlier run left is named, with how to remove it', async () => {
     const labels = { 'app.kubernetes.io/managed-by': 'keyferry-e2e' };
     await kube.apply([{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'left', labels } }]);
-    await expect(trial('left')).rejects.toThrow(
+    await expect(runTrial('left')).rejects.toThrow(
       /an earlier run was killed.*kubectl -n left delete .*-l app.kubernetes.io\/managed-by=keyferry-e2e/,
     );
     await kube.delete('/api/v1/namespaces/left');
-    await expect(trial('left')).rejects.toThrow(/namespace left is being deleted: wait/);
+    await expect(runTrial('left')).rejects.toThrow(/namespace left is being deleted: wait/);
   });
 });
 
@@ -165,43 +168,52 @@ describe('what somebody else makes meanwhile stays', () => {
       /serviceaccounts\/web is not removed/,
     ],
     ['just before, where the answer is lost', async () => undefined, undefined],
-  ])('%s', async (_, before, told) => {
-    await makeNamespace('trial-shared');
-    const disturbed = {
+  ])('%s', async (_, before, message) => {
+    await createNamespace('trial-shared');
+    const disturbedKube = {
       ...kube,
-      async request(...question: Parameters<KubeClient['request']>) {
-        const [method, path, body] = question;
-        const isIt =
+      async request(...args: Parameters<KubeClient['request']>) {
+        const [method, path, body] = args;
+        const isCreation =
           method === 'POST' && path.endsWith('/serviceaccounts') && JSON.stringify(body).includes('"web"');
-        const answer = isIt && told === undefined ? undefined : await kube.request(...question);
-        if (!isIt) return answer!;
+        const response = isCreation && message === undefined ? undefined : await kube.request(...args);
+        if (!isCreation) return response!;
         await before();
         await kube.apply([{ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'web' } }], {
           namespace: 'trial-shared',
         });
-        if (answer === undefined) throw new Error('the line is dead');
-        return answer;
+        if (response === undefined) throw new Error('the line is dead');
+        return response;
       },
     };
     const stop = new AbortController();
-    const say = (line: string): void => {
-      said.push(line);
+    const report = (line: string): void => {
+      reported.push(line);
       if (line.startsWith('keyferry-e2e has')) stop.abort(new Error('enough'));
     };
     await expect(
-      trial('trial-shared', { kube: disturbed, useNamespace: 'trial-shared', signal: stop.signal, say }),
-    ).rejects.toThrow(told === undefined ? 'the line is dead' : 'enough');
+      runTrial('trial-shared', {
+        kube: disturbedKube,
+        useNamespace: 'trial-shared',
+        signal: stop.signal,
+        report,
+      }),
+    ).rejects.toThrow(message === undefined ? 'the line is dead' : 'enough');
     expect((await kube.get(account)).metadata.labels).toBeUndefined();
-    if (told !== undefined) expect(said).toContainEqual(expect.stringMatching(told));
+    if (message !== undefined) expect(reported).toContainEqual(expect.stringMatching(message));
     await kube.delete(account);
   });
 });
 
 describe('what is amiss is said in one message, and nothing stays', () => {
-  async function fails(namespace: string, words: RegExp, more: Partial<Trial> = {}): Promise<void> {
-    const before = await things();
-    await expect(trial(namespace, more)).rejects.toThrow(words);
-    await eventually(things, (now) => expect(now).toEqual(before));
+  async function expectFailure(
+    namespace: string,
+    pattern: RegExp,
+    more: Partial<SmokeTestOptions> = {},
+  ): Promise<void> {
+    const before = await listObjects();
+    await expect(runTrial(namespace, more)).rejects.toThrow(pattern);
+    await eventually(listObjects, (now) => expect(now).toEqual(before));
   }
 
   test.each([
@@ -211,28 +223,30 @@ describe('what is amiss is said in one message, and nothing stays', () => {
       'apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: web, namespace: far}',
       /ServiceAccount\/web is in another namespace than its class/,
     ],
-  ])('a manifest with %s', async (_, text, words) => {
-    await fails('amiss', words, { manifest: text === '' ? '' : `${manifestIn('amiss')}\n---\n${text}` });
+  ])('a manifest with %s', async (_, text, pattern) => {
+    await expectFailure('amiss', pattern, {
+      manifest: text === '' ? '' : `${manifestIn('amiss')}\n---\n${text}`,
+    });
   });
 
   test('a kubeconfig without that context, without a file, and a server that is away', async () => {
-    const { kubeconfig } = stage.cluster.controlPlane;
-    await expect(connectByKubectl({ kubeconfig, context: 'prod' })).rejects.toThrow(
+    const { kubeconfig } = environment.cluster.controlPlane;
+    await expect(connectWithKubectl({ kubeconfig, context: 'prod' })).rejects.toThrow(
       /has no context prod, but: \S+; choose one by CONTEXT=/,
     );
-    await expect(connectByKubectl({ kubeconfig: '/nowhere' })).rejects.toThrow(
+    await expect(connectWithKubectl({ kubeconfig: '/nowhere' })).rejects.toThrow(
       /has no current context, but: none/,
     );
-    const away = join(stage.dir, 'away');
+    const away = join(environment.dir, 'away');
     await writeFile(
       away,
       (await readFile(kubeconfig, 'utf8')).replace(/https:\/\/[^"\s,}]+/, 'https://127.0.0.1:1'),
     );
-    const lost = await connectByKubectl({ kubeconfig: `${away}:${kubeconfig}` });
-    const told = await trial('amiss', { kube: lost.kube }).catch(String);
+    const unreachable = await connectWithKubectl({ kubeconfig: `${away}:${kubeconfig}` });
+    const message = await runTrial('amiss', { kube: unreachable.kube }).catch(String);
     // First, for the proxy outlives this process.
-    await lost.kube.close();
-    expect(told).toMatch(
+    await unreachable.kube.close();
+    expect(message).toMatch(
       /: the API server cannot be reached: 50\d .*connection refused; try kubectl version/,
     );
   });
@@ -256,38 +270,42 @@ describe('what is amiss is said in one message, and nothing stays', () => {
           { status },
           'application/merge-patch+json',
         ),
-      (answer) => expect(answer.status).toBe(200),
+      (response) => expect(response.status).toBe(200),
     );
-    await fails('trial-image', /the image pause cannot be pulled: ImagePullBackOff: .*POD_IMAGE=/, {
-      manifest: ungranted('trial-image'),
+    await expectFailure('trial-image', /the image pause cannot be pulled: ImagePullBackOff: .*POD_IMAGE=/, {
+      manifest: manifestWithoutGrant('trial-image'),
     });
     await kubelet;
   });
 
   test('a pod that gets no files, in the words of its event', async () => {
-    await fails(
+    await expectFailure(
       'trial-waits',
       /pod keyferry-e2e is not as it should be.*it is Pending; FailedMount: .*no grant/,
       {
-        ...{ manifest: ungranted('trial-waits'), patienceMs: 2_000 },
+        ...{ manifest: manifestWithoutGrant('trial-waits'), podTimeoutMs: 2_000 },
       },
     );
   });
 
   test('an account that is not there', async () => {
-    await fails('trial-nobody', /namespace trial-nobody has no ServiceAccount builder: .*SERVICE_ACCOUNT=/, {
-      ...{ serviceAccount: 'builder', patienceMs: 500 },
-    });
+    await expectFailure(
+      'trial-nobody',
+      /namespace trial-nobody has no ServiceAccount builder: .*SERVICE_ACCOUNT=/,
+      {
+        ...{ serviceAccount: 'builder', podTimeoutMs: 500 },
+      },
+    );
   });
 
   test('a pod that nobody looks at', async () => {
-    await fails('trial-lonely', /nobody says why: is Keyferry there on its node, and the driver\?/, {
-      ...{ node: 'no-node', patienceMs: 500 },
+    await expectFailure('trial-lonely', /nobody says why: is Keyferry there on its node, and the driver\?/, {
+      ...{ node: 'no-node', podTimeoutMs: 500 },
     });
   });
 
   test('a driver that brings no tokens', async () => {
-    const { vault, cluster } = stage;
+    const { vault, cluster } = environment;
     await vault.letIn({ name: 'web', namespace: 'trial-tokens', account: 'web', audience: 'vault' });
     await vault.put('shop/db', { username: 'u', password: 'CANARY' });
     const manifest = (await readFile(join(project, 'deploy/examples/vault/web.yaml'), 'utf8')).replaceAll(
@@ -295,19 +313,19 @@ describe('what is amiss is said in one message, and nothing stays', () => {
       (found) => found.replace('shop', 'trial-tokens'),
     );
     await cluster.setAudiences([]);
-    await fails('trial-tokens', /brought no token for the audience vault.*tokenRequests/, {
+    await expectFailure('trial-tokens', /brought no token for the audience vault.*tokenRequests/, {
       manifest,
-      patienceMs: 2_000,
+      podTimeoutMs: 2_000,
     });
-    expect(said[0]).toBe('the driver brings tokens for: nobody');
+    expect(reported[0]).toBe('the driver brings tokens for: nobody');
     await cluster.setAudiences(audiences);
   });
 
   test('a store that lets everybody in', async () => {
-    const file = join(stage.dir, 'grants');
+    const file = join(environment.dir, 'grants');
     const grants = await readFile(file, 'utf8');
     await writeFile(file, grants.replace('"serviceAccounts":["app","web"]', '"serviceAccounts":["*"]'));
-    await fails(
+    await expectFailure(
       'trial-open',
       /a pod of ServiceAccount keyferry-e2e-stranger.*got the files of class web: look at sharedIdentities/,
     );
@@ -315,36 +333,39 @@ describe('what is amiss is said in one message, and nothing stays', () => {
   });
 
   test('rights that are missing, all at once', async () => {
-    await stage.cluster.account('team-a/developer');
+    await environment.cluster.applyServiceAccount('team-a/developer');
     const { status } = await kube.post<{ status: { token: string } }>(
       '/api/v1/namespaces/team-a/serviceaccounts/developer/token',
       { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: {} },
     );
-    const { controlPlane } = stage.cluster;
+    const { controlPlane } = environment.cluster;
     const server = { server: controlPlane.server, ca: await readFile(controlPlane.caFile, 'utf8') };
     const developer = createKubeClient({ ...server, token: status.token });
     const nobody = createKubeClient({ ...server, token: 'expired' });
-    await fails('amiss', /may not see whether namespace amiss exists.*USE_NAMESPACE=amiss/, {
+    await expectFailure('amiss', /may not see whether namespace amiss exists.*USE_NAMESPACE=amiss/, {
       kube: developer,
     });
-    await fails(
+    await expectFailure(
       'amiss',
       /you may not create pods, get pods, delete pods, list events,.*in namespace amiss: ask for a role/,
       {
         ...{ kube: developer, useNamespace: 'amiss' },
       },
     );
-    await fails('amiss', /the API server does not know you: 401/, { kube: nobody });
+    await expectFailure('amiss', /the API server does not know you: 401/, { kube: nobody });
     await Promise.all([developer.close(), nobody.close()]);
   });
 
   test('no driver, and not even its kinds', async () => {
     await kube.delete('/apis/storage.k8s.io/v1/csidrivers/secrets-store.csi.k8s.io');
-    await fails('amiss', /the cluster has no CSIDriver secrets-store.csi.k8s.io, only its CRDs: install/);
+    await expectFailure(
+      'amiss',
+      /the cluster has no CSIDriver secrets-store.csi.k8s.io, only its CRDs: install/,
+    );
     const crds = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
     for (const { metadata } of await kube.list(crds)) await kube.delete(`${crds}/${metadata.name}`);
     await eventually(
-      () => trial('amiss').catch((error: unknown) => String(error)),
+      () => runTrial('amiss').catch((error: unknown) => String(error)),
       (text) =>
         expect(text).toMatch(
           /the cluster has no SecretProviderClasses: install the Secrets Store CSI driver 1.3/,

@@ -6,100 +6,103 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { PodView, Publication, SecretProviderClass } from '../driver/cluster.ts';
 import { createDriver, type Driver, type DriverOptions } from '../driver/driver.ts';
 import { startKeyferry, type KeyferryProcess } from '../driver/keyferry-process.ts';
-import { builtApiServer } from '../servers/control-plane/control-plane.ts';
-import { builtTestVault } from '../servers/testvault/testvault.ts';
+import { buildApiServer } from '../servers/control-plane/control-plane.ts';
+import { buildTestVault } from '../servers/testvault/testvault.ts';
 import { renderChart } from './chart-objects.ts';
-import { startStage, type Stage } from './stage.ts';
+import { startTestEnvironment, type TestEnvironment } from './test-environment.ts';
 
-/** Of `cce`, named by {@link secretOf}; each holds `CANARY of <number>`. */
-export const secrets = 200;
+/** Of `cce`, named by {@link secretName}; each holds `CANARY of <number>`. */
+export const secretCount = 200;
 
 /** A stage on which things go wrong: Keyferries come and go, and drivers ask them directly. */
-export type RoughStage = Stage & {
+export type ChaosEnvironment = TestEnvironment & {
   /** An empty providers directory. */
-  freshDirectory(): Promise<string>;
+  createProvidersDirectory(): Promise<string>;
   /** A Keyferry in a directory that outlives it, as a node's does. */
-  keyferryIn(
+  startKeyferryIn(
     directory: string,
     args?: readonly string[],
     env?: Readonly<Record<string, string>>,
   ): Promise<KeyferryProcess>;
   /** A driver that waits a second between attempts, as the real one. */
-  driverFor(directory: string, options?: Partial<DriverOptions>): Driver;
+  createDriverFor(directory: string, options?: Partial<DriverOptions>): Driver;
   /** Watches whether somebody takes connections at a socket; answers the longest time in ms when nobody did. */
   watchSocket(path: string): { stop(): Promise<number> };
   /** To be done at the end of a test, whatever becomes of it; the latest first. */
-  atEnd(work: () => unknown): void;
+  onCleanup(cleanup: () => unknown): void;
   /** Ends what a test has started, and mends the store. */
-  tidy(): Promise<void>;
+  cleanUp(): Promise<void>;
 };
 
 const providers = ['cce', 'local'];
 
 /** Has one for the tests of a file, tidied after each. */
-export function provideRoughStage(take: (stage: RoughStage) => void): void {
-  let stage: RoughStage;
+export function setUpChaosEnvironment(onStarted: (environment: ChaosEnvironment) => void): void {
+  let environment: ChaosEnvironment;
   // The first build takes minutes.
-  beforeAll(() => builtApiServer(), 1_200_000);
-  beforeAll(() => builtTestVault(), 1_200_000);
-  beforeAll(async () => take((stage = await startRoughStage())), 120_000);
-  afterEach(() => stage.tidy());
-  afterAll(() => stage.stop());
+  beforeAll(() => buildApiServer(), 1_200_000);
+  beforeAll(() => buildTestVault(), 1_200_000);
+  beforeAll(async () => onStarted((environment = await startChaosEnvironment())), 120_000);
+  afterEach(() => environment.cleanUp());
+  afterAll(() => environment.stop());
 }
 
 /** Starts one, with the chart's rights. */
-async function startRoughStage(): Promise<RoughStage> {
-  const stage = await startStage({ providers, args: ['--grace', '5s'] });
-  const { csms } = stage.clouds.cce;
-  await stage.cluster.grant(await renderChart({ providers }));
-  for (let number = 0; number < secrets; number += 1) csms.put(secretOf(number), `CANARY of ${number}`);
+async function startChaosEnvironment(): Promise<ChaosEnvironment> {
+  const environment = await startTestEnvironment({ providers, args: ['--grace', '5s'] });
+  const { csms } = environment.clouds.cce;
+  await environment.cluster.grant(await renderChart({ providers }));
+  for (let number = 0; number < secretCount; number += 1) csms.put(secretName(number), `CANARY of ${number}`);
   // One that nobody has is allowed, too.
-  await stage.allow('gone', ...Array.from({ length: secrets }, (_, number) => secretOf(number)));
-  await stage.local('CANARY-local', 'set', 'greeting');
-  const ending: (() => unknown)[] = [];
-  const atEnd: RoughStage['atEnd'] = (work) => void ending.push(work);
+  await environment.allowSecrets(
+    'gone',
+    ...Array.from({ length: secretCount }, (_, number) => secretName(number)),
+  );
+  await environment.local('CANARY-local', 'set', 'greeting');
+  const cleanups: (() => unknown)[] = [];
+  const onCleanup: ChaosEnvironment['onCleanup'] = (cleanup) => void cleanups.push(cleanup);
   let drivers = 0;
 
   return {
-    ...stage,
-    atEnd,
-    async freshDirectory() {
-      const directory = await mkdtemp(join(stage.dir, 'providers-'));
-      atEnd(() => rm(directory, { recursive: true, force: true }));
+    ...environment,
+    onCleanup,
+    async createProvidersDirectory() {
+      const directory = await mkdtemp(join(environment.dir, 'providers-'));
+      onCleanup(() => rm(directory, { recursive: true, force: true }));
       return directory;
     },
-    async keyferryIn(providersDir, args = [], env = {}) {
-      const { settings } = stage;
+    async startKeyferryIn(providersDir, args = [], env = {}) {
+      const { settings } = environment;
       const keyferry = await startKeyferry({
         ...{ providers, providersDir, args: [...settings.args, ...args] },
         env: { ...settings.env, ...env },
       });
-      atEnd(() => keyferry.stop('SIGKILL'));
+      onCleanup(() => keyferry.stop('SIGKILL'));
       return keyferry;
     },
-    driverFor(providersDir, options = {}) {
+    createDriverFor(providersDir, options = {}) {
       drivers += 1;
-      const dir = join(stage.dir, `pods-${drivers}`);
+      const dir = join(environment.dir, `pods-${drivers}`);
       const driver = createDriver({
         ...{ generation: '1.6', providersDir, retryDelayMs: 1_000, dir },
         ...options,
       });
-      atEnd(() => driver.close());
+      onCleanup(() => driver.close());
       return driver;
     },
     watchSocket(path) {
       const watch = startWatch(path);
-      atEnd(watch.stop);
+      onCleanup(watch.stop);
       return watch;
     },
-    async tidy() {
-      for (const end of ending.splice(0).reverse()) await end();
-      csms.behave();
+    async cleanUp() {
+      for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+      csms.injectFault();
     },
   };
 }
 
-export function secretOf(number: number): string {
+export function secretName(number: number): string {
   return `secret-${number}`;
 }
 
@@ -114,15 +117,23 @@ export const localClass: SecretProviderClass = {
 };
 
 /** Starts a pod of team-a/app with one secret, as `file`. */
-export function publish(driver: Driver, number: number, more: Partial<Publication> = {}): Promise<PodView> {
+export function publish(
+  driver: Driver,
+  number: number,
+  overrides: Partial<Publication> = {},
+): Promise<PodView> {
   const pod = { namespace: 'team-a', serviceAccount: 'app', name: `pod-${number}` };
-  return driver.publish({ class: cceClass(secretOf(number)), pod, ...more });
+  return driver.publish({ class: cceClass(secretName(number)), pod, ...overrides });
 }
 
 /** What the kubelet does with a pending pod. */
 export async function untilRunning(driver: Driver, view: PodView, timeoutMs = 30_000): Promise<PodView> {
   let latest = view;
-  for (const late = Date.now() + timeoutMs; latest.phase === 'Pending' && Date.now() < late; await sleep(200))
+  for (
+    const deadline = Date.now() + timeoutMs;
+    latest.phase === 'Pending' && Date.now() < deadline;
+    await sleep(200)
+  )
     latest = await driver.republish(latest);
   return latest;
 }
@@ -133,27 +144,27 @@ export function failure({ last }: PodView): string {
 }
 
 function startWatch(path: string): { stop(): Promise<number> } {
-  let longest = 0;
-  let since: number | undefined;
+  let longestGap = 0;
+  let downSince: number | undefined;
   const stopping = new AbortController();
-  const watching = (async () => {
+  const watchLoop = (async () => {
     while (!stopping.signal.aborted) {
       const socket = connect(path);
-      const isTaken = await new Promise<boolean>((resolve) => {
+      const isConnected = await new Promise<boolean>((resolve) => {
         socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
       });
       socket.destroy();
       const now = performance.now();
-      if (isTaken) since = undefined;
-      else longest = Math.max(longest, now - (since ??= now));
+      if (isConnected) downSince = undefined;
+      else longestGap = Math.max(longestGap, now - (downSince ??= now));
       await sleep(2);
     }
   })();
   return {
     async stop() {
       stopping.abort();
-      await watching;
-      return longest;
+      await watchLoop;
+      return longestGap;
     },
   };
 }

@@ -11,9 +11,9 @@ import type { Workload } from '../../src/core/workload.ts';
 import { createCceProvider } from '../../src/providers/cce/index.ts';
 import { createFingerprint } from '../../src/providers/shared/identity/fingerprint.ts';
 import type { FetchRequest, FetchResult } from '../../src/core/provider.ts';
-import { startFakeCsms } from './csms.ts';
+import { startFakeCsms } from './huawei-csms.ts';
 import { startFakeIam } from './huawei-iam.ts';
-import { createHuaweiAccount } from './huawei-keys.ts';
+import { createHuaweiAccount } from './huawei-account.ts';
 import { startFakeMetadata } from './huawei-metadata.ts';
 import { startFakeSts, type Agency } from './huawei-sts.ts';
 import { mintToken } from './service-account-token.ts';
@@ -32,14 +32,14 @@ export const agency: Agency = {
 };
 /** A class whose pods are to be that agency. */
 export const podClass = {
-  objects: object('db_login'),
+  objects: objectYaml('db_login'),
   usePodOIDC: 'true',
   agencyUrn: agency.urn,
   providerUrn: agency.providerUrn,
 };
 
 /** How a rig is made. */
-export type CceRigOptions = {
+export type CceFixtureOptions = {
   /** The cluster's identity. Default `keys`. */
   readonly identity?: 'keys' | 'agency' | 'id-token';
   /** Leaves the project's id to be looked up. */
@@ -54,11 +54,11 @@ export type CceRigOptions = {
   /** Stands over what the rig sets. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** How long keys live that the cluster's identity is given. */
-  readonly keysLiveMs?: number;
+  readonly keyLifetimeMs?: number;
 };
 
 /** A pod that asks. */
-export type Who = {
+export type PodOptions = {
   readonly namespace?: string;
   readonly account?: string;
   readonly pod?: string;
@@ -66,8 +66,8 @@ export type Who = {
 };
 
 /** Provider `cce` before a whole fake cloud, HTTPS as in life, with clocks that can be turned. */
-export async function startCceRig(options: CceRigOptions = {}) {
-  const { identity = 'keys', agencies = [], keysLiveMs, lookUpProject = false } = options;
+export async function startCceFixture(options: CceFixtureOptions = {}) {
+  const { identity = 'keys', agencies = [], keyLifetimeMs, lookUpProject = false } = options;
   const clock = { node: 0, cloud: 0 };
   const now = (): number => Date.now() + clock.node;
   const account = createHuaweiAccount({ now: () => Date.now() + clock.cloud });
@@ -84,14 +84,20 @@ export async function startCceRig(options: CceRigOptions = {}) {
   };
   writeToken(idToken.current);
 
-  const life = keysLiveMs === undefined ? {} : { keysLiveMs };
+  const lifetimeOptions = keyLifetimeMs === undefined ? {} : { keyLifetimeMs };
   const csms = await startFakeCsms({ account, project, tls });
-  const iam = await startFakeIam({ account, idpId: 'cluster', idToken: () => idToken.current, ...life, tls });
+  const iam = await startFakeIam({
+    account,
+    idpId: 'cluster',
+    idToken: () => idToken.current,
+    ...lifetimeOptions,
+    tls,
+  });
   const sts = await startFakeSts({ account, agencies, now, isIssued: options.isIssued, tls });
   const metadata = await startFakeMetadata({
     account,
     tokens: options.metadataTokens ?? 'required',
-    ...life,
+    ...lifetimeOptions,
   });
   const http = createHttp({ ca: [ca.cert] });
 
@@ -135,10 +141,10 @@ export async function startCceRig(options: CceRigOptions = {}) {
     account: name = 'app',
     pod = 'pod-1',
     tokens = {},
-  }: Who): Workload {
+  }: PodOptions): Workload {
     return {
-      namespace,
-      serviceAccount: { name },
+      tenant: namespace,
+      identity: { name },
       instance: pod,
       volume: pod,
       pod: { name: pod, uid: pod },
@@ -150,27 +156,27 @@ export async function startCceRig(options: CceRigOptions = {}) {
   }
 
   /** Questions as the store would put them. */
-  async function questions(
+  async function fetchRequests(
     parameters: string | Record<string, string>,
-    who: Who = {},
-    how: Partial<Pick<FetchRequest, 'signal' | 'urgency' | 'onStart'>> = {},
+    podOptions: PodOptions = {},
+    requestOptions: Partial<Pick<FetchRequest, 'signal' | 'urgency' | 'onStart'>> = {},
   ) {
-    const signal = how.signal ?? new AbortController().signal;
-    const all = typeof parameters === 'string' ? { objects: parameters } : parameters;
-    const facts = await provider.facts(all, signal);
-    const { plan, problems } = provider.plan(all, facts);
+    const signal = requestOptions.signal ?? new AbortController().signal;
+    const classParameters = typeof parameters === 'string' ? { objects: parameters } : parameters;
+    const nodeFacts = await provider.nodeFacts(classParameters, signal);
+    const { plan, problems } = provider.plan(classParameters, nodeFacts);
     if (plan === undefined) throw new Error(`no plan: ${problems.map(({ message }) => message).join('; ')}`);
-    const grants = await provider.admit(workload(who), plan, { signal, notBefore: now() });
+    const grants = await provider.authorize(workload(podOptions), plan, { signal, notBefore: now() });
     return grants.map((grant) => ({
       grant,
       urgency: 'first' as const,
       onStart: () => undefined,
-      ...how,
+      ...requestOptions,
       signal,
     }));
   }
 
-  const rig = {
+  const fixture = {
     provider,
     env,
     /** Trusted by who is to reach the fakes. */
@@ -189,7 +195,7 @@ export async function startCceRig(options: CceRigOptions = {}) {
     /** Lets this ServiceAccount use these secrets, or sets its annotation as it stands; undefined removes it. */
     annotate(
       value: readonly string[] | string | undefined,
-      { namespace = 'team-a', account: name = 'app' }: Who = {},
+      { namespace = 'team-a', account: name = 'app' }: PodOptions = {},
     ) {
       const key = `${namespace}/${name}`;
       const annotation = typeof value === 'object' ? JSON.stringify(value) : value;
@@ -199,19 +205,19 @@ export async function startCceRig(options: CceRigOptions = {}) {
       );
     },
     workload,
-    questions,
+    questions: fetchRequests,
     /** Results of all objects. @throws what `admit` throws */
-    async fetch(...args: Parameters<typeof questions>): Promise<FetchResult[]> {
-      return Promise.all(provider.fetch(await questions(...args)));
+    async fetch(...args: Parameters<typeof fetchRequests>): Promise<FetchResult[]> {
+      return Promise.all(provider.fetch(await fetchRequests(...args)));
     },
     /** `name@version: text` of what was read, or `CODE: message; hint`, one line an object, or the refusal's. */
-    async read(...args: Parameters<typeof questions>): Promise<string[]> {
+    async read(...args: Parameters<typeof fetchRequests>): Promise<string[]> {
       try {
-        const asked = await questions(...args);
-        const results = await Promise.all(provider.fetch(asked));
+        const requests = await fetchRequests(...args);
+        const results = await Promise.all(provider.fetch(requests));
         return results.map((result, index) =>
           result.kind === 'value'
-            ? `${asked[index]!.grant.ref.name}@${result.value.version}: ${Buffer.from(result.value.bytes).toString()}`
+            ? `${requests[index]!.grant.ref.name}@${result.value.version}: ${Buffer.from(result.value.bytes).toString()}`
             : result.kind === 'unchanged'
               ? 'unchanged'
               : `${result.kind} ${result.error.code}: ${result.error.summary}`,
@@ -221,13 +227,13 @@ export async function startCceRig(options: CceRigOptions = {}) {
         throw error;
       }
     },
-    podToken(audience = 'sts.huaweicloud.com', more: Partial<Parameters<typeof mintToken>[0]> = {}) {
+    podToken(audience = 'sts.huaweicloud.com', overrides: Partial<Parameters<typeof mintToken>[0]> = {}) {
       const token = mintToken({
         namespace: 'team-a',
         serviceAccount: 'app',
         audience,
         expiresAt: now() + 3_600_000,
-        ...more,
+        ...overrides,
       });
       return { [audience]: token };
     },
@@ -237,12 +243,12 @@ export async function startCceRig(options: CceRigOptions = {}) {
       rmSync(directory, { recursive: true });
     },
   };
-  return rig;
+  return fixture;
 }
 
-export type CceRig = Awaited<ReturnType<typeof startCceRig>>;
+export type CceFixture = Awaited<ReturnType<typeof startCceFixture>>;
 
 /** One object of a class, as users write it. */
-export function object(name: string, version = 'latest', more = ''): string {
-  return `- {objectName: "${name}", objectType: csms, objectVersion: ${version}${more && `, ${more}`}}\n`;
+export function objectYaml(name: string, version = 'latest', extraFields = ''): string {
+  return `- {objectName: "${name}", objectType: csms, objectVersion: ${version}${extraFields && `, ${extraFields}`}}\n`;
 }

@@ -4,39 +4,39 @@ import { grant } from '../../src/core/grant.ts';
 import type { FetchRequest, FetchResult, Principal } from '../../src/core/provider.ts';
 
 /** What is read; service and region as the asker's unless it says otherwise. */
-export type AskedRef = Partial<SecretRef> & Pick<SecretRef, 'name'>;
+export type RequestedRef = Partial<SecretRef> & Pick<SecretRef, 'name'>;
 
-type How = Partial<Pick<FetchRequest, 'signal' | 'urgency' | 'onStart' | 'known'>> & {
+type RequestOptions = Partial<Pick<FetchRequest, 'signal' | 'urgency' | 'onStart' | 'known'>> & {
   /** Of the workload. Default `team-a`. */
   readonly namespace?: string;
 };
 
 /** Logins and reading by a provider's own parts, without classes: asks as the store would. */
-export function createAsker<Who, Credential>({
+export function createRequester<Identity, Credential>({
   fetch,
   principalOf,
-  place,
+  refDefaults,
 }: {
   readonly fetch: (requests: readonly FetchRequest<Credential>[]) => readonly Promise<FetchResult>[];
-  readonly principalOf: (who: Who) => Principal<Credential>;
+  readonly principalOf: (identity: Identity) => Principal<Credential>;
   /** Of a ref that does not say. */
-  readonly place: Pick<SecretRef, 'service' | 'region'>;
+  readonly refDefaults: Pick<SecretRef, 'service' | 'region'>;
 }) {
-  const question = (
-    who: Who,
-    ref: AskedRef,
-    { namespace = 'team-a', ...how }: How = {},
+  const fetchRequest = (
+    identity: Identity,
+    ref: RequestedRef,
+    { namespace = 'team-a', ...options }: RequestOptions = {},
   ): FetchRequest<Credential> => ({
     urgency: 'first',
     signal: new AbortController().signal,
     onStart: () => undefined,
-    ...how,
+    ...options,
     grant: grant({
-      ref: { ...place, ...ref },
-      principal: principalOf(who),
+      ref: { ...refDefaults, ...ref },
+      principal: principalOf(identity),
       workload: {
-        namespace,
-        serviceAccount: { name: 'app' },
+        tenant: namespace,
+        identity: { name: 'app' },
         instance: 'pod-1',
         volume: 'pod-1',
         tokens: new Map(),
@@ -47,20 +47,20 @@ export function createAsker<Who, Credential>({
 
   return {
     fetch,
-    question,
-    async results(who: Who, ...refs: AskedRef[]): Promise<FetchResult[]> {
-      return Promise.all(fetch(refs.map((ref) => question(who, ref))));
+    question: fetchRequest,
+    async results(identity: Identity, ...refs: RequestedRef[]): Promise<FetchResult[]> {
+      return Promise.all(fetch(refs.map((ref) => fetchRequest(identity, ref))));
     },
-    /** See {@link lineOf}. */
-    async read(who: Who, ref: AskedRef | string): Promise<string> {
-      const asked = typeof ref === 'string' ? { name: ref } : ref;
-      const [result] = await Promise.all(fetch([question(who, asked)]));
-      return lineOf(asked.name, result);
+    /** See {@link formatResult}. */
+    async read(identity: Identity, ref: RequestedRef | string): Promise<string> {
+      const requestedRef = typeof ref === 'string' ? { name: ref } : ref;
+      const [result] = await Promise.all(fetch([fetchRequest(identity, requestedRef)]));
+      return formatResult(requestedRef.name, result);
     },
     /** The error of a login, `CODE: message; hint`, or `none`. */
-    async login(who: Who): Promise<string> {
+    async login(identity: Identity): Promise<string> {
       try {
-        await principalOf(who).credentials(new AbortController().signal);
+        await principalOf(identity).credentials(new AbortController().signal);
         return 'none';
       } catch (error) {
         if (error instanceof SecretError) return `${error.code}: ${error.summary}`;
@@ -71,7 +71,7 @@ export function createAsker<Who, Credential>({
 }
 
 /** `name@version: text`, `unchanged`, or `failed CODE: message; hint`. */
-export function lineOf(name: string, result: FetchResult | undefined): string {
+export function formatResult(name: string, result: FetchResult | undefined): string {
   switch (result?.kind) {
     case undefined:
       return 'nothing';

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { huaweiSigner } from './huawei-signer.ts';
-import type { FakeAnswer, FakeRequest } from './http-server.ts';
+import type { FakeResponse, FakeRequest } from './http-server.ts';
 
 /** Keys as Huawei Cloud hands them out. */
 export type HuaweiKeys = {
@@ -18,7 +18,7 @@ export type HuaweiAccount = {
   issueKeys(lifeMs?: number): HuaweiKeys;
   revoke(access: string): void;
   /** What the gateway answers to a request that is not signed well; undefined lets it through. */
-  refuse(request: FakeRequest): FakeAnswer | undefined;
+  authErrorResponse(request: FakeRequest): FakeResponse | undefined;
 };
 
 /** `now` is the account's clock. A key is locked by the sixth bad signature in a row. */
@@ -26,7 +26,7 @@ export function createHuaweiAccount({ now = Date.now } = {}): HuaweiAccount {
   const keys = new Map<string, HuaweiKeys>();
   const failures = new Map<string, number>();
 
-  const fault = (request: FakeRequest, message: string): FakeAnswer => ({
+  const errorResponse = (request: FakeRequest, message: string): FakeResponse => ({
     status: 401,
     headers: { 'x-request-id': 'gateway-1', date: new Date(now()).toUTCString() },
     // As the real one: with all that was signed.
@@ -50,18 +50,22 @@ export function createHuaweiAccount({ now = Date.now } = {}): HuaweiAccount {
       return issued;
     },
     revoke: (access) => void keys.delete(access),
-    refuse(request) {
+    authErrorResponse(request) {
       const access = /^SDK-HMAC-SHA256 Access=([^,]+),/.exec(request.headers.authorization ?? '')?.[1] ?? '';
       if ((failures.get(access) ?? 0) > 5)
-        return fault(request, 'AK access failed to reach the limit,forbidden');
-      const complaint = complain(request, keys.get(access), now());
-      failures.set(access, complaint === undefined ? 0 : (failures.get(access) ?? 0) + 1);
-      return complaint === undefined ? undefined : fault(request, complaint);
+        return errorResponse(request, 'AK access failed to reach the limit,forbidden');
+      const signatureError = validateSignature(request, keys.get(access), now());
+      failures.set(access, signatureError === undefined ? 0 : (failures.get(access) ?? 0) + 1);
+      return signatureError === undefined ? undefined : errorResponse(request, signatureError);
     },
   };
 }
 
-function complain(request: FakeRequest, key: HuaweiKeys | undefined, now: number): string | undefined {
+function validateSignature(
+  request: FakeRequest,
+  key: HuaweiKeys | undefined,
+  now: number,
+): string | undefined {
   const { headers } = request;
   const [, list = '', signature = ''] =
     /SignedHeaders=([a-z0-9;-]+), Signature=([0-9a-f]{64})$/.exec(headers.authorization ?? '') ?? [];

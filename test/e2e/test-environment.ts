@@ -10,63 +10,63 @@ import { builtBundle } from '../driver/bundle.ts';
 import type { PodView } from '../driver/cluster.ts';
 import { startKeyferry, type KeyferryProcess } from '../driver/keyferry-process.ts';
 import { startNode, type PlayedNode } from '../driver/node.ts';
-import { issuedTokens } from '../servers/control-plane/issued-tokens.ts';
-import { audiences, cloudAnnotations, ownIdentity, startClouds, type Clouds } from './clouds.ts';
-import { startCluster, type Cluster, type PodWish } from './cluster.ts';
-import { startVaultIn } from './vault-in-cluster.ts';
+import { createTokenVerifier } from '../servers/control-plane/token-verifier.ts';
+import { audiences, cloudAnnotations, podIdentityParameters, startClouds, type Clouds } from './clouds.ts';
+import { startCluster, type Cluster, type PodOptions } from './cluster.ts';
+import { startVaultInCluster } from './vault-in-cluster.ts';
 
 export const generations = ['1.5', '1.6'] as const;
 export type Generation = (typeof generations)[number];
 
 /** A store as all tests use it: a secret with a `password`, and a class that makes a file `password` of it. */
-export type StageStore = {
+export type TestStore = {
   readonly provider: string;
   readonly parameters: (secret: string) => Readonly<Record<string, string>>;
   readonly put: (secret: string, password: string) => Promise<void> | void;
 };
 
 /** Keyferry, and beside it a node of each generation of the driver. */
-export type House = {
+export type Installation = {
   readonly keyferry: KeyferryProcess;
   readonly node: (generation: Generation) => PlayedNode;
   /** Starts a pod, of team-a/app unless told otherwise, and waits until its volume was tried. */
-  startPod(generation: Generation, wish: Omit<PodWish, 'node'>): Promise<PodView>;
+  startPod(generation: Generation, podOptions: Omit<PodOptions, 'node'>): Promise<PodView>;
   /** The value of the first line of the metrics that begins so. */
   metric(line: string): Promise<number | undefined>;
   stop(): Promise<void>;
 };
 
 /** A cluster, the clouds, and a house between them. */
-export type Stage = House & {
+export type TestEnvironment = Installation & {
   readonly cluster: Cluster;
   readonly clouds: Clouds;
-  readonly vault: Awaited<ReturnType<typeof startVaultIn>>;
+  readonly vault: Awaited<ReturnType<typeof startVaultInCluster>>;
   readonly dir: string;
-  readonly stores: readonly StageStore[];
+  readonly stores: readonly TestStore[];
   /** `keyferry local ...` on the stage's own store. */
   local(input: string, ...args: string[]): Promise<void>;
   /** The annotations of team-a/app: those of the clouds, and these secrets for `cce`. */
-  allow(...secrets: string[]): Promise<void>;
+  allowSecrets(...secrets: string[]): Promise<void>;
   /** Makes a class, of team-a unless told otherwise; `synced`: a Kubernetes Secret of the same name is made of the file `password`. */
   applyClass(
     name: string,
-    store: Pick<StageStore, 'provider'>,
+    store: Pick<TestStore, 'provider'>,
     parameters: Readonly<Record<string, string>>,
     options?: { readonly synced?: boolean; readonly namespace?: string },
   ): Promise<void>;
   /** How Keyferry is started here, but for its providers and its addresses. */
   readonly settings: { readonly args: readonly string[]; readonly env: Readonly<Record<string, string>> };
   /** Another house in the same cluster; it knows nothing yet. */
-  another(name: string, options?: HouseOptions): Promise<House>;
+  startInstallation(name: string, options?: InstallationOptions): Promise<Installation>;
 };
 
-export type HouseOptions = {
+export type InstallationOptions = {
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
 };
 
-/** What {@link startStage} can be told. */
-export type StageOptions = {
+/** What {@link startTestEnvironment} can be told. */
+export type TestEnvironmentOptions = {
   readonly providers: readonly string[];
   readonly args?: readonly string[];
 };
@@ -74,17 +74,20 @@ export type StageOptions = {
 const jmesPath = '[{path: password, objectAlias: password}]';
 
 /** Keyferry has no right in the cluster until the test grants it some. */
-export async function startStage({ providers, args = [] }: StageOptions): Promise<Stage> {
+export async function startTestEnvironment({
+  providers,
+  args = [],
+}: TestEnvironmentOptions): Promise<TestEnvironment> {
   const dir = await mkdtemp(join(tmpdir(), 'kf-stage-'));
   const cluster = await startCluster();
-  const clouds = await startClouds(await issuedTokens(cluster.controlPlane));
-  const local = (input: string, ...words: string[]): Promise<void> => runLocal(dir, input, ...words);
-  const who = { namespace: 'team-a', account: 'app' };
-  const vault = await startVaultIn(cluster.controlPlane, [
-    { ...who, name: 'app', audience: 'vault' },
-    { ...who, name: 'bao-app', audience: 'openbao' },
+  const clouds = await startClouds(await createTokenVerifier(cluster.controlPlane));
+  const local = (input: string, ...localArgs: string[]): Promise<void> => runLocal(dir, input, ...localArgs);
+  const account = { namespace: 'team-a', account: 'app' };
+  const vault = await startVaultInCluster(cluster.controlPlane, [
+    { ...account, name: 'app', audience: 'vault' },
+    { ...account, name: 'bao-app', audience: 'openbao' },
   ]);
-  const vaultStore = (provider: string, roleName: string): StageStore => ({
+  const vaultStore = (provider: string, roleName: string): TestStore => ({
     provider,
     parameters: (name) => ({
       roleName,
@@ -95,7 +98,7 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
     },
   });
 
-  const stores: readonly StageStore[] = [
+  const stores: readonly TestStore[] = [
     vaultStore('vault', 'app'),
     vaultStore('openbao', 'bao-app'),
     {
@@ -106,7 +109,7 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
     {
       provider: 'cce',
       parameters: (name) => ({
-        ...ownIdentity.cce,
+        ...podIdentityParameters.cce,
         objects: `- {objectName: ${name}, objectType: csms, objectVersion: latest, jmesPath: ${jmesPath}}`,
       }),
       put: (name, password) => void clouds.cce.csms.put(name, JSON.stringify({ password })),
@@ -114,7 +117,7 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
     {
       provider: 'alibabacloud',
       parameters: (name) => ({
-        ...ownIdentity.alibabacloud,
+        ...podIdentityParameters.alibabacloud,
         objects: `- {objectName: ${name}, objectAlias: whole, jmesPath: ${jmesPath}}`,
       }),
       put: (name, password) => void clouds.alibaba.kms.put(name, JSON.stringify({ password })),
@@ -122,7 +125,7 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
     {
       provider: 'aws',
       parameters: (name) => ({
-        ...ownIdentity.aws,
+        ...podIdentityParameters.aws,
         objects: `- {objectName: ${name}, objectType: secretsmanager, jmesPath: ${jmesPath}}`,
       }),
       put: (name, password) => void clouds.aws.secretsManager.put(name, JSON.stringify({ password })),
@@ -135,13 +138,13 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
   ];
   await writeFile(join(dir, 'grants'), JSON.stringify({ grants }));
   await cluster.setAudiences(audiences);
-  await cluster.node('node', { 'topology.kubernetes.io/region': 'eu-west-1' });
-  await cluster.account('team-a/app', cloudAnnotations);
-  await cluster.account('team-b/app');
+  await cluster.createNode('node', { 'topology.kubernetes.io/region': 'eu-west-1' });
+  await cluster.applyServiceAccount('team-a/app', cloudAnnotations);
+  await cluster.applyServiceAccount('team-b/app');
 
-  const [address, authority] = [vault.url.origin, vault.caFile];
+  const [address, vaultCaFile] = [vault.url.origin, vault.caFile];
   const vaultEnv = {
-    ...{ VAULT_ADDR: address, VAULT_CACERT: authority, BAO_ADDR: address, BAO_CACERT: authority },
+    ...{ VAULT_ADDR: address, VAULT_CACERT: vaultCaFile, BAO_ADDR: address, BAO_CACERT: vaultCaFile },
   };
   const settings = {
     args: [
@@ -152,13 +155,16 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
     env: { ...clouds.env, ...vaultEnv, KEYFERRY_NODE_NAME: 'node' },
   };
 
-  const houses = new Set<House>();
+  const installations = new Set<Installation>();
 
-  async function startHouse(name: string, { args: more = [], env = {} }: HouseOptions = {}): Promise<House> {
-    const health = join(dir, `${name}.sock`);
+  async function startInstallation(
+    name: string,
+    { args: extraArgs = [], env = {} }: InstallationOptions = {},
+  ): Promise<Installation> {
+    const healthSocket = join(dir, `${name}.sock`);
     const keyferry = await startKeyferry({
       providers,
-      args: [...settings.args, '--health-address', `unix:${health}`, ...more],
+      args: [...settings.args, '--health-address', `unix:${healthSocket}`, ...extraArgs],
       env: { ...settings.env, ...env },
     });
     const nodeName = (generation: Generation): string => `${name}-${generation}`;
@@ -172,33 +178,33 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
       ]),
     );
     const node = (generation: Generation): PlayedNode => nodes.get(generation)!;
-    const house: House = {
+    const installation: Installation = {
       ...{ keyferry, node },
-      async startPod(generation, wish) {
-        const { namespace = 'team-a', serviceAccount = 'app' } = wish;
-        await cluster.startPod({ ...wish, namespace, serviceAccount, node: nodeName(generation) });
-        return node(generation).until(`${namespace}/${wish.name}`, ({ last }) => last !== 'skipped');
+      async startPod(generation, podOptions) {
+        const { namespace = 'team-a', serviceAccount = 'app' } = podOptions;
+        await cluster.startPod({ ...podOptions, namespace, serviceAccount, node: nodeName(generation) });
+        return node(generation).until(`${namespace}/${podOptions.name}`, ({ last }) => last !== 'skipped');
       },
       async metric(line) {
-        const found = (await metrics(health)).split('\n').find((each) => each.startsWith(line));
+        const found = (await metrics(healthSocket)).split('\n').find((each) => each.startsWith(line));
         return found === undefined ? undefined : Number(found.split(' ').at(-1));
       },
       async stop() {
-        houses.delete(house);
+        installations.delete(installation);
         for (const one of nodes.values()) await one.stop();
         await keyferry.stop();
       },
     };
-    houses.add(house);
-    return house;
+    installations.add(installation);
+    return installation;
   }
 
-  const house = await startHouse('node');
+  const installation = await startInstallation('node');
   return {
-    ...house,
-    ...{ cluster, clouds, vault, dir, stores, local, settings, another: startHouse },
-    allow: (...secrets) =>
-      cluster.account('team-a/app', {
+    ...installation,
+    ...{ cluster, clouds, vault, dir, stores, local, settings, startInstallation: startInstallation },
+    allowSecrets: (...secrets) =>
+      cluster.applyServiceAccount('team-a/app', {
         ...cloudAnnotations,
         'cce.io/dew-resource': JSON.stringify(secrets),
       }),
@@ -214,7 +220,7 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
     },
     async stop() {
       // Also those of a test that failed.
-      for (const one of houses) await one.stop();
+      for (const one of installations) await one.stop();
       await clouds.close();
       await vault.stop();
       await cluster.stop();
@@ -224,16 +230,21 @@ export async function startStage({ providers, args = [] }: StageOptions): Promis
 }
 
 /** `keyferry local ...` on the files `store` and `key` of a directory. @throws with what it printed */
-export async function runLocal(directory: string, input: string, ...words: string[]): Promise<void> {
+export async function runLocal(directory: string, input: string, ...localArgs: string[]): Promise<void> {
   const files = ['--store', join(directory, 'store'), '--key', join(directory, 'key')];
-  const running = promisify(execFile)(process.execPath, [await builtBundle(), 'local', ...files, ...words]);
-  running.child.stdin?.end(input);
-  await running;
+  const execution = promisify(execFile)(process.execPath, [
+    await builtBundle(),
+    'local',
+    ...files,
+    ...localArgs,
+  ]);
+  execution.child.stdin?.end(input);
+  await execution;
 }
 
 async function metrics(socketPath: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    request({ socketPath, path: '/metrics' }, (answer) => void text(answer).then(resolve, reject))
+    request({ socketPath, path: '/metrics' }, (response) => void text(response).then(resolve, reject))
       .on('error', reject)
       .end();
   });
@@ -241,17 +252,17 @@ async function metrics(socketPath: string): Promise<string> {
 
 /** Looks until what is found is as wished; then the wish's own failure tells. */
 export async function eventually<T>(
-  look: () => Promise<T>,
-  wished: (found: T) => void,
+  probe: () => Promise<T>,
+  assertion: (value: T) => void,
   timeoutMs = 10_000,
 ): Promise<void> {
-  for (const late = Date.now() + timeoutMs; ; await sleep(50)) {
-    const found = await look();
+  for (const deadline = Date.now() + timeoutMs; ; await sleep(50)) {
+    const value = await probe();
     try {
-      wished(found);
+      assertion(value);
       return;
     } catch (error) {
-      if (Date.now() > late) throw error;
+      if (Date.now() > deadline) throw error;
     }
   }
 }

@@ -6,9 +6,9 @@ import type { Postgres } from '../postgres.ts';
 import type { TestVault } from './testvault.ts';
 
 /** How long things live, as Vault writes it: `3s`, `1h`. */
-export type Life = { readonly ttl?: string; readonly maxTtl?: string };
+export type Lifetime = { readonly ttl?: string; readonly maxTtl?: string };
 
-const allowed = `
+const appPolicy = `
 path "secret/*" { capabilities = ["read"] }
 path "kv/*" { capabilities = ["read"] }
 path "database/creds/*" { capabilities = ["read"] }
@@ -22,15 +22,19 @@ path "secret/data/denied" { capabilities = ["deny"] }
  * Furnishes a Vault: KV 1 at `kv` and 2 at `secret`, PKI, transit, credentials of a database, and whom it lets in: ServiceAccounts of namespace `team-a` by
  * the methods kubernetes and jwt (role `app`), AppRoles, and whoever shows a certificate of Vault's own authority.
  */
-export async function furnish(vault: TestVault, postgres: Postgres) {
+export async function configureVault(vault: TestVault, postgres: Postgres) {
   const { root } = vault;
   const issuer = createTokenIssuer();
   const ca = createTestCa('Suite cluster');
-  const cluster = await startCluster(issuer, ca);
-  const enable = (kind: 'auth' | 'mounts', path: string, type = path, more: object = {}): Promise<unknown> =>
-    root('POST', `sys/${kind}/${path}`, { type, ...more });
+  const cluster = await startFakeCluster(issuer, ca);
+  const enable = (
+    kind: 'auth' | 'mounts',
+    path: string,
+    type = path,
+    options: object = {},
+  ): Promise<unknown> => root('POST', `sys/${kind}/${path}`, { type, ...options });
 
-  await root('PUT', 'sys/policies/acl/app', { policy: allowed });
+  await root('PUT', 'sys/policies/acl/app', { policy: appPolicy });
   await enable('mounts', 'secret', 'kv', { options: { version: '2' } });
   await enable('mounts', 'kv', 'kv', { options: { version: '1' } });
   await enable('mounts', 'transit');
@@ -43,10 +47,10 @@ export async function furnish(vault: TestVault, postgres: Postgres) {
     await root('POST', `pki/roles/${name}`, { allow_any_name: true, ttl: '1h', generate_lease });
 
   await enable('mounts', 'database');
-  const where = `127.0.0.1:${postgres.port}/postgres?sslmode=disable&connect_timeout=5`;
+  const databaseAddress = `127.0.0.1:${postgres.port}/postgres?sslmode=disable&connect_timeout=5`;
   await root('POST', 'database/config/suite', {
     plugin_name: 'postgresql-database-plugin',
-    connection_url: `postgresql://{{username}}:{{password}}@${where}`,
+    connection_url: `postgresql://{{username}}:{{password}}@${databaseAddress}`,
     username: postgres.user,
     password: postgres.password,
     allowed_roles: '*',
@@ -68,15 +72,15 @@ export async function furnish(vault: TestVault, postgres: Postgres) {
   await enable('auth', 'cert');
 
   /** Lets ServiceAccounts `app` of team-a in, by both methods that take their tokens. */
-  async function letIn(role: string, { ttl = '1h', maxTtl = '24h' }: Life = {}): Promise<void> {
-    const life = { token_ttl: ttl, token_max_ttl: maxTtl, token_policies: ['app'] };
+  async function letIn(role: string, { ttl = '1h', maxTtl = '24h' }: Lifetime = {}): Promise<void> {
+    const roleFields = { token_ttl: ttl, token_max_ttl: maxTtl, token_policies: ['app'] };
     await root('POST', `auth/kubernetes/role/${role}`, {
       ...{ bound_service_account_names: ['app'], bound_service_account_namespaces: ['team-a'] },
-      ...{ audience: 'vault', ...life },
+      ...{ audience: 'vault', ...roleFields },
     });
     await root('POST', `auth/jwt/role/${role}`, {
       ...{ role_type: 'jwt', bound_audiences: ['vault'], user_claim: 'sub' },
-      ...{ bound_subject: 'system:serviceaccount:team-a:app', ...life },
+      ...{ bound_subject: 'system:serviceaccount:team-a:app', ...roleFields },
     });
   }
   await letIn('app');
@@ -85,7 +89,7 @@ export async function furnish(vault: TestVault, postgres: Postgres) {
     issuer,
     letIn,
     /** A role of the database whose users live so long. */
-    databaseRole: (name: string, { ttl = '1h', maxTtl = '24h' }: Life = {}) =>
+    createDatabaseRole: (name: string, { ttl = '1h', maxTtl = '24h' }: Lifetime = {}) =>
       root('POST', `database/roles/${name}`, {
         db_name: 'suite',
         creation_statements: [
@@ -94,17 +98,17 @@ export async function furnish(vault: TestVault, postgres: Postgres) {
         ...{ default_ttl: ttl, max_ttl: maxTtl },
       }),
     /** An AppRole's ids. */
-    async appRole(name: string): Promise<{ role_id: string; secret_id: string }> {
+    async createAppRole(name: string): Promise<{ role_id: string; secret_id: string }> {
       await root('POST', `auth/approle/role/${name}`, { token_policies: ['app'] });
       const { data: role } = await root('GET', `auth/approle/role/${name}/role-id`);
       const { data: secret } = await root('POST', `auth/approle/role/${name}/secret-id`);
       return { role_id: String(role?.role_id), secret_id: String(secret?.secret_id) };
     },
     /** Lets in who shows a certificate of this authority. */
-    certificateRole: (name: string, certificate: string) =>
+    createCertificateRole: (name: string, certificate: string) =>
       root('POST', `auth/cert/certs/${name}`, { certificate, token_policies: ['app'] }),
     /** How many tokens there are, root's among them. */
-    async tokens(): Promise<number> {
+    async countTokens(): Promise<number> {
       const { data } = await root('GET', 'auth/token/accessors?list=true');
       return (data?.keys as unknown[]).length;
     },
@@ -113,7 +117,7 @@ export async function furnish(vault: TestVault, postgres: Postgres) {
 }
 
 /** What a cluster answers that Vault asks about tokens: a TokenReview, and its keys. */
-function startCluster(issuer: TokenIssuer, ca: TestCa): Promise<FakeServer> {
+function startFakeCluster(issuer: TokenIssuer, ca: TestCa): Promise<FakeServer> {
   const key = { ...createPublicKey(issuer.publicKey).export({ format: 'jwk' }), alg: 'ES256', use: 'sig' };
   return startFakeServer({
     tls: ca.issue(),

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { parseSharedIdentityGrants } from './grants-file.ts';
 
-const good = `
+const validGrants = `
 grants:
   - provider: local
     namespaces: [shop, team-*]
@@ -9,7 +9,7 @@ grants:
     names: [local/eu/prod/**]
 `;
 
-function fault(text: string): string {
+function errorOf(text: string): string {
   try {
     parseSharedIdentityGrants(text, '/etc/grants.yaml');
   } catch (thrown) {
@@ -20,7 +20,7 @@ function fault(text: string): string {
 
 describe('the grants file', () => {
   test('is YAML', () => {
-    const [grant] = parseSharedIdentityGrants(good, 'f');
+    const [grant] = parseSharedIdentityGrants(validGrants, 'f');
     expect(grant?.provider).toBe('local');
     expect(grant?.namespaces.map((matches) => matches('team-a'))).toEqual([false, true]);
     expect(grant?.names.map((matches) => matches('local/eu/prod/db'))).toEqual([true]);
@@ -47,41 +47,41 @@ describe('the grants file', () => {
     ['grants:\n', 'line 1: grants: invalid input: expected array, received null'],
     ['# none\ngrant: []', 'line 2: unknown key grant, did you mean grants?'],
     [
-      good.replace('names:', 'name:'),
+      validGrants.replace('names:', 'name:'),
       /^line 6: unknown key grants\.0\.name, did you mean names\?|names: invalid input/,
     ],
     [
-      good.replace('namespaces:', 'namespacs:'),
+      validGrants.replace('namespaces:', 'namespacs:'),
       'line 4: unknown key grants.0.namespacs, did you mean namespaces?',
     ],
     [
-      `${good}    methods: [DELETE]`,
+      `${validGrants}    methods: [DELETE]`,
       'line 7: grants.0.methods.0: invalid option: expected one of "post"|"put"',
     ],
-    [`${good}    role: [x]`, 'line 7: unknown key grants.0.role, did you mean roles?'],
-    [`${good}    __proto__: {roles: ['**']}`, /unknown key grants\.0\.__proto__/],
+    [`${validGrants}    role: [x]`, 'line 7: unknown key grants.0.role, did you mean roles?'],
+    [`${validGrants}    __proto__: {roles: ['**']}`, /unknown key grants\.0\.__proto__/],
     [
-      good.replace('local\n', 'locl\n'),
+      validGrants.replace('local\n', 'locl\n'),
       'line 3: grants.0.provider is none of alibabacloud, aws, local, openbao, vault',
     ],
     [
-      good.replace('local\n', 'cce\n'),
+      validGrants.replace('local\n', 'cce\n'),
       'line 3: grants.0.provider is none of alibabacloud, aws, local, openbao, vault',
     ],
     [
-      good.replace("['*']", "'*'"),
+      validGrants.replace("['*']", "'*'"),
       'line 5: grants.0.serviceAccounts: invalid input: expected array, received string',
     ],
-    [good.replace('[local/eu/prod/**]', '[]'), /^line 6: grants\.0\.names: too small/],
+    [validGrants.replace('[local/eu/prod/**]', '[]'), /^line 6: grants\.0\.names: too small/],
     [
-      good.replace('[local/eu/prod/**]', '[7]'),
+      validGrants.replace('[local/eu/prod/**]', '[7]'),
       'line 6: grants.0.names.0: invalid input: expected string, received number',
     ],
-    [`${good}${good}`, 'line 8: it is not YAML: duplicate key'],
+    [`${validGrants}${validGrants}`, 'line 8: it is not YAML: duplicate key'],
     ['grants: [', /^line 1: it is not YAML/],
     ['grants: !!js/function x', /^line 1: it is not YAML/],
-    [good.slice(0, -20), /^line 6: /],
+    [validGrants.slice(0, -20), /^line 6: /],
   ])('refuses %j', (text, message) => {
-    expect(fault(text)).toEqual(typeof message === 'string' ? message : expect.stringMatching(message));
+    expect(errorOf(text)).toEqual(typeof message === 'string' ? message : expect.stringMatching(message));
   });
 });

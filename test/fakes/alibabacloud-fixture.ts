@@ -13,7 +13,7 @@ import {
 import { alibabaRegion, startAlibabaCloud, type AlibabaCloudOptions } from './alibaba-cloud.ts';
 import { mintAlibabaToken, type RamRole } from './alibaba-sts.ts';
 import { startFakeKubernetes } from './kubernetes.ts';
-import { createWalk, toldOf } from './walk.ts';
+import { createMountPipeline, mountSummary } from './mount-pipeline.ts';
 
 export const oidcProvider = 'acs:ram::1234567890:oidc-provider/ack-rrsa-c0123';
 export const appRole = 'acs:ram::1234567890:role/app';
@@ -26,10 +26,10 @@ const roles: readonly RamRole[] = [
   {
     arn: providerRole,
     oidc: { providerArn: oidcProvider, subject: 'system:serviceaccount:keyferry:keyferry' },
-    trusts: ['user'],
+    trustedPrincipals: ['user'],
   },
-  { arn: staging, trusts: ['user', 'worker', appRole, providerRole] },
-  { arn: production, trusts: ['user', 'worker', appRole, providerRole] },
+  { arn: staging, trustedPrincipals: ['user', 'worker', appRole, providerRole] },
+  { arn: production, trustedPrincipals: ['user', 'worker', appRole, providerRole] },
 ];
 
 /** What the grants file says unless a test says otherwise: the app of team-a may read everything, and assume nothing. */
@@ -38,7 +38,7 @@ export const grantsForApp = [
 ];
 
 /** How a rig is made. */
-export type AlibabaRigOptions = Pick<AlibabaCloudOptions, 'metadataTokens' | 'isIssued'> & {
+export type AlibabaFixtureOptions = Pick<AlibabaCloudOptions, 'metadataTokens' | 'isIssued'> & {
   /** Beside the addresses of the fakes. Default: the worker's RAM role serves. */
   readonly env?: Readonly<Record<string, string>>;
   /** Beside those that every rig has. */
@@ -51,7 +51,7 @@ export type AlibabaRigOptions = Pick<AlibabaCloudOptions, 'metadataTokens' | 'is
 };
 
 /** The whole walk of provider `alibabacloud` before a fake cloud and a fake cluster. */
-export async function startAlibabaRig(options: AlibabaRigOptions = {}) {
+export async function startAlibabaFixture(options: AlibabaFixtureOptions = {}) {
   const { metadataTokens, isIssued, grants = grantsForApp } = options;
   const cloud = await startAlibabaCloud({
     roles: [...roles, ...(options.roles ?? [])],
@@ -99,7 +99,7 @@ export async function startAlibabaRig(options: AlibabaRigOptions = {}) {
     }),
     retryBaseMs: 1,
   });
-  const { mountCall, volume } = createWalk({
+  const { mountCall, volume } = createMountPipeline({
     ...{ provider, now, log },
     refreshInterval: options.refreshInterval,
   });
@@ -116,7 +116,7 @@ export async function startAlibabaRig(options: AlibabaRigOptions = {}) {
     volume,
     mint,
     /** Files by path, or the line a user would see. */
-    mount: (...args: Parameters<typeof volume>) => toldOf(volume(...args)),
+    mount: (...args: Parameters<typeof volume>) => mountSummary(volume(...args)),
     /** Whose keys read, of all calls of KMS so far. */
     readers: (): (string | undefined)[] => cloud.kms.calls.map(({ holder }) => holder),
     /** Tokens of a pod, as the driver brings them. */
@@ -130,7 +130,7 @@ export async function startAlibabaRig(options: AlibabaRigOptions = {}) {
         role === undefined ? {} : { annotations: { 'ack.alibabacloud.com/role-arn': role } },
       );
     },
-    turn(ms: number): void {
+    advanceClock(ms: number): void {
       clock.node += ms;
       clock.cloud += ms;
     },
@@ -142,6 +142,6 @@ export async function startAlibabaRig(options: AlibabaRigOptions = {}) {
   };
 }
 
-export type AlibabaRig = Awaited<ReturnType<typeof startAlibabaRig>>;
+export type AlibabaFixture = Awaited<ReturnType<typeof startAlibabaFixture>>;
 
 export const region = alibabaRegion;

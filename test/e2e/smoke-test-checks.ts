@@ -3,17 +3,17 @@ import { parseObjects, type KubeAnswer, type KubeClient, type KubeObject } from 
 import { driverName } from '../driver/node.ts';
 
 /** On everything that the suite makes in a user's cluster. */
-export const mark = { 'app.kubernetes.io/managed-by': 'keyferry-e2e' };
-export const selector = 'app.kubernetes.io/managed-by=keyferry-e2e';
+export const managedByLabels = { 'app.kubernetes.io/managed-by': 'keyferry-e2e' };
+export const managedBySelector = 'app.kubernetes.io/managed-by=keyferry-e2e';
 /** The names of its two pods, and of the second one's ServiceAccount. */
-export const friend = 'keyferry-e2e';
-export const stranger = 'keyferry-e2e-stranger';
+export const allowedPodName = 'keyferry-e2e';
+export const deniedPodName = 'keyferry-e2e-stranger';
 
-export const group = '/apis/secrets-store.csi.x-k8s.io/v1';
-const kinds = ['ServiceAccount', 'Secret', 'ConfigMap', 'SecretProviderClass'];
+export const apiGroup = '/apis/secrets-store.csi.x-k8s.io/v1';
+const manifestKinds = ['ServiceAccount', 'Secret', 'ConfigMap', 'SecretProviderClass'];
 
 /** What a manifest asks to be tried. */
-export type Wish = {
+export type ParsedManifest = {
   readonly spc: KubeObject & SecretProviderClass;
   readonly namespace: string;
   /** What its pod needs, the class too; no Namespace. */
@@ -21,20 +21,20 @@ export type Wish = {
 };
 
 /** @throws Error where the manifest is none that can be tried */
-export function wishOf(manifest: string): Wish {
+export function parseManifest(manifest: string): ParsedManifest {
   const all = parseObjects(manifest);
   const classes = all.filter(({ kind }) => kind === 'SecretProviderClass');
-  const [spc, another] = classes as (KubeObject & SecretProviderClass)[];
-  if (spc === undefined || another !== undefined)
+  const [spc, secondClass] = classes as (KubeObject & SecretProviderClass)[];
+  if (spc === undefined || secondClass !== undefined)
     throw new Error(
       `the manifest has ${classes.length} SecretProviderClasses: leave one, with what its pod needs`,
     );
   const namespace = spc.metadata.namespace ?? 'default';
-  const objects = all.filter(({ kind }) => kinds.includes(kind));
-  const elsewhere = objects.find(({ metadata }) => (metadata.namespace ?? 'default') !== namespace);
-  if (elsewhere !== undefined)
+  const objects = all.filter(({ kind }) => manifestKinds.includes(kind));
+  const objectElsewhere = objects.find(({ metadata }) => (metadata.namespace ?? 'default') !== namespace);
+  if (objectElsewhere !== undefined)
     throw new Error(
-      `${titleOf(elsewhere)} is in another namespace than its class, which is in ${namespace}: put all into one`,
+      `${describeObject(objectElsewhere)} is in another namespace than its class, which is in ${namespace}: put all into one`,
     );
   return { spc, namespace, objects };
 }
@@ -47,48 +47,50 @@ export function wishOf(manifest: string): Wish {
  */
 export async function checkCluster(
   kube: KubeClient,
-  { spc, namespace, objects }: Wish,
-  { useNamespace, say }: { readonly useNamespace?: string; readonly say: (line: string) => void },
+  { spc, namespace, objects }: ParsedManifest,
+  { useNamespace, report }: { readonly useNamespace?: string; readonly report: (line: string) => void },
 ): Promise<boolean> {
   await checkReachable(kube);
-  await checkDriver(kube, say);
-  const exists = await checkNamespace(kube, namespace, useNamespace);
-  await checkRights(kube, spc, namespace, exists);
-  if (!exists) return false;
+  await checkDriver(kube, report);
+  const namespaceExists = await checkNamespace(kube, namespace, useNamespace);
+  await checkPermissions(kube, spc, namespace, namespaceExists);
+  if (!namespaceExists) return false;
   const secrets = (spc.spec.secretObjects ?? []).map(({ secretName }) => secretName);
-  const ours = [
+  const pathsToCreate = [
     ...(await Promise.all(objects.map((object) => kube.pathOf(object)))),
     ...secrets.map((name) => `/api/v1/namespaces/${namespace}/secrets/${name}`),
-    ...[friend, stranger].map((name) => `/api/v1/namespaces/${namespace}/pods/${name}`),
-    `/api/v1/namespaces/${namespace}/serviceaccounts/${stranger}`,
+    ...[allowedPodName, deniedPodName].map((name) => `/api/v1/namespaces/${namespace}/pods/${name}`),
+    `/api/v1/namespaces/${namespace}/serviceaccounts/${deniedPodName}`,
   ];
-  for (const path of ours) {
-    const answer = await kube.request('GET', path);
-    if (answer.status === 404) continue;
+  for (const path of pathsToCreate) {
+    const response = await kube.request('GET', path);
+    if (response.status === 404) continue;
     const [name, kind] = path.split('/').reverse();
-    if (isOurs(answer)) throw new Error(leftover(namespace));
-    if (answer.status === 200)
+    if (isCreatedBySuite(response)) throw new Error(leftoverMessage(namespace));
+    if (response.status === 200)
       throw new Error(
         `${namespace} has ${kind ?? ''}/${name ?? ''} already, and nothing that is there is touched: rename it in the manifest${
           kind === 'serviceaccounts' ? ', or take it out and say SERVICE_ACCOUNT=' + (name ?? '') : ''
         }`,
       );
-    throw refused(`look for ${kind ?? ''}/${name ?? ''}`, answer);
+    throw apiError(`look for ${kind ?? ''}/${name ?? ''}`, response);
   }
   return true;
 }
 
 async function checkReachable(kube: KubeClient): Promise<void> {
-  const answer = await kube.request('GET', '/version');
-  if (answer.status === 401)
-    throw new Error(`the API server does not know you: ${textOf(answer)}; log in as for kubectl get nodes`);
-  if (answer.status !== 200)
-    throw new Error(`the API server cannot be reached: ${textOf(answer)}; try kubectl version`);
+  const response = await kube.request('GET', '/version');
+  if (response.status === 401)
+    throw new Error(
+      `the API server does not know you: ${responseText(response)}; log in as for kubectl get nodes`,
+    );
+  if (response.status !== 200)
+    throw new Error(`the API server cannot be reached: ${responseText(response)}; try kubectl version`);
 }
 
-async function checkDriver(kube: KubeClient, say: (line: string) => void): Promise<void> {
-  const kindsAnswer = await kube.request('GET', group);
-  if (kindsAnswer.status === 404)
+async function checkDriver(kube: KubeClient, report: (line: string) => void): Promise<void> {
+  const apiGroupResponse = await kube.request('GET', apiGroup);
+  if (apiGroupResponse.status === 404)
     throw new Error(
       'the cluster has no SecretProviderClasses: install the Secrets Store CSI driver 1.3 or newer with its CRDs, then Keyferry; see docs/install.md',
     );
@@ -97,59 +99,59 @@ async function checkDriver(kube: KubeClient, say: (line: string) => void): Promi
     throw new Error(
       `the cluster has no CSIDriver ${driverName}, only its CRDs: install the Secrets Store CSI driver 1.3 or newer, then Keyferry; see docs/install.md`,
     );
-  if (driver.status !== 200) return say(`the CSIDriver cannot be looked at: ${textOf(driver)}`);
+  if (driver.status !== 200) return report(`the CSIDriver cannot be looked at: ${responseText(driver)}`);
   const { spec } = driver.body as { spec: { tokenRequests?: readonly { audience: string }[] } };
   const audiences = (spec.tokenRequests ?? []).map(({ audience }) => audience || "the API server's own");
-  say(`the driver brings tokens for: ${audiences.join(', ') || 'nobody'}`);
+  report(`the driver brings tokens for: ${audiences.join(', ') || 'nobody'}`);
 }
 
 /** Whether it is there. */
 async function checkNamespace(kube: KubeClient, namespace: string, useNamespace?: string): Promise<boolean> {
-  const answer = await kube.request('GET', `/api/v1/namespaces/${namespace}`);
-  if (answer.status === 404) return false;
-  if (answer.status === 200) {
-    const { metadata } = answer.body as KubeObject;
+  const response = await kube.request('GET', `/api/v1/namespaces/${namespace}`);
+  if (response.status === 404) return false;
+  if (response.status === 200) {
+    const { metadata } = response.body as KubeObject;
     if (metadata.deletionTimestamp !== undefined)
       throw new Error(`namespace ${namespace} is being deleted: wait for its end, or take another one`);
-    if (isOurs(answer)) throw new Error(leftover(namespace));
-  } else if (answer.status !== 403) throw refused(`look for namespace ${namespace}`, answer);
+    if (isCreatedBySuite(response)) throw new Error(leftoverMessage(namespace));
+  } else if (response.status !== 403) throw apiError(`look for namespace ${namespace}`, response);
   if (useNamespace === namespace) return true;
   throw new Error(
-    answer.status === 403
+    response.status === 403
       ? `you may not see whether namespace ${namespace} exists; if it does, and may be used, say USE_NAMESPACE=${namespace}`
       : `namespace ${namespace} exists already, and is not touched: put another one into the manifest, or, if your store knows pods by this one, say USE_NAMESPACE=${namespace}. Then things are added to it and removed again, and nothing that is there is changed`,
   );
 }
 
-async function checkRights(
+async function checkPermissions(
   kube: KubeClient,
   { spec }: SecretProviderClass,
   namespace: string,
-  exists: boolean,
+  namespaceExists: boolean,
 ): Promise<void> {
   const driverGroup = 'secrets-store.csi.x-k8s.io';
-  const rights = [
-    ...(exists ? [] : ['create namespaces', 'delete namespaces']),
+  const permissions = [
+    ...(namespaceExists ? [] : ['create namespaces', 'delete namespaces']),
     ...['create pods', 'get pods', 'delete pods', 'list events'],
     ...['create serviceaccounts', 'get serviceaccounts', 'delete serviceaccounts'],
     ...[`create secretproviderclasses ${driverGroup}`, `delete secretproviderclasses ${driverGroup}`],
     `get secretproviderclasspodstatuses ${driverGroup}`,
     ...(spec.secretObjects === undefined ? [] : ['get secrets']),
   ];
-  const answers = await Promise.all(
-    rights.map(async (right) => {
-      const [verb, resource, group = ''] = right.split(' ');
+  const missingByPermission = await Promise.all(
+    permissions.map(async (permission) => {
+      const [verb, resource, apiGroup = ''] = permission.split(' ');
       const review = await kube.post<{ status: { allowed: boolean } }>(
         '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews',
         {
           ...{ apiVersion: 'authorization.k8s.io/v1', kind: 'SelfSubjectAccessReview' },
-          spec: { resourceAttributes: { verb, resource, group, namespace } },
+          spec: { resourceAttributes: { verb, resource, group: apiGroup, namespace } },
         },
       );
       return review.status.allowed ? [] : [`${verb ?? ''} ${resource ?? ''}`];
     }),
   );
-  const missing = answers.flat();
+  const missing = missingByPermission.flat();
   if (missing.length > 0)
     throw new Error(
       `you may not ${missing.join(', ')} in namespace ${namespace}: ask for a role that may, or take another context`,
@@ -157,32 +159,32 @@ async function checkRights(
 }
 
 /** Whether an answer is an object that the suite has made. */
-export function isOurs({ status, body }: KubeAnswer): boolean {
+export function isCreatedBySuite({ status, body }: KubeAnswer): boolean {
   return (
     status === 200 &&
     (body as KubeObject).metadata.labels?.['app.kubernetes.io/managed-by'] === 'keyferry-e2e'
   );
 }
 
-function leftover(namespace: string): string {
-  return `an earlier run was killed, or goes on: its things in ${namespace} are still there; remove them: ${howToRemove(namespace)}`;
+function leftoverMessage(namespace: string): string {
+  return `an earlier run was killed, or goes on: its things in ${namespace} are still there; remove them: ${removalCommand(namespace)}`;
 }
 
 /** For people. */
-export function howToRemove(namespace: string): string {
-  return `kubectl -n ${namespace} delete pods,serviceaccounts,secrets,configmaps,secretproviderclasses -l ${selector}; kubectl delete namespaces -l ${selector},kubernetes.io/metadata.name=${namespace}`;
+export function removalCommand(namespace: string): string {
+  return `kubectl -n ${namespace} delete pods,serviceaccounts,secrets,configmaps,secretproviderclasses -l ${managedBySelector}; kubectl delete namespaces -l ${managedBySelector},kubernetes.io/metadata.name=${namespace}`;
 }
 
 /** `Kind/name`. */
-export function titleOf({ kind, metadata }: KubeObject): string {
+export function describeObject({ kind, metadata }: KubeObject): string {
   return `${kind}/${metadata.name}`;
 }
 
-export function refused(what: string, answer: KubeAnswer): Error {
-  return new Error(`the API server refuses to ${what}: ${textOf(answer)}`);
+export function apiError(action: string, response: KubeAnswer): Error {
+  return new Error(`the API server refuses to ${action}: ${responseText(response)}`);
 }
 
-function textOf({ status, body }: KubeAnswer): string {
+function responseText({ status, body }: KubeAnswer): string {
   const { message } = typeof body === 'string' ? { message: body } : (body as { message?: string });
   return `${status} ${(message ?? '').trim()}`;
 }

@@ -2,17 +2,17 @@ import { type BigIntStats, constants } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { SecretError } from '../../../core/errors.ts';
-import { quoteForeign } from '../../../core/safe-text.ts';
+import { sanitizeExternalText } from '../../../core/safe-text.ts';
 
 /** A file of the local store, as messages call it. */
-export type NamedFile = { readonly what: 'local store' | 'key of the local store'; readonly path: string };
+export type StoreFile = { readonly label: 'local store' | 'key of the local store'; readonly path: string };
 
 /** `local store /var/lib/keyferry/local.age` */
-export function describeFile(file: NamedFile): string {
-  return `${file.what} ${quoteForeign(file.path)}`;
+export function describeFile(file: StoreFile): string {
+  return `${file.label} ${sanitizeExternalText(file.path)}`;
 }
 
-const causes: Readonly<Record<string, { readonly cause: string; readonly hint?: string }>> = {
+const errorCauses: Readonly<Record<string, { readonly cause: string; readonly hint?: string }>> = {
   ENOENT: {
     cause: 'it does not exist',
     hint: '`keyferry local init` makes it, --store and --key name another place',
@@ -33,10 +33,10 @@ const causes: Readonly<Record<string, { readonly cause: string; readonly hint?: 
 };
 
 /** A failure of the file system as LOCAL_STORE_UNREADABLE; a SecretError passes unchanged. */
-export function fileFault(action: 'read' | 'write', file: NamedFile, thrown: unknown): SecretError {
+export function fileError(action: 'read' | 'write', file: StoreFile, thrown: unknown): SecretError {
   if (thrown instanceof SecretError) return thrown;
-  const code = systemCode(thrown) ?? 'unknown failure';
-  const { cause, hint } = causes[code] ?? { cause: code };
+  const code = systemErrorCode(thrown) ?? 'unknown failure';
+  const { cause, hint } = errorCauses[code] ?? { cause: code };
   return new SecretError('LOCAL_STORE_UNREADABLE', `cannot ${action} the ${describeFile(file)}: ${cause}`, {
     ...(hint === undefined ? {} : { hint }),
     cause: thrown,
@@ -44,7 +44,7 @@ export function fileFault(action: 'read' | 'write', file: NamedFile, thrown: unk
 }
 
 /** `ENOENT` and its like, where the operating system said so. */
-export function systemCode(thrown: unknown): string | undefined {
+export function systemErrorCode(thrown: unknown): string | undefined {
   if (typeof thrown !== 'object' || thrown === null || !('code' in thrown)) return undefined;
   return typeof thrown.code === 'string' ? thrown.code : undefined;
 }
@@ -53,26 +53,26 @@ export function systemCode(thrown: unknown): string | undefined {
  * The bytes of a regular file of at most `limit` bytes. A directory, a pipe (which would block) or a device is refused.
  * @throws SecretError LOCAL_STORE_UNREADABLE
  */
-export async function readWhole(file: NamedFile, limit: number): Promise<Buffer> {
+export async function readRegularFile(file: StoreFile, limit: number): Promise<Buffer> {
   try {
     const handle = await open(file.path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
-      const { size } = regular(file, await handle.stat({ bigint: true }));
-      if (size > limit) throw tooLarge(file, limit);
+      const { size } = requireRegularFile(file, await handle.stat({ bigint: true }));
+      if (size > limit) throw tooLargeError(file, limit);
       // One byte more than it may have: a file that grows meanwhile is still refused.
       const buffer = Buffer.alloc(Number(size) + 1);
       let length = 0;
       for (;;) {
         const { bytesRead } = await handle.read(buffer, length, buffer.length - length);
         length += bytesRead;
-        if (length === buffer.length) throw unreadable(file, 'it was written to while it was read');
+        if (length === buffer.length) throw unreadableError(file, 'it was written to while it was read');
         if (bytesRead === 0) return buffer.subarray(0, length);
       }
     } finally {
       await handle.close();
     }
   } catch (thrown) {
-    throw fileFault('read', file, thrown);
+    throw fileError('read', file, thrown);
   }
 }
 
@@ -81,51 +81,51 @@ export async function readWhole(file: NamedFile, limit: number): Promise<Buffer>
  * new one. The caller holds the write lock, so that the temporary name beside it is its own.
  * @throws SecretError LOCAL_STORE_UNREADABLE
  */
-export async function replaceWhole(file: NamedFile, contents: Uint8Array): Promise<void> {
-  const temporary = `${file.path}.tmp`;
+export async function writeFileAtomically(file: StoreFile, contents: Uint8Array): Promise<void> {
+  const temporaryPath = `${file.path}.tmp`;
   try {
     // What a killed writer left behind could be a link or have another mode.
-    await rm(temporary, { force: true });
-    const handle = await open(temporary, 'wx', 0o600);
+    await rm(temporaryPath, { force: true });
+    const handle = await open(temporaryPath, 'wx', 0o600);
     try {
       await handle.writeFile(contents);
       await handle.sync();
     } finally {
       await handle.close();
     }
-    await rename(temporary, file.path);
+    await rename(temporaryPath, file.path);
     await syncDirectory(dirname(file.path));
   } catch (thrown) {
-    await rm(temporary, { force: true }).catch(() => undefined);
-    throw fileFault('write', file, thrown);
+    await rm(temporaryPath, { force: true }).catch(() => undefined);
+    throw fileError('write', file, thrown);
   }
 }
 
 /** What tells a file's state from the next: device, inode, times and size. `mode` and `mtimeMs` for whom they concern. */
 export async function fileState(
-  file: NamedFile,
+  file: StoreFile,
 ): Promise<{ readonly id: string; readonly mtimeMs: number; readonly mode: number }> {
   try {
-    const stats = regular(file, await stat(file.path, { bigint: true }));
+    const stats = requireRegularFile(file, await stat(file.path, { bigint: true }));
     const id = [stats.dev, stats.ino, stats.mtimeNs, stats.ctimeNs, stats.size].join(':');
     return { id, mtimeMs: Number(stats.mtimeMs), mode: Number(stats.mode) & 0o777 };
   } catch (thrown) {
-    throw fileFault('read', file, thrown);
+    throw fileError('read', file, thrown);
   }
 }
 
-function regular(file: NamedFile, stats: BigIntStats): BigIntStats {
-  if (stats.isDirectory()) throw unreadable(file, 'it is a directory');
-  if (!stats.isFile()) throw unreadable(file, 'it is no regular file');
+function requireRegularFile(file: StoreFile, stats: BigIntStats): BigIntStats {
+  if (stats.isDirectory()) throw unreadableError(file, 'it is a directory');
+  if (!stats.isFile()) throw unreadableError(file, 'it is no regular file');
   return stats;
 }
 
-function unreadable(file: NamedFile, cause: string): SecretError {
+function unreadableError(file: StoreFile, cause: string): SecretError {
   return new SecretError('LOCAL_STORE_UNREADABLE', `cannot read the ${describeFile(file)}: ${cause}`);
 }
 
-function tooLarge(file: NamedFile, limit: number): SecretError {
-  return unreadable(file, `it is larger than ${limit / 1024} KiB`);
+function tooLargeError(file: StoreFile, limit: number): SecretError {
+  return unreadableError(file, `it is larger than ${limit / 1024} KiB`);
 }
 
 async function syncDirectory(path: string): Promise<void> {

@@ -2,14 +2,14 @@ import { createPublicKey, verify, type JsonWebKey, type KeyObject } from 'node:c
 import { createKubeClient } from '../../driver/kube-client.ts';
 
 /** Whether a ServiceAccount's token was signed by the cluster, says so itself, and has not ended. Audience and subject are the asker's to compare. */
-export type IssuedToken = (token: string) => boolean;
+export type TokenVerifier = (token: string) => boolean;
 
 /** Reads the cluster's public keys as a cloud does that is to trust it: from its issuer, with no credential. */
-export async function issuedTokens(cluster: {
+export async function createTokenVerifier(cluster: {
   readonly server: URL;
   readonly ca: string;
   readonly issuer: string;
-}): Promise<IssuedToken> {
+}): Promise<TokenVerifier> {
   const anonymous = createKubeClient({ server: cluster.server, ca: cluster.ca });
   const discovery = await anonymous.get<{ issuer: string; jwks_uri: string }>(
     '/.well-known/openid-configuration',
@@ -18,14 +18,14 @@ export async function issuedTokens(cluster: {
     new URL(discovery.jwks_uri).pathname,
   );
   await anonymous.close();
-  const known = new Map<string, KeyObject>(
+  const keysById = new Map<string, KeyObject>(
     keys.map((key) => [key.kid, createPublicKey({ key, format: 'jwk' })]),
   );
   return (token) => {
     const [header = '', payload = '', signature = ''] = token.split('.');
     const { alg, kid } = decode(header) as { alg: string; kid: string };
     const { iss, exp } = decode(payload) as { iss: string; exp: number };
-    const key = known.get(kid);
+    const key = keysById.get(kid);
     if (key === undefined || alg !== 'RS256' || iss !== discovery.issuer || exp * 1_000 <= Date.now())
       return false;
     return verify('sha256', Buffer.from(`${header}.${payload}`), key, Buffer.from(signature, 'base64url'));

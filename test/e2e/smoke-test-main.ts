@@ -1,13 +1,13 @@
 import { readFile } from 'node:fs/promises';
-import { tryCluster } from './any-cluster.ts';
-import { connectByKubectl } from './kubectl-proxy.ts';
+import { runSmokeTest } from './smoke-test.ts';
+import { connectWithKubectl } from './kubectl-proxy.ts';
 
 /** What `make e2e-cluster` runs: a program of its own and no test, so that ^C clears up and a failure is one message. */
 async function main(): Promise<void> {
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => {
-      if (!stop.signal.aborted) say(`${signal}: what was made is removed first`);
+      if (!stop.signal.aborted) report(`${signal}: what was made is removed first`);
       stop.abort(new Error('stopped before its end'));
     });
   }
@@ -20,23 +20,23 @@ async function main(): Promise<void> {
     throw new Error(`MANIFEST cannot be read: ${messageOf(error)}`);
   });
   const [kubeconfig, context] = [setting('KUBECONFIG'), setting('CONTEXT')];
-  const { kube, name } = await connectByKubectl({
+  const { kube, name } = await connectWithKubectl({
     ...(kubeconfig !== undefined && { kubeconfig }),
     ...(context !== undefined && { context }),
   });
-  say(`cluster: ${name}`);
+  report(`cluster: ${name}`);
   const [serviceAccount, node, useNamespace] = [
     ...[setting('SERVICE_ACCOUNT'), setting('POD_NODE'), setting('USE_NAMESPACE')],
   ];
   try {
-    await tryCluster({
-      ...{ kube, manifest: text, say, signal: stop.signal, patienceMs: 180_000 },
+    await runSmokeTest({
+      ...{ kube, manifest: text, report, signal: stop.signal, podTimeoutMs: 180_000 },
       image: setting('POD_IMAGE') ?? 'registry.k8s.io/pause:3.10',
       ...(serviceAccount !== undefined && { serviceAccount }),
       ...(node !== undefined && { node }),
       ...(useNamespace !== undefined && { useNamespace }),
     });
-    say('PASSED');
+    report('PASSED');
   } finally {
     await kube.close();
   }
@@ -48,7 +48,7 @@ function setting(name: string): string | undefined {
   return value === '' ? undefined : value;
 }
 
-function say(line: string): void {
+function report(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
@@ -57,6 +57,6 @@ function messageOf(error: unknown): string {
 }
 
 main().catch((error: unknown) => {
-  say(`FAILED: ${messageOf(error)}`);
+  report(`FAILED: ${messageOf(error)}`);
   process.exitCode = 1;
 });

@@ -4,7 +4,7 @@ import { serving } from '../csi/harness.ts';
 import { createDriver, type Driver, type DriverOptions } from '../driver/driver.ts';
 
 /** Serves a walk at the socket of a provider, and does `work` with a driver before it. */
-export async function underDriver(
+export async function withDriver(
   mount: CsiServerOptions['mount'],
   { provider, generation }: { readonly provider: string } & Pick<DriverOptions, 'generation'>,
   work: (driver: Driver) => Promise<void>,

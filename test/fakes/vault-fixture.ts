@@ -12,7 +12,7 @@ import { createVaultProvider } from '../../src/providers/vault/index.ts';
 import { startFakeKubernetes } from './kubernetes.ts';
 import type { PodTokenOptions } from './vault-jwt.ts';
 import { startFakeVault, type FakeVault, type FakeVaultOptions } from './vault.ts';
-import { createWalk, toldOf, type WalkPod } from './walk.ts';
+import { createMountPipeline, mountSummary, type TestPod } from './mount-pipeline.ts';
 
 /** What the grants file says unless a test says otherwise: the app of team-a may read below secret/data/. */
 export const grantsForApp = [
@@ -20,7 +20,7 @@ export const grantsForApp = [
 ];
 
 /** How a rig is made. */
-export type VaultRigOptions = FakeVaultOptions & {
+export type VaultFixtureOptions = FakeVaultOptions & {
   readonly dialect?: 'vault' | 'openbao';
   /** Beside the addresses and the authority of the fake; given what it is made of, and a way to write files. */
   readonly env?: (vault: FakeVault, file: (name: string, text: string) => string) => Record<string, string>;
@@ -30,7 +30,7 @@ export type VaultRigOptions = FakeVaultOptions & {
 };
 
 /** The whole walk of provider `vault` or `openbao` before a fake Vault and a fake cluster. */
-export async function startVaultRig(options: VaultRigOptions = {}) {
+export async function startVaultFixture(options: VaultFixtureOptions = {}) {
   const { dialect = 'vault', grants = grantsForApp } = options;
   const vault = await startFakeVault(options);
   const { now, http, issuer, directory } = vault;
@@ -63,20 +63,20 @@ export async function startVaultRig(options: VaultRigOptions = {}) {
     }),
     retryBaseMs: 1,
   });
-  const walk = createWalk({ provider, now, log, refreshInterval: options.refreshInterval });
+  const pipeline = createMountPipeline({ provider, now, log, refreshInterval: options.refreshInterval });
 
-  function volume(parameters: string | Record<string, string>, pod: WalkPod = {}): Promise<Volume> {
+  function volume(parameters: string | Record<string, string>, pod: TestPod = {}): Promise<Volume> {
     const { name = 'pod-1', namespace = 'team-a', account = 'app' } = pod;
-    const more = typeof parameters === 'string' ? { objects: parameters } : parameters;
-    return walk.volume(
-      { roleName: 'app', ...more },
+    const classParameters = typeof parameters === 'string' ? { objects: parameters } : parameters;
+    return pipeline.volume(
+      { roleName: 'app', ...classParameters },
       { tokens: podToken({ namespace, serviceAccount: account, podUid: `uid-${name}` }), ...pod },
     );
   }
 
-  function podToken(more: PodTokenOptions = {}): Record<string, string> {
-    const { audience = dialect } = more;
-    return { [audience]: issuer.podToken({ ...more, audience }) };
+  function podToken(tokenOptions: PodTokenOptions = {}): Record<string, string> {
+    const { audience = dialect } = tokenOptions;
+    return { [audience]: issuer.podToken({ ...tokenOptions, audience }) };
   }
 
   return {
@@ -87,19 +87,19 @@ export async function startVaultRig(options: VaultRigOptions = {}) {
     grantsFile,
     lines,
     provider,
-    mountCall: walk.mountCall,
+    mountCall: pipeline.mountCall,
     volume,
     file,
     /** Files by path, or the line a user would see. */
-    mount: (...args: Parameters<typeof volume>) => toldOf(volume(...args)),
+    mount: (...args: Parameters<typeof volume>) => mountSummary(volume(...args)),
     /** Tokens of a pod, as the driver brings them. */
     podToken,
     /** How many logins there were, of all mounts and namespaces. */
     logins: (): number => vault.count(/^POST \/v1\/auth\/.+\/login$/),
     /** Does what is due after time has passed. */
     async tick(ms = 0): Promise<void> {
-      vault.turn(ms);
-      walk.store.tick();
+      vault.advanceClock(ms);
+      pipeline.store.tick();
       // Sweeps end what the clock has overtaken, also where nobody asks for it.
       vault.tokens.sweep();
       await new Promise((resolve) => setTimeout(resolve, 20));
@@ -113,4 +113,4 @@ export async function startVaultRig(options: VaultRigOptions = {}) {
   };
 }
 
-export type VaultRig = Awaited<ReturnType<typeof startVaultRig>>;
+export type VaultFixture = Awaited<ReturnType<typeof startVaultFixture>>;

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import type { FakeAnswer } from './http-server.ts';
+import type { FakeResponse } from './http-server.ts';
 
 /** What a backend is asked, once the core has found out who asks and whether he may. */
-export type VaultQuestion = {
+export type VaultBackendRequest = {
   /** `LIST` where it came as a GET with `list=true`. */
   readonly method: string;
   /** Below the backend's mount, decoded. */
@@ -13,20 +13,20 @@ export type VaultQuestion = {
 };
 
 /** An error as Vault writes it. */
-export function vaultFault(status: number, ...errors: string[]): FakeAnswer {
+export function vaultErrorResponse(status: number, ...errors: string[]): FakeResponse {
   return { status, body: { errors } };
 }
 
 /** The answer of a policy that does not allow it: other words than those for a token that is none. */
-export const deniedByPolicy = vaultFault(403, '1 error occurred:\n\t* permission denied\n\n');
+export const deniedByPolicy = vaultErrorResponse(403, '1 error occurred:\n\t* permission denied\n\n');
 /** A bad, ended or missing token, and a login where nothing is mounted. */
-export const permissionDenied = vaultFault(403, 'permission denied');
-export const nothingThere: FakeAnswer = vaultFault(404);
+export const permissionDenied = vaultErrorResponse(403, 'permission denied');
+export const notFound: FakeResponse = vaultErrorResponse(404);
 /** Read before this node has seen what was written to another (Enterprise). */
-export const notYetSeen = vaultFault(412, 'required index state not present');
+export const indexNotPresent = vaultErrorResponse(412, 'required index state not present');
 /** A rate limit quota. */
-export const overQuota = (path: string, retryAfter?: number): FakeAnswer => ({
-  ...vaultFault(429, `request path "${path}": rate limit quota exceeded`),
+export const rateLimited = (path: string, retryAfter?: number): FakeResponse => ({
+  ...vaultErrorResponse(429, `request path "${path}": rate limit quota exceeded`),
   ...(retryAfter !== undefined && { headers: { 'retry-after': String(retryAfter) } }),
 });
 
@@ -34,11 +34,11 @@ export const overQuota = (path: string, retryAfter?: number): FakeAnswer => ({
  * A success, in the order of fields that Vault has.
  * @param data JSON text, so that it goes out character by character
  */
-export function vaultEnvelope(
+export function vaultResponse(
   data: string,
   lease: { readonly id?: string; readonly seconds?: number; readonly renewable?: boolean } = {},
   rest: { readonly warnings?: readonly string[]; readonly auth?: object; readonly status?: number } = {},
-): FakeAnswer {
+): FakeResponse {
   const { id = '', seconds = 0, renewable = false } = lease;
   const { warnings = null, auth = null, status = 200 } = rest;
   const head = JSON.stringify({

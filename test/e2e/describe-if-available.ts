@@ -2,11 +2,11 @@ import { describe } from '@jest/globals';
 import { basename } from 'node:path';
 
 /** `describe`, or where this machine lacks something `describe.skip`, and a line that nobody overlooks says so. */
-export function describeWhere(
+export function describeIfAvailable(
   suite: string,
-  lacks: readonly string[],
+  missing: readonly string[],
 ): typeof describe | typeof describe.skip {
-  if (lacks.length === 0) return describe;
-  process.stderr.write(`\nSKIPPED ${basename(suite)}: this machine has no ${lacks.join(', and no ')}\n\n`);
+  if (missing.length === 0) return describe;
+  process.stderr.write(`\nSKIPPED ${basename(suite)}: this machine has no ${missing.join(', and no ')}\n\n`);
   return describe.skip;
 }

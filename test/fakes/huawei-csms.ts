@@ -1,6 +1,6 @@
 import type { TlsOptions } from 'node:tls';
-import { startFakeServer, type FakeAnswer, type FakeRequest, type FakeServer } from './http-server.ts';
-import type { HuaweiAccount } from './huawei-keys.ts';
+import { startFakeServer, type FakeResponse, type FakeRequest, type FakeServer } from './http-server.ts';
+import type { HuaweiAccount } from './huawei-account.ts';
 
 type Value = { readonly secret_string?: string; readonly secret_binary?: string };
 type Secret = { state: string; readonly versions: Value[] };
@@ -27,33 +27,37 @@ export async function startFakeCsms(options: {
   const denied = new Set<string>();
   let requests = 0;
 
-  const answer = (status: number, body: object): FakeAnswer => ({
+  const jsonResponse = (status: number, body: object): FakeResponse => ({
     status,
     headers: { 'x-request-id': `csms-${(requests += 1)}` },
     body,
   });
-  const fault = (status: number, error_code: string, error_msg: string): FakeAnswer =>
-    answer(status, { error_code, error_msg });
+  const errorResponse = (status: number, error_code: string, error_msg: string): FakeResponse =>
+    jsonResponse(status, { error_code, error_msg });
 
-  function handle(request: FakeRequest): FakeAnswer {
-    const refusal = account.refuse(request);
-    if (refusal !== undefined) return refusal;
-    const [, inProject = '', name = '', version] =
+  function handle(request: FakeRequest): FakeResponse {
+    const authError = account.authErrorResponse(request);
+    if (authError !== undefined) return authError;
+    const [, projectInPath = '', name = '', version] =
       /^\/v1\/([^/]+)\/secrets\/([^/]+)(?:\/versions\/([^/]+))?$/.exec(request.path) ?? [];
-    if (request.method !== 'GET' || name === '') return fault(404, 'APIGW.0101', 'The API does not exist');
-    if (inProject !== project || request.headers['x-project-id'] !== project)
-      return fault(403, 'CSMS.0403', 'Project does not match');
-    if (denied.has(name)) return fault(403, 'PAP.0001', `Policy doesn't allow ${name} to be performed`);
+    if (request.method !== 'GET' || name === '')
+      return errorResponse(404, 'APIGW.0101', 'The API does not exist');
+    if (projectInPath !== project || request.headers['x-project-id'] !== project)
+      return errorResponse(403, 'CSMS.0403', 'Project does not match');
+    if (denied.has(name))
+      return errorResponse(403, 'PAP.0001', `Policy doesn't allow ${name} to be performed`);
     const secret = secrets.get(name);
-    if (secret === undefined) return fault(400, 'CSMS.0106', 'The secret name does not exist');
-    if (version === undefined) return answer(200, { secret: { name, state: secret.state } });
-    if (secret.state === 'PENDING_DELETE') return fault(400, 'CSMS.0103', 'The secret is pending deletion');
+    if (secret === undefined) return errorResponse(400, 'CSMS.0106', 'The secret name does not exist');
+    if (version === undefined) return jsonResponse(200, { secret: { name, state: secret.state } });
+    if (secret.state === 'PENDING_DELETE')
+      return errorResponse(400, 'CSMS.0103', 'The secret is pending deletion');
     // The codes of these two are documented nowhere.
-    if (secret.state !== 'ENABLED') return fault(400, 'CSMS.0999', 'Operation not allowed in this state');
+    if (secret.state !== 'ENABLED')
+      return errorResponse(400, 'CSMS.0999', 'Operation not allowed in this state');
     const number = version === 'latest' ? secret.versions.length : Number(version.slice(1));
     const value = secret.versions[number - 1];
-    if (value === undefined) return fault(400, 'CSMS.0005', 'The resource does not exist');
-    return answer(200, { version: { version_metadata: metadata(name, `v${number}`), ...value } });
+    if (value === undefined) return errorResponse(400, 'CSMS.0005', 'The resource does not exist');
+    return jsonResponse(200, { version: { version_metadata: metadata(name, `v${number}`), ...value } });
   }
 
   const server = await startFakeServer({ handler: handle, tls });

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
-import { createBudgetMetrics } from '../../src/concurrency/rate-limiter.ts';
+import { createRateLimiterMetrics } from '../../src/concurrency/rate-limiter.ts';
 import { createKubeApi } from '../../src/kube/api.ts';
 import { createServiceAccounts } from '../../src/kube/service-accounts.ts';
 import { createAwsProvider } from '../../src/providers/aws/index.ts';
@@ -16,14 +16,14 @@ import {
 import { awsRegion, startAwsCloud } from './aws-cloud.ts';
 import { mintAwsToken } from './aws-sts.ts';
 import { startFakeKubernetes } from './kubernetes.ts';
-import { createWalk, toldOf, type WalkPod } from './walk.ts';
+import { createMountPipeline, mountSummary, type TestPod } from './mount-pipeline.ts';
 
 export const appRole = 'arn:aws:iam::111122223333:role/team/app';
 /** That trusts another account of the cluster. */
 export const otherRole = 'arn:aws:iam::444455556666:role/other';
 /** Keyferry's own. */
 export const ownRole = 'arn:aws:iam::111122223333:role/keyferry';
-export const node = 'ip-10-0-0-1.eu-west-1.compute.internal';
+export const nodeName = 'ip-10-0-0-1.eu-west-1.compute.internal';
 
 /** What the grants file says unless a test says otherwise. */
 export const grantsForPlain = [
@@ -36,7 +36,7 @@ export const grantsForPlain = [
 ];
 
 /** How a rig is made. */
-export type AwsRigOptions = {
+export type AwsFixtureOptions = {
   /** Beside the addresses of the fakes and the name of the node. */
   readonly env?: Readonly<Record<string, string>>;
   /** Keyferry's own identity, by keys in the environment of this process, is switched on. */
@@ -47,7 +47,7 @@ export type AwsRigOptions = {
 };
 
 /** The whole walk of provider `aws` before a fake cloud and a fake cluster. */
-export async function startAwsRig(options: AwsRigOptions = {}) {
+export async function startAwsFixture(options: AwsFixtureOptions = {}) {
   const { grants = grantsForPlain, ownIdentity = false } = options;
   const cloud = await startAwsCloud({
     roles: [
@@ -62,7 +62,7 @@ export async function startAwsRig(options: AwsRigOptions = {}) {
     'team-a/plain': {},
     'team-b/app': { annotations: { 'eks.amazonaws.com/role-arn': otherRole } },
   });
-  kubernetes.nodes.set(node, { 'topology.kubernetes.io/region': awsRegion });
+  kubernetes.nodes.set(nodeName, { 'topology.kubernetes.io/region': awsRegion });
   const directory = mkdtempSync(join(tmpdir(), 'keyferry-aws-'));
   const grantsFile = join(directory, 'grants.yaml');
   writeFileSync(grantsFile, JSON.stringify({ grants }));
@@ -73,9 +73,9 @@ export async function startAwsRig(options: AwsRigOptions = {}) {
   const mint = (
     namespace: string,
     serviceAccount: string,
-    more: Partial<Parameters<typeof mintAwsToken>[0]> = {},
-  ) => mintAwsToken({ namespace, serviceAccount, expiresAt: now() + 3_600_000, ...more });
-  const podTokens = ({ name = 'pod-1', namespace = 'team-a', account = 'app' }: WalkPod = {}) => {
+    overrides: Partial<Parameters<typeof mintAwsToken>[0]> = {},
+  ) => mintAwsToken({ namespace, serviceAccount, expiresAt: now() + 3_600_000, ...overrides });
+  const podTokens = ({ name = 'pod-1', namespace = 'team-a', account = 'app' }: TestPod = {}) => {
     const pod = { podName: name, podUid: uidOf(name) };
     return {
       'sts.amazonaws.com': mint(namespace, account, pod),
@@ -83,13 +83,13 @@ export async function startAwsRig(options: AwsRigOptions = {}) {
     };
   };
   // The SDK looks into the process.
-  const own = cloud.account.issueKeys({ holder: ownRole });
-  const ownEnv = { AWS_ACCESS_KEY_ID: own.accessKeyId, AWS_SECRET_ACCESS_KEY: own.secretAccessKey };
+  const ownKeys = cloud.account.issueKeys({ holder: ownRole });
+  const ownEnv = { AWS_ACCESS_KEY_ID: ownKeys.accessKeyId, AWS_SECRET_ACCESS_KEY: ownKeys.secretAccessKey };
   if (ownIdentity) Object.assign(process.env, ownEnv);
 
   const env: Readonly<Record<string, string>> = {
     ...cloud.env,
-    KEYFERRY_NODE_NAME: node,
+    KEYFERRY_NODE_NAME: nodeName,
     ...(ownIdentity && { KEYFERRY_AWS_OWN_IDENTITY: 'true', ...ownEnv }),
     ...options.env,
   };
@@ -104,13 +104,19 @@ export async function startAwsRig(options: AwsRigOptions = {}) {
     sharedIdentity: createSharedIdentity({
       ...{ mode: options.sharedIdentities ?? 'granted', grantsFile, log, now },
     }),
-    budgetMetrics: createBudgetMetrics(registry),
+    rateLimiterMetrics: createRateLimiterMetrics(registry),
     retryBaseMs: 1,
   });
-  const walk = createWalk({ provider, now, log, registry, refreshInterval: options.refreshInterval });
+  const pipeline = createMountPipeline({
+    provider,
+    now,
+    log,
+    registry,
+    refreshInterval: options.refreshInterval,
+  });
 
-  function volume(parameters: string | Record<string, string>, pod: WalkPod = {}): Promise<Volume> {
-    return walk.volume(
+  function volume(parameters: string | Record<string, string>, pod: TestPod = {}): Promise<Volume> {
+    return pipeline.volume(
       typeof parameters === 'string' ? { region: awsRegion, objects: parameters } : parameters,
       { tokens: podTokens(pod), ...pod },
     );
@@ -119,10 +125,10 @@ export async function startAwsRig(options: AwsRigOptions = {}) {
   return {
     ...cloud,
     ...{ kubernetes, env, caFile, grantsFile, lines, volume, mint, podTokens },
-    mountCall: walk.mountCall,
+    mountCall: pipeline.mountCall,
     metrics: () => registry.metrics(),
     /** Files by path, or the line a user would see. */
-    mount: (...args: Parameters<typeof volume>) => toldOf(volume(...args)),
+    mount: (...args: Parameters<typeof volume>) => mountSummary(volume(...args)),
     /** Whose keys read, of all calls of Secrets Manager so far. */
     readers: (): string[] => cloud.secretsManager.calls.map(({ holder }) => holder),
     /** Sets a ServiceAccount's annotation; undefined removes it. */
@@ -132,7 +138,7 @@ export async function startAwsRig(options: AwsRigOptions = {}) {
         role === undefined ? {} : { annotations: { 'eks.amazonaws.com/role-arn': role } },
       );
     },
-    turn(ms: number): void {
+    advanceClock(ms: number): void {
       clock.node += ms;
       clock.cloud += ms;
     },
@@ -145,4 +151,4 @@ export async function startAwsRig(options: AwsRigOptions = {}) {
   };
 }
 
-export type AwsRig = Awaited<ReturnType<typeof startAwsRig>>;
+export type AwsFixture = Awaited<ReturnType<typeof startAwsFixture>>;

@@ -1,7 +1,12 @@
-import type { FakeAnswer, FakeRequest } from './http-server.ts';
-import { deniedByPolicy, permissionDenied, vaultFault, type VaultQuestion } from './vault-answers.ts';
+import type { FakeResponse, FakeRequest } from './http-server.ts';
+import {
+  deniedByPolicy,
+  permissionDenied,
+  vaultErrorResponse,
+  type VaultBackendRequest,
+} from './vault-responses.ts';
 import { createFakeAuth } from './vault-auth.ts';
-import { createFakeDatabase, createFakePki, type LeasingBackend } from './vault-dynamic.ts';
+import { createFakeDatabase, createFakePki, type FakeLeaseBackend } from './vault-dynamic.ts';
 import type { TokenIssuer } from './vault-jwt.ts';
 import { createFakeKv1, createFakeKv2 } from './vault-kv.ts';
 import { createFakeLeases } from './vault-leases.ts';
@@ -29,7 +34,7 @@ const defaultPolicy: FakePolicy = {
 };
 
 /** Everything of one namespace: who may log in, who may do what, and the backends. */
-export function createVaultSpace({
+export function createFakeNamespace({
   issuer,
   now,
 }: {
@@ -37,14 +42,14 @@ export function createVaultSpace({
   readonly now: () => number;
 }) {
   const leases = createFakeLeases(now);
-  const tokens = createFakeTokens(now, leases.endOf);
+  const tokens = createFakeTokens(now, leases.revokeByToken);
   const auth = createFakeAuth({ tokens, issuer, now });
   const policies = new Map<string, FakePolicy>([
     ['default', defaultPolicy],
     ['root', { '*': ['read', 'list', 'update', 'delete'] }],
   ]);
-  const backends = new Map<string, LeasingBackend>();
-  const mount = <B extends { readonly answer: LeasingBackend }>(path: string, backend: B): B => {
+  const backends = new Map<string, FakeLeaseBackend>();
+  const mount = <B extends { readonly answer: FakeLeaseBackend }>(path: string, backend: B): B => {
     backends.set(path, backend.answer);
     return backend;
   };
@@ -61,8 +66,8 @@ export function createVaultSpace({
   function login(
     path: string,
     request: FakeRequest,
-    fields: VaultQuestion['fields'],
-  ): FakeAnswer | undefined {
+    fields: VaultBackendRequest['fields'],
+  ): FakeResponse | undefined {
     const [, name] = /^auth\/(.+)\/login$/.exec(path) ?? [];
     if (name === undefined) return undefined;
     const { certificate } = request;
@@ -72,25 +77,27 @@ export function createVaultSpace({
     );
   }
 
-  function serve(request: FakeRequest): FakeAnswer {
+  function serve(request: FakeRequest): FakeResponse {
     const query = new URLSearchParams(request.query);
     const path = decodeURIComponent(request.path).replace(/^\/v1\//, '');
     const method = request.method === 'GET' && query.get('list') === 'true' ? 'LIST' : request.method;
     const fields = fieldsOf(request.body);
-    if (fields === undefined) return vaultFault(400, 'failed to parse JSON input: invalid character');
-    const welcome = login(path, request, fields);
-    if (welcome !== undefined) return welcome;
+    if (fields === undefined) return vaultErrorResponse(400, 'failed to parse JSON input: invalid character');
+    const loginResponse = login(path, request, fields);
+    if (loginResponse !== undefined) return loginResponse;
     const token = tokens.find(String(request.headers['x-vault-token'] ?? ''));
     if (token === undefined) return permissionDenied;
     if (!isAllowed(token, method, path)) return deniedByPolicy;
-    const own = tokens.answer(method, path, token) ?? leases.answer({ method, path, query, fields });
-    if (own !== undefined) return own;
+    const systemResponse =
+      tokens.handle(method, path, token) ?? leases.handle({ method, path, query, fields });
+    if (systemResponse !== undefined) return systemResponse;
     const [name, backend] = [...backends].find(([each]) => path.startsWith(`${each}/`)) ?? [];
     if (name === undefined || backend === undefined)
-      return vaultFault(404, `no handler for route "${path}". route entry not found.`);
-    const question = { method, path: path.slice(name.length + 1), query, fields };
+      return vaultErrorResponse(404, `no handler for route "${path}". route entry not found.`);
+    const backendRequest = { method, path: path.slice(name.length + 1), query, fields };
     return (
-      backend(question, token, name) ?? vaultFault(405, '1 error occurred:\n\t* unsupported operation\n\n')
+      backend(backendRequest, token, name) ??
+      vaultErrorResponse(405, '1 error occurred:\n\t* unsupported operation\n\n')
     );
   }
 
@@ -101,7 +108,7 @@ export function createVaultSpace({
     serve,
     policy: (name: string, policy: FakePolicy) => void policies.set(name, policy),
     /** A backend of a test's own. */
-    backend: (path: string, answer: LeasingBackend) => void backends.set(path, answer),
+    backend: (path: string, handler: FakeLeaseBackend) => void backends.set(path, handler),
     kv2: (path = 'secret') => mount(path, createFakeKv2(now)),
     kv1: (path = 'kv') => mount(path, createFakeKv1()),
     database: (path = 'database') => mount(path, createFakeDatabase(leases)),
@@ -111,9 +118,9 @@ export function createVaultSpace({
   };
 }
 
-export type VaultSpace = ReturnType<typeof createVaultSpace>;
+export type FakeVaultNamespace = ReturnType<typeof createFakeNamespace>;
 
-function fieldsOf(body: Buffer): VaultQuestion['fields'] | undefined {
+function fieldsOf(body: Buffer): VaultBackendRequest['fields'] | undefined {
   if (body.length === 0) return {};
   try {
     const value: unknown = JSON.parse(body.toString());

@@ -1,11 +1,11 @@
 import type { ErrorCode } from '../../core/errors.ts';
 
 /** A place in a file of classes; line and column count from 1. */
-export type Place = { readonly file: string; readonly line: number; readonly column: number };
+export type SourceLocation = { readonly file: string; readonly line: number; readonly column: number };
 
 /** Something lint has to say about a class, or about a file that it cannot read. */
-export type Finding = {
-  readonly place: Place;
+export type Diagnostic = {
+  readonly place: SourceLocation;
   /** An error would stop a mount, or make the class do less than it says. A hint is for thought only. */
   readonly severity: 'error' | 'hint';
   /** The error a mount would end with; hints have none. */

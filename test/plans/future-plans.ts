@@ -31,14 +31,14 @@ export const dotenv: TemplatedPlan = {
 };
 
 /** Every key of a JSON secret as a file of its own: a selector, and a pattern in place of the path. */
-type LaterSelector = Selector | { readonly kind: 'every-key' };
+type FutureSelector = Selector | { readonly kind: 'every-key' };
 type PatternFile = Omit<FileRequest, 'path' | 'sources'> & {
   readonly pathPattern: string;
-  readonly sources: Readonly<Record<string, { readonly ref: SecretRef; readonly selector: LaterSelector }>>;
+  readonly sources: Readonly<Record<string, { readonly ref: SecretRef; readonly selector: FutureSelector }>>;
 };
-type LaterPlan = Omit<Plan, 'files'> & { readonly files: readonly (FileRequest | PatternFile)[] };
+type FuturePlan = Omit<Plan, 'files'> & { readonly files: readonly (FileRequest | PatternFile)[] };
 
-export const everyKey: LaterPlan = {
+export const everyKey: FuturePlan = {
   refs: [database],
   files: [
     {
@@ -67,4 +67,4 @@ export const byAddress: Plan = {
 };
 
 /** Plans of today are plans of then, and a templated one is still one that today's code can check. */
-export const laterPlans: readonly LaterPlan[] = [everyKey, byAddress, dotenv satisfies Plan];
+export const futurePlans: readonly FuturePlan[] = [everyKey, byAddress, dotenv satisfies Plan];

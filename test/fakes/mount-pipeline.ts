@@ -1,21 +1,21 @@
 import type { Logger } from 'pino';
 import { Registry } from 'prom-client';
 import { SecretError } from '../../src/core/errors.ts';
-import { createTurns } from '../../src/concurrency/namespace-limiter.ts';
+import { createNamespaceLimiter } from '../../src/concurrency/namespace-limiter.ts';
 import { createAudit } from '../../src/mount/audit.ts';
 import { createMountMetrics } from '../../src/mount/metrics.ts';
 import { createMount } from '../../src/mount/mount.ts';
 import { createPlanCache } from '../../src/mount/plan-cache.ts';
 import { createRender } from '../../src/mount/render.ts';
 import type { Volume } from '../../src/mount/types.ts';
-import { createVolumes } from '../../src/mount/volume-history.ts';
+import { createVolumeHistory } from '../../src/mount/volume-history.ts';
 import type { Provider } from '../../src/core/provider.ts';
-import { createStoreMetrics } from '../../src/cache/metrics.ts';
-import { createSecretStore } from '../../src/cache/secret-cache.ts';
+import { createCacheMetrics } from '../../src/cache/metrics.ts';
+import { createSecretCache } from '../../src/cache/secret-cache.ts';
 import { mountRequest } from '../driver/request.ts';
 
 /** A pod, and how its request travels. */
-export type WalkPod = {
+export type TestPod = {
   /** Default `pod-1`. */
   readonly name?: string;
   /** Default `team-a`. */
@@ -33,7 +33,7 @@ export type WalkPod = {
 };
 
 /** The whole walk over one provider, put together as a process does it; without jitter. */
-export function createWalk({
+export function createMountPipeline({
   provider,
   now,
   log,
@@ -46,25 +46,25 @@ export function createWalk({
   readonly registry?: Registry;
   readonly refreshInterval?: number | undefined;
 }) {
-  const store = createSecretStore({
+  const cache = createSecretCache({
     ...{ now, log, random: () => 0 },
     freshness: () => ({ refreshInterval, maxStale: 600_000 }),
-    metrics: (bytes) => createStoreMetrics(registry, bytes),
+    metrics: (bytes) => createCacheMetrics(registry, bytes),
   });
   const mountCall = createMount({
     providers: new Map([[provider.name, provider]]),
-    turns: createTurns({ limit: 1_000, maxQueue: 1_000 }),
+    turns: createNamespaceLimiter({ limit: 1_000, maxQueue: 1_000 }),
     plans: createPlanCache(),
-    store,
+    store: cache,
     render: createRender({ versionKey: new Uint8Array(32) }),
-    volumes: createVolumes(),
+    volumeHistory: createVolumeHistory(),
     audit: createAudit({ log, now }),
     metrics: createMountMetrics(registry),
     ...{ log, now },
   });
 
   /** @param parameters of the class, or its `objects` alone */
-  function volume(parameters: string | Record<string, string>, pod: WalkPod = {}): Promise<Volume> {
+  function volume(parameters: string | Record<string, string>, pod: TestPod = {}): Promise<Volume> {
     const { name = 'pod-1', namespace = 'team-a', account = 'app' } = pod;
     const request = mountRequest({
       occasion: pod.occasion ?? 'publish',
@@ -87,11 +87,11 @@ export function createWalk({
     return mountCall(request, { provider: provider.name, signal, deadline: now() + 100_000 });
   }
 
-  return { store, mountCall, volume };
+  return { store: cache, mountCall, volume };
 }
 
 /** Files by path, or the line a user would see. */
-export async function toldOf(volume: Promise<Volume>): Promise<Record<string, string> | string> {
+export async function mountSummary(volume: Promise<Volume>): Promise<Record<string, string> | string> {
   try {
     const { files } = await volume;
     return Object.fromEntries(files.map(({ path, contents }) => [path, Buffer.from(contents).toString()]));

@@ -1,0 +1,289 @@
+import type { SecretError } from '../../src/core/errors.ts';
+import type { Grant, Outcome, SecretValue } from '../../src/core/provider.ts';
+import type { ModelStore, ModelCall } from './model-store.ts';
+import type { FetchCall, LeaseCall } from './scripted-provider.ts';
+import { hour, minute, second } from './cache-fixture.ts';
+
+type Value = Extract<Outcome, { kind: 'value' }>;
+/** A reader: since when it waits, and how long at most. */
+type PendingRead = { readonly grant: Grant; readonly waitingSince: number; readonly patience: number };
+
+/**
+ * Holds what the secret store does against the ledger of the model store: who was answered what, and when. It knows the contract, and
+ * nothing of how the store keeps it. Every method throws where the contract is broken.
+ */
+export function createCacheOracle(deps: {
+  readonly model: ModelStore;
+  readonly now: () => number;
+  readonly refreshInterval: number;
+  readonly maxStale: number;
+  readonly releases: readonly LeaseCall[];
+}) {
+  const { model, now, refreshInterval, maxStale, releases } = deps;
+  const deliveredKeys = new Set<string>();
+  const deliveryKey = ({ workload, principal, ref }: Grant): string =>
+    `${workload.instance} ${principal.description} ${ref.name}`;
+
+  const callsFor = (grant: Grant): ModelCall[] =>
+    model.questions.filter(
+      ({ name, principal }) => name === grant.ref.name && principal === grant.principal.description,
+    );
+  const isVisibleTo = (call: ModelCall, grant: Grant): boolean =>
+    grant.scope === 'principal' || call.pod === grant.workload.instance;
+  /** Where an answer comes in the very moment in which the last reader leaves, both may be right. */
+  const mayBeApplied = ({ response }: ModelCall): boolean => response !== undefined && !response.isLate;
+  const wasApplied = (call: ModelCall): boolean => mayBeApplied(call) && call.abortedAt !== call.response!.at;
+
+  /** Answers that came after another one, in as far as they touch its value. */
+  const since = (sourceCall: ModelCall, value: SecretValue, grant: Grant): ModelCall[] =>
+    callsFor(grant).filter(
+      (call) =>
+        call.response !== undefined &&
+        call.response.order > sourceCall.response!.order &&
+        (isShared(value) || isVisibleTo(call, grant)),
+    );
+  const deniedSince = (sourceCall: ModelCall, value: SecretValue, grant: Grant): boolean =>
+    since(sourceCall, value, grant).some(isDefiniteFailure);
+
+  /** When a value was last delivered, or its lease prolonged; and when the store was last asked for it. */
+  const deliveryHistory = (
+    sourceCall: ModelCall,
+    value: SecretValue,
+    grant: Grant,
+    isCounted = mayBeApplied,
+  ) => {
+    const confirmations = since(sourceCall, value, grant).filter(
+      (call) => call.response!.result.kind === 'unchanged' && isCounted(call),
+    );
+    const renewals = model.renewals.filter(
+      ({ id, response }) => id === value.lease?.id && kindOf(response) === 'renewed',
+    );
+    const extensions = value.lease === undefined ? [] : [...confirmations, ...renewals];
+    const delivered = Math.max(sourceCall.sentAt, ...extensions.map(({ sentAt }) => sentAt));
+    const asked = Math.max(delivered, ...confirmations.map(({ sentAt }) => sentAt));
+    const justNow =
+      sourceCall.response!.at === now() || confirmations.some(({ response }) => response!.at === now());
+    return { delivered, asked, justNow };
+  };
+
+  const dueAt = (value: SecretValue, grant: Grant, requestedAt: number): number => {
+    const expiresAt = expiryOf(value);
+    if (expiresAt !== Infinity) return requestedAt + ((expiresAt - requestedAt) * 2) / 3;
+    if (value.immutable === true) return Infinity;
+    return requestedAt + (grant.ref.method === 'POST' ? hour : refreshInterval);
+  };
+
+  /** A reader that turns elsewhere in the very moment of an answer may not have heard it. */
+  const mayUseFallbackNow = ({ grant, waitingSince, patience }: PendingRead): boolean =>
+    grant.fallbacks.length > 0 || Math.abs(now() - waitingSince - patience / 2) < 1;
+
+  /** Whether nobody answered a grant's question within half of a reader's time: it may have turned elsewhere. */
+  const hadNoResponse = (
+    { grant, waitingSince, patience }: PendingRead,
+    includeRateLimited: boolean,
+  ): boolean =>
+    callsFor(grant).some((call) => {
+      const { response, abortedAt } = call;
+      if (response === undefined || abortedAt !== undefined)
+        return abortedAt === undefined || abortedAt >= waitingSince;
+      if (response.at >= waitingSince + Math.floor(patience / 2)) return true;
+      return (
+        response.at >= waitingSince &&
+        response.result.kind === 'failed' &&
+        response.result.error.kind === 'outage' &&
+        (includeRateLimited || response.result.error.code !== 'RATE_BUDGET_EXHAUSTED')
+      );
+    });
+
+  const checkValue = (read: PendingRead, { value, served: ref }: Value): void => {
+    const servingGrant = [read.grant, ...read.grant.fallbacks].find((grant) => grant.ref === ref)!;
+    const sourceCall = model.questions[Number(Buffer.from(value.bytes).toString())]!;
+    const wasDelivered = deliveredKeys.has(deliveryKey(servingGrant));
+    assertContract(
+      callsFor(servingGrant).includes(sourceCall),
+      'it was never delivered for this ref to this principal',
+    );
+    assertContract(mayBeApplied(sourceCall), 'it came when nobody waited any more');
+    assertContract(
+      sourceCall.response!.at - sourceCall.sentAt <= 30 * second,
+      'it came when its question had had its 30 s',
+    );
+    assertContract(isVisibleTo(sourceCall, servingGrant) || isShared(value), "it is another pod's");
+    const later = since(sourceCall, value, servingGrant).filter(
+      ({ response }) => response!.at < now() || !mayUseFallbackNow(read),
+    );
+    assertContract(!later.some(isDefiniteFailure), 'it was denied, or gone, since');
+    for (const expiresAt of [value.expiresAt, value.lease?.expiresAt]) {
+      assertContract(
+        expiresAt === undefined || model.ends.get(`${sourceCall.id}`)!.has(expiresAt),
+        'the store never promised that end',
+      );
+    }
+    assertContract(now() < expiryOf(value), 'it has ended');
+    const lease = value.lease?.id;
+    assertContract(!releases.some((release) => release.lease === lease), 'its lease was given back');
+    assertContract(
+      !model.renewals.some(({ id, response }) => id === lease && kindOf(response) === 'ended'),
+      'its lease has ended',
+    );
+    // A fickle secret moves between places of its own and a shared one; the last answer for each of them may serve.
+    const newer = later.some((call) => wasApplied(call) && call.response!.result.kind === 'value');
+    assertContract(!newer || ref.name === 'fickle', 'it is not the last that was delivered');
+
+    const { delivered, asked, justNow } = deliveryHistory(sourceCall, value, servingGrant);
+    const authorized = wasDelivered || now() - delivered <= 15 * minute;
+    const isFresh =
+      sourceCall.response!.at === now() ||
+      (authorized && (justNow || now() < dueAt(value, servingGrant, asked)));
+    const isAllowedStale =
+      servingGrant === read.grant &&
+      maxStale > 0 &&
+      now() - delivered <= maxStale &&
+      hadNoResponse(read, authorized);
+    assertContract(
+      isFresh || isAllowedStale,
+      `it is too old: delivered ${now() - delivered} ms ago, asked ${now() - asked} ms ago`,
+    );
+    assertContract(
+      servingGrant === read.grant || hadNoResponse(read, true),
+      'a fallback served although the primary was there',
+    );
+    deliveredKeys.add(deliveryKey(servingGrant));
+  };
+
+  const checkAbsent = ({ grant }: PendingRead): void => {
+    const absentCalls = callsFor(grant).filter(
+      (call) => mayBeApplied(call) && call.response!.result.kind === 'absent',
+    );
+    const wasDelivered = deliveredKeys.has(deliveryKey(grant));
+    assertContract(
+      absentCalls.some(
+        ({ response, sentAt }) =>
+          response!.at === now() || (wasDelivered && now() < sentAt + refreshInterval),
+      ),
+      'the store did not say that it is absent',
+    );
+    deliveredKeys.add(deliveryKey(grant));
+  };
+
+  const checkFailure = (read: PendingRead, error: SecretError): void => {
+    const { grant } = read;
+    if (error.kind === 'definite') {
+      const wasDenied = callsFor(grant).some(
+        (call) => isDefiniteFailure(call) && call.response!.at === now(),
+      );
+      return assertContract(wasDenied, 'the store did not deny it');
+    }
+    assertContract(error.kind === 'outage', `it failed with ${error.code}: ${error.message}`);
+    assertContract(hadNoResponse(read, true), 'it was answered');
+    const last = callsFor(grant)
+      .filter((call) => wasApplied(call) && call.response!.result.kind === 'value')
+      .filter((call) => isShared(valueOf(call)) || isVisibleTo(call, grant))
+      .sort((a, b) => a.response!.order - b.response!.order)
+      .at(-1);
+    if (last === undefined || maxStale === 0 || grant.ref.name === 'fickle') return;
+    const value = valueOf(last);
+    if (value.lease !== undefined || now() >= expiryOf(value) || deniedSince(last, value, grant)) return;
+    assertContract(now() - last.sentAt > maxStale, 'the last good value should have served');
+  };
+
+  /** Of watched pods: a lease of one that is there is never given back; one of a pod that is gone is, if it is its last and lives. */
+  const checkLeases = (deletedPods: ReadonlySet<string>, revokedLeaseIds: readonly string[]): void => {
+    const leasedTo = model.questions.filter(
+      (call) => wasApplied(call) && call.scope === 'pod' && call.response!.result.kind === 'value',
+    );
+    for (const call of leasedTo) {
+      const { lease } = valueOf(call);
+      if (lease === undefined) continue;
+      const isRevoked = revokedLeaseIds.includes(lease.id);
+      assertContract(deletedPods.has(call.pod) || !isRevoked, 'a lease was given back, and its pod is there');
+      const later = model.questions.some(
+        ({ name, principal, response }) =>
+          name === call.name &&
+          principal === call.principal &&
+          response !== undefined &&
+          response.order > call.response!.order,
+      );
+      const renewals = model.renewals.filter(({ id }) => id === lease.id);
+      const hasEnded =
+        renewals.some(({ response }) => kindOf(response) === 'ended') ||
+        now() >= Math.max(...model.ends.get(lease.id)!);
+      assertContract(
+        isRevoked || later || hasEnded || !deletedPods.has(call.pod),
+        'a lease was not given back, and its pod is gone',
+      );
+    }
+  };
+
+  return {
+    /** A question is about to be put. */
+    onCall({ grant }: FetchCall): void {
+      if (grant.scope === 'pod') return;
+      const earlierCalls = callsFor(grant);
+      assertContract(
+        !earlierCalls.some(({ response, abortedAt }) => response === undefined && abortedAt === undefined),
+        'it is being asked already',
+      );
+      const last = earlierCalls
+        .filter((call) => wasApplied(call) && call.response!.result.kind === 'value')
+        .sort((a, b) => a.response!.order - b.response!.order)
+        .at(-1);
+      if (last === undefined || now() - last.sentAt > hour) return;
+      const value = valueOf(last);
+      if (value.lease !== undefined || deniedSince(last, value, grant)) return;
+      const { delivered, asked } = deliveryHistory(last, value, grant, wasApplied);
+      const isAuthorized = deliveredKeys.has(deliveryKey(grant)) || now() - delivered <= 15 * minute;
+      const isFresh = now() < asked + (dueAt(value, grant, asked) - asked) * 0.9;
+      assertContract(!(isAuthorized && isFresh), 'it is asked although what is cached is fresh enough');
+    },
+    onOutcome(read: PendingRead, outcome: Outcome): void {
+      assertContract(now() <= read.waitingSince + read.patience, 'its reader had left');
+      if (outcome.kind === 'value') checkValue(read, outcome);
+      else if (outcome.kind === 'absent') checkAbsent(read);
+      else checkFailure(read, outcome.error);
+    },
+    /** When all is over, and the clock has ticked. `gone`: the pods that have ended, where they are watched. */
+    end(deletedPods?: ReadonlySet<string>): void {
+      const revokedLeaseIds = releases.map(({ lease }) => lease);
+      assertContract(
+        new Set(revokedLeaseIds).size === revokedLeaseIds.length,
+        'a lease was given back twice',
+      );
+      if (deletedPods !== undefined) checkLeases(deletedPods, revokedLeaseIds);
+      for (const { response } of model.questions) {
+        const lease = response?.result.kind === 'value' ? response.result.value.lease : undefined;
+        assertContract(
+          !lease || !response?.isLate || revokedLeaseIds.includes(lease.id),
+          'a stray lease was not given back',
+        );
+      }
+    },
+  };
+}
+
+function valueOf({ response }: ModelCall): SecretValue {
+  return (response!.result as { value: SecretValue }).value;
+}
+
+function isDefiniteFailure({ response }: ModelCall): boolean {
+  return (
+    response?.result.kind === 'absent' ||
+    (response?.result.kind === 'failed' && response.result.error.kind === 'definite')
+  );
+}
+
+function kindOf(renewal: string | { readonly kind: string }): string {
+  return typeof renewal === 'string' ? renewal : renewal.kind;
+}
+
+function isShared({ shareable, lease }: SecretValue): boolean {
+  return shareable === true && lease === undefined;
+}
+
+function expiryOf({ expiresAt, lease }: SecretValue): number {
+  return Math.min(expiresAt ?? Infinity, lease?.expiresAt ?? Infinity);
+}
+
+function assertContract(condition: boolean, message: string): void {
+  if (!condition) throw new Error(`contract broken: ${message}`);
+}
