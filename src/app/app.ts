@@ -30,6 +30,8 @@ import {
 /** The whole walk, put together. */
 export type Composition = {
   readonly mount: Mount;
+  /** Logs and counts a request that a front door cannot read. */
+  readonly reportInvalid: (provider: string, error: SecretError) => void;
   readonly providers: ReadonlyMap<string, Provider>;
   /** Ends background work and connections. */
   close(): Promise<void>;
@@ -98,6 +100,7 @@ export async function compose({
     log,
     ...(podWatch && { presence: podWatch.presence }),
   });
+  const metrics = createMountMetrics(registry);
   const mount = createMount({
     providers,
     turns: createNamespaceLimiter({ limit: settings.maxMounts, maxQueue: 2_000 }),
@@ -106,7 +109,7 @@ export async function compose({
     render: createRender({ versionKey, maxBytes: settings.maxResponseBytes }),
     volumeHistory: createVolumeHistory(),
     audit: createAudit({ log, now }),
-    metrics: createMountMetrics(registry),
+    metrics,
     staleness: createStaleness({
       registry,
       ...(settings.events === 'on' && { events: createPodEvents({ api: kubeApi, now, log }) }),
@@ -120,6 +123,10 @@ export async function compose({
   const watching = podWatch?.run(stop.signal);
   return {
     mount,
+    reportInvalid(provider, error) {
+      metrics.answered(provider, error.code, 0);
+      log.warn({ provider, code: error.code, reason: error.summary }, 'mount failed');
+    },
     providers,
     async close() {
       clearInterval(clock);

@@ -8,6 +8,7 @@ import { providers } from '../providers/registry.ts';
 import { createLog } from '../telemetry/log.ts';
 import { createProcessMetrics } from '../telemetry/process-metrics.ts';
 import { compose } from '../app/app.ts';
+import { createDriverMount } from '../csi/mount-request.ts';
 
 /** What {@link serveCommand} needs of the process. */
 export type ServeDeps = {
@@ -32,9 +33,9 @@ export function serveCommand({ version, env, stop }: ServeDeps): Command {
     const registry = new Registry();
     createProcessMetrics(registry, version);
     const versionKey = await loadVersionKey(settings.providersDir);
-    const { mount, close } = await compose({ settings, env, log, registry, versionKey });
+    const { mount, reportInvalid, close } = await compose({ settings, env, log, registry, versionKey });
     const server = createCsiServer({
-      mount,
+      mount: createDriverMount({ mount, onInvalid: reportInvalid }),
       version,
       providers: settings.providers,
       providersDir: settings.providersDir,

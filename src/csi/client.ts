@@ -1,4 +1,4 @@
-import type { RawMountRequest } from '../mount/types.ts';
+import type { RawMountRequest } from './mount-request.ts';
 import { type Answer, type CallOptions, createUnaryClient } from './grpc/client.ts';
 import { type MountResponse, type UnaryMethod, type VersionResponse, driverService } from './messages.ts';
 

@@ -3,7 +3,7 @@ import type { ClientHttp2Session } from 'node:http2';
 import { callRaw, grpcMessage, http2At, serving, volume } from '../../test/csi/harness.ts';
 import { codes, type ErrorCode } from '../core/errors.ts';
 import { SecretError } from '../core/errors.ts';
-import type { Mount } from '../mount/mount.ts';
+import type { DriverMount } from './mount-request.ts';
 import type { Volume } from '../mount/types.ts';
 import { answerWithin } from './mount-handler.ts';
 
@@ -20,7 +20,7 @@ const finalCodes = [
 type Served = Awaited<ReturnType<typeof serving>>;
 let served: Served;
 let raw: ClientHttp2Session;
-let mount: Mount;
+let mount: DriverMount;
 
 beforeAll(async () => {
   served = await serving((request, circumstances) => mount(request, circumstances), {
@@ -33,7 +33,7 @@ afterAll(async () => {
   await served.close();
 });
 
-async function answerTo(handler: Mount, timeoutMs?: number): Promise<{ code: string; text: string }> {
+async function answerTo(handler: DriverMount, timeoutMs?: number): Promise<{ code: string; text: string }> {
   mount = handler;
   const driver = served.driver();
   const answer = await driver.start({}, timeoutMs).answer;
@@ -44,7 +44,7 @@ async function answerTo(handler: Mount, timeoutMs?: number): Promise<{ code: str
 const nothing = undefined as unknown as Error;
 const never = (): Promise<never> => new Promise(() => undefined);
 const withFiles =
-  (files: Volume['files']): Mount =>
+  (files: Volume['files']): DriverMount =>
   async () => ({ ...volume, files });
 
 describe('a mount that fails', () => {
@@ -65,7 +65,7 @@ describe('a mount that fails', () => {
     expect(Buffer.byteLength(text)).toBeLessThanOrEqual(1_000);
   });
 
-  test.each<[string, Mount]>([
+  test.each<[string, DriverMount]>([
     [
       'throws instead of rejecting',
       () => {

@@ -2,8 +2,9 @@ import type { Logger } from 'pino';
 import type { MemoryLimiter } from '../concurrency/memory-limiter.ts';
 import { SecretError, codes, toSecretError } from '../core/errors.ts';
 import { sanitizeExternalText, statusText } from '../core/safe-text.ts';
-import type { MountContext, Mount } from '../mount/mount.ts';
-import type { RawMountRequest, Volume } from '../mount/types.ts';
+import type { MountContext } from '../mount/mount.ts';
+import type { Volume } from '../mount/types.ts';
+import type { DriverMount, RawMountRequest } from './mount-request.ts';
 import type { Ending, UnaryCall } from './grpc/server.ts';
 import type { MountCall, UnderWay } from './in-flight-mounts.ts';
 import { type MountResponse, encodeResponse, mountRequest, sizeOfResponse } from './messages.ts';
@@ -55,7 +56,7 @@ const [smallRequest, smallAnswer] = [32 * 1024, 16 * 1024];
 /** What all mounts of one provider share. */
 export type MountCallOptions = {
   readonly provider: string;
-  readonly mount: Mount;
+  readonly mount: DriverMount;
   readonly maxResponseBytes: number;
   /** For responses in the making. */
   readonly room: MemoryLimiter;

@@ -7,7 +7,7 @@ import { driver, eventually, grpcMessage, http2At, serving, volume } from '../..
 import { frame, frames } from '../../test/csi/unary-fixture.ts';
 import { SecretError } from '../core/errors.ts';
 import type { MountContext } from '../mount/mount.ts';
-import type { RawMountRequest } from '../mount/types.ts';
+import type { RawMountRequest } from './mount-request.ts';
 import { type CsiServerOptions, createCsiServer } from './server.ts';
 
 const ends: (() => Promise<void>)[] = [];

@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import { createMemoryLimiter } from '../concurrency/memory-limiter.ts';
 import { SecretError } from '../core/errors.ts';
-import type { Mount } from '../mount/mount.ts';
+import type { DriverMount } from './mount-request.ts';
 import { DriverConnection } from './authority-rewrite.ts';
 import { probeSocket } from './client.ts';
 import { type UnaryServer, createUnaryServer } from './grpc/server.ts';
@@ -72,7 +72,7 @@ export type CsiServer = {
 
 /** What {@link createCsiServer} needs. */
 export type CsiServerOptions = {
-  readonly mount: Mount;
+  readonly mount: DriverMount;
   /** Of this program. */
   readonly version: string;
   /** Their names are their sockets'. */

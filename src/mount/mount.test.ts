@@ -19,6 +19,7 @@ import { createCacheMetrics } from '../cache/metrics.ts';
 import { createSecretCache } from '../cache/secret-cache.ts';
 import { createAudit } from './audit.ts';
 import { createMountMetrics } from './metrics.ts';
+import { createDriverMount } from '../csi/mount-request.ts';
 import { createMount } from './mount.ts';
 import { createPlanCache } from './plan-cache.ts';
 import { createRender } from './render.ts';
@@ -93,8 +94,9 @@ function house({ limit = 10 } = {}) {
     log,
     now,
   });
+  const driverMount = createDriverMount({ mount, onInvalid: () => undefined });
   const request = (pod: string, more: object = {}, secrets = 'null') =>
-    mount(
+    driverMount(
       {
         attributes: JSON.stringify({
           'csi.storage.k8s.io/pod.name': pod,
@@ -111,7 +113,7 @@ function house({ limit = 10 } = {}) {
       },
       { provider: 'scripted', signal: new AbortController().signal, deadline: clock.time + 110_000 },
     );
-  return { scripted, seen, rule, clock, lines, registry, mount, request };
+  return { scripted, seen, rule, clock, lines, registry, mount, driverMount, request };
 }
 
 const granted = (): SecretError => new SecretError('NOT_GRANTED', 'not listed');
@@ -228,7 +230,7 @@ describe('a mount', () => {
   });
 
   test('ends with its own signal although the store hangs', async () => {
-    const { scripted, mount } = house();
+    const { scripted, driverMount } = house();
     scripted.script('db', hang);
     const gone = new AbortController();
     const attributes = JSON.stringify({
@@ -237,7 +239,7 @@ describe('a mount', () => {
       'csi.storage.k8s.io/pod.uid': 'a',
       'csi.storage.k8s.io/serviceAccount.name': 'web',
     });
-    const mounted = mount(
+    const mounted = driverMount(
       { attributes, secrets: '', targetPath: '/a', permission: '420', currentVersions: [] },
       { provider: 'scripted', signal: gone.signal, deadline: 2_000_000 },
     );
@@ -268,9 +270,15 @@ describe('a mount', () => {
 
   test('of a provider that is not served here fails', async () => {
     const { mount } = house();
-    const raw = { attributes: '{}', secrets: '', targetPath: '', permission: '420', currentVersions: [] };
+    const workload = {
+      ...{ tenant: 'shop', identity: { name: 'web' }, instance: 'a', volume: 'a' },
+      ...{ tokens: new Map(), secrets: new Map() },
+    };
     await expect(
-      mount(raw, { provider: 'other', signal: new AbortController().signal, deadline: 2_000_000 }),
+      mount(
+        { workload, parameters: {}, permission: 0o644 },
+        { provider: 'other', signal: new AbortController().signal, deadline: 2_000_000 },
+      ),
     ).rejects.toMatchObject({ code: 'INTERNAL' });
   });
 });

@@ -10,16 +10,13 @@ import type { SecretCache } from '../cache/secret-cache.ts';
 import type { AuditSubject, Audit } from './audit.ts';
 import type { MountMetrics } from './metrics.ts';
 import type { PlanCache } from './plan-cache.ts';
-import type { RawMountRequest } from './types.ts';
 import type { Render } from './render.ts';
-import { createRequestReader } from './request.ts';
-import type { MountRequest } from './request.ts';
 import type { Staleness } from './staleness.ts';
-import type { Volume } from './types.ts';
+import type { MountRequest, Volume } from './types.ts';
 import type { VolumeHistory } from './volume-history.ts';
 import { causeForLog, redactError } from './redact-error.ts';
 
-/** The circumstances of one mount. */
+/** What surrounds one mount. */
 export type MountContext = {
   /** The provider whose socket the request came in by. */
   readonly provider: string;
@@ -30,7 +27,7 @@ export type MountContext = {
 };
 
 /** One mount, from request to volume. Rejects only with SecretError. */
-export type Mount = (request: RawMountRequest, circumstances: MountContext) => Promise<Volume>;
+export type Mount = (request: MountRequest, context: MountContext) => Promise<Volume>;
 
 /** What {@link createMount} needs. */
 export type MountDeps = {
@@ -48,7 +45,7 @@ export type MountDeps = {
   readonly now: () => number;
 };
 
-/** The walk: parse, plan, admit, read, render. */
+/** The pipeline: plan, authorize, read, render. */
 export function createMount(deps: MountDeps): Mount {
   const {
     providers,
@@ -64,33 +61,28 @@ export function createMount(deps: MountDeps): Mount {
     now,
   } = deps;
   const cpu = createCpuLimiter();
-  const readRequest = createRequestReader();
 
-  return async (raw, circumstances) => {
+  return async (request, context) => {
     const arrived = now();
-    let asked: AuditSubject = { provider: circumstances.provider };
-    let request: MountRequest | undefined;
+    let asked: AuditSubject = { provider: context.provider };
     try {
-      const provider = known(providers, circumstances.provider);
-      request = readRequest(raw, provider.name);
+      const provider = known(providers, context.provider);
       const { workload, parameters, permission } = request;
       asked = askedBy(workload, provider, volumes);
       const giveTurnBack =
-        turns.tryAcquire(workload.tenant) ?? (await turns.acquire(workload.tenant, circumstances.signal));
+        turns.tryAcquire(workload.tenant) ?? (await turns.acquire(workload.tenant, context.signal));
       try {
         const plan = await plans.plan(
           provider,
           parameters,
-          circumstances,
+          context,
           (problem) => warn(asked, problem),
-          (work) => cpu.run(workload.tenant, circumstances, work),
+          (work) => cpu.run(workload.tenant, context, work),
         );
-        const grants = await admit(provider, workload, plan, circumstances, arrived);
+        const grants = await admit(provider, workload, plan, context, arrived);
         volumes.checkIdentity(workload, grants);
-        const outcomes = await store.read(provider, grants, circumstances);
-        const volume = await cpu.run(workload.tenant, circumstances, () =>
-          render(plan, outcomes, permission),
-        );
+        const outcomes = await store.read(provider, grants, context);
+        const volume = await cpu.run(workload.tenant, context, () => render(plan, outcomes, permission));
         store.recordDelivery(grants, outcomes);
         volumes.remember(workload, grants);
         staleness?.served(workload);
@@ -102,9 +94,9 @@ export function createMount(deps: MountDeps): Mount {
         giveTurnBack();
       }
     } catch (thrown) {
-      const error = redactError(toSecretError(thrown), request?.workload);
+      const error = redactError(toSecretError(thrown), request.workload);
       audit.refused(asked, error);
-      if (request !== undefined) staleness?.failed(request.workload, asked.class ?? 'unknown', error);
+      staleness?.failed(request.workload, asked.class ?? 'unknown', error);
       const ms = observe(asked, error.code, arrived);
       log.warn(
         { ...asked, code: error.code, ms, reason: error.summary, cause: causeForLog(error) },
@@ -122,11 +114,11 @@ export function createMount(deps: MountDeps): Mount {
     provider: Provider,
     workload: Workload,
     plan: Plan,
-    circumstances: MountContext,
+    context: MountContext,
     arrived: number,
   ): Promise<readonly Grant[]> {
     const readSince = (notBefore: number): Promise<readonly Grant[]> =>
-      provider.authorize(workload, plan, new LazyAdmission(notBefore, circumstances));
+      provider.authorize(workload, plan, new LazyAdmission(notBefore, context));
     const admitted = await readSince(arrived - workloadAuthorizationMaxAge).catch(() => undefined);
     const grants = admitted?.every((grant) => store.hasDelivered(grant))
       ? admitted
@@ -151,15 +143,15 @@ export function createMount(deps: MountDeps): Mount {
 /** An admission whose signal is made when first looked at. A class, because a getter in a literal was measured to cost more than the mount. */
 class LazyAdmission implements AuthorizeContext {
   readonly notBefore: number;
-  readonly #circumstances: MountContext;
+  readonly #context: MountContext;
 
-  constructor(notBefore: number, circumstances: MountContext) {
+  constructor(notBefore: number, context: MountContext) {
     this.notBefore = notBefore;
-    this.#circumstances = circumstances;
+    this.#context = context;
   }
 
   get signal(): AbortSignal {
-    return this.#circumstances.signal;
+    return this.#context.signal;
   }
 }
 

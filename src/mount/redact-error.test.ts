@@ -2,25 +2,9 @@ import { describe, expect, test } from '@jest/globals';
 import { SecretError } from '../core/errors.ts';
 import { Redacted } from '../core/redacted.ts';
 import { causeForLog, redactError } from './redact-error.ts';
-import { parseRequest } from './request.ts';
 
-const { workload: bare } = parseRequest(
-  {
-    attributes: JSON.stringify({
-      'csi.storage.k8s.io/pod.name': 'p',
-      'csi.storage.k8s.io/pod.namespace': 'n',
-      'csi.storage.k8s.io/pod.uid': 'u',
-      'csi.storage.k8s.io/serviceAccount.name': 's',
-    }),
-    secrets: '',
-    targetPath: '',
-    permission: '420',
-    currentVersions: [],
-  },
-  'local',
-);
 const workload = {
-  ...bare,
+  ...{ tenant: 'n', identity: { name: 's' }, instance: 'u', volume: 'u' },
   secrets: new Map([['secret_id', new Redacted('CANARY-key-1')]]),
   tokens: new Map([['aud', { token: new Redacted('aaaaaaaaaa.CANARYbody.CANARYsignature') }]]),
 };
@@ -57,7 +41,7 @@ describe('the last net for secrets in messages', () => {
       hint: 'see who asks. '.repeat(50),
     });
     const brought = {
-      ...bare,
+      ...{ tenant: 'n', identity: { name: 's' }, instance: 'u', volume: 'u' },
       tokens: new Map(tokens.map((token, index) => [`${index}`, { token: new Redacted(token) }])),
       secrets: new Map(keys.map((key, index) => [`${index}`, new Redacted(key)])),
     };

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { createDriverClient } from '../../src/csi/client.ts';
-import type { RawMountRequest } from '../../src/mount/types.ts';
+import type { RawMountRequest } from '../../src/csi/mount-request.ts';
 import { mountRequest } from '../driver/request.ts';
 import { awsRegion } from '../fakes/aws-cloud.ts';
 import { startAwsFixture, type AwsFixture } from '../fakes/aws-fixture.ts';

@@ -1,5 +1,5 @@
 import { createDriverClient } from '../../src/csi/client.ts';
-import type { RawMountRequest } from '../../src/mount/types.ts';
+import type { RawMountRequest } from '../../src/csi/mount-request.ts';
 import type { ServerProcess } from './server-process.ts';
 
 /** What a run of mounts cost. */

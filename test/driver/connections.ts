@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createDriverClient, type DriverClient, type DriverClientOptions } from '../../src/csi/client.ts';
 import type { MountResponse } from '../../src/csi/messages.ts';
-import type { RawMountRequest } from '../../src/mount/types.ts';
+import type { RawMountRequest } from '../../src/csi/mount-request.ts';
 import { takeAnswer, type Failure } from './answer.ts';
 
 /** The driver's connections to its providers: one each, found by name and kept. */

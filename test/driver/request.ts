@@ -1,4 +1,4 @@
-import type { RawMountRequest } from '../../src/mount/types.ts';
+import type { RawMountRequest } from '../../src/csi/mount-request.ts';
 import type { Pod, SecretProviderClass } from './cluster.ts';
 
 /** All that decides what a driver asks of a provider. */

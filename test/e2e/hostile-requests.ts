@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { RawMountRequest } from '../../src/mount/types.ts';
+import type { RawMountRequest } from '../../src/csi/mount-request.ts';
 
 const prefix = 'csi.storage.k8s.io';
 

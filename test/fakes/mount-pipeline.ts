@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { Registry } from 'prom-client';
 import { SecretError } from '../../src/core/errors.ts';
+import { createDriverMount } from '../../src/csi/mount-request.ts';
 import { createNamespaceLimiter } from '../../src/concurrency/namespace-limiter.ts';
 import { createAudit } from '../../src/mount/audit.ts';
 import { createMountMetrics } from '../../src/mount/metrics.ts';
@@ -51,7 +52,7 @@ export function createMountPipeline({
     freshness: () => ({ refreshInterval, maxStale: 600_000 }),
     metrics: (bytes) => createCacheMetrics(registry, bytes),
   });
-  const mountCall = createMount({
+  const mount = createMount({
     providers: new Map([[provider.name, provider]]),
     turns: createNamespaceLimiter({ limit: 1_000, maxQueue: 1_000 }),
     plans: createPlanCache(),
@@ -62,6 +63,7 @@ export function createMountPipeline({
     metrics: createMountMetrics(registry),
     ...{ log, now },
   });
+  const mountCall = createDriverMount({ mount, onInvalid: () => undefined });
 
   /** @param parameters of the class, or its `objects` alone */
   function volume(parameters: string | Record<string, string>, pod: TestPod = {}): Promise<Volume> {

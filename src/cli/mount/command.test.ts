@@ -7,7 +7,7 @@ import { startScriptedProvider } from '../../../test/driver/scripted-provider.ts
 import { type RawSettings, parseSettings } from '../../config/settings.ts';
 import { SecretError } from '../../core/errors.ts';
 import type { MountContext } from '../../mount/mount.ts';
-import type { RawMountRequest, Volume } from '../../mount/types.ts';
+import type { MountRequest, Volume } from '../../mount/types.ts';
 import { mountCommand } from './command.ts';
 
 let dir: string;
@@ -41,7 +41,7 @@ function spc(name = 'app', namespace = 'shop'): string {
 type Run = {
   provider?: string;
   settings?: RawSettings;
-  request?: RawMountRequest;
+  request?: MountRequest;
   circumstances?: MountContext;
   closed?: boolean;
   output: string;
@@ -87,17 +87,16 @@ describe('one mount in this process', () => {
       '--service-account',
       'web',
     ]);
-    expect(JSON.parse(request!.attributes)).toMatchObject({
-      objects: '- objectName: a',
-      secretProviderClass: 'app',
-      'csi.storage.k8s.io/pod.name': 'web-1',
-      'csi.storage.k8s.io/pod.namespace': 'shop',
-      'csi.storage.k8s.io/pod.uid': expect.stringMatching(/^[0-9a-f-]{36}$/),
-      'csi.storage.k8s.io/serviceAccount.name': 'web',
-      'csi.storage.k8s.io/ephemeral': 'true',
+    expect({ ...request!.parameters }).toEqual({ objects: '- objectName: a' });
+    expect(request!.workload).toMatchObject({
+      tenant: 'shop',
+      identity: { name: 'web' },
+      pod: { name: 'web-1', uid: expect.stringMatching(/^[0-9a-f-]{36}$/) },
+      className: 'app',
+      tokens: new Map(),
+      secrets: new Map(),
     });
-    expect(request!.attributes).not.toContain('tokens');
-    expect(request).toMatchObject({ secrets: 'null', permission: '420', currentVersions: [] });
+    expect(request!.permission).toBe(0o644);
     expect(provider).toBe('local');
     expect(circumstances!.provider).toBe('local');
     expect(circumstances!.deadline - Date.now()).toBeGreaterThan(100_000);
@@ -115,12 +114,12 @@ describe('one mount in this process', () => {
       '--secret',
       `id=${dir}/key`,
     ]);
-    const attributes = JSON.parse(request!.attributes) as Record<string, string>;
-    expect(JSON.parse(attributes['csi.storage.k8s.io/serviceAccount.tokens']!)).toEqual({
-      'https://x?a=b': { token: 'jwt', expirationTimestamp: expect.any(String) },
-      b: { token: 'jwt', expirationTimestamp: expect.any(String) },
-    });
-    expect(JSON.parse(request!.secrets)).toEqual({ id: 'k\n' });
+    const { tokens, secrets } = request!.workload;
+    expect([...tokens].map(([audience, { token }]) => [audience, token.reveal()])).toEqual([
+      ['https://x?a=b', 'jwt'],
+      ['b', 'jwt'],
+    ]);
+    expect([...secrets].map(([key, secret]) => [key, secret.reveal()])).toEqual([['id', 'k\n']]);
   });
 
   test('hands on the settings that say how to work', async () => {

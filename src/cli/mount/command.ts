@@ -5,10 +5,11 @@ import { SecretError } from '../../core/errors.ts';
 import { sanitizeExternalText, statusText } from '../../core/safe-text.ts';
 import { createDriverClient } from '../../csi/client.ts';
 import type { Mount } from '../../mount/mount.ts';
-import type { RawMountRequest, Volume } from '../../mount/types.ts';
+import type { RawMountRequest } from '../../csi/mount-request.ts';
+import type { MountRequest, Volume } from '../../mount/types.ts';
 import { formatMount, mountFormats } from './format.ts';
 import { readOneClass, readPairs } from './input.ts';
-import { type Requester, buildMountRequest } from './request.ts';
+import { type Requester, buildMountRequest, buildPipelineRequest } from './request.ts';
 import { writeVolume } from './volume-writer.ts';
 
 /** What {@link mountCommand} needs of the process. */
@@ -83,18 +84,17 @@ async function mountOnce(options: Options & RawSettings, deps: MountDeps): Promi
   const secrets = await readPairs('--secret', secret);
   const namespace = options.namespace ?? (spc.namespace === '' ? 'default' : spc.namespace);
   const requester: Requester = { namespace, pod, serviceAccount, tokens, secrets };
-  const request = buildMountRequest(spc, requester);
   const volume =
     socket === undefined
-      ? await mountInProcess(spc.provider, request, options, deps)
-      : await mountOverSocket(socket, request, deps.stop);
+      ? await mountInProcess(spc.provider, buildPipelineRequest(spc, requester), options, deps)
+      : await mountOverSocket(socket, buildMountRequest(spc, requester), deps.stop);
   if (out !== undefined) await writeOutput(out, volume);
   deps.stdout.write(formatMount({ spc, requester, volume, out, show }, format));
 }
 
 async function mountInProcess(
   provider: string,
-  request: RawMountRequest,
+  request: MountRequest,
   settings: RawSettings,
   { inProcessMount, stop }: MountDeps,
 ): Promise<Volume> {

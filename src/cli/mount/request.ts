@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import type { RawMountRequest } from '../../mount/types.ts';
+import { Redacted } from '../../core/redacted.ts';
+import { type RawMountRequest, buildWorkload, withoutDriverKeys } from '../../csi/mount-request.ts';
+import type { MountRequest } from '../../mount/types.ts';
 import type { SecretProviderClass } from '../lint/class-object.ts';
 
 /** The pod that a mount is for, and what it brings. */
@@ -15,7 +17,30 @@ export type Requester = {
   readonly uid?: string;
 };
 
-/** What a driver of today, 1.6, asks a provider for a pod with a volume of the class. */
+/** The same mount as the pipeline takes it, without a driver. @throws SecretError INVALID_REQUEST */
+export function buildPipelineRequest(
+  spc: Pick<SecretProviderClass, 'name' | 'parameters'>,
+  { namespace, pod, serviceAccount, tokens = {}, secrets = {}, uid = randomUUID() }: Requester,
+): MountRequest {
+  return {
+    workload: buildWorkload({
+      namespace,
+      serviceAccount,
+      pod,
+      uid,
+      volume: 'secrets',
+      className: spc.name,
+      tokens: new Map(
+        Object.entries(tokens).map(([audience, token]) => [audience, { token: new Redacted(token) }]),
+      ),
+      secrets: new Map(Object.entries(secrets).map(([key, value]) => [key, new Redacted(value)])),
+    }),
+    parameters: withoutDriverKeys(spc.parameters),
+    permission: 0o644,
+  };
+}
+
+/** The request that a driver 1.6 sends for a pod with a volume of the class. */
 export function buildMountRequest(
   spc: Pick<SecretProviderClass, 'name' | 'parameters'>,
   { namespace, pod, serviceAccount, tokens = {}, secrets = {}, uid = randomUUID() }: Requester,

@@ -250,7 +250,7 @@ describe("a lease of a Vault that names it as another's", () => {
     const session = { login: vault.login(), token: new Redacted('its') };
     const grantIn = (namespace: string) => {
       const grant = grantOf('x');
-      return { ...grant, workload: { ...grant.workload, namespace } };
+      return { ...grant, workload: { ...grant.workload, tenant: namespace } };
     };
     const life = { renewable: false, expiresAt: Infinity };
     leases.track(grantIn('team-b'), session, { id: 'first', ...life });

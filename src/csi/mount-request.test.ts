@@ -3,8 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { thrownError } from '../../test/fakes/failure.ts';
 import { SecretError } from '../core/errors.ts';
-import type { RawMountRequest } from './types.ts';
-import { parseRequest } from './request.ts';
+import { type RawMountRequest, parseRequest } from './mount-request.ts';
 
 const facts = {
   'csi.storage.k8s.io/pod.name': 'web-0',

@@ -1,15 +1,22 @@
 import { LRUCache } from 'lru-cache';
-import { SecretError } from '../core/errors.ts';
+import { SecretError, toSecretError } from '../core/errors.ts';
 import { Redacted } from '../core/redacted.ts';
 import type { BroughtToken, Parameters, Workload } from '../core/workload.ts';
-import type { RawMountRequest } from './types.ts';
+import type { Mount, MountContext } from '../mount/mount.ts';
+import type { MountRequest, Volume } from '../mount/types.ts';
 
-/** A mount request understood: who asks, for what, and how files are to be permitted. */
-export type MountRequest = {
-  readonly workload: Workload;
-  readonly parameters: Parameters;
-  /** Mode of files that have none of their own. */
-  readonly permission: number;
+/** The driver's MountRequest as it came over the socket. `attributes` and `secrets` hold tokens and keys: never log them. */
+export type RawMountRequest = {
+  /** JSON object of strings. */
+  readonly attributes: string;
+  /** JSON object of strings, `null`, or empty. */
+  readonly secrets: string;
+  /** Compared, never opened. */
+  readonly targetPath: string;
+  /** JSON number: the mode of files, in decimal. */
+  readonly permission: string;
+  /** A hint at most: drivers from 1.6 on send none. */
+  readonly currentVersions: readonly { readonly id: string; readonly version: string }[];
 };
 
 const kubernetes = 'csi.storage.k8s.io/';
@@ -25,8 +32,8 @@ const kubernetesName = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
 const podUid = /^[A-Za-z0-9-]{1,128}$/;
 
 /**
- * Reads a request at the door. The driver's own keys are taken out of the parameters: whatever of them a class or pod has
- * set, the driver has overwritten.
+ * Reads the driver's request. The driver overwrites its own keys (`csi.storage.k8s.io/*`,
+ * `secretProviderClass`) in every request, so the parameters of the class leave them out.
  * @throws SecretError INVALID_REQUEST
  */
 export function parseRequest(raw: RawMountRequest, provider: string): MountRequest {
@@ -41,27 +48,61 @@ export function parseRequest(raw: RawMountRequest, provider: string): MountReque
   }
   const attributes = stringMap(raw.attributes, 'attributes');
   const secrets = stringMap(raw.secrets === '' ? 'null' : raw.secrets, 'secrets');
-  const fact = (name: string, pattern: RegExp): string => {
-    const value = attributes[kubernetes + name];
-    if (value !== undefined && pattern.test(value)) return value;
-    throw invalid(
-      `the attributes have no usable ${kubernetes}${name}`,
-      'the CSIDriver object needs podInfoOnMount: true',
-    );
-  };
-  const uid = fact('pod.uid', podUid);
-  const className = attributes[classKey];
-  const workload: Workload = {
-    tenant: fact('pod.namespace', kubernetesName),
-    identity: { name: fact('serviceAccount.name', kubernetesName) },
-    instance: uid,
-    pod: { name: fact('pod.name', kubernetesName), uid },
-    volume: JSON.stringify([uid, raw.targetPath === '' ? provider : raw.targetPath]),
-    ...(className !== undefined && kubernetesName.test(className) && { className }),
+  const workload = buildWorkload({
+    namespace: attributes[`${kubernetes}pod.namespace`],
+    serviceAccount: attributes[`${kubernetes}serviceAccount.name`],
+    pod: attributes[`${kubernetes}pod.name`],
+    uid: attributes[`${kubernetes}pod.uid`],
+    volume: raw.targetPath === '' ? provider : raw.targetPath,
+    className: attributes[classKey],
     tokens: parseTokens(attributes[tokensKey] ?? secrets[tokensKey]),
     secrets: broughtSecrets(secrets),
+  });
+  return {
+    workload,
+    parameters: withoutDriverKeys(attributes),
+    permission: parsePermission(raw.permission),
   };
-  return { workload, parameters: withoutDriverKeys(attributes), permission: parsePermission(raw.permission) };
+}
+
+/** A pod with one volume, before its names are checked. */
+export type PodVolume = {
+  readonly namespace: string | undefined;
+  readonly serviceAccount: string | undefined;
+  readonly pod: string | undefined;
+  readonly uid: string | undefined;
+  /** What tells the volumes of one pod apart: the target path, or the provider. */
+  readonly volume: string;
+  readonly className: string | undefined;
+  readonly tokens: Workload['tokens'];
+  readonly secrets: Workload['secrets'];
+};
+
+/**
+ * The workload of a pod.
+ * @throws SecretError INVALID_REQUEST for a name or uid that Kubernetes does not give
+ */
+export function buildWorkload(podVolume: PodVolume): Workload {
+  const { volume, className, tokens, secrets } = podVolume;
+  const uid = checkFact('pod.uid', podVolume.uid, podUid);
+  return {
+    tenant: checkFact('pod.namespace', podVolume.namespace, kubernetesName),
+    identity: { name: checkFact('serviceAccount.name', podVolume.serviceAccount, kubernetesName) },
+    instance: uid,
+    pod: { name: checkFact('pod.name', podVolume.pod, kubernetesName), uid },
+    volume: JSON.stringify([uid, volume]),
+    ...(className !== undefined && kubernetesName.test(className) && { className }),
+    tokens,
+    secrets,
+  };
+}
+
+function checkFact(name: string, value: string | undefined, pattern: RegExp): string {
+  if (value !== undefined && pattern.test(value)) return value;
+  throw invalid(
+    `the attributes have no usable ${kubernetes}${name}`,
+    'the CSIDriver object needs podInfoOnMount: true',
+  );
 }
 
 /** A JSON object of strings; `null` is an empty one. The text may hold secrets: no message quotes it. */
@@ -118,7 +159,12 @@ function broughtSecrets(secrets: Parameters): ReadonlyMap<string, Redacted> {
   return new Map(names.map((name) => [name, new Redacted(secrets[name] ?? '')]));
 }
 
-function withoutDriverKeys(attributes: Parameters): Parameters {
+/**
+ * The parameters among a request's attributes: all but the driver's own keys.
+ * @throws SecretError INVALID_REQUEST for more than 200 entries
+ */
+export function withoutDriverKeys(attributes: Parameters): Parameters {
+  if (Object.keys(attributes).length > maxEntries) throw tooMany('attributes');
   const parameters = Object.create(null) as Record<string, string>;
   for (const key in attributes) {
     if (!key.startsWith(kubernetes) && key !== classKey) parameters[key] = attributes[key] ?? '';
@@ -181,5 +227,33 @@ export function createRequestReader(now = (): number => performance.now()): type
       lastOf.set(volume, { attributes, secrets, permission, request }, { size });
     }
     return request;
+  };
+}
+
+/** A mount of the driver's request as it stands. Rejects only with SecretError. */
+export type DriverMount = (request: RawMountRequest, context: MountContext) => Promise<Volume>;
+
+/**
+ * Parses each request of the driver and mounts it.
+ * @param deps.onInvalid reports a request that never becomes a mount
+ */
+export function createDriverMount({
+  mount,
+  onInvalid,
+}: {
+  readonly mount: Mount;
+  readonly onInvalid: (provider: string, error: SecretError) => void;
+}): DriverMount {
+  const readRequest = createRequestReader();
+  return async (raw, context) => {
+    let request: MountRequest;
+    try {
+      request = readRequest(raw, context.provider);
+    } catch (thrown) {
+      const error = toSecretError(thrown);
+      onInvalid(context.provider, error);
+      throw error;
+    }
+    return mount(request, context);
   };
 }

@@ -1,6 +1,5 @@
 import { describe, expect, jest, test } from '@jest/globals';
-import type { RawMountRequest } from './types.ts';
-import { createRequestReader } from './request.ts';
+import { type RawMountRequest, createRequestReader } from './mount-request.ts';
 
 const kubernetes = 'csi.storage.k8s.io/';
 
