@@ -8,7 +8,9 @@ import { join } from 'node:path';
 const dir = await mkdtemp(join(tmpdir(), 'keyferry-bench-'));
 try {
   await build({
-    entryPoints: ['bench', 'bare-server', 'bare-store-client'].map((name) => `test/bench/${name}.ts`),
+    entryPoints: ['bench', 'bare-server', 'bare-store-client'].map(
+      (name) => `test/bench/${name}.ts`,
+    ),
     outdir: dir,
     outExtension: { '.js': '.cjs' },
     bundle: true,
@@ -18,9 +20,13 @@ try {
     external: ['@swc/*', 'jest*', '@jest/*'],
     logLevel: 'error',
   });
-  const { status } = spawnSync(process.execPath, [join(dir, 'bench.cjs'), ...process.argv.slice(2)], {
-    stdio: 'inherit',
-  });
+  const { status } = spawnSync(
+    process.execPath,
+    [join(dir, 'bench.cjs'), ...process.argv.slice(2)],
+    {
+      stdio: 'inherit',
+    },
+  );
   process.exitCode = status ?? 1;
 } finally {
   await rm(dir, { recursive: true, force: true });

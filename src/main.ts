@@ -17,7 +17,9 @@ function onSignal(name: NodeJS.Signals): void {
 function onUnhandledRejection(reason: unknown): void {
   const stack = reason instanceof Error ? (reason.stack ?? '') : '';
   const frames = stack.split('\n').filter((line) => /^\s+at /.test(line));
-  process.stderr.write(`${JSON.stringify({ level: 'error', msg: 'unhandled rejection', stack: frames })}\n`);
+  process.stderr.write(
+    `${JSON.stringify({ level: 'error', msg: 'unhandled rejection', stack: frames })}\n`,
+  );
 }
 
 /** Whoever read what we print has left (`keyferry demo | head`): end well, as by a signal. Anything else lost output. */
@@ -77,7 +79,8 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
     });
   },
   local: async () => (await import('./cli/local.ts')).localCommand(commonDeps),
-  demo: async () => (await import('./cli/demo/command.ts')).demoCommand({ ...commonDeps, executable }),
+  demo: async () =>
+    (await import('./cli/demo/command.ts')).demoCommand({ ...commonDeps, executable }),
 };
 
 /** Lets no command exit by itself: the setting is not inherited by commands that were added. */

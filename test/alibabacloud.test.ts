@@ -49,32 +49,38 @@ describe.each(['1.5', '1.6'] as const)(
             type: Opaque
             data: [{objectName: test, key: value}]
     `) as SecretProviderClass;
-      await withDriver(fixture.mountCall, { provider: 'alibabacloud', generation }, async (driver) => {
-        const pod = { namespace: 'team-a', serviceAccount: 'app' };
-        let view = await driver.publish({ class: spc, pod });
-        expect(view).toMatchObject({ phase: 'Running', last: 'mounted', events: [] });
-        expect(view.files.test?.text).toBe('{"username":"app","password":"first"}');
-        expect(view.status?.objects).toEqual([{ id: 'test', version: 'v1' }]);
-        expect(view.secrets['test-synced']).toEqual({ value: '{"username":"app","password":"first"}' });
-        expect(fixture.lines.join()).toContain(
-          'item 2 has an objectType alone; it is taken for that of item 1',
-        );
+      await withDriver(
+        fixture.mountCall,
+        { provider: 'alibabacloud', generation },
+        async (driver) => {
+          const pod = { namespace: 'team-a', serviceAccount: 'app' };
+          let view = await driver.publish({ class: spc, pod });
+          expect(view).toMatchObject({ phase: 'Running', last: 'mounted', events: [] });
+          expect(view.files.test?.text).toBe('{"username":"app","password":"first"}');
+          expect(view.status?.objects).toEqual([{ id: 'test', version: 'v1' }]);
+          expect(view.secrets['test-synced']).toEqual({
+            value: '{"username":"app","password":"first"}',
+          });
+          expect(fixture.lines.join()).toContain(
+            'item 2 has an objectType alone; it is taken for that of item 1',
+          );
 
-        fixture.kms.put('test', '{"username":"app","password":"second"}');
-        view = await driver.republish(view);
-        expect(view.files.test?.text).toContain('second');
-        expect(view.status?.objects).toEqual([{ id: 'test', version: 'v2' }]);
+          fixture.kms.put('test', '{"username":"app","password":"second"}');
+          view = await driver.republish(view);
+          expect(view.files.test?.text).toContain('second');
+          expect(view.status?.objects).toEqual([{ id: 'test', version: 'v2' }]);
 
-        const unauthorizedPod = await driver.publish({
-          class: spc,
-          pod: { ...pod, serviceAccount: 'plain' },
-        });
-        expect(unauthorizedPod.phase).toBe('Pending');
-        expect(unauthorizedPod.trapped).toBe(false);
-        expect(unauthorizedPod.events[0]?.message).toMatch(
-          /code = PermissionDenied desc = NOT_GRANTED: alibabacloud: service account team-a\/plain may not read kms\/test/,
-        );
-      });
+          const unauthorizedPod = await driver.publish({
+            class: spc,
+            pod: { ...pod, serviceAccount: 'plain' },
+          });
+          expect(unauthorizedPod.phase).toBe('Pending');
+          expect(unauthorizedPod.trapped).toBe(false);
+          expect(unauthorizedPod.events[0]?.message).toMatch(
+            /code = PermissionDenied desc = NOT_GRANTED: alibabacloud: service account team-a\/plain may not read kms\/test/,
+          );
+        },
+      );
     });
 
     test('the same by keys of nodePublishSecretRef, and by the role of the pod', async () => {
@@ -84,22 +90,29 @@ describe.each(['1.5', '1.6'] as const)(
         metadata: { name: 'app' },
         spec: { provider: 'alibabacloud', parameters: { objects: '- objectName: test', ...more } },
       });
-      await withDriver(fixture.mountCall, { provider: 'alibabacloud', generation }, async (driver) => {
-        const pod = { namespace: 'team-a', serviceAccount: 'app' };
-        const keys = fixture.account.issueKeys({ holder: 'of the pod' });
-        const nodePublishSecret = { access_key: keys.accessKeyId, access_secret: keys.accessKeySecret };
-        const byKeys = await driver.publish({ class: spc({}), pod, nodePublishSecret });
-        const byRole = await driver.publish({
-          class: spc({ usePodServiceAccountToken: 'true' }),
-          pod,
-          tokens: fixture.podToken(),
-        });
-        for (const view of [byKeys, byRole]) {
-          expect(view).toMatchObject({ phase: 'Running', events: [] });
-          expect((await driver.republish(view)).last).toBe('mounted');
-        }
-        expect(new Set(fixture.readers())).toEqual(new Set(['of the pod', appRole]));
-      });
+      await withDriver(
+        fixture.mountCall,
+        { provider: 'alibabacloud', generation },
+        async (driver) => {
+          const pod = { namespace: 'team-a', serviceAccount: 'app' };
+          const keys = fixture.account.issueKeys({ holder: 'of the pod' });
+          const nodePublishSecret = {
+            access_key: keys.accessKeyId,
+            access_secret: keys.accessKeySecret,
+          };
+          const byKeys = await driver.publish({ class: spc({}), pod, nodePublishSecret });
+          const byRole = await driver.publish({
+            class: spc({ usePodServiceAccountToken: 'true' }),
+            pod,
+            tokens: fixture.podToken(),
+          });
+          for (const view of [byKeys, byRole]) {
+            expect(view).toMatchObject({ phase: 'Running', events: [] });
+            expect((await driver.republish(view)).last).toBe('mounted');
+          }
+          expect(new Set(fixture.readers())).toEqual(new Set(['of the pod', appRole]));
+        },
+      );
     });
   },
 );
@@ -122,7 +135,9 @@ describe('a class of the documentation', () => {
           - {path: tls}
           - {path: opts, filePermission: "0400"}
     `);
-    expect(files.map(({ path, mode, contents }) => [path, mode, Buffer.from(contents).toString()])).toEqual([
+    expect(
+      files.map(({ path, mode, contents }) => [path, mode, Buffer.from(contents).toString()]),
+    ).toEqual([
       ['db.json', 0o644, expect.stringContaining('"port":5432')],
       ['db-user', 0o644, 'app'],
       ['db_pass', 0o644, 'p'],
@@ -138,11 +153,16 @@ describe('a class of the documentation', () => {
     expect(fixture.kms.count()).toBe(1);
   });
 
-  test.each([['missing'], ['none']])('a path that finds nothing, or null, fails: %s', async (path) => {
-    await start();
-    fixture.kms.put('s', '{"none":null}');
-    expect(await fixture.mount(`- {objectName: s, jmesPath: [{path: ${path}}]}`)).toMatch(/^KEY_NOT_FOUND/);
-  });
+  test.each([['missing'], ['none']])(
+    'a path that finds nothing, or null, fails: %s',
+    async (path) => {
+      await start();
+      fixture.kms.put('s', '{"none":null}');
+      expect(await fixture.mount(`- {objectName: s, jmesPath: [{path: ${path}}]}`)).toMatch(
+        /^KEY_NOT_FOUND/,
+      );
+    },
+  );
 
   test('binary secrets are their bytes', async () => {
     await start();
@@ -157,7 +177,9 @@ describe('a class of the documentation', () => {
     expect(await fixture.mount('- objectName: there\n- objectName: gone')).toMatch(
       /^OBJECT_NOT_FOUND: alibabacloud: KMS secret gone \(ACSCurrent\) in cn-hangzhou: .*Forbidden\.ResourceNotFound/,
     );
-    expect(await fixture.mount('- objectName: there\n- {objectName: gone, optional: true}')).toEqual({
+    expect(
+      await fixture.mount('- objectName: there\n- {objectName: gone, optional: true}'),
+    ).toEqual({
       there: 'x',
     });
   });
@@ -165,8 +187,12 @@ describe('a class of the documentation', () => {
   test('an unknown parameter that is met in the field is a warning', async () => {
     await start();
     fixture.kms.put('s', 'x');
-    expect(await fixture.mount({ objects: '- objectName: s', env_auth_mode: 'aksk' })).toEqual({ s: 'x' });
-    expect(fixture.lines.join()).toContain('the parameter env_auth_mode means nothing to alibabacloud');
+    expect(await fixture.mount({ objects: '- objectName: s', env_auth_mode: 'aksk' })).toEqual({
+      s: 'x',
+    });
+    expect(fixture.lines.join()).toContain(
+      'the parameter env_auth_mode means nothing to alibabacloud',
+    );
   });
 });
 
@@ -181,7 +207,10 @@ describe('what users of the vendor’s provider met', () => {
   test('eu/prod/db keeps its directories where translation is off', async () => {
     await start();
     fixture.kms.put('eu/prod/db', 'x');
-    const files = await fixture.mount({ objects: '- objectName: eu/prod/db', pathTranslation: 'False' });
+    const files = await fixture.mount({
+      objects: '- objectName: eu/prod/db',
+      pathTranslation: 'False',
+    });
     expect(files).toEqual({ 'eu/prod/db': 'x' });
   });
 
@@ -275,9 +304,12 @@ describe('what users of the vendor’s provider met', () => {
     await fixture.volume('- objectName: s0');
     fixture.kms.injectFault({ delayMs: 100 });
     const startedAt = performance.now();
-    await fixture.volume(Array.from({ length: 10 }, (_, index) => `- objectName: s${index}`).join('\n'), {
-      name: 'b',
-    });
+    await fixture.volume(
+      Array.from({ length: 10 }, (_, index) => `- objectName: s${index}`).join('\n'),
+      {
+        name: 'b',
+      },
+    );
     expect(performance.now() - startedAt).toBeLessThan(600);
   });
 

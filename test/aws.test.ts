@@ -3,7 +3,12 @@ import { parse } from 'yaml';
 import { SecretError } from '../src/core/errors.ts';
 import type { SecretProviderClass } from './driver/cluster.ts';
 import { awsFailoverRegion, awsRegion } from './fakes/aws-cloud.ts';
-import { appRole, startAwsFixture, type AwsFixture, type AwsFixtureOptions } from './fakes/aws-fixture.ts';
+import {
+  appRole,
+  startAwsFixture,
+  type AwsFixture,
+  type AwsFixtureOptions,
+} from './fakes/aws-fixture.ts';
 import { withDriver } from './fakes/with-driver.ts';
 
 const minute = 60_000;
@@ -26,7 +31,10 @@ describe.each(['1.5', '1.6'] as const)(
   (generation) => {
     test('class, account and volume: a pod starts, and a new value comes', async () => {
       await start({ refreshInterval: 0 });
-      const first = fixture.secretsManager.put('MySecret', '{"username":"app", "password":"first"}');
+      const first = fixture.secretsManager.put(
+        'MySecret',
+        '{"username":"app", "password":"first"}',
+      );
       fixture.ssm.put('/app/banner', 'hello');
       const spc = parse(`
       apiVersion: secrets-store.csi.x-k8s.io/v1
@@ -105,7 +113,9 @@ describe('a class of the documentation', () => {
           - {path: opts, objectAlias: opts, filePermission: "0400"}${more}
     `;
     const { files } = await fixture.volume(classWith(''));
-    expect(files.map(({ path, mode, contents }) => [path, mode, Buffer.from(contents).toString()])).toEqual([
+    expect(
+      files.map(({ path, mode, contents }) => [path, mode, Buffer.from(contents).toString()]),
+    ).toEqual([
       ['db.json', 0o600, expect.stringContaining('"port":5432')],
       ['db-user', 0o600, 'app'],
       ['db_pass', 0o600, 'p'],
@@ -119,9 +129,9 @@ describe('a class of the documentation', () => {
       ['nowhere', /^KEY_NOT_FOUND: .*eu\/prod\/db/],
       ['pass-word', /^INVALID_CLASS: .*needs quotes: "pass-word"/],
     ] as const)
-      expect(await fixture.mount(classWith(`\n          - {path: ${path}, objectAlias: x}`))).toMatch(
-        expectedError,
-      );
+      expect(
+        await fixture.mount(classWith(`\n          - {path: ${path}, objectAlias: x}`)),
+      ).toMatch(expectedError);
   });
 
   test('binary secrets are their bytes', async () => {
@@ -185,7 +195,9 @@ describe('a class of the documentation', () => {
     await start();
     const names = Array.from({ length: 25 }, (_, index) => `/app/p${index}`);
     for (const name of names) fixture.ssm.put(name, `value of ${name}`);
-    const files = await fixture.mount(names.map((name) => parameter(`objectName: ${name}`)).join('\n'));
+    const files = await fixture.mount(
+      names.map((name) => parameter(`objectName: ${name}`)).join('\n'),
+    );
     expect(files).toEqual(
       Object.fromEntries(names.map((name) => [name.replaceAll('/', '_'), `value of ${name}`])),
     );
@@ -200,8 +212,12 @@ describe('a class of the documentation', () => {
   test('what is optional and absent is left out; what is not fails with its name and region', async () => {
     await start();
     fixture.secretsManager.put('db', 'x');
-    const optional = [secret('objectName: db'), secret('objectName: gone, optional: true')].join('\n');
-    expect(await fixture.mount(`${optional}\n${parameter('objectName: /gone, optional: true')}`)).toEqual({
+    const optional = [secret('objectName: db'), secret('objectName: gone, optional: true')].join(
+      '\n',
+    );
+    expect(
+      await fixture.mount(`${optional}\n${parameter('objectName: /gone, optional: true')}`),
+    ).toEqual({
       db: 'x',
     });
     for (const objects of [secret('objectName: gone'), parameter('objectName: gone')])
@@ -227,7 +243,8 @@ describe('a class of the documentation', () => {
     fixture.account.regionFaults.set(awsRegion, 'hang');
     const abortController = new AbortController();
     const mount = fixture.mount(secret('objectName: s'), { signal: abortController.signal });
-    while (fixture.secretsManager.count() === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    while (fixture.secretsManager.count() === 0)
+      await new Promise((resolve) => setTimeout(resolve, 5));
     abortController.abort(new SecretError('DEADLINE', 'the deadline of the request'));
     expect(await mount).toMatch(/^DEADLINE/);
   });
@@ -255,17 +272,23 @@ describe('what a pod costs', () => {
     fixture.secretsManager.put('db', 'x');
     fixture.ssm.put('/p', 'y');
     const objects = `${secret('objectName: db')}\n${parameter('objectName: /p')}`;
-    const calls = (): number => fixture.secretsManager.count() + fixture.ssm.count() + fixture.sts.count();
+    const calls = (): number =>
+      fixture.secretsManager.count() + fixture.ssm.count() + fixture.sts.count();
     await fixture.volume(objects, { name: 'first' });
     const before = calls();
-    for (let index = 0; index < 20; index += 1) await fixture.volume(objects, { name: `pod-${index}` });
+    for (let index = 0; index < 20; index += 1)
+      await fixture.volume(objects, { name: `pod-${index}` });
     expect(calls()).toBe(before);
   });
 
   test('by Pod Identity, one call of the agent a pod, and no more for its republishes', async () => {
     await start();
     fixture.secretsManager.put('db', 'x');
-    const parameters = { region: awsRegion, usePodIdentity: 'true', objects: secret('objectName: db') };
+    const parameters = {
+      region: awsRegion,
+      usePodIdentity: 'true',
+      objects: secret('objectName: db'),
+    };
     for (const name of ['a', 'b', 'c']) await fixture.volume(parameters, { name });
     fixture.advanceClock(5 * minute);
     for (const name of ['a', 'b', 'c']) await fixture.volume(parameters, { name });
@@ -283,7 +306,8 @@ describe('what a pod costs', () => {
     const before = fixture.kubernetes.requests.length;
     for (let round = 0; round < 3; round += 1) {
       fixture.advanceClock(15_000);
-      for (const name of pods) await fixture.volume({ objects: secret('objectName: db') }, { name });
+      for (const name of pods)
+        await fixture.volume({ objects: secret('objectName: db') }, { name });
     }
     expect(fixture.kubernetes.requests.length).toBe(before);
   });
@@ -294,9 +318,10 @@ describe('freshness', () => {
     await start();
     const fixed = fixture.secretsManager.put('fixed', 'f1');
     fixture.secretsManager.put('moving', 'm1');
-    const objects = [secret(`objectName: fixed, objectVersion: ${fixed}`), secret('objectName: moving')].join(
-      '\n',
-    );
+    const objects = [
+      secret(`objectName: fixed, objectVersion: ${fixed}`),
+      secret('objectName: moving'),
+    ].join('\n');
     for (const name of ['a', 'b']) await fixture.volume(objects, { name });
     const before = countReads();
     fixture.secretsManager.put('moving', 'm2');
@@ -319,7 +344,9 @@ describe('freshness', () => {
     fixture.secretsManager.denied.add('s');
     fixture.secretsManager.denied.add('DescribeSecret');
     fixture.advanceClock(minute);
-    expect(await fixture.mount(objects)).toMatch(/^ACCESS_DENIED: aws: .*AccessDeniedException, request id/);
+    expect(await fixture.mount(objects)).toMatch(
+      /^ACCESS_DENIED: aws: .*AccessDeniedException, request id/,
+    );
     fixture.account.regionFaults.set(awsRegion, 'down');
     expect(await fixture.mount(objects)).not.toEqual({ s: 'x' });
   });
@@ -393,7 +420,10 @@ describe('failover', () => {
 });
 
 describe('an unlucky day', () => {
-  const throttling = { status: 400, body: { __type: 'ThrottlingException', message: 'Rate exceeded' } };
+  const throttling = {
+    status: 400,
+    body: { __type: 'ThrottlingException', message: 'Rate exceeded' },
+  };
 
   test('throttling that was waited out shows in a metric alone', async () => {
     await start();
@@ -420,7 +450,9 @@ describe('an unlucky day', () => {
         ),
       );
     expect(new Set(await startAll())).toEqual(
-      new Set([expect.stringMatching(/^CREDENTIALS_UNAVAILABLE: .*too many calls: STS in eu-west-1/)]),
+      new Set([
+        expect.stringMatching(/^CREDENTIALS_UNAVAILABLE: .*too many calls: STS in eu-west-1/),
+      ]),
     );
     expect(fixture.sts.count()).toBe(3);
     fixture.sts.injectFault();

@@ -29,7 +29,13 @@ async function createHarness({
   const registry = new Registry();
   const lines: string[] = [];
   const log = pino({ level: 'trace' }, { write: (line: string) => void lines.push(line) });
-  const { mountCall, volume } = createMountPipeline({ provider, now, log, registry, refreshInterval });
+  const { mountCall, volume } = createMountPipeline({
+    provider,
+    now,
+    log,
+    registry,
+    refreshInterval,
+  });
 
   return {
     rig: fixture,
@@ -85,7 +91,9 @@ describe('a class of the add-on', () => {
     fixture.csms.put('tls_key', '{"cert":"old","key":"old"}');
     fixture.csms.put('tls_key', '{"cert":"CERT","key":"KEY"}');
     const { files, versions } = await harness.volume({ ...spc.spec.parameters });
-    expect(files.map(({ path, mode, contents }) => [path, mode, Buffer.from(contents).toString()])).toEqual([
+    expect(
+      files.map(({ path, mode, contents }) => [path, mode, Buffer.from(contents).toString()]),
+    ).toEqual([
       ['login.json', 0o644, '{"user":"app","password":"first"}'],
       ['tls.crt', 0o644, 'CERT'],
       ['tls.key', 0o644, 'KEY'],
@@ -96,7 +104,8 @@ describe('a class of the add-on', () => {
       { id: 'tls.key', version: expect.stringMatching(/^v2\+[0-9a-f]{8}$/) },
     ]);
     const paths = files.map(({ path }) => path);
-    for (const { objectName } of spc.spec.secretObjects![0]!.data) expect(paths).toContain(objectName);
+    for (const { objectName } of spc.spec.secretObjects![0]!.data)
+      expect(paths).toContain(objectName);
   });
 
   test('a fixed version is fetched once, latest once in two minutes, for all pods', async () => {
@@ -130,7 +139,11 @@ describe('a class of the add-on', () => {
     fixture.annotate(['s']);
     fixture.csms.put('s', secret);
     const file = async (path: string): Promise<unknown> => {
-      const yaml = objectYaml('s', 'latest', `jmesPath: [{path: ${JSON.stringify(path)}, objectAlias: f}]`);
+      const yaml = objectYaml(
+        's',
+        'latest',
+        `jmesPath: [{path: ${JSON.stringify(path)}, objectAlias: f}]`,
+      );
       const files = await harness.mount(yaml);
       return typeof files === 'string' ? files : files.f;
     };
@@ -160,7 +173,9 @@ describe('a class of the add-on', () => {
   test('a file named by a key with a slash lies in a directory', async () => {
     harness.rig.annotate(['s']);
     harness.rig.csms.put('s', '{"k/1":"x","__proto__":"y"}');
-    expect(await harness.mount(objectYaml('s', 'latest', 'jmesPath: [{path: k/1}]'))).toEqual({ 'k/1': 'x' });
+    expect(await harness.mount(objectYaml('s', 'latest', 'jmesPath: [{path: k/1}]'))).toEqual({
+      'k/1': 'x',
+    });
   });
 
   test('a value that is not JSON, or binary, fails with the name of the secret', async () => {
@@ -182,11 +197,11 @@ describe('a class of the add-on', () => {
     expect(await harness.mount(objectYaml('there') + objectYaml('gone'))).toMatch(
       /^OBJECT_NOT_FOUND: cce: secret gone/,
     );
-    expect(await harness.mount(objectYaml('there') + objectYaml('gone', 'latest', 'optional: true'))).toEqual(
-      {
-        there: 'x',
-      },
-    );
+    expect(
+      await harness.mount(objectYaml('there') + objectYaml('gone', 'latest', 'optional: true')),
+    ).toEqual({
+      there: 'x',
+    });
   });
 
   test('disabled while it is mounted: the next refresh fails, and enabled again it serves', async () => {
@@ -215,7 +230,11 @@ describe.each(['1.5', '1.6'] as const)('by a driver of generation %s', (generati
         spec: {
           provider: 'cce',
           parameters: {
-            objects: objectYaml('login', 'latest', 'objectAlias: login.json, jmesPath: [{path: password}]'),
+            objects: objectYaml(
+              'login',
+              'latest',
+              'objectAlias: login.json, jmesPath: [{path: password}]',
+            ),
           },
           secretObjects: [{ secretName: 'app', data: [{ objectName: 'password', key: 'pw' }] }],
         },
@@ -234,7 +253,10 @@ describe.each(['1.5', '1.6'] as const)('by a driver of generation %s', (generati
       expect(JSON.stringify(view.files)).toContain('second');
       expect(view.status?.objects[0]).toEqual({ id: 'login.json', version: 'v2' });
 
-      const unauthorizedPod = await driver.publish({ class: spc, pod: { ...pod, serviceAccount: 'other' } });
+      const unauthorizedPod = await driver.publish({
+        class: spc,
+        pod: { ...pod, serviceAccount: 'other' },
+      });
       expect(unauthorizedPod.phase).toBe('Pending');
       expect(unauthorizedPod.events[0]?.message).toMatch(
         /code = PermissionDenied desc = NOT_GRANTED: cce: ServiceAccount team-a\/other may not use login: its annotation/,
@@ -272,21 +294,27 @@ describe('who may', () => {
     const { rig: fixture } = harness;
     fixture.annotate(['a'], { account: 'app' });
     fixture.annotate(['b'], { account: 'other' });
-    expect(await harness.mount(objectYaml('a'), { account: 'app', name: 'p1' })).toEqual({ a: 'value of a' });
-    expect(await harness.mount(objectYaml('a'), { account: 'other', name: 'p2' })).toMatch(/^NOT_GRANTED/);
-    expect(await harness.mount(objectYaml('a'), { account: 'app', namespace: 'team-b', name: 'p3' })).toMatch(
+    expect(await harness.mount(objectYaml('a'), { account: 'app', name: 'p1' })).toEqual({
+      a: 'value of a',
+    });
+    expect(await harness.mount(objectYaml('a'), { account: 'other', name: 'p2' })).toMatch(
       /^NOT_GRANTED/,
     );
-    expect(await harness.mount(objectYaml('a') + objectYaml('b'), { account: 'other', name: 'p4' })).toMatch(
-      /^NOT_GRANTED/,
-    );
+    expect(
+      await harness.mount(objectYaml('a'), { account: 'app', namespace: 'team-b', name: 'p3' }),
+    ).toMatch(/^NOT_GRANTED/);
+    expect(
+      await harness.mount(objectYaml('a') + objectYaml('b'), { account: 'other', name: 'p4' }),
+    ).toMatch(/^NOT_GRANTED/);
     expect(fixture.csms.count()).toBe(1);
   });
 
   test('an API server that does not answer grants nothing', async () => {
     harness.rig.annotate(['a']);
     harness.rig.kubernetes.deny(true);
-    expect(await harness.mount(objectYaml('a'))).toMatch(/^ADMISSION_UNAVAILABLE: .*serviceaccounts/);
+    expect(await harness.mount(objectYaml('a'))).toMatch(
+      /^ADMISSION_UNAVAILABLE: .*serviceaccounts/,
+    );
     expect(harness.rig.csms.count()).toBe(0);
   });
 });
@@ -314,7 +342,9 @@ describe('many at once', () => {
   });
 
   test('500 classes: each its own secret, each read once, mounted again from memory', async () => {
-    harness = await createHarness({ env: { KEYFERRY_CCE_RATE: '10000', KEYFERRY_CCE_BURST: '1000' } });
+    harness = await createHarness({
+      env: { KEYFERRY_CCE_RATE: '10000', KEYFERRY_CCE_BURST: '1000' },
+    });
     const { rig: fixture } = harness;
     const names = Array.from({ length: 500 }, (_, index) => `secret-${index}`);
     fixture.annotate(names);
@@ -383,18 +413,27 @@ test('no value, key or token is in any status, log line or metric', async () => 
       ownClass,
       { ...ownClass, providerUrn: 'p' },
     ]) {
-      const result = await harness.mount(parameters, { name: `${name}-${failures.length}`, tokens });
+      const result = await harness.mount(parameters, {
+        name: `${name}-${failures.length}`,
+        tokens,
+      });
       if (typeof result === 'string') failures.push(result);
       harness.advanceClock(20 * minute);
     }
   };
   await tryAll('well');
   for (const status of [302, 400, 401, 403, 404, 429, 500]) {
-    const answer = { status, headers: { 'x-request-id': echo }, body: { error_code: echo, error_msg: echo } };
+    const answer = {
+      status,
+      headers: { 'x-request-id': echo },
+      body: { error_code: echo, error_msg: echo },
+    };
     for (const server of [fixture.csms, fixture.sts]) server.injectFault({ response: answer });
     await tryAll(`status-${status}`);
   }
   expect(failures.length).toBeGreaterThan(20);
-  const output = [...failures, ...harness.lines, ...fixture.logged, await harness.metrics()].join('\n');
+  const output = [...failures, ...harness.lines, ...fixture.logged, await harness.metrics()].join(
+    '\n',
+  );
   for (const canary of canaries) expect(output).not.toContain(canary);
 });

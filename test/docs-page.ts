@@ -7,7 +7,9 @@ export type DocumentedClass = {
   readonly spec: {
     readonly provider: string;
     readonly parameters: Record<string, string>;
-    readonly secretObjects?: readonly { readonly data: readonly { readonly objectName: string }[] }[];
+    readonly secretObjects?: readonly {
+      readonly data: readonly { readonly objectName: string }[];
+    }[];
   };
 };
 
@@ -15,12 +17,21 @@ export type DocumentedClass = {
 export function readPage(path: string) {
   const text = readFileSync(join(import.meta.dirname, '../docs', path), 'utf8');
   const blocks = (language: string): string[] =>
-    [...text.matchAll(new RegExp(`\`\`\`${language}\n(.*?)\`\`\``, 'gs'))].map(([, block = '']) => block);
+    [...text.matchAll(new RegExp(`\`\`\`${language}\n(.*?)\`\`\``, 'gs'))].map(
+      ([, block = '']) => block,
+    );
   const documents = blocks('yaml').flatMap((block) =>
     parseAllDocuments(block).map((document) => document.toJS() as Record<string, unknown>),
   );
-  const ofKind = <T>(kindName: string): T[] => documents.filter(({ kind }) => kind === kindName) as T[];
-  return { text, blocks, documents, ofKind, classes: () => ofKind<DocumentedClass>('SecretProviderClass') };
+  const ofKind = <T>(kindName: string): T[] =>
+    documents.filter(({ kind }) => kind === kindName) as T[];
+  return {
+    text,
+    blocks,
+    documents,
+    ofKind,
+    classes: () => ofKind<DocumentedClass>('SecretProviderClass'),
+  };
 }
 
 /** The names of files that a class syncs into Secrets. */

@@ -43,7 +43,9 @@ describe.each(pages)('%s', (page) => {
 
   test('says to type what works at the root of a checkout', () => {
     const commands = commandsOf(page);
-    const paths = commands.flatMap((command) => command.match(/(?<=^|[ =])(charts|deploy)\/[\w./-]+/g) ?? []);
+    const paths = commands.flatMap(
+      (command) => command.match(/(?<=^|[ =])(charts|deploy)\/[\w./-]+/g) ?? [],
+    );
     expect(paths.filter((path) => !existsSync(path))).toEqual([]);
     expect(commands.filter((command) => /^cd |&& cd /.test(command))).toEqual([]);
   });
@@ -56,8 +58,8 @@ describe.each(pages)('%s', (page) => {
   });
 
   test('looks at the logs of all pods, not of one that kubectl picks', () => {
-    expect(commandsOf(page).filter((command) => /^kubectl .*\blogs (daemonset|ds)\//.test(command))).toEqual(
-      [],
-    );
+    expect(
+      commandsOf(page).filter((command) => /^kubectl .*\blogs (daemonset|ds)\//.test(command)),
+    ).toEqual([]);
   });
 });

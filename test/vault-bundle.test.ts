@@ -45,9 +45,16 @@ describe.each(['1.5', '1.6'] as const)(
         },
       });
       const pod = { namespace: 'team-a', serviceAccount: 'app' };
-      const withPodToken = await driver.publish({ class: spc('vault', {}), pod, tokens: fixture.podToken() });
+      const withPodToken = await driver.publish({
+        class: spc('vault', {}),
+        pod,
+        tokens: fixture.podToken(),
+      });
       const withRequestedToken = await driver.publish({ class: spc('openbao', {}), pod });
-      const withOwnToken = await driver.publish({ class: spc('vault', { authMethod: 'token' }), pod });
+      const withOwnToken = await driver.publish({
+        class: spc('vault', { authMethod: 'token' }),
+        pod,
+      });
       for (const view of [withPodToken, withRequestedToken, withOwnToken]) {
         expect(view.events).toEqual([]);
         expect(view.files.password?.text).toBe('CANARY-one');

@@ -21,7 +21,8 @@ const issue = (name: string) => ({
   method: 'POST' as const,
   body: JSON.stringify({ common_name: name }),
 });
-const pods = (count: number): string[] => Array.from({ length: count }, (_, index) => `pod-${index}`);
+const pods = (count: number): string[] =>
+  Array.from({ length: count }, (_, index) => `pod-${index}`);
 
 describe('a leased path', () => {
   test('gives 50 pods that mount it at the same instant 50 leases and 50 users, and each of them always its own', async () => {
@@ -78,7 +79,9 @@ describe('a leased path', () => {
 
   test('serves all pods of an account where the class says so', async () => {
     const { readText: ask, database: db } = await setUp();
-    const results = await Promise.all(pods(20).map((pod) => ask(database, { pod, scope: 'principal' })));
+    const results = await Promise.all(
+      pods(20).map((pod) => ask(database, { pod, scope: 'principal' })),
+    );
     expect(new Set(results).size).toBe(1);
     expect(db.createdCount()).toBe(1);
     expect(await ask(database, { scope: 'principal', account: 'other' })).not.toBe(results[0]);
@@ -110,7 +113,11 @@ describe('a leased path', () => {
   });
 
   test('that is due is put off, not read anew, also by the request that finds it so', async () => {
-    const { readText: ask, vault, database: db } = await setUp({ lifetime: { ttlMs: minutes(600) } });
+    const {
+      readText: ask,
+      vault,
+      database: db,
+    } = await setUp({ lifetime: { ttlMs: minutes(600) } });
     const first = await ask(database);
     vault.advanceClock(minutes(45));
     expect(await ask(database)).toBe(first);
@@ -166,7 +173,11 @@ test('an Agent that caches answers no pod with the lease of another', async () =
     },
   });
   cleanups.push(agent.close);
-  const { vault, readText: ask, leases } = await setUp({ login: { addresses: [agent.url.origin] } });
+  const {
+    vault,
+    readText: ask,
+    leases,
+  } = await setUp({ login: { addresses: [agent.url.origin] } });
   const results = await Promise.all(pods(5).map((pod) => ask(database, { pod })));
   expect(new Set(results).size).toBe(5);
   expect(leases('live')).toBe(5);
@@ -261,7 +272,10 @@ describe('what needs no lease', () => {
       Promise.all(
         [issue('a.example'), issue('b.example'), issue('a.example')].map(async (ref) => {
           const { document } = await value(ref);
-          const { certificate, private_key: key } = JSON.parse(document ?? '') as Record<string, string>;
+          const { certificate, private_key: key } = JSON.parse(document ?? '') as Record<
+            string,
+            string
+          >;
           return `${certificate} ${key}`;
         }),
       );
@@ -298,6 +312,7 @@ describe('what needs no lease', () => {
     await ask('secret/data/app', { pod: 'a' });
     vault.policy('app', {});
     await pass(minutes(1));
-    for (const pod of ['a', 'b']) expect(await ask('secret/data/app', { pod })).toBe('failed ACCESS_DENIED');
+    for (const pod of ['a', 'b'])
+      expect(await ask('secret/data/app', { pod })).toBe('failed ACCESS_DENIED');
   });
 });

@@ -2,7 +2,11 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
 import type { SecretProviderClass } from './driver/cluster.ts';
 import { withDriver } from './fakes/with-driver.ts';
-import { startVaultFixture, type VaultFixture, type VaultFixtureOptions } from './fakes/vault-fixture.ts';
+import {
+  startVaultFixture,
+  type VaultFixture,
+  type VaultFixtureOptions,
+} from './fakes/vault-fixture.ts';
 
 const minute = 60_000;
 
@@ -19,7 +23,9 @@ async function start(options: VaultFixtureOptions = {}): Promise<void> {
     'pki/issue/*': ['update'],
     'sys/leases/revoke': ['update'],
   });
-  fixture.auth.kubernetes().role('app', { audience: fixture.provider.name, maxTtlMs: 30 * 24 * 60 * minute });
+  fixture.auth
+    .kubernetes()
+    .role('app', { audience: fixture.provider.name, maxTtlMs: 30 * 24 * 60 * minute });
   kv = fixture.kv2();
 }
 
@@ -28,7 +34,8 @@ const objects = (files: Record<string, string>): string =>
   Object.entries(files)
     .map(([name, fields]) => `- {objectName: ${name}, ${fields}}`)
     .join('\n');
-const countReads = (path = 'secret/data'): number => fixture.count(new RegExp(`^(GET|POST|PUT) /v1/${path}`));
+const countReads = (path = 'secret/data'): number =>
+  fixture.count(new RegExp(`^(GET|POST|PUT) /v1/${path}`));
 
 describe.each([
   ['1.5', 'vault'],
@@ -73,7 +80,10 @@ describe.each([
       });
       expect(view.secrets.dbpass).toEqual({ password: 'first' });
       const [version] = view.status!.objects;
-      expect(version).toEqual({ id: 'dbPassword', version: expect.stringMatching(/^1\+[0-9a-f]{8}$/) });
+      expect(version).toEqual({
+        id: 'dbPassword',
+        version: expect.stringMatching(/^1\+[0-9a-f]{8}$/),
+      });
 
       kv.put('db-pass', '{"pwd":"second","port":5432}');
       view = await driver.republish(view);
@@ -111,9 +121,13 @@ describe('what users of the vendors’ providers met', () => {
     expect(files).toEqual({ a: '00:01', 'a-again': '00:01', b: '00:02' });
     // And until two thirds of its life have passed it stays, also past rotations.
     fixture.advanceClock(30 * minute);
-    expect(await fixture.mount(objects({ a: issue('a.example', 'serial_number') }))).toEqual({ a: '00:01' });
+    expect(await fixture.mount(objects({ a: issue('a.example', 'serial_number') }))).toEqual({
+      a: '00:01',
+    });
     fixture.advanceClock(15 * minute);
-    expect(await fixture.mount(objects({ a: issue('a.example', 'serial_number') }))).toEqual({ a: '00:03' });
+    expect(await fixture.mount(objects({ a: issue('a.example', 'serial_number') }))).toEqual({
+      a: '00:03',
+    });
   });
 
   test('the whole answer, and its version, stand still while the secret does', async () => {
@@ -147,9 +161,9 @@ describe('what users of the vendors’ providers met', () => {
     expect(
       await fixture.mount(objects({ x: 'secretPath: secret/data/s, secretKey: n, encoding: hex' })),
     ).toMatch(/^INVALID_ENCODING/);
-    expect(await fixture.mount(objects({ x: 'secretPath: secret/data/s, encoding: base64' }))).toMatch(
-      /^INVALID_CLASS: encoding of item 1 is base64, but without secretKey/,
-    );
+    expect(
+      await fixture.mount(objects({ x: 'secretPath: secret/data/s, encoding: base64' })),
+    ).toMatch(/^INVALID_CLASS: encoding of item 1 is base64, but without secretKey/);
   });
 
   test('an absent secret, and an absent key, end the mount and crash nothing', async () => {
@@ -194,7 +208,8 @@ describe('what users of the vendors’ providers met', () => {
     fixture.node.injectFault({ route: 'GET', delayMs: 100 });
     const startedAt = performance.now();
     const files: Record<string, string> = {};
-    for (let index = 0; index < 10; index += 1) files[`f${index}`] = `secretPath: secret/data/s${index}`;
+    for (let index = 0; index < 10; index += 1)
+      files[`f${index}`] = `secretPath: secret/data/s${index}`;
     await fixture.volume(objects(files), { name: 'b' });
     expect(performance.now() - startedAt).toBeLessThan(600);
     expect(fixture.kubernetes.requests).toHaveLength(0);
@@ -250,7 +265,9 @@ describe('leases', () => {
 
   test('50 pods of one account at the same instant get 50 users', async () => {
     const database = await startDatabase();
-    const pods = Array.from({ length: 50 }, (_, index) => fixture.mount(creds, { name: `pod-${index}` }));
+    const pods = Array.from({ length: 50 }, (_, index) =>
+      fixture.mount(creds, { name: `pod-${index}` }),
+    );
     const users = (await Promise.all(pods)).map(userOf);
     expect(new Set(users).size).toBe(50);
     expect(database.createdCount()).toBe(50);
@@ -320,9 +337,14 @@ describe('several addresses, namespaces', () => {
       objects({ [name]: `secretPath: secret/data/${name}, secretKey: password` });
     expect(await fixture.mount(whole('a'))).toEqual({ a: 'a' });
     const abortController = new AbortController();
-    const waiting = fixture.volume(whole('b'), { signal: abortController.signal }).catch(() => 'left');
+    const waiting = fixture
+      .volume(whole('b'), { signal: abortController.signal })
+      .catch(() => 'left');
     expect(
-      await fixture.mount({ objects: whole('c'), vaultAddress: alternateAddress(fixture.node.address) }),
+      await fixture.mount({
+        objects: whole('c'),
+        vaultAddress: alternateAddress(fixture.node.address),
+      }),
     ).toEqual({
       c: 'c',
     });
@@ -339,7 +361,9 @@ describe('several addresses, namespaces', () => {
     space.kv2().put('db', { password: 'of the team' });
     kv.put('db', { password: 'of all' });
     const files = objects({ x: 'secretPath: secret/data/db, secretKey: password' });
-    expect(await fixture.mount({ objects: files, vaultNamespace: '/team-a/' })).toEqual({ x: 'of the team' });
+    expect(await fixture.mount({ objects: files, vaultNamespace: '/team-a/' })).toEqual({
+      x: 'of the team',
+    });
     expect(await fixture.mount(files)).toEqual({ x: 'of all' });
   });
 });
@@ -350,7 +374,10 @@ test('no secret, token or lease of a request is in the log', async () => {
   kv.put('db', { password: 'CANARY-value' });
   const tokens = fixture.podToken();
   const files = await fixture.mount(
-    objects({ x: 'secretPath: secret/data/db', y: 'secretPath: database/creds/app, secretKey: password' }),
+    objects({
+      x: 'secretPath: secret/data/db',
+      y: 'secretPath: database/creds/app, secretKey: password',
+    }),
     { tokens },
   );
   await fixture.mount(objects({ x: 'secretPath: secret/data/gone' }), { tokens });
@@ -359,5 +386,6 @@ test('no secret, token or lease of a request is in the log', async () => {
     ...Object.values(tokens),
     (files as { y: string }).y,
   ];
-  for (const secret of ['CANARY-value', ...secrets]) expect(fixture.lines.join()).not.toContain(secret);
+  for (const secret of ['CANARY-value', ...secrets])
+    expect(fixture.lines.join()).not.toContain(secret);
 });

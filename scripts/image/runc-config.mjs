@@ -4,7 +4,15 @@
 import { readFileSync } from 'node:fs';
 
 const options = JSON.parse(process.argv[2]);
-const { rootfs, args, env = [], uid = 0, writable = {}, readable = {}, userNamespace = false } = options;
+const {
+  rootfs,
+  args,
+  env = [],
+  uid = 0,
+  writable = {},
+  readable = {},
+  userNamespace = false,
+} = options;
 const profile = JSON.parse(readFileSync('/usr/share/containers/seccomp.json', 'utf8'));
 const architecture = { x64: 'SCMP_ARCH_X86_64', arm64: 'SCMP_ARCH_AARCH64' }[process.arch];
 const arch = { x64: 'amd64', arm64: 'arm64' }[process.arch];
@@ -52,7 +60,12 @@ process.stdout.write(
     },
     mounts: [
       { destination: '/proc', type: 'proc', source: 'proc' },
-      { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'mode=755', 'size=64k'] },
+      {
+        destination: '/dev',
+        type: 'tmpfs',
+        source: 'tmpfs',
+        options: ['nosuid', 'mode=755', 'size=64k'],
+      },
       ...Object.entries(writable).map(bind('rw')),
       ...Object.entries(readable).map(bind('ro')),
       tmpfs('/sys'),

@@ -87,7 +87,8 @@ export async function compose({
     rateLimiterMetrics: createRateLimiterMetrics(registry),
   };
   const providers = await load(settings.providers, surroundings);
-  const podWatch = settings.podWatch === 'on' ? watchPods({ api: kubeApi, env, now, log }) : undefined;
+  const podWatch =
+    settings.podWatch === 'on' ? watchPods({ api: kubeApi, env, now, log }) : undefined;
   const store = createSecretCache({
     now,
     random: Math.random,
@@ -133,7 +134,9 @@ export async function compose({
       stop.abort(new SecretError('SHUTTING_DOWN', 'Keyferry stops'));
       await watching;
       const signal = AbortSignal.timeout(2_000);
-      await Promise.allSettled([...providers.values()].map(async (provider) => provider.close?.(signal)));
+      await Promise.allSettled(
+        [...providers.values()].map(async (provider) => provider.close?.(signal)),
+      );
       await http.close();
     },
   };
@@ -148,9 +151,13 @@ function watchPods(deps: {
 }): PodWatch {
   const node = deps.env.KEYFERRY_NODE_NAME ?? deps.env.NODE_NAME ?? '';
   if (node !== '') return createPodWatch({ ...deps, node });
-  throw new SecretError('NOT_CONFIGURED', '--pod-watch is on, and Keyferry does not know its node', {
-    hint: 'set KEYFERRY_NODE_NAME from spec.nodeName, by the downward API',
-  });
+  throw new SecretError(
+    'NOT_CONFIGURED',
+    '--pod-watch is on, and Keyferry does not know its node',
+    {
+      hint: 'set KEYFERRY_NODE_NAME from spec.nodeName, by the downward API',
+    },
+  );
 }
 
 function kubeAccess({

@@ -26,17 +26,19 @@ const grant = grantOf({});
 const pod = (name: string) => grantOf({ pod: name, scope: 'pod' });
 
 describe('a definite no', () => {
-  test.each(['ACCESS_DENIED', 'OBJECT_NOT_FOUND', 'OBJECT_DISABLED', 'CREDENTIALS_REFUSED'] as const)(
-    '%s drops the value at once: no outage brings it back',
-    async (code) => {
-      const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
-      provider.script('db', value('one'), failed(code), failed('STORE_UNAVAILABLE'));
-      expect(await ask(grant)).toBe('one');
-      await pass(30 * second);
-      expect(await ask(grant)).toBe(`failed ${code}`);
-      expect(await ask(grant)).toBe('failed STORE_UNAVAILABLE');
-    },
-  );
+  test.each([
+    'ACCESS_DENIED',
+    'OBJECT_NOT_FOUND',
+    'OBJECT_DISABLED',
+    'CREDENTIALS_REFUSED',
+  ] as const)('%s drops the value at once: no outage brings it back', async (code) => {
+    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    provider.script('db', value('one'), failed(code), failed('STORE_UNAVAILABLE'));
+    expect(await ask(grant)).toBe('one');
+    await pass(30 * second);
+    expect(await ask(grant)).toBe(`failed ${code}`);
+    expect(await ask(grant)).toBe('failed STORE_UNAVAILABLE');
+  });
 
   test('absent drops the value too', async () => {
     const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
@@ -137,7 +139,10 @@ describe('unchanged', () => {
     await pass(30 * second);
     const outcome = await read(grant);
     expect(provider.calls[1]).toMatchObject({ known: { version: '1' }, urgency: 'refresh' });
-    expect(outcome).toMatchObject({ kind: 'value', value: { bytes: Buffer.from('one'), version: '2' } });
+    expect(outcome).toMatchObject({
+      kind: 'value',
+      value: { bytes: Buffer.from('one'), version: '2' },
+    });
     await pass(30 * second);
     await read(grant);
     expect(provider.calls[2]!.known).toEqual({ version: '2' });
@@ -174,7 +179,12 @@ describe('unchanged', () => {
 
   test('does not renew the authorization: a new pod is not served by it after 15 min', async () => {
     const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
-    provider.script('db', value('one'), ...Array.from({ length: 31 }, () => unchanged()), value('two'));
+    provider.script(
+      'db',
+      value('one'),
+      ...Array.from({ length: 31 }, () => unchanged()),
+      value('two'),
+    );
     for (let asked = 0; asked < 32; asked++) {
       expect(await ask(grant)).toBe('one');
       await pass(30 * second);
@@ -288,7 +298,10 @@ describe('an answer', () => {
     await ask(pod('a'));
     await pass(6 * minute);
     expect(await ask(pod('a'))).toBe('two');
-    expect(provider.calls[1]!.known).toMatchObject({ version: 'one', lease: { id: 'lease of one' } });
+    expect(provider.calls[1]!.known).toMatchObject({
+      version: 'one',
+      lease: { id: 'lease of one' },
+    });
     // The first one is still in use until the pod has read its new file: it lives to its end.
     await pass(9 * minute);
     expect(provider.releases).toEqual([]);

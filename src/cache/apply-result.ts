@@ -76,10 +76,13 @@ export function createApplyResult(deps: ApplyResultDeps): ApplyResult {
           dropEntries(grant);
           return putResult(result, sentAt, { absentError: result.error, deliveredAt: sentAt });
         case 'unchanged': {
-          if (known === undefined) return { kind: 'failed', error: unexpectedUnchangedError(provider) };
+          if (known === undefined)
+            return { kind: 'failed', error: unexpectedUnchangedError(provider) };
           // Meanwhile it may have been denied, or its lease renewed or ended: only what is still there is confirmed.
           const confirmedResult = applyConfirmation(cache.get(keyAtRequest), result, sentAt);
-          return confirmedResult === undefined ? result : putResult(result, sentAt, confirmedResult);
+          return confirmedResult === undefined
+            ? result
+            : putResult(result, sentAt, confirmedResult);
         }
         case 'failed':
           if (result.error.kind === 'definite') dropEntries(grant);
@@ -91,7 +94,10 @@ export function createApplyResult(deps: ApplyResultDeps): ApplyResult {
   return {
     onResult,
     onLateResult(provider, grant, result) {
-      if (result.kind === 'absent' || (result.kind === 'failed' && result.error.kind === 'definite'))
+      if (
+        result.kind === 'absent' ||
+        (result.kind === 'failed' && result.error.kind === 'definite')
+      )
         dropEntries(grant);
       leases.revokeUnused(provider, grant, result);
     },
@@ -100,7 +106,11 @@ export function createApplyResult(deps: ApplyResultDeps): ApplyResult {
 
 /** The grant without what its pod brought, which can be megabytes that nobody counts; whoever renews a lease has the principal. */
 function stripCredentials(grant: Grant): Grant {
-  return { ...grant, workload: { ...grant.workload, tokens: new Map(), secrets: new Map() }, fallbacks: [] };
+  return {
+    ...grant,
+    workload: { ...grant.workload, tokens: new Map(), secrets: new Map() },
+    fallbacks: [],
+  };
 }
 
 /** What stands after the store has said `unchanged`; a lease prolonged counts as a delivery. */
@@ -123,5 +133,8 @@ function applyConfirmation(
 }
 
 function unexpectedUnchangedError(provider: Provider): SecretError {
-  return new SecretError('INTERNAL', `provider ${provider.name} confirmed a version it was not asked about`);
+  return new SecretError(
+    'INTERNAL',
+    `provider ${provider.name} confirmed a version it was not asked about`,
+  );
 }

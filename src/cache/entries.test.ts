@@ -21,7 +21,8 @@ function entryOf(key: string, size: number, { namespace = 'team', leased = false
   };
 }
 
-const keysOf = (cache: { entries(): Iterable<Entry> }) => [...cache.entries()].map(({ key }) => key).sort();
+const keysOf = (cache: { entries(): Iterable<Entry> }) =>
+  [...cache.entries()].map(({ key }) => key).sort();
 
 describe('a cache', () => {
   test('counts content, documents at two bytes a character, keys and what is around them', () => {
@@ -69,7 +70,8 @@ describe('a cache', () => {
 
   test('one namespace may fill it while no other needs the room', () => {
     const cache = createEntryCache({ maxBytes: 16 * kib });
-    for (let index = 0; index < 16; index++) cache.put(entryOf(`${index}`, kib, { namespace: 'greedy' }));
+    for (let index = 0; index < 16; index++)
+      cache.put(entryOf(`${index}`, kib, { namespace: 'greedy' }));
     expect(cache.bytes).toBe(16 * kib);
   });
 
@@ -104,7 +106,8 @@ describe('leased entries', () => {
   test('are never given up for room', () => {
     const cache = createEntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 4; index++) cache.put(lease(`lease ${index}`));
-    for (let index = 0; index < 40; index++) cache.put(entryOf(`${index}`, kib, { namespace: 'greedy' }));
+    for (let index = 0; index < 40; index++)
+      cache.put(entryOf(`${index}`, kib, { namespace: 'greedy' }));
     for (let index = 0; index < 40; index++) cache.put(entryOf(`same ${index}`, kib));
     expect(keysOf(cache).filter((key) => key.startsWith('lease'))).toHaveLength(4);
     expect(cache.bytes).toBe(16 * kib);

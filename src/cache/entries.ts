@@ -98,10 +98,14 @@ export function createEntryCache({ maxBytes }: { readonly maxBytes: number }): E
     const size = sizeOf(entry);
     const freedBytes = previous === undefined ? 0 : leasedSize(previous);
     const freedInNamespace = previous?.grant.workload.tenant === namespace ? freedBytes : 0;
-    if ((usageByNamespace.get(namespace)?.leasedBytes ?? 0) - freedInNamespace + size > maxBytes / 4) {
+    if (
+      (usageByNamespace.get(namespace)?.leasedBytes ?? 0) - freedInNamespace + size >
+      maxBytes / 4
+    ) {
       throw leasesExhaustedError(`namespace ${namespace} holds`);
     }
-    if (leasedBytes - freedBytes + size > maxBytes) throw leasesExhaustedError('the pods of this node hold');
+    if (leasedBytes - freedBytes + size > maxBytes)
+      throw leasesExhaustedError('the pods of this node hold');
   };
 
   return {

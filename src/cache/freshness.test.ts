@@ -1,5 +1,12 @@
 import { describe, expect, jest, test } from '@jest/globals';
-import { absent, failed, grantOf, leased, unchanged, value } from '../../test/fakes/scripted-provider.ts';
+import {
+  absent,
+  failed,
+  grantOf,
+  leased,
+  unchanged,
+  value,
+} from '../../test/fakes/scripted-provider.ts';
 import {
   advanceTimers,
   createCacheFixture,
@@ -25,17 +32,20 @@ describe("the store's authorization", () => {
   test.each([
     ['moving', {}, 15 * minute],
     ['pinned', { immutable: true }, undefined],
-  ])('a %s value serves a new pod up to 15 min after its delivery', async (_, fields, refreshInterval) => {
-    const {
-      provider,
-      readText: ask,
-      advanceClock: pass,
-    } = createCacheFixture({ refreshInterval: refreshInterval ?? 30 * second });
-    provider.script('db', numberedResponses(fields));
-    expect(await ask(grant)).toBe('1');
-    await pass(15 * minute - second);
-    expect(await ask(newPod)).toBe('1');
-  });
+  ])(
+    'a %s value serves a new pod up to 15 min after its delivery',
+    async (_, fields, refreshInterval) => {
+      const {
+        provider,
+        readText: ask,
+        advanceClock: pass,
+      } = createCacheFixture({ refreshInterval: refreshInterval ?? 30 * second });
+      provider.script('db', numberedResponses(fields));
+      expect(await ask(grant)).toBe('1');
+      await pass(15 * minute - second);
+      expect(await ask(newPod)).toBe('1');
+    },
+  );
 
   test('a pinned value is read again for a new pod after 15 min, and then serves the next one', async () => {
     const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
@@ -140,7 +150,8 @@ describe('moving versions', () => {
 
   test('jitter only shortens, and by a tenth at most', () => {
     const ref = { service: 'kms', name: 'db' };
-    const at = (random: number) => freshUntil(ref, { bytes: new Uint8Array() }, 1_000, 30_000, random);
+    const at = (random: number) =>
+      freshUntil(ref, { bytes: new Uint8Array() }, 1_000, 30_000, random);
     expect(at(0)).toBe(31_000);
     expect(at(0.5)).toBe(29_500);
     expect(at(0.999)).toBeGreaterThan(28_000);
@@ -203,7 +214,11 @@ describe('methods other than GET', () => {
     async (method) => {
       const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
       const issued = (pod: string) =>
-        grantOf({ ref: { service: 'vault', name: 'pki/issue', method, body: '{}' }, pod, scope: 'pod' });
+        grantOf({
+          ref: { service: 'vault', name: 'pki/issue', method, body: '{}' },
+          pod,
+          scope: 'pod',
+        });
       provider.script('pki/issue', numberedResponses());
       expect(await ask(issued('a'))).toBe('1');
       expect(await ask(issued('b'))).toBe('2');
@@ -216,7 +231,10 @@ describe('methods other than GET', () => {
 
   test('with an end of its own goes by that', async () => {
     const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
-    const issued = grantOf({ ref: { service: 'vault', name: 'pki/issue', method: 'POST' }, scope: 'pod' });
+    const issued = grantOf({
+      ref: { service: 'vault', name: 'pki/issue', method: 'POST' },
+      scope: 'pod',
+    });
     provider.script('pki/issue', value('one', { expiresAt: Date.now() + 3 * hour }), value('two'));
     await ask(issued);
     await pass(50 * minute);

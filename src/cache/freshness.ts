@@ -60,7 +60,8 @@ export function freshUntil(
   const expiry = value === undefined ? Infinity : expiryOf(value);
   if (expiry !== Infinity) return sentAt + ((expiry - sentAt) * 2) / 3;
   if (value?.immutable === true) return Infinity;
-  if (value !== undefined && ref.method !== undefined && ref.method !== 'GET') return sentAt + nonGetMaxAge;
+  if (value !== undefined && ref.method !== undefined && ref.method !== 'GET')
+    return sentAt + nonGetMaxAge;
   return sentAt + refreshInterval * (1 - random / 10);
 }
 
@@ -90,5 +91,7 @@ export function lastKnownGood(
   const value = cachedResult?.value;
   if (cachedResult === undefined || value === undefined || maxStale === 0) return undefined;
   // In the future: before the clock was set back.
-  return now < expiryOf(value) && Math.abs(now - cachedResult.deliveredAt) <= maxStale ? value : undefined;
+  return now < expiryOf(value) && Math.abs(now - cachedResult.deliveredAt) <= maxStale
+    ? value
+    : undefined;
 }

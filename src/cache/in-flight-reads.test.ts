@@ -22,7 +22,10 @@ import { createInFlightReads } from './in-flight-reads.ts';
 useFakeClock();
 
 const cancelled = new SecretError('CANCELLED', 'left');
-const createReaders = (size: number, grantFor = (index: number) => grantOf({ pod: `pod-${index}` })) =>
+const createReaders = (
+  size: number,
+  grantFor = (index: number) => grantOf({ pod: `pod-${index}` }),
+) =>
   Array.from({ length: size }, (_, index) => ({
     grant: grantFor(index),
     abortController: new AbortController(),
@@ -77,7 +80,9 @@ describe('readers of one secret', () => {
     const reasons = readers.map((_, index) => new SecretError('CANCELLED', `reader ${index}`));
     readers.forEach(({ abortController }, index) => abortController.abort(reasons[index]));
     const settled = await Promise.allSettled(pendingRead);
-    expect(settled.map((outcome) => (outcome as PromiseRejectedResult).reason as unknown)).toEqual(reasons);
+    expect(settled.map((outcome) => (outcome as PromiseRejectedResult).reason as unknown)).toEqual(
+      reasons,
+    );
     expect(provider.calls[0]!.signal.aborted).toBe(true);
   });
 
@@ -120,7 +125,9 @@ describe('readers of one secret', () => {
   test('who leave at once ask nothing that stays', async () => {
     const { provider, readText: ask } = createCacheFixture();
     provider.script('db', hang, value('one'));
-    await expect(ask(grantOf({}), { signal: AbortSignal.abort(cancelled) })).rejects.toBe(cancelled);
+    await expect(ask(grantOf({}), { signal: AbortSignal.abort(cancelled) })).rejects.toBe(
+      cancelled,
+    );
     await flushTasks();
     expect(provider.calls.every(({ signal }) => signal.aborted)).toBe(true);
   });
@@ -247,7 +254,11 @@ describe('a question', () => {
       now: () => Date.now(),
       onLateResult: () => undefined,
     });
-    const request = { provider: createScriptedProvider(), grant: grantOf({}), urgency: 'first' } as const;
+    const request = {
+      provider: createScriptedProvider(),
+      grant: grantOf({}),
+      urgency: 'first',
+    } as const;
     const inFlightRead = inFlightReads.start('key', request, (result) => result);
     const abortController = new AbortController();
     const found = inFlightRead.join(abortController.signal).catch(() => inFlightReads.find('key'));

@@ -11,7 +11,10 @@ export type Batcher = (provider: Provider, request: FetchRequest) => Promise<Fet
  * together, and turns whatever a provider throws into a `failed` result.
  */
 export function createBatcher(): Batcher {
-  type ReadRequest = { readonly request: FetchRequest; readonly resolve: (result: FetchResult) => void };
+  type ReadRequest = {
+    readonly request: FetchRequest;
+    readonly resolve: (result: FetchResult) => void;
+  };
   const pendingByProvider = new Map<Provider, ReadRequest[]>();
 
   const flush = (provider: Provider): void => {
@@ -53,7 +56,9 @@ export type InFlightRead = SharedCall<FetchResult> & {
 };
 
 /** What a flight needs to begin. */
-export type ReadRequest = Pick<FetchRequest, 'grant' | 'known' | 'urgency'> & { readonly provider: Provider };
+export type ReadRequest = Pick<FetchRequest, 'grant' | 'known' | 'urgency'> & {
+  readonly provider: Provider;
+};
 
 /** See {@link createInFlightReads}. */
 export type InFlightReads = {
@@ -98,7 +103,8 @@ export function createInFlightReads({
   ): Promise<FetchResult> => {
     let sentAt = now();
     const timeoutController = new AbortController();
-    const onTimeout = (): void => timeoutController.abort(readTimeoutError(provider, request.grant));
+    const onTimeout = (): void =>
+      timeoutController.abort(readTimeoutError(provider, request.grant));
     let timer = setTimeout(onTimeout, rateLimitWaitTimeout);
     let started = false;
     const onStart = (): void => {

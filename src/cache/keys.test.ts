@@ -1,5 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
-import { failed, grantOf, deferredResponse, leased, value } from '../../test/fakes/scripted-provider.ts';
+import {
+  failed,
+  grantOf,
+  deferredResponse,
+  leased,
+  value,
+} from '../../test/fakes/scripted-provider.ts';
 import {
   createCacheFixture,
   hour,
@@ -12,7 +18,8 @@ import { createEntryKeys } from './keys.ts';
 
 useFakeClock();
 
-const pod = (name: string, principal = 'principal') => grantOf({ pod: name, principal, scope: 'pod' });
+const pod = (name: string, principal = 'principal') =>
+  grantOf({ pod: name, principal, scope: 'pod' });
 const pods = (size: number) => Array.from({ length: size }, (_, index) => pod(`pod-${index}`));
 const shareable = (text: string) => value(text, { shareable: true });
 
@@ -64,7 +71,11 @@ describe('a secret of pod scope', () => {
   test('is not shared by an answer with a lease, whatever it says', async () => {
     const { provider, readText: ask } = createCacheFixture();
     const lease = { id: 'l', renewable: false, expiresAt: Date.now() + hour };
-    provider.script('db', value('one', { shareable: true, lease }), value('two', { shareable: true, lease }));
+    provider.script(
+      'db',
+      value('one', { shareable: true, lease }),
+      value('two', { shareable: true, lease }),
+    );
     expect(await ask(pod('a'))).toBe('one');
     expect(await ask(pod('b'))).toBe('two');
   });
@@ -91,7 +102,9 @@ describe('a secret of pod scope', () => {
     expect(texts[0]).toBe('first');
     expect(new Set(texts).size).toBe(50);
     expect(provider.calls).toHaveLength(51);
-    expect(provider.calls.slice(2).every(({ urgency, known }) => urgency === 'first' && !known)).toBe(true);
+    expect(
+      provider.calls.slice(2).every(({ urgency, known }) => urgency === 'first' && !known),
+    ).toBe(true);
     // And so it stays.
     expect(await Promise.all(pods(50).map((grant) => ask(grant)))).toEqual(texts);
     expect(provider.calls).toHaveLength(51);
@@ -164,7 +177,10 @@ describe('keys', () => {
   test('tell pods apart, and principals, and forget within their bound', () => {
     const keys = createEntryKeys(2);
     const recordShareable = (ref: string) =>
-      keys.recordShareability(grantOf({ ref, scope: 'pod' }), { bytes: new Uint8Array(), shareable: true });
+      keys.recordShareability(grantOf({ ref, scope: 'pod' }), {
+        bytes: new Uint8Array(),
+        shareable: true,
+      });
     const podKey = keys.entryKey(pod('a'));
     expect(keys.entryKey(pod('b'))).not.toBe(podKey);
     recordShareable('db');

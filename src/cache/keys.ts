@@ -64,7 +64,10 @@ export type DeliveryHistory = {
  * Which workload has already been served which secret by this process: what makes a request a republish. Forgetting costs one
  * further read, so both bounds are generous for a node and nothing more.
  */
-export function createDeliveryHistory({ instances = 2_000, perInstance = 1_000 } = {}): DeliveryHistory {
+export function createDeliveryHistory({
+  instances = 2_000,
+  perInstance = 1_000,
+} = {}): DeliveryHistory {
   const byInstance = new LRUCache<string, Set<string>>({ max: instances });
   // A mount asks about all its secrets in a row.
   let latest: { readonly instance: string; readonly keys: Set<string> } | undefined;

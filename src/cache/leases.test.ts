@@ -35,7 +35,11 @@ describe('a lease', () => {
     }
     // Four hours are six times forty minutes.
     expect(provider.renewals).toEqual(
-      Array.from({ length: 6 }, () => ({ lease: 'lease of one', principal: 'principal', pod: 'a' })),
+      Array.from({ length: 6 }, () => ({
+        lease: 'lease of one',
+        principal: 'principal',
+        pod: 'a',
+      })),
     );
     expect(provider.calls).toHaveLength(1);
   });
@@ -75,7 +79,9 @@ describe('a lease', () => {
     await passAmongOthers(10 * minute);
     expect(provider.releases).toEqual([]);
     await passAmongOthers(30 * minute);
-    expect(provider.releases).toEqual([{ lease: 'lease of one', principal: 'principal', pod: 'a' }]);
+    expect(provider.releases).toEqual([
+      { lease: 'lease of one', principal: 'principal', pod: 'a' },
+    ]);
     expect(await ask(pod('a'))).toBe('two');
   });
 
@@ -93,7 +99,9 @@ describe('a lease', () => {
     expect(provider.calls).toHaveLength(1);
     // Every eight minutes, up to an hour after the latest request.
     expect(provider.renewals).toHaveLength(13);
-    expect(warnings).toMatchObject([{ msg: expect.stringMatching(/^nobody has asked .* for an hour/) }]);
+    expect(warnings).toMatchObject([
+      { msg: expect.stringMatching(/^nobody has asked .* for an hour/) },
+    ]);
   });
 
   test('that has ended by the store is dropped: the next request reads anew', async () => {
@@ -343,7 +351,8 @@ describe('where pods are watched', () => {
     const gone = new Set<string>();
     const unwatched = new Set<string>();
     const fixture = createCacheFixture({
-      presence: (instance) => (gone.has(instance) ? 'gone' : unwatched.has(instance) ? 'unknown' : 'here'),
+      presence: (instance) =>
+        gone.has(instance) ? 'gone' : unwatched.has(instance) ? 'unknown' : 'here',
     });
     return { ...fixture, gone, unwatched };
   }
@@ -359,14 +368,23 @@ describe('where pods are watched', () => {
   });
 
   test('a lease is given back, once, when its pod is gone', async () => {
-    const { cache: store, provider, readText: ask, advanceClock: pass, gone, count } = createWatchedFixture();
+    const {
+      cache: store,
+      provider,
+      readText: ask,
+      advanceClock: pass,
+      gone,
+      count,
+    } = createWatchedFixture();
     provider.script('db', leased('one', Date.now() + day), leased('two', Date.now() + day));
     await ask(pod('a'));
     await ask(pod('b'));
     gone.add('a');
     store.tick();
     await pass(minute);
-    expect(provider.releases).toEqual([{ lease: 'lease of one', principal: 'principal', pod: 'a' }]);
+    expect(provider.releases).toEqual([
+      { lease: 'lease of one', principal: 'principal', pod: 'a' },
+    ]);
     expect(await count('keyferry_lease_events_total', { result: 'released' })).toBe(1);
     expect(await ask(pod('b'))).toBe('two');
   });
@@ -386,7 +404,13 @@ describe('where pods are watched', () => {
   });
 
   test('one whose renewal is under way is given back, and not brought back by it', async () => {
-    const { cache: store, provider, readText: ask, advanceClock: pass, gone } = createWatchedFixture();
+    const {
+      cache: store,
+      provider,
+      readText: ask,
+      advanceClock: pass,
+      gone,
+    } = createWatchedFixture();
     let renew = (): void => undefined;
     provider.script('db', leased('one', Date.now() + 9 * minute), leased('two', Date.now() + day));
     provider.scriptRenewals(
@@ -465,25 +489,28 @@ describe('the clock', () => {
   test.each([
     ['forward', 30],
     ['by a day', 24 * 60],
-  ])('that is set %s gives no lease of a running pod back, whoever asks first', async (_, minutes) => {
-    const {
-      provider,
-      readText: ask,
-      advanceClock: pass,
-      advanceClockWithTraffic: passAmongOthers,
-    } = createCacheFixture();
-    provider.script('db', leased('one', Date.now() + 48 * 60 * minute));
-    await ask(pod('a'));
-    await passAmongOthers(minute);
-    await ask(pod('a'));
-    jest.setSystemTime(Date.now() + minutes * minute);
-    await passAmongOthers(9 * minute);
-    expect(provider.releases).toEqual([]);
-    expect(await ask(pod('a'))).toBe('one');
-    await pass(minute);
-    await passAmongOthers(13 * minute);
-    expect(provider.releases).toHaveLength(1);
-  });
+  ])(
+    'that is set %s gives no lease of a running pod back, whoever asks first',
+    async (_, minutes) => {
+      const {
+        provider,
+        readText: ask,
+        advanceClock: pass,
+        advanceClockWithTraffic: passAmongOthers,
+      } = createCacheFixture();
+      provider.script('db', leased('one', Date.now() + 48 * 60 * minute));
+      await ask(pod('a'));
+      await passAmongOthers(minute);
+      await ask(pod('a'));
+      jest.setSystemTime(Date.now() + minutes * minute);
+      await passAmongOthers(9 * minute);
+      expect(provider.releases).toEqual([]);
+      expect(await ask(pod('a'))).toBe('one');
+      await pass(minute);
+      await passAmongOthers(13 * minute);
+      expect(provider.releases).toHaveLength(1);
+    },
+  );
 
   test('that is set back gives no lease of a running pod back, and one that is gone soon', async () => {
     const {
@@ -505,7 +532,11 @@ describe('the clock', () => {
   });
 
   test('that is set back has what was leased in the wrong future renewed at once, tries again soon, and goes by the right end', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture({ presence: () => 'here' });
+    const {
+      provider,
+      readText: ask,
+      advanceClock: pass,
+    } = createCacheFixture({ presence: () => 'here' });
     const future = Date.now() + 24 * 60 * minute;
     jest.setSystemTime(future);
     provider.script('db', leased('one', future + 60 * minute));

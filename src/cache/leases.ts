@@ -57,13 +57,16 @@ export function createLeaseManager(deps: {
   /** Whether to renew it; also what is from before the clock was set back, whose times say nothing. */
   const isRenewalDue = ({ freshUntil, deliveredAt, renewAfter = 0 }: Entry): boolean => {
     const at = now();
-    const isPaused = at < renewAfter && (renewAfter === Infinity || renewAfter - at <= renewalRetryDelay);
+    const isPaused =
+      at < renewAfter && (renewAfter === Infinity || renewAfter - at <= renewalRetryDelay);
     return !isPaused && (at >= freshUntil || at < deliveredAt);
   };
 
   /** Its workload is gone, and it serves no other. */
   const isOrphaned = ({ key, grant }: Entry): boolean =>
-    grant.scope === 'pod' && key !== keys.requestKey(grant) && presence(grant.workload.instance) === 'gone';
+    grant.scope === 'pod' &&
+    key !== keys.requestKey(grant) &&
+    presence(grant.workload.instance) === 'gone';
 
   /** Background work: nobody waits for it, so its failure is told here. */
   const reportBackgroundFailure = (
@@ -96,7 +99,11 @@ export function createLeaseManager(deps: {
 
   const renew = async (entry: Entry, lease: Lease): Promise<void> => {
     const sentAt = now();
-    const renewal = await entry.provider.renew?.(entry.grant, lease, AbortSignal.timeout(renewalRetryDelay));
+    const renewal = await entry.provider.renew?.(
+      entry.grant,
+      lease,
+      AbortSignal.timeout(renewalRetryDelay),
+    );
     // Meanwhile a denial may have dropped it, a new lease taken its place, or a confirmation its entry's.
     const current = cache.get(entry.key);
     const value = current?.value;
@@ -117,13 +124,18 @@ export function createLeaseManager(deps: {
     });
   };
 
-  const reportRenewalStopped = ({ provider, grant: { ref, workload }, republished }: Entry): void => {
+  const reportRenewalStopped = ({
+    provider,
+    grant: { ref, workload },
+    republished,
+  }: Entry): void => {
     metrics.leases.inc({ provider: provider.name, result: 'lapsed' });
     const { tenant: namespace, className } = workload;
     const key = JSON.stringify([namespace, className]);
     if (warned.has(key)) return;
     warned.set(key, true);
-    const hint = 'if its pod still runs, switch on rotation in the driver, or give Keyferry --pod-watch on';
+    const hint =
+      'if its pod still runs, switch on rotation in the driver, or give Keyferry --pod-watch on';
     log.warn(
       { provider: provider.name, namespace, class: className, ref: ref.name, hint },
       republished
@@ -138,7 +150,11 @@ export function createLeaseManager(deps: {
   };
 
   /** Whether one that nobody watches has stopped asking, and what is to be done about it. */
-  const inactivityOf = ({ requestedAt, republished, grant }: Entry): 'none' | 'gone' | 'unclear' => {
+  const inactivityOf = ({
+    requestedAt,
+    republished,
+    grant,
+  }: Entry): 'none' | 'gone' | 'unclear' => {
     const idleMs = now() - requestedAt;
     if (idleMs <= leaseIdleTimeout || presence(grant.workload.instance) === 'here') return 'none';
     if (republished && cache.republishedAt - requestedAt > leaseIdleTimeout) return 'gone';

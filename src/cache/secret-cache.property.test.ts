@@ -117,10 +117,15 @@ function grantFor({ ref, scope }: SecretKind, pod: number, name: string, shared:
 }
 
 /** Lets a store live through all that, under the eyes of the judge. */
-async function runScenario(plan: typeof scenario extends fc.Arbitrary<infer T> ? T : never): Promise<void> {
+async function runScenario(
+  plan: typeof scenario extends fc.Arbitrary<infer T> ? T : never,
+): Promise<void> {
   const now = (): number => Date.now();
   let responseCount = 0;
-  const model = createModelStore(now, () => plan.manners[(responseCount += 1) % plan.manners.length]!);
+  const model = createModelStore(
+    now,
+    () => plan.manners[(responseCount += 1) % plan.manners.length]!,
+  );
   const violations: unknown[] = [];
   const respond: ScriptedResponse = (call) => {
     try {
@@ -151,7 +156,10 @@ async function runScenario(plan: typeof scenario extends fc.Arbitrary<infer T> ?
     waiting += 1;
     try {
       const deadline = since + patience;
-      const [outcome] = await store.read(provider, [grant], { signal: abortController.signal, deadline });
+      const [outcome] = await store.read(provider, [grant], {
+        signal: abortController.signal,
+        deadline,
+      });
       oracle.onOutcome({ grant, waitingSince: since, patience }, outcome!);
     } catch (thrown) {
       if (thrown !== reason) violations.push(thrown);

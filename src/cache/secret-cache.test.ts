@@ -102,23 +102,30 @@ describe('a provider that misbehaves', () => {
     ],
     [
       'rejects with an error of the house',
-      () => (requests) => requests.map(() => Promise.reject(new SecretError('ACCESS_DENIED', 'as scripted'))),
+      () => (requests) =>
+        requests.map(() => Promise.reject(new SecretError('ACCESS_DENIED', 'as scripted'))),
       'failed ACCESS_DENIED',
     ],
     ['answers nothing', () => () => [], 'failed INTERNAL'],
   ];
-  test.each(faultyFetches)('and %s fails its own reads, and is asked again', async (_, fetch, expected) => {
-    const { cache: store, provider } = createCacheFixture();
-    provider.script('a', value('one'));
-    provider.script('b', value('two'));
-    const grants = [grantOf({ ref: 'a' }), grantOf({ ref: 'b' })];
-    const faultyProvider = { ...provider, fetch: fetch(provider) };
-    expect((await store.read(faultyProvider, grants, waiter())).map(formatOutcome)).toEqual([
-      expected,
-      expected,
-    ]);
-    expect((await store.read(provider, grants, waiter())).map(formatOutcome)).toEqual(['one', 'two']);
-  });
+  test.each(faultyFetches)(
+    'and %s fails its own reads, and is asked again',
+    async (_, fetch, expected) => {
+      const { cache: store, provider } = createCacheFixture();
+      provider.script('a', value('one'));
+      provider.script('b', value('two'));
+      const grants = [grantOf({ ref: 'a' }), grantOf({ ref: 'b' })];
+      const faultyProvider = { ...provider, fetch: fetch(provider) };
+      expect((await store.read(faultyProvider, grants, waiter())).map(formatOutcome)).toEqual([
+        expected,
+        expected,
+      ]);
+      expect((await store.read(provider, grants, waiter())).map(formatOutcome)).toEqual([
+        'one',
+        'two',
+      ]);
+    },
+  );
 
   test('and answers too few fails those that are left', async () => {
     const { cache: store, provider } = createCacheFixture();
@@ -147,7 +154,9 @@ describe('a provider that misbehaves', () => {
 
 describe('fallbacks', () => {
   const fallback = (ref: string, principal = 'principal') => grantOf({ ref, principal });
-  const withFallbacks = grantOf({ fallbacks: [fallback('second', 'second'), fallback('third', 'third')] });
+  const withFallbacks = grantOf({
+    fallbacks: [fallback('second', 'second'), fallback('third', 'third')],
+  });
   const calledNames = (provider: { calls: readonly { name: string }[] }) =>
     provider.calls.map(({ name }) => name);
 

@@ -56,7 +56,14 @@ type Attempt =
 
 /** See {@link SecretCache}. */
 export function createSecretCache(deps: SecretCacheDeps): SecretCache {
-  const { now, random, freshness, log, maxBytes = 32 * 1024 * 1024, presence = () => 'unknown' } = deps;
+  const {
+    now,
+    random,
+    freshness,
+    log,
+    maxBytes = 32 * 1024 * 1024,
+    presence = () => 'unknown',
+  } = deps;
   const cache = createEntryCache({ maxBytes });
   const metrics = deps.metrics(() => cache.bytes);
   const served = createDeliveryHistory();
@@ -71,7 +78,8 @@ export function createSecretCache(deps: SecretCacheDeps): SecretCache {
   });
 
   const hasDelivered = (grant: Grant): boolean =>
-    served.has(grant.workload.instance, keys.requestKey(grant)) || grant.fallbacks.some(hasDelivered);
+    served.has(grant.workload.instance, keys.requestKey(grant)) ||
+    grant.fallbacks.some(hasDelivered);
 
   /** What the cache alone can answer. */
   const lookUp = (provider: Provider, grant: Grant): Attempt | undefined => {
@@ -95,7 +103,8 @@ export function createSecretCache(deps: SecretCacheDeps): SecretCache {
     const key = keys.entryKey(grant);
     const entry = cache.get(key);
     const alreadyDelivered = served.has(grant.workload.instance, keys.requestKey(grant));
-    const known = classifyFreshness(entry, alreadyDelivered, now()) === 'confirm' ? entry?.value : undefined;
+    const known =
+      classifyFreshness(entry, alreadyDelivered, now()) === 'confirm' ? entry?.value : undefined;
     // Who needs a delivery has nothing yet, whatever is cached for others.
     const urgency =
       known && lastKnownGood(entry, freshness(provider.name).maxStale, now()) ? 'refresh' : 'first';
@@ -133,7 +142,11 @@ export function createSecretCache(deps: SecretCacheDeps): SecretCache {
   };
 
   /** One grant, from the cache or from the store. */
-  const attempt = async (provider: Provider, grant: Grant, signal: AbortSignal): Promise<Attempt> => {
+  const attempt = async (
+    provider: Provider,
+    grant: Grant,
+    signal: AbortSignal,
+  ): Promise<Attempt> => {
     // A flight may turn out not to be for us: another pod's lease, a confirmation where we need a delivery, a refresh that gave way
     // to first mounts. Then we look again; nobody needs more than three rounds.
     for (let round = 0; round < 4; round++) {
@@ -177,12 +190,20 @@ export function createSecretCache(deps: SecretCacheDeps): SecretCache {
   };
 
   /** All grants from the cache at one look, as most mounts are answered; none where one of them has to ask. */
-  const readCached = (provider: Provider, grants: readonly Grant[]): readonly Outcome[] | undefined => {
+  const readCached = (
+    provider: Provider,
+    grants: readonly Grant[],
+  ): readonly Outcome[] | undefined => {
     const outcomes: Outcome[] = [];
     for (const grant of grants) {
       const cachedAttempt = lookUp(provider, grant);
       if (cachedAttempt?.kind !== 'value') return undefined;
-      outcomes.push({ kind: 'value', ref: grant.ref, served: grant.ref, value: cachedAttempt.value });
+      outcomes.push({
+        kind: 'value',
+        ref: grant.ref,
+        served: grant.ref,
+        value: cachedAttempt.value,
+      });
     }
     metrics.served.inc({ provider: provider.name, source: 'cache' }, outcomes.length);
     return outcomes;
@@ -191,7 +212,8 @@ export function createSecretCache(deps: SecretCacheDeps): SecretCache {
   return {
     async read(provider, grants, waiter) {
       return (
-        readCached(provider, grants) ?? Promise.all(grants.map((grant) => readOne(provider, grant, waiter)))
+        readCached(provider, grants) ??
+        Promise.all(grants.map((grant) => readOne(provider, grant, waiter)))
       );
     },
     recordDelivery(grants, outcomes) {

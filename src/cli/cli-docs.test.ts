@@ -27,11 +27,15 @@ function section(name: string): string {
 }
 
 describe('docs/cli.md', () => {
-  test.each(settingFlags.map((flag) => [flag.long ?? '', flag] as const))('has %s as it is', (long, flag) => {
-    const row = docs.split('\n').find((line) => line.startsWith(`| \`${long}\` |`)) ?? '';
-    expect(row).toContain(`| \`${flag.envVar ?? ''}\` |`);
-    if (typeof flag.defaultValue === 'string') expect(row).toContain(`| \`${flag.defaultValue}\` |`);
-  });
+  test.each(settingFlags.map((flag) => [flag.long ?? '', flag] as const))(
+    'has %s as it is',
+    (long, flag) => {
+      const row = docs.split('\n').find((line) => line.startsWith(`| \`${long}\` |`)) ?? '';
+      expect(row).toContain(`| \`${flag.envVar ?? ''}\` |`);
+      if (typeof flag.defaultValue === 'string')
+        expect(row).toContain(`| \`${flag.defaultValue}\` |`);
+    },
+  );
 
   test.each(commands.map((command) => [command.name(), command] as const))(
     'has all flags and subcommands of %s',
@@ -39,7 +43,8 @@ describe('docs/cli.md', () => {
       const text = section(name);
       const settings = new Set(settingFlags.map(({ long }) => long));
       const flags = [command, ...command.commands].flatMap((each: Command) => each.options);
-      for (const { long } of flags) if (!settings.has(long)) expect(text).toContain(`\`${long ?? ''}`);
+      for (const { long } of flags)
+        if (!settings.has(long)) expect(text).toContain(`\`${long ?? ''}`);
       for (const subcommand of command.commands) expect(text).toContain(`| \`${subcommand.name()}`);
     },
   );

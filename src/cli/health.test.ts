@@ -32,8 +32,13 @@ describe('keyferry health', () => {
     const address = `127.0.0.1:${(await serve()).port}`;
     const ready = { output: '{"ready":true,"reasons":[]}\n', exitCode: 0 };
     expect(await health('--health-address', address)).toEqual(ready);
-    expect(await health('live', '--health-address', address)).toEqual({ output: 'ok\n', exitCode: 0 });
-    expect((await health('metrics', '--health-address', address)).output).toContain('keyferry_socket_owned');
+    expect(await health('live', '--health-address', address)).toEqual({
+      output: 'ok\n',
+      exitCode: 0,
+    });
+    expect((await health('metrics', '--health-address', address)).output).toContain(
+      'keyferry_socket_owned',
+    );
   });
 
   test('asks at a unix socket, the first of several addresses', async () => {
@@ -44,16 +49,23 @@ describe('keyferry health', () => {
     expect((await health('--health-address', addresses)).exitCode).toBe(0);
   });
 
-  test.each(['0.0.0.0', '[::]', ''])('finds by loopback who listens at "%s", everywhere', async (host) => {
-    const { port } = await serve(`${host}:0`);
-    expect((await health('--health-address', `${host}:${port}`)).exitCode).toBe(0);
-  });
+  test.each(['0.0.0.0', '[::]', ''])(
+    'finds by loopback who listens at "%s", everywhere',
+    async (host) => {
+      const { port } = await serve(`${host}:0`);
+      expect((await health('--health-address', `${host}:${port}`)).exitCode).toBe(0);
+    },
+  );
 
   test('fails, with the reasons, where the process is not ready', async () => {
     const server = await serve();
     const otherServer = await serve();
     await rename(otherServer.path, server.path);
-    const { output, exitCode } = await health('live', '--health-address', `127.0.0.1:${server.port}`);
+    const { output, exitCode } = await health(
+      'live',
+      '--health-address',
+      `127.0.0.1:${server.port}`,
+    );
     expect(exitCode).toBe(1);
     expect(output).toBe(`${server.path} is answered by another process\n`);
   });

@@ -33,12 +33,18 @@ export function healthCommand({ stdout, setExitCode }: HealthDeps): Command {
 /** The flag of `serve`, so that its variable serves both. */
 function addressOption(): Option {
   const serveOption = settingFlags.find(({ long }) => long === '--health-address');
-  return new Option('--health-address <address>', 'as given to serve; of several, the first is asked')
+  return new Option(
+    '--health-address <address>',
+    'as given to serve; of several, the first is asked',
+  )
     .env(serveOption?.envVar ?? '')
     .default(serveOption?.defaultValue);
 }
 
-async function httpGet(address: string, path: string): Promise<{ status: number | undefined; text: string }> {
+async function httpGet(
+  address: string,
+  path: string,
+): Promise<{ status: number | undefined; text: string }> {
   return new Promise((resolve, reject) => {
     const signal = AbortSignal.timeout(timeoutMs);
     const request = get({ ...toRequestOptions(address), path, signal }, (response) => {
@@ -49,10 +55,17 @@ async function httpGet(address: string, path: string): Promise<{ status: number 
     });
     request.on('error', onError);
     function onError(cause: Error): void {
-      const code = signal.aborted ? 'no answer in time' : 'code' in cause ? String(cause.code) : cause.name;
+      const code = signal.aborted
+        ? 'no answer in time'
+        : 'code' in cause
+          ? String(cause.code)
+          : cause.name;
       const hint = 'give the --health-address of a running keyferry serve';
       reject(
-        new SecretError('NOT_CONFIGURED', `nobody tells of health at ${address}: ${code}`, { hint, cause }),
+        new SecretError('NOT_CONFIGURED', `nobody tells of health at ${address}: ${code}`, {
+          hint,
+          cause,
+        }),
       );
     }
   });

@@ -18,12 +18,18 @@ afterEach(() => rmSync(directory, { recursive: true }));
 type Run = { out: Buffer; err: string };
 
 /** Runs `keyferry local ...` with the store in the test's directory. */
-async function run(args: string[], input?: Uint8Array | string | Readable, stop?: AbortSignal): Promise<Run> {
+async function run(
+  args: string[],
+  input?: Uint8Array | string | Readable,
+  stop?: AbortSignal,
+): Promise<Run> {
   const collected = { out: [] as Buffer[], err: [] as Buffer[] };
   const sink = (chunks: Buffer[]): Writable =>
     new Writable({ write: (chunk: Buffer, _, done) => (chunks.push(chunk), done()) });
   const stdin =
-    input instanceof Readable ? input : Readable.from(input === undefined ? [] : [Buffer.from(input)]);
+    input instanceof Readable
+      ? input
+      : Readable.from(input === undefined ? [] : [Buffer.from(input)]);
   const command = localCommand({
     stdin,
     stdout: sink(collected.out),
@@ -32,7 +38,9 @@ async function run(args: string[], input?: Uint8Array | string | Readable, stop?
     ...(stop && { stop }),
   });
   for (const each of [command, ...command.commands])
-    each.configureOutput({ writeErr: (errorText) => void collected.err.push(Buffer.from(errorText)) });
+    each.configureOutput({
+      writeErr: (errorText) => void collected.err.push(Buffer.from(errorText)),
+    });
   const files = ['--store', join(directory, 'store.age'), '--key', join(directory, 'store.key')];
   await command.parseAsync([...args, ...files], { from: 'user' });
   return { out: Buffer.concat(collected.out), err: Buffer.concat(collected.err).toString() };
@@ -49,7 +57,8 @@ async function rejectionOf(promise: Promise<unknown>): Promise<string> {
   return 'accepted';
 }
 
-const text = async (...args: Parameters<typeof run>): Promise<string> => (await run(...args)).out.toString();
+const text = async (...args: Parameters<typeof run>): Promise<string> =>
+  (await run(...args)).out.toString();
 
 describe('keyferry local', () => {
   test('from init to rm', async () => {
@@ -61,7 +70,9 @@ describe('keyferry local', () => {
     expect(await text(['get', 'eu/db'])).toBe('two');
     expect(await text(['get', 'eu/db', '--version', 'v1'])).toBe('one');
     expect(await text(['rm', 'eu/db', '--version', 'v1'])).toBe('eu/db v1 removed\n');
-    expect(await rejectionOf(run(['get', 'eu/db', '--version', 'v1']))).toContain('OBJECT_NOT_FOUND');
+    expect(await rejectionOf(run(['get', 'eu/db', '--version', 'v1']))).toContain(
+      'OBJECT_NOT_FOUND',
+    );
     expect(await text(['rm', 'eu/db'])).toBe('eu/db removed\n');
     expect(await text(['set', 'eu/db'], 'three')).toBe('eu/db v3\n');
   });
@@ -174,7 +185,9 @@ describe('keyferry local', () => {
 
   test('a value is never an argument, nor typed where it is seen', async () => {
     await run(['init']);
-    await expect(run(['set', 'a', canary])).rejects.toMatchObject({ code: 'commander.excessArguments' });
+    await expect(run(['set', 'a', canary])).rejects.toMatchObject({
+      code: 'commander.excessArguments',
+    });
     const terminal = Object.assign(Readable.from([canary]), { isTTY: true });
     expect(await rejectionOf(run(['set', 'a'], terminal))).toContain('which is a terminal');
   });

@@ -6,7 +6,12 @@ import { SecretError } from '../core/errors.ts';
 import { sanitizeExternalText } from '../core/safe-text.ts';
 import { raceWithAbort } from '../concurrency/single-flight.ts';
 import type { StoreDocument } from '../providers/local/store/document.ts';
-import { addVersion, findVersion, maxValueBytes, removeVersions } from '../providers/local/store/history.ts';
+import {
+  addVersion,
+  findVersion,
+  maxValueBytes,
+  removeVersions,
+} from '../providers/local/store/history.ts';
 import type { StorePaths } from '../providers/local/store/encrypted-store.ts';
 import { createStoreReader } from '../providers/local/store/reader.ts';
 import { createStoreWriter } from '../providers/local/store/writer.ts';
@@ -38,15 +43,24 @@ export function localCommand({
       'keep the secrets of provider local: one age-encrypted file, for demos, development and air-gapped nodes',
     )
     .addOption(
-      fileOption('--store <file>', 'the store', 'KEYFERRY_LOCAL_STORE', '/var/lib/keyferry/store.age'),
+      fileOption(
+        '--store <file>',
+        'the store',
+        'KEYFERRY_LOCAL_STORE',
+        '/var/lib/keyferry/store.age',
+      ),
     )
-    .addOption(fileOption('--key <file>', 'its key', 'KEYFERRY_LOCAL_KEY', '/var/lib/keyferry/store.key'));
+    .addOption(
+      fileOption('--key <file>', 'its key', 'KEYFERRY_LOCAL_KEY', '/var/lib/keyferry/store.key'),
+    );
   const storeFiles = (): StorePaths => {
     const { store, key } = local.opts<FileOptions>();
     return { storeFile: store, keyFile: key };
   };
-  const writer = (): ReturnType<typeof createStoreWriter> => createStoreWriter({ ...storeFiles(), now });
-  const reader = (): ReturnType<typeof createStoreReader> => createStoreReader({ ...storeFiles(), now });
+  const writer = (): ReturnType<typeof createStoreWriter> =>
+    createStoreWriter({ ...storeFiles(), now });
+  const reader = (): ReturnType<typeof createStoreReader> =>
+    createStoreReader({ ...storeFiles(), now });
   const printLine = (line: string): void => void stdout.write(`${line}\n`);
   const printNotice = (line: string): void => void stderr.write(`keyferry: ${line}\n`);
 
@@ -72,19 +86,26 @@ export function localCommand({
       'after',
       '\nA value is never an argument: others could see it in the list of processes.\n  printf %s "$PASSWORD" | keyferry local set eu/prod/db',
     )
-    .action(async (name: string, { fromFile, trimNewline }: { fromFile?: string; trimNewline?: true }) => {
-      const input =
-        fromFile === undefined ? await readInput(name, stdin, stop) : await readValueFile(fromFile);
-      const value = trimNewline === true ? stripTrailingNewline(input) : input;
-      const created = new Date(now()).toISOString();
-      const { version, unchanged, dropped } = await writer().change((document) =>
-        addVersion(document, name, value, created),
-      );
-      printLine(`${name} ${version}${unchanged ? ' (unchanged)' : ''}`);
-      if (dropped.length > 0) printNotice(`${dropped.join(', ')} of ${name} had to go`);
-      if (!unchanged && value.at(-1) === 0x0a)
-        printNotice('the value ends with a line break, which was kept; --trim-newline drops it');
-    });
+    .action(
+      async (
+        name: string,
+        { fromFile, trimNewline }: { fromFile?: string; trimNewline?: true },
+      ) => {
+        const input =
+          fromFile === undefined
+            ? await readInput(name, stdin, stop)
+            : await readValueFile(fromFile);
+        const value = trimNewline === true ? stripTrailingNewline(input) : input;
+        const created = new Date(now()).toISOString();
+        const { version, unchanged, dropped } = await writer().change((document) =>
+          addVersion(document, name, value, created),
+        );
+        printLine(`${name} ${version}${unchanged ? ' (unchanged)' : ''}`);
+        if (dropped.length > 0) printNotice(`${dropped.join(', ')} of ${name} had to go`);
+        if (!unchanged && value.at(-1) === 0x0a)
+          printNotice('the value ends with a line break, which was kept; --trim-newline drops it');
+      },
+    );
 
   local
     .command('get <name>')
@@ -130,7 +151,11 @@ function fileOption(flags: string, description: string, variable: string, path: 
   return new Option(flags, description).env(variable).default(path);
 }
 
-async function readInput(name: string, stdin: LocalDeps['stdin'], stop: AbortSignal): Promise<Buffer> {
+async function readInput(
+  name: string,
+  stdin: LocalDeps['stdin'],
+  stop: AbortSignal,
+): Promise<Buffer> {
   if (stdin.isTTY === true)
     throw new SecretError(
       'INVALID_REQUEST',
@@ -160,7 +185,9 @@ async function readValueFile(file: string): Promise<Buffer> {
     return await readFile(file);
   } catch (cause) {
     const code =
-      typeof cause === 'object' && cause !== null && 'code' in cause ? String(cause.code) : 'unknown failure';
+      typeof cause === 'object' && cause !== null && 'code' in cause
+        ? String(cause.code)
+        : 'unknown failure';
     throw new SecretError(
       'INVALID_REQUEST',
       `cannot read ${sanitizeExternalText(file)}: ${sanitizeExternalText(code)}`,

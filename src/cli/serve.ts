@@ -20,7 +20,9 @@ export type ServeDeps = {
 
 /** `keyferry serve`: answers the driver until it is told to stop, then drains. */
 export function serveCommand({ version, env, stop }: ServeDeps): Command {
-  const command = new Command('serve').description('answer the Secrets Store CSI driver on its unix sockets');
+  const command = new Command('serve').description(
+    'answer the Secrets Store CSI driver on its unix sockets',
+  );
   for (const option of settingFlags) command.addOption(option);
   return command.action(async (raw: RawSettings) => {
     const settings = parseSettings(raw);
@@ -33,7 +35,13 @@ export function serveCommand({ version, env, stop }: ServeDeps): Command {
     const registry = new Registry();
     createProcessMetrics(registry, version);
     const versionKey = await loadVersionKey(settings.providersDir);
-    const { mount, reportInvalid, close } = await compose({ settings, env, log, registry, versionKey });
+    const { mount, reportInvalid, close } = await compose({
+      settings,
+      env,
+      log,
+      registry,
+      versionKey,
+    });
     const server = createCsiServer({
       mount: createDriverMount({ mount, onInvalid: reportInvalid }),
       version,
@@ -45,7 +53,10 @@ export function serveCommand({ version, env, stop }: ServeDeps): Command {
       registry,
     });
     await server.start();
-    log.info({ version, providers: settings.providers, providersDir: settings.providersDir }, 'serving');
+    log.info(
+      { version, providers: settings.providers, providersDir: settings.providersDir },
+      'serving',
+    );
     await untilAborted(stop);
     log.info({ graceMs: settings.grace }, 'draining');
     await server.drain(settings.grace);

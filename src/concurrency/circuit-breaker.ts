@@ -29,11 +29,21 @@ export type CircuitBreakerOptions = {
   readonly max?: number;
 };
 
-type FailureRecord = { readonly error?: SecretError; readonly until: number; readonly openMs: number };
+type FailureRecord = {
+  readonly error?: SecretError;
+  readonly until: number;
+  readonly openMs: number;
+};
 
 /** Makes one; what is not remembered is good. */
 export function createCircuitBreaker(options: CircuitBreakerOptions): CircuitBreaker {
-  const { now, random = Math.random, initialOpenMs = 100, maxOpenMs = 10_000, max = 1_000 } = options;
+  const {
+    now,
+    random = Math.random,
+    initialOpenMs = 100,
+    maxOpenMs = 10_000,
+    max = 1_000,
+  } = options;
   const records = new LRUCache<string, FailureRecord>({ max });
 
   /** How long it lasts yet; one that has not begun is from before the clock was set back, and over. */
@@ -46,14 +56,18 @@ export function createCircuitBreaker(options: CircuitBreakerOptions): CircuitBre
       if (record === undefined) return { kind: 'good' };
       const { error } = record;
       const forMs = remainingMsOf(record, now());
-      return error === undefined || forMs === 0 ? { kind: 'doubtful' } : { kind: 'left alone', error, forMs };
+      return error === undefined || forMs === 0
+        ? { kind: 'doubtful' }
+        : { kind: 'left alone', error, forMs };
     },
     recordFailure(key, error) {
       const last = records.get(key);
       const at = now();
       if (last !== undefined && remainingMsOf(last, at) > 0) return;
       const openMs =
-        last === undefined || last.openMs === 0 ? initialOpenMs : Math.min(maxOpenMs, last.openMs * 2);
+        last === undefined || last.openMs === 0
+          ? initialOpenMs
+          : Math.min(maxOpenMs, last.openMs * 2);
       records.set(key, { error, openMs, until: at + openMs * (1 - random() / 2) });
     },
     markHalfOpen(key) {

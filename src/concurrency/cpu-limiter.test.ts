@@ -9,7 +9,13 @@ function createFixture() {
   const clock = { worked: 0, stalled: 0 };
   const startedAt = performance.now();
   const now = (): number => clock.worked + clock.stalled + performance.now() - startedAt;
-  const share = createCpuLimiter({ now, cpu: () => clock.worked, share: 0.5, burstMs: 20, freeMs: 5 });
+  const share = createCpuLimiter({
+    now,
+    cpu: () => clock.worked,
+    share: 0.5,
+    burstMs: 20,
+    freeMs: 5,
+  });
   const order: string[] = [];
   const work = (namespace: string, ms: number, waiter = neverAborted): Promise<void> =>
     share.run(namespace, waiter, () => {

@@ -40,7 +40,9 @@ export function createCpuLimiter({
         excessMs = overuseOf(namespace) - burstMs
       ) {
         const { signal } = waiter;
-        await sleep(Math.min(excessMs / share, 1_000), undefined, { signal }).catch(() => undefined);
+        await sleep(Math.min(excessMs / share, 1_000), undefined, { signal }).catch(
+          () => undefined,
+        );
         signal.throwIfAborted();
       }
       const [startedAt, cpuBefore] = [now(), cpu()];

@@ -27,7 +27,10 @@ describe('race', () => {
     const add = signal.addEventListener.bind(signal);
     const remove = signal.removeEventListener.bind(signal);
     signal.addEventListener = (...args: Parameters<typeof add>) => ((listeners += 1), add(...args));
-    signal.removeEventListener = (...args: Parameters<typeof remove>) => ((listeners -= 1), remove(...args));
+    signal.removeEventListener = (...args: Parameters<typeof remove>) => (
+      (listeners -= 1),
+      remove(...args)
+    );
     await raceWithAbort(Promise.resolve(), signal);
     await raceWithAbort(Promise.reject(timedOut), signal).catch(() => undefined);
     expect(listeners).toBe(0);

@@ -44,10 +44,14 @@ describe('a fair queue', () => {
         expect(new Set(served)).toEqual(new Set(remaining));
         for (const namespace of new Set(remaining.map((item) => item.namespace))) {
           const servedOfNamespace = served.filter((item) => item.namespace === namespace);
-          expect(servedOfNamespace).toEqual(remaining.filter((item) => item.namespace === namespace));
+          expect(servedOfNamespace).toEqual(
+            remaining.filter((item) => item.namespace === namespace),
+          );
         }
         served.forEach((item, at) => {
-          const next = served.findIndex((other, later) => later > at && other.namespace === item.namespace);
+          const next = served.findIndex(
+            (other, later) => later > at && other.namespace === item.namespace,
+          );
           if (next === -1) return;
           const between = new Set(served.slice(at + 1, next).map((other) => other.namespace));
           const stillWaiting = new Set(served.slice(next).map((other) => other.namespace));

@@ -34,11 +34,13 @@ describe('turns', () => {
     const limiter = createNamespaceLimiter({ limit: 1, maxQueue: 100 });
     const served: string[] = [];
     let release = await limiter.acquire('first', neverAborted);
-    const acquisitions = ['crowd', 'crowd', 'crowd', 'lone', 'pair', 'pair'].map(async (namespace) => {
-      const next = await limiter.acquire(namespace, neverAborted);
-      served.push(namespace);
-      release = next;
-    });
+    const acquisitions = ['crowd', 'crowd', 'crowd', 'lone', 'pair', 'pair'].map(
+      async (namespace) => {
+        const next = await limiter.acquire(namespace, neverAborted);
+        served.push(namespace);
+        release = next;
+      },
+    );
     while (served.length < acquisitions.length) {
       release();
       await new Promise(setImmediate);
@@ -64,7 +66,9 @@ describe('turns', () => {
   test('refuse a namespace that fills its quarter of the queue, and nobody else', async () => {
     const limiter = createNamespaceLimiter({ limit: 2, maxQueue: 8 });
     for (let i = 0; i < 3; i++) limiter.acquire('greedy', neverAborted).catch(() => undefined);
-    await expect(limiter.acquire('greedy', neverAborted)).rejects.toMatchObject({ code: 'OVERLOADED' });
+    await expect(limiter.acquire('greedy', neverAborted)).rejects.toMatchObject({
+      code: 'OVERLOADED',
+    });
     await expect(limiter.acquire('modest', neverAborted)).resolves.toBeInstanceOf(Function);
   });
 

@@ -57,7 +57,10 @@ export function createNamespaceLimiter({
       return total.activeCount;
     },
     get waiting() {
-      return [...byNamespace.values()].reduce((sum, semaphore) => sum + semaphore.waiting, total.waiting);
+      return [...byNamespace.values()].reduce(
+        (sum, semaphore) => sum + semaphore.waiting,
+        total.waiting,
+      );
     },
     tryAcquire(namespace) {
       if (total.isFull) return undefined;

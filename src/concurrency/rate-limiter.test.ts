@@ -15,7 +15,13 @@ afterEach(() => {
 function createTestLimiter(
   options: { perSecond?: number; burst?: number; maxQueue?: number } = {},
 ): RateLimiter {
-  return createRateLimiter({ name: 'cce', perSecond: 5, burst: 2, now: () => Date.now(), ...options });
+  return createRateLimiter({
+    name: 'cce',
+    perSecond: 5,
+    burst: 2,
+    now: () => Date.now(),
+    ...options,
+  });
 }
 
 const codeOf = (error: unknown): string => (error as { code: string }).code;
@@ -205,7 +211,9 @@ describe('a budget', () => {
           });
         });
         if (
-          arrivals.every(({ urgency, leavesAfterMs }) => urgency === 'first' && leavesAfterMs === undefined)
+          arrivals.every(
+            ({ urgency, leavesAfterMs }) => urgency === 'first' && leavesAfterMs === undefined,
+          )
         ) {
           expect(acquiredAt).toHaveLength(arrivals.length);
         }

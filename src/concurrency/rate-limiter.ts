@@ -110,7 +110,11 @@ export function createRateLimiter(options: RateLimiterOptions): RateLimiter {
 
   const untilNextToken = (): number => Math.ceil(((1 - tokens) * 1_000) / perSecond);
 
-  function enqueue(fairQueue: FairQueue<() => void>, namespace: string, signal: AbortSignal): Promise<void> {
+  function enqueue(
+    fairQueue: FairQueue<() => void>,
+    namespace: string,
+    signal: AbortSignal,
+  ): Promise<void> {
     return new Promise((resolve, reject) => {
       const resume = (): void => {
         signal.removeEventListener('abort', onAbort);
@@ -140,13 +144,17 @@ export function createRateLimiter(options: RateLimiterOptions): RateLimiter {
     async acquire({ namespace, urgency, signal }) {
       signal.throwIfAborted();
       dispatch();
-      if (tokens < 1 && isFull(namespace)) throw exhaustedError(`has ${waiting()} waiting already`, urgency);
+      if (tokens < 1 && isFull(namespace))
+        throw exhaustedError(`has ${waiting()} waiting already`, urgency);
       const fairQueue = queues[urgency];
       const waitStartedAt = now();
       if (urgency === 'first') await enqueue(fairQueue, namespace, signal);
       else {
         const onTimeout = (): SecretError =>
-          exhaustedError(`left this refresh waiting for ${refreshWaitTimeoutMs / 1_000} s`, urgency);
+          exhaustedError(
+            `left this refresh waiting for ${refreshWaitTimeoutMs / 1_000} s`,
+            urgency,
+          );
         await withTimeout(refreshWaitTimeoutMs, signal, onTimeout, (combinedSignal) =>
           enqueue(fairQueue, namespace, combinedSignal),
         );

@@ -63,7 +63,9 @@ describe('a retry', () => {
     expect(at).toEqual([0, 1_500, 3_500]);
     const eager = scriptedAttempt(9);
     const start = Date.now();
-    await runToEnd(createRetry({ random: () => 0 }).run('kms', neverAborted, eager.attempt, always));
+    await runToEnd(
+      createRetry({ random: () => 0 }).run('kms', neverAborted, eager.attempt, always),
+    );
     // Timers know no zero: a millisecond each.
     expect(eager.at.at(-1)).toBeLessThanOrEqual(start + 2);
   });
@@ -79,9 +81,9 @@ describe('a retry', () => {
     );
     expect([denied.at.length, classifiedCodes]).toEqual([1, ['ACCESS_DENIED']]);
     const bug = scriptedAttempt(9, new TypeError('a bug'));
-    expect(await runToEnd(createRetry().run('kms', neverAborted, bug.attempt, always))).toBeInstanceOf(
-      TypeError,
-    );
+    expect(
+      await runToEnd(createRetry().run('kms', neverAborted, bug.attempt, always)),
+    ).toBeInstanceOf(TypeError);
     expect(bug.at).toHaveLength(1);
   });
 
@@ -91,9 +93,9 @@ describe('a retry', () => {
     await runToEnd(retry.run('kms', neverAborted, throttled.attempt, () => ({ afterMs: 3_000 })));
     expect(throttled.at).toEqual([0, 3_050]);
     const closed = scriptedAttempt(1);
-    expect(await runToEnd(retry.run('kms', neverAborted, closed.attempt, () => ({ afterMs: 60_000 })))).toBe(
-      outage,
-    );
+    expect(
+      await runToEnd(retry.run('kms', neverAborted, closed.attempt, () => ({ afterMs: 60_000 }))),
+    ).toBe(outage);
     expect(closed.at).toHaveLength(1);
   });
 
@@ -112,7 +114,9 @@ describe('a retry', () => {
     const caller = new AbortController();
     const cancelled = new SecretError('CANCELLED', 'left');
     const retry = createRetry({ random: () => 0.5 });
-    const outcome = retry.run('kms', caller.signal, attempt, always).catch((error: unknown) => error);
+    const outcome = retry
+      .run('kms', caller.signal, attempt, always)
+      .catch((error: unknown) => error);
     await jest.advanceTimersByTimeAsync(20);
     caller.abort(cancelled);
     expect(await outcome).toBe(cancelled);
@@ -124,15 +128,18 @@ describe('a retry', () => {
   test('makes no attempt for one who has left', async () => {
     const { attempt, at } = scriptedAttempt(0);
     const cancelled = new SecretError('CANCELLED', 'left');
-    await expect(createRetry().run('kms', AbortSignal.abort(cancelled), attempt, always)).rejects.toBe(
-      cancelled,
-    );
+    await expect(
+      createRetry().run('kms', AbortSignal.abort(cancelled), attempt, always),
+    ).rejects.toBe(cancelled);
     expect(at).toEqual([]);
   });
 
   test('tells of every attempt that failed, also of those that were waited out', async () => {
     const reportedCodes: string[] = [];
-    const retry = createRetry({ baseMs: 1, onFailedAttempt: ({ code }) => reportedCodes.push(code) });
+    const retry = createRetry({
+      baseMs: 1,
+      onFailedAttempt: ({ code }) => reportedCodes.push(code),
+    });
     let calls = 0;
     const result = await runToEnd(
       retry.run(

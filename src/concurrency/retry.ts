@@ -58,7 +58,10 @@ export function createRetry(options: RetryOptions = {}): Retry {
     async run(endpoint, signal, attempt, shouldRetry) {
       signal.throwIfAborted();
       const endpointBucket = bucketOf(endpoint);
-      endpointBucket.tenths = Math.min(tokenBucket.full, endpointBucket.tenths + tokenBucket.earnedPerCall);
+      endpointBucket.tenths = Math.min(
+        tokenBucket.full,
+        endpointBucket.tenths + tokenBucket.earnedPerCall,
+      );
       for (let attemptNumber = 1; ; attemptNumber += 1) {
         try {
           return await attempt(attemptNumber);
@@ -75,7 +78,10 @@ export function createRetry(options: RetryOptions = {}): Retry {
           )
             throw thrown;
           endpointBucket.tenths -= tokenBucket.cost;
-          await delay(retryAfterMs + random() * Math.min(capMs, baseMs * 2 ** (attemptNumber - 1)), signal);
+          await delay(
+            retryAfterMs + random() * Math.min(capMs, baseMs * 2 ** (attemptNumber - 1)),
+            signal,
+          );
         }
       }
     },

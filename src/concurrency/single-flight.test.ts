@@ -7,8 +7,11 @@ const cancelled = new SecretError('CANCELLED', 'left');
 
 /** Work that is settled from outside; notes every start and the signal it was given. */
 function createControlledWork() {
-  const starts: { signal: AbortSignal; resolve: (value: string) => void; reject: (error: Error) => void }[] =
-    [];
+  const starts: {
+    signal: AbortSignal;
+    resolve: (value: string) => void;
+    reject: (error: Error) => void;
+  }[] = [];
   const start = (signal: AbortSignal): Promise<string> =>
     new Promise((resolve, reject) => {
       starts.push({ signal, resolve, reject });
@@ -24,7 +27,10 @@ describe('a single flight', () => {
     expect(starts).toHaveLength(1);
     starts[0]!.resolve('answer');
     expect(new Set(await Promise.all(callers))).toEqual(new Set(['answer']));
-    const failing = [flights.run('key', neverAborted, start), flights.run('key', neverAborted, start)];
+    const failing = [
+      flights.run('key', neverAborted, start),
+      flights.run('key', neverAborted, start),
+    ];
     starts[1]!.reject(cancelled);
     await expect(Promise.allSettled(failing)).resolves.toMatchObject([
       { reason: cancelled },
@@ -79,9 +85,9 @@ describe('a single flight', () => {
 
   test('starts nothing for one who has left', async () => {
     const { start, starts } = createControlledWork();
-    await expect(createSingleFlight<string>().run('key', AbortSignal.abort(cancelled), start)).rejects.toBe(
-      cancelled,
-    );
+    await expect(
+      createSingleFlight<string>().run('key', AbortSignal.abort(cancelled), start),
+    ).rejects.toBe(cancelled);
     expect(starts).toEqual([]);
   });
 });

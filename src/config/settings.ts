@@ -3,17 +3,28 @@ import { SecretError } from '../core/errors.ts';
 import { type LogLevel, logLevels } from '../telemetry/log.ts';
 
 const durations: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
-const sizes: Readonly<Record<string, number>> = { '': 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
+const sizes: Readonly<Record<string, number>> = {
+  '': 1,
+  KiB: 1024,
+  MiB: 1024 ** 2,
+  GiB: 1024 ** 3,
+};
 
 /** Milliseconds of `500ms`, `30s`, `2m`, `1h` or `0`. @throws SecretError NOT_CONFIGURED naming `setting` */
 export function parseDuration(text: string, setting: string): number {
   if (text === '0') return 0;
-  return quantity(text, durations) ?? refuse(setting, text, 'a whole number with ms, s, m or h, such as 30s');
+  return (
+    quantity(text, durations) ??
+    refuse(setting, text, 'a whole number with ms, s, m or h, such as 30s')
+  );
 }
 
 /** Bytes of `1048576`, `512KiB`, `32MiB` or `1GiB`. @throws SecretError NOT_CONFIGURED naming `setting` */
 export function parseBytes(text: string, setting: string): number {
-  return quantity(text, sizes) ?? refuse(setting, text, 'a whole number of bytes, or with KiB, MiB or GiB');
+  return (
+    quantity(text, sizes) ??
+    refuse(setting, text, 'a whole number of bytes, or with KiB, MiB or GiB')
+  );
 }
 
 /** A whole number from `least` up. @throws SecretError NOT_CONFIGURED naming `setting` */
@@ -23,13 +34,21 @@ export function parseCount(text: string, setting: string, least: number): number
 }
 
 /** One of a few words. @throws SecretError NOT_CONFIGURED naming `setting` */
-export function parseChoice<T extends string>(text: string, setting: string, choices: readonly T[]): T {
-  return choices.find((choice) => choice === text) ?? refuse(setting, text, `one of ${choices.join(', ')}`);
+export function parseChoice<T extends string>(
+  text: string,
+  setting: string,
+  choices: readonly T[],
+): T {
+  return (
+    choices.find((choice) => choice === text) ??
+    refuse(setting, text, `one of ${choices.join(', ')}`)
+  );
 }
 
 function quantity(text: string, units: Readonly<Record<string, number>>): number | undefined {
   const match = /^([0-9]{1,12})([A-Za-z]*)$/.exec(text);
-  const unit = match?.[2] === undefined || !Object.hasOwn(units, match[2]) ? undefined : units[match[2]];
+  const unit =
+    match?.[2] === undefined || !Object.hasOwn(units, match[2]) ? undefined : units[match[2]];
   return unit === undefined ? undefined : Number(match?.[1]) * unit;
 }
 
@@ -86,12 +105,16 @@ export const settingFlags: readonly Option[] = [
     'KEYFERRY_HEALTH_ADDRESS',
   ).default('0.0.0.0:8095'),
   flag('--log-level <level>', logLevels.join(', '), 'KEYFERRY_LOG_LEVEL').default('info'),
-  flag('--grace <duration>', 'how long mounts in flight may take after SIGTERM', 'KEYFERRY_GRACE').default(
-    '20s',
-  ),
-  flag('--max-response-bytes <size>', "the driver's receive limit", 'KEYFERRY_MAX_RESPONSE_BYTES').default(
-    '4MiB',
-  ),
+  flag(
+    '--grace <duration>',
+    'how long mounts in flight may take after SIGTERM',
+    'KEYFERRY_GRACE',
+  ).default('20s'),
+  flag(
+    '--max-response-bytes <size>',
+    "the driver's receive limit",
+    'KEYFERRY_MAX_RESPONSE_BYTES',
+  ).default('4MiB'),
   flag(
     '--max-mounts <count>',
     'mounts worked on at once; others wait their turn',
@@ -128,13 +151,19 @@ export const settingFlags: readonly Option[] = [
     'on: watch the pods of this node (KEYFERRY_NODE_NAME), and give leases back with them; off',
     'KEYFERRY_POD_WATCH',
   ).default('off'),
-  flag('--ca-file <file>', "PEM file of authorities to trust beside the system's", 'KEYFERRY_CA_FILE'),
+  flag(
+    '--ca-file <file>',
+    "PEM file of authorities to trust beside the system's",
+    'KEYFERRY_CA_FILE',
+  ),
   flag('--kube-server <url>', 'the API server, outside of a pod', 'KEYFERRY_KUBE_SERVER'),
   flag('--kube-token-file <file>', 'a bearer token for it', 'KEYFERRY_KUBE_TOKEN_FILE'),
   flag('--kube-ca-file <file>', 'PEM of its authority', 'KEYFERRY_KUBE_CA_FILE'),
-  flag('--local-store <file>', 'the embedded store of provider local', 'KEYFERRY_LOCAL_STORE').default(
-    '/var/lib/keyferry/store.age',
-  ),
+  flag(
+    '--local-store <file>',
+    'the embedded store of provider local',
+    'KEYFERRY_LOCAL_STORE',
+  ).default('/var/lib/keyferry/store.age'),
   flag('--local-key <file>', 'the key of the embedded store', 'KEYFERRY_LOCAL_KEY').default(
     '/var/lib/keyferry/store.key',
   ),
@@ -198,7 +227,11 @@ function parseProviders(text: string): readonly string[] {
 function parseAddresses(text: string): string {
   const shape = /^((\[[0-9a-fA-F:.]+\]|[^:,\s]*):[0-9]{1,5}|unix:\/[^,\s]+)$/;
   if (text.split(',').every((address) => shape.test(address))) return text;
-  throw new SecretError('NOT_CONFIGURED', `--health-address is ${JSON.stringify(text.slice(0, 100))}`, {
-    hint: 'give host:port, such as 0.0.0.0:8095, :8095 for every address, or unix:/path',
-  });
+  throw new SecretError(
+    'NOT_CONFIGURED',
+    `--health-address is ${JSON.stringify(text.slice(0, 100))}`,
+    {
+      hint: 'give host:port, such as 0.0.0.0:8095, :8095 for every address, or unix:/path',
+    },
+  );
 }

@@ -28,7 +28,9 @@ describe('a SecretError', () => {
     expect(error.event).toBe(`ACCESS_DENIED: ${error.summary}`);
     const fault = new SecretError('INVALID_CLASS', 'no object', { more: 1 });
     expect(fault.summary).toBe('no object; and 1 more: keyferry lint');
-    expect(new SecretError('ACCESS_DENIED', 'csms refused db_login').summary).toBe('csms refused db_login');
+    expect(new SecretError('ACCESS_DENIED', 'csms refused db_login').summary).toBe(
+      'csms refused db_login',
+    );
   });
 
   test('knows what it tells about the store', () => {

@@ -23,7 +23,9 @@ describe('a ref’s key', () => {
     const same = (one: SecretRef, other: SecretRef): boolean =>
       JSON.stringify(Object.entries(one).sort()) === JSON.stringify(Object.entries(other).sort());
     fc.assert(
-      fc.property(ref, ref, (one, other) => expect(refKey(one) === refKey(other)).toBe(same(one, other))),
+      fc.property(ref, ref, (one, other) =>
+        expect(refKey(one) === refKey(other)).toBe(same(one, other)),
+      ),
       { numRuns: 1_000 },
     );
   });
@@ -39,7 +41,9 @@ describe('a ref’s key', () => {
   });
 
   test('does not know a field’s text by where it ends', () => {
-    expect(refKey({ service: 'a', name: 'b1:c' })).not.toBe(refKey({ service: 'a', name: 'b', region: 'c' }));
+    expect(refKey({ service: 'a', name: 'b1:c' })).not.toBe(
+      refKey({ service: 'a', name: 'b', region: 'c' }),
+    );
     expect(refKey({ service: 'ab', name: 'c' })).not.toBe(refKey({ service: 'a', name: 'bc' }));
   });
 

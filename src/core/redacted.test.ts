@@ -19,7 +19,8 @@ test.each<[string, () => string]>([
   ['an error’s cause', () => inspect(new Error('failed', { cause: secret }))],
   [
     'its own properties',
-    () => JSON.stringify([Reflect.ownKeys(secret), Object.entries(secret), Object.assign({}, secret)]),
+    () =>
+      JSON.stringify([Reflect.ownKeys(secret), Object.entries(secret), Object.assign({}, secret)]),
   ],
   [
     'a log line',

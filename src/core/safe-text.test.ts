@@ -48,7 +48,8 @@ describe('statusText', () => {
 
   test('takes a megabyte of anything in a moment', () => {
     const start = performance.now();
-    for (const piece of [' ', '\n', ' \n', 'x', '\0']) statusText(piece.repeat(1_000_000 / piece.length));
+    for (const piece of [' ', '\n', ' \n', 'x', '\0'])
+      statusText(piece.repeat(1_000_000 / piece.length));
     expect(performance.now() - start).toBeLessThan(5_000);
   });
 });
@@ -79,7 +80,9 @@ describe('quoteForeign', () => {
 
   test('withholds one that begins where the text is cut', () => {
     const secret = 'hunter22hunter23hunter24';
-    const encoded = ['hex', 'base64'].map((name) => Buffer.from(secret).toString(name as BufferEncoding));
+    const encoded = ['hex', 'base64'].map((name) =>
+      Buffer.from(secret).toString(name as BufferEncoding),
+    );
     for (const form of [secret, ...encoded])
       expect(sanitizeExternalText(`${'.'.repeat(199)}${form}${'.'.repeat(999)}`, [secret])).toMatch(
         /withheld/,
@@ -109,7 +112,10 @@ describe('holdsSecret', () => {
     ['in base64', (text) => Buffer.from(text).toString('base64')],
     ['in base64 behind one byte', (text) => Buffer.from(`:${text}`).toString('base64')],
     ['in base64 behind a name', (text) => Buffer.from(`user:${text}`).toString('base64')],
-    ['in base64 amid other data', (text) => Buffer.from(`{"user":"${text}","more":1}`).toString('base64')],
+    [
+      'in base64 amid other data',
+      (text) => Buffer.from(`{"user":"${text}","more":1}`).toString('base64'),
+    ],
     ['in base64url behind a byte', (text) => Buffer.from(`-${text}`).toString('base64url')],
     ['escaped', escapeUnprintable],
   ])('%s', (_, encode) => {
@@ -118,9 +124,9 @@ describe('holdsSecret', () => {
   });
 
   test('cut off by somebody else', () => {
-    const token = Buffer.from(Array.from({ length: 300 }, (_, index) => (index * 7) % 256)).toString(
-      'base64url',
-    );
+    const token = Buffer.from(
+      Array.from({ length: 300 }, (_, index) => (index * 7) % 256),
+    ).toString('base64url');
     expect(holdsSecret(`got ${token.slice(0, 30)}...`, token)).toBe(true);
     expect(holdsSecret(`got ...${token.slice(101, 125)}...`, token)).toBe(true);
     expect(holdsSecret(`got ...${token.slice(-20)}`, token)).toBe(true);

@@ -10,7 +10,10 @@ const unprintable = /[\p{Cc}\p{Cf}\p{Cn}\p{Co}\p{Cs}\p{Zl}\p{Zp}\ufffd]/gu;
 
 /** The text with everything that could break a line, or turn its direction, written as `\u{...}`. */
 export function escapeUnprintable(text: string): string {
-  return text.replace(unprintable, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`);
+  return text.replace(
+    unprintable,
+    (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`,
+  );
 }
 
 /**
@@ -20,7 +23,8 @@ export function escapeUnprintable(text: string): string {
 export function sanitizeExternalText(text: string, secrets: Iterable<string> = []): string {
   // Only what is shown counts, and what a secret that begins there could need to be known by: a hostile store may send megabytes.
   const near = text.slice(0, 5 * foreignLimit);
-  for (const secret of secrets) if (holdsSecret(near, secret)) return '[text withheld: it held a secret]';
+  for (const secret of secrets)
+    if (holdsSecret(near, secret)) return '[text withheld: it held a secret]';
   const escaped = escapeUnprintable(text.slice(0, foreignLimit + 1));
   return escaped.length <= foreignLimit ? escaped : `${cut(escaped, foreignLimit - 3)}...`;
 }

@@ -85,13 +85,18 @@ describe('the rewriting of a connection', () => {
     }
   });
 
-  test.each(Object.entries(cases))('a header block, %s, split in two at every offset', (_, block) => {
-    const incoming = Buffer.concat([preface, settings, block.sent, data]);
-    const expected = Buffer.concat([preface, settings, block.wanted, data]).toString('hex');
-    for (let at = 0; at <= incoming.length; at += 1) {
-      expect(rewrite(incoming.subarray(0, at), incoming.subarray(at)).toString('hex')).toBe(expected);
-    }
-  });
+  test.each(Object.entries(cases))(
+    'a header block, %s, split in two at every offset',
+    (_, block) => {
+      const incoming = Buffer.concat([preface, settings, block.sent, data]);
+      const expected = Buffer.concat([preface, settings, block.wanted, data]).toString('hex');
+      for (let at = 0; at <= incoming.length; at += 1) {
+        expect(rewrite(incoming.subarray(0, at), incoming.subarray(at)).toString('hex')).toBe(
+          expected,
+        );
+      }
+    },
+  );
 
   test('holds nothing back but an unfinished header block', () => {
     const pass = createAuthorityRewrite();
@@ -143,7 +148,10 @@ describe('the rewriting of a connection', () => {
     ],
     [
       'a block that nobody may be made to hold',
-      Buffer.concat([preface, frame(1, endHeaders, 1, Buffer.concat([sent, Buffer.alloc(20_000, 0x83)]))]),
+      Buffer.concat([
+        preface,
+        frame(1, endHeaders, 1, Buffer.concat([sent, Buffer.alloc(20_000, 0x83)])),
+      ]),
     ],
   ])('passes unchanged: %s', (_, incoming) => {
     for (const size of [1, 7, 1_000]) {
@@ -161,7 +169,9 @@ describe('the rewriting of a connection', () => {
     expect(pass(long)).toEqual([]);
     expect(Buffer.concat(pass(more)).equals(Buffer.concat([long, more]))).toBe(true);
     expect(Buffer.concat(pass(last)).equals(last)).toBe(true);
-    expect(Buffer.concat(pass(frame(1, endHeaders, 3, sent)))).toEqual(frame(1, endHeaders, 3, wanted));
+    expect(Buffer.concat(pass(frame(1, endHeaders, 3, sent)))).toEqual(
+      frame(1, endHeaders, 3, wanted),
+    );
   });
 
   test('never throws and never adds a byte, whatever comes in', () => {

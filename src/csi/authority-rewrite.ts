@@ -102,7 +102,9 @@ function readFragment(bytes: Buffer, start: number): BlockFrame | undefined {
 
 /** The frames with the new block in them, each fragment at most as long as it was; undefined where nothing is to be replaced. */
 function rewriteFrames(bytes: Buffer, frames: readonly BlockFrame[]): Buffer | undefined {
-  const block = replaceAuthority(Buffer.concat(frames.map(({ from, to }) => bytes.subarray(from, to))));
+  const block = replaceAuthority(
+    Buffer.concat(frames.map(({ from, to }) => bytes.subarray(from, to))),
+  );
   if (block === undefined) return undefined;
   let used = 0;
   return Buffer.concat(
@@ -142,7 +144,11 @@ export class DriverConnection extends Duplex {
     this.#socket.resume();
   }
 
-  override _write(chunk: Buffer, encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+  override _write(
+    chunk: Buffer,
+    encoding: BufferEncoding,
+    done: (error?: Error | null) => void,
+  ): void {
     this.#socket.write(chunk, encoding, done);
   }
 

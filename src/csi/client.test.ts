@@ -2,7 +2,10 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type ScriptedProvider, startScriptedProvider } from '../../test/driver/scripted-provider.ts';
+import {
+  type ScriptedProvider,
+  startScriptedProvider,
+} from '../../test/driver/scripted-provider.ts';
 import { type DriverClient, type DriverClientOptions, createDriverClient } from './client.ts';
 
 const request = {
@@ -57,18 +60,26 @@ test('carries a mount there and back', async () => {
 });
 
 test('asks for the version', async () => {
-  expect(await connect().version()).toMatchObject({ code: 'OK', response: { runtimeName: 'scripted' } });
+  expect(await connect().version()).toMatchObject({
+    code: 'OK',
+    response: { runtimeName: 'scripted' },
+  });
 });
 
 describe('a failure is an answer with its code', () => {
   test('what the provider said', async () => {
     provider.script({ code: 'PERMISSION_DENIED', message: 'not for you' });
-    expect(await connect().mount(request)).toEqual({ code: 'PERMISSION_DENIED', message: 'not for you' });
+    expect(await connect().mount(request)).toEqual({
+      code: 'PERMISSION_DENIED',
+      message: 'not for you',
+    });
   });
 
   test('a deadline that passed, which the provider was told', async () => {
     provider.script('never');
-    expect(await connect().mount(request, { timeoutMs: 50 })).toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+    expect(await connect().mount(request, { timeoutMs: 50 })).toMatchObject({
+      code: 'DEADLINE_EXCEEDED',
+    });
     expect(provider.requests[0]?.remainingMs).toBeLessThanOrEqual(50);
   });
 

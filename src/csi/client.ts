@@ -1,6 +1,11 @@
 import type { RawMountRequest } from './mount-request.ts';
 import { type Answer, type CallOptions, createUnaryClient } from './grpc/client.ts';
-import { type MountResponse, type UnaryMethod, type VersionResponse, driverService } from './messages.ts';
+import {
+  type MountResponse,
+  type UnaryMethod,
+  type VersionResponse,
+  driverService,
+} from './messages.ts';
 
 /** How to reach a provider. */
 export type DriverClientOptions = {
@@ -27,7 +32,11 @@ export function createDriverClient(options: DriverClientOptions): DriverClient {
     maxMessageBytes: maxReceiveBytes,
   });
 
-  async function call<Q, A>(method: UnaryMethod<Q, A>, request: Q, how: CallOptions): Promise<Answer<A>> {
+  async function call<Q, A>(
+    method: UnaryMethod<Q, A>,
+    request: Q,
+    how: CallOptions,
+  ): Promise<Answer<A>> {
     const answer = await client.call(method.path, method.request.encode(request), how);
     if (answer.code !== 'OK') return answer;
     try {
@@ -67,6 +76,7 @@ export async function probeSocket({
   const answer = await client.version({ timeoutMs });
   client.close();
   if (answer.code !== 'OK') return `${path} does not answer: ${answer.message}`;
-  if (answer.response.runtimeVersion !== runtimeVersion) return `${path} is answered by another process`;
+  if (answer.response.runtimeVersion !== runtimeVersion)
+    return `${path} is answered by another process`;
   return undefined;
 }

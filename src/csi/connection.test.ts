@@ -1,6 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { connect, createServer } from 'node:net';
-import { callRaw, driver, eventually, grpcMessage, http2At, serving } from '../../test/csi/harness.ts';
+import {
+  callRaw,
+  driver,
+  eventually,
+  grpcMessage,
+  http2At,
+  serving,
+} from '../../test/csi/harness.ts';
 import { DriverConnection } from './authority-rewrite.ts';
 
 let served: Awaited<ReturnType<typeof serving>>;
@@ -26,11 +33,16 @@ describe.each([
     const one = driver(served.path, authority);
     for (let n = 0; n < 50; n += 1) {
       // Each timeout differs, and so does each header block.
-      const { code, response } = await one.start({ attributes: `${authority} ${n}` }, 60_000 + n * 37).answer;
+      const { code, response } = await one.start(
+        { attributes: `${authority} ${n}` },
+        60_000 + n * 37,
+      ).answer;
       expect(code).toBe('OK');
       expect(response?.files[0]?.contents.toString()).toBe(`${authority} ${n}`);
     }
-    const many = await Promise.all(Array.from({ length: 200 }, (_, n) => one.start({}, 60_000 + n).answer));
+    const many = await Promise.all(
+      Array.from({ length: 200 }, (_, n) => one.start({}, 60_000 + n).answer),
+    );
     expect(many.filter(({ code }) => code === 'OK')).toHaveLength(200);
     one.close();
   });
@@ -38,8 +50,11 @@ describe.each([
   test('may send and get megabytes', async () => {
     const one = driver(served.path, authority);
     const attributes = 'a'.repeat(3_500_000);
-    const answers = await Promise.all(Array.from({ length: 4 }, () => one.start({ attributes }).answer));
-    for (const { response } of answers) expect(response?.files[0]?.contents).toHaveLength(attributes.length);
+    const answers = await Promise.all(
+      Array.from({ length: 4 }, () => one.start({ attributes }).answer),
+    );
+    for (const { response } of answers)
+      expect(response?.files[0]?.contents).toHaveLength(attributes.length);
     one.close();
   });
 });
@@ -104,7 +119,9 @@ describe('a bare HTTP/2 client', () => {
     );
     socket.end();
     await new Promise((resolve) => socket.once('close', resolve));
-    await eventually(() => expect(reasons).toEqual([expect.objectContaining({ code: 'CANCELLED' })]));
+    await eventually(() =>
+      expect(reasons).toEqual([expect.objectContaining({ code: 'CANCELLED' })]),
+    );
     await call.catch(() => undefined);
     await hung.close();
   });

@@ -33,7 +33,10 @@ afterAll(async () => {
   await served.close();
 });
 
-async function answerTo(handler: DriverMount, timeoutMs?: number): Promise<{ code: string; text: string }> {
+async function answerTo(
+  handler: DriverMount,
+  timeoutMs?: number,
+): Promise<{ code: string; text: string }> {
   mount = handler;
   const driver = served.driver();
   const answer = await driver.start({}, timeoutMs).answer;
@@ -50,7 +53,9 @@ const withFiles =
 describe('a mount that fails', () => {
   test.each(Object.keys(codes) as ErrorCode[])('with %s ends with a final code', async (code) => {
     const { code: status, text } = await answerTo(() =>
-      Promise.reject(new SecretError(code, 'object db/ключ\nis gone', { hint: 'make it', more: 2 })),
+      Promise.reject(
+        new SecretError(code, 'object db/ключ\nis gone', { hint: 'make it', more: 2 }),
+      ),
     );
     expect(finalCodes).toContain(status);
     expect(status).toBe(codes[code].grpc);
@@ -59,7 +64,9 @@ describe('a mount that fails', () => {
 
   test('says so in one printable line of at most 1,000 bytes', async () => {
     const { text } = await answerTo(() =>
-      Promise.reject(new SecretError('INVALID_CLASS', `\u202e\u0007%20 \ud800 ${'ä'.repeat(2_000)}`)),
+      Promise.reject(
+        new SecretError('INVALID_CLASS', `\u202e\u0007%20 \ud800 ${'ä'.repeat(2_000)}`),
+      ),
     );
     expect(text).toMatch(/^INVALID_CLASS: \\u\{202e\}\\u\{7\}%20 \\u\{d800\} ä+\.\.\.$/);
     expect(Buffer.byteLength(text)).toBeLessThanOrEqual(1_000);
@@ -75,16 +82,19 @@ describe('a mount that fails', () => {
     ['rejects with a foreign error', () => Promise.reject(new Error('canary-value'))],
     ['rejects with nothing', () => Promise.reject(nothing)],
     ['trips over a value', async () => JSON.parse('{"password": canary-value') as never],
-  ])('and %s ends with INTERNAL, and what it said is neither told nor logged', async (_, handler) => {
-    expect(await answerTo(handler)).toMatchObject({
-      code: 'INTERNAL',
-      text: expect.stringContaining('please report it'),
-    });
-    expect(served.log()).not.toContain('canary');
-    expect(served.log()).toContain('"code":"INTERNAL"');
-    // And the process lives.
-    expect(await answerTo(async () => volume)).toMatchObject({ code: 'OK' });
-  });
+  ])(
+    'and %s ends with INTERNAL, and what it said is neither told nor logged',
+    async (_, handler) => {
+      expect(await answerTo(handler)).toMatchObject({
+        code: 'INTERNAL',
+        text: expect.stringContaining('please report it'),
+      });
+      expect(served.log()).not.toContain('canary');
+      expect(served.log()).toContain('"code":"INTERNAL"');
+      // And the process lives.
+      expect(await answerTo(async () => volume)).toMatchObject({ code: 'OK' });
+    },
+  );
 
   test('or makes no files, or no versions, sends nothing', async () => {
     const [file] = volume.files;
@@ -101,7 +111,11 @@ describe('a mount that fails', () => {
   });
 
   test('by its size names its largest files', async () => {
-    const file = (path: string, length: number) => ({ path, mode: 0o644, contents: Buffer.alloc(length) });
+    const file = (path: string, length: number) => ({
+      path,
+      mode: 0o644,
+      contents: Buffer.alloc(length),
+    });
     expect(
       await answerTo(withFiles([file('a', 10), file('big', 900), file('b', 11), file('c\nd', 99)])),
     ).toMatchObject({
@@ -145,11 +159,14 @@ describe('a mount that hangs', () => {
     expect(served.log()).toContain('"code":"DEADLINE"');
   });
 
-  test.each(['1n', '0m', '1u'])('ends with INTERNAL even where the caller gives it %s', async (timeout) => {
-    mount = never;
-    const answer = await callRaw(raw, grpcMessage(Buffer.alloc(0)), { 'grpc-timeout': timeout });
-    expect(answer.code).toBe('INTERNAL');
-  });
+  test.each(['1n', '0m', '1u'])(
+    'ends with INTERNAL even where the caller gives it %s',
+    async (timeout) => {
+      mount = never;
+      const answer = await callRaw(raw, grpcMessage(Buffer.alloc(0)), { 'grpc-timeout': timeout });
+      expect(answer.code).toBe('INTERNAL');
+    },
+  );
 });
 
 describe('a call that is no mount', () => {
@@ -161,8 +178,18 @@ describe('a call that is no mount', () => {
       {},
       'INVALID_ARGUMENT',
     ],
-    ['with a message beyond 4 MiB', grpcMessage(Buffer.alloc(4 * 1024 * 1024 + 1)), {}, 'INVALID_ARGUMENT'],
-    ['with bytes that are no message', grpcMessage(Buffer.from('0aff', 'hex')), {}, 'INVALID_ARGUMENT'],
+    [
+      'with a message beyond 4 MiB',
+      grpcMessage(Buffer.alloc(4 * 1024 * 1024 + 1)),
+      {},
+      'INVALID_ARGUMENT',
+    ],
+    [
+      'with bytes that are no message',
+      grpcMessage(Buffer.from('0aff', 'hex')),
+      {},
+      'INVALID_ARGUMENT',
+    ],
     [
       'with a compression nobody knows',
       grpcMessage(Buffer.from('x'), 1),

@@ -82,7 +82,9 @@ describe('health', () => {
     const { port } = await serve();
     const kubelet = connect(port!, '127.0.0.1');
     let answer = '';
-    kubelet.on('error', () => undefined).on('data', (text: Buffer) => void (answer += text.toString()));
+    kubelet
+      .on('error', () => undefined)
+      .on('data', (text: Buffer) => void (answer += text.toString()));
     ends.push(async () => void kubelet.destroy());
     kubelet.write('GET /healthz HTTP/1.1\r\n');
     await eventually(async () => expect(kubelet.pending).toBe(false));
@@ -92,7 +94,9 @@ describe('health', () => {
         .resume(),
     );
     ends.push(async () => others.forEach((socket) => socket.destroy()));
-    await eventually(async () => expect(others.filter(({ closed }) => closed).length).toBeGreaterThan(149));
+    await eventually(async () =>
+      expect(others.filter(({ closed }) => closed).length).toBeGreaterThan(149),
+    );
     kubelet.write('host: a\r\n\r\n');
     await eventually(async () => expect(answer).toMatch(/^HTTP\/1.1 200/));
   });
@@ -124,7 +128,9 @@ describe('health', () => {
     const socket = connect(port!, '127.0.0.1');
     ends.push(async () => void socket.destroy());
     let answers = '';
-    socket.on('error', () => undefined).on('data', (text: Buffer) => void (answers += text.toString()));
+    socket
+      .on('error', () => undefined)
+      .on('data', (text: Buffer) => void (answers += text.toString()));
     const question = 'GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n';
     for (let count = 1; count <= 3; count += 1) {
       socket.write(question);
@@ -185,19 +191,28 @@ describe('health of two processes in one network', () => {
   test('answers for each by itself, and at the shared address for the older one until that ends', async () => {
     const shared = `127.0.0.1:${await freePort()}`;
     const older = await starting('older', shared);
-    await eventually(async () => expect(await reasonsAt(shared)).toMatchObject({ reasons: ['older'] }));
+    await eventually(async () =>
+      expect(await reasonsAt(shared)).toMatchObject({ reasons: ['older'] }),
+    );
     const newer = await starting('newer', shared);
-    expect(await askSocket(newer.own, '/readyz')).toEqual([503, '{"ready":false,"reasons":["newer"]}\n']);
+    expect(await askSocket(newer.own, '/readyz')).toEqual([
+      503,
+      '{"ready":false,"reasons":["newer"]}\n',
+    ]);
     await eventually(() => expect(newer.log()).toContain('somebody else listens there'));
     expect(await reasonsAt(shared)).toMatchObject({ reasons: ['older'] });
     await older.health.close();
-    await eventually(async () => expect(await reasonsAt(shared)).toMatchObject({ reasons: ['newer'] }));
+    await eventually(async () =>
+      expect(await reasonsAt(shared)).toMatchObject({ reasons: ['newer'] }),
+    );
   });
 
   test('does not wait longer than its process lives', async () => {
     const shared = `127.0.0.1:${await freePort()}`;
     const older = await starting('older', shared);
-    await eventually(async () => expect(await reasonsAt(shared)).toMatchObject({ reasons: ['older'] }));
+    await eventually(async () =>
+      expect(await reasonsAt(shared)).toMatchObject({ reasons: ['older'] }),
+    );
     const newer = await starting('newer', shared);
     await newer.health.close();
     await older.health.close();

@@ -111,7 +111,8 @@ export function createHealth(options: HealthOptions): Health {
         return;
       } catch (error) {
         if (codeOf(error) !== 'EADDRINUSE') throw error;
-        if (!told) log.warn({ address: wanted.text }, 'somebody else listens there; health waits for it');
+        if (!told)
+          log.warn({ address: wanted.text }, 'somebody else listens there; health waits for it');
         told = true;
         await new Promise((resolve) => setTimeout(resolve, retryMs).unref());
       }
@@ -182,7 +183,10 @@ function codeOf(error: unknown): string {
 
 function cannotListen({ text }: Address, cause: unknown): SecretError {
   const message = `cannot listen on ${text} for health, readiness and metrics: ${codeOf(cause)}`;
-  return new SecretError('NOT_CONFIGURED', message, { hint: 'choose another --health-address', cause });
+  return new SecretError('NOT_CONFIGURED', message, {
+    hint: 'choose another --health-address',
+    cause,
+  });
 }
 
 /** `unix:/path`, or `host:port` with an IPv6 host in brackets. */
@@ -191,9 +195,13 @@ function parseAddress(text: string): Address {
   if (path !== undefined) return { text, listen: { path } };
   const parts = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(text);
   if (parts === null || Number(parts[3]) > 65_535) {
-    throw new SecretError('NOT_CONFIGURED', `${text} is no address of the form host:port or unix:/path`, {
-      hint: 'give one as --health-address, such as 0.0.0.0:8095 or [::]:8095',
-    });
+    throw new SecretError(
+      'NOT_CONFIGURED',
+      `${text} is no address of the form host:port or unix:/path`,
+      {
+        hint: 'give one as --health-address, such as 0.0.0.0:8095 or [::]:8095',
+      },
+    );
   }
   return { text, listen: { host: parts[1] ?? parts[2] ?? '', port: Number(parts[3]) } };
 }

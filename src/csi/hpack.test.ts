@@ -49,7 +49,9 @@ describe('the authority of a header block', () => {
       '7f 40 01 61', // a literal with name 127
       '0f 2f 01 61', // one with name 62, outside of the table
     ].join(' ');
-    expect(replaceAuthority(hex(`${before} 41 ${path} 83`))).toEqual(hex(`${before} 41 86a0e41d139d09 83`));
+    expect(replaceAuthority(hex(`${before} 41 ${path} 83`))).toEqual(
+      hex(`${before} 41 86a0e41d139d09 83`),
+    );
   });
 
   test('is found where its value has a length of several bytes', () => {
@@ -60,8 +62,12 @@ describe('the authority of a header block', () => {
   test('is left alone where localhost would be the longer one, which could make the tables differ', () => {
     expect(replaceAuthority(hex('41 08 2f 61 2f 62 2e 73 6f 63'))).toBeUndefined();
     expect(replaceAuthority(hex('41 87 01 02 03 04 05 06 07'))).toBeUndefined();
-    expect(replaceAuthority(hex('41 09 2f 61 2f 62 2e 73 6f 63 6b'))).toEqual(hex('41 86a0e41d139d09'));
-    expect(replaceAuthority(hex('41 88 01 02 03 04 05 06 07 08'))).toEqual(hex('41 86a0e41d139d09'));
+    expect(replaceAuthority(hex('41 09 2f 61 2f 62 2e 73 6f 63 6b'))).toEqual(
+      hex('41 86a0e41d139d09'),
+    );
+    expect(replaceAuthority(hex('41 88 01 02 03 04 05 06 07 08'))).toEqual(
+      hex('41 86a0e41d139d09'),
+    );
   });
 
   test.each([

@@ -71,7 +71,11 @@ function readString(block: Buffer, start: number): StringLiteral | undefined {
 }
 
 /** An integer with a prefix of so many bits; undefined where the block ends within it or it could not fit any block. */
-function readInteger(block: Buffer, start: number, bits: number): { value: number; end: number } | undefined {
+function readInteger(
+  block: Buffer,
+  start: number,
+  bits: number,
+): { value: number; end: number } | undefined {
   const first = block[start];
   if (first === undefined) return undefined;
   const prefix = (1 << bits) - 1;

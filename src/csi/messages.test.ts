@@ -78,7 +78,10 @@ describe.each(names)('%s', (name) => {
       fc.property(sample, fc.nat(), fc.nat(255), (value, place, byte) => {
         const bytes = theirs.encode(value);
         bytes[place % bytes.length] = byte;
-        const [mine, other] = [outcome(() => ours[name].decode(bytes)), outcome(() => theirs.decode(bytes))];
+        const [mine, other] = [
+          outcome(() => ours[name].decode(bytes)),
+          outcome(() => theirs.decode(bytes)),
+        ];
         // It refuses tags of more than five bytes, which nobody writes; ours are skipped with their fields.
         if (!('refused' in other)) expect(mine).toEqual(other);
       }),

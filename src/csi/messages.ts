@@ -133,7 +133,8 @@ function varint(value: number): number {
 
 function utf8Length(text: string): number {
   if (text.length > shortText) return Buffer.byteLength(text);
-  for (let i = 0; i < text.length; i += 1) if (text.charCodeAt(i) > 127) return Buffer.byteLength(text);
+  for (let i = 0; i < text.length; i += 1)
+    if (text.charCodeAt(i) > 127) return Buffer.byteLength(text);
   return text.length;
 }
 

@@ -21,7 +21,11 @@ export function toResponse({ files, versions }: Volume): MountResponse {
  */
 export function measureResponse(volume: Volume, maxBytes: number): number {
   const { files, versions } = volume;
-  if (files.length === 0 || versions.length === 0 || versions.some(({ version }) => version === '')) {
+  if (
+    files.length === 0 ||
+    versions.length === 0 ||
+    versions.some(({ version }) => version === '')
+  ) {
     throw new SecretError('INTERNAL', 'the mount made a volume without files or versions', {
       hint: 'nothing was sent, the pod keeps what it has; please report this',
     });
@@ -39,7 +43,9 @@ function tooLarge({ files }: Volume, bytes: number, maxBytes: number): SecretErr
   return new SecretError(
     'RESPONSE_TOO_LARGE',
     `the volume takes ${bytes} bytes and the driver accepts ${maxBytes}; its largest files: ${named}`,
-    { hint: 'split the class, or raise maxCallRecvMsgSize of the driver together with --max-response-bytes' },
+    {
+      hint: 'split the class, or raise maxCallRecvMsgSize of the driver together with --max-response-bytes',
+    },
   );
 }
 
@@ -78,7 +84,16 @@ export function answerWithin(remainingMs: number): number {
  */
 export function answerMount(
   call: UnaryCall,
-  { provider, mount, maxResponseBytes, room, requestRoom, underWay, log, metrics }: MountCallOptions,
+  {
+    provider,
+    mount,
+    maxResponseBytes,
+    room,
+    requestRoom,
+    underWay,
+    log,
+    metrics,
+  }: MountCallOptions,
 ): void {
   const now = Date.now();
   const ms = answerWithin(call.deadline - now);
@@ -126,7 +141,8 @@ export function answerMount(
   async function serve(): Promise<void> {
     const { length } = call.message;
     if (length > smallRequest) {
-      const leave = requestRoom.tryAcquire(length) ?? (await requestRoom.acquire(length, controller.signal));
+      const leave =
+        requestRoom.tryAcquire(length) ?? (await requestRoom.acquire(length, controller.signal));
       if (answered) return leave();
       leaveRequestRoom = leave;
     }
@@ -175,7 +191,8 @@ class LazyCircumstances implements MountContext {
 
 /** @throws SecretError INVALID_REQUEST */
 function readRequest(message: Buffer): RawMountRequest {
-  const { attributes, secrets, targetPath, permission, currentObjectVersion } = decodeRequest(message);
+  const { attributes, secrets, targetPath, permission, currentObjectVersion } =
+    decodeRequest(message);
   return { attributes, secrets, targetPath, permission, currentVersions: currentObjectVersion };
 }
 
@@ -191,14 +208,21 @@ function decodeRequest(message: Buffer): ReturnType<typeof mountRequest.decode> 
 }
 
 function tooSlow(ms: number): SecretError {
-  return new SecretError('DEADLINE', `the mount was not finished within ${Math.round(ms / 100) / 10} s`, {
-    hint: 'the store, or what it takes to log in there, does not answer in time',
-  });
+  return new SecretError(
+    'DEADLINE',
+    `the mount was not finished within ${Math.round(ms / 100) / 10} s`,
+    {
+      hint: 'the store, or what it takes to log in there, does not answer in time',
+    },
+  );
 }
 
 /** Name and stack frames; the message of a foreign error could hold anything (JSON.parse quotes what it read). */
 function whereThrown(thrown: unknown): { errorName?: string; frames?: string[] } {
   if (typeof thrown !== 'object' || thrown === null || !('stack' in thrown)) return {};
   const frames = String(thrown.stack).match(/^ {4}at .*$/gm) ?? [];
-  return { errorName: 'name' in thrown ? String(thrown.name) : 'unknown', frames: frames.slice(0, 10) };
+  return {
+    errorName: 'name' in thrown ? String(thrown.name) : 'unknown',
+    frames: frames.slice(0, 10),
+  };
 }

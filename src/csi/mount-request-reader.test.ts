@@ -3,7 +3,11 @@ import { type RawMountRequest, createRequestReader } from './mount-request.ts';
 
 const kubernetes = 'csi.storage.k8s.io/';
 
-function raw(token: string, rest: Partial<RawMountRequest> = {}, parameters: object = {}): RawMountRequest {
+function raw(
+  token: string,
+  rest: Partial<RawMountRequest> = {},
+  parameters: object = {},
+): RawMountRequest {
   return {
     attributes: JSON.stringify({
       [`${kubernetes}pod.name`]: 'web-0',
@@ -29,7 +33,9 @@ describe('a request that comes again', () => {
     // Equal, and yet another string.
     expect(read(structuredClone(raw('t1')), 'local')).toBe(first);
     // What the driver has mounted is nothing that is read here.
-    expect(read({ ...raw('t1'), currentVersions: [{ id: 'a', version: '2' }] }, 'local')).toBe(first);
+    expect(read({ ...raw('t1'), currentVersions: [{ id: 'a', version: '2' }] }, 'local')).toBe(
+      first,
+    );
   });
 
   test.each<[string, RawMountRequest, string]>([

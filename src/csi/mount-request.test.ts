@@ -25,12 +25,15 @@ function raw(attributes: object, rest: Partial<RawMountRequest> = {}): RawMountR
   };
 }
 
-const refusal = (request: RawMountRequest): SecretError => thrownError(() => parseRequest(request, 'local'));
+const refusal = (request: RawMountRequest): SecretError =>
+  thrownError(() => parseRequest(request, 'local'));
 
 describe('a mount request', () => {
   test.each(['attributes', 'secrets', 'tokens'])('brings a bounded number of %s', (what) => {
     const many = Object.fromEntries(Array.from({ length: 201 }, (_, index) => [`k${index}`, '']));
-    const tokens = JSON.stringify(Object.fromEntries(Object.keys(many).map((key) => [key, { token: 'x' }])));
+    const tokens = JSON.stringify(
+      Object.fromEntries(Object.keys(many).map((key) => [key, { token: 'x' }])),
+    );
     const request = {
       attributes: raw(many),
       secrets: raw({}, { secrets: JSON.stringify(many) }),
@@ -58,7 +61,9 @@ describe('a mount request', () => {
   });
 
   test('reads tokens by audience with their expiry, redacted', () => {
-    const tokens = { 'sts.example': { token: 'a.b.c', expirationTimestamp: '2026-01-02T03:04:05Z' } };
+    const tokens = {
+      'sts.example': { token: 'a.b.c', expirationTimestamp: '2026-01-02T03:04:05Z' },
+    };
     const { workload } = parseRequest(
       raw({ 'csi.storage.k8s.io/serviceAccount.tokens': JSON.stringify(tokens) }),
       'local',
@@ -70,7 +75,10 @@ describe('a mount request', () => {
 
   test('takes tokens that stand among the secrets, and never as a key the workload brought', () => {
     const tokens = JSON.stringify({ aud: { token: 'a.b.c' } });
-    const secrets = JSON.stringify({ access_key: 'k', 'csi.storage.k8s.io/serviceAccount.tokens': tokens });
+    const secrets = JSON.stringify({
+      access_key: 'k',
+      'csi.storage.k8s.io/serviceAccount.tokens': tokens,
+    });
     const { workload } = parseRequest(raw({}, { secrets }), 'local');
     expect([...workload.secrets.keys()]).toEqual(['access_key']);
     expect(workload.tokens.has('aud')).toBe(true);
@@ -130,7 +138,13 @@ describe('a mount request', () => {
         fc.json(),
         fc.string(),
         (permission, attributes, secrets, targetPath) => {
-          const error = refusal({ attributes, secrets, permission, targetPath, currentVersions: [] });
+          const error = refusal({
+            attributes,
+            secrets,
+            permission,
+            targetPath,
+            currentVersions: [],
+          });
           expect(error).toBeInstanceOf(SecretError);
         },
       ),

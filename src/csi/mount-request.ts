@@ -111,7 +111,10 @@ function stringMap(text: string, what: string): Parameters {
   try {
     parsed = JSON.parse(text);
   } catch {
-    throw invalid(`the ${what} are not JSON`, 'only a Secrets Store CSI driver should call this socket');
+    throw invalid(
+      `the ${what} are not JSON`,
+      'only a Secrets Store CSI driver should call this socket',
+    );
   }
   if (parsed === null) return nothing;
   if (typeof parsed !== 'object' || Array.isArray(parsed)) throw notStrings(what);
@@ -135,7 +138,10 @@ function parseTokens(text: string | undefined): ReadonlyMap<string, BroughtToken
   try {
     parsed = JSON.parse(text);
   } catch {
-    throw invalid(`${tokensKey} is not JSON`, 'let the driver set it: CSIDriver spec.tokenRequests');
+    throw invalid(
+      `${tokensKey} is not JSON`,
+      'let the driver set it: CSIDriver spec.tokenRequests',
+    );
   }
   const entries = Object.entries(parsed ?? {});
   if (entries.length > maxEntries) throw tooMany(tokensKey);
@@ -147,8 +153,12 @@ function parseTokens(text: string | undefined): ReadonlyMap<string, BroughtToken
         'let the driver set it: CSIDriver spec.tokenRequests',
       );
     }
-    const expiresAt = typeof expirationTimestamp === 'string' ? Date.parse(expirationTimestamp) : NaN;
-    tokens.set(audience, { token: new Redacted(token), ...(!Number.isNaN(expiresAt) && { expiresAt }) });
+    const expiresAt =
+      typeof expirationTimestamp === 'string' ? Date.parse(expirationTimestamp) : NaN;
+    tokens.set(audience, {
+      token: new Redacted(token),
+      ...(!Number.isNaN(expiresAt) && { expiresAt }),
+    });
   }
   return tokens;
 }
@@ -182,7 +192,10 @@ function parsePermission(text: string): number {
 }
 
 function tooMany(what: string): SecretError {
-  return invalid(`the ${what} have more than ${maxEntries} entries`, 'leave out what no provider reads');
+  return invalid(
+    `the ${what} have more than ${maxEntries} entries`,
+    'leave out what no provider reads',
+  );
 }
 
 function notStrings(what: string): SecretError {
@@ -218,7 +231,11 @@ export function createRequestReader(now = (): number => performance.now()): type
     const { attributes, secrets, permission } = raw;
     const volume = `${provider} ${raw.targetPath}`;
     const last = lastOf.get(volume);
-    if (last?.attributes === attributes && last.secrets === secrets && last.permission === permission) {
+    if (
+      last?.attributes === attributes &&
+      last.secrets === secrets &&
+      last.permission === permission
+    ) {
       return last.request;
     }
     const request = parseRequest(raw, provider);

@@ -24,12 +24,15 @@ export type Field<V> = {
 const [varint, lengthDelimited] = [0, 2];
 
 /** A message of these fields. */
-export function message<T extends object>(fields: { readonly [K in keyof T]-?: Field<T[K]> }): Message<T> {
+export function message<T extends object>(fields: {
+  readonly [K in keyof T]-?: Field<T[K]>;
+}): Message<T> {
   const named = Object.entries(fields) as [string, Field<unknown>][];
   const byTag = new Map(named.map(([name, field]) => [field.tag, { name, field }]));
 
   function write(writer: Writer, value: T): void {
-    for (const [name, field] of named) field.write(writer, (value as Record<string, unknown>)[name]);
+    for (const [name, field] of named)
+      field.write(writer, (value as Record<string, unknown>)[name]);
   }
 
   function read(reader: Reader, end: number): T {

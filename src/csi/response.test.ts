@@ -28,7 +28,9 @@ describe('the length of a response', () => {
   test('is what its message takes, to the byte', () => {
     fc.assert(
       fc.property(anyVolume, (volume) => {
-        expect(measureResponse(volume, Infinity)).toBe(mountResponse.encode(toResponse(volume)).length);
+        expect(measureResponse(volume, Infinity)).toBe(
+          mountResponse.encode(toResponse(volume)).length,
+        );
       }),
     );
   });

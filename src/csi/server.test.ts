@@ -3,7 +3,14 @@ import { readdir } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
-import { driver, eventually, grpcMessage, http2At, serving, volume } from '../../test/csi/harness.ts';
+import {
+  driver,
+  eventually,
+  grpcMessage,
+  http2At,
+  serving,
+  volume,
+} from '../../test/csi/harness.ts';
 import { frame, frames } from '../../test/csi/unary-fixture.ts';
 import { SecretError } from '../core/errors.ts';
 import type { MountContext } from '../mount/mount.ts';
@@ -101,9 +108,13 @@ describe('the way in', () => {
       return never();
     });
     const { cancel } = driver().start();
-    await eventually(async () => expect(await registry.metrics()).toContain('keyferry_requests_in_flight 1'));
+    await eventually(async () =>
+      expect(await registry.metrics()).toContain('keyferry_requests_in_flight 1'),
+    );
     cancel();
-    await eventually(() => expect(reasons).toEqual([expect.objectContaining({ code: 'CANCELLED' })]));
+    await eventually(() =>
+      expect(reasons).toEqual([expect.objectContaining({ code: 'CANCELLED' })]),
+    );
     expect(await registry.metrics()).toContain('keyferry_requests_in_flight 0');
     expect(log()).toContain('"code":"CANCELLED"');
   });
@@ -118,7 +129,9 @@ describe('the way in', () => {
   });
 
   test('says why it cannot listen', async () => {
-    await expect(serving(async () => volume, { providersDir: '/dev/null/x' })).rejects.toMatchObject({
+    await expect(
+      serving(async () => volume, { providersDir: '/dev/null/x' }),
+    ).rejects.toMatchObject({
       code: 'NOT_CONFIGURED',
       message: 'cannot listen in /dev/null/x: ENOTDIR',
     });
@@ -187,7 +200,10 @@ describe('the end of the process', () => {
   });
 
   test('does not wait for a client that reads nothing', async () => {
-    const huge = { ...volume, files: [{ path: 'a', mode: 0o600, contents: Buffer.alloc(4_000_000) }] };
+    const huge = {
+      ...volume,
+      files: [{ path: 'a', mode: 0o600, contents: Buffer.alloc(4_000_000) }],
+    };
     const { server, path } = await serve(async () => huge);
     const session = http2At(path);
     const stream = session.request({
@@ -271,9 +287,9 @@ describe('the end of the process', () => {
     clearInterval(asking);
     const texts = (await Promise.all(answers)).map(({ code, text }) => `${code} ${text}`.trim());
     // What is refused before it was looked at the driver asks again.
-    expect([...new Set(texts)].filter((text) => text !== 'UNAVAILABLE Stream refused by server')).toEqual([
-      'OK',
-    ]);
+    expect(
+      [...new Set(texts)].filter((text) => text !== 'UNAVAILABLE Stream refused by server'),
+    ).toEqual(['OK']);
     await successor.drain(0);
   });
 });

@@ -34,7 +34,10 @@ export type ProviderServerOptions = MountCallOptions & {
 const maxRequestBytes = 4 * 1024 * 1024;
 
 /** Serves `Version` and `Mount` of v1alpha1 over the connections it is given. */
-export function createProviderServer({ runtimeVersion, ...mounting }: ProviderServerOptions): ProviderServer {
+export function createProviderServer({
+  runtimeVersion,
+  ...mounting
+}: ProviderServerOptions): ProviderServer {
   const version = { version: 'v1alpha1', runtimeName: 'keyferry', runtimeVersion };
   const versionAnswer = frameMessage(driverService.version.response.encode(version));
   const server = createUnaryServer({
@@ -114,7 +117,16 @@ export function createCsiServer(options: CsiServerOptions): CsiServer {
   const metrics = createCsiMetrics(registry, () => underWay.size);
   const room = createMemoryLimiter(responseRoomBytes);
   const requestRoom = createMemoryLimiter(requestRoomBytes);
-  const shared = { runtimeVersion, mount, maxResponseBytes, room, requestRoom, underWay, log, metrics };
+  const shared = {
+    runtimeVersion,
+    mount,
+    maxResponseBytes,
+    room,
+    requestRoom,
+    underWay,
+    log,
+    metrics,
+  };
   const servers = new Map(
     providers.map((provider) => [provider, createProviderServer({ provider, ...shared })] as const),
   );
@@ -187,7 +199,9 @@ export function createCsiServer(options: CsiServerOptions): CsiServer {
 function cannotListen(providersDir: string, error: unknown): SecretError {
   if (error instanceof SecretError) return error;
   const code =
-    typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : 'unknown reason';
+    typeof error === 'object' && error !== null && 'code' in error
+      ? String(error.code)
+      : 'unknown reason';
   return new SecretError('NOT_CONFIGURED', `cannot listen in ${providersDir}: ${code}`, {
     hint: 'the folder must be one that this process may write to and where sockets can be made',
     cause: error,

@@ -19,7 +19,10 @@ type Inode = Pick<BigIntStats, 'dev' | 'ino'>;
 
 /** @throws SecretError NOT_CONFIGURED where a socket could not be bound at so long a path. */
 export function checkSocketPath(path: string): void {
-  const bytes = Math.max(Buffer.byteLength(path), Buffer.byteLength(join(temporaryName(path), 's')));
+  const bytes = Math.max(
+    Buffer.byteLength(path),
+    Buffer.byteLength(join(temporaryName(path), 's')),
+  );
   if (bytes <= maxPathBytes) return;
   throw new SecretError(
     'NOT_CONFIGURED',

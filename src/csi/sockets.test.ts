@@ -1,6 +1,16 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { mkdirSync, unlinkSync, writeFileSync } from 'node:fs';
-import { lstat, mkdir, mkdtemp, readdir, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
+import {
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  rename,
+  rm,
+  stat,
+  unlink,
+  writeFile,
+} from 'node:fs/promises';
 import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -36,7 +46,8 @@ function keyferry(
     providersDir: folder,
     providers: ['cce'],
     // Who only looks whether somebody listens hangs up first.
-    onConnection: (provider, socket) => socket.on('error', () => undefined).end(`${name} ${provider}`),
+    onConnection: (provider, socket) =>
+      socket.on('error', () => undefined).end(`${name} ${provider}`),
     log: pino({ level: 'info' }, { write: (line: string) => logged.push(line) }),
     metrics: createCsiMetrics(registry),
     pollMs: 20,
@@ -259,7 +270,9 @@ describe('the providers’ sockets', () => {
 
   test('never take a path that another has taken the moment before', async () => {
     await foreignProvider();
-    expect(await bindSocket(path, { replace: false, onConnection: () => undefined })).toBeUndefined();
+    expect(
+      await bindSocket(path, { replace: false, onConnection: () => undefined }),
+    ).toBeUndefined();
     expect(await whoAnswers()).toBe('foreign');
     expect(await readdir(folder)).toEqual(['cce.sock']);
   });

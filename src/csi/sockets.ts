@@ -75,12 +75,18 @@ export function createSockets({
   let look: Promise<void> = Promise.resolve();
   let looksWaiting = 0;
 
-  async function bind(provider: string, path: string, replace: boolean): Promise<BoundSocket | undefined> {
+  async function bind(
+    provider: string,
+    path: string,
+    replace: boolean,
+  ): Promise<BoundSocket | undefined> {
     const socket = await bindSocket(path, {
       replace,
       onConnection: (connection) => onConnection(provider, connection),
     });
-    socket?.server.on('error', (error) => log.error({ provider, err: error }, 'cannot accept a connection'));
+    socket?.server.on('error', (error) =>
+      log.error({ provider, err: error }, 'cannot accept a connection'),
+    );
     return socket;
   }
 
@@ -108,7 +114,8 @@ export function createSockets({
     if (whose !== 'foreign') place.dead = undefined;
     const dead = whose === 'foreign' ? await lastingDead(place) : undefined;
     if (whose === 'nobody' || dead !== undefined) {
-      const what = dead === undefined ? 'is gone: somebody unlinked it' : 'leads to a process that is dead';
+      const what =
+        dead === undefined ? 'is gone: somebody unlinked it' : 'leads to a process that is dead';
       log.warn({ provider: place.provider }, `${place.path} ${what}; binding it again`);
       await mkdir(providersDir, { recursive: true });
       if (dead !== undefined) removeDead(place.path, dead);
@@ -156,7 +163,10 @@ export function createSockets({
 
   return {
     async start() {
-      const wanted = providers.map((provider) => ({ provider, path: socketPath(providersDir, provider) }));
+      const wanted = providers.map((provider) => ({
+        provider,
+        path: socketPath(providersDir, provider),
+      }));
       for (const { path } of wanted) checkSocketPath(path);
       await mkdir(providersDir, { recursive: true });
       await removeLeftOvers(providersDir);

@@ -43,10 +43,12 @@ describe('checkFilePath', () => {
 });
 
 describe('findPathClash', () => {
-  test.each([[[]], [['a', 'b']], [['a/b', 'a/c', 'ab', 'a.b', 'a-b/c', 'a b']], [['a/b/c', 'a/bc']]])(
-    'finds none in %j',
-    (paths) => expect(findPathClash(paths)).toBeUndefined(),
-  );
+  test.each([
+    [[]],
+    [['a', 'b']],
+    [['a/b', 'a/c', 'ab', 'a.b', 'a-b/c', 'a b']],
+    [['a/b/c', 'a/bc']],
+  ])('finds none in %j', (paths) => expect(findPathClash(paths)).toBeUndefined());
 
   test.each([
     [

@@ -21,14 +21,26 @@ describe('checkExpression', () => {
   ])('accepts %s', (expression) => expect(checkExpression(expression)).toBeUndefined());
 
   test.each([
-    ['a-b', 'is not JMESPath; a key with other characters than letters, digits and _ needs quotes: "a-b"'],
+    [
+      'a-b',
+      'is not JMESPath; a key with other characters than letters, digits and _ needs quotes: "a-b"',
+    ],
     [
       'db.pass-word',
       'is not JMESPath; a key with other characters than letters, digits and _ needs quotes: db."pass-word"',
     ],
-    ['k/1', 'is not JMESPath; a key with other characters than letters, digits and _ needs quotes: "k/1"'],
-    ['键', 'is not JMESPath; a key with other characters than letters, digits and _ needs quotes: "键"'],
-    ['a b', 'is not JMESPath; a key with other characters than letters, digits and _ needs quotes: "a b"'],
+    [
+      'k/1',
+      'is not JMESPath; a key with other characters than letters, digits and _ needs quotes: "k/1"',
+    ],
+    [
+      '键',
+      'is not JMESPath; a key with other characters than letters, digits and _ needs quotes: "键"',
+    ],
+    [
+      'a b',
+      'is not JMESPath; a key with other characters than letters, digits and _ needs quotes: "a b"',
+    ],
     ['', 'is not JMESPath: Invalid token (EOF): ""'],
     ['a..b', 'is not JMESPath'],
     ['=', 'is not JMESPath'],
@@ -56,7 +68,10 @@ describe('checkExpression', () => {
       'é',
     );
     fc.assert(
-      fc.property(fc.array(pieces, { maxLength: 30 }), (parts) => void checkExpression(parts.join(''))),
+      fc.property(
+        fc.array(pieces, { maxLength: 30 }),
+        (parts) => void checkExpression(parts.join('')),
+      ),
       { numRuns: 2_000 },
     );
     fc.assert(fc.property(fc.string({ unit: 'binary' }), (text) => void checkExpression(text)));

@@ -19,7 +19,8 @@ const { compile } = jmespath as unknown as { compile(expression: string): Node }
  * Limits: 1 KiB, brackets nested 32 deep.
  */
 export function checkExpression(expression: string): string | undefined {
-  if (Buffer.byteLength(expression) > longestExpression) return `is longer than ${longestExpression} bytes`;
+  if (Buffer.byteLength(expression) > longestExpression)
+    return `is longer than ${longestExpression} bytes`;
   const brackets = checkBrackets(expression);
   if (brackets !== undefined) return brackets;
   try {
@@ -85,7 +86,8 @@ function checkNode(node: Node, isArgument: boolean): string | undefined {
     const nearest = nearestName(name, functions);
     return `calls ${sanitizeExternalText(name)}(), which JMESPath has not${nearest === undefined ? '' : `; did you mean ${nearest}()?`}`;
   }
-  if (type === 'ExpressionReference' && !isArgument) return 'has a "&" that is no argument of a function';
+  if (type === 'ExpressionReference' && !isArgument)
+    return 'has a "&" that is no argument of a function';
   // The library would make it the result's prototype.
   if (type === 'KeyValuePair' && name === '__proto__') return 'makes a key called __proto__';
   const inner = type === 'KeyValuePair' ? [value as Node] : children;

@@ -7,7 +7,9 @@ describe('JSON text', () => {
     fc.assert(
       fc.property(fc.json(), fc.constantFrom(undefined, 1, '\t'), (json, space) => {
         const compact = JSON.stringify(JSON.parse(json));
-        expect(toJsonText(parseJsonText(JSON.stringify(JSON.parse(json), null, space)))).toBe(compact);
+        expect(toJsonText(parseJsonText(JSON.stringify(JSON.parse(json), null, space)))).toBe(
+          compact,
+        );
       }),
     );
   });

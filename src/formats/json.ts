@@ -28,7 +28,8 @@ export class ExactNumber {
 
   valueOf(): number {
     const number = Number(this.#characters);
-    if (Number.isInteger(number) ? Number.isSafeInteger(number) : Number.isFinite(number)) return number;
+    if (Number.isInteger(number) ? Number.isSafeInteger(number) : Number.isFinite(number))
+      return number;
     throw new RangeError('a number has too many digits to compute with');
   }
 
@@ -112,7 +113,8 @@ export function toJsonText(value: JsonValue, { sorted = false, limit = Infinity 
         write(inner);
       }
       add('}');
-    } else add(['string', 'number', 'boolean'].includes(typeof item) ? JSON.stringify(item) : 'null');
+    } else
+      add(['string', 'number', 'boolean'].includes(typeof item) ? JSON.stringify(item) : 'null');
   };
   write(value);
   return text;

@@ -12,8 +12,9 @@ test.each([
   ['pth', 'path'],
 ])('%s was meant to be %s', (typed, meant) => expect(nearestName(typed, known)).toBe(meant));
 
-test.each(['backupArn', 'x', '', 'env_auth_mode', 'é'.repeat(100_000)])('%# is near to nothing', (typed) =>
-  expect(nearestName(typed, known)).toBeUndefined(),
+test.each(['backupArn', 'x', '', 'env_auth_mode', 'é'.repeat(100_000)])(
+  '%# is near to nothing',
+  (typed) => expect(nearestName(typed, known)).toBeUndefined(),
 );
 
 test('the nearer of two wins', () =>

@@ -28,7 +28,8 @@ function countEdits(from: string, to: string): number {
         (last[column - 1] ?? 0) + changed,
       );
       const swapped = from[row - 1] === to[column - 2] && from[row - 2] === to[column - 1];
-      if (row > 1 && column > 1 && swapped) edits = Math.min(edits, (beforeLast[column - 2] ?? 0) + 1);
+      if (row > 1 && column > 1 && swapped)
+        edits = Math.min(edits, (beforeLast[column - 2] ?? 0) + 1);
       current.push(edits);
     }
     [beforeLast, last] = [last, current];

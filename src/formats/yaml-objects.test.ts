@@ -9,7 +9,10 @@ type Read = { readonly items: readonly YamlMap[]; readonly problems: Problem[] }
 function read(text: string, options: Partial<YamlListOptions> = {}): Read {
   const problems: Problem[] = [];
   const report = (problem: Problem): number => problems.push(problem);
-  return { problems, items: readYamlList(text, { parameter: 'objects', keys: 'exact', ...options, report }) };
+  return {
+    problems,
+    items: readYamlList(text, { parameter: 'objects', keys: 'exact', ...options, report }),
+  };
 }
 
 /** The only item of a text that is right. */
@@ -45,7 +48,12 @@ describe('a scalar is the text that stands there', () => {
     'a: b'.replace(': ', ':'),
     '12345678901234567890',
   ])('plain %s', (text) =>
-    expect(readOne(`- key: ${text}`).scalar('key')).toEqual({ text, quoted: false, line: 1, column: 8 }),
+    expect(readOne(`- key: ${text}`).scalar('key')).toEqual({
+      text,
+      quoted: false,
+      line: 1,
+      column: 8,
+    }),
   );
 
   test.each([
@@ -75,13 +83,13 @@ describe('a scalar is the text that stands there', () => {
     expect(readOne('- key: !!int 0600').scalar('key')?.text).toBe('0600'));
   test('a key that is not there', () => {
     const item = readOne('- key: x');
-    expect([item.has('no'), item.scalar('no'), item.map('no'), item.list('no'), item.boolean('no')]).toEqual([
-      false,
-      undefined,
-      undefined,
-      undefined,
-      undefined,
-    ]);
+    expect([
+      item.has('no'),
+      item.scalar('no'),
+      item.map('no'),
+      item.list('no'),
+      item.boolean('no'),
+    ]).toEqual([false, undefined, undefined, undefined, undefined]);
     expect(item.json('no')).toBeUndefined();
   });
 
@@ -106,7 +114,11 @@ describe('a scalar is the text that stands there', () => {
   test('a map inside, with its place and position; null is none', () => {
     const item = readOne('- other:\n    Name: db\n  none: ~\n', { keys: 'any-case' });
     const inner = item.map('OTHER')!;
-    expect([inner.index, inner.where, inner.position]).toEqual([1, 'item 1, OTHER', { line: 2, column: 5 }]);
+    expect([inner.index, inner.where, inner.position]).toEqual([
+      1,
+      'item 1, OTHER',
+      { line: 2, column: 5 },
+    ]);
     expect(inner.scalar('name')?.text).toBe('db');
     expect(item.map('none')).toBeUndefined();
   });
@@ -221,7 +233,8 @@ describe('keys in any letter case', () => {
 
 describe('merge keys', () => {
   test('fill in what a map does not say itself; the earlier of several wins', () => {
-    const text = '- &one {type: csms, v: 1}\n- &two {type: other, w: 2}\n- <<: [*one, *two]\n  v: 3\n';
+    const text =
+      '- &one {type: csms, v: 1}\n- &two {type: other, w: 2}\n- <<: [*one, *two]\n  v: 3\n';
     const third = read(text).items[2]!;
     expect(['type', 'v', 'w'].map((key) => third.scalar(key)?.text)).toEqual(['csms', '3', '2']);
   });
@@ -230,7 +243,8 @@ describe('merge keys', () => {
     expect(second.problems).toEqual([]);
     expect(second.items[1]!.scalar('objectName')?.text).toBe('b');
   });
-  test('a quoted one is a plain key', () => expect(readOne('- "<<": x').scalar('<<')?.text).toBe('x'));
+  test('a quoted one is a plain key', () =>
+    expect(readOne('- "<<": x').scalar('<<')?.text).toBe('x'));
   test('take maps only', () =>
     expect(complaints('- <<: x\n  a: b')).toEqual(['1:7 a merge key (<<) takes maps only']));
   test('stand once', () =>
@@ -253,7 +267,9 @@ describe('JSON out of YAML keeps its digits', () => {
     ['{__proto__: {x: 1}, "2": a, "10": b}', '{"10":"b","2":"a","__proto__":{"x":1}}'],
     ['\n    - 1\n    - {}\n', '[1,{}]'],
     ['"[]"', '[]'],
-  ])('%s', (source, json) => expect(readOne(`- secretArgs: ${source}`).json('secretArgs')).toBe(json));
+  ])('%s', (source, json) =>
+    expect(readOne(`- secretArgs: ${source}`).json('secretArgs')).toBe(json),
+  );
 
   test.each(['not json', '"{a: 1}"', `'{"a":1'`])('%s is none', (source) =>
     expect(complaints(`- secretArgs: ${source}`, (item) => item.json('secretArgs'))).toEqual([
@@ -359,7 +375,9 @@ describe('caps', () => {
     expect(readOne(`- a: ${'['.repeat(14)}${']'.repeat(14)}`).json('a')).toBe(
       `${'['.repeat(14)}${']'.repeat(14)}`,
     );
-    expect(complaints(`- a: ${'['.repeat(15)}${']'.repeat(15)}`)).toEqual(['1:21 nested more than 16 deep']);
+    expect(complaints(`- a: ${'['.repeat(15)}${']'.repeat(15)}`)).toEqual([
+      '1:21 nested more than 16 deep',
+    ]);
   });
   test('aliases do not lengthen them', () =>
     expect(complaints(`- a: &a ${'['.repeat(10)}${']'.repeat(10)}\n- b: [[[[[*a]]]]]`)).toEqual([
@@ -396,14 +414,25 @@ describe('caps', () => {
   test('100 problems', () => expect(complaints('-\n'.repeat(300))).toHaveLength(100));
 
   // The library would exhaust the stack inside V8's regular expression compiler, which ends the process.
-  test.each(['[', '{', '{a: ', '- ', '? ', '- a:\n', '&a [', '!!seq [', ']', '*a ', "'x' ", '!a ', '\n'])(
-    'a megabyte of %j',
-    (piece) => {
-      const start = performance.now();
-      expect(complaints(piece.repeat(1_000_000 / piece.length)).length).toBeGreaterThan(0);
-      expect(performance.now() - start).toBeLessThan(8_000);
-    },
-  );
+  test.each([
+    '[',
+    '{',
+    '{a: ',
+    '- ',
+    '? ',
+    '- a:\n',
+    '&a [',
+    '!!seq [',
+    ']',
+    '*a ',
+    "'x' ",
+    '!a ',
+    '\n',
+  ])('a megabyte of %j', (piece) => {
+    const start = performance.now();
+    expect(complaints(piece.repeat(1_000_000 / piece.length)).length).toBeGreaterThan(0);
+    expect(performance.now() - start).toBeLessThan(8_000);
+  });
 });
 
 describe('nothing throws', () => {

@@ -41,10 +41,13 @@ function plainToJson(node: YamlText, report: YamlReport): JsonValue {
   if (/^(false|False|FALSE)$/.test(text)) return false;
   if (/^-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?$/.test(text)) return new ExactNumber(text);
   if (text.length > longestNumber) return text;
-  const integer = /^([-+]?)(0x[\da-f]+|0b[01]+|0o?[0-7]+|[1-9]\d*)$/i.exec(text.replaceAll('_', ''));
+  const integer = /^([-+]?)(0x[\da-f]+|0b[01]+|0o?[0-7]+|[1-9]\d*)$/i.exec(
+    text.replaceAll('_', ''),
+  );
   if (integer !== null) return new ExactNumber(decimal(integer[1] ?? '', integer[2] ?? ''));
   const float = /^([-+]?)(\d+\.\d*|\.\d+)([eE][-+]?\d+)?$/.exec(text);
-  if (float !== null) return new ExactNumber(inJsonForm(float[1] ?? '', float[2] ?? '', float[3] ?? ''));
+  if (float !== null)
+    return new ExactNumber(inJsonForm(float[1] ?? '', float[2] ?? '', float[3] ?? ''));
   if (/^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$/.test(text))
     report(node.at, 'JSON has no such number', 'put it in quotes if it is a text');
   return text;
@@ -118,7 +121,12 @@ const maxProblems = 100;
 export function readYamlList(text: string, options: YamlListOptions): readonly YamlMap[] {
   const { parameter, keys, maxItems = 500 } = options;
   let reported = 0;
-  const say = (severity: Problem['severity'], at: Position, message: string, hint?: string): void => {
+  const say = (
+    severity: Problem['severity'],
+    at: Position,
+    message: string,
+    hint?: string,
+  ): void => {
     reported += 1;
     if (reported > maxProblems) return;
     const advice = hint === undefined ? {} : { hint };
@@ -212,7 +220,11 @@ function readMap(map: YamlEntries, index: number, where: string, reader: Reader)
       const entry = findFilled(key);
       if (entry === undefined) return undefined;
       const text = entry.value.kind === 'scalar' ? entry.value.text.toLowerCase() : '';
-      return text === 'true' ? true : text === 'false' ? false : refuse(entry, key, 'true or false');
+      return text === 'true'
+        ? true
+        : text === 'false'
+          ? false
+          : refuse(entry, key, 'true or false');
     },
     json(key) {
       const entry = findFilled(key);

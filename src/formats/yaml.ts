@@ -39,7 +39,9 @@ export function readYamlDocument(text: string, report: YamlReport): YamlDocument
     return { line, column: col };
   };
   const source = text.replace(/^\ufeff/, '');
-  const tokens = tokenize(source, lines, (offset, message, hint) => report(at(offset), message, hint));
+  const tokens = tokenize(source, lines, (offset, message, hint) =>
+    report(at(offset), message, hint),
+  );
   if (tokens === undefined) return undefined;
   const composer = new Composer({ schema: 'failsafe', resolveKnownTags: false, uniqueKeys: false });
   const [document, second] = [...composer.compose(tokens, true, source.length)];
@@ -107,7 +109,10 @@ export type YamlText = Measured & {
 };
 
 /** A map, in the order of its text; what a merge key brings comes last. */
-export type YamlEntries = Measured & { readonly kind: 'map'; readonly entries: readonly YamlEntry[] };
+export type YamlEntries = Measured & {
+  readonly kind: 'map';
+  readonly entries: readonly YamlEntry[];
+};
 
 /** One key and its value. */
 export type YamlEntry = {
@@ -202,12 +207,22 @@ function emptyText(at: Position): YamlText {
   return { kind: 'scalar', text: '', quoted: false, at, height: 0, expansions: 0, size: 1 };
 }
 
-function convertList(items: readonly unknown[], at: Position, depth: number, run: Conversion): YamlItems {
+function convertList(
+  items: readonly unknown[],
+  at: Position,
+  depth: number,
+  run: Conversion,
+): YamlItems {
   const nodes = items.map((item) => convert(item, depth + 1, run));
   return { kind: 'list', items: nodes, at, ...measure(nodes) };
 }
 
-function convertMap(pairs: readonly Pair[], at: Position, depth: number, run: Conversion): YamlEntries {
+function convertMap(
+  pairs: readonly Pair[],
+  at: Position,
+  depth: number,
+  run: Conversion,
+): YamlEntries {
   const seen = new Map<string, Position>();
   const own: YamlEntry[] = [];
   const merged: YamlEntry[] = [];
@@ -253,7 +268,10 @@ function mergedEntries(node: YamlNode, run: Conversion): YamlEntry[] {
   });
 }
 
-function measure(nodes: readonly YamlNode[], entries: readonly YamlEntry[] = []): Omit<Measured, 'at'> {
+function measure(
+  nodes: readonly YamlNode[],
+  entries: readonly YamlEntry[] = [],
+): Omit<Measured, 'at'> {
   let [height, expansions, size] = [0, 0, 1];
   for (const node of nodes) {
     height = Math.max(height, node.height);
@@ -276,8 +294,10 @@ function followAlias(name: string, at: Position, depth: number, run: Conversion)
   run.expandedSize += target.size;
   if (run.expansions > maxExpansions)
     return breakOff(`more than ${maxExpansions} aliases to follow`, at, run);
-  if (run.expandedSize > maxExpandedSize) return breakOff('the aliases stand for more than 1 MiB', at, run);
-  if (depth - 1 + target.height > maxDepth) return breakOff(`nested more than ${maxDepth} deep`, at, run);
+  if (run.expandedSize > maxExpandedSize)
+    return breakOff('the aliases stand for more than 1 MiB', at, run);
+  if (depth - 1 + target.height > maxDepth)
+    return breakOff(`nested more than ${maxDepth} deep`, at, run);
   return { ...target, expansions: target.expansions + 1 };
 }
 

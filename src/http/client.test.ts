@@ -1,6 +1,12 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { type AddressInfo, type Server, type Socket, connect as connectTcp, createServer } from 'node:net';
+import {
+  type AddressInfo,
+  type Server,
+  type Socket,
+  connect as connectTcp,
+  createServer,
+} from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { rejectedError } from '../../test/fakes/failure.ts';
@@ -22,7 +28,9 @@ function httpOf(options?: HttpOptions): Http {
   return http;
 }
 
-async function serverOf(options: Partial<Parameters<typeof startFakeServer>[0]> = {}): Promise<FakeServer> {
+async function serverOf(
+  options: Partial<Parameters<typeof startFakeServer>[0]> = {},
+): Promise<FakeServer> {
   const server = await startFakeServer({
     handler: ({ method, path, query, headers, body }) => ({
       body: { method, path, query, headers, body: body.toString() },
@@ -43,7 +51,9 @@ async function rawServer(onConnection: (socket: Socket) => void): Promise<URL> {
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   closing.push(() => new Promise((resolve) => server.close(resolve)));
-  return new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/secret?token=canary-query`);
+  return new URL(
+    `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/secret?token=canary-query`,
+  );
 }
 
 function ask(http: Http, request: Partial<HttpRequest> & { url: URL }) {
@@ -81,7 +91,11 @@ describe('a request', () => {
       response: { status: 307, headers: { location: '/elsewhere', 'set-cookie': 'a=1' } },
     });
     const answer = await ask(httpOf(), { url: server.url });
-    expect([answer.status, answer.headers.location, server.count()]).toEqual([307, '/elsewhere', 1]);
+    expect([answer.status, answer.headers.location, server.count()]).toEqual([
+      307,
+      '/elsewhere',
+      1,
+    ]);
     server.injectFault({ response: { status: 500, body: 'down' } });
     expect(await ask(httpOf(), { url: server.url })).toMatchObject({
       status: 500,
@@ -193,7 +207,9 @@ describe('a failure', () => {
       ['nonsense', 'STORE_ANSWER_INVALID'],
       ['headers', 'STORE_ANSWER_INVALID'],
     ]);
-    expect(failures[0]![1].message).toBe(`${server.url.host} broke the connection (UND_ERR_SOCKET)`);
+    expect(failures[0]![1].message).toBe(
+      `${server.url.host} broke the connection (UND_ERR_SOCKET)`,
+    );
     for (const [, { summary, cause }] of failures) {
       expect(summary).not.toMatch(canaries);
       expect(cause).toBeUndefined();
@@ -209,7 +225,9 @@ describe('a failure', () => {
       code: 'STORE_UNAVAILABLE',
       message: `${server.url.host} refused the connection (ECONNREFUSED)`,
     });
-    const unknown = await rejectedError(ask(httpOf(), { url: new URL('https://kms.nowhere.invalid/x') }));
+    const unknown = await rejectedError(
+      ask(httpOf(), { url: new URL('https://kms.nowhere.invalid/x') }),
+    );
     expect(unknown.code).toBe('STORE_UNAVAILABLE');
     expect(unknown.message).toMatch(/^kms\.nowhere\.invalid .*DNS.* \((ENOTFOUND|EAI_AGAIN)\)$/);
   });
@@ -221,7 +239,9 @@ describe('a failure', () => {
     const stranger = await serverOf({ tls: ca.issue() });
     for (const url of [gone.url, new URL('https://kms.nowhere.invalid'), stranger.url])
       expect(await rejectedError(ask(httpOf(), { url }))).toMatchObject({ unsent: true });
-    expect(await rejectedError(ask(httpOf(), { url: gone.url, socketPath: '/nowhere.sock' }))).toMatchObject({
+    expect(
+      await rejectedError(ask(httpOf(), { url: gone.url, socketPath: '/nowhere.sock' })),
+    ).toMatchObject({
       unsent: true,
     });
 
@@ -301,7 +321,10 @@ describe('over TLS', () => {
   test('names what is wrong with a certificate', async () => {
     const past = { notBefore: new Date('2020-01-01'), notAfter: new Date('2020-02-01') };
     const future = { notBefore: new Date('2120-01-01'), notAfter: new Date('2120-02-01') };
-    const messageFor = async (tls: { cert: string; key: string }, trusted = ca.cert): Promise<string> => {
+    const messageFor = async (
+      tls: { cert: string; key: string },
+      trusted = ca.cert,
+    ): Promise<string> => {
       const server = await serverOf({ tls });
       const failure = await rejectedError(ask(httpOf({ ca: [trusted] }), { url: server.url }));
       expect(failure.code).toBe('STORE_UNAVAILABLE');
@@ -333,10 +356,16 @@ describe('over TLS', () => {
     const server = await serverOf({ tls: ca.issue() });
     const http = httpOf();
     expect((await ask(http, { url: server.url, tls: { ca: ca.cert } })).status).toBe(200);
-    expect((await ask(http, { url: server.url, tls: { rejectUnauthorized: false } })).status).toBe(200);
-    expect((await rejectedError(ask(http, { url: server.url }))).message).toContain('unknown authority');
+    expect((await ask(http, { url: server.url, tls: { rejectUnauthorized: false } })).status).toBe(
+      200,
+    );
+    expect((await rejectedError(ask(http, { url: server.url }))).message).toContain(
+      'unknown authority',
+    );
     const trusting = httpOf({ ca: [ca.cert] });
-    const replaced = await rejectedError(ask(trusting, { url: server.url, tls: { ca: other.cert } }));
+    const replaced = await rejectedError(
+      ask(trusting, { url: server.url, tls: { ca: other.cert } }),
+    );
     expect(replaced.message).toContain('unknown authority');
   });
 
@@ -345,7 +374,9 @@ describe('over TLS', () => {
     const server = await serverOf({ tls: intermediate.issue() });
     const http = httpOf();
     const tls = { ca: intermediate.cert };
-    expect((await rejectedError(ask(http, { url: server.url, tls }))).message).toContain('unknown authority');
+    expect((await rejectedError(ask(http, { url: server.url, tls }))).message).toContain(
+      'unknown authority',
+    );
     const partial = { ...tls, allowPartialTrustChain: true };
     expect((await ask(http, { url: server.url, tls: partial })).status).toBe(200);
   });
@@ -361,7 +392,8 @@ describe('over TLS', () => {
     const http = httpOf();
     const { cert, key } = ca.issue({ hosts: ['client'] });
     expect(
-      (await ask(http, { url: server.url, tls: { ca: ca.cert, cert, key: new Redacted(key) } })).status,
+      (await ask(http, { url: server.url, tls: { ca: ca.cert, cert, key: new Redacted(key) } }))
+        .status,
     ).toBe(200);
     const foreign = new Redacted(ca.issue().key);
     expect(
@@ -383,7 +415,9 @@ describe('by a proxy', () => {
     const url = await rawServer((socket) => {
       socket.once('data', (head) => {
         const lines = head.toString().split('\r\n');
-        const credentials = lines.find((line) => line.toLowerCase().startsWith('proxy-authorization'));
+        const credentials = lines.find((line) =>
+          line.toLowerCase().startsWith('proxy-authorization'),
+        );
         seen.push([lines[0], credentials].join(' ').trim());
         if (status !== 200) return socket.end(`HTTP/1.1 ${status} No\r\nContent-Length: 0\r\n\r\n`);
         const onward = connectTcp(Number(target.port), '127.0.0.1');
@@ -401,7 +435,10 @@ describe('by a proxy', () => {
     const ca = createTestCa();
     const server = await serverOf({ tls: ca.issue({ hosts: ['kms.example.com'] }) });
     const proxy = await proxyOf(server.url);
-    const http = httpOf({ ca: [ca.cert], proxy: { httpsProxy: `http://user:p%40ss@${proxy.host}` } });
+    const http = httpOf({
+      ca: [ca.cert],
+      proxy: { httpsProxy: `http://user:p%40ss@${proxy.host}` },
+    });
     const answer = await ask(http, { url: new URL('https://kms.example.com/v1/x') });
     expect(JSON.parse(answer.body.toString())).toMatchObject({
       path: '/v1/x',
@@ -432,7 +469,9 @@ describe('by a proxy', () => {
     const server = await serverOf();
     const proxy = await proxyOf(server.url);
     const http = httpOf({ proxy: { httpProxy: proxy.host } });
-    expect((await ask(http, { url: new URL('http://vault.example:8200/v1/x?a=b') })).status).toBe(200);
+    expect((await ask(http, { url: new URL('http://vault.example:8200/v1/x?a=b') })).status).toBe(
+      200,
+    );
     expect(proxy.seen).toEqual(['GET http://vault.example:8200/v1/x?a=b HTTP/1.1']);
   });
 

@@ -71,9 +71,19 @@ export function createHttp(options: HttpOptions = {}): Http {
     via: URL | undefined,
     signal: AbortSignal,
   ): Promise<HttpAnswer> {
-    const { method, url, headers = {}, body = null, tls, socketPath, maxBytes = 1_048_576, onData } = request;
+    const {
+      method,
+      url,
+      headers = {},
+      body = null,
+      tls,
+      socketPath,
+      maxBytes = 1_048_576,
+      onData,
+    } = request;
     const target = describeTarget(request, via);
-    if (closed) throw new SecretError('SHUTTING_DOWN', `${target} is not asked any more: Keyferry stops`);
+    if (closed)
+      throw new SecretError('SHUTTING_DOWN', `${target} is not asked any more: Keyferry stops`);
     try {
       const dispatcher = await dispatchers.to({ proxy: via, tls, socketPath });
       const answer = await dispatcher.request({
@@ -82,11 +92,15 @@ export function createHttp(options: HttpOptions = {}): Http {
         method,
         // A copy: undici's proxy agent writes the host into what it is given, and callers use their headers again, for other hosts.
         headers: { ...headers },
-        body: body instanceof Uint8Array ? Buffer.from(body.buffer, body.byteOffset, body.byteLength) : body,
+        body:
+          body instanceof Uint8Array
+            ? Buffer.from(body.buffer, body.byteOffset, body.byteLength)
+            : body,
         signal,
       });
       const isHandedOut = onData !== undefined && answer.statusCode === 200;
-      if (isHandedOut) for await (const piece of answer.body as AsyncIterable<Uint8Array>) onData(piece);
+      if (isHandedOut)
+        for await (const piece of answer.body as AsyncIterable<Uint8Array>) onData(piece);
       return {
         status: answer.statusCode,
         headers: joined(answer.headers),
@@ -132,14 +146,19 @@ async function collectBody(
   for await (const chunk of body) {
     length += chunk.length;
     if (length > maxBytes) {
-      throw new SecretError('STORE_ANSWER_TOO_LARGE', `${target} answered with more than ${maxBytes} bytes`);
+      throw new SecretError(
+        'STORE_ANSWER_TOO_LARGE',
+        `${target} answered with more than ${maxBytes} bytes`,
+      );
     }
     chunks.push(chunk);
   }
   return Buffer.concat(chunks, length);
 }
 
-function joined(headers: Readonly<Record<string, string | string[] | undefined>>): Record<string, string> {
+function joined(
+  headers: Readonly<Record<string, string | string[] | undefined>>,
+): Record<string, string> {
   const flat = Object.create(null) as Record<string, string>;
   for (const [name, value] of Object.entries(headers)) {
     if (value !== undefined) flat[name] = typeof value === 'string' ? value : value.join(', ');

@@ -45,14 +45,22 @@ export type DispatcherOptions = {
   readonly connections: number;
 };
 
-type ConnectSettings = Pick<nodeTls.ConnectionOptions, 'secureContext' | 'servername' | 'rejectUnauthorized'>;
+type ConnectSettings = Pick<
+  nodeTls.ConnectionOptions,
+  'secureContext' | 'servername' | 'rejectUnauthorized'
+>;
 
 /** Makes connections on first use; undici itself (10 MB) is loaded by the first request. */
-export function createDispatchers({ ca, connectTimeoutMs, connections }: DispatcherOptions): Dispatchers {
+export function createDispatchers({
+  ca,
+  connectTimeoutMs,
+  connections,
+}: DispatcherOptions): Dispatchers {
   const dispatchers = new LRUCache<string, Promise<Dispatcher>>({
     max: maxDispatchers,
     // Closing waits for what is under way. Whoever holds it learns of its failure.
-    dispose: (evicted) => void evicted.then((dispatcher) => dispatcher.close()).catch(() => undefined),
+    dispose: (evicted) =>
+      void evicted.then((dispatcher) => dispatcher.close()).catch(() => undefined),
   });
 
   async function create({ proxy, tls, socketPath }: Route): Promise<Dispatcher> {
@@ -68,7 +76,13 @@ export function createDispatchers({ ca, connectTimeoutMs, connections }: Dispatc
     }
     const proxyTls = { timeout: connectTimeoutMs, ...connectSettings(undefined) };
     // Plain http is handed to the proxy whole: many refuse to tunnel it.
-    return new ProxyAgent({ ...common, uri: proxy.href, requestTls: connect, proxyTls, proxyTunnel: false });
+    return new ProxyAgent({
+      ...common,
+      uri: proxy.href,
+      requestTls: connect,
+      proxyTls,
+      proxyTunnel: false,
+    });
   }
 
   function connectSettings(tls: TlsSettings | undefined): ConnectSettings {
@@ -113,7 +127,9 @@ export function createDispatchers({ ca, connectTimeoutMs, connections }: Dispatc
 
 /** A digest, since a key may be among the settings. */
 function digest({ proxy, tls = {}, socketPath }: Route): string {
-  const settings = Object.entries({ ...tls, key: tls.key?.reveal() }).sort(([a], [b]) => (a < b ? -1 : 1));
+  const settings = Object.entries({ ...tls, key: tls.key?.reveal() }).sort(([a], [b]) =>
+    a < b ? -1 : 1,
+  );
   return createHash('sha256')
     .update(JSON.stringify([proxy?.href, socketPath, settings]))
     .digest('base64');

@@ -1,7 +1,13 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { isSpecialHost } from './endpoint.ts';
-import { classEndpoint, encodeSegment, parseEndpoint, regionEndpoint, regionHost } from './endpoint.ts';
+import {
+  classEndpoint,
+  encodeSegment,
+  parseEndpoint,
+  regionEndpoint,
+  regionHost,
+} from './endpoint.ts';
 
 const template = 'kms.{region}.myhuaweicloud.com';
 
@@ -53,7 +59,9 @@ const hostileHosts = [
 describe('the host of a region', () => {
   test('is made of the template', () => {
     expect(regionHost(template, 'cn-north-4')).toBe('kms.cn-north-4.myhuaweicloud.com');
-    expect(regionEndpoint(template, 'eu-west-101').href).toBe('https://kms.eu-west-101.myhuaweicloud.com/');
+    expect(regionEndpoint(template, 'eu-west-101').href).toBe(
+      'https://kms.eu-west-101.myhuaweicloud.com/',
+    );
     expect(regionHost('sts.{region}.{region}.example', 'my-kualalumpur-1')).toBe(
       'sts.my-kualalumpur-1.my-kualalumpur-1.example',
     );
@@ -118,7 +126,9 @@ describe('an endpoint of the operator', () => {
   });
 
   test('may be plain http only where that is allowed, and is named by its setting', () => {
-    expect(parseEndpoint('http://127.0.0.1:80', { allowHttp: true }).origin).toBe('http://127.0.0.1');
+    expect(parseEndpoint('http://127.0.0.1:80', { allowHttp: true }).origin).toBe(
+      'http://127.0.0.1',
+    );
     expect(() =>
       parseEndpoint('http://iam.example.com', { setting: 'HUAWEICLOUD_SDK_IAM_ENDPOINT' }),
     ).toThrow('HUAWEICLOUD_SDK_IAM_ENDPOINT "http://iam.example.com" is not https');
@@ -141,7 +151,10 @@ describe('an endpoint of a class', () => {
 
   test.each([
     ['kst-1.cryptoservice.kms.aliyuncs.com', 'https://kst-1.cryptoservice.kms.aliyuncs.com'],
-    ['https://KST-1.cryptoservice.kms.aliyuncs.com:443', 'https://kst-1.cryptoservice.kms.aliyuncs.com'],
+    [
+      'https://KST-1.cryptoservice.kms.aliyuncs.com:443',
+      'https://kst-1.cryptoservice.kms.aliyuncs.com',
+    ],
     ['https://vault.example:8200', 'https://vault.example:8200'],
     ['http://vault.shop:8200', 'http://vault.shop:8200'],
     ['10.1.2.3', 'https://10.1.2.3'],
@@ -166,13 +179,21 @@ describe('an endpoint of a class', () => {
     'kst-1.cryptoservice.kms.aliyuncs.com@evil.example',
     'evil.example/.cryptoservice.kms.aliyuncs.com',
     'a\\b',
-  ])('%s is no endpoint', (text) => expect(codeOf(() => classEndpoint(text, allowed))).toBe('INVALID_CLASS'));
+  ])('%s is no endpoint', (text) =>
+    expect(codeOf(() => classEndpoint(text, allowed))).toBe('INVALID_CLASS'),
+  );
 
   test.each(hostileHosts)('%s is refused, listed without its port or not', (host) => {
     for (const text of [host, `${host}:443`, `${host}:8200`, `https://${host}/`]) {
       expect(
         codeOf(() =>
-          classEndpoint(text, ['*.localhost', 'localhost', '127.0.0.1', '169.254.169.254', '[::1]']),
+          classEndpoint(text, [
+            '*.localhost',
+            'localhost',
+            '127.0.0.1',
+            '169.254.169.254',
+            '[::1]',
+          ]),
         ),
       ).toMatch(/^(INVALID_CLASS|NOT_ALLOWED_FROM_CLASS)$/);
     }
@@ -182,8 +203,12 @@ describe('an endpoint of a class', () => {
     expect(classEndpoint('http://127.0.0.1:8200', ['http://127.0.0.1:8200']).origin).toBe(
       'http://127.0.0.1:8200',
     );
-    expect(classEndpoint('localhost:8200', ['localhost:8200']).origin).toBe('https://localhost:8200');
-    expect(codeOf(() => classEndpoint('localhost:8201', ['localhost:8200']))).toBe('NOT_ALLOWED_FROM_CLASS');
+    expect(classEndpoint('localhost:8200', ['localhost:8200']).origin).toBe(
+      'https://localhost:8200',
+    );
+    expect(codeOf(() => classEndpoint('localhost:8201', ['localhost:8200']))).toBe(
+      'NOT_ALLOWED_FROM_CLASS',
+    );
   });
 
   test('an entry nobody understands is the operator’s fault', () => {

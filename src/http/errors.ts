@@ -15,11 +15,18 @@ const unknownAuthority: Telling = {
   hint: 'if it is your own, give its CA certificate with --ca-file',
 };
 const broken: Telling = { says: 'broke the connection' };
-const unreachable: Telling = { says: 'cannot be reached', hint: 'check routes, firewalls and the proxy' };
+const unreachable: Telling = {
+  says: 'cannot be reached',
+  hint: 'check routes, firewalls and the proxy',
+};
 
 /** By the codes of Node, OpenSSL and undici. */
 const tellings: Readonly<Record<string, Telling>> = {
-  ENOTFOUND: { unsent: true, says: 'is not known to DNS', hint: 'check the name and the DNS of the node' },
+  ENOTFOUND: {
+    unsent: true,
+    says: 'is not known to DNS',
+    hint: 'check the name and the DNS of the node',
+  },
   EAI_AGAIN: {
     unsent: true,
     says: 'could not be looked up: DNS did not answer',
@@ -82,7 +89,8 @@ export function httpFailure(thrown: unknown, target: string): SecretError {
 function byFamily(name: string, code: string, message: string): Telling | undefined {
   if (name === 'HTTPParserError')
     return { code: 'STORE_ANSWER_INVALID', says: 'answered something that is not HTTP' };
-  if (/^(ERR_SSL_|ERR_TLS_|ERR_OSSL_)/.test(code)) return { says: 'does not speak TLS, or not as we do' };
+  if (/^(ERR_SSL_|ERR_TLS_|ERR_OSSL_)/.test(code))
+    return { says: 'does not speak TLS, or not as we do' };
   // undici's only word of a proxy that will not let us through.
   const [, status] = /^Proxy response \((\d{3})\)/.exec(message) ?? [];
   if (status !== undefined) return { says: `cannot be reached: the proxy answered ${status}` };
@@ -91,7 +99,12 @@ function byFamily(name: string, code: string, message: string): Telling | undefi
 }
 
 /** Errors of Node's core are not always of this realm, so they are known by their shape. */
-function shapeOf(thrown: unknown): { name: string; code: string; message: string; syscall: string } {
+function shapeOf(thrown: unknown): {
+  name: string;
+  code: string;
+  message: string;
+  syscall: string;
+} {
   const fields = (thrown ?? {}) as Readonly<Record<string, unknown>>;
   const text = (field: unknown): string => (typeof field === 'string' ? field : '');
   const { name, code, message, syscall } = fields;

@@ -21,10 +21,12 @@ describe('the choice of a proxy', () => {
     ).toBeUndefined();
   });
 
-  test.each(['http://localhost', 'https://127.0.0.1:8200', 'https://127.9.9.9', 'https://[::1]:8200'])(
-    'never sends this machine by a proxy: %s',
-    (url) => expect(isProxied('', url)).toBe(false),
-  );
+  test.each([
+    'http://localhost',
+    'https://127.0.0.1:8200',
+    'https://127.9.9.9',
+    'https://[::1]:8200',
+  ])('never sends this machine by a proxy: %s', (url) => expect(isProxied('', url)).toBe(false));
 
   test.each([
     ['*', 'https://kms.example.com', false],
@@ -56,7 +58,10 @@ describe('the choice of a proxy', () => {
     'refuses the network %s',
     (noProxy) => {
       expect(() => createProxyChoice({ noProxy })).toThrow(
-        expect.objectContaining({ code: 'NOT_CONFIGURED', message: expect.stringContaining(noProxy) }),
+        expect.objectContaining({
+          code: 'NOT_CONFIGURED',
+          message: expect.stringContaining(noProxy),
+        }),
       );
     },
   );
@@ -68,7 +73,10 @@ describe('the choice of a proxy', () => {
       'user:hunter2@ ',
     ]) {
       expect(() => createProxyChoice({ httpsProxy })).toThrow(
-        expect.objectContaining({ code: 'NOT_CONFIGURED', message: expect.not.stringContaining('hunter2') }),
+        expect.objectContaining({
+          code: 'NOT_CONFIGURED',
+          message: expect.not.stringContaining('hunter2'),
+        }),
       );
     }
   });

@@ -70,7 +70,10 @@ function addresses(entry: string, network: string, bits?: string): Exception {
     if (bits === undefined) list.addAddress(network, family);
     else list.addSubnet(network, Number(bits === '' ? NaN : bits), family);
   } catch {
-    throw new SecretError('NOT_CONFIGURED', `NO_PROXY: ${sanitizeExternalText(entry)} is no network`);
+    throw new SecretError(
+      'NOT_CONFIGURED',
+      `NO_PROXY: ${sanitizeExternalText(entry)} is no network`,
+    );
   }
   return (host) => isIP(host) !== 0 && list.check(host, familyOf(host));
 }

@@ -33,7 +33,9 @@ const app = ['api', 'v1', 'namespaces', 'shop', 'serviceaccounts', 'app'];
 describe('the Kubernetes API', () => {
   test('gives an object to whoever shows the token of the file', async () => {
     const { api, kubernetes } = await apiOf({ 'shop/app': { uid: 'u1', annotations: { a: 'b' } } });
-    expect(await api.get(app, forever)).toMatchObject({ metadata: { uid: 'u1', annotations: { a: 'b' } } });
+    expect(await api.get(app, forever)).toMatchObject({
+      metadata: { uid: 'u1', annotations: { a: 'b' } },
+    });
     expect(kubernetes.reads('shop/app')).toBe(1);
   });
 
@@ -82,7 +84,9 @@ describe('the Kubernetes API', () => {
     kubernetes.injectFault({ times: 1, reset: true });
     await expect(api.get(app, forever)).resolves.toBeDefined();
     expect(kubernetes.reads()).toBe(5);
-    kubernetes.injectFault({ response: { status: 503, body: { kind: 'Status', message: 'etcd is down' } } });
+    kubernetes.injectFault({
+      response: { status: 503, body: { kind: 'Status', message: 'etcd is down' } },
+    });
     expect(await rejectedError(api.get(app, forever))).toMatchObject({
       code: 'ADMISSION_UNAVAILABLE',
       message: `the Kubernetes API server ${kubernetes.server.host} answered 503: etcd is down`,
@@ -91,8 +95,16 @@ describe('the Kubernetes API', () => {
   });
 
   test.each([
-    ['a redirect', { status: 302, headers: { location: 'https://elsewhere.example' } }, 'answered 302'],
-    ['a 404 that is not of Kubernetes', { status: 404, body: '404 page not found' }, 'answered 404'],
+    [
+      'a redirect',
+      { status: 302, headers: { location: 'https://elsewhere.example' } },
+      'answered 302',
+    ],
+    [
+      'a 404 that is not of Kubernetes',
+      { status: 404, body: '404 page not found' },
+      'answered 404',
+    ],
     ['an answer that is not JSON', { body: '<html>' }, 'is not JSON'],
     ['an answer without end', { body: Buffer.alloc(2_000_000) }, 'more than 1048576 bytes'],
   ])('%s decides nothing', async (_, answer, words) => {
@@ -107,7 +119,9 @@ describe('the Kubernetes API', () => {
   test('creates what is posted, and answers with it', async () => {
     const { api, kubernetes } = await apiOf();
     const event = { kind: 'Event', metadata: { namespace: 'shop' } };
-    expect(await api.post(['api', 'v1', 'namespaces', 'shop', 'events'], event, forever)).toEqual(event);
+    expect(await api.post(['api', 'v1', 'namespaces', 'shop', 'events'], event, forever)).toEqual(
+      event,
+    );
     expect(kubernetes.events).toEqual([event]);
     kubernetes.deny(true);
     const refused = api.post(['api', 'v1', 'namespaces', 'shop', 'events'], event, forever);
@@ -118,7 +132,10 @@ describe('the Kubernetes API', () => {
     const { api, kubernetes } = await apiOf({ 'shop/app': {} });
     const other = await startFakeKubernetes();
     closing.push(other.close);
-    await writeFile(kubernetes.caFile, (await import('../../test/fakes/tls.ts')).createTestCa().cert);
+    await writeFile(
+      kubernetes.caFile,
+      (await import('../../test/fakes/tls.ts')).createTestCa().cert,
+    );
     const failure = await rejectedError(api.get(app, forever));
     expect(failure.code).toBe('ADMISSION_UNAVAILABLE');
     expect(failure.message).toContain('certificate of an unknown authority');

@@ -27,11 +27,19 @@ export function inCluster(env: Readonly<Record<string, string | undefined>>): Ku
   const port = env.KUBERNETES_SERVICE_PORT ?? '443';
   const address = `https://${host !== undefined && isIPv6(host) ? `[${host}]` : host}:${port}`;
   if (host === undefined || host === '' || !URL.canParse(address)) {
-    throw new SecretError('NOT_CONFIGURED', 'Keyferry does not know where the Kubernetes API server is', {
-      hint: 'run it in a pod, or give all of --kube-server, --kube-token-file and --kube-ca-file',
-    });
+    throw new SecretError(
+      'NOT_CONFIGURED',
+      'Keyferry does not know where the Kubernetes API server is',
+      {
+        hint: 'run it in a pod, or give all of --kube-server, --kube-token-file and --kube-ca-file',
+      },
+    );
   }
-  return { server: new URL(address), tokenFile: `${directory}/token`, caFile: `${directory}/ca.crt` };
+  return {
+    server: new URL(address),
+    tokenFile: `${directory}/token`,
+    caFile: `${directory}/ca.crt`,
+  };
 }
 
 /** Of one line, in bytes. */
@@ -169,7 +177,8 @@ export function createKubeApi({ http, env = {}, ...given }: KubeApiOptions): Kub
 
   return {
     get: async (path, signal) => parseJson(await call({ method: 'GET', path, signal })),
-    post: async (path, body, signal) => parseJson(await call({ method: 'POST', path, body, signal })),
+    post: async (path, body, signal) =>
+      parseJson(await call({ method: 'POST', path, body, signal })),
     async list(path, query, signal) {
       const accept = metadataOnly('PartialObjectMetadataList');
       const http = { maxBytes: maxListBytes };
@@ -180,7 +189,12 @@ export function createKubeApi({ http, env = {}, ...given }: KubeApiOptions): Kub
       const onData = createLineReader((line) => onEvent(parseJson({ body: line })));
       await call({
         ...{ method: 'GET', path, accept, signal, once: true },
-        query: { ...query, watch: 'true', allowWatchBookmarks: 'true', timeoutSeconds: `${watchSeconds}` },
+        query: {
+          ...query,
+          watch: 'true',
+          allowWatchBookmarks: 'true',
+          timeoutSeconds: `${watchSeconds}`,
+        },
         http: { timeoutMs: watchMs, onData },
       });
     },
@@ -224,9 +238,13 @@ function refusal({ status, body }: HttpAnswer, { host }: URL, token: string): Se
     return new SecretError('STORE_UNAVAILABLE', `${host} answered ${status}${text}`);
   }
   if (status === 401) {
-    return new SecretError('ADMISSION_UNAVAILABLE', `${host} does not take Keyferry's own token${text}`, {
-      hint: 'is the token of this cluster, and its ServiceAccount still there?',
-    });
+    return new SecretError(
+      'ADMISSION_UNAVAILABLE',
+      `${host} does not take Keyferry's own token${text}`,
+      {
+        hint: 'is the token of this cluster, and its ServiceAccount still there?',
+      },
+    );
   }
   return new SecretError('ADMISSION_UNAVAILABLE', `${host} answered ${status}${text}`, {
     hint: 'is it the Kubernetes API server?',

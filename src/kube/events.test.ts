@@ -26,8 +26,15 @@ async function rig() {
       { write: (line) => void lines.push(JSON.parse(line) as Record<string, unknown>) },
     ),
   });
-  const warn = (pod: string, code: ErrorCode = 'ACCESS_DENIED', details: SecretErrorDetails = {}): void =>
-    events.warn({ namespace: 'shop', name: pod, uid: `uid-${pod}` }, new SecretError(code, 'no', details));
+  const warn = (
+    pod: string,
+    code: ErrorCode = 'ACCESS_DENIED',
+    details: SecretErrorDetails = {},
+  ): void =>
+    events.warn(
+      { namespace: 'shop', name: pod, uid: `uid-${pod}` },
+      new SecretError(code, 'no', details),
+    );
   const until = async (look: () => boolean): Promise<void> => {
     for (const late = Date.now() + 3_000; !look() && Date.now() < late;)
       await new Promise((resolve) => setTimeout(resolve, 2));
@@ -46,7 +53,13 @@ describe('an Event on a pod', () => {
         apiVersion: 'v1',
         kind: 'Event',
         metadata: { namespace: 'shop', generateName: 'web-0.' },
-        involvedObject: { apiVersion: 'v1', kind: 'Pod', namespace: 'shop', name: 'web-0', uid: 'uid-web-0' },
+        involvedObject: {
+          apiVersion: 'v1',
+          kind: 'Pod',
+          namespace: 'shop',
+          name: 'web-0',
+          uid: 'uid-web-0',
+        },
         type: 'Warning',
         reason: 'SecretsNotRefreshed',
         message: 'ACCESS_DENIED: no; ask for it nicely',

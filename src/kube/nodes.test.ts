@@ -23,7 +23,10 @@ afterEach(async () => {
   await kubernetes.close();
 });
 
-async function ask(node = 'ip-10-0-0-1.eu-west-1.compute.internal', signal = forever): Promise<string> {
+async function ask(
+  node = 'ip-10-0-0-1.eu-west-1.compute.internal',
+  signal = forever,
+): Promise<string> {
   return nodes.region(node, signal).catch((error: unknown) => {
     if (error instanceof SecretError) return `${error.code}: ${error.summary}`;
     throw error;
@@ -32,7 +35,11 @@ async function ask(node = 'ip-10-0-0-1.eu-west-1.compute.internal', signal = for
 
 describe("a node's region", () => {
   test('is its label, and is asked for once', async () => {
-    expect(await Promise.all([ask(), ask(), ask()])).toEqual(['eu-west-1', 'eu-west-1', 'eu-west-1']);
+    expect(await Promise.all([ask(), ask(), ask()])).toEqual([
+      'eu-west-1',
+      'eu-west-1',
+      'eu-west-1',
+    ]);
     expect(await ask()).toBe('eu-west-1');
     expect(kubernetes.nodeReads()).toBe(1);
   });

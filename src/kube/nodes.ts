@@ -37,7 +37,11 @@ export function createNodes({ api }: { readonly api: Pick<KubeApi, 'get'> }): No
   };
 }
 
-async function readRegion(api: Pick<KubeApi, 'get'>, node: string, signal: AbortSignal): Promise<string> {
+async function readRegion(
+  api: Pick<KubeApi, 'get'>,
+  node: string,
+  signal: AbortSignal,
+): Promise<string> {
   const label = `the node ${sanitizeExternalText(node)}`;
   const answer = await api.get(['api', 'v1', 'nodes', node], signal).catch((thrown: unknown) => {
     signal.throwIfAborted();
@@ -54,10 +58,15 @@ async function readRegion(api: Pick<KubeApi, 'get'>, node: string, signal: Abort
 function refused(label: string, thrown: unknown): unknown {
   if (!(thrown instanceof SecretError)) return thrown;
   const { code, message, hint } = thrown;
-  if (code === 'OBJECT_NOT_FOUND') return new SecretError('NOT_CONFIGURED', `${label} does not exist`);
+  if (code === 'OBJECT_NOT_FOUND')
+    return new SecretError('NOT_CONFIGURED', `${label} does not exist`);
   if (code === 'ACCESS_DENIED')
     return new SecretError('ADMISSION_UNAVAILABLE', `Keyferry may not read ${label}: ${message}`, {
       hint: 'give its ClusterRole the verb get for nodes in the API group ""',
     });
-  return new SecretError(code, `${label} cannot be read: ${message}`, hint === undefined ? {} : { hint });
+  return new SecretError(
+    code,
+    `${label} cannot be read: ${message}`,
+    hint === undefined ? {} : { hint },
+  );
 }

@@ -22,7 +22,10 @@ async function watched(...uids: string[]) {
     api: createKubeApi({ http, server, tokenFile, caFile }),
     node: 'node-1',
     now: () => clock.now,
-    log: pino({ level: 'info' }, { write: (line) => void logs.push(JSON.parse(line) as { msg: string }) }),
+    log: pino(
+      { level: 'info' },
+      { write: (line) => void logs.push(JSON.parse(line) as { msg: string }) },
+    ),
     pauseMs: 1,
   });
   const running = watch.run(stop.signal);
@@ -39,7 +42,11 @@ async function watched(...uids: string[]) {
 }
 
 async function until(holds: () => boolean): Promise<void> {
-  for (const late = Date.now() + 5_000; !holds(); await new Promise((resolve) => setTimeout(resolve, 1)))
+  for (
+    const late = Date.now() + 5_000;
+    !holds();
+    await new Promise((resolve) => setTimeout(resolve, 1))
+  )
     if (Date.now() > late) throw new Error('it never came true');
 }
 
@@ -78,7 +85,10 @@ describe('the pods of a node', () => {
   });
 
   test.each([
-    ['the connection breaks', ({ pods }: Awaited<ReturnType<typeof watched>>) => pods.breakWatches()],
+    [
+      'the connection breaks',
+      ({ pods }: Awaited<ReturnType<typeof watched>>) => pods.breakWatches(),
+    ],
     ['a line is no JSON', ({ pods }) => pods.sendToWatches('{\n')],
     ['a line is no event', ({ pods }) => pods.sendToWatches('[7]\n')],
     ['a line has no end', ({ pods }) => pods.sendToWatches('x'.repeat(1_100_000))],
@@ -133,19 +143,24 @@ describe('the pods of a node', () => {
     pods.removeWithoutEvent('a');
     pods.trouble.denied = false;
     await becomes(watch, 'a', 'gone');
-    expect(logs.map(({ msg }) => msg)).toEqual(['pods cannot be watched', 'pods are watched again']);
+    expect(logs.map(({ msg }) => msg)).toEqual([
+      'pods cannot be watched',
+      'pods are watched again',
+    ]);
   });
 
-  test.each(['null', '{}', '{"metadata":{"resourceVersion":"1"},"items":[{"metadata":[]}]}', '<html>'])(
-    'are not taken from a list like %s',
-    async (answer) => {
-      const { pods, watch, logs } = await watched('a');
-      pods.trouble.response = answer;
-      pods.breakWatches();
-      await until(() => logs.length > 0);
-      expect(watch.presence('a')).toBe('here');
-    },
-  );
+  test.each([
+    'null',
+    '{}',
+    '{"metadata":{"resourceVersion":"1"},"items":[{"metadata":[]}]}',
+    '<html>',
+  ])('are not taken from a list like %s', async (answer) => {
+    const { pods, watch, logs } = await watched('a');
+    pods.trouble.response = answer;
+    pods.breakWatches();
+    await until(() => logs.length > 0);
+    expect(watch.presence('a')).toBe('here');
+  });
 
   test('are no longer watched when the signal fires', async () => {
     const { pods, stop, running, logs } = await watched('a');

@@ -29,7 +29,9 @@ async function accountsOf(
     now: () => clock.now,
   });
   /** Asks for what holds from now on, unless said otherwise. */
-  const get = (question: Partial<Parameters<typeof serviceAccounts.get>[0]> = {}): Promise<ServiceAccount> =>
+  const get = (
+    question: Partial<Parameters<typeof serviceAccounts.get>[0]> = {},
+  ): Promise<ServiceAccount> =>
     serviceAccounts.get({
       namespace: 'shop',
       name: 'app',
@@ -109,7 +111,8 @@ describe('service accounts', () => {
     clock.now += 1;
     const late = [get(), get(), get()];
     expect((await early).annotations.get('a')).toBe('old');
-    for (const account of await Promise.all(late)) expect(account.annotations.get('a')).toBe('removed');
+    for (const account of await Promise.all(late))
+      expect(account.annotations.get('a')).toBe('removed');
     expect(kubernetes.reads()).toBe(2);
   });
 
@@ -137,7 +140,9 @@ describe('service accounts', () => {
     kubernetes.deny(true);
     expect(await get({ notBefore: 2e6 }).catch((error: unknown) => error)).toMatchObject({
       code: 'ADMISSION_UNAVAILABLE',
-      message: expect.stringMatching(/^Keyferry may not read ServiceAccount shop\/app: .* is forbidden/),
+      message: expect.stringMatching(
+        /^Keyferry may not read ServiceAccount shop\/app: .* is forbidden/,
+      ),
       hint: expect.stringContaining('the verb get for serviceaccounts'),
     });
     kubernetes.deny(false);
@@ -206,7 +211,10 @@ describe('service accounts', () => {
   });
 
   test('accounts do not wait for each other', async () => {
-    const { get, kubernetes } = await accountsOf({ 'shop/app': { uid: '1' }, 'shop/other': { uid: '2' } });
+    const { get, kubernetes } = await accountsOf({
+      'shop/app': { uid: '1' },
+      'shop/other': { uid: '2' },
+    });
     kubernetes.injectFault({ route: /app$/, hang: true });
     const leaver = new AbortController();
     const hung = get({ signal: leaver.signal }).catch((error: unknown) => error);

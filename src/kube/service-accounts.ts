@@ -47,7 +47,13 @@ const schema = z.object({
  * A question is answered from what was asked at or after its `notBefore`, else joins a read that begins after it, else reads. For each account at
  * most one read is under way and one waits for its end: however many pods arrive together, they cost two.
  */
-export function createServiceAccounts({ api, now }: { api: KubeApi; now: () => number }): ServiceAccounts {
+export function createServiceAccounts({
+  api,
+  now,
+}: {
+  api: KubeApi;
+  now: () => number;
+}): ServiceAccounts {
   const answers = new LRUCache<string, Answer>({ maxSize: maxKept, sizeCalculation });
   const reads = new Map<string, Read[]>();
 
@@ -88,9 +94,12 @@ export function createServiceAccounts({ api, now }: { api: KubeApi; now: () => n
       const known = answers.get(key);
       const at = now();
       // One from the future was asked for before the clock was set back, nobody knows when.
-      const isFresh = (asked: number): boolean => asked <= at && asked >= Math.max(notBefore, at - maxAgeMs);
+      const isFresh = (asked: number): boolean =>
+        asked <= at && asked >= Math.max(notBefore, at - maxAgeMs);
       if (known !== undefined && isFresh(known.askedAt)) return known.account;
-      const joinable = reads.get(key)?.find((read) => read.begunAt >= notBefore && !read.flight.abandoned);
+      const joinable = reads
+        .get(key)
+        ?.find((read) => read.begunAt >= notBefore && !read.flight.abandoned);
       return (joinable ?? begin(key, namespace, name)).flight.join(signal);
     },
   };
@@ -132,5 +141,9 @@ function refused(label: string, thrown: unknown): SecretError {
       hint: 'give its ClusterRole the verb get for serviceaccounts in the API group ""',
     });
   }
-  return new SecretError(code, `${label} cannot be read: ${message}`, hint === undefined ? {} : { hint });
+  return new SecretError(
+    code,
+    `${label} cannot be read: ${message}`,
+    hint === undefined ? {} : { hint },
+  );
 }

@@ -24,7 +24,14 @@ beforeEach(async () => {
     const { namespace, serviceAccount, audience, podUid, expirationSeconds } = asked;
     minted.push(asked);
     const expiresAt = clock + expirationSeconds * 1_000;
-    return mintToken({ namespace, serviceAccount, audience, podUid, expiresAt, podName: `${minted.length}` });
+    return mintToken({
+      namespace,
+      serviceAccount,
+      audience,
+      podUid,
+      expiresAt,
+      podName: `${minted.length}`,
+    });
   });
   requests = createTokenRequests({ api: createKubeApi({ http, ...kubernetes }), now: () => clock });
 });
@@ -36,7 +43,12 @@ afterEach(async () => {
 const get = (more: Partial<TokenQuestion> = {}): Promise<string> =>
   requests
     .get({
-      ...{ namespace: 'shop', serviceAccount: 'app', pod: { name: 'web-0', uid: 'u1' }, audience: 'vault' },
+      ...{
+        namespace: 'shop',
+        serviceAccount: 'app',
+        pod: { name: 'web-0', uid: 'u1' },
+        audience: 'vault',
+      },
       signal: AbortSignal.timeout(5_000),
       ...more,
     })
@@ -47,7 +59,13 @@ describe('a token of a pod, from the API server', () => {
     await get();
     expect(minted).toEqual([
       {
-        ...{ namespace: 'shop', serviceAccount: 'app', audience: 'vault', podName: 'web-0', podUid: 'u1' },
+        ...{
+          namespace: 'shop',
+          serviceAccount: 'app',
+          audience: 'vault',
+          podName: 'web-0',
+          podUid: 'u1',
+        },
         expirationSeconds: 3_600,
       },
     ]);
@@ -83,7 +101,8 @@ describe('a token of a pod, from the API server', () => {
   test('is refused where account or pod are gone, and no refusal is remembered', async () => {
     expect(await rejectedError(get({ serviceAccount: 'nobody' }))).toMatchObject({
       code: 'NOT_GRANTED',
-      message: 'a token of ServiceAccount shop/nobody cannot be had: serviceaccounts "nobody" not found',
+      message:
+        'a token of ServiceAccount shop/nobody cannot be had: serviceaccounts "nobody" not found',
     });
     expect(await rejectedError(get({ pod: { name: 'web-9', uid: 'gone' } }))).toMatchObject({
       code: 'NOT_GRANTED',
@@ -101,7 +120,11 @@ describe('a token of a pod, from the API server', () => {
   test.each([
     ['an outage', { status: 503 }, 'answered 503'],
     ['something else', { status: 201, body: { status: {} } }, 'what came is no token'],
-    ['a token without end', { status: 201, body: { status: { token: 'CANARY' } } }, 'what came is no token'],
+    [
+      'a token without end',
+      { status: 201, body: { status: { token: 'CANARY' } } },
+      'what came is no token',
+    ],
   ])('%s is none, and is not shown', async (_, answer, words) => {
     kubernetes.injectFault({ response: answer });
     const failure = await rejectedError(get());

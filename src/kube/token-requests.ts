@@ -36,11 +36,20 @@ export type TokenRequests = {
 type Kept = { readonly token: Redacted; readonly until: number };
 
 const schema = z.object({
-  status: z.object({ token: z.string().min(1), expirationTimestamp: z.iso.datetime({ offset: true }) }),
+  status: z.object({
+    token: z.string().min(1),
+    expirationTimestamp: z.iso.datetime({ offset: true }),
+  }),
 });
 
 /** See {@link TokenRequests}. */
-export function createTokenRequests({ api, now }: { api: KubeApi; now: () => number }): TokenRequests {
+export function createTokenRequests({
+  api,
+  now,
+}: {
+  api: KubeApi;
+  now: () => number;
+}): TokenRequests {
   const kept = new LRUCache<string, Kept>({ max: maxKept });
   const flights = createSingleFlight<Redacted>();
 
@@ -92,10 +101,15 @@ function refused(what: string, thrown: unknown): SecretError {
   if (!(thrown instanceof SecretError))
     return new SecretError('ADMISSION_UNAVAILABLE', `${what} cannot be had: what came is no token`);
   const { code, message, hint } = thrown;
-  if (code === 'OBJECT_NOT_FOUND') return new SecretError('NOT_GRANTED', `${what} cannot be had: ${message}`);
+  if (code === 'OBJECT_NOT_FOUND')
+    return new SecretError('NOT_GRANTED', `${what} cannot be had: ${message}`);
   if (code === 'ACCESS_DENIED')
     return new SecretError('ADMISSION_UNAVAILABLE', `Keyferry may not create ${what}: ${message}`, {
       hint: 'give its ClusterRole the verb create for serviceaccounts/token in the API group "", or bring tokens by tokenRequests',
     });
-  return new SecretError(code, `${what} cannot be had: ${message}`, hint === undefined ? {} : { hint });
+  return new SecretError(
+    code,
+    `${what} cannot be had: ${message}`,
+    hint === undefined ? {} : { hint },
+  );
 }

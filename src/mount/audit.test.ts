@@ -6,7 +6,11 @@ import { createAudit } from './audit.ts';
 
 const ref = { service: 'local', name: 'db' };
 const grantFor = (instance: string, fingerprint = 'p'): Grant =>
-  ({ ref, workload: { instance }, principal: { fingerprint, description: 'node' } }) as unknown as Grant;
+  ({
+    ref,
+    workload: { instance },
+    principal: { fingerprint, description: 'node' },
+  }) as unknown as Grant;
 const outcome = (version: string): Outcome => ({
   kind: 'value',
   ref,
@@ -35,7 +39,12 @@ describe('the audit trail', () => {
     expect(audit.delivered(asked, [grantFor('a')], [outcome('v2')])).toBe(true);
     expect(audit.delivered(asked, [grantFor('a', 'q')], [outcome('v2')])).toBe(true);
     expect(audit.delivered(asked, [grantFor('b')], [outcome('v2')])).toBe(true);
-    expect(lines.map((line) => line.audit)).toEqual(['delivered', 'changed', 'changed', 'delivered']);
+    expect(lines.map((line) => line.audit)).toEqual([
+      'delivered',
+      'changed',
+      'changed',
+      'delivered',
+    ]);
     expect(lines[0]).toMatchObject({
       ...asked,
       service: 'local',

@@ -30,7 +30,13 @@ type Delivery = { readonly fingerprint: string; readonly version: string | undef
  * The trail of who was given what: a line when an object is first delivered to a workload, when its version or principal changes, and at
  * every refusal, where repeats within a minute are counted into the next line. Never a value.
  */
-export function createAudit({ log, now }: { readonly log: Logger; readonly now: () => number }): Audit {
+export function createAudit({
+  log,
+  now,
+}: {
+  readonly log: Logger;
+  readonly now: () => number;
+}): Audit {
   const byInstance = new LRUCache<string, Map<string, Delivery>>({ max: 2_000 });
   const refusals = new LRUCache<string, { since: number; repeats: number }>({ max: 2_000 });
   const keyOf = createRefKeys();
@@ -86,7 +92,13 @@ export function createAudit({ log, now }: { readonly log: Logger; readonly now: 
       }
       refusals.set(key, { since: now(), repeats: 0 });
       log.warn(
-        { ...asked, audit: 'refused', code: error.code, reason: error.message, repeats: seen?.repeats ?? 0 },
+        {
+          ...asked,
+          audit: 'refused',
+          code: error.code,
+          reason: error.message,
+          repeats: seen?.repeats ?? 0,
+        },
         'audit',
       );
     },
@@ -96,5 +108,7 @@ export function createAudit({ log, now }: { readonly log: Logger; readonly now: 
 /** A decision against the caller, as opposed to a mistake in its class or a store that does not answer. */
 function isRefusal({ code }: SecretError): boolean {
   const { grpc } = codes[code];
-  return grpc === 'PERMISSION_DENIED' || grpc === 'UNAUTHENTICATED' || code === 'IDENTITY_DOWNGRADE';
+  return (
+    grpc === 'PERMISSION_DENIED' || grpc === 'UNAUTHENTICATED' || code === 'IDENTITY_DOWNGRADE'
+  );
 }

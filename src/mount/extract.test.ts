@@ -99,7 +99,8 @@ describe('what a value gives', () => {
     ['[]', '[]'],
     ['{}', '{}'],
   ])('%s gives %s', (json, text) => {
-    for (const read of [takeKey, search, takeEither]) expect(read(`{"v": ${json}}`, 'v')).toBe(text);
+    for (const read of [takeKey, search, takeEither])
+      expect(read(`{"v": ${json}}`, 'v')).toBe(text);
     expect(search(`{"v": [${json}]}`, 'v[0]')).toBe(text);
   });
 
@@ -207,7 +208,9 @@ describe('JMESPath', () => {
         { maxDepth: 3 },
         leaf,
         fc
-          .array(fc.tuple(fc.constantFrom('a', 'b', 'c-d', '__proto__'), tie('tree')), { maxLength: 3 })
+          .array(fc.tuple(fc.constantFrom('a', 'b', 'c-d', '__proto__'), tie('tree')), {
+            maxLength: 3,
+          })
           .map((items) => `{${items.map(([k, v]) => `"${k}":${v}`).join(',')}}`),
       ),
     }));
@@ -239,9 +242,9 @@ describe('a secret that is not JSON', () => {
     },
   );
   test('nor UTF-8', () =>
-    expect(thrownError(() => take(Buffer.from([0x22, 0xff, 0x22]), { kind: 'key', key: 'a' })).code).toBe(
-      'NOT_JSON',
-    ));
+    expect(
+      thrownError(() => take(Buffer.from([0x22, 0xff, 0x22]), { kind: 'key', key: 'a' })).code,
+    ).toBe('NOT_JSON'));
   test('JSON, but no object', () =>
     expect(thrownError(() => takeKey('[1]', 'a')).message).toBe(
       'csms secret "db" is JSON, but no object with keys',
@@ -249,7 +252,10 @@ describe('a secret that is not JSON', () => {
 });
 
 test('a document beside the bytes is what is looked into', () => {
-  const value = { bytes: Buffer.from('{"data":{"data":{"a":"envelope"}}}'), document: '{"a":"inner"}' };
+  const value = {
+    bytes: Buffer.from('{"data":{"data":{"a":"envelope"}}}'),
+    document: '{"a":"inner"}',
+  };
   expect(Buffer.from(select(ref, value)({ kind: 'key', key: 'a' })).toString()).toBe('inner');
 });
 

@@ -48,14 +48,18 @@ export function createSelect({ limitMs = 50 } = {}): Select {
         case 'whole':
           return value.bytes;
         case 'key':
-          return takeKey(document(), selector.key) ?? missing(`${secret} has no key ${quote(selector.key)}`);
+          return (
+            takeKey(document(), selector.key) ??
+            missing(`${secret} has no key ${quote(selector.key)}`)
+          );
         case 'jmespath':
           return takeExpression(selector.expression, document());
         case 'key-or-jmespath': {
           const { text } = selector;
           const literal = takeKey(document(), text);
           if (literal !== undefined) return literal;
-          if (checkExpression(text) !== undefined) return missing(`${secret} has no key ${quote(text)}`);
+          if (checkExpression(text) !== undefined)
+            return missing(`${secret} has no key ${quote(text)}`);
           return takeExpression(text, document());
         }
       }
@@ -72,8 +76,12 @@ export function createSelect({ limitMs = 50 } = {}): Select {
     function takeExpression(expression: string, json: JsonValue): Uint8Array {
       const keys = plainKeys(expression);
       const found =
-        keys === undefined ? search(expression, json) : keys.reduce<JsonValue | undefined>(ownItem, json);
-      return toBytes(found) ?? missing(`the JMESPath ${quote(expression)} finds nothing in ${secret}`);
+        keys === undefined
+          ? search(expression, json)
+          : keys.reduce<JsonValue | undefined>(ownItem, json);
+      return (
+        toBytes(found) ?? missing(`the JMESPath ${quote(expression)} finds nothing in ${secret}`)
+      );
     }
 
     /** The result's text: writing it out is limited too, since shared parts can make it endless. */
@@ -134,7 +142,10 @@ function parseDocument({ document, bytes }: SecretValue, secret: string): JsonVa
 
 function isObject(value: JsonValue | undefined): value is Readonly<Record<string, JsonValue>> {
   return (
-    typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof ExactNumber)
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    !(value instanceof ExactNumber)
   );
 }
 

@@ -29,7 +29,9 @@ import { createVolumeHistory } from './volume-history.ts';
 const ref = { service: 'kms', name: 'db' };
 const plan: Plan = {
   refs: [ref],
-  files: [{ path: 'db', sources: { value: { ref, selector: { kind: 'whole' } } }, encoding: 'utf-8' }],
+  files: [
+    { path: 'db', sources: { value: { ref, selector: { kind: 'whole' } } }, encoding: 'utf-8' },
+  ],
   login: undefined,
 };
 
@@ -37,8 +39,15 @@ const plan: Plan = {
 function house({ limit = 10 } = {}) {
   const scripted: ScriptedProvider = createScriptedProvider();
   const fingerprint = createFingerprint(new Uint8Array(32));
-  const seen = { compiled: 0, admissions: [] as AuthorizeContext[], identity: 'shared' as 'own' | 'shared' };
-  const rule: { admit: (admission: AuthorizeContext) => void; grants: (grants: Grant[]) => Grant[] } = {
+  const seen = {
+    compiled: 0,
+    admissions: [] as AuthorizeContext[],
+    identity: 'shared' as 'own' | 'shared',
+  };
+  const rule: {
+    admit: (admission: AuthorizeContext) => void;
+    grants: (grants: Grant[]) => Grant[];
+  } = {
     admit: () => undefined,
     grants: (grants) => grants,
   };
@@ -111,7 +120,11 @@ function house({ limit = 10 } = {}) {
         permission: '420',
         currentVersions: [],
       },
-      { provider: 'scripted', signal: new AbortController().signal, deadline: clock.time + 110_000 },
+      {
+        provider: 'scripted',
+        signal: new AbortController().signal,
+        deadline: clock.time + 110_000,
+      },
     );
   return { scripted, seen, rule, clock, lines, registry, mount, driverMount, request };
 }
@@ -166,7 +179,13 @@ describe('a mount', () => {
     };
     await expect(request('a')).rejects.toMatchObject({ code: 'NOT_GRANTED' });
     expect(scripted.calls).toHaveLength(0);
-    const facts = { provider: 'scripted', namespace: 'shop', pod: 'a', serviceAccount: 'web', class: 'web' };
+    const facts = {
+      provider: 'scripted',
+      namespace: 'shop',
+      pod: 'a',
+      serviceAccount: 'web',
+      class: 'web',
+    };
     expect(lines).toContainEqual(
       expect.objectContaining({ ...facts, audit: 'refused', code: 'NOT_GRANTED' }),
     );
@@ -206,7 +225,10 @@ describe('a mount', () => {
 
   test.each([
     ['fewer grants than refs', () => []],
-    ['a grant for another ref', (grants: Grant[]) => grants.map((one) => ({ ...one, ref: { ...ref } }))],
+    [
+      'a grant for another ref',
+      (grants: Grant[]) => grants.map((one) => ({ ...one, ref: { ...ref } })),
+    ],
   ])('is refused when the provider gives %s', async (_, grants) => {
     const { rule, scripted, request } = house();
     rule.grants = grants;

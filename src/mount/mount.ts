@@ -82,13 +82,18 @@ export function createMount(deps: MountDeps): Mount {
         const grants = await admit(provider, workload, plan, context, arrived);
         volumes.checkIdentity(workload, grants);
         const outcomes = await store.read(provider, grants, context);
-        const volume = await cpu.run(workload.tenant, context, () => render(plan, outcomes, permission));
+        const volume = await cpu.run(workload.tenant, context, () =>
+          render(plan, outcomes, permission),
+        );
         store.recordDelivery(grants, outcomes);
         volumes.remember(workload, grants);
         staleness?.served(workload);
         const news = audit.delivered(asked, grants, outcomes);
         const ms = observe(asked, 'OK', arrived);
-        log[news ? 'info' : 'debug']({ ...asked, code: 'OK', ms, files: volume.files.length }, 'mounted');
+        log[news ? 'info' : 'debug'](
+          { ...asked, code: 'OK', ms, files: volume.files.length },
+          'mounted',
+        );
         return volume;
       } finally {
         giveTurnBack();
@@ -123,9 +128,15 @@ export function createMount(deps: MountDeps): Mount {
     const grants = admitted?.every((grant) => store.hasDelivered(grant))
       ? admitted
       : await readSince(arrived);
-    if (grants.length === plan.refs.length && grants.every(({ ref }, index) => ref === plan.refs[index]))
+    if (
+      grants.length === plan.refs.length &&
+      grants.every(({ ref }, index) => ref === plan.refs[index])
+    )
       return grants;
-    throw new SecretError('INTERNAL', `provider ${provider.name} granted something else than was asked`);
+    throw new SecretError(
+      'INTERNAL',
+      `provider ${provider.name} granted something else than was asked`,
+    );
   }
 
   function warn(asked: AuditSubject, { message, hint, line }: Problem): void {

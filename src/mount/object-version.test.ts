@@ -25,7 +25,8 @@ function version(
 }
 
 describe('a file’s version', () => {
-  test('of a whole secret is the store’s, bare', () => expect(version(whole, { version: 'v3' })).toBe('v3'));
+  test('of a whole secret is the store’s, bare', () =>
+    expect(version(whole, { version: 'v3' })).toBe('v3'));
 
   test.each<[string, Selector, Partial<FileRequest>, Partial<SecretValue>]>([
     ['an extracted key', { kind: 'key', key: 'a' }, {}, {}],
@@ -41,7 +42,9 @@ describe('a file’s version', () => {
   ])('of %s has a suffix', (_, selector, request, value) => {
     const suffixed = version(selector, { version: 'v3', ...value }, request);
     expect(suffixed).toMatch(/^v3\+[0-9a-f]{8}$/);
-    expect(version(selector, { version: 'v4', ...value }, request)).toBe(suffixed.replace('v3', 'v4'));
+    expect(version(selector, { version: 'v4', ...value }, request)).toBe(
+      suffixed.replace('v3', 'v4'),
+    );
   });
 
   test('has a suffix that tells every selection, encoding, mode and time apart', () => {

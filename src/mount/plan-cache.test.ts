@@ -15,7 +15,10 @@ const problem = (severity: Problem['severity'], message: string): Problem => ({
   line: 3,
 });
 
-function counting(result: PlanResult, nodeFacts: () => Promise<unknown> = () => Promise.resolve({})) {
+function counting(
+  result: PlanResult,
+  nodeFacts: () => Promise<unknown> = () => Promise.resolve({}),
+) {
   let compiled = 0;
   const provider = {
     name: 'local',
@@ -81,14 +84,17 @@ describe('the plan cache', () => {
     const warned: string[] = [];
     const plans = createPlanCache();
     const { provider } = counting({ ...good, problems: [problem('warning', 'unknown key')] });
-    for (let i = 0; i < 3; i++) await plans.plan(provider, {}, asked, ({ message }) => warned.push(message));
+    for (let i = 0; i < 3; i++)
+      await plans.plan(provider, {}, asked, ({ message }) => warned.push(message));
     expect(warned).toEqual(['unknown key']);
   });
 
   test('remembers no plan whose facts could not be had', async () => {
     let reachable = false;
     const nodeFacts = (): Promise<unknown> =>
-      reachable ? Promise.resolve({}) : Promise.reject(new SecretError('STORE_UNAVAILABLE', 'no metadata'));
+      reachable
+        ? Promise.resolve({})
+        : Promise.reject(new SecretError('STORE_UNAVAILABLE', 'no metadata'));
     const { provider, compiled } = counting(good, nodeFacts);
     const plans = createPlanCache();
     await expect(plans.plan(provider, {}, asked, silent)).rejects.toThrow('no metadata');
@@ -98,7 +104,10 @@ describe('the plan cache', () => {
   });
 
   test('refuses a plan without files', async () => {
-    const { provider } = counting({ plan: { refs: [], files: [], login: undefined }, problems: [] });
+    const { provider } = counting({
+      plan: { refs: [], files: [], login: undefined },
+      problems: [],
+    });
     await expect(createPlanCache().plan(provider, {}, asked, silent)).rejects.toMatchObject({
       code: 'INVALID_CLASS',
     });

@@ -78,10 +78,13 @@ function planOf({ plan, problems }: PlanResult): Plan {
 }
 
 function worst({ code, message, hint, parameter, line }: Problem, more: number): SecretError {
-  const place = parameter === undefined || line === undefined ? '' : ` (${parameter}, line ${line})`;
+  const place =
+    parameter === undefined || line === undefined ? '' : ` (${parameter}, line ${line})`;
   return new SecretError(code, message + place, { more, ...(hint !== undefined && { hint }) });
 }
 
 function nothingToMount(): SecretError {
-  return new SecretError('INVALID_CLASS', 'the class asks for no file', { hint: 'list at least one object' });
+  return new SecretError('INVALID_CLASS', 'the class asks for no file', {
+    hint: 'list at least one object',
+  });
 }

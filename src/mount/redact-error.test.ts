@@ -48,7 +48,10 @@ describe('the last net for secrets in messages', () => {
     const before = process.cpuUsage();
     const shown = redactError(error, brought);
     expect(process.cpuUsage(before).user / 1_000).toBeLessThan(50);
-    expect(shown).toMatchObject({ code: 'ACCESS_DENIED', message: expect.stringContaining('withheld') });
+    expect(shown).toMatchObject({
+      code: 'ACCESS_DENIED',
+      message: expect.stringContaining('withheld'),
+    });
   });
 
   test('a foreign cause reaches the log without its text', () => {

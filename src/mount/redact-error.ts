@@ -20,7 +20,9 @@ export function redactError(error: SecretError, workload: Workload | undefined):
     return new SecretError(
       error.code,
       'the message is withheld: this request brought too long tokens or keys to look for in it',
-      { hint: 'let nodePublishSecretRef name a Secret that holds the keys of the class and no more' },
+      {
+        hint: 'let nodePublishSecretRef name a Secret that holds the keys of the class and no more',
+      },
     );
   // A JWT has three parts.
   const parts = tokens.flatMap((token) => token.split('.', 3));
@@ -28,13 +30,17 @@ export function redactError(error: SecretError, workload: Workload | undefined):
     (key) => key.length >= shortest && holdsSecret(error.summary, key),
   );
   if (!leaks) return error;
-  return new SecretError(error.code, 'the message is withheld: it held a token or key of this request');
+  return new SecretError(
+    error.code,
+    'the message is withheld: it held a token or key of this request',
+  );
 }
 
 /** What the log may know of a foreign error: its name, its code and where it came from, not its text. */
 export function causeForLog({ cause }: SecretError): object | undefined {
   if (typeof cause !== 'object' || cause === null || cause instanceof SecretError) return undefined;
   const { name, code, stack } = cause as { name?: unknown; code?: unknown; stack?: unknown };
-  const frames = typeof stack === 'string' ? stack.split('\n').filter((line) => /^\s+at /.test(line)) : [];
+  const frames =
+    typeof stack === 'string' ? stack.split('\n').filter((line) => /^\s+at /.test(line)) : [];
   return { name, code, stack: frames.slice(0, 8) };
 }

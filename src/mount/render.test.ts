@@ -85,7 +85,11 @@ describe('a volume', () => {
       0o644,
     );
     expect(
-      volume.files.map(({ path, mode, contents }) => [path, mode, Buffer.from(contents).toString()]),
+      volume.files.map(({ path, mode, contents }) => [
+        path,
+        mode,
+        Buffer.from(contents).toString(),
+      ]),
     ).toEqual([
       ['b.json', 0o400, '{"user":"app"}'],
       ['dir/a', 0o644, 'text'],
@@ -113,7 +117,11 @@ describe('a volume', () => {
       file(a, 'bytes', { encoding: 'base64' }),
       file(b, 'key', { encoding: 'hex', selector: { kind: 'key', key: 'k' } }),
     ];
-    const volume = render(plan(...files), [delivered(a, 'AP8=\n'), delivered(b, '{"k":"00fF"}')], 0o644);
+    const volume = render(
+      plan(...files),
+      [delivered(a, 'AP8=\n'), delivered(b, '{"k":"00fF"}')],
+      0o644,
+    );
     expect(volume.files.map(({ contents }) => Buffer.from(contents).toString('latin1'))).toEqual([
       'AP8=\n',
       '\0\xff',
@@ -125,7 +133,9 @@ describe('a volume', () => {
     expect(thrownError(() => render(plan(), [], 0o644)).code).toBe('INVALID_CLASS'));
 
   test('may hold empty files', () =>
-    expect(render(plan(file(a, 'a')), [delivered(a, '')], 0o644).files[0]!.contents).toHaveLength(0));
+    expect(render(plan(file(a, 'a')), [delivered(a, '')], 0o644).files[0]!.contents).toHaveLength(
+      0,
+    ));
 });
 
 describe('optional secrets', () => {
@@ -147,15 +157,18 @@ describe('optional secrets', () => {
     }));
   test('are not, while another file needs them', () =>
     expect(
-      thrownError(() => render(plan(file(b, 'b', optional), file(b, 'c')), [absent(b)], 0o644)).code,
+      thrownError(() => render(plan(file(b, 'b', optional), file(b, 'c')), [absent(b)], 0o644))
+        .code,
     ).toBe('OBJECT_NOT_FOUND'));
   test('fail when denied, out of reach, or without the key', () => {
     for (const code of ['ACCESS_DENIED', 'STORE_UNAVAILABLE'] as const)
-      expect(thrownError(() => render(plan(file(b, 'b', optional)), [failed(b, code)], 0o644)).code).toBe(
-        code,
-      );
+      expect(
+        thrownError(() => render(plan(file(b, 'b', optional)), [failed(b, code)], 0o644)).code,
+      ).toBe(code);
     const missingKey = plan(file(b, 'b', { ...optional, selector: { kind: 'key', key: 'k' } }));
-    expect(thrownError(() => render(missingKey, [delivered(b, '{}')], 0o644)).code).toBe('KEY_NOT_FOUND');
+    expect(thrownError(() => render(missingKey, [delivered(b, '{}')], 0o644)).code).toBe(
+      'KEY_NOT_FOUND',
+    );
   });
 });
 
@@ -163,35 +176,35 @@ describe('failures', () => {
   const three = plan(file(a, 'a'), file(b, 'b'), file(c, 'c'));
   test('a single one is thrown as it is', () => {
     const outcome = failed(b, 'ACCESS_DENIED') as Extract<Outcome, { kind: 'failed' }>;
-    expect(thrownError(() => render(three, [delivered(a, 'x'), outcome, delivered(c, 'x')], 0o644))).toBe(
-      outcome.error,
-    );
+    expect(
+      thrownError(() => render(three, [delivered(a, 'x'), outcome, delivered(c, 'x')], 0o644)),
+    ).toBe(outcome.error);
   });
   test('what the store refused comes before what the class asks, and an outage last', () => {
-    const noKey = plan(file(a, 'a'), file(b, 'b', { selector: { kind: 'key', key: 'k' } }), file(c, 'c'));
+    const noKey = plan(
+      file(a, 'a'),
+      file(b, 'b', { selector: { kind: 'key', key: 'k' } }),
+      file(c, 'c'),
+    );
     const worst = (...outcomes: Outcome[]): unknown[] => {
       const { code, more, message, hint } = thrownError(() => render(noKey, outcomes, 0o644));
       return [code, more, message, hint];
     };
-    expect(worst(failed(a, 'STORE_TIMEOUT'), delivered(b, '{}'), failed(c, 'ACCESS_DENIED'))).toEqual([
-      'ACCESS_DENIED',
-      2,
-      'ACCESS_DENIED c',
-      'hint',
-    ]);
+    expect(
+      worst(failed(a, 'STORE_TIMEOUT'), delivered(b, '{}'), failed(c, 'ACCESS_DENIED')),
+    ).toEqual(['ACCESS_DENIED', 2, 'ACCESS_DENIED c', 'hint']);
     expect(worst(failed(a, 'STORE_TIMEOUT'), delivered(b, '{}'), delivered(c, ''))).toEqual([
       'KEY_NOT_FOUND',
       1,
       'csms secret "b" has no key "k"',
       'check the spelling, letter case counts',
     ]);
-    expect(worst(failed(a, 'STORE_TIMEOUT'), failed(b, 'OVERLOADED'), failed(c, 'STORE_THROTTLED'))[0]).toBe(
-      'OVERLOADED',
-    );
-    expect(worst(absent(a), failed(b, 'ACCESS_DENIED'), failed(c, 'ACCESS_DENIED')).slice(0, 2)).toEqual([
-      'OBJECT_NOT_FOUND',
-      2,
-    ]);
+    expect(
+      worst(failed(a, 'STORE_TIMEOUT'), failed(b, 'OVERLOADED'), failed(c, 'STORE_THROTTLED'))[0],
+    ).toBe('OVERLOADED');
+    expect(
+      worst(absent(a), failed(b, 'ACCESS_DENIED'), failed(c, 'ACCESS_DENIED')).slice(0, 2),
+    ).toEqual(['OBJECT_NOT_FOUND', 2]);
   });
   test('counts each secret once, however many files want it', () => {
     const twice = plan(file(a, 'a'), file(a, 'a2'), file(b, 'b'));
@@ -217,9 +230,9 @@ describe('failures', () => {
     expect(thrownError(() => small(three, outcomes, 0o644)).summary).toBe(
       'the files are larger than 100 bytes; largest: b (50 bytes), a (40 bytes), c (11 bytes); split the class into several volumes',
     );
-    expect(small(three, [...outcomes.slice(0, 2), delivered(c, 'x'.repeat(10))], 0o644).files).toHaveLength(
-      3,
-    );
+    expect(
+      small(three, [...outcomes.slice(0, 2), delivered(c, 'x'.repeat(10))], 0o644).files,
+    ).toHaveLength(3);
   });
   test('outcomes that are not the plan’s', () => {
     for (const outcomes of [
@@ -268,7 +281,9 @@ describe('a cached mount', () => {
     const first = again(cached, outcomes, 0o644);
     const second = again(cached, outcomes, 0o600);
     expect(taken()).toBe(3);
-    expect(second.files.map(({ contents }) => contents)).toEqual(first.files.map(({ contents }) => contents));
+    expect(second.files.map(({ contents }) => contents)).toEqual(
+      first.files.map(({ contents }) => contents),
+    );
     expect(second.files[1]!.contents).toBe(first.files[1]!.contents);
     expect(second.versions).toEqual(first.versions);
     expect(second.files[0]!.mode).toBe(0o600);

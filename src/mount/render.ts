@@ -2,14 +2,23 @@ import { createHash, createHmac } from 'node:crypto';
 import { type FailureKind, SecretError, toSecretError } from '../core/errors.ts';
 import type { Encoding, FileRequest, FileSource, Plan, SecretRef, Selector } from '../core/plan.ts';
 import type { Outcome, SecretValue } from '../core/provider.ts';
-import { type Select, type Take, createExpressionTime, createSelect, nameSecret } from './extract.ts';
+import {
+  type Select,
+  type Take,
+  createExpressionTime,
+  createSelect,
+  nameSecret,
+} from './extract.ts';
 import type { Volume } from './types.ts';
 
 /**
  * What a text stored in base64 or hex stands for; `undefined` where it is neither. White space is left out wherever it stands, as `base64` and
  * PEM wrap lines; otherwise strict: base64 in the standard alphabet with its padding, hex digits in pairs, in either case.
  */
-export function decode(bytes: Uint8Array, encoding: Exclude<Encoding, 'utf-8'>): Uint8Array | undefined {
+export function decode(
+  bytes: Uint8Array,
+  encoding: Exclude<Encoding, 'utf-8'>,
+): Uint8Array | undefined {
   const text = Buffer.from(bytes)
     .toString('latin1')
     .replace(/[ \t\r\n]+/g, '');
@@ -70,7 +79,12 @@ export function objectVersion(
       ? createHmac('sha256', versionKey).update(contents).digest('hex').slice(0, 32)
       : version;
   if (isWhole && encoding === 'utf-8' && mode === undefined && modified === undefined) return base;
-  const selection = JSON.stringify([...describe(selector), encoding, mode ?? null, modified ?? null]);
+  const selection = JSON.stringify([
+    ...describe(selector),
+    encoding,
+    mode ?? null,
+    modified ?? null,
+  ]);
   return `${base}+${createHash('sha256').update(selection).digest('hex').slice(0, 8)}`;
 }
 
@@ -134,7 +148,8 @@ export function createRender(options: RenderOptions): Render {
     for (const [index, { ref, files }] of byRef.entries()) {
       const outcome = outcomeOf(ref, outcomes[index]);
       if (outcome.kind !== 'value') {
-        const isMissed = outcome.kind === 'failed' || files.some(({ file }) => file.optional !== true);
+        const isMissed =
+          outcome.kind === 'failed' || files.some(({ file }) => file.optional !== true);
         if (isMissed) failures.push(outcome.error);
         continue;
       }
@@ -169,7 +184,11 @@ export function createRender(options: RenderOptions): Render {
   }
 }
 
-function decodeFile({ encoding, path }: FileRequest, stored: Uint8Array, ref: SecretRef): Uint8Array {
+function decodeFile(
+  { encoding, path }: FileRequest,
+  stored: Uint8Array,
+  ref: SecretRef,
+): Uint8Array {
   if (encoding === 'utf-8') return stored;
   const decoded = decode(stored, encoding);
   if (decoded !== undefined) return decoded;
@@ -183,7 +202,11 @@ function decodeFile({ encoding, path }: FileRequest, stored: Uint8Array, ref: Se
 }
 
 /** @param rendered in the order of the plan's files; what is absent is left out */
-function toVolume(plan: Plan, rendered: readonly (Rendered | undefined)[], permission: number): Volume {
+function toVolume(
+  plan: Plan,
+  rendered: readonly (Rendered | undefined)[],
+  permission: number,
+): Volume {
   const files: Volume['files'][number][] = [];
   const versions: Volume['versions'][number][] = [];
   plan.files.forEach(({ path, mode = permission }, place) => {
@@ -207,7 +230,9 @@ type FilesOfRef = {
 
 /** In the order of the plan's refs. */
 function filesByRef({ refs, files }: Plan): readonly FilesOfRef[] {
-  const byRef = new Map(refs.map((ref) => [ref, { ref, files: [] as FilesOfRef['files'][number][] }]));
+  const byRef = new Map(
+    refs.map((ref) => [ref, { ref, files: [] as FilesOfRef['files'][number][] }]),
+  );
   for (const [place, file] of files.entries()) {
     const made = byRef.get(onlySource(file).ref);
     if (made === undefined)

@@ -15,7 +15,8 @@ function watch({ ownClock = false } = {}) {
     registry,
     ...(!ownClock && { now: () => clock.now }),
     events: {
-      warn: ({ namespace, name, uid }, { code }) => void told.push(`${namespace}/${name} ${uid} ${code}`),
+      warn: ({ namespace, name, uid }, { code }) =>
+        void told.push(`${namespace}/${name} ${uid} ${code}`),
     },
   });
   const workload = (pod: string, namespace = 'shop'): Workload => ({
@@ -36,7 +37,9 @@ function watch({ ownClock = false } = {}) {
     /** `namespace/class: seconds`, by namespace and class. */
     async shown(): Promise<string[]> {
       const metric = await registry.getSingleMetric('keyferry_stale_seconds')!.get();
-      return metric.values.map(({ labels, value }) => `${labels.namespace}/${labels.class}: ${value}`).sort();
+      return metric.values
+        .map(({ labels, value }) => `${labels.namespace}/${labels.class}: ${value}`)
+        .sort();
     },
   };
 }
@@ -116,12 +119,15 @@ describe('what is no silence', () => {
     expect([await shown(), told]).toEqual([[], []]);
   });
 
-  test.each(['CANCELLED', 'SHUTTING_DOWN'] as const)('%s says nothing of the store', async (code) => {
-    const { served, failed, shown, told } = watch();
-    served('a');
-    failed('a', 'app', 'shop', new SecretError(code, 'gone'));
-    expect([await shown(), told]).toEqual([[], []]);
-  });
+  test.each(['CANCELLED', 'SHUTTING_DOWN'] as const)(
+    '%s says nothing of the store',
+    async (code) => {
+      const { served, failed, shown, told } = watch();
+      served('a');
+      failed('a', 'app', 'shop', new SecretError(code, 'gone'));
+      expect([await shown(), told]).toEqual([[], []]);
+    },
+  );
 });
 
 test('labels are bounded, whatever tenants do, and none takes the names of others', async () => {

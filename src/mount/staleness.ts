@@ -77,7 +77,12 @@ export function createStaleness(deps: {
       if (known === undefined || passing.includes(error.code)) return;
       const at = now();
       const { servedAt, askedAt } = known;
-      volumes.set(volume, { servedAt, askedAt: at, round: at - askedAt, failing: { namespace, className } });
+      volumes.set(volume, {
+        servedAt,
+        askedAt: at,
+        round: at - askedAt,
+        failing: { namespace, className },
+      });
       if (pod !== undefined) events?.warn({ namespace, ...pod }, error);
     },
   };

@@ -1,5 +1,15 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { chmod, mkdir, mkdtemp, readdir, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  mkdir,
+  mkdtemp,
+  readdir,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadVersionKey } from './version-key.ts';
@@ -43,7 +53,10 @@ describe('the version key', () => {
     await spoil();
     const before = await stat(path);
     const error = await loadVersionKey(directory).catch((thrown: unknown) => thrown);
-    expect(error).toMatchObject({ code: 'NOT_CONFIGURED', summary: expect.stringContaining(message) });
+    expect(error).toMatchObject({
+      code: 'NOT_CONFIGURED',
+      summary: expect.stringContaining(message),
+    });
     expect((await stat(path)).mtimeMs).toBe(before.mtimeMs);
   });
 

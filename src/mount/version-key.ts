@@ -20,21 +20,26 @@ export async function loadVersionKey(providersDir: string): Promise<Uint8Array> 
   } catch (thrown) {
     if (thrown instanceof SecretError) throw thrown;
     const { code = 'unknown error' } = thrown as { code?: string };
-    throw new SecretError('NOT_CONFIGURED', `the version key ${path} can neither be read nor made: ${code}`, {
-      hint: '--providers-dir must name a directory that Keyferry may write',
-      cause: thrown,
-    });
+    throw new SecretError(
+      'NOT_CONFIGURED',
+      `the version key ${path} can neither be read nor made: ${code}`,
+      {
+        hint: '--providers-dir must name a directory that Keyferry may write',
+        cause: thrown,
+      },
+    );
   }
 }
 
 async function readKey(path: string): Promise<Uint8Array | undefined> {
   // A symbolic link could lead to a file that somebody else writes.
-  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
-    (thrown: unknown) => {
-      if ((thrown as { code?: string }).code === 'ENOENT') return undefined;
-      throw thrown;
-    },
-  );
+  const file = await open(
+    path,
+    constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
+  ).catch((thrown: unknown) => {
+    if ((thrown as { code?: string }).code === 'ENOENT') return undefined;
+    throw thrown;
+  });
   if (file === undefined) return undefined;
   try {
     const stats = await file.stat();

@@ -12,7 +12,9 @@ const pod = (volume: string, className?: string): Workload => ({
   tokens: new Map(),
   secrets: new Map(),
 });
-const under = (identity: 'own' | 'shared'): Grant[] => [{ principal: { identity } } as unknown as Grant];
+const under = (identity: 'own' | 'shared'): Grant[] => [
+  { principal: { identity } } as unknown as Grant,
+];
 
 describe('what is remembered of a volume', () => {
   test('its class, for rotations that name none', () => {

@@ -7,14 +7,18 @@ test('every metric stands in docs/operations.md, and no other', () => {
     (file) => file.endsWith('.ts') && !file.endsWith('.test.ts'),
   );
   const declared = sources.flatMap((file) =>
-    [...readFileSync(join('src', file), 'utf8').matchAll(/name: '((?:keyferry|process)_[a-z_]+)'/g)].map(
-      ([, name]) => name,
-    ),
+    [
+      ...readFileSync(join('src', file), 'utf8').matchAll(
+        /name: '((?:keyferry|process)_[a-z_]+)'/g,
+      ),
+    ].map(([, name]) => name),
   );
   const page = readFileSync('docs/operations.md', 'utf8');
   const rows = page.split('\n').filter((line) => line.startsWith('| `'));
   const documented = rows.flatMap((row) =>
-    [...(row.split(' | ')[0] ?? '').matchAll(/`((?:keyferry|process)_[a-z_]+)/g)].map(([, name]) => name),
+    [...(row.split(' | ')[0] ?? '').matchAll(/`((?:keyferry|process)_[a-z_]+)/g)].map(
+      ([, name]) => name,
+    ),
   );
   expect([...new Set(documented)].sort()).toEqual([...new Set(declared)].sort());
   expect(declared.length).toBeGreaterThan(10);

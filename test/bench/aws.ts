@@ -33,7 +33,11 @@ const goProviderResults = [
 ];
 
 /** How many mounts; each is of a pod of its own. */
-export async function benchAws(serveArgs: readonly string[], dir: string, count: number): Promise<void> {
+export async function benchAws(
+  serveArgs: readonly string[],
+  dir: string,
+  count: number,
+): Promise<void> {
   const rows: object[] = goProviderResults.map(({ secrets, limits, perSecond, cpu, calls }) => ({
     ...{ provider: 'the Go peer', identity: 'IRSA', secrets, limits, 'mounts/s': perSecond },
     ...{ 'CPU ms a mount': cpu.toFixed(1), 'store calls a mount': calls, 'logins a mount': 1 },
@@ -94,7 +98,13 @@ async function measure(
     const perMount = (counter: keyof ReturnType<typeof countCalls>): string =>
       ((calls[counter] - before.calls[counter]) / count).toFixed(2);
     return {
-      ...{ provider: 'Keyferry', identity, secrets, limits, 'mounts/s': Math.round(count / seconds) },
+      ...{
+        provider: 'Keyferry',
+        identity,
+        secrets,
+        limits,
+        'mounts/s': Math.round(count / seconds),
+      },
       'CPU ms a mount': ((server.cpu() - before.cpu) / 1_000 / count).toFixed(2),
       'store calls a mount': perMount('store'),
       'logins a mount': perMount('logins'),
@@ -118,7 +128,14 @@ function startKeyferry(
   }: { readonly serveArgs: readonly string[]; readonly dir: string } & Pick<Case, 'limits'>,
 ): Promise<ServerProcess> {
   const { server, tokenFile, caFile } = fixture.kubernetes;
-  const kube = ['--kube-server', server.href, '--kube-token-file', tokenFile, '--kube-ca-file', caFile];
+  const kube = [
+    '--kube-server',
+    server.href,
+    '--kube-token-file',
+    tokenFile,
+    '--kube-ca-file',
+    caFile,
+  ];
   const raisedLimits = {
     KEYFERRY_AWS_RATE_SECRETSMANAGER: '10000',
     KEYFERRY_AWS_BURST_SECRETSMANAGER: '10000',
@@ -128,7 +145,11 @@ function startKeyferry(
     ...(limits === 'raised' && raisedLimits),
     AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
   };
-  return startServer([...serveArgs, '--ca-file', fixture.caFile, ...kube], join(dir, 'aws.sock'), env);
+  return startServer(
+    [...serveArgs, '--ca-file', fixture.caFile, ...kube],
+    join(dir, 'aws.sock'),
+    env,
+  );
 }
 
 function createRequest(
@@ -137,7 +158,9 @@ function createRequest(
   identity: Case['identity'],
   names: readonly string[],
 ): RawMountRequest {
-  const objects = names.map((each) => `- {objectName: ${each}, objectType: secretsmanager}`).join('\n');
+  const objects = names
+    .map((each) => `- {objectName: ${each}, objectType: secretsmanager}`)
+    .join('\n');
   const podIdentity = identity === 'Pod Identity' ? { usePodIdentity: 'true' } : {};
   return mountRequest({
     occasion: 'publish',

@@ -6,7 +6,12 @@ import { Agent } from 'undici';
  * alone, as a new key needs it, then the others at once. Prints the milliseconds.
  * argv: origin, its authority's file, calls, connections.
  */
-async function main([origin = '', caFile = '', calls = '', connections = '']: string[]): Promise<void> {
+async function main([
+  origin = '',
+  caFile = '',
+  calls = '',
+  connections = '',
+]: string[]): Promise<void> {
   const agent = new Agent({
     connections: Number(connections),
     connect: { ca: await readFile(caFile, 'utf8') },

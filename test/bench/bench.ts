@@ -17,7 +17,9 @@ const bundle = 'dist/keyferry.js';
 const bareServerBundle = join(dirname(process.argv[1] ?? ''), 'bare-server.cjs');
 const bareStoreClientBundle = join(dirname(process.argv[1] ?? ''), 'bare-store-client.cjs');
 const quick = process.argv.includes('--quick');
-const selected = process.argv.find((argument) => ['cached', 'cold', 'memory', 'aws'].includes(argument));
+const selected = process.argv.find((argument) =>
+  ['cached', 'cold', 'memory', 'aws'].includes(argument),
+);
 const dir = mkdtempSync(join(tmpdir(), 'kf-'));
 const store = join(dir, 'store.age');
 const key = join(dir, 'store.key');
@@ -39,7 +41,15 @@ function prepare(): void {
 }
 
 function serveArgs(provider: string): string[] {
-  const args = ['serve', '--providers', provider, '--providers-dir', dir, '--health-address', '127.0.0.1:0'];
+  const args = [
+    'serve',
+    '--providers',
+    provider,
+    '--providers-dir',
+    dir,
+    '--health-address',
+    '127.0.0.1:0',
+  ];
   return [...args, '--log-level', 'warn'];
 }
 
@@ -66,7 +76,8 @@ async function benchCached(): Promise<void> {
     const request = mountRequest(objects(files));
     // Until the compiler has done with both: what a process costs that has run for a while.
     for (const server of [keyferry, baseline])
-      for (const concurrency of [16, 1, 64]) await runMounts(server, request, { count, concurrency });
+      for (const concurrency of [16, 1, 64])
+        await runMounts(server, request, { count, concurrency });
     for (const concurrency of [1, 16, 64]) {
       // In turn, three times each, so that a drift of the machine meets both.
       const runs = { keyferry: [] as Run[], baseline: [] as Run[] };
@@ -76,7 +87,8 @@ async function benchCached(): Promise<void> {
       }
       const lowest = (samples: Run[], measure: keyof Run): number =>
         Math.min(...samples.map((run) => run[measure]));
-      const highestRate = (samples: Run[]): number => Math.max(...samples.map(({ perSecond }) => perSecond));
+      const highestRate = (samples: Run[]): number =>
+        Math.max(...samples.map(({ perSecond }) => perSecond));
       rows.push({
         objects: files,
         concurrency,
@@ -116,7 +128,10 @@ async function benchMemory(): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 500));
     const idle = server.rss();
     for (let pod = 0; pod < 50; pod++) {
-      await runMounts(server, mountRequest(objects(5), pod), { count: total / 50, concurrency: 16 });
+      await runMounts(server, mountRequest(objects(5), pod), {
+        count: total / 50,
+        concurrency: 16,
+      });
     }
     rows.push({
       server: name,
@@ -126,7 +141,9 @@ async function benchMemory(): Promise<void> {
     });
     await server.stop();
   }
-  console.log('\nMemory and start (<= 55 MB idle, <= 85 MB after 50,000 mounts, <= 150 ms to listening)');
+  console.log(
+    '\nMemory and start (<= 55 MB idle, <= 85 MB after 50,000 mounts, <= 150 ms to listening)',
+  );
   console.table(rows);
 }
 
@@ -141,8 +158,16 @@ async function benchCold(): Promise<void> {
     fixture.csms.injectFault({ delayMs: 200 });
     for (const limits of ['lifted', 'default'] as const) {
       const { server, tokenFile, caFile } = fixture.kubernetes;
-      const kube = ['--kube-server', server.href, '--kube-token-file', tokenFile, '--kube-ca-file', caFile];
-      const rate = limits === 'lifted' ? { KEYFERRY_CCE_RATE: '10000', KEYFERRY_CCE_BURST: '10000' } : {};
+      const kube = [
+        '--kube-server',
+        server.href,
+        '--kube-token-file',
+        tokenFile,
+        '--kube-ca-file',
+        caFile,
+      ];
+      const rate =
+        limits === 'lifted' ? { KEYFERRY_CCE_RATE: '10000', KEYFERRY_CCE_BURST: '10000' } : {};
       const keyferry = await startServer(
         [bundle, ...serveArgs('cce'), '--ca-file', fixture.caFile, ...kube],
         join(dir, 'cce.sock'),
@@ -186,7 +211,14 @@ async function benchCold(): Promise<void> {
 
 /** Milliseconds that undici alone takes for as many calls, by the same rules: one to prove the key, then the others over 100 connections. */
 async function runBareStoreClient(store: URL, caFile: string, calls: number): Promise<number> {
-  const args = [...productionFlags, bareStoreClientBundle, store.origin, caFile, String(calls), '100'];
+  const args = [
+    ...productionFlags,
+    bareStoreClientBundle,
+    store.origin,
+    caFile,
+    String(calls),
+    '100',
+  ];
   const { stdout } = await promisify(execFile)(process.execPath, args);
   return Number(stdout);
 }

@@ -60,6 +60,12 @@ export async function runMounts(
   const cpuUsed = server.cpu() - cpu;
   client.close();
   latencies.sort((a, b) => a - b);
-  const percentile = (share: number): number => latencies[Math.floor((latencies.length - 1) * share)] ?? NaN;
-  return { perSecond: count / seconds, p50: percentile(0.5), p99: percentile(0.99), cpu: cpuUsed / count };
+  const percentile = (share: number): number =>
+    latencies[Math.floor((latencies.length - 1) * share)] ?? NaN;
+  return {
+    perSecond: count / seconds,
+    p50: percentile(0.5),
+    p99: percentile(0.99),
+    cpu: cpuUsed / count,
+  };
 }

@@ -54,13 +54,17 @@ export async function startServer(
     cpu: () =>
       readdirSync(`/proc/${pid}/task`)
         .map(
-          (task) => Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]) / 1_000,
+          (task) =>
+            Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]) /
+            1_000,
         )
         .reduce((sum, micros) => sum + micros, 0),
-    rss: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024,
+    rss: () =>
+      Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024,
     sockets: () =>
-      readdirSync(`/proc/${pid}/fd`).filter((fd) => linkTarget(`/proc/${pid}/fd/${fd}`).startsWith('socket:'))
-        .length,
+      readdirSync(`/proc/${pid}/fd`).filter((fd) =>
+        linkTarget(`/proc/${pid}/fd/${fd}`).startsWith('socket:'),
+      ).length,
     async stop() {
       const ended = once(child, 'exit');
       child.kill('SIGTERM');

@@ -64,7 +64,10 @@ describe('the chart', () => {
       readAlibabaConfig,
       [
         { ALICLOUD_ROLE_ARN: 'acs:ram::1:role/r', ACCESS_KEY_ID: 'i', SECRET_ACCESS_KEY: 's' },
-        { ALICLOUD_ROLE_ARN: 'acs:ram::1:role/r', ALICLOUD_OIDC_PROVIDER_ARN: 'acs:ram::1:oidc-provider/p' },
+        {
+          ALICLOUD_ROLE_ARN: 'acs:ram::1:role/r',
+          ALICLOUD_OIDC_PROVIDER_ARN: 'acs:ram::1:oidc-provider/p',
+        },
       ],
     ],
     aws: [readAwsConfig, [{}]],
@@ -103,7 +106,11 @@ describe('the chart', () => {
   );
 
   test('has a schema for every value, and takes no other', () => {
-    function compare(value: unknown, { properties, additionalProperties }: Schema, path: string): void {
+    function compare(
+      value: unknown,
+      { properties, additionalProperties }: Schema,
+      path: string,
+    ): void {
       if (properties === undefined) return;
       expect({ path, additionalProperties }).toEqual({ path, additionalProperties: false });
       const keys = typeof value === 'object' && value !== null ? Object.keys(value) : [];
@@ -116,12 +123,17 @@ describe('the chart', () => {
       }
     }
     compare(values, schema, 'values');
-    const missing = Object.keys(schema.properties!).filter((key) => !(key in values) && key !== 'global');
+    const missing = Object.keys(schema.properties!).filter(
+      (key) => !(key in values) && key !== 'global',
+    );
     expect(missing).toEqual([]);
   });
 
   test('knows the parameters of each provider’s classes', async () => {
-    const parameters = parse(read(`${chart}/files/parameters.yaml`)) as Record<string, readonly string[]>;
+    const parameters = parse(read(`${chart}/files/parameters.yaml`)) as Record<
+      string,
+      readonly string[]
+    >;
     expect(Object.keys(parameters).sort()).toEqual(names);
     for (const [provider, known] of Object.entries(parameters)) {
       const plan = await providers[provider]!.plan();
@@ -138,7 +150,9 @@ describe('the chart', () => {
   test('knows who takes parameters in any letter case', async () => {
     const caseInsensitive = names.map(async (name) => {
       const plan = await providers[name]!.plan();
-      return plan({ OBJECTS: 'x' }).problems.some(({ message }) => message.includes('means nothing to'))
+      return plan({ OBJECTS: 'x' }).problems.some(({ message }) =>
+        message.includes('means nothing to'),
+      )
         ? []
         : [name];
     });
@@ -148,13 +162,18 @@ describe('the chart', () => {
     );
   });
 
-  test.each(['ALLOWED_FILES', 'CACERT', 'CAPATH', 'CLIENT_CERT', 'CLIENT_KEY', 'SKIP_VERIFY', '_ADDR'])(
-    'decides what classes of Vault may name by the variable %s that there is',
-    (word) => {
-      expect(read(`${chart}/templates/admission.yaml`)).toContain(word);
-      expect(Object.keys(schemaAt('vault.env').properties!).join()).toContain(word);
-    },
-  );
+  test.each([
+    'ALLOWED_FILES',
+    'CACERT',
+    'CAPATH',
+    'CLIENT_CERT',
+    'CLIENT_KEY',
+    'SKIP_VERIFY',
+    '_ADDR',
+  ])('decides what classes of Vault may name by the variable %s that there is', (word) => {
+    expect(read(`${chart}/templates/admission.yaml`)).toContain(word);
+    expect(Object.keys(schemaAt('vault.env').properties!).join()).toContain(word);
+  });
 });
 
 describe('what watches Keyferry', () => {
@@ -185,9 +204,9 @@ describe('what watches Keyferry', () => {
     const documented = rows.flatMap((row) =>
       [...row.matchAll(/`((?:keyferry|process)_[a-z_]+)/g)].map(([, name]) => name),
     );
-    const requested = [...text.matchAll(/\b((?:keyferry|process)_[a-z_]+?)(?:_bucket)?\b(?=[ ){[])/g)].map(
-      ([, name]) => name!,
-    );
+    const requested = [
+      ...text.matchAll(/\b((?:keyferry|process)_[a-z_]+?)(?:_bucket)?\b(?=[ ){[])/g),
+    ].map(([, name]) => name!);
     expect(requested.length).toBeGreaterThan(4);
     expect(requested.filter((name) => !documented.includes(name))).toEqual([]);
   });

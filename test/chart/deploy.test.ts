@@ -13,7 +13,10 @@ type KubeObject = {
   readonly kind: string;
   readonly metadata: { readonly name: string; readonly namespace?: string };
   readonly data?: Readonly<Record<string, string>>;
-  readonly rules?: readonly { readonly resources: readonly string[]; readonly verbs: readonly string[] }[];
+  readonly rules?: readonly {
+    readonly resources: readonly string[];
+    readonly verbs: readonly string[];
+  }[];
   readonly spec?: { readonly template?: { readonly spec: PodSpec } };
 };
 type PodSpec = {
@@ -69,7 +72,8 @@ describe('deploy/', () => {
 
   describe.each(names)('manifest of %s', (provider) => {
     const objects = objectsOf(`deploy/manifests/${provider}.yaml`);
-    const objectOfKind = (kind: string): KubeObject => objects.find((object) => object.kind === kind)!;
+    const objectOfKind = (kind: string): KubeObject =>
+      objects.find((object) => object.kind === kind)!;
     const [container] = objectOfKind('DaemonSet').spec!.template!.spec.containers;
 
     test('starts a process that understands its flags and variables', () => {
@@ -78,7 +82,10 @@ describe('deploy/', () => {
       for (const option of settingFlags) serve.addOption(option);
       const rawSettings = serve.parse(args, { from: 'user' }).opts<RawSettings>();
       const env = Object.fromEntries(container!.env!.map(({ name, value }) => [name, value]));
-      const settings = parseSettings({ ...rawSettings, healthAddress: env.KEYFERRY_HEALTH_ADDRESS });
+      const settings = parseSettings({
+        ...rawSettings,
+        healthAddress: env.KEYFERRY_HEALTH_ADDRESS,
+      });
       expect(command).toBe('serve');
       expect(settings).toMatchObject({
         providers: [provider],
@@ -91,7 +98,9 @@ describe('deploy/', () => {
 
     test('brings grants that are understood', () => {
       const text = objectOfKind('ConfigMap').data!['grants.yaml']!;
-      expect(parseSharedIdentityGrants(text, 'grants.yaml')).toHaveLength(provider === 'local' ? 1 : 0);
+      expect(parseSharedIdentityGrants(text, 'grants.yaml')).toHaveLength(
+        provider === 'local' ? 1 : 0,
+      );
     });
 
     test('gives the rights the provider needs, and no others', () => {

@@ -36,18 +36,20 @@ export function driver(path: string, authority = 'localhost') {
     /** Starts a mount; `answer` tells the code and the text or the response. */
     start(request: Partial<MountRequest> = {}, timeoutMs?: number) {
       let cancel = (): void => undefined;
-      const answer = new Promise<{ code: string; text: string; response?: MountResponse }>((resolve) => {
-        const deadline = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
-        const call = client.mount(
-          { ...nothing, ...request },
-          deadline,
-          (error: ServiceError | null, response) => {
-            if (error !== null) resolve({ code: status[error.code], text: error.details });
-            else resolve({ code: 'OK', text: '', ...(response && { response }) });
-          },
-        );
-        cancel = () => call.cancel();
-      });
+      const answer = new Promise<{ code: string; text: string; response?: MountResponse }>(
+        (resolve) => {
+          const deadline = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
+          const call = client.mount(
+            { ...nothing, ...request },
+            deadline,
+            (error: ServiceError | null, response) => {
+              if (error !== null) resolve({ code: status[error.code], text: error.details });
+              else resolve({ code: 'OK', text: '', ...(response && { response }) });
+            },
+          );
+          cancel = () => call.cancel();
+        },
+      );
       return { answer, cancel };
     },
     async version() {
@@ -109,7 +111,10 @@ export function grpcMessage(payload: Buffer, compressed = 0): Buffer {
 }
 
 /** Keyferry's way in around a mount, in a folder of its own. */
-export async function serving(mount: CsiServerOptions['mount'], options: Partial<CsiServerOptions> = {}) {
+export async function serving(
+  mount: CsiServerOptions['mount'],
+  options: Partial<CsiServerOptions> = {},
+) {
   const folder = await mkdtemp(join(tmpdir(), 'kf-'));
   const registry = new Registry();
   const logged: string[] = [];
@@ -149,7 +154,10 @@ export async function serving(mount: CsiServerOptions['mount'], options: Partial
 }
 
 /** Waits until `check` throws no more. */
-export async function eventually(check: () => Promise<void> | void, withinMs = 1_000): Promise<void> {
+export async function eventually(
+  check: () => Promise<void> | void,
+  withinMs = 1_000,
+): Promise<void> {
   const end = Date.now() + withinMs;
   for (;;) {
     try {

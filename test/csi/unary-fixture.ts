@@ -103,7 +103,10 @@ export const frames = {
   settingsAck: frame(4, 1, 0, Buffer.alloc(0)),
   ping: frame(6, 0, 0, Buffer.alloc(8)),
   /** Room for answers without end. */
-  wide: Buffer.concat([frame(4, 0, 0, Buffer.from('00047fffffff', 'hex')), frame(8, 0, 0, uint32(2 ** 30))]),
+  wide: Buffer.concat([
+    frame(4, 0, 0, Buffer.from('00047fffffff', 'hex')),
+    frame(8, 0, 0, uint32(2 ** 30)),
+  ]),
   goaway: frame(7, 0, 0, Buffer.alloc(8)),
   reset: (stream: number, code = 8) => frame(3, 0, stream, uint32(code)),
   data: (stream: number, body: Buffer, last: boolean) => frame(0, last ? 1 : 0, stream, body),

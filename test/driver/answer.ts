@@ -13,7 +13,8 @@ export function takeAnswer(answer: Answer<MountResponse>): MountResponse | Failu
   // The driver shows the code alone: whatever the provider had to say is lost.
   if (code !== '')
     return { code: 'UNKNOWN', message: `mount request failed with provider error code ${code}` };
-  if (response.objectVersion.length === 0) return { code: 'UNKNOWN', message: 'missing object versions' };
+  if (response.objectVersion.length === 0)
+    return { code: 'UNKNOWN', message: 'missing object versions' };
   for (const { path } of response.files) {
     const wrong = refusedPath(path);
     if (wrong !== undefined) return { code: 'UNKNOWN', message: `invalid path: ${wrong}: ${path}` };

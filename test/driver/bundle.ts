@@ -57,5 +57,6 @@ async function build(): Promise<void> {
   const output: Buffer[] = [];
   child.stderr.on('data', (chunk: Buffer) => output.push(chunk));
   const code = await new Promise((resolve) => child.on('close', resolve));
-  if (code !== 0) throw new Error(`the bundle cannot be built:\n${Buffer.concat(output).toString()}`);
+  if (code !== 0)
+    throw new Error(`the bundle cannot be built:\n${Buffer.concat(output).toString()}`);
 }

@@ -35,7 +35,11 @@ export function createClusterRecord(options: {
     return true;
   }
 
-  async function writeStatus(pod: KubeObject, spc: SecretProviderClass, view: PodView): Promise<void> {
+  async function writeStatus(
+    pod: KubeObject,
+    spc: SecretProviderClass,
+    view: PodView,
+  ): Promise<void> {
     if (view.status === undefined) return;
     const { name, objects } = view.status;
     const status = {
@@ -47,20 +51,36 @@ export function createClusterRecord(options: {
     };
     if (!isNews(`status ${view.pod.uid} ${name}`, status)) return;
     const labels = { 'internal.secrets-store.csi.k8s.io/node-name': nodeName };
-    const metadata = { name, namespace: view.pod.namespace, labels, ownerReferences: [reference(pod)] };
-    await kube.apply([{ apiVersion: group, kind: 'SecretProviderClassPodStatus', metadata, status }]);
+    const metadata = {
+      name,
+      namespace: view.pod.namespace,
+      labels,
+      ownerReferences: [reference(pod)],
+    };
+    await kube.apply([
+      { apiVersion: group, kind: 'SecretProviderClassPodStatus', metadata, status },
+    ]);
   }
 
-  async function writeSecrets(pod: KubeObject, spc: SecretProviderClass, view: PodView): Promise<void> {
-    for (const { secretName, type = 'Opaque', labels, annotations } of spc.spec.secretObjects ?? []) {
+  async function writeSecrets(
+    pod: KubeObject,
+    spc: SecretProviderClass,
+    view: PodView,
+  ): Promise<void> {
+    for (const { secretName, type = 'Opaque', labels, annotations } of spc.spec.secretObjects ??
+      []) {
       const stringData = view.secrets[secretName];
       if (stringData === undefined) continue;
       const { namespace } = view.pod;
       const isNew = !written.has(`secret ${namespace}/${secretName}`);
       // Versions too: 1.6 writes a Secret anew when they change, though its bytes do not.
-      if (!isNews(`secret ${namespace}/${secretName}`, [stringData, view.status?.objects])) continue;
+      if (!isNews(`secret ${namespace}/${secretName}`, [stringData, view.status?.objects]))
+        continue;
       const data = Object.fromEntries(
-        Object.entries(stringData).map(([key, text]) => [key, Buffer.from(text).toString('base64')]),
+        Object.entries(stringData).map(([key, text]) => [
+          key,
+          Buffer.from(text).toString('base64'),
+        ]),
       );
       const metadata = {
         ...{ name: secretName, namespace, annotations },
@@ -74,7 +94,10 @@ export function createClusterRecord(options: {
 
   async function event(pod: KubeObject, { reason, message }: Event): Promise<void> {
     const { name, namespace = 'default', uid } = pod.metadata;
-    const hash = createHash('sha256').update(`${uid} ${reason} ${message}`).digest('hex').slice(0, 16);
+    const hash = createHash('sha256')
+      .update(`${uid} ${reason} ${message}`)
+      .digest('hex')
+      .slice(0, 16);
     const count = (counts.get(hash) ?? 0) + 1;
     counts.set(hash, count);
     const involvedObject = { apiVersion: 'v1', kind: 'Pod', name, namespace, uid };

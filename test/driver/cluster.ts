@@ -67,7 +67,9 @@ export type PodView = {
 
 /** The first SecretProviderClass among the documents of a YAML text. */
 export function parseClass(text: string): SecretProviderClass {
-  const objects = parseAllDocuments(text).map((document) => document.toJS() as { kind?: string } | null);
+  const objects = parseAllDocuments(text).map(
+    (document) => document.toJS() as { kind?: string } | null,
+  );
   const found = objects.find((object) => object?.kind === 'SecretProviderClass');
   if (found === undefined) throw new Error('no SecretProviderClass in the text');
   return found as unknown as SecretProviderClass;

@@ -1,7 +1,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createDriverClient, type DriverClient, type DriverClientOptions } from '../../src/csi/client.ts';
+import {
+  createDriverClient,
+  type DriverClient,
+  type DriverClientOptions,
+} from '../../src/csi/client.ts';
 import type { MountResponse } from '../../src/csi/messages.ts';
 import type { RawMountRequest } from '../../src/csi/mount-request.ts';
 import { takeAnswer, type Failure } from './answer.ts';
@@ -41,7 +45,10 @@ export function createConnections(options: {
     async ask(provider, request, timeoutMs) {
       const client = connect(provider);
       if (client === undefined)
-        return { code: 'UNKNOWN', message: `error connecting to provider "${provider}": provider not found` };
+        return {
+          code: 'UNKNOWN',
+          message: `error connecting to provider "${provider}": provider not found`,
+        };
       const end = timeoutMs === undefined ? undefined : Date.now() + timeoutMs;
       for (let attempt = 1; ; attempt += 1) {
         const answer = await client.mount(request, {

@@ -22,6 +22,8 @@ export async function seenFiles(directory: string): Promise<Readonly<Record<stri
 
 async function filesBelow(path: string): Promise<string[]> {
   if (!(await stat(path)).isDirectory()) return [path];
-  const below = await Promise.all((await readdir(path)).map((name) => filesBelow(join(path, name))));
+  const below = await Promise.all(
+    (await readdir(path)).map((name) => filesBelow(join(path, name))),
+  );
   return below.flat();
 }

@@ -3,7 +3,11 @@ import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createDriver, type Driver, type DriverOptions } from './driver.ts';
-import { startScriptedProvider, type ScriptedProvider, type ScriptedResponse } from './scripted-provider.ts';
+import {
+  startScriptedProvider,
+  type ScriptedProvider,
+  type ScriptedResponse,
+} from './scripted-provider.ts';
 
 const spc = {
   metadata: { name: 'app-secrets' },
@@ -33,7 +37,12 @@ afterEach(async () => {
 
 function play(generation: '1.5' | '1.6', options: Partial<DriverOptions> = {}): Driver {
   driver = createDriver({
-    ...{ generation, dir: join(dir, 'pods'), providersDir: join(dir, 'providers'), authority: 'localhost' },
+    ...{
+      generation,
+      dir: join(dir, 'pods'),
+      providersDir: join(dir, 'providers'),
+      authority: 'localhost',
+    },
     ...options,
   });
   return driver;
@@ -55,7 +64,9 @@ describe('the first mount', () => {
     });
     const { attributes, ...rest } = asked(0);
     const tokens = JSON.parse(attributes[`${prefix}serviceAccount.tokens`]!);
-    expect(tokens).toEqual({ sts: { token: 'jwt', expirationTimestamp: expect.stringMatching(/^20.*Z$/) } });
+    expect(tokens).toEqual({
+      sts: { token: 'jwt', expirationTimestamp: expect.stringMatching(/^20.*Z$/) },
+    });
     expect(attributes).toEqual({
       [`${prefix}serviceAccount.tokens`]: expect.any(String),
       objects: '- objectName: a',
@@ -84,7 +95,9 @@ describe('the first mount', () => {
     expect(JSON.parse(asked(0).secrets)).toEqual({ key: 'k' });
     driver?.close();
     await play('1.6', { tokensInSecrets: true }).publish({ class: spc, tokens: { a: 't' } });
-    expect(Object.keys(JSON.parse(asked(1).secrets) as object)).toEqual([`${prefix}serviceAccount.tokens`]);
+    expect(Object.keys(JSON.parse(asked(1).secrets) as object)).toEqual([
+      `${prefix}serviceAccount.tokens`,
+    ]);
     expect(asked(1).attributes).toHaveProperty([`${prefix}serviceAccount.tokens`]);
   });
 
@@ -97,10 +110,17 @@ describe('the first mount', () => {
       { secretName: 'made', data: [{ objectName: 'd/f', key: 'K' }] },
       { secretName: 'not-made', data: [{ objectName: 'f', key: 'K' }] },
     ];
-    const view = await play('1.6').publish({ class: { ...spc, spec: { ...spc.spec, secretObjects } } });
+    const view = await play('1.6').publish({
+      class: { ...spc, spec: { ...spc.spec, secretObjects } },
+    });
     expect(view).toMatchObject({ phase: 'Running', trapped: false, last: 'mounted' });
-    expect(view.files).toEqual({ 'd/f': { text: 'secret', bytes: Buffer.from('secret'), mode: 0o400 } });
-    expect(view.status).toEqual({ name: 'app-default-app-secrets', objects: [{ id: 'd/f', version: 'v7' }] });
+    expect(view.files).toEqual({
+      'd/f': { text: 'secret', bytes: Buffer.from('secret'), mode: 0o400 },
+    });
+    expect(view.status).toEqual({
+      name: 'app-default-app-secrets',
+      objects: [{ id: 'd/f', version: 'v7' }],
+    });
     expect(view.secrets).toEqual({ made: { K: 'secret' } });
     expect(view.events.map(({ reason, message }) => `${reason}: ${message}`)).toEqual([
       'FailedToCreateSecret: failed to get data in spc for secret not-made, err: file matching objectName f not found in the pod',
@@ -116,7 +136,9 @@ describe('the first mount', () => {
       'metadata: {name: y}',
       'spec: {provider: scripted}',
     ];
-    expect((await play('1.6').publish({ class: text.join('\n') })).status?.name).toBe('app-default-y');
+    expect((await play('1.6').publish({ class: text.join('\n') })).status?.name).toBe(
+      'app-default-y',
+    );
   });
 });
 
@@ -137,7 +159,10 @@ describe('a mount that fails', () => {
           'for pod default/app, err: rpc error: code = PermissionDenied desc = not for you',
       },
     ]);
-    expect(await driver!.republish(pending)).toMatchObject({ phase: 'Running', files: { f: { text: 'x' } } });
+    expect(await driver!.republish(pending)).toMatchObject({
+      phase: 'Running',
+      files: { f: { text: 'x' } },
+    });
   });
 
   test.each(['CANCELLED', 'DEADLINE_EXCEEDED', 'RESOURCE_EXHAUSTED', 'ABORTED'] as const)(
@@ -146,7 +171,11 @@ describe('a mount that fails', () => {
       provider.script({ code, message: 'later' }, volume('x'));
       const view = await play('1.6').publish({ class: spc });
       expect(view).toMatchObject({ phase: 'Running', trapped: true, files: {} });
-      expect(await driver!.republish(view)).toMatchObject({ trapped: true, last: 'skipped', files: {} });
+      expect(await driver!.republish(view)).toMatchObject({
+        trapped: true,
+        last: 'skipped',
+        files: {},
+      });
     },
   );
 
@@ -184,8 +213,13 @@ describe('a mount that fails', () => {
   test('because the answer is too long', async () => {
     const ofSize = (size: number) => volume('x'.repeat(size), 'v');
     provider.script(ofSize(4 * 1024 * 1024 - 200), ofSize(4 * 1024 * 1024));
-    expect(await play('1.6').publish({ class: spc })).toMatchObject({ phase: 'Running', trapped: false });
-    expect(await driver!.publish({ class: spc })).toMatchObject({ last: { code: 'RESOURCE_EXHAUSTED' } });
+    expect(await play('1.6').publish({ class: spc })).toMatchObject({
+      phase: 'Running',
+      trapped: false,
+    });
+    expect(await driver!.publish({ class: spc })).toMatchObject({
+      last: { code: 'RESOURCE_EXHAUSTED' },
+    });
   });
 
   test.each([
@@ -195,9 +229,23 @@ describe('a mount that fails', () => {
       { ...volume('x'), error: { code: 'NotFound' } },
       'mount request failed with provider error code NotFound',
     ],
-    ...['', '/f', '../f', 'a/../f', './f', 'a//f', '..f', 'x'.repeat(256), 'a/'.repeat(2048) + 'f'].map(
+    ...[
+      '',
+      '/f',
+      '../f',
+      'a/../f',
+      './f',
+      'a//f',
+      '..f',
+      'x'.repeat(256),
+      'a/'.repeat(2048) + 'f',
+    ].map(
       (path) =>
-        [`the path "${path.slice(0, 10)}"`, { ...volume('x'), files: [{ path }] }, 'invalid path'] as const,
+        [
+          `the path "${path.slice(0, 10)}"`,
+          { ...volume('x'), files: [{ path }] },
+          'invalid path',
+        ] as const,
     ),
     [
       'a file that is a directory too',
@@ -213,13 +261,16 @@ describe('a mount that fails', () => {
     });
   });
 
-  test.each(['absent', 'no/name', 'x'.repeat(31)])('because there is no provider %s', async (name) => {
-    const other = { ...spc, spec: { ...spc.spec, provider: name } };
-    expect(await play('1.6').publish({ class: other })).toMatchObject({
-      phase: 'Pending',
-      last: { code: 'UNKNOWN' },
-    });
-  });
+  test.each(['absent', 'no/name', 'x'.repeat(31)])(
+    'because there is no provider %s',
+    async (name) => {
+      const other = { ...spc, spec: { ...spc.spec, provider: name } };
+      expect(await play('1.6').publish({ class: other })).toMatchObject({
+        phase: 'Pending',
+        last: { code: 'UNKNOWN' },
+      });
+    },
+  );
 });
 
 describe('driver 1.6 after the first mount', () => {
@@ -266,7 +317,10 @@ describe('driver 1.6 after the first mount', () => {
   test('asks nobody while the files are young', async () => {
     provider.script(volume('old'), volume('new'));
     const before = await play('1.6', { pollIntervalMs: 60_000 }).publish({ class: spc });
-    expect(await driver!.republish(before)).toMatchObject({ last: 'skipped', files: { f: { text: 'old' } } });
+    expect(await driver!.republish(before)).toMatchObject({
+      last: 'skipped',
+      files: { f: { text: 'old' } },
+    });
     expect(provider.requests.length).toBe(1);
   });
 
@@ -297,9 +351,13 @@ describe('driver 1.5 when it rotates', () => {
       [
         'objects',
         'region',
-        ...['pod.name', 'pod.namespace', 'pod.uid', 'serviceAccount.name', 'serviceAccount.tokens'].map(
-          (key) => prefix + key,
-        ),
+        ...[
+          'pod.name',
+          'pod.namespace',
+          'pod.uid',
+          'serviceAccount.name',
+          'serviceAccount.tokens',
+        ].map((key) => prefix + key),
       ].sort(),
     );
     expect(asked(1).attributes.region).toBe('class');
@@ -325,7 +383,10 @@ describe('driver 1.5 when it rotates', () => {
   });
 
   async function driver15Republished(nodePublishSecret?: Record<string, string>) {
-    const pod = await play('1.5').publish({ class: spc, ...(nodePublishSecret && { nodePublishSecret }) });
+    const pod = await play('1.5').publish({
+      class: spc,
+      ...(nodePublishSecret && { nodePublishSecret }),
+    });
     return driver!.republish(pod);
   }
 });
@@ -333,7 +394,10 @@ describe('driver 1.5 when it rotates', () => {
 test('with rotation off nobody is asked again', async () => {
   provider.script(volume('old'), volume('new'));
   const view = await play('1.5', { rotation: false }).publish({ class: spc });
-  expect(await driver!.republish(view)).toMatchObject({ last: 'skipped', files: { f: { text: 'old' } } });
+  expect(await driver!.republish(view)).toMatchObject({
+    last: 'skipped',
+    files: { f: { text: 'old' } },
+  });
 });
 
 test('a pod that ends takes its volume with it', async () => {

@@ -43,7 +43,10 @@ export type Driver = {
    * The next round for a pod: for a running one a rotation (1.5) or the kubelet's republish (1.6), for a pending one the kubelet's next
    * try. `changes`: what is no longer as at the last round.
    */
-  republish(view: PodView, changes?: Partial<Omit<Publication, 'pod' | 'volume'>>): Promise<PodView>;
+  republish(
+    view: PodView,
+    changes?: Partial<Omit<Publication, 'pod' | 'volume'>>,
+  ): Promise<PodView>;
   /** Ends a pod's volume and removes it. No provider ever hears of it. */
   unpublish(view: PodView): Promise<void>;
   close(): void;
@@ -72,7 +75,8 @@ export function createDriver(options: DriverOptions): Driver {
     const publication = publications.get(directory);
     if (publication === undefined) throw new Error(`there is no pod ${pod.name} any more`);
     const { attributes = {}, tokens = {}, nodePublishSecret } = publication;
-    const spc = typeof publication.class === 'string' ? parseClass(publication.class) : publication.class;
+    const spc =
+      typeof publication.class === 'string' ? parseClass(publication.class) : publication.class;
     const request = mountRequest({
       ...{ occasion, pod, attributes, tokens, nodePublishSecret, class: spc },
       tokensInSecrets: options.tokensInSecrets ?? false,
@@ -152,9 +156,11 @@ export function createDriver(options: DriverOptions): Driver {
     },
     async republish(view, changes = {}) {
       const publication = publications.get(view.directory);
-      if (publication !== undefined) publications.set(view.directory, { ...publication, ...changes });
+      if (publication !== undefined)
+        publications.set(view.directory, { ...publication, ...changes });
       if (view.phase === 'Pending') return firstMount(view);
-      if (!rotation || view.trapped || (await isYoung(view.directory))) return { ...view, last: 'skipped' };
+      if (!rotation || view.trapped || (await isYoung(view.directory)))
+        return { ...view, last: 'skipped' };
       const next = await mount(view, generation === '1.5' ? 'rotation' : 'publish');
       // 1.6 tells nobody: the old files stay, and the kubelet is told that all is well.
       if (typeof next.last === 'string' || generation === '1.6') return next;

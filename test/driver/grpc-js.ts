@@ -28,12 +28,26 @@ export class GrpcJsClient extends Client {
   version(options: CallOptions, receive: requestCallback<VersionResponse>) {
     const { path, requestSerialize, responseDeserialize } = grpcJsService.Version;
     const request = { version: 'v1alpha1' };
-    return this.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, options, receive);
+    return this.makeUnaryRequest(
+      path,
+      requestSerialize,
+      responseDeserialize,
+      request,
+      options,
+      receive,
+    );
   }
 
   mount(request: MountRequest, options: CallOptions, receive: requestCallback<MountResponse>) {
     const { path, requestSerialize, responseDeserialize } = grpcJsService.Mount;
-    return this.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, options, receive);
+    return this.makeUnaryRequest(
+      path,
+      requestSerialize,
+      responseDeserialize,
+      request,
+      options,
+      receive,
+    );
   }
 }
 

@@ -20,7 +20,12 @@ let keyferry: KeyferryProcess | undefined;
 
 async function local(input: string, ...args: string[]): Promise<void> {
   const files = ['--store', join(dir, 'store'), '--key', join(dir, 'key')];
-  const running = promisify(execFile)(process.execPath, [await builtBundle(), 'local', ...files, ...args]);
+  const running = promisify(execFile)(process.execPath, [
+    await builtBundle(),
+    'local',
+    ...files,
+    ...args,
+  ]);
   running.child.stdin?.end(input);
   await running;
 }
@@ -29,7 +34,12 @@ beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), 'kf-process-'));
   await local('', 'init');
   await local(canary, 'set', 'greeting');
-  const grant = { provider: 'local', namespaces: ['shop'], serviceAccounts: ['*'], names: ['local/*'] };
+  const grant = {
+    provider: 'local',
+    namespaces: ['shop'],
+    serviceAccounts: ['*'],
+    names: ['local/*'],
+  };
   await writeFile(join(dir, 'grants'), JSON.stringify({ grants: [grant] }));
   const files = ['--local-store', join(dir, 'store'), '--local-key', join(dir, 'key')];
   settings = [...files, '--shared-identity-grants', join(dir, 'grants'), '--refresh-interval', '0'];
@@ -69,12 +79,15 @@ describe('the built bundle in a process of its own', () => {
 
   test('ends well by SIGTERM and leaves no socket', async () => {
     const { code, left } = await keyferry!.stop();
-    expect({ code, sockets: left.filter((name) => name.includes('sock')) }).toEqual({ code: 0, sockets: [] });
+    expect({ code, sockets: left.filter((name) => name.includes('sock')) }).toEqual({
+      code: 0,
+      sockets: [],
+    });
   });
 
   test('that cannot start says why', async () => {
-    await expect(startKeyferry({ providers: ['local'], args: ['--max-mounts', 'many'] })).rejects.toThrow(
-      /answer as local: keyferry ended:\n.*--max-mounts/s,
-    );
+    await expect(
+      startKeyferry({ providers: ['local'], args: ['--max-mounts', 'many'] }),
+    ).rejects.toThrow(/answer as local: keyferry ended:\n.*--max-mounts/s);
   });
 });

@@ -8,7 +8,10 @@ import { productionFlags } from '../bench/server-process.ts';
 import { builtBundle } from './bundle.ts';
 
 /** One line of Keyferry's log. */
-export type LogLine = Readonly<Record<string, unknown>> & { readonly level: string; readonly msg?: string };
+export type LogLine = Readonly<Record<string, unknown>> & {
+  readonly level: string;
+  readonly msg?: string;
+};
 
 export type KeyferryProcess = {
   /** Where its sockets are: what the driver's `providersDir` has to be. */

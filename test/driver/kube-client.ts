@@ -34,7 +34,12 @@ export type WatchEvent<T> = { readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'; r
 /** A small client of the API server. Paths are as in its URLs: `/api/v1/namespaces/shop/pods/web`. */
 export type KubeClient = {
   /** Sends an object as JSON; a string goes as it is. */
-  request(method: string, path: string, body?: object | string, contentType?: string): Promise<KubeAnswer>;
+  request(
+    method: string,
+    path: string,
+    body?: object | string,
+    contentType?: string,
+  ): Promise<KubeAnswer>;
   /** @throws KubeRefusal unless it succeeds */
   get<T = KubeObject>(path: string): Promise<T>;
   list<T = KubeObject>(path: string): Promise<readonly T[]>;
@@ -85,7 +90,10 @@ export function createKubeClient(options: {
   readonly socketPath?: string;
 }): KubeClient {
   const { server, ca, token, socketPath } = options;
-  const connect = { ...(ca !== undefined && { ca }), ...(socketPath !== undefined && { socketPath }) };
+  const connect = {
+    ...(ca !== undefined && { ca }),
+    ...(socketPath !== undefined && { socketPath }),
+  };
   const dispatcher = new Agent({ connect, bodyTimeout: 0 });
   const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };
   const resources = new Map<string, Promise<readonly Resource[]>>();
@@ -112,7 +120,10 @@ export function createKubeClient(options: {
     const { status, body } = await request(...question);
     if (status < 300) return body as T;
     const { message } = body as { message?: string };
-    throw new KubeRefusal(status, message ?? `${question[0]} ${question[1]}: ${status} ${String(body)}`);
+    throw new KubeRefusal(
+      status,
+      message ?? `${question[0]} ${question[1]}: ${status} ${String(body)}`,
+    );
   }
 
   /** Asked once for each version, and again while it does not know the kind: a new definition takes a moment. */
@@ -144,10 +155,10 @@ export function createKubeClient(options: {
     known: Map<string, T>,
     onEvent: (event: WatchEvent<T>) => void,
   ): Promise<void> {
-    const { items, metadata } = await succeed<{ items: T[]; metadata: { resourceVersion: string } }>(
-      'GET',
-      path,
-    );
+    const { items, metadata } = await succeed<{
+      items: T[];
+      metadata: { resourceVersion: string };
+    }>('GET', path);
     const here = new Map(items.map((object) => [object.metadata.uid ?? '', object]));
     for (const [uid, object] of known) if (!here.has(uid)) onEvent({ type: 'DELETED', object });
     for (const [uid, object] of here) {

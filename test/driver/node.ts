@@ -74,7 +74,11 @@ export function startNode(options: NodeOptions): PlayedNode {
         `/apis/secrets-store.csi.x-k8s.io/v1/namespaces/${namespace}/secretproviderclasses/${className}`,
       );
       const nodePublishSecret = await keysOf(namespace, csi?.nodePublishSecretRef?.name);
-      changes = { attributes, tokens: await tokensOf(pod), ...(nodePublishSecret && { nodePublishSecret }) };
+      changes = {
+        attributes,
+        tokens: await tokensOf(pod),
+        ...(nodePublishSecret && { nodePublishSecret }),
+      };
     } catch (error) {
       // A running pod keeps what it has; a new one shows why it waits.
       if (!(error instanceof KubeRefusal) || before?.phase === 'Running') return;
@@ -87,7 +91,8 @@ export function startNode(options: NodeOptions): PlayedNode {
         ? await driver.publish({ ...changes, class: spc, pod, volume })
         : await driver.republish(before, { ...changes, class: spc });
     here.views.set(volume, view);
-    for (const event of view.events.slice(before?.events.length ?? 0)) await record.event(here.pod, event);
+    for (const event of view.events.slice(before?.events.length ?? 0))
+      await record.event(here.pod, event);
     await record.write(here.pod, spc, view);
   }
 
@@ -148,7 +153,12 @@ export function startNode(options: NodeOptions): PlayedNode {
     if (type === 'DELETED') {
       if (here !== undefined) void end(here);
     } else if (here === undefined) {
-      const arrived = { pod, views: new Map<string, PodView>(), turn: Promise.resolve(), seen: wishes(pod) };
+      const arrived = {
+        pod,
+        views: new Map<string, PodView>(),
+        turn: Promise.resolve(),
+        seen: wishes(pod),
+      };
       pods.set(uid, arrived);
       void untilRunning(arrived);
     } else {
@@ -171,7 +181,8 @@ export function startNode(options: NodeOptions): PlayedNode {
       for (const late = Date.now() + timeoutMs; ; await sleep(10)) {
         const [view] = find(pod)?.views.values() ?? [];
         if (view !== undefined && fits(view)) return view;
-        if (Date.now() > late) throw new Error(`${pod} did not become so: ${JSON.stringify(view?.events)}`);
+        if (Date.now() > late)
+          throw new Error(`${pod} did not become so: ${JSON.stringify(view?.events)}`);
       }
     },
     async round() {

@@ -5,7 +5,10 @@ export type CsiDriver = {
   readonly spec: {
     readonly podInfoOnMount?: boolean;
     readonly requiresRepublish?: boolean;
-    readonly tokenRequests?: readonly { readonly audience: string; readonly expirationSeconds?: number }[];
+    readonly tokenRequests?: readonly {
+      readonly audience: string;
+      readonly expirationSeconds?: number;
+    }[];
   };
 };
 
@@ -29,7 +32,11 @@ type Issued = { readonly token: string; readonly useUntil: number };
 export function createPodTokens(kube: KubeClient, driverName: string): PodTokens {
   const issued = new Map<string, Issued>();
 
-  async function tokenFor(pod: TokenPod, audience: string, expirationSeconds: number): Promise<string> {
+  async function tokenFor(
+    pod: TokenPod,
+    audience: string,
+    expirationSeconds: number,
+  ): Promise<string> {
     const key = JSON.stringify([pod.uid, audience]);
     const known = issued.get(key);
     if (known !== undefined && known.useUntil > Date.now()) return known.token;

@@ -38,7 +38,10 @@ export type ScriptedProvider = {
  * A provider on a bare grpc-js server that answers by script, for tests of what stands on the driver's side. It is no
  * model of Keyferry: it also answers what Keyferry never would.
  */
-export async function startScriptedProvider(providersDir: string, name: string): Promise<ScriptedProvider> {
+export async function startScriptedProvider(
+  providersDir: string,
+  name: string,
+): Promise<ScriptedProvider> {
   const requests: SeenRequest[] = [];
   let answers: ScriptedAnswer[] = [];
   const server = new Server({ 'grpc.max_send_message_length': -1 });

@@ -5,8 +5,16 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { parse } from 'yaml';
 import { driverName } from '../driver/node.ts';
-import { createKubeClient, parseObjects, type KubeClient, type KubeObject } from '../driver/kube-client.ts';
-import { buildApiServer, missingControlPlaneDependencies } from '../servers/control-plane/control-plane.ts';
+import {
+  createKubeClient,
+  parseObjects,
+  type KubeClient,
+  type KubeObject,
+} from '../driver/kube-client.ts';
+import {
+  buildApiServer,
+  missingControlPlaneDependencies,
+} from '../servers/control-plane/control-plane.ts';
 import { programInPath } from '../servers/go-program.ts';
 import { missingChartDependencies, renderChart } from './chart-objects.ts';
 import { startCluster, type Cluster } from './cluster.ts';
@@ -32,13 +40,23 @@ const everything = {
     env: { VAULT_ADDR: 'https://vault:8200' },
   },
   admissionPolicies: {
-    ...{ mode: 'deny', regions: ['eu-.*'], roles: ['app-.*'], podOverrides: false, selfGrants: false },
+    ...{
+      mode: 'deny',
+      regions: ['eu-.*'],
+      roles: ['app-.*'],
+      podOverrides: false,
+      selfGrants: false,
+    },
   },
   events: { enabled: true },
   podWatch: { enabled: true },
   ca: { configMap: 'authorities' },
   networkPolicy: { enabled: true },
-  monitoring: { dashboard: { enabled: true }, rules: { enabled: true }, podMonitor: { enabled: true } },
+  monitoring: {
+    dashboard: { enabled: true },
+    rules: { enabled: true },
+    podMonitor: { enabled: true },
+  },
 };
 
 let cluster: Cluster;
@@ -96,10 +114,14 @@ describe('the API server takes', () => {
   test.each(everyProvider)(
     "the chart for %s alone, what is rendered of it, and the provider's example",
     async (provider) => {
-      const values = parse(await readFile(join(deploy, 'values', `${provider}.yaml`), 'utf8')) as object;
+      const values = parse(
+        await readFile(join(deploy, 'values', `${provider}.yaml`), 'utf8'),
+      ) as object;
       expect(await rejections(await renderChart(values))).toEqual([]);
       for (const directory of ['manifests', `examples/${provider}`]) {
-        const files = (await readdir(join(deploy, directory))).filter((file) => file.endsWith('.yaml'));
+        const files = (await readdir(join(deploy, directory))).filter((file) =>
+          file.endsWith('.yaml'),
+        );
         expect(files).not.toEqual([]);
         for (const file of files) {
           const objects = parseObjects(await readFile(join(deploy, directory, file), 'utf8'));
@@ -145,7 +167,9 @@ describe('the admission policies', () => {
       providers: everyProvider,
       admissionPolicies: { mode: 'deny', ...policies },
     });
-    const admission = rendered.filter(({ apiVersion }) => apiVersion.startsWith('admissionregistration'));
+    const admission = rendered.filter(({ apiVersion }) =>
+      apiVersion.startsWith('admissionregistration'),
+    );
     expect(admission).toHaveLength('selfGrants' in policies ? 6 : 4);
     // Anew, so that what is refused from now on is refused by these.
     for (const object of admission) await cluster.kube.delete(await cluster.kube.pathOf(object));
@@ -180,7 +204,10 @@ describe('the admission policies', () => {
         metadata: { name: 'empty', namespace: 'shop' },
       },
     ],
-    ['parameters in any letter case', classOf('alibabacloud', { Objects: objects, REGION: 'cn-hangzhou' })],
+    [
+      'parameters in any letter case',
+      classOf('alibabacloud', { Objects: objects, REGION: 'cn-hangzhou' }),
+    ],
     ['a pod that changes what it may', podOf({ secretProviderClass: 'web', region: 'eu-west-1' })],
     [
       'a pod of another driver',
@@ -199,7 +226,11 @@ describe('the admission policies', () => {
 
   test.each<[string, KubeObject, string]>([
     ['a misspelt parameter', classOf('cce', { objects, agencyUr: 'x' }), 'agencyUr'],
-    ['objects in a letter case that cce does not take', classOf('cce', { Objects: objects }), 'Objects'],
+    [
+      'objects in a letter case that cce does not take',
+      classOf('cce', { Objects: objects }),
+      'Objects',
+    ],
     [
       'a role in a letter case that Vault does not take',
       classOf('vault', { objects, RoleName: 'web' }),
@@ -224,7 +255,11 @@ describe('the admission policies', () => {
       classOf('openbao', { objects, baoCACertPath: '/etc/keyferry/vault/ca.crt' }),
       'classes may name no files',
     ],
-    ['objects beyond their cap', classOf('local', { objects: 'x'.repeat(1_048_577) }), 'more than 1 MiB'],
+    [
+      'objects beyond their cap',
+      classOf('local', { objects: 'x'.repeat(1_048_577) }),
+      'more than 1 MiB',
+    ],
     ['a provider in capitals', classOf('Vault', { objects }), 'small letters'],
     [
       "a pod that forges its driver's keys",
@@ -264,11 +299,18 @@ describe('the admission policies', () => {
       classOf('aws', { objects, region: 'us-east-1' }),
       classOf('aws', { objects, region: 'me-eu-west-1' }),
       classOf('vault', { objects, roleName: 'admin-app-' }),
-      classOf('cce', { objects, usePodOIDC: 'true', agencyUrn: 'iam::1:agency:x', providerUrn: 'p' }),
+      classOf('cce', {
+        objects,
+        usePodOIDC: 'true',
+        agencyUrn: 'iam::1:agency:x',
+        providerUrn: 'p',
+      }),
       classOf('vault', { objects, vaultAddress: 'https://vaultXshop:8200' }),
       podOf({ secretProviderClass: 'web', objects }),
     ]);
-    expect(lines.map((line) => /admissionPolicies\.\w+|pods may not change/.exec(line)?.[0])).toEqual([
+    expect(
+      lines.map((line) => /admissionPolicies\.\w+|pods may not change/.exec(line)?.[0]),
+    ).toEqual([
       ...['admissionPolicies.regions', 'admissionPolicies.regions'],
       ...['admissionPolicies.roles', 'admissionPolicies.roles', 'admissionPolicies.addresses'],
       'pods may not change',
@@ -282,7 +324,9 @@ describe('the admission policies', () => {
       verbs,
     });
     const tenant = await createUser('tenant', [accounts('get', 'create', 'patch')]);
-    const operator = await createUser('operator', [accounts('get', 'create', 'patch', 'grant-secrets')]);
+    const operator = await createUser('operator', [
+      accounts('get', 'create', 'patch', 'grant-secrets'),
+    ]);
     const granted = (names: string): KubeObject => ({
       ...{ apiVersion: 'v1', kind: 'ServiceAccount' },
       metadata: { name: 'app', namespace: 'shop', annotations: { 'cce.io/dew-resource': names } },
@@ -309,7 +353,8 @@ describe('the admission policies', () => {
 
   test('only warn, as the chart has it by default: everything passes, and kubectl shows what is wrong', async () => {
     const kubectl = await programInPath('kubectl');
-    if (kubectl === undefined) return void process.stderr.write('\nSKIPPED: this machine has no kubectl\n');
+    if (kubectl === undefined)
+      return void process.stderr.write('\nSKIPPED: this machine has no kubectl\n');
     await install({});
     const invalidObjects = [classOf('cce', { objects, agencyUr: 'x' }), podOf({})];
     await cluster.kube.apply(
@@ -323,16 +368,26 @@ describe('the admission policies', () => {
     );
     const flags = ['--kubeconfig', cluster.controlPlane.kubeconfig, '--dry-run=server', '-f', '-'];
     const running = promisify(execFile)(kubectl, ['apply', ...flags]);
-    running.child.stdin?.end(JSON.stringify({ apiVersion: 'v1', kind: 'List', items: invalidObjects }));
+    running.child.stdin?.end(
+      JSON.stringify({ apiVersion: 'v1', kind: 'List', items: invalidObjects }),
+    );
     const { stderr } = await running;
-    for (const expectedText of ['keyferry-classes', 'agencyUr', 'keyferry-pods', 'secretProviderClass'])
+    for (const expectedText of [
+      'keyferry-classes',
+      'agencyUr',
+      'keyferry-pods',
+      'secretProviderClass',
+    ])
       expect(stderr).toMatch(new RegExp(`Warning: .*${expectedText}`));
   });
 
   test('leave alone what was there before and whose spec stays', async () => {
     const existingClass = classOf('cce', { objects, usePodOIDC: 'yes' });
     await install({}, () => cluster.kube.apply([existingClass]));
-    const labelled = { ...existingClass, metadata: { ...existingClass.metadata, labels: { team: 'web' } } };
+    const labelled = {
+      ...existingClass,
+      metadata: { ...existingClass.metadata, labels: { team: 'web' } },
+    };
     expect(await rejections([labelled])).toEqual([]);
     expect(await rejections([classOf('cce', { objects, usePodOIDC: 'no' })])).toHaveLength(1);
     expect(await rejections([classOf('cce', { objects, usePodOIDC: 'false' })])).toEqual([]);

@@ -15,9 +15,12 @@ async function runPod(name: string): Promise<never> {
   for (;;) {
     number += 1;
     const createParameters = greedyParameters[number % greedyParameters.length];
-    const { code } = await client.mount(request(name, createParameters?.(number) ?? {}, {}, 'team-b'), {
-      timeoutMs: 60_000,
-    });
+    const { code } = await client.mount(
+      request(name, createParameters?.(number) ?? {}, {}, 'team-b'),
+      {
+        timeoutMs: 60_000,
+      },
+    );
     codes[code] = (codes[code] ?? 0) + 1;
     await sleep(1_000);
   }

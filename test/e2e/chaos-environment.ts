@@ -52,7 +52,8 @@ async function startChaosEnvironment(): Promise<ChaosEnvironment> {
   const environment = await startTestEnvironment({ providers, args: ['--grace', '5s'] });
   const { csms } = environment.clouds.cce;
   await environment.cluster.grant(await renderChart({ providers }));
-  for (let number = 0; number < secretCount; number += 1) csms.put(secretName(number), `CANARY of ${number}`);
+  for (let number = 0; number < secretCount; number += 1)
+    csms.put(secretName(number), `CANARY of ${number}`);
   // One that nobody has is allowed, too.
   await environment.allowSecrets(
     'gone',
@@ -127,7 +128,11 @@ export function publish(
 }
 
 /** What the kubelet does with a pending pod. */
-export async function untilRunning(driver: Driver, view: PodView, timeoutMs = 30_000): Promise<PodView> {
+export async function untilRunning(
+  driver: Driver,
+  view: PodView,
+  timeoutMs = 30_000,
+): Promise<PodView> {
   let latest = view;
   for (
     const deadline = Date.now() + timeoutMs;

@@ -85,7 +85,9 @@ describe('Keyferry ends and begins', () => {
       isRollingOut = false;
       await Promise.all(podFlows);
       expect(views.length).toBeGreaterThan(100);
-      expect(views.filter(({ phase, last }) => phase !== 'Running' || last !== 'mounted')).toEqual([]);
+      expect(views.filter(({ phase, last }) => phase !== 'Running' || last !== 'mounted')).toEqual(
+        [],
+      );
       for (const gap of gaps) expect(await gap.stop()).toBe(0);
       expect(successor.logs.filter(({ level }) => level === 'error')).toEqual([]);
     },
@@ -138,7 +140,10 @@ describe('a migration', () => {
       const gap = environment.watchSocket(join(directory, 'cce.sock'));
       vendor.stop();
       const afterTakeover = await driver.republish(early);
-      expect(afterTakeover).toMatchObject({ last: 'mounted', files: { file: { text: 'CANARY of 1' } } });
+      expect(afterTakeover).toMatchObject({
+        last: 'mounted',
+        files: { file: { text: 'CANARY of 1' } },
+      });
       expect(afterTakeover.status?.objects).not.toEqual(early.status?.objects);
       const fresh = await publish(driver, 2);
       expect(fresh).toMatchObject({ trapped: false, files: { file: { text: 'CANARY of 2' } } });
@@ -151,10 +156,16 @@ describe('a migration', () => {
         sockets: [],
       });
       const whileDown = await driver.republish(afterTakeover);
-      expect(whileDown).toMatchObject({ phase: 'Running', files: { file: { text: 'CANARY of 1' } } });
+      expect(whileDown).toMatchObject({
+        phase: 'Running',
+        files: { file: { text: 'CANARY of 1' } },
+      });
       const restartedVendor = await startVendorProvider(directory, 1);
       const afterReturn = await untilRunning(driver, await driver.republish(whileDown));
-      expect(afterReturn).toMatchObject({ last: 'mounted', files: { file: { text: 'CANARY of 1' } } });
+      expect(afterReturn).toMatchObject({
+        last: 'mounted',
+        files: { file: { text: 'CANARY of 1' } },
+      });
       expect(afterReturn.status?.objects).toEqual(early.status?.objects);
       expect(restartedVendor.requests.length).toBeGreaterThan(0);
     },
@@ -211,7 +222,10 @@ describe('the store is away', () => {
   test.each([
     ['breaks every connection', { reset: true }],
     ['answers 503', { response: { status: 503, body: 'upstream connect error' } }],
-    ['throttles', { response: { status: 429, body: { error_code: 'APIGW.0308', error_msg: 'too many' } } }],
+    [
+      'throttles',
+      { response: { status: 429, body: { error_code: 'APIGW.0308', error_msg: 'too many' } } },
+    ],
   ])(
     '%s: whoever was served is served on, others wait with a final answer',
     async (_, failureMode) => {
@@ -240,7 +254,9 @@ describe('the store is away', () => {
     await publish(driver, 0);
     csms.injectFault({ hang: true });
     const startedAt = Date.now();
-    const views = await Promise.all(Array.from({ length: secretCount }, (_, pod) => publish(driver, pod)));
+    const views = await Promise.all(
+      Array.from({ length: secretCount }, (_, pod) => publish(driver, pod)),
+    );
     expect(Date.now() - startedAt).toBeLessThan(20_000);
     expect(views.filter(({ trapped }) => trapped)).toEqual([]);
     csms.injectFault();
@@ -262,7 +278,11 @@ describe('the clock', () => {
         await environment.createProvidersDirectory(),
         await createJumpingClock(environment.dir),
       ];
-      const keyferry = await environment.startKeyferryIn(directory, ['--refresh-interval', '1s'], clock.env);
+      const keyferry = await environment.startKeyferryIn(
+        directory,
+        ['--refresh-interval', '1s'],
+        clock.env,
+      );
       const driver = environment.createDriverFor(directory);
       csms.injectFault({ delayMs: 300 });
       environment.onCleanup(() => csms.put(secretName(0), 'CANARY of 0'));
@@ -270,7 +290,9 @@ describe('the clock', () => {
       const mounts = Array.from({ length: secretCount }, (_, pod) => publish(driver, pod));
       while (csms.count() < before + 40) await sleep(5);
       await clock.set(keyferry, offset);
-      const views = await Promise.all(mounts.map(async (mount) => untilRunning(driver, await mount)));
+      const views = await Promise.all(
+        mounts.map(async (mount) => untilRunning(driver, await mount)),
+      );
       expectAllServed(views);
       csms.injectFault();
       for (const [clockOffset, value] of [
@@ -282,7 +304,10 @@ describe('the clock', () => {
         await sleep(1_100);
         expect((await driver.republish(views[0]!)).files.file?.text).toBe(value);
         csms.injectFault({ reset: true });
-        expect(await driver.republish(views[0]!)).toMatchObject({ last: 'mounted', phase: 'Running' });
+        expect(await driver.republish(views[0]!)).toMatchObject({
+          last: 'mounted',
+          phase: 'Running',
+        });
         csms.injectFault();
       }
     },
@@ -299,7 +324,11 @@ describe('the clock', () => {
         await environment.createProvidersDirectory(),
         await createJumpingClock(environment.dir),
       ];
-      const keyferry = await environment.startKeyferryIn(directory, ['--refresh-interval', '1s'], clock.env);
+      const keyferry = await environment.startKeyferryIn(
+        directory,
+        ['--refresh-interval', '1s'],
+        clock.env,
+      );
       const driver = environment.createDriverFor(directory);
       const runningPod = await publish(driver, 1);
       await clock.set(keyferry, sign * 1_440 * minute);
@@ -308,7 +337,9 @@ describe('the clock', () => {
       const pendingPod = await publish(driver, 2);
       for (const view of [refused, pendingPod])
         expect(failure(view)).toMatch(
-          new RegExp(`^UNAUTHENTICATED: .*the clock of this node is 14\\d\\d minutes ${word}: set it right`),
+          new RegExp(
+            `^UNAUTHENTICATED: .*the clock of this node is 14\\d\\d minutes ${word}: set it right`,
+          ),
         );
       await clock.set(keyferry, 0);
       expect(await driver.republish(refused)).toMatchObject({ last: 'mounted' });
@@ -319,10 +350,14 @@ describe('the clock', () => {
 
 describe('the disk', () => {
   /** A providers directory that is a small disk; undefined, and said so, where this process may mount none. */
-  async function mountDiskAt(name: string): Promise<{ directory: string; disk: SmallDisk } | undefined> {
+  async function mountDiskAt(
+    name: string,
+  ): Promise<{ directory: string; disk: SmallDisk } | undefined> {
     const directory = join(environment.dir, name);
     if (!(await canMount(directory)))
-      return void process.stderr.write(`\nSKIPPED ${name}: this process may not mount file systems\n`);
+      return void process.stderr.write(
+        `\nSKIPPED ${name}: this process may not mount file systems\n`,
+      );
     const disk = await mountSmallDisk(directory);
     environment.onCleanup(() => disk.unmount());
     return { directory, disk };
@@ -337,14 +372,22 @@ describe('the disk', () => {
     );
     await disk.free();
     await environment.startKeyferryIn(directory);
-    expect((await publish(environment.createDriverFor(directory), 1)).files.file?.text).toBe('CANARY of 1');
+    expect((await publish(environment.createDriverFor(directory), 1)).files.file?.text).toBe(
+      'CANARY of 1',
+    );
   });
 
   test('full while it runs: mounts go on, and what the store holds is not lost', async () => {
     const { directory, disk } = (await mountDiskAt('full-later')) ?? {};
     if (directory === undefined || disk === undefined) return;
-    const files = ['--local-store', join(directory, 'store'), '--local-key', join(directory, 'key')];
-    const local = (input: string, ...localArgs: string[]) => runLocal(directory, input, ...localArgs);
+    const files = [
+      '--local-store',
+      join(directory, 'store'),
+      '--local-key',
+      join(directory, 'key'),
+    ];
+    const local = (input: string, ...localArgs: string[]) =>
+      runLocal(directory, input, ...localArgs);
     await local('', 'init');
     await local('CANARY-local', 'set', 'greeting');
     await environment.startKeyferryIn(directory, files);
@@ -371,11 +414,15 @@ describe('the disk', () => {
     await disk.setReadOnly(false);
     const keyferry = await environment.startKeyferryIn(directory);
     await disk.setReadOnly(true);
-    expect((await publish(environment.createDriverFor(directory), 1)).files.file?.text).toBe('CANARY of 1');
+    expect((await publish(environment.createDriverFor(directory), 1)).files.file?.text).toBe(
+      'CANARY of 1',
+    );
     expect((await keyferry.stop()).code).toBe(0);
     await disk.setReadOnly(false);
     // The socket that nobody could remove is nobody's: the next one takes it over.
     await environment.startKeyferryIn(directory);
-    expect((await publish(environment.createDriverFor(directory), 2)).files.file?.text).toBe('CANARY of 2');
+    expect((await publish(environment.createDriverFor(directory), 2)).files.file?.text).toBe(
+      'CANARY of 2',
+    );
   });
 });

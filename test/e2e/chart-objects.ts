@@ -19,7 +19,10 @@ export async function missingChartDependencies(): Promise<readonly string[]> {
 }
 
 /** The chart's objects as `helm template keyferry --namespace kube-system` makes them of these values, for a cluster of this version. */
-export async function renderChart(values: object, kubeVersion = 'v1.34.2'): Promise<readonly KubeObject[]> {
+export async function renderChart(
+  values: object,
+  kubeVersion = 'v1.34.2',
+): Promise<readonly KubeObject[]> {
   const rendering = promisify(execFile)(
     (await findHelm()) ?? 'helm',
     [

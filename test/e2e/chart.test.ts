@@ -5,7 +5,12 @@ import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { parseSettings, settingFlags, type RawSettings, type Settings } from '../../src/config/settings.ts';
+import {
+  parseSettings,
+  settingFlags,
+  type RawSettings,
+  type Settings,
+} from '../../src/config/settings.ts';
 import type { KubeObject } from '../driver/kube-client.ts';
 import { missingChartDependencies, findHelm, renderChart } from './chart-objects.ts';
 import { describeIfAvailable } from './describe-if-available.ts';
@@ -31,7 +36,9 @@ const everythingOn = {
   refreshInterval: '1m',
   sharedIdentities: {
     mode: 'all',
-    grants: [{ provider: 'aws', namespaces: ['shop'], serviceAccounts: ['web'], names: ['ssm/**'] }],
+    grants: [
+      { provider: 'aws', namespaces: ['shop'], serviceAccounts: ['web'], names: ['ssm/**'] },
+    ],
   },
   admissionPolicies: { mode: 'deny', regions: ['eu-.*'], roles: ["o'brien"], podOverrides: false },
   extraEnv: [
@@ -47,7 +54,11 @@ const everythingOn = {
   podAnnotations: { note: 'x' },
   serviceAccount: { annotations: { 'eks.amazonaws.com/role-arn': 'arn:aws:iam::1:role/keyferry' } },
   networkPolicy: { enabled: true, from: [{ namespaceSelector: {} }] },
-  monitoring: { podMonitor: { enabled: true }, rules: { enabled: true }, dashboard: { enabled: true } },
+  monitoring: {
+    podMonitor: { enabled: true },
+    rules: { enabled: true },
+    dashboard: { enabled: true },
+  },
 };
 /** And what can be switched off. */
 const everythingOff = {
@@ -111,13 +122,17 @@ async function podOf(values: object): Promise<DaemonSet['spec']['template']['spe
 }
 
 async function permissionsOf(values: object): Promise<readonly string[]> {
-  const roles = (await renderChart(values)).filter(({ kind }) => kind.endsWith('Role')) as unknown as {
+  const roles = (await renderChart(values)).filter(({ kind }) =>
+    kind.endsWith('Role'),
+  ) as unknown as {
     rules: Rule[];
   }[];
   return roles.flatMap(({ rules }) =>
     rules.flatMap(({ apiGroups, resources, verbs }) =>
       verbs.flatMap((verb) =>
-        resources.map((resource) => `${verb} ${[...apiGroups, resource].filter(Boolean).join('/')}`),
+        resources.map(
+          (resource) => `${verb} ${[...apiGroups, resource].filter(Boolean).join('/')}`,
+        ),
       ),
     ),
   );
@@ -176,7 +191,9 @@ describe('the chart', () => {
     const pod = await podOf(values);
     const settings = settingsOf(pod.containers[0]);
     expect(settings.providers).toEqual((values as { providers: string[] }).providers);
-    expect(pod.terminationGracePeriodSeconds * 1_000).toBeGreaterThanOrEqual(settings.grace + 2_000);
+    expect(pod.terminationGracePeriodSeconds * 1_000).toBeGreaterThanOrEqual(
+      settings.grace + 2_000,
+    );
   });
 
   test.each<[string, object, readonly string[]]>([
@@ -289,7 +306,11 @@ describe('the chart', () => {
   });
 
   test('renders large numbers, and names that look like numbers, as what they are', async () => {
-    const pod = await podOf({ providers: ['local'], runAsUser: 1_000_650_000, maxMounts: 1_000_000 });
+    const pod = await podOf({
+      providers: ['local'],
+      runAsUser: 1_000_650_000,
+      maxMounts: 1_000_000,
+    });
     expect(pod.securityContext).toMatchObject({ runAsUser: 1_000_650_000, fsGroup: 1_000_650_000 });
     expect(settingsOf(pod.containers[0]).maxMounts).toBe(1_000_000);
     const objects = await renderChart({ providers: ['aws'], nameOverride: '1' });
@@ -345,10 +366,14 @@ describe('the chart', () => {
     const egressOf = async (provider: string, egressPorts: readonly number[]) => {
       const values = { providers: [provider], networkPolicy: { enabled: true, egressPorts } };
       const policy = (await renderChart(values)).find(({ kind }) => kind === 'NetworkPolicy');
-      return (policy as unknown as { spec: { egress: { ports?: object[]; to?: object[] }[] } }).spec.egress;
+      return (policy as unknown as { spec: { egress: { ports?: object[]; to?: object[] }[] } }).spec
+        .egress;
     };
     const names = { ports: [53, 53].map((port) => expect.objectContaining({ port })) };
-    expect(await egressOf('local', [443])).toEqual([names, { ports: [{ protocol: 'TCP', port: 443 }] }]);
+    expect(await egressOf('local', [443])).toEqual([
+      names,
+      { ports: [{ protocol: 'TCP', port: 443 }] },
+    ]);
     // A rule without ports would allow all of them.
     expect(await egressOf('local', [])).toEqual([names]);
     const [, metadata] = await egressOf('aws', []);
@@ -371,10 +396,17 @@ describe('the chart', () => {
     ['no provider', {}, 'providers'],
     ['an unknown provider', { providers: ['azure'] }, 'providers'],
     ['a misspelt value', { providers: ['aws'], hostnetwork: true }, 'hostnetwork'],
-    ['a misspelt variable', { providers: ['aws'], aws: { env: { AWS_REGOIN: 'eu-west-1' } } }, 'AWS_REGOIN'],
+    [
+      'a misspelt variable',
+      { providers: ['aws'], aws: { env: { AWS_REGOIN: 'eu-west-1' } } },
+      'AWS_REGOIN',
+    ],
     [
       'a number that YAML would change',
-      { providers: ['alibabacloud'], alibabacloud: { env: { ALICLOUD_ACCOUNT_ID: 1234567890123456 } } },
+      {
+        providers: ['alibabacloud'],
+        alibabacloud: { env: { ALICLOUD_ACCOUNT_ID: 1234567890123456 } },
+      },
       'ALICLOUD_ACCOUNT_ID',
     ],
     [
@@ -383,7 +415,11 @@ describe('the chart', () => {
       'namespace',
     ],
     ['a duration without a unit', { providers: ['aws'], maxStale: '10' }, 'maxStale'],
-    ['a rollout that would stand still', { providers: ['aws'], rollout: { maxSurge: 0 } }, 'maxSurge'],
+    [
+      'a rollout that would stand still',
+      { providers: ['aws'], rollout: { maxSurge: 0 } },
+      'maxSurge',
+    ],
     ['no image', { providers: ['aws'], image: { repository: '' } }, 'image.repository'],
   ])('refuses %s', async (_, values, expectedText) => {
     await expect(renderChart(values)).rejects.toThrow(expectedText);
@@ -415,8 +451,16 @@ describe('the chart', () => {
       'templates/notes.yaml',
     ]);
     await rm(directory, { recursive: true });
-    const text = (JSON.parse(stdout.slice(stdout.indexOf('text: ') + 6)) as string).replaceAll(/ {2,}/g, ' ');
-    for (const audience of ['pods.eks.amazonaws.com', 'sts.amazonaws.com', 'sts.huaweicloud.com', 'vault'])
+    const text = (JSON.parse(stdout.slice(stdout.indexOf('text: ') + 6)) as string).replaceAll(
+      / {2,}/g,
+      ' ',
+    );
+    for (const audience of [
+      'pods.eks.amazonaws.com',
+      'sts.amazonaws.com',
+      'sts.huaweicloud.com',
+      'vault',
+    ])
       expect(text).toContain(`- audience: "${audience}"`);
     for (const expectedText of [
       'syncSecret',
@@ -431,7 +475,9 @@ describe('the chart', () => {
 
 describe('what the pages say to type', () => {
   const pages = ['README.md', 'docs/install.md', 'charts/keyferry/values.yaml'];
-  const runbooks = ['alibabacloud', 'aws', 'cce', 'vault'].map((name) => `docs/migration/${name}.md`);
+  const runbooks = ['alibabacloud', 'aws', 'cce', 'vault'].map(
+    (name) => `docs/migration/${name}.md`,
+  );
 
   test.each([...pages, ...runbooks])('in %s installs the chart', async (page) => {
     const text = (await readFile(page, 'utf8')).replaceAll(/^#( |$)/gm, '');

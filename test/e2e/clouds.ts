@@ -1,7 +1,11 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { appRole as ramRole, oidcProvider, startAlibabaFixture } from '../fakes/alibabacloud-fixture.ts';
+import {
+  appRole as ramRole,
+  oidcProvider,
+  startAlibabaFixture,
+} from '../fakes/alibabacloud-fixture.ts';
 import { startAwsCloud } from '../fakes/aws-cloud.ts';
 import { appRole as iamRole } from '../fakes/aws-fixture.ts';
 import { startCceFixture } from '../fakes/cce-fixture.ts';
@@ -12,7 +16,11 @@ const subject = 'system:serviceaccount:team-a:app';
 const exampleSubject = 'system:serviceaccount:shop:web';
 /** Of Huawei Cloud: it trusts the pods of team-a/app. */
 const agency = {
-  ...{ urn: 'iam::0123456789:agency:app', providerUrn: 'iam::0123456789:oidcProvider:my-cluster', subject },
+  ...{
+    urn: 'iam::0123456789:agency:app',
+    providerUrn: 'iam::0123456789:oidcProvider:my-cluster',
+    subject,
+  },
   audience: 'sts.huaweicloud.com',
 };
 

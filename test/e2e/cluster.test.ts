@@ -4,13 +4,21 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { parseObjects, type KubeObject } from '../driver/kube-client.ts';
-import { buildApiServer, missingControlPlaneDependencies } from '../servers/control-plane/control-plane.ts';
+import {
+  buildApiServer,
+  missingControlPlaneDependencies,
+} from '../servers/control-plane/control-plane.ts';
 import { buildTestVault } from '../servers/testvault/testvault.ts';
 import { programInPath } from '../servers/go-program.ts';
 import { missingChartDependencies, renderChart } from './chart-objects.ts';
 import { audiences, cloudAnnotations } from './clouds.ts';
 import { keyferryUser, permissionsOf, withoutResource } from './cluster.ts';
-import { eventually, generations, startTestEnvironment, type TestEnvironment } from './test-environment.ts';
+import {
+  eventually,
+  generations,
+  startTestEnvironment,
+  type TestEnvironment,
+} from './test-environment.ts';
 import { describeIfAvailable } from './describe-if-available.ts';
 
 const missingDependencies = [
@@ -79,7 +87,8 @@ describe.each(generations)('under a driver of %s', (generation) => {
       const statusName = `${name}-team-a-${name}`;
       const status = (): Promise<Status | undefined> =>
         cluster.findObject('team-a', 'secretproviderclasspodstatuses', statusName);
-      const secret = (): Promise<Secret | undefined> => cluster.findObject('team-a', 'secrets', name);
+      const secret = (): Promise<Secret | undefined> =>
+        cluster.findObject('team-a', 'secrets', name);
       await eventually(status, (found) =>
         expect(found).toMatchObject({
           metadata: { ownerReferences: [{ kind: 'Pod', name }] },
@@ -89,7 +98,9 @@ describe.each(generations)('under a driver of %s', (generation) => {
           },
         }),
       );
-      await eventually(secret, (found) => expect(found?.data).toEqual({ value: base64('CANARY-one') }));
+      await eventually(secret, (found) =>
+        expect(found?.data).toEqual({ value: base64('CANARY-one') }),
+      );
       await eventually(
         () => cluster.findObject<Phase>('team-a', 'pods', name),
         (pod) => expect(pod?.status.phase).toBe('Running'),
@@ -101,7 +112,9 @@ describe.each(generations)('under a driver of %s', (generation) => {
 
       await store.put(name, 'CANARY-two');
       await node(generation).round();
-      expect(node(generation).volumes(`team-a/${name}`)[0]!.files.password?.text).toBe('CANARY-two');
+      expect(node(generation).volumes(`team-a/${name}`)[0]!.files.password?.text).toBe(
+        'CANARY-two',
+      );
       expect((await status())!.status.objects).not.toEqual(before);
       expect(await secret()).toMatchObject({
         metadata: {
@@ -127,7 +140,8 @@ async function lastEvent(pod: string): Promise<string> {
 describe('what users are shown', () => {
   test('kubectl lists what a pod has, and describes why another one waits', async () => {
     const kubectl = await programInPath('kubectl');
-    if (kubectl === undefined) return void process.stderr.write('\nSKIPPED: this machine has no kubectl\n');
+    if (kubectl === undefined)
+      return void process.stderr.write('\nSKIPPED: this machine has no kubectl\n');
     const { cluster, applyClass, stores, startPod, local } = environment;
     await local('{"password":"CANARY"}', 'set', 'shown');
     const store = stores.find(({ provider }) => provider === 'local')!;
@@ -166,7 +180,9 @@ describe('what users are shown', () => {
     expect(node('1.6').volumes('team-a/silent')[0]!.files.password?.text).toBe('CANARY');
     expect(await staleSeconds()).toBeGreaterThan(0);
     const staleEvents = async (): Promise<readonly string[]> =>
-      (await cluster.events('team-a', 'silent')).filter((line) => line.startsWith('SecretsNotRefreshed'));
+      (await cluster.events('team-a', 'silent')).filter((line) =>
+        line.startsWith('SecretsNotRefreshed'),
+      );
     await eventually(staleEvents, (lines) => expect(lines).toHaveLength(1));
     expect((await staleEvents())[0]).toContain('KMS secret silent');
 
@@ -189,7 +205,9 @@ describe('who may read what', () => {
     await eventually(
       () => lastEvent('early'),
       (line) =>
-        expect(line).toMatch(/PermissionDenied desc = .*team-a\/app may not use db: .*annotate it with/),
+        expect(line).toMatch(
+          /PermissionDenied desc = .*team-a\/app may not use db: .*annotate it with/,
+        ),
     );
 
     await allowSecrets('something-else', 'db');
@@ -214,7 +232,9 @@ describe('who may read what', () => {
     const sessions = clouds.alibaba.sts.sessions.length;
     await cluster.kube.delete('/api/v1/namespaces/team-a/serviceaccounts/app');
     await environment.allowSecrets();
-    expect((await startPod('1.6', { name: 'after', class: 'life' })).files.password?.text).toBe('CANARY');
+    expect((await startPod('1.6', { name: 'after', class: 'life' })).files.password?.text).toBe(
+      'CANARY',
+    );
     expect(clouds.alibaba.sts.sessions.length).toBeGreaterThan(sessions);
     for (const name of ['before', 'after']) await cluster.deletePod('team-a', name);
   });
@@ -250,10 +270,14 @@ describe('who may read what', () => {
       await applyClass(name, store, store.parameters(name));
       // A driver that brings no tokens lets pods write their own.
       await cluster.setAudiences([]);
-      const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+      const part = (value: object): string =>
+        Buffer.from(JSON.stringify(value)).toString('base64url');
       const claims = {
         ...{ iss: cluster.controlPlane.issuer, sub: 'system:serviceaccount:team-a:app', exp: 4e9 },
-        ...{ aud: audiences, 'kubernetes.io': { namespace: 'team-a', pod: { name, uid: 'forged' } } },
+        ...{
+          aud: audiences,
+          'kubernetes.io': { namespace: 'team-a', pod: { name, uid: 'forged' } },
+        },
       };
       const [keys] = (await cluster.kube.get<{ keys: { kid: string }[] }>('/openid/v1/jwks')).keys;
       const token = `${part({ alg: 'RS256', kid: keys?.kid })}.${part(claims)}.${'A'.repeat(342)}`;
@@ -261,7 +285,9 @@ describe('who may read what', () => {
       await startPod('1.6', {
         ...{ name, class: name },
         attributes: {
-          'csi.storage.k8s.io/serviceAccount.tokens': JSON.stringify(Object.fromEntries(tokenEntries)),
+          'csi.storage.k8s.io/serviceAccount.tokens': JSON.stringify(
+            Object.fromEntries(tokenEntries),
+          ),
         },
       });
       const [view] = node('1.6').volumes(`team-a/${name}`);
@@ -282,7 +308,9 @@ describe('who may read what', () => {
     await eventually(
       () => lastEvent('unheard'),
       (line) =>
-        expect(line).toMatch(/brought no token for the audience sts\.huaweicloud\.com, only for vault/),
+        expect(line).toMatch(
+          /brought no token for the audience sts\.huaweicloud\.com, only for vault/,
+        ),
     );
     // The class names what the driver brings; the agency of Huawei Cloud trusts no such token.
     await applyClass('aud', store, { ...store.parameters('aud'), audience: 'vault' });
@@ -328,7 +356,9 @@ describe('the examples of deploy/', () => {
     const { cluster, node } = environment;
     await prepareStore[provider]?.();
     const objects = parseObjects(await readFile(join(examples, provider, 'web.yaml'), 'utf8'));
-    type Deployment = KubeObject & { readonly spec: { readonly template: { readonly spec: object } } };
+    type Deployment = KubeObject & {
+      readonly spec: { readonly template: { readonly spec: object } };
+    };
     const deployment = objects.find(({ kind }) => kind === 'Deployment') as Deployment;
     const applied = await cluster.kube.apply(objects);
     // Nobody here makes pods of Deployments.
@@ -410,7 +440,9 @@ describe("the chart's rights", () => {
         (line) => expect(line).toMatch(pattern),
       );
       await cluster.grant(rbac);
-      await otherInstallation.node('1.6').until(`team-a/${name}`, ({ phase }) => phase === 'Running');
+      await otherInstallation
+        .node('1.6')
+        .until(`team-a/${name}`, ({ phase }) => phase === 'Running');
       await cluster.deletePod('team-a', name);
       await otherInstallation.stop();
       expect(node('1.6').volumes(`team-a/${name}`)).toEqual([]);
@@ -457,9 +489,13 @@ describe("the chart's rights", () => {
       (line) => expect(line).toMatch(/cannot create resource "serviceaccounts\/token"/),
     );
     await cluster.grant(extendedRbac);
-    const view = await installation.node('1.6').until('team-a/minted', ({ phase }) => phase === 'Running');
+    const view = await installation
+      .node('1.6')
+      .until('team-a/minted', ({ phase }) => phase === 'Running');
     expect(view.files.password?.text).toBe('CANARY');
-    await eventually(auditedPermissions, (rights) => expect(rights).toEqual(permissionNames(extendedRbac)));
+    await eventually(auditedPermissions, (rights) =>
+      expect(rights).toEqual(permissionNames(extendedRbac)),
+    );
     await cluster.deletePod('team-a', 'minted');
     await installation.stop();
   });
@@ -472,5 +508,7 @@ async function auditedPermissions(): Promise<readonly string[]> {
 }
 
 function permissionNames(objects: readonly KubeObject[]): readonly string[] {
-  return [...permissionsOf(objects)].map((right) => right.replace(/^(\S+) \S* (\S+)$/, '$1 $2')).sort();
+  return [...permissionsOf(objects)]
+    .map((right) => right.replace(/^(\S+) \S* (\S+)$/, '$1 $2'))
+    .sort();
 }

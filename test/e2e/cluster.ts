@@ -40,7 +40,11 @@ export type Cluster = {
   startPod(podOptions: PodOptions): Promise<void>;
   deletePod(namespace: string, name: string): Promise<void>;
   /** Any object of a namespace, by its kind's plural name. */
-  findObject<T = KubeObject>(namespace: string, plural: string, name: string): Promise<T | undefined>;
+  findObject<T = KubeObject>(
+    namespace: string,
+    plural: string,
+    name: string,
+  ): Promise<T | undefined>;
   /** `reason: message` of all Events on a pod. */
   events(namespace: string, pod: string): Promise<readonly string[]>;
   stop(): Promise<void>;
@@ -62,11 +66,18 @@ export async function startCluster(): Promise<Cluster> {
   let granted: readonly KubeObject[] = [];
   let requestedObjects: readonly KubeObject[] | undefined;
 
-  async function account(name: string, annotations: Readonly<Record<string, string>> = {}): Promise<void> {
+  async function account(
+    name: string,
+    annotations: Readonly<Record<string, string>> = {},
+  ): Promise<void> {
     const [namespace = '', account = ''] = name.split('/');
     await kube.apply([
       { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } },
-      { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: account, namespace, annotations } },
+      {
+        apiVersion: 'v1',
+        kind: 'ServiceAccount',
+        metadata: { name: account, namespace, annotations },
+      },
     ]);
   }
 
@@ -113,18 +124,34 @@ export async function startCluster(): Promise<Cluster> {
     async createNode(name, labels) {
       await kube.apply([{ apiVersion: 'v1', kind: 'Node', metadata: { name, labels } }]);
     },
-    async startPod({ namespace = 'default', name, serviceAccount = 'default', node, ...podOptions }) {
+    async startPod({
+      namespace = 'default',
+      name,
+      serviceAccount = 'default',
+      node,
+      ...podOptions
+    }) {
       const csi = {
         ...{ driver: driverName, readOnly: true },
         volumeAttributes: { secretProviderClass: podOptions.class, ...podOptions.attributes },
-        ...(podOptions.nodePublishSecret && { nodePublishSecretRef: { name: podOptions.nodePublishSecret } }),
+        ...(podOptions.nodePublishSecret && {
+          nodePublishSecretRef: { name: podOptions.nodePublishSecret },
+        }),
       };
       await kube.post(`/api/v1/namespaces/${namespace}/pods`, {
         ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name } },
         spec: {
-          ...{ nodeName: node, serviceAccountName: serviceAccount, volumes: [{ name: 'secrets', csi }] },
+          ...{
+            nodeName: node,
+            serviceAccountName: serviceAccount,
+            volumes: [{ name: 'secrets', csi }],
+          },
           containers: [
-            { name: 'app', image: 'app', volumeMounts: [{ name: 'secrets', mountPath: '/secrets' }] },
+            {
+              name: 'app',
+              image: 'app',
+              volumeMounts: [{ name: 'secrets', mountPath: '/secrets' }],
+            },
           ],
         },
       });
@@ -150,7 +177,10 @@ export async function startCluster(): Promise<Cluster> {
 }
 
 /** The same rights but those for a resource. */
-export function withoutResource(objects: readonly KubeObject[], resource: string): readonly KubeObject[] {
+export function withoutResource(
+  objects: readonly KubeObject[],
+  resource: string,
+): readonly KubeObject[] {
   type ObjectWithRules = KubeObject & {
     readonly rules?: readonly { readonly resources: readonly string[] }[];
   };
@@ -164,7 +194,9 @@ export function withoutResource(objects: readonly KubeObject[], resource: string
 /** `verb group resource` of all rules. */
 export function permissionsOf(objects: readonly KubeObject[]): ReadonlySet<string> {
   type Rule = { apiGroups: string[]; resources: string[]; verbs: string[] };
-  const rules = objects.flatMap((object) => (object as KubeObject & { rules?: Rule[] }).rules ?? []);
+  const rules = objects.flatMap(
+    (object) => (object as KubeObject & { rules?: Rule[] }).rules ?? [],
+  );
   return new Set(
     rules.flatMap(({ apiGroups, resources, verbs }) =>
       apiGroups.flatMap((group) =>
@@ -178,7 +210,11 @@ async function isAllowed(kube: KubeClient, permission: string): Promise<boolean>
   const [verb, group, path = ''] = permission.split(' ');
   const [resource, subresource] = path.split('/');
   const resourceAttributes = { verb, group, resource, subresource, namespace: 'default' };
-  const groups = ['system:serviceaccounts', 'system:serviceaccounts:kube-system', 'system:authenticated'];
+  const groups = [
+    'system:serviceaccounts',
+    'system:serviceaccounts:kube-system',
+    'system:authenticated',
+  ];
   const { status } = await kube.post<{ status: { allowed: boolean } }>(
     '/apis/authorization.k8s.io/v1/subjectaccessreviews',
     {
@@ -190,7 +226,11 @@ async function isAllowed(kube: KubeClient, permission: string): Promise<boolean>
 }
 
 /** The authorizer hears of new rules a moment later. */
-async function waitForPermission(kube: KubeClient, permission: string, expected: boolean): Promise<void> {
+async function waitForPermission(
+  kube: KubeClient,
+  permission: string,
+  expected: boolean,
+): Promise<void> {
   for (let attempt = 0; attempt < 200; attempt += 1) {
     if ((await isAllowed(kube, permission)) === expected) return;
     await sleep(25);

@@ -7,6 +7,8 @@ export function describeIfAvailable(
   missing: readonly string[],
 ): typeof describe | typeof describe.skip {
   if (missing.length === 0) return describe;
-  process.stderr.write(`\nSKIPPED ${basename(suite)}: this machine has no ${missing.join(', and no ')}\n\n`);
+  process.stderr.write(
+    `\nSKIPPED ${basename(suite)}: this machine has no ${missing.join(', and no ')}\n\n`,
+  );
   return describe.skip;
 }

@@ -49,7 +49,12 @@ beforeAll(async () => {
   fixture = await startCceFixture();
   await runLocal(dir, '', 'init');
   for (const [name, value] of secrets) await runLocal(dir, value, 'set', name);
-  const grant = { provider: 'local', namespaces: ['team-a'], serviceAccounts: ['app'], names: ['local/*'] };
+  const grant = {
+    provider: 'local',
+    namespaces: ['team-a'],
+    serviceAccounts: ['app'],
+    names: ['local/*'],
+  };
   await writeFile(join(dir, 'grants'), JSON.stringify({ grants: [grant] }));
   keyferry = await startKeyferry({ providers: ['cce', 'local'], ...settings() });
   for (const generation of generations) {
@@ -77,7 +82,14 @@ function settings() {
   return {
     args: [
       ...['--kube-server', server.href, '--kube-token-file', tokenFile, '--kube-ca-file', caFile],
-      ...['--local-store', join(dir, 'store'), '--local-key', join(dir, 'key'), '--ca-file', fixture.caFile],
+      ...[
+        '--local-store',
+        join(dir, 'store'),
+        '--local-key',
+        join(dir, 'key'),
+        '--ca-file',
+        fixture.caFile,
+      ],
       ...['--shared-identity-grants', join(dir, 'grants')],
     ],
     env: fixture.env,
@@ -115,7 +127,11 @@ async function startDriverAt(
   provider: string,
   { providersDir = keyferry.providersDir, retry = true } = {},
 ): Promise<GoDriver> {
-  const started = await startGoDriver({ driver, socketPath: join(providersDir, `${provider}.sock`), retry });
+  const started = await startGoDriver({
+    driver,
+    socketPath: join(providersDir, `${provider}.sock`),
+    retry,
+  });
   onCleanup(started.close);
   return started;
 }
@@ -140,7 +156,10 @@ function mountMessage(objects: string, pod: string): Message {
 
 /** A volume of these secrets of `local`. */
 function localMountMessage(...names: string[]): Message {
-  return mountMessage(names.map((name) => `- objectName: ${name}\n`).join(''), `pod-${names.join('-')}`);
+  return mountMessage(
+    names.map((name) => `- objectName: ${name}\n`).join(''),
+    `pod-${names.join('-')}`,
+  );
 }
 
 /** A volume for each secret, of it alone. */
@@ -173,7 +192,9 @@ function expectAllServed(result: CallResult, names: readonly string[]): number {
 
 /** What calls of one message came to, in lines of `<how many> <code>: <text>`. */
 function told({ outcomes }: CallResult): string[] {
-  return outcomes.map(({ calls, code, text }) => `${calls} ${code}${text === undefined ? '' : `: ${text}`}`);
+  return outcomes.map(
+    ({ calls, code, text }) => `${calls} ${code}${text === undefined ? '' : `: ${text}`}`,
+  );
 }
 
 function randomText(length: number): string {
@@ -196,7 +217,10 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
 
   test('asks for the version', async () => {
     const driver = await startDriver('local');
-    const { outcomes } = await driver.call({ method: 'Version', messages: [{ version: 'v1alpha1' }] });
+    const { outcomes } = await driver.call({
+      method: 'Version',
+      messages: [{ version: 'v1alpha1' }],
+    });
     const answer = {
       version: 'v1alpha1',
       runtimeName: 'keyferry',
@@ -235,7 +259,9 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
       ];
       const both = await driver.call({ messages, calls: 32, atOnce });
       const answer = expectedVolume(...largeVolume);
-      expect(both.outcomes).toEqual([0, 1].map((message) => ({ calls: 16, message, code: 'OK', answer })));
+      expect(both.outcomes).toEqual(
+        [0, 1].map((message) => ({ calls: 16, message, code: 'OK', answer })),
+      );
       expect(both.connections).toBe(1);
     }
   });
@@ -245,9 +271,17 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
     const meanwhile = driver.callUntilStopped({ messages: messagesFor(small), atOnce: 8 });
     const tooLong = { ...localMountMessage('small-0'), padding: 6 * mebibyte };
     const up = await driver.call({ messages: [tooLong], calls: 32, atOnce: 16 });
-    expect(told(up)).toEqual([expect.stringMatching(/^32 INVALID_ARGUMENT: .*more than 4194304 bytes/)]);
-    const down = await driver.call({ messages: [localMountMessage(...large)], calls: 4, atOnce: 4 });
-    expect(told(down)).toEqual([expect.stringMatching(/^4 FAILED_PRECONDITION: RESPONSE_TOO_LARGE: /)]);
+    expect(told(up)).toEqual([
+      expect.stringMatching(/^32 INVALID_ARGUMENT: .*more than 4194304 bytes/),
+    ]);
+    const down = await driver.call({
+      messages: [localMountMessage(...large)],
+      calls: 4,
+      atOnce: 4,
+    });
+    expect(told(down)).toEqual([
+      expect.stringMatching(/^4 FAILED_PRECONDITION: RESPONSE_TOO_LARGE: /),
+    ]);
     const concurrentCalls = await meanwhile.stop();
     expect(expectAllServed(concurrentCalls, small)).toBeGreaterThan(100);
     expect(concurrentCalls.connections).toBe(1);
@@ -259,7 +293,11 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
     fixture.csms.injectFault({
       response: { status: 403, body: { error_code: 'PAP.0001', error_msg: message } },
     });
-    const { outcomes } = await driver.call({ messages: [createSecret('x')], calls: 20, atOnce: 20 });
+    const { outcomes } = await driver.call({
+      messages: [createSecret('x')],
+      calls: 20,
+      atOnce: 20,
+    });
     expect(outcomes).toEqual([
       { calls: 20, message: 0, code: 'PERMISSION_DENIED', text: expect.stringContaining(message) },
     ]);
@@ -268,7 +306,10 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
   test('that sends garbage, or calls what there is not, gets a final answer', async () => {
     const driver = await startDriver('local');
     const garbage = ['', 'AAAA', '////', Buffer.from('not a message').toString('base64')];
-    const { outcomes } = await driver.call({ messages: garbage.map((bytes) => ({ bytes })), calls: 40 });
+    const { outcomes } = await driver.call({
+      messages: garbage.map((bytes) => ({ bytes })),
+      calls: 40,
+    });
     expect(outcomes).toEqual(
       garbage.map((_, message) => ({
         ...{ calls: 10, message, code: 'INVALID_ARGUMENT' },
@@ -288,7 +329,12 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
     const batch = { messages: [createSecret('x')], calls: 64, atOnce: 64, timeoutMs: 2_000 };
     const { outcomes, slowestMs } = await driver.call(batch);
     expect(outcomes).toEqual([
-      { calls: 64, message: 0, code: 'INTERNAL', text: expect.stringContaining('not finished within 1 s') },
+      {
+        calls: 64,
+        message: 0,
+        code: 'INTERNAL',
+        text: expect.stringContaining('not finished within 1 s'),
+      },
     ]);
     expect(slowestMs).toBeLessThan(2_000);
   });
@@ -297,7 +343,12 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
     const driver = await startDriver('cce');
     const message = createSecret('CANARY');
     fixture.csms.injectFault({ hang: true });
-    const cancelled = await driver.call({ messages: [message], calls: 200, atOnce: 64, cancelAfterMs: 50 });
+    const cancelled = await driver.call({
+      messages: [message],
+      calls: 200,
+      atOnce: 64,
+      cancelAfterMs: 50,
+    });
     expect(told(cancelled)).toEqual(['200 CANCELLED: context canceled']);
     fixture.csms.injectFault();
     const completed = await driver.call({ messages: [message], calls: 64, atOnce: 64 });
@@ -315,7 +366,12 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
       { timeoutMs: 5 },
       { timeoutMs: 100 },
     ]) {
-      const cancelled = await driver.call({ messages: [message], calls: 16, atOnce: 16, ...interruption });
+      const cancelled = await driver.call({
+        messages: [message],
+        calls: 16,
+        atOnce: 16,
+        ...interruption,
+      });
       for (const { code } of cancelled.outcomes) seenCodes.add(code);
     }
     expect(['OK', 'CANCELLED', 'DEADLINE_EXCEEDED', 'INTERNAL']).toEqual(
@@ -381,7 +437,9 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
     const pendingCalls = driver.call({ messages: [createSecret('CANARY')], calls: 64, atOnce: 64 });
     await sleep(200);
     const stopping = ended.stop();
-    expect(told(await pendingCalls)).toEqual([expect.stringMatching(/^64 INTERNAL: SHUTTING_DOWN: /)]);
+    expect(told(await pendingCalls)).toEqual([
+      expect.stringMatching(/^64 INTERNAL: SHUTTING_DOWN: /),
+    ]);
     expect((await stopping).code).toBe(0);
   });
 

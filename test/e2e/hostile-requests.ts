@@ -45,7 +45,10 @@ const objectsOf = (count: number): string =>
   ).join('\n');
 
 /** What a tenant, or a driver that is none, may send. None of it may be answered with a volume. */
-export const hostileRequests: readonly ((random: () => number, number: number) => RawMountRequest)[] = [
+export const hostileRequests: readonly ((
+  random: () => number,
+  number: number,
+) => RawMountRequest)[] = [
   (_, n) => request(`h${n}`, { objects: deeplyNested }),
   (_, n) => request(`h${n}`, { objects: aliasBomb }),
   (_, n) => request(`h${n}`, { objects: objectsOf(501) }),
@@ -56,7 +59,8 @@ export const hostileRequests: readonly ((random: () => number, number: number) =
     }),
   (_, n) =>
     request(`h${n}`, {
-      objects: '- {objectName: secret-1, objectType: csms, objectVersion: latest, objectAlias: ../x}',
+      objects:
+        '- {objectName: secret-1, objectType: csms, objectVersion: latest, objectAlias: ../x}',
     }),
   (_, n) =>
     request(`h${n}`, {
@@ -65,7 +69,8 @@ export const hostileRequests: readonly ((random: () => number, number: number) =
     }),
   (_, n) =>
     request(`h${n}`, {
-      objects: '- {objectName: gone, objectType: csms, objectVersion: latest, __proto__: {optional: true}}',
+      objects:
+        '- {objectName: gone, objectType: csms, objectVersion: latest, __proto__: {optional: true}}',
       __proto__x: 'y',
       constructor: 'z',
     }),
@@ -105,7 +110,11 @@ function randomText(random: () => number, length: number): string {
 
 function forgedToken(random: () => number): string {
   const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
-  const claims = { sub: 'system:serviceaccount:team-a:app', aud: ['sts.huaweicloud.com'], exp: 4e9 };
+  const claims = {
+    sub: 'system:serviceaccount:team-a:app',
+    aud: ['sts.huaweicloud.com'],
+    exp: 4e9,
+  };
   return `${part({ alg: 'none' })}.${part(claims)}.${randomText(random, 20)}`;
 }
 

@@ -8,7 +8,13 @@ import { build } from 'esbuild';
 import { createDriverClient, type DriverClient } from '../../src/csi/client.ts';
 import { missingControlPlaneDependencies } from '../servers/control-plane/control-plane.ts';
 import { missingChartDependencies } from './chart-objects.ts';
-import { createRandom, hostileRequests, hugeSecretCount, request, filler } from './hostile-requests.ts';
+import {
+  createRandom,
+  hostileRequests,
+  hugeSecretCount,
+  request,
+  filler,
+} from './hostile-requests.ts';
 import { setUpChaosEnvironment, publish, type ChaosEnvironment } from './chaos-environment.ts';
 import { describeIfAvailable } from './describe-if-available.ts';
 
@@ -22,7 +28,8 @@ let environment: ChaosEnvironment;
 if (missingDependencies.length === 0) setUpChaosEnvironment((started) => (environment = started));
 
 async function residentMebibytes(pid: number): Promise<number> {
-  const [, kilobytes = '0'] = /VmRSS:\s+(\d+)/.exec(await readFile(`/proc/${pid}/status`, 'utf8')) ?? [];
+  const [, kilobytes = '0'] =
+    /VmRSS:\s+(\d+)/.exec(await readFile(`/proc/${pid}/status`, 'utf8')) ?? [];
   return Number(kilobytes) / 1024;
 }
 
@@ -47,9 +54,18 @@ describe('10,000 hostile requests', () => {
     }
     await Promise.all(Array.from({ length: 32 }, attack));
     expect([...codes.keys()].sort()).toEqual([
-      ...['FAILED_PRECONDITION', 'INVALID_ARGUMENT', 'NOT_FOUND', 'PERMISSION_DENIED', 'UNAUTHENTICATED'],
+      ...[
+        'FAILED_PRECONDITION',
+        'INVALID_ARGUMENT',
+        'NOT_FOUND',
+        'PERMISSION_DENIED',
+        'UNAUTHENTICATED',
+      ],
     ]);
-    expect(await driver.republish(running)).toMatchObject({ last: 'mounted', files: running.files });
+    expect(await driver.republish(running)).toMatchObject({
+      last: 'mounted',
+      files: running.files,
+    });
     expect(await residentMebibytes(keyferry.pid)).toBeLessThan(192);
     expect(keyferry.output()).not.toContain('CANARY');
     expect(keyferry.output()).not.toMatch(/unhandled|RangeError|TypeError/);
@@ -57,13 +73,17 @@ describe('10,000 hostile requests', () => {
 });
 
 /** Runs attacker.ts in a process of its own, so that its work is not ours. `stop` answers how often it was answered by which code. */
-async function startAttack(socketPath: string): Promise<{ stop(): Promise<Record<string, number>> }> {
+async function startAttack(
+  socketPath: string,
+): Promise<{ stop(): Promise<Record<string, number>> }> {
   const program = join(environment.dir, 'attacker.cjs');
   await build({
     ...{ entryPoints: [join(import.meta.dirname, 'attacker.ts')], outfile: program },
     ...{ bundle: true, platform: 'node', format: 'cjs', logLevel: 'error' },
   });
-  const child = spawn(process.execPath, [program, socketPath], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [program, socketPath], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const printed = text(child.stdout);
   async function stop(): Promise<Record<string, number>> {
     child.kill();
@@ -89,7 +109,9 @@ describe('one namespace that attacks every cap', () => {
         podCount += 1;
         const objects = `- {objectName: fresh-${podCount % freshSecretCount}, objectType: csms, objectVersion: latest}`;
         const startedAt = performance.now();
-        const { code } = await client.mount(request(`pod-${podCount}`, { objects }), { timeoutMs: 60_000 });
+        const { code } = await client.mount(request(`pod-${podCount}`, { objects }), {
+          timeoutMs: 60_000,
+        });
         times.push(performance.now() - startedAt);
         expect(code).toBe('OK');
         await sleep(20);
@@ -126,7 +148,9 @@ describe('one namespace that attacks every cap', () => {
     const huge = Array.from({ length: hugeSecretCount }, (_, index) => `huge-${index}`);
     for (const name of huge) csms.put(name, 'h'.repeat(64_000));
     const annotation = JSON.stringify(['greedy-1', ...huge]);
-    await environment.cluster.applyServiceAccount('team-b/app', { 'cce.io/dew-resource': annotation });
+    await environment.cluster.applyServiceAccount('team-b/app', {
+      'cce.io/dew-resource': annotation,
+    });
     const fresh = Array.from({ length: freshSecretCount }, (_, index) => `fresh-${index}`);
     for (const name of fresh) csms.put(name, 'CANARY');
     await environment.allowSecrets(...fresh);

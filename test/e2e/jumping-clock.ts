@@ -35,7 +35,9 @@ export async function createJumpingClock(directory: string): Promise<JumpingCloc
     async set(keyferry, offsetMs) {
       await writeFile(file, String(offsetMs));
       process.kill(keyferry.pid, 'SIGUSR2');
-      await keyferry.waitForLog(({ msg, offset }) => msg === 'the clock is set' && offset === offsetMs);
+      await keyferry.waitForLog(
+        ({ msg, offset }) => msg === 'the clock is set' && offset === offsetMs,
+      );
     },
   };
 }

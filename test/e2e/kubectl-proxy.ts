@@ -42,7 +42,9 @@ export async function connectWithKubectl({
   context,
 }: KubeconfigOptions): Promise<ConnectedCluster> {
   if ((await missingKubectlDependencies()).length > 0)
-    throw new Error('there is no kubectl in PATH: install it, any version that can talk to your cluster');
+    throw new Error(
+      'there is no kubectl in PATH: install it, any version that can talk to your cluster',
+    );
   const env = { ...process.env, ...(kubeconfig !== undefined && { KUBECONFIG: kubeconfig }) };
   const config = await readKubeconfig(env);
   const contexts = config.contexts ?? [];
@@ -89,7 +91,9 @@ export async function connectWithKubectl({
 
 async function readKubeconfig(env: NodeJS.ProcessEnv): Promise<Config> {
   try {
-    const { stdout } = await promisify(execFile)('kubectl', ['config', 'view', '-o', 'json'], { env });
+    const { stdout } = await promisify(execFile)('kubectl', ['config', 'view', '-o', 'json'], {
+      env,
+    });
     return JSON.parse(stdout) as Config;
   } catch (error) {
     const { stderr = String(error) } = error as { stderr?: string };

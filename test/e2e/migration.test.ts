@@ -5,7 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { KubeObject } from '../driver/kube-client.ts';
-import { buildApiServer, missingControlPlaneDependencies } from '../servers/control-plane/control-plane.ts';
+import {
+  buildApiServer,
+  missingControlPlaneDependencies,
+} from '../servers/control-plane/control-plane.ts';
 import { programInPath } from '../servers/go-program.ts';
 import { startCluster, type Cluster } from './cluster.ts';
 import { eventually } from './test-environment.ts';
@@ -30,12 +33,16 @@ async function shellBlock(runbook: string, section: string): Promise<string> {
 
 async function sh(script: string): Promise<string> {
   const env = { ...process.env, KUBECONFIG: cluster.controlPlane.kubeconfig };
-  return (await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', script], { cwd: directory, env }))
-    .stdout;
+  return (
+    await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', script], { cwd: directory, env })
+  ).stdout;
 }
 
 function classOf(name: string): KubeObject & { readonly spec: unknown } {
-  const spec = { provider: 'cce', parameters: { objects: '- objectName: db\n  objectType: csms\n' } };
+  const spec = {
+    provider: 'cce',
+    parameters: { objects: '- objectName: db\n  objectType: csms\n' },
+  };
   return {
     ...{ apiVersion: 'secrets-store.csi.x-k8s.io/v1', kind: 'SecretProviderClass', spec },
     metadata: { name, namespace: 'shop', annotations: { team: 'web' } },
@@ -109,8 +116,8 @@ describe('a migration', () => {
       );
       expect(found).toMatchObject(classOf(name));
     }
-    expect(await cluster.findObject('shop', 'secretproviderclasspodstatuses', 'web-shop-web')).toMatchObject(
-      status,
-    );
+    expect(
+      await cluster.findObject('shop', 'secretproviderclasspodstatuses', 'web-shop-web'),
+    ).toMatchObject(status);
   });
 });

@@ -3,7 +3,10 @@ import { pino } from 'pino';
 import { createHttp } from '../../src/http/client.ts';
 import { createKubeApi, type KubeApi } from '../../src/kube/api.ts';
 import { createPodWatch, type PodWatch } from '../../src/kube/pod-watch.ts';
-import { buildApiServer, missingControlPlaneDependencies } from '../servers/control-plane/control-plane.ts';
+import {
+  buildApiServer,
+  missingControlPlaneDependencies,
+} from '../servers/control-plane/control-plane.ts';
 import { keyferryUser, startCluster, type Cluster } from './cluster.ts';
 import { eventually } from './test-environment.ts';
 import { describeIfAvailable } from './describe-if-available.ts';
@@ -49,7 +52,10 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
         api,
         node: 'node-1',
         now: Date.now,
-        log: pino({ level: 'info' }, { write: (line) => void logs.push(JSON.parse(line) as object) }),
+        log: pino(
+          { level: 'info' },
+          { write: (line) => void logs.push(JSON.parse(line) as object) },
+        ),
         pauseMs: 50,
       });
       const stop = new AbortController();
@@ -101,7 +107,9 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
         ['fails', 'Failed'],
         ['stays', 'Running'],
       ] as const)
-        await cluster.kube.patch(`/api/v1/namespaces/default/pods/${name}/status`, { status: { phase } });
+        await cluster.kube.patch(`/api/v1/namespaces/default/pods/${name}/status`, {
+          status: { phase },
+        });
       for (const uid of [ends, succeeds, fails]) await expectPresence(uid, 'gone');
       expect([watch.presence(stays), watch.presence(elsewhere)]).toEqual(['here', 'unknown']);
     });

@@ -1,5 +1,10 @@
 import type { SecretProviderClass } from '../driver/cluster.ts';
-import { parseObjects, type KubeAnswer, type KubeClient, type KubeObject } from '../driver/kube-client.ts';
+import {
+  parseObjects,
+  type KubeAnswer,
+  type KubeClient,
+  type KubeObject,
+} from '../driver/kube-client.ts';
 import { driverName } from '../driver/node.ts';
 
 /** On everything that the suite makes in a user's cluster. */
@@ -31,7 +36,9 @@ export function parseManifest(manifest: string): ParsedManifest {
     );
   const namespace = spc.metadata.namespace ?? 'default';
   const objects = all.filter(({ kind }) => manifestKinds.includes(kind));
-  const objectElsewhere = objects.find(({ metadata }) => (metadata.namespace ?? 'default') !== namespace);
+  const objectElsewhere = objects.find(
+    ({ metadata }) => (metadata.namespace ?? 'default') !== namespace,
+  );
   if (objectElsewhere !== undefined)
     throw new Error(
       `${describeObject(objectElsewhere)} is in another namespace than its class, which is in ${namespace}: put all into one`,
@@ -48,7 +55,10 @@ export function parseManifest(manifest: string): ParsedManifest {
 export async function checkCluster(
   kube: KubeClient,
   { spc, namespace, objects }: ParsedManifest,
-  { useNamespace, report }: { readonly useNamespace?: string; readonly report: (line: string) => void },
+  {
+    useNamespace,
+    report,
+  }: { readonly useNamespace?: string; readonly report: (line: string) => void },
 ): Promise<boolean> {
   await checkReachable(kube);
   await checkDriver(kube, report);
@@ -59,7 +69,9 @@ export async function checkCluster(
   const pathsToCreate = [
     ...(await Promise.all(objects.map((object) => kube.pathOf(object)))),
     ...secrets.map((name) => `/api/v1/namespaces/${namespace}/secrets/${name}`),
-    ...[allowedPodName, deniedPodName].map((name) => `/api/v1/namespaces/${namespace}/pods/${name}`),
+    ...[allowedPodName, deniedPodName].map(
+      (name) => `/api/v1/namespaces/${namespace}/pods/${name}`,
+    ),
     `/api/v1/namespaces/${namespace}/serviceaccounts/${deniedPodName}`,
   ];
   for (const path of pathsToCreate) {
@@ -70,7 +82,9 @@ export async function checkCluster(
     if (response.status === 200)
       throw new Error(
         `${namespace} has ${kind ?? ''}/${name ?? ''} already, and nothing that is there is touched: rename it in the manifest${
-          kind === 'serviceaccounts' ? ', or take it out and say SERVICE_ACCOUNT=' + (name ?? '') : ''
+          kind === 'serviceaccounts'
+            ? ', or take it out and say SERVICE_ACCOUNT=' + (name ?? '')
+            : ''
         }`,
       );
     throw apiError(`look for ${kind ?? ''}/${name ?? ''}`, response);
@@ -85,7 +99,9 @@ async function checkReachable(kube: KubeClient): Promise<void> {
       `the API server does not know you: ${responseText(response)}; log in as for kubectl get nodes`,
     );
   if (response.status !== 200)
-    throw new Error(`the API server cannot be reached: ${responseText(response)}; try kubectl version`);
+    throw new Error(
+      `the API server cannot be reached: ${responseText(response)}; try kubectl version`,
+    );
 }
 
 async function checkDriver(kube: KubeClient, report: (line: string) => void): Promise<void> {
@@ -99,20 +115,29 @@ async function checkDriver(kube: KubeClient, report: (line: string) => void): Pr
     throw new Error(
       `the cluster has no CSIDriver ${driverName}, only its CRDs: install the Secrets Store CSI driver 1.3 or newer, then Keyferry; see docs/install.md`,
     );
-  if (driver.status !== 200) return report(`the CSIDriver cannot be looked at: ${responseText(driver)}`);
+  if (driver.status !== 200)
+    return report(`the CSIDriver cannot be looked at: ${responseText(driver)}`);
   const { spec } = driver.body as { spec: { tokenRequests?: readonly { audience: string }[] } };
-  const audiences = (spec.tokenRequests ?? []).map(({ audience }) => audience || "the API server's own");
+  const audiences = (spec.tokenRequests ?? []).map(
+    ({ audience }) => audience || "the API server's own",
+  );
   report(`the driver brings tokens for: ${audiences.join(', ') || 'nobody'}`);
 }
 
 /** Whether it is there. */
-async function checkNamespace(kube: KubeClient, namespace: string, useNamespace?: string): Promise<boolean> {
+async function checkNamespace(
+  kube: KubeClient,
+  namespace: string,
+  useNamespace?: string,
+): Promise<boolean> {
   const response = await kube.request('GET', `/api/v1/namespaces/${namespace}`);
   if (response.status === 404) return false;
   if (response.status === 200) {
     const { metadata } = response.body as KubeObject;
     if (metadata.deletionTimestamp !== undefined)
-      throw new Error(`namespace ${namespace} is being deleted: wait for its end, or take another one`);
+      throw new Error(
+        `namespace ${namespace} is being deleted: wait for its end, or take another one`,
+      );
     if (isCreatedBySuite(response)) throw new Error(leftoverMessage(namespace));
   } else if (response.status !== 403) throw apiError(`look for namespace ${namespace}`, response);
   if (useNamespace === namespace) return true;
@@ -134,7 +159,10 @@ async function checkPermissions(
     ...(namespaceExists ? [] : ['create namespaces', 'delete namespaces']),
     ...['create pods', 'get pods', 'delete pods', 'list events'],
     ...['create serviceaccounts', 'get serviceaccounts', 'delete serviceaccounts'],
-    ...[`create secretproviderclasses ${driverGroup}`, `delete secretproviderclasses ${driverGroup}`],
+    ...[
+      `create secretproviderclasses ${driverGroup}`,
+      `delete secretproviderclasses ${driverGroup}`,
+    ],
     `get secretproviderclasspodstatuses ${driverGroup}`,
     ...(spec.secretObjects === undefined ? [] : ['get secrets']),
   ];

@@ -3,7 +3,10 @@ import { spawn } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createKubeClient, type KubeClient } from '../driver/kube-client.ts';
-import { buildApiServer, missingControlPlaneDependencies } from '../servers/control-plane/control-plane.ts';
+import {
+  buildApiServer,
+  missingControlPlaneDependencies,
+} from '../servers/control-plane/control-plane.ts';
 import { buildTestVault } from '../servers/testvault/testvault.ts';
 import { runSmokeTest, type SmokeTestOptions } from './smoke-test.ts';
 import { audiences } from './clouds.ts';
@@ -29,7 +32,9 @@ if (missingDependencies.length === 0) {
   beforeAll(() => buildTestVault(), 1_200_000);
   beforeAll(async () => {
     environment = await startTestEnvironment({ providers: ['local', 'vault'] });
-    ({ kube } = await connectWithKubectl({ kubeconfig: environment.cluster.controlPlane.kubeconfig }));
+    ({ kube } = await connectWithKubectl({
+      kubeconfig: environment.cluster.controlPlane.kubeconfig,
+    }));
     example = await readFile(join(project, 'deploy/examples/local/web.yaml'), 'utf8');
     await environment.local('{"username":"u","password":"CANARY"}', 'set', 'shop/db');
     await environment.local('hello', 'set', 'shop/banner');
@@ -53,8 +58,18 @@ function manifestWithoutGrant(namespace: string): string {
 
 function runTrial(namespace: string, more: Partial<SmokeTestOptions> = {}): Promise<void> {
   return runSmokeTest({
-    ...{ kube, manifest: manifestIn(namespace), image: 'pause', node: 'node-1.6', podTimeoutMs: 5_000 },
-    ...{ report: (line: string) => void reported.push(line), signal: new AbortController().signal, ...more },
+    ...{
+      kube,
+      manifest: manifestIn(namespace),
+      image: 'pause',
+      node: 'node-1.6',
+      podTimeoutMs: 5_000,
+    },
+    ...{
+      report: (line: string) => void reported.push(line),
+      signal: new AbortController().signal,
+      ...more,
+    },
   });
 }
 
@@ -100,9 +115,13 @@ describe('a cluster in order', () => {
     await writeFile(manifest, manifestWithoutGrant('trial-stopped'));
     const settings = [`MANIFEST=${manifest}`, 'POD_NODE=node-1.6', 'POD_IMAGE=pause'];
     const kubeconfig = `KUBECONFIG=${environment.cluster.controlPlane.kubeconfig}`;
-    const child = spawn('make', ['--silent', '-C', project, 'e2e-cluster', kubeconfig, ...settings], {
-      ...{ stdio: ['ignore', 'pipe', 'pipe'], detached: true },
-    });
+    const child = spawn(
+      'make',
+      ['--silent', '-C', project, 'e2e-cluster', kubeconfig, ...settings],
+      {
+        ...{ stdio: ['ignore', 'pipe', 'pipe'], detached: true },
+      },
+    );
     let output = '';
     for (const stream of [child.stdout, child.stderr])
       stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
@@ -115,9 +134,13 @@ describe('a cluster in order', () => {
     process.kill(-(child.pid ?? 0), 'SIGINT');
     expect(await ended).not.toBe(0);
     expect(output).toMatch(/^cluster: \S+ \(https:/m);
-    expect(output).toMatch(/SIGINT: what was made is removed first\nFAILED: stopped before its end/);
+    expect(output).toMatch(
+      /SIGINT: what was made is removed first\nFAILED: stopped before its end/,
+    );
     await eventually(listObjects, (now) => expect(now).toEqual(before));
-    expect((await kube.get('/api/v1/namespaces/trial-stopped')).metadata.deletionTimestamp).toBeDefined();
+    expect(
+      (await kube.get('/api/v1/namespaces/trial-stopped')).metadata.deletionTimestamp,
+    ).toBeDefined();
   });
 });
 
@@ -128,19 +151,30 @@ describe('nothing that is there is touched', () => {
     await expect(runTrial('production')).rejects.toThrow(
       /^namespace production exists already, and is not touched: .*USE_NAMESPACE=production/,
     );
-    await expect(runTrial('production', { useNamespace: 'another' })).rejects.toThrow(/exists already/);
+    await expect(runTrial('production', { useNamespace: 'another' })).rejects.toThrow(
+      /exists already/,
+    );
     expect(await listObjects()).toEqual(before);
   });
 
   test.each([
     ['ServiceAccount', 'web', /has serviceaccounts\/web already.*SERVICE_ACCOUNT=web/],
-    ['Secret', 'web-db', /has secrets\/web-db already, and nothing that is there is touched: rename it/],
+    [
+      'Secret',
+      'web-db',
+      /has secrets\/web-db already, and nothing that is there is touched: rename it/,
+    ],
     ['Pod', 'keyferry-e2e', /has pods\/keyferry-e2e already/],
   ])('nor is a %s %s in it', async (kind, name, pattern) => {
     const namespace = `lived-in-${kind.toLowerCase()}`;
     await createNamespace(namespace);
     const spec = { containers: [{ name: 'theirs', image: 'theirs' }] };
-    const theirs = { apiVersion: 'v1', kind, metadata: { name, namespace }, ...(kind === 'Pod' && { spec }) };
+    const theirs = {
+      apiVersion: 'v1',
+      kind,
+      metadata: { name, namespace },
+      ...(kind === 'Pod' && { spec }),
+    };
     await environment.cluster.applyServiceAccount(`${namespace}/default`);
     const [created] = await kube.apply([theirs]);
     await expect(runTrial(namespace, { useNamespace: namespace })).rejects.toThrow(pattern);
@@ -175,13 +209,19 @@ describe('what somebody else makes meanwhile stays', () => {
       async request(...args: Parameters<KubeClient['request']>) {
         const [method, path, body] = args;
         const isCreation =
-          method === 'POST' && path.endsWith('/serviceaccounts') && JSON.stringify(body).includes('"web"');
-        const response = isCreation && message === undefined ? undefined : await kube.request(...args);
+          method === 'POST' &&
+          path.endsWith('/serviceaccounts') &&
+          JSON.stringify(body).includes('"web"');
+        const response =
+          isCreation && message === undefined ? undefined : await kube.request(...args);
         if (!isCreation) return response!;
         await before();
-        await kube.apply([{ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'web' } }], {
-          namespace: 'trial-shared',
-        });
+        await kube.apply(
+          [{ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'web' } }],
+          {
+            namespace: 'trial-shared',
+          },
+        );
         if (response === undefined) throw new Error('the line is dead');
         return response;
       },
@@ -272,9 +312,13 @@ describe('what is amiss is said in one message, and nothing stays', () => {
         ),
       (response) => expect(response.status).toBe(200),
     );
-    await expectFailure('trial-image', /the image pause cannot be pulled: ImagePullBackOff: .*POD_IMAGE=/, {
-      manifest: manifestWithoutGrant('trial-image'),
-    });
+    await expectFailure(
+      'trial-image',
+      /the image pause cannot be pulled: ImagePullBackOff: .*POD_IMAGE=/,
+      {
+        manifest: manifestWithoutGrant('trial-image'),
+      },
+    );
     await kubelet;
   });
 
@@ -299,19 +343,27 @@ describe('what is amiss is said in one message, and nothing stays', () => {
   });
 
   test('a pod that nobody looks at', async () => {
-    await expectFailure('trial-lonely', /nobody says why: is Keyferry there on its node, and the driver\?/, {
-      ...{ node: 'no-node', podTimeoutMs: 500 },
-    });
+    await expectFailure(
+      'trial-lonely',
+      /nobody says why: is Keyferry there on its node, and the driver\?/,
+      {
+        ...{ node: 'no-node', podTimeoutMs: 500 },
+      },
+    );
   });
 
   test('a driver that brings no tokens', async () => {
     const { vault, cluster } = environment;
-    await vault.letIn({ name: 'web', namespace: 'trial-tokens', account: 'web', audience: 'vault' });
+    await vault.letIn({
+      name: 'web',
+      namespace: 'trial-tokens',
+      account: 'web',
+      audience: 'vault',
+    });
     await vault.put('shop/db', { username: 'u', password: 'CANARY' });
-    const manifest = (await readFile(join(project, 'deploy/examples/vault/web.yaml'), 'utf8')).replaceAll(
-      /\bshop$|name: shop\b/gm,
-      (found) => found.replace('shop', 'trial-tokens'),
-    );
+    const manifest = (
+      await readFile(join(project, 'deploy/examples/vault/web.yaml'), 'utf8')
+    ).replaceAll(/\bshop$|name: shop\b/gm, (found) => found.replace('shop', 'trial-tokens'));
     await cluster.setAudiences([]);
     await expectFailure('trial-tokens', /brought no token for the audience vault.*tokenRequests/, {
       manifest,
@@ -324,7 +376,10 @@ describe('what is amiss is said in one message, and nothing stays', () => {
   test('a store that lets everybody in', async () => {
     const file = join(environment.dir, 'grants');
     const grants = await readFile(file, 'utf8');
-    await writeFile(file, grants.replace('"serviceAccounts":["app","web"]', '"serviceAccounts":["*"]'));
+    await writeFile(
+      file,
+      grants.replace('"serviceAccounts":["app","web"]', '"serviceAccounts":["*"]'),
+    );
     await expectFailure(
       'trial-open',
       /a pod of ServiceAccount keyferry-e2e-stranger.*got the files of class web: look at sharedIdentities/,
@@ -342,9 +397,13 @@ describe('what is amiss is said in one message, and nothing stays', () => {
     const server = { server: controlPlane.server, ca: await readFile(controlPlane.caFile, 'utf8') };
     const developer = createKubeClient({ ...server, token: status.token });
     const nobody = createKubeClient({ ...server, token: 'expired' });
-    await expectFailure('amiss', /may not see whether namespace amiss exists.*USE_NAMESPACE=amiss/, {
-      kube: developer,
-    });
+    await expectFailure(
+      'amiss',
+      /may not see whether namespace amiss exists.*USE_NAMESPACE=amiss/,
+      {
+        kube: developer,
+      },
+    );
     await expectFailure(
       'amiss',
       /you may not create pods, get pods, delete pods, list events,.*in namespace amiss: ask for a role/,

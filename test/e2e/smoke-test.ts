@@ -42,7 +42,9 @@ type Pod = KubeObject & {
       readonly status: string;
       readonly message?: string;
     }[];
-    readonly containerStatuses?: readonly { readonly state?: { readonly waiting?: ContainerWaiting } }[];
+    readonly containerStatuses?: readonly {
+      readonly state?: { readonly waiting?: ContainerWaiting };
+    }[];
   };
 };
 /** What was made; whether it was is not known before the answer, and its uid neither. */
@@ -87,7 +89,11 @@ export async function runSmokeTest(options: SmokeTestOptions): Promise<void> {
     // Of a server in trouble nobody knows whether it has made it.
     if (response.status < 500) created.pop();
     // Every new namespace gets its account `default` from the cluster.
-    if (response.status === 409 && !namespaceExists && describeObject(object) === 'ServiceAccount/default') {
+    if (
+      response.status === 409 &&
+      !namespaceExists &&
+      describeObject(object) === 'ServiceAccount/default'
+    ) {
       const [applied] = await kube.apply([labelled], { namespace });
       if (applied !== undefined) return applied;
     }
@@ -95,12 +101,19 @@ export async function runSmokeTest(options: SmokeTestOptions): Promise<void> {
   }
 
   async function events({ metadata }: Pod): Promise<readonly string[]> {
-    type Event = { involvedObject: { uid?: string }; type?: string; reason: string; message: string };
+    type Event = {
+      involvedObject: { uid?: string };
+      type?: string;
+      reason: string;
+      message: string;
+    };
     const all = await kube.list<Event>(
       `${namespacePath}/events?fieldSelector=involvedObject.name%3D${metadata.name}`,
     );
     return all
-      .filter(({ involvedObject, type }) => involvedObject.uid === metadata.uid && type === 'Warning')
+      .filter(
+        ({ involvedObject, type }) => involvedObject.uid === metadata.uid && type === 'Warning',
+      )
       .map(({ reason, message }) => `${reason}: ${message}`);
   }
 
@@ -124,7 +137,9 @@ export async function runSmokeTest(options: SmokeTestOptions): Promise<void> {
     serviceAccount: string,
     isReady: (snapshot: PodSnapshot) => boolean,
   ): Promise<PodSnapshot> {
-    const { metadata } = await createObject(podOf(name, serviceAccount, spc.metadata.name, options));
+    const { metadata } = await createObject(
+      podOf(name, serviceAccount, spc.metadata.name, options),
+    );
     const reported = new Set<string>();
     let last: PodSnapshot | undefined;
     return waitFor(
@@ -143,7 +158,8 @@ export async function runSmokeTest(options: SmokeTestOptions): Promise<void> {
           );
         return isReady(last) ? last : undefined;
       },
-      () => `pod ${name} is not as it should be after ${podTimeoutMs / 1000} s: ${pendingReason(last)}`,
+      () =>
+        `pod ${name} is not as it should be after ${podTimeoutMs / 1000} s: ${pendingReason(last)}`,
     );
   }
 
@@ -167,9 +183,11 @@ export async function runSmokeTest(options: SmokeTestOptions): Promise<void> {
         const { status, body } = await kube.request('GET', path);
         return status === 200 ? (body as Status) : undefined;
       },
-      () => `the pod runs, but the driver has not written SecretProviderClassPodStatus ${name}: see its log`,
+      () =>
+        `the pod runs, but the driver has not written SecretProviderClassPodStatus ${name}: see its log`,
     );
-    for (const { id, version } of status.objects) report(`${allowedPodName} has ${id} in version ${version}`);
+    for (const { id, version } of status.objects)
+      report(`${allowedPodName} has ${id} in version ${version}`);
     if (!status.mounted || status.objects.length === 0)
       throw new Error(`SecretProviderClassPodStatus ${name} lists no files: see the driver's log`);
   }
@@ -178,7 +196,10 @@ export async function runSmokeTest(options: SmokeTestOptions): Promise<void> {
     for (const { secretName, data } of spc.spec.secretObjects ?? [])
       await waitFor(
         async () => {
-          const { status, body } = await kube.request('GET', `${namespacePath}/secrets/${secretName}`);
+          const { status, body } = await kube.request(
+            'GET',
+            `${namespacePath}/secrets/${secretName}`,
+          );
           const { data: found = {} } = body as { data?: Record<string, string> };
           return status === 200 && data.every(({ key }) => key in found) ? found : undefined;
         },
@@ -229,14 +250,26 @@ function podOf(
 ): KubeObject {
   const csi = { driver: driverName, readOnly: true, volumeAttributes: { secretProviderClass } };
   const securityContext = {
-    ...{ allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } },
+    ...{
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'] },
+    },
   };
   const resources = { requests: { cpu: '10m', memory: '16Mi' }, limits: { memory: '32Mi' } };
   const volumeMounts = [{ name: 'secrets', mountPath: '/secrets', readOnly: true }];
   const spec = {
-    ...{ serviceAccountName, automountServiceAccountToken: false, volumes: [{ name: 'secrets', csi }] },
+    ...{
+      serviceAccountName,
+      automountServiceAccountToken: false,
+      volumes: [{ name: 'secrets', csi }],
+    },
     ...(node !== undefined && { nodeName: node }),
-    securityContext: { runAsNonRoot: true, runAsUser: 65535, seccompProfile: { type: 'RuntimeDefault' } },
+    securityContext: {
+      runAsNonRoot: true,
+      runAsUser: 65535,
+      seccompProfile: { type: 'RuntimeDefault' },
+    },
     containers: [{ name: 'app', image, resources, securityContext, volumeMounts }],
   };
   return { apiVersion: 'v1', kind: 'Pod', metadata: { name }, spec } as KubeObject;
@@ -283,7 +316,9 @@ async function removeAll(
   for (const entry of [...created].reverse())
     await removeObject(kube, entry).catch((error: unknown) => {
       remaining.push(entry.path);
-      report(`${entry.path} is not removed: ${error instanceof Error ? error.message : String(error)}`);
+      report(
+        `${entry.path} is not removed: ${error instanceof Error ? error.message : String(error)}`,
+      );
     });
   if (remaining.length > 0) report(`remove what is left: ${removalCommand(namespace)}`);
 }

@@ -11,7 +11,13 @@ import type { PodView } from '../driver/cluster.ts';
 import { startKeyferry, type KeyferryProcess } from '../driver/keyferry-process.ts';
 import { startNode, type PlayedNode } from '../driver/node.ts';
 import { createTokenVerifier } from '../servers/control-plane/token-verifier.ts';
-import { audiences, cloudAnnotations, podIdentityParameters, startClouds, type Clouds } from './clouds.ts';
+import {
+  audiences,
+  cloudAnnotations,
+  podIdentityParameters,
+  startClouds,
+  type Clouds,
+} from './clouds.ts';
 import { startCluster, type Cluster, type PodOptions } from './cluster.ts';
 import { startVaultInCluster } from './vault-in-cluster.ts';
 
@@ -55,7 +61,10 @@ export type TestEnvironment = Installation & {
     options?: { readonly synced?: boolean; readonly namespace?: string },
   ): Promise<void>;
   /** How Keyferry is started here, but for its providers and its addresses. */
-  readonly settings: { readonly args: readonly string[]; readonly env: Readonly<Record<string, string>> };
+  readonly settings: {
+    readonly args: readonly string[];
+    readonly env: Readonly<Record<string, string>>;
+  };
   /** Another house in the same cluster; it knows nothing yet. */
   startInstallation(name: string, options?: InstallationOptions): Promise<Installation>;
 };
@@ -81,7 +90,8 @@ export async function startTestEnvironment({
   const dir = await mkdtemp(join(tmpdir(), 'kf-stage-'));
   const cluster = await startCluster();
   const clouds = await startClouds(await createTokenVerifier(cluster.controlPlane));
-  const local = (input: string, ...localArgs: string[]): Promise<void> => runLocal(dir, input, ...localArgs);
+  const local = (input: string, ...localArgs: string[]): Promise<void> =>
+    runLocal(dir, input, ...localArgs);
   const account = { namespace: 'team-a', account: 'app' };
   const vault = await startVaultInCluster(cluster.controlPlane, [
     { ...account, name: 'app', audience: 'vault' },
@@ -128,7 +138,8 @@ export async function startTestEnvironment({
         ...podIdentityParameters.aws,
         objects: `- {objectName: ${name}, objectType: secretsmanager, jmesPath: ${jmesPath}}`,
       }),
-      put: (name, password) => void clouds.aws.secretsManager.put(name, JSON.stringify({ password })),
+      put: (name, password) =>
+        void clouds.aws.secretsManager.put(name, JSON.stringify({ password })),
     },
   ];
 
@@ -144,7 +155,12 @@ export async function startTestEnvironment({
 
   const [address, vaultCaFile] = [vault.url.origin, vault.caFile];
   const vaultEnv = {
-    ...{ VAULT_ADDR: address, VAULT_CACERT: vaultCaFile, BAO_ADDR: address, BAO_CACERT: vaultCaFile },
+    ...{
+      VAULT_ADDR: address,
+      VAULT_CACERT: vaultCaFile,
+      BAO_ADDR: address,
+      BAO_CACERT: vaultCaFile,
+    },
   };
   const settings = {
     args: [
@@ -182,11 +198,21 @@ export async function startTestEnvironment({
       ...{ keyferry, node },
       async startPod(generation, podOptions) {
         const { namespace = 'team-a', serviceAccount = 'app' } = podOptions;
-        await cluster.startPod({ ...podOptions, namespace, serviceAccount, node: nodeName(generation) });
-        return node(generation).until(`${namespace}/${podOptions.name}`, ({ last }) => last !== 'skipped');
+        await cluster.startPod({
+          ...podOptions,
+          namespace,
+          serviceAccount,
+          node: nodeName(generation),
+        });
+        return node(generation).until(
+          `${namespace}/${podOptions.name}`,
+          ({ last }) => last !== 'skipped',
+        );
       },
       async metric(line) {
-        const found = (await metrics(healthSocket)).split('\n').find((each) => each.startsWith(line));
+        const found = (await metrics(healthSocket))
+          .split('\n')
+          .find((each) => each.startsWith(line));
         return found === undefined ? undefined : Number(found.split(' ').at(-1));
       },
       async stop() {
@@ -202,13 +228,27 @@ export async function startTestEnvironment({
   const installation = await startInstallation('node');
   return {
     ...installation,
-    ...{ cluster, clouds, vault, dir, stores, local, settings, startInstallation: startInstallation },
+    ...{
+      cluster,
+      clouds,
+      vault,
+      dir,
+      stores,
+      local,
+      settings,
+      startInstallation: startInstallation,
+    },
     allowSecrets: (...secrets) =>
       cluster.applyServiceAccount('team-a/app', {
         ...cloudAnnotations,
         'cce.io/dew-resource': JSON.stringify(secrets),
       }),
-    async applyClass(name, { provider }, parameters, { synced = false, namespace = 'team-a' } = {}) {
+    async applyClass(
+      name,
+      { provider },
+      parameters,
+      { synced = false, namespace = 'team-a' } = {},
+    ) {
       const data = [{ objectName: 'password', key: 'value' }];
       const secretObjects = synced ? [{ secretName: name, type: 'Opaque', data }] : [];
       await cluster.kube.apply([
@@ -230,7 +270,11 @@ export async function startTestEnvironment({
 }
 
 /** `keyferry local ...` on the files `store` and `key` of a directory. @throws with what it printed */
-export async function runLocal(directory: string, input: string, ...localArgs: string[]): Promise<void> {
+export async function runLocal(
+  directory: string,
+  input: string,
+  ...localArgs: string[]
+): Promise<void> {
   const files = ['--store', join(directory, 'store'), '--key', join(directory, 'key')];
   const execution = promisify(execFile)(process.execPath, [
     await builtBundle(),
@@ -244,7 +288,10 @@ export async function runLocal(directory: string, input: string, ...localArgs: s
 
 async function metrics(socketPath: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    request({ socketPath, path: '/metrics' }, (response) => void text(response).then(resolve, reject))
+    request(
+      { socketPath, path: '/metrics' },
+      (response) => void text(response).then(resolve, reject),
+    )
       .on('error', reject)
       .end();
   });

@@ -37,7 +37,9 @@ export async function startVaultInCluster(controlPlane: ControlPlane, roles: rea
   );
   const vault = await startTestVault();
   const { root } = vault;
-  await root('PUT', 'sys/policies/acl/app', { policy: 'path "secret/*" { capabilities = ["read"] }' });
+  await root('PUT', 'sys/policies/acl/app', {
+    policy: 'path "secret/*" { capabilities = ["read"] }',
+  });
   await root('POST', 'sys/mounts/secret', { type: 'kv', options: { version: '2' } });
   await root('POST', 'sys/auth/kubernetes', { type: 'kubernetes' });
   await root('POST', 'auth/kubernetes/config', {

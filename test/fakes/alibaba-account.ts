@@ -64,7 +64,11 @@ export function createAlibabaAccount({ now = Date.now } = {}): AlibabaAccount {
     const key = keys.get(id);
     // An ended session is told like a key that does not exist.
     if (key === undefined || key.expiresAt <= now())
-      return errorResponse(404, 'InvalidAccessKeyId.NotFound', `Specified access key is not found: ${id}`);
+      return errorResponse(
+        404,
+        'InvalidAccessKeyId.NotFound',
+        `Specified access key is not found: ${id}`,
+      );
     if (key.securityToken !== headers['x-acs-security-token'])
       return errorResponse(
         400,
@@ -72,15 +76,25 @@ export function createAlibabaAccount({ now = Date.now } = {}): AlibabaAccount {
         'Specified SecurityToken is bad',
       );
     const names = list.split(';');
-    const mustBeSigned = Object.keys(headers).filter((name) => /^(x-acs-.*|host|content-type)$/.test(name));
+    const mustBeSigned = Object.keys(headers).filter((name) =>
+      /^(x-acs-.*|host|content-type)$/.test(name),
+    );
     if (!mustBeSigned.every((name) => names.includes(name)) || names.length !== mustBeSigned.length)
       return errorResponse(400, 'IncompleteSignature', 'a header is not signed');
     const sentAt = Date.parse(String(headers['x-acs-date']));
     if (!(Math.abs(now() - sentAt) <= 15 * 60_000))
-      return errorResponse(400, 'InvalidTimeStamp.Expired', 'Specified time stamp or date value is expired.');
+      return errorResponse(
+        400,
+        'InvalidTimeStamp.Expired',
+        'Specified time stamp or date value is expired.',
+      );
     const nonce = String(headers['x-acs-signature-nonce']);
     if (nonces.has(nonce))
-      return errorResponse(400, 'SignatureNonceUsed', 'Specified signature nonce was used already.');
+      return errorResponse(
+        400,
+        'SignatureNonceUsed',
+        'Specified signature nonce was used already.',
+      );
     nonces.add(nonce);
     const digest = alibabaBodyDigest(body);
     const authorization = alibabaAuthorization(
@@ -108,7 +122,9 @@ export function createAlibabaAccount({ now = Date.now } = {}): AlibabaAccount {
       const issued: AlibabaKeys = {
         accessKeyId: `${lifeMs === undefined ? 'LTAI' : 'STS.'}${randomBytes(10).toString('hex')}`,
         accessKeySecret: `secret-${randomBytes(15).toString('hex')}`,
-        ...(lifeMs !== undefined && { securityToken: `token-${randomBytes(60).toString('base64')}` }),
+        ...(lifeMs !== undefined && {
+          securityToken: `token-${randomBytes(60).toString('base64')}`,
+        }),
         expiresAt: lifeMs === undefined ? Infinity : now() + lifeMs,
         holder,
       };
@@ -123,7 +139,8 @@ export function createAlibabaAccount({ now = Date.now } = {}): AlibabaAccount {
       if (request.method !== 'POST' || request.path !== '/')
         return alibabaErrorResponse(404, 'InvalidAction.NotFound', 'Specified api is not found.');
       const query = new URLSearchParams(request.query);
-      if (query.get('Format') !== 'JSON') return { status: 400, body: '<Error><Code>ItIsXml</Code></Error>' };
+      if (query.get('Format') !== 'JSON')
+        return { status: 400, body: '<Error><Code>ItIsXml</Code></Error>' };
       query.delete('Format');
       const isForm = headers['content-type'] === 'application/x-www-form-urlencoded';
       const form = isForm ? [...new URLSearchParams(request.body.toString())] : [];
@@ -131,9 +148,15 @@ export function createAlibabaAccount({ now = Date.now } = {}): AlibabaAccount {
       if (unsignedActions.includes(action))
         return headers.authorization === undefined && [...query].length === 0
           ? handleCall(call)
-          : alibabaErrorResponse(400, 'InvalidParameter', 'must be neither signed nor in the address');
+          : alibabaErrorResponse(
+              400,
+              'InvalidParameter',
+              'must be neither signed nor in the address',
+            );
       const keysOrError = authenticate(request);
-      return 'holder' in keysOrError ? handleCall({ ...call, holder: keysOrError.holder }) : keysOrError;
+      return 'holder' in keysOrError
+        ? handleCall({ ...call, holder: keysOrError.holder })
+        : keysOrError;
     },
   };
 }

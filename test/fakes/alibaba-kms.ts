@@ -1,6 +1,11 @@
 import type { SecureContextOptions } from 'node:tls';
 import { alibabaErrorResponse, type AlibabaAccount, type AlibabaCall } from './alibaba-account.ts';
-import { startFakeServer, type FakeResponse, type FakeRequest, type FakeServer } from './http-server.ts';
+import {
+  startFakeServer,
+  type FakeResponse,
+  type FakeRequest,
+  type FakeServer,
+} from './http-server.ts';
 
 type Version = { readonly id: string; readonly data: string; readonly type: 'text' | 'binary' };
 type Secret = { readonly type: string; readonly versions: Version[]; errorResponse?: FakeResponse };
@@ -100,13 +105,18 @@ export async function startFakeKms(options: {
 
   function handleCall(call: AlibabaCall): FakeResponse {
     const { action, version, parameters, holder } = call;
-    if (version !== '2016-01-20' || (action !== 'GetSecretValue' && action !== 'BatchGetSecretValue'))
+    if (
+      version !== '2016-01-20' ||
+      (action !== 'GetSecretValue' && action !== 'BatchGetSecretValue')
+    )
       return alibabaErrorResponse(404, 'InvalidAction.NotFound', 'Specified api is not found.');
     calls.push(call);
     if (action === 'GetSecretValue') {
-      const [SecretName = '', VersionId, VersionStage] = ['SecretName', 'VersionId', 'VersionStage'].map(
-        (key) => parameters.get(key) ?? undefined,
-      );
+      const [SecretName = '', VersionId, VersionStage] = [
+        'SecretName',
+        'VersionId',
+        'VersionStage',
+      ].map((key) => parameters.get(key) ?? undefined);
       return read(SecretName, { VersionId, VersionStage }, holder);
     }
     if (server.batchSupport === 'unknown')
@@ -174,7 +184,9 @@ function find(
   { VersionId: id, VersionStage: stage }: VersionSelector,
 ): Version | undefined | 'contradiction' {
   const { versions, type } = secret;
-  const byStage = { ACSCurrent: versions.at(-1), ACSPrevious: versions.at(-2) }[stage ?? 'ACSCurrent'];
+  const byStage = { ACSCurrent: versions.at(-1), ACSPrevious: versions.at(-2) }[
+    stage ?? 'ACSCurrent'
+  ];
   // Managed secrets ignore it.
   if (id === undefined || type !== 'Generic') return byStage;
   const byId = versions.find((version) => version.id === id);

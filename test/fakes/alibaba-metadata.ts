@@ -19,7 +19,8 @@ export async function startFakeAlibabaMetadata(options: {
   const { account, region, tokens = 'required' } = options;
   const issuedTokens = new Set<string>();
   const role = 'KubernetesWorkerRole-1234';
-  const issueKeys = (lifeMs: number): AlibabaKeys => account.issueKeys({ holder: 'worker', lifeMs });
+  const issueKeys = (lifeMs: number): AlibabaKeys =>
+    account.issueKeys({ holder: 'worker', lifeMs });
   const server = await startFakeServer({
     handler({ method, path, headers }) {
       if (path === '/latest/api/token') {
@@ -30,7 +31,10 @@ export async function startFakeAlibabaMetadata(options: {
         issuedTokens.add(token);
         return { body: token };
       }
-      if (tokens === 'required' && !issuedTokens.has(String(headers['x-aliyun-ecs-metadata-token'])))
+      if (
+        tokens === 'required' &&
+        !issuedTokens.has(String(headers['x-aliyun-ecs-metadata-token']))
+      )
         return { status: 403 };
       if (path === '/latest/meta-data/region-id') return { body: region };
       const { keys, role: attachedRole, code } = metadata.current;

@@ -66,7 +66,10 @@ export async function startFakeOos(options: {
     };
   }
 
-  const server = await startFakeServer({ tls, handler: (request) => account.serve(request, handleCall) });
+  const server = await startFakeServer({
+    tls,
+    handler: (request) => account.serve(request, handleCall),
+  });
   return Object.assign(server, {
     denied,
     put(name: string, value: string) {

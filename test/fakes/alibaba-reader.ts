@@ -3,7 +3,10 @@ import type { SecretError } from '../../src/core/errors.ts';
 import { createRejectionCache } from '../../src/concurrency/rejection-cache.ts';
 import { createRetry } from '../../src/concurrency/retry.ts';
 import type { AlibabaCloudConfig } from '../../src/providers/alibabacloud/types.ts';
-import { createAlibabaCredentials, ownerOf } from '../../src/providers/alibabacloud/credentials/index.ts';
+import {
+  createAlibabaCredentials,
+  ownerOf,
+} from '../../src/providers/alibabacloud/credentials/index.ts';
 import { createAlibabaFetch } from '../../src/providers/alibabacloud/fetch.ts';
 import type { AlibabaCredential, AlibabaIdentity } from '../../src/providers/alibabacloud/types.ts';
 import type { Principal } from '../../src/core/provider.ts';
@@ -23,7 +26,10 @@ export function createAlibabaReader(
   const retry = createRetry({ baseMs: 1 });
   const credentialGate = createCredentialGate({ rejectionCache: createRejectionCache({ now }) });
   const deps = { config, http, retry, proving: credentialGate, now };
-  const credentials = createAlibabaCredentials({ ...deps, onFailure: (error) => void failures.push(error) });
+  const credentials = createAlibabaCredentials({
+    ...deps,
+    onFailure: (error) => void failures.push(error),
+  });
   const fetch = createAlibabaFetch({ ...deps, credentials });
 
   const principalOf = (identity: AlibabaIdentity): Principal<AlibabaCredential> => {
@@ -40,7 +46,11 @@ export function createAlibabaReader(
     credentials,
     /** What onFailure was told. */
     failures,
-    ...createRequester({ fetch, principalOf, refDefaults: { service: 'kms', region: alibabaRegion } }),
+    ...createRequester({
+      fetch,
+      principalOf,
+      refDefaults: { service: 'kms', region: alibabaRegion },
+    }),
   };
 }
 

@@ -27,7 +27,13 @@ export function alibabaAuthorization(
   bodyDigest: string,
   key: { readonly accessKeyId: string; readonly accessKeySecret: string },
 ): string {
-  return utils.getAuthorization(request, algorithm, bodyDigest, key.accessKeyId, key.accessKeySecret);
+  return utils.getAuthorization(
+    request,
+    algorithm,
+    bodyDigest,
+    key.accessKeyId,
+    key.accessKeySecret,
+  );
 }
 
 export function alibabaBodyDigest(body: string | Uint8Array): string {

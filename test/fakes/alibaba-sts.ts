@@ -98,7 +98,11 @@ export async function startFakeSts(options: {
     token: string,
   ): FakeResponse | undefined {
     const authenticationFailure = (reason: string): FakeResponse =>
-      alibabaErrorResponse(401, `AuthenticationFail.${reason}`, `This operation is forbidden: ${token}`);
+      alibabaErrorResponse(
+        401,
+        `AuthenticationFail.${reason}`,
+        `This operation is forbidden: ${token}`,
+      );
     if (role === undefined)
       return alibabaErrorResponse(404, 'EntityNotExist.Role', 'The specified Role not exists.');
     const claims = verifyToken(token, isIssued);

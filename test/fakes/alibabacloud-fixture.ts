@@ -19,10 +19,16 @@ export const oidcProvider = 'acs:ram::1234567890:oidc-provider/ack-rrsa-c0123';
 export const appRole = 'acs:ram::1234567890:role/app';
 export const providerRole = 'acs:ram::1234567890:role/keyferry';
 /** In other accounts. */
-export const [staging, production] = ['acs:ram::2222222222:role/reader', 'acs:ram::3333333333:role/reader'];
+export const [staging, production] = [
+  'acs:ram::2222222222:role/reader',
+  'acs:ram::3333333333:role/reader',
+];
 
 const roles: readonly RamRole[] = [
-  { arn: appRole, oidc: { providerArn: oidcProvider, subject: 'system:serviceaccount:team-a:app' } },
+  {
+    arn: appRole,
+    oidc: { providerArn: oidcProvider, subject: 'system:serviceaccount:team-a:app' },
+  },
   {
     arn: providerRole,
     oidc: { providerArn: oidcProvider, subject: 'system:serviceaccount:keyferry:keyferry' },
@@ -34,7 +40,12 @@ const roles: readonly RamRole[] = [
 
 /** What the grants file says unless a test says otherwise: the app of team-a may read everything, and assume nothing. */
 export const grantsForApp = [
-  { provider: 'alibabacloud', namespaces: ['team-a'], serviceAccounts: ['app'], names: ['kms/**', 'oos/**'] },
+  {
+    provider: 'alibabacloud',
+    namespaces: ['team-a'],
+    serviceAccounts: ['app'],
+    names: ['kms/**', 'oos/**'],
+  },
 ];
 
 /** How a rig is made. */

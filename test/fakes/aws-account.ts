@@ -46,7 +46,10 @@ export type AwsAccount = {
 export function awsJsonResponse(status: number, body: object): FakeResponse {
   return {
     status,
-    headers: { 'content-type': 'application/x-amz-json-1.1', 'x-amzn-requestid': `req-${randomUUID()}` },
+    headers: {
+      'content-type': 'application/x-amz-json-1.1',
+      'x-amzn-requestid': `req-${randomUUID()}`,
+    },
     body,
   };
 }
@@ -75,7 +78,10 @@ export function createAwsAccount({
     const { headers } = request;
     const parsedSignature = parseSigV4(request);
     if (parsedSignature === undefined)
-      return awsErrorResponse('MissingAuthenticationTokenException', 'Missing Authentication Token');
+      return awsErrorResponse(
+        'MissingAuthenticationTokenException',
+        'Missing Authentication Token',
+      );
     const key = keys.get(parsedSignature.accessKeyId);
     const badToken = 'The security token included in the request is invalid.';
     if (key === undefined) return awsErrorResponse('UnrecognizedClientException', badToken);
@@ -97,7 +103,9 @@ export function createAwsAccount({
           ? 'Signature expired: 1 is now earlier than 2 (7 - 5 min.)'
           : 'Signature not yet current: 2 is still later than 1 (7 + 5 min.)',
       );
-    const mustBeSigned = Object.keys(headers).filter((name) => /^(x-amz-.*|host|content-type)$/.test(name));
+    const mustBeSigned = Object.keys(headers).filter((name) =>
+      /^(x-amz-.*|host|content-type)$/.test(name),
+    );
     const isSignatureValid =
       parsedSignature.service === service &&
       mustBeSigned.every((name) => parsedSignature.signedHeaders.includes(name)) &&
@@ -118,7 +126,9 @@ export function createAwsAccount({
       const issued: AwsKeys = {
         accessKeyId: `${lifeMs === undefined ? 'AKIA' : 'ASIA'}${randomBytes(8).toString('hex').toUpperCase()}`,
         secretAccessKey: `secret-${randomBytes(15).toString('hex')}`,
-        ...(lifeMs !== undefined && { sessionToken: `token-${randomBytes(200).toString('base64')}` }),
+        ...(lifeMs !== undefined && {
+          sessionToken: `token-${randomBytes(200).toString('base64')}`,
+        }),
         expiresAt: lifeMs === undefined ? Infinity : now() + lifeMs,
         holder,
       };
@@ -135,7 +145,9 @@ export function createAwsAccount({
       const [service, action = ''] = String(request.headers['x-amz-target']).split('.');
       const isJson = request.headers['content-type'] === 'application/x-amz-json-1.1';
       if (request.method !== 'POST' || request.path !== '/' || service !== target || !isJson)
-        return withDate(awsErrorResponse('UnknownOperationException', 'there is no such operation'));
+        return withDate(
+          awsErrorResponse('UnknownOperationException', 'there is no such operation'),
+        );
       const keysOrError = authenticate(request, signingName);
       if (!('holder' in keysOrError)) return withDate(keysOrError);
       switch (regionFaults.get(keysOrError.region)) {
@@ -147,12 +159,20 @@ export function createAwsAccount({
           return withDate(awsErrorResponse('ThrottlingException', 'Rate exceeded'));
         case 'not enabled':
           return withDate(
-            awsErrorResponse('UnrecognizedClientException', 'The security token included is invalid.'),
+            awsErrorResponse(
+              'UnrecognizedClientException',
+              'The security token included is invalid.',
+            ),
           );
         case undefined: {
           const input = JSON.parse(request.body.toString()) as AwsCall['input'];
           return withDate(
-            await handleCall({ action, region: keysOrError.region, input, holder: keysOrError.holder }),
+            await handleCall({
+              action,
+              region: keysOrError.region,
+              input,
+              holder: keysOrError.holder,
+            }),
           );
         }
       }

@@ -24,7 +24,11 @@ export type AwsCloudOptions = {
  * A whole fake cloud, HTTPS as in life, one server a service for all regions (a signature names its region; see
  * `account.troubles` for outages), with clocks that can be turned, and the configuration that leads to it.
  */
-export async function startAwsCloud({ roles = [], associations = {}, isIssued }: AwsCloudOptions = {}) {
+export async function startAwsCloud({
+  roles = [],
+  associations = {},
+  isIssued,
+}: AwsCloudOptions = {}) {
   /** Milliseconds fast: ours, and the cloud's. */
   const clock = { node: 0, cloud: 0 };
   const cloudNow = (): number => Date.now() + clock.cloud;
@@ -42,7 +46,13 @@ export async function startAwsCloud({ roles = [], associations = {}, isIssued }:
   ]);
   const http = createHttp({ ca: [ca.cert] });
   const config: AwsCloudConfig = {
-    ...{ secretsManager: secretsManager.url, ssm: ssm.url, sts: sts.url, fips: false, dualstack: false },
+    ...{
+      secretsManager: secretsManager.url,
+      ssm: ssm.url,
+      sts: sts.url,
+      fips: false,
+      dualstack: false,
+    },
     podIdentityAgent: { ipv4: ipv4.url, ipv6: ipv6.url },
     perSecond: { secretsmanager: 1_000, ssm: 1_000 },
     burst: { secretsmanager: 1_000, ssm: 1_000 },

@@ -79,12 +79,18 @@ export async function startAwsFixture(options: AwsFixtureOptions = {}) {
     const pod = { podName: name, podUid: uidOf(name) };
     return {
       'sts.amazonaws.com': mint(namespace, account, pod),
-      'pods.eks.amazonaws.com': mint(namespace, account, { ...pod, audience: 'pods.eks.amazonaws.com' }),
+      'pods.eks.amazonaws.com': mint(namespace, account, {
+        ...pod,
+        audience: 'pods.eks.amazonaws.com',
+      }),
     };
   };
   // The SDK looks into the process.
   const ownKeys = cloud.account.issueKeys({ holder: ownRole });
-  const ownEnv = { AWS_ACCESS_KEY_ID: ownKeys.accessKeyId, AWS_SECRET_ACCESS_KEY: ownKeys.secretAccessKey };
+  const ownEnv = {
+    AWS_ACCESS_KEY_ID: ownKeys.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: ownKeys.secretAccessKey,
+  };
   if (ownIdentity) Object.assign(process.env, ownEnv);
 
   const env: Readonly<Record<string, string>> = {

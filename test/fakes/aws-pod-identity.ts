@@ -1,5 +1,10 @@
 import type { AwsAccount } from './aws-account.ts';
-import { startFakeServer, type FakeResponse, type FakeRequest, type FakeServer } from './http-server.ts';
+import {
+  startFakeServer,
+  type FakeResponse,
+  type FakeRequest,
+  type FakeServer,
+} from './http-server.ts';
 import { verifyToken } from './service-account-token.ts';
 
 /** The agent of EKS Pod Identity at one of its addresses. */
@@ -22,11 +27,15 @@ export function startFakePodIdentityAgent(options: {
   const sessions: string[] = [];
 
   function handler({ method, path, headers }: FakeRequest): FakeResponse {
-    if (method !== 'GET' || path !== '/v1/credentials') return { status: 404, body: '404 page not found\n' };
+    if (method !== 'GET' || path !== '/v1/credentials')
+      return { status: 404, body: '404 page not found\n' };
     const token = headers.authorization ?? '';
     const claims = verifyToken(token, isIssued);
     if (claims === undefined)
-      return { status: 400, body: `Service account token cannot be parsed: token is malformed: ${token}\n` };
+      return {
+        status: 400,
+        body: `Service account token cannot be parsed: token is malformed: ${token}\n`,
+      };
     const { namespace, pod, serviceaccount } = claims['kubernetes.io'];
     if (!claims.aud.includes('pods.eks.amazonaws.com'))
       return errorResponse(
@@ -35,7 +44,11 @@ export function startFakePodIdentityAgent(options: {
         'The token included in the request has an incorrect audience.',
       );
     if (claims.exp * 1_000 <= now())
-      return errorResponse(400, 'ExpiredTokenException', 'The token included in the request is expired.');
+      return errorResponse(
+        400,
+        'ExpiredTokenException',
+        'The token included in the request is expired.',
+      );
     const role = associations.get(`${namespace}/${serviceaccount.name}`);
     if (role === undefined)
       return errorResponse(

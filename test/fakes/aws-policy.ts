@@ -21,7 +21,10 @@ export function accessDeniedResponse(
   { action, holder }: AwsCall,
   { service, name, arn }: { readonly service: string; readonly name: string; readonly arn: string },
 ): FakeResponse | undefined {
-  const rules = [action, name, `${action} ${name}`].flatMap((rule) => [rule, `${rule} by ${holder}`]);
+  const rules = [action, name, `${action} ${name}`].flatMap((rule) => [
+    rule,
+    `${rule} by ${holder}`,
+  ]);
   if (!rules.some((rule) => denied.has(rule))) return undefined;
   return awsErrorResponse(
     'AccessDeniedException',

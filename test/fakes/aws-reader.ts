@@ -26,7 +26,10 @@ export function createAwsReader(
   const retry = createRetry({ baseMs: 1 });
   const credentialGate = createCredentialGate({ rejectionCache: createRejectionCache({ now }) });
   const deps = { config, http, retry, proving: credentialGate, now };
-  const credentials = createAwsCredentials({ ...deps, onFailure: (error) => void failures.push(error) });
+  const credentials = createAwsCredentials({
+    ...deps,
+    onFailure: (error) => void failures.push(error),
+  });
   const fetch = createAwsFetch({ ...deps, credentials });
 
   const principalOf = (identity: AwsReaderIdentity): Principal<AwsCredential> => {
@@ -68,7 +71,12 @@ export function createAwsReader(
   };
 }
 
-function credentialOf({ accessKeyId, secretAccessKey, sessionToken, expiresAt }: AwsKeys): AwsCredential {
+function credentialOf({
+  accessKeyId,
+  secretAccessKey,
+  sessionToken,
+  expiresAt,
+}: AwsKeys): AwsCredential {
   return {
     accessKeyId,
     secretAccessKey: new Redacted(secretAccessKey),

@@ -89,7 +89,11 @@ export async function startFakeSecretsManager(options: {
         'ResourceNotFoundException',
         `Secrets Manager can't find the specified secret value for ${pinnedVersionId === undefined ? 'staging label' : 'VersionId'}: ${pinnedVersionId ?? stage ?? 'AWSCURRENT'}`,
       );
-    if (pinnedVersionId !== undefined && stage !== undefined && secret.stages.get(stage) !== pinnedVersionId)
+    if (
+      pinnedVersionId !== undefined &&
+      stage !== undefined &&
+      secret.stages.get(stage) !== pinnedVersionId
+    )
       return awsErrorResponse(
         'InvalidRequestException',
         'You provided a VersionStage that is not associated to the provided VersionId.',
@@ -102,7 +106,9 @@ export async function startFakeSecretsManager(options: {
       ...(typeof value === 'string'
         ? { SecretString: value }
         : { SecretBinary: Buffer.from(value).toString('base64') }),
-      VersionStages: [...secret.stages].filter(([, at]) => at === version.id).map(([label]) => label),
+      VersionStages: [...secret.stages]
+        .filter(([, at]) => at === version.id)
+        .map(([label]) => label),
       CreatedDate: 1_700_000_000.123,
     };
   }
@@ -139,7 +145,10 @@ export async function startFakeSecretsManager(options: {
     });
     if (deniedResponse !== undefined) return deniedResponse;
     if (ids.length > 20)
-      return awsErrorResponse('ValidationException', 'Member must have length less than or equal to 20');
+      return awsErrorResponse(
+        'ValidationException',
+        'Member must have length less than or equal to 20',
+      );
     const responses = ids.map((id) => ({ id, response: read({ ...call, input: {} }, id) }));
     const isErrorResponse = (response: object): response is FakeResponse => 'status' in response;
     return awsJsonResponse(200, {

@@ -20,7 +20,13 @@ export function parseSigV4({ headers }: FakeRequest): SigV4Signature | undefined
   const date = String(headers['x-amz-date']);
   if (accessKeyId === '' || !date.startsWith(day)) return undefined;
   const iso = date.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, '$1-$2-$3T$4:$5:$6Z');
-  return { accessKeyId, region, service, signedAt: Date.parse(iso), signedHeaders: list.split(';') };
+  return {
+    accessKeyId,
+    region,
+    service,
+    signedAt: Date.parse(iso),
+    signedHeaders: list.split(';'),
+  };
 }
 
 /** The `Authorization` of a request that was signed so, by Signature Version 4. Paths are those of JSON services: `/`. */
@@ -36,15 +42,23 @@ export function sigV4Authorization(
     request.method,
     request.path,
     request.query.split('&').sort().join('&'),
-    ...signedHeaders.map((name) => `${name}:${String(request.headers[name]).trim().replace(/\s+/g, ' ')}`),
+    ...signedHeaders.map(
+      (name) => `${name}:${String(request.headers[name]).trim().replace(/\s+/g, ' ')}`,
+    ),
     '',
     signedHeaders.join(';'),
     sha256(request.body),
   ].join('\n');
   const key = scope
     .split('/')
-    .reduce<string | Buffer>((parent, part) => hmac(parent, part).digest(), `AWS4${secretAccessKey}`);
-  const signature = hmac(key, ['AWS4-HMAC-SHA256', date, scope, sha256(canonical)].join('\n')).digest('hex');
+    .reduce<string | Buffer>(
+      (parent, part) => hmac(parent, part).digest(),
+      `AWS4${secretAccessKey}`,
+    );
+  const signature = hmac(
+    key,
+    ['AWS4-HMAC-SHA256', date, scope, sha256(canonical)].join('\n'),
+  ).digest('hex');
   const names = signedHeaders.join(';');
   return `AWS4-HMAC-SHA256 Credential=${accessKeyId}/${scope}, SignedHeaders=${names}, Signature=${signature}`;
 }

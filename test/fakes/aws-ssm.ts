@@ -3,7 +3,11 @@ import { awsErrorResponse, awsJsonResponse, type AwsAccount, type AwsCall } from
 import { createAwsPolicy, applyDelay, accessDeniedResponse, type AwsPolicy } from './aws-policy.ts';
 import { startFakeServer, type FakeResponse, type FakeServer } from './http-server.ts';
 
-type Version = { readonly value: string; readonly modifiedAt: number; readonly labels: Set<string> };
+type Version = {
+  readonly value: string;
+  readonly modifiedAt: number;
+  readonly labels: Set<string>;
+};
 
 /** The Parameter Store, in all regions. */
 export type FakeSsm = FakeServer &
@@ -51,7 +55,13 @@ export async function startFakeSsm(options: {
         : /^\d+$/.test(requestedVersion)
           ? Number(requestedVersion) - 1
           : versions.findIndex(({ labels }) => labels.has(requestedVersion));
-    return { name, responseName: isArn ? base : name, selector, version: versions[index], number: index + 1 };
+    return {
+      name,
+      responseName: isArn ? base : name,
+      selector,
+      version: versions[index],
+      number: index + 1,
+    };
   }
 
   async function handleCall(call: AwsCall): Promise<FakeResponse> {
@@ -101,13 +111,16 @@ export async function startFakeSsm(options: {
               ],
         )
         .sort((a, b) => (a.Name < b.Name ? 1 : -1)),
-      InvalidParameters: found.flatMap(({ asked, version }) => (version === undefined ? [asked] : [])),
+      InvalidParameters: found.flatMap(({ asked, version }) =>
+        version === undefined ? [asked] : [],
+      ),
     });
   }
 
   const server = await startFakeServer({
     tls,
-    handler: (request) => account.serve(request, { signingName: 'ssm', target: 'AmazonSSM' }, handleCall),
+    handler: (request) =>
+      account.serve(request, { signingName: 'ssm', target: 'AmazonSSM' }, handleCall),
   });
   return Object.assign(server, policy, {
     calls,

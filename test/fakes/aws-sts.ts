@@ -1,7 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type { SecureContextOptions } from 'node:tls';
 import type { AwsAccount } from './aws-account.ts';
-import { startFakeServer, type FakeResponse, type FakeRequest, type FakeServer } from './http-server.ts';
+import {
+  startFakeServer,
+  type FakeResponse,
+  type FakeRequest,
+  type FakeServer,
+} from './http-server.ts';
 import { mintToken, verifyToken } from './service-account-token.ts';
 
 /** An IAM role, and the ServiceAccount its trust policy names. */
@@ -45,13 +50,21 @@ export async function startFakeAwsSts(options: {
     const form = new URLSearchParams(body.toString());
     const get = (name: string): string => form.get(name) ?? '';
     if (method !== 'POST' || path !== '/' || query !== '' || headers.authorization !== undefined)
-      return errorResponse(400, 'InvalidAction', 'must be a POST, neither signed nor in the address');
+      return errorResponse(
+        400,
+        'InvalidAction',
+        'must be a POST, neither signed nor in the address',
+      );
     if (get('Action') !== 'AssumeRoleWithWebIdentity' || get('Version') !== '2011-06-15')
       return errorResponse(400, 'InvalidAction', 'Could not find operation');
     const [arn, name] = [get('RoleArn'), get('RoleSessionName')];
     const seconds = Number(form.get('DurationSeconds') ?? 3_600);
     if (!/^[\w+=,.@-]{2,64}$/.test(name) || !(seconds >= 900 && seconds <= 43_200))
-      return errorResponse(400, 'ValidationError', `1 validation error detected: ${name} ${seconds}`);
+      return errorResponse(
+        400,
+        'ValidationError',
+        `1 validation error detected: ${name} ${seconds}`,
+      );
     const tokenError = tokenErrorResponse(
       roles.find((role) => role.arn === arn),
       get('WebIdentityToken'),
@@ -88,7 +101,11 @@ export async function startFakeAwsSts(options: {
       return errorResponse(400, 'InvalidIdentityToken', 'Incorrect token audience');
     // A role that is not there is told like one that may not be assumed.
     if (role?.subject !== claims.sub)
-      return errorResponse(403, 'AccessDenied', 'Not authorized to perform sts:AssumeRoleWithWebIdentity');
+      return errorResponse(
+        403,
+        'AccessDenied',
+        'Not authorized to perform sts:AssumeRoleWithWebIdentity',
+      );
     return undefined;
   }
 
@@ -104,5 +121,9 @@ function errorResponse(status: number, code: string, message: string): FakeRespo
 }
 
 function xmlResponse(status: number, body: string): FakeResponse {
-  return { status, headers: { 'content-type': 'text/xml', 'x-amzn-requestid': `req-${randomUUID()}` }, body };
+  return {
+    status,
+    headers: { 'content-type': 'text/xml', 'x-amzn-requestid': `req-${randomUUID()}` },
+    body,
+  };
 }

@@ -21,9 +21,15 @@ export type CacheFixture = {
   readonly cache: SecretCache;
   readonly provider: ScriptedProvider;
   /** One grant read by a waiter with `patience` milliseconds left (100 s). */
-  readonly read: (grant: Grant, waiter?: { signal?: AbortSignal; patience?: number }) => Promise<Outcome>;
+  readonly read: (
+    grant: Grant,
+    waiter?: { signal?: AbortSignal; patience?: number },
+  ) => Promise<Outcome>;
   /** As `read`, in a word. */
-  readonly readText: (grant: Grant, waiter?: { signal?: AbortSignal; patience?: number }) => Promise<string>;
+  readonly readText: (
+    grant: Grant,
+    waiter?: { signal?: AbortSignal; patience?: number },
+  ) => Promise<string>;
   /** The sum of a metric's values with these labels. */
   readonly count: (metric: string, labels?: Record<string, string>) => Promise<number>;
   /** What it logged. */
@@ -37,7 +43,10 @@ export type CacheFixture = {
 /** Puts every test of a file on a clock of its own. */
 export function useFakeClock(): void {
   beforeEach(() => {
-    jest.useFakeTimers({ now: 1_000_000_000, doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate'] });
+    jest.useFakeTimers({
+      now: 1_000_000_000,
+      doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate'],
+    });
   });
   afterEach(() => {
     jest.useRealTimers();
@@ -78,7 +87,10 @@ export function createCacheFixture({
     maxBytes,
     freshness: () => ({ refreshInterval, maxStale }),
     metrics: (bytes) => createCacheMetrics(registry, bytes),
-    log: pino({ level: 'warn' }, { write: (line) => void warnings.push(JSON.parse(line) as object) }),
+    log: pino(
+      { level: 'warn' },
+      { write: (line) => void warnings.push(JSON.parse(line) as object) },
+    ),
     ...(presence && { presence }),
   });
   /** As a mount reads: whatever was read without a failure was also mounted. */
@@ -86,7 +98,8 @@ export function createCacheFixture({
     ...underlyingCache,
     async read(by, grants, waiter) {
       const outcomes = await underlyingCache.read(by, grants, waiter);
-      if (outcomes.every(({ kind }) => kind !== 'failed')) underlyingCache.recordDelivery(grants, outcomes);
+      if (outcomes.every(({ kind }) => kind !== 'failed'))
+        underlyingCache.recordDelivery(grants, outcomes);
       return outcomes;
     },
   };
@@ -94,7 +107,10 @@ export function createCacheFixture({
     grant,
     { signal = new AbortController().signal, patience = 100 * second } = {},
   ) => {
-    const [outcome] = await cache.read(provider, [grant], { signal, deadline: Date.now() + patience });
+    const [outcome] = await cache.read(provider, [grant], {
+      signal,
+      deadline: Date.now() + patience,
+    });
     return outcome!;
   };
   const advanceClock: CacheFixture['advanceClock'] = async (ms) => {

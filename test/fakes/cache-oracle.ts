@@ -6,7 +6,11 @@ import { hour, minute, second } from './cache-fixture.ts';
 
 type Value = Extract<Outcome, { kind: 'value' }>;
 /** A reader: since when it waits, and how long at most. */
-type PendingRead = { readonly grant: Grant; readonly waitingSince: number; readonly patience: number };
+type PendingRead = {
+  readonly grant: Grant;
+  readonly waitingSince: number;
+  readonly patience: number;
+};
 
 /**
  * Holds what the secret store does against the ledger of the model store: who was answered what, and when. It knows the contract, and
@@ -31,8 +35,10 @@ export function createCacheOracle(deps: {
   const isVisibleTo = (call: ModelCall, grant: Grant): boolean =>
     grant.scope === 'principal' || call.pod === grant.workload.instance;
   /** Where an answer comes in the very moment in which the last reader leaves, both may be right. */
-  const mayBeApplied = ({ response }: ModelCall): boolean => response !== undefined && !response.isLate;
-  const wasApplied = (call: ModelCall): boolean => mayBeApplied(call) && call.abortedAt !== call.response!.at;
+  const mayBeApplied = ({ response }: ModelCall): boolean =>
+    response !== undefined && !response.isLate;
+  const wasApplied = (call: ModelCall): boolean =>
+    mayBeApplied(call) && call.abortedAt !== call.response!.at;
 
   /** Answers that came after another one, in as far as they touch its value. */
   const since = (sourceCall: ModelCall, value: SecretValue, grant: Grant): ModelCall[] =>
@@ -62,7 +68,8 @@ export function createCacheOracle(deps: {
     const delivered = Math.max(sourceCall.sentAt, ...extensions.map(({ sentAt }) => sentAt));
     const asked = Math.max(delivered, ...confirmations.map(({ sentAt }) => sentAt));
     const justNow =
-      sourceCall.response!.at === now() || confirmations.some(({ response }) => response!.at === now());
+      sourceCall.response!.at === now() ||
+      confirmations.some(({ response }) => response!.at === now());
     return { delivered, asked, justNow };
   };
 
@@ -121,7 +128,10 @@ export function createCacheOracle(deps: {
     }
     assertContract(now() < expiryOf(value), 'it has ended');
     const lease = value.lease?.id;
-    assertContract(!releases.some((release) => release.lease === lease), 'its lease was given back');
+    assertContract(
+      !releases.some((release) => release.lease === lease),
+      'its lease was given back',
+    );
     assertContract(
       !model.renewals.some(({ id, response }) => id === lease && kindOf(response) === 'ended'),
       'its lease has ended',
@@ -183,12 +193,16 @@ export function createCacheOracle(deps: {
       .at(-1);
     if (last === undefined || maxStale === 0 || grant.ref.name === 'fickle') return;
     const value = valueOf(last);
-    if (value.lease !== undefined || now() >= expiryOf(value) || deniedSince(last, value, grant)) return;
+    if (value.lease !== undefined || now() >= expiryOf(value) || deniedSince(last, value, grant))
+      return;
     assertContract(now() - last.sentAt > maxStale, 'the last good value should have served');
   };
 
   /** Of watched pods: a lease of one that is there is never given back; one of a pod that is gone is, if it is its last and lives. */
-  const checkLeases = (deletedPods: ReadonlySet<string>, revokedLeaseIds: readonly string[]): void => {
+  const checkLeases = (
+    deletedPods: ReadonlySet<string>,
+    revokedLeaseIds: readonly string[],
+  ): void => {
     const leasedTo = model.questions.filter(
       (call) => wasApplied(call) && call.scope === 'pod' && call.response!.result.kind === 'value',
     );
@@ -196,7 +210,10 @@ export function createCacheOracle(deps: {
       const { lease } = valueOf(call);
       if (lease === undefined) continue;
       const isRevoked = revokedLeaseIds.includes(lease.id);
-      assertContract(deletedPods.has(call.pod) || !isRevoked, 'a lease was given back, and its pod is there');
+      assertContract(
+        deletedPods.has(call.pod) || !isRevoked,
+        'a lease was given back, and its pod is there',
+      );
       const later = model.questions.some(
         ({ name, principal, response }) =>
           name === call.name &&
@@ -221,7 +238,9 @@ export function createCacheOracle(deps: {
       if (grant.scope === 'pod') return;
       const earlierCalls = callsFor(grant);
       assertContract(
-        !earlierCalls.some(({ response, abortedAt }) => response === undefined && abortedAt === undefined),
+        !earlierCalls.some(
+          ({ response, abortedAt }) => response === undefined && abortedAt === undefined,
+        ),
         'it is being asked already',
       );
       const last = earlierCalls
@@ -232,9 +251,13 @@ export function createCacheOracle(deps: {
       const value = valueOf(last);
       if (value.lease !== undefined || deniedSince(last, value, grant)) return;
       const { delivered, asked } = deliveryHistory(last, value, grant, wasApplied);
-      const isAuthorized = deliveredKeys.has(deliveryKey(grant)) || now() - delivered <= 15 * minute;
+      const isAuthorized =
+        deliveredKeys.has(deliveryKey(grant)) || now() - delivered <= 15 * minute;
       const isFresh = now() < asked + (dueAt(value, grant, asked) - asked) * 0.9;
-      assertContract(!(isAuthorized && isFresh), 'it is asked although what is cached is fresh enough');
+      assertContract(
+        !(isAuthorized && isFresh),
+        'it is asked although what is cached is fresh enough',
+      );
     },
     onOutcome(read: PendingRead, outcome: Outcome): void {
       assertContract(now() <= read.waitingSince + read.patience, 'its reader had left');

@@ -101,7 +101,11 @@ export async function startCceFixture(options: CceFixtureOptions = {}) {
   });
   const http = createHttp({ ca: [ca.cert] });
 
-  const kubernetes = await startFakeKubernetes({ 'team-a/app': {}, 'team-a/other': {}, 'team-b/app': {} });
+  const kubernetes = await startFakeKubernetes({
+    'team-a/app': {},
+    'team-a/other': {},
+    'team-b/app': {},
+  });
   const api = createKubeApi({ http, ...kubernetes });
   const logged: string[] = [];
   /** What a process would find in its environment. */
@@ -165,8 +169,12 @@ export async function startCceFixture(options: CceFixtureOptions = {}) {
     const classParameters = typeof parameters === 'string' ? { objects: parameters } : parameters;
     const nodeFacts = await provider.nodeFacts(classParameters, signal);
     const { plan, problems } = provider.plan(classParameters, nodeFacts);
-    if (plan === undefined) throw new Error(`no plan: ${problems.map(({ message }) => message).join('; ')}`);
-    const grants = await provider.authorize(workload(podOptions), plan, { signal, notBefore: now() });
+    if (plan === undefined)
+      throw new Error(`no plan: ${problems.map(({ message }) => message).join('; ')}`);
+    const grants = await provider.authorize(workload(podOptions), plan, {
+      signal,
+      notBefore: now(),
+    });
     return grants.map((grant) => ({
       grant,
       urgency: 'first' as const,
@@ -227,7 +235,10 @@ export async function startCceFixture(options: CceFixtureOptions = {}) {
         throw error;
       }
     },
-    podToken(audience = 'sts.huaweicloud.com', overrides: Partial<Parameters<typeof mintToken>[0]> = {}) {
+    podToken(
+      audience = 'sts.huaweicloud.com',
+      overrides: Partial<Parameters<typeof mintToken>[0]> = {},
+    ) {
       const token = mintToken({
         namespace: 'team-a',
         serviceAccount: 'app',

@@ -1,4 +1,9 @@
-import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type ServerResponse,
+} from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { TLSSocket, type SecureContextOptions, type TlsOptions } from 'node:tls';
@@ -83,7 +88,8 @@ export async function startFakeServer(options: {
     counts.set(route(request), (counts.get(route(request)) ?? 0) + 1);
     if (requests.push(request) > 1_000) requests.shift();
     const fault = matchFault(request);
-    if (fault.delayMs !== undefined) await new Promise((resolve) => setTimeout(resolve, fault.delayMs));
+    if (fault.delayMs !== undefined)
+      await new Promise((resolve) => setTimeout(resolve, fault.delayMs));
     if (fault.hang === true) return;
     if (fault.reset === true) {
       incoming.socket.destroy();

@@ -43,7 +43,9 @@ export function createHuaweiAccount({ now = Date.now } = {}): HuaweiAccount {
       const issued: HuaweiKeys = {
         access: `AK${randomBytes(9).toString('hex').toUpperCase()}`,
         secret: `sk-${randomBytes(20).toString('hex')}`,
-        ...(lifeMs !== undefined && { securitytoken: `st-${randomBytes(40).toString('base64url')}` }),
+        ...(lifeMs !== undefined && {
+          securitytoken: `st-${randomBytes(40).toString('base64url')}`,
+        }),
         expiresAt: lifeMs === undefined ? Infinity : now() + lifeMs,
       };
       keys.set(issued.access, issued);
@@ -51,7 +53,8 @@ export function createHuaweiAccount({ now = Date.now } = {}): HuaweiAccount {
     },
     revoke: (access) => void keys.delete(access),
     authErrorResponse(request) {
-      const access = /^SDK-HMAC-SHA256 Access=([^,]+),/.exec(request.headers.authorization ?? '')?.[1] ?? '';
+      const access =
+        /^SDK-HMAC-SHA256 Access=([^,]+),/.exec(request.headers.authorization ?? '')?.[1] ?? '';
       if ((failures.get(access) ?? 0) > 5)
         return errorResponse(request, 'AK access failed to reach the limit,forbidden');
       const signatureError = validateSignature(request, keys.get(access), now());
@@ -68,18 +71,22 @@ function validateSignature(
 ): string | undefined {
   const { headers } = request;
   const [, list = '', signature = ''] =
-    /SignedHeaders=([a-z0-9;-]+), Signature=([0-9a-f]{64})$/.exec(headers.authorization ?? '') ?? [];
+    /SignedHeaders=([a-z0-9;-]+), Signature=([0-9a-f]{64})$/.exec(headers.authorization ?? '') ??
+    [];
   if (key === undefined) return 'AK does not exist';
   if (key.expiresAt <= now) return 'security token expired';
   if (key.securitytoken !== headers['x-security-token']) return 'security token does not match';
   const names = list.split(';');
-  const mustBeSigned = ['x-sdk-date', 'x-project-id', 'x-security-token'].filter((name) => name in headers);
+  const mustBeSigned = ['x-sdk-date', 'x-project-id', 'x-security-token'].filter(
+    (name) => name in headers,
+  );
   if (!mustBeSigned.every((name) => names.includes(name))) return 'a header is not signed';
   const date = String(headers['x-sdk-date']);
   const sentAt = Date.parse(date.replace(/^(....)(..)(..T..)(..)(..Z)$/, '$1-$2-$3:$4:$5'));
   if (!(Math.abs(now - sentAt) <= 15 * 60_000)) return 'signature expired';
   const queryParams: Record<string, string[]> = {};
-  for (const [name, value] of new URLSearchParams(request.query)) (queryParams[name] ??= []).push(value);
+  for (const [name, value] of new URLSearchParams(request.query))
+    (queryParams[name] ??= []).push(value);
   const canonical = huaweiSigner.buildCanonicalRequest(
     request.method,
     huaweiSigner.CanonicalURI(request.path.split('/').map(decodeURIComponent).join('/')),
@@ -91,5 +98,7 @@ function validateSignature(
     huaweiSigner.Hex(request.body),
   );
   const text = huaweiSigner.getStringToSign('SDK-HMAC-SHA256', date, huaweiSigner.Hex(canonical));
-  return huaweiSigner.hmacSHA256(key.secret, text) === signature ? undefined : 'verify aksk signature fail';
+  return huaweiSigner.hmacSHA256(key.secret, text) === signature
+    ? undefined
+    : 'verify aksk signature fail';
 }

@@ -1,5 +1,10 @@
 import type { TlsOptions } from 'node:tls';
-import { startFakeServer, type FakeResponse, type FakeRequest, type FakeServer } from './http-server.ts';
+import {
+  startFakeServer,
+  type FakeResponse,
+  type FakeRequest,
+  type FakeServer,
+} from './http-server.ts';
 import type { HuaweiAccount } from './huawei-account.ts';
 
 type Value = { readonly secret_string?: string; readonly secret_binary?: string };
@@ -47,7 +52,8 @@ export async function startFakeCsms(options: {
     if (denied.has(name))
       return errorResponse(403, 'PAP.0001', `Policy doesn't allow ${name} to be performed`);
     const secret = secrets.get(name);
-    if (secret === undefined) return errorResponse(400, 'CSMS.0106', 'The secret name does not exist');
+    if (secret === undefined)
+      return errorResponse(400, 'CSMS.0106', 'The secret name does not exist');
     if (version === undefined) return jsonResponse(200, { secret: { name, state: secret.state } });
     if (secret.state === 'PENDING_DELETE')
       return errorResponse(400, 'CSMS.0103', 'The secret is pending deletion');
@@ -57,7 +63,9 @@ export async function startFakeCsms(options: {
     const number = version === 'latest' ? secret.versions.length : Number(version.slice(1));
     const value = secret.versions[number - 1];
     if (value === undefined) return errorResponse(400, 'CSMS.0005', 'The resource does not exist');
-    return jsonResponse(200, { version: { version_metadata: metadata(name, `v${number}`), ...value } });
+    return jsonResponse(200, {
+      version: { version_metadata: metadata(name, `v${number}`), ...value },
+    });
   }
 
   const server = await startFakeServer({ handler: handle, tls });

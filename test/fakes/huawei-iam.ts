@@ -1,6 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import type { TlsOptions } from 'node:tls';
-import { startFakeServer, type FakeResponse, type FakeRequest, type FakeServer } from './http-server.ts';
+import {
+  startFakeServer,
+  type FakeResponse,
+  type FakeRequest,
+  type FakeServer,
+} from './http-server.ts';
 import type { HuaweiAccount } from './huawei-account.ts';
 
 /** A fraction of a second with as many digits as the real services write. */
@@ -40,7 +45,9 @@ export async function startFakeIam(options: {
       const authError = account.authErrorResponse(request);
       if (authError !== undefined) return authError;
       const name = new URLSearchParams(request.query).get('name');
-      return jsonResponse(200, { projects: account.projects.filter((project) => project.name === name) });
+      return jsonResponse(200, {
+        projects: account.projects.filter((project) => project.name === name),
+      });
     },
     'POST /v3/projects': () => {
       created += 1;
@@ -57,7 +64,9 @@ export async function startFakeIam(options: {
     },
     'POST /v3.0/OS-CREDENTIAL/securitytokens': ({ body }) => {
       const { auth } = JSON.parse(body.toString()) as {
-        auth?: { identity?: { methods?: string[]; token?: { id?: string; duration_seconds?: number } } };
+        auth?: {
+          identity?: { methods?: string[]; token?: { id?: string; duration_seconds?: number } };
+        };
       };
       const { methods, token } = auth?.identity ?? {};
       if (methods?.[0] !== 'token' || !iamTokens.has(token?.id ?? ''))

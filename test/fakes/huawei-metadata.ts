@@ -29,7 +29,8 @@ export async function startFakeMetadata(options: {
     handler({ method, path, headers }) {
       if (path === '/meta-data/latest/api/token') {
         if (tokens !== 'required') return { status: tokens };
-        if (method !== 'PUT' || headers['x-metadata-token-ttl-seconds'] !== '21600') return { status: 400 };
+        if (method !== 'PUT' || headers['x-metadata-token-ttl-seconds'] !== '21600')
+          return { status: 400 };
         const token = randomBytes(20).toString('base64');
         issuedTokens.add(token);
         return { body: token };
@@ -38,9 +39,14 @@ export async function startFakeMetadata(options: {
       if (tokens === 'required' && !issuedTokens.has(String(headers['x-metadata-token'])))
         return { status: 401, body: { error: { code: 401, message: 'Invalid token' } } };
       if (!metadata.hasAgency)
-        return { status: 401, body: { error: { message: 'Please configure Cloud Service Agency first' } } };
+        return {
+          status: 401,
+          body: { error: { message: 'Please configure Cloud Service Agency first' } },
+        };
       const { access, secret, securitytoken, expiresAt } = keys;
-      return { body: { credential: { access, secret, securitytoken, expires_at: huaweiTime(expiresAt) } } };
+      return {
+        body: { credential: { access, secret, securitytoken, expires_at: huaweiTime(expiresAt) } },
+      };
     },
   });
   const metadata: FakeMetadata = Object.defineProperty(

@@ -32,7 +32,8 @@ export async function startFakeSts(options: {
     handler({ method, path, headers, body }) {
       if (method !== 'POST' || path !== '/v5/agencies/assume-with-oidc')
         return errorResponse(404, 'STS.0404', 'no such API');
-      if (headers.authorization !== undefined) return errorResponse(400, 'STS.0400', 'must not be signed');
+      if (headers.authorization !== undefined)
+        return errorResponse(400, 'STS.0400', 'must not be signed');
       const requestBody = JSON.parse(body.toString()) as Record<string, unknown>;
       const agency = agencies.find(({ urn }) => urn === requestBody.agency_urn);
       const idToken = String(requestBody.id_token);
@@ -48,7 +49,8 @@ export async function startFakeSts(options: {
         agency?.providerUrn === requestBody.provider_urn &&
         agency?.subject === claims.sub &&
         claims.aud.includes(agency.audience);
-      if (!isTrusted) return errorResponse(403, 'STS.0403', `not allowed to assume with ${idToken}`);
+      if (!isTrusted)
+        return errorResponse(403, 'STS.0403', `not allowed to assume with ${idToken}`);
       const { access, secret, securitytoken, expiresAt } = account.issueKeys(seconds * 1_000);
       return {
         body: {

@@ -77,7 +77,8 @@ export async function startFakePods() {
     if (headers.authorization !== `Bearer ${token}`) fail(401, 'Unauthorized');
     else if (method !== 'GET' || pathname !== '/api/v1/pods' || node === undefined)
       fail(404, 'page not found');
-    else if (headers.accept?.includes('as=PartialObjectMetadata') !== true) fail(406, 'not acceptable');
+    else if (headers.accept?.includes('as=PartialObjectMetadata') !== true)
+      fail(406, 'not acceptable');
     else if (injectedFaults.denied)
       fail(403, 'pods is forbidden: User "system:serviceaccount:keyferry:keyferry" cannot list');
     else if (injectedFaults.response !== '') response.end(injectedFaults.response);

@@ -1,7 +1,12 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startFakeServer, type FakeResponse, type FakeRequest, type FakeServer } from './http-server.ts';
+import {
+  startFakeServer,
+  type FakeResponse,
+  type FakeRequest,
+  type FakeServer,
+} from './http-server.ts';
 import { createTestCa } from './tls.ts';
 
 /** A ServiceAccount to be served. */
@@ -71,22 +76,27 @@ export async function startFakeKubernetes(
   function writeEvent(path: string, { headers, body }: FakeRequest): FakeResponse {
     const [, namespace] = eventsPath.exec(path) ?? [];
     const event = JSON.parse(body.toString()) as { metadata?: { namespace?: string } };
-    const isValid = headers['content-type'] === 'application/json' && event.metadata?.namespace === namespace;
-    if (!isValid) return status(400, 'BadRequest', 'the namespace of the object does not match the request');
+    const isValid =
+      headers['content-type'] === 'application/json' && event.metadata?.namespace === namespace;
+    if (!isValid)
+      return status(400, 'BadRequest', 'the namespace of the object does not match the request');
     events.push(event);
     return { status: 201, body: event };
   }
 
   function readNode(path: string): FakeResponse {
     const [, name = ''] = (nodePath.exec(path) ?? []).map(decodeURIComponent);
-    if (denied) return status(403, 'Forbidden', `nodes "${name}" is forbidden: cannot get resource "nodes"`);
+    if (denied)
+      return status(403, 'Forbidden', `nodes "${name}" is forbidden: cannot get resource "nodes"`);
     const labels = nodes.get(name);
     if (labels === undefined) return status(404, 'NotFound', `nodes "${name}" not found`);
     return { body: { kind: 'Node', apiVersion: 'v1', metadata: { name, labels } } };
   }
 
   function issueToken(path: string, { body }: FakeRequest): FakeResponse {
-    const [, namespace = '', serviceAccount = ''] = (tokenPath.exec(path) ?? []).map(decodeURIComponent);
+    const [, namespace = '', serviceAccount = ''] = (tokenPath.exec(path) ?? []).map(
+      decodeURIComponent,
+    );
     if (denied) return status(403, 'Forbidden', 'cannot create resource "serviceaccounts/token"');
     if (!serviceAccounts.has(`${namespace}/${serviceAccount}`))
       return status(404, 'NotFound', `serviceaccounts "${serviceAccount}" not found`);
@@ -115,7 +125,8 @@ export async function startFakeKubernetes(
     if (method === 'POST' && eventsPath.test(path) && !denied) return writeEvent(path, request);
     if (method === 'GET' && nodePath.test(path)) return readNode(path);
     const [, namespace = '', name = ''] = (accountPath.exec(path) ?? []).map(decodeURIComponent);
-    if (denied && eventsPath.test(path)) return status(403, 'Forbidden', 'cannot create resource "events"');
+    if (denied && eventsPath.test(path))
+      return status(403, 'Forbidden', 'cannot create resource "events"');
     if (method !== 'GET' || name === '') return { status: 404, body: '404 page not found\n' };
     if (denied) {
       const message =
@@ -124,10 +135,15 @@ export async function startFakeKubernetes(
       return status(403, 'Forbidden', message);
     }
     const account = serviceAccounts.get(`${namespace}/${name}`);
-    if (account === undefined) return status(404, 'NotFound', `serviceaccounts "${name}" not found`);
+    if (account === undefined)
+      return status(404, 'NotFound', `serviceaccounts "${name}" not found`);
     const { uid = `uid-of-${namespace}-${name}`, annotations } = account;
     return {
-      body: { kind: 'ServiceAccount', apiVersion: 'v1', metadata: { namespace, name, uid, annotations } },
+      body: {
+        kind: 'ServiceAccount',
+        apiVersion: 'v1',
+        metadata: { namespace, name, uid, annotations },
+      },
     };
   }
 

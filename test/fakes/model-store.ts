@@ -25,7 +25,11 @@ export const secretKinds: readonly SecretKind[] = [
   { ref: { service: 'kms', name: 'ending' }, scope: 'principal', like: 'ending' },
   { ref: { service: 'vault', name: 'lease of account' }, scope: 'principal', like: 'leased' },
   { ref: { service: 'vault', name: 'lease of pod' }, scope: 'pod', like: 'leased' },
-  { ref: { service: 'vault', name: 'issued', method: 'POST', body: '{}' }, scope: 'pod', like: 'moving' },
+  {
+    ref: { service: 'vault', name: 'issued', method: 'POST', body: '{}' },
+    scope: 'pod',
+    like: 'moving',
+  },
   { ref: { service: 'vault', name: 'kv' }, scope: 'pod', like: 'shareable' },
   { ref: { service: 'vault', name: 'fickle' }, scope: 'pod', like: 'fickle' },
   { ref: { service: 'csms', name: 'first' }, scope: 'principal', like: 'moving' },
@@ -110,8 +114,13 @@ export function createModelStore(now: () => number, nextProfile: () => ResponseP
     return expiresAt;
   };
 
-  const valueOf = (modelCall: ModelCall, { like: fickleValueKind }: ResponseProfile): SecretValue => {
-    const secretKind = [...secretKinds, fallbackKind].find(({ ref }) => ref.name === modelCall.name)!;
+  const valueOf = (
+    modelCall: ModelCall,
+    { like: fickleValueKind }: ResponseProfile,
+  ): SecretValue => {
+    const secretKind = [...secretKinds, fallbackKind].find(
+      ({ ref }) => ref.name === modelCall.name,
+    )!;
     const like = secretKind.like === 'fickle' ? fickleValueKind : secretKind.like;
     const id = `${modelCall.id}`;
     return {

@@ -93,10 +93,14 @@ export function createMountPipeline({
 }
 
 /** Files by path, or the line a user would see. */
-export async function mountSummary(volume: Promise<Volume>): Promise<Record<string, string> | string> {
+export async function mountSummary(
+  volume: Promise<Volume>,
+): Promise<Record<string, string> | string> {
   try {
     const { files } = await volume;
-    return Object.fromEntries(files.map(({ path, contents }) => [path, Buffer.from(contents).toString()]));
+    return Object.fromEntries(
+      files.map(({ path, contents }) => [path, Buffer.from(contents).toString()]),
+    );
   } catch (error) {
     if (error instanceof SecretError) return `${error.code}: ${error.summary}`;
     throw error;

@@ -17,7 +17,9 @@ export function createRequester<Identity, Credential>({
   principalOf,
   refDefaults,
 }: {
-  readonly fetch: (requests: readonly FetchRequest<Credential>[]) => readonly Promise<FetchResult>[];
+  readonly fetch: (
+    requests: readonly FetchRequest<Credential>[],
+  ) => readonly Promise<FetchResult>[];
   readonly principalOf: (identity: Identity) => Principal<Credential>;
   /** Of a ref that does not say. */
   readonly refDefaults: Pick<SecretRef, 'service' | 'region'>;

@@ -26,14 +26,19 @@ export type FetchCall = Pick<FetchRequest, 'grant' | 'known' | 'urgency' | 'sign
 };
 
 /** What a question is answered: a result at once, or whatever a function makes of the call. A plain result also starts the flight's own time. */
-export type ScriptedResponse = FetchResult | ((call: FetchCall) => FetchResult | Promise<FetchResult>);
+export type ScriptedResponse =
+  FetchResult | ((call: FetchCall) => FetchResult | Promise<FetchResult>);
 
 /** What a lease's renewal is answered; a code is thrown. */
 export type ScriptedRenewal =
   { readonly kind: 'renewed'; readonly expiresAt: number } | { readonly kind: 'ended' } | ErrorCode;
 
 /** A lease as it was renewed or given back, and by whom. */
-export type LeaseCall = { readonly lease: string; readonly principal: string; readonly pod: string };
+export type LeaseCall = {
+  readonly lease: string;
+  readonly principal: string;
+  readonly pod: string;
+};
 
 export type ScriptedProvider = Provider & {
   readonly calls: FetchCall[];
@@ -43,7 +48,9 @@ export type ScriptedProvider = Provider & {
   script(name: string, ...responses: ScriptedResponse[]): void;
   /** What renewals are answered, in order; the last answer is repeated for ever. */
   scriptRenewals(
-    ...responses: (ScriptedRenewal | ((lease: Lease) => ScriptedRenewal | Promise<ScriptedRenewal>))[]
+    ...responses: (
+      ScriptedRenewal | ((lease: Lease) => ScriptedRenewal | Promise<ScriptedRenewal>)
+    )[]
   ): void;
 };
 

@@ -41,7 +41,14 @@ export function serveBundle<R extends BundleFixture>({
     const dir = await mkdtemp(join(tmpdir(), 'kf-bundle-'));
     const fixture = await start();
     const { server, tokenFile, caFile } = fixture.kubernetes;
-    const kube = ['--kube-server', server.href, '--kube-token-file', tokenFile, '--kube-ca-file', caFile];
+    const kube = [
+      '--kube-server',
+      server.href,
+      '--kube-token-file',
+      tokenFile,
+      '--kube-ca-file',
+      caFile,
+    ];
     const keyferry = await startKeyferry({
       providers,
       args: ['--refresh-interval', '0', ...kube, ...args(fixture)],

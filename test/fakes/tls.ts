@@ -39,7 +39,9 @@ function createAuthority(name: string, parent: Issuer | undefined): TestCa {
     issue({ hosts = ['localhost', '127.0.0.1'], ...validity } = {}) {
       const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
       const names = hosts.map((host) =>
-        isIPv4(host) ? tlv(0x87, Buffer.from(host.split('.').map(Number))) : tlv(0x82, Buffer.from(host)),
+        isIPv4(host)
+          ? tlv(0x87, Buffer.from(host.split('.').map(Number)))
+          : tlv(0x82, Buffer.from(host)),
       );
       return {
         cert: certificate({
@@ -66,7 +68,8 @@ function certificate(options: {
   notAfter?: Date;
 }): string {
   const hour = 3_600_000;
-  const { notBefore = new Date(Date.now() - hour), notAfter = new Date(Date.now() + 24 * hour) } = options;
+  const { notBefore = new Date(Date.now() - hour), notAfter = new Date(Date.now() + 24 * hour) } =
+    options;
   const ecdsaWithSha256 = sequence(tlv(0x06, Buffer.from('2a8648ce3d040302', 'hex')));
   const body = sequence(
     tlv(0xa0, tlv(0x02, Buffer.from([2]))), // v3
@@ -87,7 +90,9 @@ function certificate(options: {
 }
 
 function commonName(name: string): Buffer {
-  return sequence(tlv(0x31, sequence(tlv(0x06, Buffer.from('550403', 'hex')), tlv(0x0c, Buffer.from(name)))));
+  return sequence(
+    tlv(0x31, sequence(tlv(0x06, Buffer.from('550403', 'hex')), tlv(0x0c, Buffer.from(name)))),
+  );
 }
 
 function extension(oid: string, critical: boolean, value: Buffer): Buffer {

@@ -20,7 +20,10 @@ type JwtRole = TokenLifetime & {
   readonly audiences?: readonly string[];
   readonly subject?: string;
 };
-type AppRole = TokenLifetime & { readonly roleId: string; readonly secretIds: Map<string, { uses: number }> };
+type AppRole = TokenLifetime & {
+  readonly roleId: string;
+  readonly secretIds: Map<string, { uses: number }>;
+};
 type CertRole = TokenLifetime & {
   /** PEM, of the authority. */
   readonly ca: string;
@@ -88,9 +91,15 @@ export function createFakeAuth(deps: {
           return invalid(
             'error verifying token signature: no known key successfully validated the token signature',
           );
-        if (isExpired(claims)) return invalid('invalid expiration time (exp) claim: token is expired');
-        if (role.audiences !== undefined && !role.audiences.some((each) => claims.aud.includes(each)))
-          return invalid('invalid audience (aud) claim: audience claim does not match any expected audience');
+        if (isExpired(claims))
+          return invalid('invalid expiration time (exp) claim: token is expired');
+        if (
+          role.audiences !== undefined &&
+          !role.audiences.some((each) => claims.aud.includes(each))
+        )
+          return invalid(
+            'invalid audience (aud) claim: audience claim does not match any expected audience',
+          );
         if (role.subject !== undefined && role.subject !== claims.sub)
           return invalid('invalid subject (sub) claim');
         return loginResponse(name, role);
@@ -102,7 +111,8 @@ export function createFakeAuth(deps: {
       mounts.set(mount, ({ fields }) => {
         const [name, role] =
           [...roles].find(([, { roleId }]) => roleId === textField(fields, 'role_id')) ?? [];
-        if (name === undefined || role === undefined) return vaultErrorResponse(400, 'invalid role ID');
+        if (name === undefined || role === undefined)
+          return vaultErrorResponse(400, 'invalid role ID');
         const id = textField(fields, 'secret_id');
         const secret = role.secretIds.get(id);
         if (secret === undefined) return vaultErrorResponse(400, 'invalid secret id');
@@ -130,7 +140,8 @@ export function createFakeAuth(deps: {
     cert(mount = 'cert') {
       const roles = new Map<string, CertRole>();
       mounts.set(mount, ({ fields, certificate }) => {
-        if (certificate === undefined) return vaultErrorResponse(400, 'client certificate must be supplied');
+        if (certificate === undefined)
+          return vaultErrorResponse(400, 'client certificate must be supplied');
         const clientCertificate = new X509Certificate(certificate);
         const requestedName = textField(fields, 'name');
         const found = [...roles].find(
@@ -140,7 +151,10 @@ export function createFakeAuth(deps: {
         );
         if (found === undefined)
           return vaultErrorResponse(400, 'invalid certificate or no client certificate supplied');
-        return loginResponse(...found, { cert_name: found[0], common_name: clientCertificate.subject });
+        return loginResponse(...found, {
+          cert_name: found[0],
+          common_name: clientCertificate.subject,
+        });
       });
       return { role: (name: string, role: CertRole) => void roles.set(name, role) };
     },

@@ -31,8 +31,15 @@ export function createFakeDatabase(leases: FakeLeases) {
     const username = `v-${token.role ?? 'token'}-${name}-${randomBytes(10).toString('hex')}`;
     const lease = leases.issue(`${mount}/${path}`, token, role);
     users.set(username, lease);
-    const data = JSON.stringify({ password: `-${randomBytes(15).toString('base64url')}`, username });
-    return vaultResponse(data, { id: lease.id, seconds: leases.secondsLeft(lease), renewable: true });
+    const data = JSON.stringify({
+      password: `-${randomBytes(15).toString('base64url')}`,
+      username,
+    });
+    return vaultResponse(data, {
+      id: lease.id,
+      seconds: leases.secondsLeft(lease),
+      renewable: true,
+    });
   };
 
   return {
@@ -62,7 +69,8 @@ export function createFakePki(leases: FakeLeases, now: () => number) {
     const role = roles.get(name);
     if (role === undefined) return vaultErrorResponse(400, `unknown role: ${name}`);
     const host = fields.common_name;
-    if (typeof host !== 'string') return vaultErrorResponse(400, 'the common_name field is required');
+    if (typeof host !== 'string')
+      return vaultErrorResponse(400, 'the common_name field is required');
     const { ttlMs = 3_600_000, generateLease = false } = role;
     const expiresAt = now() + ttlMs;
     const { cert, key } = ca.issue({ hosts: [host], notAfter: new Date(expiresAt) });

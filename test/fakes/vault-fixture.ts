@@ -16,14 +16,22 @@ import { createMountPipeline, mountSummary, type TestPod } from './mount-pipelin
 
 /** What the grants file says unless a test says otherwise: the app of team-a may read below secret/data/. */
 export const grantsForApp = [
-  { provider: 'vault', namespaces: ['team-a'], serviceAccounts: ['app'], names: ['vault/secret/data/**'] },
+  {
+    provider: 'vault',
+    namespaces: ['team-a'],
+    serviceAccounts: ['app'],
+    names: ['vault/secret/data/**'],
+  },
 ];
 
 /** How a rig is made. */
 export type VaultFixtureOptions = FakeVaultOptions & {
   readonly dialect?: 'vault' | 'openbao';
   /** Beside the addresses and the authority of the fake; given what it is made of, and a way to write files. */
-  readonly env?: (vault: FakeVault, file: (name: string, text: string) => string) => Record<string, string>;
+  readonly env?: (
+    vault: FakeVault,
+    file: (name: string, text: string) => string,
+  ) => Record<string, string>;
   readonly sharedIdentities?: SharedIdentityMode;
   readonly grants?: readonly object[];
   readonly refreshInterval?: number;
@@ -34,11 +42,21 @@ export async function startVaultFixture(options: VaultFixtureOptions = {}) {
   const { dialect = 'vault', grants = grantsForApp } = options;
   const vault = await startFakeVault(options);
   const { now, http, issuer, directory } = vault;
-  const kubernetes = await startFakeKubernetes({ 'team-a/app': {}, 'team-a/other': {}, 'team-b/app': {} });
+  const kubernetes = await startFakeKubernetes({
+    'team-a/app': {},
+    'team-a/other': {},
+    'team-b/app': {},
+  });
   kubernetes.issueTokens(({ namespace, serviceAccount, audience, podUid, expirationSeconds }) =>
     podUid === 'uid-gone'
       ? undefined
-      : issuer.podToken({ namespace, serviceAccount, audience, podUid, lifeMs: expirationSeconds * 1_000 }),
+      : issuer.podToken({
+          namespace,
+          serviceAccount,
+          audience,
+          podUid,
+          lifeMs: expirationSeconds * 1_000,
+        }),
   );
   const file = (name: string, text: string): string => {
     const path = join(directory, name);
@@ -63,7 +81,12 @@ export async function startVaultFixture(options: VaultFixtureOptions = {}) {
     }),
     retryBaseMs: 1,
   });
-  const pipeline = createMountPipeline({ provider, now, log, refreshInterval: options.refreshInterval });
+  const pipeline = createMountPipeline({
+    provider,
+    now,
+    log,
+    refreshInterval: options.refreshInterval,
+  });
 
   function volume(parameters: string | Record<string, string>, pod: TestPod = {}): Promise<Volume> {
     const { name = 'pod-1', namespace = 'team-a', account = 'app' } = pod;

@@ -22,11 +22,15 @@ export type PodTokenOptions = {
 /** Issues tokens as a cluster does, and knows its own again. */
 export function createTokenIssuer({ now = Date.now } = {}) {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const encodePart = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const encodePart = (value: object): string =>
+    Buffer.from(JSON.stringify(value)).toString('base64url');
 
   function mint(claims: TokenClaims): string {
     const content = `${encodePart({ alg: 'ES256', typ: 'JWT' })}.${encodePart(claims)}`;
-    const signature = sign('sha256', Buffer.from(content), { key: privateKey, dsaEncoding: 'ieee-p1363' });
+    const signature = sign('sha256', Buffer.from(content), {
+      key: privateKey,
+      dsaEncoding: 'ieee-p1363',
+    });
     return `${content}.${signature.toString('base64url')}`;
   }
 
@@ -55,9 +59,11 @@ export function createTokenIssuer({ now = Date.now } = {}) {
     },
     /** The claims of a token of ours, expired or not; undefined for another's. */
     verify(token: string): TokenClaims | undefined {
-      const [, content = '', claims = '', signature = ''] = /^([^.]+\.([^.]+))\.([^.]+)$/.exec(token) ?? [];
+      const [, content = '', claims = '', signature = ''] =
+        /^([^.]+\.([^.]+))\.([^.]+)$/.exec(token) ?? [];
       const key = { key: publicKey, dsaEncoding: 'ieee-p1363' as const };
-      if (!verify('sha256', Buffer.from(content), key, Buffer.from(signature, 'base64url'))) return undefined;
+      if (!verify('sha256', Buffer.from(content), key, Buffer.from(signature, 'base64url')))
+        return undefined;
       return JSON.parse(Buffer.from(claims, 'base64url').toString()) as TokenClaims;
     },
     /** PEM. */

@@ -1,7 +1,12 @@
 import type { FakeResponse } from './http-server.ts';
 import { notFound, vaultResponse, type VaultBackendRequest } from './vault-responses.ts';
 
-type Version = { readonly data: string; readonly createdAt: number; deletedAt?: number; destroyed?: true };
+type Version = {
+  readonly data: string;
+  readonly createdAt: number;
+  deletedAt?: number;
+  destroyed?: true;
+};
 
 /** A backend: undefined where it knows no such path. */
 export type FakeBackend = (request: VaultBackendRequest) => FakeResponse | undefined;
@@ -10,7 +15,8 @@ const wrongPath =
   'Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints to use. ' +
   "If using the Vault CLI, use 'vault kv get' for this operation.";
 
-const toText = (data: object | string): string => (typeof data === 'string' ? data : JSON.stringify(data));
+const toText = (data: object | string): string =>
+  typeof data === 'string' ? data : JSON.stringify(data);
 
 /** KV version 2. Data may be given as JSON text, where characters matter. */
 export function createFakeKv2(now: () => number) {
@@ -89,7 +95,9 @@ export function createFakeKv1() {
     const { ttl } = JSON.parse(data) as { ttl?: unknown };
     // Not a lease: no id, whatever the duration says.
     const [, number = '2764800', unit] = /^(\d+)(s|m|h)?$/.exec(String(ttl)) ?? [];
-    return vaultResponse(data, { seconds: Number(number) * ({ m: 60, h: 3_600 }[unit ?? ''] ?? 1) });
+    return vaultResponse(data, {
+      seconds: Number(number) * ({ m: 60, h: 3_600 }[unit ?? ''] ?? 1),
+    });
   };
   return {
     answer: handle,

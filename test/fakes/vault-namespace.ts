@@ -80,9 +80,11 @@ export function createFakeNamespace({
   function serve(request: FakeRequest): FakeResponse {
     const query = new URLSearchParams(request.query);
     const path = decodeURIComponent(request.path).replace(/^\/v1\//, '');
-    const method = request.method === 'GET' && query.get('list') === 'true' ? 'LIST' : request.method;
+    const method =
+      request.method === 'GET' && query.get('list') === 'true' ? 'LIST' : request.method;
     const fields = fieldsOf(request.body);
-    if (fields === undefined) return vaultErrorResponse(400, 'failed to parse JSON input: invalid character');
+    if (fields === undefined)
+      return vaultErrorResponse(400, 'failed to parse JSON input: invalid character');
     const loginResponse = login(path, request, fields);
     if (loginResponse !== undefined) return loginResponse;
     const token = tokens.find(String(request.headers['x-vault-token'] ?? ''));
@@ -114,7 +116,8 @@ export function createFakeNamespace({
     database: (path = 'database') => mount(path, createFakeDatabase(leases)),
     pki: (path = 'pki') => mount(path, createFakePki(leases, now)),
     /** A token that may do everything and never ends. */
-    rootToken: (): string => tokens.issue({ ttlMs: Infinity, maxTtlMs: Infinity, policies: ['root'] }).id,
+    rootToken: (): string =>
+      tokens.issue({ ttlMs: Infinity, maxTtlMs: Infinity, policies: ['root'] }).id,
   };
 }
 
@@ -124,7 +127,9 @@ function fieldsOf(body: Buffer): VaultBackendRequest['fields'] | undefined {
   if (body.length === 0) return {};
   try {
     const value: unknown = JSON.parse(body.toString());
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+    return typeof value === 'object' && value !== null
+      ? (value as Record<string, unknown>)
+      : undefined;
   } catch {
     return undefined;
   }

@@ -21,7 +21,11 @@ import { startFakeVault } from './vault.ts';
 
 type Ref = string | Partial<SecretRef>;
 /** Who asks; ServiceAccount `app` of `team-a` unless said otherwise. */
-type Requester = { readonly pod?: string; readonly scope?: Grant['scope']; readonly account?: string };
+type Requester = {
+  readonly pod?: string;
+  readonly scope?: Grant['scope'];
+  readonly account?: string;
+};
 
 /** A Vault with KV 1 and 2, a database and a PKI, read through tokens, fetch and the secret store, without classes, on the Vault's own clock. */
 export async function startVaultReader(
@@ -57,7 +61,13 @@ export async function startVaultReader(
       random: () => 0,
     });
     const config = { perSecond: 10_000, burst: 10_000 };
-    const { fetch, renew, release, close } = createVaultFetch({ api, tokens, rateLimits: config, now, log });
+    const { fetch, renew, release, close } = createVaultFetch({
+      api,
+      tokens,
+      rateLimits: config,
+      now,
+      log,
+    });
     const provider: Provider<VaultLogin, unknown, VaultSession> = {
       name: 'vault',
       nodeFacts: () => Promise.resolve(undefined),
@@ -150,8 +160,15 @@ export async function startVaultReader(
     'pki/*': ['read', 'update'],
     'sys/leases/revoke': ['update'],
   });
-  vault.auth.kubernetes().role('app', { names: ['*'], namespaces: ['team-a'], ...options.lifetime });
-  const backends = { kv2: vault.kv2(), kv1: vault.kv1(), database: vault.database(), pki: vault.pki() };
+  vault.auth
+    .kubernetes()
+    .role('app', { names: ['*'], namespaces: ['team-a'], ...options.lifetime });
+  const backends = {
+    kv2: vault.kv2(),
+    kv1: vault.kv1(),
+    database: vault.database(),
+    pki: vault.pki(),
+  };
   backends.database.role('app');
   backends.pki.role('web');
 
@@ -161,7 +178,8 @@ export async function startVaultReader(
       !condition();
       await new Promise((resolve) => setTimeout(resolve, 1))
     )
-      if (Date.now() > timeoutAt) throw new Error(`never came true: ${description}\n${lines.join('')}`);
+      if (Date.now() > timeoutAt)
+        throw new Error(`never came true: ${description}\n${lines.join('')}`);
   };
 
   /** Until nothing is asked any more, and every answer has done what it does. */
@@ -187,7 +205,8 @@ export async function startVaultReader(
       await idle();
     },
     /** Leases by their state. */
-    leases: (state: string): number => vault.leases.all().filter((lease) => lease.state === state).length,
+    leases: (state: string): number =>
+      vault.leases.all().filter((lease) => lease.state === state).length,
     async close(): Promise<void> {
       first.close();
       await tokens.close(AbortSignal.abort());

@@ -18,7 +18,10 @@ export function vaultErrorResponse(status: number, ...errors: string[]): FakeRes
 }
 
 /** The answer of a policy that does not allow it: other words than those for a token that is none. */
-export const deniedByPolicy = vaultErrorResponse(403, '1 error occurred:\n\t* permission denied\n\n');
+export const deniedByPolicy = vaultErrorResponse(
+  403,
+  '1 error occurred:\n\t* permission denied\n\n',
+);
 /** A bad, ended or missing token, and a login where nothing is mounted. */
 export const permissionDenied = vaultErrorResponse(403, 'permission denied');
 export const notFound: FakeResponse = vaultErrorResponse(404);
@@ -37,7 +40,11 @@ export const rateLimited = (path: string, retryAfter?: number): FakeResponse => 
 export function vaultResponse(
   data: string,
   lease: { readonly id?: string; readonly seconds?: number; readonly renewable?: boolean } = {},
-  rest: { readonly warnings?: readonly string[]; readonly auth?: object; readonly status?: number } = {},
+  rest: {
+    readonly warnings?: readonly string[];
+    readonly auth?: object;
+    readonly status?: number;
+  } = {},
 ): FakeResponse {
   const { id = '', seconds = 0, renewable = false } = lease;
   const { warnings = null, auth = null, status = 200 } = rest;

@@ -39,7 +39,10 @@ export function createFakeTokens(now: () => number, onEnd: (token: FakeVaultToke
   const tokens = new Map<string, FakeVaultToken>();
 
   function issue(
-    lifetime: TokenLifetime & { readonly role?: string; readonly metadata?: FakeVaultToken['metadata'] } = {},
+    lifetime: TokenLifetime & {
+      readonly role?: string;
+      readonly metadata?: FakeVaultToken['metadata'];
+    } = {},
   ): FakeVaultToken {
     const { ttlMs = 3_600_000, maxTtlMs = 86_400_000, tokenType: type = 'service' } = lifetime;
     const token: FakeVaultToken = {
@@ -70,7 +73,8 @@ export function createFakeTokens(now: () => number, onEnd: (token: FakeVaultToke
   const secondsLeft = ({ expiresAt }: FakeVaultToken): number =>
     expiresAt === Infinity ? 0 : Math.floor((expiresAt - now()) / 1_000);
 
-  const renewable = (token: FakeVaultToken): boolean => token.type === 'service' && token.ttlMs !== Infinity;
+  const renewable = (token: FakeVaultToken): boolean =>
+    token.type === 'service' && token.ttlMs !== Infinity;
 
   const authOf = (token: FakeVaultToken): object => ({
     client_token: token.id,
@@ -105,7 +109,8 @@ export function createFakeTokens(now: () => number, onEnd: (token: FakeVaultToke
     handle(method: string, path: string, token: FakeVaultToken): FakeResponse | undefined {
       const isWrite = method === 'POST' || method === 'PUT';
       if (path === 'auth/token/renew-self' && isWrite) {
-        if (token.type === 'batch') return vaultErrorResponse(400, 'batch tokens cannot be renewed');
+        if (token.type === 'batch')
+          return vaultErrorResponse(400, 'batch tokens cannot be renewed');
         if (!renewable(token)) return vaultErrorResponse(400, 'lease is not renewable');
         const requestedExpiry = now() + token.ttlMs;
         token.expiresAt = Math.min(requestedExpiry, token.maxExpiresAt);
@@ -116,16 +121,28 @@ export function createFakeTokens(now: () => number, onEnd: (token: FakeVaultToke
                 `TTL of "${token.ttlMs / 1_000}s" exceeded the effective max_ttl of "${secondsLeft(token)}s"; TTL value is capped accordingly`,
               ]
             : [];
-        return vaultResponse('null', {}, { auth: authOf(token), ...(warnings.length > 0 && { warnings }) });
+        return vaultResponse(
+          'null',
+          {},
+          { auth: authOf(token), ...(warnings.length > 0 && { warnings }) },
+        );
       }
       if (path === 'auth/token/revoke-self' && isWrite) {
-        if (token.type === 'batch') return vaultErrorResponse(400, 'batch tokens cannot be revoked');
+        if (token.type === 'batch')
+          return vaultErrorResponse(400, 'batch tokens cannot be revoked');
         endToken(token, 'revoked');
         return { status: 204 };
       }
       if (path === 'auth/token/lookup-self' && method === 'GET') {
         const { id, accessor, type, policies } = token;
-        const data = { id, accessor, type, policies, ttl: secondsLeft(token), renewable: renewable(token) };
+        const data = {
+          id,
+          accessor,
+          type,
+          policies,
+          ttl: secondsLeft(token),
+          renewable: renewable(token),
+        };
         return vaultResponse(JSON.stringify(data));
       }
       return undefined;

@@ -3,7 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createHttp } from '../../src/http/client.ts';
 import type { VaultLogin } from '../../src/providers/vault/types.ts';
-import { startFakeServer, type FakeResponse, type FakeRequest, type FakeServer } from './http-server.ts';
+import {
+  startFakeServer,
+  type FakeResponse,
+  type FakeRequest,
+  type FakeServer,
+} from './http-server.ts';
 import { createTestCa } from './tls.ts';
 import { vaultErrorResponse } from './vault-responses.ts';
 import { createTokenIssuer } from './vault-jwt.ts';
@@ -83,7 +88,8 @@ export async function startFakeVault(options: FakeVaultOptions = {}) {
 
   function serve(node: FakeVaultNode, request: FakeRequest): FakeResponse {
     const { path, query, headers } = request;
-    if (path === '/v1/sys/health') return { status: healthStatus[node.state], body: { state: node.state } };
+    if (path === '/v1/sys/health')
+      return { status: healthStatus[node.state], body: { state: node.state } };
     // Whoever forgets it is refused by an Agent that asks for it.
     if (headers['x-vault-request'] !== 'true')
       return vaultErrorResponse(412, "missing 'X-Vault-Request' header");
@@ -150,7 +156,8 @@ export async function startFakeVault(options: FakeVaultOptions = {}) {
       return vaultNamespace;
     },
     /** How many requests came to all nodes whose `METHOD path` matches, or begins so. */
-    count: (route?: string | RegExp): number => nodes.reduce((sum, node) => sum + node.count(route), 0),
+    count: (route?: string | RegExp): number =>
+      nodes.reduce((sum, node) => sum + node.count(route), 0),
     /** A login of role `app` by the method kubernetes, at all addresses, unless said otherwise. */
     login: (login: Partial<VaultLogin> = {}): VaultLogin => ({
       dialect: 'vault',

@@ -34,14 +34,20 @@ export const alibabaTwoRoles: Plan<AlibabaLogin> = {
     {
       path: 'db-user',
       sources: {
-        value: { ref: productionDatabase, selector: { kind: 'jmespath', expression: 'users[0].name' } },
+        value: {
+          ref: productionDatabase,
+          selector: { kind: 'jmespath', expression: 'users[0].name' },
+        },
       },
       encoding: 'utf-8',
     },
     {
       path: 'db-pass',
       sources: {
-        value: { ref: productionDatabase, selector: { kind: 'jmespath', expression: '"pass-word"' } },
+        value: {
+          ref: productionDatabase,
+          selector: { kind: 'jmespath', expression: '"pass-word"' },
+        },
       },
       encoding: 'utf-8',
     },

@@ -47,7 +47,9 @@ export const awsFailover: Plan<AwsLogin> = {
     },
     {
       path: 'port',
-      sources: { value: { ref: database, selector: { kind: 'jmespath', expression: 'endpoint.port' } } },
+      sources: {
+        value: { ref: database, selector: { kind: 'jmespath', expression: 'endpoint.port' } },
+      },
       encoding: 'utf-8',
     },
     ...parameterFiles,

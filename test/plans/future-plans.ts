@@ -34,7 +34,9 @@ export const dotenv: TemplatedPlan = {
 type FutureSelector = Selector | { readonly kind: 'every-key' };
 type PatternFile = Omit<FileRequest, 'path' | 'sources'> & {
   readonly pathPattern: string;
-  readonly sources: Readonly<Record<string, { readonly ref: SecretRef; readonly selector: FutureSelector }>>;
+  readonly sources: Readonly<
+    Record<string, { readonly ref: SecretRef; readonly selector: FutureSelector }>
+  >;
 };
 type FuturePlan = Omit<Plan, 'files'> & { readonly files: readonly (FileRequest | PatternFile)[] };
 

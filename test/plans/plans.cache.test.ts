@@ -75,7 +75,9 @@ describe('two cross-account roles in one class', () => {
       call.grant.ref === productionDatabase ? failed('ACCESS_DENIED') : unchanged(),
     );
     await expect(mount('shop-1')).rejects.toMatchObject({ code: 'ACCESS_DENIED' });
-    provider.script('eu/prod/db', (call) => (call.known === undefined ? byRole(call) : unchanged()));
+    provider.script('eu/prod/db', (call) =>
+      call.known === undefined ? byRole(call) : unchanged(),
+    );
     expect(await mount('shop-1')).toEqual(first);
   });
 
@@ -119,7 +121,9 @@ describe('AWS failover and 25 parameters', () => {
     expect(volume.files).toHaveLength(27);
     expect(provider.calls).toHaveLength(52);
     expect(new Set(provider.calls.slice(26).map(({ batch }) => batch)).size).toBe(1);
-    expect(provider.calls.slice(26).every(({ grant }) => grant.ref.region === 'us-east-1')).toBe(true);
+    expect(provider.calls.slice(26).every(({ grant }) => grant.ref.region === 'us-east-1')).toBe(
+      true,
+    );
   });
 
   test('of one parameter only leaves the others where they are', async () => {
@@ -185,7 +189,10 @@ describe('reads with a body', () => {
   const createScriptedMounts = () => {
     const mounts = createMounts(vaultPost);
     mounts.provider.script('pki/issue/web', issue);
-    mounts.provider.script('sys/tools/random/4', value('', { document: '{"random_bytes":"AP8QIA=="}' }));
+    mounts.provider.script(
+      'sys/tools/random/4',
+      value('', { document: '{"random_bytes":"AP8QIA=="}' }),
+    );
     return mounts;
   };
 
@@ -207,7 +214,9 @@ describe('reads with a body', () => {
     expect(await mount('shop-1')).toEqual(first);
     expect(provider.calls).toHaveLength(6);
     await pass(second);
-    expect(textOf(await mount('shop-1'), 'server/tls.crt')).not.toBe(textOf(first, 'server/tls.crt'));
+    expect(textOf(await mount('shop-1'), 'server/tls.crt')).not.toBe(
+      textOf(first, 'server/tls.crt'),
+    );
     expect(provider.calls).toHaveLength(9);
   });
 });

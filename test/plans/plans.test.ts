@@ -33,7 +33,9 @@ const delivered = (
   value: { bytes: Buffer.from(content), ...rest },
 });
 const texts = ({ files }: Volume): Record<string, string> =>
-  Object.fromEntries(files.map(({ path, contents }) => [path, Buffer.from(contents).toString('latin1')]));
+  Object.fromEntries(
+    files.map(({ path, contents }) => [path, Buffer.from(contents).toString('latin1')]),
+  );
 const versions = (volume: Volume): Record<string, string> =>
   Object.fromEntries(volume.versions.map(({ id, version }) => [id, version]));
 
@@ -45,10 +47,12 @@ describe('every plan', () => {
       for (const { sources } of files)
         for (const { ref } of Object.values(sources)) expect(refs).toContain(ref);
       for (const ref of refs)
-        expect(files.some(({ sources }) => Object.values(sources).some((source) => source.ref === ref))).toBe(
-          true,
-        );
-      expect(files.map(({ path }) => checkFilePath(path)).filter((error) => error !== undefined)).toEqual([]);
+        expect(
+          files.some(({ sources }) => Object.values(sources).some((source) => source.ref === ref)),
+        ).toBe(true);
+      expect(
+        files.map(({ path }) => checkFilePath(path)).filter((error) => error !== undefined),
+      ).toEqual([]);
       expect(findPathClash(files.map(({ path }) => path))).toBeUndefined();
     },
   );
@@ -91,7 +95,9 @@ describe('two cross-account roles in one class', () => {
       ref: banner,
       error: new SecretError('OBJECT_NOT_FOUND', 'no banner'),
     };
-    expect(Object.keys(texts(render(alibabaTwoRoles, [...outcomes, absent], 0o644)))).not.toContain('banner');
+    expect(Object.keys(texts(render(alibabaTwoRoles, [...outcomes, absent], 0o644)))).not.toContain(
+      'banner',
+    );
   });
 
   test('fail when one of the two roles may not', () => {
@@ -100,9 +106,9 @@ describe('two cross-account roles in one class', () => {
       ref: production,
       error: new SecretError('ACCESS_DENIED', 'denied'),
     };
-    expect(() => render(alibabaTwoRoles, [outcomes[0]!, denied, delivered(banner, '')], 0o644)).toThrow(
-      'denied',
-    );
+    expect(() =>
+      render(alibabaTwoRoles, [outcomes[0]!, denied, delivered(banner, '')], 0o644),
+    ).toThrow('denied');
   });
 });
 
@@ -146,7 +152,11 @@ describe('three objects of one leased read', () => {
   const issued = (name: string): Outcome => {
     const document = `{"username":"${name}","password":"p-${name}"}`;
     const envelope = `{"request_id":"","lease_id":"database/creds/app/${name}","lease_duration":3600,"renewable":true,"data":${document},"warnings":null}`;
-    const lease = { id: `database/creds/app/${name}`, renewable: true, expiresAt: 1_767_225_600_000 };
+    const lease = {
+      id: `database/creds/app/${name}`,
+      renewable: true,
+      expiresAt: 1_767_225_600_000,
+    };
     return delivered(user, envelope, { document, envelope: true, lease });
   };
 

@@ -40,7 +40,9 @@ export async function buildGoProgram({
   });
   const output: Buffer[] = [];
   child.stderr.on('data', (chunk: Buffer) => output.push(chunk));
-  const code = await new Promise((resolve, reject) => child.once('error', reject).on('close', resolve));
+  const code = await new Promise((resolve, reject) =>
+    child.once('error', reject).on('close', resolve),
+  );
   if (code !== 0) throw new Error(`${name} cannot be built:\n${Buffer.concat(output).toString()}`);
   return program;
 }

@@ -30,7 +30,8 @@ export async function startPostgres() {
   const password = randomBytes(16).toString('hex');
   const [port = 0] = await freePorts(1);
   await writeFile(passwordFile, password);
-  if (isRoot()) for (const path of [directory, passwordFile]) await chown(path, nobodyUid, nobodyUid);
+  if (isRoot())
+    for (const path of [directory, passwordFile]) await chown(path, nobodyUid, nobodyUid);
 
   const initdb = await unprivileged('initdb');
   const initdbFlags = [
@@ -80,7 +81,8 @@ export async function startPostgres() {
     password,
     query,
     /** The names of those who may log in, but for the administrator. */
-    users: () => query("select rolname from pg_roles where rolcanlogin and rolname <> 'admin' order by 1"),
+    users: () =>
+      query("select rolname from pg_roles where rolcanlogin and rolname <> 'admin' order by 1"),
     /** Whether these may log in now. */
     canLogIn: (user: string, loginPassword: string): Promise<boolean> =>
       query('select 1', { user, password: loginPassword }).then(
@@ -107,7 +109,9 @@ function isRoot(): boolean {
 
 /** A program of PostgreSQL, from the PATH or from where Debian puts it, the latest version first. */
 async function postgresProgram(name: string): Promise<string | undefined> {
-  const versions = (await readdir(debianDirectory).catch(() => [])).sort((a, b) => Number(b) - Number(a));
+  const versions = (await readdir(debianDirectory).catch(() => [])).sort(
+    (a, b) => Number(b) - Number(a),
+  );
   const directories = versions.map((version) => join(debianDirectory, version, 'bin'));
   return (await programInPath(name)) ?? (await programInPath(name, directories.join(':')));
 }

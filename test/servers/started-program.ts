@@ -45,10 +45,16 @@ export async function startProgram(options: {
       await exited;
     },
   };
-  for (const deadline = Date.now() + timeoutMs; !(await isReady().catch(() => false)); await sleep(50)) {
+  for (
+    const deadline = Date.now() + timeoutMs;
+    !(await isReady().catch(() => false));
+    await sleep(50)
+  ) {
     if (!hasExited() && Date.now() < deadline) continue;
     await started.stop('SIGKILL');
-    throw new Error(`${program} ${hasExited() ? 'ended' : 'is not ready'}:\n${output.slice(-4_000)}`);
+    throw new Error(
+      `${program} ${hasExited() ? 'ended' : 'is not ready'}:\n${output.slice(-4_000)}`,
+    );
   }
   return started;
 }

@@ -23,7 +23,11 @@ describe('the demo of the built bundle', () => {
 
   async function demo(): Promise<string> {
     // Settings of a real installation must not reach the demo's own processes.
-    const env = { TMPDIR: join(dir, 'tmp'), KEYFERRY_SHARED_IDENTITIES: 'none', KEYFERRY_PROVIDERS: 'cce' };
+    const env = {
+      TMPDIR: join(dir, 'tmp'),
+      KEYFERRY_SHARED_IDENTITIES: 'none',
+      KEYFERRY_PROVIDERS: 'cce',
+    };
     const { stdout } = await promisify(execFile)(process.execPath, [bundle, 'demo'], { env });
     return stdout;
   }

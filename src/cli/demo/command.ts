@@ -3,7 +3,13 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SecretError } from '../../core/errors.ts';
 import { type Executable, type DemoEnvironment, createDemoEnvironment } from './environment.ts';
-import { type Narrator, createNarrator, grants, secretProviderClass, invalidClass } from './narrator.ts';
+import {
+  type Narrator,
+  createNarrator,
+  grants,
+  secretProviderClass,
+  invalidClass,
+} from './narrator.ts';
 import { createDemoPod } from './pod.ts';
 
 /** What {@link demoCommand} needs of the process. */
@@ -18,7 +24,9 @@ export type DemoDeps = {
 /** `keyferry demo`: a secret's whole way, without cloud or cluster. Its action throws SecretError at the first step that goes wrong. */
 export function demoCommand(deps: DemoDeps): Command {
   return new Command('demo')
-    .description('see a secret travel from an embedded store into a volume, without cloud or cluster')
+    .description(
+      'see a secret travel from an embedded store into a volume, without cloud or cluster',
+    )
     .action(() => demo(deps));
 }
 
@@ -36,7 +44,15 @@ async function demo({ executable, env, stdout, stop }: DemoDeps): Promise<void> 
 
 const localArgs = ['local', '--store', 'store.age', '--key', 'store.key'];
 const serveArgs = [
-  ...['serve', '--providers', 'local', '--providers-dir', 'sockets', '--health-address', '127.0.0.1:0'],
+  ...[
+    'serve',
+    '--providers',
+    'local',
+    '--providers-dir',
+    'sockets',
+    '--health-address',
+    '127.0.0.1:0',
+  ],
   ...['--local-store', 'store.age', '--local-key', 'store.key'],
   // Asked again at each mount, so that nobody has to wait for the demo's second half.
   ...['--shared-identity-grants', 'grants.yaml', '--refresh-interval', '0'],
@@ -59,7 +75,9 @@ async function runSteps(
   await runCommand([...localArgs, 'init']);
 
   step('Put two secrets into it.');
-  await runCommand([...localArgs, 'set', 'shop/db'], { input: '{"user":"shop","password":"first"}' });
+  await runCommand([...localArgs, 'set', 'shop/db'], {
+    input: '{"user":"shop","password":"first"}',
+  });
   await runCommand([...localArgs, 'set', 'shop/api-key'], { input: 'key-of-the-shop' });
 
   step('Grant them to a service account of namespace shop: nobody else is served.');
@@ -94,7 +112,9 @@ async function runSteps(
   assertStep((await pod.read('db/password')) === 'first', 'the volume does not hold the secret');
 
   step('Change the secret while the pod runs.');
-  await runCommand([...localArgs, 'set', 'shop/db'], { input: '{"user":"shop","password":"second"}' });
+  await runCommand([...localArgs, 'set', 'shop/db'], {
+    input: '{"user":"shop","password":"second"}',
+  });
 
   step(
     'Some time later the driver asks again: the new value and its version arrive, the rest stays as it is.',
@@ -112,7 +132,10 @@ async function runSteps(
   const invalidMount = await pod.mount(invalidClass);
   show(invalidMount.output);
   assertStep(invalidMount.code === 'INVALID_ARGUMENT', 'a wrong class is not refused');
-  assertStep((await pod.read('db/password')) === 'second', 'a refusal touched the files of a running pod');
+  assertStep(
+    (await pod.read('db/password')) === 'second',
+    'a refusal touched the files of a running pod',
+  );
 
   step('A pod of another namespace asks for the same secrets.');
   const otherPod = createDemoPod({

@@ -45,7 +45,9 @@ export async function createDemoEnvironment(
   stop: AbortSignal,
 ): Promise<DemoEnvironment> {
   const dir = await mkdtemp(join(tmpdir(), 'keyferry-demo-'));
-  const childEnv = Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('KEYFERRY_')));
+  const childEnv = Object.fromEntries(
+    Object.entries(env).filter(([name]) => !name.startsWith('KEYFERRY_')),
+  );
   const running = new Set<DemoProcess>();
   const start = (args: readonly string[]): DemoProcess => {
     const child = startDemoProcess(executable, args, dir, childEnv);
@@ -104,7 +106,10 @@ function startDemoProcess(
   let output = '';
   let errorOutput = '';
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
-  child.stderr.on('data', (chunk: Buffer) => (errorOutput = (errorOutput + chunk.toString()).slice(-10_000)));
+  child.stderr.on(
+    'data',
+    (chunk: Buffer) => (errorOutput = (errorOutput + chunk.toString()).slice(-10_000)),
+  );
   // It may have ended without reading.
   child.stdin.on('error', () => undefined);
   const exited = new Promise<number | null>((done) => {

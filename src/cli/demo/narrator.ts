@@ -8,10 +8,14 @@ export type Narrator = {
 };
 
 /** Bold and dim only where a terminal can show them. */
-export function createNarrator(stdout: { write(text: string): unknown; readonly isTTY?: boolean }): Narrator {
+export function createNarrator(stdout: {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+}): Narrator {
   const style = (code: number, text: string): string =>
     stdout.isTTY === true ? `\u001b[${code}m${text}\u001b[0m` : text;
-  const print = (...lines: string[]): void => void stdout.write(lines.map((line) => `${line}\n`).join(''));
+  const print = (...lines: string[]): void =>
+    void stdout.write(lines.map((line) => `${line}\n`).join(''));
   let steps = 0;
   return {
     print,

@@ -21,7 +21,10 @@ export function checkClass(spc: SecretProviderClass, planners: readonly Planner[
   if (planner === undefined)
     return { diagnostics: [...spc.diagnostics, ...unknownProvider(spc, planners)], skipped: [] };
   const { plan, problems, skipped = [] } = planner.plan(spc.parameters);
-  const diagnostics = [...spc.diagnostics, ...problems.map((problem) => toDiagnostic(spc, problem))];
+  const diagnostics = [
+    ...spc.diagnostics,
+    ...problems.map((problem) => toDiagnostic(spc, problem)),
+  ];
   if (plan !== undefined)
     return {
       diagnostics: [...diagnostics, ...checkSyncedFiles(spc, plan), ...checkModes(spc, plan)],
@@ -36,7 +39,9 @@ function unknownProvider(spc: SecretProviderClass, planners: readonly Planner[])
   const knownNames = planners.map(({ name }) => name);
   const suggestion = nearestName(spc.provider, knownNames);
   const remedy =
-    suggestion === undefined ? `Keyferry serves ${knownNames.join(', ')}` : `did you mean ${suggestion}?`;
+    suggestion === undefined
+      ? `Keyferry serves ${knownNames.join(', ')}`
+      : `did you mean ${suggestion}?`;
   const message = `no provider "${sanitizeExternalText(spc.provider)}"`;
   return [
     {

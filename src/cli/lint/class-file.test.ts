@@ -16,7 +16,9 @@ function readOnlyClass(text: string) {
 }
 
 function diagnostics(...spec: string[]) {
-  const { diagnostics } = readOnlyClass([...head, 'spec:', ...spec.map((line) => `  ${line}`)].join('\n'));
+  const { diagnostics } = readOnlyClass(
+    [...head, 'spec:', ...spec.map((line) => `  ${line}`)].join('\n'),
+  );
   return diagnostics.map(
     ({ place, message, remedy }) => `${place.line}:${place.column} ${message}; ${remedy}`,
   );
@@ -53,7 +55,10 @@ describe('finding classes', () => {
       '- kind: ConfigMap',
       `- ${head.join('\n  ')}\n  ${spec}`,
     ];
-    expect(readOnlyClass(items.join('\n'))).toMatchObject({ name: 'app', place: { line: 5, column: 3 } });
+    expect(readOnlyClass(items.join('\n'))).toMatchObject({
+      name: 'app',
+      place: { line: 5, column: 3 },
+    });
   });
 
   test('in JSON', () => {
@@ -73,7 +78,9 @@ describe('finding classes', () => {
     expect(readOnlyClass(text).provider).toBe('');
     expect(
       readOnlyClass(
-        [...head, 'x: &x {a: "1"}', 'spec: {provider: local, parameters: {<<: *x, b: "2"}}'].join('\n'),
+        [...head, 'x: &x {a: "1"}', 'spec: {provider: local, parameters: {<<: *x, b: "2"}}'].join(
+          '\n',
+        ),
       ).parameters,
     ).toEqual(Object.assign(Object.create(null), { a: '1', b: '2' }));
   });
@@ -108,7 +115,8 @@ describe('a malformed document', () => {
   });
 
   test('that aliases blow up is refused', () => {
-    const level = (name: string, of: string) => `${name}: &${name} [${Array(9).fill(`*${of}`).join(',')}]`;
+    const level = (name: string, of: string) =>
+      `${name}: &${name} [${Array(9).fill(`*${of}`).join(',')}]`;
     const bomb = [
       ...head,
       'a: &a [x]',
@@ -137,7 +145,9 @@ describe('what the API server or the driver would refuse', () => {
       '5:14 spec has no field "paramters"; did you mean parameters?',
     ]);
     expect(
-      readClassFile('f', 'kind: SecretProviderClass').classes[0]?.diagnostics.map(({ message }) => message),
+      readClassFile('f', 'kind: SecretProviderClass').classes[0]?.diagnostics.map(
+        ({ message }) => message,
+      ),
     ).toEqual([
       'apiVersion is not that of a SecretProviderClass',
       'metadata.name is missing',
@@ -173,9 +183,9 @@ describe('what the API server or the driver would refuse', () => {
     expect(diagnostics(...entries)).toEqual([
       '9:7 an entry of secretObjects has no objectName; name a file of the volume',
     ]);
-    expect(readOnlyClass([...head, 'spec:', ...entries.map((e) => `  ${e}`)].join('\n')).syncedFiles).toEqual(
-      [{ objectName: 'f', place: { file: 'f.yaml', line: 10, column: 20 } }],
-    );
+    expect(
+      readOnlyClass([...head, 'spec:', ...entries.map((e) => `  ${e}`)].join('\n')).syncedFiles,
+    ).toEqual([{ objectName: 'f', place: { file: 'f.yaml', line: 10, column: 20 } }]);
   });
 
   test('a key __proto__ is a parameter like any other', () => {
@@ -194,12 +204,22 @@ describe('the place of a problem in a parameter', () => {
       [...header, '    objects: |2-  # why not', '', '      - a: 1', '        b: 2'].join('\r\n'),
     );
     expect(found.parameters.objects).toBe('\n- a: 1\n  b: 2');
-    expect(found.locationOf('objects', 3, 3)).toEqual({ file: 'f.yaml', line: 10, column: 9, exact: true });
+    expect(found.locationOf('objects', 3, 3)).toEqual({
+      file: 'f.yaml',
+      line: 10,
+      column: 9,
+      exact: true,
+    });
   });
 
   test('is the beginning of the parameter in quoted text', () => {
     const found = readOnlyClass([...header, String.raw`    objects: "- a: 1\n  b: 2"`].join('\n'));
-    expect(found.locationOf('objects', 2, 3)).toEqual({ file: 'f.yaml', line: 7, column: 14, exact: false });
+    expect(found.locationOf('objects', 2, 3)).toEqual({
+      file: 'f.yaml',
+      line: 7,
+      column: 14,
+      exact: false,
+    });
     expect(found.locationOf('objects')).toMatchObject({ line: 7, exact: true });
   });
 
@@ -208,7 +228,10 @@ describe('the place of a problem in a parameter', () => {
       line: 7,
       column: 5,
     });
-    expect(readOnlyClass(head.join('\n')).locationOf('objects')).toMatchObject({ line: 1, column: 1 });
+    expect(readOnlyClass(head.join('\n')).locationOf('objects')).toMatchObject({
+      line: 1,
+      column: 1,
+    });
   });
 
   test('leads to the very character, whatever text a block holds', () => {
@@ -222,16 +245,23 @@ describe('the place of a problem in a parameter', () => {
         fc.nat(),
         (lines, row, column) => {
           const block = lines.map((text) => `      ${text}`);
-          const file = [...header, '    before: x', '    objects: |2+', ...block, '    after: y', ''].join(
-            '\n',
-          );
+          const file = [
+            ...header,
+            '    before: x',
+            '    objects: |2+',
+            ...block,
+            '    after: y',
+            '',
+          ].join('\n');
           const found = readOnlyClass(file);
           expect(found.parameters.objects).toBe(`${lines.join('\n')}\n`);
           row %= lines.length;
           column %= lines[row]!.length + 1;
           const place = found.locationOf('objects', row + 1, column + 1);
           expect(place.exact).toBe(true);
-          expect(file.split('\n')[place.line - 1]!.slice(place.column - 1)).toBe(lines[row]!.slice(column));
+          expect(file.split('\n')[place.line - 1]!.slice(place.column - 1)).toBe(
+            lines[row]!.slice(column),
+          );
         },
       ),
     );

@@ -45,7 +45,9 @@ export function readClassFile(file: string, text: string): ClassFile {
     for (const node of findClasses(document.contents, document)) {
       const value = toPlain(node, document);
       if (value === undefined)
-        parseErrors.push(syntaxDiagnostic(locationAt(node.range?.[0] ?? 0), 'too many aliases', text));
+        parseErrors.push(
+          syntaxDiagnostic(locationAt(node.range?.[0] ?? 0), 'too many aliases', text),
+        );
       else
         classes.push(
           readClass(value, {
@@ -89,7 +91,11 @@ function toPlain(node: YAMLMap, document: Document): unknown {
   }
 }
 
-function nodeAt(node: YAMLMap, path: readonly (string | number)[], document: Document): Node | undefined {
+function nodeAt(
+  node: YAMLMap,
+  path: readonly (string | number)[],
+  document: Document,
+): Node | undefined {
   let current: Node | undefined = node;
   for (const key of path) {
     const child: unknown = isMap(current)

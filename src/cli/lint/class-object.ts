@@ -30,7 +30,9 @@ export function locateInParameter(
   },
 ): ExactLocation {
   const node =
-    position.parameter === undefined ? undefined : source.nodeAt('spec', 'parameters', position.parameter);
+    position.parameter === undefined
+      ? undefined
+      : source.nodeAt('spec', 'parameters', position.parameter);
   const start = source.locationOf(node ?? source.nodeAt('spec', 'parameters'));
   if (position.line === undefined) return { ...start, exact: true };
   if (isScalar(node) && node.type?.startsWith('BLOCK') === true) {
@@ -79,7 +81,14 @@ export function readClass(value: unknown, source: ClassSource): SecretProviderCl
   const diagnostics: Diagnostic[] = [];
   const report = (path: (string | number)[], message: string, remedy: string): void => {
     const place = source.locationOf(source.nodeAt(...path));
-    diagnostics.push({ place, severity: 'error', code: 'INVALID_CLASS', class: name, message, remedy });
+    diagnostics.push({
+      place,
+      severity: 'error',
+      code: 'INVALID_CLASS',
+      class: name,
+      message,
+      remedy,
+    });
   };
 
   if (!asString(object.apiVersion).startsWith('secrets-store.csi.x-k8s.io/'))
@@ -89,12 +98,15 @@ export function readClass(value: unknown, source: ClassSource): SecretProviderCl
       'write secrets-store.csi.x-k8s.io/v1',
     );
   if (name === '') report(['metadata'], 'metadata.name is missing', 'give the class a name');
-  if (asString(spec.provider) === '') report(['spec'], 'spec.provider is missing', 'name the provider');
+  if (asString(spec.provider) === '')
+    report(['spec'], 'spec.provider is missing', 'name the provider');
   for (const field of Object.keys(spec)) {
     if (specFields.includes(field)) continue;
     const suggestion = nearestName(field, specFields);
     const remedy =
-      suggestion === undefined ? `fields are ${specFields.join(', ')}` : `did you mean ${suggestion}?`;
+      suggestion === undefined
+        ? `fields are ${specFields.join(', ')}`
+        : `did you mean ${suggestion}?`;
     report(['spec', field], `spec has no field "${sanitizeExternalText(field)}"`, remedy);
   }
   const syncedFiles = readSyncedFiles(spec.secretObjects);
@@ -153,7 +165,9 @@ function readParameters(
   return parameters;
 }
 
-function readSyncedFiles(secretObjects: unknown): { objectName: string; path: (string | number)[] }[] {
+function readSyncedFiles(
+  secretObjects: unknown,
+): { objectName: string; path: (string | number)[] }[] {
   return asArray(secretObjects).flatMap((object, objectIndex) =>
     asArray(asRecord(object).data).map((entry, dataIndex) => ({
       objectName: asString(asRecord(entry).objectName),

@@ -30,7 +30,11 @@ const planner: Planner = {
         });
       else if (first !== '')
         files.push({
-          ...{ path: first, sources: { value: { ref, selector: { kind: 'whole' } } }, encoding: 'utf-8' },
+          ...{
+            path: first,
+            sources: { value: { ref, selector: { kind: 'whole' } } },
+            encoding: 'utf-8',
+          },
           ...(second !== '' && { mode: parseInt(second, 8) }),
         });
     });
@@ -77,7 +81,10 @@ function spc(objects: string[], ...rest: string[]): string {
 describe('what lint finds', () => {
   test('nothing in a class that is fine', async () => {
     const { exitCode, lines } = await lint([await file('a.yaml', spc(['f', 'g 0644']))]);
-    expect({ exitCode, lines }).toEqual({ exitCode: 0, lines: ['1 class in 1 file: 0 errors, 0 hints'] });
+    expect({ exitCode, lines }).toEqual({
+      exitCode: 0,
+      lines: ['1 class in 1 file: 0 errors, 0 hints'],
+    });
   });
 
   test("all of the plan's problems, warnings too, at their lines and with their remedies", async () => {
@@ -130,7 +137,9 @@ describe('what lint finds', () => {
   });
 
   test('as a hint only, files that a container not running as root cannot read', async () => {
-    const { exitCode, lines } = await lint([await file('a.yaml', spc(['f 0400', 'g 0640', 'h 0444']))]);
+    const { exitCode, lines } = await lint([
+      await file('a.yaml', spc(['f 0400', 'g 0640', 'h 0444'])),
+    ]);
     expect(exitCode).toBe(0);
     expect(lines.filter((line) => line.includes(': hint: '))).toEqual([
       'a.yaml:8:14: hint: class app: file "f" has mode 0400 and belongs to root: a container that does not run as root cannot read it',
@@ -186,13 +195,17 @@ describe('what lint reads', () => {
     const fine = await file('fine.yaml', spc(['f']));
     await file('broken.yaml', 'kind: [');
     await file('other.yaml', 'kind: Pod');
-    const paths = names.length === 0 ? [join(dir, 'absent.yaml')] : names.map((name) => join(dir, name));
+    const paths =
+      names.length === 0 ? [join(dir, 'absent.yaml')] : names.map((name) => join(dir, name));
     expect((await lint(paths)).exitCode).toBe(2);
     if (names[0] !== 'other.yaml') expect((await lint([fine, ...paths])).exitCode).toBe(2);
   });
 
   test('the other files even if one is missing', async () => {
-    const { lines } = await lint([join(dir, 'absent'), await file('a.yaml', spc(['error no name']))]);
+    const { lines } = await lint([
+      join(dir, 'absent'),
+      await file('a.yaml', spc(['error no name'])),
+    ]);
     expect(lines[0]).toBe('absent:1:1: error: cannot be read: ENOENT [INVALID_REQUEST]');
     expect(lines[2]).toBe('a.yaml:9:7: error: class app: no name [INVALID_CLASS]');
   });
@@ -217,7 +230,14 @@ describe('what is hostile to a reader is escaped', () => {
       summary: { files: 1, classes: 1, errors: 2, hints: 0 },
       problems: [
         {
-          ...{ file: path, line: 9, column: 7, severity: 'error', code: 'INVALID_CLASS', class: 'app' },
+          ...{
+            file: path,
+            line: 9,
+            column: 7,
+            severity: 'error',
+            code: 'INVALID_CLASS',
+            class: 'app',
+          },
           ...{ message: '\u001b[31m \u202e 100%::error::x', remedy: 'mend it' },
         },
         expect.objectContaining({ line: 10, message: '键' }),
@@ -228,7 +248,10 @@ describe('what is hostile to a reader is escaped', () => {
 
   test('for GitHub, where a line break or a colon could begin a command', async () => {
     const path = await file('a,b:c.yaml', spc([hostile, 'f 0400']));
-    const text = spc(['f 0400']).replace('name: app', String.raw`name: "a\n::set-output name=x::y"`);
+    const text = spc(['f 0400']).replace(
+      'name: app',
+      String.raw`name: "a\n::set-output name=x::y"`,
+    );
     const { lines } = await lint([path, await file('d.yaml', text)], { format: 'github' });
     expect(lines).toEqual([
       '::error file=a%2Cb%3Ac.yaml,line=9,col=7,title=keyferry INVALID_CLASS app::' +

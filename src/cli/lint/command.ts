@@ -21,7 +21,9 @@ export function lintCommand({ providers, stdin, stdout, setExitCode }: LintDeps)
   return new Command('lint')
     .description('check every SecretProviderClass in the files, by the rules that serve mounts')
     .argument('<files...>', 'YAML or JSON files, directories, or - for standard input')
-    .addOption(new Option('--format <format>', 'who is to read it').choices(lintFormats).default('text'))
+    .addOption(
+      new Option('--format <format>', 'who is to read it').choices(lintFormats).default('text'),
+    )
     .addHelpText(
       'after',
       `

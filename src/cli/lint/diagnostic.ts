@@ -1,7 +1,11 @@
 import type { ErrorCode } from '../../core/errors.ts';
 
 /** A place in a file of classes; line and column count from 1. */
-export type SourceLocation = { readonly file: string; readonly line: number; readonly column: number };
+export type SourceLocation = {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+};
 
 /** Something lint has to say about a class, or about a file that it cannot read. */
 export type Diagnostic = {

@@ -9,7 +9,11 @@ export type LintReport = {
   /** In the order of the input. */
   readonly diagnostics: readonly Diagnostic[];
   /** Checks left out because they need a cluster or a node. */
-  readonly skipped: readonly { readonly file: string; readonly class: string; readonly check: string }[];
+  readonly skipped: readonly {
+    readonly file: string;
+    readonly class: string;
+    readonly check: string;
+  }[];
 };
 
 /** Who is to read the report. */
@@ -24,15 +28,17 @@ export function formatLint(report: LintReport, format: LintFormat): string {
 }
 
 function forTerminal(report: LintReport): string {
-  const diagnostics = report.diagnostics.map(({ place, severity, class: name, message, remedy, code }) => {
-    const subject = name === undefined || name === '' ? '' : `class ${name}: `;
-    const advice = remedy === undefined ? [] : [`    ${remedy}`];
-    const label = code === undefined ? '' : ` [${code}]`;
-    return [
-      `${place.file}:${place.line}:${place.column}: ${severity}: ${subject}${message}${label}`,
-      ...advice,
-    ];
-  });
+  const diagnostics = report.diagnostics.map(
+    ({ place, severity, class: name, message, remedy, code }) => {
+      const subject = name === undefined || name === '' ? '' : `class ${name}: `;
+      const advice = remedy === undefined ? [] : [`    ${remedy}`];
+      const label = code === undefined ? '' : ` [${code}]`;
+      return [
+        `${place.file}:${place.line}:${place.column}: ${severity}: ${subject}${message}${label}`,
+        ...advice,
+      ];
+    },
+  );
   const skipped = report.skipped.map(
     ({ file, class: name, check }) => `${file}: class ${name}: not checked here: ${check}`,
   );
@@ -44,19 +50,35 @@ function forTerminal(report: LintReport): string {
 /** Stable: fields are added, never changed; docs/cli.md describes it. */
 function asJson({ files, classes, diagnostics, skipped }: LintReport): string {
   const problems = diagnostics.map(({ place, ...diagnostic }) => ({ ...place, ...diagnostic }));
-  const counts = { files, classes, errors: count(diagnostics, 'error'), hints: count(diagnostics, 'hint') };
+  const counts = {
+    files,
+    classes,
+    errors: count(diagnostics, 'error'),
+    hints: count(diagnostics, 'hint'),
+  };
   return `${printableJson({ version: 1, summary: counts, problems, skipped })}\n`;
 }
 
 /** Workflow commands of GitHub Actions, which show findings beside the lines of a pull request. */
 function forGitHub(report: LintReport): string {
-  const commands = report.diagnostics.map(({ place, severity, code, class: name, message, remedy }) => {
-    const kind = severity === 'error' ? 'error' : 'notice';
-    const title = ['keyferry', code, name].filter((part) => part !== undefined && part !== '').join(' ');
-    const properties = { file: place.file, line: String(place.line), col: String(place.column), title };
-    const list = Object.entries(properties).map(([key, value]) => `${key}=${escapeProperty(value)}`);
-    return `::${kind} ${list.join(',')}::${escapeData(remedy === undefined ? message : `${message}\n${remedy}`)}\n`;
-  });
+  const commands = report.diagnostics.map(
+    ({ place, severity, code, class: name, message, remedy }) => {
+      const kind = severity === 'error' ? 'error' : 'notice';
+      const title = ['keyferry', code, name]
+        .filter((part) => part !== undefined && part !== '')
+        .join(' ');
+      const properties = {
+        file: place.file,
+        line: String(place.line),
+        col: String(place.column),
+        title,
+      };
+      const list = Object.entries(properties).map(
+        ([key, value]) => `${key}=${escapeProperty(value)}`,
+      );
+      return `::${kind} ${list.join(',')}::${escapeData(remedy === undefined ? message : `${message}\n${remedy}`)}\n`;
+    },
+  );
   return `${commands.join('')}${summary(report)}\n`;
 }
 
@@ -70,9 +92,13 @@ function escapeProperty(text: string): string {
 }
 
 function summary({ files, classes, diagnostics, skipped }: LintReport): string {
-  const totals = [plural(count(diagnostics, 'error'), 'error'), plural(count(diagnostics, 'hint'), 'hint')];
+  const totals = [
+    plural(count(diagnostics, 'error'), 'error'),
+    plural(count(diagnostics, 'hint'), 'hint'),
+  ];
   const skippedNote = skipped.length === 0 ? '' : `, ${plural(skipped.length, 'check')} left out`;
-  if (classes === 0) return `no SecretProviderClass in ${plural(files, 'file')}: ${totals.join(', ')}`;
+  if (classes === 0)
+    return `no SecretProviderClass in ${plural(files, 'file')}: ${totals.join(', ')}`;
   return `${plural(classes, 'class', 'classes')} in ${plural(files, 'file')}: ${totals.join(', ')}${skippedNote}`;
 }
 

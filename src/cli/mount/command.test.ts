@@ -62,7 +62,9 @@ async function mount(
       return Promise.resolve({
         mount: (request, circumstances) => {
           Object.assign(run, { request, circumstances });
-          return outcome instanceof SecretError ? Promise.reject(outcome) : Promise.resolve(outcome);
+          return outcome instanceof SecretError
+            ? Promise.reject(outcome)
+            : Promise.resolve(outcome);
         },
         close: () => Promise.resolve(void (run.closed = true)),
       });
@@ -180,7 +182,9 @@ describe('what it prints', () => {
       ],
       versions: volume.versions,
     });
-    const shown = JSON.parse((await mount(['--format', 'json', '--show'])).output) as { files: unknown[] };
+    const shown = JSON.parse((await mount(['--format', 'json', '--show'])).output) as {
+      files: unknown[];
+    };
     expect(shown.files).toMatchObject([
       { contents: { encoding: 'utf-8', data: '{"user":"u"}' } },
       { contents: { encoding: 'base64', data: 'AP8b' } },
@@ -221,7 +225,9 @@ describe('--socket', () => {
       const { lines, provider: usedProvider } = await mount(['--socket', provider.socketPath]);
       expect(lines.at(-1)).toBe('f     1      0644  1');
       expect(usedProvider).toBeUndefined();
-      expect(JSON.parse(provider.requests[0]!.attributes)).toMatchObject({ secretProviderClass: 'app' });
+      expect(JSON.parse(provider.requests[0]!.attributes)).toMatchObject({
+        secretProviderClass: 'app',
+      });
 
       provider.script({ code: 'PERMISSION_DENIED', message: 'not for you' });
       expect((await mount(['--socket', provider.socketPath])).error).toMatchObject({
@@ -265,7 +271,11 @@ describe('the class', () => {
       spc('a') + spc('b'),
       '- holds more than one SecretProviderClass; choose with --class; it holds a, b',
     ],
-    [['--class', 'c'], spc('a'), '- holds no SecretProviderClass "c"; choose with --class; it holds a'],
+    [
+      ['--class', 'c'],
+      spc('a'),
+      '- holds no SecretProviderClass "c"; choose with --class; it holds a',
+    ],
     [[], 'kind: Pod', '- holds no SecretProviderClass'],
     [[], 'kind: [', /^<stdin>:1: not YAML: /],
     [

@@ -45,24 +45,42 @@ type Options = {
 const timeoutMs = 120_000;
 /** Settings that say something of a server, not of a mount. */
 const serverOnlyFlags = [
-  ...['providers', 'providersDir', 'healthAddress', 'logLevel', 'grace', 'maxMounts', 'maxResponseBytes'],
+  ...[
+    'providers',
+    'providersDir',
+    'healthAddress',
+    'logLevel',
+    'grace',
+    'maxMounts',
+    'maxResponseBytes',
+  ],
 ];
 
 /** `keyferry mount`: one mount as the driver would do it. Its action throws SecretError. */
 export function mountCommand(deps: MountDeps): Command {
   const command = new Command('mount')
     .description('mount a class once, as the driver would, and show what came of it')
-    .requiredOption('-f, --file <file>', 'YAML or JSON with the SecretProviderClass, or - for standard input')
+    .requiredOption(
+      '-f, --file <file>',
+      'YAML or JSON with the SecretProviderClass, or - for standard input',
+    )
     .option('--class <name>', 'which class, if the file holds several')
     .option('--namespace <name>', 'namespace of the pod (default: that of the class, or "default")')
     .option('--pod <name>', 'name of the pod', 'keyferry-mount')
     .option('--service-account <name>', 'service account of the pod', 'default')
-    .addOption(repeatable('--token <audience=file>', 'a token that the pod brings, by its audience'))
+    .addOption(
+      repeatable('--token <audience=file>', 'a token that the pod brings, by its audience'),
+    )
     .addOption(repeatable('--secret <key=file>', 'a key of its nodePublishSecretRef'))
-    .option('--socket <path>', 'ask the provider that listens there, instead of working in this process')
+    .option(
+      '--socket <path>',
+      'ask the provider that listens there, instead of working in this process',
+    )
     .option('--out <dir>', 'write the volume there, as the driver does; once more, as it rotates')
     .option('--show', 'print the values too')
-    .addOption(new Option('--format <format>', 'how to print').choices(mountFormats).default('text'))
+    .addOption(
+      new Option('--format <format>', 'how to print').choices(mountFormats).default('text'),
+    )
     .optionsGroup('Settings as for serve, without --socket:')
     .addHelpText(
       'after',
@@ -78,7 +96,16 @@ Examples:
 }
 
 async function mountOnce(options: Options & RawSettings, deps: MountDeps): Promise<void> {
-  const { pod, serviceAccount, token = [], secret = [], socket, out, show = false, format } = options;
+  const {
+    pod,
+    serviceAccount,
+    token = [],
+    secret = [],
+    socket,
+    out,
+    show = false,
+    format,
+  } = options;
   const spc = await readOneClass(options.file, options.class, deps.stdin);
   const tokens = await readPairs('--token', token);
   const secrets = await readPairs('--secret', secret);
@@ -98,7 +125,10 @@ async function mountInProcess(
   settings: RawSettings,
   { inProcessMount, stop }: MountDeps,
 ): Promise<Volume> {
-  const defaults = settingFlags.map((flag): [string, unknown] => [flag.attributeName(), flag.defaultValue]);
+  const defaults = settingFlags.map((flag): [string, unknown] => [
+    flag.attributeName(),
+    flag.defaultValue,
+  ]);
   const completeSettings = {
     ...(Object.fromEntries(defaults) as RawSettings),
     ...settings,
@@ -146,7 +176,10 @@ async function mountOverSocket(
       `the provider answers with the error code ${sanitizeExternalText(error.code)}`,
     );
   if (versions.length === 0)
-    throw new SecretError('INTERNAL', 'the provider answers without versions, which the driver refuses');
+    throw new SecretError(
+      'INTERNAL',
+      'the provider answers without versions, which the driver refuses',
+    );
   return { files, versions };
 }
 

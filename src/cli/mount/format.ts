@@ -66,9 +66,13 @@ export function volumeTable({ files, versions }: Volume): string[] {
       octal(file.mode),
       versionOf.get(file.path) ?? '-',
     ]),
-    ...versions.filter(({ id }) => !paths.has(id)).map(({ id, version }) => [id, '-', '-', version]),
+    ...versions
+      .filter(({ id }) => !paths.has(id))
+      .map(({ id, version }) => [id, '-', '-', version]),
   ];
-  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  const widths = [0, 1, 2].map((column) =>
+    Math.max(...rows.map((row) => row[column]?.length ?? 0)),
+  );
   return rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  '));
 }
 

@@ -9,7 +9,9 @@ import type { InProcessMount } from './command.ts';
  * The walk of one provider inside this process, for `keyferry mount`. Versions that are made of a file's bytes get a key of
  * this process: they mean nothing to anybody else.
  */
-export function createInProcessMount(env: Readonly<Record<string, string | undefined>>): InProcessMount {
+export function createInProcessMount(
+  env: Readonly<Record<string, string | undefined>>,
+): InProcessMount {
   return (_provider, raw) =>
     compose({
       settings: parseSettings(raw),

@@ -26,7 +26,9 @@ export async function readOneClass(
   const [spc] = matches;
   if (spc === undefined || matches.length > 1) {
     const description =
-      name === undefined ? 'SecretProviderClass' : `SecretProviderClass "${sanitizeExternalText(name)}"`;
+      name === undefined
+        ? 'SecretProviderClass'
+        : `SecretProviderClass "${sanitizeExternalText(name)}"`;
     const names = allClasses.map((each) => each.name).join(', ');
     throw new SecretError(
       'INVALID_REQUEST',
@@ -61,12 +63,19 @@ export async function readPairs(
     // Audiences are URLs at times, and may hold the sign themselves.
     const separatorIndex = pair.lastIndexOf('=');
     if (separatorIndex < 1)
-      throw new SecretError('INVALID_REQUEST', `${flag} ${sanitizeExternalText(pair)} is no NAME=FILE`, {
-        hint: 'put the value into a file and name both',
-      });
+      throw new SecretError(
+        'INVALID_REQUEST',
+        `${flag} ${sanitizeExternalText(pair)} is no NAME=FILE`,
+        {
+          hint: 'put the value into a file and name both',
+        },
+      );
     const file = pair.slice(separatorIndex + 1);
     try {
-      texts.push([pair.slice(0, separatorIndex), (await readFile(file, 'utf8')).replace(/\r?\n$/, '')]);
+      texts.push([
+        pair.slice(0, separatorIndex),
+        (await readFile(file, 'utf8')).replace(/\r?\n$/, ''),
+      ]);
     } catch (cause) {
       const { code = 'unknown error' } = cause as NodeJS.ErrnoException;
       throw new SecretError(

@@ -31,7 +31,10 @@ export function buildPipelineRequest(
       volume: 'secrets',
       className: spc.name,
       tokens: new Map(
-        Object.entries(tokens).map(([audience, token]) => [audience, { token: new Redacted(token) }]),
+        Object.entries(tokens).map(([audience, token]) => [
+          audience,
+          { token: new Redacted(token) },
+        ]),
       ),
       secrets: new Map(Object.entries(secrets).map(([key, value]) => [key, new Redacted(value)])),
     }),

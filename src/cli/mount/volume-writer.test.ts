@@ -42,9 +42,9 @@ function read(path: string): Promise<string> {
 
 describe('a new volume', () => {
   test('has the layout of the driver: a dated directory, ..data onto it, a symlink for each first component', async () => {
-    expect(await write(file('login.json', '{}'), file('tls/key', 'K', 0o400), file('tls/crt', 'C'))).toBe(
-      true,
-    );
+    expect(
+      await write(file('login.json', '{}'), file('tls/key', 'K', 0o400), file('tls/crt', 'C')),
+    ).toBe(true);
 
     expect(await visibleNames()).toEqual(['login.json', 'tls']);
     expect(await readlink(join(directory, 'tls'))).toBe('..data/tls');
@@ -166,7 +166,9 @@ describe('what it refuses', () => {
     await mkdir(directory);
     await mkdir(join(root, 'precious'));
     await symlink('../precious', join(directory, '..data'));
-    await expect(write(file('a'))).rejects.toThrow('does not lead to a directory of a mounted volume');
+    await expect(write(file('a'))).rejects.toThrow(
+      'does not lead to a directory of a mounted volume',
+    );
     expect((await stat(join(root, 'precious'))).isDirectory()).toBe(true);
   });
 });

@@ -31,7 +31,10 @@ type Files = ReadonlyMap<string, Volume['files'][number]>;
  * @returns whether anything changed
  * @throws SecretError for an unsafe path, and where a file of somebody else stands in the way
  */
-export async function writeVolume(directory: string, volume: Pick<Volume, 'files'>): Promise<boolean> {
+export async function writeVolume(
+  directory: string,
+  volume: Pick<Volume, 'files'>,
+): Promise<boolean> {
   const files: Files = new Map(volume.files.map((file) => [file.path, file]));
   if (files.size === 0) return false;
   const roots = rootNames(files.keys());
@@ -41,7 +44,8 @@ export async function writeVolume(directory: string, volume: Pick<Volume, 'files
 
   const oldData = await currentData(directory);
   const oldPaths = oldData === undefined ? [] : await listFiles(join(directory, oldData));
-  if (oldData !== undefined && (await isSame(join(directory, oldData), oldPaths, files))) return false;
+  if (oldData !== undefined && (await isSame(join(directory, oldData), oldPaths, files)))
+    return false;
 
   const newData = await writeData(directory, files);
   await symlink(newData, join(directory, `${newData}_tmp`));
@@ -59,7 +63,10 @@ function rootNames(paths: Iterable<string>): Set<string> {
   for (const path of paths) {
     const problem = checkFilePath(path);
     if (problem !== undefined)
-      throw new SecretError('INVALID_REQUEST', `file path "${sanitizeExternalText(path)}" ${problem}`);
+      throw new SecretError(
+        'INVALID_REQUEST',
+        `file path "${sanitizeExternalText(path)}" ${problem}`,
+      );
     roots.add(path.split('/')[0] ?? path);
   }
   return roots;

@@ -2,7 +2,11 @@ import { Metadata, Server, ServerCredentials, type handleUnaryCall, status } fro
 import { afterEach, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { type Http2Server, type ServerHttp2Stream, createServer as createHttp2Server } from 'node:http2';
+import {
+  type Http2Server,
+  type ServerHttp2Stream,
+  createServer as createHttp2Server,
+} from 'node:http2';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -75,7 +79,9 @@ describe('from a server of grpc-js', () => {
     const messages = [0, 1, 4, 16_379, 16_384, 65_535, 200_000, 1024 * 1024].map((size, n) =>
       Buffer.alloc(size, n),
     );
-    const answers = await Promise.all(messages.map((message) => client.call('/test/Call', message, {})));
+    const answers = await Promise.all(
+      messages.map((message) => client.call('/test/Call', message, {})),
+    );
     answers.forEach((answer, n) =>
       expect(answer.code === 'OK' && answer.response.equals(messages[n]!)).toBe(true),
     );
@@ -95,7 +101,10 @@ describe('from a server of grpc-js', () => {
         async (code, details) => {
           const id = String((calls += 1));
           endings.set(id, { code: status[code], details });
-          expect(await client.call('/test/Call', Buffer.from(id), {})).toEqual({ code, message: details });
+          expect(await client.call('/test/Call', Buffer.from(id), {})).toEqual({
+            code,
+            message: details,
+          });
         },
       ),
     );
@@ -111,7 +120,10 @@ describe('from a server of grpc-js', () => {
     });
     const client = clientOf(path);
     for (const timeoutMs of [1_000, 120_000, undefined])
-      expect(await client.call('/test/Call', ask, { timeoutMs })).toEqual({ code: 'OK', response: ask });
+      expect(await client.call('/test/Call', ask, { timeoutMs })).toEqual({
+        code: 'OK',
+        response: ask,
+      });
     expect(deadlines[0]).toBeGreaterThan(800);
     expect(deadlines[0]).toBeLessThanOrEqual(1_000);
     expect(deadlines[1]).toBeGreaterThan(119_000);
@@ -135,7 +147,10 @@ describe('from a server of grpc-js', () => {
   });
 
   test('an answer that is too long is not waited for', async () => {
-    const client = clientOf(await grpcJsServer((_, done) => done(null, Buffer.alloc(3_000_000))), 1_000_000);
+    const client = clientOf(
+      await grpcJsServer((_, done) => done(null, Buffer.alloc(3_000_000))),
+      1_000_000,
+    );
     expect(await client.call('/test/Call', ask, {})).toEqual({
       code: 'RESOURCE_EXHAUSTED',
       message: 'the answer has more than 1000000 bytes',
@@ -154,7 +169,10 @@ describe('a call', () => {
     ends.push(rig.close);
     const client = clientOf(rig.path);
     for (const timeoutMs of [2 ** 31, 1e15, Infinity])
-      expect(await client.call('/test/Call', ask, { timeoutMs })).toEqual({ code: 'OK', response: ask });
+      expect(await client.call('/test/Call', ask, { timeoutMs })).toEqual({
+        code: 'OK',
+        response: ask,
+      });
   });
 
   test('whose signal has fired already is not made', async () => {
@@ -167,7 +185,10 @@ describe('a call', () => {
   test('to where nobody listens says why', async () => {
     const client = clientOf(await somewhere());
     for (const answer of [client.call('/', ask, {}), client.call('/', ask, {})])
-      expect(await answer).toMatchObject({ code: 'UNAVAILABLE', message: expect.stringMatching(/ENOENT/) });
+      expect(await answer).toMatchObject({
+        code: 'UNAVAILABLE',
+        message: expect.stringMatching(/ENOENT/),
+      });
     expect(await client.call('/', ask, {})).toMatchObject({ code: 'UNAVAILABLE' });
   });
 
@@ -182,9 +203,13 @@ describe('a call', () => {
     await new Promise<void>((resolve) => server.listen(path, resolve));
     ends.push(() => server.close());
     const client = clientOf(path);
-    expect(await client.call('/', ask, { timeoutMs: 5_000 })).toMatchObject({ code: 'UNAVAILABLE' });
+    expect(await client.call('/', ask, { timeoutMs: 5_000 })).toMatchObject({
+      code: 'UNAVAILABLE',
+    });
     hangUp = false;
-    expect(await client.call('/', ask, { timeoutMs: 5_000 })).toMatchObject({ code: 'UNAVAILABLE' });
+    expect(await client.call('/', ask, { timeoutMs: 5_000 })).toMatchObject({
+      code: 'UNAVAILABLE',
+    });
   });
 
   test.each<[string, (stream: ServerHttp2Stream) => void, object]>([
@@ -200,7 +225,8 @@ describe('a call', () => {
     ],
     [
       'a status that nobody knows',
-      (stream) => stream.respond({ 'grpc-status': '99', 'grpc-message': '%zz' }, { endStream: true }),
+      (stream) =>
+        stream.respond({ 'grpc-status': '99', 'grpc-message': '%zz' }, { endStream: true }),
       { code: 'UNKNOWN', message: '%zz' },
     ],
     [

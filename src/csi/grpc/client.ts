@@ -6,7 +6,14 @@ import {
   constants,
 } from 'node:http2';
 import { createConnection } from 'node:net';
-import { Body, type StatusName, decodeStatusText, frameMessage, statusNameOf, writeTimeout } from './wire.ts';
+import {
+  Body,
+  type StatusName,
+  decodeStatusText,
+  frameMessage,
+  statusNameOf,
+  writeTimeout,
+} from './wire.ts';
 
 /** What came of a call: an answer, or the status it failed with. */
 export type Answer<T> =
@@ -117,7 +124,10 @@ function collect(
   });
   stream.on('data', (part: Buffer) => {
     if (body.add(part)) return;
-    finish({ code: 'RESOURCE_EXHAUSTED', message: `the answer has more than ${maxMessageBytes} bytes` });
+    finish({
+      code: 'RESOURCE_EXHAUSTED',
+      message: `the answer has more than ${maxMessageBytes} bytes`,
+    });
   });
   stream.on('close', () => {
     const http = headers[':status'] ?? 200;
@@ -133,8 +143,10 @@ function collect(
 function readAnswer(headers: IncomingHttpHeaders, body: Body): Answer<Buffer> {
   const { 'grpc-status': status, 'grpc-message': text } = headers;
   const code = statusNameOf(String(status)) ?? 'UNKNOWN';
-  if (code !== 'OK') return { code, message: typeof text === 'string' ? decodeStatusText(text) : '' };
+  if (code !== 'OK')
+    return { code, message: typeof text === 'string' ? decodeStatusText(text) : '' };
   const message = body.read();
-  if (typeof message === 'string') return { code: 'INTERNAL', message: `the answer came ${message}` };
+  if (typeof message === 'string')
+    return { code: 'INTERNAL', message: `the answer came ${message}` };
   return { code, response: message };
 }

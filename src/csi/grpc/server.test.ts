@@ -52,20 +52,25 @@ function grpcJs(path: string, authority = 'localhost') {
   ends.push(() => client.close());
   return {
     close: () => client.close(),
-    call(message: Buffer, { timeoutMs, to = '/test/Call' }: { timeoutMs?: number; to?: string } = {}) {
+    call(
+      message: Buffer,
+      { timeoutMs, to = '/test/Call' }: { timeoutMs?: number; to?: string } = {},
+    ) {
       const same = (bytes: Buffer): Buffer => bytes;
       let cancel = (): void => undefined;
-      const answer = new Promise<{ code: string; text: string; message?: Buffer | undefined }>((resolve) => {
-        const options = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
-        const done = (error: ServiceError | null, came?: Buffer): void =>
-          resolve(
-            error === null
-              ? { code: 'OK', text: '', message: came }
-              : { code: status[error.code], text: error.details },
-          );
-        const call = client.makeUnaryRequest(to, same, same, message, options, done);
-        cancel = () => call.cancel();
-      });
+      const answer = new Promise<{ code: string; text: string; message?: Buffer | undefined }>(
+        (resolve) => {
+          const options = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
+          const done = (error: ServiceError | null, came?: Buffer): void =>
+            resolve(
+              error === null
+                ? { code: 'OK', text: '', message: came }
+                : { code: status[error.code], text: error.details },
+            );
+          const call = client.makeUnaryRequest(to, same, same, message, options, done);
+          cancel = () => call.cancel();
+        },
+      );
       return { answer, cancel };
     },
   };
@@ -85,16 +90,33 @@ describe('to a client of grpc-js', () => {
   test('every status arrives, with any text', async () => {
     const names = Object.keys(statusCodes).filter((name) => name !== 'OK') as StatusName[];
     const endings = new Map<string, { status: StatusName; text: string }>();
-    const { path } = await serve((call) => call.fail(endings.get(call.message.toString('latin1'))!));
+    const { path } = await serve((call) =>
+      call.fail(endings.get(call.message.toString('latin1'))!),
+    );
     const client = grpcJs(path);
-    const unit = fc.constantFrom('\ud800', '%', '2', ' ', 'a', '\t', '\n', '\u0000', 'ä', '😀', '\u202e');
+    const unit = fc.constantFrom(
+      '\ud800',
+      '%',
+      '2',
+      ' ',
+      'a',
+      '\t',
+      '\n',
+      '\u0000',
+      'ä',
+      '😀',
+      '\u202e',
+    );
     const text = fc.string({ unit, maxLength: 40 });
     let calls = 0;
     await fc.assert(
       fc.asyncProperty(fc.constantFrom(...names), text, async (name, text) => {
         const id = String((calls += 1));
         endings.set(id, { status: name, text });
-        expect(await client.call(Buffer.from(id)).answer).toEqual({ code: name, text: text.toWellFormed() });
+        expect(await client.call(Buffer.from(id)).answer).toEqual({
+          code: name,
+          text: text.toWellFormed(),
+        });
       }),
     );
   });
@@ -130,7 +152,10 @@ describe('to a client of grpc-js', () => {
   test.each(['cancels', 'is late', 'goes away'])('a call is over once where it %s', async (how) => {
     const { path, count } = await serve(() => undefined);
     const client = grpcJs(path);
-    const { answer, cancel } = client.call(Buffer.of(1), how === 'is late' ? { timeoutMs: 60 } : {});
+    const { answer, cancel } = client.call(
+      Buffer.of(1),
+      how === 'is late' ? { timeoutMs: 60 } : {},
+    );
     await eventually(() => expect(count.begun).toBe(1));
     expect(count.over).toBe(0);
     if (how === 'cancels') cancel();
@@ -169,7 +194,9 @@ describe('a call', () => {
   });
 
   test('is over when its last byte has left', async () => {
-    const { path, count } = await serve((call) => call.answer(frameMessage(Buffer.alloc(1_000_000))));
+    const { path, count } = await serve((call) =>
+      call.answer(frameMessage(Buffer.alloc(1_000_000))),
+    );
     const stream = beginCall(rawClient(path));
     stream.end(frameMessage(Buffer.of(1)));
     await new Promise((resolve) => stream.once('response', resolve));
@@ -204,7 +231,11 @@ describe('a call', () => {
     const { path, count } = await serve();
     const stream = beginCall(rawClient(path), headers);
     stream.end(body);
-    expect(await outcomeOf(stream)).toMatchObject({ http: 200, status: '3', text: `a call came ${problem}` });
+    expect(await outcomeOf(stream)).toMatchObject({
+      http: 200,
+      status: '3',
+      text: `a call came ${problem}`,
+    });
     expect(count.begun).toBe(0);
   });
 
@@ -370,7 +401,8 @@ describe('taking leave', () => {
       refused: () => ({ status: 'INTERNAL', text: '' }),
     });
     await server.close(10_000);
-    const gone = (): Duplex => new Duplex({ read: () => undefined, write: (_, __, done) => done() });
+    const gone = (): Duplex =>
+      new Duplex({ read: () => undefined, write: (_, __, done) => done() });
     const before = gone().destroy();
     await new Promise((resolve) => before.once('close', resolve));
     server.accept(before);

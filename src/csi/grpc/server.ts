@@ -62,14 +62,21 @@ const ignore = (): void => undefined;
  * Unary gRPC on Node's own HTTP/2. What a caller may do wrong ends with a status of `refused`'s making, but for two things
  * that only other programs than gRPC clients of this service do: a content type that is not gRPC's (415, as gRPC asks for) and an unknown path (UNIMPLEMENTED).
  */
-export function createUnaryServer({ methods, maxMessageBytes, refused }: UnaryServerOptions): UnaryServer {
+export function createUnaryServer({
+  methods,
+  maxMessageBytes,
+  refused,
+}: UnaryServerOptions): UnaryServer {
   const sessions = new Map<ServerHttp2Session, Duplex>();
 
   function onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
     const call = new Call(stream, maxMessageBytes, refused);
     const method = methods.get(headers[':path'] ?? '');
     const timeoutMs = readTimeout(headers['grpc-timeout'] as string | undefined);
-    if (headers[':method'] !== 'POST' || headers['content-type']?.startsWith('application/grpc') !== true) {
+    if (
+      headers[':method'] !== 'POST' ||
+      headers['content-type']?.startsWith('application/grpc') !== true
+    ) {
       call.endWith({ ':status': 415 });
     } else if (method === undefined) {
       call.fail({ status: 'UNIMPLEMENTED', text: 'there is no such method' });

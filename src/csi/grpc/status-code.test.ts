@@ -9,7 +9,10 @@ describe('the statuses', () => {
     for (const [name, code] of theirs) expect(statusNameOf(String(code))).toBe(name);
   });
 
-  test.each(['', '-1', '17', '99', '100', '1e1', '0x1', ' 1', '1, 1', 'OK'])('are not %j', (code) => {
-    expect(statusNameOf(code)).toBeUndefined();
-  });
+  test.each(['', '-1', '17', '99', '100', '1e1', '0x1', ' 1', '1, 1', 'OK'])(
+    'are not %j',
+    (code) => {
+      expect(statusNameOf(code)).toBeUndefined();
+    },
+  );
 });

@@ -158,7 +158,10 @@ describe('harm is done to nobody', () => {
 
   test('by headers that never end', async () => {
     const endless = frame(9, 0, 1, Buffer.alloc(16_000));
-    const socket = attacker(frame(1, 0, 1, Buffer.from('8286', 'hex')), ...range(100).map(() => endless));
+    const socket = attacker(
+      frame(1, 0, 1, Buffer.from('8286', 'hex')),
+      ...range(100).map(() => endless),
+    );
     await new Promise((resolve) => socket.once('close', resolve));
     await expectHarmless();
   });
@@ -180,7 +183,9 @@ describe('harm is done to nobody', () => {
 
   test('by thousands of calls that are reset as soon as they have begun', async () => {
     const calls = range(3_000).map((n) => 2 * n + 1);
-    attacker(...calls.flatMap((id) => [frames.headers(id), frames.data(id, one, true), frames.reset(id)]));
+    attacker(
+      ...calls.flatMap((id) => [frames.headers(id), frames.data(id, one, true), frames.reset(id)]),
+    );
     await expectHarmless();
   });
 });
@@ -250,7 +255,9 @@ describe('memory', () => {
     const body = frameMessage(Buffer.alloc(60_000));
     attacker(
       frames.headers(1),
-      ...range(body.length).map((at) => frames.data(1, body.subarray(at, at + 1), at === body.length - 1)),
+      ...range(body.length).map((at) =>
+        frames.data(1, body.subarray(at, at + 1), at === body.length - 1),
+      ),
     );
     await eventually(() => expect(waiting?.message).toHaveLength(60_000), 5_000);
     expect((await usedMegabytes()) - before).toBeLessThan(2);

@@ -15,7 +15,9 @@ const bytes = fc.uint8Array({ maxLength: 300 }).map((array) => Buffer.from(array
 
 describe('a message', () => {
   test('is read as it was framed', () => {
-    fc.assert(fc.property(bytes, (message) => expect(readMessage(frameMessage(message))).toEqual(message)));
+    fc.assert(
+      fc.property(bytes, (message) => expect(readMessage(frameMessage(message))).toEqual(message)),
+    );
   });
 
   test('that is cut short or followed by anything is none', () => {
@@ -23,7 +25,9 @@ describe('a message', () => {
       fc.property(bytes, bytes, fc.nat(), (message, more, at) => {
         const frame = frameMessage(message);
         const cut = frame.subarray(0, at % frame.length);
-        expect(readMessage(cut)).toBe(cut.length === 0 ? 'without a message' : 'with half a message');
+        expect(readMessage(cut)).toBe(
+          cut.length === 0 ? 'without a message' : 'with half a message',
+        );
         if (more.length === 0) return;
         expect(readMessage(Buffer.concat([frame, more]))).toBe('with more than one message');
       }),

@@ -23,7 +23,9 @@ const objects = '- objectName: db';
 const podClass = { objects, usePodServiceAccountToken: 'true' };
 const crossAccount = (...roles: readonly string[]): string =>
   roles
-    .map((role, index) => `- {objectName: db, objectAlias: f${index}, crossAccountRoleArn: "${role}"}`)
+    .map(
+      (role, index) => `- {objectName: db, objectAlias: f${index}, crossAccountRoleArn: "${role}"}`,
+    )
     .join('\n');
 const grantsWithRole = [{ ...grantsForApp[0], roles: [staging] }];
 
@@ -45,7 +47,8 @@ describe("the pod's own role", () => {
 
   test('one login and one read serve all pods of the account; another account has its own', async () => {
     await start();
-    for (const name of ['a', 'b', 'c']) await rig.volume(podClass, { name, tokens: rig.podToken() });
+    for (const name of ['a', 'b', 'c'])
+      await rig.volume(podClass, { name, tokens: rig.podToken() });
     expect(rig.sts.sessions).toHaveLength(1);
     expect(rig.kms.count()).toBe(1);
     rig.annotate(appRole, 'team-b/app');
@@ -70,7 +73,9 @@ describe("the pod's own role", () => {
     test('with an annotation that is no ARN', async () => {
       await start();
       rig.annotate('app');
-      expect(await rig.mount(podClass, { tokens: rig.podToken() })).toContain('is no ARN of a RAM role: app');
+      expect(await rig.mount(podClass, { tokens: rig.podToken() })).toContain(
+        'is no ARN of a RAM role: app',
+      );
     });
 
     test('without any token', async () => {
@@ -126,19 +131,24 @@ describe("the pod's own role", () => {
       );
     });
 
-    test.each(['yes', 'ture', ''])('with usePodServiceAccountToken %j', async (usePodServiceAccountToken) => {
-      await start();
-      expect(await rig.mount({ objects, usePodServiceAccountToken }, { tokens: rig.podToken() })).toMatch(
-        /^INVALID_CLASS: usePodServiceAccountToken is neither/,
-      );
-    });
+    test.each(['yes', 'ture', ''])(
+      'with usePodServiceAccountToken %j',
+      async (usePodServiceAccountToken) => {
+        await start();
+        expect(
+          await rig.mount({ objects, usePodServiceAccountToken }, { tokens: rig.podToken() }),
+        ).toMatch(/^INVALID_CLASS: usePodServiceAccountToken is neither/);
+      },
+    );
   });
 
   test('another role in the annotation is another principal, at once for new pods', async () => {
     await start();
     await rig.volume(podClass, { name: 'a', tokens: rig.podToken() });
     rig.annotate(providerRole);
-    expect(await rig.mount(podClass, { name: 'b', tokens: rig.podToken() })).toMatch(/^CREDENTIALS_REFUSED/);
+    expect(await rig.mount(podClass, { name: 'b', tokens: rig.podToken() })).toMatch(
+      /^CREDENTIALS_REFUSED/,
+    );
   });
 
   test('comes before keys that the pod brings', async () => {
@@ -168,7 +178,9 @@ describe('keys of nodePublishSecretRef', () => {
 
   test('of a session, with its token', async () => {
     await start({ sharedIdentities: 'none' });
-    expect(await rig.mount(objects, { secret: bring('session', 3_600_000) })).toEqual({ db: 'first' });
+    expect(await rig.mount(objects, { secret: bring('session', 3_600_000) })).toEqual({
+      db: 'first',
+    });
     expect(rig.readers()).toEqual(['session']);
   });
 
@@ -195,19 +207,21 @@ describe('keys of nodePublishSecretRef', () => {
     await start();
     const secret = bring();
     await rig.volume(objects, { name: 'a', secret });
-    expect(await rig.mount(objects, { name: 'b', secret: { ...secret, Access_Secret: 'guessed' } })).toMatch(
-      /^CREDENTIALS_REFUSED/,
-    );
+    expect(
+      await rig.mount(objects, { name: 'b', secret: { ...secret, Access_Secret: 'guessed' } }),
+    ).toMatch(/^CREDENTIALS_REFUSED/);
     rig.kms.denied.add('db by stranger');
-    expect(await rig.mount(objects, { name: 'c', secret: bring('stranger') })).toMatch(/^ACCESS_DENIED/);
+    expect(await rig.mount(objects, { name: 'c', secret: bring('stranger') })).toMatch(
+      /^ACCESS_DENIED/,
+    );
     expect(await rig.mount(objects, { name: 'd', account: 'plain' })).toMatch(/^NOT_GRANTED/);
   });
 
   test('a wrong key is not followed by another identity', async () => {
     await start({ sharedIdentities: 'all' });
-    expect(await rig.mount(objects, { secret: { access_key: 'LTAIx', access_secret: 'x' } })).toMatch(
-      /^CREDENTIALS_REFUSED: .*the access key of nodePublishSecretRef/,
-    );
+    expect(
+      await rig.mount(objects, { secret: { access_key: 'LTAIx', access_secret: 'x' } }),
+    ).toMatch(/^CREDENTIALS_REFUSED: .*the access key of nodePublishSecretRef/);
     expect(rig.readers()).toEqual([]);
   });
 
@@ -220,13 +234,16 @@ describe('keys of nodePublishSecretRef', () => {
       { access_key: 'a', ACCESS_KEY: 'b', access_secret: 'c' },
       'has both access_key and ACCESS_KEY, which differ',
     ],
-  ])('%j is an error, and turns no other identity on', async (secret: Record<string, string>, fault) => {
-    await start({ sharedIdentities: 'all' });
-    expect(await rig.mount(objects, { secret })).toMatch(
-      `INVALID_REQUEST: alibabacloud: the Secret of nodePublishSecretRef ${fault}`,
-    );
-    expect(rig.kms.count()).toBe(0);
-  });
+  ])(
+    '%j is an error, and turns no other identity on',
+    async (secret: Record<string, string>, fault) => {
+      await start({ sharedIdentities: 'all' });
+      expect(await rig.mount(objects, { secret })).toMatch(
+        `INVALID_REQUEST: alibabacloud: the Secret of nodePublishSecretRef ${fault}`,
+      );
+      expect(rig.kms.count()).toBe(0);
+    },
+  );
 });
 
 describe('what the operator configured', () => {
@@ -277,7 +294,10 @@ describe('what the operator configured', () => {
 
   test('usePodServiceAccountToken "false" gains nothing', async () => {
     await start({ grants: [] });
-    const line = await rig.mount({ objects, usePodServiceAccountToken: 'false' }, { tokens: rig.podToken() });
+    const line = await rig.mount(
+      { objects, usePodServiceAccountToken: 'false' },
+      { tokens: rig.podToken() },
+    );
     expect(line).toMatch(
       /^NOT_GRANTED: .*grant it in .*grants\.yaml, or give the workload an identity of its own/,
     );
@@ -286,16 +306,20 @@ describe('what the operator configured', () => {
   test('all objects must be granted, ARNs as they stand', async () => {
     const arn = 'acs:kms:cn-hangzhou:1234567890:secret/db';
     await start({
-      grants: [{ ...grantsForApp[0], names: ['kms/db', 'kms/acs:kms:cn-hangzhou:1234567890:secret/*'] }],
+      grants: [
+        { ...grantsForApp[0], names: ['kms/db', 'kms/acs:kms:cn-hangzhou:1234567890:secret/*'] },
+      ],
     });
     rig.kms.put(arn, 'by ARN');
-    expect(await rig.mount(`- objectName: db\n- {objectName: "${arn}", objectAlias: arn}`)).toEqual({
-      db: 'first',
-      arn: 'by ARN',
-    });
-    expect(await rig.mount('- objectName: db\n- {objectName: db, objectType: oos, objectAlias: o}')).toMatch(
-      /^NOT_GRANTED: .*oos\/db/,
+    expect(await rig.mount(`- objectName: db\n- {objectName: "${arn}", objectAlias: arn}`)).toEqual(
+      {
+        db: 'first',
+        arn: 'by ARN',
+      },
     );
+    expect(
+      await rig.mount('- objectName: db\n- {objectName: db, objectType: oos, objectAlias: o}'),
+    ).toMatch(/^NOT_GRANTED: .*oos\/db/);
   });
 
   test('--shared-identities all serves every secret, none serves nothing', async () => {
@@ -321,8 +345,14 @@ describe('what the operator configured', () => {
 describe('crossAccountRoleArn', () => {
   test("on top of the pod's role: the store decides; two roles are two principals", async () => {
     await start({ sharedIdentities: 'none' });
-    const parameters = { objects: crossAccount(staging, production), usePodServiceAccountToken: 'true' };
-    expect(await rig.mount(parameters, { tokens: rig.podToken() })).toEqual({ f0: 'first', f1: 'first' });
+    const parameters = {
+      objects: crossAccount(staging, production),
+      usePodServiceAccountToken: 'true',
+    };
+    expect(await rig.mount(parameters, { tokens: rig.podToken() })).toEqual({
+      f0: 'first',
+      f1: 'first',
+    });
     expect(rig.readers().sort()).toEqual([staging, production]);
     expect(rig.sts.sessions).toEqual(
       expect.arrayContaining([
@@ -374,7 +404,8 @@ test('a volume that was served under the own identity is never served under a sh
 describe('the region', () => {
   test('that nobody names is asked of the node, once', async () => {
     await start();
-    for (const name of ['a', 'b']) await rig.volume(`- {objectName: db, objectAlias: ${name}}`, { name });
+    for (const name of ['a', 'b'])
+      await rig.volume(`- {objectName: db, objectAlias: ${name}}`, { name });
     expect(rig.metadata.count('GET /latest/meta-data/region-id')).toBe(1);
   });
 
@@ -402,7 +433,9 @@ describe('the region', () => {
 test('no key and no token is ever logged', async () => {
   await start({ env: { ALICLOUD_ROLE_ARN: providerRole } });
   const keys = rig.account.issueKeys();
-  await rig.mount(objects, { secret: { access_key: keys.accessKeyId, access_secret: keys.accessKeySecret } });
+  await rig.mount(objects, {
+    secret: { access_key: keys.accessKeyId, access_secret: keys.accessKeySecret },
+  });
   await rig.mount(objects, { name: 'b', tokens: rig.podToken() });
   expect(rig.lines.join()).not.toContain(keys.accessKeySecret);
   expect(rig.lines.join()).not.toContain(keys.accessKeyId);

@@ -9,7 +9,13 @@ import type { AlibabaCredential } from './types.ts';
 import type { AlibabaLogin } from './class/parameters.ts';
 import { readPodKeys } from './principals.ts';
 import { readPodRole } from './principals.ts';
-import { podKeysBase, podRoleBase, sharedBase, type BaseIdentity, type PrincipalOf } from './principals.ts';
+import {
+  podKeysBase,
+  podRoleBase,
+  sharedBase,
+  type BaseIdentity,
+  type PrincipalOf,
+} from './principals.ts';
 
 /** See {@link createAdmit}. */
 export type AdmitDeps = {
@@ -35,7 +41,10 @@ export function createAdmit(deps: AdmitDeps) {
   ): Promise<BaseIdentity> => {
     if (login.podToken) {
       const { oidcProviderArn } = deps.config;
-      return podRoleBase(workload, await readPodRole({ ...deps, oidcProviderArn }, workload, admission));
+      return podRoleBase(
+        workload,
+        await readPodRole({ ...deps, oidcProviderArn }, workload, admission),
+      );
     }
     const keys = readPodKeys(workload);
     return keys === undefined ? shared : podKeysBase(keys);

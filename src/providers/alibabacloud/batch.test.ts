@@ -31,7 +31,9 @@ async function lines(
   who = user,
 ): Promise<string[]> {
   const asked = refs.slice(0, count);
-  const results = await Promise.all(reader.fetch(asked.map((ref) => reader.question(who, ref, how))));
+  const results = await Promise.all(
+    reader.fetch(asked.map((ref) => reader.question(who, ref, how))),
+  );
   return results.map((result, index) => formatResult(`s${index}`, result));
 }
 
@@ -42,12 +44,17 @@ describe('secrets asked for at once come by twenty', () => {
     [20, [20], 0],
     [21, [20], 1],
     [45, [20, 20, 5], 0],
-  ])('%d, of a first mount or a refresh, whatever the order of the answer', async (count, sizes, reads) => {
-    expect(await lines(count)).toEqual(good(count));
-    expect(await lines(count, { urgency: 'refresh', known: { version: 'v0' } })).toEqual(good(count));
-    expect(cloud.kms.batchSizes()).toEqual([...sizes, ...sizes]);
-    expect(cloud.kms.reads()).toBe(2 * reads);
-  });
+  ])(
+    '%d, of a first mount or a refresh, whatever the order of the answer',
+    async (count, sizes, reads) => {
+      expect(await lines(count)).toEqual(good(count));
+      expect(await lines(count, { urgency: 'refresh', known: { version: 'v0' } })).toEqual(
+        good(count),
+      );
+      expect(cloud.kms.batchSizes()).toEqual([...sizes, ...sizes]);
+      expect(cloud.kms.reads()).toBe(2 * reads);
+    },
+  );
 
   test('by a list in JSON, as the vendor writes it', async () => {
     await lines(2);
@@ -84,7 +91,13 @@ describe('secrets asked for at once come by twenty', () => {
     ];
     const results = await reader.results(user, ...asked);
     expect(results.map((result) => formatResult('s', result))).toEqual([
-      ...['s@v1: value of s0', 's@v1: value of s2', 's@v1: value of s1', 's@v2: newer', 's@1: of OOS'],
+      ...[
+        's@v1: value of s0',
+        's@v1: value of s2',
+        's@v1: value of s1',
+        's@v2: newer',
+        's@1: of OOS',
+      ],
     ]);
     expect([cloud.kms.batchSizes(), cloud.kms.reads()]).toEqual([[2], 2]);
   });
@@ -116,8 +129,12 @@ describe('secrets asked for at once come by twenty', () => {
         ...refs.slice(6, 8).map((ref) => reader.question(user, ref, { urgency: 'refresh' })),
       ]),
     );
-    const asked = cloud.kms.calls.map(({ holder, parameters }) => [holder, parameters.get('SecretsList')]);
-    const list = (...names: string[]): string => JSON.stringify(names.map((SecretName) => ({ SecretName })));
+    const asked = cloud.kms.calls.map(({ holder, parameters }) => [
+      holder,
+      parameters.get('SecretsList'),
+    ]);
+    const list = (...names: string[]): string =>
+      JSON.stringify(names.map((SecretName) => ({ SecretName })));
     expect(asked).toHaveLength(4);
     expect(asked).toEqual(
       expect.arrayContaining([
@@ -149,7 +166,10 @@ describe('who waits', () => {
   test('is held up by no slow secret of another call', async () => {
     cloud.kms.delays.set('s24', 300);
     const results = reader.fetch(refs.slice(0, 25).map((ref) => reader.question(user, ref)));
-    const first = await Promise.race([results[0]!.then(() => 's0'), results[24]!.then(() => 's24')]);
+    const first = await Promise.race([
+      results[0]!.then(() => 's0'),
+      results[24]!.then(() => 's24'),
+    ]);
     expect(first).toBe('s0');
     expect(await results[24]).toMatchObject({ kind: 'value' });
   });
@@ -158,10 +178,14 @@ describe('who waits', () => {
     cloud.kms.delays.set('s0', 100);
     const leaving = [new AbortController(), new AbortController()];
     const ask = () =>
-      reader.fetch(leaving.map(({ signal }, index) => reader.question(user, refs[index]!, { signal })));
+      reader.fetch(
+        leaving.map(({ signal }, index) => reader.question(user, refs[index]!, { signal })),
+      );
     const [gone, stays] = ask();
     leaving[0]?.abort(new Error('gone'));
-    expect(await Promise.race([gone, stays!.then(() => 'the other')])).toMatchObject({ kind: 'failed' });
+    expect(await Promise.race([gone, stays!.then(() => 'the other')])).toMatchObject({
+      kind: 'failed',
+    });
     expect(await stays).toMatchObject({ kind: 'value' });
     expect(cloud.kms.reads()).toBe(1);
 
@@ -182,14 +206,18 @@ describe('where such calls do not serve, each secret is read alone, and that is 
       expect(await lines(20, { urgency: 'refresh' })).toEqual(good(20));
       const nextPod = keysIdentity(cloud.account.issueKeys());
       expect(await lines(2, {}, nextPod)).toEqual(good(2));
-      const tries = (): number => cloud.kms.calls.filter(({ action }) => action.startsWith('Batch')).length;
+      const tries = (): number =>
+        cloud.kms.calls.filter(({ action }) => action.startsWith('Batch')).length;
       expect(tries()).toBe(1);
       expect(await lines(2, { namespace: 'team-b' })).toEqual(good(2));
       expect(tries()).toBe(2);
       const role = 'acs:ram::1:role/reader';
       await reader.results(user, ...refs.slice(0, 2).map((ref) => ({ ...ref, role })));
       expect(tries()).toBe(3);
-      await reader.results(user, ...refs.slice(0, 2).map((ref) => ({ ...ref, region: 'cn-beijing' })));
+      await reader.results(
+        user,
+        ...refs.slice(0, 2).map((ref) => ({ ...ref, region: 'cn-beijing' })),
+      );
       expect(tries()).toBe(4);
 
       cloud.kms.batchSupport = 'served';
@@ -217,8 +245,16 @@ describe('where such calls do not serve, each secret is read alone, and that is 
     ['a redirect', 302, ''],
     ['nothing', 200, {}],
     ['null', 200, 'null'],
-    ['lists in a shape of their own', 200, { SecretValues: { SecretValue: [] }, Errors: { Error: [] } }],
-    ['about others alone', 200, { SecretValues: [{ ...huge, SecretName: 'x', SecretData: 'canary-value' }] }],
+    [
+      'lists in a shape of their own',
+      200,
+      { SecretValues: { SecretValue: [] }, Errors: { Error: [] } },
+    ],
+    [
+      'about others alone',
+      200,
+      { SecretValues: [{ ...huge, SecretName: 'x', SecretData: 'canary-value' }] },
+    ],
     ['in a shape of its own', 200, { SecretValues: [{ Name: 's0', Value: 'canary-value' }] }],
     ['more than a megabyte', 200, { SecretValues: [huge], Errors: [] }],
   ])('%s', async (_, status, body) => {
@@ -255,7 +291,8 @@ describe('trouble is that of any call', () => {
 
   test('a wrong key is tried once', async () => {
     const wrong = keysIdentity({ ...cloud.account.issueKeys(), accessKeySecret: 'wrong' });
-    for (const line of await lines(45, {}, wrong)) expect(line).toMatch(/^failed CREDENTIALS_REFUSED/);
+    for (const line of await lines(45, {}, wrong))
+      expect(line).toMatch(/^failed CREDENTIALS_REFUSED/);
     expect(cloud.kms.count()).toBe(1);
   });
 });
@@ -271,7 +308,13 @@ describe('what a batch does not deliver beyond doubt is read alone', () => {
     const plain = (line: string): string => line.replace(/req-\w+/, 'req');
     expect(inBatch.map(plain)).toEqual(alone.map(plain));
     expect(inBatch.map((line) => line.split(':')[0])).toEqual([
-      ...['s0@v1', 'failed ACCESS_DENIED', 'absent OBJECT_DISABLED', 'absent OBJECT_NOT_FOUND', 's4@v1'],
+      ...[
+        's0@v1',
+        'failed ACCESS_DENIED',
+        'absent OBJECT_DISABLED',
+        'absent OBJECT_NOT_FOUND',
+        's4@v1',
+      ],
     ]);
     expect([cloud.kms.batchSizes(), cloud.kms.reads()]).toEqual([[5], 3 + 5]);
     await lines(5);
@@ -296,7 +339,11 @@ describe('what a batch does not deliver beyond doubt is read alone', () => {
     ['no version', [entry('s1', { VersionId: undefined })], []],
     ['a version of two lines', [entry('s1', { VersionId: 'v1\ncanary' })], []],
     ['another type', [entry('s1', { SecretDataType: 'number' })], []],
-    ['binary that is none', [entry('s1', { SecretDataType: 'binary', SecretData: 'canary-value!' })], []],
+    [
+      'binary that is none',
+      [entry('s1', { SecretDataType: 'binary', SecretData: 'canary-value!' })],
+      [],
+    ],
     ['half a character', [entry('s1', { SecretData: 'canary-value\ud83d' })], []],
     ['what is no entry', [null, 7, 's1', [], { s1: 'canary-value' }], [null, 's1']],
   ])('%s', async (_, values, errors) => {

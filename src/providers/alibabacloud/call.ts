@@ -96,11 +96,14 @@ export function createApi(deps: {
             afterMs = Number(/^\d{1,9}$/.exec(answer.headers['x-acs-retry-after'] ?? '')?.[0] ?? 0);
             throw new SecretError('STORE_THROTTLED', `too many calls: ${told}`);
           }
-          if (isUnavailable(fault)) throw new SecretError('STORE_UNAVAILABLE', `the service failed: ${told}`);
+          if (isUnavailable(fault))
+            throw new SecretError('STORE_UNAVAILABLE', `the service failed: ${told}`);
           return answer;
         },
         ({ code, kind }) =>
-          code === 'STORE_THROTTLED' ? { afterMs } : kind === 'outage' && code !== 'STORE_ANSWER_INVALID',
+          code === 'STORE_THROTTLED'
+            ? { afterMs }
+            : kind === 'outage' && code !== 'STORE_ANSWER_INVALID',
       );
     },
     refusal(answer, credential, owner) {
@@ -122,7 +125,10 @@ function clockHint(skewMs: number): string {
 }
 
 /** Who asks a store. */
-export type Asker = Pick<AnyAsker<AlibabaCredential>, 'credential' | 'owner' | 'signal' | 'beforeCall'>;
+export type Asker = Pick<
+  AnyAsker<AlibabaCredential>,
+  'credential' | 'owner' | 'signal' | 'beforeCall'
+>;
 
 /**
  * The answer to a call, once its turn has come, if it is a success.

@@ -6,7 +6,8 @@ import { createTestCa } from '../../../test/fakes/tls.ts';
 import { thrownSummary } from '../../../test/fakes/failure.ts';
 import { readAlibabaConfig } from './config.ts';
 
-const refusal = (env: Record<string, string>): string => thrownSummary(() => readAlibabaConfig(env));
+const refusal = (env: Record<string, string>): string =>
+  thrownSummary(() => readAlibabaConfig(env));
 
 const role = 'acs:ram::1234567890:role/reader';
 const oidc = 'acs:ram::1234567890:oidc-provider/ack-rrsa-c0123';
@@ -81,7 +82,11 @@ describe("the shared identity, in the order of the vendor's provider", () => {
     ],
     [
       { ...keys, ALICLOUD_ROLE_ARN: role, ALICLOUD_ROLE_SESSION_EXPIRATION: '900' },
-      { kind: 'keys-role', durationSeconds: 900, sessionName: 'csi-secrets-store-provider-alibaba' },
+      {
+        kind: 'keys-role',
+        durationSeconds: 900,
+        sessionName: 'csi-secrets-store-provider-alibaba',
+      },
     ],
     [keys, { kind: 'keys', accessKeyId: 'id' }],
     [{ ALICLOUD_OIDC_PROVIDER_ARN: oidc }, { kind: 'worker-role' }],
@@ -91,14 +96,18 @@ describe("the shared identity, in the order of the vendor's provider", () => {
   });
 
   test('an explicit OIDC provider stands over the one built of account and cluster', () => {
-    const env = { ALICLOUD_ACCOUNT_ID: '1', ALICLOUD_CLUSTER_ID: 'c', ALICLOUD_OIDC_PROVIDER_ARN: oidc };
+    const env = {
+      ALICLOUD_ACCOUNT_ID: '1',
+      ALICLOUD_CLUSTER_ID: 'c',
+      ALICLOUD_OIDC_PROVIDER_ARN: oidc,
+    };
     expect(readAlibabaConfig(env).oidcProviderArn).toBe(oidc);
   });
 
   test('secrets print as redacted', () => {
-    expect(JSON.stringify(readAlibabaConfig({ ...keys, SECRET_ACCESS_KEY: 'CANARY' }))).not.toContain(
-      'CANARY',
-    );
+    expect(
+      JSON.stringify(readAlibabaConfig({ ...keys, SECRET_ACCESS_KEY: 'CANARY' })),
+    ).not.toContain('CANARY');
   });
 });
 
@@ -108,14 +117,21 @@ describe('what cannot be used stops the start, and names the variable', () => {
     [{ ACCESS_KEY_ID: 'id' }, 'ACCESS_KEY_ID is set, but SECRET_ACCESS_KEY is not'],
     [{ SECRET_ACCESS_KEY: 'x' }, 'SECRET_ACCESS_KEY is set, but ACCESS_KEY_ID is not'],
     [{ ALICLOUD_ROLE_ARN: role }, 'ALICLOUD_ROLE_ARN is set, but nothing to assume the role with'],
-    [{ ALICLOUD_ROLE_ARN: 'reader', ALICLOUD_OIDC_PROVIDER_ARN: oidc }, 'ALICLOUD_ROLE_ARN must be an ARN'],
+    [
+      { ALICLOUD_ROLE_ARN: 'reader', ALICLOUD_OIDC_PROVIDER_ARN: oidc },
+      'ALICLOUD_ROLE_ARN must be an ARN',
+    ],
     [{ ALICLOUD_OIDC_PROVIDER_ARN: 'ack-rrsa' }, 'ALICLOUD_OIDC_PROVIDER_ARN must be an ARN'],
     [
       { ALICLOUD_ACCOUNT_ID: 'me', ALICLOUD_CLUSTER_ID: 'c' },
       'ALICLOUD_ACCOUNT_ID or ALICLOUD_CLUSTER_ID is not',
     ],
     [
-      { ALICLOUD_ROLE_ARN: role, ALICLOUD_OIDC_PROVIDER_ARN: oidc, ALICLOUD_ROLE_SESSION_NAME: 'a b' },
+      {
+        ALICLOUD_ROLE_ARN: role,
+        ALICLOUD_OIDC_PROVIDER_ARN: oidc,
+        ALICLOUD_ROLE_SESSION_NAME: 'a b',
+      },
       'ALICLOUD_ROLE_SESSION_NAME must be',
     ],
     [
@@ -132,7 +148,10 @@ describe('what cannot be used stops the start, and names the variable', () => {
       { KEYFERRY_ALIBABACLOUD_KMS_ENDPOINT: 'kms.{region}.x/y' },
       'KEYFERRY_ALIBABACLOUD_KMS_ENDPOINT is no host',
     ],
-    [{ KEYFERRY_ALIBABACLOUD_STS_ENDPOINT: 'sts-vpc.{region}.aliyuncs.com' }, 'ALICLOUD_REGION is not set'],
+    [
+      { KEYFERRY_ALIBABACLOUD_STS_ENDPOINT: 'sts-vpc.{region}.aliyuncs.com' },
+      'ALICLOUD_REGION is not set',
+    ],
     [
       { KEYFERRY_ALIBABACLOUD_KMS_ALLOWED_ENDPOINTS: 'a b' },
       'KEYFERRY_ALIBABACLOUD_KMS_ALLOWED_ENDPOINTS has an',
@@ -161,7 +180,9 @@ describe('the directory of certificates for dedicated gateways', () => {
     symlinkSync('..2026', join(directory, '..data'));
     symlinkSync('..data/a.pem', join(directory, 'a.pem'));
     writeFileSync(join(directory, 'b.crt'), three);
-    const { gatewayCa } = readAlibabaConfig({ KEYFERRY_ALIBABACLOUD_GATEWAY_CA_DIR: directory }).cloud;
+    const { gatewayCa } = readAlibabaConfig({
+      KEYFERRY_ALIBABACLOUD_GATEWAY_CA_DIR: directory,
+    }).cloud;
     expect(gatewayCa.map((pem) => pem.trim())).toEqual([one, two, three].map((pem) => pem.trim()));
   });
 
@@ -169,7 +190,10 @@ describe('the directory of certificates for dedicated gateways', () => {
     expect(read()).toContain('DIR holds no certificate');
     writeFileSync(join(directory, 'readme'), 'hello');
     expect(read()).toContain('DIR/readme holds no certificate');
-    writeFileSync(join(directory, 'readme'), '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----');
+    writeFileSync(
+      join(directory, 'readme'),
+      '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----',
+    );
     expect(read()).toContain('DIR/readme holds a certificate that cannot be read');
     expect(refusal({ KEYFERRY_ALIBABACLOUD_GATEWAY_CA_DIR: '/nowhere' })).toContain(
       '/nowhere cannot be read',

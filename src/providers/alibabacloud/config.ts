@@ -38,7 +38,8 @@ export function readGatewayCa(setting: string, directory: string): readonly stri
       /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g,
     );
     if (blocks === null) return refuse(`${path} holds no certificate`);
-    if (!blocks.every(isCertificate)) return refuse(`${path} holds a certificate that cannot be read`);
+    if (!blocks.every(isCertificate))
+      return refuse(`${path} holds a certificate that cannot be read`);
     return blocks;
   });
   return certificates.length > 0 ? certificates : refuse(`${directory} holds no certificate`);
@@ -85,7 +86,12 @@ const oidcForm = 'an ARN such as acs:ram::1234567890:oidc-provider/ack-rrsa-c012
 export function readOidcProvider(get: EnvReader): string | undefined {
   const arn = get('ALICLOUD_OIDC_PROVIDER_ARN');
   if (arn !== undefined)
-    return checked('ALICLOUD_OIDC_PROVIDER_ARN', arn, z.string().regex(oidcProviderArnShape), oidcForm);
+    return checked(
+      'ALICLOUD_OIDC_PROVIDER_ARN',
+      arn,
+      z.string().regex(oidcProviderArnShape),
+      oidcForm,
+    );
   const account = get('ALICLOUD_ACCOUNT_ID');
   const cluster = get('ALICLOUD_CLUSTER_ID');
   if (account === undefined || cluster === undefined) return undefined;
@@ -99,10 +105,14 @@ export function readOidcProvider(get: EnvReader): string | undefined {
 }
 
 /** In the order of the vendor's provider. @throws SecretError NOT_CONFIGURED */
-export function readSharedSource(get: EnvReader, oidcProviderArn: string | undefined): SharedSource {
+export function readSharedSource(
+  get: EnvReader,
+  oidcProviderArn: string | undefined,
+): SharedSource {
   const keys = readKeys(get);
   const roleArn = get('ALICLOUD_ROLE_ARN');
-  if (roleArn === undefined) return keys === undefined ? { kind: 'worker-role' } : { kind: 'keys', ...keys };
+  if (roleArn === undefined)
+    return keys === undefined ? { kind: 'worker-role' } : { kind: 'keys', ...keys };
   const role = {
     roleArn: checked(
       'ALICLOUD_ROLE_ARN',
@@ -195,7 +205,8 @@ function readCloud(get: EnvReader, region: string | undefined): AlibabaCloudConf
     checked(name, get(name) ?? String(otherwise), positive, 'a number above 0');
   const address = (name: string, otherwise: string): ServiceAddress => {
     const text = get(name) ?? otherwise;
-    if (!text.includes('{region}')) return parseEndpoint(text, { setting: `alibabacloud: ${name}` });
+    if (!text.includes('{region}'))
+      return parseEndpoint(text, { setting: `alibabacloud: ${name}` });
     regional(name, text, anyRegion);
     return text;
   };
@@ -212,7 +223,9 @@ function readCloud(get: EnvReader, region: string | undefined): AlibabaCloudConf
     }),
     allowedEndpoints: readAllowed(get),
     gatewayCa:
-      gatewayCa === undefined ? [] : readGatewayCa('KEYFERRY_ALIBABACLOUD_GATEWAY_CA_DIR', gatewayCa),
+      gatewayCa === undefined
+        ? []
+        : readGatewayCa('KEYFERRY_ALIBABACLOUD_GATEWAY_CA_DIR', gatewayCa),
     perSecond: rate('KEYFERRY_ALIBABACLOUD_RATE', 10),
     burst: Math.max(1, rate('KEYFERRY_ALIBABACLOUD_BURST', 100)),
   };

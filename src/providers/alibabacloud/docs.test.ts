@@ -30,7 +30,11 @@ describe('docs/providers/alibabacloud.md', () => {
 
   test('names every variable that is read', () => {
     // Enough of a configuration that nothing is left out.
-    const values = { ALICLOUD_ROLE_ARN: 'acs:ram::1:role/r', ACCESS_KEY_ID: 'i', SECRET_ACCESS_KEY: 's' };
+    const values = {
+      ALICLOUD_ROLE_ARN: 'acs:ram::1:role/r',
+      ACCESS_KEY_ID: 'i',
+      SECRET_ACCESS_KEY: 's',
+    };
     const missing = variablesRead(readAlibabaConfig, values).filter(
       (name) => !page.includes(`\`${name}\``) && name !== 'KEYFERRY_ALIBABACLOUD_BURST',
     );

@@ -11,12 +11,15 @@ describe('a kmsEndpoint', () => {
     ['kms.example.com:8443', true],
     ['kms.cn-hangzhou.aliyuncs.com', false],
     ['kms-vpc.cn-hangzhou.aliyuncs.com', false],
-  ])('%s is allowed; verified by the operator alone, and no shared gateway: %s', (text, byOperator) => {
-    const { url, tls } = kmsEndpoint(text, config);
-    expect(url.href).toBe(`https://${text.replace('https://', '')}/`);
-    expect(isSharedGateway(text)).toBe(!byOperator);
-    expect(tls).toEqual(byOperator ? { ca: ['PEM'], allowPartialTrustChain: true } : undefined);
-  });
+  ])(
+    '%s is allowed; verified by the operator alone, and no shared gateway: %s',
+    (text, byOperator) => {
+      const { url, tls } = kmsEndpoint(text, config);
+      expect(url.href).toBe(`https://${text.replace('https://', '')}/`);
+      expect(isSharedGateway(text)).toBe(!byOperator);
+      expect(tls).toEqual(byOperator ? { ca: ['PEM'], allowPartialTrustChain: true } : undefined);
+    },
+  );
 
   test.each([
     'kms.example.com',
@@ -41,5 +44,7 @@ test('a service is where its region is, unless the operator gave one address', (
   );
   const address = new URL('https://kms.example.com:8443');
   expect(serviceEndpoint(address, 'cn-hangzhou').url).toBe(address);
-  expect(() => serviceEndpoint('kms.{region}.aliyuncs.com', 'x.evil.example/')).toThrow(SecretError);
+  expect(() => serviceEndpoint('kms.{region}.aliyuncs.com', 'x.evil.example/')).toThrow(
+    SecretError,
+  );
 });

@@ -31,7 +31,11 @@ export function kmsEndpoint(
   { allowedEndpoints, gatewayCa }: Pick<AlibabaCloudConfig, 'allowedEndpoints' | 'gatewayCa'>,
 ): Endpoint {
   const isRegional = isSharedGateway(text);
-  const url = classEndpoint(text, [dedicatedGateways, ...allowedEndpoints, ...(isRegional ? [text] : [])]);
+  const url = classEndpoint(text, [
+    dedicatedGateways,
+    ...allowedEndpoints,
+    ...(isRegional ? [text] : []),
+  ]);
   if (isRegional || gatewayCa.length === 0) return { url };
   return { url, tls: { ca: gatewayCa, allowPartialTrustChain: true } };
 }

@@ -1,7 +1,14 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { escapeUnprintable } from '../../core/safe-text.ts';
-import { describeFault, isRefusal, isThrottled, isUnavailable, judge, readFault } from './errors.ts';
+import {
+  describeFault,
+  isRefusal,
+  isThrottled,
+  isUnavailable,
+  judge,
+  readFault,
+} from './errors.ts';
 
 const answer = (body: unknown, headers: Record<string, string> = {}, status = 400) => ({
   status,
@@ -13,7 +20,9 @@ const ofCode = (Code: string, status = 400) => read({ Code }, {}, status);
 
 test.each([
   [{ Code: 'Forbidden', Message: 'no', RequestId: 'r' }],
-  ['<?xml version="1.0"?><Error><RequestId>r</RequestId><Code>Forbidden</Code><Message>no</Message></Error>'],
+  [
+    '<?xml version="1.0"?><Error><RequestId>r</RequestId><Code>Forbidden</Code><Message>no</Message></Error>',
+  ],
 ])('%j', (body) => {
   expect(read(body)).toEqual({ status: 400, code: 'Forbidden', text: 'no', requestId: 'r' });
 });
@@ -39,15 +48,19 @@ describe('what a code means', () => {
     (code) => expect(isRefusal(ofCode(code))).toBe(false),
   );
 
-  test.each(['Throttling', 'Throttling.User', 'Rejected.Throttling', 'ServiceUnavailable.Throttling'])(
-    '%s: too many calls',
-    (code) => expect(isThrottled(ofCode(code))).toBe(true),
-  );
+  test.each([
+    'Throttling',
+    'Throttling.User',
+    'Rejected.Throttling',
+    'ServiceUnavailable.Throttling',
+  ])('%s: too many calls', (code) => expect(isThrottled(ofCode(code))).toBe(true));
 
-  test.each(['ServiceUnavailableTemporary', 'InternalFailure', 'InternalError', 'SignatureNonceUsed'])(
-    '%s: trouble',
-    (code) => expect(isUnavailable(ofCode(code))).toBe(true),
-  );
+  test.each([
+    'ServiceUnavailableTemporary',
+    'InternalFailure',
+    'InternalError',
+    'SignatureNonceUsed',
+  ])('%s: trouble', (code) => expect(isUnavailable(ofCode(code))).toBe(true));
 
   test.each([
     ['Forbidden.ResourceNotFound', 404, 'OBJECT_NOT_FOUND'],
@@ -83,7 +96,9 @@ test('whatever comes, the description is one printable line without the secrets'
   );
   const body = fc.oneof(
     fc.record({ Code: text, Message: text, RequestId: text }),
-    fc.tuple(text, text).map(([code, message]) => `<Code>${code}</Code><Message>${message}</Message>`),
+    fc
+      .tuple(text, text)
+      .map(([code, message]) => `<Code>${code}</Code><Message>${message}</Message>`),
     fc.jsonValue(),
     text,
   );

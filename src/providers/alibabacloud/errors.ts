@@ -27,7 +27,12 @@ export function describeFault(fault: Fault, secrets: readonly string[]): string 
 }
 
 const keyClasses = [
-  ...['InvalidAccessKeyId', 'InvalidSecurityToken', 'MissingSecurityToken', 'Forbidden.AccessKeyDisabled'],
+  ...[
+    'InvalidAccessKeyId',
+    'InvalidSecurityToken',
+    'MissingSecurityToken',
+    'Forbidden.AccessKeyDisabled',
+  ],
   ...['SignatureDoesNotMatch', 'SignatureNotMatch', 'IncompleteSignature'],
 ];
 const dateClasses = ['InvalidTimeStamp', 'IllegalTimestamp', 'RequestTimeTooSkewed'];
@@ -54,13 +59,19 @@ export function isThrottled({ status, code = '' }: Fault): boolean {
 
 /** What passes by itself: the service is in trouble, or has seen this very request already (the next attempt signs anew). */
 export function isUnavailable({ status, code = '' }: Fault): boolean {
-  return status >= 500 || /^(ServiceUnavailable|InternalFailure|InternalError|SignatureNonceUsed)/.test(code);
+  return (
+    status >= 500 ||
+    /^(ServiceUnavailable|InternalFailure|InternalError|SignatureNonceUsed)/.test(code)
+  );
 }
 
 /** What a fault means, where it is about neither keys nor trouble. */
 export type Verdict = { readonly code: ErrorCode; readonly says: string; readonly hint?: string };
 
-const disabled: Verdict = { code: 'OBJECT_DISABLED', says: 'it, or the key that encrypts it, is disabled' };
+const disabled: Verdict = {
+  code: 'OBJECT_DISABLED',
+  says: 'it, or the key that encrypts it, is disabled',
+};
 const pending: Verdict = {
   code: 'OBJECT_DISABLED',
   says: 'it, or the key that encrypts it, is to be deleted',

@@ -78,10 +78,13 @@ describe('KMS secrets', () => {
     ]);
   });
 
-  test.each(['', '{"a": 1.0}\n', '键\u{1f511}\u0000'])('the text as it stands: %#', async (text) => {
-    cloud.kms.put('db', text);
-    expect(await reader.read(user, 'db')).toBe(`db@v1: ${text}`);
-  });
+  test.each(['', '{"a": 1.0}\n', '键\u{1f511}\u0000'])(
+    'the text as it stands: %#',
+    async (text) => {
+      cloud.kms.put('db', text);
+      expect(await reader.read(user, 'db')).toBe(`db@v1: ${text}`);
+    },
+  );
 
   test('several at once, a slow one holding up none of the others', async () => {
     for (const name of ['warm', 'a', 'b']) cloud.kms.put(name, name);
@@ -89,7 +92,9 @@ describe('KMS secrets', () => {
     cloud.kms.delays.set('a', 300);
     const pinned = ['a', 'b'].map((name) => reader.question(user, { name, version: 'v1' }));
     const [slow, quick] = reader.fetch(pinned);
-    expect(await Promise.race([slow!.then(() => 'slow'), quick!.then(() => 'quick')])).toBe('quick');
+    expect(await Promise.race([slow!.then(() => 'slow'), quick!.then(() => 'quick')])).toBe(
+      'quick',
+    );
     expect(await slow).toMatchObject({ kind: 'value' });
   });
 });
@@ -101,7 +106,11 @@ describe('OOS parameters', () => {
     expect(await reader.results(user, { service: 'oos', name: 'app/key' })).toEqual([
       {
         kind: 'value',
-        value: { bytes: Buffer.from('two'), version: '2', modified: expect.stringMatching(/^20\d\d-/) },
+        value: {
+          bytes: Buffer.from('two'),
+          version: '2',
+          modified: expect.stringMatching(/^20\d\d-/),
+        },
       },
     ]);
   });
@@ -109,9 +118,9 @@ describe('OOS parameters', () => {
   test('a version, which never changes', async () => {
     cloud.oos.put('key', 'one');
     cloud.oos.put('key', 'two');
-    expect(await reader.results(user, { service: 'oos', name: 'key', version: '1' })).toMatchObject([
-      { kind: 'value', value: { bytes: Buffer.from('one'), version: '1', immutable: true } },
-    ]);
+    expect(await reader.results(user, { service: 'oos', name: 'key', version: '1' })).toMatchObject(
+      [{ kind: 'value', value: { bytes: Buffer.from('one'), version: '1', immutable: true } }],
+    );
   });
 
   test('made anew its numbers start again: the time differs', async () => {
@@ -166,7 +175,9 @@ describe('what KMS says', () => {
   ])('%s: absent, and why', async (code, why) => {
     cloud.kms.put('db', 'one');
     cloud.kms.setErrorResponse('db', 409, code);
-    expect(await reader.read(user, 'db')).toMatch(new RegExp(`^absent OBJECT_DISABLED: .*${why} .*${code}`));
+    expect(await reader.read(user, 'db')).toMatch(
+      new RegExp(`^absent OBJECT_DISABLED: .*${why} .*${code}`),
+    );
   });
 
   test('denied: the code, and what it takes', async () => {
@@ -184,7 +195,12 @@ describe('what KMS says', () => {
       '<Error><Code>InvalidParameter</Code><RequestId>r-1</RequestId></Error>',
       'STORE_REFUSED_REQUEST: .*InvalidParameter, request id r-1',
     ],
-    ['a page', 404, '<html>no</html>', 'STORE_ANSWER_INVALID: .*does not answer as KMS does .HTTP 404'],
+    [
+      'a page',
+      404,
+      '<html>no</html>',
+      'STORE_ANSWER_INVALID: .*does not answer as KMS does .HTTP 404',
+    ],
     ['a redirect', 302, '', 'STORE_ANSWER_INVALID: .*HTTP 302'],
     [
       'a code that is a name of JavaScript',
@@ -199,7 +215,9 @@ describe('what KMS says', () => {
       'ACCESS_DENIED: .*Forbidden.KeyNotFound',
     ],
   ])('%s', async (_, status, body, wanted) => {
-    cloud.kms.injectFault({ response: { status, body, headers: { location: 'https://evil.example/' } } });
+    cloud.kms.injectFault({
+      response: { status, body, headers: { location: 'https://evil.example/' } },
+    });
     expect(await reader.read(user, 'db')).toMatch(new RegExp(`^failed ${wanted}`));
   });
 });
@@ -247,7 +265,10 @@ describe('trouble that passes is waited out', () => {
       { status: 400, body: { Code: 'Throttling.User', RequestId: 'r-1', Message: 'it is tls' } },
       'STORE_THROTTLED',
     ],
-    [{ status: 503, body: { Code: 'ServiceUnavailableTemporary', RequestId: 'r-1' } }, 'STORE_UNAVAILABLE'],
+    [
+      { status: 503, body: { Code: 'ServiceUnavailableTemporary', RequestId: 'r-1' } },
+      'STORE_UNAVAILABLE',
+    ],
   ])('%j, three times: then the cause is told', async (answer, code) => {
     cloud.kms.injectFault({ response: answer });
     expect(await reader.read(user, 'db')).toMatch(
@@ -270,14 +291,21 @@ describe('trouble that passes is waited out', () => {
   test('who leaves, leaves at once', async () => {
     cloud.kms.injectFault({ hang: true });
     const leaving = new AbortController();
-    const [result] = reader.fetch([reader.question(user, { name: 'db' }, { signal: leaving.signal })]);
+    const [result] = reader.fetch([
+      reader.question(user, { name: 'db' }, { signal: leaving.signal }),
+    ]);
     leaving.abort(new Error('gone'));
     expect(await result).toMatchObject({ kind: 'failed' });
   });
 });
 
 describe('an answer that is not to be trusted', () => {
-  const good = { SecretName: 'db', SecretData: 'canary-value', SecretDataType: 'text', VersionId: 'v1' };
+  const good = {
+    SecretName: 'db',
+    SecretData: 'canary-value',
+    SecretDataType: 'text',
+    VersionId: 'v1',
+  };
   test.each([
     ['another secret', { ...good, SecretName: 'tls' }],
     ['another version', { ...good, VersionId: 'v2' }],
@@ -343,7 +371,9 @@ describe('a wrong key', () => {
   test('with a bad secret: the text, which repeats all that was signed, is not shown', async () => {
     const wrong = { ...keysIdentity(keys), accessKeySecret: new Redacted('mistyped-secret') };
     const line = await reader.read(wrong, 'db');
-    expect(line).toMatch(/^failed CREDENTIALS_REFUSED: .*SignatureDoesNotMatch, request id req-\w+\);/);
+    expect(line).toMatch(
+      /^failed CREDENTIALS_REFUSED: .*SignatureDoesNotMatch, request id req-\w+\);/,
+    );
     expect(line).not.toMatch(/string to sign|x-acs|mistyped/);
   });
 
@@ -368,7 +398,9 @@ test('what a store says is not shown where it holds a key or a token of the requ
       { Code: 'InvalidParameter', Message: `echo ${text}` },
       { Code: text, Message: 'x' },
     ]) {
-      cloud.kms.injectFault({ response: { status: 400, body, headers: { 'x-acs-request-id': text } } });
+      cloud.kms.injectFault({
+        response: { status: 400, body, headers: { 'x-acs-request-id': text } },
+      });
       const line = await reader.read(keysIdentity(session), 'db');
       expect(line).toMatch(/^failed STORE_REFUSED_REQUEST/);
       expect(line).not.toContain(text);
@@ -383,7 +415,11 @@ describe('rates', () => {
     await slow.read(user, 'a');
     const order: string[] = [];
     const ask = (urgency: 'first' | 'refresh', name: string) =>
-      slow.question(user, { name, version: 'v1' }, { urgency, onStart: () => void order.push(name) });
+      slow.question(
+        user,
+        { name, version: 'v1' },
+        { urgency, onStart: () => void order.push(name) },
+      );
     await Promise.all(slow.fetch([ask('first', 'a'), ask('refresh', 'b'), ask('first', 'c')]));
     expect(order).toEqual(['a', 'c', 'b']);
   });
@@ -394,8 +430,13 @@ describe('rates', () => {
     cloud.oos.put('key', 'one');
     const other = keysIdentity(cloud.account.issueKeys());
     const db = { service: 'kms', name: 'db' };
-    const inTime = async (identity: AlibabaIdentity, ref: typeof db): Promise<boolean | undefined> => {
-      const [result] = slow.fetch([slow.question(identity, ref, { signal: AbortSignal.timeout(300) })]);
+    const inTime = async (
+      identity: AlibabaIdentity,
+      ref: typeof db,
+    ): Promise<boolean | undefined> => {
+      const [result] = slow.fetch([
+        slow.question(identity, ref, { signal: AbortSignal.timeout(300) }),
+      ]);
       return (await result)?.kind === 'value';
     };
     expect(await inTime(user, db)).toBe(true);
@@ -411,14 +452,19 @@ describe('a dedicated gateway', () => {
   const startGateway = async () => {
     const gateway = await startFakeKms({ account: cloud.account, tls: intermediate.issue() });
     gateway.put('db', 'of the gateway');
-    return { gateway, config: { allowedEndpoints: [gateway.url.host], gatewayCa: [intermediate.cert] } };
+    return {
+      gateway,
+      config: { allowedEndpoints: [gateway.url.host], gatewayCa: [intermediate.cert] },
+    };
   };
 
   test('is verified by the private intermediate the operator gave, without its root', async () => {
     const { gateway, config } = await startGateway();
     try {
       const ref = { name: 'db', endpoint: gateway.url.host };
-      expect(await createAlibabaReader(cloud, { config }).read(user, ref)).toBe('db@v1: of the gateway');
+      expect(await createAlibabaReader(cloud, { config }).read(user, ref)).toBe(
+        'db@v1: of the gateway',
+      );
       const without = createAlibabaReader(cloud, { config: { ...config, gatewayCa: [] } });
       expect(await without.read(user, ref)).toMatch(
         /^failed STORE_UNAVAILABLE: .* at 127\.0\.0\.1:\d+: .*certificate of an unknown authority/,
@@ -440,7 +486,10 @@ describe('a dedicated gateway', () => {
     const config = { allowedEndpoints: [gateway.url.host], gatewayCa: [intermediate.cert] };
     try {
       expect(
-        await createAlibabaReader(cloud, { config }).read(user, { name: 'db', endpoint: gateway.url.host }),
+        await createAlibabaReader(cloud, { config }).read(user, {
+          name: 'db',
+          endpoint: gateway.url.host,
+        }),
       ).toMatch(/^failed STORE_UNAVAILABLE: .*certificate for another name/);
     } finally {
       await gateway.close();
@@ -451,7 +500,9 @@ describe('a dedicated gateway', () => {
     const { gateway, config } = await startGateway();
     try {
       const regional = createAlibabaReader(cloud, { config: { ...config, kms: gateway.url } });
-      expect(await regional.read(user, 'db')).toMatch(/^failed STORE_UNAVAILABLE: .*unknown authority/);
+      expect(await regional.read(user, 'db')).toMatch(
+        /^failed STORE_UNAVAILABLE: .*unknown authority/,
+      );
     } finally {
       await gateway.close();
     }
@@ -460,7 +511,9 @@ describe('a dedicated gateway', () => {
   test('that knows nobody’s keys, and is named by whoever likes, has them refused nowhere else', async () => {
     const { gateway, config } = await startGateway();
     cloud.kms.put('db', 'of the region');
-    gateway.injectFault({ response: { status: 404, body: { Code: 'InvalidAccessKeyId.NotFound' } } });
+    gateway.injectFault({
+      response: { status: 404, body: { Code: 'InvalidAccessKeyId.NotFound' } },
+    });
     try {
       const both = createAlibabaReader(cloud, { config });
       const there = { name: 'db', endpoint: gateway.url.host };

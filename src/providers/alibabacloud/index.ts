@@ -41,7 +41,10 @@ export function createAlibabaProvider(
   });
   return {
     name: 'alibabacloud',
-    nodeFacts: createFacts({ config, metadata: createMetadata({ http, retry, endpoint: cloud.metadata }) }),
+    nodeFacts: createFacts({
+      config,
+      metadata: createMetadata({ http, retry, endpoint: cloud.metadata }),
+    }),
     plan: planAlibaba,
     authorize: createAdmit({
       ...{ config, now },

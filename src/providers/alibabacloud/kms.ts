@@ -125,7 +125,11 @@ function valueIn(entry: unknown): SecretValue | undefined {
 }
 
 /** @throws SecretError STORE_ANSWER_INVALID */
-function valueOf({ SecretData, SecretDataType, VersionId }: z.infer<typeof secretValue>): SecretValue {
+function valueOf({
+  SecretData,
+  SecretDataType,
+  VersionId,
+}: z.infer<typeof secretValue>): SecretValue {
   return { bytes: decode(SecretDataType, SecretData), version: VersionId };
 }
 
@@ -171,7 +175,9 @@ export function createKmsFetch({ api, config, attempts, rights }: KmsFetchDeps) 
       },
       async readSingle(request) {
         const { ref } = request.grant;
-        const read = attempts(request, async (asker) => getSecretValue(api, asker, endpointOf(ref), ref));
+        const read = attempts(request, async (asker) =>
+          getSecretValue(api, asker, endpointOf(ref), ref),
+        );
         return valueResult(await read);
       },
       onBatchFailure(error, [first]) {

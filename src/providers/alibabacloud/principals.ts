@@ -47,9 +47,13 @@ export function readPodKeys({ secrets }: Pick<Workload, 'secrets'>): PodKeys | u
 }
 
 function refusal(why: string): SecretError {
-  return new SecretError('INVALID_REQUEST', `alibabacloud: the Secret of nodePublishSecretRef ${why}`, {
-    hint,
-  });
+  return new SecretError(
+    'INVALID_REQUEST',
+    `alibabacloud: the Secret of nodePublishSecretRef ${why}`,
+    {
+      hint,
+    },
+  );
 }
 
 /** The audience of the tokens that STS takes. */
@@ -99,8 +103,12 @@ export async function readPodRole(
   return { roleArn, oidcProviderArn, sessionName: sessionNameOf(namespace, name), token };
 }
 
-function noRole({ tenant: namespace, identity: serviceAccount }: Workload, text: string): SecretError {
-  const fault = text === '' ? 'is missing' : `is no ARN of a RAM role: ${sanitizeExternalText(text)}`;
+function noRole(
+  { tenant: namespace, identity: serviceAccount }: Workload,
+  text: string,
+): SecretError {
+  const fault =
+    text === '' ? 'is missing' : `is no ARN of a RAM role: ${sanitizeExternalText(text)}`;
   return new SecretError(
     'NOT_GRANTED',
     `alibabacloud: ServiceAccount ${sanitizeExternalText(namespace)}/${sanitizeExternalText(serviceAccount.name)} has no role: its annotation ` +
@@ -125,7 +133,10 @@ export type BaseIdentity = {
 };
 
 /** Whom the store sees: a base, and the role that is assumed on top of it. */
-export type PrincipalOf = (base: BaseIdentity, role: string | undefined) => Principal<AlibabaCredential>;
+export type PrincipalOf = (
+  base: BaseIdentity,
+  role: string | undefined,
+) => Principal<AlibabaCredential>;
 
 /** See {@link PrincipalOf}. */
 export function createPrincipals(deps: {
@@ -141,7 +152,8 @@ export function createPrincipals(deps: {
     const identity = { ...base.identity, ...(role !== undefined && { crossAccountRoleArn: role }) };
     return {
       fingerprint,
-      description: role === undefined ? base.description : `the role ${role}, assumed by ${base.description}`,
+      description:
+        role === undefined ? base.description : `the role ${role}, assumed by ${base.description}`,
       identity: base.whose,
       credentials: (signal) => credentials.of(fingerprint, identity, signal),
     };
@@ -178,7 +190,11 @@ export function podRoleBase(
 }
 
 /** The keys the pod brings. The whole key is part of who asks: to know an id is not to have its secret. */
-export function podKeysBase({ accessKeyId, accessKeySecret, securityToken }: PodKeys): BaseIdentity {
+export function podKeysBase({
+  accessKeyId,
+  accessKeySecret,
+  securityToken,
+}: PodKeys): BaseIdentity {
   return {
     whose: 'own',
     description: 'the access key of nodePublishSecretRef',

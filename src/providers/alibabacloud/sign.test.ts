@@ -41,7 +41,10 @@ describe("agrees with Alibaba Cloud's own SDK", () => {
     ['sts.aliyuncs.com', 'AssumeRole', '2015-04-01'] as const,
   );
   const word = fc.string({ minLength: 1, maxLength: 40 });
-  const header = fc.string({ unit: fc.constantFrom(...Array.from('abcXYZ019-._/+= ')), maxLength: 40 });
+  const header = fc.string({
+    unit: fc.constantFrom(...Array.from('abcXYZ019-._/+= ')),
+    maxLength: 40,
+  });
 
   test('over random requests, with and without a security token', () => {
     fc.assert(
@@ -84,7 +87,10 @@ describe("agrees with Alibaba Cloud's own SDK", () => {
                 ...headers,
                 host,
                 'x-acs-content-sha256': digest,
-                ...(token !== undefined && { 'x-acs-accesskey-id': 'LTAI1', 'x-acs-security-token': token }),
+                ...(token !== undefined && {
+                  'x-acs-accesskey-id': 'LTAI1',
+                  'x-acs-security-token': token,
+                }),
               },
             },
             digest,

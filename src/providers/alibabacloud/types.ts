@@ -71,7 +71,11 @@ export type AlibabaCloudConfig = {
 };
 
 /** See {@link digestOf}. */
-export function credentialDigest({ accessKeyId, accessKeySecret, securityToken }: AlibabaCredential): string {
+export function credentialDigest({
+  accessKeyId,
+  accessKeySecret,
+  securityToken,
+}: AlibabaCredential): string {
   return digestOf(accessKeyId, accessKeySecret.reveal(), securityToken?.reveal());
 }
 

@@ -62,7 +62,9 @@ describe('IRSA: the role that the ServiceAccount names', () => {
     await start();
     await rig.volume(objects);
     rig.annotate(appRole, 'team-b/app');
-    expect(await rig.mount(objects, { name: 'b', namespace: 'team-b' })).toMatch(/^CREDENTIALS_REFUSED/);
+    expect(await rig.mount(objects, { name: 'b', namespace: 'team-b' })).toMatch(
+      /^CREDENTIALS_REFUSED/,
+    );
     rig.annotate(appRole, 'team-a/plain');
     expect(await rig.mount(objects, { ...plain })).toMatch(/^CREDENTIALS_REFUSED/);
   });
@@ -71,7 +73,9 @@ describe('IRSA: the role that the ServiceAccount names', () => {
     await start();
     await rig.volume(objects, { name: 'a' });
     rig.annotate(otherRole);
-    expect(await rig.mount(objects, { name: 'b' })).toMatch(/sts:AssumeRoleWithWebIdentity|AccessDenied/);
+    expect(await rig.mount(objects, { name: 'b' })).toMatch(
+      /sts:AssumeRoleWithWebIdentity|AccessDenied/,
+    );
   });
 
   test('a ServiceAccount made anew under an old name is another principal', async () => {
@@ -96,17 +100,19 @@ describe('IRSA: the role that the ServiceAccount names', () => {
     const options = { ownIdentity: true, sharedIdentities: 'all' } as const;
     afterEach(() => expect(rig.secretsManager.count()).toBe(0));
 
-    test.each(['app', '', 'arn:aws:iam::1:role/app', 'arn:aws:sts::111122223333:assumed-role/app/x'])(
-      'with the annotation %j, which is no role',
-      async (annotation) => {
-        await start(options);
-        rig.annotate(annotation);
-        expect(await rig.mount(objects)).toBe(
-          `NOT_GRANTED: aws: ServiceAccount team-a/app has no role: its annotation eks.amazonaws.com/role-arn is no ARN of an IAM role: ` +
-            `${annotation}; write eks.amazonaws.com/role-arn: arn:aws:iam::<account>:role/<name>`,
-        );
-      },
-    );
+    test.each([
+      'app',
+      '',
+      'arn:aws:iam::1:role/app',
+      'arn:aws:sts::111122223333:assumed-role/app/x',
+    ])('with the annotation %j, which is no role', async (annotation) => {
+      await start(options);
+      rig.annotate(annotation);
+      expect(await rig.mount(objects)).toBe(
+        `NOT_GRANTED: aws: ServiceAccount team-a/app has no role: its annotation eks.amazonaws.com/role-arn is no ARN of an IAM role: ` +
+          `${annotation}; write eks.amazonaws.com/role-arn: arn:aws:iam::<account>:role/<name>`,
+      );
+    });
 
     test('without any token: what to configure, and where', async () => {
       await start(options);
@@ -131,7 +137,11 @@ describe('IRSA: the role that the ServiceAccount names', () => {
         () => rig.mint('team-a', 'plain'),
         'belongs to system:serviceaccount:team-a:plain',
       ],
-      ['that has ended', () => rig.mint('team-a', 'app', { expiresAt: rig.now() - 60_000 }), 'expired at'],
+      [
+        'that has ended',
+        () => rig.mint('team-a', 'app', { expiresAt: rig.now() - 60_000 }),
+        'expired at',
+      ],
       ['that is none', () => 'x.y.z', 'is no ServiceAccount token'],
     ])('with a token %s', async (_, token, fault) => {
       await start(options);
@@ -167,7 +177,10 @@ describe('EKS Pod Identity, where the class asks for it', () => {
     await start();
     for (const name of ['a', 'b', 'a', 'b']) await rig.volume(byPodIdentity, { name });
     const sessions = agents().flatMap((agent) => agent.sessions);
-    expect(sessions).toEqual([`${appRole} for team-a/app/uid-a`, `${appRole} for team-a/app/uid-b`]);
+    expect(sessions).toEqual([
+      `${appRole} for team-a/app/uid-a`,
+      `${appRole} for team-a/app/uid-b`,
+    ]);
     expect(rig.secretsManager.callCount('GetSecretValue')).toBe(2);
   });
 
@@ -263,7 +276,9 @@ describe('Keyferry’s own identity', () => {
   test('is granted ARNs whole', async () => {
     const arn = `arn:aws:secretsmanager:${region}:111122223333:secret:db-AbCdEf`;
     await start({ ownIdentity: true, grants: ownNames(`secretsmanager/${arn}`) });
-    expect(await rig.mount(`- {objectName: "${arn}", objectAlias: f}`, plain)).toEqual({ f: 'first' });
+    expect(await rig.mount(`- {objectName: "${arn}", objectAlias: f}`, plain)).toEqual({
+      f: 'first',
+    });
     expect(await rig.mount(objects, { ...plain, name: 'plain-2' })).toMatch(/^NOT_GRANTED/);
   });
 
@@ -298,7 +313,9 @@ describe('Keyferry’s own identity', () => {
     await start({ ownIdentity: true, sharedIdentities: 'all' });
     const pod = { ...plain, attributes: { usePodIdentity: 'true' } };
     await rig.volume(objects, pod);
-    expect(await rig.mount(objects, { ...pod, occasion: 'rotation' })).toMatch(/^IDENTITY_DOWNGRADE/);
+    expect(await rig.mount(objects, { ...pod, occasion: 'rotation' })).toMatch(
+      /^IDENTITY_DOWNGRADE/,
+    );
   });
 });
 
@@ -352,21 +369,28 @@ describe('the region', () => {
       'Keyferry does not know its node; set region in the class, or AWS_REGION',
     ],
     [undefined, {}, `the node ${nodeName} does not exist; set region in the class`],
-    [{}, {}, `the node ${nodeName} has no label topology.kubernetes.io/region; set region in the class`],
+    [
+      {},
+      {},
+      `the node ${nodeName} has no label topology.kubernetes.io/region; set region in the class`,
+    ],
     [
       { 'topology.kubernetes.io/region': 'Ireland' },
       {},
       `the label topology.kubernetes.io/region of the node ${nodeName} is no region: Ireland`,
     ],
-  ])('that cannot be known (%j, %j) is an error that says what to set', async (labels, env, message) => {
-    await start({ env });
-    if (labels === undefined) rig.kubernetes.nodes.clear();
-    else rig.kubernetes.nodes.set(nodeName, labels);
-    const line = await rig.mount({ objects });
-    expect(line).toMatch(/^NOT_CONFIGURED: aws: /);
-    expect(line).toContain(message);
-    expect(rig.secretsManager.count()).toBe(0);
-  });
+  ])(
+    'that cannot be known (%j, %j) is an error that says what to set',
+    async (labels, env, message) => {
+      await start({ env });
+      if (labels === undefined) rig.kubernetes.nodes.clear();
+      else rig.kubernetes.nodes.set(nodeName, labels);
+      const line = await rig.mount({ objects });
+      expect(line).toMatch(/^NOT_CONFIGURED: aws: /);
+      expect(line).toContain(message);
+      expect(rig.secretsManager.count()).toBe(0);
+    },
+  );
 });
 
 test('no token and no key is ever logged, nor shown by a metric', async () => {

@@ -9,7 +9,13 @@ import type { AwsCredential } from './types.ts';
 import { noIdentity, readIrsaRole } from './principals.ts';
 import type { AwsLogin } from './class/parameters.ts';
 import { readPodIdentityToken } from './principals.ts';
-import { irsaBase, ownBase, podIdentityBase, type BaseIdentity, type PrincipalIn } from './principals.ts';
+import {
+  irsaBase,
+  ownBase,
+  podIdentityBase,
+  type BaseIdentity,
+  type PrincipalIn,
+} from './principals.ts';
 
 /** See {@link createAdmit}. */
 export type AdmitDeps = {
@@ -52,7 +58,8 @@ export function createAdmit(deps: AdmitDeps) {
     const principals = new Map<string, Principal<AwsCredential>>();
     const grantOf = (ref: SecretRef): Grant<AwsCredential> => {
       const { service, name, region = '', fallbacks = [] } = ref;
-      if (base.whose === 'shared') sharedIdentity.check({ workload, provider: 'aws', service, name });
+      if (base.whose === 'shared')
+        sharedIdentity.check({ workload, provider: 'aws', service, name });
       const principal = principals.get(region) ?? principalIn(base, region);
       principals.set(region, principal);
       return grant({ ref, principal, workload, fallbacks: fallbacks.map(grantOf) });

@@ -47,7 +47,8 @@ export async function callAws<T>(
       // Its text could name another's secret, and this is told to all who wait for the same service.
       const told = `${endpoint} ${describeFault({ ...fault, text: '' }, secrets)}`;
       if (isThrottled(fault)) throw new SecretError('STORE_THROTTLED', `too many calls: ${told}`);
-      if (isUnavailable(fault)) throw new SecretError('STORE_UNAVAILABLE', `the service failed: ${told}`);
+      if (isUnavailable(fault))
+        throw new SecretError('STORE_UNAVAILABLE', `the service failed: ${told}`);
       return { fault };
     }
   };
@@ -83,16 +84,25 @@ export async function outputOf<T>(
 ): Promise<T> {
   await turn();
   const secrets = secretsOf(credential);
-  const answer = await callAws(retry, { endpoint: `${need.service} in ${region}`, signal, secrets, send });
+  const answer = await callAws(retry, {
+    endpoint: `${need.service} in ${region}`,
+    signal,
+    secrets,
+    send,
+  });
   if ('output' in answer) return answer.output;
   const { fault } = answer;
   const told = describeFault(fault, secrets);
   if (isRefusal(fault))
-    throw new SecretError('CREDENTIALS_REFUSED', `AWS refused the credentials of ${owner} ${told}`, {
-      hint: isBadDate(fault)
-        ? 'set the clock of this node right'
-        : `check that they are still valid, and that ${region} is enabled for their account`,
-    });
+    throw new SecretError(
+      'CREDENTIALS_REFUSED',
+      `AWS refused the credentials of ${owner} ${told}`,
+      {
+        hint: isBadDate(fault)
+          ? 'set the clock of this node right'
+          : `check that they are still valid, and that ${region} is enabled for their account`,
+      },
+    );
   const { code, says, hint } = judge(fault, need);
   throw new SecretError(code, `${says} ${told}`, hint === undefined ? {} : { hint });
 }

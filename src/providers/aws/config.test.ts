@@ -27,7 +27,10 @@ test('nothing set: the endpoints of the SDK, the agent where EKS has it, nobody 
     cloud: {
       fips: false,
       dualstack: false,
-      podIdentityAgent: { ipv4: new URL('http://169.254.170.23'), ipv6: new URL('http://[fd00:ec2::23]') },
+      podIdentityAgent: {
+        ipv4: new URL('http://169.254.170.23'),
+        ipv6: new URL('http://[fd00:ec2::23]'),
+      },
       perSecond: { secretsmanager: 50, ssm: 5 },
       burst: { secretsmanager: 200, ssm: 40 },
     },
@@ -46,7 +49,10 @@ test('everything can be another', () => {
       sts: new URL('https://sts.internal'),
       fips: true,
       dualstack: true,
-      podIdentityAgent: { ipv4: new URL('http://127.0.0.1:1234'), ipv6: new URL('http://[::1]:1234') },
+      podIdentityAgent: {
+        ipv4: new URL('http://127.0.0.1:1234'),
+        ipv6: new URL('http://[::1]:1234'),
+      },
       perSecond: { secretsmanager: 10, ssm: 0.5 },
       burst: { secretsmanager: 20, ssm: 1 },
     },
@@ -68,7 +74,10 @@ describe('one variable after another, as the SDKs have it', () => {
   });
 
   test('one endpoint for all, one for a service, or none of them', () => {
-    const env = { AWS_ENDPOINT_URL: 'http://localhost:4566', AWS_ENDPOINT_URL_SSM: 'https://ssm.internal' };
+    const env = {
+      AWS_ENDPOINT_URL: 'http://localhost:4566',
+      AWS_ENDPOINT_URL_SSM: 'https://ssm.internal',
+    };
     expect(readAwsConfig(env).cloud).toMatchObject({
       secretsManager: new URL('http://localhost:4566'),
       ssm: new URL('https://ssm.internal'),
@@ -95,8 +104,14 @@ describe('what cannot be used stops the start, and names the variable', () => {
     [{ AWS_USE_FIPS_ENDPOINT: 'yes' }, 'AWS_USE_FIPS_ENDPOINT must be true or false'],
     [{ AWS_USE_DUALSTACK_ENDPOINT: '1' }, 'AWS_USE_DUALSTACK_ENDPOINT must be true or false'],
     [{ KEYFERRY_AWS_OWN_IDENTITY: 'on' }, 'KEYFERRY_AWS_OWN_IDENTITY must be true or false'],
-    [{ KEYFERRY_AWS_POD_IDENTITY_PRINCIPAL: 'node' }, 'KEYFERRY_AWS_POD_IDENTITY_PRINCIPAL must be pod or'],
-    [{ KEYFERRY_AWS_POD_IDENTITY_AGENT_IPV6: 'http://fd00:ec2::23' }, 'KEYFERRY_AWS_POD_IDENTITY_AGENT_IPV6'],
+    [
+      { KEYFERRY_AWS_POD_IDENTITY_PRINCIPAL: 'node' },
+      'KEYFERRY_AWS_POD_IDENTITY_PRINCIPAL must be pod or',
+    ],
+    [
+      { KEYFERRY_AWS_POD_IDENTITY_AGENT_IPV6: 'http://fd00:ec2::23' },
+      'KEYFERRY_AWS_POD_IDENTITY_AGENT_IPV6',
+    ],
     [{ KEYFERRY_AWS_RATE_SSM: '0' }, 'KEYFERRY_AWS_RATE_SSM must be a number above 0'],
     [
       { KEYFERRY_AWS_BURST_SECRETSMANAGER: 'many' },

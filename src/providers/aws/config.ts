@@ -52,7 +52,11 @@ function readRegion(get: EnvReader): string | undefined {
     const region = get(name);
     if (region === undefined) continue;
     if (isRegion(region)) return region;
-    throw faulty(name, `is no region: ${sanitizeExternalText(region)}`, 'regions look like eu-west-1');
+    throw faulty(
+      name,
+      `is no region: ${sanitizeExternalText(region)}`,
+      'regions look like eu-west-1',
+    );
   }
   return undefined;
 }

@@ -30,7 +30,8 @@ describe('docs/providers/aws.md', () => {
     expect(listed('parameter')).toHaveLength(6);
     expect(listed('key of an object')).toHaveLength(10);
     for (const name of listed('parameter')) expect(isKnown({ [name]: '' })).toBe(true);
-    for (const name of listed('key of an object')) expect(isKnown({ objects: `- {${name}: ~}` })).toBe(true);
+    for (const name of listed('key of an object'))
+      expect(isKnown({ objects: `- {${name}: ~}` })).toBe(true);
   });
 
   test('has grants that are understood', () => {
@@ -45,8 +46,11 @@ describe('docs/providers/aws.md', () => {
 
   test('has policies that can be read, and a role that can be annotated', () => {
     expect(blocks('json')).toHaveLength(4);
-    for (const text of blocks('json')) expect(JSON.parse(text)).toMatchObject({ Version: '2012-10-17' });
-    const [account] = ofKind<{ metadata: { annotations: Record<string, string> } }>('ServiceAccount');
+    for (const text of blocks('json'))
+      expect(JSON.parse(text)).toMatchObject({ Version: '2012-10-17' });
+    const [account] = ofKind<{ metadata: { annotations: Record<string, string> } }>(
+      'ServiceAccount',
+    );
     expect(account!.metadata.annotations[roleAnnotation]).toMatch(roleArnShape);
   });
 

@@ -29,7 +29,10 @@ function textOf(value: unknown): string | undefined {
  * repeat what was signed, session token included.
  */
 export function describeFault(fault: Fault, secrets: readonly string[]): string {
-  return describeErrorResponse({ ...fault, text: isRefusal(fault) ? '' : gistOf(fault.text) }, secrets);
+  return describeErrorResponse(
+    { ...fault, text: isRefusal(fault) ? '' : gistOf(fault.text) },
+    secrets,
+  );
 }
 
 /** Who was denied, and by which kind of policy: with action and resource between them, which the hint names, the text would be cut before. */
@@ -48,7 +51,8 @@ export function isRefusal({ code = '' }: Fault): boolean {
 /** The date of the signature is too far off. */
 export function isBadDate({ code = '', text }: Fault): boolean {
   return (
-    /^(RequestTimeTooSkewed|RequestExpired)/.test(code) || /^Signature (expired|not yet current)/.test(text)
+    /^(RequestTimeTooSkewed|RequestExpired)/.test(code) ||
+    /^Signature (expired|not yet current)/.test(text)
   );
 }
 
@@ -104,7 +108,11 @@ export function judge(
   switch (code) {
     case 'AccessDeniedException':
     case 'AccessDenied':
-      return { code: 'ACCESS_DENIED', says: 'access is denied', hint: `allow ${action} on ${resource}` };
+      return {
+        code: 'ACCESS_DENIED',
+        says: 'access is denied',
+        hint: `allow ${action} on ${resource}`,
+      };
     case 'ResourceNotFoundException':
     case 'ParameterNotFound':
     case 'ParameterVersionNotFound':

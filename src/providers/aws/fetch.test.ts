@@ -73,10 +73,13 @@ describe('secrets', () => {
     expect(result?.kind === 'value' && Buffer.from(result.value.bytes).equals(bytes)).toBe(true);
   });
 
-  test.each(['', '{"a": 1.0}\n', '键\u{1f511}\u0000'])('the text as it stands: %#', async (text) => {
-    cloud.secretsManager.put('db', text);
-    expect(await reader.read(user, 'db')).toBe(`db@${v1}: ${text}`);
-  });
+  test.each(['', '{"a": 1.0}\n', '键\u{1f511}\u0000'])(
+    'the text as it stands: %#',
+    async (text) => {
+      cloud.secretsManager.put('db', text);
+      expect(await reader.read(user, 'db')).toBe(`db@${v1}: ${text}`);
+    },
+  );
 
   test('of another region, by a client of its own', async () => {
     cloud.secretsManager.put('db', 'here');
@@ -89,9 +92,13 @@ describe('secrets', () => {
     for (const name of ['warm', 'a', 'b']) cloud.secretsManager.put(name, name);
     await reader.read(user, 'warm');
     cloud.secretsManager.delays.set('a', 300);
-    const refreshes = ['a', 'b'].map((name) => reader.question(user, { name }, { urgency: 'refresh' }));
+    const refreshes = ['a', 'b'].map((name) =>
+      reader.question(user, { name }, { urgency: 'refresh' }),
+    );
     const [slow, quick] = reader.fetch(refreshes);
-    expect(await Promise.race([slow!.then(() => 'slow'), quick!.then(() => 'quick')])).toBe('quick');
+    expect(await Promise.race([slow!.then(() => 'slow'), quick!.then(() => 'quick')])).toBe(
+      'quick',
+    );
     expect(await slow).toMatchObject({ kind: 'value' });
   });
 });
@@ -99,9 +106,14 @@ describe('secrets', () => {
 describe('a refresh', () => {
   test('asks for the version alone while it stands, and reads once it moved', async () => {
     cloud.secretsManager.put('db', 'one');
-    expect(await reader.refresh(user, { name: 'db' }, v1!)).toEqual({ kind: 'unchanged', version: v1 });
+    expect(await reader.refresh(user, { name: 'db' }, v1!)).toEqual({
+      kind: 'unchanged',
+      version: v1,
+    });
     cloud.secretsManager.put('db', 'two');
-    expect(formatResult('db', await reader.refresh(user, { name: 'db' }, v1!))).toBe(`db@${v2}: two`);
+    expect(formatResult('db', await reader.refresh(user, { name: 'db' }, v1!))).toBe(
+      `db@${v2}: two`,
+    );
     expect(actions()).toEqual(['DescribeSecret', 'DescribeSecret', 'GetSecretValue']);
   });
 
@@ -118,12 +130,23 @@ describe('a refresh', () => {
     cloud.secretsManager.put('tls', 'one');
     cloud.secretsManager.put('db', 'one', awsFailoverRegion);
     cloud.secretsManager.denied.add('DescribeSecret');
-    const refresh = async (who: AwsReaderIdentity, ref: object = {}, namespace?: string): Promise<string> => {
-      const how = { urgency: 'refresh', known: { version: v1! }, ...(namespace && { namespace }) } as const;
-      const [result] = await Promise.all(reader.fetch([reader.question(who, { name: 'db', ...ref }, how)]));
+    const refresh = async (
+      who: AwsReaderIdentity,
+      ref: object = {},
+      namespace?: string,
+    ): Promise<string> => {
+      const how = {
+        urgency: 'refresh',
+        known: { version: v1! },
+        ...(namespace && { namespace }),
+      } as const;
+      const [result] = await Promise.all(
+        reader.fetch([reader.question(who, { name: 'db', ...ref }, how)]),
+      );
       return formatResult('db', result);
     };
-    for (const name of ['db', 'tls', 'db']) expect(await refresh(user, { name })).toBe(`db@${v1}: one`);
+    for (const name of ['db', 'tls', 'db'])
+      expect(await refresh(user, { name })).toBe(`db@${v1}: one`);
     // With Pod Identity the next pod of the ServiceAccount is another principal.
     const nextPod: AwsReaderIdentity = { kind: 'keys', keys: cloud.account.issueKeys() };
     await refresh(nextPod);
@@ -141,8 +164,11 @@ describe('a refresh', () => {
     for (const name of ['db', 'tls', 'key']) cloud.secretsManager.put(name, 'one');
     cloud.secretsManager.delete('db');
     cloud.secretsManager.denied.add('tls');
-    const refresh = async (name: string) => formatResult(name, await reader.refresh(user, { name }, v1!));
-    expect(await refresh('db')).toMatch(/^absent OBJECT_DISABLED: .*GetSecretValue|^absent OBJECT_DISABLED/);
+    const refresh = async (name: string) =>
+      formatResult(name, await reader.refresh(user, { name }, v1!));
+    expect(await refresh('db')).toMatch(
+      /^absent OBJECT_DISABLED: .*GetSecretValue|^absent OBJECT_DISABLED/,
+    );
     expect(await refresh('none')).toMatch(/^absent OBJECT_NOT_FOUND/);
     expect(await refresh('tls')).toMatch(/^failed ACCESS_DENIED: .*secretsmanager:GetSecretValue/);
   });
@@ -168,7 +194,8 @@ describe('a refresh', () => {
 
 describe('secrets that a mount waits for', () => {
   const names = Array.from({ length: 25 }, (_, index) => ({ name: `s${index}` }));
-  const put = (): void => names.forEach(({ name }) => cloud.secretsManager.put(name, `value of ${name}`));
+  const put = (): void =>
+    names.forEach(({ name }) => cloud.secretsManager.put(name, `value of ${name}`));
   const expectAll = async (who = user): Promise<void> => {
     const results = await reader.results(who, ...names);
     expect(results.map((result, index) => formatResult(`s${index}`, result))).toEqual(
@@ -179,9 +206,9 @@ describe('secrets that a mount waits for', () => {
   test('come by twenty, whatever the order of the answer', async () => {
     put();
     await expectAll();
-    expect(cloud.secretsManager.calls.map(({ input }) => (input.SecretIdList as string[]).length)).toEqual([
-      20, 5,
-    ]);
+    expect(
+      cloud.secretsManager.calls.map(({ input }) => (input.SecretIdList as string[]).length),
+    ).toEqual([20, 5]);
   });
 
   test('by ARNs as well; pinned and staged ones, one alone, and refreshes by calls of their own', async () => {
@@ -189,12 +216,19 @@ describe('secrets that a mount waits for', () => {
     const arn = cloud.secretsManager.arn('s1');
     const results = await reader.results(
       user,
-      ...[{ name: 's0' }, { name: arn }, { name: 's2', version: v1! }, { name: 's3', stage: 'AWSCURRENT' }],
+      ...[
+        { name: 's0' },
+        { name: arn },
+        { name: 's2', version: v1! },
+        { name: 's3', stage: 'AWSCURRENT' },
+      ],
       { name: 's4', region: awsFailoverRegion },
     );
     expect(results.map(({ kind }) => kind)).toEqual(['value', 'value', 'value', 'value', 'absent']);
     expect(actions().sort()).toEqual(['BatchGetSecretValue', 'GetSecretValue', 'GetSecretValue']);
-    const refreshes = names.slice(0, 2).map((ref) => reader.question(user, ref, { urgency: 'refresh' }));
+    const refreshes = names
+      .slice(0, 2)
+      .map((ref) => reader.question(user, ref, { urgency: 'refresh' }));
     await Promise.all(reader.fetch(refreshes));
     expect(cloud.secretsManager.callCount('BatchGetSecretValue')).toBe(1);
   });
@@ -241,7 +275,10 @@ describe('secrets that a mount waits for', () => {
 
   test('never together with those of another principal or namespace', async () => {
     put();
-    const other: AwsReaderIdentity = { kind: 'keys', keys: cloud.account.issueKeys({ holder: 'other' }) };
+    const other: AwsReaderIdentity = {
+      kind: 'keys',
+      keys: cloud.account.issueKeys({ holder: 'other' }),
+    };
     await Promise.all(
       reader.fetch([
         ...names.slice(0, 2).map((ref) => reader.question(user, ref)),
@@ -249,7 +286,9 @@ describe('secrets that a mount waits for', () => {
         ...names.slice(4, 6).map((ref) => reader.question(user, ref, { namespace: 'team-b' })),
       ]),
     );
-    expect(cloud.secretsManager.calls.map(({ holder, input }) => [holder, input.SecretIdList])).toEqual([
+    expect(
+      cloud.secretsManager.calls.map(({ holder, input }) => [holder, input.SecretIdList]),
+    ).toEqual([
       ['user', ['s0', 's1']],
       ['other', ['s2', 's3']],
       ['user', ['s4', 's5']],
@@ -263,7 +302,9 @@ describe('secrets that a mount waits for', () => {
     const leaving = [new AbortController(), new AbortController()];
     const ask = () =>
       reader.fetch(
-        leaving.map(({ signal }, index) => reader.question(user, { name: `s${index}` }, { signal })),
+        leaving.map(({ signal }, index) =>
+          reader.question(user, { name: `s${index}` }, { signal }),
+        ),
       );
     const [gone, stays] = ask();
     leaving[0]?.abort(new Error('gone'));
@@ -381,15 +422,26 @@ describe('parameters', () => {
 
   test('that are not there are absent, each for itself', async () => {
     cloud.ssm.put('key', 'one');
-    const refs = [ssm('none'), ssm('key'), ssm('key', { version: '7' }), ssm('key', { stage: 'x' })];
-    const lines = (await reader.results(user, ...refs)).map((result) => formatResult('key', result));
+    const refs = [
+      ssm('none'),
+      ssm('key'),
+      ssm('key', { version: '7' }),
+      ssm('key', { stage: 'x' }),
+    ];
+    const lines = (await reader.results(user, ...refs)).map((result) =>
+      formatResult('key', result),
+    );
     expect(lines).toEqual([
       expect.stringMatching(
         /^absent OBJECT_NOT_FOUND: aws: SSM parameter none in eu-west-1: there is no such parameter \(InvalidParameters, request id req-[\w-]+\); check its name, and that it is in eu-west-1/,
       ),
       'key@1: one',
-      expect.stringMatching(/^absent OBJECT_NOT_FOUND: aws: SSM parameter key \(7\) .*or not this version/),
-      expect.stringMatching(/^absent OBJECT_NOT_FOUND: aws: SSM parameter key \(x\) .*or not this label/),
+      expect.stringMatching(
+        /^absent OBJECT_NOT_FOUND: aws: SSM parameter key \(7\) .*or not this version/,
+      ),
+      expect.stringMatching(
+        /^absent OBJECT_NOT_FOUND: aws: SSM parameter key \(x\) .*or not this label/,
+      ),
     ]);
   });
 
@@ -420,7 +472,9 @@ describe('parameters', () => {
     const results = await reader.results(user, ssm('a'), ssm('no such name'));
     expect(results.map((result) => formatResult('p', result))).toEqual([
       'p@1: a',
-      expect.stringMatching(/^failed STORE_REFUSED_REQUEST: .*SSM refused the request .*ValidationException/),
+      expect.stringMatching(
+        /^failed STORE_REFUSED_REQUEST: .*SSM refused the request .*ValidationException/,
+      ),
     ]);
   });
 
@@ -503,7 +557,12 @@ describe('what AWS says', () => {
       { __type: 'DecryptionFailure' },
       'ACCESS_DENIED: .*KMS key .*DecryptionFailure',
     ],
-    ['a name of JavaScript', 400, { __type: 'constructor' }, 'STORE_REFUSED_REQUEST: .*constructor'],
+    [
+      'a name of JavaScript',
+      400,
+      { __type: 'constructor' },
+      'STORE_REFUSED_REQUEST: .*constructor',
+    ],
     [
       'a namespace',
       400,
@@ -522,7 +581,10 @@ describe('what AWS says', () => {
 
 describe('trouble that passes is waited out', () => {
   test.each([
-    ['throttling, the client’s fault by HTTP', { status: 400, body: { __type: 'ThrottlingException' } }],
+    [
+      'throttling, the client’s fault by HTTP',
+      { status: 400, body: { __type: 'ThrottlingException' } },
+    ],
     ['throttling that no model knows', { status: 400, body: { __type: 'RequestLimitExceeded' } }],
     ['throttling as 429', { status: 429 }],
     ['throttling of KMS', { status: 400, body: { __type: 'KMSThrottlingException' } }],
@@ -588,7 +650,9 @@ describe('trouble that passes is waited out', () => {
   });
 
   test('a port where nobody listens', async () => {
-    const nobody = createAwsReader(cloud, { config: { secretsManager: new URL('https://127.0.0.1:1/') } });
+    const nobody = createAwsReader(cloud, {
+      config: { secretsManager: new URL('https://127.0.0.1:1/') },
+    });
     expect(await nobody.read(user, 'db')).toMatch(
       /^failed STORE_UNAVAILABLE: .*127\.0\.0\.1:1 refused the connection/,
     );
@@ -597,7 +661,9 @@ describe('trouble that passes is waited out', () => {
   test('who leaves, leaves at once', async () => {
     cloud.secretsManager.injectFault({ hang: true });
     const leaving = new AbortController();
-    const [result] = reader.fetch([reader.question(user, { name: 'db' }, { signal: leaving.signal })]);
+    const [result] = reader.fetch([
+      reader.question(user, { name: 'db' }, { signal: leaving.signal }),
+    ]);
     leaving.abort(new Error('gone'));
     expect(await result).toMatchObject({ kind: 'failed' });
   });
@@ -723,7 +789,9 @@ describe('the budget', () => {
     };
     expect(await inTime(user, { name: 'db' })).toBe(true);
     expect(await inTime(user, ssm('key'))).toBe(true);
-    expect(await inTime(user, { name: 'db', region: awsFailoverRegion } as { name: string })).toBe(true);
+    expect(await inTime(user, { name: 'db', region: awsFailoverRegion } as { name: string })).toBe(
+      true,
+    );
     expect(await inTime(user, { name: 'db' })).toBe(false);
   });
 

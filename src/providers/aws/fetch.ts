@@ -37,7 +37,8 @@ export function createAwsFetch(deps: AwsFetchDeps) {
   const attempts = createAuthenticatedCall<AwsCredential>({
     ...{ credentialGate: proving, credentials },
     // A region that the account has not enabled knows nobody's keys: that says nothing of them elsewhere.
-    digestOf: (credential, { service, region }) => digestOf(service, region, credentialDigest(credential)),
+    digestOf: (credential, { service, region }) =>
+      digestOf(service, region, credentialDigest(credential)),
     // AWS counts by service, region and account.
     rateLimiterOf({ service, region }, { account }) {
       const kind = service === 'ssm' ? 'ssm' : 'secretsmanager';

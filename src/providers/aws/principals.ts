@@ -129,9 +129,18 @@ export function createPrincipals(deps: {
   readonly fingerprint: Fingerprint;
 }): PrincipalIn {
   const { sts, fips, dualstack } = deps.config.cloud;
-  const place = { provider: 'aws', sts: sts?.href, fips: String(fips), dualstack: String(dualstack) };
+  const place = {
+    provider: 'aws',
+    sts: sts?.href,
+    fips: String(fips),
+    dualstack: String(dualstack),
+  };
   return ({ whose, description, identityIn, isRegional, fields }, region) => {
-    const fingerprint = deps.fingerprint({ ...place, ...fields, region: isRegional ? region : undefined });
+    const fingerprint = deps.fingerprint({
+      ...place,
+      ...fields,
+      region: isRegional ? region : undefined,
+    });
     const identity = identityIn(region);
     return {
       fingerprint,

@@ -44,7 +44,9 @@ async function hosts(region: string, config: Parameters<typeof start>[0] = {}): 
   const ssm = await sdk.ssm(owner(region));
   const sts = await sdk.sts(region);
   const quiet = (): undefined => undefined;
-  await secrets.client.send(new secrets.module.GetSecretValueCommand({ SecretId: 'db' }), never).catch(quiet);
+  await secrets.client
+    .send(new secrets.module.GetSecretValueCommand({ SecretId: 'db' }), never)
+    .catch(quiet);
   await ssm.client.send(new ssm.module.GetParametersCommand({ Names: ['a'] }), never).catch(quiet);
   const login = {
     RoleArn: 'arn:aws:iam::111122223333:role/a',
@@ -109,15 +111,18 @@ describe('where services are', () => {
     expect(await hosts('eu-west-1', config)).toEqual([a!.href, b!.href, c!.href]);
   });
 
-  test.each(['', 'evil.example/', 'eu-west-1.evil.example', 'eu-west-1@evil.example', '169.254.169.254'])(
-    'what is no region goes nowhere: %j',
-    async (region) => {
-      const { sdk, requests } = start();
-      for (const make of [sdk.secretsManager(owner(region)), sdk.ssm(owner(region)), sdk.sts(region)])
-        await expect(make).rejects.toMatchObject({ code: 'INVALID_CLASS' });
-      expect(requests).toEqual([]);
-    },
-  );
+  test.each([
+    '',
+    'evil.example/',
+    'eu-west-1.evil.example',
+    'eu-west-1@evil.example',
+    '169.254.169.254',
+  ])('what is no region goes nowhere: %j', async (region) => {
+    const { sdk, requests } = start();
+    for (const make of [sdk.secretsManager(owner(region)), sdk.ssm(owner(region)), sdk.sts(region)])
+      await expect(make).rejects.toMatchObject({ code: 'INVALID_CLASS' });
+    expect(requests).toEqual([]);
+  });
 });
 
 test('reads no file of the SDK: one that never ends holds up nothing', async () => {
@@ -125,7 +130,11 @@ test('reads no file of the SDK: one that never ends holds up nothing', async () 
   const fifo = join(dir, 'config');
   execFileSync('mkfifo', [fifo]);
   const environment = { ...process.env };
-  Object.assign(process.env, { AWS_CONFIG_FILE: fifo, AWS_SHARED_CREDENTIALS_FILE: fifo, AWS_PROFILE: 'x' });
+  Object.assign(process.env, {
+    AWS_CONFIG_FILE: fifo,
+    AWS_SHARED_CREDENTIALS_FILE: fifo,
+    AWS_PROFILE: 'x',
+  });
   try {
     const late = new Promise<string[]>((resolve) =>
       setTimeout(resolve, 2_000, ['it waits for the file']).unref(),
@@ -142,7 +151,9 @@ test('reads no file of the SDK: one that never ends holds up nothing', async () 
 test('each call is tried once: there is one layer that tries again', async () => {
   const { sdk, requests } = start();
   const { module, client } = await sdk.secretsManager(owner());
-  await client.send(new module.GetSecretValueCommand({ SecretId: 'db' }), never).catch(() => undefined);
+  await client
+    .send(new module.GetSecretValueCommand({ SecretId: 'db' }), never)
+    .catch(() => undefined);
   expect(requests).toHaveLength(1);
 });
 
@@ -150,7 +161,9 @@ test('nothing of the SDK is loaded before a service is asked', () => {
   const files = readdirSync(import.meta.dirname, { recursive: true, encoding: 'utf8' });
   const sources = files.filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts'));
   const early = sources.filter((file) =>
-    /^import (?!type )[^;]*'@(aws-sdk|smithy)\//m.test(readFileSync(join(import.meta.dirname, file), 'utf8')),
+    /^import (?!type )[^;]*'@(aws-sdk|smithy)\//m.test(
+      readFileSync(join(import.meta.dirname, file), 'utf8'),
+    ),
   );
   expect(sources).toContain('sdk.ts');
   expect(early).toEqual([]);

@@ -46,7 +46,8 @@ export function createRequestHandler(http: Http): AwsRequestHandler {
     metadata: { handlerProtocol: 'http/1.1' },
     async handle({ protocol, hostname, port, path, method, headers, body }, { abortSignal } = {}) {
       const url = new URL(`${protocol}//${hostname}${port === undefined ? '' : `:${port}`}${path}`);
-      const signal = abortSignal instanceof AbortSignal ? abortSignal : new AbortController().signal;
+      const signal =
+        abortSignal instanceof AbortSignal ? abortSignal : new AbortController().signal;
       const answer = await http.request({
         ...{ method, url, headers, signal },
         ...(body !== undefined && { body }),
@@ -61,7 +62,8 @@ export function createRequestHandler(http: Http): AwsRequestHandler {
 
 /** The SDK would read what is no UTF-8 with replacement characters in it. */
 function responseOf({ status, headers, body }: HttpAnswer, { host }: URL) {
-  if (!isUtf8(body)) throw new SecretError('STORE_ANSWER_INVALID', `${host} answered with what is no UTF-8`);
+  if (!isUtf8(body))
+    throw new SecretError('STORE_ANSWER_INVALID', `${host} answered with what is no UTF-8`);
   return { statusCode: status, headers, body };
 }
 
@@ -142,7 +144,9 @@ export function createSdk({
     { region, principal, credential }: ClientOwner,
     create: (credentials: ReturnType<typeof plain>) => Client,
   ): Client =>
-    keep(`${service} ${region} ${principal}`, credentialDigest(credential), () => create(plain(credential)));
+    keep(`${service} ${region} ${principal}`, credentialDigest(credential), () =>
+      create(plain(credential)),
+    );
 
   const secretsManager = once(() => import('@aws-sdk/client-secrets-manager'));
   const ssm = once(() => import('@aws-sdk/client-ssm'));
@@ -155,7 +159,10 @@ export function createSdk({
         'secretsmanager',
         owner,
         (credentials) =>
-          new module.SecretsManagerClient({ ...settings(owner.region, config.secretsManager), credentials }),
+          new module.SecretsManagerClient({
+            ...settings(owner.region, config.secretsManager),
+            credentials,
+          }),
       );
       return { module, client };
     },
@@ -164,13 +171,18 @@ export function createSdk({
       const client = clientOf(
         'ssm',
         owner,
-        (credentials) => new module.SSMClient({ ...settings(owner.region, config.ssm), credentials }),
+        (credentials) =>
+          new module.SSMClient({ ...settings(owner.region, config.ssm), credentials }),
       );
       return { module, client };
     },
     async sts(region) {
       const module = await sts();
-      const client = keep(`sts ${region}`, '', () => new module.STSClient(settings(region, config.sts)));
+      const client = keep(
+        `sts ${region}`,
+        '',
+        () => new module.STSClient(settings(region, config.sts)),
+      );
       return { module, client };
     },
   };

@@ -75,11 +75,14 @@ export async function batchGetSecretValue(
   refs: readonly SecretRef[],
 ): Promise<readonly (SecretValue | undefined)[]> {
   const { module, client } = await sdk.secretsManager(asker);
-  const command = new module.BatchGetSecretValueCommand({ SecretIdList: refs.map(({ name }) => name) });
+  const command = new module.BatchGetSecretValueCommand({
+    SecretIdList: refs.map(({ name }) => name),
+  });
   const need = { ...needOf('BatchGetSecretValue', '*', asker), resource: '*' };
   const output = await outputOf(retry, asker, need, (options) => client.send(command, options));
   const entries =
-    z.object({ SecretValues: z.array(secretValue).nullish() }).safeParse(output).data?.SecretValues ?? [];
+    z.object({ SecretValues: z.array(secretValue).nullish() }).safeParse(output).data
+      ?.SecretValues ?? [];
   return refs.map((ref) => {
     const entry = entries.find(({ Name, ARN }) => isOf({ Name, ARN }, ref.name));
     return entry && readValue(entry, ref);
@@ -100,7 +103,10 @@ function readValue(output: unknown, { name, version }: SecretRef): SecretValue {
   };
 }
 
-function contentOf(text: string | null | undefined, bytes: Uint8Array | null | undefined): Uint8Array {
+function contentOf(
+  text: string | null | undefined,
+  bytes: Uint8Array | null | undefined,
+): Uint8Array {
   if (typeof text === 'string') {
     if (!text.isWellFormed()) throw invalid('a text that is not Unicode');
     return Buffer.from(text);
@@ -168,7 +174,9 @@ export function createSecretsFetch({ way, attempts, rights }: SecretsFetchDeps) 
     const { ref } = request.grant;
     const version = request.known?.version;
     const mayBeUnmoved =
-      version !== undefined && ref.version === undefined && rights.isAllowed('DescribeSecret', request);
+      version !== undefined &&
+      ref.version === undefined &&
+      rights.isAllowed('DescribeSecret', request);
     if (mayBeUnmoved && (await isUnmoved(request, version))) return { kind: 'unchanged', version };
     return valueResult(await attempts(request, (asker) => getSecretValue(way, asker, ref)));
   };
@@ -177,13 +185,16 @@ export function createSecretsFetch({ way, attempts, rights }: SecretsFetchDeps) 
     readInBatches(requests, {
       ...{ max: maxBatch, authenticatedCall: attempts, readSingle: alone },
       isBatchable: (request) =>
-        request.urgency === 'first' && isCurrent(request) && rights.isAllowed('BatchGetSecretValue', request),
+        request.urgency === 'first' &&
+        isCurrent(request) &&
+        rights.isAllowed('BatchGetSecretValue', request),
       async readBatch(batch, asker) {
         const refs = batch.map(({ grant }) => grant.ref);
         const values = await batchGetSecretValue(way, asker, refs);
         return values.map((value) => value && valueResult(value));
       },
-      onBatchFailure: (error, [first]) => (isNoWay('BatchGetSecretValue', error, first) ? 'alone' : 'fail'),
+      onBatchFailure: (error, [first]) =>
+        isNoWay('BatchGetSecretValue', error, first) ? 'alone' : 'fail',
     });
 }
 

@@ -18,12 +18,18 @@ test('what is too long is cut, and still says to whom it belongs', () => {
 
 test('any account has a name that STS takes, and no other account has it', () => {
   fc.assert(
-    fc.property(label, accountName, label, accountName, (namespace, name, otherNamespace, otherName) => {
-      const session = sessionNameOf(namespace, name);
-      expect(session).toMatch(/^[\w+=,.@-]{2,64}$/);
-      expect(session.startsWith(`${namespace}.`.slice(0, 55))).toBe(true);
-      const isSame = namespace === otherNamespace && name === otherName;
-      expect(sessionNameOf(otherNamespace, otherName) === session).toBe(isSame);
-    }),
+    fc.property(
+      label,
+      accountName,
+      label,
+      accountName,
+      (namespace, name, otherNamespace, otherName) => {
+        const session = sessionNameOf(namespace, name);
+        expect(session).toMatch(/^[\w+=,.@-]{2,64}$/);
+        expect(session.startsWith(`${namespace}.`.slice(0, 55))).toBe(true);
+        const isSame = namespace === otherNamespace && name === otherName;
+        expect(sessionNameOf(otherNamespace, otherName) === session).toBe(isSame);
+      },
+    ),
   );
 });

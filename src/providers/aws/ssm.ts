@@ -39,7 +39,10 @@ export async function getParameters(
   refs: readonly SecretRef[],
 ): Promise<readonly (SecretValue | SecretError)[]> {
   const { module, client } = await sdk.ssm(asker);
-  const command = new module.GetParametersCommand({ Names: refs.map(askedName), WithDecryption: true });
+  const command = new module.GetParametersCommand({
+    Names: refs.map(askedName),
+    WithDecryption: true,
+  });
   const output = await outputOf(retry, asker, needOf(refs, asker), (options) =>
     client.send(command, options),
   );
@@ -75,19 +78,28 @@ function answers(
 }
 
 /** Numbers start again when a parameter is made anew, so the time of its last change goes with them. */
-function valueOf(shown: z.infer<typeof parameter>, { version }: SecretRef): SecretValue | SecretError {
+function valueOf(
+  shown: z.infer<typeof parameter>,
+  { version }: SecretRef,
+): SecretValue | SecretError {
   if (!shown.Value.isWellFormed()) return invalid('a text that is not Unicode');
   return {
     bytes: Buffer.from(shown.Value),
     version: String(shown.Version),
-    ...(shown.LastModifiedDate instanceof Date && { modified: shown.LastModifiedDate.toISOString() }),
+    ...(shown.LastModifiedDate instanceof Date && {
+      modified: shown.LastModifiedDate.toISOString(),
+    }),
     ...(version !== undefined && { immutable: true }),
   };
 }
 
 function notFound({ version, stage }: SecretRef, region: string, requestId: string): SecretError {
   const which =
-    version !== undefined ? ', or not this version' : stage !== undefined ? ', or not this label' : '';
+    version !== undefined
+      ? ', or not this version'
+      : stage !== undefined
+        ? ', or not this label'
+        : '';
   const told = `(InvalidParameters, request id ${sanitizeExternalText(requestId)})`;
   return new SecretError('OBJECT_NOT_FOUND', `there is no such parameter${which} ${told}`, {
     hint: wrongPlace(region),
@@ -118,12 +130,16 @@ export function createParametersFetch(deps: {
         return (await getParameters(way, asker, refs)).map(resultOf);
       },
       async readSingle(request) {
-        const [found] = await attempts(request, (asker) => getParameters(way, asker, [request.grant.ref]));
+        const [found] = await attempts(request, (asker) =>
+          getParameters(way, asker, [request.grant.ref]),
+        );
         return resultOf(found ?? new SecretError('INTERNAL', 'SSM was asked for nothing'));
       },
     });
 }
 
 function resultOf(found: SecretValue | SecretError): FetchResult {
-  return found instanceof SecretError ? { kind: 'failed', error: found } : { kind: 'value', value: found };
+  return found instanceof SecretError
+    ? { kind: 'failed', error: found }
+    : { kind: 'value', value: found };
 }

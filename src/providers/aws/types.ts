@@ -46,7 +46,11 @@ export type AwsCloudConfig = {
 };
 
 /** See {@link digestOf}. */
-export function credentialDigest({ accessKeyId, secretAccessKey, sessionToken }: AwsCredential): string {
+export function credentialDigest({
+  accessKeyId,
+  secretAccessKey,
+  sessionToken,
+}: AwsCredential): string {
   return digestOf(accessKeyId, secretAccessKey.reveal(), sessionToken?.reveal());
 }
 

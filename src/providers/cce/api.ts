@@ -3,7 +3,12 @@ import type { Retry } from '../../concurrency/retry.ts';
 import { skewOf } from '../../http/response.ts';
 import type { Http, HttpAnswer } from '../../http/client.ts';
 import { secretsOf, type CceCredential } from './types.ts';
-import { describeCceErrorResponse, isBadSignature, isThrottled, parseCceErrorResponse } from './errors.ts';
+import {
+  describeCceErrorResponse,
+  isBadSignature,
+  isThrottled,
+  parseCceErrorResponse,
+} from './errors.ts';
 import { sign } from './sign.ts';
 
 /** Beyond this the server takes no signature: it allows a quarter of an hour. */
@@ -43,7 +48,14 @@ export function createApi(deps: {
 }): Api {
   const { http, retry, now } = deps;
 
-  async function attempt({ method, url, body, credential, signal, ...call }: Call): Promise<HttpAnswer> {
+  async function attempt({
+    method,
+    url,
+    body,
+    credential,
+    signal,
+    ...call
+  }: Call): Promise<HttpAnswer> {
     const text = body === undefined ? undefined : JSON.stringify(body);
     const headers = {
       ...call.headers,
@@ -51,7 +63,8 @@ export function createApi(deps: {
       ...(credential?.securityToken && { 'X-Security-Token': credential.securityToken.reveal() }),
     };
     const content = { method, url, ...(text !== undefined && { body: text }) };
-    const signed = credential === undefined ? headers : sign({ ...content, headers }, credential, now());
+    const signed =
+      credential === undefined ? headers : sign({ ...content, headers }, credential, now());
     const response = await http.request({ ...content, headers: signed, signal });
     // Its text could name another's secret, and this is told to all who wait for the same service.
     const errorResponse = { ...parseCceErrorResponse(response), text: '' };

@@ -76,18 +76,30 @@ describe('the annotation of the ServiceAccount', () => {
     fixture.annotate(['db_login']);
     expect(await fixture.read(objectYaml('db_login'))).toEqual(['db_login@v1: value of db_login']);
     fixture.annotate(['tls_key']);
-    expect(await fixture.read(objectYaml('db_login'))).toEqual([expect.stringContaining('NOT_GRANTED')]);
+    expect(await fixture.read(objectYaml('db_login'))).toEqual([
+      expect.stringContaining('NOT_GRANTED'),
+    ]);
   });
 
   test('is that of the pod that asks, not of another account or namespace', async () => {
     fixture.annotate(['db_login'], { account: 'app' });
     fixture.annotate(['tls_key'], { account: 'other' });
     const [db, tls] = [objectYaml('db_login'), objectYaml('tls_key')];
-    expect(await fixture.read(db, { account: 'app' })).toEqual([expect.stringMatching(/^db_login@v1/)]);
-    expect(await fixture.read(tls, { account: 'app' })).toEqual([expect.stringMatching(/NOT_GRANTED/)]);
-    expect(await fixture.read(db, { account: 'other' })).toEqual([expect.stringMatching(/NOT_GRANTED/)]);
-    expect(await fixture.read(tls, { account: 'other' })).toEqual([expect.stringMatching(/^tls_key@v1/)]);
-    expect(await fixture.read(db, { namespace: 'team-b' })).toEqual([expect.stringMatching(/NOT_GRANTED/)]);
+    expect(await fixture.read(db, { account: 'app' })).toEqual([
+      expect.stringMatching(/^db_login@v1/),
+    ]);
+    expect(await fixture.read(tls, { account: 'app' })).toEqual([
+      expect.stringMatching(/NOT_GRANTED/),
+    ]);
+    expect(await fixture.read(db, { account: 'other' })).toEqual([
+      expect.stringMatching(/NOT_GRANTED/),
+    ]);
+    expect(await fixture.read(tls, { account: 'other' })).toEqual([
+      expect.stringMatching(/^tls_key@v1/),
+    ]);
+    expect(await fixture.read(db, { namespace: 'team-b' })).toEqual([
+      expect.stringMatching(/NOT_GRANTED/),
+    ]);
   });
 
   test('cannot smuggle anything into the message', async () => {
@@ -101,7 +113,9 @@ describe('in every mode of shared identities', () => {
   test.each(['granted', 'all'] as const)('%s lifts nothing', async (sharedIdentities) => {
     await fixture.close();
     await start({ sharedIdentities });
-    expect(await fixture.read(objectYaml('db_login'))).toEqual([expect.stringContaining('NOT_GRANTED')]);
+    expect(await fixture.read(objectYaml('db_login'))).toEqual([
+      expect.stringContaining('NOT_GRANTED'),
+    ]);
     fixture.annotate(['db_login']);
     expect(await fixture.read(objectYaml('db_login'))).toEqual(['db_login@v1: value of db_login']);
   });
@@ -142,20 +156,29 @@ describe('with the identity of the pod', () => {
     fixture.annotate(['db_login']);
     const { audience, ...rest } = claims as { audience?: string };
     const tokens = what === 'no token' ? {} : fixture.podToken(audience, rest);
-    expect(await fixture.read(podClass, { tokens })).toEqual([expect.stringContaining(`refused ${code}`)]);
+    expect(await fixture.read(podClass, { tokens })).toEqual([
+      expect.stringContaining(`refused ${code}`),
+    ]);
     expect(fixture.sts.count()).toBe(0);
   });
 
   test('fingerprints: one for the cluster, one for each account, agency and account made anew', async () => {
     for (const account of ['app', 'other']) fixture.annotate(['db_login'], { account });
-    const fingerprintOf = async (parameters: Record<string, string>, workload = {}): Promise<string> =>
+    const fingerprintOf = async (
+      parameters: Record<string, string>,
+      workload = {},
+    ): Promise<string> =>
       (await fixture.questions(parameters, workload))[0]!.grant.principal.fingerprint;
     const tokens = fixture.podToken();
     const cluster = { objects: objectYaml('db_login') };
-    expect(await fingerprintOf(cluster)).toBe(await fingerprintOf(cluster, { account: 'other', tokens }));
+    expect(await fingerprintOf(cluster)).toBe(
+      await fingerprintOf(cluster, { account: 'other', tokens }),
+    );
     const podFingerprint = await fingerprintOf(podClass, { tokens });
     expect(
-      await fingerprintOf(podClass, { tokens: fixture.podToken(undefined, { podUid: 'another pod' }) }),
+      await fingerprintOf(podClass, {
+        tokens: fixture.podToken(undefined, { podUid: 'another pod' }),
+      }),
     ).toBe(podFingerprint);
     const others = await Promise.all([
       fingerprintOf(cluster),
@@ -166,8 +189,12 @@ describe('with the identity of the pod', () => {
         account: 'other',
         tokens: fixture.podToken(undefined, { serviceAccount: 'other' }),
       }),
-      fingerprintOf(podClass, { tokens: fixture.podToken(undefined, { serviceAccountUid: 'made anew' }) }),
-      fingerprintOf(podClass, { tokens: fixture.podToken(undefined, { issuer: 'https://another.cluster' }) }),
+      fingerprintOf(podClass, {
+        tokens: fixture.podToken(undefined, { serviceAccountUid: 'made anew' }),
+      }),
+      fingerprintOf(podClass, {
+        tokens: fixture.podToken(undefined, { issuer: 'https://another.cluster' }),
+      }),
     ]);
     expect(new Set([podFingerprint, ...others]).size).toBe(8);
   });
@@ -175,9 +202,9 @@ describe('with the identity of the pod', () => {
 
 test('grants are of principal scope, and in the order of the refs', async () => {
   fixture.annotate(['db_login', 'tls_key']);
-  const grants = (await fixture.questions(objectYaml('tls_key') + objectYaml('db_login', 'v1'))).map(
-    ({ grant }) => grant,
-  );
+  const grants = (
+    await fixture.questions(objectYaml('tls_key') + objectYaml('db_login', 'v1'))
+  ).map(({ grant }) => grant);
   expect(grants.map(({ ref, scope, principal }) => [ref.name, scope, principal.identity])).toEqual([
     ['tls_key', 'principal', 'shared'],
     ['db_login', 'principal', 'shared'],

@@ -36,7 +36,10 @@ export function parseAnnotation(text: string | undefined): {
  * The line that grants `wanted` beside what is granted already, as it has to stand in the ServiceAccount. Names that CSMS does not allow
  * grant nothing and are left out.
  */
-export function formatAnnotation(grantedNames: Iterable<string>, requestedNames: readonly string[]): string {
+export function formatAnnotation(
+  grantedNames: Iterable<string>,
+  requestedNames: readonly string[],
+): string {
   const all = new Set(
     [...grantedNames, ...requestedNames].filter((name) => /^[a-zA-Z0-9_.-]{1,64}$/.test(name)),
   );

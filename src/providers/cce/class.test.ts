@@ -58,7 +58,9 @@ describe('a class as users of the add-on write it', () => {
 
   test('the file is called as the secret where there is no alias, an empty one included', () => {
     for (const alias of ['', 'objectAlias: ""', 'objectAlias: null'])
-      expect(objects(secret('db.login', alias)).plan?.files.map(({ path }) => path)).toEqual(['db.login']);
+      expect(objects(secret('db.login', alias)).plan?.files.map(({ path }) => path)).toEqual([
+        'db.login',
+      ]);
   });
 
   test('with jmesPath the whole secret is written too only where an alias asks for it', () => {
@@ -69,16 +71,23 @@ describe('a class as users of the add-on write it', () => {
     expect(objects(secret('s', 'jmesPath: []')).plan?.files.map(({ path }) => path)).toEqual(['s']);
   });
 
-  test.each(['db.password', 'user-name', 'a b', 'k/1', '键', '__proto__', '"quoted"', "it's", 'a\\\\b'])(
-    'the key %s is taken as it stands',
-    (key) => {
-      const yaml = secret('s', `jmesPath: [{path: ${JSON.stringify(key)}, objectAlias: file}]`);
-      expect(objects(yaml).plan?.files[0]?.sources.value?.selector).toEqual({
-        kind: 'key-or-jmespath',
-        text: key,
-      });
-    },
-  );
+  test.each([
+    'db.password',
+    'user-name',
+    'a b',
+    'k/1',
+    '键',
+    '__proto__',
+    '"quoted"',
+    "it's",
+    'a\\\\b',
+  ])('the key %s is taken as it stands', (key) => {
+    const yaml = secret('s', `jmesPath: [{path: ${JSON.stringify(key)}, objectAlias: file}]`);
+    expect(objects(yaml).plan?.files[0]?.sources.value?.selector).toEqual({
+      kind: 'key-or-jmespath',
+      text: key,
+    });
+  });
 
   test('a number as a name is the text that stands there', () => {
     expect(objects(secret('0123')).plan?.refs[0]?.name).toBe('0123');
@@ -86,7 +95,9 @@ describe('a class as users of the add-on write it', () => {
 });
 
 test('what has the wrong shape is not called missing, too', () => {
-  expect(problemsOf({ objects: '- {objectName: [a], objectType: csms, objectVersion: v1}' })).toHaveLength(1);
+  expect(
+    problemsOf({ objects: '- {objectName: [a], objectType: csms, objectVersion: v1}' }),
+  ).toHaveLength(1);
 });
 
 test('the classes of our own documentation have no fault', () => {
@@ -141,7 +152,9 @@ describe('what is refused, all of it at once', () => {
   });
 
   test('what every object must have', () => {
-    expect(problemsOf({ objects: '- objectAlias: a\n- objectName: b\n  objectVersion:\n' })).toEqual([
+    expect(
+      problemsOf({ objects: '- objectAlias: a\n- objectName: b\n  objectVersion:\n' }),
+    ).toEqual([
       '1:3 error: item 1 has no objectName',
       '1:3 error: item 1 has no objectType',
       '1:3 error: item 1 has no objectVersion',
@@ -151,7 +164,11 @@ describe('what is refused, all of it at once', () => {
   });
 
   test.each([
-    ['objectName', '{objectName: a/b, objectType: csms, objectVersion: v1}', 'no name that CSMS allows: a/b'],
+    [
+      'objectName',
+      '{objectName: a/b, objectType: csms, objectVersion: v1}',
+      'no name that CSMS allows: a/b',
+    ],
     [
       'objectName',
       '{objectName: .., objectAlias: f, objectType: csms, objectVersion: v1}',
@@ -172,9 +189,21 @@ describe('what is refused, all of it at once', () => {
       '{objectName: a, objectType: CSMS, objectVersion: v1}',
       'objectType of item 1 is not known: CSMS',
     ],
-    ['objectVersion', '{objectName: a, objectType: csms, objectVersion: 1}', 'no version of CSMS: 1'],
-    ['objectVersion', '{objectName: a, objectType: csms, objectVersion: v12345678901}', 'no version of CSMS'],
-    ['objectVersion', '{objectName: a, objectType: csms, objectVersion: "v1/../v2"}', 'no version of CSMS'],
+    [
+      'objectVersion',
+      '{objectName: a, objectType: csms, objectVersion: 1}',
+      'no version of CSMS: 1',
+    ],
+    [
+      'objectVersion',
+      '{objectName: a, objectType: csms, objectVersion: v12345678901}',
+      'no version of CSMS',
+    ],
+    [
+      'objectVersion',
+      '{objectName: a, objectType: csms, objectVersion: "v1/../v2"}',
+      'no version of CSMS',
+    ],
     [
       'encoding',
       '{objectName: a, objectType: csms, objectVersion: v1, encoding: rot13}',
@@ -256,9 +285,9 @@ describe('what is refused, all of it at once', () => {
   });
 
   test('pod OIDC that is half configured, or not asked for', () => {
-    expect(problemsOf({ objects: secret('s'), usePodOIDC: 'true', agencyUrn: 'iam::1:agency:a' })).toEqual([
-      '0:0 error: usePodOIDC needs the parameter providerUrn',
-    ]);
+    expect(
+      problemsOf({ objects: secret('s'), usePodOIDC: 'true', agencyUrn: 'iam::1:agency:a' }),
+    ).toEqual(['0:0 error: usePodOIDC needs the parameter providerUrn']);
     expect(problemsOf({ objects: secret('s'), usePodOIDC: 'yes' })).toEqual([
       '0:0 error: usePodOIDC is neither "true" nor "false": yes',
     ]);
@@ -279,7 +308,11 @@ test('what means nothing is a warning, with the name that was probably meant', (
   expect(plan).toBeDefined();
   expect(problems.map(({ severity, message, hint }) => [severity, message, hint])).toEqual([
     ['warning', 'the parameter usePodOidc means nothing to cce', 'did you mean usePodOIDC?'],
-    ['warning', 'item 1 has a key that means nothing here: objectalias', 'did you mean objectAlias?'],
+    [
+      'warning',
+      'item 1 has a key that means nothing here: objectalias',
+      'did you mean objectAlias?',
+    ],
     [
       'warning',
       expect.stringContaining('jmesPath item 1 has a key that means nothing here: alias'),

@@ -40,7 +40,9 @@ export function checkNames(objects: readonly NamedObject[], reportError: ReportA
     const sameNameObject = object.alias && byName.get(object.alias.text);
     if (object.alias === undefined || sameNameObject === undefined) continue;
     const conflictingName =
-      sameNameObject === object ? 'its own objectName' : `the objectName of ${sameNameObject.where}`;
+      sameNameObject === object
+        ? 'its own objectName'
+        : `the objectName of ${sameNameObject.where}`;
     reportError(
       object.alias,
       `objectAlias of ${object.where} is ${conflictingName}`,
@@ -50,11 +52,21 @@ export function checkNames(objects: readonly NamedObject[], reportError: ReportA
 }
 
 const parameter = 'objects';
-const objectKeys = ['objectName', 'objectAlias', 'objectVersion', 'objectType', 'jmesPath', 'optional'];
+const objectKeys = [
+  'objectName',
+  'objectAlias',
+  'objectVersion',
+  'objectType',
+  'jmesPath',
+  'optional',
+];
 const jmesPathKeys = ['path', 'objectAlias'];
 
 type ReadContext = { readonly reportError: ReportAt; readonly report: (problem: Problem) => void };
-type CceObject = NamedObject & { readonly ref: SecretRef; readonly files: readonly PositionedFile[] };
+type CceObject = NamedObject & {
+  readonly ref: SecretRef;
+  readonly files: readonly PositionedFile[];
+};
 
 /** What to read and which files to make of it, by the parameter `objects` as users of the add-on write it. */
 export function readObjects(
@@ -97,7 +109,9 @@ function readObject(map: YamlMap, context: ReadContext): CceObject {
       context.reportError,
     );
     const path = readOptionalText(entry, 'objectAlias') ?? key;
-    return key && path ? [file(path, { kind: 'key-or-jmespath', text: key.text }, fileOptions)] : [];
+    return key && path
+      ? [file(path, { kind: 'key-or-jmespath', text: key.text }, fileOptions)]
+      : [];
   });
   // With extracted keys the whole secret is written only where an alias asks for it.
   const wholeSecretPath = extractedFiles.length > 0 ? alias : (alias ?? name);
@@ -115,7 +129,10 @@ function readName(map: YamlMap, context: ReadContext): PositionedText | undefine
     context.reportError,
   );
   // `.` and `..` fit CSMS's pattern, but would lead to another address.
-  if (name !== undefined && (!/^[a-zA-Z0-9_.-]{1,64}$/.test(name.text) || /^\.\.?$/.test(name.text)))
+  if (
+    name !== undefined &&
+    (!/^[a-zA-Z0-9_.-]{1,64}$/.test(name.text) || /^\.\.?$/.test(name.text))
+  )
     context.reportError(
       name,
       `objectName of ${map.where} is no name that CSMS allows: ${sanitizeExternalText(name.text)}`,
@@ -173,7 +190,9 @@ export function planCce(parameters: Parameters): PlanResult<CceLogin> {
   const login = readLogin(parameters, report);
   const { objects } = parameters;
   if (objects === undefined) {
-    report(fault('objects', 'the parameter `objects` is missing', 'list the secrets to mount under it'));
+    report(
+      fault('objects', 'the parameter `objects` is missing', 'list the secrets to mount under it'),
+    );
     return { problems };
   }
   const { refs, files } = readObjects(objects, report);
@@ -182,7 +201,12 @@ export function planCce(parameters: Parameters): PlanResult<CceLogin> {
 }
 
 function readLogin(parameters: Parameters, report: (problem: Problem) => void): CceLogin {
-  const { usePodOIDC = 'false', agencyUrn = '', providerUrn = '', audience = defaultAudience } = parameters;
+  const {
+    usePodOIDC = 'false',
+    agencyUrn = '',
+    providerUrn = '',
+    audience = defaultAudience,
+  } = parameters;
   if (usePodOIDC !== 'true') {
     if (usePodOIDC !== 'false')
       report(
@@ -194,13 +218,25 @@ function readLogin(parameters: Parameters, report: (problem: Problem) => void): 
       );
     // A class that believes to run under an identity of its own must not silently run under the cluster's.
     for (const key of podParameters.filter((name) => parameters[name] !== undefined))
-      report(fault(key, `${key} means nothing without usePodOIDC`, 'add usePodOIDC: "true", or remove it'));
+      report(
+        fault(
+          key,
+          `${key} means nothing without usePodOIDC`,
+          'add usePodOIDC: "true", or remove it',
+        ),
+      );
     return { identity: 'cluster' };
   }
   const podLogin = { agencyUrn, providerUrn, audience };
   for (const key of podParameters) {
     if (podLogin[key] === '')
-      report(fault(key, `usePodOIDC needs the parameter ${key}`, `see docs/providers/cce.md for an example`));
+      report(
+        fault(
+          key,
+          `usePodOIDC needs the parameter ${key}`,
+          `see docs/providers/cce.md for an example`,
+        ),
+      );
     else if (!/^[\x21-\x7e]{1,1500}$/.test(podLogin[key]))
       report(fault(key, `${key} has spaces or unusual characters, or is too long`, 'copy it anew'));
   }

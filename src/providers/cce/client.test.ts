@@ -1,5 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { objectYaml, project, startCceFixture, type CceFixture } from '../../../test/fakes/cce-fixture.ts';
+import {
+  objectYaml,
+  project,
+  startCceFixture,
+  type CceFixture,
+} from '../../../test/fakes/cce-fixture.ts';
 
 let fixture: CceFixture;
 const names = ['db_login', 'tls', 'other'];
@@ -81,15 +86,18 @@ describe('what is not there', () => {
     ]);
   });
 
-  test.each(['DISABLED', 'FROZEN'])('one that is %s, though nobody knows the code', async (state) => {
-    fixture.csms.put('db_login', 'one');
-    fixture.csms.setState('db_login', state);
-    expect(await fixture.read(objectYaml('db_login'))).toEqual([
-      expect.stringMatching(
-        new RegExp(`^absent OBJECT_DISABLED: .*it is not enabled but ${state} .*CSMS\\.0999`),
-      ),
-    ]);
-  });
+  test.each(['DISABLED', 'FROZEN'])(
+    'one that is %s, though nobody knows the code',
+    async (state) => {
+      fixture.csms.put('db_login', 'one');
+      fixture.csms.setState('db_login', state);
+      expect(await fixture.read(objectYaml('db_login'))).toEqual([
+        expect.stringMatching(
+          new RegExp(`^absent OBJECT_DISABLED: .*it is not enabled but ${state} .*CSMS\\.0999`),
+        ),
+      ]);
+    },
+  );
 
   test('an unknown code for a secret that is enabled is no absence', async () => {
     fixture.csms.put('db_login', 'one');
@@ -115,7 +123,12 @@ describe('refused', () => {
   });
 
   test.each([
-    ['KMS', 403, { error_code: 'CSMS.0401', error_msg: 'no' }, 'ACCESS_DENIED: .*KMS did not decrypt it'],
+    [
+      'KMS',
+      403,
+      { error_code: 'CSMS.0401', error_msg: 'no' },
+      'ACCESS_DENIED: .*KMS did not decrypt it',
+    ],
     ['a bad parameter', 400, { error_code: 'CSMS.0002' }, 'STORE_REFUSED_REQUEST: .*CSMS\\.0002'],
     [
       'nested',
@@ -123,7 +136,12 @@ describe('refused', () => {
       { error: { error_code: 'CSMS.0004', error_msg: 'x' } },
       'STORE_REFUSED_REQUEST: .*CSMS\\.0004: "x"',
     ],
-    ['{code, message}', 403, { code: 'IAM.0011', message: 'x' }, 'ACCESS_DENIED: .*IAM\\.0011: "x"'],
+    [
+      '{code, message}',
+      403,
+      { code: 'IAM.0011', message: 'x' },
+      'ACCESS_DENIED: .*IAM\\.0011: "x"',
+    ],
     ['{errorCode, errorMsg}', 403, { errorCode: 'E1', errorMsg: 'x' }, 'ACCESS_DENIED: .*E1: "x"'],
     [
       'encoded',
@@ -143,7 +161,12 @@ describe('refused', () => {
       { error_code: 'constructor' },
       'STORE_REFUSED_REQUEST: .*HTTP 400, constructor',
     ],
-    ['a text', 400, 'Bad Request', 'STORE_ANSWER_INVALID: .*does not answer as CSMS does .HTTP 400'],
+    [
+      'a text',
+      400,
+      'Bad Request',
+      'STORE_ANSWER_INVALID: .*does not answer as CSMS does .HTTP 400',
+    ],
     [
       'KMS, as 401',
       401,
@@ -158,7 +181,9 @@ describe('refused', () => {
     ],
     ['a redirect', 302, '', 'STORE_ANSWER_INVALID: .*does not answer as CSMS does .*HTTP 302'],
   ])('%s', async (_, status, body, expected) => {
-    fixture.csms.injectFault({ response: { status, body, headers: { location: 'https://evil.example/' } } });
+    fixture.csms.injectFault({
+      response: { status, body, headers: { location: 'https://evil.example/' } },
+    });
     expect(await fixture.read(objectYaml('db_login'))).toEqual([
       expect.stringMatching(new RegExp(`^failed .*${expected}`)),
     ]);
@@ -193,7 +218,11 @@ describe('trouble that passes is waited out', () => {
     [503, 'STORE_UNAVAILABLE'],
   ])('%d, three times: then the cause is told', async (status, code) => {
     fixture.csms.injectFault({
-      response: { status, headers: { 'x-request-id': 'r-1' }, body: { error_msg: 'it is tls that fails' } },
+      response: {
+        status,
+        headers: { 'x-request-id': 'r-1' },
+        body: { error_msg: 'it is tls that fails' },
+      },
     });
     expect(await fixture.read(objectYaml('db_login'))).toEqual([
       expect.stringMatching(
@@ -216,12 +245,19 @@ describe('trouble that passes is waited out', () => {
 
 describe('an answer that is not to be trusted', () => {
   const metadata = { id: 'v1', secret_name: 'db_login' };
-  const version = (fields: object): object => ({ version: { version_metadata: metadata, ...fields } });
+  const version = (fields: object): object => ({
+    version: { version_metadata: metadata, ...fields },
+  });
 
   test.each([
     [
       'another secret',
-      { version: { version_metadata: { id: 'v1', secret_name: 'tls' }, secret_string: 'canary-value' } },
+      {
+        version: {
+          version_metadata: { id: 'v1', secret_name: 'tls' },
+          secret_string: 'canary-value',
+        },
+      },
     ],
     [
       'another version',
@@ -253,13 +289,19 @@ describe('an answer that is not to be trusted', () => {
 
   test('latest that is no version', async () => {
     fixture.csms.injectFault({
-      response: { body: { version: { version_metadata: { ...metadata, id: '../v1' }, secret_string: 'x' } } },
+      response: {
+        body: { version: { version_metadata: { ...metadata, id: '../v1' }, secret_string: 'x' } },
+      },
     });
-    expect(await fixture.read(objectYaml('db_login'))).toEqual([expect.stringMatching(/another version/)]);
+    expect(await fixture.read(objectYaml('db_login'))).toEqual([
+      expect.stringMatching(/another version/),
+    ]);
   });
 
   test('more than a megabyte', async () => {
-    fixture.csms.injectFault({ response: { body: version({ secret_string: 'x'.repeat(1_048_576) }) } });
+    fixture.csms.injectFault({
+      response: { body: version({ secret_string: 'x'.repeat(1_048_576) }) },
+    });
     expect(await fixture.read(objectYaml('db_login', 'v1'))).toEqual([
       expect.stringMatching(/^failed STORE_ANSWER_TOO_LARGE: cce: secret db_login/),
     ]);
@@ -306,10 +348,15 @@ describe('a wrong key', () => {
   });
 
   test('that is locked says so', async () => {
-    const body = { error_code: 'APIGW.0301', error_msg: 'AK access failed to reach the limit,forbidden' };
+    const body = {
+      error_code: 'APIGW.0301',
+      error_msg: 'AK access failed to reach the limit,forbidden',
+    };
     fixture.csms.injectFault({ response: { status: 401, body } });
     expect(await fixture.read(objectYaml('db_login'))).toEqual([
-      expect.stringMatching(/CREDENTIALS_REFUSED: .*has locked the access key .*too many bad signatures/),
+      expect.stringMatching(
+        /CREDENTIALS_REFUSED: .*has locked the access key .*too many bad signatures/,
+      ),
     ]);
   });
 
@@ -320,7 +367,9 @@ describe('a wrong key', () => {
     fixture.clock.node = minutes * 60_000;
     expect(await fixture.read(objectYaml('db_login'))).toEqual([
       expect.stringMatching(
-        new RegExp(`CREDENTIALS_REFUSED: .*; the clock of this node is 17 minutes ${word}: set it right`),
+        new RegExp(
+          `CREDENTIALS_REFUSED: .*; the clock of this node is 17 minutes ${word}: set it right`,
+        ),
       ),
     ]);
   });
@@ -338,7 +387,9 @@ test('what a store says is not shown where it holds a key of the request', async
       { error_code: 'CSMS.0002', error_msg: `echo ${text}` },
       { error_code: text, error_msg: 'x' },
     ]) {
-      fixture.csms.injectFault({ response: { status: 400, body, headers: { 'x-request-id': text } } });
+      fixture.csms.injectFault({
+        response: { status: 400, body, headers: { 'x-request-id': text } },
+      });
       const [line] = await fixture.read(objectYaml('db_login'));
       expect(line).toMatch(/^failed STORE_REFUSED_REQUEST/);
       expect(line).not.toContain(text);

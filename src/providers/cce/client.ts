@@ -10,7 +10,11 @@ import { createAuthenticatedCall } from '../shared/reads/authenticated-call.ts';
 import { toReadResult } from '../shared/reads/read-result.ts';
 import { type Api, isCredentialRejection } from './api.ts';
 import type { Credentials } from './credentials/index.ts';
-import { type CceErrorResponse, describeCceErrorResponse, parseCceErrorResponse } from './errors.ts';
+import {
+  type CceErrorResponse,
+  describeCceErrorResponse,
+  parseCceErrorResponse,
+} from './errors.ts';
 import type { Projects } from './projects.ts';
 import { type CceCredential, secretsOf } from './types.ts';
 
@@ -53,7 +57,10 @@ const notFound: ErrorMapping = {
   summary: 'CSMS has no such secret, or not this version',
 };
 const pendingDeletion: ErrorMapping = { code: 'OBJECT_DISABLED', summary: 'it is to be deleted' };
-const badRequest: ErrorMapping = { code: 'STORE_REFUSED_REQUEST', summary: 'CSMS refused the request' };
+const badRequest: ErrorMapping = {
+  code: 'STORE_REFUSED_REQUEST',
+  summary: 'CSMS refused the request',
+};
 const accessDenied: ErrorMapping = {
   code: 'ACCESS_DENIED',
   summary: 'access is denied',
@@ -103,7 +110,8 @@ export function createCsmsClient({
       return { code: 'OBJECT_DISABLED', summary: `it is not enabled but ${state}` };
     if (errorResponse.status === 403) return accessDenied;
     if (errorResponse.status === 404 && isCsmsCode) return notFound;
-    if (isCsmsCode || (errorResponse.status === 400 && errorResponse.code !== undefined)) return badRequest;
+    if (isCsmsCode || (errorResponse.status === 400 && errorResponse.code !== undefined))
+      return badRequest;
     return {
       code: 'STORE_ANSWER_INVALID',
       summary: `${endpoint.host} does not answer as CSMS does`,
@@ -127,7 +135,8 @@ export function createCsmsClient({
       const knownError = errorMappings.get(errorResponse.code);
       if (knownError === undefined && isCredentialRejection(response))
         throw api.credentialsRefusedError(response, credential);
-      const { code, summary, hint } = knownError ?? (await classifyError(versionRequest, errorResponse));
+      const { code, summary, hint } =
+        knownError ?? (await classifyError(versionRequest, errorResponse));
       const description = describeCceErrorResponse(errorResponse, secretsOf(credential));
       throw new SecretError(code, `${summary} ${description}`, hint === undefined ? {} : { hint });
     },
@@ -138,10 +147,15 @@ export function createCsmsClient({
 function parseVersion(response: HttpAnswer, { name, version }: SecretVersionRequest): SecretValue {
   const versionBody = readBody(response, versionResponseSchema, 'CSMS').version;
   const { id, secret_name: secretName } = versionBody.version_metadata;
-  if (secretName !== name) throw invalidResponseError('another secret than the one it was asked for');
+  if (secretName !== name)
+    throw invalidResponseError('another secret than the one it was asked for');
   if (version === 'latest' ? !/^v[0-9]{1,10}$/.test(id) : id !== version)
     throw invalidResponseError('another version than the one it was asked for');
-  return { bytes: parseValue(versionBody), version: id, ...(version !== 'latest' && { immutable: true }) };
+  return {
+    bytes: parseValue(versionBody),
+    version: id,
+    ...(version !== 'latest' && { immutable: true }),
+  };
 }
 
 function parseValue(versionBody: z.infer<typeof versionResponseSchema>['version']): Uint8Array {
@@ -151,7 +165,8 @@ function parseValue(versionBody: z.infer<typeof versionResponseSchema>['version'
     if (typeof string === 'string' && string !== '')
       throw invalidResponseError('a secret that is text and binary at once');
     const bytes = Buffer.from(binary, 'base64');
-    if (bytes.toString('base64') !== binary) throw invalidResponseError('a binary secret that is not base64');
+    if (bytes.toString('base64') !== binary)
+      throw invalidResponseError('a binary secret that is not base64');
     return bytes;
   }
   if (typeof string === 'string') {
@@ -189,10 +204,13 @@ export function createFetch({ csms, projects, rateLimiter, region, ...deps }: Fe
 
   const readSecret = async (request: Request): Promise<FetchResult> => {
     const { name, version = 'latest' } = request.grant.ref;
-    const value = await authenticatedCall(request, async ({ principal, credential, signal, beforeCall }) => {
-      const project = await projects.find(principal, credential, signal);
-      return csms.showVersion({ name, version, project, credential, signal, beforeCall });
-    });
+    const value = await authenticatedCall(
+      request,
+      async ({ principal, credential, signal, beforeCall }) => {
+        const project = await projects.find(principal, credential, signal);
+        return csms.showVersion({ name, version, project, credential, signal, beforeCall });
+      },
+    );
     return { kind: 'value', value };
   };
 

@@ -32,7 +32,11 @@ test('each can be another', () => {
     iam: new URL('https://iam.example.com'),
     projectId: '0605767eb280d5762fd5c0133b3f4b6a',
   });
-  expect([config.metadata.href, config.perSecond, config.burst]).toEqual(['http://127.0.0.1:1234/', 0.5, 20]);
+  expect([config.metadata.href, config.perSecond, config.burst]).toEqual([
+    'http://127.0.0.1:1234/',
+    0.5,
+    20,
+  ]);
 });
 
 describe("the cluster's identity is the first that is configured", () => {
@@ -57,9 +61,9 @@ describe("the cluster's identity is the first that is configured", () => {
   });
 
   test('keys are not printed', () => {
-    expect(JSON.stringify(readCceConfig({ ...keys, HUAWEICLOUD_SDK_SECURITY_TOKEN: 'canary' }))).not.toMatch(
-      /"sk"|canary/,
-    );
+    expect(
+      JSON.stringify(readCceConfig({ ...keys, HUAWEICLOUD_SDK_SECURITY_TOKEN: 'canary' })),
+    ).not.toMatch(/"sk"|canary/);
   });
 });
 
@@ -85,7 +89,10 @@ test.each([
     { HUAWEICLOUD_SDK_AK: 'ak' },
     'HUAWEICLOUD_SDK_AK is set, but HUAWEICLOUD_SDK_SK is not; set both or none',
   ],
-  [{ HUAWEI_SECRET_ACCESS_KEY: 'sk' }, 'HUAWEI_SECRET_ACCESS_KEY is set, but HUAWEI_ACCESS_KEY_ID is not'],
+  [
+    { HUAWEI_SECRET_ACCESS_KEY: 'sk' },
+    'HUAWEI_SECRET_ACCESS_KEY is set, but HUAWEI_ACCESS_KEY_ID is not',
+  ],
   [
     { HUAWEICLOUD_SDK_IDP_ID: 'x' },
     'HUAWEICLOUD_SDK_IDP_ID is set, but HUAWEICLOUD_SDK_ID_TOKEN_FILE is not',

@@ -54,7 +54,8 @@ export function readCceConfig(env: Environment): CceConfig {
   return {
     ...(region && { region }),
     metadata:
-      readEndpoint('HUAWEICLOUD_SDK_METADATA_ENDPOINT', get, true) ?? new URL('http://169.254.169.254'),
+      readEndpoint('HUAWEICLOUD_SDK_METADATA_ENDPOINT', get, true) ??
+      new URL('http://169.254.169.254'),
     identity: readIdentity(get),
     perSecond: rate('KEYFERRY_CCE_RATE', 5),
     burst: Math.max(1, rate('KEYFERRY_CCE_BURST', 200)),
@@ -72,7 +73,8 @@ function readRegion(get: EnvReader): RegionConfig | undefined {
     csms:
       readEndpoint('HUAWEICLOUD_SDK_CSMS_ENDPOINT', get) ??
       regionalUrl('kms.{region}.myhuaweicloud.com', name),
-    iam: readEndpoint('HUAWEICLOUD_SDK_IAM_ENDPOINT', get) ?? new URL('https://iam.myhuaweicloud.com'),
+    iam:
+      readEndpoint('HUAWEICLOUD_SDK_IAM_ENDPOINT', get) ?? new URL('https://iam.myhuaweicloud.com'),
     sts:
       readEndpoint('HUAWEICLOUD_SDK_STS_ENDPOINT', get) ??
       regionalUrl('sts.{region}.myhuaweicloud.com', name),
@@ -89,7 +91,9 @@ function readRegion(get: EnvReader): RegionConfig | undefined {
 
 function readEndpoint(name: string, get: EnvReader, allowHttp = false): URL | undefined {
   const text = get(name);
-  return text === undefined ? undefined : parseEndpoint(text, { setting: `cce: ${name}`, allowHttp });
+  return text === undefined
+    ? undefined
+    : parseEndpoint(text, { setting: `cce: ${name}`, allowHttp });
 }
 
 function regionalUrl(template: string, region: string): URL {

@@ -29,9 +29,9 @@ test('the request is named by CSMS and by IAM', () => {
 test('an answer to a bad signature shows no text, whatever its status', () => {
   const body = { error_code: 'APIGW.0301', error_msg: 'canary' };
   expect(describeCceErrorResponse(parseBody(body), [])).toBe('(HTTP 400, APIGW.0301)');
-  expect(describeCceErrorResponse(parseBody({ error_code: 'X.1', error_msg: 'canary' }, {}, 401), [])).toBe(
-    '(HTTP 401, X.1)',
-  );
+  expect(
+    describeCceErrorResponse(parseBody({ error_code: 'X.1', error_msg: 'canary' }, {}, 401), []),
+  ).toBe('(HTTP 401, X.1)');
 });
 
 test('whatever comes, the description is one printable line without the secrets', () => {
@@ -48,7 +48,9 @@ test('whatever comes, the description is one printable line without the secrets'
   );
   fc.assert(
     fc.property(body, text, (content, requestId) => {
-      const line = describeCceErrorResponse(parseBody(content, { 'x-request-id': requestId }), [secret]);
+      const line = describeCceErrorResponse(parseBody(content, { 'x-request-id': requestId }), [
+        secret,
+      ]);
       expect(line).not.toContain(secret);
       expect(line).toBe(escapeUnprintable(line));
       expect(line.length).toBeLessThan(1_000);

@@ -37,7 +37,9 @@ export function createCceProvider(deps: CceDeps): CceProvider {
   return {
     name: 'cce',
     plan,
-    ...(config.region === undefined ? createUnconfigured() : createConfigured(deps, config, config.region)),
+    ...(config.region === undefined
+      ? createUnconfigured()
+      : createConfigured(deps, config, config.region)),
   };
 }
 
@@ -80,14 +82,25 @@ function createConfigured(
         now,
       }),
     }),
-    fetch: createFetch({ csms, credentials, projects, credentialGate, rateLimiter, region: region.name }),
+    fetch: createFetch({
+      csms,
+      credentials,
+      projects,
+      credentialGate,
+      rateLimiter,
+      region: region.name,
+    }),
   };
 }
 
 function createUnconfigured(): Pick<CceProvider, 'nodeFacts' | 'authorize' | 'fetch'> {
-  const error = new SecretError('NOT_CONFIGURED', 'cce: Keyferry does not know the region of this cluster', {
-    hint: 'set HUAWEICLOUD_SDK_REGION, such as eu-west-101',
-  });
+  const error = new SecretError(
+    'NOT_CONFIGURED',
+    'cce: Keyferry does not know the region of this cluster',
+    {
+      hint: 'set HUAWEICLOUD_SDK_REGION, such as eu-west-101',
+    },
+  );
   const rejectNotConfigured = (): Promise<never> => Promise.reject(error);
   return {
     nodeFacts: rejectNotConfigured,

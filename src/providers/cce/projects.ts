@@ -8,7 +8,9 @@ import { describeCceErrorResponse, parseCceErrorResponse } from './errors.ts';
 
 const hint = 'set HUAWEICLOUD_SDK_PROJECT_ID; the id is in the console under "My Credentials"';
 
-const projectsResponse = z.object({ projects: z.array(z.object({ id: z.string(), name: z.string() })) });
+const projectsResponse = z.object({
+  projects: z.array(z.object({ id: z.string(), name: z.string() })),
+});
 
 type Project = Expiring & { readonly id: string };
 
@@ -32,13 +34,19 @@ export function createProjects(deps: {
   const { api, iam, region, configuredId, now } = deps;
   const cache = createCredentialCache<Project>({ now });
 
-  const lookUpProject = async (credential: CceCredential, signal: AbortSignal): Promise<Project> => {
+  const lookUpProject = async (
+    credential: CceCredential,
+    signal: AbortSignal,
+  ): Promise<Project> => {
     const url = new URL('/v3/projects', iam);
     url.searchParams.set('name', region);
     const response = await api.call({ method: 'GET', url, credential, signal });
     if (isCredentialRejection(response)) throw api.credentialsRefusedError(response, credential);
     if (response.status !== 200) {
-      const description = describeCceErrorResponse(parseCceErrorResponse(response), secretsOf(credential));
+      const description = describeCceErrorResponse(
+        parseCceErrorResponse(response),
+        secretsOf(credential),
+      );
       throw new SecretError(
         'NOT_CONFIGURED',
         `${credential.owner} may not look up the project's id ${description}`,
@@ -47,7 +55,9 @@ export function createProjects(deps: {
         },
       );
     }
-    const found = readBody(response, projectsResponse, 'IAM').projects.filter(({ name }) => name === region);
+    const found = readBody(response, projectsResponse, 'IAM').projects.filter(
+      ({ name }) => name === region,
+    );
     const [project] = found;
     if (project === undefined || found.length > 1)
       throw new SecretError(
@@ -61,8 +71,9 @@ export function createProjects(deps: {
   return {
     async find(identity, credential, signal) {
       if (configuredId !== undefined) return configuredId;
-      return (await cache.get(identity, signal, (lookUpSignal) => lookUpProject(credential, lookUpSignal)))
-        .id;
+      return (
+        await cache.get(identity, signal, (lookUpSignal) => lookUpProject(credential, lookUpSignal))
+      ).id;
     },
   };
 }

@@ -32,7 +32,8 @@ describe("Huawei Cloud's published vectors", () => {
 });
 
 describe("agrees with Huawei's own SDK", () => {
-  const among = (characters: string): fc.Arbitrary<string> => fc.constantFrom(...Array.from(characters));
+  const among = (characters: string): fc.Arbitrary<string> =>
+    fc.constantFrom(...Array.from(characters));
   const text = fc.string({ unit: 'grapheme', maxLength: 12 });
   /** The SDK reads a request's address by `url.parse`, which encodes these once more: not for a comparison of whole requests. */
   const segment = fc.string({
@@ -44,11 +45,17 @@ describe("agrees with Huawei's own SDK", () => {
     segment.filter((part) => !/^\.\.?$/.test(part)),
     { minLength: 1, maxLength: 5 },
   );
-  const query = fc.dictionary(text, fc.oneof(text, fc.array(text, { minLength: 1, maxLength: 3 })), {
-    maxKeys: 4,
-    noNullPrototype: true,
-  });
-  const headerValue = fc.string({ unit: among('abcXYZ019-._/+= '), maxLength: 40 }).map((v) => v.trim());
+  const query = fc.dictionary(
+    text,
+    fc.oneof(text, fc.array(text, { minLength: 1, maxLength: 3 })),
+    {
+      maxKeys: 4,
+      noNullPrototype: true,
+    },
+  );
+  const headerValue = fc
+    .string({ unit: among('abcXYZ019-._/+= '), maxLength: 40 })
+    .map((v) => v.trim());
   const headers = fc.record(
     {
       'X-Project-Id': headerValue,
@@ -99,7 +106,11 @@ describe("agrees with Huawei's own SDK", () => {
             headers: { ...given, host: url.host },
             ...(data !== undefined && { body: JSON.stringify(data) }),
           };
-          const signed = sign(ours, { accessKey: 'AK', secretKey: new Redacted(sk) }, seconds * 1_000);
+          const signed = sign(
+            ours,
+            { accessKey: 'AK', secretKey: new Redacted(sk) },
+            seconds * 1_000,
+          );
           expect(signed.Authorization).toBe(theirs.Authorization);
         },
       ),
@@ -120,7 +131,11 @@ describe("agrees with Huawei's own SDK", () => {
           'x-sdk-date',
           huaweiSigner.EMPTY_BODY_SHA256,
         );
-        const text = huaweiSigner.getStringToSign('SDK-HMAC-SHA256', date, huaweiSigner.Hex(canonical));
+        const text = huaweiSigner.getStringToSign(
+          'SDK-HMAC-SHA256',
+          date,
+          huaweiSigner.Hex(canonical),
+        );
         expect(signature(sign({ method: 'GET', url, headers: {} }, key, at))).toBe(
           huaweiSigner.hmacSHA256('SecretKey', text),
         );
@@ -130,12 +145,18 @@ describe("agrees with Huawei's own SDK", () => {
 });
 
 test('neither key is in what is sent but for the access key', () => {
-  const headers = sign({ method: 'GET', url: new URL('https://example.com/'), headers: {} }, key, at);
+  const headers = sign(
+    { method: 'GET', url: new URL('https://example.com/'), headers: {} },
+    key,
+    at,
+  );
   expect(JSON.stringify(headers)).not.toContain('SecretKey');
 });
 
 test('spaces around a header are not signed, for they are not sent either', () => {
   const signed = (value: string): string | undefined =>
-    signature(sign({ method: 'GET', url: new URL('https://example.com/'), headers: { x: value } }, key, at));
+    signature(
+      sign({ method: 'GET', url: new URL('https://example.com/'), headers: { x: value } }, key, at),
+    );
   expect(signed('  a b ')).toBe(signed('a b'));
 });

@@ -24,7 +24,11 @@ export type SignableRequest = {
  * calling APIs using AK/SK").
  * @param at milliseconds since the epoch; the server refuses a date more than a quarter of an hour off
  */
-export function sign(request: SignableRequest, key: SigningKey, at: number): Record<string, string> {
+export function sign(
+  request: SignableRequest,
+  key: SigningKey,
+  at: number,
+): Record<string, string> {
   const date = basicDate(at);
   const headers = { ...request.headers, 'X-Sdk-Date': date };
   const canonicalHeaders = Object.entries(headers)

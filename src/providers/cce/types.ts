@@ -36,7 +36,11 @@ export function makeCredential(fields: {
 
 /** What must not appear in a message. */
 export function secretsOf({ accessKey, secretKey, securityToken }: CceCredential): string[] {
-  return [accessKey, secretKey.reveal(), ...(securityToken === undefined ? [] : [securityToken.reveal()])];
+  return [
+    accessKey,
+    secretKey.reveal(),
+    ...(securityToken === undefined ? [] : [securityToken.reveal()]),
+  ];
 }
 
 /** A time as Huawei Cloud writes it, `2026-11-22T03:00:00.121000Z`, with any number of fractional digits: milliseconds since the epoch. */

@@ -46,10 +46,9 @@ describe('a class for provider local', () => {
     ];
     const object = '- {objectName: db, filePermission: "0400"';
     expect(files(`- objectName: db\n  filePermission: "0400"${selections}`)).toEqual(selected);
-    expect(files(`- objectName: db\n  filePermission: "0400"\n  objectAlias: all${selections}`)).toEqual([
-      ['all', 'db@latest', 'whole', 0o400, 'utf-8'],
-      ...selected,
-    ]);
+    expect(
+      files(`- objectName: db\n  filePermission: "0400"\n  objectAlias: all${selections}`),
+    ).toEqual([['all', 'db@latest', 'whole', 0o400, 'utf-8'], ...selected]);
     expect(files(`${object}, jmesPath: [{path: k, encoding: hex}]}`)).toEqual([
       ['k', 'db@latest', 'k', 0o400, 'hex'],
     ]);
@@ -66,7 +65,9 @@ describe('a class for provider local', () => {
       { service: 'local', name: 'db' },
       { service: 'local', name: 'db', version: 'v1' },
     ]);
-    expect(plan?.files.map(({ sources }) => plan.refs.indexOf(sources.value!.ref))).toEqual([0, 0, 1]);
+    expect(plan?.files.map(({ sources }) => plan.refs.indexOf(sources.value!.ref))).toEqual([
+      0, 0, 1,
+    ]);
     expect(plan?.login).toEqual({});
   });
 
@@ -96,7 +97,9 @@ describe('a class for provider local', () => {
   });
 
   test('two files of one path are told', () => {
-    expect(problems('- {objectName: a, objectAlias: f}\n- {objectName: b, jmesPath: [{path: f}]}')).toEqual([
+    expect(
+      problems('- {objectName: a, objectAlias: f}\n- {objectName: b, jmesPath: [{path: f}]}'),
+    ).toEqual([
       'error 2:37 the file name f is that of line 1 too; give it another name with objectAlias',
     ]);
   });
@@ -104,7 +107,11 @@ describe('a class for provider local', () => {
   test('without objects there is no plan; other parameters are warned of', () => {
     expect(planLocal({ object: '- objectName: a' })).toEqual({
       problems: [
-        expect.objectContaining({ severity: 'warning', parameter: 'object', hint: 'did you mean objects?' }),
+        expect.objectContaining({
+          severity: 'warning',
+          parameter: 'object',
+          hint: 'did you mean objects?',
+        }),
         expect.objectContaining({ severity: 'error', parameter: 'objects', code: 'INVALID_CLASS' }),
       ],
     });

@@ -48,7 +48,14 @@ export function versionNumber(version: string): number | undefined {
 }
 
 const parameter = 'objects';
-const objectKeys = ['objectName', 'objectAlias', 'objectVersion', 'jmesPath', 'optional', ...fileOptionKeys];
+const objectKeys = [
+  'objectName',
+  'objectAlias',
+  'objectVersion',
+  'jmesPath',
+  'optional',
+  ...fileOptionKeys,
+];
 const selectionKeys = ['path', 'objectAlias', ...fileOptionKeys];
 
 type Report = (problem: Problem) => void;
@@ -75,7 +82,12 @@ export function readObjects(
 
 /** The name is empty where it was faulty. */
 function readRef(object: YamlMap, reportError: ReportAt): SecretRef {
-  const name = readRequiredText(object, 'objectName', 'objectName is the name of the secret', reportError);
+  const name = readRequiredText(
+    object,
+    'objectName',
+    'objectName is the name of the secret',
+    reportError,
+  );
   const problem = checkSecretName(name?.text ?? '');
   if (name !== undefined && problem !== undefined)
     reportError(name, `objectName of ${object.where} ${problem}`);
@@ -114,7 +126,12 @@ function readFiles(
   const selectedFiles = selections.flatMap((selection) => {
     selection.warnUnknown([...selectionKeys]);
     const fileOptions = readFileOptions(selection, parameter, report, options);
-    const path = readRequiredText(selection, 'path', 'path is a key of the secret, or JMESPath', reportError);
+    const path = readRequiredText(
+      selection,
+      'path',
+      'path is a key of the secret, or JMESPath',
+      reportError,
+    );
     if (path === undefined) return [];
     const alias = readOptionalText(selection, 'objectAlias') ?? path;
     return [file(alias, { kind: 'key-or-jmespath', text: path.text }, fileOptions)];

@@ -13,7 +13,12 @@ describe('the page of provider local', () => {
     expect(spec.provider).toBe('local');
     const { plan, problems } = planLocal(spec.parameters);
     expect(problems).toEqual([]);
-    expect(plan?.files.map(({ path }) => path)).toEqual(['eu/prod/db', 'app.json', 'tls.crt', 'tls.key']);
+    expect(plan?.files.map(({ path }) => path)).toEqual([
+      'eu/prod/db',
+      'app.json',
+      'tls.crt',
+      'tls.key',
+    ]);
   });
 
   test('has grants that are understood', () => {
@@ -24,7 +29,10 @@ describe('the page of provider local', () => {
 
   test('shows the format as it is', () => {
     const document = parseDocument(Buffer.from(blocks('json')[0]!));
-    expect(document.get('eu/prod/db')?.versions.map(({ version }) => version)).toEqual(['v2', 'v3']);
+    expect(document.get('eu/prod/db')?.versions.map(({ version }) => version)).toEqual([
+      'v2',
+      'v3',
+    ]);
   });
 
   test('tells the limit that is kept', () => {

@@ -43,7 +43,9 @@ beforeEach(async () => {
 afterEach(() => rmSync(directory, { recursive: true }));
 
 async function set(name: string, value: string): Promise<void> {
-  await writer.change((document) => addVersion(document, name, Buffer.from(value), new Date().toISOString()));
+  await writer.change((document) =>
+    addVersion(document, name, Buffer.from(value), new Date().toISOString()),
+  );
 }
 
 const fingerprint = createFingerprint();
@@ -72,11 +74,16 @@ const fetchAll = async (
   signal = authorizeContext.signal,
 ): Promise<readonly FetchResult[]> =>
   Promise.all(
-    provider.fetch(grants.map((grant) => ({ grant, urgency: 'first', signal, onStart: () => undefined }))),
+    provider.fetch(
+      grants.map((grant) => ({ grant, urgency: 'first', signal, onStart: () => undefined })),
+    ),
   );
 
 async function read(provider: TestProvider, objects: string): Promise<readonly FetchResult[]> {
-  return fetchAll(provider, await provider.authorize(workload, plan(provider, objects), authorizeContext));
+  return fetchAll(
+    provider,
+    await provider.authorize(workload, plan(provider, objects), authorizeContext),
+  );
 }
 
 describe('provider local', () => {
@@ -101,13 +108,17 @@ describe('provider local', () => {
         plan(provider, '- objectName: eu/db\n- objectName: us/db'),
         authorizeContext,
       ),
-    ).rejects.toMatchObject({ code: 'NOT_GRANTED', message: expect.stringContaining('local/us/db') });
+    ).rejects.toMatchObject({
+      code: 'NOT_GRANTED',
+      message: expect.stringContaining('local/us/db'),
+    });
   });
 
   test('what was removed is absent, and the way to set it is told; a new version is seen', async () => {
     const provider = start();
     await writer.change((document) => ({ document: removeVersions(document, 'eu/db') }));
-    const objects = '- objectName: eu/db\n- {objectName: eu/db, objectVersion: v1, objectAlias: old}';
+    const objects =
+      '- objectName: eu/db\n- {objectName: eu/db, objectVersion: v1, objectAlias: old}';
     for (const result of await read(provider, objects)) {
       expect(result).toMatchObject({
         kind: 'absent',
@@ -132,12 +143,17 @@ describe('provider local', () => {
       authorizeContext,
     );
     expect(await fetchAll(provider, [...grants, ...grants])).toEqual([
-      { kind: 'failed', error: expect.objectContaining({ code: 'LOCAL_STORE_UNREADABLE', kind: 'outage' }) },
+      {
+        kind: 'failed',
+        error: expect.objectContaining({ code: 'LOCAL_STORE_UNREADABLE', kind: 'outage' }),
+      },
       { kind: 'failed', error: expect.objectContaining({ code: 'LOCAL_STORE_UNREADABLE' }) },
     ]);
     await writer.init();
     await set('eu/db', 'new');
-    expect(await fetchAll(provider, grants)).toMatchObject([{ kind: 'value', value: { version: 'v1' } }]);
+    expect(await fetchAll(provider, grants)).toMatchObject([
+      { kind: 'value', value: { version: 'v1' } },
+    ]);
   });
 
   test("a request that nobody waits for any more ends with its signal's reason", async () => {

@@ -21,14 +21,19 @@ export type LocalProviderDeps = StorePaths & {
  * `provider: local`: secrets out of one age-encrypted file on this node, for demos, development and air-gapped nodes. It serves what
  * the operator granted; docs/providers/local.md.
  */
-export function createLocalProvider(deps: LocalProviderDeps): Provider<LocalLogin, undefined, undefined> {
+export function createLocalProvider(
+  deps: LocalProviderDeps,
+): Provider<LocalLogin, undefined, undefined> {
   const { sharedIdentity } = deps;
   const reader = createStoreReader(deps);
   return {
     name: 'local',
     nodeFacts: async () => undefined,
     plan: planLocal,
-    authorize: createLocalAuthorize({ sharedIdentity, principal: createLocalPrincipal({ ...deps, reader }) }),
+    authorize: createLocalAuthorize({
+      sharedIdentity,
+      principal: createLocalPrincipal({ ...deps, reader }),
+    }),
     fetch: createLocalFetch(reader),
   };
 }

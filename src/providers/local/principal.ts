@@ -38,7 +38,10 @@ export function createLocalPrincipal({
     const { path, keyDigest, keyMode } = await reader.identify();
     if ((keyMode & 0o077) !== 0 && !warned) {
       const mode = keyMode.toString(8);
-      log.warn({ mode }, 'others than its owner may read the key of the local store; make its mode 0600');
+      log.warn(
+        { mode },
+        'others than its owner may read the key of the local store; make its mode 0600',
+      );
       warned = true;
     }
     return {
@@ -51,7 +54,8 @@ export function createLocalPrincipal({
 
   return async () => {
     const at = now();
-    if (cached !== undefined && Math.abs(at - cached.at) < principalCacheMs) return cached.principal;
+    if (cached !== undefined && Math.abs(at - cached.at) < principalCacheMs)
+      return cached.principal;
     try {
       cached = { principal: await readPrincipal(), at };
     } catch (thrown) {
@@ -62,7 +66,9 @@ export function createLocalPrincipal({
 }
 
 /** Answers a batch out of one reading of the store. */
-export function createLocalFetch(reader: StoreReader): Provider<unknown, undefined, undefined>['fetch'] {
+export function createLocalFetch(
+  reader: StoreReader,
+): Provider<unknown, undefined, undefined>['fetch'] {
   return (requests) => {
     const pendingDocument = reader.read();
     // Everybody may have left by the time it fails.

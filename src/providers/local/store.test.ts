@@ -74,7 +74,11 @@ describe('a local store', () => {
       'v2',
       'v1',
     ]);
-    expect([await get('eu/db'), await get('eu/db', 'v1'), await get('b')]).toEqual(['two', 'one', canary]);
+    expect([await get('eu/db'), await get('eu/db', 'v1'), await get('b')]).toEqual([
+      'two',
+      'one',
+      canary,
+    ]);
   });
 
   test('is two files of mode 0600 that show no value, and nothing else', async () => {
@@ -99,9 +103,9 @@ describe('a local store', () => {
   test.each(['/proc/x/local.age', '/nonexistent/a/local.age'])(
     'init says that %s has no place',
     async (unusablePath) => {
-      expect(await rejectionOf(createStoreWriter({ storeFile: unusablePath, keyFile }).init())).toMatch(
-        /^INVALID_REQUEST cannot make the local store .*: there is no directory /,
-      );
+      expect(
+        await rejectionOf(createStoreWriter({ storeFile: unusablePath, keyFile }).init()),
+      ).toMatch(/^INVALID_REQUEST cannot make the local store .*: there is no directory /);
       expect(existsSync(keyFile)).toBe(false);
     },
   );
@@ -157,7 +161,11 @@ describe('a store that cannot be read', () => {
     ['an empty key', () => truncateSync(keyFile), 'it holds no key'],
     ['a directory', () => (rmSync(storeFile), mkdirSync(storeFile)), 'it is a directory'],
     ['a directory for a key', () => (rmSync(keyFile), mkdirSync(keyFile)), 'it is a directory'],
-    ['a pipe', () => (rmSync(storeFile), execFileSync('mkfifo', [storeFile])), 'it is no regular file'],
+    [
+      'a pipe',
+      () => (rmSync(storeFile), execFileSync('mkfifo', [storeFile])),
+      'it is no regular file',
+    ],
     [
       'a path through a file',
       () => (storeFile = join(keyFile, 'x')),
@@ -170,8 +178,16 @@ describe('a store that cannot be read', () => {
       () => writeFileSync(keyFile, readFileSync(keyFile, 'latin1').replace(/[A-Z0-9]\n$/, 'B\n')),
       'line 3 is no key',
     ],
-    ['a too large one', () => truncateSync(storeFile, 9 * 1024 * 1024), 'it is larger than 8192 KiB'],
-    ['an encrypted stranger', async () => writeEncrypted(canary), 'its content is malformed: it is not JSON'],
+    [
+      'a too large one',
+      () => truncateSync(storeFile, 9 * 1024 * 1024),
+      'it is larger than 8192 KiB',
+    ],
+    [
+      'an encrypted stranger',
+      async () => writeEncrypted(canary),
+      'its content is malformed: it is not JSON',
+    ],
     [
       'a later format',
       async () => writeEncrypted('{"format":"keyferry-local/2"}'),
@@ -203,7 +219,8 @@ describe('a store that cannot be read', () => {
     expect(await rejectionOf(createStoreWriter({ storeFile, keyFile }).rotateKey())).toContain(
       'LOCAL_STORE_UNREADABLE',
     );
-    if (contentsBefore !== undefined) expect(readFileSync(storeFile).equals(contentsBefore)).toBe(true);
+    if (contentsBefore !== undefined)
+      expect(readFileSync(storeFile).equals(contentsBefore)).toBe(true);
   });
 
   test("another store's key, and the right one brings all back", async () => {
@@ -214,7 +231,10 @@ describe('a store that cannot be read', () => {
       keyFile: join(directory, 'other.key'),
     });
     await other.init();
-    const readerWithWrongKey = createStoreReader({ storeFile, keyFile: join(directory, 'other.key') });
+    const readerWithWrongKey = createStoreReader({
+      storeFile,
+      keyFile: join(directory, 'other.key'),
+    });
     expect(await rejectionOf(readerWithWrongKey.read())).toContain('is not encrypted for this key');
     expect(await get('b')).toBe(canary);
   });
@@ -417,7 +437,9 @@ describe('the age tool', () => {
     const plaintext = execFileSync('age', ['-d', '-i', keyFile, storeFile], { encoding: 'utf8' });
     expect(JSON.parse(plaintext)).toMatchObject({
       format: 'keyferry-local/1',
-      secrets: { 'eu/db': { last: 1, versions: [{ version: 'v1', value: canary, encoding: 'utf-8' }] } },
+      secrets: {
+        'eu/db': { last: 1, versions: [{ version: 'v1', value: canary, encoding: 'utf-8' }] },
+      },
     });
   });
 
@@ -425,7 +447,9 @@ describe('the age tool', () => {
     execFileSync('age-keygen', ['-o', keyFile], { stdio: 'pipe' });
     const { recipient, keyMade } = await writer.init();
     expect(keyMade).toBe(false);
-    expect(execFileSync('age-keygen', ['-y', keyFile], { encoding: 'utf8' }).trim()).toBe(recipient);
+    expect(execFileSync('age-keygen', ['-y', keyFile], { encoding: 'utf8' }).trim()).toBe(
+      recipient,
+    );
     const created = '2026-01-01T00:00:00Z';
     const document = {
       format: 'keyferry-local/1',

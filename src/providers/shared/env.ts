@@ -16,7 +16,11 @@ export function createEnvReader(env: Readonly<Record<string, string | undefined>
 export function createSettingParser(provider: string) {
   /** That a variable cannot be used. */
   const faulty = (name: string, message: string, hint?: string): SecretError =>
-    new SecretError('NOT_CONFIGURED', `${provider}: ${name} ${message}`, hint === undefined ? {} : { hint });
+    new SecretError(
+      'NOT_CONFIGURED',
+      `${provider}: ${name} ${message}`,
+      hint === undefined ? {} : { hint },
+    );
   return {
     faulty,
     /** A variable's value. @throws SecretError NOT_CONFIGURED */

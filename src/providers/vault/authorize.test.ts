@@ -26,20 +26,25 @@ const withMethod = (authMethod: string, extraParameters: object = {}): Record<st
 const tooLongMessage = 'characters; Vault makes none that long';
 /** A token whose claims say what they like, signed by nobody. */
 const forgedToken = (claims: object): string =>
-  ['{}', JSON.stringify(claims), 'x'].map((part) => Buffer.from(part).toString('base64url')).join('.');
+  ['{}', JSON.stringify(claims), 'x']
+    .map((part) => Buffer.from(part).toString('base64url'))
+    .join('.');
 
 describe("the pod's own token", () => {
   test('logs in to the role of the class, as the driver brought it, and is nowhere to be read', async () => {
     await start({ sharedIdentities: 'none' });
     const tokens = fixture.podToken();
     expect(await fixture.mount(objects, { tokens })).toEqual(expectedFiles);
-    expect(fixture.node.requests.map(({ path, query }) => path + query).join()).not.toContain(tokens.vault);
+    expect(fixture.node.requests.map(({ path, query }) => path + query).join()).not.toContain(
+      tokens.vault,
+    );
     expect(fixture.lines.join()).not.toContain(tokens.vault);
   });
 
   test('one login serves all pods of the account; another account has its own', async () => {
     await start();
-    for (const name of ['a', 'b', 'c']) expect(await fixture.mount(objects, { name })).toEqual(expectedFiles);
+    for (const name of ['a', 'b', 'c'])
+      expect(await fixture.mount(objects, { name })).toEqual(expectedFiles);
     expect(fixture.logins()).toBe(1);
     expect(await fixture.mount(objects, { account: 'other' })).toMatch(
       /^CREDENTIALS_REFUSED: .*service account name not authorized/,
@@ -51,7 +56,10 @@ describe("the pod's own token", () => {
     await start({ dialect: 'openbao' });
     expect(await fixture.mount(objects)).toEqual(expectedFiles);
     expect(
-      await fixture.mount({ objects, audience: 'bank' }, { tokens: fixture.podToken({ audience: 'bank' }) }),
+      await fixture.mount(
+        { objects, audience: 'bank' },
+        { tokens: fixture.podToken({ audience: 'bank' }) },
+      ),
     ).toMatch(/^CREDENTIALS_REFUSED: .*invalid audience/);
   });
 
@@ -70,8 +78,12 @@ describe("the pod's own token", () => {
     ['that has ended', { lifeMs: -60_000 }, /^TOKEN_INVALID: .* expired/],
   ])('%s is not shown to Vault', async (_, claims, expectedError) => {
     await start();
-    expect(await fixture.mount(objects, { tokens: fixture.podToken(claims) })).toMatch(expectedError);
-    expect(await fixture.mount(objects, { tokens: { vault: 'no token' } })).toMatch(/^TOKEN_INVALID/);
+    expect(await fixture.mount(objects, { tokens: fixture.podToken(claims) })).toMatch(
+      expectedError,
+    );
+    expect(await fixture.mount(objects, { tokens: { vault: 'no token' } })).toMatch(
+      /^TOKEN_INVALID/,
+    );
     expect(fixture.logins()).toBe(0);
   });
 });
@@ -79,7 +91,8 @@ describe("the pod's own token", () => {
 describe('a role that may look at the pod', () => {
   async function startJwt(options: VaultFixtureOptions = {}): Promise<void> {
     await start(options);
-    for (const mount of ['jwt', 'k8s-eu']) fixture.auth.jwt(mount).role('app', { audiences: ['vault'] });
+    for (const mount of ['jwt', 'k8s-eu'])
+      fixture.auth.jwt(mount).role('app', { audiences: ['vault'] });
   }
 
   test('keeps pods of one account apart, unless the operator says that no role does', async () => {
@@ -94,7 +107,8 @@ describe('a role that may look at the pod', () => {
 
   test('may be behind any mount of which nobody says that it is of Kubernetes', async () => {
     await startJwt();
-    for (const name of ['a', 'b']) await fixture.volume({ objects, vaultAuthMountPath: 'k8s-eu' }, { name });
+    for (const name of ['a', 'b'])
+      await fixture.volume({ objects, vaultAuthMountPath: 'k8s-eu' }, { name });
     expect(fixture.logins()).toBe(2);
     for (const name of ['a', 'b'])
       await fixture.volume(withMethod('kubernetes', { vaultAuthMountPath: 'k8s-eu' }), { name });
@@ -112,7 +126,10 @@ describe('a role that may look at the pod', () => {
       'kubernetes.io': { pod: { uid: 'uid-victim' }, serviceaccount: { uid: 'sa-uid' } },
     };
     expect(
-      await fixture.mount(withMethod('jwt'), { name: 'thief', tokens: { vault: forgedToken(claims) } }),
+      await fixture.mount(withMethod('jwt'), {
+        name: 'thief',
+        tokens: { vault: forgedToken(claims) },
+      }),
     ).toMatch(/^CREDENTIALS_REFUSED: .*signature/);
   });
 });
@@ -129,7 +146,9 @@ describe('a token of the API server’s making', () => {
     expect(await fixture.mount(objects, { tokens: {} })).toEqual(expectedFiles);
     expect(tokenRequestCount()).toBe(1);
     expect(fixture.logins()).toBe(1);
-    const { spec } = JSON.parse(fixture.kubernetes.requests.at(-1)!.body.toString()) as { spec: object };
+    const { spec } = JSON.parse(fixture.kubernetes.requests.at(-1)!.body.toString()) as {
+      spec: object;
+    };
     expect(spec).toMatchObject({
       audiences: ['vault'],
       boundObjectRef: { kind: 'Pod', name: 'pod-1', uid: 'uid-pod-1' },
@@ -146,9 +165,9 @@ describe('a token of the API server’s making', () => {
   test('is not asked for where the driver brings one, nor made up for one that does not do', async () => {
     await start({ env: tokenRequestsEnv });
     expect(await fixture.mount(objects)).toEqual(expectedFiles);
-    expect(await fixture.mount(objects, { tokens: fixture.podToken({ serviceAccount: 'other' }) })).toMatch(
-      /^TOKEN_INVALID/,
-    );
+    expect(
+      await fixture.mount(objects, { tokens: fixture.podToken({ serviceAccount: 'other' }) }),
+    ).toMatch(/^TOKEN_INVALID/);
     expect(tokenRequestCount()).toBe(0);
   });
 
@@ -213,7 +232,11 @@ describe('what a pod brings', () => {
     ['approle', { role_id: ' ' }, 'has no role_id; give it the keys role_id and secret_id'],
     ['token', { Token: 'x' }, 'has no token; give it the key token'],
     ['token', { token: 'x'.repeat(32_769) }, `has a token of more than 32768 ${tooLongMessage}`],
-    ['approle', { role_id: 'x'.repeat(32_769) }, `has a role_id of more than 32768 ${tooLongMessage}`],
+    [
+      'approle',
+      { role_id: 'x'.repeat(32_769) },
+      `has a role_id of more than 32768 ${tooLongMessage}`,
+    ],
     ['cert', { token: 'x' }, 'is of no use to it; use approle or token with what the pod brings'],
   ])(
     '%s: a Secret of other keys is not passed over for a shared identity',
@@ -250,7 +273,10 @@ describe('what the operator configured for all', () => {
     start({
       ...options,
       env: (vault, file) => ({
-        KEYFERRY_VAULT_TOKEN_FILE: file('token', `${vault.tokens.issue({ policies: ['app'] }).id}\n`),
+        KEYFERRY_VAULT_TOKEN_FILE: file(
+          'token',
+          `${vault.tokens.issue({ policies: ['app'] }).id}\n`,
+        ),
         ...env?.(vault, file),
       }),
     });
@@ -293,9 +319,13 @@ describe('what the operator configured for all', () => {
   test('a grant names paths without their query, which neither hides one nor makes one up', async () => {
     const read = (query: string) =>
       fixture.mount(
-        withMethod('token', { objects: `- {objectName: p, secretPath: "secret/data/db?${query}"}` }),
+        withMethod('token', {
+          objects: `- {objectName: p, secretPath: "secret/data/db?${query}"}`,
+        }),
       );
-    await startWithToken({ grants: [{ ...grantsForApp[0], names: ['vault/secret/data/*-public'] }] });
+    await startWithToken({
+      grants: [{ ...grantsForApp[0], names: ['vault/secret/data/*-public'] }],
+    });
     expect(await read('x=-public')).toMatch(/^NOT_GRANTED/);
     await fixture.close();
     await startWithToken({ grants: [{ ...grantsForApp[0], names: ['vault/secret/data/db'] }] });
@@ -309,15 +339,18 @@ describe('what the operator configured for all', () => {
     ['all', 'GET', 'team-a/auth/token/lookup-self'],
     ['granted', 'POST', 'auth/token/renew-self'],
     ['all', 'PUT', 'auth/token/revoke'],
-  ] as const)('its token itself serves nobody: %s, %s %s', async (sharedIdentities, method, path) => {
-    const grants = [{ ...grantsForApp[0], names: ['vault/**'], methods: ['POST', 'PUT'] }];
-    await startWithToken({ grants, sharedIdentities });
-    const objects = `- {objectName: t, secretPath: "${path}", secretKey: id, method: ${method}}`;
-    expect(await fixture.mount(withMethod('token', { objects }))).toMatch(
-      /^NOT_GRANTED: vault: .*auth\/token\/.* is about the token it is configured with itself, which is for nobody/,
-    );
-    expect(fixture.count()).toBe(0);
-  });
+  ] as const)(
+    'its token itself serves nobody: %s, %s %s',
+    async (sharedIdentities, method, path) => {
+      const grants = [{ ...grantsForApp[0], names: ['vault/**'], methods: ['POST', 'PUT'] }];
+      await startWithToken({ grants, sharedIdentities });
+      const objects = `- {objectName: t, secretPath: "${path}", secretKey: id, method: ${method}}`;
+      expect(await fixture.mount(withMethod('token', { objects }))).toMatch(
+        /^NOT_GRANTED: vault: .*auth\/token\/.* is about the token it is configured with itself, which is for nobody/,
+      );
+      expect(fixture.count()).toBe(0);
+    },
+  );
 
   test.each([
     ['address', { vaultAddress: 'https://other.vault.example:8200' }],
@@ -338,7 +371,10 @@ describe('what the operator configured for all', () => {
 
   test('the same address in the class is no other one', async () => {
     await startWithToken();
-    const connection = { vaultAddress: `${fixture.node.address}/`, vaultCACertPath: fixture.caFile };
+    const connection = {
+      vaultAddress: `${fixture.node.address}/`,
+      vaultCACertPath: fixture.caFile,
+    };
     expect(await fixture.mount({ ...token, ...connection })).toEqual(expectedFiles);
   });
 
@@ -359,7 +395,9 @@ describe('what the operator configured for all', () => {
       },
     });
     expect(await fixture.mount(withMethod('approle'), { tokens: {} })).toEqual(expectedFiles);
-    expect(await fixture.mount(withMethod('approle'), { account: 'other' })).toMatch(/^NOT_GRANTED/);
+    expect(await fixture.mount(withMethod('approle'), { account: 'other' })).toMatch(
+      /^NOT_GRANTED/,
+    );
     expect(fixture.logins()).toBe(1);
   });
 
@@ -395,7 +433,9 @@ describe('what the operator configured for all', () => {
           account: 'other',
           ...(secret && { secret }),
         }),
-      ).toMatch(/^CREDENTIALS_REFUSED: Vault welcomed .* as somebody else: the mount is not of the method/);
+      ).toMatch(
+        /^CREDENTIALS_REFUSED: Vault welcomed .* as somebody else: the mount is not of the method/,
+      );
     }
     expect(fixture.count(/^GET .v1.secret/)).toBe(0);
   });
@@ -419,7 +459,9 @@ describe('what the operator configured for all', () => {
   test('an Agent that logs in by itself, at the socket the operator named: no token is sent', async () => {
     await start({ socket: true });
     await fixture.mount(token);
-    expect(fixture.node.requests.map(({ headers }) => headers['x-vault-token'])).toEqual([undefined]);
+    expect(fixture.node.requests.map(({ headers }) => headers['x-vault-token'])).toEqual([
+      undefined,
+    ]);
     expect(await fixture.mount(token, { account: 'other' })).toMatch(/^NOT_GRANTED/);
     expect(fixture.node.requests).toHaveLength(1);
   });

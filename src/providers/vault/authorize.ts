@@ -5,21 +5,38 @@ import type { AuthorizeContext, Grant } from '../../core/provider.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { Workload } from '../../core/workload.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
-import { type ResolvedIdentity, type ResolveIdentityDeps, createResolveIdentity } from './auth/identity.ts';
+import {
+  type ResolvedIdentity,
+  type ResolveIdentityDeps,
+  createResolveIdentity,
+} from './auth/identity.ts';
 import type { PrincipalOf } from './auth/principals.ts';
 import { withoutQuery } from './class/object-ref.ts';
 import type { VaultNodeFacts, VaultLogin, VaultSession, VaultTls } from './types.ts';
 
-const tlsKeys = ['skipVerify', 'caFile', 'caDirectory', 'serverName', 'certFile', 'keyFile'] as const;
+const tlsKeys = [
+  'skipVerify',
+  'caFile',
+  'caDirectory',
+  'serverName',
+  'certFile',
+  'keyFile',
+] as const;
 
 /**
  * An identity that is not the workload's own shows itself where the operator configured it to, and nowhere else: an address that is allowed to workloads with
  * their own tokens may be another team's, and a grant's names are those of the configured namespace.
  * @throws SecretError NOT_ALLOWED_FROM_CLASS, naming what the class may not say
  */
-export function checkSharedLogin(login: VaultLogin, nodeFacts: VaultNodeFacts, description: string): void {
+export function checkSharedLogin(
+  login: VaultLogin,
+  nodeFacts: VaultNodeFacts,
+  description: string,
+): void {
   const mismatches = [
-    ...(login.addresses.every((address) => nodeFacts.addresses.includes(address)) ? [] : ['address']),
+    ...(login.addresses.every((address) => nodeFacts.addresses.includes(address))
+      ? []
+      : ['address']),
     ...(login.namespace === nodeFacts.namespace ? [] : ['namespace']),
     ...(login.mount === nodeFacts.mounts[login.method] ? [] : ['auth mount']),
     ...(isSameTls(login.tls, nodeFacts.tls) ? [] : ['TLS settings']),

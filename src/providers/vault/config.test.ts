@@ -5,7 +5,8 @@ import { defaultMounts } from './types.ts';
 import { planVault } from './class/class.ts';
 
 type Env = Readonly<Record<string, string>>;
-const readSettings = (env: Env, dialect: 'vault' | 'openbao' = 'vault') => readVaultSettings(dialect, env);
+const readSettings = (env: Env, dialect: 'vault' | 'openbao' = 'vault') =>
+  readVaultSettings(dialect, env);
 const errorMessage = (env: Env): string => {
   try {
     readSettings(env);
@@ -19,9 +20,21 @@ const errorMessage = (env: Env): string => {
 describe('what an operator configures', () => {
   test('nothing: then classes name their Vault, and nothing is shared or allowed', () => {
     expect(readSettings({})).toEqual({
-      ...{ perSecond: 50, burst: 500, credentialFiles: {}, tokenRequests: false, jwtPrincipal: 'pod' },
+      ...{
+        perSecond: 50,
+        burst: 500,
+        credentialFiles: {},
+        tokenRequests: false,
+        jwtPrincipal: 'pod',
+      },
       nodeFacts: {
-        ...{ addresses: [], mounts: defaultMounts, tls: {}, allowedAddresses: [], allowedFiles: [] },
+        ...{
+          addresses: [],
+          mounts: defaultMounts,
+          tls: {},
+          allowedAddresses: [],
+          allowedFiles: [],
+        },
         allowSkipVerify: false,
       },
     });
@@ -46,7 +59,9 @@ describe('what an operator configures', () => {
         ...{ certFile: '/etc/c.crt', keyFile: '/etc/c.key' },
       },
     });
-    expect(readSettings({ VAULT_CAPATH: '/etc/ca' }).nodeFacts.tls).toEqual({ caDirectory: '/etc/ca' });
+    expect(readSettings({ VAULT_CAPATH: '/etc/ca' }).nodeFacts.tls).toEqual({
+      caDirectory: '/etc/ca',
+    });
   });
 
   test('ours win over theirs; openbao has its own before those of vault; empty ones are none', () => {
@@ -73,7 +88,12 @@ describe('what an operator configures', () => {
       KEYFERRY_VAULT_MOUNT: '/k8s/eu/',
       KEYFERRY_VAULT_CERT_MOUNT: 'nodes',
     }).nodeFacts;
-    expect(mounts).toEqual({ ...defaultMounts, kubernetes: 'k8s/eu', jwt: 'k8s/eu', cert: 'nodes' });
+    expect(mounts).toEqual({
+      ...defaultMounts,
+      kubernetes: 'k8s/eu',
+      jwt: 'k8s/eu',
+      cert: 'nodes',
+    });
   });
 
   test('files that show Keyferry itself, tokens by request, principals, rates', () => {
@@ -157,7 +177,8 @@ describe('what classes may ask for then', () => {
       VAULT_ADDR: 'v:1',
       KEYFERRY_VAULT_ALLOWED_FILES: '/etc/a.crt, /etc/tls/, /srv/*/ca.crt',
     };
-    const allowed = (vaultCACertPath: string): boolean => codes(env, { vaultCACertPath }).length === 0;
+    const allowed = (vaultCACertPath: string): boolean =>
+      codes(env, { vaultCACertPath }).length === 0;
     for (const file of ['/etc/a.crt', '/etc/tls', '/etc/tls/b/c', '/srv/x/ca.crt'])
       expect([file, allowed(file)]).toEqual([file, true]);
     for (const file of ['/etc/b.crt', '/etc/tls2', '/srv/x/y/ca.crt', '/srv/x/ca.key', '/etc'])
@@ -167,6 +188,8 @@ describe('what classes may ask for then', () => {
   test('TLS that is not verified', () => {
     const parameters = { vaultSkipTLSVerify: 'true' };
     expect(codes({ VAULT_ADDR: 'v:1' }, parameters)).toEqual(['NOT_ALLOWED_FROM_CLASS']);
-    expect(codes({ VAULT_ADDR: 'v:1', KEYFERRY_VAULT_ALLOW_SKIP_VERIFY: 'true' }, parameters)).toEqual([]);
+    expect(
+      codes({ VAULT_ADDR: 'v:1', KEYFERRY_VAULT_ALLOW_SKIP_VERIFY: 'true' }, parameters),
+    ).toEqual([]);
   });
 });

@@ -39,7 +39,8 @@ export function createSettingReader(
 ): SettingReader {
   const get = createEnvReader(env);
   const { faulty: invalidSettingError } = createSettingParser(dialect);
-  const own = dialect === 'openbao' ? ['KEYFERRY_OPENBAO_', 'KEYFERRY_VAULT_'] : ['KEYFERRY_VAULT_'];
+  const own =
+    dialect === 'openbao' ? ['KEYFERRY_OPENBAO_', 'KEYFERRY_VAULT_'] : ['KEYFERRY_VAULT_'];
   const vendorPrefixes = dialect === 'openbao' ? ['BAO_', 'VAULT_'] : ['VAULT_'];
 
   function findFirst(prefixes: readonly string[], name: string): Setting | undefined {
@@ -54,7 +55,11 @@ export function createSettingReader(
     if (setting === undefined) return undefined;
     const value = parse(setting.text);
     if (value !== undefined) return value;
-    throw invalidSettingError(setting.name, `is ${sanitizeExternalText(setting.text)}`, `give ${expected}`);
+    throw invalidSettingError(
+      setting.name,
+      `is ${sanitizeExternalText(setting.text)}`,
+      `give ${expected}`,
+    );
   };
 
   return {
@@ -75,7 +80,10 @@ export function createSettingReader(
  * stops the start and not a mount.
  * @throws SecretError NOT_CONFIGURED
  */
-export function readAllowedAddresses({ getOwn, invalidSettingError }: SettingReader): readonly string[] {
+export function readAllowedAddresses({
+  getOwn,
+  invalidSettingError,
+}: SettingReader): readonly string[] {
   const setting = getOwn('ALLOWED_ADDRESSES');
   if (setting === undefined) return [];
   const entries = splitList(setting.text);
@@ -105,7 +113,10 @@ function isValidEntry(entry: string): boolean {
  * `ALLOWED_FILES`: files that classes may name, and directories with all below; `*` stops at `/`, `**` does not.
  * @throws SecretError NOT_CONFIGURED
  */
-export function readAllowedFiles({ getOwn, invalidSettingError }: SettingReader): readonly NameGlob[] {
+export function readAllowedFiles({
+  getOwn,
+  invalidSettingError,
+}: SettingReader): readonly NameGlob[] {
   const setting = getOwn('ALLOWED_FILES');
   if (setting === undefined) return [];
   return splitList(setting.text).flatMap((entry) => {
@@ -158,7 +169,8 @@ export function readVaultSettings(
     nodeFacts: readNodeFacts(dialect, settings),
     credentialFiles: readCredentialFiles(settings),
     tokenRequests: flag(getOwn('TOKEN_REQUESTS')),
-    jwtPrincipal: read(getOwn('JWT_PRINCIPAL'), parseJwtPrincipal, 'pod or serviceAccount') ?? 'pod',
+    jwtPrincipal:
+      read(getOwn('JWT_PRINCIPAL'), parseJwtPrincipal, 'pod or serviceAccount') ?? 'pod',
   };
 }
 
@@ -173,7 +185,9 @@ function readNodeFacts(dialect: string, settings: SettingReader): VaultNodeFacts
     read(getOwn(method), normalizeMount, 'a path like kubernetes');
   const podTokenMount = mount('MOUNT');
   return {
-    addresses: [...new Set(addresses.map((address) => parseOperatorAddress(address, `${dialect}: ${name}`)))],
+    addresses: [
+      ...new Set(addresses.map((address) => parseOperatorAddress(address, `${dialect}: ${name}`))),
+    ],
     ...(namespace !== undefined && { namespace }),
     mounts: {
       kubernetes: podTokenMount ?? defaultMounts.kubernetes,
@@ -210,7 +224,11 @@ function readTls({ getAny, read, file, flag, invalidSettingError }: SettingReade
   };
 }
 
-function readCredentialFiles({ getOwn, file, invalidSettingError }: SettingReader): CredentialFiles {
+function readCredentialFiles({
+  getOwn,
+  file,
+  invalidSettingError,
+}: SettingReader): CredentialFiles {
   const roleIdFile = file(getOwn('ROLE_ID_FILE'));
   const secretIdFile = file(getOwn('SECRET_ID_FILE'));
   const tokenFile = file(getOwn('TOKEN_FILE'));

@@ -35,13 +35,16 @@ describe('docs/providers/vault.md', () => {
       env: { name: string; value: string }[];
     }[];
     const values = Object.fromEntries(env!.env.map(({ name, value }) => [name, value]));
-    expect(readVaultSettings('vault', values).nodeFacts.addresses).toEqual(['https://vault.vault:8200']);
+    expect(readVaultSettings('vault', values).nodeFacts.addresses).toEqual([
+      'https://vault.vault:8200',
+    ]);
   });
 
   test('names every variable that is read', () => {
     const read = variablesRead((env) => readVaultSettings('vault', env));
     const ours = read.filter(
-      (name) => !name.startsWith('KEYFERRY_VAULT_') || !read.includes(name.replace('KEYFERRY_', '')),
+      (name) =>
+        !name.startsWith('KEYFERRY_VAULT_') || !read.includes(name.replace('KEYFERRY_', '')),
     );
     expect(ours.filter((name) => !page.includes(`\`${name}\``))).toEqual([]);
     expect(ours).toHaveLength(21);

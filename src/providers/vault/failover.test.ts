@@ -26,7 +26,10 @@ async function setUp(options?: FakeVaultOptions) {
   const api = createVaultApi({
     http: vault.http,
     now: vault.now,
-    retry: createRetry({ baseMs: 1, onFailedAttempt: ({ code }) => void failedAttempts.push(code) }),
+    retry: createRetry({
+      baseMs: 1,
+      onFailedAttempt: ({ code }) => void failedAttempts.push(code),
+    }),
     random: () => 0,
     log: pino({}, { write: (line: string) => void lines.push(line) }),
   });
@@ -67,7 +70,13 @@ describe('a call', () => {
     const namespaceVault = vault.inNamespace('team-a');
     namespaceVault.kv2().put('app', { password: 'of team-a' });
     const login = vault.login({ namespace: 'team-a' });
-    const call = { login, method: 'GET', path: 'secret/data/app', signal: neverAborted, mayIssue: false };
+    const call = {
+      login,
+      method: 'GET',
+      path: 'secret/data/app',
+      signal: neverAborted,
+      mayIssue: false,
+    };
     const token = new Redacted(namespaceVault.rootToken());
     const answer = await api.call({ ...call, token });
     expect(answer.json()).toMatchObject({ data: { data: { password: 'of team-a' } } });
@@ -102,14 +111,17 @@ describe('a call', () => {
     expect(vault.node.requests.at(-1)).toMatchObject({ method: 'GET', query: 'list=true' });
   });
 
-  test.each(['secret/data/../../sys/raw/x', 'secret/data/%2e%2e/x', 'secret/a b', 'secret/a#b', '../x'])(
-    'is not sent where its path would become another: %s',
-    async (path) => {
-      const { vault, asked: callOutcome } = await setUp();
-      expect(await callOutcome({ path })).toMatch(/^INVALID_CLASS: /);
-      expect(vault.count()).toBe(0);
-    },
-  );
+  test.each([
+    'secret/data/../../sys/raw/x',
+    'secret/data/%2e%2e/x',
+    'secret/a b',
+    'secret/a#b',
+    '../x',
+  ])('is not sent where its path would become another: %s', async (path) => {
+    const { vault, asked: callOutcome } = await setUp();
+    expect(await callOutcome({ path })).toMatch(/^INVALID_CLASS: /);
+    expect(vault.count()).toBe(0);
+  });
 });
 
 describe('several addresses', () => {
@@ -123,16 +135,20 @@ describe('several addresses', () => {
     expect(lines[0]).toContain(`"to":"${vault.addresses[1]}"`);
   });
 
-  test.each(['sealed', 'uninitialised', 'no-active', 'dr-secondary', 'cut-off', 'removed'] as const)(
-    'a node that is %s is passed over, for calls that issue, too',
-    async (state) => {
-      const { vault, database, asked: callOutcome, issue } = await setUp({ nodes: 2 });
-      vault.node.state = state;
-      expect(await callOutcome(issue)).toBe(1);
-      expect(await callOutcome()).toBe(1);
-      expect(database.createdCount()).toBe(1);
-    },
-  );
+  test.each([
+    'sealed',
+    'uninitialised',
+    'no-active',
+    'dr-secondary',
+    'cut-off',
+    'removed',
+  ] as const)('a node that is %s is passed over, for calls that issue, too', async (state) => {
+    const { vault, database, asked: callOutcome, issue } = await setUp({ nodes: 2 });
+    vault.node.state = state;
+    expect(await callOutcome(issue)).toBe(1);
+    expect(await callOutcome()).toBe(1);
+    expect(database.createdCount()).toBe(1);
+  });
 
   test.each(['standby', 'performance-standby'] as const)('a %s serves', async (state) => {
     const { vault, asked: callOutcome } = await setUp({ nodes: 2 });
@@ -180,7 +196,9 @@ describe('a node that failed', () => {
     vault.node.state = 'active';
     vault.advanceClock(10_000);
     const healthCheckCount = vault.count('GET /v1/sys/health');
-    expect(await Promise.all(Array.from({ length: 20 }, () => callOutcome()))).toEqual(Array(20).fill(0));
+    expect(await Promise.all(Array.from({ length: 20 }, () => callOutcome()))).toEqual(
+      Array(20).fill(0),
+    );
     expect(vault.count('GET /v1/sys/health')).toBe(healthCheckCount + 1);
   });
 
@@ -237,7 +255,9 @@ describe('an answer that passes by itself', () => {
     vault.node.injectFault({ response: indexNotPresent, times: 2 });
     expect(await callOutcome()).toBe(0);
     vault.node.injectFault({ response: indexNotPresent });
-    expect(await callOutcome()).toMatch(/^STORE_UNAVAILABLE: .* has not caught up .*secret\/data\/app/);
+    expect(await callOutcome()).toMatch(
+      /^STORE_UNAVAILABLE: .* has not caught up .*secret\/data\/app/,
+    );
   });
 
   test('429: a quota, asked again, but not before the time it names', async () => {
@@ -245,7 +265,9 @@ describe('an answer that passes by itself', () => {
     vault.node.injectFault({ response: rateLimited('secret/data/app'), times: 2 });
     expect(await callOutcome()).toBe(0);
     vault.node.injectFault({ response: rateLimited('secret/data/app', 6) });
-    expect(await callOutcome()).toMatch(/^STORE_THROTTLED: .*"request path .* rate limit quota exceeded"/);
+    expect(await callOutcome()).toMatch(
+      /^STORE_THROTTLED: .*"request path .* rate limit quota exceeded"/,
+    );
     expect(vault.count('GET /v1/secret')).toBe(4);
   });
 

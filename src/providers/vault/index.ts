@@ -42,7 +42,9 @@ export function createVaultProvider(
     ...{ api, tokens, rateLimits: settings, now, log },
     ...(rateLimiterMetrics && { rateLimiterMetrics }),
   });
-  const tokenRequests = settings.tokenRequests ? createTokenRequests({ api: deps.kubeApi, now }) : undefined;
+  const tokenRequests = settings.tokenRequests
+    ? createTokenRequests({ api: deps.kubeApi, now })
+    : undefined;
   return {
     name: dialect,
     nodeFacts: () => Promise.resolve(settings.nodeFacts),

@@ -55,7 +55,12 @@ async function setUp() {
     callOutcome: (tls: VaultTls, addresses = vault.addresses) =>
       outcomeOf(
         api.call({
-          ...{ login: vault.login({ tls, addresses }), token, method: 'GET', path: 'secret/data/app' },
+          ...{
+            login: vault.login({ tls, addresses }),
+            token,
+            method: 'GET',
+            path: 'secret/data/app',
+          },
           ...{ signal: neverAborted, mayIssue: true },
         }),
       ),
@@ -67,7 +72,9 @@ describe('TLS', () => {
     const { vault, writeFile, callOutcome } = await setUp();
     const caFile = writeFile('ca.crt', vault.ca);
     expect(await callOutcome({ caFile })).toBe('ok');
-    expect(await callOutcome({})).toMatch(/^STORE_UNAVAILABLE: .*certificate of an unknown authority/);
+    expect(await callOutcome({})).toMatch(
+      /^STORE_UNAVAILABLE: .*certificate of an unknown authority/,
+    );
     expect(await callOutcome({ skipVerify: true })).toBe('ok');
   });
 
@@ -82,7 +89,10 @@ describe('TLS', () => {
     const addresses = [server.url.origin];
     expect(await callOutcome({ caFile: writeFile('ca.crt', issuing.cert) }, addresses)).toBe('ok');
     expect(
-      await callOutcome({ caFile: writeFile('other.crt', createTestCa('Strangers').cert) }, addresses),
+      await callOutcome(
+        { caFile: writeFile('other.crt', createTestCa('Strangers').cert) },
+        addresses,
+      ),
     ).toMatch(/unknown authority/);
   });
 
@@ -100,7 +110,9 @@ describe('TLS', () => {
     const caDirectory = join(vault.directory, 'ca');
     mkdirSync(join(caDirectory, '..data'), { recursive: true });
     writeFile('ca/README', 'certificates of ours');
-    expect(await callOutcome({ caDirectory })).toBe(`NOT_CONFIGURED: ${caDirectory} holds no certificate`);
+    expect(await callOutcome({ caDirectory })).toBe(
+      `NOT_CONFIGURED: ${caDirectory} holds no certificate`,
+    );
     writeFile('ca/a.pem', createTestCa('Strangers').cert);
     writeFile('ca/b.pem', vault.ca);
     expect(await callOutcome({ caDirectory })).toBe('ok');
@@ -129,7 +141,10 @@ describe('TLS', () => {
     const tls = { caFile: writeFile('ca.crt', vault.ca), certFile: '', keyFile: '' };
     const writeClientCertificate = (ca: typeof clientCa): void => {
       const { cert, key } = ca.issue({ hosts: ['web.example'] });
-      Object.assign(tls, { certFile: writeFile('tls.crt', cert), keyFile: writeFile('tls.key', key) });
+      Object.assign(tls, {
+        certFile: writeFile('tls.crt', cert),
+        keyFile: writeFile('tls.key', key),
+      });
     };
     const login = (role?: string) =>
       outcomeOf(

@@ -33,8 +33,10 @@ export type ControlPlane = {
 /** What this machine lacks to run one, in words for whoever reads the log; nothing where it can. */
 export async function missingControlPlaneDependencies(): Promise<readonly string[]> {
   const missing: string[] = [];
-  if ((await programInPath('etcd')) === undefined) missing.push('etcd (Debian: apt-get install etcd-server)');
-  if ((await programInPath('go')) === undefined) missing.push('go >= 1.24, to build kube-apiserver');
+  if ((await programInPath('etcd')) === undefined)
+    missing.push('etcd (Debian: apt-get install etcd-server)');
+  if ((await programInPath('go')) === undefined)
+    missing.push('go >= 1.24, to build kube-apiserver');
   return missing;
 }
 
@@ -86,13 +88,19 @@ export async function startControlPlane(): Promise<ControlPlane> {
         `--etcd-servers=http://127.0.0.1:${etcdPort}`,
         ...['--bind-address=127.0.0.1', `--secure-port=${port}`, `--cert-dir=${file('certs')}`],
         ...[`--tls-cert-file=${file('tls.crt')}`, `--tls-private-key-file=${file('tls.key')}`],
-        ...[`--service-account-key-file=${file('sa.pub')}`, `--service-account-issuer=${server.origin}`],
+        ...[
+          `--service-account-key-file=${file('sa.pub')}`,
+          `--service-account-issuer=${server.origin}`,
+        ],
         `--service-account-signing-key-file=${file('sa.key')}`,
         `--service-account-jwks-uri=${server.origin}/openid/v1/jwks`,
         '--api-audiences=https://kubernetes.default.svc',
         ...['--authorization-mode=RBAC', `--token-auth-file=${file('tokens.csv')}`],
         ...['--service-cluster-ip-range=10.0.0.0/24', '--allow-privileged=true'],
-        ...[`--audit-policy-file=${file('audit-policy.yaml')}`, `--audit-log-path=${file('audit.log')}`],
+        ...[
+          `--audit-policy-file=${file('audit-policy.yaml')}`,
+          `--audit-log-path=${file('audit.log')}`,
+        ],
       ],
       isReady: async () => (await kube.request('GET', '/readyz')).status === 200,
     });
@@ -108,10 +116,12 @@ export async function startControlPlane(): Promise<ControlPlane> {
     ],
     isReady: async () => (await fetch(`http://127.0.0.1:${etcdPort}/health`)).ok,
   });
-  let apiServerProcess: StartedProgram | undefined = await startApiServer().catch(async (error: unknown) => {
-    await etcd.stop();
-    throw error;
-  });
+  let apiServerProcess: StartedProgram | undefined = await startApiServer().catch(
+    async (error: unknown) => {
+      await etcd.stop();
+      throw error;
+    },
+  );
 
   await kube.apply(publicIssuer);
   return {
@@ -121,7 +131,8 @@ export async function startControlPlane(): Promise<ControlPlane> {
     kube,
     kubeconfig: file('kubeconfig'),
     issuer: server.origin,
-    auditedRequests: async (user) => auditedRequests(await readFile(file('audit.log'), 'utf8'), user),
+    auditedRequests: async (user) =>
+      auditedRequests(await readFile(file('audit.log'), 'utf8'), user),
     async kill() {
       await apiServerProcess?.stop('SIGKILL');
       apiServerProcess = undefined;
@@ -153,7 +164,9 @@ function kubeconfig(server: URL, caFile: string, token: string): string {
   return JSON.stringify({
     apiVersion: 'v1',
     kind: 'Config',
-    clusters: [{ name: 'test', cluster: { server: server.origin, 'certificate-authority': caFile } }],
+    clusters: [
+      { name: 'test', cluster: { server: server.origin, 'certificate-authority': caFile } },
+    ],
     users: [{ name: 'admin', user: { token } }],
     contexts: [{ name: 'test', context: { cluster: 'test', user: 'admin' } }],
     'current-context': 'test',

@@ -26,9 +26,19 @@ export async function createTokenVerifier(cluster: {
     const { alg, kid } = decode(header) as { alg: string; kid: string };
     const { iss, exp } = decode(payload) as { iss: string; exp: number };
     const key = keysById.get(kid);
-    if (key === undefined || alg !== 'RS256' || iss !== discovery.issuer || exp * 1_000 <= Date.now())
+    if (
+      key === undefined ||
+      alg !== 'RS256' ||
+      iss !== discovery.issuer ||
+      exp * 1_000 <= Date.now()
+    )
       return false;
-    return verify('sha256', Buffer.from(`${header}.${payload}`), key, Buffer.from(signature, 'base64url'));
+    return verify(
+      'sha256',
+      Buffer.from(`${header}.${payload}`),
+      key,
+      Buffer.from(signature, 'base64url'),
+    );
   };
 }
 

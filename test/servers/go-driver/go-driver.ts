@@ -4,7 +4,9 @@ import { buildGoProgram, programInPath } from '../go-program.ts';
 
 /** What this machine lacks to build them, in words. */
 export async function missingGoDriverDependencies(): Promise<readonly string[]> {
-  return (await programInPath('go')) === undefined ? ['go >= 1.24, to build a client of grpc-go'] : [];
+  return (await programInPath('go')) === undefined
+    ? ['go >= 1.24, to build a client of grpc-go']
+    : [];
 }
 
 const currentProgram = { directory: import.meta.dirname, name: 'go-driver', target: '.' };
@@ -105,7 +107,10 @@ export async function startGoDriver(options: {
   // A suite that is interrupted leaves nothing running.
   const killOnExit = (): void => void child.kill('SIGKILL');
   process.once('exit', killOnExit);
-  const pendingCalls = new Map<number, { resolve(result: CallResult): void; reject(error: Error): void }>();
+  const pendingCalls = new Map<
+    number,
+    { resolve(result: CallResult): void; reject(error: Error): void }
+  >();
   let lastId = 0;
   const exited = new Promise<void>((resolve) => {
     child.once('close', () => {
@@ -126,7 +131,9 @@ export async function startGoDriver(options: {
   function startCall(batch: CallBatch): { id: number; done: Promise<CallResult> } {
     const { method = 'Mount', calls = batch.messages.length, ...rest } = batch;
     const id = (lastId += 1);
-    const done = new Promise<CallResult>((resolve, reject) => pendingCalls.set(id, { resolve, reject }));
+    const done = new Promise<CallResult>((resolve, reject) =>
+      pendingCalls.set(id, { resolve, reject }),
+    );
     send({ id, method: `${service}/${method}`, calls, ...rest });
     return { id, done };
   }

@@ -45,13 +45,17 @@ export async function startMotoProxy(moto: URL, tls: SecureContextOptions): Prom
     calls.push(call);
     const intercepted = interceptor(call);
     if (intercepted !== undefined) return intercepted;
-    const forwardedHeaders = Object.entries(headers).filter(([name]) => !connectionHeaders.has(name));
+    const forwardedHeaders = Object.entries(headers).filter(
+      ([name]) => !connectionHeaders.has(name),
+    );
     const response = await fetch(new URL(path, moto), {
       method,
       headers: forwardedHeaders.map(([name, value]) => [name, String(value)]),
       body: new Uint8Array(body),
     });
-    const { 'content-type': type = '', 'x-amzn-requestid': id = '' } = Object.fromEntries(response.headers);
+    const { 'content-type': type = '', 'x-amzn-requestid': id = '' } = Object.fromEntries(
+      response.headers,
+    );
     return {
       status: response.status,
       headers: { 'content-type': type, 'x-amzn-requestid': id },

@@ -118,12 +118,18 @@ export async function configureVault(vault: TestVault, postgres: Postgres) {
 
 /** What a cluster answers that Vault asks about tokens: a TokenReview, and its keys. */
 function startFakeCluster(issuer: TokenIssuer, ca: TestCa): Promise<FakeServer> {
-  const key = { ...createPublicKey(issuer.publicKey).export({ format: 'jwk' }), alg: 'ES256', use: 'sig' };
+  const key = {
+    ...createPublicKey(issuer.publicKey).export({ format: 'jwk' }),
+    alg: 'ES256',
+    use: 'sig',
+  };
   return startFakeServer({
     tls: ca.issue(),
     handler({ path, body }) {
       if (path === '/jwks') return { body: { keys: [key] } };
-      const { spec } = JSON.parse(body.toString()) as { spec: { token: string; audiences?: string[] } };
+      const { spec } = JSON.parse(body.toString()) as {
+        spec: { token: string; audiences?: string[] };
+      };
       const claims = issuer.verify(spec.token);
       const audiences = claims?.aud.filter((each) => spec.audiences?.includes(each) ?? true) ?? [];
       if (claims === undefined || audiences.length === 0)

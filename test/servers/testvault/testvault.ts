@@ -50,13 +50,25 @@ export async function startTestVault() {
   const start = (): Promise<StartedProgram> =>
     startProgram({
       program,
-      args: ['-addr', url.host, '-dir', file('data'), '-cert', file('tls.crt'), '-key', file('tls.key')],
+      args: [
+        '-addr',
+        url.host,
+        '-dir',
+        file('data'),
+        '-cert',
+        file('tls.crt'),
+        '-key',
+        file('tls.key'),
+      ],
       // It has an answer as soon as it listens, sealed as it is.
       isReady: () => root('GET', 'sys/seal-status').then(() => true),
     });
   let server = await start();
   const initResponse = await root('PUT', 'sys/init', { secret_shares: 1, secret_threshold: 1 });
-  const { keys, root_token: rootToken } = initResponse as unknown as { keys: string[]; root_token: string };
+  const { keys, root_token: rootToken } = initResponse as unknown as {
+    keys: string[];
+    root_token: string;
+  };
   token = rootToken;
 
   async function unseal(): Promise<void> {

@@ -2,7 +2,11 @@ import { SecretError } from '../../../core/errors.ts';
 import type { SecretRef } from '../../../core/plan.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { YamlMap } from '../../../formats/yaml-objects.ts';
-import { type PositionedText, readOptionalText, createProblemReporter } from '../../shared/class/files.ts';
+import {
+  type PositionedText,
+  readOptionalText,
+  createProblemReporter,
+} from '../../shared/class/files.ts';
 import { isRegion } from '../../shared/class/parameters.ts';
 import { kmsEndpoint } from '../endpoints.ts';
 import type { Reader } from '../types.ts';
@@ -14,8 +18,11 @@ export const roleArnShape = /^acs:ram::\d{1,32}:role\/[A-Za-z0-9._-]{1,64}$/;
 export const oidcProviderArnShape = /^acs:ram::\d{1,32}:oidc-provider\/[A-Za-z0-9._-]{1,128}$/;
 
 /** Where the secret of an ARN lies, or `undefined` for what is no ARN of a KMS secret. */
-export function readArn(text: string): { readonly region: string; readonly account: string } | undefined {
-  const [, region = '', account = ''] = /^acs:kms:([^:]*):(\d{1,32}):secret\/[^:\s]+$/.exec(text) ?? [];
+export function readArn(
+  text: string,
+): { readonly region: string; readonly account: string } | undefined {
+  const [, region = '', account = ''] =
+    /^acs:kms:([^:]*):(\d{1,32}):secret\/[^:\s]+$/.exec(text) ?? [];
   return isRegion(region) ? { region, account } : undefined;
 }
 
@@ -40,7 +47,11 @@ export function readRef(
   };
 }
 
-function readService(type: PositionedText | undefined, map: YamlMap, { reportError }: Reader): 'kms' | 'oos' {
+function readService(
+  type: PositionedText | undefined,
+  map: YamlMap,
+  { reportError }: Reader,
+): 'kms' | 'oos' {
   const service = type?.text.toLowerCase() ?? 'kms';
   if (service === 'kms' || service === 'oos') return service;
   reportError(
@@ -58,7 +69,10 @@ function readName(
   { reportError }: Reader,
 ): { readonly region: string } | undefined {
   if (!/^\P{C}{1,512}$/u.test(name.text)) {
-    reportError(name, `objectName of ${map.where} has control characters, or is longer than 512 characters`);
+    reportError(
+      name,
+      `objectName of ${map.where} has control characters, or is longer than 512 characters`,
+    );
     return undefined;
   }
   if (!name.text.startsWith('acs:')) return undefined;
@@ -79,11 +93,15 @@ function readName(
 
 /** With facts it is there wherever it is needed: see facts.ts. */
 function regionFor({ region, facts, skip }: Reader): string | undefined {
-  if (region === undefined && facts === undefined) skip('the region, which the class leaves to the node');
+  if (region === undefined && facts === undefined)
+    skip('the region, which the class leaves to the node');
   return region;
 }
 
-function readKmsFields(map: YamlMap, reader: Reader): Pick<SecretRef, 'endpoint' | 'version' | 'stage'> {
+function readKmsFields(
+  map: YamlMap,
+  reader: Reader,
+): Pick<SecretRef, 'endpoint' | 'version' | 'stage'> {
   const version = readOptionalText(map, 'objectVersion');
   const label = readOptionalText(map, 'objectVersionLabel');
   if (version !== undefined && label !== undefined)
@@ -102,7 +120,10 @@ function readKmsFields(map: YamlMap, reader: Reader): Pick<SecretRef, 'endpoint'
   };
 }
 
-function readEndpoint(map: YamlMap, { facts, skip, report, parameter }: Reader): string | undefined {
+function readEndpoint(
+  map: YamlMap,
+  { facts, skip, report, parameter }: Reader,
+): string | undefined {
   const text = readOptionalText(map, 'kmsEndpoint');
   if (text === undefined) return undefined;
   try {

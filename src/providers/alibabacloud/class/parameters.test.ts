@@ -11,7 +11,11 @@ const plan = (objects: string, more: More = {}): ReturnType<typeof planAlibaba> 
   planAlibaba({ objects, ...more }, facts);
 
 /** `line:column severity: message`. */
-const faults = (objects: string, more: More = {}, known: AlibabaFacts | undefined = facts): string[] =>
+const faults = (
+  objects: string,
+  more: More = {},
+  known: AlibabaFacts | undefined = facts,
+): string[] =>
   planAlibaba({ objects, ...more }, known).problems.map(
     ({ severity, line = 0, column = 0, message }) => `${line}:${column} ${severity}: ${message}`,
   );
@@ -107,8 +111,14 @@ describe('a class as users of the vendor write it', () => {
 
   test.each([
     ['- objectType: kms\n- objectName: b', '1:3 error: item 1 has no objectName'],
-    ['- {objectName: b, objectType: kms}\n- objectType: oos', '2:3 error: item 2 has no objectName'],
-    ['- objectName: b\n- objectType: kms\n- objectType: kms', '3:3 error: item 3 has no objectName'],
+    [
+      '- {objectName: b, objectType: kms}\n- objectType: oos',
+      '2:3 error: item 2 has no objectName',
+    ],
+    [
+      '- objectName: b\n- objectType: kms\n- objectType: kms',
+      '3:3 error: item 3 has no objectName',
+    ],
     ['- objectName: b\n- {objectType: kms, objectAlias: x}', '2:3 error: item 2 has no objectName'],
     ['- objectName: b\n-\n- objectType: kms', '3:3 error: item 3 has no objectName'],
     ['- objectName: ""', '1:3 error: item 1 has no objectName'],
@@ -135,7 +145,8 @@ describe('a class as users of the vendor write it', () => {
       compiled?.refs[0],
     ]);
     // The very same ref, or render would not find what was read for it.
-    for (const { sources } of compiled?.files ?? []) expect(compiled?.refs).toContain(sources.value?.ref);
+    for (const { sources } of compiled?.files ?? [])
+      expect(compiled?.refs).toContain(sources.value?.ref);
   });
 
   test('optional, encoding and filePermission, ours', () => {
@@ -149,7 +160,8 @@ describe('a class as users of the vendor write it', () => {
 });
 
 describe('pathTranslation', () => {
-  const yaml = '- {objectName: /eu/prod/db, jmesPath: [{path: k, objectAlias: x/y}, {path: "\\"a/b\\""}]}';
+  const yaml =
+    '- {objectName: /eu/prod/db, jmesPath: [{path: k, objectAlias: x/y}, {path: "\\"a/b\\""}]}';
 
   test.each([
     [undefined, ['_eu_prod_db', 'x_y', '"a_b"']],
@@ -182,15 +194,18 @@ describe('ARNs', () => {
   const arn = 'acs:kms:cn-shanghai:1234567890:secret/eu/prod/db';
 
   test('are sent as they stand, to their own region', () => {
-    expect(plan(`- {objectName: "${arn}", objectAlias: db}`, { region: 'cn-beijing' }).plan?.refs).toEqual([
-      { ...kms, name: arn, region: 'cn-shanghai' },
-    ]);
+    expect(
+      plan(`- {objectName: "${arn}", objectAlias: db}`, { region: 'cn-beijing' }).plan?.refs,
+    ).toEqual([{ ...kms, name: arn, region: 'cn-shanghai' }]);
     expect(paths(`- {objectName: "${arn}"}`)).toEqual([arn.replaceAll('/', '_')]);
   });
 
   test('are of ten regions at most: each is a host to look up', () => {
     const inRegions = (count: number): string =>
-      Array.from({ length: count }, (_, n) => `- {objectName: "acs:kms:cn-${n}:1:secret/a${n}"}`).join('\n');
+      Array.from(
+        { length: count },
+        (_, n) => `- {objectName: "acs:kms:cn-${n}:1:secret/a${n}"}`,
+      ).join('\n');
     expect(faults(inRegions(10))).toEqual([]);
     expect(faults(inRegions(11))).toEqual([
       expect.stringContaining('error: the objects are of 11 regions, more than 10'),
@@ -320,7 +335,9 @@ describe('kmsEndpoint, which a tenant writes', () => {
 
 describe('the region', () => {
   test('of the class stands over that of the node', () => {
-    expect(plan('- objectName: a', { region: 'eu-central-1' }).plan?.refs[0]?.region).toBe('eu-central-1');
+    expect(plan('- objectName: a', { region: 'eu-central-1' }).plan?.refs[0]?.region).toBe(
+      'eu-central-1',
+    );
     expect(plan('- objectName: a', { region: '' }).plan?.refs[0]?.region).toBe('cn-hangzhou');
   });
 
@@ -334,14 +351,18 @@ describe('the region', () => {
   test.each(['hangzhou', 'cn-hangzhou.evil.example/', 'CN-HANGZHOU', 'cn hangzhou'])(
     '%s is none',
     (region) => {
-      expect(faults('- objectName: a', { region })).toEqual([`0:0 error: region is no region: ${region}`]);
+      expect(faults('- objectName: a', { region })).toEqual([
+        `0:0 error: region is no region: ${region}`,
+      ]);
     },
   );
 });
 
 describe('what is refused, all of it at once', () => {
   test('a class without objects', () => {
-    expect(planAlibaba({}).problems).toMatchObject([{ message: 'the parameter `objects` is missing' }]);
+    expect(planAlibaba({}).problems).toMatchObject([
+      { message: 'the parameter `objects` is missing' },
+    ]);
     expect(faults('')).toEqual([expect.stringContaining('`objects` is empty')]);
   });
 
@@ -356,7 +377,10 @@ describe('what is refused, all of it at once', () => {
 
   test.each([
     ['objectType: secret', 'objectType of item 1 is not known: secret'],
-    ['crossAccountRoleArn: reader', 'crossAccountRoleArn of item 1 is no ARN of a RAM role: reader'],
+    [
+      'crossAccountRoleArn: reader',
+      'crossAccountRoleArn of item 1 is no ARN of a RAM role: reader',
+    ],
     ['crossAccountRoleArn: "acs:ram::12:user/x"', 'is no ARN of a RAM role'],
     ['crossAccountRoleArn: "acs:ram::12:role/"', 'is no ARN of a RAM role'],
     ['jmesPath: [{objectAlias: f}]', 'item 1, jmesPath item 1 has no path'],
@@ -436,7 +460,11 @@ test('what means nothing is a warning, with the name that was probably meant', (
   expect(problems.map(({ severity, message, hint }) => [severity, message, hint])).toEqual([
     ['warning', 'the parameter env_auth_mode means nothing to alibabacloud', undefined],
     ['warning', 'the parameter regoin means nothing to alibabacloud', 'did you mean region?'],
-    ['warning', 'item 1 has a key that means nothing here: objectAlais', 'did you mean objectAlias?'],
+    [
+      'warning',
+      'item 1 has a key that means nothing here: objectAlais',
+      'did you mean objectAlias?',
+    ],
     [
       'warning',
       expect.stringContaining('jmesPath item 1 has a key that means nothing here: alias'),
@@ -447,11 +475,28 @@ test('what means nothing is a warning, with the name that was probably meant', (
 
 test('whatever stands there, the answer is a plan without errors or errors without a plan', () => {
   const key = fc.constantFrom(
-    ...['objectName', 'ObjectAlias', 'objectVersion', 'objectVersionLabel', 'objectType', 'jmesPath'],
+    ...[
+      'objectName',
+      'ObjectAlias',
+      'objectVersion',
+      'objectVersionLabel',
+      'objectType',
+      'jmesPath',
+    ],
     ...['kmsEndpoint', 'crossAccountRoleArn', 'optional', 'x'],
   );
   const value = fc.oneof(
-    fc.constantFrom('kms', 'oos', '1', 'a', 'b', '../x', 'acs:kms:cn-hangzhou:1:secret/a', true, null),
+    fc.constantFrom(
+      'kms',
+      'oos',
+      '1',
+      'a',
+      'b',
+      '../x',
+      'acs:kms:cn-hangzhou:1:secret/a',
+      true,
+      null,
+    ),
     fc.jsonValue({ maxDepth: 2 }),
   );
   const items = fc.array(
@@ -462,7 +507,8 @@ test('whatever stands there, the answer is a plan without errors or errors witho
       const text = JSON.stringify(list);
       const { plan: compiled, problems } = plan(text, { pathTranslation });
       expect(compiled === undefined).toBe(problems.some(({ severity }) => severity === 'error'));
-      for (const file of compiled?.files ?? []) expect(compiled?.refs).toContain(file.sources.value?.ref);
+      for (const file of compiled?.files ?? [])
+        expect(compiled?.refs).toContain(file.sources.value?.ref);
       for (const { region } of compiled?.refs ?? []) expect(region).toBe('cn-hangzhou');
     }),
   );

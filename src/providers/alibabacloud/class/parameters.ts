@@ -115,7 +115,10 @@ const maxRegions = 10;
 const known = ['objects', 'region', 'pathTranslation', 'usePodServiceAccountToken'] as const;
 
 /** Compiles a SecretProviderClass of Alibaba Cloud's provider. Pure. Offline, without facts, what needs the node is left out. */
-export function planAlibaba(parameters: Parameters, facts?: AlibabaFacts): PlanResult<AlibabaLogin> {
+export function planAlibaba(
+  parameters: Parameters,
+  facts?: AlibabaFacts,
+): PlanResult<AlibabaLogin> {
   const problems: Problem[] = [];
   const report = (problem: Problem): void => void problems.push(problem);
   const skipped: string[] = [];
@@ -126,7 +129,11 @@ export function planAlibaba(parameters: Parameters, facts?: AlibabaFacts): PlanR
   const objects = given('objects');
   if (objects === undefined) {
     report(
-      parameterProblem('objects', 'the parameter `objects` is missing', 'list the secrets to mount under it'),
+      parameterProblem(
+        'objects',
+        'the parameter `objects` is missing',
+        'list the secrets to mount under it',
+      ),
     );
     return { problems };
   }

@@ -39,7 +39,12 @@ const good = 'db@v1: value';
 const tick = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 50));
 const turn = (ms: number): void => void (cloud.clock.node = cloud.clock.cloud = ms);
 const podToken = (claims: Partial<Parameters<typeof mintAlibabaToken>[0]> = {}): string =>
-  mintAlibabaToken({ namespace: 'team-a', serviceAccount: 'app', expiresAt: cloud.now() + hour, ...claims });
+  mintAlibabaToken({
+    namespace: 'team-a',
+    serviceAccount: 'app',
+    expiresAt: cloud.now() + hour,
+    ...claims,
+  });
 const rrsa = (
   token: string | (() => Promise<Redacted>) = podToken(),
   more: Partial<AlibabaIdentity & { kind: 'rrsa' }> = {},
@@ -141,7 +146,11 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
     await tick();
     expect(cloud.sts.count()).toBe(1);
     turn(56 * minute);
-    expect(await Promise.all([1, 2, 3].map(() => reader.read(rrsa(), 'db')))).toEqual([good, good, good]);
+    expect(await Promise.all([1, 2, 3].map(() => reader.read(rrsa(), 'db')))).toEqual([
+      good,
+      good,
+      good,
+    ]);
     await tick();
     expect(cloud.sts.count()).toBe(2);
   });
@@ -167,7 +176,9 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
 
   test('but a KMS that refuses every session is not given one after another', async () => {
     await start();
-    cloud.kms.injectFault({ response: { status: 404, body: { Code: 'InvalidAccessKeyId.NotFound' } } });
+    cloud.kms.injectFault({
+      response: { status: 404, body: { Code: 'InvalidAccessKeyId.NotFound' } },
+    });
     for (let mount = 0; mount < 5; mount += 1)
       expect(await reader.read(rrsa(), 'db')).toMatch(
         /CREDENTIALS_REFUSED: .*refused the role acs:ram::111:role\/app/,
@@ -198,7 +209,10 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
 
   test('STS throttles: waited out', async () => {
     await start();
-    cloud.sts.injectFault({ times: 2, response: { status: 400, body: { Code: 'Throttling.User' } } });
+    cloud.sts.injectFault({
+      times: 2,
+      response: { status: 400, body: { Code: 'Throttling.User' } },
+    });
     expect(await reader.login(rrsa())).toBe('none');
   });
 
@@ -238,16 +252,18 @@ describe('keys', () => {
 
   test('with a security token', async () => {
     await start();
-    expect(await reader.read(keysIdentity(cloud.account.issueKeys({ lifeMs: hour })), 'db')).toBe(good);
+    expect(await reader.read(keysIdentity(cloud.account.issueKeys({ lifeMs: hour })), 'db')).toBe(
+      good,
+    );
   });
 
   test('of one pod never serve another: the same id with another secret is another principal', async () => {
     await start();
     const keys = keysIdentity(cloud.account.issueKeys());
     expect(await reader.read(keys, 'db')).toBe(good);
-    expect(await reader.read({ ...keys, accessKeySecret: new Redacted('guessed-secret') }, 'db')).toMatch(
-      /CREDENTIALS_REFUSED: .*SignatureDoesNotMatch/,
-    );
+    expect(
+      await reader.read({ ...keys, accessKeySecret: new Redacted('guessed-secret') }, 'db'),
+    ).toMatch(/CREDENTIALS_REFUSED: .*SignatureDoesNotMatch/);
     expect(await reader.read(keys, 'db')).toBe(good);
   });
 
@@ -274,7 +290,10 @@ describe('keys', () => {
     cloud.account.revoke(keys.accessKeyId);
     for (const role of ['a', 'b', 'c'])
       expect(
-        await reader.login({ ...keysIdentity(keys), crossAccountRoleArn: `acs:ram::222:role/${role}` }),
+        await reader.login({
+          ...keysIdentity(keys),
+          crossAccountRoleArn: `acs:ram::222:role/${role}`,
+        }),
       ).toMatch(
         /^CREDENTIALS_REFUSED: Alibaba Cloud refused the access key \(HTTP 404, InvalidAccessKeyId\.NotFound/,
       );
@@ -314,7 +333,10 @@ describe("another account's role", () => {
 
   test('that may not be assumed: denied, who and which, and the base never stands in', async () => {
     await start();
-    const identity: AlibabaIdentity = { ...rrsa(), crossAccountRoleArn: 'acs:ram::333:role/foreign' };
+    const identity: AlibabaIdentity = {
+      ...rrsa(),
+      crossAccountRoleArn: 'acs:ram::333:role/foreign',
+    };
     expect(await reader.read(identity, 'db')).toMatch(
       /^failed ACCESS_DENIED: .*the role acs:ram::111:role\/app cannot assume the role acs:ram::333:role\/foreign \(HTTP 403, NoPermission, request id req-\w+.*; it needs sts:AssumeRole/,
     );
@@ -325,7 +347,9 @@ describe("another account's role", () => {
 describe('the RAM role of the node, by its metadata', () => {
   test('a token, the name, the keys: once for all who ask', async () => {
     await start();
-    const lines = await Promise.all(Array.from({ length: 50 }, () => reader.read(workerRole, 'db')));
+    const lines = await Promise.all(
+      Array.from({ length: 50 }, () => reader.read(workerRole, 'db')),
+    );
     expect(new Set(lines)).toEqual(new Set([good]));
     const base = '/latest/meta-data/ram/security-credentials/';
     expect(cloud.metadata.requests.map(({ method, path }) => `${method} ${path}`)).toEqual([
@@ -335,10 +359,13 @@ describe('the RAM role of the node, by its metadata', () => {
     ]);
   });
 
-  test.each([403, 404] as const)('where there are no tokens (%d): without one', async (metadataTokens) => {
-    await start({ metadataTokens });
-    expect(await reader.read(workerRole, 'db')).toBe(good);
-  });
+  test.each([403, 404] as const)(
+    'where there are no tokens (%d): without one',
+    async (metadataTokens) => {
+      await start({ metadataTokens });
+      expect(await reader.read(workerRole, 'db')).toBe(good);
+    },
+  );
 
   test('where the token never comes: without one, after a second', async () => {
     await start({ metadataTokens: 404 });
@@ -357,21 +384,28 @@ describe('the RAM role of the node, by its metadata', () => {
   });
 
   test.each([
-    ['a Code that is not Success', 'Failed', /^CREDENTIALS_UNAVAILABLE: .*do not understand, at Code/],
+    [
+      'a Code that is not Success',
+      'Failed',
+      /^CREDENTIALS_UNAVAILABLE: .*do not understand, at Code/,
+    ],
   ])('%s', async (_, code, wanted) => {
     await start();
     cloud.metadata.current = { ...cloud.metadata.current, code };
     expect(await reader.login(workerRole)).toMatch(wanted);
   });
 
-  test.each(['../../user-data', '..', 'a\nb', '<html>'])('a role that is no name: %j', async (role) => {
-    await start();
-    cloud.metadata.injectFault({ route: /credentials\/$/, response: { body: role } });
-    expect(await reader.login(workerRole)).toMatch(
-      /^CREDENTIALS_UNAVAILABLE: .*named a role that cannot be one/,
-    );
-    expect(cloud.metadata.count('GET')).toBe(1);
-  });
+  test.each(['../../user-data', '..', 'a\nb', '<html>'])(
+    'a role that is no name: %j',
+    async (role) => {
+      await start();
+      cloud.metadata.injectFault({ route: /credentials\/$/, response: { body: role } });
+      expect(await reader.login(workerRole)).toMatch(
+        /^CREDENTIALS_UNAVAILABLE: .*named a role that cannot be one/,
+      );
+      expect(cloud.metadata.count('GET')).toBe(1);
+    },
+  );
 
   test.each([
     ['500', { response: { status: 500 } }],
@@ -398,7 +432,10 @@ describe('the RAM role of the node, by its metadata', () => {
     await start();
     const proxy = { httpProxy: 'http://127.0.0.1:1', httpsProxy: 'http://127.0.0.1:1' };
     const http = createHttp({ ca: [cloud.ca], proxy });
-    const config = { metadata: new URL('http://metadata.invalid'), sts: new URL('https://sts.invalid') };
+    const config = {
+      metadata: new URL('http://metadata.invalid'),
+      sts: new URL('https://sts.invalid'),
+    };
     const behind = createAlibabaReader({ ...cloud, http }, { config });
     expect(await behind.login(workerRole)).toMatch(
       /^CREDENTIALS_UNAVAILABLE: .*: metadata\.invalid (?!\(by the proxy)/,
@@ -412,7 +449,11 @@ describe('the RAM role of the node, by its metadata', () => {
   test('the region of the node', async () => {
     await start();
     const { http, config } = cloud;
-    const metadata = createMetadata({ http, retry: createRetry({ baseMs: 1 }), endpoint: config.metadata });
+    const metadata = createMetadata({
+      http,
+      retry: createRetry({ baseMs: 1 }),
+      endpoint: config.metadata,
+    });
     const { signal } = new AbortController();
     expect(await metadata.region(signal)).toBe(alibabaRegion);
     cloud.metadata.injectFault({ route: 'GET', response: { status: 404 } });

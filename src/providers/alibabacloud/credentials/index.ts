@@ -41,7 +41,10 @@ export function createAlibabaCredentials(deps: AlibabaCredentialsDeps): AlibabaC
   const sts: StsDeps = { api: createApi({ http, retry, now }), sts: config.sts, proving };
   const metadata = createMetadata({ http, retry, endpoint: config.metadata });
 
-  const base = async (identity: AlibabaIdentity, signal: AbortSignal): Promise<AlibabaCredential> => {
+  const base = async (
+    identity: AlibabaIdentity,
+    signal: AbortSignal,
+  ): Promise<AlibabaCredential> => {
     switch (identity.kind) {
       case 'rrsa':
         return assumeRoleWithOidc(
@@ -52,13 +55,21 @@ export function createAlibabaCredentials(deps: AlibabaCredentialsDeps): AlibabaC
       case 'keys':
         return keysOf(identity);
       case 'keys-role':
-        return assumeRole(sts, { credential: keysOf(identity), owner: 'the access key' }, identity, signal);
+        return assumeRole(
+          sts,
+          { credential: keysOf(identity), owner: 'the access key' },
+          identity,
+          signal,
+        );
       case 'worker-role':
         return metadata.workerRole(signal);
     }
   };
 
-  const login = async (identity: AlibabaIdentity, signal: AbortSignal): Promise<AlibabaCredential> => {
+  const login = async (
+    identity: AlibabaIdentity,
+    signal: AbortSignal,
+  ): Promise<AlibabaCredential> => {
     const credential = await base(identity, signal);
     const { crossAccountRoleArn: roleArn } = identity;
     if (roleArn === undefined) return credential;
@@ -69,7 +80,9 @@ export function createAlibabaCredentials(deps: AlibabaCredentialsDeps): AlibabaC
   return {
     of(cacheKey, identity, signal) {
       const about = { owner: ownerOf(identity), hint: 'check the way to STS, and its endpoint' };
-      return cache.get(cacheKey, signal, (flight) => runLogin(flight, about, () => login(identity, flight)));
+      return cache.get(cacheKey, signal, (flight) =>
+        runLogin(flight, about, () => login(identity, flight)),
+      );
     },
     refused: (cacheKey, credential) => cache.refused(cacheKey, credential),
   };
@@ -78,7 +91,9 @@ export function createAlibabaCredentials(deps: AlibabaCredentialsDeps): AlibabaC
 /** Whose keys an identity leads to, for messages: `the role acs:ram::1234567890:role/reader`. */
 export function ownerOf(identity: AlibabaIdentity): string {
   const { crossAccountRoleArn } = identity;
-  return crossAccountRoleArn === undefined ? baseOwner(identity) : `the role ${crossAccountRoleArn}`;
+  return crossAccountRoleArn === undefined
+    ? baseOwner(identity)
+    : `the role ${crossAccountRoleArn}`;
 }
 
 function baseOwner(identity: AlibabaIdentity): string {

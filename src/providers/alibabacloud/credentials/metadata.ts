@@ -49,7 +49,14 @@ export function createMetadata(deps: {
     headers: Record<string, string>,
     signal: AbortSignal,
   ): Promise<HttpAnswer> =>
-    http.request({ method, url: new URL(path, endpoint), headers, signal, timeoutMs, direct: true });
+    http.request({
+      method,
+      url: new URL(path, endpoint),
+      headers,
+      signal,
+      timeoutMs,
+      direct: true,
+    });
 
   /** Nothing where the service knows no tokens: it then answers without. */
   const tokenHeaders = async (signal: AbortSignal): Promise<Record<string, string>> => {
@@ -57,21 +64,30 @@ export function createMetadata(deps: {
       const ttl = { 'X-aliyun-ecs-metadata-token-ttl-seconds': String(tokenLifeSeconds) };
       const { status, body } = await ask('PUT', '/latest/api/token', ttl, signal);
       const token = body.toString().trim();
-      return status === 200 && /^[\x21-\x7e]+$/.test(token) ? { 'X-aliyun-ecs-metadata-token': token } : {};
+      return status === 200 && /^[\x21-\x7e]+$/.test(token)
+        ? { 'X-aliyun-ecs-metadata-token': token }
+        : {};
     } catch {
       signal.throwIfAborted();
       return {};
     }
   };
 
-  const get = (path: string, headers: Record<string, string>, signal: AbortSignal): Promise<HttpAnswer> =>
+  const get = (
+    path: string,
+    headers: Record<string, string>,
+    signal: AbortSignal,
+  ): Promise<HttpAnswer> =>
     retry.run(
       endpoint.host,
       signal,
       async () => {
         const answer = await ask('GET', path, headers, signal);
         if (answer.status === 200 || answer.status === 404) return answer;
-        throw new SecretError('STORE_UNAVAILABLE', `${endpoint.host} answered HTTP ${answer.status}`);
+        throw new SecretError(
+          'STORE_UNAVAILABLE',
+          `${endpoint.host} answered HTTP ${answer.status}`,
+        );
       },
       ({ code }) => code === 'STORE_UNAVAILABLE',
     );
@@ -84,7 +100,10 @@ export function createMetadata(deps: {
         const role = names.body.toString().trim();
         if (names.status === 404 || role === '') throw noRole();
         if (!/^[\w.+=,@-]{1,64}$/.test(role) || /^\.\.?$/.test(role))
-          throw new SecretError('STORE_ANSWER_INVALID', `${endpoint.host} named a role that cannot be one`);
+          throw new SecretError(
+            'STORE_ANSWER_INVALID',
+            `${endpoint.host} named a role that cannot be one`,
+          );
         const answer = await get(`${keysPath}${encodeSegment(role)}`, headers, signal);
         if (answer.status === 404) throw noRole();
         const keys = readBody(answer, roleKeys, 'the metadata service');
@@ -102,7 +121,9 @@ export function createMetadata(deps: {
         throw new SecretError(
           'CREDENTIALS_UNAVAILABLE',
           `the metadata service of this node cannot be used: ${error.message}`,
-          { hint: 'the pod needs the way to it; or configure keys or a role with an OIDC provider' },
+          {
+            hint: 'the pod needs the way to it; or configure keys or a role with an OIDC provider',
+          },
         );
       }
     },
@@ -115,13 +136,21 @@ export function createMetadata(deps: {
       } catch (thrown) {
         signal.throwIfAborted();
         const { message } = toSecretError(thrown);
-        throw new SecretError('NOT_CONFIGURED', `the region of this node cannot be found out: ${message}`, {
-          hint,
-        });
+        throw new SecretError(
+          'NOT_CONFIGURED',
+          `the region of this node cannot be found out: ${message}`,
+          {
+            hint,
+          },
+        );
       }
-      throw new SecretError('NOT_CONFIGURED', 'the metadata service does not know the region of this node', {
-        hint,
-      });
+      throw new SecretError(
+        'NOT_CONFIGURED',
+        'the metadata service does not know the region of this node',
+        {
+          hint,
+        },
+      );
     },
   };
 }

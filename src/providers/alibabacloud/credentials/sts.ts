@@ -103,8 +103,16 @@ export function accountOf(arn: string): string {
   return /^acs:ram::(\d+):/.exec(arn)?.[1] ?? arn;
 }
 
-function parametersOf({ roleArn, sessionName, durationSeconds }: RoleSession): Record<string, string> {
-  return { RoleArn: roleArn, RoleSessionName: sessionName, DurationSeconds: String(durationSeconds) };
+function parametersOf({
+  roleArn,
+  sessionName,
+  durationSeconds,
+}: RoleSession): Record<string, string> {
+  return {
+    RoleArn: roleArn,
+    RoleSessionName: sessionName,
+    DurationSeconds: String(durationSeconds),
+  };
 }
 
 /** @throws SecretError STORE_ANSWER_INVALID for what STS would not say: a proxy's page is no refusal */
@@ -117,7 +125,10 @@ function readStsFault(answer: HttpAnswer): Fault {
   );
 }
 
-function credentialOf({ Credentials: keys }: z.infer<typeof session>, roleArn: string): AlibabaCredential {
+function credentialOf(
+  { Credentials: keys }: z.infer<typeof session>,
+  roleArn: string,
+): AlibabaCredential {
   return {
     accessKeyId: keys.AccessKeyId,
     accessKeySecret: new Redacted(keys.AccessKeySecret),

@@ -29,7 +29,11 @@ function leavesRegionOpen(parameters: Parameters): boolean {
   return plan?.refs.some((ref) => ref.region === undefined) === true;
 }
 
-async function regionOf(node: string | undefined, nodes: Nodes, signal: AbortSignal): Promise<string> {
+async function regionOf(
+  node: string | undefined,
+  nodes: Nodes,
+  signal: AbortSignal,
+): Promise<string> {
   if (node === undefined)
     throw new SecretError(
       'NOT_CONFIGURED',

@@ -16,12 +16,16 @@ export const roleArnShape = /^arn:aws[a-z-]*:iam::\d{12}:role\/[\w+=,.@/-]{1,576
 export type AwsService = 'secretsmanager' | 'ssm';
 
 /** What the ARN of a secret or a parameter says; `undefined` for what is neither. */
-export function readArn(text: string): { readonly service: AwsService; readonly region: string } | undefined {
+export function readArn(
+  text: string,
+): { readonly service: AwsService; readonly region: string } | undefined {
   const [, service, region = ''] =
     /^arn:aws[a-z-]*:(secretsmanager):([^:]*):\d{12}:secret:[^:\s]+$/.exec(text) ??
     /^arn:aws[a-z-]*:(ssm):([^:]*):\d{12}:parameter\/[^:\s]+$/.exec(text) ??
     [];
-  return isRegion(region) ? { service: service === 'ssm' ? 'ssm' : 'secretsmanager', region } : undefined;
+  return isRegion(region)
+    ? { service: service === 'ssm' ? 'ssm' : 'secretsmanager', region }
+    : undefined;
 }
 
 /** What is needed to read what an object asks for. */
@@ -34,7 +38,11 @@ export type RefReader = {
 };
 
 /** A secret in one region. */
-export type Target = { readonly service: AwsService; readonly name: string; readonly region?: string };
+export type Target = {
+  readonly service: AwsService;
+  readonly name: string;
+  readonly region?: string;
+};
 
 /** Which of its versions. */
 export type Selection = Pick<SecretRef, 'version' | 'stage'>;
@@ -45,7 +53,9 @@ export function readSelection(
   service: AwsService,
   reader: Pick<RefReader, 'reportError' | 'warn'>,
 ): Selection {
-  return service === 'ssm' ? parameterSelection(map, reader.reportError) : secretSelection(map, reader);
+  return service === 'ssm'
+    ? parameterSelection(map, reader.reportError)
+    : secretSelection(map, reader);
 }
 
 function secretSelection(
@@ -92,7 +102,10 @@ function parameterSelection(map: YamlMap, reportError: ReportAt): Selection {
   return { stage: text };
 }
 
-const types: Readonly<Record<string, AwsService>> = { secretsmanager: 'secretsmanager', ssmparameter: 'ssm' };
+const types: Readonly<Record<string, AwsService>> = {
+  secretsmanager: 'secretsmanager',
+  ssmparameter: 'ssm',
+};
 const typesHint = 'write objectType: "secretsmanager" or "ssmparameter"';
 const arnsHint =
   'write arn:aws:secretsmanager:<region>:<account>:secret:<name>, or arn:aws:ssm:<region>:<account>:parameter/<name>';
@@ -130,9 +143,17 @@ export function readTarget(
   if (!text.startsWith('arn:')) {
     const fault = type === 'ssm' ? parameterFault(text) : secretFault(text);
     if (type === undefined)
-      reportError(name, `${where} has no objectType`, `${typesHint}; only an ARN says it by itself`);
+      reportError(
+        name,
+        `${where} has no objectType`,
+        `${typesHint}; only an ARN says it by itself`,
+      );
     else if (fault !== undefined) reportError(name, `${what} ${fault.is}`, fault.hint);
-    return { service: type ?? 'secretsmanager', name: text, ...(region !== undefined && { region }) };
+    return {
+      service: type ?? 'secretsmanager',
+      name: text,
+      ...(region !== undefined && { region }),
+    };
   }
   const arn = readArn(text);
   if (arn === undefined) {
@@ -185,7 +206,11 @@ type Primary = {
 };
 
 /** What an object asks for, with its fallback where the class has a failoverRegion. A name that was faulty is empty. */
-export function readRef(map: YamlMap, name: PositionedText | undefined, reader: RefReader): SecretRef {
+export function readRef(
+  map: YamlMap,
+  name: PositionedText | undefined,
+  reader: RefReader,
+): SecretRef {
   const { region, reportError } = reader;
   const type = readType(map, reportError);
   const none: Target = { service: type ?? 'secretsmanager', name: '' };
@@ -223,7 +248,11 @@ function readFallback(primary: Primary, reader: RefReader): SecretRef | undefine
   return undefined;
 }
 
-function readFailoverObject(object: YamlMap, primary: Primary, reader: RefReader): SecretRef | undefined {
+function readFailoverObject(
+  object: YamlMap,
+  primary: Primary,
+  reader: RefReader,
+): SecretRef | undefined {
   const { map, type, target, selection } = primary;
   const { failoverRegion: region, reportError } = reader;
   object.warnUnknown(failoverKeys);
@@ -249,7 +278,10 @@ function readFailoverObject(object: YamlMap, primary: Primary, reader: RefReader
       `objectName of ${object.where} is of ${fallback.service}, that of ${map.where} of ${target.service}`,
     );
   // Without a label of its own it has the primary's.
-  return { ...fallback, ...(readOptionalText(object, 'objectVersionLabel') === undefined ? selection : own) };
+  return {
+    ...fallback,
+    ...(readOptionalText(object, 'objectVersionLabel') === undefined ? selection : own),
+  };
 }
 
 /** A fallback with another version would be another secret. */

@@ -65,7 +65,9 @@ describe('a class as users of the AWS provider write it', () => {
     expect(compiled?.refs).toEqual([
       {
         ...{ service: 'secretsmanager', name: 'prod/db', region, stage: 'AWSCURRENT' },
-        fallbacks: [{ service: 'secretsmanager', name: 'prod/db-replica', region: elsewhere, stage: 'blue' }],
+        fallbacks: [
+          { service: 'secretsmanager', name: 'prod/db-replica', region: elsewhere, stage: 'blue' },
+        ],
       },
       {
         ...{ service: 'ssm', name: '/app/banner', region, version: '3' },
@@ -91,7 +93,9 @@ describe('a class as users of the AWS provider write it', () => {
     const text =
       '- {OBJECTNAME: a, objecttype: SecretsManager, ObjectAlias: b, JmesPath: [{Path: k, ObjectALIAS: c}], ' +
       'FailoverObject: {ObjectName: d}}';
-    expect(planAws({ Objects: text, REGION: 'eu-west-1', failoverregion: 'us-east-1' })).toMatchObject({
+    expect(
+      planAws({ Objects: text, REGION: 'eu-west-1', failoverregion: 'us-east-1' }),
+    ).toMatchObject({
       problems: [],
       plan: {
         refs: [{ ...current, name: 'a', fallbacks: [{ name: 'd', region: 'us-east-1' }] }],
@@ -113,22 +117,23 @@ describe('a class as users of the AWS provider write it', () => {
   });
 
   test('the whole secret is mounted beside what is extracted, and its alias is optional there', () => {
-    expect(paths(secret('objectName: s, jmesPath: [{path: a}, {path: b.c, objectAlias: x}]'))).toEqual([
-      's',
-      'a',
-      'x',
-    ]);
+    expect(
+      paths(secret('objectName: s, jmesPath: [{path: a}, {path: b.c, objectAlias: x}]')),
+    ).toEqual(['s', 'a', 'x']);
   });
 
   test('quotes within an alias are part of the name', () => {
     expect(
-      paths(secret(`objectName: s, jmesPath: [{path: '"a-b"', objectAlias: '"hyphenated-alias"'}]`)),
+      paths(
+        secret(`objectName: s, jmesPath: [{path: '"a-b"', objectAlias: '"hyphenated-alias"'}]`),
+      ),
     ).toEqual(['s', '"hyphenated-alias"']);
   });
 
   test("keys of nobody's warn, with the name that was probably meant", () => {
     expect(
-      plan(secret('objectName: a, inFallback: true, backupArn: x, objectAlais: b'), { regoin: 'x' }).problems,
+      plan(secret('objectName: a, inFallback: true, backupArn: x, objectAlais: b'), { regoin: 'x' })
+        .problems,
     ).toMatchObject([
       {
         severity: 'warning',
@@ -144,7 +149,9 @@ describe('a class as users of the AWS provider write it', () => {
         secret('objectName: a, objectAlias: f, failoverObject: {objectName: b, objectAlias: c}'),
         failover,
       ),
-    ).toEqual(['1:95 warning: item 1, failoverObject has a key that means nothing here: objectAlias']);
+    ).toEqual([
+      '1:95 warning: item 1, failoverObject has a key that means nothing here: objectAlias',
+    ]);
   });
 
   test('optional and encoding, ours', () => {
@@ -178,7 +185,10 @@ describe('names and types', () => {
     ['- objectName: a', 'item 1 has no objectType'],
     ['- {objectName: a, objectType: ssm}', 'objectType of item 1 is not known: ssm'],
     ['- {objectName: a, objectType: sts}', 'objectType of item 1 is not known: sts'],
-    [parameter(`objectName: "${secretArn}"`), 'is an ARN of secretsmanager, but objectType says otherwise'],
+    [
+      parameter(`objectName: "${secretArn}"`),
+      'is an ARN of secretsmanager, but objectType says otherwise',
+    ],
     [secret(`objectName: "${parameterArn}"`), 'is an ARN of ssm, but objectType says otherwise'],
     [parameter('objectName: "a:3"'), 'is no name of a parameter: a:3'],
     [parameter('objectName: "a b"'), 'is no name of a parameter'],
@@ -195,7 +205,10 @@ describe('names and types', () => {
       'arn:aws:secretsmanager:eu-west-1:111122223333:secret:',
       'arn:aws:ssm:eu-west-1:111122223333:parameter/a:3',
       'arn:aws:ssm:eu-west-1:111122223333:document/a',
-    ].map((arn) => [`- {objectName: "${arn}", objectAlias: f}`, 'is no ARN of a secret or a parameter']),
+    ].map((arn) => [
+      `- {objectName: "${arn}", objectAlias: f}`,
+      'is no ARN of a secret or a parameter',
+    ]),
   ])('%s is refused', (yaml = '', message = '') => {
     expect(faults(yaml).join('\n')).toMatch(/error/);
     expect(faults(yaml).join('\n')).toContain(message);
@@ -212,7 +225,9 @@ describe('names and types', () => {
 
 describe('the region', () => {
   test('of the class stands over that of the node', () => {
-    expect(refs(secret('objectName: a'), { region: 'eu-central-1' })?.[0]?.region).toBe('eu-central-1');
+    expect(refs(secret('objectName: a'), { region: 'eu-central-1' })?.[0]?.region).toBe(
+      'eu-central-1',
+    );
     expect(refs(secret('objectName: a'), { region: '' })?.[0]?.region).toBe('eu-west-1');
   });
 
@@ -235,14 +250,17 @@ describe('the region', () => {
     expect(planAws({ objects: mixed }, { region: 'eu-west-1' }).skipped).toBeUndefined();
   });
 
-  test.each(['ireland', 'eu-west-1.evil.example/', 'EU-WEST-1', 'eu west 1'])('%s is none', (region) => {
-    expect(faults(secret('objectName: a'), { region })).toEqual([
-      `0:0 error: region is no region: ${region}`,
-    ]);
-    expect(faults(secret('objectName: a'), { failoverRegion: region })).toEqual([
-      `0:0 error: failoverRegion is no region: ${region}`,
-    ]);
-  });
+  test.each(['ireland', 'eu-west-1.evil.example/', 'EU-WEST-1', 'eu west 1'])(
+    '%s is none',
+    (region) => {
+      expect(faults(secret('objectName: a'), { region })).toEqual([
+        `0:0 error: region is no region: ${region}`,
+      ]);
+      expect(faults(secret('objectName: a'), { failoverRegion: region })).toEqual([
+        `0:0 error: failoverRegion is no region: ${region}`,
+      ]);
+    },
+  );
 });
 
 describe('versions and labels', () => {
@@ -277,11 +295,20 @@ describe('versions and labels', () => {
   });
 
   test.each([
-    [parameter('objectName: a, objectVersion: 3, objectVersionLabel: prod'), 'has both objectVersion and'],
+    [
+      parameter('objectName: a, objectVersion: 3, objectVersionLabel: prod'),
+      'has both objectVersion and',
+    ],
     [parameter('objectName: a, objectVersion: 0'), 'no version or label of a parameter: 0'],
-    [parameter('objectName: a, objectVersionLabel: "a:b"'), 'no version or label of a parameter: a:b'],
+    [
+      parameter('objectName: a, objectVersionLabel: "a:b"'),
+      'no version or label of a parameter: a:b',
+    ],
     [secret('objectName: a, objectVersion: "a b"'), 'objectVersion of item 1 has spaces'],
-    [secret('objectName: a, objectVersionLabel: "é"'), 'objectVersionLabel of item 1 has spaces or unusual'],
+    [
+      secret('objectName: a, objectVersionLabel: "é"'),
+      'objectVersionLabel of item 1 has spaces or unusual',
+    ],
   ])('%s is refused', (yaml, message) => {
     expect(faults(yaml).join()).toMatch(/error: .*/);
     expect(faults(yaml).join()).toContain(message);
@@ -289,7 +316,9 @@ describe('versions and labels', () => {
 
   test('one parameter at two versions is two questions and two files; none is lost', () => {
     const yaml = [3, 4]
-      .map((version) => parameter(`objectName: a, objectAlias: v${version}, objectVersion: ${version}`))
+      .map((version) =>
+        parameter(`objectName: a, objectAlias: v${version}, objectVersion: ${version}`),
+      )
       .join('\n');
     const compiled = plan(yaml).plan!;
     expect(compiled.refs.map(({ version }) => version)).toEqual(['3', '4']);
@@ -315,7 +344,10 @@ describe('versions and labels', () => {
     const yaml = ['x', 'y'].map((name) =>
       secret(`objectName: a, objectAlias: ${name}, failoverObject: {objectName: ${name}}`),
     );
-    expect(refs(yaml.join('\n'), failover)?.map(({ fallbacks }) => fallbacks?.[0]?.name)).toEqual(['x', 'y']);
+    expect(refs(yaml.join('\n'), failover)?.map(({ fallbacks }) => fallbacks?.[0]?.name)).toEqual([
+      'x',
+      'y',
+    ]);
   });
 });
 
@@ -328,7 +360,9 @@ describe('failover', () => {
   });
 
   test('asks for the same name, version and label in the other region', () => {
-    expect(refs(secret('objectName: a'), failover)).toMatchObject([{ fallbacks: [{ ...there, name: 'a' }] }]);
+    expect(refs(secret('objectName: a'), failover)).toMatchObject([
+      { fallbacks: [{ ...there, name: 'a' }] },
+    ]);
     expect(refs(parameter('objectName: a, objectVersionLabel: prod'), failover)).toEqual([
       {
         ...{ ...inSsm, name: 'a', stage: 'prod' },
@@ -373,8 +407,16 @@ describe('failover', () => {
       'but the class has no failoverRegion',
     ],
     ['objectName: a, failoverObject: {objectName: b}', failover, 'but no objectAlias'],
-    ['objectName: a, objectAlias: f, failoverObject: {objectVersionLabel: b}', failover, 'has no objectName'],
-    ['objectName: a, objectAlias: f, failoverObject: b', failover, 'failoverObject of item 1 must be a map'],
+    [
+      'objectName: a, objectAlias: f, failoverObject: {objectVersionLabel: b}',
+      failover,
+      'has no objectName',
+    ],
+    [
+      'objectName: a, objectAlias: f, failoverObject: b',
+      failover,
+      'failoverObject of item 1 must be a map',
+    ],
     [
       'objectName: a, objectAlias: f, objectVersion: v1, failoverObject: {objectName: b}',
       failover,
@@ -395,7 +437,11 @@ describe('failover', () => {
       failover,
       'is an ARN of ssm, but objectType says otherwise',
     ],
-    ['objectName: a', { failoverRegion: 'eu-west-1' }, 'failoverRegion is the region itself: eu-west-1'],
+    [
+      'objectName: a',
+      { failoverRegion: 'eu-west-1' },
+      'failoverRegion is the region itself: eu-west-1',
+    ],
   ])('%s with %j is refused', (fields, more: More, message) => {
     expect(faults(secret(fields), more)).toEqual([expect.stringMatching(/error/)]);
     expect(faults(secret(fields), more).join()).toContain(message);
@@ -408,7 +454,10 @@ describe('failover', () => {
       expect.stringContaining('error: item 1, failoverObject has no objectType'),
     ]);
     expect(
-      faults(`- {objectName: b, objectAlias: f, failoverObject: {objectName: "${there2}"}}`, failover),
+      faults(
+        `- {objectName: b, objectAlias: f, failoverObject: {objectName: "${there2}"}}`,
+        failover,
+      ),
     ).toEqual([expect.stringContaining('error: item 1 has no objectType')]);
   });
 
@@ -433,18 +482,24 @@ describe('how the pod logs in', () => {
   test.each(['1', 't', 'T', 'TRUE', 'true', 'True'])('usePodIdentity %s', (usePodIdentity) =>
     expect(login({ usePodIdentity })?.usePodIdentity).toBe(true),
   );
-  test.each(['0', 'f', 'F', 'FALSE', 'false', 'False', ''])('no usePodIdentity: %j', (usePodIdentity) =>
-    expect(login({ usePodIdentity })?.usePodIdentity).toBe(false),
+  test.each(['0', 'f', 'F', 'FALSE', 'false', 'False', ''])(
+    'no usePodIdentity: %j',
+    (usePodIdentity) => expect(login({ usePodIdentity })?.usePodIdentity).toBe(false),
   );
-  test.each(['yes', 'tRue', 'on', '2', ' true'])('usePodIdentity %j is no "false", but an error', (text) => {
-    expect(faults(secret('objectName: a'), { usePodIdentity: text })).toEqual([
-      expect.stringContaining('error: usePodIdentity is neither "true" nor "false"'),
-    ]);
-  });
+  test.each(['yes', 'tRue', 'on', '2', ' true'])(
+    'usePodIdentity %j is no "false", but an error',
+    (text) => {
+      expect(faults(secret('objectName: a'), { usePodIdentity: text })).toEqual([
+        expect.stringContaining('error: usePodIdentity is neither "true" nor "false"'),
+      ]);
+    },
+  );
 
   test('preferredAddressType, in any letter case; what is none means auto, with a warning', () => {
     expect(
-      ['ipv4', 'IPV6', 'Auto', ''].map((type) => login({ preferredAddressType: type })?.addressType),
+      ['ipv4', 'IPV6', 'Auto', ''].map(
+        (type) => login({ preferredAddressType: type })?.addressType,
+      ),
     ).toEqual(['ipv4', 'ipv6', 'auto', 'auto']);
     expect(login({ preferredAddressType: 'v6' })?.addressType).toBe('auto');
     expect(faults(secret('objectName: a'), { preferredAddressType: 'v6' })).toEqual([
@@ -476,7 +531,9 @@ describe('file names', () => {
     expect(paths(parameter('objectName: "/..mypath"'))).toEqual(['_..mypath']);
     expect(
       faults(secret('objectName: a, jmesPath: [{path: k, objectAlias: ../../etc/passwd}]'), off),
-    ).toEqual([expect.stringContaining('error: the file name ../../etc/passwd has a ".." element')]);
+    ).toEqual([
+      expect.stringContaining('error: the file name ../../etc/passwd has a ".." element'),
+    ]);
     expect(faults(secret('objectName: a/../b'), off)).toEqual([
       expect.stringContaining('has a ".." element'),
     ]);
@@ -499,7 +556,9 @@ describe('file names', () => {
 
   test("and a file that is another's directory", () => {
     expect(
-      faults([secret('objectName: a'), secret('objectName: a/b')].join('\n'), { pathTranslation: 'false' }),
+      faults([secret('objectName: a'), secret('objectName: a/b')].join('\n'), {
+        pathTranslation: 'false',
+      }),
     ).toEqual([expect.stringContaining('the file a/b would lie below a, a file itself')]);
   });
 });
@@ -546,7 +605,17 @@ test('whatever stands there, the answer is a plan without errors or errors witho
   const any = fc.jsonValue({ maxDepth: 1 });
   const rarely = <T>(arbitrary: fc.Arbitrary<T>) =>
     fc.oneof({ weight: 12, arbitrary }, { weight: 1, arbitrary: any });
-  const name = fc.constantFrom('a', 'b/c', '/b/c', 'b_c', '../x', '..y', 'z', secretArn, parameterArn);
+  const name = fc.constantFrom(
+    'a',
+    'b/c',
+    '/b/c',
+    'b_c',
+    '../x',
+    '..y',
+    'z',
+    secretArn,
+    parameterArn,
+  );
   const selector = fc.constantFrom('1', 'v', '');
   const fields = {
     objectName: rarely(name),
@@ -556,9 +625,12 @@ test('whatever stands there, the answer is a plan without errors or errors witho
     { objectName: name, objectVersion: selector },
     { requiredKeys: ['objectName'] },
   );
-  const jmesPath = fc.array(fc.record({ path: fc.constantFrom('k', 'a-b', 'x.y'), objectAlias: name }), {
-    maxLength: 2,
-  });
+  const jmesPath = fc.array(
+    fc.record({ path: fc.constantFrom('k', 'a-b', 'x.y'), objectAlias: name }),
+    {
+      maxLength: 2,
+    },
+  );
   const object = fc.oneof(
     fc.record(fields),
     fc.record(

@@ -110,7 +110,11 @@ export function planAws(parameters: Parameters, facts?: AwsFacts): PlanResult<Aw
   const objects = given('objects');
   if (objects === undefined) {
     report(
-      parameterProblem('objects', 'the parameter `objects` is missing', 'list the secrets to mount under it'),
+      parameterProblem(
+        'objects',
+        'the parameter `objects` is missing',
+        'list the secrets to mount under it',
+      ),
     );
     return { problems };
   }
@@ -119,7 +123,9 @@ export function planAws(parameters: Parameters, facts?: AwsFacts): PlanResult<Aw
     ...{ report, translatePath: translate, region, failoverRegion },
   });
   const isOpen = facts === undefined && refs.some((ref) => ref.region === undefined);
-  const skipped = isOpen ? ['the region, which the class leaves to the node, and what has to fit it'] : [];
+  const skipped = isOpen
+    ? ['the region, which the class leaves to the node, and what has to fit it']
+    : [];
   const failed = problems.some(({ severity }) => severity === 'error');
   return {
     ...(!failed && { plan: { refs, files, login } }),
@@ -143,7 +149,10 @@ function readSwitch(given: RawParameter | undefined, report: (problem: Problem) 
   return false;
 }
 
-function readAddressType(given: RawParameter | undefined, report: (problem: Problem) => void): AddressType {
+function readAddressType(
+  given: RawParameter | undefined,
+  report: (problem: Problem) => void,
+): AddressType {
   const text = given?.text.toLowerCase() ?? '';
   if (text === 'ipv4' || text === 'ipv6') return text;
   if (given !== undefined && text !== '' && text !== 'auto')

@@ -35,7 +35,12 @@ async function start(): Promise<void> {
 const tick = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 50));
 const turn = (ms: number): void => void (cloud.clock.node = cloud.clock.cloud = ms);
 const mint = (claims: Partial<Parameters<typeof mintAwsToken>[0]> = {}): string =>
-  mintAwsToken({ namespace: 'team-a', serviceAccount: 'app', expiresAt: cloud.now() + hour, ...claims });
+  mintAwsToken({
+    namespace: 'team-a',
+    serviceAccount: 'app',
+    expiresAt: cloud.now() + hour,
+    ...claims,
+  });
 const irsa = (token = mint(), more: object = {}): AwsIdentity => ({
   ...{ kind: 'irsa', roleArn: appRole, sessionName: 'team-a.app', region: awsRegion },
   token: new Redacted(token),
@@ -90,7 +95,12 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
       'HTTP 403, AccessDenied',
       'with this ServiceAccount as sub',
     ],
-    ['another audience', { audience: 'vault' }, 'HTTP 400, InvalidIdentityTokenException', 'client ids'],
+    [
+      'another audience',
+      { audience: 'vault' },
+      'HTTP 400, InvalidIdentityTokenException',
+      'client ids',
+    ],
     ['expired', { expiresAt: 0 }, 'HTTP 400, ExpiredTokenException', 'clock'],
   ])('refused: %s; with the code, and without the token', async (_, claims, code, hint) => {
     await start();
@@ -136,7 +146,8 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
   test('a token that the STS of one region does not take is shown to that of another', async () => {
     await start();
     const token = mint();
-    const body = '<ErrorResponse><Error><Code>RegionDisabledException</Code></Error></ErrorResponse>';
+    const body =
+      '<ErrorResponse><Error><Code>RegionDisabledException</Code></Error></ErrorResponse>';
     cloud.sts.injectFault({
       times: 1,
       response: { status: 403, headers: { 'content-type': 'text/xml' }, body },
@@ -185,13 +196,18 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
       'outage',
     ]);
     expect(cloud.sts.count()).toBe(3);
-    expect(await reader.read(irsa(), { name: 'db', region: 'us-east-1' })).toMatch(/CREDENTIALS_UNAVAILABLE/);
+    expect(await reader.read(irsa(), { name: 'db', region: 'us-east-1' })).toMatch(
+      /CREDENTIALS_UNAVAILABLE/,
+    );
   });
 
   test.each([
     [
       'throttling',
-      { status: 400, body: '<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>' },
+      {
+        status: 400,
+        body: '<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>',
+      },
     ],
     [
       'an identity provider that could not be asked',
@@ -202,7 +218,10 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
     ],
   ])('trouble that passes is waited out: %s', async (_, answer) => {
     await start();
-    cloud.sts.injectFault({ times: 1, response: { headers: { 'content-type': 'text/xml' }, ...answer } });
+    cloud.sts.injectFault({
+      times: 1,
+      response: { headers: { 'content-type': 'text/xml' }, ...answer },
+    });
     expect(await reader.read(irsa(), 'db')).toBe(good);
   });
 
@@ -258,7 +277,9 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
       response: { status: 400, body: { __type: 'ExpiredTokenException' } },
     });
     for (let round = 0; round < 5; round++)
-      expect(await reader.read(who, 'db')).toMatch(/^failed CREDENTIALS_REFUSED: .*the role .*ExpiredToken/);
+      expect(await reader.read(who, 'db')).toMatch(
+        /^failed CREDENTIALS_REFUSED: .*the role .*ExpiredToken/,
+      );
     expect(cloud.sts.sessions).toHaveLength(2);
   });
 
@@ -313,8 +334,13 @@ describe('EKS Pod Identity', () => {
   test("nothing in the provider's environment changes whose token is shown, or to whom", async () => {
     await start();
     const dir = mkdtempSync(join(tmpdir(), 'kf-aws-'));
-    writeFileSync(join(dir, 'token'), mint({ audience: 'pods.eks.amazonaws.com', namespace: 'keyferry' }));
-    Object.assign(process.env, temptations, { AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: join(dir, 'token') });
+    writeFileSync(
+      join(dir, 'token'),
+      mint({ audience: 'pods.eks.amazonaws.com', namespace: 'keyferry' }),
+    );
+    Object.assign(process.env, temptations, {
+      AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: join(dir, 'token'),
+    });
     try {
       expect(await reader.read(podIdentity(), 'db')).toBe(good);
       expect(cloud.agent.ipv4.sessions).toEqual([`${podRole} for team-a/app/pod-uid`]);
@@ -323,17 +349,20 @@ describe('EKS Pod Identity', () => {
     }
   });
 
-  test.each(['ipv4', 'ipv6'] as const)('%s is asked alone where it is preferred', async (family) => {
-    await start();
-    expect(await reader.read(podIdentity(family), 'db')).toBe(good);
-    const other = family === 'ipv4' ? 'ipv6' : 'ipv4';
-    expect([cloud.agent[family].count(), cloud.agent[other].count()]).toEqual([1, 0]);
-    cloud.agent[family].injectFault({ reset: true });
-    expect(await reader.read(podIdentity(family, { podUid: 'next' }), 'db')).toMatch(
-      /^failed CREDENTIALS_UNAVAILABLE: .*no keys for the pod, from EKS Pod Identity: .*; check that the add-on eks-pod-identity-agent runs on this node/,
-    );
-    expect(cloud.agent[other].count()).toBe(0);
-  });
+  test.each(['ipv4', 'ipv6'] as const)(
+    '%s is asked alone where it is preferred',
+    async (family) => {
+      await start();
+      expect(await reader.read(podIdentity(family), 'db')).toBe(good);
+      const other = family === 'ipv4' ? 'ipv6' : 'ipv4';
+      expect([cloud.agent[family].count(), cloud.agent[other].count()]).toEqual([1, 0]);
+      cloud.agent[family].injectFault({ reset: true });
+      expect(await reader.read(podIdentity(family, { podUid: 'next' }), 'db')).toMatch(
+        /^failed CREDENTIALS_UNAVAILABLE: .*no keys for the pod, from EKS Pod Identity: .*; check that the add-on eks-pod-identity-agent runs on this node/,
+      );
+      expect(cloud.agent[other].count()).toBe(0);
+    },
+  );
 
   test('auto falls back to the other address, remembers it, and comes back', async () => {
     await start();

@@ -59,7 +59,9 @@ export function createAwsCredentials(deps: AwsCredentialsDeps): AwsCredentials {
   };
 }
 
-const sources: Readonly<Record<AwsIdentity['kind'], { readonly owner: string; readonly hint: string }>> = {
+const sources: Readonly<
+  Record<AwsIdentity['kind'], { readonly owner: string; readonly hint: string }>
+> = {
   irsa: { owner: 'the role of the ServiceAccount', hint: 'check the way to STS, and its endpoint' },
   'pod-identity': {
     owner: 'the pod, from EKS Pod Identity',

@@ -46,7 +46,10 @@ function failure(thrown: unknown, region: string): SecretError {
     });
   const told = `STS in ${region} ${describeFault({ ...fault, text: '' }, [])}`;
   if (isThrottled(fault) || isUnavailable(fault))
-    return new SecretError('CREDENTIALS_UNAVAILABLE', `no keys for Keyferry's own identity: ${told}`);
+    return new SecretError(
+      'CREDENTIALS_UNAVAILABLE',
+      `no keys for Keyferry's own identity: ${told}`,
+    );
   return new SecretError('CREDENTIALS_REFUSED', `AWS refused Keyferry its own role: ${told}`, {
     hint: 'check the trust policy of the role',
   });

@@ -44,7 +44,14 @@ export function createPodIdentity(deps: {
   const ask = async (family: Family, token: string, signal: AbortSignal): Promise<HttpAnswer> => {
     const url = new URL('/v1/credentials', agent[family]);
     const headers = { authorization: token };
-    const answer = await http.request({ method: 'GET', url, headers, signal, timeoutMs, direct: true });
+    const answer = await http.request({
+      method: 'GET',
+      url,
+      headers,
+      signal,
+      timeoutMs,
+      direct: true,
+    });
     answeredLast = family;
     return answer;
   };
@@ -121,7 +128,9 @@ function refusal(answer: HttpAnswer, token: string): SecretError {
 /** `(HTTP 404: "[7d0f]: (ResourceNotFoundException): ...")`: the agent's only word is a line of text. */
 function describe({ status, body }: HttpAnswer, token: string): string {
   const text = body.toString().trim();
-  return text === '' ? `(HTTP ${status})` : `(HTTP ${status}: "${sanitizeExternalText(text, [token])}")`;
+  return text === ''
+    ? `(HTTP ${status})`
+    : `(HTTP ${status}: "${sanitizeExternalText(text, [token])}")`;
 }
 
 function hintOf(text: string): string {

@@ -27,7 +27,11 @@ const session = z.object({
  * @throws SecretError CREDENTIALS_REFUSED, and what an outage is
  */
 export async function assumeRoleWithWebIdentity(
-  { sdk, retry, proving }: { readonly sdk: Sdk; readonly retry: Retry; readonly proving: CredentialGate },
+  {
+    sdk,
+    retry,
+    proving,
+  }: { readonly sdk: Sdk; readonly retry: Retry; readonly proving: CredentialGate },
   identity: Extract<AwsIdentity, { kind: 'irsa' }>,
   signal: AbortSignal,
 ): Promise<AwsCredential> {
@@ -80,7 +84,8 @@ function refusal(fault: Fault, roleArn: string, region: string, token: string): 
 
 function hintOf({ code = '', text }: Fault, region: string): string {
   if (code.startsWith('ExpiredToken')) return 'check the clock of this node';
-  if (code.startsWith('RegionDisabled')) return `activate STS for ${region} in the account settings of IAM`;
+  if (code.startsWith('RegionDisabled'))
+    return `activate STS for ${region} in the account settings of IAM`;
   if (/audience/i.test(text))
     return 'add sts.amazonaws.com to the audiences (client ids) of the OIDC provider in IAM';
   if (code.startsWith('AccessDenied'))

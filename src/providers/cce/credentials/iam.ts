@@ -12,7 +12,8 @@ import { describeCceErrorResponse, parseCceErrorResponse } from '../errors.ts';
 import { makeCredential, temporaryKeys, time, type CceCredential } from '../types.ts';
 
 /** For a login that is not to be reached. */
-const hint = 'not every region has STS: HUAWEICLOUD_SDK_STS_ENDPOINT and _IAM_ENDPOINT name another';
+const hint =
+  'not every region has STS: HUAWEICLOUD_SDK_STS_ENDPOINT and _IAM_ENDPOINT name another';
 
 /** How long the keys live that are asked for. */
 const clusterKeyLifetimeSeconds = 21_600;
@@ -63,7 +64,10 @@ export function createIdTokenSource(deps: {
         });
         if (!isSuccess(keysResponse))
           throw tokenRefusedError(keysResponse, idTokenOwner, [idToken, iamToken]);
-        return makeCredential({ ...readBody(keysResponse, temporaryKeys, 'IAM'), owner: idTokenOwner });
+        return makeCredential({
+          ...readBody(keysResponse, temporaryKeys, 'IAM'),
+          owner: idTokenOwner,
+        });
       }),
     );
   };
@@ -110,7 +114,8 @@ export async function assumeAgency(
       },
       signal,
     });
-    if (!isSuccess(response)) throw tokenRefusedError(response, `the pod's token for ${owner}`, [idToken]);
+    if (!isSuccess(response))
+      throw tokenRefusedError(response, `the pod's token for ${owner}`, [idToken]);
     const { credentials } = readBody(response, assumeAgencyResponse, 'STS');
     return makeCredential({
       accessKey: credentials.access_key_id,
@@ -134,7 +139,11 @@ function isSuccess({ status }: HttpAnswer): boolean {
 }
 
 /** The codes of STS are documented nowhere, so any refusal is one of the token, and shows the code. */
-function tokenRefusedError(response: HttpAnswer, subject: string, secrets: readonly string[]): SecretError {
+function tokenRefusedError(
+  response: HttpAnswer,
+  subject: string,
+  secrets: readonly string[],
+): SecretError {
   return new SecretError(
     'CREDENTIALS_REFUSED',
     `Huawei Cloud refused ${subject} ${describeCceErrorResponse(parseCceErrorResponse(response), secrets)}`,

@@ -118,7 +118,9 @@ describe('the agency of the node, by the metadata service', () => {
     ['no keys', { body: {} }],
     [
       'an end that is no time',
-      { body: { credential: { access: 'a', secret: 's', securitytoken: 't', expires_at: 'soon' } } },
+      {
+        body: { credential: { access: 'a', secret: 's', securitytoken: 't', expires_at: 'soon' } },
+      },
     ],
     ['a page', { body: '<html>' }],
     ['500', { status: 500 }],
@@ -156,11 +158,15 @@ describe('the identity provider of the cluster, by its ID token', () => {
       route: /id-token/,
       response: {
         status: 401,
-        body: { error: { code: 401, message: 'The token the-first-id-token-of-the-cluster is bad' } },
+        body: {
+          error: { code: 401, message: 'The token the-first-id-token-of-the-cluster is bad' },
+        },
       },
     });
     const line = await read();
-    expect(line).toMatch(/^failed CREDENTIALS_REFUSED: .*refused the token in .*\/token \(HTTP 401\);/);
+    expect(line).toMatch(
+      /^failed CREDENTIALS_REFUSED: .*refused the token in .*\/token \(HTTP 401\);/,
+    );
     expect(line).not.toContain('the-first-id-token');
     await read();
     expect(fixture.iam.count()).toBe(1);
@@ -178,8 +184,13 @@ describe('the identity provider of the cluster, by its ID token', () => {
   });
 
   test('no file', async () => {
-    await startFixture({ identity: 'id-token', env: { HUAWEICLOUD_SDK_ID_TOKEN_FILE: '/nowhere/token' } });
-    expect(await read()).toMatch(/^failed NOT_CONFIGURED: .*the token file \/nowhere\/token cannot be read/);
+    await startFixture({
+      identity: 'id-token',
+      env: { HUAWEICLOUD_SDK_ID_TOKEN_FILE: '/nowhere/token' },
+    });
+    expect(await read()).toMatch(
+      /^failed NOT_CONFIGURED: .*the token file \/nowhere\/token cannot be read/,
+    );
   });
 });
 
@@ -217,7 +228,9 @@ describe('the identity of the pod', () => {
     const tokens = fixture.podToken();
     for (let mount = 0; mount < 5; mount += 1) await fixture.read(otherProviderClass, { tokens });
     expect(fixture.sts.count()).toBe(1);
-    await fixture.read(otherProviderClass, { tokens: fixture.podToken(undefined, { podUid: 'next' }) });
+    await fixture.read(otherProviderClass, {
+      tokens: fixture.podToken(undefined, { podUid: 'next' }),
+    });
     expect(fixture.sts.count()).toBe(2);
     fixture.clock.node = minute;
     await fixture.read(otherProviderClass, { tokens });
@@ -235,14 +248,20 @@ describe('the identity of the pod', () => {
     await startFixture({ agencies: [agency] });
     fixture.sts.injectFault({ response: { status: 503 } });
     const [line] = await fixture.read(podClass, { tokens: fixture.podToken() });
-    expect(line).toMatch(/^failed CREDENTIALS_UNAVAILABLE: .*HTTP 503\); .*HUAWEICLOUD_SDK_STS_ENDPOINT/);
+    expect(line).toMatch(
+      /^failed CREDENTIALS_UNAVAILABLE: .*HTTP 503\); .*HUAWEICLOUD_SDK_STS_ENDPOINT/,
+    );
   });
 });
 
 describe("the project's id", () => {
   test('is looked up once where it is not configured', async () => {
     await startFixture({ lookUpProject: true });
-    expect(await Promise.all([read(), read(), read()])).toEqual([expectedRead, expectedRead, expectedRead]);
+    expect(await Promise.all([read(), read(), read()])).toEqual([
+      expectedRead,
+      expectedRead,
+      expectedRead,
+    ]);
     expect(fixture.iam.count()).toBe(1);
     expect(fixture.iam.requests[0]?.query).toBe(`name=${region}`);
     expect(fixture.csms.requests[0]?.path).toContain(`/v1/${project}/`);
@@ -279,7 +298,9 @@ describe("the project's id", () => {
 
   test('not allowed: what to do', async () => {
     await startFixture({ lookUpProject: true });
-    fixture.iam.injectFault({ response: { status: 403, body: { error: { code: 403, message: 'no' } } } });
+    fixture.iam.injectFault({
+      response: { status: 403, body: { error: { code: 403, message: 'no' } } },
+    });
     expect(await read()).toMatch(
       /^failed NOT_CONFIGURED: .*may not look up the project's id .*HTTP 403.*listProjects/,
     );
@@ -289,7 +310,9 @@ describe("the project's id", () => {
     await startFixture({ lookUpProject: true });
     fixture.account.revoke(fixture.keys.access);
     const lines = await Promise.all(Array.from({ length: 100 }, read));
-    expect(new Set(lines.map((line) => line.slice(0, 26)))).toEqual(new Set(['failed CREDENTIALS_REFUSED']));
+    expect(new Set(lines.map((line) => line.slice(0, 26)))).toEqual(
+      new Set(['failed CREDENTIALS_REFUSED']),
+    );
     expect(fixture.iam.count() + fixture.csms.count()).toBe(1);
   });
 });

@@ -60,7 +60,10 @@ function createClusterSource({ config, region, ...deps }: CredentialsDeps): Cred
   const { identity, metadata } = config;
   switch (identity.kind) {
     case 'id-token':
-      return { owner: idTokenOwner, obtain: createIdTokenSource({ ...deps, ...identity, iam: region.iam }) };
+      return {
+        owner: idTokenOwner,
+        obtain: createIdTokenSource({ ...deps, ...identity, iam: region.iam }),
+      };
     case 'keys': {
       const owner = 'the access key it is configured with';
       const { accessKey, secretKey, securityToken } = identity;

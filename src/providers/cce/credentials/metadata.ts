@@ -36,10 +36,20 @@ export function createMetadataSource(deps: {
       signal,
       async () => {
         const url = new URL(path, endpoint);
-        const response = await http.request({ method, url, headers, signal, timeoutMs, direct: true });
+        const response = await http.request({
+          method,
+          url,
+          headers,
+          signal,
+          timeoutMs,
+          direct: true,
+        });
         // 503 says that there are no tokens (below); from the keys' own path it is an outage.
         if (response.status === 429 || (response.status >= 500 && method === 'GET'))
-          throw new SecretError('STORE_UNAVAILABLE', `${url.host} answered HTTP ${response.status}`);
+          throw new SecretError(
+            'STORE_UNAVAILABLE',
+            `${url.host} answered HTTP ${response.status}`,
+          );
         return response;
       },
       (error) => error.code === 'STORE_UNAVAILABLE',

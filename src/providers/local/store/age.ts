@@ -64,13 +64,18 @@ function decryptionError(file: StoreFile, thrown: unknown): SecretError {
         cause: thrown,
       },
     );
-  if (text.startsWith('invalid version')) return damagedFileError(file, 'it is no (binary) age file', thrown);
+  if (text.startsWith('invalid version'))
+    return damagedFileError(file, 'it is no (binary) age file', thrown);
   return damagedFileError(file, 'it is truncated or was tampered with', thrown);
 }
 
 function damagedFileError(file: StoreFile, cause: string, thrown?: unknown): SecretError {
-  return new SecretError('LOCAL_STORE_UNREADABLE', `cannot decrypt the ${describeFile(file)}: ${cause}`, {
-    hint: 'restore it from a backup',
-    cause: thrown,
-  });
+  return new SecretError(
+    'LOCAL_STORE_UNREADABLE',
+    `cannot decrypt the ${describeFile(file)}: ${cause}`,
+    {
+      hint: 'restore it from a backup',
+      cause: thrown,
+    },
+  );
 }

@@ -5,7 +5,10 @@ import { SecretError } from '../../../core/errors.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 
 /** A file of the local store, as messages call it. */
-export type StoreFile = { readonly label: 'local store' | 'key of the local store'; readonly path: string };
+export type StoreFile = {
+  readonly label: 'local store' | 'key of the local store';
+  readonly path: string;
+};
 
 /** `local store /var/lib/keyferry/local.age` */
 export function describeFile(file: StoreFile): string {
@@ -37,10 +40,14 @@ export function fileError(action: 'read' | 'write', file: StoreFile, thrown: unk
   if (thrown instanceof SecretError) return thrown;
   const code = systemErrorCode(thrown) ?? 'unknown failure';
   const { cause, hint } = errorCauses[code] ?? { cause: code };
-  return new SecretError('LOCAL_STORE_UNREADABLE', `cannot ${action} the ${describeFile(file)}: ${cause}`, {
-    ...(hint === undefined ? {} : { hint }),
-    cause: thrown,
-  });
+  return new SecretError(
+    'LOCAL_STORE_UNREADABLE',
+    `cannot ${action} the ${describeFile(file)}: ${cause}`,
+    {
+      ...(hint === undefined ? {} : { hint }),
+      cause: thrown,
+    },
+  );
 }
 
 /** `ENOENT` and its like, where the operating system said so. */
@@ -65,7 +72,8 @@ export async function readRegularFile(file: StoreFile, limit: number): Promise<B
       for (;;) {
         const { bytesRead } = await handle.read(buffer, length, buffer.length - length);
         length += bytesRead;
-        if (length === buffer.length) throw unreadableError(file, 'it was written to while it was read');
+        if (length === buffer.length)
+          throw unreadableError(file, 'it was written to while it was read');
         if (bytesRead === 0) return buffer.subarray(0, length);
       }
     } finally {
@@ -121,7 +129,10 @@ function requireRegularFile(file: StoreFile, stats: BigIntStats): BigIntStats {
 }
 
 function unreadableError(file: StoreFile, cause: string): SecretError {
-  return new SecretError('LOCAL_STORE_UNREADABLE', `cannot read the ${describeFile(file)}: ${cause}`);
+  return new SecretError(
+    'LOCAL_STORE_UNREADABLE',
+    `cannot read the ${describeFile(file)}: ${cause}`,
+  );
 }
 
 function tooLargeError(file: StoreFile, limit: number): SecretError {

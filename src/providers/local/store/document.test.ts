@@ -4,7 +4,12 @@ import { Redacted } from '../../../core/redacted.ts';
 import { type StoreDocument, serializeDocument, parseDocument } from './document.ts';
 
 const canary = 'canary-6f1d';
-const version = { version: 'v1', created: '2026-01-02T03:04:05.000Z', value: canary, encoding: 'utf-8' };
+const version = {
+  version: 'v1',
+  created: '2026-01-02T03:04:05.000Z',
+  value: canary,
+  encoding: 'utf-8',
+};
 const file = (secrets: unknown): string => JSON.stringify({ format: 'keyferry-local/1', secrets });
 
 function parse(text: string | Uint8Array): StoreDocument {
@@ -57,8 +62,13 @@ describe('the plaintext of a store', () => {
       fc.string({ unit: 'binary', maxLength: 20 }).map((text) => new TextEncoder().encode(text)),
       fc.constant(Buffer.from('\ufeffwith a mark\r\n\0')),
     );
-    const name = fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,5}(\/[a-z0-9][a-z._-]{0,3}){0,2}$/);
-    const secret = fc.record({ values: fc.array(bytes, { maxLength: 3 }), last: fc.nat({ max: 1_000 }) });
+    const name = fc.stringMatching(
+      /^[A-Za-z0-9][A-Za-z0-9._-]{0,5}(\/[a-z0-9][a-z._-]{0,3}){0,2}$/,
+    );
+    const secret = fc.record({
+      values: fc.array(bytes, { maxLength: 3 }),
+      last: fc.nat({ max: 1_000 }),
+    });
     fc.assert(
       fc.property(fc.dictionary(name, secret, { maxKeys: 5 }), (secrets) => {
         const document: StoreDocument = new Map(
@@ -80,7 +90,9 @@ describe('the plaintext of a store', () => {
   });
 
   test("names of objects' own properties are names as any other", () => {
-    const document = parse(file({ constructor: { versions: [version] }, toString: { versions: [] } }));
+    const document = parse(
+      file({ constructor: { versions: [version] }, toString: { versions: [] } }),
+    );
     expect([...document.keys()]).toEqual(['constructor', 'toString']);
     expect(parse(serializeDocument(document)).get('constructor')?.versions).toHaveLength(1);
   });
@@ -96,9 +108,18 @@ describe('the plaintext of a store', () => {
     [file(null), 'at secrets'],
     [file([version]), 'at secrets'],
     [file({ a: { versions: [version], [canary.slice(0, 6)]: 1 } }), 'at secrets.a.canary'],
-    [file({ a: { versions: [{ ...version, version: canary }] } }), 'at secrets.a.versions.0.version'],
-    [file({ a: { versions: [{ ...version, created: canary }] } }), 'at secrets.a.versions.0.created'],
-    [file({ a: { versions: [{ ...version, encoding: canary }] } }), 'at secrets.a.versions.0.encoding'],
+    [
+      file({ a: { versions: [{ ...version, version: canary }] } }),
+      'at secrets.a.versions.0.version',
+    ],
+    [
+      file({ a: { versions: [{ ...version, created: canary }] } }),
+      'at secrets.a.versions.0.created',
+    ],
+    [
+      file({ a: { versions: [{ ...version, encoding: canary }] } }),
+      'at secrets.a.versions.0.encoding',
+    ],
     [file({ a: { versions: [{ ...version, encoding: 'base64' }] } }), 'at secrets.a.versions.0'],
     [file({ a: { versions: [version, version] } }), 'at secrets.a'],
     [file({ a: { versions: [version], last: -1 } }), 'at secrets.a.last'],

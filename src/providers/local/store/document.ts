@@ -37,7 +37,9 @@ const versionSchema = z
 
 const secretSchema = z
   .strictObject({ last: z.int().nonnegative().optional(), versions: z.array(versionSchema) })
-  .refine(({ versions }) => isAscending(versions.map(({ version }) => versionNumber(version) ?? 0)));
+  .refine(({ versions }) =>
+    isAscending(versions.map(({ version }) => versionNumber(version) ?? 0)),
+  );
 
 const documentSchema = z.strictObject({
   format: z.literal(format),
@@ -67,7 +69,9 @@ export function serializeDocument(document: StoreDocument): Uint8Array {
   const secrets = [...document]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, { last, versions }]) => [name, { last, versions: versions.map(encode) }] as const);
-  return Buffer.from(`${JSON.stringify({ format, secrets: Object.fromEntries(secrets) }, undefined, 2)}\n`);
+  return Buffer.from(
+    `${JSON.stringify({ format, secrets: Object.fromEntries(secrets) }, undefined, 2)}\n`,
+  );
 }
 
 function encode({ version, created, bytes }: StoredVersion): z.input<typeof versionSchema> {
@@ -76,7 +80,12 @@ function encode({ version, created, bytes }: StoredVersion): z.input<typeof vers
   return { version, created, value: buffer.toString(encoding), encoding };
 }
 
-function decode({ version, created, value, encoding }: z.output<typeof versionSchema>): StoredVersion {
+function decode({
+  version,
+  created,
+  value,
+  encoding,
+}: z.output<typeof versionSchema>): StoredVersion {
   return { version, created, bytes: new Redacted<Uint8Array>(Buffer.from(value, encoding)) };
 }
 
@@ -91,7 +100,8 @@ function parseJson(plaintext: Uint8Array): unknown {
 
 /** A later format is told apart from a damaged file. */
 function checkFormat(json: unknown): asserts json is object {
-  const foundFormat = typeof json === 'object' && json !== null && 'format' in json ? json.format : undefined;
+  const foundFormat =
+    typeof json === 'object' && json !== null && 'format' in json ? json.format : undefined;
   if (foundFormat === format) return;
   if (typeof foundFormat !== 'string' || !/^keyferry-local\/[0-9]{1,9}$/.test(foundFormat))
     throw malformedError(`it is not marked as "${format}"`);
@@ -109,7 +119,8 @@ function checkNames(json: object): void {
   if (!('secrets' in json) || typeof json.secrets !== 'object') return;
   for (const name of Object.keys(json.secrets ?? {})) {
     const problem = checkSecretName(name);
-    if (problem !== undefined) throw malformedError(`the name "${sanitizeExternalText(name)}" ${problem}`);
+    if (problem !== undefined)
+      throw malformedError(`the name "${sanitizeExternalText(name)}" ${problem}`);
   }
 }
 

@@ -33,13 +33,18 @@ describe('the versions of a secret', () => {
     for (let value = 1; value <= maxVersions; value += 1) document = set(document, 'a', `${value}`);
     const added = addVersion(document, 'a', bytes('more'), '');
     expect(added).toMatchObject({ version: 'v11', dropped: ['v1'] });
-    expect(() => findVersion(added.document, 'a', 'v1')).toThrow('the local store has no version v1 of a');
+    expect(() => findVersion(added.document, 'a', 'v1')).toThrow(
+      'the local store has no version v1 of a',
+    );
   });
 
   test('removed ones leave their numbers behind: no number is given twice', () => {
-    const stepsArbitrary = fc.array(fc.oneof(fc.constant('set'), fc.constant('rm'), fc.nat({ max: 12 })), {
-      maxLength: 40,
-    });
+    const stepsArbitrary = fc.array(
+      fc.oneof(fc.constant('set'), fc.constant('rm'), fc.nat({ max: 12 })),
+      {
+        maxLength: 40,
+      },
+    );
     fc.assert(
       fc.property(stepsArbitrary, (steps) => {
         let document = empty;
@@ -65,7 +70,10 @@ describe('the versions of a secret', () => {
   test('that are not there are told with what is', () => {
     const document = set(set(empty, 'a', 'x'), 'a', 'y');
     expect(() => findVersion(document, 'a', 'v9')).toThrow(
-      expect.objectContaining({ code: 'OBJECT_NOT_FOUND', hint: expect.stringContaining('it has v1, v2') }),
+      expect.objectContaining({
+        code: 'OBJECT_NOT_FOUND',
+        hint: expect.stringContaining('it has v1, v2'),
+      }),
     );
     expect(() => findVersion(document, 'b')).toThrow(
       expect.objectContaining({

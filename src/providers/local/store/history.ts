@@ -49,7 +49,10 @@ export function addVersion(
   const added: StoredVersion = { version: `v${last + 1}`, created, bytes: new Redacted(bytes) };
   const allVersions = [...versions, added];
   return {
-    document: withSecret(document, name, { last: last + 1, versions: allVersions.slice(-maxVersions) }),
+    document: withSecret(document, name, {
+      last: last + 1,
+      versions: allVersions.slice(-maxVersions),
+    }),
     version: added.version,
     unchanged: false,
     dropped: allVersions.slice(0, -maxVersions).map(({ version }) => version),
@@ -60,7 +63,11 @@ export function addVersion(
  * A document without the secret, or without one of its versions. The numbers given stay remembered.
  * @throws SecretError OBJECT_NOT_FOUND
  */
-export function removeVersions(document: StoreDocument, name: string, version?: string): StoreDocument {
+export function removeVersions(
+  document: StoreDocument,
+  name: string,
+  version?: string,
+): StoreDocument {
   const removed = findVersion(document, name, version);
   const { last, versions } = document.get(name) ?? { last: 0, versions: [] };
   const remaining = version === undefined ? [] : versions.filter((each) => each !== removed);
@@ -71,9 +78,14 @@ export function removeVersions(document: StoreDocument, name: string, version?: 
  * A version of a secret; without `version` the latest.
  * @throws SecretError OBJECT_NOT_FOUND
  */
-export function findVersion(document: StoreDocument, name: string, version?: string): StoredVersion {
+export function findVersion(
+  document: StoreDocument,
+  name: string,
+  version?: string,
+): StoredVersion {
   const versions = document.get(name)?.versions ?? [];
-  const found = version === undefined ? versions.at(-1) : versions.find((each) => each.version === version);
+  const found =
+    version === undefined ? versions.at(-1) : versions.find((each) => each.version === version);
   if (found !== undefined) return found;
   const quotedName = sanitizeExternalText(name);
   if (versions.length === 0)

@@ -1,7 +1,12 @@
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
 import { type Identity, recipientOf } from './age.ts';
-import { type StoreFile, describeFile, readRegularFile, writeFileAtomically } from './atomic-file.ts';
+import {
+  type StoreFile,
+  describeFile,
+  readRegularFile,
+  writeFileAtomically,
+} from './atomic-file.ts';
 
 const maxKeyFileBytes = 64 * 1024;
 
@@ -19,7 +24,8 @@ export async function readKeys(file: StoreFile): Promise<Keys> {
   for (const [index, line] of lines.entries()) {
     if (line === '' || line.startsWith('#')) continue;
     const identity = new Redacted(line);
-    if (!(await isIdentity(identity))) throw invalidKeyFileError(file, `line ${index + 1} is no key`);
+    if (!(await isIdentity(identity)))
+      throw invalidKeyFileError(file, `line ${index + 1} is no key`);
     identities.push(identity);
   }
   const [first, ...others] = identities;
@@ -43,7 +49,11 @@ async function isIdentity(identity: Identity): Promise<boolean> {
 }
 
 function invalidKeyFileError(file: StoreFile, cause: string): SecretError {
-  return new SecretError('LOCAL_STORE_UNREADABLE', `cannot read the ${describeFile(file)}: ${cause}`, {
-    hint: 'a key file holds lines AGE-SECRET-KEY-1..., as `keyferry local init` and `age-keygen` write them',
-  });
+  return new SecretError(
+    'LOCAL_STORE_UNREADABLE',
+    `cannot read the ${describeFile(file)}: ${cause}`,
+    {
+      hint: 'a key file holds lines AGE-SECRET-KEY-1..., as `keyferry local init` and `age-keygen` write them',
+    },
+  );
 }

@@ -10,7 +10,11 @@ export type StoreReader = {
   /** What the store holds now. @throws SecretError LOCAL_STORE_UNREADABLE */
   read(): Promise<StoreDocument>;
   /** Which store this is: its path without links, a digest of its keys, and the key file's mode. @throws SecretError */
-  identify(): Promise<{ readonly path: string; readonly keyDigest: string; readonly keyMode: number }>;
+  identify(): Promise<{
+    readonly path: string;
+    readonly keyDigest: string;
+    readonly keyMode: number;
+  }>;
 };
 
 /**
@@ -47,8 +51,14 @@ export function createStoreReader({
   return {
     async read() {
       const { id, isStable } = await currentState();
-      if (lastRead?.state === id && (lastRead.isStable || lastRead.inFlight)) return lastRead.document;
-      const cachedRead: CachedRead = { state: id, document: readDocument(), isStable, inFlight: true };
+      if (lastRead?.state === id && (lastRead.isStable || lastRead.inFlight))
+        return lastRead.document;
+      const cachedRead: CachedRead = {
+        state: id,
+        document: readDocument(),
+        isStable,
+        inFlight: true,
+      };
       lastRead = cachedRead;
       try {
         return await cachedRead.document;

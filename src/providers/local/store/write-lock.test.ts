@@ -16,7 +16,8 @@ afterEach(() => rmSync(directory, { recursive: true }));
 
 const lock = (options?: Parameters<typeof createWriteLock>[1]) =>
   createWriteLock({ label: 'local store', path }, options);
-const listLockFiles = (): string[] => readdirSync(directory).filter((name) => name.includes('.claim-'));
+const listLockFiles = (): string[] =>
+  readdirSync(directory).filter((name) => name.includes('.claim-'));
 
 describe('the write lock', () => {
   test('lets one in at a time, and leaves nothing behind', async () => {
@@ -83,8 +84,12 @@ describe('the write lock', () => {
 
   test('says what is wrong with the directory', async () => {
     rmSync(directory, { recursive: true });
-    await expect(lock().run(async () => undefined)).rejects.toMatchObject({ code: 'LOCAL_STORE_UNREADABLE' });
+    await expect(lock().run(async () => undefined)).rejects.toMatchObject({
+      code: 'LOCAL_STORE_UNREADABLE',
+    });
     writeFileSync(directory, '');
-    await expect(lock().run(async () => undefined)).rejects.toThrow('a part of its path is not a directory');
+    await expect(lock().run(async () => undefined)).rejects.toThrow(
+      'a part of its path is not a directory',
+    );
   });
 });

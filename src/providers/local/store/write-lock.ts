@@ -30,7 +30,10 @@ export type WriteLock = {
  */
 export function createWriteLock(
   file: StoreFile,
-  { waitMs = 10_000, now = Date.now }: { readonly waitMs?: number; readonly now?: () => number } = {},
+  {
+    waitMs = 10_000,
+    now = Date.now,
+  }: { readonly waitMs?: number; readonly now?: () => number } = {},
 ): WriteLock {
   const directory = dirname(file.path);
   const prefix = `${basename(file.path)}.claim-`;
@@ -92,7 +95,11 @@ export function createWriteLock(
   };
 }
 
-function lockTimeoutError(file: StoreFile, directory: string, lockFiles: readonly string[]): SecretError {
+function lockTimeoutError(
+  file: StoreFile,
+  directory: string,
+  lockFiles: readonly string[],
+): SecretError {
   const lockFile = lockFiles[0];
   return new SecretError('STORE_TIMEOUT', `another process is writing the ${describeFile(file)}`, {
     hint:

@@ -20,7 +20,9 @@ export type StoreWriter = {
   /** Makes the store, its directory, and its key unless there is one. @throws SecretError INVALID_REQUEST if the store exists */
   init(): Promise<{ readonly recipient: string; readonly keyMade: boolean }>;
   /** Applies `edit` to what the file holds at that moment; the same document back writes nothing. @throws SecretError */
-  change<T extends { readonly document: StoreDocument }>(edit: (document: StoreDocument) => T): Promise<T>;
+  change<T extends { readonly document: StoreDocument }>(
+    edit: (document: StoreDocument) => T,
+  ): Promise<T>;
   /** Encrypts the store for a new key and drops the old one. @throws SecretError */
   rotateKey(): Promise<{ readonly recipient: string }>;
 };
@@ -47,9 +49,13 @@ export function createStoreWriter({
       for (const file of Object.values(toStoreFiles(paths))) await createDirectory(file);
       return withWriteLock(async (files) => {
         if (await exists(files.store))
-          throw new SecretError('INVALID_REQUEST', `the ${describeFile(files.store)} exists already`, {
-            hint: 'use it as it is, or name another place with --store and --key',
-          });
+          throw new SecretError(
+            'INVALID_REQUEST',
+            `the ${describeFile(files.store)} exists already`,
+            {
+              hint: 'use it as it is, or name another place with --store and --key',
+            },
+          );
         const keyMade = !(await exists(files.key));
         const keys: Keys = keyMade ? [await generateIdentity()] : await readKeys(files.key);
         // The key first: a store without its key would be lost.

@@ -31,7 +31,11 @@ export function checkFileNames(
     const first = positionByPath.get(path);
     if (first === undefined) positionByPath.set(path, at);
     else
-      reportError(at, `the file name ${sanitizeExternalText(path)} is that of line ${first.line} too`, hint);
+      reportError(
+        at,
+        `the file name ${sanitizeExternalText(path)} is that of line ${first.line} too`,
+        hint,
+      );
   }
   const [parent = '', child = ''] = findPathClash(positionByPath.keys()) ?? [];
   const at = positionByPath.get(child);

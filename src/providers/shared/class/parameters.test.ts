@@ -9,7 +9,10 @@ function translation(text?: string) {
   return { translate: readPathTranslation(given, (problem) => problems.push(problem)), problems };
 }
 
-const names = fc.string({ unit: fc.constantFrom('/', '.', '_', 'a', '$', '&', '💧'), maxLength: 20 });
+const names = fc.string({
+  unit: fc.constantFrom('/', '.', '_', 'a', '$', '&', '💧'),
+  maxLength: 20,
+});
 
 describe('pathTranslation', () => {
   test('a character stands for every "/", and nothing else changes', () => {

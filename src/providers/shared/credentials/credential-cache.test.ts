@@ -28,7 +28,14 @@ function createFixture({ lifeMs = hour, max = 10 } = {}) {
   };
   const get = async (key = 'alice', signal = neverAborted): Promise<number> =>
     (await cache.get(key, signal, login)).loginNumber;
-  return { cache, get, login, state, failures, advanceClock: (ms: number): void => void (now += ms) };
+  return {
+    cache,
+    get,
+    login,
+    state,
+    failures,
+    advanceClock: (ms: number): void => void (now += ms),
+  };
 }
 
 test('one login for all who ask, and for all who come later', async () => {

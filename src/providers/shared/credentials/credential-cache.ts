@@ -70,7 +70,10 @@ export function createCredentialCache<T extends Expiring>(
       const credential = await obtain(callSignal);
       const { expiresAt = Infinity } = credential;
       const obtainedAt = now();
-      const refreshAt = Math.max(expiresAt - renewBeforeMs, obtainedAt + (expiresAt - obtainedAt) / 2);
+      const refreshAt = Math.max(
+        expiresAt - renewBeforeMs,
+        obtainedAt + (expiresAt - obtainedAt) / 2,
+      );
       cache.set(key, { credential, obtainedAt, refreshAt });
       return credential;
     });
@@ -81,9 +84,11 @@ export function createCredentialCache<T extends Expiring>(
     obtain: (signal: AbortSignal) => Promise<T>,
   ): void => {
     entry.refreshAt = now() + backgroundRefreshMs;
-    obtainAndCache(key, AbortSignal.timeout(backgroundRefreshMs), obtain).catch((thrown: unknown) => {
-      onFailure?.(toSecretError(thrown));
-    });
+    obtainAndCache(key, AbortSignal.timeout(backgroundRefreshMs), obtain).catch(
+      (thrown: unknown) => {
+        onFailure?.(toSecretError(thrown));
+      },
+    );
   };
 
   return {
@@ -97,7 +102,10 @@ export function createCredentialCache<T extends Expiring>(
     },
     refused(key, credential) {
       const entry = cache.peek(key);
-      if (entry?.credential === credential && !isRecent(entry.obtainedAt, minInvalidationAgeMs, now()))
+      if (
+        entry?.credential === credential &&
+        !isRecent(entry.obtainedAt, minInvalidationAgeMs, now())
+      )
         cache.delete(key);
     },
   };

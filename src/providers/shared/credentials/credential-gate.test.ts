@@ -10,7 +10,9 @@ const tick = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 function createScriptedCall() {
   const pendingCalls: { succeed: () => void; fail: (error: SecretError) => void }[] = [];
   const call = (): Promise<string> =>
-    new Promise((resolve, reject) => pendingCalls.push({ succeed: () => resolve('value'), fail: reject }));
+    new Promise((resolve, reject) =>
+      pendingCalls.push({ succeed: () => resolve('value'), fail: reject }),
+    );
   return { ends: pendingCalls, call };
 }
 

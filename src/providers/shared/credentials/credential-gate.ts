@@ -75,7 +75,9 @@ export function createCredentialGate({
 function classifyOutcome(error: SecretError, signal: AbortSignal): CallOutcome {
   if (error.code === 'CREDENTIALS_REFUSED') return { kind: 'refused', error };
   if (error.kind === 'definite') return { kind: 'accepted' };
-  return outageCodes.has(error.code) && !signal.aborted ? { kind: 'unanswered', error } : { kind: 'open' };
+  return outageCodes.has(error.code) && !signal.aborted
+    ? { kind: 'unanswered', error }
+    : { kind: 'open' };
 }
 
 const outageCodes: ReadonlySet<ErrorCode> = new Set([

@@ -15,13 +15,17 @@ describe('a login', () => {
   });
 
   test('that cannot be reached is no outage of the store, and says whose it is', async () => {
-    const { code, summary } = await failWith(new SecretError('STORE_TIMEOUT', 'sts did not answer'));
+    const { code, summary } = await failWith(
+      new SecretError('STORE_TIMEOUT', 'sts did not answer'),
+    );
     expect(code).toBe('CREDENTIALS_UNAVAILABLE');
     expect(summary).toBe('no keys for the role app: sts did not answer; check the way to STS');
   });
 
   test('keeps the advice of the outage', async () => {
-    const outage = new SecretError('STORE_UNAVAILABLE', 'no such host', { hint: 'check the region' });
+    const outage = new SecretError('STORE_UNAVAILABLE', 'no such host', {
+      hint: 'check the region',
+    });
     expect((await failWith(outage)).hint).toBe('check the region');
   });
 
@@ -35,8 +39,8 @@ describe('a login', () => {
 
   test('that nobody waits for any more ends for their reason', async () => {
     const cancelled = new SecretError('DEADLINE', 'too late');
-    expect(await failWith(new SecretError('STORE_TIMEOUT', 'cut off'), AbortSignal.abort(cancelled))).toBe(
-      cancelled,
-    );
+    expect(
+      await failWith(new SecretError('STORE_TIMEOUT', 'cut off'), AbortSignal.abort(cancelled)),
+    ).toBe(cancelled);
   });
 });

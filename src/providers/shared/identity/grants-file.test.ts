@@ -31,7 +31,13 @@ describe('the grants file', () => {
   test('or JSON', () => {
     const text = JSON.stringify({
       grants: [
-        { provider: 'aws', namespaces: ['a'], serviceAccounts: ['b'], names: ['ssm//x'], roles: ['arn:**'] },
+        {
+          provider: 'aws',
+          namespaces: ['a'],
+          serviceAccounts: ['b'],
+          names: ['ssm//x'],
+          roles: ['arn:**'],
+        },
       ],
     });
     expect(parseSharedIdentityGrants(text, 'f')[0]?.roles).toHaveLength(1);
@@ -82,6 +88,8 @@ describe('the grants file', () => {
     ['grants: !!js/function x', /^line 1: it is not YAML/],
     [validGrants.slice(0, -20), /^line 6: /],
   ])('refuses %j', (text, message) => {
-    expect(errorOf(text)).toEqual(typeof message === 'string' ? message : expect.stringMatching(message));
+    expect(errorOf(text)).toEqual(
+      typeof message === 'string' ? message : expect.stringMatching(message),
+    );
   });
 });

@@ -41,7 +41,10 @@ const grantKeys = Object.keys(grantSchema.shape);
  * something else than it says.
  * @throws SecretError NOT_CONFIGURED with file, line and cause
  */
-export function parseSharedIdentityGrants(text: string, file: string): readonly SharedIdentityGrant[] {
+export function parseSharedIdentityGrants(
+  text: string,
+  file: string,
+): readonly SharedIdentityGrant[] {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, stringKeys: true });
   const [error] = [...document.errors, ...document.warnings];
@@ -77,7 +80,8 @@ function describeIssue(issue: z.core.$ZodIssue): string {
     return `unknown key ${sanitizeExternalText([...issue.path, key].join('.'))}${advice}`;
   }
   if (issue.path.length === 0) return 'it is not a map with the key grants';
-  if (issue.path.at(-1) === 'provider') return `${issuePath} is none of ${grantableProviders.join(', ')}`;
+  if (issue.path.at(-1) === 'provider')
+    return `${issuePath} is none of ${grantableProviders.join(', ')}`;
   return `${issuePath}: ${issue.message.toLowerCase()}`;
 }
 
@@ -158,7 +162,10 @@ export function createGrantsReader(
     lastText = text;
     loggedSummary = undefined;
     metrics?.broken.set(0);
-    log.info({ file, grants: lastValidGrants.length }, 'the grants for shared identities were read again');
+    log.info(
+      { file, grants: lastValidGrants.length },
+      'the grants for shared identities were read again',
+    );
   }
 
   return () => {
@@ -171,7 +178,10 @@ export function createGrantsReader(
       const error = toSecretError(thrown);
       metrics?.broken.set(1);
       if (error.summary !== loggedSummary)
-        log.error({ file, code: error.code }, `${error.summary}; the last good grants stay in force`);
+        log.error(
+          { file, code: error.code },
+          `${error.summary}; the last good grants stay in force`,
+        );
       loggedSummary = error.summary;
     }
     return lastValidGrants;

@@ -17,7 +17,10 @@ export function compileNameGlob(glob: string): NameGlob {
   );
   const tokenCount = kinds.length;
   // reached[n]: the first n tokens can stand for the name as far as it was read. Made once: a glob is asked at every mount.
-  const rows: [Uint8Array, Uint8Array] = [new Uint8Array(tokenCount + 1), new Uint8Array(tokenCount + 1)];
+  const rows: [Uint8Array, Uint8Array] = [
+    new Uint8Array(tokenCount + 1),
+    new Uint8Array(tokenCount + 1),
+  ];
 
   return (name) => {
     let [reached, next] = rows;

@@ -38,7 +38,10 @@ function createChecker(mode: SharedIdentityMode, grantsFile?: string) {
   const sharedIdentity = createSharedIdentity({
     mode,
     grantsFile,
-    log: pino({}, { write: (line: string) => void lines.push(JSON.parse(line) as (typeof lines)[number]) }),
+    log: pino(
+      {},
+      { write: (line: string) => void lines.push(JSON.parse(line) as (typeof lines)[number]) },
+    ),
     now: () => clock,
     metrics: createSharedIdentityMetrics(registry),
   });
@@ -52,7 +55,14 @@ function createChecker(mode: SharedIdentityMode, grantsFile?: string) {
       method?: string;
     } = {},
   ) => {
-    const { namespace = 'shop', account = 'web', provider = 'local', name = 'eu/db', role, method } = request;
+    const {
+      namespace = 'shop',
+      account = 'web',
+      provider = 'local',
+      name = 'eu/db',
+      role,
+      method,
+    } = request;
     const workload = { tenant: namespace, identity: { name: account } };
     try {
       sharedIdentity.check({ workload, provider, service: 'local', name, role, method });
@@ -87,7 +97,9 @@ describe('granted, the default', () => {
       'local: service account shop/web may not read local/eu/db by a shared identity: no grant matches; ' +
         `grant it in ${file}, or give the workload an identity of its own`,
     );
-    expect(createChecker('granted')()).toContain('grant it in a file for --shared-identity-grants, or');
+    expect(createChecker('granted')()).toContain(
+      'grant it in a file for --shared-identity-grants, or',
+    );
   });
 
   test('without a file nobody is served, which is said at the start', () => {

@@ -2,7 +2,11 @@ import type { Logger } from 'pino';
 import { SecretError } from '../../../core/errors.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { Workload } from '../../../core/workload.ts';
-import { type SharedIdentityGrant, type SharedIdentityMetrics, createGrantsReader } from './grants-file.ts';
+import {
+  type SharedIdentityGrant,
+  type SharedIdentityMetrics,
+  createGrantsReader,
+} from './grants-file.ts';
 import type { NameGlob } from './name-glob.ts';
 
 export { createSharedIdentityMetrics } from './grants-file.ts';
@@ -72,7 +76,8 @@ export function createSharedIdentity({
     if (mode === 'none') return 'this node runs with --shared-identities none';
     // A role, or a method that may change something, must be in the operator's list in every mode.
     if (mode === 'all' && role === undefined && method === 'GET') return undefined;
-    if (!isPlainName(name)) return 'a name that long, or with "." or ".." as an element, is never granted';
+    if (!isPlainName(name))
+      return 'a name that long, or with "." or ".." as an element, is never granted';
     const qualifiedName = `${service}/${name}`;
     const isMatching = (grant: SharedIdentityGrant): boolean =>
       grant.provider === provider &&

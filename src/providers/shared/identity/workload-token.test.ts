@@ -27,7 +27,9 @@ const workload = (tokens: Record<string, string>): Workload => ({
   identity: { name: 'app' },
   instance: 'pod-uid',
   volume: 'pod-uid',
-  tokens: new Map(Object.entries(tokens).map(([name, token]) => [name, { token: new Redacted(token) }])),
+  tokens: new Map(
+    Object.entries(tokens).map(([name, token]) => [name, { token: new Redacted(token) }]),
+  ),
   secrets: new Map(),
 });
 
@@ -52,7 +54,9 @@ test('one audience may stand alone, and the rest may be missing', () => {
 });
 
 test('a missing token: of many audiences a few are named, for the line is kept and logged', () => {
-  const many = Object.fromEntries(Array.from({ length: 200 }, (_, index) => [`${index}`.repeat(60), 'x']));
+  const many = Object.fromEntries(
+    Array.from({ length: 200 }, (_, index) => [`${index}`.repeat(60), 'x']),
+  );
   expect(errorOf(many).length).toBeLessThan(1_500);
   expect(errorOf(many)).toContain('and 195 more');
 });
@@ -79,7 +83,11 @@ describe('refused', () => {
     ],
     ['of a user', { ...validClaims, sub: 'admin' }, 'belongs to admin, not to'],
     ['for another audience', { ...validClaims, aud: ['other'] }, 'is for another audience'],
-    ['that has expired', { ...validClaims, exp: now / 1_000 - 60 }, 'expired at 2025-12-31T23:59:00.000Z'],
+    [
+      'that has expired',
+      { ...validClaims, exp: now / 1_000 - 60 },
+      'expired at 2025-12-31T23:59:00.000Z',
+    ],
     ['that never had an end', { ...validClaims, exp: undefined }, 'is no ServiceAccount token'],
     ['with an absurd end', { ...validClaims, exp: -1e300 }, 'expired at a time that is none'],
     ['without a subject', { ...validClaims, sub: 7 }, 'is no ServiceAccount token'],
@@ -98,8 +106,12 @@ describe('refused', () => {
   test.each(['\n', '\r\nx-evil: 1', ' ', '\u00e9', '\u{1f600}', '='])(
     'claims that fit, beside what would not pass as a header: %j',
     (invalidText) => {
-      expect(errorOf({ [audience]: invalidText + jwt(validClaims) })).toContain('is no ServiceAccount token');
-      expect(errorOf({ [audience]: jwt(validClaims) + invalidText })).toContain('is no ServiceAccount token');
+      expect(errorOf({ [audience]: invalidText + jwt(validClaims) })).toContain(
+        'is no ServiceAccount token',
+      );
+      expect(errorOf({ [audience]: jwt(validClaims) + invalidText })).toContain(
+        'is no ServiceAccount token',
+      );
     },
   );
 

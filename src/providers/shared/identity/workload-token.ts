@@ -58,7 +58,8 @@ export function readWorkloadToken(
   if (!parsed.success) return throwInvalidToken('is no ServiceAccount token');
   const { sub, aud, exp, iss, 'kubernetes.io': kubernetes } = parsed.data;
   const subject = `system:serviceaccount:${workload.tenant}:${workload.identity.name}`;
-  if (sub !== subject) return throwInvalidToken(`belongs to ${sanitizeExternalText(sub)}, not to ${subject}`);
+  if (sub !== subject)
+    return throwInvalidToken(`belongs to ${sanitizeExternalText(sub)}, not to ${subject}`);
   if (![aud].flat().includes(audience)) return throwInvalidToken('is for another audience');
   if (exp * 1_000 + clockSkewMs <= now)
     return throwInvalidToken(`expired at ${isoTime(exp)}; check the clock of the node`);

@@ -34,11 +34,17 @@ function request({
   };
 }
 
-const value = (text: string): FetchResult => ({ kind: 'value', value: { bytes: Buffer.from(text) } });
+const value = (text: string): FetchResult => ({
+  kind: 'value',
+  value: { bytes: Buffer.from(text) },
+});
 const nameOf = ({ grant: { ref } }: FetchRequest): string => ref.name;
 
 /** What is asked together, and what alone, for answers like `{ a: 'together' }`. */
-async function read(requestFields: readonly RequestFields[], overrides: Partial<BatchReading<unknown>> = {}) {
+async function read(
+  requestFields: readonly RequestFields[],
+  overrides: Partial<BatchReading<unknown>> = {},
+) {
   const together: string[][] = [];
   const alone: string[] = [];
   const requests = requestFields.map(request);

@@ -40,7 +40,9 @@ export function readInBatches<C>(
     if (batch.length === 1) continue;
     const sharedCall = createSharedCall((signal) => callBatch(batch, signal, options));
     batch.forEach((request, index) => {
-      const result = sharedCall.join(request.signal).then((results) => results[index] ?? readSingle(request));
+      const result = sharedCall
+        .join(request.signal)
+        .then((results) => results[index] ?? readSingle(request));
       resultByRequest.set(request, result);
     });
   }
@@ -87,7 +89,9 @@ async function callBatch<C>(
 ): Promise<readonly (FetchResult | undefined)[]> {
   const onStart = (): void => batch.forEach((request) => request.onStart());
   try {
-    return await authenticatedCall({ ...batch[0], signal, onStart }, (context) => readBatch(batch, context));
+    return await authenticatedCall({ ...batch[0], signal, onStart }, (context) =>
+      readBatch(batch, context),
+    );
   } catch (thrown) {
     if (onBatchFailure(toSecretError(thrown), batch) === 'alone') return [];
     throw thrown;
@@ -100,5 +104,7 @@ function defaultOnBatchFailure(error: SecretError): 'alone' | 'fail' {
 
 /** Whether asking for each alone may tell more than this failure of all: a refusal may be about one of them, or they are too large for one answer. */
 export function shouldReadIndividually({ kind, code }: SecretError): boolean {
-  return (kind === 'definite' && code !== 'CREDENTIALS_REFUSED') || code === 'STORE_ANSWER_TOO_LARGE';
+  return (
+    (kind === 'definite' && code !== 'CREDENTIALS_REFUSED') || code === 'STORE_ANSWER_TOO_LARGE'
+  );
 }

@@ -21,8 +21,8 @@ describe('a right that was missing', () => {
     };
     expect(isAllowedAt(86_400_000)).toBe(true);
     deniedShortcuts.recordDenied('batch', request);
-    expect([0, 3_599_999, 3_600_000, -1].map((offset) => isAllowedAt(86_400_000 + offset))).toEqual([
-      ...[false, false, true, true],
-    ]);
+    expect([0, 3_599_999, 3_600_000, -1].map((offset) => isAllowedAt(86_400_000 + offset))).toEqual(
+      [...[false, false, true, true]],
+    );
   });
 });

@@ -22,7 +22,10 @@ export async function toReadResult(
       ...(hint !== undefined && { hint }),
       ...(cause !== undefined && { cause }),
     });
-    return { kind: code === 'OBJECT_NOT_FOUND' || code === 'OBJECT_DISABLED' ? 'absent' : 'failed', error };
+    return {
+      kind: code === 'OBJECT_NOT_FOUND' || code === 'OBJECT_DISABLED' ? 'absent' : 'failed',
+      error,
+    };
   }
 }
 

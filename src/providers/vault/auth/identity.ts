@@ -22,7 +22,11 @@ export function podAppRoleIdentity(workload: Workload, login: VaultLogin): Resol
     description: 'the AppRole of nodePublishSecretRef',
     getCredential: () =>
       Promise.resolve({ kind: 'approle', roleId, ...(secretId !== undefined && { secretId }) }),
-    fingerprintFields: { identity: 'pod-approle', roleId: roleId.reveal(), secretId: secretId?.reveal() },
+    fingerprintFields: {
+      identity: 'pod-approle',
+      roleId: roleId.reveal(),
+      secretId: secretId?.reveal(),
+    },
   };
 }
 
@@ -39,7 +43,11 @@ export function podTokenIdentity(workload: Workload, login: VaultLogin): Resolve
 }
 
 /** A value of the Secret of `nodePublishSecretRef`. One made by hand may end in a line break. */
-function readPodSecret({ secrets }: Workload, login: VaultLogin, name: string): Redacted | undefined {
+function readPodSecret(
+  { secrets }: Workload,
+  login: VaultLogin,
+  name: string,
+): Redacted | undefined {
   const text = secrets.get(name)?.reveal().trim() ?? '';
   if (text.length > maxTokenLength)
     throw invalidSecretError(
@@ -70,14 +78,21 @@ export function operatorAppRoleIdentity(
 ): ResolvedIdentity {
   const { roleIdFile, secretIdFile } = credentialFiles;
   if (roleIdFile === undefined)
-    throw missingCredentialError(login, 'AppRole', 'role_id and secret_id', 'KEYFERRY_VAULT_ROLE_ID_FILE');
+    throw missingCredentialError(
+      login,
+      'AppRole',
+      'role_id and secret_id',
+      'KEYFERRY_VAULT_ROLE_ID_FILE',
+    );
   return {
     kind: 'shared',
     description: 'the AppRole it is configured with',
     getCredential: async () => ({
       kind: 'approle',
       roleId: await readSecretFile(roleIdFile, 'role id'),
-      ...(secretIdFile !== undefined && { secretId: await readSecretFile(secretIdFile, 'secret id') }),
+      ...(secretIdFile !== undefined && {
+        secretId: await readSecretFile(secretIdFile, 'secret id'),
+      }),
     }),
     fingerprintFields: { identity: 'provider-approle', roleIdFile, secretIdFile },
   };
@@ -90,7 +105,8 @@ export function operatorTokenIdentity(
 ): ResolvedIdentity {
   const { tokenFile } = credentialFiles;
   const usesAgent =
-    nodeFacts.addresses.length > 0 && nodeFacts.addresses.every((address) => address.startsWith('unix:'));
+    nodeFacts.addresses.length > 0 &&
+    nodeFacts.addresses.every((address) => address.startsWith('unix:'));
   if (tokenFile === undefined && !usesAgent)
     throw missingCredentialError(
       login,
@@ -101,7 +117,9 @@ export function operatorTokenIdentity(
   return {
     kind: 'shared',
     description:
-      tokenFile === undefined ? 'the Agent it is configured with' : 'the token it is configured with',
+      tokenFile === undefined
+        ? 'the Agent it is configured with'
+        : 'the token it is configured with',
     getCredential: async () => ({
       kind: 'token',
       token: tokenFile === undefined ? new Redacted('') : await readSecretFile(tokenFile, 'token'),
@@ -111,9 +129,16 @@ export function operatorTokenIdentity(
 }
 
 /** The client certificate of the connection itself. @throws SecretError NOT_CONFIGURED, INVALID_REQUEST */
-export function operatorCertificateIdentity({ secrets }: Workload, login: VaultLogin): ResolvedIdentity {
+export function operatorCertificateIdentity(
+  { secrets }: Workload,
+  login: VaultLogin,
+): ResolvedIdentity {
   if (secrets.size > 0)
-    throw invalidSecretError(login, 'is of no use to it', 'use approle or token with what the pod brings');
+    throw invalidSecretError(
+      login,
+      'is of no use to it',
+      'use approle or token with what the pod brings',
+    );
   if (login.tls.certFile === undefined)
     throw new SecretError(
       'NOT_CONFIGURED',
@@ -176,11 +201,20 @@ export type ResolveIdentityDeps = {
  * @throws SecretError TOKEN_MISSING, TOKEN_INVALID, INVALID_REQUEST, NOT_CONFIGURED, and what a TokenRequest throws
  */
 export function createResolveIdentity({ settings, podTokens }: ResolveIdentityDeps) {
-  return async (workload: Workload, login: VaultLogin, signal: AbortSignal): Promise<ResolvedIdentity> => {
+  return async (
+    workload: Workload,
+    login: VaultLogin,
+    signal: AbortSignal,
+  ): Promise<ResolvedIdentity> => {
     switch (login.method) {
       case 'kubernetes':
       case 'jwt':
-        return podJwtIdentity(workload, login, await podTokens(workload, login.audience, signal), settings);
+        return podJwtIdentity(
+          workload,
+          login,
+          await podTokens(workload, login.audience, signal),
+          settings,
+        );
       case 'approle':
         return workload.secrets.size > 0
           ? podAppRoleIdentity(workload, login)

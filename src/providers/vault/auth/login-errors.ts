@@ -30,7 +30,8 @@ function hintFor(errorResponse: VaultErrorResponse, login: VaultLogin): string {
     typeof pattern === 'string' ? pattern === text : pattern.test(text),
   );
   return (
-    matchingHint?.hint(login) ?? `check the method at auth/${sanitizeExternalText(login.mount)} and its role`
+    matchingHint?.hint(login) ??
+    `check the method at auth/${sanitizeExternalText(login.mount)} and its role`
   );
 }
 
@@ -42,7 +43,8 @@ const quoteRole = ({ role = '' }: VaultLogin): string => `role "${sanitizeExtern
 const hints: readonly Hint[] = [
   {
     pattern: 'invalid secret id',
-    hint: () => 'the secret id is wrong, has expired, or has been used as often as it may be: make a new one',
+    hint: () =>
+      'the secret id is wrong, has expired, or has been used as often as it may be: make a new one',
   },
   {
     pattern: /^invalid role( or secret)? id$/i,
@@ -51,7 +53,8 @@ const hints: readonly Hint[] = [
   },
   {
     pattern: 'service account name not authorized',
-    hint: (login) => `the ServiceAccount must be among bound_service_account_names of ${quoteRole(login)}`,
+    hint: (login) =>
+      `the ServiceAccount must be among bound_service_account_names of ${quoteRole(login)}`,
   },
   {
     pattern: 'namespace not authorized',
@@ -62,12 +65,15 @@ const hints: readonly Hint[] = [
     pattern: 'permission denied',
     hint: ({ method, mount, namespace }) =>
       `is a method mounted at auth/${sanitizeExternalText(mount)}${namespace === undefined ? '' : ', in this namespace'}?` +
-      (method === 'kubernetes' ? ' may it review tokens (system:auth-delegator), of this cluster?' : ''),
+      (method === 'kubernetes'
+        ? ' may it review tokens (system:auth-delegator), of this cluster?'
+        : ''),
   },
   { pattern: 'namespace not found', hint: () => 'check vaultNamespace' },
   {
     pattern: /^(client certificate must be supplied|tls connection required)$/,
-    hint: () => 'the login needs a client certificate and its key, and no proxy that ends TLS on the way',
+    hint: () =>
+      'the login needs a client certificate and its key, and no proxy that ends TLS on the way',
   },
   {
     pattern: /^invalid certificate or no client certificate supplied/,
@@ -103,5 +109,8 @@ const hints: readonly Hint[] = [
     hint: ({ mount }) =>
       `auth/${sanitizeExternalText(mount)} must know the keys of this cluster (its issuer's JWKS)`,
   },
-  { pattern: /\bCIDR\b/i, hint: (login) => `the bound CIDRs of ${quoteRole(login)} leave out this node` },
+  {
+    pattern: /\bCIDR\b/i,
+    hint: (login) => `the bound CIDRs of ${quoteRole(login)} leave out this node`,
+  },
 ];

@@ -107,7 +107,11 @@ export function readAuth(response: VaultResponse, login: VaultLogin): z.infer<ty
  * @throws SecretError CREDENTIALS_REFUSED; CREDENTIALS_UNAVAILABLE where Vault cannot answer; the signal's reason
  */
 export async function logIn(
-  deps: { readonly api: VaultApi; readonly credentialGate: CredentialGate; readonly now: () => number },
+  deps: {
+    readonly api: VaultApi;
+    readonly credentialGate: CredentialGate;
+    readonly now: () => number;
+  },
   login: VaultLogin,
   request: LoginRequest,
   signal: AbortSignal,
@@ -155,11 +159,17 @@ async function sendLogin(
  */
 function checkMethod(metadata: Readonly<Record<string, unknown>>, login: VaultLogin): void {
   const { method, mount, role } = login;
-  if (method === 'cert' || (method === 'approle' ? 'role_name' in metadata : metadata.role === role)) return;
+  if (
+    method === 'cert' ||
+    (method === 'approle' ? 'role_name' in metadata : metadata.role === role)
+  )
+    return;
   throw new SecretError(
     'CREDENTIALS_REFUSED',
     `${productName(login)} welcomed ${describeIdentity({ login })} as somebody else: the mount is not of the method ${method}`,
-    { hint: `name the mount of the method ${method} in place of auth/${sanitizeExternalText(mount)}` },
+    {
+      hint: `name the mount of the method ${method} in place of auth/${sanitizeExternalText(mount)}`,
+    },
   );
 }
 

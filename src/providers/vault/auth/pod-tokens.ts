@@ -15,7 +15,11 @@ export type PodToken = {
  * brought and does not do is never made up for.
  * @throws SecretError TOKEN_MISSING, naming the audience and both remedies; TOKEN_INVALID; what {@link TokenRequests} throws
  */
-export type PodTokens = (workload: Workload, audience: string, signal: AbortSignal) => Promise<PodToken>;
+export type PodTokens = (
+  workload: Workload,
+  audience: string,
+  signal: AbortSignal,
+) => Promise<PodToken>;
 
 /** See {@link PodTokens}. Without `requests` the API server is not asked. */
 export function createPodTokens({
@@ -34,7 +38,11 @@ export function createPodTokens({
     const tokenRequest = { namespace, serviceAccount: serviceAccount.name, pod, audience };
     const requestToken = async (requestSignal: AbortSignal): Promise<WorkloadToken> => {
       const token = await requests.get({ ...tokenRequest, signal: requestSignal });
-      const owner = { tenant: namespace, identity: serviceAccount, tokens: new Map([[audience, { token }]]) };
+      const owner = {
+        tenant: namespace,
+        identity: serviceAccount,
+        tokens: new Map([[audience, { token }]]),
+      };
       return readWorkloadToken(owner, audience, now());
     };
     const { issuer, serviceAccountUid } = await requestToken(signal);

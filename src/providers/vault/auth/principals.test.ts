@@ -36,7 +36,11 @@ type Case = {
 
 const fingerprint = createFingerprint();
 async function principalOf(testCase: Case = {}, requestedIdentities: VaultIdentity[] = []) {
-  const claims: Claims = { issuer: 'https://cluster', serviceAccountUid: 'sa-1', ...testCase.claims };
+  const claims: Claims = {
+    issuer: 'https://cluster',
+    serviceAccountUid: 'sa-1',
+    ...testCase.claims,
+  };
   const settings = readVaultSettings('vault', testCase.env ?? {});
   const resolveIdentity = createResolveIdentity({
     settings,
@@ -53,7 +57,11 @@ async function principalOf(testCase: Case = {}, requestedIdentities: VaultIdenti
     return Promise.resolve({ login: testLogin, token: new Redacted('s') });
   };
   const identity = await resolveIdentity(testWorkload, testLogin, new AbortController().signal);
-  return createPrincipals({ tokens: { getSession }, fingerprint })(identity, testLogin, testWorkload);
+  return createPrincipals({ tokens: { getSession }, fingerprint })(
+    identity,
+    testLogin,
+    testWorkload,
+  );
 }
 const podSecretsOf = (secrets: Record<string, string>): Partial<Workload> => ({
   secrets: new Map(Object.entries(secrets).map(([name, value]) => [name, new Redacted(value)])),
@@ -77,15 +85,27 @@ const distinctCases: Record<string, Case> = {
   'an account made anew': { claims: { serviceAccountUid: 'sa-2' } },
   'another cluster': { claims: { issuer: 'https://other' } },
   jwt: { login: { method: 'jwt', mayBindPod: true } },
-  'jwt, another pod': { login: { method: 'jwt', mayBindPod: true }, workload: { instance: 'uid-2' } },
-  approle: { login: { method: 'approle' }, workload: podSecretsOf({ role_id: 'r', secret_id: 's' }) },
+  'jwt, another pod': {
+    login: { method: 'jwt', mayBindPod: true },
+    workload: { instance: 'uid-2' },
+  },
+  approle: {
+    login: { method: 'approle' },
+    workload: podSecretsOf({ role_id: 'r', secret_id: 's' }),
+  },
   'approle, another secret id': {
     login: { method: 'approle' },
     workload: podSecretsOf({ role_id: 'r', secret_id: 'S' }),
   },
-  'approle, no secret id': { login: { method: 'approle' }, workload: podSecretsOf({ role_id: 'r' }) },
+  'approle, no secret id': {
+    login: { method: 'approle' },
+    workload: podSecretsOf({ role_id: 'r' }),
+  },
   'approle of files': { login: { method: 'approle' }, env: { KEYFERRY_VAULT_ROLE_ID_FILE: '/r' } },
-  'approle of other files': { login: { method: 'approle' }, env: { KEYFERRY_VAULT_ROLE_ID_FILE: '/R' } },
+  'approle of other files': {
+    login: { method: 'approle' },
+    env: { KEYFERRY_VAULT_ROLE_ID_FILE: '/R' },
+  },
   token: { login: { method: 'token' }, workload: podSecretsOf({ token: 't' }) },
   'another token': { login: { method: 'token' }, workload: podSecretsOf({ token: 'T' }) },
   'a token of a file': { login: { method: 'token' }, env: { KEYFERRY_VAULT_TOKEN_FILE: '/t' } },
@@ -107,7 +127,10 @@ describe('a principal of Vault', () => {
     ['another pod of the account', {}, { workload: { instance: 'uid-2' } }],
     [
       'another pod, where no role looks at it',
-      { login: { method: 'jwt', mayBindPod: true }, env: { KEYFERRY_VAULT_JWT_PRINCIPAL: 'serviceAccount' } },
+      {
+        login: { method: 'jwt', mayBindPod: true },
+        env: { KEYFERRY_VAULT_JWT_PRINCIPAL: 'serviceAccount' },
+      },
       {
         ...{ login: { method: 'jwt', mayBindPod: true }, workload: { instance: 'uid-2' } },
         env: { KEYFERRY_VAULT_JWT_PRINCIPAL: 'serviceAccount' },
@@ -116,7 +139,10 @@ describe('a principal of Vault', () => {
     [
       'who brings the same keys',
       { login: { method: 'token' }, workload: podSecretsOf({ token: 't' }) },
-      { login: { method: 'token' }, workload: { ...podSecretsOf({ token: 't\n' }), tenant: 'team-b' } },
+      {
+        login: { method: 'token' },
+        workload: { ...podSecretsOf({ token: 't\n' }), tenant: 'team-b' },
+      },
     ],
   ])('is the same for %s', async (_, testCase, other) => {
     expect((await principalOf(testCase)).fingerprint).toBe((await principalOf(other)).fingerprint);

@@ -37,7 +37,8 @@ export function createPrincipals(deps: {
       fingerprint,
       description,
       identity: kind,
-      credentials: (signal) => deps.tokens.getSession(fingerprint, { login, getCredential }, signal),
+      credentials: (signal) =>
+        deps.tokens.getSession(fingerprint, { login, getCredential }, signal),
     };
   };
 }

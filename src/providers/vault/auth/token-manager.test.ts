@@ -42,7 +42,8 @@ async function setUp(life: TokenLifetime = {}, options?: FakeVaultOptions) {
   });
   const app: VaultIdentity = {
     login: vault.login(),
-    getCredential: () => Promise.resolve({ kind: 'jwt', token: new Redacted(vault.issuer.podToken()) }),
+    getCredential: () =>
+      Promise.resolve({ kind: 'jwt', token: new Redacted(vault.issuer.podToken()) }),
   };
   return {
     ...{ vault, clock, api, tokens, pod, app, lines },
@@ -52,7 +53,8 @@ async function setUp(life: TokenLifetime = {}, options?: FakeVaultOptions) {
     async tick(isDone: () => boolean | Promise<boolean>): Promise<void> {
       tokens.tick();
       const end = Date.now() + 2_000;
-      while (!(await isDone()) && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 1));
+      while (!(await isDone()) && Date.now() < end)
+        await new Promise((resolve) => setTimeout(resolve, 1));
       expect(await isDone()).toBe(true);
     },
     /** Ticks, and gives what should not happen the time to. */
@@ -91,7 +93,9 @@ test('a token longer than any Vault makes is not taken', async () => {
       },
     );
   vault.node.injectFault({ times: 1, response: loginResponse(32_769) });
-  expect(await failureOf(getSession())).toMatch(/^CREDENTIALS_UNAVAILABLE: .*something we do not understand/);
+  expect(await failureOf(getSession())).toMatch(
+    /^CREDENTIALS_UNAVAILABLE: .*something we do not understand/,
+  );
   vault.node.injectFault({ times: 1, response: loginResponse(32_768) });
   expect((await getSession()).token.reveal()).toHaveLength(32_768);
 });
@@ -126,7 +130,9 @@ describe('a token', () => {
   });
 
   test('that nobody uses is let go, unless something depends on it', async () => {
-    const { vault, tokens, getSession, tick, idle, renewals, logins } = await setUp({ ttlMs: minutes(60) });
+    const { vault, tokens, getSession, tick, idle, renewals, logins } = await setUp({
+      ttlMs: minutes(60),
+    });
     const [leasing, unused] = [await getSession('leasing'), await getSession('unused')];
     const release = tokens.retain(leasing);
     for (let round = 1; round <= 4; round += 1) {
@@ -308,7 +314,9 @@ describe('a token that is refused', () => {
     // Got in this very mount: another would be no better.
     expect(tokens.invalidate('app', session)).toBe(false);
     vault.advanceClock(minutes(1));
-    expect(Array.from({ length: 50 }, () => tokens.invalidate('app', session))).not.toContain(false);
+    expect(Array.from({ length: 50 }, () => tokens.invalidate('app', session))).not.toContain(
+      false,
+    );
     const next = await Promise.all(Array.from({ length: 50 }, () => getSession()));
     expect(new Set(next).size).toBe(1);
     expect(logins()).toBe(2);
@@ -349,7 +357,8 @@ describe('closing', () => {
     await getSession('plain');
     await getSession('given', {
       login: vault.login({ method: 'token' }),
-      getCredential: () => Promise.resolve({ kind: 'token', token: new Redacted(vault.rootToken()) }),
+      getCredential: () =>
+        Promise.resolve({ kind: 'token', token: new Redacted(vault.rootToken()) }),
     });
     await tokens.close(neverAborted);
     expect(states()).toEqual(['good', 'revoked', 'good']);
@@ -372,7 +381,9 @@ describe('a login', () => {
     const { roleId } = vault.auth.approle().role('app');
     const identity = { login: vault.login(login), ...approle(roleId, () => 'canary-secret-id') };
     const failures = await Promise.all(
-      Array.from({ length: 500 }, (_, index) => failureOf(getSession(`pod-${index % 100}`, identity))),
+      Array.from({ length: 500 }, (_, index) =>
+        failureOf(getSession(`pod-${index % 100}`, identity)),
+      ),
     );
     expect(new Set(failures)).toEqual(
       new Set([
@@ -480,7 +491,9 @@ describe('a login', () => {
 
   test('of a JWT is judged by audience, subject, signature and time', async () => {
     const { vault, getSession, pod } = await setUp();
-    vault.auth.jwt().role('app', { audiences: ['vault'], subject: 'system:serviceaccount:team-a:app' });
+    vault.auth
+      .jwt()
+      .role('app', { audiences: ['vault'], subject: 'system:serviceaccount:team-a:app' });
     const { podToken } = vault.issuer;
     const logInWith = (jwt: string) => getSession(jwt, pod(jwt, { method: 'jwt', mount: 'jwt' }));
     await logInWith(podToken());
@@ -499,7 +512,9 @@ describe('a login', () => {
   test('is remembered as refused only where Vault has said so: the page of a proxy is no answer', async () => {
     const { vault, getSession } = await setUp();
     vault.node.injectFault({ response: { status: 403, body: '<html>Forbidden</html>' }, times: 1 });
-    expect(await failureOf(getSession())).toMatch(/^CREDENTIALS_UNAVAILABLE: .*not answered as Vault does/);
+    expect(await failureOf(getSession())).toMatch(
+      /^CREDENTIALS_UNAVAILABLE: .*not answered as Vault does/,
+    );
     await getSession();
   });
 

@@ -83,7 +83,12 @@ export function createVaultTokenManager(deps: VaultTokenManagerDeps): VaultToken
   ): Promise<VaultToken> =>
     inFlightLogins.run(cacheKey, signal, async (loginSignal) => {
       const request = await createLoginRequest(login, await getCredential(loginSignal), tlsFiles);
-      const token = createVaultToken(login, await logIn(deps, login, request, loginSignal), now(), random);
+      const token = createVaultToken(
+        login,
+        await logIn(deps, login, request, loginSignal),
+        now(),
+        random,
+      );
       currentTokens.set(cacheKey, token);
       liveTokens.set(token.session, token);
       tickTimer ??= setInterval(tick, tickMs).unref();
@@ -129,7 +134,9 @@ export function createVaultTokenManager(deps: VaultTokenManagerDeps): VaultToken
       if (now() < supersededAt + supersededGraceMs) return;
       liveTokens.delete(session);
       if (token.isRevocable)
-        runInBackground(token, 'a token was not revoked', (signal) => selfCalls.revoke(token, signal));
+        runInBackground(token, 'a token was not revoked', (signal) =>
+          selfCalls.revoke(token, signal),
+        );
     } else if (isDue(token) && !token.isFinal && (dependents > 0 || token.isUsed))
       runInBackground(token, 'a token was not renewed', (signal) => selfCalls.renew(token, signal));
   }

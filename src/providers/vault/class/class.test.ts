@@ -120,13 +120,25 @@ describe('a class as users of the vendors write it', () => {
   });
 
   test('says little: the rest is what the operator configured, and what the vendors default to', () => {
-    const configured = { ...nodeFacts, namespace: 'ops', tls: { caFile: '/etc/kf/ca.crt', serverName: 'v' } };
+    const configured = {
+      ...nodeFacts,
+      namespace: 'ops',
+      tls: { caFile: '/etc/kf/ca.crt', serverName: 'v' },
+    };
     expect(login({}, configured)).toEqual({
-      ...{ dialect: 'vault', addresses: ['https://vault:8200'], namespace: 'ops', method: 'kubernetes' },
+      ...{
+        dialect: 'vault',
+        addresses: ['https://vault:8200'],
+        namespace: 'ops',
+        method: 'kubernetes',
+      },
       ...{ mount: 'kubernetes', role: 'app', audience: 'vault', leaseScope: 'pod' },
       tls: { caFile: '/etc/kf/ca.crt', serverName: 'v' },
     });
-    expect(login({}, nodeFacts, 'openbao')).toMatchObject({ dialect: 'openbao', audience: 'openbao' });
+    expect(login({}, nodeFacts, 'openbao')).toMatchObject({
+      dialect: 'openbao',
+      audience: 'openbao',
+    });
   });
 
   test('an empty parameter is as good as none', () => {
@@ -173,10 +185,14 @@ describe('a class as users of the vendors write it', () => {
   });
 
   test('each method has its own default mount; what is no method is told', () => {
-    const mounts = ['jwt', 'approle', 'cert', 'token'].map((method) => login({ authMethod: method }).mount);
+    const mounts = ['jwt', 'approle', 'cert', 'token'].map(
+      (method) => login({ authMethod: method }).mount,
+    );
     expect(mounts).toEqual(['jwt', 'approle', 'cert', 'token']);
     for (const invalidMethod of ['aws', 'Kubernetes', 'constructor'])
-      expect(describeProblems({ authMethod: invalidMethod })[0]).toMatch(/^error: authMethod is not known/);
+      expect(describeProblems({ authMethod: invalidMethod })[0]).toMatch(
+        /^error: authMethod is not known/,
+      );
   });
 
   test('whether the role may look at the pod: yes, for jwt, and for a mount of which nobody says that it is of Kubernetes', () => {
@@ -191,7 +207,9 @@ describe('a class as users of the vendors write it', () => {
 
   test('leaseScope is the pod’s, or the account’s', () => {
     expect(login({ leaseScope: 'serviceAccount' }).leaseScope).toBe('serviceAccount');
-    expect(describeProblems({ leaseScope: 'serviceaccount' })[0]).toMatch(/^error: leaseScope is neither/);
+    expect(describeProblems({ leaseScope: 'serviceaccount' })[0]).toMatch(
+      /^error: leaseScope is neither/,
+    );
   });
 
   test.each(['a\nb', '\u0000', 'a b', 'ü'])('vaultNamespace %j is no header', (text) => {
@@ -237,7 +255,11 @@ describe('the names of openbao', () => {
 
   test('both mount paths clash also across prefixes', () => {
     expect(
-      describeProblems({ baoAuthMountPath: 'a', vaultKubernetesMountPath: 'b' }, nodeFacts, 'openbao'),
+      describeProblems(
+        { baoAuthMountPath: 'a', vaultKubernetesMountPath: 'b' },
+        nodeFacts,
+        'openbao',
+      ),
     ).toEqual(['error: baoAuthMountPath and vaultKubernetesMountPath stand side by side']);
   });
 
@@ -258,7 +280,9 @@ describe('what only the operator may allow', () => {
       'https://vault:8200',
       'unix:///run/agent.sock',
     ]);
-    expect(login({ vaultAddress: 'http://dev-vault:8200' }).addresses).toEqual(['http://dev-vault:8200']);
+    expect(login({ vaultAddress: 'http://dev-vault:8200' }).addresses).toEqual([
+      'http://dev-vault:8200',
+    ]);
   });
 
   test.each([
@@ -278,8 +302,12 @@ describe('what only the operator may allow', () => {
       expect.objectContaining({
         severity: 'error',
         code: 'NOT_ALLOWED_FROM_CLASS',
-        message: expect.stringMatching(/^vaultAddress: the (endpoint|socket) .* is not among those allowed/),
-        hint: expect.stringContaining('the operator has to list it in KEYFERRY_VAULT_ALLOWED_ADDRESSES'),
+        message: expect.stringMatching(
+          /^vaultAddress: the (endpoint|socket) .* is not among those allowed/,
+        ),
+        hint: expect.stringContaining(
+          'the operator has to list it in KEYFERRY_VAULT_ALLOWED_ADDRESSES',
+        ),
         parameter: 'vaultAddress',
       }),
     ]);
@@ -348,7 +376,10 @@ describe('what only the operator may allow', () => {
     expect(login({ vaultCADirectory: '/etc/vault/tls/ca' }, configured).tls).toEqual({
       caDirectory: '/etc/vault/tls/ca',
     });
-    const both = { vaultCADirectory: '/etc/vault/tls/ca', vaultCACertPath: '/etc/vault/tls/ca.crt' };
+    const both = {
+      vaultCADirectory: '/etc/vault/tls/ca',
+      vaultCACertPath: '/etc/vault/tls/ca.crt',
+    };
     expect(login(both, configured).tls).toEqual({ caFile: '/etc/vault/tls/ca.crt' });
   });
 
@@ -370,19 +401,28 @@ describe('what only the operator may allow', () => {
           hint: 'the operator has to set KEYFERRY_VAULT_ALLOW_SKIP_VERIFY=true',
         }),
       ]);
-    expect(login({ vaultSkipTLSVerify: 'true' }, { ...nodeFacts, allowSkipVerify: true }).tls).toEqual({
+    expect(
+      login({ vaultSkipTLSVerify: 'true' }, { ...nodeFacts, allowSkipVerify: true }).tls,
+    ).toEqual({
       skipVerify: true,
     });
     const skipping = { ...nodeFacts, tls: { skipVerify: true } };
     expect(login({ vaultSkipTLSVerify: 't' }, skipping).tls).toEqual({ skipVerify: true });
     expect(login({ vaultSkipTLSVerify: 'False' }, skipping).tls).toEqual({});
-    expect(describeProblems({ vaultSkipTLSVerify: 'yes' })[0]).toMatch(/is neither "true" nor "false": yes/);
+    expect(describeProblems({ vaultSkipTLSVerify: 'yes' })[0]).toMatch(
+      /is neither "true" nor "false": yes/,
+    );
   });
 
   test('a login by the connection’s certificate, whose token the file would hold', () => {
-    const certified = { ...nodeFacts, tls: { certFile: '/etc/kf/c.crt', keyFile: '/etc/kf/c.key' } };
+    const certified = {
+      ...nodeFacts,
+      tls: { certFile: '/etc/kf/c.crt', keyFile: '/etc/kf/c.key' },
+    };
     const codes = (fields: string, givenFacts: VaultNodeFacts): readonly string[] =>
-      compile({ objects: `- {objectName: a, ${fields}}` }, givenFacts).problems.map(({ code }) => code);
+      compile({ objects: `- {objectName: a, ${fields}}` }, givenFacts).problems.map(
+        ({ code }) => code,
+      );
     for (const path of ['auth/cert/login', '/v1/auth/a/b//login/', 'team-a/auth/cert/login?x=1'])
       for (const method of ['POST', 'PUT']) {
         expect(codes(`secretPath: "${path}", method: ${method}`, certified)).toEqual([
@@ -400,7 +440,12 @@ describe('what only the operator may allow', () => {
       problems,
       skipped,
     } = planVault('vault')({
-      ...{ objects, roleName: 'app', vaultAddress: 'https://any.example:8200', vaultSkipTLSVerify: 'true' },
+      ...{
+        objects,
+        roleName: 'app',
+        vaultAddress: 'https://any.example:8200',
+        vaultSkipTLSVerify: 'true',
+      },
       vaultCACertPath: '/any/ca.crt',
     });
     expect(problems).toEqual([]);
@@ -418,7 +463,10 @@ describe('what only the operator may allow', () => {
   test('without any address the operator and the user are told what to set', () => {
     const { problems } = compile({}, { ...nodeFacts, addresses: [] });
     expect(problems).toEqual([
-      expect.objectContaining({ code: 'NOT_CONFIGURED', hint: expect.stringContaining('VAULT_ADDR') }),
+      expect.objectContaining({
+        code: 'NOT_CONFIGURED',
+        hint: expect.stringContaining('VAULT_ADDR'),
+      }),
     ]);
   });
 });
@@ -426,19 +474,36 @@ describe('what only the operator may allow', () => {
 describe('what an object asks', () => {
   const names = (...paths: readonly string[]): string[] =>
     plan(
-      paths.map((path, index) => `- {objectName: f${index}, secretPath: ${JSON.stringify(path)}}`).join('\n'),
+      paths
+        .map((path, index) => `- {objectName: f${index}, secretPath: ${JSON.stringify(path)}}`)
+        .join('\n'),
     ).refs.map(({ name }) => name);
 
   test('a path in all its spellings is one question', () => {
     expect(
-      names('secret/data/a', '/secret/data/a', 'v1/secret/data/a', '/v1/secret/data/a', 'secret//data/a/'),
+      names(
+        'secret/data/a',
+        '/secret/data/a',
+        'v1/secret/data/a',
+        '/v1/secret/data/a',
+        'secret//data/a/',
+      ),
     ).toEqual(['secret/data/a']);
     expect(names('s/a?b=1&a=2', 's/a?a=2&b=1', 's/a')).toEqual(['s/a?a=2&b=1', 's/a']);
   });
 
   test('what stands in it is sent as it is written', () => {
     expect(
-      names('kv/a b', 'kv/100%', 'kv/a#b', "kv/it's", 'kv/ü', 'kv/a@b:c=d,e+f&g', 'kv/%2e%2e/x', 'v1'),
+      names(
+        'kv/a b',
+        'kv/100%',
+        'kv/a#b',
+        "kv/it's",
+        'kv/ü',
+        'kv/a@b:c=d,e+f&g',
+        'kv/%2e%2e/x',
+        'v1',
+      ),
     ).toEqual([
       ...['kv/a%20b', 'kv/100%25', 'kv/a%23b', 'kv/it%27s', 'kv/%C3%BC', 'kv/a@b:c=d,e+f&g'],
       ...['kv/%252e%252e/x', 'v1'],
@@ -513,14 +578,15 @@ describe('what an object asks', () => {
   });
 
   test('secretArgs of a GET are a warning: Vault does not read them', () => {
-    expect(describeProblems({ objects: '- {objectName: a, secretPath: x, secretArgs: {a: 1}}' })).toEqual([
-      '1:3 warning: item 1 has secretArgs, but Vault reads no body of a GET',
-    ]);
+    expect(
+      describeProblems({ objects: '- {objectName: a, secretPath: x, secretArgs: {a: 1}}' }),
+    ).toEqual(['1:3 warning: item 1 has secretArgs, but Vault reads no body of a GET']);
   });
 
   test('unknown keys are warned of, with the nearest; letter case counts', () => {
     expect(
-      compile({ objects: '- {objectName: a, secretPath: x, SecretKey: k, objectAlias: b}' }).problems,
+      compile({ objects: '- {objectName: a, secretPath: x, SecretKey: k, objectAlias: b}' })
+        .problems,
     ).toEqual([
       expect.objectContaining({
         message: 'item 1 has a key that means nothing here: SecretKey',
@@ -574,16 +640,20 @@ describe('files', () => {
   });
 
   test('encoding in any letter case', () => {
-    expect(['BASE64', 'Hex', 'UTF-8', '""'].map((text) => file(`encoding: ${text}`).encoding)).toEqual([
-      ...['base64', 'hex', 'utf-8', 'utf-8'],
-    ]);
     expect(
-      describeProblems({ objects: '- {objectName: a, secretPath: x, secretKey: k, encoding: rot13}' })[0],
+      ['BASE64', 'Hex', 'UTF-8', '""'].map((text) => file(`encoding: ${text}`).encoding),
+    ).toEqual([...['base64', 'hex', 'utf-8', 'utf-8']]);
+    expect(
+      describeProblems({
+        objects: '- {objectName: a, secretPath: x, secretKey: k, encoding: rot13}',
+      })[0],
     ).toMatch(/encoding of item 1 is not known/);
   });
 
   test('encoding of the whole answer is told, not passed over', () => {
-    expect(describeProblems({ objects: '- {objectName: a, secretPath: x, encoding: base64}' })).toEqual([
+    expect(
+      describeProblems({ objects: '- {objectName: a, secretPath: x, encoding: base64}' }),
+    ).toEqual([
       '1:44 error: encoding of item 1 is base64, but without secretKey the file is the whole answer, which is JSON',
     ]);
     expect(plan('- {objectName: a, secretPath: x, encoding: utf-8}').files).toHaveLength(1);
@@ -596,7 +666,11 @@ describe('files', () => {
         objects: `- {objectName: ${first}, secretPath: x}\n- {objectName: ${second}, secretPath: y}`,
       }).problems;
     expect(problemsOfTwoFiles('a', 'a')).toMatchObject([
-      { message: 'the file name a is that of line 1 too', hint: 'give it another objectName', line: 2 },
+      {
+        message: 'the file name a is that of line 1 too',
+        hint: 'give it another objectName',
+        line: 2,
+      },
     ]);
     expect(problemsOfTwoFiles('a', 'a/b')).toMatchObject([
       { message: 'the file a/b would lie below a, a file itself' },
@@ -614,20 +688,23 @@ describe('files', () => {
 
   test('a key is taken literally, however odd; an empty one is none', () => {
     expect(
-      plan('- {objectName: a, secretPath: x, secretKey: __proto__}').files[0]?.sources.value?.selector,
+      plan('- {objectName: a, secretPath: x, secretKey: __proto__}').files[0]?.sources.value
+        ?.selector,
     ).toEqual({
       kind: 'key',
       key: '__proto__',
     });
-    expect(plan('- {objectName: a, secretPath: x, secretKey: ""}').files[0]?.sources.value?.selector).toEqual(
-      {
-        kind: 'whole',
-      },
-    );
+    expect(
+      plan('- {objectName: a, secretPath: x, secretKey: ""}').files[0]?.sources.value?.selector,
+    ).toEqual({
+      kind: 'whole',
+    });
   });
 
   test('without objects, or with an object that says nothing, all is told', () => {
-    expect(describeProblems({ objects: '' })).toEqual(['error: the parameter `objects` is missing']);
+    expect(describeProblems({ objects: '' })).toEqual([
+      'error: the parameter `objects` is missing',
+    ]);
     expect(describeProblems({ objects: '- {}' })).toEqual([
       '1:3 error: item 1 has no objectName',
       '1:3 error: item 1 has no secretPath',
@@ -646,8 +723,12 @@ test('is pure: equal input, equal answer, however hostile', () => {
   );
   fc.assert(
     fc.property(fc.dictionary(name, text), (parameters) => {
-      const frozen = Object.freeze(Object.assign(Object.create(null) as Record<string, string>, parameters));
-      expect(planVault('openbao')(frozen, nodeFacts)).toEqual(planVault('openbao')(frozen, nodeFacts));
+      const frozen = Object.freeze(
+        Object.assign(Object.create(null) as Record<string, string>, parameters),
+      );
+      expect(planVault('openbao')(frozen, nodeFacts)).toEqual(
+        planVault('openbao')(frozen, nodeFacts),
+      );
     }),
   );
 });

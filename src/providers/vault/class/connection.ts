@@ -20,7 +20,10 @@ export function readTls(reader: ClassReader): VaultTls {
       ...(caDirectory && { caDirectory }),
     }),
     ...(serverName !== undefined && { serverName }),
-    ...(readClientCertificate(reader) ?? { ...(certFile && { certFile }), ...(keyFile && { keyFile }) }),
+    ...(readClientCertificate(reader) ?? {
+      ...(certFile && { certFile }),
+      ...(keyFile && { keyFile }),
+    }),
   };
 }
 
@@ -34,7 +37,9 @@ function readCertificateAuthorities(
   return directory && { caDirectory: readFile(reader, directory) };
 }
 
-function readClientCertificate(reader: ClassReader): Pick<VaultTls, 'certFile' | 'keyFile'> | undefined {
+function readClientCertificate(
+  reader: ClassReader,
+): Pick<VaultTls, 'certFile' | 'keyFile'> | undefined {
   const cert = reader.getParameter('TLSClientCertPath');
   const key = reader.getParameter('TLSClientKeyPath');
   if (cert !== undefined && key !== undefined)
@@ -61,7 +66,10 @@ function readFile(reader: ClassReader, parameter: RawParameter): string {
       `is no absolute, clean path: ${sanitizeExternalText(text)}`,
       'write it like /etc/vault/ca.crt',
     );
-  else if (!isConfigured(text, nodeFacts?.tls) && !nodeFacts?.allowedFiles.some((matches) => matches(text)))
+  else if (
+    !isConfigured(text, nodeFacts?.tls) &&
+    !nodeFacts?.allowedFiles.some((matches) => matches(text))
+  )
     reportNotAllowed(reader, parameter, {
       problem: `names ${sanitizeExternalText(text)}, which is not among the files allowed to classes`,
       operatorAction: 'list it, or its directory, in KEYFERRY_VAULT_ALLOWED_FILES',
@@ -125,7 +133,9 @@ export function parseGoBoolean(text: string): boolean | undefined {
 }
 
 /** Where a class's Vault is and how it is reached: what the class says, for the rest what the operator configured. */
-export function readConnection(reader: ClassReader): Pick<VaultLogin, 'addresses' | 'namespace' | 'tls'> {
+export function readConnection(
+  reader: ClassReader,
+): Pick<VaultLogin, 'addresses' | 'namespace' | 'tls'> {
   const namespace = readNamespace(reader);
   return {
     addresses: readAddresses(reader),

@@ -12,7 +12,8 @@ export function readLogin(dialect: VaultLogin['dialect'], reader: ClassReader): 
   const mount = readMount(method, reader);
   const role = readRole(method, reader);
   const isKubernetes =
-    method === 'kubernetes' && (reader.getParameter('authMethod') !== undefined || mount === 'kubernetes');
+    method === 'kubernetes' &&
+    (reader.getParameter('authMethod') !== undefined || mount === 'kubernetes');
   return {
     dialect,
     ...readConnection(reader),
@@ -44,7 +45,12 @@ function readMount(method: AuthMethod, reader: ClassReader): string {
   const kubernetesMount = getParameter('KubernetesMountPath');
   const authMount = getParameter('AuthMountPath');
   if (kubernetesMount !== undefined && authMount !== undefined)
-    reportInvalid(reader, authMount, `and ${kubernetesMount.name} stand side by side`, 'remove one of them');
+    reportInvalid(
+      reader,
+      authMount,
+      `and ${kubernetesMount.name} stand side by side`,
+      'remove one of them',
+    );
   const mount = authMount ?? kubernetesMount;
   if (mount === undefined) return (nodeFacts?.mounts ?? defaultMounts)[method];
   const path = normalizeMount(mount.text);
@@ -61,8 +67,12 @@ function readMount(method: AuthMethod, reader: ClassReader): string {
 /** Without slashes at its ends and doubled ones; `undefined` for what would lead elsewhere. */
 export function normalizeMount(text: string): string | undefined {
   const segments = text.split('/').filter((segment) => segment !== '');
-  const isValid = segments.every((segment) => /^[\w.~@:+-]+$/.test(segment) && !/^\.\.?$/.test(segment));
-  return isValid && segments.length > 0 && text.length <= maxValueLength ? segments.join('/') : undefined;
+  const isValid = segments.every(
+    (segment) => /^[\w.~@:+-]+$/.test(segment) && !/^\.\.?$/.test(segment),
+  );
+  return isValid && segments.length > 0 && text.length <= maxValueLength
+    ? segments.join('/')
+    : undefined;
 }
 
 function readRole(method: AuthMethod, reader: ClassReader): string | undefined {
@@ -89,7 +99,10 @@ function readAudience(dialect: VaultLogin['dialect'], reader: ClassReader): stri
   return parameter?.text ?? dialect;
 }
 
-function checkValue(reader: ClassReader, parameter: { readonly name: string; readonly text: string }): void {
+function checkValue(
+  reader: ClassReader,
+  parameter: { readonly name: string; readonly text: string },
+): void {
   if (!/^\P{C}+$/u.test(parameter.text) || parameter.text.length > maxValueLength)
     reportInvalid(
       reader,

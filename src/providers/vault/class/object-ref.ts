@@ -13,7 +13,9 @@ const maxPathLength = 4_096;
  * folded, as the vendors' clients do; the path is percent-encoded (it is written plain), and the parameters of its query are sorted.
  * @returns the path, or what is wrong with it, as words that follow it
  */
-export function parseSecretPath(text: string): { readonly path: string } | { readonly problem: string } {
+export function parseSecretPath(
+  text: string,
+): { readonly path: string } | { readonly problem: string } {
   const [, plain = '', query = ''] = /^(?:\/?v1\/)?([^?]*)\??(.*)$/su.exec(text) ?? [];
   const segments = plain.split('/').filter((segment) => segment !== '');
   if (segments.length === 0) return { problem: 'names nothing' };

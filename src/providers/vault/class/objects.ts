@@ -1,4 +1,10 @@
-import { type FileRequest, type Problem, type SecretRef, type Selector, refKey } from '../../../core/plan.ts';
+import {
+  type FileRequest,
+  type Problem,
+  type SecretRef,
+  type Selector,
+  refKey,
+} from '../../../core/plan.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { type YamlMap, readYamlList } from '../../../formats/yaml-objects.ts';
 import {
@@ -76,7 +82,10 @@ export function readObjects(
     const optional = map.boolean('optional') === true && { optional: true };
     if (name === undefined) continue;
     const { text: path, ...at } = name;
-    files.push({ at, request: { path, sources: { value: { ref, selector } }, ...options, ...optional } });
+    files.push({
+      at,
+      request: { path, sources: { value: { ref, selector } }, ...options, ...optional },
+    });
   }
   checkFileNames(files, reader.reportError, 'give it another objectName');
   return { refs: [...refs.values()], files: files.map(({ request }) => request) };

@@ -63,9 +63,13 @@ export function headersOf({
     throw new SecretError('INVALID_CLASS', `"${sanitizeExternalText(namespace)}" is no namespace`);
   const secret = token?.reveal() ?? '';
   if (!isHeader(secret))
-    throw new SecretError('NOT_CONFIGURED', 'the token has characters in it that no token of Vault has', {
-      hint: 'look for a line break or a space in what it comes from',
-    });
+    throw new SecretError(
+      'NOT_CONFIGURED',
+      'the token has characters in it that no token of Vault has',
+      {
+        hint: 'look for a line break or a space in what it comes from',
+      },
+    );
   return {
     ...fixedHeaders,
     ...(secret !== '' && { 'x-vault-token': secret }),
@@ -208,13 +212,16 @@ export function createVaultApi(deps: VaultApiDeps): VaultApi {
           }
           return nodeResponse;
         },
-        (error) => isRetryable(error) && { afterMs: Math.max(requestedDelayMs, cluster.cooldownMs(login)) },
+        (error) =>
+          isRetryable(error) && { afterMs: Math.max(requestedDelayMs, cluster.cooldownMs(login)) },
       );
       const { status, headers, body } = response;
       if (status >= 300) {
         const errorResponse = parseErrorResponse(response);
-        const isAccepted = accept.includes(status) || (status === 404 && !isUnknownNamespace(errorResponse));
-        if (!isAccepted || !errorResponse.isFromVault) throw classifyErrorResponse(errorResponse, call);
+        const isAccepted =
+          accept.includes(status) || (status === 404 && !isUnknownNamespace(errorResponse));
+        if (!isAccepted || !errorResponse.isFromVault)
+          throw classifyErrorResponse(errorResponse, call);
       }
       return { status, headers, body, address, json: () => parse(body, call) };
     },

@@ -25,7 +25,8 @@ export function followRedirect(
   if (location === undefined || !URL.canParse(location)) return throwInvalid('to nowhere');
   const to = new URL(location);
   const target = sanitizeExternalText(to.origin === 'null' ? to.protocol : to.origin);
-  if (from.startsWith('https:') && to.protocol !== 'https:') return throwInvalid(`from https to ${target}`);
+  if (from.startsWith('https:') && to.protocol !== 'https:')
+    return throwInvalid(`from https to ${target}`);
   const isAtTarget = (address: string): boolean =>
     !address.startsWith('unix:') && new URL(address).origin === to.origin;
   const address = addresses.find(isAtTarget);
@@ -84,10 +85,14 @@ export function createCluster(deps: {
     const next = followRedirect(response.headers.location, { from: address, addresses });
     const redirected = await nodes.request({ login, address: next }, signal, send);
     if (!isRedirect(redirected)) return { response: redirected, address: next };
-    throw new SecretError('STORE_UNAVAILABLE', `${address} redirects to ${next}, which redirects again`, {
-      hint: 'the cluster is choosing an active node, or its nodes take each other for it',
-      unsent: true,
-    });
+    throw new SecretError(
+      'STORE_UNAVAILABLE',
+      `${address} redirects to ${next}, which redirects again`,
+      {
+        hint: 'the cluster is choosing an active node, or its nodes take each other for it',
+        unsent: true,
+      },
+    );
   };
 
   return {
@@ -97,7 +102,8 @@ export function createCluster(deps: {
       for (const address of new Set([lastAddressOf(login), ...login.addresses])) {
         try {
           const response = await requestFrom(call, address, send);
-          if (response.address !== lastAddressOf(login)) onFailover?.(lastAddressOf(login), response.address);
+          if (response.address !== lastAddressOf(login))
+            onFailover?.(lastAddressOf(login), response.address);
           lastAddresses.set(keyOf(login), response.address);
           return response;
         } catch (thrown) {

@@ -20,10 +20,17 @@ async function setUp(life: TokenLifetime = {}) {
   const vault = await startFakeVault();
   cleanups.push(() => vault.close());
   vault.kv2();
-  vault.policy('app', { 'secret/data/app': ['read'], 'database/*': ['read'], 'kv/*': ['read', 'update'] });
+  vault.policy('app', {
+    'secret/data/app': ['read'],
+    'database/*': ['read'],
+    'kv/*': ['read', 'update'],
+  });
   const { now, http } = vault;
   const log = pino({ level: 'silent' });
-  const api = createVaultApi({ ...{ http, now, log, random: () => 0 }, retry: createRetry({ baseMs: 1 }) });
+  const api = createVaultApi({
+    ...{ http, now, log, random: () => 0 },
+    retry: createRetry({ baseMs: 1 }),
+  });
   const token = new Redacted(vault.tokens.issue(life).id);
   const login = vault.login({ namespace: 'team-a' });
   const outcomeOf = async (path: string, fields: Partial<VaultCall> = {}): Promise<string> => {
@@ -83,7 +90,9 @@ describe('a user is told', () => {
       /^STORE_UNAVAILABLE: Vault at https:.* failed at GET database\/creds\/app for role app \(.*connection refused"\); what stands behind/,
     );
     database.down = false;
-    expect(await outcomeOf('database/creds/nope')).toMatch(/^STORE_REFUSED_REQUEST: .*"unknown role: nope"/);
+    expect(await outcomeOf('database/creds/nope')).toMatch(
+      /^STORE_REFUSED_REQUEST: .*"unknown role: nope"/,
+    );
   });
 
   test('that a path takes no such method', async () => {
@@ -113,7 +122,11 @@ describe('an answer', () => {
   // Words of a real Vault 1.14, and of 1.15 and later where they differ.
   test.each([
     [403, 'permission denied', 'CREDENTIALS_REFUSED'],
-    [403, '2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n', 'CREDENTIALS_REFUSED'],
+    [
+      403,
+      '2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n',
+      'CREDENTIALS_REFUSED',
+    ],
     [400, 'missing client token', 'CREDENTIALS_REFUSED'],
     [403, '1 error occurred:\n\t* permission denied\n\n', 'ACCESS_DENIED'],
     [403, 'permission denied: the policy says so', 'ACCESS_DENIED'],
@@ -125,7 +138,9 @@ describe('an answer', () => {
       status,
       body: Buffer.from(JSON.stringify({ errors: [text] })),
     });
-    expect(classifyErrorResponse(errorResponse, { login, method: 'GET', path: 'x' }).code).toBe(code);
+    expect(classifyErrorResponse(errorResponse, { login, method: 'GET', path: 'x' }).code).toBe(
+      code,
+    );
   });
 
   test('of a backend that mentions a seal is not that of a sealed node', () => {
@@ -137,7 +152,9 @@ describe('an answer', () => {
     expect(nodeErrorOf(503, 'Vault is sealed')).toMatchObject({ unsent: true });
     expect(nodeErrorOf(500, 'the sealed box cannot be opened')).toBeUndefined();
     expect(nodeErrorOf(400, 'Vault is sealed')).toBeUndefined();
-    expect(nodeErrorOf(500, 'local node not active but active cluster node not found')).toMatchObject({
+    expect(
+      nodeErrorOf(500, 'local node not active but active cluster node not found'),
+    ).toMatchObject({
       unsent: true,
     });
   });
@@ -166,7 +183,10 @@ describe('an answer', () => {
     );
     fc.assert(
       fc.property(texts, fc.constantFrom(400, 403, 412, 429, 500), (errors, status) => {
-        const errorResponse = parseErrorResponse({ status, body: Buffer.from(JSON.stringify({ errors })) });
+        const errorResponse = parseErrorResponse({
+          status,
+          body: Buffer.from(JSON.stringify({ errors })),
+        });
         const call = { login, method: 'GET', path: 'secret/data/app', token };
         const { message } =
           status < 404

@@ -98,14 +98,19 @@ function joinLines(text: string): string {
 function parse(body: Buffer): Readonly<Record<string, unknown>> | undefined {
   try {
     const value: unknown = JSON.parse(body.toString());
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+    return typeof value === 'object' && value !== null
+      ? (value as Record<string, unknown>)
+      : undefined;
   } catch {
     return undefined;
   }
 }
 
 /** What an answer means that is neither a success nor trouble which passes by itself. */
-export function classifyErrorResponse(errorResponse: VaultErrorResponse, call: CallContext): SecretError {
+export function classifyErrorResponse(
+  errorResponse: VaultErrorResponse,
+  call: CallContext,
+): SecretError {
   const { login, method } = call;
   const product = productName(login);
   const details = describeErrorResponse(errorResponse, secretsOf(call));
@@ -134,7 +139,9 @@ export function classifyErrorResponse(errorResponse: VaultErrorResponse, call: C
     'STORE_REFUSED_REQUEST',
     `${product} refused ${operation} for ${describeIdentity(call)} ${details}`,
     {
-      hint: isUnknownNamespace(errorResponse) ? 'check vaultNamespace' : 'check path, method and arguments',
+      hint: isUnknownNamespace(errorResponse)
+        ? 'check vaultNamespace'
+        : 'check path, method and arguments',
     },
   );
 }
@@ -149,10 +156,14 @@ export function transientError(
   const operation = `${call.method} ${describePath(call)} for ${describeIdentity(call)} ${describeErrorResponse(errorResponse, secretsOf(call))}`;
   // What is turned away like this has not been looked at.
   if (errorResponse.status === 429)
-    return new SecretError('STORE_THROTTLED', `${product} at ${address} has no quota left for ${operation}`, {
-      hint: 'refresh less often, or raise the rate limit quota',
-      unsent: true,
-    });
+    return new SecretError(
+      'STORE_THROTTLED',
+      `${product} at ${address} has no quota left for ${operation}`,
+      {
+        hint: 'refresh less often, or raise the rate limit quota',
+        unsent: true,
+      },
+    );
   if (errorResponse.status === 412)
     return new SecretError(
       'STORE_UNAVAILABLE',

@@ -24,10 +24,14 @@ export function nodeError(
     (candidate) => candidate.status === status && candidate.pattern.test(text),
   );
   if (condition === undefined) return undefined;
-  return new SecretError('STORE_UNAVAILABLE', `${address} ${condition.description} (HTTP ${status})`, {
-    hint: condition.hint,
-    unsent: true,
-  });
+  return new SecretError(
+    'STORE_UNAVAILABLE',
+    `${address} ${condition.description} (HTTP ${status})`,
+    {
+      hint: condition.hint,
+      unsent: true,
+    },
+  );
 }
 
 /** What `GET sys/health` says of a node, by its status; undefined: it serves. */
@@ -46,7 +50,10 @@ const sealed: NodeCondition = {
   description: 'is sealed',
   hint: 'unseal it; if it seals itself again, its log says why',
 };
-const uninitialised: NodeCondition = { description: 'is not initialised', hint: 'initialise and unseal it' };
+const uninitialised: NodeCondition = {
+  description: 'is not initialised',
+  hint: 'initialise and unseal it',
+};
 const secondary: NodeCondition = {
   description: 'is a disaster recovery secondary',
   hint: 'put the address of the primary cluster first',
@@ -59,17 +66,27 @@ const partitioned: NodeCondition = {
   description: 'is a standby node that is cut off from the active one',
   hint: 'check the network between the nodes of the cluster',
 };
-const removed: NodeCondition = { description: 'was removed from its cluster', hint: 'take its address away' };
+const removed: NodeCondition = {
+  description: 'was removed from its cluster',
+  hint: 'take its address away',
+};
 const notVault: NodeCondition = {
   description: 'does not answer as Vault does when asked for its health',
   hint: 'check the address',
 };
 
 /** In a real Vault's words. Statuses alone would not do: backends, and proxies, answer with them, too. */
-const nodeConditions: readonly (NodeCondition & { readonly status: number; readonly pattern: RegExp })[] = [
+const nodeConditions: readonly (NodeCondition & {
+  readonly status: number;
+  readonly pattern: RegExp;
+})[] = [
   { status: 503, pattern: /\bsealed\b/i, ...sealed },
   { status: 503, pattern: /\bnot (yet )?initiali[sz]ed\b/i, ...uninitialised },
-  { status: 500, pattern: /^local node not active but active cluster node not found$/, ...noActiveNode },
+  {
+    status: 500,
+    pattern: /^local node not active but active cluster node not found$/,
+    ...noActiveNode,
+  },
   { status: 400, pattern: /^path disabled in replication DR secondary mode$/, ...secondary },
 ];
 

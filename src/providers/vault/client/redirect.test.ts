@@ -58,11 +58,15 @@ describe('a redirect', () => {
   test('leads to the active node, with method, path, query, body and token; which is then asked first', async () => {
     const { standby, active, token, asked: callOutcome } = await setUp();
     const body = '{"common_name":"web.example"}';
-    expect(await callOutcome({ method: 'POST', path: 'pki/issue/web?x=%2F', body, mayIssue: true })).toBe(
-      'active',
-    );
+    expect(
+      await callOutcome({ method: 'POST', path: 'pki/issue/web?x=%2F', body, mayIssue: true }),
+    ).toBe('active');
     expect(active.requests).toHaveLength(1);
-    expect(active.requests[0]).toMatchObject({ method: 'POST', path: '/v1/pki/issue/web', query: 'x=%2F' });
+    expect(active.requests[0]).toMatchObject({
+      method: 'POST',
+      path: '/v1/pki/issue/web',
+      query: 'x=%2F',
+    });
     expect(active.requests[0]?.headers['x-vault-token']).toBe(token.reveal());
     expect(active.requests[0]?.body.toString()).toBe(body);
     expect(await callOutcome()).toBe('active');
@@ -70,7 +74,13 @@ describe('a redirect', () => {
   });
 
   test('to who is not among the addresses is not followed: the token stays here', async () => {
-    const { standby, stranger: untrustedServer, redirectTo, asked: callOutcome, standbyOnly } = await setUp();
+    const {
+      standby,
+      stranger: untrustedServer,
+      redirectTo,
+      asked: callOutcome,
+      standbyOnly,
+    } = await setUp();
     redirectTo(`${untrustedServer.url.origin}/v1/secret/data/app?version=1`);
     expect(await callOutcome({ login: standbyOnly })).toBe(
       `STORE_ANSWER_INVALID: ${standby.address} redirects to ${untrustedServer.url.origin}, which is not among the addresses; ` +
@@ -83,7 +93,13 @@ describe('a redirect', () => {
   });
 
   test('from https to http is not followed, be it to one of the addresses', async () => {
-    const { stranger: untrustedServer, redirectTo, asked: callOutcome, standbyOnly, standby } = await setUp();
+    const {
+      stranger: untrustedServer,
+      redirectTo,
+      asked: callOutcome,
+      standbyOnly,
+      standby,
+    } = await setUp();
     const plain = `http://${untrustedServer.url.host}`;
     redirectTo(`${plain}/v1/secret/data/app?version=1`);
     expect(await callOutcome({ login: standbyOnly })).toBe(
@@ -101,7 +117,10 @@ describe('a redirect', () => {
   test('is followed once', async () => {
     const { active, standby, asked: callOutcome, redirectTo } = await setUp();
     active.injectFault({
-      response: { status: 307, headers: { location: `${standby.address}/v1/secret/data/app?version=1` } },
+      response: {
+        status: 307,
+        headers: { location: `${standby.address}/v1/secret/data/app?version=1` },
+      },
     });
     redirectTo(`${active.address}/v1/secret/data/app?version=1`);
     expect(await callOutcome()).toMatch(/^STORE_UNAVAILABLE: .* redirects again/);
@@ -122,7 +141,9 @@ describe('a redirect', () => {
     expect(await callOutcome({ mayIssue: true })).toBe('active');
     expect(active.count()).toBe(1);
     expect(active.requests[0]).toMatchObject({ path: '/v1/secret/data/app', query: 'version=1' });
-    expect(await callOutcome({ login: standbyOnly })).toMatch(/^STORE_ANSWER_INVALID: .* redirects /);
+    expect(await callOutcome({ login: standbyOnly })).toMatch(
+      /^STORE_ANSWER_INVALID: .* redirects /,
+    );
   });
 
   test.each([301, 302, 303, 308])('by %i is no answer of Vault', async (status) => {

@@ -17,7 +17,10 @@ export type TlsFiles = {
 
 /** `now` is in milliseconds; only differences count. */
 export function createTlsFiles({ now }: { readonly now: () => number }): TlsFiles {
-  const cache = new LRUCache<string, { readonly readAt: number; readonly settings: Promise<TlsSettings> }>({
+  const cache = new LRUCache<
+    string,
+    { readonly readAt: number; readonly settings: Promise<TlsSettings> }
+  >({
     max: 100,
   });
   return {
@@ -25,7 +28,8 @@ export function createTlsFiles({ now }: { readonly now: () => number }): TlsFile
       const key = JSON.stringify(Object.entries(tls).sort(([a], [b]) => (a < b ? -1 : 1)));
       if (key === '[]') return undefined;
       const cached = cache.get(key);
-      if (cached !== undefined && Math.abs(now() - cached.readAt) < cacheTtlMs) return cached.settings;
+      if (cached !== undefined && Math.abs(now() - cached.readAt) < cacheTtlMs)
+        return cached.settings;
       const settings = readTlsSettings(tls);
       cache.set(key, { readAt: now(), settings });
       settings.catch(() => cache.delete(key));

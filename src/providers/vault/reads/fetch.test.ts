@@ -24,7 +24,9 @@ function fetchOne(
 ): Promise<FetchResult> {
   const signal = new AbortController().signal;
   const common = { urgency: 'first', signal, onStart: () => undefined } as const;
-  return reader.provider.fetch([{ grant: reader.grantOf(ref), ...common, ...overrides } as never])[0]!;
+  return reader.provider.fetch([
+    { grant: reader.grantOf(ref), ...common, ...overrides } as never,
+  ])[0]!;
 }
 
 const codeOf = (result: FetchResult): string =>
@@ -102,7 +104,9 @@ describe('a token that is refused', () => {
   test('is worth it for a right that was granted since, too', async () => {
     const reader = await setUp({ lifetime: { policies: ['nothing'] } });
     expect(codeOf(await fetchOne(reader, 'secret/data/app'))).toBe('failed ACCESS_DENIED');
-    reader.vault.auth.kubernetes().role('app', { names: ['app'], namespaces: ['team-a'], policies: ['app'] });
+    reader.vault.auth
+      .kubernetes()
+      .role('app', { names: ['app'], namespaces: ['team-a'], policies: ['app'] });
     expect(codeOf(await fetchOne(reader, 'secret/data/app'))).toBe('failed ACCESS_DENIED');
     reader.vault.advanceClock(60_000);
     expect(codeOf(await fetchOne(reader, 'secret/data/app'))).toBe('value');
@@ -143,7 +147,9 @@ describe('whoever leaves', () => {
     const reader = await setUp();
     const abortController = new AbortController();
     abortController.abort(cancelled);
-    const cancelledResult = await fetchOne(reader, 'database/creds/app', { signal: abortController.signal });
+    const cancelledResult = await fetchOne(reader, 'database/creds/app', {
+      signal: abortController.signal,
+    });
     expect(codeOf(cancelledResult)).toBe('failed CANCELLED');
     expect(reader.database.createdCount()).toBe(0);
     await fetchOne(reader, 'secret/data/app');

@@ -54,7 +54,11 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
     const { ref, workload } = grant;
     const { login, token } = session;
     // One for each Vault.
-    const rateLimiter = rateLimiters(login.addresses.join(' '), { name: 'vault', perSecond, burst });
+    const rateLimiter = rateLimiters(login.addresses.join(' '), {
+      name: 'vault',
+      perSecond,
+      burst,
+    });
     await rateLimiter.acquire({ namespace: workload.tenant, urgency, signal });
     onStart();
     const sentAt = now();
@@ -72,7 +76,10 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
     if (result.value.shareable === true) kvCalls.set(callKey, true);
     else kvCalls.delete(callKey);
     if (result.value.lease === undefined) return result;
-    return { ...result, value: { ...result.value, lease: leases.track(grant, session, result.value.lease) } };
+    return {
+      ...result,
+      value: { ...result.value, lease: leases.track(grant, session, result.value.lease) },
+    };
   }
 
   /** A lease that is due is put off where that helps. The store does so by itself; a request can be there first. */
@@ -85,7 +92,9 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
     if (known?.lease?.renewable !== true) return undefined;
     onStart();
     const renewal = await leases.renew(grant, known.lease, signal);
-    return renewal.kind === 'renewed' ? { kind: 'unchanged', expiresAt: renewal.expiresAt } : undefined;
+    return renewal.kind === 'renewed'
+      ? { kind: 'unchanged', expiresAt: renewal.expiresAt }
+      : undefined;
   }
 
   /** A token that Vault refuses, or whose policies do not do any more, is worth one new login. */

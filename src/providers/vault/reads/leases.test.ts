@@ -17,13 +17,23 @@ afterEach(async () => {
 });
 
 /** A database user, read; what becomes of its lease is asked of the provider alone. */
-async function startLease({ life = {}, token = {} }: { life?: LeaseLifetime; token?: TokenLifetime } = {}) {
-  const reader: VaultReader = await startVaultReader({ lifetime: { maxTtlMs: minutes(10_000), ...token } });
+async function startLease({
+  life = {},
+  token = {},
+}: { life?: LeaseLifetime; token?: TokenLifetime } = {}) {
+  const reader: VaultReader = await startVaultReader({
+    lifetime: { maxTtlMs: minutes(10_000), ...token },
+  });
   cleanups.push(reader.close);
   const { vault, provider, tokens, database } = reader;
   database.role('app', life);
   const grant = reader.grantOf('database/creds/app');
-  const request = { grant, urgency: 'first' as const, signal: neverAborted, onStart: () => undefined };
+  const request = {
+    grant,
+    urgency: 'first' as const,
+    signal: neverAborted,
+    onStart: () => undefined,
+  };
   const [result] = await Promise.all(provider.fetch([request]));
   if (result?.kind !== 'value' || result.value.lease === undefined) throw new Error('no lease');
   let { lease } = result.value;
@@ -183,7 +193,9 @@ describe('a lease and its token', () => {
       body: '{"common_name":"a.example"}',
     });
     const [result] = await Promise.all(
-      reader.provider.fetch([{ grant, urgency: 'first', signal: neverAborted, onStart: () => undefined }]),
+      reader.provider.fetch([
+        { grant, urgency: 'first', signal: neverAborted, onStart: () => undefined },
+      ]),
     );
     const lease = (result as { value: { lease: Lease } }).value.lease;
     expect(Math.round((lease.expiresAt - reader.vault.now()) / minutes(1))).toBe(30);
@@ -227,7 +239,9 @@ describe("a lease of a Vault that names it as another's", () => {
       token: { ttlMs: minutes(600) },
     });
     vault.policy('app', { 'copy/*': ['read'] });
-    vault.backend('copy', () => vaultResponse('{}', { id: lease().id, seconds: 60, renewable: true }));
+    vault.backend('copy', () =>
+      vaultResponse('{}', { id: lease().id, seconds: 60, renewable: true }),
+    );
     const grant = grantOf('copy/it', { account: 'other' });
     await Promise.all(
       provider.fetch([{ grant, urgency: 'first', signal: neverAborted, onStart: () => undefined }]),
@@ -245,7 +259,10 @@ describe("a lease of a Vault that names it as another's", () => {
     const { grantOf, api, vault } = await startLease();
     let retainedCount = 0;
     const tokens = { retain: () => ((retainedCount += 1), () => void (retainedCount -= 1)) };
-    const leases = createVaultLeases({ ...{ api, tokens, now: vault.now }, log: pino({ level: 'silent' }) });
+    const leases = createVaultLeases({
+      ...{ api, tokens, now: vault.now },
+      log: pino({ level: 'silent' }),
+    });
     cleanups.push(() => Promise.resolve(leases.close()));
     const session = { login: vault.login(), token: new Redacted('its') };
     const grantIn = (namespace: string) => {
@@ -281,6 +298,8 @@ describe('a lease that is given back', () => {
     vault.policy('app', { 'database/*': ['read'] });
     const error = (await release().catch((thrown: unknown) => thrown)) as SecretError;
     expect(error.code).toBe('ACCESS_DENIED');
-    expect(error.summary).toMatch(/database\/creds\/app lives on until \d{4}-.*sys\/leases\/revoke/);
+    expect(error.summary).toMatch(
+      /database\/creds\/app lives on until \d{4}-.*sys\/leases\/revoke/,
+    );
   });
 });

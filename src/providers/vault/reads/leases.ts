@@ -115,7 +115,10 @@ export function createVaultLeases(deps: {
     } catch (thrown) {
       const error = toSecretError(thrown);
       if (error.kind !== 'definite') throw error;
-      log.warn({ ref: grant.ref.name, code: error.code, reason: error.summary }, 'a lease is not renewed');
+      log.warn(
+        { ref: grant.ref.name, code: error.code, reason: error.summary },
+        'a lease is not renewed',
+      );
       return false;
     }
   }
@@ -148,7 +151,8 @@ export function createVaultLeases(deps: {
       // From before the clock was set back: no end it was told holds.
       const isClockSetBack = lease.lifeStartedAt > now();
       if (isClockSetBack && !lease.renewable) return { kind: 'ended' };
-      if (lease.renewable && !(await extendLease(id, lease, grant, signal))) return { kind: 'ended' };
+      if (lease.renewable && !(await extendLease(id, lease, grant, signal)))
+        return { kind: 'ended' };
       const expiresAt = expiryOf(lease);
       const remainingMs = expiresAt - now();
       if (remainingMs <= 0) return { kind: 'ended' };
@@ -173,7 +177,9 @@ export function createVaultLeases(deps: {
         throw new SecretError(
           code,
           `${message}; the lease of ${sanitizeExternalText(grant.ref.name)} lives on until ${expiryText}`,
-          code === 'ACCESS_DENIED' ? { hint: 'give the role a policy with update on sys/leases/revoke' } : {},
+          code === 'ACCESS_DENIED'
+            ? { hint: 'give the role a policy with update on sys/leases/revoke' }
+            : {},
         );
       } finally {
         leasesByNamespace.get(grant.workload.tenant)?.delete(keyOf(grant, id));

@@ -27,7 +27,10 @@ describe('the raw members of a JSON object', () => {
     fc.assert(
       fc.property(json, indent, (object, space) => {
         const members = rawMembers(JSON.stringify(object, undefined, space)) ?? [];
-        const parsed = [...members].map(([key, value]): [string, unknown] => [key, JSON.parse(value)]);
+        const parsed = [...members].map(([key, value]): [string, unknown] => [
+          key,
+          JSON.parse(value),
+        ]);
         expect(parsed).toEqual(Object.entries(JSON.parse(JSON.stringify(object)) as object));
       }),
     );

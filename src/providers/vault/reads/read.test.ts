@@ -46,7 +46,11 @@ const kv2 = (data: string, metadata = '') =>
   `"2026-11-22T04:00:00.123456789Z","custom_metadata":null,"deletion_time":"","destroyed":false,"version":3${metadata}}},"wrap_info":null,"warnings":null,"auth":null}\n`;
 
 test('an answer with a lease that no Vault would name so is none', () => {
-  const response = (length: number) => ({ lease_id: 'x'.repeat(length), lease_duration: 60, data: {} });
+  const response = (length: number) => ({
+    lease_id: 'x'.repeat(length),
+    lease_duration: 60,
+    data: {},
+  });
   expect(secretValueOf(response(8_192)).lease).toBeDefined();
   expect(() => parseResult(response(8_193))).toThrow(
     expect.objectContaining({ code: 'STORE_ANSWER_INVALID' }),
@@ -90,13 +94,17 @@ describe('a whole answer', () => {
     const token = secretValueOf({ data: null, auth }, { ref: { ...plainRead, method: 'POST' } });
     expect(JSON.parse(textOf(token))).toMatchObject({ data: null, auth });
     expect(token.expiresAt).toBe(sentAt + 600_000);
-    expect(secretValueOf({ wrap_info: { token: 'hvs.y', ttl: 60 } }).expiresAt).toBe(sentAt + 60_000);
+    expect(secretValueOf({ wrap_info: { token: 'hvs.y', ttl: 60 } }).expiresAt).toBe(
+      sentAt + 60_000,
+    );
   });
 });
 
 describe('the keys of an answer', () => {
   test('are those of the secret, where a KV engine of version 2 answers', () => {
-    const value = secretValueOf(kv2('{"password":"p","port":5432.0,"tls":true,"hosts":["a"],"none":null}'));
+    const value = secretValueOf(
+      kv2('{"password":"p","port":5432.0,"tls":true,"hosts":["a"],"none":null}'),
+    );
     expect(keyOf(value, 'password')).toBe('"p"');
     expect(keyOf(value, 'port')).toBe('5432.0');
     expect(keyOf(value, 'tls')).toBe('true');
@@ -106,7 +114,9 @@ describe('the keys of an answer', () => {
   });
 
   test('are those of the answer else, and for what it lacks those of its map called data', () => {
-    const value = secretValueOf({ data: { password: 'outer', data: { password: 'inner', user: 'u' } } });
+    const value = secretValueOf({
+      data: { password: 'outer', data: { password: 'inner', user: 'u' } },
+    });
     expect(keyOf(value, 'password')).toBe('"outer"');
     expect(keyOf(value, 'user')).toBe('"u"');
     expect(keyOf(value, 'data')).toBe('{"password":"inner","user":"u"}');
@@ -116,7 +126,9 @@ describe('the keys of an answer', () => {
   });
 
   test('no secret can imitate: a value is looked for among keys, and nowhere else', () => {
-    const value = secretValueOf({ data: { note: '"data":{"password":"forged"}', password: 'true' } });
+    const value = secretValueOf({
+      data: { note: '"data":{"password":"forged"}', password: 'true' },
+    });
     expect(keyOf(value, 'password')).toBe('"true"');
     expect(keyOf(value, 'toString')).toBeUndefined();
   });
@@ -131,7 +143,10 @@ describe('the version', () => {
   });
 
   test.each([
-    ['a secret that has a map called metadata', { data: { data: { a: 1 }, metadata: { owner: 'me' } } }],
+    [
+      'a secret that has a map called metadata',
+      { data: { data: { a: 1 }, metadata: { owner: 'me' } } },
+    ],
     ['KV version 1', { lease_duration: 2764800, data: { a: 1 } }],
     ['subkeys', { data: { subkeys: { a: null }, metadata: { version: 1, created_time: 't' } } }],
   ])('of %s is left to the bytes', (_, body) => {
@@ -143,11 +158,19 @@ describe('a lease', () => {
   const leased = { lease_id: 'x/1', lease_duration: 60, renewable: false, data: { a: '1' } };
 
   test('ends when it says, counted from the question', () => {
-    expect(secretValueOf(leased).lease).toEqual({ id: 'x/1', renewable: false, expiresAt: sentAt + 60_000 });
+    expect(secretValueOf(leased).lease).toEqual({
+      id: 'x/1',
+      renewable: false,
+      expiresAt: sentAt + 60_000,
+    });
   });
 
   test('is the only thing that leases: KV version 1 names a duration without one', () => {
-    const value = secretValueOf({ lease_id: '', lease_duration: 30, data: { ttl: '30s', password: 'p' } });
+    const value = secretValueOf({
+      lease_id: '',
+      lease_duration: 30,
+      data: { ttl: '30s', password: 'p' },
+    });
     expect(value).not.toHaveProperty('lease');
     expect(value).not.toHaveProperty('expiresAt');
   });
@@ -199,7 +222,9 @@ describe('a certificate without a lease', () => {
   test.each(['', 'none', '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----', 7, null])(
     'that cannot be read (%j) is a value like others',
     (certificate) => {
-      expect(secretValueOf({ data: { certificate } }, { ref: issue })).not.toHaveProperty('expiresAt');
+      expect(secretValueOf({ data: { certificate } }, { ref: issue })).not.toHaveProperty(
+        'expiresAt',
+      );
     },
   );
 });
@@ -225,7 +250,9 @@ describe('what is not there', () => {
     expect(errorOf(deleted, { status: 404 })).toEqual({
       kind: 'absent',
       code: 'OBJECT_DISABLED',
-      summary: expect.stringContaining('version 3 of secret/data/app was deleted at 2026-11-22T05:00:00Z'),
+      summary: expect.stringContaining(
+        'version 3 of secret/data/app was deleted at 2026-11-22T05:00:00Z',
+      ),
     });
     const destroyed = deletedVersion('"deletion_time":"2026-11-22T05:00:00Z","destroyed":true');
     expect(errorOf(destroyed, { status: 404 })).toMatchObject({
@@ -247,7 +274,10 @@ describe('what is not there', () => {
 
   test('because nothing is mounted there is a mistake, too', () => {
     const body = { errors: ['no handler for route "nowhere/app". route entry not found.'] };
-    expect(errorOf(body, { status: 404 })).toMatchObject({ kind: 'failed', code: 'STORE_REFUSED_REQUEST' });
+    expect(errorOf(body, { status: 404 })).toMatchObject({
+      kind: 'failed',
+      code: 'STORE_REFUSED_REQUEST',
+    });
   });
 
   test('because the answer has no data is absent', () => {
@@ -259,7 +289,9 @@ describe('what is not there', () => {
 
   test('is not what a proxy says', () => {
     expect(() => parseResult('<html>404</html>', { status: 404 })).toThrow(SecretError);
-    expect(() => parseResult('"not found"', { status: 404 })).toThrow('was not answered as Vault does');
+    expect(() => parseResult('"not found"', { status: 404 })).toThrow(
+      'was not answered as Vault does',
+    );
   });
 });
 
@@ -291,6 +323,8 @@ describe('a hostile answer', () => {
     ['{"data":{"__proto__":{"a":"1"},"constructor":"c"}}'],
     ['{"data":{"certificate":{"a":[]}}}'],
   ])('%s is a value without a version, and nothing breaks', (body) => {
-    expect(secretValueOf(body, { ref: { ...plainRead, method: 'PUT' } })).not.toHaveProperty('version');
+    expect(secretValueOf(body, { ref: { ...plainRead, method: 'PUT' } })).not.toHaveProperty(
+      'version',
+    );
   });
 });

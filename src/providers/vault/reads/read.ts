@@ -23,7 +23,9 @@ export function certificateExpiry(document: string): number | undefined {
   const { certificate } = data;
   try {
     const isPem = certificate.includes('-----BEGIN');
-    const { validTo } = new X509Certificate(isPem ? certificate : Buffer.from(certificate, 'base64'));
+    const { validTo } = new X509Certificate(
+      isPem ? certificate : Buffer.from(certificate, 'base64'),
+    );
     const expiry = Date.parse(validTo);
     return Number.isNaN(expiry) ? undefined : expiry;
   } catch {
@@ -50,9 +52,13 @@ export function parseReadResponse(response: VaultResponse, context: ReadContext)
   const json = response.json();
   const envelope = parseEnvelope(new TextDecoder().decode(response.body), json);
   if (envelope === undefined) {
-    throw new SecretError('STORE_ANSWER_INVALID', `${operation} was not answered as ${product} does`, {
-      hint: `check that the address is that of ${product}, and no proxy answers in its place`,
-    });
+    throw new SecretError(
+      'STORE_ANSWER_INVALID',
+      `${operation} was not answered as ${product} does`,
+      {
+        hint: `check that the address is that of ${product}, and no proxy answers in its place`,
+      },
+    );
   }
   if (response.status === 404) return toNotFoundResult(envelope, product, ref);
   if (envelope.data === undefined && envelope.tokenTtlSeconds === undefined) {
@@ -73,12 +79,18 @@ function toSecretValue(envelope: Envelope, { ref, sentAt }: ReadContext): Secret
   const isPlainRead = (ref.method ?? 'GET') === 'GET' && ref.body === undefined;
   const common = { bytes: Buffer.from(envelope.text), document: text, envelope: true };
   if (leaseId !== '') {
-    return { ...common, lease: { id: leaseId, renewable, expiresAt: sentAt + leaseSeconds * 1_000 } };
+    return {
+      ...common,
+      lease: { id: leaseId, renewable, expiresAt: sentAt + leaseSeconds * 1_000 },
+    };
   }
   const expiry = expiryOf(envelope, text, isPlainRead, sentAt);
   // A lease as well, though nobody can put it off: its parent is kept for it.
   if (child !== undefined && expiry !== undefined)
-    return { ...common, lease: { id: tokenLeasePrefix + child, renewable: false, expiresAt: expiry } };
+    return {
+      ...common,
+      lease: { id: tokenLeasePrefix + child, renewable: false, expiresAt: expiry },
+    };
   return {
     ...common,
     ...(kv2 && { version: kv2.number, modified: kv2.createdTime }),
@@ -127,7 +139,10 @@ function toNotFoundResult(
   });
 }
 
-function toDeletedVersionResult({ number, deletionTime, destroyed }: KvVersion, path: string): FetchResult {
+function toDeletedVersionResult(
+  { number, deletionTime, destroyed }: KvVersion,
+  path: string,
+): FetchResult {
   if (destroyed)
     return toAbsentResult('OBJECT_NOT_FOUND', `version ${number} of ${path} was destroyed`, {
       hint: 'write it anew',

@@ -100,7 +100,8 @@ export function parseEnvelope(text: string, json: JsonValue): Envelope | undefin
   const parsed = schema.safeParse(json);
   const raw = rawMembers(text);
   const data = raw?.get('data') ?? 'null';
-  if (!parsed.success || raw === undefined || !(data.startsWith('{') || data === 'null')) return undefined;
+  if (!parsed.success || raw === undefined || !(data.startsWith('{') || data === 'null'))
+    return undefined;
   const { lease_id, lease_duration, renewable, auth, wrap_info, ...rest } = parsed.data;
   const fields: readonly (readonly [key: string, text: string])[] = [
     ['request_id', '""'],
@@ -183,7 +184,8 @@ function parseKvVersion(metadata: string): KvVersion | undefined {
 
 /** One object's text with the members of both. */
 function joinObjects(first: string, second: string): string {
-  const membersOf = (text: string): string => text.slice(text.indexOf('{') + 1, text.lastIndexOf('}'));
+  const membersOf = (text: string): string =>
+    text.slice(text.indexOf('{') + 1, text.lastIndexOf('}'));
   const parts = [first, second].map(membersOf).filter((part) => part.trim() !== '');
   return `{${parts.join(',')}}`;
 }
