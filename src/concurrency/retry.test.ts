@@ -5,6 +5,8 @@ import { type Retry, createRetry } from './retry.ts';
 const neverAborted = new AbortController().signal;
 const outage = new SecretError('STORE_UNAVAILABLE', 'the store is away');
 const always = (): boolean => true;
+const throttledFor = (retryAfterMs: number): SecretError =>
+  new SecretError('STORE_THROTTLED', 'too many calls', { retryAfterMs });
 
 beforeEach(() => {
   jest.useFakeTimers({ now: 0, doNotFake: ['nextTick', 'queueMicrotask'] });
@@ -43,6 +45,20 @@ async function availableRetries(retry: Retry, endpoint: string): Promise<number>
 }
 
 describe('a retry', () => {
+  test.each([
+    ['STORE_UNAVAILABLE', 3],
+    ['STORE_TIMEOUT', 3],
+    ['STORE_THROTTLED', 3],
+    ['RATE_BUDGET_EXHAUSTED', 1],
+    ['STORE_ANSWER_INVALID', 1],
+    ['CREDENTIALS_UNAVAILABLE', 1],
+    ['ACCESS_DENIED', 1],
+  ] as const)('makes up to three attempts after transient errors only: %s', async (code, count) => {
+    const { attempt, at } = scriptedAttempt(9, new SecretError(code, 'no'));
+    await runToEnd(createRetry().run('kms', neverAborted, attempt));
+    expect(at).toHaveLength(count);
+  });
+
   test('answers what the first good attempt answers', async () => {
     const { attempt, at } = scriptedAttempt(2);
     const retry = createRetry({ random: () => 0.5 });
@@ -88,14 +104,13 @@ describe('a retry', () => {
   });
 
   test('pauses at least as long as the store asks, but gives up where that is too long', async () => {
-    const throttled = scriptedAttempt(1);
+    const throttled = scriptedAttempt(1, throttledFor(3_000));
     const retry = createRetry({ random: () => 0.5 });
-    await runToEnd(retry.run('kms', neverAborted, throttled.attempt, () => ({ afterMs: 3_000 })));
+    await runToEnd(retry.run('kms', neverAborted, throttled.attempt));
     expect(throttled.at).toEqual([0, 3_050]);
-    const closed = scriptedAttempt(1);
-    expect(
-      await runToEnd(retry.run('kms', neverAborted, closed.attempt, () => ({ afterMs: 60_000 }))),
-    ).toBe(outage);
+    const tooLong = throttledFor(60_000);
+    const closed = scriptedAttempt(1, tooLong);
+    expect(await runToEnd(retry.run('kms', neverAborted, closed.attempt))).toBe(tooLong);
     expect(closed.at).toHaveLength(1);
   });
 

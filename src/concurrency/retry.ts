@@ -1,46 +1,59 @@
 import { LRUCache } from 'lru-cache';
-import { SecretError } from '../core/errors.ts';
+import { type ErrorCode, SecretError } from '../core/errors.ts';
 import { raceWithAbort } from './single-flight.ts';
 
 const maxAttempts = 3;
-/** Who is told to wait longer than this fails at once, with the answer that said so. */
+/** When the store asks for a longer pause than this, the call fails at once. */
 const maxRetryAfterMs = 5_000;
-/** In tenths of a retry, so that sums stay exact: ten in hand, a tenth earned by each call. */
+/** In tenths of a retry, so that sums stay exact. A full bucket holds ten retries. */
 const tokenBucket = { full: 100, earnedPerCall: 1, cost: 10 };
 const maxEndpoints = 1_000;
 
-/** Tries again what may succeed, without making an outage worse. The one layer that does. */
+/** Repeats calls whose failure may be transient. It is the only layer that retries. */
 export type Retry = {
   /**
-   * Runs `attempt` up to three times, as long as `again` says so, the endpoint's retries in hand last, and the signal
-   * has not fired. `attempt` is given its number, from 1, and heeds the signal itself.
-   * @param endpoint what shares one bucket of retries: a host, or host and port
-   * @param shouldRetry whether a failure may pass by itself; `afterMs`: the store asked for at least that pause
-   * @throws what the last attempt threw; the signal's reason where it fires during a pause
+   * Runs `attempt` up to three times. It stops when `isRetryable` says no, when the endpoint has no
+   * retries left, when the store asks for a pause of more than 5 s (`retryAfterMs` of the error), or
+   * when the signal fires.
+   * @param endpoint calls with the same endpoint share one bucket of retries: a host, or host:port
+   * @param attempt gets its number, from 1; it observes the signal itself
+   * @param isRetryable default {@link isTransient}
+   * @throws the error of the last attempt; the signal's reason if it fires during a pause
    */
   run<T>(
     endpoint: string,
     signal: AbortSignal,
     attempt: (attemptNumber: number) => Promise<T>,
-    shouldRetry: (error: SecretError) => boolean | { readonly afterMs: number },
+    isRetryable?: (error: SecretError) => boolean,
   ): Promise<T>;
 };
 
 /** See {@link createRetry}. */
 export type RetryOptions = {
-  /** From 0 up to, but not, 1. */
+  /** From 0 up to, but not including, 1. Default Math.random. */
   readonly random?: () => number;
-  /** The longest pause before the second attempt; doubled before the third. */
+  /** The longest pause before the second attempt, in ms; doubled before the third. Default 100. */
   readonly baseMs?: number;
-  /** The longest pause of all, but for one the store asked for. */
+  /** The longest pause, in ms, without the pause that the store asks for. Default 2,000. */
   readonly capMs?: number;
-  /** Told every attempt that failed, repeated or not: throttling that was waited out shows nowhere else. */
+  /** Gets every attempt that failed, also when a later one succeeds. */
   readonly onFailedAttempt?: ((error: SecretError) => void) | undefined;
 };
 
+const transientCodes: ReadonlySet<ErrorCode> = new Set([
+  'STORE_UNAVAILABLE',
+  'STORE_TIMEOUT',
+  'STORE_THROTTLED',
+]);
+
+/** Whether the same call can succeed a moment later. */
+export function isTransient({ code }: SecretError): boolean {
+  return transientCodes.has(code);
+}
+
 /**
- * Full jitter (a pause anywhere between 0 and the longest) and a token bucket for each endpoint, so that a store in
- * trouble sees at most a tenth more calls than without retries.
+ * Pauses with full jitter (a random time between 0 and the longest pause) and keeps a token bucket
+ * for each endpoint: a store in trouble gets at most a tenth more calls than without retries.
  */
 export function createRetry(options: RetryOptions = {}): Retry {
   const { random = Math.random, baseMs = 100, capMs = 2_000, onFailedAttempt } = options;
@@ -55,33 +68,22 @@ export function createRetry(options: RetryOptions = {}): Retry {
   }
 
   return {
-    async run(endpoint, signal, attempt, shouldRetry) {
+    async run(endpoint, signal, attempt, isRetryable = isTransient) {
       signal.throwIfAborted();
-      const endpointBucket = bucketOf(endpoint);
-      endpointBucket.tenths = Math.min(
-        tokenBucket.full,
-        endpointBucket.tenths + tokenBucket.earnedPerCall,
-      );
+      const bucket = bucketOf(endpoint);
+      bucket.tenths = Math.min(tokenBucket.full, bucket.tenths + tokenBucket.earnedPerCall);
       for (let attemptNumber = 1; ; attemptNumber += 1) {
         try {
           return await attempt(attemptNumber);
         } catch (thrown) {
           if (!(thrown instanceof SecretError)) throw thrown;
           onFailedAttempt?.(thrown);
-          if (signal.aborted || attemptNumber === maxAttempts) throw thrown;
-          const decision = shouldRetry(thrown);
-          const retryAfterMs = typeof decision === 'object' ? decision.afterMs : 0;
-          if (
-            decision === false ||
-            retryAfterMs > maxRetryAfterMs ||
-            endpointBucket.tenths < tokenBucket.cost
-          )
-            throw thrown;
-          endpointBucket.tenths -= tokenBucket.cost;
-          await delay(
-            retryAfterMs + random() * Math.min(capMs, baseMs * 2 ** (attemptNumber - 1)),
-            signal,
-          );
+          if (signal.aborted || attemptNumber === maxAttempts || !isRetryable(thrown)) throw thrown;
+          const { retryAfterMs = 0 } = thrown;
+          if (retryAfterMs > maxRetryAfterMs || bucket.tenths < tokenBucket.cost) throw thrown;
+          bucket.tenths -= tokenBucket.cost;
+          const backoffMs = random() * Math.min(capMs, baseMs * 2 ** (attemptNumber - 1));
+          await delay(retryAfterMs + backoffMs, signal);
         }
       }
     },

@@ -1,14 +1,15 @@
 /**
- * Every way in which Keyferry fails, each with its paragraph in docs/errors.md.
+ * Every way in which Keyferry fails. Each code has a paragraph in docs/errors.md.
  *
- * `grpc` is the name of the status the driver gets. Only codes that are final for the kubelet may stand here: after a
- * non-final one the driver can start a pod on an empty volume (docs/adr/0002).
+ * `grpc` is the gRPC status that the driver receives. Only statuses that are final for the kubelet
+ * are allowed: after any other status the driver can start a pod on an empty volume
+ * (docs/adr/0002).
  *
- * `kind` says what the failure tells about the store's answer:
- *  - `definite`: the store, or our own admission, has answered no; a cached value is dropped at once.
- *  - `outage`: nobody answered; fallbacks and the last good value may serve.
- *  - `request`: the request or the class is wrong, whatever the store would say.
- *  - `internal`: our own limits or mistakes; says nothing about the store.
+ * `kind` says what the failure means for a cached value:
+ *  - `definite`: the store, or Keyferry's own authorization, refused. The cache drops the value.
+ *  - `outage`: the store gave no answer. Fallbacks and the last good value may serve.
+ *  - `request`: the request or the class is wrong, independent of the store.
+ *  - `internal`: a limit or a mistake of Keyferry. It says nothing about the store.
  */
 export const codes = {
   INVALID_REQUEST: { grpc: 'INVALID_ARGUMENT', kind: 'request' },
@@ -45,7 +46,7 @@ export const codes = {
   INTERNAL: { grpc: 'INTERNAL', kind: 'internal' },
 } as const satisfies Record<string, { grpc: FinalStatus; kind: FailureKind }>;
 
-/** The statuses that the kubelet takes as final. */
+/** The gRPC statuses that the kubelet treats as final. */
 export type FinalStatus =
   | 'INVALID_ARGUMENT'
   | 'NOT_FOUND'
@@ -54,30 +55,35 @@ export type FinalStatus =
   | 'FAILED_PRECONDITION'
   | 'INTERNAL';
 
-/** What a failure tells about the store's answer; see {@link codes}. */
+/** What a failure means for a cached value; see {@link codes}. */
 export type FailureKind = 'definite' | 'outage' | 'request' | 'internal';
 
-/** A name out of {@link codes}. */
+/** A key of {@link codes}. */
 export type ErrorCode = keyof typeof codes;
 
-/** What may accompany a {@link SecretError}. */
+/** Optional fields of a {@link SecretError}. */
 export type SecretErrorDetails = {
-  /** What to do about it, one sentence. */
-  readonly hint?: string;
-  /** What was thrown below; for the log, never for the status. */
+  /** The remedy, in one sentence. */
+  readonly hint?: string | undefined;
+  /** The error that was caught. It goes to the log, never to the status. */
   readonly cause?: unknown;
-  /** How many further problems were found besides this one. */
+  /** How many further problems there are besides this one. Default 0. */
   readonly more?: number;
-  /** The request surely had no effect (it reached nobody, or one who turned it away unread): sending it again repeats nothing. */
+  /**
+   * The request had no effect: it did not reach the store, or the store rejected it unread. It is
+   * safe to send it again. Default false.
+   */
   readonly unsent?: boolean;
+  /** The store asks for this pause before the next request, in milliseconds (`Retry-After`). */
+  readonly retryAfterMs?: number | undefined;
 };
 
-/** What a class shows, without its store. */
+/** Errors that a class shows by itself, so that `keyferry lint` finds all of them. */
 const inClasses = new Set<ErrorCode>(['INVALID_CLASS', 'NOT_ALLOWED_FROM_CLASS']);
 
 /**
- * The one error of the house. `message` names the thing and the cause and is safe to show: it holds no secret, and text
- * that came from elsewhere has passed {@link quoteForeign}.
+ * The only error type of Keyferry. `message` names the object and the cause. It is safe to show: it
+ * contains no secret, and external text in it has passed `sanitizeExternalText`.
  */
 export class SecretError extends Error {
   override readonly name = 'SecretError';
@@ -85,24 +91,27 @@ export class SecretError extends Error {
   readonly hint: string | undefined;
   readonly more: number;
   readonly unsent: boolean;
+  readonly retryAfterMs: number | undefined;
 
   constructor(code: ErrorCode, message: string, details: SecretErrorDetails = {}) {
-    const { hint, cause, more = 0, unsent = false } = details;
+    const { hint, cause, more = 0, unsent = false, retryAfterMs } = details;
     super(message, cause === undefined ? {} : { cause });
     this.code = code;
     this.hint = hint;
     this.more = more;
     this.unsent = unsent;
-    // Until its stack is read, an error holds the functions on it, and by them a whole request; some are remembered for long.
+    this.retryAfterMs = retryAfterMs;
+    // V8 formats a stack on first access. Until then the error retains the functions on the stack,
+    // and through them a whole request. Caches keep some errors for minutes.
     this.stack = String(this.stack);
   }
 
-  /** What the failure tells about the store's answer. */
+  /** See {@link codes}. */
   get kind(): FailureKind {
     return codes[this.code].kind;
   }
 
-  /** Message, hint and the count of further problems, in the order in which a reader needs them. */
+  /** Message, hint and the number of further problems. */
   get summary(): string {
     const hint = this.hint === undefined ? '' : `; ${this.hint}`;
     const where = inClasses.has(this.code) ? ': keyferry lint' : '';
@@ -110,15 +119,15 @@ export class SecretError extends Error {
     return `${this.message}${hint}${more}`;
   }
 
-  /** The summary behind the code by which docs/errors.md knows it: what a pod's event shows. */
+  /** The code and the summary, as the event of a pod shows them. */
   get event(): string {
     return `${this.code}: ${this.summary}`;
   }
 }
 
 /**
- * Whatever was thrown, as a SecretError. A foreign error becomes INTERNAL without its text, which could hold anything;
- * the text stays in `cause` for the log.
+ * Converts a thrown value to a SecretError. Any other error becomes INTERNAL without its text, because
+ * that text can contain a secret. The error stays in `cause` for the log.
  */
 export function toSecretError(thrown: unknown): SecretError {
   if (thrown instanceof SecretError) return thrown;

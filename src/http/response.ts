@@ -3,25 +3,45 @@ import { SecretError } from '../core/errors.ts';
 import type { HttpAnswer } from './client.ts';
 
 /**
- * The body of a success, checked.
- * @param what who answered, for the message: `IAM`, `KMS`
- * @throws SecretError STORE_ANSWER_INVALID; its text says nothing of the answer's content
+ * Parses the JSON body of a success.
+ * @param source who sent the response, for the message: `IAM`, `KMS`
+ * @throws SecretError STORE_ANSWER_INVALID; its text contains nothing of the body
  */
-export function readBody<T>(answer: HttpAnswer, schema: z.ZodType<T>, what: string): T {
-  const result = schema.safeParse(parseUtf8Json(answer.body));
+export function readBody<T>(response: HttpAnswer, schema: z.ZodType<T>, source: string): T {
+  const result = schema.safeParse(parseUtf8Json(response.body));
   if (result.success) return result.data;
   const path = result.error.issues[0]?.path.join('.') ?? '';
   throw new SecretError(
     'STORE_ANSWER_INVALID',
-    `${what} answered HTTP ${answer.status} with something we do not understand${path === '' ? '' : `, at ${path}`}`,
+    `${source} answered HTTP ${response.status} with something we do not understand${path === '' ? '' : `, at ${path}`}`,
     { hint: 'check that the endpoint is the right one, and no proxy answers in its place' },
   );
 }
 
-/** How much our clock is ahead of the server's, in milliseconds; 0 where it does not say. */
-export function skewOf({ headers }: HttpAnswer, now: number): number {
+/** How far our clock is ahead of the server's, in milliseconds; 0 without a Date header. */
+export function skewOf({ headers }: Pick<HttpAnswer, 'headers'>, now: number): number {
   const date = Date.parse(headers.date ?? '');
   return Number.isNaN(date) ? 0 : now - date;
+}
+
+/**
+ * The pause that a server asks for, in milliseconds, from now; undefined where it does not ask.
+ * Reads `Retry-After` in seconds or as a date (RFC 9110, 10.2.3), and Alibaba Cloud's
+ * `x-acs-retry-after` in milliseconds.
+ * @param now milliseconds since the epoch
+ */
+export function retryAfterOf(
+  headers: Readonly<Record<string, string | undefined>>,
+  now: number,
+): number | undefined {
+  const milliseconds = /^\d{1,9}$/.exec(headers['x-acs-retry-after']?.trim() ?? '')?.[0];
+  if (milliseconds !== undefined) return Number(milliseconds);
+  const text = headers['retry-after']?.trim() ?? '';
+  if (/^\d{1,9}$/.test(text)) return Number(text) * 1_000;
+  // Date.parse takes numbers and words that are no HTTP date; all HTTP dates begin with a weekday.
+  const date = /^[A-Z][a-z]{2,8},? /.test(text) ? Date.parse(text) : NaN;
+  if (Number.isNaN(date)) return undefined;
+  return Math.max(0, date - now);
 }
 
 function parseUtf8Json(body: Uint8Array): unknown {

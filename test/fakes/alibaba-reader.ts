@@ -10,7 +10,7 @@ import {
 import { createAlibabaFetch } from '../../src/providers/alibabacloud/fetch.ts';
 import type { AlibabaCredential, AlibabaIdentity } from '../../src/providers/alibabacloud/types.ts';
 import type { Principal } from '../../src/core/provider.ts';
-import { createCredentialGate } from '../../src/providers/shared/credentials/credential-gate.ts';
+import { CredentialGate } from '../../src/providers/shared/credentials/credential-gate.ts';
 import type { AlibabaKeys } from './alibaba-account.ts';
 import { alibabaRegion, type FakeAlibabaCloud } from './alibaba-cloud.ts';
 import { createRequester } from './requester.ts';
@@ -24,7 +24,7 @@ export function createAlibabaReader(
   const config = { ...cloud.config, ...overrides };
   const failures: SecretError[] = [];
   const retry = createRetry({ baseMs: 1 });
-  const credentialGate = createCredentialGate({ rejectionCache: createRejectionCache({ now }) });
+  const credentialGate = new CredentialGate({ rejectionCache: createRejectionCache({ now }), now });
   const deps = { config, http, retry, proving: credentialGate, now };
   const credentials = createAlibabaCredentials({
     ...deps,

@@ -7,7 +7,7 @@ import { createAwsCredentials } from '../../src/providers/aws/credentials/index.
 import { createAwsFetch } from '../../src/providers/aws/fetch.ts';
 import type { AwsCredential, AwsIdentity } from '../../src/providers/aws/types.ts';
 import type { FetchResult, Principal } from '../../src/core/provider.ts';
-import { createCredentialGate } from '../../src/providers/shared/credentials/credential-gate.ts';
+import { CredentialGate } from '../../src/providers/shared/credentials/credential-gate.ts';
 import type { AwsKeys } from './aws-account.ts';
 import { awsRegion, type FakeAwsCloud } from './aws-cloud.ts';
 import { createRequester, type RequestedRef } from './requester.ts';
@@ -24,7 +24,7 @@ export function createAwsReader(
   const config = { ...cloud.config, ...overrides };
   const failures: SecretError[] = [];
   const retry = createRetry({ baseMs: 1 });
-  const credentialGate = createCredentialGate({ rejectionCache: createRejectionCache({ now }) });
+  const credentialGate = new CredentialGate({ rejectionCache: createRejectionCache({ now }), now });
   const deps = { config, http, retry, proving: credentialGate, now };
   const credentials = createAwsCredentials({
     ...deps,

@@ -6,7 +6,7 @@ import { createRetry } from '../../src/concurrency/retry.ts';
 import type { SecretRef } from '../../src/core/plan.ts';
 import { grant } from '../../src/core/grant.ts';
 import type { Grant, Outcome, Principal, Provider, SecretValue } from '../../src/core/provider.ts';
-import { createCredentialGate } from '../../src/providers/shared/credentials/credential-gate.ts';
+import { CredentialGate } from '../../src/providers/shared/credentials/credential-gate.ts';
 import { createVaultApi, type VaultApi } from '../../src/providers/vault/client/client.ts';
 import { createVaultFetch } from '../../src/providers/vault/reads/fetch.ts';
 import type { VaultSession } from '../../src/providers/vault/types.ts';
@@ -55,7 +55,10 @@ export async function startVaultReader(
         }
       },
     };
-    const credentialGate = createCredentialGate({ rejectionCache: createRejectionCache({ now }) });
+    const credentialGate = new CredentialGate({
+      rejectionCache: createRejectionCache({ now }),
+      now,
+    });
     const tokens = createVaultTokenManager({
       ...{ api, credentialGate: credentialGate, now, log },
       random: () => 0,

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Retry } from '../../concurrency/retry.ts';
 import { SecretError } from '../../core/errors.ts';
 import type { Http, HttpAnswer } from '../../http/client.ts';
-import { skewOf } from '../../http/response.ts';
+import { retryAfterOf, skewOf } from '../../http/response.ts';
 import type { TlsSettings } from '../../http/connections.ts';
 import { encodeQuery } from '../../http/uri.ts';
 import type { CallContext as AnyAsker } from '../shared/reads/authenticated-call.ts';
@@ -35,6 +35,8 @@ export type Call = {
   /** Signs the call; without it goes as it is. */
   readonly credential?: AlibabaCredential;
   readonly signal: AbortSignal;
+  /** Awaited before each attempt: the rate limiter. */
+  readonly beforeAttempt?: () => Promise<void>;
 };
 
 /** See {@link createApi}. */
@@ -81,31 +83,21 @@ export function createApi(deps: {
   };
 
   return {
-    async call(call) {
-      let afterMs = 0;
-      return retry.run(
-        call.endpoint.host,
-        call.signal,
-        async () => {
-          const answer = await once(call);
-          // Its text could name another's secret, and this is told to all who wait for the same service.
-          const fault = { ...readFault(answer), text: '' };
-          const told = `${call.endpoint.host} ${describeFault(fault, secretsOf(call.credential))}`;
-          if (answer.status < 400) return answer;
-          if (isThrottled(fault)) {
-            afterMs = Number(/^\d{1,9}$/.exec(answer.headers['x-acs-retry-after'] ?? '')?.[0] ?? 0);
-            throw new SecretError('STORE_THROTTLED', `too many calls: ${told}`);
-          }
-          if (isUnavailable(fault))
-            throw new SecretError('STORE_UNAVAILABLE', `the service failed: ${told}`);
-          return answer;
-        },
-        ({ code, kind }) =>
-          code === 'STORE_THROTTLED'
-            ? { afterMs }
-            : kind === 'outage' && code !== 'STORE_ANSWER_INVALID',
-      );
-    },
+    call: (call) =>
+      retry.run(call.endpoint.host, call.signal, async () => {
+        await call.beforeAttempt?.();
+        const answer = await once(call);
+        // Its text could name another's secret, and this is told to all who wait for the same service.
+        const fault = { ...readFault(answer), text: '' };
+        const told = `${call.endpoint.host} ${describeFault(fault, secretsOf(call.credential))}`;
+        if (answer.status < 400) return answer;
+        const details = { retryAfterMs: retryAfterOf(answer.headers, now()) };
+        if (isThrottled(fault))
+          throw new SecretError('STORE_THROTTLED', `too many calls: ${told}`, details);
+        if (isUnavailable(fault))
+          throw new SecretError('STORE_UNAVAILABLE', `the service failed: ${told}`, details);
+        return answer;
+      }),
     refusal(answer, credential, owner) {
       const fault = readFault(answer);
       const skew = skewOf(answer, now());
@@ -127,7 +119,7 @@ function clockHint(skewMs: number): string {
 /** Who asks a store. */
 export type Asker = Pick<
   AnyAsker<AlibabaCredential>,
-  'credential' | 'owner' | 'signal' | 'beforeCall'
+  'credential' | 'owner' | 'signal' | 'beforeAttempt'
 >;
 
 /**
@@ -136,7 +128,7 @@ export type Asker = Pick<
  */
 export async function answerOf(
   api: Api,
-  { credential, owner, signal, beforeCall: turn }: Asker,
+  { credential, owner, signal, beforeAttempt }: Asker,
   call: Omit<Call, 'credential' | 'signal'> & {
     /** Who is asked, for messages. */
     readonly service: string;
@@ -144,8 +136,7 @@ export async function answerOf(
     readonly permission: string;
   },
 ): Promise<HttpAnswer> {
-  await turn();
-  const answer = await api.call({ ...call, credential, signal });
+  const answer = await api.call({ ...call, credential, signal, beforeAttempt });
   if (answer.status === 200) return answer;
   const fault = readFault(answer);
   if (isRefusal(fault)) throw api.refusal(answer, credential, owner);

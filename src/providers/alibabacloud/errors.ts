@@ -1,6 +1,6 @@
 import type { ErrorCode } from '../../core/errors.ts';
 import type { HttpAnswer } from '../../http/client.ts';
-import { type ErrorResponse, describeErrorResponse } from '../shared/reads/read-result.ts';
+import { type ErrorResponse, describeErrorResponse } from '../shared/reads/store-errors.ts';
 
 /** An answer that is no success, as far as it could be read. */
 export type Fault = ErrorResponse & { readonly status: number };

@@ -7,7 +7,7 @@ import { createAuthenticatedCall } from '../shared/reads/authenticated-call.ts';
 import { digestOf } from '../shared/identity/fingerprint.ts';
 import type { FetchRequest, FetchResult } from '../../core/provider.ts';
 import type { CredentialGate } from '../shared/credentials/credential-gate.ts';
-import { createDeniedShortcuts } from '../shared/reads/denied-shortcuts.ts';
+import { DeniedShortcuts } from '../shared/reads/denied-shortcuts.ts';
 import { toReadResult } from '../shared/reads/read-result.ts';
 import { createApi } from './call.ts';
 import type { AlibabaCloudConfig } from './types.ts';
@@ -24,7 +24,7 @@ export type AlibabaFetchDeps = {
   readonly http: Http;
   readonly retry: Retry;
   readonly proving: CredentialGate;
-  readonly credentials: Pick<AlibabaCredentials, 'refused'>;
+  readonly credentials: Pick<AlibabaCredentials, 'invalidate'>;
   readonly now: () => number;
   readonly budgetMetrics?: RateLimiterMetrics;
 };
@@ -38,14 +38,18 @@ export function createAlibabaFetch(deps: AlibabaFetchDeps) {
   const api = createApi(deps);
   const budgets = createRateLimiters({ now, metrics: budgetMetrics });
   const attempts = createAuthenticatedCall<AlibabaCredential>({
-    ...{ credentialGate: proving, credentials },
-    // A class names its gateway: one that does not know the keys must not have them refused for all who share them.
-    digestOf: (credential, { service, region, endpoint }) =>
-      digestOf(service, region, endpoint, credentialDigest(credential)),
+    gate: {
+      credentialGate: proving,
+      // A class names its gateway. A gateway that does not know the keys says nothing about them
+      // elsewhere.
+      digestOf: (credential, { service, region, endpoint }) =>
+        digestOf(service, region, endpoint, credentialDigest(credential)),
+    },
+    credentials,
     rateLimiterOf: ({ service }, { account }) =>
       budgets(`${service} ${account}`, { name: `alibabacloud-${service}`, perSecond, burst }),
   });
-  const secrets = createKmsFetch({ api, config, attempts, rights: createDeniedShortcuts({ now }) });
+  const secrets = createKmsFetch({ api, config, attempts, rights: new DeniedShortcuts({ now }) });
 
   const parameter = async (request: Request): Promise<FetchResult> => {
     const { ref } = request.grant;

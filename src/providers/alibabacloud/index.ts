@@ -3,7 +3,7 @@ import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import type { Provider } from '../../core/provider.ts';
 import type { ProviderDeps } from '../shared/deps.ts';
 import { createProviderRetry } from '../shared/deps.ts';
-import { createCredentialGate } from '../shared/credentials/credential-gate.ts';
+import { CredentialGate } from '../shared/credentials/credential-gate.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { createAdmit } from './authorize.ts';
 import { readAlibabaConfig } from './config.ts';
@@ -32,7 +32,7 @@ export function createAlibabaProvider(
   const { http, now, log, rateLimiterMetrics: budgetMetrics } = deps;
   const config = readAlibabaConfig(deps.env);
   const retry = createProviderRetry('alibabacloud', deps);
-  const proving = createCredentialGate({ rejectionCache: createRejectionCache({ now }) });
+  const proving = new CredentialGate({ rejectionCache: createRejectionCache({ now }), now });
   const { cloud } = config;
   const credentials = createAlibabaCredentials({
     ...{ config: cloud, http, retry, proving, now },

@@ -23,6 +23,8 @@ export type Call<T> = {
   /** What must not appear in a message. */
   readonly secrets: readonly string[];
   readonly send: (options: { readonly abortSignal: AbortSignal }) => Promise<T>;
+  /** Awaited before each attempt: the rate limiter. */
+  readonly beforeAttempt?: () => Promise<void>;
 };
 
 /** An answer, or why there is none. */
@@ -35,9 +37,10 @@ export type Answer<T> = { readonly output: T } | { readonly fault: Fault };
  */
 export async function callAws<T>(
   retry: Retry,
-  { endpoint, signal, secrets, send }: Call<T>,
+  { endpoint, signal, secrets, send, beforeAttempt }: Call<T>,
 ): Promise<Answer<T>> {
   const once = async (): Promise<Answer<T>> => {
+    await beforeAttempt?.();
     try {
       return { output: await send({ abortSignal: signal }) };
     } catch (thrown) {
@@ -57,12 +60,7 @@ export async function callAws<T>(
     // From the date of such an answer the SDK has learnt by how much the clock is off.
     return 'fault' in answer && isBadDate(answer.fault) ? once() : answer;
   };
-  return retry.run(
-    endpoint,
-    signal,
-    attempt,
-    ({ code, kind }) => kind === 'outage' && code !== 'STORE_ANSWER_INVALID',
-  );
+  return retry.run(endpoint, signal, attempt);
 }
 
 /** The way to the services. */
@@ -78,17 +76,17 @@ export type Asker = AnyAsker<AwsCredential>;
  */
 export async function outputOf<T>(
   retry: Retry,
-  { region, credential, owner, signal, beforeCall: turn }: Asker,
+  { region, credential, owner, signal, beforeAttempt }: Asker,
   need: Need,
   send: (options: { readonly abortSignal: AbortSignal }) => Promise<T>,
 ): Promise<T> {
-  await turn();
   const secrets = secretsOf(credential);
   const answer = await callAws(retry, {
     endpoint: `${need.service} in ${region}`,
     signal,
     secrets,
     send,
+    beforeAttempt,
   });
   if ('output' in answer) return answer.output;
   const { fault } = answer;

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../../core/errors.ts';
-import { type ErrorResponse, describeErrorResponse } from '../shared/reads/read-result.ts';
+import { type ErrorResponse, describeErrorResponse } from '../shared/reads/store-errors.ts';
 
 /** An answer that is no success, or none the SDK could read; without a code where it is not AWS's way to say it. */
 export type Fault = ErrorResponse;

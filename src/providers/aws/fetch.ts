@@ -7,7 +7,7 @@ import { createAuthenticatedCall } from '../shared/reads/authenticated-call.ts';
 import { digestOf } from '../shared/identity/fingerprint.ts';
 import type { FetchRequest, FetchResult } from '../../core/provider.ts';
 import type { CredentialGate } from '../shared/credentials/credential-gate.ts';
-import { createDeniedShortcuts } from '../shared/reads/denied-shortcuts.ts';
+import { DeniedShortcuts } from '../shared/reads/denied-shortcuts.ts';
 import { toReadResult } from '../shared/reads/read-result.ts';
 import type { AwsCloudConfig } from './types.ts';
 import type { AwsCredentials } from './credentials/index.ts';
@@ -23,7 +23,7 @@ export type AwsFetchDeps = {
   readonly http: Http;
   readonly retry: Retry;
   readonly proving: CredentialGate;
-  readonly credentials: Pick<AwsCredentials, 'refused'>;
+  readonly credentials: Pick<AwsCredentials, 'invalidate'>;
   readonly now: () => number;
   readonly budgetMetrics?: RateLimiterMetrics;
 };
@@ -35,10 +35,14 @@ export function createAwsFetch(deps: AwsFetchDeps) {
   const { config, http, retry, proving, credentials, now, budgetMetrics } = deps;
   const budgets = createRateLimiters({ now, metrics: budgetMetrics });
   const attempts = createAuthenticatedCall<AwsCredential>({
-    ...{ credentialGate: proving, credentials },
-    // A region that the account has not enabled knows nobody's keys: that says nothing of them elsewhere.
-    digestOf: (credential, { service, region }) =>
-      digestOf(service, region, credentialDigest(credential)),
+    gate: {
+      credentialGate: proving,
+      // A region that the account has not enabled refuses every key. That says nothing about the key
+      // in other regions.
+      digestOf: (credential, { service, region }) =>
+        digestOf(service, region, credentialDigest(credential)),
+    },
+    credentials,
     // AWS counts by service, region and account.
     rateLimiterOf({ service, region }, { account }) {
       const kind = service === 'ssm' ? 'ssm' : 'secretsmanager';
@@ -47,7 +51,7 @@ export function createAwsFetch(deps: AwsFetchDeps) {
     },
   });
   const way = { sdk: createSdk({ config, http }), retry };
-  const secrets = createSecretsFetch({ way, attempts, rights: createDeniedShortcuts({ now }) });
+  const secrets = createSecretsFetch({ way, attempts, rights: new DeniedShortcuts({ now }) });
   const parameters = createParametersFetch({ way, attempts });
 
   return (requests: readonly Request[]): readonly Promise<FetchResult>[] => {

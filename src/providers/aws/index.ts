@@ -5,7 +5,7 @@ import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import type { Provider } from '../../core/provider.ts';
 import type { ProviderDeps } from '../shared/deps.ts';
 import { createProviderRetry } from '../shared/deps.ts';
-import { createCredentialGate } from '../shared/credentials/credential-gate.ts';
+import { CredentialGate } from '../shared/credentials/credential-gate.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { createAdmit } from './authorize.ts';
 import { readAwsConfig } from './config.ts';
@@ -31,7 +31,7 @@ export function createAwsProvider(deps: AwsDeps): Provider<AwsLogin, AwsFacts, A
   const { env, http, now, log, rateLimiterMetrics: budgetMetrics } = deps;
   const config = readAwsConfig(env);
   const retry = createProviderRetry('aws', deps);
-  const proving = createCredentialGate({ rejectionCache: createRejectionCache({ now }) });
+  const proving = new CredentialGate({ rejectionCache: createRejectionCache({ now }), now });
   const { cloud } = config;
   const credentials = createAwsCredentials({
     ...{ config: cloud, http, retry, proving, now },

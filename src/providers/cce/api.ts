@@ -1,18 +1,14 @@
-import { SecretError } from '../../core/errors.ts';
 import type { Retry } from '../../concurrency/retry.ts';
-import { skewOf } from '../../http/response.ts';
 import type { Http, HttpAnswer } from '../../http/client.ts';
-import { secretsOf, type CceCredential } from './types.ts';
+import { classify, isKnownError } from '../shared/reads/store-errors.ts';
 import {
-  describeCceErrorResponse,
-  isBadSignature,
-  isThrottled,
-  parseCceErrorResponse,
+  type CceErrorContext,
+  type CceErrorResponse,
+  parseErrorResponse,
+  transientErrors,
 } from './errors.ts';
 import { sign } from './sign.ts';
-
-/** Beyond this the server takes no signature: it allows a quarter of an hour. */
-const skewHintThresholdMs = 5 * 60_000;
+import { type CceCredential, secretsOf } from './types.ts';
 
 /** A call to a service of Huawei Cloud. */
 export type Call = {
@@ -21,95 +17,66 @@ export type Call = {
   readonly headers?: Readonly<Record<string, string>>;
   /** Sent as JSON. */
   readonly body?: unknown;
-  /** Signs the call; without it goes as it is. */
+  /** Signs the call. Absent: the call is not signed. */
   readonly credential?: CceCredential;
   readonly signal: AbortSignal;
+  /** Awaited before each attempt: the rate limiter. */
+  readonly beforeAttempt?: () => Promise<void>;
 };
+
+/** A success, or the error response of the service. */
+export type CallResult =
+  | { readonly response: HttpAnswer; readonly error?: undefined }
+  | { readonly error: CceErrorResponse; readonly context: CceErrorContext };
 
 /** See {@link createApi}. */
 export type Api = {
   /**
-   * Any answer but those that pass by themselves. Those are tried again, here and nowhere else.
-   * @throws SecretError STORE_UNAVAILABLE, STORE_TIMEOUT, STORE_THROTTLED, STORE_ANSWER_TOO_LARGE; the signal's reason
+   * Sends a call, and retries it after a transient error. No other layer retries.
+   * @throws SecretError STORE_UNAVAILABLE, STORE_TIMEOUT, STORE_THROTTLED, STORE_ANSWER_TOO_LARGE;
+   *   what `beforeAttempt` throws; the signal's reason
    */
-  call(call: Call): Promise<HttpAnswer>;
-  /**
-   * That the service did not take the credential. Names nothing but the credential's owner, for it is told to all who use it.
-   * A clock that is wrong makes every signature bad, so it is looked at.
-   */
-  credentialsRefusedError(response: HttpAnswer, credential: CceCredential): SecretError;
+  call(call: Call): Promise<CallResult>;
 };
 
-/** The one way to Huawei Cloud's services: signed, tried again where that helps, errors told without what they repeat of a request. */
+/** The signing client of Huawei Cloud's services. */
 export function createApi(deps: {
   readonly http: Http;
   readonly retry: Retry;
+  /** Milliseconds since the epoch. */
   readonly now: () => number;
 }): Api {
   const { http, retry, now } = deps;
 
-  async function attempt({
-    method,
-    url,
-    body,
-    credential,
-    signal,
-    ...call
-  }: Call): Promise<HttpAnswer> {
-    const text = body === undefined ? undefined : JSON.stringify(body);
-    const headers = {
-      ...call.headers,
-      ...(text !== undefined && { 'Content-Type': 'application/json' }),
-      ...(credential?.securityToken && { 'X-Security-Token': credential.securityToken.reveal() }),
-    };
-    const content = { method, url, ...(text !== undefined && { body: text }) };
-    const signed =
-      credential === undefined ? headers : sign({ ...content, headers }, credential, now());
-    const response = await http.request({ ...content, headers: signed, signal });
-    // Its text could name another's secret, and this is told to all who wait for the same service.
-    const errorResponse = { ...parseCceErrorResponse(response), text: '' };
-    const describe = (): string =>
-      `${url.host} ${describeCceErrorResponse(errorResponse, credential ? secretsOf(credential) : [])}`;
-    if (response.status >= 400 && isThrottled(errorResponse))
-      throw new SecretError('STORE_THROTTLED', `too many calls: ${describe()}`);
-    if (response.status >= 500)
-      throw new SecretError('STORE_UNAVAILABLE', `the service failed: ${describe()}`);
-    return response;
-  }
-
-  return {
-    call: (call) =>
-      retry.run(
-        call.url.host,
-        call.signal,
-        () => attempt(call),
-        (error) => error.kind === 'outage' && error.code !== 'STORE_ANSWER_INVALID',
-      ),
-    credentialsRefusedError(response, credential) {
-      const errorResponse = parseCceErrorResponse(response);
-      const description = describeCceErrorResponse(errorResponse, secretsOf(credential));
-      if (/AK access failed to reach the limit/i.test(errorResponse.text))
-        return new SecretError(
-          'CREDENTIALS_REFUSED',
-          `Huawei Cloud has locked ${credential.owner} after too many bad signatures ${description}`,
-          { hint: 'correct the secret key; the lock ends by itself after some minutes' },
-        );
-      const skew = skewOf(response, now());
-      return new SecretError(
-        'CREDENTIALS_REFUSED',
-        `Huawei Cloud refused ${credential.owner} ${description}`,
-        {
-          hint:
-            Math.abs(skew) > skewHintThresholdMs
-              ? `the clock of this node is ${Math.round(Math.abs(skew) / 60_000)} minutes ${skew > 0 ? 'fast' : 'slow'}: set it right`
-              : 'check that the key exists, is enabled and complete, and that the clock of this node is right',
-        },
-      );
-    },
+  const attempt = async (call: Call): Promise<CallResult> => {
+    await call.beforeAttempt?.();
+    const response = await http.request({ ...signedRequest(call, now()), signal: call.signal });
+    if (response.status < 300) return { response };
+    const error = parseErrorResponse(response, now());
+    const { credential, url } = call;
+    const context = { host: url.host, owner: credential?.owner ?? '' };
+    const secrets = credential === undefined ? [] : secretsOf(credential);
+    if (isKnownError(transientErrors, error))
+      throw classify(transientErrors, error, context, secrets);
+    return { error, context };
   };
+
+  return { call: (call) => retry.run(call.url.host, call.signal, () => attempt(call)) };
 }
 
-/** Whether an answer says that the credential is not good. */
-export function isCredentialRejection(response: HttpAnswer): boolean {
-  return response.status === 401 || isBadSignature(parseCceErrorResponse(response).code);
+function signedRequest({ method, url, body, credential, headers }: Call, now: number) {
+  const text = body === undefined ? undefined : JSON.stringify(body);
+  const request = {
+    method,
+    url,
+    headers: {
+      ...headers,
+      ...(text !== undefined && { 'Content-Type': 'application/json' }),
+      ...(credential?.securityToken && { 'X-Security-Token': credential.securityToken.reveal() }),
+    },
+    ...(text !== undefined && { body: text }),
+  };
+  return credential === undefined
+    ? request
+    : { ...request, headers: sign(request, credential, now) };
 }

@@ -1,7 +1,17 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { escapeUnprintable } from '../../core/safe-text.ts';
-import { describeCceErrorResponse, parseCceErrorResponse } from './errors.ts';
+import { classify, describeErrorResponse } from '../shared/reads/store-errors.ts';
+import {
+  type CceErrorResponse,
+  csmsErrors,
+  parseErrorResponse,
+  transientErrors,
+} from './errors.ts';
+
+const now = Date.parse('2026-11-22T03:00:00Z');
+const toError = (rules: typeof csmsErrors, response: CceErrorResponse, secrets: string[] = []) =>
+  classify(rules, response, { host: 'csms.example', owner: 'the agency of this node' }, secrets);
 
 const createResponse = (body: unknown, headers: Record<string, string> = {}, status = 400) => ({
   status,
@@ -9,7 +19,7 @@ const createResponse = (body: unknown, headers: Record<string, string> = {}, sta
   body: Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)),
 });
 const parseBody = (...args: Parameters<typeof createResponse>) =>
-  parseCceErrorResponse(createResponse(...args));
+  parseErrorResponse(createResponse(...args), now);
 
 test.each([
   [{ error_code: 'CSMS.0106', error_msg: 'gone' }],
@@ -26,15 +36,29 @@ test('the request is named by CSMS and by IAM', () => {
   expect(parseBody('', { 'x-iam-trace-id': 'b' }).requestId).toBe('b');
 });
 
-test('an answer to a bad signature shows no text, whatever its status', () => {
-  const body = { error_code: 'APIGW.0301', error_msg: 'canary' };
-  expect(describeCceErrorResponse(parseBody(body), [])).toBe('(HTTP 400, APIGW.0301)');
-  expect(
-    describeCceErrorResponse(parseBody({ error_code: 'X.1', error_msg: 'canary' }, {}, 401), []),
-  ).toBe('(HTTP 401, X.1)');
+test('a response to a bad signature shows no text, because it repeats the signed request', () => {
+  for (const response of [
+    parseBody({ error_code: 'APIGW.0301', error_msg: 'canary' }),
+    parseBody({ error_code: 'X.1', error_msg: 'canary' }, {}, 401),
+    parseBody({ error_code: 'X.1', error_msg: 'AK access failed to reach the limit' }, {}, 401),
+  ]) {
+    const { code, message } = toError(csmsErrors, response);
+    expect(code).toBe('CREDENTIALS_REFUSED');
+    expect(message).toMatch(/the agency of this node.* \(HTTP 40[01], (APIGW\.0301|X\.1)\)$/);
+  }
 });
 
-test('whatever comes, the description is one printable line without the secrets', () => {
+test('the pause that the service asks for comes with the error', () => {
+  const headers = { 'retry-after': '2' };
+  const response = parseBody({ error_code: 'APIGW.0308', error_msg: 'canary' }, headers, 429);
+  expect(toError(transientErrors, response)).toMatchObject({
+    code: 'STORE_THROTTLED',
+    message: 'too many calls: csms.example (HTTP 429, APIGW.0308)',
+    retryAfterMs: 2_000,
+  });
+});
+
+test('any response is described in one printable line without the secrets', () => {
   const secret = 'canary-7f3a';
   const text = fc.oneof(
     fc.string({ unit: 'binary' }),
@@ -48,9 +72,8 @@ test('whatever comes, the description is one printable line without the secrets'
   );
   fc.assert(
     fc.property(body, text, (content, requestId) => {
-      const line = describeCceErrorResponse(parseBody(content, { 'x-request-id': requestId }), [
-        secret,
-      ]);
+      const response = parseBody(content, { 'x-request-id': requestId });
+      const line = describeErrorResponse(response, [secret]);
       expect(line).not.toContain(secret);
       expect(line).toBe(escapeUnprintable(line));
       expect(line.length).toBeLessThan(1_000);

@@ -1,38 +1,190 @@
 import type { HttpAnswer } from '../../http/client.ts';
-import { type ErrorResponse, describeErrorResponse } from '../shared/reads/read-result.ts';
+import { retryAfterOf, skewOf } from '../../http/response.ts';
+import {
+  type ErrorResponse,
+  type StoreErrorRule,
+  isKnownError,
+} from '../shared/reads/store-errors.ts';
 
-/** An answer that is no success, as far as it could be read. */
-export type CceErrorResponse = ErrorResponse & { readonly status: number };
+/** An error response of a service or of the gateway in front of it. */
+export type CceErrorResponse = ErrorResponse & {
+  readonly status: number;
+  /** How far the clock of this node is ahead of the server's, in milliseconds. */
+  readonly clockSkewMs: number;
+};
 
-/** Reads the forms of errors that Huawei Cloud's services and gateways have: flat, nested, and in three spellings. */
-export function parseCceErrorResponse({ status, headers, body }: HttpAnswer): CceErrorResponse {
-  const requestId = headers['x-request-id'] ?? headers['x-iam-trace-id'];
-  const { code, text } = readError(parse(body.toString())) ?? { code: undefined, text: '' };
-  // IAM repeats the status as its code.
-  return { status, code: code === String(status) ? undefined : code, text, requestId };
-}
+/** What messages name. */
+export type CceErrorContext = {
+  readonly host: string;
+  /** The owner of the credential: `the agency of this node`. */
+  readonly owner: string;
+};
 
 /**
- * `(HTTP 400, CSMS.0106, request id 7d0f: "Secret does not exist.")`. An answer to a bad signature shows no text: it repeats the whole
- * request, security token included.
+ * Parses the error bodies of Huawei Cloud's services and gateways: flat, nested, in three spellings.
+ * @param now milliseconds since the epoch
  */
-export function describeCceErrorResponse(
-  errorResponse: CceErrorResponse,
-  secrets: readonly string[],
-): string {
-  const isShown = errorResponse.status !== 401 && !isBadSignature(errorResponse.code);
-  return describeErrorResponse(isShown ? errorResponse : { ...errorResponse, text: '' }, secrets);
+export function parseErrorResponse(response: HttpAnswer, now: number): CceErrorResponse {
+  const { status, headers, body } = response;
+  const { code, text } = readError(parseJson(body.toString())) ?? { code: undefined, text: '' };
+  return {
+    status,
+    // IAM repeats the status as its code.
+    code: code === String(status) ? undefined : code,
+    text,
+    requestId: headers['x-request-id'] ?? headers['x-iam-trace-id'],
+    retryAfterMs: retryAfterOf(headers, now),
+    clockSkewMs: skewOf(response, now),
+  };
 }
 
-/** The gateway did not accept the signature, or the key. */
-export function isBadSignature(code: string | undefined): boolean {
-  return code === 'APIGW.0301' || code === 'APIG.0301';
+type Rule = StoreErrorRule<CceErrorResponse, CceErrorContext>;
+
+/** The server rejects signatures that are more than 15 minutes off. Below this, the key is wrong. */
+const skewHintThresholdMs = 5 * 60_000;
+
+const hasCode =
+  (...codes: readonly string[]) =>
+  ({ code }: CceErrorResponse): boolean =>
+    code !== undefined && codes.includes(code);
+
+/** What every service can respond. A retry can help. Many callers get the error, so it has no text. */
+export const transientErrors: readonly Rule[] = [
+  {
+    match: ({ status, code }) =>
+      status === 429 || (status >= 400 && (code === 'APIGW.0308' || code === 'APIG.0308')),
+    code: 'STORE_THROTTLED',
+    message: ({ host }) => `too many calls: ${host}`,
+    hidesText: true,
+  },
+  {
+    match: ({ status }) => status >= 500,
+    code: 'STORE_UNAVAILABLE',
+    message: ({ host }) => `the service failed: ${host}`,
+    hidesText: true,
+  },
+];
+
+/** The service or its gateway rejects the signature, the key or its session. */
+export function isCredentialRejection({ status, code }: CceErrorResponse): boolean {
+  return status === 401 || code === 'APIGW.0301' || code === 'APIG.0301';
 }
 
-/** The gateway lets no more calls through for the moment. */
-export function isThrottled({ status, code }: CceErrorResponse): boolean {
-  return status === 429 || code === 'APIGW.0308' || code === 'APIG.0308';
+/** The text repeats the signed request, security token included. So it is hidden. */
+const credentialErrors: readonly Rule[] = [
+  {
+    match: (response) =>
+      isCredentialRejection(response) && /AK access failed to reach the limit/i.test(response.text),
+    code: 'CREDENTIALS_REFUSED',
+    message: ({ owner }) => `Huawei Cloud has locked ${owner} after too many bad signatures`,
+    hint: 'correct the secret key; the lock ends by itself after some minutes',
+    hidesText: true,
+  },
+  {
+    match: isCredentialRejection,
+    code: 'CREDENTIALS_REFUSED',
+    message: ({ owner }) => `Huawei Cloud refused ${owner}`,
+    hint: (_, { clockSkewMs }) => {
+      if (Math.abs(clockSkewMs) <= skewHintThresholdMs)
+        return 'check that the key exists, is enabled and complete, and that the clock of this node is right';
+      const minutes = Math.round(Math.abs(clockSkewMs) / 60_000);
+      const direction = clockSkewMs > 0 ? 'fast' : 'slow';
+      return `the clock of this node is ${minutes} minutes ${direction}: set it right`;
+    },
+    hidesText: true,
+  },
+];
+
+const isCsmsCode = ({ code }: CceErrorResponse): boolean => code?.startsWith('CSMS.') === true;
+
+/**
+ * The codes of CSMS that its API reference lists, most with HTTP 400
+ * (https://support.huaweicloud.com/intl/en-us/api-dew/ErrorCode.html).
+ */
+const documentedCsmsErrors: readonly Rule[] = [
+  {
+    match: hasCode('CSMS.0106', 'CSMS.0005'),
+    code: 'OBJECT_NOT_FOUND',
+    message: 'CSMS has no such secret, or not this version',
+  },
+  {
+    match: hasCode('CSMS.0103', 'CSMS.0107'),
+    code: 'OBJECT_DISABLED',
+    message: 'it is to be deleted',
+  },
+  {
+    match: hasCode('CSMS.0002', 'CSMS.0003', 'CSMS.0004'),
+    code: 'STORE_REFUSED_REQUEST',
+    message: 'CSMS refused the request',
+  },
+  {
+    match: hasCode('CSMS.0401'),
+    code: 'ACCESS_DENIED',
+    message: 'KMS did not decrypt it',
+    hint: 'it needs csms:secret:getVersion, and kms:cmk:decryptDataKey for the key',
+  },
+];
+
+/** Responses of CSMS to a read. The last row matches everything. */
+export const csmsErrors: readonly Rule[] = [
+  ...documentedCsmsErrors,
+  ...credentialErrors,
+  {
+    match: ({ status }) => status === 403,
+    code: 'ACCESS_DENIED',
+    message: 'access is denied',
+    hint: 'it needs csms:secret:getVersion, and kms:cmk:decryptDataKey for the key',
+  },
+  {
+    match: (response) => response.status === 404 && isCsmsCode(response),
+    code: 'OBJECT_NOT_FOUND',
+    message: 'CSMS has no such secret, or not this version',
+  },
+  {
+    match: (response) =>
+      isCsmsCode(response) || (response.status === 400 && response.code !== undefined),
+    code: 'STORE_REFUSED_REQUEST',
+    message: 'CSMS refused the request',
+  },
+  {
+    match: () => true,
+    code: 'STORE_ANSWER_INVALID',
+    message: ({ host }) => `${host} does not answer as CSMS does`,
+    hint: 'check HUAWEICLOUD_SDK_CSMS_ENDPOINT and the region',
+  },
+];
+
+/** CSMS sends codes that are not documented for secrets that are disabled or frozen. */
+export function isUndocumentedCsmsCode(response: CceErrorResponse): boolean {
+  return isCsmsCode(response) && !isKnownError(documentedCsmsErrors, response);
 }
+
+/** Responses of IAM to the lookup of a project. The last row matches everything. */
+export const projectErrors: readonly Rule[] = [
+  ...credentialErrors,
+  {
+    match: () => true,
+    code: 'NOT_CONFIGURED',
+    message: ({ owner }) => `${owner} may not look up the project's id`,
+    hint: `grant iam:projects:listProjects, or set HUAWEICLOUD_SDK_PROJECT_ID; the id is in the console under "My Credentials"`,
+  },
+];
+
+const refusedToken: Rule = {
+  match: () => true,
+  code: 'CREDENTIALS_REFUSED',
+  message: ({ owner }) => `Huawei Cloud refused ${owner}`,
+  hint: 'check the identity provider (issuer, audience, keys) and the trust policy of the agency',
+};
+
+/**
+ * Responses of IAM and STS to a login with a token. Their codes are not documented, so every refusal
+ * is one of the token. `owner` is the token. The last row matches everything.
+ */
+export const tokenErrors: readonly Rule[] = [
+  { ...refusedToken, match: isCredentialRejection, hidesText: true },
+  refusedToken,
+];
 
 type ErrorText = { readonly code: string | undefined; readonly text: string };
 
@@ -41,11 +193,11 @@ function readError(value: unknown, mayNest = true): ErrorText | undefined {
   const fields = value as Record<string, unknown>;
   const code = firstText(fields, ['error_code', 'errorCode', 'code']);
   const text = firstText(fields, ['error_msg', 'errorMsg', 'message']);
-  const encrypted =
+  const encoded =
     fields.encoded_authorization_message === undefined
       ? ''
       : ' (an encoded authorization message is attached)';
-  if (code !== undefined || text !== undefined) return { code, text: `${text ?? ''}${encrypted}` };
+  if (code !== undefined || text !== undefined) return { code, text: `${text ?? ''}${encoded}` };
   return mayNest ? readError(fields.error, false) : undefined;
 }
 
@@ -58,7 +210,7 @@ function firstText(fields: Record<string, unknown>, names: readonly string[]): s
   return undefined;
 }
 
-function parse(text: string): unknown {
+function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {

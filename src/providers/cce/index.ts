@@ -5,7 +5,7 @@ import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import type { Provider } from '../../core/provider.ts';
 import type { ProviderDeps } from '../shared/deps.ts';
 import { createProviderRetry } from '../shared/deps.ts';
-import { createCredentialGate } from '../shared/credentials/credential-gate.ts';
+import { CredentialGate } from '../shared/credentials/credential-gate.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { createAuthorize } from './authorize.ts';
 import { createApi } from './api.ts';
@@ -53,7 +53,7 @@ function createConfigured(
   const retry = createProviderRetry('cce', deps);
   const api = createApi({ http, retry, now });
   const rejectionCache = createRejectionCache({ now });
-  const credentialGate = createCredentialGate({ rejectionCache });
+  const credentialGate = new CredentialGate({ rejectionCache, now });
   const credentials = createCredentials({
     ...{ config, region, api, http, retry, credentialGate, now },
     onFailure: ({ code, summary }) =>

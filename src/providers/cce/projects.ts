@@ -1,10 +1,11 @@
 import * as z from 'zod';
 import { SecretError } from '../../core/errors.ts';
-import { createCredentialCache, type Expiring } from '../shared/credentials/credential-cache.ts';
+import { CredentialCache, type Expiring } from '../shared/credentials/credential-cache.ts';
 import { readBody } from '../../http/response.ts';
-import { isCredentialRejection, type Api } from './api.ts';
-import { secretsOf, type CceCredential } from './types.ts';
-import { describeCceErrorResponse, parseCceErrorResponse } from './errors.ts';
+import { classify } from '../shared/reads/store-errors.ts';
+import type { Api } from './api.ts';
+import { projectErrors } from './errors.ts';
+import { type CceCredential, secretsOf } from './types.ts';
 
 const hint = 'set HUAWEICLOUD_SDK_PROJECT_ID; the id is in the console under "My Credentials"';
 
@@ -14,16 +15,17 @@ const projectsResponse = z.object({
 
 type Project = Expiring & { readonly id: string };
 
-/** The id of the project that an account has for a region. */
+/** Finds the id of the project that an account has for a region. */
 export type Projects = {
   /**
-   * Looked up once for an identity. Never creates one.
-   * @param identity what stands for the account: a principal's fingerprint
+   * Looks the project up once for each identity. Never creates a project.
+   * @param identity the principal's fingerprint, which stands for the account
+   * @throws SecretError NOT_CONFIGURED, CREDENTIALS_REFUSED, and those of an outage
    */
   find(identity: string, credential: CceCredential, signal: AbortSignal): Promise<string>;
 };
 
-/** Answers `configured` where the operator gave an id. */
+/** Returns `configuredId` where the operator gave one. */
 export function createProjects(deps: {
   readonly api: Api;
   readonly iam: URL;
@@ -32,7 +34,7 @@ export function createProjects(deps: {
   readonly now: () => number;
 }): Projects {
   const { api, iam, region, configuredId, now } = deps;
-  const cache = createCredentialCache<Project>({ now });
+  const cache = new CredentialCache<Project>({ now });
 
   const lookUpProject = async (
     credential: CceCredential,
@@ -40,21 +42,10 @@ export function createProjects(deps: {
   ): Promise<Project> => {
     const url = new URL('/v3/projects', iam);
     url.searchParams.set('name', region);
-    const response = await api.call({ method: 'GET', url, credential, signal });
-    if (isCredentialRejection(response)) throw api.credentialsRefusedError(response, credential);
-    if (response.status !== 200) {
-      const description = describeCceErrorResponse(
-        parseCceErrorResponse(response),
-        secretsOf(credential),
-      );
-      throw new SecretError(
-        'NOT_CONFIGURED',
-        `${credential.owner} may not look up the project's id ${description}`,
-        {
-          hint: `grant iam:projects:listProjects, or ${hint}`,
-        },
-      );
-    }
+    const result = await api.call({ method: 'GET', url, credential, signal });
+    if (result.error !== undefined)
+      throw classify(projectErrors, result.error, result.context, secretsOf(credential));
+    const { response } = result;
     const found = readBody(response, projectsResponse, 'IAM').projects.filter(
       ({ name }) => name === region,
     );

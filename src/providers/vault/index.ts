@@ -4,7 +4,7 @@ import { createTokenRequests } from '../../kube/token-requests.ts';
 import type { Provider } from '../../core/provider.ts';
 import type { ProviderDeps } from '../shared/deps.ts';
 import { createProviderRetry } from '../shared/deps.ts';
-import { createCredentialGate } from '../shared/credentials/credential-gate.ts';
+import { CredentialGate } from '../shared/credentials/credential-gate.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { createAuthorize } from './authorize.ts';
 import { createVaultApi } from './client/client.ts';
@@ -36,7 +36,7 @@ export function createVaultProvider(
   const settings = readVaultSettings(dialect, deps.env);
   const retry = createProviderRetry(dialect, deps);
   const api = createVaultApi({ http, retry, now, log });
-  const credentialGate = createCredentialGate({ rejectionCache: createRejectionCache({ now }) });
+  const credentialGate = new CredentialGate({ rejectionCache: createRejectionCache({ now }), now });
   const tokens = createVaultTokenManager({ api, credentialGate, now, log });
   const vaultFetch = createVaultFetch({
     ...{ api, tokens, rateLimits: settings, now, log },

@@ -10,7 +10,7 @@ import { createHttp } from '../../http/client.ts';
 import { startFakeServer } from '../../../test/fakes/http-server.ts';
 import { createTestCa } from '../../../test/fakes/tls.ts';
 import { startFakeVault } from '../../../test/fakes/vault.ts';
-import { createCredentialGate } from '../shared/credentials/credential-gate.ts';
+import { CredentialGate } from '../shared/credentials/credential-gate.ts';
 import { createVaultApi } from './client/client.ts';
 import type { VaultTls } from './types.ts';
 import { createVaultTokenManager } from './auth/token-manager.ts';
@@ -30,7 +30,7 @@ async function setUp() {
   cleanups.push(() => http.close());
   const [now, log, random] = [vault.now, pino({ level: 'silent' }), () => 0];
   const api = createVaultApi({ ...{ http, now, log, random }, retry: createRetry({ baseMs: 1 }) });
-  const credentialGate = createCredentialGate({ rejectionCache: createRejectionCache({ now }) });
+  const credentialGate = new CredentialGate({ rejectionCache: createRejectionCache({ now }), now });
   const tokens = createVaultTokenManager({ api, credentialGate, now, log, random });
   cleanups.push(() => tokens.close(AbortSignal.abort()));
   const token = new Redacted(vault.rootToken());

@@ -1,7 +1,7 @@
 import type { Retry } from '../../../concurrency/retry.ts';
 import type { SecretError } from '../../../core/errors.ts';
 import type { Http } from '../../../http/client.ts';
-import { createCredentialCache, runLogin } from '../../shared/credentials/credential-cache.ts';
+import { CredentialCache, runLogin } from '../../shared/credentials/credential-cache.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { createApi } from '../call.ts';
 import type { AlibabaCloudConfig, AlibabaCredential, AlibabaIdentity } from '../types.ts';
@@ -19,8 +19,8 @@ export type AlibabaCredentials = {
    * @throws SecretError CREDENTIALS_REFUSED, CREDENTIALS_UNAVAILABLE, ACCESS_DENIED (a role that may not be assumed), NOT_CONFIGURED
    */
   of(cacheKey: string, identity: AlibabaIdentity, signal: AbortSignal): Promise<AlibabaCredential>;
-  /** The store did not take it: the next one who asks gets another, if it was made more than a minute ago. */
-  refused(cacheKey: string, credential: AlibabaCredential): void;
+  /** See {@link CredentialCache.invalidate}. */
+  invalidate(cacheKey: string, credential: AlibabaCredential): boolean;
 };
 
 /** What {@link createAlibabaCredentials} needs. */
@@ -37,7 +37,7 @@ export type AlibabaCredentialsDeps = {
 /** See {@link AlibabaCredentials}. */
 export function createAlibabaCredentials(deps: AlibabaCredentialsDeps): AlibabaCredentials {
   const { config, http, retry, proving, now, onFailure } = deps;
-  const cache = createCredentialCache<AlibabaCredential>({ now, ...(onFailure && { onFailure }) });
+  const cache = new CredentialCache<AlibabaCredential>({ now, ...(onFailure && { onFailure }) });
   const sts: StsDeps = { api: createApi({ http, retry, now }), sts: config.sts, proving };
   const metadata = createMetadata({ http, retry, endpoint: config.metadata });
 
@@ -84,7 +84,7 @@ export function createAlibabaCredentials(deps: AlibabaCredentialsDeps): AlibabaC
         runLogin(flight, about, () => login(identity, flight)),
       );
     },
-    refused: (cacheKey, credential) => cache.refused(cacheKey, credential),
+    invalidate: (cacheKey, credential) => cache.invalidate(cacheKey, credential),
   };
 }
 

@@ -1,7 +1,7 @@
 import type { Retry } from '../../../concurrency/retry.ts';
 import type { SecretError } from '../../../core/errors.ts';
 import type { Http } from '../../../http/client.ts';
-import { createCredentialCache, runLogin } from '../../shared/credentials/credential-cache.ts';
+import { CredentialCache, runLogin } from '../../shared/credentials/credential-cache.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { createSdk } from '../sdk.ts';
 import type { AwsCloudConfig, AwsCredential, AwsIdentity } from '../types.ts';
@@ -16,8 +16,8 @@ export type AwsCredentials = {
    * @throws SecretError CREDENTIALS_REFUSED, CREDENTIALS_UNAVAILABLE, NOT_CONFIGURED
    */
   of(cacheKey: string, identity: AwsIdentity, signal: AbortSignal): Promise<AwsCredential>;
-  /** The store did not take it: the next one who asks gets another, if it was made more than a minute ago. */
-  refused(cacheKey: string, credential: AwsCredential): void;
+  /** See {@link CredentialCache.invalidate}. */
+  invalidate(cacheKey: string, credential: AwsCredential): boolean;
 };
 
 /** What {@link createAwsCredentials} needs. */
@@ -34,7 +34,7 @@ export type AwsCredentialsDeps = {
 /** See {@link AwsCredentials}. */
 export function createAwsCredentials(deps: AwsCredentialsDeps): AwsCredentials {
   const { config, http, retry, proving, now, onFailure } = deps;
-  const cache = createCredentialCache<AwsCredential>({ now, ...(onFailure && { onFailure }) });
+  const cache = new CredentialCache<AwsCredential>({ now, ...(onFailure && { onFailure }) });
   const sdk = createSdk({ config, http });
   const podIdentity = createPodIdentity({ http, retry, proving, agent: config.podIdentityAgent });
   const ownChain = createOwnChain({ http });
@@ -55,7 +55,7 @@ export function createAwsCredentials(deps: AwsCredentialsDeps): AwsCredentials {
       cache.get(cacheKey, signal, (flight) =>
         runLogin(flight, sources[identity.kind], () => login(identity, flight)),
       ),
-    refused: (cacheKey, credential) => cache.refused(cacheKey, credential),
+    invalidate: (cacheKey, credential) => cache.invalidate(cacheKey, credential),
   };
 }
 

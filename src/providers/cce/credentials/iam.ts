@@ -2,28 +2,29 @@ import { readFile } from 'node:fs/promises';
 import * as z from 'zod';
 import type { Redacted } from '../../../core/redacted.ts';
 import { SecretError } from '../../../core/errors.ts';
-import type { HttpAnswer } from '../../../http/client.ts';
 import { digestOf } from '../../shared/identity/fingerprint.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { runLogin } from '../../shared/credentials/credential-cache.ts';
 import { readBody } from '../../../http/response.ts';
-import type { Api } from '../api.ts';
-import { describeCceErrorResponse, parseCceErrorResponse } from '../errors.ts';
+import { classify } from '../../shared/reads/store-errors.ts';
+import type { Api, CallResult } from '../api.ts';
+import { type CceErrorResponse, tokenErrors } from '../errors.ts';
 import { makeCredential, temporaryKeys, time, type CceCredential } from '../types.ts';
 
-/** For a login that is not to be reached. */
+/** The remedy if the login service cannot be reached. */
 const hint =
   'not every region has STS: HUAWEICLOUD_SDK_STS_ENDPOINT and _IAM_ENDPOINT name another';
 
-/** How long the keys live that are asked for. */
+/** The lifetimes that the logins request. */
 const clusterKeyLifetimeSeconds = 21_600;
 const podKeyLifetimeSeconds = 3_600;
 
 export const idTokenOwner = 'the identity provider in HUAWEICLOUD_SDK_IDP_ID';
 
 /**
- * Keys for the whole cluster out of an ID token, as the SDKs' variables `HUAWEICLOUD_SDK_IDP_ID` and `_ID_TOKEN_FILE` mean it: the token for
- * an IAM token, and that for keys. The file is read at each login, so a token that is rotated is found.
+ * Keys for the whole cluster from an ID token, by the variables of Huawei Cloud's SDKs
+ * (`HUAWEICLOUD_SDK_IDP_ID`, `_ID_TOKEN_FILE`): the ID token gives an IAM token, which gives keys.
+ * Each login reads the file again, because the token in it rotates.
  */
 export function createIdTokenSource(deps: {
   readonly api: Api;
@@ -37,19 +38,19 @@ export function createIdTokenSource(deps: {
     const idToken = await readToken(tokenFile);
     return credentialGate.run(digestOf(idpId, idToken), signal, () =>
       runLogin(signal, { owner: idTokenOwner, hint }, async () => {
-        const tokenResponse = await api.call({
+        const tokenResult = await api.call({
           method: 'POST',
           url: new URL('/v3.0/OS-AUTH/id-token/tokens', iam),
           headers: { 'X-Idp-Id': idpId },
           body: { auth: { id_token: { id: idToken } } },
           signal,
         });
-        const iamToken = tokenResponse.headers['x-subject-token'];
-        if (!isSuccess(tokenResponse))
-          throw tokenRefusedError(tokenResponse, `the token in ${tokenFile}`, [idToken]);
+        if (tokenResult.error !== undefined)
+          throw tokenRefusedError(tokenResult, `the token in ${tokenFile}`, [idToken]);
+        const iamToken = tokenResult.response.headers['x-subject-token'];
         if (iamToken === undefined)
           throw new SecretError('STORE_ANSWER_INVALID', `${iam.host} answered without a token`);
-        const keysResponse = await api.call({
+        const keysResult = await api.call({
           method: 'POST',
           url: new URL('/v3.0/OS-CREDENTIAL/securitytokens', iam),
           body: {
@@ -62,10 +63,10 @@ export function createIdTokenSource(deps: {
           },
           signal,
         });
-        if (!isSuccess(keysResponse))
-          throw tokenRefusedError(keysResponse, idTokenOwner, [idToken, iamToken]);
+        if (keysResult.error !== undefined)
+          throw tokenRefusedError(keysResult, idTokenOwner, [idToken, iamToken]);
         return makeCredential({
-          ...readBody(keysResponse, temporaryKeys, 'IAM'),
+          ...readBody(keysResult.response, temporaryKeys, 'IAM'),
           owner: idTokenOwner,
         });
       }),
@@ -82,7 +83,7 @@ const assumeAgencyResponse = z.object({
   }),
 });
 
-/** A session of an agency to be had for a ServiceAccount's token. */
+/** A session of an agency that STS gives for a ServiceAccount's token. */
 export type AgencySession = {
   readonly agencyUrn: string;
   readonly providerUrn: string;
@@ -91,8 +92,9 @@ export type AgencySession = {
 };
 
 /**
- * Keys for one ServiceAccount: its token for a session of an agency (STS, AssumeAgencyWithOIDC, unsigned). A token that was refused is
- * not shown again for a while; another one is tried at once.
+ * Keys for one ServiceAccount: STS gives a session of an agency for its token
+ * (AssumeAgencyWithOIDC, unsigned). The credential gate keeps a refused token from STS for a while.
+ * It lets another token through at once.
  */
 export async function assumeAgency(
   deps: { readonly api: Api; readonly sts: URL; readonly credentialGate: CredentialGate },
@@ -102,7 +104,7 @@ export async function assumeAgency(
   const owner = `agency ${agencyUrn}`;
   const idToken = token.reveal();
   const login = async (): Promise<CceCredential> => {
-    const response = await deps.api.call({
+    const result = await deps.api.call({
       method: 'POST',
       url: new URL('/v5/agencies/assume-with-oidc', deps.sts),
       body: {
@@ -114,9 +116,9 @@ export async function assumeAgency(
       },
       signal,
     });
-    if (!isSuccess(response))
-      throw tokenRefusedError(response, `the pod's token for ${owner}`, [idToken]);
-    const { credentials } = readBody(response, assumeAgencyResponse, 'STS');
+    if (result.error !== undefined)
+      throw tokenRefusedError(result, `the pod's token for ${owner}`, [idToken]);
+    const { credentials } = readBody(result.response, assumeAgencyResponse, 'STS');
     return makeCredential({
       accessKey: credentials.access_key_id,
       secretKey: credentials.secret_access_key,
@@ -129,26 +131,17 @@ export async function assumeAgency(
   return deps.credentialGate.run(key, signal, () => runLogin(signal, { owner, hint }, login));
 }
 
-/** `ns.account`, in the letters and the length a session's name may have. */
+/** `namespace.account`, in the characters and the length that STS allows for a session name. */
 export function sessionNameOf(namespace: string, serviceAccount: string): string {
   return `${namespace}.${serviceAccount}`.replace(/[^A-Za-z0-9_+=,.@-]/g, '-').slice(0, 128);
 }
 
-function isSuccess({ status }: HttpAnswer): boolean {
-  return status === 200 || status === 201;
-}
-
-/** The codes of STS are documented nowhere, so any refusal is one of the token, and shows the code. */
 function tokenRefusedError(
-  response: HttpAnswer,
-  subject: string,
+  { error, context }: Extract<CallResult, { error: CceErrorResponse }>,
+  owner: string,
   secrets: readonly string[],
 ): SecretError {
-  return new SecretError(
-    'CREDENTIALS_REFUSED',
-    `Huawei Cloud refused ${subject} ${describeCceErrorResponse(parseCceErrorResponse(response), secrets)}`,
-    { hint: 'check the identity provider (issuer, audience, keys) and whom the agency trusts' },
-  );
+  return classify(tokenErrors, error, { ...context, owner }, secrets);
 }
 
 async function readToken(file: string): Promise<string> {

@@ -1,7 +1,7 @@
 import type { Retry } from '../../../concurrency/retry.ts';
 import type { SecretError } from '../../../core/errors.ts';
 import type { Http } from '../../../http/client.ts';
-import { createCredentialCache } from '../../shared/credentials/credential-cache.ts';
+import { CredentialCache } from '../../shared/credentials/credential-cache.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import type { Api } from '../api.ts';
 import type { CceConfig, RegionConfig } from '../config.ts';
@@ -9,17 +9,20 @@ import { type CceCredential, makeCredential } from '../types.ts';
 import { type AgencySession, assumeAgency, createIdTokenSource, idTokenOwner } from './iam.ts';
 import { createMetadataSource, nodeOwner } from './metadata.ts';
 
-/** As Huawei Cloud's own SDKs do. */
+/** The value of Huawei Cloud's SDKs. */
 const renewBeforeMs = 40 * 60_000;
 
-/** Keys for principals, each made once and kept by fingerprint. All throw CREDENTIALS_REFUSED, CREDENTIALS_UNAVAILABLE, NOT_CONFIGURED. */
+/**
+ * The credentials of principals, cached by fingerprint.
+ * All methods throw CREDENTIALS_REFUSED, CREDENTIALS_UNAVAILABLE or NOT_CONFIGURED.
+ */
 export type Credentials = {
-  /** Whose the cluster's identity is, for messages. */
+  /** The owner of the cluster's identity, for messages. */
   readonly clusterOwner: string;
   forCluster(fingerprint: string, signal: AbortSignal): Promise<CceCredential>;
   forPod(fingerprint: string, session: AgencySession, signal: AbortSignal): Promise<CceCredential>;
-  /** CSMS did not take it. */
-  refused(fingerprint: string, credential: CceCredential): void;
+  /** See {@link CredentialCache.invalidate}. */
+  invalidate(fingerprint: string, credential: CceCredential): boolean;
 };
 
 /** What {@link createCredentials} needs. */
@@ -31,14 +34,14 @@ export type CredentialsDeps = {
   readonly retry: Retry;
   readonly credentialGate: CredentialGate;
   readonly now: () => number;
-  /** Told of a login that failed while older keys still serve. */
+  /** Gets the error of a login that failed while older keys still serve. */
   readonly onFailure: (error: SecretError) => void;
 };
 
 /** See {@link Credentials}. */
 export function createCredentials(deps: CredentialsDeps): Credentials {
   const { region, api, credentialGate, now, onFailure } = deps;
-  const cache = createCredentialCache<CceCredential>({ now, renewBeforeMs, onFailure });
+  const cache = new CredentialCache<CceCredential>({ now, renewBeforeMs, onFailure });
   const cluster = createClusterSource(deps);
   return {
     clusterOwner: cluster.owner,
@@ -47,7 +50,7 @@ export function createCredentials(deps: CredentialsDeps): Credentials {
       cache.get(fingerprint, signal, (loginSignal) =>
         assumeAgency({ api, sts: region.sts, credentialGate }, session, loginSignal),
       ),
-    refused: (fingerprint, credential) => cache.refused(fingerprint, credential),
+    invalidate: (fingerprint, credential) => cache.invalidate(fingerprint, credential),
   };
 }
 

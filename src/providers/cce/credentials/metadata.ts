@@ -1,15 +1,15 @@
 import { SecretError, toSecretError } from '../../../core/errors.ts';
 import type { Retry } from '../../../concurrency/retry.ts';
 import type { Http, HttpAnswer } from '../../../http/client.ts';
-import { readBody } from '../../../http/response.ts';
+import { readBody, retryAfterOf } from '../../../http/response.ts';
 import { makeCredential, temporaryKeys, type CceCredential } from '../types.ts';
 
 export const nodeOwner = 'the agency of this node';
 
 const tokenLifetimeSeconds = 21_600;
-/** A token is renewed this long before its end. */
+/** How long before its end a token is replaced. */
 const tokenRenewBeforeMs = 60_000;
-/** How long a service that knows no tokens is asked without one. */
+/** How long requests go without a token if the service knows no tokens. */
 const tokenlessRetryMs = 24 * 3_600_000;
 const timeoutMs = 3_000;
 
@@ -44,11 +44,13 @@ export function createMetadataSource(deps: {
           timeoutMs,
           direct: true,
         });
-        // 503 says that there are no tokens (below); from the keys' own path it is an outage.
+        // At the token path, 503 means that there are no tokens. At the path of the keys it is an
+        // outage.
         if (response.status === 429 || (response.status >= 500 && method === 'GET'))
           throw new SecretError(
             'STORE_UNAVAILABLE',
             `${url.host} answered HTTP ${response.status}`,
+            { retryAfterMs: retryAfterOf(response.headers, now()) },
           );
         return response;
       },
@@ -99,7 +101,7 @@ export function createMetadataSource(deps: {
   };
 }
 
-/** Said with HTTP 401, of all codes; a new token would not help. */
+/** Huawei Cloud sends this with HTTP 401; a new token does not help. */
 function isNoAgencyResponse({ status, body }: HttpAnswer): boolean {
   return status >= 400 && body.includes('Please configure Cloud Service Agency first');
 }

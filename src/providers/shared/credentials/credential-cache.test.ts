@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { SecretError } from '../../../core/errors.ts';
-import { type Expiring, createCredentialCache } from './credential-cache.ts';
+import { type Expiring, CredentialCache } from './credential-cache.ts';
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -14,7 +14,7 @@ function createFixture({ lifeMs = hour, max = 10 } = {}) {
   let now = 1_000_000;
   const state = { logins: 0, loginError: undefined as SecretError | undefined };
   const failures: SecretError[] = [];
-  const cache = createCredentialCache<TestCredential>({
+  const cache = new CredentialCache<TestCredential>({
     now: () => now,
     renewBeforeMs: 5 * minute,
     max,
@@ -121,10 +121,10 @@ describe('refused by the store', () => {
   test('it is made anew, unless it was just made', async () => {
     const { cache, login, advanceClock } = createFixture();
     const first = await cache.get('alice', neverAborted, login);
-    cache.refused('alice', first);
+    cache.invalidate('alice', first);
     expect(await cache.get('alice', neverAborted, login)).toBe(first);
     advanceClock(minute);
-    cache.refused('alice', first);
+    cache.invalidate('alice', first);
     expect((await cache.get('alice', neverAborted, login)).loginNumber).toBe(2);
   });
 
@@ -132,7 +132,7 @@ describe('refused by the store', () => {
     const { cache, login, advanceClock } = createFixture();
     const first = await cache.get('alice', neverAborted, login);
     advanceClock(-8 * hour);
-    cache.refused('alice', first);
+    cache.invalidate('alice', first);
     expect((await cache.get('alice', neverAborted, login)).loginNumber).toBe(2);
   });
 
@@ -140,10 +140,10 @@ describe('refused by the store', () => {
     const { cache, login, advanceClock } = createFixture();
     const first = await cache.get('alice', neverAborted, login);
     advanceClock(minute);
-    cache.refused('alice', first);
+    cache.invalidate('alice', first);
     const second = await cache.get('alice', neverAborted, login);
     advanceClock(minute);
-    cache.refused('alice', first);
+    cache.invalidate('alice', first);
     expect(await cache.get('alice', neverAborted, login)).toBe(second);
   });
 });

@@ -3,43 +3,31 @@ import { createSingleFlight } from '../../../concurrency/single-flight.ts';
 import { isRecent } from '../../../concurrency/time.ts';
 import { SecretError, toSecretError } from '../../../core/errors.ts';
 
-/** How long a refresh in the background may take, and how long the next one waits after it failed. */
+/** The timeout of a refresh in the background, and the pause after one that failed. */
 const backgroundRefreshMs = 30_000;
-/** A credential this close to its end is not used any more: it would end on its way. */
+/** A credential this close to its end is not used: it could end while the request is on its way. */
 const expiryMarginMs = 30_000;
-/** A credential that was made this recently is not made anew because a store refuses it. */
+/** A younger credential stays, although a store refuses it: a new one would be refused, too. */
 const minInvalidationAgeMs = 60_000;
 
-/** What can be kept: credentials, and what is found out with them. */
+/** What the cache keeps: credentials, and values that the provider looks up with them. */
 export type Expiring = {
   /** Milliseconds since the epoch; absent: never. */
   readonly expiresAt?: number;
 };
 
-/** See {@link createCredentialCache}. */
-export type CredentialCache<T extends Expiring> = {
-  /**
-   * The credential kept for `key`, or what `obtain` makes: once for all who ask meanwhile. `obtain` must depend on nothing that `key`
-   * does not stand for, and heeds its signal, which fires when nobody waits any more.
-   * @throws what `obtain` throws; the signal's reason where it fires first
-   */
-  get(key: string, signal: AbortSignal, obtain: (signal: AbortSignal) => Promise<T>): Promise<T>;
-  /**
-   * The store refused it: forgets it, if it is still the one that is kept and not made within the last minute. So an end that came too
-   * early is mended, and a store that refuses everything is not asked for ever new ones.
-   */
-  refused(key: string, credential: T): void;
-};
-
-/** See {@link createCredentialCache}. */
+/** See {@link CredentialCache}. */
 export type CredentialCacheOptions = {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** How long before its end a credential is made anew, but never before half of its life. Default 5 minutes. */
+  /**
+   * How long before its end the cache replaces a credential, in ms; never before half of its life.
+   * Default 5 minutes.
+   */
   readonly renewBeforeMs?: number;
-  /** How many are kept, those used last. */
+  /** How many credentials the cache keeps: those used last. Default 1,000. */
   readonly max?: number;
-  /** Told of a refresh that failed while the credential still serves. */
+  /** Gets the error of a refresh that failed while the old credential still serves. */
   readonly onFailure?: (error: SecretError) => void;
 };
 
@@ -50,72 +38,82 @@ type CacheEntry<T> = {
   refreshAt: number;
 };
 
-/**
- * Credentials by identity: bounded, one login under way for each, and made anew early, in the background, so that no mount waits for
- * it and an outage of the login shorter than the early time goes unnoticed.
- */
-export function createCredentialCache<T extends Expiring>(
-  options: CredentialCacheOptions,
-): CredentialCache<T> {
-  const { now, renewBeforeMs = 300_000, max = 1_000, onFailure } = options;
-  const cache = new LRUCache<string, CacheEntry<T>>({ max });
-  const singleFlight = createSingleFlight<T>();
+/** Makes a credential. Observes its signal, which fires when no caller waits any more. */
+type Obtain<T> = (signal: AbortSignal) => Promise<T>;
 
-  const obtainAndCache = (
-    key: string,
-    signal: AbortSignal,
-    obtain: (signal: AbortSignal) => Promise<T>,
-  ): Promise<T> =>
-    singleFlight.run(key, signal, async (callSignal) => {
+/**
+ * Credentials by identity, bounded, with one login at a time for each. The cache replaces a
+ * credential early and in the background. So a mount does not wait for a new login, and an outage of
+ * the login service that is shorter than `renewBeforeMs` has no effect.
+ */
+export class CredentialCache<T extends Expiring> {
+  readonly #now: () => number;
+  readonly #renewBeforeMs: number;
+  readonly #onFailure: ((error: SecretError) => void) | undefined;
+  readonly #entries: LRUCache<string, CacheEntry<T>>;
+  readonly #singleFlight = createSingleFlight<T>();
+
+  constructor({ now, renewBeforeMs = 300_000, max = 1_000, onFailure }: CredentialCacheOptions) {
+    this.#now = now;
+    this.#renewBeforeMs = renewBeforeMs;
+    this.#onFailure = onFailure;
+    this.#entries = new LRUCache({ max });
+  }
+
+  /**
+   * Returns the cached credential of `key`, or what `obtain` makes, once for all concurrent callers.
+   * @param key stands for everything that `obtain` depends on
+   * @throws what `obtain` throws; the signal's reason if it fires first
+   */
+  async get(key: string, signal: AbortSignal, obtain: Obtain<T>): Promise<T> {
+    signal.throwIfAborted();
+    const entry = this.#entries.get(key);
+    const now = this.#now();
+    if (entry === undefined || now >= (entry.credential.expiresAt ?? Infinity) - expiryMarginMs)
+      return this.#obtainAndCache(key, signal, obtain);
+    if (now >= entry.refreshAt) this.#refreshInBackground(key, entry, obtain);
+    return entry.credential;
+  }
+
+  /**
+   * Drops a credential that the store refused. One that is younger than a minute stays, so that a
+   * store that refuses every credential does not cause a login for each call.
+   * @returns whether `get` now gives another credential
+   */
+  invalidate(key: string, credential: T): boolean {
+    const entry = this.#entries.peek(key);
+    if (entry?.credential !== credential) return true;
+    if (isRecent(entry.obtainedAt, minInvalidationAgeMs, this.#now())) return false;
+    this.#entries.delete(key);
+    return true;
+  }
+
+  #obtainAndCache(key: string, signal: AbortSignal, obtain: Obtain<T>): Promise<T> {
+    return this.#singleFlight.run(key, signal, async (callSignal) => {
       const credential = await obtain(callSignal);
       const { expiresAt = Infinity } = credential;
-      const obtainedAt = now();
-      const refreshAt = Math.max(
-        expiresAt - renewBeforeMs,
-        obtainedAt + (expiresAt - obtainedAt) / 2,
-      );
-      cache.set(key, { credential, obtainedAt, refreshAt });
+      const obtainedAt = this.#now();
+      const halfLifeAt = obtainedAt + (expiresAt - obtainedAt) / 2;
+      const refreshAt = Math.max(expiresAt - this.#renewBeforeMs, halfLifeAt);
+      this.#entries.set(key, { credential, obtainedAt, refreshAt });
       return credential;
     });
+  }
 
-  const refreshInBackground = (
-    key: string,
-    entry: CacheEntry<T>,
-    obtain: (signal: AbortSignal) => Promise<T>,
-  ): void => {
-    entry.refreshAt = now() + backgroundRefreshMs;
-    obtainAndCache(key, AbortSignal.timeout(backgroundRefreshMs), obtain).catch(
-      (thrown: unknown) => {
-        onFailure?.(toSecretError(thrown));
-      },
-    );
-  };
-
-  return {
-    async get(key, signal, obtain) {
-      signal.throwIfAborted();
-      const entry = cache.get(key);
-      if (entry === undefined || now() >= (entry.credential.expiresAt ?? Infinity) - expiryMarginMs)
-        return obtainAndCache(key, signal, obtain);
-      if (now() >= entry.refreshAt) refreshInBackground(key, entry, obtain);
-      return entry.credential;
-    },
-    refused(key, credential) {
-      const entry = cache.peek(key);
-      if (
-        entry?.credential === credential &&
-        !isRecent(entry.obtainedAt, minInvalidationAgeMs, now())
-      )
-        cache.delete(key);
-    },
-  };
+  #refreshInBackground(key: string, entry: CacheEntry<T>, obtain: Obtain<T>): void {
+    entry.refreshAt = this.#now() + backgroundRefreshMs;
+    const signal = AbortSignal.timeout(backgroundRefreshMs);
+    this.#obtainAndCache(key, signal, obtain).catch((thrown: unknown) => {
+      this.#onFailure?.(toSecretError(thrown));
+    });
+  }
 }
 
 /**
- * Runs a login, and tells an outage of it from one of the store.
- * @param signal fires when nobody waits any more
- * @param about for messages: whose keys they are, and what to do where the outage does not say
- * @throws SecretError CREDENTIALS_UNAVAILABLE for an outage; else what `work` throws; the signal's reason where it has fired
+ * Runs a login. It marks an outage of the login service as such, because the secret store may be up.
+ * @param signal fires when no caller waits any more
+ * @param about for messages: the owner of the keys, and the remedy if the error has no hint
+ * @throws SecretError CREDENTIALS_UNAVAILABLE for an outage; what `login` throws; the signal's reason
  */
 export async function runLogin<T>(
   signal: AbortSignal,

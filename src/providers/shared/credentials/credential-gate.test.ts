@@ -1,7 +1,7 @@
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import { createRejectionCache } from '../../../concurrency/rejection-cache.ts';
 import { SecretError } from '../../../core/errors.ts';
-import { createCredentialGate } from './credential-gate.ts';
+import { CredentialGate } from './credential-gate.ts';
 
 const neverAborted = new AbortController().signal;
 const tick = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -13,20 +13,23 @@ function createScriptedCall() {
     new Promise((resolve, reject) =>
       pendingCalls.push({ succeed: () => resolve('value'), fail: reject }),
     );
-  return { ends: pendingCalls, call };
+  return { pendingCalls, call };
 }
 
 function createFixture() {
   let now = 0;
-  const gate = createCredentialGate({ rejectionCache: createRejectionCache({ now: () => now }) });
+  const gate = new CredentialGate({
+    rejectionCache: createRejectionCache({ now: () => now }),
+    now: () => now,
+  });
   const advanceClock = (ms: number): void => void (now += ms);
-  return { proving: gate, pass: advanceClock };
+  return { gate, advanceClock };
 }
 
 describe('a credential nobody has seen accepted yet', () => {
   test('is used by one call; once accepted, by all at once', async () => {
-    const { proving: gate } = createFixture();
-    const { ends: pendingCalls, call } = createScriptedCall();
+    const { gate } = createFixture();
+    const { pendingCalls, call } = createScriptedCall();
     const calls = Array.from({ length: 200 }, () => gate.run('key', neverAborted, call));
     await tick();
     expect(pendingCalls).toHaveLength(1);
@@ -38,8 +41,8 @@ describe('a credential nobody has seen accepted yet', () => {
   });
 
   test('refused, it costs one call for all who wait and for all who come within the minute', async () => {
-    const { proving: gate, pass: advanceClock } = createFixture();
-    const { ends: pendingCalls, call } = createScriptedCall();
+    const { gate, advanceClock } = createFixture();
+    const { pendingCalls, call } = createScriptedCall();
     const refusedError = new SecretError('CREDENTIALS_REFUSED', 'wrong key');
     const calls = Array.from({ length: 500 }, () => gate.run('key', neverAborted, call));
     pendingCalls[0]?.fail(refusedError);
@@ -57,8 +60,8 @@ describe('a credential nobody has seen accepted yet', () => {
   });
 
   test('another credential is tried at once', async () => {
-    const { proving: gate } = createFixture();
-    const { ends: pendingCalls, call } = createScriptedCall();
+    const { gate } = createFixture();
+    const { pendingCalls, call } = createScriptedCall();
     const wrong = gate.run('wrong', neverAborted, call);
     const right = gate.run('right', neverAborted, call);
     await tick();
@@ -70,8 +73,8 @@ describe('a credential nobody has seen accepted yet', () => {
   });
 
   test('an answer that is no success proves it too', async () => {
-    const { proving: gate } = createFixture();
-    const { ends: pendingCalls, call } = createScriptedCall();
+    const { gate } = createFixture();
+    const { pendingCalls, call } = createScriptedCall();
     const calls = [1, 2, 3].map(() => gate.run('key', neverAborted, call));
     pendingCalls[0]?.fail(new SecretError('OBJECT_NOT_FOUND', 'no such secret'));
     await expect(calls[0]).rejects.toThrow('no such secret');
@@ -82,8 +85,8 @@ describe('a credential nobody has seen accepted yet', () => {
   });
 
   test('in an outage all who wait learn of it at once, and the next one tries anew', async () => {
-    const { proving: gate } = createFixture();
-    const { ends: pendingCalls, call } = createScriptedCall();
+    const { gate } = createFixture();
+    const { pendingCalls, call } = createScriptedCall();
     const calls = [1, 2, 3].map(() => gate.run('key', neverAborted, call));
     pendingCalls[0]?.fail(new SecretError('STORE_UNAVAILABLE', 'away'));
     for (const one of calls) await expect(one).rejects.toThrow('away');
@@ -94,8 +97,8 @@ describe('a credential nobody has seen accepted yet', () => {
   });
 
   test('where the first one leaves, the second one takes over', async () => {
-    const { proving: gate } = createFixture();
-    const { ends: pendingCalls, call } = createScriptedCall();
+    const { gate } = createFixture();
+    const { pendingCalls, call } = createScriptedCall();
     const abortController = new AbortController();
     const first = gate.run('key', abortController.signal, call);
     const second = gate.run('key', neverAborted, call);
@@ -109,8 +112,8 @@ describe('a credential nobody has seen accepted yet', () => {
   });
 
   test('who leaves while waiting leaves at once', async () => {
-    const { proving: gate } = createFixture();
-    const { ends: pendingCalls, call } = createScriptedCall();
+    const { gate } = createFixture();
+    const { pendingCalls, call } = createScriptedCall();
     const first = gate.run('key', neverAborted, call);
     const abortController = new AbortController();
     const second = gate.run('key', abortController.signal, call);
@@ -122,8 +125,8 @@ describe('a credential nobody has seen accepted yet', () => {
 });
 
 test('a proven credential that is refused has to be proven again', async () => {
-  const { proving: gate, pass: advanceClock } = createFixture();
-  const { ends: pendingCalls, call } = createScriptedCall();
+  const { gate, advanceClock } = createFixture();
+  const { pendingCalls, call } = createScriptedCall();
   const first = gate.run('key', neverAborted, call);
   pendingCalls[0]?.succeed();
   await first;
@@ -139,4 +142,55 @@ test('a proven credential that is refused has to be proven again', async () => {
   await tick();
   pendingCalls[3]?.succeed();
   await Promise.all(calls);
+});
+
+describe('a credential that the store accepted more than a second ago', () => {
+  async function createAcceptedFixture() {
+    const { gate, advanceClock } = createFixture();
+    const script = createScriptedCall();
+    const first = gate.run('key', neverAborted, script.call);
+    script.pendingCalls.shift()?.succeed();
+    await first;
+    advanceClock(1_000);
+    return { gate, ...script };
+  }
+
+  test('is probed by one call: a revoked key costs one bad call, not 200', async () => {
+    const { gate, pendingCalls, call } = await createAcceptedFixture();
+    const calls = Array.from({ length: 200 }, () => gate.run('key', neverAborted, call));
+    await tick();
+    expect(pendingCalls).toHaveLength(1);
+    pendingCalls[0]?.fail(new SecretError('CREDENTIALS_REFUSED', 'revoked'));
+    for (const outcome of await Promise.allSettled(calls))
+      expect(outcome).toMatchObject({ status: 'rejected', reason: { message: 'revoked' } });
+    expect(pendingCalls).toHaveLength(1);
+  });
+
+  test('lets the others go when the probe ends otherwise, also when the store is away', async () => {
+    const { gate, pendingCalls, call } = await createAcceptedFixture();
+    const calls = Array.from({ length: 3 }, () => gate.run('key', neverAborted, call));
+    await tick();
+    pendingCalls[0]?.fail(new SecretError('STORE_UNAVAILABLE', 'away'));
+    await expect(calls[0]).rejects.toThrow('away');
+    await tick();
+    expect(pendingCalls).toHaveLength(3);
+    for (const { succeed } of pendingCalls) succeed();
+    await expect(Promise.all(calls.slice(1))).resolves.toEqual(['value', 'value']);
+  });
+
+  test('lets the others go after a second, however long the probe takes', async () => {
+    jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'] });
+    try {
+      const { gate, pendingCalls, call } = await createAcceptedFixture();
+      const calls = [1, 2].map(() => gate.run('key', neverAborted, call));
+      await jest.advanceTimersByTimeAsync(999);
+      expect(pendingCalls).toHaveLength(1);
+      await jest.advanceTimersByTimeAsync(1);
+      expect(pendingCalls).toHaveLength(2);
+      for (const { succeed } of pendingCalls) succeed();
+      await Promise.all(calls);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
 });

@@ -1,30 +1,32 @@
 import type { RateLimiter } from '../../../concurrency/rate-limiter.ts';
-import { toSecretError } from '../../../core/errors.ts';
+import { type SecretError, toSecretError } from '../../../core/errors.ts';
 import type { SecretRef } from '../../../core/plan.ts';
 import type { FetchRequest } from '../../../core/provider.ts';
 import type { CredentialGate } from '../credentials/credential-gate.ts';
 
-/** What is asked by one call: requests that differ in nothing but the object. */
+/** The part of a fetch request that a call needs. Requests of one batch differ in the ref only. */
 export type CallRequest<C> = Pick<FetchRequest<C>, 'grant' | 'urgency' | 'signal' | 'onStart'>;
 
-/** Who asks a store. */
+/** What a call to a store needs to know about its caller. */
 export type CallContext<C> = {
-  /** Of what is read; empty where the store knows but one. */
+  /** The region of the ref; empty where a store has one region only. */
   readonly region: string;
   /** The principal's fingerprint. */
   readonly principal: string;
   readonly credential: C;
-  /** Whose the credential is, for messages. */
+  /** The owner of the credential, for messages. */
   readonly owner: string;
   readonly signal: AbortSignal;
   /**
-   * To be awaited before each call: the rate budget.
-   * @throws SecretError RATE_BUDGET_EXHAUSTED; CREDENTIALS_REFUSED where another call has found that out meanwhile; the signal's reason
+   * Waits for the rate limiter. The call awaits it before each attempt, so that a retry costs as
+   * much of the rate as a first attempt.
+   * @throws SecretError RATE_BUDGET_EXHAUSTED; CREDENTIALS_REFUSED where the store refused the
+   *   credential in the meantime; the signal's reason
    */
-  readonly beforeCall: () => Promise<void>;
+  readonly beforeAttempt: () => Promise<void>;
 };
 
-/** Asks on behalf of a principal, by `call`. */
+/** Calls a store on behalf of a principal. */
 export type AuthenticatedCall<C> = <T>(
   request: CallRequest<C>,
   call: (context: CallContext<C>) => Promise<T>,
@@ -32,23 +34,34 @@ export type AuthenticatedCall<C> = <T>(
 
 /** See {@link createAuthenticatedCall}. */
 export type AuthenticatedCallDeps<C> = {
-  readonly credentialGate: CredentialGate;
-  readonly credentials: { refused(fingerprint: string, credential: C): void };
-  /** Equal for equal credentials; see {@link digestOf}. With what of the ref it takes, where one store's refusal says nothing of another. */
-  readonly digestOf: (credential: C, ref: SecretRef) => string;
-  /** Whose rate a call counts against. */
+  /**
+   * For stores that lock a key after some bad signatures. `digestOf` is equal for equal credentials;
+   * see `digestOf` in fingerprint.ts. It includes the parts of the ref that decide whether the store
+   * knows the credential.
+   */
+  readonly gate?: {
+    readonly credentialGate: CredentialGate;
+    readonly digestOf: (credential: C, ref: SecretRef) => string;
+  };
+  readonly credentials: {
+    /** @returns whether `principal.credentials` now gives another credential */
+    invalidate(fingerprint: string, credential: C): boolean;
+  };
+  /** The limiter of the store that this call loads. */
   readonly rateLimiterOf: (ref: SecretRef, credential: C) => RateLimiter;
+  /** Whether a new login can help. Default: the store refused the credential. */
+  readonly isCredentialError?: (error: SecretError) => boolean;
 };
 
 /**
- * Calls within the rate of their store, by credentials that are proven. A session that ended before its time is refused like wrong keys: one
- * login more tells.
+ * Makes the one call path of the remote providers: credentials, credential gate, rate limiter.
+ * A session can end before its time. So after a refusal the call logs in once more and repeats.
  */
 export function createAuthenticatedCall<C>({
-  credentialGate,
+  gate,
   credentials,
-  digestOf,
   rateLimiterOf,
+  isCredentialError = ({ code }) => code === 'CREDENTIALS_REFUSED',
 }: AuthenticatedCallDeps<C>): AuthenticatedCall<C> {
   const callWithCredential = <T>(
     { grant, urgency, signal, onStart }: CallRequest<C>,
@@ -57,10 +70,10 @@ export function createAuthenticatedCall<C>({
   ): Promise<T> => {
     const { ref, principal, workload } = grant;
     const { fingerprint, description: owner } = principal;
-    const digest = digestOf(credential, ref);
-    const beforeCall = async (): Promise<void> => {
+    const digest = gate?.digestOf(credential, ref) ?? '';
+    const beforeAttempt = async (): Promise<void> => {
       await rateLimiterOf(ref, credential).acquire({ namespace: workload.tenant, urgency, signal });
-      credentialGate.throwIfRejected(digest);
+      gate?.credentialGate.throwIfRejected(digest);
       onStart();
     };
     const context = {
@@ -69,9 +82,10 @@ export function createAuthenticatedCall<C>({
       credential,
       owner,
       signal,
-      beforeCall,
+      beforeAttempt,
     };
-    return credentialGate.run(digest, signal, () => call(context));
+    if (gate === undefined) return call(context);
+    return gate.credentialGate.run(digest, signal, () => call(context));
   };
 
   return async (request, call) => {
@@ -80,9 +94,9 @@ export function createAuthenticatedCall<C>({
     try {
       return await callWithCredential(request, credential, call);
     } catch (thrown) {
-      if (toSecretError(thrown).code !== 'CREDENTIALS_REFUSED') throw thrown;
-      credentials.refused(principal.fingerprint, credential);
-      // If these are the same keys, `proving` says at once that they are refused.
+      if (!isCredentialError(toSecretError(thrown))) throw thrown;
+      if (!credentials.invalidate(principal.fingerprint, credential)) throw thrown;
+      // Where the new credential equals the refused one, the gate rejects it without a call.
       return callWithCredential(request, await principal.credentials(request.signal), call);
     }
   };

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { FetchRequest } from '../../../core/provider.ts';
-import { createDeniedShortcuts } from './denied-shortcuts.ts';
+import { DeniedShortcuts } from './denied-shortcuts.ts';
 
 /** Of a pod of shop/web. */
 const request = {
@@ -14,7 +14,7 @@ const request = {
 describe('a right that was missing', () => {
   test('is tried again after an hour, and at once where the clock was set back', () => {
     const clock = { ms: 86_400_000 };
-    const deniedShortcuts = createDeniedShortcuts<'batch'>({ now: () => clock.ms });
+    const deniedShortcuts = new DeniedShortcuts<'batch'>({ now: () => clock.ms });
     const isAllowedAt = (ms: number): boolean => {
       clock.ms = ms;
       return deniedShortcuts.isAllowed('batch', request);

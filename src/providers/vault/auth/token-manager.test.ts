@@ -7,7 +7,7 @@ import { createRejectionCache } from '../../../concurrency/rejection-cache.ts';
 import { createRetry } from '../../../concurrency/retry.ts';
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
-import { createCredentialGate } from '../../shared/credentials/credential-gate.ts';
+import { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { createVaultApi } from '../client/client.ts';
 import type { VaultIdentity, VaultLogin, VaultSession } from '../types.ts';
 import { createVaultTokenManager } from './token-manager.ts';
@@ -33,7 +33,7 @@ async function setUp(life: TokenLifetime = {}, options?: FakeVaultOptions) {
   const now = (): number => vault.now() + clock.offsetMs;
   const random = (): number => 0;
   const api = createVaultApi({ ...{ http, now, random, log }, retry: createRetry({ baseMs: 1 }) });
-  const credentialGate = createCredentialGate({ rejectionCache: createRejectionCache({ now }) });
+  const credentialGate = new CredentialGate({ rejectionCache: createRejectionCache({ now }), now });
   const tokens = createVaultTokenManager({ api, credentialGate, now, random, log });
   cleanups.push(() => tokens.close(AbortSignal.abort()));
   const pod = (jwt: string, login: Partial<VaultLogin> = {}): VaultIdentity => ({

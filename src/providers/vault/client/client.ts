@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import { createCircuitBreaker } from '../../../concurrency/circuit-breaker.ts';
-import type { Retry } from '../../../concurrency/retry.ts';
+import { type Retry, isTransient as isRetryableError } from '../../../concurrency/retry.ts';
 import { SecretError } from '../../../core/errors.ts';
 import type { Redacted } from '../../../core/redacted.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { type JsonValue, parseJsonText } from '../../../formats/json.ts';
 import type { Http, HttpAnswer } from '../../../http/client.ts';
+import { retryAfterOf } from '../../../http/response.ts';
 import type { VaultLogin } from '../types.ts';
 import { type NodeResponse, createCluster } from './cluster.ts';
 import {
@@ -35,6 +36,8 @@ export type VaultCall = {
   readonly mayIssue: boolean;
   /** Instead of the login's; the empty text: none. */
   readonly namespace?: string;
+  /** Awaited before each attempt: the rate limiter. */
+  readonly beforeAttempt?: () => Promise<void>;
   /** Statuses below 500 that are returned too, for the caller to judge: `[400]`. */
   readonly accept?: readonly number[];
 };
@@ -196,24 +199,27 @@ export function createVaultApi(deps: VaultApiDeps): VaultApi {
   return {
     async call(call) {
       const { login, mayIssue, signal, accept = [] } = call;
-      const isRetryable = ({ code, kind, unsent }: SecretError): boolean =>
-        kind === 'outage' && code !== 'STORE_ANSWER_INVALID' && (unsent || !mayIssue);
-      let requestedDelayMs = 0;
+      const isRetryable = (error: SecretError): boolean =>
+        isRetryableError(error) && (error.unsent || !mayIssue);
       const { response, address } = await retry.run(
         login.addresses.join(','),
         signal,
         async () => {
-          requestedDelayMs = 0;
-          const nodeResponse = await attempt(call);
-          const { response, address } = nodeResponse;
-          if (isTransient(response)) {
-            requestedDelayMs = retryAfterMs(response);
-            throw transientError(parseErrorResponse(response), call, address);
+          try {
+            await call.beforeAttempt?.();
+            const nodeResponse = await attempt(call);
+            const { response, address } = nodeResponse;
+            if (!isTransient(response)) return nodeResponse;
+            const retryAfterMs = retryAfterOf(response.headers, now()) ?? 0;
+            const error = transientError(parseErrorResponse(response), call, address);
+            throw withMinRetryAfter(error, retryAfterMs);
+          } catch (thrown) {
+            if (!(thrown instanceof SecretError)) throw thrown;
+            // A node that the circuit breaker just opened takes no request before its cooldown ends.
+            throw withMinRetryAfter(thrown, cluster.cooldownMs(login));
           }
-          return nodeResponse;
         },
-        (error) =>
-          isRetryable(error) && { afterMs: Math.max(requestedDelayMs, cluster.cooldownMs(login)) },
+        isRetryable,
       );
       const { status, headers, body } = response;
       if (status >= 300) {
@@ -233,8 +239,10 @@ function isTransient({ status }: HttpAnswer): boolean {
   return status === 412 || status === 429 || status >= 500;
 }
 
-function retryAfterMs({ headers }: HttpAnswer): number {
-  return Number(/^\d{1,6}$/.exec(headers['retry-after'] ?? '')?.[0] ?? 0) * 1_000;
+function withMinRetryAfter(error: SecretError, minMs: number): SecretError {
+  const { code, message, hint, unsent, retryAfterMs = 0 } = error;
+  if (retryAfterMs >= minMs) return error;
+  return new SecretError(code, message, { hint, unsent, retryAfterMs: minMs });
 }
 
 function parse(body: Buffer, { login, ...call }: VaultCall): JsonValue {
