@@ -1,13 +1,13 @@
 import type { z } from 'zod';
 import { SecretError } from '../core/errors.ts';
-import type { HttpAnswer } from './client.ts';
+import type { HttpResponse } from './client.ts';
 
 /**
  * The body of a success, checked.
  * @param what who answered, for the message: `IAM`, `KMS`
  * @throws SecretError STORE_ANSWER_INVALID; its text says nothing of the answer's content
  */
-export function readBody<T>(answer: HttpAnswer, schema: z.ZodType<T>, what: string): T {
+export function readBody<T>(answer: HttpResponse, schema: z.ZodType<T>, what: string): T {
   const result = schema.safeParse(parseUtf8Json(answer.body));
   if (result.success) return result.data;
   const path = result.error.issues[0]?.path.join('.') ?? '';
@@ -19,7 +19,7 @@ export function readBody<T>(answer: HttpAnswer, schema: z.ZodType<T>, what: stri
 }
 
 /** How much our clock is ahead of the server's, in milliseconds; 0 where it does not say. */
-export function skewOf({ headers }: HttpAnswer, now: number): number {
+export function skewOf({ headers }: HttpResponse, now: number): number {
   const date = Date.parse(headers.date ?? '');
   return Number.isNaN(date) ? 0 : now - date;
 }

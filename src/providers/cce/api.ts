@@ -1,7 +1,7 @@
 import { SecretError } from '../../core/errors.ts';
 import type { Retry } from '../../concurrency/retry.ts';
 import { skewOf } from '../../http/response.ts';
-import type { Http, HttpAnswer } from '../../http/client.ts';
+import type { HttpClient, HttpResponse } from '../../http/client.ts';
 import { secretsOf, type CceCredential } from './types.ts';
 import {
   describeCceErrorResponse,
@@ -32,17 +32,17 @@ export type Api = {
    * Any answer but those that pass by themselves. Those are tried again, here and nowhere else.
    * @throws SecretError STORE_UNAVAILABLE, STORE_TIMEOUT, STORE_THROTTLED, STORE_ANSWER_TOO_LARGE; the signal's reason
    */
-  call(call: Call): Promise<HttpAnswer>;
+  call(call: Call): Promise<HttpResponse>;
   /**
    * That the service did not take the credential. Names nothing but the credential's owner, for it is told to all who use it.
    * A clock that is wrong makes every signature bad, so it is looked at.
    */
-  credentialsRefusedError(response: HttpAnswer, credential: CceCredential): SecretError;
+  credentialsRefusedError(response: HttpResponse, credential: CceCredential): SecretError;
 };
 
 /** The one way to Huawei Cloud's services: signed, tried again where that helps, errors told without what they repeat of a request. */
 export function createApi(deps: {
-  readonly http: Http;
+  readonly http: HttpClient;
   readonly retry: Retry;
   readonly now: () => number;
 }): Api {
@@ -55,7 +55,7 @@ export function createApi(deps: {
     credential,
     signal,
     ...call
-  }: Call): Promise<HttpAnswer> {
+  }: Call): Promise<HttpResponse> {
     const text = body === undefined ? undefined : JSON.stringify(body);
     const headers = {
       ...call.headers,
@@ -110,6 +110,6 @@ export function createApi(deps: {
 }
 
 /** Whether an answer says that the credential is not good. */
-export function isCredentialRejection(response: HttpAnswer): boolean {
+export function isCredentialRejection(response: HttpResponse): boolean {
   return response.status === 401 || isBadSignature(parseCceErrorResponse(response).code);
 }

@@ -2,7 +2,7 @@ import * as z from 'zod';
 import type { RateLimiter } from '../../concurrency/rate-limiter.ts';
 import { type ErrorCode, SecretError } from '../../core/errors.ts';
 import type { FetchRequest, FetchResult, SecretValue } from '../../core/provider.ts';
-import type { HttpAnswer } from '../../http/client.ts';
+import type { HttpResponse } from '../../http/client.ts';
 import { readBody } from '../../http/response.ts';
 import { encodeSegment } from '../../http/endpoint.ts';
 import type { CredentialGate } from '../shared/credentials/credential-gate.ts';
@@ -87,7 +87,7 @@ export function createCsmsClient({
   readonly api: Api;
   readonly endpoint: URL;
 }): CsmsClient {
-  const get = async (versionRequest: SecretVersionRequest, path: string): Promise<HttpAnswer> => {
+  const get = async (versionRequest: SecretVersionRequest, path: string): Promise<HttpResponse> => {
     const { project, name, credential, signal, beforeCall } = versionRequest;
     await beforeCall();
     return api.call({
@@ -144,7 +144,10 @@ export function createCsmsClient({
 }
 
 /** What was answered, if it is what was asked. */
-function parseVersion(response: HttpAnswer, { name, version }: SecretVersionRequest): SecretValue {
+function parseVersion(
+  response: HttpResponse,
+  { name, version }: SecretVersionRequest,
+): SecretValue {
   const versionBody = readBody(response, versionResponseSchema, 'CSMS').version;
   const { id, secret_name: secretName } = versionBody.version_metadata;
   if (secretName !== name)

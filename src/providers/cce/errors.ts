@@ -1,11 +1,11 @@
-import type { HttpAnswer } from '../../http/client.ts';
+import type { HttpResponse } from '../../http/client.ts';
 import { type ErrorResponse, describeErrorResponse } from '../shared/reads/read-result.ts';
 
 /** An answer that is no success, as far as it could be read. */
 export type CceErrorResponse = ErrorResponse & { readonly status: number };
 
 /** Reads the forms of errors that Huawei Cloud's services and gateways have: flat, nested, and in three spellings. */
-export function parseCceErrorResponse({ status, headers, body }: HttpAnswer): CceErrorResponse {
+export function parseCceErrorResponse({ status, headers, body }: HttpResponse): CceErrorResponse {
   const requestId = headers['x-request-id'] ?? headers['x-iam-trace-id'];
   const { code, text } = readError(parse(body.toString())) ?? { code: undefined, text: '' };
   // IAM repeats the status as its code.

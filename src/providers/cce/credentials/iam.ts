@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import * as z from 'zod';
 import type { Redacted } from '../../../core/redacted.ts';
 import { SecretError } from '../../../core/errors.ts';
-import type { HttpAnswer } from '../../../http/client.ts';
+import type { HttpResponse } from '../../../http/client.ts';
 import { digestOf } from '../../shared/identity/fingerprint.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { runLogin } from '../../shared/credentials/credential-cache.ts';
@@ -134,13 +134,13 @@ export function sessionNameOf(namespace: string, serviceAccount: string): string
   return `${namespace}.${serviceAccount}`.replace(/[^A-Za-z0-9_+=,.@-]/g, '-').slice(0, 128);
 }
 
-function isSuccess({ status }: HttpAnswer): boolean {
+function isSuccess({ status }: HttpResponse): boolean {
   return status === 200 || status === 201;
 }
 
 /** The codes of STS are documented nowhere, so any refusal is one of the token, and shows the code. */
 function tokenRefusedError(
-  response: HttpAnswer,
+  response: HttpResponse,
   subject: string,
   secrets: readonly string[],
 ): SecretError {
