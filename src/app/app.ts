@@ -8,7 +8,7 @@ import { createRateLimiterMetrics } from '../concurrency/rate-limiter.ts';
 import type { Settings } from '../config/settings.ts';
 import { SecretError } from '../core/errors.ts';
 import type { Provider } from '../core/provider.ts';
-import { createHttp } from '../http/client.ts';
+import { createHttpClient } from '../http/client.ts';
 import { type KubeAccess, type KubeApi, createKubeApi } from '../kube/api.ts';
 import { createPodEvents } from '../kube/events.ts';
 import { type PodWatch, createPodWatch } from '../kube/pod-watch.ts';
@@ -59,7 +59,7 @@ export async function compose({
   versionKey,
 }: ComposeDeps): Promise<Composition> {
   const now = Date.now;
-  const http = createHttp({
+  const http = createHttpClient({
     proxy: {
       httpsProxy: env.HTTPS_PROXY ?? env.https_proxy,
       httpProxy: env.HTTP_PROXY ?? env.http_proxy,

@@ -2,14 +2,14 @@ import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { replaceAuthority } from './hpack.ts';
 
-const nothing = Buffer.alloc(0);
+const emptyBuffer = Buffer.alloc(0);
 const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
-const frameHeader = 9;
+const frameHeaderBytes = 9;
 const type = { headers: 0x1, continuation: 0x9 };
 const flag = { endHeaders: 0x4, padded: 0x8, priority: 0x20 };
 
 /** The longest header block, frames and all, that is looked into: many times what a driver sends. */
-const maxBlock = 16 * 1024;
+const maxBlockBytes = 16 * 1024;
 
 /**
  * Makes the rewriting of one connection's incoming bytes: every header block's `:authority` becomes `localhost` ({@link replaceAuthority}); all else
@@ -17,30 +17,30 @@ const maxBlock = 16 * 1024;
  * held back, at most 16 KiB and a frame's head. Never throws: what is no HTTP/2, too long or broken passes unchanged, for the HTTP/2 layer to refuse.
  */
 export function createAuthorityRewrite(): (read: Buffer) => Buffer[] {
-  let held: Buffer = nothing;
+  let pending: Buffer = emptyBuffer;
   /** How many bytes may pass before the next frame begins. */
-  let passing = preface.length;
+  let bytesToPass = preface.length;
   let isHttp2 = true;
-  let greeted = 0;
+  let prefaceBytes = 0;
 
   return (read) => {
-    if (greeted < preface.length) greet(read);
+    if (prefaceBytes < preface.length) checkPreface(read);
     if (!isHttp2) return [read];
-    const bytes = held.length === 0 ? read : Buffer.concat([held, read]);
+    const bytes = pending.length === 0 ? read : Buffer.concat([pending, read]);
     const out: Buffer[] = [];
     let sent = 0;
     let at = 0;
     for (;;) {
-      const step = Math.min(passing, bytes.length - at);
+      const step = Math.min(bytesToPass, bytes.length - at);
       at += step;
-      passing -= step;
-      if (passing > 0 || bytes.length - at < frameHeader) break;
+      bytesToPass -= step;
+      if (bytesToPass > 0 || bytes.length - at < frameHeaderBytes) break;
       const frames = readBlockFrames(bytes, at);
       if (frames === 'unfinished') {
-        if (bytes.length - at <= maxBlock) break;
-        passing = frameHeader + bytes.readUIntBE(at, 3);
+        if (bytes.length - at <= maxBlockBytes) break;
+        bytesToPass = frameHeaderBytes + bytes.readUIntBE(at, 3);
       } else if (frames.length === 0) {
-        passing = frameHeader + bytes.readUIntBE(at, 3);
+        bytesToPass = frameHeaderBytes + bytes.readUIntBE(at, 3);
       } else {
         const end = frames.at(-1)?.end ?? at;
         const rewritten = rewriteFrames(bytes, frames);
@@ -53,14 +53,14 @@ export function createAuthorityRewrite(): (read: Buffer) => Buffer[] {
     }
     out.push(bytes.subarray(sent, at));
     // Not an empty slice, which would keep all of what was read alive.
-    held = at === bytes.length ? nothing : bytes.subarray(at);
+    pending = at === bytes.length ? emptyBuffer : bytes.subarray(at);
     return out.filter((part) => part.length > 0);
   };
 
-  function greet(read: Buffer): void {
-    const part = read.subarray(0, preface.length - greeted);
-    if (!part.equals(preface.subarray(greeted, greeted + part.length))) isHttp2 = false;
-    greeted += part.length;
+  function checkPreface(read: Buffer): void {
+    const part = read.subarray(0, preface.length - prefaceBytes);
+    if (!part.equals(preface.subarray(prefaceBytes, prefaceBytes + part.length))) isHttp2 = false;
+    prefaceBytes += part.length;
   }
 }
 
@@ -78,7 +78,7 @@ function readBlockFrames(bytes: Buffer, at: number): readonly BlockFrame[] | 'un
   const frames: BlockFrame[] = [];
   const stream = bytes.readUInt32BE(at + 5);
   for (let start = at; ;) {
-    if (bytes.length - start < frameHeader) return 'unfinished';
+    if (bytes.length - start < frameHeaderBytes) return 'unfinished';
     const expected = start === at ? type.headers : type.continuation;
     if (bytes[start + 3] !== expected || bytes.readUInt32BE(start + 5) !== stream) return [];
     const frame = readFragment(bytes, start);
@@ -91,12 +91,13 @@ function readBlockFrames(bytes: Buffer, at: number): readonly BlockFrame[] | 'un
 }
 
 function readFragment(bytes: Buffer, start: number): BlockFrame | undefined {
-  const end = start + frameHeader + bytes.readUIntBE(start, 3);
+  const end = start + frameHeaderBytes + bytes.readUIntBE(start, 3);
   // CONTINUATION knows neither padding nor priority.
   const flags = bytes[start + 3] === type.headers ? (bytes[start + 4] ?? 0) : 0;
   const padded = (flags & flag.padded) !== 0;
-  const from = start + frameHeader + (padded ? 1 : 0) + ((flags & flag.priority) !== 0 ? 5 : 0);
-  const to = end - (padded ? (bytes[start + frameHeader] ?? 0) : 0);
+  const from =
+    start + frameHeaderBytes + (padded ? 1 : 0) + ((flags & flag.priority) !== 0 ? 5 : 0);
+  const to = end - (padded ? (bytes[start + frameHeaderBytes] ?? 0) : 0);
   return from > to ? undefined : { start, from, to, end };
 }
 
@@ -112,7 +113,7 @@ function rewriteFrames(bytes: Buffer, frames: readonly BlockFrame[]): Buffer | u
       const fragment = block.subarray(used, used + to - from);
       used += fragment.length;
       const head = Buffer.from(bytes.subarray(start, from));
-      head.writeUIntBE(end - start - frameHeader - (to - from) + fragment.length, 0, 3);
+      head.writeUIntBE(end - start - frameHeaderBytes - (to - from) + fragment.length, 0, 3);
       return [head, fragment, bytes.subarray(to, end)];
     }),
   );

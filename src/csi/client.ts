@@ -1,5 +1,5 @@
 import type { RawMountRequest } from './mount-request.ts';
-import { type Answer, type CallOptions, createUnaryClient } from './grpc/client.ts';
+import { type UnaryResult, type CallOptions, createUnaryClient } from './grpc/client.ts';
 import {
   type MountResponse,
   type UnaryMethod,
@@ -18,8 +18,8 @@ export type DriverClientOptions = {
 
 /** The driver's side of the interface to a provider. Calls never reject: a failure is an answer with a code. */
 export type DriverClient = {
-  version(options?: CallOptions): Promise<Answer<VersionResponse>>;
-  mount(request: RawMountRequest, options?: CallOptions): Promise<Answer<MountResponse>>;
+  version(options?: CallOptions): Promise<UnaryResult<VersionResponse>>;
+  mount(request: RawMountRequest, options?: CallOptions): Promise<UnaryResult<MountResponse>>;
   close(): void;
 };
 
@@ -35,27 +35,27 @@ export function createDriverClient(options: DriverClientOptions): DriverClient {
   async function call<Q, A>(
     method: UnaryMethod<Q, A>,
     request: Q,
-    how: CallOptions,
-  ): Promise<Answer<A>> {
-    const answer = await client.call(method.path, method.request.encode(request), how);
-    if (answer.code !== 'OK') return answer;
+    options: CallOptions,
+  ): Promise<UnaryResult<A>> {
+    const result = await client.call(method.path, method.request.encode(request), options);
+    if (result.code !== 'OK') return result;
     try {
-      return { code: 'OK', response: method.response.decode(answer.response) };
+      return { code: 'OK', response: method.response.decode(result.response) };
     } catch {
       return { code: 'INTERNAL', message: 'the answer is no message of this method' };
     }
   }
 
   return {
-    version: (how = {}) => call(driverService.version, { version: 'v1alpha1' }, how),
-    mount: ({ currentVersions, ...request }, how = {}) =>
-      call(driverService.mount, { ...request, currentObjectVersion: currentVersions }, how),
+    version: (options = {}) => call(driverService.version, { version: 'v1alpha1' }, options),
+    mount: ({ currentVersions, ...request }, options = {}) =>
+      call(driverService.mount, { ...request, currentObjectVersion: currentVersions }, options),
     close: client.close,
   };
 }
 
 /** Whether a provider answers on the socket, within a second. */
-export async function isAnswering(socketPath: string): Promise<boolean> {
+export async function isServing(socketPath: string): Promise<boolean> {
   const client = createDriverClient({ socketPath });
   const { code } = await client.version({ timeoutMs: 1_000 });
   client.close();
@@ -73,10 +73,10 @@ export async function probeSocket({
   timeoutMs: number;
 }): Promise<string | undefined> {
   const client = createDriverClient({ socketPath: path });
-  const answer = await client.version({ timeoutMs });
+  const result = await client.version({ timeoutMs });
   client.close();
-  if (answer.code !== 'OK') return `${path} does not answer: ${answer.message}`;
-  if (answer.response.runtimeVersion !== runtimeVersion)
+  if (result.code !== 'OK') return `${path} does not answer: ${result.message}`;
+  if (result.response.runtimeVersion !== runtimeVersion)
     return `${path} is answered by another process`;
   return undefined;
 }

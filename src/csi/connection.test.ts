@@ -10,17 +10,17 @@ import {
 } from '../../test/csi/harness.ts';
 import { DriverConnection } from './authority-rewrite.ts';
 
-let served: Awaited<ReturnType<typeof serving>>;
+let fixture: Awaited<ReturnType<typeof serving>>;
 
 beforeAll(async () => {
-  served = await serving(async ({ attributes }) => {
+  fixture = await serving(async ({ attributes }) => {
     return {
       files: [{ path: 'echo', mode: 0o644, contents: Buffer.from(attributes) }],
       versions: [{ id: 'echo', version: String(attributes.length) }],
     };
   });
 });
-afterAll(() => served.close());
+afterAll(() => fixture.close());
 
 /** As drivers up to 1.5 do, with a path that is none of ours but as long as theirs. */
 const driverPath = '/var/run/secrets-store-csi-providers/cce.sock';
@@ -30,7 +30,7 @@ describe.each([
   ['1.5', driverPath],
 ])('a driver of version %s', (_, authority) => {
   test('gets its mounts, one after another and many at once', async () => {
-    const one = driver(served.path, authority);
+    const one = driver(fixture.path, authority);
     for (let n = 0; n < 50; n += 1) {
       // Each timeout differs, and so does each header block.
       const { code, response } = await one.start(
@@ -48,7 +48,7 @@ describe.each([
   });
 
   test('may send and get megabytes', async () => {
-    const one = driver(served.path, authority);
+    const one = driver(fixture.path, authority);
     const attributes = 'a'.repeat(3_500_000);
     const answers = await Promise.all(
       Array.from({ length: 4 }, () => one.start({ attributes }).answer),
@@ -61,7 +61,7 @@ describe.each([
 
 describe('a connection', () => {
   test('takes no more from the wire than its reader takes from it', async () => {
-    const path = `${served.folder}/slow.sock`;
+    const path = `${fixture.folder}/slow.sock`;
     const accepted: DriverConnection[] = [];
     const server = createServer((socket) => accepted.push(new DriverConnection(socket)));
     await new Promise<void>((resolve) => server.listen(path, resolve));
@@ -80,7 +80,7 @@ describe('a connection', () => {
 
 describe('a bare HTTP/2 client', () => {
   test('may change its authority and every other header from call to call', async () => {
-    const session = http2At(served.path);
+    const session = http2At(fixture.path);
     for (let n = 0; n < 300; n += 1) {
       const answer = await callRaw(session, grpcMessage(Buffer.alloc(0)), {
         ':authority': n % 7 === 0 ? 'localhost' : `${driverPath}/${n % 5 === 0 ? n : 'same'}`,
@@ -94,15 +94,15 @@ describe('a bare HTTP/2 client', () => {
   });
 
   test('that breaks off in the middle of its headers harms nobody', async () => {
-    const broken = connect(served.path);
+    const broken = connect(fixture.path);
     broken.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
     broken.write(Buffer.from('0000000400000000000000ff0104000000018386', 'hex'));
     await new Promise((resolve) => setTimeout(resolve, 20));
     broken.destroy();
-    const rude = connect(served.path);
+    const rude = connect(fixture.path);
     rude.end('GET / HTTP/1.1\r\n\r\n');
     await new Promise((resolve) => rude.on('error', resolve).on('close', resolve).resume());
-    expect((await served.driver().start().answer).code).toBe('OK');
+    expect((await fixture.driver().start().answer).code).toBe('OK');
   });
 
   test('that half-closes has given up what it asked for, as with any gRPC server', async () => {

@@ -5,7 +5,7 @@ import { codes, type ErrorCode } from '../core/errors.ts';
 import { SecretError } from '../core/errors.ts';
 import type { DriverMount } from './mount-request.ts';
 import type { Volume } from '../mount/types.ts';
-import { answerWithin } from './mount-handler.ts';
+import { mountTimeoutMs } from './mount-handler.ts';
 
 /** After any other code a driver can start the pod on an empty volume. */
 const finalCodes = [
@@ -17,28 +17,28 @@ const finalCodes = [
   'INTERNAL',
 ];
 
-type Served = Awaited<ReturnType<typeof serving>>;
-let served: Served;
+type Fixture = Awaited<ReturnType<typeof serving>>;
+let fixture: Fixture;
 let raw: ClientHttp2Session;
 let mount: DriverMount;
 
 beforeAll(async () => {
-  served = await serving((request, circumstances) => mount(request, circumstances), {
+  fixture = await serving((request, circumstances) => mount(request, circumstances), {
     maxResponseBytes: 1_000,
   });
-  raw = http2At(served.path);
+  raw = http2At(fixture.path);
 });
 afterAll(async () => {
   raw.close();
-  await served.close();
+  await fixture.close();
 });
 
-async function answerTo(
+async function mountWith(
   handler: DriverMount,
   timeoutMs?: number,
 ): Promise<{ code: string; text: string }> {
   mount = handler;
-  const driver = served.driver();
+  const driver = fixture.driver();
   const answer = await driver.start({}, timeoutMs).answer;
   driver.close();
   return answer;
@@ -52,7 +52,7 @@ const withFiles =
 
 describe('a mount that fails', () => {
   test.each(Object.keys(codes) as ErrorCode[])('with %s ends with a final code', async (code) => {
-    const { code: status, text } = await answerTo(() =>
+    const { code: status, text } = await mountWith(() =>
       Promise.reject(
         new SecretError(code, 'object db/ключ\nis gone', { hint: 'make it', more: 2 }),
       ),
@@ -63,7 +63,7 @@ describe('a mount that fails', () => {
   });
 
   test('says so in one printable line of at most 1,000 bytes', async () => {
-    const { text } = await answerTo(() =>
+    const { text } = await mountWith(() =>
       Promise.reject(
         new SecretError('INVALID_CLASS', `\u202e\u0007%20 \ud800 ${'ä'.repeat(2_000)}`),
       ),
@@ -85,14 +85,14 @@ describe('a mount that fails', () => {
   ])(
     'and %s ends with INTERNAL, and what it said is neither told nor logged',
     async (_, handler) => {
-      expect(await answerTo(handler)).toMatchObject({
+      expect(await mountWith(handler)).toMatchObject({
         code: 'INTERNAL',
         text: expect.stringContaining('please report it'),
       });
-      expect(served.log()).not.toContain('canary');
-      expect(served.log()).toContain('"code":"INTERNAL"');
+      expect(fixture.log()).not.toContain('canary');
+      expect(fixture.log()).toContain('"code":"INTERNAL"');
       // And the process lives.
-      expect(await answerTo(async () => volume)).toMatchObject({ code: 'OK' });
+      expect(await mountWith(async () => volume)).toMatchObject({ code: 'OK' });
     },
   );
 
@@ -103,7 +103,7 @@ describe('a mount that fails', () => {
       { files: [file!], versions: [] },
       { files: [file!], versions: [{ id: 'a', version: '' }] },
     ]) {
-      expect(await answerTo(async () => nothing)).toMatchObject({
+      expect(await mountWith(async () => nothing)).toMatchObject({
         code: 'INTERNAL',
         text: expect.stringContaining('without files or versions'),
       });
@@ -117,14 +117,16 @@ describe('a mount that fails', () => {
       contents: Buffer.alloc(length),
     });
     expect(
-      await answerTo(withFiles([file('a', 10), file('big', 900), file('b', 11), file('c\nd', 99)])),
+      await mountWith(
+        withFiles([file('a', 10), file('big', 900), file('b', 11), file('c\nd', 99)]),
+      ),
     ).toMatchObject({
       code: 'FAILED_PRECONDITION',
       text: expect.stringMatching(
         /^RESPONSE_TOO_LARGE: the volume takes 1\d\d\d bytes and the driver accepts 1000; its largest files: big \(900\), c\\u\{a\}d \(99\), b \(11\); split/,
       ),
     });
-    expect(served.log()).toContain('"code":"RESPONSE_TOO_LARGE"');
+    expect(fixture.log()).toContain('"code":"RESPONSE_TOO_LARGE"');
   });
 });
 
@@ -140,13 +142,13 @@ describe('a mount that hangs', () => {
     [0, 0],
     [-5_000, 0],
   ])('with %d ms to go is answered within %d ms', (remaining, within) => {
-    expect(answerWithin(remaining)).toBe(within);
+    expect(mountTimeoutMs(remaining)).toBe(within);
   });
 
   test('is answered before its caller gives up, and told to stop', async () => {
     const reasons: unknown[] = [];
     const started = performance.now();
-    const answer = await answerTo((_, { signal }) => {
+    const answer = await mountWith((_, { signal }) => {
       signal.addEventListener('abort', () => reasons.push(signal.reason));
       return never();
     }, 300);
@@ -156,7 +158,7 @@ describe('a mount that hangs', () => {
     });
     expect(performance.now() - started).toBeLessThan(300);
     expect(reasons).toEqual([expect.objectContaining({ code: 'DEADLINE' })]);
-    expect(served.log()).toContain('"code":"DEADLINE"');
+    expect(fixture.log()).toContain('"code":"DEADLINE"');
   });
 
   test.each(['1n', '0m', '1u'])(

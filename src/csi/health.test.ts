@@ -11,19 +11,19 @@ import { eventually, serving, volume } from '../../test/csi/harness.ts';
 import type { CsiServerOptions } from './server.ts';
 import { createHealth } from './health.ts';
 
-const ends: (() => Promise<void>)[] = [];
+const cleanups: (() => Promise<void>)[] = [];
 afterEach(async () => {
-  for (const end of ends.splice(0)) await end();
+  for (const end of cleanups.splice(0)) await end();
 });
 
 async function serve(options: Partial<CsiServerOptions> = {}) {
   const one = await serving(async () => volume, { healthAddress: '127.0.0.1:0', ...options });
-  ends.push(one.close);
-  const ask = async (path: string): Promise<[number, string]> => {
+  cleanups.push(one.close);
+  const get = async (path: string): Promise<[number, string]> => {
     const answer = await fetch(`http://127.0.0.1:${one.port}${path}`);
     return [answer.status, await answer.text()];
   };
-  return { ...one, ask };
+  return { ...one, ask: get };
 }
 
 describe('health', () => {
@@ -72,7 +72,7 @@ describe('health', () => {
       socket.write('GET /healthz HTTP/1.1\r\nx: ');
       return socket;
     });
-    ends.push(async () => sockets.forEach((socket) => socket.destroy()));
+    cleanups.push(async () => sockets.forEach((socket) => socket.destroy()));
     await eventually(async () => expect(sockets.every(({ pending }) => !pending)).toBe(true));
     await eventually(async () => expect(open).toBeLessThanOrEqual(50));
     expect(await ask('/healthz')).toEqual([200, 'ok\n']);
@@ -85,7 +85,7 @@ describe('health', () => {
     kubelet
       .on('error', () => undefined)
       .on('data', (text: Buffer) => void (answer += text.toString()));
-    ends.push(async () => void kubelet.destroy());
+    cleanups.push(async () => void kubelet.destroy());
     kubelet.write('GET /healthz HTTP/1.1\r\n');
     await eventually(async () => expect(kubelet.pending).toBe(false));
     const others = Array.from({ length: 200 }, () =>
@@ -93,7 +93,7 @@ describe('health', () => {
         .on('error', () => undefined)
         .resume(),
     );
-    ends.push(async () => others.forEach((socket) => socket.destroy()));
+    cleanups.push(async () => others.forEach((socket) => socket.destroy()));
     await eventually(async () =>
       expect(others.filter(({ closed }) => closed).length).toBeGreaterThan(149),
     );
@@ -114,7 +114,7 @@ describe('health', () => {
       ...{ probe: async () => [], problems: () => [] },
     });
     const port = await health.start();
-    ends.push(() => health.close());
+    cleanups.push(() => health.close());
     const asked = Array.from({ length: 20 }, () => fetch(`http://127.0.0.1:${port}/metrics`));
     await eventually(async () => expect(renderings).toBe(1));
     await setTimeout(100);
@@ -126,7 +126,7 @@ describe('health', () => {
   test('answers question after question of one connection, but none that is asked before its turn', async () => {
     const { port } = await serve();
     const socket = connect(port!, '127.0.0.1');
-    ends.push(async () => void socket.destroy());
+    cleanups.push(async () => void socket.destroy());
     let answers = '';
     socket
       .on('error', () => undefined)
@@ -179,7 +179,7 @@ describe('health of two processes in one network', () => {
       retryMs: 5,
     });
     await health.start();
-    ends.push(async () => {
+    cleanups.push(async () => {
       await health.close();
       await rm(folder, { recursive: true });
     });
@@ -195,7 +195,7 @@ describe('health of two processes in one network', () => {
       expect(await reasonsAt(shared)).toMatchObject({ reasons: ['older'] }),
     );
     const newer = await starting('newer', shared);
-    expect(await askSocket(newer.own, '/readyz')).toEqual([
+    expect(await getOverSocket(newer.own, '/readyz')).toEqual([
       503,
       '{"ready":false,"reasons":["newer"]}\n',
     ]);
@@ -229,7 +229,10 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-async function askSocket(socketPath: string, path: string): Promise<[number | undefined, string]> {
+async function getOverSocket(
+  socketPath: string,
+  path: string,
+): Promise<[number | undefined, string]> {
   return new Promise((resolve, reject) => {
     get({ socketPath, path }, (answer) => {
       let text = '';

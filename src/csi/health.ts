@@ -36,7 +36,7 @@ export type HealthOptions = {
 type Address = { readonly text: string; readonly listen: ListenOptions };
 
 /** Its status, its type and its body. */
-type Answer = readonly [number, string, string];
+type HealthResponse = readonly [number, string, string];
 
 /**
  * Serves over HTTP
@@ -50,10 +50,10 @@ export function createHealth(options: HealthOptions): Health {
   const servers: Server[] = [];
 
   // However many ask at a time, it is found out once.
-  const probeOnce = shared(probe);
-  const metricsOnce = shared(() => registry.metrics());
+  const probeOnce = coalesce(probe);
+  const metricsOnce = coalesce(() => registry.metrics());
 
-  async function answer(path: string): Promise<Answer> {
+  async function createResponse(path: string): Promise<HealthResponse> {
     if (path === '/healthz') {
       const reasons = await probeOnce();
       return [reasons.length === 0 ? 200 : 503, 'text/plain', `${reasons.join('\n') || 'ok'}\n`];
@@ -67,24 +67,24 @@ export function createHealth(options: HealthOptions): Health {
     return [404, 'text/plain', 'there are /healthz, /readyz and /metrics\n'];
   }
 
-  const asking = new WeakSet<Socket>();
+  const busySockets = new WeakSet<Socket>();
   const onRequest: RequestListener = ({ url, socket }, response) => {
     // Nobody whom we serve asks on before he is answered, and thousands of such questions fit into what is read at once.
-    if (asking.has(socket)) {
+    if (busySockets.has(socket)) {
       socket.destroy();
       return;
     }
-    asking.add(socket);
-    let waiting: ServerResponse | undefined = response;
+    busySockets.add(socket);
+    let openResponse: ServerResponse | undefined = response;
     response.once('close', function (this: ServerResponse) {
-      asking.delete(this.req.socket);
+      busySockets.delete(this.req.socket);
       // By it, an answer in the making would keep all that had been asked.
-      waiting = undefined;
+      openResponse = undefined;
     });
-    const tell = ([status, type, body]: Answer): void =>
-      void waiting?.writeHead(status, { 'content-type': type }).end(body);
-    answer(url?.split('?', 1)[0] ?? '').then(tell, () =>
-      tell([500, 'text/plain', 'this answer could not be made\n']),
+    const send = ([status, type, body]: HealthResponse): void =>
+      void openResponse?.writeHead(status, { 'content-type': type }).end(body);
+    createResponse(url?.split('?', 1)[0] ?? '').then(send, () =>
+      send([500, 'text/plain', 'this answer could not be made\n']),
     );
   };
 
@@ -102,18 +102,18 @@ export function createHealth(options: HealthOptions): Health {
     return server;
   }
 
-  async function openWhenFree(wanted: Address): Promise<void> {
-    let told = false;
+  async function openWhenFree(address: Address): Promise<void> {
+    let isWarned = false;
     while (!closed) {
       try {
-        await open(wanted);
-        log.info({ address: wanted.text }, 'health listens');
+        await open(address);
+        log.info({ address: address.text }, 'health listens');
         return;
       } catch (error) {
         if (codeOf(error) !== 'EADDRINUSE') throw error;
-        if (!told)
-          log.warn({ address: wanted.text }, 'somebody else listens there; health waits for it');
-        told = true;
+        if (!isWarned)
+          log.warn({ address: address.text }, 'somebody else listens there; health waits for it');
+        isWarned = true;
         await new Promise((resolve) => setTimeout(resolve, retryMs).unref());
       }
     }
@@ -143,7 +143,7 @@ export function createHealth(options: HealthOptions): Health {
 }
 
 /** Whoever asks while an answer is being made gets that one. */
-function shared<T>(make: () => Promise<T>): () => Promise<T> {
+function coalesce<T>(make: () => Promise<T>): () => Promise<T> {
   let making: Promise<T> | undefined;
   return () => (making ??= make().finally(() => (making = undefined)));
 }
@@ -153,24 +153,24 @@ function shared<T>(make: () => Promise<T>): () => Promise<T> {
  * out. Those who come by a unix socket are one.
  */
 function boundConnections(server: Server): void {
-  const open = new Map<string, Set<Socket>>();
+  const socketsByClient = new Map<string, Set<Socket>>();
   let count = 0;
-  const forget = (from: string, socket: Socket): void => {
-    const theirs = open.get(from);
-    if (theirs?.delete(socket) !== true) return;
+  const remove = (client: string, socket: Socket): void => {
+    const sockets = socketsByClient.get(client);
+    if (sockets?.delete(socket) !== true) return;
     count -= 1;
-    if (theirs.size === 0) open.delete(from);
+    if (sockets.size === 0) socketsByClient.delete(client);
   };
   server.on('connection', (socket) => {
     const from = socket.remoteAddress ?? '';
-    open.set(from, (open.get(from) ?? new Set()).add(socket));
+    socketsByClient.set(from, (socketsByClient.get(from) ?? new Set()).add(socket));
     count += 1;
-    socket.once('close', () => forget(from, socket));
+    socket.once('close', () => remove(from, socket));
     if (count <= maxConnections) return;
-    const [greediest] = [...open].sort(([, a], [, b]) => b.size - a.size);
-    const [oldest] = greediest?.[1] ?? [];
-    if (greediest === undefined || oldest === undefined) return;
-    forget(greediest[0], oldest);
+    const [busiest] = [...socketsByClient].sort(([, a], [, b]) => b.size - a.size);
+    const [oldest] = busiest?.[1] ?? [];
+    if (busiest === undefined || oldest === undefined) return;
+    remove(busiest[0], oldest);
     oldest.destroy();
   });
 }

@@ -1,16 +1,16 @@
 import { SecretError } from '../core/errors.ts';
 
 /** A mount under way, until its last byte has left or its caller has. */
-export type MountCall = {
+export type InFlightMount = {
   /** Answers with this error, unless it is answered already. */
   fail(error: SecretError): void;
 };
 
-/** All mounts under way: see {@link createUnderWay}. */
-export type UnderWay = {
+/** All mounts under way: see {@link createInFlightMounts}. */
+export type InFlightMounts = {
   readonly size: number;
-  add(call: MountCall): void;
-  remove(call: MountCall): void;
+  add(call: InFlightMount): void;
+  remove(call: InFlightMount): void;
   /**
    * Waits until none is under way, at most `graceMs`. Then answers those that are left, and from then on every new one at once, with SHUTTING_DOWN:
    * a stream that closes without a status would be no final answer.
@@ -19,8 +19,8 @@ export type UnderWay = {
 };
 
 /** Keeps the mounts under way, so that none is left without an answer when the process ends. */
-export function createUnderWay(): UnderWay {
-  const calls = new Set<MountCall>();
+export function createInFlightMounts(): InFlightMounts {
+  const calls = new Set<InFlightMount>();
   let drained = false;
   let onIdle = (): void => undefined;
 

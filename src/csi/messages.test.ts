@@ -31,7 +31,7 @@ const samples = {
     files: fc.array(file),
   }),
 };
-const ours = {
+const ownMessages = {
   VersionRequest: messages.versionRequest,
   VersionResponse: messages.versionResponse,
   MountRequest: messages.mountRequest,
@@ -57,8 +57,8 @@ describe.each(names)('%s', (name) => {
   test('is written so that protobufjs reads it, and the other way round', () => {
     fc.assert(
       fc.property(sample, (value) => {
-        expect(theirs.decode(ours[name].encode(value))).toEqual(value);
-        expect(ours[name].decode(theirs.encode(value))).toEqual(value);
+        expect(theirs.decode(ownMessages[name].encode(value))).toEqual(value);
+        expect(ownMessages[name].decode(theirs.encode(value))).toEqual(value);
       }),
     );
   });
@@ -68,7 +68,9 @@ describe.each(names)('%s', (name) => {
       fc.property(sample, fc.nat(), (value, length) => {
         const bytes = theirs.encode(value);
         const cut = bytes.subarray(0, length % (bytes.length + 1));
-        expect(outcome(() => ours[name].decode(cut))).toEqual(outcome(() => theirs.decode(cut)));
+        expect(outcome(() => ownMessages[name].decode(cut))).toEqual(
+          outcome(() => theirs.decode(cut)),
+        );
       }),
     );
   });
@@ -79,7 +81,7 @@ describe.each(names)('%s', (name) => {
         const bytes = theirs.encode(value);
         bytes[place % bytes.length] = byte;
         const [mine, other] = [
-          outcome(() => ours[name].decode(bytes)),
+          outcome(() => ownMessages[name].decode(bytes)),
           outcome(() => theirs.decode(bytes)),
         ];
         // It refuses tags of more than five bytes, which nobody writes; ours are skipped with their fields.
@@ -98,7 +100,7 @@ describe.each(names)('%s', (name) => {
           .uint32(98 << 3)
           .int32(-1);
         const bytes = Buffer.concat([later.finish(), theirs.encode(value), later.finish()]);
-        expect(ours[name].decode(bytes)).toEqual(value);
+        expect(ownMessages[name].decode(bytes)).toEqual(value);
       }),
     );
   });

@@ -1,4 +1,4 @@
-import { frameFor, messageHead } from './grpc/wire.ts';
+import { frameFor, messageHeaderBytes } from './grpc/wire.ts';
 import { type Message, bytes, int32, message, optional, repeated, text } from './protobuf.ts';
 
 // The messages of proto/provider.proto.
@@ -94,7 +94,7 @@ export function sizeOfResponse({ objectVersion, files }: MountResponse): number 
 /** The message behind its head. Its `error` is never used: with a code there the driver drops the text. */
 export function encodeResponse(response: MountResponse): Buffer {
   const into = frameFor(sizeOfResponse(response));
-  let at = messageHead;
+  let at = messageHeaderBytes;
   for (const version of response.objectVersion) {
     at = putNumber(into, at, tag.objectVersion, sizeOfVersion(version));
     at = putText(into, at, tag.id, version.id);

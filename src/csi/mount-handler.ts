@@ -5,8 +5,8 @@ import { sanitizeExternalText, statusText } from '../core/safe-text.ts';
 import type { MountContext } from '../mount/mount.ts';
 import type { Volume } from '../mount/types.ts';
 import type { DriverMount, RawMountRequest } from './mount-request.ts';
-import type { Ending, UnaryCall } from './grpc/server.ts';
-import type { MountCall, UnderWay } from './in-flight-mounts.ts';
+import type { FailureStatus, UnaryCall } from './grpc/server.ts';
+import type { InFlightMount, InFlightMounts } from './in-flight-mounts.ts';
 import { type MountResponse, encodeResponse, mountRequest, sizeOfResponse } from './messages.ts';
 import type { CsiMetrics } from './metrics.ts';
 
@@ -31,11 +31,11 @@ export function measureResponse(volume: Volume, maxBytes: number): number {
     });
   }
   const bytes = sizeOfResponse(toResponse(volume));
-  if (bytes > maxBytes) throw tooLarge(volume, bytes, maxBytes);
+  if (bytes > maxBytes) throw responseTooLarge(volume, bytes, maxBytes);
   return bytes;
 }
 
-function tooLarge({ files }: Volume, bytes: number, maxBytes: number): SecretError {
+function responseTooLarge({ files }: Volume, bytes: number, maxBytes: number): SecretError {
   const largest = [...files].sort((a, b) => b.contents.length - a.contents.length).slice(0, 3);
   const named = largest
     .map(({ path, contents }) => `${sanitizeExternalText(path)} (${contents.length})`)
@@ -50,105 +50,108 @@ function tooLarge({ files }: Volume, bytes: number, maxBytes: number): SecretErr
 }
 
 /** The status with which a failure leaves: always a final one (docs/adr/0002), its text one printable line. */
-export function toStatus(error: SecretError): Ending {
+export function toStatus(error: SecretError): FailureStatus {
   return { status: codes[error.code].grpc, text: statusText(error.event) };
 }
 
 /** The kubelet's patience is 120 s; what it does not hear of within, it takes for a failure that is not final. */
-const patienceMs = 110_000;
+const maxMountMs = 110_000;
 /** Bytes of a request and of an answer that need no room: a class has a few kilobytes, and must not wait behind megabytes of others. */
-const [smallRequest, smallAnswer] = [32 * 1024, 16 * 1024];
+const [unlimitedRequestBytes, unlimitedResponseBytes] = [32 * 1024, 16 * 1024];
 
 /** What all mounts of one provider share. */
-export type MountCallOptions = {
+export type MountHandlerOptions = {
   readonly provider: string;
   readonly mount: DriverMount;
   readonly maxResponseBytes: number;
   /** For responses in the making. */
-  readonly room: MemoryLimiter;
+  readonly responseMemory: MemoryLimiter;
   /** For large requests, from the moment they are looked at to their answer. */
-  readonly requestRoom: MemoryLimiter;
-  readonly underWay: UnderWay;
+  readonly requestMemory: MemoryLimiter;
+  readonly inFlightMounts: InFlightMounts;
   readonly log: Logger;
   readonly metrics: CsiMetrics;
 };
 
 /** Milliseconds that a mount may take, given the caller's own: early enough for a final answer to arrive. */
-export function answerWithin(remainingMs: number): number {
-  return Math.max(0, Math.min(patienceMs, Math.max(remainingMs - 10_000, remainingMs / 2)));
+export function mountTimeoutMs(remainingMs: number): number {
+  return Math.max(0, Math.min(maxMountMs, Math.max(remainingMs - 10_000, remainingMs / 2)));
 }
 
 /**
  * One Mount from request to status. Answers once, with a volume or a final status, when the mount settles, the time is up, the caller leaves or the
  * process ends, whichever comes first and whether or not the mount heeds its signal.
  */
-export function answerMount(
+export function handleMount(
   call: UnaryCall,
   {
     provider,
     mount,
     maxResponseBytes,
-    room,
-    requestRoom,
-    underWay,
+    responseMemory,
+    requestMemory,
+    inFlightMounts,
     log,
     metrics,
-  }: MountCallOptions,
+  }: MountHandlerOptions,
 ): void {
   const now = Date.now();
-  const ms = answerWithin(call.deadline - now);
+  const ms = mountTimeoutMs(call.deadline - now);
   const controller = new AbortController();
-  let answered = false;
-  let leaveRoom: (() => void) | undefined;
-  let leaveRequestRoom: (() => void) | undefined;
+  let responded = false;
+  let releaseResponseMemory: (() => void) | undefined;
+  let releaseRequestMemory: (() => void) | undefined;
   let targetPath: string | undefined;
 
-  function answerFirst(answer: () => void): void {
-    if (answered) return;
-    answered = true;
+  function respondOnce(respond: () => void): void {
+    if (responded) return;
+    responded = true;
     clearTimeout(timer);
-    answer();
+    respond();
   }
 
   /** For failures that the mount itself has told of. */
   function fail(error: SecretError): void {
-    answerFirst(() => {
+    respondOnce(() => {
       controller.abort(error);
       call.fail(toStatus(error));
     });
   }
 
   /** For those that nobody else tells of. */
-  function refuse(error: SecretError): void {
-    if (answered) return;
+  function failAndReport(error: SecretError): void {
+    if (responded) return;
     const { code, cause } = error;
     metrics.transportFailures.inc({ provider, code });
-    log.warn({ provider, code, targetPath, ...whereThrown(cause) }, error.message);
+    log.warn({ provider, code, targetPath, ...describeThrown(cause) }, error.message);
     fail(error);
   }
 
   async function send(volume: Volume): Promise<void> {
     const bytes = measureResponse(volume, maxResponseBytes);
-    if (bytes > smallAnswer) {
-      const leave = room.tryAcquire(bytes) ?? (await room.acquire(bytes, controller.signal));
-      if (answered) return leave();
-      leaveRoom = leave;
+    if (bytes > unlimitedResponseBytes) {
+      const release =
+        responseMemory.tryAcquire(bytes) ??
+        (await responseMemory.acquire(bytes, controller.signal));
+      if (responded) return release();
+      releaseResponseMemory = release;
     }
     metrics.responseBytes.observe({ provider }, bytes);
-    answerFirst(() => call.answer(encodeResponse(toResponse(volume))));
+    respondOnce(() => call.respond(encodeResponse(toResponse(volume))));
   }
 
-  async function serve(): Promise<void> {
+  async function run(): Promise<void> {
     const { length } = call.message;
-    if (length > smallRequest) {
-      const leave =
-        requestRoom.tryAcquire(length) ?? (await requestRoom.acquire(length, controller.signal));
-      if (answered) return leave();
-      leaveRequestRoom = leave;
+    if (length > unlimitedRequestBytes) {
+      const release =
+        requestMemory.tryAcquire(length) ??
+        (await requestMemory.acquire(length, controller.signal));
+      if (responded) return release();
+      releaseRequestMemory = release;
     }
     const request = readRequest(call.message);
     targetPath = request.targetPath;
-    return mount(request, new LazyCircumstances(provider, now + ms, controller)).then(
+    return mount(request, new LazyMountContext(provider, now + ms, controller)).then(
       send,
       (thrown: unknown) => {
         if (!(thrown instanceof SecretError)) throw thrown;
@@ -157,23 +160,23 @@ export function answerMount(
     );
   }
 
-  const timer = setTimeout(() => refuse(tooSlow(ms)), ms);
-  const self: MountCall = { fail: refuse };
-  underWay.add(self);
-  call.onOver(() => {
-    underWay.remove(self);
-    leaveRoom?.();
-    leaveRequestRoom?.();
-    if (!answered) refuse(new SecretError('CANCELLED', 'the driver gave this request up'));
+  const timer = setTimeout(() => failAndReport(mountTimedOut(ms)), ms);
+  const inFlight: InFlightMount = { fail: failAndReport };
+  inFlightMounts.add(inFlight);
+  call.onStreamClose(() => {
+    inFlightMounts.remove(inFlight);
+    releaseResponseMemory?.();
+    releaseRequestMemory?.();
+    if (!responded) failAndReport(new SecretError('CANCELLED', 'the driver gave this request up'));
   });
-  serve().catch((thrown: unknown) => refuse(toSecretError(thrown)));
+  run().catch((thrown: unknown) => failAndReport(toSecretError(thrown)));
 }
 
 /**
  * What the mount is told. The signal, the dearest part of a cached mount, is made when first looked at. A class for its getter's sake: one in an
  * object literal makes a hidden class for every object, which was measured to cost more than all the rest of the transport.
  */
-class LazyCircumstances implements MountContext {
+class LazyMountContext implements MountContext {
   readonly provider: string;
   readonly deadline: number;
   readonly #controller: AbortController;
@@ -207,7 +210,7 @@ function decodeRequest(message: Buffer): ReturnType<typeof mountRequest.decode> 
   }
 }
 
-function tooSlow(ms: number): SecretError {
+function mountTimedOut(ms: number): SecretError {
   return new SecretError(
     'DEADLINE',
     `the mount was not finished within ${Math.round(ms / 100) / 10} s`,
@@ -218,7 +221,7 @@ function tooSlow(ms: number): SecretError {
 }
 
 /** Name and stack frames; the message of a foreign error could hold anything (JSON.parse quotes what it read). */
-function whereThrown(thrown: unknown): { errorName?: string; frames?: string[] } {
+function describeThrown(thrown: unknown): { errorName?: string; frames?: string[] } {
   if (typeof thrown !== 'object' || thrown === null || !('stack' in thrown)) return {};
   const frames = String(thrown.stack).match(/^ {4}at .*$/gm) ?? [];
   return {

@@ -5,7 +5,7 @@ import { thrownError } from '../../test/fakes/failure.ts';
 import { SecretError } from '../core/errors.ts';
 import { type RawMountRequest, parseRequest } from './mount-request.ts';
 
-const facts = {
+const podAttributes = {
   'csi.storage.k8s.io/pod.name': 'web-0',
   'csi.storage.k8s.io/pod.namespace': 'shop',
   'csi.storage.k8s.io/pod.uid': '7f1c9bb2-0000-4000-8000-000000000001',
@@ -16,7 +16,7 @@ const facts = {
 
 function raw(attributes: object, rest: Partial<RawMountRequest> = {}): RawMountRequest {
   return {
-    attributes: JSON.stringify({ ...facts, ...attributes }),
+    attributes: JSON.stringify({ ...podAttributes, ...attributes }),
     secrets: 'null',
     targetPath: '/var/lib/kubelet/pods/x/mount',
     permission: '420',
@@ -25,7 +25,7 @@ function raw(attributes: object, rest: Partial<RawMountRequest> = {}): RawMountR
   };
 }
 
-const refusal = (request: RawMountRequest): SecretError =>
+const errorOf = (request: RawMountRequest): SecretError =>
   thrownError(() => parseRequest(request, 'local'));
 
 describe('a mount request', () => {
@@ -39,8 +39,8 @@ describe('a mount request', () => {
       secrets: raw({}, { secrets: JSON.stringify(many) }),
       tokens: raw({ 'csi.storage.k8s.io/serviceAccount.tokens': tokens }),
     }[what]!;
-    expect(refusal(request)).toMatchObject({ code: 'INVALID_REQUEST' });
-    expect(refusal(request).message).toContain('more than 200');
+    expect(errorOf(request)).toMatchObject({ code: 'INVALID_REQUEST' });
+    expect(errorOf(request).message).toContain('more than 200');
   });
 
   test('says who asks, and for what, without the driver’s own keys', () => {
@@ -51,7 +51,7 @@ describe('a mount request', () => {
     expect(workload).toMatchObject({
       tenant: 'shop',
       identity: { name: 'web' },
-      instance: facts['csi.storage.k8s.io/pod.uid'],
+      instance: podAttributes['csi.storage.k8s.io/pod.uid'],
       pod: { name: 'web-0' },
       className: 'web-secrets',
     });
@@ -97,7 +97,7 @@ describe('a mount request', () => {
   });
 
   test('keeps a parameter called __proto__ a parameter', () => {
-    const attributes = JSON.stringify(facts).replace('{', '{"__proto__":"x",');
+    const attributes = JSON.stringify(podAttributes).replace('{', '{"__proto__":"x",');
     const { parameters } = parseRequest({ ...raw({}), attributes }, 'local');
     expect(Object.keys(parameters)).toEqual(['__proto__']);
   });
@@ -111,23 +111,23 @@ describe('a mount request', () => {
     ['a permission beyond 0777', { permission: '512' }],
     ['a missing permission', { permission: '' }],
   ])('is refused with %s, without quoting it', (_, change) => {
-    const error = refusal({ ...raw({}), ...change });
+    const error = errorOf({ ...raw({}), ...change });
     expect(error.code).toBe('INVALID_REQUEST');
     expect(error.summary).not.toContain('s3cret');
   });
 
   test.each(['pod.name', 'pod.namespace', 'pod.uid', 'serviceAccount.name'])('needs %s', (name) => {
     const key = `csi.storage.k8s.io/${name}`;
-    expect(refusal(raw({ [key]: undefined })).message).toContain(key);
-    expect(refusal(raw({ [key]: '../etc' })).hint).toContain('podInfoOnMount');
+    expect(errorOf(raw({ [key]: undefined })).message).toContain(key);
+    expect(errorOf(raw({ [key]: '../etc' })).hint).toContain('podInfoOnMount');
   });
 
   test('is refused with a target path that is none', () => {
-    expect(refusal(raw({}, { targetPath: '/'.repeat(4_097) })).message).toContain('target path');
+    expect(errorOf(raw({}, { targetPath: '/'.repeat(4_097) })).message).toContain('target path');
   });
 
   test('is refused beyond 1 MiB', () => {
-    expect(refusal(raw({ objects: 'x'.repeat(1024 * 1024) })).message).toContain('1 MiB');
+    expect(errorOf(raw({ objects: 'x'.repeat(1024 * 1024) })).message).toContain('1 MiB');
   });
 
   test('fails in no other way, whatever comes', () => {
@@ -138,7 +138,7 @@ describe('a mount request', () => {
         fc.json(),
         fc.string(),
         (permission, attributes, secrets, targetPath) => {
-          const error = refusal({
+          const error = errorOf({
             attributes,
             secrets,
             permission,

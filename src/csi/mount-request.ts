@@ -22,9 +22,9 @@ export type RawMountRequest = {
 const kubernetes = 'csi.storage.k8s.io/';
 const tokensKey = `${kubernetes}serviceAccount.tokens`;
 const classKey = 'secretProviderClass';
-const attributesLimit = 1024 * 1024;
+const maxAttributesBytes = 1024 * 1024;
 /** As long as a path can be; it is remembered for each volume. */
-const longestPath = 4_096;
+const maxPathLength = 4_096;
 /** Attributes, secrets and tokens, of each: many times what a class has. Each costs memory, and an unknown parameter a warning. */
 const maxEntries = 200;
 /** Names of namespaces, pods and accounts: they enter metrics, logs and API paths, so nothing else may stand there. */
@@ -37,12 +37,12 @@ const podUid = /^[A-Za-z0-9-]{1,128}$/;
  * @throws SecretError INVALID_REQUEST
  */
 export function parseRequest(raw: RawMountRequest, provider: string): MountRequest {
-  if (Buffer.byteLength(raw.attributes) > attributesLimit) {
+  if (Buffer.byteLength(raw.attributes) > maxAttributesBytes) {
     throw invalid('the attributes exceed 1 MiB', 'split the class');
   }
-  if (raw.targetPath.length > longestPath) {
+  if (raw.targetPath.length > maxPathLength) {
     throw invalid(
-      `the target path exceeds ${longestPath} characters`,
+      `the target path exceeds ${maxPathLength} characters`,
       'only a driver should call this socket',
     );
   }
@@ -56,7 +56,7 @@ export function parseRequest(raw: RawMountRequest, provider: string): MountReque
     volume: raw.targetPath === '' ? provider : raw.targetPath,
     className: attributes[classKey],
     tokens: parseTokens(attributes[tokensKey] ?? secrets[tokensKey]),
-    secrets: broughtSecrets(secrets),
+    secrets: podSuppliedSecrets(secrets),
   });
   return {
     workload,
@@ -84,12 +84,14 @@ export type PodVolume = {
  */
 export function buildWorkload(podVolume: PodVolume): Workload {
   const { volume, className, tokens, secrets } = podVolume;
-  const uid = checkFact('pod.uid', podVolume.uid, podUid);
+  const uid = checkAttribute('pod.uid', podVolume.uid, podUid);
   return {
-    tenant: checkFact('pod.namespace', podVolume.namespace, kubernetesName),
-    identity: { name: checkFact('serviceAccount.name', podVolume.serviceAccount, kubernetesName) },
+    tenant: checkAttribute('pod.namespace', podVolume.namespace, kubernetesName),
+    identity: {
+      name: checkAttribute('serviceAccount.name', podVolume.serviceAccount, kubernetesName),
+    },
     instance: uid,
-    pod: { name: checkFact('pod.name', podVolume.pod, kubernetesName), uid },
+    pod: { name: checkAttribute('pod.name', podVolume.pod, kubernetesName), uid },
     volume: JSON.stringify([uid, volume]),
     ...(className !== undefined && kubernetesName.test(className) && { className }),
     tokens,
@@ -97,7 +99,7 @@ export function buildWorkload(podVolume: PodVolume): Workload {
   };
 }
 
-function checkFact(name: string, value: string | undefined, pattern: RegExp): string {
+function checkAttribute(name: string, value: string | undefined, pattern: RegExp): string {
   if (value !== undefined && pattern.test(value)) return value;
   throw invalid(
     `the attributes have no usable ${kubernetes}${name}`,
@@ -116,7 +118,7 @@ function stringMap(text: string, what: string): Parameters {
       'only a Secrets Store CSI driver should call this socket',
     );
   }
-  if (parsed === null) return nothing;
+  if (parsed === null) return noParameters;
   if (typeof parsed !== 'object' || Array.isArray(parsed)) throw notStrings(what);
   // Keys are the user's: nothing may be found in it that is not there.
   const map = Object.setPrototypeOf(parsed, null) as Record<string, unknown>;
@@ -129,7 +131,7 @@ function stringMap(text: string, what: string): Parameters {
   return map as Record<string, string>;
 }
 
-const nothing: Parameters = Object.freeze(Object.create(null) as Parameters);
+const noParameters: Parameters = Object.freeze(Object.create(null) as Parameters);
 
 function parseTokens(text: string | undefined): ReadonlyMap<string, BroughtToken> {
   const tokens = new Map<string, BroughtToken>();
@@ -164,7 +166,7 @@ function parseTokens(text: string | undefined): ReadonlyMap<string, BroughtToken
 }
 
 /** From Kubernetes 1.35 on the tokens can stand among the secrets too; they are no keys of the workload's. */
-function broughtSecrets(secrets: Parameters): ReadonlyMap<string, Redacted> {
+function podSuppliedSecrets(secrets: Parameters): ReadonlyMap<string, Redacted> {
   const names = Object.keys(secrets).filter((name) => !name.startsWith(kubernetes));
   return new Map(names.map((name) => [name, new Redacted(secrets[name] ?? '')]));
 }
@@ -207,7 +209,7 @@ function invalid(message: string, hint: string): SecretError {
 }
 
 /** Volumes and the characters of their requests. Tokens among them are kept for a few of the driver's rounds, of two minutes by default, and no longer. */
-const limits = {
+const cacheLimits = {
   max: 1_000,
   maxSize: 4 * 1024 * 1024,
   ttl: 10 * 60_000,
@@ -215,7 +217,7 @@ const limits = {
   ttlAutopurge: true,
 };
 
-type Known = Pick<RawMountRequest, 'attributes' | 'secrets' | 'permission'> & {
+type CachedRequest = Pick<RawMountRequest, 'attributes' | 'secrets' | 'permission'> & {
   readonly request: MountRequest;
 };
 
@@ -226,11 +228,11 @@ type Known = Pick<RawMountRequest, 'attributes' | 'secrets' | 'permission'> & {
  * @param now milliseconds of a clock that is never set
  */
 export function createRequestReader(now = (): number => performance.now()): typeof parseRequest {
-  const lastOf = new LRUCache<string, Known>({ ...limits, perf: { now } });
+  const lastRequests = new LRUCache<string, CachedRequest>({ ...cacheLimits, perf: { now } });
   return (raw, provider) => {
     const { attributes, secrets, permission } = raw;
     const volume = `${provider} ${raw.targetPath}`;
-    const last = lastOf.get(volume);
+    const last = lastRequests.get(volume);
     if (
       last?.attributes === attributes &&
       last.secrets === secrets &&
@@ -241,7 +243,7 @@ export function createRequestReader(now = (): number => performance.now()): type
     const request = parseRequest(raw, provider);
     if (request.workload.secrets.size === 0) {
       const size = volume.length + attributes.length + secrets.length;
-      lastOf.set(volume, { attributes, secrets, permission, request }, { size });
+      lastRequests.set(volume, { attributes, secrets, permission, request }, { size });
     }
     return request;
   };

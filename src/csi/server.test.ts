@@ -17,14 +17,14 @@ import type { MountContext } from '../mount/mount.ts';
 import type { RawMountRequest } from './mount-request.ts';
 import { type CsiServerOptions, createCsiServer } from './server.ts';
 
-const ends: (() => Promise<void>)[] = [];
+const cleanups: (() => Promise<void>)[] = [];
 afterEach(async () => {
-  for (const end of ends.splice(0)) await end();
+  for (const end of cleanups.splice(0)) await end();
 });
 
 async function serve(mount: CsiServerOptions['mount'], options: Partial<CsiServerOptions> = {}) {
   const one = await serving(mount, options);
-  ends.push(one.close);
+  cleanups.push(one.close);
   return one;
 }
 
@@ -121,7 +121,7 @@ describe('the way in', () => {
 
   test('keeps no more responses in the making than there is room for', async () => {
     const big = { ...volume, files: [{ path: 'a', mode: 0o600, contents: Buffer.alloc(400_000) }] };
-    const { driver, registry } = await serve(async () => big, { responseRoomBytes: 1_000_000 });
+    const { driver, registry } = await serve(async () => big, { responseMemoryBytes: 1_000_000 });
     const one = driver();
     const answers = await Promise.all(Array.from({ length: 20 }, () => one.start().answer));
     expect(new Set(answers.map(({ code }) => code))).toEqual(new Set(['OK']));

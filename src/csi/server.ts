@@ -11,10 +11,10 @@ import { probeSocket } from './client.ts';
 import { type UnaryServer, createUnaryServer } from './grpc/server.ts';
 import { frameMessage } from './grpc/wire.ts';
 import { createHealth } from './health.ts';
-import { createUnderWay } from './in-flight-mounts.ts';
+import { createInFlightMounts } from './in-flight-mounts.ts';
 import { driverService } from './messages.ts';
 import { createCsiMetrics } from './metrics.ts';
-import { type MountCallOptions, answerMount, toStatus } from './mount-handler.ts';
+import { type MountHandlerOptions, handleMount, toStatus } from './mount-handler.ts';
 import { createSockets, socketPath } from './sockets.ts';
 
 /** The gRPC server behind one provider's socket. */
@@ -26,7 +26,7 @@ export type ProviderServer = {
 };
 
 /** What {@link createProviderServer} needs. */
-export type ProviderServerOptions = MountCallOptions & {
+export type ProviderServerOptions = MountHandlerOptions & {
   /** What `Version` answers as `runtime_version`. */
   readonly runtimeVersion: string;
 };
@@ -36,17 +36,18 @@ const maxRequestBytes = 4 * 1024 * 1024;
 /** Serves `Version` and `Mount` of v1alpha1 over the connections it is given. */
 export function createProviderServer({
   runtimeVersion,
-  ...mounting
+  ...mountOptions
 }: ProviderServerOptions): ProviderServer {
   const version = { version: 'v1alpha1', runtimeName: 'keyferry', runtimeVersion };
-  const versionAnswer = frameMessage(driverService.version.response.encode(version));
+  const versionResponse = frameMessage(driverService.version.response.encode(version));
   const server = createUnaryServer({
     methods: new Map([
-      [driverService.version.path, (call) => call.answer(versionAnswer)],
-      [driverService.mount.path, (call) => answerMount(call, mounting)],
+      [driverService.version.path, (call) => call.respond(versionResponse)],
+      [driverService.mount.path, (call) => handleMount(call, mountOptions)],
     ]),
     maxMessageBytes: maxRequestBytes,
-    refused: (problem) => toStatus(new SecretError('INVALID_REQUEST', `a call came ${problem}`)),
+    toInvalidCallStatus: (problem) =>
+      toStatus(new SecretError('INVALID_REQUEST', `a call came ${problem}`)),
   });
   return {
     accept: (socket) => server.accept(new DriverConnection(socket)),
@@ -86,7 +87,7 @@ export type CsiServerOptions = {
   /** The largest response in bytes; default 4 MiB, which is what the driver takes. */
   readonly maxResponseBytes?: number;
   /** Bytes of responses that may be in the making at a time, others wait; default 64 MiB. */
-  readonly responseRoomBytes?: number;
+  readonly responseMemoryBytes?: number;
   /** Where `/healthz`, `/readyz` and `/metrics` listen, as {@link createHealth} takes it; default nowhere. */
   readonly healthAddress?: string;
   /** How long a connection has for its last bytes, in milliseconds; default 1,000. */
@@ -95,7 +96,7 @@ export type CsiServerOptions = {
 
 const mebibyte = 1024 * 1024;
 /** For large requests; understood they take some three times as much of a heap of 64 MiB. */
-const requestRoomBytes = 4 * mebibyte;
+const requestMemoryBytes = 4 * mebibyte;
 const probeTimeoutMs = 2_000;
 
 /** Serves the driver: a socket and a gRPC server for each provider, and health over HTTP. */
@@ -110,20 +111,20 @@ export function createCsiServer(options: CsiServerOptions): CsiServer {
     healthAddress,
     goodbyeMs = 1_000,
   } = options;
-  const { maxResponseBytes = 4 * mebibyte, responseRoomBytes = 64 * mebibyte } = options;
+  const { maxResponseBytes = 4 * mebibyte, responseMemoryBytes = 64 * mebibyte } = options;
   const instanceId = randomBytes(8).toString('hex');
   const runtimeVersion = `${version}+${instanceId}`;
-  const underWay = createUnderWay();
-  const metrics = createCsiMetrics(registry, () => underWay.size);
-  const room = createMemoryLimiter(responseRoomBytes);
-  const requestRoom = createMemoryLimiter(requestRoomBytes);
+  const inFlightMounts = createInFlightMounts();
+  const metrics = createCsiMetrics(registry, () => inFlightMounts.size);
+  const responseMemory = createMemoryLimiter(responseMemoryBytes);
+  const requestMemory = createMemoryLimiter(requestMemoryBytes);
   const shared = {
     runtimeVersion,
     mount,
     maxResponseBytes,
-    room,
-    requestRoom,
-    underWay,
+    responseMemory,
+    requestMemory,
+    inFlightMounts,
     log,
     metrics,
   };
@@ -158,17 +159,17 @@ export function createCsiServer(options: CsiServerOptions): CsiServer {
 
   async function drain(graceMs: number): Promise<void> {
     notServing = 'shutting down';
-    const succeeded = await sockets.close();
+    const superseded = await sockets.close();
     const close = (names: readonly string[], ms: number) =>
       Promise.all(names.map(async (name) => servers.get(name)?.close(ms)));
     // Without a successor a driver that is sent away finds nobody, which is no final answer: its connection is served to the end.
-    const leaving = close(succeeded, graceMs + goodbyeMs);
+    const supersededClosed = close(superseded, graceMs + goodbyeMs);
     const end = performance.now() + graceMs;
     // What is on its way over those that leave comes after a moment in which nothing is under way.
-    await Promise.race([leaving, sleep(graceMs, undefined, { ref: false })]);
-    await underWay.drain(Math.max(0, end - performance.now()));
-    const staying = providers.filter((name) => !succeeded.includes(name));
-    await Promise.all([leaving, close(staying, goodbyeMs)]);
+    await Promise.race([supersededClosed, sleep(graceMs, undefined, { ref: false })]);
+    await inFlightMounts.drain(Math.max(0, end - performance.now()));
+    const others = providers.filter((name) => !superseded.includes(name));
+    await Promise.all([supersededClosed, close(others, goodbyeMs)]);
     await health?.close();
   }
 

@@ -8,8 +8,8 @@ import { SecretError } from '../core/errors.ts';
 /** What fits into a socket address besides its final zero. */
 const maxPathBytes = 107;
 
-const temporary = /^\.kf[0-9a-z]{3}$/;
-const leftOverAfterMs = 60_000;
+const temporaryPattern = /^\.kf[0-9a-z]{3}$/;
+const leftoverAgeMs = 60_000;
 
 /** A socket that listens, and which inode it is. */
 export type BoundSocket = { readonly path: string; readonly server: Server; readonly inode: Inode };
@@ -63,7 +63,7 @@ export async function bindSocket(
 }
 
 /** Whether its path still leads to this very socket, to another file, or to none. */
-export function whoseIs({ path, inode }: BoundSocket): 'ours' | 'foreign' | 'nobody' {
+export function ownerOf({ path, inode }: BoundSocket): 'ours' | 'foreign' | 'nobody' {
   const found = lstatSync(path, { bigint: true, throwIfNoEntry: false });
   if (found === undefined) return 'nobody';
   return found.ino === inode.ino && found.dev === inode.dev ? 'ours' : 'foreign';
@@ -75,7 +75,7 @@ export type DeadSocket = Pick<BigIntStats, 'dev' | 'ino' | 'ctimeNs'>;
 /** The socket at the path, if that is what is there and nobody listens. */
 export async function deadSocketAt(path: string): Promise<DeadSocket | undefined> {
   const found = lstatSync(path, { bigint: true, throwIfNoEntry: false });
-  return found?.isSocket() === true && (await refuses(path)) ? found : undefined;
+  return found?.isSocket() === true && (await refusesConnections(path)) ? found : undefined;
 }
 
 /**
@@ -83,7 +83,7 @@ export async function deadSocketAt(path: string): Promise<DeadSocket | undefined
  * that moment, is put back.
  * @throws Error of the file system
  */
-export function removeDead(path: string, dead: DeadSocket): void {
+export function removeDeadSocket(path: string, dead: DeadSocket): void {
   const found = lstatSync(path, { bigint: true, throwIfNoEntry: false });
   if (found === undefined || !isSame(found, dead)) return;
   const aside = temporaryName(path);
@@ -105,16 +105,16 @@ export function isSame(one: DeadSocket, other: DeadSocket): boolean {
 }
 
 /** Whether nobody would take a connection. What else may keep one from being made tells nothing of that. */
-function refuses(path: string): Promise<boolean> {
+function refusesConnections(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);
-    const answer = (refused: boolean): void => {
+    const finish = (refused: boolean): void => {
       resolve(refused);
       socket.destroy();
     };
     socket
-      .once('connect', () => answer(false))
-      .once('error', (error) => answer(isCode(error, 'ECONNREFUSED')));
+      .once('connect', () => finish(false))
+      .once('error', (error) => finish(isCode(error, 'ECONNREFUSED')));
   });
 }
 
@@ -122,24 +122,24 @@ function refuses(path: string): Promise<boolean> {
  * Takes the path away, if it is still ours, and stops listening; whose it was. Connections live on.
  * @throws Error of the file system where the path cannot be taken away
  */
-export function unbindSocket(socket: BoundSocket): ReturnType<typeof whoseIs> {
+export function unbindSocket(socket: BoundSocket): ReturnType<typeof ownerOf> {
   try {
-    const whose = whoseIs(socket);
+    const owner = ownerOf(socket);
     // In one go, so that hardly anybody can come between the look and the deed; a successor who does binds again.
-    if (whose === 'ours') unlinkSync(socket.path);
-    return whose;
+    if (owner === 'ours') unlinkSync(socket.path);
+    return owner;
   } finally {
     socket.server.close();
   }
 }
 
 /** Removes what processes that crashed while binding have left in the folder. */
-export async function removeLeftOvers(folder: string, now = Date.now()): Promise<void> {
+export async function removeLeftovers(folder: string, now = Date.now()): Promise<void> {
   for (const name of await readdir(folder)) {
     const path = join(folder, name);
-    if (!temporary.test(name)) continue;
+    if (!temporaryPattern.test(name)) continue;
     const stats = await lstat(path).catch(() => undefined);
-    if (stats !== undefined && now - stats.ctimeMs > leftOverAfterMs)
+    if (stats !== undefined && now - stats.ctimeMs > leftoverAgeMs)
       await rm(path, { recursive: true, force: true });
   }
 }

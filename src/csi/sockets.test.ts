@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { createCsiMetrics } from './metrics.ts';
-import { bindSocket, removeLeftOvers } from './socket-file.ts';
+import { bindSocket, removeLeftovers } from './socket-file.ts';
 import { createSockets, type Sockets, type SocketsOptions } from './sockets.ts';
 
 let folder: string;
@@ -72,7 +72,7 @@ async function foreignProvider(at = path): Promise<Server> {
 }
 
 /** Who answers at the path. */
-async function whoAnswers(at = path): Promise<string> {
+async function responderAt(at = path): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = '';
     connect(at)
@@ -104,8 +104,8 @@ describe('the providers’ sockets', () => {
     }
     expect(await readdir(folder)).toEqual(['cce.sock', 'local.sock']);
     expect((await stat(path)).mode & 0o777).toBe(0o600);
-    expect(await whoAnswers()).toBe('a cce');
-    expect(await whoAnswers(join(folder, 'local.sock'))).toBe('a local');
+    expect(await responderAt()).toBe('a cce');
+    expect(await responderAt(join(folder, 'local.sock'))).toBe('a local');
   });
 
   test('are never to be seen with another mode', async () => {
@@ -128,16 +128,16 @@ describe('the providers’ sockets', () => {
 
   test('make their folder', async () => {
     await started('a', { providersDir: join(folder, 'x/y') });
-    expect(await whoAnswers(join(folder, 'x/y/cce.sock'))).toBe('a cce');
+    expect(await responderAt(join(folder, 'x/y/cce.sock'))).toBe('a cce');
   });
 
   test('take over a stale one', async () => {
     await foreignProvider(join(folder, 'old'));
     await rename(join(folder, 'old'), path);
     for (const one of open.splice(0)) one.close();
-    await expect(whoAnswers()).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    await expect(responderAt()).rejects.toMatchObject({ code: 'ECONNREFUSED' });
     await started('a');
-    expect(await whoAnswers()).toBe('a cce');
+    expect(await responderAt()).toBe('a cce');
   });
 
   test('come back where who took them over is dead: a new version that crashes must not take its node along', async () => {
@@ -145,10 +145,10 @@ describe('the providers’ sockets', () => {
     await foreignProvider(join(folder, 'new'));
     await rename(join(folder, 'new'), path);
     await eventually(async () => expect(old.problems()).toHaveLength(1));
-    expect(await whoAnswers()).toBe('foreign');
+    expect(await responderAt()).toBe('foreign');
     // Its name at birth goes with it, the path stays: as after a kill.
     open.pop()?.close();
-    await eventually(async () => expect(await whoAnswers()).toBe('old cce'));
+    await eventually(async () => expect(await responderAt()).toBe('old cce'));
     await eventually(async () => expect(old.problems()).toEqual([]));
     expect(await old.metrics()).toContain('keyferry_socket_rebinds_total{provider="cce"} 1');
   });
@@ -180,7 +180,7 @@ describe('the providers’ sockets', () => {
     expect(sockets.problems()).toEqual([expect.stringContaining('leads to')]);
     expect(logged.filter((line) => line.includes('"level":"error"')).length).toBeLessThan(3);
     await rm(path, { recursive: true });
-    await eventually(async () => expect(await whoAnswers()).toBe('a cce'));
+    await eventually(async () => expect(await responderAt()).toBe('a cce'));
   });
 
   test('take over a living one without a gap', async () => {
@@ -188,7 +188,7 @@ describe('the providers’ sockets', () => {
     const answers: string[] = [];
     const enough = new AbortController();
     const asks = (async () => {
-      while (!enough.signal.aborted) answers.push(await whoAnswers());
+      while (!enough.signal.aborted) answers.push(await responderAt());
     })();
     await started('a');
     await eventually(async () => expect(answers).toContain('a cce'));
@@ -201,7 +201,7 @@ describe('the providers’ sockets', () => {
     const fits = join(folder, 'd'.repeat(107 - folder.length - '//cce.sock'.length));
     await started('a', { providersDir: fits });
     expect(Buffer.byteLength(join(fits, 'cce.sock'))).toBe(107);
-    expect(await whoAnswers(join(fits, 'cce.sock'))).toBe('a cce');
+    expect(await responderAt(join(fits, 'cce.sock'))).toBe('a cce');
     await expect(started('a', { providersDir: `${fits}d` })).rejects.toMatchObject({
       code: 'NOT_CONFIGURED',
       message: expect.stringContaining("takes 108 bytes, and a unix socket's at most 107"),
@@ -211,7 +211,7 @@ describe('the providers’ sockets', () => {
   test('are bound again when their path is unlinked, and say so', async () => {
     const sockets = await started('a', { pollMs: 100_000 }); // the file system's notice is enough
     await unlink(path);
-    await eventually(async () => expect(await whoAnswers()).toBe('a cce'));
+    await eventually(async () => expect(await responderAt()).toBe('a cce'));
     expect((await stat(path)).mode & 0o777).toBe(0o600);
     await eventually(async () =>
       expect(await sockets.metrics()).toContain('keyferry_socket_rebinds_total{provider="cce"} 1'),
@@ -224,14 +224,14 @@ describe('the providers’ sockets', () => {
     // At once: while it is emptied, a socket that is bound again would be in the way.
     await rename(folder, `${folder}-gone`);
     await rm(`${folder}-gone`, { recursive: true });
-    await eventually(async () => expect(await whoAnswers()).toBe('a cce'));
+    await eventually(async () => expect(await responderAt()).toBe('a cce'));
   });
 
   test('survive the provider they replaced, which unlinks by name as it stops', async () => {
     const vendors = await foreignProvider();
     const sockets = await started('a');
     vendors.close();
-    await eventually(async () => expect(await whoAnswers()).toBe('a cce'));
+    await eventually(async () => expect(await responderAt()).toBe('a cce'));
     expect(sockets.problems()).toEqual([]);
   });
 
@@ -259,11 +259,11 @@ describe('the providers’ sockets', () => {
     );
     expect(await sockets.metrics()).toContain('keyferry_socket_owned{provider="cce"} 0');
     expect(logged.join('')).toContain('another process');
-    expect(await whoAnswers()).toBe('foreign');
+    expect(await responderAt()).toBe('foreign');
 
     foreign.close();
     await unlink(path);
-    await eventually(async () => expect(await whoAnswers()).toBe('a cce'));
+    await eventually(async () => expect(await responderAt()).toBe('a cce'));
     expect(sockets.problems()).toEqual([]);
     expect(await sockets.metrics()).toContain('keyferry_socket_owned{provider="cce"} 1');
   });
@@ -273,7 +273,7 @@ describe('the providers’ sockets', () => {
     expect(
       await bindSocket(path, { replace: false, onConnection: () => undefined }),
     ).toBeUndefined();
-    expect(await whoAnswers()).toBe('foreign');
+    expect(await responderAt()).toBe('foreign');
     expect(await readdir(folder)).toEqual(['cce.sock']);
   });
 
@@ -281,7 +281,7 @@ describe('the providers’ sockets', () => {
     const old = await started('old');
     const young = await started('young');
     await old.close();
-    expect(await whoAnswers()).toBe('young cce');
+    expect(await responderAt()).toBe('young cce');
     await young.close();
     expect(await readdir(folder)).toEqual([]);
   });
@@ -298,9 +298,9 @@ describe('the providers’ sockets', () => {
     await mkdir(join(folder, '.kfa1b'));
     await writeFile(join(folder, '.kfa1b/s'), '');
     await writeFile(join(folder, '.kf-not-ours'), '');
-    await removeLeftOvers(folder);
+    await removeLeftovers(folder);
     expect(await readdir(folder)).toEqual(['.kf-not-ours', '.kfa1b']);
-    await removeLeftOvers(folder, Date.now() + 61_000);
+    await removeLeftovers(folder, Date.now() + 61_000);
     expect(await readdir(folder)).toEqual(['.kf-not-ours']);
   });
 });

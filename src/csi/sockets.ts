@@ -9,10 +9,10 @@ import {
   checkSocketPath,
   deadSocketAt,
   isSame,
-  removeDead,
-  removeLeftOvers,
+  removeDeadSocket,
+  removeLeftovers,
   unbindSocket,
-  whoseIs,
+  ownerOf,
   type BoundSocket,
   type DeadSocket,
 } from './socket-file.ts';
@@ -42,7 +42,7 @@ export type SocketsOptions = {
 };
 
 /** One provider's socket. */
-type Place = {
+type ProviderSocket = {
   readonly provider: string;
   readonly path: string;
   socket: BoundSocket;
@@ -69,11 +69,11 @@ export function createSockets({
   metrics,
   pollMs = 500,
 }: SocketsOptions): Sockets {
-  const places: Place[] = [];
+  const providerSockets: ProviderSocket[] = [];
   let watcher: FSWatcher | undefined;
   let timer: NodeJS.Timeout | undefined;
-  let look: Promise<void> = Promise.resolve();
-  let looksWaiting = 0;
+  let currentCheck: Promise<void> = Promise.resolve();
+  let pendingChecks = 0;
 
   async function bind(
     provider: string,
@@ -90,7 +90,7 @@ export function createSockets({
     return socket;
   }
 
-  function note(place: Place, problem: string | undefined): void {
+  function setProblem(place: ProviderSocket, problem: string | undefined): void {
     metrics.socketOwned.set({ provider: place.provider }, problem === undefined ? 1 : 0);
     if (place.problem === problem) return;
     place.problem = problem;
@@ -100,7 +100,7 @@ export function createSockets({
   }
 
   /** The socket there on which nobody listens, now and a look ago: a program that binds its path directly listens a moment later. */
-  async function lastingDead(place: Place): Promise<DeadSocket | undefined> {
+  async function findPersistentDeadSocket(place: ProviderSocket): Promise<DeadSocket | undefined> {
     const socket = await deadSocketAt(place.path);
     const now = performance.now();
     if (socket === undefined) place.dead = undefined;
@@ -109,16 +109,16 @@ export function createSockets({
     return place.dead !== undefined && now - place.dead.since >= pollMs ? socket : undefined;
   }
 
-  async function lookAt(place: Place): Promise<void> {
-    let whose = whoseIs(place.socket);
-    if (whose !== 'foreign') place.dead = undefined;
-    const dead = whose === 'foreign' ? await lastingDead(place) : undefined;
-    if (whose === 'nobody' || dead !== undefined) {
-      const what =
+  async function checkSocket(place: ProviderSocket): Promise<void> {
+    let owner = ownerOf(place.socket);
+    if (owner !== 'foreign') place.dead = undefined;
+    const dead = owner === 'foreign' ? await findPersistentDeadSocket(place) : undefined;
+    if (owner === 'nobody' || dead !== undefined) {
+      const reason =
         dead === undefined ? 'is gone: somebody unlinked it' : 'leads to a process that is dead';
-      log.warn({ provider: place.provider }, `${place.path} ${what}; binding it again`);
+      log.warn({ provider: place.provider }, `${place.path} ${reason}; binding it again`);
       await mkdir(providersDir, { recursive: true });
-      if (dead !== undefined) removeDead(place.path, dead);
+      if (dead !== undefined) removeDeadSocket(place.path, dead);
       // Whoever comes meanwhile has it: in his place we would be two that live, and his pod never ready.
       const socket = await bind(place.provider, place.path, false);
       if (socket !== undefined) {
@@ -126,33 +126,33 @@ export function createSockets({
         place.socket = socket;
         metrics.socketRebinds.inc({ provider: place.provider });
       }
-      whose = whoseIs(place.socket);
+      owner = ownerOf(place.socket);
     }
-    const taken = `${place.path} leads to another process: a successor of this one, or a foreign provider`;
-    note(place, whose === 'foreign' ? taken : undefined);
+    const takenOver = `${place.path} leads to another process: a successor of this one, or a foreign provider`;
+    setProblem(place, owner === 'foreign' ? takenOver : undefined);
   }
 
-  async function lookAtAll(): Promise<void> {
-    looksWaiting -= 1;
-    for (const place of places) {
-      await lookAt(place).catch((error: unknown) => {
+  async function checkAll(): Promise<void> {
+    pendingChecks -= 1;
+    for (const place of providerSockets) {
+      await checkSocket(place).catch((error: unknown) => {
         log.error({ provider: place.provider, err: error }, 'cannot bind the socket');
-        note(place, `${place.path} is gone and cannot be bound again`);
+        setProblem(place, `${place.path} is gone and cannot be bound again`);
       });
     }
   }
 
   /** Looks one after the other; one that waits sees what any number of callers wanted it to see. */
-  function lookSoon(): void {
-    if (looksWaiting > 0) return;
-    looksWaiting += 1;
-    look = look.then(lookAtAll);
+  function scheduleCheck(): void {
+    if (pendingChecks > 0) return;
+    pendingChecks += 1;
+    currentCheck = currentCheck.then(checkAll);
   }
 
   function startWatching(): void {
-    timer = setInterval(lookSoon, pollMs).unref();
+    timer = setInterval(scheduleCheck, pollMs).unref();
     try {
-      watcher = watch(providersDir, { persistent: false }, lookSoon);
+      watcher = watch(providersDir, { persistent: false }, scheduleCheck);
       watcher.on('error', (error) =>
         log.warn({ err: error }, 'the providers directory is looked at by the clock alone'),
       );
@@ -163,31 +163,31 @@ export function createSockets({
 
   return {
     async start() {
-      const wanted = providers.map((provider) => ({
+      const paths = providers.map((provider) => ({
         provider,
         path: socketPath(providersDir, provider),
       }));
-      for (const { path } of wanted) checkSocketPath(path);
+      for (const { path } of paths) checkSocketPath(path);
       await mkdir(providersDir, { recursive: true });
-      await removeLeftOvers(providersDir);
-      for (const { provider, path } of wanted) {
+      await removeLeftovers(providersDir);
+      for (const { provider, path } of paths) {
         const socket = await bind(provider, path, true);
         if (socket === undefined) continue;
-        const place: Place = { provider, path, socket, problem: undefined };
-        places.push(place);
-        note(place, undefined);
+        const place: ProviderSocket = { provider, path, socket, problem: undefined };
+        providerSockets.push(place);
+        setProblem(place, undefined);
         log.info({ provider, socket: path }, 'listening');
       }
       startWatching();
     },
     problems() {
-      return places.flatMap(({ problem }) => problem ?? []);
+      return providerSockets.flatMap(({ problem }) => problem ?? []);
     },
     async close() {
       clearInterval(timer);
       watcher?.close();
-      await look;
-      const succeeded = places.splice(0).filter(({ provider, socket, path }) => {
+      await currentCheck;
+      const superseded = providerSockets.splice(0).filter(({ provider, socket, path }) => {
         metrics.socketOwned.set({ provider }, 0);
         try {
           return unbindSocket(socket) === 'foreign';
@@ -197,7 +197,7 @@ export function createSockets({
           return false;
         }
       });
-      return succeeded.map(({ provider }) => provider);
+      return superseded.map(({ provider }) => provider);
     },
   };
 }

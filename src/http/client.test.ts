@@ -14,17 +14,22 @@ import { type FakeServer, startFakeServer } from '../../test/fakes/http-server.t
 import { createTestCa } from '../../test/fakes/tls.ts';
 import { SecretError } from '../core/errors.ts';
 import { Redacted } from '../core/redacted.ts';
-import { type Http, type HttpOptions, type HttpRequest, createHttp } from './client.ts';
+import {
+  type HttpClient,
+  type HttpClientOptions,
+  type HttpRequest,
+  createHttpClient,
+} from './client.ts';
 
-const forever = new AbortController().signal;
-const closing: (() => Promise<unknown>)[] = [];
+const neverAborted = new AbortController().signal;
+const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
+  for (const close of cleanups.splice(0).reverse()) await close();
 });
 
-function httpOf(options?: HttpOptions): Http {
-  const http = createHttp(options);
-  closing.push(() => http.close());
+function clientOf(options?: HttpClientOptions): HttpClient {
+  const http = createHttpClient(options);
+  cleanups.push(() => http.close());
   return http;
 }
 
@@ -37,7 +42,7 @@ async function serverOf(
     }),
     ...options,
   });
-  closing.push(() => server.close());
+  cleanups.push(() => server.close());
   return server;
 }
 
@@ -50,14 +55,14 @@ async function rawServer(onConnection: (socket: Socket) => void): Promise<URL> {
     socket.resume();
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  closing.push(() => new Promise((resolve) => server.close(resolve)));
+  cleanups.push(() => new Promise((resolve) => server.close(resolve)));
   return new URL(
     `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/secret?token=canary-query`,
   );
 }
 
-function ask(http: Http, request: Partial<HttpRequest> & { url: URL }) {
-  return http.request({ method: 'GET', signal: forever, ...request });
+function send(http: HttpClient, request: Partial<HttpRequest> & { url: URL }) {
+  return http.request({ method: 'GET', signal: neverAborted, ...request });
 }
 
 async function until(holds: () => boolean): Promise<void> {
@@ -68,7 +73,7 @@ describe('a request', () => {
   test('carries method, path, query, headers and body, and brings back status, headers and body', async () => {
     const server = await serverOf();
     server.injectFault();
-    const answer = await ask(httpOf(), {
+    const answer = await send(clientOf(), {
       method: 'POST',
       url: new URL('/v1/a%2Fb/secrets?limit=1&marker=x', server.url),
       headers: { 'X-Sdk-Date': '20060102T150405Z' },
@@ -90,14 +95,14 @@ describe('a request', () => {
     server.injectFault({
       response: { status: 307, headers: { location: '/elsewhere', 'set-cookie': 'a=1' } },
     });
-    const answer = await ask(httpOf(), { url: server.url });
+    const answer = await send(clientOf(), { url: server.url });
     expect([answer.status, answer.headers.location, server.count()]).toEqual([
       307,
       '/elsewhere',
       1,
     ]);
     server.injectFault({ response: { status: 500, body: 'down' } });
-    expect(await ask(httpOf(), { url: server.url })).toMatchObject({
+    expect(await send(clientOf(), { url: server.url })).toMatchObject({
       status: 500,
       body: Buffer.from('down'),
     });
@@ -107,10 +112,10 @@ describe('a request', () => {
     const server = await serverOf({ handler: () => ({ body: Buffer.alloc(3_000_000, 'x') }) });
     let length = 0;
     const onData = (piece: Uint8Array): void => void (length += piece.length);
-    const answer = await ask(httpOf(), { url: server.url, onData });
+    const answer = await send(clientOf(), { url: server.url, onData });
     expect([answer.status, answer.body.length, length]).toEqual([200, 0, 3_000_000]);
     server.injectFault({ response: { status: 403, body: 'no' } });
-    const refused = await ask(httpOf(), { url: server.url, onData });
+    const refused = await send(clientOf(), { url: server.url, onData });
     expect([refused.status, refused.body.toString(), length]).toEqual([403, 'no', 3_000_000]);
   });
 
@@ -120,30 +125,32 @@ describe('a request', () => {
     const onData = (): never => {
       throw enough;
     };
-    expect(await rejectedError(ask(httpOf(), { url: server.url, onData }))).toBe(enough);
+    expect(await rejectedError(send(clientOf(), { url: server.url, onData }))).toBe(enough);
   });
 
   test('uses a connection again, and no more at once than allowed', async () => {
     const server = await serverOf();
-    const http = httpOf({ connections: 2 });
-    for (let asked = 0; asked < 5; asked += 1) await ask(http, { url: server.url });
+    const http = clientOf({ connections: 2 });
+    for (let asked = 0; asked < 5; asked += 1) await send(http, { url: server.url });
     // The second request can come before the first connection is free again.
     expect(server.connections).toBeLessThanOrEqual(2);
     server.injectFault({ delayMs: 5 });
-    await Promise.all(Array.from({ length: 8 }, () => ask(http, { url: server.url })));
+    await Promise.all(Array.from({ length: 8 }, () => send(http, { url: server.url })));
     expect([server.connections, server.count()]).toEqual([2, 13]);
   });
 
   test('goes over a unix socket', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'http-'));
-    closing.push(() => rm(directory, { recursive: true }));
+    cleanups.push(() => rm(directory, { recursive: true }));
     const socketPath = join(directory, 'agent.sock');
     await serverOf({ socketPath });
-    const answer = await ask(httpOf(), { url: new URL('http://localhost/v1/x'), socketPath });
+    const answer = await send(clientOf(), { url: new URL('http://localhost/v1/x'), socketPath });
     expect(JSON.parse(answer.body.toString())).toMatchObject({ path: '/v1/x' });
     const gone = join(directory, 'gone.sock');
     expect(
-      await rejectedError(ask(httpOf(), { url: new URL('http://localhost/'), socketPath: gone })),
+      await rejectedError(
+        send(clientOf(), { url: new URL('http://localhost/'), socketPath: gone }),
+      ),
     ).toMatchObject({
       code: 'STORE_UNAVAILABLE',
       message: `${gone} has no socket there (ENOENT)`,
@@ -153,9 +160,9 @@ describe('a request', () => {
   test('takes a body up to its limit and breaks off beyond it', async () => {
     const server = await serverOf();
     server.injectFault({ response: { body: Buffer.alloc(1_000, 'x') } });
-    const http = httpOf();
-    expect((await ask(http, { url: server.url, maxBytes: 1_000 })).body).toHaveLength(1_000);
-    expect(await rejectedError(ask(http, { url: server.url, maxBytes: 999 }))).toMatchObject({
+    const http = clientOf();
+    expect((await send(http, { url: server.url, maxBytes: 1_000 })).body).toHaveLength(1_000);
+    expect(await rejectedError(send(http, { url: server.url, maxBytes: 999 }))).toMatchObject({
       code: 'STORE_ANSWER_TOO_LARGE',
       message: `${server.url.host} answered with more than 999 bytes`,
     });
@@ -171,7 +178,7 @@ describe('a request', () => {
       };
       more();
     });
-    const failure = await rejectedError(ask(httpOf(), { url }));
+    const failure = await rejectedError(send(clientOf(), { url }));
     expect(failure.code).toBe('STORE_ANSWER_TOO_LARGE');
     expect(sent).toBeLessThan(16 * 1_048_576);
   });
@@ -193,14 +200,17 @@ describe('a failure', () => {
       ['truncated', { truncate: true, response: { body: 'canary'.repeat(1_000) } }],
     ] as const) {
       server.injectFault(trouble);
-      failures.push([name, await rejectedError(ask(httpOf(), request))]);
+      failures.push([name, await rejectedError(send(clientOf(), request))]);
     }
     const nonsense = await rawServer((socket) => socket.end('canary: this is no HTTP\r\n\r\n'));
-    failures.push(['nonsense', await rejectedError(ask(httpOf(), { ...request, url: nonsense }))]);
+    failures.push([
+      'nonsense',
+      await rejectedError(send(clientOf(), { ...request, url: nonsense })),
+    ]);
     const headers = await rawServer((socket) =>
       socket.end(`HTTP/1.1 200 OK\r\nx: ${'canary'.repeat(9_999)}\r\n\r\n`),
     );
-    failures.push(['headers', await rejectedError(ask(httpOf(), { ...request, url: headers }))]);
+    failures.push(['headers', await rejectedError(send(clientOf(), { ...request, url: headers }))]);
     expect(failures.map(([name, { code }]) => [name, code])).toEqual([
       ['reset', 'STORE_UNAVAILABLE'],
       ['truncated', 'STORE_UNAVAILABLE'],
@@ -221,12 +231,12 @@ describe('a failure', () => {
   test('to connect is STORE_UNAVAILABLE with the cause', async () => {
     const server = await serverOf();
     await server.close();
-    expect(await rejectedError(ask(httpOf(), { url: server.url }))).toMatchObject({
+    expect(await rejectedError(send(clientOf(), { url: server.url }))).toMatchObject({
       code: 'STORE_UNAVAILABLE',
       message: `${server.url.host} refused the connection (ECONNREFUSED)`,
     });
     const unknown = await rejectedError(
-      ask(httpOf(), { url: new URL('https://kms.nowhere.invalid/x') }),
+      send(clientOf(), { url: new URL('https://kms.nowhere.invalid/x') }),
     );
     expect(unknown.code).toBe('STORE_UNAVAILABLE');
     expect(unknown.message).toMatch(/^kms\.nowhere\.invalid .*DNS.* \((ENOTFOUND|EAI_AGAIN)\)$/);
@@ -238,9 +248,9 @@ describe('a failure', () => {
     const ca = createTestCa();
     const stranger = await serverOf({ tls: ca.issue() });
     for (const url of [gone.url, new URL('https://kms.nowhere.invalid'), stranger.url])
-      expect(await rejectedError(ask(httpOf(), { url }))).toMatchObject({ unsent: true });
+      expect(await rejectedError(send(clientOf(), { url }))).toMatchObject({ unsent: true });
     expect(
-      await rejectedError(ask(httpOf(), { url: gone.url, socketPath: '/nowhere.sock' })),
+      await rejectedError(send(clientOf(), { url: gone.url, socketPath: '/nowhere.sock' })),
     ).toMatchObject({
       unsent: true,
     });
@@ -248,7 +258,7 @@ describe('a failure', () => {
     const server = await serverOf();
     for (const trouble of [{ reset: true }, { truncate: true }, { hang: true }]) {
       server.injectFault(trouble);
-      const error = await rejectedError(ask(httpOf(), { url: server.url, timeoutMs: 50 }));
+      const error = await rejectedError(send(clientOf(), { url: server.url, timeoutMs: 50 }));
       expect(error).toMatchObject({ unsent: false });
     }
   });
@@ -257,13 +267,13 @@ describe('a failure', () => {
     const server = await serverOf();
     const message = `${server.url.host} did not answer within 0.02 s`;
     server.injectFault({ hang: true });
-    const hung = ask(httpOf(), { url: server.url, timeoutMs: 20 });
+    const hung = send(clientOf(), { url: server.url, timeoutMs: 20 });
     expect(await rejectedError(hung)).toMatchObject({ code: 'STORE_TIMEOUT', message });
     const stalled = await rawServer((socket) => {
       socket.write('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf');
-      closing.push(async () => socket.destroy());
+      cleanups.push(async () => socket.destroy());
     });
-    expect(await rejectedError(ask(httpOf(), { url: stalled, timeoutMs: 20 }))).toMatchObject({
+    expect(await rejectedError(send(clientOf(), { url: stalled, timeoutMs: 20 }))).toMatchObject({
       code: 'STORE_TIMEOUT',
     });
   });
@@ -273,21 +283,24 @@ describe('a failure', () => {
     server.injectFault({ hang: true });
     const left = new SecretError('CANCELLED', 'left');
     const caller = new AbortController();
-    const http = httpOf();
-    const asked = rejectedError(ask(http, { url: server.url, signal: caller.signal }));
+    const http = clientOf();
+    const asked = rejectedError(send(http, { url: server.url, signal: caller.signal }));
     await until(() => server.count() === 1);
     caller.abort(left);
     expect(await asked).toBe(left);
-    expect(await rejectedError(ask(http, { url: server.url, signal: caller.signal }))).toBe(left);
+    expect(await rejectedError(send(http, { url: server.url, signal: caller.signal }))).toBe(left);
     server.injectFault();
-    await ask(http, { url: server.url });
+    await send(http, { url: server.url });
     expect(server.count()).toBe(2);
     expect(server.connections).toBeGreaterThan(1);
   });
 
   test('of a header that cannot be sent is our own, and its value stays with us', async () => {
     const server = await serverOf();
-    const asked = ask(httpOf(), { url: server.url, headers: { authorization: 'canary\r\nx: y' } });
+    const asked = send(clientOf(), {
+      url: server.url,
+      headers: { authorization: 'canary\r\nx: y' },
+    });
     const failure = await rejectedError(asked);
     expect(failure.code).toBe('INTERNAL');
     expect(String((failure.cause as Error).stack)).not.toContain('canary');
@@ -296,12 +309,12 @@ describe('a failure', () => {
   test('after closing is SHUTTING_DOWN; what was under way ends', async () => {
     const server = await serverOf();
     server.injectFault({ hang: true });
-    const http = createHttp();
-    const underWay = rejectedError(ask(http, { url: server.url }));
+    const http = createHttpClient();
+    const underWay = rejectedError(send(http, { url: server.url }));
     await until(() => server.count() === 1);
     await http.close();
     expect((await underWay).code).toBe('SHUTTING_DOWN');
-    expect((await rejectedError(ask(http, { url: server.url }))).code).toBe('SHUTTING_DOWN');
+    expect((await rejectedError(send(http, { url: server.url }))).code).toBe('SHUTTING_DOWN');
   });
 });
 
@@ -311,10 +324,11 @@ describe('over TLS', () => {
 
   test('trusts the operator’s authorities beside the others', async () => {
     const server = await serverOf({ tls: ca.issue() });
-    const http = httpOf({ ca: [other.cert, ca.cert] });
-    expect((await ask(http, { url: server.url })).status).toBe(200);
+    const http = clientOf({ ca: [other.cert, ca.cert] });
+    expect((await send(http, { url: server.url })).status).toBe(200);
     expect(
-      (await ask(http, { url: new URL(server.url.href.replace('127.0.0.1', 'localhost')) })).status,
+      (await send(http, { url: new URL(server.url.href.replace('127.0.0.1', 'localhost')) }))
+        .status,
     ).toBe(200);
   });
 
@@ -326,7 +340,7 @@ describe('over TLS', () => {
       trusted = ca.cert,
     ): Promise<string> => {
       const server = await serverOf({ tls });
-      const failure = await rejectedError(ask(httpOf({ ca: [trusted] }), { url: server.url }));
+      const failure = await rejectedError(send(clientOf({ ca: [trusted] }), { url: server.url }));
       expect(failure.code).toBe('STORE_UNAVAILABLE');
       return failure.summary.replace(server.url.host, 'HOST');
     };
@@ -347,24 +361,24 @@ describe('over TLS', () => {
   test('says so where the other side speaks no TLS', async () => {
     const server = await serverOf();
     const url = new URL(server.url.href.replace('http:', 'https:'));
-    expect((await rejectedError(ask(httpOf(), { url }))).message).toMatch(
+    expect((await rejectedError(send(clientOf(), { url }))).message).toMatch(
       / does not speak TLS, or not as we do \(/,
     );
   });
 
   test('settings of a request stay with that request', async () => {
     const server = await serverOf({ tls: ca.issue() });
-    const http = httpOf();
-    expect((await ask(http, { url: server.url, tls: { ca: ca.cert } })).status).toBe(200);
-    expect((await ask(http, { url: server.url, tls: { rejectUnauthorized: false } })).status).toBe(
+    const http = clientOf();
+    expect((await send(http, { url: server.url, tls: { ca: ca.cert } })).status).toBe(200);
+    expect((await send(http, { url: server.url, tls: { rejectUnauthorized: false } })).status).toBe(
       200,
     );
-    expect((await rejectedError(ask(http, { url: server.url }))).message).toContain(
+    expect((await rejectedError(send(http, { url: server.url }))).message).toContain(
       'unknown authority',
     );
-    const trusting = httpOf({ ca: [ca.cert] });
+    const trusting = clientOf({ ca: [ca.cert] });
     const replaced = await rejectedError(
-      ask(trusting, { url: server.url, tls: { ca: other.cert } }),
+      send(trusting, { url: server.url, tls: { ca: other.cert } }),
     );
     expect(replaced.message).toContain('unknown authority');
   });
@@ -372,36 +386,38 @@ describe('over TLS', () => {
   test('an intermediate is enough where the settings say so', async () => {
     const intermediate = ca.intermediate('Intermediate');
     const server = await serverOf({ tls: intermediate.issue() });
-    const http = httpOf();
+    const http = clientOf();
     const tls = { ca: intermediate.cert };
-    expect((await rejectedError(ask(http, { url: server.url, tls }))).message).toContain(
+    expect((await rejectedError(send(http, { url: server.url, tls }))).message).toContain(
       'unknown authority',
     );
     const partial = { ...tls, allowPartialTrustChain: true };
-    expect((await ask(http, { url: server.url, tls: partial })).status).toBe(200);
+    expect((await send(http, { url: server.url, tls: partial })).status).toBe(200);
   });
 
   test('expects the name it is told to', async () => {
     const server = await serverOf({ tls: ca.issue({ hosts: ['vault.example'] }) });
     const tls = { ca: ca.cert, servername: 'vault.example' };
-    expect((await ask(httpOf(), { url: server.url, tls })).status).toBe(200);
+    expect((await send(clientOf(), { url: server.url, tls })).status).toBe(200);
   });
 
   test('shows its certificate, and tells two keys apart', async () => {
     const server = await serverOf({ tls: { ...ca.issue(), ca: ca.cert, requestCert: true } });
-    const http = httpOf();
+    const http = clientOf();
     const { cert, key } = ca.issue({ hosts: ['client'] });
     expect(
-      (await ask(http, { url: server.url, tls: { ca: ca.cert, cert, key: new Redacted(key) } }))
+      (await send(http, { url: server.url, tls: { ca: ca.cert, cert, key: new Redacted(key) } }))
         .status,
     ).toBe(200);
     const foreign = new Redacted(ca.issue().key);
     expect(
-      await rejectedError(ask(http, { url: server.url, tls: { ca: ca.cert, cert, key: foreign } })),
+      await rejectedError(
+        send(http, { url: server.url, tls: { ca: ca.cert, cert, key: foreign } }),
+      ),
     ).toMatchObject({
       code: 'NOT_CONFIGURED',
     });
-    const noPem = await rejectedError(ask(http, { url: server.url, tls: { ca: 'canary' } }));
+    const noPem = await rejectedError(send(http, { url: server.url, tls: { ca: 'canary' } }));
     expect(noPem).toMatchObject({ code: 'NOT_CONFIGURED' });
     expect(noPem.cause).toBeUndefined();
     expect(noPem.summary).not.toContain('canary');
@@ -435,11 +451,11 @@ describe('by a proxy', () => {
     const ca = createTestCa();
     const server = await serverOf({ tls: ca.issue({ hosts: ['kms.example.com'] }) });
     const proxy = await proxyOf(server.url);
-    const http = httpOf({
+    const http = clientOf({
       ca: [ca.cert],
       proxy: { httpsProxy: `http://user:p%40ss@${proxy.host}` },
     });
-    const answer = await ask(http, { url: new URL('https://kms.example.com/v1/x') });
+    const answer = await send(http, { url: new URL('https://kms.example.com/v1/x') });
     expect(JSON.parse(answer.body.toString())).toMatchObject({
       path: '/v1/x',
       headers: { host: 'kms.example.com' },
@@ -448,7 +464,7 @@ describe('by a proxy', () => {
     expect(proxy.seen).toEqual([
       `CONNECT kms.example.com:443 HTTP/1.1 proxy-authorization: Basic ${credentials}`,
     ]);
-    const wrong = await rejectedError(ask(http, { url: new URL('https://other.example.com/') }));
+    const wrong = await rejectedError(send(http, { url: new URL('https://other.example.com/') }));
     expect(wrong.message).toMatch(
       /^other\.example\.com \(by the proxy 127\.0\.0\.1:\d+\) shows a certificate for another name/,
     );
@@ -457,10 +473,10 @@ describe('by a proxy', () => {
   test('headers that are used again name each host for itself', async () => {
     const server = await serverOf();
     const proxy = await proxyOf(server.url);
-    const http = httpOf({ proxy: { httpProxy: proxy.host } });
+    const http = clientOf({ proxy: { httpProxy: proxy.host } });
     const headers = Object.freeze({ 'x-vault-request': 'true' });
     for (const host of ['one.example', 'two.example']) {
-      const answer = await ask(http, { url: new URL(`http://${host}/`), headers });
+      const answer = await send(http, { url: new URL(`http://${host}/`), headers });
       expect(JSON.parse(answer.body.toString())).toMatchObject({ headers: { host } });
     }
   });
@@ -468,8 +484,8 @@ describe('by a proxy', () => {
   test('plain http is handed over whole', async () => {
     const server = await serverOf();
     const proxy = await proxyOf(server.url);
-    const http = httpOf({ proxy: { httpProxy: proxy.host } });
-    expect((await ask(http, { url: new URL('http://vault.example:8200/v1/x?a=b') })).status).toBe(
+    const http = clientOf({ proxy: { httpProxy: proxy.host } });
+    expect((await send(http, { url: new URL('http://vault.example:8200/v1/x?a=b') })).status).toBe(
       200,
     );
     expect(proxy.seen).toEqual(['GET http://vault.example:8200/v1/x?a=b HTTP/1.1']);
@@ -477,16 +493,16 @@ describe('by a proxy', () => {
 
   test('never where it is direct, excepted, or a unix socket', async () => {
     const server = await serverOf();
-    const http = httpOf({ proxy: { httpProxy: '127.0.0.1:9' } });
-    expect((await ask(http, { url: server.url })).status).toBe(200);
-    expect((await ask(http, { url: server.url, direct: true })).status).toBe(200);
+    const http = clientOf({ proxy: { httpProxy: '127.0.0.1:9' } });
+    expect((await send(http, { url: server.url })).status).toBe(200);
+    expect((await send(http, { url: server.url, direct: true })).status).toBe(200);
   });
 
   test('a refusal says that it was the proxy’s', async () => {
     const server = await serverOf();
     const proxy = await proxyOf(server.url, 407);
-    const http = httpOf({ proxy: { httpsProxy: `http://user:canary@${proxy.host}` } });
-    const failure = await rejectedError(ask(http, { url: new URL('https://kms.example.com/') }));
+    const http = clientOf({ proxy: { httpsProxy: `http://user:canary@${proxy.host}` } });
+    const failure = await rejectedError(send(http, { url: new URL('https://kms.example.com/') }));
     expect(failure).toMatchObject({ code: 'STORE_UNAVAILABLE' });
     expect(failure.message).toContain(
       `(by the proxy ${proxy.host}) cannot be reached: the proxy answered 407`,

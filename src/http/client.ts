@@ -1,7 +1,7 @@
 import { withTimeout } from '../concurrency/single-flight.ts';
 import { SecretError } from '../core/errors.ts';
 import { type TlsSettings, createDispatchers } from './connections.ts';
-import { httpFailure } from './errors.ts';
+import { toHttpError } from './errors.ts';
 import { type ProxyOptions, createProxyChoice } from './proxy.ts';
 
 /** One request. */
@@ -26,7 +26,7 @@ export type HttpRequest = {
 };
 
 /** What came back, whatever its status. */
-export type HttpAnswer = {
+export type HttpResponse = {
   readonly status: number;
   /** Names in lower case; of several values one, joined by `, `. */
   readonly headers: Readonly<Record<string, string>>;
@@ -34,19 +34,19 @@ export type HttpAnswer = {
 };
 
 /** Outgoing HTTP/1.1. Follows no redirect and tries nothing twice. */
-export type Http = {
+export type HttpClient = {
   /**
    * @throws SecretError STORE_UNAVAILABLE (DNS, connection, TLS), STORE_TIMEOUT, STORE_ANSWER_INVALID (not HTTP),
    *   STORE_ANSWER_TOO_LARGE, NOT_CONFIGURED (TLS settings), SHUTTING_DOWN after `close`; the signal's reason when it fires.
    *   Messages name host and cause, never path, query, headers or body.
    */
-  request(request: HttpRequest): Promise<HttpAnswer>;
+  request(request: HttpRequest): Promise<HttpResponse>;
   /** Breaks what is under way; afterwards nothing is asked any more. */
   close(): Promise<void>;
 };
 
-/** See {@link createHttp}. */
-export type HttpOptions = {
+/** See {@link createHttpClient}. */
+export type HttpClientOptions = {
   readonly proxy?: ProxyOptions;
   /** PEM: authorities trusted beside those Node trusts by default. */
   readonly ca?: readonly string[];
@@ -60,7 +60,7 @@ export type HttpOptions = {
  * Makes the one outgoing door. Connections are kept for some seconds after use.
  * @throws SecretError NOT_CONFIGURED for a proxy setting that cannot be understood
  */
-export function createHttp(options: HttpOptions = {}): Http {
+export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
   const { proxy = {}, ca = [], connectTimeoutMs = 3_000, connections = 100 } = options;
   const proxyFor = createProxyChoice(proxy);
   const dispatchers = createDispatchers({ ca, connectTimeoutMs, connections });
@@ -68,9 +68,9 @@ export function createHttp(options: HttpOptions = {}): Http {
 
   async function exchange(
     request: HttpRequest,
-    via: URL | undefined,
+    proxyUrl: URL | undefined,
     signal: AbortSignal,
-  ): Promise<HttpAnswer> {
+  ): Promise<HttpResponse> {
     const {
       method,
       url,
@@ -81,12 +81,12 @@ export function createHttp(options: HttpOptions = {}): Http {
       maxBytes = 1_048_576,
       onData,
     } = request;
-    const target = describeTarget(request, via);
+    const target = describeTarget(request, proxyUrl);
     if (closed)
       throw new SecretError('SHUTTING_DOWN', `${target} is not asked any more: Keyferry stops`);
     try {
-      const dispatcher = await dispatchers.to({ proxy: via, tls, socketPath });
-      const answer = await dispatcher.request({
+      const dispatcher = await dispatchers.to({ proxy: proxyUrl, tls, socketPath });
+      const response = await dispatcher.request({
         origin: url.origin,
         path: `${url.pathname}${url.search}`,
         method,
@@ -98,30 +98,32 @@ export function createHttp(options: HttpOptions = {}): Http {
             : body,
         signal,
       });
-      const isHandedOut = onData !== undefined && answer.statusCode === 200;
-      if (isHandedOut)
-        for await (const piece of answer.body as AsyncIterable<Uint8Array>) onData(piece);
+      const isStreamed = onData !== undefined && response.statusCode === 200;
+      if (isStreamed)
+        for await (const piece of response.body as AsyncIterable<Uint8Array>) onData(piece);
       return {
-        status: answer.statusCode,
-        headers: joined(answer.headers),
-        body: isHandedOut ? Buffer.alloc(0) : await collectBody(answer.body, maxBytes, target),
+        status: response.statusCode,
+        headers: joinHeaderValues(response.headers),
+        body: isStreamed ? Buffer.alloc(0) : await collectBody(response.body, maxBytes, target),
       };
     } catch (thrown) {
       signal.throwIfAborted();
-      throw httpFailure(thrown, target);
+      throw toHttpError(thrown, target);
     }
   }
 
   return {
     async request(request) {
       const { url, signal, timeoutMs = 10_000, direct = false, socketPath } = request;
-      const via = direct || socketPath !== undefined ? undefined : proxyFor(url);
+      const proxyUrl = direct || socketPath !== undefined ? undefined : proxyFor(url);
       const onTimeout = (): SecretError =>
         new SecretError(
           'STORE_TIMEOUT',
-          `${describeTarget(request, via)} did not answer within ${timeoutMs / 1_000} s`,
+          `${describeTarget(request, proxyUrl)} did not answer within ${timeoutMs / 1_000} s`,
         );
-      return withTimeout(timeoutMs, signal, onTimeout, (either) => exchange(request, via, either));
+      return withTimeout(timeoutMs, signal, onTimeout, (combined) =>
+        exchange(request, proxyUrl, combined),
+      );
     },
     async close() {
       closed = true;
@@ -130,9 +132,9 @@ export function createHttp(options: HttpOptions = {}): Http {
   };
 }
 
-function describeTarget({ url, socketPath }: HttpRequest, via: URL | undefined): string {
+function describeTarget({ url, socketPath }: HttpRequest, proxyUrl: URL | undefined): string {
   if (socketPath !== undefined) return socketPath;
-  return via === undefined ? url.host : `${url.host} (by the proxy ${via.host})`;
+  return proxyUrl === undefined ? url.host : `${url.host} (by the proxy ${proxyUrl.host})`;
 }
 
 /** Leaving the loop early destroys the body, and with it the connection. */
@@ -156,7 +158,7 @@ async function collectBody(
   return Buffer.concat(chunks, length);
 }
 
-function joined(
+function joinHeaderValues(
   headers: Readonly<Record<string, string | string[] | undefined>>,
 ): Record<string, string> {
   const flat = Object.create(null) as Record<string, string>;

@@ -86,12 +86,13 @@ export function createDispatchers({
   }
 
   function connectSettings(tls: TlsSettings | undefined): ConnectSettings {
-    const { ca: only, cert, key, allowPartialTrustChain, ...rest } = tls ?? {};
-    const authorities = only === undefined ? ca : [only].flat();
+    const { ca: exclusiveCa, cert, key, allowPartialTrustChain, ...rest } = tls ?? {};
+    const authorities = exclusiveCa === undefined ? ca : [exclusiveCa].flat();
     try {
       // OpenSSL passes over what it cannot read; this throws.
       for (const pem of authorities) new X509Certificate(pem);
-      const trusted = only === undefined ? [...defaultAuthorities(), ...authorities] : authorities;
+      const trusted =
+        exclusiveCa === undefined ? [...defaultAuthorities(), ...authorities] : authorities;
       const secureContext = nodeTls.createSecureContext({
         // Without any of ours, Node's own store, which costs nothing.
         ...(authorities.length > 0 && { ca: [...trusted] }),
@@ -113,10 +114,10 @@ export function createDispatchers({
       const key = digest(route);
       const known = dispatchers.get(key);
       if (known !== undefined) return known;
-      const made = create(route);
-      dispatchers.set(key, made);
-      made.catch(() => dispatchers.delete(key));
-      return made;
+      const created = create(route);
+      dispatchers.set(key, created);
+      created.catch(() => dispatchers.delete(key));
+      return created;
     },
     async close() {
       const open = [...dispatchers.values()];

@@ -3,7 +3,11 @@ import { SecretError } from '../core/errors.ts';
 import { sanitizeExternalText } from '../core/safe-text.ts';
 import { encode } from './uri.ts';
 
-const special: readonly (readonly [network: string, bits: number, family: 'ipv4' | 'ipv6'])[] = [
+const specialNetworks: readonly (readonly [
+  network: string,
+  bits: number,
+  family: 'ipv4' | 'ipv6',
+])[] = [
   ['0.0.0.0', 8, 'ipv4'], // unspecified: this machine
   ['127.0.0.0', 8, 'ipv4'], // loopback
   ['169.254.0.0', 16, 'ipv4'], // link-local: metadata services
@@ -23,7 +27,7 @@ export function isSpecialHost(hostname: string): boolean {
   const host = hostname.toLowerCase().replace(/^\[|\]$|\.$/g, '');
   if (host === 'localhost' || host.endsWith('.localhost')) return true;
   const addresses = new BlockList();
-  for (const network of special) addresses.addSubnet(...network);
+  for (const network of specialNetworks) addresses.addSubnet(...network);
   const family = isIP(host);
   return family !== 0 && addresses.check(host, family === 4 ? 'ipv4' : 'ipv6');
 }

@@ -1,42 +1,42 @@
 import { type ErrorCode, SecretError, toSecretError } from '../core/errors.ts';
 
 /** What is told of a failure: the code (STORE_UNAVAILABLE unless said), what the other side did, and what to do about it. */
-type Telling = {
+type FailureDescription = {
   readonly code?: ErrorCode;
-  readonly says: string;
+  readonly text: string;
   readonly hint?: string;
   /** It happens before a request goes out, and at no other time. */
   readonly unsent?: true;
 };
 
-const unknownAuthority: Telling = {
+const unknownAuthority: FailureDescription = {
   unsent: true,
-  says: 'shows a certificate of an unknown authority',
+  text: 'shows a certificate of an unknown authority',
   hint: 'if it is your own, give its CA certificate with --ca-file',
 };
-const broken: Telling = { says: 'broke the connection' };
-const unreachable: Telling = {
-  says: 'cannot be reached',
+const brokenConnection: FailureDescription = { text: 'broke the connection' };
+const unreachable: FailureDescription = {
+  text: 'cannot be reached',
   hint: 'check routes, firewalls and the proxy',
 };
 
 /** By the codes of Node, OpenSSL and undici. */
-const tellings: Readonly<Record<string, Telling>> = {
+const failureDescriptions: Readonly<Record<string, FailureDescription>> = {
   ENOTFOUND: {
     unsent: true,
-    says: 'is not known to DNS',
+    text: 'is not known to DNS',
     hint: 'check the name and the DNS of the node',
   },
   EAI_AGAIN: {
     unsent: true,
-    says: 'could not be looked up: DNS did not answer',
+    text: 'could not be looked up: DNS did not answer',
     hint: 'check the DNS of the node',
   },
-  ECONNREFUSED: { unsent: true, says: 'refused the connection' },
-  ECONNRESET: broken,
-  EPIPE: broken,
-  UND_ERR_SOCKET: broken,
-  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: broken,
+  ECONNREFUSED: { unsent: true, text: 'refused the connection' },
+  ECONNRESET: brokenConnection,
+  EPIPE: brokenConnection,
+  UND_ERR_SOCKET: brokenConnection,
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: brokenConnection,
   EHOSTUNREACH: unreachable,
   ENETUNREACH: unreachable,
   ETIMEDOUT: { code: 'STORE_TIMEOUT', ...unreachable },
@@ -44,28 +44,28 @@ const tellings: Readonly<Record<string, Telling>> = {
     code: 'STORE_TIMEOUT',
     ...unreachable,
     unsent: true,
-    says: 'took no connection in time',
+    text: 'took no connection in time',
   },
-  ENOENT: { unsent: true, says: 'has no socket there' },
-  EACCES: { unsent: true, says: 'lets nobody connect to its socket' },
-  CERT_HAS_EXPIRED: { unsent: true, says: 'shows a certificate that has expired' },
+  ENOENT: { unsent: true, text: 'has no socket there' },
+  EACCES: { unsent: true, text: 'lets nobody connect to its socket' },
+  CERT_HAS_EXPIRED: { unsent: true, text: 'shows a certificate that has expired' },
   CERT_NOT_YET_VALID: {
     unsent: true,
-    says: 'shows a certificate that is not yet valid',
+    text: 'shows a certificate that is not yet valid',
     hint: 'check the clock of the node',
   },
-  ERR_TLS_CERT_ALTNAME_INVALID: { unsent: true, says: 'shows a certificate for another name' },
-  UND_ERR_PRX_TLS: { unsent: true, says: 'shows a certificate for another name' },
+  ERR_TLS_CERT_ALTNAME_INVALID: { unsent: true, text: 'shows a certificate for another name' },
+  UND_ERR_PRX_TLS: { unsent: true, text: 'shows a certificate for another name' },
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: unknownAuthority,
   UNABLE_TO_GET_ISSUER_CERT: unknownAuthority,
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: unknownAuthority,
   SELF_SIGNED_CERT_IN_CHAIN: unknownAuthority,
   DEPTH_ZERO_SELF_SIGNED_CERT: unknownAuthority,
   CERT_SIGNATURE_FAILURE: unknownAuthority,
-  EPROTO: { says: 'does not speak TLS, or not as we do' },
-  UND_ERR_HEADERS_OVERFLOW: { code: 'STORE_ANSWER_INVALID', says: 'sent too many headers' },
-  UND_ERR_CLOSED: { code: 'SHUTTING_DOWN', says: 'is not asked any more: Keyferry stops' },
-  UND_ERR_DESTROYED: { code: 'SHUTTING_DOWN', says: 'is not asked any more: Keyferry stops' },
+  EPROTO: { text: 'does not speak TLS, or not as we do' },
+  UND_ERR_HEADERS_OVERFLOW: { code: 'STORE_ANSWER_INVALID', text: 'sent too many headers' },
+  UND_ERR_CLOSED: { code: 'SHUTTING_DOWN', text: 'is not asked any more: Keyferry stops' },
+  UND_ERR_DESTROYED: { code: 'SHUTTING_DOWN', text: 'is not asked any more: Keyferry stops' },
 };
 
 /**
@@ -73,33 +73,37 @@ const tellings: Readonly<Record<string, Telling>> = {
  * further, but for one we do not know: parsers put pieces of the answer into theirs.
  * @param target host[:port], and the proxy where there is one; no path, no query
  */
-export function httpFailure(thrown: unknown, target: string): SecretError {
+export function toHttpError(thrown: unknown, target: string): SecretError {
   if (thrown instanceof SecretError) return thrown;
-  const { name, code, message, syscall } = shapeOf(thrown);
-  const telling = tellings[code] ?? byFamily(name, code, message);
-  if (telling === undefined) return toSecretError(thrown);
-  const { says, hint, unsent = syscall === 'connect' } = telling;
+  const { name, code, message, syscall } = errorFieldsOf(thrown);
+  const description = failureDescriptions[code] ?? describeByPattern(name, code, message);
+  if (description === undefined) return toSecretError(thrown);
+  const { text, hint, unsent = syscall === 'connect' } = description;
   return new SecretError(
-    telling.code ?? 'STORE_UNAVAILABLE',
-    code === '' ? `${target} ${says}` : `${target} ${says} (${code})`,
+    description.code ?? 'STORE_UNAVAILABLE',
+    code === '' ? `${target} ${text}` : `${target} ${text} (${code})`,
     { unsent, ...(hint !== undefined && { hint }) },
   );
 }
 
-function byFamily(name: string, code: string, message: string): Telling | undefined {
+function describeByPattern(
+  name: string,
+  code: string,
+  message: string,
+): FailureDescription | undefined {
   if (name === 'HTTPParserError')
-    return { code: 'STORE_ANSWER_INVALID', says: 'answered something that is not HTTP' };
+    return { code: 'STORE_ANSWER_INVALID', text: 'answered something that is not HTTP' };
   if (/^(ERR_SSL_|ERR_TLS_|ERR_OSSL_)/.test(code))
-    return { says: 'does not speak TLS, or not as we do' };
+    return { text: 'does not speak TLS, or not as we do' };
   // undici's only word of a proxy that will not let us through.
   const [, status] = /^Proxy response \((\d{3})\)/.exec(message) ?? [];
-  if (status !== undefined) return { says: `cannot be reached: the proxy answered ${status}` };
-  if (/^E[A-Z]+$/.test(code)) return { says: 'could not be asked' };
+  if (status !== undefined) return { text: `cannot be reached: the proxy answered ${status}` };
+  if (/^E[A-Z]+$/.test(code)) return { text: 'could not be asked' };
   return undefined;
 }
 
 /** Errors of Node's core are not always of this realm, so they are known by their shape. */
-function shapeOf(thrown: unknown): {
+function errorFieldsOf(thrown: unknown): {
   name: string;
   code: string;
   message: string;

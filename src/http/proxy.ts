@@ -37,8 +37,8 @@ export function createProxyChoice(options: ProxyOptions): (url: URL) => URL | un
 
 function parseProxy(setting: string, text = ''): URL | undefined {
   if (text === '') return undefined;
-  const whole = text.includes('://') ? text : `http://${text}`;
-  const url = URL.canParse(whole) ? new URL(whole) : undefined;
+  const address = text.includes('://') ? text : `http://${text}`;
+  const url = URL.canParse(address) ? new URL(address) : undefined;
   if (url?.protocol === 'http:' || url?.protocol === 'https:') return url;
   // Its text is not shown: it can hold a password.
   throw new SecretError('NOT_CONFIGURED', `${setting} is no address of a proxy`, {
@@ -46,24 +46,25 @@ function parseProxy(setting: string, text = ''): URL | undefined {
   });
 }
 
-type Exception = (host: string, port: string) => boolean;
+type ProxyException = (host: string, port: string) => boolean;
 
-function parseException(entry: string): Exception {
+function parseException(entry: string): ProxyException {
   if (entry === '*') return () => true;
   const [network = '', bits] = entry.split('/');
-  if (bits !== undefined || isIP(entry) !== 0) return addresses(entry, network, bits);
+  if (bits !== undefined || isIP(entry) !== 0) return matchAddresses(entry, network, bits);
   const [, name = entry, port] = /^(.+):(\d+)$/.exec(entry) ?? [];
-  const bare = name.replace(/^\[|\]$/g, '');
-  const isHost = isIP(bare) === 0 ? names(bare.toLowerCase()) : addresses(entry, bare);
+  const hostname = name.replace(/^\[|\]$/g, '');
+  const isHost =
+    isIP(hostname) === 0 ? matchName(hostname.toLowerCase()) : matchAddresses(entry, hostname);
   return (host, hostPort) => (port === undefined || port === hostPort) && isHost(host, hostPort);
 }
 
-function names(name: string): Exception {
+function matchName(name: string): ProxyException {
   const suffix = name.replace(/^\*?\.?/, '.');
   return (host) => host.endsWith(suffix) || host === name;
 }
 
-function addresses(entry: string, network: string, bits?: string): Exception {
+function matchAddresses(entry: string, network: string, bits?: string): ProxyException {
   const list = new BlockList();
   const family = familyOf(network);
   try {

@@ -1,13 +1,13 @@
 import type { z } from 'zod';
 import { SecretError } from '../core/errors.ts';
-import type { HttpAnswer } from './client.ts';
+import type { HttpResponse } from './client.ts';
 
 /**
  * Parses the JSON body of a success.
  * @param source who sent the response, for the message: `IAM`, `KMS`
  * @throws SecretError STORE_ANSWER_INVALID; its text contains nothing of the body
  */
-export function readBody<T>(response: HttpAnswer, schema: z.ZodType<T>, source: string): T {
+export function readBody<T>(response: HttpResponse, schema: z.ZodType<T>, source: string): T {
   const result = schema.safeParse(parseUtf8Json(response.body));
   if (result.success) return result.data;
   const path = result.error.issues[0]?.path.join('.') ?? '';
@@ -19,7 +19,7 @@ export function readBody<T>(response: HttpAnswer, schema: z.ZodType<T>, source: 
 }
 
 /** How far our clock is ahead of the server's, in milliseconds; 0 without a Date header. */
-export function skewOf({ headers }: Pick<HttpAnswer, 'headers'>, now: number): number {
+export function skewOf({ headers }: Pick<HttpResponse, 'headers'>, now: number): number {
   const date = Date.parse(headers.date ?? '');
   return Number.isNaN(date) ? 0 : now - date;
 }

@@ -7,14 +7,14 @@ import {
   type FakeServiceAccount,
 } from '../../test/fakes/kubernetes.ts';
 import { SecretError } from '../core/errors.ts';
-import { createHttp } from '../http/client.ts';
+import { createHttpClient } from '../http/client.ts';
 import { createKubeApi, type KubeApi } from './api.ts';
 import { inCluster } from './api.ts';
 
-const forever = new AbortController().signal;
-const closing: (() => Promise<unknown>)[] = [];
+const neverAborted = new AbortController().signal;
+const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
+  for (const close of cleanups.splice(0).reverse()) await close();
 });
 
 async function apiOf(
@@ -22,8 +22,8 @@ async function apiOf(
 ): Promise<{ api: KubeApi; kubernetes: FakeKubernetes }> {
   const kubernetes = await startFakeKubernetes(accounts);
   // A proxy nobody answers at: the API server is asked directly.
-  const http = createHttp({ proxy: { httpsProxy: 'http://127.0.0.1:9', noProxy: '' } });
-  closing.push(kubernetes.close, () => http.close());
+  const http = createHttpClient({ proxy: { httpsProxy: 'http://127.0.0.1:9', noProxy: '' } });
+  cleanups.push(kubernetes.close, () => http.close());
   const { server, tokenFile, caFile } = kubernetes;
   return { api: createKubeApi({ http, server, tokenFile, caFile }), kubernetes };
 }
@@ -33,7 +33,7 @@ const app = ['api', 'v1', 'namespaces', 'shop', 'serviceaccounts', 'app'];
 describe('the Kubernetes API', () => {
   test('gives an object to whoever shows the token of the file', async () => {
     const { api, kubernetes } = await apiOf({ 'shop/app': { uid: 'u1', annotations: { a: 'b' } } });
-    expect(await api.get(app, forever)).toMatchObject({
+    expect(await api.get(app, neverAborted)).toMatchObject({
       metadata: { uid: 'u1', annotations: { a: 'b' } },
     });
     expect(kubernetes.reads('shop/app')).toBe(1);
@@ -41,11 +41,11 @@ describe('the Kubernetes API', () => {
 
   test('is shown a renewed token at once', async () => {
     const { api, kubernetes } = await apiOf({ 'shop/app': {} });
-    await api.get(app, forever);
+    await api.get(app, neverAborted);
     await kubernetes.rotateToken('second-token');
-    await expect(api.get(app, forever)).resolves.toBeDefined();
+    await expect(api.get(app, neverAborted)).resolves.toBeDefined();
     await writeFile(kubernetes.tokenFile, 'stale-token');
-    const failure = await rejectedError(api.get(app, forever));
+    const failure = await rejectedError(api.get(app, neverAborted));
     expect(failure.code).toBe('ADMISSION_UNAVAILABLE');
     expect(failure.message).toBe(
       `${kubernetes.server.host} does not take Keyferry's own token: Unauthorized`,
@@ -55,12 +55,12 @@ describe('the Kubernetes API', () => {
 
   test('tells what is not there from what we may not see', async () => {
     const { api, kubernetes } = await apiOf();
-    expect(await rejectedError(api.get(app, forever))).toMatchObject({
+    expect(await rejectedError(api.get(app, neverAborted))).toMatchObject({
       code: 'OBJECT_NOT_FOUND',
       message: 'serviceaccounts "app" not found',
     });
     kubernetes.deny(true);
-    expect(await rejectedError(api.get(app, forever))).toMatchObject({
+    expect(await rejectedError(api.get(app, neverAborted))).toMatchObject({
       code: 'ACCESS_DENIED',
       message: expect.stringContaining('cannot get resource "serviceaccounts"'),
     });
@@ -69,25 +69,25 @@ describe('the Kubernetes API', () => {
   test('a path cannot be left by a name', async () => {
     const { api, kubernetes } = await apiOf({ 'shop/app': {} });
     const names = ['api', 'v1', 'namespaces', 'shop', 'serviceaccounts', 'x/../app?watch=1'];
-    expect((await rejectedError(api.get(names, forever))).code).toBe('OBJECT_NOT_FOUND');
+    expect((await rejectedError(api.get(names, neverAborted))).code).toBe('OBJECT_NOT_FOUND');
     expect(kubernetes.requests.at(-1)).toMatchObject({
       query: '',
       path: expect.stringMatching(/x%2F\.\.%2Fapp%3Fwatch%3D1$/),
     });
-    expect((await rejectedError(api.get(['api', '..'], forever))).code).toBe('INVALID_CLASS');
+    expect((await rejectedError(api.get(['api', '..'], neverAborted))).code).toBe('INVALID_CLASS');
   });
 
   test('is asked again where it is busy or broke off, three times in all', async () => {
     const { api, kubernetes } = await apiOf({ 'shop/app': {} });
     kubernetes.injectFault({ times: 2, response: { status: 429 } });
-    await expect(api.get(app, forever)).resolves.toBeDefined();
+    await expect(api.get(app, neverAborted)).resolves.toBeDefined();
     kubernetes.injectFault({ times: 1, reset: true });
-    await expect(api.get(app, forever)).resolves.toBeDefined();
+    await expect(api.get(app, neverAborted)).resolves.toBeDefined();
     expect(kubernetes.reads()).toBe(5);
     kubernetes.injectFault({
       response: { status: 503, body: { kind: 'Status', message: 'etcd is down' } },
     });
-    expect(await rejectedError(api.get(app, forever))).toMatchObject({
+    expect(await rejectedError(api.get(app, neverAborted))).toMatchObject({
       code: 'ADMISSION_UNAVAILABLE',
       message: `the Kubernetes API server ${kubernetes.server.host} answered 503: etcd is down`,
     });
@@ -110,7 +110,7 @@ describe('the Kubernetes API', () => {
   ])('%s decides nothing', async (_, answer, words) => {
     const { api, kubernetes } = await apiOf({ 'shop/app': {} });
     kubernetes.injectFault({ response: answer });
-    const failure = await rejectedError(api.get(app, forever));
+    const failure = await rejectedError(api.get(app, neverAborted));
     expect(failure.code).toBe('ADMISSION_UNAVAILABLE');
     expect(failure.message).toContain(words);
     expect(kubernetes.reads()).toBe(1);
@@ -119,24 +119,24 @@ describe('the Kubernetes API', () => {
   test('creates what is posted, and answers with it', async () => {
     const { api, kubernetes } = await apiOf();
     const event = { kind: 'Event', metadata: { namespace: 'shop' } };
-    expect(await api.post(['api', 'v1', 'namespaces', 'shop', 'events'], event, forever)).toEqual(
-      event,
-    );
+    expect(
+      await api.post(['api', 'v1', 'namespaces', 'shop', 'events'], event, neverAborted),
+    ).toEqual(event);
     expect(kubernetes.events).toEqual([event]);
     kubernetes.deny(true);
-    const refused = api.post(['api', 'v1', 'namespaces', 'shop', 'events'], event, forever);
+    const refused = api.post(['api', 'v1', 'namespaces', 'shop', 'events'], event, neverAborted);
     expect(await rejectedError(refused)).toMatchObject({ code: 'ACCESS_DENIED' });
   });
 
   test('is not believed with the certificate of another authority', async () => {
     const { api, kubernetes } = await apiOf({ 'shop/app': {} });
     const other = await startFakeKubernetes();
-    closing.push(other.close);
+    cleanups.push(other.close);
     await writeFile(
       kubernetes.caFile,
       (await import('../../test/fakes/tls.ts')).createTestCa().cert,
     );
-    const failure = await rejectedError(api.get(app, forever));
+    const failure = await rejectedError(api.get(app, neverAborted));
     expect(failure.code).toBe('ADMISSION_UNAVAILABLE');
     expect(failure.message).toContain('certificate of an unknown authority');
     expect(kubernetes.reads()).toBe(0);
@@ -154,15 +154,17 @@ describe('the Kubernetes API', () => {
   });
 
   test('says what is missing outside of a cluster, when asked and not before', async () => {
-    const http = createHttp();
-    closing.push(() => http.close());
-    expect(await rejectedError(createKubeApi({ http, env: {} }).get(app, forever))).toMatchObject({
+    const http = createHttpClient();
+    cleanups.push(() => http.close());
+    expect(
+      await rejectedError(createKubeApi({ http, env: {} }).get(app, neverAborted)),
+    ).toMatchObject({
       code: 'NOT_CONFIGURED',
       hint: expect.stringContaining('--kube-server, --kube-token-file and --kube-ca-file'),
     });
     const { server, caFile } = (await apiOf()).kubernetes;
     const noToken = createKubeApi({ http, server, caFile, tokenFile: '/nowhere/token' });
-    expect(await rejectedError(noToken.get(app, forever))).toMatchObject({
+    expect(await rejectedError(noToken.get(app, neverAborted))).toMatchObject({
       code: 'NOT_CONFIGURED',
       message: expect.stringContaining('/nowhere/token'),
     });

@@ -4,7 +4,7 @@ import * as z from 'zod';
 import { createRetry } from '../concurrency/retry.ts';
 import { SecretError } from '../core/errors.ts';
 import { sanitizeExternalText } from '../core/safe-text.ts';
-import type { Http, HttpAnswer, HttpRequest } from '../http/client.ts';
+import type { HttpClient, HttpResponse, HttpRequest } from '../http/client.ts';
 import { encodeSegment } from '../http/endpoint.ts';
 
 /** Where the API server is, and what shows us to it. */
@@ -16,7 +16,7 @@ export type KubeAccess = {
   readonly caFile: string;
 };
 
-const directory = '/var/run/secrets/kubernetes.io/serviceaccount';
+const serviceAccountDirectory = '/var/run/secrets/kubernetes.io/serviceaccount';
 
 /**
  * What Kubernetes gives every pod (https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/).
@@ -37,13 +37,13 @@ export function inCluster(env: Readonly<Record<string, string | undefined>>): Ku
   }
   return {
     server: new URL(address),
-    tokenFile: `${directory}/token`,
-    caFile: `${directory}/ca.crt`,
+    tokenFile: `${serviceAccountDirectory}/token`,
+    caFile: `${serviceAccountDirectory}/ca.crt`,
   };
 }
 
 /** Of one line, in bytes. */
-const maxLine = 1_048_576;
+const maxLineBytes = 1_048_576;
 
 /**
  * Cuts a stream into lines, however its pieces fall; empty ones are left out, and so is what follows the last line break.
@@ -59,8 +59,11 @@ export function createLineReader(onLine: (line: Buffer) => void): (piece: Uint8A
       start = end + 1;
     }
     unfinished = text.subarray(start);
-    if (unfinished.length > maxLine)
-      throw new SecretError('STORE_ANSWER_TOO_LARGE', `a line of more than ${maxLine} bytes came`);
+    if (unfinished.length > maxLineBytes)
+      throw new SecretError(
+        'STORE_ANSWER_TOO_LARGE',
+        `a line of more than ${maxLineBytes} bytes came`,
+      );
   };
 }
 
@@ -102,11 +105,11 @@ type Query = Readonly<Record<string, string>>;
 
 /** See {@link createKubeApi}. Without `server`, `tokenFile` or `caFile`: what Kubernetes gives every pod. */
 export type KubeApiOptions = Partial<KubeAccess> & {
-  readonly http: Http;
+  readonly http: HttpClient;
   readonly env?: Readonly<Record<string, string | undefined>>;
 };
 
-type Question = {
+type KubeRequest = {
   readonly method: 'GET' | 'POST';
   readonly path: readonly string[];
   readonly query?: Query;
@@ -115,7 +118,7 @@ type Question = {
   readonly signal: AbortSignal;
   readonly http?: Pick<HttpRequest, 'timeoutMs' | 'maxBytes' | 'onData'>;
   /** Not asked again where nobody answers. */
-  readonly once?: true;
+  readonly noRetry?: true;
 };
 
 /** What the API server says when it does not give what was asked. */
@@ -125,19 +128,24 @@ const statusSchema = z.object({ kind: z.literal('Status'), message: z.string().d
  * Asks directly, never by a proxy. The token and the authority are read anew for each question: they are small, questions are rare, and
  * both are replaced while we run. Missing settings fail the question, not the start: other providers need no cluster.
  */
-export function createKubeApi({ http, env = {}, ...given }: KubeApiOptions): KubeApi {
+export function createKubeApi({ http, env = {}, ...overrides }: KubeApiOptions): KubeApi {
   const retry = createRetry();
 
   function access(): KubeAccess {
-    const { server, tokenFile, caFile } = given;
+    const { server, tokenFile, caFile } = overrides;
     if (server !== undefined && tokenFile !== undefined && caFile !== undefined)
       return { server, tokenFile, caFile };
-    return { ...inCluster(env), ...given };
+    return { ...inCluster(env), ...overrides };
   }
 
-  async function ask(question: Question, url: URL, token: string, ca: string): Promise<HttpAnswer> {
-    const { method, body, accept = 'application/json', signal } = question;
-    const answer = await http.request({
+  async function send(
+    request: KubeRequest,
+    url: URL,
+    token: string,
+    ca: string,
+  ): Promise<HttpResponse> {
+    const { method, body, accept = 'application/json', signal } = request;
+    const response = await http.request({
       method,
       url,
       headers: {
@@ -150,14 +158,14 @@ export function createKubeApi({ http, env = {}, ...given }: KubeApiOptions): Kub
       direct: true,
       signal,
       timeoutMs,
-      ...question.http,
+      ...request.http,
     });
-    if (answer.status === 200 || answer.status === 201) return answer;
-    throw refusal(answer, url, token);
+    if (response.status === 200 || response.status === 201) return response;
+    throw toKubeError(response, url, token);
   }
 
-  async function call(question: Question): Promise<HttpAnswer> {
-    const { path, query = {}, once = false, signal } = question;
+  async function call(request: KubeRequest): Promise<HttpResponse> {
+    const { path, query = {}, noRetry = false, signal } = request;
     const { server, tokenFile, caFile } = access();
     const [token, ca] = await Promise.all([tokenFile, caFile].map(readText));
     const url = new URL(`/${path.map(encodeSegment).join('/')}`, server);
@@ -166,12 +174,12 @@ export function createKubeApi({ http, env = {}, ...given }: KubeApiOptions): Kub
       return await retry.run(
         server.host,
         signal,
-        () => ask(question, url, token ?? '', ca ?? ''),
-        ({ code }) => !once && code === 'STORE_UNAVAILABLE',
+        () => send(request, url, token ?? '', ca ?? ''),
+        ({ code }) => !noRetry && code === 'STORE_UNAVAILABLE',
       );
     } catch (thrown) {
       signal.throwIfAborted();
-      throw unavailable(thrown);
+      throw toAdmissionError(thrown);
     }
   }
 
@@ -188,7 +196,7 @@ export function createKubeApi({ http, env = {}, ...given }: KubeApiOptions): Kub
       const accept = metadataOnly('PartialObjectMetadata');
       const onData = createLineReader((line) => onEvent(parseJson({ body: line })));
       await call({
-        ...{ method: 'GET', path, accept, signal, once: true },
+        ...{ method: 'GET', path, accept, signal, noRetry: true },
         query: {
           ...query,
           watch: 'true',
@@ -216,7 +224,7 @@ async function readText(file: string): Promise<string> {
   }
 }
 
-function parseJson({ body }: Pick<HttpAnswer, 'body'>): unknown {
+function parseJson({ body }: Pick<HttpResponse, 'body'>): unknown {
   try {
     return JSON.parse(body.toString()) as unknown;
   } catch {
@@ -227,13 +235,13 @@ function parseJson({ body }: Pick<HttpAnswer, 'body'>): unknown {
   }
 }
 
-function refusal({ status, body }: HttpAnswer, { host }: URL, token: string): SecretError {
-  const words = statusWords(body);
-  const text = words === undefined ? '' : `: ${sanitizeExternalText(words, [token])}`;
-  if (status === 404 && words !== undefined)
-    return new SecretError('OBJECT_NOT_FOUND', sanitizeExternalText(words, [token]));
-  if (status === 403 && words !== undefined)
-    return new SecretError('ACCESS_DENIED', sanitizeExternalText(words, [token]));
+function toKubeError({ status, body }: HttpResponse, { host }: URL, token: string): SecretError {
+  const message = statusMessage(body);
+  const text = message === undefined ? '' : `: ${sanitizeExternalText(message, [token])}`;
+  if (status === 404 && message !== undefined)
+    return new SecretError('OBJECT_NOT_FOUND', sanitizeExternalText(message, [token]));
+  if (status === 403 && message !== undefined)
+    return new SecretError('ACCESS_DENIED', sanitizeExternalText(message, [token]));
   if (status === 429 || status >= 500) {
     return new SecretError('STORE_UNAVAILABLE', `${host} answered ${status}${text}`);
   }
@@ -251,7 +259,7 @@ function refusal({ status, body }: HttpAnswer, { host }: URL, token: string): Se
   });
 }
 
-function statusWords(body: Buffer): string | undefined {
+function statusMessage(body: Buffer): string | undefined {
   try {
     return statusSchema.parse(JSON.parse(body.toString())).message;
   } catch {
@@ -260,7 +268,7 @@ function statusWords(body: Buffer): string | undefined {
 }
 
 /** Whatever kept the API server from answering says nothing about a store: it must not look like a store's outage. */
-function unavailable(thrown: unknown): unknown {
+function toAdmissionError(thrown: unknown): unknown {
   if (!(thrown instanceof SecretError) || !thrown.code.startsWith('STORE_')) return thrown;
   return new SecretError('ADMISSION_UNAVAILABLE', `the Kubernetes API server ${thrown.message}`, {
     ...(thrown.hint !== undefined && { hint: thrown.hint }),

@@ -3,19 +3,19 @@ import { pino } from 'pino';
 import { startFakeKubernetes } from '../../test/fakes/kubernetes.ts';
 import { SecretError, type SecretErrorDetails } from '../core/errors.ts';
 import type { ErrorCode } from '../core/errors.ts';
-import { createHttp } from '../http/client.ts';
+import { createHttpClient } from '../http/client.ts';
 import { createKubeApi } from './api.ts';
 import { createPodEvents } from './events.ts';
 
-const closing: (() => Promise<unknown>)[] = [];
+const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
+  for (const close of cleanups.splice(0).reverse()) await close();
 });
 
-async function rig() {
+async function createFixture() {
   const kubernetes = await startFakeKubernetes();
-  const http = createHttp();
-  closing.push(kubernetes.close, () => http.close());
+  const http = createHttpClient();
+  cleanups.push(kubernetes.close, () => http.close());
   const clock = { now: Date.parse('2026-11-22T03:00:00.500Z') };
   const lines: Record<string, unknown>[] = [];
   const events = createPodEvents({
@@ -45,7 +45,7 @@ async function rig() {
 
 describe('an Event on a pod', () => {
   test('says what a first mount would have said', async () => {
-    const { kubernetes, warn, until } = await rig();
+    const { kubernetes, warn, until } = await createFixture();
     warn('web-0', 'ACCESS_DENIED', { hint: 'ask for it\nnicely' });
     await until(() => kubernetes.events.length === 1);
     expect(kubernetes.events).toEqual([
@@ -72,7 +72,7 @@ describe('an Event on a pod', () => {
   });
 
   test('is written once an hour for each pod and cause', async () => {
-    const { kubernetes, clock, warn, until } = await rig();
+    const { kubernetes, clock, warn, until } = await createFixture();
     for (let round = 0; round < 3; round += 1) {
       warn('a');
       warn('b');
@@ -86,7 +86,7 @@ describe('an Event on a pod', () => {
   });
 
   test('is not held back by a clock that was fast', async () => {
-    const { kubernetes, clock, warn, until } = await rig();
+    const { kubernetes, clock, warn, until } = await createFixture();
     clock.now += 86_400_000;
     warn('a');
     await until(() => kubernetes.events.length === 1);
@@ -96,7 +96,7 @@ describe('an Event on a pod', () => {
   });
 
   test('that could not be written is tried again after five minutes, and the log says why', async () => {
-    const { kubernetes, clock, lines, warn, until, asked } = await rig();
+    const { kubernetes, clock, lines, warn, until, asked } = await createFixture();
     kubernetes.deny(true);
     warn('a');
     await until(() => lines.length === 1);
@@ -118,7 +118,7 @@ describe('an Event on a pod', () => {
   });
 
   test('waits for its turn when the API server is slow: sixteen at once, the others at their next failure', async () => {
-    const { kubernetes, warn, until, asked } = await rig();
+    const { kubernetes, warn, until, asked } = await createFixture();
     kubernetes.injectFault({ delayMs: 50, times: 16 });
     for (let pod = 0; pod < 40; pod += 1) warn(`pod-${pod}`);
     await until(() => kubernetes.events.length === 16);

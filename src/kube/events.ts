@@ -7,9 +7,9 @@ import type { KubeApi } from './api.ts';
 /** One Event for each pod and cause in this time. */
 const quietMs = 3_600_000;
 /** One that could not be written is tried again after this, if the cause still stands. */
-const againMs = 300_000;
+const retryAfterMs = 300_000;
 /** Being written at once; what comes beyond waits for the pod's next failure. */
-const maxUnderWay = 16;
+const maxInFlight = 16;
 const timeoutMs = 20_000;
 
 /** A pod as an Event names it. */
@@ -30,22 +30,22 @@ export function createPodEvents(deps: {
   const { api, now, log } = deps;
   /** When each may be written again, in milliseconds since the epoch. */
   const quietUntil = new LRUCache<string, number>({ max: 2_000 });
-  let underWay = 0;
+  let inFlight = 0;
 
   async function write(key: string, pod: EventPod, error: SecretError): Promise<void> {
-    underWay += 1;
+    inFlight += 1;
     try {
       const path = ['api', 'v1', 'namespaces', pod.namespace, 'events'];
       await api.post(path, podEvent(pod, error, now()), AbortSignal.timeout(timeoutMs));
     } catch (thrown) {
-      quietUntil.set(key, now() + againMs);
+      quietUntil.set(key, now() + retryAfterMs);
       const { code, summary } = toSecretError(thrown);
       log.warn(
         { namespace: pod.namespace, pod: pod.name, code, reason: summary },
         'no event could be written',
       );
     } finally {
-      underWay -= 1;
+      inFlight -= 1;
     }
   }
 
@@ -54,7 +54,7 @@ export function createPodEvents(deps: {
       const key = `${pod.uid} ${error.code}`;
       const quietFor = (quietUntil.get(key) ?? 0) - now();
       // Longer than anybody is told to be: the clock was set back meanwhile.
-      if (underWay >= maxUnderWay || (quietFor > 0 && quietFor <= quietMs)) return;
+      if (inFlight >= maxInFlight || (quietFor > 0 && quietFor <= quietMs)) return;
       quietUntil.set(key, now() + quietMs);
       void write(key, pod, error);
     },

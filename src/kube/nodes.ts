@@ -24,13 +24,15 @@ const schema = z.object({
 /** Asks the API server for nodes; needs the verb `get` for `nodes`. */
 export function createNodes({ api }: { readonly api: Pick<KubeApi, 'get'> }): Nodes {
   const regions = new Map<string, string>();
-  const flights = createSingleFlight<string>();
+  const singleFlight = createSingleFlight<string>();
 
   return {
     async region(node, signal) {
       const known = regions.get(node);
       if (known !== undefined) return known;
-      const region = await flights.run(node, signal, (flight) => readRegion(api, node, flight));
+      const region = await singleFlight.run(node, signal, (sharedSignal) =>
+        readRegion(api, node, sharedSignal),
+      );
       regions.set(node, region);
       return region;
     },
@@ -43,11 +45,11 @@ async function readRegion(
   signal: AbortSignal,
 ): Promise<string> {
   const label = `the node ${sanitizeExternalText(node)}`;
-  const answer = await api.get(['api', 'v1', 'nodes', node], signal).catch((thrown: unknown) => {
+  const response = await api.get(['api', 'v1', 'nodes', node], signal).catch((thrown: unknown) => {
     signal.throwIfAborted();
-    throw refused(label, thrown);
+    throw toNodeError(label, thrown);
   });
-  const parsed = schema.safeParse(answer);
+  const parsed = schema.safeParse(response);
   if (!parsed.success)
     throw new SecretError('ADMISSION_UNAVAILABLE', `${label} cannot be read: what came is no Node`);
   const region = parsed.data.metadata.labels?.[regionLabel]?.trim() ?? '';
@@ -55,7 +57,7 @@ async function readRegion(
   throw new SecretError('NOT_CONFIGURED', `${label} has no label ${regionLabel}`);
 }
 
-function refused(label: string, thrown: unknown): unknown {
+function toNodeError(label: string, thrown: unknown): unknown {
   if (!(thrown instanceof SecretError)) return thrown;
   const { code, message, hint } = thrown;
   if (code === 'OBJECT_NOT_FOUND')

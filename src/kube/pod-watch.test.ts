@@ -1,18 +1,18 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { startFakePods } from '../../test/fakes/kubernetes-pods.ts';
-import { createHttp } from '../http/client.ts';
+import { createHttpClient } from '../http/client.ts';
 import { createKubeApi } from './api.ts';
 import { type PodWatch, createPodWatch } from './pod-watch.ts';
 
-const closing: (() => Promise<unknown>)[] = [];
+const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
+  for (const close of cleanups.splice(0).reverse()) await close();
 });
 
 async function watched(...uids: string[]) {
   const pods = await startFakePods();
-  const http = createHttp();
+  const http = createHttpClient();
   for (const uid of uids) pods.add(uid);
   const stop = new AbortController();
   const clock = { now: 1_000_000 };
@@ -29,7 +29,7 @@ async function watched(...uids: string[]) {
     pauseMs: 1,
   });
   const running = watch.run(stop.signal);
-  closing.push(
+  cleanups.push(
     pods.close,
     () => http.close(),
     () => {

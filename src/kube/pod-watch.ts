@@ -9,7 +9,7 @@ import type { KubeApi } from './api.ts';
 /** Pods that have ended, the latest: whoever asks does so within seconds. */
 const maxGone = 2_000;
 /** How long what was seen last is believed when nothing more is seen: pods run on while the API server is away, and so must their leases. */
-const beliefMs = 3_600_000;
+const maxUnseenMs = 3_600_000;
 
 /** What is known of the pods of one node. */
 export type PodWatch = {
@@ -96,7 +96,7 @@ export function createPodWatch(deps: PodWatchDeps): PodWatch {
   }
 
   /** Each list is followed by watches, until one of them fails: for which the version's having grown too old (410) is the common reason. */
-  async function round(signal: AbortSignal): Promise<void> {
+  async function listAndWatch(signal: AbortSignal): Promise<void> {
     let version = await list(signal);
     try {
       for (;;) {
@@ -111,16 +111,16 @@ export function createPodWatch(deps: PodWatchDeps): PodWatch {
   return {
     presence(uid) {
       if (gone.has(uid)) return 'gone';
-      return here.has(uid) && now() - seenAt <= beliefMs ? 'here' : 'unknown';
+      return here.has(uid) && now() - seenAt <= maxUnseenMs ? 'here' : 'unknown';
     },
     async run(signal) {
       while (!signal.aborted) {
         try {
-          await round(signal);
+          await listAndWatch(signal);
         } catch (thrown) {
           if (thrown === signal.reason) return;
           failures += 1;
-          if (failures === 1) tell(thrown);
+          if (failures === 1) logFailure(thrown);
         }
         const longest = Math.min(60_000, pauseMs * 2 ** Math.min(failures, 10));
         await pause(longest * (0.5 + random() / 2), signal).catch(() => undefined);
@@ -128,7 +128,7 @@ export function createPodWatch(deps: PodWatchDeps): PodWatch {
     },
   };
 
-  function tell(thrown: unknown): void {
+  function logFailure(thrown: unknown): void {
     const { code, summary } = toSecretError(thrown);
     const hint =
       code === 'ACCESS_DENIED'

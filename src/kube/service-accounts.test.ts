@@ -5,23 +5,23 @@ import {
   type FakeServiceAccount,
 } from '../../test/fakes/kubernetes.ts';
 import { SecretError } from '../core/errors.ts';
-import { createHttp } from '../http/client.ts';
+import { createHttpClient } from '../http/client.ts';
 import { createKubeApi } from './api.ts';
 import { createServiceAccounts, type ServiceAccount } from './service-accounts.ts';
 
-const forever = new AbortController().signal;
+const neverAborted = new AbortController().signal;
 const left = new SecretError('CANCELLED', 'left');
-const closing: (() => Promise<unknown>)[] = [];
+const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
+  for (const close of cleanups.splice(0).reverse()) await close();
 });
 
 async function accountsOf(
   accounts: Record<string, FakeServiceAccount> = { 'shop/app': { annotations: { a: '1' } } },
 ) {
   const kubernetes = await startFakeKubernetes(accounts);
-  const http = createHttp();
-  closing.push(kubernetes.close, () => http.close());
+  const http = createHttpClient();
+  cleanups.push(kubernetes.close, () => http.close());
   const clock = { now: 1_000_000 };
   const { server, tokenFile, caFile } = kubernetes;
   const serviceAccounts = createServiceAccounts({
@@ -36,7 +36,7 @@ async function accountsOf(
       namespace: 'shop',
       name: 'app',
       notBefore: clock.now,
-      signal: forever,
+      signal: neverAborted,
       ...question,
     });
   const annotate = (value: string): void => {

@@ -9,7 +9,7 @@ import type { KubeApi } from './api.ts';
 /** Older answers serve nobody, whatever the caller would take. */
 const maxAgeMs = 60_000;
 /** Of annotations kept, in characters. */
-const maxKept = 4_194_304;
+const maxCachedCharacters = 4_194_304;
 
 /** A ServiceAccount, as far as admission looks at it. */
 export type ServiceAccount = {
@@ -32,9 +32,9 @@ export type ServiceAccounts = {
   }): Promise<ServiceAccount>;
 };
 
-type Answer = { readonly account: ServiceAccount; readonly askedAt: number };
+type CachedAccount = { readonly account: ServiceAccount; readonly requestedAt: number };
 /** Under way, or waiting for the one that is; then `begunAt` is Infinity. */
-type Read = { begunAt: number; ended: Promise<void>; flight: SharedCall<ServiceAccount> };
+type PendingRead = { startedAt: number; ended: Promise<void>; call: SharedCall<ServiceAccount> };
 
 const schema = z.object({
   metadata: z.object({
@@ -54,36 +54,39 @@ export function createServiceAccounts({
   api: KubeApi;
   now: () => number;
 }): ServiceAccounts {
-  const answers = new LRUCache<string, Answer>({ maxSize: maxKept, sizeCalculation });
-  const reads = new Map<string, Read[]>();
+  const accounts = new LRUCache<string, CachedAccount>({
+    maxSize: maxCachedCharacters,
+    sizeCalculation,
+  });
+  const reads = new Map<string, PendingRead[]>();
 
-  function begin(key: string, namespace: string, name: string): Read {
-    const line = reads.get(key) ?? [];
-    const before = line.findLast((read) => !read.flight.abandoned);
-    let end = (): void => undefined;
+  function startRead(key: string, namespace: string, name: string): PendingRead {
+    const queue = reads.get(key) ?? [];
+    const previous = queue.findLast((read) => !read.call.abandoned);
+    let markEnded = (): void => undefined;
     const ended = new Promise<void>((resolve) => {
-      end = resolve;
+      markEnded = resolve;
     });
-    const flight = createSharedCall(async (signal) => {
+    const call = createSharedCall(async (signal) => {
       try {
-        await raceWithAbort(before?.ended ?? Promise.resolve(), signal);
-        read.begunAt = now();
+        await raceWithAbort(previous?.ended ?? Promise.resolve(), signal);
+        read.startedAt = now();
         const account = await readAccount(api, namespace, name, signal);
-        answers.set(key, { account, askedAt: read.begunAt });
+        accounts.set(key, { account, requestedAt: read.startedAt });
         return account;
       } catch (thrown) {
         // An account that is gone is not to be served from memory either.
-        if (thrown instanceof SecretError && thrown.kind === 'definite') answers.delete(key);
+        if (thrown instanceof SecretError && thrown.kind === 'definite') accounts.delete(key);
         throw thrown;
       } finally {
-        line.splice(line.indexOf(read), 1);
-        if (line.length === 0 && reads.get(key) === line) reads.delete(key);
-        end();
+        queue.splice(queue.indexOf(read), 1);
+        if (queue.length === 0 && reads.get(key) === queue) reads.delete(key);
+        markEnded();
       }
     });
-    const read: Read = { begunAt: Infinity, ended, flight };
-    line.push(read);
-    reads.set(key, line);
+    const read: PendingRead = { startedAt: Infinity, ended, call };
+    queue.push(read);
+    reads.set(key, queue);
     return read;
   }
 
@@ -91,21 +94,21 @@ export function createServiceAccounts({
     async get({ namespace, name, notBefore, signal }) {
       signal.throwIfAborted();
       const key = JSON.stringify([namespace, name]);
-      const known = answers.get(key);
+      const known = accounts.get(key);
       const at = now();
       // One from the future was asked for before the clock was set back, nobody knows when.
-      const isFresh = (asked: number): boolean =>
-        asked <= at && asked >= Math.max(notBefore, at - maxAgeMs);
-      if (known !== undefined && isFresh(known.askedAt)) return known.account;
+      const isFresh = (requestedAt: number): boolean =>
+        requestedAt <= at && requestedAt >= Math.max(notBefore, at - maxAgeMs);
+      if (known !== undefined && isFresh(known.requestedAt)) return known.account;
       const joinable = reads
         .get(key)
-        ?.find((read) => read.begunAt >= notBefore && !read.flight.abandoned);
-      return (joinable ?? begin(key, namespace, name)).flight.join(signal);
+        ?.find((read) => read.startedAt >= notBefore && !read.call.abandoned);
+      return (joinable ?? startRead(key, namespace, name)).call.join(signal);
     },
   };
 }
 
-function sizeCalculation({ account }: Answer): number {
+function sizeCalculation({ account }: CachedAccount): number {
   const lengths = [...account.annotations].map(([name, value]) => name.length + value.length);
   return lengths.reduce((sum, length) => sum + length, 200);
 }
@@ -123,11 +126,11 @@ async function readAccount(
     return { uid: metadata.uid, annotations: new Map(Object.entries(metadata.annotations ?? {})) };
   } catch (thrown) {
     signal.throwIfAborted();
-    throw refused(label, thrown);
+    throw toAccountError(label, thrown);
   }
 }
 
-function refused(label: string, thrown: unknown): SecretError {
+function toAccountError(label: string, thrown: unknown): SecretError {
   if (!(thrown instanceof SecretError)) {
     return new SecretError(
       'ADMISSION_UNAVAILABLE',

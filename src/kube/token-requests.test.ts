@@ -3,20 +3,24 @@ import { startFakeKubernetes, type FakeKubernetes } from '../../test/fakes/kuber
 import { mintToken } from '../../test/fakes/service-account-token.ts';
 import { rejectedError } from '../../test/fakes/failure.ts';
 import { SecretError } from '../core/errors.ts';
-import { createHttp, type Http } from '../http/client.ts';
+import { createHttpClient, type HttpClient } from '../http/client.ts';
 import { createKubeApi } from './api.ts';
-import { createTokenRequests, type TokenQuestion, type TokenRequests } from './token-requests.ts';
+import {
+  createTokenRequests,
+  type TokenRequestOptions,
+  type TokenRequests,
+} from './token-requests.ts';
 
 const minute = 60_000;
 let kubernetes: FakeKubernetes;
-let http: Http;
+let http: HttpClient;
 let clock: number;
 let minted: object[];
 let requests: TokenRequests;
 
 beforeEach(async () => {
   kubernetes = await startFakeKubernetes({ 'shop/app': {} });
-  http = createHttp();
+  http = createHttpClient();
   clock = Date.now();
   minted = [];
   kubernetes.issueTokens((asked) => {
@@ -40,7 +44,7 @@ afterEach(async () => {
   await kubernetes.close();
 });
 
-const get = (more: Partial<TokenQuestion> = {}): Promise<string> =>
+const get = (more: Partial<TokenRequestOptions> = {}): Promise<string> =>
   requests
     .get({
       ...{

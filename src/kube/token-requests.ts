@@ -9,12 +9,12 @@ import type { KubeApi } from './api.ts';
 /** What is asked for, as the driver asks for its own; the API server may shorten it, and takes nothing below ten minutes. */
 const lifeSeconds = 3_600;
 /** Of its life a token is kept: what then remains is enough for whoever it is shown to. */
-const keptShare = 0.8;
+const reuseFraction = 0.8;
 /** Pods of a node, and audiences of each. */
-const maxKept = 1_000;
+const maxCachedTokens = 1_000;
 
 /** Whose token, and who is to take it. */
-export type TokenQuestion = {
+export type TokenRequestOptions = {
   readonly namespace: string;
   readonly serviceAccount: string;
   /** The token ends with this very pod. */
@@ -30,10 +30,10 @@ export type TokenRequests = {
    * @throws SecretError NOT_GRANTED where account or pod do not exist; ADMISSION_UNAVAILABLE or NOT_CONFIGURED where nobody gives one; the
    *   signal's reason when it fires. No failure is remembered.
    */
-  get(question: TokenQuestion): Promise<Redacted>;
+  get(options: TokenRequestOptions): Promise<Redacted>;
 };
 
-type Kept = { readonly token: Redacted; readonly until: number };
+type CachedToken = { readonly token: Redacted; readonly reuseUntil: number };
 
 const schema = z.object({
   status: z.object({
@@ -50,30 +50,30 @@ export function createTokenRequests({
   api: KubeApi;
   now: () => number;
 }): TokenRequests {
-  const kept = new LRUCache<string, Kept>({ max: maxKept });
-  const flights = createSingleFlight<Redacted>();
+  const cache = new LRUCache<string, CachedToken>({ max: maxCachedTokens });
+  const singleFlight = createSingleFlight<Redacted>();
 
   return {
     async get(question) {
       const { namespace, serviceAccount, pod, audience, signal } = question;
       signal.throwIfAborted();
       const key = JSON.stringify([namespace, serviceAccount, pod.uid, audience]);
-      const known = kept.get(key);
-      if (known !== undefined && now() < known.until) return known.token;
-      return flights.run(key, signal, async (flight) => {
-        const askedAt = now();
-        const { token, expiresAt } = await ask(api, { ...question, signal: flight });
-        const life = Math.min(expiresAt - askedAt, lifeSeconds * 1_000);
-        kept.set(key, { token, until: askedAt + keptShare * life });
+      const cached = cache.get(key);
+      if (cached !== undefined && now() < cached.reuseUntil) return cached.token;
+      return singleFlight.run(key, signal, async (sharedSignal) => {
+        const requestedAt = now();
+        const { token, expiresAt } = await createToken(api, { ...question, signal: sharedSignal });
+        const life = Math.min(expiresAt - requestedAt, lifeSeconds * 1_000);
+        cache.set(key, { token, reuseUntil: requestedAt + reuseFraction * life });
         return token;
       });
     },
   };
 }
 
-async function ask(
+async function createToken(
   api: KubeApi,
-  { namespace, serviceAccount, pod, audience, signal }: TokenQuestion,
+  { namespace, serviceAccount, pod, audience, signal }: TokenRequestOptions,
 ): Promise<{ readonly token: Redacted; readonly expiresAt: number }> {
   const path = ['api', 'v1', 'namespaces', namespace, 'serviceaccounts', serviceAccount, 'token'];
   const request = {
@@ -90,14 +90,14 @@ async function ask(
     return { token: new Redacted(status.token), expiresAt: Date.parse(status.expirationTimestamp) };
   } catch (thrown) {
     signal.throwIfAborted();
-    throw refused(
+    throw toTokenError(
       `a token of ServiceAccount ${sanitizeExternalText(namespace)}/${sanitizeExternalText(serviceAccount)}`,
       thrown,
     );
   }
 }
 
-function refused(what: string, thrown: unknown): SecretError {
+function toTokenError(what: string, thrown: unknown): SecretError {
   if (!(thrown instanceof SecretError))
     return new SecretError('ADMISSION_UNAVAILABLE', `${what} cannot be had: what came is no token`);
   const { code, message, hint } = thrown;

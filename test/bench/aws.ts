@@ -163,7 +163,7 @@ function createRequest(
     .join('\n');
   const podIdentity = identity === 'Pod Identity' ? { usePodIdentity: 'true' } : {};
   return mountRequest({
-    occasion: 'publish',
+    trigger: 'publish',
     class: {
       metadata: { name: 'bench' },
       spec: { provider: 'aws', parameters: { region: awsRegion, objects, ...podIdentity } },

@@ -23,7 +23,7 @@ export async function serveUnary(method: (call: UnaryCall) => void = echo) {
         (call) => {
           count.begun += 1;
           let over = 0;
-          call.onOver(() => {
+          call.onStreamClose(() => {
             over += 1;
             if (over === 1) count.over += 1;
             else count.overTwice += 1;
@@ -33,7 +33,10 @@ export async function serveUnary(method: (call: UnaryCall) => void = echo) {
       ],
     ]),
     maxMessageBytes,
-    refused: (problem) => ({ status: 'INVALID_ARGUMENT', text: `a call came ${problem}` }),
+    toInvalidCallStatus: (problem) => ({
+      status: 'INVALID_ARGUMENT',
+      text: `a call came ${problem}`,
+    }),
   });
   const listener = createServer((socket) => {
     sockets.add(socket);
@@ -57,7 +60,7 @@ export async function serveUnary(method: (call: UnaryCall) => void = echo) {
 
 /** Answers with what came. */
 export function echo(call: UnaryCall): void {
-  call.answer(frameMessage(call.message));
+  call.respond(frameMessage(call.message));
 }
 
 /** Begins a call, whose body is the caller's to send; its errors are swallowed. */

@@ -9,20 +9,21 @@ const bundle = join(project, 'dist/keyferry.js');
 /** The path of dist/keyferry.js, built anew where it is missing or older than what it is made of. Test files may ask at once. */
 export async function builtBundle(): Promise<string> {
   if (await isStale())
-    await alone(async () => {
+    await withBuildLock(async () => {
       if (await isStale()) await build();
     });
   return bundle;
 }
 
 /** Test files run in processes of their own: a directory that only one of them can make is the lock. */
-async function alone(work: () => Promise<void>): Promise<void> {
+async function withBuildLock(work: () => Promise<void>): Promise<void> {
   const lock = join(project, 'dist/.building');
   await mkdir(join(project, 'dist'), { recursive: true });
-  while (!(await mkdir(lock).then(yes, no))) {
-    const made = await modified(lock);
+  while (!(await mkdir(lock).then(toTrue, toFalse))) {
+    const createdAt = await modifiedAt(lock);
     // Whoever made it was killed.
-    if (made !== 0 && Date.now() - made > 60_000) await rm(lock, { recursive: true, force: true });
+    if (createdAt !== 0 && Date.now() - createdAt > 60_000)
+      await rm(lock, { recursive: true, force: true });
     await sleep(50);
   }
   try {
@@ -32,20 +33,20 @@ async function alone(work: () => Promise<void>): Promise<void> {
   }
 }
 
-const yes = (): boolean => true;
-const no = (): boolean => false;
+const toTrue = (): boolean => true;
+const toFalse = (): boolean => false;
 
 async function isStale(): Promise<boolean> {
-  const built = await modified(bundle);
+  const built = await modifiedAt(bundle);
   const entries = await readdir(join(project, 'src'), { recursive: true, withFileTypes: true });
   const sources = entries
     .filter((entry) => entry.name.endsWith('.ts') && !entry.name.endsWith('.test.ts'))
     .map((entry) => join(entry.parentPath, entry.name));
   const inputs = [...sources, join(project, 'package.json'), join(project, 'scripts/build.mjs')];
-  return Math.max(...(await Promise.all(inputs.map(modified)))) > built;
+  return Math.max(...(await Promise.all(inputs.map(modifiedAt)))) > built;
 }
 
-async function modified(path: string): Promise<number> {
+async function modifiedAt(path: string): Promise<number> {
   return stat(path).then(
     ({ mtimeMs }) => mtimeMs,
     () => 0,

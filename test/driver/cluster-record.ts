@@ -12,7 +12,7 @@ export type ClusterRecord = {
   /** The pod's own status. */
   phase(pod: KubeObject, phase: 'Running' | 'Pending'): Promise<void>;
   /** What the garbage collector does when a pod is gone: its statuses go, and the Secrets of which it was the last owner. */
-  forget(pod: KubeObject): Promise<void>;
+  remove(pod: KubeObject): Promise<void>;
 };
 
 const group = 'secrets-store.csi.x-k8s.io/v1';
@@ -28,7 +28,7 @@ export function createClusterRecord(options: {
   const counts = new Map<string, number>();
 
   /** Whether this differs from what was written under the name last. */
-  function isNews(name: string, content: unknown): boolean {
+  function isChanged(name: string, content: unknown): boolean {
     const text = JSON.stringify(content);
     if (written.get(name) === text) return false;
     written.set(name, text);
@@ -49,7 +49,7 @@ export function createClusterRecord(options: {
       targetPath: view.directory,
       objects: [...objects].sort((a, b) => (a.id < b.id ? -1 : 1)),
     };
-    if (!isNews(`status ${view.pod.uid} ${name}`, status)) return;
+    if (!isChanged(`status ${view.pod.uid} ${name}`, status)) return;
     const labels = { 'internal.secrets-store.csi.k8s.io/node-name': nodeName };
     const metadata = {
       name,
@@ -74,7 +74,7 @@ export function createClusterRecord(options: {
       const { namespace } = view.pod;
       const isNew = !written.has(`secret ${namespace}/${secretName}`);
       // Versions too: 1.6 writes a Secret anew when they change, though its bytes do not.
-      if (!isNews(`secret ${namespace}/${secretName}`, [stringData, view.status?.objects]))
+      if (!isChanged(`secret ${namespace}/${secretName}`, [stringData, view.status?.objects]))
         continue;
       const data = Object.fromEntries(
         Object.entries(stringData).map(([key, text]) => [
@@ -119,13 +119,13 @@ export function createClusterRecord(options: {
     event,
     async phase(pod, phase) {
       const { name, namespace = 'default', uid = '' } = pod.metadata;
-      if (!isNews(`phase ${uid}`, phase)) return;
+      if (!isChanged(`phase ${uid}`, phase)) return;
       const ready = { type: 'Ready', status: phase === 'Running' ? 'True' : 'False' };
       await kube.patch(`/api/v1/namespaces/${namespace}/pods/${name}/status`, {
         status: { phase, conditions: [ready] },
       });
     },
-    async forget(pod) {
+    async remove(pod) {
       const { namespace = 'default', uid } = pod.metadata;
       const statuses = `/apis/${group}/namespaces/${namespace}/secretproviderclasspodstatuses`;
       for (const { metadata } of await kube.list(statuses))

@@ -1,6 +1,6 @@
 import { parseAllDocuments } from 'yaml';
-import type { Failure } from './answer.ts';
-import type { SeenFile } from './container.ts';
+import type { MountFailure } from './mount-result.ts';
+import type { ContainerFile } from './container.ts';
 import type { Event, SecretObject, SyncedSecrets } from './synced-secrets.ts';
 
 /** A SecretProviderClass as the driver reads it from the API server. */
@@ -51,7 +51,7 @@ export type PodView = {
   /** The volume's directory on the node. */
   readonly directory: string;
   /** By path. */
-  readonly files: Readonly<Record<string, SeenFile>>;
+  readonly files: Readonly<Record<string, ContainerFile>>;
   /** `kubectl get secretproviderclasspodstatuses`; undefined before the first mount. */
   readonly status?: {
     readonly name: string;
@@ -60,7 +60,7 @@ export type PodView = {
   /** All events so far, oldest first. */
   readonly events: readonly Event[];
   /** What came of the last round; `skipped`: the provider was not asked. Of a failure at 1.6's republish users see nothing else. */
-  readonly last: 'mounted' | 'skipped' | Failure;
+  readonly last: 'mounted' | 'skipped' | MountFailure;
   /** Kubernetes Secrets made of the files. */
   readonly secrets: SyncedSecrets;
 };

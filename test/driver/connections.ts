@@ -8,16 +8,16 @@ import {
 } from '../../src/csi/client.ts';
 import type { MountResponse } from '../../src/csi/messages.ts';
 import type { RawMountRequest } from '../../src/csi/mount-request.ts';
-import { takeAnswer, type Failure } from './answer.ts';
+import { toMountResult, type MountFailure } from './mount-result.ts';
 
 /** The driver's connections to its providers: one each, found by name and kept. */
 export type Connections = {
   /** @param timeoutMs for all attempts together; undefined: no deadline is sent */
-  ask(
+  mount(
     provider: string,
     request: RawMountRequest,
     timeoutMs: number | undefined,
-  ): Promise<MountResponse | Failure>;
+  ): Promise<MountResponse | MountFailure>;
   close(): void;
 };
 
@@ -31,8 +31,8 @@ export function createConnections(options: {
   const clients = new Map<string, DriverClient>();
 
   function connect(provider: string): DriverClient | undefined {
-    const known = clients.get(provider);
-    if (known !== undefined) return known;
+    const existing = clients.get(provider);
+    if (existing !== undefined) return existing;
     const socketPath = join(providersDir, `${provider}.sock`);
     // A stale socket counts as present: the driver looks for the file alone, and for that only once.
     if (!/^[a-zA-Z0-9_-]{0,30}$/.test(provider) || !existsSync(socketPath)) return undefined;
@@ -42,7 +42,7 @@ export function createConnections(options: {
   }
 
   return {
-    async ask(provider, request, timeoutMs) {
+    async mount(provider, request, timeoutMs) {
       const client = connect(provider);
       if (client === undefined)
         return {
@@ -51,11 +51,11 @@ export function createConnections(options: {
         };
       const end = timeoutMs === undefined ? undefined : Date.now() + timeoutMs;
       for (let attempt = 1; ; attempt += 1) {
-        const answer = await client.mount(request, {
+        const result = await client.mount(request, {
           timeoutMs: end === undefined ? undefined : end - Date.now(),
         });
         // The driver tries again after nothing but UNAVAILABLE, and three times in all.
-        if (answer.code !== 'UNAVAILABLE' || attempt === 3) return takeAnswer(answer);
+        if (result.code !== 'UNAVAILABLE' || attempt === 3) return toMountResult(result);
         await sleep(retryDelayMs);
       }
     },

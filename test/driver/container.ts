@@ -2,11 +2,17 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 
 /** A file as a container finds it in its volume. */
-export type SeenFile = { readonly text: string; readonly bytes: Buffer; readonly mode: number };
+export type ContainerFile = {
+  readonly text: string;
+  readonly bytes: Buffer;
+  readonly mode: number;
+};
 
 /** All files below a volume's directory by their paths, reached as a program would: through the symlinks. */
-export async function seenFiles(directory: string): Promise<Readonly<Record<string, SeenFile>>> {
-  const files: [string, SeenFile][] = [];
+export async function readContainerFiles(
+  directory: string,
+): Promise<Readonly<Record<string, ContainerFile>>> {
+  const files: [string, ContainerFile][] = [];
   for (const name of await readdir(directory)) {
     if (name.startsWith('..')) continue;
     for (const path of await filesBelow(join(directory, name))) {

@@ -35,7 +35,7 @@ afterEach(async () => {
   await rm(dir, { recursive: true });
 });
 
-function play(generation: '1.5' | '1.6', options: Partial<DriverOptions> = {}): Driver {
+function startDriver(generation: '1.5' | '1.6', options: Partial<DriverOptions> = {}): Driver {
   driver = createDriver({
     ...{
       generation,
@@ -48,7 +48,7 @@ function play(generation: '1.5' | '1.6', options: Partial<DriverOptions> = {}): 
   return driver;
 }
 
-function asked(index: number) {
+function receivedRequest(index: number) {
   const { attributes, secrets, ...rest } = provider.requests[index]!;
   return { attributes: JSON.parse(attributes) as Record<string, string>, secrets, ...rest };
 }
@@ -56,13 +56,13 @@ function asked(index: number) {
 describe('the first mount', () => {
   test('asks with the class, overlaid by the pod, overlaid by the driver', async () => {
     provider.script(volume('x'));
-    const { pod, directory } = await play('1.6').publish({
+    const { pod, directory } = await startDriver('1.6').publish({
       class: spc,
       pod: { name: 'web', namespace: 'shop', serviceAccount: 'web-sa' },
       attributes: { region: 'pod', [`${prefix}pod.namespace`]: 'forged' },
       tokens: { sts: 'jwt' },
     });
-    const { attributes, ...rest } = asked(0);
+    const { attributes, ...rest } = receivedRequest(0);
     const tokens = JSON.parse(attributes[`${prefix}serviceAccount.tokens`]!);
     expect(tokens).toEqual({
       sts: { token: 'jwt', expirationTimestamp: expect.stringMatching(/^20.*Z$/) },
@@ -91,14 +91,14 @@ describe('the first mount', () => {
   test('brings the keys of nodePublishSecretRef, and on new clusters the tokens beside them', async () => {
     provider.script(volume('x'));
     const nodePublishSecret = { key: 'k' };
-    await play('1.6').publish({ class: spc, nodePublishSecret, tokens: { a: 't' } });
-    expect(JSON.parse(asked(0).secrets)).toEqual({ key: 'k' });
+    await startDriver('1.6').publish({ class: spc, nodePublishSecret, tokens: { a: 't' } });
+    expect(JSON.parse(receivedRequest(0).secrets)).toEqual({ key: 'k' });
     driver?.close();
-    await play('1.6', { tokensInSecrets: true }).publish({ class: spc, tokens: { a: 't' } });
-    expect(Object.keys(JSON.parse(asked(1).secrets) as object)).toEqual([
+    await startDriver('1.6', { tokensInSecrets: true }).publish({ class: spc, tokens: { a: 't' } });
+    expect(Object.keys(JSON.parse(receivedRequest(1).secrets) as object)).toEqual([
       `${prefix}serviceAccount.tokens`,
     ]);
-    expect(asked(1).attributes).toHaveProperty([`${prefix}serviceAccount.tokens`]);
+    expect(receivedRequest(1).attributes).toHaveProperty([`${prefix}serviceAccount.tokens`]);
   });
 
   test('shows files, status and Secrets as a user would see them', async () => {
@@ -110,7 +110,7 @@ describe('the first mount', () => {
       { secretName: 'made', data: [{ objectName: 'd/f', key: 'K' }] },
       { secretName: 'not-made', data: [{ objectName: 'f', key: 'K' }] },
     ];
-    const view = await play('1.6').publish({
+    const view = await startDriver('1.6').publish({
       class: { ...spc, spec: { ...spc.spec, secretObjects } },
     });
     expect(view).toMatchObject({ phase: 'Running', trapped: false, last: 'mounted' });
@@ -136,7 +136,7 @@ describe('the first mount', () => {
       'metadata: {name: y}',
       'spec: {provider: scripted}',
     ];
-    expect((await play('1.6').publish({ class: text.join('\n') })).status?.name).toBe(
+    expect((await startDriver('1.6').publish({ class: text.join('\n') })).status?.name).toBe(
       'app-default-y',
     );
   });
@@ -145,7 +145,7 @@ describe('the first mount', () => {
 describe('a mount that fails', () => {
   test('leaves the pod pending, with the text at the end of a long event, until the next try succeeds', async () => {
     provider.script({ code: 'PERMISSION_DENIED', message: 'not for you' }, volume('x'));
-    const pending = await play('1.6').publish({ class: spc });
+    const pending = await startDriver('1.6').publish({ class: spc });
     expect(pending).toMatchObject({
       phase: 'Pending',
       files: {},
@@ -169,7 +169,7 @@ describe('a mount that fails', () => {
     'with %s is a trap: the pod runs on an empty directory, for ever',
     async (code) => {
       provider.script({ code, message: 'later' }, volume('x'));
-      const view = await play('1.6').publish({ class: spc });
+      const view = await startDriver('1.6').publish({ class: spc });
       expect(view).toMatchObject({ phase: 'Running', trapped: true, files: {} });
       expect(await driver!.republish(view)).toMatchObject({
         trapped: true,
@@ -183,7 +183,9 @@ describe('a mount that fails', () => {
     'by a status that is not final is none with %s and rotation off',
     async (generation) => {
       provider.script({ code: 'ABORTED', message: 'later' });
-      expect(await play(generation, { rotation: false }).publish({ class: spc })).toMatchObject({
+      expect(
+        await startDriver(generation, { rotation: false }).publish({ class: spc }),
+      ).toMatchObject({
         phase: 'Pending',
       });
     },
@@ -195,7 +197,7 @@ describe('a mount that fails', () => {
       { code: 'UNAVAILABLE', message: 'down' },
       volume('x'),
     );
-    expect(await play('1.6', { retryDelayMs: 1 }).publish({ class: spc })).toMatchObject({
+    expect(await startDriver('1.6', { retryDelayMs: 1 }).publish({ class: spc })).toMatchObject({
       files: { f: { text: 'x' } },
     });
     expect(provider.requests.length).toBe(3);
@@ -206,14 +208,14 @@ describe('a mount that fails', () => {
 
   test('when nobody answers within the deadline', async () => {
     provider.script('never');
-    const view = await play('1.6', { deadlineMs: 50 }).publish({ class: spc });
+    const view = await startDriver('1.6', { deadlineMs: 50 }).publish({ class: spc });
     expect(view).toMatchObject({ trapped: true, last: { code: 'DEADLINE_EXCEEDED' } });
   });
 
   test('because the answer is too long', async () => {
     const ofSize = (size: number) => volume('x'.repeat(size), 'v');
     provider.script(ofSize(4 * 1024 * 1024 - 200), ofSize(4 * 1024 * 1024));
-    expect(await play('1.6').publish({ class: spc })).toMatchObject({
+    expect(await startDriver('1.6').publish({ class: spc })).toMatchObject({
       phase: 'Running',
       trapped: false,
     });
@@ -254,7 +256,7 @@ describe('a mount that fails', () => {
     ],
   ] as const)('because of %s in the answer', async (_, answer, message) => {
     provider.script(answer);
-    const { phase, last } = await play('1.6').publish({ class: spc });
+    const { phase, last } = await startDriver('1.6').publish({ class: spc });
     expect({ phase, last }).toMatchObject({
       phase: 'Pending',
       last: { message: expect.stringContaining(message) },
@@ -265,7 +267,7 @@ describe('a mount that fails', () => {
     'because there is no provider %s',
     async (name) => {
       const other = { ...spc, spec: { ...spc.spec, provider: name } };
-      expect(await play('1.6').publish({ class: other })).toMatchObject({
+      expect(await startDriver('1.6').publish({ class: other })).toMatchObject({
         phase: 'Pending',
         last: { code: 'UNKNOWN' },
       });
@@ -276,7 +278,7 @@ describe('a mount that fails', () => {
 describe('driver 1.6 after the first mount', () => {
   test('is asked by the kubelet as if for the first time, without versions', async () => {
     provider.script(volume('old'), volume('new'));
-    const before = await play('1.6').publish({
+    const before = await startDriver('1.6').publish({
       class: spc,
       attributes: { region: 'pod' },
       tokens: { a: 'first' },
@@ -286,13 +288,13 @@ describe('driver 1.6 after the first mount', () => {
       files: { f: { text: 'new' } },
       status: { objects: [{ id: 'f', version: 'new' }] },
     });
-    expect(asked(1)).toMatchObject({
+    expect(receivedRequest(1)).toMatchObject({
       currentObjectVersion: [],
       secrets: 'null',
       attributes: { region: 'pod' },
     });
-    expect(asked(1).attributes[`${prefix}serviceAccount.tokens`]).toContain('second');
-    expect(asked(1).remainingMs).toBeLessThanOrEqual(120_000);
+    expect(receivedRequest(1).attributes[`${prefix}serviceAccount.tokens`]).toContain('second');
+    expect(receivedRequest(1).remainingMs).toBeLessThanOrEqual(120_000);
   });
 
   test('hides a failure: the old files stay, and there is no event', async () => {
@@ -316,7 +318,7 @@ describe('driver 1.6 after the first mount', () => {
 
   test('asks nobody while the files are young', async () => {
     provider.script(volume('old'), volume('new'));
-    const before = await play('1.6', { pollIntervalMs: 60_000 }).publish({ class: spc });
+    const before = await startDriver('1.6', { pollIntervalMs: 60_000 }).publish({ class: spc });
     expect(await driver!.republish(before)).toMatchObject({
       last: 'skipped',
       files: { f: { text: 'old' } },
@@ -325,7 +327,7 @@ describe('driver 1.6 after the first mount', () => {
   });
 
   async function driver16Republished() {
-    const pod = await play('1.6').publish({ class: spc });
+    const pod = await startDriver('1.6').publish({ class: spc });
     return driver!.republish(pod);
   }
 });
@@ -333,21 +335,21 @@ describe('driver 1.6 after the first mount', () => {
 describe('driver 1.5 when it rotates', () => {
   test('fills in the versions and sends no deadline, no class name, no attributes of the pod, and {} for no secrets', async () => {
     provider.script(volume('old'), volume('new'));
-    const before = await play('1.5').publish({
+    const before = await startDriver('1.5').publish({
       class: spc,
       attributes: { region: 'pod' },
       tokens: { a: 't' },
     });
-    expect(asked(0).attributes.region).toBe('pod');
+    expect(receivedRequest(0).attributes.region).toBe('pod');
     const after = await driver!.republish(before);
     expect(after.files.f!.text).toBe('new');
-    expect(asked(1)).toMatchObject({
+    expect(receivedRequest(1)).toMatchObject({
       currentObjectVersion: [{ id: 'f', version: 'old' }],
       secrets: '{}',
       remainingMs: Infinity,
       targetPath: before.directory,
     });
-    expect(Object.keys(asked(1).attributes).sort()).toEqual(
+    expect(Object.keys(receivedRequest(1).attributes).sort()).toEqual(
       [
         'objects',
         'region',
@@ -360,13 +362,13 @@ describe('driver 1.5 when it rotates', () => {
         ].map((key) => prefix + key),
       ].sort(),
     );
-    expect(asked(1).attributes.region).toBe('class');
+    expect(receivedRequest(1).attributes.region).toBe('class');
   });
 
   test('brings the keys of nodePublishSecretRef', async () => {
     provider.script(volume('x'));
     await driver15Republished({ key: 'k' });
-    expect(JSON.parse(asked(1).secrets)).toEqual({ key: 'k' });
+    expect(JSON.parse(receivedRequest(1).secrets)).toEqual({ key: 'k' });
   });
 
   test('shows a failure as an event and keeps the old files', async () => {
@@ -383,7 +385,7 @@ describe('driver 1.5 when it rotates', () => {
   });
 
   async function driver15Republished(nodePublishSecret?: Record<string, string>) {
-    const pod = await play('1.5').publish({
+    const pod = await startDriver('1.5').publish({
       class: spc,
       ...(nodePublishSecret && { nodePublishSecret }),
     });
@@ -393,7 +395,7 @@ describe('driver 1.5 when it rotates', () => {
 
 test('with rotation off nobody is asked again', async () => {
   provider.script(volume('old'), volume('new'));
-  const view = await play('1.5', { rotation: false }).publish({ class: spc });
+  const view = await startDriver('1.5', { rotation: false }).publish({ class: spc });
   expect(await driver!.republish(view)).toMatchObject({
     last: 'skipped',
     files: { f: { text: 'old' } },
@@ -402,7 +404,7 @@ test('with rotation off nobody is asked again', async () => {
 
 test('a pod that ends takes its volume with it', async () => {
   provider.script(volume('x'));
-  const view = await play('1.6').publish({ class: spc });
+  const view = await startDriver('1.6').publish({ class: spc });
   await driver!.unpublish(view);
   await expect(stat(view.directory)).rejects.toMatchObject({ code: 'ENOENT' });
   expect(provider.requests.length).toBe(1);

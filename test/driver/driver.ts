@@ -2,11 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { writeVolume } from '../../src/cli/mount/volume-writer.ts';
-import { isFinal, rpcError } from './answer.ts';
+import { isFinal, rpcError } from './mount-result.ts';
 import { parseClass, type PodView, type Publication } from './cluster.ts';
 import { createConnections } from './connections.ts';
-import { seenFiles } from './container.ts';
-import { mountRequest, type Question } from './request.ts';
+import { readContainerFiles } from './container.ts';
+import { mountRequest, type MountRequestInput } from './request.ts';
 import { syncSecrets } from './synced-secrets.ts';
 
 export type DriverOptions = {
@@ -70,7 +70,7 @@ export function createDriver(options: DriverOptions): Driver {
   const publications = new Map<string, Publication>();
 
   /** Asks the provider and writes what it answers; a failure leaves all as it was. */
-  async function mount(view: PodView, occasion: Question['occasion']): Promise<PodView> {
+  async function mount(view: PodView, trigger: MountRequestInput['trigger']): Promise<PodView> {
     const { pod, directory } = view;
     const publication = publications.get(directory);
     if (publication === undefined) throw new Error(`there is no pod ${pod.name} any more`);
@@ -78,27 +78,27 @@ export function createDriver(options: DriverOptions): Driver {
     const spc =
       typeof publication.class === 'string' ? parseClass(publication.class) : publication.class;
     const request = mountRequest({
-      ...{ occasion, pod, attributes, tokens, nodePublishSecret, class: spc },
+      ...{ trigger, pod, attributes, tokens, nodePublishSecret, class: spc },
       tokensInSecrets: options.tokensInSecrets ?? false,
       targetPath: directory,
       versions: view.status?.objects ?? [],
     });
-    const answer = await connections.ask(
+    const result = await connections.mount(
       spc.spec.provider,
       request,
-      occasion === 'rotation' ? undefined : deadlineMs,
+      trigger === 'rotation' ? undefined : deadlineMs,
     );
-    if ('code' in answer) return { ...view, last: answer };
+    if ('code' in result) return { ...view, last: result };
     try {
-      await writeVolume(directory, answer);
+      await writeVolume(directory, result);
     } catch (error) {
       return { ...view, last: { code: 'UNKNOWN', message: `failed to write: ${String(error)}` } };
     }
-    const files = await seenFiles(directory);
+    const files = await readContainerFiles(directory);
     const { secrets, events } = syncSecrets(spc.spec.secretObjects ?? [], files);
     const status = {
       name: `${pod.name}-${pod.namespace}-${spc.metadata.name}`,
-      objects: answer.objectVersion,
+      objects: result.objectVersion,
     };
     return {
       ...view,
@@ -125,7 +125,7 @@ export function createDriver(options: DriverOptions): Driver {
     return { ...view, events };
   }
 
-  async function isYoung(directory: string): Promise<boolean> {
+  async function isRecentlyWritten(directory: string): Promise<boolean> {
     if (generation === '1.5' || pollIntervalMs === 0) return false;
     return Date.now() - (await stat(directory)).mtimeMs < pollIntervalMs;
   }
@@ -159,7 +159,7 @@ export function createDriver(options: DriverOptions): Driver {
       if (publication !== undefined)
         publications.set(view.directory, { ...publication, ...changes });
       if (view.phase === 'Pending') return firstMount(view);
-      if (!rotation || view.trapped || (await isYoung(view.directory)))
+      if (!rotation || view.trapped || (await isRecentlyWritten(view.directory)))
         return { ...view, last: 'skipped' };
       const next = await mount(view, generation === '1.5' ? 'rotation' : 'publish');
       // 1.6 tells nobody: the old files stay, and the kubelet is told that all is well.

@@ -3,7 +3,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isAnswering } from '../../src/csi/client.ts';
+import { isServing } from '../../src/csi/client.ts';
 import { productionFlags } from '../bench/server-process.ts';
 import { builtBundle } from './bundle.ts';
 
@@ -50,11 +50,11 @@ export async function startKeyferry({
   providers,
   args = [],
   env = {},
-  providersDir: given,
+  providersDir: givenProvidersDir,
 }: KeyferryOptions): Promise<KeyferryProcess> {
   const bundle = await builtBundle();
-  const providersDir = given ?? (await mkdtemp(join(tmpdir(), 'kf-serve-')));
-  const own = [
+  const providersDir = givenProvidersDir ?? (await mkdtemp(join(tmpdir(), 'kf-serve-')));
+  const defaultArgs = [
     '--providers',
     providers.join(','),
     '--providers-dir',
@@ -62,10 +62,14 @@ export async function startKeyferry({
     '--health-address',
     '127.0.0.1:0',
   ];
-  const child = spawn(process.execPath, [...productionFlags, bundle, 'serve', ...own, ...args], {
-    env,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  const child = spawn(
+    process.execPath,
+    [...productionFlags, bundle, 'serve', ...defaultArgs, ...args],
+    {
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
   const logs: LogLine[] = [];
   let output = '';
   let unfinished = '';
@@ -87,12 +91,12 @@ export async function startKeyferry({
   async function until<T>(
     what: string,
     timeoutMs: number,
-    look: () => Promise<T | undefined> | T | undefined,
+    check: () => Promise<T | undefined> | T | undefined,
   ): Promise<T> {
-    for (const late = Date.now() + timeoutMs; ; await sleep(10)) {
-      const found = await look();
+    for (const deadline = Date.now() + timeoutMs; ; await sleep(10)) {
+      const found = await check();
       if (found !== undefined) return found;
-      if (ended || Date.now() > late)
+      if (ended || Date.now() > deadline)
         throw new Error(`${what}: keyferry ${ended ? 'ended' : 'did not'}:\n${output}`);
     }
   }
@@ -101,7 +105,7 @@ export async function startKeyferry({
     child.kill(signal);
     const code = await end;
     const left = await readdir(providersDir).catch(() => []);
-    if (given === undefined) await rm(providersDir, { recursive: true, force: true });
+    if (givenProvidersDir === undefined) await rm(providersDir, { recursive: true, force: true });
     return { code, left };
   }
 
@@ -110,7 +114,7 @@ export async function startKeyferry({
       await until(
         `answer as ${provider}`,
         10_000,
-        async () => (await isAnswering(join(providersDir, `${provider}.sock`))) || undefined,
+        async () => (await isServing(join(providersDir, `${provider}.sock`))) || undefined,
       );
   } catch (error) {
     await stop('SIGKILL');

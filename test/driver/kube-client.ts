@@ -26,7 +26,7 @@ export type OwnerReference = {
 };
 
 /** An answer of the API server, whatever its status. */
-export type KubeAnswer = { readonly status: number; readonly body: unknown };
+export type KubeResponse = { readonly status: number; readonly body: unknown };
 
 /** One line of a watch. */
 export type WatchEvent<T> = { readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'; readonly object: T };
@@ -39,7 +39,7 @@ export type KubeClient = {
     path: string,
     body?: object | string,
     contentType?: string,
-  ): Promise<KubeAnswer>;
+  ): Promise<KubeResponse>;
   /** @throws KubeRefusal unless it succeeds */
   get<T = KubeObject>(path: string): Promise<T>;
   list<T = KubeObject>(path: string): Promise<readonly T[]>;
@@ -68,7 +68,7 @@ export type KubeClient = {
 };
 
 /** What the API server refused, in its own words. */
-export class KubeRefusal extends Error {
+export class KubeError extends Error {
   override readonly name = 'KubeRefusal';
   readonly status: number;
   constructor(status: number, message: string) {
@@ -103,8 +103,8 @@ export function createKubeClient(options: {
     path: string,
     body?: object | string,
     contentType = 'application/json',
-  ): Promise<KubeAnswer> {
-    const answer = await send(new URL(path, server), {
+  ): Promise<KubeResponse> {
+    const response = await send(new URL(path, server), {
       ...{ method: method as 'GET', dispatcher },
       headers: {
         ...{ accept, ...authorization },
@@ -112,29 +112,30 @@ export function createKubeClient(options: {
       },
       body: body === undefined || typeof body === 'string' ? (body ?? null) : JSON.stringify(body),
     });
-    const text = await answer.body.text();
-    return { status: answer.statusCode, body: isJson(text) ? (JSON.parse(text) as unknown) : text };
+    const text = await response.body.text();
+    return {
+      status: response.statusCode,
+      body: isJson(text) ? (JSON.parse(text) as unknown) : text,
+    };
   }
 
-  async function succeed<T>(...question: Parameters<typeof request>): Promise<T> {
-    const { status, body } = await request(...question);
+  async function succeed<T>(...args: Parameters<typeof request>): Promise<T> {
+    const { status, body } = await request(...args);
     if (status < 300) return body as T;
     const { message } = body as { message?: string };
-    throw new KubeRefusal(
-      status,
-      message ?? `${question[0]} ${question[1]}: ${status} ${String(body)}`,
-    );
+    throw new KubeError(status, message ?? `${args[0]} ${args[1]}: ${status} ${String(body)}`);
   }
 
   /** Asked once for each version, and again while it does not know the kind: a new definition takes a moment. */
   async function resourceOf({ apiVersion, kind }: KubeObject): Promise<Resource> {
-    for (const late = Date.now() + 10_000; ; await sleep(100)) {
+    for (const deadline = Date.now() + 10_000; ; await sleep(100)) {
       const known = resources.get(apiVersion) ?? resourcesOf(apiVersion);
       resources.set(apiVersion, known);
       const found = (await known).find((one) => one.kind === kind && !one.name.includes('/'));
       if (found !== undefined) return found;
       resources.delete(apiVersion);
-      if (Date.now() > late) throw new Error(`the API server knows no ${kind} of ${apiVersion}`);
+      if (Date.now() > deadline)
+        throw new Error(`the API server knows no ${kind} of ${apiVersion}`);
     }
   }
 
@@ -174,7 +175,7 @@ export function createKubeClient(options: {
     const { statusCode, body } = await send(url, {
       ...{ dispatcher, signal, headers: { accept, ...authorization } },
     });
-    if (statusCode !== 200) throw new KubeRefusal(statusCode, await body.text());
+    if (statusCode !== 200) throw new KubeError(statusCode, await body.text());
     let unfinished = '';
     for await (const chunk of body.setEncoding('utf8')) {
       const lines = (unfinished + String(chunk)).split('\n');
@@ -198,7 +199,7 @@ export function createKubeClient(options: {
     patch: (path, body) => succeed('PATCH', path, body, 'application/merge-patch+json'),
     async delete(path) {
       const { status, body } = await request('DELETE', path, { gracePeriodSeconds: 0 });
-      if (status >= 300 && status !== 404) throw new KubeRefusal(status, JSON.stringify(body));
+      if (status >= 300 && status !== 404) throw new KubeError(status, JSON.stringify(body));
     },
     pathOf,
     async apply(objects, { namespace, validateOnly = false } = {}) {

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createClusterRecord } from './cluster-record.ts';
 import type { PodView, SecretProviderClass } from './cluster.ts';
 import { createDriver, type DriverOptions } from './driver.ts';
-import { KubeRefusal, type KubeClient, type KubeObject } from './kube-client.ts';
+import { KubeError, type KubeClient, type KubeObject } from './kube-client.ts';
 import { createPodTokens } from './pod-tokens.ts';
 
 /** The CSIDriver object and the `driver` of volumes. */
@@ -28,36 +28,41 @@ export type NodeOptions = DriverOptions & {
   readonly kube: KubeClient;
   readonly name: string;
   /** Before a pending pod is tried again; default 200 ms, where the kubelet begins with 500 and doubles. */
-  readonly tryAgainMs?: number;
+  readonly retryMs?: number;
 };
 
 /** See {@link startNode}. */
-export type PlayedNode = {
+export type SimulatedNode = {
   /** The volumes of a pod, `namespace/name`, in their order; none before it was first looked at. */
   volumes(pod: string): readonly PodView[];
   /** Waits until the pod's first volume is as wished, at most `timeoutMs` (20 s); that volume. */
   until(pod: string, fits: (view: PodView) => boolean, timeoutMs?: number): Promise<PodView>;
   /** The driver's ticker (1.5) or the kubelet's republish (1.6), once for every pod. */
-  round(): Promise<void>;
+  republishAll(): Promise<void>;
   stop(): Promise<void>;
 };
 
-type OnNode = { pod: PodObject; views: Map<string, PodView>; turn: Promise<void>; seen: string };
+type NodePod = {
+  pod: PodObject;
+  views: Map<string, PodView>;
+  lastSync: Promise<void>;
+  fingerprint: string;
+};
 
 /**
  * A node of a real cluster: the kubelet, as far as pods with secrets need it, and the driver. It watches the pods that are bound to it, mints their
  * tokens, mounts, tries again what is pending, republishes when a pod object changes (1.6), and writes down what users see.
  */
-export function startNode(options: NodeOptions): PlayedNode {
-  const { kube, name, generation, tryAgainMs = 200 } = options;
+export function startNode(options: NodeOptions): SimulatedNode {
+  const { kube, name, generation, retryMs = 200 } = options;
   const driver = createDriver(options);
   const record = createClusterRecord({ kube, nodeName: name, generation });
   const tokensOf = createPodTokens(kube, driverName);
-  const pods = new Map<string, OnNode>();
+  const pods = new Map<string, NodePod>();
   const stopping = new AbortController();
 
   /** One volume, once: mounted or mounted anew. */
-  async function mountOne(here: OnNode, { name: volume, csi }: CsiVolume): Promise<void> {
+  async function mountOne(here: NodePod, { name: volume, csi }: CsiVolume): Promise<void> {
     const { metadata, spec } = here.pod;
     const namespace = metadata.namespace ?? 'default';
     const pod = {
@@ -81,7 +86,7 @@ export function startNode(options: NodeOptions): PlayedNode {
       };
     } catch (error) {
       // A running pod keeps what it has; a new one shows why it waits.
-      if (!(error instanceof KubeRefusal) || before?.phase === 'Running') return;
+      if (!(error instanceof KubeError) || before?.phase === 'Running') return;
       const message = `MountVolume.SetUp failed for volume "${volume}" : rpc error: code = Unknown desc = ${error.message}`;
       await record.event(here.pod, { reason: 'FailedMount', message });
       return;
@@ -113,37 +118,37 @@ export function startNode(options: NodeOptions): PlayedNode {
     return (spec.volumes ?? []).filter(({ csi }) => csi?.driver === driverName);
   }
 
-  function isRunning({ pod, views }: OnNode): boolean {
+  function isRunning({ pod, views }: NodePod): boolean {
     return volumesOf(pod).every((volume) => views.get(volume.name)?.phase === 'Running');
   }
 
   /** All volumes of a pod, after whatever is under way for it. The API server may be away meanwhile: then the next turn does it. */
-  function turn(here: OnNode): Promise<void> {
-    here.turn = here.turn.then(async () => {
+  function sync(here: NodePod): Promise<void> {
+    here.lastSync = here.lastSync.then(async () => {
       if (stopping.signal.aborted || !pods.has(here.pod.metadata.uid ?? '')) return;
       try {
         for (const volume of volumesOf(here.pod)) await mountOne(here, volume);
         await record.phase(here.pod, isRunning(here) ? 'Running' : 'Pending');
       } catch {
-        await sleep(tryAgainMs);
+        await sleep(retryMs);
       }
     });
-    return here.turn;
+    return here.lastSync;
   }
 
-  async function untilRunning(here: OnNode): Promise<void> {
-    await turn(here);
+  async function syncUntilRunning(here: NodePod): Promise<void> {
+    await sync(here);
     while (!stopping.signal.aborted && pods.has(here.pod.metadata.uid ?? '') && !isRunning(here)) {
-      await sleep(tryAgainMs);
-      await turn(here);
+      await sleep(retryMs);
+      await sync(here);
     }
   }
 
-  async function end(here: OnNode): Promise<void> {
+  async function removePod(here: NodePod): Promise<void> {
     pods.delete(here.pod.metadata.uid ?? '');
-    await here.turn;
+    await here.lastSync;
     for (const view of here.views.values()) await driver.unpublish(view);
-    await record.forget(here.pod).catch(() => undefined);
+    await record.remove(here.pod).catch(() => undefined);
   }
 
   const watched = `/api/v1/pods?fieldSelector=spec.nodeName%3D${name}`;
@@ -151,25 +156,25 @@ export function startNode(options: NodeOptions): PlayedNode {
     const uid = pod.metadata.uid ?? '';
     const here = pods.get(uid);
     if (type === 'DELETED') {
-      if (here !== undefined) void end(here);
+      if (here !== undefined) void removePod(here);
     } else if (here === undefined) {
-      const arrived = {
+      const added = {
         pod,
         views: new Map<string, PodView>(),
-        turn: Promise.resolve(),
-        seen: wishes(pod),
+        lastSync: Promise.resolve(),
+        fingerprint: fingerprintOf(pod),
       };
-      pods.set(uid, arrived);
-      void untilRunning(arrived);
+      pods.set(uid, added);
+      void syncUntilRunning(added);
     } else {
-      const isChanged = here.seen !== wishes(pod);
+      const isChanged = here.fingerprint !== fingerprintOf(pod);
       here.pod = pod;
-      here.seen = wishes(pod);
-      if (isChanged && generation === '1.6' && isRunning(here)) void turn(here);
+      here.fingerprint = fingerprintOf(pod);
+      if (isChanged && generation === '1.6' && isRunning(here)) void sync(here);
     }
   });
 
-  function find(pod: string): OnNode | undefined {
+  function find(pod: string): NodePod | undefined {
     return [...pods.values()].find(
       ({ pod: { metadata } }) => `${metadata.namespace}/${metadata.name}` === pod,
     );
@@ -178,26 +183,26 @@ export function startNode(options: NodeOptions): PlayedNode {
   return {
     volumes: (pod) => [...(find(pod)?.views.values() ?? [])],
     async until(pod, fits, timeoutMs = 20_000) {
-      for (const late = Date.now() + timeoutMs; ; await sleep(10)) {
+      for (const deadline = Date.now() + timeoutMs; ; await sleep(10)) {
         const [view] = find(pod)?.views.values() ?? [];
         if (view !== undefined && fits(view)) return view;
-        if (Date.now() > late)
+        if (Date.now() > deadline)
           throw new Error(`${pod} did not become so: ${JSON.stringify(view?.events)}`);
       }
     },
-    async round() {
-      await Promise.all([...pods.values()].filter(isRunning).map(turn));
+    async republishAll() {
+      await Promise.all([...pods.values()].filter(isRunning).map(sync));
     },
     async stop() {
       stopping.abort();
       await watching;
-      await Promise.all([...pods.values()].map((here) => here.turn));
+      await Promise.all([...pods.values()].map((here) => here.lastSync));
       driver.close();
     },
   };
 }
 
 /** What of a pod makes the kubelet look at it again: all but what it wrote itself. */
-function wishes({ metadata, spec }: PodObject): string {
+function fingerprintOf({ metadata, spec }: PodObject): string {
   return JSON.stringify([metadata.labels, metadata.annotations, spec]);
 }

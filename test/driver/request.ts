@@ -2,9 +2,9 @@ import type { RawMountRequest } from '../../src/csi/mount-request.ts';
 import type { Pod, SecretProviderClass } from './cluster.ts';
 
 /** All that decides what a driver asks of a provider. */
-export type Question = {
+export type MountRequestInput = {
   /** `rotation` is the ticker of drivers up to 1.5. A republish by 1.6 is a `publish` like the first. */
-  readonly occasion: 'publish' | 'rotation';
+  readonly trigger: 'publish' | 'rotation';
   readonly class: SecretProviderClass;
   readonly pod: Pod;
   /** The pod's own `volumeAttributes`, which override the class. */
@@ -23,32 +23,32 @@ const prefix = 'csi.storage.k8s.io';
 const tokenLifeMs = 3_600_000;
 
 /** The request that a driver of that generation sends. */
-export function mountRequest(question: Question): RawMountRequest {
-  const { occasion, pod, tokens, nodePublishSecret, tokensInSecrets } = question;
-  const isRotation = occasion === 'rotation';
+export function mountRequest(input: MountRequestInput): RawMountRequest {
+  const { trigger, pod, tokens, nodePublishSecret, tokensInSecrets } = input;
+  const isRotation = trigger === 'rotation';
   const tokenKey = `${prefix}/serviceAccount.tokens`;
-  const brought = Object.keys(tokens).length === 0 ? {} : { [tokenKey]: tokenJson(tokens) };
+  const tokenAttributes = Object.keys(tokens).length === 0 ? {} : { [tokenKey]: tokenJson(tokens) };
   const attributes = {
-    ...question.class.spec.parameters,
+    ...input.class.spec.parameters,
     // Drivers up to 1.5 forget the pod's own attributes, and two of their own keys, when they rotate.
-    ...(isRotation ? {} : question.attributes),
+    ...(isRotation ? {} : input.attributes),
     ...(isRotation
       ? {}
-      : { secretProviderClass: question.class.metadata.name, [`${prefix}/ephemeral`]: 'true' }),
+      : { secretProviderClass: input.class.metadata.name, [`${prefix}/ephemeral`]: 'true' }),
     [`${prefix}/pod.name`]: pod.name,
     [`${prefix}/pod.namespace`]: pod.namespace,
     [`${prefix}/pod.uid`]: pod.uid,
     [`${prefix}/serviceAccount.name`]: pod.serviceAccount,
-    ...brought,
+    ...tokenAttributes,
   };
-  const secrets = { ...nodePublishSecret, ...(tokensInSecrets ? brought : {}) };
+  const secrets = { ...nodePublishSecret, ...(tokensInSecrets ? tokenAttributes : {}) };
   const hasSecrets = nodePublishSecret !== undefined || Object.keys(secrets).length > 0;
   return {
     attributes: JSON.stringify(attributes),
     secrets: hasSecrets || isRotation ? JSON.stringify(secrets) : 'null',
-    targetPath: question.targetPath,
+    targetPath: input.targetPath,
     permission: '420',
-    currentVersions: isRotation ? question.versions : [],
+    currentVersions: isRotation ? input.versions : [],
   };
 }
 

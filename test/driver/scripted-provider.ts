@@ -16,11 +16,11 @@ export type ScriptedResponse = Partial<Omit<MountResponse, 'files'>> & {
 };
 
 /** One answer out of a script: a response, or a status. `never` leaves the call open. */
-export type ScriptedAnswer =
+export type ScriptedResult =
   ScriptedResponse | { readonly code: keyof typeof status; readonly message: string } | 'never';
 
 /** A request as it came in, and how much time its sender gave it. */
-export type SeenRequest = MountRequest & {
+export type ReceivedRequest = MountRequest & {
   /** Milliseconds left of the deadline when it came; Infinity where none was sent. */
   readonly remainingMs: number;
 };
@@ -28,9 +28,9 @@ export type SeenRequest = MountRequest & {
 export type ScriptedProvider = {
   readonly socketPath: string;
   /** Requests in the order in which they came. */
-  readonly requests: SeenRequest[];
+  readonly requests: ReceivedRequest[];
   /** What the next calls are answered, in order; the last answer is repeated for ever. */
-  script(...answers: ScriptedAnswer[]): void;
+  script(...results: ScriptedResult[]): void;
   stop(): void;
 };
 
@@ -42,17 +42,17 @@ export async function startScriptedProvider(
   providersDir: string,
   name: string,
 ): Promise<ScriptedProvider> {
-  const requests: SeenRequest[] = [];
-  let answers: ScriptedAnswer[] = [];
+  const requests: ReceivedRequest[] = [];
+  let results: ScriptedResult[] = [];
   const server = new Server({ 'grpc.max_send_message_length': -1 });
   const version: handleUnaryCall<VersionRequest, VersionResponse> = (_call, callback) =>
     callback(null, { version: 'v1alpha1', runtimeName: 'scripted', runtimeVersion: '0' });
   const mount: handleUnaryCall<MountRequest, MountResponse> = (call, callback) => {
     requests.push({ ...call.request, remainingMs: Number(call.getDeadline()) - Date.now() });
-    const answer = (answers.length > 1 ? answers.shift() : answers[0]) ?? 'never';
-    if (answer === 'never') return;
-    if ('code' in answer) callback({ code: status[answer.code], details: answer.message });
-    else callback(null, complete(answer));
+    const result = (results.length > 1 ? results.shift() : results[0]) ?? 'never';
+    if (result === 'never') return;
+    if ('code' in result) callback({ code: status[result.code], details: result.message });
+    else callback(null, complete(result));
   };
   server.addService(grpcJsService, { Version: version, Mount: mount });
   await mkdir(providersDir, { recursive: true });
@@ -66,7 +66,7 @@ export async function startScriptedProvider(
     socketPath,
     requests,
     script: (...next) => {
-      answers = next;
+      results = next;
     },
     stop: () => server.forceShutdown(),
   };

@@ -1,4 +1,4 @@
-import type { SeenFile } from './container.ts';
+import type { ContainerFile } from './container.ts';
 
 /** A Kubernetes Secret that the driver makes of a volume's files. */
 export type SecretObject = {
@@ -18,7 +18,7 @@ export type SyncedSecrets = Readonly<Record<string, Readonly<Record<string, stri
 /** Makes the Secrets of a class's `secretObjects` out of a volume's files; one that names a missing file is not made. */
 export function syncSecrets(
   objects: readonly SecretObject[],
-  files: Readonly<Record<string, SeenFile>>,
+  files: Readonly<Record<string, ContainerFile>>,
 ): { secrets: SyncedSecrets; events: Event[] } {
   const events: Event[] = [];
   const secrets: Record<string, Record<string, string>> = {};

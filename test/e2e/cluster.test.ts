@@ -107,11 +107,11 @@ describe.each(generations)('under a driver of %s', (generation) => {
       );
       const before = (await status())!.status.objects;
 
-      await node(generation).round();
+      await node(generation).republishAll();
       expect((await status())!.status.objects).toEqual(before);
 
       await store.put(name, 'CANARY-two');
-      await node(generation).round();
+      await node(generation).republishAll();
       expect(node(generation).volumes(`team-a/${name}`)[0]!.files.password?.text).toBe(
         'CANARY-two',
       );
@@ -176,7 +176,7 @@ describe('what users are shown', () => {
     expect(await staleSeconds()).toBeUndefined();
 
     clouds.alibaba.kms.delete('silent');
-    for (let round = 0; round < 3; round += 1) await node('1.6').round();
+    for (let round = 0; round < 3; round += 1) await node('1.6').republishAll();
     expect(node('1.6').volumes('team-a/silent')[0]!.files.password?.text).toBe('CANARY');
     expect(await staleSeconds()).toBeGreaterThan(0);
     const staleEvents = async (): Promise<readonly string[]> =>
@@ -187,7 +187,7 @@ describe('what users are shown', () => {
     expect((await staleEvents())[0]).toContain('KMS secret silent');
 
     await store.put('silent', 'CANARY-again');
-    await node('1.6').round();
+    await node('1.6').republishAll();
     expect(await staleSeconds()).toBeUndefined();
     await cluster.deletePod('team-a', 'silent');
   });
@@ -457,7 +457,7 @@ describe("the chart's rights", () => {
     await environment.startPod('1.6', { name: 'untold', class: 'untold' });
     await cluster.grant(withoutResource(rbac, 'events'));
     clouds.alibaba.kms.delete('untold');
-    await node('1.6').round();
+    await node('1.6').republishAll();
     const line = await keyferry.waitForLog(({ msg }) => msg === 'no event could be written');
     expect(line).toMatchObject({ namespace: 'team-a', pod: 'untold' });
     expect(line.reason).toMatch(/events is forbidden: .*cannot create resource "events"/);

@@ -140,7 +140,7 @@ async function startDriverAt(
 function mountMessage(objects: string, pod: string): Message {
   const { attributes, ...rest } = mountRequest({
     ...{
-      occasion: 'publish',
+      trigger: 'publish',
       attributes: {},
       tokens: {},
       nodePublishSecret: undefined,

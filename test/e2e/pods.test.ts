@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { pino } from 'pino';
-import { createHttp } from '../../src/http/client.ts';
+import { createHttpClient } from '../../src/http/client.ts';
 import { createKubeApi, type KubeApi } from '../../src/kube/api.ts';
 import { createPodWatch, type PodWatch } from '../../src/kube/pod-watch.ts';
 import {
@@ -45,7 +45,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       cleanups.push(cluster.stop);
       await cluster.applyServiceAccount('default/default');
       await cluster.grant([]);
-      const http = createHttp();
+      const http = createHttpClient();
       const [, server = '', , tokenFile = '', , caFile = ''] = cluster.keyferryArgs;
       api = createKubeApi({ http, server: new URL(server), tokenFile, caFile });
       watch = createPodWatch({

@@ -1,7 +1,7 @@
 import type { SecretProviderClass } from '../driver/cluster.ts';
 import {
   parseObjects,
-  type KubeAnswer,
+  type KubeResponse,
   type KubeClient,
   type KubeObject,
 } from '../driver/kube-client.ts';
@@ -187,7 +187,7 @@ async function checkPermissions(
 }
 
 /** Whether an answer is an object that the suite has made. */
-export function isCreatedBySuite({ status, body }: KubeAnswer): boolean {
+export function isCreatedBySuite({ status, body }: KubeResponse): boolean {
   return (
     status === 200 &&
     (body as KubeObject).metadata.labels?.['app.kubernetes.io/managed-by'] === 'keyferry-e2e'
@@ -208,11 +208,11 @@ export function describeObject({ kind, metadata }: KubeObject): string {
   return `${kind}/${metadata.name}`;
 }
 
-export function apiError(action: string, response: KubeAnswer): Error {
+export function apiError(action: string, response: KubeResponse): Error {
   return new Error(`the API server refuses to ${action}: ${responseText(response)}`);
 }
 
-function responseText({ status, body }: KubeAnswer): string {
+function responseText({ status, body }: KubeResponse): string {
   const { message } = typeof body === 'string' ? { message: body } : (body as { message?: string });
   return `${status} ${(message ?? '').trim()}`;
 }

@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { builtBundle } from '../driver/bundle.ts';
 import type { PodView } from '../driver/cluster.ts';
 import { startKeyferry, type KeyferryProcess } from '../driver/keyferry-process.ts';
-import { startNode, type PlayedNode } from '../driver/node.ts';
+import { startNode, type SimulatedNode } from '../driver/node.ts';
 import { createTokenVerifier } from '../servers/control-plane/token-verifier.ts';
 import {
   audiences,
@@ -34,7 +34,7 @@ export type TestStore = {
 /** Keyferry, and beside it a node of each generation of the driver. */
 export type Installation = {
   readonly keyferry: KeyferryProcess;
-  readonly node: (generation: Generation) => PlayedNode;
+  readonly node: (generation: Generation) => SimulatedNode;
   /** Starts a pod, of team-a/app unless told otherwise, and waits until its volume was tried. */
   startPod(generation: Generation, podOptions: Omit<PodOptions, 'node'>): Promise<PodView>;
   /** The value of the first line of the metrics that begins so. */
@@ -193,7 +193,7 @@ export async function startTestEnvironment({
         }),
       ]),
     );
-    const node = (generation: Generation): PlayedNode => nodes.get(generation)!;
+    const node = (generation: Generation): SimulatedNode => nodes.get(generation)!;
     const installation: Installation = {
       ...{ keyferry, node },
       async startPod(generation, podOptions) {

@@ -1,4 +1,4 @@
-import { createHttp } from '../../src/http/client.ts';
+import { createHttpClient } from '../../src/http/client.ts';
 import type { AlibabaCloudConfig } from '../../src/providers/alibabacloud/types.ts';
 import { createAlibabaAccount } from './alibaba-account.ts';
 import { startFakeKms } from './alibaba-kms.ts';
@@ -35,7 +35,7 @@ export async function startAlibabaCloud({
     startFakeSts({ account, roles, now: cloudNow, isIssued, tls }),
     startFakeAlibabaMetadata({ account, region: alibabaRegion, tokens: metadataTokens }),
   ]);
-  const http = createHttp({ ca: [ca.cert] });
+  const http = createHttpClient({ ca: [ca.cert] });
   const config: AlibabaCloudConfig = {
     kms: kms.url,
     oos: oos.url,

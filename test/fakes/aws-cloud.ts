@@ -1,4 +1,4 @@
-import { createHttp } from '../../src/http/client.ts';
+import { createHttpClient } from '../../src/http/client.ts';
 import type { AwsCloudConfig } from '../../src/providers/aws/types.ts';
 import { createAwsAccount } from './aws-account.ts';
 import { startFakePodIdentityAgent } from './aws-pod-identity.ts';
@@ -44,7 +44,7 @@ export async function startAwsCloud({
     startFakePodIdentityAgent({ ...commonOptions, associations: associationsByAccount }),
     startFakePodIdentityAgent({ ...commonOptions, associations: associationsByAccount }),
   ]);
-  const http = createHttp({ ca: [ca.cert] });
+  const http = createHttpClient({ ca: [ca.cert] });
   const config: AwsCloudConfig = {
     ...{
       secretsManager: secretsManager.url,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { Redacted } from '../../src/core/redacted.ts';
 import { SecretError } from '../../src/core/errors.ts';
-import { createHttp } from '../../src/http/client.ts';
+import { createHttpClient } from '../../src/http/client.ts';
 import { createKubeApi } from '../../src/kube/api.ts';
 import { createServiceAccounts } from '../../src/kube/service-accounts.ts';
 import type { Workload } from '../../src/core/workload.ts';
@@ -99,7 +99,7 @@ export async function startCceFixture(options: CceFixtureOptions = {}) {
     tokens: options.metadataTokens ?? 'required',
     ...lifetimeOptions,
   });
-  const http = createHttp({ ca: [ca.cert] });
+  const http = createHttpClient({ ca: [ca.cert] });
 
   const kubernetes = await startFakeKubernetes({
     'team-a/app': {},

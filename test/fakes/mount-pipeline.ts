@@ -69,7 +69,7 @@ export function createMountPipeline({
   function volume(parameters: string | Record<string, string>, pod: TestPod = {}): Promise<Volume> {
     const { name = 'pod-1', namespace = 'team-a', account = 'app' } = pod;
     const request = mountRequest({
-      occasion: pod.occasion ?? 'publish',
+      trigger: pod.occasion ?? 'publish',
       class: {
         metadata: { name: 'app' },
         spec: {

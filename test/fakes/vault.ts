@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createHttp } from '../../src/http/client.ts';
+import { createHttpClient } from '../../src/http/client.ts';
 import type { VaultLogin } from '../../src/providers/vault/types.ts';
 import {
   startFakeServer,
@@ -130,7 +130,7 @@ export async function startFakeVault(options: FakeVaultOptions = {}) {
   const [first] = nodes;
   const root = namespacesByName.get('');
   if (first === undefined || root === undefined) throw new Error('a cluster has a node and a root');
-  const http = createHttp({ ca: [ca.cert] });
+  const http = createHttpClient({ ca: [ca.cert] });
   const addresses = nodes.map(({ address }) => address);
 
   return {

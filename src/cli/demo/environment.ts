@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { raceWithAbort } from '../../concurrency/single-flight.ts';
 import { SecretError } from '../../core/errors.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
-import { isAnswering } from '../../csi/client.ts';
+import { isServing } from '../../csi/client.ts';
 
 /** How to start this very program once more. */
 export type Executable = { readonly execPath: string; readonly script: string };
@@ -69,7 +69,7 @@ export async function createDemoEnvironment(
       const startedAt = Date.now();
       const child = start(args);
       const socketPath = join(dir, socket);
-      while (!(await isAnswering(socketPath))) {
+      while (!(await isServing(socketPath))) {
         if (!running.has(child)) throw child.failure('ended at once');
         if (Date.now() - startedAt > startTimeoutMs) throw child.failure('does not listen');
         await raceWithAbort(sleep(10), stop);

@@ -16,26 +16,26 @@ import { createUnaryClient } from './client.ts';
 import type { UnaryCall } from './server.ts';
 import { type StatusName, frameMessage, statusCodes } from './wire.ts';
 
-const ends: (() => unknown)[] = [];
+const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end();
+  for (const end of cleanups.splice(0).reverse()) await end();
 });
 
-async function somewhere(): Promise<string> {
+async function temporarySocketPath(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'kf-'));
-  ends.push(() => rm(folder, { recursive: true }));
+  cleanups.push(() => rm(folder, { recursive: true }));
   return join(folder, 'unary.sock');
 }
 
 function clientOf(socketPath: string, maxMessageBytes = 1024 * 1024) {
   const client = createUnaryClient({ socketPath, authority: 'localhost', maxMessageBytes });
-  ends.push(() => client.close());
+  cleanups.push(() => client.close());
   return client;
 }
 
 /** A server of grpc-js around one method. */
 async function grpcJsServer(method: handleUnaryCall<Buffer, Buffer>): Promise<string> {
-  const path = await somewhere();
+  const path = await temporarySocketPath();
   const same = (bytes: Buffer): Buffer => bytes;
   const codec = {
     requestSerialize: same,
@@ -53,25 +53,25 @@ async function grpcJsServer(method: handleUnaryCall<Buffer, Buffer>): Promise<st
       error === null ? resolve() : reject(error),
     ),
   );
-  ends.push(() => server.forceShutdown());
+  cleanups.push(() => server.forceShutdown());
   return path;
 }
 
 /** A server of HTTP/2 that answers as no gRPC server would. */
 async function bareServer(answer: (stream: ServerHttp2Stream) => void): Promise<string> {
-  const path = await somewhere();
+  const path = await temporarySocketPath();
   const server: Http2Server = createHttp2Server();
   server.on('stream', (stream) => {
     stream.on('error', () => undefined).resume();
     answer(stream);
   });
-  server.on('session', (session) => ends.push(() => session.destroy()));
+  server.on('session', (session) => cleanups.push(() => session.destroy()));
   await new Promise<void>((resolve) => server.listen(path, resolve));
-  ends.push(() => server.close());
+  cleanups.push(() => server.close());
   return path;
 }
 
-const ask = Buffer.from('ask');
+const request = Buffer.from('ask');
 
 describe('from a server of grpc-js', () => {
   test('messages of any size and any number at once come back as they went', async () => {
@@ -120,9 +120,9 @@ describe('from a server of grpc-js', () => {
     });
     const client = clientOf(path);
     for (const timeoutMs of [1_000, 120_000, undefined])
-      expect(await client.call('/test/Call', ask, { timeoutMs })).toEqual({
+      expect(await client.call('/test/Call', request, { timeoutMs })).toEqual({
         code: 'OK',
-        response: ask,
+        response: request,
       });
     expect(deadlines[0]).toBeGreaterThan(800);
     expect(deadlines[0]).toBeLessThanOrEqual(1_000);
@@ -139,7 +139,7 @@ describe('from a server of grpc-js', () => {
     });
     const giveUp = new AbortController();
     const options = how === 'is late' ? { timeoutMs: 60 } : { signal: giveUp.signal };
-    const answer = clientOf(path).call('/test/Call', ask, options);
+    const answer = clientOf(path).call('/test/Call', request, options);
     await eventually(() => expect(begun).toBe(1));
     giveUp.abort();
     expect((await answer).code).toBe(how === 'is late' ? 'DEADLINE_EXCEEDED' : 'CANCELLED');
@@ -151,49 +151,51 @@ describe('from a server of grpc-js', () => {
       await grpcJsServer((_, done) => done(null, Buffer.alloc(3_000_000))),
       1_000_000,
     );
-    expect(await client.call('/test/Call', ask, {})).toEqual({
+    expect(await client.call('/test/Call', request, {})).toEqual({
       code: 'RESOURCE_EXHAUSTED',
       message: 'the answer has more than 1000000 bytes',
     });
   });
 
   test('an unknown path is UNIMPLEMENTED', async () => {
-    const client = clientOf(await grpcJsServer((_, done) => done(null, ask)));
-    expect(await client.call('/test/Other', ask, {})).toMatchObject({ code: 'UNIMPLEMENTED' });
+    const client = clientOf(await grpcJsServer((_, done) => done(null, request)));
+    expect(await client.call('/test/Other', request, {})).toMatchObject({ code: 'UNIMPLEMENTED' });
   });
 });
 
 describe('a call', () => {
   test('is not late before its time, however much of it there is', async () => {
-    const rig = await serveUnary((call) => setTimeout(() => call.answer(frameMessage(ask)), 20));
-    ends.push(rig.close);
+    const rig = await serveUnary((call) =>
+      setTimeout(() => call.respond(frameMessage(request)), 20),
+    );
+    cleanups.push(rig.close);
     const client = clientOf(rig.path);
     for (const timeoutMs of [2 ** 31, 1e15, Infinity])
-      expect(await client.call('/test/Call', ask, { timeoutMs })).toEqual({
+      expect(await client.call('/test/Call', request, { timeoutMs })).toEqual({
         code: 'OK',
-        response: ask,
+        response: request,
       });
   });
 
   test('whose signal has fired already is not made', async () => {
     const signal = AbortSignal.abort();
-    expect(await clientOf('/nowhere').call('/test/Call', ask, { signal })).toMatchObject({
+    expect(await clientOf('/nowhere').call('/test/Call', request, { signal })).toMatchObject({
       code: 'CANCELLED',
     });
   });
 
   test('to where nobody listens says why', async () => {
-    const client = clientOf(await somewhere());
-    for (const answer of [client.call('/', ask, {}), client.call('/', ask, {})])
+    const client = clientOf(await temporarySocketPath());
+    for (const answer of [client.call('/', request, {}), client.call('/', request, {})])
       expect(await answer).toMatchObject({
         code: 'UNAVAILABLE',
         message: expect.stringMatching(/ENOENT/),
       });
-    expect(await client.call('/', ask, {})).toMatchObject({ code: 'UNAVAILABLE' });
+    expect(await client.call('/', request, {})).toMatchObject({ code: 'UNAVAILABLE' });
   });
 
   test('to what speaks no HTTP/2, or hangs up, says so', async () => {
-    const path = await somewhere();
+    const path = await temporarySocketPath();
     let hangUp = true;
     const server = createServer((socket) => {
       socket.on('error', () => undefined);
@@ -201,13 +203,13 @@ describe('a call', () => {
       else socket.end('HTTP/1.1 400 Bad Request\r\n\r\n');
     });
     await new Promise<void>((resolve) => server.listen(path, resolve));
-    ends.push(() => server.close());
+    cleanups.push(() => server.close());
     const client = clientOf(path);
-    expect(await client.call('/', ask, { timeoutMs: 5_000 })).toMatchObject({
+    expect(await client.call('/', request, { timeoutMs: 5_000 })).toMatchObject({
       code: 'UNAVAILABLE',
     });
     hangUp = false;
-    expect(await client.call('/', ask, { timeoutMs: 5_000 })).toMatchObject({
+    expect(await client.call('/', request, { timeoutMs: 5_000 })).toMatchObject({
       code: 'UNAVAILABLE',
     });
   });
@@ -240,34 +242,34 @@ describe('a call', () => {
     ['a goodbye for an error', (stream) => stream.session?.goaway(11), { code: 'UNAVAILABLE' }],
   ])('that gets %s fails with a code', async (_, answer, expected) => {
     const client = clientOf(await bareServer(answer));
-    expect(await client.call('/test/Call', ask, { timeoutMs: 5_000 })).toMatchObject(expected);
+    expect(await client.call('/test/Call', request, { timeoutMs: 5_000 })).toMatchObject(expected);
     // And so does the next, by a new connection where the old one has gone.
-    expect(await client.call('/test/Call', ask, { timeoutMs: 5_000 })).toMatchObject(expected);
+    expect(await client.call('/test/Call', request, { timeoutMs: 5_000 })).toMatchObject(expected);
   });
 
   test('goes to another connection where the server takes leave, and one under way to its end', async () => {
     const calls: UnaryCall[] = [];
     const rig = await serveUnary((call) => calls.push(call));
-    ends.push(rig.close);
+    cleanups.push(rig.close);
     const client = clientOf(rig.path);
-    const first = client.call('/test/Call', ask, {});
+    const first = client.call('/test/Call', request, {});
     await eventually(() => expect(calls).toHaveLength(1));
     const closed = rig.server.close(10_000);
     await new Promise((resolve) => setTimeout(resolve, 20));
-    const second = client.call('/test/Call', ask, {});
+    const second = client.call('/test/Call', request, {});
     await eventually(() => expect(calls).toHaveLength(2));
     expect(rig.sockets.size).toBe(2);
-    for (const call of calls) call.answer(frameMessage(call.message));
+    for (const call of calls) call.respond(frameMessage(call.message));
     expect(await Promise.all([first, second])).toEqual([
-      { code: 'OK', response: ask },
-      { code: 'OK', response: ask },
+      { code: 'OK', response: request },
+      { code: 'OK', response: request },
     ]);
     await closed;
   });
 
   test('may be one of many that are large', async () => {
     const rig = await serveUnary();
-    ends.push(rig.close);
+    cleanups.push(rig.close);
     const client = clientOf(rig.path);
     const message = Buffer.alloc(1024 * 1024);
     const answers = Array.from({ length: 30 }, () => client.call('/test/Call', message, {}));

@@ -16,7 +16,7 @@ import {
 } from './wire.ts';
 
 /** What came of a call: an answer, or the status it failed with. */
-export type Answer<T> =
+export type UnaryResult<T> =
   | { readonly code: 'OK'; readonly response: T }
   | { readonly code: Exclude<StatusName, 'OK'>; readonly message: string };
 
@@ -31,7 +31,7 @@ export type CallOptions = {
 /** Makes unary calls at a unix socket: see {@link createUnaryClient}. */
 export type UnaryClient = {
   /** Calls the method at `path`. Never rejects: a failure is an answer with a code. */
-  call(path: string, message: Uint8Array, options: CallOptions): Promise<Answer<Buffer>>;
+  call(path: string, message: Uint8Array, options: CallOptions): Promise<UnaryResult<Buffer>>;
   /** Ends the connection when the calls under way have. */
   close(): void;
 };
@@ -69,8 +69,8 @@ export function createUnaryClient({
   return {
     call(path, message, { timeoutMs, signal }) {
       if (signal?.aborted === true) return Promise.resolve(cancelled);
-      const over = session();
-      const stream = over.request({
+      const current = session();
+      const stream = current.request({
         ':method': 'POST',
         ':authority': authority,
         ':path': path,
@@ -80,19 +80,19 @@ export function createUnaryClient({
       });
       stream.end(frameMessage(message));
       return new Promise((resolve) => {
-        const finish = (answer: Answer<Buffer>): void => {
+        const finish = (result: UnaryResult<Buffer>): void => {
           clearTimeout(timer);
           signal?.removeEventListener('abort', cancel);
-          resolve(answer);
+          resolve(result);
           if (!stream.closed) stream.close(constants.NGHTTP2_CANCEL);
         };
         const cancel = (): void => finish(cancelled);
         const timer =
           timeoutMs === undefined
             ? undefined
-            : setTimeout(() => finish(tooLate), Math.min(timeoutMs, longestTimer));
+            : setTimeout(() => finish(deadlineExceeded), Math.min(timeoutMs, maxTimerMs));
         signal?.addEventListener('abort', cancel, { once: true });
-        collect(over, stream, maxMessageBytes, finish);
+        collect(current, stream, maxMessageBytes, finish);
       });
     },
     close() {
@@ -102,25 +102,25 @@ export function createUnaryClient({
 }
 
 /** Milliseconds; a longer one would fire at once. */
-const longestTimer = 2 ** 31 - 1;
+const maxTimerMs = 2 ** 31 - 1;
 const cancelled = { code: 'CANCELLED', message: 'the caller gave the call up' } as const;
-const tooLate = { code: 'DEADLINE_EXCEEDED', message: 'no answer came in time' } as const;
+const deadlineExceeded = { code: 'DEADLINE_EXCEEDED', message: 'no answer came in time' } as const;
 
 /** Reads a stream to its end, or as far as is needed to tell. */
 function collect(
   session: ClientHttp2Session,
   stream: ClientHttp2Stream,
   maxMessageBytes: number,
-  finish: (answer: Answer<Buffer>) => void,
+  finish: (answer: UnaryResult<Buffer>) => void,
 ): void {
   const body = new Body(maxMessageBytes);
   let headers: IncomingHttpHeaders = {};
-  let broken = 'the connection ended before an answer came';
+  let connectionError = 'the connection ended before an answer came';
   stream.on('response', (came: IncomingHttpHeaders) => (headers = came));
   stream.on('trailers', (came: IncomingHttpHeaders) => (headers = { ...headers, ...came }));
   stream.on('error', (error: Error & { readonly cause?: { readonly message?: string } }) => {
     // Where no connection came about, the error is the stream's, and why is its cause.
-    broken = error.cause?.message ?? error.message;
+    connectionError = error.cause?.message ?? error.message;
   });
   stream.on('data', (part: Buffer) => {
     if (body.add(part)) return;
@@ -131,16 +131,20 @@ function collect(
   });
   stream.on('close', () => {
     const http = headers[':status'] ?? 200;
-    if (headers['grpc-status'] !== undefined) finish(readAnswer(headers, body));
+    if (headers['grpc-status'] !== undefined) finish(readResult(headers, body));
     else if (http !== 200)
       finish({ code: 'UNKNOWN', message: `the answer is no gRPC but HTTP status ${String(http)}` });
     else if (session.destroyed || stream.rstCode === constants.NGHTTP2_REFUSED_STREAM)
-      finish({ code: 'UNAVAILABLE', message: broken });
-    else finish({ code: 'INTERNAL', message: `the stream ended without a status: ${broken}` });
+      finish({ code: 'UNAVAILABLE', message: connectionError });
+    else
+      finish({
+        code: 'INTERNAL',
+        message: `the stream ended without a status: ${connectionError}`,
+      });
   });
 }
 
-function readAnswer(headers: IncomingHttpHeaders, body: Body): Answer<Buffer> {
+function readResult(headers: IncomingHttpHeaders, body: Body): UnaryResult<Buffer> {
   const { 'grpc-status': status, 'grpc-message': text } = headers;
   const code = statusNameOf(String(status)) ?? 'UNKNOWN';
   if (code !== 'OK')

@@ -16,21 +16,21 @@ import {
 import { type UnaryCall, createUnaryServer } from './server.ts';
 import { type StatusName, frameMessage, statusCodes } from './wire.ts';
 
-const ends: (() => unknown)[] = [];
+const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end();
+  for (const end of cleanups.splice(0).reverse()) await end();
 });
 
 async function serve(method?: (call: UnaryCall) => void) {
   const rig = await serveUnary(method);
-  ends.push(rig.close);
+  cleanups.push(rig.close);
   return rig;
 }
 
 function rawClient(path: string) {
   const session = http2At(path);
   session.on('error', () => undefined);
-  ends.push(() => session.destroy());
+  cleanups.push(() => session.destroy());
   return session;
 }
 
@@ -39,7 +39,7 @@ function socketTo(path: string, bytes: readonly Buffer[], allowHalfOpen = false)
   const socket = connect({ path, allowHalfOpen });
   socket.on('error', () => undefined).resume();
   socket.write(Buffer.concat([frames.preface, frames.settings, ...bytes]));
-  ends.push(() => socket.destroy());
+  cleanups.push(() => socket.destroy());
   return socket;
 }
 
@@ -49,7 +49,7 @@ function grpcJs(path: string, authority = 'localhost') {
     'grpc.use_local_subchannel_pool': 1,
     'grpc.enable_retries': 0,
   });
-  ends.push(() => client.close());
+  cleanups.push(() => client.close());
   return {
     close: () => client.close(),
     call(
@@ -183,19 +183,19 @@ describe('a call', () => {
     await eventually(() => expect(calls).toHaveLength(2));
     const [one, two] = calls as [UnaryCall, UnaryCall];
     one.fail({ status: 'NOT_FOUND', text: 'first' });
-    one.answer(frameMessage(Buffer.from('late')));
+    one.respond(frameMessage(Buffer.from('late')));
     one.fail({ status: 'INTERNAL', text: 'late' });
     expect(await outcome).toMatchObject({ http: 200, status: '5', text: 'first', reset: 0 });
     second.close(8);
     await eventually(() => expect(count.over).toBe(2));
-    two.answer(frameMessage(Buffer.from('late')));
+    two.respond(frameMessage(Buffer.from('late')));
     two.fail({ status: 'INTERNAL', text: 'late' });
     expect(count).toEqual({ begun: 2, over: 2, overTwice: 0 });
   });
 
   test('is over when its last byte has left', async () => {
     const { path, count } = await serve((call) =>
-      call.answer(frameMessage(Buffer.alloc(1_000_000))),
+      call.respond(frameMessage(Buffer.alloc(1_000_000))),
     );
     const stream = beginCall(rawClient(path));
     stream.end(frameMessage(Buffer.of(1)));
@@ -325,7 +325,7 @@ describe('taking leave', () => {
     ],
   ])('is done in time with a client that %s, and does not hang up', async (_, bytes) => {
     const { path, server, sockets, count } = await serve((call) =>
-      call.answer(frameMessage(Buffer.alloc(4_000_000))),
+      call.respond(frameMessage(Buffer.alloc(4_000_000))),
     );
     const socket = socketTo(path, bytes, true);
     socket.pause();
@@ -398,7 +398,7 @@ describe('taking leave', () => {
     const server = createUnaryServer({
       methods: new Map(),
       maxMessageBytes: 1,
-      refused: () => ({ status: 'INTERNAL', text: '' }),
+      toInvalidCallStatus: () => ({ status: 'INTERNAL', text: '' }),
     });
     await server.close(10_000);
     const gone = (): Duplex =>

@@ -10,7 +10,7 @@ import type { Duplex } from 'node:stream';
 import { Body, type StatusName, encodeStatusText, readTimeout, statusCodes } from './wire.ts';
 
 /** What a call that failed ends with. */
-export type Ending = { readonly status: StatusName; readonly text: string };
+export type FailureStatus = { readonly status: StatusName; readonly text: string };
 
 /** One call, from its message to its answer. */
 export type UnaryCall = {
@@ -19,10 +19,10 @@ export type UnaryCall = {
   /** Milliseconds since 1970 until when the caller waits; Infinity where it did not say. */
   readonly deadline: number;
   /** Answers with a message behind its head. Of answers and failures the first counts, and none once the caller has left. */
-  answer(framed: Buffer): void;
-  fail(ending: Ending): void;
+  respond(framed: Buffer): void;
+  fail(ending: FailureStatus): void;
   /** `listener`, given before the method returns, is called once, when the call's stream is over: after the last byte has left, or when the caller has. */
-  onOver(listener: () => void): void;
+  onStreamClose(listener: () => void): void;
 };
 
 /** A gRPC server: see {@link createUnaryServer}. */
@@ -40,7 +40,7 @@ export type UnaryServerOptions = {
   /** The longest message in bytes that is taken. */
   readonly maxMessageBytes: number;
   /** What a call ends with that is none: without a message, with two, too long, compressed, with a timeout that is none. */
-  readonly refused: (problem: string) => Ending;
+  readonly toInvalidCallStatus: (problem: string) => FailureStatus;
 };
 
 const sessionOptions = {
@@ -50,12 +50,12 @@ const sessionOptions = {
   maxSessionMemory: 4_096,
 };
 const contentType = 'application/grpc+proto';
-const answerHeaders = { ':status': 200, 'content-type': contentType };
-const ok = { 'grpc-status': '0' };
-const withTrailers = { waitForTrailers: true };
+const responseHeaders = { ':status': 200, 'content-type': contentType };
+const okTrailers = { 'grpc-status': '0' };
+const trailersOption = { waitForTrailers: true };
 /** GOAWAY, NO_ERROR, with the highest of stream numbers: no more calls, please, and none is refused yet (RFC 9113, section 6.8). */
 const shutdownNotice = Buffer.from('0000080700000000007fffffff00000000', 'hex');
-const nothing: Buffer = Buffer.alloc(0);
+const emptyBuffer: Buffer = Buffer.alloc(0);
 const ignore = (): void => undefined;
 
 /**
@@ -65,7 +65,7 @@ const ignore = (): void => undefined;
 export function createUnaryServer({
   methods,
   maxMessageBytes,
-  refused,
+  toInvalidCallStatus: refused,
 }: UnaryServerOptions): UnaryServer {
   const sessions = new Map<ServerHttp2Session, Duplex>();
 
@@ -77,7 +77,7 @@ export function createUnaryServer({
       headers[':method'] !== 'POST' ||
       headers['content-type']?.startsWith('application/grpc') !== true
     ) {
-      call.endWith({ ':status': 415 });
+      call.respondWithHeaders({ ':status': 415 });
     } else if (method === undefined) {
       call.fail({ status: 'UNIMPLEMENTED', text: 'there is no such method' });
     } else if (timeoutMs === undefined) {
@@ -88,7 +88,7 @@ export function createUnaryServer({
     }
   }
 
-  function end(session: ServerHttp2Session, connection: Duplex): void {
+  function shutDown(session: ServerHttp2Session, connection: Duplex): void {
     // It has ended, and nobody is there to take leave of, even where its connection is still open.
     if (session.destroyed) return;
     // What is on its way may still come; after an answer to the ping, what comes was sent in spite of the notice. By hand, since nghttp2 reads nothing
@@ -108,42 +108,46 @@ export function createUnaryServer({
       session.once('close', () => sessions.delete(session));
     },
     async close(ms) {
-      const left = [...sessions.keys()].map(
+      const closing = [...sessions.keys()].map(
         (session) => new Promise((resolve) => session.once('close', resolve)),
       );
-      sessions.forEach((connection, session) => end(session, connection));
+      sessions.forEach((connection, session) => shutDown(session, connection));
       // Not the session, which would wait for its peer to read what is left, or to hang up.
-      const cutOff = setTimeout(() => sessions.forEach((connection) => connection.destroy()), ms);
-      await Promise.all(left);
-      clearTimeout(cutOff);
+      const timer = setTimeout(() => sessions.forEach((connection) => connection.destroy()), ms);
+      await Promise.all(closing);
+      clearTimeout(timer);
     },
   };
 }
 
-const ofStream = Symbol('call');
-type CallStream = ServerHttp2Stream & { [ofStream]?: Call | undefined };
+const callOfStream = Symbol('call');
+type CallStream = ServerHttp2Stream & { [callOfStream]?: Call | undefined };
 
 /**
  * A call and what it has to do with its stream. Node's streams live on until the old generation is collected, long after they have ended: so a
  * stream is tied to its call by one property, which is cut when it ends, and by no listener that would keep a whole mount alive.
  */
 class Call implements UnaryCall {
-  message = nothing;
+  message = emptyBuffer;
   deadline = Infinity;
-  #answered = false;
+  #responded = false;
   #stream: CallStream;
   readonly #body: Body;
   #method: ((call: UnaryCall) => void) | undefined;
-  #over: (() => void) | undefined;
+  #closeListener: (() => void) | undefined;
   readonly #maxBytes: number;
-  readonly #refused: UnaryServerOptions['refused'];
+  readonly #toInvalidCallStatus: UnaryServerOptions['toInvalidCallStatus'];
 
-  constructor(stream: CallStream, maxBytes: number, refused: UnaryServerOptions['refused']) {
+  constructor(
+    stream: CallStream,
+    maxBytes: number,
+    refused: UnaryServerOptions['toInvalidCallStatus'],
+  ) {
     this.#stream = stream;
     this.#body = new Body(maxBytes);
     this.#maxBytes = maxBytes;
-    this.#refused = refused;
-    stream[ofStream] = this;
+    this.#toInvalidCallStatus = refused;
+    stream[callOfStream] = this;
     // 'close' follows; why a stream broke, nobody need know.
     stream.on('error', ignore);
     stream.on('close', onClose);
@@ -152,75 +156,75 @@ class Call implements UnaryCall {
   /** Waits for the message, and hands itself to the method. */
   receive(method: (call: UnaryCall) => void): void {
     this.#method = method;
-    this.#stream.on('data', onData);
-    this.#stream.on('end', onEnd);
+    this.#stream.on('data', onStreamData);
+    this.#stream.on('end', onStreamEnd);
   }
 
   data(part: Buffer): void {
-    if (this.#answered || this.#body.add(part)) return;
-    this.fail(this.#refused(`with more than ${this.#maxBytes} bytes`));
+    if (this.#responded || this.#body.add(part)) return;
+    this.fail(this.#toInvalidCallStatus(`with more than ${this.#maxBytes} bytes`));
   }
 
   end(): void {
-    if (this.#answered) return;
+    if (this.#responded) return;
     const message = this.#body.read();
-    if (typeof message === 'string') return this.fail(this.#refused(message));
+    if (typeof message === 'string') return this.fail(this.#toInvalidCallStatus(message));
     this.message = message;
     this.#method?.(this);
   }
 
   close(): void {
-    this.#answered = true;
-    this.#stream[ofStream] = undefined;
-    this.#over?.();
+    this.#responded = true;
+    this.#stream[callOfStream] = undefined;
+    this.#closeListener?.();
   }
 
-  onOver(listener: () => void): void {
-    this.#over = listener;
+  onStreamClose(listener: () => void): void {
+    this.#closeListener = listener;
   }
 
-  answer(framed: Buffer): void {
-    if (!this.#isFirst()) return;
-    this.#stream.respond(answerHeaders, withTrailers);
-    this.#stream.on('wantTrailers', sendOk);
+  respond(framed: Buffer): void {
+    if (!this.#startResponse()) return;
+    this.#stream.respond(responseHeaders, trailersOption);
+    this.#stream.on('wantTrailers', sendOkTrailers);
     this.#stream.end(framed);
   }
 
-  fail({ status, text }: Ending): void {
+  fail({ status, text }: FailureStatus): void {
     const trailers = {
       'grpc-status': String(statusCodes[status]),
       'grpc-message': encodeStatusText(text),
     };
-    this.endWith({ ...answerHeaders, ...trailers });
+    this.respondWithHeaders({ ...responseHeaders, ...trailers });
   }
 
   /** Answers with headers alone. */
-  endWith(headers: OutgoingHttpHeaders): void {
-    if (!this.#isFirst()) return;
+  respondWithHeaders(headers: OutgoingHttpHeaders): void {
+    if (!this.#startResponse()) return;
     this.#stream.respond(headers, { endStream: true });
     // What the caller still sends need not come.
     if (!this.#stream.readableEnded) this.#stream.close(constants.NGHTTP2_NO_ERROR);
   }
 
-  #isFirst(): boolean {
-    if (this.#answered) return false;
-    this.#answered = true;
+  #startResponse(): boolean {
+    if (this.#responded) return false;
+    this.#responded = true;
     return !this.#stream.destroyed && !this.#stream.closed;
   }
 }
 
-function onData(this: CallStream, part: Buffer): void {
-  this[ofStream]?.data(part);
+function onStreamData(this: CallStream, part: Buffer): void {
+  this[callOfStream]?.data(part);
 }
 
-function onEnd(this: CallStream): void {
-  this[ofStream]?.end();
+function onStreamEnd(this: CallStream): void {
+  this[callOfStream]?.end();
 }
 
 function onClose(this: CallStream): void {
-  this[ofStream]?.close();
+  this[callOfStream]?.close();
 }
 
-function sendOk(this: CallStream): void {
-  this.sendTrailers(ok);
+function sendOkTrailers(this: CallStream): void {
+  this.sendTrailers(okTrailers);
 }

@@ -15,24 +15,24 @@ import {
   serveUnary,
 } from '../../../test/csi/unary-fixture.ts';
 import type { UnaryCall } from './server.ts';
-import { frameMessage, messageHead } from './wire.ts';
+import { frameMessage, messageHeaderBytes } from './wire.ts';
 
-let rig: Awaited<ReturnType<typeof serveUnary>>;
+let fixture: Awaited<ReturnType<typeof serveUnary>>;
 let method: (call: UnaryCall) => void;
 const open: { destroy(): void }[] = [];
 
 beforeEach(async () => {
   method = echo;
-  rig = await serveUnary((call) => method(call));
+  fixture = await serveUnary((call) => method(call));
 });
 afterEach(async () => {
   for (const one of open.splice(0)) one.destroy();
-  await rig.close();
+  await fixture.close();
 });
 
 /** A client by hand: it has greeted, and reads what it gets. */
 function attacker(...bytes: readonly Buffer[]): Socket {
-  const socket = connect(rig.path);
+  const socket = connect(fixture.path);
   socket.on('error', () => undefined).resume();
   socket.write(Buffer.concat([frames.preface, frames.settings, ...bytes]));
   open.push(socket);
@@ -40,7 +40,7 @@ function attacker(...bytes: readonly Buffer[]): Socket {
 }
 
 function client() {
-  const session = http2At(rig.path);
+  const session = http2At(fixture.path);
   session.on('error', () => undefined);
   open.push(session);
   return session;
@@ -48,7 +48,7 @@ function client() {
 
 /** Whether others are served, and every call so far is over, once. */
 async function expectHarmless(): Promise<void> {
-  const session = http2At(rig.path);
+  const session = http2At(fixture.path);
   const stream = beginCall(session);
   stream.end(frameMessage(Buffer.from('still there?')));
   expect(await outcomeOf(stream)).toMatchObject({
@@ -56,8 +56,8 @@ async function expectHarmless(): Promise<void> {
     body: frameMessage(Buffer.from('still there?')),
   });
   session.close();
-  await eventually(() => expect(rig.count.over).toBe(rig.count.begun), 3_000);
-  expect(rig.count.overTwice).toBe(0);
+  await eventually(() => expect(fixture.count.over).toBe(fixture.count.begun), 3_000);
+  expect(fixture.count.overTwice).toBe(0);
 }
 
 const one = frameMessage(Buffer.from('x'));
@@ -92,11 +92,11 @@ describe('harm is done to nobody', () => {
       else setImmediate(() => socket.destroy());
     }
     await expectHarmless();
-    await eventually(() => expect(rig.sockets.size).toBe(0), 3_000);
+    await eventually(() => expect(fixture.sockets.size).toBe(0), 3_000);
   });
 
   test('by whoever leaves at any moment of an answer', async () => {
-    method = (call) => call.answer(frameMessage(Buffer.alloc(300_000)));
+    method = (call) => call.respond(frameMessage(Buffer.alloc(300_000)));
     for (const n of range(60)) {
       const session = client();
       const stream = beginCall(session);
@@ -208,12 +208,12 @@ describe('memory', () => {
     const body = frameMessage(Buffer.alloc(2_000));
     async function giveUp(calls: number): Promise<void> {
       for (let left = calls; left > 0; left -= 100) {
-        const begun = rig.count.begun;
+        const begun = fixture.count.begun;
         const streams = range(100).map(() => beginCall(session));
         for (const stream of streams) stream.end(body);
-        await eventually(() => expect(rig.count.begun).toBe(begun + 100));
+        await eventually(() => expect(fixture.count.begun).toBe(begun + 100));
         for (const stream of streams) stream.close(8);
-        await eventually(() => expect(rig.count.over).toBe(rig.count.begun));
+        await eventually(() => expect(fixture.count.over).toBe(fixture.count.begun));
       }
     }
     // A server bears a thousand resets at a time.
@@ -231,9 +231,9 @@ describe('memory', () => {
     method = (call) => {
       const mount = { over: false };
       held = new WeakRef(mount);
-      call.onOver(() => {
+      call.onStreamClose(() => {
         mount.over = true;
-        rig.count.over += 1;
+        fixture.count.over += 1;
       });
       echo(call);
     };
@@ -268,7 +268,7 @@ describe('memory', () => {
     const before = await usedMegabytes();
     const stream = beginCall(session);
     const outcome = outcomeOf(stream);
-    stream.end(Buffer.alloc(messageHead + 6 * maxMessageBytes));
+    stream.end(Buffer.alloc(messageHeaderBytes + 6 * maxMessageBytes));
     expect(await outcome).toMatchObject({ status: '3' });
     expect((await usedMegabytes()) - before).toBeLessThan(2);
   });
@@ -276,7 +276,7 @@ describe('memory', () => {
 
 async function serverStreamPrototype(): Promise<ServerHttp2Stream> {
   const server = createServer();
-  const path = `${rig.path}.other`;
+  const path = `${fixture.path}.other`;
   await new Promise<void>((resolve) => server.listen(path, resolve));
   const session = http2At(path);
   const came = new Promise<ServerHttp2Stream>((resolve) => server.once('stream', resolve));

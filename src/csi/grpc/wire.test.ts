@@ -5,7 +5,7 @@ import {
   decodeStatusText,
   encodeStatusText,
   frameMessage,
-  messageHead,
+  messageHeaderBytes,
   readMessage,
   readTimeout,
   writeTimeout,
@@ -84,7 +84,7 @@ describe('a body', () => {
     const frame = frameMessage(Buffer.alloc(10, 7));
     for (const byte of frame) expect(body.add(Buffer.of(byte))).toBe(true);
     expect(body.add(Buffer.of(0))).toBe(false);
-    expect(body.read()).toEqual(frame.subarray(messageHead));
+    expect(body.read()).toEqual(frame.subarray(messageHeaderBytes));
     expect(new Body(10).add(frameMessage(Buffer.alloc(11)))).toBe(false);
   });
 

@@ -2,11 +2,11 @@
 // a head of five bytes, and a status among the trailers.
 
 /** Bytes before a message: whether it is compressed, and its length. */
-export const messageHead = 5;
+export const messageHeaderBytes = 5;
 
 /** A buffer for a message of so many bytes, with its head in place. */
 export function frameFor(bytes: number): Buffer {
-  const frame = Buffer.allocUnsafe(messageHead + bytes);
+  const frame = Buffer.allocUnsafe(messageHeaderBytes + bytes);
   frame[0] = 0;
   frame.writeUInt32BE(bytes, 1);
   return frame;
@@ -15,7 +15,7 @@ export function frameFor(bytes: number): Buffer {
 /** A message behind its head. */
 export function frameMessage(message: Uint8Array): Buffer {
   const frame = frameFor(message.length);
-  frame.set(message, messageHead);
+  frame.set(message, messageHeaderBytes);
   return frame;
 }
 
@@ -30,7 +30,7 @@ export class Body {
 
   /** @param maxMessageBytes the longest message that is taken */
   constructor(maxMessageBytes: number) {
-    this.#maxBytes = messageHead + maxMessageBytes;
+    this.#maxBytes = messageHeaderBytes + maxMessageBytes;
   }
 
   /** Whether there is room for the part; if not, it is left out. */
@@ -63,12 +63,12 @@ export class Body {
 /** The one message that a body consists of, or what is wrong with it. */
 export function readMessage(body: Buffer): Buffer | string {
   if (body.length === 0) return 'without a message';
-  if (body.length < messageHead) return 'with half a message';
+  if (body.length < messageHeaderBytes) return 'with half a message';
   if (body[0] !== 0) return 'with a compressed message, which nobody was offered';
-  const end = messageHead + body.readUInt32BE(1);
+  const end = messageHeaderBytes + body.readUInt32BE(1);
   if (end > body.length) return 'with half a message';
   if (end < body.length) return 'with more than one message';
-  return body.subarray(messageHead);
+  return body.subarray(messageHeaderBytes);
 }
 
 /** A status text as `grpc-message` carries it: percent-encoded what is not printable ASCII, the percent sign, and a space at either end, with which a header is none. */
@@ -96,8 +96,8 @@ export function readTimeout(text: string | undefined): number | undefined {
 
 /** A `grpc-timeout` of so many milliseconds, rounded down to what fits its eight digits. */
 export function writeTimeout(ms: number): string {
-  const whole = Math.max(0, Math.floor(ms));
-  return whole < 1e8 ? `${whole}m` : `${Math.min(Math.floor(whole / 1_000), 99_999_999)}S`;
+  const wholeMs = Math.max(0, Math.floor(ms));
+  return wholeMs < 1e8 ? `${wholeMs}m` : `${Math.min(Math.floor(wholeMs / 1_000), 99_999_999)}S`;
 }
 
 /** The statuses of gRPC by their names (https://github.com/grpc/grpc/blob/master/doc/statuscodes.md). */

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Retry } from '../../concurrency/retry.ts';
 import { SecretError } from '../../core/errors.ts';
-import type { Http, HttpAnswer } from '../../http/client.ts';
+import type { HttpClient, HttpResponse } from '../../http/client.ts';
 import { retryAfterOf, skewOf } from '../../http/response.ts';
 import type { TlsSettings } from '../../http/connections.ts';
 import { encodeQuery } from '../../http/uri.ts';
@@ -45,24 +45,24 @@ export type Api = {
    * Any answer but those that pass by themselves. Those are tried again, here and nowhere else.
    * @throws SecretError STORE_UNAVAILABLE, STORE_TIMEOUT, STORE_THROTTLED, STORE_ANSWER_TOO_LARGE; the signal's reason
    */
-  call(call: Call): Promise<HttpAnswer>;
+  call(call: Call): Promise<HttpResponse>;
   /**
    * That the service did not take the credential. Names nothing but its owner, for it is told to all who use it. A clock that is wrong makes
    * every signature bad, so it is looked at.
    * @param owner for the message: `the access key it is configured with`
    */
-  refusal(answer: HttpAnswer, credential: AlibabaCredential, owner: string): SecretError;
+  refusal(answer: HttpResponse, credential: AlibabaCredential, owner: string): SecretError;
 };
 
 /** The one way to Alibaba Cloud's services: signed, tried again where that helps, errors told without what they repeat of a request. */
 export function createApi(deps: {
-  readonly http: Http;
+  readonly http: HttpClient;
   readonly retry: Retry;
   readonly now: () => number;
 }): Api {
   const { http, retry, now } = deps;
 
-  const once = async (call: Call): Promise<HttpAnswer> => {
+  const once = async (call: Call): Promise<HttpResponse> => {
     const { endpoint, tls, action, version, query = {}, form, credential, signal } = call;
     const url = new URL('/', endpoint);
     url.search = encodeQuery(Object.entries({ ...query, Format: 'JSON' }));
@@ -135,7 +135,7 @@ export async function answerOf(
     /** What it takes to be answered. */
     readonly permission: string;
   },
-): Promise<HttpAnswer> {
+): Promise<HttpResponse> {
   const answer = await api.call({ ...call, credential, signal, beforeAttempt });
   if (answer.status === 200) return answer;
   const fault = readFault(answer);

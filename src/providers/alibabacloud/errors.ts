@@ -1,12 +1,12 @@
 import type { ErrorCode } from '../../core/errors.ts';
-import type { HttpAnswer } from '../../http/client.ts';
+import type { HttpResponse } from '../../http/client.ts';
 import { type ErrorResponse, describeErrorResponse } from '../shared/reads/store-errors.ts';
 
 /** An answer that is no success, as far as it could be read. */
 export type Fault = ErrorResponse & { readonly status: number };
 
 /** Reads an error as services (JSON) and their gateways (JSON or XML, whatever was asked for) write it. */
-export function readFault({ status, headers, body }: HttpAnswer): Fault {
+export function readFault({ status, headers, body }: HttpResponse): Fault {
   const content = body.toString();
   const field = fieldsOf(content);
   return {

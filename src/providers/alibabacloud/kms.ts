@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { SecretError } from '../../core/errors.ts';
 import type { SecretRef } from '../../core/plan.ts';
 import type { FetchRequest, FetchResult, SecretValue } from '../../core/provider.ts';
-import type { HttpAnswer } from '../../http/client.ts';
+import type { HttpResponse } from '../../http/client.ts';
 import { readBody } from '../../http/response.ts';
 import type { AuthenticatedCall } from '../shared/reads/authenticated-call.ts';
 import { shouldReadIndividually, readInBatches } from '../shared/reads/batches.ts';
@@ -97,7 +97,7 @@ function ask(
   endpoint: Endpoint,
   action: string,
   query: Readonly<Record<string, string>>,
-): Promise<HttpAnswer> {
+): Promise<HttpResponse> {
   return answerOf(api, asker, {
     ...{ service: 'KMS', permission: 'kms:GetSecretValue, and kms:Decrypt for the key' },
     ...{ endpoint: endpoint.url, ...(endpoint.tls !== undefined && { tls: endpoint.tls }) },

@@ -1,7 +1,7 @@
 import type { RateLimiterMetrics } from '../../concurrency/rate-limiter.ts';
 import { createRateLimiters } from '../../concurrency/rate-limiter.ts';
 import type { Retry } from '../../concurrency/retry.ts';
-import type { Http } from '../../http/client.ts';
+import type { HttpClient } from '../../http/client.ts';
 import type { SecretRef } from '../../core/plan.ts';
 import { createAuthenticatedCall } from '../shared/reads/authenticated-call.ts';
 import { digestOf } from '../shared/identity/fingerprint.ts';
@@ -20,7 +20,7 @@ import { createSecretsFetch } from './secrets-manager.ts';
 /** See {@link createAwsFetch}. */
 export type AwsFetchDeps = {
   readonly config: AwsCloudConfig;
-  readonly http: Http;
+  readonly http: HttpClient;
   readonly retry: Retry;
   readonly proving: CredentialGate;
   readonly credentials: Pick<AwsCredentials, 'invalidate'>;

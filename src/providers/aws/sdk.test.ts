@@ -5,7 +5,7 @@ import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redacted } from '../../core/redacted.ts';
-import type { Http, HttpRequest } from '../../http/client.ts';
+import type { HttpClient, HttpRequest } from '../../http/client.ts';
 import type { AwsCredential } from './types.ts';
 import { createSdk } from './sdk.ts';
 
@@ -15,7 +15,7 @@ const never = { abortSignal: new AbortController().signal };
 /** Clients whose requests end here: with throttling, which the SDK itself would try again. */
 function start(config: Partial<Parameters<typeof createSdk>[0]['config']> = {}) {
   const requests: HttpRequest[] = [];
-  const http: Http = {
+  const http: HttpClient = {
     request: async (request) => {
       requests.push(request);
       return { status: 400, headers: {}, body: Buffer.from('{"__type":"ThrottlingException"}') };

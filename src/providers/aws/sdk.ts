@@ -4,7 +4,7 @@ import type * as Sts from '@aws-sdk/client-sts';
 import { LRUCache } from 'lru-cache';
 import { isUtf8 } from 'node:buffer';
 import { SecretError } from '../../core/errors.ts';
-import type { Http, HttpAnswer } from '../../http/client.ts';
+import type { HttpClient, HttpResponse } from '../../http/client.ts';
 import { regionHost } from '../../http/endpoint.ts';
 import { type AwsCloudConfig, type AwsCredential, credentialDigest } from './types.ts';
 
@@ -41,7 +41,7 @@ export type AwsRequestHandler = {
  * Lets the SDK's clients ask by our own door: proxies, authorities, deadlines, body caps and connections are those of every provider. It owns
  * nothing, so a client that is destroyed breaks nobody's connection.
  */
-export function createRequestHandler(http: Http): AwsRequestHandler {
+export function createRequestHandler(http: HttpClient): AwsRequestHandler {
   return {
     metadata: { handlerProtocol: 'http/1.1' },
     async handle({ protocol, hostname, port, path, method, headers, body }, { abortSignal } = {}) {
@@ -61,7 +61,7 @@ export function createRequestHandler(http: Http): AwsRequestHandler {
 }
 
 /** The SDK would read what is no UTF-8 with replacement characters in it. */
-function responseOf({ status, headers, body }: HttpAnswer, { host }: URL) {
+function responseOf({ status, headers, body }: HttpResponse, { host }: URL) {
   if (!isUtf8(body))
     throw new SecretError('STORE_ANSWER_INVALID', `${host} answered with what is no UTF-8`);
   return { statusCode: status, headers, body };
@@ -100,7 +100,7 @@ export function createSdk({
   http,
 }: {
   readonly config: Pick<AwsCloudConfig, 'secretsManager' | 'ssm' | 'sts' | 'fips' | 'dualstack'>;
-  readonly http: Http;
+  readonly http: HttpClient;
 }): Sdk {
   const requestHandler = createRequestHandler(http);
   const clients = new LRUCache<string, Kept>({

@@ -1,5 +1,5 @@
 import type { Retry } from '../../concurrency/retry.ts';
-import type { Http, HttpAnswer } from '../../http/client.ts';
+import type { HttpClient, HttpResponse } from '../../http/client.ts';
 import { classify, isKnownError } from '../shared/reads/store-errors.ts';
 import {
   type CceErrorContext,
@@ -26,7 +26,7 @@ export type Call = {
 
 /** A success, or the error response of the service. */
 export type CallResult =
-  | { readonly response: HttpAnswer; readonly error?: undefined }
+  | { readonly response: HttpResponse; readonly error?: undefined }
   | { readonly error: CceErrorResponse; readonly context: CceErrorContext };
 
 /** See {@link createApi}. */
@@ -41,7 +41,7 @@ export type Api = {
 
 /** The signing client of Huawei Cloud's services. */
 export function createApi(deps: {
-  readonly http: Http;
+  readonly http: HttpClient;
   readonly retry: Retry;
   /** Milliseconds since the epoch. */
   readonly now: () => number;

@@ -3,7 +3,7 @@ import type { RateLimiter } from '../../concurrency/rate-limiter.ts';
 import { SecretError } from '../../core/errors.ts';
 import type { FetchRequest, FetchResult, SecretValue } from '../../core/provider.ts';
 import { encodeSegment } from '../../http/endpoint.ts';
-import type { HttpAnswer } from '../../http/client.ts';
+import type { HttpResponse } from '../../http/client.ts';
 import { readBody } from '../../http/response.ts';
 import type { CredentialGate } from '../shared/credentials/credential-gate.ts';
 import { createAuthenticatedCall } from '../shared/reads/authenticated-call.ts';
@@ -98,7 +98,10 @@ function notEnabled(state: string): typeof csmsErrors {
 }
 
 /** The value of a response, after a check that it is the version that was requested. */
-function parseVersion(response: HttpAnswer, { name, version }: SecretVersionRequest): SecretValue {
+function parseVersion(
+  response: HttpResponse,
+  { name, version }: SecretVersionRequest,
+): SecretValue {
   const versionBody = readBody(response, versionResponseSchema, 'CSMS').version;
   const { id, secret_name: secretName } = versionBody.version_metadata;
   if (secretName !== name)

@@ -1,4 +1,4 @@
-import type { HttpAnswer } from '../../http/client.ts';
+import type { HttpResponse } from '../../http/client.ts';
 import { retryAfterOf, skewOf } from '../../http/response.ts';
 import {
   type ErrorResponse,
@@ -24,7 +24,7 @@ export type CceErrorContext = {
  * Parses the error bodies of Huawei Cloud's services and gateways: flat, nested, in three spellings.
  * @param now milliseconds since the epoch
  */
-export function parseErrorResponse(response: HttpAnswer, now: number): CceErrorResponse {
+export function parseErrorResponse(response: HttpResponse, now: number): CceErrorResponse {
   const { status, headers, body } = response;
   const { code, text } = readError(parseJson(body.toString())) ?? { code: undefined, text: '' };
   return {

@@ -1,14 +1,14 @@
 import type { Logger } from 'pino';
 import type { RateLimiterMetrics } from '../../concurrency/rate-limiter.ts';
 import { type Retry, createRetry } from '../../concurrency/retry.ts';
-import type { Http } from '../../http/client.ts';
+import type { HttpClient } from '../../http/client.ts';
 import type { Fingerprint } from './identity/fingerprint.ts';
 
 /** What every provider of a remote store needs of the process it runs in. */
 export type ProviderDeps = {
   /** What it is configured by; see `config.ts` of the provider. */
   readonly env: Readonly<Record<string, string | undefined>>;
-  readonly http: Http;
+  readonly http: HttpClient;
   readonly fingerprint: Fingerprint;
   /** Milliseconds since the epoch. */
   readonly now: () => number;

@@ -6,7 +6,7 @@ import { Redacted } from '../../core/redacted.ts';
 import { SecretError } from '../../core/errors.ts';
 import { createRejectionCache } from '../../concurrency/rejection-cache.ts';
 import { createRetry } from '../../concurrency/retry.ts';
-import { createHttp } from '../../http/client.ts';
+import { createHttpClient } from '../../http/client.ts';
 import { startFakeServer } from '../../../test/fakes/http-server.ts';
 import { createTestCa } from '../../../test/fakes/tls.ts';
 import { startFakeVault } from '../../../test/fakes/vault.ts';
@@ -26,7 +26,7 @@ async function setUp() {
   const vault = await startFakeVault();
   cleanups.push(() => vault.close());
   vault.kv2().put('app', { password: 'canary' });
-  const http = createHttp();
+  const http = createHttpClient();
   cleanups.push(() => http.close());
   const [now, log, random] = [vault.now, pino({ level: 'silent' }), () => 0];
   const api = createVaultApi({ ...{ http, now, log, random }, retry: createRetry({ baseMs: 1 }) });

@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createHttp } from '../../../src/http/client.ts';
+import { createHttpClient } from '../../../src/http/client.ts';
 import { createTestCa } from '../../fakes/tls.ts';
 import { buildGoProgram, programInPath } from '../go-program.ts';
 import { freePorts, startProgram, type StartedProgram } from '../started-program.ts';
@@ -30,7 +30,7 @@ export async function startTestVault() {
     writeFile(file('tls.crt'), cert),
     writeFile(file('tls.key'), key),
   ]);
-  const http = createHttp({ ca: [ca.cert] });
+  const http = createHttpClient({ ca: [ca.cert] });
   let token = '';
 
   /** What is answered, parsed. @throws for every status that is no success */

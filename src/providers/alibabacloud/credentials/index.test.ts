@@ -9,7 +9,7 @@ import { createAlibabaReader, keysIdentity } from '../../../../test/fakes/alibab
 import { mintAlibabaToken } from '../../../../test/fakes/alibaba-sts.ts';
 import { createRetry } from '../../../concurrency/retry.ts';
 import { Redacted } from '../../../core/redacted.ts';
-import { createHttp } from '../../../http/client.ts';
+import { createHttpClient } from '../../../http/client.ts';
 import type { AlibabaIdentity } from '../types.ts';
 import { createMetadata } from './metadata.ts';
 
@@ -431,7 +431,7 @@ describe('the RAM role of the node, by its metadata', () => {
   test('never by a proxy, which STS is reached by', async () => {
     await start();
     const proxy = { httpProxy: 'http://127.0.0.1:1', httpsProxy: 'http://127.0.0.1:1' };
-    const http = createHttp({ ca: [cloud.ca], proxy });
+    const http = createHttpClient({ ca: [cloud.ca], proxy });
     const config = {
       metadata: new URL('http://metadata.invalid'),
       sts: new URL('https://sts.invalid'),

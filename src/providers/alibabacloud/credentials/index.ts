@@ -1,6 +1,6 @@
 import type { Retry } from '../../../concurrency/retry.ts';
 import type { SecretError } from '../../../core/errors.ts';
-import type { Http } from '../../../http/client.ts';
+import type { HttpClient } from '../../../http/client.ts';
 import { CredentialCache, runLogin } from '../../shared/credentials/credential-cache.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { createApi } from '../call.ts';
@@ -26,7 +26,7 @@ export type AlibabaCredentials = {
 /** What {@link createAlibabaCredentials} needs. */
 export type AlibabaCredentialsDeps = {
   readonly config: Pick<AlibabaCloudConfig, 'sts' | 'metadata'>;
-  readonly http: Http;
+  readonly http: HttpClient;
   readonly retry: Retry;
   readonly proving: CredentialGate;
   readonly now: () => number;

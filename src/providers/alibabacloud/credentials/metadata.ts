@@ -3,7 +3,7 @@ import { Redacted } from '../../../core/redacted.ts';
 import { SecretError, toSecretError } from '../../../core/errors.ts';
 import type { Retry } from '../../../concurrency/retry.ts';
 import { encodeSegment } from '../../../http/endpoint.ts';
-import type { Http, HttpAnswer } from '../../../http/client.ts';
+import type { HttpClient, HttpResponse } from '../../../http/client.ts';
 import { readBody } from '../../../http/response.ts';
 import type { AlibabaCredential } from '../types.ts';
 import { time } from '../types.ts';
@@ -37,7 +37,7 @@ const roleKeys = z.object({
 
 /** The metadata service of an ECS instance; see {@link Metadata}. Never by a proxy. */
 export function createMetadata(deps: {
-  readonly http: Http;
+  readonly http: HttpClient;
   readonly retry: Retry;
   readonly endpoint: URL;
 }): Metadata {
@@ -48,7 +48,7 @@ export function createMetadata(deps: {
     path: string,
     headers: Record<string, string>,
     signal: AbortSignal,
-  ): Promise<HttpAnswer> =>
+  ): Promise<HttpResponse> =>
     http.request({
       method,
       url: new URL(path, endpoint),
@@ -77,7 +77,7 @@ export function createMetadata(deps: {
     path: string,
     headers: Record<string, string>,
     signal: AbortSignal,
-  ): Promise<HttpAnswer> =>
+  ): Promise<HttpResponse> =>
     retry.run(
       endpoint.host,
       signal,

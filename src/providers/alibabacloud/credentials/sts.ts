@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { Redacted } from '../../../core/redacted.ts';
 import { SecretError } from '../../../core/errors.ts';
-import type { HttpAnswer } from '../../../http/client.ts';
+import type { HttpResponse } from '../../../http/client.ts';
 import { digestOf } from '../../shared/identity/fingerprint.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { readBody } from '../../../http/response.ts';
@@ -116,7 +116,7 @@ function parametersOf({
 }
 
 /** @throws SecretError STORE_ANSWER_INVALID for what STS would not say: a proxy's page is no refusal */
-function readStsFault(answer: HttpAnswer): Fault {
+function readStsFault(answer: HttpResponse): Fault {
   const fault = readFault(answer);
   if (fault.code !== undefined && fault.status >= 400) return fault;
   throw new SecretError(

@@ -6,7 +6,7 @@ import { type FakeAwsCloud, awsRegion, startAwsCloud } from '../../../../test/fa
 import { createAwsReader } from '../../../../test/fakes/aws-reader.ts';
 import { mintAwsToken } from '../../../../test/fakes/aws-sts.ts';
 import { Redacted } from '../../../core/redacted.ts';
-import type { Http } from '../../../http/client.ts';
+import type { HttpClient } from '../../../http/client.ts';
 import type { AddressType, AwsIdentity } from '../types.ts';
 
 const minute = 60_000;
@@ -245,7 +245,7 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
   ])('asks the STS of its region: %s, FIPS %s', async (region, fips, host) => {
     await start();
     const asked: string[] = [];
-    const http: Http = {
+    const http: HttpClient = {
       ...cloud.http,
       request: async ({ url }) => {
         asked.push(url.host);
@@ -320,7 +320,7 @@ describe('EKS Pod Identity', () => {
   test('is asked directly, whatever proxy there is', async () => {
     await start();
     const asked: unknown[] = [];
-    const http: Http = {
+    const http: HttpClient = {
       ...cloud.http,
       request: (request) => {
         asked.push([request.url.port, request.direct]);

@@ -1,6 +1,6 @@
 import type { Retry } from '../../../concurrency/retry.ts';
 import type { SecretError } from '../../../core/errors.ts';
-import type { Http } from '../../../http/client.ts';
+import type { HttpClient } from '../../../http/client.ts';
 import { CredentialCache, runLogin } from '../../shared/credentials/credential-cache.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { createSdk } from '../sdk.ts';
@@ -23,7 +23,7 @@ export type AwsCredentials = {
 /** What {@link createAwsCredentials} needs. */
 export type AwsCredentialsDeps = {
   readonly config: AwsCloudConfig;
-  readonly http: Http;
+  readonly http: HttpClient;
   readonly retry: Retry;
   readonly proving: CredentialGate;
   readonly now: () => number;

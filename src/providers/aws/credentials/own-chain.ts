@@ -1,7 +1,7 @@
 import { Redacted } from '../../../core/redacted.ts';
 import { SecretError } from '../../../core/errors.ts';
 import { raceWithAbort } from '../../../concurrency/single-flight.ts';
-import type { Http } from '../../../http/client.ts';
+import type { HttpClient } from '../../../http/client.ts';
 import { describeFault, isThrottled, isUnavailable, readFault } from '../errors.ts';
 import type { AwsCredential } from '../types.ts';
 import { createRequestHandler } from '../sdk.ts';
@@ -13,7 +13,7 @@ const unknownAccount = "Keyferry's own account";
  * Keyferry's own identity, as the SDK finds it: environment, `~/.aws`, web identity, EKS Pod Identity or ECS, the metadata of the instance, in
  * the SDK's order. Reached only where the operator lends it. What of it speaks to AWS's services goes by our own door.
  */
-export function createOwnChain({ http }: { readonly http: Http }) {
+export function createOwnChain({ http }: { readonly http: HttpClient }) {
   const requestHandler = createRequestHandler(http);
 
   return async (region: string, signal: AbortSignal): Promise<AwsCredential> => {

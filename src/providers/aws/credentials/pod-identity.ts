@@ -4,7 +4,7 @@ import { SecretError, toSecretError } from '../../../core/errors.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { Retry } from '../../../concurrency/retry.ts';
 import { readBody } from '../../../http/response.ts';
-import type { Http, HttpAnswer } from '../../../http/client.ts';
+import type { HttpClient, HttpResponse } from '../../../http/client.ts';
 import { digestOf } from '../../shared/identity/fingerprint.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import type { AwsCloudConfig } from '../types.ts';
@@ -33,7 +33,7 @@ const session = z.object({
  * first.
  */
 export function createPodIdentity(deps: {
-  readonly http: Http;
+  readonly http: HttpClient;
   readonly retry: Retry;
   readonly proving: CredentialGate;
   readonly agent: AwsCloudConfig['podIdentityAgent'];
@@ -41,7 +41,7 @@ export function createPodIdentity(deps: {
   const { http, retry, proving, agent } = deps;
   let answeredLast: Family = 'ipv4';
 
-  const ask = async (family: Family, token: string, signal: AbortSignal): Promise<HttpAnswer> => {
+  const ask = async (family: Family, token: string, signal: AbortSignal): Promise<HttpResponse> => {
     const url = new URL('/v1/credentials', agent[family]);
     const headers = { authorization: token };
     const answer = await http.request({
@@ -57,7 +57,7 @@ export function createPodIdentity(deps: {
   };
 
   /** Any answer but those that pass by themselves. */
-  const askEither = (identity: PodIdentity, signal: AbortSignal): Promise<HttpAnswer> => {
+  const askEither = (identity: PodIdentity, signal: AbortSignal): Promise<HttpResponse> => {
     const { addressType } = identity;
     const token = identity.token.reveal();
     return retry.run(
@@ -86,7 +86,7 @@ export function createPodIdentity(deps: {
     error: SecretError,
     token: string,
     signal: AbortSignal,
-  ): Promise<HttpAnswer> => {
+  ): Promise<HttpResponse> => {
     try {
       return await ask(first === 'ipv4' ? 'ipv6' : 'ipv4', token, signal);
     } catch (thrown) {
@@ -111,7 +111,7 @@ export function createPodIdentity(deps: {
     });
 }
 
-function refusal(answer: HttpAnswer, token: string): SecretError {
+function refusal(answer: HttpResponse, token: string): SecretError {
   const text = answer.body.toString();
   if (!text.includes('Exception') && answer.status !== 400)
     return new SecretError(
@@ -126,7 +126,7 @@ function refusal(answer: HttpAnswer, token: string): SecretError {
 }
 
 /** `(HTTP 404: "[7d0f]: (ResourceNotFoundException): ...")`: the agent's only word is a line of text. */
-function describe({ status, body }: HttpAnswer, token: string): string {
+function describe({ status, body }: HttpResponse, token: string): string {
   const text = body.toString().trim();
   return text === ''
     ? `(HTTP ${status})`

@@ -1,6 +1,6 @@
 import type { Retry } from '../../../concurrency/retry.ts';
 import type { SecretError } from '../../../core/errors.ts';
-import type { Http } from '../../../http/client.ts';
+import type { HttpClient } from '../../../http/client.ts';
 import { CredentialCache } from '../../shared/credentials/credential-cache.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import type { Api } from '../api.ts';
@@ -30,7 +30,7 @@ export type CredentialsDeps = {
   readonly config: CceConfig;
   readonly region: RegionConfig;
   readonly api: Api;
-  readonly http: Http;
+  readonly http: HttpClient;
   readonly retry: Retry;
   readonly credentialGate: CredentialGate;
   readonly now: () => number;

@@ -1,6 +1,6 @@
 import { SecretError, toSecretError } from '../../../core/errors.ts';
 import type { Retry } from '../../../concurrency/retry.ts';
-import type { Http, HttpAnswer } from '../../../http/client.ts';
+import type { HttpClient, HttpResponse } from '../../../http/client.ts';
 import { readBody, retryAfterOf } from '../../../http/response.ts';
 import { makeCredential, temporaryKeys, type CceCredential } from '../types.ts';
 
@@ -17,7 +17,7 @@ type MetadataToken = { readonly text: string | undefined; readonly expiresAt: nu
 
 /** The keys of the agency that is attached to the node, from the metadata service of its ECS. */
 export function createMetadataSource(deps: {
-  readonly http: Http;
+  readonly http: HttpClient;
   readonly retry: Retry;
   readonly endpoint: URL;
   readonly now: () => number;
@@ -30,7 +30,7 @@ export function createMetadataSource(deps: {
     path: string,
     headers: Record<string, string>,
     signal: AbortSignal,
-  ): Promise<HttpAnswer> =>
+  ): Promise<HttpResponse> =>
     retry.run(
       endpoint.host,
       signal,
@@ -72,7 +72,7 @@ export function createMetadataSource(deps: {
     return text;
   };
 
-  const requestKeys = async (signal: AbortSignal): Promise<HttpAnswer> => {
+  const requestKeys = async (signal: AbortSignal): Promise<HttpResponse> => {
     const text = await getToken(signal);
     const headers = text === undefined ? {} : { 'X-Metadata-Token': text };
     return request('GET', '/openstack/latest/securitykey', headers, signal);
@@ -102,7 +102,7 @@ export function createMetadataSource(deps: {
 }
 
 /** Huawei Cloud sends this with HTTP 401; a new token does not help. */
-function isNoAgencyResponse({ status, body }: HttpAnswer): boolean {
+function isNoAgencyResponse({ status, body }: HttpResponse): boolean {
   return status >= 400 && body.includes('Please configure Cloud Service Agency first');
 }
 

@@ -6,7 +6,7 @@ import { SecretError } from '../../../core/errors.ts';
 import type { Redacted } from '../../../core/redacted.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { type JsonValue, parseJsonText } from '../../../formats/json.ts';
-import type { Http, HttpAnswer } from '../../../http/client.ts';
+import type { HttpClient, HttpResponse } from '../../../http/client.ts';
 import { retryAfterOf } from '../../../http/response.ts';
 import type { VaultLogin } from '../types.ts';
 import { type NodeResponse, createCluster } from './cluster.ts';
@@ -140,7 +140,7 @@ export type VaultApi = {
 
 /** What {@link createVaultApi} needs. */
 export type VaultApiDeps = {
-  readonly http: Http;
+  readonly http: HttpClient;
   readonly retry: Retry;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -160,8 +160,8 @@ export function createVaultApi(deps: VaultApiDeps): VaultApi {
   const send = async (
     { login, address }: Node,
     path: string,
-    request: Omit<Parameters<Http['request']>[0], 'url'>,
-  ): Promise<HttpAnswer> => {
+    request: Omit<Parameters<HttpClient['request']>[0], 'url'>,
+  ): Promise<HttpResponse> => {
     const target = targetOf(address, path);
     const tls = target.url.protocol === 'https:' ? await tlsFiles.read(login.tls) : undefined;
     return http.request({ ...request, ...target, ...(tls !== undefined && { tls }) });
@@ -235,7 +235,7 @@ export function createVaultApi(deps: VaultApiDeps): VaultApi {
 }
 
 /** What is worth another attempt in a moment: a node that has not caught up, a quota, trouble inside. */
-function isTransient({ status }: HttpAnswer): boolean {
+function isTransient({ status }: HttpResponse): boolean {
   return status === 412 || status === 429 || status >= 500;
 }
 

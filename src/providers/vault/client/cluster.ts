@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { SecretError, toSecretError } from '../../../core/errors.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
-import type { HttpAnswer } from '../../../http/client.ts';
+import type { HttpResponse } from '../../../http/client.ts';
 import type { VaultLogin } from '../types.ts';
 import type { Nodes } from './nodes.ts';
 
@@ -45,7 +45,10 @@ export type Cluster = {
    * @throws SecretError of an outage: of all nodes, `unsent` where none has done anything; of the first that may have, where the call issues;
    *   what `send` throws beside that; the signal's reason
    */
-  request(call: ClusterCall, send: (address: string) => Promise<HttpAnswer>): Promise<NodeResponse>;
+  request(
+    call: ClusterCall,
+    send: (address: string) => Promise<HttpResponse>,
+  ): Promise<NodeResponse>;
   /** How long all of them are left alone, in milliseconds; 0: one of them may be asked. */
   cooldownMs(login: VaultLogin): number;
 };
@@ -58,7 +61,7 @@ export type ClusterCall = {
 };
 
 /** An answer, whatever its status, and whose it is. */
-export type NodeResponse = { readonly response: HttpAnswer; readonly address: string };
+export type NodeResponse = { readonly response: HttpResponse; readonly address: string };
 
 /** Clusters whose last node is remembered. */
 const maxClusters = 1_000;
@@ -77,7 +80,7 @@ export function createCluster(deps: {
   const requestFrom = async (
     { login, signal }: ClusterCall,
     address: string,
-    send: (address: string) => Promise<HttpAnswer>,
+    send: (address: string) => Promise<HttpResponse>,
   ): Promise<NodeResponse> => {
     const response = await nodes.request({ login, address }, signal, send);
     if (!isRedirect(response)) return { response, address };
@@ -125,7 +128,7 @@ function keyOf({ addresses, tls }: VaultLogin): string {
 }
 
 /** Vault sends callers on with 307 alone; anything else of the kind is some proxy's, and no answer. */
-function isRedirect({ status }: HttpAnswer): boolean {
+function isRedirect({ status }: HttpResponse): boolean {
   return status === 307;
 }
 

@@ -1,7 +1,7 @@
 import { SecretError } from '../../../core/errors.ts';
 import type { Redacted } from '../../../core/redacted.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
-import type { HttpAnswer } from '../../../http/client.ts';
+import type { HttpResponse } from '../../../http/client.ts';
 import type { VaultLogin } from '../types.ts';
 
 /** An answer that is no success, as far as it could be read. */
@@ -29,7 +29,7 @@ export type CallContext = {
 export function parseErrorResponse({
   status,
   body,
-}: Pick<HttpAnswer, 'status' | 'body'>): VaultErrorResponse {
+}: Pick<HttpResponse, 'status' | 'body'>): VaultErrorResponse {
   const fields = parse(body);
   const texts = [fields?.errors, fields?.warnings].flatMap((list) =>
     Array.isArray(list) ? (list as unknown[]) : [],

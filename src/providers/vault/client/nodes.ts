@@ -1,7 +1,7 @@
 import type { CircuitBreaker } from '../../../concurrency/circuit-breaker.ts';
 import { createSingleFlight } from '../../../concurrency/single-flight.ts';
 import { SecretError, toSecretError } from '../../../core/errors.ts';
-import type { HttpAnswer } from '../../../http/client.ts';
+import type { HttpResponse } from '../../../http/client.ts';
 import type { VaultLogin } from '../types.ts';
 import { type VaultErrorResponse, parseErrorResponse } from './errors.ts';
 
@@ -110,8 +110,8 @@ export type Nodes = {
   request(
     node: Node,
     signal: AbortSignal,
-    send: (address: string) => Promise<HttpAnswer>,
-  ): Promise<HttpAnswer>;
+    send: (address: string) => Promise<HttpResponse>,
+  ): Promise<HttpResponse>;
   /** How long it is left alone, in milliseconds. */
   cooldownMs(node: Node): number;
 };

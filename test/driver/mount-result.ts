@@ -1,14 +1,14 @@
 import type { StatusName } from '../../src/csi/grpc/wire.ts';
-import type { Answer } from '../../src/csi/grpc/client.ts';
+import type { UnaryResult } from '../../src/csi/grpc/client.ts';
 import type { MountResponse } from '../../src/csi/messages.ts';
 
 /** A mount that failed: what the driver hands on to the kubelet. */
-export type Failure = { readonly code: Exclude<StatusName, 'OK'>; readonly message: string };
+export type MountFailure = { readonly code: Exclude<StatusName, 'OK'>; readonly message: string };
 
 /** What the driver makes of a provider's answer: the response it goes on with, or a failure. */
-export function takeAnswer(answer: Answer<MountResponse>): MountResponse | Failure {
-  if (answer.code !== 'OK') return answer;
-  const { response } = answer;
+export function toMountResult(result: UnaryResult<MountResponse>): MountResponse | MountFailure {
+  if (result.code !== 'OK') return result;
+  const { response } = result;
   const code = response.error?.code ?? '';
   // The driver shows the code alone: whatever the provider had to say is lost.
   if (code !== '')
@@ -16,14 +16,15 @@ export function takeAnswer(answer: Answer<MountResponse>): MountResponse | Failu
   if (response.objectVersion.length === 0)
     return { code: 'UNKNOWN', message: 'missing object versions' };
   for (const { path } of response.files) {
-    const wrong = refusedPath(path);
-    if (wrong !== undefined) return { code: 'UNKNOWN', message: `invalid path: ${wrong}: ${path}` };
+    const violation = pathViolation(path);
+    if (violation !== undefined)
+      return { code: 'UNKNOWN', message: `invalid path: ${violation}: ${path}` };
   }
   return response;
 }
 
 /** The driver's rules for paths, written down once more so that they can find fault with ours. */
-function refusedPath(path: string): string | undefined {
+function pathViolation(path: string): string | undefined {
   const components = path.split('/');
   if (path === '') return 'must not be empty';
   if (path.startsWith('/')) return 'must be relative';
@@ -44,12 +45,12 @@ const nonFinal = new Set<StatusName>([
   'ABORTED',
 ]);
 
-export function isFinal(failure: Failure): boolean {
+export function isFinal(failure: MountFailure): boolean {
   return !nonFinal.has(failure.code);
 }
 
 /** The failure as Go prints it: `rpc error: code = PermissionDenied desc = ...`. */
-export function rpcError({ code, message }: Failure): string {
+export function rpcError({ code, message }: MountFailure): string {
   const name =
     code === 'CANCELLED'
       ? 'Canceled'
