@@ -11,11 +11,11 @@ export type Batcher = (provider: Provider, request: FetchRequest) => Promise<Fet
  * together, and turns whatever a provider throws into a `failed` result.
  */
 export function createBatcher(): Batcher {
-  type ReadRequest = {
+  type PendingRead = {
     readonly request: FetchRequest;
     readonly resolve: (result: FetchResult) => void;
   };
-  const pendingByProvider = new Map<Provider, ReadRequest[]>();
+  const pendingByProvider = new Map<Provider, PendingRead[]>();
 
   const flush = (provider: Provider): void => {
     const pending = pendingByProvider.get(provider) ?? [];

@@ -65,10 +65,10 @@ export type DeliveryHistory = {
  * further read, so both bounds are generous for a node and nothing more.
  */
 export function createDeliveryHistory({
-  instances = 2_000,
-  perInstance = 1_000,
+  maxInstances = 2_000,
+  maxKeysPerInstance = 1_000,
 } = {}): DeliveryHistory {
-  const byInstance = new LRUCache<string, Set<string>>({ max: instances });
+  const byInstance = new LRUCache<string, Set<string>>({ max: maxInstances });
   // A mount asks about all its secrets in a row.
   let latest: { readonly instance: string; readonly keys: Set<string> } | undefined;
 
@@ -88,7 +88,7 @@ export function createDeliveryHistory({
         byInstance.set(instance, keys);
         latest = { instance, keys };
       }
-      if (keys.size >= perInstance) keys.clear();
+      if (keys.size >= maxKeysPerInstance) keys.clear();
       keys.add(key);
     },
   };

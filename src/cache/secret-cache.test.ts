@@ -19,7 +19,7 @@ const waiter = () => ({ signal: new AbortController().signal, deadline: Date.now
 
 describe('a read', () => {
   test('answers each grant in its place, whatever the others come to', async () => {
-    const { cache: store, provider } = createCacheFixture();
+    const { cache, provider } = createCacheFixture();
     provider.script('slow', async () => {
       await new Promise((resolve) => setTimeout(resolve, second));
       return value('slow');
@@ -28,7 +28,7 @@ describe('a read', () => {
     provider.script('denied', failed('ACCESS_DENIED'));
     const names = ['slow', 'absent', 'quick', 'denied', 'slow'];
     const grants = names.map((ref) => grantOf({ ref }));
-    const pendingRead = store.read(provider, grants, waiter());
+    const pendingRead = cache.read(provider, grants, waiter());
     await advanceTimers(second);
     const outcomes = await pendingRead;
     expect(outcomes.map(formatOutcome)).toEqual([
@@ -42,9 +42,9 @@ describe('a read', () => {
   });
 
   test('asks all that a mount needs in one batch, and each question once', async () => {
-    const { cache: store, provider } = createCacheFixture();
+    const { cache, provider } = createCacheFixture();
     const grants = ['a', 'b', 'c', 'a'].map((ref) => grantOf({ ref }));
-    await store.read(provider, grants, waiter());
+    await cache.read(provider, grants, waiter());
     expect(provider.calls.map(({ name, batch }) => [name, batch])).toEqual([
       ['a', 0],
       ['b', 0],
@@ -53,17 +53,17 @@ describe('a read', () => {
   });
 
   test('of nothing asks nothing', async () => {
-    const { cache: store, provider } = createCacheFixture();
-    expect(await store.read(provider, [], waiter())).toEqual([]);
+    const { cache, provider } = createCacheFixture();
+    expect(await cache.read(provider, [], waiter())).toEqual([]);
     expect(provider.calls).toEqual([]);
   });
 
   test("rejects with its own signal's reason as soon as it fires, and leaves no other read behind", async () => {
-    const { cache: store, provider } = createCacheFixture();
+    const { cache, provider } = createCacheFixture();
     provider.script('hung', hang);
     provider.script('also', hang);
     const abortController = new AbortController();
-    const pendingRead = store.read(provider, [grantOf({ ref: 'hung' }), grantOf({ ref: 'also' })], {
+    const pendingRead = cache.read(provider, [grantOf({ ref: 'hung' }), grantOf({ ref: 'also' })], {
       ...waiter(),
       signal: abortController.signal,
     });
@@ -74,15 +74,15 @@ describe('a read', () => {
   });
 
   test('has served a grant once all of its volume was answered', async () => {
-    const { cache: store, provider, readText: ask } = createCacheFixture();
+    const { cache, provider, readText } = createCacheFixture();
     provider.script('db', value('one'));
     const grant = grantOf({});
-    expect(store.hasDelivered(grant)).toBe(false);
-    await ask(grant);
-    expect(store.hasDelivered(grant)).toBe(true);
-    expect(store.hasDelivered(grantOf({ pod: 'other' }))).toBe(false);
-    expect(store.hasDelivered(grantOf({ principal: 'other' }))).toBe(false);
-    expect(store.hasDelivered(grantOf({ ref: 'other' }))).toBe(false);
+    expect(cache.hasDelivered(grant)).toBe(false);
+    await readText(grant);
+    expect(cache.hasDelivered(grant)).toBe(true);
+    expect(cache.hasDelivered(grantOf({ pod: 'other' }))).toBe(false);
+    expect(cache.hasDelivered(grantOf({ principal: 'other' }))).toBe(false);
+    expect(cache.hasDelivered(grantOf({ ref: 'other' }))).toBe(false);
   });
 });
 
@@ -111,16 +111,16 @@ describe('a provider that misbehaves', () => {
   test.each(faultyFetches)(
     'and %s fails its own reads, and is asked again',
     async (_, fetch, expected) => {
-      const { cache: store, provider } = createCacheFixture();
+      const { cache, provider } = createCacheFixture();
       provider.script('a', value('one'));
       provider.script('b', value('two'));
       const grants = [grantOf({ ref: 'a' }), grantOf({ ref: 'b' })];
       const faultyProvider = { ...provider, fetch: fetch(provider) };
-      expect((await store.read(faultyProvider, grants, waiter())).map(formatOutcome)).toEqual([
+      expect((await cache.read(faultyProvider, grants, waiter())).map(formatOutcome)).toEqual([
         expected,
         expected,
       ]);
-      expect((await store.read(provider, grants, waiter())).map(formatOutcome)).toEqual([
+      expect((await cache.read(provider, grants, waiter())).map(formatOutcome)).toEqual([
         'one',
         'two',
       ]);
@@ -128,13 +128,13 @@ describe('a provider that misbehaves', () => {
   );
 
   test('and answers too few fails those that are left', async () => {
-    const { cache: store, provider } = createCacheFixture();
+    const { cache, provider } = createCacheFixture();
     provider.script('a', value('one'));
     const incompleteProvider: Provider = {
       ...provider,
       fetch: (requests) => provider.fetch(requests.slice(0, 1)),
     };
-    const outcomes = await store.read(
+    const outcomes = await cache.read(
       incompleteProvider,
       [grantOf({ ref: 'a' }), grantOf({ ref: 'b' })],
       waiter(),
@@ -143,10 +143,10 @@ describe('a provider that misbehaves', () => {
   });
 
   test('and throws says so in the house’s words, with the cause for the log', async () => {
-    const { cache: store, provider } = createCacheFixture();
+    const { cache, provider } = createCacheFixture();
     const cause = new Error('secret detail');
     const faultyProvider: Provider = { ...provider, fetch: () => [Promise.reject(cause)] };
-    const [outcome] = await store.read(faultyProvider, [grantOf({})], waiter());
+    const [outcome] = await cache.read(faultyProvider, [grantOf({})], waiter());
     expect(outcome).toMatchObject({ kind: 'failed', error: { cause } });
     expect((outcome as { error: SecretError }).error.summary).not.toContain('secret detail');
   });
@@ -161,9 +161,9 @@ describe('fallbacks', () => {
     provider.calls.map(({ name }) => name);
 
   test('are not asked while the primary answers', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+    const { provider, readText } = createCacheFixture();
     provider.script('db', value('one'));
-    expect(await ask(withFallbacks)).toBe('one');
+    expect(await readText(withFallbacks)).toBe('one');
     expect(calledNames(provider)).toEqual(['db']);
   });
 
@@ -188,10 +188,10 @@ describe('fallbacks', () => {
     ['a fault of the request', failed('INVALID_REQUEST'), 'failed INVALID_REQUEST'],
     ['one of our limits', failed('STORE_ANSWER_TOO_LARGE'), 'failed STORE_ANSWER_TOO_LARGE'],
   ])('are not asked after %s', async (_, response, expected) => {
-    const { provider, readText: ask } = createCacheFixture();
+    const { provider, readText } = createCacheFixture();
     provider.script('db', response);
     provider.script('second', value('two'));
-    expect(await ask(withFallbacks)).toBe(expected);
+    expect(await readText(withFallbacks)).toBe(expected);
     expect(calledNames(provider)).toEqual(['db']);
   });
 
@@ -201,24 +201,24 @@ describe('fallbacks', () => {
     ['does not have the secret', absent()],
     ['fails in a way of its own', failed('INTERNAL')],
   ])('one that %s fails alone', async (_, response) => {
-    const { provider, readText: ask } = createCacheFixture();
+    const { provider, readText } = createCacheFixture();
     provider.script('db', failed());
     provider.script('second', response);
     provider.script('third', value('three'));
-    expect(await ask(withFallbacks)).toBe('three');
+    expect(await readText(withFallbacks)).toBe('three');
   });
 
   test("the primary's failure is told when all fail, and the next request begins with it again", async () => {
-    const { provider, readText: ask } = createCacheFixture();
+    const { provider, readText } = createCacheFixture();
     provider.script('db', failed('STORE_UNAVAILABLE'), value('one'));
     provider.script('second', failed('CREDENTIALS_REFUSED'));
     provider.script('third', failed('STORE_THROTTLED'));
-    expect(await ask(withFallbacks)).toBe('failed STORE_UNAVAILABLE');
-    expect(await ask(withFallbacks)).toBe('one');
+    expect(await readText(withFallbacks)).toBe('failed STORE_UNAVAILABLE');
+    expect(await readText(withFallbacks)).toBe('one');
   });
 
   test('each attempt but the last has half of the time that is left', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+    const { provider, readText } = createCacheFixture();
     const callStarts: [string, number][] = [];
     const start = Date.now();
     for (const name of ['db', 'second', 'third']) {
@@ -227,7 +227,7 @@ describe('fallbacks', () => {
         return hang(call);
       });
     }
-    const pendingRead = ask(withFallbacks, { patience: 40 * second });
+    const pendingRead = readText(withFallbacks, { patience: 40 * second });
     await advanceTimers(40 * second);
     expect(callStarts).toEqual([
       ['db', 0],
@@ -241,10 +241,10 @@ describe('fallbacks', () => {
   });
 
   test("a reader's leaving ends the walk", async () => {
-    const { provider, readText: ask } = createCacheFixture();
+    const { provider, readText } = createCacheFixture();
     provider.script('db', hang);
     const abortController = new AbortController();
-    const pendingRead = ask(withFallbacks, { signal: abortController.signal });
+    const pendingRead = readText(withFallbacks, { signal: abortController.signal });
     await flushTasks();
     abortController.abort(cancelled);
     await expect(pendingRead).rejects.toBe(cancelled);
@@ -253,61 +253,58 @@ describe('fallbacks', () => {
   });
 
   test('give way to the last good value of the primary only when all have failed', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), failed());
     provider.script('second', value('two'), failed());
     provider.script('third', failed());
-    await ask(withFallbacks);
-    await pass(30 * second);
-    expect(await ask(withFallbacks)).toBe('two');
-    await pass(30 * second);
-    expect(await ask(withFallbacks)).toBe('one');
+    await readText(withFallbacks);
+    await advanceClock(30 * second);
+    expect(await readText(withFallbacks)).toBe('two');
+    await advanceClock(30 * second);
+    expect(await readText(withFallbacks)).toBe('one');
     expect(calledNames(provider)).toEqual(['db', 'db', 'second', 'db', 'second', 'third']);
   });
 
   test("never stand under the primary's key: who has no fallback is not served by them", async () => {
-    const { provider, readText: ask } = createCacheFixture();
+    const { provider, readText } = createCacheFixture();
     provider.script('db', failed());
     provider.script('second', value('two'));
-    expect(await ask(withFallbacks)).toBe('two');
-    expect(await ask(grantOf({ pod: 'other' }))).toBe('failed STORE_UNAVAILABLE');
+    expect(await readText(withFallbacks)).toBe('two');
+    expect(await readText(grantOf({ pod: 'other' }))).toBe('failed STORE_UNAVAILABLE');
   });
 
   test('are cached under their own key, and the primary is tried first each time', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+    const { provider, readText } = createCacheFixture();
     provider.script('db', failed(), failed(), value('one'));
     provider.script('second', value('two'));
-    expect(await ask(withFallbacks)).toBe('two');
-    expect(await ask(withFallbacks)).toBe('two');
-    expect(await ask(withFallbacks)).toBe('one');
+    expect(await readText(withFallbacks)).toBe('two');
+    expect(await readText(withFallbacks)).toBe('two');
+    expect(await readText(withFallbacks)).toBe('one');
     expect(calledNames(provider)).toEqual(['db', 'second', 'db', 'db']);
   });
 
   test('a pod served by one counts as served; for the primary it is still new', async () => {
-    const {
-      cache: store,
-      provider,
-      readText: ask,
-      advanceClock: pass,
-    } = createCacheFixture({ refreshInterval: 60 * minute });
+    const { cache, provider, readText, advanceClock } = createCacheFixture({
+      refreshInterval: 60 * minute,
+    });
     provider.script('db', value('one'), failed(), value('two'));
     provider.script('second', value('fallback'));
-    await ask(grantOf({ pod: 'other' }));
-    await pass(16 * minute);
-    expect(await ask(withFallbacks)).toBe('fallback');
-    expect(store.hasDelivered(withFallbacks)).toBe(true);
-    expect(await ask(withFallbacks)).toBe('two');
+    await readText(grantOf({ pod: 'other' }));
+    await advanceClock(16 * minute);
+    expect(await readText(withFallbacks)).toBe('fallback');
+    expect(cache.hasDelivered(withFallbacks)).toBe(true);
+    expect(await readText(withFallbacks)).toBe('two');
     expect(provider.calls.at(-1)!.known).toBeUndefined();
   });
 
   test("a fallback's denial drops what was cached for it", async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', failed());
     provider.script('second', value('two'), failed('ACCESS_DENIED'), failed());
     provider.script('third', failed());
-    await ask(withFallbacks);
-    await pass(30 * second);
-    expect(await ask(withFallbacks)).toBe('failed STORE_UNAVAILABLE');
-    expect(await ask(fallback('second', 'second'))).toBe('failed STORE_UNAVAILABLE');
+    await readText(withFallbacks);
+    await advanceClock(30 * second);
+    expect(await readText(withFallbacks)).toBe('failed STORE_UNAVAILABLE');
+    expect(await readText(fallback('second', 'second'))).toBe('failed STORE_UNAVAILABLE');
   });
 });

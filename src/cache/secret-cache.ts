@@ -66,7 +66,7 @@ export function createSecretCache(deps: SecretCacheDeps): SecretCache {
   } = deps;
   const cache = createEntryCache({ maxBytes });
   const metrics = deps.metrics(() => cache.bytes);
-  const served = createDeliveryHistory();
+  const deliveryHistory = createDeliveryHistory();
   const keys = createEntryKeys();
   const leases = createLeaseManager({ cache, keys, presence, now, metrics, log });
   const applyResult = createApplyResult({ cache, keys, leases, metrics, freshness, now, random });
@@ -78,7 +78,7 @@ export function createSecretCache(deps: SecretCacheDeps): SecretCache {
   });
 
   const hasDelivered = (grant: Grant): boolean =>
-    served.has(grant.workload.instance, keys.requestKey(grant)) ||
+    deliveryHistory.has(grant.workload.instance, keys.requestKey(grant)) ||
     grant.fallbacks.some(hasDelivered);
 
   /** What the cache alone can answer. */
@@ -86,7 +86,7 @@ export function createSecretCache(deps: SecretCacheDeps): SecretCache {
     const entry = cache.get(keys.entryKey(grant));
     if (entry === undefined) return undefined;
     const at = now();
-    const alreadyDelivered = served.has(grant.workload.instance, keys.requestKey(grant));
+    const alreadyDelivered = deliveryHistory.has(grant.workload.instance, keys.requestKey(grant));
     cache.touch(entry, at, alreadyDelivered);
     if (classifyFreshness(entry, alreadyDelivered, at) !== 'serve') return undefined;
     const { value, absentError } = entry;
@@ -99,10 +99,10 @@ export function createSecretCache(deps: SecretCacheDeps): SecretCache {
     provider: Provider,
     grant: Grant,
     signal: AbortSignal,
-  ): Promise<Attempt | 'not for us'> => {
+  ): Promise<Attempt | 'retry'> => {
     const key = keys.entryKey(grant);
     const entry = cache.get(key);
-    const alreadyDelivered = served.has(grant.workload.instance, keys.requestKey(grant));
+    const alreadyDelivered = deliveryHistory.has(grant.workload.instance, keys.requestKey(grant));
     const known =
       classifyFreshness(entry, alreadyDelivered, now()) === 'confirm' ? entry?.value : undefined;
     // Who needs a delivery has nothing yet, whatever is cached for others.
@@ -122,13 +122,13 @@ export function createSecretCache(deps: SecretCacheDeps): SecretCache {
       case 'value':
         return joined === undefined || canShareResult(grant, result.value, joined.instance)
           ? { kind: 'value', value: result.value, source: 'store' }
-          : 'not for us';
+          : 'retry';
       case 'unchanged': {
         const updatedEntry = cache.get(key);
         return updatedEntry?.value !== undefined &&
           classifyFreshness(updatedEntry, alreadyDelivered, now()) !== 'read'
           ? { kind: 'value', value: updatedEntry.value, source: 'store' }
-          : 'not for us';
+          : 'retry';
       }
       case 'absent':
         return result;
@@ -136,7 +136,7 @@ export function createSecretCache(deps: SecretCacheDeps): SecretCache {
         return joined?.urgency === 'refresh' &&
           urgency === 'first' &&
           result.error.code === 'RATE_BUDGET_EXHAUSTED'
-          ? 'not for us'
+          ? 'retry'
           : result;
     }
   };
@@ -151,7 +151,7 @@ export function createSecretCache(deps: SecretCacheDeps): SecretCache {
     // to first mounts. Then we look again; nobody needs more than three rounds.
     for (let round = 0; round < 4; round++) {
       const result = lookUp(provider, grant) ?? (await joinOrStart(provider, grant, signal));
-      if (result !== 'not for us') return result;
+      if (result !== 'retry') return result;
     }
     return { kind: 'failed', error: livelockError(provider, grant.ref) };
   };
@@ -222,7 +222,7 @@ export function createSecretCache(deps: SecretCacheDeps): SecretCache {
         // The primary, or the fallback that stood in for it.
         const servedRef = outcome?.kind === 'value' ? outcome.served : grant.ref;
         const deliveredGrant = grant.fallbacks.find(({ ref }) => ref === servedRef) ?? grant;
-        served.add(grant.workload.instance, keys.requestKey(deliveredGrant));
+        deliveryHistory.add(grant.workload.instance, keys.requestKey(deliveredGrant));
       });
     },
     hasDelivered,

@@ -13,8 +13,8 @@ export type CircuitBreaker = {
 };
 
 export type CircuitState =
-  | { readonly kind: 'good' | 'doubtful' }
-  | { readonly kind: 'left alone'; readonly error: SecretError; readonly forMs: number };
+  | { readonly kind: 'closed' | 'half-open' }
+  | { readonly kind: 'open'; readonly error: SecretError; readonly retryAfterMs: number };
 
 /** See {@link createCircuitBreaker}. */
 export type CircuitBreakerOptions = {
@@ -53,12 +53,12 @@ export function createCircuitBreaker(options: CircuitBreakerOptions): CircuitBre
   return {
     stateOf(key) {
       const record = records.get(key);
-      if (record === undefined) return { kind: 'good' };
+      if (record === undefined) return { kind: 'closed' };
       const { error } = record;
-      const forMs = remainingMsOf(record, now());
-      return error === undefined || forMs === 0
-        ? { kind: 'doubtful' }
-        : { kind: 'left alone', error, forMs };
+      const retryAfterMs = remainingMsOf(record, now());
+      return error === undefined || retryAfterMs === 0
+        ? { kind: 'half-open' }
+        : { kind: 'open', error, retryAfterMs: retryAfterMs };
     },
     recordFailure(key, error) {
       const last = records.get(key);

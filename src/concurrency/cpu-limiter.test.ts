@@ -9,27 +9,27 @@ function createFixture() {
   const clock = { worked: 0, stalled: 0 };
   const startedAt = performance.now();
   const now = (): number => clock.worked + clock.stalled + performance.now() - startedAt;
-  const share = createCpuLimiter({
+  const limiter = createCpuLimiter({
     now,
     cpu: () => clock.worked,
-    share: 0.5,
+    cpuFraction: 0.5,
     burstMs: 20,
-    freeMs: 5,
+    uncountedMs: 5,
   });
   const order: string[] = [];
   const work = (namespace: string, ms: number, waiter = neverAborted): Promise<void> =>
-    share.run(namespace, waiter, () => {
+    limiter.run(namespace, waiter, () => {
       order.push(namespace);
       clock.worked += ms;
     });
-  return { clock, share, order, work };
+  return { clock, limiter, order, work };
 }
 
 describe('a share of the thread', () => {
   test('is used at once, and what was thrown is thrown', async () => {
-    const share = createCpuLimiter();
-    expect(await share.run('a', neverAborted, () => 'done')).toBe('done');
-    const failing = share.run('a', neverAborted, () => {
+    const limiter = createCpuLimiter();
+    expect(await limiter.run('a', neverAborted, () => 'done')).toBe('done');
+    const failing = limiter.run('a', neverAborted, () => {
       throw new SecretError('NOT_JSON', 'no');
     });
     await expect(failing).rejects.toMatchObject({ code: 'NOT_JSON' });
@@ -57,8 +57,8 @@ describe('a share of the thread', () => {
   });
 
   test("does not count time in which the process stood still: a throttled container is nobody's fault", async () => {
-    const { clock, share, order, work } = createFixture();
-    await share.run('slow', neverAborted, () => (clock.stalled += 10_000));
+    const { clock, limiter, order, work } = createFixture();
+    await limiter.run('slow', neverAborted, () => (clock.stalled += 10_000));
     await work('slow', 1);
     expect(order).toEqual(['slow']);
   });

@@ -21,15 +21,15 @@ type Overuse = { readonly ms: number; readonly at: number };
 export function createCpuLimiter({
   now = (): number => performance.now(),
   cpu = processCpuMs,
-  share = 0.005,
+  cpuFraction = 0.005,
   burstMs = 250,
-  freeMs = 5,
+  uncountedMs = 5,
 } = {}): CpuLimiter {
   const overuseByNamespace = new LRUCache<string, Overuse>({ max: 1_000 });
 
   function overuseOf(namespace: string): number {
     const overuse = overuseByNamespace.get(namespace);
-    return overuse === undefined ? 0 : Math.max(0, overuse.ms - (now() - overuse.at) * share);
+    return overuse === undefined ? 0 : Math.max(0, overuse.ms - (now() - overuse.at) * cpuFraction);
   }
 
   return {
@@ -40,7 +40,7 @@ export function createCpuLimiter({
         excessMs = overuseOf(namespace) - burstMs
       ) {
         const { signal } = waiter;
-        await sleep(Math.min(excessMs / share, 1_000), undefined, { signal }).catch(
+        await sleep(Math.min(excessMs / cpuFraction, 1_000), undefined, { signal }).catch(
           () => undefined,
         );
         signal.throwIfAborted();
@@ -49,8 +49,8 @@ export function createCpuLimiter({
       try {
         return work();
       } finally {
-        const usedMs = now() - startedAt > freeMs ? cpu() - cpuBefore : 0;
-        if (usedMs > freeMs)
+        const usedMs = now() - startedAt > uncountedMs ? cpu() - cpuBefore : 0;
+        if (usedMs > uncountedMs)
           overuseByNamespace.set(namespace, { ms: overuseOf(namespace) + usedMs, at: now() });
       }
     },

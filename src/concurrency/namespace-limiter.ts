@@ -89,7 +89,7 @@ export function createNamespaceLimiter({
 class Semaphore {
   readonly #limit: number;
   readonly #maxQueue: number;
-  #inside = 0;
+  #activeCount = 0;
   /** Made when somebody has to wait. */
   #queue: FairQueue<() => void> | undefined;
 
@@ -99,7 +99,7 @@ class Semaphore {
   }
 
   get activeCount(): number {
-    return this.#inside;
+    return this.#activeCount;
   }
 
   get waiting(): number {
@@ -107,17 +107,17 @@ class Semaphore {
   }
 
   get isFull(): boolean {
-    return this.#inside >= this.#limit;
+    return this.#activeCount >= this.#limit;
   }
 
   acquireUnchecked(): void {
-    this.#inside += 1;
+    this.#activeCount += 1;
   }
 
   async acquire(namespace: string, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     if (!this.isFull) return this.acquireUnchecked();
-    if (this.waiting >= this.#maxQueue) throw overloadedError(this.#inside, this.waiting);
+    if (this.waiting >= this.#maxQueue) throw overloadedError(this.#activeCount, this.waiting);
     const queue = (this.#queue ??= createFairQueue());
     await new Promise<void>((resolve, reject) => {
       const onAbort = (): void => {
@@ -136,7 +136,7 @@ class Semaphore {
   release(): void {
     // The place goes straight to the next: nobody who comes in between gets ahead.
     const next = this.#queue?.shift();
-    if (next === undefined) this.#inside -= 1;
+    if (next === undefined) this.#activeCount -= 1;
     else next();
   }
 }
