@@ -62,7 +62,7 @@ export function createApplyResult(deps: ApplyResultDeps): ApplyResult {
         });
         return result;
       } catch (error) {
-        leases.revokeUnused(provider, grant, result);
+        leases.releaseUnused(provider, grant, result);
         return { kind: 'failed', error: error as SecretError };
       }
     };
@@ -99,7 +99,7 @@ export function createApplyResult(deps: ApplyResultDeps): ApplyResult {
         (result.kind === 'failed' && result.error.kind === 'definite')
       )
         dropEntries(grant);
-      leases.revokeUnused(provider, grant, result);
+      leases.releaseUnused(provider, grant, result);
     },
   };
 }

@@ -1,8 +1,8 @@
 import { expect, test } from '@jest/globals';
-import { createDeliveryHistory } from './keys.ts';
+import { DeliveryHistory } from './keys.ts';
 
 test('what was served is known by workload and key', () => {
-  const history = createDeliveryHistory();
+  const history = new DeliveryHistory();
   history.add('pod-a', 'db');
   expect(history.has('pod-a', 'db')).toBe(true);
   expect(history.has('pod-a', 'other')).toBe(false);
@@ -10,7 +10,7 @@ test('what was served is known by workload and key', () => {
 });
 
 test('the workload that asked longest ago is forgotten first', () => {
-  const history = createDeliveryHistory({ maxInstances: 2 });
+  const history = new DeliveryHistory({ maxInstances: 2 });
   history.add('a', 'db');
   history.add('b', 'db');
   history.has('a', 'db');
@@ -19,7 +19,7 @@ test('the workload that asked longest ago is forgotten first', () => {
 });
 
 test('a workload with more keys than its bound is bounded, and the last one is known', () => {
-  const history = createDeliveryHistory({ maxKeysPerInstance: 2 });
+  const history = new DeliveryHistory({ maxKeysPerInstance: 2 });
   for (const key of ['1', '2', '3']) history.add('a', key);
   expect(['1', '2', '3'].filter((key) => history.has('a', key))).toEqual(['3']);
 });

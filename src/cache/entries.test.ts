@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { createScriptedProvider, grantOf } from '../../test/fakes/scripted-provider.ts';
-import { type Entry, createEntryCache } from './entries.ts';
+import { type Entry, EntryCache } from './entries.ts';
 
 const provider = createScriptedProvider();
 const kib = 1024;
@@ -26,7 +26,7 @@ const keysOf = (cache: { entries(): Iterable<Entry> }) =>
 
 describe('a cache', () => {
   test('counts content, documents at two bytes a character, keys and what is around them', () => {
-    const cache = createEntryCache({ maxBytes: 100 * kib });
+    const cache = new EntryCache({ maxBytes: 100 * kib });
     const entry = entryOf('key', 1_000);
     cache.put(entry);
     expect(cache.bytes).toBe(1_000);
@@ -42,7 +42,7 @@ describe('a cache', () => {
   });
 
   test('an entry takes the place of the one with its key, also from another namespace', () => {
-    const cache = createEntryCache({ maxBytes: 10 * kib });
+    const cache = new EntryCache({ maxBytes: 10 * kib });
     cache.put(entryOf('key', 4 * kib, { namespace: 'a' }));
     cache.put(entryOf('key', 2 * kib, { namespace: 'b' }));
     expect(cache.bytes).toBe(2 * kib);
@@ -52,7 +52,7 @@ describe('a cache', () => {
   });
 
   test('never holds more than its bound, and gives up what was least recently used', () => {
-    const cache = createEntryCache({ maxBytes: 10 * kib });
+    const cache = new EntryCache({ maxBytes: 10 * kib });
     for (let index = 0; index < 10; index++) cache.put(entryOf(`${index}`, kib));
     expect(cache.bytes).toBe(10 * kib);
     cache.touch(cache.get('0')!, 1_000, true);
@@ -62,21 +62,21 @@ describe('a cache', () => {
   });
 
   test('holds nothing that is larger than itself', () => {
-    const cache = createEntryCache({ maxBytes: 10 * kib });
+    const cache = new EntryCache({ maxBytes: 10 * kib });
     cache.put(entryOf('large', 11 * kib));
     expect(cache.bytes).toBe(0);
     expect(cache.get('large')).toBeUndefined();
   });
 
   test('one namespace may fill it while no other needs the room', () => {
-    const cache = createEntryCache({ maxBytes: 16 * kib });
+    const cache = new EntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 16; index++)
       cache.put(entryOf(`${index}`, kib, { namespace: 'greedy' }));
     expect(cache.bytes).toBe(16 * kib);
   });
 
   test('a namespace within its quarter loses nothing to those beyond theirs', () => {
-    const cache = createEntryCache({ maxBytes: 16 * kib });
+    const cache = new EntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 4; index++)
       cache.put(entryOf(`modest ${index}`, kib, { namespace: 'modest' }));
     for (const namespace of ['greedy', 'greedier']) {
@@ -88,7 +88,7 @@ describe('a cache', () => {
   });
 
   test('a namespace that needs its quarter gets it from the one that holds most', () => {
-    const cache = createEntryCache({ maxBytes: 16 * kib });
+    const cache = new EntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 16; index++)
       cache.put(entryOf(`greedy ${index}`, kib, { namespace: 'greedy' }));
     for (let index = 0; index < 4; index++)
@@ -104,7 +104,7 @@ describe('leased entries', () => {
   const lease = (key: string, namespace = 'team') => entryOf(key, kib, { namespace, leased: true });
 
   test('are never given up for room', () => {
-    const cache = createEntryCache({ maxBytes: 16 * kib });
+    const cache = new EntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 4; index++) cache.put(lease(`lease ${index}`));
     for (let index = 0; index < 40; index++)
       cache.put(entryOf(`${index}`, kib, { namespace: 'greedy' }));
@@ -114,7 +114,7 @@ describe('leased entries', () => {
   });
 
   test('fill a quarter for each namespace; the next one is refused, and the cache is as before', () => {
-    const cache = createEntryCache({ maxBytes: 16 * kib });
+    const cache = new EntryCache({ maxBytes: 16 * kib });
     cache.put(entryOf('plain', kib));
     for (let index = 0; index < 4; index++) cache.put(lease(`${index}`));
     const before = keysOf(cache);
@@ -127,14 +127,14 @@ describe('leased entries', () => {
   });
 
   test('may be renewed in a full quarter', () => {
-    const cache = createEntryCache({ maxBytes: 16 * kib });
+    const cache = new EntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 4; index++) cache.put(lease(`${index}`));
     cache.put(lease('0'));
     expect(cache.bytes).toBe(4 * kib);
   });
 
   test('a plain entry that becomes leased is counted, and one that is no longer leased is not', () => {
-    const cache = createEntryCache({ maxBytes: 16 * kib });
+    const cache = new EntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 4; index++) cache.put(entryOf(`${index}`, kib));
     for (let index = 0; index < 4; index++) cache.put(lease(`${index}`));
     expect(() => cache.put(lease('next'))).toThrow(exhausted);
@@ -143,7 +143,7 @@ describe('leased entries', () => {
   });
 
   test('of all namespaces together never pass the bound of the cache', () => {
-    const cache = createEntryCache({ maxBytes: 16 * kib });
+    const cache = new EntryCache({ maxBytes: 16 * kib });
     for (const namespace of ['a', 'b', 'c', 'd']) {
       for (let index = 0; index < 4; index++) cache.put(lease(`${namespace} ${index}`, namespace));
     }

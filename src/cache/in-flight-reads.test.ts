@@ -17,7 +17,7 @@ import {
   flushTasks,
 } from '../../test/fakes/cache-fixture.ts';
 import { SecretError } from '../core/errors.ts';
-import { createInFlightReads } from './in-flight-reads.ts';
+import { InFlightReads } from './in-flight-reads.ts';
 
 useFakeClock();
 
@@ -249,7 +249,7 @@ describe('a question', () => {
   });
 
   test('is not joined from the very moment in which it is abandoned', async () => {
-    const inFlightReads = createInFlightReads({
+    const inFlightReads = new InFlightReads({
       fetchBatched: () => new Promise(() => undefined),
       now: () => Date.now(),
       onLateResult: () => undefined,

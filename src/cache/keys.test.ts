@@ -14,7 +14,7 @@ import {
   second,
   flushTasks,
 } from '../../test/fakes/cache-fixture.ts';
-import { createEntryKeys } from './keys.ts';
+import { EntryKeys } from './keys.ts';
 
 useFakeClock();
 
@@ -177,7 +177,7 @@ describe('scope principal', () => {
 
 describe('keys', () => {
   test('tell pods apart, and principals, and forget within their bound', () => {
-    const keys = createEntryKeys(2);
+    const keys = new EntryKeys({ max: 2 });
     const recordShareable = (ref: string) =>
       keys.recordShareability(grantOf({ ref, scope: 'pod' }), {
         bytes: new Uint8Array(),

@@ -1,10 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
 import { SecretError } from '../core/errors.ts';
-import { createCircuitBreaker } from './circuit-breaker.ts';
+import { CircuitBreaker } from './circuit-breaker.ts';
 
 function setUp(random = 0) {
   const clock = { ms: 0 };
-  const breaker = createCircuitBreaker({
+  const breaker = new CircuitBreaker({
     now: () => clock.ms,
     random: () => random,
     initialOpenMs: 100,

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { SecretError } from '../core/errors.ts';
-import { createCpuLimiter } from './cpu-limiter.ts';
+import { CpuLimiter } from './cpu-limiter.ts';
 
 const neverAborted = { signal: new AbortController().signal };
 
@@ -9,7 +9,7 @@ function createFixture() {
   const clock = { worked: 0, stalled: 0 };
   const startedAt = performance.now();
   const now = (): number => clock.worked + clock.stalled + performance.now() - startedAt;
-  const limiter = createCpuLimiter({
+  const limiter = new CpuLimiter({
     now,
     cpu: () => clock.worked,
     cpuFraction: 0.5,
@@ -27,7 +27,7 @@ function createFixture() {
 
 describe('a share of the thread', () => {
   test('is used at once, and what was thrown is thrown', async () => {
-    const limiter = createCpuLimiter();
+    const limiter = new CpuLimiter();
     expect(await limiter.run('a', neverAborted, () => 'done')).toBe('done');
     const failing = limiter.run('a', neverAborted, () => {
       throw new SecretError('NOT_JSON', 'no');

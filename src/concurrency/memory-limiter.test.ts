@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
-import { createMemoryLimiter } from './memory-limiter.ts';
+import { MemoryLimiter } from './memory-limiter.ts';
 
 const neverAborted = new AbortController().signal;
 
 describe('the room for responses', () => {
   test('is given in order of arrival, as far as it goes', async () => {
-    const limiter = createMemoryLimiter(100);
+    const limiter = new MemoryLimiter({ maxBytes: 100 });
     const order: string[] = [];
     const release = await limiter.acquire(60, neverAborted);
     const second = limiter.acquire(50, neverAborted).then((releaseSecond) => {
@@ -26,7 +26,7 @@ describe('the room for responses', () => {
   });
 
   test('is for one alone that is larger than all of it', async () => {
-    const limiter = createMemoryLimiter(100);
+    const limiter = new MemoryLimiter({ maxBytes: 100 });
     const release = await limiter.acquire(1, neverAborted);
     const huge = limiter.acquire(5_000, neverAborted);
     release();
@@ -35,7 +35,7 @@ describe('the room for responses', () => {
   });
 
   test('goes on to the next when one who waits leaves', async () => {
-    const limiter = createMemoryLimiter(100);
+    const limiter = new MemoryLimiter({ maxBytes: 100 });
     await limiter.acquire(50, neverAborted);
     const abortController = new AbortController();
     const abortedAcquire = limiter.acquire(100, abortController.signal);

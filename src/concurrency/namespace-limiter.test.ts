@@ -1,12 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
-import { createNamespaceLimiter } from './namespace-limiter.ts';
+import { NamespaceLimiter } from './namespace-limiter.ts';
 
 const neverAborted = new AbortController().signal;
 const flushPromises = (): Promise<void> => new Promise(setImmediate);
 
 describe('turns', () => {
   test('are given to as many as the limit allows, then one for each given back', async () => {
-    const limiter = createNamespaceLimiter({ limit: 2, maxQueue: 10 });
+    const limiter = new NamespaceLimiter({ limit: 2, maxQueue: 10 });
     const first = await limiter.acquire('a', neverAborted);
     await limiter.acquire('b', neverAborted);
     const third = limiter.acquire('c', neverAborted);
@@ -18,7 +18,7 @@ describe('turns', () => {
   });
 
   test('giving one back twice frees only one', async () => {
-    const limiter = createNamespaceLimiter({ limit: 1, maxQueue: 10 });
+    const limiter = new NamespaceLimiter({ limit: 1, maxQueue: 10 });
     const release = await limiter.acquire('a', neverAborted);
     release();
     release();
@@ -31,7 +31,7 @@ describe('turns', () => {
   });
 
   test('go round the namespaces, so that a crowd of one does not hold up another', async () => {
-    const limiter = createNamespaceLimiter({ limit: 1, maxQueue: 100 });
+    const limiter = new NamespaceLimiter({ limit: 1, maxQueue: 100 });
     const served: string[] = [];
     let release = await limiter.acquire('first', neverAborted);
     const acquisitions = ['crowd', 'crowd', 'crowd', 'lone', 'pair', 'pair'].map(
@@ -49,7 +49,7 @@ describe('turns', () => {
   });
 
   test('leave half of themselves to the others, though one namespace asks for all', async () => {
-    const limiter = createNamespaceLimiter({ limit: 4, maxQueue: 40 });
+    const limiter = new NamespaceLimiter({ limit: 4, maxQueue: 40 });
     const greedy = Array.from({ length: 6 }, () => limiter.acquire('greedy', neverAborted));
     await flushPromises();
     expect([limiter.activeCount, limiter.waiting]).toEqual([2, 4]);
@@ -64,7 +64,7 @@ describe('turns', () => {
   });
 
   test('refuse a namespace that fills its quarter of the queue, and nobody else', async () => {
-    const limiter = createNamespaceLimiter({ limit: 2, maxQueue: 8 });
+    const limiter = new NamespaceLimiter({ limit: 2, maxQueue: 8 });
     for (let i = 0; i < 3; i++) limiter.acquire('greedy', neverAborted).catch(() => undefined);
     await expect(limiter.acquire('greedy', neverAborted)).rejects.toMatchObject({
       code: 'OVERLOADED',
@@ -73,7 +73,7 @@ describe('turns', () => {
   });
 
   test('are refused where the queue is full', async () => {
-    const limiter = createNamespaceLimiter({ limit: 1, maxQueue: 1 });
+    const limiter = new NamespaceLimiter({ limit: 1, maxQueue: 1 });
     await limiter.acquire('a', neverAborted);
     limiter.acquire('b', neverAborted).catch(() => undefined);
     await flushPromises();
@@ -82,7 +82,7 @@ describe('turns', () => {
   });
 
   test('whoever leaves the queue loses his place, and no turn is lost', async () => {
-    const limiter = createNamespaceLimiter({ limit: 1, maxQueue: 10 });
+    const limiter = new NamespaceLimiter({ limit: 1, maxQueue: 10 });
     const release = await limiter.acquire('a', neverAborted);
     const abortController = new AbortController();
     const abortedAcquire = limiter.acquire('a', abortController.signal);

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { Registry } from 'prom-client';
-import { type RateLimiter, createRateLimiter, createRateLimiterMetrics } from './rate-limiter.ts';
+import { RateLimiter, createRateLimiterMetrics } from './rate-limiter.ts';
 
 const neverAborted = new AbortController().signal;
 
@@ -15,7 +15,7 @@ afterEach(() => {
 function createTestLimiter(
   options: { perSecond?: number; burst?: number; maxQueue?: number } = {},
 ): RateLimiter {
-  return createRateLimiter({
+  return new RateLimiter({
     name: 'cce',
     perSecond: 5,
     burst: 2,
@@ -160,7 +160,7 @@ describe('a budget', () => {
 
   test('counts waiting and refusals', async () => {
     const registry = new Registry();
-    const limiter = createRateLimiter({
+    const limiter = new RateLimiter({
       name: 'cce',
       perSecond: 5,
       burst: 1,

@@ -1,14 +1,14 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { SecretError } from '../core/errors.ts';
-import { createRejectionCache } from './rejection-cache.ts';
+import { RejectionCache } from './rejection-cache.ts';
 
 const rejectedError = new SecretError('CREDENTIALS_REFUSED', 'the key was refused');
 const minute = 60_000;
 
 function createFixture(options: { max?: number } = {}) {
   const clock = { now: 0 };
-  const rejections = createRejectionCache({ now: () => clock.now, ...options });
+  const rejections = new RejectionCache({ now: () => clock.now, ...options });
   const isOpen = (key: string): boolean => {
     try {
       rejections.throwIfRejected(key);

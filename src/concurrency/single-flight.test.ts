@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { SecretError } from '../core/errors.ts';
-import { createSingleFlight } from './single-flight.ts';
+import { SingleFlight } from './single-flight.ts';
 
 const neverAborted = new AbortController().signal;
 const cancelled = new SecretError('CANCELLED', 'left');
@@ -22,7 +22,7 @@ function createControlledWork() {
 describe('a single flight', () => {
   test('is shared by all who come while it is under way, failures included', async () => {
     const { start, starts } = createControlledWork();
-    const flights = createSingleFlight<string>();
+    const flights = new SingleFlight<string>();
     const callers = Array.from({ length: 200 }, () => flights.run('key', neverAborted, start));
     expect(starts).toHaveLength(1);
     starts[0]!.resolve('answer');
@@ -41,7 +41,7 @@ describe('a single flight', () => {
 
   test('is one for each key', () => {
     const { start, starts } = createControlledWork();
-    const flights = createSingleFlight<string>();
+    const flights = new SingleFlight<string>();
     void flights.run('a', neverAborted, start);
     void flights.run('b', neverAborted, start);
     expect(starts).toHaveLength(2);
@@ -49,7 +49,7 @@ describe('a single flight', () => {
 
   test('goes on when the first of 200 leaves: 199 have the answer of one call', async () => {
     const { start, starts } = createControlledWork();
-    const flights = createSingleFlight<string>();
+    const flights = new SingleFlight<string>();
     const abortController = new AbortController();
     const first = flights.run('key', abortController.signal, start);
     const others = Array.from({ length: 199 }, () => flights.run('key', neverAborted, start));
@@ -63,7 +63,7 @@ describe('a single flight', () => {
 
   test('is stopped when the last has left, and nobody joins a stopped one', async () => {
     const { start, starts } = createControlledWork();
-    const flights = createSingleFlight<string>();
+    const flights = new SingleFlight<string>();
     const abortController = new AbortController();
     const callers = [
       flights.run('key', abortController.signal, start),
@@ -86,7 +86,7 @@ describe('a single flight', () => {
   test('starts nothing for one who has left', async () => {
     const { start, starts } = createControlledWork();
     await expect(
-      createSingleFlight<string>().run('key', AbortSignal.abort(cancelled), start),
+      new SingleFlight<string>().run('key', AbortSignal.abort(cancelled), start),
     ).rejects.toBe(cancelled);
     expect(starts).toEqual([]);
   });

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
-import { createMemoryLimiter } from '../concurrency/memory-limiter.ts';
+import { MemoryLimiter } from '../concurrency/memory-limiter.ts';
 import { SecretError } from '../core/errors.ts';
 import type { DriverMount } from './mount-request.ts';
 import { DriverConnection } from './authority-rewrite.ts';
@@ -115,8 +115,8 @@ export function createCsiServer(options: CsiServerOptions): CsiServer {
   const runtimeVersion = `${version}+${instanceId}`;
   const underWay = createUnderWay();
   const metrics = createCsiMetrics(registry, () => underWay.size);
-  const room = createMemoryLimiter(responseRoomBytes);
-  const requestRoom = createMemoryLimiter(requestRoomBytes);
+  const room = new MemoryLimiter({ maxBytes: responseRoomBytes });
+  const requestRoom = new MemoryLimiter({ maxBytes: requestRoomBytes });
   const shared = {
     runtimeVersion,
     mount,

@@ -3,7 +3,7 @@ import * as z from 'zod';
 import { SecretError } from '../core/errors.ts';
 import { sanitizeExternalText } from '../core/safe-text.ts';
 import { raceWithAbort } from '../concurrency/single-flight.ts';
-import { createSharedCall, type SharedCall } from '../concurrency/single-flight.ts';
+import { SharedCall } from '../concurrency/single-flight.ts';
 import type { KubeApi } from './api.ts';
 
 /** Older answers serve nobody, whatever the caller would take. */
@@ -64,7 +64,7 @@ export function createServiceAccounts({
     const ended = new Promise<void>((resolve) => {
       end = resolve;
     });
-    const flight = createSharedCall(async (signal) => {
+    const flight = new SharedCall(async (signal) => {
       try {
         await raceWithAbort(before?.ended ?? Promise.resolve(), signal);
         read.begunAt = now();

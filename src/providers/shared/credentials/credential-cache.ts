@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import { createSingleFlight } from '../../../concurrency/single-flight.ts';
+import { SingleFlight } from '../../../concurrency/single-flight.ts';
 import { isRecent } from '../../../concurrency/time.ts';
 import { SecretError, toSecretError } from '../../../core/errors.ts';
 
@@ -59,7 +59,7 @@ export function createCredentialCache<T extends Expiring>(
 ): CredentialCache<T> {
   const { now, renewBeforeMs = 300_000, max = 1_000, onFailure } = options;
   const cache = new LRUCache<string, CacheEntry<T>>({ max });
-  const singleFlight = createSingleFlight<T>();
+  const singleFlight = new SingleFlight<T>();
 
   const obtainAndCache = (
     key: string,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { createRejectionCache } from '../../../concurrency/rejection-cache.ts';
+import { RejectionCache } from '../../../concurrency/rejection-cache.ts';
 import { SecretError } from '../../../core/errors.ts';
 import { createCredentialGate } from './credential-gate.ts';
 
@@ -18,7 +18,7 @@ function createScriptedCall() {
 
 function createFixture() {
   let now = 0;
-  const gate = createCredentialGate({ rejectionCache: createRejectionCache({ now: () => now }) });
+  const gate = createCredentialGate({ rejectionCache: new RejectionCache({ now: () => now }) });
   const advanceClock = (ms: number): void => void (now += ms);
   return { proving: gate, pass: advanceClock };
 }

@@ -1,5 +1,5 @@
 import type { CircuitBreaker } from '../../../concurrency/circuit-breaker.ts';
-import { createSingleFlight } from '../../../concurrency/single-flight.ts';
+import { SingleFlight } from '../../../concurrency/single-flight.ts';
 import { SecretError, toSecretError } from '../../../core/errors.ts';
 import type { HttpAnswer } from '../../../http/client.ts';
 import type { VaultLogin } from '../types.ts';
@@ -128,7 +128,7 @@ export type NodesDeps = {
 
 /** See {@link Nodes}. */
 export function createNodes({ breaker, health }: NodesDeps): Nodes {
-  const inFlightHealthChecks = createSingleFlight<undefined>();
+  const inFlightHealthChecks = new SingleFlight<undefined>();
 
   /** One looks for all who come meanwhile. */
   const checkHealth = (node: Node, signal: AbortSignal): Promise<undefined> =>
