@@ -9,13 +9,13 @@ function drain<T>(queue: { shift(): T | undefined }): T[] {
 }
 
 describe('a fair queue', () => {
-  test('gives namespaces their turns, each in order of arrival', () => {
+  test('serves namespaces in turn, and each in order of arrival', () => {
     const queue = new FairQueue<string>();
     for (const item of ['a1', 'a2', 'a3', 'b1', 'c1', 'c2']) queue.push(item.charAt(0), item);
     expect(drain(queue)).toEqual(['a1', 'b1', 'c1', 'a2', 'c2', 'a3']);
   });
 
-  test('puts a namespace that was just served behind those that wait', () => {
+  test('puts a namespace behind the others after it was served', () => {
     const queue = new FairQueue<string>();
     for (const item of ['a1', 'a2', 'b1']) queue.push(item.charAt(0), item);
     expect(queue.shift()).toBe('a1');
@@ -23,7 +23,7 @@ describe('a fair queue', () => {
     expect(drain(queue)).toEqual(['b1', 'a2', 'a3']);
   });
 
-  test('loses nothing, keeps the order within a namespace, and never serves one twice while another waits', () => {
+  test('loses no item, keeps the order within a namespace, and serves no namespace twice while another waits', () => {
     const pushes = fc.array(fc.tuple(fc.constantFrom('a', 'b', 'c', '__proto__'), fc.boolean()), {
       maxLength: 60,
     });

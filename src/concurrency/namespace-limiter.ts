@@ -126,7 +126,11 @@ class Semaphore {
 }
 
 function overloadedError(activeCount: number, waiting: number): SecretError {
-  return new SecretError('OVERLOADED', `${activeCount} mounts are under way and ${waiting} wait`, {
-    hint: 'the kubelet tries again; if it stays so, look at what the mounts wait for in the metrics',
-  });
+  return new SecretError(
+    'OVERLOADED',
+    `${activeCount} mounts are in progress and ${waiting} wait`,
+    {
+      hint: 'the kubelet tries again; if this continues, see in the metrics what the mounts wait for',
+    },
+  );
 }

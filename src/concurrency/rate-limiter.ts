@@ -21,7 +21,7 @@ export function createRateLimiterMetrics(registry: Registry): RateLimiterMetrics
   return {
     wait: new Histogram({
       name: 'keyferry_budget_wait_seconds',
-      help: 'How long calls waited for the rate budget that let them go, by budget and urgency (first, refresh).',
+      help: 'How long calls waited for their rate budget, by budget and urgency (first, refresh).',
       labelNames,
       buckets: [0.001, 0.1, 0.5, 1, 2, 5, 10, 30, 60],
       registers: [registry],
@@ -34,7 +34,7 @@ export function createRateLimiterMetrics(registry: Registry): RateLimiterMetrics
     }),
     failedAttempts: new Counter({
       name: 'keyferry_failed_attempts_total',
-      help: 'Calls to a store that failed, by code, repeated or not: throttling that was waited out shows here alone.',
+      help: 'Calls to a store that failed, by code, whether retried or not. Throttling that a retry overcame shows only here.',
       labelNames: ['budget', 'code'],
       registers: [registry],
     }),
@@ -109,7 +109,7 @@ export class RateLimiter {
     signal.throwIfAborted();
     this.#dispatch();
     if (this.#tokens < 1 && this.#isFull(namespace))
-      throw this.#exhaustedError(`has ${this.#waiting} waiting already`, urgency);
+      throw this.#exhaustedError(`already has ${this.#waiting} calls waiting`, urgency);
     const waitStartedAt = this.#now();
     const wait = (waitSignal: AbortSignal): Promise<void> => {
       const resumed = this.#queues[urgency].wait(namespace, waitSignal, undefined);
@@ -120,7 +120,7 @@ export class RateLimiter {
     else {
       const seconds = refreshWaitTimeoutMs / 1_000;
       const onTimeout = (): SecretError =>
-        this.#exhaustedError(`left this refresh waiting for ${seconds} s`, urgency);
+        this.#exhaustedError(`did not let this refresh go within ${seconds} s`, urgency);
       await withTimeout(refreshWaitTimeoutMs, signal, onTimeout, wait);
     }
     const waitedSeconds = (this.#now() - waitStartedAt) / 1_000;
@@ -169,7 +169,7 @@ export class RateLimiter {
     this.#metrics?.rejected.inc({ budget: this.#name, urgency });
     return new SecretError(
       'RATE_BUDGET_EXHAUSTED',
-      `the budget of ${this.#perSecond} calls a second to ${this.#name} ${reason}`,
+      `the rate limit of ${this.#perSecond} calls a second to ${this.#name} ${reason}`,
       { hint: `raise the rate or the burst of ${this.#name}, or refresh less often` },
     );
   }

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { SecretError } from '../core/errors.ts';
 import { RejectionCache } from './rejection-cache.ts';
 
-const rejectedError = new SecretError('CREDENTIALS_REFUSED', 'the key was refused');
+const rejectedError = new SecretError('CREDENTIALS_REFUSED', 'the key was rejected');
 const minute = 60_000;
 
 function createFixture(options: { max?: number } = {}) {
@@ -18,7 +18,7 @@ function createFixture(options: { max?: number } = {}) {
       return false;
     }
   };
-  /** Refuses and measures, to the second, how long the window lasts. */
+  /** Records a rejection and measures, to the second, how long its window lasts. */
   const windowAfterRejection = (key: string): number => {
     const since = clock.now;
     rejections.recordRejection(key, rejectedError);
@@ -29,19 +29,19 @@ function createFixture(options: { max?: number } = {}) {
 }
 
 describe('rejections', () => {
-  test('double their window from one minute to ten', () => {
+  test('have windows that double from one minute to ten', () => {
     const { windowAfterRejection } = createFixture();
     const windows = [1, 2, 3, 4, 5, 6].map(() => windowAfterRejection('key') / minute);
     expect(windows).toEqual([1, 2, 4, 8, 10, 10]);
   });
 
-  test('leave other credentials alone', () => {
+  test('do not affect other credentials', () => {
     const { rejections, isOpen } = createFixture();
     rejections.recordRejection('key', rejectedError);
     expect([isOpen('key'), isOpen('changed key')]).toEqual([false, true]);
   });
 
-  test('are forgotten once the credential is taken, or when long over', () => {
+  test('are forgotten when the credential is accepted, or long after their window', () => {
     const { clock, rejections, windowAfterRejection } = createFixture();
     windowAfterRejection('key');
     expect(windowAfterRejection('key')).toBe(2 * minute);
@@ -51,7 +51,7 @@ describe('rejections', () => {
     expect(windowAfterRejection('key')).toBe(minute);
   });
 
-  test('do not outlast a clock that was fast', () => {
+  test('end when the clock is set back', () => {
     const { clock, rejections, isOpen } = createFixture();
     clock.now = 86_400_000;
     rejections.recordRejection('key', rejectedError);
@@ -62,7 +62,7 @@ describe('rejections', () => {
     expect(isOpen('key')).toBe(false);
   });
 
-  test('count a burst of rejections once', () => {
+  test('count once in one window', () => {
     const { rejections, windowAfterRejection } = createFixture();
     rejections.recordRejection('key', rejectedError);
     rejections.recordRejection('key', rejectedError);
@@ -70,13 +70,13 @@ describe('rejections', () => {
     expect(windowAfterRejection('key')).toBe(2 * minute);
   });
 
-  test('are bounded in number: the oldest goes', () => {
+  test('are bounded in number: the oldest is dropped first', () => {
     const { rejections, isOpen } = createFixture({ max: 2 });
     for (const key of ['1', '2', '3']) rejections.recordRejection(key, rejectedError);
     expect(['1', '2', '3'].map(isOpen)).toEqual([true, false, false]);
   });
 
-  test('let a wrong credential through at most twice in its first three minutes, whoever asks when', () => {
+  test('let a wrong credential through at most twice in its first three minutes', () => {
     fc.assert(
       fc.property(fc.array(fc.nat({ max: 2_000 }), { maxLength: 200 }), (pauses) => {
         const { clock, rejections, isOpen } = createFixture();

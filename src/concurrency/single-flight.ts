@@ -75,7 +75,7 @@ export class SharedCall<T> {
     } finally {
       this.#waiters -= 1;
       if (this.#waiters === 0 && !this.#completed)
-        this.#controller.abort(new SecretError('CANCELLED', 'nobody waits for this any more'));
+        this.#controller.abort(new SecretError('CANCELLED', 'no caller waits for this any more'));
     }
   }
 }
