@@ -25,7 +25,7 @@ useFakeClock();
 const grant = grantOf({});
 const pod = (name: string) => grantOf({ pod: name, scope: 'pod' });
 
-describe('a definite no', () => {
+describe('a definite failure', () => {
   test.each([
     'ACCESS_DENIED',
     'OBJECT_NOT_FOUND',
@@ -40,7 +40,7 @@ describe('a definite no', () => {
     expect(await readText(grant)).toBe('failed STORE_UNAVAILABLE');
   });
 
-  test('absent drops the value too', async () => {
+  test('also includes absent, which drops the value', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), absent(), failed('STORE_UNAVAILABLE'));
     await readText(grant);
@@ -50,7 +50,7 @@ describe('a definite no', () => {
     expect(await readText(grant)).toBe('failed STORE_UNAVAILABLE');
   });
 
-  test('counts for its own principal and ref only', async () => {
+  test('applies only to its own principal and ref', async () => {
     const { provider, readText } = createCacheFixture({ refreshInterval: 0 });
     provider.script('db', value('one'), value('two'), failed('ACCESS_DENIED'), failed());
     provider.script('other', value('other'), failed());
@@ -63,7 +63,7 @@ describe('a definite no', () => {
   });
 
   test.each(['STORE_UNAVAILABLE', 'STORE_THROTTLED', 'RATE_BUDGET_EXHAUSTED'] as const)(
-    '%s is none',
+    'does not include %s',
     async (code) => {
       const { provider, readText, advanceClock } = createCacheFixture();
       provider.script('db', value('one'), failed(code));
@@ -73,7 +73,7 @@ describe('a definite no', () => {
     },
   );
 
-  test('one of our own limits is none, and no reason to serve what is old', async () => {
+  test('does not include our own limits, which do not make a stale value serve either', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), failed('STORE_ANSWER_TOO_LARGE'), failed());
     await readText(grant);
@@ -82,7 +82,7 @@ describe('a definite no', () => {
     expect(await readText(grant)).toBe('one');
   });
 
-  test('that comes when nobody waits any more still drops the value', async () => {
+  test('drops the value although no caller waits any more', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     const lateResponse = deferredResponse();
     provider.script('db', value('one'), lateResponse.response, failed());
@@ -98,7 +98,7 @@ describe('a definite no', () => {
     expect(await readText(grant)).toBe('failed STORE_UNAVAILABLE');
   });
 
-  test('to a pod counts also where its answers have become shared meanwhile', async () => {
+  test('of a pod also drops the value that has become shared meanwhile', async () => {
     const { provider, readText } = createCacheFixture();
     const denial = deferredResponse();
     provider.script('db', denial.response, value('shared', { shareable: true }), failed());
@@ -110,7 +110,7 @@ describe('a definite no', () => {
     expect(await readText(pod('a'))).toBe('failed STORE_UNAVAILABLE');
   });
 
-  test('to a pod counts also for what it had before its answers became shared', async () => {
+  test('of a pod also drops the value from before its results became shared', async () => {
     const { provider, readText } = createCacheFixture();
     const shared = value('shared', { shareable: true });
     provider.script(
@@ -125,14 +125,14 @@ describe('a definite no', () => {
     expect(await readText(pod('b'))).toBe('shared');
     await advanceTimers(30 * second);
     expect(await readText(pod('a'))).toBe('failed ACCESS_DENIED');
-    // From here on nothing is shared, so that pod a has a place of its own again.
+    // From here on nothing is shared, so pod a has its own key again.
     expect(await readText(pod('b'))).toBe('of b');
     expect(await readText(pod('a'))).toBe('failed STORE_UNAVAILABLE');
   });
 });
 
 describe('unchanged', () => {
-  test('is what is cached, with the version that the store now gives it', async () => {
+  test('returns the cached value, with the version that the store now gives it', async () => {
     const { provider, read, advanceClock } = createCacheFixture();
     provider.script('db', value('one', { version: '1' }), unchanged({ version: '2' }));
     await read(grant);
@@ -148,7 +148,7 @@ describe('unchanged', () => {
     expect(provider.calls[2]!.known).toEqual({ version: '2' });
   });
 
-  test('renews the freshness for all', async () => {
+  test('renews the freshness for all workloads', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), unchanged(), failed());
     await readText(grant);
@@ -159,7 +159,7 @@ describe('unchanged', () => {
     expect(provider.calls).toHaveLength(2);
   });
 
-  test('prolongs the life of what ends, and so the next question', async () => {
+  test('prolongs the life of a value that expires, and postpones the next read', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script(
       'db',
@@ -177,7 +177,7 @@ describe('unchanged', () => {
     expect(provider.calls).toHaveLength(3);
   });
 
-  test('does not renew the authorization: a new pod is not served by it after 15 min', async () => {
+  test('does not renew the authorization: after 15 min it does not serve a new pod', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script(
       'db',
@@ -194,7 +194,7 @@ describe('unchanged', () => {
     expect(provider.calls.at(-1)!.known).toBeUndefined();
   });
 
-  test('is not enough for a new pod that joined the question of an old one', async () => {
+  test('is not enough for a new pod that joined the read of an old pod', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     const confirmation = deferredResponse();
     provider.script(
@@ -215,7 +215,7 @@ describe('unchanged', () => {
     expect(provider.calls[2]!.known).toBeUndefined();
   });
 
-  test('is not enough for a new pod whose 15 min pass while it waits', async () => {
+  test('is not enough for a new pod if the 15 min pass while it waits', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     const confirmation = deferredResponse();
     provider.script('db', value('one'), confirmation.response, value('two'));
@@ -227,13 +227,13 @@ describe('unchanged', () => {
     expect(await newPodRead).toBe('two');
   });
 
-  test('that nobody asked for is a fault of the provider, and nothing is served by it', async () => {
+  test('without a known version is an error of the provider, and serves nothing', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', unchanged());
     expect(await readText(grant)).toBe('failed INTERNAL');
   });
 
-  test('does not bring back what was denied while it was on its way', async () => {
+  test('does not restore a value that was denied during the read', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     const lateResponse = deferredResponse();
     const confirmation = deferredResponse();
@@ -261,8 +261,8 @@ describe('unchanged', () => {
   });
 });
 
-describe('an answer', () => {
-  test('counts from when the budget let its question go, not from when it came', async () => {
+describe('a result', () => {
+  test('is as old as the moment when the rate limiter let its request go', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', async ({ onStart }) => {
       await new Promise((resolve) => setTimeout(resolve, 20 * second));
@@ -281,14 +281,14 @@ describe('an answer', () => {
     expect(await nextRead).toBe('call 2');
   });
 
-  test('that is a fault of the store is not filed', async () => {
+  test('that is an error of the store is not cached', async () => {
     const { provider, readText, count } = createCacheFixture();
     provider.script('db', failed(), hang);
     await readText(grant);
     expect(await count('keyferry_cache_bytes')).toBe(0);
   });
 
-  test('with a lease takes the place of the one before', async () => {
+  test('with a lease replaces the one before', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script(
       'db',
@@ -302,19 +302,14 @@ describe('an answer', () => {
       version: 'one',
       lease: { id: 'lease of one' },
     });
-    // The first one is still in use until the pod has read its new file: it lives to its end.
+    // The pod uses the first one until it has read its new file, so it is left to expire.
     await advanceClock(9 * minute);
     expect(provider.releases).toEqual([]);
   });
 });
 
-test('an answer does not keep what the pod brought with the request that asked for it', async () => {
-  const {
-    provider,
-    readText,
-    advanceClock,
-    advanceClockWithTraffic: passAmongOthers,
-  } = createCacheFixture();
+test('an entry does not keep the tokens and secrets of the pod that requested it', async () => {
+  const { provider, readText, advanceClock, advanceClockWithTraffic } = createCacheFixture();
   provider.script('db', leased('one', Date.now() + hour));
   const podGrant = pod('a');
   const podSecrets = new Map([['key', new Redacted('x')]]);
@@ -323,7 +318,7 @@ test('an answer does not keep what the pod brought with the request that asked f
   const release = jest.spyOn(provider, 'release');
   await advanceClock(minute);
   await readText(podGrant);
-  await passAmongOthers(13 * minute);
+  await advanceClockWithTraffic(13 * minute);
   const [releasedGrant] = release.mock.calls[0]!;
   expect(releasedGrant).toMatchObject({
     ref: podGrant.ref,

@@ -24,8 +24,8 @@ function entryOf(key: string, size: number, { namespace = 'team', leased = false
 const keysOf = (cache: { entries(): Iterable<Entry> }) =>
   [...cache.entries()].map(({ key }) => key).sort();
 
-describe('a cache', () => {
-  test('counts content, documents at two bytes a character, keys and what is around them', () => {
+describe('an entry cache', () => {
+  test('counts content, documents at two bytes per character, keys, and a fixed part', () => {
     const cache = new EntryCache({ maxBytes: 100 * kib });
     const entry = entryOf('key', 1_000);
     cache.put(entry);
@@ -41,17 +41,17 @@ describe('a cache', () => {
     expect(keysOf(cache)).toEqual([]);
   });
 
-  test('an entry takes the place of the one with its key, also from another namespace', () => {
+  test('replaces the entry with the same key, also from another namespace', () => {
     const cache = new EntryCache({ maxBytes: 10 * kib });
     cache.put(entryOf('key', 4 * kib, { namespace: 'a' }));
     cache.put(entryOf('key', 2 * kib, { namespace: 'b' }));
     expect(cache.bytes).toBe(2 * kib);
-    // What `a` no longer holds is not counted against it.
+    // The replaced entry no longer counts for `a`.
     for (const key of ['1', '2', '3', '4']) cache.put(entryOf(key, 2 * kib, { namespace: 'a' }));
     expect(keysOf(cache)).toEqual(['1', '2', '3', '4', 'key']);
   });
 
-  test('never holds more than its bound, and gives up what was least recently used', () => {
+  test('never exceeds its bound, and evicts the least recently used entry', () => {
     const cache = new EntryCache({ maxBytes: 10 * kib });
     for (let index = 0; index < 10; index++) cache.put(entryOf(`${index}`, kib));
     expect(cache.bytes).toBe(10 * kib);
@@ -61,21 +61,21 @@ describe('a cache', () => {
     expect(keysOf(cache)).toEqual(['0', '3', '4', '5', '6', '7', '8', '9', 'new']);
   });
 
-  test('holds nothing that is larger than itself', () => {
+  test('keeps no entry that is larger than its bound', () => {
     const cache = new EntryCache({ maxBytes: 10 * kib });
     cache.put(entryOf('large', 11 * kib));
     expect(cache.bytes).toBe(0);
     expect(cache.get('large')).toBeUndefined();
   });
 
-  test('one namespace may fill it while no other needs the room', () => {
+  test('lets one namespace fill it while no other needs the space', () => {
     const cache = new EntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 16; index++)
       cache.put(entryOf(`${index}`, kib, { namespace: 'greedy' }));
     expect(cache.bytes).toBe(16 * kib);
   });
 
-  test('a namespace within its quarter loses nothing to those beyond theirs', () => {
+  test('evicts nothing of a namespace within its quarter for one above its quarter', () => {
     const cache = new EntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 4; index++)
       cache.put(entryOf(`modest ${index}`, kib, { namespace: 'modest' }));
@@ -87,7 +87,7 @@ describe('a cache', () => {
     expect(keysOf(cache).filter((key) => key.startsWith('modest'))).toHaveLength(4);
   });
 
-  test('a namespace that needs its quarter gets it from the one that holds most', () => {
+  test('frees space for a namespace within its quarter from the one that holds most', () => {
     const cache = new EntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 16; index++)
       cache.put(entryOf(`greedy ${index}`, kib, { namespace: 'greedy' }));
@@ -103,7 +103,7 @@ describe('leased entries', () => {
   const exhausted = expect.objectContaining({ code: 'LEASES_EXHAUSTED' }) as unknown as Error;
   const lease = (key: string, namespace = 'team') => entryOf(key, kib, { namespace, leased: true });
 
-  test('are never given up for room', () => {
+  test('are never evicted', () => {
     const cache = new EntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 4; index++) cache.put(lease(`lease ${index}`));
     for (let index = 0; index < 40; index++)
@@ -113,7 +113,7 @@ describe('leased entries', () => {
     expect(cache.bytes).toBe(16 * kib);
   });
 
-  test('fill a quarter for each namespace; the next one is refused, and the cache is as before', () => {
+  test('may fill a quarter per namespace; the next one is refused and changes nothing', () => {
     const cache = new EntryCache({ maxBytes: 16 * kib });
     cache.put(entryOf('plain', kib));
     for (let index = 0; index < 4; index++) cache.put(lease(`${index}`));
@@ -126,14 +126,14 @@ describe('leased entries', () => {
     cache.put(lease('next'));
   });
 
-  test('may be renewed in a full quarter', () => {
+  test('can be renewed in a full quarter', () => {
     const cache = new EntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 4; index++) cache.put(lease(`${index}`));
     cache.put(lease('0'));
     expect(cache.bytes).toBe(4 * kib);
   });
 
-  test('a plain entry that becomes leased is counted, and one that is no longer leased is not', () => {
+  test('include an entry that becomes leased, and exclude one that is no longer leased', () => {
     const cache = new EntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 4; index++) cache.put(entryOf(`${index}`, kib));
     for (let index = 0; index < 4; index++) cache.put(lease(`${index}`));
@@ -142,7 +142,7 @@ describe('leased entries', () => {
     cache.put(lease('next'));
   });
 
-  test('of all namespaces together never pass the bound of the cache', () => {
+  test('of all namespaces together never exceed the bound of the cache', () => {
     const cache = new EntryCache({ maxBytes: 16 * kib });
     for (const namespace of ['a', 'b', 'c', 'd']) {
       for (let index = 0; index < 4; index++) cache.put(lease(`${namespace} ${index}`, namespace));

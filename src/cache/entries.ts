@@ -6,7 +6,9 @@ import type { CachedResult } from './freshness.ts';
 export type Entry = CachedResult & {
   readonly key: string;
   readonly provider: Provider;
-  /** The grant it was read for. Its principal renews the lease; its namespace is charged the bytes. */
+  /**
+   * The grant it was read for. Its principal renews the lease; its namespace is charged the bytes.
+   */
   readonly grant: Grant;
   /** When it was last requested. */
   requestedAt: number;
@@ -26,9 +28,9 @@ const minRepublishInterval = 30_000;
 type NamespaceUsage = { bytes: number; leasedBytes: number; readonly entries: Map<string, Entry> };
 
 /**
- * Cached results by key, bounded in bytes. When the cache is full, it evicts the least recently used
- * entry of the namespace that holds most bytes. So no namespace keeps more than a quarter while
- * another one needs the space.
+ * Cached results by key, bounded in bytes. When the cache is full, it evicts the least recently
+ * used entry of the namespace that holds most bytes. So no namespace keeps more than a quarter
+ * while another one needs the space.
  *
  * Leased values are never evicted, because the credential would live on without its lease. They may
  * fill a quarter of the cache per namespace, and the whole cache in total. The next leased value is
@@ -103,8 +105,8 @@ export class EntryCache {
   }
 
   /**
-   * Moves the times of the last requests forward by `ms`, up to `at`. To be called when the clock was
-   * set, or when no request could come for `ms` milliseconds before `at`.
+   * Moves the times of the last requests forward by `ms`, up to `at`. To be called when the clock
+   * was set, or when no request could come for `ms` milliseconds before `at`.
    */
   adjustForClockJump(at: number, ms: number): void {
     const shifted = (time: number): number => Math.min(at, time + Math.max(0, ms));
@@ -165,16 +167,22 @@ export class EntryCache {
 }
 
 function leasesExhaustedError(holder: string): SecretError {
-  return new SecretError('LEASES_EXHAUSTED', `${holder} as many leased secrets as may be`, {
-    hint: 'use fewer dynamic secrets in these pods, or give Keyferry a larger --cache-bytes',
-  });
+  return new SecretError(
+    'LEASES_EXHAUSTED',
+    `${holder} as many leased secrets as the cache allows`,
+    {
+      hint: 'use fewer dynamic secrets in these pods, or give Keyferry a larger --cache-bytes',
+    },
+  );
 }
 
 function leasedSize(entry: Entry): number {
   return entry.value?.lease === undefined ? 0 : sizeOf(entry);
 }
 
-/** Bytes of content, two bytes per character of text, and a fixed part for the objects themselves. */
+/**
+ * Bytes of content, two bytes per character of text, and a fixed part for the objects themselves.
+ */
 function sizeOf({ key, value }: Entry): number {
   return 512 + 2 * key.length + (value?.bytes.byteLength ?? 0) + 2 * (value?.document?.length ?? 0);
 }

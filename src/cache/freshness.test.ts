@@ -22,7 +22,7 @@ useFakeClock();
 const grant = grantOf({});
 const newPod = grantOf({ pod: 'new' });
 
-/** Answers with the number of the question. */
+/** Responds with the number of the request. */
 const numberedResponses = (fields: Parameters<typeof value>[1] = {}) => {
   let requestCount = 0;
   return () => value(`${(requestCount += 1)}`, fields);
@@ -33,7 +33,7 @@ describe("the store's authorization", () => {
     ['moving', {}, 15 * minute],
     ['pinned', { immutable: true }, undefined],
   ])(
-    'a %s value serves a new pod up to 15 min after its delivery',
+    'lets a %s value serve a new pod up to 15 min after its delivery',
     async (_, fields, refreshInterval) => {
       const { provider, readText, advanceClock } = createCacheFixture({
         refreshInterval: refreshInterval ?? 30 * second,
@@ -45,7 +45,7 @@ describe("the store's authorization", () => {
     },
   );
 
-  test('a pinned value is read again for a new pod after 15 min, and then serves the next one', async () => {
+  test('makes a new pod read a pinned value again after 15 min, which then serves the next one', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', numberedResponses({ immutable: true }));
     await readText(grant);
@@ -57,7 +57,7 @@ describe("the store's authorization", () => {
     expect(await readText(grantOf({ pod: 'newer' }))).toBe('2');
   });
 
-  test('a pod that has been served is new for another principal, and for another ref', async () => {
+  test('treats a pod as new for another principal and for another ref', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', numberedResponses({ immutable: true }));
     provider.script('other', numberedResponses({ immutable: true }));
@@ -70,7 +70,7 @@ describe("the store's authorization", () => {
     expect(provider.calls).toHaveLength(5);
   });
 
-  test('a pod whose volume could not be filled is still new', async () => {
+  test('treats a pod as new until its volume was filled', async () => {
     const { cache, provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', numberedResponses({ immutable: true }));
     provider.script('denied', failed('ACCESS_DENIED'));
@@ -85,7 +85,7 @@ describe("the store's authorization", () => {
   });
 });
 
-test('after the clock was set back, what was delivered in the future is asked for again', async () => {
+test('after the clock was set back, a value delivered in the future is read again', async () => {
   const { provider, readText } = createCacheFixture();
   provider.script('db', numberedResponses());
   provider.script('none', absent());
@@ -98,7 +98,7 @@ test('after the clock was set back, what was delivered in the future is asked fo
   expect(provider.calls.map(({ name }) => name)).toEqual(['db', 'none', 'db', 'none']);
 });
 
-test('after the clock was set back, a running pod has its version confirmed and not leased anew', async () => {
+test('after the clock was set back, a running pod gets its version confirmed, not a new lease', async () => {
   const { provider, readText } = createCacheFixture();
   provider.script('db', value('one'), unchanged());
   await readText(grant);
@@ -107,7 +107,7 @@ test('after the clock was set back, a running pod has its version confirmed and 
   expect(provider.calls[1]!.known).toMatchObject({ version: 'one' });
 });
 
-test('after the clock was set back by more than a value may be stale, it does not serve while nobody answers', async () => {
+test('after the clock was set back by more than max-stale, a value does not serve in an outage', async () => {
   const { provider, readText } = createCacheFixture({ maxStale: 10 * minute });
   provider.script('db', value('one'), failed());
   await readText(grant);
@@ -118,7 +118,7 @@ test('after the clock was set back by more than a value may be stale, it does no
 });
 
 describe('moving versions', () => {
-  test('are asked again after the refresh interval, with the version that is known', async () => {
+  test('are read again after the refresh interval, with the known version', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', numberedResponses());
     expect(await readText(grant)).toBe('1');
@@ -129,7 +129,7 @@ describe('moving versions', () => {
     expect(provider.calls[1]).toMatchObject({ known: { version: '1' }, urgency: 'refresh' });
   });
 
-  test('with an interval of 0 are asked for each time', async () => {
+  test('are read each time with an interval of 0', async () => {
     const { provider, readText } = createCacheFixture({ refreshInterval: 0 });
     provider.script('db', value('one'), unchanged(), value('two'));
     expect(await readText(grant)).toBe('one');
@@ -138,7 +138,7 @@ describe('moving versions', () => {
     expect(provider.calls).toHaveLength(3);
   });
 
-  test('are asked for by nobody but a request', async () => {
+  test('are read only on request', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', numberedResponses());
     await readText(grant);
@@ -146,7 +146,7 @@ describe('moving versions', () => {
     expect(provider.calls).toHaveLength(1);
   });
 
-  test('jitter only shortens, and by a tenth at most', () => {
+  test('have jitter that only shortens the interval, by a tenth at most', () => {
     const ref = { service: 'kms', name: 'db' };
     const at = (random: number) =>
       freshUntil(ref, { bytes: new Uint8Array() }, 1_000, 30_000, random);
@@ -156,23 +156,23 @@ describe('moving versions', () => {
   });
 });
 
-describe('what ends', () => {
+describe('a value that expires', () => {
   test.each([
-    ['a value with an end', () => value('one', { expiresAt: Date.now() + 30 * minute })],
+    ['a value with an expiry', () => value('one', { expiresAt: Date.now() + 30 * minute })],
     [
-      'one that is pinned besides',
+      'one that is also pinned',
       () => value('one', { expiresAt: Date.now() + 30 * minute, immutable: true }),
     ],
     ['a lease', () => leased('one', Date.now() + 30 * minute, false)],
     [
-      'the sooner of both ends',
+      'one with two expiries, by the earlier one,',
       () =>
         value('one', {
           expiresAt: Date.now() + hour,
           lease: { id: 'l', renewable: false, expiresAt: Date.now() + 30 * minute },
         }),
     ],
-  ])('%s is asked for again after two thirds of its life', async (_, createResponse) => {
+  ])('%s is read again after two thirds of its life', async (_, createResponse) => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', createResponse(), value('two'));
     await readText(grant);
@@ -185,7 +185,7 @@ describe('what ends', () => {
     expect(provider.calls).toHaveLength(2);
   });
 
-  test('is not served past its end, though nobody answers and the clock has not ticked', async () => {
+  test('is not served after its expiry, even in an outage and before the next tick', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', value('one', { expiresAt: Date.now() + 3 * minute }), failed());
     await readText(grant);
@@ -195,7 +195,7 @@ describe('what ends', () => {
     expect(await readText(grant)).toBe('failed STORE_UNAVAILABLE');
   });
 
-  test('is not shown to the store as known past its end', async () => {
+  test('is not sent to the store as known after its expiry', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one', { expiresAt: Date.now() + 3 * minute }), value('two'));
     await readText(grant);
@@ -208,7 +208,7 @@ describe('what ends', () => {
 
 describe('methods other than GET', () => {
   test.each(['POST', 'PUT'] as const)(
-    '%s is asked for again after an hour, by the pod itself',
+    '%s: the pod reads its value again after an hour',
     async (method) => {
       const { provider, readText, advanceClock } = createCacheFixture();
       const issued = (pod: string) =>
@@ -227,7 +227,7 @@ describe('methods other than GET', () => {
     },
   );
 
-  test('with an end of its own goes by that', async () => {
+  test('use the expiry of the value if it has one', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     const issued = grantOf({
       ref: { service: 'vault', name: 'pki/issue', method: 'POST' },
@@ -243,7 +243,7 @@ describe('methods other than GET', () => {
     expect(await readText(issued)).toBe('two');
   });
 
-  test('GET, said or not, is a moving version', async () => {
+  test('do not include GET, which is a moving version whether it is set or not', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     const read = grantOf({ ref: { service: 'vault', name: 'kv', method: 'GET' }, scope: 'pod' });
     provider.script('kv', numberedResponses());
@@ -253,8 +253,8 @@ describe('methods other than GET', () => {
   });
 });
 
-describe('absent', () => {
-  test('is remembered for who was told so, for the refresh interval; a new pod asks', async () => {
+describe('an absent secret', () => {
+  test('is cached for the refresh interval; a new pod reads again', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', absent(), absent(), value('one'));
     expect(await readText(grant)).toBe('absent OBJECT_NOT_FOUND');
@@ -270,7 +270,7 @@ describe('absent', () => {
 });
 
 describe('an outage', () => {
-  test('is bridged by the last good value, up to 10 min after its delivery', async () => {
+  test('serves the last good value up to 10 min after its delivery', async () => {
     const { provider, readText, advanceClock, count } = createCacheFixture();
     provider.script('db', value('one'), failed());
     await readText(grant);
@@ -281,7 +281,7 @@ describe('an outage', () => {
     expect(await readText(grant)).toBe('failed STORE_UNAVAILABLE');
   });
 
-  test('also for a new pod', async () => {
+  test('serves the last good value to a new pod, too', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), failed());
     await readText(grant);
@@ -289,7 +289,7 @@ describe('an outage', () => {
     expect(await readText(newPod)).toBe('one');
   });
 
-  test('counts from the delivery: a confirmation does not prolong it', async () => {
+  test('counts the 10 min from the delivery: a confirmation does not prolong them', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), unchanged(), failed());
     await readText(grant);
@@ -299,7 +299,7 @@ describe('an outage', () => {
     expect(await readText(grant)).toBe('failed STORE_UNAVAILABLE');
   });
 
-  test('with max-stale 0 is not bridged, and every question is a first one', async () => {
+  test('serves no value with max-stale 0, and every read is a first one', async () => {
     const { provider, readText, advanceClock } = createCacheFixture({ maxStale: 0 });
     provider.script('db', value('one'), failed());
     await readText(grant);
@@ -308,7 +308,7 @@ describe('an outage', () => {
     expect(provider.calls[1]!.urgency).toBe('first');
   });
 
-  test('leaves the value due: the next request asks again', async () => {
+  test('leaves the value due: the next request reads again', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), failed(), value('two'));
     await readText(grant);
@@ -317,14 +317,14 @@ describe('an outage', () => {
     expect(await readText(grant)).toBe('two');
   });
 
-  test('serves nobody what another principal was given', async () => {
+  test('does not serve the value of another principal', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', value('one'), failed());
     await readText(grantOf({ principal: 'a' }));
     expect(await readText(grantOf({ principal: 'b' }))).toBe('failed STORE_UNAVAILABLE');
   });
 
-  test('of one refs leaves the others alone', async () => {
+  test('of one ref does not affect the others', async () => {
     const { cache, provider } = createCacheFixture();
     provider.script('up', value('up'));
     provider.script('down', failed());
@@ -337,10 +337,10 @@ describe('an outage', () => {
   });
 });
 
-describe('a refresh that gets no budget', () => {
+describe('a refresh that the rate limiter refuses', () => {
   const rateLimited = failed('RATE_BUDGET_EXHAUSTED');
 
-  test('is served what is cached, and stays due', async () => {
+  test('serves the cached value and stays due', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), rateLimited, value('two'));
     await readText(grant);
@@ -349,7 +349,7 @@ describe('a refresh that gets no budget', () => {
     expect(await readText(grant)).toBe('two');
   });
 
-  test('within max-stale only: after that the question is a first one', async () => {
+  test('serves it within max-stale only: after that the read is a first one', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), rateLimited);
     await readText(grant);
@@ -358,7 +358,7 @@ describe('a refresh that gets no budget', () => {
     expect(provider.calls[1]!.urgency).toBe('first');
   });
 
-  test('asks no other region for it', async () => {
+  test('reads no fallback region', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     const withFallback = grantOf({ fallbacks: [grantOf({ ref: 'elsewhere' })] });
     provider.script('db', value('one'), rateLimited);
@@ -369,7 +369,7 @@ describe('a refresh that gets no budget', () => {
     expect(provider.calls.map(({ name }) => name)).toEqual(['db', 'db']);
   });
 
-  test('does not stand for a new pod beyond 15 min: its question is a first one', async () => {
+  test('does not serve a new pod after 15 min: its read is a first one', async () => {
     const { provider, readText, advanceClock } = createCacheFixture({ maxStale: hour });
     provider.script('db', value('one'), ({ urgency }) =>
       urgency === 'refresh' ? rateLimited : value('two'),
@@ -379,7 +379,7 @@ describe('a refresh that gets no budget', () => {
     expect(await readText(newPod)).toBe('two');
   });
 
-  test('and is joined by a first mount: that one asks again itself', async () => {
+  test('makes a first mount that joined it read again itself', async () => {
     const { provider, readText, advanceClock } = createCacheFixture({ maxStale: hour });
     provider.script(
       'db',

@@ -41,7 +41,7 @@ afterEach(async () => {
 });
 
 describe('readers of one secret', () => {
-  test('200 at once are one question', async () => {
+  test('share one read when 200 come at once', async () => {
     const { provider, readText } = createCacheFixture();
     const heldResponse = deferredResponse();
     provider.script('db', heldResponse.response);
@@ -52,7 +52,7 @@ describe('readers of one secret', () => {
     expect(provider.calls).toHaveLength(1);
   });
 
-  test('the first of 200 leaves: 199 are served by the one question', async () => {
+  test('share one read when the first of 200 leaves: 199 get its result', async () => {
     const { provider, readText } = createCacheFixture();
     const heldResponse = deferredResponse();
     provider.script('db', heldResponse.response);
@@ -69,7 +69,7 @@ describe('readers of one secret', () => {
     expect(provider.calls).toHaveLength(1);
   });
 
-  test("all leave: the question's signal fires, and each has its own reason", async () => {
+  test('abort the read when all leave, each with the reason of its own signal', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', hang);
     const readers = createReaders(200);
@@ -86,7 +86,7 @@ describe('readers of one secret', () => {
     expect(provider.calls[0]!.signal.aborted).toBe(true);
   });
 
-  test('share a failure too, and nobody who comes later does', async () => {
+  test('share a failure, too, but not with later readers', async () => {
     const { provider, readText } = createCacheFixture();
     const heldResponse = deferredResponse();
     provider.script('db', heldResponse.response, value('one'));
@@ -97,7 +97,7 @@ describe('readers of one secret', () => {
     expect(await readText(grantOf({}))).toBe('one');
   });
 
-  test('of another principal, ref, version or body ask for themselves', async () => {
+  test('do not share a read for another principal, ref, version or body', async () => {
     const { provider, readText } = createCacheFixture();
     const heldResponse = deferredResponse();
     provider.script('db', heldResponse.response);
@@ -116,13 +116,13 @@ describe('readers of one secret', () => {
     expect(provider.calls).toHaveLength(grants.length);
     grants.forEach((_, index) => heldResponse.resolve(value(`${index}`)));
     expect(await Promise.all(pendingRead)).toEqual(grants.map((_, index) => `${index}`));
-    // And what they were told is kept apart.
+    // Their results are cached separately, too.
     expect(await Promise.all(grants.map((grant) => readText(grant)))).toEqual(
       grants.map((_, index) => `${index}`),
     );
   });
 
-  test('who leave at once ask nothing that stays', async () => {
+  test('leave no state behind when they leave at once', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', hang, value('one'));
     await expect(readText(grantOf({}), { signal: AbortSignal.abort(cancelled) })).rejects.toBe(
@@ -133,8 +133,8 @@ describe('readers of one secret', () => {
   });
 });
 
-describe('an answer that comes when nobody waits any more', () => {
-  test('is not filed, and its lease is given back', async () => {
+describe('a result that comes after the last reader has left', () => {
+  test('is not cached, and its lease is released', async () => {
     const { provider, readText, count } = createCacheFixture();
     const lateResponse = deferredResponse();
     provider.script('db', lateResponse.response, value('two'));
@@ -150,7 +150,7 @@ describe('an answer that comes when nobody waits any more', () => {
     expect(await readText(grantOf({}))).toBe('two');
   });
 
-  test('does not take the place of the answer to the next question', async () => {
+  test('does not replace the result of the next read', async () => {
     const { provider, readText } = createCacheFixture();
     const lateResponse = deferredResponse();
     provider.script('db', lateResponse.response, value('two'));
@@ -166,8 +166,8 @@ describe('an answer that comes when nobody waits any more', () => {
   });
 });
 
-describe('a question', () => {
-  test('has 30 s from when its budget lets it go, however patient its readers are', async () => {
+describe('a read', () => {
+  test('has 30 s from when the rate limiter lets it go, however long its readers wait', async () => {
     const { provider, readText } = createCacheFixture();
     let start = (): void => undefined;
     provider.script('db', ({ onStart }) => {
@@ -185,7 +185,7 @@ describe('a question', () => {
     expect(provider.calls[0]!.signal.aborted).toBe(true);
   });
 
-  test('has no more when it is let go again, as for a second attempt', async () => {
+  test('has no more time when it is let go again, as for a second attempt', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', async ({ onStart }) => {
       onStart();
@@ -198,7 +198,7 @@ describe('a question', () => {
     expect(await pendingRead).toBe('failed STORE_TIMEOUT');
   });
 
-  test('that is let go when it is over leaves nothing behind', async () => {
+  test('that is let go after its end leaves no timer behind', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', value('one'));
     await readText(grantOf({}));
@@ -207,7 +207,7 @@ describe('a question', () => {
     expect(provider.calls[0]!.signal.aborted).toBe(false);
   });
 
-  test('that took too long is an outage: the last good value serves', async () => {
+  test('that takes too long is an outage: the last good value serves', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), hang);
     await readText(grantOf({}));
@@ -217,7 +217,7 @@ describe('a question', () => {
     expect(await pendingRead).toBe('one');
   });
 
-  test('that took too long for the provider to heed: its late lease is given back', async () => {
+  test('that times out, but whose provider still returns a lease, releases the late lease', async () => {
     const { provider, readText } = createCacheFixture();
     const lateResponse = deferredResponse();
     provider.script('db', lateResponse.response);
@@ -229,7 +229,7 @@ describe('a question', () => {
     expect(provider.releases).toMatchObject([{ lease: 'lease of one' }]);
   });
 
-  test('that is refused its budget for two minutes ends', async () => {
+  test('that the rate limiter does not let go for two minutes ends', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', () => new Promise(() => undefined));
     const pendingRead = readText(grantOf({}), { patience: 10 * minute });
@@ -237,7 +237,7 @@ describe('a question', () => {
     expect(await pendingRead).toBe('failed STORE_TIMEOUT');
   });
 
-  test('is not the one that was abandoned: who comes then asks anew', async () => {
+  test('that was abandoned is not joined: a later reader starts a new one', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', () => new Promise(() => undefined), value('two'));
     const abortController = new AbortController();
@@ -248,7 +248,7 @@ describe('a question', () => {
     expect(await readText(grantOf({}))).toBe('two');
   });
 
-  test('is not joined from the very moment in which it is abandoned', async () => {
+  test('cannot be joined from the moment in which it is abandoned', async () => {
     const inFlightReads = new InFlightReads({
       fetchBatched: () => new Promise(() => undefined),
       now: () => Date.now(),

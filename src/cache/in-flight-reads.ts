@@ -7,9 +7,9 @@ import { readTimeout } from './freshness.ts';
 export type Batcher = (provider: Provider, request: FetchRequest) => Promise<FetchResult>;
 
 /**
- * Collects the requests that come before the next microtask into one `fetch` per provider, so that a
- * store with batches gets all refs of a mount together. An exception of a provider becomes a `failed`
- * result.
+ * Collects the requests that come before the next microtask into one `fetch` per provider, so that
+ * a store with batches gets all refs of a mount together. An exception of a provider becomes a
+ * `failed` result.
  */
 export function createBatcher(): Batcher {
   type PendingRead = {
@@ -46,7 +46,7 @@ export function createBatcher(): Batcher {
 }
 
 function missingResultError(provider: Provider): SecretError {
-  return new SecretError('INTERNAL', `provider ${provider.name} left a question unanswered`);
+  return new SecretError('INTERNAL', `provider ${provider.name} returned no result for a request`);
 }
 
 /** What a read needs to start. */
@@ -111,8 +111,8 @@ export class InFlightReads {
   }
 
   /**
-   * Starts a read. `onResult` gets the result, and the time at which the request was sent, before any
-   * waiter. It is not called for a read that all waiters have left.
+   * Starts a read. `onResult` gets the result, and the time at which the request was sent, before
+   * any waiter. It is not called for a read that all waiters have left.
    */
   start(key: string, request: ReadRequest, onResult: OnResult): InFlightRead {
     const inFlightRead = new InFlightRead(request, async (abandoned) => {
@@ -167,7 +167,7 @@ function readTimeoutError(provider: Provider, { ref }: Grant): SecretError {
     'STORE_TIMEOUT',
     `${provider.name}: reading ${ref.service} ${ref.name} took too long`,
     {
-      hint: 'see whether the store is reachable from this node',
+      hint: 'check that the store is reachable from this node',
     },
   );
 }

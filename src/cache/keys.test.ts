@@ -23,14 +23,14 @@ const pod = (name: string, principal = 'principal') =>
 const pods = (size: number) => Array.from({ length: size }, (_, index) => pod(`pod-${index}`));
 const shareable = (text: string) => value(text, { shareable: true });
 
-/** A lease of its own for each question. */
+/** Responds with a new lease to each request. */
 const numberedLeases = () => {
   let requestCount = 0;
   return () => leased(`${(requestCount += 1)}`, Date.now() + hour);
 };
 
 describe('a secret of pod scope', () => {
-  test('50 pods at once get 50 leases, and each keeps its own', async () => {
+  test('gives 50 pods 50 leases, and each keeps its own', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', numberedLeases());
     const first = await Promise.all(pods(50).map((grant) => readText(grant)));
@@ -39,13 +39,13 @@ describe('a secret of pod scope', () => {
     expect(provider.calls).toHaveLength(50);
   });
 
-  test("two volumes of one pod share the pod's", async () => {
+  test('is shared by two volumes of one pod', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', numberedLeases());
     expect(await Promise.all([readText(pod('a')), readText(pod('a'))])).toEqual(['1', '1']);
   });
 
-  test('is shared from the first answer that says so, within its principal', async () => {
+  test('is shared within its principal after the first shareable result', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', shareable('one'), shareable('two'));
     expect(await readText(pod('a'))).toBe('one');
@@ -55,7 +55,7 @@ describe('a secret of pod scope', () => {
     expect(await readText(pod('b'))).toBe('one');
   });
 
-  test('is one question for all once it is known to be shared', async () => {
+  test('takes one read for all once it is known to be shared', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     const heldResponse = deferredResponse();
     provider.script('db', shareable('one'), heldResponse.response);
@@ -68,7 +68,7 @@ describe('a secret of pod scope', () => {
     expect(provider.calls).toHaveLength(2);
   });
 
-  test('is not shared by an answer with a lease, whatever it says', async () => {
+  test('is not shared by a result with a lease, even if the result is marked shareable', async () => {
     const { provider, readText } = createCacheFixture();
     const lease = { id: 'l', renewable: false, expiresAt: Date.now() + hour };
     provider.script(
@@ -80,14 +80,14 @@ describe('a secret of pod scope', () => {
     expect(await readText(pod('b'))).toBe('two');
   });
 
-  test('is not shared by an answer that does not say so', async () => {
+  test('is not shared by a result that is not marked shareable', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', value('one'), value('two'));
     expect(await readText(pod('a'))).toBe('one');
     expect(await readText(pod('b'))).toBe('two');
   });
 
-  test('a shared question that ends unshareable serves who began it; the others read for themselves', async () => {
+  test('serves a shared read that ends unshareable only to the pod that started it', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     const heldResponse = deferredResponse();
     const furtherLeases = numberedLeases();
@@ -105,12 +105,12 @@ describe('a secret of pod scope', () => {
     expect(
       provider.calls.slice(2).every(({ urgency, known }) => urgency === 'first' && !known),
     ).toBe(true);
-    // And so it stays.
+    // This remains so.
     expect(await Promise.all(pods(50).map((grant) => readText(grant)))).toEqual(texts);
     expect(provider.calls).toHaveLength(51);
   });
 
-  test('that began shared and whose beginner has left serves nobody else', async () => {
+  test('serves no other pod when a shared read ends unshareable after its pod has left', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     const heldResponse = deferredResponse();
     provider.script('db', shareable('shared'), heldResponse.response, numberedLeases());
@@ -138,7 +138,7 @@ describe('a secret of pod scope', () => {
     expect(provider.calls).toHaveLength(3);
   });
 
-  test("an outage serves no pod another one's value", async () => {
+  test('serves no pod the value of another one in an outage', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
 
     provider.script('db', value('own'), failed());
@@ -150,7 +150,7 @@ describe('a secret of pod scope', () => {
 });
 
 describe('scope principal', () => {
-  test('one lease serves all pods of the account, of another none', async () => {
+  test('lets one lease serve all pods of its account, and none of another', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', numberedLeases());
     const answers = await Promise.all(
@@ -161,7 +161,7 @@ describe('scope principal', () => {
     expect(await readText(grantOf({ pod: 'a', principal: 'other' }))).toBe('2');
   });
 
-  test('the lease lives as long as any of them asks', async () => {
+  test('keeps the lease alive while any of them sends requests', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', numberedLeases());
     provider.scriptRenewals(() => ({ kind: 'renewed', expiresAt: Date.now() + hour }));
@@ -176,7 +176,7 @@ describe('scope principal', () => {
 });
 
 describe('keys', () => {
-  test('tell pods apart, and principals, and forget within their bound', () => {
+  test('differ by pod and principal, and forget shareable requests above their bound', () => {
     const keys = new EntryKeys({ max: 2 });
     const recordShareable = (ref: string) =>
       keys.recordShareability(grantOf({ ref, scope: 'pod' }), {

@@ -4,13 +4,15 @@ import { type SecretRef, refKey } from '../core/plan.ts';
 import type { Grant, Principal, SecretValue } from '../core/provider.ts';
 
 /**
- * The cache keys of grants. A grant of pod scope has a key of its pod, until a response is shareable.
- * Then all grants of that principal and ref share one key, until a response is not shareable: only
- * the responses show whether a Vault path issues leases. A forgotten request has the pod's key again.
+ * The cache keys of grants. A grant of pod scope has a key of its pod, until a response is
+ * shareable. Then all grants of that principal and ref share one key, until a response is not
+ * shareable: only the responses show whether a Vault path issues leases. A forgotten request has
+ * the pod's key again.
  */
 export class EntryKeys {
   readonly #shareableRequests: LRUCache<string, true>;
-  // Providers keep their principals and the plan cache keeps refs, so a repeated mount makes no keys.
+  // Providers keep their principals and the plan cache keeps refs, so a repeated mount makes no
+  // keys.
   readonly #requestKeys = new WeakMap<Principal, WeakMap<SecretRef, string>>();
 
   /** @param options.max how many shareable requests are remembered */
@@ -51,14 +53,16 @@ export class EntryKeys {
   }
 }
 
-/** Whether a value read for pod scope may serve all workloads of its principal. A lease never does. */
+/**
+ * Whether a value read for pod scope may serve all workloads of its principal. A lease never does.
+ */
 export function isShareable(value: SecretValue): boolean {
   return value.shareable === true && value.lease === undefined;
 }
 
 /**
- * Which secrets this process has already delivered to which workload. A request for one of them is a
- * republish. A forgotten delivery costs one additional read, so a simple bound is enough.
+ * Which secrets this process has already delivered to which workload. A request for one of them is
+ * a republish. A forgotten delivery costs one additional read, so a simple bound is enough.
  */
 export class DeliveryHistory {
   readonly #maxKeysPerInstance: number;

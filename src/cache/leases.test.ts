@@ -21,11 +21,11 @@ useFakeClock();
 
 const pod = (name: string) => grantOf({ ref: 'db', pod: name, scope: 'pod' });
 
-/** A renewal for an hour from when it is asked for. */
+/** A renewal for an hour from the time of its request. */
 const renewedForOneHour = () => ({ kind: 'renewed', expiresAt: Date.now() + 60 * minute }) as const;
 
 describe('a lease', () => {
-  test('is renewed at two thirds of its life, again and again, while its pod asks', async () => {
+  test('is renewed at two thirds of its life, repeatedly, while its pod sends requests', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 60 * minute));
     provider.scriptRenewals(renewedForOneHour);
@@ -44,7 +44,7 @@ describe('a lease', () => {
     expect(provider.calls).toHaveLength(1);
   });
 
-  test('is not renewed before, nor where it is not renewable', async () => {
+  test('is not renewed earlier, or if it is not renewable', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script(
       'db',
@@ -61,13 +61,8 @@ describe('a lease', () => {
     expect(provider.renewals.map(({ pod }) => pod)).toEqual(['a']);
   });
 
-  test('is given back, once, when its pod has not asked for ten minutes, and others have', async () => {
-    const {
-      provider,
-      readText,
-      advanceClock,
-      advanceClockWithTraffic: passAmongOthers,
-    } = createCacheFixture();
+  test('is released once when its pod has sent no request for ten minutes, but others have', async () => {
+    const { provider, readText, advanceClock, advanceClockWithTraffic } = createCacheFixture();
     provider.script(
       'db',
       leased('one', Date.now() + 24 * 60 * minute),
@@ -76,16 +71,16 @@ describe('a lease', () => {
     await readText(pod('a'));
     await advanceClock(5 * minute);
     await readText(pod('a'));
-    await passAmongOthers(10 * minute);
+    await advanceClockWithTraffic(10 * minute);
     expect(provider.releases).toEqual([]);
-    await passAmongOthers(30 * minute);
+    await advanceClockWithTraffic(30 * minute);
     expect(provider.releases).toEqual([
       { lease: 'lease of one', principal: 'principal', pod: 'a' },
     ]);
     expect(await readText(pod('a'))).toBe('two');
   });
 
-  test('is renewed on where nobody asks any more, for an hour: the driver may be away, and its pod still run', async () => {
+  test('is renewed for an hour when no pod sends requests, since the driver may be down', async () => {
     const { provider, readText, advanceClock, warnings } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 12 * minute));
     provider.scriptRenewals(() => ({ kind: 'renewed', expiresAt: Date.now() + 12 * minute }));
@@ -100,11 +95,11 @@ describe('a lease', () => {
     // Every eight minutes, up to an hour after the latest request.
     expect(provider.renewals).toHaveLength(13);
     expect(warnings).toMatchObject([
-      { msg: expect.stringMatching(/^nobody has asked .* for an hour/) },
+      { msg: expect.stringMatching(/^no pod has requested .* for an hour/) },
     ]);
   });
 
-  test('that has ended by the store is dropped: the next request reads anew', async () => {
+  test('is dropped when the store has ended it, and the next request reads again', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script(
       'db',
@@ -119,13 +114,13 @@ describe('a lease', () => {
     expect(provider.calls[1]!.known).toBeUndefined();
   });
 
-  test('lives to its end when nobody answers its renewal, and is not served past it', async () => {
+  test('stays until it expires when its renewal gets no response, and is not served afterwards', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 9 * minute), failed());
     provider.scriptRenewals('STORE_UNAVAILABLE');
     await readText(pod('a'));
     await advanceClock(9 * minute - 5 * second);
-    // Every ten seconds from two thirds on.
+    // Every ten seconds after two thirds of its life.
     expect(provider.renewals.length).toBeGreaterThan(10);
     expect(provider.renewals.length).toBeLessThan(20);
     expect(await readText(pod('a'))).toBe('one');
@@ -134,7 +129,7 @@ describe('a lease', () => {
     expect(provider.releases).toEqual([]);
   });
 
-  test('is renewed once the store answers again', async () => {
+  test('is renewed when the store responds again', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 9 * minute));
     provider.scriptRenewals('STORE_UNAVAILABLE', renewedForOneHour);
@@ -144,7 +139,7 @@ describe('a lease', () => {
     expect(provider.calls).toHaveLength(1);
   });
 
-  test('has one renewal under way at a time', async () => {
+  test('has one renewal in flight at a time', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 9 * minute));
     provider.scriptRenewals(() => new Promise(() => undefined));
@@ -153,7 +148,7 @@ describe('a lease', () => {
     expect(provider.renewals).toHaveLength(1);
   });
 
-  test('renewed counts as delivered: it serves a new pod of its principal after more than 15 min', async () => {
+  test('counts as delivered when renewed, and serves a new pod of its principal after 15 min', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 30 * minute));
     provider.scriptRenewals(renewedForOneHour);
@@ -167,7 +162,7 @@ describe('a lease', () => {
     expect(provider.calls).toHaveLength(1);
   });
 
-  test('that the store confirms while a renewal is under way keeps the later end', async () => {
+  test('keeps the later expiry when the store confirms it during a renewal', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     const confirmation = deferredResponse();
     provider.script('db', leased('one', Date.now() + 9 * minute), confirmation.response);
@@ -192,7 +187,7 @@ describe('a lease', () => {
     expect(provider.calls).toHaveLength(2);
   });
 
-  test('that a renewal finds ended is not brought back by a confirmation asked for before', async () => {
+  test('stays dropped when a renewal finds it ended and an earlier request confirms it', async () => {
     const { cache, provider, readText, advanceClock } = createCacheFixture();
     const confirmation = deferredResponse();
     provider.script(
@@ -213,7 +208,7 @@ describe('a lease', () => {
     expect(await pendingRead).toBe('two');
   });
 
-  test('confirmed while its renewal is under way is dropped all the same if that finds it ended', async () => {
+  test('is dropped when its renewal finds it ended, although a read confirmed it meanwhile', async () => {
     const { cache, provider, readText, advanceClock } = createCacheFixture();
     let finishAsEnded = (): void => undefined;
     provider.script(
@@ -237,7 +232,7 @@ describe('a lease', () => {
     expect(await readText(pod('a'))).toBe('two');
   });
 
-  test('of an answer that the cache refuses is given back', async () => {
+  test('is released when the cache refuses its value', async () => {
     const { provider, readText } = createCacheFixture({ maxBytes: 4 * 2_000 });
     provider.script(
       'db',
@@ -251,7 +246,7 @@ describe('a lease', () => {
     expect(provider.calls).toHaveLength(2);
   });
 
-  test('is not touched by a provider that can neither renew nor give back', async () => {
+  test('is left alone when its provider can neither renew nor release', async () => {
     const { cache, provider, advanceClock } = createCacheFixture();
     const providerWithoutLeases = { ...provider, renew: undefined, release: undefined } as never;
     provider.script('db', leased('one', Date.now() + 30 * minute));
@@ -262,14 +257,8 @@ describe('a lease', () => {
     expect(provider.releases).toEqual([]);
   });
 
-  test('survives a provider that throws where it should reject', async () => {
-    const {
-      cache,
-      provider,
-      advanceClock,
-      advanceClockWithTraffic: passAmongOthers,
-      count,
-    } = createCacheFixture();
+  test('is kept when its provider throws instead of rejecting', async () => {
+    const { cache, provider, advanceClock, advanceClockWithTraffic, count } = createCacheFixture();
     const throwingProvider = {
       ...provider,
       release: () => {
@@ -281,15 +270,15 @@ describe('a lease', () => {
     await cache.read(throwingProvider, [pod('a'), pod('b')], waiter);
     await advanceClock(minute);
     await cache.read(throwingProvider, [pod('a'), pod('b')], waiter);
-    await passAmongOthers(12 * minute);
+    await advanceClockWithTraffic(12 * minute);
     expect(await count('keyferry_lease_events_total', { result: 'failed' })).toBe(2);
   });
 });
 
-describe('a lease whose pod asks only once', () => {
+describe('a lease whose pod sends only one request', () => {
   const day = 24 * 60 * minute;
 
-  test('is renewed no more after ten minutes, and left to its end: its pod may run without rotation; which is said once a class', async () => {
+  test('is no longer renewed after ten minutes and left to expire, with one warning per class', async () => {
     const { provider, readText, advanceClock, count, warnings } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 12 * minute), leased('two', Date.now() + day));
     provider.scriptRenewals(renewedForOneHour);
@@ -301,7 +290,7 @@ describe('a lease whose pod asks only once', () => {
     expect(await count('keyferry_lease_events_total', { result: 'lapsed' })).toBe(2);
     expect(warnings).toEqual([
       expect.objectContaining({
-        msg: 'a leased secret was asked for once and never again: it is renewed no more',
+        msg: 'a leased secret was requested once and never again: its lease is no longer renewed',
         hint: expect.stringContaining('--pod-watch on'),
         namespace: 'team',
         ref: 'db',
@@ -309,7 +298,7 @@ describe('a lease whose pod asks only once', () => {
     ]);
   });
 
-  test('asks for it twice where it has two volumes', async () => {
+  test('is not released when the pod has two volumes and so sends two requests', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + day));
     await readText(pod('a'));
@@ -319,7 +308,7 @@ describe('a lease whose pod asks only once', () => {
     expect(provider.releases).toEqual([]);
   });
 
-  test('is not given back because its first mount took several attempts', async () => {
+  test('is not released when its first mount took several attempts', async () => {
     const { cache, provider, advanceClock } = createCacheFixture();
     const other = grantOf({ ref: 'other', pod: 'a', scope: 'pod' });
     provider.script('db', leased('one', Date.now() + day));
@@ -333,7 +322,7 @@ describe('a lease whose pod asks only once', () => {
     expect(provider.releases).toEqual([]);
   });
 
-  test('is not given back because another pod of its account came later', async () => {
+  test('is not released when another pod of its account sends a request later', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + day));
     await readText(grantOf({ pod: 'a' }));
@@ -344,7 +333,7 @@ describe('a lease whose pod asks only once', () => {
   });
 });
 
-describe('where pods are watched', () => {
+describe('when pods are watched', () => {
   const day = 24 * 60 * minute;
 
   function createWatchedFixture() {
@@ -357,7 +346,7 @@ describe('where pods are watched', () => {
     return { ...fixture, gone, unwatched };
   }
 
-  test('a lease is renewed while its pod is there, though it never asks again', async () => {
+  test('a lease is renewed while its pod exists, although it sends no more requests', async () => {
     const { provider, readText, advanceClock } = createWatchedFixture();
     provider.script('db', leased('one', Date.now() + 60 * minute));
     provider.scriptRenewals(renewedForOneHour);
@@ -367,7 +356,7 @@ describe('where pods are watched', () => {
     expect(provider.releases).toEqual([]);
   });
 
-  test('a lease is given back, once, when its pod is gone', async () => {
+  test('a lease is released once when its pod is gone', async () => {
     const { cache, provider, readText, advanceClock, gone, count } = createWatchedFixture();
     provider.script('db', leased('one', Date.now() + day), leased('two', Date.now() + day));
     await readText(pod('a'));
@@ -382,7 +371,7 @@ describe('where pods are watched', () => {
     expect(await readText(pod('b'))).toBe('two');
   });
 
-  test('a lease that comes when its pod has gone is given back, too', async () => {
+  test('a lease that arrives after its pod is gone is released, too', async () => {
     const { provider, readText, advanceClock, gone } = createWatchedFixture();
     const lateResponse = deferredResponse();
     provider.script('db', lateResponse.response);
@@ -396,7 +385,7 @@ describe('where pods are watched', () => {
     expect(provider.releases).toHaveLength(1);
   });
 
-  test('one whose renewal is under way is given back, and not brought back by it', async () => {
+  test('a lease whose renewal is in flight is released, and the renewal does not restore it', async () => {
     const { cache, provider, readText, advanceClock, gone } = createWatchedFixture();
     let renew = (): void => undefined;
     provider.script('db', leased('one', Date.now() + 9 * minute), leased('two', Date.now() + day));
@@ -417,7 +406,7 @@ describe('where pods are watched', () => {
     expect(await readText(pod('a'))).toBe('two');
   });
 
-  test('what else a pod of its own has is forgotten with it, and what it shares stays', async () => {
+  test('other values of the pod are dropped with it, and shared values stay', async () => {
     const { provider, readText, advanceClock, gone, count } = createWatchedFixture();
     provider.script('own', value('own'));
     provider.script('kv', value('kv', { shareable: true, immutable: true }));
@@ -431,14 +420,9 @@ describe('where pods are watched', () => {
     expect(provider.calls).toHaveLength(2);
   });
 
-  test('the lease of an account outlives the pod that read it', async () => {
-    const {
-      provider,
-      readText,
-      advanceClock,
-      advanceClockWithTraffic: passAmongOthers,
-      gone,
-    } = createWatchedFixture();
+  test('a lease of an account stays after the pod that read it is gone', async () => {
+    const { provider, readText, advanceClock, advanceClockWithTraffic, gone } =
+      createWatchedFixture();
     provider.script('db', leased('one', Date.now() + day));
     await readText(grantOf({ pod: 'a' }));
     gone.add('a');
@@ -448,77 +432,62 @@ describe('where pods are watched', () => {
       await advanceClock(minute);
     }
     expect(provider.releases).toEqual([]);
-    await passAmongOthers(11 * minute);
+    await advanceClockWithTraffic(11 * minute);
     expect(provider.releases).toHaveLength(1);
   });
 
-  test('and the watch ends, requests tell again', async () => {
-    const {
-      provider,
-      readText,
-      advanceClock,
-      advanceClockWithTraffic: passAmongOthers,
-      unwatched,
-    } = createWatchedFixture();
+  test('and the watch ends, requests are the sign of life again', async () => {
+    const { provider, readText, advanceClock, advanceClockWithTraffic, unwatched } =
+      createWatchedFixture();
     provider.script('db', leased('one', Date.now() + day));
     await readText(pod('a'));
     await advanceClock(60 * minute);
     await readText(pod('a'));
     unwatched.add('a');
-    await passAmongOthers(9 * minute);
+    await advanceClockWithTraffic(9 * minute);
     expect(provider.releases).toEqual([]);
-    await passAmongOthers(3 * minute);
+    await advanceClockWithTraffic(3 * minute);
     expect(provider.releases).toHaveLength(1);
   });
 });
 
-describe('the clock', () => {
+describe('a clock', () => {
   test.each([
     ['forward', 30],
     ['by a day', 24 * 60],
   ])(
-    'that is set %s gives no lease of a running pod back, whoever asks first',
+    'that is set %s releases no lease of a running pod, whichever pod sends the first request',
     async (_, minutes) => {
-      const {
-        provider,
-        readText,
-        advanceClock,
-        advanceClockWithTraffic: passAmongOthers,
-      } = createCacheFixture();
+      const { provider, readText, advanceClock, advanceClockWithTraffic } = createCacheFixture();
       provider.script('db', leased('one', Date.now() + 48 * 60 * minute));
       await readText(pod('a'));
-      await passAmongOthers(minute);
+      await advanceClockWithTraffic(minute);
       await readText(pod('a'));
       jest.setSystemTime(Date.now() + minutes * minute);
-      await passAmongOthers(9 * minute);
+      await advanceClockWithTraffic(9 * minute);
       expect(provider.releases).toEqual([]);
       expect(await readText(pod('a'))).toBe('one');
       await advanceClock(minute);
-      await passAmongOthers(13 * minute);
+      await advanceClockWithTraffic(13 * minute);
       expect(provider.releases).toHaveLength(1);
     },
   );
 
-  test('that is set back gives no lease of a running pod back, and one that is gone soon', async () => {
-    const {
-      provider,
-      readText,
-      advanceClock,
-      advanceClockWithTraffic: passAmongOthers,
-    } = createCacheFixture();
+  test('that is set back releases no lease of a running pod, and soon that of a pod that is gone', async () => {
+    const { provider, readText, advanceClock, advanceClockWithTraffic } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 48 * 60 * minute), unchanged());
     provider.scriptRenewals(renewedForOneHour);
     await readText(pod('a'));
-    await passAmongOthers(2 * minute);
+    await advanceClockWithTraffic(2 * minute);
     await readText(pod('a'));
     jest.setSystemTime(Date.now() - 60 * minute);
     await advanceClock(11 * minute);
     expect(provider.releases).toEqual([]);
-    await passAmongOthers(3 * minute);
+    await advanceClockWithTraffic(3 * minute);
     expect(provider.releases).toHaveLength(1);
   });
 
-  test('that is set back has what was leased in the wrong future renewed at once, tries again soon, and goes by the right end', async () => {
+  test('that is set back makes leases from the future due at once, with retries and the new expiry', async () => {
     const { provider, readText, advanceClock } = createCacheFixture({ presence: () => 'here' });
     const future = Date.now() + 24 * 60 * minute;
     jest.setSystemTime(future);
@@ -537,7 +506,7 @@ describe('the clock', () => {
     expect(provider.renewals).toHaveLength(before + 2);
   });
 
-  test('forgets what has ended, and what nobody asked for within an hour', async () => {
+  test('drops entries that have expired, and those without a request for an hour', async () => {
     const { provider, readText, advanceClock, count } = createCacheFixture();
     provider.script('pinned', value('pinned', { immutable: true }));
     provider.script('ending', value('ending', { expiresAt: Date.now() + 20 * minute }));

@@ -34,15 +34,17 @@ const maxWarnedClasses = 1_000;
 
 /**
  * Keeps leases alive while their workloads run. It renews a lease at two thirds of its life, and
- * releases it when the instance that it was read for is gone. It also drops entries that have expired
- * or are idle.
+ * releases it when the instance that it was read for is gone. It also drops entries that have
+ * expired or are idle.
  *
  * For an instance that is not watched, its requests are the only sign of life:
  * - No request for ten minutes while other instances send theirs: the lease is released.
  * - No request ever after the first mount: the driver may not rotate. The renewals stop at once.
- * - No request from any instance: the driver or the kubelet is down. The renewals stop after an hour.
+ * - No request from any instance: the driver or the kubelet is down. The renewals stop after an
+ *   hour.
  *
- * In the last two cases the workload may still run, so the lease is not released but left to expire.
+ * In the last two cases the workload may still run, so the lease is not released but left to
+ * expire.
  */
 export class LeaseManager {
   readonly #deps: LeaseManagerDeps;
@@ -108,7 +110,9 @@ export class LeaseManager {
     }
   }
 
-  /** Whether the entry's requests have stopped, and whether that means that its workload is gone. */
+  /**
+   * Whether the entry's requests have stopped, and whether that means that its workload is gone.
+   */
   #inactivityOf({ requestedAt, republished, grant }: Entry): 'none' | 'gone' | 'unclear' {
     const { cache, presence, now } = this.#deps;
     const idleMs = now() - requestedAt;
@@ -118,8 +122,8 @@ export class LeaseManager {
   }
 
   /**
-   * Whether to renew the lease now. An entry that was delivered in the future is from before the clock
-   * was set back; its times are meaningless, so it is due.
+   * Whether to renew the lease now. An entry that was delivered in the future is from before the
+   * clock was set back; its times are meaningless, so it is due.
    */
   #isRenewalDue({ freshUntil, deliveredAt, renewAfter = 0 }: Entry): boolean {
     const at = this.#deps.now();
@@ -164,7 +168,7 @@ export class LeaseManager {
   #release(provider: Provider, grant: Grant, lease: Lease): void {
     this.#reportBackgroundFailure(
       { provider, grant },
-      'a lease could not be given back',
+      'a lease could not be released',
       this.#releaseAtStore(provider, grant, lease),
     );
   }
@@ -198,12 +202,12 @@ export class LeaseManager {
     if (this.#warned.has(key)) return;
     this.#warned.set(key, true);
     const hint =
-      'if its pod still runs, switch on rotation in the driver, or give Keyferry --pod-watch on';
+      'if its pod still runs, enable rotation in the driver, or run Keyferry with --pod-watch on';
     this.#deps.log.warn(
       { provider: provider.name, namespace, class: className, ref: ref.name, hint },
       republished
-        ? 'nobody has asked for leased secrets for an hour: they are renewed no more'
-        : 'a leased secret was asked for once and never again: it is renewed no more',
+        ? 'no pod has requested leased secrets for an hour: their leases are no longer renewed'
+        : 'a leased secret was requested once and never again: its lease is no longer renewed',
     );
   }
 }

@@ -27,7 +27,7 @@ const recordUnhandled = (reason: unknown): unknown => unhandled.push(reason);
 beforeEach(() => void process.on('unhandledRejection', recordUnhandled));
 afterEach(() => void process.off('unhandledRejection', recordUnhandled));
 
-/** What happens, one thing after the other. */
+/** One step of a scenario. */
 type Step =
   | {
       readonly do: 'read';
@@ -44,7 +44,7 @@ type Step =
       readonly principal: number;
     }
   | { readonly do: 'write'; readonly kind: number }
-  /** A pod ends, and another takes its place. */
+  /** A pod ends, and another one replaces it. */
   | { readonly do: 'end'; readonly pod: number };
 
 const smallIndex = fc.nat({ max: 2 });
@@ -98,7 +98,7 @@ const scenario = fc.record({
   kinds: fc.shuffledSubarray([...secretKinds], { minLength: 1, maxLength: 3 }),
   refreshInterval: fc.constantFrom(0, 30 * second, 2 * minute),
   maxStale: fc.constantFrom(0, 10 * minute, 30 * minute),
-  // Nothing may hang on the clock's having ticked in time.
+  // No rule may depend on a tick in time.
   ticks: fc.boolean(),
   watched: fc.boolean(),
   steps: fc.array(step, { minLength: 20, maxLength: 90, size: 'max' }),
@@ -107,7 +107,7 @@ const scenario = fc.record({
 
 const namespaceOf = (pod: number): string => `team-${pod % 2}`;
 
-/** What a pod reads a secret as: its account's own principal, or the one that all share. */
+/** The grant of a pod: with the principal of its account, or with the one that all share. */
 function grantFor({ ref, scope }: SecretKind, pod: number, name: string, shared: boolean): Grant {
   const namespace = namespaceOf(pod);
   const principal = shared ? 'shared' : namespace;
@@ -116,7 +116,7 @@ function grantFor({ ref, scope }: SecretKind, pod: number, name: string, shared:
   return grantOf({ ref, scope, ...podFields, fallbacks });
 }
 
-/** Lets a store live through all that, under the eyes of the judge. */
+/** Runs a scenario on a cache and checks every outcome with the oracle. */
 async function runScenario(
   plan: typeof scenario extends fc.Arbitrary<infer T> ? T : never,
 ): Promise<void> {
@@ -221,12 +221,15 @@ async function runScenario(
   }
 }
 
-/** Another seed, or more runs, by the environment; a failure prints the seed and the path to its smallest case. */
-test('whatever happens, nobody is served what the contract does not allow', async () => {
+/**
+ * The environment can set another seed, or more runs. A failure prints the seed and the path to its
+ * smallest case.
+ */
+test('no scenario serves a value that the contract does not allow', async () => {
   const maxShrinkRuns = 500;
   let sinceFailure = 0;
   const property = fc.asyncProperty(scenario, async (plan) => {
-    // A failure is made smaller for so many lives; then it is small enough.
+    // After this many runs of shrinking, the failing scenario is small enough.
     if (sinceFailure > maxShrinkRuns) return;
     try {
       await runScenario(plan);

@@ -18,7 +18,7 @@ const cancelled = new SecretError('CANCELLED', 'left');
 const waiter = () => ({ signal: new AbortController().signal, deadline: Date.now() + minute });
 
 describe('a read', () => {
-  test('answers each grant in its place, whatever the others come to', async () => {
+  test('returns the outcomes in the order of the grants, whatever each of them is', async () => {
     const { cache, provider } = createCacheFixture();
     provider.script('slow', async () => {
       await new Promise((resolve) => setTimeout(resolve, second));
@@ -41,7 +41,7 @@ describe('a read', () => {
     expect(outcomes.map(({ ref }) => ref)).toEqual(grants.map(({ ref }) => ref));
   });
 
-  test('asks all that a mount needs in one batch, and each question once', async () => {
+  test('requests all secrets of a mount in one batch, and each of them once', async () => {
     const { cache, provider } = createCacheFixture();
     const grants = ['a', 'b', 'c', 'a'].map((ref) => grantOf({ ref }));
     await cache.read(provider, grants, waiter());
@@ -52,13 +52,13 @@ describe('a read', () => {
     ]);
   });
 
-  test('of nothing asks nothing', async () => {
+  test('without grants sends no request', async () => {
     const { cache, provider } = createCacheFixture();
     expect(await cache.read(provider, [], waiter())).toEqual([]);
     expect(provider.calls).toEqual([]);
   });
 
-  test("rejects with its own signal's reason as soon as it fires, and leaves no other read behind", async () => {
+  test("rejects with its signal's reason as soon as it fires, and leaves no read in flight", async () => {
     const { cache, provider } = createCacheFixture();
     provider.script('hung', hang);
     provider.script('also', hang);
@@ -73,7 +73,7 @@ describe('a read', () => {
     expect(provider.calls.map(({ signal }) => signal.aborted)).toEqual([true, true]);
   });
 
-  test('has served a grant once all of its volume was answered', async () => {
+  test('counts a grant as delivered once its whole volume was read', async () => {
     const { cache, provider, readText } = createCacheFixture();
     provider.script('db', value('one'));
     const grant = grantOf({});
@@ -86,7 +86,7 @@ describe('a read', () => {
   });
 });
 
-describe('a provider that misbehaves', () => {
+describe('a provider with a defect', () => {
   const faultyFetches: [string, (provider: Provider) => Provider['fetch'], string][] = [
     [
       'throws',
@@ -101,15 +101,15 @@ describe('a provider that misbehaves', () => {
       'failed INTERNAL',
     ],
     [
-      'rejects with an error of the house',
+      'rejects with a SecretError',
       () => (requests) =>
         requests.map(() => Promise.reject(new SecretError('ACCESS_DENIED', 'as scripted'))),
       'failed ACCESS_DENIED',
     ],
-    ['answers nothing', () => () => [], 'failed INTERNAL'],
+    ['returns nothing', () => () => [], 'failed INTERNAL'],
   ];
   test.each(faultyFetches)(
-    'and %s fails its own reads, and is asked again',
+    'that %s fails only its own reads, and gets the next request',
     async (_, fetch, expected) => {
       const { cache, provider } = createCacheFixture();
       provider.script('a', value('one'));
@@ -127,7 +127,7 @@ describe('a provider that misbehaves', () => {
     },
   );
 
-  test('and answers too few fails those that are left', async () => {
+  test('that returns too few results fails the other requests', async () => {
     const { cache, provider } = createCacheFixture();
     provider.script('a', value('one'));
     const incompleteProvider: Provider = {
@@ -142,7 +142,7 @@ describe('a provider that misbehaves', () => {
     expect(outcomes.map(formatOutcome)).toEqual(['one', 'failed INTERNAL']);
   });
 
-  test('and throws says so in the house’s words, with the cause for the log', async () => {
+  test('that throws becomes an INTERNAL error with the cause for the log', async () => {
     const { cache, provider } = createCacheFixture();
     const cause = new Error('secret detail');
     const faultyProvider: Provider = { ...provider, fetch: () => [Promise.reject(cause)] };
@@ -160,14 +160,14 @@ describe('fallbacks', () => {
   const calledNames = (provider: { calls: readonly { name: string }[] }) =>
     provider.calls.map(({ name }) => name);
 
-  test('are not asked while the primary answers', async () => {
+  test('are not read while the primary responds', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', value('one'));
     expect(await readText(withFallbacks)).toBe('one');
     expect(calledNames(provider)).toEqual(['db']);
   });
 
-  test('are asked in order when nobody answers; each as its own principal', async () => {
+  test('are read in order in an outage, each with its own principal', async () => {
     const { provider, read } = createCacheFixture();
     provider.script('db', failed());
     provider.script('second', failed('STORE_THROTTLED'));
@@ -185,9 +185,9 @@ describe('fallbacks', () => {
   test.each([
     ['a denial', failed('ACCESS_DENIED'), 'failed ACCESS_DENIED'],
     ['absence', absent(), 'absent OBJECT_NOT_FOUND'],
-    ['a fault of the request', failed('INVALID_REQUEST'), 'failed INVALID_REQUEST'],
+    ['an invalid request', failed('INVALID_REQUEST'), 'failed INVALID_REQUEST'],
     ['one of our limits', failed('STORE_ANSWER_TOO_LARGE'), 'failed STORE_ANSWER_TOO_LARGE'],
-  ])('are not asked after %s', async (_, response, expected) => {
+  ])('are not read after %s', async (_, response, expected) => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', response);
     provider.script('second', value('two'));
@@ -199,8 +199,8 @@ describe('fallbacks', () => {
     ['has no credentials', failed('CREDENTIALS_REFUSED')],
     ['is denied', failed('ACCESS_DENIED')],
     ['does not have the secret', absent()],
-    ['fails in a way of its own', failed('INTERNAL')],
-  ])('one that %s fails alone', async (_, response) => {
+    ['fails with an unexpected error', failed('INTERNAL')],
+  ])('do not affect the read when one of them %s', async (_, response) => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', failed());
     provider.script('second', response);
@@ -208,7 +208,7 @@ describe('fallbacks', () => {
     expect(await readText(withFallbacks)).toBe('three');
   });
 
-  test("the primary's failure is told when all fail, and the next request begins with it again", async () => {
+  test("report the primary's error when all fail, and the next request starts with the primary", async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', failed('STORE_UNAVAILABLE'), value('one'));
     provider.script('second', failed('CREDENTIALS_REFUSED'));
@@ -217,7 +217,7 @@ describe('fallbacks', () => {
     expect(await readText(withFallbacks)).toBe('one');
   });
 
-  test('each attempt but the last has half of the time that is left', async () => {
+  test('get half of the remaining time each, except the last one', async () => {
     const { provider, readText } = createCacheFixture();
     const callStarts: [string, number][] = [];
     const start = Date.now();
@@ -234,13 +234,13 @@ describe('fallbacks', () => {
       ['second', 20 * second],
       ['third', 30 * second],
     ]);
-    // The last one has all the rest: here its own 30 s, since no signal has fired.
+    // The last one has all the remaining time: here its own 30 s, since no signal has fired.
     await advanceTimers(20 * second);
     expect(await pendingRead).toBe('failed STORE_TIMEOUT');
     expect(provider.calls.every(({ signal }) => signal.aborted)).toBe(true);
   });
 
-  test("a reader's leaving ends the walk", async () => {
+  test('are not read after the reader has left', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', hang);
     const abortController = new AbortController();
@@ -252,7 +252,7 @@ describe('fallbacks', () => {
     expect(calledNames(provider)).toEqual(['db']);
   });
 
-  test('give way to the last good value of the primary only when all have failed', async () => {
+  test('come before the last good value of the primary', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), failed());
     provider.script('second', value('two'), failed());
@@ -265,7 +265,7 @@ describe('fallbacks', () => {
     expect(calledNames(provider)).toEqual(['db', 'db', 'second', 'db', 'second', 'third']);
   });
 
-  test("never stand under the primary's key: who has no fallback is not served by them", async () => {
+  test("are not cached under the primary's key: they serve no grant without fallbacks", async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', failed());
     provider.script('second', value('two'));
@@ -273,7 +273,7 @@ describe('fallbacks', () => {
     expect(await readText(grantOf({ pod: 'other' }))).toBe('failed STORE_UNAVAILABLE');
   });
 
-  test('are cached under their own key, and the primary is tried first each time', async () => {
+  test('are cached under their own key, and the primary is read first each time', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', failed(), failed(), value('one'));
     provider.script('second', value('two'));
@@ -283,7 +283,7 @@ describe('fallbacks', () => {
     expect(calledNames(provider)).toEqual(['db', 'second', 'db', 'db']);
   });
 
-  test('a pod served by one counts as served; for the primary it is still new', async () => {
+  test('count as delivered to the pod; for the primary the pod is still new', async () => {
     const { cache, provider, readText, advanceClock } = createCacheFixture({
       refreshInterval: 60 * minute,
     });
@@ -297,7 +297,7 @@ describe('fallbacks', () => {
     expect(provider.calls.at(-1)!.known).toBeUndefined();
   });
 
-  test("a fallback's denial drops what was cached for it", async () => {
+  test('drop their cached value when they are denied', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', failed());
     provider.script('second', value('two'), failed('ACCESS_DENIED'), failed());

@@ -107,7 +107,9 @@ export class SecretCache {
     });
   }
 
-  /** Whether this process has delivered the grant's secret, or a fallback, to the grant's workload. */
+  /**
+   * Whether this process has delivered the grant's secret, or a fallback, to the grant's workload.
+   */
   hasDelivered(grant: Grant): boolean {
     return (
       this.#wasDelivered(grant) || grant.fallbacks.some((fallback) => this.hasDelivered(fallback))
@@ -131,7 +133,9 @@ export class SecretCache {
     return outcomes;
   }
 
-  /** One grant. On an outage, its fallbacks in order; then the last good value of the grant itself. */
+  /**
+   * One grant. On an outage, its fallbacks in order; then the last good value of the grant itself.
+   */
   async #readOne(provider: Provider, grant: Grant, waiter: Waiter): Promise<Outcome> {
     const { ref } = grant;
     const staleValue = (): SecretValue | undefined => this.#staleValue(provider, grant);
@@ -164,9 +168,9 @@ export class SecretCache {
   }
 
   /**
-   * One grant, from the cache or from the store. A read in flight may turn out to be unusable: another
-   * pod's lease, a confirmation where a delivery is needed, or a refresh that gave way to first mounts.
-   * Then the next round starts.
+   * One grant, from the cache or from the store. A read in flight may turn out to be unusable:
+   * another pod's lease, a confirmation where a delivery is needed, or a refresh that gave way to
+   * first mounts. Then the next round starts.
    */
   async #attempt(provider: Provider, grant: Grant, signal: AbortSignal): Promise<Attempt> {
     for (let round = 0; round < maxRounds; round++) {
@@ -277,12 +281,12 @@ function toKnown({ version, lease }: SecretValue): NonNullable<FetchRequest['kno
 }
 
 function attemptTimeoutError(ref: SecretRef): SecretError {
-  return new SecretError('STORE_TIMEOUT', `${ref.service} did not answer for ${ref.name} in time`);
+  return new SecretError('STORE_TIMEOUT', `${ref.service} did not return ${ref.name} in time`);
 }
 
 function livelockError(provider: Provider, ref: SecretRef): SecretError {
   return new SecretError(
     'INTERNAL',
-    `${provider.name}: reading ${ref.service} ${ref.name} went round in circles`,
+    `${provider.name}: reading ${ref.service} ${ref.name} gave no usable result`,
   );
 }

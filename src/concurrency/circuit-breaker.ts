@@ -31,8 +31,8 @@ type FailureRecord = {
 };
 
 /**
- * Stops requests to a target that fails. Each open period is twice as long as the one before, and is
- * shortened by up to a half at random, so that a thousand nodes do not come back at once. A key
+ * Stops requests to a target that fails. Each open period is twice as long as the one before, and
+ * is shortened by up to a half at random, so that a thousand nodes do not come back at once. A key
  * without a record is closed.
  */
 export class CircuitBreaker {

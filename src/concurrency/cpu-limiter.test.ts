@@ -69,8 +69,8 @@ describe('a CPU limiter', () => {
       void work('greedy', 20, { label }).then(() => endedAt.push(elapsed()));
     await jest.advanceTimersByTimeAsync(1_000);
     expect(order).toEqual(['greedy', '1', '2', '3']);
-    // The excess of 40 ms takes 80 ms. Then each piece of 20 ms adds an excess of 10 ms: half of the
-    // piece is paid for while it runs.
+    // The excess of 40 ms takes 80 ms. Then each piece of 20 ms adds an excess of 10 ms: half of
+    // the piece is paid for while it runs.
     expect(endedAt).toEqual([80, 100, 120]);
     expect(jest.getTimerCount()).toBe(0);
   });

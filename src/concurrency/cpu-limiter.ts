@@ -27,8 +27,8 @@ export type CpuLimiterOptions = {
  * for 20 s. A namespace may use `burstMs` at once and `cpuFraction` of the time in the long run.
  * The default is so low that a hundred mounts of another namespace do not notice it.
  *
- * Work of up to `uncountedMs`, which is enough for ordinary classes, is not counted. Neither is time
- * in which the process does not run.
+ * Work of up to `uncountedMs`, which is enough for ordinary classes, is not counted. Neither is
+ * time in which the process does not run.
  */
 export class CpuLimiter {
   readonly #now: () => number;

@@ -4,8 +4,8 @@ import { WaitQueue } from './wait-queue.ts';
 const sharedQueue = '';
 
 /**
- * Bounds the memory in use at one time, for example by responses that are being built.
- * A request for more than `maxBytes` counts as `maxBytes`: it waits until no other memory is in use.
+ * Bounds the memory in use at one time, for example by responses that are being built. A request
+ * for more than `maxBytes` counts as `maxBytes`: it waits until no other memory is in use.
  */
 export class MemoryLimiter {
   readonly #maxBytes: number;

@@ -34,7 +34,9 @@ export function createRateLimiterMetrics(registry: Registry): RateLimiterMetrics
     }),
     failedAttempts: new Counter({
       name: 'keyferry_failed_attempts_total',
-      help: 'Calls to a store that failed, by code, whether retried or not. Throttling that a retry overcame shows only here.',
+      help:
+        'Calls to a store that failed, by code, whether retried or not. ' +
+        'Throttling that a retry overcame shows only here.',
       labelNames: ['budget', 'code'],
       registers: [registry],
     }),
@@ -94,8 +96,8 @@ export class RateLimiter {
   /**
    * Waits until one call may go. Calls of first mounts go before refreshes. Within each of the two,
    * namespaces take turns.
-   * @throws SecretError RATE_BUDGET_EXHAUSTED for a refresh that waited 2 s, and for any call if the
-   *   queue is full; the signal's reason if the signal fires first
+   * @throws SecretError RATE_BUDGET_EXHAUSTED for a refresh that waited 2 s, and for any call if
+   *   the queue is full; the signal's reason if the signal fires first
    */
   async acquire({
     namespace,

@@ -20,9 +20,9 @@ export type RejectionCacheOptions = {
 type Rejection = { readonly error: SecretError; readonly until: number; readonly windowMs: number };
 
 /**
- * Remembers credentials that a store rejected, so that 500 mounts with one wrong key do not lock it:
- * some stores lock a key after five bad signatures. `key` is a digest of the whole credential. So a
- * changed credential is tried at once, and no plain credential is kept.
+ * Remembers credentials that a store rejected, so that 500 mounts with one wrong key do not lock
+ * it: some stores lock a key after five bad signatures. `key` is a digest of the whole credential.
+ * So a changed credential is tried at once, and no plain credential is kept.
  */
 export class RejectionCache {
   readonly #now: () => number;
@@ -49,8 +49,8 @@ export class RejectionCache {
   }
 
   /**
-   * Opens a window, twice as long as the window before it. A rejection within an open window changes
-   * nothing.
+   * Opens a window, twice as long as the window before it. A rejection within an open window
+   * changes nothing.
    */
   recordRejection(key: string, error: SecretError): void {
     const last = this.#rejections.get(key);

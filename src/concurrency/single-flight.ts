@@ -1,8 +1,8 @@
 import { SecretError } from '../core/errors.ts';
 
 /**
- * Resolves as `promise` does, unless `signal` fires first: then it rejects with the signal's reason.
- * The promise itself continues, and its owner has to supervise it.
+ * Resolves as `promise` does, unless `signal` fires first: then it rejects with the signal's
+ * reason. The promise itself continues, and its owner has to supervise it.
  */
 export async function raceWithAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   signal.throwIfAborted();
@@ -44,8 +44,8 @@ export async function withTimeout<T>(
 }
 
 /**
- * A call whose result several callers wait for. `work` starts at once, under a signal that fires when
- * the last caller has left.
+ * A call whose result several callers wait for. `work` starts at once, under a signal that fires
+ * when the last caller has left.
  */
 export class SharedCall<T> {
   readonly #controller = new AbortController();
@@ -62,7 +62,9 @@ export class SharedCall<T> {
     this.#result.then(markCompleted, markCompleted);
   }
 
-  /** All callers left before the call completed. It is being cancelled, so no caller may join it. */
+  /**
+   * All callers left before the call completed. It is being cancelled, so no caller may join it.
+   */
   get abandoned(): boolean {
     return this.#controller.signal.aborted;
   }
