@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import { createCacheMetrics } from '../cache/metrics.ts';
-import { createSecretCache } from '../cache/secret-cache.ts';
-import { createNamespaceLimiter } from '../concurrency/namespace-limiter.ts';
+import { SecretCache } from '../cache/secret-cache.ts';
+import { NamespaceLimiter } from '../concurrency/namespace-limiter.ts';
 import { createRateLimiterMetrics } from '../concurrency/rate-limiter.ts';
 import type { Settings } from '../config/settings.ts';
 import { SecretError } from '../core/errors.ts';
@@ -89,7 +89,7 @@ export async function compose({
   const providers = await load(settings.providers, surroundings);
   const podWatch =
     settings.podWatch === 'on' ? watchPods({ api: kubeApi, env, now, log }) : undefined;
-  const store = createSecretCache({
+  const store = new SecretCache({
     now,
     random: Math.random,
     maxBytes: settings.cacheBytes,
@@ -104,7 +104,7 @@ export async function compose({
   const metrics = createMountMetrics(registry);
   const mount = createMount({
     providers,
-    turns: createNamespaceLimiter({ limit: settings.maxMounts, maxQueue: 2_000 }),
+    turns: new NamespaceLimiter({ limit: settings.maxMounts, maxQueue: 2_000 }),
     plans: createPlanCache(),
     store,
     render: createRender({ versionKey, maxBytes: settings.maxResponseBytes }),
@@ -118,7 +118,7 @@ export async function compose({
     log,
     now,
   });
-  const clock = setInterval(store.tick, 1_000);
+  const clock = setInterval(() => store.tick(), 1_000);
   clock.unref();
   const stop = new AbortController();
   const watching = podWatch?.run(stop.signal);

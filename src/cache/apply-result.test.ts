@@ -25,93 +25,93 @@ useFakeClock();
 const grant = grantOf({});
 const pod = (name: string) => grantOf({ pod: name, scope: 'pod' });
 
-describe('a definite no', () => {
+describe('a definite failure', () => {
   test.each([
     'ACCESS_DENIED',
     'OBJECT_NOT_FOUND',
     'OBJECT_DISABLED',
     'CREDENTIALS_REFUSED',
   ] as const)('%s drops the value at once: no outage brings it back', async (code) => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), failed(code), failed('STORE_UNAVAILABLE'));
-    expect(await ask(grant)).toBe('one');
-    await pass(30 * second);
-    expect(await ask(grant)).toBe(`failed ${code}`);
-    expect(await ask(grant)).toBe('failed STORE_UNAVAILABLE');
+    expect(await readText(grant)).toBe('one');
+    await advanceClock(30 * second);
+    expect(await readText(grant)).toBe(`failed ${code}`);
+    expect(await readText(grant)).toBe('failed STORE_UNAVAILABLE');
   });
 
-  test('absent drops the value too', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('also includes absent, which drops the value', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), absent(), failed('STORE_UNAVAILABLE'));
-    await ask(grant);
-    await pass(30 * second);
-    expect(await ask(grant)).toBe('absent OBJECT_NOT_FOUND');
-    await pass(30 * second);
-    expect(await ask(grant)).toBe('failed STORE_UNAVAILABLE');
+    await readText(grant);
+    await advanceClock(30 * second);
+    expect(await readText(grant)).toBe('absent OBJECT_NOT_FOUND');
+    await advanceClock(30 * second);
+    expect(await readText(grant)).toBe('failed STORE_UNAVAILABLE');
   });
 
-  test('counts for its own principal and ref only', async () => {
-    const { provider, readText: ask } = createCacheFixture({ refreshInterval: 0 });
+  test('applies only to its own principal and ref', async () => {
+    const { provider, readText } = createCacheFixture({ refreshInterval: 0 });
     provider.script('db', value('one'), value('two'), failed('ACCESS_DENIED'), failed());
     provider.script('other', value('other'), failed());
-    await ask(grantOf({ principal: 'a' }));
-    await ask(grantOf({ principal: 'b' }));
-    await ask(grantOf({ principal: 'a', ref: 'other' }));
-    expect(await ask(grantOf({ principal: 'a' }))).toBe('failed ACCESS_DENIED');
-    expect(await ask(grantOf({ principal: 'b' }))).toBe('two');
-    expect(await ask(grantOf({ principal: 'a', ref: 'other' }))).toBe('other');
+    await readText(grantOf({ principal: 'a' }));
+    await readText(grantOf({ principal: 'b' }));
+    await readText(grantOf({ principal: 'a', ref: 'other' }));
+    expect(await readText(grantOf({ principal: 'a' }))).toBe('failed ACCESS_DENIED');
+    expect(await readText(grantOf({ principal: 'b' }))).toBe('two');
+    expect(await readText(grantOf({ principal: 'a', ref: 'other' }))).toBe('other');
   });
 
   test.each(['STORE_UNAVAILABLE', 'STORE_THROTTLED', 'RATE_BUDGET_EXHAUSTED'] as const)(
-    '%s is none',
+    'does not include %s',
     async (code) => {
-      const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+      const { provider, readText, advanceClock } = createCacheFixture();
       provider.script('db', value('one'), failed(code));
-      await ask(grant);
-      await pass(30 * second);
-      expect(await ask(grant)).toBe('one');
+      await readText(grant);
+      await advanceClock(30 * second);
+      expect(await readText(grant)).toBe('one');
     },
   );
 
-  test('one of our own limits is none, and no reason to serve what is old', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('does not include our own limits, which do not make a stale value serve either', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), failed('STORE_ANSWER_TOO_LARGE'), failed());
-    await ask(grant);
-    await pass(30 * second);
-    expect(await ask(grant)).toBe('failed STORE_ANSWER_TOO_LARGE');
-    expect(await ask(grant)).toBe('one');
+    await readText(grant);
+    await advanceClock(30 * second);
+    expect(await readText(grant)).toBe('failed STORE_ANSWER_TOO_LARGE');
+    expect(await readText(grant)).toBe('one');
   });
 
-  test('that comes when nobody waits any more still drops the value', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('drops the value although no caller waits any more', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     const lateResponse = deferredResponse();
     provider.script('db', value('one'), lateResponse.response, failed());
-    await ask(grant);
-    await pass(30 * second);
+    await readText(grant);
+    await advanceClock(30 * second);
     const abortController = new AbortController();
-    const abortedRead = ask(grant, { signal: abortController.signal });
+    const abortedRead = readText(grant, { signal: abortController.signal });
     await flushTasks();
     abortController.abort(new Error('left'));
     await expect(abortedRead).rejects.toThrow('left');
     lateResponse.resolve(failed('ACCESS_DENIED'));
     await flushTasks();
-    expect(await ask(grant)).toBe('failed STORE_UNAVAILABLE');
+    expect(await readText(grant)).toBe('failed STORE_UNAVAILABLE');
   });
 
-  test('to a pod counts also where its answers have become shared meanwhile', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('of a pod also drops the value that has become shared meanwhile', async () => {
+    const { provider, readText } = createCacheFixture();
     const denial = deferredResponse();
     provider.script('db', denial.response, value('shared', { shareable: true }), failed());
-    const first = ask(pod('a'));
+    const first = readText(pod('a'));
     await flushTasks();
-    expect(await ask(pod('b'))).toBe('shared');
+    expect(await readText(pod('b'))).toBe('shared');
     denial.resolve(failed('ACCESS_DENIED'));
     expect(await first).toBe('failed ACCESS_DENIED');
-    expect(await ask(pod('a'))).toBe('failed STORE_UNAVAILABLE');
+    expect(await readText(pod('a'))).toBe('failed STORE_UNAVAILABLE');
   });
 
-  test('to a pod counts also for what it had before its answers became shared', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('of a pod also drops the value from before its results became shared', async () => {
+    const { provider, readText } = createCacheFixture();
     const shared = value('shared', { shareable: true });
     provider.script(
       'db',
@@ -121,81 +121,81 @@ describe('a definite no', () => {
       value('of b', { immutable: true }),
       failed(),
     );
-    expect(await ask(pod('a'))).toBe('own');
-    expect(await ask(pod('b'))).toBe('shared');
+    expect(await readText(pod('a'))).toBe('own');
+    expect(await readText(pod('b'))).toBe('shared');
     await advanceTimers(30 * second);
-    expect(await ask(pod('a'))).toBe('failed ACCESS_DENIED');
-    // From here on nothing is shared, so that pod a has a place of its own again.
-    expect(await ask(pod('b'))).toBe('of b');
-    expect(await ask(pod('a'))).toBe('failed STORE_UNAVAILABLE');
+    expect(await readText(pod('a'))).toBe('failed ACCESS_DENIED');
+    // From here on nothing is shared, so pod a has its own key again.
+    expect(await readText(pod('b'))).toBe('of b');
+    expect(await readText(pod('a'))).toBe('failed STORE_UNAVAILABLE');
   });
 });
 
 describe('unchanged', () => {
-  test('is what is cached, with the version that the store now gives it', async () => {
-    const { provider, read, advanceClock: pass } = createCacheFixture();
+  test('returns the cached value, with the version that the store now gives it', async () => {
+    const { provider, read, advanceClock } = createCacheFixture();
     provider.script('db', value('one', { version: '1' }), unchanged({ version: '2' }));
     await read(grant);
-    await pass(30 * second);
+    await advanceClock(30 * second);
     const outcome = await read(grant);
     expect(provider.calls[1]).toMatchObject({ known: { version: '1' }, urgency: 'refresh' });
     expect(outcome).toMatchObject({
       kind: 'value',
       value: { bytes: Buffer.from('one'), version: '2' },
     });
-    await pass(30 * second);
+    await advanceClock(30 * second);
     await read(grant);
     expect(provider.calls[2]!.known).toEqual({ version: '2' });
   });
 
-  test('renews the freshness for all', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('renews the freshness for all workloads', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), unchanged(), failed());
-    await ask(grant);
-    await pass(30 * second);
-    await ask(grant);
-    await pass(29 * second);
-    expect(await ask(grantOf({ pod: 'new' }))).toBe('one');
+    await readText(grant);
+    await advanceClock(30 * second);
+    await readText(grant);
+    await advanceClock(29 * second);
+    expect(await readText(grantOf({ pod: 'new' }))).toBe('one');
     expect(provider.calls).toHaveLength(2);
   });
 
-  test('prolongs the life of what ends, and so the next question', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('prolongs the life of a value that expires, and postpones the next read', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script(
       'db',
       value('one', { expiresAt: Date.now() + 9 * minute }),
       unchanged({ expiresAt: Date.now() + hour }),
     );
-    await ask(grant);
-    await pass(6 * minute);
-    await ask(grant);
-    await pass(35 * minute);
-    expect(await ask(grant)).toBe('one');
+    await readText(grant);
+    await advanceClock(6 * minute);
+    await readText(grant);
+    await advanceClock(35 * minute);
+    expect(await readText(grant)).toBe('one');
     expect(provider.calls).toHaveLength(2);
-    await pass(2 * minute);
-    await ask(grant);
+    await advanceClock(2 * minute);
+    await readText(grant);
     expect(provider.calls).toHaveLength(3);
   });
 
-  test('does not renew the authorization: a new pod is not served by it after 15 min', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('does not renew the authorization: after 15 min it does not serve a new pod', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script(
       'db',
       value('one'),
       ...Array.from({ length: 31 }, () => unchanged()),
       value('two'),
     );
-    for (let asked = 0; asked < 32; asked++) {
-      expect(await ask(grant)).toBe('one');
-      await pass(30 * second);
+    for (let request = 0; request < 32; request++) {
+      expect(await readText(grant)).toBe('one');
+      await advanceClock(30 * second);
     }
-    expect(await ask(grantOf({ pod: 'new' }))).toBe('two');
+    expect(await readText(grantOf({ pod: 'new' }))).toBe('two');
     expect(provider.calls.at(-1)).toMatchObject({ urgency: 'first' });
     expect(provider.calls.at(-1)!.known).toBeUndefined();
   });
 
-  test('is not enough for a new pod that joined the question of an old one', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('is not enough for a new pod that joined the read of an old pod', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     const confirmation = deferredResponse();
     provider.script(
       'db',
@@ -203,10 +203,10 @@ describe('unchanged', () => {
       confirmation.response,
       value('two'),
     );
-    await ask(grant);
-    await pass(20 * minute);
-    const runningPodRead = ask(grant);
-    const newPodRead = ask(grantOf({ pod: 'new' }));
+    await readText(grant);
+    await advanceClock(20 * minute);
+    const runningPodRead = readText(grant);
+    const newPodRead = readText(grantOf({ pod: 'new' }));
     await flushTasks();
     expect(provider.calls).toHaveLength(2);
     confirmation.resolve(unchanged());
@@ -215,26 +215,26 @@ describe('unchanged', () => {
     expect(provider.calls[2]!.known).toBeUndefined();
   });
 
-  test('is not enough for a new pod whose 15 min pass while it waits', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('is not enough for a new pod if the 15 min pass while it waits', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     const confirmation = deferredResponse();
     provider.script('db', value('one'), confirmation.response, value('two'));
-    await ask(grant);
-    await pass(15 * minute - second);
-    const newPodRead = ask(grantOf({ pod: 'new' }));
+    await readText(grant);
+    await advanceClock(15 * minute - second);
+    const newPodRead = readText(grantOf({ pod: 'new' }));
     await advanceTimers(2 * second);
     confirmation.resolve(unchanged());
     expect(await newPodRead).toBe('two');
   });
 
-  test('that nobody asked for is a fault of the provider, and nothing is served by it', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('without a known version is an error of the provider, and serves nothing', async () => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', unchanged());
-    expect(await ask(grant)).toBe('failed INTERNAL');
+    expect(await readText(grant)).toBe('failed INTERNAL');
   });
 
-  test('does not bring back what was denied while it was on its way', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('does not restore a value that was denied during the read', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     const lateResponse = deferredResponse();
     const confirmation = deferredResponse();
     provider.script(
@@ -244,14 +244,14 @@ describe('unchanged', () => {
       confirmation.response,
       failed('ACCESS_DENIED'),
     );
-    await ask(grant);
-    await pass(30 * second);
+    await readText(grant);
+    await advanceClock(30 * second);
     const abortController = new AbortController();
-    const abortedRead = ask(grant, { signal: abortController.signal });
+    const abortedRead = readText(grant, { signal: abortController.signal });
     await flushTasks();
     abortController.abort(new Error('left'));
     await expect(abortedRead).rejects.toThrow('left');
-    const pendingRead = ask(grant);
+    const pendingRead = readText(grant);
     await flushTasks();
     lateResponse.resolve(failed('ACCESS_DENIED'));
     await flushTasks();
@@ -261,70 +261,69 @@ describe('unchanged', () => {
   });
 });
 
-describe('an answer', () => {
-  test('counts from when the budget let its question go, not from when it came', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+describe('a result', () => {
+  test('is as old as the moment when the rate limiter let its request go', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', async ({ onStart }) => {
       await new Promise((resolve) => setTimeout(resolve, 20 * second));
       onStart();
       await new Promise((resolve) => setTimeout(resolve, 10 * second));
       return value(`call ${provider.calls.length}`);
     });
-    const pendingRead = ask(grant);
+    const pendingRead = readText(grant);
     await advanceTimers(30 * second);
     expect(await pendingRead).toBe('call 1');
-    await pass(19 * second);
-    expect(await ask(grant)).toBe('call 1');
-    await pass(second);
-    const nextRead = ask(grant);
+    await advanceClock(19 * second);
+    expect(await readText(grant)).toBe('call 1');
+    await advanceClock(second);
+    const nextRead = readText(grant);
     await advanceTimers(30 * second);
     expect(await nextRead).toBe('call 2');
   });
 
-  test('that is a fault of the store is not filed', async () => {
-    const { provider, readText: ask, count } = createCacheFixture();
+  test('that is an error of the store is not cached', async () => {
+    const { provider, readText, count } = createCacheFixture();
     provider.script('db', failed(), hang);
-    await ask(grant);
+    await readText(grant);
     expect(await count('keyferry_cache_bytes')).toBe(0);
   });
 
-  test('with a lease takes the place of the one before', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('with a lease replaces the one before', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script(
       'db',
       leased('one', Date.now() + 9 * minute, false),
       leased('two', Date.now() + hour, false),
     );
-    await ask(pod('a'));
-    await pass(6 * minute);
-    expect(await ask(pod('a'))).toBe('two');
+    await readText(pod('a'));
+    await advanceClock(6 * minute);
+    expect(await readText(pod('a'))).toBe('two');
     expect(provider.calls[1]!.known).toMatchObject({
       version: 'one',
       lease: { id: 'lease of one' },
     });
-    // The first one is still in use until the pod has read its new file: it lives to its end.
-    await pass(9 * minute);
+    // The pod uses the first one until it has read its new file, so it is left to expire.
+    await advanceClock(9 * minute);
     expect(provider.releases).toEqual([]);
   });
 });
 
-test('an answer does not keep what the pod brought with the request that asked for it', async () => {
-  const {
-    provider,
-    readText: ask,
-    advanceClock: pass,
-    advanceClockWithTraffic: passAmongOthers,
-  } = createCacheFixture();
+test('an entry does not keep the tokens and secrets of the pod that requested it', async () => {
+  const { provider, readText, advanceClock, advanceClockWithTraffic } = createCacheFixture();
   provider.script('db', leased('one', Date.now() + hour));
-  const asked = pod('a');
+  const podGrant = pod('a');
   const podSecrets = new Map([['key', new Redacted('x')]]);
   const tokens = new Map([['aud', { token: new Redacted('x') }]]);
-  await ask({ ...asked, workload: { ...asked.workload, secrets: podSecrets, tokens } });
+  await readText({ ...podGrant, workload: { ...podGrant.workload, secrets: podSecrets, tokens } });
   const release = jest.spyOn(provider, 'release');
-  await pass(minute);
-  await ask(asked);
-  await passAmongOthers(13 * minute);
+  await advanceClock(minute);
+  await readText(podGrant);
+  await advanceClockWithTraffic(13 * minute);
   const [releasedGrant] = release.mock.calls[0]!;
-  expect(releasedGrant).toMatchObject({ ref: asked.ref, principal: asked.principal, scope: 'pod' });
+  expect(releasedGrant).toMatchObject({
+    ref: podGrant.ref,
+    principal: podGrant.principal,
+    scope: 'pod',
+  });
   expect([releasedGrant.workload.secrets.size, releasedGrant.workload.tokens.size]).toEqual([0, 0]);
 });

@@ -18,15 +18,21 @@ export type ApplyResultDeps = {
   readonly random: () => number;
 };
 
-/** See {@link createApplyResult}. */
+/** Applies results of reads to the cache, see {@link createApplyResult}. */
 export type ApplyResult = {
-  /** Makes the landing of one question; `known` is the value that was shown to the store with it. */
+  /**
+   * Returns the function that applies the result of one read. `known` is the value whose version
+   * the request contained.
+   */
   onResult(provider: Provider, grant: Grant, known: SecretValue | undefined): OnResult;
-  /** Takes in an answer that nobody waited for any more: it serves nobody, but a no is a no, and a lease is given back. */
+  /**
+   * Applies a result that no caller waits for any more. It is not cached, but a definite failure
+   * still drops the entry, and a lease is released.
+   */
   onLateResult(provider: Provider, grant: Grant, result: FetchResult): void;
 };
 
-/** What the store's answers do to the cache. */
+/** What the results of reads do to the cache: add, confirm or drop entries. */
 export function createApplyResult(deps: ApplyResultDeps): ApplyResult {
   const { cache, keys, leases, metrics, freshness, now, random } = deps;
 
@@ -45,7 +51,7 @@ export function createApplyResult(deps: ApplyResultDeps): ApplyResult {
       const { refreshInterval } = freshness(provider.name);
       const until = freshUntil(grant.ref, cachedResult.value, sentAt, refreshInterval, random());
       if (cachedResult.value !== undefined) keys.recordShareability(grant, cachedResult.value);
-      // What was learnt can have moved the place where this answer belongs.
+      // The result may have changed the key, since it shows whether the value is shareable.
       const key = keys.entryKey(grant);
       if (key !== keyAtRequest) cache.drop(keyAtRequest);
       const republished = cache.get(key)?.republished ?? false;
@@ -62,7 +68,7 @@ export function createApplyResult(deps: ApplyResultDeps): ApplyResult {
         });
         return result;
       } catch (error) {
-        leases.revokeUnused(provider, grant, result);
+        leases.releaseUnused(provider, grant, result);
         return { kind: 'failed', error: error as SecretError };
       }
     };
@@ -78,7 +84,8 @@ export function createApplyResult(deps: ApplyResultDeps): ApplyResult {
         case 'unchanged': {
           if (known === undefined)
             return { kind: 'failed', error: unexpectedUnchangedError(provider) };
-          // Meanwhile it may have been denied, or its lease renewed or ended: only what is still there is confirmed.
+          // Meanwhile the value may have been denied, or its lease renewed or ended. Only an entry
+          // that still exists is confirmed.
           const confirmedResult = applyConfirmation(cache.get(keyAtRequest), result, sentAt);
           return confirmedResult === undefined
             ? result
@@ -99,12 +106,15 @@ export function createApplyResult(deps: ApplyResultDeps): ApplyResult {
         (result.kind === 'failed' && result.error.kind === 'definite')
       )
         dropEntries(grant);
-      leases.revokeUnused(provider, grant, result);
+      leases.releaseUnused(provider, grant, result);
     },
   };
 }
 
-/** The grant without what its pod brought, which can be megabytes that nobody counts; whoever renews a lease has the principal. */
+/**
+ * The grant without the tokens and secrets of its pod, which can be megabytes that no bound counts.
+ * A lease is renewed with the principal alone.
+ */
 function stripCredentials(grant: Grant): Grant {
   return {
     ...grant,
@@ -113,7 +123,10 @@ function stripCredentials(grant: Grant): Grant {
   };
 }
 
-/** What stands after the store has said `unchanged`; a lease prolonged counts as a delivery. */
+/**
+ * The cached result after the store has returned `unchanged`. A prolonged lease counts as a
+ * delivery.
+ */
 function applyConfirmation(
   entry: Entry | undefined,
   { expiresAt, version }: Extract<FetchResult, { kind: 'unchanged' }>,
@@ -135,6 +148,6 @@ function applyConfirmation(
 function unexpectedUnchangedError(provider: Provider): SecretError {
   return new SecretError(
     'INTERNAL',
-    `provider ${provider.name} confirmed a version it was not asked about`,
+    `provider ${provider.name} confirmed a version that the request did not contain`,
   );
 }

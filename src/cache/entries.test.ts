@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { createScriptedProvider, grantOf } from '../../test/fakes/scripted-provider.ts';
-import { type Entry, createEntryCache } from './entries.ts';
+import { type Entry, EntryCache } from './entries.ts';
 
 const provider = createScriptedProvider();
 const kib = 1024;
@@ -24,9 +24,9 @@ function entryOf(key: string, size: number, { namespace = 'team', leased = false
 const keysOf = (cache: { entries(): Iterable<Entry> }) =>
   [...cache.entries()].map(({ key }) => key).sort();
 
-describe('a cache', () => {
-  test('counts content, documents at two bytes a character, keys and what is around them', () => {
-    const cache = createEntryCache({ maxBytes: 100 * kib });
+describe('an entry cache', () => {
+  test('counts content, documents at two bytes per character, keys, and a fixed part', () => {
+    const cache = new EntryCache({ maxBytes: 100 * kib });
     const entry = entryOf('key', 1_000);
     cache.put(entry);
     expect(cache.bytes).toBe(1_000);
@@ -41,18 +41,18 @@ describe('a cache', () => {
     expect(keysOf(cache)).toEqual([]);
   });
 
-  test('an entry takes the place of the one with its key, also from another namespace', () => {
-    const cache = createEntryCache({ maxBytes: 10 * kib });
+  test('replaces the entry with the same key, also from another namespace', () => {
+    const cache = new EntryCache({ maxBytes: 10 * kib });
     cache.put(entryOf('key', 4 * kib, { namespace: 'a' }));
     cache.put(entryOf('key', 2 * kib, { namespace: 'b' }));
     expect(cache.bytes).toBe(2 * kib);
-    // What `a` no longer holds is not counted against it.
+    // The replaced entry no longer counts for `a`.
     for (const key of ['1', '2', '3', '4']) cache.put(entryOf(key, 2 * kib, { namespace: 'a' }));
     expect(keysOf(cache)).toEqual(['1', '2', '3', '4', 'key']);
   });
 
-  test('never holds more than its bound, and gives up what was least recently used', () => {
-    const cache = createEntryCache({ maxBytes: 10 * kib });
+  test('never exceeds its bound, and evicts the least recently used entry', () => {
+    const cache = new EntryCache({ maxBytes: 10 * kib });
     for (let index = 0; index < 10; index++) cache.put(entryOf(`${index}`, kib));
     expect(cache.bytes).toBe(10 * kib);
     cache.touch(cache.get('0')!, 1_000, true);
@@ -61,22 +61,22 @@ describe('a cache', () => {
     expect(keysOf(cache)).toEqual(['0', '3', '4', '5', '6', '7', '8', '9', 'new']);
   });
 
-  test('holds nothing that is larger than itself', () => {
-    const cache = createEntryCache({ maxBytes: 10 * kib });
+  test('keeps no entry that is larger than its bound', () => {
+    const cache = new EntryCache({ maxBytes: 10 * kib });
     cache.put(entryOf('large', 11 * kib));
     expect(cache.bytes).toBe(0);
     expect(cache.get('large')).toBeUndefined();
   });
 
-  test('one namespace may fill it while no other needs the room', () => {
-    const cache = createEntryCache({ maxBytes: 16 * kib });
+  test('lets one namespace fill it while no other needs the space', () => {
+    const cache = new EntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 16; index++)
       cache.put(entryOf(`${index}`, kib, { namespace: 'greedy' }));
     expect(cache.bytes).toBe(16 * kib);
   });
 
-  test('a namespace within its quarter loses nothing to those beyond theirs', () => {
-    const cache = createEntryCache({ maxBytes: 16 * kib });
+  test('evicts nothing of a namespace within its quarter for one above its quarter', () => {
+    const cache = new EntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 4; index++)
       cache.put(entryOf(`modest ${index}`, kib, { namespace: 'modest' }));
     for (const namespace of ['greedy', 'greedier']) {
@@ -87,8 +87,8 @@ describe('a cache', () => {
     expect(keysOf(cache).filter((key) => key.startsWith('modest'))).toHaveLength(4);
   });
 
-  test('a namespace that needs its quarter gets it from the one that holds most', () => {
-    const cache = createEntryCache({ maxBytes: 16 * kib });
+  test('frees space for a namespace within its quarter from the one that holds most', () => {
+    const cache = new EntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 16; index++)
       cache.put(entryOf(`greedy ${index}`, kib, { namespace: 'greedy' }));
     for (let index = 0; index < 4; index++)
@@ -103,8 +103,8 @@ describe('leased entries', () => {
   const exhausted = expect.objectContaining({ code: 'LEASES_EXHAUSTED' }) as unknown as Error;
   const lease = (key: string, namespace = 'team') => entryOf(key, kib, { namespace, leased: true });
 
-  test('are never given up for room', () => {
-    const cache = createEntryCache({ maxBytes: 16 * kib });
+  test('are never evicted', () => {
+    const cache = new EntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 4; index++) cache.put(lease(`lease ${index}`));
     for (let index = 0; index < 40; index++)
       cache.put(entryOf(`${index}`, kib, { namespace: 'greedy' }));
@@ -113,8 +113,8 @@ describe('leased entries', () => {
     expect(cache.bytes).toBe(16 * kib);
   });
 
-  test('fill a quarter for each namespace; the next one is refused, and the cache is as before', () => {
-    const cache = createEntryCache({ maxBytes: 16 * kib });
+  test('may fill a quarter per namespace; the next one is refused and changes nothing', () => {
+    const cache = new EntryCache({ maxBytes: 16 * kib });
     cache.put(entryOf('plain', kib));
     for (let index = 0; index < 4; index++) cache.put(lease(`${index}`));
     const before = keysOf(cache);
@@ -126,15 +126,15 @@ describe('leased entries', () => {
     cache.put(lease('next'));
   });
 
-  test('may be renewed in a full quarter', () => {
-    const cache = createEntryCache({ maxBytes: 16 * kib });
+  test('can be renewed in a full quarter', () => {
+    const cache = new EntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 4; index++) cache.put(lease(`${index}`));
     cache.put(lease('0'));
     expect(cache.bytes).toBe(4 * kib);
   });
 
-  test('a plain entry that becomes leased is counted, and one that is no longer leased is not', () => {
-    const cache = createEntryCache({ maxBytes: 16 * kib });
+  test('include an entry that becomes leased, and exclude one that is no longer leased', () => {
+    const cache = new EntryCache({ maxBytes: 16 * kib });
     for (let index = 0; index < 4; index++) cache.put(entryOf(`${index}`, kib));
     for (let index = 0; index < 4; index++) cache.put(lease(`${index}`));
     expect(() => cache.put(lease('next'))).toThrow(exhausted);
@@ -142,8 +142,8 @@ describe('leased entries', () => {
     cache.put(lease('next'));
   });
 
-  test('of all namespaces together never pass the bound of the cache', () => {
-    const cache = createEntryCache({ maxBytes: 16 * kib });
+  test('of all namespaces together never exceed the bound of the cache', () => {
+    const cache = new EntryCache({ maxBytes: 16 * kib });
     for (const namespace of ['a', 'b', 'c', 'd']) {
       for (let index = 0; index < 4; index++) cache.put(lease(`${namespace} ${index}`, namespace));
     }

@@ -22,10 +22,10 @@ useFakeClock();
 const grant = grantOf({});
 const newPod = grantOf({ pod: 'new' });
 
-/** Answers with the number of the question. */
+/** Responds with the number of the request. */
 const numberedResponses = (fields: Parameters<typeof value>[1] = {}) => {
-  let asked = 0;
-  return () => value(`${(asked += 1)}`, fields);
+  let requestCount = 0;
+  return () => value(`${(requestCount += 1)}`, fields);
 };
 
 describe("the store's authorization", () => {
@@ -33,122 +33,120 @@ describe("the store's authorization", () => {
     ['moving', {}, 15 * minute],
     ['pinned', { immutable: true }, undefined],
   ])(
-    'a %s value serves a new pod up to 15 min after its delivery',
+    'lets a %s value serve a new pod up to 15 min after its delivery',
     async (_, fields, refreshInterval) => {
-      const {
-        provider,
-        readText: ask,
-        advanceClock: pass,
-      } = createCacheFixture({ refreshInterval: refreshInterval ?? 30 * second });
+      const { provider, readText, advanceClock } = createCacheFixture({
+        refreshInterval: refreshInterval ?? 30 * second,
+      });
       provider.script('db', numberedResponses(fields));
-      expect(await ask(grant)).toBe('1');
-      await pass(15 * minute - second);
-      expect(await ask(newPod)).toBe('1');
+      expect(await readText(grant)).toBe('1');
+      await advanceClock(15 * minute - second);
+      expect(await readText(newPod)).toBe('1');
     },
   );
 
-  test('a pinned value is read again for a new pod after 15 min, and then serves the next one', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('makes a new pod read a pinned value again after 15 min, which then serves the next one', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', numberedResponses({ immutable: true }));
-    await ask(grant);
-    await pass(15 * minute + second);
-    expect(await ask(grant)).toBe('1');
-    expect(await ask(newPod)).toBe('2');
+    await readText(grant);
+    await advanceClock(15 * minute + second);
+    expect(await readText(grant)).toBe('1');
+    expect(await readText(newPod)).toBe('2');
     expect(provider.calls[1]!.known).toBeUndefined();
-    await pass(14 * minute);
-    expect(await ask(grantOf({ pod: 'newer' }))).toBe('2');
+    await advanceClock(14 * minute);
+    expect(await readText(grantOf({ pod: 'newer' }))).toBe('2');
   });
 
-  test('a pod that has been served is new for another principal, and for another ref', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('treats a pod as new for another principal and for another ref', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', numberedResponses({ immutable: true }));
     provider.script('other', numberedResponses({ immutable: true }));
-    await ask(grantOf({ pod: 'a' }));
-    await ask(grantOf({ pod: 'b', principal: 'other' }));
-    await ask(grantOf({ pod: 'b', ref: 'other' }));
-    await pass(16 * minute);
-    await ask(grantOf({ pod: 'a', principal: 'other' }));
-    await ask(grantOf({ pod: 'a', ref: 'other' }));
+    await readText(grantOf({ pod: 'a' }));
+    await readText(grantOf({ pod: 'b', principal: 'other' }));
+    await readText(grantOf({ pod: 'b', ref: 'other' }));
+    await advanceClock(16 * minute);
+    await readText(grantOf({ pod: 'a', principal: 'other' }));
+    await readText(grantOf({ pod: 'a', ref: 'other' }));
     expect(provider.calls).toHaveLength(5);
   });
 
-  test('a pod whose volume could not be filled is still new', async () => {
-    const { cache: store, provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('treats a pod as new until its volume was filled', async () => {
+    const { cache, provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', numberedResponses({ immutable: true }));
     provider.script('denied', failed('ACCESS_DENIED'));
-    await ask(grant);
-    await store.read(provider, [newPod, grantOf({ pod: 'new', ref: 'denied' })], {
+    await readText(grant);
+    await cache.read(provider, [newPod, grantOf({ pod: 'new', ref: 'denied' })], {
       signal: new AbortController().signal,
       deadline: Date.now() + minute,
     });
-    expect(store.hasDelivered(newPod)).toBe(false);
-    await pass(16 * minute);
-    expect(await ask(newPod)).toBe('2');
+    expect(cache.hasDelivered(newPod)).toBe(false);
+    await advanceClock(16 * minute);
+    expect(await readText(newPod)).toBe('2');
   });
 });
 
-test('after the clock was set back, what was delivered in the future is asked for again', async () => {
-  const { provider, readText: ask } = createCacheFixture();
+test('after the clock was set back, a value delivered in the future is read again', async () => {
+  const { provider, readText } = createCacheFixture();
   provider.script('db', numberedResponses());
   provider.script('none', absent());
-  await ask(grant);
-  await ask(grantOf({ ref: 'none' }));
+  await readText(grant);
+  await readText(grantOf({ ref: 'none' }));
   jest.setSystemTime(Date.now() - hour);
-  expect(await ask(newPod)).toBe('2');
-  expect(await ask(newPod)).toBe('2');
-  await ask(grantOf({ ref: 'none' }));
+  expect(await readText(newPod)).toBe('2');
+  expect(await readText(newPod)).toBe('2');
+  await readText(grantOf({ ref: 'none' }));
   expect(provider.calls.map(({ name }) => name)).toEqual(['db', 'none', 'db', 'none']);
 });
 
-test('after the clock was set back, a running pod has its version confirmed and not leased anew', async () => {
-  const { provider, readText: ask } = createCacheFixture();
+test('after the clock was set back, a running pod gets its version confirmed, not a new lease', async () => {
+  const { provider, readText } = createCacheFixture();
   provider.script('db', value('one'), unchanged());
-  await ask(grant);
+  await readText(grant);
   jest.setSystemTime(Date.now() - hour);
-  expect(await ask(grant)).toBe('one');
+  expect(await readText(grant)).toBe('one');
   expect(provider.calls[1]!.known).toMatchObject({ version: 'one' });
 });
 
-test('after the clock was set back by more than a value may be stale, it does not serve while nobody answers', async () => {
-  const { provider, readText: ask } = createCacheFixture({ maxStale: 10 * minute });
+test('after the clock was set back by more than max-stale, a value does not serve in an outage', async () => {
+  const { provider, readText } = createCacheFixture({ maxStale: 10 * minute });
   provider.script('db', value('one'), failed());
-  await ask(grant);
+  await readText(grant);
   jest.setSystemTime(Date.now() - 10 * minute);
-  expect(await ask(grant)).toBe('one');
+  expect(await readText(grant)).toBe('one');
   jest.setSystemTime(Date.now() - second);
-  expect(await ask(grant)).toBe('failed STORE_UNAVAILABLE');
+  expect(await readText(grant)).toBe('failed STORE_UNAVAILABLE');
 });
 
 describe('moving versions', () => {
-  test('are asked again after the refresh interval, with the version that is known', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('are read again after the refresh interval, with the known version', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', numberedResponses());
-    expect(await ask(grant)).toBe('1');
-    await pass(30 * second - 1);
-    expect(await ask(grant)).toBe('1');
-    await pass(1);
-    expect(await ask(grant)).toBe('2');
+    expect(await readText(grant)).toBe('1');
+    await advanceClock(30 * second - 1);
+    expect(await readText(grant)).toBe('1');
+    await advanceClock(1);
+    expect(await readText(grant)).toBe('2');
     expect(provider.calls[1]).toMatchObject({ known: { version: '1' }, urgency: 'refresh' });
   });
 
-  test('with an interval of 0 are asked for each time', async () => {
-    const { provider, readText: ask } = createCacheFixture({ refreshInterval: 0 });
+  test('are read each time with an interval of 0', async () => {
+    const { provider, readText } = createCacheFixture({ refreshInterval: 0 });
     provider.script('db', value('one'), unchanged(), value('two'));
-    expect(await ask(grant)).toBe('one');
-    expect(await ask(grant)).toBe('one');
-    expect(await ask(grant)).toBe('two');
+    expect(await readText(grant)).toBe('one');
+    expect(await readText(grant)).toBe('one');
+    expect(await readText(grant)).toBe('two');
     expect(provider.calls).toHaveLength(3);
   });
 
-  test('are asked for by nobody but a request', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('are read only on request', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', numberedResponses());
-    await ask(grant);
-    await pass(10 * minute);
+    await readText(grant);
+    await advanceClock(10 * minute);
     expect(provider.calls).toHaveLength(1);
   });
 
-  test('jitter only shortens, and by a tenth at most', () => {
+  test('have jitter that only shortens the interval, by a tenth at most', () => {
     const ref = { service: 'kms', name: 'db' };
     const at = (random: number) =>
       freshUntil(ref, { bytes: new Uint8Array() }, 1_000, 30_000, random);
@@ -158,51 +156,51 @@ describe('moving versions', () => {
   });
 });
 
-describe('what ends', () => {
+describe('a value that expires', () => {
   test.each([
-    ['a value with an end', () => value('one', { expiresAt: Date.now() + 30 * minute })],
+    ['a value with an expiry', () => value('one', { expiresAt: Date.now() + 30 * minute })],
     [
-      'one that is pinned besides',
+      'one that is also pinned',
       () => value('one', { expiresAt: Date.now() + 30 * minute, immutable: true }),
     ],
     ['a lease', () => leased('one', Date.now() + 30 * minute, false)],
     [
-      'the sooner of both ends',
+      'one with two expiries, by the earlier one,',
       () =>
         value('one', {
           expiresAt: Date.now() + hour,
           lease: { id: 'l', renewable: false, expiresAt: Date.now() + 30 * minute },
         }),
     ],
-  ])('%s is asked for again after two thirds of its life', async (_, createResponse) => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  ])('%s is read again after two thirds of its life', async (_, createResponse) => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', createResponse(), value('two'));
-    await ask(grant);
-    await pass(10 * minute);
-    await ask(grant);
-    await pass(10 * minute - 1);
-    expect(await ask(grant)).toBe('one');
-    await pass(1);
-    expect(await ask(grant)).toBe('two');
+    await readText(grant);
+    await advanceClock(10 * minute);
+    await readText(grant);
+    await advanceClock(10 * minute - 1);
+    expect(await readText(grant)).toBe('one');
+    await advanceClock(1);
+    expect(await readText(grant)).toBe('two');
     expect(provider.calls).toHaveLength(2);
   });
 
-  test('is not served past its end, though nobody answers and the clock has not ticked', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('is not served after its expiry, even in an outage and before the next tick', async () => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', value('one', { expiresAt: Date.now() + 3 * minute }), failed());
-    await ask(grant);
+    await readText(grant);
     await advanceTimers(3 * minute - 1);
-    expect(await ask(grant)).toBe('one');
+    expect(await readText(grant)).toBe('one');
     await advanceTimers(1);
-    expect(await ask(grant)).toBe('failed STORE_UNAVAILABLE');
+    expect(await readText(grant)).toBe('failed STORE_UNAVAILABLE');
   });
 
-  test('is not shown to the store as known past its end', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('is not sent to the store as known after its expiry', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one', { expiresAt: Date.now() + 3 * minute }), value('two'));
-    await ask(grant);
-    await pass(4 * minute);
-    expect(await ask(grant)).toBe('two');
+    await readText(grant);
+    await advanceClock(4 * minute);
+    expect(await readText(grant)).toBe('two');
     expect(provider.calls[1]!.known).toBeUndefined();
     expect(provider.calls[1]!.urgency).toBe('first');
   });
@@ -210,9 +208,9 @@ describe('what ends', () => {
 
 describe('methods other than GET', () => {
   test.each(['POST', 'PUT'] as const)(
-    '%s is asked for again after an hour, by the pod itself',
+    '%s: the pod reads its value again after an hour',
     async (method) => {
-      const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+      const { provider, readText, advanceClock } = createCacheFixture();
       const issued = (pod: string) =>
         grantOf({
           ref: { service: 'vault', name: 'pki/issue', method, body: '{}' },
@@ -220,118 +218,118 @@ describe('methods other than GET', () => {
           scope: 'pod',
         });
       provider.script('pki/issue', numberedResponses());
-      expect(await ask(issued('a'))).toBe('1');
-      expect(await ask(issued('b'))).toBe('2');
-      await pass(hour - 1);
-      expect(await ask(issued('a'))).toBe('1');
-      await pass(1);
-      expect(await ask(issued('a'))).toBe('3');
+      expect(await readText(issued('a'))).toBe('1');
+      expect(await readText(issued('b'))).toBe('2');
+      await advanceClock(hour - 1);
+      expect(await readText(issued('a'))).toBe('1');
+      await advanceClock(1);
+      expect(await readText(issued('a'))).toBe('3');
     },
   );
 
-  test('with an end of its own goes by that', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('use the expiry of the value if it has one', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     const issued = grantOf({
       ref: { service: 'vault', name: 'pki/issue', method: 'POST' },
       scope: 'pod',
     });
     provider.script('pki/issue', value('one', { expiresAt: Date.now() + 3 * hour }), value('two'));
-    await ask(issued);
-    await pass(50 * minute);
-    await ask(issued);
-    await pass(50 * minute);
-    expect(await ask(issued)).toBe('one');
-    await pass(30 * minute);
-    expect(await ask(issued)).toBe('two');
+    await readText(issued);
+    await advanceClock(50 * minute);
+    await readText(issued);
+    await advanceClock(50 * minute);
+    expect(await readText(issued)).toBe('one');
+    await advanceClock(30 * minute);
+    expect(await readText(issued)).toBe('two');
   });
 
-  test('GET, said or not, is a moving version', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('do not include GET, which is a moving version whether it is set or not', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     const read = grantOf({ ref: { service: 'vault', name: 'kv', method: 'GET' }, scope: 'pod' });
     provider.script('kv', numberedResponses());
-    await ask(read);
-    await pass(30 * second);
-    expect(await ask(read)).toBe('2');
+    await readText(read);
+    await advanceClock(30 * second);
+    expect(await readText(read)).toBe('2');
   });
 });
 
-describe('absent', () => {
-  test('is remembered for who was told so, for the refresh interval; a new pod asks', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+describe('an absent secret', () => {
+  test('is cached for the refresh interval; a new pod reads again', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', absent(), absent(), value('one'));
-    expect(await ask(grant)).toBe('absent OBJECT_NOT_FOUND');
-    await pass(29 * second);
-    expect(await ask(grant)).toBe('absent OBJECT_NOT_FOUND');
+    expect(await readText(grant)).toBe('absent OBJECT_NOT_FOUND');
+    await advanceClock(29 * second);
+    expect(await readText(grant)).toBe('absent OBJECT_NOT_FOUND');
     expect(provider.calls).toHaveLength(1);
-    expect(await ask(newPod)).toBe('absent OBJECT_NOT_FOUND');
+    expect(await readText(newPod)).toBe('absent OBJECT_NOT_FOUND');
     expect(provider.calls).toHaveLength(2);
-    await pass(30 * second);
-    expect(await ask(grant)).toBe('one');
+    await advanceClock(30 * second);
+    expect(await readText(grant)).toBe('one');
     expect(provider.calls[2]!.known).toBeUndefined();
   });
 });
 
 describe('an outage', () => {
-  test('is bridged by the last good value, up to 10 min after its delivery', async () => {
-    const { provider, readText: ask, advanceClock: pass, count } = createCacheFixture();
+  test('serves the last good value up to 10 min after its delivery', async () => {
+    const { provider, readText, advanceClock, count } = createCacheFixture();
     provider.script('db', value('one'), failed());
-    await ask(grant);
-    await pass(10 * minute);
-    expect(await ask(grant)).toBe('one');
+    await readText(grant);
+    await advanceClock(10 * minute);
+    expect(await readText(grant)).toBe('one');
     expect(await count('keyferry_secrets_served_total', { source: 'last-good' })).toBe(1);
-    await pass(1);
-    expect(await ask(grant)).toBe('failed STORE_UNAVAILABLE');
+    await advanceClock(1);
+    expect(await readText(grant)).toBe('failed STORE_UNAVAILABLE');
   });
 
-  test('also for a new pod', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('serves the last good value to a new pod, too', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), failed());
-    await ask(grant);
-    await pass(minute);
-    expect(await ask(newPod)).toBe('one');
+    await readText(grant);
+    await advanceClock(minute);
+    expect(await readText(newPod)).toBe('one');
   });
 
-  test('counts from the delivery: a confirmation does not prolong it', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('counts the 10 min from the delivery: a confirmation does not prolong them', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), unchanged(), failed());
-    await ask(grant);
-    await pass(9 * minute);
-    await ask(grant);
-    await pass(2 * minute);
-    expect(await ask(grant)).toBe('failed STORE_UNAVAILABLE');
+    await readText(grant);
+    await advanceClock(9 * minute);
+    await readText(grant);
+    await advanceClock(2 * minute);
+    expect(await readText(grant)).toBe('failed STORE_UNAVAILABLE');
   });
 
-  test('with max-stale 0 is not bridged, and every question is a first one', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture({ maxStale: 0 });
+  test('serves no value with max-stale 0, and every read is a first one', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture({ maxStale: 0 });
     provider.script('db', value('one'), failed());
-    await ask(grant);
-    await pass(30 * second);
-    expect(await ask(grant)).toBe('failed STORE_UNAVAILABLE');
+    await readText(grant);
+    await advanceClock(30 * second);
+    expect(await readText(grant)).toBe('failed STORE_UNAVAILABLE');
     expect(provider.calls[1]!.urgency).toBe('first');
   });
 
-  test('leaves the value due: the next request asks again', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('leaves the value due: the next request reads again', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), failed(), value('two'));
-    await ask(grant);
-    await pass(30 * second);
-    expect(await ask(grant)).toBe('one');
-    expect(await ask(grant)).toBe('two');
+    await readText(grant);
+    await advanceClock(30 * second);
+    expect(await readText(grant)).toBe('one');
+    expect(await readText(grant)).toBe('two');
   });
 
-  test('serves nobody what another principal was given', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('does not serve the value of another principal', async () => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', value('one'), failed());
-    await ask(grantOf({ principal: 'a' }));
-    expect(await ask(grantOf({ principal: 'b' }))).toBe('failed STORE_UNAVAILABLE');
+    await readText(grantOf({ principal: 'a' }));
+    expect(await readText(grantOf({ principal: 'b' }))).toBe('failed STORE_UNAVAILABLE');
   });
 
-  test('of one refs leaves the others alone', async () => {
-    const { cache: store, provider } = createCacheFixture();
+  test('of one ref does not affect the others', async () => {
+    const { cache, provider } = createCacheFixture();
     provider.script('up', value('up'));
     provider.script('down', failed());
     const grants = [grantOf({ ref: 'up' }), grantOf({ ref: 'down' })];
-    const outcomes = await store.read(provider, grants, {
+    const outcomes = await cache.read(provider, grants, {
       signal: new AbortController().signal,
       deadline: Date.now() + minute,
     });
@@ -339,50 +337,50 @@ describe('an outage', () => {
   });
 });
 
-describe('a refresh that gets no budget', () => {
+describe('a refresh that the rate limiter refuses', () => {
   const rateLimited = failed('RATE_BUDGET_EXHAUSTED');
 
-  test('is served what is cached, and stays due', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('serves the cached value and stays due', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), rateLimited, value('two'));
-    await ask(grant);
-    await pass(30 * second);
-    expect(await ask(grant)).toBe('one');
-    expect(await ask(grant)).toBe('two');
+    await readText(grant);
+    await advanceClock(30 * second);
+    expect(await readText(grant)).toBe('one');
+    expect(await readText(grant)).toBe('two');
   });
 
-  test('within max-stale only: after that the question is a first one', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('serves it within max-stale only: after that the read is a first one', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), rateLimited);
-    await ask(grant);
-    await pass(10 * minute + 1);
-    expect(await ask(grant)).toBe('failed RATE_BUDGET_EXHAUSTED');
+    await readText(grant);
+    await advanceClock(10 * minute + 1);
+    expect(await readText(grant)).toBe('failed RATE_BUDGET_EXHAUSTED');
     expect(provider.calls[1]!.urgency).toBe('first');
   });
 
-  test('asks no other region for it', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('reads no fallback region', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     const withFallback = grantOf({ fallbacks: [grantOf({ ref: 'elsewhere' })] });
     provider.script('db', value('one'), rateLimited);
     provider.script('elsewhere', value('elsewhere'));
-    await ask(withFallback);
-    await pass(30 * second);
-    expect(await ask(withFallback)).toBe('one');
+    await readText(withFallback);
+    await advanceClock(30 * second);
+    expect(await readText(withFallback)).toBe('one');
     expect(provider.calls.map(({ name }) => name)).toEqual(['db', 'db']);
   });
 
-  test('does not stand for a new pod beyond 15 min: its question is a first one', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture({ maxStale: hour });
+  test('does not serve a new pod after 15 min: its read is a first one', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture({ maxStale: hour });
     provider.script('db', value('one'), ({ urgency }) =>
       urgency === 'refresh' ? rateLimited : value('two'),
     );
-    await ask(grant);
-    await pass(16 * minute);
-    expect(await ask(newPod)).toBe('two');
+    await readText(grant);
+    await advanceClock(16 * minute);
+    expect(await readText(newPod)).toBe('two');
   });
 
-  test('and is joined by a first mount: that one asks again itself', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture({ maxStale: hour });
+  test('makes a first mount that joined it read again itself', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture({ maxStale: hour });
     provider.script(
       'db',
       value('one'),
@@ -392,11 +390,11 @@ describe('a refresh that gets no budget', () => {
       },
       value('two'),
     );
-    await ask(grant);
-    await pass(16 * minute);
-    const refreshing = ask(grant);
-    const first = ask(newPod);
-    await pass(2 * second);
+    await readText(grant);
+    await advanceClock(16 * minute);
+    const refreshing = readText(grant);
+    const first = readText(newPod);
+    await advanceClock(2 * second);
     expect(await refreshing).toBe('one');
     expect(await first).toBe('two');
     expect(provider.calls.map(({ urgency }) => urgency)).toEqual(['first', 'refresh', 'first']);

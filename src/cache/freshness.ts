@@ -2,54 +2,59 @@ import type { SecretError } from '../core/errors.ts';
 import type { SecretRef } from '../core/plan.ts';
 import type { SecretValue } from '../core/provider.ts';
 
-/**
- * How fresh what we serve has to be: the one table of the house, all times in milliseconds.
+/*
+ * How fresh a served value has to be. All times are in milliseconds.
  *
- * | what                         | rule                                                                                    |
- * |------------------------------|-----------------------------------------------------------------------------------------|
- * | admission                    | read anew for a workload not yet served; otherwise up to `admissionMaxAge` old           |
- * | the store's authorization    | a new workload is served from the cache up to `authorizationMaxAge` after a delivery     |
- * | moving versions              | asked again after the refresh interval; jitter only shortens it                         |
- * | leased, or with an end       | until two thirds of its life                                                            |
- * | methods other than GET       | `methodLife`, where the answer has no end of its own                                    |
- * | absent, for who was served   | as moving versions; a new workload always asks                                          |
- * | outage                       | the last good value up to `maxStale` after its delivery, never past its end             |
- * | denied, disabled or gone     | drops the value at once                                                                 |
+ * | what                         | rule                                                           |
+ * |------------------------------|----------------------------------------------------------------|
+ * | the workload's authorization | checked again for a workload that has received nothing         |
+ * |                              | yet; otherwise up to `workloadAuthorizationMaxAge` old         |
+ * | the store's authorization    | a new workload is served from the cache up to                  |
+ * |                              | `storeAuthorizationMaxAge` after a delivery                    |
+ * | moving versions              | read again after the refresh interval; jitter only shortens it |
+ * | a lease or an expiry         | until two thirds of the life                                   |
+ * | methods other than GET       | `nonGetMaxAge`, if the value has no expiry                     |
+ * | absent                       | as moving versions; a new workload always reads                |
+ * | outage                       | the last good value up to `maxStale` after its delivery,       |
+ * |                              | never after its expiry                                         |
+ * | denied, disabled or deleted  | drops the value at once                                        |
  */
 export const workloadAuthorizationMaxAge = 60_000;
 export const storeAuthorizationMaxAge = 15 * 60_000;
 export const nonGetMaxAge = 60 * 60_000;
-/** A lease nobody asked for this long is given back, while others ask. */
+/** A lease without a request for this long is released, while other workloads send requests. */
 export const leaseIdleTimeout = 10 * 60_000;
-/** What nobody asked for this long is forgotten. */
+/** An entry without a request for this long is dropped. */
 export const idleMaxAge = 60 * 60_000;
-/** How long a read may take once the rate budget lets it go. */
+/** How long a read may take after the rate limiter has let it go. */
 export const readTimeout = 30_000;
 
-/** What an operator may choose. */
+/** What an operator can configure, per provider; milliseconds. */
 export type FreshnessOptions = {
-  /** How long a moving version is served without a further question. */
+  /** How long a moving version is served without another read. */
   readonly refreshInterval: number;
-  /** How long after its delivery a value may serve while nobody answers; 0 = never. */
+  /** How long after its delivery a value may serve during an outage; 0 = never. */
   readonly maxStale: number;
 };
 
-/** What the store last said of a ref, and when: a value, or that there is none. */
+/** The last result of reading a ref, and its time: a value, or that the secret is absent. */
 export type CachedResult = {
   readonly value?: SecretValue;
   readonly absentError?: SecretError;
-  /** When a value was last delivered (or its lease renewed): what authorization counts from. */
+  /**
+   * When the store last delivered the value or renewed its lease. Authorization counts from here.
+   */
   readonly deliveredAt: number;
-  /** When it has to be asked again. */
+  /** When it has to be read again. */
   readonly freshUntil: number;
 };
 
-/** When the value ends, whatever else holds; Infinity where it does not. */
+/** When the value expires; Infinity if it does not. */
 export function expiryOf(value: SecretValue): number {
   return Math.min(value.expiresAt ?? Infinity, value.lease?.expiresAt ?? Infinity);
 }
 
-/** When a value asked for at `askedAt` has to be asked for again. `random` is in [0, 1). */
+/** When a value whose request was sent at `sentAt` has to be read again. `random` is in [0, 1). */
 export function freshUntil(
   ref: SecretRef,
   value: SecretValue | undefined,
@@ -65,24 +70,28 @@ export function freshUntil(
   return sentAt + refreshInterval * (1 - random / 10);
 }
 
-/** Whether a cached answer serves as it is, or has to be asked for again: with or without telling what is known. */
+/**
+ * Whether a cached result serves as it is, or needs a read: `confirm` sends the known version, so
+ * that the store may return `unchanged`; `read` does not.
+ */
 export function classifyFreshness(
   cachedResult: CachedResult | undefined,
   alreadyDelivered: boolean,
   now: number,
 ): 'serve' | 'confirm' | 'read' {
   if (cachedResult === undefined) return 'read';
-  // What was delivered in the future was so before the clock was set back, nobody knows when.
+  // A delivery in the future was recorded before the clock was set back; its age is unknown.
   const isFresh = cachedResult.deliveredAt <= now && now < cachedResult.freshUntil;
   if (cachedResult.value === undefined) return alreadyDelivered && isFresh ? 'serve' : 'read';
   if (now >= expiryOf(cachedResult.value)) return 'read';
-  // `unchanged` renews freshness, not authorization, so a new workload past that age needs a delivery.
+  // `unchanged` renews freshness, not authorization, so a new workload past that age needs a
+  // delivery.
   const age = now - cachedResult.deliveredAt;
   if (!alreadyDelivered && (age < 0 || age > storeAuthorizationMaxAge)) return 'read';
   return isFresh ? 'serve' : 'confirm';
 }
 
-/** The value that may serve although nobody answers, if there is one. */
+/** The value that may serve during an outage, if there is one. */
 export function lastKnownGood(
   cachedResult: CachedResult | undefined,
   maxStale: number,
@@ -90,7 +99,7 @@ export function lastKnownGood(
 ): SecretValue | undefined {
   const value = cachedResult?.value;
   if (cachedResult === undefined || value === undefined || maxStale === 0) return undefined;
-  // In the future: before the clock was set back.
+  // A delivery in the future was recorded before the clock was set back.
   return now < expiryOf(value) && Math.abs(now - cachedResult.deliveredAt) <= maxStale
     ? value
     : undefined;

@@ -17,7 +17,7 @@ import {
   flushTasks,
 } from '../../test/fakes/cache-fixture.ts';
 import { SecretError } from '../core/errors.ts';
-import { createInFlightReads } from './in-flight-reads.ts';
+import { InFlightReads } from './in-flight-reads.ts';
 
 useFakeClock();
 
@@ -41,24 +41,24 @@ afterEach(async () => {
 });
 
 describe('readers of one secret', () => {
-  test('200 at once are one question', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('share one read when 200 come at once', async () => {
+    const { provider, readText } = createCacheFixture();
     const heldResponse = deferredResponse();
     provider.script('db', heldResponse.response);
-    const pendingRead = createReaders(200).map(({ grant }) => ask(grant));
+    const pendingRead = createReaders(200).map(({ grant }) => readText(grant));
     await flushTasks();
     heldResponse.resolve(value('one'));
     expect(new Set(await Promise.all(pendingRead))).toEqual(new Set(['one']));
     expect(provider.calls).toHaveLength(1);
   });
 
-  test('the first of 200 leaves: 199 are served by the one question', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('share one read when the first of 200 leaves: 199 get its result', async () => {
+    const { provider, readText } = createCacheFixture();
     const heldResponse = deferredResponse();
     provider.script('db', heldResponse.response);
     const readers = createReaders(200);
     const pendingRead = readers.map(({ grant, abortController }) =>
-      ask(grant, { signal: abortController.signal }),
+      readText(grant, { signal: abortController.signal }),
     );
     await flushTasks();
     readers[0]!.abortController.abort(cancelled);
@@ -69,12 +69,12 @@ describe('readers of one secret', () => {
     expect(provider.calls).toHaveLength(1);
   });
 
-  test("all leave: the question's signal fires, and each has its own reason", async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('abort the read when all leave, each with the reason of its own signal', async () => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', hang);
     const readers = createReaders(200);
     const pendingRead = readers.map(({ grant, abortController }) =>
-      ask(grant, { signal: abortController.signal }),
+      readText(grant, { signal: abortController.signal }),
     );
     await flushTasks();
     const reasons = readers.map((_, index) => new SecretError('CANCELLED', `reader ${index}`));
@@ -86,19 +86,19 @@ describe('readers of one secret', () => {
     expect(provider.calls[0]!.signal.aborted).toBe(true);
   });
 
-  test('share a failure too, and nobody who comes later does', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('share a failure, too, but not with later readers', async () => {
+    const { provider, readText } = createCacheFixture();
     const heldResponse = deferredResponse();
     provider.script('db', heldResponse.response, value('one'));
-    const pendingRead = createReaders(20).map(({ grant }) => ask(grant));
+    const pendingRead = createReaders(20).map(({ grant }) => readText(grant));
     await flushTasks();
     heldResponse.resolve(failed('STORE_UNAVAILABLE'));
     expect(new Set(await Promise.all(pendingRead))).toEqual(new Set(['failed STORE_UNAVAILABLE']));
-    expect(await ask(grantOf({}))).toBe('one');
+    expect(await readText(grantOf({}))).toBe('one');
   });
 
-  test('of another principal, ref, version or body ask for themselves', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('do not share a read for another principal, ref, version or body', async () => {
+    const { provider, readText } = createCacheFixture();
     const heldResponse = deferredResponse();
     provider.script('db', heldResponse.response);
     const ref = { service: 'kms', name: 'db' };
@@ -111,21 +111,21 @@ describe('readers of one secret', () => {
       grantOf({ ref: { ...ref, method: 'POST' } }),
       grantOf({ ref: { ...ref, service: 'oos' } }),
     ];
-    const pendingRead = grants.map((grant) => ask(grant));
+    const pendingRead = grants.map((grant) => readText(grant));
     await flushTasks();
     expect(provider.calls).toHaveLength(grants.length);
     grants.forEach((_, index) => heldResponse.resolve(value(`${index}`)));
     expect(await Promise.all(pendingRead)).toEqual(grants.map((_, index) => `${index}`));
-    // And what they were told is kept apart.
-    expect(await Promise.all(grants.map((grant) => ask(grant)))).toEqual(
+    // Their results are cached separately, too.
+    expect(await Promise.all(grants.map((grant) => readText(grant)))).toEqual(
       grants.map((_, index) => `${index}`),
     );
   });
 
-  test('who leave at once ask nothing that stays', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('leave no state behind when they leave at once', async () => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', hang, value('one'));
-    await expect(ask(grantOf({}), { signal: AbortSignal.abort(cancelled) })).rejects.toBe(
+    await expect(readText(grantOf({}), { signal: AbortSignal.abort(cancelled) })).rejects.toBe(
       cancelled,
     );
     await flushTasks();
@@ -133,13 +133,13 @@ describe('readers of one secret', () => {
   });
 });
 
-describe('an answer that comes when nobody waits any more', () => {
-  test('is not filed, and its lease is given back', async () => {
-    const { provider, readText: ask, count } = createCacheFixture();
+describe('a result that comes after the last reader has left', () => {
+  test('is not cached, and its lease is released', async () => {
+    const { provider, readText, count } = createCacheFixture();
     const lateResponse = deferredResponse();
     provider.script('db', lateResponse.response, value('two'));
     const abortController = new AbortController();
-    const abortedRead = ask(grantOf({}), { signal: abortController.signal });
+    const abortedRead = readText(grantOf({}), { signal: abortController.signal });
     await flushTasks();
     abortController.abort(cancelled);
     await expect(abortedRead).rejects.toBe(cancelled);
@@ -147,34 +147,34 @@ describe('an answer that comes when nobody waits any more', () => {
     await flushTasks();
     expect(await count('keyferry_cache_bytes')).toBe(0);
     expect(provider.releases).toMatchObject([{ lease: 'lease of one' }]);
-    expect(await ask(grantOf({}))).toBe('two');
+    expect(await readText(grantOf({}))).toBe('two');
   });
 
-  test('does not take the place of the answer to the next question', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('does not replace the result of the next read', async () => {
+    const { provider, readText } = createCacheFixture();
     const lateResponse = deferredResponse();
     provider.script('db', lateResponse.response, value('two'));
     const abortController = new AbortController();
-    const abortedRead = ask(grantOf({}), { signal: abortController.signal });
+    const abortedRead = readText(grantOf({}), { signal: abortController.signal });
     await flushTasks();
     abortController.abort(cancelled);
     await expect(abortedRead).rejects.toBe(cancelled);
-    expect(await ask(grantOf({}))).toBe('two');
+    expect(await readText(grantOf({}))).toBe('two');
     lateResponse.resolve(value('one'));
     await flushTasks();
-    expect(await ask(grantOf({}))).toBe('two');
+    expect(await readText(grantOf({}))).toBe('two');
   });
 });
 
-describe('a question', () => {
-  test('has 30 s from when its budget lets it go, however patient its readers are', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+describe('a read', () => {
+  test('has 30 s from when the rate limiter lets it go, however long its readers wait', async () => {
+    const { provider, readText } = createCacheFixture();
     let start = (): void => undefined;
     provider.script('db', ({ onStart }) => {
       start = onStart;
       return new Promise(() => undefined);
     });
-    const pendingRead = ask(grantOf({}));
+    const pendingRead = readText(grantOf({}));
     await advanceTimers(60 * second);
     expect(provider.calls[0]!.signal.aborted).toBe(false);
     start();
@@ -185,43 +185,43 @@ describe('a question', () => {
     expect(provider.calls[0]!.signal.aborted).toBe(true);
   });
 
-  test('has no more when it is let go again, as for a second attempt', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('has no more time when it is let go again, as for a second attempt', async () => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', async ({ onStart }) => {
       onStart();
       await new Promise((resolve) => setTimeout(resolve, 20 * second));
       onStart();
       return new Promise(() => undefined);
     });
-    const pendingRead = ask(grantOf({}));
+    const pendingRead = readText(grantOf({}));
     await advanceTimers(30 * second);
     expect(await pendingRead).toBe('failed STORE_TIMEOUT');
   });
 
-  test('that is let go when it is over leaves nothing behind', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('that is let go after its end leaves no timer behind', async () => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', value('one'));
-    await ask(grantOf({}));
+    await readText(grantOf({}));
     provider.calls[0]!.onStart();
     await advanceTimers(30 * second);
     expect(provider.calls[0]!.signal.aborted).toBe(false);
   });
 
-  test('that took too long is an outage: the last good value serves', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('that takes too long is an outage: the last good value serves', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), hang);
-    await ask(grantOf({}));
-    await pass(30 * second);
-    const pendingRead = ask(grantOf({}));
+    await readText(grantOf({}));
+    await advanceClock(30 * second);
+    const pendingRead = readText(grantOf({}));
     await advanceTimers(30 * second);
     expect(await pendingRead).toBe('one');
   });
 
-  test('that took too long for the provider to heed: its late lease is given back', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('that times out, but whose provider still returns a lease, releases the late lease', async () => {
+    const { provider, readText } = createCacheFixture();
     const lateResponse = deferredResponse();
     provider.script('db', lateResponse.response);
-    const pendingRead = ask(grantOf({}));
+    const pendingRead = readText(grantOf({}));
     await advanceTimers(30 * second);
     expect(await pendingRead).toBe('failed STORE_TIMEOUT');
     lateResponse.resolve(leased('one', Date.now() + minute));
@@ -229,27 +229,27 @@ describe('a question', () => {
     expect(provider.releases).toMatchObject([{ lease: 'lease of one' }]);
   });
 
-  test('that is refused its budget for two minutes ends', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('that the rate limiter does not let go for two minutes ends', async () => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', () => new Promise(() => undefined));
-    const pendingRead = ask(grantOf({}), { patience: 10 * minute });
+    const pendingRead = readText(grantOf({}), { patience: 10 * minute });
     await advanceTimers(2 * minute);
     expect(await pendingRead).toBe('failed STORE_TIMEOUT');
   });
 
-  test('is not the one that was abandoned: who comes then asks anew', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('that was abandoned is not joined: a later reader starts a new one', async () => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', () => new Promise(() => undefined), value('two'));
     const abortController = new AbortController();
-    const abortedRead = ask(grantOf({}), { signal: abortController.signal });
+    const abortedRead = readText(grantOf({}), { signal: abortController.signal });
     await flushTasks();
     abortController.abort(cancelled);
     await expect(abortedRead).rejects.toBe(cancelled);
-    expect(await ask(grantOf({}))).toBe('two');
+    expect(await readText(grantOf({}))).toBe('two');
   });
 
-  test('is not joined from the very moment in which it is abandoned', async () => {
-    const inFlightReads = createInFlightReads({
+  test('cannot be joined from the moment in which it is abandoned', async () => {
+    const inFlightReads = new InFlightReads({
       fetchBatched: () => new Promise(() => undefined),
       now: () => Date.now(),
       onLateResult: () => undefined,

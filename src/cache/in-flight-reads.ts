@@ -1,21 +1,22 @@
-import { type SharedCall, createSharedCall, raceWithAbort } from '../concurrency/single-flight.ts';
+import { SharedCall, raceWithAbort } from '../concurrency/single-flight.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
 import type { FetchRequest, FetchResult, Grant, Provider } from '../core/provider.ts';
 import { readTimeout } from './freshness.ts';
 
-/** Puts a question to a provider. Never rejects. */
+/** Sends one request to a provider. Never rejects. */
 export type Batcher = (provider: Provider, request: FetchRequest) => Promise<FetchResult>;
 
 /**
- * Gathers the questions of one turn of the event loop into one `fetch` a provider, so that a store with batches sees a mount's refs
- * together, and turns whatever a provider throws into a `failed` result.
+ * Collects the requests that come before the next microtask into one `fetch` per provider, so that
+ * a store with batches gets all refs of a mount together. An exception of a provider becomes a
+ * `failed` result.
  */
 export function createBatcher(): Batcher {
-  type ReadRequest = {
+  type PendingRead = {
     readonly request: FetchRequest;
     readonly resolve: (result: FetchResult) => void;
   };
-  const pendingByProvider = new Map<Provider, ReadRequest[]>();
+  const pendingByProvider = new Map<Provider, PendingRead[]>();
 
   const flush = (provider: Provider): void => {
     const pending = pendingByProvider.get(provider) ?? [];
@@ -45,117 +46,120 @@ export function createBatcher(): Batcher {
 }
 
 function missingResultError(provider: Provider): SecretError {
-  return new SecretError('INTERNAL', `provider ${provider.name} left a question unanswered`);
+  return new SecretError('INTERNAL', `provider ${provider.name} returned no result for a request`);
 }
 
-/** A question under way, with what those who join it need to know of it. */
-export type InFlightRead = SharedCall<FetchResult> & {
-  /** The workload that began it. */
-  readonly instance: string;
-  readonly urgency: FetchRequest['urgency'];
-};
-
-/** What a flight needs to begin. */
+/** What a read needs to start. */
 export type ReadRequest = Pick<FetchRequest, 'grant' | 'known' | 'urgency'> & {
   readonly provider: Provider;
 };
 
-/** See {@link createInFlightReads}. */
-export type InFlightReads = {
-  /** The flight under way for a key, if somebody still waits for it. */
-  find(key: string): InFlightRead | undefined;
-  /**
-   * Begins one. `land` is told the answer, and when it was asked for, before any waiter is; it may answer for it. It is not told the answer
-   * of a flight that everybody has left.
-   */
-  start(key: string, request: ReadRequest, onResult: OnResult): InFlightRead;
-};
+/** A read that has not ended. Several workloads can join it. */
+export class InFlightRead extends SharedCall<FetchResult> {
+  /** The workload that started it. */
+  readonly instance: string;
+  readonly urgency: FetchRequest['urgency'];
 
-/** What becomes of an answer. */
+  constructor(
+    { grant, urgency }: ReadRequest,
+    read: (abandoned: AbortSignal) => Promise<FetchResult>,
+  ) {
+    super(read);
+    this.instance = grant.workload.instance;
+    this.urgency = urgency;
+  }
+}
+
+/** Applies a result to the cache and returns the result that the waiters get. */
 export type OnResult = (result: FetchResult, sentAt: number) => FetchResult;
 
-/** What {@link createInFlightReads} needs. */
+/** What {@link InFlightReads} needs. */
 export type InFlightReadsDeps = {
   readonly fetchBatched: Batcher;
   readonly now: () => number;
-  /** Told an answer that came when nobody waited any more. */
+  /** Called with a result that came after the last waiter had left. */
   readonly onLateResult: (provider: Provider, grant: Grant, result: FetchResult) => void;
-  /** Milliseconds from the moment the budget lets a read go; default {@link readTimeout}. */
+  /** Milliseconds from the moment the rate limiter lets a read go. Default {@link readTimeout}. */
   readonly timeout?: number;
 };
 
-/** Longest life of a flight that never gets its budget: no waiter's deadline is later. */
+/** How long a read waits for the rate limiter. No waiter has a later deadline. */
 const rateLimitWaitTimeout = 120_000;
 
-/** At most one read a key is under way; it ends with its last waiter or at its own deadline, whichever comes first. */
-export function createInFlightReads({
-  fetchBatched,
-  now,
-  onLateResult,
-  timeout = readTimeout,
-}: InFlightReadsDeps): InFlightReads {
-  const inFlightReads = new Map<string, InFlightRead>();
+/**
+ * At most one read per key is in flight. A read ends with its last waiter or at its own deadline,
+ * whichever comes first.
+ */
+export class InFlightReads {
+  readonly #fetchBatched: Batcher;
+  readonly #now: () => number;
+  readonly #onLateResult: InFlightReadsDeps['onLateResult'];
+  readonly #timeout: number;
+  readonly #reads = new Map<string, InFlightRead>();
 
-  const read = async (
+  constructor({ fetchBatched, now, onLateResult, timeout = readTimeout }: InFlightReadsDeps) {
+    this.#fetchBatched = fetchBatched;
+    this.#now = now;
+    this.#onLateResult = onLateResult;
+    this.#timeout = timeout;
+  }
+
+  /** The read in flight for a key, if it still has a waiter. */
+  find(key: string): InFlightRead | undefined {
+    const inFlightRead = this.#reads.get(key);
+    return inFlightRead === undefined || inFlightRead.abandoned ? undefined : inFlightRead;
+  }
+
+  /**
+   * Starts a read. `onResult` gets the result, and the time at which the request was sent, before
+   * any waiter. It is not called for a read that all waiters have left.
+   */
+  start(key: string, request: ReadRequest, onResult: OnResult): InFlightRead {
+    const inFlightRead = new InFlightRead(request, async (abandoned) => {
+      try {
+        return await this.#read(request, onResult, abandoned);
+      } finally {
+        if (this.#reads.get(key) === inFlightRead) this.#reads.delete(key);
+      }
+    });
+    this.#reads.set(key, inFlightRead);
+    return inFlightRead;
+  }
+
+  async #read(
     { provider, ...request }: ReadRequest,
     onResult: OnResult,
     abandoned: AbortSignal,
-  ): Promise<FetchResult> => {
-    let sentAt = now();
+  ): Promise<FetchResult> {
+    let sentAt = this.#now();
     const timeoutController = new AbortController();
     const onTimeout = (): void =>
       timeoutController.abort(readTimeoutError(provider, request.grant));
     let timer = setTimeout(onTimeout, rateLimitWaitTimeout);
     let started = false;
     const onStart = (): void => {
-      // A second attempt has no more time than was left by the first.
+      // A retry gets only the time that the first attempt left.
       if (started) return;
       started = true;
-      sentAt = now();
+      sentAt = this.#now();
       clearTimeout(timer);
-      timer = setTimeout(onTimeout, timeout);
+      timer = setTimeout(onTimeout, this.#timeout);
     };
     const signal = AbortSignal.any([abandoned, timeoutController.signal]);
-    const response = fetchBatched(provider, { ...request, signal, onStart });
+    const response = this.#fetchBatched(provider, { ...request, signal, onStart });
     try {
       const result = await raceWithAbort(response, signal);
       return onResult(result, sentAt);
     } catch (error) {
-      // Only our own two signals reject; the answer, should it still come, is nobody's.
-      void response.then((result) => onLateResult(provider, request.grant, result));
+      // Only the two signals above reject. The response may still come later.
+      void response.then((result) => this.#onLateResult(provider, request.grant, result));
       const failed: FetchResult = { kind: 'failed', error: error as SecretError };
       return abandoned.aborted ? failed : onResult(failed, sentAt);
     } finally {
       started = true;
       clearTimeout(timer);
     }
-  };
-
-  return {
-    find(key) {
-      const inFlightRead = inFlightReads.get(key);
-      return inFlightRead === undefined || inFlightRead.abandoned ? undefined : inFlightRead;
-    },
-    start(key, request, onResult) {
-      const sharedCall = createSharedCall(async (abandoned) => {
-        try {
-          return await read(request, onResult, abandoned);
-        } finally {
-          if (inFlightReads.get(key) === inFlightRead) inFlightReads.delete(key);
-        }
-      });
-      const inFlightRead: InFlightRead = {
-        join: (signal) => sharedCall.join(signal),
-        get abandoned() {
-          return sharedCall.abandoned;
-        },
-        instance: request.grant.workload.instance,
-        urgency: request.urgency,
-      };
-      inFlightReads.set(key, inFlightRead);
-      return inFlightRead;
-    },
-  };
+  }
 }
 
 function readTimeoutError(provider: Provider, { ref }: Grant): SecretError {
@@ -163,7 +167,7 @@ function readTimeoutError(provider: Provider, { ref }: Grant): SecretError {
     'STORE_TIMEOUT',
     `${provider.name}: reading ${ref.service} ${ref.name} took too long`,
     {
-      hint: 'see whether the store is reachable from this node',
+      hint: 'check that the store is reachable from this node',
     },
   );
 }

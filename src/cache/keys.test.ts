@@ -14,7 +14,7 @@ import {
   second,
   flushTasks,
 } from '../../test/fakes/cache-fixture.ts';
-import { createEntryKeys } from './keys.ts';
+import { EntryKeys } from './keys.ts';
 
 useFakeClock();
 
@@ -23,78 +23,78 @@ const pod = (name: string, principal = 'principal') =>
 const pods = (size: number) => Array.from({ length: size }, (_, index) => pod(`pod-${index}`));
 const shareable = (text: string) => value(text, { shareable: true });
 
-/** A lease of its own for each question. */
+/** Responds with a new lease to each request. */
 const numberedLeases = () => {
-  let asked = 0;
-  return () => leased(`${(asked += 1)}`, Date.now() + hour);
+  let requestCount = 0;
+  return () => leased(`${(requestCount += 1)}`, Date.now() + hour);
 };
 
 describe('a secret of pod scope', () => {
-  test('50 pods at once get 50 leases, and each keeps its own', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('gives 50 pods 50 leases, and each keeps its own', async () => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', numberedLeases());
-    const first = await Promise.all(pods(50).map((grant) => ask(grant)));
+    const first = await Promise.all(pods(50).map((grant) => readText(grant)));
     expect(new Set(first).size).toBe(50);
-    expect(await Promise.all(pods(50).map((grant) => ask(grant)))).toEqual(first);
+    expect(await Promise.all(pods(50).map((grant) => readText(grant)))).toEqual(first);
     expect(provider.calls).toHaveLength(50);
   });
 
-  test("two volumes of one pod share the pod's", async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('is shared by two volumes of one pod', async () => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', numberedLeases());
-    expect(await Promise.all([ask(pod('a')), ask(pod('a'))])).toEqual(['1', '1']);
+    expect(await Promise.all([readText(pod('a')), readText(pod('a'))])).toEqual(['1', '1']);
   });
 
-  test('is shared from the first answer that says so, within its principal', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('is shared within its principal after the first shareable result', async () => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', shareable('one'), shareable('two'));
-    expect(await ask(pod('a'))).toBe('one');
-    expect(await ask(pod('b'))).toBe('one');
+    expect(await readText(pod('a'))).toBe('one');
+    expect(await readText(pod('b'))).toBe('one');
     expect(provider.calls).toHaveLength(1);
-    expect(await ask(pod('c', 'other'))).toBe('two');
-    expect(await ask(pod('b'))).toBe('one');
+    expect(await readText(pod('c', 'other'))).toBe('two');
+    expect(await readText(pod('b'))).toBe('one');
   });
 
-  test('is one question for all once it is known to be shared', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('takes one read for all once it is known to be shared', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     const heldResponse = deferredResponse();
     provider.script('db', shareable('one'), heldResponse.response);
-    await ask(pod('a'));
-    await pass(30 * second);
-    const pendingReads = pods(50).map((grant) => ask(grant));
+    await readText(pod('a'));
+    await advanceClock(30 * second);
+    const pendingReads = pods(50).map((grant) => readText(grant));
     await flushTasks();
     heldResponse.resolve(shareable('two'));
     expect(new Set(await Promise.all(pendingReads))).toEqual(new Set(['two']));
     expect(provider.calls).toHaveLength(2);
   });
 
-  test('is not shared by an answer with a lease, whatever it says', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('is not shared by a result with a lease, even if the result is marked shareable', async () => {
+    const { provider, readText } = createCacheFixture();
     const lease = { id: 'l', renewable: false, expiresAt: Date.now() + hour };
     provider.script(
       'db',
       value('one', { shareable: true, lease }),
       value('two', { shareable: true, lease }),
     );
-    expect(await ask(pod('a'))).toBe('one');
-    expect(await ask(pod('b'))).toBe('two');
+    expect(await readText(pod('a'))).toBe('one');
+    expect(await readText(pod('b'))).toBe('two');
   });
 
-  test('is not shared by an answer that does not say so', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('is not shared by a result that is not marked shareable', async () => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', value('one'), value('two'));
-    expect(await ask(pod('a'))).toBe('one');
-    expect(await ask(pod('b'))).toBe('two');
+    expect(await readText(pod('a'))).toBe('one');
+    expect(await readText(pod('b'))).toBe('two');
   });
 
-  test('a shared question that ends unshareable serves who began it; the others read for themselves', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('serves a shared read that ends unshareable only to the pod that started it', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     const heldResponse = deferredResponse();
     const furtherLeases = numberedLeases();
     provider.script('db', shareable('shared'), heldResponse.response, furtherLeases);
-    await ask(pod('pod-0'));
-    await pass(30 * second);
-    const pendingReads = pods(50).map((grant) => ask(grant));
+    await readText(pod('pod-0'));
+    await advanceClock(30 * second);
+    const pendingReads = pods(50).map((grant) => readText(grant));
     await flushTasks();
     expect(provider.calls).toHaveLength(2);
     heldResponse.resolve(leased('first', Date.now() + hour));
@@ -105,68 +105,70 @@ describe('a secret of pod scope', () => {
     expect(
       provider.calls.slice(2).every(({ urgency, known }) => urgency === 'first' && !known),
     ).toBe(true);
-    // And so it stays.
-    expect(await Promise.all(pods(50).map((grant) => ask(grant)))).toEqual(texts);
+    // This remains so.
+    expect(await Promise.all(pods(50).map((grant) => readText(grant)))).toEqual(texts);
     expect(provider.calls).toHaveLength(51);
   });
 
-  test('that began shared and whose beginner has left serves nobody else', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('serves no other pod when a shared read ends unshareable after its pod has left', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     const heldResponse = deferredResponse();
     provider.script('db', shareable('shared'), heldResponse.response, numberedLeases());
-    await ask(pod('a'));
-    await pass(30 * second);
+    await readText(pod('a'));
+    await advanceClock(30 * second);
     const abortController = new AbortController();
-    const abortedRead = ask(pod('a'), { signal: abortController.signal });
-    const otherPodRead = ask(pod('b'));
+    const abortedRead = readText(pod('a'), { signal: abortController.signal });
+    const otherPodRead = readText(pod('b'));
     await flushTasks();
     abortController.abort(new Error('left'));
     await expect(abortedRead).rejects.toThrow('left');
     heldResponse.resolve(leased('for a', Date.now() + hour));
     expect(await otherPodRead).toBe('1');
-    expect(await ask(pod('a'))).toBe('for a');
+    expect(await readText(pod('a'))).toBe('for a');
   });
 
   test('can become shared again', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('own'), value('own too'), shareable('shared'));
-    await ask(pod('a'));
-    await ask(pod('b'));
-    await pass(30 * second);
-    expect(await ask(pod('a'))).toBe('shared');
-    expect(await ask(pod('b'))).toBe('shared');
+    await readText(pod('a'));
+    await readText(pod('b'));
+    await advanceClock(30 * second);
+    expect(await readText(pod('a'))).toBe('shared');
+    expect(await readText(pod('b'))).toBe('shared');
     expect(provider.calls).toHaveLength(3);
   });
 
-  test("an outage serves no pod another one's value", async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('serves no pod the value of another one in an outage', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
 
     provider.script('db', value('own'), failed());
-    await ask(pod('a'));
-    await pass(minute);
-    expect(await ask(pod('a'))).toBe('own');
-    expect(await ask(pod('b'))).toBe('failed STORE_UNAVAILABLE');
+    await readText(pod('a'));
+    await advanceClock(minute);
+    expect(await readText(pod('a'))).toBe('own');
+    expect(await readText(pod('b'))).toBe('failed STORE_UNAVAILABLE');
   });
 });
 
 describe('scope principal', () => {
-  test('one lease serves all pods of the account, of another none', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('lets one lease serve all pods of its account, and none of another', async () => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', numberedLeases());
-    const answers = await Promise.all(['a', 'b', 'c'].map((name) => ask(grantOf({ pod: name }))));
+    const answers = await Promise.all(
+      ['a', 'b', 'c'].map((name) => readText(grantOf({ pod: name }))),
+    );
     expect(answers).toEqual(['1', '1', '1']);
-    expect(await ask(grantOf({ pod: 'd' }))).toBe('1');
-    expect(await ask(grantOf({ pod: 'a', principal: 'other' }))).toBe('2');
+    expect(await readText(grantOf({ pod: 'd' }))).toBe('1');
+    expect(await readText(grantOf({ pod: 'a', principal: 'other' }))).toBe('2');
   });
 
-  test('the lease lives as long as any of them asks', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('keeps the lease alive while any of them sends requests', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', numberedLeases());
     provider.scriptRenewals(() => ({ kind: 'renewed', expiresAt: Date.now() + hour }));
-    await ask(grantOf({ pod: 'gone' }));
-    for (let asked = 0; asked < 10; asked++) {
-      expect(await ask(grantOf({ pod: 'a' }))).toBe('1');
-      await pass(9 * minute);
+    await readText(grantOf({ pod: 'gone' }));
+    for (let request = 0; request < 10; request++) {
+      expect(await readText(grantOf({ pod: 'a' }))).toBe('1');
+      await advanceClock(9 * minute);
     }
     expect(provider.renewals).toHaveLength(2);
     expect(provider.releases).toEqual([]);
@@ -174,8 +176,8 @@ describe('scope principal', () => {
 });
 
 describe('keys', () => {
-  test('tell pods apart, and principals, and forget within their bound', () => {
-    const keys = createEntryKeys(2);
+  test('differ by pod and principal, and forget shareable requests above their bound', () => {
+    const keys = new EntryKeys({ max: 2 });
     const recordShareable = (ref: string) =>
       keys.recordShareability(grantOf({ ref, scope: 'pod' }), {
         bytes: new Uint8Array(),

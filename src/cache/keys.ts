@@ -3,93 +3,97 @@ import { lruSizeLimit } from '../concurrency/time.ts';
 import { type SecretRef, refKey } from '../core/plan.ts';
 import type { Grant, Principal, SecretValue } from '../core/provider.ts';
 
-/** See {@link createEntryKeys}. */
-export type EntryKeys = {
-  /** Principal and ref: what the store is asked, by whom. */
-  requestKey(grant: Grant): string;
-  /** Where the answer to this grant is kept now. */
-  entryKey(grant: Grant): string;
-  /** Every place where one may still be kept: what is known of sharing can have changed since. */
-  possibleEntryKeys(grant: Grant): readonly string[];
-  /** Takes in whether an answer may be shared. */
-  recordShareability(grant: Grant, value: SecretValue): void;
-};
-
 /**
- * The keys of cached answers. For a grant of pod scope it is the pod's own, until an answer has said that it may be shared, and again as
- * soon as one does not: whether a path leases is known from its answers alone. What is forgotten begins with the pod again.
+ * The cache keys of grants. A grant of pod scope has a key of its pod, until a response is
+ * shareable. Then all grants of that principal and ref share one key, until a response is not
+ * shareable: only the responses show whether a Vault path issues leases. A forgotten request has
+ * the pod's key again.
  */
-export function createEntryKeys(max = 10_000): EntryKeys {
-  const shareableRequests = new LRUCache<string, true>(lruSizeLimit(max));
-  // Providers keep their principals and plans are kept, so a mount that is repeated builds no key anew.
-  const requestKeys = new WeakMap<Principal, WeakMap<SecretRef, string>>();
-  const requestKey = ({ principal, ref }: Grant): string => {
-    let byRef = requestKeys.get(principal);
-    if (byRef === undefined) requestKeys.set(principal, (byRef = new WeakMap()));
+export class EntryKeys {
+  readonly #shareableRequests: LRUCache<string, true>;
+  // Providers keep their principals and the plan cache keeps refs, so a repeated mount makes no
+  // keys.
+  readonly #requestKeys = new WeakMap<Principal, WeakMap<SecretRef, string>>();
+
+  /** @param options.max how many shareable requests are remembered */
+  constructor({ max = 10_000 }: { readonly max?: number } = {}) {
+    this.#shareableRequests = new LRUCache(lruSizeLimit(max));
+  }
+
+  /** The key of the principal and the ref: what is read from the store, and by whom. */
+  requestKey({ principal, ref }: Grant): string {
+    let byRef = this.#requestKeys.get(principal);
+    if (byRef === undefined) this.#requestKeys.set(principal, (byRef = new WeakMap()));
     let key = byRef.get(ref);
     if (key === undefined) byRef.set(ref, (key = principal.fingerprint + refKey(ref)));
     return key;
-  };
-  const podEntryKey = (grant: Grant): string => `${requestKey(grant)}@${grant.workload.instance}`;
-  return {
-    requestKey,
-    entryKey(grant) {
-      return grant.scope === 'pod' && !shareableRequests.has(requestKey(grant))
-        ? podEntryKey(grant)
-        : requestKey(grant);
-    },
-    possibleEntryKeys(grant) {
-      return grant.scope === 'pod' ? [requestKey(grant), podEntryKey(grant)] : [requestKey(grant)];
-    },
-    recordShareability(grant, value) {
-      if (grant.scope === 'principal') return;
-      if (isShareable(value)) shareableRequests.set(requestKey(grant), true);
-      else shareableRequests.delete(requestKey(grant));
-    },
-  };
+  }
+
+  /** The key under which the grant's result is cached now. */
+  entryKey(grant: Grant): string {
+    return grant.scope === 'pod' && !this.#shareableRequests.has(this.requestKey(grant))
+      ? this.#podEntryKey(grant)
+      : this.requestKey(grant);
+  }
+
+  /** All keys under which a result may be cached, since its shareability may have changed. */
+  possibleEntryKeys(grant: Grant): readonly string[] {
+    const requestKey = this.requestKey(grant);
+    return grant.scope === 'pod' ? [requestKey, this.#podEntryKey(grant)] : [requestKey];
+  }
+
+  recordShareability(grant: Grant, value: SecretValue): void {
+    if (grant.scope === 'principal') return;
+    if (isShareable(value)) this.#shareableRequests.set(this.requestKey(grant), true);
+    else this.#shareableRequests.delete(this.requestKey(grant));
+  }
+
+  #podEntryKey(grant: Grant): string {
+    return `${this.requestKey(grant)}@${grant.workload.instance}`;
+  }
 }
 
-/** Whether an answer to a question of pod scope may serve every workload of its principal. A lease never does. */
+/**
+ * Whether a value read for pod scope may serve all workloads of its principal. A lease never does.
+ */
 export function isShareable(value: SecretValue): boolean {
   return value.shareable === true && value.lease === undefined;
 }
 
-/** See {@link createDeliveryHistory}. */
-export type DeliveryHistory = {
-  has(instance: string, key: string): boolean;
-  add(instance: string, key: string): void;
-};
-
 /**
- * Which workload has already been served which secret by this process: what makes a request a republish. Forgetting costs one
- * further read, so both bounds are generous for a node and nothing more.
+ * Which secrets this process has already delivered to which workload. A request for one of them is
+ * a republish. A forgotten delivery costs one additional read, so a simple bound is enough.
  */
-export function createDeliveryHistory({
-  instances = 2_000,
-  perInstance = 1_000,
-} = {}): DeliveryHistory {
-  const byInstance = new LRUCache<string, Set<string>>({ max: instances });
-  // A mount asks about all its secrets in a row.
-  let latest: { readonly instance: string; readonly keys: Set<string> } | undefined;
+export class DeliveryHistory {
+  readonly #maxKeysPerInstance: number;
+  readonly #byInstance: LRUCache<string, Set<string>>;
+  /** A mount looks up all its secrets in a row. */
+  #latest: { readonly instance: string; readonly keys: Set<string> } | undefined;
 
-  function keysOf(instance: string): Set<string> | undefined {
-    if (latest?.instance === instance) return latest.keys;
-    const keys = byInstance.get(instance);
-    latest = keys && { instance, keys };
-    return keys;
+  constructor({ maxInstances = 2_000, maxKeysPerInstance = 1_000 } = {}) {
+    this.#maxKeysPerInstance = maxKeysPerInstance;
+    this.#byInstance = new LRUCache({ max: maxInstances });
   }
 
-  return {
-    has: (instance, key) => keysOf(instance)?.has(key) ?? false,
-    add(instance, key) {
-      let keys = keysOf(instance);
-      if (keys === undefined) {
-        keys = new Set();
-        byInstance.set(instance, keys);
-        latest = { instance, keys };
-      }
-      if (keys.size >= perInstance) keys.clear();
-      keys.add(key);
-    },
-  };
+  has(instance: string, key: string): boolean {
+    return this.#keysOf(instance)?.has(key) ?? false;
+  }
+
+  add(instance: string, key: string): void {
+    let keys = this.#keysOf(instance);
+    if (keys === undefined) {
+      keys = new Set();
+      this.#byInstance.set(instance, keys);
+      this.#latest = { instance, keys };
+    }
+    if (keys.size >= this.#maxKeysPerInstance) keys.clear();
+    keys.add(key);
+  }
+
+  #keysOf(instance: string): Set<string> | undefined {
+    if (this.#latest?.instance === instance) return this.#latest.keys;
+    const keys = this.#byInstance.get(instance);
+    this.#latest = keys && { instance, keys };
+    return keys;
+  }
 }

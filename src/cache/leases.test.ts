@@ -21,17 +21,17 @@ useFakeClock();
 
 const pod = (name: string) => grantOf({ ref: 'db', pod: name, scope: 'pod' });
 
-/** A renewal for an hour from when it is asked for. */
+/** A renewal for an hour from the time of its request. */
 const renewedForOneHour = () => ({ kind: 'renewed', expiresAt: Date.now() + 60 * minute }) as const;
 
 describe('a lease', () => {
-  test('is renewed at two thirds of its life, again and again, while its pod asks', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('is renewed at two thirds of its life, repeatedly, while its pod sends requests', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 60 * minute));
     provider.scriptRenewals(renewedForOneHour);
-    for (let asked = 0; asked < 48; asked++) {
-      expect(await ask(pod('a'))).toBe('one');
-      await pass(5 * minute);
+    for (let request = 0; request < 48; request++) {
+      expect(await readText(pod('a'))).toBe('one');
+      await advanceClock(5 * minute);
     }
     // Four hours are six times forty minutes.
     expect(provider.renewals).toEqual(
@@ -44,131 +44,126 @@ describe('a lease', () => {
     expect(provider.calls).toHaveLength(1);
   });
 
-  test('is not renewed before, nor where it is not renewable', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('is not renewed earlier, or if it is not renewable', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script(
       'db',
       leased('one', Date.now() + 15 * minute),
       leased('two', Date.now() + 60 * minute, false),
     );
-    await ask(pod('a'));
-    await ask(pod('b'));
-    await pass(9 * minute + 50 * second);
+    await readText(pod('a'));
+    await readText(pod('b'));
+    await advanceClock(9 * minute + 50 * second);
     expect(provider.renewals).toEqual([]);
-    await ask(pod('a'));
-    await ask(pod('b'));
-    await pass(10 * second);
+    await readText(pod('a'));
+    await readText(pod('b'));
+    await advanceClock(10 * second);
     expect(provider.renewals.map(({ pod }) => pod)).toEqual(['a']);
   });
 
-  test('is given back, once, when its pod has not asked for ten minutes, and others have', async () => {
-    const {
-      provider,
-      readText: ask,
-      advanceClock: pass,
-      advanceClockWithTraffic: passAmongOthers,
-    } = createCacheFixture();
+  test('is released once when its pod has sent no request for ten minutes, but others have', async () => {
+    const { provider, readText, advanceClock, advanceClockWithTraffic } = createCacheFixture();
     provider.script(
       'db',
       leased('one', Date.now() + 24 * 60 * minute),
       leased('two', Date.now() + 24 * 60 * minute),
     );
-    await ask(pod('a'));
-    await pass(5 * minute);
-    await ask(pod('a'));
-    await passAmongOthers(10 * minute);
+    await readText(pod('a'));
+    await advanceClock(5 * minute);
+    await readText(pod('a'));
+    await advanceClockWithTraffic(10 * minute);
     expect(provider.releases).toEqual([]);
-    await passAmongOthers(30 * minute);
+    await advanceClockWithTraffic(30 * minute);
     expect(provider.releases).toEqual([
       { lease: 'lease of one', principal: 'principal', pod: 'a' },
     ]);
-    expect(await ask(pod('a'))).toBe('two');
+    expect(await readText(pod('a'))).toBe('two');
   });
 
-  test('is renewed on where nobody asks any more, for an hour: the driver may be away, and its pod still run', async () => {
-    const { provider, readText: ask, advanceClock: pass, warnings } = createCacheFixture();
+  test('is renewed for an hour when no pod sends requests, since the driver may be down', async () => {
+    const { provider, readText, advanceClock, warnings } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 12 * minute));
     provider.scriptRenewals(() => ({ kind: 'renewed', expiresAt: Date.now() + 12 * minute }));
-    await ask(pod('a'));
-    await pass(minute);
-    await ask(pod('a'));
-    await pass(45 * minute);
-    expect(await ask(pod('a'))).toBe('one');
-    await pass(90 * minute);
+    await readText(pod('a'));
+    await advanceClock(minute);
+    await readText(pod('a'));
+    await advanceClock(45 * minute);
+    expect(await readText(pod('a'))).toBe('one');
+    await advanceClock(90 * minute);
     expect(provider.releases).toEqual([]);
     expect(provider.calls).toHaveLength(1);
     // Every eight minutes, up to an hour after the latest request.
     expect(provider.renewals).toHaveLength(13);
     expect(warnings).toMatchObject([
-      { msg: expect.stringMatching(/^nobody has asked .* for an hour/) },
+      { msg: expect.stringMatching(/^no pod has requested .* for an hour/) },
     ]);
   });
 
-  test('that has ended by the store is dropped: the next request reads anew', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('is dropped when the store has ended it, and the next request reads again', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script(
       'db',
       leased('one', Date.now() + 9 * minute),
       leased('two', Date.now() + 24 * 60 * minute),
     );
     provider.scriptRenewals({ kind: 'ended' });
-    await ask(pod('a'));
-    await pass(6 * minute + 10 * second);
+    await readText(pod('a'));
+    await advanceClock(6 * minute + 10 * second);
     expect(provider.renewals).toHaveLength(1);
-    expect(await ask(pod('a'))).toBe('two');
+    expect(await readText(pod('a'))).toBe('two');
     expect(provider.calls[1]!.known).toBeUndefined();
   });
 
-  test('lives to its end when nobody answers its renewal, and is not served past it', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('stays until it expires when its renewal gets no response, and is not served afterwards', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 9 * minute), failed());
     provider.scriptRenewals('STORE_UNAVAILABLE');
-    await ask(pod('a'));
-    await pass(9 * minute - 5 * second);
-    // Every ten seconds from two thirds on.
+    await readText(pod('a'));
+    await advanceClock(9 * minute - 5 * second);
+    // Every ten seconds after two thirds of its life.
     expect(provider.renewals.length).toBeGreaterThan(10);
     expect(provider.renewals.length).toBeLessThan(20);
-    expect(await ask(pod('a'))).toBe('one');
-    await pass(5 * second);
-    expect(await ask(pod('a'))).toBe('failed STORE_UNAVAILABLE');
+    expect(await readText(pod('a'))).toBe('one');
+    await advanceClock(5 * second);
+    expect(await readText(pod('a'))).toBe('failed STORE_UNAVAILABLE');
     expect(provider.releases).toEqual([]);
   });
 
-  test('is renewed once the store answers again', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('is renewed when the store responds again', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 9 * minute));
     provider.scriptRenewals('STORE_UNAVAILABLE', renewedForOneHour);
-    await ask(pod('a'));
-    await pass(9 * minute);
-    expect(await ask(pod('a'))).toBe('one');
+    await readText(pod('a'));
+    await advanceClock(9 * minute);
+    expect(await readText(pod('a'))).toBe('one');
     expect(provider.calls).toHaveLength(1);
   });
 
-  test('has one renewal under way at a time', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('has one renewal in flight at a time', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 9 * minute));
     provider.scriptRenewals(() => new Promise(() => undefined));
-    await ask(pod('a'));
-    await pass(8 * minute);
+    await readText(pod('a'));
+    await advanceClock(8 * minute);
     expect(provider.renewals).toHaveLength(1);
   });
 
-  test('renewed counts as delivered: it serves a new pod of its principal after more than 15 min', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('counts as delivered when renewed, and serves a new pod of its principal after 15 min', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 30 * minute));
     provider.scriptRenewals(renewedForOneHour);
-    await ask(grantOf({ pod: 'a' }));
-    for (let asked = 0; asked < 5; asked++) {
-      await pass(5 * minute);
-      await ask(grantOf({ pod: 'a' }));
+    await readText(grantOf({ pod: 'a' }));
+    for (let request = 0; request < 5; request++) {
+      await advanceClock(5 * minute);
+      await readText(grantOf({ pod: 'a' }));
     }
     expect(provider.renewals).toHaveLength(1);
-    expect(await ask(grantOf({ pod: 'new' }))).toBe('one');
+    expect(await readText(grantOf({ pod: 'new' }))).toBe('one');
     expect(provider.calls).toHaveLength(1);
   });
 
-  test('that the store confirms while a renewal is under way keeps the later end', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('keeps the later expiry when the store confirms it during a renewal', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     const confirmation = deferredResponse();
     provider.script('db', leased('one', Date.now() + 9 * minute), confirmation.response);
     let renew = (): void => undefined;
@@ -178,22 +173,22 @@ describe('a lease', () => {
           renew = () => resolve(renewedForOneHour());
         }),
     );
-    await ask(pod('a'));
-    await pass(6 * minute);
-    const pendingRead = ask(pod('a'));
+    await readText(pod('a'));
+    await advanceClock(6 * minute);
+    const pendingRead = readText(pod('a'));
     await flushTasks();
     expect(provider.calls).toHaveLength(2);
     renew();
     await flushTasks();
     confirmation.resolve(unchanged());
     expect(await pendingRead).toBe('one');
-    await pass(4 * minute);
-    expect(await ask(pod('a'))).toBe('one');
+    await advanceClock(4 * minute);
+    expect(await readText(pod('a'))).toBe('one');
     expect(provider.calls).toHaveLength(2);
   });
 
-  test('that a renewal finds ended is not brought back by a confirmation asked for before', async () => {
-    const { cache: store, provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('stays dropped when a renewal finds it ended and an earlier request confirms it', async () => {
+    const { cache, provider, readText, advanceClock } = createCacheFixture();
     const confirmation = deferredResponse();
     provider.script(
       'db',
@@ -202,19 +197,19 @@ describe('a lease', () => {
       leased('two', Date.now() + 30 * minute),
     );
     provider.scriptRenewals({ kind: 'ended' });
-    await ask(pod('a'));
-    await pass(6 * minute - second);
+    await readText(pod('a'));
+    await advanceClock(6 * minute - second);
     await advanceTimers(second);
-    const pendingRead = ask(pod('a'));
+    const pendingRead = readText(pod('a'));
     await flushTasks();
-    store.tick();
+    cache.tick();
     await flushTasks();
     confirmation.resolve(unchanged());
     expect(await pendingRead).toBe('two');
   });
 
-  test('confirmed while its renewal is under way is dropped all the same if that finds it ended', async () => {
-    const { cache: store, provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('is dropped when its renewal finds it ended, although a read confirmed it meanwhile', async () => {
+    const { cache, provider, readText, advanceClock } = createCacheFixture();
     let finishAsEnded = (): void => undefined;
     provider.script(
       'db',
@@ -228,48 +223,42 @@ describe('a lease', () => {
           finishAsEnded = () => resolve({ kind: 'ended' });
         }),
     );
-    await ask(pod('a'));
-    await pass(6 * minute);
-    expect(await ask(pod('a'))).toBe('one');
+    await readText(pod('a'));
+    await advanceClock(6 * minute);
+    expect(await readText(pod('a'))).toBe('one');
     finishAsEnded();
     await flushTasks();
-    store.tick();
-    expect(await ask(pod('a'))).toBe('two');
+    cache.tick();
+    expect(await readText(pod('a'))).toBe('two');
   });
 
-  test('of an answer that the cache refuses is given back', async () => {
-    const { provider, readText: ask } = createCacheFixture({ maxBytes: 4 * 2_000 });
+  test('is released when the cache refuses its value', async () => {
+    const { provider, readText } = createCacheFixture({ maxBytes: 4 * 2_000 });
     provider.script(
       'db',
       leased('one', Date.now() + 60 * minute),
       leased('x'.repeat(2_000), Date.now() + 60 * minute),
     );
-    expect(await ask(pod('a'))).toBe('one');
-    expect(await ask(pod('b'))).toBe('failed LEASES_EXHAUSTED');
+    expect(await readText(pod('a'))).toBe('one');
+    expect(await readText(pod('b'))).toBe('failed LEASES_EXHAUSTED');
     expect(provider.releases).toMatchObject([{ pod: 'b' }]);
-    expect(await ask(pod('a'))).toBe('one');
+    expect(await readText(pod('a'))).toBe('one');
     expect(provider.calls).toHaveLength(2);
   });
 
-  test('is not touched by a provider that can neither renew nor give back', async () => {
-    const { cache: store, provider, advanceClock: pass } = createCacheFixture();
+  test('is left alone when its provider can neither renew nor release', async () => {
+    const { cache, provider, advanceClock } = createCacheFixture();
     const providerWithoutLeases = { ...provider, renew: undefined, release: undefined } as never;
     provider.script('db', leased('one', Date.now() + 30 * minute));
     const waiter = { signal: new AbortController().signal, deadline: Date.now() + minute };
-    await store.read(providerWithoutLeases, [pod('a')], waiter);
-    await pass(29 * minute);
+    await cache.read(providerWithoutLeases, [pod('a')], waiter);
+    await advanceClock(29 * minute);
     expect(provider.renewals).toEqual([]);
     expect(provider.releases).toEqual([]);
   });
 
-  test('survives a provider that throws where it should reject', async () => {
-    const {
-      cache: store,
-      provider,
-      advanceClock: pass,
-      advanceClockWithTraffic: passAmongOthers,
-      count,
-    } = createCacheFixture();
+  test('is kept when its provider throws instead of rejecting', async () => {
+    const { cache, provider, advanceClock, advanceClockWithTraffic, count } = createCacheFixture();
     const throwingProvider = {
       ...provider,
       release: () => {
@@ -278,30 +267,30 @@ describe('a lease', () => {
     };
     provider.script('db', leased('one', Date.now() + 24 * 60 * minute));
     const waiter = { signal: new AbortController().signal, deadline: Date.now() + minute };
-    await store.read(throwingProvider, [pod('a'), pod('b')], waiter);
-    await pass(minute);
-    await store.read(throwingProvider, [pod('a'), pod('b')], waiter);
-    await passAmongOthers(12 * minute);
+    await cache.read(throwingProvider, [pod('a'), pod('b')], waiter);
+    await advanceClock(minute);
+    await cache.read(throwingProvider, [pod('a'), pod('b')], waiter);
+    await advanceClockWithTraffic(12 * minute);
     expect(await count('keyferry_lease_events_total', { result: 'failed' })).toBe(2);
   });
 });
 
-describe('a lease whose pod asks only once', () => {
+describe('a lease whose pod sends only one request', () => {
   const day = 24 * 60 * minute;
 
-  test('is renewed no more after ten minutes, and left to its end: its pod may run without rotation; which is said once a class', async () => {
-    const { provider, readText: ask, advanceClock: pass, count, warnings } = createCacheFixture();
+  test('is no longer renewed after ten minutes and left to expire, with one warning per class', async () => {
+    const { provider, readText, advanceClock, count, warnings } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 12 * minute), leased('two', Date.now() + day));
     provider.scriptRenewals(renewedForOneHour);
-    await ask(pod('a'));
-    await ask(pod('b'));
-    await pass(3 * 60 * minute);
+    await readText(pod('a'));
+    await readText(pod('b'));
+    await advanceClock(3 * 60 * minute);
     expect(provider.releases).toEqual([]);
     expect(provider.renewals.map(({ pod }) => pod)).toEqual(['a']);
     expect(await count('keyferry_lease_events_total', { result: 'lapsed' })).toBe(2);
     expect(warnings).toEqual([
       expect.objectContaining({
-        msg: 'a leased secret was asked for once and never again: it is renewed no more',
+        msg: 'a leased secret was requested once and never again: its lease is no longer renewed',
         hint: expect.stringContaining('--pod-watch on'),
         namespace: 'team',
         ref: 'db',
@@ -309,42 +298,42 @@ describe('a lease whose pod asks only once', () => {
     ]);
   });
 
-  test('asks for it twice where it has two volumes', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('is not released when the pod has two volumes and so sends two requests', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + day));
-    await ask(pod('a'));
-    await pass(20 * second);
-    await ask(pod('a'));
-    await pass(11 * minute);
+    await readText(pod('a'));
+    await advanceClock(20 * second);
+    await readText(pod('a'));
+    await advanceClock(11 * minute);
     expect(provider.releases).toEqual([]);
   });
 
-  test('is not given back because its first mount took several attempts', async () => {
-    const { cache: store, provider, advanceClock: pass } = createCacheFixture();
+  test('is not released when its first mount took several attempts', async () => {
+    const { cache, provider, advanceClock } = createCacheFixture();
     const other = grantOf({ ref: 'other', pod: 'a', scope: 'pod' });
     provider.script('db', leased('one', Date.now() + day));
     provider.script('other', failed(), failed(), value('there'));
     for (let attempt = 0; attempt < 3; attempt++) {
       const waiter = { signal: new AbortController().signal, deadline: Date.now() + minute };
-      await store.read(provider, [pod('a'), other], waiter);
-      await pass(minute);
+      await cache.read(provider, [pod('a'), other], waiter);
+      await advanceClock(minute);
     }
-    await pass(11 * minute);
+    await advanceClock(11 * minute);
     expect(provider.releases).toEqual([]);
   });
 
-  test('is not given back because another pod of its account came later', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('is not released when another pod of its account sends a request later', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + day));
-    await ask(grantOf({ pod: 'a' }));
-    await pass(minute);
-    await ask(grantOf({ pod: 'b' }));
-    await pass(11 * minute);
+    await readText(grantOf({ pod: 'a' }));
+    await advanceClock(minute);
+    await readText(grantOf({ pod: 'b' }));
+    await advanceClock(11 * minute);
     expect(provider.releases).toEqual([]);
   });
 });
 
-describe('where pods are watched', () => {
+describe('when pods are watched', () => {
   const day = 24 * 60 * minute;
 
   function createWatchedFixture() {
@@ -357,60 +346,47 @@ describe('where pods are watched', () => {
     return { ...fixture, gone, unwatched };
   }
 
-  test('a lease is renewed while its pod is there, though it never asks again', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createWatchedFixture();
+  test('a lease is renewed while its pod exists, although it sends no more requests', async () => {
+    const { provider, readText, advanceClock } = createWatchedFixture();
     provider.script('db', leased('one', Date.now() + 60 * minute));
     provider.scriptRenewals(renewedForOneHour);
-    await ask(pod('a'));
-    await pass(4 * 60 * minute + minute);
+    await readText(pod('a'));
+    await advanceClock(4 * 60 * minute + minute);
     expect(provider.renewals).toHaveLength(6);
     expect(provider.releases).toEqual([]);
   });
 
-  test('a lease is given back, once, when its pod is gone', async () => {
-    const {
-      cache: store,
-      provider,
-      readText: ask,
-      advanceClock: pass,
-      gone,
-      count,
-    } = createWatchedFixture();
+  test('a lease is released once when its pod is gone', async () => {
+    const { cache, provider, readText, advanceClock, gone, count } = createWatchedFixture();
     provider.script('db', leased('one', Date.now() + day), leased('two', Date.now() + day));
-    await ask(pod('a'));
-    await ask(pod('b'));
+    await readText(pod('a'));
+    await readText(pod('b'));
     gone.add('a');
-    store.tick();
-    await pass(minute);
+    cache.tick();
+    await advanceClock(minute);
     expect(provider.releases).toEqual([
       { lease: 'lease of one', principal: 'principal', pod: 'a' },
     ]);
     expect(await count('keyferry_lease_events_total', { result: 'released' })).toBe(1);
-    expect(await ask(pod('b'))).toBe('two');
+    expect(await readText(pod('b'))).toBe('two');
   });
 
-  test('a lease that comes when its pod has gone is given back, too', async () => {
-    const { provider, readText: ask, advanceClock: pass, gone } = createWatchedFixture();
+  test('a lease that arrives after its pod is gone is released, too', async () => {
+    const { provider, readText, advanceClock, gone } = createWatchedFixture();
     const lateResponse = deferredResponse();
     provider.script('db', lateResponse.response);
-    const pendingRead = ask(pod('a'));
+    const pendingRead = readText(pod('a'));
     await flushTasks();
     gone.add('a');
-    await pass(10 * second);
+    await advanceClock(10 * second);
     lateResponse.resolve(leased('one', Date.now() + day));
     expect(await pendingRead).toBe('one');
-    await pass(10 * second);
+    await advanceClock(10 * second);
     expect(provider.releases).toHaveLength(1);
   });
 
-  test('one whose renewal is under way is given back, and not brought back by it', async () => {
-    const {
-      cache: store,
-      provider,
-      readText: ask,
-      advanceClock: pass,
-      gone,
-    } = createWatchedFixture();
+  test('a lease whose renewal is in flight is released, and the renewal does not restore it', async () => {
+    const { cache, provider, readText, advanceClock, gone } = createWatchedFixture();
     let renew = (): void => undefined;
     provider.script('db', leased('one', Date.now() + 9 * minute), leased('two', Date.now() + day));
     provider.scriptRenewals(
@@ -419,155 +395,131 @@ describe('where pods are watched', () => {
           renew = () => resolve(renewedForOneHour());
         }),
     );
-    await ask(pod('a'));
-    await pass(6 * minute);
+    await readText(pod('a'));
+    await advanceClock(6 * minute);
     expect(provider.renewals).toHaveLength(1);
     gone.add('a');
-    store.tick();
+    cache.tick();
     renew();
     await flushTasks();
     expect(provider.releases).toHaveLength(1);
-    expect(await ask(pod('a'))).toBe('two');
+    expect(await readText(pod('a'))).toBe('two');
   });
 
-  test('what else a pod of its own has is forgotten with it, and what it shares stays', async () => {
-    const { provider, readText: ask, advanceClock: pass, gone, count } = createWatchedFixture();
+  test('other values of the pod are dropped with it, and shared values stay', async () => {
+    const { provider, readText, advanceClock, gone, count } = createWatchedFixture();
     provider.script('own', value('own'));
     provider.script('kv', value('kv', { shareable: true, immutable: true }));
-    await ask(grantOf({ ref: 'kv', pod: 'a', scope: 'pod' }));
+    await readText(grantOf({ ref: 'kv', pod: 'a', scope: 'pod' }));
     const shared = await count('keyferry_cache_bytes');
-    await ask(grantOf({ ref: 'own', pod: 'a', scope: 'pod' }));
+    await readText(grantOf({ ref: 'own', pod: 'a', scope: 'pod' }));
     gone.add('a');
-    await pass(10 * second);
+    await advanceClock(10 * second);
     expect(await count('keyferry_cache_bytes')).toBe(shared);
-    expect(await ask(grantOf({ ref: 'kv', pod: 'b', scope: 'pod' }))).toBe('kv');
+    expect(await readText(grantOf({ ref: 'kv', pod: 'b', scope: 'pod' }))).toBe('kv');
     expect(provider.calls).toHaveLength(2);
   });
 
-  test('the lease of an account outlives the pod that read it', async () => {
-    const {
-      provider,
-      readText: ask,
-      advanceClock: pass,
-      advanceClockWithTraffic: passAmongOthers,
-      gone,
-    } = createWatchedFixture();
+  test('a lease of an account stays after the pod that read it is gone', async () => {
+    const { provider, readText, advanceClock, advanceClockWithTraffic, gone } =
+      createWatchedFixture();
     provider.script('db', leased('one', Date.now() + day));
-    await ask(grantOf({ pod: 'a' }));
+    await readText(grantOf({ pod: 'a' }));
     gone.add('a');
-    await pass(5 * minute);
-    for (let asked = 0; asked < 2; asked++) {
-      expect(await ask(grantOf({ pod: 'b' }))).toBe('one');
-      await pass(minute);
+    await advanceClock(5 * minute);
+    for (let request = 0; request < 2; request++) {
+      expect(await readText(grantOf({ pod: 'b' }))).toBe('one');
+      await advanceClock(minute);
     }
     expect(provider.releases).toEqual([]);
-    await passAmongOthers(11 * minute);
+    await advanceClockWithTraffic(11 * minute);
     expect(provider.releases).toHaveLength(1);
   });
 
-  test('and the watch ends, requests tell again', async () => {
-    const {
-      provider,
-      readText: ask,
-      advanceClock: pass,
-      advanceClockWithTraffic: passAmongOthers,
-      unwatched,
-    } = createWatchedFixture();
+  test('and the watch ends, requests are the sign of life again', async () => {
+    const { provider, readText, advanceClock, advanceClockWithTraffic, unwatched } =
+      createWatchedFixture();
     provider.script('db', leased('one', Date.now() + day));
-    await ask(pod('a'));
-    await pass(60 * minute);
-    await ask(pod('a'));
+    await readText(pod('a'));
+    await advanceClock(60 * minute);
+    await readText(pod('a'));
     unwatched.add('a');
-    await passAmongOthers(9 * minute);
+    await advanceClockWithTraffic(9 * minute);
     expect(provider.releases).toEqual([]);
-    await passAmongOthers(3 * minute);
+    await advanceClockWithTraffic(3 * minute);
     expect(provider.releases).toHaveLength(1);
   });
 });
 
-describe('the clock', () => {
+describe('a clock', () => {
   test.each([
     ['forward', 30],
     ['by a day', 24 * 60],
   ])(
-    'that is set %s gives no lease of a running pod back, whoever asks first',
+    'that is set %s releases no lease of a running pod, whichever pod sends the first request',
     async (_, minutes) => {
-      const {
-        provider,
-        readText: ask,
-        advanceClock: pass,
-        advanceClockWithTraffic: passAmongOthers,
-      } = createCacheFixture();
+      const { provider, readText, advanceClock, advanceClockWithTraffic } = createCacheFixture();
       provider.script('db', leased('one', Date.now() + 48 * 60 * minute));
-      await ask(pod('a'));
-      await passAmongOthers(minute);
-      await ask(pod('a'));
+      await readText(pod('a'));
+      await advanceClockWithTraffic(minute);
+      await readText(pod('a'));
       jest.setSystemTime(Date.now() + minutes * minute);
-      await passAmongOthers(9 * minute);
+      await advanceClockWithTraffic(9 * minute);
       expect(provider.releases).toEqual([]);
-      expect(await ask(pod('a'))).toBe('one');
-      await pass(minute);
-      await passAmongOthers(13 * minute);
+      expect(await readText(pod('a'))).toBe('one');
+      await advanceClock(minute);
+      await advanceClockWithTraffic(13 * minute);
       expect(provider.releases).toHaveLength(1);
     },
   );
 
-  test('that is set back gives no lease of a running pod back, and one that is gone soon', async () => {
-    const {
-      provider,
-      readText: ask,
-      advanceClock: pass,
-      advanceClockWithTraffic: passAmongOthers,
-    } = createCacheFixture();
+  test('that is set back releases no lease of a running pod, and soon that of a pod that is gone', async () => {
+    const { provider, readText, advanceClock, advanceClockWithTraffic } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 48 * 60 * minute), unchanged());
     provider.scriptRenewals(renewedForOneHour);
-    await ask(pod('a'));
-    await passAmongOthers(2 * minute);
-    await ask(pod('a'));
+    await readText(pod('a'));
+    await advanceClockWithTraffic(2 * minute);
+    await readText(pod('a'));
     jest.setSystemTime(Date.now() - 60 * minute);
-    await pass(11 * minute);
+    await advanceClock(11 * minute);
     expect(provider.releases).toEqual([]);
-    await passAmongOthers(3 * minute);
+    await advanceClockWithTraffic(3 * minute);
     expect(provider.releases).toHaveLength(1);
   });
 
-  test('that is set back has what was leased in the wrong future renewed at once, tries again soon, and goes by the right end', async () => {
-    const {
-      provider,
-      readText: ask,
-      advanceClock: pass,
-    } = createCacheFixture({ presence: () => 'here' });
+  test('that is set back makes leases from the future due at once, with retries and the new expiry', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture({ presence: () => 'here' });
     const future = Date.now() + 24 * 60 * minute;
     jest.setSystemTime(future);
     provider.script('db', leased('one', future + 60 * minute));
     provider.scriptRenewals('STORE_UNAVAILABLE', renewedForOneHour);
-    await ask(pod('a'));
-    await pass(45 * minute);
+    await readText(pod('a'));
+    await advanceClock(45 * minute);
     expect(provider.renewals.length).toBeGreaterThan(0);
     const before = provider.renewals.length;
     jest.setSystemTime(Date.now() - 24 * 60 * minute);
-    await pass(10 * second);
+    await advanceClock(10 * second);
     expect(provider.renewals).toHaveLength(before + 1);
-    await pass(39 * minute);
+    await advanceClock(39 * minute);
     expect(provider.renewals).toHaveLength(before + 1);
-    await pass(2 * minute);
+    await advanceClock(2 * minute);
     expect(provider.renewals).toHaveLength(before + 2);
   });
 
-  test('forgets what has ended, and what nobody asked for within an hour', async () => {
-    const { provider, readText: ask, advanceClock: pass, count } = createCacheFixture();
+  test('drops entries that have expired, and those without a request for an hour', async () => {
+    const { provider, readText, advanceClock, count } = createCacheFixture();
     provider.script('pinned', value('pinned', { immutable: true }));
     provider.script('ending', value('ending', { expiresAt: Date.now() + 20 * minute }));
-    await ask(grantOf({ ref: 'pinned' }));
+    await readText(grantOf({ ref: 'pinned' }));
     const pinnedBytes = await count('keyferry_cache_bytes');
-    await ask(grantOf({ ref: 'ending' }));
+    await readText(grantOf({ ref: 'ending' }));
     provider.script('absent', absent());
-    await ask(grantOf({ ref: 'absent' }));
-    await pass(20 * minute);
-    await ask(grantOf({ ref: 'pinned' }));
-    await pass(59 * minute);
+    await readText(grantOf({ ref: 'absent' }));
+    await advanceClock(20 * minute);
+    await readText(grantOf({ ref: 'pinned' }));
+    await advanceClock(59 * minute);
     expect(await count('keyferry_cache_bytes')).toBe(pinnedBytes);
-    await pass(2 * minute);
+    await advanceClock(2 * minute);
     expect(await count('keyferry_cache_bytes')).toBe(0);
   });
 });

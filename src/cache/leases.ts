@@ -7,104 +7,140 @@ import { expiryOf, idleMaxAge, leaseIdleTimeout } from './freshness.ts';
 import type { EntryKeys } from './keys.ts';
 import type { CacheMetrics } from './metrics.ts';
 
-/** See {@link createLeaseManager}. */
-export type LeaseManager = {
-  /** Renews, gives back and forgets what is due. */
-  tick(): void;
-  /** Gives back the lease of an answer that cannot be kept, if it has one. */
-  revokeUnused(provider: Provider, grant: Grant, result: FetchResult): void;
-};
-
-/** Whether a workload instance still runs, as far as somebody watches. `unknown`: what it asks for is all that is known. */
+/** Whether a workload instance still runs. `unknown`: its pod is not watched. */
 export type Presence = (instance: string) => 'here' | 'gone' | 'unknown';
 
-/** Waits between attempts to renew a lease when nobody answers. */
-const renewalRetryDelay = 10_000;
-
-/** So long between two ticks, which come every second: the clock was set forward, or the machine stood still. */
-const clockJumpThreshold = 60_000;
-
-/** Classes that are remembered to have been warned of. */
-const maxWarnedClasses = 1_000;
-
-/**
- * Keeps leases alive while their workloads run: renewed at two thirds of their life, given back when the instance they were read for is gone. Of an
- * instance that nobody watches its requests tell: after ten minutes without any, while others' come, a lease is given back. Where none ever came after
- * the first mount, the driver may not rotate; where nobody's come, the driver or the kubelet is away. Workloads may run all the same: such a lease is left
- * to its end, at once or after an hour of renewals. It also forgets whatever has ended or lain idle.
- */
-export function createLeaseManager(deps: {
+/** What {@link LeaseManager} needs. */
+export type LeaseManagerDeps = {
   readonly cache: EntryCache;
   readonly keys: Pick<EntryKeys, 'requestKey'>;
   readonly presence: Presence;
   readonly now: () => number;
   readonly metrics: CacheMetrics;
   readonly log: Logger;
-}): LeaseManager {
-  const { cache, keys, presence, now, metrics, log } = deps;
-  const warned = new LRUCache<string, true>({ max: maxWarnedClasses });
+};
 
-  let lastTickAt = now();
+/** Wait after a failed renewal, and the timeout of a renewal and of a release; milliseconds. */
+const renewalRetryDelay = 10_000;
 
-  /** A clock that is set makes no pod silent. */
-  const detectClockJump = (): void => {
-    const at = now();
-    const elapsed = at - lastTickAt;
-    lastTickAt = at;
-    if (elapsed < 0 || elapsed > clockJumpThreshold) cache.adjustForClockJump(at, elapsed);
-  };
+/**
+ * `tick` is called every second. A longer time than this between two ticks means that the clock was
+ * set forward, or that the machine was suspended.
+ */
+const clockJumpThreshold = 60_000;
 
-  /** Whether to renew it; also what is from before the clock was set back, whose times say nothing. */
-  const isRenewalDue = ({ freshUntil, deliveredAt, renewAfter = 0 }: Entry): boolean => {
-    const at = now();
+/** How many classes the warning about stopped renewals is remembered for. */
+const maxWarnedClasses = 1_000;
+
+/**
+ * Keeps leases alive while their workloads run. It renews a lease at two thirds of its life, and
+ * releases it when the instance that it was read for is gone. It also drops entries that have
+ * expired or are idle.
+ *
+ * For an instance that is not watched, its requests are the only sign of life:
+ * - No request for ten minutes while other instances send theirs: the lease is released.
+ * - No request ever after the first mount: the driver may not rotate. The renewals stop at once.
+ * - No request from any instance: the driver or the kubelet is down. The renewals stop after an
+ *   hour.
+ *
+ * In the last two cases the workload may still run, so the lease is not released but left to
+ * expire.
+ */
+export class LeaseManager {
+  readonly #deps: LeaseManagerDeps;
+  readonly #warned = new LRUCache<string, true>({ max: maxWarnedClasses });
+  #lastTickAt: number;
+
+  constructor(deps: LeaseManagerDeps) {
+    this.#deps = deps;
+    this.#lastTickAt = deps.now();
+  }
+
+  /** Renews, releases and drops what is due. */
+  tick(): void {
+    const { cache, now } = this.#deps;
+    this.#detectClockJump();
+    for (const entry of [...cache.entries()]) {
+      const lease = entry.value?.lease;
+      if (entry.value !== undefined && now() >= expiryOf(entry.value)) cache.drop(entry.key);
+      else if (this.#isOrphaned(entry)) this.#dropAndRelease(entry, lease);
+      else if (lease !== undefined) this.#maintain(entry, lease);
+      else if (now() - entry.requestedAt > idleMaxAge) cache.drop(entry.key);
+    }
+  }
+
+  /** Releases the lease of a result that cannot be cached, if it has one. */
+  releaseUnused(provider: Provider, grant: Grant, result: FetchResult): void {
+    if (result.kind === 'value' && result.value.lease !== undefined)
+      this.#release(provider, grant, result.value.lease);
+  }
+
+  /** After a clock jump, no pod counts as idle because of the jump. */
+  #detectClockJump(): void {
+    const at = this.#deps.now();
+    const elapsed = at - this.#lastTickAt;
+    this.#lastTickAt = at;
+    if (elapsed < 0 || elapsed > clockJumpThreshold)
+      this.#deps.cache.adjustForClockJump(at, elapsed);
+  }
+
+  /** The workload is gone, and the entry serves no other workload. */
+  #isOrphaned({ key, grant }: Entry): boolean {
+    const { keys, presence } = this.#deps;
+    return (
+      grant.scope === 'pod' &&
+      key !== keys.requestKey(grant) &&
+      presence(grant.workload.instance) === 'gone'
+    );
+  }
+
+  #maintain(entry: Entry, lease: Lease): void {
+    const inactivity = this.#inactivityOf(entry);
+    if (inactivity === 'gone') this.#dropAndRelease(entry, lease);
+    else if (inactivity === 'unclear') {
+      this.#deps.cache.drop(entry.key);
+      this.#reportRenewalStopped(entry);
+    } else if (lease.renewable && this.#isRenewalDue(entry)) {
+      entry.renewAfter = Infinity;
+      const renewing = this.#renew(entry, lease);
+      this.#reportBackgroundFailure(entry, 'a lease could not be renewed', renewing);
+      renewing.catch(() => {
+        entry.renewAfter = this.#deps.now() + renewalRetryDelay;
+      });
+    }
+  }
+
+  /**
+   * Whether the entry's requests have stopped, and whether that means that its workload is gone.
+   */
+  #inactivityOf({ requestedAt, republished, grant }: Entry): 'none' | 'gone' | 'unclear' {
+    const { cache, presence, now } = this.#deps;
+    const idleMs = now() - requestedAt;
+    if (idleMs <= leaseIdleTimeout || presence(grant.workload.instance) === 'here') return 'none';
+    if (republished && cache.republishedAt - requestedAt > leaseIdleTimeout) return 'gone';
+    return republished && idleMs <= idleMaxAge ? 'none' : 'unclear';
+  }
+
+  /**
+   * Whether to renew the lease now. An entry that was delivered in the future is from before the
+   * clock was set back; its times are meaningless, so it is due.
+   */
+  #isRenewalDue({ freshUntil, deliveredAt, renewAfter = 0 }: Entry): boolean {
+    const at = this.#deps.now();
     const isPaused =
       at < renewAfter && (renewAfter === Infinity || renewAfter - at <= renewalRetryDelay);
     return !isPaused && (at >= freshUntil || at < deliveredAt);
-  };
+  }
 
-  /** Its workload is gone, and it serves no other. */
-  const isOrphaned = ({ key, grant }: Entry): boolean =>
-    grant.scope === 'pod' &&
-    key !== keys.requestKey(grant) &&
-    presence(grant.workload.instance) === 'gone';
-
-  /** Background work: nobody waits for it, so its failure is told here. */
-  const reportBackgroundFailure = (
-    entry: Pick<Entry, 'provider' | 'grant'>,
-    failureMessage: string,
-    work: Promise<void>,
-  ): void => {
-    work.catch((thrown: unknown) => {
-      const { code, message } = toSecretError(thrown);
-      metrics.leases.inc({ provider: entry.provider.name, result: 'failed' });
-      log.warn(
-        { provider: entry.provider.name, ref: entry.grant.ref.name, code, err: message },
-        failureMessage,
-      );
-    });
-  };
-
-  const revokeAtStore = async (provider: Provider, grant: Grant, lease: Lease): Promise<void> => {
-    if (provider.release === undefined) return;
-    metrics.leases.inc({ provider: provider.name, result: 'released' });
-    await provider.release(grant, lease, AbortSignal.timeout(renewalRetryDelay));
-  };
-
-  const revoke = (provider: Provider, grant: Grant, lease: Lease): void =>
-    reportBackgroundFailure(
-      { provider, grant },
-      'a lease could not be given back',
-      revokeAtStore(provider, grant, lease),
-    );
-
-  const renew = async (entry: Entry, lease: Lease): Promise<void> => {
+  async #renew(entry: Entry, lease: Lease): Promise<void> {
+    const { cache, metrics, now } = this.#deps;
     const sentAt = now();
     const renewal = await entry.provider.renew?.(
       entry.grant,
       lease,
       AbortSignal.timeout(renewalRetryDelay),
     );
-    // Meanwhile a denial may have dropped it, a new lease taken its place, or a confirmation its entry's.
+    // Meanwhile a denial may have dropped the entry, or a read may have replaced it or its lease.
     const current = cache.get(entry.key);
     const value = current?.value;
     if (renewal === undefined || current === undefined || value?.lease?.id !== lease.id) return;
@@ -122,75 +158,56 @@ export function createLeaseManager(deps: {
       freshUntil: sentAt + ((expiresAt - sentAt) * 2) / 3,
       renewAfter: 0,
     });
-  };
+  }
 
-  const reportRenewalStopped = ({
-    provider,
-    grant: { ref, workload },
-    republished,
-  }: Entry): void => {
-    metrics.leases.inc({ provider: provider.name, result: 'lapsed' });
+  #dropAndRelease(entry: Entry, lease: Lease | undefined): void {
+    this.#deps.cache.drop(entry.key);
+    if (lease !== undefined) this.#release(entry.provider, entry.grant, lease);
+  }
+
+  #release(provider: Provider, grant: Grant, lease: Lease): void {
+    this.#reportBackgroundFailure(
+      { provider, grant },
+      'a lease could not be released',
+      this.#releaseAtStore(provider, grant, lease),
+    );
+  }
+
+  async #releaseAtStore(provider: Provider, grant: Grant, lease: Lease): Promise<void> {
+    if (provider.release === undefined) return;
+    this.#deps.metrics.leases.inc({ provider: provider.name, result: 'released' });
+    await provider.release(grant, lease, AbortSignal.timeout(renewalRetryDelay));
+  }
+
+  /** No caller waits for background work, so its failure is logged here. */
+  #reportBackgroundFailure(
+    { provider, grant }: Pick<Entry, 'provider' | 'grant'>,
+    failureMessage: string,
+    work: Promise<void>,
+  ): void {
+    work.catch((thrown: unknown) => {
+      const { code, message } = toSecretError(thrown);
+      this.#deps.metrics.leases.inc({ provider: provider.name, result: 'failed' });
+      this.#deps.log.warn(
+        { provider: provider.name, ref: grant.ref.name, code, err: message },
+        failureMessage,
+      );
+    });
+  }
+
+  #reportRenewalStopped({ provider, grant: { ref, workload }, republished }: Entry): void {
+    this.#deps.metrics.leases.inc({ provider: provider.name, result: 'lapsed' });
     const { tenant: namespace, className } = workload;
     const key = JSON.stringify([namespace, className]);
-    if (warned.has(key)) return;
-    warned.set(key, true);
+    if (this.#warned.has(key)) return;
+    this.#warned.set(key, true);
     const hint =
-      'if its pod still runs, switch on rotation in the driver, or give Keyferry --pod-watch on';
-    log.warn(
+      'if its pod still runs, enable rotation in the driver, or run Keyferry with --pod-watch on';
+    this.#deps.log.warn(
       { provider: provider.name, namespace, class: className, ref: ref.name, hint },
       republished
-        ? 'nobody has asked for leased secrets for an hour: they are renewed no more'
-        : 'a leased secret was asked for once and never again: it is renewed no more',
+        ? 'no pod has requested leased secrets for an hour: their leases are no longer renewed'
+        : 'a leased secret was requested once and never again: its lease is no longer renewed',
     );
-  };
-
-  const dropAndRevoke = (entry: Entry, lease: Lease | undefined): void => {
-    cache.drop(entry.key);
-    if (lease !== undefined) revoke(entry.provider, entry.grant, lease);
-  };
-
-  /** Whether one that nobody watches has stopped asking, and what is to be done about it. */
-  const inactivityOf = ({
-    requestedAt,
-    republished,
-    grant,
-  }: Entry): 'none' | 'gone' | 'unclear' => {
-    const idleMs = now() - requestedAt;
-    if (idleMs <= leaseIdleTimeout || presence(grant.workload.instance) === 'here') return 'none';
-    if (republished && cache.republishedAt - requestedAt > leaseIdleTimeout) return 'gone';
-    return republished && idleMs <= idleMaxAge ? 'none' : 'unclear';
-  };
-
-  const maintain = (entry: Entry, lease: Lease): void => {
-    const inactivity = inactivityOf(entry);
-    if (inactivity === 'gone') dropAndRevoke(entry, lease);
-    else if (inactivity === 'unclear') {
-      cache.drop(entry.key);
-      reportRenewalStopped(entry);
-    } else if (lease.renewable && isRenewalDue(entry)) {
-      entry.renewAfter = Infinity;
-      const renewing = renew(entry, lease);
-      reportBackgroundFailure(entry, 'a lease could not be renewed', renewing);
-      renewing.catch(() => {
-        entry.renewAfter = now() + renewalRetryDelay;
-      });
-    }
-  };
-
-  return {
-    tick() {
-      detectClockJump();
-      for (const entry of [...cache.entries()]) {
-        const lease = entry.value?.lease;
-        if (entry.value !== undefined && now() >= expiryOf(entry.value)) cache.drop(entry.key);
-        else if (isOrphaned(entry)) dropAndRevoke(entry, lease);
-        else if (lease !== undefined) maintain(entry, lease);
-        else if (now() - entry.requestedAt > idleMaxAge) cache.drop(entry.key);
-      }
-    },
-    revokeUnused(provider, grant, result) {
-      if (result.kind === 'value' && result.value.lease !== undefined)
-        revoke(provider, grant, result.value.lease);
-    },
-  };
+  }
 }

@@ -1,16 +1,16 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
 
-/** What the store counts. Labels are bounded: providers and fixed words. */
+/** The metrics of the secret cache. Labels are bounded: provider names and fixed words. */
 export type CacheMetrics = {
-  /** Questions put to a store, by what came of them: value, unchanged, absent, failed. */
+  /** Reads from a store, by result: value, unchanged, absent, failed. */
   readonly reads: Counter<'provider' | 'result'>;
-  /** Values served, by where they came from: cache, store, fallback, last-good, deferred. */
+  /** Values served, by source: cache, store, fallback, last-good, deferred. */
   readonly served: Counter<'provider' | 'source'>;
-  /** Leases by what became of them: renewed, ended, released, lapsed (left to their end), failed. */
+  /** Events of leases: renewed, ended, released, lapsed (left to expire), failed. */
   readonly leases: Counter<'provider' | 'result'>;
 };
 
-/** Declares the store's metrics; `bytes` is read when they are collected. */
+/** Declares the cache's metrics. `bytes` is called when they are collected. */
 export function createCacheMetrics(registry: Registry, bytes: () => number): CacheMetrics {
   const registers = [registry];
   new Gauge({
@@ -24,19 +24,21 @@ export function createCacheMetrics(registry: Registry, bytes: () => number): Cac
   return {
     reads: new Counter({
       name: 'keyferry_store_reads_total',
-      help: 'Questions put to a store, by result.',
+      help: 'Reads from a store, by result.',
       labelNames: ['provider', 'result'],
       registers,
     }),
     served: new Counter({
       name: 'keyferry_secrets_served_total',
-      help: 'Secrets served to mounts, by source; last-good: the store did not answer, deferred: our own rate budget was spent.',
+      help:
+        'Secrets served to mounts, by source. last-good: the store did not respond; ' +
+        'deferred: the rate limiter refused the refresh.',
       labelNames: ['provider', 'source'],
       registers,
     }),
     leases: new Counter({
       name: 'keyferry_lease_events_total',
-      help: 'What became of leases.',
+      help: 'Events of leases, by result.',
       labelNames: ['provider', 'result'],
       registers,
     }),

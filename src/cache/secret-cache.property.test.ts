@@ -27,7 +27,7 @@ const recordUnhandled = (reason: unknown): unknown => unhandled.push(reason);
 beforeEach(() => void process.on('unhandledRejection', recordUnhandled));
 afterEach(() => void process.off('unhandledRejection', recordUnhandled));
 
-/** What happens, one thing after the other. */
+/** One step of a scenario. */
 type Step =
   | {
       readonly do: 'read';
@@ -36,7 +36,7 @@ type Step =
       readonly shared: boolean;
       readonly leaves?: number;
     }
-  | { readonly do: 'pass'; readonly ms: number }
+  | { readonly do: 'advance clock'; readonly ms: number }
   | {
       readonly do: 'toggle';
       readonly fact: 'denied' | 'gone' | 'down' | 'ended' | 'budget';
@@ -44,7 +44,7 @@ type Step =
       readonly principal: number;
     }
   | { readonly do: 'write'; readonly kind: number }
-  /** A pod ends, and another takes its place. */
+  /** A pod ends, and another one replaces it. */
   | { readonly do: 'end'; readonly pod: number };
 
 const smallIndex = fc.nat({ max: 2 });
@@ -52,7 +52,7 @@ const leaves = fc.option(fc.oneof(fc.nat({ max: 20 }), fc.nat({ max: 100 * secon
   nil: undefined,
   freq: 3,
 });
-const read = fc.record({
+const readStep = fc.record({
   do: fc.constant('read' as const),
   pod: fc.nat({ max: 4 }),
   kind: smallIndex,
@@ -60,11 +60,11 @@ const read = fc.record({
   leaves,
 });
 const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 10, arbitrary: read as fc.Arbitrary<Step> },
+  { weight: 10, arbitrary: readStep as fc.Arbitrary<Step> },
   {
     weight: 6,
     arbitrary: fc.record({
-      do: fc.constant('pass' as const),
+      do: fc.constant('advance clock' as const),
       ms: fc.oneof(
         fc.nat({ max: 20 }),
         fc.nat({ max: 40 * second }),
@@ -86,7 +86,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('end' as const), pod: fc.nat({ max: 4 }) }) },
 );
 
-const manners: fc.Arbitrary<ResponseProfile> = fc.record({
+const profiles: fc.Arbitrary<ResponseProfile> = fc.record({
   waits: fc.oneof({ weight: 4, arbitrary: fc.constant(0) }, fc.nat({ max: 60 * second })),
   takes: fc.oneof({ weight: 4, arbitrary: fc.nat({ max: 20 }) }, fc.nat({ max: 40 * second })),
   heeds: fc.boolean(),
@@ -98,16 +98,16 @@ const scenario = fc.record({
   kinds: fc.shuffledSubarray([...secretKinds], { minLength: 1, maxLength: 3 }),
   refreshInterval: fc.constantFrom(0, 30 * second, 2 * minute),
   maxStale: fc.constantFrom(0, 10 * minute, 30 * minute),
-  // Nothing may hang on the clock's having ticked in time.
+  // No rule may depend on a tick in time.
   ticks: fc.boolean(),
   watched: fc.boolean(),
   steps: fc.array(step, { minLength: 20, maxLength: 90, size: 'max' }),
-  manners: fc.array(manners, { minLength: 5, maxLength: 40 }),
+  profiles: fc.array(profiles, { minLength: 5, maxLength: 40 }),
 });
 
 const namespaceOf = (pod: number): string => `team-${pod % 2}`;
 
-/** What a pod reads a secret as: its account's own principal, or the one that all share. */
+/** The grant of a pod: with the principal of its account, or with the one that all share. */
 function grantFor({ ref, scope }: SecretKind, pod: number, name: string, shared: boolean): Grant {
   const namespace = namespaceOf(pod);
   const principal = shared ? 'shared' : namespace;
@@ -116,7 +116,7 @@ function grantFor({ ref, scope }: SecretKind, pod: number, name: string, shared:
   return grantOf({ ref, scope, ...podFields, fallbacks });
 }
 
-/** Lets a store live through all that, under the eyes of the judge. */
+/** Runs a scenario on a cache and checks every outcome with the oracle. */
 async function runScenario(
   plan: typeof scenario extends fc.Arbitrary<infer T> ? T : never,
 ): Promise<void> {
@@ -124,7 +124,7 @@ async function runScenario(
   let responseCount = 0;
   const model = createModelStore(
     now,
-    () => plan.manners[(responseCount += 1) % plan.manners.length]!,
+    () => plan.profiles[(responseCount += 1) % plan.profiles.length]!,
   );
   const violations: unknown[] = [];
   const respond: ScriptedResponse = (call) => {
@@ -133,12 +133,12 @@ async function runScenario(
     } catch (thrown) {
       violations.push(thrown);
     }
-    return model.answer(call);
+    return model.respond(call);
   };
   const restarts = new Map<number, number>();
   const gone = new Set<string>();
   const podName = (pod: number): string => `pod-${pod}.${restarts.get(pod) ?? 0}`;
-  const { cache: store, provider } = createCacheFixture({
+  const { cache, provider } = createCacheFixture({
     ...plan,
     defaultResponse: respond,
     ...(plan.watched && { presence: (instance) => (gone.has(instance) ? 'gone' : 'here') }),
@@ -147,7 +147,7 @@ async function runScenario(
   provider.scriptRenewals(model.renew);
   let waiting = 0;
 
-  const ask = async (grant: Grant, abortAfterMs: number | undefined): Promise<void> => {
+  const read = async (grant: Grant, abortAfterMs: number | undefined): Promise<void> => {
     const abortController = new AbortController();
     const reason = new SecretError('CANCELLED', 'left');
     const patience = abortAfterMs ?? 110 * second;
@@ -156,7 +156,7 @@ async function runScenario(
     waiting += 1;
     try {
       const deadline = since + patience;
-      const [outcome] = await store.read(provider, [grant], {
+      const [outcome] = await cache.read(provider, [grant], {
         signal: abortController.signal,
         deadline,
       });
@@ -169,21 +169,21 @@ async function runScenario(
     }
   };
 
-  const pass = async (ms: number): Promise<void> => {
-    let over = false;
-    setTimeout(() => (over = true), ms);
-    const isOver = (): boolean => over;
-    while (!isOver() && jest.getTimerCount() > 0) {
+  const advanceClock = async (ms: number): Promise<void> => {
+    let elapsed = false;
+    setTimeout(() => (elapsed = true), ms);
+    const hasElapsed = (): boolean => elapsed;
+    while (!hasElapsed() && jest.getTimerCount() > 0) {
       jest.advanceTimersToNextTimer();
       await flushTasks();
     }
   };
 
   const runStep = async (action: Step): Promise<void> => {
-    if (action.do === 'pass') {
-      for (let part = 0; part < 8; part++) {
-        if (plan.ticks) store.tick();
-        await pass(action.ms / 8);
+    if (action.do === 'advance clock') {
+      for (let slice = 0; slice < 8; slice++) {
+        if (plan.ticks) cache.tick();
+        await advanceClock(action.ms / 8);
       }
       return;
     }
@@ -195,7 +195,7 @@ async function runScenario(
     const kind = plan.kinds[action.kind % plan.kinds.length]!;
     const { name } = kind.ref;
     if (action.do === 'read')
-      void ask(grantFor(kind, action.pod, podName(action.pod), action.shared), action.leaves);
+      void read(grantFor(kind, action.pod, podName(action.pod), action.shared), action.leaves);
     else if (action.do === 'write') model.write(name);
     else if (action.fact === 'budget') model.toggle('budget spent');
     else if (action.fact === 'denied')
@@ -209,10 +209,10 @@ async function runScenario(
       await runStep(action);
       if (violations.length > 0) throw violations[0];
     }
-    await pass(5 * minute);
+    await advanceClock(5 * minute);
     if (violations.length > 0) throw violations[0];
     expect(waiting).toBe(0);
-    store.tick();
+    cache.tick();
     await flushTasks();
     oracle.end(plan.watched ? gone : undefined);
     expect(unhandled).toEqual([]);
@@ -221,13 +221,16 @@ async function runScenario(
   }
 }
 
-/** Another seed, or more runs, by the environment; a failure prints the seed and the path to its smallest case. */
-test('whatever happens, nobody is served what the contract does not allow', async () => {
-  const patience = 500;
+/**
+ * The environment can set another seed, or more runs. A failure prints the seed and the path to its
+ * smallest case.
+ */
+test('no scenario serves a value that the contract does not allow', async () => {
+  const maxShrinkRuns = 500;
   let sinceFailure = 0;
   const property = fc.asyncProperty(scenario, async (plan) => {
-    // A failure is made smaller for so many lives; then it is small enough.
-    if (sinceFailure > patience) return;
+    // After this many runs of shrinking, the failing scenario is small enough.
+    if (sinceFailure > maxShrinkRuns) return;
     try {
       await runScenario(plan);
       if (sinceFailure > 0) sinceFailure += 1;

@@ -18,8 +18,8 @@ const cancelled = new SecretError('CANCELLED', 'left');
 const waiter = () => ({ signal: new AbortController().signal, deadline: Date.now() + minute });
 
 describe('a read', () => {
-  test('answers each grant in its place, whatever the others come to', async () => {
-    const { cache: store, provider } = createCacheFixture();
+  test('returns the outcomes in the order of the grants, whatever each of them is', async () => {
+    const { cache, provider } = createCacheFixture();
     provider.script('slow', async () => {
       await new Promise((resolve) => setTimeout(resolve, second));
       return value('slow');
@@ -28,7 +28,7 @@ describe('a read', () => {
     provider.script('denied', failed('ACCESS_DENIED'));
     const names = ['slow', 'absent', 'quick', 'denied', 'slow'];
     const grants = names.map((ref) => grantOf({ ref }));
-    const pendingRead = store.read(provider, grants, waiter());
+    const pendingRead = cache.read(provider, grants, waiter());
     await advanceTimers(second);
     const outcomes = await pendingRead;
     expect(outcomes.map(formatOutcome)).toEqual([
@@ -41,10 +41,10 @@ describe('a read', () => {
     expect(outcomes.map(({ ref }) => ref)).toEqual(grants.map(({ ref }) => ref));
   });
 
-  test('asks all that a mount needs in one batch, and each question once', async () => {
-    const { cache: store, provider } = createCacheFixture();
+  test('requests all secrets of a mount in one batch, and each of them once', async () => {
+    const { cache, provider } = createCacheFixture();
     const grants = ['a', 'b', 'c', 'a'].map((ref) => grantOf({ ref }));
-    await store.read(provider, grants, waiter());
+    await cache.read(provider, grants, waiter());
     expect(provider.calls.map(({ name, batch }) => [name, batch])).toEqual([
       ['a', 0],
       ['b', 0],
@@ -52,18 +52,18 @@ describe('a read', () => {
     ]);
   });
 
-  test('of nothing asks nothing', async () => {
-    const { cache: store, provider } = createCacheFixture();
-    expect(await store.read(provider, [], waiter())).toEqual([]);
+  test('without grants sends no request', async () => {
+    const { cache, provider } = createCacheFixture();
+    expect(await cache.read(provider, [], waiter())).toEqual([]);
     expect(provider.calls).toEqual([]);
   });
 
-  test("rejects with its own signal's reason as soon as it fires, and leaves no other read behind", async () => {
-    const { cache: store, provider } = createCacheFixture();
+  test("rejects with its signal's reason as soon as it fires, and leaves no read in flight", async () => {
+    const { cache, provider } = createCacheFixture();
     provider.script('hung', hang);
     provider.script('also', hang);
     const abortController = new AbortController();
-    const pendingRead = store.read(provider, [grantOf({ ref: 'hung' }), grantOf({ ref: 'also' })], {
+    const pendingRead = cache.read(provider, [grantOf({ ref: 'hung' }), grantOf({ ref: 'also' })], {
       ...waiter(),
       signal: abortController.signal,
     });
@@ -73,20 +73,20 @@ describe('a read', () => {
     expect(provider.calls.map(({ signal }) => signal.aborted)).toEqual([true, true]);
   });
 
-  test('has served a grant once all of its volume was answered', async () => {
-    const { cache: store, provider, readText: ask } = createCacheFixture();
+  test('counts a grant as delivered once its whole volume was read', async () => {
+    const { cache, provider, readText } = createCacheFixture();
     provider.script('db', value('one'));
     const grant = grantOf({});
-    expect(store.hasDelivered(grant)).toBe(false);
-    await ask(grant);
-    expect(store.hasDelivered(grant)).toBe(true);
-    expect(store.hasDelivered(grantOf({ pod: 'other' }))).toBe(false);
-    expect(store.hasDelivered(grantOf({ principal: 'other' }))).toBe(false);
-    expect(store.hasDelivered(grantOf({ ref: 'other' }))).toBe(false);
+    expect(cache.hasDelivered(grant)).toBe(false);
+    await readText(grant);
+    expect(cache.hasDelivered(grant)).toBe(true);
+    expect(cache.hasDelivered(grantOf({ pod: 'other' }))).toBe(false);
+    expect(cache.hasDelivered(grantOf({ principal: 'other' }))).toBe(false);
+    expect(cache.hasDelivered(grantOf({ ref: 'other' }))).toBe(false);
   });
 });
 
-describe('a provider that misbehaves', () => {
+describe('a provider with a defect', () => {
   const faultyFetches: [string, (provider: Provider) => Provider['fetch'], string][] = [
     [
       'throws',
@@ -101,40 +101,40 @@ describe('a provider that misbehaves', () => {
       'failed INTERNAL',
     ],
     [
-      'rejects with an error of the house',
+      'rejects with a SecretError',
       () => (requests) =>
         requests.map(() => Promise.reject(new SecretError('ACCESS_DENIED', 'as scripted'))),
       'failed ACCESS_DENIED',
     ],
-    ['answers nothing', () => () => [], 'failed INTERNAL'],
+    ['returns nothing', () => () => [], 'failed INTERNAL'],
   ];
   test.each(faultyFetches)(
-    'and %s fails its own reads, and is asked again',
+    'that %s fails only its own reads, and gets the next request',
     async (_, fetch, expected) => {
-      const { cache: store, provider } = createCacheFixture();
+      const { cache, provider } = createCacheFixture();
       provider.script('a', value('one'));
       provider.script('b', value('two'));
       const grants = [grantOf({ ref: 'a' }), grantOf({ ref: 'b' })];
       const faultyProvider = { ...provider, fetch: fetch(provider) };
-      expect((await store.read(faultyProvider, grants, waiter())).map(formatOutcome)).toEqual([
+      expect((await cache.read(faultyProvider, grants, waiter())).map(formatOutcome)).toEqual([
         expected,
         expected,
       ]);
-      expect((await store.read(provider, grants, waiter())).map(formatOutcome)).toEqual([
+      expect((await cache.read(provider, grants, waiter())).map(formatOutcome)).toEqual([
         'one',
         'two',
       ]);
     },
   );
 
-  test('and answers too few fails those that are left', async () => {
-    const { cache: store, provider } = createCacheFixture();
+  test('that returns too few results fails the other requests', async () => {
+    const { cache, provider } = createCacheFixture();
     provider.script('a', value('one'));
     const incompleteProvider: Provider = {
       ...provider,
       fetch: (requests) => provider.fetch(requests.slice(0, 1)),
     };
-    const outcomes = await store.read(
+    const outcomes = await cache.read(
       incompleteProvider,
       [grantOf({ ref: 'a' }), grantOf({ ref: 'b' })],
       waiter(),
@@ -142,11 +142,11 @@ describe('a provider that misbehaves', () => {
     expect(outcomes.map(formatOutcome)).toEqual(['one', 'failed INTERNAL']);
   });
 
-  test('and throws says so in the house’s words, with the cause for the log', async () => {
-    const { cache: store, provider } = createCacheFixture();
+  test('that throws becomes an INTERNAL error with the cause for the log', async () => {
+    const { cache, provider } = createCacheFixture();
     const cause = new Error('secret detail');
     const faultyProvider: Provider = { ...provider, fetch: () => [Promise.reject(cause)] };
-    const [outcome] = await store.read(faultyProvider, [grantOf({})], waiter());
+    const [outcome] = await cache.read(faultyProvider, [grantOf({})], waiter());
     expect(outcome).toMatchObject({ kind: 'failed', error: { cause } });
     expect((outcome as { error: SecretError }).error.summary).not.toContain('secret detail');
   });
@@ -160,14 +160,14 @@ describe('fallbacks', () => {
   const calledNames = (provider: { calls: readonly { name: string }[] }) =>
     provider.calls.map(({ name }) => name);
 
-  test('are not asked while the primary answers', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('are not read while the primary responds', async () => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', value('one'));
-    expect(await ask(withFallbacks)).toBe('one');
+    expect(await readText(withFallbacks)).toBe('one');
     expect(calledNames(provider)).toEqual(['db']);
   });
 
-  test('are asked in order when nobody answers; each as its own principal', async () => {
+  test('are read in order in an outage, each with its own principal', async () => {
     const { provider, read } = createCacheFixture();
     provider.script('db', failed());
     provider.script('second', failed('STORE_THROTTLED'));
@@ -185,13 +185,13 @@ describe('fallbacks', () => {
   test.each([
     ['a denial', failed('ACCESS_DENIED'), 'failed ACCESS_DENIED'],
     ['absence', absent(), 'absent OBJECT_NOT_FOUND'],
-    ['a fault of the request', failed('INVALID_REQUEST'), 'failed INVALID_REQUEST'],
+    ['an invalid request', failed('INVALID_REQUEST'), 'failed INVALID_REQUEST'],
     ['one of our limits', failed('STORE_ANSWER_TOO_LARGE'), 'failed STORE_ANSWER_TOO_LARGE'],
-  ])('are not asked after %s', async (_, response, expected) => {
-    const { provider, readText: ask } = createCacheFixture();
+  ])('are not read after %s', async (_, response, expected) => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', response);
     provider.script('second', value('two'));
-    expect(await ask(withFallbacks)).toBe(expected);
+    expect(await readText(withFallbacks)).toBe(expected);
     expect(calledNames(provider)).toEqual(['db']);
   });
 
@@ -199,26 +199,26 @@ describe('fallbacks', () => {
     ['has no credentials', failed('CREDENTIALS_REFUSED')],
     ['is denied', failed('ACCESS_DENIED')],
     ['does not have the secret', absent()],
-    ['fails in a way of its own', failed('INTERNAL')],
-  ])('one that %s fails alone', async (_, response) => {
-    const { provider, readText: ask } = createCacheFixture();
+    ['fails with an unexpected error', failed('INTERNAL')],
+  ])('do not affect the read when one of them %s', async (_, response) => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', failed());
     provider.script('second', response);
     provider.script('third', value('three'));
-    expect(await ask(withFallbacks)).toBe('three');
+    expect(await readText(withFallbacks)).toBe('three');
   });
 
-  test("the primary's failure is told when all fail, and the next request begins with it again", async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test("report the primary's error when all fail, and the next request starts with the primary", async () => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', failed('STORE_UNAVAILABLE'), value('one'));
     provider.script('second', failed('CREDENTIALS_REFUSED'));
     provider.script('third', failed('STORE_THROTTLED'));
-    expect(await ask(withFallbacks)).toBe('failed STORE_UNAVAILABLE');
-    expect(await ask(withFallbacks)).toBe('one');
+    expect(await readText(withFallbacks)).toBe('failed STORE_UNAVAILABLE');
+    expect(await readText(withFallbacks)).toBe('one');
   });
 
-  test('each attempt but the last has half of the time that is left', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('get half of the remaining time each, except the last one', async () => {
+    const { provider, readText } = createCacheFixture();
     const callStarts: [string, number][] = [];
     const start = Date.now();
     for (const name of ['db', 'second', 'third']) {
@@ -227,24 +227,24 @@ describe('fallbacks', () => {
         return hang(call);
       });
     }
-    const pendingRead = ask(withFallbacks, { patience: 40 * second });
+    const pendingRead = readText(withFallbacks, { patience: 40 * second });
     await advanceTimers(40 * second);
     expect(callStarts).toEqual([
       ['db', 0],
       ['second', 20 * second],
       ['third', 30 * second],
     ]);
-    // The last one has all the rest: here its own 30 s, since no signal has fired.
+    // The last one has all the remaining time: here its own 30 s, since no signal has fired.
     await advanceTimers(20 * second);
     expect(await pendingRead).toBe('failed STORE_TIMEOUT');
     expect(provider.calls.every(({ signal }) => signal.aborted)).toBe(true);
   });
 
-  test("a reader's leaving ends the walk", async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('are not read after the reader has left', async () => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', hang);
     const abortController = new AbortController();
-    const pendingRead = ask(withFallbacks, { signal: abortController.signal });
+    const pendingRead = readText(withFallbacks, { signal: abortController.signal });
     await flushTasks();
     abortController.abort(cancelled);
     await expect(pendingRead).rejects.toBe(cancelled);
@@ -252,62 +252,59 @@ describe('fallbacks', () => {
     expect(calledNames(provider)).toEqual(['db']);
   });
 
-  test('give way to the last good value of the primary only when all have failed', async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('come before the last good value of the primary', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('one'), failed());
     provider.script('second', value('two'), failed());
     provider.script('third', failed());
-    await ask(withFallbacks);
-    await pass(30 * second);
-    expect(await ask(withFallbacks)).toBe('two');
-    await pass(30 * second);
-    expect(await ask(withFallbacks)).toBe('one');
+    await readText(withFallbacks);
+    await advanceClock(30 * second);
+    expect(await readText(withFallbacks)).toBe('two');
+    await advanceClock(30 * second);
+    expect(await readText(withFallbacks)).toBe('one');
     expect(calledNames(provider)).toEqual(['db', 'db', 'second', 'db', 'second', 'third']);
   });
 
-  test("never stand under the primary's key: who has no fallback is not served by them", async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test("are not cached under the primary's key: they serve no grant without fallbacks", async () => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', failed());
     provider.script('second', value('two'));
-    expect(await ask(withFallbacks)).toBe('two');
-    expect(await ask(grantOf({ pod: 'other' }))).toBe('failed STORE_UNAVAILABLE');
+    expect(await readText(withFallbacks)).toBe('two');
+    expect(await readText(grantOf({ pod: 'other' }))).toBe('failed STORE_UNAVAILABLE');
   });
 
-  test('are cached under their own key, and the primary is tried first each time', async () => {
-    const { provider, readText: ask } = createCacheFixture();
+  test('are cached under their own key, and the primary is read first each time', async () => {
+    const { provider, readText } = createCacheFixture();
     provider.script('db', failed(), failed(), value('one'));
     provider.script('second', value('two'));
-    expect(await ask(withFallbacks)).toBe('two');
-    expect(await ask(withFallbacks)).toBe('two');
-    expect(await ask(withFallbacks)).toBe('one');
+    expect(await readText(withFallbacks)).toBe('two');
+    expect(await readText(withFallbacks)).toBe('two');
+    expect(await readText(withFallbacks)).toBe('one');
     expect(calledNames(provider)).toEqual(['db', 'second', 'db', 'db']);
   });
 
-  test('a pod served by one counts as served; for the primary it is still new', async () => {
-    const {
-      cache: store,
-      provider,
-      readText: ask,
-      advanceClock: pass,
-    } = createCacheFixture({ refreshInterval: 60 * minute });
+  test('count as delivered to the pod; for the primary the pod is still new', async () => {
+    const { cache, provider, readText, advanceClock } = createCacheFixture({
+      refreshInterval: 60 * minute,
+    });
     provider.script('db', value('one'), failed(), value('two'));
     provider.script('second', value('fallback'));
-    await ask(grantOf({ pod: 'other' }));
-    await pass(16 * minute);
-    expect(await ask(withFallbacks)).toBe('fallback');
-    expect(store.hasDelivered(withFallbacks)).toBe(true);
-    expect(await ask(withFallbacks)).toBe('two');
+    await readText(grantOf({ pod: 'other' }));
+    await advanceClock(16 * minute);
+    expect(await readText(withFallbacks)).toBe('fallback');
+    expect(cache.hasDelivered(withFallbacks)).toBe(true);
+    expect(await readText(withFallbacks)).toBe('two');
     expect(provider.calls.at(-1)!.known).toBeUndefined();
   });
 
-  test("a fallback's denial drops what was cached for it", async () => {
-    const { provider, readText: ask, advanceClock: pass } = createCacheFixture();
+  test('drop their cached value when they are denied', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', failed());
     provider.script('second', value('two'), failed('ACCESS_DENIED'), failed());
     provider.script('third', failed());
-    await ask(withFallbacks);
-    await pass(30 * second);
-    expect(await ask(withFallbacks)).toBe('failed STORE_UNAVAILABLE');
-    expect(await ask(fallback('second', 'second'))).toBe('failed STORE_UNAVAILABLE');
+    await readText(withFallbacks);
+    await advanceClock(30 * second);
+    expect(await readText(withFallbacks)).toBe('failed STORE_UNAVAILABLE');
+    expect(await readText(fallback('second', 'second'))).toBe('failed STORE_UNAVAILABLE');
   });
 });

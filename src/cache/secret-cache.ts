@@ -3,166 +3,144 @@ import { withTimeout } from '../concurrency/single-flight.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
 import type { SecretRef } from '../core/plan.ts';
 import type { FetchRequest, Grant, Outcome, Provider, SecretValue } from '../core/provider.ts';
-import { createApplyResult } from './apply-result.ts';
-import { createEntryCache } from './entries.ts';
+import { type ApplyResult, createApplyResult } from './apply-result.ts';
+import { EntryCache } from './entries.ts';
 import { type FreshnessOptions, classifyFreshness, lastKnownGood } from './freshness.ts';
-import { createBatcher, createInFlightReads } from './in-flight-reads.ts';
-import { createEntryKeys, createDeliveryHistory, isShareable } from './keys.ts';
-import { type Presence, createLeaseManager } from './leases.ts';
+import { InFlightReads, createBatcher } from './in-flight-reads.ts';
+import { DeliveryHistory, EntryKeys, isShareable } from './keys.ts';
+import { LeaseManager, type Presence } from './leases.ts';
 import type { CacheMetrics } from './metrics.ts';
 
-/** Who waits for a read, and how long. */
+/** A caller that waits for a read. */
 export type Waiter = {
   readonly signal: AbortSignal;
   /** Milliseconds since the epoch. */
   readonly deadline: number;
 };
 
-/** What {@link createSecretCache} needs. */
+/** What {@link SecretCache} needs. */
 export type SecretCacheDeps = {
   readonly now: () => number;
   /** In [0, 1). */
   readonly random: () => number;
-  /** Bytes of cached secrets; default 32 MiB. */
+  /** Bytes of cached secrets. Default 32 MiB. */
   readonly maxBytes?: number;
   readonly freshness: (provider: string) => FreshnessOptions;
   readonly metrics: (bytes: () => number) => CacheMetrics;
   readonly log: Logger;
-  /** Who watches the workloads; default nobody. */
+  /** Whether a workload still runs. Default: unknown for all workloads. */
   readonly presence?: Presence;
-  /** See FlightsDeps. */
+  /** See {@link InFlightReadsDeps.timeout}. */
   readonly readTimeout?: number;
 };
 
-/** Reads secrets for grants: from its cache where the freshness table allows, else from the provider, once for all who ask. */
-export type SecretCache = {
-  /**
-   * One outcome a grant, in order.
-   * @throws SecretError the waiter's own: its deadline, or its leaving.
-   */
-  read(provider: Provider, grants: readonly Grant[], waiter: Waiter): Promise<readonly Outcome[]>;
-  /** Takes down that a mount has succeeded with these outcomes: from now on its workload is no new one for these secrets. */
-  recordDelivery(grants: readonly Grant[], outcomes: readonly Outcome[]): void;
-  /** Whether this process has served this grant's secret to this grant's workload before. */
-  hasDelivered(grant: Grant): boolean;
-  /** Renews, gives back and forgets what is due. Called once a second. */
-  tick(): void;
-};
-
-/** An attempt at one grant, fallbacks aside. */
+/** The result of reading one grant, without its fallbacks. */
 type Attempt =
   | { readonly kind: 'value'; readonly value: SecretValue; readonly source: 'cache' | 'store' }
   | { readonly kind: 'absent' | 'failed'; readonly error: SecretError };
 
-/** See {@link SecretCache}. */
-export function createSecretCache(deps: SecretCacheDeps): SecretCache {
-  const {
-    now,
-    random,
-    freshness,
-    log,
-    maxBytes = 32 * 1024 * 1024,
-    presence = () => 'unknown',
-  } = deps;
-  const cache = createEntryCache({ maxBytes });
-  const metrics = deps.metrics(() => cache.bytes);
-  const served = createDeliveryHistory();
-  const keys = createEntryKeys();
-  const leases = createLeaseManager({ cache, keys, presence, now, metrics, log });
-  const applyResult = createApplyResult({ cache, keys, leases, metrics, freshness, now, random });
-  const inFlightReads = createInFlightReads({
-    fetchBatched: createBatcher(),
-    now,
-    onLateResult: applyResult.onLateResult,
-    ...(deps.readTimeout !== undefined && { timeout: deps.readTimeout }),
-  });
+/** A read can be unusable at most three times in a row, see {@link SecretCache}. */
+const maxRounds = 4;
 
-  const hasDelivered = (grant: Grant): boolean =>
-    served.has(grant.workload.instance, keys.requestKey(grant)) ||
-    grant.fallbacks.some(hasDelivered);
+/**
+ * Reads secrets for grants: from the cache where the freshness table allows it, otherwise from the
+ * provider, with one read for all callers.
+ */
+export class SecretCache {
+  readonly #now: () => number;
+  readonly #freshness: (provider: string) => FreshnessOptions;
+  readonly #metrics: CacheMetrics;
+  readonly #entries: EntryCache;
+  readonly #keys = new EntryKeys();
+  readonly #deliveryHistory = new DeliveryHistory();
+  readonly #leases: LeaseManager;
+  readonly #applyResult: ApplyResult;
+  readonly #inFlightReads: InFlightReads;
 
-  /** What the cache alone can answer. */
-  const lookUp = (provider: Provider, grant: Grant): Attempt | undefined => {
-    const entry = cache.get(keys.entryKey(grant));
-    if (entry === undefined) return undefined;
-    const at = now();
-    const alreadyDelivered = served.has(grant.workload.instance, keys.requestKey(grant));
-    cache.touch(entry, at, alreadyDelivered);
-    if (classifyFreshness(entry, alreadyDelivered, at) !== 'serve') return undefined;
-    const { value, absentError } = entry;
-    if (absentError !== undefined) return { kind: 'absent', error: absentError };
-    return value && { kind: 'value', value, source: 'cache' };
-  };
+  constructor(deps: SecretCacheDeps) {
+    const { now, random, freshness, log, readTimeout } = deps;
+    const { maxBytes = 32 * 1024 * 1024, presence = () => 'unknown' } = deps;
+    const cache = new EntryCache({ maxBytes });
+    const metrics = deps.metrics(() => cache.bytes);
+    const keys = this.#keys;
+    const leases = new LeaseManager({ cache, keys, presence, now, metrics, log });
+    this.#now = now;
+    this.#freshness = freshness;
+    this.#metrics = metrics;
+    this.#entries = cache;
+    this.#leases = leases;
+    this.#applyResult = createApplyResult({ cache, keys, leases, metrics, freshness, now, random });
+    this.#inFlightReads = new InFlightReads({
+      fetchBatched: createBatcher(),
+      now,
+      onLateResult: this.#applyResult.onLateResult,
+      ...(readTimeout !== undefined && { timeout: readTimeout }),
+    });
+  }
 
-  /** Joins the flight under way, or begins one, and waits for it. */
-  const joinOrStart = async (
+  /**
+   * Returns one outcome per grant, in their order.
+   * @throws SecretError the reason of the waiter's signal
+   */
+  async read(
     provider: Provider,
-    grant: Grant,
-    signal: AbortSignal,
-  ): Promise<Attempt | 'not for us'> => {
-    const key = keys.entryKey(grant);
-    const entry = cache.get(key);
-    const alreadyDelivered = served.has(grant.workload.instance, keys.requestKey(grant));
-    const known =
-      classifyFreshness(entry, alreadyDelivered, now()) === 'confirm' ? entry?.value : undefined;
-    // Who needs a delivery has nothing yet, whatever is cached for others.
-    const urgency =
-      known && lastKnownGood(entry, freshness(provider.name).maxStale, now()) ? 'refresh' : 'first';
-    const joined = inFlightReads.find(key);
-    const request = {
-      provider,
-      grant,
-      urgency,
-      ...(known && { known: toKnown(known) }),
-    } as const;
-    const inFlightRead =
-      joined ?? inFlightReads.start(key, request, applyResult.onResult(provider, grant, known));
-    const result = await inFlightRead.join(signal);
-    switch (result.kind) {
-      case 'value':
-        return joined === undefined || canShareResult(grant, result.value, joined.instance)
-          ? { kind: 'value', value: result.value, source: 'store' }
-          : 'not for us';
-      case 'unchanged': {
-        const updatedEntry = cache.get(key);
-        return updatedEntry?.value !== undefined &&
-          classifyFreshness(updatedEntry, alreadyDelivered, now()) !== 'read'
-          ? { kind: 'value', value: updatedEntry.value, source: 'store' }
-          : 'not for us';
-      }
-      case 'absent':
-        return result;
-      case 'failed':
-        return joined?.urgency === 'refresh' &&
-          urgency === 'first' &&
-          result.error.code === 'RATE_BUDGET_EXHAUSTED'
-          ? 'not for us'
-          : result;
-    }
-  };
+    grants: readonly Grant[],
+    waiter: Waiter,
+  ): Promise<readonly Outcome[]> {
+    return (
+      this.#readCached(provider, grants) ??
+      Promise.all(grants.map((grant) => this.#readOne(provider, grant, waiter)))
+    );
+  }
 
-  /** One grant, from the cache or from the store. */
-  const attempt = async (
-    provider: Provider,
-    grant: Grant,
-    signal: AbortSignal,
-  ): Promise<Attempt> => {
-    // A flight may turn out not to be for us: another pod's lease, a confirmation where we need a delivery, a refresh that gave way
-    // to first mounts. Then we look again; nobody needs more than three rounds.
-    for (let round = 0; round < 4; round++) {
-      const result = lookUp(provider, grant) ?? (await joinOrStart(provider, grant, signal));
-      if (result !== 'not for us') return result;
-    }
-    return { kind: 'failed', error: livelockError(provider, grant.ref) };
-  };
+  /**
+   * Records that a mount with these outcomes has succeeded. From now on its workload is no longer a
+   * new one for these secrets.
+   */
+  recordDelivery(grants: readonly Grant[], outcomes: readonly Outcome[]): void {
+    grants.forEach((grant, index) => {
+      const outcome = outcomes[index];
+      // The primary, or the fallback that replaced it.
+      const servedRef = outcome?.kind === 'value' ? outcome.served : grant.ref;
+      const deliveredGrant = grant.fallbacks.find(({ ref }) => ref === servedRef) ?? grant;
+      this.#deliveryHistory.add(grant.workload.instance, this.#keys.requestKey(deliveredGrant));
+    });
+  }
 
-  /** A grant; on an outage its fallbacks in order, then the last good value of the grant itself. */
-  const readOne = async (provider: Provider, grant: Grant, waiter: Waiter): Promise<Outcome> => {
+  /**
+   * Whether this process has delivered the grant's secret, or a fallback, to the grant's workload.
+   */
+  hasDelivered(grant: Grant): boolean {
+    return (
+      this.#wasDelivered(grant) || grant.fallbacks.some((fallback) => this.hasDelivered(fallback))
+    );
+  }
+
+  /** Renews and releases leases and drops old entries. To be called once a second. */
+  tick(): void {
+    this.#leases.tick();
+  }
+
+  /** All grants from the cache, which serves most mounts. Undefined if one of them needs a read. */
+  #readCached(provider: Provider, grants: readonly Grant[]): readonly Outcome[] | undefined {
+    const outcomes: Outcome[] = [];
+    for (const grant of grants) {
+      const cached = this.#lookUp(grant);
+      if (cached?.kind !== 'value') return undefined;
+      outcomes.push({ kind: 'value', ref: grant.ref, served: grant.ref, value: cached.value });
+    }
+    this.#metrics.served.inc({ provider: provider.name, source: 'cache' }, outcomes.length);
+    return outcomes;
+  }
+
+  /**
+   * One grant. On an outage, its fallbacks in order; then the last good value of the grant itself.
+   */
+  async #readOne(provider: Provider, grant: Grant, waiter: Waiter): Promise<Outcome> {
     const { ref } = grant;
-    const staleValue = (): SecretValue | undefined =>
-      lastKnownGood(cache.get(keys.entryKey(grant)), freshness(provider.name).maxStale, now());
+    const staleValue = (): SecretValue | undefined => this.#staleValue(provider, grant);
     const toOutcome = (servedGrant: Grant, value: SecretValue, source: string): Outcome => {
-      metrics.served.inc({ provider: provider.name, source });
+      this.#metrics.served.inc({ provider: provider.name, source });
       return { kind: 'value', ref, served: servedGrant.ref, value };
     };
     const candidates = [grant, ...grant.fallbacks];
@@ -170,68 +148,107 @@ export function createSecretCache(deps: SecretCacheDeps): SecretCache {
     for (const [index, candidate] of candidates.entries()) {
       const hasMoreAttempts = index < candidates.length - 1 || staleValue() !== undefined;
       const result =
-        lookUp(provider, candidate) ??
-        (await limitAttemptTime(waiter, hasMoreAttempts, now, candidate.ref, (signal) =>
-          attempt(provider, candidate, signal),
+        this.#lookUp(candidate) ??
+        (await limitAttemptTime(waiter, hasMoreAttempts, this.#now, candidate.ref, (signal) =>
+          this.#attempt(provider, candidate, signal),
         ));
       if (result.kind === 'value') {
         return toOutcome(candidate, result.value, candidate === grant ? result.source : 'fallback');
       }
-      // A fallback that fails, however it does, fails alone: the primary's outage is the cause to be told.
+      // Any failure of a fallback fails only that fallback. The outage of the primary is reported.
       if (candidate === grant && result.error.kind !== 'outage') return { ...result, ref };
       outage ??= result.error;
-      // Our own budget is no outage of the store: what is cached serves before another region is asked.
+      // An exhausted rate limit is no outage of the store: a cached value serves before a fallback.
       if (outage.code === 'RATE_BUDGET_EXHAUSTED' && staleValue() !== undefined) break;
     }
     const value = staleValue();
     const deferred = outage?.code === 'RATE_BUDGET_EXHAUSTED';
     if (value !== undefined) return toOutcome(grant, value, deferred ? 'deferred' : 'last-good');
     return { kind: 'failed', ref, error: outage ?? livelockError(provider, ref) };
-  };
+  }
 
-  /** All grants from the cache at one look, as most mounts are answered; none where one of them has to ask. */
-  const readCached = (
-    provider: Provider,
-    grants: readonly Grant[],
-  ): readonly Outcome[] | undefined => {
-    const outcomes: Outcome[] = [];
-    for (const grant of grants) {
-      const cachedAttempt = lookUp(provider, grant);
-      if (cachedAttempt?.kind !== 'value') return undefined;
-      outcomes.push({
-        kind: 'value',
-        ref: grant.ref,
-        served: grant.ref,
-        value: cachedAttempt.value,
-      });
+  /**
+   * One grant, from the cache or from the store. A read in flight may turn out to be unusable:
+   * another pod's lease, a confirmation where a delivery is needed, or a refresh that gave way to
+   * first mounts. Then the next round starts.
+   */
+  async #attempt(provider: Provider, grant: Grant, signal: AbortSignal): Promise<Attempt> {
+    for (let round = 0; round < maxRounds; round++) {
+      const result = this.#lookUp(grant) ?? (await this.#joinOrStart(provider, grant, signal));
+      if (result !== 'retry') return result;
     }
-    metrics.served.inc({ provider: provider.name, source: 'cache' }, outcomes.length);
-    return outcomes;
-  };
+    return { kind: 'failed', error: livelockError(provider, grant.ref) };
+  }
 
-  return {
-    async read(provider, grants, waiter) {
-      return (
-        readCached(provider, grants) ??
-        Promise.all(grants.map((grant) => readOne(provider, grant, waiter)))
-      );
-    },
-    recordDelivery(grants, outcomes) {
-      grants.forEach((grant, index) => {
-        const outcome = outcomes[index];
-        // The primary, or the fallback that stood in for it.
-        const servedRef = outcome?.kind === 'value' ? outcome.served : grant.ref;
-        const deliveredGrant = grant.fallbacks.find(({ ref }) => ref === servedRef) ?? grant;
-        served.add(grant.workload.instance, keys.requestKey(deliveredGrant));
-      });
-    },
-    hasDelivered,
-    tick: leases.tick,
-  };
+  /** The cached result, if it may serve the grant without a read. */
+  #lookUp(grant: Grant): Attempt | undefined {
+    const entry = this.#entries.get(this.#keys.entryKey(grant));
+    if (entry === undefined) return undefined;
+    const at = this.#now();
+    const alreadyDelivered = this.#wasDelivered(grant);
+    this.#entries.touch(entry, at, alreadyDelivered);
+    if (classifyFreshness(entry, alreadyDelivered, at) !== 'serve') return undefined;
+    const { value, absentError } = entry;
+    if (absentError !== undefined) return { kind: 'absent', error: absentError };
+    return value && { kind: 'value', value, source: 'cache' };
+  }
+
+  /** Joins the read in flight, or starts one, and waits for its result. */
+  async #joinOrStart(
+    provider: Provider,
+    grant: Grant,
+    signal: AbortSignal,
+  ): Promise<Attempt | 'retry'> {
+    const key = this.#keys.entryKey(grant);
+    const entry = this.#entries.get(key);
+    const alreadyDelivered = this.#wasDelivered(grant);
+    const canConfirm = classifyFreshness(entry, alreadyDelivered, this.#now()) === 'confirm';
+    const known = canConfirm ? entry?.value : undefined;
+    // A workload that needs a delivery has no value yet, whatever is cached for others.
+    const urgency = known && this.#staleValue(provider, grant) ? 'refresh' : 'first';
+    const joined = this.#inFlightReads.find(key);
+    const request = { provider, grant, urgency, ...(known && { known: toKnown(known) }) } as const;
+    const inFlightRead =
+      joined ??
+      this.#inFlightReads.start(key, request, this.#applyResult.onResult(provider, grant, known));
+    const result = await inFlightRead.join(signal);
+    switch (result.kind) {
+      case 'value':
+        return joined === undefined || canShareResult(grant, result.value, joined.instance)
+          ? { kind: 'value', value: result.value, source: 'store' }
+          : 'retry';
+      case 'unchanged': {
+        const updatedEntry = this.#entries.get(key);
+        return updatedEntry?.value !== undefined &&
+          classifyFreshness(updatedEntry, alreadyDelivered, this.#now()) !== 'read'
+          ? { kind: 'value', value: updatedEntry.value, source: 'store' }
+          : 'retry';
+      }
+      case 'absent':
+        return result;
+      case 'failed':
+        return joined?.urgency === 'refresh' &&
+          urgency === 'first' &&
+          result.error.code === 'RATE_BUDGET_EXHAUSTED'
+          ? 'retry'
+          : result;
+    }
+  }
+
+  #wasDelivered(grant: Grant): boolean {
+    return this.#deliveryHistory.has(grant.workload.instance, this.#keys.requestKey(grant));
+  }
+
+  /** The cached value that may serve during an outage, if there is one. */
+  #staleValue(provider: Provider, grant: Grant): SecretValue | undefined {
+    const entry = this.#entries.get(this.#keys.entryKey(grant));
+    return lastKnownGood(entry, this.#freshness(provider.name).maxStale, this.#now());
+  }
 }
 
 /**
- * An attempt with at most half of the remaining time where others may follow it. Only the waiter's own signal rejects.
+ * Limits an attempt to half of the waiter's remaining time if more attempts can follow. It rejects
+ * only with the reason of the waiter's signal.
  */
 async function limitAttemptTime(
   { signal, deadline }: Waiter,
@@ -254,7 +271,7 @@ async function limitAttemptTime(
   }
 }
 
-/** Whether a value that came by another's flight may serve this grant. */
+/** Whether a value that another instance's read returned may serve this grant. */
 function canShareResult(grant: Grant, value: SecretValue, startedBy: string): boolean {
   return grant.scope === 'principal' || grant.workload.instance === startedBy || isShareable(value);
 }
@@ -264,12 +281,12 @@ function toKnown({ version, lease }: SecretValue): NonNullable<FetchRequest['kno
 }
 
 function attemptTimeoutError(ref: SecretRef): SecretError {
-  return new SecretError('STORE_TIMEOUT', `${ref.service} did not answer for ${ref.name} in time`);
+  return new SecretError('STORE_TIMEOUT', `${ref.service} did not return ${ref.name} in time`);
 }
 
 function livelockError(provider: Provider, ref: SecretRef): SecretError {
   return new SecretError(
     'INTERNAL',
-    `${provider.name}: reading ${ref.service} ${ref.name} went round in circles`,
+    `${provider.name}: reading ${ref.service} ${ref.name} gave no usable result`,
   );
 }

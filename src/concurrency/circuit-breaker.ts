@@ -1,31 +1,26 @@
 import { LRUCache } from 'lru-cache';
 import type { SecretError } from '../core/errors.ts';
 
-/** Remembers who failed, so that they are left alone for a while. */
-export type CircuitBreaker = {
-  /** `left alone` until its time is over, then `doubtful`: to be looked at by one before all use it again. */
-  stateOf(key: string): CircuitState;
-  /** It is of no use now: left alone, twice as long as the last time. Failures of those who asked meanwhile change nothing. */
-  recordFailure(key: string, error: SecretError): void;
-  /** It may be of no use: nothing but a look will tell. */
-  markHalfOpen(key: string): void;
-  recordSuccess(key: string): void;
-};
-
+/**
+ * - `closed`: requests may go.
+ * - `open`: a request failed. No request goes for `retryAfterMs`.
+ * - `half-open`: one caller has to check the target before all callers use it again.
+ */
 export type CircuitState =
-  | { readonly kind: 'good' | 'doubtful' }
-  | { readonly kind: 'left alone'; readonly error: SecretError; readonly forMs: number };
+  | { readonly kind: 'closed' | 'half-open' }
+  | { readonly kind: 'open'; readonly error: SecretError; readonly retryAfterMs: number };
 
-/** See {@link createCircuitBreaker}. */
+/** See {@link CircuitBreaker}. */
 export type CircuitBreakerOptions = {
   /** Milliseconds; only differences count. */
   readonly now: () => number;
-  /** From 0 up to, but not, 1. */
+  /** In [0, 1). */
   readonly random?: () => number;
-  /** The first time, and the longest; shortened by up to a half, so that a thousand nodes do not come back at once. */
+  /** The first open period, before jitter. Default 100. */
   readonly initialOpenMs?: number;
+  /** The longest open period, before jitter. Default 10,000. */
   readonly maxOpenMs?: number;
-  /** How many are remembered, the latest ones. */
+  /** How many keys are kept; the least recently used one is dropped first. Default 1,000. */
   readonly max?: number;
 };
 
@@ -35,44 +30,65 @@ type FailureRecord = {
   readonly openMs: number;
 };
 
-/** Makes one; what is not remembered is good. */
-export function createCircuitBreaker(options: CircuitBreakerOptions): CircuitBreaker {
-  const {
+/**
+ * Stops requests to a target that fails. Each open period is twice as long as the one before, and
+ * is shortened by up to a half at random, so that a thousand nodes do not come back at once. A key
+ * without a record is closed.
+ */
+export class CircuitBreaker {
+  readonly #now: () => number;
+  readonly #random: () => number;
+  readonly #initialOpenMs: number;
+  readonly #maxOpenMs: number;
+  readonly #records: LRUCache<string, FailureRecord>;
+
+  constructor({
     now,
     random = Math.random,
     initialOpenMs = 100,
     maxOpenMs = 10_000,
     max = 1_000,
-  } = options;
-  const records = new LRUCache<string, FailureRecord>({ max });
+  }: CircuitBreakerOptions) {
+    this.#now = now;
+    this.#random = random;
+    this.#initialOpenMs = initialOpenMs;
+    this.#maxOpenMs = maxOpenMs;
+    this.#records = new LRUCache({ max });
+  }
 
-  /** How long it lasts yet; one that has not begun is from before the clock was set back, and over. */
-  const remainingMsOf = ({ until, openMs }: FailureRecord, at: number): number =>
-    at >= until - openMs ? Math.max(0, until - at) : 0;
+  stateOf(key: string): CircuitState {
+    const record = this.#records.get(key);
+    if (record === undefined) return { kind: 'closed' };
+    const { error } = record;
+    const retryAfterMs = remainingMsOf(record, this.#now());
+    return error === undefined || retryAfterMs === 0
+      ? { kind: 'half-open' }
+      : { kind: 'open', error, retryAfterMs };
+  }
 
-  return {
-    stateOf(key) {
-      const record = records.get(key);
-      if (record === undefined) return { kind: 'good' };
-      const { error } = record;
-      const forMs = remainingMsOf(record, now());
-      return error === undefined || forMs === 0
-        ? { kind: 'doubtful' }
-        : { kind: 'left alone', error, forMs };
-    },
-    recordFailure(key, error) {
-      const last = records.get(key);
-      const at = now();
-      if (last !== undefined && remainingMsOf(last, at) > 0) return;
-      const openMs =
-        last === undefined || last.openMs === 0
-          ? initialOpenMs
-          : Math.min(maxOpenMs, last.openMs * 2);
-      records.set(key, { error, openMs, until: at + openMs * (1 - random() / 2) });
-    },
-    markHalfOpen(key) {
-      if (!records.has(key)) records.set(key, { until: now(), openMs: 0 });
-    },
-    recordSuccess: (key) => void records.delete(key),
-  };
+  /** Opens the circuit. Failures of concurrent requests, while it is open, change nothing. */
+  recordFailure(key: string, error: SecretError): void {
+    const last = this.#records.get(key);
+    const at = this.#now();
+    if (last !== undefined && remainingMsOf(last, at) > 0) return;
+    const openMs =
+      last === undefined || last.openMs === 0
+        ? this.#initialOpenMs
+        : Math.min(this.#maxOpenMs, last.openMs * 2);
+    this.#records.set(key, { error, openMs, until: at + openMs * (1 - this.#random() / 2) });
+  }
+
+  /** Requires a check of a closed circuit's target. An open circuit stays open. */
+  markHalfOpen(key: string): void {
+    if (!this.#records.has(key)) this.#records.set(key, { until: this.#now(), openMs: 0 });
+  }
+
+  recordSuccess(key: string): void {
+    this.#records.delete(key);
+  }
+}
+
+/** A period that begins in the future was recorded before the clock was set back: it has ended. */
+function remainingMsOf({ until, openMs }: FailureRecord, at: number): number {
+  return at >= until - openMs ? Math.max(0, until - at) : 0;
 }

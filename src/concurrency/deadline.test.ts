@@ -7,8 +7,8 @@ const cancelled = new SecretError('CANCELLED', 'left');
 const timedOut = new SecretError('STORE_TIMEOUT', 'late');
 const never = new Promise<never>(() => undefined);
 
-describe('race', () => {
-  test('is the promise while the signal is silent', async () => {
+describe('raceWithAbort', () => {
+  test('settles as the promise does while the signal has not fired', async () => {
     await expect(raceWithAbort(Promise.resolve('answer'), neverAborted)).resolves.toBe('answer');
     await expect(raceWithAbort(Promise.reject(timedOut), neverAborted)).rejects.toBe(timedOut);
   });
@@ -37,8 +37,8 @@ describe('race', () => {
   });
 });
 
-describe('a timeout', () => {
-  test('lets work answer in time', async () => {
+describe('withTimeout', () => {
+  test('returns the result of work that ends in time', async () => {
     await expect(
       withTimeout(
         1_000,
@@ -49,7 +49,7 @@ describe('a timeout', () => {
     ).resolves.toBe('answer');
   });
 
-  test('fires the signal of the work and answers, whether or not the work heeds it', async () => {
+  test('fires the signal of the work and rejects, even if the work ignores the signal', async () => {
     let seen: AbortSignal | undefined;
     const working = withTimeout(
       5,
@@ -64,7 +64,7 @@ describe('a timeout', () => {
     expect(seen?.reason).toBe(timedOut);
   });
 
-  test("rejects with the caller's reason when the caller leaves first", async () => {
+  test("rejects with the reason of the caller's signal if that fires first", async () => {
     const caller = new AbortController();
     const working = withTimeout(
       1_000,
@@ -76,18 +76,18 @@ describe('a timeout', () => {
     await expect(working).rejects.toBe(cancelled);
   });
 
-  test('begins nothing for a caller who has left', async () => {
-    let begun = false;
+  test('starts no work if the signal has fired before', async () => {
+    let started = false;
     const working = withTimeout(
       1_000,
       AbortSignal.abort(cancelled),
       () => timedOut,
       async () => {
-        begun = true;
+        started = true;
         throw timedOut;
       },
     );
     await expect(working).rejects.toBe(cancelled);
-    expect(begun).toBe(false);
+    expect(started).toBe(false);
   });
 });

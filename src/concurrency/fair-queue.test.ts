@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { createFairQueue } from './fair-queue.ts';
+import { FairQueue } from './fair-queue.ts';
 
 function drain<T>(queue: { shift(): T | undefined }): T[] {
   const all: T[] = [];
@@ -9,27 +9,27 @@ function drain<T>(queue: { shift(): T | undefined }): T[] {
 }
 
 describe('a fair queue', () => {
-  test('gives namespaces their turns, each in order of arrival', () => {
-    const queue = createFairQueue<string>();
+  test('serves namespaces in turn, and each in order of arrival', () => {
+    const queue = new FairQueue<string>();
     for (const item of ['a1', 'a2', 'a3', 'b1', 'c1', 'c2']) queue.push(item.charAt(0), item);
     expect(drain(queue)).toEqual(['a1', 'b1', 'c1', 'a2', 'c2', 'a3']);
   });
 
-  test('puts a namespace that was just served behind those that wait', () => {
-    const queue = createFairQueue<string>();
+  test('puts a namespace behind the others after it was served', () => {
+    const queue = new FairQueue<string>();
     for (const item of ['a1', 'a2', 'b1']) queue.push(item.charAt(0), item);
     expect(queue.shift()).toBe('a1');
     queue.push('a', 'a3');
     expect(drain(queue)).toEqual(['b1', 'a2', 'a3']);
   });
 
-  test('loses nothing, keeps the order within a namespace, and never serves one twice while another waits', () => {
+  test('loses no item, keeps the order within a namespace, and serves no namespace twice while another waits', () => {
     const pushes = fc.array(fc.tuple(fc.constantFrom('a', 'b', 'c', '__proto__'), fc.boolean()), {
       maxLength: 60,
     });
     fc.assert(
       fc.property(pushes, (calls) => {
-        const queue = createFairQueue<{ namespace: string; order: number }>();
+        const queue = new FairQueue<{ namespace: string; order: number }>();
         const remaining = calls.flatMap(([namespace, isRemoved], order) => {
           const item = { namespace, order };
           queue.push(namespace, item);

@@ -1,52 +1,54 @@
-/** A queue in which no namespace waits behind another's crowd. */
-export type FairQueue<T> = {
-  readonly size: number;
-  /** How many of one namespace wait. */
-  sizeOf(namespace: string): number;
-  push(namespace: string, item: T): void;
-  /** Takes an item out again, for a waiter who leaves; false where it is not there any more. */
-  remove(namespace: string, item: T): boolean;
-  /** The next one: a namespace after the other, and within a namespace in order of arrival. */
-  shift(): T | undefined;
-};
+/**
+ * A queue that serves namespaces in turn (round-robin), so that a namespace with many items does
+ * not delay the others. Items are compared by identity. Every call takes constant time.
+ */
+export class FairQueue<T> {
+  // Map and Set keep insertion order. The namespace to serve next is the first key.
+  readonly #itemsByNamespace = new Map<string, Set<T>>();
+  #size = 0;
 
-/** Makes an empty queue. Items are told apart by identity. All calls take constant time. */
-export function createFairQueue<T>(): FairQueue<T> {
-  // Both kinds keep the order of insertion; the namespace whose turn it is stands first.
-  const itemsByNamespace = new Map<string, Set<T>>();
-  let size = 0;
+  get size(): number {
+    return this.#size;
+  }
 
-  function remove(namespace: string, item: T): boolean {
-    const items = itemsByNamespace.get(namespace);
+  /** How many items of one namespace are queued. */
+  sizeOf(namespace: string): number {
+    return this.#itemsByNamespace.get(namespace)?.size ?? 0;
+  }
+
+  push(namespace: string, item: T): void {
+    const items = this.#itemsByNamespace.get(namespace);
+    if (items === undefined) this.#itemsByNamespace.set(namespace, new Set([item]));
+    else items.add(item);
+    this.#size += 1;
+  }
+
+  /** Removes an item. Returns false if the item is not in the queue. */
+  remove(namespace: string, item: T): boolean {
+    const items = this.#itemsByNamespace.get(namespace);
     if (items?.delete(item) !== true) return false;
-    if (items.size === 0) itemsByNamespace.delete(namespace);
-    size -= 1;
+    if (items.size === 0) this.#itemsByNamespace.delete(namespace);
+    this.#size -= 1;
     return true;
   }
 
-  return {
-    get size() {
-      return size;
-    },
-    sizeOf: (namespace) => itemsByNamespace.get(namespace)?.size ?? 0,
-    push(namespace, item) {
-      const items = itemsByNamespace.get(namespace);
-      if (items === undefined) itemsByNamespace.set(namespace, new Set([item]));
-      else items.add(item);
-      size += 1;
-    },
-    remove,
-    shift() {
-      for (const [namespace, items] of itemsByNamespace) {
-        // Served: back to the end of the round, if anybody is left.
-        itemsByNamespace.delete(namespace);
-        itemsByNamespace.set(namespace, items);
-        for (const item of items) {
-          remove(namespace, item);
-          return item;
-        }
+  /** The item that `shift` returns next. */
+  peek(): T | undefined {
+    for (const items of this.#itemsByNamespace.values()) for (const item of items) return item;
+    return undefined;
+  }
+
+  /** Takes the next item: namespaces in turn, and within a namespace the oldest item first. */
+  shift(): T | undefined {
+    for (const [namespace, items] of this.#itemsByNamespace) {
+      // The namespace moves to the end of the round.
+      this.#itemsByNamespace.delete(namespace);
+      this.#itemsByNamespace.set(namespace, items);
+      for (const item of items) {
+        this.remove(namespace, item);
+        return item;
       }
-      return undefined;
-    },
-  };
+    }
+    return undefined;
+  }
 }

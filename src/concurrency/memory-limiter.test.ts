@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
-import { createMemoryLimiter } from './memory-limiter.ts';
+import { MemoryLimiter } from './memory-limiter.ts';
 
 const neverAborted = new AbortController().signal;
 
-describe('the room for responses', () => {
-  test('is given in order of arrival, as far as it goes', async () => {
-    const limiter = createMemoryLimiter(100);
+describe('a memory limiter', () => {
+  test('serves requests in order of arrival while the memory lasts', async () => {
+    const limiter = new MemoryLimiter({ maxBytes: 100 });
     const order: string[] = [];
     const release = await limiter.acquire(60, neverAborted);
     const second = limiter.acquire(50, neverAborted).then((releaseSecond) => {
@@ -14,7 +14,7 @@ describe('the room for responses', () => {
     });
     const third = limiter.acquire(10, neverAborted).then(() => order.push('third'));
     await new Promise(setImmediate);
-    // The small one would fit, but would make the large one wait for ever.
+    // The small one would fit, but could make the large one wait for ever.
     expect(order).toEqual([]);
     release();
     release();
@@ -25,8 +25,8 @@ describe('the room for responses', () => {
     expect(limiter.usedBytes).toBe(10);
   });
 
-  test('is for one alone that is larger than all of it', async () => {
-    const limiter = createMemoryLimiter(100);
+  test('serves a request above the maximum when no other memory is in use', async () => {
+    const limiter = new MemoryLimiter({ maxBytes: 100 });
     const release = await limiter.acquire(1, neverAborted);
     const huge = limiter.acquire(5_000, neverAborted);
     release();
@@ -34,8 +34,8 @@ describe('the room for responses', () => {
     expect(limiter.usedBytes).toBe(100);
   });
 
-  test('goes on to the next when one who waits leaves', async () => {
-    const limiter = createMemoryLimiter(100);
+  test('resumes the next waiter when a waiter leaves', async () => {
+    const limiter = new MemoryLimiter({ maxBytes: 100 });
     await limiter.acquire(50, neverAborted);
     const abortController = new AbortController();
     const abortedAcquire = limiter.acquire(100, abortController.signal);

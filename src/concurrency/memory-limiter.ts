@@ -1,70 +1,67 @@
-/** Room in memory: see {@link createMemoryLimiter}. */
-export type MemoryLimiter = {
-  /** Takes so many bytes if they fit now and nobody waits for others; undefined where not. See {@link MemoryLimiter.acquire}. */
-  tryAcquire(bytes: number): (() => void) | undefined;
+import { WaitQueue } from './wait-queue.ts';
+
+/** All requests share one queue: requests are served in order of arrival, whatever their size. */
+const sharedQueue = '';
+
+/**
+ * Bounds the memory in use at one time, for example by responses that are being built. A request
+ * for more than `maxBytes` counts as `maxBytes`: it waits until no other memory is in use.
+ */
+export class MemoryLimiter {
+  readonly #maxBytes: number;
+  readonly #queue = new WaitQueue<number>({ onAbort: () => this.#resumeWaiters() });
+  #usedBytes = 0;
+
+  constructor({ maxBytes }: { readonly maxBytes: number }) {
+    this.#maxBytes = maxBytes;
+  }
+
+  get usedBytes(): number {
+    return this.#usedBytes;
+  }
+
   /**
-   * Waits until so many bytes fit and takes them, in order of arrival. The function it answers with gives them back; calling it again does nothing.
-   * @throws the signal's reason where it fires first
+   * Reserves `bytes` if they fit now and no other request waits. Otherwise returns undefined.
+   * See {@link MemoryLimiter.acquire} for the returned function.
    */
-  acquire(bytes: number, signal: AbortSignal): Promise<() => void>;
-  readonly usedBytes: number;
-};
+  tryAcquire(bytes: number): (() => void) | undefined {
+    const cappedBytes = Math.min(bytes, this.#maxBytes);
+    if (this.#queue.size > 0 || this.#usedBytes + cappedBytes > this.#maxBytes) return undefined;
+    this.#usedBytes += cappedBytes;
+    return this.#createRelease(cappedBytes);
+  }
 
-/** Bounds what is in memory at a time, such as responses in the making. What is larger than all the room waits until it has the room for itself. */
-export function createMemoryLimiter(maxBytes: number): MemoryLimiter {
-  const queue = new Set<{ readonly bytes: number; readonly resume: () => void }>();
-  let usedBytes = 0;
+  /**
+   * Waits until `bytes` fit and reserves them, in order of arrival. The returned function releases
+   * them; a second call has no effect.
+   * @throws the signal's reason if the signal fires first
+   */
+  async acquire(bytes: number, signal: AbortSignal): Promise<() => void> {
+    signal.throwIfAborted();
+    const release = this.tryAcquire(bytes);
+    if (release !== undefined) return release;
+    const cappedBytes = Math.min(bytes, this.#maxBytes);
+    await this.#queue.wait(sharedQueue, signal, cappedBytes);
+    return this.#createRelease(cappedBytes);
+  }
 
-  function resumeWaiters(): void {
-    for (const next of queue) {
-      if (usedBytes + next.bytes > maxBytes) return;
-      queue.delete(next);
-      next.resume();
+  /** Reserves the memory of each waiter before it resumes, so that no later request takes it. */
+  #resumeWaiters(): void {
+    let bytes = this.#queue.peek();
+    while (bytes !== undefined && this.#usedBytes + bytes <= this.#maxBytes) {
+      this.#usedBytes += bytes;
+      this.#queue.resumeNext();
+      bytes = this.#queue.peek();
     }
   }
 
-  function reserve(bytes: number): () => void {
+  #createRelease(bytes: number): () => void {
     let released = false;
-    usedBytes += bytes;
     return () => {
       if (released) return;
       released = true;
-      usedBytes -= bytes;
-      resumeWaiters();
+      this.#usedBytes -= bytes;
+      this.#resumeWaiters();
     };
   }
-
-  function tryAcquire(requestedBytes: number): (() => void) | undefined {
-    const bytes = Math.min(requestedBytes, maxBytes);
-    return queue.size === 0 && usedBytes + bytes <= maxBytes ? reserve(bytes) : undefined;
-  }
-
-  return {
-    get usedBytes() {
-      return usedBytes;
-    },
-    tryAcquire,
-    async acquire(requestedBytes, signal) {
-      signal.throwIfAborted();
-      const release = tryAcquire(requestedBytes);
-      if (release !== undefined) return release;
-      return new Promise((resolve, reject) => {
-        const bytes = Math.min(requestedBytes, maxBytes);
-        const waiter = {
-          bytes,
-          resume: () => {
-            signal.removeEventListener('abort', onAbort);
-            resolve(reserve(bytes));
-          },
-        };
-        const onAbort = (): void => {
-          queue.delete(waiter);
-          resumeWaiters();
-          reject(signal.reason as Error);
-        };
-        queue.add(waiter);
-        signal.addEventListener('abort', onAbort, { once: true });
-      });
-    },
-  };
 }

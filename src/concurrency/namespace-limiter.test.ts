@@ -1,12 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
-import { createNamespaceLimiter } from './namespace-limiter.ts';
+import { NamespaceLimiter } from './namespace-limiter.ts';
 
 const neverAborted = new AbortController().signal;
 const flushPromises = (): Promise<void> => new Promise(setImmediate);
 
-describe('turns', () => {
-  test('are given to as many as the limit allows, then one for each given back', async () => {
-    const limiter = createNamespaceLimiter({ limit: 2, maxQueue: 10 });
+describe('a namespace limiter', () => {
+  test('lets as many callers in as the limit allows, then one for each release', async () => {
+    const limiter = new NamespaceLimiter({ limit: 2, maxQueue: 10 });
     const first = await limiter.acquire('a', neverAborted);
     await limiter.acquire('b', neverAborted);
     const third = limiter.acquire('c', neverAborted);
@@ -17,8 +17,8 @@ describe('turns', () => {
     expect([limiter.activeCount, limiter.waiting]).toEqual([2, 0]);
   });
 
-  test('giving one back twice frees only one', async () => {
-    const limiter = createNamespaceLimiter({ limit: 1, maxQueue: 10 });
+  test('frees only one slot when a slot is released twice', async () => {
+    const limiter = new NamespaceLimiter({ limit: 1, maxQueue: 10 });
     const release = await limiter.acquire('a', neverAborted);
     release();
     release();
@@ -30,8 +30,8 @@ describe('turns', () => {
     pendingAcquire.catch(() => undefined);
   });
 
-  test('go round the namespaces, so that a crowd of one does not hold up another', async () => {
-    const limiter = createNamespaceLimiter({ limit: 1, maxQueue: 100 });
+  test('serves namespaces in turn, so that many callers of one do not delay another', async () => {
+    const limiter = new NamespaceLimiter({ limit: 1, maxQueue: 100 });
     const served: string[] = [];
     let release = await limiter.acquire('first', neverAborted);
     const acquisitions = ['crowd', 'crowd', 'crowd', 'lone', 'pair', 'pair'].map(
@@ -48,8 +48,8 @@ describe('turns', () => {
     expect(served).toEqual(['crowd', 'lone', 'pair', 'crowd', 'pair', 'crowd']);
   });
 
-  test('leave half of themselves to the others, though one namespace asks for all', async () => {
-    const limiter = createNamespaceLimiter({ limit: 4, maxQueue: 40 });
+  test('keeps half of the slots for other namespaces when one namespace requests all', async () => {
+    const limiter = new NamespaceLimiter({ limit: 4, maxQueue: 40 });
     const greedy = Array.from({ length: 6 }, () => limiter.acquire('greedy', neverAborted));
     await flushPromises();
     expect([limiter.activeCount, limiter.waiting]).toEqual([2, 4]);
@@ -63,8 +63,8 @@ describe('turns', () => {
     expect([limiter.activeCount, limiter.waiting]).toEqual([2, 3]);
   });
 
-  test('refuse a namespace that fills its quarter of the queue, and nobody else', async () => {
-    const limiter = createNamespaceLimiter({ limit: 2, maxQueue: 8 });
+  test('refuses a namespace that fills its quarter of the queue, and no other', async () => {
+    const limiter = new NamespaceLimiter({ limit: 2, maxQueue: 8 });
     for (let i = 0; i < 3; i++) limiter.acquire('greedy', neverAborted).catch(() => undefined);
     await expect(limiter.acquire('greedy', neverAborted)).rejects.toMatchObject({
       code: 'OVERLOADED',
@@ -72,8 +72,8 @@ describe('turns', () => {
     await expect(limiter.acquire('modest', neverAborted)).resolves.toBeInstanceOf(Function);
   });
 
-  test('are refused where the queue is full', async () => {
-    const limiter = createNamespaceLimiter({ limit: 1, maxQueue: 1 });
+  test('refuses a caller when the queue is full', async () => {
+    const limiter = new NamespaceLimiter({ limit: 1, maxQueue: 1 });
     await limiter.acquire('a', neverAborted);
     limiter.acquire('b', neverAborted).catch(() => undefined);
     await flushPromises();
@@ -81,8 +81,8 @@ describe('turns', () => {
     await expect(limiter.acquire('c', neverAborted)).rejects.toMatchObject({ code: 'OVERLOADED' });
   });
 
-  test('whoever leaves the queue loses his place, and no turn is lost', async () => {
-    const limiter = createNamespaceLimiter({ limit: 1, maxQueue: 10 });
+  test('removes a caller that leaves the queue, and loses no slot', async () => {
+    const limiter = new NamespaceLimiter({ limit: 1, maxQueue: 10 });
     const release = await limiter.acquire('a', neverAborted);
     const abortController = new AbortController();
     const abortedAcquire = limiter.acquire('a', abortController.signal);

@@ -1,97 +1,94 @@
 import { SecretError } from '../core/errors.ts';
-import { type FairQueue, createFairQueue } from './fair-queue.ts';
-
-/** Bounded concurrency: see {@link createNamespaceLimiter}. */
-export type NamespaceLimiter = {
-  /**
-   * Waits for a turn and takes it. The function it answers with gives the turn back; calling it again does nothing.
-   * @throws SecretError OVERLOADED at once where too many wait; the signal's reason where it fires first.
-   */
-  acquire(namespace: string, signal: AbortSignal): Promise<() => void>;
-  /** A turn, where one is free for the namespace. */
-  tryAcquire(namespace: string): (() => void) | undefined;
-  readonly activeCount: number;
-  readonly waiting: number;
-};
+import { WaitQueue } from './wait-queue.ts';
 
 /**
- * At most `limit` turns are out at a time and `maxQueue` wait, fairly between namespaces: none waits behind another's crowd, and none holds more than
- * half of the turns or a quarter of the queue, so that mounts of one that hang leave room for the rest.
+ * Bounds concurrency, fairly between namespaces. At most `limit` slots are in use and at most
+ * `maxQueue` callers wait. One namespace gets at most half of the slots and a quarter of the queue,
+ * so that its hanging mounts leave capacity for the other namespaces.
  */
-export function createNamespaceLimiter({
-  limit,
-  maxQueue,
-}: {
-  limit: number;
-  maxQueue: number;
-}): NamespaceLimiter {
-  const namespaceLimit = Math.ceil(limit / 2);
-  const namespaceMaxQueue = Math.ceil(maxQueue / 4);
-  const total = new Semaphore(limit, maxQueue);
-  const byNamespace = new Map<string, Semaphore>();
+export class NamespaceLimiter {
+  readonly #namespaceLimit: number;
+  readonly #namespaceMaxQueue: number;
+  readonly #total: Semaphore;
+  readonly #byNamespace = new Map<string, Semaphore>();
 
-  function semaphoreOf(namespace: string): Semaphore {
-    let semaphore = byNamespace.get(namespace);
-    if (semaphore === undefined)
-      byNamespace.set(namespace, (semaphore = new Semaphore(namespaceLimit, namespaceMaxQueue)));
+  constructor({ limit, maxQueue }: { readonly limit: number; readonly maxQueue: number }) {
+    this.#namespaceLimit = Math.ceil(limit / 2);
+    this.#namespaceMaxQueue = Math.ceil(maxQueue / 4);
+    this.#total = new Semaphore(limit, maxQueue);
+  }
+
+  get activeCount(): number {
+    return this.#total.activeCount;
+  }
+
+  get waiting(): number {
+    let waiting = this.#total.waiting;
+    for (const semaphore of this.#byNamespace.values()) waiting += semaphore.waiting;
+    return waiting;
+  }
+
+  /** Acquires a slot if one is free for the namespace. Otherwise returns undefined. */
+  tryAcquire(namespace: string): (() => void) | undefined {
+    if (this.#total.isFull) return undefined;
+    const semaphore = this.#semaphoreOf(namespace);
+    if (semaphore.isFull) return undefined;
+    this.#total.acquireUnchecked();
+    semaphore.acquireUnchecked();
+    return this.#createRelease(namespace, semaphore);
+  }
+
+  /**
+   * Waits for a slot and acquires it. The returned function releases the slot; a second call has no
+   * effect.
+   * @throws SecretError OVERLOADED at once if the queue is full; the signal's reason if the signal
+   *   fires first
+   */
+  async acquire(namespace: string, signal: AbortSignal): Promise<() => void> {
+    signal.throwIfAborted();
+    const semaphore = this.#semaphoreOf(namespace);
+    await semaphore.acquire(namespace, signal);
+    try {
+      await this.#total.acquire(namespace, signal);
+    } catch (error) {
+      this.#releaseNamespace(namespace, semaphore);
+      throw error;
+    }
+    return this.#createRelease(namespace, semaphore);
+  }
+
+  #semaphoreOf(namespace: string): Semaphore {
+    let semaphore = this.#byNamespace.get(namespace);
+    if (semaphore === undefined) {
+      semaphore = new Semaphore(this.#namespaceLimit, this.#namespaceMaxQueue);
+      this.#byNamespace.set(namespace, semaphore);
+    }
     return semaphore;
   }
 
-  function createRelease(namespace: string, semaphore: Semaphore): () => void {
+  #createRelease(namespace: string, semaphore: Semaphore): () => void {
     let released = false;
     return () => {
       if (released) return;
       released = true;
-      total.release();
-      releaseNamespace(namespace, semaphore);
+      this.#total.release();
+      this.#releaseNamespace(namespace, semaphore);
     };
   }
 
-  function releaseNamespace(namespace: string, semaphore: Semaphore): void {
+  #releaseNamespace(namespace: string, semaphore: Semaphore): void {
     semaphore.release();
-    if (semaphore.activeCount === 0) byNamespace.delete(namespace);
+    if (semaphore.activeCount === 0) this.#byNamespace.delete(namespace);
   }
-
-  return {
-    get activeCount() {
-      return total.activeCount;
-    },
-    get waiting() {
-      return [...byNamespace.values()].reduce(
-        (sum, semaphore) => sum + semaphore.waiting,
-        total.waiting,
-      );
-    },
-    tryAcquire(namespace) {
-      if (total.isFull) return undefined;
-      const semaphore = semaphoreOf(namespace);
-      if (semaphore.isFull) return undefined;
-      total.acquireUnchecked();
-      semaphore.acquireUnchecked();
-      return createRelease(namespace, semaphore);
-    },
-    async acquire(namespace, signal) {
-      signal.throwIfAborted();
-      const semaphore = semaphoreOf(namespace);
-      await semaphore.acquire(namespace, signal);
-      try {
-        await total.acquire(namespace, signal);
-      } catch (error) {
-        releaseNamespace(namespace, semaphore);
-        throw error;
-      }
-      return createRelease(namespace, semaphore);
-    },
-  };
 }
 
-/** So many may be inside, so many may wait for it. One is made for nearly every mount, and a class is: a literal with getters costs more than all else of it. */
+/** A counting semaphore with a bounded queue. Nearly every mount makes one, so it is kept small. */
 class Semaphore {
   readonly #limit: number;
   readonly #maxQueue: number;
-  #inside = 0;
-  /** Made when somebody has to wait. */
-  #queue: FairQueue<() => void> | undefined;
+  #activeCount = 0;
+  /** Made when the first caller has to wait. */
+  #queue: WaitQueue | undefined;
 
   constructor(limit: number, maxQueue: number) {
     this.#limit = limit;
@@ -99,7 +96,7 @@ class Semaphore {
   }
 
   get activeCount(): number {
-    return this.#inside;
+    return this.#activeCount;
   }
 
   get waiting(): number {
@@ -107,42 +104,33 @@ class Semaphore {
   }
 
   get isFull(): boolean {
-    return this.#inside >= this.#limit;
+    return this.#activeCount >= this.#limit;
   }
 
   acquireUnchecked(): void {
-    this.#inside += 1;
+    this.#activeCount += 1;
   }
 
   async acquire(namespace: string, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     if (!this.isFull) return this.acquireUnchecked();
-    if (this.waiting >= this.#maxQueue) throw overloadedError(this.#inside, this.waiting);
-    const queue = (this.#queue ??= createFairQueue());
-    await new Promise<void>((resolve, reject) => {
-      const onAbort = (): void => {
-        queue.remove(namespace, resume);
-        reject(signal.reason as Error);
-      };
-      const resume = (): void => {
-        signal.removeEventListener('abort', onAbort);
-        resolve();
-      };
-      queue.push(namespace, resume);
-      signal.addEventListener('abort', onAbort, { once: true });
-    });
+    if (this.waiting >= this.#maxQueue) throw overloadedError(this.#activeCount, this.waiting);
+    this.#queue ??= new WaitQueue();
+    await this.#queue.wait(namespace, signal, undefined);
   }
 
   release(): void {
-    // The place goes straight to the next: nobody who comes in between gets ahead.
-    const next = this.#queue?.shift();
-    if (next === undefined) this.#inside -= 1;
-    else next();
+    // The slot passes directly to the next waiter, so a caller that comes later cannot take it.
+    if (this.#queue?.resumeNext() !== true) this.#activeCount -= 1;
   }
 }
 
 function overloadedError(activeCount: number, waiting: number): SecretError {
-  return new SecretError('OVERLOADED', `${activeCount} mounts are under way and ${waiting} wait`, {
-    hint: 'the kubelet tries again; if it stays so, look at what the mounts wait for in the metrics',
-  });
+  return new SecretError(
+    'OVERLOADED',
+    `${activeCount} mounts are in progress and ${waiting} wait`,
+    {
+      hint: 'the kubelet tries again; if this continues, see in the metrics what the mounts wait for',
+    },
+  );
 }

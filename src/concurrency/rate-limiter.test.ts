@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { Registry } from 'prom-client';
-import { type RateLimiter, createRateLimiter, createRateLimiterMetrics } from './rate-limiter.ts';
+import { RateLimiter, createRateLimiterMetrics } from './rate-limiter.ts';
 
 const neverAborted = new AbortController().signal;
 
@@ -15,7 +15,7 @@ afterEach(() => {
 function createTestLimiter(
   options: { perSecond?: number; burst?: number; maxQueue?: number } = {},
 ): RateLimiter {
-  return createRateLimiter({
+  return new RateLimiter({
     name: 'cce',
     perSecond: 5,
     burst: 2,
@@ -26,7 +26,7 @@ function createTestLimiter(
 
 const codeOf = (error: unknown): string => (error as { code: string }).code;
 
-/** Takes, and notes under `label` when it was let go or refused. */
+/** Acquires, and records under `label` when the call was let go or refused. */
 function recordAcquisitions(limiter: RateLimiter) {
   const log: { label: string; at: number }[] = [];
   const since = Date.now();
@@ -39,8 +39,8 @@ function recordAcquisitions(limiter: RateLimiter) {
   return { take, log, labels: () => log.map(({ label }) => label) };
 }
 
-describe('a budget', () => {
-  test('lets its burst go at once and the rest at its rate', async () => {
+describe('a rate limiter', () => {
+  test('lets a burst go at once and the other calls at its rate', async () => {
     const { take, log } = recordAcquisitions(createTestLimiter());
     for (const label of ['1', '2', '3', '4']) take(label);
     await jest.advanceTimersByTimeAsync(1_000);
@@ -52,7 +52,7 @@ describe('a budget', () => {
     ]);
   });
 
-  test('saves up to its burst in a pause, not more', async () => {
+  test('saves at most one burst during a pause', async () => {
     const { take, log } = recordAcquisitions(createTestLimiter());
     await jest.advanceTimersByTimeAsync(60_000);
     for (const label of ['1', '2', '3']) take(label);
@@ -69,7 +69,7 @@ describe('a budget', () => {
     expect(labels()).toEqual(['taken', 'first', 'refresh']);
   });
 
-  test('gives namespaces their turns', async () => {
+  test('serves namespaces in turn', async () => {
     const { take, labels } = recordAcquisitions(createTestLimiter({ burst: 1 }));
     take('taken');
     for (const label of ['a1', 'a2', 'a3', 'b1', 'b2']) take(label, { namespace: label.charAt(0) });
@@ -77,7 +77,7 @@ describe('a budget', () => {
     expect(labels()).toEqual(['taken', 'a1', 'b1', 'a2', 'b2', 'a3']);
   });
 
-  test('gives up a refresh after 2 s; a first mount waits on', async () => {
+  test('refuses a refresh after 2 s, while a first mount keeps waiting', async () => {
     const { take, log } = recordAcquisitions(createTestLimiter({ perSecond: 0.25, burst: 1 }));
     take('taken');
     take('refresh', { urgency: 'refresh' });
@@ -90,7 +90,7 @@ describe('a budget', () => {
     ]);
   });
 
-  test('of one namespace a quarter of the queue waits, and whoever else comes still finds room', async () => {
+  test('lets one namespace use a quarter of the queue, and keeps the rest for others', async () => {
     const limiter = createTestLimiter({ burst: 1, maxQueue: 8 });
     const abortController = new AbortController();
     const acquireFor = (namespace: string): Promise<void> =>
@@ -102,14 +102,14 @@ describe('a budget', () => {
     for (const { status } of await Promise.allSettled(waiting)) expect(status).toBe('rejected');
   });
 
-  test('refuses whoever finds the queue full', async () => {
+  test('refuses a call when the queue is full', async () => {
     const { take, labels } = recordAcquisitions(createTestLimiter({ burst: 1, maxQueue: 1 }));
     for (const label of ['1', '2', '3']) take(label);
     await jest.advanceTimersByTimeAsync(1_000);
     expect(labels().sort()).toEqual(['1', '2', '3 RATE_BUDGET_EXHAUSTED']);
   });
 
-  test('frees the place of one who leaves, and spends nothing on him', async () => {
+  test('frees the place of a call that is aborted, and uses no token for it', async () => {
     const { take, log } = recordAcquisitions(createTestLimiter({ burst: 1, maxQueue: 1 }));
     const abortController = new AbortController();
     take('taken');
@@ -126,7 +126,7 @@ describe('a budget', () => {
     ]);
   });
 
-  test('rests once the last who waited has left', async () => {
+  test('keeps no timer after the last waiter has left', async () => {
     const { take } = recordAcquisitions(createTestLimiter({ perSecond: 0.01, burst: 1 }));
     const abortControllers = [new AbortController(), new AbortController()];
     take('taken');
@@ -141,7 +141,7 @@ describe('a budget', () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
-  test('asks nothing of one who had left before', async () => {
+  test('uses no token for a call whose signal has fired before', async () => {
     const { take, labels } = recordAcquisitions(createTestLimiter({ burst: 1 }));
     take('leaver', { signal: AbortSignal.abort({ code: 'CANCELLED' }) });
     take('next');
@@ -149,7 +149,7 @@ describe('a budget', () => {
     expect(labels()).toEqual(['leaver CANCELLED', 'next']);
   });
 
-  test('survives a clock that is set back', async () => {
+  test('works after the clock was set back', async () => {
     const { take, labels } = recordAcquisitions(createTestLimiter({ burst: 1 }));
     take('1');
     jest.setSystemTime(0);
@@ -158,9 +158,9 @@ describe('a budget', () => {
     expect(labels()).toEqual(['1', '2']);
   });
 
-  test('counts waiting and refusals', async () => {
+  test('counts waiting times and refusals', async () => {
     const registry = new Registry();
-    const limiter = createRateLimiter({
+    const limiter = new RateLimiter({
       name: 'cce',
       perSecond: 5,
       burst: 1,
@@ -177,7 +177,7 @@ describe('a budget', () => {
     expect(text).toContain('keyferry_budget_refused_total{budget="cce",urgency="first"} 1');
   });
 
-  test('never lets more go, in any span, than burst and rate allow, and never idles while somebody waits', async () => {
+  test('never exceeds burst and rate in any period, and lets every waiting call go', async () => {
     const arrival = fc.record({
       afterMs: fc.nat({ max: 700 }),
       namespace: fc.constantFrom('a', 'b', 'c'),

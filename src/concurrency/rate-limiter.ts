@@ -1,24 +1,27 @@
 import { LRUCache } from 'lru-cache';
 import { Counter, Histogram, type Registry } from 'prom-client';
 import { SecretError } from '../core/errors.ts';
-import { type FairQueue, createFairQueue } from './fair-queue.ts';
 import { withTimeout } from './single-flight.ts';
+import { WaitQueue } from './wait-queue.ts';
 
-/** What calls to stores are counted by; one set serves all providers. */
+/** Metrics of calls to stores. All providers share one set. */
 export type RateLimiterMetrics = {
   readonly wait: Histogram<'budget' | 'urgency'>;
   readonly rejected: Counter<'budget' | 'urgency'>;
-  /** Attempts that failed, by budget and error code; most are repeated, so mounts may have succeeded all the same. */
+  /**
+   * Calls that failed, by budget and error code. Most are retried, so the mount may still have
+   * succeeded.
+   */
   readonly failedAttempts: Counter<'budget' | 'code'>;
 };
 
-/** Declares the metrics of {@link createRateLimiter}. */
+/** Declares the metrics of {@link RateLimiter}. */
 export function createRateLimiterMetrics(registry: Registry): RateLimiterMetrics {
   const labelNames = ['budget', 'urgency'] as const;
   return {
     wait: new Histogram({
       name: 'keyferry_budget_wait_seconds',
-      help: 'How long calls waited for the rate budget that let them go, by budget and urgency (first, refresh).',
+      help: 'How long calls waited for their rate budget, by budget and urgency (first, refresh).',
       labelNames,
       buckets: [0.001, 0.1, 0.5, 1, 2, 5, 10, 30, 60],
       registers: [registry],
@@ -31,36 +34,24 @@ export function createRateLimiterMetrics(registry: Registry): RateLimiterMetrics
     }),
     failedAttempts: new Counter({
       name: 'keyferry_failed_attempts_total',
-      help: 'Calls to a store that failed, by code, repeated or not: throttling that was waited out shows here alone.',
+      help:
+        'Calls to a store that failed, by code, whether retried or not. ' +
+        'Throttling that a retry overcame shows only here.',
       labelNames: ['budget', 'code'],
       registers: [registry],
     }),
   };
 }
 
-/** How long a refresh waits: its cached value can serve meanwhile. */
+/** How long a refresh waits for the rate limit. Its cached value can be used instead. */
 const refreshWaitTimeoutMs = 2_000;
 
-/** How often a store may be asked. */
-export type RateLimiter = {
-  /**
-   * Waits until one call may go. Waiting first mounts go before refreshes; within each, namespaces take turns.
-   * @throws SecretError RATE_BUDGET_EXHAUSTED for a refresh that waited 2 s, and for anybody who finds the queue full;
-   *   the signal's reason where it fires first
-   */
-  acquire(call: {
-    readonly namespace: string;
-    /** `first`: a mount waits that has nothing yet. */
-    readonly urgency: Urgency;
-    readonly signal: AbortSignal;
-  }): Promise<void>;
-};
-
+/** `first`: the mount has no value yet. `refresh`: a cached value could serve it. */
 export type Urgency = 'first' | 'refresh';
 
-/** See {@link createRateLimiter}. */
+/** See {@link RateLimiter}. */
 export type RateLimiterOptions = {
-  /** Whose budget it is, for messages and metrics: `cce`. */
+  /** Name of the limited target in messages and metrics, for example `cce`. */
   readonly name: string;
   /** Calls a second in the long run; finite, above 0. */
   readonly perSecond: number;
@@ -68,113 +59,135 @@ export type RateLimiterOptions = {
   readonly burst: number;
   /** Milliseconds; only differences count. */
   readonly now: () => number;
-  /** How many may wait; of one namespace at most a quarter. Default 10,000. */
+  /** How many calls may wait; of one namespace at most a quarter. Default 10,000. */
   readonly maxQueue?: number;
   readonly metrics?: RateLimiterMetrics;
 };
 
-/** A token bucket with a fair queue: in any span of t seconds at most `burst + t * perSecond` calls go. */
-export function createRateLimiter(options: RateLimiterOptions): RateLimiter {
-  const { name, perSecond, burst, now, maxQueue = 10_000, metrics } = options;
-  const queues = { first: createFairQueue<() => void>(), refresh: createFairQueue<() => void>() };
-  const waiting = (): number => queues.first.size + queues.refresh.size;
-  const isFull = (namespace: string): boolean =>
-    waiting() >= maxQueue ||
-    queues.first.sizeOf(namespace) + queues.refresh.sizeOf(namespace) >= maxQueue / 4;
-  let tokens = burst;
-  let refilledAt = now();
-  let timer: NodeJS.Timeout | undefined;
+/**
+ * A token bucket with a fair queue. In any period of t seconds it lets at most
+ * `burst + t * perSecond` calls go.
+ */
+export class RateLimiter {
+  readonly #name: string;
+  readonly #perSecond: number;
+  readonly #burst: number;
+  readonly #now: () => number;
+  readonly #maxQueue: number;
+  readonly #metrics: RateLimiterMetrics | undefined;
+  readonly #queues: Readonly<Record<Urgency, WaitQueue>>;
+  #tokens: number;
+  #refilledAt: number;
+  #timer: NodeJS.Timeout | undefined;
 
-  /** Hands out what has come in; afterwards either nobody waits or less than a token is left. */
-  function dispatch(): void {
-    const at = now();
-    tokens = Math.min(burst, tokens + (Math.max(0, at - refilledAt) * perSecond) / 1_000);
-    refilledAt = at;
-    while (tokens >= 1 && waiting() > 0) {
-      tokens -= 1;
-      (queues.first.shift() ?? queues.refresh.shift())?.();
+  constructor({ name, perSecond, burst, now, maxQueue = 10_000, metrics }: RateLimiterOptions) {
+    this.#name = name;
+    this.#perSecond = perSecond;
+    this.#burst = burst;
+    this.#now = now;
+    this.#maxQueue = maxQueue;
+    this.#metrics = metrics;
+    const onAbort = (): void => this.#stopTimerIfIdle();
+    this.#queues = { first: new WaitQueue({ onAbort }), refresh: new WaitQueue({ onAbort }) };
+    this.#tokens = burst;
+    this.#refilledAt = now();
+  }
+
+  /**
+   * Waits until one call may go. Calls of first mounts go before refreshes. Within each of the two,
+   * namespaces take turns.
+   * @throws SecretError RATE_BUDGET_EXHAUSTED for a refresh that waited 2 s, and for any call if
+   *   the queue is full; the signal's reason if the signal fires first
+   */
+  async acquire({
+    namespace,
+    urgency,
+    signal,
+  }: {
+    readonly namespace: string;
+    readonly urgency: Urgency;
+    readonly signal: AbortSignal;
+  }): Promise<void> {
+    signal.throwIfAborted();
+    this.#dispatch();
+    if (this.#tokens < 1 && this.#isFull(namespace))
+      throw this.#exhaustedError(`already has ${this.#waiting} calls waiting`, urgency);
+    const waitStartedAt = this.#now();
+    const wait = (waitSignal: AbortSignal): Promise<void> => {
+      const resumed = this.#queues[urgency].wait(namespace, waitSignal, undefined);
+      this.#dispatch();
+      return resumed;
+    };
+    if (urgency === 'first') await wait(signal);
+    else {
+      const seconds = refreshWaitTimeoutMs / 1_000;
+      const onTimeout = (): SecretError =>
+        this.#exhaustedError(`did not let this refresh go within ${seconds} s`, urgency);
+      await withTimeout(refreshWaitTimeoutMs, signal, onTimeout, wait);
     }
-    if (waiting() > 0 && timer === undefined) timer = setTimeout(onToken, untilNextToken());
+    const waitedSeconds = (this.#now() - waitStartedAt) / 1_000;
+    this.#metrics?.wait.observe({ budget: this.#name, urgency }, waitedSeconds);
   }
 
-  function onToken(): void {
-    timer = undefined;
-    dispatch();
+  get #waiting(): number {
+    return this.#queues.first.size + this.#queues.refresh.size;
   }
 
-  /** Nobody waits: a pending timer would keep the process. */
-  function stopTimer(): void {
-    clearTimeout(timer);
-    timer = undefined;
+  #isFull(namespace: string): boolean {
+    const { first, refresh } = this.#queues;
+    const waitingInNamespace = first.sizeOf(namespace) + refresh.sizeOf(namespace);
+    return this.#waiting >= this.#maxQueue || waitingInNamespace >= this.#maxQueue / 4;
   }
 
-  const untilNextToken = (): number => Math.ceil(((1 - tokens) * 1_000) / perSecond);
-
-  function enqueue(
-    fairQueue: FairQueue<() => void>,
-    namespace: string,
-    signal: AbortSignal,
-  ): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const resume = (): void => {
-        signal.removeEventListener('abort', onAbort);
-        resolve();
-      };
-      const onAbort = (): void => {
-        fairQueue.remove(namespace, resume);
-        if (waiting() === 0) stopTimer();
-        reject(signal.reason as Error);
-      };
-      signal.addEventListener('abort', onAbort, { once: true });
-      fairQueue.push(namespace, resume);
-      dispatch();
-    });
+  /**
+   * Adds the tokens that are due and resumes waiters with them. Afterwards no call waits, or less
+   * than one token is left.
+   */
+  #dispatch(): void {
+    const at = this.#now();
+    const earned = (Math.max(0, at - this.#refilledAt) * this.#perSecond) / 1_000;
+    this.#tokens = Math.min(this.#burst, this.#tokens + earned);
+    this.#refilledAt = at;
+    while (this.#tokens >= 1 && this.#waiting > 0) {
+      this.#tokens -= 1;
+      if (!this.#queues.first.resumeNext()) this.#queues.refresh.resumeNext();
+    }
+    if (this.#waiting === 0 || this.#timer !== undefined) return;
+    const nextTokenMs = Math.ceil(((1 - this.#tokens) * 1_000) / this.#perSecond);
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#dispatch();
+    }, nextTokenMs);
   }
 
-  function exhaustedError(reason: string, urgency: Urgency): SecretError {
-    metrics?.rejected.inc({ budget: name, urgency });
+  /** A pending timer would keep the process running although no call waits. */
+  #stopTimerIfIdle(): void {
+    if (this.#waiting > 0) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #exhaustedError(reason: string, urgency: Urgency): SecretError {
+    this.#metrics?.rejected.inc({ budget: this.#name, urgency });
     return new SecretError(
       'RATE_BUDGET_EXHAUSTED',
-      `the budget of ${perSecond} calls a second to ${name} ${reason}`,
-      { hint: `raise the rate or the burst of ${name}, or refresh less often` },
+      `the rate limit of ${this.#perSecond} calls a second to ${this.#name} ${reason}`,
+      { hint: `raise the rate or the burst of ${this.#name}, or refresh less often` },
     );
   }
-
-  return {
-    async acquire({ namespace, urgency, signal }) {
-      signal.throwIfAborted();
-      dispatch();
-      if (tokens < 1 && isFull(namespace))
-        throw exhaustedError(`has ${waiting()} waiting already`, urgency);
-      const fairQueue = queues[urgency];
-      const waitStartedAt = now();
-      if (urgency === 'first') await enqueue(fairQueue, namespace, signal);
-      else {
-        const onTimeout = (): SecretError =>
-          exhaustedError(
-            `left this refresh waiting for ${refreshWaitTimeoutMs / 1_000} s`,
-            urgency,
-          );
-        await withTimeout(refreshWaitTimeoutMs, signal, onTimeout, (combinedSignal) =>
-          enqueue(fairQueue, namespace, combinedSignal),
-        );
-      }
-      metrics?.wait.observe({ budget: name, urgency }, (now() - waitStartedAt) / 1_000);
-    },
-  };
 }
 
-/** Services, regions and accounts, or Vaults, whose rates are kept apart. */
+/** How many keys (service, region and account, or Vault) have a rate limiter of their own. */
 const maxRateLimiters = 1_000;
 
-/** The budget of a key; made with these options where there is none. */
+/** Returns the rate limiter of a key. Makes it with these options if there is none yet. */
 export type RateLimiters = (
   key: string,
   options: Pick<RateLimiterOptions, 'name' | 'perSecond' | 'burst'>,
 ) => RateLimiter;
 
 /**
- * Budgets by key, those used last.
+ * Keeps the most recently used rate limiters by key.
  * @param deps.now milliseconds; only differences count
  */
 export function createRateLimiters({
@@ -188,7 +201,7 @@ export function createRateLimiters({
   return (key, options) => {
     const existing = rateLimiters.get(key);
     if (existing !== undefined) return existing;
-    const created = createRateLimiter({ ...options, now, ...(metrics && { metrics }) });
+    const created = new RateLimiter({ ...options, now, ...(metrics && { metrics }) });
     rateLimiters.set(key, created);
     return created;
   };

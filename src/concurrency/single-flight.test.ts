@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
 import { SecretError } from '../core/errors.ts';
-import { createSingleFlight } from './single-flight.ts';
+import { SingleFlight } from './single-flight.ts';
 
 const neverAborted = new AbortController().signal;
 const cancelled = new SecretError('CANCELLED', 'left');
 
-/** Work that is settled from outside; notes every start and the signal it was given. */
+/** Work that the test resolves or rejects. Records every start and its signal. */
 function createControlledWork() {
   const starts: {
     signal: AbortSignal;
@@ -20,9 +20,9 @@ function createControlledWork() {
 }
 
 describe('a single flight', () => {
-  test('is shared by all who come while it is under way, failures included', async () => {
+  test('is shared by all callers that come while it is in flight, failures included', async () => {
     const { start, starts } = createControlledWork();
-    const flights = createSingleFlight<string>();
+    const flights = new SingleFlight<string>();
     const callers = Array.from({ length: 200 }, () => flights.run('key', neverAborted, start));
     expect(starts).toHaveLength(1);
     starts[0]!.resolve('answer');
@@ -39,17 +39,17 @@ describe('a single flight', () => {
     expect(starts).toHaveLength(2);
   });
 
-  test('is one for each key', () => {
+  test('runs once per key', () => {
     const { start, starts } = createControlledWork();
-    const flights = createSingleFlight<string>();
+    const flights = new SingleFlight<string>();
     void flights.run('a', neverAborted, start);
     void flights.run('b', neverAborted, start);
     expect(starts).toHaveLength(2);
   });
 
-  test('goes on when the first of 200 leaves: 199 have the answer of one call', async () => {
+  test('continues when the first of 200 callers leaves: 199 get the result of one call', async () => {
     const { start, starts } = createControlledWork();
-    const flights = createSingleFlight<string>();
+    const flights = new SingleFlight<string>();
     const abortController = new AbortController();
     const first = flights.run('key', abortController.signal, start);
     const others = Array.from({ length: 199 }, () => flights.run('key', neverAborted, start));
@@ -61,9 +61,9 @@ describe('a single flight', () => {
     expect(starts).toHaveLength(1);
   });
 
-  test('is stopped when the last has left, and nobody joins a stopped one', async () => {
+  test('is cancelled when the last caller has left, and no caller joins a cancelled one', async () => {
     const { start, starts } = createControlledWork();
-    const flights = createSingleFlight<string>();
+    const flights = new SingleFlight<string>();
     const abortController = new AbortController();
     const callers = [
       flights.run('key', abortController.signal, start),
@@ -74,7 +74,7 @@ describe('a single flight', () => {
     expect(starts[0]!.signal.reason).toMatchObject({ code: 'CANCELLED' });
     const next = flights.run('key', neverAborted, start);
     expect(starts).toHaveLength(2);
-    // The end of the stopped one must not hide the new one.
+    // The end of the cancelled call must not remove the new one.
     starts[0]!.reject(cancelled);
     await Promise.resolve();
     const joined = flights.run('key', neverAborted, start);
@@ -83,10 +83,10 @@ describe('a single flight', () => {
     expect(starts).toHaveLength(2);
   });
 
-  test('starts nothing for one who has left', async () => {
+  test('starts no work if the signal has fired before', async () => {
     const { start, starts } = createControlledWork();
     await expect(
-      createSingleFlight<string>().run('key', AbortSignal.abort(cancelled), start),
+      new SingleFlight<string>().run('key', AbortSignal.abort(cancelled), start),
     ).rejects.toBe(cancelled);
     expect(starts).toEqual([]);
   });

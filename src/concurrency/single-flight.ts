@@ -1,14 +1,14 @@
 import { SecretError } from '../core/errors.ts';
 
 /**
- * `promise`, unless `signal` fires first: then a rejection with the signal's reason. The promise itself goes on; whoever
- * owns it supervises it.
+ * Resolves as `promise` does, unless `signal` fires first: then it rejects with the signal's
+ * reason. The promise itself continues, and its owner has to supervise it.
  */
 export async function raceWithAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   signal.throwIfAborted();
   let removeListener = (): void => undefined;
   const aborted = new Promise<never>((_, reject) => {
-    // The reason is a SecretError wherever the signal is ours.
+    // Keyferry aborts its own signals with a SecretError.
     const onAbort = (): void => reject(signal.reason as Error);
     signal.addEventListener('abort', onAbort, { once: true });
     removeListener = () => signal.removeEventListener('abort', onAbort);
@@ -21,8 +21,8 @@ export async function raceWithAbort<T>(promise: Promise<T>, signal: AbortSignal)
 }
 
 /**
- * Runs `work` under a signal that also fires after `ms` milliseconds, with a SecretError made by `onTimeout`. Answers as
- * soon as the signal fires, whether or not `work` heeds it.
+ * Runs `work` under a signal that also fires after `ms` milliseconds, with the SecretError that
+ * `onTimeout` makes. It rejects as soon as the signal fires, even if `work` ignores the signal.
  */
 export async function withTimeout<T>(
   ms: number,
@@ -30,7 +30,7 @@ export async function withTimeout<T>(
   onTimeout: () => SecretError,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  // Work that had begun would fail with nobody there to be told.
+  // If work started now and failed, its rejection would be unhandled.
   signal.throwIfAborted();
   const timeout = new AbortController();
   const timer = setTimeout(() => timeout.abort(onTimeout()), ms);
@@ -43,66 +43,69 @@ export async function withTimeout<T>(
   }
 }
 
-/** Work that several wait for. It is aborted only when the last of them has left. */
-export type SharedCall<T> = {
-  /** The result, or the signal's reason where it fires first. */
-  join(signal: AbortSignal): Promise<T>;
-  /** Everybody left before it ended: its result must not be waited for. */
-  readonly abandoned: boolean;
-};
+/**
+ * A call whose result several callers wait for. `work` starts at once, under a signal that fires
+ * when the last caller has left.
+ */
+export class SharedCall<T> {
+  readonly #controller = new AbortController();
+  readonly #result: Promise<T>;
+  #waiters = 0;
+  #completed = false;
 
-/** Starts `work` at once, under a signal that fires when the last waiter has left. */
-export function createSharedCall<T>(work: (signal: AbortSignal) => Promise<T>): SharedCall<T> {
-  const controller = new AbortController();
-  const result = work(controller.signal);
-  // Waiters may all have left by the time it fails; then nobody is to be told.
-  result.catch(() => undefined);
-  let waiters = 0;
-  let settled = false;
-  const markSettled = (): void => {
-    settled = true;
-  };
-  result.then(markSettled, markSettled);
-  return {
-    get abandoned() {
-      return controller.signal.aborted;
-    },
-    async join(signal) {
-      waiters += 1;
-      try {
-        return await raceWithAbort(result, signal);
-      } finally {
-        waiters -= 1;
-        if (waiters === 0 && !settled)
-          controller.abort(new SecretError('CANCELLED', 'nobody waits for this any more'));
-      }
-    },
-  };
+  constructor(work: (signal: AbortSignal) => Promise<T>) {
+    this.#result = work(this.#controller.signal);
+    const markCompleted = (): void => {
+      this.#completed = true;
+    };
+    // This also handles a rejection that comes after all callers have left.
+    this.#result.then(markCompleted, markCompleted);
+  }
+
+  /**
+   * All callers left before the call completed. It is being cancelled, so no caller may join it.
+   */
+  get abandoned(): boolean {
+    return this.#controller.signal.aborted;
+  }
+
+  /** Waits for the result. @throws the signal's reason if the signal fires first */
+  async join(signal: AbortSignal): Promise<T> {
+    this.#waiters += 1;
+    try {
+      return await raceWithAbort(this.#result, signal);
+    } finally {
+      this.#waiters -= 1;
+      if (this.#waiters === 0 && !this.#completed)
+        this.#controller.abort(new SecretError('CANCELLED', 'no caller waits for this any more'));
+    }
+  }
 }
 
-/** See {@link createSingleFlight}. */
-export type SingleFlight<T> = {
-  /** Joins the flight under way for `key`, or starts `work` as a new one. */
-  run(key: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T>;
-};
+/**
+ * Runs at most one call per key at a time. Callers that come while a call is in flight share its
+ * result, including its failure.
+ */
+export class SingleFlight<T> {
+  readonly #calls = new Map<string, SharedCall<T>>();
 
-/** At most one flight a key; callers that come while it is under way share its result, failures included. */
-export function createSingleFlight<T>(): SingleFlight<T> {
-  const calls = new Map<string, SharedCall<T>>();
-  return {
-    async run(key, signal, work) {
-      signal.throwIfAborted();
-      const running = calls.get(key);
-      if (running !== undefined && !running.abandoned) return running.join(signal);
-      const call = createSharedCall(async (callSignal) => {
-        try {
-          return await work(callSignal);
-        } finally {
-          if (calls.get(key) === call) calls.delete(key);
-        }
-      });
-      calls.set(key, call);
-      return call.join(signal);
-    },
-  };
+  /** Joins the call in flight for `key`, or starts `work` as a new one. */
+  async run(
+    key: string,
+    signal: AbortSignal,
+    work: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    signal.throwIfAborted();
+    const inFlightCall = this.#calls.get(key);
+    if (inFlightCall !== undefined && !inFlightCall.abandoned) return inFlightCall.join(signal);
+    const call = new SharedCall(async (callSignal) => {
+      try {
+        return await work(callSignal);
+      } finally {
+        if (this.#calls.get(key) === call) this.#calls.delete(key);
+      }
+    });
+    this.#calls.set(key, call);
+    return call.join(signal);
+  }
 }

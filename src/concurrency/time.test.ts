@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { isRecent } from './time.ts';
 
-test('recent is what was less than so long ago, and nothing of the future', () => {
+test('isRecent is true for less than the given time, and false for the future', () => {
   expect([1_000, 1_001, 1_099, 1_100].map((at) => isRecent(1_000, 100, at))).toEqual([
     true,
     true,

@@ -6,7 +6,7 @@ import type { Parameters, Workload } from './workload.ts';
  * What every provider offers. All that differs between the vendors' YAML ends in `plan`; all that differs between their
  * rules of who may read ends in `admit`; all that differs between their APIs ends in `fetch`.
  */
-export type Provider<Login = unknown, Facts = unknown, Credentials = unknown> = {
+export type Provider<Login = unknown, NodeFacts = unknown, Credentials = unknown> = {
   /** The `spec.provider` it answers to, and the name of its socket. */
   readonly name: string;
 
@@ -15,10 +15,10 @@ export type Provider<Login = unknown, Facts = unknown, Credentials = unknown> = 
    * by the provider, failures never.
    * @throws SecretError
    */
-  nodeFacts(parameters: Parameters, signal: AbortSignal): Promise<Facts>;
+  nodeFacts(parameters: Parameters, signal: AbortSignal): Promise<NodeFacts>;
 
   /** Compiles a class. Pure: equal input, equal answer. Offline lint passes no facts. */
-  plan(parameters: Parameters, nodeFacts?: Facts): PlanResult<Login>;
+  plan(parameters: Parameters, nodeFacts?: NodeFacts): PlanResult<Login>;
 
   /**
    * One grant for each of `plan.refs`, in their order, or a refusal of the first that is not allowed.
@@ -27,7 +27,7 @@ export type Provider<Login = unknown, Facts = unknown, Credentials = unknown> = 
   authorize(
     workload: Workload,
     plan: Plan<Login>,
-    admission: AuthorizeContext,
+    context: AuthorizeContext,
   ): Promise<readonly Grant<Credentials>[]>;
 
   /**

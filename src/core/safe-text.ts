@@ -1,9 +1,9 @@
-const statusLimit = 1_000;
-const foreignLimit = 200;
+const statusTextLimit = 1_000;
+const externalTextLimit = 200;
 /** A shorter secret would match ordinary words. */
-const shortestSecret = 4;
+const minSecretLength = 4;
 /** Characters of a secret, or of an encoding of it, that are too many to be met by chance, or to be shown. */
-const piece = 16;
+const fragmentLength = 16;
 
 /** Controls, formats (bidirectional ones among them), line and paragraph separators, lone surrogates, unassigned characters, and U+FFFD. */
 const unprintable = /[\p{Cc}\p{Cf}\p{Cn}\p{Co}\p{Cs}\p{Zl}\p{Zp}\ufffd]/gu;
@@ -18,23 +18,25 @@ export function escapeUnprintable(text: string): string {
 
 /**
  * Foreign text made fit for an error message: at most 200 characters, printable, and dropped whole where it holds one of
- * `secrets`; see {@link holdsSecret}.
+ * `secrets`; see {@link containsSecret}.
  */
 export function sanitizeExternalText(text: string, secrets: Iterable<string> = []): string {
   // Only what is shown counts, and what a secret that begins there could need to be known by: a hostile store may send megabytes.
-  const near = text.slice(0, 5 * foreignLimit);
+  const searched = text.slice(0, 5 * externalTextLimit);
   for (const secret of secrets)
-    if (holdsSecret(near, secret)) return '[text withheld: it held a secret]';
-  const escaped = escapeUnprintable(text.slice(0, foreignLimit + 1));
-  return escaped.length <= foreignLimit ? escaped : `${cut(escaped, foreignLimit - 3)}...`;
+    if (containsSecret(searched, secret)) return '[text withheld: it held a secret]';
+  const escaped = escapeUnprintable(text.slice(0, externalTextLimit + 1));
+  return escaped.length <= externalTextLimit
+    ? escaped
+    : `${truncate(escaped, externalTextLimit - 3)}...`;
 }
 
 /** One printable line of at most 1,000 bytes: the text of a gRPC status. */
 export function statusText(text: string): string {
   const line = escapeUnprintable(text.replace(/[\r\n]\s*/g, ' ').trim());
-  if (Buffer.byteLength(line) <= statusLimit) return line;
+  if (Buffer.byteLength(line) <= statusTextLimit) return line;
   // A character cut in half comes out as U+FFFD, which does not occur otherwise: it is escaped.
-  const kept = new TextDecoder().decode(Buffer.from(line).subarray(0, statusLimit - 3));
+  const kept = new TextDecoder().decode(Buffer.from(line).subarray(0, statusTextLimit - 3));
   return `${kept.replace(/\ufffd+$/, '')}...`;
 }
 
@@ -42,8 +44,8 @@ export function statusText(text: string): string {
  * Whether the text holds the secret, or (since other parties cut their texts) 24 characters of it in a row: as it is, in base64, hex, percent
  * encoding or JSON, or escaped as here. Secrets of less than 4 characters are not looked for.
  */
-export function holdsSecret(text: string, secret: string): boolean {
-  if (secret.length < shortestSecret) return false;
+export function containsSecret(text: string, secret: string): boolean {
+  if (secret.length < minSecretLength) return false;
   const lower = text.toLowerCase();
   const bytes = Buffer.from(secret);
   const exact = [
@@ -57,14 +59,14 @@ export function holdsSecret(text: string, secret: string): boolean {
     ]),
   ];
   return (
-    exact.some((form) => holdsPiece(text, form)) ||
-    holdsPiece(lower, bytes.toString('hex'), 2 * piece) ||
-    holdsPiece(lower, encodeURIComponent(secret.toWellFormed()).toLowerCase())
+    exact.some((form) => containsFragment(text, form)) ||
+    containsFragment(lower, bytes.toString('hex'), 2 * fragmentLength) ||
+    containsFragment(lower, encodeURIComponent(secret.toWellFormed()).toLowerCase())
   );
 }
 
-function holdsPiece(text: string, form: string, length = piece): boolean {
-  if (form.length <= length) return form.length >= shortestSecret && text.includes(form);
+function containsFragment(text: string, form: string, length = fragmentLength): boolean {
+  if (form.length <= length) return form.length >= minSecretLength && text.includes(form);
   for (let start = 0; start < form.length - length; start += length / 2)
     if (text.includes(form.slice(start, start + length))) return true;
   return text.includes(form.slice(-length));
@@ -73,14 +75,14 @@ function holdsPiece(text: string, form: string, length = piece): boolean {
 /** The characters of the secret's base64 that do not depend on what surrounds it. */
 function base64Core(bytes: Buffer, offset: number, encoding: 'base64' | 'base64url'): string {
   const shifted = Buffer.concat([Buffer.alloc(offset), bytes]);
-  const whole = shifted.length - (shifted.length % 3);
+  const alignedLength = shifted.length - (shifted.length % 3);
   return shifted
-    .subarray(0, whole)
+    .subarray(0, alignedLength)
     .toString(encoding)
     .slice(offset === 0 ? 0 : offset + 1);
 }
 
 /** Never through the middle of a surrogate pair. */
-function cut(text: string, length: number): string {
+function truncate(text: string, length: number): string {
   return text.slice(0, length).replace(/[\ud800-\udbff]$/, '');
 }

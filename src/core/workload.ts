@@ -1,7 +1,7 @@
 import type { Redacted } from './redacted.ts';
 
 /** A token the driver brought for one audience. Its claims are not yet checked. */
-export type BroughtToken = {
+export type SuppliedToken = {
   readonly token: Redacted;
   /** Milliseconds since the epoch, where the driver said so. */
   readonly expiresAt?: number;
@@ -23,7 +23,7 @@ export type Workload = {
   /** The SecretProviderClass's name, where the driver told it. */
   readonly className?: string;
   /** Tokens by audience. */
-  readonly tokens: ReadonlyMap<string, BroughtToken>;
+  readonly tokens: ReadonlyMap<string, SuppliedToken>;
   /** Keys the workload brought (`nodePublishSecretRef`), by name as written. Tokens are never among them. */
   readonly secrets: ReadonlyMap<string, Redacted>;
 };

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { SecretError, toSecretError } from '../core/errors.ts';
 import { Redacted } from '../core/redacted.ts';
-import type { BroughtToken, Parameters, Workload } from '../core/workload.ts';
+import type { SuppliedToken, Parameters, Workload } from '../core/workload.ts';
 import type { Mount, MountContext } from '../mount/mount.ts';
 import type { MountRequest, Volume } from '../mount/types.ts';
 
@@ -133,8 +133,8 @@ function stringMap(text: string, what: string): Parameters {
 
 const noParameters: Parameters = Object.freeze(Object.create(null) as Parameters);
 
-function parseTokens(text: string | undefined): ReadonlyMap<string, BroughtToken> {
-  const tokens = new Map<string, BroughtToken>();
+function parseTokens(text: string | undefined): ReadonlyMap<string, SuppliedToken> {
+  const tokens = new Map<string, SuppliedToken>();
   if (text === undefined || text === '') return tokens;
   let parsed: unknown;
   try {

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
-import { createMemoryLimiter } from '../concurrency/memory-limiter.ts';
+import { MemoryLimiter } from '../concurrency/memory-limiter.ts';
 import { SecretError } from '../core/errors.ts';
 import type { DriverMount } from './mount-request.ts';
 import { DriverConnection } from './authority-rewrite.ts';
@@ -116,8 +116,8 @@ export function createCsiServer(options: CsiServerOptions): CsiServer {
   const runtimeVersion = `${version}+${instanceId}`;
   const inFlightMounts = createInFlightMounts();
   const metrics = createCsiMetrics(registry, () => inFlightMounts.size);
-  const responseMemory = createMemoryLimiter(responseMemoryBytes);
-  const requestMemory = createMemoryLimiter(requestMemoryBytes);
+  const responseMemory = new MemoryLimiter({ maxBytes: responseMemoryBytes });
+  const requestMemory = new MemoryLimiter({ maxBytes: requestMemoryBytes });
   const shared = {
     runtimeVersion,
     mount,

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { SecretError } from '../core/errors.ts';
 import { sanitizeExternalText } from '../core/safe-text.ts';
-import { createSingleFlight } from '../concurrency/single-flight.ts';
+import { SingleFlight } from '../concurrency/single-flight.ts';
 import type { KubeApi } from './api.ts';
 
 /** Where a cloud says in which region a node is: https://kubernetes.io/docs/reference/labels-annotations-taints/ */
@@ -24,7 +24,7 @@ const schema = z.object({
 /** Asks the API server for nodes; needs the verb `get` for `nodes`. */
 export function createNodes({ api }: { readonly api: Pick<KubeApi, 'get'> }): Nodes {
   const regions = new Map<string, string>();
-  const singleFlight = createSingleFlight<string>();
+  const singleFlight = new SingleFlight<string>();
 
   return {
     async region(node, signal) {

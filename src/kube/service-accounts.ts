@@ -3,7 +3,7 @@ import * as z from 'zod';
 import { SecretError } from '../core/errors.ts';
 import { sanitizeExternalText } from '../core/safe-text.ts';
 import { raceWithAbort } from '../concurrency/single-flight.ts';
-import { createSharedCall, type SharedCall } from '../concurrency/single-flight.ts';
+import { SharedCall } from '../concurrency/single-flight.ts';
 import type { KubeApi } from './api.ts';
 
 /** Older answers serve nobody, whatever the caller would take. */
@@ -67,7 +67,7 @@ export function createServiceAccounts({
     const ended = new Promise<void>((resolve) => {
       markEnded = resolve;
     });
-    const call = createSharedCall(async (signal) => {
+    const call = new SharedCall(async (signal) => {
       try {
         await raceWithAbort(previous?.ended ?? Promise.resolve(), signal);
         read.startedAt = now();

@@ -3,7 +3,7 @@ import * as z from 'zod';
 import { Redacted } from '../core/redacted.ts';
 import { SecretError } from '../core/errors.ts';
 import { sanitizeExternalText } from '../core/safe-text.ts';
-import { createSingleFlight } from '../concurrency/single-flight.ts';
+import { SingleFlight } from '../concurrency/single-flight.ts';
 import type { KubeApi } from './api.ts';
 
 /** What is asked for, as the driver asks for its own; the API server may shorten it, and takes nothing below ten minutes. */
@@ -51,7 +51,7 @@ export function createTokenRequests({
   now: () => number;
 }): TokenRequests {
   const cache = new LRUCache<string, CachedToken>({ max: maxCachedTokens });
-  const singleFlight = createSingleFlight<Redacted>();
+  const singleFlight = new SingleFlight<Redacted>();
 
   return {
     async get(question) {

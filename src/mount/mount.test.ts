@@ -10,13 +10,13 @@ import {
   type ScriptedProvider,
 } from '../../test/fakes/scripted-provider.ts';
 import { SecretError } from '../core/errors.ts';
-import { createNamespaceLimiter } from '../concurrency/namespace-limiter.ts';
+import { NamespaceLimiter } from '../concurrency/namespace-limiter.ts';
 import type { Plan } from '../core/plan.ts';
 import { createFingerprint } from '../providers/shared/identity/fingerprint.ts';
 import { grant } from '../core/grant.ts';
 import type { AuthorizeContext, Grant, Provider } from '../core/provider.ts';
 import { createCacheMetrics } from '../cache/metrics.ts';
-import { createSecretCache } from '../cache/secret-cache.ts';
+import { SecretCache } from '../cache/secret-cache.ts';
 import { createAudit } from './audit.ts';
 import { createMountMetrics } from './metrics.ts';
 import { createDriverMount } from '../csi/mount-request.ts';
@@ -86,9 +86,9 @@ function house({ limit = 10 } = {}) {
   const registry = new Registry();
   const mount = createMount({
     providers: new Map([['scripted', provider]]),
-    turns: createNamespaceLimiter({ limit, maxQueue: 10 }),
+    turns: new NamespaceLimiter({ limit, maxQueue: 10 }),
     plans: createPlanCache(),
-    store: createSecretCache({
+    store: new SecretCache({
       now,
       random: () => 0,
       freshness: () => ({ refreshInterval: 30_000, maxStale: 600_000 }),

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import { SecretError, toSecretError } from '../core/errors.ts';
-import { createCpuLimiter } from '../concurrency/cpu-limiter.ts';
+import { CpuLimiter } from '../concurrency/cpu-limiter.ts';
 import type { NamespaceLimiter } from '../concurrency/namespace-limiter.ts';
 import type { Plan, Problem } from '../core/plan.ts';
 import type { Workload } from '../core/workload.ts';
@@ -60,7 +60,7 @@ export function createMount(deps: MountDeps): Mount {
     log,
     now,
   } = deps;
-  const cpu = createCpuLimiter();
+  const cpu = new CpuLimiter();
 
   return async (request, context) => {
     const arrived = now();

@@ -1,5 +1,5 @@
 import { SecretError } from '../core/errors.ts';
-import { holdsSecret } from '../core/safe-text.ts';
+import { containsSecret } from '../core/safe-text.ts';
 import type { Workload } from '../core/workload.ts';
 
 /** Shorter keys would match ordinary words and blank out messages that hold nothing. */
@@ -27,7 +27,7 @@ export function redactError(error: SecretError, workload: Workload | undefined):
   // A JWT has three parts.
   const parts = tokens.flatMap((token) => token.split('.', 3));
   const leaks = [...brought, ...parts].some(
-    (key) => key.length >= shortest && holdsSecret(error.summary, key),
+    (key) => key.length >= shortest && containsSecret(error.summary, key),
   );
   if (!leaks) return error;
   return new SecretError(

@@ -1,6 +1,6 @@
 import { Redacted } from '../../src/core/redacted.ts';
 import type { SecretError } from '../../src/core/errors.ts';
-import { createRejectionCache } from '../../src/concurrency/rejection-cache.ts';
+import { RejectionCache } from '../../src/concurrency/rejection-cache.ts';
 import { createRetry } from '../../src/concurrency/retry.ts';
 import type { AlibabaCloudConfig } from '../../src/providers/alibabacloud/types.ts';
 import {
@@ -24,7 +24,7 @@ export function createAlibabaReader(
   const config = { ...cloud.config, ...overrides };
   const failures: SecretError[] = [];
   const retry = createRetry({ baseMs: 1 });
-  const credentialGate = new CredentialGate({ rejectionCache: createRejectionCache({ now }), now });
+  const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
   const deps = { config, http, retry, proving: credentialGate, now };
   const credentials = createAlibabaCredentials({
     ...deps,

@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, jest } from '@jest/globals';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
-import type { Grant, Outcome } from '../../src/core/provider.ts';
+import type { Grant, Outcome, Provider } from '../../src/core/provider.ts';
 import type { Presence } from '../../src/cache/leases.ts';
 import { createCacheMetrics } from '../../src/cache/metrics.ts';
-import { createSecretCache, type SecretCache } from '../../src/cache/secret-cache.ts';
+import { SecretCache, type Waiter } from '../../src/cache/secret-cache.ts';
 import {
   createScriptedProvider,
   grantOf,
@@ -64,7 +64,20 @@ export async function advanceTimers(ms: number): Promise<void> {
   await jest.advanceTimersByTimeAsync(ms);
 }
 
-/** A store over a scripted provider, on the fake clock. Jitter is off. */
+/** Records the delivery of what it reads, as a successful mount does. */
+class DeliveringCache extends SecretCache {
+  override async read(
+    provider: Provider,
+    grants: readonly Grant[],
+    waiter: Waiter,
+  ): Promise<readonly Outcome[]> {
+    const outcomes = await super.read(provider, grants, waiter);
+    if (outcomes.every(({ kind }) => kind !== 'failed')) this.recordDelivery(grants, outcomes);
+    return outcomes;
+  }
+}
+
+/** A cache over a scripted provider, on the fake clock. Jitter is off. */
 export function createCacheFixture({
   refreshInterval = 30 * second,
   maxStale = 10 * minute,
@@ -81,7 +94,7 @@ export function createCacheFixture({
   const provider = createScriptedProvider(defaultResponse === undefined ? {} : { defaultResponse });
   const registry = new Registry();
   const warnings: object[] = [];
-  const underlyingCache = createSecretCache({
+  const cache = new DeliveringCache({
     now: () => Date.now(),
     random: () => 0,
     maxBytes,
@@ -93,16 +106,6 @@ export function createCacheFixture({
     ),
     ...(presence && { presence }),
   });
-  /** As a mount reads: whatever was read without a failure was also mounted. */
-  const cache: SecretCache = {
-    ...underlyingCache,
-    async read(by, grants, waiter) {
-      const outcomes = await underlyingCache.read(by, grants, waiter);
-      if (outcomes.every(({ kind }) => kind !== 'failed'))
-        underlyingCache.recordDelivery(grants, outcomes);
-      return outcomes;
-    },
-  };
   const read: CacheFixture['read'] = async (
     grant,
     { signal = new AbortController().signal, patience = 100 * second } = {},

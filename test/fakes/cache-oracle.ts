@@ -29,7 +29,7 @@ export function createCacheOracle(deps: {
     `${workload.instance} ${principal.description} ${ref.name}`;
 
   const callsFor = (grant: Grant): ModelCall[] =>
-    model.questions.filter(
+    model.calls.filter(
       ({ name, principal }) => name === grant.ref.name && principal === grant.principal.description,
     );
   const isVisibleTo = (call: ModelCall, grant: Grant): boolean =>
@@ -104,7 +104,7 @@ export function createCacheOracle(deps: {
 
   const checkValue = (read: PendingRead, { value, served: ref }: Value): void => {
     const servingGrant = [read.grant, ...read.grant.fallbacks].find((grant) => grant.ref === ref)!;
-    const sourceCall = model.questions[Number(Buffer.from(value.bytes).toString())]!;
+    const sourceCall = model.calls[Number(Buffer.from(value.bytes).toString())]!;
     const wasDelivered = deliveredKeys.has(deliveryKey(servingGrant));
     assertContract(
       callsFor(servingGrant).includes(sourceCall),
@@ -203,7 +203,7 @@ export function createCacheOracle(deps: {
     deletedPods: ReadonlySet<string>,
     revokedLeaseIds: readonly string[],
   ): void => {
-    const leasedTo = model.questions.filter(
+    const leasedTo = model.calls.filter(
       (call) => wasApplied(call) && call.scope === 'pod' && call.response!.result.kind === 'value',
     );
     for (const call of leasedTo) {
@@ -214,7 +214,7 @@ export function createCacheOracle(deps: {
         deletedPods.has(call.pod) || !isRevoked,
         'a lease was given back, and its pod is there',
       );
-      const later = model.questions.some(
+      const later = model.calls.some(
         ({ name, principal, response }) =>
           name === call.name &&
           principal === call.principal &&
@@ -273,7 +273,7 @@ export function createCacheOracle(deps: {
         'a lease was given back twice',
       );
       if (deletedPods !== undefined) checkLeases(deletedPods, revokedLeaseIds);
-      for (const { response } of model.questions) {
+      for (const { response } of model.calls) {
         const lease = response?.result.kind === 'value' ? response.result.value.lease : undefined;
         assertContract(
           !lease || !response?.isLate || revokedLeaseIds.includes(lease.id),

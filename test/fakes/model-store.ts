@@ -147,7 +147,7 @@ export function createModelStore(now: () => number, nextProfile: () => ResponseP
     return { kind: 'value', value: valueOf(modelCall, profile) };
   };
 
-  const answer: ScriptedResponse = async (call) => {
+  const respond: ScriptedResponse = async (call) => {
     const { name, principal, pod, urgency, signal, known } = call;
     const { scope } = call.grant;
     const id = calls.length;
@@ -194,9 +194,9 @@ export function createModelStore(now: () => number, nextProfile: () => ResponseP
   };
 
   return {
-    answer,
+    respond,
     renew,
-    questions: calls,
+    calls,
     renewals,
     /** Every end that was ever promised for the value of a question. */
     ends,

@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import { Registry } from 'prom-client';
 import { SecretError } from '../../src/core/errors.ts';
 import { createDriverMount } from '../../src/csi/mount-request.ts';
-import { createNamespaceLimiter } from '../../src/concurrency/namespace-limiter.ts';
+import { NamespaceLimiter } from '../../src/concurrency/namespace-limiter.ts';
 import { createAudit } from '../../src/mount/audit.ts';
 import { createMountMetrics } from '../../src/mount/metrics.ts';
 import { createMount } from '../../src/mount/mount.ts';
@@ -12,7 +12,7 @@ import type { Volume } from '../../src/mount/types.ts';
 import { createVolumeHistory } from '../../src/mount/volume-history.ts';
 import type { Provider } from '../../src/core/provider.ts';
 import { createCacheMetrics } from '../../src/cache/metrics.ts';
-import { createSecretCache } from '../../src/cache/secret-cache.ts';
+import { SecretCache } from '../../src/cache/secret-cache.ts';
 import { mountRequest } from '../driver/request.ts';
 
 /** A pod, and how its request travels. */
@@ -47,14 +47,14 @@ export function createMountPipeline({
   readonly registry?: Registry;
   readonly refreshInterval?: number | undefined;
 }) {
-  const cache = createSecretCache({
+  const cache = new SecretCache({
     ...{ now, log, random: () => 0 },
     freshness: () => ({ refreshInterval, maxStale: 600_000 }),
     metrics: (bytes) => createCacheMetrics(registry, bytes),
   });
   const mount = createMount({
     providers: new Map([[provider.name, provider]]),
-    turns: createNamespaceLimiter({ limit: 1_000, maxQueue: 1_000 }),
+    turns: new NamespaceLimiter({ limit: 1_000, maxQueue: 1_000 }),
     plans: createPlanCache(),
     store: cache,
     render: createRender({ versionKey: new Uint8Array(32) }),

@@ -1,7 +1,7 @@
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { Redacted } from '../../src/core/redacted.ts';
-import { createRejectionCache } from '../../src/concurrency/rejection-cache.ts';
+import { RejectionCache } from '../../src/concurrency/rejection-cache.ts';
 import { createRetry } from '../../src/concurrency/retry.ts';
 import type { SecretRef } from '../../src/core/plan.ts';
 import { grant } from '../../src/core/grant.ts';
@@ -14,7 +14,7 @@ import type { VaultLogin } from '../../src/providers/vault/types.ts';
 import { createVaultTokenManager } from '../../src/providers/vault/auth/token-manager.ts';
 import type { Presence } from '../../src/cache/leases.ts';
 import { createCacheMetrics } from '../../src/cache/metrics.ts';
-import { createSecretCache } from '../../src/cache/secret-cache.ts';
+import { SecretCache } from '../../src/cache/secret-cache.ts';
 import { formatOutcome } from './cache-fixture.ts';
 import type { TokenLifetime } from './vault-tokens.ts';
 import { startFakeVault } from './vault.ts';
@@ -56,7 +56,7 @@ export async function startVaultReader(
       },
     };
     const credentialGate = new CredentialGate({
-      rejectionCache: createRejectionCache({ now }),
+      rejectionCache: new RejectionCache({ now }),
       now,
     });
     const tokens = createVaultTokenManager({
@@ -78,7 +78,7 @@ export async function startVaultReader(
       authorize: () => Promise.resolve([]),
       ...{ fetch, renew, release },
     };
-    const cache = createSecretCache({
+    const cache = new SecretCache({
       now,
       random: () => 0,
       freshness: () => ({ refreshInterval: 30_000, maxStale: 600_000 }),

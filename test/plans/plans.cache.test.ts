@@ -67,10 +67,10 @@ describe('two cross-account roles in one class', () => {
   });
 
   test('one role that is taken away fails the volume, at its next question; given back, it serves again', async () => {
-    const { mount, provider, advanceClock: pass } = createMounts(alibabaTwoRoles);
+    const { mount, provider, advanceClock } = createMounts(alibabaTwoRoles);
     provider.script('eu/prod/db', byRole);
     const first = await mount('shop-1');
-    await pass(30 * second);
+    await advanceClock(30 * second);
     provider.script('eu/prod/db', (call) =>
       call.grant.ref === productionDatabase ? failed('ACCESS_DENIED') : unchanged(),
     );
@@ -82,11 +82,11 @@ describe('two cross-account roles in one class', () => {
   });
 
   test('go without the optional parameter, and have it once it is there', async () => {
-    const { mount, provider, advanceClock: pass } = createMounts(alibabaTwoRoles);
+    const { mount, provider, advanceClock } = createMounts(alibabaTwoRoles);
     provider.script('eu/prod/db', byRole);
     provider.script('banner', absent(), value('hello', { modified: '1767225600000' }));
     expect((await mount('shop-1')).files.map(({ path }) => path)).not.toContain('banner');
-    await pass(30 * second);
+    await advanceClock(30 * second);
     expect(textOf(await mount('shop-1'), 'banner')).toBe('hello');
   });
 });
@@ -99,13 +99,13 @@ describe('AWS failover and 25 parameters', () => {
       : value(`parameter ${ref.name}`, { version: ref.version ?? '1', modified: '1767225600' });
 
   test('are asked for in one batch, whatever the number of pods', async () => {
-    const { cache: store, mount, provider } = createMounts(awsFailover);
+    const { cache, mount, provider } = createMounts(awsFailover);
     for (const { name } of awsFailover.refs) provider.script(name, respond);
     const volumes = await Promise.all(Array.from({ length: 20 }, (_, pod) => mount(`shop-${pod}`)));
     expect(new Set(volumes.map((volume) => JSON.stringify(volume))).size).toBe(1);
     expect(provider.calls).toHaveLength(26);
     expect(new Set(provider.calls.map(({ batch }) => batch)).size).toBe(1);
-    expect(store.hasDelivered(authorize(database, 'shop-7'))).toBe(true);
+    expect(cache.hasDelivered(authorize(database, 'shop-7'))).toBe(true);
   });
 
   test('come from the other region in an outage: each where it can, and the replica by its own name', async () => {
@@ -159,19 +159,19 @@ describe('three objects of one leased read', () => {
   });
 
   test('stay as they are, versions too, over renewals; its pod asks no more while another does, and the user is given back', async () => {
-    const { mount, provider, advanceClock: pass } = createMounts(vaultLeasedRead);
+    const { mount, provider, advanceClock } = createMounts(vaultLeasedRead);
     provider.script('database/creds/app', issue);
     provider.scriptRenewals(() => ({ kind: 'renewed', expiresAt: Date.now() + hour }));
     const first = await mount('shop-1');
-    for (let asked = 0; asked < 20; asked++) {
-      await pass(5 * minute);
+    for (let request = 0; request < 20; request++) {
+      await advanceClock(5 * minute);
       expect(await mount('shop-1')).toEqual(first);
     }
     expect(provider.calls).toHaveLength(1);
     expect(provider.renewals).toHaveLength(2);
-    for (let asked = 0; asked < 4; asked++) {
+    for (let request = 0; request < 4; request++) {
       await mount('shop-2');
-      await pass(5 * minute);
+      await advanceClock(5 * minute);
     }
     expect(provider.releases).toMatchObject([{ lease: textOf(first, 'username') }]);
   });
@@ -204,16 +204,16 @@ describe('reads with a body', () => {
   });
 
   test('are the pod’s for an hour: no other pod has them, and no republish asks', async () => {
-    const { mount, provider, advanceClock: pass } = createScriptedMounts();
+    const { mount, provider, advanceClock } = createScriptedMounts();
     const first = await mount('shop-1');
     const other = await mount('shop-2');
     expect(textOf(other, 'server/tls.crt')).not.toBe(textOf(first, 'server/tls.crt'));
-    await pass(30 * minute);
+    await advanceClock(30 * minute);
     expect(await mount('shop-1')).toEqual(first);
-    await pass(30 * minute - second);
+    await advanceClock(30 * minute - second);
     expect(await mount('shop-1')).toEqual(first);
     expect(provider.calls).toHaveLength(6);
-    await pass(second);
+    await advanceClock(second);
     expect(textOf(await mount('shop-1'), 'server/tls.crt')).not.toBe(
       textOf(first, 'server/tls.crt'),
     );

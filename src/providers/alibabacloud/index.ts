@@ -1,4 +1,4 @@
-import { createRejectionCache } from '../../concurrency/rejection-cache.ts';
+import { RejectionCache } from '../../concurrency/rejection-cache.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import type { Provider } from '../../core/provider.ts';
 import type { ProviderDeps } from '../shared/deps.ts';
@@ -32,7 +32,7 @@ export function createAlibabaProvider(
   const { http, now, log, rateLimiterMetrics: budgetMetrics } = deps;
   const config = readAlibabaConfig(deps.env);
   const retry = createProviderRetry('alibabacloud', deps);
-  const proving = new CredentialGate({ rejectionCache: createRejectionCache({ now }), now });
+  const proving = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
   const { cloud } = config;
   const credentials = createAlibabaCredentials({
     ...{ config: cloud, http, retry, proving, now },

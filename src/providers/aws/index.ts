@@ -1,4 +1,4 @@
-import { createRejectionCache } from '../../concurrency/rejection-cache.ts';
+import { RejectionCache } from '../../concurrency/rejection-cache.ts';
 import type { KubeApi } from '../../kube/api.ts';
 import { createNodes } from '../../kube/nodes.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
@@ -31,7 +31,7 @@ export function createAwsProvider(deps: AwsDeps): Provider<AwsLogin, AwsFacts, A
   const { env, http, now, log, rateLimiterMetrics: budgetMetrics } = deps;
   const config = readAwsConfig(env);
   const retry = createProviderRetry('aws', deps);
-  const proving = new CredentialGate({ rejectionCache: createRejectionCache({ now }), now });
+  const proving = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
   const { cloud } = config;
   const credentials = createAwsCredentials({
     ...{ config: cloud, http, retry, proving, now },

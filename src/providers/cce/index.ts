@@ -1,6 +1,6 @@
 import { SecretError } from '../../core/errors.ts';
-import { createRateLimiter } from '../../concurrency/rate-limiter.ts';
-import { createRejectionCache } from '../../concurrency/rejection-cache.ts';
+import { RateLimiter } from '../../concurrency/rate-limiter.ts';
+import { RejectionCache } from '../../concurrency/rejection-cache.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import type { Provider } from '../../core/provider.ts';
 import type { ProviderDeps } from '../shared/deps.ts';
@@ -52,7 +52,7 @@ function createConfigured(
   const { perSecond, burst } = config;
   const retry = createProviderRetry('cce', deps);
   const api = createApi({ http, retry, now });
-  const rejectionCache = createRejectionCache({ now });
+  const rejectionCache = new RejectionCache({ now });
   const credentialGate = new CredentialGate({ rejectionCache, now });
   const credentials = createCredentials({
     ...{ config, region, api, http, retry, credentialGate, now },
@@ -67,7 +67,7 @@ function createConfigured(
     now,
   });
   const metrics = deps.rateLimiterMetrics && { metrics: deps.rateLimiterMetrics };
-  const rateLimiter = createRateLimiter({ name: 'cce', perSecond, burst, now, ...metrics });
+  const rateLimiter = new RateLimiter({ name: 'cce', perSecond, burst, now, ...metrics });
   const csms = createCsmsClient({ api, endpoint: region.csms });
   return {
     nodeFacts: () => Promise.resolve(undefined),

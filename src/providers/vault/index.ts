@@ -1,4 +1,4 @@
-import { createRejectionCache } from '../../concurrency/rejection-cache.ts';
+import { RejectionCache } from '../../concurrency/rejection-cache.ts';
 import type { KubeApi } from '../../kube/api.ts';
 import { createTokenRequests } from '../../kube/token-requests.ts';
 import type { Provider } from '../../core/provider.ts';
@@ -36,7 +36,7 @@ export function createVaultProvider(
   const settings = readVaultSettings(dialect, deps.env);
   const retry = createProviderRetry(dialect, deps);
   const api = createVaultApi({ http, retry, now, log });
-  const credentialGate = new CredentialGate({ rejectionCache: createRejectionCache({ now }), now });
+  const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
   const tokens = createVaultTokenManager({ api, credentialGate, now, log });
   const vaultFetch = createVaultFetch({
     ...{ api, tokens, rateLimits: settings, now, log },

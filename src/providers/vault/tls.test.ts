@@ -4,7 +4,7 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { Redacted } from '../../core/redacted.ts';
 import { SecretError } from '../../core/errors.ts';
-import { createRejectionCache } from '../../concurrency/rejection-cache.ts';
+import { RejectionCache } from '../../concurrency/rejection-cache.ts';
 import { createRetry } from '../../concurrency/retry.ts';
 import { createHttpClient } from '../../http/client.ts';
 import { startFakeServer } from '../../../test/fakes/http-server.ts';
@@ -30,7 +30,7 @@ async function setUp() {
   cleanups.push(() => http.close());
   const [now, log, random] = [vault.now, pino({ level: 'silent' }), () => 0];
   const api = createVaultApi({ ...{ http, now, log, random }, retry: createRetry({ baseMs: 1 }) });
-  const credentialGate = new CredentialGate({ rejectionCache: createRejectionCache({ now }), now });
+  const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
   const tokens = createVaultTokenManager({ api, credentialGate, now, log, random });
   cleanups.push(() => tokens.close(AbortSignal.abort()));
   const token = new Redacted(vault.rootToken());

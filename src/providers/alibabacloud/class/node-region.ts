@@ -1,4 +1,4 @@
-import { createSingleFlight } from '../../../concurrency/single-flight.ts';
+import { SingleFlight } from '../../../concurrency/single-flight.ts';
 import type { Parameters } from '../../../core/workload.ts';
 import type { AlibabaConfig } from '../config.ts';
 import type { Metadata } from '../credentials/metadata.ts';
@@ -15,7 +15,7 @@ export function createFacts(deps: {
 }) {
   const { config, metadata } = deps;
   const { allowedEndpoints } = config.cloud;
-  const flights = createSingleFlight<string>();
+  const flights = new SingleFlight<string>();
   let { region } = config;
 
   return async (parameters: Parameters, signal: AbortSignal): Promise<AlibabaFacts> => {

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import { createSingleFlight } from '../../../concurrency/single-flight.ts';
+import { SingleFlight } from '../../../concurrency/single-flight.ts';
 import { isRecent } from '../../../concurrency/time.ts';
 import { SecretError, toSecretError } from '../../../core/errors.ts';
 
@@ -51,7 +51,7 @@ export class CredentialCache<T extends Expiring> {
   readonly #renewBeforeMs: number;
   readonly #onFailure: ((error: SecretError) => void) | undefined;
   readonly #entries: LRUCache<string, CacheEntry<T>>;
-  readonly #singleFlight = createSingleFlight<T>();
+  readonly #singleFlight = new SingleFlight<T>();
 
   constructor({ now, renewBeforeMs = 300_000, max = 1_000, onFailure }: CredentialCacheOptions) {
     this.#now = now;

@@ -1,5 +1,5 @@
 import { describe, expect, jest, test } from '@jest/globals';
-import { createRejectionCache } from '../../../concurrency/rejection-cache.ts';
+import { RejectionCache } from '../../../concurrency/rejection-cache.ts';
 import { SecretError } from '../../../core/errors.ts';
 import { CredentialGate } from './credential-gate.ts';
 
@@ -19,7 +19,7 @@ function createScriptedCall() {
 function createFixture() {
   let now = 0;
   const gate = new CredentialGate({
-    rejectionCache: createRejectionCache({ now: () => now }),
+    rejectionCache: new RejectionCache({ now: () => now }),
     now: () => now,
   });
   const advanceClock = (ms: number): void => void (now += ms);

@@ -1,4 +1,4 @@
-import { createSharedCall } from '../../../concurrency/single-flight.ts';
+import { SharedCall } from '../../../concurrency/single-flight.ts';
 import { type SecretError, toSecretError } from '../../../core/errors.ts';
 import type { SecretRef } from '../../../core/plan.ts';
 import type { FetchRequest, FetchResult } from '../../../core/provider.ts';
@@ -38,7 +38,7 @@ export function readInBatches<C>(
   const resultByRequest = new Map<FetchRequest<C>, Promise<FetchResult>>();
   for (const batch of groupIntoBatches(requests.filter(isBatchable), options)) {
     if (batch.length === 1) continue;
-    const sharedCall = createSharedCall((signal) => callBatch(batch, signal, options));
+    const sharedCall = new SharedCall((signal) => callBatch(batch, signal, options));
     batch.forEach((request, index) => {
       const result = sharedCall
         .join(request.signal)

@@ -3,7 +3,7 @@ import { pino } from 'pino';
 import { vaultResponse } from '../../../../test/fakes/vault-responses.ts';
 import type { TokenLifetime } from '../../../../test/fakes/vault-tokens.ts';
 import { type FakeVaultOptions, startFakeVault } from '../../../../test/fakes/vault.ts';
-import { createRejectionCache } from '../../../concurrency/rejection-cache.ts';
+import { RejectionCache } from '../../../concurrency/rejection-cache.ts';
 import { createRetry } from '../../../concurrency/retry.ts';
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
@@ -33,7 +33,7 @@ async function setUp(life: TokenLifetime = {}, options?: FakeVaultOptions) {
   const now = (): number => vault.now() + clock.offsetMs;
   const random = (): number => 0;
   const api = createVaultApi({ ...{ http, now, random, log }, retry: createRetry({ baseMs: 1 }) });
-  const credentialGate = new CredentialGate({ rejectionCache: createRejectionCache({ now }), now });
+  const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
   const tokens = createVaultTokenManager({ api, credentialGate, now, random, log });
   cleanups.push(() => tokens.close(AbortSignal.abort()));
   const pod = (jwt: string, login: Partial<VaultLogin> = {}): VaultIdentity => ({

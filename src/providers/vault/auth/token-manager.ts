@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
-import { createSingleFlight } from '../../../concurrency/single-flight.ts';
+import { SingleFlight } from '../../../concurrency/single-flight.ts';
 import { isRecent } from '../../../concurrency/time.ts';
 import { toSecretError } from '../../../core/errors.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
@@ -62,7 +62,7 @@ export function createVaultTokenManager(deps: VaultTokenManagerDeps): VaultToken
   const { now, random = Math.random, log } = deps;
   const selfCalls = createSelfCalls(deps);
   const tlsFiles = createTlsFiles({ now });
-  const inFlightLogins = createSingleFlight<VaultToken>();
+  const inFlightLogins = new SingleFlight<VaultToken>();
   /** The one that each principal uses now. */
   const currentTokens = new LRUCache<string, VaultToken>({
     max: maxPrincipals,

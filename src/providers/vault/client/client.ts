@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
-import { createCircuitBreaker } from '../../../concurrency/circuit-breaker.ts';
+import { CircuitBreaker } from '../../../concurrency/circuit-breaker.ts';
 import { type Retry, isTransient as isRetryableError } from '../../../concurrency/retry.ts';
 import { SecretError } from '../../../core/errors.ts';
 import type { Redacted } from '../../../core/redacted.ts';
@@ -178,7 +178,7 @@ export function createVaultApi(deps: VaultApiDeps): VaultApi {
     return status;
   };
 
-  const breaker = createCircuitBreaker({ now, ...(random !== undefined && { random }) });
+  const breaker = new CircuitBreaker({ now, ...(random !== undefined && { random }) });
   const cluster = createCluster({
     nodes: createNodes({ breaker, health }),
     onFailover: (from, to) => log.warn({ from, to }, 'another address of vault answers'),

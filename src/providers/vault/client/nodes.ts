@@ -1,5 +1,5 @@
 import type { CircuitBreaker } from '../../../concurrency/circuit-breaker.ts';
-import { createSingleFlight } from '../../../concurrency/single-flight.ts';
+import { SingleFlight } from '../../../concurrency/single-flight.ts';
 import { SecretError, toSecretError } from '../../../core/errors.ts';
 import type { HttpResponse } from '../../../http/client.ts';
 import type { VaultLogin } from '../types.ts';
@@ -128,7 +128,7 @@ export type NodesDeps = {
 
 /** See {@link Nodes}. */
 export function createNodes({ breaker, health }: NodesDeps): Nodes {
-  const inFlightHealthChecks = createSingleFlight<undefined>();
+  const inFlightHealthChecks = new SingleFlight<undefined>();
 
   /** One looks for all who come meanwhile. */
   const checkHealth = (node: Node, signal: AbortSignal): Promise<undefined> =>
@@ -157,8 +157,8 @@ export function createNodes({ breaker, health }: NodesDeps): Nodes {
   return {
     async request(node, signal, send) {
       const state = breaker.stateOf(keyOf(node));
-      if (state.kind === 'left alone') throw state.error;
-      if (state.kind === 'doubtful') await checkHealth(node, signal);
+      if (state.kind === 'open') throw state.error;
+      if (state.kind === 'half-open') await checkHealth(node, signal);
       const response = await send(node.address).catch((thrown: unknown) => {
         throw recordFailure(node, toSecretError(thrown));
       });
@@ -171,7 +171,7 @@ export function createNodes({ breaker, health }: NodesDeps): Nodes {
     cooldownMs(node) {
       const state = breaker.stateOf(keyOf(node));
       // Timers drop fractions and can fire a millisecond early: whoever comes back too soon has lost an attempt.
-      return state.kind === 'left alone' ? Math.ceil(state.forMs) + 1 : 0;
+      return state.kind === 'open' ? Math.ceil(state.retryAfterMs) + 1 : 0;
     },
   };
 }
