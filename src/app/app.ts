@@ -13,27 +13,27 @@ import { type KubeAccess, type KubeApi, createKubeApi } from '../kube/api.ts';
 import { createPodEvents } from '../kube/events.ts';
 import { type PodWatch, createPodWatch } from '../kube/pod-watch.ts';
 import { createServiceAccounts } from '../kube/service-accounts.ts';
-import { createAudit } from '../mount/audit.ts';
-import { createMountMetrics } from '../mount/metrics.ts';
+import { Audit } from '../mount/audit.ts';
+import { MountMetrics } from '../mount/metrics.ts';
 import { type Mount, createMount } from '../mount/mount.ts';
-import { createPlanCache } from '../mount/plan-cache.ts';
+import { PlanCache } from '../mount/plan-cache.ts';
 import { createRender } from '../mount/render.ts';
-import { createStaleness } from '../mount/staleness.ts';
-import { createVolumeHistory } from '../mount/volume-history.ts';
-import { type ProviderContext, providers as known } from '../providers/registry.ts';
+import { Staleness } from '../mount/staleness.ts';
+import { VolumeHistory } from '../mount/volume-history.ts';
+import { type ProviderContext, providers as providerRegistry } from '../providers/registry.ts';
 import { createFingerprint } from '../providers/shared/identity/fingerprint.ts';
 import {
   createSharedIdentity,
   createSharedIdentityMetrics,
 } from '../providers/shared/identity/shared-identity.ts';
 
-/** The whole walk, put together. */
+/** A composed process: the mount pipeline and its providers. */
 export type Composition = {
   readonly mount: Mount;
   /** Logs and counts a request that a front door cannot read. */
   readonly reportInvalid: (provider: string, error: SecretError) => void;
   readonly providers: ReadonlyMap<string, Provider>;
-  /** Ends background work and connections. */
+  /** Stops background work and closes connections. */
   close(): Promise<void>;
 };
 
@@ -43,13 +43,13 @@ export type ComposeDeps = {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly log: Logger;
   readonly registry: Registry;
-  /** Keys the versions of files without one; see version-key.ts. */
+  /** The key of versions for secrets whose store has none; see version-key.ts. */
   readonly versionKey: Uint8Array;
 };
 
 /**
- * Puts a process together: the providers asked for, and the walk that serves them.
- * @throws SecretError NOT_CONFIGURED for an unknown provider or a setting that cannot be used
+ * The composition root: creates the providers that are configured, and the pipeline that serves them.
+ * @throws SecretError NOT_CONFIGURED for an unknown provider and for settings that are not valid
  */
 export async function compose({
   settings,
@@ -65,10 +65,10 @@ export async function compose({
       httpProxy: env.HTTP_PROXY ?? env.http_proxy,
       noProxy: env.NO_PROXY ?? env.no_proxy,
     },
-    ...(settings.caFile !== undefined && { ca: [await readAuthorities(settings.caFile)] }),
+    ...(settings.caFile !== undefined && { ca: [await readCaFile(settings.caFile)] }),
   });
   const kubeApi = createKubeApi({ http, env, ...kubeAccess(settings) });
-  const surroundings: ProviderContext = {
+  const providerContext: ProviderContext = {
     settings,
     env,
     http,
@@ -86,53 +86,54 @@ export async function compose({
     log,
     rateLimiterMetrics: createRateLimiterMetrics(registry),
   };
-  const providers = await load(settings.providers, surroundings);
+  const providers = await loadProviders(settings.providers, providerContext);
   const podWatch =
     settings.podWatch === 'on' ? watchPods({ api: kubeApi, env, now, log }) : undefined;
-  const store = new SecretCache({
+  const cache = new SecretCache({
     now,
     random: Math.random,
     maxBytes: settings.cacheBytes,
     freshness: (name) => ({
-      refreshInterval: settings.refreshInterval ?? known[name]?.refreshInterval ?? 30_000,
+      refreshInterval:
+        settings.refreshInterval ?? providerRegistry[name]?.refreshInterval ?? 30_000,
       maxStale: settings.maxStale,
     }),
     metrics: (bytes) => createCacheMetrics(registry, bytes),
     log,
     ...(podWatch && { presence: podWatch.presence }),
   });
-  const metrics = createMountMetrics(registry);
+  const metrics = new MountMetrics(registry);
   const mount = createMount({
     providers,
-    turns: new NamespaceLimiter({ limit: settings.maxMounts, maxQueue: 2_000 }),
-    plans: createPlanCache(),
-    store,
+    namespaceLimiter: new NamespaceLimiter({ limit: settings.maxMounts, maxQueue: 2_000 }),
+    plans: new PlanCache(),
+    cache,
     render: createRender({ versionKey, maxBytes: settings.maxResponseBytes }),
-    volumeHistory: createVolumeHistory(),
-    audit: createAudit({ log, now }),
+    volumeHistory: new VolumeHistory(),
+    audit: new Audit({ log, now }),
     metrics,
-    staleness: createStaleness({
+    staleness: new Staleness({
       registry,
       ...(settings.events === 'on' && { events: createPodEvents({ api: kubeApi, now, log }) }),
     }),
     log,
     now,
   });
-  const clock = setInterval(() => store.tick(), 1_000);
-  clock.unref();
+  const maintenance = setInterval(() => cache.tick(), 1_000);
+  maintenance.unref();
   const stop = new AbortController();
-  const watching = podWatch?.run(stop.signal);
+  const podWatchDone = podWatch?.run(stop.signal);
   return {
     mount,
     reportInvalid(provider, error) {
-      metrics.answered(provider, error.code, 0);
+      metrics.recordMount(provider, error.code, 0);
       log.warn({ provider, code: error.code, reason: error.summary }, 'mount failed');
     },
     providers,
     async close() {
-      clearInterval(clock);
-      stop.abort(new SecretError('SHUTTING_DOWN', 'Keyferry stops'));
-      await watching;
+      clearInterval(maintenance);
+      stop.abort(new SecretError('SHUTTING_DOWN', 'Keyferry is stopping'));
+      await podWatchDone;
       const signal = AbortSignal.timeout(2_000);
       await Promise.allSettled(
         [...providers.values()].map(async (provider) => provider.close?.(signal)),
@@ -142,7 +143,7 @@ export async function compose({
   };
 }
 
-/** @throws SecretError NOT_CONFIGURED where nobody says which node this is */
+/** @throws SecretError NOT_CONFIGURED if the environment does not name the node */
 function watchPods(deps: {
   readonly api: KubeApi;
   readonly env: ComposeDeps['env'];
@@ -153,9 +154,9 @@ function watchPods(deps: {
   if (node !== '') return createPodWatch({ ...deps, node });
   throw new SecretError(
     'NOT_CONFIGURED',
-    '--pod-watch is on, and Keyferry does not know its node',
+    '--pod-watch is on, but the name of the node is not set',
     {
-      hint: 'set KEYFERRY_NODE_NAME from spec.nodeName, by the downward API',
+      hint: 'set KEYFERRY_NODE_NAME from spec.nodeName with the downward API',
     },
   );
 }
@@ -168,33 +169,33 @@ function kubeAccess({
   return { ...(server && { server }), ...(tokenFile && { tokenFile }), ...(caFile && { caFile }) };
 }
 
-async function load(
+async function loadProviders(
   names: readonly string[],
-  surroundings: ProviderContext,
+  providerContext: ProviderContext,
 ): Promise<ReadonlyMap<string, Provider>> {
   const loaded = new Map<string, Provider>();
   for (const name of names) {
-    const entry = Object.hasOwn(known, name) ? known[name] : undefined;
+    const entry = Object.hasOwn(providerRegistry, name) ? providerRegistry[name] : undefined;
     if (entry === undefined) {
       throw new SecretError(
         'NOT_CONFIGURED',
-        `--providers names ${JSON.stringify(name)}, which is none of ours`,
+        `--providers names ${JSON.stringify(name)}, which does not exist`,
         {
-          hint: `the providers are ${Object.keys(known).join(', ')}`,
+          hint: `the providers are ${Object.keys(providerRegistry).join(', ')}`,
         },
       );
     }
-    loaded.set(name, await entry.create(surroundings));
+    loaded.set(name, await entry.create(providerContext));
   }
   return loaded;
 }
 
-async function readAuthorities(file: string): Promise<string> {
+async function readCaFile(file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8');
   } catch (cause) {
     throw new SecretError('NOT_CONFIGURED', `--ca-file ${file} cannot be read`, {
-      hint: 'give a PEM file that this process may read',
+      hint: 'give a PEM file that this process can read',
       cause,
     });
   }

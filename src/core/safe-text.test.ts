@@ -101,7 +101,7 @@ describe('quoteForeign', () => {
   });
 });
 
-describe('holdsSecret', () => {
+describe('containsSecret', () => {
   const secret = 'pa/ss+wörd "7"\n~with=signs&more';
   const around = (encoded: string): string => `refused: ${encoded}, sorry`;
   test.each<[string, (text: string) => string]>([

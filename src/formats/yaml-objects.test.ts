@@ -15,7 +15,7 @@ function read(text: string, options: Partial<YamlListOptions> = {}): Read {
   };
 }
 
-/** The only item of a text that is right. */
+/** The only item of a valid text. */
 function readOne(text: string, options?: Partial<YamlListOptions>): YamlMap {
   const { items, problems } = read(text, options);
   expect(problems).toEqual([]);
@@ -24,7 +24,7 @@ function readOne(text: string, options?: Partial<YamlListOptions>): YamlMap {
 }
 
 /** Position and message of each problem. */
-function complaints(
+function problemLines(
   text: string,
   use: (item: YamlMap) => unknown = () => undefined,
   options?: Partial<YamlListOptions>,
@@ -34,7 +34,7 @@ function complaints(
   return problems.map(({ line, column, message }) => `${line}:${column} ${message}`);
 }
 
-describe('a scalar is the text that stands there', () => {
+describe('a scalar is the text as written', () => {
   test.each([
     '0600',
     '1.50',
@@ -68,7 +68,7 @@ describe('a scalar is the text that stands there', () => {
     expect(readOne(`- key: ${source}`).scalar('key')).toMatchObject({ text, quoted: true }),
   );
 
-  test.each(['', '~', 'null', 'Null', '# comment'])('null, written %j, is empty', (source) => {
+  test.each(['', '~', 'null', 'Null', '# comment'])('null, written as %j, is empty', (source) => {
     const item = readOne(`- key: ${source}`);
     expect(item.scalar('key')).toMatchObject({ text: '', quoted: false });
     expect([item.has('key'), item.list('key'), item.boolean('key'), item.json('key')]).toEqual([
@@ -79,9 +79,9 @@ describe('a scalar is the text that stands there', () => {
     ]);
   });
 
-  test('a tag of the core schema changes nothing', () =>
+  test('a tag of the core schema has no effect', () =>
     expect(readOne('- key: !!int 0600').scalar('key')?.text).toBe('0600'));
-  test('a key that is not there', () => {
+  test('returns undefined for a missing key', () => {
     const item = readOne('- key: x');
     expect([
       item.has('no'),
@@ -94,14 +94,14 @@ describe('a scalar is the text that stands there', () => {
   });
 
   test.each(['__proto__', 'constructor', 'toString', 'hasOwnProperty'])(
-    'the key %s is a key like any other',
+    'the key %s is an ordinary key',
     (key) => {
       expect(readOne('- a: x').has(key)).toBe(false);
       expect(readOne(`- ${key}: x`).scalar(key)?.text).toBe('x');
     },
   );
 
-  test('lists of maps inside, with places and positions', () => {
+  test('reads nested lists of maps, with their names and positions', () => {
     const item = readOne('- objectName: db\n  jmesPath:\n    - path: user\n    - path: "pass"\n');
     const inner = item.list('jmesPath')!;
     expect(inner.map(({ index, where, position }) => [index, where, position])).toEqual([
@@ -111,7 +111,7 @@ describe('a scalar is the text that stands there', () => {
     expect(inner.map((map) => map.scalar('path')?.text)).toEqual(['user', 'pass']);
   });
 
-  test('a map inside, with its place and position; null is none', () => {
+  test('reads a nested map, with its name and position, and undefined for null', () => {
     const item = readOne('- other:\n    Name: db\n  none: ~\n', { keys: 'any-case' });
     const inner = item.map('OTHER')!;
     expect([inner.index, inner.where, inner.position]).toEqual([
@@ -132,7 +132,7 @@ describe('a scalar is the text that stands there', () => {
   );
 });
 
-describe('what is written in other ways is read the same', () => {
+describe('different spellings give the same result', () => {
   test.each([
     ['block', '- a: 1\n  b: 2\n'],
     ['flow', '[{a: 1, b: 2}]'],
@@ -149,7 +149,7 @@ describe('what is written in other ways is read the same', () => {
     expect([item.scalar('a')?.text, item.scalar('b')?.text]).toEqual(['1', '2']);
   });
 
-  test('any list of maps of texts, in every style', () => {
+  test('any list of maps of strings, in every style', () => {
     const style = fc.record({
       defaultStringType: fc.constantFrom(
         'PLAIN' as const,
@@ -162,7 +162,7 @@ describe('what is written in other ways is read the same', () => {
       collectionStyle: fc.constantFrom('any' as const, 'flow' as const),
       indent: fc.constantFrom(2, 4),
     });
-    // A lone surrogate cannot be written; `<<` would be a merge key; the schema quotes what would be no text otherwise.
+    // A lone surrogate cannot be written, and `<<` would be a merge key. The schema quotes what would not be text otherwise.
     const text = fc.oneof(
       fc
         .string({ unit: 'binary' })
@@ -198,17 +198,17 @@ describe('what is written in other ways is read the same', () => {
         }),
         style,
         (list, options) => {
-          // The library writes blocks that begin with white space wrongly.
+          // The library does not write correct blocks for texts that begin with white space.
           fc.pre(
             !options.defaultStringType.startsWith('BLOCK') ||
               list.every((map) => Object.values(map).every((value) => /^(\S|$)/.test(value))),
           );
           const { items, problems } = read(stringify(list, { ...options, lineWidth: 0 }));
           expect(problems).toEqual([]);
-          const read_ = items.map((item, index) =>
+          const texts = items.map((item, index) =>
             Object.keys(list[index]!).map((name) => [name, item.scalar(name)?.text]),
           );
-          expect(read_).toEqual(list.map((map) => Object.entries(map)));
+          expect(texts).toEqual(list.map((map) => Object.entries(map)));
         },
       ),
       { numRuns: 300 },
@@ -224,7 +224,7 @@ describe('keys in any letter case', () => {
     expect(item.list('jmesPath')?.[0]?.scalar('path')?.text).toBe('x');
   });
   test('are duplicates of each other', () =>
-    expect(complaints('- objectName: a\n  ObjectName: b', undefined, options)).toEqual([
+    expect(problemLines('- objectName: a\n  ObjectName: b', undefined, options)).toEqual([
       '2:3 the key ObjectName stands twice, first in line 1',
     ]));
   test('are exact inside JSON', () =>
@@ -232,28 +232,28 @@ describe('keys in any letter case', () => {
 });
 
 describe('merge keys', () => {
-  test('fill in what a map does not say itself; the earlier of several wins', () => {
+  test('add keys that the map does not have; the earlier of several maps wins', () => {
     const text =
       '- &one {type: csms, v: 1}\n- &two {type: other, w: 2}\n- <<: [*one, *two]\n  v: 3\n';
     const third = read(text).items[2]!;
     expect(['type', 'v', 'w'].map((key) => third.scalar(key)?.text)).toEqual(['csms', '3', '2']);
   });
-  test('are overruled in any letter case', () => {
+  test('are overridden by own keys in any letter case', () => {
     const second = read('- &a {objectName: a}\n- <<: *a\n  ObjectName: b\n', { keys: 'any-case' });
     expect(second.problems).toEqual([]);
     expect(second.items[1]!.scalar('objectName')?.text).toBe('b');
   });
-  test('a quoted one is a plain key', () =>
+  test('a quoted << is an ordinary key', () =>
     expect(readOne('- "<<": x').scalar('<<')?.text).toBe('x'));
-  test('take maps only', () =>
-    expect(complaints('- <<: x\n  a: b')).toEqual(['1:7 a merge key (<<) takes maps only']));
-  test('stand once', () =>
-    expect(complaints('- <<: {a: 1}\n  <<: {b: 1}')).toEqual([
+  test('accept only maps', () =>
+    expect(problemLines('- <<: x\n  a: b')).toEqual(['1:7 a merge key (<<) takes maps only']));
+  test('are accepted once', () =>
+    expect(problemLines('- <<: {a: 1}\n  <<: {b: 1}')).toEqual([
       '2:3 the key << stands twice, first in line 1',
     ]));
 });
 
-describe('JSON out of YAML keeps its digits', () => {
+describe('JSON from YAML keeps its digits', () => {
   test.each([
     ['{bar: true, baz: 10}', '{"bar":true,"baz":10}'],
     [`'{"baz": 1.50, "bar": [null, "x"]}'`, '{"bar":[null,"x"],"baz":1.50}'],
@@ -271,16 +271,16 @@ describe('JSON out of YAML keeps its digits', () => {
     expect(readOne(`- secretArgs: ${source}`).json('secretArgs')).toBe(json),
   );
 
-  test.each(['not json', '"{a: 1}"', `'{"a":1'`])('%s is none', (source) =>
-    expect(complaints(`- secretArgs: ${source}`, (item) => item.json('secretArgs'))).toEqual([
+  test.each(['not json', '"{a: 1}"', `'{"a":1'`])('%s is not JSON', (source) =>
+    expect(problemLines(`- secretArgs: ${source}`, (item) => item.json('secretArgs'))).toEqual([
       '1:3 secretArgs of item 1 must be a map or JSON text',
     ]),
   );
-  test('infinity is none', () =>
-    expect(complaints('- args: {a: .inf}', (item) => item.json('args'))).toEqual([
+  test('infinity is not a JSON number', () =>
+    expect(problemLines('- args: {a: .inf}', (item) => item.json('args'))).toEqual([
       '1:13 JSON has no such number',
     ]));
-  test('any JSON value, however written, gives one text', () => {
+  test('gives one text for any JSON value, in every spelling', () => {
     fc.assert(
       fc.property(fc.dictionary(fc.string(), fc.jsonValue(), { minKeys: 1 }), (value) => {
         const direct = readOne(`- args: ${JSON.stringify(JSON.stringify(value))}`).json('args');
@@ -292,7 +292,7 @@ describe('JSON out of YAML keeps its digits', () => {
   });
 });
 
-describe('what is wrong is reported where it stands', () => {
+describe('problems are reported with their position', () => {
   test.each([
     ['', '1:1 `objects` is empty'],
     ['# nothing', '1:1 `objects` is empty'],
@@ -315,18 +315,18 @@ describe('what is wrong is reported where it stands', () => {
     ['- a: `x', '1:6 not YAML: Plain value cannot start with reserved character `'],
     ['- a: b: c', '1:6 not YAML: Nested mappings are not allowed in compact mappings'],
     ['- a: ]canary', '1:6 not YAML: Unexpected flow-seq-end token in YAML stream'],
-  ])('%j', (text, complaint) => expect(complaints(text)).toEqual([complaint]));
+  ])('%j', (text, line) => expect(problemLines(text)).toEqual([line]));
 
-  test('a value of the wrong shape', () => {
+  test('a value of the wrong type', () => {
     const text = '- a: [1]\n  b: {}\n  c: maybe\n  d: x\n  e: [{}]\n';
-    const ask = (item: YamlMap): unknown => [
+    const readAll = (item: YamlMap): unknown => [
       item.scalar('a'),
       item.scalar('b'),
       item.boolean('c'),
       item.list('d'),
       item.map('e'),
     ];
-    expect(complaints(text, ask)).toEqual([
+    expect(problemLines(text, readAll)).toEqual([
       '1:3 a of item 1 must be a single value',
       '2:3 b of item 1 must be a single value',
       '3:3 c of item 1 must be true or false',
@@ -335,7 +335,7 @@ describe('what is wrong is reported where it stands', () => {
     ]);
   });
 
-  test('unknown keys, once each, with the nearest known one', () => {
+  test('unknown keys, once each, with the nearest known key', () => {
     const { items, problems } = read('- objectNmae: x\n  backupArn: y\n  objectType: csms\n');
     items[0]!.warnUnknown(['objectName', 'objectType']);
     expect(problems).toEqual([
@@ -359,33 +359,33 @@ describe('what is wrong is reported where it stands', () => {
     ]);
   });
 
-  test('the readable items are there all the same', () =>
+  test('the other items are still read', () =>
     expect(read('- a: 1\n-\n- b: 2').items.map(({ index }) => index)).toEqual([1, 3]));
 
-  test('values are never quoted, keys are cut', () => {
+  test('messages quote no value and shorten keys', () => {
     const text = `- a: canary-4711: canary-4711 "canary-4711"\n- ${'k'.repeat(900)}: 1\n  ${'k'.repeat(900)}: 2`;
-    const [message] = complaints(text);
+    const [message] = problemLines(text);
     expect(message).not.toContain('canary');
-    expect(complaints(text.split('\n').slice(1).join('\n'))[0]!.length).toBeLessThan(300);
+    expect(problemLines(text.split('\n').slice(1).join('\n'))[0]!.length).toBeLessThan(300);
   });
 });
 
-describe('caps', () => {
-  test('16 levels, counting the list and its items', () => {
+describe('limits', () => {
+  test('nesting: 16 levels, including the list and its items', () => {
     expect(readOne(`- a: ${'['.repeat(14)}${']'.repeat(14)}`).json('a')).toBe(
       `${'['.repeat(14)}${']'.repeat(14)}`,
     );
-    expect(complaints(`- a: ${'['.repeat(15)}${']'.repeat(15)}`)).toEqual([
+    expect(problemLines(`- a: ${'['.repeat(15)}${']'.repeat(15)}`)).toEqual([
       '1:21 nested more than 16 deep',
     ]);
   });
-  test('aliases do not lengthen them', () =>
-    expect(complaints(`- a: &a ${'['.repeat(10)}${']'.repeat(10)}\n- b: [[[[[*a]]]]]`)).toEqual([
+  test('nesting through aliases: 16 levels', () =>
+    expect(problemLines(`- a: &a ${'['.repeat(10)}${']'.repeat(10)}\n- b: [[[[[*a]]]]]`)).toEqual([
       '2:11 nested more than 16 deep',
     ]));
   test('100 aliases', () => {
-    expect(complaints(`- &a {x: 1}\n${'- *a\n'.repeat(100)}`)).toEqual([]);
-    expect(complaints(`- &a {x: 1}\n${'- *a\n'.repeat(101)}`)).toEqual([
+    expect(problemLines(`- &a {x: 1}\n${'- *a\n'.repeat(100)}`)).toEqual([]);
+    expect(problemLines(`- &a {x: 1}\n${'- *a\n'.repeat(101)}`)).toEqual([
       '102:3 more than 100 aliases to follow',
     ]);
   });
@@ -394,26 +394,27 @@ describe('caps', () => {
       { length: 9 },
       (_, row) => `- &a${row + 1} {k: [${Array(9).fill(`*a${row}`).join(',')}]}`,
     );
-    expect(complaints(`- &a0 {k: lol}\n${rows.join('\n')}`)).toEqual([
+    expect(problemLines(`- &a0 {k: lol}\n${rows.join('\n')}`)).toEqual([
       '4:12 more than 100 aliases to follow',
     ]);
   });
   test('1 MiB by aliases', () =>
-    expect(complaints(`- &a {x: ${'y'.repeat(20_000)}}\n${'- *a\n'.repeat(60)}`)).toEqual([
+    expect(problemLines(`- &a {x: ${'y'.repeat(20_000)}}\n${'- *a\n'.repeat(60)}`)).toEqual([
       '54:3 the aliases stand for more than 1 MiB',
     ]));
-  test('500 items, and what the caller says', () => {
+  test('500 items, or the caller’s maximum', () => {
     expect(read('- a: 1\n'.repeat(500)).problems).toEqual([]);
-    expect(complaints('- a: 1\n'.repeat(501))).toEqual([
+    expect(problemLines('- a: 1\n'.repeat(501))).toEqual([
       '1:1 the list has 501 items; at most 500 are allowed',
     ]);
-    expect(complaints('- l: [{}, {}]', (item) => item.list('l'), { maxItems: 1 })).toEqual([
+    expect(problemLines('- l: [{}, {}]', (item) => item.list('l'), { maxItems: 1 })).toEqual([
       '1:6 item 1, l has 2 items; at most 1 are allowed',
     ]);
   });
-  test('100 problems', () => expect(complaints('-\n'.repeat(300))).toHaveLength(100));
+  test('100 problems', () => expect(problemLines('-\n'.repeat(300))).toHaveLength(100));
 
-  // The library would exhaust the stack inside V8's regular expression compiler, which ends the process.
+  // Without limits the library exhausts the stack inside V8's regular expression compiler, which ends
+  // the process.
   test.each([
     '[',
     '{',
@@ -430,12 +431,12 @@ describe('caps', () => {
     '\n',
   ])('a megabyte of %j', (piece) => {
     const start = performance.now();
-    expect(complaints(piece.repeat(1_000_000 / piece.length)).length).toBeGreaterThan(0);
+    expect(problemLines(piece.repeat(1_000_000 / piece.length)).length).toBeGreaterThan(0);
     expect(performance.now() - start).toBeLessThan(8_000);
   });
 });
 
-describe('nothing throws', () => {
+describe('never throws', () => {
   const use = (item: YamlMap): void => {
     item.warnUnknown(['a']);
     for (const key of ['a', 'b', '<<', '']) {
@@ -448,7 +449,7 @@ describe('nothing throws', () => {
   };
   test('on random text', () => {
     fc.assert(
-      fc.property(fc.string({ unit: 'binary' }), (text) => void complaints(text, use)),
+      fc.property(fc.string({ unit: 'binary' }), (text) => void problemLines(text, use)),
       { numRuns: 500 },
     );
   });

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { SecretError } from '../core/errors.ts';
 import type { Grant, Outcome } from '../core/provider.ts';
-import { createAudit } from './audit.ts';
+import { Audit } from './audit.ts';
 
 const ref = { service: 'local', name: 'db' };
 const grantFor = (instance: string, fingerprint = 'p'): Grant =>
@@ -18,27 +18,27 @@ const outcome = (version: string): Outcome => ({
   value: { bytes: Buffer.from('canary-value'), version },
 });
 
-function trail() {
+function createFixture() {
   const lines: Record<string, unknown>[] = [];
   let time = 0;
   const log = pino(
     { base: null },
     { write: (line) => void lines.push(JSON.parse(line) as Record<string, unknown>) },
   );
-  const audit = createAudit({ log, now: () => time });
-  return { audit, lines, pass: (ms: number) => void (time += ms) };
+  const audit = new Audit({ log, now: () => time });
+  return { audit, lines, advance: (ms: number) => void (time += ms) };
 }
 
-describe('the audit trail', () => {
-  const asked = { provider: 'local', namespace: 'shop', pod: 'web-0', class: 'web' };
+describe('the audit log', () => {
+  const subject = { provider: 'local', namespace: 'shop', pod: 'web-0', class: 'web' };
 
-  test('has a line for a first delivery, a new version and a new principal, and none for a repetition', () => {
-    const { audit, lines } = trail();
-    expect(audit.delivered(asked, [grantFor('a')], [outcome('v1')])).toBe(true);
-    expect(audit.delivered(asked, [grantFor('a')], [outcome('v1')])).toBe(false);
-    expect(audit.delivered(asked, [grantFor('a')], [outcome('v2')])).toBe(true);
-    expect(audit.delivered(asked, [grantFor('a', 'q')], [outcome('v2')])).toBe(true);
-    expect(audit.delivered(asked, [grantFor('b')], [outcome('v2')])).toBe(true);
+  test('has a line for a first delivery, a new version and a new principal, and none for a repeat', () => {
+    const { audit, lines } = createFixture();
+    expect(audit.recordDelivery(subject, [grantFor('a')], [outcome('v1')])).toBe(true);
+    expect(audit.recordDelivery(subject, [grantFor('a')], [outcome('v1')])).toBe(false);
+    expect(audit.recordDelivery(subject, [grantFor('a')], [outcome('v2')])).toBe(true);
+    expect(audit.recordDelivery(subject, [grantFor('a', 'q')], [outcome('v2')])).toBe(true);
+    expect(audit.recordDelivery(subject, [grantFor('b')], [outcome('v2')])).toBe(true);
     expect(lines.map((line) => line.audit)).toEqual([
       'delivered',
       'changed',
@@ -46,7 +46,7 @@ describe('the audit trail', () => {
       'delivered',
     ]);
     expect(lines[0]).toMatchObject({
-      ...asked,
+      ...subject,
       service: 'local',
       object: 'db',
       version: 'v1',
@@ -55,13 +55,13 @@ describe('the audit trail', () => {
     expect(JSON.stringify(lines)).not.toContain('canary');
   });
 
-  test('counts the repetitions of a refusal within a minute', () => {
-    const { audit, lines, pass } = trail();
-    const refused = new SecretError('NOT_GRANTED', 'no');
-    for (let i = 0; i < 5; i++) audit.refused(asked, refused);
-    audit.refused({ ...asked, pod: 'web-1' }, refused);
-    pass(60_000);
-    audit.refused(asked, refused);
+  test('counts the repeats of a denial within a minute', () => {
+    const { audit, lines, advance } = createFixture();
+    const denial = new SecretError('NOT_GRANTED', 'no');
+    for (let i = 0; i < 5; i++) audit.recordDenial(subject, denial);
+    audit.recordDenial({ ...subject, pod: 'web-1' }, denial);
+    advance(60_000);
+    audit.recordDenial(subject, denial);
     expect(lines.map(({ pod, repeats }) => [pod, repeats])).toEqual([
       ['web-0', 0],
       ['web-1', 0],
@@ -69,19 +69,19 @@ describe('the audit trail', () => {
     ]);
   });
 
-  test('is not silenced by a clock that was fast', () => {
-    const { audit, lines, pass } = trail();
-    const refused = new SecretError('NOT_GRANTED', 'no');
-    pass(86_400_000);
-    audit.refused(asked, refused);
-    pass(-86_400_000);
-    audit.refused(asked, refused);
+  test('logs a denial after the clock was set back', () => {
+    const { audit, lines, advance } = createFixture();
+    const denial = new SecretError('NOT_GRANTED', 'no');
+    advance(86_400_000);
+    audit.recordDenial(subject, denial);
+    advance(-86_400_000);
+    audit.recordDenial(subject, denial);
     expect(lines).toHaveLength(2);
   });
 
-  test('leaves out what is no refusal', () => {
-    const { audit, lines } = trail();
-    audit.refused(asked, new SecretError('STORE_UNAVAILABLE', 'away'));
+  test('ignores errors that are not a denial', () => {
+    const { audit, lines } = createFixture();
+    audit.recordDenial(subject, new SecretError('STORE_UNAVAILABLE', 'away'));
     expect(lines).toEqual([]);
   });
 });

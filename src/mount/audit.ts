@@ -6,14 +6,7 @@ import { isRecent } from '../concurrency/time.ts';
 import { createRefKeys } from '../core/plan.ts';
 import type { Grant, Outcome } from '../core/provider.ts';
 
-/** See {@link createAudit}. */
-export type Audit = {
-  /** Says whether anything in it was new: an object first delivered, or with another version or principal. */
-  delivered(asked: AuditSubject, grants: readonly Grant[], outcomes: readonly Outcome[]): boolean;
-  refused(asked: AuditSubject, error: SecretError): void;
-};
-
-/** Who asked for what: the fields that every log line of a request has. */
+/** The fields that every log line of a request has. */
 export type AuditSubject = {
   readonly provider: string;
   readonly namespace?: string;
@@ -22,91 +15,105 @@ export type AuditSubject = {
   readonly class?: string;
 };
 
-const repeatWindow = 60_000;
+const repeatWindowMs = 60_000;
+const maxWorkloads = 2_000;
+const maxDenials = 2_000;
+const maxObjectsPerWorkload = 1_000;
 
 type Delivery = { readonly fingerprint: string; readonly version: string | undefined };
+type Denial = { readonly since: number; repeats: number };
 
 /**
- * The trail of who was given what: a line when an object is first delivered to a workload, when its version or principal changes, and at
- * every refusal, where repeats within a minute are counted into the next line. Never a value.
+ * The audit log of deliveries and denials. It has a line when an object is first delivered to a
+ * workload, when the object's version or principal changes, and at every denial. Repeats of a denial
+ * within a minute are counted into the next line. It never holds a value.
  */
-export function createAudit({
-  log,
-  now,
-}: {
-  readonly log: Logger;
-  readonly now: () => number;
-}): Audit {
-  const byInstance = new LRUCache<string, Map<string, Delivery>>({ max: 2_000 });
-  const refusals = new LRUCache<string, { since: number; repeats: number }>({ max: 2_000 });
-  const keyOf = createRefKeys();
+export class Audit {
+  readonly #log: Logger;
+  readonly #now: () => number;
+  readonly #deliveriesByInstance = new LRUCache<string, Map<string, Delivery>>({
+    max: maxWorkloads,
+  });
+  readonly #denials = new LRUCache<string, Denial>({ max: maxDenials });
+  readonly #keyOf = createRefKeys();
 
-  /** What a workload was given, by object; a workload that goes on and on through new objects begins anew. */
-  const deliveriesTo = (instance: string): Map<string, Delivery> => {
-    let deliveries = byInstance.get(instance);
-    if (deliveries === undefined || deliveries.size > 1_000) {
-      deliveries = new Map();
-      byInstance.set(instance, deliveries);
-    }
-    return deliveries;
-  };
+  /** @param deps.now milliseconds since the epoch */
+  constructor({ log, now }: { readonly log: Logger; readonly now: () => number }) {
+    this.#log = log;
+    this.#now = now;
+  }
 
-  return {
-    delivered(asked, grants, outcomes) {
-      let news = false;
-      const instance = grants[0]?.workload.instance;
-      if (instance === undefined) return news;
-      const deliveries = deliveriesTo(instance);
-      for (const [index, outcome] of outcomes.entries()) {
-        const principal = grants[index]?.principal;
-        if (principal === undefined || outcome.kind !== 'value') continue;
-        const { served, value } = outcome;
-        const key = keyOf(served);
-        const before = deliveries.get(key);
-        const { fingerprint, description } = principal;
-        if (before?.fingerprint === fingerprint && before.version === value.version) continue;
-        deliveries.set(key, { fingerprint, version: value.version });
-        news = true;
-        log.info(
-          {
-            ...asked,
-            audit: before === undefined ? 'delivered' : 'changed',
-            service: served.service,
-            object: served.name,
-            region: served.region,
-            version: value.version,
-            principal: description,
-          },
-          'audit',
-        );
-      }
-      return news;
-    },
-    refused(asked, error) {
-      if (!isRefusal(error)) return;
-      const key = JSON.stringify([asked, error.code, error.message]);
-      const seen = refusals.get(key);
-      if (seen !== undefined && isRecent(seen.since, repeatWindow, now())) {
-        seen.repeats += 1;
-        return;
-      }
-      refusals.set(key, { since: now(), repeats: 0 });
-      log.warn(
+  /** @returns whether anything is new: an object's first delivery, or another version or principal */
+  recordDelivery(
+    subject: AuditSubject,
+    grants: readonly Grant[],
+    outcomes: readonly Outcome[],
+  ): boolean {
+    let isChange = false;
+    const instance = grants[0]?.workload.instance;
+    if (instance === undefined) return isChange;
+    const deliveries = this.#deliveriesTo(instance);
+    for (const [index, outcome] of outcomes.entries()) {
+      const principal = grants[index]?.principal;
+      if (principal === undefined || outcome.kind !== 'value') continue;
+      const { served, value } = outcome;
+      const key = this.#keyOf(served);
+      const previous = deliveries.get(key);
+      const { fingerprint, description } = principal;
+      if (previous?.fingerprint === fingerprint && previous.version === value.version) continue;
+      deliveries.set(key, { fingerprint, version: value.version });
+      isChange = true;
+      this.#log.info(
         {
-          ...asked,
-          audit: 'refused',
-          code: error.code,
-          reason: error.message,
-          repeats: seen?.repeats ?? 0,
+          ...subject,
+          audit: previous === undefined ? 'delivered' : 'changed',
+          service: served.service,
+          object: served.name,
+          region: served.region,
+          version: value.version,
+          principal: description,
         },
         'audit',
       );
-    },
-  };
+    }
+    return isChange;
+  }
+
+  /** Ignores errors that are not a decision against the caller. */
+  recordDenial(subject: AuditSubject, error: SecretError): void {
+    if (!isDenial(error)) return;
+    const key = JSON.stringify([subject, error.code, error.message]);
+    const previous = this.#denials.get(key);
+    if (previous !== undefined && isRecent(previous.since, repeatWindowMs, this.#now())) {
+      previous.repeats += 1;
+      return;
+    }
+    this.#denials.set(key, { since: this.#now(), repeats: 0 });
+    this.#log.warn(
+      {
+        ...subject,
+        audit: 'refused',
+        code: error.code,
+        reason: error.message,
+        repeats: previous?.repeats ?? 0,
+      },
+      'audit',
+    );
+  }
+
+  /** What a workload received, by object. A workload with too many objects starts with an empty map. */
+  #deliveriesTo(instance: string): Map<string, Delivery> {
+    let deliveries = this.#deliveriesByInstance.get(instance);
+    if (deliveries === undefined || deliveries.size > maxObjectsPerWorkload) {
+      deliveries = new Map();
+      this.#deliveriesByInstance.set(instance, deliveries);
+    }
+    return deliveries;
+  }
 }
 
-/** A decision against the caller, as opposed to a mistake in its class or a store that does not answer. */
-function isRefusal({ code }: SecretError): boolean {
+/** A decision against the caller. A mistake in its class and an outage of the store are not. */
+function isDenial({ code }: SecretError): boolean {
   const { grpc } = codes[code];
   return (
     grpc === 'PERMISSION_DENIED' || grpc === 'UNAUTHENTICATED' || code === 'IDENTITY_DOWNGRADE'

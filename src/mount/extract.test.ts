@@ -3,26 +3,27 @@ import fc from 'fast-check';
 import { thrownError } from '../../test/fakes/failure.ts';
 import type { SecretError } from '../core/errors.ts';
 import type { Selector } from '../core/plan.ts';
-import { createSelect } from './extract.ts';
+import { createOpenSecret } from './extract.ts';
 
-// Its limit has tests of its own; on a busy machine the others need more.
-const select = createSelect({ limitMs: 2_000 });
+// The limit has its own tests. The other tests must not reach it on a busy machine.
+const openSecret = createOpenSecret({ limitMs: 2_000 });
 const ref = { service: 'csms', name: 'db' };
 
-function take(document: string | Uint8Array, selector: Selector): string {
+function extractText(document: string | Uint8Array, selector: Selector): string {
   const bytes = typeof document === 'string' ? Buffer.from(document) : document;
-  return Buffer.from(select(ref, { bytes })(selector)).toString();
+  return Buffer.from(openSecret(ref, { bytes })(selector)).toString();
 }
-const takeKey = (document: string, key: string): string => take(document, { kind: 'key', key });
+const extractKey = (document: string, key: string): string =>
+  extractText(document, { kind: 'key', key });
 const search = (document: string, expression: string): string =>
-  take(document, { kind: 'jmespath', expression });
-const takeEither = (document: string, text: string): string =>
-  take(document, { kind: 'key-or-jmespath', text });
+  extractText(document, { kind: 'jmespath', expression });
+const extractKeyOrSearch = (document: string, text: string): string =>
+  extractText(document, { kind: 'key-or-jmespath', text });
 
-describe('the whole secret', () => {
-  test('is its bytes, the very ones', () => {
+describe('the selector whole', () => {
+  test('returns the cached buffer, not a copy', () => {
     const bytes = Buffer.from([0, 255, 1]);
-    expect(select(ref, { bytes })({ kind: 'whole' })).toBe(bytes);
+    expect(openSecret(ref, { bytes })({ kind: 'whole' })).toBe(bytes);
   });
 });
 
@@ -42,16 +43,16 @@ describe('a literal key', () => {
     'a\nb',
   ])('%j', (key) => {
     const document = `{${JSON.stringify(key)}: "x", "other": 1}`;
-    expect(takeKey(document, key)).toBe('x');
-    expect(takeEither(document, key)).toBe('x');
-    expect(takeEither(document, JSON.stringify(key))).toBe('x');
+    expect(extractKey(document, key)).toBe('x');
+    expect(extractKeyOrSearch(document, key)).toBe('x');
+    expect(extractKeyOrSearch(document, JSON.stringify(key))).toBe('x');
   });
 
   test.each(['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'valueOf', 'length'])(
-    '%s is not there unless written',
+    '%s is missing unless the document has it',
     (key) => {
       for (const document of ['{"a": {}}', '[1]', '"text"', '1.50'])
-        for (const read of [takeKey, takeEither, search])
+        for (const read of [extractKey, extractKeyOrSearch, search])
           expect(thrownError(() => read(document, key)).code).toBe('KEY_NOT_FOUND');
       expect(thrownError(() => search('{"a": {}}', `a.${key}`)).code).toBe('KEY_NOT_FOUND');
       expect(thrownError(() => search('{"a": {}, "b": 1.50}', `[a, b][*].${key} | [0]`)).code).toBe(
@@ -60,30 +61,30 @@ describe('a literal key', () => {
     },
   );
 
-  test('comes before a JMESPath expression', () => {
+  test('is tried before a JMESPath expression', () => {
     const document = '{"a.b": "literal", "a": {"b": "path", "c": "deep"}}';
-    expect(takeEither(document, 'a.b')).toBe('literal');
-    expect(takeEither(document, 'a.c')).toBe('deep');
+    expect(extractKeyOrSearch(document, 'a.b')).toBe('literal');
+    expect(extractKeyOrSearch(document, 'a.c')).toBe('deep');
     expect(search(document, 'a.b')).toBe('path');
-    expect(takeEither('{"a": [1, 2]}', 'a[1]')).toBe('2');
+    expect(extractKeyOrSearch('{"a": [1, 2]}', 'a[1]')).toBe('2');
   });
 
-  test('that is null is not looked for any further', () =>
-    expect(thrownError(() => takeEither('{"a.b": null, "a": {"b": 1}}', 'a.b')).message).toBe(
-      'the key "a.b" of csms secret "db" is null',
-    ));
+  test('that is null is not tried as an expression', () =>
+    expect(
+      thrownError(() => extractKeyOrSearch('{"a.b": null, "a": {"b": 1}}', 'a.b')).message,
+    ).toBe('the key "a.b" of csms secret "db" is null'));
 
-  test('of any name gives any text', () => {
+  test('may have any name and any text', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary' }), (key, text) => {
         const document = JSON.stringify(Object.fromEntries([[key, text]]));
-        expect(takeKey(document, key)).toBe(text.toWellFormed());
+        expect(extractKey(document, key)).toBe(text.toWellFormed());
       }),
     );
   });
 });
 
-describe('what a value gives', () => {
+describe('a value', () => {
   test.each([
     ['"text"', 'text'],
     ['""', ''],
@@ -99,17 +100,17 @@ describe('what a value gives', () => {
     ['[]', '[]'],
     ['{}', '{}'],
   ])('%s gives %s', (json, text) => {
-    for (const read of [takeKey, search, takeEither])
+    for (const read of [extractKey, search, extractKeyOrSearch])
       expect(read(`{"v": ${json}}`, 'v')).toBe(text);
     expect(search(`{"v": [${json}]}`, 'v[0]')).toBe(text);
   });
 
-  test('null, and nothing, are errors', () => {
-    expect(thrownError(() => takeKey('{"v": null}', 'v'))).toMatchObject({
+  test('that is null or missing is an error', () => {
+    expect(thrownError(() => extractKey('{"v": null}', 'v'))).toMatchObject({
       code: 'KEY_NOT_FOUND',
       message: 'the key "v" of csms secret "db" is null',
     });
-    expect(thrownError(() => takeKey('{"v": 1}', 'w'))).toMatchObject({
+    expect(thrownError(() => extractKey('{"v": 1}', 'w'))).toMatchObject({
       code: 'KEY_NOT_FOUND',
       message: 'csms secret "db" has no key "w"',
       hint: 'check the spelling, letter case counts',
@@ -119,7 +120,7 @@ describe('what a value gives', () => {
         code: 'KEY_NOT_FOUND',
         message: `the JMESPath "${expression}" finds nothing in csms secret "db"`,
       });
-    expect(thrownError(() => takeEither('{"v": 1}', 'a-b')).message).toBe(
+    expect(thrownError(() => extractKeyOrSearch('{"v": 1}', 'a-b')).message).toBe(
       'csms secret "db" has no key "a-b"',
     );
   });
@@ -151,28 +152,28 @@ describe('JMESPath', () => {
     ['merge(hosts[1].tags, `{"y": 2}`)', '{"x":1,"y":2}'],
   ])('%s', (expression, text) => expect(search(document, expression)).toBe(text));
 
-  test('numbers with unusual characters keep them, and can be ordered', () => {
+  test('numbers keep their characters and can be ordered', () => {
     const prices = '{"l": [{"p": 1.50}, {"p": 2.50}]}';
     expect(search(prices, 'l[?p > `2`].p')).toBe('[2.50]');
     expect(search(prices, 'l[*].type(p)')).toBe('["number","number"]');
     expect(search(prices, 'sort_by(l, &p)[-1].p')).toBe('2.50');
   });
 
-  test('what could change digits fails', () => {
+  test('fails where a number would lose digits', () => {
     for (const expression of ['to_string(n)', 'max([n, `1`])', 'n > `1`'])
       expect(thrownError(() => search('{"n": 12345678901234567890}', expression)).message).toBe(
         `the JMESPath "${expression}" cannot be applied to csms secret "db"`,
       );
   });
 
-  test('the library’s remark is shown where it quotes no value', () =>
+  test('shows the library’s message where it quotes no value', () =>
     expect(thrownError(() => search(document, 'length(hosts[0].port)'))).toMatchObject({
       code: 'INVALID_CLASS',
       message:
         'the JMESPath "length(hosts[0].port)" cannot be applied to csms secret "db": length() expected argument 1 to be type string,array,object but received type number instead.',
     }));
 
-  test('a faulty expression is said to be one', () =>
+  test('reports an expression that is not valid', () =>
     expect(thrownError(() => search('{}', 'a-b'))).toMatchObject({
       code: 'INVALID_CLASS',
       message:
@@ -183,10 +184,12 @@ describe('JMESPath', () => {
     ['an endless flattening', `[@,@][]${' | [*].[@,@,@,@][]'.repeat(40)}`],
     ['an endless text', `[@]${' | [@,@,@,@,@,@]'.repeat(30)}`],
     ['texts of texts', `@${' | to_string([@,@,@,@])'.repeat(20)}`],
-  ])('%s is cut', (_, expression) => {
+  ])('stops %s', (_, expression) => {
     const start = performance.now();
     const bytes = Buffer.from(JSON.stringify(Array(1_000).fill('x')));
-    const cut = thrownError(() => createSelect()(ref, { bytes })({ kind: 'jmespath', expression }));
+    const cut = thrownError(() =>
+      createOpenSecret()(ref, { bytes })({ kind: 'jmespath', expression }),
+    );
     expect(cut).toMatchObject({
       code: 'INVALID_CLASS',
       message: expect.stringMatching(/longer than 50 ms$/),
@@ -194,8 +197,8 @@ describe('JMESPath', () => {
     expect(performance.now() - start).toBeLessThan(2_000);
   });
 
-  test('never gives what the library itself would not, of plain keys', () => {
-    // Behind a pipe the library does what is otherwise done without it.
+  test('gives for plain keys what the library gives', () => {
+    // With a pipe the library evaluates the expression; without it our own code does.
     const keys = fc
       .array(fc.constantFrom('a', 'b', '"a"', '"c-d"', 'constructor', '__proto__'), {
         minLength: 1,
@@ -233,35 +236,36 @@ describe('a secret that is not JSON', () => {
   test.each(['canary-4711', '', '{canary', '{"a": canary}', '\ud800', '['.repeat(100_000), '\0'])(
     '%#',
     (document) => {
-      const error = thrownError(() => takeKey(document, 'a'));
+      const error = thrownError(() => extractKey(document, 'a'));
       expect(error).toMatchObject({
         code: 'NOT_JSON',
-        message: 'csms secret "db" is not JSON, so nothing can be taken out of it',
+        message: 'csms secret "db" is not JSON, so no key can be read from it',
       });
       expect(`${error.summary} ${String(error.cause)}`).not.toContain('canary');
     },
   );
-  test('nor UTF-8', () =>
+  test('is reported when it is not UTF-8', () =>
     expect(
-      thrownError(() => take(Buffer.from([0x22, 0xff, 0x22]), { kind: 'key', key: 'a' })).code,
+      thrownError(() => extractText(Buffer.from([0x22, 0xff, 0x22]), { kind: 'key', key: 'a' }))
+        .code,
     ).toBe('NOT_JSON'));
-  test('JSON, but no object', () =>
-    expect(thrownError(() => takeKey('[1]', 'a')).message).toBe(
-      'csms secret "db" is JSON, but no object with keys',
+  test('is reported when it is JSON but not an object', () =>
+    expect(thrownError(() => extractKey('[1]', 'a')).message).toBe(
+      'csms secret "db" is JSON, but not an object with keys',
     ));
 });
 
-test('a document beside the bytes is what is looked into', () => {
+test('keys are looked up in the document where a value has one', () => {
   const value = {
     bytes: Buffer.from('{"data":{"data":{"a":"envelope"}}}'),
     document: '{"a":"inner"}',
   };
-  expect(Buffer.from(select(ref, value)({ kind: 'key', key: 'a' })).toString()).toBe('inner');
+  expect(Buffer.from(openSecret(ref, value)({ kind: 'key', key: 'a' })).toString()).toBe('inner');
 });
 
-test('a secret is named with its region', () => {
-  const open = select({ ...ref, region: 'eu-west-1' }, { bytes: Buffer.from('{}') });
-  expect(thrownError(() => open({ kind: 'key', key: 'k' })).message).toBe(
+test('messages name the secret with its region', () => {
+  const extract = openSecret({ ...ref, region: 'eu-west-1' }, { bytes: Buffer.from('{}') });
+  expect(thrownError(() => extract({ kind: 'key', key: 'k' })).message).toBe(
     'csms secret "db" in eu-west-1 has no key "k"',
   );
 });

@@ -8,35 +8,42 @@ import { checkExpression, plainKeys } from '../formats/jmespath.ts';
 import { ExactNumber, type JsonValue, parseJsonText, toJsonText } from '../formats/json.ts';
 
 /**
- * Takes a file's content out of a secret. A string gives its text; a number, a boolean, an object or a list its compact JSON, numbers with the
- * characters they have in the secret; null is nothing.
- * @throws SecretError NOT_JSON, KEY_NOT_FOUND, and INVALID_CLASS for an expression that cannot be applied. None quotes the secret or its keys.
+ * Extracts a file's content from a secret. A string gives its text. A number, a boolean, an object
+ * or a list gives its compact JSON, with the characters that numbers have in the secret. Null counts
+ * as missing.
+ * @throws SecretError NOT_JSON, KEY_NOT_FOUND, and INVALID_CLASS for an expression that cannot be
+ * applied. None of them quotes the secret or its keys.
  */
-export type Take = (selector: Selector) => Uint8Array;
+export type Extractor = (selector: Selector) => Uint8Array;
 
 /**
- * Opens a secret: its JSON is parsed when first needed, and forgotten with the returned function.
- * @param time what the JMESPath expressions of all secrets of a volume may still take together; default {@link createExpressionTime}
+ * Creates the extractor of one secret. The secret's JSON is parsed on first use and released with
+ * the extractor.
+ * @param time what the JMESPath expressions of all secrets of a volume may still take together;
+ * default {@link createExpressionTime}
  */
-export type Select = (ref: SecretRef, value: SecretValue, time?: ExpressionTime) => Take;
+export type OpenSecret = (ref: SecretRef, value: SecretValue, time?: ExpressionTime) => Extractor;
 
-/** Of the CPU's time, in milliseconds; spent when it is not above 0. */
-export type ExpressionTime = { leftMs: number };
+/** CPU time in milliseconds. No expression starts when it is 0 or less. */
+export type ExpressionTime = { remainingMs: number };
 
-/** The time of one volume: an expression holds up everybody else's mounts while it runs, and a class can have thousands. */
+/**
+ * The time of one volume. An expression blocks all other mounts while it runs, and a class can have
+ * thousands of expressions.
+ */
 export function createExpressionTime(): ExpressionTime {
-  return { leftMs: volumeMs };
+  return { remainingMs: volumeMs };
 }
 
 const volumeMs = 200;
 
 const checkSpelling = 'check the spelling, letter case counts';
-/** Characters of a result; more fits into no response. */
-const longestResult = 4_194_304;
+/** In characters. A longer result fits into no response. */
+const maxResultLength = 4_194_304;
 
-/** `limitMs`: how long a JMESPath expression may take over a document; default 50. */
-export function createSelect({ limitMs = 50 } = {}): Select {
-  const underLimit = createTimeLimit(limitMs);
+/** @param options.limitMs how long a JMESPath expression may take on one document; default 50 */
+export function createOpenSecret({ limitMs = 50 } = {}): OpenSecret {
+  const runWithLimit = createTimeLimit(limitMs);
 
   return (ref, value, time = createExpressionTime()) => {
     const secret = nameSecret(ref);
@@ -49,49 +56,53 @@ export function createSelect({ limitMs = 50 } = {}): Select {
           return value.bytes;
         case 'key':
           return (
-            takeKey(document(), selector.key) ??
-            missing(`${secret} has no key ${quote(selector.key)}`)
+            extractKey(document(), selector.key) ??
+            throwNotFound(`${secret} has no key ${quote(selector.key)}`)
           );
         case 'jmespath':
-          return takeExpression(selector.expression, document());
+          return extractExpression(selector.expression, document());
         case 'key-or-jmespath': {
           const { text } = selector;
-          const literal = takeKey(document(), text);
+          const literal = extractKey(document(), text);
           if (literal !== undefined) return literal;
           if (checkExpression(text) !== undefined)
-            return missing(`${secret} has no key ${quote(text)}`);
-          return takeExpression(text, document());
+            return throwNotFound(`${secret} has no key ${quote(text)}`);
+          return extractExpression(text, document());
         }
       }
     };
 
-    function takeKey(json: JsonValue, key: string): Buffer | undefined {
+    function extractKey(json: JsonValue, key: string): Buffer | undefined {
       if (!isObject(json))
-        throw new SecretError('KEY_NOT_FOUND', `${secret} is JSON, but no object with keys`);
-      const item = ownItem(json, key);
-      if (item === null) return missing(`the key ${quote(key)} of ${secret} is null`);
+        throw new SecretError('KEY_NOT_FOUND', `${secret} is JSON, but not an object with keys`);
+      const item = ownProperty(json, key);
+      if (item === null) return throwNotFound(`the key ${quote(key)} of ${secret} is null`);
       return item === undefined ? undefined : toBytes(item);
     }
 
-    function takeExpression(expression: string, json: JsonValue): Uint8Array {
+    function extractExpression(expression: string, json: JsonValue): Uint8Array {
       const keys = plainKeys(expression);
       const found =
         keys === undefined
           ? search(expression, json)
-          : keys.reduce<JsonValue | undefined>(ownItem, json);
+          : keys.reduce<JsonValue | undefined>(ownProperty, json);
       return (
-        toBytes(found) ?? missing(`the JMESPath ${quote(expression)} finds nothing in ${secret}`)
+        toBytes(found) ??
+        throwNotFound(`the JMESPath ${quote(expression)} finds nothing in ${secret}`)
       );
     }
 
-    /** The result's text: writing it out is limited too, since shared parts can make it endless. */
+    /**
+     * The result's text. The limit covers serialization too: a result whose parts are shared can be
+     * endless as text.
+     */
     function search(expression: string, json: JsonValue): string | undefined {
-      if (time.leftMs <= 0) throw takeTooLong();
+      if (time.remainingMs <= 0) throw expressionsTooSlow();
       const problem = checkExpression(expression);
       if (problem !== undefined)
         throw new SecretError('INVALID_CLASS', `the JMESPath ${quote(expression)} ${problem}`);
       try {
-        return underLimit(time, () => textOf(jmespath.search(json, expression)));
+        return runWithLimit(time, () => textOf(jmespath.search(json, expression)));
       } catch (thrown) {
         throw new SecretError(
           'INVALID_CLASS',
@@ -117,11 +128,11 @@ function quote(text: string): string {
   return `"${sanitizeExternalText(text)}"`;
 }
 
-function missing(message: string): never {
+function throwNotFound(message: string): never {
   throw new SecretError('KEY_NOT_FOUND', message, { hint: checkSpelling });
 }
 
-function takeTooLong(): SecretError {
+function expressionsTooSlow(): SecretError {
   return new SecretError(
     'INVALID_CLASS',
     `the JMESPath expressions of the class take longer than ${volumeMs} ms together`,
@@ -134,7 +145,7 @@ function parseDocument({ document, bytes }: SecretValue, secret: string): JsonVa
     return parseJsonText(document ?? new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch {
     // The parser's message quotes the secret.
-    throw new SecretError('NOT_JSON', `${secret} is not JSON, so nothing can be taken out of it`, {
+    throw new SecretError('NOT_JSON', `${secret} is not JSON, so no key can be read from it`, {
       hint: 'store a JSON object, or mount the secret whole',
     });
   }
@@ -149,33 +160,38 @@ function isObject(value: JsonValue | undefined): value is Readonly<Record<string
   );
 }
 
-function ownItem(value: JsonValue | undefined, key: string): JsonValue | undefined {
+function ownProperty(value: JsonValue | undefined, key: string): JsonValue | undefined {
   return isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
 }
 
-/** `undefined` for what is no JSON value, or none to write: null, not a number, an object's inherited function. */
+/**
+ * `undefined` for null, for a number that is not finite, and for what is not a JSON value, such as
+ * an object's inherited function.
+ */
 function textOf(value: unknown): string | undefined {
   if (typeof value === 'string') return value;
   const isNothing = value === null || value === undefined || typeof value === 'function';
   if (isNothing || (typeof value === 'number' && !Number.isFinite(value))) return undefined;
-  return toJsonText(value as JsonValue, { limit: longestResult });
+  return toJsonText(value as JsonValue, { limit: maxResultLength });
 }
 
 /**
- * Runs a function, and cuts it where it takes longer than `limitMs`. The limit is one of wall time, and a throttled container may stand still for
- * longer: who was cut without having used the CPU is run again. What was used is taken off `time`. The context is made when first needed.
+ * Runs a function and aborts it after `limitMs`. `node:vm` limits wall time, and a throttled
+ * container can stand still for longer than the limit. So a function that was aborted without having
+ * used the CPU runs again. The CPU time used is subtracted from `time`. The VM context is created on
+ * first use.
  */
 function createTimeLimit(limitMs: number): <T>(time: ExpressionTime, work: () => T) => T {
   const script = new Script('work()');
   let context: { work?: (() => unknown) | undefined } | undefined;
 
-  const run = (inside: object, attempts: number): unknown => {
+  const run = (vmContext: object, maxAttempts: number): unknown => {
     const before = process.cpuUsage();
     try {
-      return script.runInContext(inside, { timeout: limitMs });
+      return script.runInContext(vmContext, { timeout: limitMs });
     } catch (thrown) {
-      const stoodStill = isTimeout(thrown) && usedSince(before) < limitMs / 2;
-      if (stoodStill && attempts > 1) return run(inside, attempts - 1);
+      const wasThrottled = isTimeout(thrown) && cpuMsSince(before) < limitMs / 2;
+      if (wasThrottled && maxAttempts > 1) return run(vmContext, maxAttempts - 1);
       throw thrown;
     }
   };
@@ -188,12 +204,12 @@ function createTimeLimit(limitMs: number): <T>(time: ExpressionTime, work: () =>
       return run(context, 4) as ReturnType<typeof work>;
     } finally {
       context.work = undefined;
-      time.leftMs -= usedSince(before);
+      time.remainingMs -= cpuMsSince(before);
     }
   };
 }
 
-function usedSince(before: NodeJS.CpuUsage): number {
+function cpuMsSince(before: NodeJS.CpuUsage): number {
   const { user, system } = process.cpuUsage(before);
   return (user + system) / 1_000;
 }
@@ -202,10 +218,10 @@ function isTimeout(thrown: unknown): boolean {
   return (thrown as { code?: string }).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT';
 }
 
-/** Only the library's remarks about types and arguments are fit to be shown: they quote no value. */
+/** Shows only the library's messages about types and arguments, because they quote no value. */
 function reason(thrown: unknown, limitMs: number): string {
   const { message = '' } = thrown as { message?: string };
   if (isTimeout(thrown)) return `: it takes longer than ${limitMs} ms`;
-  const said = /^(?:TypeError|ArgumentError): (.+)/.exec(message)?.[1];
-  return said === undefined ? '' : `: ${sanitizeExternalText(said)}`;
+  const libraryMessage = /^(?:TypeError|ArgumentError): (.+)/.exec(message)?.[1];
+  return libraryMessage === undefined ? '' : `: ${sanitizeExternalText(libraryMessage)}`;
 }

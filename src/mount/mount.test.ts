@@ -17,14 +17,14 @@ import { grant } from '../core/grant.ts';
 import type { AuthorizeContext, Grant, Provider } from '../core/provider.ts';
 import { createCacheMetrics } from '../cache/metrics.ts';
 import { SecretCache } from '../cache/secret-cache.ts';
-import { createAudit } from './audit.ts';
-import { createMountMetrics } from './metrics.ts';
+import { Audit } from './audit.ts';
+import { MountMetrics } from './metrics.ts';
 import { createDriverMount } from '../csi/mount-request.ts';
 import { createMount } from './mount.ts';
-import { createPlanCache } from './plan-cache.ts';
+import { PlanCache } from './plan-cache.ts';
 import { createRender } from './render.ts';
-import { createStaleness } from './staleness.ts';
-import { createVolumeHistory } from './volume-history.ts';
+import { Staleness } from './staleness.ts';
+import { VolumeHistory } from './volume-history.ts';
 
 const ref = { service: 'kms', name: 'db' };
 const plan: Plan = {
@@ -35,20 +35,20 @@ const plan: Plan = {
   login: undefined,
 };
 
-/** A house whose provider answers by script and admits by rule. */
-function house({ limit = 10 } = {}) {
+/** A pipeline over one provider whose results and authorization the test sets. */
+function createFixture({ limit = 10 } = {}) {
   const scripted: ScriptedProvider = createScriptedProvider();
   const fingerprint = createFingerprint(new Uint8Array(32));
   const seen = {
     compiled: 0,
-    admissions: [] as AuthorizeContext[],
+    authorizeContexts: [] as AuthorizeContext[],
     identity: 'shared' as 'own' | 'shared',
   };
-  const rule: {
-    admit: (admission: AuthorizeContext) => void;
+  const authorization: {
+    check: (context: AuthorizeContext) => void;
     grants: (grants: Grant[]) => Grant[];
   } = {
-    admit: () => undefined,
+    check: () => undefined,
     grants: (grants) => grants,
   };
   const provider: Provider = {
@@ -57,10 +57,10 @@ function house({ limit = 10 } = {}) {
       seen.compiled += 1;
       return { plan, problems: [] };
     },
-    authorize: async (workload, { refs }, admission) => {
-      seen.admissions.push(admission);
-      rule.admit(admission);
-      return rule.grants(
+    authorize: async (workload, { refs }, context) => {
+      seen.authorizeContexts.push(context);
+      authorization.check(context);
+      return authorization.grants(
         refs.map((one) =>
           grant({
             ref: one,
@@ -86,9 +86,9 @@ function house({ limit = 10 } = {}) {
   const registry = new Registry();
   const mount = createMount({
     providers: new Map([['scripted', provider]]),
-    turns: new NamespaceLimiter({ limit, maxQueue: 10 }),
-    plans: createPlanCache(),
-    store: new SecretCache({
+    namespaceLimiter: new NamespaceLimiter({ limit, maxQueue: 10 }),
+    plans: new PlanCache(),
+    cache: new SecretCache({
       now,
       random: () => 0,
       freshness: () => ({ refreshInterval: 30_000, maxStale: 600_000 }),
@@ -96,10 +96,10 @@ function house({ limit = 10 } = {}) {
       log,
     }),
     render: createRender({ versionKey: new Uint8Array(32) }),
-    volumeHistory: createVolumeHistory(),
-    audit: createAudit({ log, now }),
-    metrics: createMountMetrics(registry),
-    staleness: createStaleness({ registry, now }),
+    volumeHistory: new VolumeHistory(),
+    audit: new Audit({ log, now }),
+    metrics: new MountMetrics(registry),
+    staleness: new Staleness({ registry, now }),
     log,
     now,
   });
@@ -126,14 +126,14 @@ function house({ limit = 10 } = {}) {
         deadline: clock.time + 110_000,
       },
     );
-  return { scripted, seen, rule, clock, lines, registry, mount, driverMount, request };
+  return { scripted, seen, authorization, clock, lines, registry, mount, driverMount, request };
 }
 
-const granted = (): SecretError => new SecretError('NOT_GRANTED', 'not listed');
+const notGranted = (): SecretError => new SecretError('NOT_GRANTED', 'not listed');
 
 describe('a mount', () => {
-  test('answers with the files and versions of the plan', async () => {
-    const { scripted, request } = house();
+  test('returns the files and versions of the plan', async () => {
+    const { scripted, request } = createFixture();
     scripted.script('db', value('canary', { version: 'v1' }));
     expect(await request('a')).toEqual({
       files: [{ path: 'db', mode: 0o644, contents: Buffer.from('canary') }],
@@ -141,45 +141,45 @@ describe('a mount', () => {
     });
   });
 
-  test('that is repeated compiles nothing, asks the store nothing, and admits from what is at most a minute old', async () => {
-    const { scripted, seen, clock, request } = house();
+  test('that is repeated compiles nothing, reads nothing, and is authorized by data at most a minute old', async () => {
+    const { scripted, seen, clock, request } = createFixture();
     scripted.script('db', value('v1'));
     await request('a');
     clock.time += 20_000;
-    seen.admissions.length = 0;
+    seen.authorizeContexts.length = 0;
     await request('a');
     expect(seen.compiled).toBe(1);
     expect(scripted.calls).toHaveLength(1);
-    expect(seen.admissions.map(({ notBefore }) => clock.time - notBefore)).toEqual([60_000]);
+    expect(seen.authorizeContexts.map(({ notBefore }) => clock.time - notBefore)).toEqual([60_000]);
   });
 
-  test('of a new pod is admitted by what is read after it came, whatever is remembered', async () => {
-    const { scripted, seen, clock, request } = house();
+  test('of a new pod is authorized by data read after its request', async () => {
+    const { scripted, seen, clock, request } = createFixture();
     scripted.script('db', value('v1'));
     await request('a');
-    seen.admissions.length = 0;
+    seen.authorizeContexts.length = 0;
     await request('b');
-    expect(seen.admissions.at(-1)?.notBefore).toBe(clock.time);
+    expect(seen.authorizeContexts.at(-1)?.notBefore).toBe(clock.time);
     expect(scripted.calls).toHaveLength(1);
   });
 
-  test('is not refused by what is old', async () => {
-    const { scripted, rule, clock, request } = house();
+  test('is not denied by old data', async () => {
+    const { scripted, authorization, clock, request } = createFixture();
     scripted.script('db', value('v1'));
-    rule.admit = ({ notBefore }) => {
-      if (notBefore < clock.time) throw granted();
+    authorization.check = ({ notBefore }) => {
+      if (notBefore < clock.time) throw notGranted();
     };
     await expect(request('a')).resolves.toBeDefined();
   });
 
-  test('that is refused reads no secret, and says so to the caller, the log, the audit and the metric', async () => {
-    const { scripted, rule, lines, registry, request } = house();
-    rule.admit = () => {
-      throw granted();
+  test('that is denied reads no secret, and appears in the log, the audit log and the metric', async () => {
+    const { scripted, authorization, lines, registry, request } = createFixture();
+    authorization.check = () => {
+      throw notGranted();
     };
     await expect(request('a')).rejects.toMatchObject({ code: 'NOT_GRANTED' });
     expect(scripted.calls).toHaveLength(0);
-    const facts = {
+    const fields = {
       provider: 'scripted',
       namespace: 'shop',
       pod: 'a',
@@ -187,34 +187,37 @@ describe('a mount', () => {
       class: 'web',
     };
     expect(lines).toContainEqual(
-      expect.objectContaining({ ...facts, audit: 'refused', code: 'NOT_GRANTED' }),
+      expect.objectContaining({ ...fields, audit: 'refused', code: 'NOT_GRANTED' }),
     );
     expect(lines).toContainEqual(
-      expect.objectContaining({ ...facts, msg: 'mount failed', code: 'NOT_GRANTED', ms: 0 }),
+      expect.objectContaining({ ...fields, msg: 'mount failed', code: 'NOT_GRANTED', ms: 0 }),
     );
     expect(await registry.getSingleMetricAsString('keyferry_mounts_total')).toContain(
       'keyferry_mounts_total{provider="scripted",code="NOT_GRANTED"} 1',
     );
   });
 
-  test('that fails after it had succeeded does not pass in silence', async () => {
-    const { scripted, rule, clock, registry, request } = house();
-    const stale = (): Promise<string> => registry.getSingleMetricAsString('keyferry_stale_seconds');
+  test('that fails after a success is shown by the staleness metric', async () => {
+    const { scripted, authorization, clock, registry, request } = createFixture();
+    const staleMetric = (): Promise<string> =>
+      registry.getSingleMetricAsString('keyferry_stale_seconds');
     scripted.script('db', value('v1'));
     await request('a');
     clock.time += 90_000;
-    rule.admit = () => {
-      throw granted();
+    authorization.check = () => {
+      throw notGranted();
     };
     await expect(request('a')).rejects.toMatchObject({ code: 'NOT_GRANTED' });
-    expect(await stale()).toContain('keyferry_stale_seconds{namespace="shop",class="web"} 90');
-    rule.admit = () => undefined;
+    expect(await staleMetric()).toContain(
+      'keyferry_stale_seconds{namespace="shop",class="web"} 90',
+    );
+    authorization.check = () => undefined;
     await request('a');
-    expect(await stale()).not.toContain('shop');
+    expect(await staleMetric()).not.toContain('shop');
   });
 
-  test('under its own identity is never followed by one under a shared identity', async () => {
-    const { scripted, seen, request } = house();
+  test('under the workload’s own identity is never followed by one under a shared identity', async () => {
+    const { scripted, seen, request } = createFixture();
     scripted.script('db', value('v1'));
     seen.identity = 'own';
     await request('a');
@@ -229,32 +232,32 @@ describe('a mount', () => {
       'a grant for another ref',
       (grants: Grant[]) => grants.map((one) => ({ ...one, ref: { ...ref } })),
     ],
-  ])('is refused when the provider gives %s', async (_, grants) => {
-    const { rule, scripted, request } = house();
-    rule.grants = grants;
+  ])('fails when the provider returns %s', async (_, grants) => {
+    const { authorization, scripted, request } = createFixture();
+    authorization.grants = grants;
     await expect(request('a')).rejects.toMatchObject({ code: 'INTERNAL' });
     expect(scripted.calls).toHaveLength(0);
   });
 
-  test('that failed for want of a secret asks again as soon as it is tried again', async () => {
-    const { scripted, request } = house();
+  test('reads a missing secret again at the next request', async () => {
+    const { scripted, request } = createFixture();
     scripted.script('db', absent(), value('v1'));
     await expect(request('a')).rejects.toMatchObject({ code: 'OBJECT_NOT_FOUND' });
     await expect(request('a')).resolves.toBeDefined();
   });
 
-  test('gives its turn back however it ends', async () => {
-    const { scripted, request } = house({ limit: 1 });
+  test('releases its slot when it succeeds and when it fails', async () => {
+    const { scripted, request } = createFixture({ limit: 1 });
     scripted.script('db', failed('ACCESS_DENIED'), value('v1'));
     await expect(request('a')).rejects.toMatchObject({ code: 'ACCESS_DENIED' });
     await expect(request('a')).resolves.toBeDefined();
     await expect(request('b')).resolves.toBeDefined();
   });
 
-  test('ends with its own signal although the store hangs', async () => {
-    const { scripted, driverMount } = house();
+  test('ends when its signal aborts while the store hangs', async () => {
+    const { scripted, driverMount } = createFixture();
     scripted.script('db', hang);
-    const gone = new AbortController();
+    const caller = new AbortController();
     const attributes = JSON.stringify({
       'csi.storage.k8s.io/pod.name': 'a',
       'csi.storage.k8s.io/pod.namespace': 'shop',
@@ -263,14 +266,14 @@ describe('a mount', () => {
     });
     const mounted = driverMount(
       { attributes, secrets: '', targetPath: '/a', permission: '420', currentVersions: [] },
-      { provider: 'scripted', signal: gone.signal, deadline: 2_000_000 },
+      { provider: 'scripted', signal: caller.signal, deadline: 2_000_000 },
     );
-    setTimeout(() => gone.abort(new SecretError('CANCELLED', 'the caller left')), 5);
+    setTimeout(() => caller.abort(new SecretError('CANCELLED', 'the caller left')), 5);
     await expect(mounted).rejects.toMatchObject({ code: 'CANCELLED' });
   });
 
-  test('says at info what is new and at debug what is not', async () => {
-    const { scripted, lines, request } = house();
+  test('logs changes at info and repeats at debug', async () => {
+    const { scripted, lines, request } = createFixture();
     scripted.script('db', value('v1'));
     await request('a');
     await request('a');
@@ -278,20 +281,20 @@ describe('a mount', () => {
     expect(mounted).toEqual([30, 20]);
   });
 
-  test('shows no token or key of its request, though a store repeats it', async () => {
-    const { scripted, lines, request } = house();
+  test('shows no token or key of its request when the store repeats it', async () => {
+    const { scripted, lines, request } = createFixture();
     scripted.script('db', () => ({
       kind: 'failed',
-      error: new SecretError('ACCESS_DENIED', 'the store says: no rights for CANARY-brought-key'),
+      error: new SecretError('ACCESS_DENIED', 'the store says: no rights for CANARY-pod-key'),
     }));
-    const mounted = request('a', {}, JSON.stringify({ secret_id: 'CANARY-brought-key' }));
+    const mounted = request('a', {}, JSON.stringify({ secret_id: 'CANARY-pod-key' }));
     await expect(mounted).rejects.toMatchObject({ code: 'ACCESS_DENIED' });
     await expect(mounted).rejects.not.toThrow('CANARY');
     expect(JSON.stringify(lines)).not.toContain('CANARY');
   });
 
-  test('of a provider that is not served here fails', async () => {
-    const { mount } = house();
+  test('fails for a provider that this process does not serve', async () => {
+    const { mount } = createFixture();
     const workload = {
       ...{ tenant: 'shop', identity: { name: 'web' }, instance: 'a', volume: 'a' },
       ...{ tokens: new Map(), secrets: new Map() },

@@ -16,13 +16,16 @@ import type { MountRequest, Volume } from './types.ts';
 import type { VolumeHistory } from './volume-history.ts';
 import { causeForLog, redactError } from './redact-error.ts';
 
-/** What surrounds one mount. */
+/** What belongs to one mount beside its request. */
 export type MountContext = {
-  /** The provider whose socket the request came in by. */
+  /** The provider whose socket received the request. */
   readonly provider: string;
-  /** Fires, with a SecretError as its reason, at the deadline or when the caller leaves. May be made when first looked at. */
+  /**
+   * Aborts at the deadline and when the caller disconnects, with a SecretError as its reason. It may
+   * be a getter that creates the signal on first use.
+   */
   readonly signal: AbortSignal;
-  /** Milliseconds since the epoch: when the answer has to leave. */
+  /** The time by which the response must be sent, in milliseconds since the epoch. */
   readonly deadline: number;
 };
 
@@ -32,16 +35,17 @@ export type Mount = (request: MountRequest, context: MountContext) => Promise<Vo
 /** What {@link createMount} needs. */
 export type MountDeps = {
   readonly providers: ReadonlyMap<string, Provider>;
-  readonly turns: NamespaceLimiter;
+  readonly namespaceLimiter: NamespaceLimiter;
   readonly plans: PlanCache;
-  readonly store: SecretCache;
+  readonly cache: SecretCache;
   readonly render: Render;
   readonly volumeHistory: VolumeHistory;
   readonly audit: Audit;
   readonly metrics: MountMetrics;
-  /** Told of what became of each volume; absent: nobody is. */
+  /** Tracks the age of each volume's files. Default: they are not tracked. */
   readonly staleness?: Staleness;
   readonly log: Logger;
+  /** Milliseconds since the epoch. */
   readonly now: () => number;
 };
 
@@ -49,62 +53,63 @@ export type MountDeps = {
 export function createMount(deps: MountDeps): Mount {
   const {
     providers,
-    turns,
+    namespaceLimiter,
     plans,
-    store,
+    cache,
     render,
-    volumeHistory: volumes,
+    volumeHistory,
     audit,
     metrics,
     staleness,
     log,
     now,
   } = deps;
-  const cpu = new CpuLimiter();
+  const cpuLimiter = new CpuLimiter();
 
   return async (request, context) => {
-    const arrived = now();
-    let asked: AuditSubject = { provider: context.provider };
+    const arrivedAt = now();
+    let subject: AuditSubject = { provider: context.provider };
     try {
-      const provider = known(providers, context.provider);
+      const provider = findProvider(providers, context.provider);
       const { workload, parameters, permission } = request;
-      asked = askedBy(workload, provider, volumes);
-      const giveTurnBack =
-        turns.tryAcquire(workload.tenant) ?? (await turns.acquire(workload.tenant, context.signal));
+      subject = auditSubject(workload, provider, volumeHistory);
+      const release =
+        namespaceLimiter.tryAcquire(workload.tenant) ??
+        (await namespaceLimiter.acquire(workload.tenant, context.signal));
       try {
         const plan = await plans.plan(
           provider,
           parameters,
           context,
-          (problem) => warn(asked, problem),
-          (work) => cpu.run(workload.tenant, context, work),
+          (problem) => warn(subject, problem),
+          (work) => cpuLimiter.run(workload.tenant, context, work),
         );
-        const grants = await admit(provider, workload, plan, context, arrived);
-        volumes.checkIdentity(workload, grants);
-        const outcomes = await store.read(provider, grants, context);
-        const volume = await cpu.run(workload.tenant, context, () =>
+        const grants = await authorize(provider, workload, plan, context, arrivedAt);
+        volumeHistory.checkIdentity(workload, grants);
+        const outcomes = await cache.read(provider, grants, context);
+        const volume = await cpuLimiter.run(workload.tenant, context, () =>
           render(plan, outcomes, permission),
         );
-        store.recordDelivery(grants, outcomes);
-        volumes.remember(workload, grants);
-        staleness?.served(workload);
-        const news = audit.delivered(asked, grants, outcomes);
-        const ms = observe(asked, 'OK', arrived);
-        log[news ? 'info' : 'debug'](
-          { ...asked, code: 'OK', ms, files: volume.files.length },
+        cache.recordDelivery(grants, outcomes);
+        volumeHistory.recordDelivery(workload, grants);
+        staleness?.recordSuccess(workload);
+        const isChange = audit.recordDelivery(subject, grants, outcomes);
+        const ms = observe(subject, 'OK', arrivedAt);
+        log[isChange ? 'info' : 'debug'](
+          { ...subject, code: 'OK', ms, files: volume.files.length },
           'mounted',
         );
         return volume;
       } finally {
-        giveTurnBack();
+        release();
       }
     } catch (thrown) {
       const error = redactError(toSecretError(thrown), request.workload);
-      audit.refused(asked, error);
-      staleness?.failed(request.workload, asked.class ?? 'unknown', error);
-      const ms = observe(asked, error.code, arrived);
+      audit.recordDenial(subject, error);
+      staleness?.recordFailure(request.workload, subject.class ?? 'unknown', error);
+      const ms = observe(subject, error.code, arrivedAt);
       log.warn(
-        { ...asked, code: error.code, ms, reason: error.summary, cause: causeForLog(error) },
+        { ...subject, code: error.code, ms, reason: error.summary, cause: causeForLog(error) },
         'mount failed',
       );
       throw error;
@@ -112,22 +117,24 @@ export function createMount(deps: MountDeps): Mount {
   };
 
   /**
-   * Grants that are fresh enough: what decides may be a minute old for a workload already served; for a new one, and before a refusal stands,
-   * it is read anew.
+   * Grants that are fresh enough. What decides about a workload that was served before may be a
+   * minute old. For a new workload, and before a denial is final, it is read again.
    */
-  async function admit(
+  async function authorize(
     provider: Provider,
     workload: Workload,
     plan: Plan,
     context: MountContext,
-    arrived: number,
+    arrivedAt: number,
   ): Promise<readonly Grant[]> {
-    const readSince = (notBefore: number): Promise<readonly Grant[]> =>
-      provider.authorize(workload, plan, new LazyAdmission(notBefore, context));
-    const admitted = await readSince(arrived - workloadAuthorizationMaxAge).catch(() => undefined);
-    const grants = admitted?.every((grant) => store.hasDelivered(grant))
-      ? admitted
-      : await readSince(arrived);
+    const authorizeSince = (notBefore: number): Promise<readonly Grant[]> =>
+      provider.authorize(workload, plan, new LazyAuthorizeContext(notBefore, context));
+    const recentGrants = await authorizeSince(arrivedAt - workloadAuthorizationMaxAge).catch(
+      () => undefined,
+    );
+    const grants = recentGrants?.every((grant) => cache.hasDelivered(grant))
+      ? recentGrants
+      : await authorizeSince(arrivedAt);
     if (
       grants.length === plan.refs.length &&
       grants.every(({ ref }, index) => ref === plan.refs[index])
@@ -135,24 +142,27 @@ export function createMount(deps: MountDeps): Mount {
       return grants;
     throw new SecretError(
       'INTERNAL',
-      `provider ${provider.name} granted something else than was asked`,
+      `provider ${provider.name} returned grants that do not match the plan`,
     );
   }
 
-  function warn(asked: AuditSubject, { message, hint, line }: Problem): void {
-    metrics.classWarnings.inc({ provider: asked.provider });
-    log.warn({ ...asked, problem: message, hint, line }, 'the class has a fault');
+  function warn(subject: AuditSubject, { message, hint, line }: Problem): void {
+    metrics.classWarnings.inc({ provider: subject.provider });
+    log.warn({ ...subject, problem: message, hint, line }, 'the class has a problem');
   }
 
-  function observe({ provider }: AuditSubject, code: string, arrived: number): number {
-    const ms = now() - arrived;
-    metrics.answered(provider, code, ms);
+  function observe({ provider }: AuditSubject, code: string, arrivedAt: number): number {
+    const ms = now() - arrivedAt;
+    metrics.recordMount(provider, code, ms);
     return ms;
   }
 }
 
-/** An admission whose signal is made when first looked at. A class, because a getter in a literal was measured to cost more than the mount. */
-class LazyAdmission implements AuthorizeContext {
+/**
+ * Reads the mount's signal only when it is needed: a mount may create its signal on first use. This
+ * is a class because a getter in an object literal was measured to cost more than the whole mount.
+ */
+class LazyAuthorizeContext implements AuthorizeContext {
   readonly notBefore: number;
   readonly #context: MountContext;
 
@@ -166,18 +176,22 @@ class LazyAdmission implements AuthorizeContext {
   }
 }
 
-function known(providers: ReadonlyMap<string, Provider>, name: string): Provider {
+function findProvider(providers: ReadonlyMap<string, Provider>, name: string): Provider {
   const provider = providers.get(name);
   if (provider !== undefined) return provider;
   throw new SecretError('INTERNAL', `there is no provider ${name} in this process`);
 }
 
-function askedBy(workload: Workload, provider: Provider, volumes: VolumeHistory): AuditSubject {
+function auditSubject(
+  workload: Workload,
+  provider: Provider,
+  volumeHistory: VolumeHistory,
+): AuditSubject {
   return {
     provider: provider.name,
     namespace: workload.tenant,
     serviceAccount: workload.identity.name,
     ...(workload.pod && { pod: workload.pod.name }),
-    class: volumes.classOf(workload),
+    class: volumeHistory.classOf(workload),
   };
 }

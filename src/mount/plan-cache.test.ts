@@ -3,7 +3,7 @@ import { SecretError } from '../core/errors.ts';
 import type { PlanResult, Problem } from '../core/plan.ts';
 import type { Parameters } from '../core/workload.ts';
 import type { Provider } from '../core/provider.ts';
-import { createPlanCache } from './plan-cache.ts';
+import { PlanCache } from './plan-cache.ts';
 
 const file = { path: 'db', sources: {}, encoding: 'utf-8' } as const;
 const good: PlanResult = { plan: { refs: [], files: [file], login: undefined }, problems: [] };
@@ -15,7 +15,7 @@ const problem = (severity: Problem['severity'], message: string): Problem => ({
   line: 3,
 });
 
-function counting(
+function countingProvider(
   result: PlanResult,
   nodeFacts: () => Promise<unknown> = () => Promise.resolve({}),
 ) {
@@ -31,84 +31,87 @@ function counting(
   return { provider, compiled: () => compiled };
 }
 
-const asked = { signal: new AbortController().signal };
-const silent = (): void => undefined;
+const context = { signal: new AbortController().signal };
+const ignoreWarning = (): void => undefined;
 const parameters = (entries: Parameters): Parameters => ({ ...entries });
 
 describe('the plan cache', () => {
-  test('compiles the same parameters once, in whatever order they come', async () => {
-    const plans = createPlanCache();
-    const { provider, compiled } = counting(good);
-    await plans.plan(provider, parameters({ a: '1', b: '2' }), asked, silent);
-    await plans.plan(provider, parameters({ b: '2', a: '1' }), asked, silent);
+  test('compiles the same parameters once, in any order', async () => {
+    const plans = new PlanCache();
+    const { provider, compiled } = countingProvider(good);
+    await plans.plan(provider, parameters({ a: '1', b: '2' }), context, ignoreWarning);
+    await plans.plan(provider, parameters({ b: '2', a: '1' }), context, ignoreWarning);
     expect(compiled()).toBe(1);
-    await plans.plan(provider, parameters({ a: '1', b: '3' }), asked, silent);
+    await plans.plan(provider, parameters({ a: '1', b: '3' }), context, ignoreWarning);
     expect(compiled()).toBe(2);
   });
 
   test.each([
     ['many files', { plan: { ...good.plan!, files: Array(9_000).fill(file) }, problems: [] }],
-    ['many faults', { problems: Array(9_000).fill(problem('error', 'e')) }],
-  ])('keeps few plans with %s: they are many times larger than their text', async (_, result) => {
-    const plans = createPlanCache();
-    const { provider, compiled } = counting(result);
-    const ask = (name: string): Promise<unknown> =>
-      plans.plan(provider, parameters({ name }), asked, silent).catch(() => undefined);
-    for (let name = 0; name < 5; name += 1) await ask(`${name}`);
-    await ask('4');
+    ['many problems', { problems: Array(9_000).fill(problem('error', 'e')) }],
+  ])('caches few plans with %s: they are many times larger than their text', async (_, result) => {
+    const plans = new PlanCache();
+    const { provider, compiled } = countingProvider(result);
+    const requestPlan = (name: string): Promise<unknown> =>
+      plans.plan(provider, parameters({ name }), context, ignoreWarning).catch(() => undefined);
+    for (let name = 0; name < 5; name += 1) await requestPlan(`${name}`);
+    await requestPlan('4');
     expect(compiled()).toBe(5);
-    await ask('0');
+    await requestPlan('0');
     expect(compiled()).toBe(6);
   });
 
-  test('keeps providers apart', async () => {
-    const plans = createPlanCache();
-    const one = counting(good);
-    const other = counting(good);
-    await plans.plan(one.provider, {}, asked, silent);
-    await plans.plan({ ...other.provider, name: 'cce' }, {}, asked, silent);
+  test('keeps the plans of providers apart', async () => {
+    const plans = new PlanCache();
+    const one = countingProvider(good);
+    const other = countingProvider(good);
+    await plans.plan(one.provider, {}, context, ignoreWarning);
+    await plans.plan({ ...other.provider, name: 'cce' }, {}, context, ignoreWarning);
     expect([one.compiled(), other.compiled()]).toEqual([1, 1]);
   });
 
-  test('tells the worst problem whole and how many more there are', async () => {
-    const { provider } = counting({
+  test('throws the worst problem with the number of the others', async () => {
+    const { provider } = countingProvider({
       problems: [problem('warning', 'w'), problem('error', 'first'), problem('error', 'second')],
     });
-    await expect(createPlanCache().plan(provider, {}, asked, silent)).rejects.toMatchObject({
+    await expect(new PlanCache().plan(provider, {}, context, ignoreWarning)).rejects.toMatchObject({
       code: 'INVALID_CLASS',
       summary: 'first (objects, line 3); and 1 more: keyferry lint',
     });
   });
 
-  test('says warnings once, and no problem at all for a remembered class', async () => {
+  test('reports warnings once, when the class is compiled', async () => {
     const warned: string[] = [];
-    const plans = createPlanCache();
-    const { provider } = counting({ ...good, problems: [problem('warning', 'unknown key')] });
+    const plans = new PlanCache();
+    const { provider } = countingProvider({
+      ...good,
+      problems: [problem('warning', 'unknown key')],
+    });
     for (let i = 0; i < 3; i++)
-      await plans.plan(provider, {}, asked, ({ message }) => warned.push(message));
+      await plans.plan(provider, {}, context, ({ message }) => warned.push(message));
     expect(warned).toEqual(['unknown key']);
   });
 
-  test('remembers no plan whose facts could not be had', async () => {
+  test('does not cache a plan whose node facts cannot be read', async () => {
     let reachable = false;
     const nodeFacts = (): Promise<unknown> =>
       reachable
         ? Promise.resolve({})
         : Promise.reject(new SecretError('STORE_UNAVAILABLE', 'no metadata'));
-    const { provider, compiled } = counting(good, nodeFacts);
-    const plans = createPlanCache();
-    await expect(plans.plan(provider, {}, asked, silent)).rejects.toThrow('no metadata');
+    const { provider, compiled } = countingProvider(good, nodeFacts);
+    const plans = new PlanCache();
+    await expect(plans.plan(provider, {}, context, ignoreWarning)).rejects.toThrow('no metadata');
     reachable = true;
-    await plans.plan(provider, {}, asked, silent);
+    await plans.plan(provider, {}, context, ignoreWarning);
     expect(compiled()).toBe(1);
   });
 
-  test('refuses a plan without files', async () => {
-    const { provider } = counting({
+  test('rejects a plan without files', async () => {
+    const { provider } = countingProvider({
       plan: { refs: [], files: [], login: undefined },
       problems: [],
     });
-    await expect(createPlanCache().plan(provider, {}, asked, silent)).rejects.toMatchObject({
+    await expect(new PlanCache().plan(provider, {}, context, ignoreWarning)).rejects.toMatchObject({
       code: 'INVALID_CLASS',
     });
   });

@@ -5,62 +5,61 @@ import type { Plan, PlanResult, Problem } from '../core/plan.ts';
 import type { Parameters } from '../core/workload.ts';
 import type { Provider } from '../core/provider.ts';
 
-/** See {@link createPlanCache}. */
-export type PlanCache = {
-  /**
-   * The plan of a class. `onWarning` is told its warnings when it is compiled, which `compile` does when it may; default at once.
-   * @throws SecretError the worst of its problems, or why its facts could not be had
-   */
-  plan(
-    provider: Provider,
-    parameters: Parameters,
-    asked: { readonly signal: AbortSignal },
-    onWarning: (problem: Problem) => void,
-    compile?: (work: () => PlanResult) => PlanResult | Promise<PlanResult>,
-  ): Promise<Plan>;
-};
-
-/** Plans, and about the bytes they take. */
+/** The number of plans, and roughly the bytes they take. */
 const limits = { max: 1_000, maxSize: 16 * 1024 * 1024 };
 /** What a file, a ref or a problem takes: `{path: a}` in the text becomes half a kilobyte. */
 const entryBytes = 1_024;
 
 /**
- * Compiles each class once, so that a republish parses no YAML. The key is a digest of provider and parameters; tokens never reach it, they are
- * not among the parameters. A class with problems is remembered too; one whose facts could not be had is not.
+ * Compiles each class once, so that a republish parses no YAML. The key is a digest of provider and
+ * parameters. Parameters hold no tokens, so tokens are not part of it. A class with problems is
+ * cached too. A class whose node facts cannot be read is not cached.
  */
-export function createPlanCache(): PlanCache {
-  const results = new LRUCache<string, PlanResult>(limits);
-  const digests = new WeakMap<Parameters, string>();
+export class PlanCache {
+  readonly #results = new LRUCache<string, PlanResult>(limits);
+  readonly #digests = new WeakMap<Parameters, string>();
 
-  /** Worked out once for parameters that come again as the same object. */
-  function digestOf(parameters: Parameters): string {
-    let digest = digests.get(parameters);
-    if (digest === undefined)
-      digests.set(parameters, (digest = hash('sha256', canonical(parameters), 'base64')));
-    return digest;
+  /**
+   * The plan of a class.
+   * @param onWarning receives the warnings of a class when it is compiled
+   * @param compile runs the compilation, now or later; default now
+   * @throws SecretError the worst of the plan's problems, or why the node facts cannot be read
+   */
+  async plan(
+    provider: Provider,
+    parameters: Parameters,
+    context: { readonly signal: AbortSignal },
+    onWarning: (problem: Problem) => void,
+    compile: (work: () => PlanResult) => PlanResult | Promise<PlanResult> = (work) => work(),
+  ): Promise<Plan> {
+    const key = provider.name + this.#digestOf(parameters);
+    const cached = this.#results.get(key);
+    if (cached !== undefined) return planOf(cached);
+    const nodeFacts = await provider.nodeFacts(parameters, context.signal);
+    const result = await compile(() => {
+      // Another mount of the class may have compiled it in the meantime.
+      const existing = this.#results.get(key);
+      if (existing !== undefined) return existing;
+      const compiled = provider.plan(parameters, nodeFacts);
+      this.#results.set(key, compiled, { size: sizeOf(parameters, compiled) });
+      compiled.problems.filter(({ severity }) => severity === 'warning').forEach(onWarning);
+      return compiled;
+    });
+    return planOf(result);
   }
 
-  return {
-    async plan(provider, parameters, asked, onWarning, compile = (work) => work()) {
-      const key = provider.name + digestOf(parameters);
-      const known = results.get(key);
-      if (known !== undefined) return planOf(known);
-      const facts = await provider.nodeFacts(parameters, asked.signal);
-      const result = await compile(() => {
-        const meanwhile = results.get(key);
-        if (meanwhile !== undefined) return meanwhile;
-        const compiled = provider.plan(parameters, facts);
-        results.set(key, compiled, { size: sizeOf(parameters, compiled) });
-        compiled.problems.filter(({ severity }) => severity === 'warning').forEach(onWarning);
-        return compiled;
-      });
-      return planOf(result);
-    },
-  };
+  /** Computed once per parameters object: a front door passes the same object again. */
+  #digestOf(parameters: Parameters): string {
+    let digest = this.#digests.get(parameters);
+    if (digest === undefined) {
+      digest = hash('sha256', canonical(parameters), 'base64');
+      this.#digests.set(parameters, digest);
+    }
+    return digest;
+  }
 }
 
-/** The same text for the same parameters, in whatever order they came. */
+/** The same text for the same parameters in any order. */
 function canonical(parameters: Parameters): string {
   return JSON.stringify(parameters, Object.keys(parameters).sort());
 }
@@ -72,18 +71,22 @@ function sizeOf(parameters: Parameters, { plan, problems }: PlanResult): number 
 
 function planOf({ plan, problems }: PlanResult): Plan {
   const errors = problems.filter(({ severity }) => severity === 'error');
-  if (errors[0] !== undefined) throw worst(errors[0], errors.length - 1);
-  if (plan === undefined || plan.files.length === 0) throw nothingToMount();
+  if (errors[0] !== undefined) throw problemError(errors[0], errors.length - 1);
+  if (plan === undefined || plan.files.length === 0) throw noFilesError();
   return plan;
 }
 
-function worst({ code, message, hint, parameter, line }: Problem, more: number): SecretError {
+function problemError(
+  { code, message, hint, parameter, line }: Problem,
+  more: number,
+): SecretError {
   const place =
     parameter === undefined || line === undefined ? '' : ` (${parameter}, line ${line})`;
   return new SecretError(code, message + place, { more, ...(hint !== undefined && { hint }) });
 }
 
-function nothingToMount(): SecretError {
+/** The error of a class whose plan has no files. */
+export function noFilesError(): SecretError {
   return new SecretError('INVALID_CLASS', 'the class asks for no file', {
     hint: 'list at least one object',
   });

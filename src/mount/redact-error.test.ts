@@ -9,25 +9,25 @@ const workload = {
   tokens: new Map([['aud', { token: new Redacted('aaaaaaaaaa.CANARYbody.CANARYsignature') }]]),
 };
 
-describe('the last net for secrets in messages', () => {
+describe('redactError', () => {
   test.each([
     ['raw', 'the store said: CANARY-key-1 is wrong'],
     ['in base64', `the store said: ${Buffer.from('CANARY-key-1').toString('base64')}`],
     ['in hex', `the store said: ${Buffer.from('CANARY-key-1').toString('hex')}`],
     ['as a part of a token', 'jwt CANARYsignature is bad'],
-  ])('withholds a message that holds a key %s and keeps its code', (_, message) => {
+  ])('redacts a message that holds a key %s and keeps its code', (_, message) => {
     const shown = redactError(new SecretError('ACCESS_DENIED', message), workload);
     expect(shown.code).toBe('ACCESS_DENIED');
     expect(shown.summary).not.toContain('CANARY');
-    expect(shown.summary).toContain('withheld');
+    expect(shown.summary).toContain('redacted');
   });
 
-  test('withholds a hint as well', () => {
+  test('redacts a hint', () => {
     const error = new SecretError('ACCESS_DENIED', 'no', { hint: 'try CANARY-key-1' });
     expect(redactError(error, workload).summary).not.toContain('CANARY');
   });
 
-  test('leaves other messages as they are', () => {
+  test('returns other errors unchanged', () => {
     const error = new SecretError('ACCESS_DENIED', 'no right to read db');
     expect(redactError(error, workload)).toBe(error);
   });
@@ -36,25 +36,25 @@ describe('the last net for secrets in messages', () => {
     ['one long key', [], ['x'.repeat(1_000_000)]],
     ['a token of many parts', ['abcdefgh.'.repeat(100_000)], []],
     ['many keys', [], Array.from({ length: 200 }, (_, index) => `${index}`.repeat(1_000))],
-  ])('does not look for %s: nothing else is served meanwhile', (_, tokens, keys) => {
+  ])('does not search for %s, because the search would block other mounts', (_, tokens, keys) => {
     const error = new SecretError('ACCESS_DENIED', 'no right to read db', {
       hint: 'see who asks. '.repeat(50),
     });
-    const brought = {
+    const largeWorkload = {
       ...{ tenant: 'n', identity: { name: 's' }, instance: 'u', volume: 'u' },
       tokens: new Map(tokens.map((token, index) => [`${index}`, { token: new Redacted(token) }])),
       secrets: new Map(keys.map((key, index) => [`${index}`, new Redacted(key)])),
     };
     const before = process.cpuUsage();
-    const shown = redactError(error, brought);
+    const shown = redactError(error, largeWorkload);
     expect(process.cpuUsage(before).user / 1_000).toBeLessThan(50);
     expect(shown).toMatchObject({
       code: 'ACCESS_DENIED',
-      message: expect.stringContaining('withheld'),
+      message: expect.stringContaining('redacted'),
     });
   });
 
-  test('a foreign cause reaches the log without its text', () => {
+  test('causeForLog leaves out the text of a foreign cause', () => {
     const cause = Object.assign(new TypeError('CANARY in a foreign text'), { code: 'E_FOREIGN' });
     const logged = causeForLog(new SecretError('INTERNAL', 'failed', { cause }));
     expect(logged).toMatchObject({ name: 'TypeError', code: 'E_FOREIGN' });

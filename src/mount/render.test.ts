@@ -5,7 +5,7 @@ import type { ErrorCode } from '../core/errors.ts';
 import type { FileRequest, Plan, SecretRef, Selector } from '../core/plan.ts';
 import type { Outcome, SecretValue } from '../core/provider.ts';
 import { createRender, type RenderOptions } from './render.ts';
-import { createSelect } from './extract.ts';
+import { createOpenSecret } from './extract.ts';
 
 const versionKey = Buffer.alloc(32, 7);
 const render = createRender({ versionKey });
@@ -48,7 +48,7 @@ const failed = (ref: SecretRef, code: ErrorCode): Outcome => ({
 const [a, b, c] = [secret('a'), secret('b'), secret('c')];
 
 describe('a volume', () => {
-  test('has its expressions cut when they take too long together, whatever the secret', () => {
+  test('fails when its expressions take too long together, across secrets', () => {
     const files = [a, b, c].flatMap((ref) =>
       Array.from({ length: 20 }, (_, index) =>
         file(ref, `${ref.name}${index}`, {
@@ -72,7 +72,7 @@ describe('a volume', () => {
     expect(error.code).toBe('INVALID_CLASS');
   });
 
-  test('has every file of the plan, in its order, with modes and versions', () => {
+  test('has every file of the plan in order, with modes and versions', () => {
     const files = [
       file(b, 'b.json', { mode: 0o400 }),
       file(a, 'dir/a'),
@@ -104,14 +104,14 @@ describe('a volume', () => {
     ]);
   });
 
-  test('holds the cached buffer itself', () => {
+  test('contains the cached buffer, not a copy', () => {
     const bytes = Buffer.from([0, 255]);
     const { files } = render(plan(file(a, 'a')), [delivered(a, bytes)], 0o644);
     expect(files[0]!.contents).toBe(bytes);
     expect([...bytes]).toEqual([0, 255]);
   });
 
-  test('is decoded where the user says it is encoded', () => {
+  test('decodes files that declare an encoding', () => {
     const files = [
       file(a, 'raw'),
       file(a, 'bytes', { encoding: 'base64' }),
@@ -129,10 +129,10 @@ describe('a volume', () => {
     ]);
   });
 
-  test('of a plan without files is refused', () =>
+  test('rejects a plan without files', () =>
     expect(thrownError(() => render(plan(), [], 0o644)).code).toBe('INVALID_CLASS'));
 
-  test('may hold empty files', () =>
+  test('accepts empty files', () =>
     expect(render(plan(file(a, 'a')), [delivered(a, '')], 0o644).files[0]!.contents).toHaveLength(
       0,
     ));
@@ -140,7 +140,7 @@ describe('a volume', () => {
 
 describe('optional secrets', () => {
   const optional = { optional: true };
-  test('leave out all their files and versions', () => {
+  test('are left out with all their files and versions when absent', () => {
     const files = [
       file(a, 'a'),
       file(b, 'b', optional),
@@ -150,17 +150,17 @@ describe('optional secrets', () => {
     expect(volume.files.map(({ path }) => path)).toEqual(['a']);
     expect(volume.versions.map(({ id }) => id)).toEqual(['a']);
   });
-  test('leave one empty file when nothing remains', () =>
+  test('leave one empty file when no other file remains', () =>
     expect(render(plan(file(b, 'b', optional)), [absent(b)], 0o640)).toEqual({
       files: [{ path: '.keyferry-empty', mode: 0o640, contents: new Uint8Array(0) }],
       versions: [{ id: '.keyferry-empty', version: 'absent' }],
     }));
-  test('are not, while another file needs them', () =>
+  test('fail when absent and another file requires them', () =>
     expect(
       thrownError(() => render(plan(file(b, 'b', optional), file(b, 'c')), [absent(b)], 0o644))
         .code,
     ).toBe('OBJECT_NOT_FOUND'));
-  test('fail when denied, out of reach, or without the key', () => {
+  test('fail when denied, unavailable, or without the key', () => {
     for (const code of ['ACCESS_DENIED', 'STORE_UNAVAILABLE'] as const)
       expect(
         thrownError(() => render(plan(file(b, 'b', optional)), [failed(b, code)], 0o644)).code,
@@ -174,13 +174,13 @@ describe('optional secrets', () => {
 
 describe('failures', () => {
   const three = plan(file(a, 'a'), file(b, 'b'), file(c, 'c'));
-  test('a single one is thrown as it is', () => {
+  test('throws a single failure unchanged', () => {
     const outcome = failed(b, 'ACCESS_DENIED') as Extract<Outcome, { kind: 'failed' }>;
     expect(
       thrownError(() => render(three, [delivered(a, 'x'), outcome, delivered(c, 'x')], 0o644)),
     ).toBe(outcome.error);
   });
-  test('what the store refused comes before what the class asks, and an outage last', () => {
+  test('orders a denial by the store before a mistake in the class, and an outage last', () => {
     const noKey = plan(
       file(a, 'a'),
       file(b, 'b', { selector: { kind: 'key', key: 'k' } }),
@@ -206,21 +206,21 @@ describe('failures', () => {
       worst(absent(a), failed(b, 'ACCESS_DENIED'), failed(c, 'ACCESS_DENIED')).slice(0, 2),
     ).toEqual(['OBJECT_NOT_FOUND', 2]);
   });
-  test('counts each secret once, however many files want it', () => {
+  test('counts a secret once when several files need it', () => {
     const twice = plan(file(a, 'a'), file(a, 'a2'), file(b, 'b'));
     expect(
       thrownError(() => render(twice, [failed(a, 'ACCESS_DENIED'), delivered(b, 'x')], 0o644)).more,
     ).toBe(0);
   });
-  test('a value in another encoding than said', () =>
+  test('names the file whose content is not in the declared encoding', () =>
     expect(
       thrownError(() =>
         render(plan(file(a, 'cert', { encoding: 'base64' })), [delivered(a, 'canary!')], 0o644),
       ).summary,
     ).toBe(
-      'what csms secret "a" has for the file cert is not base64; store it in that encoding, or leave `encoding` out',
+      'the content of csms secret "a" for the file cert is not base64; store it in that encoding, or remove `encoding`',
     ));
-  test('files larger together than an answer may be', () => {
+  test('lists the largest files when the response is too large', () => {
     const small = createRender({ versionKey, maxBytes: 100 });
     const outcomes = [
       delivered(a, 'x'.repeat(40)),
@@ -234,7 +234,7 @@ describe('failures', () => {
       small(three, [...outcomes.slice(0, 2), delivered(c, 'x'.repeat(10))], 0o644).files,
     ).toHaveLength(3);
   });
-  test('outcomes that are not the plan’s', () => {
+  test('rejects outcomes that do not match the plan', () => {
     for (const outcomes of [
       [],
       [delivered(a, 'x')],
@@ -243,29 +243,29 @@ describe('failures', () => {
     ])
       expect(thrownError(() => render(three, outcomes, 0o644)).code).toBe('INTERNAL');
   });
-  test('a file of a secret that the plan does not read', () => {
-    const stray: Plan = { ...plan(file(a, 'a')), files: [file(a, 'a'), file(b, 'b')] };
-    expect(thrownError(() => render(stray, [delivered(a, 'x')], 0o644)).code).toBe('INTERNAL');
+  test('rejects a file whose secret the plan does not read', () => {
+    const invalid: Plan = { ...plan(file(a, 'a')), files: [file(a, 'a'), file(b, 'b')] };
+    expect(thrownError(() => render(invalid, [delivered(a, 'x')], 0o644)).code).toBe('INTERNAL');
   });
 });
 
 describe('a cached mount', () => {
-  /** Counts what is taken out of secrets. */
-  const counting = (
+  /** Counts extractions. */
+  const countingRender = (
     options: Partial<RenderOptions> = {},
-  ): { render: ReturnType<typeof createRender>; taken: () => number } => {
-    let taken = 0;
-    const select = createSelect();
+  ): { render: ReturnType<typeof createRender>; extractions: () => number } => {
+    let extractions = 0;
+    const openSecret = createOpenSecret();
     return {
-      taken: () => taken,
+      extractions: () => extractions,
       render: createRender({
         versionKey,
         ...options,
-        select: (ref, value) => {
-          const take = select(ref, value);
+        openSecret: (ref, value) => {
+          const extract = openSecret(ref, value);
           return (selector) => {
-            taken += 1;
-            return take(selector);
+            extractions += 1;
+            return extract(selector);
           };
         },
       }),
@@ -274,13 +274,13 @@ describe('a cached mount', () => {
   const key = (name: string): { selector: Selector } => ({ selector: { kind: 'key', key: name } });
   const json = '{"k":"value","l":"another"}';
 
-  test('parses nothing, and gives the same buffers', () => {
-    const { render: again, taken } = counting();
+  test('parses nothing and returns the same buffers', () => {
+    const { render: countedRender, extractions } = countingRender();
     const cached = plan(file(a, 'a'), file(a, 'k', key('k')), file(a, 'l', key('l')));
     const outcomes = [delivered(a, json)];
-    const first = again(cached, outcomes, 0o644);
-    const second = again(cached, outcomes, 0o600);
-    expect(taken()).toBe(3);
+    const first = countedRender(cached, outcomes, 0o644);
+    const second = countedRender(cached, outcomes, 0o600);
+    expect(extractions()).toBe(3);
     expect(second.files.map(({ contents }) => contents)).toEqual(
       first.files.map(({ contents }) => contents),
     );
@@ -289,25 +289,27 @@ describe('a cached mount', () => {
     expect(second.files[0]!.mode).toBe(0o600);
   });
 
-  test('of another value, or another class, takes anew', () => {
-    const { render: again, taken } = counting();
+  test('extracts again from another value and for another class', () => {
+    const { render: countedRender, extractions } = countingRender();
     const one = plan(file(a, 'k', key('k')));
-    const text = (volume: ReturnType<typeof again>): string =>
+    const text = (volume: ReturnType<typeof countedRender>): string =>
       Buffer.from(volume.files[0]!.contents).toString();
-    expect(text(again(one, [delivered(a, json)], 0o644))).toBe('value');
-    expect(text(again(one, [delivered(a, '{"k":"new"}')], 0o644))).toBe('new');
-    expect(text(again(plan(file(a, 'k', key('l'))), [delivered(a, json)], 0o644))).toBe('another');
-    expect(taken()).toBe(3);
+    expect(text(countedRender(one, [delivered(a, json)], 0o644))).toBe('value');
+    expect(text(countedRender(one, [delivered(a, '{"k":"new"}')], 0o644))).toBe('new');
+    expect(text(countedRender(plan(file(a, 'k', key('l'))), [delivered(a, json)], 0o644))).toBe(
+      'another',
+    );
+    expect(extractions()).toBe(3);
   });
 
-  test('keeps no more beside a secret than it has itself', () => {
-    const { render: again, taken } = counting();
+  test('caches at most the size of the secret', () => {
+    const { render: countedRender, extractions } = countingRender();
     const value = delivered(a, `{"k":"${'x'.repeat(2_000)}"}`);
     const classes = Array.from({ length: 10 }, (_, index) => plan(file(a, `f${index}`, key('k'))));
-    for (const one of classes) again(one, [value], 0o644);
-    again(classes[9]!, [value], 0o644);
-    expect(taken()).toBe(10);
-    again(classes[0]!, [value], 0o644);
-    expect(taken()).toBe(11);
+    for (const one of classes) countedRender(one, [value], 0o644);
+    countedRender(classes[9]!, [value], 0o644);
+    expect(extractions()).toBe(10);
+    countedRender(classes[0]!, [value], 0o644);
+    expect(extractions()).toBe(11);
   });
 });

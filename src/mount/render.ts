@@ -3,17 +3,19 @@ import { type FailureKind, SecretError, toSecretError } from '../core/errors.ts'
 import type { Encoding, FileRequest, FileSource, Plan, SecretRef, Selector } from '../core/plan.ts';
 import type { Outcome, SecretValue } from '../core/provider.ts';
 import {
-  type Select,
-  type Take,
+  type Extractor,
+  type OpenSecret,
   createExpressionTime,
-  createSelect,
+  createOpenSecret,
   nameSecret,
 } from './extract.ts';
+import { noFilesError } from './plan-cache.ts';
 import type { Volume } from './types.ts';
 
 /**
- * What a text stored in base64 or hex stands for; `undefined` where it is neither. White space is left out wherever it stands, as `base64` and
- * PEM wrap lines; otherwise strict: base64 in the standard alphabet with its padding, hex digits in pairs, in either case.
+ * Decodes a text stored in base64 or hex; `undefined` where it is not valid. White space is ignored
+ * everywhere, because `base64` and PEM wrap lines. Otherwise it is strict: base64 in the standard
+ * alphabet with its padding, and hex digits in pairs, in either case.
  */
 export function decode(
   bytes: Uint8Array,
@@ -23,48 +25,51 @@ export function decode(
     .toString('latin1')
     .replace(/[ \t\r\n]+/g, '');
   const decoded = Buffer.from(text, encoding);
-  // Node stops at, or skips, what it cannot read.
+  // Node ignores characters that are not valid, so encode again and compare.
   return decoded.toString(encoding) === (encoding === 'hex' ? text.toLowerCase() : text)
     ? decoded
     : undefined;
 }
 
-/** What a file holds, and its version. */
-export type Rendered = { readonly contents: Uint8Array; readonly version: string };
+/** A file's contents and its version. */
+export type RenderedFile = { readonly contents: Uint8Array; readonly version: string };
 
-type Kept = { files: WeakMap<FileRequest, Rendered>; size: number };
+type CachedFiles = { readonly files: WeakMap<FileRequest, RenderedFile>; size: number };
 
 /**
- * Remembers what was taken out of a secret for a file, so that a cached mount parses and decodes nothing. It is forgotten with the secret; beside
- * each secret at most as many bytes are kept as it has itself, and a kilobyte.
+ * Caches the files rendered from a secret, so that a cached mount parses and decodes nothing. An
+ * entry is collected with its secret. The files cached for one secret take at most the secret's own
+ * size plus 1 KiB.
  */
-export function createKeptFiles(): {
-  get(value: SecretValue, file: FileRequest): Rendered | undefined;
-  keep(value: SecretValue, file: FileRequest, made: Rendered): void;
-} {
-  const byValue = new WeakMap<SecretValue, Kept>();
-  return {
-    get: (value, file) => byValue.get(value)?.files.get(file),
-    keep(value, file, made) {
-      let kept = byValue.get(value);
-      const size = made.contents === value.bytes ? 0 : made.contents.length;
-      if (kept === undefined || kept.size + size > value.bytes.length + 1_024)
-        kept = { files: new WeakMap(), size: 0 };
-      kept.files.set(file, made);
-      kept.size += size;
-      byValue.set(value, kept);
-    },
-  };
+class RenderedFileCache {
+  readonly #byValue = new WeakMap<SecretValue, CachedFiles>();
+
+  get(value: SecretValue, file: FileRequest): RenderedFile | undefined {
+    return this.#byValue.get(value)?.files.get(file);
+  }
+
+  set(value: SecretValue, file: FileRequest, rendered: RenderedFile): void {
+    let cached = this.#byValue.get(value);
+    const size = rendered.contents === value.bytes ? 0 : rendered.contents.length;
+    if (cached === undefined || cached.size + size > value.bytes.length + 1_024)
+      cached = { files: new WeakMap(), size: 0 };
+    cached.files.set(file, rendered);
+    cached.size += size;
+    this.#byValue.set(value, cached);
+  }
 }
 
 /**
- * A file's version: it changes whenever the file's bytes do, and otherwise only with its selector, encoding or explicit mode.
+ * A file's version. It changes whenever the file's bytes change, and otherwise only with its
+ * selector, encoding or explicit mode.
  *
- * - A whole secret as it is stored, without a mode of its own: the store's version, bare.
- * - Any other file: that, `+` and 8 hex digits of a hash over selector, encoding and mode. Where the store's numbers can start again, their time
- *   of modification joins the hash, for whole files too.
- * - In place of a version the store has not, or that says too little (a Vault envelope): a keyed hash of the file's bytes. A plain one would let a reader
- *   of the pod's status guess short secrets.
+ * - A whole secret in its stored encoding without an explicit mode has the store's version.
+ * - Any other file has that version, `+`, and 8 hex digits of a hash over selector, encoding and
+ *   mode. Where the store's version numbers can start again, the hash includes the time of the last
+ *   modification, for whole secrets too.
+ * - Where the store has no version, or one that does not cover the bytes (a Vault envelope), a keyed
+ *   hash of the file's bytes takes its place. With a plain hash, a reader of the pod's status could
+ *   guess short secrets.
  */
 export function objectVersion(
   { encoding, mode }: FileRequest,
@@ -102,8 +107,10 @@ function describe(selector: Selector): readonly [kind: string, text: string] {
 }
 
 /**
- * Makes a volume of what was read. `outcomes` in the order of `plan.refs`; `permission` is the mode of files without one of their own. The answer
- * depends on nothing else. All or nothing: where anything failed, the worst failure is thrown, with the count of the others.
+ * Renders a volume from the outcomes of the reads. The result depends only on the arguments. All or
+ * nothing: if anything failed, it throws the worst failure with the number of the others.
+ * @param outcomes in the order of `plan.refs`
+ * @param permission the mode of files without an explicit mode
  * @throws SecretError
  */
 export type Render = (plan: Plan, outcomes: readonly Outcome[], permission: number) => Volume;
@@ -114,21 +121,28 @@ export type RenderOptions = {
   readonly versionKey: Uint8Array;
   /** Bytes of all files together; default 4 MiB, the driver's own limit. */
   readonly maxBytes?: number;
-  readonly select?: Select;
+  readonly openSecret?: OpenSecret;
 };
 
-/** Stands for a volume all of whose secrets are absent: the driver removes old files only when it gets at least one. */
+/**
+ * The only file of a volume whose secrets are all absent. The driver removes old files only if the
+ * response has at least one file.
+ */
 const emptyFile = '.keyferry-empty';
 
-/** Who can mend it comes first: what the store refused, then what the class asks; an outage ends by itself. */
+/**
+ * Failures that a person must fix come first: a denial by the store, then a mistake in the class. An
+ * outage ends by itself.
+ */
 const worstFirst: readonly FailureKind[] = ['definite', 'request', 'internal', 'outage'];
 
+/** @see Render */
 export function createRender(options: RenderOptions): Render {
-  const { versionKey, maxBytes = 4_194_304, select = createSelect() } = options;
-  const kept = createKeptFiles();
+  const { versionKey, maxBytes = 4_194_304, openSecret = createOpenSecret() } = options;
+  const renderedFiles = new RenderedFileCache();
   const byPlan = new WeakMap<Plan, readonly FilesOfRef[]>();
 
-  /** Worked out once a plan. */
+  /** Computed once per plan. */
   function filesOf(plan: Plan): readonly FilesOfRef[] {
     let files = byPlan.get(plan);
     if (files === undefined) byPlan.set(plan, (files = filesByRef(plan)));
@@ -136,39 +150,37 @@ export function createRender(options: RenderOptions): Render {
   }
 
   return (plan, outcomes, permission) => {
-    if (plan.files.length === 0)
-      throw new SecretError('INVALID_CLASS', 'the class asks for no file', {
-        hint: 'list at least one object',
-      });
-    const rendered: (Rendered | undefined)[] = Array.from(plan.files, () => undefined);
+    if (plan.files.length === 0) throw noFilesError();
+    const rendered: (RenderedFile | undefined)[] = Array.from(plan.files, () => undefined);
     const failures: SecretError[] = [];
     let bytes = 0;
     const time = createExpressionTime();
     const byRef = filesOf(plan);
-    for (const [index, { ref, files }] of byRef.entries()) {
-      const outcome = outcomeOf(ref, outcomes[index]);
+    for (const [refIndex, { ref, files }] of byRef.entries()) {
+      const outcome = outcomeOf(ref, outcomes[refIndex]);
       if (outcome.kind !== 'value') {
-        const isMissed =
+        const isFailure =
           outcome.kind === 'failed' || files.some(({ file }) => file.optional !== true);
-        if (isMissed) failures.push(outcome.error);
+        if (isFailure) failures.push(outcome.error);
         continue;
       }
       const { value, served } = outcome;
-      // One secret at a time, so that one parsed document at most is in memory; none where everything is kept, as in most mounts.
-      let take: Take | undefined;
-      for (const { file, place } of files) {
+      // One secret at a time: at most one parsed document is in memory. In most mounts every file
+      // is cached and no document is parsed.
+      let extract: Extractor | undefined;
+      for (const { file, index } of files) {
         try {
-          let result = kept.get(value, file);
+          let result = renderedFiles.get(value, file);
           if (result === undefined) {
-            take ??= select(served, value, time);
-            result = renderFile(file, value, served, take);
-            kept.keep(value, file, result);
+            extract ??= openSecret(served, value, time);
+            result = renderFile(file, value, served, extract);
+            renderedFiles.set(value, file, result);
           }
-          rendered[place] = result;
+          rendered[index] = result;
           bytes += result.contents.length;
         } catch (thrown) {
           failures.push(toSecretError(thrown));
-          if (time.leftMs <= 0) throw worst(failures);
+          if (time.remainingMs <= 0) throw worst(failures);
         }
         if (bytes > maxBytes) throw tooLarge(plan, rendered, maxBytes);
       }
@@ -177,9 +189,14 @@ export function createRender(options: RenderOptions): Render {
     return toVolume(plan, rendered, permission);
   };
 
-  function renderFile(file: FileRequest, value: SecretValue, ref: SecretRef, take: Take): Rendered {
+  function renderFile(
+    file: FileRequest,
+    value: SecretValue,
+    ref: SecretRef,
+    extract: Extractor,
+  ): RenderedFile {
     const { selector } = onlySource(file);
-    const contents = decodeFile(file, take(selector), ref);
+    const contents = decodeFile(file, extract(selector), ref);
     return { contents, version: objectVersion(file, selector, value, contents, versionKey) };
   }
 }
@@ -194,23 +211,23 @@ function decodeFile(
   if (decoded !== undefined) return decoded;
   throw new SecretError(
     'INVALID_ENCODING',
-    `what ${nameSecret(ref)} has for the file ${path} is not ${encoding}`,
+    `the content of ${nameSecret(ref)} for the file ${path} is not ${encoding}`,
     {
-      hint: 'store it in that encoding, or leave `encoding` out',
+      hint: 'store it in that encoding, or remove `encoding`',
     },
   );
 }
 
-/** @param rendered in the order of the plan's files; what is absent is left out */
+/** @param rendered in the order of the plan's files; undefined for absent secrets */
 function toVolume(
   plan: Plan,
-  rendered: readonly (Rendered | undefined)[],
+  rendered: readonly (RenderedFile | undefined)[],
   permission: number,
 ): Volume {
   const files: Volume['files'][number][] = [];
   const versions: Volume['versions'][number][] = [];
-  plan.files.forEach(({ path, mode = permission }, place) => {
-    const result = rendered[place];
+  plan.files.forEach(({ path, mode = permission }, index) => {
+    const result = rendered[index];
     if (result === undefined) return;
     files.push({ path, mode, contents: result.contents });
     versions.push({ id: path, version: result.version });
@@ -222,10 +239,10 @@ function toVolume(
   };
 }
 
-/** A ref of a plan, the files made of it, and where in the plan each stands. */
+/** A ref of a plan and its files, each with its index in the plan. */
 type FilesOfRef = {
   readonly ref: SecretRef;
-  readonly files: readonly { readonly file: FileRequest; readonly place: number }[];
+  readonly files: readonly { readonly file: FileRequest; readonly index: number }[];
 };
 
 /** In the order of the plan's refs. */
@@ -233,11 +250,14 @@ function filesByRef({ refs, files }: Plan): readonly FilesOfRef[] {
   const byRef = new Map(
     refs.map((ref) => [ref, { ref, files: [] as FilesOfRef['files'][number][] }]),
   );
-  for (const [place, file] of files.entries()) {
-    const made = byRef.get(onlySource(file).ref);
-    if (made === undefined)
-      throw new SecretError('INTERNAL', `the file ${file.path} is made of no secret of the plan`);
-    made.files.push({ file, place });
+  for (const [index, file] of files.entries()) {
+    const entry = byRef.get(onlySource(file).ref);
+    if (entry === undefined)
+      throw new SecretError(
+        'INTERNAL',
+        `the file ${file.path} needs a secret that the plan does not read`,
+      );
+    entry.files.push({ file, index });
   }
   return [...byRef.values()];
 }
@@ -245,13 +265,13 @@ function filesByRef({ refs, files }: Plan): readonly FilesOfRef[] {
 function onlySource({ sources, path }: FileRequest): FileSource {
   const [source, ...others] = Object.values(sources);
   if (source !== undefined && others.length === 0) return source;
-  throw new SecretError('INTERNAL', `the file ${path} is not made of exactly one secret`);
+  throw new SecretError('INTERNAL', `the file ${path} must have exactly one source`);
 }
 
-/** The outcomes stand in the order of the refs; a file never gets another secret's. */
+/** Checks that the outcome belongs to the ref, so that no file gets another secret. */
 function outcomeOf(ref: SecretRef, outcome: Outcome | undefined): Outcome {
   if (outcome?.ref === ref) return outcome;
-  throw new SecretError('INTERNAL', `nothing was read for ${nameSecret(ref)}`);
+  throw new SecretError('INTERNAL', `there is no outcome for ${nameSecret(ref)}`);
 }
 
 function worst(failures: readonly SecretError[]): SecretError {
@@ -265,11 +285,11 @@ function worst(failures: readonly SecretError[]): SecretError {
 
 function tooLarge(
   { files }: Plan,
-  rendered: readonly (Rendered | undefined)[],
+  rendered: readonly (RenderedFile | undefined)[],
   maxBytes: number,
 ): SecretError {
   const largest = files
-    .map(({ path }, place) => ({ path, size: rendered[place]?.contents.length ?? 0 }))
+    .map(({ path }, index) => ({ path, size: rendered[index]?.contents.length ?? 0 }))
     .sort((a, b) => b.size - a.size)
     .slice(0, 3)
     .map(({ path, size }) => `${path} (${size} bytes)`);

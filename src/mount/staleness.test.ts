@@ -2,21 +2,21 @@ import { describe, expect, jest, test } from '@jest/globals';
 import { Registry } from 'prom-client';
 import { SecretError } from '../core/errors.ts';
 import type { Workload } from '../core/workload.ts';
-import { createStaleness } from './staleness.ts';
+import { Staleness } from './staleness.ts';
 
 const minute = 60_000;
-const trouble = new SecretError('STORE_UNAVAILABLE', 'nobody answers');
+const unavailable = new SecretError('STORE_UNAVAILABLE', 'connection refused');
 
-function watch({ ownClock = false } = {}) {
+function createFixture({ ownClock = false } = {}) {
   const clock = { now: 1_000_000_000 };
   const registry = new Registry();
-  const told: string[] = [];
-  const staleness = createStaleness({
+  const warnings: string[] = [];
+  const staleness = new Staleness({
     registry,
     ...(!ownClock && { now: () => clock.now }),
     events: {
       warn: ({ namespace, name, uid }, { code }) =>
-        void told.push(`${namespace}/${name} ${uid} ${code}`),
+        void warnings.push(`${namespace}/${name} ${uid} ${code}`),
     },
   });
   const workload = (pod: string, namespace = 'shop'): Workload => ({
@@ -30,12 +30,13 @@ function watch({ ownClock = false } = {}) {
   });
   return {
     clock,
-    told,
-    served: (pod: string, namespace?: string) => staleness.served(workload(pod, namespace)),
-    failed: (pod: string, className = 'app', namespace?: string, error = trouble) =>
-      staleness.failed(workload(pod, namespace), className, error),
+    warnings,
+    recordSuccess: (pod: string, namespace?: string) =>
+      staleness.recordSuccess(workload(pod, namespace)),
+    recordFailure: (pod: string, className = 'app', namespace?: string, error = unavailable) =>
+      staleness.recordFailure(workload(pod, namespace), className, error),
     /** `namespace/class: seconds`, by namespace and class. */
-    async shown(): Promise<string[]> {
+    async metricLines(): Promise<string[]> {
       const metric = await registry.getSingleMetric('keyferry_stale_seconds')!.get();
       return metric.values
         .map(({ labels, value }) => `${labels.namespace}/${labels.class}: ${value}`)
@@ -45,106 +46,106 @@ function watch({ ownClock = false } = {}) {
 }
 
 describe('a running pod whose republish fails', () => {
-  test('is counted by a clock that nobody sets', async () => {
-    const { served, failed, shown } = watch({ ownClock: true });
-    served('a');
+  test('is measured by a monotonic clock', async () => {
+    const { recordSuccess, recordFailure, metricLines } = createFixture({ ownClock: true });
+    recordSuccess('a');
     const wall = jest.spyOn(Date, 'now').mockReturnValue(Date.now() + 1_440 * minute);
-    failed('a');
-    expect(await shown()).toEqual([expect.stringMatching(/^shop\/app: \d(\D|$)/)]);
+    recordFailure('a');
+    expect(await metricLines()).toEqual([expect.stringMatching(/^shop\/app: \d(\D|$)/)]);
     wall.mockRestore();
   });
 
-  test('is counted from its last success, until one succeeds', async () => {
-    const { clock, served, failed, shown } = watch();
-    served('a');
+  test('is measured from its last success until the next one', async () => {
+    const { clock, recordSuccess, recordFailure, metricLines } = createFixture();
+    recordSuccess('a');
     clock.now += minute;
-    expect(await shown()).toEqual([]);
-    failed('a');
-    expect(await shown()).toEqual(['shop/app: 60']);
+    expect(await metricLines()).toEqual([]);
+    recordFailure('a');
+    expect(await metricLines()).toEqual(['shop/app: 60']);
     clock.now += minute;
-    failed('a');
+    recordFailure('a');
     clock.now += 30_000;
-    expect(await shown()).toEqual(['shop/app: 150']);
-    served('a');
-    expect(await shown()).toEqual([]);
+    expect(await metricLines()).toEqual(['shop/app: 150']);
+    recordSuccess('a');
+    expect(await metricLines()).toEqual([]);
   });
 
-  test('shows by the longest of its class', async () => {
-    const { clock, served, failed, shown } = watch();
-    served('old');
+  test('is shown as the longest of its class', async () => {
+    const { clock, recordSuccess, recordFailure, metricLines } = createFixture();
+    recordSuccess('old');
     clock.now += minute;
-    served('young');
-    failed('old');
-    failed('young');
-    failed('old', 'other-class');
-    expect(await shown()).toEqual(['shop/app: 0', 'shop/other-class: 60']);
+    recordSuccess('young');
+    recordFailure('old');
+    recordFailure('young');
+    recordFailure('old', 'other-class');
+    expect(await metricLines()).toEqual(['shop/app: 0', 'shop/other-class: 60']);
   });
 
-  test('is told to its owner each time: who writes the event knows how often', () => {
-    const { served, failed, told } = watch();
-    served('a');
-    failed('a');
-    failed('a');
-    expect(told).toEqual(Array(2).fill('shop/a uid-a STORE_UNAVAILABLE'));
+  test('causes a warning each time: the event writer limits their rate', () => {
+    const { recordSuccess, recordFailure, warnings } = createFixture();
+    recordSuccess('a');
+    recordFailure('a');
+    recordFailure('a');
+    expect(warnings).toEqual(Array(2).fill('shop/a uid-a STORE_UNAVAILABLE'));
   });
 
-  test('is forgotten with its pod, which ends without a word', async () => {
-    const { clock, served, failed, shown } = watch();
-    served('a');
-    failed('a');
+  test('expires ten minutes after the last request: the driver reports no unmount', async () => {
+    const { clock, recordSuccess, recordFailure, metricLines } = createFixture();
+    recordSuccess('a');
+    recordFailure('a');
     clock.now += 10 * minute;
-    expect(await shown()).toHaveLength(1);
+    expect(await metricLines()).toHaveLength(1);
     clock.now += 1;
-    expect(await shown()).toEqual([]);
-    failed('a');
-    expect(await shown()).toEqual([]);
+    expect(await metricLines()).toEqual([]);
+    recordFailure('a');
+    expect(await metricLines()).toEqual([]);
   });
 
-  test('is waited for as long as it lets wait: drivers up to 1.5 can rotate once a day', async () => {
-    const { clock, served, failed, shown } = watch();
-    served('a');
+  test('expires after three of its own intervals: drivers up to 1.5 can rotate once a day', async () => {
+    const { clock, recordSuccess, recordFailure, metricLines } = createFixture();
+    recordSuccess('a');
     clock.now += 60 * minute;
-    failed('a');
+    recordFailure('a');
     clock.now += 179 * minute;
-    expect(await shown()).toHaveLength(1);
+    expect(await metricLines()).toHaveLength(1);
     clock.now += 2 * minute;
-    expect(await shown()).toEqual([]);
+    expect(await metricLines()).toEqual([]);
   });
 });
 
-describe('what is no silence', () => {
+describe('not counted as stale', () => {
   test('a first mount that fails: the kubelet shows it', async () => {
-    const { failed, shown, told } = watch();
-    failed('a');
-    expect([await shown(), told]).toEqual([[], []]);
+    const { recordFailure, metricLines, warnings } = createFixture();
+    recordFailure('a');
+    expect([await metricLines(), warnings]).toEqual([[], []]);
   });
 
   test.each(['CANCELLED', 'SHUTTING_DOWN'] as const)(
-    '%s says nothing of the store',
+    'a request that ends with %s',
     async (code) => {
-      const { served, failed, shown, told } = watch();
-      served('a');
-      failed('a', 'app', 'shop', new SecretError(code, 'gone'));
-      expect([await shown(), told]).toEqual([[], []]);
+      const { recordSuccess, recordFailure, metricLines, warnings } = createFixture();
+      recordSuccess('a');
+      recordFailure('a', 'app', 'shop', new SecretError(code, 'gone'));
+      expect([await metricLines(), warnings]).toEqual([[], []]);
     },
   );
 });
 
-test('labels are bounded, whatever tenants do, and none takes the names of others', async () => {
-  const { served, failed, shown } = watch();
+test('labels are bounded, and one tenant cannot use up the labels of others', async () => {
+  const { recordSuccess, recordFailure, metricLines } = createFixture();
   for (let index = 0; index < 50; index += 1) {
-    served(`pod-${index}`, 'greedy');
-    failed(`pod-${index}`, `class-${index}`, 'greedy');
+    recordSuccess(`pod-${index}`, 'greedy');
+    recordFailure(`pod-${index}`, `class-${index}`, 'greedy');
   }
-  served('a', 'modest');
-  failed('a', 'app', 'modest');
-  expect(await shown()).toHaveLength(22);
-  expect(await shown()).toEqual(expect.arrayContaining(['modest/app: 0', 'greedy/other: 0']));
+  recordSuccess('a', 'modest');
+  recordFailure('a', 'app', 'modest');
+  expect(await metricLines()).toHaveLength(22);
+  expect(await metricLines()).toEqual(expect.arrayContaining(['modest/app: 0', 'greedy/other: 0']));
   for (let index = 0; index < 150; index += 1) {
-    served('a', `team-${index}`);
-    failed('a', 'app', `team-${index}`);
+    recordSuccess('a', `team-${index}`);
+    recordFailure('a', 'app', `team-${index}`);
   }
-  const namespaces = new Set((await shown()).map((line) => line.split('/')[0]));
+  const namespaces = new Set((await metricLines()).map((line) => line.split('/')[0]));
   expect(namespaces.size).toBe(101);
-  expect(await shown()).toContain('other/other: 0');
+  expect(await metricLines()).toContain('other/other: 0');
 });

@@ -5,105 +5,129 @@ import type { SecretError } from '../core/errors.ts';
 import { lruSizeLimit } from '../concurrency/time.ts';
 import type { Workload } from '../core/workload.ts';
 
-/** A volume that does not ask for so long, or for three of its own rounds, is gone: the driver never tells. */
-const forgottenAfter = 600_000;
-/** Classes shown of one namespace, and namespaces; the rest goes by the name `other`. */
+/**
+ * A volume without a request for this long, or for three of its own intervals, counts as unmounted:
+ * the driver does not report unmounts to providers.
+ */
+const expiresAfterMs = 600_000;
+/** Classes shown of one namespace, and namespaces. Others share the label `other`. */
 const [maxClasses, maxNamespaces] = [20, 100];
-/** These say nothing about the next round. */
-const passing: readonly ErrorCode[] = ['CANCELLED', 'SHUTTING_DOWN'];
-
-/** How long running pods have lived on old files. The driver hides a republish that fails, so nobody else tells. */
-export type Staleness = {
-  /** A volume was served. */
-  served(workload: Workload): void;
-  /** It was not; `className` is what it is called by in the log. What was never served is no concern: the pod's own events show it. */
-  failed(workload: Workload, className: string, error: SecretError): void;
-};
+/** The process or the caller ended the request. These errors say nothing about the next one. */
+const transientCodes: readonly ErrorCode[] = ['CANCELLED', 'SHUTTING_DOWN'];
+const otherLabel = 'other';
 
 /** Times in milliseconds. */
-type Known = {
-  servedAt: number;
-  askedAt: number;
+type VolumeState = {
+  readonly succeededAt: number;
+  readonly requestedAt: number;
   /** Between its last two requests. */
-  round: number;
+  readonly interval: number;
   /** Set while its last request failed. */
-  failing?: { readonly namespace: string; readonly className: string };
+  readonly failing?: { readonly namespace: string; readonly className: string };
 };
 
-/** Keeps `keyferry_stale_seconds`, and where `events` are given tells the pod. */
-export function createStaleness(deps: {
+/** What {@link Staleness} needs. */
+export type StalenessDeps = {
   readonly registry: Registry;
-  /** In milliseconds; only differences count. Default: a clock that nobody sets. */
+  /** In milliseconds; only differences count. Default: a monotonic clock. */
   readonly now?: () => number;
-  /** Tells a pod, in Kubernetes by an Event. It answers at once and never throws. */
+  /** Warns a pod, in Kubernetes by an Event. It returns at once and never throws. */
   readonly events?: {
     warn(
       pod: { readonly namespace: string; readonly name: string; readonly uid: string },
       error: SecretError,
     ): void;
   };
-}): Staleness {
-  const { registry, now = () => performance.now(), events } = deps;
-  const volumes = new LRUCache<string, Known>(lruSizeLimit(10_000));
+};
 
-  function isGone({ askedAt, round }: Known): boolean {
-    return now() - askedAt > Math.max(forgottenAfter, 3 * round);
+/**
+ * How long running pods have used old files: the driver does not show that a republish fails. Keeps
+ * the metric `keyferry_stale_seconds`, and warns the pod where `events` are given.
+ */
+export class Staleness {
+  readonly #now: () => number;
+  readonly #events: StalenessDeps['events'];
+  readonly #volumes = new LRUCache<string, VolumeState>(lruSizeLimit(10_000));
+
+  constructor({ registry, now = () => performance.now(), events }: StalenessDeps) {
+    this.#now = now;
+    this.#events = events;
+    const longestByClass = (): BoundedLabels => this.#longestByClass();
+    new Gauge({
+      name: 'keyferry_stale_seconds',
+      help: 'Seconds since files of running pods were last confirmed, where a republish fails; the longest of each class.',
+      labelNames: ['namespace', 'class'],
+      registers: [registry],
+      collect() {
+        this.reset();
+        longestByClass().forEach((labels, ms) => this.set(labels, ms / 1_000));
+      },
+    });
   }
 
-  new Gauge({
-    name: 'keyferry_stale_seconds',
-    help: 'Seconds since files of running pods were last confirmed, where a republish fails; the longest of each class.',
-    labelNames: ['namespace', 'class'],
-    registers: [registry],
-    collect() {
-      this.reset();
-      const longest = createLabels();
-      for (const [volume, known] of volumes) {
-        if (isGone(known)) volumes.delete(volume);
-        else if (known.failing !== undefined) longest.add(known.failing, now() - known.servedAt);
-      }
-      longest.each((labels, ms) => this.set(labels, ms / 1_000));
-    },
-  });
+  /** A volume was served. */
+  recordSuccess({ volume }: Workload): void {
+    const now = this.#now();
+    const interval = now - (this.#volumes.get(volume)?.requestedAt ?? now);
+    this.#volumes.set(volume, { succeededAt: now, requestedAt: now, interval });
+  }
 
-  return {
-    served({ volume }) {
-      const at = now();
-      const round = at - (volumes.get(volume)?.askedAt ?? at);
-      volumes.set(volume, { servedAt: at, askedAt: at, round });
-    },
-    failed({ volume, tenant: namespace, pod }, className, error) {
-      const known = volumes.get(volume);
-      if (known === undefined || passing.includes(error.code)) return;
-      const at = now();
-      const { servedAt, askedAt } = known;
-      volumes.set(volume, {
-        servedAt,
-        askedAt: at,
-        round: at - askedAt,
-        failing: { namespace, className },
-      });
-      if (pod !== undefined) events?.warn({ namespace, ...pod }, error);
-    },
-  };
+  /**
+   * A volume was not served. Ignores volumes that were never served: the kubelet shows a first mount
+   * that fails in the pod's events.
+   * @param className the class as the log names it
+   */
+  recordFailure(
+    { volume, tenant: namespace, pod }: Workload,
+    className: string,
+    error: SecretError,
+  ): void {
+    const previous = this.#volumes.get(volume);
+    if (previous === undefined || transientCodes.includes(error.code)) return;
+    const now = this.#now();
+    const { succeededAt, requestedAt } = previous;
+    this.#volumes.set(volume, {
+      succeededAt,
+      requestedAt: now,
+      interval: now - requestedAt,
+      failing: { namespace, className },
+    });
+    if (pod !== undefined) this.#events?.warn({ namespace, ...pod }, error);
+  }
+
+  #longestByClass(): BoundedLabels {
+    const longest = new BoundedLabels();
+    for (const [volume, state] of this.#volumes) {
+      const { failing, succeededAt } = state;
+      if (this.#isExpired(state)) this.#volumes.delete(volume);
+      else if (failing !== undefined) longest.add(failing, this.#now() - succeededAt);
+    }
+    return longest;
+  }
+
+  #isExpired({ requestedAt, interval }: VolumeState): boolean {
+    return this.#now() - requestedAt > Math.max(expiresAfterMs, 3 * interval);
+  }
 }
 
-/** The longest time of each class, with as many labels as a metric may have whatever tenants do. */
-function createLabels() {
-  const namespaces = new Map<string, Map<string, number>>();
-  const place = <T>(map: Map<string, T>, name: string, max: number): string =>
-    map.has(name) || map.size < max ? name : 'other';
-  return {
-    add({ namespace, className }: { namespace: string; className: string }, ms: number): void {
-      const shown = place(namespaces, namespace, maxNamespaces);
-      const classes = namespaces.get(shown) ?? new Map<string, number>();
-      namespaces.set(shown, classes);
-      const name = shown === namespace ? place(classes, className, maxClasses) : 'other';
-      classes.set(name, Math.max(ms, classes.get(name) ?? 0));
-    },
-    each(use: (labels: { namespace: string; class: string }, ms: number) => void): void {
-      for (const [namespace, classes] of namespaces)
-        for (const [name, ms] of classes) use({ namespace, class: name }, ms);
-    },
-  };
+/** The longest time of each class. The number of labels is bounded: tenants choose their names. */
+class BoundedLabels {
+  readonly #namespaces = new Map<string, Map<string, number>>();
+
+  add({ namespace, className }: { namespace: string; className: string }, ms: number): void {
+    const shown = labelFor(this.#namespaces, namespace, maxNamespaces);
+    const classes = this.#namespaces.get(shown) ?? new Map<string, number>();
+    this.#namespaces.set(shown, classes);
+    const name = shown === namespace ? labelFor(classes, className, maxClasses) : otherLabel;
+    classes.set(name, Math.max(ms, classes.get(name) ?? 0));
+  }
+
+  forEach(use: (labels: { namespace: string; class: string }, ms: number) => void): void {
+    for (const [namespace, classes] of this.#namespaces)
+      for (const [name, ms] of classes) use({ namespace, class: name }, ms);
+  }
+}
+
+function labelFor(known: ReadonlyMap<string, unknown>, name: string, max: number): string {
+  return known.has(name) || known.size < max ? name : otherLabel;
 }

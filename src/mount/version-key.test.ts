@@ -23,7 +23,7 @@ beforeEach(async () => {
 afterEach(() => rm(directory, { recursive: true, force: true }));
 
 describe('the version key', () => {
-  test('is made once, for its owner alone', async () => {
+  test('is created once, readable only by its owner', async () => {
     const key = await loadVersionKey(directory);
     expect(key).toHaveLength(32);
     expect((await stat(path)).mode & 0o777).toBe(0o600);
@@ -31,13 +31,13 @@ describe('the version key', () => {
     expect(await readdir(directory)).toEqual(['.keyferry-version-key']);
   });
 
-  test('differs from another directory’s', async () => {
+  test('differs between directories', async () => {
     const other = join(directory, 'other');
     await mkdir(other);
     expect(await loadVersionKey(other)).not.toEqual(await loadVersionKey(directory));
   });
 
-  test('is the same for all that make it at once', async () => {
+  test('is the same for callers that create it at the same time', async () => {
     const keys = await Promise.all(Array.from({ length: 20 }, () => loadVersionKey(directory)));
     expect(new Set(keys.map((key) => Buffer.from(key).toString('hex'))).size).toBe(1);
     expect(await readdir(directory)).toEqual(['.keyferry-version-key']);
@@ -46,11 +46,11 @@ describe('the version key', () => {
   test.each([
     ['cut short', () => truncate(path, 31), 'is not a file of 32 bytes; remove it'],
     ['empty', () => truncate(path, 0), 'is not a file of 32 bytes'],
-    ['open to a group', () => chmod(path, 0o640), 'is open to others than its owner'],
-    ['open to everybody', () => chmod(path, 0o604), 'is open to others than its owner'],
-  ])('%s is refused and left alone', async (_, spoil, message) => {
+    ['open to a group', () => chmod(path, 0o640), 'is accessible to users other than its owner'],
+    ['open to everybody', () => chmod(path, 0o604), 'is accessible to users other than its owner'],
+  ])('that is %s is rejected and not changed', async (_, damage, message) => {
     await loadVersionKey(directory);
-    await spoil();
+    await damage();
     const before = await stat(path);
     const error = await loadVersionKey(directory).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({
@@ -60,7 +60,7 @@ describe('the version key', () => {
     expect((await stat(path)).mtimeMs).toBe(before.mtimeMs);
   });
 
-  test('is neither a directory nor behind a link', async () => {
+  test('is rejected when it is a directory or a symbolic link', async () => {
     await mkdir(path);
     await expect(loadVersionKey(directory)).rejects.toMatchObject({ code: 'NOT_CONFIGURED' });
     await rm(path, { recursive: true });
@@ -71,13 +71,13 @@ describe('the version key', () => {
     });
   });
 
-  test('makes its directory, and says so where it cannot', async () => {
+  test('creates its directory, or reports why it cannot', async () => {
     expect(await loadVersionKey(join(directory, 'a', 'b'))).toHaveLength(32);
     await writeFile(join(directory, 'file'), '');
     await expect(loadVersionKey(join(directory, 'file', 'below'))).rejects.toMatchObject({
       code: 'NOT_CONFIGURED',
       summary: expect.stringMatching(
-        /can neither be read nor made: ENOTDIR; --providers-dir must name a directory that Keyferry may write$/,
+        /cannot be read or created: ENOTDIR; --providers-dir must name a directory that Keyferry can write to$/,
       ),
     });
   });

@@ -8,23 +8,25 @@ const keyFile = '.keyferry-version-key';
 const keyLength = 32;
 
 /**
- * The key under which versions are made for stores that have none: 32 bytes in a file of mode 0600 in the providers' directory, made once, so that
- * neither a restart nor a second process changes any version.
- * @throws SecretError NOT_CONFIGURED where the file cannot be read or made, is open to others, or is no key.
+ * The key of the versions that Keyferry computes for stores without versions: 32 bytes in a file of
+ * mode 0600 in the providers directory. The file is created once, so that neither a restart nor a
+ * second process changes a version.
+ * @throws SecretError NOT_CONFIGURED if the file cannot be read or created, other users can read it,
+ * or its content is not a key
  */
 export async function loadVersionKey(providersDir: string): Promise<Uint8Array> {
   const path = join(providersDir, keyFile);
   try {
     await mkdir(providersDir, { recursive: true });
-    return (await readKey(path)) ?? (await makeKey(path));
+    return (await readKey(path)) ?? (await createKey(path));
   } catch (thrown) {
     if (thrown instanceof SecretError) throw thrown;
     const { code = 'unknown error' } = thrown as { code?: string };
     throw new SecretError(
       'NOT_CONFIGURED',
-      `the version key ${path} can neither be read nor made: ${code}`,
+      `the version key ${path} cannot be read or created: ${code}`,
       {
-        hint: '--providers-dir must name a directory that Keyferry may write',
+        hint: '--providers-dir must name a directory that Keyferry can write to',
         cause: thrown,
       },
     );
@@ -32,7 +34,7 @@ export async function loadVersionKey(providersDir: string): Promise<Uint8Array> 
 }
 
 async function readKey(path: string): Promise<Uint8Array | undefined> {
-  // A symbolic link could lead to a file that somebody else writes.
+  // A symbolic link could lead to a file that another user can write.
   const file = await open(
     path,
     constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
@@ -44,17 +46,24 @@ async function readKey(path: string): Promise<Uint8Array | undefined> {
   try {
     const stats = await file.stat();
     if (!stats.isFile() || stats.size !== keyLength)
-      throw unfit(path, `is not a file of ${keyLength} bytes`, 'remove it');
+      throw keyFileError(path, `is not a file of ${keyLength} bytes`, 'remove it');
     if ((stats.mode & 0o077) !== 0)
-      throw unfit(path, 'is open to others than its owner', 'remove it, or set its mode to 0600');
+      throw keyFileError(
+        path,
+        'is accessible to users other than its owner',
+        'remove it, or set its mode to 0600',
+      );
     return await file.readFile();
   } finally {
     await file.close();
   }
 }
 
-/** Written whole under another name, then linked: of two processes one wins, and both read the winner's. */
-async function makeKey(path: string): Promise<Uint8Array> {
+/**
+ * Writes the file under another name and then links it. Of two processes one wins, and both read the
+ * winner's key.
+ */
+async function createKey(path: string): Promise<Uint8Array> {
   const temporary = `${path}.${randomBytes(8).toString('hex')}`;
   try {
     const file = await open(temporary, 'wx', 0o600);
@@ -72,11 +81,15 @@ async function makeKey(path: string): Promise<Uint8Array> {
   }
   const key = await readKey(path);
   if (key !== undefined) return key;
-  throw unfit(path, 'vanished as soon as it was made', 'see what else writes to that directory');
+  throw keyFileError(
+    path,
+    'disappeared right after it was created',
+    'check what else writes to that directory',
+  );
 }
 
-function unfit(path: string, fault: string, remedy: string): SecretError {
-  return new SecretError('NOT_CONFIGURED', `the version key ${path} ${fault}`, {
-    hint: `${remedy}; a new key changes the versions of secrets whose store has none, once`,
+function keyFileError(path: string, problem: string, remedy: string): SecretError {
+  return new SecretError('NOT_CONFIGURED', `the version key ${path} ${problem}`, {
+    hint: `${remedy}; a new key changes once the versions of secrets whose store has none`,
   });
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Grant } from '../core/provider.ts';
 import type { Workload } from '../core/workload.ts';
-import { createVolumeHistory } from './volume-history.ts';
+import { VolumeHistory } from './volume-history.ts';
 
 const pod = (volume: string, className?: string): Workload => ({
   tenant: 'shop',
@@ -16,31 +16,31 @@ const under = (identity: 'own' | 'shared'): Grant[] => [
   { principal: { identity } } as unknown as Grant,
 ];
 
-describe('what is remembered of a volume', () => {
-  test('its class, for rotations that name none', () => {
-    const volumes = createVolumeHistory();
-    expect(volumes.classOf(pod('v'))).toBe('unknown');
-    volumes.remember(pod('v', 'web'), under('shared'));
-    expect(volumes.classOf(pod('v'))).toBe('web');
-    volumes.remember(pod('v'), under('shared'));
-    expect(volumes.classOf(pod('v'))).toBe('web');
+describe('the volume history', () => {
+  test('remembers the class for rotations without a class name', () => {
+    const history = new VolumeHistory();
+    expect(history.classOf(pod('v'))).toBe('unknown');
+    history.recordDelivery(pod('v', 'web'), under('shared'));
+    expect(history.classOf(pod('v'))).toBe('web');
+    history.recordDelivery(pod('v'), under('shared'));
+    expect(history.classOf(pod('v'))).toBe('web');
   });
 
-  test('once served under its own identity, it is never served under a shared one', () => {
-    const volumes = createVolumeHistory();
-    volumes.remember(pod('v'), under('own'));
-    volumes.checkIdentity(pod('v'), under('own'));
-    expect(() => volumes.checkIdentity(pod('v'), under('shared'))).toThrow(
+  test('rejects a shared identity after the workload’s own identity', () => {
+    const history = new VolumeHistory();
+    history.recordDelivery(pod('v'), under('own'));
+    history.checkIdentity(pod('v'), under('own'));
+    expect(() => history.checkIdentity(pod('v'), under('shared'))).toThrow(
       expect.objectContaining({ code: 'IDENTITY_DOWNGRADE' }),
     );
-    volumes.checkIdentity(pod('another'), under('shared'));
+    history.checkIdentity(pod('another'), under('shared'));
   });
 
-  test('a shared identity may give way to its own, and then not come back', () => {
-    const volumes = createVolumeHistory();
-    volumes.remember(pod('v'), under('shared'));
-    volumes.checkIdentity(pod('v'), under('own'));
-    volumes.remember(pod('v'), under('own'));
-    expect(() => volumes.checkIdentity(pod('v'), under('shared'))).toThrow();
+  test('accepts the workload’s own identity after a shared one, and no shared one after that', () => {
+    const history = new VolumeHistory();
+    history.recordDelivery(pod('v'), under('shared'));
+    history.checkIdentity(pod('v'), under('own'));
+    history.recordDelivery(pod('v'), under('own'));
+    expect(() => history.checkIdentity(pod('v'), under('shared'))).toThrow();
   });
 });

@@ -4,43 +4,46 @@ import { SecretError } from '../core/errors.ts';
 import type { Grant } from '../core/provider.ts';
 import type { Workload } from '../core/workload.ts';
 
-/** See {@link createVolumeHistory}. */
-export type VolumeHistory = {
-  /** The class of a volume, where the request itself names none (rotation by drivers up to 1.5). */
-  classOf(workload: Workload): string;
-  /** @throws SecretError IDENTITY_DOWNGRADE */
-  checkIdentity(workload: Workload, grants: readonly Grant[]): void;
-  /** Takes down what a volume was served under. */
-  remember(workload: Workload, grants: readonly Grant[]): void;
-};
+type VolumeRecord = { readonly className?: string; readonly own?: boolean };
 
 /**
- * What is remembered of each volume, for the life of this process: its class, and whether it was served under the workload's own
- * identity. From then on it is never served under a shared one: drivers up to 1.5 drop the pod's attributes at rotation, and a dropped switch must
- * not turn the provider's stronger identity on.
+ * What this process remembers of each volume: its class, and whether it was served under the
+ * workload's own identity. Such a volume is never served under a shared identity afterwards: drivers
+ * up to 1.5 drop the pod's volumeAttributes at rotation, and a dropped parameter must not switch to
+ * the provider's stronger identity.
  */
-export function createVolumeHistory(max = 10_000): VolumeHistory {
-  const volumes = new LRUCache<string, { className?: string; own?: boolean }>(lruSizeLimit(max));
-  return {
-    classOf: ({ className, volume }) => className ?? volumes.get(volume)?.className ?? 'unknown',
-    checkIdentity({ volume }, grants) {
-      if (volumes.get(volume)?.own === true && !grants.every(isOwn)) {
-        throw new SecretError(
-          'IDENTITY_DOWNGRADE',
-          "this volume was mounted under the pod's own identity and now asks for a shared one",
-          {
-            hint: "drivers up to 1.5 drop the pod's volumeAttributes at rotation: put the parameter that chooses the identity into the class",
-          },
-        );
-      }
-    },
-    remember({ volume, className }, grants) {
-      const known = volumes.get(volume);
-      const own = known?.own === true || grants.every(isOwn);
-      const name = className ?? known?.className;
-      volumes.set(volume, { own, ...(name !== undefined && { className: name }) });
-    },
-  };
+export class VolumeHistory {
+  readonly #volumes: LRUCache<string, VolumeRecord>;
+
+  constructor(maxVolumes = 10_000) {
+    this.#volumes = new LRUCache(lruSizeLimit(maxVolumes));
+  }
+
+  /** The volume's class. At rotation, drivers up to 1.5 send no class name: then the remembered one. */
+  classOf({ className, volume }: Workload): string {
+    return className ?? this.#volumes.get(volume)?.className ?? 'unknown';
+  }
+
+  /** @throws SecretError IDENTITY_DOWNGRADE */
+  checkIdentity({ volume }: Workload, grants: readonly Grant[]): void {
+    if (this.#volumes.get(volume)?.own === true && !grants.every(isOwn)) {
+      throw new SecretError(
+        'IDENTITY_DOWNGRADE',
+        "this volume was mounted under the pod's own identity and now asks for a shared one",
+        {
+          hint: "drivers up to 1.5 drop the pod's volumeAttributes at rotation: put the parameter that chooses the identity into the class",
+        },
+      );
+    }
+  }
+
+  /** Remembers the class and the identity of a volume that was served. */
+  recordDelivery({ volume, className }: Workload, grants: readonly Grant[]): void {
+    const previous = this.#volumes.get(volume);
+    const own = previous?.own === true || grants.every(isOwn);
+    const name = className ?? previous?.className;
+    this.#volumes.set(volume, { own, ...(name !== undefined && { className: name }) });
+  }
 }
 
 function isOwn({ principal }: Grant): boolean {

@@ -3,13 +3,13 @@ import { Registry } from 'prom-client';
 import { SecretError } from '../../src/core/errors.ts';
 import { createDriverMount } from '../../src/csi/mount-request.ts';
 import { NamespaceLimiter } from '../../src/concurrency/namespace-limiter.ts';
-import { createAudit } from '../../src/mount/audit.ts';
-import { createMountMetrics } from '../../src/mount/metrics.ts';
+import { Audit } from '../../src/mount/audit.ts';
+import { MountMetrics } from '../../src/mount/metrics.ts';
 import { createMount } from '../../src/mount/mount.ts';
-import { createPlanCache } from '../../src/mount/plan-cache.ts';
+import { PlanCache } from '../../src/mount/plan-cache.ts';
 import { createRender } from '../../src/mount/render.ts';
 import type { Volume } from '../../src/mount/types.ts';
-import { createVolumeHistory } from '../../src/mount/volume-history.ts';
+import { VolumeHistory } from '../../src/mount/volume-history.ts';
 import type { Provider } from '../../src/core/provider.ts';
 import { createCacheMetrics } from '../../src/cache/metrics.ts';
 import { SecretCache } from '../../src/cache/secret-cache.ts';
@@ -23,7 +23,7 @@ export type TestPod = {
   readonly namespace?: string;
   /** Default `app`. */
   readonly account?: string;
-  /** By audience. Default: what the rig's pods bring. */
+  /** By audience. Default: the fixture's tokens. */
   readonly tokens?: Readonly<Record<string, string>>;
   /** The Secret of `nodePublishSecretRef`. */
   readonly secret?: Readonly<Record<string, string>>;
@@ -33,7 +33,7 @@ export type TestPod = {
   readonly signal?: AbortSignal;
 };
 
-/** The whole walk over one provider, put together as a process does it; without jitter. */
+/** The whole pipeline over one provider, put together as a process does it; without jitter. */
 export function createMountPipeline({
   provider,
   now,
@@ -54,13 +54,13 @@ export function createMountPipeline({
   });
   const mount = createMount({
     providers: new Map([[provider.name, provider]]),
-    turns: new NamespaceLimiter({ limit: 1_000, maxQueue: 1_000 }),
-    plans: createPlanCache(),
-    store: cache,
+    namespaceLimiter: new NamespaceLimiter({ limit: 1_000, maxQueue: 1_000 }),
+    plans: new PlanCache(),
+    cache,
     render: createRender({ versionKey: new Uint8Array(32) }),
-    volumeHistory: createVolumeHistory(),
-    audit: createAudit({ log, now }),
-    metrics: createMountMetrics(registry),
+    volumeHistory: new VolumeHistory(),
+    audit: new Audit({ log, now }),
+    metrics: new MountMetrics(registry),
     ...{ log, now },
   });
   const mountCall = createDriverMount({ mount, onInvalid: () => undefined });
@@ -89,7 +89,7 @@ export function createMountPipeline({
     return mountCall(request, { provider: provider.name, signal, deadline: now() + 100_000 });
   }
 
-  return { store: cache, mountCall, volume };
+  return { cache, mountCall, volume };
 }
 
 /** Files by path, or the line a user would see. */

@@ -122,7 +122,7 @@ export async function startVaultFixture(options: VaultFixtureOptions = {}) {
     /** Does what is due after time has passed. */
     async tick(ms = 0): Promise<void> {
       vault.advanceClock(ms);
-      pipeline.store.tick();
+      pipeline.cache.tick();
       // Sweeps end what the clock has overtaken, also where nobody asks for it.
       vault.tokens.sweep();
       await new Promise((resolve) => setTimeout(resolve, 20));

@@ -1,19 +1,10 @@
-import {
-  type Document,
-  LineCounter,
-  type Node,
-  type YAMLMap,
-  isAlias,
-  isMap,
-  isScalar,
-  isSeq,
-  parseAllDocuments,
-} from 'yaml';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { type YamlNode, type YamlProblem, nodeAt } from '../../formats/yaml-tree.ts';
+import { readYamlDocuments } from '../../formats/yaml.ts';
 import { type SecretProviderClass, readClass } from './class-object.ts';
-import type { Diagnostic, SourceLocation } from './diagnostic.ts';
+import type { Diagnostic } from './diagnostic.ts';
 
-/** What a file of manifests holds. */
+/** The content of a file of manifests. */
 export type ClassFile = {
   readonly classes: readonly SecretProviderClass[];
   /** Why documents could not be read. */
@@ -21,52 +12,29 @@ export type ClassFile = {
 };
 
 /**
- * Finds the SecretProviderClasses in a file's text: YAML of one or more documents, or JSON; inside a `kind: List` too. Objects of other
- * kinds are passed over. A malformed document is reported, and the others are still read.
- * @param file how places name the file
+ * Finds the SecretProviderClasses in a file's text: YAML of one or more documents, or JSON, also
+ * inside a `kind: List`. Objects of other kinds are ignored. A malformed document is reported, and
+ * the others are still read.
+ * @param file the file's name in locations
  */
 export function readClassFile(file: string, text: string): ClassFile {
   const classes: SecretProviderClass[] = [];
   const parseErrors: Diagnostic[] = [];
-  const lineCounter = new LineCounter();
   const lines = text.split(/\r?\n/);
-  const locationAt = (offset: number): SourceLocation => {
-    const { line, col } = lineCounter.linePos(offset);
-    return { file, line, column: col };
-  };
-  // At its default level the library writes warnings of its own to standard error.
-  const options = { lineCounter, merge: true, prettyErrors: false, logLevel: 'error' } as const;
-  for (const document of parseAllDocuments(text, options)) {
-    const yamlError = document.errors[0];
-    if (yamlError !== undefined) {
-      parseErrors.push(syntaxDiagnostic(locationAt(yamlError.pos[0]), yamlError.message, text));
-      continue;
-    }
-    for (const node of findClasses(document.contents, document)) {
-      const value = toPlain(node, document);
-      if (value === undefined)
-        parseErrors.push(
-          syntaxDiagnostic(locationAt(node.range?.[0] ?? 0), 'too many aliases', text),
-        );
-      else
-        classes.push(
-          readClass(value, {
-            lines,
-            nodeAt: (...path) => nodeAt(node, path, document),
-            locationOf: (at) => locationAt((at ?? node).range?.[0] ?? 0),
-          }),
-        );
-    }
+  for (const { root, problems } of readYamlDocuments(text)) {
+    const problem = problems.find(({ kind }) => kind !== 'content');
+    if (problem !== undefined) parseErrors.push(parseError(file, problem, text));
+    classes.push(...findClasses(root).map((node) => readClass(node, file, lines)));
   }
   return { classes, parseErrors };
 }
 
-function syntaxDiagnostic(place: SourceLocation, message: string, text: string): Diagnostic {
+function parseError(file: string, { at, message }: YamlProblem, text: string): Diagnostic {
   const remedy = text.includes('{{')
     ? 'it looks like a template: render it first, with helm template for example'
     : 'check indentation and quotes there';
   return {
-    place,
+    place: { file, ...at },
     severity: 'error',
     code: 'INVALID_CLASS',
     message: `not YAML: ${sanitizeExternalText(message)}`,
@@ -74,41 +42,10 @@ function syntaxDiagnostic(place: SourceLocation, message: string, text: string):
   };
 }
 
-function findClasses(contents: unknown, document: Document): YAMLMap[] {
-  const node = resolve(contents, document);
-  if (!isMap(node)) return [];
-  if (node.get('kind') === 'SecretProviderClass') return [node];
-  const items = resolve(node.get('items', true), document);
-  return isSeq(items) ? items.items.flatMap((item) => findClasses(item, document)) : [];
-}
-
-/** Undefined where aliases would make it grow beyond measure. */
-function toPlain(node: YAMLMap, document: Document): unknown {
-  try {
-    return node.toJS(document, { maxAliasCount: 100 });
-  } catch {
-    return undefined;
-  }
-}
-
-function nodeAt(
-  node: YAMLMap,
-  path: readonly (string | number)[],
-  document: Document,
-): Node | undefined {
-  let current: Node | undefined = node;
-  for (const key of path) {
-    const child: unknown = isMap(current)
-      ? current.items.find((pair) => isScalar(pair.key) && pair.key.value === key)?.value
-      : isSeq(current) && typeof key === 'number'
-        ? current.items[key]
-        : undefined;
-    current = resolve(child, document);
-  }
-  return current;
-}
-
-function resolve(node: unknown, document: Document): Node | undefined {
-  const resolved = isAlias(node) ? node.resolve(document) : node;
-  return isMap(resolved) || isSeq(resolved) || isScalar(resolved) ? resolved : undefined;
+function findClasses(node: YamlNode | undefined): readonly YamlNode[] {
+  if (node?.kind !== 'map') return [];
+  const kind = nodeAt(node, ['kind']);
+  if (kind?.kind === 'scalar' && kind.text === 'SecretProviderClass') return [node];
+  const items = nodeAt(node, ['items']);
+  return items?.kind === 'list' ? items.items.flatMap(findClasses) : [];
 }

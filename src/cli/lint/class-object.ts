@@ -1,190 +1,159 @@
-import { type Node, isScalar } from 'yaml';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { Parameters } from '../../core/workload.ts';
 import { nearestName } from '../../formats/suggest.ts';
+import { type YamlEntry, type YamlNode, nodeAt } from '../../formats/yaml-tree.ts';
+import { yamlToPlain } from '../../formats/yaml-values.ts';
 import type { Diagnostic, SourceLocation } from './diagnostic.ts';
 
-/** How a class stands in its file. */
-export type ClassSource = {
-  /** The file's lines, without their ends. */
-  readonly lines: readonly string[];
-  /** The node at a path of keys and indexes inside the class; undefined where it does not stand there itself. */
-  nodeAt(...path: (string | number)[]): Node | undefined;
-  /** Where a node begins; without one, where the class does. */
-  locationOf(node: Node | undefined): SourceLocation;
-};
-
 /**
- * `exact`: that very character, as in block scalars. Otherwise the beginning of the parameter's value or, where there is
- * no such parameter, of `spec.parameters` or of the class.
+ * `exact`: the reported character itself, as in block scalars. Otherwise the beginning of the
+ * parameter's value or, where there is no such parameter, of `spec.parameters` or of the class.
  */
 export type ExactLocation = SourceLocation & { readonly exact: boolean };
 
-/** Finds in the class's file what a provider reported about a parameter's text; see {@link ExactLocation}. */
-export function locateInParameter(
-  source: ClassSource,
-  position: {
-    readonly parameter?: string | undefined;
-    readonly line?: number | undefined;
-    readonly column?: number | undefined;
-  },
-): ExactLocation {
-  const node =
-    position.parameter === undefined
-      ? undefined
-      : source.nodeAt('spec', 'parameters', position.parameter);
-  const start = source.locationOf(node ?? source.nodeAt('spec', 'parameters'));
-  if (position.line === undefined) return { ...start, exact: true };
-  if (isScalar(node) && node.type?.startsWith('BLOCK') === true) {
-    // The text begins in the line after the indicator, | or >, and each line stands behind its indentation.
-    const sourceLine = source.lines[start.line + position.line - 1];
-    const parsedLine = String(node.value).split('\n')[position.line - 1];
-    if (sourceLine !== undefined && parsedLine !== undefined && sourceLine.endsWith(parsedLine)) {
-      const indentation = sourceLine.length - parsedLine.length;
-      return {
-        file: start.file,
-        line: start.line + position.line,
-        column: indentation + (position.column ?? 1),
-        exact: true,
-      };
-    }
-  }
-  return { ...start, exact: false };
-}
-
-/** A SecretProviderClass as somebody wrote it. What is missing, or has the wrong shape, is empty. */
+/** A SecretProviderClass as written. Fields that are missing or have the wrong type are empty. */
 export type SecretProviderClass = {
   readonly name: string;
   readonly namespace: string;
   readonly provider: string;
-  /** Where the provider is named. */
+  /** The location of `spec.provider`. */
   readonly providerLocation: SourceLocation;
   readonly parameters: Parameters;
-  /** The files that `spec.secretObjects` copy into Kubernetes Secrets. */
+  /** The files that `spec.secretObjects` copies into Kubernetes Secrets. */
   readonly syncedFiles: readonly { readonly objectName: string; readonly place: SourceLocation }[];
   /** Where it begins. */
   readonly place: SourceLocation;
-  /** What the API server or the driver would refuse, or take for something else. */
+  /** What the API server or the driver would reject or misread. */
   readonly diagnostics: readonly Diagnostic[];
-  /** The place in the file of a place in a parameter's text, both counted from 1. */
+  /** The location in the file of a position in a parameter's text. Both count from 1. */
   locationOf(parameter?: string, line?: number, column?: number): ExactLocation;
 };
 
 const specFields = ['provider', 'parameters', 'secretObjects'];
 
-/** Reads a class out of the plain value that its YAML stands for. Never throws: what is wrong with it are its findings. */
-export function readClass(value: unknown, source: ClassSource): SecretProviderClass {
-  const object = asRecord(value);
-  const metadata = asRecord(object.metadata);
-  const spec = asRecord(object.spec);
-  const name = asString(metadata.name);
+/**
+ * Reads a class from its YAML. Never throws: its problems are its diagnostics.
+ * @param lines the lines of the file without their line breaks
+ */
+export function readClass(
+  root: YamlNode,
+  file: string,
+  lines: readonly string[],
+): SecretProviderClass {
+  const locationOf = (node: YamlNode = root): SourceLocation => ({ file, ...node.at });
+  const spec = nodeAt(root, ['spec']);
+  const provider = nodeAt(spec, ['provider']);
+  const parameters = nodeAt(spec, ['parameters']);
+  const name = textOf(nodeAt(root, ['metadata', 'name']));
   const diagnostics: Diagnostic[] = [];
-  const report = (path: (string | number)[], message: string, remedy: string): void => {
-    const place = source.locationOf(source.nodeAt(...path));
-    diagnostics.push({
-      place,
+  const report: Report = (node, message, remedy) =>
+    void diagnostics.push({
+      place: locationOf(node),
       severity: 'error',
       code: 'INVALID_CLASS',
       class: name,
       message,
       remedy,
     });
-  };
 
-  if (!asString(object.apiVersion).startsWith('secrets-store.csi.x-k8s.io/'))
+  const apiVersion = nodeAt(root, ['apiVersion']);
+  if (!textOf(apiVersion).startsWith('secrets-store.csi.x-k8s.io/'))
     report(
-      ['apiVersion'],
+      apiVersion,
       'apiVersion is not that of a SecretProviderClass',
       'write secrets-store.csi.x-k8s.io/v1',
     );
-  if (name === '') report(['metadata'], 'metadata.name is missing', 'give the class a name');
-  if (asString(spec.provider) === '')
-    report(['spec'], 'spec.provider is missing', 'name the provider');
-  for (const field of Object.keys(spec)) {
-    if (specFields.includes(field)) continue;
-    const suggestion = nearestName(field, specFields);
+  if (name === '')
+    report(nodeAt(root, ['metadata']), 'metadata.name is missing', 'give the class a name');
+  if (textOf(provider) === '') report(spec, 'spec.provider is missing', 'name the provider');
+  for (const { key, value } of entriesOf(spec)) {
+    if (specFields.includes(key)) continue;
+    const suggestion = nearestName(key, specFields);
     const remedy =
       suggestion === undefined
         ? `fields are ${specFields.join(', ')}`
         : `did you mean ${suggestion}?`;
-    report(['spec', field], `spec has no field "${sanitizeExternalText(field)}"`, remedy);
+    report(value, `spec has no field "${sanitizeExternalText(key)}"`, remedy);
   }
-  const syncedFiles = readSyncedFiles(spec.secretObjects);
-  for (const { objectName, path } of syncedFiles)
-    if (objectName === '')
-      report(path, 'an entry of secretObjects has no objectName', 'name a file of the volume');
+  const syncedFiles = itemsOf(nodeAt(spec, ['secretObjects']))
+    .flatMap((object) => itemsOf(nodeAt(object, ['data'])))
+    .flatMap((entry) => {
+      const node = nodeAt(entry, ['objectName']);
+      const objectName = textOf(node);
+      if (objectName !== '') return [{ objectName, place: locationOf(node) }];
+      report(entry, 'an entry of secretObjects has no objectName', 'name a file of the volume');
+      return [];
+    });
   return {
     name,
-    namespace: asString(metadata.namespace),
-    provider: asString(spec.provider),
-    providerLocation: source.locationOf(source.nodeAt('spec', 'provider')),
-    parameters: readParameters(spec.parameters, source, report),
-    syncedFiles: syncedFiles
-      .filter(({ objectName }) => objectName !== '')
-      .map(({ objectName, path }) => ({
-        objectName,
-        place: source.locationOf(source.nodeAt(...path, 'objectName')),
-      })),
-    place: source.locationOf(undefined),
+    namespace: textOf(nodeAt(root, ['metadata', 'namespace'])),
+    provider: textOf(provider),
+    providerLocation: locationOf(provider),
+    parameters: readParameters(parameters, report),
+    syncedFiles,
+    place: locationOf(),
     diagnostics,
-    locationOf: (parameter, line, column) => locateInParameter(source, { parameter, line, column }),
+    locationOf(parameter, line, column = 1) {
+      const node = parameter === undefined ? undefined : nodeAt(parameters, [parameter]);
+      const start = locationOf(node ?? parameters);
+      if (line === undefined) return { ...start, exact: true };
+      if (node?.kind === 'scalar' && node.block) {
+        // The text begins in the line after the indicator (| or >), and each line is indented.
+        const sourceLine = lines[start.line + line - 1];
+        const parsedLine = node.text.split('\n')[line - 1];
+        if (
+          sourceLine !== undefined &&
+          parsedLine !== undefined &&
+          sourceLine.endsWith(parsedLine)
+        ) {
+          const indentation = sourceLine.length - parsedLine.length;
+          return { file, line: start.line + line, column: indentation + column, exact: true };
+        }
+      }
+      return { ...start, exact: false };
+    },
   };
 }
 
+type Report = (node: YamlNode | undefined, message: string, remedy: string) => void;
+
 /**
- * Every parameter as text, so that the provider can look for further faults even where the API server would refuse the
- * class. Has no prototype.
+ * Every parameter as text, so that the provider can find further problems in a class that the API
+ * server would reject. Has no prototype.
  */
-function readParameters(
-  value: unknown,
-  source: ClassSource,
-  report: (path: string[], message: string, remedy: string) => void,
-): Parameters {
+function readParameters(node: YamlNode | undefined, report: Report): Parameters {
   const parameters = Object.create(null) as Record<string, string>;
-  for (const [name, content] of Object.entries(asRecord(value))) {
-    const path = ['spec', 'parameters', name];
-    const node = source.nodeAt(...path);
-    const sourceText = isScalar(node) ? node.source : undefined;
+  for (const { key, value } of entriesOf(node)) {
+    const content = yamlToPlain(value);
     // kubectl reads YAML 1.1, in which these words are booleans.
     const isYaml11Boolean =
-      isScalar(node) && node.type === 'PLAIN' && /^(y|yes|n|no|on|off)$/i.test(sourceText ?? '');
+      value.kind === 'scalar' && !value.quoted && /^(y|yes|n|no|on|off)$/i.test(value.text);
     if (typeof content !== 'string' || isYaml11Boolean) {
-      const remedy =
-        typeof content === 'object'
-          ? `write it as a block of text: ${sanitizeExternalText(name)}: |`
-          : 'put it in quotes';
+      const name = sanitizeExternalText(key);
       report(
-        path,
-        `parameter "${sanitizeExternalText(name)}" is ${isYaml11Boolean ? 'a boolean' : kindOf(content)}, and must be text`,
-        remedy,
+        value,
+        `parameter "${name}" is ${isYaml11Boolean ? 'a boolean' : kindOf(content)}, and must be text`,
+        typeof content === 'object'
+          ? `write it as a block of text: ${name}: |`
+          : 'put it in quotes',
       );
     }
-    if (typeof content === 'string') parameters[name] = content;
-    else if (sourceText !== undefined) parameters[name] = sourceText;
+    if (value.kind === 'scalar') parameters[key] = value.text;
   }
   return parameters;
 }
 
-function readSyncedFiles(
-  secretObjects: unknown,
-): { objectName: string; path: (string | number)[] }[] {
-  return asArray(secretObjects).flatMap((object, objectIndex) =>
-    asArray(asRecord(object).data).map((entry, dataIndex) => ({
-      objectName: asString(asRecord(entry).objectName),
-      path: ['spec', 'secretObjects', objectIndex, 'data', dataIndex],
-    })),
-  );
+function entriesOf(node: YamlNode | undefined): readonly YamlEntry[] {
+  return node?.kind === 'map' ? node.entries : [];
 }
 
-function asRecord(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {};
+function itemsOf(node: YamlNode | undefined): readonly YamlNode[] {
+  return node?.kind === 'list' ? node.items : [];
 }
 
-function asArray(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : [];
-}
-
-function asString(value: unknown): string {
+/** The text of a node; empty for other values. */
+function textOf(node: YamlNode | undefined): string {
+  const value = node === undefined ? undefined : yamlToPlain(node);
   return typeof value === 'string' ? value : '';
 }
 

@@ -1,11 +1,13 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { Gauge, type Registry } from 'prom-client';
-import { type Document, LineCounter, isMap, isPair, parseDocument } from 'yaml';
 import * as z from 'zod';
 import { SecretError, toSecretError } from '../../../core/errors.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { nearestName } from '../../../formats/suggest.ts';
+import { type YamlNode, nodeAt } from '../../../formats/yaml-tree.ts';
+import { readYamlDocument } from '../../../formats/yaml.ts';
+import { yamlToPlain } from '../../../formats/yaml-values.ts';
 import { type NameGlob, compileNameGlob } from './name-glob.ts';
 
 /** The providers whose shared identities are granted by the file. `cce` has the annotation of the service account instead. */
@@ -45,30 +47,21 @@ export function parseSharedIdentityGrants(
   text: string,
   file: string,
 ): readonly SharedIdentityGrant[] {
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, stringKeys: true });
-  const [error] = [...document.errors, ...document.warnings];
-  if (error !== undefined)
-    throw invalidGrantsError(
-      file,
-      lines.linePos(error.pos[0]).line,
-      `it is not YAML: ${error.code.toLowerCase().replaceAll('_', ' ')}`,
-    );
-  const parsed = fileSchema.safeParse(toPlain(document, file));
+  // Merge keys would make a grant mean more than its own lines show.
+  const { root, problems } = readYamlDocument(text, { mergeKeys: false });
+  if (problems[0] !== undefined) {
+    const { at, kind, code, message } = problems[0];
+    const cause =
+      kind === 'limit' ? message : `it is not YAML: ${code.toLowerCase().replaceAll('_', ' ')}`;
+    throw invalidGrantsError(file, at.line, cause);
+  }
+  const parsed = fileSchema.safeParse(root === undefined ? null : yamlToPlain(root));
   if (parsed.success) return parsed.data.grants;
   // A mistyped key is also a missing one; the mistake itself says more.
   const { issues } = parsed.error;
   const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0];
   if (issue === undefined) throw invalidGrantsError(file, 1, 'it is not understood');
-  throw invalidGrantsError(file, lineOf(document, lines, issue), describeIssue(issue));
-}
-
-function toPlain(document: Document, file: string): unknown {
-  try {
-    return document.toJS({ maxAliasCount: 100 });
-  } catch {
-    throw invalidGrantsError(file, 1, 'its aliases cannot be followed');
-  }
+  throw invalidGrantsError(file, lineOf(root, issue), describeIssue(issue));
 }
 
 function describeIssue(issue: z.core.$ZodIssue): string {
@@ -85,25 +78,16 @@ function describeIssue(issue: z.core.$ZodIssue): string {
   return `${issuePath}: ${issue.message.toLowerCase()}`;
 }
 
-function lineOf(document: Document, lines: LineCounter, issue: z.core.$ZodIssue): number {
-  // A missing key has no place of its own: then its parent's.
+function lineOf(root: YamlNode | undefined, issue: z.core.$ZodIssue): number {
+  // A missing key has no line: then its parent's.
   for (let length = issue.path.length; length >= 0; length -= 1) {
-    const node: unknown =
-      length === 0 ? document.contents : document.getIn(issue.path.slice(0, length), true);
-    const at = offsetOf(node, issue);
-    if (at !== undefined) return lines.linePos(at).line;
+    const node = nodeAt(root, issue.path.slice(0, length));
+    if (node === undefined) continue;
+    const unknownKey = issue.code === 'unrecognized_keys' ? issue.keys[0] : undefined;
+    const entries = node.kind === 'map' ? node.entries : [];
+    return (entries.find(({ key }) => key === unknownKey) ?? node).at.line;
   }
   return 1;
-}
-
-function offsetOf(node: unknown, issue: z.core.$ZodIssue): number | undefined {
-  if (issue.code === 'unrecognized_keys' && isMap(node)) {
-    const pair = node.items.find((item) => isPair(item) && String(item.key) === issue.keys[0]);
-    const key = pair?.key as { readonly range?: readonly [number, number, number] } | undefined;
-    if (key?.range !== undefined) return key.range[0];
-  }
-  if (typeof node !== 'object' || node === null || !('range' in node)) return undefined;
-  return (node.range as readonly [number, number, number] | null | undefined)?.[0];
 }
 
 function invalidGrantsError(file: string, line: number, cause: string): SecretError {

@@ -1,0 +1,282 @@
+import { type Document, type Pair, isAlias, isMap, isScalar, isSeq } from 'yaml';
+import { sanitizeExternalText } from '../core/safe-text.ts';
+
+/** Both counted from 1; columns in UTF-16 code units. */
+export type Position = { readonly line: number; readonly column: number };
+
+/** A node of a document. Aliases and merge keys are resolved. Aliased nodes are shared, not copied. */
+export type YamlNode = YamlText | YamlEntries | YamlItems;
+
+/** A scalar. */
+export type YamlText = Measured & {
+  readonly kind: 'scalar';
+  /** A plain scalar: its characters as written. A quoted or block scalar: the text it stands for. */
+  readonly text: string;
+  /** In quotes, a block, or tagged `!!str`: it is text even if it looks like a number. */
+  readonly quoted: boolean;
+  /** A literal or folded block (`|`, `>`). */
+  readonly block: boolean;
+};
+
+/** A map, in the order of its text. Entries of merge keys come last. */
+export type YamlEntries = Measured & {
+  readonly kind: 'map';
+  readonly entries: readonly YamlEntry[];
+};
+
+/** One key and its value. */
+export type YamlEntry = {
+  readonly key: string;
+  readonly at: Position;
+  readonly value: YamlNode;
+  /** It comes from a merge key, so an own key of the map overrides it. */
+  readonly merged: boolean;
+};
+
+/** A list. */
+export type YamlItems = Measured & { readonly kind: 'list'; readonly items: readonly YamlNode[] };
+
+/** The cost of a node when its aliases are expanded. */
+type Measured = {
+  readonly at: Position;
+  /** Depth of the nested collections, including itself. */
+  readonly height: number;
+  /** Aliases inside it. */
+  readonly expansions: number;
+  /** Characters and nodes. */
+  readonly size: number;
+};
+
+/** A problem that the reader found. */
+export type YamlProblem = {
+  readonly at: Position;
+  /**
+   * - `syntax`: the text is not YAML. The message is the library's and can quote the text.
+   * - `limit`: the text is YAML that this reader does not accept, such as too many aliases.
+   * - `content`: the reader ignored a part, such as an unknown tag.
+   *
+   * After `syntax` and `limit` the document has no root.
+   */
+  readonly kind: 'syntax' | 'limit' | 'content';
+  /** One of the library's codes, such as `DUPLICATE_KEY`. */
+  readonly code: string;
+  readonly message: string;
+  readonly hint?: string;
+};
+
+/** One document of a text. */
+export type YamlDocument = {
+  /** Where it begins. */
+  readonly at: Position;
+  /** Undefined for an empty document, and after a problem that leaves no tree. */
+  readonly root?: YamlNode;
+  readonly problems: readonly YamlProblem[];
+};
+
+/** How documents are converted. */
+export type ConvertOptions = {
+  /** How deep collections may nest. */
+  readonly maxDepth: number;
+  readonly maxAliases: number;
+  /** Whether merge keys (`<<`) are resolved. */
+  readonly mergeKeys: boolean;
+  /**
+   * Whether the text is one document, which ends at its first error and in which keys that are not
+   * text are left out. Otherwise the JSON of such a key is the key.
+   */
+  readonly isSingle: boolean;
+};
+
+/** Characters and nodes that all aliases together may expand to. */
+const maxExpandedSize = 1_048_576;
+
+/** The node at a path of keys and indexes below a node; undefined where there is none. */
+export function nodeAt(
+  root: YamlNode | undefined,
+  path: readonly PropertyKey[],
+): YamlNode | undefined {
+  return path.reduce<YamlNode | undefined>((node, key) => {
+    if (node?.kind === 'map') return node.entries.find((entry) => entry.key === key)?.value;
+    return node?.kind === 'list' && typeof key === 'number' ? node.items[key] : undefined;
+  }, root);
+}
+
+/** The problem of a document that exceeds a limit. */
+export function limitProblem(at: Position, message: string, hint?: string): YamlProblem {
+  const advice = hint === undefined ? {} : { hint };
+  return { at, kind: 'limit', code: 'RESOURCE_EXHAUSTION', message, ...advice };
+}
+
+/** Properties of the library's nodes. */
+type LibraryNode = {
+  readonly range?: readonly [number, number, number] | null | undefined;
+  readonly tag?: string;
+  readonly anchor?: string;
+};
+
+/** Converts the library's nodes of one document. */
+export class YamlConverter {
+  readonly #problems: YamlProblem[] = [];
+  readonly #positionOf: (offset: number) => Position;
+  readonly #options: ConvertOptions;
+  /** `undefined`: the anchored node is still being converted. */
+  readonly #anchors = new Map<string, YamlNode | undefined>();
+  #expansions = 0;
+  #expandedSize = 0;
+
+  constructor(positionOf: (offset: number) => Position, options: ConvertOptions) {
+    this.#positionOf = positionOf;
+    this.#options = options;
+  }
+
+  convertDocument({ contents, errors, range }: Document.Parsed, source: string): YamlDocument {
+    const problems = this.#problems;
+    const document = { at: this.#positionOf(range[0]), problems };
+    if (errors[0] !== undefined) {
+      const { pos, code, message } = errors[0];
+      const at = this.#positionOf(pos[0]);
+      const isTabbed = /^ *\t/.test(source.split('\n')[at.line - 1] ?? '');
+      const hint = isTabbed ? 'indent with spaces, not with tabs' : 'check indentation and quotes';
+      problems.push({ at, kind: 'syntax', code, message, hint });
+    } else if (contents != null) {
+      const root = this.#convert(contents, 1);
+      if (!this.#isRejected()) return { ...document, root };
+    }
+    return document;
+  }
+
+  #convert(node: unknown, depth: number): YamlNode {
+    const { range, tag, anchor } = (node ?? {}) as LibraryNode;
+    const at = this.#positionOf(range?.[0] ?? 0);
+    if (isAlias(node)) return this.#resolveAlias(node.source, at, depth);
+    if (
+      tag !== undefined &&
+      !/^(!|tag:yaml\.org,2002:(str|int|float|bool|null|map|seq))$/.test(tag)
+    )
+      this.#report(
+        'TAG_RESOLVE_FAILED',
+        at,
+        `the tag ${sanitizeExternalText(tag)} is not known here`,
+        'leave it out',
+      );
+    if (anchor !== undefined) this.#anchors.set(anchor, undefined);
+    const converted = isMap(node)
+      ? this.#convertMap(node.items, at, depth)
+      : isSeq(node)
+        ? this.#convertList(node.items, at, depth)
+        : convertScalar(node, at);
+    if (anchor !== undefined) this.#anchors.set(anchor, converted);
+    return converted;
+  }
+
+  #convertList(items: readonly unknown[], at: Position, depth: number): YamlItems {
+    const nodes = items.map((item) => this.#convert(item, depth + 1));
+    return { kind: 'list', items: nodes, at, ...measure(nodes) };
+  }
+
+  #convertMap(pairs: readonly Pair[], at: Position, depth: number): YamlEntries {
+    const seen = new Map<string, Position>();
+    const own: YamlEntry[] = [];
+    const merged: YamlEntry[] = [];
+    for (const { key, value } of pairs) {
+      const keyAt = this.#positionOf((key as LibraryNode | null)?.range?.[0] ?? 0);
+      const isText = isScalar(key) && typeof key.value === 'string';
+      if (!isText) this.#report('NON_STRING_KEY', keyAt, 'a key must be plain text');
+      if (!isText && this.#options.isSingle) continue;
+      const name = isText ? String(key.value) : JSON.stringify(key);
+      const node = value === null ? emptyText(keyAt) : this.#convert(value, depth + 1);
+      const first = seen.get(name);
+      const isMerge = name === '<<' && isScalar(key) && key.type === 'PLAIN';
+      if (first !== undefined)
+        this.#report('DUPLICATE_KEY', keyAt, duplicateKeyMessage(name, first));
+      else if (isMerge && this.#options.mergeKeys) merged.push(...this.#mergedEntries(node));
+      else own.push({ key: name, at: keyAt, value: node, merged: false });
+      seen.set(name, first ?? keyAt);
+    }
+    const inherited = new Map<string, YamlEntry>();
+    for (const entry of merged)
+      if (!seen.has(entry.key) && !inherited.has(entry.key)) inherited.set(entry.key, entry);
+    const entries = [...own, ...inherited.values()];
+    const values = entries.map(({ value }) => value);
+    return { kind: 'map', entries, at, ...measure(values, entries) };
+  }
+
+  #mergedEntries(node: YamlNode): YamlEntry[] {
+    const maps = node.kind === 'list' ? node.items : [node];
+    return maps.flatMap((map) => {
+      if (map.kind === 'map') return map.entries.map((entry) => ({ ...entry, merged: true }));
+      this.#report('BAD_MERGE', map.at, 'a merge key (<<) takes maps only');
+      return [];
+    });
+  }
+
+  #resolveAlias(name: string, at: Position, depth: number): YamlNode {
+    const { maxAliases, maxDepth } = this.#options;
+    const target = this.#anchors.get(name);
+    if (target === undefined) {
+      const cause = this.#anchors.has(name) ? 'refers to itself' : 'has no anchor before it';
+      return this.#reject(at, `the alias ${sanitizeExternalText(name)} ${cause}`);
+    }
+    this.#expansions += 1 + target.expansions;
+    this.#expandedSize += target.size;
+    if (this.#expansions > maxAliases)
+      return this.#reject(at, `more than ${maxAliases} aliases to follow`);
+    if (this.#expandedSize > maxExpandedSize)
+      return this.#reject(at, 'the aliases stand for more than 1 MiB');
+    if (depth - 1 + target.height > maxDepth)
+      return this.#reject(at, `nested more than ${maxDepth} deep`);
+    return { ...target, expansions: target.expansions + 1 };
+  }
+
+  /** Reports that an alias cannot be resolved: once per document. */
+  #reject(at: Position, message: string): YamlText {
+    if (!this.#isRejected()) this.#problems.push(limitProblem(at, message));
+    return emptyText(at);
+  }
+
+  #isRejected(): boolean {
+    return this.#problems.some(({ kind }) => kind === 'limit');
+  }
+
+  #report(code: string, at: Position, message: string, hint?: string): void {
+    const advice = hint === undefined ? {} : { hint };
+    this.#problems.push({ at, kind: 'content', code, message, ...advice });
+  }
+}
+
+function convertScalar(node: unknown, at: Position): YamlText {
+  if (!isScalar(node)) return emptyText(at);
+  const text = typeof node.value === 'string' ? node.value : '';
+  const isTaggedText = node.tag === '!' || node.tag === 'tag:yaml.org,2002:str';
+  return {
+    ...emptyText(at),
+    text,
+    quoted: node.type !== 'PLAIN' || isTaggedText,
+    block: node.type?.startsWith('BLOCK') === true,
+    size: text.length + 1,
+  };
+}
+
+function emptyText(at: Position): YamlText {
+  const cost = { height: 0, expansions: 0, size: 1 };
+  return { kind: 'scalar', text: '', quoted: false, block: false, at, ...cost };
+}
+
+/** The message about a key that stands twice in a map. */
+export function duplicateKeyMessage(key: string, first: Position): string {
+  return `the key ${sanitizeExternalText(key)} stands twice, first in line ${first.line}`;
+}
+
+function measure(
+  nodes: readonly YamlNode[],
+  entries: readonly YamlEntry[] = [],
+): Omit<Measured, 'at'> {
+  let [height, expansions, size] = [0, 0, 1];
+  for (const node of nodes) {
+    height = Math.max(height, node.height);
+    expansions += node.expansions;
+    size += node.size;
+  }
+  for (const { key } of entries) size += key.length + 1;
+  return { height: height + 1, expansions, size };
+}
