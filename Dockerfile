@@ -33,7 +33,7 @@ COPY --from=build --chmod=0644 /keyferry/dist/keyferry.js /keyferry.js
 # An unprivileged user. The DaemonSet runs the image as root without capabilities, because root owns the
 # directory of the sockets: see deploy/README.md.
 USER 65532:65532
-# A small heap, collected without other threads. No Maglev compiler, which would take 40 MiB (docs/adr/0013).
+# A small heap, whose young generation one thread collects. No Maglev compiler, which would take 40 MiB (docs/adr/0013).
 # malloc returns free memory to the node.
 ENV MALLOC_TRIM_THRESHOLD_=131072
 ENTRYPOINT ["/usr/bin/node", "--max-semi-space-size=1", "--max-old-space-size=64", "--no-maglev", "--no-parallel-scavenge", "/keyferry.js"]
