@@ -1,14 +1,15 @@
-# One file of JavaScript, and Node to run it. Both bases can be replaced, also by digest (name@sha256:...):
-# NODE has Node 24 with npm, BASE has glibc and libstdc++ and needs nothing else. BUILDER is NODE for the machine that builds, where the two differ.
+# One JavaScript file, and Node to run it. You can replace the base images, also by digest (name@sha256:...):
+# NODE has Node 24 with npm. BASE has glibc and libstdc++ and needs nothing else.
+# BUILDER is NODE for the platform of the building machine, if the platforms differ.
 ARG NODE=docker.io/library/node:24-bookworm-slim
 ARG BUILDER=${NODE}
 ARG BASE=gcr.io/distroless/cc-debian12
 
-# The bundle is the same for every platform, so it is built on the builder's own.
+# The bundle is the same for every platform, so it is built on the builder's platform.
 FROM --platform=$BUILDPLATFORM ${BUILDER} AS build
 WORKDIR /keyferry
 COPY package.json package-lock.json ./
-# A mirror of the registry goes by --secret id=npmrc,src=$HOME/.npmrc; it does not stay in the image.
+# For a mirror of the registry use --secret id=npmrc,src=$HOME/.npmrc. The secret does not stay in the image.
 RUN --mount=type=secret,id=npmrc,target=/root/.npmrc npm install --no-save --no-audit --no-fund --ignore-scripts
 COPY scripts scripts
 COPY src src
@@ -29,10 +30,11 @@ COPY --from=node --chmod=0644 /usr/local/LICENSE /licenses/node
 COPY --chmod=0644 LICENSE /licenses/keyferry
 COPY --from=build --chmod=0644 /keyferry/dist/keyferry.js.LEGAL.txt /licenses/dependencies
 COPY --from=build --chmod=0644 /keyferry/dist/keyferry.js /keyferry.js
-# As nobody in particular. The DaemonSet runs it as root without capabilities, where the sockets' directory is root's: see deploy/README.md.
+# An unprivileged user. The DaemonSet runs the image as root without capabilities, because root owns the
+# directory of the sockets: see deploy/README.md.
 USER 65532:65532
-# A small heap, collected without waking helpers, and no second optimizing compiler, whose work leaves 40 MiB behind (docs/adr/0013). What malloc has
-# free goes back to the node.
+# A small heap, whose young generation one thread collects. No Maglev compiler, which would take 40 MiB (docs/adr/0013).
+# malloc returns free memory to the node.
 ENV MALLOC_TRIM_THRESHOLD_=131072
 ENTRYPOINT ["/usr/bin/node", "--max-semi-space-size=1", "--max-old-space-size=64", "--no-maglev", "--no-parallel-scavenge", "/keyferry.js"]
 CMD ["serve"]

@@ -1,17 +1,17 @@
-# Needs Node >= 20.19 and make; everything else is installed here.
+# Needs Node >= 20.19 and make. Everything else is installed here.
 .PHONY: install build demo test e2e e2e-cluster e2e-packages check lint types deps unused format bench clean manifests image image-check sbom
 
 install: node_modules/.installed
 
 node_modules/.installed: package.json package-lock.json
-# Not `npm ci`: npm 11 refuses a lock file that lists no other platform's optional binaries. The versions are the lock's all the same.
+# Not `npm ci`: npm 11 refuses a lock file without the optional binaries of other platforms. The versions are still those of the lock file.
 	npm install --no-save --no-audit --no-fund
 	@touch $@
 
 build: install
 	npm run --silent build
 
-# Starts Keyferry with the embedded store and plays the driver against it.
+# Starts Keyferry with the embedded store and acts as its driver.
 demo: build
 	node dist/keyferry.js demo
 
@@ -19,24 +19,25 @@ demo: build
 test: build
 	npm test
 
-# Tries a class in a cluster of yours that has the driver and Keyferry: make e2e-cluster MANIFEST=class.yaml [KUBECONFIG=...] [CONTEXT=...]; test/e2e/README.md
-# Without npm between them, ^C reaches the program, which then clears up.
+# Tries a class in your own cluster, which needs the driver and Keyferry (test/e2e/README.md):
+# make e2e-cluster MANIFEST=class.yaml [KUBECONFIG=...] [CONTEXT=...]
+# It runs without npm, so that ^C reaches the program, which then cleans up.
 e2e-cluster: install
 	@node_modules/.bin/esbuild test/e2e/smoke-test-main.ts --bundle --packages=external --platform=node --format=esm --log-level=warning --outfile=dist/smoke-test.mjs
 	@node dist/smoke-test.mjs
 
-# Runs the suites against real servers; each says what it needs. One alone: make e2e SUITE=aws
+# Runs the suites against real servers. Each says what it lacks. One suite: make e2e SUITE=aws
 e2e: build
 	@[ -x .tools/bin/helm ] || ! command -v go >/dev/null || $(MAKE) --no-print-directory .tools/bin/helm || echo 'helm could not be built'
 	npm run --silent e2e -- $(SUITE)
 
-# What those suites need of Debian; Go and Python they need besides. Each says what it lacks.
+# Installs the Debian packages that those suites need. They also need Go and Python.
 e2e-packages:
 	@for program in etcd:etcd-server psql:postgresql; do \
 		command -v $${program%%:*} >/dev/null || apt-get install -y --no-install-recommends $${program##*:}; \
 	done
 
-# Everything that is checked without running the product.
+# All checks that do not run the product.
 check: types lint deps unused
 
 types: install
@@ -54,7 +55,7 @@ unused: install
 format: install
 	npm run --silent format
 
-# Prints tables of ratios measured within one run, on the Node that the image runs; on another: make bench BENCH_NODE=node. See docs/operations.md.
+# Prints tables of ratios within one run, on the Node of the image. On your Node: make bench BENCH_NODE=node. See docs/operations.md.
 image_node := .tools/node24/node_modules/node/bin/node
 BENCH_NODE ?= $(image_node)
 bench: build $(filter $(image_node),$(BENCH_NODE))
@@ -63,12 +64,12 @@ bench: build $(filter $(image_node),$(BENCH_NODE))
 $(image_node):
 	npm install --prefix .tools/node24 --no-save --no-audit --no-fund --loglevel=error node@24
 
-# Helm, for the chart. Needs Go. Built without these flags it takes itself for one of Kubernetes 1.20.
+# Helm, for the chart. Needs Go. Without these flags it renders for Kubernetes 1.20.
 helm_version := v3.19.0
 kube_minor := 34
 helm_pkg := helm.sh/helm/v3
 helm_flags := -X $(helm_pkg)/internal/version.version=$(helm_version) -X $(helm_pkg)/internal/version.gitTreeState=clean \
-	$(foreach room,chartutil lint/rules,-X $(helm_pkg)/pkg/$(room).k8sVersionMajor=1 -X $(helm_pkg)/pkg/$(room).k8sVersionMinor=$(kube_minor))
+	$(foreach package,chartutil lint/rules,-X $(helm_pkg)/pkg/$(package).k8sVersionMajor=1 -X $(helm_pkg)/pkg/$(package).k8sVersionMinor=$(kube_minor))
 
 .tools/bin/helm:
 	GOBIN=$(CURDIR)/.tools/bin go install -ldflags '-s -w $(helm_flags)' $(helm_pkg)/cmd/helm@$(helm_version)
@@ -78,16 +79,16 @@ manifests: .tools/bin/helm
 	node scripts/manifests.mjs
 
 # Builds the image with buildah, podman or docker: make image IMAGE=registry.example.com/keyferry:0.1.0
-# NODE and BASE replace what it begins with; see the Dockerfile.
+# NODE and BASE replace its base images: see the Dockerfile.
 IMAGE ?= keyferry:$(shell node -p "require('./package.json').version")
 image:
 	scripts/image/build.sh $(IMAGE)
 
-# Proves the image without a registry, as root on Debian: built twice from packages, run by runc as the DaemonSet would.
+# Tests the image without a registry, as root on Debian: built twice from packages, run by runc as the DaemonSet does.
 image-check:
 	scripts/image/check.sh
 
-# What the bundle is made of, as CycloneDX.
+# Writes the bill of materials of the bundle, as CycloneDX.
 sbom: install
 	@mkdir -p dist
 	npm sbom --sbom-format cyclonedx --omit dev --package-lock-only > dist/sbom.cdx.json

@@ -24,7 +24,7 @@ const kinds = ['secretproviderclasses', 'secretproviderclasspodstatuses'];
 let cluster: Cluster;
 let directory: string;
 
-/** What a runbook's section has to be typed: its first block of shell. */
+/** The first shell block of a section of a runbook. */
 async function shellBlock(runbook: string, section: string): Promise<string> {
   const page = await readFile(`docs/migration/${runbook}.md`, 'utf8');
   const text = page.split(/^## /m).find((part) => part.replace(/^\d+\. /, '').startsWith(section));
@@ -70,7 +70,7 @@ describe('a migration', () => {
     async (runbook) => {
       for (const section of [
         'Back up',
-        'Restore, where they are gone',
+        'Restore, if they are gone',
         'Keep the classes',
         'Check the classes',
       ]) {

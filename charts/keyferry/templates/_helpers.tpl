@@ -35,7 +35,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $stores | uniq | sortAlpha | toJson -}}
 {{- end -}}
 
-{{/* What Keyferry asks the API server for: the rules of its ClusterRole, none where no provider asks anything. */}}
+{{/* The rules of Keyferry's ClusterRole; none if no provider calls the API server. */}}
 {{- define "keyferry.rules" -}}
 {{- $stores := include "keyferry.stores" . | fromJsonArray -}}
 {{- if or (has "alibabacloud" $stores) (has "aws" $stores) (has "cce" $stores) }}
@@ -45,7 +45,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- if and (has "aws" $stores) (not (regexMatch " AWS_(DEFAULT_)?REGION " (include "keyferry.configured" .))) }}
 - apiGroups: ['']
-  resources: [nodes] # the region in their labels; not asked where AWS_REGION is set
+  resources: [nodes] # the region in their labels; not needed if AWS_REGION is set
   verbs: [get]
 {{- end }}
 {{- if and (has "vault" $stores) .Values.vault.mintTokens }}
@@ -69,7 +69,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "keyferry.variables" -}}
 {{- $stores := include "keyferry.stores" . | fromJsonArray -}}
 {{- $port := int .Values.healthPort -}}
-{{/* With hostNetwork two pods share their node's network while one replaces the other: each has a socket of its own, and the port goes from one to the next. */}}
+{{/* With hostNetwork two pods share their node's network during a rollout: each has a socket of its own, and the port goes from one to the next. */}}
 {{- $health := ternary (printf "unix:/run/keyferry/health.sock,:%d" $port) (printf ":%d" $port) .Values.hostNetwork -}}
 {{- $variables := dict
   "KEYFERRY_HEALTH_ADDRESS" (dict "value" $health)
@@ -103,7 +103,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- toJson $variables -}}
 {{- end -}}
 
-{{/* Names of those that are set, between spaces. Empty ones are as good as none. */}}
+{{/* Names of the variables that are set, between spaces. Empty ones count as absent. */}}
 {{- define "keyferry.configured" -}}
 {{- range $name, $variable := include "keyferry.variables" . | fromJson }} {{ if or $variable.value $variable.valueFrom }}{{ $name }}{{ end }} {{ end -}}
 {{- end -}}
@@ -114,7 +114,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ end -}}
 {{- end -}}
 
-{{/* Tokens of Keyferry's own ServiceAccount, for the stores that log it in by OIDC. */}}
+{{/* Tokens of Keyferry's own ServiceAccount, for stores with a login by OIDC. */}}
 {{- define "keyferry.tokens" -}}
 {{- $stores := include "keyferry.stores" . | fromJsonArray -}}
 {{- if and (has "alibabacloud" $stores) .Values.alibabacloud.oidc }}
@@ -125,7 +125,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end -}}
 
-{{/* By the network; where two pods share it, by a command that asks the pod's own socket. */}}
+{{/* A probe by the network; with hostNetwork, by a command that uses the pod's own socket. */}}
 {{- define "keyferry.probe" -}}
 {{- if .context.Values.hostNetwork -}}
 exec: {command: [/usr/bin/node, /keyferry.js, health, {{ .ask }}]}
@@ -136,7 +136,7 @@ timeoutSeconds: 5
 {{- end -}}
 {{- end -}}
 
-{{/* Audiences of the tokens that the driver has to bring for pods with an identity of their own. */}}
+{{/* Audiences of the tokens that the driver must send for pods with an identity of their own. */}}
 {{- define "keyferry.audiences" -}}
 {{- $of := dict
   "alibabacloud" (list "sts.aliyuncs.com")
