@@ -8,7 +8,7 @@ import type { Workload } from '../../core/workload.ts';
 import { SecretError } from '../../core/errors.ts';
 import { createFingerprint } from '../shared/identity/fingerprint.ts';
 import type { FetchResult, Grant } from '../../core/provider.ts';
-import { createSharedIdentity } from '../shared/identity/shared-identity.ts';
+import { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { addVersion, removeVersions } from './store/history.ts';
 import { createLocalProvider } from './index.ts';
 import type { LocalLogin } from './class.ts';
@@ -57,7 +57,7 @@ function start(names = '["local/**"]') {
   );
   const log = pino({}, { write: (line: string) => void lines.push(line) });
   const now = (): number => clock;
-  const sharedIdentity = createSharedIdentity({ mode: 'granted', grantsFile, log, now });
+  const sharedIdentity = new SharedIdentity({ mode: 'granted', grantsFile, log, now });
   return createLocalProvider({ ...files, sharedIdentity, fingerprint, now, log });
 }
 type TestProvider = ReturnType<typeof start>;
