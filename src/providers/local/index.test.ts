@@ -12,7 +12,7 @@ import { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { addVersion, removeVersions } from './store/history.ts';
 import { createLocalProvider } from './index.ts';
 import type { LocalLogin } from './class.ts';
-import { createStoreWriter, type StoreWriter } from './store/writer.ts';
+import { StoreWriter } from './store/writer.ts';
 
 const canary = 'canary-91aa';
 const workload: Workload = {
@@ -34,7 +34,7 @@ let lines: string[];
 beforeEach(async () => {
   directory = mkdtempSync(join(tmpdir(), 'keyferry-local-'));
   files = { storeFile: join(directory, 'store.age'), keyFile: join(directory, 'store.key') };
-  writer = createStoreWriter(files);
+  writer = new StoreWriter(files);
   clock = Date.now();
   lines = [];
   await writer.init();
