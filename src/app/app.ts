@@ -23,7 +23,7 @@ import { VolumeHistory } from '../mount/volume-history.ts';
 import { type ProviderContext, providers as providerRegistry } from '../providers/registry.ts';
 import { createFingerprint } from '../providers/shared/identity/fingerprint.ts';
 import {
-  createSharedIdentity,
+  SharedIdentity,
   createSharedIdentityMetrics,
 } from '../providers/shared/identity/shared-identity.ts';
 
@@ -75,7 +75,7 @@ export async function compose({
     kubeApi,
     serviceAccounts: createServiceAccounts({ api: kubeApi, now }),
     fingerprint: createFingerprint(),
-    sharedIdentity: createSharedIdentity({
+    sharedIdentity: new SharedIdentity({
       mode: settings.sharedIdentities,
       grantsFile: settings.sharedIdentityGrants,
       log,

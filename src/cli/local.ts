@@ -13,8 +13,8 @@ import {
   removeVersions,
 } from '../providers/local/store/history.ts';
 import type { StorePaths } from '../providers/local/store/encrypted-store.ts';
-import { createStoreReader } from '../providers/local/store/reader.ts';
-import { createStoreWriter } from '../providers/local/store/writer.ts';
+import { StoreReader } from '../providers/local/store/reader.ts';
+import { StoreWriter } from '../providers/local/store/writer.ts';
 
 /** What {@link localCommand} needs of the process. */
 export type LocalDeps = {
@@ -57,10 +57,8 @@ export function localCommand({
     const { store, key } = local.opts<FileOptions>();
     return { storeFile: store, keyFile: key };
   };
-  const writer = (): ReturnType<typeof createStoreWriter> =>
-    createStoreWriter({ ...storeFiles(), now });
-  const reader = (): ReturnType<typeof createStoreReader> =>
-    createStoreReader({ ...storeFiles(), now });
+  const writer = (): StoreWriter => new StoreWriter({ ...storeFiles(), now });
+  const reader = (): StoreReader => new StoreReader({ ...storeFiles(), now });
   const printLine = (line: string): void => void stdout.write(`${line}\n`);
   const printNotice = (line: string): void => void stderr.write(`keyferry: ${line}\n`);
 

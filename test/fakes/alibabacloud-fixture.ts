@@ -7,7 +7,7 @@ import { createServiceAccounts } from '../../src/kube/service-accounts.ts';
 import { createAlibabaProvider } from '../../src/providers/alibabacloud/index.ts';
 import { createFingerprint } from '../../src/providers/shared/identity/fingerprint.ts';
 import {
-  createSharedIdentity,
+  SharedIdentity,
   type SharedIdentityMode,
 } from '../../src/providers/shared/identity/shared-identity.ts';
 import { alibabaRegion, startAlibabaCloud, type AlibabaCloudOptions } from './alibaba-cloud.ts';
@@ -105,7 +105,7 @@ export async function startAlibabaFixture(options: AlibabaFixtureOptions = {}) {
     ...{ env, http, now, log },
     serviceAccounts: createServiceAccounts({ api: createKubeApi({ http, ...kubernetes }), now }),
     fingerprint: createFingerprint(),
-    sharedIdentity: createSharedIdentity({
+    sharedIdentity: new SharedIdentity({
       ...{ mode: options.sharedIdentities ?? 'granted', grantsFile, log, now },
     }),
     retryBaseMs: 1,

@@ -10,7 +10,7 @@ import { createAwsProvider } from '../../src/providers/aws/index.ts';
 import type { Volume } from '../../src/mount/types.ts';
 import { createFingerprint } from '../../src/providers/shared/identity/fingerprint.ts';
 import {
-  createSharedIdentity,
+  SharedIdentity,
   type SharedIdentityMode,
 } from '../../src/providers/shared/identity/shared-identity.ts';
 import { awsRegion, startAwsCloud } from './aws-cloud.ts';
@@ -107,7 +107,7 @@ export async function startAwsFixture(options: AwsFixtureOptions = {}) {
     ...{ env, http, now, log, kubeApi },
     serviceAccounts: createServiceAccounts({ api: kubeApi, now }),
     fingerprint: createFingerprint(),
-    sharedIdentity: createSharedIdentity({
+    sharedIdentity: new SharedIdentity({
       ...{ mode: options.sharedIdentities ?? 'granted', grantsFile, log, now },
     }),
     rateLimiterMetrics: createRateLimiterMetrics(registry),

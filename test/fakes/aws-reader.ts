@@ -64,7 +64,7 @@ export function createAwsReader(
       version: string,
     ): Promise<FetchResult | undefined> {
       const [result] = await Promise.all(
-        fetch([requester.question(identity, ref, { urgency: 'refresh', known: { version } })]),
+        fetch([requester.fetchRequest(identity, ref, { urgency: 'refresh', known: { version } })]),
       );
       return result;
     },

@@ -213,7 +213,7 @@ export async function startCceFixture(options: CceFixtureOptions = {}) {
       );
     },
     workload,
-    questions: fetchRequests,
+    fetchRequests: fetchRequests,
     /** Results of all objects. @throws what `admit` throws */
     async fetch(...args: Parameters<typeof fetchRequests>): Promise<FetchResult[]> {
       return Promise.all(provider.fetch(await fetchRequests(...args)));

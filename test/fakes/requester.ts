@@ -49,7 +49,7 @@ export function createRequester<Identity, Credential>({
 
   return {
     fetch,
-    question: fetchRequest,
+    fetchRequest: fetchRequest,
     async results(identity: Identity, ...refs: RequestedRef[]): Promise<FetchResult[]> {
       return Promise.all(fetch(refs.map((ref) => fetchRequest(identity, ref))));
     },

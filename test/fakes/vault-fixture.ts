@@ -5,7 +5,7 @@ import { createKubeApi } from '../../src/kube/api.ts';
 import type { Volume } from '../../src/mount/types.ts';
 import { createFingerprint } from '../../src/providers/shared/identity/fingerprint.ts';
 import {
-  createSharedIdentity,
+  SharedIdentity,
   type SharedIdentityMode,
 } from '../../src/providers/shared/identity/shared-identity.ts';
 import { createVaultProvider } from '../../src/providers/vault/index.ts';
@@ -76,7 +76,7 @@ export async function startVaultFixture(options: VaultFixtureOptions = {}) {
     ...{ env, http, now, log },
     kubeApi: createKubeApi({ http, ...kubernetes }),
     fingerprint: createFingerprint(),
-    sharedIdentity: createSharedIdentity({
+    sharedIdentity: new SharedIdentity({
       ...{ mode: options.sharedIdentities ?? 'granted', grantsFile, log, now },
     }),
     retryBaseMs: 1,

@@ -27,12 +27,12 @@ const good = (count: number): string[] =>
 /** The lines of so many secrets, asked for at once. */
 async function lines(
   count: number,
-  how: Parameters<typeof reader.question>[2] = {},
+  how: Parameters<typeof reader.fetchRequest>[2] = {},
   who = user,
 ): Promise<string[]> {
   const asked = refs.slice(0, count);
   const results = await Promise.all(
-    reader.fetch(asked.map((ref) => reader.question(who, ref, how))),
+    reader.fetch(asked.map((ref) => reader.fetchRequest(who, ref, how))),
   );
   return results.map((result, index) => formatResult(`s${index}`, result));
 }
@@ -123,10 +123,10 @@ describe('secrets asked for at once come by twenty', () => {
     const other = keysIdentity(cloud.account.issueKeys({ holder: 'other' }));
     await Promise.all(
       reader.fetch([
-        ...refs.slice(0, 2).map((ref) => reader.question(user, ref)),
-        ...refs.slice(2, 4).map((ref) => reader.question(other, ref)),
-        ...refs.slice(4, 6).map((ref) => reader.question(user, ref, { namespace: 'team-b' })),
-        ...refs.slice(6, 8).map((ref) => reader.question(user, ref, { urgency: 'refresh' })),
+        ...refs.slice(0, 2).map((ref) => reader.fetchRequest(user, ref)),
+        ...refs.slice(2, 4).map((ref) => reader.fetchRequest(other, ref)),
+        ...refs.slice(4, 6).map((ref) => reader.fetchRequest(user, ref, { namespace: 'team-b' })),
+        ...refs.slice(6, 8).map((ref) => reader.fetchRequest(user, ref, { urgency: 'refresh' })),
       ]),
     );
     const asked = cloud.kms.calls.map(({ holder, parameters }) => [
@@ -165,7 +165,7 @@ describe('who waits', () => {
 
   test('is held up by no slow secret of another call', async () => {
     cloud.kms.delays.set('s24', 300);
-    const results = reader.fetch(refs.slice(0, 25).map((ref) => reader.question(user, ref)));
+    const results = reader.fetch(refs.slice(0, 25).map((ref) => reader.fetchRequest(user, ref)));
     const first = await Promise.race([
       results[0]!.then(() => 's0'),
       results[24]!.then(() => 's24'),
@@ -179,7 +179,7 @@ describe('who waits', () => {
     const leaving = [new AbortController(), new AbortController()];
     const ask = () =>
       reader.fetch(
-        leaving.map(({ signal }, index) => reader.question(user, refs[index]!, { signal })),
+        leaving.map(({ signal }, index) => reader.fetchRequest(user, refs[index]!, { signal })),
       );
     const [gone, stays] = ask();
     leaving[0]?.abort(new Error('gone'));

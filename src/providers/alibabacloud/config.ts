@@ -54,7 +54,7 @@ function isCertificate(pem: string): boolean {
   }
 }
 
-export const { parseSetting: checked, faulty } = createSettingParser('alibabacloud');
+export const { parseSetting: checked, settingError } = createSettingParser('alibabacloud');
 
 /** Whose rights serve pods that bring no identity of their own: the first that is configured. */
 export type SharedSource =
@@ -97,7 +97,7 @@ export function readOidcProvider(get: EnvReader): string | undefined {
   if (account === undefined || cluster === undefined) return undefined;
   const built = `acs:ram::${account}:oidc-provider/ack-rrsa-${cluster}`;
   if (oidcProviderArnShape.test(built)) return built;
-  throw faulty(
+  throw settingError(
     'ALICLOUD_ACCOUNT_ID or ALICLOUD_CLUSTER_ID',
     'is not what its name says',
     'the account is a number, the cluster the id of an ACK cluster',
@@ -134,7 +134,7 @@ export function readSharedSource(
     };
   // Whoever names a role does not mean that of the node.
   if (keys === undefined)
-    throw faulty(
+    throw settingError(
       'ALICLOUD_ROLE_ARN',
       'is set, but nothing to assume the role with',
       'set ALICLOUD_OIDC_PROVIDER_ARN, or ACCESS_KEY_ID and SECRET_ACCESS_KEY',
@@ -154,7 +154,7 @@ function readKeys(get: EnvReader): { accessKeyId: string; accessKeySecret: Redac
   const secret = get('SECRET_ACCESS_KEY');
   if (id === undefined && secret === undefined) return undefined;
   if (id === undefined || secret === undefined)
-    throw faulty(
+    throw settingError(
       id === undefined ? 'SECRET_ACCESS_KEY' : 'ACCESS_KEY_ID',
       `is set, but ${id === undefined ? 'ACCESS_KEY_ID' : 'SECRET_ACCESS_KEY'} is not`,
       'set both or none',
@@ -186,7 +186,7 @@ export function readAlibabaConfig(env: Environment): AlibabaConfig {
   const get = createEnvReader(env);
   const region = get('ALICLOUD_REGION');
   if (region !== undefined && !isRegion(region))
-    throw faulty(
+    throw settingError(
       'ALICLOUD_REGION',
       `is no region: ${sanitizeExternalText(region)}`,
       'regions look like cn-hangzhou',
@@ -234,14 +234,18 @@ function readCloud(get: EnvReader, region: string | undefined): AlibabaCloudConf
 function stsOf(template: string, region: string | undefined): URL {
   const name = 'KEYFERRY_ALIBABACLOUD_STS_ENDPOINT';
   if (region !== undefined) return regional(name, template, region);
-  throw faulty(name, 'has {region} in it, but ALICLOUD_REGION is not set', 'set ALICLOUD_REGION');
+  throw settingError(
+    name,
+    'has {region} in it, but ALICLOUD_REGION is not set',
+    'set ALICLOUD_REGION',
+  );
 }
 
 function regional(name: string, template: string, region: string): URL {
   try {
     return regionEndpoint(template, region);
   } catch {
-    throw faulty(
+    throw settingError(
       name,
       `is no host: ${sanitizeExternalText(template)}`,
       'write it like kms-vpc.{region}.aliyuncs.com',
@@ -261,7 +265,7 @@ function readAllowed(get: EnvReader): readonly string[] {
       classEndpoint('kms.invalid', [entry]);
     } catch (error) {
       if (error instanceof SecretError && error.code === 'NOT_CONFIGURED')
-        throw faulty(
+        throw settingError(
           name,
           `has an entry that is no host: ${sanitizeExternalText(entry)}`,
           'write host, host:port or *.domain',

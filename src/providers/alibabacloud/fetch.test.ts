@@ -90,7 +90,7 @@ describe('KMS secrets', () => {
     for (const name of ['warm', 'a', 'b']) cloud.kms.put(name, name);
     await reader.read(user, 'warm');
     cloud.kms.delays.set('a', 300);
-    const pinned = ['a', 'b'].map((name) => reader.question(user, { name, version: 'v1' }));
+    const pinned = ['a', 'b'].map((name) => reader.fetchRequest(user, { name, version: 'v1' }));
     const [slow, quick] = reader.fetch(pinned);
     expect(await Promise.race([slow!.then(() => 'slow'), quick!.then(() => 'quick')])).toBe(
       'quick',
@@ -292,7 +292,7 @@ describe('trouble that passes is waited out', () => {
     cloud.kms.injectFault({ hang: true });
     const leaving = new AbortController();
     const [result] = reader.fetch([
-      reader.question(user, { name: 'db' }, { signal: leaving.signal }),
+      reader.fetchRequest(user, { name: 'db' }, { signal: leaving.signal }),
     ]);
     leaving.abort(new Error('gone'));
     expect(await result).toMatchObject({ kind: 'failed' });
@@ -415,7 +415,7 @@ describe('rates', () => {
     await slow.read(user, 'a');
     const order: string[] = [];
     const ask = (urgency: 'first' | 'refresh', name: string) =>
-      slow.question(
+      slow.fetchRequest(
         user,
         { name, version: 'v1' },
         { urgency, onStart: () => void order.push(name) },
@@ -435,7 +435,7 @@ describe('rates', () => {
       ref: typeof db,
     ): Promise<boolean | undefined> => {
       const [result] = slow.fetch([
-        slow.question(identity, ref, { signal: AbortSignal.timeout(300) }),
+        slow.fetchRequest(identity, ref, { signal: AbortSignal.timeout(300) }),
       ]);
       return (await result)?.kind === 'value';
     };

@@ -5,7 +5,7 @@ import { isRegion } from '../shared/class/parameters.ts';
 import { type EnvReader, createEnvReader, createSettingParser } from '../shared/env.ts';
 import type { AwsCloudConfig } from './types.ts';
 
-export const { parseSetting: checked, faulty } = createSettingParser('aws');
+export const { parseSetting: checked, settingError } = createSettingParser('aws');
 
 /** What an operator configures for `aws`. */
 export type AwsConfig = {
@@ -52,7 +52,7 @@ function readRegion(get: EnvReader): string | undefined {
     const region = get(name);
     if (region === undefined) continue;
     if (isRegion(region)) return region;
-    throw faulty(
+    throw settingError(
       name,
       `is no region: ${sanitizeExternalText(region)}`,
       'regions look like eu-west-1',

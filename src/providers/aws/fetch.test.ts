@@ -93,7 +93,7 @@ describe('secrets', () => {
     await reader.read(user, 'warm');
     cloud.secretsManager.delays.set('a', 300);
     const refreshes = ['a', 'b'].map((name) =>
-      reader.question(user, { name }, { urgency: 'refresh' }),
+      reader.fetchRequest(user, { name }, { urgency: 'refresh' }),
     );
     const [slow, quick] = reader.fetch(refreshes);
     expect(await Promise.race([slow!.then(() => 'slow'), quick!.then(() => 'quick')])).toBe(
@@ -141,7 +141,7 @@ describe('a refresh', () => {
         ...(namespace && { namespace }),
       } as const;
       const [result] = await Promise.all(
-        reader.fetch([reader.question(who, { name: 'db', ...ref }, how)]),
+        reader.fetch([reader.fetchRequest(who, { name: 'db', ...ref }, how)]),
       );
       return formatResult('db', result);
     };
@@ -186,7 +186,7 @@ describe('a refresh', () => {
     cloud.secretsManager.put('db', 'one');
     await reader.refresh(user, { name: 'db', version: v1! }, v1!);
     await Promise.all(
-      reader.fetch([reader.question(user, { name: 'db' }, { urgency: 'refresh', known: {} })]),
+      reader.fetch([reader.fetchRequest(user, { name: 'db' }, { urgency: 'refresh', known: {} })]),
     );
     expect(actions()).toEqual(['GetSecretValue', 'GetSecretValue']);
   });
@@ -228,7 +228,7 @@ describe('secrets that a mount waits for', () => {
     expect(actions().sort()).toEqual(['BatchGetSecretValue', 'GetSecretValue', 'GetSecretValue']);
     const refreshes = names
       .slice(0, 2)
-      .map((ref) => reader.question(user, ref, { urgency: 'refresh' }));
+      .map((ref) => reader.fetchRequest(user, ref, { urgency: 'refresh' }));
     await Promise.all(reader.fetch(refreshes));
     expect(cloud.secretsManager.callCount('BatchGetSecretValue')).toBe(1);
   });
@@ -281,9 +281,9 @@ describe('secrets that a mount waits for', () => {
     };
     await Promise.all(
       reader.fetch([
-        ...names.slice(0, 2).map((ref) => reader.question(user, ref)),
-        ...names.slice(2, 4).map((ref) => reader.question(other, ref)),
-        ...names.slice(4, 6).map((ref) => reader.question(user, ref, { namespace: 'team-b' })),
+        ...names.slice(0, 2).map((ref) => reader.fetchRequest(user, ref)),
+        ...names.slice(2, 4).map((ref) => reader.fetchRequest(other, ref)),
+        ...names.slice(4, 6).map((ref) => reader.fetchRequest(user, ref, { namespace: 'team-b' })),
       ]),
     );
     expect(
@@ -303,7 +303,7 @@ describe('secrets that a mount waits for', () => {
     const ask = () =>
       reader.fetch(
         leaving.map(({ signal }, index) =>
-          reader.question(user, { name: `s${index}` }, { signal }),
+          reader.fetchRequest(user, { name: `s${index}` }, { signal }),
         ),
       );
     const [gone, stays] = ask();
@@ -662,7 +662,7 @@ describe('trouble that passes is waited out', () => {
     cloud.secretsManager.injectFault({ hang: true });
     const leaving = new AbortController();
     const [result] = reader.fetch([
-      reader.question(user, { name: 'db' }, { signal: leaving.signal }),
+      reader.fetchRequest(user, { name: 'db' }, { signal: leaving.signal }),
     ]);
     leaving.abort(new Error('gone'));
     expect(await result).toMatchObject({ kind: 'failed' });
@@ -784,7 +784,9 @@ describe('the budget', () => {
     }
     const slow = createAwsReader(cloud, { config: tight });
     const inTime = async (who: AwsReaderIdentity, ref: { name: string }): Promise<boolean> => {
-      const [result] = slow.fetch([slow.question(who, ref, { signal: AbortSignal.timeout(300) })]);
+      const [result] = slow.fetch([
+        slow.fetchRequest(who, ref, { signal: AbortSignal.timeout(300) }),
+      ]);
       return (await result)?.kind === 'value';
     };
     expect(await inTime(user, { name: 'db' })).toBe(true);
@@ -812,7 +814,7 @@ describe('the budget', () => {
     await Promise.all(
       reader.fetch(
         ['a', 'b'].map((name) =>
-          reader.question(user, ssm(name), { onStart: () => void started.push(name) }),
+          reader.fetchRequest(user, ssm(name), { onStart: () => void started.push(name) }),
         ),
       ),
     );

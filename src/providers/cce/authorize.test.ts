@@ -168,7 +168,7 @@ describe('with the identity of the pod', () => {
       parameters: Record<string, string>,
       workload = {},
     ): Promise<string> =>
-      (await fixture.questions(parameters, workload))[0]!.grant.principal.fingerprint;
+      (await fixture.fetchRequests(parameters, workload))[0]!.grant.principal.fingerprint;
     const tokens = fixture.podToken();
     const cluster = { objects: objectYaml('db_login') };
     expect(await fingerprintOf(cluster)).toBe(
@@ -203,7 +203,7 @@ describe('with the identity of the pod', () => {
 test('grants are of principal scope, and in the order of the refs', async () => {
   fixture.annotate(['db_login', 'tls_key']);
   const grants = (
-    await fixture.questions(objectYaml('tls_key') + objectYaml('db_login', 'v1'))
+    await fixture.fetchRequests(objectYaml('tls_key') + objectYaml('db_login', 'v1'))
   ).map(({ grant }) => grant);
   expect(grants.map(({ ref, scope, principal }) => [ref.name, scope, principal.identity])).toEqual([
     ['tls_key', 'principal', 'shared'],

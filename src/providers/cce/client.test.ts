@@ -54,7 +54,7 @@ describe('reading', () => {
     await fixture.read(objectYaml('db_login'));
     fixture.csms.injectFault({ route: /tls/, delayMs: 300 });
     const [slow, quick] = fixture.provider.fetch(
-      await fixture.questions(objectYaml('tls') + objectYaml('db_login')),
+      await fixture.fetchRequests(objectYaml('tls') + objectYaml('db_login')),
     );
     const first = await Promise.race([slow!.then(() => 'slow'), quick!.then(() => 'quick')]);
     expect(first).toBe('quick');
@@ -236,7 +236,7 @@ describe('trouble that passes is waited out', () => {
     fixture.csms.injectFault({ hang: true });
     const abortController = new AbortController();
     const [result] = fixture.provider.fetch(
-      await fixture.questions(objectYaml('db_login'), {}, { signal: abortController.signal }),
+      await fixture.fetchRequests(objectYaml('db_login'), {}, { signal: abortController.signal }),
     );
     abortController.abort(new Error('gone'));
     expect(await result).toMatchObject({ kind: 'failed' });
@@ -405,7 +405,7 @@ test('the rate holds back what comes after the burst, first mounts before refres
   await fixture.read(objectYaml('db_login'));
   const order: string[] = [];
   const createRequests = (urgency: 'first' | 'refresh', name: string) =>
-    fixture.questions(objectYaml(name), {}, { urgency, onStart: () => void order.push(name) });
+    fixture.fetchRequests(objectYaml(name), {}, { urgency, onStart: () => void order.push(name) });
   const requests = [
     await createRequests('first', 'db_login'),
     await createRequests('refresh', 'tls'),

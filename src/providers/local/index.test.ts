@@ -8,11 +8,11 @@ import type { Workload } from '../../core/workload.ts';
 import { SecretError } from '../../core/errors.ts';
 import { createFingerprint } from '../shared/identity/fingerprint.ts';
 import type { FetchResult, Grant } from '../../core/provider.ts';
-import { createSharedIdentity } from '../shared/identity/shared-identity.ts';
+import { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { addVersion, removeVersions } from './store/history.ts';
 import { createLocalProvider } from './index.ts';
 import type { LocalLogin } from './class.ts';
-import { createStoreWriter, type StoreWriter } from './store/writer.ts';
+import { StoreWriter } from './store/writer.ts';
 
 const canary = 'canary-91aa';
 const workload: Workload = {
@@ -34,7 +34,7 @@ let lines: string[];
 beforeEach(async () => {
   directory = mkdtempSync(join(tmpdir(), 'keyferry-local-'));
   files = { storeFile: join(directory, 'store.age'), keyFile: join(directory, 'store.key') };
-  writer = createStoreWriter(files);
+  writer = new StoreWriter(files);
   clock = Date.now();
   lines = [];
   await writer.init();
@@ -57,7 +57,7 @@ function start(names = '["local/**"]') {
   );
   const log = pino({}, { write: (line: string) => void lines.push(line) });
   const now = (): number => clock;
-  const sharedIdentity = createSharedIdentity({ mode: 'granted', grantsFile, log, now });
+  const sharedIdentity = new SharedIdentity({ mode: 'granted', grantsFile, log, now });
   return createLocalProvider({ ...files, sharedIdentity, fingerprint, now, log });
 }
 type TestProvider = ReturnType<typeof start>;

@@ -7,7 +7,7 @@ import { createLocalFetch } from './principal.ts';
 import { planLocal, type LocalLogin } from './class.ts';
 import { createLocalPrincipal } from './principal.ts';
 import type { StorePaths } from './store/encrypted-store.ts';
-import { createStoreReader } from './store/reader.ts';
+import { StoreReader } from './store/reader.ts';
 
 /** What the local provider needs. Nothing is opened before the first mount. */
 export type LocalProviderDeps = StorePaths & {
@@ -25,7 +25,7 @@ export function createLocalProvider(
   deps: LocalProviderDeps,
 ): Provider<LocalLogin, undefined, undefined> {
   const { sharedIdentity } = deps;
-  const reader = createStoreReader(deps);
+  const reader = new StoreReader(deps);
   return {
     name: 'local',
     nodeFacts: async () => undefined,

@@ -23,8 +23,8 @@ import { SecretError } from '../../core/errors.ts';
 import { encrypt } from './store/age.ts';
 import { addVersion, findVersion } from './store/history.ts';
 import { readKeys } from './store/keys.ts';
-import { createStoreReader, type StoreReader } from './store/reader.ts';
-import { createStoreWriter, type StoreWriter } from './store/writer.ts';
+import { StoreReader } from './store/reader.ts';
+import { StoreWriter } from './store/writer.ts';
 
 const canary = 'canary-8c41-not-to-be-seen';
 
@@ -38,8 +38,8 @@ beforeEach(() => {
   directory = realpathSync(mkdtempSync(join(tmpdir(), 'keyferry-store-')));
   storeFile = join(directory, 'local.age');
   keyFile = join(directory, 'local.key');
-  writer = createStoreWriter({ storeFile, keyFile });
-  reader = createStoreReader({ storeFile, keyFile });
+  writer = new StoreWriter({ storeFile, keyFile });
+  reader = new StoreReader({ storeFile, keyFile });
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
@@ -93,7 +93,7 @@ describe('a local store', () => {
     const nested = { storeFile: join(directory, 'a/local.age'), keyFile };
     const { recipient, keyMade } = await writer.init();
     expect(keyMade).toBe(true);
-    expect(await createStoreWriter(nested).init()).toEqual({ recipient, keyMade: false });
+    expect(await new StoreWriter(nested).init()).toEqual({ recipient, keyMade: false });
     await set('b', canary);
     const before = readFileSync(storeFile);
     expect(await rejectionOf(writer.init())).toContain('exists already');
@@ -104,7 +104,7 @@ describe('a local store', () => {
     'init says that %s has no place',
     async (unusablePath) => {
       expect(
-        await rejectionOf(createStoreWriter({ storeFile: unusablePath, keyFile }).init()),
+        await rejectionOf(new StoreWriter({ storeFile: unusablePath, keyFile }).init()),
       ).toMatch(/^INVALID_REQUEST cannot make the local store .*: there is no directory /);
       expect(existsSync(keyFile)).toBe(false);
     },
@@ -114,11 +114,11 @@ describe('a local store', () => {
     await writer.init();
     const link = join(directory, 'link.age');
     symlinkSync('local.age', link);
-    await createStoreWriter({ storeFile: link, keyFile }).change((document) =>
+    await new StoreWriter({ storeFile: link, keyFile }).change((document) =>
       addVersion(document, 'a', Buffer.from('through'), new Date().toISOString()),
     );
     expect(await get('a')).toBe('through');
-    expect((await createStoreReader({ storeFile: link, keyFile }).identify()).path).toBe(storeFile);
+    expect((await new StoreReader({ storeFile: link, keyFile }).identify()).path).toBe(storeFile);
   });
 
   test("what a killed writer left behind is in nobody's way", async () => {
@@ -203,7 +203,7 @@ describe('a store that cannot be read', () => {
     await writer.init();
     await set('b', canary);
     await corrupt();
-    const text = await rejectionOf(createStoreReader({ storeFile, keyFile }).read());
+    const text = await rejectionOf(new StoreReader({ storeFile, keyFile }).read());
     expect(text).toContain('LOCAL_STORE_UNREADABLE');
     expect(text).toContain(message);
     // A writer refuses too, instead of beginning a new store over the old one.
@@ -211,12 +211,12 @@ describe('a store that cannot be read', () => {
       existsSync(storeFile) && statSync(storeFile).isFile() ? readFileSync(storeFile) : undefined;
     expect(
       await rejectionOf(
-        createStoreWriter({ storeFile, keyFile }).change((document) =>
+        new StoreWriter({ storeFile, keyFile }).change((document) =>
           addVersion(document, 'c', Buffer.from('c'), ''),
         ),
       ),
     ).toContain('LOCAL_STORE_UNREADABLE');
-    expect(await rejectionOf(createStoreWriter({ storeFile, keyFile }).rotateKey())).toContain(
+    expect(await rejectionOf(new StoreWriter({ storeFile, keyFile }).rotateKey())).toContain(
       'LOCAL_STORE_UNREADABLE',
     );
     if (contentsBefore !== undefined)
@@ -226,12 +226,12 @@ describe('a store that cannot be read', () => {
   test("another store's key, and the right one brings all back", async () => {
     await writer.init();
     await set('b', canary);
-    const other = createStoreWriter({
+    const other = new StoreWriter({
       storeFile: join(directory, 'other.age'),
       keyFile: join(directory, 'other.key'),
     });
     await other.init();
-    const readerWithWrongKey = createStoreReader({
+    const readerWithWrongKey = new StoreReader({
       storeFile,
       keyFile: join(directory, 'other.key'),
     });
@@ -289,7 +289,7 @@ describe('the reader', () => {
     await writer.init();
     const { mtimeMs } = statSync(storeFile);
     let clock = mtimeMs + 50;
-    const readerWithClock = createStoreReader({ storeFile, keyFile, now: () => clock });
+    const readerWithClock = new StoreReader({ storeFile, keyFile, now: () => clock });
     const document = await readerWithClock.read();
     expect(await readerWithClock.read()).not.toBe(document);
     clock = mtimeMs + 150;
@@ -322,7 +322,7 @@ describe('a rotation of the key', () => {
     const rotated = await writer.rotateKey();
     expect(rotated.recipient).not.toBe(recipient);
     expect(await get('b')).toBe(canary);
-    expect(await rejectionOf(createStoreReader({ storeFile, keyFile: oldKey }).read())).toContain(
+    expect(await rejectionOf(new StoreReader({ storeFile, keyFile: oldKey }).read())).toContain(
       'not encrypted for this key',
     );
     expect(readFileSync(keyFile, 'latin1').match(/^AGE-SECRET-KEY-1/gm)).toHaveLength(1);
@@ -368,9 +368,9 @@ describe('two processes', () => {
       stdin: {
         contents: `
           import { addVersion } from './store/history.ts';
-          import { createStoreWriter } from './store/writer.ts';
+          import { StoreWriter } from './store/writer.ts';
           const [storeFile, keyFile, name, count] = process.argv.slice(2);
-          const writer = createStoreWriter({ storeFile, keyFile });
+          const writer = new StoreWriter({ storeFile, keyFile });
           for (let index = 0; index < Number(count); index += 1) {
             await writer.change((document) => addVersion(document, name + index, Buffer.from('value of ' + name + index), new Date().toISOString()));
             process.stdout.write('.');

@@ -15,19 +15,19 @@ export function createEnvReader(env: Readonly<Record<string, string | undefined>
 /** How a provider says what is wrong with its variables. */
 export function createSettingParser(provider: string) {
   /** That a variable cannot be used. */
-  const faulty = (name: string, message: string, hint?: string): SecretError =>
+  const settingError = (name: string, message: string, hint?: string): SecretError =>
     new SecretError(
       'NOT_CONFIGURED',
       `${provider}: ${name} ${message}`,
       hint === undefined ? {} : { hint },
     );
   return {
-    faulty,
+    settingError,
     /** A variable's value. @throws SecretError NOT_CONFIGURED */
     parseSetting<T>(name: string, text: string, schema: z.ZodType<T>, expected: string): T {
       const result = schema.safeParse(text);
       if (result.success) return result.data;
-      throw faulty(name, `must be ${expected}`);
+      throw settingError(name, `must be ${expected}`);
     },
   };
 }

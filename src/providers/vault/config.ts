@@ -27,7 +27,7 @@ export type SettingReader = {
   file(setting: Setting | undefined): string | undefined;
   flag(setting: Setting | undefined): boolean;
   rate(setting: Setting | undefined, fallback: number): number;
-  readonly invalidSettingError: ReturnType<typeof createSettingParser>['faulty'];
+  readonly invalidSettingError: ReturnType<typeof createSettingParser>['settingError'];
 };
 
 const positive = z.coerce.number().positive().max(10_000);
@@ -38,7 +38,7 @@ export function createSettingReader(
   env: Readonly<Record<string, string | undefined>>,
 ): SettingReader {
   const get = createEnvReader(env);
-  const { faulty: invalidSettingError } = createSettingParser(dialect);
+  const { settingError: invalidSettingError } = createSettingParser(dialect);
   const own =
     dialect === 'openbao' ? ['KEYFERRY_OPENBAO_', 'KEYFERRY_VAULT_'] : ['KEYFERRY_VAULT_'];
   const vendorPrefixes = dialect === 'openbao' ? ['BAO_', 'VAULT_'] : ['VAULT_'];

@@ -4,7 +4,7 @@ import { mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createWriteLock } from './write-lock.ts';
+import { WriteLock } from './write-lock.ts';
 
 let directory: string;
 let path: string;
@@ -14,8 +14,8 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-const lock = (options?: Parameters<typeof createWriteLock>[1]) =>
-  createWriteLock({ label: 'local store', path }, options);
+const lock = (options?: ConstructorParameters<typeof WriteLock>[1]) =>
+  new WriteLock({ label: 'local store', path }, options);
 const listLockFiles = (): string[] =>
   readdirSync(directory).filter((name) => name.includes('.claim-'));
 

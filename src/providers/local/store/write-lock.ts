@@ -7,92 +7,120 @@ import { SecretError } from '../../../core/errors.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { type StoreFile, describeFile, fileError, systemErrorCode } from './atomic-file.ts';
 
-/** A claim from where no process can be asked for is taken for dead at this age, in ms. */
+/** A lock file of another host counts for this time: its process cannot be checked from here. */
 const foreignLockMaxAgeMs = 60_000;
-/** Its holder, wherever it is, writes nothing after half of that. */
+/** After half of that time, the holder of a lock must not write any more. */
 const maxHoldMs = foreignLockMaxAgeMs / 2;
 
-/** Keeps writers of one file apart, in this process and in others. See {@link createWriteLock}. */
-export type WriteLock = {
-  /**
-   * Waits for its turn and runs `work` alone. Before it writes, the work calls `stillHeld`, which throws when it took so
-   * long that another could have taken its turn.
-   * @throws SecretError STORE_TIMEOUT after 10 s of waiting, LOCAL_STORE_UNREADABLE, and what `work` throws
-   */
-  run<T>(work: (assertHeld: () => void) => Promise<T>): Promise<T>;
-};
-
 /**
- * A lock for a file, whose path is absolute and without links. Each writer puts a claim of its own beside the file, an empty file named for its
- * process, then looks around: it holds the lock if there is no other living claim, and else withdraws and tries again. Of two
- * writers the later one to look sees both claims, so never do two hold it; and nobody ever takes over what was another's, which is
- * where locks made of one file go wrong. A claim is dead when the kernel says that its process is gone.
+ * Keeps writers of one file apart, in this process and in others.
+ *
+ * Each writer creates a lock file of its own beside the file. The name holds the process. Then the
+ * writer lists the lock files. It holds the lock if it finds no other active one. Otherwise it
+ * removes its lock file and tries again. Of two writers, the one that lists later sees both lock
+ * files, so two writers never hold the lock together. A writer never takes over the lock file of
+ * another one, which is the usual mistake of locks made of a single file. A lock file is inactive
+ * when the kernel reports that its process is gone.
  */
-export function createWriteLock(
-  file: StoreFile,
-  {
-    waitMs = 10_000,
-    now = Date.now,
-  }: { readonly waitMs?: number; readonly now?: () => number } = {},
-): WriteLock {
-  const directory = dirname(file.path);
-  const prefix = `${basename(file.path)}.claim-`;
+export class WriteLock {
+  readonly #file: StoreFile;
+  readonly #directory: string;
+  readonly #prefix: string;
+  readonly #waitMs: number;
+  readonly #now: () => number;
 
-  async function findOtherLocks(ownLockFile?: string): Promise<readonly string[]> {
-    const lockFiles = (await readdir(directory)).filter(
-      (name) => name.startsWith(prefix) && name !== ownLockFile,
+  /**
+   * @param file its path is absolute and has no symbolic links
+   * @param options.waitMs how long `run` waits for the lock, in ms; default 10 s
+   * @param options.now milliseconds since the epoch; default Date.now
+   */
+  constructor(
+    file: StoreFile,
+    {
+      waitMs = 10_000,
+      now = Date.now,
+    }: { readonly waitMs?: number; readonly now?: () => number } = {},
+  ) {
+    this.#file = file;
+    this.#directory = dirname(file.path);
+    this.#prefix = `${basename(file.path)}.claim-`;
+    this.#waitMs = waitMs;
+    this.#now = now;
+  }
+
+  /**
+   * Waits for the lock and runs `work` alone. Before it writes, `work` calls `assertHeld`, which
+   * throws when the work took so long that another writer could hold the lock.
+   * @throws SecretError STORE_TIMEOUT if the lock is not free in time, LOCAL_STORE_UNREADABLE, and
+   *   what `work` throws
+   */
+  async run<T>(work: (assertHeld: () => void) => Promise<T>): Promise<T> {
+    const ownLockFile = await this.#lock();
+    const acquiredAt = this.#now();
+    const assertHeld = (): void => {
+      if (this.#now() - acquiredAt > maxHoldMs)
+        throw new SecretError(
+          'STORE_TIMEOUT',
+          `writing the ${describeFile(this.#file)} took too long; nothing was changed`,
+        );
+    };
+    try {
+      return await work(assertHeld);
+    } finally {
+      await unlink(join(this.#directory, ownLockFile)).catch(() => undefined);
+    }
+  }
+
+  async #lock(): Promise<string> {
+    const deadline = this.#now() + this.#waitMs;
+    try {
+      for (;;) {
+        const ownLockFile = await this.#tryLock();
+        if (ownLockFile !== undefined) return ownLockFile;
+        if (this.#now() > deadline)
+          throw lockTimeoutError(this.#file, this.#directory, await this.#findOtherLocks());
+        await sleep(5 + Math.random() * 20);
+      }
+    } catch (thrown) {
+      throw fileError('write', this.#file, thrown);
+    }
+  }
+
+  async #tryLock(): Promise<string | undefined> {
+    if ((await this.#findOtherLocks()).length > 0) return undefined;
+    const startTime = (await processStartTime(process.pid)) ?? '';
+    const nonce = randomBytes(4).toString('hex');
+    const holder = [await currentHostId(), process.pid, startTime, nonce].join('-');
+    const ownLockFile = `${this.#prefix}${holder}`;
+    const path = join(this.#directory, ownLockFile);
+    await writeFile(path, '', { flag: 'wx', mode: 0o600 });
+    if ((await this.#findOtherLocks(ownLockFile)).length === 0) return ownLockFile;
+    await unlink(path);
+    return undefined;
+  }
+
+  /** The active lock files of other writers. Removes the inactive ones. */
+  async #findOtherLocks(ownLockFile?: string): Promise<readonly string[]> {
+    const lockFiles = (await readdir(this.#directory)).filter(
+      (name) => name.startsWith(this.#prefix) && name !== ownLockFile,
     );
     const ownHostId = await currentHostId();
     const activeLocks: string[] = [];
-    for (const lock of lockFiles) {
-      if (await isLockActive(directory, lock, prefix, ownHostId, now())) activeLocks.push(lock);
-      // Names are never used twice, so this cannot hit a claim made meanwhile.
-      else await unlink(join(directory, lock)).catch(() => undefined);
+    for (const lockFile of lockFiles) {
+      if (await this.#isActive(lockFile, ownHostId)) activeLocks.push(lockFile);
+      // No two lock files have the same name, so this cannot remove a newer one.
+      else await unlink(join(this.#directory, lockFile)).catch(() => undefined);
     }
     return activeLocks;
   }
 
-  async function tryLock(): Promise<string | undefined> {
-    if ((await findOtherLocks()).length > 0) return undefined;
-    const ownLockFile = `${prefix}${await currentHostId()}-${process.pid}-${(await processStartTime(process.pid)) ?? ''}-${randomBytes(4).toString('hex')}`;
-    await writeFile(join(directory, ownLockFile), '', { flag: 'wx', mode: 0o600 });
-    if ((await findOtherLocks(ownLockFile)).length === 0) return ownLockFile;
-    await unlink(join(directory, ownLockFile));
-    return undefined;
+  async #isActive(lockFile: string, ownHostId: string): Promise<boolean> {
+    const [hostId, pid, startTime] = lockFile.slice(this.#prefix.length).split('-');
+    if (hostId === ownHostId) return isProcessRunning(Number(pid), startTime ?? '');
+    // A lock of another container or machine. Only its age is known.
+    const stats = await stat(join(this.#directory, lockFile)).catch(() => undefined);
+    return stats !== undefined && this.#now() - stats.mtimeMs < foreignLockMaxAgeMs;
   }
-
-  async function lock(): Promise<string> {
-    const deadline = now() + waitMs;
-    try {
-      for (;;) {
-        const ownLockFile = await tryLock();
-        if (ownLockFile !== undefined) return ownLockFile;
-        if (now() > deadline) throw lockTimeoutError(file, directory, await findOtherLocks());
-        await sleep(5 + Math.random() * 20);
-      }
-    } catch (thrown) {
-      throw fileError('write', file, thrown);
-    }
-  }
-
-  return {
-    async run(work) {
-      const ownLockFile = await lock();
-      const acquiredAt = now();
-      const assertHeld = (): void => {
-        if (now() - acquiredAt > maxHoldMs)
-          throw new SecretError(
-            'STORE_TIMEOUT',
-            `writing the ${describeFile(file)} took too long; nothing was changed`,
-          );
-      };
-      try {
-        return await work(assertHeld);
-      } finally {
-        await unlink(join(directory, ownLockFile)).catch(() => undefined);
-      }
-    },
-  };
 }
 
 function lockTimeoutError(
@@ -109,38 +137,27 @@ function lockTimeoutError(
   });
 }
 
-async function isLockActive(
-  directory: string,
-  lockFile: string,
-  prefix: string,
-  ownHostId: string,
-  now: number,
-): Promise<boolean> {
-  const [hostId, pid, startTime] = lockFile.slice(prefix.length).split('-');
-  if (hostId === ownHostId) return isProcessRunning(Number(pid), startTime ?? '');
-  // Another container or machine: its processes cannot be asked for, only its clock.
-  const stats = await stat(join(directory, lockFile)).catch(() => undefined);
-  return stats !== undefined && now - stats.mtimeMs < foreignLockMaxAgeMs;
-}
-
 async function isProcessRunning(pid: number, startTime: string): Promise<boolean> {
   try {
     process.kill(pid, 0);
   } catch (thrown) {
     if (systemErrorCode(thrown) === 'ESRCH') return false;
   }
-  // The number may be another process's by now. Where its start cannot be read it is taken for the same one.
+  // Another process can have the number now. Without a start time, this assumes the same process.
   const currentStartTime = await processStartTime(pid);
   return currentStartTime === undefined || startTime === '' || currentStartTime === startTime;
 }
 
-/** When a process began, in the kernel's ticks (proc(5), field 22); undefined where there is no /proc. */
+/**
+ * The start time of a process, in clock ticks after boot: proc(5), field 22 of /proc/PID/stat.
+ * Undefined without /proc.
+ */
 async function processStartTime(pid: number): Promise<string | undefined> {
   const text = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => undefined);
   return text?.slice(text.lastIndexOf(')') + 2).split(' ')[19];
 }
 
-/** Within which process numbers mean the same processes: one boot of a machine, one pid namespace. */
+/** Equal where process numbers mean the same processes: one boot of a machine, one pid namespace. */
 async function currentHostId(): Promise<string> {
   const boot = await readFile('/proc/sys/kernel/random/boot_id', 'latin1').catch(() => hostname());
   const namespace = await readlink('/proc/self/ns/pid').catch(() => '');

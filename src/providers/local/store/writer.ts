@@ -13,82 +13,90 @@ import {
   writeEncryptedStore,
   toStoreFiles,
 } from './encrypted-store.ts';
-import { createWriteLock } from './write-lock.ts';
+import { WriteLock } from './write-lock.ts';
 
-/** Changes a local store: one writer at a time over all processes, each change whole or not at all. */
-export type StoreWriter = {
-  /** Makes the store, its directory, and its key unless there is one. @throws SecretError INVALID_REQUEST if the store exists */
-  init(): Promise<{ readonly recipient: string; readonly keyMade: boolean }>;
-  /** Applies `edit` to what the file holds at that moment; the same document back writes nothing. @throws SecretError */
-  change<T extends { readonly document: StoreDocument }>(
+/**
+ * Changes a local store. One writer at a time over all processes. Each change is complete or does
+ * not happen. Opens no file before the first change.
+ */
+export class StoreWriter {
+  readonly #paths: StorePaths;
+  readonly #now: () => number;
+
+  /** @param options.now milliseconds since the epoch; default Date.now */
+  constructor({ now = Date.now, ...paths }: StorePaths & { readonly now?: () => number }) {
+    this.#paths = paths;
+    this.#now = now;
+  }
+
+  /**
+   * Creates the store and its directory, and a key if the key file does not exist.
+   * @throws SecretError INVALID_REQUEST if the store exists; LOCAL_STORE_UNREADABLE; STORE_TIMEOUT
+   */
+  async init(): Promise<{ readonly recipient: string; readonly keyMade: boolean }> {
+    for (const file of Object.values(toStoreFiles(this.#paths))) await createDirectory(file);
+    return this.#withWriteLock(async (files) => {
+      if (await exists(files.store))
+        throw new SecretError(
+          'INVALID_REQUEST',
+          `the ${describeFile(files.store)} exists already`,
+          { hint: 'use it as it is, or name another place with --store and --key' },
+        );
+      const keyMade = !(await exists(files.key));
+      const keys: Keys = keyMade ? [await generateIdentity()] : await readKeys(files.key);
+      // The key goes first, because a store without its key is lost.
+      if (keyMade) await writeKeys(files.key, keys, this.#now());
+      await writeEncryptedStore(files, { keys, document: new Map() });
+      return { recipient: await recipientOf(keys[0]), keyMade };
+    });
+  }
+
+  /**
+   * Applies `edit` to the present content. Writes nothing if `edit` returns the same document.
+   * @returns what `edit` returns
+   * @throws SecretError LOCAL_STORE_UNREADABLE, STORE_TIMEOUT; what `edit` throws
+   */
+  async change<T extends { readonly document: StoreDocument }>(
     edit: (document: StoreDocument) => T,
-  ): Promise<T>;
-  /** Encrypts the store for a new key and drops the old one. @throws SecretError */
-  rotateKey(): Promise<{ readonly recipient: string }>;
-};
+  ): Promise<T> {
+    return this.#withWriteLock(async (files, assertHeld) => {
+      const { keys, document } = await readEncryptedStore(files);
+      const edited = edit(document);
+      assertHeld();
+      if (edited.document !== document)
+        await writeEncryptedStore(files, { keys, document: edited.document });
+      return edited;
+    });
+  }
 
-/** Makes the writer of the store at two paths. Nothing is opened yet. */
-export function createStoreWriter({
-  now = Date.now,
-  ...paths
-}: StorePaths & { readonly now?: () => number }): StoreWriter {
-  /** Links are followed first: renaming a file over a link would leave two stores. */
-  async function withWriteLock<T>(
+  /**
+   * Encrypts the store for a new key and removes the old one.
+   * @throws SecretError LOCAL_STORE_UNREADABLE, STORE_TIMEOUT
+   */
+  async rotateKey(): Promise<{ readonly recipient: string }> {
+    return this.#withWriteLock(async (files, assertHeld) => {
+      const { keys, document } = await readEncryptedStore(files);
+      const newIdentity = await generateIdentity();
+      assertHeld();
+      // In this order the key file opens the store after each step.
+      await writeKeys(files.key, [newIdentity, ...keys], this.#now());
+      await writeEncryptedStore(files, { keys: [newIdentity], document });
+      await writeKeys(files.key, [newIdentity], this.#now());
+      return { recipient: await recipientOf(newIdentity) };
+    });
+  }
+
+  /** Resolves symbolic links first: a rename onto a link would replace the link and leave two stores. */
+  async #withWriteLock<T>(
     work: (files: StoreFiles, assertHeld: () => void) => Promise<T>,
   ): Promise<T> {
-    const unresolvedFiles = toStoreFiles(paths);
+    const unresolvedFiles = toStoreFiles(this.#paths);
     const files = toStoreFiles({
       storeFile: await resolveLinks(unresolvedFiles.store),
       keyFile: await resolveLinks(unresolvedFiles.key),
     });
-    return createWriteLock(files.store).run(async (assertHeld) => work(files, assertHeld));
+    return new WriteLock(files.store).run(async (assertHeld) => work(files, assertHeld));
   }
-
-  return {
-    async init() {
-      for (const file of Object.values(toStoreFiles(paths))) await createDirectory(file);
-      return withWriteLock(async (files) => {
-        if (await exists(files.store))
-          throw new SecretError(
-            'INVALID_REQUEST',
-            `the ${describeFile(files.store)} exists already`,
-            {
-              hint: 'use it as it is, or name another place with --store and --key',
-            },
-          );
-        const keyMade = !(await exists(files.key));
-        const keys: Keys = keyMade ? [await generateIdentity()] : await readKeys(files.key);
-        // The key first: a store without its key would be lost.
-        if (keyMade) await writeKeys(files.key, keys, now());
-        await writeEncryptedStore(files, { keys, document: new Map() });
-        return { recipient: await recipientOf(keys[0]), keyMade };
-      });
-    },
-
-    async change(edit) {
-      return withWriteLock(async (files, assertHeld) => {
-        const { keys, document } = await readEncryptedStore(files);
-        const edited = edit(document);
-        assertHeld();
-        if (edited.document !== document)
-          await writeEncryptedStore(files, { keys, document: edited.document });
-        return edited;
-      });
-    },
-
-    async rotateKey() {
-      return withWriteLock(async (files, assertHeld) => {
-        const { keys, document } = await readEncryptedStore(files);
-        const newIdentity = await generateIdentity();
-        assertHeld();
-        // In this order the key file opens the store at every moment, whichever step is the last one done.
-        await writeKeys(files.key, [newIdentity, ...keys], now());
-        await writeEncryptedStore(files, { keys: [newIdentity], document });
-        await writeKeys(files.key, [newIdentity], now());
-        return { recipient: await recipientOf(newIdentity) };
-      });
-    },
-  };
 }
 
 async function resolveLinks(file: StoreFile): Promise<string> {
@@ -114,7 +122,7 @@ async function exists(file: StoreFile): Promise<boolean> {
   }
 }
 
-/** One level only: Node's recursive mkdir never ends where the system says ENOENT for good, as in /proc. */
+/** Creates one level only: Node's recursive mkdir does not end where ENOENT persists, as in /proc. */
 async function createDirectory(file: StoreFile): Promise<void> {
   const directory = dirname(file.path);
   try {

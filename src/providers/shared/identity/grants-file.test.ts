@@ -68,11 +68,11 @@ describe('the grants file', () => {
     [`${validGrants}    __proto__: {roles: ['**']}`, /unknown key grants\.0\.__proto__/],
     [
       validGrants.replace('local\n', 'locl\n'),
-      'line 3: grants.0.provider is none of alibabacloud, aws, local, openbao, vault',
+      'line 3: grants.0.provider is not one of alibabacloud, aws, local, openbao, vault',
     ],
     [
       validGrants.replace('local\n', 'cce\n'),
-      'line 3: grants.0.provider is none of alibabacloud, aws, local, openbao, vault',
+      'line 3: grants.0.provider is not one of alibabacloud, aws, local, openbao, vault',
     ],
     [
       validGrants.replace("['*']", "'*'"),

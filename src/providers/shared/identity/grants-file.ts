@@ -10,18 +10,21 @@ import { readYamlDocument } from '../../../formats/yaml.ts';
 import { yamlToPlain } from '../../../formats/yaml-values.ts';
 import { type NameGlob, compileNameGlob } from './name-glob.ts';
 
-/** The providers whose shared identities are granted by the file. `cce` has the annotation of the service account instead. */
+/**
+ * The providers whose shared identities the file grants. `cce` reads an annotation of the
+ * ServiceAccount instead.
+ */
 export const grantableProviders = ['alibabacloud', 'aws', 'local', 'openbao', 'vault'] as const;
 
-/** One entry of the grants file, ready to be asked. */
+/** One entry of the grants file. */
 export type SharedIdentityGrant = {
   readonly provider: string;
   readonly namespaces: readonly NameGlob[];
   readonly serviceAccounts: readonly NameGlob[];
-  /** Matched against `<service>/<name as sent to the store>`. */
+  /** For `<service>/<name as sent to the store>`. */
   readonly names: readonly NameGlob[];
   readonly roles: readonly NameGlob[];
-  /** Beside GET. */
+  /** The methods that it grants in addition to GET. */
   readonly methods: readonly string[];
 };
 
@@ -39,8 +42,9 @@ const fileKeys = Object.keys(fileSchema.shape);
 const grantKeys = Object.keys(grantSchema.shape);
 
 /**
- * Reads the text of a grants file: YAML, of which JSON is a part. Strict: whatever is not understood is an error, so that no grant means
- * something else than it says.
+ * Parses a grants file: YAML or JSON. An unknown key or value is an error, because a grant that is
+ * understood in part could grant too much.
+ * @param file for messages
  * @throws SecretError NOT_CONFIGURED with file, line and cause
  */
 export function parseSharedIdentityGrants(
@@ -57,10 +61,10 @@ export function parseSharedIdentityGrants(
   }
   const parsed = fileSchema.safeParse(root === undefined ? null : yamlToPlain(root));
   if (parsed.success) return parsed.data.grants;
-  // A mistyped key is also a missing one; the mistake itself says more.
+  // A mistyped key causes two issues: an unknown key and a missing one. The first is more helpful.
   const { issues } = parsed.error;
   const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0];
-  if (issue === undefined) throw invalidGrantsError(file, 1, 'it is not understood');
+  if (issue === undefined) throw invalidGrantsError(file, 1, 'its content is not valid');
   throw invalidGrantsError(file, lineOf(root, issue), describeIssue(issue));
 }
 
@@ -74,12 +78,12 @@ function describeIssue(issue: z.core.$ZodIssue): string {
   }
   if (issue.path.length === 0) return 'it is not a map with the key grants';
   if (issue.path.at(-1) === 'provider')
-    return `${issuePath} is none of ${grantableProviders.join(', ')}`;
+    return `${issuePath} is not one of ${grantableProviders.join(', ')}`;
   return `${issuePath}: ${issue.message.toLowerCase()}`;
 }
 
 function lineOf(root: YamlNode | undefined, issue: z.core.$ZodIssue): number {
-  // A missing key has no line: then its parent's.
+  // A missing key has no position. So this takes the position of its parent.
   for (let length = issue.path.length; length >= 0; length -= 1) {
     const node = nodeAt(root, issue.path.slice(0, length));
     if (node === undefined) continue;
@@ -111,75 +115,96 @@ export function createSharedIdentityMetrics(registry: Registry): SharedIdentityM
   return { broken };
 }
 
-/** How often the file is looked at, at most, in ms. */
+/** The shortest time between two reads of the file. */
 const checkIntervalMs = 1_000;
 const maxFileBytes = 1024 * 1024;
 
 /**
- * The grants in force, by a file that is read at once, and again at the first question a second or more after the last look. It is read whole and
- * compared: no time stamp misses a change, and a ConfigMap's swapped links need no watcher. When it breaks, that is logged once and
- * the last good grants stay.
- * @throws SecretError NOT_CONFIGURED when it is broken at once
+ * The grants of a file. The constructor reads the file, and `read` reads it again after a second or
+ * more. Each time it compares the whole text. So it misses no change, and it needs no watcher for
+ * the links of a ConfigMap. If the file becomes unusable, the last valid grants stay in force, and
+ * the log has one error.
  */
-export function createGrantsReader(
-  file: string,
-  {
-    log,
-    now,
-    metrics,
-  }: {
-    readonly log: Logger;
-    readonly now: () => number;
-    readonly metrics: SharedIdentityMetrics | undefined;
-  },
-): () => readonly SharedIdentityGrant[] {
-  let lastText = readSmallFile(file);
-  let lastValidGrants = parseSharedIdentityGrants(lastText, file);
-  let checkedAt = now();
-  let loggedSummary: string | undefined;
-  metrics?.broken.set(0);
+export class GrantsFile {
+  readonly #file: string;
+  readonly #log: Logger;
+  readonly #now: () => number;
+  readonly #metrics: SharedIdentityMetrics | undefined;
+  #lastText: string;
+  #lastValidGrants: readonly SharedIdentityGrant[];
+  #checkedAt: number;
+  /** The error that the log has. Undefined while the file is usable. */
+  #loggedSummary: string | undefined;
 
-  function reload(): void {
-    const text = readSmallFile(file);
-    if (text === lastText && loggedSummary === undefined) return;
-    lastValidGrants = parseSharedIdentityGrants(text, file);
-    lastText = text;
-    loggedSummary = undefined;
+  /** @throws SecretError NOT_CONFIGURED if the file cannot be used */
+  constructor(
+    file: string,
+    {
+      log,
+      now,
+      metrics,
+    }: {
+      readonly log: Logger;
+      /** Milliseconds. */
+      readonly now: () => number;
+      readonly metrics: SharedIdentityMetrics | undefined;
+    },
+  ) {
+    this.#file = file;
+    this.#log = log;
+    this.#now = now;
+    this.#metrics = metrics;
+    this.#lastText = readSmallFile(file);
+    this.#lastValidGrants = parseSharedIdentityGrants(this.#lastText, file);
+    this.#checkedAt = now();
     metrics?.broken.set(0);
-    log.info(
-      { file, grants: lastValidGrants.length },
-      'the grants for shared identities were read again',
+  }
+
+  /** Returns the grants in force. Never throws. */
+  read(): readonly SharedIdentityGrant[] {
+    // The absolute difference: the clock can go backwards.
+    if (Math.abs(this.#now() - this.#checkedAt) < checkIntervalMs) return this.#lastValidGrants;
+    this.#checkedAt = this.#now();
+    try {
+      this.#reload();
+    } catch (thrown) {
+      this.#reportError(toSecretError(thrown));
+    }
+    return this.#lastValidGrants;
+  }
+
+  #reload(): void {
+    const text = readSmallFile(this.#file);
+    if (text === this.#lastText && this.#loggedSummary === undefined) return;
+    this.#lastValidGrants = parseSharedIdentityGrants(text, this.#file);
+    this.#lastText = text;
+    this.#loggedSummary = undefined;
+    this.#metrics?.broken.set(0);
+    this.#log.info(
+      { file: this.#file, grants: this.#lastValidGrants.length },
+      'read the grants for shared identities again',
     );
   }
 
-  return () => {
-    // Also after a step of the clock backwards.
-    if (Math.abs(now() - checkedAt) < checkIntervalMs) return lastValidGrants;
-    checkedAt = now();
-    try {
-      reload();
-    } catch (thrown) {
-      const error = toSecretError(thrown);
-      metrics?.broken.set(1);
-      if (error.summary !== loggedSummary)
-        log.error(
-          { file, code: error.code },
-          `${error.summary}; the last good grants stay in force`,
-        );
-      loggedSummary = error.summary;
-    }
-    return lastValidGrants;
-  };
+  #reportError({ code, summary }: SecretError): void {
+    this.#metrics?.broken.set(1);
+    if (summary !== this.#loggedSummary)
+      this.#log.error({ file: this.#file, code }, `${summary}; the last good grants stay in force`);
+    this.#loggedSummary = summary;
+  }
 }
 
-/** The text of a regular file. Synchronous: it is small and local, and is read at most once a second. */
+/**
+ * Reads a regular file. Synchronous, because the file is small and local, and Keyferry reads it at
+ * most once a second.
+ */
 function readSmallFile(file: string): string {
   try {
     const descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const stats = fstatSync(descriptor);
       if (!stats.isFile() || stats.size > maxFileBytes)
-        throw unreadableFileError(file, 'it is no file of at most 1 MiB');
+        throw unreadableFileError(file, 'it is not a regular file of at most 1 MiB');
       return readFileSync(descriptor, 'utf8');
     } finally {
       closeSync(descriptor);

@@ -7,7 +7,7 @@ import { Registry } from 'prom-client';
 import { SecretError } from '../../../core/errors.ts';
 import {
   type SharedIdentityMode,
-  createSharedIdentity,
+  SharedIdentity,
   createSharedIdentityMetrics,
 } from './shared-identity.ts';
 
@@ -35,7 +35,7 @@ afterEach(() => rmSync(directory, { recursive: true }));
 
 function createChecker(mode: SharedIdentityMode, grantsFile?: string) {
   registry = new Registry();
-  const sharedIdentity = createSharedIdentity({
+  const sharedIdentity = new SharedIdentity({
     mode,
     grantsFile,
     log: pino(
@@ -104,7 +104,7 @@ describe('granted, the default', () => {
 
   test('without a file nobody is served, which is said at the start', () => {
     expect(createChecker('granted')()).toContain('no grant matches');
-    expect(lines.map(({ msg }) => msg).join()).toContain('serve nobody');
+    expect(lines.map(({ msg }) => msg).join()).toContain('by their own identities only');
   });
 
   test('a grant does not reach beyond itself by dots, nor keep the matcher busy by length', () => {
