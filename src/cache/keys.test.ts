@@ -153,10 +153,10 @@ describe('scope principal', () => {
   test('lets one lease serve all pods of its account, and none of another', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', numberedLeases());
-    const answers = await Promise.all(
+    const outcomes = await Promise.all(
       ['a', 'b', 'c'].map((name) => readText(grantOf({ pod: name }))),
     );
-    expect(answers).toEqual(['1', '1', '1']);
+    expect(outcomes).toEqual(['1', '1', '1']);
     expect(await readText(grantOf({ pod: 'd' }))).toBe('1');
     expect(await readText(grantOf({ pod: 'a', principal: 'other' }))).toBe('2');
   });

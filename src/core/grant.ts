@@ -3,8 +3,8 @@ import type { Grant, Principal } from './provider.ts';
 import type { Workload } from './workload.ts';
 
 /**
- * Makes a grant. To be called by a provider's `admit` alone, once it has decided that the workload may read the ref:
- * dependency-cruiser holds that only files called `admit.ts` import this.
+ * Makes a grant. Only a provider's `authorize` calls it, after it has decided that the workload may
+ * read the ref. dependency-cruiser checks that only files named `authorize.ts` import it.
  */
 export function grant<Credentials>(fields: {
   readonly ref: SecretRef;

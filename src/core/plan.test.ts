@@ -19,7 +19,7 @@ const ref: fc.Arbitrary<SecretRef> = fc.record(
 );
 
 describe('a ref’s key', () => {
-  test('is equal exactly where the questions are', () => {
+  test('is equal exactly when the refs are', () => {
     const same = (one: SecretRef, other: SecretRef): boolean =>
       JSON.stringify(Object.entries(one).sort()) === JSON.stringify(Object.entries(other).sort());
     fc.assert(
@@ -30,7 +30,7 @@ describe('a ref’s key', () => {
     );
   });
 
-  test('differs with every single field, and with its absence', () => {
+  test('differs with every field, and when a field is absent', () => {
     const fields = ['name', 'region', 'endpoint', 'role', 'version', 'stage', 'body'] as const;
     const base: SecretRef = { service: 'csms', name: '' };
     const keys = fields.flatMap((field) => [
@@ -40,14 +40,14 @@ describe('a ref’s key', () => {
     expect(new Set([refKey(base), ...keys]).size).toBe(2 * fields.length);
   });
 
-  test('does not know a field’s text by where it ends', () => {
+  test('does not depend on characters at the boundaries of fields', () => {
     expect(refKey({ service: 'a', name: 'b1:c' })).not.toBe(
       refKey({ service: 'a', name: 'b', region: 'c' }),
     );
     expect(refKey({ service: 'ab', name: 'c' })).not.toBe(refKey({ service: 'a', name: 'bc' }));
   });
 
-  test('says nothing of fallbacks', () => {
+  test('does not depend on fallbacks', () => {
     const primary: SecretRef = { service: 'secretsmanager', name: 'db', region: 'eu-west-1' };
     const fallbacks = [{ ...primary, region: 'us-east-1' }];
     expect(refKey({ ...primary, fallbacks })).toBe(refKey(primary));

@@ -1,43 +1,44 @@
 import type { ErrorCode } from './errors.ts';
 
 /**
- * What a store is asked. Every field that is set is part of the ref's key, so two refs with one key are one question.
- * `fallbacks` are other questions, asked in order when nobody answers this one; they are not part of the key.
+ * What to read from a store. Every field that is set is part of the ref's key, so refs with equal
+ * keys share one read. `fallbacks` are read in order during an outage of this ref. They are not
+ * part of the key.
  */
 export type SecretRef = {
   /** The store's service: `csms`, `kms`, `oos`, `secretsmanager`, `ssm`, `vault`, `local`. */
   readonly service: string;
-  /** The secret's name as it is sent to the store. */
+  /** The name of the secret as it is sent to the store. */
   readonly name: string;
   readonly region?: string;
   /** Host, or host and port, where the class names one. */
   readonly endpoint?: string;
-  /** Role to assume on top of the principal. */
+  /** Role that the principal has to assume. */
   readonly role?: string;
   readonly version?: string;
   readonly stage?: string;
-  /** Default GET, for stores that know methods. */
+  /** For stores that have methods; default GET. */
   readonly method?: 'GET' | 'POST' | 'PUT';
-  /** Canonical body of the request, for stores that know one. */
+  /** Canonical body of the request, for stores that accept one. */
   readonly body?: string;
   readonly fallbacks?: readonly SecretRef[];
 };
 
-/** How a file's content is taken out of a secret. */
+/** How a file's content is extracted from a secret. */
 export type Selector =
   /** The secret's bytes as the store has them. */
   | { readonly kind: 'whole' }
-  /** A key of the JSON object, taken literally. */
+  /** A literal key of the JSON object. */
   | { readonly kind: 'key'; readonly key: string }
   /** A JMESPath expression over the JSON document. */
   | { readonly kind: 'jmespath'; readonly expression: string }
-  /** First a literal key, and where there is none a JMESPath expression. */
+  /** A literal key; if there is no such key, a JMESPath expression. */
   | { readonly kind: 'key-or-jmespath'; readonly text: string };
 
-/** How a selected text is stored; the file holds it decoded. `utf-8`: as it is. */
+/** How a selected text is encoded in the store. The file holds it decoded. `utf-8`: unchanged. */
 export type Encoding = 'utf-8' | 'base64' | 'hex';
 
-/** One thing a file is made of: a selection out of a secret. */
+/** One part of a file's content: a selection from a secret. */
 export type FileSource = {
   /** One of the plan's `refs`, the same object. */
   readonly ref: SecretRef;
@@ -48,18 +49,19 @@ export type FileSource = {
 export type FileRequest = {
   /** Relative, clean path below the volume's root; see {@link checkFilePath}. */
   readonly path: string;
-  /** Sources by name; one, called `value`, but for templates. */
+  /** Sources by name. A file without a template has one source, named `value`. */
   readonly sources: Readonly<Record<string, FileSource>>;
   /** Permission bits, 0 to 0o777. Absent: the request's `permission`. */
   readonly mode?: number;
   readonly encoding: Encoding;
-  /** The user's word that an absent or disabled secret leaves this file out. */
+  /** The user allows an absent or disabled secret; the volume then has no such file. */
   readonly optional?: boolean;
 };
 
 /**
- * A class compiled: what to read and which files to make of it. Paths are safe, distinct, and none is another's directory.
- * `login` is what the parameters say of how to log in; only its provider looks inside. It never holds a token or a key.
+ * A compiled class: what to read, and which files to make of it. Paths are safe and distinct, and
+ * none is a directory of another. `login` holds the parameters of the login, and only its provider
+ * reads it. It never contains a token or a key.
  */
 export type Plan<Login = unknown> = {
   /** Primaries only, each once. */
@@ -68,32 +70,32 @@ export type Plan<Login = unknown> = {
   readonly login: Login;
 };
 
-/** A fault found while a class was compiled. */
+/** A problem found while a class was compiled. */
 export type Problem = {
-  /** An error stops the mount; a warning is said once a class, and is an error in `lint`. */
+  /** An error fails the mount. A warning is logged once per class, and is an error in `lint`. */
   readonly severity: 'error' | 'warning';
   readonly code: ErrorCode;
-  /** Names the thing and the cause; no secret. */
+  /** Names the thing and the cause. Contains no secret. */
   readonly message: string;
   readonly hint?: string;
-  /** The parameter it stands in. */
+  /** The parameter that contains it. */
   readonly parameter?: string;
-  /** Where in that parameter's text, both counted from 1. */
+  /** Its position in the text of that parameter; both count from 1. */
   readonly line?: number;
   readonly column?: number;
 };
 
-/** What `plan()` answers: every problem at once, and a plan where none of them is an error. */
+/** The result of `plan()`: all problems, and a plan if none of them is an error. */
 export type PlanResult<Login = unknown> = {
   readonly plan?: Plan<Login>;
   readonly problems: readonly Problem[];
-  /** Checks left out because no facts were given (offline lint), one phrase each. */
+  /** Checks that were skipped without node facts (offline lint), one phrase each. */
   readonly skipped?: readonly string[];
 };
 
 /**
- * A ref's key: equal for two refs exactly when they ask the same. Fields are length-prefixed, so no value can imitate
- * a boundary.
+ * A ref's key. Two refs have equal keys exactly when they read the same. Fields are
+ * length-prefixed, so no value can imitate the boundary of a field.
  */
 export function refKey(ref: SecretRef): string {
   const fields = [
@@ -110,7 +112,7 @@ export function refKey(ref: SecretRef): string {
   return fields.map((field) => (field === undefined ? '-' : `${field.length}:${field}`)).join('');
 }
 
-/** Keys of refs, each made once: plans are kept, so a mount that is repeated meets the very refs of the last one. */
+/** Caches the keys of refs. Plans are cached, so a repeated mount has the same ref objects. */
 export function createRefKeys(): (ref: SecretRef) => string {
   const keys = new WeakMap<SecretRef, string>();
   return (ref) => {

@@ -3,26 +3,27 @@ import type { Plan, PlanResult, SecretRef } from './plan.ts';
 import type { Parameters, Workload } from './workload.ts';
 
 /**
- * What every provider offers. All that differs between the vendors' YAML ends in `plan`; all that differs between their
- * rules of who may read ends in `admit`; all that differs between their APIs ends in `fetch`.
+ * What every provider implements. `plan` handles the differences between the vendors' YAML,
+ * `authorize` those between their rules of who may read, and `fetch` those between their APIs.
  */
 export type Provider<Login = unknown, NodeFacts = unknown, Credentials = unknown> = {
-  /** The `spec.provider` it answers to, and the name of its socket. */
+  /** The value of `spec.provider`, and the name of its socket. */
   readonly name: string;
 
   /**
-   * What is constant for a node and left open by the parameters. No I/O for what they settle. Successes are remembered
-   * by the provider, failures never.
+   * Facts that are constant for a node and that the parameters do not set. No I/O for what they
+   * set. The provider caches successes, but never failures.
    * @throws SecretError
    */
   nodeFacts(parameters: Parameters, signal: AbortSignal): Promise<NodeFacts>;
 
-  /** Compiles a class. Pure: equal input, equal answer. Offline lint passes no facts. */
+  /** Compiles a class. Pure: equal input, equal result. Offline lint passes no facts. */
   plan(parameters: Parameters, nodeFacts?: NodeFacts): PlanResult<Login>;
 
   /**
-   * One grant for each of `plan.refs`, in their order, or a refusal of the first that is not allowed.
-   * @throws SecretError; whatever cannot be decided is refused.
+   * Returns one grant for each of `plan.refs`, in their order.
+   * @throws SecretError for the first ref that is not allowed; a ref that cannot be decided is
+   *   denied
    */
   authorize(
     workload: Workload,
@@ -31,113 +32,139 @@ export type Provider<Login = unknown, NodeFacts = unknown, Credentials = unknown
   ): Promise<readonly Grant<Credentials>[]>;
 
   /**
-   * Starts reading and answers at once: one promise a request, in order, so that a slow secret holds up none of the
-   * others. The promises never reject; what was thrown is a `failed` result. A store without batches loops; one with
-   * batches ends a batch when the signals of all its requests have fired.
+   * Starts the reads and returns one promise per request, in order, so that a slow secret does not
+   * delay the others. The promises do not reject: an exception becomes a `failed` result. A
+   * provider without batches loops. A provider with batches cancels a batch when the signals of all
+   * its requests have fired.
    */
   fetch(requests: readonly FetchRequest<Credentials>[]): readonly Promise<FetchResult>[];
 
-  /** Prolongs a lease. @throws SecretError when nobody answered; the lease then lives on until its end. */
+  /**
+   * Prolongs a lease.
+   * @throws SecretError during an outage; the lease then stays until it expires.
+   */
   renew?(
     grant: Grant<Credentials>,
     lease: Lease,
     signal: AbortSignal,
   ): Promise<{ readonly kind: 'renewed'; readonly expiresAt: number } | { readonly kind: 'ended' }>;
 
-  /** Gives a lease back. @throws SecretError */
+  /** Releases a lease. @throws SecretError */
   release?(grant: Grant<Credentials>, lease: Lease, signal: AbortSignal): Promise<void>;
 
-  /** Ends what the provider keeps open. */
+  /** Closes what the provider keeps open. */
   close?(signal: AbortSignal): Promise<void>;
 };
 
-/** The circumstances of an admission. */
+/** The deadline and the required freshness of an authorization. */
 export type AuthorizeContext = {
-  /** Fires at the request's deadline or when the caller leaves. */
+  /** Fires at the request's deadline, or when the caller cancels the request. */
   readonly signal: AbortSignal;
   /**
-   * Milliseconds since the epoch: what is read to decide (annotations, roles) must have been asked for at or after this
-   * moment. Older answers are not good enough.
+   * Milliseconds since the epoch. Annotations and roles that decide the authorization must have
+   * been requested at or after this moment. Older responses must not be used.
    */
   readonly notBefore: number;
 };
 
-/** Whom the store sees. */
+/** The identity that the store sees. */
 export type Principal<Credentials = unknown> = {
-  /** From {@link createFingerprint}: differs whenever the store's answer could. The beginning of every cache key. */
+  /**
+   * From {@link createFingerprint}. Starts every cache key; it differs whenever the result could.
+   */
   readonly fingerprint: string;
-  /** For the log and the audit: `agency of the node`, `role arn:...`. No secret. */
+  /** For the log and the audit, for example `role arn:...`. Contains no secret. */
   readonly description: string;
-  /** `own`: the workload's tokens, or keys it brought. `shared`: everybody else's identity. */
+  /** `own`: the workload's tokens, or keys that its pod supplied. `shared`: any other identity. */
   readonly identity: 'own' | 'shared';
-  /** Lazy, so that a cached mount logs in nowhere. Cached and single-flight inside. @throws SecretError */
+  /**
+   * Logs in on first use, so a cached mount needs no login. Cached, and one login at a time.
+   * @throws SecretError
+   */
   credentials(signal: AbortSignal): Promise<Credentials>;
 };
 
 declare const granted: unique symbol;
 
-/** This workload may read this ref as this principal. Only a provider's `admit` makes one, by `grant()` in grant.ts. */
+/**
+ * Allows this workload to read this ref as this principal. Only `authorize` makes one, with
+ * `grant()` in grant.ts.
+ */
 export type Grant<Credentials = unknown> = {
   readonly [granted]: true;
   readonly ref: SecretRef;
   readonly principal: Principal<Credentials>;
   readonly workload: Workload;
   /**
-   * `principal`: its value serves every workload with this principal. `pod`: nobody else, until an answer says
-   * `shareable`.
+   * `principal`: the value serves all workloads with this principal. `pod`: it serves only this
+   * workload, until a value is `shareable`.
    */
   readonly scope: 'principal' | 'pod';
   /** One for each of the ref's fallbacks, with its principal for that region. */
   readonly fallbacks: readonly Grant<Credentials>[];
 };
 
-/** One question to the store. */
+/** One read of a secret from the store. */
 export type FetchRequest<Credentials = unknown> = {
   readonly grant: Grant<Credentials>;
-  /** What is cached already; the store may then answer `unchanged`. */
+  /** What is already cached. The result may then be `unchanged`. */
   readonly known?: { readonly version?: string; readonly lease?: Lease };
-  /** `first`: a mount waits that has nothing yet; `refresh`: a cached value could serve. First mounts get budget first. */
+  /**
+   * `first`: the mount has no value yet. `refresh`: a cached value could serve it. The rate limiter
+   * prefers first mounts.
+   */
   readonly urgency: 'first' | 'refresh';
-  /** Fires when nobody waits for this answer any more, or 30 s after `onStart`. */
+  /** Fires when no caller waits for the result any more, or 30 s after `onStart`. */
   readonly signal: AbortSignal;
-  /** To be called when the rate budget lets the call go: the flight's own deadline counts from then. */
+  /**
+   * The provider calls it when the rate limiter lets the call go. The read's own deadline starts
+   * then.
+   */
   readonly onStart: () => void;
 };
 
-/** What a store answered to one question. */
+/** The result of one read. */
 export type FetchResult =
   | { readonly kind: 'value'; readonly value: SecretValue }
-  /** Only where `known` was given: the version still stands. Renews freshness, not authorization. */
+  /**
+   * Only if `known` was given: the version is still current. Renews freshness, not authorization.
+   */
   | { readonly kind: 'unchanged'; readonly version?: string; readonly expiresAt?: number }
-  /** There is no such secret, or it is disabled; `error` says so to whom it is not optional. */
+  /** There is no such secret, or it is disabled. `error` is for mounts where it is not optional. */
   | { readonly kind: 'absent'; readonly error: SecretError }
   | { readonly kind: 'failed'; readonly error: SecretError };
 
-/** A secret as the store delivered it. Never written to once made. */
+/** A secret as the store delivered it. Must not be modified. */
 export type SecretValue = {
   /** What the selector `whole` writes. */
   readonly bytes: Uint8Array;
   /**
-   * JSON in which the other selectors look, where it is not `bytes` (Vault unwraps its envelope): its text, so that numbers keep their
-   * characters.
+   * The JSON text for the other selectors, if it differs from `bytes` (Vault: without the
+   * envelope). It is text so that numbers keep their characters.
    */
   readonly document?: string;
-  /** The store's version; absent where the store has none: then the version is an HMAC of the file's bytes. */
+  /** The store's version. If the store has none, the file's version is an HMAC of its bytes. */
   readonly version?: string;
-  /** `bytes` hold more than `version` stands for (a Vault envelope): a whole file is versioned by HMAC. */
+  /**
+   * `bytes` contain more than `version` covers (a Vault envelope): a whole file gets an HMAC as
+   * version.
+   */
   readonly envelope?: boolean;
-  /** Joins the hash of every file's version, where the store's numbers can start again (SSM, OOS): the modification time. */
+  /**
+   * The modification time, which is part of each file's version hash. For stores whose version
+   * numbers can restart (SSM, OOS).
+   */
   readonly modified?: string;
-  /** This version never changes: a republish needs no further question. */
+  /** This version never changes: a republish needs no read. */
   readonly immutable?: boolean;
   /** Milliseconds since the epoch. */
   readonly expiresAt?: number;
   readonly lease?: Lease;
-  /** For pod scope: this ref's answers may serve every workload of the principal. */
+  /** For pod scope: the ref's values may serve all workloads of the principal. */
   readonly shareable?: boolean;
 };
 
-/** A right that ends, and that can be prolonged or given back. */
+/** A credential with an expiry that can be renewed or released. */
 export type Lease = {
   readonly id: string;
   readonly renewable: boolean;
@@ -145,7 +172,7 @@ export type Lease = {
   readonly expiresAt: number;
 };
 
-/** What came of one grant. */
+/** The result of reading one grant. `served` is the ref that was read: `ref` or a fallback. */
 export type Outcome =
   | {
       readonly kind: 'value';

@@ -5,7 +5,7 @@ import { Redacted } from './redacted.ts';
 
 const secret = new Redacted('canary-4711');
 
-test('only reveal hands the value out', () => expect(secret.reveal()).toBe('canary-4711'));
+test('only reveal returns the value', () => expect(secret.reveal()).toBe('canary-4711'));
 
 test.each<[string, () => string]>([
   ['text', () => `${secret as unknown as string} ${String(secret)}`],
@@ -36,7 +36,7 @@ test.each<[string, () => string]>([
   ],
 ])('%s does not show it', (_, show) => expect(show()).not.toContain('canary'));
 
-test('it shows that something was there', () => {
+test('shows that there was a value', () => {
   expect(JSON.stringify({ secret })).toBe('{"secret":"[redacted]"}');
   expect(inspect(secret)).toBe('[redacted]');
   expect(String(secret)).toBe('[redacted]');

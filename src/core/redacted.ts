@@ -1,8 +1,8 @@
 import { inspect } from 'node:util';
 
 /**
- * A secret on its way through the house: log, JSON, `inspect` and string conversion print `[redacted]`.
- * Only `reveal()` hands the value out, so every use of a plain secret can be found by that word.
+ * Wraps a secret. Logs, JSON, `inspect` and string conversion print `[redacted]`. Only `reveal()`
+ * returns the value, so a search for it finds every use of a plain secret.
  */
 export class Redacted<T = string> {
   readonly #value: T;
@@ -11,7 +11,7 @@ export class Redacted<T = string> {
     this.#value = value;
   }
 
-  /** The value itself. Never pass it to a log, an error or a metric. */
+  /** Returns the value. Never pass it to a log, an error or a metric. */
   reveal(): T {
     return this.#value;
   }

@@ -1,14 +1,17 @@
 const statusTextLimit = 1_000;
 const externalTextLimit = 200;
-/** A shorter secret would match ordinary words. */
+/** Shorter secrets would match ordinary words. */
 const minSecretLength = 4;
-/** Characters of a secret, or of an encoding of it, that are too many to be met by chance, or to be shown. */
+/** A match of this many characters of a secret, or of its encoding, is no coincidence. */
 const fragmentLength = 16;
 
-/** Controls, formats (bidirectional ones among them), line and paragraph separators, lone surrogates, unassigned characters, and U+FFFD. */
+/**
+ * Control, format (also bidirectional), private and unassigned characters, separators of lines and
+ * paragraphs, lone surrogates, U+FFFD.
+ */
 const unprintable = /[\p{Cc}\p{Cf}\p{Cn}\p{Co}\p{Cs}\p{Zl}\p{Zp}\ufffd]/gu;
 
-/** The text with everything that could break a line, or turn its direction, written as `\u{...}`. */
+/** Escapes characters that could break a line or change its direction as `\u{...}`. */
 export function escapeUnprintable(text: string): string {
   return text.replace(
     unprintable,
@@ -17,11 +20,12 @@ export function escapeUnprintable(text: string): string {
 }
 
 /**
- * Foreign text made fit for an error message: at most 200 characters, printable, and dropped whole where it holds one of
- * `secrets`; see {@link containsSecret}.
+ * Prepares external text for an error message: at most 200 characters, all of them printable. The
+ * text is withheld if it contains one of `secrets`, see {@link containsSecret}.
  */
 export function sanitizeExternalText(text: string, secrets: Iterable<string> = []): string {
-  // Only what is shown counts, and what a secret that begins there could need to be known by: a hostile store may send megabytes.
+  // A hostile store may send megabytes. Only the shown part, and enough after it to recognize a
+  // secret that starts in it, is searched.
   const searched = text.slice(0, 5 * externalTextLimit);
   for (const secret of secrets)
     if (containsSecret(searched, secret)) return '[text withheld: it held a secret]';
@@ -31,18 +35,19 @@ export function sanitizeExternalText(text: string, secrets: Iterable<string> = [
     : `${truncate(escaped, externalTextLimit - 3)}...`;
 }
 
-/** One printable line of at most 1,000 bytes: the text of a gRPC status. */
+/** The text of a gRPC status: one printable line of at most 1,000 bytes. */
 export function statusText(text: string): string {
   const line = escapeUnprintable(text.replace(/[\r\n]\s*/g, ' ').trim());
   if (Buffer.byteLength(line) <= statusTextLimit) return line;
-  // A character cut in half comes out as U+FFFD, which does not occur otherwise: it is escaped.
+  // A truncated character decodes to U+FFFD. No other U+FFFD occurs here, since it is escaped.
   const kept = new TextDecoder().decode(Buffer.from(line).subarray(0, statusTextLimit - 3));
   return `${kept.replace(/\ufffd+$/, '')}...`;
 }
 
 /**
- * Whether the text holds the secret, or (since other parties cut their texts) 24 characters of it in a row: as it is, in base64, hex, percent
- * encoding or JSON, or escaped as here. Secrets of less than 4 characters are not looked for.
+ * Whether the text contains the secret, or 24 consecutive characters of it, since other programs
+ * truncate their texts. It finds the secret as it is, in base64, hex, percent encoding or JSON, and
+ * escaped as above. It does not look for secrets of less than 4 characters.
  */
 export function containsSecret(text: string, secret: string): boolean {
   if (secret.length < minSecretLength) return false;
@@ -52,7 +57,8 @@ export function containsSecret(text: string, secret: string): boolean {
     secret,
     JSON.stringify(secret).slice(1, -1),
     escapeUnprintable(secret),
-    // A secret inside longer encoded data starts at one of three offsets; its inner characters are the same in each.
+    // In longer encoded data, a secret starts at one of three offsets. Its inner characters depend
+    // on nothing else.
     ...[0, 1, 2].flatMap((offset) => [
       base64Core(bytes, offset, 'base64'),
       base64Core(bytes, offset, 'base64url'),
@@ -72,7 +78,7 @@ function containsFragment(text: string, form: string, length = fragmentLength): 
   return text.includes(form.slice(-length));
 }
 
-/** The characters of the secret's base64 that do not depend on what surrounds it. */
+/** The characters of the secret's base64 that do not depend on the surrounding data. */
 function base64Core(bytes: Buffer, offset: number, encoding: 'base64' | 'base64url'): string {
   const shifted = Buffer.concat([Buffer.alloc(offset), bytes]);
   const alignedLength = shifted.length - (shifted.length % 3);
@@ -82,7 +88,7 @@ function base64Core(bytes: Buffer, offset: number, encoding: 'base64' | 'base64u
     .slice(offset === 0 ? 0 : offset + 1);
 }
 
-/** Never through the middle of a surrogate pair. */
+/** Never splits a surrogate pair. */
 function truncate(text: string, length: number): string {
   return text.slice(0, length).replace(/[\ud800-\udbff]$/, '');
 }

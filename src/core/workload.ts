@@ -1,32 +1,34 @@
 import type { Redacted } from './redacted.ts';
 
-/** A token the driver brought for one audience. Its claims are not yet checked. */
+/** A token that the driver supplied for one audience. Its claims are not yet checked. */
 export type SuppliedToken = {
   readonly token: Redacted;
-  /** Milliseconds since the epoch, where the driver said so. */
+  /** Milliseconds since the epoch, if the driver supplied it. */
   readonly expiresAt?: number;
 };
 
-/** Who asks for a mount: a program, by the facts its platform vouches for. */
+/** The program that requests a mount, as its platform describes it. */
 export type Workload = {
   readonly tenant: string;
   readonly identity: { readonly name: string };
   /**
-   * What pod scope isolates, unique for the life of the workload: the pod's uid, or a container's id where there is no
-   * Kubernetes.
+   * The unit of pod scope, unique for the life of the workload: the pod's uid, or a container's id
+   * without Kubernetes.
    */
   readonly instance: string;
-  /** Kubernetes facts; absent under Docker. */
+  /** Absent without Kubernetes. */
   readonly pod?: { readonly name: string; readonly uid: string };
-  /** The volume: instance and target path, or instance and provider. Compared, never opened. */
+  /** The volume: instance and target path, or instance and provider. Never opened as a path. */
   readonly volume: string;
-  /** The SecretProviderClass's name, where the driver told it. */
+  /** The name of the SecretProviderClass, if the driver supplied it. */
   readonly className?: string;
   /** Tokens by audience. */
   readonly tokens: ReadonlyMap<string, SuppliedToken>;
-  /** Keys the workload brought (`nodePublishSecretRef`), by name as written. Tokens are never among them. */
+  /**
+   * Keys that the pod supplied (`nodePublishSecretRef`), by name as written. Never includes tokens.
+   */
   readonly secrets: ReadonlyMap<string, Redacted>;
 };
 
-/** A class's parameters, overlaid by the pod's, without the driver's own keys. Has no prototype. */
+/** A class's parameters with the pod's overrides, without the driver's own keys. No prototype. */
 export type Parameters = Readonly<Record<string, string>>;

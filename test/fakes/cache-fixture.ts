@@ -20,27 +20,30 @@ export const hour = 60 * minute;
 export type CacheFixture = {
   readonly cache: SecretCache;
   readonly provider: ScriptedProvider;
-  /** One grant read by a waiter with `patience` milliseconds left (100 s). */
+  /** Reads one grant as a waiter with `patience` milliseconds left (default 100 s). */
   readonly read: (
     grant: Grant,
     waiter?: { signal?: AbortSignal; patience?: number },
   ) => Promise<Outcome>;
-  /** As `read`, in a word. */
+  /** As `read`, formatted by {@link formatOutcome}. */
   readonly readText: (
     grant: Grant,
     waiter?: { signal?: AbortSignal; patience?: number },
   ) => Promise<string>;
   /** The sum of a metric's values with these labels. */
   readonly count: (metric: string, labels?: Record<string, string>) => Promise<number>;
-  /** What it logged. */
+  /** The warnings that the cache logged. */
   readonly warnings: readonly object[];
-  /** Lets time pass, and the store's clock tick every 10 s of it. */
+  /** Advances the fake clock, and calls `tick` every 10 s. */
   readonly advanceClock: (ms: number) => Promise<void>;
-  /** As `pass`, while another pod of the node asks for something of its own every minute, as it does where the driver rotates. */
+  /**
+   * As `advanceClock`, while another pod of the node requests its own secret every minute, as it
+   * does if the driver rotates.
+   */
   readonly advanceClockWithTraffic: (ms: number) => Promise<void>;
 };
 
-/** Puts every test of a file on a clock of its own. */
+/** Gives every test of a file its own fake clock. */
 export function useFakeClock(): void {
   beforeEach(() => {
     jest.useFakeTimers({
@@ -53,12 +56,14 @@ export function useFakeClock(): void {
   });
 }
 
-/** Lets everything happen that waits for no timer. */
+/** Runs all tasks that do not wait for a timer. */
 export function flushTasks(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Lets time pass: timers fire in their order, and what they set off is done before the next one. */
+/**
+ * Advances the fake clock. Timers fire in order, and each one's tasks run before the next timer.
+ */
 export async function advanceTimers(ms: number): Promise<void> {
   await flushTasks();
   await jest.advanceTimersByTimeAsync(ms);
@@ -151,7 +156,7 @@ export function createCacheFixture({
   };
 }
 
-/** An outcome in a word: the text of its value, or its kind and code. */
+/** An outcome as a short text: the text of its value, or its kind and code. */
 export function formatOutcome(outcome: Outcome): string {
   if (outcome.kind === 'value') return Buffer.from(outcome.value.bytes).toString();
   return `${outcome.kind} ${outcome.error.code}`;

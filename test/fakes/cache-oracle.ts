@@ -5,7 +5,7 @@ import type { FetchCall, LeaseCall } from './scripted-provider.ts';
 import { hour, minute, second } from './cache-fixture.ts';
 
 type Value = Extract<Outcome, { kind: 'value' }>;
-/** A reader: since when it waits, and how long at most. */
+/** A read: since when it waits, and for how long at most. */
 type PendingRead = {
   readonly grant: Grant;
   readonly waitingSince: number;
@@ -13,8 +13,9 @@ type PendingRead = {
 };
 
 /**
- * Holds what the secret store does against the ledger of the model store: who was answered what, and when. It knows the contract, and
- * nothing of how the store keeps it. Every method throws where the contract is broken.
+ * Checks the outcomes of the secret cache against the calls that the model store recorded. It knows
+ * the contract, but not the implementation of the cache. Every method throws if the contract is
+ * broken.
  */
 export function createCacheOracle(deps: {
   readonly model: ModelStore;
@@ -34,13 +35,15 @@ export function createCacheOracle(deps: {
     );
   const isVisibleTo = (call: ModelCall, grant: Grant): boolean =>
     grant.scope === 'principal' || call.pod === grant.workload.instance;
-  /** Where an answer comes in the very moment in which the last reader leaves, both may be right. */
+  /**
+   * If a response comes in the moment in which the last reader leaves, both results are correct.
+   */
   const mayBeApplied = ({ response }: ModelCall): boolean =>
     response !== undefined && !response.isLate;
   const wasApplied = (call: ModelCall): boolean =>
     mayBeApplied(call) && call.abortedAt !== call.response!.at;
 
-  /** Answers that came after another one, in as far as they touch its value. */
+  /** The responses after `sourceCall` that affect its value. */
   const since = (sourceCall: ModelCall, value: SecretValue, grant: Grant): ModelCall[] =>
     callsFor(grant).filter(
       (call) =>
@@ -51,7 +54,7 @@ export function createCacheOracle(deps: {
   const deniedSince = (sourceCall: ModelCall, value: SecretValue, grant: Grant): boolean =>
     since(sourceCall, value, grant).some(isDefiniteFailure);
 
-  /** When a value was last delivered, or its lease prolonged; and when the store was last asked for it. */
+  /** When a value was last delivered or its lease prolonged, and when it was last requested. */
   const deliveryHistory = (
     sourceCall: ModelCall,
     value: SecretValue,
@@ -66,11 +69,11 @@ export function createCacheOracle(deps: {
     );
     const extensions = value.lease === undefined ? [] : [...confirmations, ...renewals];
     const delivered = Math.max(sourceCall.sentAt, ...extensions.map(({ sentAt }) => sentAt));
-    const asked = Math.max(delivered, ...confirmations.map(({ sentAt }) => sentAt));
+    const requested = Math.max(delivered, ...confirmations.map(({ sentAt }) => sentAt));
     const justNow =
       sourceCall.response!.at === now() ||
       confirmations.some(({ response }) => response!.at === now());
-    return { delivered, asked, justNow };
+    return { delivered, requested, justNow };
   };
 
   const dueAt = (value: SecretValue, grant: Grant, requestedAt: number): number => {
@@ -80,11 +83,14 @@ export function createCacheOracle(deps: {
     return requestedAt + (grant.ref.method === 'POST' ? hour : refreshInterval);
   };
 
-  /** A reader that turns elsewhere in the very moment of an answer may not have heard it. */
+  /** A read that changes to a fallback in the moment of a response may not have received it. */
   const mayUseFallbackNow = ({ grant, waitingSince, patience }: PendingRead): boolean =>
     grant.fallbacks.length > 0 || Math.abs(now() - waitingSince - patience / 2) < 1;
 
-  /** Whether nobody answered a grant's question within half of a reader's time: it may have turned elsewhere. */
+  /**
+   * Whether a grant's call got no response within half of the read's time, so that a fallback may
+   * serve.
+   */
   const hadNoResponse = (
     { grant, waitingSince, patience }: PendingRead,
     includeRateLimited: boolean,
@@ -110,41 +116,39 @@ export function createCacheOracle(deps: {
       callsFor(servingGrant).includes(sourceCall),
       'it was never delivered for this ref to this principal',
     );
-    assertContract(mayBeApplied(sourceCall), 'it came when nobody waited any more');
+    assertContract(mayBeApplied(sourceCall), 'it came after the last reader had left');
     assertContract(
       sourceCall.response!.at - sourceCall.sentAt <= 30 * second,
-      'it came when its question had had its 30 s',
+      'it came after the 30 s of its call',
     );
     assertContract(isVisibleTo(sourceCall, servingGrant) || isShared(value), "it is another pod's");
     const later = since(sourceCall, value, servingGrant).filter(
       ({ response }) => response!.at < now() || !mayUseFallbackNow(read),
     );
-    assertContract(!later.some(isDefiniteFailure), 'it was denied, or gone, since');
+    assertContract(!later.some(isDefiniteFailure), 'it was denied, or absent, since');
     for (const expiresAt of [value.expiresAt, value.lease?.expiresAt]) {
       assertContract(
         expiresAt === undefined || model.ends.get(`${sourceCall.id}`)!.has(expiresAt),
-        'the store never promised that end',
+        'the store never set that expiry',
       );
     }
-    assertContract(now() < expiryOf(value), 'it has ended');
+    assertContract(now() < expiryOf(value), 'it has expired');
     const lease = value.lease?.id;
-    assertContract(
-      !releases.some((release) => release.lease === lease),
-      'its lease was given back',
-    );
+    assertContract(!releases.some((release) => release.lease === lease), 'its lease was released');
     assertContract(
       !model.renewals.some(({ id, response }) => id === lease && kindOf(response) === 'ended'),
       'its lease has ended',
     );
-    // A fickle secret moves between places of its own and a shared one; the last answer for each of them may serve.
+    // A fickle secret moves between a pod's key and a shared one; the last response for each may
+    // serve.
     const newer = later.some((call) => wasApplied(call) && call.response!.result.kind === 'value');
-    assertContract(!newer || ref.name === 'fickle', 'it is not the last that was delivered');
+    assertContract(!newer || ref.name === 'fickle', 'it is not the last delivered value');
 
-    const { delivered, asked, justNow } = deliveryHistory(sourceCall, value, servingGrant);
+    const { delivered, requested, justNow } = deliveryHistory(sourceCall, value, servingGrant);
     const authorized = wasDelivered || now() - delivered <= 15 * minute;
     const isFresh =
       sourceCall.response!.at === now() ||
-      (authorized && (justNow || now() < dueAt(value, servingGrant, asked)));
+      (authorized && (justNow || now() < dueAt(value, servingGrant, requested)));
     const isAllowedStale =
       servingGrant === read.grant &&
       maxStale > 0 &&
@@ -152,11 +156,11 @@ export function createCacheOracle(deps: {
       hadNoResponse(read, authorized);
     assertContract(
       isFresh || isAllowedStale,
-      `it is too old: delivered ${now() - delivered} ms ago, asked ${now() - asked} ms ago`,
+      `it is too old: delivered ${now() - delivered} ms ago, requested ${now() - requested} ms ago`,
     );
     assertContract(
       servingGrant === read.grant || hadNoResponse(read, true),
-      'a fallback served although the primary was there',
+      'a fallback served although the primary responded',
     );
     deliveredKeys.add(deliveryKey(servingGrant));
   };
@@ -185,7 +189,7 @@ export function createCacheOracle(deps: {
       return assertContract(wasDenied, 'the store did not deny it');
     }
     assertContract(error.kind === 'outage', `it failed with ${error.code}: ${error.message}`);
-    assertContract(hadNoResponse(read, true), 'it was answered');
+    assertContract(hadNoResponse(read, true), 'the store responded');
     const last = callsFor(grant)
       .filter((call) => wasApplied(call) && call.response!.result.kind === 'value')
       .filter((call) => isShared(valueOf(call)) || isVisibleTo(call, grant))
@@ -198,7 +202,10 @@ export function createCacheOracle(deps: {
     assertContract(now() - last.sentAt > maxStale, 'the last good value should have served');
   };
 
-  /** Of watched pods: a lease of one that is there is never given back; one of a pod that is gone is, if it is its last and lives. */
+  /**
+   * For watched pods. The lease of an existing pod is never released. The last lease of a deleted
+   * pod is, unless it has expired.
+   */
   const checkLeases = (
     deletedPods: ReadonlySet<string>,
     revokedLeaseIds: readonly string[],
@@ -212,7 +219,7 @@ export function createCacheOracle(deps: {
       const isRevoked = revokedLeaseIds.includes(lease.id);
       assertContract(
         deletedPods.has(call.pod) || !isRevoked,
-        'a lease was given back, and its pod is there',
+        'a lease was released although its pod exists',
       );
       const later = model.calls.some(
         ({ name, principal, response }) =>
@@ -227,13 +234,13 @@ export function createCacheOracle(deps: {
         now() >= Math.max(...model.ends.get(lease.id)!);
       assertContract(
         isRevoked || later || hasEnded || !deletedPods.has(call.pod),
-        'a lease was not given back, and its pod is gone',
+        'a lease was not released although its pod is gone',
       );
     }
   };
 
   return {
-    /** A question is about to be put. */
+    /** The cache sends a request to the store. */
     onCall({ grant }: FetchCall): void {
       if (grant.scope === 'pod') return;
       const earlierCalls = callsFor(grant);
@@ -241,7 +248,7 @@ export function createCacheOracle(deps: {
         !earlierCalls.some(
           ({ response, abortedAt }) => response === undefined && abortedAt === undefined,
         ),
-        'it is being asked already',
+        'the same read is already in flight',
       );
       const last = earlierCalls
         .filter((call) => wasApplied(call) && call.response!.result.kind === 'value')
@@ -250,34 +257,36 @@ export function createCacheOracle(deps: {
       if (last === undefined || now() - last.sentAt > hour) return;
       const value = valueOf(last);
       if (value.lease !== undefined || deniedSince(last, value, grant)) return;
-      const { delivered, asked } = deliveryHistory(last, value, grant, wasApplied);
+      const { delivered, requested } = deliveryHistory(last, value, grant, wasApplied);
       const isAuthorized =
         deliveredKeys.has(deliveryKey(grant)) || now() - delivered <= 15 * minute;
-      const isFresh = now() < asked + (dueAt(value, grant, asked) - asked) * 0.9;
+      const isFresh = now() < requested + (dueAt(value, grant, requested) - requested) * 0.9;
       assertContract(
         !(isAuthorized && isFresh),
-        'it is asked although what is cached is fresh enough',
+        'it is read although the cached value is fresh enough',
       );
     },
     onOutcome(read: PendingRead, outcome: Outcome): void {
-      assertContract(now() <= read.waitingSince + read.patience, 'its reader had left');
+      assertContract(now() <= read.waitingSince + read.patience, 'the reader had left');
       if (outcome.kind === 'value') checkValue(read, outcome);
       else if (outcome.kind === 'absent') checkAbsent(read);
       else checkFailure(read, outcome.error);
     },
-    /** When all is over, and the clock has ticked. `gone`: the pods that have ended, where they are watched. */
+    /**
+     * At the end of a scenario, after a tick. `deletedPods`: the deleted pods, if pods are watched.
+     */
     end(deletedPods?: ReadonlySet<string>): void {
       const revokedLeaseIds = releases.map(({ lease }) => lease);
       assertContract(
         new Set(revokedLeaseIds).size === revokedLeaseIds.length,
-        'a lease was given back twice',
+        'a lease was released twice',
       );
       if (deletedPods !== undefined) checkLeases(deletedPods, revokedLeaseIds);
       for (const { response } of model.calls) {
         const lease = response?.result.kind === 'value' ? response.result.value.lease : undefined;
         assertContract(
           !lease || !response?.isLate || revokedLeaseIds.includes(lease.id),
-          'a stray lease was not given back',
+          'the lease of a late response was not released',
         );
       }
     },

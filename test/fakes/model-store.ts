@@ -11,14 +11,14 @@ import {
 } from './scripted-provider.ts';
 import { minute, second } from './cache-fixture.ts';
 
-/** A kind of secret: where it is, whom its answers may serve, and what they are like. */
+/** A kind of secret: its ref, its scope and the kind of its values. */
 export type SecretKind = {
   readonly ref: SecretRef;
   readonly scope: Grant['scope'];
   readonly like: 'moving' | 'pinned' | 'ending' | 'leased' | 'shareable' | 'fickle';
 };
 
-/** The secrets of the model; `first` falls back on `second`. */
+/** The secrets of the model. The fallback of `first` is `second`. */
 export const secretKinds: readonly SecretKind[] = [
   { ref: { service: 'kms', name: 'moving' }, scope: 'principal', like: 'moving' },
   { ref: { service: 'kms', name: 'pinned', version: '7' }, scope: 'principal', like: 'pinned' },
@@ -40,26 +40,26 @@ export const fallbackKind = {
   like: 'moving',
 } as const;
 
-/** How the store behaves towards one question. */
+/** How the store responds to one call. */
 export type ResponseProfile = {
-  /** Milliseconds until the budget lets it go, and then until its answer. */
+  /** Milliseconds until the rate limiter lets the call go, and then until its response. */
   readonly waits: number;
   readonly takes: number;
-  /** Ends when its signal fires. */
+  /** The call ends when its signal fires. */
   readonly heeds: boolean;
-  /** Says `unchanged` where it can. */
+  /** The response is `unchanged` if possible. */
   readonly confirms: boolean;
-  /** What a fickle secret's answer is like. */
+  /** The kind of a fickle secret's value. */
   readonly like: 'leased' | 'shareable' | 'moving';
 };
 
-/** One question, and what became of it. */
+/** One call and its response. */
 export type ModelCall = Pick<FetchCall, 'name' | 'principal' | 'pod' | 'urgency' | 'signal'> & {
   readonly id: number;
   readonly scope: Grant['scope'];
   readonly known: FetchCall['known'];
   readonly startedAt: number;
-  /** When the budget let it go. */
+  /** When the rate limiter let it go. */
   sentAt: number;
   /** When its signal fired. */
   abortedAt?: number;
@@ -67,12 +67,12 @@ export type ModelCall = Pick<FetchCall, 'name' | 'principal' | 'pod' | 'urgency'
     readonly result: FetchResult;
     readonly at: number;
     readonly order: number;
-    /** It came when its signal had fired. */
+    /** The response came after the signal had fired. */
     readonly isLate: boolean;
   };
 };
 
-/** A lease's renewal, as it was answered. */
+/** One renewal of a lease and its response. */
 export type RecordedRenewal = {
   readonly id: string;
   readonly sentAt: number;
@@ -81,20 +81,27 @@ export type RecordedRenewal = {
 };
 
 /**
- * A store of secrets that can be denied, gone, changed, down or out of budget from one moment to the next. It keeps a ledger of all it was asked
- * and what it answered; the bytes of a value are the number of the question that it answered.
+ * A store whose secrets can become denied, absent, changed, unavailable or rate-limited at any
+ * moment. It records all calls and responses. The bytes of a value are the number of the call that
+ * returned it.
  */
 export function createModelStore(now: () => number, nextProfile: () => ResponseProfile) {
   const calls: ModelCall[] = [];
   const renewals: RecordedRenewal[] = [];
   const ends = new Map<string, Set<number>>();
-  /** What holds now: `denied p secret`, `gone secret`, `down secret`, `ended secret`, `budget spent`. */
+  /**
+   * Current conditions: `denied p secret`, `gone secret`, `down secret`, `ended secret`, `budget
+   * spent`.
+   */
   const conditions = new Set<string>();
   const versions = new Map<string, number>();
   const usedTimestamps = new Set<number>();
   let order = 0;
 
-  /** Waits until a moment that is nobody else's, so that answers have an order; or until the signal fires. */
+  /**
+   * Waits until a moment that no other call uses, so that responses have an order, or until the
+   * signal fires.
+   */
   const pause = (ms: number, signal?: AbortSignal): Promise<void> =>
     new Promise((resolve) => {
       let due = now() + Math.max(1, ms);
@@ -198,7 +205,7 @@ export function createModelStore(now: () => number, nextProfile: () => ResponseP
     renew,
     calls,
     renewals,
-    /** Every end that was ever promised for the value of a question. */
+    /** All expiries that the store has set for the value of a call. */
     ends,
     toggle(condition: string): void {
       if (!conditions.delete(condition)) conditions.add(condition);

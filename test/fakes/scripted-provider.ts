@@ -13,27 +13,30 @@ import type {
   SecretValue,
 } from '../../src/core/provider.ts';
 
-/** One question as the provider saw it. */
+/** One request as the provider received it. */
 export type FetchCall = Pick<FetchRequest, 'grant' | 'known' | 'urgency' | 'signal' | 'onStart'> & {
   /** The ref's name. */
   readonly name: string;
-  /** Who the store was shown, by the name given to {@link grantOf}. */
+  /** The principal, by the name given to {@link grantOf}. */
   readonly principal: string;
-  /** The pod it was asked for. */
+  /** The pod of the request. */
   readonly pod: string;
-  /** Which `fetch` it came in, counted from 0. */
+  /** The number of the `fetch` that contained it, counted from 0. */
   readonly batch: number;
 };
 
-/** What a question is answered: a result at once, or whatever a function makes of the call. A plain result also starts the flight's own time. */
+/**
+ * The response to a request: a result at once, or the result of a function. A plain result also
+ * calls `onStart`.
+ */
 export type ScriptedResponse =
   FetchResult | ((call: FetchCall) => FetchResult | Promise<FetchResult>);
 
-/** What a lease's renewal is answered; a code is thrown. */
+/** The response to a renewal; a code is thrown. */
 export type ScriptedRenewal =
   { readonly kind: 'renewed'; readonly expiresAt: number } | { readonly kind: 'ended' } | ErrorCode;
 
-/** A lease as it was renewed or given back, and by whom. */
+/** A renewal or release of a lease. */
 export type LeaseCall = {
   readonly lease: string;
   readonly principal: string;
@@ -44,9 +47,9 @@ export type ScriptedProvider = Provider & {
   readonly calls: FetchCall[];
   readonly renewals: LeaseCall[];
   readonly releases: LeaseCall[];
-  /** What questions for the name are answered, in order; the last answer is repeated for ever. */
+  /** Sets the responses for a name, in order. The last one is repeated. */
   script(name: string, ...responses: ScriptedResponse[]): void;
-  /** What renewals are answered, in order; the last answer is repeated for ever. */
+  /** Sets the responses to renewals, in order. The last one is repeated. */
   scriptRenewals(
     ...responses: (
       ScriptedRenewal | ((lease: Lease) => ScriptedRenewal | Promise<ScriptedRenewal>)
@@ -54,7 +57,9 @@ export type ScriptedProvider = Provider & {
   ): void;
 };
 
-/** A provider that answers by script and notes all it was asked. A name without a script is absent. */
+/**
+ * A provider that responds as scripted and records all requests. A name without a script is absent.
+ */
 export function createScriptedProvider({
   name = 'scripted',
   defaultResponse = absent(),
@@ -140,7 +145,7 @@ export function failed(code: ErrorCode = 'STORE_UNAVAILABLE'): FetchResult {
   return { kind: 'failed', error: new SecretError(code, `as scripted: ${codes[code].kind}`) };
 }
 
-/** Starts, and answers nothing until the signal fires. */
+/** Calls `onStart`, and does not respond until the signal fires. */
 export function hang({ signal, onStart }: FetchCall): Promise<FetchResult> {
   onStart();
   return new Promise((resolve) => {
@@ -149,7 +154,7 @@ export function hang({ signal, onStart }: FetchCall): Promise<FetchResult> {
   });
 }
 
-/** An answer that is given from outside, whatever the signal says: to the oldest question that still waits for it. */
+/** A response that the test gives to the oldest waiting request, even if its signal has fired. */
 export function deferredResponse(): {
   readonly response: ScriptedResponse;
   readonly resolve: (result: FetchResult) => void;
@@ -177,7 +182,7 @@ export function workloadOf({ namespace = 'team', pod = 'pod' } = {}): Workload {
   };
 }
 
-/** A grant; every field has a plain default, a string as ref is its name. */
+/** A grant. Every field has a default. A string as ref is its name. */
 export function grantOf(fields: {
   ref?: string | SecretRef;
   principal?: string;

@@ -1,6 +1,9 @@
 import type { Plan, SecretRef } from '../../src/core/plan.ts';
 
-/** One class of `provider: alibabacloud` that reads the same name in two accounts, each by its own role, on top of the pod's RRSA identity. */
+/**
+ * A class of `provider: alibabacloud` that reads the same name in two accounts, each with its own
+ * role, which the pod's RRSA identity assumes.
+ */
 export type AlibabaLogin = { readonly method: 'pod-rrsa'; readonly audience: string };
 
 const staging = 'acs:ram::1111111111111111:role/reader';

@@ -1,8 +1,9 @@
 import type { FileRequest, Plan, SecretRef } from '../../src/core/plan.ts';
 
 /**
- * One class of `provider: aws`: a secret with another name and its own pin in the failover region, and 25 parameters, which SSM answers ten at a
- * time. Their refs differ in nothing but the name, so that a provider can batch them.
+ * A class of `provider: aws`: a secret with another name in the failover region, and 25 parameters.
+ * SSM returns at most ten parameters per request. The refs differ only in the name, so that a
+ * provider can batch them.
  */
 export type AwsLogin = { readonly method: 'irsa'; readonly audience: string };
 
@@ -25,7 +26,7 @@ export const parameters: readonly SecretRef[] = numbers.map((number) => ({
   service: 'ssm',
   name: `/app/p${number}`,
   region: 'eu-west-1',
-  // The same name at two versions is two questions.
+  // The same name with two versions is two reads.
   ...(number === 25 && { name: '/app/p24', version: '3' }),
   fallbacks: [{ service: 'ssm', name: `/app/p${number}`, region: 'us-east-1' }],
 }));

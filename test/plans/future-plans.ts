@@ -1,14 +1,15 @@
 import type { FileRequest, FileSource, Plan, SecretRef, Selector } from '../../src/core/plan.ts';
 
 /*
- * What issues to come will ask of the plan. Type-checked only: it holds that the vocabulary of today can be added to without
- * changing what is there. What is called Later is how these additions could look, and no promise.
+ * Plans of features that do not exist yet. They are only type-checked: they show that the types of
+ * today can be extended without a change of what they contain. The extensions are examples, no
+ * promise.
  */
 
 const ref = (name: string): SecretRef => ({ service: 'local', name });
 const [database, mail, payments] = [ref('db'), ref('mail'), ref('payments')];
 
-/** A dotenv made of three secrets: several sources by name, and a template. */
+/** A dotenv file of three secrets: several sources by name, and a template. */
 type TemplatedFile = FileRequest & { readonly template?: string };
 
 type TemplatedPlan = Omit<Plan, 'files'> & { readonly files: readonly TemplatedFile[] };
@@ -30,7 +31,7 @@ export const dotenv: TemplatedPlan = {
   login: undefined,
 };
 
-/** Every key of a JSON secret as a file of its own: a selector, and a pattern in place of the path. */
+/** Every key of a JSON secret as its own file: a selector, and a pattern instead of the path. */
 type FutureSelector = Selector | { readonly kind: 'every-key' };
 type PatternFile = Omit<FileRequest, 'path' | 'sources'> & {
   readonly pathPattern: string;
@@ -53,7 +54,10 @@ export const everyKey: FuturePlan = {
   login: undefined,
 };
 
-/** `dso://path#field`, as a second front door would have it: a provider turns path and field into a source, and the plan is today's. */
+/**
+ * `dso://path#field` of a second front door: a provider turns path and field into a source, and the
+ * plan stays as it is today.
+ */
 export type RefFor = (path: string, field?: string) => FileSource;
 
 const refFor: RefFor = (path, field) => ({
@@ -68,5 +72,5 @@ export const byAddress: Plan = {
   login: undefined,
 };
 
-/** Plans of today are plans of then, and a templated one is still one that today's code can check. */
+/** Plans of today fit the extended type, and today's code can check a plan with a template. */
 export const futurePlans: readonly FuturePlan[] = [everyKey, byAddress, dotenv satisfies Plan];

@@ -14,7 +14,7 @@ useFakeClock();
 
 type Authorize = (ref: SecretRef, pod: string) => Grant;
 
-/** As a provider's admit would have it: an identity for each account and role, and for each region. */
+/** As a provider's `authorize`: one identity for each account, role and region. */
 const authorize: Authorize = (ref, pod) =>
   grantOf({
     ref,
@@ -24,7 +24,7 @@ const authorize: Authorize = (ref, pod) =>
     fallbacks: (ref.fallbacks ?? []).map((fallback) => authorize(fallback, pod)),
   });
 
-/** Mounts a plan for pods named `account-pod`. */
+/** Mounts a plan for pods named `<account>-<pod>`. */
 function createMounts(plan: Plan) {
   const fixture = createCacheFixture();
   const render = createRender({ versionKey: Buffer.alloc(32, 7) });
@@ -45,7 +45,7 @@ describe('two cross-account roles in one class', () => {
     return value('{"pass-word":"p","users":[{"name":"app"}]}', { version: 'v9' });
   };
 
-  test('are two questions, each as its own principal, asked together', async () => {
+  test('are two reads in one batch, each as its own principal', async () => {
     const { mount, provider } = createMounts(alibabaTwoRoles);
     provider.script('eu/prod/db', byRole);
     const volume = await mount('shop-1');
@@ -55,7 +55,7 @@ describe('two cross-account roles in one class', () => {
     expect(new Set(provider.calls.map(({ principal }) => principal)).size).toBe(3);
   });
 
-  test('serve the next pod of the account from the cache, and another account not at all', async () => {
+  test('serve the next pod of the account from the cache, and no other account', async () => {
     const { mount, provider } = createMounts(alibabaTwoRoles);
     provider.script('eu/prod/db', byRole);
     provider.script('banner', value('hello', { modified: '1767225600000' }));
@@ -66,7 +66,7 @@ describe('two cross-account roles in one class', () => {
     await expect(mount('blog-1')).rejects.toMatchObject({ code: 'ACCESS_DENIED' });
   });
 
-  test('one role that is taken away fails the volume, at its next question; given back, it serves again', async () => {
+  test('fail the volume at the next read when one role loses its access, and serve when it is restored', async () => {
     const { mount, provider, advanceClock } = createMounts(alibabaTwoRoles);
     provider.script('eu/prod/db', byRole);
     const first = await mount('shop-1');
@@ -81,7 +81,7 @@ describe('two cross-account roles in one class', () => {
     expect(await mount('shop-1')).toEqual(first);
   });
 
-  test('go without the optional parameter, and have it once it is there', async () => {
+  test('leave out the optional parameter until it exists', async () => {
     const { mount, provider, advanceClock } = createMounts(alibabaTwoRoles);
     provider.script('eu/prod/db', byRole);
     provider.script('banner', absent(), value('hello', { modified: '1767225600000' }));
@@ -98,7 +98,7 @@ describe('AWS failover and 25 parameters', () => {
       ? value(json, { version: '7d3e' })
       : value(`parameter ${ref.name}`, { version: ref.version ?? '1', modified: '1767225600' });
 
-  test('are asked for in one batch, whatever the number of pods', async () => {
+  test('are read in one batch for any number of pods', async () => {
     const { cache, mount, provider } = createMounts(awsFailover);
     for (const { name } of awsFailover.refs) provider.script(name, respond);
     const volumes = await Promise.all(Array.from({ length: 20 }, (_, pod) => mount(`shop-${pod}`)));
@@ -108,7 +108,7 @@ describe('AWS failover and 25 parameters', () => {
     expect(cache.hasDelivered(authorize(database, 'shop-7'))).toBe(true);
   });
 
-  test('come from the other region in an outage: each where it can, and the replica by its own name', async () => {
+  test('come from the other region in an outage, and the replica by its own name', async () => {
     const { mount, provider } = createMounts(awsFailover);
     const failInPrimaryRegion = (call: { grant: Grant }) =>
       call.grant.ref.region === 'eu-west-1' ? failed('STORE_UNAVAILABLE') : respond(call);
@@ -126,7 +126,7 @@ describe('AWS failover and 25 parameters', () => {
     );
   });
 
-  test('of one parameter only leaves the others where they are', async () => {
+  test('come from the other region only for the parameter with an outage', async () => {
     const { mount, provider } = createMounts(awsFailover);
     for (const { name } of awsFailover.refs) provider.script(name, respond);
     provider.script('/app/p7', (call) =>
@@ -146,7 +146,7 @@ describe('three objects of one leased read', () => {
     return value(`{"lease_id":"${name}","data":${document}}`, { document, envelope: true, lease });
   };
 
-  test('are one user, and another one for each pod', async () => {
+  test('are one database user, and another one for each pod', async () => {
     const { mount, provider } = createMounts(vaultLeasedRead);
     provider.script('database/creds/app', issue);
     const volumes = await Promise.all(Array.from({ length: 50 }, (_, pod) => mount(`shop-${pod}`)));
@@ -158,7 +158,7 @@ describe('three objects of one leased read', () => {
     expect(provider.calls).toHaveLength(50);
   });
 
-  test('stay as they are, versions too, over renewals; its pod asks no more while another does, and the user is given back', async () => {
+  test('keep their versions over renewals, and are released when only another pod sends requests', async () => {
     const { mount, provider, advanceClock } = createMounts(vaultLeasedRead);
     provider.script('database/creds/app', issue);
     provider.scriptRenewals(() => ({ kind: 'renewed', expiresAt: Date.now() + hour }));
@@ -196,14 +196,14 @@ describe('reads with a body', () => {
     return mounts;
   };
 
-  test('are a question each, and give each file its own answer', async () => {
+  test('are one read each, and give each file its own result', async () => {
     const { mount, provider } = createScriptedMounts();
     const volume = await mount('shop-1');
     expect(textOf(volume, 'server/tls.crt')).toMatch(/^server/);
     expect(provider.calls.map(({ grant }) => grant.ref)).toEqual(vaultPost.refs);
   });
 
-  test('are the pod’s for an hour: no other pod has them, and no republish asks', async () => {
+  test('belong to the pod for an hour: no other pod gets them, and no republish reads them', async () => {
     const { mount, provider, advanceClock } = createScriptedMounts();
     const first = await mount('shop-1');
     const other = await mount('shop-2');

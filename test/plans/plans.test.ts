@@ -41,7 +41,7 @@ const versions = (volume: Volume): Record<string, string> =>
 
 describe('every plan', () => {
   test.each(plans)(
-    '%s asks each question once, and makes safe, distinct files of the answers',
+    '%s has distinct refs, and makes safe, distinct files of them',
     (_, { refs, files }) => {
       expect(new Set(refs.map(refKey)).size).toBe(refs.length);
       for (const { sources } of files)
@@ -56,7 +56,7 @@ describe('every plan', () => {
       expect(findPathClash(files.map(({ path }) => path))).toBeUndefined();
     },
   );
-  test('that comes later asks as today’s do', () => {
+  test('of the future has distinct refs, too', () => {
     for (const { refs } of futurePlans) expect(new Set(refs.map(refKey)).size).toBe(refs.length);
   });
 });
@@ -68,7 +68,7 @@ describe('two cross-account roles in one class', () => {
     delivered(production, '{"pass-word":"p","users":[{"name":"app"}]}', { version: 'v9' }),
   ];
 
-  test('give each file its own account’s secret', () => {
+  test('give each file the secret of its own account', () => {
     const volume = render(
       alibabaTwoRoles,
       [...outcomes, delivered(banner, 'hello', { version: '4', modified: '1767225600000' })],
@@ -89,7 +89,7 @@ describe('two cross-account roles in one class', () => {
     });
   });
 
-  test('without the optional parameter', () => {
+  test('leave out the absent optional parameter', () => {
     const absent: Outcome = {
       kind: 'absent',
       ref: banner,
@@ -100,7 +100,7 @@ describe('two cross-account roles in one class', () => {
     );
   });
 
-  test('fail when one of the two roles may not', () => {
+  test('fail when one of the two roles is denied', () => {
     const denied: Outcome = {
       kind: 'failed',
       ref: production,
@@ -130,7 +130,7 @@ describe('AWS failover and 25 parameters', () => {
       0o640,
     );
 
-  test('make 27 files, each of its own parameter', () => {
+  test('make 27 files, each from its own parameter', () => {
     const volume = render27(database);
     expect(volume.files).toHaveLength(27);
     expect(volume.files.map(({ mode }) => mode)).toEqual([0o400, ...Array<number>(26).fill(0o640)]);
@@ -143,7 +143,7 @@ describe('AWS failover and 25 parameters', () => {
     expect(versions(volume)['p24-v3']).toMatch(/^3\+[0-9a-f]{8}$/);
   });
 
-  test('change no version when the replica answers with the same secret', () =>
+  test('keep the versions when the replica returns the same secret', () =>
     expect(render27(database.fallbacks![0]!)).toEqual(render27(database)));
 });
 
@@ -168,7 +168,7 @@ describe('three objects of one leased read', () => {
     });
   });
 
-  test('all change version with the lease, and never without', () => {
+  test('all change their version with the lease, and only then', () => {
     const [one, again, other] = ['v-1', 'v-1', 'v-2'].map((name) =>
       versions(render(vaultLeasedRead, [issued(name)], 0o644)),
     );
@@ -178,7 +178,7 @@ describe('three objects of one leased read', () => {
 });
 
 describe('reads with a body', () => {
-  test('are told apart by it, and give what each answered', () => {
+  test('are distinguished by it, and each gives its own result', () => {
     const [server, client, random] = vaultPost.refs as [SecretRef, SecretRef, SecretRef];
     const volume = render(
       vaultPost,

@@ -1,6 +1,9 @@
 import type { Plan, SecretRef } from '../../src/core/plan.ts';
 
-/** Three objects of one path that issues a lease: one read, or username and password would belong to two database users. */
+/**
+ * Three objects of one path that issues a lease. One read must serve all three, or username and
+ * password would belong to two database users.
+ */
 export type VaultLogin = {
   readonly method: 'kubernetes';
   readonly role: string;

@@ -2,8 +2,8 @@ import type { Plan, SecretRef } from '../../src/core/plan.ts';
 import type { VaultLogin } from './vault-leased-read.ts';
 
 /**
- * Reads that need a method and a body. Two certificates of one path are two questions, by their bodies alone: a cache without the body in its key
- * would give both objects one certificate.
+ * Reads with a method and a body. Two certificates of one path differ only in the body: a cache
+ * without the body in its key would give both objects one certificate.
  */
 const issue = (body: string): SecretRef => ({
   service: 'vault',
