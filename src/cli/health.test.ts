@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { mkdtemp, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { serving, volume } from '../../test/csi/harness.ts';
+import { startFixture, volume } from '../../test/csi/harness.ts';
 import { healthCommand } from './health.ts';
 
 const cleanups: (() => Promise<void>)[] = [];
@@ -11,7 +11,7 @@ afterEach(async () => {
 });
 
 async function serve(healthAddress = '127.0.0.1:0') {
-  const server = await serving(async () => volume, { healthAddress });
+  const server = await startFixture(async () => volume, { healthAddress });
   cleanups.push(server.close);
   return server;
 }

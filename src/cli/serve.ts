@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { Registry } from 'prom-client';
 import { parseSettings, settingFlags, type RawSettings } from '../config/settings.ts';
-import { createCsiServer } from '../csi/server.ts';
+import { CsiServer } from '../csi/server.ts';
 import { SecretError } from '../core/errors.ts';
 import { loadVersionKey } from '../mount/version-key.ts';
 import { providers } from '../providers/registry.ts';
@@ -42,7 +42,7 @@ export function serveCommand({ version, env, stop }: ServeDeps): Command {
       registry,
       versionKey,
     });
-    const server = createCsiServer({
+    const server = new CsiServer({
       mount: createDriverMount({ mount, onInvalid: reportInvalid }),
       version,
       providers: settings.providers,

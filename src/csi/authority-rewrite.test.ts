@@ -8,7 +8,7 @@ const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 const settings = frame(4, 0, 0, Buffer.alloc(0));
 const data = frame(0, 1, 1, Buffer.from('the message'));
 
-// The first block of driver 1.5.6 and what is to become of it.
+// The first block of driver 1.5.6 and its rewritten form.
 const before = hex('8386459963b84745738c2bdedd92fd86ee5b35d87ee690b631a0f6d49f');
 const authority = hex('41955458534d6a8b0d761fb9a42d8854584842ae8393af');
 const localhost = hex('4186a0e41d139d09');
@@ -47,7 +47,7 @@ const cases: Record<string, { sent: Buffer; wanted: Buffer }> = {
       Buffer.concat([hex('03800000000f'), wanted, hex('000000')]),
     ),
   },
-  'with priority alone': {
+  'with priority only': {
     sent: frame(1, endHeaders | priority, 1, Buffer.concat([hex('800000000f'), sent])),
     wanted: frame(1, endHeaders | priority, 1, Buffer.concat([hex('800000000f'), wanted])),
   },
@@ -57,7 +57,7 @@ const cases: Record<string, { sent: Buffer; wanted: Buffer }> = {
       frame(9, 0, 1, sent.subarray(before.length + 10, before.length + 20)),
       frame(9, endHeaders, 1, sent.subarray(before.length + 20)),
     ]),
-    // Each fragment as long as it was, until the shorter block is used up.
+    // Each fragment keeps its length until the shorter block ends.
     wanted: Buffer.concat([
       frame(1, 0, 1, wanted.subarray(0, before.length + 10)),
       frame(9, 0, 1, wanted.subarray(before.length + 10, before.length + 20)),
@@ -76,17 +76,20 @@ const cases: Record<string, { sent: Buffer; wanted: Buffer }> = {
   },
 };
 
-describe('the rewriting of a connection', () => {
-  test.each(Object.entries(cases))('a header block, %s, in reads of every size', (_, block) => {
-    const incoming = Buffer.concat([preface, settings, block.sent, data, block.sent, data]);
-    const expected = Buffer.concat([preface, settings, block.wanted, data, block.wanted, data]);
-    for (let size = 1; size <= incoming.length; size += 1) {
-      expect(rewrite(...inPieces(incoming, size)).toString('hex')).toBe(expected.toString('hex'));
-    }
-  });
+describe('the rewrite of a connection', () => {
+  test.each(Object.entries(cases))(
+    'replaces the authority of a header block, %s, in reads of every size',
+    (_, block) => {
+      const incoming = Buffer.concat([preface, settings, block.sent, data, block.sent, data]);
+      const expected = Buffer.concat([preface, settings, block.wanted, data, block.wanted, data]);
+      for (let size = 1; size <= incoming.length; size += 1) {
+        expect(rewrite(...inPieces(incoming, size)).toString('hex')).toBe(expected.toString('hex'));
+      }
+    },
+  );
 
   test.each(Object.entries(cases))(
-    'a header block, %s, split in two at every offset',
+    'replaces the authority of a header block, %s, in two reads split at every offset',
     (_, block) => {
       const incoming = Buffer.concat([preface, settings, block.sent, data]);
       const expected = Buffer.concat([preface, settings, block.wanted, data]).toString('hex');
@@ -98,7 +101,7 @@ describe('the rewriting of a connection', () => {
     },
   );
 
-  test('holds nothing back but an unfinished header block', () => {
+  test('holds back only an incomplete header block', () => {
     const pass = createAuthorityRewrite();
     const through = (bytes: Buffer): string => Buffer.concat(pass(bytes)).toString('hex');
     expect(through(preface.subarray(0, 5))).toBe(preface.subarray(0, 5).toString('hex'));
@@ -122,7 +125,7 @@ describe('the rewriting of a connection', () => {
 
   test.each<[string, Buffer]>([
     [
-      'what is no HTTP/2',
+      'bytes that are not HTTP/2',
       Buffer.concat([Buffer.from('GET / HTTP/1.1\r\n\r\n'), frame(1, endHeaders, 1, sent)]),
     ],
     [
@@ -134,7 +137,7 @@ describe('the rewriting of a connection', () => {
       Buffer.concat([preface, frame(1, endHeaders | priority, 1, hex('0000'))]),
     ],
     [
-      'an empty frame that says it is padded',
+      'an empty frame with the flag for padding',
       Buffer.concat([preface, frame(1, endHeaders | padded, 1, Buffer.alloc(0))]),
     ],
     ['a block that another frame interrupts', Buffer.concat([preface, frame(1, 0, 1, sent), data])],
@@ -143,11 +146,11 @@ describe('the rewriting of a connection', () => {
       Buffer.concat([preface, frame(1, 0, 1, sent), frame(9, endHeaders, 3, after)]),
     ],
     [
-      'a block that cannot be walked',
+      'an invalid block',
       Buffer.concat([preface, frame(1, endHeaders, 1, Buffer.concat([sent, hex('41')]))]),
     ],
     [
-      'a block that nobody may be made to hold',
+      'an oversized block',
       Buffer.concat([
         preface,
         frame(1, endHeaders, 1, Buffer.concat([sent, Buffer.alloc(20_000, 0x83)])),
@@ -160,7 +163,7 @@ describe('the rewriting of a connection', () => {
     }
   });
 
-  test('a block beyond 16 KiB is not kept, and the one after it is rewritten again', () => {
+  test('does not hold back a block above 16 KiB, and rewrites the next one', () => {
     const pass = createAuthorityRewrite();
     const long = frame(1, 0, 1, Buffer.alloc(16_000, 0x83));
     const more = frame(9, 0, 1, Buffer.alloc(16_000, 0x83));
@@ -174,7 +177,7 @@ describe('the rewriting of a connection', () => {
     );
   });
 
-  test('never throws and never adds a byte, whatever comes in', () => {
+  test('never throws and never adds a byte, for any bytes', () => {
     const anyFrame = fc
       .record({
         type: fc.constantFrom(0, 1, 1, 9, 9, 4),
@@ -193,10 +196,10 @@ describe('the rewriting of a connection', () => {
     fc.assert(
       fc.property(stream, fc.integer({ min: 1, max: 60 }), (frames, size) => {
         const incoming = Buffer.concat([preface, ...frames]);
-        const whole = rewrite(incoming);
-        expect(whole.length).toBeLessThanOrEqual(incoming.length);
-        // How the bytes are cut into reads changes nothing.
-        expect(rewrite(...inPieces(incoming, size)).equals(whole)).toBe(true);
+        const rewritten = rewrite(incoming);
+        expect(rewritten.length).toBeLessThanOrEqual(incoming.length);
+        // The split into reads makes no difference.
+        expect(rewrite(...inPieces(incoming, size)).equals(rewritten)).toBe(true);
       }),
       { numRuns: 1_000 },
     );

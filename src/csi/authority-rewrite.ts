@@ -8,25 +8,27 @@ const frameHeaderBytes = 9;
 const type = { headers: 0x1, continuation: 0x9 };
 const flag = { endHeaders: 0x4, padded: 0x8, priority: 0x20 };
 
-/** The longest header block, frames and all, that is looked into: many times what a driver sends. */
+/** The largest header block, with its frames, that is rewritten: many times what a driver sends. */
 const maxBlockBytes = 16 * 1024;
 
 /**
- * Makes the rewriting of one connection's incoming bytes: every header block's `:authority` becomes `localhost` ({@link replaceAuthority}); all else
- * passes as it came, as slices of what was read. Answers with what may go on now; only the bytes of an unfinished header block are
- * held back, at most 16 KiB and a frame's head. Never throws: what is no HTTP/2, too long or broken passes unchanged, for the HTTP/2 layer to refuse.
+ * Rewrites the incoming bytes of one connection: the `:authority` of every header block becomes
+ * `localhost` ({@link replaceAuthority}). All other bytes pass unchanged, as slices of the chunk.
+ * The function returns the bytes that may pass now. It holds back only an incomplete header block,
+ * at most 16 KiB and a frame header. It never throws: bytes that are not HTTP/2, too long or invalid
+ * pass unchanged, and the HTTP/2 layer rejects them.
  */
-export function createAuthorityRewrite(): (read: Buffer) => Buffer[] {
+export function createAuthorityRewrite(): (chunk: Buffer) => Buffer[] {
   let pending: Buffer = emptyBuffer;
-  /** How many bytes may pass before the next frame begins. */
+  /** The number of bytes before the next frame. */
   let bytesToPass = preface.length;
   let isHttp2 = true;
   let prefaceBytes = 0;
 
-  return (read) => {
-    if (prefaceBytes < preface.length) checkPreface(read);
-    if (!isHttp2) return [read];
-    const bytes = pending.length === 0 ? read : Buffer.concat([pending, read]);
+  return (chunk) => {
+    if (prefaceBytes < preface.length) checkPreface(chunk);
+    if (!isHttp2) return [chunk];
+    const bytes = pending.length === 0 ? chunk : Buffer.concat([pending, chunk]);
     const out: Buffer[] = [];
     let sent = 0;
     let at = 0;
@@ -52,19 +54,19 @@ export function createAuthorityRewrite(): (read: Buffer) => Buffer[] {
       }
     }
     out.push(bytes.subarray(sent, at));
-    // Not an empty slice, which would keep all of what was read alive.
+    // An empty slice would retain the whole chunk.
     pending = at === bytes.length ? emptyBuffer : bytes.subarray(at);
     return out.filter((part) => part.length > 0);
   };
 
-  function checkPreface(read: Buffer): void {
-    const part = read.subarray(0, preface.length - prefaceBytes);
+  function checkPreface(chunk: Buffer): void {
+    const part = chunk.subarray(0, preface.length - prefaceBytes);
     if (!part.equals(preface.subarray(prefaceBytes, prefaceBytes + part.length))) isHttp2 = false;
     prefaceBytes += part.length;
   }
 }
 
-/** A frame of a header block and where its fragment of the block lies. */
+/** A frame of a header block. Its fragment of the block lies between `from` and `to`. */
 type BlockFrame = {
   readonly start: number;
   readonly from: number;
@@ -72,7 +74,7 @@ type BlockFrame = {
   readonly end: number;
 };
 
-/** The HEADERS frame at `at` with its CONTINUATIONs; none where another frame is there or this one's own lengths do not fit. */
+/** The HEADERS frame at `at` with its CONTINUATION frames; none for another frame or inconsistent lengths. */
 function readBlockFrames(bytes: Buffer, at: number): readonly BlockFrame[] | 'unfinished' {
   if (bytes[at + 3] !== type.headers) return [];
   const frames: BlockFrame[] = [];
@@ -92,7 +94,7 @@ function readBlockFrames(bytes: Buffer, at: number): readonly BlockFrame[] | 'un
 
 function readFragment(bytes: Buffer, start: number): BlockFrame | undefined {
   const end = start + frameHeaderBytes + bytes.readUIntBE(start, 3);
-  // CONTINUATION knows neither padding nor priority.
+  // CONTINUATION has neither padding nor priority.
   const flags = bytes[start + 3] === type.headers ? (bytes[start + 4] ?? 0) : 0;
   const padded = (flags & flag.padded) !== 0;
   const from =
@@ -101,7 +103,7 @@ function readFragment(bytes: Buffer, start: number): BlockFrame | undefined {
   return from > to ? undefined : { start, from, to, end };
 }
 
-/** The frames with the new block in them, each fragment at most as long as it was; undefined where nothing is to be replaced. */
+/** The frames with the new block, no fragment longer than before; undefined if there is nothing to replace. */
 function rewriteFrames(bytes: Buffer, frames: readonly BlockFrame[]): Buffer | undefined {
   const block = replaceAuthority(
     Buffer.concat(frames.map(({ from, to }) => bytes.subarray(from, to))),
@@ -120,8 +122,8 @@ function rewriteFrames(bytes: Buffer, frames: readonly BlockFrame[]): Buffer | u
 }
 
 /**
- * A driver's connection as HTTP/2 is to see it: what comes in passes {@link createAuthorityRewrite}, what goes out goes out as it is. Back-pressure,
- * half-close, errors and the end pass both ways.
+ * A driver's connection whose incoming bytes pass {@link createAuthorityRewrite}. Outgoing bytes are
+ * unchanged. Back-pressure, half-close, errors and the end pass in both directions.
  */
 export class DriverConnection extends Duplex {
   readonly #socket: Socket;
@@ -130,13 +132,13 @@ export class DriverConnection extends Duplex {
     super();
     this.#socket = socket;
     const rewrite = createAuthorityRewrite();
-    socket.on('data', (read: Buffer) => {
-      for (const part of rewrite(read)) {
+    socket.on('data', (chunk: Buffer) => {
+      for (const part of rewrite(chunk)) {
         if (!this.push(part)) socket.pause();
       }
     });
     socket.on('end', () => this.push(null));
-    // 'close' follows; whoever reads here need not know why it ended.
+    // 'close' follows; the reason of the error does not matter.
     socket.on('error', () => undefined);
     socket.on('close', () => this.destroy());
   }

@@ -6,7 +6,7 @@ import {
   type ScriptedProvider,
   startScriptedProvider,
 } from '../../test/driver/scripted-provider.ts';
-import { type DriverClient, type DriverClientOptions, createDriverClient } from './client.ts';
+import { DriverClient, type DriverClientOptions } from './client.ts';
 
 const request = {
   attributes: '{"a":"b"}',
@@ -30,18 +30,18 @@ afterEach(async () => {
 });
 
 function connect(options: Partial<DriverClientOptions> = {}): DriverClient {
-  client = createDriverClient({ socketPath: provider.socketPath, ...options });
+  client = new DriverClient({ socketPath: provider.socketPath, ...options });
   return client;
 }
 
-test('carries a mount there and back', async () => {
+test('sends a mount and returns its response', async () => {
   const contents = Buffer.from([0, 255]);
   provider.script({
     objectVersion: [{ id: 'f', version: 'v1' }],
     files: [{ path: 'f', mode: 256, contents }],
   });
-  const answer = await connect().mount(request);
-  expect(answer).toMatchObject({
+  const result = await connect().mount(request);
+  expect(result).toMatchObject({
     code: 'OK',
     response: {
       objectVersion: [{ id: 'f', version: 'v1' }],
@@ -59,15 +59,15 @@ test('carries a mount there and back', async () => {
   });
 });
 
-test('asks for the version', async () => {
+test('returns the version', async () => {
   expect(await connect().version()).toMatchObject({
     code: 'OK',
     response: { runtimeName: 'scripted' },
   });
 });
 
-describe('a failure is an answer with its code', () => {
-  test('what the provider said', async () => {
+describe('a failure is a result with a code', () => {
+  test('a status of the provider', async () => {
     provider.script({ code: 'PERMISSION_DENIED', message: 'not for you' });
     expect(await connect().mount(request)).toEqual({
       code: 'PERMISSION_DENIED',
@@ -75,8 +75,8 @@ describe('a failure is an answer with its code', () => {
     });
   });
 
-  test('a deadline that passed, which the provider was told', async () => {
-    provider.script('never');
+  test('a deadline, which the provider receives', async () => {
+    provider.script('noResponse');
     expect(await connect().mount(request, { timeoutMs: 50 })).toMatchObject({
       code: 'DEADLINE_EXCEEDED',
     });
@@ -84,33 +84,33 @@ describe('a failure is an answer with its code', () => {
   });
 
   test('a signal, before and during the call', async () => {
-    provider.script('never');
+    provider.script('noResponse');
     const controller = new AbortController();
-    const answer = connect().mount(request, { signal: controller.signal });
+    const result = connect().mount(request, { signal: controller.signal });
     controller.abort();
-    expect(await answer).toMatchObject({ code: 'CANCELLED' });
+    expect(await result).toMatchObject({ code: 'CANCELLED' });
     expect(await connect().mount(request, { signal: controller.signal })).toMatchObject({
       code: 'CANCELLED',
     });
   });
 
-  test('an answer that is too long', async () => {
+  test('a response above the limit', async () => {
     provider.script({ files: [{ path: 'f', mode: 0o644, contents: Buffer.alloc(2_000) }] });
     expect(await connect({ maxReceiveBytes: 1_000 }).mount(request)).toMatchObject({
       code: 'RESOURCE_EXHAUSTED',
     });
   });
 
-  test('a socket that is not there', async () => {
+  test('a missing socket', async () => {
     expect(await connect({ socketPath: join(dir, 'none.sock') }).mount(request)).toMatchObject({
       code: 'UNAVAILABLE',
     });
   });
 });
 
-test('can send the socket path as authority, which a bare grpc-js server refuses', async () => {
+test('can send the socket path as authority, which a plain grpc-js server rejects', async () => {
   provider.script({ files: [] });
-  const answer = await connect({ authority: 'socket-path' }).mount(request);
-  expect(answer.code).not.toBe('OK');
+  const result = await connect({ authority: 'socket-path' }).mount(request);
+  expect(result.code).not.toBe('OK');
   expect(provider.requests).toEqual([]);
 });

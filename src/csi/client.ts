@@ -1,5 +1,5 @@
 import type { RawMountRequest } from './mount-request.ts';
-import { type UnaryResult, type CallOptions, createUnaryClient } from './grpc/client.ts';
+import { type CallOptions, UnaryClient, type UnaryResult } from './grpc/client.ts';
 import {
   type MountResponse,
   type UnaryMethod,
@@ -7,62 +7,81 @@ import {
   driverService,
 } from './messages.ts';
 
-/** How to reach a provider. */
+/** Options of a {@link DriverClient}. */
 export type DriverClientOptions = {
   readonly socketPath: string;
-  /** What `:authority` says: `localhost` (drivers from 1.6 on, the default) or `socket-path` (drivers up to 1.5). */
+  /**
+   * The value of `:authority`: `localhost`, as drivers from 1.6 on send it, or the socket's path, as
+   * drivers up to 1.5 do. Default `localhost`.
+   */
   readonly authority?: 'localhost' | 'socket-path';
-  /** The longest answer in bytes that is taken; default 4 MiB, as the driver's. */
+  /** The largest response in bytes that the client accepts. Default 4 MiB, as in the driver. */
   readonly maxReceiveBytes?: number;
 };
 
-/** The driver's side of the interface to a provider. Calls never reject: a failure is an answer with a code. */
-export type DriverClient = {
-  version(options?: CallOptions): Promise<UnaryResult<VersionResponse>>;
-  mount(request: RawMountRequest, options?: CallOptions): Promise<UnaryResult<MountResponse>>;
-  close(): void;
-};
+/**
+ * The driver's side of the interface to a provider, over the provider's unix socket. Calls never
+ * reject: a failure is a result with a code. The client never retries.
+ */
+export class DriverClient {
+  readonly #client: UnaryClient;
 
-/** A client of the provider that listens on a unix socket. It never retries by itself: a failure is seen as it came. */
-export function createDriverClient(options: DriverClientOptions): DriverClient {
-  const { socketPath, authority = 'localhost', maxReceiveBytes = 4 * 1024 * 1024 } = options;
-  const client = createUnaryClient({
+  constructor({
     socketPath,
-    authority: authority === 'localhost' ? 'localhost' : socketPath,
-    maxMessageBytes: maxReceiveBytes,
-  });
-
-  async function call<Q, A>(
-    method: UnaryMethod<Q, A>,
-    request: Q,
-    options: CallOptions,
-  ): Promise<UnaryResult<A>> {
-    const result = await client.call(method.path, method.request.encode(request), options);
-    if (result.code !== 'OK') return result;
-    try {
-      return { code: 'OK', response: method.response.decode(result.response) };
-    } catch {
-      return { code: 'INTERNAL', message: 'the answer is no message of this method' };
-    }
+    authority = 'localhost',
+    maxReceiveBytes = 4 * 1024 * 1024,
+  }: DriverClientOptions) {
+    this.#client = new UnaryClient({
+      socketPath,
+      authority: authority === 'localhost' ? 'localhost' : socketPath,
+      maxMessageBytes: maxReceiveBytes,
+    });
   }
 
-  return {
-    version: (options = {}) => call(driverService.version, { version: 'v1alpha1' }, options),
-    mount: ({ currentVersions, ...request }, options = {}) =>
-      call(driverService.mount, { ...request, currentObjectVersion: currentVersions }, options),
-    close: client.close,
-  };
+  version(options: CallOptions = {}): Promise<UnaryResult<VersionResponse>> {
+    return this.#call(driverService.version, { version: 'v1alpha1' }, options);
+  }
+
+  mount(
+    { currentVersions, ...request }: RawMountRequest,
+    options: CallOptions = {},
+  ): Promise<UnaryResult<MountResponse>> {
+    const message = { ...request, currentObjectVersion: currentVersions };
+    return this.#call(driverService.mount, message, options);
+  }
+
+  /** Closes the connection after the calls in flight. */
+  close(): void {
+    this.#client.close();
+  }
+
+  async #call<Request, Response>(
+    { path, request, response }: UnaryMethod<Request, Response>,
+    message: Request,
+    options: CallOptions,
+  ): Promise<UnaryResult<Response>> {
+    const result = await this.#client.call(path, request.encode(message), options);
+    if (result.code !== 'OK') return result;
+    try {
+      return { code: 'OK', response: response.decode(result.response) };
+    } catch {
+      return { code: 'INTERNAL', message: 'the response is not a message of this method' };
+    }
+  }
 }
 
-/** Whether a provider answers on the socket, within a second. */
+/** Whether a provider responds on the socket within a second. */
 export async function isServing(socketPath: string): Promise<boolean> {
-  const client = createDriverClient({ socketPath });
+  const client = new DriverClient({ socketPath });
   const { code } = await client.version({ timeoutMs: 1_000 });
   client.close();
   return code === 'OK';
 }
 
-/** What is wrong with the socket at `path`, as a driver would find it; undefined where this very process answers there in time. */
+/**
+ * Connects to the socket at `path` as a driver does.
+ * @returns the problem, or undefined if this process responds there in time
+ */
 export async function probeSocket({
   path,
   runtimeVersion,
@@ -72,7 +91,7 @@ export async function probeSocket({
   runtimeVersion: string;
   timeoutMs: number;
 }): Promise<string | undefined> {
-  const client = createDriverClient({ socketPath: path });
+  const client = new DriverClient({ socketPath: path });
   const result = await client.version({ timeoutMs });
   client.close();
   if (result.code !== 'OK') return `${path} does not answer: ${result.message}`;

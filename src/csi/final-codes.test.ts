@@ -1,6 +1,13 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import type { ClientHttp2Session } from 'node:http2';
-import { callRaw, grpcMessage, http2At, serving, volume } from '../../test/csi/harness.ts';
+import {
+  callRaw,
+  eventually,
+  grpcMessage,
+  http2At,
+  startFixture,
+  volume,
+} from '../../test/csi/harness.ts';
 import { codes, type ErrorCode } from '../core/errors.ts';
 import { SecretError } from '../core/errors.ts';
 import type { DriverMount } from './mount-request.ts';
@@ -17,13 +24,13 @@ const finalCodes = [
   'INTERNAL',
 ];
 
-type Fixture = Awaited<ReturnType<typeof serving>>;
+type Fixture = Awaited<ReturnType<typeof startFixture>>;
 let fixture: Fixture;
 let raw: ClientHttp2Session;
 let mount: DriverMount;
 
 beforeAll(async () => {
-  fixture = await serving((request, circumstances) => mount(request, circumstances), {
+  fixture = await startFixture((request, context) => mount(request, context), {
     maxResponseBytes: 1_000,
   });
   raw = http2At(fixture.path);
@@ -39,12 +46,12 @@ async function mountWith(
 ): Promise<{ code: string; text: string }> {
   mount = handler;
   const driver = fixture.driver();
-  const answer = await driver.start({}, timeoutMs).answer;
+  const result = await driver.start({}, timeoutMs).result;
   driver.close();
-  return answer;
+  return result;
 }
 
-const nothing = undefined as unknown as Error;
+const noError = undefined as unknown as Error;
 const never = (): Promise<never> => new Promise(() => undefined);
 const withFiles =
   (files: Volume['files']): DriverMount =>
@@ -62,7 +69,7 @@ describe('a mount that fails', () => {
     expect(text).toMatch(`${code}: object db/ключ is gone; make it; and 2 more`);
   });
 
-  test('says so in one printable line of at most 1,000 bytes', async () => {
+  test('has a status text of one printable line and at most 1,000 bytes', async () => {
     const { text } = await mountWith(() =>
       Promise.reject(
         new SecretError('INVALID_CLASS', `\u202e\u0007%20 \ud800 ${'ä'.repeat(2_000)}`),
@@ -80,10 +87,10 @@ describe('a mount that fails', () => {
       },
     ],
     ['rejects with a foreign error', () => Promise.reject(new Error('canary-value'))],
-    ['rejects with nothing', () => Promise.reject(nothing)],
-    ['trips over a value', async () => JSON.parse('{"password": canary-value') as never],
+    ['rejects with nothing', () => Promise.reject(noError)],
+    ['fails to parse a value', async () => JSON.parse('{"password": canary-value') as never],
   ])(
-    'and %s ends with INTERNAL, and what it said is neither told nor logged',
+    'and %s ends with INTERNAL, and its message is neither sent nor logged',
     async (_, handler) => {
       expect(await mountWith(handler)).toMatchObject({
         code: 'INTERNAL',
@@ -91,26 +98,26 @@ describe('a mount that fails', () => {
       });
       expect(fixture.log()).not.toContain('canary');
       expect(fixture.log()).toContain('"code":"INTERNAL"');
-      // And the process lives.
+      // The process still serves.
       expect(await mountWith(async () => volume)).toMatchObject({ code: 'OK' });
     },
   );
 
-  test('or makes no files, or no versions, sends nothing', async () => {
+  test('because it has no files or no versions sends nothing', async () => {
     const [file] = volume.files;
-    for (const nothing of [
+    for (const incomplete of [
       { files: [], versions: volume.versions },
       { files: [file!], versions: [] },
       { files: [file!], versions: [{ id: 'a', version: '' }] },
     ]) {
-      expect(await mountWith(async () => nothing)).toMatchObject({
+      expect(await mountWith(async () => incomplete)).toMatchObject({
         code: 'INTERNAL',
         text: expect.stringContaining('without files or versions'),
       });
     }
   });
 
-  test('by its size names its largest files', async () => {
+  test('because of its size names its largest files', async () => {
     const file = (path: string, length: number) => ({
       path,
       mode: 0o644,
@@ -141,37 +148,47 @@ describe('a mount that hangs', () => {
     [400, 200],
     [0, 0],
     [-5_000, 0],
-  ])('with %d ms to go is answered within %d ms', (remaining, within) => {
-    expect(mountTimeoutMs(remaining)).toBe(within);
+  ])('with %d ms left ends within %d ms', (remainingMs, limitMs) => {
+    expect(mountTimeoutMs(remainingMs)).toBe(limitMs);
   });
 
-  test('is answered before its caller gives up, and told to stop', async () => {
+  test('ends before the deadline of its caller, and is aborted', async () => {
     const reasons: unknown[] = [];
-    const started = performance.now();
-    const answer = await mountWith((_, { signal }) => {
-      signal.addEventListener('abort', () => reasons.push(signal.reason));
-      return never();
-    }, 300);
-    expect(answer).toMatchObject({
-      code: 'INTERNAL',
-      text: expect.stringContaining('the mount was not finished within 0.1 s'),
+    let started = 0;
+    // The clock stands still: the deadline of the caller cannot pass before the one of the server.
+    jest.useFakeTimers({
+      doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask', 'performance'],
     });
-    expect(performance.now() - started).toBeLessThan(300);
+    try {
+      const result = mountWith((_, { signal }) => {
+        started += 1;
+        signal.addEventListener('abort', () => reasons.push(signal.reason));
+        return never();
+      }, 200);
+      await eventually(() => expect(started).toBe(1));
+      jest.advanceTimersByTime(100);
+      expect(await result).toMatchObject({
+        code: 'INTERNAL',
+        text: expect.stringContaining('the mount was not finished within 0.1 s'),
+      });
+    } finally {
+      jest.useRealTimers();
+    }
     expect(reasons).toEqual([expect.objectContaining({ code: 'DEADLINE' })]);
     expect(fixture.log()).toContain('"code":"DEADLINE"');
   });
 
   test.each(['1n', '0m', '1u'])(
-    'ends with INTERNAL even where the caller gives it %s',
+    'ends with INTERNAL even when the caller sends a timeout of %s',
     async (timeout) => {
       mount = never;
-      const answer = await callRaw(raw, grpcMessage(Buffer.alloc(0)), { 'grpc-timeout': timeout });
-      expect(answer.code).toBe('INTERNAL');
+      const result = await callRaw(raw, grpcMessage(Buffer.alloc(0)), { 'grpc-timeout': timeout });
+      expect(result.code).toBe('INTERNAL');
     },
   );
 });
 
-describe('a call that is no mount', () => {
+describe('an invalid call', () => {
   test.each<[string, Buffer | undefined, Record<string, string>, string]>([
     ['without a message', undefined, {}, 'INVALID_ARGUMENT'],
     [
@@ -181,19 +198,19 @@ describe('a call that is no mount', () => {
       'INVALID_ARGUMENT',
     ],
     [
-      'with a message beyond 4 MiB',
+      'with a message above 4 MiB',
       grpcMessage(Buffer.alloc(4 * 1024 * 1024 + 1)),
       {},
       'INVALID_ARGUMENT',
     ],
     [
-      'with bytes that are no message',
+      'with bytes that are not a message',
       grpcMessage(Buffer.from('0aff', 'hex')),
       {},
       'INVALID_ARGUMENT',
     ],
     [
-      'with a compression nobody knows',
+      'with an unknown compression',
       grpcMessage(Buffer.from('x'), 1),
       { 'grpc-encoding': 'snappy' },
       'INVALID_ARGUMENT',
@@ -205,7 +222,7 @@ describe('a call that is no mount', () => {
       'INVALID_ARGUMENT',
     ],
     [
-      'with a timeout that is none',
+      'with an invalid timeout',
       grpcMessage(Buffer.alloc(0)),
       { 'grpc-timeout': 'soon' },
       'INVALID_ARGUMENT',

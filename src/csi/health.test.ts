@@ -7,9 +7,9 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
-import { eventually, serving, volume } from '../../test/csi/harness.ts';
+import { eventually, startFixture, volume } from '../../test/csi/harness.ts';
 import type { CsiServerOptions } from './server.ts';
-import { createHealth } from './health.ts';
+import { HealthServer } from './health.ts';
 
 const cleanups: (() => Promise<void>)[] = [];
 afterEach(async () => {
@@ -17,30 +17,33 @@ afterEach(async () => {
 });
 
 async function serve(options: Partial<CsiServerOptions> = {}) {
-  const one = await serving(async () => volume, { healthAddress: '127.0.0.1:0', ...options });
-  cleanups.push(one.close);
-  const get = async (path: string): Promise<[number, string]> => {
-    const answer = await fetch(`http://127.0.0.1:${one.port}${path}`);
-    return [answer.status, await answer.text()];
+  const fixture = await startFixture(async () => volume, {
+    healthAddress: '127.0.0.1:0',
+    ...options,
+  });
+  cleanups.push(fixture.close);
+  const getPath = async (path: string): Promise<[number, string]> => {
+    const response = await fetch(`http://127.0.0.1:${fixture.port}${path}`);
+    return [response.status, await response.text()];
   };
-  return { ...one, ask: get };
+  return { ...fixture, getPath };
 }
 
 describe('health', () => {
-  test('is well where this process answers at each socket', async () => {
-    const { ask } = await serve({ providers: ['cce', 'local'] });
-    expect(await ask('/healthz')).toEqual([200, 'ok\n']);
-    expect(await ask('/readyz')).toEqual([200, '{"ready":true,"reasons":[]}\n']);
+  test('is ok when this process responds on every socket', async () => {
+    const { getPath } = await serve({ providers: ['cce', 'local'] });
+    expect(await getPath('/healthz')).toEqual([200, 'ok\n']);
+    expect(await getPath('/readyz')).toEqual([200, '{"ready":true,"reasons":[]}\n']);
   });
 
-  test('sees, as a driver would, that another process answers', async () => {
+  test('reports that another process responds on a socket', async () => {
     const a = await serve();
     const b = await serve();
     await rename(b.path, a.path);
-    const [status, text] = await a.ask('/healthz');
+    const [status, text] = await a.getPath('/healthz');
     expect([status, text]).toEqual([503, `${a.path} is answered by another process\n`]);
     await eventually(async () => {
-      const [ready, reasons] = await a.ask('/readyz');
+      const [ready, reasons] = await a.getPath('/readyz');
       expect(ready).toBe(503);
       expect(JSON.parse(reasons)).toEqual({
         ready: false,
@@ -49,22 +52,22 @@ describe('health', () => {
     });
   });
 
-  test('sees that nobody answers', async () => {
-    const { ask, path } = await serve();
+  test('reports that no process responds on a socket', async () => {
+    const { getPath, path } = await serve();
     const mute = createServer(() => undefined);
     await new Promise<void>((resolve) => mute.listen(`${path}.mute`, resolve));
     await link(`${path}.mute`, `${path}.new`);
     await rename(`${path}.new`, path);
     mute.close();
-    const [status, text] = await ask('/healthz');
+    const [status, text] = await getPath('/healthz');
     expect(status).toBe(503);
     expect(text).toContain('does not answer');
     await unlink(path);
-    await eventually(async () => expect(await ask('/healthz')).toEqual([200, 'ok\n']));
+    await eventually(async () => expect(await getPath('/healthz')).toEqual([200, 'ok\n']));
   });
 
-  test('holds few connections however many are opened, and answers the newest', async () => {
-    const { ask, port } = await serve();
+  test('limits its connections and serves the newest', async () => {
+    const { getPath, port } = await serve();
     let open = 0;
     const sockets = Array.from({ length: 300 }, () => {
       const socket = connect(port!, '127.0.0.1', () => void (open += 1));
@@ -75,16 +78,16 @@ describe('health', () => {
     cleanups.push(async () => sockets.forEach((socket) => socket.destroy()));
     await eventually(async () => expect(sockets.every(({ pending }) => !pending)).toBe(true));
     await eventually(async () => expect(open).toBeLessThanOrEqual(50));
-    expect(await ask('/healthz')).toEqual([200, 'ok\n']);
+    expect(await getPath('/healthz')).toEqual([200, 'ok\n']);
   });
 
-  test('hangs up on who opens most connections, and not on who opened one before', async () => {
+  test('closes connections of the client with the most, and not of others', async () => {
     const { port } = await serve();
     const kubelet = connect(port!, '127.0.0.1');
-    let answer = '';
+    let received = '';
     kubelet
       .on('error', () => undefined)
-      .on('data', (text: Buffer) => void (answer += text.toString()));
+      .on('data', (text: Buffer) => void (received += text.toString()));
     cleanups.push(async () => void kubelet.destroy());
     kubelet.write('GET /healthz HTTP/1.1\r\n');
     await eventually(async () => expect(kubelet.pending).toBe(false));
@@ -98,65 +101,72 @@ describe('health', () => {
       expect(others.filter(({ closed }) => closed).length).toBeGreaterThan(149),
     );
     kubelet.write('host: a\r\n\r\n');
-    await eventually(async () => expect(answer).toMatch(/^HTTP\/1.1 200/));
+    await eventually(async () => expect(received).toMatch(/^HTTP\/1.1 200/));
   });
 
-  test('renders the metrics once for all who ask at a time', async () => {
+  test('renders the metrics once for concurrent requests', async () => {
     const registry = new Registry();
+    let requests = 0;
     let renderings = 0;
     let render = (): void => undefined;
     registry.metrics = () => {
       renderings += 1;
       return new Promise((resolve) => (render = () => resolve('x 1')));
     };
-    const health = createHealth({
+    // Read once for each request.
+    Object.defineProperty(registry, 'contentType', {
+      get: () => {
+        requests += 1;
+        return 'text/plain';
+      },
+    });
+    const health = new HealthServer({
       ...{ address: '127.0.0.1:0', registry, log: pino({ enabled: false }) },
       ...{ probe: async () => [], problems: () => [] },
     });
     const port = await health.start();
     cleanups.push(() => health.close());
-    const asked = Array.from({ length: 20 }, () => fetch(`http://127.0.0.1:${port}/metrics`));
-    await eventually(async () => expect(renderings).toBe(1));
-    await setTimeout(100);
+    const responses = Array.from({ length: 20 }, () => fetch(`http://127.0.0.1:${port}/metrics`));
+    await eventually(async () => expect(requests).toBe(20));
     render();
-    for (const answer of asked) expect((await answer).status).toBe(200);
+    for (const response of responses) expect((await response).status).toBe(200);
     expect(renderings).toBe(1);
   });
 
-  test('answers question after question of one connection, but none that is asked before its turn', async () => {
+  test('serves one request after another of a connection, and closes it for pipelined requests', async () => {
     const { port } = await serve();
     const socket = connect(port!, '127.0.0.1');
     cleanups.push(async () => void socket.destroy());
-    let answers = '';
+    let received = '';
     socket
       .on('error', () => undefined)
-      .on('data', (text: Buffer) => void (answers += text.toString()));
-    const question = 'GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n';
+      .on('data', (text: Buffer) => void (received += text.toString()));
+    const request = 'GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n';
     for (let count = 1; count <= 3; count += 1) {
-      socket.write(question);
-      await eventually(async () => expect(answers.match(/HTTP\/1.1 200/g)).toHaveLength(count));
+      socket.write(request);
+      await eventually(async () => expect(received.match(/HTTP\/1.1 200/g)).toHaveLength(count));
     }
-    socket.write(question.repeat(2_000));
+    socket.write(request.repeat(2_000));
     await eventually(async () => expect(socket.closed).toBe(true));
-    expect(answers.match(/HTTP\/1.1/g)?.length).toBeLessThanOrEqual(4);
+    expect(received.match(/HTTP\/1.1/g)?.length).toBeLessThanOrEqual(4);
   });
 
-  test('shows the metrics, and what there is to be asked', async () => {
-    const { ask } = await serve();
-    expect((await ask('/metrics'))[1]).toContain('keyferry_socket_owned{provider="cce"} 1');
-    expect((await ask('/'))[0]).toBe(404);
+  test('serves the metrics, and 404 for an unknown path', async () => {
+    const { getPath } = await serve();
+    expect((await getPath('/metrics'))[1]).toContain('keyferry_socket_owned{provider="cce"} 1');
+    expect((await getPath('/'))[0]).toBe(404);
   });
 
-  test('ends with the process', async () => {
-    const { ask, server } = await serve();
+  test('stops with the process', async () => {
+    const { getPath, server } = await serve();
     await server.drain(0);
-    await expect(ask('/healthz')).rejects.toThrow('fetch failed');
+    await expect(getPath('/healthz')).rejects.toThrow('fetch failed');
   });
 
   test.each(['8095', 'host:', '0.0.0.0:65536', '::1:8095', 'unix:health.sock'])(
-    'refuses the address %s',
+    'rejects the address %s',
     async (healthAddress) => {
-      await expect(serving(async () => volume, { healthAddress })).rejects.toMatchObject({
+      await expect(startFixture(async () => volume, { healthAddress })).rejects.toMatchObject({
         code: 'NOT_CONFIGURED',
       });
     },
@@ -164,13 +174,13 @@ describe('health', () => {
 });
 
 describe('health of two processes in one network', () => {
-  /** Health that is asked by a socket of its own, and by an address that both of them want. */
-  async function starting(name: string, shared: string) {
+  /** Starts health on its own socket, and at an address that several processes use. */
+  async function startHealth(name: string, shared: string) {
     const folder = await mkdtemp(join(tmpdir(), 'kf-'));
     const own = join(folder, 'health.sock');
     await writeFile(own, 'left by a process that was killed');
     const logged: string[] = [];
-    const health = createHealth({
+    const health = new HealthServer({
       address: `unix:${own},${shared}`,
       probe: async () => [],
       problems: () => [name],
@@ -188,18 +198,18 @@ describe('health of two processes in one network', () => {
   const reasonsAt = async (shared: string): Promise<unknown> =>
     (await fetch(`http://${shared}/readyz`)).json();
 
-  test('answers for each by itself, and at the shared address for the older one until that ends', async () => {
+  test('serves each on its own socket, and the older one at the shared address until it stops', async () => {
     const shared = `127.0.0.1:${await freePort()}`;
-    const older = await starting('older', shared);
+    const older = await startHealth('older', shared);
     await eventually(async () =>
       expect(await reasonsAt(shared)).toMatchObject({ reasons: ['older'] }),
     );
-    const newer = await starting('newer', shared);
+    const newer = await startHealth('newer', shared);
     expect(await getOverSocket(newer.own, '/readyz')).toEqual([
       503,
       '{"ready":false,"reasons":["newer"]}\n',
     ]);
-    await eventually(() => expect(newer.log()).toContain('somebody else listens there'));
+    await eventually(() => expect(newer.log()).toContain('the address is in use'));
     expect(await reasonsAt(shared)).toMatchObject({ reasons: ['older'] });
     await older.health.close();
     await eventually(async () =>
@@ -207,13 +217,13 @@ describe('health of two processes in one network', () => {
     );
   });
 
-  test('does not wait longer than its process lives', async () => {
+  test('stops waiting for the address when its process stops', async () => {
     const shared = `127.0.0.1:${await freePort()}`;
-    const older = await starting('older', shared);
+    const older = await startHealth('older', shared);
     await eventually(async () =>
       expect(await reasonsAt(shared)).toMatchObject({ reasons: ['older'] }),
     );
-    const newer = await starting('newer', shared);
+    const newer = await startHealth('newer', shared);
     await newer.health.close();
     await older.health.close();
     await setTimeout(30);
@@ -234,10 +244,10 @@ async function getOverSocket(
   path: string,
 ): Promise<[number | undefined, string]> {
   return new Promise((resolve, reject) => {
-    get({ socketPath, path }, (answer) => {
+    get({ socketPath, path }, (response) => {
       let text = '';
-      answer.setEncoding('utf8').on('data', (part: string) => (text += part));
-      answer.on('end', () => resolve([answer.statusCode, text]));
+      response.setEncoding('utf8').on('data', (part: string) => (text += part));
+      response.on('end', () => resolve([response.statusCode, text]));
     }).on('error', reject);
   });
 }

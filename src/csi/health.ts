@@ -1,75 +1,116 @@
 import { rm } from 'node:fs/promises';
-import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { ListenOptions, Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import { SecretError } from '../core/errors.ts';
 
-/** At an address. Every pod of the cluster may reach it, and a kubelet and some scrapers need a handful. */
+/**
+ * The limit of open connections at one address. Every pod of the cluster may reach it; a kubelet and
+ * some scrapers need a handful.
+ */
 const maxConnections = 50;
 
-/** The server of `/healthz`, `/readyz` and `/metrics`: see {@link createHealth}. */
-export type Health = {
-  /** Resolves to the first address's port, if it has one. @throws SecretError NOT_CONFIGURED where it cannot listen */
-  start(): Promise<number | undefined>;
-  close(): Promise<void>;
-};
-
-/** What {@link createHealth} needs. */
+/** Options of a {@link HealthServer}. */
 export type HealthOptions = {
   /**
-   * `host:port` or `unix:/path`, several with commas. The first must be free. Others are waited for while somebody has them: where pods
-   * share their node's network, two of them have one port between them while one replaces the other.
+   * `host:port` or `unix:/path`, several separated by commas. The first one must be free. The server
+   * waits for another one that is in use: where pods share the network of their node, an old and a
+   * new pod share one port during an update.
    */
   readonly address: string;
-  /** What is wrong with the sockets, as a driver finds them. */
+  /** The problems of the sockets, as a driver sees them. */
   readonly probe: () => Promise<readonly string[]>;
-  /** What keeps this process from being ready. */
+  /** The reasons why this process is not ready. */
   readonly problems: () => readonly string[];
   readonly registry: Registry;
   readonly log: Logger;
-  /** Milliseconds between two tries at an address that somebody else has; default 500. */
+  /** Milliseconds between two tries to listen at an address in use. Default 500. */
   readonly retryMs?: number;
 };
 
-/** An address, as it was written and as Node takes it. */
+/** An address, as the user wrote it and as Node takes it. */
 type Address = { readonly text: string; readonly listen: ListenOptions };
 
-/** Its status, its type and its body. */
-type HealthResponse = readonly [number, string, string];
+type HealthResponse = {
+  readonly status: number;
+  readonly contentType: string;
+  readonly body: string;
+};
 
 /**
  * Serves over HTTP
- *  - `/healthz`: 200 `ok` where this process answers at every socket's path, else 503 and a reason a line
- *  - `/readyz`: 200 or 503, `{"ready": boolean, "reasons": [...]}`: whether every path is ours and listening
+ *  - `/healthz`: 200 `ok` if this process responds on every socket, else 503 and one reason a line
+ *  - `/readyz`: 200 or 503, `{"ready": boolean, "reasons": [...]}`: whether this process owns every
+ *    socket's path and listens on it
  *  - `/metrics`: Prometheus
  */
-export function createHealth(options: HealthOptions): Health {
-  const { address, probe, problems, registry, log, retryMs = 500 } = options;
-  let closed = false;
-  const servers: Server[] = [];
+export class HealthServer {
+  readonly #options: HealthOptions;
+  readonly #servers: Server[] = [];
+  /** Concurrent requests share one probe, and one rendering of the metrics. */
+  readonly #probe: () => Promise<readonly string[]>;
+  readonly #renderMetrics: () => Promise<string>;
+  readonly #busySockets = new WeakSet<Socket>();
+  #closed = false;
 
-  // However many ask at a time, it is found out once.
-  const probeOnce = coalesce(probe);
-  const metricsOnce = coalesce(() => registry.metrics());
-
-  async function createResponse(path: string): Promise<HealthResponse> {
-    if (path === '/healthz') {
-      const reasons = await probeOnce();
-      return [reasons.length === 0 ? 200 : 503, 'text/plain', `${reasons.join('\n') || 'ok'}\n`];
-    }
-    if (path === '/readyz') {
-      const reasons = problems();
-      const ready = reasons.length === 0;
-      return [ready ? 200 : 503, 'application/json', `${JSON.stringify({ ready, reasons })}\n`];
-    }
-    if (path === '/metrics') return [200, registry.contentType, await metricsOnce()];
-    return [404, 'text/plain', 'there are /healthz, /readyz and /metrics\n'];
+  constructor(options: HealthOptions) {
+    this.#options = options;
+    this.#probe = coalesce(options.probe);
+    this.#renderMetrics = coalesce(() => options.registry.metrics());
   }
 
-  const busySockets = new WeakSet<Socket>();
-  const onRequest: RequestListener = ({ url, socket }, response) => {
-    // Nobody whom we serve asks on before he is answered, and thousands of such questions fit into what is read at once.
+  /**
+   * Listens at every address.
+   * @returns the port of the first address, if it has one
+   * @throws SecretError NOT_CONFIGURED if it cannot listen at the first address
+   */
+  async start(): Promise<number | undefined> {
+    const { address, log } = this.#options;
+    const [first, ...others] = address.split(',').map(parseAddress);
+    if (first === undefined) return undefined;
+    const server = await this.#listen(first).catch((error: unknown) => {
+      throw cannotListen(first, error);
+    });
+    for (const other of others)
+      this.#listenWhenFree(other).catch((error: unknown) => {
+        log.error({ address: other.text, code: codeOf(error) }, 'health cannot listen there');
+      });
+    const bound = server.address();
+    return typeof bound === 'object' ? bound?.port : undefined;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    const closed = this.#servers.map((server) => new Promise((resolve) => server.close(resolve)));
+    for (const server of this.#servers) server.closeAllConnections();
+    await Promise.all(closed);
+  }
+
+  async #respond(path: string): Promise<HealthResponse> {
+    if (path === '/healthz') {
+      const reasons = await this.#probe();
+      const body = `${reasons.join('\n') || 'ok'}\n`;
+      return { status: reasons.length === 0 ? 200 : 503, contentType: 'text/plain', body };
+    }
+    if (path === '/readyz') {
+      const reasons = this.#options.problems();
+      const ready = reasons.length === 0;
+      const body = `${JSON.stringify({ ready, reasons })}\n`;
+      return { status: ready ? 200 : 503, contentType: 'application/json', body };
+    }
+    if (path === '/metrics') {
+      const { contentType } = this.#options.registry;
+      return { status: 200, contentType, body: await this.#renderMetrics() };
+    }
+    const body = 'not found: the paths are /healthz, /readyz and /metrics\n';
+    return { status: 404, contentType: 'text/plain', body };
+  }
+
+  #onRequest({ url, socket }: IncomingMessage, response: ServerResponse): void {
+    const busySockets = this.#busySockets;
+    // A health client sends its next request after the response to the previous one. One read from
+    // the socket can hold thousands of pipelined requests.
     if (busySockets.has(socket)) {
       socket.destroy();
       return;
@@ -78,81 +119,64 @@ export function createHealth(options: HealthOptions): Health {
     let openResponse: ServerResponse | undefined = response;
     response.once('close', function (this: ServerResponse) {
       busySockets.delete(this.req.socket);
-      // By it, an answer in the making would keep all that had been asked.
+      // Releases the request: the pending promise below refers to this variable.
       openResponse = undefined;
     });
-    const send = ([status, type, body]: HealthResponse): void =>
-      void openResponse?.writeHead(status, { 'content-type': type }).end(body);
-    createResponse(url?.split('?', 1)[0] ?? '').then(send, () =>
-      send([500, 'text/plain', 'this answer could not be made\n']),
+    const send = ({ status, contentType, body }: HealthResponse): void =>
+      void openResponse?.writeHead(status, { 'content-type': contentType }).end(body);
+    this.#respond(url?.split('?', 1)[0] ?? '').then(send, () =>
+      send({ status: 500, contentType: 'text/plain', body: 'cannot create the response\n' }),
     );
-  };
+  }
 
-  async function open({ listen }: Address): Promise<Server> {
-    // What lies there was left by a process of this container that was killed: each pod has a directory of its own.
+  async #listen({ listen }: Address): Promise<Server> {
+    // A killed process of this container may have left the socket: each pod has its own folder.
     if (listen.path !== undefined) await rm(listen.path, { force: true });
-    const server = createServer(onRequest);
-    boundConnections(server);
+    const server = createServer((request, response) => this.#onRequest(request, response));
+    limitConnections(server);
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen(listen, resolve);
     });
-    servers.push(server);
-    if (closed) server.close();
+    this.#servers.push(server);
+    if (this.#closed) server.close();
     return server;
   }
 
-  async function openWhenFree(address: Address): Promise<void> {
+  async #listenWhenFree(address: Address): Promise<void> {
+    const { log, retryMs = 500 } = this.#options;
     let isWarned = false;
-    while (!closed) {
+    while (!this.#closed) {
       try {
-        await open(address);
+        await this.#listen(address);
         log.info({ address: address.text }, 'health listens');
         return;
       } catch (error) {
         if (codeOf(error) !== 'EADDRINUSE') throw error;
         if (!isWarned)
-          log.warn({ address: address.text }, 'somebody else listens there; health waits for it');
+          log.warn(
+            { address: address.text },
+            'the address is in use; health waits until it is free',
+          );
         isWarned = true;
         await new Promise((resolve) => setTimeout(resolve, retryMs).unref());
       }
     }
   }
-
-  return {
-    async start() {
-      const [first, ...others] = address.split(',').map(parseAddress);
-      if (first === undefined) return undefined;
-      const server = await open(first).catch((error: unknown) => {
-        throw cannotListen(first, error);
-      });
-      for (const other of others)
-        openWhenFree(other).catch((error: unknown) => {
-          log.error({ address: other.text, code: codeOf(error) }, 'health cannot listen there');
-        });
-      const bound = server.address();
-      return typeof bound === 'object' ? bound?.port : undefined;
-    },
-    async close() {
-      closed = true;
-      const ended = servers.map((server) => new Promise((resolve) => server.close(resolve)));
-      for (const server of servers) server.closeAllConnections();
-      await Promise.all(ended);
-    },
-  };
 }
 
-/** Whoever asks while an answer is being made gets that one. */
-function coalesce<T>(make: () => Promise<T>): () => Promise<T> {
-  let making: Promise<T> | undefined;
-  return () => (making ??= make().finally(() => (making = undefined)));
+/** Concurrent calls share one promise. */
+function coalesce<T>(create: () => Promise<T>): () => Promise<T> {
+  let pending: Promise<T> | undefined;
+  return () => (pending ??= create().finally(() => (pending = undefined)));
 }
 
 /**
- * When there are too many, whoever has most loses his oldest: were the newest refused, or the oldest of all let go, one pod would keep the kubelet
- * out. Those who come by a unix socket are one.
+ * Above the limit, closes the oldest connection of the client with the most connections. If the
+ * newest one were refused, or the oldest one of all closed, one pod could lock out the kubelet. All
+ * connections over a unix socket count as one client.
  */
-function boundConnections(server: Server): void {
+function limitConnections(server: Server): void {
   const socketsByClient = new Map<string, Set<Socket>>();
   let count = 0;
   const remove = (client: string, socket: Socket): void => {
@@ -162,10 +186,10 @@ function boundConnections(server: Server): void {
     if (sockets.size === 0) socketsByClient.delete(client);
   };
   server.on('connection', (socket) => {
-    const from = socket.remoteAddress ?? '';
-    socketsByClient.set(from, (socketsByClient.get(from) ?? new Set()).add(socket));
+    const client = socket.remoteAddress ?? '';
+    socketsByClient.set(client, (socketsByClient.get(client) ?? new Set()).add(socket));
     count += 1;
-    socket.once('close', () => remove(from, socket));
+    socket.once('close', () => remove(client, socket));
     if (count <= maxConnections) return;
     const [busiest] = [...socketsByClient].sort(([, a], [, b]) => b.size - a.size);
     const [oldest] = busiest?.[1] ?? [];
@@ -197,7 +221,7 @@ function parseAddress(text: string): Address {
   if (parts === null || Number(parts[3]) > 65_535) {
     throw new SecretError(
       'NOT_CONFIGURED',
-      `${text} is no address of the form host:port or unix:/path`,
+      `${text} is not an address of the form host:port or unix:/path`,
       {
         hint: 'give one as --health-address, such as 0.0.0.0:8095 or [::]:8095',
       },

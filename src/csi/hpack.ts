@@ -1,19 +1,21 @@
-// HPACK (RFC 7541) as far as lengths go: enough to step from one representation of a header block to the next without decoding Huffman or
-// keeping a dynamic table.
+// The lengths of HPACK (RFC 7541): enough to step from one representation of a header block to the
+// next without a Huffman decoder or a dynamic table.
 
 /** `localhost` as a string literal: Huffman-coded, six bytes. */
 const localhost = Buffer.from('86a0e41d139d09', 'hex');
 const localhostLength = 'localhost'.length;
 
-/** Where `:authority` stands in the static table. */
+/** The index of `:authority` in the static table. */
 const authorityIndex = 1;
 
 /**
- * The header block with `localhost` for the value of `:authority`, or undefined where there is nothing to replace or the block cannot be walked.
+ * The header block with `localhost` as the value of `:authority`; undefined if there is nothing to
+ * replace or the block is invalid.
  *
- * Drivers up to 1.5 send the socket's path there, which Node refuses. The representation byte stays: what the sender puts into its dynamic table, the
- * receiver puts there too. An entry of ours is never longer than the sender's, so the receiver's table holds at least what the sender thinks it
- * holds, and indices, which count from the newest entry, agree.
+ * Drivers up to 1.5 send the path of the socket, which Node rejects. The representation byte does
+ * not change, so the receiver adds the same entries to its dynamic table as the sender. The new entry
+ * is never longer than the sender's. Therefore the receiver's table holds at least the entries that
+ * the sender expects, and the indices, which count from the newest entry, agree.
  */
 export function replaceAuthority(block: Buffer): Buffer | undefined {
   const parts: Buffer[] = [];
@@ -32,20 +34,20 @@ export function replaceAuthority(block: Buffer): Buffer | undefined {
   return parts.length === 0 ? undefined : Buffer.concat([...parts, block.subarray(kept)]);
 }
 
-/** A step of the walk: where the representation ends, and the value of a literal `:authority`. */
+/** Where a representation ends, and the value of a literal `:authority`. */
 type Representation = { readonly end: number; readonly authority?: StringLiteral };
 
-/** A string literal: `start` at its length, `bytes` how many follow the length. */
+/** A string literal: `start` is the position of its length, `bytes` its length. */
 type StringLiteral = { readonly start: number; readonly bytes: number; readonly end: number };
 
 function readRepresentation(block: Buffer, start: number): Representation | undefined {
   const first = block[start] ?? 0;
-  // 1.......: an indexed field; 001.....: a new size of the dynamic table. An integer and no more.
+  // 1.......: an indexed field; 001.....: a new size of the dynamic table. Both are one integer.
   if (first >= 0x80 || (first >= 0x20 && first < 0x40)) {
     const integer = readInteger(block, start, first >= 0x80 ? 7 : 5);
     return integer && { end: integer.end };
   }
-  // 01......: a literal that enters the table; 0000.... and 0001....: one that does not.
+  // 01......: a literal that is added to the table; 0000.... and 0001....: one that is not.
   const name = readInteger(block, start, first >= 0x40 ? 6 : 4);
   if (name === undefined) return undefined;
   const nameEnd = name.value === 0 ? readString(block, name.end)?.end : name.end;
@@ -55,8 +57,8 @@ function readRepresentation(block: Buffer, start: number): Representation | unde
 }
 
 /**
- * Whether the value's text has at least the length of `localhost`. Huffman text is longer than its code wherever Huffman was worth using.
- * Go's encoder, whose paths are meant, uses it nowhere else.
+ * Whether the decoded value is at least as long as `localhost`. Go's encoder, which the drivers use,
+ * chooses Huffman only where the code is shorter than the text.
  */
 function mayBecomeLocalhost(block: Buffer, { start, bytes }: StringLiteral): boolean {
   const huffman = (block[start] ?? 0) >= 0x80;
@@ -70,7 +72,7 @@ function readString(block: Buffer, start: number): StringLiteral | undefined {
   return end > block.length ? undefined : { start, bytes: length.value, end };
 }
 
-/** An integer with a prefix of so many bits; undefined where the block ends within it or it could not fit any block. */
+/** An integer with a prefix of `bits` bits; undefined if it is incomplete or larger than any block. */
 function readInteger(
   block: Buffer,
   start: number,

@@ -1,63 +1,57 @@
 import { SecretError } from '../core/errors.ts';
 
-/** A mount under way, until its last byte has left or its caller has. */
+/** A mount from its request until its stream has closed. */
 export type InFlightMount = {
-  /** Answers with this error, unless it is answered already. */
+  /** Responds with this error, unless the mount has a response already. */
   fail(error: SecretError): void;
 };
 
-/** All mounts under way: see {@link createInFlightMounts}. */
-export type InFlightMounts = {
-  readonly size: number;
-  add(call: InFlightMount): void;
-  remove(call: InFlightMount): void;
+/**
+ * The mounts in flight. When the process stops, each of them gets a final status: a stream that
+ * closes without one is not final for the driver.
+ */
+export class InFlightMounts {
+  readonly #mounts = new Set<InFlightMount>();
+  #drained = false;
+  #onIdle = (): void => undefined;
+
+  get size(): number {
+    return this.#mounts.size;
+  }
+
+  add(mount: InFlightMount): void {
+    this.#mounts.add(mount);
+    if (this.#drained) mount.fail(shuttingDown());
+  }
+
+  remove(mount: InFlightMount): void {
+    this.#mounts.delete(mount);
+    if (this.#mounts.size === 0) this.#onIdle();
+  }
+
   /**
-   * Waits until none is under way, at most `graceMs`. Then answers those that are left, and from then on every new one at once, with SHUTTING_DOWN:
-   * a stream that closes without a status would be no final answer.
+   * Waits at most `graceMs` until no mount is in flight. Then it fails the remaining mounts, and
+   * every later one at once, with SHUTTING_DOWN.
    */
-  drain(graceMs: number): Promise<void>;
-};
-
-/** Keeps the mounts under way, so that none is left without an answer when the process ends. */
-export function createInFlightMounts(): InFlightMounts {
-  const calls = new Set<InFlightMount>();
-  let drained = false;
-  let onIdle = (): void => undefined;
-
-  return {
-    get size() {
-      return calls.size;
-    },
-    add(call) {
-      calls.add(call);
-      if (drained) call.fail(shuttingDown());
-    },
-    remove(call) {
-      calls.delete(call);
-      if (calls.size === 0) onIdle();
-    },
-    async drain(graceMs) {
-      if (calls.size > 0) {
-        await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, graceMs);
-          onIdle = () => {
-            clearTimeout(timer);
-            resolve();
-          };
-        });
-      }
-      drained = true;
-      for (const call of calls) call.fail(shuttingDown());
-    },
-  };
+  async drain(graceMs: number): Promise<void> {
+    if (this.#mounts.size > 0) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, graceMs);
+        this.#onIdle = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    this.#drained = true;
+    for (const mount of this.#mounts) mount.fail(shuttingDown());
+  }
 }
 
 function shuttingDown(): SecretError {
   return new SecretError(
     'SHUTTING_DOWN',
     'Keyferry stops on this node and did not finish the mount in time',
-    {
-      hint: 'the kubelet tries again, and its successor serves it',
-    },
+    { hint: 'the kubelet tries again, and the next Keyferry process serves it' },
   );
 }

@@ -5,7 +5,7 @@ import protobuf from 'protobufjs';
 import type { Message } from './protobuf.ts';
 import * as messages from './messages.ts';
 
-/** protobufjs, with the messages of proto/provider.proto. */
+/** The messages of proto/provider.proto in protobufjs. */
 const root = protobuf.loadSync(join(import.meta.dirname, '../../proto/provider.proto'));
 
 const text = fc.string({ unit: 'grapheme', maxLength: 300 });
@@ -41,10 +41,10 @@ const names = Object.keys(samples) as (keyof typeof samples)[];
 
 describe.each(names)('%s', (name) => {
   const type = root.lookupType(`v1alpha1.${name}`);
-  const theirs = {
+  const reference = {
     encode: (value: object) => Buffer.from(type.encode(type.fromObject(value)).finish()),
     decode: (bytes: Buffer): object => ({
-      // What protobufjs calls null is undefined here.
+      // protobufjs has null where Keyferry has undefined.
       ...Object.fromEntries(
         Object.entries(type.toObject(type.decode(bytes), { defaults: true, arrays: true })).map(
           ([key, value]) => [key, value ?? undefined],
@@ -54,44 +54,44 @@ describe.each(names)('%s', (name) => {
   };
   const sample = samples[name] as fc.Arbitrary<object>;
 
-  test('is written so that protobufjs reads it, and the other way round', () => {
+  test('is compatible with protobufjs in both directions', () => {
     fc.assert(
       fc.property(sample, (value) => {
-        expect(theirs.decode(ownMessages[name].encode(value))).toEqual(value);
-        expect(ownMessages[name].decode(theirs.encode(value))).toEqual(value);
+        expect(reference.decode(ownMessages[name].encode(value))).toEqual(value);
+        expect(ownMessages[name].decode(reference.encode(value))).toEqual(value);
       }),
     );
   });
 
-  test('cut off is read as protobufjs reads it, or refused', () => {
+  test('is decoded as in protobufjs, or rejected, when it is truncated', () => {
     fc.assert(
       fc.property(sample, fc.nat(), (value, length) => {
-        const bytes = theirs.encode(value);
+        const bytes = reference.encode(value);
         const cut = bytes.subarray(0, length % (bytes.length + 1));
         expect(outcome(() => ownMessages[name].decode(cut))).toEqual(
-          outcome(() => theirs.decode(cut)),
+          outcome(() => reference.decode(cut)),
         );
       }),
     );
   });
 
-  test('garbled is refused, or read as protobufjs reads it', () => {
+  test('is decoded as in protobufjs, or rejected, when a byte is changed', () => {
     fc.assert(
       fc.property(sample, fc.nat(), fc.nat(255), (value, place, byte) => {
-        const bytes = theirs.encode(value);
+        const bytes = reference.encode(value);
         bytes[place % bytes.length] = byte;
-        const [mine, other] = [
+        const [own, expected] = [
           outcome(() => ownMessages[name].decode(bytes)),
-          outcome(() => theirs.decode(bytes)),
+          outcome(() => reference.decode(bytes)),
         ];
-        // It refuses tags of more than five bytes, which nobody writes; ours are skipped with their fields.
-        if (!('refused' in other)) expect(mine).toEqual(other);
+        // protobufjs rejects tags of more than five bytes, which no encoder writes. Keyferry skips them.
+        if (!('rejected' in expected)) expect(own).toEqual(expected);
       }),
       { numRuns: 1_000 },
     );
   });
 
-  test('with fields of a later version loses only those', () => {
+  test('ignores unknown fields and keeps the others', () => {
     fc.assert(
       fc.property(sample, (value) => {
         const later = protobuf.Writer.create()
@@ -99,7 +99,7 @@ describe.each(names)('%s', (name) => {
           .string('new')
           .uint32(98 << 3)
           .int32(-1);
-        const bytes = Buffer.concat([later.finish(), theirs.encode(value), later.finish()]);
+        const bytes = Buffer.concat([later.finish(), reference.encode(value), later.finish()]);
         expect(ownMessages[name].decode(bytes)).toEqual(value);
       }),
     );
@@ -110,6 +110,6 @@ function outcome(decode: () => object): object {
   try {
     return decode();
   } catch {
-    return { refused: true };
+    return { rejected: true };
   }
 }

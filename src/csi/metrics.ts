@@ -1,9 +1,9 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 
-/** What the transport counts. */
+/** The metrics of the transport. */
 export type CsiMetrics = ReturnType<typeof createCsiMetrics>;
 
-/** Registers the transport's metrics. `inFlight` counts the mounts that are not answered yet. */
+/** Registers the metrics of the transport. `inFlight` returns the number of mounts in flight. */
 export function createCsiMetrics(registry: Registry, inFlight: () => number = () => 0) {
   const registers = [registry];
   return {
@@ -15,22 +15,22 @@ export function createCsiMetrics(registry: Registry, inFlight: () => number = ()
     }),
     socketRebinds: new Counter({
       name: 'keyferry_socket_rebinds_total',
-      help: 'How often the socket had gone and was bound again.',
+      help: 'How often the path was gone and the socket was bound again.',
       labelNames: ['provider'],
       registers,
     }),
     requestsInFlight: new Gauge({
       name: 'keyferry_requests_in_flight',
-      help: 'Mounts that are not answered yet.',
+      help: 'Mounts that have no response yet.',
       registers,
-      // Counted when asked for, so that a mount does not pay for it.
+      // Set when Prometheus scrapes, so that it costs a mount nothing.
       collect() {
         this.set(inFlight());
       },
     }),
     transportFailures: new Counter({
       name: 'keyferry_transport_failures_total',
-      help: 'Mounts that the transport itself ended: too late, too large, given up, at shutdown, by a defect.',
+      help: 'Mounts that the transport itself ended: too late, too large, cancelled, at shutdown, by a defect.',
       labelNames: ['provider', 'code'],
       registers,
     }),

@@ -7,19 +7,20 @@ import type { Volume } from '../mount/types.ts';
 import type { DriverMount, RawMountRequest } from './mount-request.ts';
 import type { FailureStatus, UnaryCall } from './grpc/server.ts';
 import type { InFlightMount, InFlightMounts } from './in-flight-mounts.ts';
-import { type MountResponse, encodeResponse, mountRequest, sizeOfResponse } from './messages.ts';
+import { type MountResponse, PreparedResponse, mountRequest } from './messages.ts';
 import type { CsiMetrics } from './metrics.ts';
 
-/** The volume as the driver's message. `MountResponse.error` stays out of it: with a code there the driver drops the text. */
+/** The volume as a message for the driver. `error` is never set: with a code there, the driver drops the text. */
 export function toResponse({ files, versions }: Volume): MountResponse {
   return { objectVersion: versions, error: undefined, files };
 }
 
 /**
- * The length in bytes of the volume's message, by arithmetic: a volume too large is not to be copied first.
- * @throws SecretError INTERNAL where the volume is none (an empty one would leave the old files in place), RESPONSE_TOO_LARGE beyond `maxBytes`
+ * The response with this volume. Its size is known before any file is copied.
+ * @throws SecretError INTERNAL for a volume without files or versions (with an empty volume, the
+ *   driver would keep the old files), RESPONSE_TOO_LARGE above `maxBytes`
  */
-export function measureResponse(volume: Volume, maxBytes: number): number {
+export function prepareResponse(volume: Volume, maxBytes: number): PreparedResponse {
   const { files, versions } = volume;
   if (
     files.length === 0 ||
@@ -27,12 +28,12 @@ export function measureResponse(volume: Volume, maxBytes: number): number {
     versions.some(({ version }) => version === '')
   ) {
     throw new SecretError('INTERNAL', 'the mount made a volume without files or versions', {
-      hint: 'nothing was sent, the pod keeps what it has; please report this',
+      hint: 'nothing was sent, and the pod keeps the files it has; please report this',
     });
   }
-  const bytes = sizeOfResponse(toResponse(volume));
-  if (bytes > maxBytes) throw responseTooLarge(volume, bytes, maxBytes);
-  return bytes;
+  const response = new PreparedResponse(toResponse(volume));
+  if (response.bytes > maxBytes) throw responseTooLarge(volume, response.bytes, maxBytes);
+  return response;
 }
 
 function responseTooLarge({ files }: Volume, bytes: number, maxBytes: number): SecretError {
@@ -49,38 +50,43 @@ function responseTooLarge({ files }: Volume, bytes: number, maxBytes: number): S
   );
 }
 
-/** The status with which a failure leaves: always a final one (docs/adr/0002), its text one printable line. */
+/** The status of an error. It is always final (docs/adr/0002), and its text is one printable line. */
 export function toStatus(error: SecretError): FailureStatus {
   return { status: codes[error.code].grpc, text: statusText(error.event) };
 }
 
-/** The kubelet's patience is 120 s; what it does not hear of within, it takes for a failure that is not final. */
+/** The kubelet waits 120 s for a mount. A mount without a result by then has no final failure. */
 const maxMountMs = 110_000;
-/** Bytes of a request and of an answer that need no room: a class has a few kilobytes, and must not wait behind megabytes of others. */
-const [unlimitedRequestBytes, unlimitedResponseBytes] = [32 * 1024, 16 * 1024];
+/**
+ * Requests and responses up to this size do not wait for the memory limiters: a class has a few
+ * kilobytes, and must not wait behind megabytes of others.
+ */
+const unlimitedRequestBytes = 32 * 1024;
+const unlimitedResponseBytes = 16 * 1024;
 
-/** What all mounts of one provider share. */
+/** The options that all mounts of one provider share. */
 export type MountHandlerOptions = {
   readonly provider: string;
   readonly mount: DriverMount;
   readonly maxResponseBytes: number;
-  /** For responses in the making. */
+  /** Limits the bytes of encoded responses that are not sent yet. */
   readonly responseMemory: MemoryLimiter;
-  /** For large requests, from the moment they are looked at to their answer. */
+  /** Limits the bytes of large requests, from their decoding until their stream has closed. */
   readonly requestMemory: MemoryLimiter;
   readonly inFlightMounts: InFlightMounts;
   readonly log: Logger;
   readonly metrics: CsiMetrics;
 };
 
-/** Milliseconds that a mount may take, given the caller's own: early enough for a final answer to arrive. */
+/** The time limit of a mount for a caller's remaining time: a final status must still arrive in time. */
 export function mountTimeoutMs(remainingMs: number): number {
   return Math.max(0, Math.min(maxMountMs, Math.max(remainingMs - 10_000, remainingMs / 2)));
 }
 
 /**
- * One Mount from request to status. Answers once, with a volume or a final status, when the mount settles, the time is up, the caller leaves or the
- * process ends, whichever comes first and whether or not the mount heeds its signal.
+ * Handles one Mount call, from its request to its status. Responds once, with a volume or a final
+ * status: when the mount ends, at the time limit, when the caller cancels or when the process stops,
+ * whichever comes first and whether or not the mount observes its signal.
  */
 export function handleMount(
   call: UnaryCall,
@@ -110,7 +116,7 @@ export function handleMount(
     respond();
   }
 
-  /** For failures that the mount itself has told of. */
+  /** For errors that the mount itself has reported. */
   function fail(error: SecretError): void {
     respondOnce(() => {
       controller.abort(error);
@@ -118,7 +124,7 @@ export function handleMount(
     });
   }
 
-  /** For those that nobody else tells of. */
+  /** For errors that no other part reports. */
   function failAndReport(error: SecretError): void {
     if (responded) return;
     const { code, cause } = error;
@@ -128,7 +134,8 @@ export function handleMount(
   }
 
   async function send(volume: Volume): Promise<void> {
-    const bytes = measureResponse(volume, maxResponseBytes);
+    const response = prepareResponse(volume, maxResponseBytes);
+    const { bytes } = response;
     if (bytes > unlimitedResponseBytes) {
       const release =
         responseMemory.tryAcquire(bytes) ??
@@ -137,7 +144,7 @@ export function handleMount(
       releaseResponseMemory = release;
     }
     metrics.responseBytes.observe({ provider }, bytes);
-    respondOnce(() => call.respond(encodeResponse(toResponse(volume))));
+    respondOnce(() => call.respond(response.toFrame()));
   }
 
   async function run(): Promise<void> {
@@ -163,18 +170,19 @@ export function handleMount(
   const timer = setTimeout(() => failAndReport(mountTimedOut(ms)), ms);
   const inFlight: InFlightMount = { fail: failAndReport };
   inFlightMounts.add(inFlight);
-  call.onStreamClose(() => {
+  call.onClose(() => {
     inFlightMounts.remove(inFlight);
     releaseResponseMemory?.();
     releaseRequestMemory?.();
-    if (!responded) failAndReport(new SecretError('CANCELLED', 'the driver gave this request up'));
+    if (!responded) failAndReport(new SecretError('CANCELLED', 'the driver cancelled the request'));
   });
   run().catch((thrown: unknown) => failAndReport(toSecretError(thrown)));
 }
 
 /**
- * What the mount is told. The signal, the dearest part of a cached mount, is made when first looked at. A class for its getter's sake: one in an
- * object literal makes a hidden class for every object, which was measured to cost more than all the rest of the transport.
+ * The context of a mount. It creates the signal, the most expensive part of a cached mount, at its
+ * first use. A getter in an object literal would give every object its own hidden class, which was
+ * measured to cost more than the rest of the transport. Therefore this is a class.
  */
 class LazyMountContext implements MountContext {
   readonly provider: string;
@@ -203,7 +211,7 @@ function decodeRequest(message: Buffer): ReturnType<typeof mountRequest.decode> 
   try {
     return mountRequest.decode(message);
   } catch (cause) {
-    throw new SecretError('INVALID_REQUEST', 'what came is no Mount request', {
+    throw new SecretError('INVALID_REQUEST', 'the message is not a Mount request', {
       hint: 'only a Secrets Store CSI driver should call this socket',
       cause,
     });
@@ -215,12 +223,12 @@ function mountTimedOut(ms: number): SecretError {
     'DEADLINE',
     `the mount was not finished within ${Math.round(ms / 100) / 10} s`,
     {
-      hint: 'the store, or what it takes to log in there, does not answer in time',
+      hint: 'the store, or the service that logs in to it, does not respond in time',
     },
   );
 }
 
-/** Name and stack frames; the message of a foreign error could hold anything (JSON.parse quotes what it read). */
+/** Name and stack frames. The message of a foreign error may hold a secret: JSON.parse quotes its input. */
 function describeThrown(thrown: unknown): { errorName?: string; frames?: string[] } {
   if (typeof thrown !== 'object' || thrown === null || !('stack' in thrown)) return {};
   const frames = String(thrown.stack).match(/^ {4}at .*$/gm) ?? [];

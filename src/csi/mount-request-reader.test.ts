@@ -26,13 +26,13 @@ function raw(
   };
 }
 
-describe('a request that comes again', () => {
-  test('with the same text is not read again', () => {
+describe('a repeated request', () => {
+  test('with the same text is not parsed again', () => {
     const read = createRequestReader();
     const first = read(raw('t1'), 'local');
-    // Equal, and yet another string.
+    // An equal text in another string.
     expect(read(structuredClone(raw('t1')), 'local')).toBe(first);
-    // What the driver has mounted is nothing that is read here.
+    // The current versions are not part of the parsed request.
     expect(read({ ...raw('t1'), currentVersions: [{ id: 'a', version: '2' }] }, 'local')).toBe(
       first,
     );
@@ -45,15 +45,15 @@ describe('a request that comes again', () => {
     ['another namespace', raw('t1', {}, { [`${kubernetes}pod.namespace`]: 'bank' }), 'local'],
     ['keys', raw('t1', { secrets: '{"id":"key"}' }), 'local'],
     ['another target path', raw('t1', { targetPath: '/pods/7f1c9bb2/other' }), 'local'],
-    ['the same, to another provider', raw('t1'), 'aws'],
-  ])('with %s is', (_, other, provider) => {
+    ['another provider', raw('t1'), 'aws'],
+  ])('with %s is parsed', (_, other, provider) => {
     const read = createRequestReader();
-    const known = read(raw('t1'), 'local');
+    const first = read(raw('t1'), 'local');
     expect(read(other, provider)).toEqual(createRequestReader()(other, provider));
-    expect(read(other, provider)).not.toBe(known);
+    expect(read(other, provider)).not.toBe(first);
   });
 
-  test('is not kept where it brought keys', () => {
+  test('is not kept when the pod supplies keys', () => {
     const read = createRequestReader();
     const withKeys = raw('t1', { secrets: '{"id":"key"}' });
     const first = read(withKeys, 'local');
@@ -61,26 +61,26 @@ describe('a request that comes again', () => {
     expect(read(withKeys, 'local')).toEqual(first);
   });
 
-  test('is refused again where it was', () => {
+  test('is rejected again when it is invalid', () => {
     const read = createRequestReader();
     for (let time = 0; time < 2; time++)
       expect(() => read(raw('t1', { permission: 'all' }), 'local')).toThrow('permission');
   });
 
-  test('is forgotten after ten minutes, tokens and all, whether or not it comes', () => {
+  test('is removed after ten minutes with its tokens, whether or not it is repeated', () => {
     jest.useFakeTimers({ doNotFake: ['performance'] });
     let ms = 1;
     try {
       const read = createRequestReader(() => ms);
-      const passes = (minutes: number): void => {
+      const advance = (minutes: number): void => {
         ms += minutes * 60_000;
         jest.advanceTimersByTime(minutes * 60_000);
       };
       const first = read(raw('t1'), 'local');
-      passes(9);
+      advance(9);
       expect(read(raw('t1'), 'local')).toBe(first);
       expect(jest.getTimerCount()).toBe(1);
-      passes(2);
+      advance(2);
       expect(jest.getTimerCount()).toBe(0);
       expect(read(raw('t1'), 'local')).not.toBe(first);
     } finally {
@@ -88,7 +88,7 @@ describe('a request that comes again', () => {
     }
   });
 
-  test('of hundreds of large classes is forgotten before they fill the memory', () => {
+  test('of large classes is removed before they fill the memory', () => {
     const read = createRequestReader();
     const large = (volume: number): RawMountRequest =>
       raw('t1', { targetPath: `/pods/${volume}` }, { objects: 'x'.repeat(100_000) });

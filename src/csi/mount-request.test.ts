@@ -29,7 +29,7 @@ const errorOf = (request: RawMountRequest): SecretError =>
   thrownError(() => parseRequest(request, 'local'));
 
 describe('a mount request', () => {
-  test.each(['attributes', 'secrets', 'tokens'])('brings a bounded number of %s', (what) => {
+  test.each(['attributes', 'secrets', 'tokens'])('has a limited number of %s', (what) => {
     const many = Object.fromEntries(Array.from({ length: 201 }, (_, index) => [`k${index}`, '']));
     const tokens = JSON.stringify(
       Object.fromEntries(Object.keys(many).map((key) => [key, { token: 'x' }])),
@@ -43,7 +43,7 @@ describe('a mount request', () => {
     expect(errorOf(request).message).toContain('more than 200');
   });
 
-  test('says who asks, and for what, without the driver’s own keys', () => {
+  test('gives the workload and the parameters, without the keys of the driver', () => {
     const { workload, parameters, permission } = parseRequest(
       raw({ objects: '- x', region: 'eu-1' }),
       'local',
@@ -73,7 +73,7 @@ describe('a mount request', () => {
     expect(inspect(workload, { depth: 9 })).not.toContain('a.b.c');
   });
 
-  test('takes tokens that stand among the secrets, and never as a key the workload brought', () => {
+  test('reads tokens among the secrets, and not as keys of the workload', () => {
     const tokens = JSON.stringify({ aud: { token: 'a.b.c' } });
     const secrets = JSON.stringify({
       access_key: 'k',
@@ -84,11 +84,11 @@ describe('a mount request', () => {
     expect(workload.tokens.has('aud')).toBe(true);
   });
 
-  test.each(['null', '', '{}'])('has no keys where secrets are "%s"', (secrets) => {
+  test.each(['null', '', '{}'])('has no keys when the secrets are "%s"', (secrets) => {
     expect(parseRequest(raw({}, { secrets }), 'local').workload.secrets.size).toBe(0);
   });
 
-  test('tells volumes apart by target path, and without one by provider', () => {
+  test('distinguishes volumes by target path, and without one by provider', () => {
     const volume = (targetPath: string, provider: string): string =>
       parseRequest(raw({}, { targetPath }), provider).workload.volume;
     expect(volume('/a', 'local')).not.toBe(volume('/b', 'local'));
@@ -108,9 +108,9 @@ describe('a mount request', () => {
     ['an attribute that is a number', { attributes: '{"a":1}' }],
     ['secrets that are not JSON', { secrets: 's3cret' }],
     ['a permission that is octal text', { permission: '0x1FF' }],
-    ['a permission beyond 0777', { permission: '512' }],
+    ['a permission above 0777', { permission: '512' }],
     ['a missing permission', { permission: '' }],
-  ])('is refused with %s, without quoting it', (_, change) => {
+  ])('is rejected with %s, without quoting it', (_, change) => {
     const error = errorOf({ ...raw({}), ...change });
     expect(error.code).toBe('INVALID_REQUEST');
     expect(error.summary).not.toContain('s3cret');
@@ -122,15 +122,15 @@ describe('a mount request', () => {
     expect(errorOf(raw({ [key]: '../etc' })).hint).toContain('podInfoOnMount');
   });
 
-  test('is refused with a target path that is none', () => {
+  test('is rejected with an oversized target path', () => {
     expect(errorOf(raw({}, { targetPath: '/'.repeat(4_097) })).message).toContain('target path');
   });
 
-  test('is refused beyond 1 MiB', () => {
+  test('is rejected above 1 MiB', () => {
     expect(errorOf(raw({ objects: 'x'.repeat(1024 * 1024) })).message).toContain('1 MiB');
   });
 
-  test('fails in no other way, whatever comes', () => {
+  test('fails only with SecretError, whatever its text is', () => {
     fc.assert(
       fc.property(
         fc.string(),

@@ -5,17 +5,17 @@ import type { SuppliedToken, Parameters, Workload } from '../core/workload.ts';
 import type { Mount, MountContext } from '../mount/mount.ts';
 import type { MountRequest, Volume } from '../mount/types.ts';
 
-/** The driver's MountRequest as it came over the socket. `attributes` and `secrets` hold tokens and keys: never log them. */
+/** The driver's MountRequest as received. `attributes` and `secrets` hold tokens and keys: never log them. */
 export type RawMountRequest = {
   /** JSON object of strings. */
   readonly attributes: string;
   /** JSON object of strings, `null`, or empty. */
   readonly secrets: string;
-  /** Compared, never opened. */
+  /** Identifies the volume. It is never opened. */
   readonly targetPath: string;
-  /** JSON number: the mode of files, in decimal. */
+  /** JSON number: the mode of the files, in decimal. */
   readonly permission: string;
-  /** A hint at most: drivers from 1.6 on send none. */
+  /** Not relied on: drivers from 1.6 on send none. */
   readonly currentVersions: readonly { readonly id: string; readonly version: string }[];
 };
 
@@ -23,17 +23,20 @@ const kubernetes = 'csi.storage.k8s.io/';
 const tokensKey = `${kubernetes}serviceAccount.tokens`;
 const classKey = 'secretProviderClass';
 const maxAttributesBytes = 1024 * 1024;
-/** As long as a path can be; it is remembered for each volume. */
+/** The limit of Linux for a path. The cache keeps the path of each volume. */
 const maxPathLength = 4_096;
-/** Attributes, secrets and tokens, of each: many times what a class has. Each costs memory, and an unknown parameter a warning. */
+/**
+ * The limit for the attributes, the secrets and the tokens each: many times what a class has. Each
+ * entry costs memory, and an unknown parameter a warning.
+ */
 const maxEntries = 200;
-/** Names of namespaces, pods and accounts: they enter metrics, logs and API paths, so nothing else may stand there. */
+/** Names of namespaces, pods and accounts. They enter metrics, logs and API paths. */
 const kubernetesName = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
 const podUid = /^[A-Za-z0-9-]{1,128}$/;
 
 /**
- * Reads the driver's request. The driver overwrites its own keys (`csi.storage.k8s.io/*`,
- * `secretProviderClass`) in every request, so the parameters of the class leave them out.
+ * Parses the driver's request. The driver sets its own keys (`csi.storage.k8s.io/*`,
+ * `secretProviderClass`) in every request, so they are not parameters of the class.
  * @throws SecretError INVALID_REQUEST
  */
 export function parseRequest(raw: RawMountRequest, provider: string): MountRequest {
@@ -71,7 +74,7 @@ export type PodVolume = {
   readonly serviceAccount: string | undefined;
   readonly pod: string | undefined;
   readonly uid: string | undefined;
-  /** What tells the volumes of one pod apart: the target path, or the provider. */
+  /** Distinguishes the volumes of one pod: the target path, or the provider. */
   readonly volume: string;
   readonly className: string | undefined;
   readonly tokens: Workload['tokens'];
@@ -80,7 +83,7 @@ export type PodVolume = {
 
 /**
  * The workload of a pod.
- * @throws SecretError INVALID_REQUEST for a name or uid that Kubernetes does not give
+ * @throws SecretError INVALID_REQUEST for a name or uid that is not valid in Kubernetes
  */
 export function buildWorkload(podVolume: PodVolume): Workload {
   const { volume, className, tokens, secrets } = podVolume;
@@ -107,7 +110,7 @@ function checkAttribute(name: string, value: string | undefined, pattern: RegExp
   );
 }
 
-/** A JSON object of strings; `null` is an empty one. The text may hold secrets: no message quotes it. */
+/** Parses a JSON object of strings; `null` is an empty one. No message quotes the text: it may hold secrets. */
 function stringMap(text: string, what: string): Parameters {
   let parsed: unknown;
   try {
@@ -120,7 +123,7 @@ function stringMap(text: string, what: string): Parameters {
   }
   if (parsed === null) return noParameters;
   if (typeof parsed !== 'object' || Array.isArray(parsed)) throw notStrings(what);
-  // Keys are the user's: nothing may be found in it that is not there.
+  // The keys come from the user: an inherited property must never be found.
   const map = Object.setPrototypeOf(parsed, null) as Record<string, unknown>;
   let entries = 0;
   for (const key in map) {
@@ -165,14 +168,14 @@ function parseTokens(text: string | undefined): ReadonlyMap<string, SuppliedToke
   return tokens;
 }
 
-/** From Kubernetes 1.35 on the tokens can stand among the secrets too; they are no keys of the workload's. */
+/** From Kubernetes 1.35 on, the secrets may hold the tokens too. They are not keys that the pod supplies. */
 function podSuppliedSecrets(secrets: Parameters): ReadonlyMap<string, Redacted> {
   const names = Object.keys(secrets).filter((name) => !name.startsWith(kubernetes));
   return new Map(names.map((name) => [name, new Redacted(secrets[name] ?? '')]));
 }
 
 /**
- * The parameters among a request's attributes: all but the driver's own keys.
+ * The parameters of the class: all attributes except the driver's own keys.
  * @throws SecretError INVALID_REQUEST for more than 200 entries
  */
 export function withoutDriverKeys(attributes: Parameters): Parameters {
@@ -196,7 +199,7 @@ function parsePermission(text: string): number {
 function tooMany(what: string): SecretError {
   return invalid(
     `the ${what} have more than ${maxEntries} entries`,
-    'leave out what no provider reads',
+    'remove the entries that no provider reads',
   );
 }
 
@@ -208,7 +211,10 @@ function invalid(message: string, hint: string): SecretError {
   return new SecretError('INVALID_REQUEST', message, { hint });
 }
 
-/** Volumes and the characters of their requests. Tokens among them are kept for a few of the driver's rounds, of two minutes by default, and no longer. */
+/**
+ * Limits the volumes and the characters of their requests. Tokens in them are kept for a few rounds
+ * of the driver, which take two minutes each by default.
+ */
 const cacheLimits = {
   max: 1_000,
   maxSize: 4 * 1024 * 1024,
@@ -222,10 +228,11 @@ type CachedRequest = Pick<RawMountRequest, 'attributes' | 'secrets' | 'permissio
 };
 
 /**
- * {@link parseRequest}, which remembers what it made of each volume's last request: until a token is renewed the driver asks with the very same
- * text, and reading it was measured to be a fifth of a cached mount. Requests that bring keys of their own are read anew each time: those are
- * valid for years, and not for us to keep.
- * @param now milliseconds of a clock that is never set
+ * {@link parseRequest} with a cache of each volume's last request. Until a token is renewed, the
+ * driver sends the same text, and parsing it was measured to take a fifth of a cached mount.
+ * Requests with keys of the pod's own are parsed every time: such keys are valid for years, and this
+ * cache must not retain them.
+ * @param now milliseconds of a monotonic clock
  */
 export function createRequestReader(now = (): number => performance.now()): typeof parseRequest {
   const lastRequests = new LRUCache<string, CachedRequest>({ ...cacheLimits, perf: { now } });
@@ -249,12 +256,12 @@ export function createRequestReader(now = (): number => performance.now()): type
   };
 }
 
-/** A mount of the driver's request as it stands. Rejects only with SecretError. */
+/** Mounts a request of the driver. Rejects only with SecretError. */
 export type DriverMount = (request: RawMountRequest, context: MountContext) => Promise<Volume>;
 
 /**
  * Parses each request of the driver and mounts it.
- * @param deps.onInvalid reports a request that never becomes a mount
+ * @param deps.onInvalid reports a request that cannot be parsed
  */
 export function createDriverMount({
   mount,

@@ -1,29 +1,32 @@
 import { Reader, Writer } from 'protobufjs/minimal.js';
 
-/** A protobuf message between its two shapes: an object, and its bytes. */
+/** Converts a protobuf message between an object and its bytes. */
 export type Message<T> = {
   encode(value: T): Buffer;
-  /** What did not come has its type's default, what is unknown is skipped, as proto3 has it. @throws where the bytes are no such message */
+  /**
+   * As in proto3, a missing field has the default of its type, and an unknown field is skipped.
+   * @throws Error if the bytes are not such a message
+   */
   decode(bytes: Uint8Array): T;
-  /** As a part of another message. */
+  /** For a message inside another one. */
   readonly part: {
     write(writer: Writer, value: T): void;
     read(reader: Reader, end: number): T;
   };
 };
 
-/** One field: its number and wire type in one, and how its value travels. */
+/** One field: its tag (field number and wire type), and how its value is read and written. */
 export type Field<V> = {
   readonly tag: number;
   readonly initial: () => V;
-  /** @param before what has come of it already */
-  readonly read: (reader: Reader, before: V) => V;
+  /** @param previous the value read so far, for a field that occurs several times */
+  readonly read: (reader: Reader, previous: V) => V;
   readonly write: (writer: Writer, value: V) => void;
 };
 
 const [varint, lengthDelimited] = [0, 2];
 
-/** A message of these fields. */
+/** Defines a message by its fields. */
 export function message<T extends object>(fields: {
   readonly [K in keyof T]-?: Field<T[K]>;
 }): Message<T> {
@@ -94,9 +97,9 @@ export function repeated<T>(number: number, of: Message<T>): Field<readonly T[]>
   return {
     tag: one.tag,
     initial: () => [],
-    read(reader, before) {
-      (before as T[]).push(one.read(reader, undefined) as T);
-      return before;
+    read(reader, previous) {
+      (previous as T[]).push(one.read(reader, undefined) as T);
+      return previous;
     },
     write: (writer, values) => values.forEach((value) => one.write(writer, value)),
   };

@@ -1,9 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { readMessage } from './grpc/wire.ts';
-import { mountResponse } from './messages.ts';
-import { encodeResponse } from './messages.ts';
-import { measureResponse, toResponse } from './mount-handler.ts';
+import { PreparedResponse, mountResponse } from './messages.ts';
+import { prepareResponse, toResponse } from './mount-handler.ts';
 
 const text = fc.string({ unit: 'grapheme', maxLength: 200 });
 const anyVolume = fc.record({
@@ -24,30 +23,32 @@ const anyVolume = fc.record({
   }),
 });
 
-describe('the length of a response', () => {
-  test('is what its message takes, to the byte', () => {
+describe('a prepared response', () => {
+  test('knows the exact size of its message', () => {
     fc.assert(
       fc.property(anyVolume, (volume) => {
-        expect(measureResponse(volume, Infinity)).toBe(
+        expect(prepareResponse(volume, Infinity).bytes).toBe(
           mountResponse.encode(toResponse(volume)).length,
         );
       }),
     );
   });
 
-  test('and its bytes are those of the general writer', () => {
+  test('has the same bytes as the general encoder writes', () => {
     fc.assert(
       fc.property(anyVolume, (volume) => {
         const response = toResponse(volume);
-        expect(readMessage(encodeResponse(response))).toEqual(mountResponse.encode(response));
+        expect(readMessage(new PreparedResponse(response).toFrame())).toEqual(
+          mountResponse.encode(response),
+        );
       }),
     );
   });
 
-  test('may be the limit and no more', () => {
+  test('may be as large as the limit and no larger', () => {
     const [volume] = fc.sample(anyVolume, 1);
-    const bytes = measureResponse(volume!, Infinity);
-    expect(measureResponse(volume!, bytes)).toBe(bytes);
-    expect(() => measureResponse(volume!, bytes - 1)).toThrow(`takes ${bytes} bytes`);
+    const { bytes } = prepareResponse(volume!, Infinity);
+    expect(prepareResponse(volume!, bytes).bytes).toBe(bytes);
+    expect(() => prepareResponse(volume!, bytes - 1)).toThrow(`takes ${bytes} bytes`);
   });
 });

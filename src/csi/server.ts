@@ -8,193 +8,197 @@ import { SecretError } from '../core/errors.ts';
 import type { DriverMount } from './mount-request.ts';
 import { DriverConnection } from './authority-rewrite.ts';
 import { probeSocket } from './client.ts';
-import { type UnaryServer, createUnaryServer } from './grpc/server.ts';
+import { UnaryServer } from './grpc/server.ts';
 import { frameMessage } from './grpc/wire.ts';
-import { createHealth } from './health.ts';
-import { createInFlightMounts } from './in-flight-mounts.ts';
+import { HealthServer } from './health.ts';
+import { InFlightMounts } from './in-flight-mounts.ts';
 import { driverService } from './messages.ts';
 import { createCsiMetrics } from './metrics.ts';
 import { type MountHandlerOptions, handleMount, toStatus } from './mount-handler.ts';
-import { createSockets, socketPath } from './sockets.ts';
+import { ProviderSockets, socketPath } from './sockets.ts';
 
-/** The gRPC server behind one provider's socket. */
-export type ProviderServer = {
-  /** Serves a driver's connection. */
-  accept(socket: Socket): void;
-  /** Ends all connections, politely first; whoever does not leave within `ms` is cut off. */
-  close: UnaryServer['close'];
-};
-
-/** What {@link createProviderServer} needs. */
+/** Options of a {@link ProviderServer}. */
 export type ProviderServerOptions = MountHandlerOptions & {
-  /** What `Version` answers as `runtime_version`. */
+  /** `runtime_version` in the response of `Version`. */
   readonly runtimeVersion: string;
 };
 
 const maxRequestBytes = 4 * 1024 * 1024;
 
-/** Serves `Version` and `Mount` of v1alpha1 over the connections it is given. */
-export function createProviderServer({
-  runtimeVersion,
-  ...mountOptions
-}: ProviderServerOptions): ProviderServer {
-  const version = { version: 'v1alpha1', runtimeName: 'keyferry', runtimeVersion };
-  const versionResponse = frameMessage(driverService.version.response.encode(version));
-  const server = createUnaryServer({
-    methods: new Map([
-      [driverService.version.path, (call) => call.respond(versionResponse)],
-      [driverService.mount.path, (call) => handleMount(call, mountOptions)],
-    ]),
-    maxMessageBytes: maxRequestBytes,
-    toInvalidCallStatus: (problem) =>
-      toStatus(new SecretError('INVALID_REQUEST', `a call came ${problem}`)),
-  });
-  return {
-    accept: (socket) => server.accept(new DriverConnection(socket)),
-    close: server.close,
-  };
+/** The gRPC server of one provider's socket: `Version` and `Mount` of v1alpha1. */
+export class ProviderServer {
+  readonly #server: UnaryServer;
+
+  constructor({ runtimeVersion, ...mountOptions }: ProviderServerOptions) {
+    const version = { version: 'v1alpha1', runtimeName: 'keyferry', runtimeVersion };
+    const versionResponse = frameMessage(driverService.version.response.encode(version));
+    this.#server = new UnaryServer({
+      methods: new Map([
+        [driverService.version.path, (call) => call.respond(versionResponse)],
+        [driverService.mount.path, (call) => handleMount(call, mountOptions)],
+      ]),
+      maxMessageBytes: maxRequestBytes,
+      toInvalidCallStatus: (problem) =>
+        toStatus(new SecretError('INVALID_REQUEST', `the request has ${problem}`)),
+    });
+  }
+
+  /** Serves a driver's connection. */
+  accept(socket: Socket): void {
+    this.#server.accept(new DriverConnection(socket));
+  }
+
+  /** Closes all connections gracefully, and destroys those that are still open after `ms`. */
+  close(ms: number): Promise<void> {
+    return this.#server.close(ms);
+  }
 }
 
-/** The way in: see {@link createCsiServer}. */
-export type CsiServer = {
-  /** Random, made for this process; `Version` answers `<version>+<instanceId>`. */
-  readonly instanceId: string;
-  /**
-   * Listens. Resolves to the port of health, readiness and metrics, where it has one.
-   * @throws SecretError NOT_CONFIGURED where an address or a path cannot be listened at
-   */
-  start(): Promise<number | undefined>;
-  /** Whether drivers can reach this process by every socket, and if not, why. */
-  ready(): { readonly ready: boolean; readonly reasons: readonly string[] };
-  /**
-   * Stops listening, removes the sockets that are still ours, and serves what comes over connections that are open until none is under way, at most
-   * `graceMs`. Whatever is not finished then is answered with SHUTTING_DOWN; then the connections end. Drivers whose socket leads to a successor are
-   * sent there at once.
-   */
-  drain(graceMs: number): Promise<void>;
-};
-
-/** What {@link createCsiServer} needs. */
+/** Options of a {@link CsiServer}. */
 export type CsiServerOptions = {
   readonly mount: DriverMount;
-  /** Of this program. */
+  /** The version of Keyferry. */
   readonly version: string;
-  /** Their names are their sockets'. */
+  /** The names of the providers. Each has a socket of that name. */
   readonly providers: readonly string[];
   readonly providersDir: string;
   readonly log: Logger;
   readonly registry: Registry;
-  /** The largest response in bytes; default 4 MiB, which is what the driver takes. */
+  /** The largest response in bytes. Default 4 MiB, the driver's own limit. */
   readonly maxResponseBytes?: number;
-  /** Bytes of responses that may be in the making at a time, others wait; default 64 MiB. */
+  /** The bytes of encoded responses that wait to be sent. Further ones wait. Default 64 MiB. */
   readonly responseMemoryBytes?: number;
-  /** Where `/healthz`, `/readyz` and `/metrics` listen, as {@link createHealth} takes it; default nowhere. */
+  /**
+   * Where `/healthz`, `/readyz` and `/metrics` listen, as {@link HealthServer} takes it. Default:
+   * nowhere.
+   */
   readonly healthAddress?: string;
-  /** How long a connection has for its last bytes, in milliseconds; default 1,000. */
+  /** Milliseconds in which a connection may send its last bytes at the end. Default 1,000. */
   readonly goodbyeMs?: number;
 };
 
 const mebibyte = 1024 * 1024;
-/** For large requests; understood they take some three times as much of a heap of 64 MiB. */
+/** For large requests. A decoded request takes about three times as much of a heap of 64 MiB. */
 const requestMemoryBytes = 4 * mebibyte;
 const probeTimeoutMs = 2_000;
 
-/** Serves the driver: a socket and a gRPC server for each provider, and health over HTTP. */
-export function createCsiServer(options: CsiServerOptions): CsiServer {
-  const {
-    mount,
-    version,
-    providers,
-    providersDir,
-    log,
-    registry,
-    healthAddress,
-    goodbyeMs = 1_000,
-  } = options;
-  const { maxResponseBytes = 4 * mebibyte, responseMemoryBytes = 64 * mebibyte } = options;
-  const instanceId = randomBytes(8).toString('hex');
-  const runtimeVersion = `${version}+${instanceId}`;
-  const inFlightMounts = createInFlightMounts();
-  const metrics = createCsiMetrics(registry, () => inFlightMounts.size);
-  const responseMemory = new MemoryLimiter({ maxBytes: responseMemoryBytes });
-  const requestMemory = new MemoryLimiter({ maxBytes: requestMemoryBytes });
-  const shared = {
-    runtimeVersion,
-    mount,
-    maxResponseBytes,
-    responseMemory,
-    requestMemory,
-    inFlightMounts,
-    log,
-    metrics,
-  };
-  const servers = new Map(
-    providers.map((provider) => [provider, createProviderServer({ provider, ...shared })] as const),
-  );
-  const sockets = createSockets({
-    providers,
-    providersDir,
-    onConnection: (provider, socket) => servers.get(provider)?.accept(socket),
-    log,
-    metrics,
-  });
-  const health =
-    healthAddress === undefined
-      ? undefined
-      : createHealth({ address: healthAddress, probe, problems, registry, log });
-  let notServing: string | undefined = 'starting';
-  let drained: Promise<void> | undefined;
+/** Serves the driver: one socket and gRPC server for each provider, and health over HTTP. */
+export class CsiServer {
+  /** A random id of this process. `Version` responds with `<version>+<instanceId>`. */
+  readonly instanceId = randomBytes(8).toString('hex');
+  readonly #options: CsiServerOptions;
+  readonly #runtimeVersion: string;
+  readonly #inFlightMounts = new InFlightMounts();
+  readonly #servers: ReadonlyMap<string, ProviderServer>;
+  readonly #sockets: ProviderSockets;
+  readonly #health: HealthServer | undefined;
+  /** Why the server does not serve, if it does not. */
+  #notServing: string | undefined = 'starting';
+  #drained: Promise<void> | undefined;
 
-  function problems(): readonly string[] {
-    return notServing === undefined ? sockets.problems() : [notServing];
+  constructor(options: CsiServerOptions) {
+    const { mount, version, providers, providersDir, log, registry, healthAddress } = options;
+    const { maxResponseBytes = 4 * mebibyte, responseMemoryBytes = 64 * mebibyte } = options;
+    this.#options = options;
+    this.#runtimeVersion = `${version}+${this.instanceId}`;
+    const metrics = createCsiMetrics(registry, () => this.#inFlightMounts.size);
+    const shared = {
+      runtimeVersion: this.#runtimeVersion,
+      mount,
+      maxResponseBytes,
+      responseMemory: new MemoryLimiter({ maxBytes: responseMemoryBytes }),
+      requestMemory: new MemoryLimiter({ maxBytes: requestMemoryBytes }),
+      inFlightMounts: this.#inFlightMounts,
+      log,
+      metrics,
+    };
+    this.#servers = new Map(
+      providers.map((provider) => [provider, new ProviderServer({ provider, ...shared })]),
+    );
+    this.#sockets = new ProviderSockets({
+      providers,
+      providersDir,
+      onConnection: (provider, socket) => this.#servers.get(provider)?.accept(socket),
+      log,
+      metrics,
+    });
+    if (healthAddress !== undefined)
+      this.#health = new HealthServer({
+        address: healthAddress,
+        probe: () => this.#probe(),
+        problems: () => this.#problems(),
+        registry,
+        log,
+      });
   }
 
-  async function probe(): Promise<readonly string[]> {
-    const paths = providers.map((provider) => socketPath(providersDir, provider));
+  /**
+   * Listens.
+   * @returns the port of health, readiness and metrics, if it has one
+   * @throws SecretError NOT_CONFIGURED if it cannot listen at an address or a path
+   */
+  async start(): Promise<number | undefined> {
+    const port = await this.#health?.start();
+    try {
+      await this.#sockets.start();
+    } catch (error) {
+      await Promise.all([this.#sockets.close(), this.#health?.close()]);
+      throw cannotListen(this.#options.providersDir, error);
+    }
+    this.#notServing = undefined;
+    return port;
+  }
+
+  /** Whether drivers can reach this process over every socket, and the reasons if not. */
+  ready(): { readonly ready: boolean; readonly reasons: readonly string[] } {
+    const reasons = this.#problems();
+    return { ready: reasons.length === 0, reasons };
+  }
+
+  /**
+   * Stops listening, removes the sockets that this process owns, and serves the open connections
+   * until no mount is in flight, at most `graceMs`. Mounts that are not finished then fail with
+   * SHUTTING_DOWN. Then the connections close. Where another process has taken over a socket, the
+   * driver is sent there at once.
+   */
+  drain(graceMs: number): Promise<void> {
+    this.#drained ??= this.#drain(graceMs);
+    return this.#drained;
+  }
+
+  async #drain(graceMs: number): Promise<void> {
+    const { providers, goodbyeMs = 1_000 } = this.#options;
+    this.#notServing = 'shutting down';
+    const superseded = await this.#sockets.close();
+    const close = (names: readonly string[], ms: number) =>
+      Promise.all(names.map(async (name) => this.#servers.get(name)?.close(ms)));
+    // A driver that is sent away when no process has taken over gets no response, which is not a
+    // final status. Therefore only the connections of superseded sockets close now.
+    const supersededClosed = close(superseded, graceMs + goodbyeMs);
+    const end = performance.now() + graceMs;
+    // Requests that are on their way over those connections may come when no mount is in flight.
+    await Promise.race([supersededClosed, sleep(graceMs, undefined, { ref: false })]);
+    await this.#inFlightMounts.drain(Math.max(0, end - performance.now()));
+    const others = providers.filter((name) => !superseded.includes(name));
+    await Promise.all([supersededClosed, close(others, goodbyeMs)]);
+    await this.#health?.close();
+  }
+
+  #problems(): readonly string[] {
+    return this.#notServing === undefined ? this.#sockets.problems() : [this.#notServing];
+  }
+
+  async #probe(): Promise<readonly string[]> {
+    const { providers, providersDir } = this.#options;
+    const runtimeVersion = this.#runtimeVersion;
     const found = await Promise.all(
-      paths.map((path) => probeSocket({ path, runtimeVersion, timeoutMs: probeTimeoutMs })),
+      providers.map((provider) => {
+        const path = socketPath(providersDir, provider);
+        return probeSocket({ path, runtimeVersion, timeoutMs: probeTimeoutMs });
+      }),
     );
     return found.filter((problem) => problem !== undefined);
   }
-
-  async function drain(graceMs: number): Promise<void> {
-    notServing = 'shutting down';
-    const superseded = await sockets.close();
-    const close = (names: readonly string[], ms: number) =>
-      Promise.all(names.map(async (name) => servers.get(name)?.close(ms)));
-    // Without a successor a driver that is sent away finds nobody, which is no final answer: its connection is served to the end.
-    const supersededClosed = close(superseded, graceMs + goodbyeMs);
-    const end = performance.now() + graceMs;
-    // What is on its way over those that leave comes after a moment in which nothing is under way.
-    await Promise.race([supersededClosed, sleep(graceMs, undefined, { ref: false })]);
-    await inFlightMounts.drain(Math.max(0, end - performance.now()));
-    const others = providers.filter((name) => !superseded.includes(name));
-    await Promise.all([supersededClosed, close(others, goodbyeMs)]);
-    await health?.close();
-  }
-
-  return {
-    instanceId,
-    async start() {
-      const port = await health?.start();
-      try {
-        await sockets.start();
-      } catch (error) {
-        await Promise.all([sockets.close(), health?.close()]);
-        throw cannotListen(providersDir, error);
-      }
-      notServing = undefined;
-      return port;
-    },
-    ready() {
-      const reasons = problems();
-      return { ready: reasons.length === 0, reasons };
-    },
-    drain(graceMs) {
-      drained ??= drain(graceMs);
-      return drained;
-    },
-  };
 }
 
 function cannotListen(providersDir: string, error: unknown): SecretError {
@@ -204,7 +208,7 @@ function cannotListen(providersDir: string, error: unknown): SecretError {
       ? String(error.code)
       : 'unknown reason';
   return new SecretError('NOT_CONFIGURED', `cannot listen in ${providersDir}: ${code}`, {
-    hint: 'the folder must be one that this process may write to and where sockets can be made',
+    hint: 'this process must be able to write to the folder and to create unix sockets in it',
     cause: error,
   });
 }

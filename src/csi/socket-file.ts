@@ -5,19 +5,19 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { SecretError } from '../core/errors.ts';
 
-/** What fits into a socket address besides its final zero. */
+/** The longest path that fits into a unix socket address (`sun_path`), without its final zero. */
 const maxPathBytes = 107;
 
 const temporaryPattern = /^\.kf[0-9a-z]{3}$/;
 const leftoverAgeMs = 60_000;
 
-/** A socket that listens, and which inode it is. */
+/** A listening socket with the inode of its file. */
 export type BoundSocket = { readonly path: string; readonly server: Server; readonly inode: Inode };
 
-/** The identity of a file. */
+/** Identifies a file. */
 type Inode = Pick<BigIntStats, 'dev' | 'ino'>;
 
-/** @throws SecretError NOT_CONFIGURED where a socket could not be bound at so long a path. */
+/** @throws SecretError NOT_CONFIGURED if the path is too long for a socket */
 export function checkSocketPath(path: string): void {
   const bytes = Math.max(
     Buffer.byteLength(path),
@@ -26,14 +26,16 @@ export function checkSocketPath(path: string): void {
   if (bytes <= maxPathBytes) return;
   throw new SecretError(
     'NOT_CONFIGURED',
-    `the path ${path} takes ${bytes} bytes, and a unix socket's at most ${maxPathBytes}`,
+    `the path ${path} takes ${bytes} bytes, and the limit for a unix socket is ${maxPathBytes}`,
     { hint: 'choose a shorter --providers-dir' },
   );
 }
 
 /**
- * Listens at `path`, mode 0600 from its first moment: bound in a folder that nobody else may enter, then moved into place.
- * With `replace` it takes the place of whatever is there, without a gap; without, it answers undefined where something is.
+ * Listens at `path`. The socket has mode 0600 from the start: it is bound in a folder that only this
+ * user may enter, and then moved.
+ * @param options.replace replaces the file at the path without a gap
+ * @returns undefined if there is a file at the path and `replace` is false
  * @throws Error of the file system
  */
 export async function bindSocket(
@@ -42,7 +44,7 @@ export async function bindSocket(
 ): Promise<BoundSocket | undefined> {
   const folder = temporaryName(path);
   await mkdir(folder, { mode: 0o700 });
-  // Our side ends when HTTP/2 has said its last word, not when theirs does.
+  // HTTP/2 ends our side, after its last frame, and not the client's half-close.
   const server = createServer({ allowHalfOpen: true }, onConnection);
   try {
     const bound = join(folder, 's');
@@ -53,7 +55,7 @@ export async function bindSocket(
     else await link(bound, path);
     return { path, server, inode };
   } catch (error) {
-    // Closing unlinks only the name it was bound by, which no other socket ever has.
+    // close() unlinks only the temporary name, which no other socket has.
     server.close();
     if (!replace && isCode(error, 'EEXIST')) return undefined;
     throw error;
@@ -62,25 +64,25 @@ export async function bindSocket(
   }
 }
 
-/** Whether its path still leads to this very socket, to another file, or to none. */
-export function ownerOf({ path, inode }: BoundSocket): 'ours' | 'foreign' | 'nobody' {
+/** Whether the path leads to this socket, to another file, or to nothing. */
+export function ownerOf({ path, inode }: BoundSocket): 'ours' | 'foreign' | 'none' {
   const found = lstatSync(path, { bigint: true, throwIfNoEntry: false });
-  if (found === undefined) return 'nobody';
+  if (found === undefined) return 'none';
   return found.ino === inode.ino && found.dev === inode.dev ? 'ours' : 'foreign';
 }
 
-/** A socket that a process has left behind. The number of a file alone can soon be another's. */
+/** A socket that a dead process has left. Another file may soon get the same inode number, so `ctimeNs` is compared too. */
 export type DeadSocket = Pick<BigIntStats, 'dev' | 'ino' | 'ctimeNs'>;
 
-/** The socket at the path, if that is what is there and nobody listens. */
+/** The socket at the path, if there is one and no process listens on it. */
 export async function deadSocketAt(path: string): Promise<DeadSocket | undefined> {
   const found = lstatSync(path, { bigint: true, throwIfNoEntry: false });
   return found?.isSocket() === true && (await refusesConnections(path)) ? found : undefined;
 }
 
 /**
- * Takes that very socket away, if it is still there. Somebody alive who comes between the look and the deed, as one does who starts anew at
- * that moment, is put back.
+ * Removes this socket, if it is still there. If a process replaces it between the check and the
+ * removal, for example one that has just started, its socket is put back.
  * @throws Error of the file system
  */
 export function removeDeadSocket(path: string, dead: DeadSocket): void {
@@ -92,19 +94,19 @@ export function removeDeadSocket(path: string, dead: DeadSocket): void {
     const { dev, ino } = lstatSync(aside, { bigint: true });
     if (dev !== dead.dev || ino !== dead.ino) linkSync(aside, path);
   } catch (error) {
-    // Meanwhile he has bound it again himself.
+    // That process has bound its socket again in the meantime.
     if (!isCode(error, 'EEXIST')) throw error;
   } finally {
     unlinkSync(aside);
   }
 }
 
-/** Whether they are one file, and nothing has been done to it in between. */
+/** Whether both are the same file, unchanged in between. */
 export function isSame(one: DeadSocket, other: DeadSocket): boolean {
   return one.dev === other.dev && one.ino === other.ino && one.ctimeNs === other.ctimeNs;
 }
 
-/** Whether nobody would take a connection. What else may keep one from being made tells nothing of that. */
+/** Whether no process listens. Another error than ECONNREFUSED does not show that. */
 function refusesConnections(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);
@@ -119,13 +121,15 @@ function refusesConnections(path: string): Promise<boolean> {
 }
 
 /**
- * Takes the path away, if it is still ours, and stops listening; whose it was. Connections live on.
- * @throws Error of the file system where the path cannot be taken away
+ * Removes the path, if it still leads to this socket, and stops listening. Open connections stay.
+ * @returns whose socket the path led to
+ * @throws Error of the file system if the path cannot be removed
  */
 export function unbindSocket(socket: BoundSocket): ReturnType<typeof ownerOf> {
   try {
     const owner = ownerOf(socket);
-    // In one go, so that hardly anybody can come between the look and the deed; a successor who does binds again.
+    // Synchronous, so that another process can hardly bind the path between the check and the removal.
+    // If one does, it binds its socket again.
     if (owner === 'ours') unlinkSync(socket.path);
     return owner;
   } finally {
@@ -133,7 +137,7 @@ export function unbindSocket(socket: BoundSocket): ReturnType<typeof ownerOf> {
   }
 }
 
-/** Removes what processes that crashed while binding have left in the folder. */
+/** Removes the folders of processes that crashed while they bound a socket. */
 export async function removeLeftovers(folder: string, now = Date.now()): Promise<void> {
   for (const name of await readdir(folder)) {
     const path = join(folder, name);
@@ -144,7 +148,7 @@ export async function removeLeftovers(folder: string, now = Date.now()): Promise
   }
 }
 
-/** As long as `cce.sock` with what goes into it, so that a path that fits has room for its beginnings. */
+/** With the socket in it as long as `cce.sock`: where the socket's own path fits, so does this one. */
 function temporaryName(path: string): string {
   return join(
     dirname(path),

@@ -16,9 +16,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
+import { eventually } from '../../test/csi/harness.ts';
 import { createCsiMetrics } from './metrics.ts';
 import { bindSocket, removeLeftovers } from './socket-file.ts';
-import { createSockets, type Sockets, type SocketsOptions } from './sockets.ts';
+import { ProviderSockets, type ProviderSocketsOptions } from './sockets.ts';
 
 let folder: string;
 let path: string;
@@ -36,34 +37,43 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** Sockets that greet with the name of `process` and the provider's, then hang up. */
-function keyferry(
-  name: string,
-  options: Partial<SocketsOptions> = {},
-): Sockets & { metrics: () => Promise<string> } {
+/** Sockets that send the name of the process and the provider to each connection, and close it. */
+function createSockets(name: string, options: Partial<ProviderSocketsOptions> = {}) {
   const registry = new Registry();
-  const sockets = createSockets({
+  const metrics = createCsiMetrics(registry);
+  let checks = 0;
+  const sockets = new ProviderSockets({
     providersDir: folder,
     providers: ['cce'],
-    // Who only looks whether somebody listens hangs up first.
+    // A process that only checks whether another one listens disconnects first.
     onConnection: (provider, socket) =>
       socket.on('error', () => undefined).end(`${name} ${provider}`),
     log: pino({ level: 'info' }, { write: (line: string) => logged.push(line) }),
-    metrics: createCsiMetrics(registry),
+    metrics,
     pollMs: 20,
     ...options,
   });
+  // Every check of a path sets this metric.
+  const { socketOwned } = metrics;
+  const set = socketOwned.set.bind(socketOwned) as (...args: unknown[]) => void;
+  socketOwned.set = (...args: unknown[]) => {
+    checks += 1;
+    set(...args);
+  };
   open.push(sockets);
-  return { ...sockets, metrics: () => registry.metrics() };
+  return Object.assign(sockets, {
+    metrics: () => registry.metrics(),
+    checks: () => checks,
+  });
 }
 
-async function started(name: string, options: Partial<SocketsOptions> = {}) {
-  const sockets = keyferry(name, options);
+async function started(name: string, options: Partial<ProviderSocketsOptions> = {}) {
+  const sockets = createSockets(name, options);
   await sockets.start();
   return sockets;
 }
 
-/** A provider as others write them: binds its path directly and unlinks it by name when it stops, whoever's it is by then. */
+/** A foreign provider: binds its path directly, and unlinks it by name when it stops. */
 async function foreignProvider(at = path): Promise<Server> {
   const server = createServer((socket) => socket.on('error', () => undefined).end('foreign'));
   await new Promise<void>((resolve) => server.listen(at, resolve));
@@ -71,7 +81,7 @@ async function foreignProvider(at = path): Promise<Server> {
   return server;
 }
 
-/** Who answers at the path. */
+/** The name of the process that responds at the path. */
 async function responderAt(at = path): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = '';
@@ -82,20 +92,19 @@ async function responderAt(at = path): Promise<string> {
   });
 }
 
-async function eventually(what: () => Promise<void>, withinMs = 1_000): Promise<void> {
-  const end = Date.now() + withinMs;
-  for (;;) {
-    try {
-      return await what();
-    } catch (error) {
-      if (Date.now() > end) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-  }
+/** Waits until each has checked its path so many more times. */
+async function furtherChecks(
+  count: number,
+  ...sockets: readonly { checks(): number }[]
+): Promise<void> {
+  const targets = sockets.map((one) => one.checks() + count);
+  await eventually(() =>
+    sockets.forEach((one, n) => expect(one.checks()).toBeGreaterThanOrEqual(targets[n]!)),
+  );
 }
 
-describe('the providers’ sockets', () => {
-  test('listen at their paths, for nobody but their owner', async () => {
+describe('the sockets of the providers', () => {
+  test('listen at their paths, for their owner only', async () => {
     const former = process.umask(0);
     try {
       await started('a', { providers: ['cce', 'local'] });
@@ -108,30 +117,30 @@ describe('the providers’ sockets', () => {
     expect(await responderAt(join(folder, 'local.sock'))).toBe('a local');
   });
 
-  test('are never to be seen with another mode', async () => {
+  test('never have another mode', async () => {
     const modes = new Set<number>();
-    const enough = new AbortController();
-    const looks = (async () => {
-      while (!enough.signal.aborted) {
+    const stop = new AbortController();
+    const observing = (async () => {
+      while (!stop.signal.aborted) {
         for (const name of await readdir(folder)) {
-          const seen = await lstat(join(folder, name)).catch(() => undefined);
-          if (seen !== undefined) modes.add(seen.mode & 0o777);
+          const stats = await lstat(join(folder, name)).catch(() => undefined);
+          if (stats !== undefined) modes.add(stats.mode & 0o777);
         }
       }
     })();
     for (let n = 0; n < 20; n += 1) await started('a');
-    enough.abort();
-    await looks;
-    // The folder in which they are made, and the sockets.
+    stop.abort();
+    await observing;
+    // 0700 is the folder in which they are bound.
     expect([...modes].filter((mode) => mode !== 0o700)).toEqual([0o600]);
   });
 
-  test('make their folder', async () => {
+  test('create their folder', async () => {
     await started('a', { providersDir: join(folder, 'x/y') });
     expect(await responderAt(join(folder, 'x/y/cce.sock'))).toBe('a cce');
   });
 
-  test('take over a stale one', async () => {
+  test('replace a socket that a dead process has left', async () => {
     await foreignProvider(join(folder, 'old'));
     await rename(join(folder, 'old'), path);
     for (const one of open.splice(0)) one.close();
@@ -140,20 +149,20 @@ describe('the providers’ sockets', () => {
     expect(await responderAt()).toBe('a cce');
   });
 
-  test('come back where who took them over is dead: a new version that crashes must not take its node along', async () => {
+  test('are bound again when the process that took over is dead, such as a new version that crashed', async () => {
     const old = await started('old');
     await foreignProvider(join(folder, 'new'));
     await rename(join(folder, 'new'), path);
     await eventually(async () => expect(old.problems()).toHaveLength(1));
     expect(await responderAt()).toBe('foreign');
-    // Its name at birth goes with it, the path stays: as after a kill.
+    // Node unlinks the name it was bound by and leaves the path, as after a kill.
     open.pop()?.close();
     await eventually(async () => expect(await responderAt()).toBe('old cce'));
     await eventually(async () => expect(old.problems()).toEqual([]));
     expect(await old.metrics()).toContain('keyferry_socket_rebinds_total{provider="cce"} 1');
   });
 
-  test('never take the place of a successor that comes back as they do', async () => {
+  test('never replace a successor that starts at the same moment', async () => {
     for (let round = 0; round < 25; round += 1) {
       const old = await started('old');
       await foreignProvider(join(folder, 'new'));
@@ -161,8 +170,8 @@ describe('the providers’ sockets', () => {
       open.pop()?.close();
       await new Promise((resolve) => setTimeout(resolve, 18 + round));
       const successor = await started('new');
-      // Both have looked since.
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      // Two more checks each: the first of them may have begun before the successor was bound.
+      await furtherChecks(2, old, successor);
       expect(successor.problems()).toEqual([]);
       expect(old.problems()).toHaveLength(1);
       for (const one of open.splice(0)) await one.close();
@@ -172,44 +181,44 @@ describe('the providers’ sockets', () => {
   test.each([
     ['a folder', () => mkdirSync(path)],
     ['a file', () => writeFileSync(path, 'no socket')],
-  ])('do not take %s for a process that is dead', async (_, make) => {
+  ])('do not treat %s as a dead process', async (_, create) => {
     const sockets = await started('a');
     unlinkSync(path);
-    make();
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    create();
+    await furtherChecks(5, sockets);
     expect(sockets.problems()).toEqual([expect.stringContaining('leads to')]);
     expect(logged.filter((line) => line.includes('"level":"error"')).length).toBeLessThan(3);
     await rm(path, { recursive: true });
     await eventually(async () => expect(await responderAt()).toBe('a cce'));
   });
 
-  test('take over a living one without a gap', async () => {
+  test('replace a live one without a gap', async () => {
     await foreignProvider();
-    const answers: string[] = [];
-    const enough = new AbortController();
-    const asks = (async () => {
-      while (!enough.signal.aborted) answers.push(await responderAt());
+    const responders: string[] = [];
+    const stop = new AbortController();
+    const asking = (async () => {
+      while (!stop.signal.aborted) responders.push(await responderAt());
     })();
     await started('a');
-    await eventually(async () => expect(answers).toContain('a cce'));
-    enough.abort();
-    await asks;
-    expect(new Set(answers)).toEqual(new Set(['foreign', 'a cce']));
+    await eventually(async () => expect(responders).toContain('a cce'));
+    stop.abort();
+    await asking;
+    expect(new Set(responders)).toEqual(new Set(['foreign', 'a cce']));
   });
 
-  test('may have a path of 107 bytes, and no longer one', async () => {
+  test('may have a path of 107 bytes, and not a longer one', async () => {
     const fits = join(folder, 'd'.repeat(107 - folder.length - '//cce.sock'.length));
     await started('a', { providersDir: fits });
     expect(Buffer.byteLength(join(fits, 'cce.sock'))).toBe(107);
     expect(await responderAt(join(fits, 'cce.sock'))).toBe('a cce');
     await expect(started('a', { providersDir: `${fits}d` })).rejects.toMatchObject({
       code: 'NOT_CONFIGURED',
-      message: expect.stringContaining("takes 108 bytes, and a unix socket's at most 107"),
+      message: expect.stringContaining('takes 108 bytes, and the limit for a unix socket is 107'),
     });
   });
 
-  test('are bound again when their path is unlinked, and say so', async () => {
-    const sockets = await started('a', { pollMs: 100_000 }); // the file system's notice is enough
+  test('are bound again when their path is unlinked, and report it', async () => {
+    const sockets = await started('a', { pollMs: 100_000 }); // the file system's notification suffices
     await unlink(path);
     await eventually(async () => expect(await responderAt()).toBe('a cce'));
     expect((await stat(path)).mode & 0o777).toBe(0o600);
@@ -219,38 +228,40 @@ describe('the providers’ sockets', () => {
     expect(sockets.problems()).toEqual([]);
   });
 
-  test('are bound again where the whole folder is gone', async () => {
+  test('are bound again when the whole folder is gone', async () => {
     await started('a');
-    // At once: while it is emptied, a socket that is bound again would be in the way.
+    // In one step: a socket that is bound again would prevent the removal.
     await rename(folder, `${folder}-gone`);
     await rm(`${folder}-gone`, { recursive: true });
     await eventually(async () => expect(await responderAt()).toBe('a cce'));
   });
 
-  test('survive the provider they replaced, which unlinks by name as it stops', async () => {
-    const vendors = await foreignProvider();
+  test('survive the provider that they replaced, which unlinks by name when it stops', async () => {
+    const foreign = await foreignProvider();
     const sockets = await started('a');
-    vendors.close();
+    foreign.close();
     await eventually(async () => expect(await responderAt()).toBe('a cce'));
     expect(sockets.problems()).toEqual([]);
   });
 
-  test('keep connections that were made before the path went', async () => {
+  test('keep open connections when the path is unlinked', async () => {
     const connections: { write(text: string): unknown }[] = [];
     await started('a', { onConnection: (_, socket) => connections.push(socket) });
     const client = connect(path);
-    const heard = new Promise((resolve) => client.on('data', (data) => resolve(data.toString())));
+    const received = new Promise((resolve) =>
+      client.on('data', (data) => resolve(data.toString())),
+    );
     await eventually(async () => expect(connections).toHaveLength(1));
     await unlink(path);
     await eventually(async () => {
       await stat(path);
     });
     connections[0]!.write('still here');
-    expect(await heard).toBe('still here');
+    expect(await received).toBe('still here');
     client.destroy();
   });
 
-  test('do not fight over a path that leads to somebody else, and say so', async () => {
+  test('leave a path that leads to another process, and report it', async () => {
     const sockets = await started('a');
     const foreign = await foreignProvider(join(folder, 'new'));
     await rename(join(folder, 'new'), path);
@@ -268,7 +279,7 @@ describe('the providers’ sockets', () => {
     expect(await sockets.metrics()).toContain('keyferry_socket_owned{provider="cce"} 1');
   });
 
-  test('never take a path that another has taken the moment before', async () => {
+  test('never replace a path that another process has just bound', async () => {
     await foreignProvider();
     expect(
       await bindSocket(path, { replace: false, onConnection: () => undefined }),
@@ -279,10 +290,10 @@ describe('the providers’ sockets', () => {
 
   test('leave the path to a successor when they close', async () => {
     const old = await started('old');
-    const young = await started('young');
+    const successor = await started('new');
     await old.close();
-    expect(await responderAt()).toBe('young cce');
-    await young.close();
+    expect(await responderAt()).toBe('new cce');
+    await successor.close();
     expect(await readdir(folder)).toEqual([]);
   });
 
@@ -294,7 +305,7 @@ describe('the providers’ sockets', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  test('clear away what crashed ones left half made, once it is a minute old', async () => {
+  test('remove the folders of crashed processes after a minute', async () => {
     await mkdir(join(folder, '.kfa1b'));
     await writeFile(join(folder, '.kfa1b/s'), '');
     await writeFile(join(folder, '.kf-not-ours'), '');

@@ -17,27 +17,17 @@ import {
   type DeadSocket,
 } from './socket-file.ts';
 
-/** The sockets of all providers of this process: see {@link createSockets}. */
-export type Sockets = {
-  /**
-   * Binds them all, taking over what stands at their paths.
-   * @throws SecretError where a path is too long; Error of the file system
-   */
-  start(): Promise<void>;
-  /** One sentence for each socket by which no driver can reach this process. */
-  problems(): readonly string[];
-  /** Stops listening, and removes the paths that are still ours; the providers whose path leads to another process. */
-  close(): Promise<readonly string[]>;
-};
-
-/** What {@link createSockets} needs. */
-export type SocketsOptions = {
+/** Options of {@link ProviderSockets}. */
+export type ProviderSocketsOptions = {
   readonly providersDir: string;
   readonly providers: readonly string[];
   readonly onConnection: (provider: string, socket: Socket) => void;
   readonly log: Logger;
   readonly metrics: CsiMetrics;
-  /** Milliseconds between two looks at the paths, besides those that the file system's notices cause. Default 500. */
+  /**
+   * Milliseconds between two checks of the paths. The file system's notifications cause further
+   * checks. Default 500.
+   */
   readonly pollMs?: number;
 };
 
@@ -47,39 +37,90 @@ type ProviderSocket = {
   readonly path: string;
   socket: BoundSocket;
   problem: string | undefined;
-  /** The socket at the path on which nobody listens, and since when; in milliseconds, only differences count. */
+  /** A socket of a dead process at the path, and the monotonic time of the first check that saw it. */
   dead?: { readonly socket: DeadSocket; readonly since: number } | undefined;
 };
 
-/** Where the driver looks for a provider. */
+/** The path where the driver looks for a provider. */
 export function socketPath(providersDir: string, provider: string): string {
   return join(providersDir, `${provider}.sock`);
 }
 
 /**
- * Listens on `<providersDir>/<provider>.sock` for each provider and watches over the paths. One that goes (Go providers unlink theirs by name when
- * they stop, ours included) is bound again at once. One that leads elsewhere belongs to a successor or a foreign provider: that is
- * told and not fought over, unless nobody listens there: a successor that was killed leaves its path behind.
+ * Listens on `<providersDir>/<provider>.sock` for each provider and watches the paths.
+ *  - A path that is gone is bound again at once: Go providers unlink their path by name when they
+ *    stop, even if another process has replaced the socket.
+ *  - A path that leads to another process belongs to a newer Keyferry or a foreign provider. It is
+ *    reported and left to that process.
+ *  - A path that leads to a dead process is bound again: a new process that was killed leaves it.
  */
-export function createSockets({
-  providersDir,
-  providers,
-  onConnection,
-  log,
-  metrics,
-  pollMs = 500,
-}: SocketsOptions): Sockets {
-  const providerSockets: ProviderSocket[] = [];
-  let watcher: FSWatcher | undefined;
-  let timer: NodeJS.Timeout | undefined;
-  let currentCheck: Promise<void> = Promise.resolve();
-  let pendingChecks = 0;
+export class ProviderSockets {
+  readonly #options: ProviderSocketsOptions;
+  readonly #pollMs: number;
+  readonly #sockets: ProviderSocket[] = [];
+  #watcher: FSWatcher | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #currentCheck: Promise<void> = Promise.resolve();
+  #isCheckPending = false;
 
-  async function bind(
-    provider: string,
-    path: string,
-    replace: boolean,
-  ): Promise<BoundSocket | undefined> {
+  constructor(options: ProviderSocketsOptions) {
+    this.#options = options;
+    this.#pollMs = options.pollMs ?? 500;
+  }
+
+  /**
+   * Binds all sockets and replaces the files at their paths.
+   * @throws SecretError NOT_CONFIGURED if a path is too long; Error of the file system
+   */
+  async start(): Promise<void> {
+    const { providers, providersDir, log } = this.#options;
+    const paths = providers.map((provider) => ({
+      provider,
+      path: socketPath(providersDir, provider),
+    }));
+    for (const { path } of paths) checkSocketPath(path);
+    await mkdir(providersDir, { recursive: true });
+    await removeLeftovers(providersDir);
+    for (const { provider, path } of paths) {
+      const socket = await this.#bind(provider, path, true);
+      if (socket === undefined) continue;
+      const entry: ProviderSocket = { provider, path, socket, problem: undefined };
+      this.#sockets.push(entry);
+      this.#setProblem(entry, undefined);
+      log.info({ provider, socket: path }, 'listening');
+    }
+    this.#startWatching();
+  }
+
+  /** One sentence for each socket over which no driver can reach this process. */
+  problems(): readonly string[] {
+    return this.#sockets.flatMap(({ problem }) => problem ?? []);
+  }
+
+  /**
+   * Stops listening and removes the paths that this process owns.
+   * @returns the providers whose path leads to another process
+   */
+  async close(): Promise<readonly string[]> {
+    const { log, metrics } = this.#options;
+    clearInterval(this.#timer);
+    this.#watcher?.close();
+    await this.#currentCheck;
+    const superseded = this.#sockets.splice(0).filter(({ provider, socket, path }) => {
+      metrics.socketOwned.set({ provider }, 0);
+      try {
+        return unbindSocket(socket) === 'foreign';
+      } catch (error) {
+        // On a file system that has become read-only, the path stays and the process still ends.
+        log.error({ provider, err: error }, `${path} cannot be removed`);
+        return false;
+      }
+    });
+    return superseded.map(({ provider }) => provider);
+  }
+
+  async #bind(provider: string, path: string, replace: boolean): Promise<BoundSocket | undefined> {
+    const { onConnection, log } = this.#options;
     const socket = await bindSocket(path, {
       replace,
       onConnection: (connection) => onConnection(provider, connection),
@@ -90,114 +131,85 @@ export function createSockets({
     return socket;
   }
 
-  function setProblem(place: ProviderSocket, problem: string | undefined): void {
-    metrics.socketOwned.set({ provider: place.provider }, problem === undefined ? 1 : 0);
-    if (place.problem === problem) return;
-    place.problem = problem;
-    if (problem === undefined)
-      log.info({ provider: place.provider }, `${place.path} leads to this process again`);
-    else log.error({ provider: place.provider }, problem);
+  #setProblem(entry: ProviderSocket, problem: string | undefined): void {
+    const { log, metrics } = this.#options;
+    const { provider, path } = entry;
+    metrics.socketOwned.set({ provider }, problem === undefined ? 1 : 0);
+    if (entry.problem === problem) return;
+    entry.problem = problem;
+    if (problem === undefined) log.info({ provider }, `${path} leads to this process again`);
+    else log.error({ provider }, problem);
   }
 
-  /** The socket there on which nobody listens, now and a look ago: a program that binds its path directly listens a moment later. */
-  async function findPersistentDeadSocket(place: ProviderSocket): Promise<DeadSocket | undefined> {
-    const socket = await deadSocketAt(place.path);
+  /**
+   * The socket of a dead process at the path, if it was there at a check `pollMs` ago as well: a
+   * program that binds its path directly listens a moment later.
+   */
+  async #findPersistentDeadSocket(entry: ProviderSocket): Promise<DeadSocket | undefined> {
+    const socket = await deadSocketAt(entry.path);
     const now = performance.now();
-    if (socket === undefined) place.dead = undefined;
-    else if (place.dead === undefined || !isSame(place.dead.socket, socket))
-      place.dead = { socket, since: now };
-    return place.dead !== undefined && now - place.dead.since >= pollMs ? socket : undefined;
+    if (socket === undefined) entry.dead = undefined;
+    else if (entry.dead === undefined || !isSame(entry.dead.socket, socket))
+      entry.dead = { socket, since: now };
+    return entry.dead !== undefined && now - entry.dead.since >= this.#pollMs ? socket : undefined;
   }
 
-  async function checkSocket(place: ProviderSocket): Promise<void> {
-    let owner = ownerOf(place.socket);
-    if (owner !== 'foreign') place.dead = undefined;
-    const dead = owner === 'foreign' ? await findPersistentDeadSocket(place) : undefined;
-    if (owner === 'nobody' || dead !== undefined) {
+  async #checkSocket(entry: ProviderSocket): Promise<void> {
+    const { providersDir, log, metrics } = this.#options;
+    const { provider, path } = entry;
+    let owner = ownerOf(entry.socket);
+    if (owner !== 'foreign') entry.dead = undefined;
+    const dead = owner === 'foreign' ? await this.#findPersistentDeadSocket(entry) : undefined;
+    if (owner === 'none' || dead !== undefined) {
       const reason =
-        dead === undefined ? 'is gone: somebody unlinked it' : 'leads to a process that is dead';
-      log.warn({ provider: place.provider }, `${place.path} ${reason}; binding it again`);
+        dead === undefined
+          ? 'is gone: another program unlinked it'
+          : 'leads to a process that is dead';
+      log.warn({ provider }, `${path} ${reason}; binding it again`);
       await mkdir(providersDir, { recursive: true });
-      if (dead !== undefined) removeDeadSocket(place.path, dead);
-      // Whoever comes meanwhile has it: in his place we would be two that live, and his pod never ready.
-      const socket = await bind(place.provider, place.path, false);
+      if (dead !== undefined) removeDeadSocket(path, dead);
+      // Without `replace`: a process that binds the path in the meantime keeps it. If this one
+      // replaced it, both would live, and the pod of the other one would never become ready.
+      const socket = await this.#bind(provider, path, false);
       if (socket !== undefined) {
-        place.socket.server.close();
-        place.socket = socket;
-        metrics.socketRebinds.inc({ provider: place.provider });
+        entry.socket.server.close();
+        entry.socket = socket;
+        metrics.socketRebinds.inc({ provider });
       }
-      owner = ownerOf(place.socket);
+      owner = ownerOf(entry.socket);
     }
-    const takenOver = `${place.path} leads to another process: a successor of this one, or a foreign provider`;
-    setProblem(place, owner === 'foreign' ? takenOver : undefined);
+    const takenOver = `${path} leads to another process: a successor of this one, or a foreign provider`;
+    this.#setProblem(entry, owner === 'foreign' ? takenOver : undefined);
   }
 
-  async function checkAll(): Promise<void> {
-    pendingChecks -= 1;
-    for (const place of providerSockets) {
-      await checkSocket(place).catch((error: unknown) => {
-        log.error({ provider: place.provider, err: error }, 'cannot bind the socket');
-        setProblem(place, `${place.path} is gone and cannot be bound again`);
+  async #checkAll(): Promise<void> {
+    this.#isCheckPending = false;
+    for (const entry of this.#sockets) {
+      await this.#checkSocket(entry).catch((error: unknown) => {
+        this.#options.log.error({ provider: entry.provider, err: error }, 'cannot bind the socket');
+        this.#setProblem(entry, `${entry.path} is gone and cannot be bound again`);
       });
     }
   }
 
-  /** Looks one after the other; one that waits sees what any number of callers wanted it to see. */
-  function scheduleCheck(): void {
-    if (pendingChecks > 0) return;
-    pendingChecks += 1;
-    currentCheck = currentCheck.then(checkAll);
+  /** Checks run one after another. One pending check serves all callers that wait for it. */
+  #scheduleCheck(): void {
+    if (this.#isCheckPending) return;
+    this.#isCheckPending = true;
+    this.#currentCheck = this.#currentCheck.then(() => this.#checkAll());
   }
 
-  function startWatching(): void {
-    timer = setInterval(scheduleCheck, pollMs).unref();
+  #startWatching(): void {
+    const { providersDir, log } = this.#options;
+    const check = (): void => this.#scheduleCheck();
+    const warn = (err: unknown): void =>
+      log.warn({ err }, 'cannot watch the providers directory; it is only polled');
+    this.#timer = setInterval(check, this.#pollMs).unref();
     try {
-      watcher = watch(providersDir, { persistent: false }, scheduleCheck);
-      watcher.on('error', (error) =>
-        log.warn({ err: error }, 'the providers directory is looked at by the clock alone'),
-      );
+      this.#watcher = watch(providersDir, { persistent: false }, check);
+      this.#watcher.on('error', warn);
     } catch (error) {
-      log.warn({ err: error }, 'the providers directory is looked at by the clock alone');
+      warn(error);
     }
   }
-
-  return {
-    async start() {
-      const paths = providers.map((provider) => ({
-        provider,
-        path: socketPath(providersDir, provider),
-      }));
-      for (const { path } of paths) checkSocketPath(path);
-      await mkdir(providersDir, { recursive: true });
-      await removeLeftovers(providersDir);
-      for (const { provider, path } of paths) {
-        const socket = await bind(provider, path, true);
-        if (socket === undefined) continue;
-        const place: ProviderSocket = { provider, path, socket, problem: undefined };
-        providerSockets.push(place);
-        setProblem(place, undefined);
-        log.info({ provider, socket: path }, 'listening');
-      }
-      startWatching();
-    },
-    problems() {
-      return providerSockets.flatMap(({ problem }) => problem ?? []);
-    },
-    async close() {
-      clearInterval(timer);
-      watcher?.close();
-      await currentCheck;
-      const superseded = providerSockets.splice(0).filter(({ provider, socket, path }) => {
-        metrics.socketOwned.set({ provider }, 0);
-        try {
-          return unbindSocket(socket) === 'foreign';
-        } catch (error) {
-          // A file system that became read-only keeps the path, and must not keep the process.
-          log.error({ provider, err: error }, `${path} cannot be removed`);
-          return false;
-        }
-      });
-      return superseded.map(({ provider }) => provider);
-    },
-  };
 }

@@ -46,12 +46,12 @@ async function serverOf(
   return server;
 }
 
-/** A server of bytes, for what no HTTP server would do. */
+/** A server that sends raw bytes, for responses that no HTTP server sends. */
 async function rawServer(onConnection: (socket: Socket) => void): Promise<URL> {
   const server: Server = createServer((socket) => {
     socket.on('error', () => undefined);
     onConnection(socket);
-    // Unread bytes would keep it from closing.
+    // Unread bytes would prevent it from closing.
     socket.resume();
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -65,23 +65,23 @@ function send(http: HttpClient, request: Partial<HttpRequest> & { url: URL }) {
   return http.request({ method: 'GET', signal: neverAborted, ...request });
 }
 
-async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 1));
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 1));
 }
 
 describe('a request', () => {
-  test('carries method, path, query, headers and body, and brings back status, headers and body', async () => {
+  test('sends method, path, query, headers and body, and returns status, headers and body', async () => {
     const server = await serverOf();
     server.injectFault();
-    const answer = await send(clientOf(), {
+    const response = await send(clientOf(), {
       method: 'POST',
       url: new URL('/v1/a%2Fb/secrets?limit=1&marker=x', server.url),
       headers: { 'X-Sdk-Date': '20060102T150405Z' },
       body: new TextEncoder().encode('{"name":"键"}'),
     });
-    expect(answer.status).toBe(200);
-    expect(answer.headers['content-type']).toBe('application/json');
-    expect(JSON.parse(answer.body.toString())).toMatchObject({
+    expect(response.status).toBe(200);
+    expect(response.headers['content-type']).toBe('application/json');
+    expect(JSON.parse(response.body.toString())).toMatchObject({
       method: 'POST',
       path: '/v1/a%2Fb/secrets',
       query: 'limit=1&marker=x',
@@ -90,13 +90,13 @@ describe('a request', () => {
     });
   });
 
-  test('answers any status as it is and follows no redirect', async () => {
+  test('returns any status and follows no redirect', async () => {
     const server = await serverOf();
     server.injectFault({
       response: { status: 307, headers: { location: '/elsewhere', 'set-cookie': 'a=1' } },
     });
-    const answer = await send(clientOf(), { url: server.url });
-    expect([answer.status, answer.headers.location, server.count()]).toEqual([
+    const response = await send(clientOf(), { url: server.url });
+    expect([response.status, response.headers.location, server.count()]).toEqual([
       307,
       '/elsewhere',
       1,
@@ -108,31 +108,31 @@ describe('a request', () => {
     });
   });
 
-  test('hands out the body of a 200 as it comes, and nothing of another answer', async () => {
+  test('streams the body of a 200, and of no other status', async () => {
     const server = await serverOf({ handler: () => ({ body: Buffer.alloc(3_000_000, 'x') }) });
     let length = 0;
     const onData = (piece: Uint8Array): void => void (length += piece.length);
-    const answer = await send(clientOf(), { url: server.url, onData });
-    expect([answer.status, answer.body.length, length]).toEqual([200, 0, 3_000_000]);
+    const response = await send(clientOf(), { url: server.url, onData });
+    expect([response.status, response.body.length, length]).toEqual([200, 0, 3_000_000]);
     server.injectFault({ response: { status: 403, body: 'no' } });
-    const refused = await send(clientOf(), { url: server.url, onData });
-    expect([refused.status, refused.body.toString(), length]).toEqual([403, 'no', 3_000_000]);
+    const rejected = await send(clientOf(), { url: server.url, onData });
+    expect([rejected.status, rejected.body.toString(), length]).toEqual([403, 'no', 3_000_000]);
   });
 
-  test('ends with what the taker of its body throws', async () => {
+  test('rejects with the error that onData throws', async () => {
     const server = await serverOf({ handler: () => ({ body: Buffer.alloc(3_000_000) }) });
-    const enough = new SecretError('CANCELLED', 'enough');
+    const error = new SecretError('CANCELLED', 'stop');
     const onData = (): never => {
-      throw enough;
+      throw error;
     };
-    expect(await rejectedError(send(clientOf(), { url: server.url, onData }))).toBe(enough);
+    expect(await rejectedError(send(clientOf(), { url: server.url, onData }))).toBe(error);
   });
 
-  test('uses a connection again, and no more at once than allowed', async () => {
+  test('reuses a connection, and opens no more than allowed', async () => {
     const server = await serverOf();
     const http = clientOf({ connections: 2 });
-    for (let asked = 0; asked < 5; asked += 1) await send(http, { url: server.url });
-    // The second request can come before the first connection is free again.
+    for (let count = 0; count < 5; count += 1) await send(http, { url: server.url });
+    // The second request may start before the first connection is free.
     expect(server.connections).toBeLessThanOrEqual(2);
     server.injectFault({ delayMs: 5 });
     await Promise.all(Array.from({ length: 8 }, () => send(http, { url: server.url })));
@@ -144,8 +144,8 @@ describe('a request', () => {
     cleanups.push(() => rm(directory, { recursive: true }));
     const socketPath = join(directory, 'agent.sock');
     await serverOf({ socketPath });
-    const answer = await send(clientOf(), { url: new URL('http://localhost/v1/x'), socketPath });
-    expect(JSON.parse(answer.body.toString())).toMatchObject({ path: '/v1/x' });
+    const response = await send(clientOf(), { url: new URL('http://localhost/v1/x'), socketPath });
+    expect(JSON.parse(response.body.toString())).toMatchObject({ path: '/v1/x' });
     const gone = join(directory, 'gone.sock');
     expect(
       await rejectedError(
@@ -157,18 +157,18 @@ describe('a request', () => {
     });
   });
 
-  test('takes a body up to its limit and breaks off beyond it', async () => {
+  test('accepts a body up to its limit and aborts above it', async () => {
     const server = await serverOf();
     server.injectFault({ response: { body: Buffer.alloc(1_000, 'x') } });
     const http = clientOf();
     expect((await send(http, { url: server.url, maxBytes: 1_000 })).body).toHaveLength(1_000);
     expect(await rejectedError(send(http, { url: server.url, maxBytes: 999 }))).toMatchObject({
       code: 'STORE_ANSWER_TOO_LARGE',
-      message: `${server.url.host} answered with more than 999 bytes`,
+      message: `${server.url.host} sent more than 999 bytes`,
     });
   });
 
-  test('counts while streaming: an endless body is not waited for', async () => {
+  test('counts while streaming, so an endless body is aborted', async () => {
     let sent = 0;
     const url = await rawServer((socket) => {
       socket.write('HTTP/1.1 200 OK\r\n\r\n');
@@ -185,7 +185,7 @@ describe('a request', () => {
 });
 
 describe('a failure', () => {
-  test('names host and cause, and nothing of the request or the answer', async () => {
+  test('names the host and the cause, and nothing of the request or the response', async () => {
     const canaries = /canary/;
     const server = await serverOf();
     const request = {
@@ -195,11 +195,11 @@ describe('a failure', () => {
       body: 'canary-body',
     };
     const failures: [string, SecretError][] = [];
-    for (const [name, trouble] of [
+    for (const [name, fault] of [
       ['reset', { reset: true }],
       ['truncated', { truncate: true, response: { body: 'canary'.repeat(1_000) } }],
     ] as const) {
-      server.injectFault(trouble);
+      server.injectFault(fault);
       failures.push([name, await rejectedError(send(clientOf(), request))]);
     }
     const nonsense = await rawServer((socket) => socket.end('canary: this is no HTTP\r\n\r\n'));
@@ -224,7 +224,7 @@ describe('a failure', () => {
       expect(summary).not.toMatch(canaries);
       expect(cause).toBeUndefined();
     }
-    // Nothing was tried twice.
+    // No request was retried.
     expect(server.count()).toBe(2);
   });
 
@@ -242,12 +242,12 @@ describe('a failure', () => {
     expect(unknown.message).toMatch(/^kms\.nowhere\.invalid .*DNS.* \((ENOTFOUND|EAI_AGAIN)\)$/);
   });
 
-  test('says whether the request is sure to have reached nobody', async () => {
+  test('reports whether the request certainly was not sent', async () => {
     const gone = await serverOf();
     await gone.close();
     const ca = createTestCa();
-    const stranger = await serverOf({ tls: ca.issue() });
-    for (const url of [gone.url, new URL('https://kms.nowhere.invalid'), stranger.url])
+    const untrusted = await serverOf({ tls: ca.issue() });
+    for (const url of [gone.url, new URL('https://kms.nowhere.invalid'), untrusted.url])
       expect(await rejectedError(send(clientOf(), { url }))).toMatchObject({ unsent: true });
     expect(
       await rejectedError(send(clientOf(), { url: gone.url, socketPath: '/nowhere.sock' })),
@@ -256,14 +256,14 @@ describe('a failure', () => {
     });
 
     const server = await serverOf();
-    for (const trouble of [{ reset: true }, { truncate: true }, { hang: true }]) {
-      server.injectFault(trouble);
+    for (const fault of [{ reset: true }, { truncate: true }, { hang: true }]) {
+      server.injectFault(fault);
       const error = await rejectedError(send(clientOf(), { url: server.url, timeoutMs: 50 }));
       expect(error).toMatchObject({ unsent: false });
     }
   });
 
-  test('to answer in time is STORE_TIMEOUT, wherever the time went', async () => {
+  test('to respond in time is STORE_TIMEOUT at every stage', async () => {
     const server = await serverOf();
     const message = `${server.url.host} did not answer within 0.02 s`;
     server.injectFault({ hang: true });
@@ -278,42 +278,44 @@ describe('a failure', () => {
     });
   });
 
-  test("is the signal's reason when it fires, and the connection is broken", async () => {
+  test('is the reason of the signal when it fires, and the connection is closed', async () => {
     const server = await serverOf();
     server.injectFault({ hang: true });
-    const left = new SecretError('CANCELLED', 'left');
+    const reason = new SecretError('CANCELLED', 'cancelled');
     const caller = new AbortController();
     const http = clientOf();
-    const asked = rejectedError(send(http, { url: server.url, signal: caller.signal }));
+    const failure = rejectedError(send(http, { url: server.url, signal: caller.signal }));
     await until(() => server.count() === 1);
-    caller.abort(left);
-    expect(await asked).toBe(left);
-    expect(await rejectedError(send(http, { url: server.url, signal: caller.signal }))).toBe(left);
+    caller.abort(reason);
+    expect(await failure).toBe(reason);
+    expect(await rejectedError(send(http, { url: server.url, signal: caller.signal }))).toBe(
+      reason,
+    );
     server.injectFault();
     await send(http, { url: server.url });
     expect(server.count()).toBe(2);
     expect(server.connections).toBeGreaterThan(1);
   });
 
-  test('of a header that cannot be sent is our own, and its value stays with us', async () => {
+  test('of an invalid header is INTERNAL, and its value stays private', async () => {
     const server = await serverOf();
-    const asked = send(clientOf(), {
+    const response = send(clientOf(), {
       url: server.url,
       headers: { authorization: 'canary\r\nx: y' },
     });
-    const failure = await rejectedError(asked);
+    const failure = await rejectedError(response);
     expect(failure.code).toBe('INTERNAL');
     expect(String((failure.cause as Error).stack)).not.toContain('canary');
   });
 
-  test('after closing is SHUTTING_DOWN; what was under way ends', async () => {
+  test('after close is SHUTTING_DOWN, and so are the requests in flight', async () => {
     const server = await serverOf();
     server.injectFault({ hang: true });
     const http = createHttpClient();
-    const underWay = rejectedError(send(http, { url: server.url }));
+    const inFlight = rejectedError(send(http, { url: server.url }));
     await until(() => server.count() === 1);
     await http.close();
-    expect((await underWay).code).toBe('SHUTTING_DOWN');
+    expect((await inFlight).code).toBe('SHUTTING_DOWN');
     expect((await rejectedError(send(http, { url: server.url }))).code).toBe('SHUTTING_DOWN');
   });
 });
@@ -322,7 +324,7 @@ describe('over TLS', () => {
   const ca = createTestCa();
   const other = createTestCa('Other CA');
 
-  test('trusts the operator’s authorities beside the others', async () => {
+  test('trusts the authorities of the operator in addition to the others', async () => {
     const server = await serverOf({ tls: ca.issue() });
     const http = clientOf({ ca: [other.cert, ca.cert] });
     expect((await send(http, { url: server.url })).status).toBe(200);
@@ -332,7 +334,7 @@ describe('over TLS', () => {
     ).toBe(200);
   });
 
-  test('names what is wrong with a certificate', async () => {
+  test('names the problem of a certificate', async () => {
     const past = { notBefore: new Date('2020-01-01'), notAfter: new Date('2020-02-01') };
     const future = { notBefore: new Date('2120-01-01'), notAfter: new Date('2120-02-01') };
     const messageFor = async (
@@ -358,15 +360,15 @@ describe('over TLS', () => {
     );
   });
 
-  test('says so where the other side speaks no TLS', async () => {
+  test('reports a server that does not speak TLS', async () => {
     const server = await serverOf();
     const url = new URL(server.url.href.replace('http:', 'https:'));
     expect((await rejectedError(send(clientOf(), { url }))).message).toMatch(
-      / does not speak TLS, or not as we do \(/,
+      / does not speak TLS, or no version that Keyferry supports \(/,
     );
   });
 
-  test('settings of a request stay with that request', async () => {
+  test('applies the settings of a request to that request only', async () => {
     const server = await serverOf({ tls: ca.issue() });
     const http = clientOf();
     expect((await send(http, { url: server.url, tls: { ca: ca.cert } })).status).toBe(200);
@@ -383,7 +385,7 @@ describe('over TLS', () => {
     expect(replaced.message).toContain('unknown authority');
   });
 
-  test('an intermediate is enough where the settings say so', async () => {
+  test('accepts an intermediate as authority if the settings allow it', async () => {
     const intermediate = ca.intermediate('Intermediate');
     const server = await serverOf({ tls: intermediate.issue() });
     const http = clientOf();
@@ -395,13 +397,13 @@ describe('over TLS', () => {
     expect((await send(http, { url: server.url, tls: partial })).status).toBe(200);
   });
 
-  test('expects the name it is told to', async () => {
+  test('expects the configured server name', async () => {
     const server = await serverOf({ tls: ca.issue({ hosts: ['vault.example'] }) });
     const tls = { ca: ca.cert, servername: 'vault.example' };
     expect((await send(clientOf(), { url: server.url, tls })).status).toBe(200);
   });
 
-  test('shows its certificate, and tells two keys apart', async () => {
+  test('sends its client certificate, and distinguishes two keys', async () => {
     const server = await serverOf({ tls: { ...ca.issue(), ca: ca.cert, requestCert: true } });
     const http = clientOf();
     const { cert, key } = ca.issue({ hosts: ['client'] });
@@ -424,8 +426,8 @@ describe('over TLS', () => {
   });
 });
 
-describe('by a proxy', () => {
-  /** A proxy that tunnels anything to `target`, and forwards plain http. */
+describe('with a proxy', () => {
+  /** A proxy that tunnels every connection to `target`, and forwards plain http. */
   async function proxyOf(target: URL, status = 200) {
     const seen: string[] = [];
     const url = await rawServer((socket) => {
@@ -447,7 +449,7 @@ describe('by a proxy', () => {
     return { seen, host: url.host };
   }
 
-  test('https is tunnelled, verified end to end, with the proxy’s own credentials', async () => {
+  test('https is tunnelled and verified end to end, with the credentials of the proxy', async () => {
     const ca = createTestCa();
     const server = await serverOf({ tls: ca.issue({ hosts: ['kms.example.com'] }) });
     const proxy = await proxyOf(server.url);
@@ -455,8 +457,8 @@ describe('by a proxy', () => {
       ca: [ca.cert],
       proxy: { httpsProxy: `http://user:p%40ss@${proxy.host}` },
     });
-    const answer = await send(http, { url: new URL('https://kms.example.com/v1/x') });
-    expect(JSON.parse(answer.body.toString())).toMatchObject({
+    const response = await send(http, { url: new URL('https://kms.example.com/v1/x') });
+    expect(JSON.parse(response.body.toString())).toMatchObject({
       path: '/v1/x',
       headers: { host: 'kms.example.com' },
     });
@@ -470,18 +472,18 @@ describe('by a proxy', () => {
     );
   });
 
-  test('headers that are used again name each host for itself', async () => {
+  test('reused headers name each host', async () => {
     const server = await serverOf();
     const proxy = await proxyOf(server.url);
     const http = clientOf({ proxy: { httpProxy: proxy.host } });
     const headers = Object.freeze({ 'x-vault-request': 'true' });
     for (const host of ['one.example', 'two.example']) {
-      const answer = await send(http, { url: new URL(`http://${host}/`), headers });
-      expect(JSON.parse(answer.body.toString())).toMatchObject({ headers: { host } });
+      const response = await send(http, { url: new URL(`http://${host}/`), headers });
+      expect(JSON.parse(response.body.toString())).toMatchObject({ headers: { host } });
     }
   });
 
-  test('plain http is handed over whole', async () => {
+  test('plain http is forwarded with the full URL', async () => {
     const server = await serverOf();
     const proxy = await proxyOf(server.url);
     const http = clientOf({ proxy: { httpProxy: proxy.host } });
@@ -491,21 +493,21 @@ describe('by a proxy', () => {
     expect(proxy.seen).toEqual(['GET http://vault.example:8200/v1/x?a=b HTTP/1.1']);
   });
 
-  test('never where it is direct, excepted, or a unix socket', async () => {
+  test('direct requests and exceptions bypass it', async () => {
     const server = await serverOf();
     const http = clientOf({ proxy: { httpProxy: '127.0.0.1:9' } });
     expect((await send(http, { url: server.url })).status).toBe(200);
     expect((await send(http, { url: server.url, direct: true })).status).toBe(200);
   });
 
-  test('a refusal says that it was the proxy’s', async () => {
+  test('a rejection names the proxy', async () => {
     const server = await serverOf();
     const proxy = await proxyOf(server.url, 407);
     const http = clientOf({ proxy: { httpsProxy: `http://user:canary@${proxy.host}` } });
     const failure = await rejectedError(send(http, { url: new URL('https://kms.example.com/') }));
     expect(failure).toMatchObject({ code: 'STORE_UNAVAILABLE' });
     expect(failure.message).toContain(
-      `(by the proxy ${proxy.host}) cannot be reached: the proxy answered 407`,
+      `(by the proxy ${proxy.host}) cannot be reached: the proxy responded 407`,
     );
     expect(failure.summary).not.toContain('canary');
   });

@@ -1,6 +1,6 @@
 import { withTimeout } from '../concurrency/single-flight.ts';
 import { SecretError } from '../core/errors.ts';
-import { type TlsSettings, createDispatchers } from './connections.ts';
+import { Dispatchers, type TlsSettings } from './connections.ts';
 import { toHttpError } from './errors.ts';
 import { type ProxyOptions, createProxyChoice } from './proxy.ts';
 
@@ -12,58 +12,62 @@ export type HttpRequest = {
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string | Uint8Array;
   readonly signal: AbortSignal;
-  /** For all of it, connecting and the last byte included. Default 10 s. */
+  /** The time limit from the connection to the last byte. Default 10 s. */
   readonly timeoutMs?: number;
-  /** The longest body that is taken. Default 1 MiB. */
+  /** The largest body that is accepted. Default 1 MiB. */
   readonly maxBytes?: number;
-  /** Takes the body of a 200 as it comes, however long it is: the answer then has none. What it throws ends the request. */
+  /**
+   * Receives the body of a 200 in pieces, without a size limit. The response then has no body. An
+   * error that it throws ends the request.
+   */
   readonly onData?: (piece: Uint8Array) => void;
-  /** Never by a proxy: metadata services, the API server. */
+  /** Bypasses the proxy: for metadata services and the API server. */
   readonly direct?: boolean;
   readonly tls?: TlsSettings;
-  /** A unix socket to ask instead of the host, never by a proxy. */
+  /** A unix socket that replaces the host. It bypasses the proxy. */
   readonly socketPath?: string;
 };
 
-/** What came back, whatever its status. */
+/** A response with any status. */
 export type HttpResponse = {
   readonly status: number;
-  /** Names in lower case; of several values one, joined by `, `. */
+  /** Names in lower case; several values are joined by `, `. */
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Buffer;
 };
 
-/** Outgoing HTTP/1.1. Follows no redirect and tries nothing twice. */
+/** A client for HTTP/1.1. It follows no redirects and never retries. */
 export type HttpClient = {
   /**
    * @throws SecretError STORE_UNAVAILABLE (DNS, connection, TLS), STORE_TIMEOUT, STORE_ANSWER_INVALID (not HTTP),
-   *   STORE_ANSWER_TOO_LARGE, NOT_CONFIGURED (TLS settings), SHUTTING_DOWN after `close`; the signal's reason when it fires.
-   *   Messages name host and cause, never path, query, headers or body.
+   *   STORE_ANSWER_TOO_LARGE, NOT_CONFIGURED (TLS settings), SHUTTING_DOWN after `close`; the reason of the signal when it fires.
+   *   Messages name the host and the cause, never path, query, headers or body.
    */
   request(request: HttpRequest): Promise<HttpResponse>;
-  /** Breaks what is under way; afterwards nothing is asked any more. */
+  /** Aborts the requests in flight. Later requests fail. */
   close(): Promise<void>;
 };
 
-/** See {@link createHttpClient}. */
+/** Options of {@link createHttpClient}. */
 export type HttpClientOptions = {
   readonly proxy?: ProxyOptions;
-  /** PEM: authorities trusted beside those Node trusts by default. */
+  /** PEM: certificate authorities, in addition to those that Node trusts by default. */
   readonly ca?: readonly string[];
-  /** For each connection, TLS included. */
+  /** The time limit to open a connection, TLS included. Default 3 s. */
   readonly connectTimeoutMs?: number;
-  /** At once, to one origin; further requests wait for one of them. */
+  /** The limit of connections to one origin. Further requests wait. Default 100. */
   readonly connections?: number;
 };
 
 /**
- * Makes the one outgoing door. Connections are kept for some seconds after use.
- * @throws SecretError NOT_CONFIGURED for a proxy setting that cannot be understood
+ * Creates the client that all outgoing requests use. It keeps a connection for some seconds after
+ * its last request.
+ * @throws SecretError NOT_CONFIGURED for an invalid proxy setting
  */
 export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
   const { proxy = {}, ca = [], connectTimeoutMs = 3_000, connections = 100 } = options;
   const proxyFor = createProxyChoice(proxy);
-  const dispatchers = createDispatchers({ ca, connectTimeoutMs, connections });
+  const dispatchers = new Dispatchers({ ca, connectTimeoutMs, connections });
   let closed = false;
 
   async function exchange(
@@ -83,14 +87,15 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
     } = request;
     const target = describeTarget(request, proxyUrl);
     if (closed)
-      throw new SecretError('SHUTTING_DOWN', `${target} is not asked any more: Keyferry stops`);
+      throw new SecretError('SHUTTING_DOWN', `${target} gets no more requests: Keyferry stops`);
     try {
       const dispatcher = await dispatchers.to({ proxy: proxyUrl, tls, socketPath });
       const response = await dispatcher.request({
         origin: url.origin,
         path: `${url.pathname}${url.search}`,
         method,
-        // A copy: undici's proxy agent writes the host into what it is given, and callers use their headers again, for other hosts.
+        // A copy: undici's ProxyAgent adds the host to this object, and callers reuse their headers for
+        // other hosts.
         headers: { ...headers },
         body:
           body instanceof Uint8Array
@@ -137,7 +142,7 @@ function describeTarget({ url, socketPath }: HttpRequest, proxyUrl: URL | undefi
   return proxyUrl === undefined ? url.host : `${url.host} (by the proxy ${proxyUrl.host})`;
 }
 
-/** Leaving the loop early destroys the body, and with it the connection. */
+/** An error in the loop destroys the body, and with it the connection. */
 async function collectBody(
   body: AsyncIterable<Uint8Array>,
   maxBytes: number,
@@ -148,10 +153,7 @@ async function collectBody(
   for await (const chunk of body) {
     length += chunk.length;
     if (length > maxBytes) {
-      throw new SecretError(
-        'STORE_ANSWER_TOO_LARGE',
-        `${target} answered with more than ${maxBytes} bytes`,
-      );
+      throw new SecretError('STORE_ANSWER_TOO_LARGE', `${target} sent more than ${maxBytes} bytes`);
     }
     chunks.push(chunk);
   }

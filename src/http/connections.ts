@@ -5,40 +5,32 @@ import type { Dispatcher } from 'undici';
 import { SecretError } from '../core/errors.ts';
 import type { Redacted } from '../core/redacted.ts';
 
-/** How many kinds of connection are kept; the least used is closed when its last request ends. */
+/** The limit of dispatchers. The least recently used one is closed when its last request ends. */
 const maxDispatchers = 64;
 
-/** What a connection is secured with, beyond the defaults. */
+/** TLS settings of a connection, in addition to the defaults. */
 export type TlsSettings = {
   /** PEM: trusted **instead of** all other authorities. */
   readonly ca?: string | readonly string[];
-  /** PEM: what we show of ourselves, with its key. */
+  /** PEM: the client certificate, with its key. */
   readonly cert?: string;
   readonly key?: Redacted;
-  /** The name to ask for and to expect in the certificate; default the host. */
+  /** The name for SNI that the certificate must have. Default: the host. */
   readonly servername?: string;
-  /** False: nothing is verified. */
+  /** False: the certificate is not verified. */
   readonly rejectUnauthorized?: boolean;
-  /** An intermediate among `ca` is enough. */
+  /** Whether an intermediate certificate in `ca` suffices. */
   readonly allowPartialTrustChain?: boolean;
 };
 
-/** By which way a request goes. */
+/** The route of a request. */
 export type Route = {
   readonly proxy: URL | undefined;
   readonly tls: TlsSettings | undefined;
   readonly socketPath: string | undefined;
 };
 
-/** Keeps connections, apart for each route and, within it, for each origin. */
-export type Dispatchers = {
-  /** @throws SecretError NOT_CONFIGURED where the TLS settings cannot be read */
-  to(route: Route): Promise<Dispatcher>;
-  /** Breaks what is under way. */
-  close(): Promise<void>;
-};
-
-/** See {@link createDispatchers}. */
+/** Options of {@link Dispatchers}. */
 export type DispatcherOptions = {
   readonly ca: readonly string[];
   readonly connectTimeoutMs: number;
@@ -50,32 +42,54 @@ type ConnectSettings = Pick<
   'secureContext' | 'servername' | 'rejectUnauthorized'
 >;
 
-/** Makes connections on first use; undici itself (10 MB) is loaded by the first request. */
-export function createDispatchers({
-  ca,
-  connectTimeoutMs,
-  connections,
-}: DispatcherOptions): Dispatchers {
-  const dispatchers = new LRUCache<string, Promise<Dispatcher>>({
+/**
+ * Keeps separate connections for each route and, within a route, for each origin. It opens them at
+ * first use. The first request loads undici, which takes 10 MB.
+ */
+export class Dispatchers {
+  readonly #options: DispatcherOptions;
+  readonly #dispatchers = new LRUCache<string, Promise<Dispatcher>>({
     max: maxDispatchers,
-    // Closing waits for what is under way. Whoever holds it learns of its failure.
+    // close() waits for the requests in flight. A failed creation is reported to its request.
     dispose: (evicted) =>
       void evicted.then((dispatcher) => dispatcher.close()).catch(() => undefined),
   });
 
-  async function create({ proxy, tls, socketPath }: Route): Promise<Dispatcher> {
+  constructor(options: DispatcherOptions) {
+    this.#options = options;
+  }
+
+  /** @throws SecretError NOT_CONFIGURED if the TLS settings are invalid */
+  to(route: Route): Promise<Dispatcher> {
+    const key = digest(route);
+    const known = this.#dispatchers.get(key);
+    if (known !== undefined) return known;
+    const created = this.#create(route);
+    this.#dispatchers.set(key, created);
+    created.catch(() => this.#dispatchers.delete(key));
+    return created;
+  }
+
+  /** Aborts the requests in flight. */
+  async close(): Promise<void> {
+    const open = [...this.#dispatchers.values()];
+    await Promise.allSettled(open.map(async (dispatcher) => (await dispatcher).destroy()));
+  }
+
+  async #create({ proxy, tls, socketPath }: Route): Promise<Dispatcher> {
+    const { connections, connectTimeoutMs } = this.#options;
     const { Agent, ProxyAgent } = await import('undici');
-    // One deadline covers the whole request; undici's own timers would only add to it.
+    // One time limit covers the whole request, so undici's own timeouts are off.
     const common = { connections, headersTimeout: 0, bodyTimeout: 0 };
-    const connect = { timeout: connectTimeoutMs, ...connectSettings(tls) };
+    const connect = { timeout: connectTimeoutMs, ...this.#connectSettings(tls) };
     if (proxy === undefined) {
       return new Agent({
         ...common,
         connect: socketPath === undefined ? connect : { ...connect, socketPath },
       });
     }
-    const proxyTls = { timeout: connectTimeoutMs, ...connectSettings(undefined) };
-    // Plain http is handed to the proxy whole: many refuse to tunnel it.
+    const proxyTls = { timeout: connectTimeoutMs, ...this.#connectSettings(undefined) };
+    // Plain http is forwarded by the proxy and not tunnelled: many proxies refuse to tunnel it.
     return new ProxyAgent({
       ...common,
       uri: proxy.href,
@@ -85,16 +99,16 @@ export function createDispatchers({
     });
   }
 
-  function connectSettings(tls: TlsSettings | undefined): ConnectSettings {
+  #connectSettings(tls: TlsSettings | undefined): ConnectSettings {
     const { ca: exclusiveCa, cert, key, allowPartialTrustChain, ...rest } = tls ?? {};
-    const authorities = exclusiveCa === undefined ? ca : [exclusiveCa].flat();
+    const authorities = exclusiveCa === undefined ? this.#options.ca : [exclusiveCa].flat();
     try {
-      // OpenSSL passes over what it cannot read; this throws.
+      // OpenSSL ignores invalid certificates; this constructor throws.
       for (const pem of authorities) new X509Certificate(pem);
       const trusted =
         exclusiveCa === undefined ? [...defaultAuthorities(), ...authorities] : authorities;
       const secureContext = nodeTls.createSecureContext({
-        // Without any of ours, Node's own store, which costs nothing.
+        // Without further authorities, Node uses its own store, which costs nothing.
         ...(authorities.length > 0 && { ca: [...trusted] }),
         ...(cert !== undefined && { cert }),
         ...(key !== undefined && { key: key.reveal() }),
@@ -102,31 +116,15 @@ export function createDispatchers({
       });
       return { ...rest, secureContext };
     } catch {
-      // OpenSSL's own words are about its insides, and the key may be what it stumbled over.
+      // Without OpenSSL's message: it does not help the user, and the key may be its subject.
       throw new SecretError('NOT_CONFIGURED', 'a CA, certificate or key cannot be read', {
         hint: 'each must be PEM, and the key must fit the certificate',
       });
     }
   }
-
-  return {
-    to(route) {
-      const key = digest(route);
-      const known = dispatchers.get(key);
-      if (known !== undefined) return known;
-      const created = create(route);
-      dispatchers.set(key, created);
-      created.catch(() => dispatchers.delete(key));
-      return created;
-    },
-    async close() {
-      const open = [...dispatchers.values()];
-      await Promise.allSettled(open.map(async (dispatcher) => (await dispatcher).destroy()));
-    },
-  };
 }
 
-/** A digest, since a key may be among the settings. */
+/** A digest, because the settings may hold a key. */
 function digest({ proxy, tls = {}, socketPath }: Route): string {
   const settings = Object.entries({ ...tls, key: tls.key?.reveal() }).sort(([a], [b]) =>
     a < b ? -1 : 1,
@@ -136,7 +134,10 @@ function digest({ proxy, tls = {}, socketPath }: Route): string {
     .digest('base64');
 }
 
-/** What Node trusts by default: from 22.15 on with NODE_EXTRA_CA_CERTS and --use-system-ca, before that its bundle. */
+/**
+ * The authorities that Node trusts by default: from 22.15 on including NODE_EXTRA_CA_CERTS and
+ * --use-system-ca, before that its own bundle.
+ */
 function defaultAuthorities(): readonly string[] {
   const { getCACertificates } = nodeTls as { getCACertificates?: (type: 'default') => string[] };
   return getCACertificates?.('default') ?? nodeTls.rootCertificates;

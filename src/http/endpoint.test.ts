@@ -20,7 +20,7 @@ function codeOf(run: () => unknown): string {
   }
 }
 
-/** Spellings that some resolver or parser takes for this machine or a metadata service. */
+/** Spellings that some resolver or parser resolves to this machine or a metadata service. */
 const hostileHosts = [
   'localhost',
   'LOCALHOST',
@@ -57,7 +57,7 @@ const hostileHosts = [
 ];
 
 describe('the host of a region', () => {
-  test('is made of the template', () => {
+  test('is built from the template', () => {
     expect(regionHost(template, 'cn-north-4')).toBe('kms.cn-north-4.myhuaweicloud.com');
     expect(regionEndpoint(template, 'eu-west-101').href).toBe(
       'https://kms.eu-west-101.myhuaweicloud.com/',
@@ -82,7 +82,7 @@ describe('the host of a region', () => {
     expect(codeOf(() => regionHost(template, region))).toBe('INVALID_CLASS'),
   );
 
-  test('never leaves the vendor’s domain, whatever the region', () => {
+  test('stays in the domain of the vendor for every region', () => {
     const region = fc.oneof(
       fc.string({ unit: fc.constantFrom(...Array.from('cnorth-4.@/:#?%\\ \t\n①')) }),
       fc.string({ unit: 'binary' }),
@@ -125,7 +125,7 @@ describe('an endpoint of the operator', () => {
     expect(codeOf(() => parseEndpoint(text, { allowHttp: true }))).toBe('NOT_CONFIGURED');
   });
 
-  test('may be plain http only where that is allowed, and is named by its setting', () => {
+  test('may be plain http only if allowed, and errors name the setting', () => {
     expect(parseEndpoint('http://127.0.0.1:80', { allowHttp: true }).origin).toBe(
       'http://127.0.0.1',
     );
@@ -134,7 +134,7 @@ describe('an endpoint of the operator', () => {
     ).toThrow('HUAWEICLOUD_SDK_IAM_ENDPOINT "http://iam.example.com" is not https');
   });
 
-  test('is not repeated where it holds a password', () => {
+  test('is not quoted if it contains a password', () => {
     expect(() => parseEndpoint('https://user:hunter2@iam.example.com')).toThrow(
       expect.objectContaining({ message: expect.not.stringContaining('hunter2') }),
     );
@@ -179,11 +179,11 @@ describe('an endpoint of a class', () => {
     'kst-1.cryptoservice.kms.aliyuncs.com@evil.example',
     'evil.example/.cryptoservice.kms.aliyuncs.com',
     'a\\b',
-  ])('%s is no endpoint', (text) =>
+  ])('%s is rejected', (text) =>
     expect(codeOf(() => classEndpoint(text, allowed))).toBe('INVALID_CLASS'),
   );
 
-  test.each(hostileHosts)('%s is refused, listed without its port or not', (host) => {
+  test.each(hostileHosts)('%s is rejected, with and without an entry that has no port', (host) => {
     for (const text of [host, `${host}:443`, `${host}:8200`, `https://${host}/`]) {
       expect(
         codeOf(() =>
@@ -199,7 +199,7 @@ describe('an endpoint of a class', () => {
     }
   });
 
-  test('a local one is allowed by its very host and port', () => {
+  test('on this machine is allowed by its exact host and port', () => {
     expect(classEndpoint('http://127.0.0.1:8200', ['http://127.0.0.1:8200']).origin).toBe(
       'http://127.0.0.1:8200',
     );
@@ -211,13 +211,13 @@ describe('an endpoint of a class', () => {
     );
   });
 
-  test('an entry nobody understands is the operator’s fault', () => {
+  test('with an invalid entry in the list is NOT_CONFIGURED', () => {
     for (const entry of ['*', 'https://x.example/path', '*.', '']) {
       expect(codeOf(() => classEndpoint('example.com', [entry]))).toBe('NOT_CONFIGURED');
     }
   });
 
-  test('leads nowhere else, however it is spelled', () => {
+  test('has an allowed origin, for every spelling', () => {
     const piece = fc.constantFrom(
       ...hostileHosts,
       'kst-1',
@@ -256,7 +256,7 @@ describe('an endpoint of a class', () => {
 });
 
 describe('special hosts', () => {
-  test('are this machine, its link and metadata services, not the rest', () => {
+  test('are this machine, its link and metadata services', () => {
     const parsed = hostileHosts
       .filter((host) => URL.canParse(`https://${host}`))
       .map((host) => new URL(`https://${host}`).hostname);
@@ -276,15 +276,15 @@ describe('special hosts', () => {
 });
 
 describe('a segment of a path', () => {
-  test('is percent-encoded as RFC 3986 has it', () => {
+  test('is percent-encoded according to RFC 3986', () => {
     expect(encodeSegment("a/b c%?#é'!()*~_-.")).toBe('a%2Fb%20c%25%3F%23%C3%A9%27%21%28%29%2A~_-.');
   });
 
-  test.each(['', '.', '..', '\ud800'])('%j cannot be one', (text) => {
+  test.each(['', '.', '..', '\ud800'])('cannot be %j', (text) => {
     expect(codeOf(() => encodeSegment(text))).toBe('INVALID_CLASS');
   });
 
-  test('stays one segment, and is read back as it was', () => {
+  test('stays one segment and can be decoded', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (text) => {
         if (codeOf(() => encodeSegment(text)) !== 'none') return;

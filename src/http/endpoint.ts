@@ -16,12 +16,12 @@ const specialNetworks: readonly (readonly [
   ['::', 127, 'ipv6'], // unspecified, loopback
   ['fe80::', 10, 'ipv6'], // link-local
   ['fd00:ec2::', 32, 'ipv6'], // AWS's metadata service and pod identity agent
-  ['64:ff9b::', 96, 'ipv6'], // IPv4 inside IPv6, whatever it is: nobody has to write it so
+  ['64:ff9b::', 96, 'ipv6'], // any IPv4 address inside IPv6: the plain form can be used instead
 ];
 
 /**
- * Whether a host is this machine, its link, or a metadata service: nothing a class may name on its own word.
- * IPv4 mapped into IPv6 is taken for the IPv4 it is.
+ * Whether a host is this machine, on its link, or a metadata service. A class may name such a host
+ * only if the operator lists it. An IPv4-mapped IPv6 address counts as its IPv4 address.
  */
 export function isSpecialHost(hostname: string): boolean {
   const host = hostname.toLowerCase().replace(/^\[|\]$|\.$/g, '');
@@ -33,12 +33,12 @@ export function isSpecialHost(hostname: string): boolean {
 }
 
 const regionShape = /^[a-z]{2,}(-[a-z0-9]+){1,4}$/;
-/** Scheme, host and port as they may be written: nothing beside them. */
+/** Scheme, host and port, and nothing else. */
 const endpointShape = /^(?:(https?):\/\/)?([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?\/?$/;
 
 /**
- * The host of a region, out of a template such as `kms.{region}.myhuaweicloud.com`.
- * @throws SecretError INVALID_CLASS for what is no region
+ * The host of a region, from a template such as `kms.{region}.myhuaweicloud.com`.
+ * @throws SecretError INVALID_CLASS for an invalid region
  */
 export function regionHost(template: string, region: string): string {
   const host = template.split('{region}').join(region);
@@ -50,13 +50,13 @@ export function regionHost(template: string, region: string): string {
   return host;
 }
 
-/** {@link regionHost}, as an address. */
+/** {@link regionHost} as an https URL. */
 export function regionEndpoint(template: string, region: string): URL {
   return new URL(`https://${regionHost(template, region)}`);
 }
 
 /**
- * An endpoint out of the operator's own settings: `host`, `host:port` or `https://host:port`, no more.
+ * An endpoint from the operator's settings: `host`, `host:port` or `https://host:port`.
  * @throws SecretError NOT_CONFIGURED
  */
 export function parseEndpoint(
@@ -79,9 +79,10 @@ export function parseEndpoint(
 }
 
 /**
- * An endpoint out of a class or a pod, which are tenants: only what the operator listed. An entry is `host`, `host:port`,
- * `http://host:port` (plain http only so), or `*.domain` for https at the default port of any host below. This machine,
- * its link and metadata services must be listed by that very host **and port**.
+ * An endpoint from a class or a pod, which are tenants: the operator must have listed it. An entry is
+ * `host`, `host:port`, `http://host:port` (the only form that allows plain http), or `*.domain` for
+ * https on the default port of any host below. This machine, its link and metadata services must be
+ * listed with their exact host **and port**.
  * @throws SecretError INVALID_CLASS for what is no endpoint, NOT_ALLOWED_FROM_CLASS for what is not listed, NOT_CONFIGURED
  *   for an entry that cannot be understood
  */
@@ -108,8 +109,9 @@ export function classEndpoint(text: string, allowList: readonly string[]): URL {
 }
 
 /**
- * A text as one segment of a path, everything but letters, digits and `-._~` percent-encoded (RFC 3986).
- * @throws SecretError INVALID_CLASS for what cannot be one: nothing, `.`, `..`, half a surrogate pair
+ * A text as one segment of a path. Everything except letters, digits and `-._~` is percent-encoded
+ * (RFC 3986).
+ * @throws SecretError INVALID_CLASS for a text that cannot be a segment: empty, `.`, `..`, a lone surrogate
  */
 export function encodeSegment(text: string): string {
   if (['', '.', '..'].includes(text) || !text.isWellFormed()) {
@@ -125,7 +127,7 @@ function covers(entry: string, url: URL, isSpecial: boolean): boolean {
     return listed.origin === url.origin && (!isSpecial || /:\d+\/?$/.test(entry));
   }
   const { hostname } = parseEndpoint(entry.slice(2), options);
-  // An origin names no port where it is the default one.
+  // An origin does not contain the default port.
   return !isSpecial && url.origin.startsWith('https:') && url.origin.endsWith(`.${hostname}`);
 }
 
@@ -135,7 +137,7 @@ function parse(text: string): URL | undefined {
   return isPlainHost(host) && URL.canParse(address) ? new URL(address) : undefined;
 }
 
-/** Whether URL parsers read the host as it is written: `0x7f.1`, `2130706433` or `①.example` they would not. */
+/** Whether URL parsers leave the host unchanged. They rewrite `0x7f.1`, `2130706433` and `①.example`. */
 function isPlainHost(host: string): boolean {
   const address = `https://${host}/`;
   return (
@@ -146,7 +148,7 @@ function isPlainHost(host: string): boolean {
   );
 }
 
-/** With a user name or password in it, it is not shown. */
+/** Hides a text with an `@`: it may contain a password. */
 function quoted(text: string): string {
   return text.includes('@') ? '(it holds an @)' : `"${sanitizeExternalText(text)}"`;
 }

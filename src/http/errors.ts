@@ -1,11 +1,13 @@
 import { type ErrorCode, SecretError, toSecretError } from '../core/errors.ts';
 
-/** What is told of a failure: the code (STORE_UNAVAILABLE unless said), what the other side did, and what to do about it. */
+/** How a failure is reported. */
 type FailureDescription = {
+  /** Default STORE_UNAVAILABLE. */
   readonly code?: ErrorCode;
+  /** Follows the name of the host: `refused the connection`. */
   readonly text: string;
   readonly hint?: string;
-  /** It happens before a request goes out, and at no other time. */
+  /** Set if it can only happen before the request is sent. */
   readonly unsent?: true;
 };
 
@@ -20,7 +22,7 @@ const unreachable: FailureDescription = {
   hint: 'check routes, firewalls and the proxy',
 };
 
-/** By the codes of Node, OpenSSL and undici. */
+/** By the error codes of Node, OpenSSL and undici. */
 const failureDescriptions: Readonly<Record<string, FailureDescription>> = {
   ENOTFOUND: {
     unsent: true,
@@ -47,7 +49,7 @@ const failureDescriptions: Readonly<Record<string, FailureDescription>> = {
     text: 'took no connection in time',
   },
   ENOENT: { unsent: true, text: 'has no socket there' },
-  EACCES: { unsent: true, text: 'lets nobody connect to its socket' },
+  EACCES: { unsent: true, text: 'does not let this process connect to its socket' },
   CERT_HAS_EXPIRED: { unsent: true, text: 'shows a certificate that has expired' },
   CERT_NOT_YET_VALID: {
     unsent: true,
@@ -62,15 +64,15 @@ const failureDescriptions: Readonly<Record<string, FailureDescription>> = {
   SELF_SIGNED_CERT_IN_CHAIN: unknownAuthority,
   DEPTH_ZERO_SELF_SIGNED_CERT: unknownAuthority,
   CERT_SIGNATURE_FAILURE: unknownAuthority,
-  EPROTO: { text: 'does not speak TLS, or not as we do' },
+  EPROTO: { text: 'does not speak TLS, or no version that Keyferry supports' },
   UND_ERR_HEADERS_OVERFLOW: { code: 'STORE_ANSWER_INVALID', text: 'sent too many headers' },
-  UND_ERR_CLOSED: { code: 'SHUTTING_DOWN', text: 'is not asked any more: Keyferry stops' },
-  UND_ERR_DESTROYED: { code: 'SHUTTING_DOWN', text: 'is not asked any more: Keyferry stops' },
+  UND_ERR_CLOSED: { code: 'SHUTTING_DOWN', text: 'gets no more requests: Keyferry stops' },
+  UND_ERR_DESTROYED: { code: 'SHUTTING_DOWN', text: 'gets no more requests: Keyferry stops' },
 };
 
 /**
- * What was thrown below, as a SecretError that names who was asked and why it failed. The thrown error itself goes no
- * further, but for one we do not know: parsers put pieces of the answer into theirs.
+ * An error of a request as a SecretError with the host and the cause. It does not contain a known
+ * error itself: parsers put parts of the response into theirs. An unknown error becomes its cause.
  * @param target host[:port], and the proxy where there is one; no path, no query
  */
 export function toHttpError(thrown: unknown, target: string): SecretError {
@@ -92,17 +94,17 @@ function describeByPattern(
   message: string,
 ): FailureDescription | undefined {
   if (name === 'HTTPParserError')
-    return { code: 'STORE_ANSWER_INVALID', text: 'answered something that is not HTTP' };
+    return { code: 'STORE_ANSWER_INVALID', text: 'sent a response that is not HTTP' };
   if (/^(ERR_SSL_|ERR_TLS_|ERR_OSSL_)/.test(code))
-    return { text: 'does not speak TLS, or not as we do' };
-  // undici's only word of a proxy that will not let us through.
+    return { text: 'does not speak TLS, or no version that Keyferry supports' };
+  // undici reports a proxy that refuses the tunnel only in this message.
   const [, status] = /^Proxy response \((\d{3})\)/.exec(message) ?? [];
-  if (status !== undefined) return { text: `cannot be reached: the proxy answered ${status}` };
-  if (/^E[A-Z]+$/.test(code)) return { text: 'could not be asked' };
+  if (status !== undefined) return { text: `cannot be reached: the proxy responded ${status}` };
+  if (/^E[A-Z]+$/.test(code)) return { text: 'cannot be reached' };
   return undefined;
 }
 
-/** Errors of Node's core are not always of this realm, so they are known by their shape. */
+/** Reads the fields of any value: an error of Node's core may come from another realm, so `instanceof` is not reliable. */
 function errorFieldsOf(thrown: unknown): {
   name: string;
   code: string;

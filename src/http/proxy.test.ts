@@ -9,7 +9,7 @@ function isProxied(noProxy: string, url: string): boolean {
 }
 
 describe('the choice of a proxy', () => {
-  test('goes by the scheme; https never by HTTP_PROXY', () => {
+  test('depends on the scheme; https never uses HTTP_PROXY', () => {
     const choose = createProxyChoice(both);
     expect(choose(new URL('https://kms.example.com'))?.host).toBe('secure:3128');
     expect(choose(new URL('http://kms.example.com'))?.host).toBe('plain:3128');
@@ -66,7 +66,7 @@ describe('the choice of a proxy', () => {
     },
   );
 
-  test('refuses a proxy it cannot understand, without repeating its password', () => {
+  test('rejects an invalid proxy without quoting its password', () => {
     for (const httpsProxy of [
       'socks5://user:hunter2@proxy',
       'http://user:hunter2@:99999999',
@@ -81,7 +81,7 @@ describe('the choice of a proxy', () => {
     }
   });
 
-  test('never fails on any other text', () => {
+  test('accepts any other text', () => {
     fc.assert(
       fc.property(
         fc.string().filter((text) => !text.includes('/')),

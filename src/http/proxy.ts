@@ -2,22 +2,24 @@ import { BlockList, isIP } from 'node:net';
 import { SecretError } from '../core/errors.ts';
 import { sanitizeExternalText } from '../core/safe-text.ts';
 
-/** What HTTPS_PROXY, HTTP_PROXY and NO_PROXY say. */
+/** The values of HTTPS_PROXY, HTTP_PROXY and NO_PROXY. */
 export type ProxyOptions = {
-  /** For https. `http://[user:password@]host[:port]`; the scheme may be left out. Empty: none. */
+  /** For https: `http://[user:password@]host[:port]`. The scheme is optional. Empty: no proxy. */
   readonly httpsProxy?: string | undefined;
   /** For plain http. */
   readonly httpProxy?: string | undefined;
   /**
-   * Who is asked directly, separated by commas or spaces: `*`, a name (and all below it), `.name` (only those below), an
-   * address, a network such as `10.0.0.0/8`; each but a network may end in `:port`.
+   * The hosts that bypass the proxy, separated by commas or spaces: `*`, a name (and all names below
+   * it), `.name` (only names below it), an address, or a network such as `10.0.0.0/8`. Each except a
+   * network may end in `:port`.
    */
   readonly noProxy?: string | undefined;
 };
 
 /**
- * Chooses the proxy for an address, as Go's programs do: https only by HTTPS_PROXY, this machine never by a proxy.
- * @throws SecretError NOT_CONFIGURED for a setting that cannot be understood
+ * Chooses the proxy for a URL, as Go programs do (golang.org/x/net/http/httpproxy): https uses only
+ * HTTPS_PROXY, and this machine never uses a proxy.
+ * @throws SecretError NOT_CONFIGURED for an invalid setting
  */
 export function createProxyChoice(options: ProxyOptions): (url: URL) => URL | undefined {
   const { noProxy = '' } = options;
@@ -40,8 +42,8 @@ function parseProxy(setting: string, text = ''): URL | undefined {
   const address = text.includes('://') ? text : `http://${text}`;
   const url = URL.canParse(address) ? new URL(address) : undefined;
   if (url?.protocol === 'http:' || url?.protocol === 'https:') return url;
-  // Its text is not shown: it can hold a password.
-  throw new SecretError('NOT_CONFIGURED', `${setting} is no address of a proxy`, {
+  // The message does not quote the text: it may contain a password.
+  throw new SecretError('NOT_CONFIGURED', `${setting} is not the address of a proxy`, {
     hint: 'write http://host:port',
   });
 }
@@ -73,7 +75,7 @@ function matchAddresses(entry: string, network: string, bits?: string): ProxyExc
   } catch {
     throw new SecretError(
       'NOT_CONFIGURED',
-      `NO_PROXY: ${sanitizeExternalText(entry)} is no network`,
+      `NO_PROXY: ${sanitizeExternalText(entry)} is not a network`,
     );
   }
   return (host) => isIP(host) !== 0 && list.check(host, familyOf(host));

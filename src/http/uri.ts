@@ -1,4 +1,7 @@
-/** A text with everything but letters, digits and `-._~` percent-encoded (RFC 3986); half a surrogate pair becomes U+FFFD. */
+/**
+ * Percent-encodes everything except letters, digits and `-._~` (RFC 3986). A lone surrogate becomes
+ * U+FFFD.
+ */
 export function encode(text: string): string {
   return encodeURIComponent(text.toWellFormed()).replace(
     /[!'()*]/g,
@@ -6,7 +9,7 @@ export function encode(text: string): string {
   );
 }
 
-/** Parameters as a query or a form, each encoded, in the order of {@link compare}: what signatures are made over. */
+/** Parameters as an encoded query or form, sorted by {@link compare}, as signatures require. */
 export function encodeQuery(parameters: Iterable<readonly [string, string]>): string {
   return [...parameters]
     .sort(([a, x], [b, y]) => compare(a, b) || compare(x, y))
@@ -14,7 +17,7 @@ export function encodeQuery(parameters: Iterable<readonly [string, string]>): st
     .join('&');
 }
 
-/** By code units, for sorting: in no language's order. */
+/** Compares by UTF-16 code units, independent of the locale. */
 export function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { createDriverClient } from '../../src/csi/client.ts';
+import { DriverClient } from '../../src/csi/client.ts';
 import type { RawMountRequest } from '../../src/csi/mount-request.ts';
 import { mountRequest } from '../driver/request.ts';
 import { awsRegion } from '../fakes/aws-cloud.ts';
@@ -75,7 +75,7 @@ async function measure(
     createRequest(fixture, `pod-${n}`, identity, names),
   );
   const server = await startKeyferry(fixture, { serveArgs, dir, limits });
-  const client = createDriverClient({ socketPath: server.socketPath });
+  const client = new DriverClient({ socketPath: server.socketPath });
   const run = async (batch: readonly RawMountRequest[]): Promise<void> => {
     const remaining = [...batch];
     const worker = async (): Promise<void> => {

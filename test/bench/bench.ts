@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { createDriverClient } from '../../src/csi/client.ts';
+import { DriverClient } from '../../src/csi/client.ts';
 import { startCceFixture } from '../fakes/cce-fixture.ts';
 import { benchAws } from './aws.ts';
 import { mountRequest, runMounts, type Run } from './load.ts';
@@ -173,7 +173,7 @@ async function benchCold(): Promise<void> {
         join(dir, 'cce.sock'),
         { ...(fixture.env as Record<string, string>), ...rate },
       );
-      const client = createDriverClient({ socketPath: keyferry.socketPath });
+      const client = new DriverClient({ socketPath: keyferry.socketPath });
       const readsBefore = { store: fixture.csms.count(), kubernetes: fixture.kubernetes.reads() };
       const startedAt = performance.now();
       const results = await Promise.all(

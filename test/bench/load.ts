@@ -1,4 +1,4 @@
-import { createDriverClient } from '../../src/csi/client.ts';
+import { DriverClient } from '../../src/csi/client.ts';
 import type { RawMountRequest } from '../../src/csi/mount-request.ts';
 import type { ServerProcess } from './server-process.ts';
 
@@ -42,7 +42,7 @@ export async function runMounts(
   request: RawMountRequest,
   { count, concurrency }: { readonly count: number; readonly concurrency: number },
 ): Promise<Run> {
-  const client = createDriverClient({ socketPath: server.socketPath });
+  const client = new DriverClient({ socketPath: server.socketPath });
   const latencies: number[] = [];
   let remaining = count;
   const worker = async (): Promise<void> => {

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { createDriverClient } from '../../src/csi/client.ts';
+import { DriverClient } from '../../src/csi/client.ts';
 
 /** A server under measurement. */
 export type ServerProcess = {
@@ -40,7 +40,7 @@ export async function startServer(
   const { pid } = child;
   if (pid === undefined) throw new Error(`${args[0] ?? 'node'} did not start`);
   for (;;) {
-    const client = createDriverClient({ socketPath });
+    const client = new DriverClient({ socketPath });
     const result = await client.version({ timeoutMs: 1_000 });
     client.close();
     if (result.code === 'OK') break;

@@ -4,14 +4,15 @@ import { connect, type ClientHttp2Session } from 'node:http2';
 import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
-import { createCsiServer, type CsiServer, type CsiServerOptions } from '../../src/csi/server.ts';
+import { CsiServer, type CsiServerOptions } from '../../src/csi/server.ts';
 import { GrpcJsClient } from '../driver/grpc-js.ts';
 import type { MountRequest, MountResponse } from '../../src/csi/messages.ts';
 import type { Volume } from '../../src/mount/types.ts';
 
-const nothing: MountRequest = {
+const emptyRequest: MountRequest = {
   attributes: '',
   secrets: '',
   targetPath: '',
@@ -25,7 +26,7 @@ export const volume: Volume = {
   versions: [{ id: 'db/password', version: 'v1' }],
 };
 
-/** A client as drivers are, by default one from 1.6 on. */
+/** A client that behaves like the driver, by default like versions from 1.6 on. */
 export function driver(path: string, authority = 'localhost') {
   const client = new GrpcJsClient(path, authority, {
     'grpc.use_local_subchannel_pool': 1,
@@ -33,14 +34,14 @@ export function driver(path: string, authority = 'localhost') {
   });
   return {
     client,
-    /** Starts a mount; `answer` tells the code and the text or the response. */
+    /** Starts a mount. `result` resolves to the code, and the text or the response. */
     start(request: Partial<MountRequest> = {}, timeoutMs?: number) {
       let cancel = (): void => undefined;
-      const answer = new Promise<{ code: string; text: string; response?: MountResponse }>(
+      const result = new Promise<{ code: string; text: string; response?: MountResponse }>(
         (resolve) => {
           const deadline = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
           const call = client.mount(
-            { ...nothing, ...request },
+            { ...emptyRequest, ...request },
             deadline,
             (error: ServiceError | null, response) => {
               if (error !== null) resolve({ code: status[error.code], text: error.details });
@@ -50,13 +51,13 @@ export function driver(path: string, authority = 'localhost') {
           cancel = () => call.cancel();
         },
       );
-      return { answer, cancel };
+      return { result, cancel };
     },
     async version() {
       return new Promise<{ version: string; runtimeName: string; runtimeVersion: string }>(
         (resolve, reject) => {
-          client.version({}, (error, answer) =>
-            answer === undefined ? reject(new Error(error?.details)) : resolve(answer),
+          client.version({}, (error, response) =>
+            response === undefined ? reject(new Error(error?.details)) : resolve(response),
           );
         },
       );
@@ -65,12 +66,12 @@ export function driver(path: string, authority = 'localhost') {
   };
 }
 
-/** A bare HTTP/2 client at a unix socket. */
+/** A plain HTTP/2 client on a unix socket. */
 export function http2At(path: string, socket = createConnection(path)): ClientHttp2Session {
   return connect('http://localhost', { createConnection: () => socket });
 }
 
-/** Sends bytes as the body of a Mount over HTTP/2 and tells the status it ends with. */
+/** Sends bytes as the body of a Mount over HTTP/2 and returns the status. */
 export async function callRaw(
   session: ClientHttp2Session,
   body: Buffer | undefined,
@@ -86,7 +87,7 @@ export async function callRaw(
     });
     const parts: Buffer[] = [];
     let found: Record<string, string | string[] | undefined> = {};
-    stream.on('response', (answer: typeof found) => (found = { ...found, ...answer }));
+    stream.on('response', (received: typeof found) => (found = { ...found, ...received }));
     stream.on('trailers', (trailers: typeof found) => (found = { ...found, ...trailers }));
     stream.on('data', (part: Buffer) => parts.push(part));
     stream.on('error', reject);
@@ -102,23 +103,23 @@ export async function callRaw(
   });
 }
 
-/** A gRPC message with its head. */
+/** A gRPC message with its prefix. */
 export function grpcMessage(payload: Buffer, compressed = 0): Buffer {
-  const head = Buffer.alloc(5);
-  head.writeUInt8(compressed, 0);
-  head.writeUInt32BE(payload.length, 1);
-  return Buffer.concat([head, payload]);
+  const prefix = Buffer.alloc(5);
+  prefix.writeUInt8(compressed, 0);
+  prefix.writeUInt32BE(payload.length, 1);
+  return Buffer.concat([prefix, payload]);
 }
 
-/** Keyferry's way in around a mount, in a folder of its own. */
-export async function serving(
+/** Starts Keyferry's CSI server around a mount, in its own folder. */
+export async function startFixture(
   mount: CsiServerOptions['mount'],
   options: Partial<CsiServerOptions> = {},
 ) {
   const folder = await mkdtemp(join(tmpdir(), 'kf-'));
   const registry = new Registry();
   const logged: string[] = [];
-  const server: CsiServer = createCsiServer({
+  const server = new CsiServer({
     mount,
     version: '1.2.3',
     providers: ['cce'],
@@ -153,10 +154,10 @@ export async function serving(
   };
 }
 
-/** Waits until `check` throws no more. */
+/** Waits until `check` no longer throws, in real time even where a test fakes the timers. */
 export async function eventually(
   check: () => Promise<void> | void,
-  withinMs = 1_000,
+  withinMs = 10_000,
 ): Promise<void> {
   const end = Date.now() + withinMs;
   for (;;) {
@@ -164,7 +165,7 @@ export async function eventually(
       return await check();
     } catch (error) {
       if (Date.now() > end) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      await sleep(5);
     }
   }
 }

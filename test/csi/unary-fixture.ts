@@ -4,29 +4,29 @@ import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DriverConnection } from '../../src/csi/authority-rewrite.ts';
-import { createUnaryServer, type UnaryCall } from '../../src/csi/grpc/server.ts';
+import { UnaryServer, type UnaryCall } from '../../src/csi/grpc/server.ts';
 import { frameMessage } from '../../src/csi/grpc/wire.ts';
 
-/** What the rig's server takes at most. */
+/** The largest request that the server accepts. */
 export const maxMessageBytes = 1024 * 1024;
 
-/** A unary server on a socket of its own, around one method `/test/Call`, that keeps account of its calls. */
+/** A unary server on its own socket with one method, `/test/Call`. It counts its calls. */
 export async function serveUnary(method: (call: UnaryCall) => void = echo) {
   const folder = await mkdtemp(join(tmpdir(), 'kf-'));
   const path = join(folder, 'unary.sock');
-  const count = { begun: 0, over: 0, overTwice: 0 };
+  const count = { started: 0, closed: 0, closedTwice: 0 };
   const sockets = new Set<Socket>();
-  const server = createUnaryServer({
+  const server = new UnaryServer({
     methods: new Map([
       [
         '/test/Call',
         (call) => {
-          count.begun += 1;
-          let over = 0;
-          call.onStreamClose(() => {
-            over += 1;
-            if (over === 1) count.over += 1;
-            else count.overTwice += 1;
+          count.started += 1;
+          let closed = 0;
+          call.onClose(() => {
+            closed += 1;
+            if (closed === 1) count.closed += 1;
+            else count.closedTwice += 1;
           });
           method(call);
         },
@@ -35,7 +35,7 @@ export async function serveUnary(method: (call: UnaryCall) => void = echo) {
     maxMessageBytes,
     toInvalidCallStatus: (problem) => ({
       status: 'INVALID_ARGUMENT',
-      text: `a call came ${problem}`,
+      text: `the request has ${problem}`,
     }),
   });
   const listener = createServer((socket) => {
@@ -48,7 +48,7 @@ export async function serveUnary(method: (call: UnaryCall) => void = echo) {
     path,
     server,
     count,
-    /** Connections that are open. */
+    /** The open connections. */
     sockets,
     async close() {
       listener.close();
@@ -58,13 +58,13 @@ export async function serveUnary(method: (call: UnaryCall) => void = echo) {
   };
 }
 
-/** Answers with what came. */
+/** Responds with the message of the request. */
 export function echo(call: UnaryCall): void {
   call.respond(frameMessage(call.message));
 }
 
-/** Begins a call, whose body is the caller's to send; its errors are swallowed. */
-export function beginCall(
+/** Opens a call. The caller sends the body. Errors of the stream are ignored. */
+export function startCall(
   session: ClientHttp2Session,
   headers: Readonly<Record<string, string | string[] | undefined>> = {},
 ): ClientHttp2Stream {
@@ -79,13 +79,14 @@ export function beginCall(
   return stream;
 }
 
-/** All that comes back on a stream, once it is closed. */
+/** Everything that came on a stream, when it has closed. */
 export async function outcomeOf(stream: ClientHttp2Stream) {
   const parts: Buffer[] = [];
   let headers: Record<string, unknown> = {};
-  const note = (came: Record<string, unknown>): void => void (headers = { ...headers, ...came });
-  stream.on('response', note);
-  stream.on('trailers', note);
+  const addHeaders = (received: Record<string, unknown>): void =>
+    void (headers = { ...headers, ...received });
+  stream.on('response', addHeaders);
+  stream.on('trailers', addHeaders);
   stream.on('data', (part: Buffer) => parts.push(part));
   await new Promise((resolve) => stream.once('close', resolve));
   const { 'grpc-message': text = '' } = headers;
@@ -99,13 +100,13 @@ export async function outcomeOf(stream: ClientHttp2Stream) {
   };
 }
 
-/** HTTP/2 by hand, for what no client would send. */
+/** HTTP/2 frames built by hand, for requests that no client library sends. */
 export const frames = {
   preface: Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
   settings: frame(4, 0, 0, Buffer.alloc(0)),
   settingsAck: frame(4, 1, 0, Buffer.alloc(0)),
   ping: frame(6, 0, 0, Buffer.alloc(8)),
-  /** Room for answers without end. */
+  /** The largest flow-control windows, so that the server may send without limit. */
   wide: Buffer.concat([
     frame(4, 0, 0, Buffer.from('00047fffffff', 'hex')),
     frame(8, 0, 0, uint32(2 ** 30)),
@@ -113,12 +114,12 @@ export const frames = {
   goaway: frame(7, 0, 0, Buffer.alloc(8)),
   reset: (stream: number, code = 8) => frame(3, 0, stream, uint32(code)),
   data: (stream: number, body: Buffer, last: boolean) => frame(0, last ? 1 : 0, stream, body),
-  /** A call's, each header a literal without compression. */
-  headers: (stream: number, given: Readonly<Record<string, string>> = {}, last = false) =>
-    frame(1, last ? 5 : 4, stream, headerBlock(given)),
+  /** The headers of a call, each as a literal without compression. */
+  headers: (stream: number, overrides: Readonly<Record<string, string>> = {}, last = false) =>
+    frame(1, last ? 5 : 4, stream, headerBlock(overrides)),
 };
 
-/** A frame of HTTP/2. */
+/** An HTTP/2 frame. */
 export function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
   const head = Buffer.alloc(9);
   head.writeUIntBE(payload.length, 0, 3);
@@ -128,7 +129,7 @@ export function frame(type: number, flags: number, stream: number, payload: Buff
   return Buffer.concat([head, payload]);
 }
 
-function headerBlock(given: Readonly<Record<string, string>>): Buffer {
+function headerBlock(overrides: Readonly<Record<string, string>>): Buffer {
   const headers = {
     ':method': 'POST',
     ':scheme': 'http',
@@ -136,7 +137,7 @@ function headerBlock(given: Readonly<Record<string, string>>): Buffer {
     ':authority': 'localhost',
     'content-type': 'application/grpc',
     te: 'trailers',
-    ...given,
+    ...overrides,
   };
   return Buffer.concat(
     Object.entries(headers).flatMap(([name, value]) => [

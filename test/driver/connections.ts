@@ -1,11 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  createDriverClient,
-  type DriverClient,
-  type DriverClientOptions,
-} from '../../src/csi/client.ts';
+import { DriverClient, type DriverClientOptions } from '../../src/csi/client.ts';
 import type { MountResponse } from '../../src/csi/messages.ts';
 import type { RawMountRequest } from '../../src/csi/mount-request.ts';
 import { toMountResult, type MountFailure } from './mount-result.ts';
@@ -36,7 +32,7 @@ export function createConnections(options: {
     const socketPath = join(providersDir, `${provider}.sock`);
     // A stale socket counts as present: the driver looks for the file alone, and for that only once.
     if (!/^[a-zA-Z0-9_-]{0,30}$/.test(provider) || !existsSync(socketPath)) return undefined;
-    const client = createDriverClient({ ...options.client, socketPath });
+    const client = new DriverClient({ ...options.client, socketPath });
     clients.set(provider, client);
     return client;
   }

@@ -207,7 +207,7 @@ describe('a mount that fails', () => {
   });
 
   test('when nobody answers within the deadline', async () => {
-    provider.script('never');
+    provider.script('noResponse');
     const view = await startDriver('1.6', { deadlineMs: 50 }).publish({ class: spc });
     expect(view).toMatchObject({ trapped: true, last: { code: 'DEADLINE_EXCEEDED' } });
   });

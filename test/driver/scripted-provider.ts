@@ -15,9 +15,11 @@ export type ScriptedResponse = Partial<Omit<MountResponse, 'files'>> & {
   readonly files?: readonly Partial<File>[];
 };
 
-/** One answer out of a script: a response, or a status. `never` leaves the call open. */
+/** One answer out of a script: a response, or a status. `noResponse` leaves the call open. */
 export type ScriptedResult =
-  ScriptedResponse | { readonly code: keyof typeof status; readonly message: string } | 'never';
+  | ScriptedResponse
+  | { readonly code: keyof typeof status; readonly message: string }
+  | 'noResponse';
 
 /** A request as it came in, and how much time its sender gave it. */
 export type ReceivedRequest = MountRequest & {
@@ -49,8 +51,8 @@ export async function startScriptedProvider(
     callback(null, { version: 'v1alpha1', runtimeName: 'scripted', runtimeVersion: '0' });
   const mount: handleUnaryCall<MountRequest, MountResponse> = (call, callback) => {
     requests.push({ ...call.request, remainingMs: Number(call.getDeadline()) - Date.now() });
-    const result = (results.length > 1 ? results.shift() : results[0]) ?? 'never';
-    if (result === 'never') return;
+    const result = (results.length > 1 ? results.shift() : results[0]) ?? 'noResponse';
+    if (result === 'noResponse') return;
     if ('code' in result) callback({ code: status[result.code], details: result.message });
     else callback(null, complete(result));
   };

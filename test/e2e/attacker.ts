@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createDriverClient } from '../../src/csi/client.ts';
+import { DriverClient } from '../../src/csi/client.ts';
 import { greedyParameters, request } from './hostile-requests.ts';
 
 /**
@@ -7,7 +7,7 @@ import { greedyParameters, request } from './hostile-requests.ts';
  * The kubelet waits longer after each failure, and a minute after a success; these wait a second.
  */
 const [, , socketPath = ''] = process.argv;
-const client = createDriverClient({ socketPath });
+const client = new DriverClient({ socketPath });
 const codes: Record<string, number> = {};
 let number = 0;
 

@@ -111,7 +111,7 @@ describe('Keyferry ends and begins', () => {
     expect(view).toMatchObject({ trapped: false, files: { file: { text: 'CANARY of 3' } } });
     expect(await gap.stop()).toBeLessThan(1_000);
     await keyferry.waitForLog(
-      ({ msg }) => msg?.endsWith('is gone: somebody unlinked it; binding it again') === true,
+      ({ msg }) => msg?.endsWith('is gone: another program unlinked it; binding it again') === true,
     );
   });
 });

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { build } from 'esbuild';
-import { createDriverClient, type DriverClient } from '../../src/csi/client.ts';
+import { DriverClient } from '../../src/csi/client.ts';
 import { missingControlPlaneDependencies } from '../servers/control-plane/control-plane.ts';
 import { missingChartDependencies } from './chart-objects.ts';
 import {
@@ -39,7 +39,7 @@ describe('10,000 hostile requests', () => {
     const keyferry = await environment.startKeyferryIn(directory, ['--log-level', 'error']);
     const driver = environment.createDriverFor(directory);
     const running = await publish(driver, 1);
-    const client = createDriverClient({ socketPath: join(directory, 'cce.sock') });
+    const client = new DriverClient({ socketPath: join(directory, 'cce.sock') });
     environment.onCleanup(() => client.close());
     const random = createRandom('10,000 hostile requests');
     const codes = new Map<string, number>();
@@ -130,7 +130,7 @@ describe('one namespace that attacks every cap', () => {
       KEYFERRY_CCE_BURST: '200',
     });
     const socketPath = join(directory, 'cce.sock');
-    const client = createDriverClient({ socketPath });
+    const client = new DriverClient({ socketPath });
     environment.onCleanup(() => client.close());
     await measureVictim(client, 1_000);
     const baseline = await measureVictim(client, 5_000);

@@ -3,7 +3,7 @@ import { readFile, readdir, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SecretError } from '../../core/errors.ts';
 import { statusText } from '../../core/safe-text.ts';
-import { createDriverClient } from '../../csi/client.ts';
+import { DriverClient } from '../../csi/client.ts';
 import { readClassFile } from '../lint/class-file.ts';
 import { volumeTable } from '../mount/format.ts';
 import { buildMountRequest } from '../mount/request.ts';
@@ -32,7 +32,7 @@ export function createDemoPod(options: {
     async mount(classText) {
       const [spc] = readClassFile('class.yaml', classText).classes;
       if (spc === undefined) throw new SecretError('INTERNAL', 'the demo has no class');
-      const client = createDriverClient({ socketPath });
+      const client = new DriverClient({ socketPath });
       const result = await client.mount(buildMountRequest(spc, requester), {
         timeoutMs: 20_000,
         signal: stop,

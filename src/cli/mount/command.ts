@@ -3,7 +3,7 @@ import { withTimeout } from '../../concurrency/single-flight.ts';
 import { type RawSettings, settingFlags } from '../../config/settings.ts';
 import { SecretError } from '../../core/errors.ts';
 import { sanitizeExternalText, statusText } from '../../core/safe-text.ts';
-import { createDriverClient } from '../../csi/client.ts';
+import { DriverClient } from '../../csi/client.ts';
 import type { Mount } from '../../mount/mount.ts';
 import type { RawMountRequest } from '../../csi/mount-request.ts';
 import type { MountRequest, Volume } from '../../mount/types.ts';
@@ -153,7 +153,7 @@ async function mountOverSocket(
   request: RawMountRequest,
   stop: AbortSignal,
 ): Promise<Volume> {
-  const client = createDriverClient({ socketPath });
+  const client = new DriverClient({ socketPath });
   const result = await client.mount(request, { timeoutMs, signal: stop });
   client.close();
   stop.throwIfAborted();

@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { Duplex } from 'node:stream';
 import { eventually, http2At } from '../../../test/csi/harness.ts';
 import {
-  beginCall,
+  startCall,
   echo,
   frame,
   frames,
@@ -13,7 +13,7 @@ import {
   outcomeOf,
   serveUnary,
 } from '../../../test/csi/unary-fixture.ts';
-import { type UnaryCall, createUnaryServer } from './server.ts';
+import { type UnaryCall, UnaryServer } from './server.ts';
 import { type StatusName, frameMessage, statusCodes } from './wire.ts';
 
 const cleanups: (() => unknown)[] = [];
@@ -22,9 +22,9 @@ afterEach(async () => {
 });
 
 async function serve(method?: (call: UnaryCall) => void) {
-  const rig = await serveUnary(method);
-  cleanups.push(rig.close);
-  return rig;
+  const fixture = await serveUnary(method);
+  cleanups.push(fixture.close);
+  return fixture;
 }
 
 function rawClient(path: string) {
@@ -34,7 +34,7 @@ function rawClient(path: string) {
   return session;
 }
 
-/** A connection whose bytes are the test's. */
+/** A connection on which the test writes the bytes itself. */
 function socketTo(path: string, bytes: readonly Buffer[], allowHalfOpen = false) {
   const socket = connect({ path, allowHalfOpen });
   socket.on('error', () => undefined).resume();
@@ -58,40 +58,40 @@ function grpcJs(path: string, authority = 'localhost') {
     ) {
       const same = (bytes: Buffer): Buffer => bytes;
       let cancel = (): void => undefined;
-      const answer = new Promise<{ code: string; text: string; message?: Buffer | undefined }>(
+      const result = new Promise<{ code: string; text: string; message?: Buffer | undefined }>(
         (resolve) => {
           const options = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
-          const done = (error: ServiceError | null, came?: Buffer): void =>
+          const done = (error: ServiceError | null, response?: Buffer): void =>
             resolve(
               error === null
-                ? { code: 'OK', text: '', message: came }
+                ? { code: 'OK', text: '', message: response }
                 : { code: status[error.code], text: error.details },
             );
           const call = client.makeUnaryRequest(to, same, same, message, options, done);
           cancel = () => call.cancel();
         },
       );
-      return { answer, cancel };
+      return { result, cancel };
     },
   };
 }
 
-describe('to a client of grpc-js', () => {
-  test('messages of any size and any number at once come back as they went', async () => {
+describe('a grpc-js client', () => {
+  test('gets concurrent messages of any size back unchanged', async () => {
     const { path, count } = await serve();
     const client = grpcJs(path);
     const sizes = [0, 1, 4, 16_379, 16_384, 65_530, 65_535, 65_536, 200_000, maxMessageBytes];
     const messages = sizes.map((size, n) => Buffer.alloc(size, n));
-    const answers = await Promise.all(messages.map((message) => client.call(message).answer));
-    answers.forEach(({ message }, n) => expect(message?.equals(messages[n]!)).toBe(true));
-    expect(count).toEqual({ begun: sizes.length, over: sizes.length, overTwice: 0 });
+    const results = await Promise.all(messages.map((message) => client.call(message).result));
+    results.forEach(({ message }, n) => expect(message?.equals(messages[n]!)).toBe(true));
+    expect(count).toEqual({ started: sizes.length, closed: sizes.length, closedTwice: 0 });
   });
 
-  test('every status arrives, with any text', async () => {
+  test('receives every status with any text', async () => {
     const names = Object.keys(statusCodes).filter((name) => name !== 'OK') as StatusName[];
-    const endings = new Map<string, { status: StatusName; text: string }>();
+    const statuses = new Map<string, { status: StatusName; text: string }>();
     const { path } = await serve((call) =>
-      call.fail(endings.get(call.message.toString('latin1'))!),
+      call.fail(statuses.get(call.message.toString('latin1'))!),
     );
     const client = grpcJs(path);
     const unit = fc.constantFrom(
@@ -112,8 +112,8 @@ describe('to a client of grpc-js', () => {
     await fc.assert(
       fc.asyncProperty(fc.constantFrom(...names), text, async (name, text) => {
         const id = String((calls += 1));
-        endings.set(id, { status: name, text });
-        expect(await client.call(Buffer.from(id)).answer).toEqual({
+        statuses.set(id, { status: name, text });
+        expect(await client.call(Buffer.from(id)).result).toEqual({
           code: name,
           text: text.toWellFormed(),
         });
@@ -121,64 +121,68 @@ describe('to a client of grpc-js', () => {
     );
   });
 
-  test('an unknown path is UNIMPLEMENTED', async () => {
+  test('gets UNIMPLEMENTED for an unknown path', async () => {
     const { path, count } = await serve();
     for (const to of ['/test/Other', '/test/call', '/test/Call/', '/']) {
-      expect(await grpcJs(path).call(Buffer.alloc(9), { to }).answer).toEqual({
+      expect(await grpcJs(path).call(Buffer.alloc(9), { to }).result).toEqual({
         code: 'UNIMPLEMENTED',
         text: 'there is no such method',
       });
     }
-    expect(count.begun).toBe(0);
+    expect(count.started).toBe(0);
   });
 
-  test('its deadline is told', async () => {
+  test('passes its deadline to the method', async () => {
     const deadlines: number[] = [];
     const { path } = await serve((call) => {
-      deadlines.push(call.deadline - Date.now());
+      deadlines.push(call.deadline);
       echo(call);
     });
     const client = grpcJs(path);
-    for (const timeoutMs of [1_000, 120_000, 200_000_000])
-      await client.call(Buffer.of(1), { timeoutMs }).answer;
-    [1_000, 120_000, 200_000_000].forEach((ms, n) => {
-      expect(deadlines[n]).toBeLessThanOrEqual(ms);
-      expect(deadlines[n]).toBeGreaterThan(ms * 0.8);
-    });
-    await client.call(Buffer.of(1)).answer;
-    expect(deadlines[3]).toBe(Infinity);
+    for (const timeoutMs of [20_000, 120_000, 200_000_000]) {
+      const before = Date.now();
+      await client.call(Buffer.of(1), { timeoutMs }).result;
+      const after = Date.now();
+      expect(deadlines.at(-1)).toBeGreaterThanOrEqual(before + timeoutMs);
+      expect(deadlines.at(-1)).toBeLessThanOrEqual(after + timeoutMs);
+    }
+    await client.call(Buffer.of(1)).result;
+    expect(deadlines.at(-1)).toBe(Infinity);
   });
 
-  test.each(['cancels', 'is late', 'goes away'])('a call is over once where it %s', async (how) => {
-    const { path, count } = await serve(() => undefined);
-    const client = grpcJs(path);
-    const { answer, cancel } = client.call(
-      Buffer.of(1),
-      how === 'is late' ? { timeoutMs: 60 } : {},
-    );
-    await eventually(() => expect(count.begun).toBe(1));
-    expect(count.over).toBe(0);
-    if (how === 'cancels') cancel();
-    if (how === 'goes away') rawKill(client, cancel);
-    expect((await answer).code).toMatch(/CANCELLED|DEADLINE_EXCEEDED/);
-    await eventually(() => expect(count).toEqual({ begun: 1, over: 1, overTwice: 0 }));
-  });
+  test.each(['cancels', 'times out', 'disconnects'])(
+    'closes a call once when it %s',
+    async (how) => {
+      const { path, count } = await serve(() => undefined);
+      const client = grpcJs(path);
+      const { result, cancel } = client.call(
+        Buffer.of(1),
+        how === 'times out' ? { timeoutMs: 60 } : {},
+      );
+      await eventually(() => expect(count.started).toBe(1));
+      expect(count.closed).toBe(0);
+      if (how === 'cancels') cancel();
+      if (how === 'disconnects') disconnect(client, cancel);
+      expect((await result).code).toMatch(/CANCELLED|DEADLINE_EXCEEDED/);
+      await eventually(() => expect(count).toEqual({ started: 1, closed: 1, closedTwice: 0 }));
+    },
+  );
 
-  const rawKill = (client: { close(): void }, cancel: () => void): void => {
+  const disconnect = (client: { close(): void }, cancel: () => void): void => {
     client.close();
     cancel();
   };
 });
 
 describe('a call', () => {
-  test('counts the first of its answers, and none after its caller has left', async () => {
+  test('sends only its first response, and none after the client has cancelled', async () => {
     const calls: UnaryCall[] = [];
     const { path, count } = await serve((call) => calls.push(call));
     const session = rawClient(path);
-    const first = beginCall(session);
+    const first = startCall(session);
     const outcome = outcomeOf(first);
     first.end(frameMessage(Buffer.from('a')));
-    const second = beginCall(session);
+    const second = startCall(session);
     second.end(frameMessage(Buffer.from('b')));
     await eventually(() => expect(calls).toHaveLength(2));
     const [one, two] = calls as [UnaryCall, UnaryCall];
@@ -187,27 +191,27 @@ describe('a call', () => {
     one.fail({ status: 'INTERNAL', text: 'late' });
     expect(await outcome).toMatchObject({ http: 200, status: '5', text: 'first', reset: 0 });
     second.close(8);
-    await eventually(() => expect(count.over).toBe(2));
+    await eventually(() => expect(count.closed).toBe(2));
     two.respond(frameMessage(Buffer.from('late')));
     two.fail({ status: 'INTERNAL', text: 'late' });
-    expect(count).toEqual({ begun: 2, over: 2, overTwice: 0 });
+    expect(count).toEqual({ started: 2, closed: 2, closedTwice: 0 });
   });
 
-  test('is over when its last byte has left', async () => {
+  test('closes when its last byte has left', async () => {
     const { path, count } = await serve((call) =>
       call.respond(frameMessage(Buffer.alloc(1_000_000))),
     );
-    const stream = beginCall(rawClient(path));
+    const stream = startCall(rawClient(path));
     stream.end(frameMessage(Buffer.of(1)));
     await new Promise((resolve) => stream.once('response', resolve));
-    expect(count).toMatchObject({ begun: 1, over: 0 });
+    expect(count).toMatchObject({ started: 1, closed: 0 });
     expect((await outcomeOf(stream)).body).toHaveLength(1_000_005);
-    await eventually(() => expect(count).toEqual({ begun: 1, over: 1, overTwice: 0 }));
+    await eventually(() => expect(count).toEqual({ started: 1, closed: 1, closedTwice: 0 }));
   });
 
-  test('may come byte by byte', async () => {
+  test('may arrive byte by byte', async () => {
     const { path } = await serve();
-    const stream = beginCall(rawClient(path));
+    const stream = startCall(rawClient(path));
     const outcome = outcomeOf(stream);
     const body = frameMessage(Buffer.from('slowly'));
     for (const byte of body) await new Promise((resolve) => stream.write(Buffer.of(byte), resolve));
@@ -219,59 +223,63 @@ describe('a call', () => {
   const two = Buffer.concat([frameMessage(Buffer.of(1)), frameMessage(Buffer.of(2))]);
   const tooLong = frameMessage(Buffer.alloc(maxMessageBytes + 1));
   test.each<[string, Buffer, Record<string, string | string[]>]>([
-    ['without a message', Buffer.alloc(0), {}],
-    ['with half a message', half, {}],
-    ['with half a message', half.subarray(0, 3), {}],
-    ['with more than one message', two, {}],
-    ['with a compressed message, which nobody was offered', Buffer.from('010000000101', 'hex'), {}],
-    ['with more than 1048576 bytes', tooLong, {}],
-    ['with a timeout that is none', frameMessage(Buffer.of(1)), { 'grpc-timeout': '-1m' }],
-    ['with a timeout that is none', frameMessage(Buffer.of(1)), { 'grpc-timeout': ['1S', '2S'] }],
-  ])('%s is refused', async (problem, body, headers) => {
+    ['no message', Buffer.alloc(0), {}],
+    ['an incomplete message', half, {}],
+    ['an incomplete message', half.subarray(0, 3), {}],
+    ['more than one message', two, {}],
+    [
+      'a compressed message, and compression was not negotiated',
+      Buffer.from('010000000101', 'hex'),
+      {},
+    ],
+    ['more than 1048576 bytes', tooLong, {}],
+    ['an invalid grpc-timeout', frameMessage(Buffer.of(1)), { 'grpc-timeout': '-1m' }],
+    ['an invalid grpc-timeout', frameMessage(Buffer.of(1)), { 'grpc-timeout': ['1S', '2S'] }],
+  ])('with %s is rejected', async (problem, body, headers) => {
     const { path, count } = await serve();
-    const stream = beginCall(rawClient(path), headers);
+    const stream = startCall(rawClient(path), headers);
     stream.end(body);
     expect(await outcomeOf(stream)).toMatchObject({
       http: 200,
       status: '3',
-      text: `a call came ${problem}`,
+      text: `the request has ${problem}`,
     });
-    expect(count.begun).toBe(0);
+    expect(count.started).toBe(0);
   });
 
-  test('that is too long is refused before all of it has come', async () => {
+  test('above the size limit is rejected before all of it has arrived', async () => {
     const { path } = await serve();
     const session = rawClient(path);
     for (let n = 0; n < 50; n += 1) {
-      const stream = beginCall(session);
+      const stream = startCall(session);
       stream.write(Buffer.alloc(maxMessageBytes + 6));
       expect(await outcomeOf(stream)).toMatchObject({ status: '3', text: /more than/ });
     }
-    // What came after the refusals has not used up the connection.
-    const stream = beginCall(session);
+    // What came after the rejections has not used up the connection's window.
+    const stream = startCall(session);
     stream.end(frameMessage(Buffer.alloc(500_000)));
     expect(await outcomeOf(stream)).toMatchObject({ status: '0' });
   });
 
   test.each<[string, Record<string, string | undefined>]>([
-    ['another method', { ':method': 'GET' }],
-    ['a HEAD', { ':method': 'HEAD' }],
+    ['the method GET', { ':method': 'GET' }],
+    ['the method HEAD', { ':method': 'HEAD' }],
     ['no content type', { 'content-type': undefined }],
     ['another content type', { 'content-type': 'application/json' }],
-  ])('that is %s is no gRPC: 415', async (_, headers) => {
+  ])('with %s gets HTTP 415', async (_, headers) => {
     const { path, sockets, count } = await serve();
-    // Which does not end its body, and is not waited for.
-    const stream = beginCall(rawClient(path), headers);
+    // The client does not end the body, and the server does not wait for it.
+    const stream = startCall(rawClient(path), headers);
     expect(await outcomeOf(stream)).toMatchObject({ http: 415, status: undefined });
     expect(sockets.size).toBe(1);
-    expect(count.begun).toBe(0);
+    expect(count.started).toBe(0);
   });
 
-  test('needs no te, and may name its encoding', async () => {
+  test('may omit te and may name its encoding', async () => {
     const { path } = await serve();
     const session = rawClient(path);
     for (const headers of [{ te: undefined }, { 'content-type': 'application/grpc+proto' }]) {
-      const stream = beginCall(session, headers);
+      const stream = startCall(session, headers);
       stream.end(frameMessage(Buffer.of(1)));
       expect(await outcomeOf(stream)).toMatchObject({
         status: '0',
@@ -281,49 +289,47 @@ describe('a call', () => {
   });
 });
 
-describe('taking leave', () => {
-  test('lets what runs end, and sends whoever has heard of it elsewhere', async () => {
+describe('close', () => {
+  test('lets calls in flight finish, and clients open no new ones', async () => {
     const calls: UnaryCall[] = [];
     const { path, server } = await serve((call) => calls.push(call));
     const session = rawClient(path);
-    const stream = beginCall(session);
+    const stream = startCall(session);
     const outcome = outcomeOf(stream);
     stream.end(frameMessage(Buffer.from('x')));
     await eventually(() => expect(calls).toHaveLength(1));
-    const goodbye = new Promise<[number, number]>((resolve) =>
+    const goaway = new Promise<[number, number]>((resolve) =>
       session.once('goaway', (code: number, last: number) => resolve([code, last])),
     );
     const closed = server.close(10_000);
-    expect(await goodbye).toEqual([0, 2 ** 31 - 1]);
+    expect(await goaway).toEqual([0, 2 ** 31 - 1]);
     expect(session.closed).toBe(true);
-    // It is its own client that opens another connection, and no new call comes by this one.
+    // The client opens another connection for its next call.
     await new Promise((resolve) => setTimeout(resolve, 20));
     echo(calls[0]!);
     expect(await outcome).toMatchObject({ status: '0', body: frameMessage(Buffer.from('x')) });
     await closed;
   });
 
-  test('cuts off whoever stays, and ends its calls', async () => {
+  test('destroys the connections that stay open, and closes their calls', async () => {
     const { path, server, count } = await serve(() => undefined);
-    const stream = beginCall(rawClient(path));
+    const stream = startCall(rawClient(path));
     stream.end(frameMessage(Buffer.of(1)));
-    await eventually(() => expect(count.begun).toBe(1));
+    await eventually(() => expect(count.started).toBe(1));
     const outcome = outcomeOf(stream);
-    const before = performance.now();
     await server.close(30);
-    expect(performance.now() - before).toBeLessThan(1_000);
     expect((await outcome).status).toBeUndefined();
-    expect(count).toEqual({ begun: 1, over: 1, overTwice: 0 });
+    expect(count).toEqual({ started: 1, closed: 1, closedTwice: 0 });
   });
 
   test.each<[string, readonly Buffer[]]>([
-    ['says nothing', []],
-    ['has said goodbye', [frames.goaway]],
+    ['sends nothing', []],
+    ['has sent GOAWAY', [frames.goaway]],
     [
-      'has asked for all and reads nothing',
+      'has sent a request and does not read',
       [frames.wide, frames.headers(1), frames.data(1, frameMessage(Buffer.of(1)), true)],
     ],
-  ])('is done in time with a client that %s, and does not hang up', async (_, bytes) => {
+  ])('ends in time when a client %s and does not disconnect', async (_, bytes) => {
     const { path, server, sockets, count } = await serve((call) =>
       call.respond(frameMessage(Buffer.alloc(4_000_000))),
     );
@@ -331,14 +337,12 @@ describe('taking leave', () => {
     socket.pause();
     await eventually(() => expect(sockets.size).toBe(1));
     await new Promise((resolve) => setTimeout(resolve, 20));
-    const before = performance.now();
     await server.close(30);
-    expect(performance.now() - before).toBeLessThan(1_000);
     await eventually(() => expect(sockets.size).toBe(0));
-    expect(count.over).toBe(count.begun);
+    expect(count.closed).toBe(count.started);
   });
 
-  test('is done in time with a client that answers its ping, and does not hang up', async () => {
+  test('ends in time when a client answers the ping and does not disconnect', async () => {
     const { path, server, sockets } = await serve();
     const socket = socketTo(path, [], true);
     const ping = Buffer.from('000008060000000000', 'hex');
@@ -351,19 +355,17 @@ describe('taking leave', () => {
     });
     await eventually(() => expect(sockets.size).toBe(1));
     await new Promise((resolve) => setTimeout(resolve, 20));
-    const before = performance.now();
     await server.close(50);
-    expect(performance.now() - before).toBeLessThan(1_000);
     expect(acknowledged).toBe(1);
   });
 
-  test('serves what was on its way over a connection at rest', async () => {
+  test('serves a request that was on its way over an idle connection', async () => {
     const { path, server, sockets } = await serve();
     const socket = socketTo(path, [], true);
     await eventually(() => expect(sockets.size).toBe(1));
     await new Promise((resolve) => setTimeout(resolve, 20));
     const ping = Buffer.from('000008060000000000', 'hex');
-    const body = frameMessage(Buffer.from('sent before the goodbye was read'));
+    const body = frameMessage(Buffer.from('sent before the GOAWAY was read'));
     let received = Buffer.alloc(0);
     socket.on('end', () => socket.end());
     socket.on('data', (read: Buffer) => {
@@ -373,42 +375,41 @@ describe('taking leave', () => {
       socket.write(Buffer.concat([frames.headers(1), frames.data(1, body, true)]));
       socket.write(frame(6, 1, 0, read.subarray(at + 9, at + 17)));
     });
-    const before = performance.now();
-    await server.close(5_000);
-    expect(performance.now() - before).toBeLessThan(1_000);
+    // Far beyond the time limit of the test: close must not wait for it.
+    await server.close(600_000);
     await eventually(() => expect(received.includes(body)).toBe(true));
   });
 
-  test('is done where a client just leaves, at any moment', async () => {
+  test('ends when a client disconnects at any moment', async () => {
     const { path, server } = await serve();
     for (let n = 0; n < 40; n += 1) {
       const session = http2At(path);
       session.on('error', () => undefined);
-      const stream = beginCall(session);
+      const stream = startCall(session);
       stream.end(frameMessage(Buffer.of(1)));
       await outcomeOf(stream);
       if (n % 2 === 0) session.close();
       else session.destroy();
-      for (let turns = n % 5; turns > 0; turns -= 1) await new Promise(setImmediate);
+      for (let ticks = n % 5; ticks > 0; ticks -= 1) await new Promise(setImmediate);
       await server.close(100);
     }
   });
 
-  test('is done at once where nobody came, and where a connection was gone before it was accepted', async () => {
-    const server = createUnaryServer({
+  test('ends at once without connections, and when a connection ended before it was accepted', async () => {
+    const server = new UnaryServer({
       methods: new Map(),
       maxMessageBytes: 1,
       toInvalidCallStatus: () => ({ status: 'INTERNAL', text: '' }),
     });
     await server.close(10_000);
-    const gone = (): Duplex =>
+    const idleDuplex = (): Duplex =>
       new Duplex({ read: () => undefined, write: (_, __, done) => done() });
-    const before = gone().destroy();
+    const before = idleDuplex().destroy();
     await new Promise((resolve) => before.once('close', resolve));
     server.accept(before);
-    const meanwhile = gone();
-    server.accept(meanwhile);
-    meanwhile.destroy();
+    const after = idleDuplex();
+    server.accept(after);
+    after.destroy();
     await server.close(10_000);
   });
 });

@@ -9,68 +9,104 @@ import {
 import type { Duplex } from 'node:stream';
 import { Body, type StatusName, encodeStatusText, readTimeout, statusCodes } from './wire.ts';
 
-/** What a call that failed ends with. */
+/** The status with which a call fails. */
 export type FailureStatus = { readonly status: StatusName; readonly text: string };
 
-/** One call, from its message to its answer. */
+/** One call, from its message to its response. */
 export type UnaryCall = {
-  /** As it came, without its head. */
+  /** The message without its five-byte prefix. */
   readonly message: Buffer;
-  /** Milliseconds since 1970 until when the caller waits; Infinity where it did not say. */
+  /** The client's deadline in milliseconds since 1970; Infinity if it sent none. */
   readonly deadline: number;
-  /** Answers with a message behind its head. Of answers and failures the first counts, and none once the caller has left. */
+  /**
+   * Sends a message with its prefix. Only the first `respond` or `fail` of a call has an effect, and
+   * none has one after the client has cancelled.
+   */
   respond(framed: Buffer): void;
-  fail(ending: FailureStatus): void;
-  /** `listener`, given before the method returns, is called once, when the call's stream is over: after the last byte has left, or when the caller has. */
-  onStreamClose(listener: () => void): void;
+  fail(status: FailureStatus): void;
+  /**
+   * Calls `listener` once, when the stream has closed: after the last byte of the response, or when
+   * the client has cancelled. The method must set it before it returns.
+   */
+  onClose(listener: () => void): void;
 };
 
-/** A gRPC server: see {@link createUnaryServer}. */
-export type UnaryServer = {
-  /** Speaks HTTP/2 over a connection. */
-  accept(connection: Duplex): void;
-  /** Takes leave of all connections: what is under way may end, nothing new begins. Whoever is still there after `ms` is cut off. */
-  close(ms: number): Promise<void>;
-};
-
-/** What {@link createUnaryServer} needs. */
+/** Options of a {@link UnaryServer}. */
 export type UnaryServerOptions = {
-  /** What answers to which path, such as `/package.Service/Method`. */
+  /** The handlers by path, such as `/package.Service/Method`. */
   readonly methods: ReadonlyMap<string, (call: UnaryCall) => void>;
-  /** The longest message in bytes that is taken. */
+  /** The largest request in bytes that the server accepts. */
   readonly maxMessageBytes: number;
-  /** What a call ends with that is none: without a message, with two, too long, compressed, with a timeout that is none. */
+  /**
+   * The status for an invalid request: one with no message, an incomplete, compressed or oversized
+   * one, several, or an invalid `grpc-timeout`.
+   */
   readonly toInvalidCallStatus: (problem: string) => FailureStatus;
 };
 
 const sessionOptions = {
-  // All pods of a node at once; a stream beyond it would wait in the driver, where no deadline of ours reaches.
+  // All pods of a node at once. A stream above the limit would wait in the driver, where this
+  // server's deadline does not apply.
   settings: { maxConcurrentStreams: 10_000, enablePush: false },
-  // In megabytes. Node would refuse streams beyond 10 of them; what is in memory has its bounds elsewhere.
+  // In megabytes. Node would refuse streams above the default of 10. Other limits bound the memory.
   maxSessionMemory: 4_096,
 };
 const contentType = 'application/grpc+proto';
 const responseHeaders = { ':status': 200, 'content-type': contentType };
 const okTrailers = { 'grpc-status': '0' };
 const trailersOption = { waitForTrailers: true };
-/** GOAWAY, NO_ERROR, with the highest of stream numbers: no more calls, please, and none is refused yet (RFC 9113, section 6.8). */
+/**
+ * GOAWAY with NO_ERROR and the highest stream number: the client opens no more streams, and those on
+ * their way are still served (RFC 9113, section 6.8).
+ */
 const shutdownNotice = Buffer.from('0000080700000000007fffffff00000000', 'hex');
 const emptyBuffer: Buffer = Buffer.alloc(0);
 const ignore = (): void => undefined;
 
 /**
- * Unary gRPC on Node's own HTTP/2. What a caller may do wrong ends with a status of `refused`'s making, but for two things
- * that only other programs than gRPC clients of this service do: a content type that is not gRPC's (415, as gRPC asks for) and an unknown path (UNIMPLEMENTED).
+ * A server for unary gRPC calls on Node's own HTTP/2. An invalid request gets a status from
+ * `toInvalidCallStatus`. Two errors, which no gRPC client of this service makes, are exceptions:
+ * a content type other than gRPC's gets HTTP 415 (PROTOCOL-HTTP2.md of gRPC), and an unknown path
+ * gets UNIMPLEMENTED.
  */
-export function createUnaryServer({
-  methods,
-  maxMessageBytes,
-  toInvalidCallStatus: refused,
-}: UnaryServerOptions): UnaryServer {
-  const sessions = new Map<ServerHttp2Session, Duplex>();
+export class UnaryServer {
+  readonly #options: UnaryServerOptions;
+  readonly #sessions = new Map<ServerHttp2Session, Duplex>();
 
-  function onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
-    const call = new Call(stream, maxMessageBytes, refused);
+  constructor(options: UnaryServerOptions) {
+    this.#options = options;
+  }
+
+  /** Serves a connection. */
+  accept(connection: Duplex): void {
+    // A session on a destroyed connection would never close.
+    if (connection.destroyed) return;
+    const session = performServerHandshake(connection, sessionOptions);
+    this.#sessions.set(session, connection);
+    session.on('stream', (stream, headers) => this.#onStream(stream, headers));
+    session.on('error', ignore);
+    session.once('close', () => this.#sessions.delete(session));
+  }
+
+  /**
+   * Closes all connections gracefully: calls in flight may finish, and clients open no new ones.
+   * Destroys the connections that are still open after `ms`.
+   */
+  async close(ms: number): Promise<void> {
+    const sessions = this.#sessions;
+    const closing = [...sessions.keys()].map(
+      (session) => new Promise((resolve) => session.once('close', resolve)),
+    );
+    sessions.forEach((connection, session) => shutDown(session, connection));
+    // Destroying the session instead would wait until the client reads the rest or disconnects.
+    const timer = setTimeout(() => sessions.forEach((connection) => connection.destroy()), ms);
+    await Promise.all(closing);
+    clearTimeout(timer);
+  }
+
+  #onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+    const { methods, maxMessageBytes, toInvalidCallStatus } = this.#options;
+    const call = new Call(stream, maxMessageBytes, toInvalidCallStatus);
     const method = methods.get(headers[':path'] ?? '');
     const timeoutMs = readTimeout(headers['grpc-timeout'] as string | undefined);
     if (
@@ -81,51 +117,32 @@ export function createUnaryServer({
     } else if (method === undefined) {
       call.fail({ status: 'UNIMPLEMENTED', text: 'there is no such method' });
     } else if (timeoutMs === undefined) {
-      call.fail(refused('with a timeout that is none'));
+      call.fail(toInvalidCallStatus('an invalid grpc-timeout'));
     } else {
       if (timeoutMs !== Infinity) call.deadline = Date.now() + timeoutMs;
       call.receive(method);
     }
   }
+}
 
-  function shutDown(session: ServerHttp2Session, connection: Duplex): void {
-    // It has ended, and nobody is there to take leave of, even where its connection is still open.
-    if (session.destroyed) return;
-    // What is on its way may still come; after an answer to the ping, what comes was sent in spite of the notice. By hand, since nghttp2 reads nothing
-    // more, be it the ping's answer, once it has sent a GOAWAY itself while no call was open. Node writes whole frames, so it stands between two.
-    connection.write(shutdownNotice);
-    session.ping(() => session.close());
-  }
-
-  return {
-    accept(connection) {
-      // A session around it would never end.
-      if (connection.destroyed) return;
-      const session = performServerHandshake(connection, sessionOptions);
-      sessions.set(session, connection);
-      session.on('stream', onStream);
-      session.on('error', ignore);
-      session.once('close', () => sessions.delete(session));
-    },
-    async close(ms) {
-      const closing = [...sessions.keys()].map(
-        (session) => new Promise((resolve) => session.once('close', resolve)),
-      );
-      sessions.forEach((connection, session) => shutDown(session, connection));
-      // Not the session, which would wait for its peer to read what is left, or to hang up.
-      const timer = setTimeout(() => sessions.forEach((connection) => connection.destroy()), ms);
-      await Promise.all(closing);
-      clearTimeout(timer);
-    },
-  };
+function shutDown(session: ServerHttp2Session, connection: Duplex): void {
+  // The session has ended already, though its connection may still be open.
+  if (session.destroyed) return;
+  // The notice is written by hand: once nghttp2 itself has sent a GOAWAY with no call open, it reads
+  // nothing more, not even the answer to the ping. Node writes whole frames, so the notice stands
+  // between two of them. A client answers the ping after it has read the notice, so calls that it
+  // sent before then have arrived.
+  connection.write(shutdownNotice);
+  session.ping(() => session.close());
 }
 
 const callOfStream = Symbol('call');
 type CallStream = ServerHttp2Stream & { [callOfStream]?: Call | undefined };
 
 /**
- * A call and what it has to do with its stream. Node's streams live on until the old generation is collected, long after they have ended: so a
- * stream is tied to its call by one property, which is cut when it ends, and by no listener that would keep a whole mount alive.
+ * A call on its stream. Node keeps an ended stream until the next collection of the old generation.
+ * Therefore a stream refers to its call by one property only, which is cleared when the stream
+ * closes, and by no listener that would keep a whole mount in memory.
  */
 class Call implements UnaryCall {
   message = emptyBuffer;
@@ -141,19 +158,19 @@ class Call implements UnaryCall {
   constructor(
     stream: CallStream,
     maxBytes: number,
-    refused: UnaryServerOptions['toInvalidCallStatus'],
+    toInvalidCallStatus: UnaryServerOptions['toInvalidCallStatus'],
   ) {
     this.#stream = stream;
     this.#body = new Body(maxBytes);
     this.#maxBytes = maxBytes;
-    this.#toInvalidCallStatus = refused;
+    this.#toInvalidCallStatus = toInvalidCallStatus;
     stream[callOfStream] = this;
-    // 'close' follows; why a stream broke, nobody need know.
+    // 'close' follows; the reason of the error does not matter.
     stream.on('error', ignore);
-    stream.on('close', onClose);
+    stream.on('close', onStreamClose);
   }
 
-  /** Waits for the message, and hands itself to the method. */
+  /** Passes the call to the method when the message is complete. */
   receive(method: (call: UnaryCall) => void): void {
     this.#method = method;
     this.#stream.on('data', onStreamData);
@@ -162,7 +179,7 @@ class Call implements UnaryCall {
 
   data(part: Buffer): void {
     if (this.#responded || this.#body.add(part)) return;
-    this.fail(this.#toInvalidCallStatus(`with more than ${this.#maxBytes} bytes`));
+    this.fail(this.#toInvalidCallStatus(`more than ${this.#maxBytes} bytes`));
   }
 
   end(): void {
@@ -179,7 +196,7 @@ class Call implements UnaryCall {
     this.#closeListener?.();
   }
 
-  onStreamClose(listener: () => void): void {
+  onClose(listener: () => void): void {
     this.#closeListener = listener;
   }
 
@@ -198,11 +215,11 @@ class Call implements UnaryCall {
     this.respondWithHeaders({ ...responseHeaders, ...trailers });
   }
 
-  /** Answers with headers alone. */
+  /** Responds with headers only. */
   respondWithHeaders(headers: OutgoingHttpHeaders): void {
     if (!this.#startResponse()) return;
     this.#stream.respond(headers, { endStream: true });
-    // What the caller still sends need not come.
+    // The rest of the request is not needed.
     if (!this.#stream.readableEnded) this.#stream.close(constants.NGHTTP2_NO_ERROR);
   }
 
@@ -221,7 +238,7 @@ function onStreamEnd(this: CallStream): void {
   this[callOfStream]?.end();
 }
 
-function onClose(this: CallStream): void {
+function onStreamClose(this: CallStream): void {
   this[callOfStream]?.close();
 }
 

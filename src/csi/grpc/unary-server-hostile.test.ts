@@ -6,7 +6,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { eventually, http2At } from '../../../test/csi/harness.ts';
 import {
-  beginCall,
+  startCall,
   echo,
   frame,
   frames,
@@ -30,7 +30,7 @@ afterEach(async () => {
   await fixture.close();
 });
 
-/** A client by hand: it has greeted, and reads what it gets. */
+/** A client without a library. It has sent the preface, and reads what it gets. */
 function attacker(...bytes: readonly Buffer[]): Socket {
   const socket = connect(fixture.path);
   socket.on('error', () => undefined).resume();
@@ -46,48 +46,48 @@ function client() {
   return session;
 }
 
-/** Whether others are served, and every call so far is over, once. */
+/** Expects that the server serves other clients, and that every call so far has closed once. */
 async function expectHarmless(): Promise<void> {
   const session = http2At(fixture.path);
-  const stream = beginCall(session);
+  const stream = startCall(session);
   stream.end(frameMessage(Buffer.from('still there?')));
   expect(await outcomeOf(stream)).toMatchObject({
     status: '0',
     body: frameMessage(Buffer.from('still there?')),
   });
   session.close();
-  await eventually(() => expect(fixture.count.over).toBe(fixture.count.begun), 3_000);
-  expect(fixture.count.overTwice).toBe(0);
+  await eventually(() => expect(fixture.count.closed).toBe(fixture.count.started), 3_000);
+  expect(fixture.count.closedTwice).toBe(0);
 }
 
 const one = frameMessage(Buffer.from('x'));
 const range = (n: number): number[] => Array.from({ length: n }, (_, at) => at);
 
-describe('harm is done to nobody', () => {
+describe('other clients are still served after', () => {
   test.each<[string, readonly Buffer[]]>([
     ['a call', [frames.headers(1), frames.data(1, one, true)]],
-    ['a call that begins', [frames.headers(1)]],
+    ['the headers of a call', [frames.headers(1)]],
     ['half a call', [frames.headers(1), frames.data(1, one.subarray(0, 3), false)]],
-    ['a call that has not ended', [frames.headers(1), frames.data(1, one, false)]],
-    ['no gRPC', [frames.headers(1, { 'content-type': 'text/html' })]],
+    ['a call without its end', [frames.headers(1), frames.data(1, one, false)]],
+    ['a request that is not gRPC', [frames.headers(1, { 'content-type': 'text/html' })]],
     ['another method', [frames.headers(1, { ':method': 'HEAD' }, true)]],
     ['an unknown path', [frames.headers(1, { ':path': '/' })]],
-    ['a timeout that is none', [frames.headers(1, { 'grpc-timeout': '' })]],
-  ])('by %s and its reset, in one read or two, with any code', async (_, begun) => {
+    ['an invalid timeout', [frames.headers(1, { 'grpc-timeout': '' })]],
+  ])('%s and its reset, in one read or two, with any code', async (_, sent) => {
     for (const code of [0, 2, 7, 8, 0xffff]) {
-      attacker(...begun, frames.reset(1, code));
-      const slow = attacker(...begun);
+      attacker(...sent, frames.reset(1, code));
+      const slow = attacker(...sent);
       await new Promise((resolve) => setTimeout(resolve, 2));
       slow.write(frames.reset(1, code));
     }
     await expectHarmless();
   });
 
-  test('by whoever leaves at any byte of a call', async () => {
+  test('a client that disconnects at any byte of a call', async () => {
     method = (call) => setImmediate(() => echo(call));
-    const whole = Buffer.concat([frames.headers(1), frames.data(1, one, true)]);
-    for (const at of range(whole.length + 1)) {
-      const socket = attacker(whole.subarray(0, at));
+    const request = Buffer.concat([frames.headers(1), frames.data(1, one, true)]);
+    for (const at of range(request.length + 1)) {
+      const socket = attacker(request.subarray(0, at));
       if (at % 2 === 0) socket.end();
       else setImmediate(() => socket.destroy());
     }
@@ -95,13 +95,13 @@ describe('harm is done to nobody', () => {
     await eventually(() => expect(fixture.sockets.size).toBe(0), 3_000);
   });
 
-  test('by whoever leaves at any moment of an answer', async () => {
+  test('a client that disconnects at any moment of a response', async () => {
     method = (call) => call.respond(frameMessage(Buffer.alloc(300_000)));
     for (const n of range(60)) {
       const session = client();
-      const stream = beginCall(session);
+      const stream = startCall(session);
       stream.end(one);
-      for (let turns = n % 6; turns > 0; turns -= 1) await new Promise(setImmediate);
+      for (let ticks = n % 6; ticks > 0; ticks -= 1) await new Promise(setImmediate);
       if (n % 3 === 0) session.destroy();
       else if (n % 3 === 1) stream.close(8);
       else session.goaway(2);
@@ -110,7 +110,7 @@ describe('harm is done to nobody', () => {
     await expectHarmless();
   });
 
-  test('by frames in any order', async () => {
+  test('frames in any order', async () => {
     const stream = fc.constantFrom(1, 3, 5);
     const any = fc.oneof(
       stream.map((id) => frames.headers(id)),
@@ -148,15 +148,15 @@ describe('harm is done to nobody', () => {
     ['empty data', frames.data(1, Buffer.alloc(0), false)],
     ['priorities', frame(2, 0, 1, Buffer.from('0000000310', 'hex'))],
     ['window updates', frame(8, 0, 0, Buffer.from('00000001', 'hex'))],
-    ['frames that nobody knows', frame(99, 0, 0, Buffer.from('00000001', 'hex'))],
-  ])('by a flood of %s, read or not', async (_, flood) => {
+    ['frames of unknown types', frame(99, 0, 0, Buffer.from('00000001', 'hex'))],
+  ])('a flood of %s, with and without reading', async (_, flood) => {
     const bytes = Buffer.concat(range(5_000).map(() => flood));
     attacker(frames.headers(1), bytes);
     attacker(frames.headers(1), bytes).pause();
     await expectHarmless();
   });
 
-  test('by headers that never end', async () => {
+  test('headers that never end', async () => {
     const endless = frame(9, 0, 1, Buffer.alloc(16_000));
     const socket = attacker(
       frame(1, 0, 1, Buffer.from('8286', 'hex')),
@@ -166,22 +166,22 @@ describe('harm is done to nobody', () => {
     await expectHarmless();
   });
 
-  test('by headers that are many, long or double', async () => {
+  test('many, long or repeated headers', async () => {
     const many = Object.fromEntries(range(200).map((n) => [`x-${n}`, 'v']));
     attacker(frames.headers(1, many), frames.data(1, one, true));
     const session = client();
     for (const headers of [many, { 'x-long': 'v'.repeat(80_000) }]) {
-      const stream = beginCall(session, headers);
+      const stream = startCall(session, headers);
       stream.end(one);
       expect((await outcomeOf(stream)).status).toBeUndefined();
     }
-    const double = beginCall(session, { 'x-twice': ['a', 'b'], 'grpc-timeout': ['1S', '1S'] });
+    const double = startCall(session, { 'x-twice': ['a', 'b'], 'grpc-timeout': ['1S', '1S'] });
     double.end(one);
     expect(await outcomeOf(double)).toMatchObject({ status: '3' });
     await expectHarmless();
   });
 
-  test('by thousands of calls that are reset as soon as they have begun', async () => {
+  test('thousands of calls that are reset at once', async () => {
     const calls = range(3_000).map((n) => 2 * n + 1);
     attacker(
       ...calls.flatMap((id) => [frames.headers(id), frames.data(id, one, true), frames.reset(id)]),
@@ -202,42 +202,42 @@ describe('memory', () => {
     return (heapUsed + external) / 1e6;
   }
 
-  test('is back after thousands of calls that were given up', async () => {
+  test('is released after hundreds of cancelled calls', async () => {
     method = () => undefined;
     const session = client();
     const body = frameMessage(Buffer.alloc(2_000));
-    async function giveUp(calls: number): Promise<void> {
+    async function cancelCalls(calls: number): Promise<void> {
       for (let left = calls; left > 0; left -= 100) {
-        const begun = fixture.count.begun;
-        const streams = range(100).map(() => beginCall(session));
+        const before = fixture.count.started;
+        const streams = range(100).map(() => startCall(session));
         for (const stream of streams) stream.end(body);
-        await eventually(() => expect(fixture.count.begun).toBe(begun + 100));
+        await eventually(() => expect(fixture.count.started).toBe(before + 100));
         for (const stream of streams) stream.close(8);
-        await eventually(() => expect(fixture.count.over).toBe(fixture.count.begun));
+        await eventually(() => expect(fixture.count.closed).toBe(fixture.count.started));
       }
     }
-    // A server bears a thousand resets at a time.
-    await giveUp(300);
+    // nghttp2 accepts a thousand resets in a burst.
+    await cancelCalls(300);
     const before = await usedMegabytes();
-    await giveUp(600);
+    await cancelCalls(600);
     expect((await usedMegabytes()) - before).toBeLessThan(1.5);
     method = echo;
     await expectHarmless();
   });
 
-  test('of a call is not held by its stream, which Node keeps for long', async () => {
+  test('of a call is not retained by its stream, which Node keeps', async () => {
     const respond = jest.spyOn(await serverStreamPrototype(), 'respond');
     let held: WeakRef<object> | undefined;
     method = (call) => {
-      const mount = { over: false };
+      const mount = { closed: false };
       held = new WeakRef(mount);
-      call.onStreamClose(() => {
-        mount.over = true;
-        fixture.count.over += 1;
+      call.onClose(() => {
+        mount.closed = true;
+        fixture.count.closed += 1;
       });
       echo(call);
     };
-    const stream = beginCall(client());
+    const stream = startCall(client());
     stream.end(one);
     expect(await outcomeOf(stream)).toMatchObject({ status: '0' });
     await eventually(async () => {
@@ -248,7 +248,7 @@ describe('memory', () => {
     respond.mockRestore();
   });
 
-  test('holds a message once, however small the parts it came in', async () => {
+  test('holds a message once, however small its parts are', async () => {
     let waiting: UnaryCall | undefined;
     method = (call) => (waiting = call);
     const before = await usedMegabytes();
@@ -263,10 +263,10 @@ describe('memory', () => {
     expect((await usedMegabytes()) - before).toBeLessThan(2);
   });
 
-  test('does not grow with what comes behind a message that is too long', async () => {
+  test('does not grow with the rest of an oversized message', async () => {
     const session = client();
     const before = await usedMegabytes();
-    const stream = beginCall(session);
+    const stream = startCall(session);
     const outcome = outcomeOf(stream);
     stream.end(Buffer.alloc(messageHeaderBytes + 6 * maxMessageBytes));
     expect(await outcome).toMatchObject({ status: '3' });
@@ -279,9 +279,9 @@ async function serverStreamPrototype(): Promise<ServerHttp2Stream> {
   const path = `${fixture.path}.other`;
   await new Promise<void>((resolve) => server.listen(path, resolve));
   const session = http2At(path);
-  const came = new Promise<ServerHttp2Stream>((resolve) => server.once('stream', resolve));
-  beginCall(session);
-  const prototype = Object.getPrototypeOf(await came) as ServerHttp2Stream;
+  const received = new Promise<ServerHttp2Stream>((resolve) => server.once('stream', resolve));
+  startCall(session);
+  const prototype = Object.getPrototypeOf(await received) as ServerHttp2Stream;
   session.destroy();
   server.close();
   return prototype;

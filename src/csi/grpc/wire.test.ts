@@ -20,21 +20,19 @@ describe('a message', () => {
     );
   });
 
-  test('that is cut short or followed by anything is none', () => {
+  test('is rejected when it is incomplete or followed by more bytes', () => {
     fc.assert(
       fc.property(bytes, bytes, fc.nat(), (message, more, at) => {
         const frame = frameMessage(message);
         const cut = frame.subarray(0, at % frame.length);
-        expect(readMessage(cut)).toBe(
-          cut.length === 0 ? 'without a message' : 'with half a message',
-        );
+        expect(readMessage(cut)).toBe(cut.length === 0 ? 'no message' : 'an incomplete message');
         if (more.length === 0) return;
-        expect(readMessage(Buffer.concat([frame, more]))).toBe('with more than one message');
+        expect(readMessage(Buffer.concat([frame, more]))).toBe('more than one message');
       }),
     );
   });
 
-  test('that says it is compressed is none', () => {
+  test('is rejected when its flag says that it is compressed', () => {
     fc.assert(
       fc.property(bytes, fc.integer({ min: 1, max: 255 }), (message, flag) => {
         const frame = frameMessage(message);
@@ -44,11 +42,11 @@ describe('a message', () => {
     );
   });
 
-  test('may say that it is as long as four bytes can', () => {
-    expect(readMessage(Buffer.from('00ffffffff00', 'hex'))).toBe('with half a message');
+  test('may announce the largest length that fits four bytes', () => {
+    expect(readMessage(Buffer.from('00ffffffff00', 'hex'))).toBe('an incomplete message');
   });
 
-  test('is nothing else than what its head announces', () => {
+  test('has exactly the length that its prefix announces', () => {
     fc.assert(
       fc.property(bytes, (body) => {
         const message = readMessage(body);
@@ -59,27 +57,27 @@ describe('a message', () => {
 });
 
 describe('a body', () => {
-  test('is the same in whatever parts it comes', () => {
+  test('is the same whatever its parts are', () => {
     fc.assert(
       fc.property(bytes, fc.array(fc.nat({ max: 40 })), (message, cuts) => {
         const frame = frameMessage(message);
         const body = new Body(300);
-        // As from a socket, where what comes next lies behind.
-        const read = Buffer.concat([frame, Buffer.from('what came for others')]);
+        // As in a read from a socket, other bytes follow in the same buffer.
+        const read = Buffer.concat([frame, Buffer.from('bytes of another stream')]);
         let at = 0;
         for (const cut of [...cuts, frame.length]) {
           expect(body.add(read.subarray(at, Math.min(at + cut, frame.length)))).toBe(true);
           at = Math.min(at + cut, frame.length);
         }
         expect(body.read()).toEqual(message);
-        // And nobody else's bytes were touched.
-        expect(read.subarray(frame.length).toString()).toBe('what came for others');
+        // The other bytes are unchanged.
+        expect(read.subarray(frame.length).toString()).toBe('bytes of another stream');
         expect(read.subarray(0, frame.length)).toEqual(frame);
       }),
     );
   });
 
-  test('takes a message of the longest length, and not a byte more', () => {
+  test('accepts a message of the largest length, and not a byte more', () => {
     const body = new Body(10);
     const frame = frameMessage(Buffer.alloc(10, 7));
     for (const byte of frame) expect(body.add(Buffer.of(byte))).toBe(true);
@@ -89,7 +87,7 @@ describe('a body', () => {
   });
 
   test('without a part has no message', () => {
-    expect(new Body(1).read()).toBe('without a message');
+    expect(new Body(1).read()).toBe('no message');
   });
 });
 
@@ -122,7 +120,7 @@ const texts = fc.oneof(
 );
 
 describe('a status text', () => {
-  test('arrives as it was sent, but for lone surrogates', () => {
+  test('arrives as it was sent, except lone surrogates', () => {
     fc.assert(
       fc.property(texts, (text) => {
         const encoded = encodeStatusText(text);
@@ -133,7 +131,7 @@ describe('a status text', () => {
     );
   });
 
-  test('travels as a header may: in printable ASCII without a space at its ends', () => {
+  test('is printable ASCII without a space at either end, as a header must be', () => {
     fc.assert(
       fc.property(texts, (text) =>
         expect(encodeStatusText(text)).toMatch(/^(?! )(?:[ -$&-~]|%[0-9A-F]{2})*$(?<! )/),
@@ -141,7 +139,7 @@ describe('a status text', () => {
     );
   });
 
-  test('stays readable where it can', () => {
+  test('stays readable where possible', () => {
     expect(encodeStatusText('no such object: db/password (100%)')).toBe(
       'no such object: db/password (100%25)',
     );
@@ -150,7 +148,7 @@ describe('a status text', () => {
     expect(encodeStatusText('\ud800')).toBe('%EF%BF%BD');
   });
 
-  test('is never refused, whatever comes', () => {
+  test('is decoded whatever it is', () => {
     fc.assert(fc.property(texts, (text) => expect(typeof decodeStatusText(text)).toBe('string')));
     expect(decodeStatusText('100% of %zz')).toBe('100% of %zz');
     expect(decodeStatusText('%ff')).toBe('%ff');
@@ -168,7 +166,9 @@ describe('a timeout', () => {
     ['0n', 0],
     ['00000001S', 1_000],
     ['99999999H', 359_999_996_400_000],
-  ])('of %s is so many milliseconds', (text, ms) => expect(readTimeout(text)).toBeCloseTo(ms, 9));
+  ])('of %s is converted to milliseconds', (text, ms) =>
+    expect(readTimeout(text)).toBeCloseTo(ms, 9),
+  );
 
   test.each([
     '',
@@ -190,11 +190,11 @@ describe('a timeout', () => {
     '1m, 1m',
     'NaNm',
     'toStringm',
-  ])('is not %j', (text) => expect(readTimeout(text)).toBeUndefined());
+  ])('rejects %j', (text) => expect(readTimeout(text)).toBeUndefined());
 
-  test('that nobody gave is none', () => expect(readTimeout(undefined)).toBe(Infinity));
+  test('is Infinity when there is none', () => expect(readTimeout(undefined)).toBe(Infinity));
 
-  test('is told at most as long as it is, and at most a unit shorter', () => {
+  test('is written at most as long as it is, and at most a unit shorter', () => {
     fc.assert(
       fc.property(fc.double({ min: 0, max: 9.9e10, noNaN: true }), (ms) => {
         const read = readTimeout(writeTimeout(ms));

@@ -1,10 +1,10 @@
-// What a unary call of gRPC looks like in HTTP/2 (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md): one message each way, behind
-// a head of five bytes, and a status among the trailers.
+// A unary gRPC call in HTTP/2 (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md):
+// one message each way, with a prefix of five bytes, and a status in the trailers.
 
-/** Bytes before a message: whether it is compressed, and its length. */
+/** The size of the prefix of a message: a byte for the compression, four for the length. */
 export const messageHeaderBytes = 5;
 
-/** A buffer for a message of so many bytes, with its head in place. */
+/** A buffer for a message of `bytes` bytes, with the prefix filled in. */
 export function frameFor(bytes: number): Buffer {
   const frame = Buffer.allocUnsafe(messageHeaderBytes + bytes);
   frame[0] = 0;
@@ -12,7 +12,7 @@ export function frameFor(bytes: number): Buffer {
   return frame;
 }
 
-/** A message behind its head. */
+/** A message with its prefix. */
 export function frameMessage(message: Uint8Array): Buffer {
   const frame = frameFor(message.length);
   frame.set(message, messageHeaderBytes);
@@ -20,27 +20,28 @@ export function frameMessage(message: Uint8Array): Buffer {
 }
 
 /**
- * A body as it comes in. Its parts are views of all that was read with them: where there are several, they are copied together, so that a body sent
- * byte by byte takes no more memory than any other.
+ * The body of a request or response while it arrives. A part is a view of the whole buffer that was
+ * read from the socket. Several parts are copied into one buffer, so that a body sent byte by byte
+ * takes no more memory than any other.
  */
 export class Body {
   readonly #maxBytes: number;
   #buffer: Buffer = Buffer.alloc(0);
   #bytes = 0;
 
-  /** @param maxMessageBytes the longest message that is taken */
+  /** @param maxMessageBytes the largest message that is accepted */
   constructor(maxMessageBytes: number) {
     this.#maxBytes = messageHeaderBytes + maxMessageBytes;
   }
 
-  /** Whether there is room for the part; if not, it is left out. */
+  /** Adds a part. Returns false, and leaves it out, if the message would be too large. */
   add(part: Buffer): boolean {
     const bytes = this.#bytes + part.length;
     if (bytes > this.#maxBytes) return false;
     if (this.#bytes === 0) {
       this.#buffer = part;
     } else {
-      // Never into the first part, which is full.
+      // The first part belongs to the socket's read. It is full, so this copies it before it writes.
       if (bytes > this.#buffer.length) this.#grow(Math.min(2 * bytes, this.#maxBytes));
       part.copy(this.#buffer, this.#bytes);
     }
@@ -48,7 +49,7 @@ export class Body {
     return true;
   }
 
-  /** What {@link readMessage} makes of it. */
+  /** The message, or the problem: see {@link readMessage}. */
   read(): Buffer | string {
     return readMessage(this.#buffer.subarray(0, this.#bytes));
   }
@@ -60,23 +61,29 @@ export class Body {
   }
 }
 
-/** The one message that a body consists of, or what is wrong with it. */
+/**
+ * The message of a body. A body that is not exactly one message gives the problem as a string, which
+ * reads on from "the request has": `no message`.
+ */
 export function readMessage(body: Buffer): Buffer | string {
-  if (body.length === 0) return 'without a message';
-  if (body.length < messageHeaderBytes) return 'with half a message';
-  if (body[0] !== 0) return 'with a compressed message, which nobody was offered';
+  if (body.length === 0) return 'no message';
+  if (body.length < messageHeaderBytes) return 'an incomplete message';
+  if (body[0] !== 0) return 'a compressed message, and compression was not negotiated';
   const end = messageHeaderBytes + body.readUInt32BE(1);
-  if (end > body.length) return 'with half a message';
-  if (end < body.length) return 'with more than one message';
+  if (end > body.length) return 'an incomplete message';
+  if (end < body.length) return 'more than one message';
   return body.subarray(messageHeaderBytes);
 }
 
-/** A status text as `grpc-message` carries it: percent-encoded what is not printable ASCII, the percent sign, and a space at either end, with which a header is none. */
+/**
+ * A status text as a `grpc-message` header. It percent-encodes the percent sign, every character
+ * outside printable ASCII, and a space at either end, which HTTP/2 does not allow in a header.
+ */
 export function encodeStatusText(text: string): string {
   return text.toWellFormed().replace(/[^ -$&-~]+|^ | $/g, encodeURIComponent);
 }
 
-/** What {@link encodeStatusText} made. Of what is encoded wrongly, the text as it came. */
+/** Reverses {@link encodeStatusText}. Returns invalid encoding unchanged. */
 export function decodeStatusText(text: string): string {
   try {
     return decodeURIComponent(text);
@@ -87,20 +94,20 @@ export function decodeStatusText(text: string): string {
 
 const millisecondsIn = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 1e-3, n: 1e-6 };
 
-/** The milliseconds that a `grpc-timeout` gives; Infinity where none came, undefined where it is none. */
+/** A `grpc-timeout` in milliseconds; Infinity if there is none, undefined if it is invalid. */
 export function readTimeout(text: string | undefined): number | undefined {
   if (text === undefined) return Infinity;
   if (!/^\d{1,8}[HMSmun]$/.test(text)) return undefined;
   return parseInt(text, 10) * millisecondsIn[text.slice(-1) as keyof typeof millisecondsIn];
 }
 
-/** A `grpc-timeout` of so many milliseconds, rounded down to what fits its eight digits. */
+/** Milliseconds as a `grpc-timeout`, rounded down to fit its eight digits. */
 export function writeTimeout(ms: number): string {
   const wholeMs = Math.max(0, Math.floor(ms));
   return wholeMs < 1e8 ? `${wholeMs}m` : `${Math.min(Math.floor(wholeMs / 1_000), 99_999_999)}S`;
 }
 
-/** The statuses of gRPC by their names (https://github.com/grpc/grpc/blob/master/doc/statuscodes.md). */
+/** The gRPC statuses (https://github.com/grpc/grpc/blob/master/doc/statuscodes.md). */
 export const statusCodes = {
   OK: 0,
   CANCELLED: 1,
@@ -128,7 +135,7 @@ const names = new Map<number, StatusName>(
   Object.entries(statusCodes).map(([name, code]) => [code, name as StatusName]),
 );
 
-/** The name of what came as `grpc-status`; undefined where it is no status that gRPC knows. */
+/** The name of a `grpc-status`; undefined if gRPC does not define it. */
 export function statusNameOf(code: string): StatusName | undefined {
   return /^\d{1,2}$/.test(code) ? names.get(Number(code)) : undefined;
 }
