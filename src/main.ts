@@ -2,18 +2,21 @@ import { Command, CommanderError } from 'commander';
 import { SecretError, toSecretError } from './core/errors.ts';
 import { statusText } from './core/safe-text.ts';
 
-/** Put in by the build, out of package.json. */
+/** Defined by the build from package.json. */
 declare const KEYFERRY_VERSION: string;
 
 const stop = new AbortController();
 
-/** The first signal asks the command to end well, the second ends the process. */
+/** The first signal stops the command, the second ends the process. */
 function onSignal(name: NodeJS.Signals): void {
   if (stop.signal.aborted) process.exit(1);
   stop.abort(new SecretError('CANCELLED', `stopped by ${name}`));
 }
 
-/** A forgotten promise is a defect to be told, and no reason to drop every mount under way. Its text could hold anything. */
+/**
+ * An unhandled rejection is a defect. It is logged, and the process continues: ending it would drop
+ * every mount in flight. The message is not logged, because it could hold a secret.
+ */
 function onUnhandledRejection(reason: unknown): void {
   const stack = reason instanceof Error ? (reason.stack ?? '') : '';
   const frames = stack.split('\n').filter((line) => /^\s+at /.test(line));
@@ -22,9 +25,12 @@ function onUnhandledRejection(reason: unknown): void {
   );
 }
 
-/** Whoever read what we print has left (`keyferry demo | head`): end well, as by a signal. Anything else lost output. */
+/**
+ * EPIPE: the reader has closed the pipe (`keyferry demo | head`), so the command stops as it does on a
+ * signal. After any other error output is lost, so the exit code is 1.
+ */
 function onStdoutError({ code = 'unknown error' }: NodeJS.ErrnoException): void {
-  stop.abort(new SecretError('CANCELLED', 'nobody reads the output any more'));
+  stop.abort(new SecretError('CANCELLED', 'the reader of the output has closed it'));
   if (code === 'EPIPE') return;
   process.stderr.write(
     `keyferry: the output cannot be written: ${code}; free space, or write it elsewhere\n`,
@@ -33,14 +39,14 @@ function onStdoutError({ code = 'unknown error' }: NodeJS.ErrnoException): void 
 }
 
 function onFailure(error: unknown): void {
-  // commander has said its own already; help and version come here too, with exit code 0.
+  // Commander has printed its own errors. Help and version come here too, with exit code 0.
   if (error instanceof CommanderError) {
     process.exitCode = error.exitCode === 0 ? 0 : 2;
     return;
   }
   process.stderr.write(`keyferry: ${statusText(toSecretError(error).summary)}\n`);
   process.exitCode = 1;
-  // Whatever the command has left open must not keep a process alive that serves nobody.
+  // Handles that the failed command left open must not keep the process alive.
   setTimeout(() => process.exit(), 1_000).unref();
 }
 
@@ -54,7 +60,7 @@ const { env, stdin, stdout } = process;
 const executable = { execPath: process.execPath, script: process.argv[1] ?? '' };
 const commonDeps = { env, stdin, stdout, stop: stop.signal };
 
-/** Every command, loaded when it is asked for: `serve` shares a node's memory with everybody else. */
+/** Every command. Its module is loaded on demand, so that `serve` needs less memory on every node. */
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () =>
     (await import('./cli/serve.ts')).serveCommand({ ...commonDeps, version: KEYFERRY_VERSION }),
@@ -83,7 +89,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
     (await import('./cli/demo/command.ts')).demoCommand({ ...commonDeps, executable }),
 };
 
-/** Lets no command exit by itself: the setting is not inherited by commands that were added. */
+/** Commander must not exit the process. Commands added later do not inherit the setting. */
 function overrideExits(command: Command): void {
   command.exitOverride();
   command.commands.forEach(overrideExits);

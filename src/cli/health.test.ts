@@ -28,7 +28,7 @@ async function health(...args: string[]): Promise<{ output: string; exitCode: nu
 }
 
 describe('keyferry health', () => {
-  test('asks whether a process is ready, is well, and what it counts', async () => {
+  test('reads readiness, health and metrics', async () => {
     const address = `127.0.0.1:${(await serve()).port}`;
     const ready = { output: '{"ready":true,"reasons":[]}\n', exitCode: 0 };
     expect(await health('--health-address', address)).toEqual(ready);
@@ -41,7 +41,7 @@ describe('keyferry health', () => {
     );
   });
 
-  test('asks at a unix socket, the first of several addresses', async () => {
+  test('uses the first of several addresses, which may be a unix socket', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'kf-'));
     const addresses = `unix:${folder}/h,127.0.0.1:0`;
     await serve(addresses);
@@ -50,14 +50,14 @@ describe('keyferry health', () => {
   });
 
   test.each(['0.0.0.0', '[::]', ''])(
-    'finds by loopback who listens at "%s", everywhere',
+    'connects by loopback to a server that listens at "%s", on all addresses',
     async (host) => {
       const { port } = await serve(`${host}:0`);
       expect((await health('--health-address', `${host}:${port}`)).exitCode).toBe(0);
     },
   );
 
-  test('fails, with the reasons, where the process is not ready', async () => {
+  test('prints the reasons and exits with 1 if the process is not ready', async () => {
     const server = await serve();
     const otherServer = await serve();
     await rename(otherServer.path, server.path);
@@ -70,14 +70,14 @@ describe('keyferry health', () => {
     expect(output).toBe(`${server.path} is answered by another process\n`);
   });
 
-  test('says where nobody answers', async () => {
+  test('reports the address where no process responds', async () => {
     await expect(health('--health-address', 'unix:/nowhere/health.sock')).rejects.toMatchObject({
       code: 'NOT_CONFIGURED',
-      message: 'nobody tells of health at unix:/nowhere/health.sock: ENOENT',
+      message: 'no process answers health requests at unix:/nowhere/health.sock: ENOENT',
     });
   });
 
-  test('knows no other question', async () => {
+  test('rejects an unknown endpoint', async () => {
     await expect(health('well')).rejects.toMatchObject({ code: 'commander.invalidArgument' });
   });
 });

@@ -13,14 +13,14 @@ const paths = { ready: '/readyz', live: '/healthz', metrics: '/metrics' } as con
 const timeoutMs = 5_000;
 
 /**
- * `keyferry health`: asks a serving process how it is; for probes that cannot go by the network, and for people where there is no curl.
- * Its action throws SecretError where nobody answers.
+ * `keyferry health`: checks the health of a serving process. It is for probes without network access,
+ * and for people in an image without curl. Its action throws SecretError if no process responds.
  */
 export function healthCommand({ stdout, setExitCode }: HealthDeps): Command {
   const names = Object.keys(paths);
   return new Command('health')
-    .description('ask a serving process how it is; exit code 1 where it is not well')
-    .addArgument(new Argument('[question]', 'what to ask').choices(names).default('ready'))
+    .description('check the health of a serving process; exit code 1 if it is not healthy')
+    .addArgument(new Argument('[endpoint]', 'what to request').choices(names).default('ready'))
     .addOption(addressOption())
     .action(async (endpoint: keyof typeof paths, { healthAddress }: { healthAddress: string }) => {
       const [first = ''] = healthAddress.split(',');
@@ -30,12 +30,12 @@ export function healthCommand({ stdout, setExitCode }: HealthDeps): Command {
     });
 }
 
-/** The flag of `serve`, so that its variable serves both. */
+/** The option of `serve`, so that both use the same variable. */
 function addressOption(): Option {
   const serveOption = settingFlags.find(({ long }) => long === '--health-address');
   return new Option(
     '--health-address <address>',
-    'as given to serve; of several, the first is asked',
+    'as given to serve; of several, the first is used',
   )
     .env(serveOption?.envVar ?? '')
     .default(serveOption?.defaultValue);
@@ -56,22 +56,26 @@ async function httpGet(
     request.on('error', onError);
     function onError(cause: Error): void {
       const code = signal.aborted
-        ? 'no answer in time'
+        ? 'no response in time'
         : 'code' in cause
           ? String(cause.code)
           : cause.name;
       const hint = 'give the --health-address of a running keyferry serve';
       reject(
-        new SecretError('NOT_CONFIGURED', `nobody tells of health at ${address}: ${code}`, {
-          hint,
-          cause,
-        }),
+        new SecretError(
+          'NOT_CONFIGURED',
+          `no process answers health requests at ${address}: ${code}`,
+          {
+            hint,
+            cause,
+          },
+        ),
       );
     }
   });
 }
 
-/** Who listens everywhere is asked by loopback. */
+/** Connects by loopback to a server that listens on all addresses. */
 function toRequestOptions(address: string): RequestOptions {
   if (address.startsWith('unix:')) return { socketPath: address.slice('unix:'.length) };
   const [, host = '', port = ''] = /^(.*):([^:]*)$/.exec(address) ?? [];

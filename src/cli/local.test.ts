@@ -61,7 +61,7 @@ const text = async (...args: Parameters<typeof run>): Promise<string> =>
   (await run(...args)).out.toString();
 
 describe('keyferry local', () => {
-  test('from init to rm', async () => {
+  test('init, set, get and rm', async () => {
     expect(await text(['init'])).toMatch(
       /^store {2}.*store\.age\nkey {4}.*store\.key \(new; .*\)\npublic age1\w+\n$/,
     );
@@ -77,7 +77,7 @@ describe('keyferry local', () => {
     expect(await text(['set', 'eu/db'], 'three')).toBe('eu/db v3\n');
   });
 
-  test('keeps every byte', async () => {
+  test('stores every byte', async () => {
     await run(['init']);
     const bytes = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
     await run(['set', 'all'], bytes);
@@ -87,9 +87,9 @@ describe('keyferry local', () => {
     expect((await run(['get', 'file'])).out.equals(bytes)).toBe(true);
   });
 
-  test('keeps a line break at the end and says so, or drops it when told to', async () => {
+  test('keeps a line break at the end with a notice, or removes it with --trim-newline', async () => {
     await run(['init']);
-    expect((await run(['set', 'a'], 'x\n')).err).toContain('--trim-newline drops it');
+    expect((await run(['set', 'a'], 'x\n')).err).toContain('--trim-newline removes it');
     expect(await text(['get', 'a'])).toBe('x\n');
     for (const [input, expected] of [
       ['x\n', 'x'],
@@ -103,17 +103,17 @@ describe('keyferry local', () => {
     }
   });
 
-  test('set says when nothing changed, and which versions had to go', async () => {
+  test('set reports an unchanged value and removed versions', async () => {
     await run(['init']);
     for (let value = 1; value <= 10; value += 1) await run(['set', 'a'], `${value}`);
     expect(await text(['set', 'a'], '10')).toBe('a v10 (unchanged)\n');
     expect(await run(['set', 'a'], '11')).toEqual({
       out: Buffer.from('a v11\n'),
-      err: 'keyferry: v1 of a had to go\n',
+      err: 'keyferry: v1 of a removed to make space\n',
     });
   });
 
-  test('list shows names, versions and dates, and no value', async () => {
+  test('list shows names, versions and dates, but no value', async () => {
     await run(['init']);
     await run(['set', 'b'], canary);
     await run(['set', 'b'], `${canary}2`);
@@ -139,7 +139,7 @@ describe('keyferry local', () => {
     ]);
   });
 
-  test('rotate-key names the new key', async () => {
+  test('rotate-key prints the new key', async () => {
     const before = /age1\w+/.exec(await text(['init']))?.[0];
     await run(['set', 'a'], canary);
     const { out, err } = await run(['rotate-key']);
@@ -154,7 +154,7 @@ describe('keyferry local', () => {
     [['set', 'a'], 'LOCAL_STORE_UNREADABLE', '`keyferry local init` makes it'],
     [['list'], 'LOCAL_STORE_UNREADABLE', 'it does not exist'],
     [['rotate-key'], 'LOCAL_STORE_UNREADABLE', 'it does not exist'],
-  ])('%j before init', async (args, code, message) => {
+  ])('%j fails before init', async (args, code, message) => {
     const errorText = await rejectionOf(run(args, canary));
     expect(errorText).toContain(code);
     expect(errorText).toContain(message);
@@ -170,12 +170,12 @@ describe('keyferry local', () => {
     [
       ['set', 'a', '--from-file', '/nonexistent'],
       '',
-      'cannot read /nonexistent: ENOENT; give --from-file a file that you may read',
+      'cannot read /nonexistent: ENOENT; give --from-file a file that you can read',
     ],
     [['set', 'a', '--from-file', '/'], '', 'cannot read /: EISDIR'],
     [['rm', 'nothing'], '', 'has no secret nothing'],
     [['get', 'constructor'], '', 'has no secret constructor'],
-  ])('refuses %j and keeps the store as it was', async (args, input, message) => {
+  ])('rejects %j and does not change the store', async (args, input, message) => {
     await run(['init']);
     await run(['set', 'kept'], canary);
     expect(await rejectionOf(run(args, input))).toContain(message);
@@ -183,7 +183,7 @@ describe('keyferry local', () => {
     expect(readdirSync(directory).sort()).toEqual(['store.age', 'store.key']);
   });
 
-  test('a value is never an argument, nor typed where it is seen', async () => {
+  test('rejects a value as an argument or from a terminal', async () => {
     await run(['init']);
     await expect(run(['set', 'a', canary])).rejects.toMatchObject({
       code: 'commander.excessArguments',
@@ -192,7 +192,7 @@ describe('keyferry local', () => {
     expect(await rejectionOf(run(['set', 'a'], terminal))).toContain('which is a terminal');
   });
 
-  test('does not wait for input when it is told to end', async () => {
+  test('stops waiting for input when the process is stopped', async () => {
     await run(['init']);
     const stop = new AbortController();
     const pendingRun = run(['set', 'a'], new Readable({ read: () => undefined }), stop.signal);
@@ -200,7 +200,7 @@ describe('keyferry local', () => {
     expect(await rejectionOf(pendingRun)).toContain('stopped by SIGINT');
   });
 
-  test('looks where serve looks', () => {
+  test('uses the same files as serve', () => {
     const serveOption = (long: string) => {
       const flag = settingFlags.find((option) => option.long === long);
       return [flag?.envVar, flag?.defaultValue as unknown];

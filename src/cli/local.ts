@@ -21,14 +21,14 @@ export type LocalDeps = {
   readonly stdin: Readable & { readonly isTTY?: boolean };
   readonly stdout: Writable;
   readonly stderr: Writable;
-  /** Fires when the process is told to end: nothing is waited for any more. */
+  /** Aborts when the process is stopped. It ends every wait. */
   readonly stop: AbortSignal;
   readonly now: () => number;
 };
 
 type FileOptions = { readonly store: string; readonly key: string };
 
-/** `keyferry local`: keeps the secrets of `provider: local`. Its actions throw SecretError. */
+/** `keyferry local`: manages the secrets of `provider: local`. Its actions throw SecretError. */
 export function localCommand({
   stdin = process.stdin,
   stdout = process.stdout,
@@ -37,7 +37,7 @@ export function localCommand({
   now = Date.now,
 }: Partial<LocalDeps> = {}): Command {
   const local = new Command('local')
-    // Inherited by the commands below: main.ts alone ends the process.
+    // The commands below inherit this: only main.ts ends the process.
     .exitOverride()
     .description(
       'keep the secrets of provider local: one age-encrypted file, for demos, development and air-gapped nodes',
@@ -64,13 +64,13 @@ export function localCommand({
 
   local
     .command('init')
-    .description('make an empty store, and its key unless there is one')
+    .description('create an empty store, and its key if there is none')
     .action(async () => {
       const { recipient, keyMade } = await writer().init();
       const { storeFile, keyFile } = storeFiles();
       printLine(`store  ${storeFile}`);
       printLine(
-        `key    ${keyFile} (${keyMade ? 'new; without it the store cannot be read: keep a copy elsewhere' : 'as it was'})`,
+        `key    ${keyFile} (${keyMade ? 'new; without it the store cannot be read: keep a copy elsewhere' : 'unchanged'})`,
       );
       printLine(`public ${recipient}`);
     });
@@ -79,10 +79,10 @@ export function localCommand({
     .command('set <name>')
     .description('add a version of a secret, its value read from standard input, byte for byte')
     .option('-f, --from-file <file>', 'read the value from a file instead')
-    .option('--trim-newline', 'drop one line break at the end of the value')
+    .option('--trim-newline', 'remove one line break at the end of the value')
     .addHelpText(
       'after',
-      '\nA value is never an argument: others could see it in the list of processes.\n  printf %s "$PASSWORD" | keyferry local set eu/prod/db',
+      '\nA value is never an argument, because other users can see arguments in the process list.\n  printf %s "$PASSWORD" | keyferry local set eu/prod/db',
     )
     .action(
       async (
@@ -99,16 +99,17 @@ export function localCommand({
           addVersion(document, name, value, created),
         );
         printLine(`${name} ${version}${unchanged ? ' (unchanged)' : ''}`);
-        if (dropped.length > 0) printNotice(`${dropped.join(', ')} of ${name} had to go`);
+        if (dropped.length > 0)
+          printNotice(`${dropped.join(', ')} of ${name} removed to make space`);
         if (!unchanged && value.at(-1) === 0x0a)
-          printNotice('the value ends with a line break, which was kept; --trim-newline drops it');
+          printNotice('the value ends with a line break; --trim-newline removes it');
       },
     );
 
   local
     .command('get <name>')
     .description('write the value of a secret to standard output, byte for byte')
-    .option('--version <version>', 'v1, v2, ...; the latest unless given')
+    .option('--version <version>', 'v1, v2, ...; default: the latest')
     .action(async (name: string, { version }: { version?: string }) => {
       const { bytes } = findVersion(await reader().read(), name, version);
       await pipeline([bytes.reveal()], stdout, { end: false });
@@ -127,7 +128,7 @@ export function localCommand({
   local
     .command('rm <name>')
     .description('remove a secret, or one version of it')
-    .option('--version <version>', 'v1, v2, ...; all unless given')
+    .option('--version <version>', 'v1, v2, ...; default: all')
     .action(async (name: string, { version }: { version?: string }) => {
       await writer().change((document) => ({ document: removeVersions(document, name, version) }));
       printLine(`${name} ${version ?? ''}`.trimEnd().concat(' removed'));
@@ -135,11 +136,11 @@ export function localCommand({
 
   local
     .command('rotate-key')
-    .description('encrypt the store for a new key and forget the old one')
+    .description('encrypt the store with a new key and remove the old one')
     .action(async () => {
       const { recipient } = await writer().rotateKey();
       printLine(`public ${recipient}`);
-      printNotice('backups of the store still need the old key; take new ones of both files');
+      printNotice('backups of the store still need the old key; back up both files again');
     });
 
   return local;
@@ -165,7 +166,7 @@ async function readInput(
   return raceWithAbort(readAll(stdin), stop);
 }
 
-/** One byte above the cap tells that there is too much; the rest is not read. */
+/** Stops one byte above the limit: that is enough to detect a value that is too large. */
 async function readAll(stdin: Readable): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let length = 0;
@@ -190,7 +191,7 @@ async function readValueFile(file: string): Promise<Buffer> {
       'INVALID_REQUEST',
       `cannot read ${sanitizeExternalText(file)}: ${sanitizeExternalText(code)}`,
       {
-        hint: 'give --from-file a file that you may read',
+        hint: 'give --from-file a file that you can read',
         cause,
       },
     );

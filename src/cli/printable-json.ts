@@ -1,4 +1,4 @@
-/** JSON text, indented by two, in printable ASCII: it may end on a terminal, and reads back as the same value. */
+/** JSON text, indented by two spaces, in printable ASCII: it is safe to print on a terminal. */
 export function printableJson(value: unknown): string {
   const json = JSON.stringify(value, null, 2);
   return json.replace(

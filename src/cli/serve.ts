@@ -14,21 +14,21 @@ import { createDriverMount } from '../csi/mount-request.ts';
 export type ServeDeps = {
   readonly version: string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Fires when the process is told to end. */
+  /** Aborts when the process is stopped. */
   readonly stop: AbortSignal;
 };
 
-/** `keyferry serve`: answers the driver until it is told to stop, then drains. */
+/** `keyferry serve`: serves the driver until it is stopped, then finishes the mounts in flight. */
 export function serveCommand({ version, env, stop }: ServeDeps): Command {
   const command = new Command('serve').description(
-    'answer the Secrets Store CSI driver on its unix sockets',
+    'serve the Secrets Store CSI driver on its unix sockets',
   );
   for (const option of settingFlags) command.addOption(option);
   return command.action(async (raw: RawSettings) => {
     const settings = parseSettings(raw);
     if (settings.providers.length === 0) {
       throw new SecretError('NOT_CONFIGURED', '--providers names no provider', {
-        hint: `give some of ${Object.keys(providers).join(', ')}, separated by commas`,
+        hint: `give one or more of ${Object.keys(providers).join(', ')}, separated by commas`,
       });
     }
     const log = createLog(settings.logLevel);

@@ -28,11 +28,11 @@ describe('the settings of a process', () => {
     });
   });
 
-  test('take a list of providers once each, with blanks', () => {
+  test('remove blanks and duplicates from the list of providers', () => {
     expect(settingsOf('--providers', ' cce, local,,cce ').providers).toEqual(['cce', 'local']);
   });
 
-  test('take several addresses for health', () => {
+  test('accept several addresses for health', () => {
     const addresses = 'unix:/run/keyferry/health.sock,[::1]:8095,:8096';
     expect(settingsOf('--health-address', addresses).healthAddress).toBe(addresses);
   });
@@ -49,11 +49,11 @@ describe('the settings of a process', () => {
     ['--health-address', '0.0.0.0:8095,'],
     ['--log-level', 'loud'],
     ['--cache-bytes', '1MB'],
-  ])('refuse %s %s and name it', (flag, value) => {
+  ])('reject %s %s and name the flag', (flag, value) => {
     expect(() => settingsOf(flag, value)).toThrow(flag);
   });
 
-  test('know no flag that is not theirs', () => {
+  test('reject an unknown flag', () => {
     expect(() => settingsOf('--refresh-intervall', '30s')).toThrow('unknown option');
   });
 });

@@ -15,7 +15,7 @@ export function parseDuration(text: string, setting: string): number {
   if (text === '0') return 0;
   return (
     quantity(text, durations) ??
-    refuse(setting, text, 'a whole number with ms, s, m or h, such as 30s')
+    throwInvalid(setting, text, 'a whole number with ms, s, m or h, such as 30s')
   );
 }
 
@@ -23,14 +23,16 @@ export function parseDuration(text: string, setting: string): number {
 export function parseBytes(text: string, setting: string): number {
   return (
     quantity(text, sizes) ??
-    refuse(setting, text, 'a whole number of bytes, or with KiB, MiB or GiB')
+    throwInvalid(setting, text, 'a whole number of bytes, or with KiB, MiB or GiB')
   );
 }
 
-/** A whole number from `least` up. @throws SecretError NOT_CONFIGURED naming `setting` */
-export function parseCount(text: string, setting: string, least: number): number {
+/** A whole number of at least `minimum`. @throws SecretError NOT_CONFIGURED naming `setting` */
+export function parseCount(text: string, setting: string, minimum: number): number {
   const count = /^[0-9]{1,9}$/.test(text) ? Number(text) : NaN;
-  return count >= least ? count : refuse(setting, text, `a whole number of at least ${least}`);
+  return count >= minimum
+    ? count
+    : throwInvalid(setting, text, `a whole number of at least ${minimum}`);
 }
 
 /** One of a few words. @throws SecretError NOT_CONFIGURED naming `setting` */
@@ -41,7 +43,7 @@ export function parseChoice<T extends string>(
 ): T {
   return (
     choices.find((choice) => choice === text) ??
-    refuse(setting, text, `one of ${choices.join(', ')}`)
+    throwInvalid(setting, text, `one of ${choices.join(', ')}`)
   );
 }
 
@@ -52,37 +54,40 @@ function quantity(text: string, units: Readonly<Record<string, number>>): number
   return unit === undefined ? undefined : Number(match?.[1]) * unit;
 }
 
-function refuse(setting: string, text: string, wanted: string): never {
+function throwInvalid(setting: string, text: string, expected: string): never {
   throw new SecretError('NOT_CONFIGURED', `${setting} is ${JSON.stringify(text.slice(0, 100))}`, {
-    hint: `give ${wanted}`,
+    hint: `give ${expected}`,
   });
 }
 
-/** What an operator chooses for a process; each by a flag or by the environment variable beside it. */
+/** The settings of a process. Each has a flag and an environment variable. */
 export type Settings = {
   readonly providers: readonly string[];
   readonly providersDir: string;
-  /** `host:port` or `unix:/path` of health, readiness and metrics; several with commas. */
+  /** `host:port` or `unix:/path` of health, readiness and metrics; several separated by commas. */
   readonly healthAddress: string;
   readonly logLevel: LogLevel;
-  /** Milliseconds for mounts in flight at SIGTERM. */
+  /** Milliseconds that mounts in flight may take after SIGTERM. */
   readonly grace: number;
   readonly maxResponseBytes: number;
   readonly maxMounts: number;
   readonly cacheBytes: number;
-  /** Milliseconds; absent: each provider's own default. */
+  /** Milliseconds. Default: the provider's own. */
   readonly refreshInterval?: number;
-  /** Milliseconds; 0 = never. */
+  /** Milliseconds; 0: never. */
   readonly maxStale: number;
   readonly sharedIdentities: 'granted' | 'all' | 'none';
   readonly sharedIdentityGrants?: string;
-  /** Whether pods are told by an Event that their files are not refreshed any more. */
+  /** Whether a pod gets an Event when its files can no longer be refreshed. */
   readonly events: 'on' | 'off';
-  /** Whether the pods of this node are watched, so that leases end with them. */
+  /** Whether the pods of this node are watched, so that the leases of deleted pods are revoked. */
   readonly podWatch: 'on' | 'off';
-  /** A PEM file of authorities trusted beside the system's. */
+  /** A PEM file of CA certificates to trust in addition to the system's. */
   readonly caFile?: string;
-  /** The API server, a file with a bearer token for it, and its authority; absent: what Kubernetes gives every pod. */
+  /**
+   * The API server, a file with a bearer token for it, and a file with its CA. Default: those that
+   * Kubernetes gives every pod.
+   */
   readonly kubeServer?: URL;
   readonly kubeTokenFile?: string;
   readonly kubeCaFile?: string;
@@ -93,7 +98,7 @@ export type Settings = {
 const flag = (flags: string, description: string, env: string): Option =>
   new Option(flags, description).env(env);
 
-/** The flags, in the order in which help shows them. */
+/** The flags, in the order of the help. */
 export const settingFlags: readonly Option[] = [
   flag('--providers <names>', 'providers to serve, separated by commas', 'KEYFERRY_PROVIDERS'),
   flag('--providers-dir <dir>', "the driver's socket directory", 'KEYFERRY_PROVIDERS_DIR').default(
@@ -117,23 +122,25 @@ export const settingFlags: readonly Option[] = [
   ).default('4MiB'),
   flag(
     '--max-mounts <count>',
-    'mounts worked on at once; others wait their turn',
+    'mounts in progress at once; others wait',
     'KEYFERRY_MAX_MOUNTS',
   ).default('512'),
-  flag('--cache-bytes <size>', 'room for cached secrets', 'KEYFERRY_CACHE_BYTES').default('32MiB'),
+  flag('--cache-bytes <size>', 'memory for cached secrets', 'KEYFERRY_CACHE_BYTES').default(
+    '32MiB',
+  ),
   flag(
     '--refresh-interval <duration>',
-    'how long a moving version is served without asking again (default: 30s; cce 2m)',
+    'how long a moving version is served before it is read again (default: 30s; cce 2m)',
     'KEYFERRY_REFRESH_INTERVAL',
   ),
   flag(
     '--max-stale <duration>',
-    'how long the last good value serves while a store does not answer; 0 = never',
+    'how long the last good value is served while a store does not respond; 0 = never',
     'KEYFERRY_MAX_STALE',
   ).default('10m'),
   flag(
     '--shared-identities <mode>',
-    "who is served by identities that are not a workload's own: granted, all, none",
+    'which workloads may use shared identities: granted, all, none',
     'KEYFERRY_SHARED_IDENTITIES',
   ).default('granted'),
   flag(
@@ -143,22 +150,22 @@ export const settingFlags: readonly Option[] = [
   ),
   flag(
     '--events <mode>',
-    'on: an Event on the pod when its files can no longer be refreshed; off',
+    'on: create an Event on the pod when its files can no longer be refreshed; off',
     'KEYFERRY_EVENTS',
   ).default('off'),
   flag(
     '--pod-watch <mode>',
-    'on: watch the pods of this node (KEYFERRY_NODE_NAME), and give leases back with them; off',
+    'on: watch the pods of this node (KEYFERRY_NODE_NAME) and revoke the leases of deleted pods; off',
     'KEYFERRY_POD_WATCH',
   ).default('off'),
   flag(
     '--ca-file <file>',
-    "PEM file of authorities to trust beside the system's",
+    "PEM file of CA certificates to trust in addition to the system's",
     'KEYFERRY_CA_FILE',
   ),
-  flag('--kube-server <url>', 'the API server, outside of a pod', 'KEYFERRY_KUBE_SERVER'),
-  flag('--kube-token-file <file>', 'a bearer token for it', 'KEYFERRY_KUBE_TOKEN_FILE'),
-  flag('--kube-ca-file <file>', 'PEM of its authority', 'KEYFERRY_KUBE_CA_FILE'),
+  flag('--kube-server <url>', 'URL of the API server, outside a pod', 'KEYFERRY_KUBE_SERVER'),
+  flag('--kube-token-file <file>', 'file with a bearer token for it', 'KEYFERRY_KUBE_TOKEN_FILE'),
+  flag('--kube-ca-file <file>', 'PEM file of its CA', 'KEYFERRY_KUBE_CA_FILE'),
   flag(
     '--local-store <file>',
     'the embedded store of provider local',
@@ -169,10 +176,10 @@ export const settingFlags: readonly Option[] = [
   ),
 ];
 
-/** Flags as commander hands them over. */
+/** Flags as commander parses them. */
 export type RawSettings = Readonly<Record<string, string | undefined>>;
 
-/** Checks the flags. @throws SecretError NOT_CONFIGURED naming the flag and what it takes */
+/** Checks the flags. @throws SecretError NOT_CONFIGURED naming the flag and its valid values */
 export function parseSettings(raw: RawSettings): Settings {
   const text = (name: string): string => raw[name] ?? '';
   const optional = (name: keyof Settings): Record<string, string> => {

@@ -17,17 +17,17 @@ describe('units of settings', () => {
   ])('reads the size %s', (text, bytes) => expect(parseBytes(text, '--x')).toBe(bytes));
 
   test.each(['', '30', '-1s', '1.5m', '30 s', '5constructor', 's', '1d'])(
-    'refuses the duration "%s", naming the setting and a good value',
+    'rejects the duration "%s" and names the setting',
     (text) => {
       expect(() => parseDuration(text, '--refresh-interval')).toThrow('--refresh-interval');
     },
   );
 
-  test('refuses a size with an unknown unit', () => {
+  test('rejects a size with an unknown unit', () => {
     expect(() => parseBytes('32MB', '--cache-bytes')).toThrow('--cache-bytes is "32MB"');
   });
 
-  test('refuses a count below its least and one that is no number', () => {
+  test('rejects a count below its minimum and text that is not a number', () => {
     expect(parseCount('1', '--n', 1)).toBe(1);
     expect(() => parseCount('0', '--n', 1)).toThrow('--n');
     expect(() => parseCount('many', '--n', 1)).toThrow('--n');

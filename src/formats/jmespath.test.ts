@@ -47,13 +47,13 @@ describe('checkExpression', () => {
     ['"a', 'is not JMESPath: a " is not closed'],
     ["'abc", "is not JMESPath: a ' is not closed"],
     ['`1', 'is not JMESPath: a ` is not closed'],
-    ['lenght(a)', 'calls lenght(), which JMESPath has not; did you mean length()?'],
-    ['[a, {b: frobnicate(a)}]', 'calls frobnicate(), which JMESPath has not'],
-    ['&a', 'has a "&" that is no argument of a function'],
+    ['lenght(a)', 'calls lenght(), which JMESPath does not have; did you mean length()?'],
+    ['[a, {b: frobnicate(a)}]', 'calls frobnicate(), which JMESPath does not have'],
+    ['&a', 'has a "&" that is not an argument of a function'],
     ['{__proto__: a}', 'makes a key called __proto__'],
     [`${'('.repeat(33)}a${')'.repeat(33)}`, 'is nested more than 32 deep'],
     ['é'.repeat(513), 'is longer than 1024 bytes'],
-  ])('says what is wrong with %s', (expression, problem) =>
+  ])('reports the problem of %s', (expression, problem) =>
     expect(checkExpression(expression)).toBe(problem),
   );
 
@@ -87,12 +87,12 @@ describe('plainKeys', () => {
     ['constructor.__proto__', ['constructor', '__proto__']],
   ])('%s', (expression, keys) => expect(plainKeys(expression)).toEqual(keys));
   test.each(['', 'a.', '.a', 'a..b', 'a[0]', 'a-b', '@', '"\\x"', 'a b', ' a', 'a\n', 'é', '1a'])(
-    '%j is more than that',
+    'returns undefined for %j',
     (expression) => expect(plainKeys(expression)).toBeUndefined(),
   );
 });
 
-test('quotedForm leaves alone what is an expression, or right already', () => {
+test('quotedForm returns undefined for valid keys and for other expressions', () => {
   expect(['a', 'a.b', '"a-b"', 'a[0]', 'f(a-b)', 'a..b-c', ''].map(quotedForm)).toEqual(
     Array(7).fill(undefined),
   );

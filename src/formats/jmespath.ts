@@ -2,10 +2,10 @@ import jmespath from 'jmespath';
 import { sanitizeExternalText } from '../core/safe-text.ts';
 import { nearestName } from './suggest.ts';
 
-const longestExpression = 1_024;
+const maxExpressionBytes = 1_024;
 const maxNesting = 32;
 
-/** What the library's `compile` makes; its type declarations know `search` alone. */
+/** The result of the library's `compile`, which its type declarations do not have. */
 type Node = {
   readonly type: string;
   readonly name?: string;
@@ -15,12 +15,13 @@ type Node = {
 const { compile } = jmespath as unknown as { compile(expression: string): Node };
 
 /**
- * What is wrong with a JMESPath expression, as words that follow it, with the remedy where it is plain; `undefined` where nothing is.
- * Limits: 1 KiB, brackets nested 32 deep.
+ * Checks a JMESPath expression. Limits: 1 KiB, and brackets nested 32 deep.
+ * @returns the problem, as words that follow the expression, with the remedy if there is an obvious
+ * one; `undefined` for a valid expression
  */
 export function checkExpression(expression: string): string | undefined {
-  if (Buffer.byteLength(expression) > longestExpression)
-    return `is longer than ${longestExpression} bytes`;
+  if (Buffer.byteLength(expression) > maxExpressionBytes)
+    return `is longer than ${maxExpressionBytes} bytes`;
   const brackets = checkBrackets(expression);
   if (brackets !== undefined) return brackets;
   try {
@@ -33,7 +34,8 @@ export function checkExpression(expression: string): string | undefined {
 }
 
 /**
- * The keys of an expression that is nothing but keys with dots between them (`user`, `db."pass-word"`); `undefined` for every other one.
+ * The keys of an expression that consists only of keys and dots (`user`, `db."pass-word"`);
+ * `undefined` for all others.
  */
 export function plainKeys(expression: string): readonly string[] | undefined {
   const part = /([A-Za-z_]\w*|"(?:[^"\\]|\\.)*")(\.|$)/y;
@@ -51,7 +53,10 @@ export function plainKeys(expression: string): readonly string[] | undefined {
   return keys;
 }
 
-/** `a-b.c` as it was meant, `"a-b".c`, where an expression looks like bare keys that want quotes. */
+/**
+ * The corrected form (`"a-b".c`) of an expression that looks like keys with missing quotes (`a-b.c`);
+ * `undefined` for all others.
+ */
 export function quotedForm(expression: string): string | undefined {
   if (!/^[^"'`[\](){}|&*@,:<>=!?\\]+$/.test(expression)) return undefined;
   const keys = expression.split('.');
@@ -63,7 +68,7 @@ function isIdentifier(key: string): boolean {
   return /^[A-Za-z_]\w*$/.test(key);
 }
 
-/** The library recurses, and takes a quote that is never closed for closed. */
+/** The library recurses, and accepts a quote that is not closed. */
 function checkBrackets(expression: string): string | undefined {
   let depth = 0;
   let open: string | undefined;
@@ -84,11 +89,11 @@ function checkNode(node: Node, isArgument: boolean): string | undefined {
   const { type, name = '', value, children = [] } = node;
   if (type === 'Function' && !functions.includes(name)) {
     const nearest = nearestName(name, functions);
-    return `calls ${sanitizeExternalText(name)}(), which JMESPath has not${nearest === undefined ? '' : `; did you mean ${nearest}()?`}`;
+    return `calls ${sanitizeExternalText(name)}(), which JMESPath does not have${nearest === undefined ? '' : `; did you mean ${nearest}()?`}`;
   }
   if (type === 'ExpressionReference' && !isArgument)
-    return 'has a "&" that is no argument of a function';
-  // The library would make it the result's prototype.
+    return 'has a "&" that is not an argument of a function';
+  // The library would set the result's prototype.
   if (type === 'KeyValuePair' && name === '__proto__') return 'makes a key called __proto__';
   const inner = type === 'KeyValuePair' ? [value as Node] : children;
   for (const child of inner) {
@@ -98,11 +103,12 @@ function checkNode(node: Node, isArgument: boolean): string | undefined {
   return undefined;
 }
 
-/** The library's own errors say what they met; the engine's say nothing a user could use. */
+/** Only the library's own errors help a user; those of the JavaScript engine do not. */
 function reason(error: unknown): string {
   const { name, message } = error as Error;
-  const said = (name === 'ParserError' || name === 'LexerError') && !message.includes('NaN');
-  return said ? `: ${sanitizeExternalText(message)}` : '';
+  const isLibraryError =
+    (name === 'ParserError' || name === 'LexerError') && !message.includes('NaN');
+  return isLibraryError ? `: ${sanitizeExternalText(message)}` : '';
 }
 
 const functions: readonly string[] = [

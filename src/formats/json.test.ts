@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { ExactNumber, type JsonValue, parseJsonText, toJsonText } from './json.ts';
 
 describe('JSON text', () => {
-  test('goes through unchanged, but for white space', () => {
+  test('is unchanged except for white space', () => {
     fc.assert(
       fc.property(fc.json(), fc.constantFrom(undefined, 1, '\t'), (json, space) => {
         const compact = JSON.stringify(JSON.parse(json));
@@ -20,17 +20,17 @@ describe('JSON text', () => {
   });
 
   test.each(['', '{', '[1,]', '{a:1}', '01', '+1', 'NaN', "'a'", '"\n"', '1 2', '[', '\u00a01'])(
-    '%j is none, as JSON.parse says',
+    '%j is rejected, as by JSON.parse',
     (text) => {
       expect(() => void JSON.parse(text)).toThrow();
       expect(() => parseJsonText(text)).toThrow();
     },
   );
 
-  test('of a key that stands twice the last value holds', () =>
+  test('the last value of a duplicate key wins', () =>
     expect(toJsonText(parseJsonText('{"a":1,"b":2,"a":3}'))).toBe('{"a":3,"b":2}'));
 
-  test('keys of any name are keys', () => {
+  test('keys may have any name', () => {
     const text = '{"__proto__":{"x":1},"constructor":2,"hasOwnProperty":3,"toJSON":4}';
     const parsed = parseJsonText(text) as Record<string, JsonValue>;
     expect(toJsonText(parsed)).toBe(text);
@@ -39,12 +39,12 @@ describe('JSON text', () => {
     expect('x' in parsed).toBe(false);
   });
 
-  test('is written with sorted keys where asked', () =>
+  test('is written with sorted keys on request', () =>
     expect(toJsonText(parseJsonText('{"b":{"z":1,"y":2},"a":0}'), { sorted: true })).toBe(
       '{"a":0,"b":{"y":2,"z":1}}',
     ));
 
-  test('nests 1,000 deep, not deeper', () => {
+  test('may nest 1,000 deep', () => {
     const nested = (depth: number): string => '['.repeat(depth) + ']'.repeat(depth);
     expect(toJsonText(parseJsonText(nested(1_000)))).toBe(nested(1_000));
     expect(() => parseJsonText(nested(1_001))).toThrow('nested more than 1000 deep');
@@ -52,7 +52,7 @@ describe('JSON text', () => {
     expect(toJsonText(parseJsonText(`["${'['.repeat(5_000)}\\""]`))).toContain('[[[');
   });
 
-  test('stops at a limit', () => {
+  test('stops at the limit', () => {
     let value: JsonValue = 'x';
     for (let doubling = 0; doubling < 60; doubling += 1) value = [value, value];
     expect(() => toJsonText(value, { limit: 10_000 })).toThrow(RangeError);
@@ -60,12 +60,12 @@ describe('JSON text', () => {
 });
 
 describe('an exact number', () => {
-  test('can be ordered, and shows as a number', () => {
+  test('can be ordered, and has the type of a number', () => {
     const exact = new ExactNumber('1.50');
     expect(Object.prototype.toString.call(exact)).toBe('[object Number]');
     expect([Number(exact) > 1.4, Number(exact) < 1.6]).toEqual([true, true]);
   });
-  test('never loses digits unseen', () => {
+  test('throws where it would lose digits', () => {
     expect(() => Number(new ExactNumber('12345678901234567890'))).toThrow(RangeError);
     expect(() => Number(new ExactNumber('1e999'))).toThrow(RangeError);
     expect(() => JSON.stringify([new ExactNumber('1.50')])).toThrow(RangeError);

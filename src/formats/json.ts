@@ -11,8 +11,9 @@ export type JsonValue =
   | { readonly [key: string]: JsonValue };
 
 /**
- * A number that JavaScript would print in other characters (`1.50`, `12345678901234567890`). Passes for a number with JMESPath: it can be ordered and
- * computed with, but equals none, and what could lose digits throws instead.
+ * A number that JavaScript would print in other characters (`1.50`, `12345678901234567890`). JMESPath
+ * treats it as a number: it can be ordered and computed with, but it equals no other number. An
+ * operation that could lose digits throws.
  */
 export class ExactNumber {
   readonly #characters: string;
@@ -41,18 +42,23 @@ export class ExactNumber {
 const maxDepth = 1_000;
 
 /**
- * Reads JSON text as `JSON.parse` does (of a key that stands twice the last value holds), but loses no digit: a number is a JavaScript number
- * only where that prints as the same characters, and an {@link ExactNumber} otherwise. Objects inherit nothing that a key could meet.
- * @throws SyntaxError, whose text may quote the input: do not show it. Text nested more than 1,000 deep is one too.
+ * Parses JSON text as `JSON.parse` does (the last value of a duplicate key wins), but loses no digits: a
+ * number is a JavaScript number only if it prints as the same characters, and an {@link ExactNumber}
+ * otherwise. Objects inherit no properties that a key could name.
+ * @throws SyntaxError, also for text nested more than 1,000 deep. Do not show its message: it may quote
+ * the input.
  */
 export function parseJsonText(text: string): JsonValue {
   if (isTooDeep(text)) throw new SyntaxError(`nested more than ${maxDepth} deep`);
-  return takePrototypes(
+  return removePrototypes(
     parse(text, null, { parseNumber, onDuplicateKey: ({ newValue }) => newValue }) as JsonValue,
   );
 }
 
-/** Looked at beforehand: the library recurses, and a stack that runs out inside the engine's own code can end the process. */
+/**
+ * Checked before parsing: the library recurses, and a stack that is exhausted inside the engine's own
+ * code can end the process.
+ */
 function isTooDeep(text: string): boolean {
   let depth = 0;
   let inString = false;
@@ -71,23 +77,25 @@ function parseNumber(characters: string): number | ExactNumber {
   return String(number) === characters ? number : new ExactNumber(characters);
 }
 
-/** All that jmespath asks of an object itself; it asks only about the object's own keys. */
+/** The only method that the library `jmespath` calls on an object, always with one of its own keys. */
 const bareObject = Object.freeze(
   Object.create(null, { hasOwnProperty: { value: () => true } }) as Record<string, never>,
 );
 
-/** In place: a copy of a hostile document (a megabyte of `{},`) would not fit into the heap. */
-function takePrototypes(value: JsonValue): JsonValue {
+/** In place: the copy of a hostile document (a megabyte of `{},`) would not fit into the heap. */
+function removePrototypes(value: JsonValue): JsonValue {
   if (typeof value !== 'object' || value === null || value instanceof ExactNumber) return value;
   if (!Array.isArray(value)) Object.setPrototypeOf(value, bareObject);
-  for (const item of Object.values(value) as JsonValue[]) takePrototypes(item);
+  for (const item of Object.values(value) as JsonValue[]) removePrototypes(item);
   return value;
 }
 
 /**
- * The value as compact JSON text, keys in their order (those that look like array indices first, as everywhere in JavaScript), or sorted by code
- * unit where `sorted`. Every number as it stood.
- * @throws RangeError beyond `limit` characters, default none: shared parts can stand for any length.
+ * The value as compact JSON text, with numbers as written.
+ * @param options.sorted whether keys are sorted by code unit; default: in their order, array indices
+ * first as everywhere in JavaScript
+ * @param options.limit characters; default: no limit. A value with shared parts can have any length.
+ * @throws RangeError beyond the limit
  */
 export function toJsonText(value: JsonValue, { sorted = false, limit = Infinity } = {}): string {
   let text = '';

@@ -10,14 +10,14 @@ test.each([
   ['objetVersion', 'objectVersion'],
   ['jmespaths', 'jmesPath'],
   ['pth', 'path'],
-])('%s was meant to be %s', (typed, meant) => expect(nearestName(typed, known)).toBe(meant));
+])('corrects %s to %s', (typed, meant) => expect(nearestName(typed, known)).toBe(meant));
 
 test.each(['backupArn', 'x', '', 'env_auth_mode', 'é'.repeat(100_000)])(
-  '%# is near to nothing',
+  'finds no near name for %#',
   (typed) => expect(nearestName(typed, known)).toBeUndefined(),
 );
 
-test('the nearer of two wins', () =>
+test('returns the nearer of two names', () =>
   expect(nearestName('objectVersionLabl', ['objectVersion', 'objectVersionLabel'])).toBe(
     'objectVersionLabel',
   ));

@@ -1,20 +1,21 @@
 /**
- * The known name that `name` was probably meant to be: equal but for letter case, or at most a third of its letters
- * (and never more than three) away by insertions, deletions, substitutions and swaps of neighbours. Undefined where none is near.
+ * The known name that is nearest to `name`. It differs only in letter case, or by at most a third of
+ * the letters (never more than three) in insertions, deletions, substitutions and swaps of neighbours.
+ * Undefined if no known name is near.
  */
 export function nearestName(name: string, known: Iterable<string>): string | undefined {
   const typed = name.toLowerCase();
   let nearest: string | undefined;
-  let least = Math.min(3, Math.max(1, Math.floor(typed.length / 3))) + 1;
+  let fewestEdits = Math.min(3, Math.max(1, Math.floor(typed.length / 3))) + 1;
   for (const candidate of known) {
-    if (Math.abs(candidate.length - typed.length) >= least) continue;
+    if (Math.abs(candidate.length - typed.length) >= fewestEdits) continue;
     const edits = countEdits(typed, candidate.toLowerCase());
-    if (edits < least) [nearest, least] = [candidate, edits];
+    if (edits < fewestEdits) [nearest, fewestEdits] = [candidate, edits];
   }
   return nearest;
 }
 
-/** Optimal string alignment, row by row. */
+/** Optimal string alignment distance, computed row by row. */
 function countEdits(from: string, to: string): number {
   let beforeLast: number[] = [];
   let last = Array.from({ length: to.length + 1 }, (_, index) => index);

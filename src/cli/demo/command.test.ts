@@ -32,7 +32,7 @@ describe('the demo of the built bundle', () => {
     return stdout;
   }
 
-  test('shows a mount, a change and two refusals, twice at once, and leaves nothing behind', async () => {
+  test('shows a mount, a change and two failures, in two runs at once, and removes its files', async () => {
     for (const output of await Promise.all([demo(), demo()])) {
       expect(output).toContain('db/password holds: first');
       expect(output).toContain('db/password holds: second');
@@ -45,7 +45,7 @@ describe('the demo of the built bundle', () => {
     expect(await readdir(join(dir, 'tmp'))).toEqual([]);
   });
 
-  test('clears up when it is interrupted', async () => {
+  test('cleans up when it is interrupted', async () => {
     const child = spawn(process.execPath, [bundle, 'demo'], { env: { TMPDIR: join(dir, 'tmp') } });
     let server = 0;
     child.stdout.on('data', (chunk: Buffer) => {
@@ -64,8 +64,8 @@ describe('the demo of the built bundle', () => {
   });
 });
 
-describe('a demo that goes wrong', () => {
-  /** Runs the demo with a script in the place of Keyferry. */
+describe('a demo that fails', () => {
+  /** Runs the demo with a script in place of Keyferry. */
   async function demo(script: string, stop = new AbortController().signal) {
     await writeFile(join(dir, 'keyferry.cjs'), script);
     let output = '';
@@ -79,29 +79,29 @@ describe('a demo that goes wrong', () => {
       () => undefined,
       (thrown: unknown) => thrown as SecretError,
     );
-    const directory = /Everything happens in (\S+),/.exec(output)?.[1] ?? '';
+    const directory = /All files are in (\S+),/.exec(output)?.[1] ?? '';
     await expect(readdir(directory)).rejects.toMatchObject({ code: 'ENOENT' });
-    return { error, story: output };
+    return { error, output };
   }
 
-  test('says which command failed and what it said', async () => {
-    const { error, story: output } = await demo(
+  test('reports the failed command and its last line of output', async () => {
+    const { error, output } = await demo(
       'console.error("first"); console.error("no space left"); process.exit(3)',
     );
     expect(error?.message).toBe(
-      'keyferry local --store store.age --key store.key init ended with code 3: no space left',
+      'keyferry local --store store.age --key store.key init exited with code 3: no space left',
     );
     expect(output).not.toContain('Done');
   });
 
-  test('says that a server ended instead of listening', async () => {
+  test('reports a server that exits instead of listening', async () => {
     const { error } = await demo(
       'if (process.argv[2] === "serve") { console.error("no luck"); process.exit(1) }',
     );
-    expect(error?.message).toMatch(/^keyferry serve .* ended at once: no luck$/);
+    expect(error?.message).toMatch(/^keyferry serve .* exited before it listened: no luck$/);
   });
 
-  test('ends what runs when it is told to stop', async () => {
+  test('stops its processes when it is stopped', async () => {
     const stop = new AbortController();
     const reason = new SecretError('CANCELLED', 'stopped by SIGINT');
     setTimeout(() => stop.abort(reason), 50);

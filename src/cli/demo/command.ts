@@ -17,15 +17,18 @@ export type DemoDeps = {
   readonly executable: Executable;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly stdout: { write(text: string): unknown; readonly isTTY?: boolean };
-  /** Fires when the process is told to end: the demo clears up and ends. */
+  /** Aborts when the process is stopped. Then the demo cleans up and ends. */
   readonly stop: AbortSignal;
 };
 
-/** `keyferry demo`: a secret's whole way, without cloud or cluster. Its action throws SecretError at the first step that goes wrong. */
+/**
+ * `keyferry demo`: shows how a secret gets into a volume, without cloud or cluster. Its action throws
+ * SecretError at the first step that fails.
+ */
 export function demoCommand(deps: DemoDeps): Command {
   return new Command('demo')
     .description(
-      'see a secret travel from an embedded store into a volume, without cloud or cluster',
+      'show how a secret gets from an embedded store into a volume, without cloud or cluster',
     )
     .action(() => demo(deps));
 }
@@ -34,12 +37,12 @@ async function demo({ executable, env, stdout, stop }: DemoDeps): Promise<void> 
   const narrator = createNarrator(stdout);
   const environment = await createDemoEnvironment(executable, env, stop);
   try {
-    narrator.print(`Everything happens in ${environment.dir}, which is removed at the end.`);
+    narrator.print(`All files are in ${environment.dir}, which is removed at the end.`);
     await runSteps(environment, narrator, stop);
   } finally {
     await environment.cleanUp();
   }
-  narrator.print('', 'Done: every step did what it should, and nothing of it is left.');
+  narrator.print('', 'Done: every step succeeded, and everything is removed.');
 }
 
 const localArgs = ['local', '--store', 'store.age', '--key', 'store.key'];
@@ -54,7 +57,7 @@ const serveArgs = [
     '127.0.0.1:0',
   ],
   ...['--local-store', 'store.age', '--local-key', 'store.key'],
-  // Asked again at each mount, so that nobody has to wait for the demo's second half.
+  // Each mount reads the store again, so that the demo need not wait for a refresh.
   ...['--shared-identity-grants', 'grants.yaml', '--refresh-interval', '0'],
 ];
 
@@ -71,7 +74,7 @@ async function runSteps(
     show(await environment.run(args, options));
   };
 
-  step('Make a store: one file, encrypted with age, and its key.');
+  step('Create a store: one file, encrypted with age, and its key.');
   await runCommand([...localArgs, 'init']);
 
   step('Put two secrets into it.');
@@ -80,22 +83,22 @@ async function runSteps(
   });
   await runCommand([...localArgs, 'set', 'shop/api-key'], { input: 'key-of-the-shop' });
 
-  step('Grant them to a service account of namespace shop: nobody else is served.');
+  step('Grant them to a service account of namespace shop. No other account can read them.');
   await environment.write('grants.yaml', grants);
   show(grants);
 
-  step('Write a SecretProviderClass, as a cluster would hold it, and check it.');
+  step('Write a SecretProviderClass, as in a cluster, and check it.');
   await environment.write('class.yaml', secretProviderClass);
   show(secretProviderClass);
   await runCommand(['lint', 'class.yaml']);
 
-  step("Start Keyferry. It answers on the socket where the driver looks for provider local's.");
+  step('Start Keyferry. It listens on the socket of provider local, where the driver connects.');
   await mkdir(join(environment.dir, 'sockets'), { mode: 0o700 });
   command(serveArgs);
   const server = await environment.serve(serveArgs, 'sockets/local.sock');
   show(`process ${server.pid} answers after ${server.startupMs} ms`);
 
-  step('Play the driver: a pod of namespace shop starts and asks for its volume.');
+  step('Act as the driver: a pod of namespace shop starts and needs its volume.');
   const { socketPath } = server;
   const pod = createDemoPod({
     socketPath,
@@ -107,7 +110,7 @@ async function runSteps(
   show(firstMount.output);
   assertStep(firstMount.code === 'OK' && firstMount.output.includes('v1'), 'the first mount fails');
 
-  step('The volume, as the driver writes it: files appear all at once, by one swap of ..data.');
+  step('The volume, as the driver writes it: all files appear at once, by one swap of ..data.');
   show(await pod.list(), '', `db/password holds: ${await pod.read('db/password')}`);
   assertStep((await pod.read('db/password')) === 'first', 'the volume does not hold the secret');
 
@@ -117,7 +120,7 @@ async function runSteps(
   });
 
   step(
-    'Some time later the driver asks again: the new value and its version arrive, the rest stays as it is.',
+    'Later the driver mounts again: the new value and its version arrive, the other files stay.',
   );
   const secondMount = await pod.mount(secretProviderClass);
   show(secondMount.output, '', `db/password holds: ${await pod.read('db/password')}`);
@@ -126,18 +129,20 @@ async function runSteps(
     'the change does not arrive',
   );
 
-  step('A class with mistakes: lint names every one, the pod waits and its event names the worst.');
+  step(
+    'A class with mistakes: lint lists all of them, and the pod waits with an event about the worst.',
+  );
   await environment.write('wrong.yaml', invalidClass);
   await runCommand(['lint', 'wrong.yaml'], { exitCode: 1 });
   const invalidMount = await pod.mount(invalidClass);
   show(invalidMount.output);
-  assertStep(invalidMount.code === 'INVALID_ARGUMENT', 'a wrong class is not refused');
+  assertStep(invalidMount.code === 'INVALID_ARGUMENT', 'a wrong class is not rejected');
   assertStep(
     (await pod.read('db/password')) === 'second',
-    'a refusal touched the files of a running pod',
+    'a failed mount changed the files of a running pod',
   );
 
-  step('A pod of another namespace asks for the same secrets.');
+  step('A pod of another namespace requests the same secrets.');
   const otherPod = createDemoPod({
     socketPath,
     stop,
@@ -146,14 +151,14 @@ async function runSteps(
   });
   const deniedMount = await otherPod.mount(secretProviderClass);
   show(deniedMount.output);
-  assertStep(deniedMount.code === 'PERMISSION_DENIED', 'a stranger is not refused');
+  assertStep(deniedMount.code === 'PERMISSION_DENIED', 'a pod without a grant is not denied');
 
-  step('Stop Keyferry: it answers what is under way, removes its socket and ends.');
+  step('Stop Keyferry: it finishes the mounts in flight, removes its socket and exits.');
   const code = await server.stop();
-  show(`it ended with code ${code ?? 'none'}`);
-  assertStep(code === 0, 'Keyferry did not end by itself');
+  show(`it exited with code ${code ?? 'none'}`);
+  assertStep(code === 0, 'Keyferry did not exit by itself');
 }
 
 function assertStep(condition: boolean, failure: string): void {
-  if (!condition) throw new SecretError('INTERNAL', `the demo went wrong: ${failure}`);
+  if (!condition) throw new SecretError('INTERNAL', `the demo failed: ${failure}`);
 }

@@ -8,37 +8,44 @@ import { SecretError } from '../../core/errors.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import { isServing } from '../../csi/client.ts';
 
-/** How to start this very program once more. */
+/** How to start this program again. */
 export type Executable = { readonly execPath: string; readonly script: string };
 
-/** A directory with processes of Keyferry in it. Once it is cleared nothing of either is left. */
+/** A temporary directory with processes of Keyferry. `cleanUp` removes both. */
 export type DemoEnvironment = {
   readonly dir: string;
   write(name: string, text: string): Promise<void>;
-  /** Runs a command to its end; answers what it printed. @throws SecretError if it ends with another code than `exitCode`, by default 0 */
+  /**
+   * Runs a command to its end and returns its output.
+   * @param options.exitCode the expected exit code; default 0
+   * @throws SecretError for another exit code
+   */
   run(
     args: readonly string[],
     options?: { readonly input?: string; readonly exitCode?: number },
   ): Promise<string>;
-  /** Starts a server; answers once its socket does. @throws SecretError */
+  /** Starts a server and waits until its socket responds. @throws SecretError */
   serve(args: readonly string[], socket: string): Promise<Server>;
   cleanUp(): Promise<void>;
 };
 
-/** A server under way. */
+/** A running server. */
 export type Server = {
   readonly pid: number;
   readonly socketPath: string;
-  /** Milliseconds from its start to its first answer. */
+  /** Milliseconds from its start to its first response. */
   readonly startupMs: number;
-  /** Tells it to end; answers its exit code, null where it had to be killed. */
+  /** Stops it and returns its exit code, or null if it had to be killed. */
   stop(): Promise<number | null>;
 };
 
 const startTimeoutMs = 15_000;
 const endTimeoutMs = 5_000;
 
-/** Sets a stage in a temporary directory. Processes on it do not see this one's own settings. `stop` ends every wait. */
+/**
+ * Creates the environment. Its processes do not inherit the settings of this process.
+ * @param stop ends every wait
+ */
 export async function createDemoEnvironment(
   executable: Executable,
   env: Readonly<Record<string, string | undefined>>,
@@ -62,7 +69,7 @@ export async function createDemoEnvironment(
       const child = start(args);
       child.writeInput(input);
       const code = await raceWithAbort(child.exited, stop);
-      if (code !== exitCode) throw child.failure(`ended with code ${code ?? 'none'}`);
+      if (code !== exitCode) throw child.failure(`exited with code ${code ?? 'none'}`);
       return child.output();
     },
     async serve(args, socket) {
@@ -70,7 +77,7 @@ export async function createDemoEnvironment(
       const child = start(args);
       const socketPath = join(dir, socket);
       while (!(await isServing(socketPath))) {
-        if (!running.has(child)) throw child.failure('ended at once');
+        if (!running.has(child)) throw child.failure('exited before it listened');
         if (Date.now() - startedAt > startTimeoutMs) throw child.failure('does not listen');
         await raceWithAbort(sleep(10), stop);
       }
@@ -88,10 +95,10 @@ type DemoProcess = {
   readonly pid: number;
   /** Its exit code. */
   readonly exited: Promise<number | null>;
-  /** Writes its whole standard input. */
+  /** Writes and closes its standard input. */
   writeInput(input: string): void;
   output(): string;
-  /** What went wrong, with the last line it said about it. */
+  /** An error with the problem and the last line of standard error. */
   failure(problem: string): SecretError;
   stop(): Promise<number | null>;
 };
@@ -110,7 +117,7 @@ function startDemoProcess(
     'data',
     (chunk: Buffer) => (errorOutput = (errorOutput + chunk.toString()).slice(-10_000)),
   );
-  // It may have ended without reading.
+  // The process can exit without reading its input.
   child.stdin.on('error', () => undefined);
   const exited = new Promise<number | null>((done) => {
     child.on('close', (code) => done(code));

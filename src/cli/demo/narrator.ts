@@ -1,13 +1,13 @@
-/** Tells the demo's story: steps with a number, commands as one would type them, and what they print. */
+/** Prints the demo: numbered steps, commands as a user types them, and their output. */
 export type Narrator = {
   print(...lines: string[]): void;
   step(title: string): void;
-  /** @param input what it reads from standard input */
+  /** @param input its standard input */
   command(args: readonly string[], input?: string): void;
   show(...texts: string[]): void;
 };
 
-/** Bold and dim only where a terminal can show them. */
+/** Uses bold and dim text only on a terminal. */
 export function createNarrator(stdout: {
   write(text: string): unknown;
   readonly isTTY?: boolean;
@@ -39,7 +39,7 @@ export function createNarrator(stdout: {
   };
 }
 
-/** Who may read what: without a grant a shared identity, such as the embedded store's, serves nobody. */
+/** The grants file. Without a grant no workload can use a shared identity, such as that of the embedded store. */
 export const grants = `grants:
   - provider: local
     namespaces: [shop]
@@ -47,7 +47,7 @@ export const grants = `grants:
     names: ["local/shop/*"]
 `;
 
-/** Two secrets, three files: one whole, one taken out of JSON, one that only root may read. */
+/** Two secrets and three files: a whole secret, a key of a JSON secret, and a file that only root can read. */
 export const secretProviderClass = `apiVersion: secrets-store.csi.x-k8s.io/v1
 kind: SecretProviderClass
 metadata: {name: web, namespace: shop}
@@ -65,7 +65,7 @@ spec:
         filePermission: "0400"
 `;
 
-/** The same with two mistakes. */
+/** The same class with two mistakes. */
 export const invalidClass = secretProviderClass
   .replace('objectAlias: api-key', 'objectAlais: api-key')
   .replace('"0400"', '"400 "');

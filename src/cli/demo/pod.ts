@@ -11,15 +11,15 @@ import { writeVolume } from '../mount/volume-writer.ts';
 
 /** A pod with one volume, and the driver that mounts it. */
 export type DemoPod = {
-  /** One mount, first or again: files with their versions as a table, or the status that the driver hands to the pod's events. */
+  /** Mounts the volume. Returns a table of its files, or the status that the driver shows in the pod's events. */
   mount(classText: string): Promise<{ readonly code: string; readonly output: string }>;
-  /** What the volume's root holds, links with what they lead to. */
+  /** The entries of the volume's root, symbolic links with their targets. */
   list(): Promise<string>;
-  /** A file's content, read as a program in the pod would. */
+  /** A file's content, as a program in the pod reads it. */
   read(path: string): Promise<string>;
 };
 
-/** Plays the driver for a pod of that namespace, whose volume is `directory`. */
+/** Acts as the driver for a pod in the namespace. `directory` is its volume. */
 export function createDemoPod(options: {
   readonly socketPath: string;
   readonly namespace: string;

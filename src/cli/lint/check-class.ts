@@ -8,14 +8,14 @@ import type { Diagnostic } from './diagnostic.ts';
 /** What lint needs of a provider. */
 export type Planner = Pick<Provider, 'name' | 'plan'>;
 
-/** All there is to say about a class without asking any store. */
+/** The result of checking a class offline. */
 export type ClassCheck = {
   readonly diagnostics: readonly Diagnostic[];
   /** Checks that need a cluster or a node, one phrase each. */
   readonly skipped: readonly string[];
 };
 
-/** Checks a class by the `plan()` that serves its mounts, and what it says of files against the plan. */
+/** Checks a class with the provider's `plan()`, and its file names against the plan. */
 export function checkClass(spc: SecretProviderClass, planners: readonly Planner[]): ClassCheck {
   const planner = planners.find(({ name }) => name === spc.provider);
   if (planner === undefined)
@@ -55,7 +55,7 @@ function unknownProvider(spc: SecretProviderClass, planners: readonly Planner[])
   ];
 }
 
-/** A mount passes over warnings, since today's providers ignore such things; whoever lints wants to know them. */
+/** Warnings are errors here. A mount only logs them, because the vendors' providers ignore such mistakes. */
 function toDiagnostic(spc: SecretProviderClass, problem: Problem): Diagnostic {
   const { exact, ...place } = spc.locationOf(problem.parameter, problem.line, problem.column);
   const locationText = exact
@@ -71,7 +71,7 @@ function toDiagnostic(spc: SecretProviderClass, problem: Problem): Diagnostic {
   };
 }
 
-/** The driver makes no Secret where one of its files is missing, and says so every two seconds. */
+/** If a file is missing, the driver does not create the Secret and logs an error every two seconds. */
 function checkSyncedFiles(spc: SecretProviderClass, plan: Plan): Diagnostic[] {
   const paths = plan.files.map(({ path }) => path);
   return spc.syncedFiles
@@ -92,7 +92,7 @@ function checkSyncedFiles(spc: SecretProviderClass, plan: Plan): Diagnostic[] {
     });
 }
 
-/** Files belong to root and the driver does not honour fsGroup, so others have only what the mode gives to all. */
+/** Files belong to root and fsGroup has no effect, so other users need the read bit for others. */
 function checkModes(spc: SecretProviderClass, plan: Plan): Diagnostic[] {
   return plan.files
     .filter(({ mode = 0o444 }) => (mode & 0o004) === 0)

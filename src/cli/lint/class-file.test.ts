@@ -27,7 +27,7 @@ function diagnostics(...spec: string[]) {
 describe('finding classes', () => {
   const spec = 'spec: {provider: local, parameters: {objects: x}}';
 
-  test('among documents of other kinds, with the line where each begins', () => {
+  test('among documents of other kinds, with the line where each class begins', () => {
     const text = [
       'kind: Pod',
       '---',
@@ -86,7 +86,7 @@ describe('finding classes', () => {
   });
 
   test.each(['', '# nothing', '---', 'kind: Pod', '[]', '{"kind":"List","items":null}'])(
-    '%j holds none',
+    '%j has none',
     (text) => {
       expect(readClassFile('f.yaml', text)).toEqual({ classes: [], parseErrors: [] });
     },
@@ -94,7 +94,7 @@ describe('finding classes', () => {
 });
 
 describe('a malformed document', () => {
-  test('is reported with its place, and the others are read', () => {
+  test('is reported with its location, and the others are read', () => {
     const { classes, parseErrors } = readClassFile('f.yaml', ['a: [1', '---', ...head].join('\n'));
     expect(classes.length).toBe(1);
     expect(parseErrors).toMatchObject([
@@ -102,7 +102,7 @@ describe('a malformed document', () => {
     ]);
   });
 
-  test('that is a template is called one', () => {
+  test('that is a template is reported as a template', () => {
     const { parseErrors } = readClassFile('f.yaml', 'a: {{ .Values.a }}\nb: {{- x }}: y');
     expect(parseErrors[0]?.remedy).toMatch(/template: render it first/);
   });
@@ -132,8 +132,8 @@ describe('a malformed document', () => {
   });
 });
 
-describe('what the API server or the driver would refuse', () => {
-  test('a class that is fine has no findings', () => {
+describe('diagnostics about what the API server or the driver would reject', () => {
+  test('a valid class has none', () => {
     expect(
       diagnostics('provider: p', 'parameters: {a: "true", b: text, c: "1"}', 'secretObjects: []'),
     ).toEqual([]);
@@ -162,7 +162,7 @@ describe('what the API server or the driver would refuse', () => {
     ['', 'empty', 'write it as a block of text: p: |', ''],
     ['[a]', 'a list', 'write it as a block of text: p: |', undefined],
     ['{a: b}', 'a map', 'write it as a block of text: p: |', undefined],
-  ])('a parameter `%s` is %s: only text is allowed', (value, kind, remedy, kept) => {
+  ])('a parameter `%s`, which is %s', (value, kind, remedy, kept) => {
     const text = [...head, 'spec:', '  provider: x', '  parameters:', `    p: ${value}`].join('\n');
     const { parameters, diagnostics } = readOnlyClass(text);
     expect(diagnostics).toMatchObject([
@@ -188,7 +188,7 @@ describe('what the API server or the driver would refuse', () => {
     ).toEqual([{ objectName: 'f', place: { file: 'f.yaml', line: 10, column: 20 } }]);
   });
 
-  test('a key __proto__ is a parameter like any other', () => {
+  test('the key __proto__ is an ordinary parameter', () => {
     const { parameters } = readOnlyClass(
       [...head, 'spec: {provider: p, parameters: {__proto__: text}}'].join('\n'),
     );
@@ -196,10 +196,10 @@ describe('what the API server or the driver would refuse', () => {
   });
 });
 
-describe('the place of a problem in a parameter', () => {
+describe('the location of a problem in a parameter', () => {
   const header = [...head, 'spec:', '  provider: p', '  parameters:'];
 
-  test('is exact in a literal block, however it is indented', () => {
+  test('is exact in a literal block with any indentation', () => {
     const found = readOnlyClass(
       [...header, '    objects: |2-  # why not', '', '      - a: 1', '        b: 2'].join('\r\n'),
     );
@@ -223,7 +223,7 @@ describe('the place of a problem in a parameter', () => {
     expect(found.locationOf('objects')).toMatchObject({ line: 7, exact: true });
   });
 
-  test('is that of the parameters, or the class, where the parameter is missing', () => {
+  test('is that of the parameters, or of the class, if the parameter is missing', () => {
     expect(readOnlyClass([...header, '    a: b'].join('\n')).locationOf('objects')).toMatchObject({
       line: 7,
       column: 5,
@@ -234,7 +234,7 @@ describe('the place of a problem in a parameter', () => {
     });
   });
 
-  test('leads to the very character, whatever text a block holds', () => {
+  test('is the exact character in any block', () => {
     const line = fc
       .string({ unit: fc.constantFrom('a', ' ', '-', ':', '#', '键', '"') })
       .map((rest) => `  -${rest}`);

@@ -25,7 +25,7 @@ const planner: Planner = {
       const rest = line.slice(first.length + 1);
       if (first === 'error' || first === 'warning')
         problems.push({
-          ...{ severity: first, code: 'INVALID_CLASS', message: rest, hint: 'mend it' },
+          ...{ severity: first, code: 'INVALID_CLASS', message: rest, hint: 'fix it' },
           ...{ parameter: 'objects', line: index + 1, column: 1 },
         });
       else if (first !== '')
@@ -78,8 +78,8 @@ function spc(objects: string[], ...rest: string[]): string {
   ].join('\n');
 }
 
-describe('what lint finds', () => {
-  test('nothing in a class that is fine', async () => {
+describe('lint reports', () => {
+  test('nothing in a valid class', async () => {
     const { exitCode, lines } = await lint([await file('a.yaml', spc(['f', 'g 0644']))]);
     expect({ exitCode, lines }).toEqual({
       exitCode: 0,
@@ -87,21 +87,21 @@ describe('what lint finds', () => {
     });
   });
 
-  test("all of the plan's problems, warnings too, at their lines and with their remedies", async () => {
+  test('all problems of the plan, including warnings, with their lines and remedies', async () => {
     const { exitCode, lines } = await lint([
       await file('a.yaml', spc(['f', 'warning unknown key', 'error no name'])),
     ]);
     expect(exitCode).toBe(1);
     expect(lines).toEqual([
       'a.yaml:10:7: error: class app: unknown key [INVALID_CLASS]',
-      '    mend it',
+      '    fix it',
       'a.yaml:11:7: error: class app: no name [INVALID_CLASS]',
-      '    mend it',
+      '    fix it',
       '1 class in 1 file: 2 errors, 0 hints',
     ]);
   });
 
-  test('where in the parameter, if the file does not show it line by line', async () => {
+  test('the line in the parameter if the file does not show the text line by line', async () => {
     const quoted = spc([]).replace('objects: |', String.raw`objects: "f\nerror no name"`);
     expect((await lint([await file('a.yaml', quoted)])).lines[0]).toBe(
       'a.yaml:8:14: error: class app: no name (line 2 of parameter "objects") [INVALID_CLASS]',
@@ -136,7 +136,7 @@ describe('what lint finds', () => {
     ]);
   });
 
-  test('as a hint only, files that a container not running as root cannot read', async () => {
+  test('a hint for files that a container without root cannot read', async () => {
     const { exitCode, lines } = await lint([
       await file('a.yaml', spc(['f 0400', 'g 0640', 'h 0444'])),
     ]);
@@ -147,7 +147,7 @@ describe('what lint finds', () => {
     ]);
   });
 
-  test('which checks it had to leave out', async () => {
+  test('the checks that it skipped', async () => {
     const text = spc(
       ['error no name'],
       'secretObjects: [{secretName: s, data: [{objectName: f, key: k}]}]',
@@ -159,7 +159,7 @@ describe('what lint finds', () => {
     ]);
   });
 
-  test('what the API server would refuse, together with the rest', async () => {
+  test('what the API server would reject, together with other problems', async () => {
     const { lines } = await lint([
       await file('a.yaml', spc(['error no name']).replace('region: r', 'region: true')),
     ]);
@@ -167,14 +167,14 @@ describe('what lint finds', () => {
   });
 });
 
-describe('what lint reads', () => {
+describe('lint reads', () => {
   test('standard input', async () => {
     expect((await lint(['-'], { stdin: spc(['error no name']) })).lines[0]).toMatch(
       /^<stdin>:9:7: error: class app: no name/,
     );
   });
 
-  test('directories: manifests that mention a class, hidden places left out', async () => {
+  test('directories: manifests that mention a class, except in hidden directories', async () => {
     for (const name of ['sub', '.git', 'node_modules']) {
       await mkdir(join(dir, name));
       await file(`${name}/x.yml`, spc(['error here']));
@@ -188,10 +188,10 @@ describe('what lint reads', () => {
   });
 
   test.each([
-    ['a file that is not there', []],
-    ['YAML that is none', ['broken.yaml']],
+    ['a missing file', []],
+    ['text that is not YAML', ['broken.yaml']],
     ['no class', ['other.yaml']],
-  ])('%s: exit code 2, whatever else there is', async (_, names) => {
+  ])('%s: exit code 2 in any case', async (_, names) => {
     const fine = await file('fine.yaml', spc(['f']));
     await file('broken.yaml', 'kind: [');
     await file('other.yaml', 'kind: Pod');
@@ -201,7 +201,7 @@ describe('what lint reads', () => {
     if (names[0] !== 'other.yaml') expect((await lint([fine, ...paths])).exitCode).toBe(2);
   });
 
-  test('the other files even if one is missing', async () => {
+  test('the other files if one is missing', async () => {
     const { lines } = await lint([
       join(dir, 'absent'),
       await file('a.yaml', spc(['error no name'])),
@@ -211,7 +211,7 @@ describe('what lint reads', () => {
   });
 });
 
-describe('what is hostile to a reader is escaped', () => {
+describe('lint escapes hostile text', () => {
   const hostile = 'error \u001b[31m \u202e 100%::error::x';
 
   test('on a terminal', async () => {
@@ -238,7 +238,7 @@ describe('what is hostile to a reader is escaped', () => {
             code: 'INVALID_CLASS',
             class: 'app',
           },
-          ...{ message: '\u001b[31m \u202e 100%::error::x', remedy: 'mend it' },
+          ...{ message: '\u001b[31m \u202e 100%::error::x', remedy: 'fix it' },
         },
         expect.objectContaining({ line: 10, message: '键' }),
       ],
@@ -255,7 +255,7 @@ describe('what is hostile to a reader is escaped', () => {
     const { lines } = await lint([path, await file('d.yaml', text)], { format: 'github' });
     expect(lines).toEqual([
       '::error file=a%2Cb%3Ac.yaml,line=9,col=7,title=keyferry INVALID_CLASS app::' +
-        String.raw`\u{1b}[31m \u{202e} 100%25::error::x%0Amend it`,
+        String.raw`\u{1b}[31m \u{202e} 100%25::error::x%0Afix it`,
       expect.stringMatching(
         /^::notice file=d\.yaml,line=8,col=14,title=keyferry a%0A%3A%3Aset-output name=x%3A%3Ay::file "f" has mode 0400/,
       ),

@@ -8,21 +8,21 @@ import { type Manifest, readManifests } from './manifests.ts';
 
 /** What {@link lintCommand} needs of the process. */
 export type LintDeps = {
-  /** All providers there are; only their `plan` is used, and without facts. */
+  /** All providers. Only their `plan` is used, without node facts. */
   readonly providers: () => Promise<readonly Planner[]>;
   readonly stdin: AsyncIterable<Buffer>;
   readonly stdout: { write(text: string): unknown };
-  /** 0: clean. 1: problems. 2: some input could not be read, or holds no class. */
+  /** 0: no problems. 1: problems. 2: some input could not be read, or has no class. */
   readonly setExitCode: (code: 0 | 1 | 2) => void;
 };
 
-/** `keyferry lint`: checks SecretProviderClasses before a cluster sees them. */
+/** `keyferry lint`: checks SecretProviderClasses before they are applied to a cluster. */
 export function lintCommand({ providers, stdin, stdout, setExitCode }: LintDeps): Command {
   return new Command('lint')
-    .description('check every SecretProviderClass in the files, by the rules that serve mounts')
+    .description('check every SecretProviderClass in the files with the rules of a mount')
     .argument('<files...>', 'YAML or JSON files, directories, or - for standard input')
     .addOption(
-      new Option('--format <format>', 'who is to read it').choices(lintFormats).default('text'),
+      new Option('--format <format>', 'the output format').choices(lintFormats).default('text'),
     )
     .addHelpText(
       'after',
@@ -42,7 +42,7 @@ Examples:
     });
 }
 
-/** Checks all classes in the manifests. `unreadable`: some input could not be read, or there is no class at all. */
+/** Checks all classes in the manifests. `hasUnreadableInput` also if there is no class. */
 function lint(
   manifests: readonly Manifest[],
   planners: readonly Planner[],
@@ -79,7 +79,7 @@ function byLocation({ place: a }: Diagnostic, { place: b }: Diagnostic): number 
   return a.line - b.line || a.column - b.column;
 }
 
-/** Loads of every provider what compiles its classes. */
+/** Loads the `plan` function of every provider. */
 export function loadPlanners(): Promise<readonly Planner[]> {
   return Promise.all(
     Object.entries(providers).map(async ([name, { plan }]) => ({ name, plan: await plan() })),

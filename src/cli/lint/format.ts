@@ -2,13 +2,13 @@ import { escapeUnprintable } from '../../core/safe-text.ts';
 import { printableJson } from '../printable-json.ts';
 import type { Diagnostic } from './diagnostic.ts';
 
-/** What lint found in all its input. */
+/** The result of lint for all its input. */
 export type LintReport = {
   readonly files: number;
   readonly classes: number;
   /** In the order of the input. */
   readonly diagnostics: readonly Diagnostic[];
-  /** Checks left out because they need a cluster or a node. */
+  /** Checks that need a cluster or a node, and were skipped. */
   readonly skipped: readonly {
     readonly file: string;
     readonly class: string;
@@ -16,13 +16,13 @@ export type LintReport = {
   }[];
 };
 
-/** Who is to read the report. */
+/** The output formats. */
 export const lintFormats = ['text', 'json', 'github'] as const;
 
 /** See {@link lintFormats}. */
 export type LintFormat = (typeof lintFormats)[number];
 
-/** The report, escaped for its reader: names and messages hold text of whoever wrote the class. */
+/** Formats the report. Names and messages contain the class author's text, so they are escaped. */
 export function formatLint(report: LintReport, format: LintFormat): string {
   return { text: forTerminal, json: asJson, github: forGitHub }[format](report);
 }
@@ -47,7 +47,7 @@ function forTerminal(report: LintReport): string {
     .join('');
 }
 
-/** Stable: fields are added, never changed; docs/cli.md describes it. */
+/** The format is stable: fields are added, never changed. docs/cli.md describes it. */
 function asJson({ files, classes, diagnostics, skipped }: LintReport): string {
   const problems = diagnostics.map(({ place, ...diagnostic }) => ({ ...place, ...diagnostic }));
   const counts = {
@@ -59,7 +59,7 @@ function asJson({ files, classes, diagnostics, skipped }: LintReport): string {
   return `${printableJson({ version: 1, summary: counts, problems, skipped })}\n`;
 }
 
-/** Workflow commands of GitHub Actions, which show findings beside the lines of a pull request. */
+/** Workflow commands of GitHub Actions, which show diagnostics beside the lines of a pull request. */
 function forGitHub(report: LintReport): string {
   const commands = report.diagnostics.map(
     ({ place, severity, code, class: name, message, remedy }) => {

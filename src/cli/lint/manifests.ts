@@ -4,12 +4,13 @@ import { text } from 'node:stream/consumers';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { Diagnostic } from './diagnostic.ts';
 
-/** A file's name as findings show it, and its text; or why it could not be read. */
+/** A file's name as diagnostics show it, and its text; or why it could not be read. */
 export type Manifest = { readonly file: string; readonly text: string } | Diagnostic;
 
 /**
- * Reads what a command line names: files, `-` for standard input (called `<stdin>`), and directories. Of these all `.yaml`, `.yml` and
- * `.json` files below that mention a SecretProviderClass, hidden directories and node_modules left out.
+ * Reads the inputs of a command line: files, `-` for standard input (called `<stdin>`), and
+ * directories. In a directory it reads all `.yaml`, `.yml` and `.json` files that mention a
+ * SecretProviderClass, except in hidden directories and node_modules.
  */
 export async function readManifests(
   names: readonly string[],

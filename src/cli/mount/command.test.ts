@@ -42,14 +42,14 @@ type Run = {
   provider?: string;
   settings?: RawSettings;
   request?: MountRequest;
-  circumstances?: MountContext;
+  context?: MountContext;
   closed?: boolean;
   output: string;
   lines: string[];
   error?: SecretError;
 };
 
-/** Runs the command against a walk that answers with `answer`. */
+/** Runs the command with a pipeline that returns or throws `outcome`. */
 async function mount(
   args: string[],
   options: { stdin?: string; outcome?: Volume | SecretError; stop?: AbortSignal } = {},
@@ -60,8 +60,8 @@ async function mount(
     inProcessMount: (provider, settings) => {
       Object.assign(run, { provider, settings });
       return Promise.resolve({
-        mount: (request, circumstances) => {
-          Object.assign(run, { request, circumstances });
+        mount: (request, context) => {
+          Object.assign(run, { request, context });
           return outcome instanceof SecretError
             ? Promise.reject(outcome)
             : Promise.resolve(outcome);
@@ -82,8 +82,9 @@ async function mount(
 }
 
 describe('one mount in this process', () => {
-  test('asks as the driver would for a pod', async () => {
-    const { request, circumstances, provider, closed } = await mount([
+  test('sends the request of a driver for a pod', async () => {
+    const before = Date.now();
+    const { request, context, provider, closed } = await mount([
       '--pod',
       'web-1',
       '--service-account',
@@ -100,12 +101,13 @@ describe('one mount in this process', () => {
     });
     expect(request!.permission).toBe(0o644);
     expect(provider).toBe('local');
-    expect(circumstances!.provider).toBe('local');
-    expect(circumstances!.deadline - Date.now()).toBeGreaterThan(100_000);
+    expect(context!.provider).toBe('local');
+    expect(context!.deadline).toBeGreaterThanOrEqual(before + 120_000);
+    expect(context!.deadline).toBeLessThanOrEqual(Date.now() + 120_000);
     expect(closed).toBe(true);
   });
 
-  test('brings tokens and keys out of files', async () => {
+  test('reads tokens and keys from files', async () => {
     await writeFile(join(dir, 'token'), 'jwt\n');
     await writeFile(join(dir, 'key'), 'k\n\n');
     const { request } = await mount([
@@ -124,21 +126,21 @@ describe('one mount in this process', () => {
     expect([...secrets].map(([key, secret]) => [key, secret.reveal()])).toEqual([['id', 'k\n']]);
   });
 
-  test('hands on the settings that say how to work', async () => {
+  test('passes the settings on', async () => {
     const { settings } = await mount(['--local-store', '/s', '--shared-identities', 'all']);
     expect(parseSettings(settings!)).toMatchObject({
       ...{ localStore: '/s', sharedIdentities: 'all', maxStale: 600_000, providers: ['local'] },
     });
   });
 
-  test("fails with the walk's error, and closes what it opened", async () => {
+  test("fails with the pipeline's error, and closes the pipeline", async () => {
     const outcome = new SecretError('NOT_GRANTED', 'not for you');
     const { error, closed, output } = await mount([], { outcome });
     expect(error).toBe(outcome);
     expect({ closed, output }).toEqual({ closed: true, output: '' });
   });
 
-  test('ends when the process is told to', async () => {
+  test('ends when the process is stopped', async () => {
     const reason = new SecretError('CANCELLED', 'stopped by SIGINT');
     expect((await mount([], { stop: AbortSignal.abort(reason) })).error).toBe(reason);
   });
@@ -155,7 +157,7 @@ describe('what it prints', () => {
     ]);
   });
 
-  test('with --show the values too, in base64 where a terminal could take harm', async () => {
+  test('with --show the values too, in base64 where they are not printable', async () => {
     expect((await mount(['--show'])).lines.slice(5)).toEqual([
       '',
       '--- login.json',
@@ -166,7 +168,7 @@ describe('what it prints', () => {
     ]);
   });
 
-  test('JSON, with values only when asked', async () => {
+  test('JSON, with values only with --show', async () => {
     const { output } = await mount(['--format', 'json']);
     expect(JSON.parse(output)).toEqual({
       ...{
@@ -191,7 +193,7 @@ describe('what it prints', () => {
     ]);
   });
 
-  test('names of files without what a terminal would obey', async () => {
+  test('file names without control characters', async () => {
     const outcome = {
       files: [{ path: 'a\u001b[2J', mode: 0o644, contents: Buffer.from('x') }],
       versions: [],
@@ -201,13 +203,13 @@ describe('what it prints', () => {
 });
 
 describe('--out', () => {
-  test('gets the volume as the driver writes it', async () => {
+  test('writes the volume as the driver does', async () => {
     const { lines } = await mount(['--out', join(dir, 'volume')]);
     expect(lines.at(-1)).toBe(`written to ${join(dir, 'volume')}`);
     expect(await readFile(join(dir, 'volume/..data/login.json'), 'utf8')).toBe('{"user":"u"}');
   });
 
-  test('says why it cannot be written', async () => {
+  test('reports why the volume cannot be written', async () => {
     await writeFile(join(dir, 'file'), '');
     const { error } = await mount(['--out', join(dir, 'file')]);
     expect(error?.message).toMatch(/^--out .*file cannot be written: (EEXIST|ENOTDIR)$/);
@@ -215,7 +217,7 @@ describe('--out', () => {
 });
 
 describe('--socket', () => {
-  test('asks whoever listens there', async () => {
+  test('sends the request to that socket', async () => {
     const provider = await startScriptedProvider(dir, 'p');
     try {
       provider.script({
@@ -247,15 +249,15 @@ describe('--socket', () => {
   });
 });
 
-test('--socket where nobody listens says so', async () => {
+test('--socket reports a socket without a listener', async () => {
   const { error } = await mount(['--socket', join(dir, 'none.sock')]);
   expect(error?.summary).toBe(
-    `cannot connect to ${join(dir, 'none.sock')}: ENOENT; start the provider there, or name its socket with --socket`,
+    `cannot connect to ${join(dir, 'none.sock')}: ENOENT; start the provider there, or give the path of its socket with --socket`,
   );
 });
 
 describe('the class', () => {
-  test('is chosen by name where a file holds several', async () => {
+  test('is chosen by name if a file holds several', async () => {
     const stdin = spc('a', 'x') + spc('b', 'y');
     expect((await mount(['--class', 'b'], { stdin })).lines[0]).toMatch(
       /^class b, .* pod y\/keyferry-mount /,
@@ -283,26 +285,30 @@ describe('the class', () => {
       spc('app').replace('objects: "- objectName: a"', 'objects: []'),
       /^<stdin>:4: parameter "objects" is a list/,
     ],
-    [['--token', 'x'], spc(), '--token x is no NAME=FILE; put the value into a file and name both'],
+    [
+      ['--token', 'x'],
+      spc(),
+      '--token x is not NAME=FILE; put the value into a file and give both',
+    ],
     [
       ['--secret', 'x=/no/such/file'],
       spc(),
-      '--secret cannot read /no/such/file: ENOENT; give a file that this process may read',
+      '--secret cannot read /no/such/file: ENOENT; give a file that this process can read',
     ],
-  ])('with %j is refused where it cannot be mounted (%#)', async (args, stdin, message) => {
+  ])('with %j is rejected if it cannot be mounted (%#)', async (args, stdin, message) => {
     const { error, request } = await mount(args, { stdin });
     expect(request).toBeUndefined();
     if (typeof message === 'string') expect(error?.summary).toBe(message);
     else expect(error?.summary).toMatch(message);
   });
 
-  test('comes from a file', async () => {
+  test('is read from a file', async () => {
     await writeFile(join(dir, 'a.yaml'), spc('of-file'));
     expect((await mount(['-f', join(dir, 'a.yaml')])).lines[0]).toMatch(/^class of-file,/);
   });
 });
 
-test('the help tells settings from the rest', async () => {
+test('the help shows settings under their own heading', async () => {
   const { output, error } = await mount(['--help']);
   expect(error).toMatchObject({ code: 'commander.helpDisplayed' });
   expect(output).toMatch(

@@ -17,11 +17,14 @@ export type MountDeps = {
   readonly inProcessMount: InProcessMount;
   readonly stdin: AsyncIterable<Buffer>;
   readonly stdout: { write(text: string): unknown };
-  /** Fires when the process is told to end. */
+  /** Aborts when the process is stopped. */
   readonly stop: AbortSignal;
 };
 
-/** Makes, inside this process, the walk that serves a provider, out of settings as `serve` takes them. `close` ends what it keeps open. */
+/**
+ * Creates the pipeline of a provider inside this process, from the settings of `serve`. `close` stops
+ * its background work and closes its connections.
+ */
 export type InProcessMount = (
   provider: string,
   settings: RawSettings,
@@ -43,7 +46,7 @@ type Options = {
 
 /** The kubelet's deadline. */
 const timeoutMs = 120_000;
-/** Settings that say something of a server, not of a mount. */
+/** Settings that apply to a server, not to a mount. */
 const serverOnlyFlags = [
   ...[
     'providers',
@@ -56,30 +59,31 @@ const serverOnlyFlags = [
   ],
 ];
 
-/** `keyferry mount`: one mount as the driver would do it. Its action throws SecretError. */
+/** `keyferry mount`: one mount as the driver does it. Its action throws SecretError. */
 export function mountCommand(deps: MountDeps): Command {
   const command = new Command('mount')
-    .description('mount a class once, as the driver would, and show what came of it')
+    .description('mount a class once, as the driver does, and show the result')
     .requiredOption(
       '-f, --file <file>',
       'YAML or JSON with the SecretProviderClass, or - for standard input',
     )
-    .option('--class <name>', 'which class, if the file holds several')
+    .option('--class <name>', 'which class, if the file has several')
     .option('--namespace <name>', 'namespace of the pod (default: that of the class, or "default")')
     .option('--pod <name>', 'name of the pod', 'keyferry-mount')
     .option('--service-account <name>', 'service account of the pod', 'default')
-    .addOption(
-      repeatable('--token <audience=file>', 'a token that the pod brings, by its audience'),
-    )
+    .addOption(repeatable('--token <audience=file>', 'a token of the pod, by its audience'))
     .addOption(repeatable('--secret <key=file>', 'a key of its nodePublishSecretRef'))
     .option(
       '--socket <path>',
-      'ask the provider that listens there, instead of working in this process',
+      'send the request to the provider on this socket, instead of mounting in this process',
     )
-    .option('--out <dir>', 'write the volume there, as the driver does; once more, as it rotates')
+    .option(
+      '--out <dir>',
+      'write the volume there, as the driver does; a second run updates it, as at rotation',
+    )
     .option('--show', 'print the values too')
     .addOption(
-      new Option('--format <format>', 'how to print').choices(mountFormats).default('text'),
+      new Option('--format <format>', 'the output format').choices(mountFormats).default('text'),
     )
     .optionsGroup('Settings as for serve, without --socket:')
     .addHelpText(
@@ -138,7 +142,7 @@ async function mountInProcess(
   try {
     const deadline = Date.now() + timeoutMs;
     const deadlineError = (): SecretError =>
-      new SecretError('DEADLINE', `no answer within ${timeoutMs / 1_000} s`);
+      new SecretError('DEADLINE', `no response within ${timeoutMs / 1_000} s`);
     return await withTimeout(timeoutMs, stop, deadlineError, (signal) =>
       mount(request, { provider, signal, deadline }),
     );
@@ -147,7 +151,7 @@ async function mountInProcess(
   }
 }
 
-/** Fails with the status's name and text, or with what the driver would refuse in the answer. */
+/** Throws the status's name and text, or what the driver would reject in the response. */
 async function mountOverSocket(
   socketPath: string,
   request: RawMountRequest,
@@ -164,7 +168,7 @@ async function mountOverSocket(
         'INTERNAL',
         `cannot connect to ${sanitizeExternalText(socketPath)}: ${connectError}`,
         {
-          hint: 'start the provider there, or name its socket with --socket',
+          hint: 'start the provider there, or give the path of its socket with --socket',
         },
       );
     throw new SecretError('INTERNAL', `${result.code}: ${statusText(result.message)}`);
@@ -173,12 +177,12 @@ async function mountOverSocket(
   if (error !== undefined && error.code !== '')
     throw new SecretError(
       'INTERNAL',
-      `the provider answers with the error code ${sanitizeExternalText(error.code)}`,
+      `the provider responds with the error code ${sanitizeExternalText(error.code)}`,
     );
   if (versions.length === 0)
     throw new SecretError(
       'INTERNAL',
-      'the provider answers without versions, which the driver refuses',
+      'the provider responds without versions, which the driver rejects',
     );
   return { files, versions };
 }
@@ -193,14 +197,14 @@ async function writeOutput(directory: string, volume: Volume): Promise<void> {
       'INVALID_REQUEST',
       `--out ${sanitizeExternalText(directory)} cannot be written: ${sanitizeExternalText(code)}`,
       {
-        hint: 'name a directory that you may write',
+        hint: 'name a directory that you can write to',
         cause,
       },
     );
   }
 }
 
-/** An option keeps the heading it is shown under, and `serve` shows the same ones under its own. */
+/** A copy, because an option keeps its help heading and `serve` shows the same options without one. */
 function copyOption({ flags, description, defaultValue, envVar }: Option): Option {
   const copy = new Option(flags, description).default(defaultValue);
   return envVar === undefined ? copy : copy.env(envVar);

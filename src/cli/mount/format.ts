@@ -5,21 +5,21 @@ import type { SecretProviderClass } from '../lint/class-object.ts';
 import { printableJson } from '../printable-json.ts';
 import type { Requester } from './request.ts';
 
-/** How a mounted volume may be shown. */
+/** The output formats. */
 export const mountFormats = ['text', 'json'] as const;
 
-/** What came of one mount. */
+/** The result of one mount. */
 export type MountReport = {
   readonly spc: Pick<SecretProviderClass, 'name' | 'provider'>;
   readonly requester: Requester;
   readonly volume: Volume;
-  /** Where it was written, if it was. */
+  /** The directory of --out. */
   readonly out?: string | undefined;
-  /** Whether the reader has asked for the values. */
+  /** Whether to print the values. */
   readonly show: boolean;
 };
 
-/** The volume for its reader: no value unless asked for. */
+/** Formats the result, without values unless `show` is set. */
 export function formatMount(report: MountReport, format: (typeof mountFormats)[number]): string {
   return format === 'json' ? `${printableJson(toJsonObject(report))}\n` : toText(report);
 }
@@ -54,7 +54,7 @@ function toText({ spc, requester, volume, out, show }: MountReport): string {
   return [...lines.map((line) => `${escapeUnprintable(line)}\n`), ...values].join('');
 }
 
-/** Files with their sizes in bytes, modes and versions; then versions that stand for no file. */
+/** Files with their sizes in bytes, modes and versions, then versions without a file. */
 export function volumeTable({ files, versions }: Volume): string[] {
   const versionOf = new Map(versions.map(({ id, version }) => [id, version]));
   const paths = new Set(files.map(({ path }) => path));
@@ -83,7 +83,7 @@ function valueText({ path, contents }: Volume['files'][number]): string {
   return encoding === 'base64' ? `--- ${name} (in base64)\n${value}` : `--- ${name}\n${value}`;
 }
 
-/** Text where it can be shown as it is: what a terminal might obey, and what is no UTF-8, is in base64. */
+/** Text if it is printable. Control characters and bytes that are not UTF-8 are shown in base64. */
 function encodeForDisplay(contents: Uint8Array): { encoding: 'utf-8' | 'base64'; data: string } {
   const text = Buffer.from(contents).toString();
   const printable =

@@ -6,8 +6,8 @@ import { createLog } from '../../telemetry/log.ts';
 import type { InProcessMount } from './command.ts';
 
 /**
- * The walk of one provider inside this process, for `keyferry mount`. Versions that are made of a file's bytes get a key of
- * this process: they mean nothing to anybody else.
+ * The pipeline of one provider inside this process, for `keyferry mount`. Versions computed from a
+ * file's bytes use a random key, so they differ from those of other processes.
  */
 export function createInProcessMount(
   env: Readonly<Record<string, string | undefined>>,

@@ -7,8 +7,8 @@ import type { Diagnostic } from '../lint/diagnostic.ts';
 import { readManifests } from '../lint/manifests.ts';
 
 /**
- * The class to mount out of a file: the one of that name, or the only one.
- * @throws SecretError where there is none, several, or one that the API server would refuse
+ * Reads the class to mount from a file: the class with the name, or the only one.
+ * @throws SecretError if there is none, several, or one that the API server would reject
  */
 export async function readOneClass(
   file: string,
@@ -53,21 +53,24 @@ function diagnosticError({ place, message, remedy }: Diagnostic): SecretError {
   );
 }
 
-/** Reads `NAME=FILE` flags: the files' texts by name, without the line break at their ends. @throws SecretError */
+/**
+ * Reads `NAME=FILE` flags: the texts of the files by name, without a line break at the end.
+ * @throws SecretError
+ */
 export async function readPairs(
   flag: string,
   pairs: readonly string[],
 ): Promise<Readonly<Record<string, string>>> {
   const texts: [string, string][] = [];
   for (const pair of pairs) {
-    // Audiences are URLs at times, and may hold the sign themselves.
+    // An audience can be a URL that contains the sign.
     const separatorIndex = pair.lastIndexOf('=');
     if (separatorIndex < 1)
       throw new SecretError(
         'INVALID_REQUEST',
-        `${flag} ${sanitizeExternalText(pair)} is no NAME=FILE`,
+        `${flag} ${sanitizeExternalText(pair)} is not NAME=FILE`,
         {
-          hint: 'put the value into a file and name both',
+          hint: 'put the value into a file and give both',
         },
       );
     const file = pair.slice(separatorIndex + 1);
@@ -81,7 +84,7 @@ export async function readPairs(
       throw new SecretError(
         'INVALID_REQUEST',
         `${flag} cannot read ${sanitizeExternalText(file)}: ${sanitizeExternalText(code)}`,
-        { hint: 'give a file that this process may read', cause },
+        { hint: 'give a file that this process can read', cause },
       );
     }
   }

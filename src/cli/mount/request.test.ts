@@ -5,7 +5,7 @@ describe('the request that keyferry mount sends to a socket', () => {
   const spc = { name: 'app', parameters: { objects: '- objectName: a' } };
   const requester = { namespace: 'shop', pod: 'web-1', serviceAccount: 'web' };
 
-  test('has the attributes that a driver sends', () => {
+  test('has the attributes of a driver', () => {
     const request = buildMountRequest(spc, requester);
     expect(JSON.parse(request.attributes)).toEqual({
       objects: '- objectName: a',
@@ -19,7 +19,7 @@ describe('the request that keyferry mount sends to a socket', () => {
     expect(request).toMatchObject({ secrets: 'null', permission: '420', currentVersions: [] });
   });
 
-  test('carries tokens by audience, and the keys of nodePublishSecretRef', () => {
+  test('has tokens by audience, and the keys of nodePublishSecretRef', () => {
     const request = buildMountRequest(spc, {
       ...requester,
       tokens: { 'https://x?a=b': 'jwt' },

@@ -4,7 +4,7 @@ import { type RawMountRequest, buildWorkload, withoutDriverKeys } from '../../cs
 import type { MountRequest } from '../../mount/types.ts';
 import type { SecretProviderClass } from '../lint/class-object.ts';
 
-/** The pod that a mount is for, and what it brings. */
+/** The pod of a mount, with its tokens and keys. */
 export type Requester = {
   readonly namespace: string;
   readonly pod: string;
@@ -17,7 +17,7 @@ export type Requester = {
   readonly uid?: string;
 };
 
-/** The same mount as the pipeline takes it, without a driver. @throws SecretError INVALID_REQUEST */
+/** The same request in the form of the pipeline. @throws SecretError INVALID_REQUEST */
 export function buildPipelineRequest(
   spc: Pick<SecretProviderClass, 'name' | 'parameters'>,
   { namespace, pod, serviceAccount, tokens = {}, secrets = {}, uid = randomUUID() }: Requester,

@@ -41,7 +41,7 @@ function read(path: string): Promise<string> {
 }
 
 describe('a new volume', () => {
-  test('has the layout of the driver: a dated directory, ..data onto it, a symlink for each first component', async () => {
+  test('has the layout of the driver: a dated directory, ..data that points to it, a symlink for each first component', async () => {
     expect(
       await write(file('login.json', '{}'), file('tls/key', 'K', 0o400), file('tls/crt', 'C')),
     ).toBe(true);
@@ -56,12 +56,12 @@ describe('a new volume', () => {
     expect((await readdir(directory)).length).toBe(4);
   });
 
-  test('is for its owner alone where its directory did not exist', async () => {
+  test('is accessible only to its owner if the directory did not exist', async () => {
     await write(file('a'));
     expect((await stat(directory)).mode & 0o777).toBe(0o700);
   });
 
-  test('takes modes raw, whatever the umask: 0 is 0000, 0777 is 0777', async () => {
+  test('has the exact modes with any umask', async () => {
     const umask = process.umask(0o077);
     try {
       await write(file('none', '', 0), file('all', '', 0o777));
@@ -77,7 +77,7 @@ describe('a new volume', () => {
     expect(await read('a')).toBe('last');
   });
 
-  test('keeps bytes that are no text', async () => {
+  test('keeps bytes that are not text', async () => {
     const bytes = Buffer.from([0, 255, 254, 10, 13, 0]);
     await write(file('bin', bytes));
     expect(await readFile(join(directory, 'bin'))).toEqual(bytes);
@@ -85,7 +85,7 @@ describe('a new volume', () => {
 });
 
 describe('the next volume', () => {
-  test('replaces contents by one swap of ..data and removes what is gone', async () => {
+  test('replaces contents by one swap of ..data and removes old files', async () => {
     await write(file('a', 'old'), file('gone'), file('d/x'), file('d/y'));
     const before = await readlink(join(directory, '..data'));
 
@@ -99,26 +99,26 @@ describe('the next volume', () => {
     expect((await readdir(directory)).filter((name) => name.startsWith('..')).length).toBe(2);
   });
 
-  test('that is the same writes nothing', async () => {
+  test('writes nothing if it is the same', async () => {
     await write(file('a'), file('d/x'));
     const before = await lstat(join(directory, '..data'));
     expect(await write(file('d/x'), file('a'))).toBe(false);
     expect((await lstat(join(directory, '..data'))).ino).toBe(before.ino);
   });
 
-  test('with other modes alone writes nothing, as the driver', async () => {
+  test('writes nothing if only modes differ, as the driver does', async () => {
     await write(file('a', 'A', 0o644));
     expect(await write(file('a', 'A', 0o400))).toBe(false);
     expect((await stat(join(directory, 'a'))).mode & 0o777).toBe(0o644);
   });
 
-  test('that is empty leaves the old files', async () => {
+  test('keeps the old files if it is empty', async () => {
     await write(file('a'));
     expect(await write()).toBe(false);
     expect(await read('a')).toBe('a');
   });
 
-  test('may turn a file into a directory and back', async () => {
+  test('can replace a file by a directory and back', async () => {
     await write(file('a', 'file'));
     await write(file('a/b', 'below'));
     expect(await read('a/b')).toBe('below');
@@ -127,7 +127,7 @@ describe('the next volume', () => {
   });
 });
 
-describe('what it refuses', () => {
+describe('writeVolume rejects', () => {
   test.each([
     '',
     '/etc/passwd',
@@ -140,7 +140,7 @@ describe('what it refuses', () => {
     '..x/y',
     'x'.repeat(256),
     'a\0b',
-  ])('the path %j, before anything is written', async (path) => {
+  ])('the path %j before it writes anything', async (path) => {
     await expect(write(file('fine'), file(path))).rejects.toMatchObject({
       name: 'SecretError',
       code: 'INVALID_REQUEST',
@@ -148,32 +148,32 @@ describe('what it refuses', () => {
     await expect(stat(directory)).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
-  test('x beside x/y, leaving the old volume as it was', async () => {
+  test('x beside x/y and keeps the old volume', async () => {
     await write(file('x', 'old'));
     await expect(write(file('x'), file('x/y'))).rejects.toThrow();
     expect(await read('x')).toBe('old');
     expect((await readdir(directory)).length).toBe(3);
   });
 
-  test("a stranger's file in its place", async () => {
+  test('a file of another program with the same name', async () => {
     await mkdir(directory);
     await writeFile(join(directory, 'a'), 'mine');
-    await expect(write(file('a', 'secret'))).rejects.toThrow('is no file of a mounted volume');
+    await expect(write(file('a', 'secret'))).rejects.toThrow('is not a file of a mounted volume');
     expect(await readFile(join(directory, 'a'), 'utf8')).toBe('mine');
   });
 
-  test('a ..data that leads elsewhere, and never removes what it leads to', async () => {
+  test('a ..data that points elsewhere and does not remove its target', async () => {
     await mkdir(directory);
     await mkdir(join(root, 'precious'));
     await symlink('../precious', join(directory, '..data'));
     await expect(write(file('a'))).rejects.toThrow(
-      'does not lead to a directory of a mounted volume',
+      'does not point to a directory of a mounted volume',
     );
     expect((await stat(join(root, 'precious'))).isDirectory()).toBe(true);
   });
 });
 
-test('whatever was there before, afterwards exactly the volume is there', async () => {
+test('writes exactly the volume after any earlier volumes', async () => {
   const name = fc.constantFrom('a', 'b', 'c', 'key.pem', 'ключ');
   const path = fc.oneof(
     name,

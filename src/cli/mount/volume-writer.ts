@@ -20,16 +20,17 @@ import type { Volume } from '../../mount/types.ts';
 type Files = ReadonlyMap<string, Volume['files'][number]>;
 
 /**
- * Writes a volume into `directory` as the driver's atomic writer does: the files into a new directory `..YYYY_MM_DD_...`, then the
- * symlink `..data` onto it by one rename, and for each first path component a symlink through `..data`. A reader sees the old volume or
- * the new one, never a mixture.
+ * Writes a volume into `directory` as the driver's atomic writer does: the files go into a new
+ * directory `..YYYY_MM_DD_...`, then one rename points the symlink `..data` to it, and each first path
+ * component is a symlink through `..data`. A reader sees the old volume or the new one, never a mix.
  *
- * Files that are not in the volume are removed. Nothing is written where all contents are the same, so a change of mode alone is
- * ignored, and an empty volume changes nothing (both as driver 1.6 does). Of two files with one path the last wins.
+ * Files that are not in the volume are removed. If all contents are the same, nothing is written. So
+ * a change of only the mode is ignored, and an empty volume changes nothing (as in driver 1.6). Of two
+ * files with one path the last one wins.
  *
- * The directory is made, for its owner alone, where it does not exist.
+ * The directory is created for its owner only, if it does not exist.
  * @returns whether anything changed
- * @throws SecretError for an unsafe path, and where a file of somebody else stands in the way
+ * @throws SecretError for an unsafe path, and if a file of another program has the name of a file
  */
 export async function writeVolume(
   directory: string,
@@ -57,7 +58,7 @@ export async function writeVolume(
   return true;
 }
 
-/** The first components of all paths: what a reader sees in the volume's root. */
+/** The first components of all paths: the entries of the volume's root. */
 function rootNames(paths: Iterable<string>): Set<string> {
   const roots = new Set<string>();
   for (const path of paths) {
@@ -72,33 +73,40 @@ function rootNames(paths: Iterable<string>): Set<string> {
   return roots;
 }
 
-/** Whether the volume's root has nothing of that name, rather than our symlink. A stranger's file is neither overwritten nor shown as a secret. */
+/**
+ * Whether the name is free in the volume's root. False if it is our symlink. A file of another program
+ * is neither overwritten nor shown as a secret.
+ * @throws SecretError for such a file
+ */
 async function isUnused(directory: string, name: string): Promise<boolean> {
   const target = await linkTarget(directory, name);
   if (target === undefined || target === join('..data', name)) return target === undefined;
   throw new SecretError(
     'INVALID_REQUEST',
-    `${sanitizeExternalText(join(directory, name))} exists and is no file of a mounted volume`,
+    `${sanitizeExternalText(join(directory, name))} exists and is not a file of a mounted volume`,
     {
       hint: 'name an empty directory',
     },
   );
 }
 
-/** The name of the directory that `..data` leads to. Only a plain name `..x` is believed: the directory is removed later. */
+/**
+ * The name of the directory that `..data` points to. Only a plain name `..x` is accepted, because the
+ * directory is removed later.
+ */
 async function currentData(directory: string): Promise<string | undefined> {
   const target = await linkTarget(directory, '..data');
   if (target === undefined || /^\.\.[^/]+$/.test(target)) return target;
   throw new SecretError(
     'INVALID_REQUEST',
-    `${sanitizeExternalText(join(directory, '..data'))} does not lead to a directory of a mounted volume`,
+    `${sanitizeExternalText(join(directory, '..data'))} does not point to a directory of a mounted volume`,
     {
       hint: 'name an empty directory',
     },
   );
 }
 
-/** What the symlink says; undefined where there is nothing, empty where there is something else than a symlink. */
+/** The target of a symlink; undefined if the name is free, empty if it is not a symlink. */
 async function linkTarget(directory: string, name: string): Promise<string | undefined> {
   const stat = await lstat(join(directory, name)).catch(undefinedIfMissing);
   if (stat === undefined) return undefined;
@@ -110,7 +118,7 @@ async function isSame(data: string, oldPaths: readonly string[], files: Files): 
   for (const path of oldPaths) {
     const file = files.get(path);
     if (file === undefined) return false;
-    // A file that we may not read (mode 0) counts as changed.
+    // A file that cannot be read (mode 0) counts as changed.
     const old = await readFile(join(data, path)).catch(() => undefined);
     if (old?.equals(file.contents) !== true) return false;
   }
@@ -126,7 +134,7 @@ async function writeData(directory: string, files: Files): Promise<string> {
     for (const { path, mode, contents } of files.values()) {
       await mkdir(dirname(join(data, path)), { recursive: true, mode: 0o755 });
       await writeFile(join(data, path), contents, { flag: 'wx', mode: 0o600 });
-      // The umask has no say in it.
+      // `mkdir` and `writeFile` apply the umask; `chmod` does not.
       await chmod(join(data, path), mode);
     }
     return name;

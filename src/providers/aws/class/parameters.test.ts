@@ -526,7 +526,7 @@ describe('file names', () => {
   test('are checked by the rules of the driver, whole: those of extracted values too', () => {
     const off = { pathTranslation: 'False' };
     expect(faults(parameter('objectName: "/..mypath"'), off)).toEqual([
-      '1:42 error: the file name ..mypath begins with "..", which the driver keeps for itself',
+      '1:42 error: the file name ..mypath begins with "..", which is reserved for the driver',
     ]);
     expect(paths(parameter('objectName: "/..mypath"'))).toEqual(['_..mypath']);
     expect(
