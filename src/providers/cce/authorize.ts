@@ -2,20 +2,23 @@ import * as z from 'zod';
 import { SecretError } from '../../core/errors.ts';
 import { grant } from '../../core/grant.ts';
 import type { Plan } from '../../core/plan.ts';
-import type { AuthorizeContext, Grant, Principal } from '../../core/provider.ts';
+import type { AuthorizeContext, Grant } from '../../core/provider.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { Workload } from '../../core/workload.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
-import type { SharedIdentityMode } from '../shared/identity/shared-identity.ts';
-import type { CceLogin } from './class.ts';
-import type { CceCredential } from './types.ts';
+import { type IdentitySource, resolveIdentity } from '../shared/identity/identity-source.ts';
+import type { PrincipalFactory } from './principals.ts';
+import type { CceCredential, CceIdentity, CceLogin } from './types.ts';
 
-/** The annotation of a ServiceAccount that lists the secrets its pods may use: a JSON array of names, as a string. */
+/**
+ * The annotation of a ServiceAccount that lists the secrets that its pods may use: a JSON array of
+ * names, as a string.
+ */
 export const annotationName = 'cce.io/dew-resource';
 
 const names = z.array(z.string());
 
-/** The names an annotation lists; none where it is missing or not what it should be, with the reason. */
+/** The names that an annotation lists. No names if it is missing or malformed, with the reason. */
 export function parseAnnotation(text: string | undefined): {
   readonly names: ReadonlySet<string>;
   readonly problem?: string;
@@ -33,8 +36,8 @@ export function parseAnnotation(text: string | undefined): {
 }
 
 /**
- * The line that grants `wanted` beside what is granted already, as it has to stand in the ServiceAccount. Names that CSMS does not allow
- * grant nothing and are left out.
+ * Formats the annotation that grants the requested names in addition to the granted ones. Leaves
+ * out names that CSMS does not allow, because they grant nothing.
  */
 export function formatAnnotation(
   grantedNames: Iterable<string>,
@@ -46,45 +49,40 @@ export function formatAnnotation(
   return `${annotationName}: '${JSON.stringify([...all])}'`;
 }
 
-/** A line longer than this would push the rest out of the event. */
+/** A longer line would leave no space in the event for the rest of the message. */
 const maxAnnotationHintLength = 300;
 
 /** See {@link createAuthorize}. */
 export type AuthorizeDeps = {
   readonly serviceAccounts: ServiceAccounts;
-  readonly sharedIdentityMode: SharedIdentityMode;
-  /** Whom CSMS will see. @throws SecretError TOKEN_MISSING, TOKEN_INVALID */
-  readonly resolvePrincipal: (workload: Workload, login: CceLogin) => Principal<CceCredential>;
+  readonly identitySources: readonly IdentitySource<CceLogin, CceIdentity>[];
+  readonly toPrincipal: PrincipalFactory;
 };
 
 /**
- * Grants what the ServiceAccount's annotation lists, whatever the identity. With the cluster's identity it is the only rule there is for a pod,
- * so it fails closed: what cannot be read lists nothing. The operator's grants file is not consulted, and no mode lifts the annotation.
+ * Grants what the annotation of the ServiceAccount lists, for every identity. With the cluster's
+ * identity the annotation is the only rule for a pod, so it fails closed: an annotation that cannot
+ * be read lists nothing. The grants file has no effect, and no mode replaces the annotation.
  */
 export function createAuthorize(deps: AuthorizeDeps) {
+  const { serviceAccounts, identitySources, toPrincipal } = deps;
   return async (
     workload: Workload,
-    plan: Plan<CceLogin>,
-    { signal, notBefore }: AuthorizeContext,
+    { refs, login }: Plan<CceLogin>,
+    context: AuthorizeContext,
   ): Promise<readonly Grant<CceCredential>[]> => {
-    if (plan.login.identity === 'cluster' && deps.sharedIdentityMode === 'none')
-      throw new SecretError(
-        'NOT_GRANTED',
-        "cce: the class uses the cluster's identity, and this node runs with --shared-identities none",
-        { hint: 'give the pods an identity of their own: usePodOIDC, see docs/providers/cce.md' },
-      );
-    const principal = deps.resolvePrincipal(workload, plan.login);
+    const identity = await resolveIdentity(identitySources, workload, login, context);
+    if (identity === undefined)
+      throw new SecretError('INTERNAL', 'cce: no source of identities serves the class');
     const { tenant: namespace, identity: serviceAccount } = workload;
-    const account = await deps.serviceAccounts.get({
-      namespace,
-      name: serviceAccount.name,
-      notBefore,
-      signal,
-    });
+    const { name } = serviceAccount;
+    const { notBefore, signal } = context;
+    const account = await serviceAccounts.get({ namespace, name, notBefore, signal });
     const { names, problem } = parseAnnotation(account.annotations.get(annotationName));
-    const missingNames = plan.refs.map(({ name }) => name).filter((name) => !names.has(name));
+    const missingNames = refs.map((ref) => ref.name).filter((refName) => !names.has(refName));
     if (missingNames.length > 0) throw notListedError(workload, missingNames, names, problem);
-    return plan.refs.map((ref) => grant({ ref, principal, workload }));
+    const principal = toPrincipal(identity);
+    return refs.map((ref) => grant({ ref, principal, workload }));
   };
 }
 
@@ -96,10 +94,11 @@ function notListedError(
 ): SecretError {
   const [first = '', ...others] = missingNames;
   const secrets = others.length > 3 ? [first, `${others.length} others`] : missingNames;
+  const account = `${sanitizeExternalText(namespace)}/${sanitizeExternalText(serviceAccount.name)}`;
   const line = formatAnnotation(grantedNames, missingNames);
   return new SecretError(
     'NOT_GRANTED',
-    `cce: ServiceAccount ${sanitizeExternalText(namespace)}/${sanitizeExternalText(serviceAccount.name)} may not use ${secrets.join(', ')}: ` +
+    `cce: ServiceAccount ${account} may not use ${secrets.join(', ')}: ` +
       `its annotation ${annotationName} ${problem}`,
     {
       hint:

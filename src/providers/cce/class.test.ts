@@ -167,17 +167,17 @@ describe('what is refused, all of it at once', () => {
     [
       'objectName',
       '{objectName: a/b, objectType: csms, objectVersion: v1}',
-      'no name that CSMS allows: a/b',
+      'not a name that CSMS allows: a/b',
     ],
     [
       'objectName',
       '{objectName: .., objectAlias: f, objectType: csms, objectVersion: v1}',
-      'no name that CSMS allows: ..',
+      'not a name that CSMS allows: ..',
     ],
     [
       'objectName',
       `{objectName: ${'x'.repeat(65)}, objectType: csms, objectVersion: v1}`,
-      'no name that CSMS allows',
+      'not a name that CSMS allows',
     ],
     [
       'objectName',
@@ -192,17 +192,17 @@ describe('what is refused, all of it at once', () => {
     [
       'objectVersion',
       '{objectName: a, objectType: csms, objectVersion: 1}',
-      'no version of CSMS: 1',
+      'not a version of CSMS: 1',
     ],
     [
       'objectVersion',
       '{objectName: a, objectType: csms, objectVersion: v12345678901}',
-      'no version of CSMS',
+      'not a version of CSMS',
     ],
     [
       'objectVersion',
       '{objectName: a, objectType: csms, objectVersion: "v1/../v2"}',
-      'no version of CSMS',
+      'not a version of CSMS',
     ],
     [
       'encoding',

@@ -13,16 +13,19 @@ import {
   readRequiredText,
   createProblemReporter,
 } from '../shared/class/files.ts';
-import { parameterProblem as fault, warnUnknownParameters } from '../shared/class/parameters.ts';
+import { parameterProblem, warnUnknownParameters } from '../shared/class/parameters.ts';
+import type { CceLogin } from './types.ts';
 
-/** An object's names, as far as they could be read. */
+/** The names of an object. Undefined where they cannot be read. */
 export type NamedObject = {
   readonly where: string;
   readonly name?: PositionedText;
   readonly alias?: PositionedText;
 };
 
-/** The add-on's rules: names are unique, and an alias differs from every name, its own among them. */
+/**
+ * The rules of the add-on: names are unique, and an alias differs from every name, also its own.
+ */
 export function checkNames(objects: readonly NamedObject[], reportError: ReportAt): void {
   const byName = new Map<string, NamedObject>();
   for (const object of objects) {
@@ -68,7 +71,7 @@ type CceObject = NamedObject & {
   readonly files: readonly PositionedFile[];
 };
 
-/** What to read and which files to make of it, by the parameter `objects` as users of the add-on write it. */
+/** Reads the parameter `objects` in the form of the add-on: the refs and the files. */
 export function readObjects(
   text: string,
   report: (problem: Problem) => void,
@@ -113,7 +116,7 @@ function readObject(map: YamlMap, context: ReadContext): CceObject {
       ? [file(path, { kind: 'key-or-jmespath', text: key.text }, fileOptions)]
       : [];
   });
-  // With extracted keys the whole secret is written only where an alias asks for it.
+  // With extracted keys, the whole secret becomes a file only if it has an alias.
   const wholeSecretPath = extractedFiles.length > 0 ? alias : (alias ?? name);
   const files = wholeSecretPath
     ? [file(wholeSecretPath, { kind: 'whole' }), ...extractedFiles]
@@ -128,14 +131,14 @@ function readName(map: YamlMap, context: ReadContext): PositionedText | undefine
     'objectName is the name of the secret in CSMS',
     context.reportError,
   );
-  // `.` and `..` fit CSMS's pattern, but would lead to another address.
+  // `.` and `..` match CSMS's pattern, but they would change the path of the request.
   if (
     name !== undefined &&
     (!/^[a-zA-Z0-9_.-]{1,64}$/.test(name.text) || /^\.\.?$/.test(name.text))
   )
     context.reportError(
       name,
-      `objectName of ${map.where} is no name that CSMS allows: ${sanitizeExternalText(name.text)}`,
+      `objectName of ${map.where} is not a name that CSMS allows: ${sanitizeExternalText(name.text)}`,
       'names have 1 to 64 letters, digits, "_", "." and "-"',
     );
   return name;
@@ -158,28 +161,16 @@ function readVersion(map: YamlMap, context: ReadContext): string {
   if (version !== undefined && !/^(latest|v[0-9]{1,10})$/.test(version.text))
     context.reportError(
       version,
-      `objectVersion of ${map.where} is no version of CSMS: ${sanitizeExternalText(version.text)}`,
+      `objectVersion of ${map.where} is not a version of CSMS: ${sanitizeExternalText(version.text)}`,
       hint,
     );
   return version?.text ?? '';
 }
 
-/** How a class wants to log in. */
-export type CceLogin =
-  /** As the operator configured it for the whole cluster. */
-  | { readonly identity: 'cluster' }
-  /** By the pod's own token, exchanged for a session of an agency. */
-  | {
-      readonly identity: 'pod';
-      readonly agencyUrn: string;
-      readonly providerUrn: string;
-      readonly audience: string;
-    };
-
 const podParameters = ['agencyUrn', 'providerUrn', 'audience'] as const;
 const knownParameters = ['objects', 'usePodOIDC', ...podParameters];
 
-/** The audience of the token that is exchanged, unless the class names another. */
+/** The audience of the pod's token, unless the class names another. */
 export const defaultAudience = 'sts.huaweicloud.com';
 
 /** Compiles a SecretProviderClass of the CCE Secrets Manager for DEW add-on. Pure. */
@@ -191,7 +182,11 @@ export function planCce(parameters: Parameters): PlanResult<CceLogin> {
   const { objects } = parameters;
   if (objects === undefined) {
     report(
-      fault('objects', 'the parameter `objects` is missing', 'list the secrets to mount under it'),
+      parameterProblem(
+        'objects',
+        'the parameter `objects` is missing',
+        'list the secrets to mount under it',
+      ),
     );
     return { problems };
   }
@@ -210,16 +205,16 @@ function readLogin(parameters: Parameters, report: (problem: Problem) => void): 
   if (usePodOIDC !== 'true') {
     if (usePodOIDC !== 'false')
       report(
-        fault(
+        parameterProblem(
           'usePodOIDC',
           `usePodOIDC is neither "true" nor "false": ${sanitizeExternalText(usePodOIDC)}`,
           'write usePodOIDC: "true"',
         ),
       );
-    // A class that believes to run under an identity of its own must not silently run under the cluster's.
+    // These parameters ask for an own identity. The cluster's must not replace it silently.
     for (const key of podParameters.filter((name) => parameters[name] !== undefined))
       report(
-        fault(
+        parameterProblem(
           key,
           `${key} means nothing without usePodOIDC`,
           'add usePodOIDC: "true", or remove it',
@@ -231,14 +226,20 @@ function readLogin(parameters: Parameters, report: (problem: Problem) => void): 
   for (const key of podParameters) {
     if (podLogin[key] === '')
       report(
-        fault(
+        parameterProblem(
           key,
           `usePodOIDC needs the parameter ${key}`,
           `see docs/providers/cce.md for an example`,
         ),
       );
     else if (!/^[\x21-\x7e]{1,1500}$/.test(podLogin[key]))
-      report(fault(key, `${key} has spaces or unusual characters, or is too long`, 'copy it anew'));
+      report(
+        parameterProblem(
+          key,
+          `${key} has spaces or unusual characters, or is too long`,
+          'copy it again',
+        ),
+      );
   }
   return { identity: 'pod', ...podLogin };
 }

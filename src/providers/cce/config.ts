@@ -1,10 +1,15 @@
 import * as z from 'zod';
 import { Redacted } from '../../core/redacted.ts';
-import { SecretError } from '../../core/errors.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import { parseEndpoint, regionEndpoint } from '../../http/endpoint.ts';
+import { type EnvReader, createEnvReader, createSettingParser } from '../shared/env.ts';
 
-/** Whose rights serve classes that bring no identity of their own: the first that is configured. */
+const { parseSetting, settingError } = createSettingParser('cce');
+
+/**
+ * The identity of the cluster: the first one that is configured. It serves classes without pod
+ * OIDC.
+ */
 export type ClusterIdentity =
   | { readonly kind: 'id-token'; readonly idpId: string; readonly tokenFile: string }
   | {
@@ -15,9 +20,9 @@ export type ClusterIdentity =
     }
   | { readonly kind: 'agency' };
 
-/** What an operator configures for `cce`. */
+/** The operator's configuration of `cce`. */
 export type CceConfig = {
-  /** Absent: nothing can be mounted, and the first mount says so. */
+  /** Absent: every mount fails with NOT_CONFIGURED. */
   readonly region?: RegionConfig;
   readonly metadata: URL;
   readonly identity: ClusterIdentity;
@@ -25,7 +30,7 @@ export type CceConfig = {
   readonly burst: number;
 };
 
-/** What follows from the region, or stands in its place. */
+/** The endpoints of a region: the usual ones, or those that the operator sets. */
 export type RegionConfig = {
   readonly name: string;
   readonly csms: URL;
@@ -34,20 +39,16 @@ export type RegionConfig = {
   readonly projectId?: string;
 };
 
-type Environment = Readonly<Record<string, string | undefined>>;
-
 const positiveNumber = z.coerce.number().positive().max(10_000);
 const projectIdSchema = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/);
 
 /**
- * Reads the variables of Huawei Cloud's SDKs, and ours beside them; empty ones count as absent. `docs/providers/cce.md` lists them.
- * @throws SecretError NOT_CONFIGURED naming the variable
+ * Reads the variables of Huawei Cloud's SDKs, and those of Keyferry. An empty variable counts as
+ * absent. `docs/providers/cce.md` lists them.
+ * @throws SecretError NOT_CONFIGURED with the name of the variable
  */
-export function readCceConfig(env: Environment): CceConfig {
-  const get: EnvReader = (name) => {
-    const text = env[name]?.trim();
-    return text === '' ? undefined : text;
-  };
+export function readCceConfig(env: Readonly<Record<string, string | undefined>>): CceConfig {
+  const get = createEnvReader(env);
   const rate = (name: string, fallback: number): number =>
     parseSetting(name, get(name) ?? String(fallback), positiveNumber, 'a number above 0');
   const region = readRegion(get);
@@ -61,8 +62,6 @@ export function readCceConfig(env: Environment): CceConfig {
     burst: Math.max(1, rate('KEYFERRY_CCE_BURST', 200)),
   };
 }
-
-type EnvReader = (name: string) => string | undefined;
 
 function readRegion(get: EnvReader): RegionConfig | undefined {
   const name = get('HUAWEICLOUD_SDK_REGION');
@@ -100,12 +99,10 @@ function regionalUrl(template: string, region: string): URL {
   try {
     return regionEndpoint(template, region);
   } catch {
-    throw new SecretError(
-      'NOT_CONFIGURED',
-      `cce: HUAWEICLOUD_SDK_REGION is no region: ${sanitizeExternalText(region)}`,
-      {
-        hint: 'regions look like cn-north-4 or eu-west-101',
-      },
+    throw settingError(
+      'HUAWEICLOUD_SDK_REGION',
+      `is no region: ${sanitizeExternalText(region)}`,
+      'regions look like cn-north-4 or eu-west-101',
     );
   }
 }
@@ -139,13 +136,5 @@ function readIdentity(get: EnvReader): ClusterIdentity {
 
 function requirePair(name: string, value: string | undefined, otherName: string): string {
   if (value !== undefined) return value;
-  throw new SecretError('NOT_CONFIGURED', `cce: ${otherName} is set, but ${name} is not`, {
-    hint: 'set both or none',
-  });
-}
-
-function parseSetting<T>(name: string, text: string, schema: z.ZodType<T>, expected: string): T {
-  const result = schema.safeParse(text);
-  if (result.success) return result.data;
-  throw new SecretError('NOT_CONFIGURED', `cce: ${name} must be ${expected}`);
+  throw settingError(otherName, `is set, but ${name} is not`, 'set both or none');
 }

@@ -21,7 +21,8 @@ export type CceErrorContext = {
 };
 
 /**
- * Parses the error bodies of Huawei Cloud's services and gateways: flat, nested, in three spellings.
+ * Parses the error bodies of Huawei Cloud's services and gateways: flat, nested, in three
+ * spellings.
  * @param now milliseconds since the epoch
  */
 export function parseErrorResponse(response: HttpResponse, now: number): CceErrorResponse {
@@ -40,7 +41,9 @@ export function parseErrorResponse(response: HttpResponse, now: number): CceErro
 
 type Rule = StoreErrorRule<CceErrorResponse, CceErrorContext>;
 
-/** The server rejects signatures that are more than 15 minutes off. Below this, the key is wrong. */
+/**
+ * The server rejects signatures that are more than 15 minutes off. Below this, the key is wrong.
+ */
 const skewHintThresholdMs = 5 * 60_000;
 
 const hasCode =
@@ -48,7 +51,10 @@ const hasCode =
   ({ code }: CceErrorResponse): boolean =>
     code !== undefined && codes.includes(code);
 
-/** What every service can respond. A retry can help. Many callers get the error, so it has no text. */
+/**
+ * Errors of every service that a retry can cure. Many callers can get such an error, so it hides
+ * the text.
+ */
 export const transientErrors: readonly Rule[] = [
   {
     match: ({ status, code }) =>
@@ -178,12 +184,89 @@ const refusedToken: Rule = {
 };
 
 /**
- * Responses of IAM and STS to a login with a token. Their codes are not documented, so every refusal
- * is one of the token. `owner` is the token. The last row matches everything.
+ * Responses of IAM and STS to a login with a token. Their codes are not documented, so every
+ * refusal is one of the token. `owner` is the token. The last row matches everything.
  */
 export const tokenErrors: readonly Rule[] = [
   { ...refusedToken, match: isCredentialRejection, hidesText: true },
   refusedToken,
+];
+
+/** The remedy where IAM or STS cannot be reached. */
+export const loginEndpointHint =
+  'not every region has STS: HUAWEICLOUD_SDK_STS_ENDPOINT and _IAM_ENDPOINT name another';
+
+/** What a request to the metadata service asks for. */
+export type MetadataResource = 'token' | 'keys';
+
+type MetadataErrorResponse = ErrorResponse & {
+  readonly status: number;
+  readonly resource: MetadataResource;
+};
+
+type MetadataRule = StoreErrorRule<MetadataErrorResponse, { readonly host: string }>;
+
+/**
+ * Parses a response of the metadata service. Its errors have no documented form.
+ * @param now milliseconds since the epoch
+ */
+export function parseMetadataError(
+  { status, headers, body }: HttpResponse,
+  resource: MetadataResource,
+  now: number,
+): MetadataErrorResponse {
+  return {
+    status,
+    code: undefined,
+    text: body.toString(),
+    requestId: undefined,
+    retryAfterMs: retryAfterOf(headers, now),
+    resource,
+  };
+}
+
+/** The remedy where the metadata service cannot be reached. */
+export const metadataHint =
+  'the pod needs the way to it (hostNetwork, or no policy in between); ' +
+  'or configure keys or an identity provider';
+
+/** Huawei Cloud sends this with HTTP 401. A new token does not help. */
+export const noAgencyErrors: readonly MetadataRule[] = [
+  {
+    match: ({ status, resource, text }) =>
+      resource === 'keys' &&
+      status >= 400 &&
+      text.includes('Please configure Cloud Service Agency first'),
+    code: 'NOT_CONFIGURED',
+    message: 'this node has no agency to read secrets with',
+    hint:
+      'attach an agency to the ECS, or configure keys or an identity provider: ' +
+      'see docs/providers/cce.md',
+    hidesText: true,
+  },
+];
+
+/** A retry can help. For a token, 5xx is no outage: 503 means that the service has no tokens. */
+export const transientMetadataErrors: readonly MetadataRule[] = [
+  {
+    match: ({ status, resource }) => status === 429 || (status >= 500 && resource === 'keys'),
+    code: 'STORE_UNAVAILABLE',
+    message: ({ host }) => `${host} failed`,
+    hidesText: true,
+  },
+];
+
+/** Responses of the metadata service. The last row matches everything. */
+export const metadataErrors: readonly MetadataRule[] = [
+  ...transientMetadataErrors,
+  ...noAgencyErrors,
+  {
+    match: () => true,
+    code: 'CREDENTIALS_UNAVAILABLE',
+    message: (_, { resource }) => `the metadata service of this node gave no ${resource}`,
+    hint: metadataHint,
+    hidesText: true,
+  },
 ];
 
 type ErrorText = { readonly code: string | undefined; readonly text: string };

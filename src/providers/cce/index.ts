@@ -1,24 +1,23 @@
-import { SecretError } from '../../core/errors.ts';
 import { RateLimiter } from '../../concurrency/rate-limiter.ts';
 import { RejectionCache } from '../../concurrency/rejection-cache.ts';
-import type { ServiceAccounts } from '../../kube/service-accounts.ts';
+import { SecretError } from '../../core/errors.ts';
 import type { Provider } from '../../core/provider.ts';
-import type { ProviderDeps } from '../shared/deps.ts';
-import { createProviderRetry } from '../shared/deps.ts';
+import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import { CredentialGate } from '../shared/credentials/credential-gate.ts';
+import { type ProviderDeps, createProviderRetry } from '../shared/deps.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { createAuthorize } from './authorize.ts';
-import { createApi } from './api.ts';
-import { createCsmsClient } from './client.ts';
-import { readCceConfig, type CceConfig, type RegionConfig } from './config.ts';
-import { createCredentials } from './credentials/index.ts';
-import type { CceCredential } from './types.ts';
-import { createFetch } from './client.ts';
-import { planCce, type CceLogin } from './class.ts';
-import { createPrincipalResolver } from './principals.ts';
-import { createProjects } from './projects.ts';
+import { createApiCall } from './call.ts';
+import { planCce } from './class.ts';
+import { type CceConfig, type RegionConfig, readCceConfig } from './config.ts';
+import { Credentials } from './credentials/index.ts';
+import { createCsmsClient } from './csms.ts';
+import { createFetch } from './fetch.ts';
+import { createIdentitySources, createPrincipalFactory } from './principals.ts';
+import { Projects } from './projects.ts';
+import type { CceCredential, CceLogin } from './types.ts';
 
-/** What the provider needs of the process it runs in. */
+/** What the provider gets from the process. */
 export type CceDeps = ProviderDeps & {
   readonly serviceAccounts: ServiceAccounts;
   readonly sharedIdentity: Pick<SharedIdentity, 'mode'>;
@@ -27,8 +26,9 @@ export type CceDeps = ProviderDeps & {
 type CceProvider = Provider<CceLogin, undefined, CceCredential>;
 
 /**
- * Provider `cce`: Huawei Cloud's CSMS (DEW), for the classes of the CCE Secrets Manager add-on. Without a region it can plan, for lint,
- * and says at the first mount what is missing.
+ * Makes the provider `cce`: Huawei Cloud's CSMS (DEW), for the classes of the CCE Secrets Manager
+ * add-on. Without a region it plans, which is enough for lint, and every mount fails with
+ * NOT_CONFIGURED.
  * @throws SecretError NOT_CONFIGURED for a variable that cannot be used
  */
 export function createCceProvider(deps: CceDeps): CceProvider {
@@ -48,46 +48,41 @@ function createConfigured(
   config: CceConfig,
   region: RegionConfig,
 ): Pick<CceProvider, 'nodeFacts' | 'authorize' | 'fetch'> {
-  const { http, now, log } = deps;
-  const { perSecond, burst } = config;
+  const { http, now, log, fingerprint, serviceAccounts, rateLimiterMetrics: metrics } = deps;
+  const { perSecond, burst, identity: clusterIdentity } = config;
   const retry = createProviderRetry('cce', deps);
-  const api = createApi({ http, retry, now });
+  const call = createApiCall({ http, retry, now });
   const rejectionCache = new RejectionCache({ now });
   const credentialGate = new CredentialGate({ rejectionCache, now });
-  const credentials = createCredentials({
-    ...{ config, region, api, http, retry, credentialGate, now },
+  const credentials = new Credentials({
+    ...{ config, region, call, http, retry, credentialGate, now },
     onFailure: ({ code, summary }) =>
       log.warn({ provider: 'cce', code, reason: summary }, 'keys not renewed'),
   });
-  const projects = createProjects({
-    api,
+  const projects = new Projects({
+    ...{ call, now },
     iam: region.iam,
     region: region.name,
     configuredId: region.projectId,
-    now,
   });
-  const metrics = deps.rateLimiterMetrics && { metrics: deps.rateLimiterMetrics };
-  const rateLimiter = new RateLimiter({ name: 'cce', perSecond, burst, now, ...metrics });
-  const csms = createCsmsClient({ api, endpoint: region.csms });
+  const rateLimiter = new RateLimiter({
+    ...{ name: 'cce', perSecond, burst, now },
+    ...(metrics && { metrics }),
+  });
   return {
     nodeFacts: () => Promise.resolve(undefined),
     authorize: createAuthorize({
-      serviceAccounts: deps.serviceAccounts,
-      sharedIdentityMode: deps.sharedIdentity.mode,
-      resolvePrincipal: createPrincipalResolver({
-        config,
-        region,
-        credentials,
-        fingerprint: deps.fingerprint,
-        now,
+      serviceAccounts,
+      identitySources: createIdentitySources({
+        ...{ clusterIdentity, region, now },
+        clusterOwner: credentials.clusterOwner,
+        sharedIdentityMode: deps.sharedIdentity.mode,
       }),
+      toPrincipal: createPrincipalFactory({ region, credentials, fingerprint }),
     }),
     fetch: createFetch({
-      csms,
-      credentials,
-      projects,
-      credentialGate,
-      rateLimiter,
+      csms: createCsmsClient({ call, endpoint: region.csms }),
+      ...{ credentials, projects, credentialGate, rateLimiter },
       region: region.name,
     }),
   };
@@ -97,9 +92,7 @@ function createUnconfigured(): Pick<CceProvider, 'nodeFacts' | 'authorize' | 'fe
   const error = new SecretError(
     'NOT_CONFIGURED',
     'cce: Keyferry does not know the region of this cluster',
-    {
-      hint: 'set HUAWEICLOUD_SDK_REGION, such as eu-west-101',
-    },
+    { hint: 'set HUAWEICLOUD_SDK_REGION, such as eu-west-101' },
   );
   const rejectNotConfigured = (): Promise<never> => Promise.reject(error);
   return {

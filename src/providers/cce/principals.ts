@@ -1,25 +1,108 @@
-import type { Workload } from '../../core/workload.ts';
-import type { Fingerprint } from '../shared/identity/fingerprint.ts';
+import { SecretError } from '../../core/errors.ts';
 import type { Principal } from '../../core/provider.ts';
+import type { Fingerprint } from '../shared/identity/fingerprint.ts';
+import type { Identity, IdentitySource } from '../shared/identity/identity-source.ts';
+import type { SharedIdentityMode } from '../shared/identity/shared-identity.ts';
 import { readWorkloadToken } from '../shared/identity/workload-token.ts';
-import type { CceConfig, RegionConfig } from './config.ts';
+import type { ClusterIdentity, RegionConfig } from './config.ts';
 import type { Credentials } from './credentials/index.ts';
-import type { CceCredential } from './types.ts';
-import { sessionNameOf } from './credentials/iam.ts';
-import type { CceLogin } from './class.ts';
+import type { CceCredential, CceIdentity, CceLogin } from './types.ts';
 
-/** Whom CSMS sees for a workload. @throws SecretError TOKEN_MISSING, TOKEN_INVALID */
-export type PrincipalResolver = (workload: Workload, login: CceLogin) => Principal<CceCredential>;
+/** See {@link createIdentitySources}. */
+export type IdentitySourcesDeps = {
+  readonly clusterIdentity: ClusterIdentity;
+  /** The owner of the cluster's identity, for messages. */
+  readonly clusterOwner: string;
+  readonly region: RegionConfig;
+  readonly sharedIdentityMode: SharedIdentityMode;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+};
 
-/** The cluster's principal, and one for each ServiceAccount that logs in by its own tokens. */
-export function createPrincipalResolver(deps: {
-  readonly config: CceConfig;
+type Source = IdentitySource<CceLogin, CceIdentity>;
+
+/** The ways to an identity. The class chooses one: the pod's token, or the cluster's identity. */
+export function createIdentitySources(deps: IdentitySourcesDeps): readonly [Source, Source] {
+  return [podTokenSource(deps), clusterSource(deps)];
+}
+
+/** An agency's session for the token of the pod. One identity for each ServiceAccount. */
+function podTokenSource({ region, now }: IdentitySourcesDeps): Source {
+  return {
+    name: 'pod-token',
+    async resolve(workload, login) {
+      if (login.identity !== 'pod') return undefined;
+      const { agencyUrn, providerUrn, audience } = login;
+      const { tenant: namespace, identity: serviceAccount } = workload;
+      const { token, issuer, serviceAccountUid } = readWorkloadToken(workload, audience, now());
+      const sessionName = sessionNameOf(namespace, serviceAccount.name);
+      return {
+        kind: 'own',
+        description: `agency ${agencyUrn} as ${sessionName}`,
+        credential: {
+          kind: 'agency-session',
+          session: { agencyUrn, providerUrn, sessionName, token },
+        },
+        fingerprintFields: {
+          identity: 'pod',
+          sts: region.sts.href,
+          agencyUrn,
+          providerUrn,
+          audience,
+          issuer,
+          namespace,
+          serviceAccount: serviceAccount.name,
+          serviceAccountUid,
+        },
+      };
+    },
+  };
+}
+
+/** The identity that the operator configures for all pods. */
+function clusterSource(deps: IdentitySourcesDeps): Source {
+  const { clusterIdentity, clusterOwner, sharedIdentityMode } = deps;
+  const identity: Identity<CceIdentity> = {
+    kind: 'shared',
+    description: clusterOwner,
+    credential: { kind: 'cluster' },
+    fingerprintFields: {
+      identity: clusterIdentity.kind,
+      idp: clusterIdentity.kind === 'id-token' ? clusterIdentity.idpId : undefined,
+      key: clusterIdentity.kind === 'keys' ? clusterIdentity.accessKey : undefined,
+    },
+  };
+  return {
+    name: 'operator',
+    async resolve(_workload, login) {
+      if (login.identity !== 'cluster') return undefined;
+      if (sharedIdentityMode === 'none')
+        throw new SecretError(
+          'NOT_GRANTED',
+          "cce: the class uses the cluster's identity, " +
+            'and this node runs with --shared-identities none',
+          { hint: 'give the pods an identity of their own: usePodOIDC, see docs/providers/cce.md' },
+        );
+      return identity;
+    },
+  };
+}
+
+/** `namespace.account`, in the characters and the length that STS allows for a session name. */
+export function sessionNameOf(namespace: string, serviceAccount: string): string {
+  return `${namespace}.${serviceAccount}`.replace(/[^A-Za-z0-9_+=,.@-]/g, '-').slice(0, 128);
+}
+
+/** Makes the principal of an identity. */
+export type PrincipalFactory = (identity: Identity<CceIdentity>) => Principal<CceCredential>;
+
+/** Equal identities make equal principals: their fingerprints are equal. */
+export function createPrincipalFactory(deps: {
   readonly region: RegionConfig;
   readonly credentials: Credentials;
   readonly fingerprint: Fingerprint;
-  readonly now: () => number;
-}): PrincipalResolver {
-  const { config, region, credentials, fingerprint, now } = deps;
+}): PrincipalFactory {
+  const { region, credentials, fingerprint } = deps;
   const storeFields = {
     provider: 'cce',
     csms: region.csms.href,
@@ -27,49 +110,13 @@ export function createPrincipalResolver(deps: {
     region: region.name,
     project: region.projectId,
   };
-  const { identity } = config;
-  const clusterFingerprint = fingerprint({
-    ...storeFields,
-    identity: identity.kind,
-    // Both sources can change hands only with the process or the token file, but what they are is part of who asks.
-    idp: identity.kind === 'id-token' ? identity.idpId : undefined,
-    key: identity.kind === 'keys' ? identity.accessKey : undefined,
-  });
-  const clusterPrincipal: Principal<CceCredential> = {
-    fingerprint: clusterFingerprint,
-    description: credentials.clusterOwner,
-    identity: 'shared',
-    credentials: (signal) => credentials.forCluster(clusterFingerprint, signal),
-  };
-
-  return (workload, login) => {
-    if (login.identity === 'cluster') return clusterPrincipal;
-    const { agencyUrn, providerUrn, audience } = login;
-    const { tenant: namespace, identity: serviceAccount } = workload;
-    const { token, issuer, serviceAccountUid } = readWorkloadToken(workload, audience, now());
-    const podFingerprint = fingerprint({
-      ...storeFields,
-      identity: 'pod',
-      sts: region.sts.href,
-      agencyUrn,
-      providerUrn,
-      audience,
-      issuer,
-      namespace,
-      serviceAccount: serviceAccount.name,
-      serviceAccountUid,
-    });
-    const session = {
-      agencyUrn,
-      providerUrn,
-      sessionName: sessionNameOf(namespace, serviceAccount.name),
-      token,
-    };
+  return ({ kind, description, credential, fingerprintFields }) => {
+    const principalFingerprint = fingerprint({ ...storeFields, ...fingerprintFields });
     return {
-      fingerprint: podFingerprint,
-      description: `agency ${agencyUrn} as ${session.sessionName}`,
-      identity: 'own',
-      credentials: (signal) => credentials.forPod(podFingerprint, session, signal),
+      fingerprint: principalFingerprint,
+      description,
+      identity: kind,
+      credentials: (signal) => credentials.get(principalFingerprint, credential, signal),
     };
   };
 }

@@ -1,9 +1,9 @@
 import * as z from 'zod';
 import { SecretError } from '../../core/errors.ts';
-import { CredentialCache, type Expiring } from '../shared/credentials/credential-cache.ts';
 import { readBody } from '../../http/response.ts';
+import { CredentialCache, type Expiring } from '../shared/credentials/credential-cache.ts';
 import { classify } from '../shared/reads/store-errors.ts';
-import type { Api } from './api.ts';
+import type { ApiCall } from './call.ts';
 import { projectErrors } from './errors.ts';
 import { type CceCredential, secretsOf } from './types.ts';
 
@@ -15,38 +15,49 @@ const projectsResponse = z.object({
 
 type Project = Expiring & { readonly id: string };
 
-/** Finds the id of the project that an account has for a region. */
-export type Projects = {
+/** See {@link Projects}. */
+export type ProjectsOptions = {
+  readonly call: ApiCall;
+  readonly iam: URL;
+  readonly region: string;
+  /** From the operator: `find` returns it without a call. */
+  readonly configuredId: string | undefined;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+};
+
+/** Finds the id of the project that an account has for a region. Never creates a project. */
+export class Projects {
+  readonly #options: ProjectsOptions;
+  readonly #cache: CredentialCache<Project>;
+
+  constructor(options: ProjectsOptions) {
+    this.#options = options;
+    this.#cache = new CredentialCache({ now: options.now });
+  }
+
   /**
-   * Looks the project up once for each identity. Never creates a project.
+   * Looks the project up once for each identity.
    * @param identity the principal's fingerprint, which stands for the account
    * @throws SecretError NOT_CONFIGURED, CREDENTIALS_REFUSED, and those of an outage
    */
-  find(identity: string, credential: CceCredential, signal: AbortSignal): Promise<string>;
-};
+  async find(identity: string, credential: CceCredential, signal: AbortSignal): Promise<string> {
+    const { configuredId } = this.#options;
+    if (configuredId !== undefined) return configuredId;
+    const project = await this.#cache.get(identity, signal, (lookUpSignal) =>
+      this.#lookUp(credential, lookUpSignal),
+    );
+    return project.id;
+  }
 
-/** Returns `configuredId` where the operator gave one. */
-export function createProjects(deps: {
-  readonly api: Api;
-  readonly iam: URL;
-  readonly region: string;
-  readonly configuredId: string | undefined;
-  readonly now: () => number;
-}): Projects {
-  const { api, iam, region, configuredId, now } = deps;
-  const cache = new CredentialCache<Project>({ now });
-
-  const lookUpProject = async (
-    credential: CceCredential,
-    signal: AbortSignal,
-  ): Promise<Project> => {
+  async #lookUp(credential: CceCredential, signal: AbortSignal): Promise<Project> {
+    const { call, iam, region } = this.#options;
     const url = new URL('/v3/projects', iam);
     url.searchParams.set('name', region);
-    const result = await api.call({ method: 'GET', url, credential, signal });
+    const result = await call({ method: 'GET', url, credential, signal });
     if (result.error !== undefined)
       throw classify(projectErrors, result.error, result.context, secretsOf(credential));
-    const { response } = result;
-    const found = readBody(response, projectsResponse, 'IAM').projects.filter(
+    const found = readBody(result.response, projectsResponse, 'IAM').projects.filter(
       ({ name }) => name === region,
     );
     const [project] = found;
@@ -57,14 +68,5 @@ export function createProjects(deps: {
         { hint },
       );
     return { id: project.id };
-  };
-
-  return {
-    async find(identity, credential, signal) {
-      if (configuredId !== undefined) return configuredId;
-      return (
-        await cache.get(identity, signal, (lookUpSignal) => lookUpProject(credential, lookUpSignal))
-      ).id;
-    },
-  };
+  }
 }

@@ -35,7 +35,10 @@ describe("agrees with Huawei's own SDK", () => {
   const among = (characters: string): fc.Arbitrary<string> =>
     fc.constantFrom(...Array.from(characters));
   const text = fc.string({ unit: 'grapheme', maxLength: 12 });
-  /** The SDK reads a request's address by `url.parse`, which encodes these once more: not for a comparison of whole requests. */
+  /**
+   * The SDK reads a request's address by `url.parse`, which encodes these once more: not for a
+   * comparison of whole requests.
+   */
   const segment = fc.string({
     unit: among('abcXYZ019-._~!*()&=+$,;:@'),
     minLength: 1,

@@ -10,19 +10,22 @@ export type SigningKey = {
   readonly secretKey: Redacted;
 };
 
-/** What is signed. Every header given is; `Host` need not be among them (Huawei's own Go SDK leaves it out). */
+/**
+ * The signature covers every header here. `Host` is optional: Huawei's own Go SDK leaves it out.
+ */
 export type SignableRequest = {
   readonly method: string;
-  /** Percent-encoded as it will be sent. */
+  /** Percent-encoded as in the request. */
   readonly url: URL;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string;
 };
 
 /**
- * The request's headers with `X-Sdk-Date` and `Authorization`, by Huawei Cloud's SDK-HMAC-SHA256 (API Gateway, "Signing and
- * calling APIs using AK/SK").
- * @param at milliseconds since the epoch; the server refuses a date more than a quarter of an hour off
+ * Adds `X-Sdk-Date` and `Authorization` to the headers of a request, by Huawei Cloud's
+ * SDK-HMAC-SHA256 (API Gateway, "Signing and calling APIs using AK/SK").
+ * @param at milliseconds since the epoch; the server rejects a date that is more than 15 minutes
+ *   off
  */
 export function sign(
   request: SignableRequest,
@@ -57,7 +60,7 @@ function basicDate(at: number): string {
   return new Date(at).toISOString().replace(/[-:]|\.\d{3}/g, '');
 }
 
-/** Each segment encoded, and a slash at the end. */
+/** Encodes each segment and adds a slash at the end. */
 function canonicalPath({ pathname }: URL): string {
   const path = pathname
     .split('/')

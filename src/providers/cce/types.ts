@@ -3,19 +3,46 @@ import { Redacted } from '../../core/redacted.ts';
 import { digestOf } from '../shared/identity/fingerprint.ts';
 import type { SigningKey } from './sign.ts';
 
+/** How a class wants to log in. */
+export type CceLogin =
+  /** As the operator configures it for the whole cluster. */
+  | { readonly identity: 'cluster' }
+  /** With the token of the pod, in exchange for a session of an agency. */
+  | {
+      readonly identity: 'pod';
+      readonly agencyUrn: string;
+      readonly providerUrn: string;
+      readonly audience: string;
+    };
+
+/** A session of an agency that STS gives for the token of a ServiceAccount. */
+export type AgencySession = {
+  readonly agencyUrn: string;
+  readonly providerUrn: string;
+  readonly sessionName: string;
+  readonly token: Redacted;
+};
+
+/** What an identity logs in with. */
+export type CceIdentity =
+  | { readonly kind: 'cluster' }
+  | { readonly kind: 'agency-session'; readonly session: AgencySession };
+
 /** Keys of Huawei Cloud. */
 export type CceCredential = SigningKey & {
-  /** Temporary keys come with one. */
+  /** Only temporary keys have one. */
   readonly securityToken?: Redacted;
   /** Milliseconds since the epoch. */
   readonly expiresAt?: number;
-  /** Whose they are, for messages: `the agency of this node`. No part of the keys. */
+  /**
+   * The owner of the keys, for messages: `the agency of this node`. Contains no part of the keys.
+   */
   readonly owner: string;
   /** See {@link digestOf}. */
   readonly digest: string;
 };
 
-/** Puts keys together. */
+/** Makes a credential of keys as a service or the operator gives them. */
 export function makeCredential(fields: {
   readonly accessKey: string;
   readonly secretKey: string;
@@ -34,7 +61,7 @@ export function makeCredential(fields: {
   };
 }
 
-/** What must not appear in a message. */
+/** The texts that must not appear in a message. */
 export function secretsOf({ accessKey, secretKey, securityToken }: CceCredential): string[] {
   return [
     accessKey,
@@ -43,13 +70,16 @@ export function secretsOf({ accessKey, secretKey, securityToken }: CceCredential
   ];
 }
 
-/** A time as Huawei Cloud writes it, `2026-11-22T03:00:00.121000Z`, with any number of fractional digits: milliseconds since the epoch. */
+/**
+ * A time as Huawei Cloud writes it, `2026-11-22T03:00:00.121000Z`, with any number of fractional
+ * digits. Parsed to milliseconds since the epoch.
+ */
 export const time = z
   .string()
   .transform((text) => Date.parse(text))
   .refine((at) => !Number.isNaN(at));
 
-/** `{credential}` as IAM and the metadata service answer it. */
+/** `{credential}` of the responses of IAM and of the metadata service. */
 export const temporaryKeys = z
   .object({
     credential: z.object({

@@ -68,7 +68,7 @@ describe('the agency of the node, by the metadata service', () => {
     await startFixture({ identity: 'agency' });
     fixture.metadata.hasAgency = false;
     expect(await read()).toMatch(
-      /^failed NOT_CONFIGURED: cce: secret db_login .*: this node has no agency to read secrets with; attach an agency to the ECS/,
+      /^failed NOT_CONFIGURED: cce: secret db_login .*: this node has no agency to read secrets with \(HTTP 401\); attach an agency to the ECS/,
     );
     expect(fixture.metadata.count()).toBe(2);
     fixture.metadata.hasAgency = true;

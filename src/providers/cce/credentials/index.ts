@@ -3,70 +3,84 @@ import type { SecretError } from '../../../core/errors.ts';
 import type { HttpClient } from '../../../http/client.ts';
 import { CredentialCache } from '../../shared/credentials/credential-cache.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
-import type { Api } from '../api.ts';
+import type { ApiCall } from '../call.ts';
 import type { CceConfig, RegionConfig } from '../config.ts';
-import { type CceCredential, makeCredential } from '../types.ts';
-import { type AgencySession, assumeAgency, createIdTokenSource, idTokenOwner } from './iam.ts';
-import { createMetadataSource, nodeOwner } from './metadata.ts';
+import {
+  type AgencySession,
+  type CceCredential,
+  type CceIdentity,
+  makeCredential,
+} from '../types.ts';
+import { assumeAgency } from './agency.ts';
+import { createIdTokenLogin, idTokenOwner } from './id-token.ts';
+import { MetadataService, nodeOwner } from './metadata.ts';
 
 /** The value of Huawei Cloud's SDKs. */
 const renewBeforeMs = 40 * 60_000;
 
-/**
- * The credentials of principals, cached by fingerprint.
- * All methods throw CREDENTIALS_REFUSED, CREDENTIALS_UNAVAILABLE or NOT_CONFIGURED.
- */
-export type Credentials = {
-  /** The owner of the cluster's identity, for messages. */
-  readonly clusterOwner: string;
-  forCluster(fingerprint: string, signal: AbortSignal): Promise<CceCredential>;
-  forPod(fingerprint: string, session: AgencySession, signal: AbortSignal): Promise<CceCredential>;
-  /** See {@link CredentialCache.invalidate}. */
-  invalidate(fingerprint: string, credential: CceCredential): boolean;
-};
-
-/** What {@link createCredentials} needs. */
-export type CredentialsDeps = {
+/** See {@link Credentials}. */
+export type CredentialsOptions = {
   readonly config: CceConfig;
   readonly region: RegionConfig;
-  readonly api: Api;
+  readonly call: ApiCall;
   readonly http: HttpClient;
   readonly retry: Retry;
   readonly credentialGate: CredentialGate;
+  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Gets the error of a login that failed while older keys still serve. */
   readonly onFailure: (error: SecretError) => void;
 };
 
-/** See {@link Credentials}. */
-export function createCredentials(deps: CredentialsDeps): Credentials {
-  const { region, api, credentialGate, now, onFailure } = deps;
-  const cache = new CredentialCache<CceCredential>({ now, renewBeforeMs, onFailure });
-  const cluster = createClusterSource(deps);
-  return {
-    clusterOwner: cluster.owner,
-    forCluster: (fingerprint, signal) => cache.get(fingerprint, signal, cluster.obtain),
-    forPod: (fingerprint, session, signal) =>
-      cache.get(fingerprint, signal, (loginSignal) =>
-        assumeAgency({ api, sts: region.sts, credentialGate }, session, loginSignal),
-      ),
-    invalidate: (fingerprint, credential) => cache.invalidate(fingerprint, credential),
-  };
+/** The credentials of principals, cached by fingerprint. */
+export class Credentials {
+  /** The owner of the cluster's identity, for messages. */
+  readonly clusterOwner: string;
+  readonly #logInAsCluster: Login;
+  readonly #logInAsAgency: (session: AgencySession, signal: AbortSignal) => Promise<CceCredential>;
+  readonly #cache: CredentialCache<CceCredential>;
+
+  constructor(options: CredentialsOptions) {
+    const { region, call, credentialGate, now, onFailure } = options;
+    const clusterLogin = createClusterLogin(options);
+    this.clusterOwner = clusterLogin.owner;
+    this.#logInAsCluster = clusterLogin.logIn;
+    this.#logInAsAgency = (session, signal) =>
+      assumeAgency({ call, sts: region.sts, credentialGate }, session, signal);
+    this.#cache = new CredentialCache({ now, renewBeforeMs, onFailure });
+  }
+
+  /**
+   * @param fingerprint of the principal
+   * @throws SecretError CREDENTIALS_REFUSED, CREDENTIALS_UNAVAILABLE, NOT_CONFIGURED
+   */
+  get(fingerprint: string, identity: CceIdentity, signal: AbortSignal): Promise<CceCredential> {
+    return this.#cache.get(fingerprint, signal, (loginSignal) =>
+      identity.kind === 'cluster'
+        ? this.#logInAsCluster(loginSignal)
+        : this.#logInAsAgency(identity.session, loginSignal),
+    );
+  }
+
+  /** See {@link CredentialCache.invalidate}. */
+  invalidate(fingerprint: string, credential: CceCredential): boolean {
+    return this.#cache.invalidate(fingerprint, credential);
+  }
 }
 
-type CredentialSource = {
-  readonly owner: string;
-  readonly obtain: (signal: AbortSignal) => Promise<CceCredential>;
-};
+type Login = (signal: AbortSignal) => Promise<CceCredential>;
 
-function createClusterSource({ config, region, ...deps }: CredentialsDeps): CredentialSource {
-  const { identity, metadata } = config;
+function createClusterLogin(options: CredentialsOptions): {
+  readonly owner: string;
+  readonly logIn: Login;
+} {
+  const { config, region, call, credentialGate, http, retry, now } = options;
+  const { identity, metadata: endpoint } = config;
   switch (identity.kind) {
-    case 'id-token':
-      return {
-        owner: idTokenOwner,
-        obtain: createIdTokenSource({ ...deps, ...identity, iam: region.iam }),
-      };
+    case 'id-token': {
+      const logIn = createIdTokenLogin({ ...identity, iam: region.iam, call, credentialGate });
+      return { owner: idTokenOwner, logIn };
+    }
     case 'keys': {
       const owner = 'the access key it is configured with';
       const { accessKey, secretKey, securityToken } = identity;
@@ -76,9 +90,11 @@ function createClusterSource({ config, region, ...deps }: CredentialsDeps): Cred
         securityToken: securityToken?.reveal(),
         owner,
       });
-      return { owner, obtain: () => Promise.resolve(credential) };
+      return { owner, logIn: () => Promise.resolve(credential) };
     }
-    case 'agency':
-      return { owner: nodeOwner, obtain: createMetadataSource({ ...deps, endpoint: metadata }) };
+    case 'agency': {
+      const metadataService = new MetadataService({ http, retry, endpoint, now });
+      return { owner: nodeOwner, logIn: (signal) => metadataService.getKeys(signal) };
+    }
   }
 }

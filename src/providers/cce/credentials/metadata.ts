@@ -1,92 +1,63 @@
-import { SecretError, toSecretError } from '../../../core/errors.ts';
 import type { Retry } from '../../../concurrency/retry.ts';
+import { SecretError, toSecretError } from '../../../core/errors.ts';
 import type { HttpClient, HttpResponse } from '../../../http/client.ts';
-import { readBody, retryAfterOf } from '../../../http/response.ts';
-import { makeCredential, temporaryKeys, type CceCredential } from '../types.ts';
+import { readBody } from '../../../http/response.ts';
+import { classify, isKnownError } from '../../shared/reads/store-errors.ts';
+import {
+  type MetadataResource,
+  metadataErrors,
+  metadataHint,
+  noAgencyErrors,
+  parseMetadataError,
+  transientMetadataErrors,
+} from '../errors.ts';
+import { type CceCredential, makeCredential, temporaryKeys } from '../types.ts';
 
 export const nodeOwner = 'the agency of this node';
 
 const tokenLifetimeSeconds = 21_600;
-/** How long before its end a token is replaced. */
+/** How long before its end the client replaces a token. */
 const tokenRenewBeforeMs = 60_000;
-/** How long requests go without a token if the service knows no tokens. */
+/** How long the client sends no token if the service has none to give. */
 const tokenlessRetryMs = 24 * 3_600_000;
 const timeoutMs = 3_000;
 
 type MetadataToken = { readonly text: string | undefined; readonly expiresAt: number };
 
-/** The keys of the agency that is attached to the node, from the metadata service of its ECS. */
-export function createMetadataSource(deps: {
+type MetadataRequest = {
+  readonly resource: MetadataResource;
+  readonly method: 'GET' | 'PUT';
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+};
+
+/** See {@link MetadataService}. */
+export type MetadataServiceOptions = {
   readonly http: HttpClient;
   readonly retry: Retry;
   readonly endpoint: URL;
+  /** Milliseconds since the epoch. */
   readonly now: () => number;
-}): (signal: AbortSignal) => Promise<CceCredential> {
-  const { http, retry, endpoint, now } = deps;
-  let cachedToken: MetadataToken | undefined;
+};
 
-  const request = (
-    method: string,
-    path: string,
-    headers: Record<string, string>,
-    signal: AbortSignal,
-  ): Promise<HttpResponse> =>
-    retry.run(
-      endpoint.host,
-      signal,
-      async () => {
-        const url = new URL(path, endpoint);
-        const response = await http.request({
-          method,
-          url,
-          headers,
-          signal,
-          timeoutMs,
-          direct: true,
-        });
-        // At the token path, 503 means that there are no tokens. At the path of the keys it is an
-        // outage.
-        if (response.status === 429 || (response.status >= 500 && method === 'GET'))
-          throw new SecretError(
-            'STORE_UNAVAILABLE',
-            `${url.host} answered HTTP ${response.status}`,
-            { retryAfterMs: retryAfterOf(response.headers, now()) },
-          );
-        return response;
-      },
-      (error) => error.code === 'STORE_UNAVAILABLE',
-    );
+/** The metadata service of an ECS. It gives the keys of the agency that is attached to the node. */
+export class MetadataService {
+  readonly #options: MetadataServiceOptions;
+  #token: MetadataToken | undefined;
 
-  const getToken = async (signal: AbortSignal): Promise<string | undefined> => {
-    if (cachedToken !== undefined && now() < cachedToken.expiresAt) return cachedToken.text;
-    const headers = { 'X-Metadata-Token-Ttl-Seconds': String(tokenLifetimeSeconds) };
-    const response = await request('PUT', '/meta-data/latest/api/token', headers, signal);
-    if ([404, 405, 503].includes(response.status)) {
-      cachedToken = { text: undefined, expiresAt: now() + tokenlessRetryMs };
-      return undefined;
-    }
-    const text = response.body.toString().trim();
-    if (response.status !== 200 || !/^[\x21-\x7e]+$/.test(text))
-      throw unavailableError(`gave no token (HTTP ${response.status})`);
-    cachedToken = { text, expiresAt: now() + tokenLifetimeSeconds * 1_000 - tokenRenewBeforeMs };
-    return text;
-  };
+  constructor(options: MetadataServiceOptions) {
+    this.#options = options;
+  }
 
-  const requestKeys = async (signal: AbortSignal): Promise<HttpResponse> => {
-    const text = await getToken(signal);
-    const headers = text === undefined ? {} : { 'X-Metadata-Token': text };
-    return request('GET', '/openstack/latest/securitykey', headers, signal);
-  };
-
-  return async (signal) => {
+  /** @throws SecretError NOT_CONFIGURED, CREDENTIALS_UNAVAILABLE; the signal's reason */
+  async getKeys(signal: AbortSignal): Promise<CceCredential> {
     try {
-      let response = await requestKeys(signal);
-      if (response.status === 401 && !isNoAgencyResponse(response)) {
-        cachedToken = undefined;
-        response = await requestKeys(signal);
+      let response = await this.#requestKeys(signal);
+      if (response.status === 401 && !isKnownError(noAgencyErrors, this.#parse(response, 'keys'))) {
+        this.#token = undefined;
+        response = await this.#requestKeys(signal);
       }
-      if (isNoAgencyResponse(response)) throw noAgencyError();
-      if (response.status !== 200) throw unavailableError(`gave no keys (HTTP ${response.status})`);
+      if (response.status !== 200) throw this.#errorOf(response, 'keys');
       return makeCredential({
         ...readBody(response, temporaryKeys, 'the metadata service'),
         owner: nodeOwner,
@@ -94,26 +65,69 @@ export function createMetadataSource(deps: {
     } catch (thrown) {
       signal.throwIfAborted();
       const error = toSecretError(thrown);
-      throw error.kind === 'outage' && error.code !== 'CREDENTIALS_UNAVAILABLE'
-        ? unavailableError(`cannot be used: ${error.message}`)
-        : error;
+      if (error.kind !== 'outage' || error.code === 'CREDENTIALS_UNAVAILABLE') throw error;
+      throw new SecretError(
+        'CREDENTIALS_UNAVAILABLE',
+        `the metadata service of this node cannot be used: ${error.message}`,
+        { hint: metadataHint },
+      );
     }
-  };
-}
+  }
 
-/** Huawei Cloud sends this with HTTP 401; a new token does not help. */
-function isNoAgencyResponse({ status, body }: HttpResponse): boolean {
-  return status >= 400 && body.includes('Please configure Cloud Service Agency first');
-}
+  async #requestKeys(signal: AbortSignal): Promise<HttpResponse> {
+    const text = await this.#getToken(signal);
+    const headers: Record<string, string> = text === undefined ? {} : { 'X-Metadata-Token': text };
+    const path = '/openstack/latest/securitykey';
+    return this.#request({ resource: 'keys', method: 'GET', path, headers }, signal);
+  }
 
-function noAgencyError(): SecretError {
-  return new SecretError('NOT_CONFIGURED', 'this node has no agency to read secrets with', {
-    hint: 'attach an agency to the ECS, or configure keys or an identity provider: see docs/providers/cce.md',
-  });
-}
+  /** Undefined if the service has no tokens. */
+  async #getToken(signal: AbortSignal): Promise<string | undefined> {
+    const { now } = this.#options;
+    if (this.#token !== undefined && now() < this.#token.expiresAt) return this.#token.text;
+    const headers = { 'X-Metadata-Token-Ttl-Seconds': String(tokenLifetimeSeconds) };
+    const path = '/meta-data/latest/api/token';
+    const response = await this.#request(
+      { resource: 'token', method: 'PUT', path, headers },
+      signal,
+    );
+    if ([404, 405, 503].includes(response.status)) {
+      this.#token = { text: undefined, expiresAt: now() + tokenlessRetryMs };
+      return undefined;
+    }
+    const text = response.body.toString().trim();
+    if (response.status !== 200 || !/^[\x21-\x7e]+$/.test(text))
+      throw this.#errorOf(response, 'token');
+    this.#token = { text, expiresAt: now() + tokenLifetimeSeconds * 1_000 - tokenRenewBeforeMs };
+    return text;
+  }
 
-function unavailableError(reason: string): SecretError {
-  return new SecretError('CREDENTIALS_UNAVAILABLE', `the metadata service of this node ${reason}`, {
-    hint: 'the pod needs the way to it (hostNetwork, or no policy in between); or configure keys or an identity provider',
-  });
+  #request(request: MetadataRequest, signal: AbortSignal): Promise<HttpResponse> {
+    const { http, retry, endpoint } = this.#options;
+    const { resource, method, path, headers } = request;
+    const url = new URL(path, endpoint);
+    const attempt = async (): Promise<HttpResponse> => {
+      const response = await http.request({
+        method,
+        url,
+        headers,
+        signal,
+        timeoutMs,
+        direct: true,
+      });
+      if (isKnownError(transientMetadataErrors, this.#parse(response, resource)))
+        throw this.#errorOf(response, resource);
+      return response;
+    };
+    return retry.run(endpoint.host, signal, attempt, ({ code }) => code === 'STORE_UNAVAILABLE');
+  }
+
+  #parse(response: HttpResponse, resource: MetadataResource) {
+    return parseMetadataError(response, resource, this.#options.now());
+  }
+
+  #errorOf(response: HttpResponse, resource: MetadataResource): SecretError {
+    const { host } = this.#options.endpoint;
+    return classify(metadataErrors, this.#parse(response, resource), { host }, []);
+  }
 }

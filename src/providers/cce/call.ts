@@ -10,14 +10,14 @@ import {
 import { sign } from './sign.ts';
 import { type CceCredential, secretsOf } from './types.ts';
 
-/** A call to a service of Huawei Cloud. */
-export type Call = {
+/** A request to a service of Huawei Cloud. */
+export type ApiRequest = {
   readonly method: 'GET' | 'POST';
   readonly url: URL;
   readonly headers?: Readonly<Record<string, string>>;
   /** Sent as JSON. */
   readonly body?: unknown;
-  /** Signs the call. Absent: the call is not signed. */
+  /** Signs the request. Absent: the request is not signed. */
   readonly credential?: CceCredential;
   readonly signal: AbortSignal;
   /** Awaited before each attempt: the rate limiter. */
@@ -25,35 +25,32 @@ export type Call = {
 };
 
 /** A success, or the error response of the service. */
-export type CallResult =
+export type ApiResult =
   | { readonly response: HttpResponse; readonly error?: undefined }
   | { readonly error: CceErrorResponse; readonly context: CceErrorContext };
 
-/** See {@link createApi}. */
-export type Api = {
-  /**
-   * Sends a call, and retries it after a transient error. No other layer retries.
-   * @throws SecretError STORE_UNAVAILABLE, STORE_TIMEOUT, STORE_THROTTLED, STORE_ANSWER_TOO_LARGE;
-   *   what `beforeAttempt` throws; the signal's reason
-   */
-  call(call: Call): Promise<CallResult>;
-};
+/**
+ * Sends a request, and retries it after a transient error. No other layer retries.
+ * @throws SecretError STORE_UNAVAILABLE, STORE_TIMEOUT, STORE_THROTTLED, STORE_ANSWER_TOO_LARGE;
+ *   what `beforeAttempt` throws; the signal's reason
+ */
+export type ApiCall = (request: ApiRequest) => Promise<ApiResult>;
 
-/** The signing client of Huawei Cloud's services. */
-export function createApi(deps: {
+/** Makes the signing client of Huawei Cloud's services. */
+export function createApiCall(deps: {
   readonly http: HttpClient;
   readonly retry: Retry;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-}): Api {
+}): ApiCall {
   const { http, retry, now } = deps;
 
-  const attempt = async (call: Call): Promise<CallResult> => {
-    await call.beforeAttempt?.();
-    const response = await http.request({ ...signedRequest(call, now()), signal: call.signal });
+  const attempt = async (request: ApiRequest): Promise<ApiResult> => {
+    const { credential, url, signal, beforeAttempt } = request;
+    await beforeAttempt?.();
+    const response = await http.request({ ...toHttpRequest(request, now()), signal });
     if (response.status < 300) return { response };
     const error = parseErrorResponse(response, now());
-    const { credential, url } = call;
     const context = { host: url.host, owner: credential?.owner ?? '' };
     const secrets = credential === undefined ? [] : secretsOf(credential);
     if (isKnownError(transientErrors, error))
@@ -61,10 +58,10 @@ export function createApi(deps: {
     return { error, context };
   };
 
-  return { call: (call) => retry.run(call.url.host, call.signal, () => attempt(call)) };
+  return (request) => retry.run(request.url.host, request.signal, () => attempt(request));
 }
 
-function signedRequest({ method, url, body, credential, headers }: Call, now: number) {
+function toHttpRequest({ method, url, body, credential, headers }: ApiRequest, now: number) {
   const text = body === undefined ? undefined : JSON.stringify(body);
   const request = {
     method,

@@ -1,21 +1,15 @@
 import * as z from 'zod';
-import type { RateLimiter } from '../../concurrency/rate-limiter.ts';
 import { SecretError } from '../../core/errors.ts';
-import type { FetchRequest, FetchResult, SecretValue } from '../../core/provider.ts';
+import type { SecretValue } from '../../core/provider.ts';
 import { encodeSegment } from '../../http/endpoint.ts';
 import type { HttpResponse } from '../../http/client.ts';
 import { readBody } from '../../http/response.ts';
-import type { CredentialGate } from '../shared/credentials/credential-gate.ts';
-import { createAuthenticatedCall } from '../shared/reads/authenticated-call.ts';
-import { toReadResult } from '../shared/reads/read-result.ts';
 import { classify } from '../shared/reads/store-errors.ts';
-import type { Api, CallResult } from './api.ts';
-import type { Credentials } from './credentials/index.ts';
+import type { ApiCall, ApiResult } from './call.ts';
 import { csmsErrors, isUndocumentedCsmsCode } from './errors.ts';
-import type { Projects } from './projects.ts';
 import { type CceCredential, secretsOf } from './types.ts';
 
-/** Which version of which secret, and with which credential. */
+/** A version of a secret, and the credential to read it with. */
 export type SecretVersionRequest = {
   /** Matches CSMS's pattern, and is neither `.` nor `..`. */
   readonly name: string;
@@ -49,15 +43,15 @@ const secretResponseSchema = z.object({ secret: z.object({ state: z.string() }) 
 
 /** The Cloud Secret Management Service of one region, API v1. */
 export function createCsmsClient({
-  api,
+  call,
   endpoint,
 }: {
-  readonly api: Api;
+  readonly call: ApiCall;
   readonly endpoint: URL;
 }): CsmsClient {
-  const get = (versionRequest: SecretVersionRequest, path: string): Promise<CallResult> => {
+  const get = (versionRequest: SecretVersionRequest, path: string): Promise<ApiResult> => {
     const { project, name, credential, signal, beforeAttempt } = versionRequest;
-    return api.call({
+    return call({
       method: 'GET',
       url: new URL(`/v1/${encodeSegment(project)}/secrets/${encodeSegment(name)}${path}`, endpoint),
       headers: { 'X-Project-Id': project },
@@ -67,11 +61,11 @@ export function createCsmsClient({
     });
   };
 
-  /** The state of the secret itself, such as `FROZEN`. Undefined if it cannot be read. */
+  /** Reads the state of the secret, such as `FROZEN`. Undefined if CSMS does not allow it. */
   const readState = async (versionRequest: SecretVersionRequest): Promise<string | undefined> => {
-    const { response } = { response: undefined, ...(await get(versionRequest, '')) };
-    if (response === undefined) return undefined;
-    const { state } = readBody(response, secretResponseSchema, 'CSMS').secret;
+    const result = await get(versionRequest, '');
+    if (result.error !== undefined) return undefined;
+    const { state } = readBody(result.response, secretResponseSchema, 'CSMS').secret;
     return /^[A-Z_]{1,40}$/.test(state) ? state : undefined;
   };
 
@@ -97,17 +91,16 @@ function notEnabled(state: string): typeof csmsErrors {
   return [{ match: () => true, code: 'OBJECT_DISABLED', message }];
 }
 
-/** The value of a response, after a check that it is the version that was requested. */
+/** Checks that the response has the requested version, and returns its value. */
 function parseVersion(
   response: HttpResponse,
   { name, version }: SecretVersionRequest,
 ): SecretValue {
   const versionBody = readBody(response, versionResponseSchema, 'CSMS').version;
   const { id, secret_name: secretName } = versionBody.version_metadata;
-  if (secretName !== name)
-    throw invalidResponseError('another secret than the one it was asked for');
+  if (secretName !== name) throw invalidResponseError('another secret than the requested one');
   if (version === 'latest' ? !/^v[0-9]{1,10}$/.test(id) : id !== version)
-    throw invalidResponseError('another version than the one it was asked for');
+    throw invalidResponseError('another version than the requested one');
   return {
     bytes: parseValue(versionBody),
     version: id,
@@ -136,43 +129,4 @@ function parseValue(versionBody: z.infer<typeof versionResponseSchema>['version'
 
 function invalidResponseError(description: string): SecretError {
   return new SecretError('STORE_ANSWER_INVALID', `CSMS answered with ${description}`);
-}
-
-/** See {@link createFetch}. */
-export type FetchDeps = {
-  readonly csms: CsmsClient;
-  readonly credentials: Pick<Credentials, 'invalidate'>;
-  readonly projects: Projects;
-  readonly credentialGate: CredentialGate;
-  readonly rateLimiter: RateLimiter;
-  /** For messages. */
-  readonly region: string;
-};
-
-type Request = FetchRequest<CceCredential>;
-
-/** Reads each secret by a call of its own (docs/adr/0011). */
-export function createFetch(deps: FetchDeps) {
-  const { csms, credentials, projects, credentialGate, rateLimiter, region } = deps;
-  const authenticatedCall = createAuthenticatedCall<CceCredential>({
-    gate: { credentialGate, digestOf: ({ digest }) => digest },
-    credentials,
-    rateLimiterOf: () => rateLimiter,
-  });
-
-  const readSecret = async (request: Request): Promise<FetchResult> => {
-    const { name, version = 'latest' } = request.grant.ref;
-    const value = await authenticatedCall(request, async ({ principal, ...context }) => {
-      const { credential, signal, beforeAttempt } = context;
-      const project = await projects.find(principal, credential, signal);
-      return csms.showVersion({ name, version, project, credential, signal, beforeAttempt });
-    });
-    return { kind: 'value', value };
-  };
-
-  return (requests: readonly Request[]): readonly Promise<FetchResult>[] =>
-    requests.map((request) => {
-      const { name, version = 'latest' } = request.grant.ref;
-      return toReadResult(readSecret(request), `cce: secret ${name} (${version}) in ${region}`);
-    });
 }
