@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { DeliveryHistory } from './keys.ts';
+import { DeliveryHistory } from './delivery-history.ts';
 
 test('a delivery is recorded by workload and key', () => {
   const history = new DeliveryHistory();

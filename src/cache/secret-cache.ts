@@ -4,10 +4,11 @@ import { SecretError, toSecretError } from '../core/errors.ts';
 import type { SecretRef } from '../core/plan.ts';
 import type { FetchRequest, Grant, Outcome, Provider, SecretValue } from '../core/provider.ts';
 import { type ApplyResult, createApplyResult } from './apply-result.ts';
+import { DeliveryHistory } from './delivery-history.ts';
 import { EntryCache } from './entries.ts';
 import { type FreshnessOptions, classifyFreshness, lastKnownGood } from './freshness.ts';
 import { InFlightReads, createBatcher } from './in-flight-reads.ts';
-import { DeliveryHistory, EntryKeys, isShareable } from './keys.ts';
+import { EntryKeys, isShareable } from './keys.ts';
 import { LeaseManager, type Presence } from './leases.ts';
 import type { CacheMetrics } from './metrics.ts';
 
@@ -39,7 +40,7 @@ type Attempt =
   | { readonly kind: 'value'; readonly value: SecretValue; readonly source: 'cache' | 'store' }
   | { readonly kind: 'absent' | 'failed'; readonly error: SecretError };
 
-/** A read can be unusable at most three times in a row, see {@link SecretCache}. */
+/** No sequence of events makes more than three reads in a row unusable for one grant. */
 const maxRounds = 4;
 
 /**
