@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import { SecretError, toSecretError } from '../core/errors.ts';
-import { CpuLimiter } from '../concurrency/cpu-limiter.ts';
+import { type CpuScheduler, inOneStep } from '../concurrency/cpu-scheduler.ts';
 import type { NamespaceLimiter } from '../concurrency/namespace-limiter.ts';
 import type { Plan, Problem } from '../core/plan.ts';
 import type { Workload } from '../core/workload.ts';
@@ -10,7 +10,7 @@ import type { SecretCache } from '../cache/secret-cache.ts';
 import type { AuditSubject, Audit } from './audit.ts';
 import type { MountMetrics } from './metrics.ts';
 import type { PlanCache } from './plan-cache.ts';
-import type { Render } from './render.ts';
+import type { RenderSteps } from './render.ts';
 import type { Staleness } from './staleness.ts';
 import type { MountRequest, Volume } from './types.ts';
 import type { VolumeHistory } from './volume-history.ts';
@@ -38,7 +38,8 @@ export type MountDeps = {
   readonly namespaceLimiter: NamespaceLimiter;
   readonly plans: PlanCache;
   readonly cache: SecretCache;
-  readonly render: Render;
+  readonly renderSteps: RenderSteps;
+  readonly cpuScheduler: CpuScheduler;
   readonly volumeHistory: VolumeHistory;
   readonly audit: Audit;
   readonly metrics: MountMetrics;
@@ -56,7 +57,8 @@ export function createMount(deps: MountDeps): Mount {
     namespaceLimiter,
     plans,
     cache,
-    render,
+    renderSteps,
+    cpuScheduler,
     volumeHistory,
     audit,
     metrics,
@@ -64,7 +66,6 @@ export function createMount(deps: MountDeps): Mount {
     log,
     now,
   } = deps;
-  const cpuLimiter = new CpuLimiter();
 
   return async (request, context) => {
     const arrivedAt = now();
@@ -82,13 +83,15 @@ export function createMount(deps: MountDeps): Mount {
           parameters,
           context,
           (problem) => warn(subject, problem),
-          (work) => cpuLimiter.run(workload.tenant, context, work),
+          (work) => cpuScheduler.run(workload.tenant, context, inOneStep(work)),
         );
         const grants = await authorize(provider, workload, plan, context, arrivedAt);
         volumeHistory.checkIdentity(workload, grants);
         const outcomes = await cache.read(provider, grants, context);
-        const volume = await cpuLimiter.run(workload.tenant, context, () =>
-          render(plan, outcomes, permission),
+        const volume = await cpuScheduler.run(
+          workload.tenant,
+          context,
+          renderSteps(plan, outcomes, permission),
         );
         cache.recordDelivery(grants, outcomes);
         volumeHistory.recordDelivery(workload, grants);

@@ -1,4 +1,5 @@
 import { createHash, createHmac } from 'node:crypto';
+import type { Steps } from '../concurrency/cpu-scheduler.ts';
 import { type FailureKind, SecretError, toSecretError } from '../core/errors.ts';
 import type { Encoding, FileRequest, FileSource, Plan, SecretRef, Selector } from '../core/plan.ts';
 import type { Outcome, SecretValue } from '../core/provider.ts';
@@ -115,6 +116,13 @@ function describe(selector: Selector): readonly [kind: string, text: string] {
  */
 export type Render = (plan: Plan, outcomes: readonly Outcome[], permission: number) => Volume;
 
+/**
+ * The same in steps. It yields after each file that it has to compute, so a mount whose files are
+ * cached never yields. While a large document is parsed it does not yield: many mounts that wait
+ * with one each would fill the heap.
+ */
+export type RenderSteps = (...args: Parameters<Render>) => Steps<Volume>;
+
 /** What {@link createRender} needs. */
 export type RenderOptions = {
   /** 32 bytes; see loadVersionKey. */
@@ -138,6 +146,21 @@ const worstFirst: readonly FailureKind[] = ['definite', 'request', 'internal', '
 
 /** @see Render */
 export function createRender(options: RenderOptions): Render {
+  const renderSteps = createRenderSteps(options);
+  return (...args) => {
+    const steps = renderSteps(...args);
+    for (;;) {
+      const result = steps.next();
+      if (result.done === true) return result.value;
+    }
+  };
+}
+
+/** In characters or bytes. */
+const largeDocument = 65_536;
+
+/** @see RenderSteps */
+export function createRenderSteps(options: RenderOptions): RenderSteps {
   const { versionKey, maxBytes = 4_194_304, openSecret = createOpenSecret() } = options;
   const renderedFiles = new RenderedFileCache();
   const byPlan = new WeakMap<Plan, readonly FilesOfRef[]>();
@@ -149,7 +172,7 @@ export function createRender(options: RenderOptions): Render {
     return files;
   }
 
-  return (plan, outcomes, permission) => {
+  return function* (plan, outcomes, permission) {
     if (plan.files.length === 0) throw noFilesError();
     const rendered: (RenderedFile | undefined)[] = Array.from(plan.files, () => undefined);
     const failures: SecretError[] = [];
@@ -168,6 +191,8 @@ export function createRender(options: RenderOptions): Render {
       // One secret at a time: at most one parsed document is in memory. In most mounts every file
       // is cached and no document is parsed.
       let extract: Extractor | undefined;
+      const isLarge = (value.document?.length ?? value.bytes.length) > largeDocument;
+      let isComputed = false;
       for (const { file, index } of files) {
         try {
           let result = renderedFiles.get(value, file);
@@ -175,6 +200,7 @@ export function createRender(options: RenderOptions): Render {
             extract ??= openSecret(served, value, time);
             result = renderFile(file, value, served, extract);
             renderedFiles.set(value, file, result);
+            isComputed = true;
           }
           rendered[index] = result;
           bytes += result.contents.length;
@@ -183,7 +209,13 @@ export function createRender(options: RenderOptions): Render {
           if (time.remainingMs <= 0) throw worst(failures);
         }
         if (bytes > maxBytes) throw tooLarge(plan, rendered, maxBytes);
+        if (isComputed && !isLarge) {
+          isComputed = false;
+          yield;
+        }
       }
+      extract = undefined;
+      if (isComputed) yield;
     }
     if (failures.length > 0) throw worst(failures);
     return toVolume(plan, rendered, permission);
