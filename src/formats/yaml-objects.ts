@@ -209,7 +209,7 @@ function readMap(map: YamlEntries, index: number, where: string, reader: Reader)
         const hint = nearest === undefined ? undefined : `did you mean ${nearest}?`;
         reader.warning(
           entry.at,
-          `${where} has a key that means nothing here: ${sanitizeExternalText(entry.key)}`,
+          `${where} has an unknown key: ${sanitizeExternalText(entry.key)}`,
           hint,
         );
       }

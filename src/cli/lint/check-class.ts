@@ -55,7 +55,10 @@ function unknownProvider(spc: SecretProviderClass, planners: readonly Planner[])
   ];
 }
 
-/** Warnings are errors here. A mount only logs them, because the vendors' providers ignore such mistakes. */
+/**
+ * Warnings are errors here. A mount only logs them, because the vendors' own providers ignore such
+ * mistakes.
+ */
 function toDiagnostic(spc: SecretProviderClass, problem: Problem): Diagnostic {
   const { exact, ...place } = spc.locationOf(problem.parameter, problem.line, problem.column);
   const locationText = exact
@@ -71,7 +74,9 @@ function toDiagnostic(spc: SecretProviderClass, problem: Problem): Diagnostic {
   };
 }
 
-/** If a file is missing, the driver does not create the Secret and logs an error every two seconds. */
+/**
+ * If a file is missing, the driver does not create the Secret, and it logs an error every two seconds.
+ */
 function checkSyncedFiles(spc: SecretProviderClass, plan: Plan): Diagnostic[] {
   const paths = plan.files.map(({ path }) => path);
   return spc.syncedFiles
