@@ -1,5 +1,5 @@
-// Renders the chart with deploy/values/*.yaml into deploy/manifests/. With --check it changes nothing
-// and fails if the files differ.
+// Renders the chart with deploy/values/*.yaml into deploy/manifests/. With --check it changes
+// nothing and fails if the files differ.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { parse } from 'node:path';

@@ -1,5 +1,5 @@
-// Writes the runc configuration that a kubelet would use for the DaemonSet's container: read-only root,
-// no capabilities, the container runtime's default seccomp profile, no new privileges, and the
+// Writes the runc configuration that a kubelet would use for the DaemonSet's container: read-only
+// root, no capabilities, the container runtime's default seccomp profile, no new privileges, and the
 // providers directory as the only writable directory.
 // Usage: runc-config.mjs OPTIONS-AS-JSON > config.json
 //   { rootfs, args, env, uid, writable: {inside: outside}, readable: {...}, userNamespace }

@@ -108,7 +108,9 @@ function checkModes(spc: SecretProviderClass, plan: Plan): Diagnostic[] {
         place: { file, line, column },
         severity: 'hint',
         class: spc.name,
-        message: `file "${sanitizeExternalText(path)}" has mode ${octal} and belongs to root: a container that does not run as root cannot read it`,
+        message:
+          `file "${sanitizeExternalText(path)}" has mode ${octal} and belongs to root: ` +
+          'a container that does not run as root cannot read it',
         remedy: 'fsGroup has no effect on this volume; use 0444 for such containers',
       };
     });
