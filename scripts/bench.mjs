@@ -1,4 +1,4 @@
-// Bundles the benchmark and the bare server it compares with, and runs it against dist/keyferry.js.
+// Bundles the benchmark and its reference server, and runs it against dist/keyferry.js.
 import { build } from 'esbuild';
 import { spawnSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';

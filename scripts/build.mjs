@@ -1,4 +1,4 @@
-// Bundles src/main.ts into dist/keyferry.js: one CommonJS file that needs nothing but Node beside it.
+// Bundles src/main.ts into dist/keyferry.js, one CommonJS file that needs only Node.
 import { build } from 'esbuild';
 import { chmod, readFile } from 'node:fs/promises';
 import { deferredPackages } from './deferred-packages.mjs';
@@ -17,7 +17,7 @@ const options = {
   mainFields: ['module', 'main'],
   logLevel: 'warning',
   plugins: [unusedParts],
-  // What the AWS SDK has to say of coming versions of itself, on Node 20, would stand among the lines of the log.
+  // On Node 20 the AWS SDK would print a warning about its next versions into the log.
   define: { 'process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED': '"true"' },
 };
 await build({

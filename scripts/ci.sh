@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What must hold before a change lands: types, style, one-way imports, no unused code, all tests, the bundle and the demo;
-# then the suites against real servers, as far as the time of the whole allows: 25 minutes.
-# The last line is the tests' count: "N passed, N failed".
+# Checks a change: types, style, one-way imports, unused code, all tests, the bundle and the demo. Then
+# it runs the suites against real servers, until the whole run has taken 25 minutes.
+# The last line is the number of tests: "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/.."
 failed=0
@@ -18,7 +18,7 @@ step make check
 make test 2>&1 | tested || failed=1
 step make demo
 
-# The bundle needs nothing but Node beside it.
+# The bundle needs only Node.
 smoke() {
   local alone
   alone=$(mktemp -d)
@@ -29,7 +29,7 @@ smoke() {
 }
 step smoke
 
-# Each builds its servers where they are not built yet, and says what it lacks.
+# Each suite builds its servers if they are not built yet, and reports what is missing.
 make e2e-packages || echo "skipped: the Debian packages could not be installed"
 for suite in test/e2e/*.test.ts; do
   left=$((24 * 60 - SECONDS))

@@ -3,11 +3,13 @@ import { appendFile } from 'node:fs/promises';
 import { brotliCompressSync, constants } from 'node:zlib';
 
 /**
- * Packages that the code asks for by `import('name')` alone, such as undici and the AWS SDK, go into the bundle compressed and are
- * unpacked and compiled when they are first asked for. What is not used is neither scanned at the start nor kept as source in memory.
- * The packages of one scope, which share most of their code, are packed together; each still runs only when it is asked for itself.
- * @param options of esbuild, for the packages
- * @param dependencies the names of all packages that the code may ask for
+ * An esbuild plugin for packages that the code loads only with `import('name')`, such as undici and
+ * the AWS SDK. They are compressed in the bundle, and are unpacked and compiled on first import. So
+ * unused packages are neither scanned at the start nor kept as source in memory. The packages of one
+ * scope share most of their code and are packed together. Each of them still runs only when it is
+ * imported.
+ * @param options esbuild options for the packages
+ * @param dependencies the names of all packages that the code may import
  */
 export function deferredPackages(options, dependencies) {
   return {

@@ -1,4 +1,5 @@
-// Renders deploy/values/*.yaml by the chart into deploy/manifests/. With --check it changes nothing and fails where they differ.
+// Renders the chart with deploy/values/*.yaml into deploy/manifests/. With --check it changes
+// nothing and fails if the files differ.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { parse } from 'node:path';
@@ -20,7 +21,7 @@ for (const file of readdirSync('deploy/values').sort()) {
   const rendered = execFileSync(helm, ['template', 'keyferry', 'charts/keyferry', ...args], {
     encoding: 'utf8',
   });
-  // Nothing here is Helm's any more.
+  // The manifests are applied by kubectl, so they must not have Helm's labels.
   const plain = rendered
     .replaceAll('app.kubernetes.io/managed-by: Helm', 'app.kubernetes.io/managed-by: kubectl')
     .replaceAll(/^ *helm\.sh\/chart: .*\n/gm, '')
@@ -30,7 +31,7 @@ for (const file of readdirSync('deploy/values').sort()) {
   if (!isCheck) writeFileSync(path, text);
   else if (readOld(path) !== text) {
     different += 1;
-    console.error(`${path} is not what the chart renders: run make manifests`);
+    console.error(`${path} differs from what the chart renders: run make manifests`);
   }
 }
 process.exitCode = different === 0 ? 0 : 1;

@@ -60,7 +60,7 @@ const { env, stdin, stdout } = process;
 const executable = { execPath: process.execPath, script: process.argv[1] ?? '' };
 const commonDeps = { env, stdin, stdout, stop: stop.signal };
 
-/** Every command. Its module is loaded on demand, so that `serve` needs less memory on every node. */
+/** Every command. Modules are loaded on demand, so that `serve` needs less memory on every node. */
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () =>
     (await import('./cli/serve.ts')).serveCommand({ ...commonDeps, version: KEYFERRY_VERSION }),

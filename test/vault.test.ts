@@ -197,7 +197,7 @@ describe('what users of the vendors’ providers met', () => {
     const warned = fixture.lines.filter((line) => line.includes('the class has a problem'));
     expect(warned.map((line) => (JSON.parse(line) as { problem: string }).problem)).toEqual([
       'the parameter vaultadress means nothing to vault',
-      'item 1 has a key that means nothing here: secretkey',
+      'item 1 has an unknown key: secretkey',
     ]);
   });
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes the two images that the Dockerfile begins with out of packages, where no registry of images can be reached:
-# localhost/keyferry-base (glibc, libstdc++) and localhost/keyferry-node (the same, Node, npm and a shell to build with), tagged with the platform.
+# Builds the two base images of the Dockerfile from Debian and npm packages, without an image registry:
+# localhost/keyferry-base (glibc, libstdc++) and localhost/keyferry-node (the same with Node, npm and a
+# shell for the build). Their tag is the platform.
 # Usage: base.sh amd64|arm64     Needs: root, buildah, apt, npm.
 set -euo pipefail
 arch=$1
@@ -11,7 +12,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 
-# A view of the archive of its own, so that the machine's own is left alone.
+# Its own package lists, so that those of the machine do not change.
 mkdir -p lists/partial debs base node
 chmod 755 . debs
 apt=(apt-get -qq -o APT::Architecture="$arch" -o APT::Architectures="$arch" -o Dir::State::Lists="$work/lists" -o Dir::State::status=/dev/null)
@@ -22,7 +23,7 @@ rm -rf base/usr/share/doc base/usr/share/lintian base/usr/share/gdb
 mkdir -p base/tmp base/etc
 echo 'root:x:0:0::/root:/sbin/nologin' >base/etc/passwd
 
-# Not installed: the packages' own scripts would choose this machine's platform.
+# Unpacked, not installed: the packages' install scripts would choose the platform of this machine.
 pack() { npm pack --silent "$1" >/dev/null && tar xzf ./*.tgz && rm ./*.tgz; }
 cp -a base/. node/
 mkdir -p node/usr/local/bin node/usr/local/lib/node_modules node/bin node/usr/bin node/root
@@ -36,7 +37,7 @@ rm -rf package
 pack "npm@$npm_version"
 mv package node/usr/local/lib/node_modules/npm
 ln -s ../lib/node_modules/npm/bin/npm-cli.js node/usr/local/bin/npm
-# Authorities of this machine, for the way to the registry of packages; Node has its own.
+# The CA certificates of this machine, for the package registry. Node has its own.
 install -D -m 644 /etc/ssl/certs/ca-certificates.crt node/etc/ssl/certs/ca-certificates.crt
 
 for name in base node; do

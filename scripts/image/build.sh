@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the image with buildah, podman or docker, the first that works here. Usage: build.sh NAME:TAG
-# NODE, BASE: what the Dockerfile begins with. NPMRC: a file, where packages come from a mirror.
+# Builds the image with buildah, podman or docker: the first that works. Usage: build.sh NAME:TAG
+# NODE, BASE: the base images. NPMRC: an .npmrc file, if packages come from a mirror.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 name=$1
@@ -12,9 +12,10 @@ args=(--build-arg "VERSION=$version" --build-arg "REVISION=$revision" --tag "$na
 [ -z "${NPMRC:-}" ] || args+=(--secret "id=npmrc,src=$NPMRC")
 for tool in buildah podman docker; do
   "$tool" info >/dev/null 2>&1 || continue
-  # Same inputs, same layers: no time of building is kept. BuildKit does that only on its way to a registry; see deploy/README.md.
+  # Reproducible: the same inputs give the same layers, without a build time. BuildKit does this only
+  # when it pushes to a registry; see deploy/README.md.
   case $tool in docker) docker build "${args[@]}" . ;; *) "$tool" build --timestamp 0 "${args[@]}" . ;; esac
-  # Each keeps its images to itself, so another one's push would not find it.
+  # Each tool has its own image store, so another tool cannot push the image.
   echo "built by $tool; to push it: $tool push $name"
   exit
 done

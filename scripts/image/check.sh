@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Proves the image where no registry of images can be reached: builds it twice from packages, and has runc run it as the kubelet would for the
-# DaemonSet. Says of each property whether it holds, and ends with the table for deploy/README.md. About five minutes, most of them downloads.
+# Checks the image without an image registry: builds it twice from packages, and runs it with runc as
+# the kubelet does for the DaemonSet. Prints the result of each check, then the table for
+# deploy/README.md. Takes about five minutes, mostly for downloads.
 # Needs: root on Debian, and its packages buildah, runc, qemu-user-static.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -8,7 +9,7 @@ here=scripts/image
 missing=()
 [ "$(id -u)" = 0 ] || missing+=(root)
 for tool in buildah runc qemu-aarch64-static dpkg-deb npm; do command -v "$tool" >/dev/null || missing+=("$tool"); done
-[ ${#missing[@]} = 0 ] || { echo "cannot prove the image here, there is no: ${missing[*]}" >&2; exit 1; }
+[ ${#missing[@]} = 0 ] || { echo "cannot check the image here; missing: ${missing[*]}" >&2; exit 1; }
 
 work=$(mktemp -d)
 state=$work/runc
@@ -20,17 +21,18 @@ finish() {
 }
 trap finish EXIT
 failed=0
-holds() { echo "proved: $1"; }
-fails() { echo "FAILED: $1" >&2; failed=1; }
-check() { local what=$1; shift; if "$@" >"$work/out" 2>&1; then holds "$what"; else fails "$what"; sed 's/^/        /' "$work/out" >&2; fi; }
-refused() { local what=$1 reason=$2; shift 2; if "$@" >"$work/out" 2>&1; then fails "$what"; elif grep -q "$reason" "$work/out"; then holds "$what: $(grep -m1 -o "[^\"]*$reason[^\"]*" "$work/out" | cut -c1-200)"; else fails "$what, for another reason"; cat "$work/out" >&2; fi; }
+pass() { echo "passed: $1"; }
+fail() { echo "FAILED: $1" >&2; failed=1; }
+check() { local what=$1; shift; if "$@" >"$work/out" 2>&1; then pass "$what"; else fail "$what"; sed 's/^/        /' "$work/out" >&2; fi; }
+check_denied() { local what=$1 reason=$2; shift 2; if "$@" >"$work/out" 2>&1; then fail "$what"; elif grep -q "$reason" "$work/out"; then pass "$what: $(grep -m1 -o "[^\"]*$reason[^\"]*" "$work/out" | cut -c1-200)"; else fail "$what, for another reason"; cat "$work/out" >&2; fi; }
 
-# --- the same Dockerfile, twice, over bases made of packages
+# --- the same Dockerfile, built twice on base images from packages
 { cat ~/.npmrc 2>/dev/null || true; echo cafile=/etc/ssl/certs/ca-certificates.crt; } >"$work/npmrc"
 mkdir "$work/context"
 cp -r Dockerfile .dockerignore LICENSE package.json package-lock.json proto scripts src "$work/context"
 build() {
-  # By the names of its bases, not by --platform: buildah of Debian 12 takes one stage's platform for the next one's.
+  # The base images set the platform. With --platform, buildah of Debian 12 uses the platform of one
+  # stage for the next one too.
   buildah build --quiet --isolation chroot --no-cache --pull=never --timestamp 0 --secret "id=npmrc,src=$work/npmrc" \
     --build-arg BUILDER=localhost/keyferry-node:amd64 \
     --build-arg "NODE=localhost/keyferry-node:$1" --build-arg "BASE=localhost/keyferry-base:$1" --tag "$2" "$work/context" >"$work/build.log" 2>&1 ||
@@ -49,7 +51,7 @@ mount_of localhost/keyferry:one amd64
 size=$(du -sm "$root" | cut -f1)
 check 'it has no shell and no package manager' bash -c "! find '$root' \\( -name sh -o -name bash -o -name dash -o -name busybox -o -name apt -o -name dpkg -o -name npm \\) -not -type d | grep ."
 
-# --- what a node has: the driver's directory, a store, a grant, a class
+# --- the files of a node: the driver's directory, a store, a grant, a class
 keyferry() { "$root/usr/bin/node" "$root/keyferry.js" "$@"; }
 mkdir -p "$work"/{providers,owned,local,grants,health-one,health-two,volume}
 chmod 755 "$work" "$work/providers"
@@ -67,7 +69,7 @@ spec:
 CLASS
 chmod -R a+rX "$work/local" "$work/grants"
 
-# container NAME UID PROVIDERS-DIR HEALTH-DIR MORE-OPTIONS: as the DaemonSet has it, with hostNetwork
+# container NAME UID PROVIDERS-DIR HEALTH-DIR MORE-OPTIONS: as in the DaemonSet, with hostNetwork
 port=$((20000 + RANDOM % 10000))
 container() {
   local name=$1 uid=$2 providers=$3 health=$4 more=${5:-'{}'} bundle=$work/bundle-$1
@@ -94,13 +96,13 @@ began=$(date +%s%3N)
 container one 0 "$work/providers" "$work/health-one"
 until_true grep -q '"msg":"serving"' "$work/bundle-one/log"
 start=$(($(date +%s%3N) - began))
-check 'root without capabilities: it is ready, by the probe of the chart' until_true ready one
-check 'root without capabilities: a driver mounts' mounts "$work/providers"
+check 'root without capabilities: it is ready for the probe of the chart' until_true ready one
+check 'root without capabilities: a driver can mount' mounts "$work/providers"
 pid=$(cat "$work/bundle-one/pid")
 check 'it has no capability, a seccomp filter, and no way to new privileges' bash -c "grep -qP 'CapEff:\t0+$' /proc/$pid/status && grep -qP 'CapBnd:\t0+$' /proc/$pid/status && grep -qP 'Seccomp:\t2' /proc/$pid/status && grep -qP 'NoNewPrivs:\t1' /proc/$pid/status"
 write() { inside one /usr/bin/node -e "require('fs').writeFileSync('$1', '')"; }
-for place in / /tmp /etc /etc/keyferry/grants /var/lib/keyferry; do refused "it cannot write to $place" EROFS write "$place/x"; done
-refused 'it cannot give a file to another user' EPERM inside one /usr/bin/node -e "require('fs').chownSync('/var/run/secrets-store-csi-providers', 1, 1)"
+for place in / /tmp /etc /etc/keyferry/grants /var/lib/keyferry; do check_denied "it cannot write to $place" EROFS write "$place/x"; done
+check_denied 'it cannot give a file to another user' EPERM inside one /usr/bin/node -e "require('fs').chownSync('/var/run/secrets-store-csi-providers', 1, 1)"
 rss=$(awk '/VmRSS/ {print int($2 / 1024)}' "/proc/$pid/status")
 
 # --- a rollout with hostNetwork: two pods, one port
@@ -118,26 +120,26 @@ check "hostNetwork: no mount was lost meanwhile ($(grep -c ok "$work/mounts") mo
 check 'hostNetwork: the new pod has the port now' until_true bash -c "exec 3<>/dev/tcp/127.0.0.1/$port"
 end two
 
-# --- as nobody in particular
-refused 'another user cannot listen in a directory of root' EACCES bash -c "$(declare -f container inside); containers=(); $(declare -p work state root here port); container other 65532 '$work/providers' '$work/health-other'; sleep 2; cat '$work/bundle-other/log'; false"
+# --- as another user
+check_denied 'another user cannot listen in a directory of root' EACCES bash -c "$(declare -f container inside); containers=(); $(declare -p work state root here port); container other 65532 '$work/providers' '$work/health-other'; sleep 2; cat '$work/bundle-other/log'; false"
 end other 2>/dev/null || true
 cp -r "$work/local" "$work/local-owned" && chown -R 65532 "$work/local-owned"
 container owner 65532 "$work/owned" "$work/health-owner" "{\"readable\": {\"/var/lib/keyferry\": \"$work/local-owned\", \"/etc/keyferry/grants\": \"$work/grants\"}}"
 check 'uid 65532 in a directory of its own: it is ready' until_true ready owner
-check 'uid 65532 in a directory of its own: a driver mounts' mounts "$work/owned"
+check 'uid 65532 in a directory of its own: a driver can mount' mounts "$work/owned"
 end owner
 container mapped 0 "$work/providers" "$work/health-mapped" '{"userNamespace": true}' >"$work/out" 2>&1 || true
 sleep 1
-echo "not proved: a user namespace (hostUsers: false). runc here: $(cat "$work/out" "$work/bundle-mapped/log" | tail -n 1 | grep -o '[a-z ]*permission denied\|[^:]*$' | tail -n 1)"
+echo "not checked: a user namespace (hostUsers: false). runc here: $(cat "$work/out" "$work/bundle-mapped/log" | tail -n 1 | grep -o '[a-z ]*permission denied\|[^:]*$' | tail -n 1)"
 end mapped 2>/dev/null || true
 
-# --- arm64: built, and run by an emulator
+# --- arm64: built, and run in an emulator
 build arm64 localhost/keyferry:arm64
 mount_of localhost/keyferry:arm64 arm64
 arm() { qemu-aarch64-static -L "$root" "$root/usr/bin/node" "$root/keyferry.js" "$@"; }
-check "arm64: it is for arm64, and answers its version by qemu-user" bash -c "file() { od -An -tx2 -j18 -N2 \"\$1\"; }; [ \"\$(file '$root/usr/bin/node')\" = ' 00b7' ] && qemu-aarch64-static -L '$root' '$root/usr/bin/node' '$root/keyferry.js' --version"
-check 'arm64: it does a mount by qemu-user' arm mount -f "$work/class.yaml" --local-store "$work/local/store.age" --local-key "$work/local/store.key" --shared-identity-grants "$work/grants/grants.yaml"
-echo 'not proved: a kernel for arm64, a registry, a kubelet'
+check "arm64: it is for arm64, and prints its version in qemu-user" bash -c "file() { od -An -tx2 -j18 -N2 \"\$1\"; }; [ \"\$(file '$root/usr/bin/node')\" = ' 00b7' ] && qemu-aarch64-static -L '$root' '$root/usr/bin/node' '$root/keyferry.js' --version"
+check 'arm64: it mounts in qemu-user' arm mount -f "$work/class.yaml" --local-store "$work/local/store.age" --local-key "$work/local/store.key" --shared-identity-grants "$work/grants/grants.yaml"
+echo 'not checked: a kernel for arm64, a registry, a kubelet'
 
-printf '\n| | |\n|---|---|\n| size, unpacked | %s MiB |\n| size, packed | %s MiB |\n| container made to serving | %s ms |\n| resident memory, just started | %s MiB |\n' "$size" "$packed" "$start" "$rss"
+printf '\n| | |\n|---|---|\n| size, unpacked | %s MiB |\n| size, packed | %s MiB |\n| container start to serving | %s ms |\n| resident memory, just started | %s MiB |\n' "$size" "$packed" "$start" "$rss"
 exit $failed

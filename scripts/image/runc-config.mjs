@@ -1,6 +1,8 @@
-// Writes what a kubelet would have runc do for the DaemonSet's container: read-only root, no capabilities, the container runtime's default
-// seccomp profile, no new privileges, and the providers directory as the only place to write.
-// Usage: runc-config.mjs OPTIONS-AS-JSON > config.json     { rootfs, args, env, uid, writable: {inside: outside}, readable: {...}, userNamespace }
+// Writes the runc configuration that a kubelet would use for the DaemonSet's container: read-only
+// root, no capabilities, the container runtime's default seccomp profile, no new privileges, and the
+// providers directory as the only writable directory.
+// Usage: runc-config.mjs OPTIONS-AS-JSON > config.json
+//   { rootfs, args, env, uid, writable: {inside: outside}, readable: {...}, userNamespace }
 import { readFileSync } from 'node:fs';
 
 const options = JSON.parse(process.argv[2]);
@@ -17,7 +19,7 @@ const profile = JSON.parse(readFileSync('/usr/share/containers/seccomp.json', 'u
 const architecture = { x64: 'SCMP_ARCH_X86_64', arm64: 'SCMP_ARCH_AARCH64' }[process.arch];
 const arch = { x64: 'amd64', arm64: 'arm64' }[process.arch];
 
-/** The profile's rules for a container of this architecture without any capability. */
+/** The profile's rules for this architecture and a container without capabilities. */
 const syscalls = profile.syscalls
   .filter(({ includes = {}, excludes = {} }) => {
     const isHere = includes.arches === undefined || includes.arches.includes(arch);
@@ -71,7 +73,7 @@ process.stdout.write(
       tmpfs('/sys'),
     ],
     linux: {
-      // No network namespace: as with hostNetwork, and so that two containers share a port.
+      // No network namespace, as with hostNetwork: two containers share a port.
       namespaces: [
         ...['pid', 'ipc', 'uts', 'mount'].map((type) => ({ type })),
         ...(userNamespace ? [{ type: 'user' }] : []),

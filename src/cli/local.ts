@@ -69,9 +69,10 @@ export function localCommand({
       const { recipient, keyMade } = await writer().init();
       const { storeFile, keyFile } = storeFiles();
       printLine(`store  ${storeFile}`);
-      printLine(
-        `key    ${keyFile} (${keyMade ? 'new; without it the store cannot be read: keep a copy elsewhere' : 'unchanged'})`,
-      );
+      const keyNote = keyMade
+        ? 'new; without it the store cannot be read: keep a copy elsewhere'
+        : 'unchanged';
+      printLine(`key    ${keyFile} (${keyNote})`);
       printLine(`public ${recipient}`);
     });
 
@@ -82,7 +83,8 @@ export function localCommand({
     .option('--trim-newline', 'remove one line break at the end of the value')
     .addHelpText(
       'after',
-      '\nA value is never an argument, because other users can see arguments in the process list.\n  printf %s "$PASSWORD" | keyferry local set eu/prod/db',
+      '\nA value is never an argument, because other users can see arguments in the process list.\n' +
+        '  printf %s "$PASSWORD" | keyferry local set eu/prod/db',
     )
     .action(
       async (

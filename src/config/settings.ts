@@ -10,7 +10,10 @@ const sizes: Readonly<Record<string, number>> = {
   GiB: 1024 ** 3,
 };
 
-/** Milliseconds of `500ms`, `30s`, `2m`, `1h` or `0`. @throws SecretError NOT_CONFIGURED naming `setting` */
+/**
+ * Milliseconds of `500ms`, `30s`, `2m`, `1h` or `0`.
+ * @throws SecretError NOT_CONFIGURED naming `setting`
+ */
 export function parseDuration(text: string, setting: string): number {
   if (text === '0') return 0;
   return (
@@ -19,7 +22,10 @@ export function parseDuration(text: string, setting: string): number {
   );
 }
 
-/** Bytes of `1048576`, `512KiB`, `32MiB` or `1GiB`. @throws SecretError NOT_CONFIGURED naming `setting` */
+/**
+ * Bytes of `1048576`, `512KiB`, `32MiB` or `1GiB`.
+ * @throws SecretError NOT_CONFIGURED naming `setting`
+ */
 export function parseBytes(text: string, setting: string): number {
   return (
     quantity(text, sizes) ??

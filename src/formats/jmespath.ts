@@ -89,7 +89,8 @@ function checkNode(node: Node, isArgument: boolean): string | undefined {
   const { type, name = '', value, children = [] } = node;
   if (type === 'Function' && !functions.includes(name)) {
     const nearest = nearestName(name, functions);
-    return `calls ${sanitizeExternalText(name)}(), which JMESPath does not have${nearest === undefined ? '' : `; did you mean ${nearest}()?`}`;
+    const advice = nearest === undefined ? '' : `; did you mean ${nearest}()?`;
+    return `calls ${sanitizeExternalText(name)}(), which JMESPath does not have${advice}`;
   }
   if (type === 'ExpressionReference' && !isArgument)
     return 'has a "&" that is not an argument of a function';

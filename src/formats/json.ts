@@ -77,7 +77,7 @@ function parseNumber(characters: string): number | ExactNumber {
   return String(number) === characters ? number : new ExactNumber(characters);
 }
 
-/** The only method that the library `jmespath` calls on an object, always with one of its own keys. */
+/** The only method that `jmespath` calls on an object, always with one of its own keys. */
 const bareObject = Object.freeze(
   Object.create(null, { hasOwnProperty: { value: () => true } }) as Record<string, never>,
 );

@@ -10,7 +10,7 @@ test.each([
   ['objetVersion', 'objectVersion'],
   ['jmespaths', 'jmesPath'],
   ['pth', 'path'],
-])('corrects %s to %s', (typed, meant) => expect(nearestName(typed, known)).toBe(meant));
+])('corrects %s to %s', (typed, expected) => expect(nearestName(typed, known)).toBe(expected));
 
 test.each(['backupArn', 'x', '', 'env_auth_mode', 'é'.repeat(100_000)])(
   'finds no near name for %#',

@@ -225,7 +225,7 @@ describe('keys in any letter case', () => {
   });
   test('are duplicates of each other', () =>
     expect(problemLines('- objectName: a\n  ObjectName: b', undefined, options)).toEqual([
-      '2:3 the key ObjectName stands twice, first in line 1',
+      '2:3 the key ObjectName occurs twice, first in line 1',
     ]));
   test('are exact inside JSON', () =>
     expect(readOne('- args: {a: 1, A: 2}', options).json('args')).toBe('{"A":2,"a":1}'));
@@ -246,10 +246,10 @@ describe('merge keys', () => {
   test('a quoted << is an ordinary key', () =>
     expect(readOne('- "<<": x').scalar('<<')?.text).toBe('x'));
   test('accept only maps', () =>
-    expect(problemLines('- <<: x\n  a: b')).toEqual(['1:7 a merge key (<<) takes maps only']));
+    expect(problemLines('- <<: x\n  a: b')).toEqual(['1:7 a merge key (<<) accepts only maps']));
   test('are accepted once', () =>
     expect(problemLines('- <<: {a: 1}\n  <<: {b: 1}')).toEqual([
-      '2:3 the key << stands twice, first in line 1',
+      '2:3 the key << occurs twice, first in line 1',
     ]));
 });
 
@@ -303,8 +303,8 @@ describe('problems are reported with their position', () => {
     ['- a: 1\n-\n- b: 2', '2:2 item 2 is empty'],
     ['- a: 1\n- null', '2:3 item 2 is empty'],
     ['- a: 1\n- b', '2:3 item 2 is not a map'],
-    ['- a: 1\n  b: 2\n  a: 3', '3:3 the key a stands twice, first in line 1'],
-    ['- a: {x: 1, x: 2}', '1:13 the key x stands twice, first in line 1'],
+    ['- a: 1\n  b: 2\n  a: 3', '3:3 the key a occurs twice, first in line 1'],
+    ['- a: {x: 1, x: 2}', '1:13 the key x occurs twice, first in line 1'],
     ['- [k]: 1', '1:3 a key must be plain text'],
     ['- a: 1\n---\n- b: 2', '2:1 a second YAML document begins'],
     ['- a: *b', '1:6 the alias b has no anchor before it'],
@@ -345,7 +345,7 @@ describe('problems are reported with their position', () => {
         parameter: 'objects',
         line: 1,
         column: 3,
-        message: 'item 1 has a key that means nothing here: objectNmae',
+        message: 'item 1 has an unknown key: objectNmae',
         hint: 'did you mean objectName?',
       },
       {
@@ -354,7 +354,7 @@ describe('problems are reported with their position', () => {
         parameter: 'objects',
         line: 2,
         column: 3,
-        message: 'item 1 has a key that means nothing here: backupArn',
+        message: 'item 1 has an unknown key: backupArn',
       },
     ]);
   });
@@ -417,7 +417,7 @@ describe('limits', () => {
   });
   test('1 MiB by aliases', () =>
     expect(problemLines(`- &a {x: ${'y'.repeat(20_000)}}\n${'- *a\n'.repeat(60)}`)).toEqual([
-      '54:3 the aliases stand for more than 1 MiB',
+      '54:3 the aliases expand to more than 1 MiB',
     ]));
   test('500 items, or the caller’s maximum', () => {
     expect(read('- a: 1\n'.repeat(500)).problems).toEqual([]);

@@ -24,35 +24,6 @@ export type YamlScalar = Position & {
   readonly quoted: boolean;
 };
 
-/**
- * One map of a list. The methods return `undefined` for a missing key. They report a value of the
- * wrong type and return `undefined` for it.
- */
-export type YamlMap = {
-  /** Where the map begins. */
-  readonly position: Position;
-  /** Its index in its list, from 1. */
-  readonly index: number;
-  /** Its name in messages: `item 2`, `item 2, jmesPath item 1`. */
-  readonly where: string;
-  /** Whether the key exists, with any value. */
-  has(key: string): boolean;
-  scalar(key: string): YamlScalar | undefined;
-  /** A map within the map; `undefined` for null. */
-  map(key: string): YamlMap | undefined;
-  /** The maps of a list; `undefined` for null. Items that are not maps are reported and left out. */
-  list(key: string): readonly YamlMap[] | undefined;
-  /** `true` or `false`, in any letter case, quoted or not; `undefined` for null. */
-  boolean(key: string): boolean | undefined;
-  /**
-   * Canonical JSON text: compact, keys sorted, numbers as written. A scalar must itself be JSON
-   * text. A map or list is converted from YAML. `undefined` for null.
-   */
-  json(key: string): string | undefined;
-  /** Reports a warning for each key that is not in `known`, with the nearest known key. */
-  warnUnknown(known: readonly string[]): void;
-};
-
 /** Options of {@link readYamlList}. */
 export type YamlListOptions = {
   /** The parameter that holds the text. */
@@ -135,7 +106,7 @@ function readMaps({ items, at }: YamlItems, prefix: string, reader: Reader): rea
     );
   return items.slice(0, reader.maxItems).flatMap((item, position) => {
     const where = `${prefix}item ${position + 1}`;
-    if (item.kind === 'map') return [readMap(item, position + 1, where, reader)];
+    if (item.kind === 'map') return [new YamlMap(item, position + 1, where, reader)];
     const empty = item.kind === 'scalar' && isYamlNull(item);
     reader.error(
       item.at,
@@ -146,75 +117,108 @@ function readMaps({ items, at }: YamlItems, prefix: string, reader: Reader): rea
   });
 }
 
-function readMap(map: YamlEntries, index: number, where: string, reader: Reader): YamlMap {
-  const entries = foldKeys(map, reader);
-  const find = (key: string): YamlEntry | undefined => entries.get(reader.fold(key));
-  const reportType = ({ at }: YamlEntry, key: string, expected: string): undefined => {
-    reader.error(at, `${key} of ${where} must be ${expected}`);
-  };
-  const findNonNull = (key: string): YamlEntry | undefined => {
-    const entry = find(key);
+/**
+ * One map of a list. The methods return `undefined` for a missing key. They report a value of the
+ * wrong type and return `undefined` for it.
+ */
+export class YamlMap {
+  /** Where the map begins. */
+  readonly position: Position;
+  /** Its index in its list, from 1. */
+  readonly index: number;
+  /** Its name in messages: `item 2`, `item 2, jmesPath item 1`. */
+  readonly where: string;
+  readonly #entries: ReadonlyMap<string, YamlEntry>;
+  readonly #reader: Reader;
+
+  constructor(map: YamlEntries, index: number, where: string, reader: Reader) {
+    this.position = map.at;
+    this.index = index;
+    this.where = where;
+    this.#entries = foldKeys(map, reader);
+    this.#reader = reader;
+  }
+
+  /** Whether the key exists, with any value. */
+  has(key: string): boolean {
+    return this.#find(key) !== undefined;
+  }
+
+  scalar(key: string): YamlScalar | undefined {
+    const entry = this.#find(key);
+    if (entry === undefined) return undefined;
+    const { value } = entry;
+    if (value.kind !== 'scalar') return this.#reportType(entry, key, 'a single value');
+    return { text: isYamlNull(value) ? '' : value.text, quoted: value.quoted, ...value.at };
+  }
+
+  /** A map within the map; `undefined` for null. */
+  map(key: string): YamlMap | undefined {
+    const entry = this.#findNonNull(key);
+    if (entry === undefined) return undefined;
+    if (entry.value.kind !== 'map') return this.#reportType(entry, key, 'a map');
+    return new YamlMap(entry.value, this.index, `${this.where}, ${key}`, this.#reader);
+  }
+
+  /** The maps of a list; `undefined` for null. Items that are not maps are reported and left out. */
+  list(key: string): readonly YamlMap[] | undefined {
+    const entry = this.#findNonNull(key);
+    if (entry === undefined) return undefined;
+    if (entry.value.kind !== 'list') return this.#reportType(entry, key, 'a list');
+    return readMaps(entry.value, `${this.where}, ${key} `, this.#reader);
+  }
+
+  /** `true` or `false`, in any letter case, quoted or not; `undefined` for null. */
+  boolean(key: string): boolean | undefined {
+    const entry = this.#findNonNull(key);
+    if (entry === undefined) return undefined;
+    const text = entry.value.kind === 'scalar' ? entry.value.text.toLowerCase() : '';
+    if (text === 'true' || text === 'false') return text === 'true';
+    return this.#reportType(entry, key, 'true or false');
+  }
+
+  /**
+   * Canonical JSON text: compact, keys sorted, numbers as written. A scalar must itself be JSON
+   * text. A map or list is converted from YAML. `undefined` for null.
+   */
+  json(key: string): string | undefined {
+    const entry = this.#findNonNull(key);
+    if (entry === undefined) return undefined;
+    if (entry.value.kind !== 'scalar')
+      return toJsonText(yamlToJson(entry.value, this.#reader.error), { sorted: true });
+    try {
+      return toJsonText(parseJsonText(entry.value.text), { sorted: true });
+    } catch {
+      return this.#reportType(entry, key, 'a map or JSON text');
+    }
+  }
+
+  /** Reports a warning for each key that is not in `known`, with the nearest known key. */
+  warnUnknown(known: readonly string[]): void {
+    const folded = new Set(known.map(this.#reader.fold));
+    for (const [key, entry] of this.#entries) {
+      if (folded.has(key)) continue;
+      const nearest = nearestName(entry.key, known);
+      this.#reader.warning(
+        entry.at,
+        `${this.where} has an unknown key: ${sanitizeExternalText(entry.key)}`,
+        nearest === undefined ? undefined : `did you mean ${nearest}?`,
+      );
+    }
+  }
+
+  #find(key: string): YamlEntry | undefined {
+    return this.#entries.get(this.#reader.fold(key));
+  }
+
+  #findNonNull(key: string): YamlEntry | undefined {
+    const entry = this.#find(key);
     return entry?.value.kind === 'scalar' && isYamlNull(entry.value) ? undefined : entry;
-  };
-  return {
-    position: map.at,
-    index,
-    where,
-    has: (key) => find(key) !== undefined,
-    scalar(key) {
-      const entry = find(key);
-      if (entry === undefined) return undefined;
-      const { value } = entry;
-      if (value.kind !== 'scalar') return reportType(entry, key, 'a single value');
-      return { text: isYamlNull(value) ? '' : value.text, quoted: value.quoted, ...value.at };
-    },
-    map(key) {
-      const entry = findNonNull(key);
-      if (entry === undefined) return undefined;
-      if (entry.value.kind !== 'map') return reportType(entry, key, 'a map');
-      return readMap(entry.value, index, `${where}, ${key}`, reader);
-    },
-    list(key) {
-      const entry = findNonNull(key);
-      if (entry === undefined) return undefined;
-      if (entry.value.kind !== 'list') return reportType(entry, key, 'a list');
-      return readMaps(entry.value, `${where}, ${key} `, reader);
-    },
-    boolean(key) {
-      const entry = findNonNull(key);
-      if (entry === undefined) return undefined;
-      const text = entry.value.kind === 'scalar' ? entry.value.text.toLowerCase() : '';
-      return text === 'true'
-        ? true
-        : text === 'false'
-          ? false
-          : reportType(entry, key, 'true or false');
-    },
-    json(key) {
-      const entry = findNonNull(key);
-      if (entry === undefined) return undefined;
-      if (entry.value.kind !== 'scalar')
-        return toJsonText(yamlToJson(entry.value, reader.error), { sorted: true });
-      try {
-        return toJsonText(parseJsonText(entry.value.text), { sorted: true });
-      } catch {
-        return reportType(entry, key, 'a map or JSON text');
-      }
-    },
-    warnUnknown(known) {
-      const folded = new Set(known.map(reader.fold));
-      for (const [key, entry] of entries) {
-        if (folded.has(key)) continue;
-        const nearest = nearestName(entry.key, known);
-        const hint = nearest === undefined ? undefined : `did you mean ${nearest}?`;
-        reader.warning(
-          entry.at,
-          `${where} has a key that means nothing here: ${sanitizeExternalText(entry.key)}`,
-          hint,
-        );
-      }
-    },
-  };
+  }
+
+  #reportType({ at }: YamlEntry, key: string, expected: string): undefined {
+    this.#reader.error(at, `${key} of ${this.where} must be ${expected}`);
+  }
 }
 
 function foldKeys(map: YamlEntries, { fold, error }: Reader): ReadonlyMap<string, YamlEntry> {

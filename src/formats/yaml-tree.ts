@@ -4,7 +4,7 @@ import { sanitizeExternalText } from '../core/safe-text.ts';
 /** Both counted from 1; columns in UTF-16 code units. */
 export type Position = { readonly line: number; readonly column: number };
 
-/** A node of a document. Aliases and merge keys are resolved. Aliased nodes are shared, not copied. */
+/** A node of a document, with aliases and merge keys resolved. Aliased nodes are shared. */
 export type YamlNode = YamlText | YamlEntries | YamlItems;
 
 /** A scalar. */
@@ -205,7 +205,7 @@ export class YamlConverter {
     const maps = node.kind === 'list' ? node.items : [node];
     return maps.flatMap((map) => {
       if (map.kind === 'map') return map.entries.map((entry) => ({ ...entry, merged: true }));
-      this.#report('BAD_MERGE', map.at, 'a merge key (<<) takes maps only');
+      this.#report('BAD_MERGE', map.at, 'a merge key (<<) accepts only maps');
       return [];
     });
   }
@@ -222,7 +222,7 @@ export class YamlConverter {
     if (this.#expansions > maxAliases)
       return this.#reject(at, `more than ${maxAliases} aliases to follow`);
     if (this.#expandedSize > maxExpandedSize)
-      return this.#reject(at, 'the aliases stand for more than 1 MiB');
+      return this.#reject(at, 'the aliases expand to more than 1 MiB');
     if (depth - 1 + target.height > maxDepth)
       return this.#reject(at, `nested more than ${maxDepth} deep`);
     return { ...target, expansions: target.expansions + 1 };
@@ -262,9 +262,9 @@ function emptyText(at: Position): YamlText {
   return { kind: 'scalar', text: '', quoted: false, block: false, at, ...cost };
 }
 
-/** The message about a key that stands twice in a map. */
+/** The message about a duplicate key in a map. */
 export function duplicateKeyMessage(key: string, first: Position): string {
-  return `the key ${sanitizeExternalText(key)} stands twice, first in line ${first.line}`;
+  return `the key ${sanitizeExternalText(key)} occurs twice, first in line ${first.line}`;
 }
 
 function measure(

@@ -40,7 +40,7 @@ export function readYamlDocument(text: string, { mergeKeys = true } = {}): YamlD
 
 /**
  * Reads a text of any number of YAML documents, such as a file of manifests. Never throws. The other
- * documents are still read after a malformed one. A key that stands twice is a syntax error.
+ * documents are still read after a malformed one. A duplicate key is a syntax error.
  */
 export function readYamlDocuments(text: string): readonly YamlDocument[] {
   return readDocuments(text, { ...manifestLimits, mergeKeys: true, isSingle: false });

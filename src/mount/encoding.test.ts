@@ -14,7 +14,7 @@ describe('base64', () => {
     [' aGVsbG8 = \t', 'hello'],
     ['/+8=', '\xff\xef'],
     ['', ''],
-  ])('%j', (stored, meant) => expect(text(stored, 'base64')).toBe(meant));
+  ])('%j', (stored, expected) => expect(text(stored, 'base64')).toBe(expected));
   test.each([
     'aGVsbG8',
     'aGVsbG8==',
@@ -25,7 +25,7 @@ describe('base64', () => {
     '=',
     'aGVs\u00a0bG8=',
     'ａＧＶｓ',
-  ])('%j is none', (stored) => expect(text(stored, 'base64')).toBeUndefined());
+  ])('%j is rejected', (stored) => expect(text(stored, 'base64')).toBeUndefined());
 });
 
 describe('hex', () => {
@@ -33,13 +33,13 @@ describe('hex', () => {
     ['68656c6C6F', 'hello'],
     ['68 65\n6c 6c 6f\n', 'hello'],
     ['', ''],
-  ])('%j', (stored, meant) => expect(text(stored, 'hex')).toBe(meant));
-  test.each(['686', 'zz', '68656c6c6', '0x68', '68:65'])('%j is none', (stored) =>
+  ])('%j', (stored, expected) => expect(text(stored, 'hex')).toBe(expected));
+  test.each(['686', 'zz', '68656c6c6', '0x68', '68:65'])('%j is rejected', (stored) =>
     expect(text(stored, 'hex')).toBeUndefined(),
   );
 });
 
-test('any bytes come back, however the lines are wrapped', () => {
+test('any bytes round-trip with lines of any width', () => {
   fc.assert(
     fc.property(
       fc.uint8Array(),

@@ -10,7 +10,7 @@ export class MountMetrics {
     const registers = [registry];
     this.#mounts = new Counter({
       name: 'keyferry_mounts_total',
-      help: 'Mount requests answered, by error code; OK for a volume.',
+      help: 'Mount requests by error code; OK for a volume.',
       labelNames: ['provider', 'code'],
       registers,
     });

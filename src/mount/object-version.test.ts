@@ -25,7 +25,7 @@ function version(
 }
 
 describe('a file’s version', () => {
-  test('of a whole secret is the store’s, bare', () =>
+  test('of a whole secret is the store’s version', () =>
     expect(version(whole, { version: 'v3' })).toBe('v3'));
 
   test.each<[string, Selector, Partial<FileRequest>, Partial<SecretValue>]>([
@@ -47,7 +47,7 @@ describe('a file’s version', () => {
     );
   });
 
-  test('has a suffix that tells every selection, encoding, mode and time apart', () => {
+  test('has a different suffix for every selection, encoding, mode and time', () => {
     const texts = ['a', 'b', '', '["a"]', 'utf-8'];
     const selectors: Selector[] = [
       whole,
@@ -76,12 +76,12 @@ describe('a file’s version', () => {
     expect(new Set(all).size).toBe(all.length);
   });
 
-  test('needs no content where the store has versions', () =>
+  test('does not depend on the content if the store has versions', () =>
     expect(version({ kind: 'key', key: 'a' }, { version: 'v3' }, {}, Buffer.from('other'))).toBe(
       version({ kind: 'key', key: 'a' }, { version: 'v3' }),
     ));
 
-  test('is a keyed hash of the content where it has none', () => {
+  test('is a keyed hash of the content if the store has no versions', () => {
     const bare = version(whole, {});
     expect(bare).toMatch(/^[0-9a-f]{32}$/);
     expect(version({ kind: 'key', key: 'a' }, {})).toMatch(new RegExp(`^${bare}\\+[0-9a-f]{8}$`));
@@ -90,7 +90,7 @@ describe('a file’s version', () => {
     expect(objectVersion(file, whole, { bytes }, bytes, Buffer.alloc(32, 8))).not.toBe(bare);
   });
 
-  test('of an envelope is the keyed hash for the whole, the store’s for what is inside', () => {
+  test('of an envelope is the keyed hash for the whole and the store’s version for a key', () => {
     const envelope = { version: '3', envelope: true };
     expect(version(whole, envelope)).toBe(version(whole, {}));
     expect(version({ kind: 'key', key: 'a' }, envelope)).toBe(
@@ -98,7 +98,7 @@ describe('a file’s version', () => {
     );
   });
 
-  test('without the store’s follows the bytes', () => {
+  test('without a store’s version changes exactly with the bytes', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 4 }), fc.uint8Array({ maxLength: 4 }), (one, other) =>
         expect(version(whole, {}, {}, one) === version(whole, {}, {}, other)).toBe(

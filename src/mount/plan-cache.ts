@@ -87,7 +87,7 @@ function problemError(
 
 /** The error of a class whose plan has no files. */
 export function noFilesError(): SecretError {
-  return new SecretError('INVALID_CLASS', 'the class asks for no file', {
+  return new SecretError('INVALID_CLASS', 'the class defines no file', {
     hint: 'list at least one object',
   });
 }

@@ -46,7 +46,7 @@ describe('redactError', () => {
     ['many keys', [], Array.from({ length: 200 }, (_, index) => `${index}`.repeat(1_000))],
   ])('does not search for %s, because the search would block other mounts', (_, tokens, keys) => {
     const error = new SecretError('ACCESS_DENIED', 'no right to read db', {
-      hint: 'see who asks. '.repeat(50),
+      hint: 'see the log. '.repeat(50),
     });
     const largeWorkload = {
       ...{ tenant: 'n', identity: { name: 's' }, instance: 'u', volume: 'u' },

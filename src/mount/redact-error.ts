@@ -4,7 +4,7 @@ import type { Workload } from '../core/workload.ts';
 
 /** Shorter keys would match ordinary words and redact messages that hold no key. */
 const minKeyLength = 8;
-/** Characters of tokens and keys to search for: a few milliseconds of work. Real requests have fewer. */
+/** Characters of tokens and keys to search for: a few milliseconds. Real requests have fewer. */
 const maxSearchLength = 64 * 1024;
 
 /**

@@ -55,7 +55,9 @@ export class Staleness {
     const longestByClass = (): BoundedLabels => this.#longestByClass();
     new Gauge({
       name: 'keyferry_stale_seconds',
-      help: 'Seconds since files of running pods were last confirmed, where a republish fails; the longest of each class.',
+      help:
+        'Seconds since files of running pods were last confirmed, where a republish fails; ' +
+        'the longest of each class.',
       labelNames: ['namespace', 'class'],
       registers: [registry],
       collect() {

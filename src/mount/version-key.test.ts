@@ -46,8 +46,16 @@ describe('the version key', () => {
   test.each([
     ['cut short', () => truncate(path, 31), 'is not a file of 32 bytes; remove it'],
     ['empty', () => truncate(path, 0), 'is not a file of 32 bytes'],
-    ['open to a group', () => chmod(path, 0o640), 'is accessible to users other than its owner'],
-    ['open to everybody', () => chmod(path, 0o604), 'is accessible to users other than its owner'],
+    [
+      'readable by a group',
+      () => chmod(path, 0o640),
+      'is accessible to users other than its owner',
+    ],
+    [
+      'readable by all users',
+      () => chmod(path, 0o604),
+      'is accessible to users other than its owner',
+    ],
   ])('that is %s is rejected and not changed', async (_, damage, message) => {
     await loadVersionKey(directory);
     await damage();

@@ -31,7 +31,9 @@ export class VolumeHistory {
         'IDENTITY_DOWNGRADE',
         "this volume was mounted under the pod's own identity and now asks for a shared one",
         {
-          hint: "drivers up to 1.5 drop the pod's volumeAttributes at rotation: put the parameter that chooses the identity into the class",
+          hint:
+            "drivers up to 1.5 drop the pod's volumeAttributes at rotation: " +
+            'put the parameter that chooses the identity into the class',
         },
       );
     }

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SecretError } from '../../core/errors.ts';
-import { type Executable, type DemoEnvironment, createDemoEnvironment } from './environment.ts';
+import { DemoEnvironment, type Executable } from './environment.ts';
 import {
   type Narrator,
   createNarrator,
@@ -10,7 +10,7 @@ import {
   secretProviderClass,
   invalidClass,
 } from './narrator.ts';
-import { createDemoPod } from './pod.ts';
+import { DemoPod } from './pod.ts';
 
 /** What {@link demoCommand} needs of the process. */
 export type DemoDeps = {
@@ -35,7 +35,7 @@ export function demoCommand(deps: DemoDeps): Command {
 
 async function demo({ executable, env, stdout, stop }: DemoDeps): Promise<void> {
   const narrator = createNarrator(stdout);
-  const environment = await createDemoEnvironment(executable, env, stop);
+  const environment = await DemoEnvironment.create(executable, env, stop);
   try {
     narrator.print(`All files are in ${environment.dir}, which is removed at the end.`);
     await runSteps(environment, narrator, stop);
@@ -68,7 +68,7 @@ async function runSteps(
 ): Promise<void> {
   const runCommand = async (
     args: readonly string[],
-    options: Parameters<DemoEnvironment['run']>[1] = {},
+    options: { readonly input?: string; readonly exitCode?: number } = {},
   ): Promise<void> => {
     command(args, options.input);
     show(await environment.run(args, options));
@@ -100,7 +100,7 @@ async function runSteps(
 
   step('Act as the driver: a pod of namespace shop starts and needs its volume.');
   const { socketPath } = server;
-  const pod = createDemoPod({
+  const pod = new DemoPod({
     socketPath,
     stop,
     namespace: 'shop',
@@ -143,7 +143,7 @@ async function runSteps(
   );
 
   step('A pod of another namespace requests the same secrets.');
-  const otherPod = createDemoPod({
+  const otherPod = new DemoPod({
     socketPath,
     stop,
     namespace: 'other',

@@ -39,7 +39,10 @@ export function createNarrator(stdout: {
   };
 }
 
-/** The grants file. Without a grant no workload can use a shared identity, such as that of the embedded store. */
+/**
+ * The grants file. Without a grant no workload can use a shared identity, such as that of the embedded
+ * store.
+ */
 export const grants = `grants:
   - provider: local
     namespaces: [shop]
@@ -47,7 +50,10 @@ export const grants = `grants:
     names: ["local/shop/*"]
 `;
 
-/** Two secrets and three files: a whole secret, a key of a JSON secret, and a file that only root can read. */
+/**
+ * Two secrets and three files: a whole secret, a key of a JSON secret, and a file that only root can
+ * read.
+ */
 export const secretProviderClass = `apiVersion: secrets-store.csi.x-k8s.io/v1
 kind: SecretProviderClass
 metadata: {name: web, namespace: shop}

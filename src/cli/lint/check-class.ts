@@ -55,7 +55,10 @@ function unknownProvider(spc: SecretProviderClass, planners: readonly Planner[])
   ];
 }
 
-/** Warnings are errors here. A mount only logs them, because the vendors' providers ignore such mistakes. */
+/**
+ * Warnings are errors here. A mount only logs them, because the vendors' own providers ignore such
+ * mistakes.
+ */
 function toDiagnostic(spc: SecretProviderClass, problem: Problem): Diagnostic {
   const { exact, ...place } = spc.locationOf(problem.parameter, problem.line, problem.column);
   const locationText = exact
@@ -71,7 +74,9 @@ function toDiagnostic(spc: SecretProviderClass, problem: Problem): Diagnostic {
   };
 }
 
-/** If a file is missing, the driver does not create the Secret and logs an error every two seconds. */
+/**
+ * If a file is missing, the driver does not create the Secret, and it logs an error every two seconds.
+ */
 function checkSyncedFiles(spc: SecretProviderClass, plan: Plan): Diagnostic[] {
   const paths = plan.files.map(({ path }) => path);
   return spc.syncedFiles
@@ -103,7 +108,9 @@ function checkModes(spc: SecretProviderClass, plan: Plan): Diagnostic[] {
         place: { file, line, column },
         severity: 'hint',
         class: spc.name,
-        message: `file "${sanitizeExternalText(path)}" has mode ${octal} and belongs to root: a container that does not run as root cannot read it`,
+        message:
+          `file "${sanitizeExternalText(path)}" has mode ${octal} and belongs to root: ` +
+          'a container that does not run as root cannot read it',
         remedy: 'fsGroup has no effect on this volume; use 0444 for such containers',
       };
     });

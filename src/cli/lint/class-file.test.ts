@@ -114,6 +114,19 @@ describe('a malformed document', () => {
     warn.mockRestore();
   });
 
+  test('with an alias without an anchor is rejected at the alias', () => {
+    const text = [...head, 'spec: {provider: *name}'].join('\n');
+    expect(readClassFile('f.yaml', text)).toMatchObject({
+      classes: [],
+      parseErrors: [
+        {
+          place: { line: 4, column: 18 },
+          message: 'not YAML: the alias name has no anchor before it',
+        },
+      ],
+    });
+  });
+
   test('with too many aliases is rejected', () => {
     const level = (name: string, of: string) =>
       `${name}: &${name} [${Array(9).fill(`*${of}`).join(',')}]`;
@@ -158,6 +171,8 @@ describe('diagnostics about what the API server or the driver would reject', () 
   test.each([
     ['true', 'a boolean', 'put it in quotes', 'true'],
     ['012', 'a number', 'put it in quotes', '012'],
+    ['1_000', 'a number', 'put it in quotes', '1_000'],
+    ['.inf', 'a number', 'put it in quotes', '.inf'],
     ['yes', 'a boolean', 'put it in quotes', 'yes'],
     ['', 'empty', 'write it as a block of text: p: |', ''],
     ['[a]', 'a list', 'write it as a block of text: p: |', undefined],

@@ -59,7 +59,7 @@ function asJson({ files, classes, diagnostics, skipped }: LintReport): string {
   return `${printableJson({ version: 1, summary: counts, problems, skipped })}\n`;
 }
 
-/** Workflow commands of GitHub Actions, which show diagnostics beside the lines of a pull request. */
+/** Workflow commands of GitHub Actions: they annotate the lines of a pull request. */
 function forGitHub(report: LintReport): string {
   const commands = report.diagnostics.map(
     ({ place, severity, code, class: name, message, remedy }) => {

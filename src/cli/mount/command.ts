@@ -204,7 +204,7 @@ async function writeOutput(directory: string, volume: Volume): Promise<void> {
   }
 }
 
-/** A copy, because an option keeps its help heading and `serve` shows the same options without one. */
+/** A copy: an option keeps its help heading, and `serve` shows the same options without one. */
 function copyOption({ flags, description, defaultValue, envVar }: Option): Option {
   const copy = new Option(flags, description).default(defaultValue);
   return envVar === undefined ? copy : copy.env(envVar);

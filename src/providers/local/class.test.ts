@@ -90,7 +90,7 @@ describe('a class for provider local', () => {
       expect.stringMatching(/^error 4:\d+ optional of item 1 must be true or false/),
       'error 5:3 item 2 has no objectName; objectName is the name of the secret',
       'error 6:14 item 2, jmesPath item 1 has no path; path is a key of the secret, or JMESPath',
-      'warning 8:19 item 4 has a key that means nothing here: objctAlias; did you mean objectAlias?',
+      'warning 8:19 item 4 has an unknown key: objctAlias; did you mean objectAlias?',
       expect.stringMatching(/^error 7:33 the file name \.\.\/up has a/),
       'error 10:16 the file x/y would lie below x, a file itself; give it another name with objectAlias',
     ]);

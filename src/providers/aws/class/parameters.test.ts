@@ -140,8 +140,8 @@ describe('a class as users of the AWS provider write it', () => {
         message: 'the parameter regoin means nothing to aws',
         hint: 'did you mean region?',
       },
-      { severity: 'warning', message: 'item 1 has a key that means nothing here: inFallback' },
-      { severity: 'warning', message: 'item 1 has a key that means nothing here: backupArn' },
+      { severity: 'warning', message: 'item 1 has an unknown key: inFallback' },
+      { severity: 'warning', message: 'item 1 has an unknown key: backupArn' },
       { severity: 'warning', hint: 'did you mean objectAlias?' },
     ]);
     expect(
@@ -149,9 +149,7 @@ describe('a class as users of the AWS provider write it', () => {
         secret('objectName: a, objectAlias: f, failoverObject: {objectName: b, objectAlias: c}'),
         failover,
       ),
-    ).toEqual([
-      '1:95 warning: item 1, failoverObject has a key that means nothing here: objectAlias',
-    ]);
+    ).toEqual(['1:95 warning: item 1, failoverObject has an unknown key: objectAlias']);
   });
 
   test('optional and encoding, ours', () => {
@@ -592,7 +590,7 @@ describe('what is refused, all of it at once', () => {
     ['filePermission: "07777"', 'not an octal file mode'],
     ['jmesPath: [{path: k, filePermission: rw}]', 'not an octal file mode'],
     ['optional: perhaps', 'optional of item 1 must be true or false'],
-    ['OBJECTNAME: b', 'the key OBJECTNAME stands twice, first in line 1'],
+    ['OBJECTNAME: b', 'the key OBJECTNAME occurs twice, first in line 1'],
   ])('%s', (field, message) => {
     const yaml = secret(`objectName: a, ${field}`);
     expect(faults(yaml)).toEqual([expect.stringMatching(/^1:\d+ error/)]);

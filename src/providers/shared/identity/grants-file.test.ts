@@ -85,6 +85,9 @@ describe('the grants file', () => {
     ],
     [`${validGrants}${validGrants}`, 'line 8: it is not YAML: duplicate key'],
     ['grants: [', /^line 1: it is not YAML/],
+    [`${validGrants}  - {<<: {roles: ['**']}}`, /unknown key grants\.1\.<</],
+    [`${validGrants}---\ngrants: []`, 'line 7: a second YAML document begins'],
+    ['grants: [*none]', 'line 1: the alias none has no anchor before it'],
     ['grants: !!js/function x', /^line 1: it is not YAML/],
     [validGrants.slice(0, -20), /^line 6: /],
   ])('refuses %j', (text, message) => {

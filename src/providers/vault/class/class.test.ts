@@ -589,10 +589,10 @@ describe('what an object asks', () => {
         .problems,
     ).toEqual([
       expect.objectContaining({
-        message: 'item 1 has a key that means nothing here: SecretKey',
+        message: 'item 1 has an unknown key: SecretKey',
         hint: 'did you mean secretKey?',
       }),
-      expect.objectContaining({ message: 'item 1 has a key that means nothing here: objectAlias' }),
+      expect.objectContaining({ message: 'item 1 has an unknown key: objectAlias' }),
     ]);
   });
 });
