@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { createKubeApi } from '../../src/kube/api.ts';
-import { createServiceAccounts } from '../../src/kube/service-accounts.ts';
+import { ServiceAccounts } from '../../src/kube/service-accounts.ts';
 import { createAlibabaProvider } from '../../src/providers/alibabacloud/index.ts';
 import { createFingerprint } from '../../src/providers/shared/identity/fingerprint.ts';
 import {
@@ -103,7 +103,7 @@ export async function startAlibabaFixture(options: AlibabaFixtureOptions = {}) {
   const log = pino({ level: 'trace' }, { write: (line: string) => void lines.push(line) });
   const provider = createAlibabaProvider({
     ...{ env, http, now, log },
-    serviceAccounts: createServiceAccounts({ api: createKubeApi({ http, ...kubernetes }), now }),
+    serviceAccounts: new ServiceAccounts({ api: createKubeApi({ http, ...kubernetes }), now }),
     fingerprint: createFingerprint(),
     sharedIdentity: new SharedIdentity({
       ...{ mode: options.sharedIdentities ?? 'granted', grantsFile, log, now },

@@ -5,7 +5,7 @@ import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { createRateLimiterMetrics } from '../../src/concurrency/rate-limiter.ts';
 import { createKubeApi } from '../../src/kube/api.ts';
-import { createServiceAccounts } from '../../src/kube/service-accounts.ts';
+import { ServiceAccounts } from '../../src/kube/service-accounts.ts';
 import { createAwsProvider } from '../../src/providers/aws/index.ts';
 import type { Volume } from '../../src/mount/types.ts';
 import { createFingerprint } from '../../src/providers/shared/identity/fingerprint.ts';
@@ -105,7 +105,7 @@ export async function startAwsFixture(options: AwsFixtureOptions = {}) {
   const kubeApi = createKubeApi({ http, ...kubernetes });
   const provider = createAwsProvider({
     ...{ env, http, now, log, kubeApi },
-    serviceAccounts: createServiceAccounts({ api: kubeApi, now }),
+    serviceAccounts: new ServiceAccounts({ api: kubeApi, now }),
     fingerprint: createFingerprint(),
     sharedIdentity: new SharedIdentity({
       ...{ mode: options.sharedIdentities ?? 'granted', grantsFile, log, now },

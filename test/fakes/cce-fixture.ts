@@ -6,7 +6,7 @@ import { Redacted } from '../../src/core/redacted.ts';
 import { SecretError } from '../../src/core/errors.ts';
 import { createHttpClient } from '../../src/http/client.ts';
 import { createKubeApi } from '../../src/kube/api.ts';
-import { createServiceAccounts } from '../../src/kube/service-accounts.ts';
+import { ServiceAccounts } from '../../src/kube/service-accounts.ts';
 import type { Workload } from '../../src/core/workload.ts';
 import { createCceProvider } from '../../src/providers/cce/index.ts';
 import { createFingerprint } from '../../src/providers/shared/identity/fingerprint.ts';
@@ -132,7 +132,7 @@ export async function startCceFixture(options: CceFixtureOptions = {}) {
   const provider = createCceProvider({
     env,
     http,
-    serviceAccounts: createServiceAccounts({ api, now }),
+    serviceAccounts: new ServiceAccounts({ api, now }),
     fingerprint: createFingerprint(),
     sharedIdentity: { mode: options.sharedIdentities ?? 'granted' },
     now,

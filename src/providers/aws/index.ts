@@ -1,6 +1,6 @@
 import { RejectionCache } from '../../concurrency/rejection-cache.ts';
 import type { KubeApi } from '../../kube/api.ts';
-import { createNodes } from '../../kube/nodes.ts';
+import { Nodes } from '../../kube/nodes.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import type { Provider } from '../../core/provider.ts';
 import type { ProviderDeps } from '../shared/deps.ts';
@@ -40,7 +40,7 @@ export function createAwsProvider(deps: AwsDeps): Provider<AwsLogin, AwsFacts, A
   });
   return {
     name: 'aws',
-    nodeFacts: createFacts({ config, nodes: createNodes({ api: deps.kubeApi }) }),
+    nodeFacts: createFacts({ config, nodes: new Nodes({ api: deps.kubeApi }) }),
     plan: planAws,
     authorize: createAdmit({
       ...{ config, now },

@@ -1,6 +1,6 @@
 import { RejectionCache } from '../../concurrency/rejection-cache.ts';
 import type { KubeApi } from '../../kube/api.ts';
-import { createTokenRequests } from '../../kube/token-requests.ts';
+import { TokenRequests } from '../../kube/token-requests.ts';
 import type { Provider } from '../../core/provider.ts';
 import type { ProviderDeps } from '../shared/deps.ts';
 import { createProviderRetry } from '../shared/deps.ts';
@@ -43,7 +43,7 @@ export function createVaultProvider(
     ...(rateLimiterMetrics && { rateLimiterMetrics }),
   });
   const tokenRequests = settings.tokenRequests
-    ? createTokenRequests({ api: deps.kubeApi, now })
+    ? new TokenRequests({ api: deps.kubeApi, now })
     : undefined;
   return {
     name: dialect,
