@@ -4,7 +4,10 @@ import { sanitizeExternalText } from '../core/safe-text.ts';
 import { SingleFlight } from '../concurrency/single-flight.ts';
 import type { KubeApi } from './api.ts';
 
-/** The label with the region of a node: https://kubernetes.io/docs/reference/labels-annotations-taints/ */
+/**
+ * The label with the region of a node:
+ * https://kubernetes.io/docs/reference/labels-annotations-taints/
+ */
 export const regionLabel = 'topology.kubernetes.io/region';
 
 const schema = z.object({

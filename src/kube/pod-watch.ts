@@ -74,7 +74,8 @@ export class PodWatch {
   }
 
   /**
-   * Watches until the signal fires. Never rejects: it logs a failure and retries after a pause of at
+   * Watches until the signal fires. Never rejects: it logs a failure and retries after a pause of
+   * at
    * most a minute.
    */
   async run(signal: AbortSignal): Promise<void> {
@@ -92,7 +93,10 @@ export class PodWatch {
     }
   }
 
-  /** One list, followed by watches until one of them fails. The usual reason is an expired version (410). */
+  /**
+   * One list, followed by watches until one of them fails. The usual reason is an expired version
+   * (410).
+   */
   async #listAndWatch(signal: AbortSignal): Promise<void> {
     let version = await this.#list(signal);
     try {

@@ -6,7 +6,10 @@ import { sanitizeExternalText } from '../core/safe-text.ts';
 import { SingleFlight } from '../concurrency/single-flight.ts';
 import type { KubeApi } from './api.ts';
 
-/** The requested lifetime, as the driver requests it. The API server may shorten it, and accepts at least ten minutes. */
+/**
+ * The requested lifetime, as the driver requests it. The API server may shorten it, and accepts at
+ * least ten minutes.
+ */
 const lifetimeSeconds = 3_600;
 /** The fraction of its lifetime in which a token is reused. The rest suffices for its recipient. */
 const reuseFraction = 0.8;

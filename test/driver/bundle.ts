@@ -6,7 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const project = join(import.meta.dirname, '../..');
 const bundle = join(project, 'dist/keyferry.js');
 
-/** The path of dist/keyferry.js. Builds it if it is missing or older than its sources. Test files may call this concurrently. */
+/**
+ * The path of dist/keyferry.js. Builds it if it is missing or older than its sources. Test files
+ * may call this concurrently.
+ */
 export async function builtBundle(): Promise<string> {
   if (await isStale())
     await withBuildLock(async () => {
@@ -15,7 +18,9 @@ export async function builtBundle(): Promise<string> {
   return bundle;
 }
 
-/** Test files run in separate processes. The lock is a directory that only one of them can create. */
+/**
+ * Test files run in separate processes. The lock is a directory that only one of them can create.
+ */
 async function withBuildLock(work: () => Promise<void>): Promise<void> {
   const lock = join(project, 'dist/.building');
   await mkdir(join(project, 'dist'), { recursive: true });

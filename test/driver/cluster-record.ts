@@ -11,13 +11,18 @@ export type ClusterRecord = {
   event(pod: KubeObject, event: Event): Promise<void>;
   /** Writes the status of the pod. */
   phase(pod: KubeObject, phase: 'Running' | 'Pending'): Promise<void>;
-  /** Removes the statuses of a deleted pod and the Secrets that it owned, as the garbage collector does. */
+  /**
+   * Removes the statuses of a deleted pod and the Secrets that it owned, as the garbage collector
+   * does.
+   */
   remove(pod: KubeObject): Promise<void>;
 };
 
 const group = 'secrets-store.csi.x-k8s.io/v1';
 
-/** `generation`: 1.6 replaces a changed Secret and sets its owners later; 1.5 changes it in place. */
+/**
+ * `generation`: 1.6 replaces a changed Secret and sets its owners later; 1.5 changes it in place.
+ */
 export function createClusterRecord(options: {
   readonly kube: KubeClient;
   readonly nodeName: string;

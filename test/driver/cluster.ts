@@ -31,7 +31,9 @@ export type Publication = {
   readonly volume?: string;
   /** The pod's own `volumeAttributes`. */
   readonly attributes?: Readonly<Record<string, string>>;
-  /** By audience, as `tokenRequests` sends them. Drivers up to 1.5 mint the same when they rotate. */
+  /**
+   * By audience, as `tokenRequests` sends them. Drivers up to 1.5 mint the same when they rotate.
+   */
   readonly tokens?: Readonly<Record<string, string>>;
   readonly nodePublishSecret?: Readonly<Record<string, string>>;
 };
@@ -44,7 +46,8 @@ export type PodView = {
   /** `Pending`: the volume could not be mounted, and the kubelet goes on trying. */
   readonly phase: 'Running' | 'Pending';
   /**
-   * The pod runs with an empty directory as its volume: after a status that is not final, driver 1.6
+   * The pod runs with an empty directory as its volume: after a status that is not final, driver
+   * 1.6
    * treats the directory that it left as a mounted volume. The pod stays in this state.
    */
   readonly trapped: boolean;
@@ -59,7 +62,10 @@ export type PodView = {
   };
   /** All events so far, oldest first. */
   readonly events: readonly Event[];
-  /** The result of the last round; `skipped`: no mount was sent. Users do not see a failure of a republish in 1.6. */
+  /**
+   * The result of the last round; `skipped`: no mount was sent. Users do not see a failure of a
+   * republish in 1.6.
+   */
   readonly last: 'mounted' | 'skipped' | MountFailure;
   /** The Kubernetes Secrets created from the files. */
   readonly secrets: SyncedSecrets;

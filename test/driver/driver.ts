@@ -14,7 +14,8 @@ export type DriverOptions = {
   readonly providersDir: string;
   /**
    * `1.5`: sends the socket's path as authority. A ticker rotates, with the versions, without a
-   * deadline and without the pod's own attributes. `1.6`: sends `localhost`. The kubelet republishes,
+   * deadline and without the pod's own attributes. `1.6`: sends `localhost`. The kubelet
+   * republishes,
    * and the request is the same as for a first mount.
    */
   readonly generation: '1.5' | '1.6';
@@ -30,7 +31,10 @@ export type DriverOptions = {
   readonly deadlineMs?: number;
   /** Default 4 MiB. */
   readonly maxReceiveBytes?: number;
-  /** Between attempts after UNAVAILABLE; default 10 ms, where the driver itself waits about a second. */
+  /**
+   * Between attempts after UNAVAILABLE; default 10 ms, where the driver itself waits about a
+   * second.
+   */
   readonly retryDelayMs?: number;
   /** Kubernetes >= 1.35 with `serviceAccountTokenInSecrets`; default false. */
   readonly tokensInSecrets?: boolean;
@@ -41,7 +45,8 @@ export type Driver = {
   /** Starts a pod: its first mount. */
   publish(publication: Publication): Promise<PodView>;
   /**
-   * The next round for a pod: a rotation (1.5) or a republish of the kubelet (1.6) for a running pod,
+   * The next round for a pod: a rotation (1.5) or a republish of the kubelet (1.6) for a running
+   * pod,
    * and the kubelet's retry for a pending one. `changes`: the changes since the last round.
    */
   republish(

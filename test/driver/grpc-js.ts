@@ -2,7 +2,9 @@ import { Client, credentials, type MethodDefinition, type requestCallback } from
 import { driverService, type UnaryMethod } from '../../src/csi/messages.ts';
 import type { MountRequest, MountResponse, VersionResponse } from '../../src/csi/messages.ts';
 
-/** The driver's service for grpc-js, with which the tests check Keyferry's own server and client. */
+/**
+ * The driver's service for grpc-js, with which the tests check Keyferry's own server and client.
+ */
 export const grpcJsService = {
   Version: definition(driverService.version),
   Mount: definition(driverService.mount),

@@ -23,7 +23,10 @@ export type KeyferryProcess = {
   output(): string;
   /** The first matching line, past or future. Rejects after `timeoutMs`, by default 30 s. */
   waitForLog(fits: (line: LogLine) => boolean, timeoutMs?: number): Promise<LogLine>;
-  /** Stops it, by default with SIGTERM, and removes its own providers directory. May be called again. */
+  /**
+   * Stops it, by default with SIGTERM, and removes its own providers directory. May be called
+   * again.
+   */
   stop(signal?: NodeJS.Signals): Promise<{
     /** The exit code; null if the signal ended it. */
     readonly code: number | null;

@@ -31,7 +31,9 @@ export type KubeResponse = { readonly status: number; readonly body: unknown };
 /** One line of a watch. */
 export type WatchEvent<T> = { readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'; readonly object: T };
 
-/** A small client of the API server. Paths are as in its URLs: `/api/v1/namespaces/shop/pods/web`. */
+/**
+ * A small client of the API server. Paths are as in its URLs: `/api/v1/namespaces/shop/pods/web`.
+ */
 export type KubeClient = {
   /** Sends an object as JSON, and a string unchanged. */
   request(
@@ -58,7 +60,10 @@ export type KubeClient = {
   ): Promise<readonly KubeObject[]>;
   /** The path of an object. */
   pathOf(object: KubeObject, namespace?: string): Promise<string>;
-  /** Reports all objects of a list and every later change, until the signal fires. Restarts when the connection ends. */
+  /**
+   * Reports all objects of a list and every later change, until the signal fires. Restarts when the
+   * connection ends.
+   */
   watch<T extends KubeObject>(
     path: string,
     signal: AbortSignal,
@@ -126,7 +131,9 @@ export function createKubeClient(options: {
     throw new KubeError(status, message ?? `${args[0]} ${args[1]}: ${status} ${String(body)}`);
   }
 
-  /** Reads each version once, and again while the kind is unknown: a new definition takes a moment. */
+  /**
+   * Reads each version once, and again while the kind is unknown: a new definition takes a moment.
+   */
   async function resourceOf({ apiVersion, kind }: KubeObject): Promise<Resource> {
     for (const deadline = Date.now() + 10_000; ; await sleep(100)) {
       const known = resources.get(apiVersion) ?? resourcesOf(apiVersion);
@@ -227,7 +234,10 @@ export function createKubeClient(options: {
   };
 }
 
-/** All objects of a YAML text, with lists flattened. @throws on invalid YAML, such as a duplicate key */
+/**
+ * All objects of a YAML text, with lists flattened.
+ * @throws on invalid YAML, such as a duplicate key
+ */
 export function parseObjects(text: string): readonly KubeObject[] {
   return parseAllDocuments(text)
     .map((document) => {

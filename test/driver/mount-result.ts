@@ -36,7 +36,10 @@ function pathViolation(path: string): string | undefined {
   return path.startsWith('..') ? 'must not start with ..' : undefined;
 }
 
-/** After these codes the kubelet does not know whether the volume is mounted. It neither removes the directory nor retries. */
+/**
+ * After these codes the kubelet does not know whether the volume is mounted. It neither removes the
+ * directory nor retries.
+ */
 const nonFinal = new Set<StatusName>([
   'CANCELLED',
   'DEADLINE_EXCEEDED',

@@ -27,7 +27,10 @@ type PodObject = KubeObject & {
 export type NodeOptions = DriverOptions & {
   readonly kube: KubeClient;
   readonly name: string;
-  /** Milliseconds before a pending pod is retried. Default 200; the kubelet starts with 500 and doubles it. */
+  /**
+   * Milliseconds before a pending pod is retried. Default 200; the kubelet starts with 500 and
+   * doubles it.
+   */
   readonly retryMs?: number;
 };
 
@@ -123,7 +126,10 @@ export function startNode(options: NodeOptions): SimulatedNode {
     return volumesOf(pod).every((volume) => views.get(volume.name)?.phase === 'Running');
   }
 
-  /** Mounts all volumes of a pod after its previous sync. If the API server is not available, the next sync does it. */
+  /**
+   * Mounts all volumes of a pod after its previous sync. If the API server is not available, the
+   * next sync does it.
+   */
   function sync(here: NodePod): Promise<void> {
     here.lastSync = here.lastSync.then(async () => {
       if (stopping.signal.aborted || !pods.has(here.pod.metadata.uid ?? '')) return;
@@ -205,7 +211,10 @@ export function startNode(options: NodeOptions): SimulatedNode {
   };
 }
 
-/** The parts of a pod whose change makes the kubelet sync it: everything that it does not write itself. */
+/**
+ * The parts of a pod whose change makes the kubelet sync it: everything that it does not write
+ * itself.
+ */
 function fingerprintOf({ metadata, spec }: PodObject): string {
   return JSON.stringify([metadata.labels, metadata.annotations, spec]);
 }

@@ -26,7 +26,8 @@ export type PodTokens = (pod: TokenPod) => Promise<Readonly<Record<string, strin
 type Issued = { readonly token: string; readonly useUntil: number };
 
 /**
- * Mints tokens as the kubelet does: one for each audience of the CSIDriver object, with TokenRequest,
+ * Mints tokens as the kubelet does: one for each audience of the CSIDriver object, with
+ * TokenRequest,
  * bound to the pod, and reused for 80 % of their lifetime.
  */
 export function createPodTokens(kube: KubeClient, driverName: string): PodTokens {

@@ -3,7 +3,10 @@ import type { Pod, SecretProviderClass } from './cluster.ts';
 
 /** Everything that determines a driver's request to a provider. */
 export type MountRequestInput = {
-  /** `rotation` is the ticker of drivers up to 1.5. A republish of 1.6 is a `publish`, as the first mount. */
+  /**
+   * `rotation` is the ticker of drivers up to 1.5. A republish of 1.6 is a `publish`, as the first
+   * mount.
+   */
   readonly trigger: 'publish' | 'rotation';
   readonly class: SecretProviderClass;
   readonly pod: Pod;
@@ -30,7 +33,8 @@ export function mountRequest(input: MountRequestInput): RawMountRequest {
   const tokenAttributes = Object.keys(tokens).length === 0 ? {} : { [tokenKey]: tokenJson(tokens) };
   const attributes = {
     ...input.class.spec.parameters,
-    // Drivers up to 1.5 leave out the pod's own attributes and two of their own keys when they rotate.
+    // Drivers up to 1.5 leave out the pod's own attributes and two of their own keys when they
+    // rotate.
     ...(isRotation ? {} : input.attributes),
     ...(isRotation
       ? {}

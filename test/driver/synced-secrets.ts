@@ -15,7 +15,10 @@ export type Event = { readonly reason: string; readonly message: string };
 /** Kubernetes Secrets as text, by name and key. */
 export type SyncedSecrets = Readonly<Record<string, Readonly<Record<string, string>>>>;
 
-/** Creates the Secrets of a class's `secretObjects` from the files. A Secret that names a missing file is left out. */
+/**
+ * Creates the Secrets of a class's `secretObjects` from the files. A Secret that names a missing
+ * file is left out.
+ */
 export function syncSecrets(
   objects: readonly SecretObject[],
   files: Readonly<Record<string, ContainerFile>>,
