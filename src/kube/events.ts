@@ -17,7 +17,7 @@ export type EventPod = { readonly namespace: string; readonly name: string; read
 
 /** Options of {@link PodEvents}. */
 export type PodEventsDeps = {
-  readonly api: KubeApi;
+  readonly api: Pick<KubeApi, 'post'>;
   readonly now: () => number;
   readonly log: Logger;
 };
