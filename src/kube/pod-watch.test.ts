@@ -88,7 +88,7 @@ describe('the pods of a node', () => {
     ['a line is not an event', ({ pods }) => pods.sendToWatches('[7]\n')],
     ['a line has no end', ({ pods }) => pods.sendToWatches('x'.repeat(1_100_000))],
   ] satisfies [string, (fixture: Awaited<ReturnType<typeof watched>>) => void][])(
-    'are listed anew when %s: whoever left meanwhile is gone',
+    'are listed again when %s, and pods removed in the meantime are gone',
     async (_, breakWatch) => {
       const fixture = await watched('a', 'b');
       fixture.pods.removeWithoutEvent('a');
