@@ -25,7 +25,7 @@ export function createAlibabaReader(
   const failures: SecretError[] = [];
   const retry = createRetry({ baseMs: 1 });
   const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
-  const deps = { config, http, retry, proving: credentialGate, now };
+  const deps = { config, http, retry, credentialGate, now };
   const credentials = createAlibabaCredentials({
     ...deps,
     onFailure: (error) => void failures.push(error),

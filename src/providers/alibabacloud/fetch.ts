@@ -23,7 +23,7 @@ export type AlibabaFetchDeps = {
   readonly config: AlibabaCloudConfig;
   readonly http: HttpClient;
   readonly retry: Retry;
-  readonly proving: CredentialGate;
+  readonly credentialGate: CredentialGate;
   readonly credentials: Pick<AlibabaCredentials, 'invalidate'>;
   readonly now: () => number;
   readonly budgetMetrics?: RateLimiterMetrics;
@@ -33,13 +33,13 @@ type Request = FetchRequest<AlibabaCredential>;
 
 /** Reads secrets of KMS, and each parameter of OOS by a call of its own, within the rate of its service and account. */
 export function createAlibabaFetch(deps: AlibabaFetchDeps) {
-  const { config, proving, credentials, now, budgetMetrics } = deps;
+  const { config, credentialGate, credentials, now, budgetMetrics } = deps;
   const { perSecond, burst } = config;
   const api = createApi(deps);
   const budgets = createRateLimiters({ now, metrics: budgetMetrics });
   const attempts = createAuthenticatedCall<AlibabaCredential>({
     gate: {
-      credentialGate: proving,
+      credentialGate,
       // A class names its gateway. A gateway that does not know the keys says nothing about them
       // elsewhere.
       digestOf: (credential, { service, region, endpoint }) =>
@@ -53,8 +53,8 @@ export function createAlibabaFetch(deps: AlibabaFetchDeps) {
 
   const parameter = async (request: Request): Promise<FetchResult> => {
     const { ref } = request.grant;
-    const value = await attempts(request, async (asker) =>
-      getSecretParameter(api, asker, serviceEndpoint(config.oos, asker.region), ref),
+    const value = await attempts(request, async (context) =>
+      getSecretParameter(api, context, serviceEndpoint(config.oos, context.region), ref),
     );
     return { kind: 'value', value };
   };

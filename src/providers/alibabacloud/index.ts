@@ -32,10 +32,10 @@ export function createAlibabaProvider(
   const { http, now, log, rateLimiterMetrics: budgetMetrics } = deps;
   const config = readAlibabaConfig(deps.env);
   const retry = createProviderRetry('alibabacloud', deps);
-  const proving = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
+  const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
   const { cloud } = config;
   const credentials = createAlibabaCredentials({
-    ...{ config: cloud, http, retry, proving, now },
+    ...{ config: cloud, http, retry, credentialGate, now },
     onFailure: ({ code, summary }) =>
       log.warn({ provider: 'alibabacloud', code, reason: summary }, 'keys not renewed'),
   });
@@ -43,7 +43,7 @@ export function createAlibabaProvider(
     name: 'alibabacloud',
     nodeFacts: createFacts({
       config,
-      metadata: createMetadata({ http, retry, endpoint: cloud.metadata }),
+      metadata: createMetadata({ http, retry, endpoint: cloud.metadata, now }),
     }),
     plan: planAlibaba,
     authorize: createAdmit({
@@ -53,7 +53,7 @@ export function createAlibabaProvider(
       principalOf: createPrincipals({ config, credentials, fingerprint: deps.fingerprint }),
     }),
     fetch: createAlibabaFetch({
-      ...{ config: cloud, http, retry, proving, credentials, now },
+      ...{ config: cloud, http, retry, credentialGate, credentials, now },
       ...(budgetMetrics && { budgetMetrics }),
     }),
   };

@@ -7,7 +7,7 @@ import { readBody } from '../../http/response.ts';
 import type { AuthenticatedCall } from '../shared/reads/authenticated-call.ts';
 import { shouldReadIndividually, readInBatches } from '../shared/reads/batches.ts';
 import type { DeniedShortcuts } from '../shared/reads/denied-shortcuts.ts';
-import { type Api, type Asker, answerOf } from './call.ts';
+import { type Api, type ReadContext, callStore } from './call.ts';
 import { type Endpoint, isSharedGateway, kmsEndpoint, serviceEndpoint } from './endpoints.ts';
 import type { AlibabaCloudConfig, AlibabaCredential } from './types.ts';
 
@@ -35,12 +35,12 @@ const batchAnswer = z.object({
  */
 export async function getSecretValue(
   api: Api,
-  asker: Asker,
+  context: ReadContext,
   endpoint: Endpoint,
   ref: SecretRef,
 ): Promise<SecretValue> {
   const { name, version, stage } = ref;
-  const answer = await ask(api, asker, endpoint, 'GetSecretValue', {
+  const answer = await ask(api, context, endpoint, 'GetSecretValue', {
     SecretName: name,
     ...(version !== undefined && { VersionId: version }),
     ...(stage !== undefined && { VersionStage: stage }),
@@ -65,11 +65,11 @@ export async function getSecretValue(
  */
 export async function batchGetSecretValue(
   api: Api,
-  asker: Asker,
+  context: ReadContext,
   endpoint: Endpoint,
   names: readonly string[],
 ): Promise<readonly (SecretValue | undefined)[]> {
-  const answer = await ask(api, asker, endpoint, 'BatchGetSecretValue', {
+  const answer = await ask(api, context, endpoint, 'BatchGetSecretValue', {
     SecretsList: JSON.stringify(names.map((SecretName) => ({ SecretName }))),
   });
   const { SecretValues: shown, Errors: errors } = readBody(answer, batchAnswer, 'KMS');
@@ -93,12 +93,12 @@ export function nameInKms({ name }: SecretRef): string {
 
 function ask(
   api: Api,
-  asker: Asker,
+  context: ReadContext,
   endpoint: Endpoint,
   action: string,
   query: Readonly<Record<string, string>>,
 ): Promise<HttpResponse> {
-  return answerOf(api, asker, {
+  return callStore(api, context, {
     ...{ service: 'KMS', permission: 'kms:GetSecretValue, and kms:Decrypt for the key' },
     ...{ endpoint: endpoint.url, ...(endpoint.tls !== undefined && { tls: endpoint.tls }) },
     ...{ action, version: '2016-01-20', query },
@@ -168,15 +168,20 @@ export function createKmsFetch({ api, config, attempts, rights }: KmsFetchDeps) 
       ...{ max: maxBatch, nameOf: nameInKms, authenticatedCall: attempts },
       isBatchable: (request) =>
         isBatchable(request.grant.ref) && rights.isAllowed('BatchGetSecretValue', request),
-      async readBatch(batch, asker) {
+      async readBatch(batch, context) {
         const names = batch.map(({ grant }) => grant.ref.name);
-        const values = await batchGetSecretValue(api, asker, endpointOf(batch[0].grant.ref), names);
+        const values = await batchGetSecretValue(
+          api,
+          context,
+          endpointOf(batch[0].grant.ref),
+          names,
+        );
         return values.map((value) => value && valueResult(value));
       },
       async readSingle(request) {
         const { ref } = request.grant;
-        const read = attempts(request, async (asker) =>
-          getSecretValue(api, asker, endpointOf(ref), ref),
+        const read = attempts(request, async (context) =>
+          getSecretValue(api, context, endpointOf(ref), ref),
         );
         return valueResult(await read);
       },

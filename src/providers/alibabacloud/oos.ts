@@ -5,7 +5,7 @@ import type { SecretRef } from '../../core/plan.ts';
 import type { SecretValue } from '../../core/provider.ts';
 import type { Api } from './call.ts';
 import type { Endpoint } from './endpoints.ts';
-import { answerOf, type Asker } from './call.ts';
+import { callStore, type ReadContext } from './call.ts';
 
 const secretParameter = z.object({
   Parameter: z.object({
@@ -23,12 +23,12 @@ const secretParameter = z.object({
  */
 export async function getSecretParameter(
   api: Api,
-  asker: Asker,
+  context: ReadContext,
   endpoint: Endpoint,
   ref: SecretRef,
 ): Promise<SecretValue> {
   const { name, version, region = '' } = ref;
-  const answer = await answerOf(api, asker, {
+  const answer = await callStore(api, context, {
     ...{ service: 'OOS', permission: 'oos:GetSecretParameter, and kms:GetSecretValue' },
     endpoint: endpoint.url,
     action: 'GetSecretParameter',

@@ -451,6 +451,7 @@ describe('the RAM role of the node, by its metadata', () => {
     const { http, config } = cloud;
     const metadata = createMetadata({
       http,
+      now: cloud.now,
       retry: createRetry({ baseMs: 1 }),
       endpoint: config.metadata,
     });

@@ -28,7 +28,7 @@ export type AlibabaCredentialsDeps = {
   readonly config: Pick<AlibabaCloudConfig, 'sts' | 'metadata'>;
   readonly http: HttpClient;
   readonly retry: Retry;
-  readonly proving: CredentialGate;
+  readonly credentialGate: CredentialGate;
   readonly now: () => number;
   /** Told of a login that failed while older keys still serve. */
   readonly onFailure?: (error: SecretError) => void;
@@ -36,10 +36,10 @@ export type AlibabaCredentialsDeps = {
 
 /** See {@link AlibabaCredentials}. */
 export function createAlibabaCredentials(deps: AlibabaCredentialsDeps): AlibabaCredentials {
-  const { config, http, retry, proving, now, onFailure } = deps;
+  const { config, http, retry, credentialGate, now, onFailure } = deps;
   const cache = new CredentialCache<AlibabaCredential>({ now, ...(onFailure && { onFailure }) });
-  const sts: StsDeps = { api: createApi({ http, retry, now }), sts: config.sts, proving };
-  const metadata = createMetadata({ http, retry, endpoint: config.metadata });
+  const sts: StsDeps = { api: createApi({ http, retry, now }), sts: config.sts, credentialGate };
+  const metadata = createMetadata({ http, retry, endpoint: config.metadata, now });
 
   const base = async (
     identity: AlibabaIdentity,
