@@ -7,8 +7,12 @@ import {
   createAlibabaCredentials,
   ownerOf,
 } from '../../src/providers/alibabacloud/credentials/index.ts';
+import { createMetadata } from '../../src/providers/alibabacloud/credentials/metadata.ts';
 import { createAlibabaFetch } from '../../src/providers/alibabacloud/fetch.ts';
-import type { AlibabaCredential, AlibabaIdentity } from '../../src/providers/alibabacloud/types.ts';
+import type {
+  AlibabaCredential,
+  CredentialSource,
+} from '../../src/providers/alibabacloud/types.ts';
 import type { Principal } from '../../src/core/provider.ts';
 import { CredentialGate } from '../../src/providers/shared/credentials/credential-gate.ts';
 import type { AlibabaKeys } from './alibaba-account.ts';
@@ -26,19 +30,20 @@ export function createAlibabaReader(
   const retry = createRetry({ baseMs: 1 });
   const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
   const deps = { config, http, retry, credentialGate, now };
+  const metadata = createMetadata({ http, retry, endpoint: config.metadata, now });
   const credentials = createAlibabaCredentials({
-    ...deps,
+    ...{ ...deps, metadata },
     onFailure: (error) => void failures.push(error),
   });
   const fetch = createAlibabaFetch({ ...deps, credentials });
 
-  const principalOf = (identity: AlibabaIdentity): Principal<AlibabaCredential> => {
+  const principalOf = (identity: CredentialSource): Principal<AlibabaCredential> => {
     const fingerprint = JSON.stringify({ ...identity, secret: secretOf(identity) });
     return {
       fingerprint,
       description: ownerOf(identity),
       identity: 'own',
-      credentials: (signal) => credentials.of(fingerprint, identity, signal),
+      credentials: (signal) => credentials.get(fingerprint, identity, signal),
     };
   };
 
@@ -55,7 +60,7 @@ export function createAlibabaReader(
 }
 
 /** Keys as an identity. */
-export function keysIdentity(keys: AlibabaKeys): AlibabaIdentity & { readonly kind: 'keys' } {
+export function keysSource(keys: AlibabaKeys): CredentialSource & { readonly kind: 'keys' } {
   return {
     kind: 'keys',
     accessKeyId: keys.accessKeyId,
@@ -64,6 +69,6 @@ export function keysIdentity(keys: AlibabaKeys): AlibabaIdentity & { readonly ki
   };
 }
 
-function secretOf(identity: AlibabaIdentity): string | undefined {
+function secretOf(identity: CredentialSource): string | undefined {
   return 'accessKeySecret' in identity ? identity.accessKeySecret.reveal() : undefined;
 }

@@ -1,21 +1,21 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { startAlibabaCloud, type FakeAlibabaCloud } from '../../../test/fakes/alibaba-cloud.ts';
 import { startFakeKms } from '../../../test/fakes/alibaba-kms.ts';
-import { createAlibabaReader, keysIdentity } from '../../../test/fakes/alibaba-reader.ts';
+import { createAlibabaReader, keysSource } from '../../../test/fakes/alibaba-reader.ts';
 import { formatResult } from '../../../test/fakes/requester.ts';
-import type { AlibabaIdentity } from './types.ts';
+import type { CredentialSource } from './types.ts';
 
 const minute = 60_000;
 const refs = Array.from({ length: 45 }, (_, index) => ({ name: `s${index}` }));
 
 let cloud: FakeAlibabaCloud;
 let reader: ReturnType<typeof createAlibabaReader>;
-let user: AlibabaIdentity;
+let user: CredentialSource;
 
 beforeEach(async () => {
   cloud = await startAlibabaCloud();
   reader = createAlibabaReader(cloud);
-  user = keysIdentity(cloud.account.issueKeys());
+  user = keysSource(cloud.account.issueKeys());
   for (const { name } of refs) cloud.kms.put(name, `value of ${name}`);
 });
 afterEach(() => cloud.close());
@@ -120,7 +120,7 @@ describe('secrets asked for at once come by twenty', () => {
   });
 
   test('never together with those of another principal, namespace or urgency', async () => {
-    const other = keysIdentity(cloud.account.issueKeys({ holder: 'other' }));
+    const other = keysSource(cloud.account.issueKeys({ holder: 'other' }));
     await Promise.all(
       reader.fetch([
         ...refs.slice(0, 2).map((ref) => reader.fetchRequest(user, ref)),
@@ -204,7 +204,7 @@ describe('where such calls do not serve, each secret is read alone, and that is 
       cloud.kms.batchSupport = batches;
       expect(await lines(20)).toEqual(good(20));
       expect(await lines(20, { urgency: 'refresh' })).toEqual(good(20));
-      const nextPod = keysIdentity(cloud.account.issueKeys());
+      const nextPod = keysSource(cloud.account.issueKeys());
       expect(await lines(2, {}, nextPod)).toEqual(good(2));
       const tries = (): number =>
         cloud.kms.calls.filter(({ action }) => action.startsWith('Batch')).length;
@@ -290,7 +290,7 @@ describe('trouble is that of any call', () => {
   });
 
   test('a wrong key is tried once', async () => {
-    const wrong = keysIdentity({ ...cloud.account.issueKeys(), accessKeySecret: 'wrong' });
+    const wrong = keysSource({ ...cloud.account.issueKeys(), accessKeySecret: 'wrong' });
     for (const line of await lines(45, {}, wrong))
       expect(line).toMatch(/^failed CREDENTIALS_REFUSED/);
     expect(cloud.kms.count()).toBe(1);

@@ -57,7 +57,7 @@ function isCertificate(pem: string): boolean {
 export const { parseSetting: checked, settingError } = createSettingParser('alibabacloud');
 
 /** Whose rights serve pods that bring no identity of their own: the first that is configured. */
-export type SharedSource =
+export type SharedCredentialSource =
   /** The provider's own token, exchanged for a session of a role. */
   | {
       readonly kind: 'rrsa';
@@ -105,10 +105,10 @@ export function readOidcProvider(get: EnvReader): string | undefined {
 }
 
 /** In the order of the vendor's provider. @throws SecretError NOT_CONFIGURED */
-export function readSharedSource(
+export function readSharedCredentialSource(
   get: EnvReader,
   oidcProviderArn: string | undefined,
-): SharedSource {
+): SharedCredentialSource {
   const keys = readKeys(get);
   const roleArn = get('ALICLOUD_ROLE_ARN');
   if (roleArn === undefined)
@@ -169,7 +169,7 @@ export type AlibabaConfig = {
   readonly region?: string;
   /** The cluster's OIDC provider in RAM; without it pods' tokens are worth nothing. */
   readonly oidcProviderArn?: string;
-  readonly shared: SharedSource;
+  readonly shared: SharedCredentialSource;
 };
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -196,7 +196,7 @@ export function readAlibabaConfig(env: Environment): AlibabaConfig {
     cloud: readCloud(get, region),
     ...(region !== undefined && { region }),
     ...(oidcProviderArn !== undefined && { oidcProviderArn }),
-    shared: readSharedSource(get, oidcProviderArn),
+    shared: readSharedCredentialSource(get, oidcProviderArn),
   };
 }
 

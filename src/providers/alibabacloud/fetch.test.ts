@@ -2,23 +2,23 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { AlibabaKeys } from '../../../test/fakes/alibaba-account.ts';
 import { startAlibabaCloud, type FakeAlibabaCloud } from '../../../test/fakes/alibaba-cloud.ts';
 import { startFakeKms } from '../../../test/fakes/alibaba-kms.ts';
-import { createAlibabaReader, keysIdentity } from '../../../test/fakes/alibaba-reader.ts';
+import { createAlibabaReader, keysSource } from '../../../test/fakes/alibaba-reader.ts';
 import { createTestCa } from '../../../test/fakes/tls.ts';
 import { Redacted } from '../../core/redacted.ts';
-import type { AlibabaIdentity } from './types.ts';
+import type { CredentialSource } from './types.ts';
 
 const minute = 60_000;
 
 let cloud: FakeAlibabaCloud;
 let reader: ReturnType<typeof createAlibabaReader>;
 let keys: AlibabaKeys;
-let user: AlibabaIdentity;
+let user: CredentialSource;
 
 beforeEach(async () => {
   cloud = await startAlibabaCloud();
   reader = createAlibabaReader(cloud);
   keys = cloud.account.issueKeys();
-  user = keysIdentity(keys);
+  user = keysSource(keys);
 });
 afterEach(() => cloud.close());
 
@@ -369,7 +369,7 @@ describe('a wrong key', () => {
   });
 
   test('with a bad secret: the text, which repeats all that was signed, is not shown', async () => {
-    const wrong = { ...keysIdentity(keys), accessKeySecret: new Redacted('mistyped-secret') };
+    const wrong = { ...keysSource(keys), accessKeySecret: new Redacted('mistyped-secret') };
     const line = await reader.read(wrong, 'db');
     expect(line).toMatch(
       /^failed CREDENTIALS_REFUSED: .*SignatureDoesNotMatch, request id req-\w+\);/,
@@ -401,7 +401,7 @@ test('what a store says is not shown where it holds a key or a token of the requ
       cloud.kms.injectFault({
         response: { status: 400, body, headers: { 'x-acs-request-id': text } },
       });
-      const line = await reader.read(keysIdentity(session), 'db');
+      const line = await reader.read(keysSource(session), 'db');
       expect(line).toMatch(/^failed STORE_REFUSED_REQUEST/);
       expect(line).not.toContain(text);
     }
@@ -428,10 +428,10 @@ describe('rates', () => {
     const slow = createAlibabaReader(cloud, { config: { perSecond: 2, burst: 1 } });
     cloud.kms.put('db', 'one');
     cloud.oos.put('key', 'one');
-    const other = keysIdentity(cloud.account.issueKeys());
+    const other = keysSource(cloud.account.issueKeys());
     const db = { service: 'kms', name: 'db' };
     const inTime = async (
-      identity: AlibabaIdentity,
+      identity: CredentialSource,
       ref: typeof db,
     ): Promise<boolean | undefined> => {
       const [result] = slow.fetch([

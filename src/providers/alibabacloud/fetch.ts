@@ -26,18 +26,18 @@ export type AlibabaFetchDeps = {
   readonly credentialGate: CredentialGate;
   readonly credentials: Pick<AlibabaCredentials, 'invalidate'>;
   readonly now: () => number;
-  readonly budgetMetrics?: RateLimiterMetrics;
+  readonly rateLimiterMetrics?: RateLimiterMetrics;
 };
 
 type Request = FetchRequest<AlibabaCredential>;
 
 /** Reads secrets of KMS, and each parameter of OOS by a call of its own, within the rate of its service and account. */
 export function createAlibabaFetch(deps: AlibabaFetchDeps) {
-  const { config, credentialGate, credentials, now, budgetMetrics } = deps;
+  const { config, credentialGate, credentials, now, rateLimiterMetrics: budgetMetrics } = deps;
   const { perSecond, burst } = config;
   const api = createApi(deps);
-  const budgets = createRateLimiters({ now, metrics: budgetMetrics });
-  const attempts = createAuthenticatedCall<AlibabaCredential>({
+  const rateLimiters = createRateLimiters({ now, metrics: budgetMetrics });
+  const authenticatedCall = createAuthenticatedCall<AlibabaCredential>({
     gate: {
       credentialGate,
       // A class names its gateway. A gateway that does not know the keys says nothing about them
@@ -47,13 +47,18 @@ export function createAlibabaFetch(deps: AlibabaFetchDeps) {
     },
     credentials,
     rateLimiterOf: ({ service }, { account }) =>
-      budgets(`${service} ${account}`, { name: `alibabacloud-${service}`, perSecond, burst }),
+      rateLimiters(`${service} ${account}`, { name: `alibabacloud-${service}`, perSecond, burst }),
   });
-  const secrets = createKmsFetch({ api, config, attempts, rights: new DeniedShortcuts({ now }) });
+  const secrets = createKmsFetch({
+    api,
+    config,
+    authenticatedCall: authenticatedCall,
+    deniedShortcuts: new DeniedShortcuts({ now }),
+  });
 
   const parameter = async (request: Request): Promise<FetchResult> => {
     const { ref } = request.grant;
-    const value = await attempts(request, async (context) =>
+    const value = await authenticatedCall(request, async (context) =>
       getSecretParameter(api, context, serviceEndpoint(config.oos, context.region), ref),
     );
     return { kind: 'value', value };

@@ -151,15 +151,20 @@ function invalid(what: string): SecretError {
 type KmsFetchDeps = {
   readonly api: Api;
   readonly config: AlibabaCloudConfig;
-  readonly attempts: AuthenticatedCall<AlibabaCredential>;
-  readonly rights: DeniedShortcuts<'BatchGetSecretValue'>;
+  readonly authenticatedCall: AuthenticatedCall<AlibabaCredential>;
+  readonly deniedShortcuts: DeniedShortcuts<'BatchGetSecretValue'>;
 };
 
 /**
  * Reads secrets of KMS: several by one call where that works, which is learnt. What a batch as a whole fails by (a policy, an endpoint that
  * does not know the operation, an answer we do not understand or that is too large) is never told: plain reads have to tell.
  */
-export function createKmsFetch({ api, config, attempts, rights }: KmsFetchDeps) {
+export function createKmsFetch({
+  api,
+  config,
+  authenticatedCall: attempts,
+  deniedShortcuts: rights,
+}: KmsFetchDeps) {
   const endpointOf = ({ endpoint, region = '' }: SecretRef): Endpoint =>
     endpoint === undefined ? serviceEndpoint(config.kms, region) : kmsEndpoint(endpoint, config);
 

@@ -3,13 +3,13 @@ import type { Parameters } from '../../../core/workload.ts';
 import type { AlibabaConfig } from '../config.ts';
 import type { Metadata } from '../credentials/metadata.ts';
 import { planAlibaba } from './parameters.ts';
-import type { AlibabaFacts } from '../types.ts';
+import type { AlibabaNodeFacts } from '../types.ts';
 
 /**
  * What a node says for all classes. Its region is asked for once, and only when an object of a class needs it: where neither the class
  * nor the operator names one. It is never guessed.
  */
-export function createFacts(deps: {
+export function createNodeFacts(deps: {
   readonly config: AlibabaConfig;
   readonly metadata: Pick<Metadata, 'region'>;
 }) {
@@ -18,7 +18,7 @@ export function createFacts(deps: {
   const flights = new SingleFlight<string>();
   let { region } = config;
 
-  return async (parameters: Parameters, signal: AbortSignal): Promise<AlibabaFacts> => {
+  return async (parameters: Parameters, signal: AbortSignal): Promise<AlibabaNodeFacts> => {
     if (region === undefined && leavesRegionOpen(parameters))
       region = await flights.run('region', signal, (flight) => metadata.region(flight));
     return { allowedEndpoints, ...(region !== undefined && { region }) };

@@ -2,9 +2,9 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { Selector } from '../../../core/plan.ts';
 import { planAlibaba } from './parameters.ts';
-import type { AlibabaFacts } from '../types.ts';
+import type { AlibabaNodeFacts } from '../types.ts';
 
-const facts: AlibabaFacts = { region: 'cn-hangzhou', allowedEndpoints: [] };
+const facts: AlibabaNodeFacts = { region: 'cn-hangzhou', allowedEndpoints: [] };
 type More = Readonly<Record<string, string>>;
 
 const plan = (objects: string, more: More = {}): ReturnType<typeof planAlibaba> =>
@@ -14,7 +14,7 @@ const plan = (objects: string, more: More = {}): ReturnType<typeof planAlibaba> 
 const faults = (
   objects: string,
   more: More = {},
-  known: AlibabaFacts | undefined = facts,
+  known: AlibabaNodeFacts | undefined = facts,
 ): string[] =>
   planAlibaba({ objects, ...more }, known).problems.map(
     ({ severity, line = 0, column = 0, message }) => `${line}:${column} ${severity}: ${message}`,

@@ -24,8 +24,8 @@ import {
   readPathTranslation,
   readRegion,
 } from '../../shared/class/parameters.ts';
-import type { AlibabaFacts, ObjectsContext, Reader } from '../types.ts';
-import { readRef } from './object-ref.ts';
+import type { AlibabaNodeFacts } from '../types.ts';
+import { type ClassContext, type ObjectContext, readRef } from './object-ref.ts';
 
 const objectKeys = [
   'objectName',
@@ -46,7 +46,7 @@ type Item = { readonly map: YamlMap; type?: PositionedText | undefined };
 /** What to read and which files to make of it, by the parameter `objects` as users of the vendor's provider write it. */
 export function readObjects(
   text: string,
-  context: ObjectsContext,
+  context: ClassContext,
 ): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
   const { parameter, report } = context;
   const say = createProblemReporter(parameter, report);
@@ -75,7 +75,7 @@ export function readObjects(
 }
 
 /** The vendor's guide prints `- objectName: "test"` and `- objectType: "kms"` as two items and means one. */
-function joinItems(maps: readonly YamlMap[], { warn }: Reader): readonly Item[] {
+function joinItems(maps: readonly YamlMap[], { warn }: ObjectContext): readonly Item[] {
   const items: Item[] = [];
   for (const map of maps) {
     const last = items.at(-1);
@@ -117,7 +117,7 @@ const known = ['objects', 'region', 'pathTranslation', 'usePodServiceAccountToke
 /** Compiles a SecretProviderClass of Alibaba Cloud's provider. Pure. Offline, without facts, what needs the node is left out. */
 export function planAlibaba(
   parameters: Parameters,
-  facts?: AlibabaFacts,
+  facts?: AlibabaNodeFacts,
 ): PlanResult<AlibabaLogin> {
   const problems: Problem[] = [];
   const report = (problem: Problem): void => void problems.push(problem);
@@ -142,7 +142,7 @@ export function planAlibaba(
     report,
     translatePath: translate,
     region,
-    facts,
+    nodeFacts: facts,
     skip: (check) => {
       if (!skipped.includes(check)) skipped.push(check);
     },

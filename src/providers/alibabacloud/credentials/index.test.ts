@@ -5,12 +5,12 @@ import {
   alibabaRegion,
   startAlibabaCloud,
 } from '../../../../test/fakes/alibaba-cloud.ts';
-import { createAlibabaReader, keysIdentity } from '../../../../test/fakes/alibaba-reader.ts';
+import { createAlibabaReader, keysSource } from '../../../../test/fakes/alibaba-reader.ts';
 import { mintAlibabaToken } from '../../../../test/fakes/alibaba-sts.ts';
 import { createRetry } from '../../../concurrency/retry.ts';
 import { Redacted } from '../../../core/redacted.ts';
 import { createHttpClient } from '../../../http/client.ts';
-import type { AlibabaIdentity } from '../types.ts';
+import type { CredentialSource } from '../types.ts';
 import { createMetadata } from './metadata.ts';
 
 const minute = 60_000;
@@ -47,8 +47,8 @@ const podToken = (claims: Partial<Parameters<typeof mintAlibabaToken>[0]> = {}):
   });
 const rrsa = (
   token: string | (() => Promise<Redacted>) = podToken(),
-  more: Partial<AlibabaIdentity & { kind: 'rrsa' }> = {},
-): AlibabaIdentity & { kind: 'rrsa' } => ({
+  more: Partial<CredentialSource & { kind: 'rrsa' }> = {},
+): CredentialSource & { kind: 'rrsa' } => ({
   kind: 'rrsa',
   roleArn: appRole,
   oidcProviderArn: providerArn,
@@ -56,7 +56,7 @@ const rrsa = (
   token: typeof token === 'string' ? () => Promise.resolve(new Redacted(token)) : token,
   ...more,
 });
-const workerRole: AlibabaIdentity = { kind: 'worker-role' };
+const workerRole: CredentialSource = { kind: 'worker-role' };
 
 describe('an OIDC token for a session of a role (RRSA)', () => {
   test('once for all who ask', async () => {
@@ -201,7 +201,7 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
   ])('%s instead of STS is no refusal', async (_, status, body) => {
     await start();
     cloud.sts.injectFault({ response: { status, body } });
-    for (const identity of [rrsa(), keysIdentity(cloud.account.issueKeys())])
+    for (const identity of [rrsa(), keysSource(cloud.account.issueKeys())])
       expect(await reader.login({ ...identity, crossAccountRoleArn: readerRole })).toMatch(
         new RegExp(`^CREDENTIALS_UNAVAILABLE: .*does not answer as STS does \\(HTTP ${status}`),
       );
@@ -246,20 +246,20 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
 describe('keys', () => {
   test('as they are; no login', async () => {
     await start();
-    expect(await reader.read(keysIdentity(cloud.account.issueKeys()), 'db')).toBe(good);
+    expect(await reader.read(keysSource(cloud.account.issueKeys()), 'db')).toBe(good);
     expect(cloud.sts.count() + cloud.metadata.count()).toBe(0);
   });
 
   test('with a security token', async () => {
     await start();
-    expect(await reader.read(keysIdentity(cloud.account.issueKeys({ lifeMs: hour })), 'db')).toBe(
+    expect(await reader.read(keysSource(cloud.account.issueKeys({ lifeMs: hour })), 'db')).toBe(
       good,
     );
   });
 
   test('of one pod never serve another: the same id with another secret is another principal', async () => {
     await start();
-    const keys = keysIdentity(cloud.account.issueKeys());
+    const keys = keysSource(cloud.account.issueKeys());
     expect(await reader.read(keys, 'db')).toBe(good);
     expect(
       await reader.read({ ...keys, accessKeySecret: new Redacted('guessed-secret') }, 'db'),
@@ -269,8 +269,8 @@ describe('keys', () => {
 
   test('that may only assume a role: with session name and duration as configured', async () => {
     await start();
-    const keys = keysIdentity(cloud.account.issueKeys());
-    const identity: AlibabaIdentity = {
+    const keys = keysSource(cloud.account.issueKeys());
+    const identity: CredentialSource = {
       ...keys,
       kind: 'keys-role',
       roleArn: keysRole,
@@ -291,7 +291,7 @@ describe('keys', () => {
     for (const role of ['a', 'b', 'c'])
       expect(
         await reader.login({
-          ...keysIdentity(keys),
+          ...keysSource(keys),
           crossAccountRoleArn: `acs:ram::222:role/${role}`,
         }),
       ).toMatch(
@@ -302,13 +302,13 @@ describe('keys', () => {
 });
 
 describe("another account's role", () => {
-  const bases: [string, () => AlibabaIdentity][] = [
+  const bases: [string, () => CredentialSource][] = [
     ['an OIDC token', () => rrsa()],
-    ['keys', () => keysIdentity(cloud.account.issueKeys())],
+    ['keys', () => keysSource(cloud.account.issueKeys())],
     [
       'the role of keys',
       () => ({
-        ...keysIdentity(cloud.account.issueKeys()),
+        ...keysSource(cloud.account.issueKeys()),
         ...{ kind: 'keys-role', roleArn: keysRole, sessionName: 'session', durationSeconds: 3_600 },
       }),
     ],
@@ -326,14 +326,14 @@ describe("another account's role", () => {
   test('and for OOS', async () => {
     await start();
     cloud.oos.put('key', 'one');
-    const identity: AlibabaIdentity = { ...rrsa(), crossAccountRoleArn: readerRole };
+    const identity: CredentialSource = { ...rrsa(), crossAccountRoleArn: readerRole };
     expect(await reader.read(identity, { service: 'oos', name: 'key' })).toBe('key@1: one');
     expect(cloud.sts.sessions).toHaveLength(2);
   });
 
   test('that may not be assumed: denied, who and which, and the base never stands in', async () => {
     await start();
-    const identity: AlibabaIdentity = {
+    const identity: CredentialSource = {
       ...rrsa(),
       crossAccountRoleArn: 'acs:ram::333:role/foreign',
     };
