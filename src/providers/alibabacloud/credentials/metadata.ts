@@ -7,15 +7,14 @@ import type { HttpClient, HttpResponse } from '../../../http/client.ts';
 import { readBody } from '../../../http/response.ts';
 import { classify } from '../../shared/reads/store-errors.ts';
 import { metadataErrors, parseErrorResponse } from '../errors.ts';
-import type { AlibabaCredential } from '../types.ts';
-import { time } from '../types.ts';
+import { type AlibabaCredential, time } from '../types.ts';
 
 const timeoutMs = 1_000;
-/** A login needs a new token only once an hour. So the service gets no reason to keep one longer. */
+/** Each login takes a new token, because hours pass between two logins. */
 const tokenLifetimeSeconds = 60;
 const keysPath = '/latest/meta-data/ram/security-credentials/';
 
-/** What the node knows of itself. */
+/** The values of the node's metadata service. */
 export type Metadata = {
   /**
    * Returns the keys of the RAM role that is attached to the node.

@@ -7,9 +7,9 @@ import { readBody } from '../../../http/response.ts';
 import { classify } from '../../shared/reads/store-errors.ts';
 import type { Api } from '../call.ts';
 import { assumeRoleErrors, oidcTokenErrors } from '../errors.ts';
-import type { AlibabaCredential } from '../types.ts';
-import { credentialDigest, secretsOf, time } from '../types.ts';
+import { type AlibabaCredential, credentialDigest, secretsOf, time } from '../types.ts';
 
+/** The version of STS's API. */
 const version = '2015-04-01';
 
 /** What logins need. */
@@ -19,7 +19,7 @@ export type StsDeps = {
   readonly credentialGate: CredentialGate;
 };
 
-/** A session of a role. */
+/** The session that a login requests. */
 export type RoleSession = {
   readonly roleArn: string;
   readonly sessionName: string;
@@ -91,7 +91,7 @@ export async function assumeRole(
   });
 }
 
-/** The account in `acs:ram::1234567890:role/reader`, or the text itself. */
+/** The account in `acs:ram::1234567890:role/reader`; for a text of another form, the text itself. */
 export function accountOf(arn: string): string {
   return /^acs:ram::(\d+):/.exec(arn)?.[1] ?? arn;
 }
