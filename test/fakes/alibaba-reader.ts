@@ -19,7 +19,7 @@ import type { AlibabaKeys } from './alibaba-account.ts';
 import { alibabaRegion, type FakeAlibabaCloud } from './alibaba-cloud.ts';
 import { createRequester } from './requester.ts';
 
-/** Logins and reading against a fake cloud, without classes. */
+/** Logs in to a fake cloud and reads from it, without classes. */
 export function createAlibabaReader(
   cloud: FakeAlibabaCloud,
   { config: overrides = {} }: { readonly config?: Partial<AlibabaCloudConfig> } = {},
@@ -37,19 +37,19 @@ export function createAlibabaReader(
   });
   const fetch = createAlibabaFetch({ ...deps, credentials });
 
-  const principalOf = (identity: CredentialSource): Principal<AlibabaCredential> => {
-    const fingerprint = JSON.stringify({ ...identity, secret: secretOf(identity) });
+  const principalOf = (source: CredentialSource): Principal<AlibabaCredential> => {
+    const fingerprint = JSON.stringify({ ...source, secret: secretOf(source) });
     return {
       fingerprint,
-      description: ownerOf(identity),
+      description: ownerOf(source),
       identity: 'own',
-      credentials: (signal) => credentials.get(fingerprint, identity, signal),
+      credentials: (signal) => credentials.get(fingerprint, source, signal),
     };
   };
 
   return {
     credentials,
-    /** What onFailure was told. */
+    /** The errors that `onFailure` got. */
     failures,
     ...createRequester({
       fetch,
@@ -59,7 +59,7 @@ export function createAlibabaReader(
   };
 }
 
-/** Keys as an identity. */
+/** Makes a credential source of keys. */
 export function keysSource(keys: AlibabaKeys): CredentialSource & { readonly kind: 'keys' } {
   return {
     kind: 'keys',
@@ -69,6 +69,6 @@ export function keysSource(keys: AlibabaKeys): CredentialSource & { readonly kin
   };
 }
 
-function secretOf(identity: CredentialSource): string | undefined {
-  return 'accessKeySecret' in identity ? identity.accessKeySecret.reveal() : undefined;
+function secretOf(source: CredentialSource): string | undefined {
+  return 'accessKeySecret' in source ? source.accessKeySecret.reveal() : undefined;
 }

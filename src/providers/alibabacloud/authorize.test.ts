@@ -30,14 +30,14 @@ const crossAccount = (...roles: readonly string[]): string =>
 const grantsWithRole = [{ ...grantsForApp[0], roles: [staging] }];
 
 describe("the pod's own role", () => {
-  test('serves where the class asks for it: the role of the annotation, by a session that names the pod', async () => {
+  test('serves a class with usePodServiceAccountToken: STS gives a session of the annotated role that names the pod', async () => {
     await start({ sharedIdentities: 'none' });
     expect(await fixture.mount(podClass, { tokens: fixture.podToken() })).toEqual({ db: 'first' });
     expect(fixture.readers()).toEqual([appRole]);
     expect(fixture.sts.sessions).toEqual([`AssumeRoleWithOIDC ${appRole} as team-a.app for 3600`]);
   });
 
-  test('the token is in the body, never in an address, and never in the log', async () => {
+  test('sends the token in the body, and writes it neither into an address nor into the log', async () => {
     await start();
     const tokens = fixture.podToken();
     await fixture.mount(podClass, { tokens });
@@ -45,7 +45,7 @@ describe("the pod's own role", () => {
     expect(fixture.lines.join()).not.toContain(tokens['sts.aliyuncs.com']);
   });
 
-  test('one login and one read serve all pods of the account; another account has its own', async () => {
+  test('serves all pods of a ServiceAccount by one login and one read, but no other ServiceAccount', async () => {
     await start();
     for (const name of ['a', 'b', 'c'])
       await fixture.volume(podClass, { name, tokens: fixture.podToken() });
@@ -58,10 +58,10 @@ describe("the pod's own role", () => {
     );
   });
 
-  describe('fails closed, though a shared identity would be granted', () => {
+  describe('fails closed, although a shared identity is granted', () => {
     afterEach(() => expect(fixture.kms.count()).toBe(0));
 
-    test('without the annotation: what to write, and where', async () => {
+    test('without the annotation, with a hint that contains it', async () => {
       await start();
       fixture.annotate(undefined);
       expect(await fixture.mount(podClass, { tokens: fixture.podToken() })).toBe(
@@ -97,27 +97,27 @@ describe("the pod's own role", () => {
 
     test.each([
       [
-        'of another account',
+        'of another ServiceAccount',
         (): string => fixture.mint('team-a', 'plain'),
         'belongs to system:serviceaccount:team-a:plain',
       ],
       ['that has ended', (): string => fixture.mint('team-a', 'app', -60_000), 'expired at'],
-      ['that is none', (): string => 'x.y.z', 'is no ServiceAccount token'],
-    ])('with a token %s', async (_, token, fault) => {
+      ['that is no token', (): string => 'x.y.z', 'is no ServiceAccount token'],
+    ])('with a token %s', async (_, token, problem) => {
       await start();
       const line = await fixture.mount(podClass, { tokens: { 'sts.aliyuncs.com': token() } });
       expect(line).toMatch(/^TOKEN_INVALID/);
-      expect(line).toContain(fault);
+      expect(line).toContain(problem);
     });
 
-    test('without an OIDC provider: the variables to set', async () => {
+    test('without an OIDC provider, with a hint that names the variables', async () => {
       await start({ env: { ALICLOUD_OIDC_PROVIDER_ARN: '' } });
       expect(await fixture.mount(podClass, { tokens: fixture.podToken() })).toMatch(
         /^NOT_CONFIGURED: .*set ALICLOUD_OIDC_PROVIDER_ARN, or ALICLOUD_ACCOUNT_ID and ALICLOUD_CLUSTER_ID/,
       );
     });
 
-    test('without an answer of the API server', async () => {
+    test('without a response of the API server', async () => {
       await start();
       fixture.kubernetes.deny(true);
       expect(await fixture.mount(podClass, { tokens: fixture.podToken() })).toMatch(
@@ -125,7 +125,7 @@ describe("the pod's own role", () => {
       );
     });
 
-    test('with a role that does not trust the account', async () => {
+    test('with a role that does not trust the ServiceAccount', async () => {
       await start();
       fixture.annotate(providerRole);
       expect(await fixture.mount(podClass, { tokens: fixture.podToken() })).toMatch(
@@ -147,7 +147,7 @@ describe("the pod's own role", () => {
     );
   });
 
-  test('another role in the annotation is another principal, at once for new pods', async () => {
+  test('uses a changed annotation for the next new pod', async () => {
     await start();
     await fixture.volume(podClass, { name: 'a', tokens: fixture.podToken() });
     fixture.annotate(providerRole);
@@ -156,7 +156,7 @@ describe("the pod's own role", () => {
     );
   });
 
-  test('comes before keys that the pod brings', async () => {
+  test('comes before the keys of the pod', async () => {
     await start();
     const { accessKeyId, accessKeySecret } = fixture.account.issueKeys();
     const secret = { access_key: accessKeyId, access_secret: accessKeySecret };
@@ -166,7 +166,7 @@ describe("the pod's own role", () => {
 });
 
 describe('keys of nodePublishSecretRef', () => {
-  const bring = (holder = 'user-of-pod', lifeMs?: number): Record<string, string> => {
+  const podKeys = (holder = 'user-of-pod', lifeMs?: number): Record<string, string> => {
     const keys = fixture.account.issueKeys({ holder, ...(lifeMs !== undefined && { lifeMs }) });
     return {
       access_key: keys.accessKeyId,
@@ -175,15 +175,15 @@ describe('keys of nodePublishSecretRef', () => {
     };
   };
 
-  test('serve their pod, in any letter case, without a grant', async () => {
+  test('serve their pod without a grant; the letter case of the names does not matter', async () => {
     await start({ sharedIdentities: 'none' });
-    expect(await fixture.mount(objects, { secret: bring() })).toEqual({ db: 'first' });
+    expect(await fixture.mount(objects, { secret: podKeys() })).toEqual({ db: 'first' });
     expect(fixture.readers()).toEqual(['user-of-pod']);
   });
 
-  test('of a session, with its token', async () => {
+  test('can be the keys of a session with its token', async () => {
     await start({ sharedIdentities: 'none' });
-    expect(await fixture.mount(objects, { secret: bring('session', 3_600_000) })).toEqual({
+    expect(await fixture.mount(objects, { secret: podKeys('session', 3_600_000) })).toEqual({
       db: 'first',
     });
     expect(fixture.readers()).toEqual(['session']);
@@ -202,27 +202,27 @@ describe('keys of nodePublishSecretRef', () => {
     ],
     ['static keys', { ACCESS_KEY_ID: 'i', SECRET_ACCESS_KEY: 's' }],
     ['the role of the node', {}],
-  ])('are never replaced by %s, which may be stronger', async (_, env) => {
+  ])('are not replaced by %s, which can have more rights', async (_, env) => {
     await start({ env, sharedIdentities: 'all' });
-    await fixture.volume(objects, { secret: bring() });
+    await fixture.volume(objects, { secret: podKeys() });
     expect(fixture.readers()).toEqual(['user-of-pod']);
   });
 
-  test('of one pod never serve another', async () => {
+  test('do not serve another pod', async () => {
     await start();
-    const secret = bring();
+    const secret = podKeys();
     await fixture.volume(objects, { name: 'a', secret });
     expect(
       await fixture.mount(objects, { name: 'b', secret: { ...secret, Access_Secret: 'guessed' } }),
     ).toMatch(/^CREDENTIALS_REFUSED/);
     fixture.kms.denied.add('db by stranger');
-    expect(await fixture.mount(objects, { name: 'c', secret: bring('stranger') })).toMatch(
+    expect(await fixture.mount(objects, { name: 'c', secret: podKeys('stranger') })).toMatch(
       /^ACCESS_DENIED/,
     );
     expect(await fixture.mount(objects, { name: 'd', account: 'plain' })).toMatch(/^NOT_GRANTED/);
   });
 
-  test('a wrong key is not followed by another identity', async () => {
+  test('that are wrong do not lead to another identity', async () => {
     await start({ sharedIdentities: 'all' });
     expect(
       await fixture.mount(objects, { secret: { access_key: 'LTAIx', access_secret: 'x' } }),
@@ -240,18 +240,18 @@ describe('keys of nodePublishSecretRef', () => {
       'has both access_key and ACCESS_KEY, which differ',
     ],
   ])(
-    '%j is an error, and turns no other identity on',
-    async (secret: Record<string, string>, fault) => {
+    '%j is an error, and does not lead to another identity',
+    async (secret: Record<string, string>, problem) => {
       await start({ sharedIdentities: 'all' });
       expect(await fixture.mount(objects, { secret })).toMatch(
-        `INVALID_REQUEST: alibabacloud: the Secret of nodePublishSecretRef ${fault}`,
+        `INVALID_REQUEST: alibabacloud: the Secret of nodePublishSecretRef ${problem}`,
       );
       expect(fixture.kms.count()).toBe(0);
     },
   );
 });
 
-describe('what the operator configured', () => {
+describe('the shared identity of the operator', () => {
   test.each([
     [
       'the role of the provider, by its own token',
@@ -264,7 +264,7 @@ describe('what the operator configured', () => {
       [`AssumeRoleWithOIDC ${providerRole} as csi-secrets-store-provider-alibaba for 3600`],
     ],
     ['the role of the node', (): Record<string, string> => ({}), 'worker', []],
-  ])('%s serves what is granted, and nothing else', async (_, env, holder, sessions) => {
+  ])('%s serves only what is granted', async (_, env, holder, sessions) => {
     await start({ env: env() });
     expect(await fixture.mount(objects)).toEqual({ db: 'first' });
     expect(fixture.readers()).toEqual([holder]);
@@ -278,7 +278,7 @@ describe('what the operator configured', () => {
     expect(fixture.kms.count()).toBe(1);
   });
 
-  test('keys assume a role where there is one', async () => {
+  test('keys assume the configured role', async () => {
     const env = {
       ALICLOUD_OIDC_PROVIDER_ARN: '',
       ALICLOUD_ROLE_ARN: providerRole,
@@ -292,14 +292,14 @@ describe('what the operator configured', () => {
     expect(await fixture.mount(objects, { name: 'b', account: 'plain' })).toMatch(/^NOT_GRANTED/);
   });
 
-  test('keys alone serve by themselves', async () => {
+  test('keys without a role read by themselves', async () => {
     await start({ keys: true });
     expect(await fixture.mount(objects)).toEqual({ db: 'first' });
     expect(fixture.readers()).toEqual(['user']);
     expect(await fixture.mount(objects, { name: 'b', account: 'plain' })).toMatch(/^NOT_GRANTED/);
   });
 
-  test('usePodServiceAccountToken "false" gains nothing', async () => {
+  test('needs a grant for a class with usePodServiceAccountToken "false", too', async () => {
     await start({ grants: [] });
     const line = await fixture.mount(
       { objects, usePodServiceAccountToken: 'false' },
@@ -310,7 +310,7 @@ describe('what the operator configured', () => {
     );
   });
 
-  test('all objects must be granted, ARNs as they stand', async () => {
+  test('needs a grant for every object; ARNs are matched unchanged', async () => {
     const arn = 'acs:kms:cn-hangzhou:1234567890:secret/db';
     await start({
       grants: [
@@ -329,7 +329,7 @@ describe('what the operator configured', () => {
     ).toMatch(/^NOT_GRANTED: .*oos\/db/);
   });
 
-  test('--shared-identities all serves every secret, none serves nothing', async () => {
+  test('serves every secret with --shared-identities all, and none with --shared-identities none', async () => {
     await start({ sharedIdentities: 'all', grants: [] });
     expect(await fixture.mount(objects, { account: 'plain' })).toEqual({ db: 'first' });
     await fixture.close();
@@ -337,7 +337,7 @@ describe('what the operator configured', () => {
     expect(await fixture.mount(objects)).toMatch(/^NOT_GRANTED: .*--shared-identities none/);
   });
 
-  test('a token of the provider that is missing turns no other identity on', async () => {
+  test('a missing token of the provider does not lead to another identity', async () => {
     await start({ env: { ALICLOUD_ROLE_ARN: providerRole } });
     writeFileSync(fixture.tokenFile, '');
     expect(await fixture.mount(objects)).toMatch(
@@ -350,7 +350,7 @@ describe('what the operator configured', () => {
 });
 
 describe('crossAccountRoleArn', () => {
-  test("on top of the pod's role: the store decides; two roles are two principals", async () => {
+  test("the pod's role assumes it; two roles are two principals, and the store decides", async () => {
     await start({ sharedIdentities: 'none' });
     const parameters = {
       objects: crossAccount(staging, production),
@@ -369,7 +369,7 @@ describe('crossAccountRoleArn', () => {
     );
   });
 
-  test('on top of keys the pod brings, for KMS and OOS', async () => {
+  test('the keys of the pod assume it, for KMS and OOS', async () => {
     await start({ sharedIdentities: 'none' });
     fixture.oos.put('banner', 'hello');
     const keys = fixture.account.issueKeys();
@@ -380,7 +380,7 @@ describe('crossAccountRoleArn', () => {
   });
 
   test.each(['granted', 'all'] as const)(
-    'on top of a shared identity only where the grant lists it (%s)',
+    'a shared identity assumes it only if the grant lists it (%s)',
     async (sharedIdentities) => {
       await start({ grants: grantsWithRole, sharedIdentities });
       expect(await fixture.mount(crossAccount(staging))).toEqual({ f0: 'first' });
@@ -392,7 +392,7 @@ describe('crossAccountRoleArn', () => {
     },
   );
 
-  test('what was read for a role serves nobody without it', async () => {
+  test('a value that was read with a role does not serve a class without it', async () => {
     await start({ grants: grantsWithRole });
     fixture.kms.denied.add('db by worker');
     expect(await fixture.mount(crossAccount(staging), { name: 'a' })).toEqual({ f0: 'first' });
@@ -400,7 +400,7 @@ describe('crossAccountRoleArn', () => {
   });
 });
 
-test('a volume that was served under the own identity is never served under a shared one', async () => {
+test('a volume that an own identity served is not served by a shared one later', async () => {
   await start();
   const pod = { tokens: fixture.podToken(), attributes: { usePodServiceAccountToken: 'true' } };
   expect(await fixture.mount(objects, pod)).toEqual({ db: 'first' });
@@ -411,7 +411,7 @@ test('a volume that was served under the own identity is never served under a sh
 });
 
 describe('the region', () => {
-  test('that nobody names is asked of the node, once', async () => {
+  test('comes from the node if neither the class nor the operator names it, by one call', async () => {
     await start();
     for (const name of ['a', 'b'])
       await fixture.volume(`- {objectName: db, objectAlias: ${name}}`, { name });
@@ -422,14 +422,14 @@ describe('the region', () => {
     [{ objects, region: 'cn-hangzhou' }, {}],
     [{ objects }, { ALICLOUD_REGION: 'cn-hangzhou' }],
     [{ objects: '- {objectName: "acs:kms:cn-hangzhou:1:secret/db", objectAlias: db}' }, {}],
-  ])('of %j with %j needs no node', async (parameters, env) => {
+  ])('needs no call to the node with %j and %j', async (parameters, env) => {
     await start({ env });
     fixture.kms.put('acs:kms:cn-hangzhou:1:secret/db', 'first');
     expect(await fixture.mount(parameters)).toEqual({ db: 'first' });
     expect(fixture.metadata.count(/region-id/)).toBe(0);
   });
 
-  test('that nobody knows is an error, and never cn-hangzhou', async () => {
+  test('that the node does not know is an error, and not cn-hangzhou', async () => {
     await start();
     fixture.metadata.injectFault({ route: /region-id/, response: { status: 404 } });
     expect(await fixture.mount(objects)).toMatch(
@@ -441,7 +441,7 @@ describe('the region', () => {
   });
 });
 
-test('no key and no token is ever logged', async () => {
+test('the log contains no key and no token', async () => {
   await start({ env: { ALICLOUD_ROLE_ARN: providerRole } });
   const keys = fixture.account.issueKeys();
   await fixture.mount(objects, {

@@ -47,7 +47,7 @@ export function readOidcProvider(get: EnvReader): string | undefined {
   if (oidcProviderArnShape.test(builtArn)) return builtArn;
   throw settingError(
     'ALICLOUD_ACCOUNT_ID or ALICLOUD_CLUSTER_ID',
-    'is not what its name says',
+    'is not valid',
     'the account is a number, the cluster the id of an ACK cluster',
   );
 }

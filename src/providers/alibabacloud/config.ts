@@ -105,7 +105,9 @@ function buildEndpoint(name: string, template: string, region: string): URL {
   }
 }
 
-/** Checks each entry with an example endpoint, so that a bad one stops the start and not a mount. */
+/**
+ * Checks each entry with an example endpoint, so that a bad one stops the start and not a mount.
+ */
 function readAllowedEndpoints(get: EnvReader): readonly string[] {
   const name = 'KEYFERRY_ALIBABACLOUD_KMS_ALLOWED_ENDPOINTS';
   const entries = (get(name) ?? '')

@@ -52,13 +52,15 @@ const hasCode =
   ({ code }: AlibabaErrorResponse): boolean =>
     code !== undefined && codes.includes(code);
 
-/** Matches a code and its subcodes: `Forbidden` matches `Forbidden.RAM`, but not `ForbiddenUser`. */
+/** Matches a code and its subcodes: for `Forbidden` also `Forbidden.RAM`, not `ForbiddenUser`. */
 const hasCodeOrSubcode =
   (...codes: readonly string[]) =>
   ({ code = '' }: AlibabaErrorResponse): boolean =>
     codes.some((each) => code === each || code.startsWith(`${each}.`));
 
-/** What every service can respond. A retry can help. Many callers get the error, so it has no text. */
+/**
+ * What every service can respond. A retry can help. Many callers get the error, so it has no text.
+ */
 export const transientErrors: readonly Rule<HostContext>[] = [
   {
     // The status of a throttled call can be 400.
@@ -80,7 +82,7 @@ export const transientErrors: readonly Rule<HostContext>[] = [
   },
 ];
 
-/** The metadata service has no other errors than transient ones: 404 says that there is no value. */
+/** All errors of the metadata service are transient. HTTP 404 is none: there is no such value. */
 export const metadataErrors: readonly Rule<HostContext>[] = [
   {
     match: () => true,

@@ -5,8 +5,8 @@ import { SecretError } from '../../core/errors.ts';
 
 /**
  * Reads the certificates of a directory, such as a mounted ConfigMap: PEM files with one or more
- * certificates. It skips names that begin with a dot. It runs when the process starts, so that a bad
- * file stops the start and not the first mount.
+ * certificates. It skips names that begin with a dot. It runs when the process starts, so that a
+ * bad file stops the start and not the first mount.
  * @param setting the variable that names the directory, for messages
  * @throws SecretError NOT_CONFIGURED
  */

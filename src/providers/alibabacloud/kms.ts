@@ -36,9 +36,9 @@ type KmsFetchDeps = {
 };
 
 /**
- * Reads secrets of KMS, several by one call where the service serves such calls. If a batch fails as
- * a whole (a policy, an endpoint without the operation, an invalid or a too large response), each
- * secret is read on its own. Its own error is then the one that the user sees.
+ * Reads secrets of KMS, several by one call where the service serves such calls. If a batch fails
+ * as a whole (a policy, an endpoint without the operation, an invalid or a too large response),
+ * each secret is read on its own. Its own error is then the one that the user sees.
  */
 export function createKmsFetch({ api, config, authenticatedCall, deniedShortcuts }: KmsFetchDeps) {
   const endpointOf = ({ endpoint, region = '' }: SecretRef): Endpoint =>

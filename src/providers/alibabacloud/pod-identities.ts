@@ -24,7 +24,7 @@ export type PodRoleDeps = {
 
 /**
  * Returns the role that the annotation of the pod's ServiceAccount names, with the pod's token. A
- * class that asks for this identity gets no other one. So a missing part is an error.
+ * class with `usePodServiceAccountToken` gets no other identity. So a missing part is an error.
  * @throws SecretError NOT_CONFIGURED, TOKEN_MISSING, TOKEN_INVALID, NOT_GRANTED,
  *   ADMISSION_UNAVAILABLE
  */
@@ -84,8 +84,8 @@ function noRoleError(
 }
 
 /**
- * The name of a session in Alibaba Cloud's audit log: `<namespace>.<account>`, in the characters and
- * the length that STS allows.
+ * The name of a session in Alibaba Cloud's audit log: `<namespace>.<account>`, in the characters
+ * and the length that STS allows.
  */
 function sessionNameOf(namespace: string, serviceAccount: string): string {
   return `${namespace}.${serviceAccount}`.replace(/[^\w.@=-]/g, '-').slice(0, 64);

@@ -14,7 +14,8 @@ import type { AlibabaCredential, CredentialSource } from './types.ts';
 
 /**
  * The identities that can serve a workload, own ones first: the role of its ServiceAccount if the
- * class asks for it, then the keys of its pod, then what the operator configured.
+ * class has `usePodServiceAccountToken`, then the keys of its pod, then the one that the operator
+ * configured.
  */
 export function createIdentitySources(deps: {
   readonly config: AlibabaConfig;
@@ -90,7 +91,7 @@ async function readToken(path: string): Promise<Redacted> {
   });
 }
 
-/** Whom the store sees: an identity, and the role that it assumes for a ref. */
+/** Makes the principal of an identity, and of the role that it assumes for a ref. */
 export type PrincipalResolver = (
   identity: Identity<CredentialSource>,
   role: string | undefined,

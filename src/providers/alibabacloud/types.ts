@@ -11,8 +11,8 @@ export type AlibabaCredential = {
   /** Milliseconds since the epoch. Absent for keys that do not expire. */
   readonly expiresAt?: number;
   /**
-   * Selects the rate limiter, and has no other use: the number of the account, or a text that stands
-   * for it if the number is not known.
+   * Selects the rate limiter, and has no other use: the number of the account, or a text that
+   * stands for it if the number is not known.
    */
   readonly account: string;
 };
@@ -69,7 +69,7 @@ export type AlibabaCloudConfig = {
    * `classEndpoint`.
    */
   readonly allowedEndpoints: readonly string[];
-  /** PEM: the certificates, also intermediate ones, that verify dedicated gateways and nothing else. */
+  /** PEM: the certificates, also intermediate ones, for each `kmsEndpoint` that is not regional. */
   readonly gatewayCa: readonly string[];
   /** Calls per second, for each service and account. */
   readonly perSecond: number;

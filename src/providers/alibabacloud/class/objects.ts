@@ -82,7 +82,7 @@ function joinItems(maps: readonly YamlMap[], { warn }: ObjectContext): readonly 
     previous.typeFromNextItem = map.scalar('objectType');
     warn(
       map.position,
-      `${map.where} has an objectType alone; it is taken for that of ${previous.map.where}`,
+      `${map.where} has an objectType alone; it is used for ${previous.map.where}`,
       'write both without the second "-"',
     );
   }

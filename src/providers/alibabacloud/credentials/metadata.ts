@@ -103,7 +103,10 @@ export function createMetadata(deps: {
         const role = roleResponse?.body.toString().trim() ?? '';
         if (role === '') throw noRoleError();
         if (!/^[\w.+=,@-]{1,64}$/.test(role) || /^\.\.?$/.test(role))
-          throw new SecretError('STORE_ANSWER_INVALID', `${host} named a role that cannot be one`);
+          throw new SecretError(
+            'STORE_ANSWER_INVALID',
+            `${host} sent a role name that is not valid`,
+          );
         const keysResponse = await get(`${keysPath}${encodeSegment(role)}`, headers, signal);
         if (keysResponse === undefined) throw noRoleError();
         const keys = readBody(keysResponse, roleKeysResponse, 'the metadata service');
@@ -139,7 +142,7 @@ export function createMetadata(deps: {
         const { message } = toSecretError(thrown);
         throw new SecretError(
           'NOT_CONFIGURED',
-          `the region of this node cannot be found out: ${message}`,
+          `the region of this node cannot be read: ${message}`,
           { hint },
         );
       }

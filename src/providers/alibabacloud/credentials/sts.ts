@@ -36,8 +36,8 @@ const sessionResponse = z.object({
 });
 
 /**
- * Logs in with an OIDC token (AssumeRoleWithOIDC). The call is not signed. The token is in the body,
- * not in the address. The credential gate keeps a refused token from STS for a while. It lets
+ * Logs in with an OIDC token (AssumeRoleWithOIDC). The call is not signed. The token is in the
+ * body, not in the address. The credential gate keeps a refused token from STS for a while. It lets
  * another token through at once.
  * @throws SecretError CREDENTIALS_REFUSED; those of an outage
  */
@@ -65,8 +65,8 @@ export async function assumeRoleWithOidc(
 /**
  * Logs in with another credential (AssumeRole).
  * @param base.owner the owner of that credential, for messages
- * @throws SecretError CREDENTIALS_REFUSED for the credential, ACCESS_DENIED if it may not assume the
- *   role; those of an outage
+ * @throws SecretError CREDENTIALS_REFUSED for the credential, ACCESS_DENIED if it may not assume
+ *   the role; those of an outage
  */
 export async function assumeRole(
   { api, sts, credentialGate }: StsDeps,
@@ -91,7 +91,9 @@ export async function assumeRole(
   });
 }
 
-/** The account in `acs:ram::1234567890:role/reader`; for a text of another form, the text itself. */
+/**
+ * The account in `acs:ram::1234567890:role/reader`; for a text of another form, the text itself.
+ */
 export function accountOf(arn: string): string {
   return /^acs:ram::(\d+):/.exec(arn)?.[1] ?? arn;
 }
