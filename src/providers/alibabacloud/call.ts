@@ -27,6 +27,8 @@ export type Call = {
   readonly form?: Readonly<Record<string, string>>;
   /** Signs the call. Absent: the call is not signed. */
   readonly credential?: AlibabaCredential;
+  /** What must not appear in a message, beside the credential: a token in the form. */
+  readonly secrets?: readonly string[];
   readonly signal: AbortSignal;
   /** Awaited before each attempt: the rate limiter. */
   readonly beforeAttempt?: () => Promise<void>;
@@ -61,9 +63,12 @@ export function createApi(deps: {
     const response = await http.request(toHttpRequest(call, now()));
     if (response.status === 200) return { response };
     const error = parseErrorResponse(response, now());
-    const { host } = call.endpoint;
+    const { endpoint, credential, secrets = [] } = call;
     if (isKnownError(transientErrors, error))
-      throw classify(transientErrors, error, { host }, secretsOf(call.credential));
+      throw classify(transientErrors, error, { host: endpoint.host }, [
+        ...secretsOf(credential),
+        ...secrets,
+      ]);
     return { error };
   };
 

@@ -104,6 +104,23 @@ describe('a login with an OIDC token (RRSA)', () => {
     expect(cloud.kms.count()).toBe(0);
   });
 
+  test.each([400, 401, 404, 503])(
+    'fails without the token in the error, although STS repeats it: HTTP %d',
+    async (status) => {
+      await start();
+      // Two tokens, because the credential gate remembers a refused one.
+      for (const field of ['Code', 'RequestId']) {
+        const token = podToken({ podUid: field });
+        const body = { Code: 'X', Message: token, [field]: token };
+        cloud.sts.injectFault({ response: { status, body } });
+        const line = await reader.login(rrsa(token));
+        expect(line).toMatch(/^CREDENTIALS_/);
+        expect(line).not.toContain(token.slice(0, 40));
+      }
+      expect(cloud.sts.count()).toBeGreaterThanOrEqual(2);
+    },
+  );
+
   test('fails for a role that does not exist', async () => {
     await start();
     expect(await reader.login(rrsa(undefined, { roleArn: 'acs:ram::111:role/none' }))).toMatch(

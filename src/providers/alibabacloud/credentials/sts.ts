@@ -54,6 +54,7 @@ export async function assumeRoleWithOidc(
       action: 'AssumeRoleWithOIDC',
       version,
       form: { ...parametersOf(session), OIDCProviderArn: oidcProviderArn, OIDCToken: token },
+      secrets: [token],
       signal,
     });
     if (result.error !== undefined)
