@@ -25,7 +25,7 @@ export function createAwsReader(
   const failures: SecretError[] = [];
   const retry = createRetry({ baseMs: 1 });
   const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
-  const deps = { config, http, retry, proving: credentialGate, now };
+  const deps = { config, http, retry, credentialGate, now };
   const credentials = createAwsCredentials({
     ...deps,
     onFailure: (error) => void failures.push(error),
@@ -42,7 +42,7 @@ export function createAwsReader(
       credentials: async (signal) =>
         identity.kind === 'keys'
           ? credentialOf(identity.keys)
-          : credentials.of(fingerprint, identity, signal),
+          : credentials.get(fingerprint, identity, signal),
     };
   };
 

@@ -623,6 +623,17 @@ describe('trouble that passes is waited out', () => {
     },
   );
 
+  test('a pause of more than 5 s that AWS asks for ends the call at once', async () => {
+    const headers = { 'retry-after': '6' };
+    cloud.secretsManager.injectFault({ response: { status: 503, headers, body: '<html>' } });
+    const [result] = await reader.results(user, { name: 'db' });
+    expect(result).toMatchObject({
+      kind: 'failed',
+      error: { code: 'STORE_UNAVAILABLE', retryAfterMs: 6_000 },
+    });
+    expect(cloud.secretsManager.count()).toBe(1);
+  });
+
   test('what is told to all who wait for a service quotes none of its texts', async () => {
     const body = { __type: 'ThrottlingException', message: 'Rate exceeded for the secret tls' };
     cloud.secretsManager.injectFault({ response: { status: 400, body } });

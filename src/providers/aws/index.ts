@@ -28,13 +28,13 @@ export type AwsDeps = ProviderDeps & {
  * @throws SecretError NOT_CONFIGURED for a variable that cannot be used
  */
 export function createAwsProvider(deps: AwsDeps): Provider<AwsLogin, AwsFacts, AwsCredential> {
-  const { env, http, now, log, rateLimiterMetrics: budgetMetrics } = deps;
+  const { env, http, now, log, rateLimiterMetrics } = deps;
   const config = readAwsConfig(env);
   const retry = createProviderRetry('aws', deps);
-  const proving = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
+  const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
   const { cloud } = config;
   const credentials = createAwsCredentials({
-    ...{ config: cloud, http, retry, proving, now },
+    ...{ config: cloud, http, retry, credentialGate, now },
     onFailure: ({ code, summary }) =>
       log.warn({ provider: 'aws', code, reason: summary }, 'keys not renewed'),
   });
@@ -49,8 +49,8 @@ export function createAwsProvider(deps: AwsDeps): Provider<AwsLogin, AwsFacts, A
       principalIn: createPrincipals({ config, credentials, fingerprint: deps.fingerprint }),
     }),
     fetch: createAwsFetch({
-      ...{ config: cloud, http, retry, proving, credentials, now },
-      ...(budgetMetrics && { budgetMetrics }),
+      ...{ config: cloud, http, retry, credentialGate, credentials, now },
+      ...(rateLimiterMetrics && { rateLimiterMetrics }),
     }),
   };
 }

@@ -124,7 +124,7 @@ export type PrincipalIn = (base: BaseIdentity, region: string) => Principal<AwsC
 export function createPrincipals(deps: {
   readonly config: AwsConfig;
   readonly credentials: {
-    of(cacheKey: string, identity: AwsIdentity, signal: AbortSignal): Promise<AwsCredential>;
+    get(fingerprint: string, identity: AwsIdentity, signal: AbortSignal): Promise<AwsCredential>;
   };
   readonly fingerprint: Fingerprint;
 }): PrincipalIn {
@@ -146,7 +146,7 @@ export function createPrincipals(deps: {
       fingerprint,
       description,
       identity: whose,
-      credentials: (signal) => deps.credentials.of(fingerprint, identity, signal),
+      credentials: (signal) => deps.credentials.get(fingerprint, identity, signal),
     };
   };
 }
@@ -204,7 +204,7 @@ export function podIdentityBase(
 export const ownBase: BaseIdentity = {
   whose: 'shared',
   description: "Keyferry's own identity",
-  identityIn: (region) => ({ kind: 'own-chain', region }),
+  identityIn: (region) => ({ kind: 'default-chain', region }),
   isRegional: true,
-  fields: { identity: 'own-chain' },
+  fields: { identity: 'default-chain' },
 };

@@ -26,7 +26,7 @@ export type AwsIdentity =
   /** EKS Pod Identity: the pod's token shown to the agent of the node. */
   | { readonly kind: 'pod-identity'; readonly token: Redacted; readonly addressType: AddressType }
   /** The provider's own identity, where the operator lends it. */
-  | { readonly kind: 'own-chain'; readonly region: string };
+  | { readonly kind: 'default-chain'; readonly region: string };
 
 /** Which of the agent's two addresses is asked. */
 export type AddressType = 'ipv4' | 'ipv6' | 'auto';

@@ -258,6 +258,14 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
     expect(asked).toEqual([host]);
   });
 
+  test('a pause of more than 5 s that STS asks for ends the login at once', async () => {
+    await start();
+    const headers = { 'retry-after': '6' };
+    cloud.sts.injectFault({ response: { status: 503, headers, body: '<html>' } });
+    expect(await reader.read(irsa(), 'db')).toMatch(/^failed CREDENTIALS_UNAVAILABLE/);
+    expect(cloud.sts.count()).toBe(1);
+  });
+
   test('a session that ends before its time is made anew once, without a failed mount', async () => {
     await start();
     const who = irsa();
@@ -437,6 +445,14 @@ describe('EKS Pod Identity', () => {
     expect(cloud.agent.ipv4.count()).toBe(3);
   });
 
+  test('a pause of more than 5 s that the agent asks for ends the login at once', async () => {
+    await start();
+    const headers = { 'retry-after': '6' };
+    cloud.agent.ipv4.injectFault({ response: { status: 429, headers, body: 'no' } });
+    expect(await reader.read(podIdentity(), 'db')).toMatch(/^failed CREDENTIALS_UNAVAILABLE/);
+    expect(cloud.agent.ipv4.count()).toBe(1);
+  });
+
   test('what is not the agent is no refusal', async () => {
     await start();
     cloud.agent.ipv4.injectFault({ response: { status: 403, body: '<html>' } });
@@ -447,7 +463,7 @@ describe('EKS Pod Identity', () => {
 });
 
 describe("Keyferry's own identity", () => {
-  const own: AwsIdentity = { kind: 'own-chain', region: awsRegion };
+  const own: AwsIdentity = { kind: 'default-chain', region: awsRegion };
 
   test('is what the SDK finds: here in the environment', async () => {
     await start();
