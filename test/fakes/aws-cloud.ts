@@ -1,5 +1,5 @@
 import { createHttpClient } from '../../src/http/client.ts';
-import type { AwsCloudConfig } from '../../src/providers/aws/types.ts';
+import type { AwsCloudConfig } from '../../src/providers/aws/config.ts';
 import { createAwsAccount } from './aws-account.ts';
 import { startFakePodIdentityAgent } from './aws-pod-identity.ts';
 import { startFakeSecretsManager } from './aws-secrets-manager.ts';

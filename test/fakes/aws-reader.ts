@@ -2,10 +2,10 @@ import { Redacted } from '../../src/core/redacted.ts';
 import type { SecretError } from '../../src/core/errors.ts';
 import { RejectionCache } from '../../src/concurrency/rejection-cache.ts';
 import { createRetry } from '../../src/concurrency/retry.ts';
-import type { AwsCloudConfig } from '../../src/providers/aws/types.ts';
+import type { AwsCloudConfig } from '../../src/providers/aws/config.ts';
 import { createAwsCredentials } from '../../src/providers/aws/credentials/index.ts';
 import { createAwsFetch } from '../../src/providers/aws/fetch.ts';
-import type { AwsCredential, AwsIdentity } from '../../src/providers/aws/types.ts';
+import type { AwsCredential, AwsCredentialRequest } from '../../src/providers/aws/types.ts';
 import type { FetchResult, Principal } from '../../src/core/provider.ts';
 import { CredentialGate } from '../../src/providers/shared/credentials/credential-gate.ts';
 import type { AwsKeys } from './aws-account.ts';
@@ -13,7 +13,8 @@ import { awsRegion, type FakeAwsCloud } from './aws-cloud.ts';
 import { createRequester, type RequestedRef } from './requester.ts';
 
 /** An identity that logs in, or keys it has already. */
-export type AwsReaderIdentity = AwsIdentity | { readonly kind: 'keys'; readonly keys: AwsKeys };
+export type AwsReaderIdentity =
+  AwsCredentialRequest | { readonly kind: 'keys'; readonly keys: AwsKeys };
 
 /** Logins and reading against a fake cloud, without classes. */
 export function createAwsReader(

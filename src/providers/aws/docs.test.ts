@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { syncedFileNames, readPage, variablesRead } from '../../../test/docs-page.ts';
 import { parseSharedIdentityGrants } from '../shared/identity/grants-file.ts';
-import { roleArnShape } from './class/object-ref.ts';
+import { roleArnPattern } from './class/object-ref.ts';
 import { readAwsConfig } from './config.ts';
 import { irsaAudience, roleAnnotation } from './principals.ts';
 import { planAws } from './class/parameters.ts';
@@ -51,7 +51,7 @@ describe('docs/providers/aws.md', () => {
     const [account] = ofKind<{ metadata: { annotations: Record<string, string> } }>(
       'ServiceAccount',
     );
-    expect(account!.metadata.annotations[roleAnnotation]).toMatch(roleArnShape);
+    expect(account!.metadata.annotations[roleAnnotation]).toMatch(roleArnPattern);
   });
 
   test('has the audiences that are asked for', () => {

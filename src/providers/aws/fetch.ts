@@ -8,11 +8,12 @@ import { digestOf } from '../shared/identity/fingerprint.ts';
 import { createAuthenticatedCall } from '../shared/reads/authenticated-call.ts';
 import { DeniedShortcuts } from '../shared/reads/denied-shortcuts.ts';
 import { toReadResult } from '../shared/reads/read-result.ts';
+import type { AwsCloudConfig } from './config.ts';
 import type { AwsCredentials } from './credentials/index.ts';
 import { createSdk } from './sdk.ts';
 import { createSecretsFetch } from './secrets-manager.ts';
 import { createParametersFetch } from './ssm.ts';
-import { type AwsCloudConfig, type AwsCredential, credentialDigest } from './types.ts';
+import { type AwsCredential, credentialDigest } from './types.ts';
 
 /** See {@link createAwsFetch}. */
 export type AwsFetchDeps = {

@@ -4,7 +4,7 @@ import type { Parameters } from '../../../core/workload.ts';
 import { type Nodes, regionLabel } from '../../../kube/nodes.ts';
 import { isRegion } from '../../shared/class/parameters.ts';
 import type { AwsConfig } from '../config.ts';
-import { type AwsFacts, planAws } from './parameters.ts';
+import { type AwsNodeFacts, planAws } from './parameters.ts';
 
 const hint = 'set region in the class, or AWS_REGION in the DaemonSet of Keyferry';
 
@@ -12,12 +12,12 @@ const hint = 'set region in the class, or AWS_REGION in the DaemonSet of Keyferr
  * The region for objects of a class that leave it open, where neither the class nor an ARN names one: the operator's, else the node's, which is
  * asked for once. It is never guessed.
  */
-export function createFacts(deps: {
+export function createNodeFacts(deps: {
   readonly config: Pick<AwsConfig, 'region' | 'nodeName'>;
   readonly nodes: Nodes;
 }) {
   const { config, nodes } = deps;
-  return async (parameters: Parameters, signal: AbortSignal): Promise<AwsFacts> => {
+  return async (parameters: Parameters, signal: AbortSignal): Promise<AwsNodeFacts> => {
     if (!leavesRegionOpen(parameters)) return {};
     return { region: config.region ?? (await regionOf(config.nodeName, nodes, signal)) };
   };

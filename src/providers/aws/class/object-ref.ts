@@ -10,7 +10,7 @@ import {
 import { isRegion } from '../../shared/class/parameters.ts';
 
 /** An IAM role: `arn:aws:iam::111122223333:role/team/app`. */
-export const roleArnShape = /^arn:aws[a-z-]*:iam::\d{12}:role\/[\w+=,.@/-]{1,576}$/;
+export const roleArnPattern = /^arn:aws[a-z-]*:iam::\d{12}:role\/[\w+=,.@/-]{1,576}$/;
 
 /** The services whose secrets are mounted, as ARNs and refs name them. */
 export type AwsService = 'secretsmanager' | 'ssm';

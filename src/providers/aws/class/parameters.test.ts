@@ -2,9 +2,9 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { Selector } from '../../../core/plan.ts';
 import { checkFilePath, findPathClash } from '../../../formats/file-path.ts';
-import { type AwsFacts, planAws } from './parameters.ts';
+import { type AwsNodeFacts, planAws } from './parameters.ts';
 
-const facts: AwsFacts = { region: 'eu-west-1' };
+const facts: AwsNodeFacts = { region: 'eu-west-1' };
 type More = Readonly<Record<string, string>>;
 const failover = { failoverRegion: 'us-east-1' };
 
@@ -12,7 +12,11 @@ const plan = (objects: string, more: More = {}): ReturnType<typeof planAws> =>
   planAws({ objects, ...more }, facts);
 
 /** `line:column severity: message`. */
-const faults = (objects: string, more: More = {}, known: AwsFacts | undefined = facts): string[] =>
+const faults = (
+  objects: string,
+  more: More = {},
+  known: AwsNodeFacts | undefined = facts,
+): string[] =>
   planAws({ objects, ...more }, known).problems.map(
     ({ severity, line = 0, column = 0, message }) => `${line}:${column} ${severity}: ${message}`,
   );

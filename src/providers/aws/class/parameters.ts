@@ -81,7 +81,7 @@ export type AwsLogin = {
 };
 
 /** What is constant for a node. */
-export type AwsFacts = {
+export type AwsNodeFacts = {
   /** For classes that name none. Absent where no object needs it. */
   readonly region?: string;
 };
@@ -96,7 +96,7 @@ const known = [
 ] as const;
 
 /** Compiles a SecretProviderClass of AWS's provider. Pure. Offline, without facts, what needs the node is left out. */
-export function planAws(parameters: Parameters, facts?: AwsFacts): PlanResult<AwsLogin> {
+export function planAws(parameters: Parameters, facts?: AwsNodeFacts): PlanResult<AwsLogin> {
   const problems: Problem[] = [];
   const report = (problem: Problem): void => void problems.push(problem);
   const given = readParameters('aws', known, parameters, report);

@@ -7,7 +7,7 @@ import { createAwsReader } from '../../../../test/fakes/aws-reader.ts';
 import { mintAwsToken } from '../../../../test/fakes/aws-sts.ts';
 import { Redacted } from '../../../core/redacted.ts';
 import type { HttpClient } from '../../../http/client.ts';
-import type { AddressType, AwsIdentity } from '../types.ts';
+import type { AddressType, AwsCredentialRequest } from '../types.ts';
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -41,13 +41,16 @@ const mint = (claims: Partial<Parameters<typeof mintAwsToken>[0]> = {}): string 
     expiresAt: cloud.now() + hour,
     ...claims,
   });
-const irsa = (token = mint(), more: object = {}): AwsIdentity => ({
+const irsa = (token = mint(), more: object = {}): AwsCredentialRequest => ({
   ...{ kind: 'irsa', roleArn: appRole, sessionName: 'team-a.app', region: awsRegion },
   token: new Redacted(token),
   ...more,
 });
-const podIdentity = (addressType: AddressType = 'auto', claims: object = {}): AwsIdentity => ({
-  ...{ kind: 'pod-identity', addressType },
+const podIdentity = (
+  addressType: AddressType = 'auto',
+  claims: object = {},
+): AwsCredentialRequest => ({
+  ...{ kind: 'pod-identity', addressType, region: awsRegion },
   token: new Redacted(mint({ audience: 'pods.eks.amazonaws.com', ...claims })),
 });
 /** What a provider finds in its own environment that is about its own identity, or about other endpoints. */
@@ -428,7 +431,7 @@ describe('EKS Pod Identity', () => {
     await start();
     const token = `not.a.${'token'.repeat(10)}`;
     const line = await reader.read(
-      { kind: 'pod-identity', addressType: 'auto', token: new Redacted(token) },
+      { ...podIdentity(), token: new Redacted(token) } as AwsCredentialRequest,
       'db',
     );
     expect(line).toMatch(/^failed CREDENTIALS_REFUSED: .*HTTP 400: "\[text withheld/);
@@ -463,7 +466,7 @@ describe('EKS Pod Identity', () => {
 });
 
 describe("Keyferry's own identity", () => {
-  const own: AwsIdentity = { kind: 'default-chain', region: awsRegion };
+  const own: AwsCredentialRequest = { kind: 'default-chain', region: awsRegion };
 
   test('is what the SDK finds: here in the environment', async () => {
     await start();

@@ -3,8 +3,9 @@ import type { SecretError } from '../../../core/errors.ts';
 import type { HttpClient } from '../../../http/client.ts';
 import { CredentialCache, runLogin } from '../../shared/credentials/credential-cache.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
+import type { AwsCloudConfig } from '../config.ts';
 import { createSdk } from '../sdk.ts';
-import type { AwsCloudConfig, AwsCredential, AwsIdentity } from '../types.ts';
+import type { AwsCredential, AwsCredentialRequest } from '../types.ts';
 import { createDefaultChain } from './default-chain.ts';
 import { createPodIdentity } from './pod-identity.ts';
 import { assumeRoleWithWebIdentity } from './sts.ts';
@@ -15,10 +16,14 @@ import { assumeRoleWithWebIdentity } from './sts.ts';
  */
 export type AwsCredentials = {
   /**
-   * @param fingerprint stands for all of `identity`; for the owner of a token, not for the token
+   * @param fingerprint stands for all of `request`; for the owner of a token, not for the token
    * @throws SecretError CREDENTIALS_REFUSED, CREDENTIALS_UNAVAILABLE, NOT_CONFIGURED
    */
-  get(fingerprint: string, identity: AwsIdentity, signal: AbortSignal): Promise<AwsCredential>;
+  get(
+    fingerprint: string,
+    request: AwsCredentialRequest,
+    signal: AbortSignal,
+  ): Promise<AwsCredential>;
   /** See {@link CredentialCache.invalidate}. */
   invalidate(fingerprint: string, credential: AwsCredential): boolean;
 };
@@ -44,21 +49,21 @@ export function createAwsCredentials(deps: AwsCredentialsDeps): AwsCredentials {
   const podIdentity = createPodIdentity({ http, retry, credentialGate, agent, now });
   const defaultChain = createDefaultChain({ http, now });
 
-  const login = (identity: AwsIdentity, signal: AbortSignal): Promise<AwsCredential> => {
-    switch (identity.kind) {
+  const login = (request: AwsCredentialRequest, signal: AbortSignal): Promise<AwsCredential> => {
+    switch (request.kind) {
       case 'irsa':
-        return assumeRoleWithWebIdentity({ sdk, retry, credentialGate, now }, identity, signal);
+        return assumeRoleWithWebIdentity({ sdk, retry, credentialGate, now }, request, signal);
       case 'pod-identity':
-        return podIdentity(identity, signal);
+        return podIdentity(request, signal);
       case 'default-chain':
-        return defaultChain(identity.region, signal);
+        return defaultChain(request.region, signal);
     }
   };
 
   return {
-    get: (fingerprint, identity, signal) =>
+    get: (fingerprint, request, signal) =>
       cache.get(fingerprint, signal, (loginSignal) =>
-        runLogin(loginSignal, loginTexts[identity.kind], () => login(identity, loginSignal)),
+        runLogin(loginSignal, loginTexts[request.kind], () => login(request, loginSignal)),
       ),
     invalidate: (fingerprint, credential) => cache.invalidate(fingerprint, credential),
   };
@@ -66,7 +71,7 @@ export function createAwsCredentials(deps: AwsCredentialsDeps): AwsCredentials {
 
 /** For messages of {@link runLogin}. */
 const loginTexts: Readonly<
-  Record<AwsIdentity['kind'], { readonly owner: string; readonly hint: string }>
+  Record<AwsCredentialRequest['kind'], { readonly owner: string; readonly hint: string }>
 > = {
   irsa: { owner: 'the role of the ServiceAccount', hint: 'check the way to STS, and its endpoint' },
   'pod-identity': {

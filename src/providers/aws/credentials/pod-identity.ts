@@ -7,14 +7,15 @@ import { readBody } from '../../../http/response.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { digestOf } from '../../shared/identity/fingerprint.ts';
 import { classify, isKnownError } from '../../shared/reads/store-errors.ts';
+import type { AwsCloudConfig } from '../config.ts';
 import { agentErrors, parseAgentErrorResponse, transientAgentErrors } from '../errors.ts';
-import type { AwsCloudConfig, AwsCredential, AwsIdentity } from '../types.ts';
+import type { AwsCredential, AwsCredentialRequest } from '../types.ts';
 
 /** For each of the two addresses. The agent itself calls EKS in this time. */
 const timeoutMs = 5_000;
 
 type AddressFamily = 'ipv4' | 'ipv6';
-type PodIdentity = Extract<AwsIdentity, { kind: 'pod-identity' }>;
+type PodIdentityRequest = Extract<AwsCredentialRequest, { kind: 'pod-identity' }>;
 
 const sessionSchema = z.object({
   AccessKeyId: z.string().min(1),
@@ -38,7 +39,7 @@ export function createPodIdentity(deps: {
   readonly credentialGate: CredentialGate;
   readonly agent: AwsCloudConfig['podIdentityAgent'];
   readonly now: () => number;
-}): (identity: PodIdentity, signal: AbortSignal) => Promise<AwsCredential> {
+}): (request: PodIdentityRequest, signal: AbortSignal) => Promise<AwsCredential> {
   const { http, retry, credentialGate, agent, now } = deps;
   let lastResponsive: AddressFamily = 'ipv4';
 
@@ -75,7 +76,7 @@ export function createPodIdentity(deps: {
 
   /** Returns any response that is not a transient error. */
   const requestSession = (
-    { addressType }: PodIdentity,
+    { addressType }: PodIdentityRequest,
     token: string,
     signal: AbortSignal,
   ): Promise<HttpResponse> =>
@@ -98,10 +99,10 @@ export function createPodIdentity(deps: {
       ({ kind }) => kind === 'outage',
     );
 
-  return (identity, signal) => {
-    const token = identity.token.reveal();
+  return (request, signal) => {
+    const token = request.token.reveal();
     return credentialGate.run(digestOf('pod-identity', token), signal, async () => {
-      const response = await requestSession(identity, token, signal);
+      const response = await requestSession(request, token, signal);
       if (response.status !== 200)
         throw classify(agentErrors, parseAgentErrorResponse(response, now()), undefined, [token]);
       const session = readBody(response, sessionSchema, 'the agent of EKS Pod Identity');

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import * as z from 'zod';
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
@@ -6,7 +7,7 @@ import { digestOf } from '../../shared/identity/fingerprint.ts';
 import { classify } from '../../shared/reads/store-errors.ts';
 import { type AwsCallDeps, callAws } from '../call.ts';
 import { tokenErrors } from '../errors.ts';
-import type { AwsCredential, AwsIdentity } from '../types.ts';
+import type { AwsCredential, AwsCredentialRequest } from '../types.ts';
 
 /** The longest session of a role, unless its owner sets another limit. */
 const sessionSeconds = 3_600;
@@ -28,11 +29,11 @@ const sessionSchema = z.object({
  */
 export async function assumeRoleWithWebIdentity(
   { credentialGate, ...deps }: AwsCallDeps & { readonly credentialGate: CredentialGate },
-  identity: Extract<AwsIdentity, { kind: 'irsa' }>,
+  request: Extract<AwsCredentialRequest, { kind: 'irsa' }>,
   signal: AbortSignal,
 ): Promise<AwsCredential> {
-  const { roleArn, sessionName, region } = identity;
-  const token = identity.token.reveal();
+  const { roleArn, sessionName, region } = request;
+  const token = request.token.reveal();
   const secrets = [token];
   return credentialGate.run(digestOf(region, roleArn, token), signal, async () => {
     const { module, client } = await deps.sdk.sts(region);
@@ -64,4 +65,19 @@ export async function assumeRoleWithWebIdentity(
       account: /^arn:[^:]*:iam::(\d+):/.exec(roleArn)?.[1] ?? roleArn,
     };
   });
+}
+
+const maxSessionNameLength = 64;
+
+/**
+ * The name of a session, as CloudTrail shows it: `<namespace>.<account>`. STS allows
+ * `[\w+=,.@-]{2,64}`. A name that is not allowed ends with a digest, so that two ServiceAccounts
+ * never share a name.
+ */
+export function sessionNameOf(namespace: string, serviceAccount: string): string {
+  const fullName = `${namespace}.${serviceAccount}`;
+  const allowedName = fullName.replace(/[^\w+=,.@-]/g, '-');
+  if (allowedName === fullName && fullName.length <= maxSessionNameLength) return fullName;
+  const digest = createHash('sha256').update(fullName).digest('hex').slice(0, 8);
+  return `${allowedName.slice(0, maxSessionNameLength - 1 - digest.length)}-${digest}`;
 }

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { sessionNameOf } from './principals.ts';
+import { sessionNameOf } from './sts.ts';
 
 const label = fc.stringMatching(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/);
 const accountName = fc.stringMatching(/^[a-z0-9][-a-z0-9.]{0,120}$/);
