@@ -32,7 +32,10 @@ async function start(): Promise<void> {
   reader = createAwsReader(cloud);
   cloud.secretsManager.put('db', 'value');
 }
-const tick = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 50));
+/** Waits for work in the background. */
+async function until(isDone: () => boolean): Promise<void> {
+  while (!isDone()) await new Promise((resolve) => setTimeout(resolve, 5));
+}
 const turn = (ms: number): void => void (cloud.clock.node = cloud.clock.cloud = ms);
 const mint = (claims: Partial<Parameters<typeof mintAwsToken>[0]> = {}): string =>
   mintAwsToken({
@@ -171,7 +174,7 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
     turn(56 * minute);
     cloud.sts.injectFault({ delayMs: 20 });
     expect(await reader.read(who, 'db')).toBe(good);
-    await tick();
+    await until(() => cloud.sts.sessions.length > 1);
     expect(cloud.sts.sessions).toHaveLength(2);
   });
 
@@ -182,7 +185,7 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
     turn(56 * minute);
     cloud.sts.injectFault({ response: { status: 503, body: '<html>' } });
     expect(await reader.read(who, 'db')).toBe(good);
-    await tick();
+    await until(() => reader.failures.length > 0);
     expect(reader.failures.map(({ summary }) => summary)).toEqual([
       expect.stringMatching(
         /^no keys for the role of the ServiceAccount: the service failed: STS in eu-west-1 \(HTTP 503\); check/,
