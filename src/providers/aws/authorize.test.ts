@@ -254,7 +254,7 @@ describe('Keyferry’s own identity', () => {
     expect(await rig.mount(objects, plain)).toBe(
       'NOT_GRANTED: aws: ServiceAccount team-a/plain has no role: its annotation eks.amazonaws.com/role-arn is missing; ' +
         'annotate it with eks.amazonaws.com/role-arn: arn:aws:iam::<account>:role/<name>, or set usePodIdentity: "true" in the class; ' +
-        "else the operator can lend Keyferry's own rights by KEYFERRY_AWS_OWN_IDENTITY=true and a grant",
+        "or let Keyferry's own identity serve it, by KEYFERRY_AWS_OWN_IDENTITY=true and a grant",
     );
     expect([rig.sts.count(), rig.secretsManager.count()]).toEqual([0, 0]);
   });

@@ -85,8 +85,8 @@ export type ReadOperation = {
 
 /**
  * Sends a call that reads secrets, and returns the output of a success.
- * @throws SecretError by {@link readErrors}; see also {@link callAws}. CREDENTIALS_REFUSED names only
- *   the owner of the credential, because all its users get this error.
+ * @throws SecretError by {@link readErrors}; see also {@link callAws}. CREDENTIALS_REFUSED names
+ *   only the owner of the credential, because all its users get this error.
  */
 export async function outputOf<Output>(
   deps: Pick<AwsCallDeps, 'retry' | 'now'>,

@@ -12,13 +12,13 @@ export type AwsConfig = {
   /** The name of the node in Kubernetes, to look up its region. */
   readonly nodeName?: string;
   /**
-   * Whether Keyferry's own identity may serve pods that have no identity of their own. The operator's
-   * grants still apply.
+   * Whether Keyferry's own identity may serve pods that have no identity of their own. The
+   * operator's grants still apply.
    */
   readonly ownIdentity: boolean;
   /**
-   * The principal of a session of EKS Pod Identity. The session has the name and the uid of its pod as
-   * tags, and policies can use them to tell pods apart. Without such policies the pods of a
+   * The principal of a session of EKS Pod Identity. The session has the name and the uid of its pod
+   * as tags, and policies can use them to tell pods apart. Without such policies the pods of a
    * ServiceAccount can share a session.
    */
   readonly podIdentityPrincipal: 'pod' | 'serviceAccount';

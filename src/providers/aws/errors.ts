@@ -30,8 +30,9 @@ export type ReadContext = ServiceContext & {
 
 /**
  * Parses what the SDK threw. Neither the class of the error nor `$fault` tells the kinds of errors
- * apart: AccessDenied and Throttling are both `client`, and services send codes that the SDK's models
- * do not contain. The caller must not keep `thrown`: its hidden fields contain the response's body.
+ * apart: AccessDenied and Throttling are both `client`, and services send codes that the SDK's
+ * models do not contain. The caller must not keep `thrown`: its hidden fields contain the
+ * response's body.
  * @param now milliseconds since the epoch
  */
 export function parseErrorResponse(thrown: unknown, now: number): AwsErrorResponse {
@@ -52,8 +53,8 @@ export function parseErrorResponse(thrown: unknown, now: number): AwsErrorRespon
 }
 
 /**
- * Keeps who was denied, and by which kind of policy. The hint names the action and the resource. With
- * them a message would be cut before the kind of policy.
+ * Keeps who was denied, and by which kind of policy. The hint names the action and the resource.
+ * With them a message would be cut before the kind of policy.
  */
 function withoutActionAndResource(text: string): string {
   return text.replace(/ is not authorized to perform: .*? (because )/s, ' is not authorized $1');
@@ -79,8 +80,8 @@ function isUnavailable({ status = 0, code = '' }: AwsErrorResponse): boolean {
 }
 
 /**
- * What every service can respond. A retry can help. Many callers get the error, and the text can name
- * the secret of one of them. So it is hidden.
+ * What every service can respond. A retry can help. Many callers get the error, and the text can
+ * name the secret of one of them. So it is hidden.
  */
 export const transientErrors: readonly Rule<ServiceContext>[] = [
   {
@@ -123,7 +124,9 @@ const hasCode =
   ({ code }: AwsErrorResponse): boolean =>
     code !== undefined && codes.includes(code);
 
-/** Services report errors of KMS with codes of their own, or as AccessDenied with a text about KMS. */
+/**
+ * Services report errors of KMS with codes of their own, or as AccessDenied with a text about KMS.
+ */
 function isKmsError({ code = '', fullText }: AwsErrorResponse): boolean {
   return (
     /^(DecryptionFailure|EncryptionFailure|InvalidKeyId|KMS)/.test(code) ||
@@ -139,7 +142,7 @@ const isNotFound = hasCode(
 );
 
 const notFoundHint = ({ region }: { readonly region: string }): string =>
-  `check its name, and that it is in ${region}; another account's needs its whole ARN`;
+  `check its name, and that it is in ${region}; a secret of another account needs its whole ARN`;
 
 /**
  * Responses of Secrets Manager and SSM to a read, without the transient ones. The last row matches

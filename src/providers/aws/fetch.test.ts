@@ -489,7 +489,7 @@ describe('parameters', () => {
 describe('what AWS says', () => {
   test('not there: absent, with the code, the request id, and where to look', async () => {
     expect(await reader.read(user, 'none')).toMatch(
-      /^absent OBJECT_NOT_FOUND: aws: Secrets Manager secret none in eu-west-1: there is no such secret \(HTTP 400, ResourceNotFoundException, request id req-[\w-]+: "Secrets Manager can't find the specified secret\."\); check its name, and that it is in eu-west-1; another account's needs its whole ARN$/,
+      /^absent OBJECT_NOT_FOUND: aws: Secrets Manager secret none in eu-west-1: there is no such secret \(HTTP 400, ResourceNotFoundException, request id req-[\w-]+: "Secrets Manager can't find the specified secret\."\); check its name, and that it is in eu-west-1; a secret of another account needs its whole ARN$/,
     );
   });
 

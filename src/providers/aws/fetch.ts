@@ -36,8 +36,8 @@ export function createAwsFetch(deps: AwsFetchDeps) {
   const authenticatedCall = createAuthenticatedCall<AwsCredential>({
     gate: {
       credentialGate,
-      // A region that the account has not enabled refuses every key. That says nothing about the key
-      // in other regions.
+      // A region that the account has not enabled refuses every key. That says nothing about the
+      // key in other regions.
       digestOf: (credential, { service, region }) =>
         digestOf(service, region, credentialDigest(credential)),
     },

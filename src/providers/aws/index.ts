@@ -16,8 +16,8 @@ import { createIdentitySources, createPrincipalFactory } from './principals.ts';
 import type { AwsCredential } from './types.ts';
 
 /**
- * What the provider needs of its process. The SDK also finds Keyferry's own identity in the process,
- * where the operator switched that identity on.
+ * What the provider needs of its process. The SDK also finds Keyferry's own identity in the
+ * process, where the operator switched that identity on.
  */
 export type AwsDeps = ProviderDeps & {
   readonly kubeApi: Pick<KubeApi, 'get'>;

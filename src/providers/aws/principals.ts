@@ -149,7 +149,7 @@ export function noIdentityError(workload: Workload): SecretError {
     workload,
     'is missing',
     `annotate it with ${annotationLine}, or set usePodIdentity: "true" in the class; ` +
-      `else the operator can lend Keyferry's own rights by KEYFERRY_AWS_OWN_IDENTITY=true and a grant`,
+      `or let Keyferry's own identity serve it, by KEYFERRY_AWS_OWN_IDENTITY=true and a grant`,
   );
 }
 
@@ -183,8 +183,8 @@ export function createPrincipalFactory(deps: {
     dualstack: String(dualstack),
   };
   return ({ kind, description, credential: source, fingerprintFields }, region) => {
-    // A login at the STS of the region keeps an outage of one region out of the others. The agent of
-    // EKS Pod Identity gives one session for all regions.
+    // A login at the STS of the region keeps an outage of one region out of the others. The agent
+    // of EKS Pod Identity gives one session for all regions.
     const isRegional = source.kind !== 'pod-identity';
     const fingerprint = deps.fingerprint({
       ...endpointFields,

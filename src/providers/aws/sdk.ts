@@ -40,8 +40,8 @@ export type AwsRequestHandler = {
 
 /**
  * Sends the requests of SDK clients by Keyferry's HTTP client, so that they have the proxies,
- * certificate authorities, deadlines, body limits and connections of all providers. The handler owns
- * no connection. So the end of one SDK client does not end the connections of the others.
+ * certificate authorities, deadlines, body limits and connections of all providers. The handler
+ * owns no connection. So the end of one SDK client does not end the connections of the others.
  */
 export function createRequestHandler(http: HttpClient): AwsRequestHandler {
   return {
@@ -70,8 +70,8 @@ function toSdkResponse({ status, headers, body }: HttpResponse, { host }: URL) {
 }
 
 /**
- * With EKS Pod Identity each of the 110 pods of a usual node is a principal. A client takes 12 KB, and
- * 0.2 ms to create.
+ * With EKS Pod Identity each of the 110 pods of a usual node is a principal. A client takes 12 KB,
+ * and 0.2 ms to create.
  */
 const maxClients = 128;
 
@@ -117,8 +117,8 @@ export function createSdk({
   });
 
   /**
-   * Sets everything that the SDK would otherwise read from the environment and `~/.aws`, because those
-   * are not about the pod. The region is validated, because it becomes part of the host.
+   * Sets everything that the SDK would otherwise read from the environment and `~/.aws`, because
+   * those are not about the pod. The region is validated, because it becomes part of the host.
    */
   const settings = (region: string, endpoint: URL | undefined) => ({
     region: regionHost('{region}', region),
@@ -197,8 +197,8 @@ export function createSdk({
 }
 
 /**
- * In the bundle each `import()` creates a new namespace object, name by name. A module of the SDK has
- * more than a thousand names, so that this takes more CPU than a call.
+ * In the bundle each `import()` creates a new namespace object, name by name. A module of the SDK
+ * has more than a thousand names, so that this takes more CPU than a call.
  */
 function loadOnce<Module>(load: () => Promise<Module>): () => Promise<Module> {
   let loaded: Module | undefined;

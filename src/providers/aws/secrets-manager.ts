@@ -53,8 +53,8 @@ async function getSecretValue(
 }
 
 /**
- * Returns the id of the version that has the ref's stage now. Undefined if no version has it, or the
- * secret is scheduled for deletion.
+ * Returns the id of the version that has the ref's stage now. Undefined if no version has it, or
+ * the secret is scheduled for deletion.
  * @throws SecretError; see {@link outputOf}
  */
 async function getStagedVersion(
@@ -129,8 +129,8 @@ function bytesOf(
 }
 
 /**
- * Whether a secret of a response has the requested name, the requested ARN, or the requested ARN and
- * the six characters that AWS adds to the name.
+ * Whether a secret of a response has the requested name, the requested ARN, or the requested ARN
+ * and the six characters that AWS adds to the name.
  */
 function isSecretOf(
   { Name: name, ARN: arn }: Pick<z.infer<typeof secretSchema>, 'Name' | 'ARN'>,

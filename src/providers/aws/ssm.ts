@@ -131,7 +131,7 @@ export function createParametersFetch(
         const [value] = await authenticatedCall(request, (context) =>
           getParameters(deps, context, [request.grant.ref]),
         );
-        return resultOf(value ?? new SecretError('INTERNAL', 'SSM was asked for nothing'));
+        return resultOf(value ?? new SecretError('INTERNAL', 'SSM returned no result'));
       },
     });
 }

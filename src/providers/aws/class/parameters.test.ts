@@ -189,9 +189,12 @@ describe('names and types', () => {
     ['- {objectName: a, objectType: sts}', 'objectType of item 1 is not known: sts'],
     [
       parameter(`objectName: "${secretArn}"`),
-      'is an ARN of secretsmanager, but objectType says otherwise',
+      'is an ARN of secretsmanager, but objectType names another service',
     ],
-    [secret(`objectName: "${parameterArn}"`), 'is an ARN of ssm, but objectType says otherwise'],
+    [
+      secret(`objectName: "${parameterArn}"`),
+      'is an ARN of ssm, but objectType names another service',
+    ],
     [parameter('objectName: "a:3"'), 'is no name of a parameter: a:3'],
     [parameter('objectName: "a b"'), 'is no name of a parameter'],
     [secret('objectName: "a\\nb", objectAlias: f'), 'has control characters'],
@@ -241,7 +244,9 @@ describe('the region', () => {
   });
 
   test('is needed by names, and told by ARNs: lint leaves out what it cannot know', () => {
-    const skipped = ['the region, which the class leaves to the node, and what has to fit it'];
+    const skipped = [
+      'the region, which the class leaves to the node, and the checks that depend on it',
+    ];
     expect(planAws({ objects: secret('objectName: a') })).toMatchObject({ problems: [], skipped });
     const arns = { objects: `- objectName: "${secretArn}"\n- objectName: "${parameterArn}"` };
     expect(planAws(arns)).toMatchObject({ problems: [], plan: { refs: [current, inSsm] } });
@@ -301,10 +306,13 @@ describe('versions and labels', () => {
       parameter('objectName: a, objectVersion: 3, objectVersionLabel: prod'),
       'has both objectVersion and',
     ],
-    [parameter('objectName: a, objectVersion: 0'), 'no version or label of a parameter: 0'],
+    [
+      parameter('objectName: a, objectVersion: 0'),
+      'neither a version nor a label of a parameter: 0',
+    ],
     [
       parameter('objectName: a, objectVersionLabel: "a:b"'),
-      'no version or label of a parameter: a:b',
+      'neither a version nor a label of a parameter: a:b',
     ],
     [secret('objectName: a, objectVersion: "a b"'), 'objectVersion of item 1 has spaces'],
     [
@@ -437,7 +445,7 @@ describe('failover', () => {
     [
       `objectName: a, objectAlias: f, failoverObject: {objectName: "${parameterArn.replace('eu-west-1', 'us-east-1')}"}`,
       failover,
-      'is an ARN of ssm, but objectType says otherwise',
+      'is an ARN of ssm, but objectType names another service',
     ],
     [
       'objectName: a',
@@ -467,7 +475,7 @@ describe('failover', () => {
     const other = parameterArn.replace('eu-west-1', 'us-east-1');
     const yaml = `- {objectName: "${secretArn}", objectAlias: f, failoverObject: {objectName: "${other}"}}`;
     expect(faults(yaml, failover)).toEqual([
-      expect.stringContaining('is of ssm, that of item 1 of secretsmanager'),
+      expect.stringContaining('belongs to ssm, that of item 1 to secretsmanager'),
     ]);
   });
 
@@ -505,7 +513,7 @@ describe('how the pod logs in', () => {
     ).toEqual(['ipv4', 'ipv6', 'auto', 'auto']);
     expect(login({ preferredAddressType: 'v6' })?.addressType).toBe('auto');
     expect(faults(secret('objectName: a'), { preferredAddressType: 'v6' })).toEqual([
-      expect.stringContaining('warning: preferredAddressType is none of ipv4, ipv6 and auto'),
+      expect.stringContaining('warning: preferredAddressType is not ipv4, ipv6 or auto'),
     ]);
   });
 });

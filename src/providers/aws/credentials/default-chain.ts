@@ -11,8 +11,8 @@ import type { AwsCredential } from '../types.ts';
 const unknownAccount = "Keyferry's own account";
 
 /**
- * Obtains Keyferry's own identity from the SDK's default credential chain: environment, `~/.aws`, web
- * identity, EKS Pod Identity or ECS, the metadata of the instance. Used only where the operator
+ * Obtains Keyferry's own identity from the SDK's default credential chain: environment, `~/.aws`,
+ * web identity, EKS Pod Identity or ECS, the metadata of the instance. Used only where the operator
  * switched it on. The chain's calls to AWS's services use Keyferry's HTTP client.
  */
 export function createDefaultChain({

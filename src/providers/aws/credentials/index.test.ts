@@ -56,7 +56,10 @@ const podIdentity = (
   ...{ kind: 'pod-identity', addressType, region: awsRegion },
   token: new Redacted(mint({ audience: 'pods.eks.amazonaws.com', ...claims })),
 });
-/** What a provider finds in its own environment that is about its own identity, or about other endpoints. */
+/**
+ * What a provider finds in its own environment that is about its own identity, or about other
+ * endpoints.
+ */
 const temptations = {
   AWS_ACCESS_KEY_ID: 'AKIAEVIL',
   AWS_SECRET_ACCESS_KEY: 'evil',

@@ -73,13 +73,16 @@ export function createAwsCredentials(deps: AwsCredentialsDeps): AwsCredentials {
 const loginTexts: Readonly<
   Record<AwsCredentialRequest['kind'], { readonly owner: string; readonly hint: string }>
 > = {
-  irsa: { owner: 'the role of the ServiceAccount', hint: 'check the way to STS, and its endpoint' },
+  irsa: {
+    owner: 'the role of the ServiceAccount',
+    hint: 'check the network path to STS, and its endpoint',
+  },
   'pod-identity': {
     owner: 'the pod, from EKS Pod Identity',
     hint: 'check that the add-on eks-pod-identity-agent runs on this node',
   },
   'default-chain': {
     owner: "Keyferry's own identity",
-    hint: 'check the way to STS and to the metadata of the node',
+    hint: 'check the network path to STS and to the metadata of the node',
   },
 };

@@ -31,7 +31,8 @@ const sessionSchema = z.object({
 /**
  * Obtains sessions from the agent of EKS Pod Identity on this node. It sends the request itself and
  * without a proxy: the SDK's provider would let `AWS_CONTAINER_*` of Keyferry's own environment
- * decide whose session it is. Where both addresses are allowed, the one that responded last is first.
+ * decide whose session it is. Where both addresses are allowed, the one that responded last is
+ * first.
  */
 export function createPodIdentity(deps: {
   readonly http: HttpClient;
