@@ -12,11 +12,11 @@ import type { AwsKeys } from './aws-account.ts';
 import { awsRegion, type FakeAwsCloud } from './aws-cloud.ts';
 import { createRequester, type RequestedRef } from './requester.ts';
 
-/** An identity that logs in, or keys it has already. */
+/** A request for credentials, or keys. */
 export type AwsReaderIdentity =
   AwsCredentialRequest | { readonly kind: 'keys'; readonly keys: AwsKeys };
 
-/** Logins and reading against a fake cloud, without classes. */
+/** Logs in to a fake cloud and reads from it, without classes. */
 export function createAwsReader(
   cloud: Pick<FakeAwsCloud, 'http' | 'now' | 'config'>,
   { config: overrides = {} }: { readonly config?: Partial<AwsCloudConfig> } = {},
@@ -55,10 +55,10 @@ export function createAwsReader(
 
   return {
     credentials,
-    /** What onFailure was told. */
+    /** The errors that onFailure got. */
     failures,
     ...requester,
-    /** What a refresh answers that knows this version. */
+    /** The result of a refresh of a known version. */
     async refresh(
       identity: AwsReaderIdentity,
       ref: RequestedRef,
