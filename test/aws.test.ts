@@ -491,8 +491,8 @@ test('no value appears in a status, the log or a metric', async () => {
     parameter('objectName: /p, jmesPath: [{path: a}]'),
     `${parameter('objectName: /p')}\n${secret('objectName: gone')}`,
   ].entries()) {
-    const answer = await fixture.mount(objects, { name: `pod-${index}` });
-    if (typeof answer === 'string') failures.push(answer);
+    const result = await fixture.mount(objects, { name: `pod-${index}` });
+    if (typeof result === 'string') failures.push(result);
   }
   expect(failures).toHaveLength(6);
   const output = [...failures, ...fixture.lines, await fixture.metrics()].join('\n');

@@ -163,7 +163,7 @@ export async function startFakeSecretsManager(options: {
     });
   }
 
-  async function answer(call: AwsCall): Promise<FakeResponse> {
+  async function handleCall(call: AwsCall): Promise<FakeResponse> {
     calls.push(call);
     const { action, input } = call;
     const id = String(input.SecretId);
@@ -186,7 +186,11 @@ export async function startFakeSecretsManager(options: {
   const server = await startFakeServer({
     tls,
     handler: (request) =>
-      account.serve(request, { signingName: 'secretsmanager', target: 'secretsmanager' }, answer),
+      account.serve(
+        request,
+        { signingName: 'secretsmanager', target: 'secretsmanager' },
+        handleCall,
+      ),
   });
   return Object.assign(server, policy, {
     calls,

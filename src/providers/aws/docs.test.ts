@@ -1,11 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import { syncedFileNames, readPage, variablesRead } from '../../../test/docs-page.ts';
 import { parseSharedIdentityGrants } from '../shared/identity/grants-file.ts';
-import { roleArnPattern } from './class/object-ref.ts';
-import { readAwsConfig } from './config.ts';
-import { irsaAudience, roleAnnotation } from './principals.ts';
 import { planAws } from './class/parameters.ts';
-import { podIdentityAudience } from './principals.ts';
+import { readAwsConfig } from './config.ts';
+import { irsaAudience, podIdentityAudience, roleAnnotation, roleArnPattern } from './principals.ts';
 
 const { text: page, blocks, documents, ofKind, classes } = readPage('providers/aws.md');
 

@@ -29,8 +29,8 @@ export type ReadContext = ServiceContext & {
 };
 
 /**
- * Parses what the SDK threw. Neither the class of the error nor `$fault` tells the kinds of errors
- * apart: AccessDenied and Throttling are both `client`, and services send codes that the SDK's
+ * Parses what the SDK threw. Neither the class of the error nor `$fault` distinguishes the kinds of
+ * errors: AccessDenied and Throttling are both `client`, and services send codes that the SDK's
  * models do not contain. The caller must not keep `thrown`: its hidden fields contain the
  * response's body.
  * @param now milliseconds since the epoch
@@ -114,7 +114,7 @@ function isCredentialRejection({ code = '' }: AwsErrorResponse): boolean {
   return credentialCodes.test(code);
 }
 
-/** A proxy or another service responds, not AWS. */
+/** The response does not come from AWS: a proxy or another service sent it. */
 function isNotAws({ status = 0, code }: AwsErrorResponse): boolean {
   return code === undefined || status < 400;
 }

@@ -593,9 +593,9 @@ describe('transient errors are retried', () => {
     ['throttling of KMS', { status: 400, body: { __type: 'KMSThrottlingException' } }],
     ['InternalServiceError', { status: 500, body: { __type: 'InternalServiceError' } }],
     ['a page of a gateway', { status: 503, body: '<html>' }],
-  ])('%s', async (_, answer) => {
+  ])('%s', async (_, response) => {
     cloud.secretsManager.put('db', 'one');
-    cloud.secretsManager.injectFault({ times: 2, response: answer });
+    cloud.secretsManager.injectFault({ times: 2, response });
     expect(await reader.read(user, 'db')).toBe(`db@${v1}: one`);
     expect(cloud.secretsManager.count()).toBe(3);
   });

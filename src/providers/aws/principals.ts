@@ -6,7 +6,6 @@ import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import type { Fingerprint } from '../shared/identity/fingerprint.ts';
 import type { Identity, IdentitySource } from '../shared/identity/identity-source.ts';
 import { readWorkloadToken } from '../shared/identity/workload-token.ts';
-import { roleArnPattern } from './class/object-ref.ts';
 import type { AwsLogin } from './class/parameters.ts';
 import type { AwsConfig } from './config.ts';
 import type { AwsCredentials } from './credentials/index.ts';
@@ -19,9 +18,11 @@ export const irsaAudience = 'sts.amazonaws.com';
 export const podIdentityAudience = 'pods.eks.amazonaws.com';
 /** The annotation of a ServiceAccount that names the IAM role of its pods. */
 export const roleAnnotation = 'eks.amazonaws.com/role-arn';
+/** The ARN of an IAM role: `arn:aws:iam::111122223333:role/team/app`. */
+export const roleArnPattern = /^arn:aws[a-z-]*:iam::\d{12}:role\/[\w+=,.@/-]{1,576}$/;
 
 type AwsIdentity = Identity<AwsCredentialSource>;
-/** A way to get an identity for AWS. */
+/** See {@link createIdentitySources}. */
 export type AwsIdentitySource = IdentitySource<AwsLogin, AwsCredentialSource>;
 
 /** See {@link createIdentitySources}. */

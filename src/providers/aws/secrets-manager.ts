@@ -77,7 +77,7 @@ async function getStagedVersion(
 
 /**
  * Reads the current versions of up to 20 secrets, in the order of the refs. Undefined for a secret
- * that the response does not contain, whatever the cause.
+ * that the response does not contain, for any cause.
  * @throws SecretError; see {@link outputOf}
  */
 async function batchGetSecretValue(

@@ -4,7 +4,7 @@ import { Redacted } from '../../../core/redacted.ts';
 import type { HttpClient } from '../../../http/client.ts';
 import { classify } from '../../shared/reads/store-errors.ts';
 import { defaultChainErrors, parseErrorResponse } from '../errors.ts';
-import { createRequestHandler } from '../sdk.ts';
+import { createRequestHandler } from '../request-handler.ts';
 import type { AwsCredential } from '../types.ts';
 
 /** Shares a rate limiter between keys whose account is not known. */

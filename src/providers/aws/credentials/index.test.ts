@@ -225,11 +225,11 @@ describe('a session of a role for the token of a ServiceAccount (IRSA)', () => {
         body: '<ErrorResponse><Error><Code>IDPCommunicationError</Code></Error></ErrorResponse>',
       },
     ],
-  ])('retries a transient error: %s', async (_, answer) => {
+  ])('retries a transient error: %s', async (_, response) => {
     await start();
     cloud.sts.injectFault({
       times: 1,
-      response: { headers: { 'content-type': 'text/xml' }, ...answer },
+      response: { headers: { 'content-type': 'text/xml' }, ...response },
     });
     expect(await reader.read(irsa(), 'db')).toBe(good);
   });
@@ -238,9 +238,9 @@ describe('a session of a role for the token of a ServiceAccount (IRSA)', () => {
     ['a page', { status: 404, body: '<html>canary' }],
     ['an invalid success', { status: 200, body: '<a>canary</a>' }],
     ['nothing', { status: 200, body: '' }],
-  ])('does not treat an unknown response as a refusal: %s', async (_, answer) => {
+  ])('does not treat an unknown response as a refusal: %s', async (_, response) => {
     await start();
-    cloud.sts.injectFault({ times: 1, response: answer });
+    cloud.sts.injectFault({ times: 1, response });
     const line = await reader.read(irsa(), 'db');
     expect(line).toMatch(/^failed CREDENTIALS_UNAVAILABLE: .*STS in eu-west-1/);
     expect(line).not.toContain('canary');
@@ -452,9 +452,9 @@ describe('EKS Pod Identity', () => {
   test.each([
     ['throttled', { status: 429, body: 'Too Many Requests.' }],
     ['broken', { status: 500, body: 'no' }],
-  ])('retries a transient error: %s', async (_, answer) => {
+  ])('retries a transient error: %s', async (_, response) => {
     await start();
-    cloud.agent.ipv4.injectFault({ times: 2, response: answer });
+    cloud.agent.ipv4.injectFault({ times: 2, response });
     expect(await reader.read(podIdentity(), 'db')).toBe(good);
     expect(cloud.agent.ipv4.count()).toBe(3);
   });
