@@ -815,8 +815,9 @@ describe('the rate limiter', () => {
   });
 
   test('does not send keys that AWS refused while the call waited', async () => {
+    // Half a second between calls: the refusal arrives before the next call on a busy machine, too.
     const slowReader = createAwsReader(cloud, {
-      config: { perSecond: { secretsmanager: 50, ssm: 50 }, burst: { secretsmanager: 1, ssm: 1 } },
+      config: { perSecond: { secretsmanager: 2, ssm: 2 }, burst: { secretsmanager: 1, ssm: 1 } },
     });
     cloud.secretsManager.put('db', 'one');
     await slowReader.read(user, 'db');
