@@ -593,6 +593,7 @@ describe('transient errors are retried', () => {
     ['throttling of KMS', { status: 400, body: { __type: 'KMSThrottlingException' } }],
     ['InternalServiceError', { status: 500, body: { __type: 'InternalServiceError' } }],
     ['a page of a gateway', { status: 503, body: '<html>' }],
+    ['a page that is not UTF-8', { status: 503, body: Buffer.from('<html>\xe9', 'latin1') }],
   ])('%s', async (_, response) => {
     cloud.secretsManager.put('db', 'one');
     cloud.secretsManager.injectFault({ times: 2, response });

@@ -55,9 +55,12 @@ export function createRequestHandler(http: HttpClient): AwsRequestHandler {
   };
 }
 
-/** Rejects a body that is not UTF-8. The SDK would read it with replacement characters. */
+/**
+ * Rejects the body of a success that is not UTF-8: the SDK would put replacement characters into the
+ * secret. The body of an error can be a proxy's page in any encoding, and its status counts.
+ */
 function toSdkResponse({ status, headers, body }: HttpResponse, { host }: URL) {
-  if (!isUtf8(body))
+  if (status < 300 && !isUtf8(body))
     throw new SecretError('STORE_ANSWER_INVALID', `${host} answered with a body that is not UTF-8`);
   return { statusCode: status, headers, body };
 }
