@@ -436,12 +436,12 @@ test('never has a value, key or token in a status, log line or metric', async ()
   };
   await tryAll('well');
   for (const status of [302, 400, 401, 403, 404, 429, 500]) {
-    const answer = {
+    const response = {
       status,
       headers: { 'x-request-id': echo },
       body: { error_code: echo, error_msg: echo },
     };
-    for (const server of [fixture.csms, fixture.sts]) server.injectFault({ response: answer });
+    for (const server of [fixture.csms, fixture.sts]) server.injectFault({ response });
     await tryAll(`status-${status}`);
   }
   expect(failures.length).toBeGreaterThan(20);
