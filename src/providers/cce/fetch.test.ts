@@ -5,7 +5,7 @@ import {
   startCceFixture,
   type CceFixture,
 } from '../../../test/fakes/cce-fixture.ts';
-import { nextTurn, withFrozenTimers } from '../../../test/fakes/frozen-timers.ts';
+import { nextTurn, withFrozenTimers } from '../../../test/fakes/timers.ts';
 
 let fixture: CceFixture;
 const names = ['db_login', 'tls', 'other'];

@@ -21,6 +21,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SecretError } from '../../core/errors.ts';
 import { encrypt } from './store/age.ts';
+import { readEncryptedStore } from './store/encrypted-store.ts';
 import { addVersion, findVersion } from './store/history.ts';
 import { readKeys } from './store/keys.ts';
 import { StoreReader } from './store/reader.ts';
@@ -343,6 +344,27 @@ describe('a rotation of the key', () => {
       expect([await get('b'), await get('c')]).toEqual([canary, 'later']);
       expect(readFileSync(keyFile, 'latin1').match(/^AGE-SECRET-KEY-1/gm)).toHaveLength(1);
     }
+  });
+
+  test('does not disturb a read that has read the old key already', async () => {
+    await writer.init();
+    await set('b', canary);
+    const [oldStore, oldKey] = [readFileSync(storeFile), readFileSync(keyFile)];
+    await writer.rotateKey();
+    const [newStore, newKey] = [readFileSync(storeFile), readFileSync(keyFile)];
+    writeFileSync(storeFile, oldStore);
+    writeFileSync(keyFile, oldKey);
+    const store = {
+      label: 'local store',
+      get path() {
+        writeFileSync(keyFile, newKey);
+        writeFileSync(storeFile, newStore);
+        return storeFile;
+      },
+    } as const;
+    const key = { label: 'key of the local store', path: keyFile } as const;
+    const { document } = await readEncryptedStore({ store, key });
+    expect(Buffer.from(findVersion(document, 'b').bytes.reveal()).toString()).toBe(canary);
   });
 
   test('does not disturb a reader', async () => {

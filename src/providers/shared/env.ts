@@ -4,6 +4,7 @@ import { SecretError } from '../../core/errors.ts';
 /** Returns the trimmed value of a variable. Undefined if the variable is not set or empty. */
 export type EnvReader = (name: string) => string | undefined;
 
+/** Makes the reader of an environment. */
 export function createEnvReader(env: Readonly<Record<string, string | undefined>>): EnvReader {
   return (name) => {
     const text = env[name]?.trim();

@@ -29,9 +29,25 @@ export type DecryptedStore = { readonly keys: Keys; readonly document: StoreDocu
  * @throws SecretError LOCAL_STORE_UNREADABLE
  */
 export async function readEncryptedStore({ store, key }: StoreFiles): Promise<DecryptedStore> {
-  const keys = await readKeys(key);
-  const ciphertext = await readRegularFile(store, maxStoreBytes);
-  return { keys, document: parseDocument(await decrypt(store, ciphertext, keys)) };
+  let keys = await readKeys(key);
+  for (;;) {
+    const ciphertext = await readRegularFile(store, maxStoreBytes);
+    try {
+      return { keys, document: parseDocument(await decrypt(store, ciphertext, keys)) };
+    } catch (thrown) {
+      // A rotation between the two reads has replaced both files.
+      const currentKeys = await readKeys(key);
+      if (areEqual(keys, currentKeys)) throw thrown;
+      keys = currentKeys;
+    }
+  }
+}
+
+function areEqual(keys: Keys, others: Keys): boolean {
+  return (
+    keys.length === others.length &&
+    keys.every((key, index) => key.reveal() === others[index]?.reveal())
+  );
 }
 
 /**
