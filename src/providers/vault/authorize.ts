@@ -9,8 +9,8 @@ import {
   type ResolvedIdentity,
   type ResolveIdentityDeps,
   createResolveIdentity,
-} from './auth/identity.ts';
-import type { PrincipalOf } from './auth/principals.ts';
+} from './credentials/keys.ts';
+import type { PrincipalOf } from './principals.ts';
 import { withoutQuery } from './class/object-ref.ts';
 import type { VaultNodeFacts, VaultLogin, VaultSession, VaultTls } from './types.ts';
 

@@ -7,16 +7,16 @@ import { createProviderRetry } from '../shared/deps.ts';
 import { CredentialGate } from '../shared/credentials/credential-gate.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { createAuthorize } from './authorize.ts';
-import { createVaultApi } from './client/client.ts';
+import { createVaultApi } from './call/api.ts';
 import { readVaultSettings } from './config.ts';
 import type { VaultNodeFacts } from './types.ts';
-import { createVaultFetch } from './reads/fetch.ts';
+import { createVaultFetch } from './fetch.ts';
 import type { VaultSession } from './types.ts';
 import type { VaultLogin } from './types.ts';
 import { planVault } from './class/class.ts';
-import { createPodTokens } from './auth/pod-tokens.ts';
-import { createPrincipals } from './auth/principals.ts';
-import { createVaultTokenManager } from './auth/token-manager.ts';
+import { createPodTokens } from './credentials/pod-tokens.ts';
+import { createPrincipals } from './principals.ts';
+import { createVaultTokenManager } from './credentials/token-manager.ts';
 
 /** What the provider needs of the process it runs in. */
 export type VaultDeps = ProviderDeps & {

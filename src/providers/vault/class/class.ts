@@ -4,7 +4,7 @@ import { parameterProblem } from '../../shared/class/parameters.ts';
 import type { VaultNodeFacts, VaultLogin } from '../types.ts';
 import { readLogin } from './login.ts';
 import { readObjects } from './objects.ts';
-import { readVaultParameters } from './reader.ts';
+import { readVaultParameters } from './parameters.ts';
 
 /**
  * Compiles SecretProviderClasses of the providers of Vault or OpenBao; the two differ in the prefixes of parameters and the default audience. Pure.

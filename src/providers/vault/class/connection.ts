@@ -4,7 +4,7 @@ import { parseEndpoint } from '../../../http/endpoint.ts';
 import type { RawParameter } from '../../shared/class/parameters.ts';
 import type { VaultLogin, VaultTls } from '../types.ts';
 import { parseClassAddress, maxAddresses, splitList } from './address.ts';
-import { type ClassReader, hasErrorCode, reportInvalid, reportNotAllowed } from './reader.ts';
+import { type ClassReader, hasErrorCode, reportInvalid, reportNotAllowed } from './parameters.ts';
 
 const maxFilePathLength = 4_096;
 

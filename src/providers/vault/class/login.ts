@@ -1,7 +1,7 @@
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { type AuthMethod, type VaultLogin, defaultMounts } from '../types.ts';
 import { readConnection } from './connection.ts';
-import { type ClassReader, reportInvalid } from './reader.ts';
+import { type ClassReader, reportInvalid } from './parameters.ts';
 
 const methods = Object.keys(defaultMounts) as readonly AuthMethod[];
 const maxValueLength = 256;

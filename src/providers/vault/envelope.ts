@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import type { JsonValue } from '../../../formats/json.ts';
+import type { JsonValue } from '../../formats/json.ts';
 
 /**
  * The members of a JSON object by key, each value's text as it stands there: numbers, escapes and the order of keys as they came. Of a key that stands

@@ -1,12 +1,12 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
-import { Redacted } from '../../core/redacted.ts';
-import { SecretError } from '../../core/errors.ts';
-import { createRetry } from '../../concurrency/retry.ts';
-import { indexNotPresent, rateLimited } from '../../../test/fakes/vault-responses.ts';
-import { startFakeVault, type FakeVaultOptions } from '../../../test/fakes/vault.ts';
-import { createVaultApi, type VaultResponse } from './client/client.ts';
-import type { VaultCall } from './client/client.ts';
+import { Redacted } from '../../../core/redacted.ts';
+import { SecretError } from '../../../core/errors.ts';
+import { createRetry } from '../../../concurrency/retry.ts';
+import { indexNotPresent, rateLimited } from '../../../../test/fakes/vault-responses.ts';
+import { startFakeVault, type FakeVaultOptions } from '../../../../test/fakes/vault.ts';
+import { createVaultApi, type VaultResponse } from './api.ts';
+import type { VaultCall } from './api.ts';
 
 const neverAborted = new AbortController().signal;
 const cleanups: (() => Promise<unknown>)[] = [];

@@ -1,14 +1,14 @@
 import { X509Certificate } from 'node:crypto';
 import * as z from 'zod';
-import { SecretError } from '../../../core/errors.ts';
-import type { SecretRef } from '../../../core/plan.ts';
-import type { FetchResult, SecretValue } from '../../../core/provider.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
-import type { VaultResponse } from '../client/client.ts';
-import { describePath, productName } from '../client/errors.ts';
-import type { VaultLogin } from '../types.ts';
+import { SecretError } from '../../core/errors.ts';
+import type { SecretRef } from '../../core/plan.ts';
+import type { FetchResult, SecretValue } from '../../core/provider.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
+import type { VaultResponse } from './call/api.ts';
+import { describePath, productName } from './errors.ts';
+import type { VaultLogin } from './types.ts';
 import { tokenLeasePrefix } from './leases.ts';
-import { type Envelope, type KvVersion, findDocument, parseEnvelope } from './response.ts';
+import { type Envelope, type KvVersion, findDocument, parseEnvelope } from './envelope.ts';
 
 const certificateSchema = z.object({ certificate: z.string() });
 

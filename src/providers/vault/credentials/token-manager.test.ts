@@ -8,7 +8,7 @@ import { createRetry } from '../../../concurrency/retry.ts';
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
 import { CredentialGate } from '../../shared/credentials/credential-gate.ts';
-import { createVaultApi } from '../client/client.ts';
+import { createVaultApi } from '../call/api.ts';
 import type { VaultIdentity, VaultLogin, VaultSession } from '../types.ts';
 import { createVaultTokenManager } from './token-manager.ts';
 

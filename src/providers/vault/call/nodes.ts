@@ -3,7 +3,7 @@ import { SingleFlight } from '../../../concurrency/single-flight.ts';
 import { SecretError, toSecretError } from '../../../core/errors.ts';
 import type { HttpResponse } from '../../../http/client.ts';
 import type { VaultLogin } from '../types.ts';
-import { type VaultErrorResponse, parseErrorResponse } from './errors.ts';
+import { type VaultErrorResponse, parseErrorResponse } from '../errors.ts';
 
 /**
  * The node cannot serve anybody now: another one may. `unsent` where it was Vault itself that said so, and has not looked at the request;

@@ -1,5 +1,5 @@
 import { toSecretError } from '../../../core/errors.ts';
-import type { VaultResponse, VaultApi } from '../client/client.ts';
+import type { VaultResponse, VaultApi } from '../call/api.ts';
 import type { VaultLogin, VaultSession } from '../types.ts';
 import { type LoginResult, readAuth } from './login.ts';
 

@@ -1,12 +1,12 @@
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import * as z from 'zod';
-import { SecretError, toSecretError } from '../../../core/errors.ts';
-import type { Grant, Lease, Provider } from '../../../core/provider.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
-import type { VaultTokenManager } from '../auth/token-manager.ts';
-import type { VaultResponse, VaultApi } from '../client/client.ts';
-import type { VaultSession } from '../types.ts';
+import { SecretError, toSecretError } from '../../core/errors.ts';
+import type { Grant, Lease, Provider } from '../../core/provider.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
+import type { VaultTokenManager } from './credentials/token-manager.ts';
+import type { VaultResponse, VaultApi } from './call/api.ts';
+import type { VaultSession } from './types.ts';
 
 /** See {@link createVaultLeases}. */
 export type VaultLeases = {

@@ -5,11 +5,11 @@ import { Redacted } from '../../../core/redacted.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { encodeSegment } from '../../../http/endpoint.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
-import type { VaultResponse, VaultApi } from '../client/client.ts';
-import { productName, parseErrorResponse, describeIdentity } from '../client/errors.ts';
-import type { TlsFiles } from '../client/tls-files.ts';
+import type { VaultResponse, VaultApi } from '../call/api.ts';
+import { productName, parseErrorResponse, describeIdentity } from '../errors.ts';
+import type { TlsFiles } from '../call/tls-files.ts';
 import type { VaultLogin, VaultCredential } from '../types.ts';
-import { maxTokenLength } from './identity.ts';
+import { maxTokenLength } from './keys.ts';
 import { loginRefusedError } from './login-errors.ts';
 
 /** What is shown at `auth/<mount>/login`. */

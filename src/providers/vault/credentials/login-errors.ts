@@ -5,7 +5,7 @@ import {
   describeErrorResponse,
   productName,
   describeIdentity,
-} from '../client/errors.ts';
+} from '../errors.ts';
 import type { VaultLogin } from '../types.ts';
 
 /** That a login was refused, and what to do about it. `secrets` are those of the login: its answer may repeat them. */

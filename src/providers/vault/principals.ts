@@ -1,9 +1,9 @@
-import type { Principal } from '../../../core/provider.ts';
-import type { Workload } from '../../../core/workload.ts';
-import type { Fingerprint } from '../../shared/identity/fingerprint.ts';
-import type { VaultLogin, VaultSession } from '../types.ts';
-import type { ResolvedIdentity } from './identity.ts';
-import type { VaultTokenManager } from './token-manager.ts';
+import type { Principal } from '../../core/provider.ts';
+import type { Workload } from '../../core/workload.ts';
+import type { Fingerprint } from '../shared/identity/fingerprint.ts';
+import type { VaultLogin, VaultSession } from './types.ts';
+import type { ResolvedIdentity } from './credentials/keys.ts';
+import type { VaultTokenManager } from './credentials/token-manager.ts';
 
 /** Whom Vault sees: an identity, and how it logs in. */
 export type PrincipalOf = (

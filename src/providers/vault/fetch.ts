@@ -1,16 +1,16 @@
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
-import { type RateLimiterMetrics, createRateLimiters } from '../../../concurrency/rate-limiter.ts';
-import { lruSizeLimit } from '../../../concurrency/time.ts';
-import { toSecretError } from '../../../core/errors.ts';
-import { refKey } from '../../../core/plan.ts';
-import type { FetchRequest, FetchResult, Provider } from '../../../core/provider.ts';
-import type { VaultTokenManager } from '../auth/token-manager.ts';
-import type { VaultApi } from '../client/client.ts';
-import type { VaultRateLimits } from '../config.ts';
-import type { VaultLogin, VaultSession } from '../types.ts';
+import { type RateLimiterMetrics, createRateLimiters } from '../../concurrency/rate-limiter.ts';
+import { lruSizeLimit } from '../../concurrency/time.ts';
+import { toSecretError } from '../../core/errors.ts';
+import { refKey } from '../../core/plan.ts';
+import type { FetchRequest, FetchResult, Provider } from '../../core/provider.ts';
+import type { VaultTokenManager } from './credentials/token-manager.ts';
+import type { VaultApi } from './call/api.ts';
+import type { VaultRateLimits } from './config.ts';
+import type { VaultLogin, VaultSession } from './types.ts';
 import { createVaultLeases } from './leases.ts';
-import { parseReadResponse } from './read.ts';
+import { parseReadResponse } from './response.ts';
 
 /** Questions that are remembered to have been answered as KV. */
 const maxKvCalls = 10_000;

@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
-import { Redacted } from '../../../core/redacted.ts';
-import type { Workload } from '../../../core/workload.ts';
-import { createFingerprint } from '../../shared/identity/fingerprint.ts';
-import { readVaultSettings } from '../config.ts';
-import type { VaultIdentity, VaultLogin, VaultSession } from '../types.ts';
-import { createResolveIdentity } from './identity.ts';
-import type { PodTokens } from './pod-tokens.ts';
+import { Redacted } from '../../core/redacted.ts';
+import type { Workload } from '../../core/workload.ts';
+import { createFingerprint } from '../shared/identity/fingerprint.ts';
+import { readVaultSettings } from './config.ts';
+import type { VaultIdentity, VaultLogin, VaultSession } from './types.ts';
+import { createResolveIdentity } from './credentials/keys.ts';
+import type { PodTokens } from './credentials/pod-tokens.ts';
 import { createPrincipals } from './principals.ts';
 
 const login: VaultLogin = {

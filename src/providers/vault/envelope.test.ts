@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { rawMembers } from './response.ts';
+import { rawMembers } from './envelope.ts';
 
 describe('the raw members of a JSON object', () => {
   test('keep their characters, and their order', () => {

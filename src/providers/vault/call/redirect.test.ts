@@ -5,7 +5,7 @@ import { startFakeVault } from '../../../../test/fakes/vault.ts';
 import { createRetry } from '../../../concurrency/retry.ts';
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
-import { type VaultCall, createVaultApi } from './client.ts';
+import { type VaultCall, createVaultApi } from './api.ts';
 import { followRedirect } from './cluster.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];

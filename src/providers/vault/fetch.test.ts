@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { type VaultReader, startVaultReader } from '../../../../test/fakes/vault-reader.ts';
-import { SecretError } from '../../../core/errors.ts';
-import type { SecretRef } from '../../../core/plan.ts';
-import type { FetchRequest, FetchResult } from '../../../core/provider.ts';
+import { type VaultReader, startVaultReader } from '../../../test/fakes/vault-reader.ts';
+import { SecretError } from '../../core/errors.ts';
+import type { SecretRef } from '../../core/plan.ts';
+import type { FetchRequest, FetchResult } from '../../core/provider.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {

@@ -1,8 +1,8 @@
-import { SecretError } from '../../../core/errors.ts';
-import type { Redacted } from '../../../core/redacted.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
-import type { HttpResponse } from '../../../http/client.ts';
-import type { VaultLogin } from '../types.ts';
+import { SecretError } from '../../core/errors.ts';
+import type { Redacted } from '../../core/redacted.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
+import type { HttpResponse } from '../../http/client.ts';
+import type { VaultLogin } from './types.ts';
 
 /** An answer that is no success, as far as it could be read. */
 export type VaultErrorResponse = {

@@ -1,10 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
-import { createTestCa } from '../../../../test/fakes/tls.ts';
-import { SecretError } from '../../../core/errors.ts';
-import type { SecretRef } from '../../../core/plan.ts';
-import type { FetchResult, SecretValue } from '../../../core/provider.ts';
-import { type JsonValue, parseJsonText, toJsonText } from '../../../formats/json.ts';
-import { parseReadResponse } from './read.ts';
+import { createTestCa } from '../../../test/fakes/tls.ts';
+import { SecretError } from '../../core/errors.ts';
+import type { SecretRef } from '../../core/plan.ts';
+import type { FetchResult, SecretValue } from '../../core/provider.ts';
+import { type JsonValue, parseJsonText, toJsonText } from '../../formats/json.ts';
+import { parseReadResponse } from './response.ts';
 
 const sentAt = 1_000_000;
 const plainRead: SecretRef = { service: 'vault', name: 'secret/data/app', method: 'GET' };

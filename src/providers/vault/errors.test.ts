@@ -1,14 +1,14 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
 import { pino } from 'pino';
-import type { TokenLifetime } from '../../../../test/fakes/vault-tokens.ts';
-import { startFakeVault } from '../../../../test/fakes/vault.ts';
-import { createRetry } from '../../../concurrency/retry.ts';
-import { SecretError } from '../../../core/errors.ts';
-import { Redacted } from '../../../core/redacted.ts';
-import { type VaultCall, createVaultApi } from './client.ts';
+import type { TokenLifetime } from '../../../test/fakes/vault-tokens.ts';
+import { startFakeVault } from '../../../test/fakes/vault.ts';
+import { createRetry } from '../../concurrency/retry.ts';
+import { SecretError } from '../../core/errors.ts';
+import { Redacted } from '../../core/redacted.ts';
+import { type VaultCall, createVaultApi } from './call/api.ts';
 import { classifyErrorResponse, transientError, parseErrorResponse } from './errors.ts';
-import { nodeError } from './nodes.ts';
+import { nodeError } from './call/nodes.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {

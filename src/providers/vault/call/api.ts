@@ -17,7 +17,7 @@ import {
   describePath,
   productName,
   parseErrorResponse,
-} from './errors.ts';
+} from '../errors.ts';
 import { type Node, createNodes } from './nodes.ts';
 import { createTlsFiles } from './tls-files.ts';
 

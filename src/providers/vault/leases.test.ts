@@ -1,12 +1,12 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
-import { vaultResponse } from '../../../../test/fakes/vault-responses.ts';
-import type { LeaseLifetime } from '../../../../test/fakes/vault-leases.ts';
-import { type VaultReader, startVaultReader } from '../../../../test/fakes/vault-reader.ts';
-import type { TokenLifetime } from '../../../../test/fakes/vault-tokens.ts';
-import type { SecretError } from '../../../core/errors.ts';
-import type { Lease } from '../../../core/provider.ts';
-import { Redacted } from '../../../core/redacted.ts';
+import { vaultResponse } from '../../../test/fakes/vault-responses.ts';
+import type { LeaseLifetime } from '../../../test/fakes/vault-leases.ts';
+import { type VaultReader, startVaultReader } from '../../../test/fakes/vault-reader.ts';
+import type { TokenLifetime } from '../../../test/fakes/vault-tokens.ts';
+import type { SecretError } from '../../core/errors.ts';
+import type { Lease } from '../../core/provider.ts';
+import { Redacted } from '../../core/redacted.ts';
 import { createVaultLeases } from './leases.ts';
 
 const neverAborted = new AbortController().signal;
