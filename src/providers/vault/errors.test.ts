@@ -6,16 +6,28 @@ import { startFakeVault } from '../../../test/fakes/vault.ts';
 import { createRetry } from '../../concurrency/retry.ts';
 import { SecretError } from '../../core/errors.ts';
 import { Redacted } from '../../core/redacted.ts';
-import { type VaultCall, createVaultApi } from './call/api.ts';
-import { classifyErrorResponse, transientError, parseErrorResponse } from './errors.ts';
-import { nodeError } from './call/nodes.ts';
+import { classify, isKnownError } from '../shared/reads/store-errors.ts';
+import { createVaultApi } from './call/api.ts';
+import type { VaultCall } from './call/request.ts';
+import {
+  type VaultErrorResponse,
+  callErrors,
+  nodeErrors,
+  parseErrorResponse,
+  transientErrors,
+} from './errors.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
   for (const close of cleanups.splice(0).reverse()) await close();
 });
 
-/** A Vault, a token whose policy allows `secret/data/app` alone, and what a user would be told. */
+function errorResponseOf(status: number, ...errors: readonly string[]): VaultErrorResponse {
+  const body = Buffer.from(JSON.stringify({ errors }));
+  return parseErrorResponse({ status, headers: {}, body }, 0);
+}
+
+/** A Vault, a token whose policy allows `secret/data/app` alone, and the error of a call. */
 async function setUp(life: TokenLifetime = {}) {
   const vault = await startFakeVault();
   cleanups.push(() => vault.close());
@@ -130,25 +142,21 @@ describe('an answer', () => {
     [400, 'missing client token', 'CREDENTIALS_REFUSED'],
     [403, '1 error occurred:\n\t* permission denied\n\n', 'ACCESS_DENIED'],
     [403, 'permission denied: the policy says so', 'ACCESS_DENIED'],
+    [403, 'denied by a rule; permission denied', 'ACCESS_DENIED'],
     [400, 'permission denied', 'STORE_REFUSED_REQUEST'],
     [405, '1 error occurred:\n\t* unsupported operation\n\n', 'STORE_REFUSED_REQUEST'],
   ])('%i %j is %s', async (status, text, code) => {
     const { login } = await setUp();
-    const errorResponse = parseErrorResponse({
-      status,
-      body: Buffer.from(JSON.stringify({ errors: [text] })),
-    });
-    expect(classifyErrorResponse(errorResponse, { login, method: 'GET', path: 'x' }).code).toBe(
-      code,
-    );
+    const context = { login, method: 'GET', path: 'x' };
+    expect(classify(callErrors, errorResponseOf(status, text), context, []).code).toBe(code);
   });
 
   test('of a backend that mentions a seal is not that of a sealed node', () => {
-    const nodeErrorOf = (status: number, text: string) =>
-      nodeError(
-        parseErrorResponse({ status, body: Buffer.from(JSON.stringify({ errors: [text] })) }),
-        'https://vault',
-      );
+    const nodeErrorOf = (status: number, text: string) => {
+      const response = errorResponseOf(status, text);
+      if (!isKnownError(nodeErrors, response)) return undefined;
+      return classify(nodeErrors, response, { address: 'https://vault' }, []);
+    };
     expect(nodeErrorOf(503, 'Vault is sealed')).toMatchObject({ unsent: true });
     expect(nodeErrorOf(500, 'the sealed box cannot be opened')).toBeUndefined();
     expect(nodeErrorOf(400, 'Vault is sealed')).toBeUndefined();
@@ -161,15 +169,12 @@ describe('an answer', () => {
 
   test('of a megabyte of anything is read, and told, in a moment', async () => {
     const { login } = await setUp();
-    const token = new Redacted('x'.repeat(30_000));
+    const secrets = ['x'.repeat(30_000)];
     const start = performance.now();
     for (const filler of [' ', '\n', ' \n', '\n* ', 'x y']) {
-      const errors = [`a${filler.repeat(1_000_000 / filler.length)}b`];
-      const errorResponse = parseErrorResponse({
-        status: 400,
-        body: Buffer.from(JSON.stringify({ errors })),
-      });
-      classifyErrorResponse(errorResponse, { login, method: 'GET', path: 'x', token });
+      const text = `a${filler.repeat(1_000_000 / filler.length)}b`;
+      const context = { login, method: 'GET', path: 'x' };
+      classify(callErrors, errorResponseOf(400, text), context, secrets);
     }
     expect(performance.now() - start).toBeLessThan(2_000);
   });
@@ -177,21 +182,15 @@ describe('an answer', () => {
   test('of whatever kind shows no token, and one line', async () => {
     const { login } = await setUp();
     const secret = 'hvs.CAESICanaryCanaryCanary';
-    const token = new Redacted(secret);
     const texts = fc.array(
       fc.oneof(fc.string({ unit: 'binary' }), fc.constant(secret), fc.constant('\n\t* ')),
     );
     fc.assert(
       fc.property(texts, fc.constantFrom(400, 403, 412, 429, 500), (errors, status) => {
-        const errorResponse = parseErrorResponse({
-          status,
-          body: Buffer.from(JSON.stringify({ errors })),
-        });
-        const call = { login, method: 'GET', path: 'secret/data/app', token };
-        const { message } =
-          status < 404
-            ? classifyErrorResponse(errorResponse, call)
-            : transientError(errorResponse, call, 'https://vault');
+        const response = errorResponseOf(status, ...errors);
+        const context = { login, method: 'GET', path: 'secret/data/app', address: 'https://vault' };
+        const rules = status < 404 ? callErrors : transientErrors;
+        const { message } = classify(rules, response, context, [secret]);
         expect(message).not.toContain(secret);
         expect(message).toMatch(/^\P{C}+$/u);
       }),

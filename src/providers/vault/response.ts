@@ -5,7 +5,7 @@ import type { SecretRef } from '../../core/plan.ts';
 import type { FetchResult, SecretValue } from '../../core/provider.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { VaultResponse } from './call/api.ts';
-import { describePath, productName } from './errors.ts';
+import { describePath, productName } from './describe.ts';
 import type { VaultLogin } from './types.ts';
 import { tokenLeasePrefix } from './leases.ts';
 import { type Envelope, type KvVersion, findDocument, parseEnvelope } from './envelope.ts';

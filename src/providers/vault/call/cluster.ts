@@ -6,8 +6,8 @@ import type { VaultLogin } from '../types.ts';
 import type { Nodes } from './nodes.ts';
 
 /**
- * Where a standby sends the caller: to another of the login's own addresses. The token goes there, so nobody else is followed; and what was asked is asked
- * there as it was, whatever path the redirect names.
+ * Finds the address that a standby node redirects to. The request repeats the token, so the address
+ * must be one of the login's own. The path of the redirect is ignored: the request stays the same.
  * @returns the address
  * @throws SecretError STORE_ANSWER_INVALID
  */
@@ -17,7 +17,7 @@ export function followRedirect(
 ): string {
   const throwInvalid = (reason: string, hint?: string): never => {
     throw new SecretError('STORE_ANSWER_INVALID', `${from} redirects ${reason}`, {
-      // A redirect is sent instead of doing what was asked.
+      // A node that redirects a request does not process it.
       unsent: true,
       ...(hint !== undefined && { hint }),
     });
@@ -38,55 +38,98 @@ export function followRedirect(
   return address;
 }
 
-/** The addresses of a login together. */
-export type Cluster = {
-  /**
-   * Asks one node after the other until one answers: the one that answered last, then all in their order. A redirect is followed once.
-   * @throws SecretError of an outage: of all nodes, `unsent` where none has done anything; of the first that may have, where the call issues;
-   *   what `send` throws beside that; the signal's reason
-   */
-  request(
-    call: ClusterCall,
-    send: (address: string) => Promise<HttpResponse>,
-  ): Promise<NodeResponse>;
-  /** How long all of them are left alone, in milliseconds; 0: one of them may be asked. */
-  cooldownMs(login: VaultLogin): number;
-};
-
-/** What there is to know of a call; as in `VaultCall`. */
+/** The part of a call that the cluster needs; as in `VaultCall`. */
 export type ClusterCall = {
   readonly login: VaultLogin;
   readonly mayIssue: boolean;
   readonly signal: AbortSignal;
 };
 
-/** An answer, whatever its status, and whose it is. */
+/** A response, whatever its status, and the address of the node that sent it. */
 export type NodeResponse = { readonly response: HttpResponse; readonly address: string };
 
-/** Clusters whose last node is remembered. */
+/** For how many clusters the address of the last response is remembered. */
 const maxClusters = 1_000;
 
-/** @param deps `onMove` is told when the node that answers is another than before, or not the first one */
-export function createCluster(deps: {
-  readonly nodes: Nodes;
-  readonly onFailover?: (from: string, to: string) => void;
-}): Cluster {
-  const { nodes, onFailover } = deps;
-  const lastAddresses = new LRUCache<string, string>({ max: maxClusters });
+/** Sends requests to the nodes of a login, and fails over between them. */
+export class Cluster {
+  readonly #nodes: Nodes;
+  readonly #onFailover: ((from: string, to: string) => void) | undefined;
+  readonly #lastAddresses = new LRUCache<string, string>({ max: maxClusters });
 
-  const lastAddressOf = (login: VaultLogin): string =>
-    lastAddresses.get(keyOf(login)) ?? login.addresses[0] ?? 'nowhere';
+  /**
+   * @param options.onFailover runs when another node responds than the time before, or at the first
+   *   time another one than the first address
+   */
+  constructor({
+    nodes,
+    onFailover,
+  }: {
+    readonly nodes: Nodes;
+    readonly onFailover?: (from: string, to: string) => void;
+  }) {
+    this.#nodes = nodes;
+    this.#onFailover = onFailover;
+  }
 
-  const requestFrom = async (
+  /**
+   * Sends a request to one node after the other until one responds. The node that responded last is
+   * the first, then all come in their order. It follows one redirect.
+   * @throws SecretError of an outage: of all nodes, `unsent` where none has processed the request;
+   *   of the first node that may have processed it, where the call may issue something; what `send`
+   *   throws besides; the signal's reason
+   */
+  async request(
+    call: ClusterCall,
+    send: (address: string) => Promise<HttpResponse>,
+  ): Promise<NodeResponse> {
+    const { login, mayIssue, signal } = call;
+    const failures: SecretError[] = [];
+    for (const address of new Set([this.#lastAddressOf(login), ...login.addresses])) {
+      try {
+        const response = await this.#requestFrom(call, address, send);
+        this.#recordAddress(login, response.address);
+        return response;
+      } catch (thrown) {
+        signal.throwIfAborted();
+        const error = toSecretError(thrown);
+        if (error.kind !== 'outage' || (mayIssue && !error.unsent)) throw error;
+        failures.push(error);
+      }
+    }
+    throw combineErrors(failures);
+  }
+
+  /**
+   * How long the circuit breakers of all nodes stay open, in milliseconds; 0 where one of them is
+   * not open.
+   */
+  cooldownMs(login: VaultLogin): number {
+    return Math.min(
+      ...login.addresses.map((address) => this.#nodes.cooldownMs({ login, address })),
+    );
+  }
+
+  #lastAddressOf(login: VaultLogin): string {
+    return this.#lastAddresses.get(keyOf(login)) ?? login.addresses[0] ?? 'nowhere';
+  }
+
+  #recordAddress(login: VaultLogin, address: string): void {
+    const lastAddress = this.#lastAddressOf(login);
+    if (address !== lastAddress) this.#onFailover?.(lastAddress, address);
+    this.#lastAddresses.set(keyOf(login), address);
+  }
+
+  async #requestFrom(
     { login, signal }: ClusterCall,
     address: string,
     send: (address: string) => Promise<HttpResponse>,
-  ): Promise<NodeResponse> => {
-    const response = await nodes.request({ login, address }, signal, send);
+  ): Promise<NodeResponse> {
+    const response = await this.#nodes.request({ login, address }, signal, send);
     if (!isRedirect(response)) return { response, address };
     const { addresses } = login;
     const next = followRedirect(response.headers.location, { from: address, addresses });
-    const redirected = await nodes.request({ login, address: next }, signal, send);
+    const redirected = await this.#nodes.request({ login, address: next }, signal, send);
     if (!isRedirect(redirected)) return { response: redirected, address: next };
     throw new SecretError(
       'STORE_UNAVAILABLE',
@@ -96,38 +139,14 @@ export function createCluster(deps: {
         unsent: true,
       },
     );
-  };
-
-  return {
-    async request(call, send) {
-      const { login, mayIssue, signal } = call;
-      const failures: SecretError[] = [];
-      for (const address of new Set([lastAddressOf(login), ...login.addresses])) {
-        try {
-          const response = await requestFrom(call, address, send);
-          if (response.address !== lastAddressOf(login))
-            onFailover?.(lastAddressOf(login), response.address);
-          lastAddresses.set(keyOf(login), response.address);
-          return response;
-        } catch (thrown) {
-          signal.throwIfAborted();
-          const error = toSecretError(thrown);
-          if (error.kind !== 'outage' || (mayIssue && !error.unsent)) throw error;
-          failures.push(error);
-        }
-      }
-      throw combineErrors(failures);
-    },
-    cooldownMs: (login) =>
-      Math.min(...login.addresses.map((address) => nodes.cooldownMs({ login, address }))),
-  };
+  }
 }
 
 function keyOf({ addresses, tls }: VaultLogin): string {
   return JSON.stringify([addresses, Object.entries(tls).sort()]);
 }
 
-/** Vault sends callers on with 307 alone; anything else of the kind is some proxy's, and no answer. */
+/** A standby node redirects by 307. Another redirect comes from a proxy and is no response of Vault. */
 function isRedirect({ status }: HttpResponse): boolean {
   return status === 307;
 }

@@ -6,7 +6,7 @@ import { createRetry } from '../../../concurrency/retry.ts';
 import { indexNotPresent, rateLimited } from '../../../../test/fakes/vault-responses.ts';
 import { startFakeVault, type FakeVaultOptions } from '../../../../test/fakes/vault.ts';
 import { createVaultApi, type VaultResponse } from './api.ts';
-import type { VaultCall } from './api.ts';
+import type { VaultCall } from './request.ts';
 
 const neverAborted = new AbortController().signal;
 const cleanups: (() => Promise<unknown>)[] = [];

@@ -5,8 +5,9 @@ import { startFakeVault } from '../../../../test/fakes/vault.ts';
 import { createRetry } from '../../../concurrency/retry.ts';
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
-import { type VaultCall, createVaultApi } from './api.ts';
+import { createVaultApi } from './api.ts';
 import { followRedirect } from './cluster.ts';
+import type { VaultCall } from './request.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {

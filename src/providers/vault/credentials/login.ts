@@ -6,11 +6,12 @@ import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { encodeSegment } from '../../../http/endpoint.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import type { VaultResponse, VaultApi } from '../call/api.ts';
-import { productName, parseErrorResponse, describeIdentity } from '../errors.ts';
+import { classify } from '../../shared/reads/store-errors.ts';
+import { describeIdentity, productName } from '../describe.ts';
+import { loginErrors, parseErrorResponse } from '../errors.ts';
 import type { TlsFiles } from '../call/tls-files.ts';
 import type { VaultLogin, VaultCredential } from '../types.ts';
 import { maxTokenLength } from './keys.ts';
-import { loginRefusedError } from './login-errors.ts';
 
 /** What is shown at `auth/<mount>/login`. */
 export type LoginRequest = {
@@ -140,7 +141,8 @@ async function sendLogin(
     mayIssue: true,
     accept: [400, 401, 403, 404],
   });
-  if (response.status >= 300) throw loginRefusedError(parseErrorResponse(response), login, secrets);
+  if (response.status >= 300)
+    throw classify(loginErrors, parseErrorResponse(response, now()), login, secrets);
   const auth = readAuth(response, login);
   checkMethod(auth.metadata ?? {}, login);
   return {

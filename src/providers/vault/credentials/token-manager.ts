@@ -5,7 +5,7 @@ import { isRecent } from '../../../concurrency/time.ts';
 import { toSecretError } from '../../../core/errors.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import type { VaultApi } from '../call/api.ts';
-import { describeIdentity } from '../errors.ts';
+import { describeIdentity } from '../describe.ts';
 import { createTlsFiles } from '../call/tls-files.ts';
 import type { VaultIdentity, VaultSession } from '../types.ts';
 import { requireStaticToken, logIn, createLoginRequest } from './login.ts';
