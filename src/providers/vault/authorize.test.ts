@@ -346,7 +346,7 @@ describe('what the operator configured for all', () => {
       await startWithToken({ grants, sharedIdentities });
       const objects = `- {objectName: t, secretPath: "${path}", secretKey: id, method: ${method}}`;
       expect(await fixture.mount(withMethod('token', { objects }))).toMatch(
-        /^NOT_GRANTED: vault: .*auth\/token\/.* is about the token it is configured with itself, which is for nobody/,
+        /^NOT_GRANTED: vault: .*auth\/token\/.* is about the token it is configured with itself, so no grant allows it/,
       );
       expect(fixture.count()).toBe(0);
     },

@@ -2,11 +2,11 @@ import { describe, expect, test } from '@jest/globals';
 import { Redacted } from '../../core/redacted.ts';
 import type { Workload } from '../../core/workload.ts';
 import { createFingerprint } from '../shared/identity/fingerprint.ts';
+import { resolveIdentity } from '../shared/identity/identity-source.ts';
 import { readVaultSettings } from './config.ts';
 import type { VaultIdentity, VaultLogin, VaultSession } from './types.ts';
-import { createResolveIdentity } from './credentials/keys.ts';
 import type { PodTokens } from './credentials/pod-tokens.ts';
-import { createPrincipals } from './principals.ts';
+import { createIdentitySources, createPrincipals } from './principals.ts';
 
 const login: VaultLogin = {
   ...{
@@ -42,7 +42,7 @@ async function principalOf(testCase: Case = {}, requestedIdentities: VaultIdenti
     ...testCase.claims,
   };
   const settings = readVaultSettings('vault', testCase.env ?? {});
-  const resolveIdentity = createResolveIdentity({
+  const identitySources = createIdentitySources({
     settings,
     podTokens: () =>
       Promise.resolve({
@@ -56,7 +56,11 @@ async function principalOf(testCase: Case = {}, requestedIdentities: VaultIdenti
     requestedIdentities.push(identity);
     return Promise.resolve({ login: testLogin, token: new Redacted('s') });
   };
-  const identity = await resolveIdentity(testWorkload, testLogin, new AbortController().signal);
+  const identity = await resolveIdentity(identitySources, testWorkload, testLogin, {
+    signal: new AbortController().signal,
+    notBefore: 0,
+  });
+  if (identity === undefined) throw new Error('no identity source is used');
   return createPrincipals({ tokens: { getSession }, fingerprint })(
     identity,
     testLogin,
