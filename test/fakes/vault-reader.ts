@@ -11,7 +11,7 @@ import { createVaultApi, type VaultApi } from '../../src/providers/vault/call/ap
 import { createVaultFetch } from '../../src/providers/vault/fetch.ts';
 import type { VaultSession } from '../../src/providers/vault/types.ts';
 import type { VaultLogin } from '../../src/providers/vault/types.ts';
-import { createVaultTokenManager } from '../../src/providers/vault/credentials/token-manager.ts';
+import { VaultTokenManager } from '../../src/providers/vault/credentials/token-manager.ts';
 import type { Presence } from '../../src/cache/leases.ts';
 import { createCacheMetrics } from '../../src/cache/metrics.ts';
 import { SecretCache } from '../../src/cache/secret-cache.ts';
@@ -59,7 +59,7 @@ export async function startVaultReader(
       rejectionCache: new RejectionCache({ now }),
       now,
     });
-    const tokens = createVaultTokenManager({
+    const tokens = new VaultTokenManager({
       ...{ api, credentialGate: credentialGate, now, log },
       random: () => 0,
     });

@@ -5,16 +5,17 @@ import { lruSizeLimit } from '../../concurrency/time.ts';
 import { toSecretError } from '../../core/errors.ts';
 import { refKey } from '../../core/plan.ts';
 import type { FetchRequest, FetchResult, Provider } from '../../core/provider.ts';
-import type { VaultTokenManager } from './credentials/token-manager.ts';
-import type { VaultApi } from './call/api.ts';
+import { type CallContext, createAuthenticatedCall } from '../shared/reads/authenticated-call.ts';
+import type { VaultApi, VaultResponse } from './call/api.ts';
 import type { VaultRateLimits } from './config.ts';
-import type { VaultLogin, VaultSession } from './types.ts';
-import { createVaultLeases } from './leases.ts';
+import type { VaultTokenManager } from './credentials/token-manager.ts';
+import { VaultLeases } from './leases.ts';
 import { parseReadResponse } from './response.ts';
+import type { VaultLogin, VaultSession } from './types.ts';
 
-/** Questions that are remembered to have been answered as KV. */
-const maxKvCalls = 10_000;
-/** How long an answer is heard out that nobody may be waiting for any more. */
+/** How many reads are remembered to be of a KV engine. */
+const maxKvReads = 10_000;
+/** How long a read that may issue something continues after its callers have left. */
 const issuingTimeoutMs = 60_000;
 
 /** See {@link createVaultFetch}. */
@@ -32,96 +33,122 @@ export type VaultFetchDeps = {
 export type VaultFetch = Required<
   Pick<Provider<VaultLogin, unknown, VaultSession>, 'fetch' | 'renew' | 'release'>
 > & {
-  /** Stops its clock. Leases live on, and so must their tokens. */
+  /** Stops the timers. Leases live on, and so must their tokens. */
   close(): void;
 };
 
 type Request = FetchRequest<VaultSession>;
 
 /**
- * Reads each path by a call of its own, all at once. Always anew: the metadata of a KV secret would tell whether it has changed, but they are a path of
- * their own, which policies seldom grant, and cost as much as the secret.
+ * Reads each path by a call of its own, all at once. It always reads the value: the metadata of a KV
+ * secret would show whether it has changed, but policies seldom allow their path, and a read of them
+ * costs as much.
  */
 export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
   const { api, tokens, now, rateLimiterMetrics } = deps;
   const { perSecond, burst } = deps.rateLimits;
-  const leases = createVaultLeases(deps);
+  const leases = new VaultLeases(deps);
   const rateLimiters = createRateLimiters({ now, metrics: rateLimiterMetrics });
-  const kvCalls = new LRUCache<string, true>(lruSizeLimit(maxKvCalls));
+  const kvReads = new LRUCache<string, true>(lruSizeLimit(maxKvReads));
 
-  async function attempt(request: Request, session: VaultSession): Promise<FetchResult> {
-    const { grant, urgency, signal, onStart } = request;
-    const { ref, workload } = grant;
-    const { login, token } = session;
+  const authenticatedCall = createAuthenticatedCall<VaultSession>({
+    credentials: tokens,
     // One for each Vault.
-    const rateLimiter = rateLimiters(login.addresses.join(' '), {
-      name: 'vault',
-      perSecond,
-      burst,
-    });
-    await rateLimiter.acquire({ namespace: workload.tenant, urgency, signal });
-    onStart();
-    const sentAt = now();
-    // Only what has answered as KV is known to issue nothing. All else is heard out, whoever leaves: a lease that comes too late is given back, and
-    // one that nobody heard of would live to its end.
-    const callKey = JSON.stringify([login.addresses, login.namespace, refKey(ref)]);
-    const mayIssue = !kvCalls.has(callKey);
-    const response = await api.call({
-      ...{ login, token, method: ref.method ?? 'GET', path: ref.name, mayIssue },
-      ...(ref.body !== undefined && { body: ref.body }),
-      signal: mayIssue ? AbortSignal.timeout(issuingTimeoutMs) : signal,
-    });
-    const result = parseReadResponse(response, { ref, login, sentAt });
-    if (result.kind !== 'value') return result;
-    if (result.value.shareable === true) kvCalls.set(callKey, true);
-    else kvCalls.delete(callKey);
-    if (result.value.lease === undefined) return result;
-    return {
-      ...result,
-      value: { ...result.value, lease: leases.track(grant, session, result.value.lease) },
-    };
-  }
+    rateLimiterOf: (_, { login }) =>
+      rateLimiters(login.addresses.join(' '), { name: 'vault', perSecond, burst }),
+    // The role may have other policies since the login.
+    isCredentialError: ({ code }) => code === 'CREDENTIALS_REFUSED' || code === 'ACCESS_DENIED',
+  });
 
-  /** A lease that is due is put off where that helps. The store does so by itself; a request can be there first. */
-  async function renewKnownLease({
+  const readPath = (request: Request): Promise<FetchResult> =>
+    authenticatedCall(request, async (context) => {
+      const { grant } = request;
+      const { ref } = grant;
+      const { credential: session } = context;
+      const { login } = session;
+      const readKey = JSON.stringify([login.addresses, login.namespace, refKey(ref)]);
+      const { response, sentAt } = await sendRead(api, request, context, {
+        now,
+        // Only a read of a KV engine certainly issues nothing. Every other read continues after its
+        // callers have left: Keyferry revokes a lease that comes too late, and an unknown one would
+        // live to its end.
+        mayIssue: !kvReads.has(readKey),
+      });
+      const result = parseReadResponse(response, { ref, login, sentAt });
+      if (result.kind !== 'value') return result;
+      const { value } = result;
+      if (value.shareable === true) kvReads.set(readKey, true);
+      else kvReads.delete(readKey);
+      if (value.lease === undefined) return result;
+      return {
+        kind: 'value',
+        value: { ...value, lease: leases.track(grant, session, value.lease) },
+      };
+    });
+
+  /**
+   * Extends a lease that is due, where that helps. The cache does so in the background, but a request
+   * can come first.
+   */
+  const renewKnownLease = async ({
     grant,
     known,
     signal,
-    onStart,
-  }: Request): Promise<FetchResult | undefined> {
+  }: Request): Promise<FetchResult | undefined> => {
     if (known?.lease?.renewable !== true) return undefined;
-    onStart();
     const renewal = await leases.renew(grant, known.lease, signal);
     return renewal.kind === 'renewed'
       ? { kind: 'unchanged', expiresAt: renewal.expiresAt }
       : undefined;
-  }
-
-  /** A token that Vault refuses, or whose policies do not do any more, is worth one new login. */
-  async function readWithRelogin(request: Request): Promise<FetchResult> {
-    const { principal } = request.grant;
-    const session = await principal.credentials(request.signal);
-    try {
-      return await attempt(request, session);
-    } catch (thrown) {
-      const { code } = toSecretError(thrown);
-      const mayBeTokenError = code === 'CREDENTIALS_REFUSED' || code === 'ACCESS_DENIED';
-      if (!mayBeTokenError || !tokens.invalidate(principal.fingerprint, session)) throw thrown;
-      return attempt(request, await principal.credentials(request.signal));
-    }
-  }
+  };
 
   return {
     fetch: (requests) =>
       requests.map(async (request): Promise<FetchResult> => {
         try {
-          return (await renewKnownLease(request)) ?? (await readWithRelogin(request));
+          return (await renewKnownLease(request)) ?? (await readPath(request));
         } catch (thrown) {
           return { kind: 'failed', error: toSecretError(thrown) };
         }
       }),
-    renew: leases.renew,
-    release: leases.release,
-    close: leases.close,
+    renew: (grant, lease, signal) => leases.renew(grant, lease, signal),
+    release: (grant, lease, signal) => leases.release(grant, lease, signal),
+    close: () => leases.close(),
   };
+}
+
+/**
+ * Sends a read. If it may issue something, the signal of the callers ends it before an attempt only.
+ * @returns the response, and when its attempt began, in milliseconds since the epoch
+ */
+async function sendRead(
+  api: VaultApi,
+  { grant: { ref } }: Request,
+  { credential: { login, token }, signal, beforeAttempt }: CallContext<VaultSession>,
+  { mayIssue, now }: { readonly mayIssue: boolean; readonly now: () => number },
+): Promise<{ readonly response: VaultResponse; readonly sentAt: number }> {
+  const timeout = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  let sentAt = now();
+  try {
+    const response = await api.call({
+      ...{ login, token, method: ref.method ?? 'GET', path: ref.name, mayIssue },
+      ...(ref.body !== undefined && { body: ref.body }),
+      signal: mayIssue ? timeout.signal : signal,
+      beforeAttempt: async () => {
+        await beforeAttempt();
+        // The wait for the rate limiter does not count.
+        timer ??= setTimeout(() => timeout.abort(issuingTimeout()), issuingTimeoutMs).unref();
+        sentAt = now();
+      },
+    });
+    return { response, sentAt };
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** The reason that `AbortSignal.timeout` has. */
+function issuingTimeout(): DOMException {
+  return new DOMException('the read took too long', 'TimeoutError');
 }

@@ -16,7 +16,7 @@ import type { VaultLogin } from './types.ts';
 import { planVault } from './class/class.ts';
 import { createPodTokens } from './credentials/pod-tokens.ts';
 import { createPrincipals } from './principals.ts';
-import { createVaultTokenManager } from './credentials/token-manager.ts';
+import { VaultTokenManager } from './credentials/token-manager.ts';
 
 /** What the provider needs of the process it runs in. */
 export type VaultDeps = ProviderDeps & {
@@ -37,7 +37,7 @@ export function createVaultProvider(
   const retry = createProviderRetry(dialect, deps);
   const api = createVaultApi({ http, retry, now, log });
   const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
-  const tokens = createVaultTokenManager({ api, credentialGate, now, log });
+  const tokens = new VaultTokenManager({ api, credentialGate, now, log });
   const vaultFetch = createVaultFetch({
     ...{ api, tokens, rateLimits: settings, now, log },
     ...(rateLimiterMetrics && { rateLimiterMetrics }),

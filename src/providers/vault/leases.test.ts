@@ -7,7 +7,7 @@ import type { TokenLifetime } from '../../../test/fakes/vault-tokens.ts';
 import type { SecretError } from '../../core/errors.ts';
 import type { Lease } from '../../core/provider.ts';
 import { Redacted } from '../../core/redacted.ts';
-import { createVaultLeases } from './leases.ts';
+import { VaultLeases } from './leases.ts';
 
 const neverAborted = new AbortController().signal;
 const minutes = (count: number): number => count * 60_000;
@@ -259,7 +259,7 @@ describe("a lease of a Vault that names it as another's", () => {
     const { grantOf, api, vault } = await startLease();
     let retainedCount = 0;
     const tokens = { retain: () => ((retainedCount += 1), () => void (retainedCount -= 1)) };
-    const leases = createVaultLeases({
+    const leases = new VaultLeases({
       ...{ api, tokens, now: vault.now },
       log: pino({ level: 'silent' }),
     });

@@ -99,8 +99,8 @@ export function createVaultApi(deps: VaultApiDeps): VaultApi {
   };
 
   const attempt = async (call: VaultCall): Promise<NodeResponse> => {
+    await call.beforeAttempt?.();
     try {
-      await call.beforeAttempt?.();
       const nodeResponse = await sendToCluster(call);
       const { response, address } = nodeResponse;
       if (response.status < 300) return nodeResponse;

@@ -13,7 +13,7 @@ import { startFakeVault } from '../../../../test/fakes/vault.ts';
 import { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { createVaultApi } from './api.ts';
 import type { VaultTls } from '../types.ts';
-import { createVaultTokenManager } from '../credentials/token-manager.ts';
+import { VaultTokenManager } from '../credentials/token-manager.ts';
 
 const neverAborted = new AbortController().signal;
 const cleanups: (() => Promise<unknown>)[] = [];
@@ -31,7 +31,7 @@ async function setUp() {
   const [now, log, random] = [vault.now, pino({ level: 'silent' }), () => 0];
   const api = createVaultApi({ ...{ http, now, log, random }, retry: createRetry({ baseMs: 1 }) });
   const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
-  const tokens = createVaultTokenManager({ api, credentialGate, now, log, random });
+  const tokens = new VaultTokenManager({ api, credentialGate, now, log, random });
   cleanups.push(() => tokens.close(AbortSignal.abort()));
   const token = new Redacted(vault.rootToken());
   const outcomeOf = async (work: Promise<unknown>): Promise<string> => {

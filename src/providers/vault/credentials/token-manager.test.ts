@@ -10,7 +10,7 @@ import { Redacted } from '../../../core/redacted.ts';
 import { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { createVaultApi } from '../call/api.ts';
 import type { VaultIdentity, VaultLogin, VaultSession } from '../types.ts';
-import { createVaultTokenManager } from './token-manager.ts';
+import { VaultTokenManager } from './token-manager.ts';
 
 const neverAborted = new AbortController().signal;
 const minutes = (count: number): number => count * 60_000;
@@ -34,7 +34,7 @@ async function setUp(life: TokenLifetime = {}, options?: FakeVaultOptions) {
   const random = (): number => 0;
   const api = createVaultApi({ ...{ http, now, random, log }, retry: createRetry({ baseMs: 1 }) });
   const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
-  const tokens = createVaultTokenManager({ api, credentialGate, now, random, log });
+  const tokens = new VaultTokenManager({ api, credentialGate, now, random, log });
   cleanups.push(() => tokens.close(AbortSignal.abort()));
   const pod = (jwt: string, login: Partial<VaultLogin> = {}): VaultIdentity => ({
     login: vault.login(login),
