@@ -26,8 +26,8 @@ const tlsKeys = [
 
 /**
  * A shared identity logs in only where the operator configured it to. An address that is allowed to
- * workloads with their own tokens may be another team's Vault. The names in a grant are those of the
- * configured namespace.
+ * workloads with their own tokens may be another team's Vault. The names in a grant are those of
+ * the configured namespace.
  * @throws SecretError NOT_ALLOWED_FROM_CLASS, naming what the class must leave out
  */
 function checkSharedLogin(login: VaultLogin, nodeFacts: VaultNodeFacts, description: string): void {
@@ -53,8 +53,8 @@ function isSameTls(one: VaultTls, other: VaultTls): boolean {
 
 /**
  * A response to a lookup or renewal of the token holds the token itself, which allows all of its
- * policies and not only what is granted. A revocation ends it for every workload. So no grant allows
- * these paths, and `--shared-identities all` does not either.
+ * policies and not only what is granted. A revocation ends it for every workload. So no grant
+ * allows these paths, and `--shared-identities all` does not either.
  * @param path without its query
  * @throws SecretError NOT_GRANTED
  */
@@ -74,9 +74,9 @@ export type AuthorizeDeps = IdentitySourcesDeps & {
 };
 
 /**
- * Decides whose identity serves a pod. With the workload's own identity Vault decides about paths and
- * methods. A shared identity serves only what the operator granted, by the operator's own login. It
- * never replaces an own identity that fails.
+ * Decides whose identity serves a pod. With the workload's own identity Vault decides about paths
+ * and methods. A shared identity serves only what the operator granted, by the operator's own
+ * login. It never replaces an own identity that fails.
  */
 export function createAuthorize({ sharedIdentity, principalOf, ...deps }: AuthorizeDeps) {
   const identitySources = createIdentitySources(deps);

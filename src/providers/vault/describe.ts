@@ -31,7 +31,9 @@ export function describeIdentity({
   return qualifiers.length === 0 ? subject : `${subject} (${qualifiers.join(', ')})`;
 }
 
-/** A path as a policy names it, for messages: decoded, without its query, which can hold a secret. */
+/**
+ * A path as a policy names it, for messages: decoded, without its query, which can hold a secret.
+ */
 export function describePath({ path }: { readonly path: string }): string {
   const [plain = ''] = path.split('?');
   try {

@@ -111,7 +111,9 @@ export const transientErrors: readonly CallRule<CallErrorContext & { readonly ad
     },
   ];
 
-/** OpenBao responds so to a login or a read: the namespace itself is missing, not a secret in it. */
+/**
+ * OpenBao responds so to a login or a read: the namespace itself is missing, not a secret in it.
+ */
 export function isUnknownNamespace({ status, errors }: VaultErrorResponse): boolean {
   return status === 404 && errors.includes('namespace not found');
 }
@@ -274,9 +276,9 @@ function refusedLogin(
 }
 
 /**
- * Responses to a login. Vault's words differ between its methods and versions, so every response is a
- * refusal, and the text only selects the hint. Whole texts come before parts. The last row matches
- * everything.
+ * Responses to a login. Vault's words differ between its methods and versions, so every response is
+ * a refusal, and the text only selects the hint. Whole texts come before parts. The last row
+ * matches everything.
  */
 export const loginErrors: readonly StoreErrorRule<VaultErrorResponse, VaultLogin>[] = [
   refusedLogin(

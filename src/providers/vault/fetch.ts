@@ -40,9 +40,9 @@ export type VaultFetch = Required<
 type Request = FetchRequest<VaultSession>;
 
 /**
- * Reads each path by a call of its own, all at once. It always reads the value: the metadata of a KV
- * secret would show whether it has changed, but policies seldom allow their path, and a read of them
- * costs as much.
+ * Reads each path by a call of its own, all at once. It always reads the value: the metadata of a
+ * KV secret would show whether it has changed, but policies seldom allow their path, and a read of
+ * them costs as much.
  */
 export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
   const { api, tokens, now, rateLimiterMetrics } = deps;
@@ -87,8 +87,8 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
     });
 
   /**
-   * Extends a lease that is due, where that helps. The cache does so in the background, but a request
-   * can come first.
+   * Extends a lease that is due, where that helps. The cache does so in the background, but a
+   * request can come first.
    */
   const renewKnownLease = async ({
     grant,
@@ -118,7 +118,8 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
 }
 
 /**
- * Sends a read. If it may issue something, the signal of the callers ends it before an attempt only.
+ * Sends a read. If it may issue something, the signal of the callers ends it before an attempt
+ * only.
  * @returns the response, and when its attempt began, in milliseconds since the epoch
  */
 async function sendRead(

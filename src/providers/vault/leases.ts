@@ -25,7 +25,9 @@ type TrackedLease = {
 
 /** How often leases that have ended release their tokens. */
 const sweepMs = 60_000;
-/** Leases of the pods of one namespace: a tenant's own Vault can issue any number without an end. */
+/**
+ * Leases of the pods of one namespace: a tenant's own Vault can issue any number without an end.
+ */
 const maxLeasesPerNamespace = 2_000;
 
 /**
@@ -46,9 +48,9 @@ export type VaultLeasesDeps = {
 };
 
 /**
- * The leases and the tokens that they are children of. A lease ends with its token at the latest. So
- * the token is kept and renewed until the lease has ended, also where the cache has dropped the lease:
- * its pod may still use it. The end that callers get is the earlier one of the two.
+ * The leases and the tokens that they are children of. A lease ends with its token at the latest.
+ * So the token is kept and renewed until the lease has ended, also where the cache has dropped the
+ * lease: its pod may still use it. The end that callers get is the earlier one of the two.
  */
 export class VaultLeases {
   readonly #api: VaultApi;

@@ -104,8 +104,8 @@ export function createPrincipals(deps: {
     login,
     { tenant: namespace, identity: serviceAccount },
   ) => {
-    // Leases that the pods of an account share belong to that account, also where other accounts log
-    // in with the same keys.
+    // Leases that the pods of an account share belong to that account, also where other accounts
+    // log in with the same keys.
     const leaseAccount = login.leaseScope === 'serviceAccount' && {
       ...{ namespace, serviceAccount: serviceAccount.name },
     };

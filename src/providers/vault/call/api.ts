@@ -28,11 +28,11 @@ export type VaultApi = {
   /**
    * Sends a call to the addresses of the login, in turn where that helps.
    * @throws SecretError. Its message names the path, role, mount and namespace, and never a token:
-   *   CREDENTIALS_REFUSED (the token is bad: expired, revoked, over its max TTL), ACCESS_DENIED (its
-   *   policies), STORE_REFUSED_REQUEST (other 4xx), STORE_UNAVAILABLE (no connection, sealed, 5xx),
-   *   STORE_TIMEOUT, STORE_THROTTLED (429), STORE_ANSWER_INVALID (not Vault; a redirect to another
-   *   address), STORE_ANSWER_TOO_LARGE, NOT_CONFIGURED (TLS files), INVALID_CLASS (not a path); what
-   *   `beforeAttempt` throws; the signal's reason
+   *   CREDENTIALS_REFUSED (the token is bad: expired, revoked, over its max TTL), ACCESS_DENIED
+   *   (its policies), STORE_REFUSED_REQUEST (other 4xx), STORE_UNAVAILABLE (no connection, sealed,
+   *   5xx), STORE_TIMEOUT, STORE_THROTTLED (429), STORE_ANSWER_INVALID (not Vault; a redirect to
+   *   another address), STORE_ANSWER_TOO_LARGE, NOT_CONFIGURED (TLS files), INVALID_CLASS (not a
+   *   path); what `beforeAttempt` throws; the signal's reason
    */
   call(call: VaultCall): Promise<VaultResponse>;
 };

@@ -146,7 +146,9 @@ function keyOf({ addresses, tls }: VaultLogin): string {
   return JSON.stringify([addresses, Object.entries(tls).sort()]);
 }
 
-/** A standby node redirects by 307. Another redirect comes from a proxy and is no response of Vault. */
+/**
+ * A standby node redirects by 307. Another redirect comes from a proxy and is no response of Vault.
+ */
 function isRedirect({ status }: HttpResponse): boolean {
   return status === 307;
 }

@@ -14,7 +14,10 @@ afterEach(async () => {
   for (const close of cleanups.splice(0).reverse()) await close();
 });
 
-/** A standby node that sends callers on to the active one, and somebody else who would like to be sent a token. */
+/**
+ * A standby node that sends callers on to the active one, and somebody else who would like to be
+ * sent a token.
+ */
 async function setUp() {
   const vault = await startFakeVault({ nodes: 2 });
   cleanups.push(() => vault.close());
@@ -138,7 +141,8 @@ describe('a redirect', () => {
     const { active, redirectTo, asked: callOutcome, standbyOnly } = await setUp();
     const { host } = new URL(active.address);
     redirectTo(locationFor(host));
-    // Followed, or passed over for the next address, by what issues, too: who redirects has done nothing.
+    // Followed, or passed over for the next address, by what issues, too: who redirects has done
+    // nothing.
     expect(await callOutcome({ mayIssue: true })).toBe('active');
     expect(active.count()).toBe(1);
     expect(active.requests[0]).toMatchObject({ path: '/v1/secret/data/app', query: 'version=1' });

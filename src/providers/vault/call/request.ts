@@ -68,8 +68,8 @@ export function headersOf({
     ...(secret !== '' && { 'x-vault-token': secret }),
     ...(namespace !== '' && { 'x-vault-namespace': namespace }),
     ...(body !== undefined && { 'content-type': 'application/json' }),
-    // An Agent or a Proxy with a cache sends the same lease or token again for an equal request with
-    // equal headers. Each request of Keyferry must issue its own.
+    // An Agent or a Proxy with a cache sends the same lease or token again for an equal request
+    // with equal headers. Each request of Keyferry must issue its own.
     ...(mayIssue && { 'x-request-id': randomUUID() }),
   };
 }

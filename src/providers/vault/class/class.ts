@@ -7,8 +7,9 @@ import { readObjects } from './objects.ts';
 import { readVaultParameters } from './parameters.ts';
 
 /**
- * Compiles SecretProviderClasses of the providers of Vault or OpenBao; the two differ in the prefixes of parameters and the default audience. Pure.
- * Offline, without facts, what only the operator's settings tell is left out.
+ * Compiles SecretProviderClasses of the providers of Vault or OpenBao. The two differ in the
+ * prefixes of parameters and the default audience. Pure. Offline, without node facts, the plan
+ * lacks what only the operator's settings give.
  */
 export function planVault(dialect: VaultLogin['dialect']) {
   return (parameters: Parameters, nodeFacts?: VaultNodeFacts): PlanResult<VaultLogin> => {

@@ -108,8 +108,8 @@ export function operatorAppRole(
 }
 
 /**
- * The token in the operator's file. Without a file it is the token of an Agent that logs in by itself
- * (auto-auth) at the configured socket: then no token is sent.
+ * The token in the operator's file. Without a file it is the token of an Agent that logs in by
+ * itself (auto-auth) at the configured socket: then no token is sent.
  * @throws SecretError NOT_CONFIGURED
  */
 export function operatorToken(

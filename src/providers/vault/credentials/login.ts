@@ -13,17 +13,17 @@ import type { TlsFiles } from '../call/tls-files.ts';
 import type { VaultLogin, VaultCredential } from '../types.ts';
 import { maxTokenLength } from './keys.ts';
 
-/** What is shown at `auth/<mount>/login`. */
+/** The request to `auth/<mount>/login`. */
 export type LoginRequest = {
   readonly fields: Readonly<Record<string, string>>;
   /** Must not be in any message. */
   readonly secrets: readonly string[];
-  /** Stands for where this is shown and for every character of it. */
+  /** Differs whenever the destination or a character of the credential differs. */
   readonly digest: string;
 };
 
 /**
- * What a proof looks like to its method.
+ * Makes the login request of a credential.
  * @throws SecretError NOT_CONFIGURED for a certificate that cannot be read
  */
 export async function createLoginRequest(
@@ -65,21 +65,21 @@ function digestOf(
     .digest('base64');
 }
 
-/** A token that no login made. */
+/** Returns the token of method `token`, which has no login. */
 export function requireStaticToken(credential: VaultCredential): Redacted {
   if (credential.kind === 'token') return credential.token;
   throw new SecretError('INTERNAL', 'a login by token was not given one');
 }
 
-/** What a login gave. */
+/** The result of a login. */
 export type LoginResult = {
   readonly token: Redacted;
   /** Milliseconds since the epoch; Infinity: never. */
   readonly expiresAt: number;
   readonly renewable: boolean;
-  /** Kept nowhere by Vault: it can be neither renewed nor revoked. */
+  /** Vault does not store the token, so it can be neither renewed nor revoked. */
   readonly isBatch: boolean;
-  /** For how many calls it is good; Infinity: any number. */
+  /** For how many calls it is valid; Infinity: any number. */
   readonly uses: number;
 };
 
@@ -92,7 +92,7 @@ const authSchema = z.object({
   metadata: z.record(z.string(), z.unknown()).nullish(),
 });
 
-/** The `auth` of an answer. @throws SecretError STORE_ANSWER_INVALID */
+/** Reads the `auth` of a response. @throws SecretError STORE_ANSWER_INVALID */
 export function readAuth(response: VaultResponse, login: VaultLogin): z.infer<typeof authSchema> {
   const parsed = z.object({ auth: authSchema }).safeParse(response.json());
   if (parsed.success) return parsed.data.auth;
@@ -104,8 +104,10 @@ export function readAuth(response: VaultResponse, login: VaultLogin): z.infer<ty
 }
 
 /**
- * Logs in once. What was refused is not shown again for a while, by whomever; other proofs are tried at once.
- * @throws SecretError CREDENTIALS_REFUSED; CREDENTIALS_UNAVAILABLE where Vault cannot answer; the signal's reason
+ * Logs in once. After a refusal no principal uses the same credential again for a while; another
+ * credential is tried at once.
+ * @throws SecretError CREDENTIALS_REFUSED; CREDENTIALS_UNAVAILABLE for an outage; the signal's
+ *   reason
  */
 export async function logIn(
   deps: {
@@ -137,7 +139,7 @@ async function sendLogin(
   const response = await api.call({
     ...{ login, method: 'POST', path: `auth/${mountPath(login)}/login`, signal },
     body: JSON.stringify(fields),
-    // A token.
+    // It issues a token.
     mayIssue: true,
     accept: [400, 401, 403, 404],
   });
@@ -155,8 +157,10 @@ async function sendLogin(
 }
 
 /**
- * The class names the mount, and the methods at some believe the connection: that of certificates our own client certificate, an Agent's socket the Agent's
- * login. Neither is the pod, so what Vault says of the login has to be what a method that looked at the proof says.
+ * Checks that the mount, which the class names, is of the right method. Some mounts authenticate
+ * the connection and not the pod: a mount of certificates takes Keyferry's own client certificate,
+ * the socket of an Agent takes the Agent's login. So the metadata of the login must be those of a
+ * method that checked the credential.
  * @throws SecretError CREDENTIALS_REFUSED
  */
 function checkMethod(metadata: Readonly<Record<string, unknown>>, login: VaultLogin): void {
@@ -179,7 +183,7 @@ function mountPath({ mount }: VaultLogin): string {
   return mount.split('/').map(encodeSegment).join('/');
 }
 
-/** Tells an outage of the login from one of a read. */
+/** Marks an outage of the login as such, because reads may succeed. */
 function toLoginError(error: SecretError, login: VaultLogin): SecretError {
   const { kind, message, hint } = error;
   if (kind !== 'outage') return error;

@@ -32,9 +32,9 @@ export type VaultTokenManagerDeps = {
 };
 
 /**
- * Keeps a token for each principal, with one login at a time for each. It renews a token at about two
- * thirds of its life, in the background, while callers use it or leases depend on it. It logs in
- * again near the end of a token that renewals do not extend.
+ * Keeps a token for each principal, with one login at a time for each. It renews a token at about
+ * two thirds of its life, in the background, while callers use it or leases depend on it. It logs
+ * in again near the end of a token that renewals do not extend.
  */
 export class VaultTokenManager {
   readonly #deps: VaultTokenManagerDeps;
@@ -66,8 +66,8 @@ export class VaultTokenManager {
 
   /**
    * Returns the session of a principal, and logs in where it has none.
-   * @param cacheKey the principal's fingerprint. It stands for all of `identity` but the credential,
-   *   and for the owner of the credential
+   * @param cacheKey the principal's fingerprint. It stands for all of `identity` but the
+   *   credential, and for the owner of the credential
    * @throws SecretError CREDENTIALS_REFUSED, CREDENTIALS_UNAVAILABLE, NOT_CONFIGURED; what
    *   `identity.getCredential` throws; the signal's reason
    */
@@ -96,8 +96,8 @@ export class VaultTokenManager {
   }
 
   /**
-   * Drops a token that Vault refused, or whose policies deny a read (the role may have other policies
-   * now). A token that is younger than a minute stays.
+   * Drops a token that Vault refused, or whose policies deny a read (the role may have other
+   * policies now). A token that is younger than a minute stays.
    * @returns whether `getSession` now gives another session
    */
   invalidate(cacheKey: string, session: VaultSession): boolean {
@@ -110,9 +110,9 @@ export class VaultTokenManager {
   }
 
   /**
-   * Keeps a session for a lease. A lease is a child of the token that read it and ends with it. Until
-   * the caller runs the returned function, the session is renewed as long as Vault allows, used or
-   * not, and not revoked. Each renewal moves `session.expiresAt`.
+   * Keeps a session for a lease. A lease is a child of the token that read it and ends with it.
+   * Until the caller runs the returned function, the session is renewed as long as Vault allows,
+   * used or not, and not revoked. Each renewal moves `session.expiresAt`.
    * @returns ends this; only the first call has an effect
    */
   retain(session: VaultSession): () => void {

@@ -4,8 +4,8 @@ import type { VaultLogin, VaultSession } from '../types.ts';
 import { type LoginResult, readAuth } from './login.ts';
 
 /**
- * A token this close to its end is not used for new calls: it could end while they are on their way.
- * For a token with a short life the margin is a sixth of it.
+ * A token this close to its end is not used for new calls: it could end while they are on their
+ * way. For a token with a short life the margin is a sixth of it.
  */
 const expiryMarginMs = 30_000;
 /** Vault counts in whole seconds. */
@@ -66,8 +66,8 @@ export class VaultToken {
   }
 
   /**
-   * When its present life began: at the login or the last renewal. If it is in the future, the clock
-   * was set back, and no other time here is valid.
+   * When its present life began: at the login or the last renewal. If it is in the future, the
+   * clock was set back, and no other time here is valid.
    */
   get lifeStartedAt(): number {
     return this.#life.from;
@@ -89,8 +89,8 @@ export class VaultToken {
   }
 
   /**
-   * Records a renewal that was sent at `sentAt`. A life that is shorter than the first one shows that
-   * the max TTL is near, so the token is final.
+   * Records a renewal that was sent at `sentAt`. A life that is shorter than the first one shows
+   * that the max TTL is near, so the token is final.
    */
   extend(sentAt: number, lifeMs: number): void {
     this.#life = this.#lifeOf(sentAt, lifeMs);
