@@ -64,12 +64,12 @@ async function setUp(life: TokenLifetime = {}) {
       return `${error.code}: ${error.summary}`;
     }
   };
-  return { vault, login, told: outcomeOf };
+  return { vault, login, outcomeOf };
 }
 
-describe('a user is told', () => {
-  test('which path and capability a policy denies', async () => {
-    const { told: outcomeOf } = await setUp();
+describe('the error of a call', () => {
+  test('names the path and the capability that a policy denies', async () => {
+    const { outcomeOf } = await setUp();
     expect(await outcomeOf('secret/data/a%20b?version=1')).toBe(
       'ACCESS_DENIED: Vault denies GET secret/data/a b to role app (auth/kubernetes, namespace team-a) ' +
         '(HTTP 403: "1 error occurred: permission denied"); a policy of it must allow "read" on secret/data/a b',
@@ -79,8 +79,8 @@ describe('a user is told', () => {
     );
   });
 
-  test('that a token is over its max TTL, or no token at all', async () => {
-    const { vault, login, told: outcomeOf } = await setUp({ ttlMs: 60_000 });
+  test('names a token that has expired, or is no token', async () => {
+    const { vault, login, outcomeOf } = await setUp({ ttlMs: 60_000 });
     vault.advanceClock(60_001);
     expect(await outcomeOf('secret/data/app')).toBe(
       'CREDENTIALS_REFUSED: Vault did not take the token at GET secret/data/app for role app ' +
@@ -93,8 +93,8 @@ describe('a user is told', () => {
     );
   });
 
-  test('that the database behind a path is down', async () => {
-    const { vault, told: outcomeOf } = await setUp();
+  test('names an outage of the database behind a path', async () => {
+    const { vault, outcomeOf } = await setUp();
     const { database, role } = vault.database();
     role('app');
     database.down = true;
@@ -107,23 +107,23 @@ describe('a user is told', () => {
     );
   });
 
-  test('that a path takes no such method', async () => {
-    const { vault, told: outcomeOf } = await setUp();
+  test('names a method that a path does not support', async () => {
+    const { vault, outcomeOf } = await setUp();
     vault.kv1();
     expect(await outcomeOf('kv/x', { method: 'PUT', body: '{}' })).toMatch(
       /^STORE_REFUSED_REQUEST: .*HTTP 405: .*unsupported operation.*check path, method and arguments$/,
     );
   });
 
-  test('nothing of the query, which may hold anything', async () => {
-    const { told: outcomeOf } = await setUp();
+  test('contains nothing of the query, which can hold a secret', async () => {
+    const { outcomeOf } = await setUp();
     expect(await outcomeOf('secret/data/nope?password=canary')).not.toContain('canary');
   });
 });
 
-describe('an answer', () => {
-  test('404 comes back whole, where it is Vault’s', async () => {
-    const { vault, told: outcomeOf } = await setUp();
+describe('a response', () => {
+  test('is returned as it is for a 404 of Vault', async () => {
+    const { vault, outcomeOf } = await setUp();
     expect(await outcomeOf('secret/data/app')).toBe('404');
     vault.node.injectFault({ response: { status: 404, body: '404 page not found' } });
     expect(await outcomeOf('secret/data/app')).toMatch(
@@ -131,7 +131,7 @@ describe('an answer', () => {
     );
   });
 
-  // Words of a real Vault 1.14, and of 1.15 and later where they differ.
+  // The texts of a real Vault 1.14, and of 1.15 and later where they differ.
   test.each([
     [403, 'permission denied', 'CREDENTIALS_REFUSED'],
     [
@@ -151,7 +151,7 @@ describe('an answer', () => {
     expect(classify(callErrors, errorResponseOf(status, text), context, []).code).toBe(code);
   });
 
-  test('of a backend that mentions a seal is not that of a sealed node', () => {
+  test('of a backend that mentions a seal does not make the node sealed', () => {
     const nodeErrorOf = (status: number, text: string) => {
       const response = errorResponseOf(status, text);
       if (!isKnownError(nodeErrors, response)) return undefined;
@@ -167,7 +167,7 @@ describe('an answer', () => {
     });
   });
 
-  test('of a megabyte of anything is read, and told, in a moment', async () => {
+  test('of a megabyte is classified within seconds', async () => {
     const { login } = await setUp();
     const secrets = ['x'.repeat(30_000)];
     const start = performance.now();
@@ -179,7 +179,7 @@ describe('an answer', () => {
     expect(performance.now() - start).toBeLessThan(2_000);
   });
 
-  test('of whatever kind shows no token, and one line', async () => {
+  test('of any kind makes an error of one line without the token', async () => {
     const { login } = await setUp();
     const secret = 'hvs.CAESICanaryCanaryCanary';
     const texts = fc.array(

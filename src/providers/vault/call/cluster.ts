@@ -156,7 +156,7 @@ function isRedirect({ status }: HttpResponse): boolean {
 function combineErrors(failures: readonly SecretError[]): SecretError {
   const [first] = failures;
   if (first === undefined || failures.length === 1)
-    return first ?? new SecretError('NOT_CONFIGURED', 'there is no address to ask');
+    return first ?? new SecretError('NOT_CONFIGURED', 'the login has no address of Vault');
   const hint = failures.find((failure) => failure.hint !== undefined)?.hint;
   return new SecretError(
     failures.every(({ code }) => code === first.code) ? first.code : 'STORE_UNAVAILABLE',

@@ -98,7 +98,7 @@ export function readAuth(response: VaultResponse, login: VaultLogin): z.infer<ty
   if (parsed.success) return parsed.data.auth;
   throw new SecretError(
     'STORE_ANSWER_INVALID',
-    `${productName(login)} welcomed ${describeIdentity({ login })} with something we do not understand`,
+    `${productName(login)} answered the login of ${describeIdentity({ login })} with something we do not understand`,
     { hint: 'a role that asks for more than one factor cannot be used; else check the address' },
   );
 }
@@ -172,7 +172,7 @@ function checkMethod(metadata: Readonly<Record<string, unknown>>, login: VaultLo
     return;
   throw new SecretError(
     'CREDENTIALS_REFUSED',
-    `${productName(login)} welcomed ${describeIdentity({ login })} as somebody else: the mount is not of the method ${method}`,
+    `${productName(login)} logged in ${describeIdentity({ login })} as another identity: the mount is not of the method ${method}`,
     {
       hint: `name the mount of the method ${method} in place of auth/${sanitizeExternalText(mount)}`,
     },
