@@ -50,7 +50,8 @@ describe('a leased path', () => {
     }
     expect(database.createdCount()).toBe(1);
     expect(vault.leases.all()[0]?.renewals).toBe(2);
-    // The max TTL shortens the third renewal: now it is read again, while the first user is still valid.
+    // The max TTL shortens the third renewal: now it is read again, while the first user is still
+    // valid.
     await advanceClock(minutes(1));
     expect(await readText(databasePath)).not.toBe(first);
     expect(database.users()).toHaveLength(2);
@@ -152,7 +153,8 @@ describe('a leased path', () => {
 
 test('an Agent with a cache gives no pod the lease of another one', async () => {
   const responses = new Map<string, FakeResponse>();
-  // Vault Agent treats requests with equal headers as the same, and caches responses with a lease or a token.
+  // Vault Agent treats requests with equal headers as the same, and caches responses with a lease
+  // or a token.
   const agent = await startFakeServer({
     handler(request) {
       const { method, path, query, headers, body } = request;

@@ -68,6 +68,16 @@ describe('a read', () => {
     expect(started).toBe(1);
   });
 
+  test('waits for the rate limiter before each attempt', async () => {
+    const reader = await setUp();
+    await fetchOne(reader, 'secret/data/app');
+    reader.vault.node.dropResponses(1);
+    let started = 0;
+    const onStart = () => (started += 1);
+    expect(codeOf(await fetchOne(reader, 'secret/data/app', { onStart }))).toBe('value');
+    expect(started).toBe(2);
+  });
+
   test('fails with the text of Vault and the path, and never a token', async () => {
     const reader = await setUp();
     reader.vault.policy('app', {});
@@ -141,6 +151,20 @@ describe('a caller that leaves', () => {
     abortController.abort(cancelled);
     const result = await pendingRead;
     expect(textOf(result)).toContain(reader.database.users()[0]);
+  });
+
+  test('stops the retries of a read that may lease, because no attempt has issued a lease', async () => {
+    const reader = await setUp();
+    await fetchOne(reader, 'secret/data/app');
+    reader.vault.node.state = 'sealed';
+    const abortController = new AbortController();
+    const { signal } = abortController;
+    const pendingRead = fetchOne(reader, 'database/creds/app', { signal });
+    await reader.until('the read arrives', () => reader.vault.count('GET /v1/database') === 1);
+    abortController.abort(cancelled);
+    reader.vault.node.state = 'active';
+    expect(codeOf(await pendingRead)).toBe('failed CANCELLED');
+    expect(reader.database.createdCount()).toBe(0);
   });
 
   test('stops a read that has not begun, and one that issues nothing', async () => {

@@ -77,13 +77,7 @@ describe('a redirect', () => {
   });
 
   test('to another address than those of the login is not followed, so no token is sent', async () => {
-    const {
-      standby,
-      untrustedServer,
-      redirectTo,
-      callOutcome,
-      standbyOnly,
-    } = await setUp();
+    const { standby, untrustedServer, redirectTo, callOutcome, standbyOnly } = await setUp();
     redirectTo(`${untrustedServer.url.origin}/v1/secret/data/app?version=1`);
     expect(await callOutcome({ login: standbyOnly })).toBe(
       `STORE_ANSWER_INVALID: ${standby.address} redirects to ${untrustedServer.url.origin}, which is not among the addresses; ` +
@@ -96,13 +90,7 @@ describe('a redirect', () => {
   });
 
   test('from https to http is not followed, even to one of the addresses', async () => {
-    const {
-      untrustedServer,
-      redirectTo,
-      callOutcome,
-      standbyOnly,
-      standby,
-    } = await setUp();
+    const { untrustedServer, redirectTo, callOutcome, standbyOnly, standby } = await setUp();
     const plain = `http://${untrustedServer.url.host}`;
     redirectTo(`${plain}/v1/secret/data/app?version=1`);
     expect(await callOutcome({ login: standbyOnly })).toBe(
