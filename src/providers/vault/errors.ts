@@ -277,7 +277,7 @@ function refusedLogin(
 
 /**
  * Responses to a login. Vault's words differ between its methods and versions, so every response is
- * a refusal, and the text only selects the hint. Whole texts come before parts. The last row
+ * a refused login, and the text only selects the hint. Whole texts come before parts. The last row
  * matches everything.
  */
 export const loginErrors: readonly StoreErrorRule<VaultErrorResponse, VaultLogin>[] = [

@@ -274,6 +274,14 @@ describe('a transient error', () => {
     expect(vault.count('GET /v1/secret')).toBe(4);
   });
 
+  test('of a proxy is retried by the cooldown of the node, whatever its Retry-After', async () => {
+    const { vault, callOutcome } = await setUp();
+    const response = { status: 503, headers: { 'retry-after': '60' }, body: 'down' };
+    vault.node.injectFault({ route: 'GET /v1/secret', response, times: 1 });
+    expect(await callOutcome()).toBe(0);
+    expect(vault.count('GET /v1/secret')).toBe(2);
+  });
+
   test('has a message without the token that its text may repeat', async () => {
     const { vault, token, callOutcome } = await setUp();
     vault.node.injectFault({
