@@ -1,21 +1,33 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
 import { pino } from 'pino';
-import type { TokenLifetime } from '../../../../test/fakes/vault-tokens.ts';
-import { startFakeVault } from '../../../../test/fakes/vault.ts';
-import { createRetry } from '../../../concurrency/retry.ts';
-import { SecretError } from '../../../core/errors.ts';
-import { Redacted } from '../../../core/redacted.ts';
-import { type VaultCall, createVaultApi } from './client.ts';
-import { classifyErrorResponse, transientError, parseErrorResponse } from './errors.ts';
-import { nodeError } from './nodes.ts';
+import type { TokenLifetime } from '../../../test/fakes/vault-tokens.ts';
+import { startFakeVault } from '../../../test/fakes/vault.ts';
+import { createRetry } from '../../concurrency/retry.ts';
+import { SecretError } from '../../core/errors.ts';
+import { Redacted } from '../../core/redacted.ts';
+import { classify, isKnownError } from '../shared/reads/store-errors.ts';
+import { createVaultApi } from './call/api.ts';
+import type { VaultCall } from './call/request.ts';
+import {
+  type VaultErrorResponse,
+  callErrors,
+  nodeErrors,
+  parseErrorResponse,
+  transientErrors,
+} from './errors.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
   for (const close of cleanups.splice(0).reverse()) await close();
 });
 
-/** A Vault, a token whose policy allows `secret/data/app` alone, and what a user would be told. */
+function errorResponseOf(status: number, ...errors: readonly string[]): VaultErrorResponse {
+  const body = Buffer.from(JSON.stringify({ errors }));
+  return parseErrorResponse({ status, headers: {}, body }, 0);
+}
+
+/** A Vault, a token whose policy allows `secret/data/app` alone, and the error of a call. */
 async function setUp(life: TokenLifetime = {}) {
   const vault = await startFakeVault();
   cleanups.push(() => vault.close());
@@ -52,12 +64,12 @@ async function setUp(life: TokenLifetime = {}) {
       return `${error.code}: ${error.summary}`;
     }
   };
-  return { vault, login, told: outcomeOf };
+  return { vault, login, outcomeOf };
 }
 
-describe('a user is told', () => {
-  test('which path and capability a policy denies', async () => {
-    const { told: outcomeOf } = await setUp();
+describe('the error of a call', () => {
+  test('names the path and the capability that a policy denies', async () => {
+    const { outcomeOf } = await setUp();
     expect(await outcomeOf('secret/data/a%20b?version=1')).toBe(
       'ACCESS_DENIED: Vault denies GET secret/data/a b to role app (auth/kubernetes, namespace team-a) ' +
         '(HTTP 403: "1 error occurred: permission denied"); a policy of it must allow "read" on secret/data/a b',
@@ -67,8 +79,8 @@ describe('a user is told', () => {
     );
   });
 
-  test('that a token is over its max TTL, or no token at all', async () => {
-    const { vault, login, told: outcomeOf } = await setUp({ ttlMs: 60_000 });
+  test('names a token that has expired, or is no token', async () => {
+    const { vault, login, outcomeOf } = await setUp({ ttlMs: 60_000 });
     vault.advanceClock(60_001);
     expect(await outcomeOf('secret/data/app')).toBe(
       'CREDENTIALS_REFUSED: Vault did not take the token at GET secret/data/app for role app ' +
@@ -81,8 +93,8 @@ describe('a user is told', () => {
     );
   });
 
-  test('that the database behind a path is down', async () => {
-    const { vault, told: outcomeOf } = await setUp();
+  test('names an outage of the database behind a path', async () => {
+    const { vault, outcomeOf } = await setUp();
     const { database, role } = vault.database();
     role('app');
     database.down = true;
@@ -95,23 +107,23 @@ describe('a user is told', () => {
     );
   });
 
-  test('that a path takes no such method', async () => {
-    const { vault, told: outcomeOf } = await setUp();
+  test('names a method that a path does not support', async () => {
+    const { vault, outcomeOf } = await setUp();
     vault.kv1();
     expect(await outcomeOf('kv/x', { method: 'PUT', body: '{}' })).toMatch(
       /^STORE_REFUSED_REQUEST: .*HTTP 405: .*unsupported operation.*check path, method and arguments$/,
     );
   });
 
-  test('nothing of the query, which may hold anything', async () => {
-    const { told: outcomeOf } = await setUp();
+  test('contains nothing of the query, which can hold a secret', async () => {
+    const { outcomeOf } = await setUp();
     expect(await outcomeOf('secret/data/nope?password=canary')).not.toContain('canary');
   });
 });
 
-describe('an answer', () => {
-  test('404 comes back whole, where it is Vault’s', async () => {
-    const { vault, told: outcomeOf } = await setUp();
+describe('a response', () => {
+  test('is returned as it is for a 404 of Vault', async () => {
+    const { vault, outcomeOf } = await setUp();
     expect(await outcomeOf('secret/data/app')).toBe('404');
     vault.node.injectFault({ response: { status: 404, body: '404 page not found' } });
     expect(await outcomeOf('secret/data/app')).toMatch(
@@ -119,7 +131,7 @@ describe('an answer', () => {
     );
   });
 
-  // Words of a real Vault 1.14, and of 1.15 and later where they differ.
+  // The texts of a real Vault 1.14, and of 1.15 and later where they differ.
   test.each([
     [403, 'permission denied', 'CREDENTIALS_REFUSED'],
     [
@@ -130,25 +142,21 @@ describe('an answer', () => {
     [400, 'missing client token', 'CREDENTIALS_REFUSED'],
     [403, '1 error occurred:\n\t* permission denied\n\n', 'ACCESS_DENIED'],
     [403, 'permission denied: the policy says so', 'ACCESS_DENIED'],
+    [403, 'denied by a rule; permission denied', 'ACCESS_DENIED'],
     [400, 'permission denied', 'STORE_REFUSED_REQUEST'],
     [405, '1 error occurred:\n\t* unsupported operation\n\n', 'STORE_REFUSED_REQUEST'],
   ])('%i %j is %s', async (status, text, code) => {
     const { login } = await setUp();
-    const errorResponse = parseErrorResponse({
-      status,
-      body: Buffer.from(JSON.stringify({ errors: [text] })),
-    });
-    expect(classifyErrorResponse(errorResponse, { login, method: 'GET', path: 'x' }).code).toBe(
-      code,
-    );
+    const context = { login, method: 'GET', path: 'x' };
+    expect(classify(callErrors, errorResponseOf(status, text), context, []).code).toBe(code);
   });
 
-  test('of a backend that mentions a seal is not that of a sealed node', () => {
-    const nodeErrorOf = (status: number, text: string) =>
-      nodeError(
-        parseErrorResponse({ status, body: Buffer.from(JSON.stringify({ errors: [text] })) }),
-        'https://vault',
-      );
+  test('of a backend that mentions a seal does not make the node sealed', () => {
+    const nodeErrorOf = (status: number, text: string) => {
+      const response = errorResponseOf(status, text);
+      if (!isKnownError(nodeErrors, response)) return undefined;
+      return classify(nodeErrors, response, { address: 'https://vault' }, []);
+    };
     expect(nodeErrorOf(503, 'Vault is sealed')).toMatchObject({ unsent: true });
     expect(nodeErrorOf(500, 'the sealed box cannot be opened')).toBeUndefined();
     expect(nodeErrorOf(400, 'Vault is sealed')).toBeUndefined();
@@ -159,39 +167,30 @@ describe('an answer', () => {
     });
   });
 
-  test('of a megabyte of anything is read, and told, in a moment', async () => {
+  test('of a megabyte is classified within seconds', async () => {
     const { login } = await setUp();
-    const token = new Redacted('x'.repeat(30_000));
+    const secrets = ['x'.repeat(30_000)];
     const start = performance.now();
     for (const filler of [' ', '\n', ' \n', '\n* ', 'x y']) {
-      const errors = [`a${filler.repeat(1_000_000 / filler.length)}b`];
-      const errorResponse = parseErrorResponse({
-        status: 400,
-        body: Buffer.from(JSON.stringify({ errors })),
-      });
-      classifyErrorResponse(errorResponse, { login, method: 'GET', path: 'x', token });
+      const text = `a${filler.repeat(1_000_000 / filler.length)}b`;
+      const context = { login, method: 'GET', path: 'x' };
+      classify(callErrors, errorResponseOf(400, text), context, secrets);
     }
     expect(performance.now() - start).toBeLessThan(2_000);
   });
 
-  test('of whatever kind shows no token, and one line', async () => {
+  test('of any kind makes an error of one line without the token', async () => {
     const { login } = await setUp();
     const secret = 'hvs.CAESICanaryCanaryCanary';
-    const token = new Redacted(secret);
     const texts = fc.array(
       fc.oneof(fc.string({ unit: 'binary' }), fc.constant(secret), fc.constant('\n\t* ')),
     );
     fc.assert(
       fc.property(texts, fc.constantFrom(400, 403, 412, 429, 500), (errors, status) => {
-        const errorResponse = parseErrorResponse({
-          status,
-          body: Buffer.from(JSON.stringify({ errors })),
-        });
-        const call = { login, method: 'GET', path: 'secret/data/app', token };
-        const { message } =
-          status < 404
-            ? classifyErrorResponse(errorResponse, call)
-            : transientError(errorResponse, call, 'https://vault');
+        const response = errorResponseOf(status, ...errors);
+        const context = { login, method: 'GET', path: 'secret/data/app', address: 'https://vault' };
+        const rules = status < 404 ? callErrors : transientErrors;
+        const { message } = classify(rules, response, context, [secret]);
         expect(message).not.toContain(secret);
         expect(message).toMatch(/^\P{C}+$/u);
       }),

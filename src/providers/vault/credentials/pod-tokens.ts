@@ -4,16 +4,18 @@ import type { TokenRequests } from '../../../kube/token-requests.ts';
 import { type WorkloadToken, readWorkloadToken } from '../../shared/identity/workload-token.ts';
 import type { VaultIdentity } from '../types.ts';
 
-/** What proves who a pod is. */
+/** The token of a pod. */
 export type PodToken = {
   readonly claims: Pick<WorkloadToken, 'issuer' | 'serviceAccountUid'>;
   readonly getCredential: VaultIdentity['getCredential'];
 };
 
 /**
- * The token that the driver brought for an audience, else, where the operator wants it, one that the API server makes for this very pod. One that was
- * brought and does not do is never made up for.
- * @throws SecretError TOKEN_MISSING, naming the audience and both remedies; TOKEN_INVALID; what {@link TokenRequests} throws
+ * Finds the token of a pod for an audience: the driver's, else, where the operator allows it, one
+ * that the API server issues for this pod. An invalid token of the driver is an error, and never
+ * replaced.
+ * @throws SecretError TOKEN_MISSING, which names the audience and both remedies; TOKEN_INVALID;
+ *   what {@link TokenRequests} throws
  */
 export type PodTokens = (
   workload: Workload,
@@ -21,7 +23,7 @@ export type PodTokens = (
   signal: AbortSignal,
 ) => Promise<PodToken>;
 
-/** See {@link PodTokens}. Without `requests` the API server is not asked. */
+/** See {@link PodTokens}. Without `requests` Keyferry requests no token from the API server. */
 export function createPodTokens({
   requests,
   now,

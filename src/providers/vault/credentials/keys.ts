@@ -1,18 +1,24 @@
 import { readFile } from 'node:fs/promises';
 import { SecretError } from '../../../core/errors.ts';
-import type { Principal } from '../../../core/provider.ts';
 import { Redacted } from '../../../core/redacted.ts';
 import type { Workload } from '../../../core/workload.ts';
-import type { FingerprintField } from '../../shared/identity/fingerprint.ts';
+import type { Identity } from '../../shared/identity/identity-source.ts';
 import type { VaultSettings } from '../config.ts';
 import type { VaultIdentity, VaultLogin } from '../types.ts';
-import type { PodTokens } from './pod-tokens.ts';
 
-/** Many times what an id or a token of Vault has. They are kept, for as many principals as there may be, and a Secret can be a megabyte. */
+type KeyIdentity = Identity<VaultIdentity['getCredential']>;
+
+/**
+ * Many times the length of an id or a token of Vault. Keyferry keeps them, one for each principal,
+ * and a Secret can have a megabyte.
+ */
 export const maxTokenLength = 32_768;
 
-/** Of the pod's own: `role_id`, and `secret_id` where the role asks for one. @throws SecretError INVALID_REQUEST */
-export function podAppRoleIdentity(workload: Workload, login: VaultLogin): ResolvedIdentity {
+/**
+ * The AppRole of the pod: the key `role_id`, and `secret_id` where the role needs one.
+ * @throws SecretError INVALID_REQUEST
+ */
+export function podAppRole(workload: Workload, login: VaultLogin): KeyIdentity {
   const roleId = readPodSecret(workload, login, 'role_id');
   const secretId = readPodSecret(workload, login, 'secret_id');
   if (roleId === undefined)
@@ -20,7 +26,7 @@ export function podAppRoleIdentity(workload: Workload, login: VaultLogin): Resol
   return {
     kind: 'own',
     description: 'the AppRole of nodePublishSecretRef',
-    getCredential: () =>
+    credential: () =>
       Promise.resolve({ kind: 'approle', roleId, ...(secretId !== undefined && { secretId }) }),
     fingerprintFields: {
       identity: 'pod-approle',
@@ -30,19 +36,19 @@ export function podAppRoleIdentity(workload: Workload, login: VaultLogin): Resol
   };
 }
 
-/** Of the pod's own: `token`. @throws SecretError INVALID_REQUEST */
-export function podTokenIdentity(workload: Workload, login: VaultLogin): ResolvedIdentity {
+/** The token of the pod: the key `token`. @throws SecretError INVALID_REQUEST */
+export function podToken(workload: Workload, login: VaultLogin): KeyIdentity {
   const token = readPodSecret(workload, login, 'token');
   if (token === undefined) throw invalidSecretError(login, 'has no token', 'give it the key token');
   return {
     kind: 'own',
     description: 'the token of nodePublishSecretRef',
-    getCredential: () => Promise.resolve({ kind: 'token', token }),
+    credential: () => Promise.resolve({ kind: 'token', token }),
     fingerprintFields: { identity: 'pod-token', token: token.reveal() },
   };
 }
 
-/** A value of the Secret of `nodePublishSecretRef`. One made by hand may end in a line break. */
+/** A value of the Secret of `nodePublishSecretRef`. A hand-made one can end in a line break. */
 function readPodSecret(
   { secrets }: Workload,
   login: VaultLogin,
@@ -58,8 +64,11 @@ function readPodSecret(
   return text === '' ? undefined : new Redacted(text);
 }
 
-/** Who brings a Secret means to use it, and must not run under a shared identity because of a misspelt name. */
-export function invalidSecretError(
+/**
+ * A pod with a Secret must not run under a shared identity because of a misspelt key, so a Secret
+ * that does not fit is an error.
+ */
+function invalidSecretError(
   { dialect, method }: VaultLogin,
   reason: string,
   hint: string,
@@ -71,11 +80,11 @@ export function invalidSecretError(
   );
 }
 
-/** Of the operator's files. @throws SecretError NOT_CONFIGURED */
-export function operatorAppRoleIdentity(
+/** The AppRole in the operator's files. @throws SecretError NOT_CONFIGURED */
+export function operatorAppRole(
   login: VaultLogin,
   { credentialFiles }: VaultSettings,
-): ResolvedIdentity {
+): KeyIdentity {
   const { roleIdFile, secretIdFile } = credentialFiles;
   if (roleIdFile === undefined)
     throw missingCredentialError(
@@ -87,7 +96,7 @@ export function operatorAppRoleIdentity(
   return {
     kind: 'shared',
     description: 'the AppRole it is configured with',
-    getCredential: async () => ({
+    credential: async () => ({
       kind: 'approle',
       roleId: await readSecretFile(roleIdFile, 'role id'),
       ...(secretIdFile !== undefined && {
@@ -98,11 +107,15 @@ export function operatorAppRoleIdentity(
   };
 }
 
-/** A file, or an Agent that logs in by itself (auto-auth) at the socket the operator named: then no token is sent. @throws SecretError NOT_CONFIGURED */
-export function operatorTokenIdentity(
+/**
+ * The token in the operator's file. Without a file it is the token of an Agent that logs in by
+ * itself (auto-auth) at the configured socket: then no token is sent.
+ * @throws SecretError NOT_CONFIGURED
+ */
+export function operatorToken(
   login: VaultLogin,
   { credentialFiles, nodeFacts }: VaultSettings,
-): ResolvedIdentity {
+): KeyIdentity {
   const { tokenFile } = credentialFiles;
   const usesAgent =
     nodeFacts.addresses.length > 0 &&
@@ -120,7 +133,7 @@ export function operatorTokenIdentity(
       tokenFile === undefined
         ? 'the Agent it is configured with'
         : 'the token it is configured with',
-    getCredential: async () => ({
+    credential: async () => ({
       kind: 'token',
       token: tokenFile === undefined ? new Redacted('') : await readSecretFile(tokenFile, 'token'),
     }),
@@ -128,11 +141,11 @@ export function operatorTokenIdentity(
   };
 }
 
-/** The client certificate of the connection itself. @throws SecretError NOT_CONFIGURED, INVALID_REQUEST */
-export function operatorCertificateIdentity(
-  { secrets }: Workload,
-  login: VaultLogin,
-): ResolvedIdentity {
+/**
+ * The client certificate of the connection itself.
+ * @throws SecretError NOT_CONFIGURED, INVALID_REQUEST
+ */
+export function operatorCertificate({ secrets }: Workload, login: VaultLogin): KeyIdentity {
   if (secrets.size > 0)
     throw invalidSecretError(
       login,
@@ -148,7 +161,7 @@ export function operatorCertificateIdentity(
   return {
     kind: 'shared',
     description: 'the client certificate it is configured with',
-    getCredential: () => Promise.resolve({ kind: 'cert' }),
+    credential: () => Promise.resolve({ kind: 'cert' }),
     fingerprintFields: { identity: 'provider-certificate' },
   };
 }
@@ -168,7 +181,7 @@ function missingCredentialError(
   );
 }
 
-/** The text of a file that shows Keyferry to Vault, without the space around it. @throws SecretError NOT_CONFIGURED */
+/** The trimmed text of a credential file. @throws SecretError NOT_CONFIGURED */
 async function readSecretFile(path: string, credentialName: string): Promise<Redacted> {
   const text = await readFile(path, 'utf8').then(
     (read) => read.trim(),
@@ -178,78 +191,4 @@ async function readSecretFile(path: string, credentialName: string): Promise<Red
   throw new SecretError('NOT_CONFIGURED', `there is no ${credentialName} in ${path}`, {
     hint: 'mount the file into the pod of Keyferry',
   });
-}
-
-/** Whose rights serve a workload. */
-export type ResolvedIdentity = {
-  readonly kind: Principal['identity'];
-  readonly description: string;
-  readonly getCredential: VaultIdentity['getCredential'];
-  /** All that could change Vault's answer, beside the login. */
-  readonly fingerprintFields: Readonly<Record<string, FingerprintField>>;
-};
-
-/** What {@link createResolveIdentity} needs. */
-export type ResolveIdentityDeps = {
-  readonly settings: VaultSettings;
-  readonly podTokens: PodTokens;
-};
-
-/**
- * Whom a class makes of a workload. With methods `kubernetes` and `jwt` the pod itself, by its token; with `approle` and `token` whoever the keys
- * belong to that the pod brings; only where it brings none, and with `cert`, whom the operator configured for all.
- * @throws SecretError TOKEN_MISSING, TOKEN_INVALID, INVALID_REQUEST, NOT_CONFIGURED, and what a TokenRequest throws
- */
-export function createResolveIdentity({ settings, podTokens }: ResolveIdentityDeps) {
-  return async (
-    workload: Workload,
-    login: VaultLogin,
-    signal: AbortSignal,
-  ): Promise<ResolvedIdentity> => {
-    switch (login.method) {
-      case 'kubernetes':
-      case 'jwt':
-        return podJwtIdentity(
-          workload,
-          login,
-          await podTokens(workload, login.audience, signal),
-          settings,
-        );
-      case 'approle':
-        return workload.secrets.size > 0
-          ? podAppRoleIdentity(workload, login)
-          : operatorAppRoleIdentity(login, settings);
-      case 'token':
-        return workload.secrets.size > 0
-          ? podTokenIdentity(workload, login)
-          : operatorTokenIdentity(login, settings);
-      case 'cert':
-        return operatorCertificateIdentity(workload, login);
-    }
-  };
-}
-
-function podJwtIdentity(
-  workload: Workload,
-  login: VaultLogin,
-  { claims, getCredential }: Awaited<ReturnType<PodTokens>>,
-  { jwtPrincipal }: VaultSettings,
-): ResolvedIdentity {
-  const { tenant: namespace, identity: serviceAccount } = workload;
-  const isPodScoped = login.mayBindPod === true && jwtPrincipal === 'pod';
-  return {
-    kind: 'own',
-    description: `the role ${login.role ?? ''} of auth/${login.mount} as ${namespace}/${serviceAccount.name}`,
-    getCredential,
-    fingerprintFields: {
-      identity: 'pod',
-      audience: login.audience,
-      issuer: claims.issuer,
-      namespace,
-      serviceAccount: serviceAccount.name,
-      serviceAccountUid: claims.serviceAccountUid,
-      // As the driver says it: what a token says of it nobody has verified yet.
-      pod: isPodScoped ? workload.instance : undefined,
-    },
-  };
 }

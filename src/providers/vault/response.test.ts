@@ -1,15 +1,15 @@
 import { describe, expect, test } from '@jest/globals';
-import { createTestCa } from '../../../../test/fakes/tls.ts';
-import { SecretError } from '../../../core/errors.ts';
-import type { SecretRef } from '../../../core/plan.ts';
-import type { FetchResult, SecretValue } from '../../../core/provider.ts';
-import { type JsonValue, parseJsonText, toJsonText } from '../../../formats/json.ts';
-import { parseReadResponse } from './read.ts';
+import { createTestCa } from '../../../test/fakes/tls.ts';
+import { SecretError } from '../../core/errors.ts';
+import type { SecretRef } from '../../core/plan.ts';
+import type { FetchResult, SecretValue } from '../../core/provider.ts';
+import { type JsonValue, parseJsonText, toJsonText } from '../../formats/json.ts';
+import { parseReadResponse } from './response.ts';
 
 const sentAt = 1_000_000;
 const plainRead: SecretRef = { service: 'vault', name: 'secret/data/app', method: 'GET' };
 
-/** What comes of an answer, given as Vault writes it or as an object. */
+/** Parses a response, as Vault writes it or as an object. */
 function parseResult(
   body: string | object,
   { status = 200, ref = plainRead }: { status?: number; ref?: SecretRef } = {},
@@ -45,7 +45,7 @@ const kv2 = (data: string, metadata = '') =>
   `{"request_id":"4a1b","lease_id":"","renewable":false,"lease_duration":0,"data":{"data":${data},"metadata":{"created_time":` +
   `"2026-11-22T04:00:00.123456789Z","custom_metadata":null,"deletion_time":"","destroyed":false,"version":3${metadata}}},"wrap_info":null,"warnings":null,"auth":null}\n`;
 
-test('an answer with a lease that no Vault would name so is none', () => {
+test('a response with a longer lease id than Vault makes is invalid', () => {
   const response = (length: number) => ({
     lease_id: 'x'.repeat(length),
     lease_duration: 60,
@@ -57,8 +57,8 @@ test('an answer with a lease that no Vault would name so is none', () => {
   );
 });
 
-describe('a whole answer', () => {
-  test('is the fields that users know, in their order, data to the letter, and no request id', () => {
+describe('a whole response', () => {
+  test('has the fields that users know in their order, data as received, and no request id', () => {
     const data = String.raw`{"10":"a","9":"b","big":12345678901234567890,"price":1.50,"html":"\u003cb\u003e","list":[1, 2],"none":null}`;
     const before = textOf(secretValueOf(kv2(data)));
     expect(before).toBe(
@@ -68,7 +68,7 @@ describe('a whole answer', () => {
     expect(textOf(secretValueOf(kv2(data).replace('4a1b', '5c2d')))).toBe(before);
   });
 
-  test('has the lease as it was when the secret was issued', () => {
+  test('keeps the lease as it was when the secret was issued', () => {
     const value = secretValueOf({
       request_id: 'x',
       lease_id: 'database/creds/app/abc',
@@ -89,7 +89,7 @@ describe('a whole answer', () => {
     expect(value).not.toHaveProperty('version');
   });
 
-  test('keeps a token or a wrapping that was issued, and ends with it', () => {
+  test('keeps a token or a wrapping in it, and ends with it', () => {
     const auth = { client_token: 'hvs.x', lease_duration: 600 };
     const token = secretValueOf({ data: null, auth }, { ref: { ...plainRead, method: 'POST' } });
     expect(JSON.parse(textOf(token))).toMatchObject({ data: null, auth });
@@ -100,8 +100,8 @@ describe('a whole answer', () => {
   });
 });
 
-describe('the keys of an answer', () => {
-  test('are those of the secret, where a KV engine of version 2 answers', () => {
+describe('the keys of a response', () => {
+  test('are those of the secret for a KV engine of version 2', () => {
     const value = secretValueOf(
       kv2('{"password":"p","port":5432.0,"tls":true,"hosts":["a"],"none":null}'),
     );
@@ -113,7 +113,7 @@ describe('the keys of an answer', () => {
     expect(keyOf(value, 'metadata')).toBeUndefined();
   });
 
-  test('are those of the answer else, and for what it lacks those of its map called data', () => {
+  test('are else those of the response, with the missing ones from its map called data', () => {
     const value = secretValueOf({
       data: { password: 'outer', data: { password: 'inner', user: 'u' } },
     });
@@ -125,7 +125,7 @@ describe('the keys of an answer', () => {
     expect(keyOf(secretValueOf({ data: { data: { a: '2' } } }), 'a')).toBe('"2"');
   });
 
-  test('no secret can imitate: a value is looked for among keys, and nowhere else', () => {
+  test('cannot be forged by the text of a value', () => {
     const value = secretValueOf({
       data: { note: '"data":{"password":"forged"}', password: 'true' },
     });
@@ -135,7 +135,7 @@ describe('the keys of an answer', () => {
 });
 
 describe('the version', () => {
-  test('is that of the KV engine, with the time it was made: numbers start again', () => {
+  test('is that of the KV engine, with its creation time, because numbers restart', () => {
     expect(secretValueOf(kv2('{"a":"1"}'))).toMatchObject({
       version: '3',
       modified: '2026-11-22T04:00:00.123456789Z',
@@ -149,7 +149,7 @@ describe('the version', () => {
     ],
     ['KV version 1', { lease_duration: 2764800, data: { a: 1 } }],
     ['subkeys', { data: { subkeys: { a: null }, metadata: { version: 1, created_time: 't' } } }],
-  ])('of %s is left to the bytes', (_, body) => {
+  ])('does not exist for %s', (_, body) => {
     expect(secretValueOf(body)).not.toHaveProperty('version');
   });
 });
@@ -157,7 +157,7 @@ describe('the version', () => {
 describe('a lease', () => {
   const leased = { lease_id: 'x/1', lease_duration: 60, renewable: false, data: { a: '1' } };
 
-  test('ends when it says, counted from the question', () => {
+  test('ends after its duration, counted from the request', () => {
     expect(secretValueOf(leased).lease).toEqual({
       id: 'x/1',
       renewable: false,
@@ -165,7 +165,7 @@ describe('a lease', () => {
     });
   });
 
-  test('is the only thing that leases: KV version 1 names a duration without one', () => {
+  test('needs an id: KV version 1 has a duration without a lease', () => {
     const value = secretValueOf({
       lease_id: '',
       lease_duration: 30,
@@ -176,7 +176,7 @@ describe('a lease', () => {
   });
 });
 
-describe('an answer may serve other pods', () => {
+describe('a response may serve other pods', () => {
   const kv1 = { lease_id: '', lease_duration: 2764800, renewable: false, data: { a: '1' } };
   const leased = { lease_id: 'a/1', lease_duration: 60, data: { a: '1' } };
   const post: SecretRef = { ...plainRead, method: 'POST', body: '{}' };
@@ -184,7 +184,7 @@ describe('an answer may serve other pods', () => {
   test.each([
     ['of KV version 2', kv2('{"a":"1"}'), plainRead],
     ['of KV version 1', kv1, plainRead],
-    ['of KV, as Vault 1.17 and later say it', { data: { a: '1' }, mount_type: 'kv' }, plainRead],
+    ['of KV, as Vault 1.17 and later mark it', { data: { a: '1' }, mount_type: 'kv' }, plainRead],
   ])('where it is a plain read %s', (_, body, ref) => {
     expect(secretValueOf(body, { ref }).shareable).toBe(true);
   });
@@ -210,17 +210,17 @@ describe('a certificate without a lease', () => {
   test.each([
     ['PEM', cert],
     ['DER', der],
-  ])('in %s is good until its end', (_, certificate) => {
+  ])('in %s is valid until its end', (_, certificate) => {
     const value = secretValueOf({ data: { certificate, private_key: 'k' } }, { ref: issue });
     expect(value.expiresAt).toBe(notAfter.getTime());
   });
 
-  test('that was only read, and so not issued, can be replaced at any time', () => {
+  test('that was read and not issued has no end, because it can be replaced at any time', () => {
     expect(secretValueOf({ data: { certificate: cert } })).not.toHaveProperty('expiresAt');
   });
 
   test.each(['', 'none', '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----', 7, null])(
-    'that cannot be read (%j) is a value like others',
+    'that cannot be read (%j) is a value without an end',
     (certificate) => {
       expect(secretValueOf({ data: { certificate } }, { ref: issue })).not.toHaveProperty(
         'expiresAt',
@@ -229,7 +229,7 @@ describe('a certificate without a lease', () => {
   );
 });
 
-describe('what is not there', () => {
+describe('a missing secret', () => {
   const errorOf = (
     ...args: Parameters<typeof parseResult>
   ): { kind: string; code: string; summary: string } => {
@@ -240,7 +240,7 @@ describe('what is not there', () => {
   const deletedVersion = (metadata: string) =>
     kv2('null').replace('"deletion_time":"","destroyed":false', metadata);
 
-  test('is absent, and so are versions that were deleted or destroyed, each in its words', () => {
+  test('is absent, and so are deleted and destroyed versions, each with its own error', () => {
     expect(errorOf({ errors: [] }, { status: 404 })).toEqual({
       kind: 'absent',
       code: 'OBJECT_NOT_FOUND',
@@ -262,7 +262,7 @@ describe('what is not there', () => {
     });
   });
 
-  test('because the path lacks data/ is a mistake, and is told with its remedy', () => {
+  test('fails with the remedy where the path lacks data/', () => {
     const body = { data: null, warnings: ['Invalid path for a versioned K/V secrets engine.'] };
     const ref = { ...plainRead, name: 'secret/team/app?version=2' };
     expect(errorOf(body, { status: 404, ref })).toEqual({
@@ -272,7 +272,7 @@ describe('what is not there', () => {
     });
   });
 
-  test('because nothing is mounted there is a mistake, too', () => {
+  test('fails where nothing is mounted', () => {
     const body = { errors: ['no handler for route "nowhere/app". route entry not found.'] };
     expect(errorOf(body, { status: 404 })).toMatchObject({
       kind: 'failed',
@@ -280,14 +280,14 @@ describe('what is not there', () => {
     });
   });
 
-  test('because the answer has no data is absent', () => {
+  test('is absent where the response has no data', () => {
     expect(errorOf({ data: null, warnings: ['look elsewhere'] })).toMatchObject({
       kind: 'absent',
       summary: expect.stringContaining('without data: look elsewhere'),
     });
   });
 
-  test('is not what a proxy says', () => {
+  test('is not a 404 of a proxy', () => {
     expect(() => parseResult('<html>404</html>', { status: 404 })).toThrow(SecretError);
     expect(() => parseResult('"not found"', { status: 404 })).toThrow(
       'was not answered as Vault does',
@@ -295,7 +295,7 @@ describe('what is not there', () => {
   });
 });
 
-describe('a hostile answer', () => {
+describe('a hostile response', () => {
   test.each([
     ['null'],
     ['[]'],
@@ -311,7 +311,7 @@ describe('a hostile answer', () => {
     ['{"data":{},"renewable":"yes"}'],
     ['{"data":{},"warnings":{}}'],
     ['{"data":{},"auth":[]}'],
-  ])('%s is refused in words', (body) => {
+  ])('%s fails as not from Vault', (body) => {
     expect(() => parseResult(body)).toThrow('was not answered as Vault does');
   });
 
@@ -322,7 +322,7 @@ describe('a hostile answer', () => {
     ['{"data":{"data":null,"metadata":{}}}'],
     ['{"data":{"__proto__":{"a":"1"},"constructor":"c"}}'],
     ['{"data":{"certificate":{"a":[]}}}'],
-  ])('%s is a value without a version, and nothing breaks', (body) => {
+  ])('%s is a value without a version', (body) => {
     expect(secretValueOf(body, { ref: { ...plainRead, method: 'PUT' } })).not.toHaveProperty(
       'version',
     );

@@ -8,9 +8,9 @@ import { createRetry } from '../../../concurrency/retry.ts';
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
 import { CredentialGate } from '../../shared/credentials/credential-gate.ts';
-import { createVaultApi } from '../client/client.ts';
+import { createVaultApi } from '../call/api.ts';
 import type { VaultIdentity, VaultLogin, VaultSession } from '../types.ts';
-import { createVaultTokenManager } from './token-manager.ts';
+import { VaultTokenManager } from './token-manager.ts';
 
 const neverAborted = new AbortController().signal;
 const minutes = (count: number): number => count * 60_000;
@@ -19,7 +19,7 @@ afterEach(async () => {
   for (const close of cleanups.splice(0).reverse()) await close();
 });
 
-/** A Vault where ServiceAccount team-a/app may have role `app`, and who logs in there. */
+/** A Vault where ServiceAccount team-a/app may have role `app`, and a client. */
 async function setUp(life: TokenLifetime = {}, options?: FakeVaultOptions) {
   const vault = await startFakeVault(options);
   cleanups.push(() => vault.close());
@@ -34,7 +34,7 @@ async function setUp(life: TokenLifetime = {}, options?: FakeVaultOptions) {
   const random = (): number => 0;
   const api = createVaultApi({ ...{ http, now, random, log }, retry: createRetry({ baseMs: 1 }) });
   const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
-  const tokens = createVaultTokenManager({ api, credentialGate, now, random, log });
+  const tokens = new VaultTokenManager({ api, credentialGate, now, random, log });
   cleanups.push(() => tokens.close(AbortSignal.abort()));
   const pod = (jwt: string, login: Partial<VaultLogin> = {}): VaultIdentity => ({
     login: vault.login(login),
@@ -49,7 +49,7 @@ async function setUp(life: TokenLifetime = {}, options?: FakeVaultOptions) {
     ...{ vault, clock, api, tokens, pod, app, lines },
     getSession: (cacheKey = 'app', identity = app): Promise<VaultSession> =>
       tokens.getSession(cacheKey, identity, neverAborted),
-    /** Something that is done in the background, done. */
+    /** Ticks, and waits until the background work is done. */
     async tick(isDone: () => boolean | Promise<boolean>): Promise<void> {
       tokens.tick();
       const end = Date.now() + 2_000;
@@ -57,7 +57,7 @@ async function setUp(life: TokenLifetime = {}, options?: FakeVaultOptions) {
         await new Promise((resolve) => setTimeout(resolve, 1));
       expect(await isDone()).toBe(true);
     },
-    /** Ticks, and gives what should not happen the time to. */
+    /** Ticks, and waits for background work that must not happen. */
     async idle(): Promise<void> {
       tokens.tick();
       await new Promise((resolve) => setTimeout(resolve, 30));
@@ -77,7 +77,7 @@ async function failureOf(promise: Promise<unknown>): Promise<string> {
   return `${(error as SecretError).code}: ${(error as SecretError).summary}`;
 }
 
-test('a token longer than any Vault makes is not taken', async () => {
+test('a token longer than Vault makes is rejected', async () => {
   const { vault, getSession } = await setUp();
   const loginResponse = (length: number) =>
     vaultResponse(
@@ -101,7 +101,7 @@ test('a token longer than any Vault makes is not taken', async () => {
 });
 
 describe('a token', () => {
-  test('is had by one login for 50 mounts at once, and kept', async () => {
+  test('comes from one login for 50 mounts at once, and is kept', async () => {
     const { getSession, logins } = await setUp();
     const sessions = await Promise.all(Array.from({ length: 50 }, () => getSession()));
     expect(new Set([...sessions, await getSession()]).size).toBe(1);
@@ -110,7 +110,7 @@ describe('a token', () => {
     expect(logins()).toBe(2);
   });
 
-  test('is renewed at two thirds of its life, as long as it is used, and its end moves on', async () => {
+  test('is renewed at two thirds of its life while it is used, and its end moves', async () => {
     const { vault, getSession, tick, idle, logins, renewals } = await setUp({ ttlMs: minutes(60) });
     const session = await getSession();
     const before = Number(session.expiresAt);
@@ -120,7 +120,7 @@ describe('a token', () => {
     vault.advanceClock(minutes(2));
     await tick(() => renewals() === 1 && Number(session.expiresAt) > before);
     expect(Number(session.expiresAt) - before).toBeCloseTo(minutes(41), -4);
-    // Nobody has asked for it since.
+    // It was not used since.
     vault.advanceClock(minutes(41));
     await idle();
     expect(renewals()).toBe(1);
@@ -129,7 +129,7 @@ describe('a token', () => {
     expect(logins()).toBe(1);
   });
 
-  test('that nobody uses is let go, unless something depends on it', async () => {
+  test('without use expires, unless a lease depends on it', async () => {
     const { vault, tokens, getSession, tick, idle, renewals, logins } = await setUp({
       ttlMs: minutes(60),
     });
@@ -169,14 +169,14 @@ describe('a token', () => {
     expect(await getSession()).toBe(session);
     expect(logins()).toBe(1);
     vault.advanceClock(minutes(4));
-    // It serves while the next one is on its way.
+    // It stays in use until the next one comes.
     expect(await getSession()).toBe(session);
     await tick(() => logins() === 2);
     await tick(async () => (await getSession()) !== session);
     expect([logins(), renewals()]).toEqual([2, 1]);
   });
 
-  test('of a batch is never renewed: a login follows at two thirds', async () => {
+  test('of type batch is never renewed: a login follows at two thirds', async () => {
     const { vault, getSession, tick, tokens, logins, renewals } = await setUp({
       ttlMs: minutes(60),
       tokenType: 'batch',
@@ -200,7 +200,7 @@ describe('a token', () => {
     expect(logins()).toBe(2);
   });
 
-  test('goes on serving where its renewal fails, and says so; then it is tried again', async () => {
+  test('stays in use where its renewal fails, with a log line and a retry', async () => {
     const { vault, getSession, tick, lines, renewals } = await setUp({ ttlMs: minutes(60) });
     const session = await getSession();
     vault.node.state = 'sealed';
@@ -215,7 +215,7 @@ describe('a token', () => {
     expect(renewals()).toBe(2);
   });
 
-  test('that a renewal finds revoked has ended for all who depend on it', async () => {
+  test('that a renewal finds revoked has ended for its leases, too', async () => {
     const { vault, tokens, getSession, tick, lines } = await setUp({ ttlMs: minutes(60) });
     const session = await getSession();
     tokens.retain(session);
@@ -227,7 +227,7 @@ describe('a token', () => {
     expect(await getSession()).not.toBe(session);
   });
 
-  test('that may not renew itself is followed by a login', async () => {
+  test('whose policies deny a renewal is followed by a login', async () => {
     const { vault, getSession, tick, lines, logins } = await setUp({ ttlMs: minutes(60) });
     const session = await getSession();
     vault.policy('default', {});
@@ -239,7 +239,7 @@ describe('a token', () => {
     await tick(() => logins() === 2);
   });
 
-  test('of few uses is used so often', async () => {
+  test('with a number of uses is used so often', async () => {
     const { vault, getSession, logins } = await setUp();
     vault.node.injectFault({
       route: 'POST /v1/auth/kubernetes/login',
@@ -258,7 +258,7 @@ describe('a token', () => {
 });
 
 describe('a token from before the clock was set back', () => {
-  test('is renewed at once and ends when it does, however far ahead it was to be due', async () => {
+  test('is renewed at once, although its due time is far ahead', async () => {
     const { vault, clock, getSession, tick, idle, renewals } = await setUp({ ttlMs: minutes(60) });
     clock.offsetMs = minutes(1_440);
     const session = await getSession();
@@ -270,7 +270,7 @@ describe('a token from before the clock was set back', () => {
     expect(renewals()).toBe(1);
   });
 
-  test('is renewed also where that had just failed', async () => {
+  test('is renewed also where a renewal has just failed', async () => {
     const { vault, clock, getSession, tick, lines } = await setUp({ ttlMs: minutes(60) });
     clock.offsetMs = minutes(1_440);
     const session = await getSession();
@@ -308,10 +308,10 @@ describe('a token from before the clock was set back', () => {
 });
 
 describe('a token that is refused', () => {
-  test('is followed by one login, at most once a minute over all mounts', async () => {
+  test('causes one login, at most once a minute over all mounts', async () => {
     const { vault, tokens, getSession, logins } = await setUp();
     const session = await getSession();
-    // Got in this very mount: another would be no better.
+    // It is new: another one would be refused, too.
     expect(tokens.invalidate('app', session)).toBe(false);
     vault.advanceClock(minutes(1));
     expect(Array.from({ length: 50 }, () => tokens.invalidate('app', session))).not.toContain(
@@ -320,14 +320,14 @@ describe('a token that is refused', () => {
     const next = await Promise.all(Array.from({ length: 50 }, () => getSession()));
     expect(new Set(next).size).toBe(1);
     expect(logins()).toBe(2);
-    // Who comes late with the old one is sent to the new one, which is not given up so soon.
+    // A late caller with the old one gets the new one, which stays.
     expect(tokens.invalidate('app', session)).toBe(true);
     expect(next.map((each) => tokens.invalidate('app', each))).not.toContain(true);
     vault.advanceClock(minutes(1));
     expect(next.map((each) => tokens.invalidate('app', each))).not.toContain(false);
   });
 
-  test('is revoked once nobody can be on his way with it, but never under a lease', async () => {
+  test('is revoked when no call can use it any more, but never under a lease', async () => {
     const { vault, tokens, getSession, tick, idle, states } = await setUp();
     const plain = await getSession('plain');
     const leasing = await getSession('leasing');
@@ -351,7 +351,7 @@ describe('a token that is refused', () => {
 });
 
 describe('closing', () => {
-  test('revokes our own tokens, but those on which something depends', async () => {
+  test("revokes the tokens of Keyferry's logins, except those with leases", async () => {
     const { vault, tokens, getSession, states } = await setUp();
     tokens.retain(await getSession('leasing'));
     await getSession('plain');
@@ -376,7 +376,7 @@ describe('a login', () => {
       }),
   });
 
-  test('with a wrong secret id is made at most twice a minute for 500 mounts, of whichever principals', async () => {
+  test('with a wrong secret id is sent at most twice a minute for 500 mounts of any principals', async () => {
     const { vault, getSession, logins } = await setUp();
     const { roleId } = vault.auth.approle().role('app');
     const identity = { login: vault.login(login), ...approle(roleId, () => 'canary-secret-id') };
@@ -396,13 +396,13 @@ describe('a login', () => {
     await failureOf(getSession('pod-1', identity));
     await failureOf(getSession('pod-2', identity));
     expect(logins()).toBe(2);
-    // The second time for twice as long.
+    // The second pause is twice as long.
     vault.advanceClock(minutes(1));
     await failureOf(getSession('pod-1', identity));
     expect(logins()).toBe(2);
   });
 
-  test('with a secret id put in the place of a wrong one is made at once', async () => {
+  test('with a new secret id in place of a wrong one is sent at once', async () => {
     const { vault, getSession, logins } = await setUp();
     const role = vault.auth.approle().role('app');
     let secretId = 'wrong';
@@ -411,11 +411,11 @@ describe('a login', () => {
     secretId = role.secretId(1);
     await getSession('app', identity);
     expect(logins()).toBe(2);
-    // Its one use is gone.
+    // Its only use is over.
     expect(await failureOf(getSession('another', identity))).toMatch(/invalid secret id/);
   });
 
-  test('is not sent again after its reply was lost: a secret id may be good for one use', async () => {
+  test('is not repeated after a lost response: a secret id may have one use only', async () => {
     const { vault, getSession, logins } = await setUp();
     const role = vault.auth.approle().role('app');
     const identity = { login: vault.login(login), ...approle(role.roleId, () => role.secretId(1)) };
@@ -426,7 +426,7 @@ describe('a login', () => {
     expect(logins()).toBe(1);
   });
 
-  test('during an outage of Vault says whose', async () => {
+  test('names its identity in an outage of Vault', async () => {
     const { vault, getSession } = await setUp();
     vault.node.state = 'sealed';
     expect(await failureOf(getSession())).toMatch(
@@ -434,7 +434,7 @@ describe('a login', () => {
     );
   });
 
-  test('that nobody answered is made once for all who would show the same', async () => {
+  test('that gets no response is sent once for all callers with the same credential', async () => {
     const { vault, getSession, logins } = await setUp();
     const role = vault.auth.approle().role('app');
     const secretId = role.secretId();
@@ -448,7 +448,7 @@ describe('a login', () => {
     expect(logins()).toBe(1);
   });
 
-  test('by method token is none: the token in place is used, another one as soon as it is there', async () => {
+  test('is not sent for method token: the present token is used, and a new one at once', async () => {
     const { vault, tokens, getSession, logins, renewals } = await setUp();
     let token = 'hvs.first';
     const identity: VaultIdentity = {
@@ -481,7 +481,7 @@ describe('a login', () => {
       { mount: 'k8s/prod' },
       /role app \(auth\/k8s\/prod\) .*permission denied.*mounted at auth\/k8s\/prod/,
     ],
-  ])('names what is wrong: %s', async (_, fields, pattern) => {
+  ])('fails with the cause: %s', async (_, fields, pattern) => {
     const { vault, getSession, pod } = await setUp();
     const jwt = vault.issuer.podToken({ namespace: 'team-b' });
     const failure = await failureOf(getSession('app', pod(jwt, fields)));
@@ -489,7 +489,7 @@ describe('a login', () => {
     expect(failure).toMatch(/^CREDENTIALS_REFUSED: Vault refused the login of /);
   });
 
-  test('of a JWT is judged by audience, subject, signature and time', async () => {
+  test('of a JWT fails by audience, subject, signature and time', async () => {
     const { vault, getSession, pod } = await setUp();
     vault.auth
       .jwt()
@@ -509,7 +509,7 @@ describe('a login', () => {
     );
   });
 
-  test('is remembered as refused only where Vault has said so: the page of a proxy is no answer', async () => {
+  test('is remembered as refused only after a response of Vault, not of a proxy', async () => {
     const { vault, getSession } = await setUp();
     vault.node.injectFault({ response: { status: 403, body: '<html>Forbidden</html>' }, times: 1 });
     expect(await failureOf(getSession())).toMatch(
@@ -518,7 +518,7 @@ describe('a login', () => {
     await getSession();
   });
 
-  test('whose refusal repeats the token shows none of it', async () => {
+  test("has an error without the token that Vault's text repeats", async () => {
     const { vault, getSession, pod } = await setUp();
     const jwt = vault.issuer.podToken();
     vault.node.injectFault({ response: { status: 400, body: { errors: [`bad token ${jwt}`] } } });

@@ -1,10 +1,13 @@
 import * as z from 'zod';
-import type { JsonValue } from '../../../formats/json.ts';
+import type { JsonValue } from '../../formats/json.ts';
 
 /**
- * The members of a JSON object by key, each value's text as it stands there: numbers, escapes and the order of keys as they came. Of a key that stands
- * twice the last counts, as everywhere. For text that has been parsed before: of any other it makes no sense, but it ends.
- * @returns undefined where the text is no object
+ * The members of a JSON object by key, each with the text of its value. Users get this text, so
+ * numbers, escapes, blanks and the order of keys stay: a parser, lossless-json too, changes the
+ * last three. Of two equal keys the last one counts.
+ * @param text has been parsed before; for any other text the result has no meaning, but the loop
+ *   ends
+ * @returns undefined where the text is not an object
  */
 export function rawMembers(text: string): ReadonlyMap<string, string> | undefined {
   const members = new Map<string, string>();
@@ -27,14 +30,14 @@ function skipWhitespace(text: string, from: number): number {
   return at;
 }
 
-/** From a quotation mark to behind the one that ends it. */
+/** The position behind a string that begins at `from`. */
 function skipString(text: string, from: number): number {
   let at = from + 1;
   while (at < text.length && text[at] !== '"') at += text[at] === '\\' ? 2 : 1;
   return at + 1;
 }
 
-/** To the comma or bracket that ends the value. */
+/** The position of the comma or brace that ends the value. */
 function skipValue(text: string, from: number): number {
   let depth = 0;
   let at = from;
@@ -48,32 +51,32 @@ function skipValue(text: string, from: number): number {
   return at;
 }
 
-/** What Vault puts around every answer (https://developer.hashicorp.com/vault/api-docs#api-operations). */
+/** The fields of every response (https://developer.hashicorp.com/vault/api-docs#api-operations). */
 export type Envelope = {
-  /** Empty: no lease, whatever `leaseSeconds` says. */
+  /** Empty: no lease. `leaseSeconds` can be above 0 nevertheless. */
   readonly leaseId: string;
   readonly leaseSeconds: number;
   readonly renewable: boolean;
-  /** The JSON text of an object, as it came; undefined: none, or null. */
+  /** The JSON text of an object, as received; undefined: missing, or null. */
   readonly data: string | undefined;
-  /** Seconds for which a token or a wrapping that the answer holds beside `data` is good; 0: for ever. */
+  /** The life of a token or a wrapping in the response, in seconds; 0: no end. */
   readonly tokenTtlSeconds: number | undefined;
-  /** The accessor of a token that was made here and is a child of that which asked: it ends with it. */
+  /** The accessor of a new token that is a child of the request's token, and so ends with it. */
   readonly childTokenAccessor: string | undefined;
   /** For messages only. */
   readonly warnings: readonly string[];
   readonly errors: readonly string[];
-  /** From 1.17 on: `kv`, `database`, ... */
+  /** Vault 1.17 and later: `kv`, `database`, ... */
   readonly mountType: string | undefined;
   /**
-   * What users `jq`: the fields of the vendor's own provider in its order, `data` to the letter. Without the id of the request, so that it stands still
-   * while the secret does.
+   * What users get as a file: the fields of the vendor's own provider in its order, with `data` as
+   * received. The id of the request is empty, so that the file changes only with the secret.
    */
   readonly text: string;
 };
 
 const seconds = z.number().int().nonnegative();
-/** A path and some twenty characters more: it is kept until the lease ends. */
+/** An id is a path and some twenty characters. Keyferry keeps it until the lease ends. */
 const maxLeaseIdLength = 8_192;
 const schema = z.object({
   lease_id: z.string().max(maxLeaseIdLength).nullish(),
@@ -93,8 +96,9 @@ const schema = z.object({
 });
 
 /**
- * Takes an answer apart; undefined where it is none of Vault's.
+ * Parses the envelope of a response.
  * @param json `text`, parsed
+ * @returns undefined where it is not a response of Vault
  */
 export function parseEnvelope(text: string, json: JsonValue): Envelope | undefined {
   const parsed = schema.safeParse(json);
@@ -127,22 +131,25 @@ export function parseEnvelope(text: string, json: JsonValue): Envelope | undefin
   };
 }
 
-/** What `secretKey` looks in. */
+/** Where `secretKey` finds its key. */
 export type Document = {
   /** JSON text. */
   readonly text: string;
-  /** Of a secret of a KV engine, version 2. */
+  /** For a secret of a KV engine, version 2. */
   readonly kv2?: KvVersion;
 };
 
 /** One version of a secret of a KV engine, version 2. */
 export type KvVersion = {
   readonly number: string;
-  /** As Vault writes it; numbers start again at 1 where a secret is deleted and made again. */
+  /**
+   * As Vault writes it. It tells versions apart where a secret is deleted and created again:
+   * numbers restart at 1.
+   */
   readonly createdTime: string;
-  /** When it was deleted, or is going to be. */
+  /** When it was or will be deleted. */
   readonly deletionTime?: string;
-  /** For good. */
+  /** It cannot be undeleted. */
   readonly destroyed: boolean;
 };
 
@@ -154,8 +161,9 @@ const metadataSchema = z.object({
 });
 
 /**
- * Finds the document in an answer's `data`: in the map called `data` where `metadata` stands beside it (a KV engine, version 2), else in the answer
- * itself, and for keys it lacks in its map called `data`, if there is one.
+ * Finds the document in the `data` of a response. With a map `metadata` (a KV engine, version 2) it
+ * is the map `data` inside. Else it is `data` itself, with the keys that it lacks from a map `data`
+ * inside, if there is one.
  */
 export function findDocument(data: string): Document {
   const members = rawMembers(data) ?? new Map<string, string>();
@@ -166,7 +174,7 @@ export function findDocument(data: string): Document {
     const version = parseKvVersion(metadata);
     return { text: inner, ...(version && { kv2: version }) };
   }
-  // Of a key that stands twice, readers of JSON take the last.
+  // Of two equal keys, parsers of JSON take the last one.
   return { text: isInnerMap ? joinObjects(inner, data) : data };
 }
 
@@ -182,7 +190,7 @@ function parseKvVersion(metadata: string): KvVersion | undefined {
   };
 }
 
-/** One object's text with the members of both. */
+/** The text of one object with the members of both. */
 function joinObjects(first: string, second: string): string {
   const membersOf = (text: string): string =>
     text.slice(text.indexOf('{') + 1, text.lastIndexOf('}'));

@@ -20,7 +20,7 @@ const prefixedNames = [
 ] as const;
 const unprefixedNames = ['objects', 'roleName', 'audience', 'authMethod', 'leaseScope'] as const;
 
-/** Whoever stands first wins. */
+/** The first one wins. */
 const prefixesOf: Readonly<Record<VaultLogin['dialect'], readonly string[]>> = {
   vault: ['vault'],
   openbao: ['bao', 'openbao', 'vault'],
@@ -30,13 +30,14 @@ const prefixesOf: Readonly<Record<VaultLogin['dialect'], readonly string[]>> = {
 export type VaultParameter =
   Exclude<(typeof prefixedNames)[number], 'RoleName'> | (typeof unprefixedNames)[number];
 
-/** The parameters of a class; an empty one is as good as none, as it is for the vendors' providers. */
+/** Finds a parameter of a class. An empty one counts as missing, as for the vendors' providers. */
 export type VaultParameters = (name: VaultParameter) => RawParameter | undefined;
 
 /**
- * Finds parameters by their names without a prefix: `Address` is `baoAddress`, then `openbaoAddress`, then `vaultAddress` for openbao, and
- * `vaultAddress` alone for vault. A role with a prefix, which openbao alone knows, wins over the plain `roleName`. Letter case counts. What means
- * nothing is warned of.
+ * Finds parameters by their names without a prefix. For vault, `Address` is `vaultAddress`. For
+ * openbao it is `baoAddress`, then `openbaoAddress`, then `vaultAddress`. A role with a prefix,
+ * which only openbao has, wins over `roleName`. Letter case counts. An unknown parameter causes a
+ * warning.
  */
 export function readVaultParameters(
   dialect: VaultLogin['dialect'],
@@ -68,17 +69,17 @@ function withPrefixes(dialect: VaultLogin['dialect'], name: string): readonly st
   return prefixesOf[dialect].map((prefix) => prefix + name);
 }
 
-/** What a class is read with. */
+/** What reading a class needs. */
 export type ClassReader = {
   readonly getParameter: VaultParameters;
-  /** None offline. */
+  /** Undefined offline. */
   readonly nodeFacts: VaultNodeFacts | undefined;
   readonly report: (problem: Problem) => void;
-  /** Takes down a check that needs facts. */
+  /** Records a check that needs node facts and is skipped. */
   readonly skip: (check: string) => void;
 };
 
-/** Takes down that a parameter cannot be used: its name and `fault` make the message. */
+/** Reports that a parameter cannot be used. The message is its name and `problem`. */
 export function reportInvalid(
   { report }: ClassReader,
   { name }: RawParameter,
@@ -90,7 +91,10 @@ export function reportInvalid(
   report({ severity: 'error', code, message, hint, parameter: name });
 }
 
-/** Takes down that a parameter asks for what only the operator may give; offline nobody knows. */
+/**
+ * Reports a parameter that the operator does not allow. Offline this is not known, so it is
+ * skipped.
+ */
 export function reportNotAllowed(
   reader: ClassReader,
   parameter: RawParameter,
@@ -111,7 +115,7 @@ export function reportNotAllowed(
     );
 }
 
-/** Whether it was this failure. */
+/** Whether `thrown` is a SecretError with this code. */
 export function hasErrorCode(thrown: unknown, code: ErrorCode): thrown is SecretError {
   return thrown instanceof SecretError && thrown.code === code;
 }

@@ -5,15 +5,18 @@ import { startFakeVault } from '../../../../test/fakes/vault.ts';
 import { createRetry } from '../../../concurrency/retry.ts';
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
-import { type VaultCall, createVaultApi } from './client.ts';
+import { createVaultApi } from './api.ts';
 import { followRedirect } from './cluster.ts';
+import type { VaultCall } from './request.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
   for (const close of cleanups.splice(0).reverse()) await close();
 });
 
-/** A standby node that sends callers on to the active one, and somebody else who would like to be sent a token. */
+/**
+ * A standby node that redirects to the active one, and an untrusted server.
+ */
 async function setUp() {
   const vault = await startFakeVault({ nodes: 2 });
   cleanups.push(() => vault.close());
@@ -33,7 +36,7 @@ async function setUp() {
     retry: createRetry({ baseMs: 1 }),
   });
   const token = new Redacted(vault.rootToken());
-  /** Who answered, or the line a user would see. */
+  /** The node that responded, or the error line of a user. */
   const callOutcome = async (fields: Partial<VaultCall> = {}): Promise<string> => {
     try {
       const { address } = await api.call({
@@ -47,7 +50,7 @@ async function setUp() {
     }
   };
   return {
-    ...{ vault, standby, active, stranger: untrustedServer, token, asked: callOutcome },
+    ...{ vault, standby, active, untrustedServer, token, callOutcome },
     standbyOnly: vault.login({ addresses: [standby.address] }),
     redirectTo: (location: string) =>
       standby.injectFault({ response: { status: 307, headers: { location } } }),
@@ -55,8 +58,8 @@ async function setUp() {
 }
 
 describe('a redirect', () => {
-  test('leads to the active node, with method, path, query, body and token; which is then asked first', async () => {
-    const { standby, active, token, asked: callOutcome } = await setUp();
+  test('leads to the active node with method, path, query, body and token; it is then the first', async () => {
+    const { standby, active, token, callOutcome } = await setUp();
     const body = '{"common_name":"web.example"}';
     expect(
       await callOutcome({ method: 'POST', path: 'pki/issue/web?x=%2F', body, mayIssue: true }),
@@ -73,14 +76,8 @@ describe('a redirect', () => {
     expect(standby.count()).toBe(1);
   });
 
-  test('to who is not among the addresses is not followed: the token stays here', async () => {
-    const {
-      standby,
-      stranger: untrustedServer,
-      redirectTo,
-      asked: callOutcome,
-      standbyOnly,
-    } = await setUp();
+  test('to another address than those of the login is not followed, so no token is sent', async () => {
+    const { standby, untrustedServer, redirectTo, callOutcome, standbyOnly } = await setUp();
     redirectTo(`${untrustedServer.url.origin}/v1/secret/data/app?version=1`);
     expect(await callOutcome({ login: standbyOnly })).toBe(
       `STORE_ANSWER_INVALID: ${standby.address} redirects to ${untrustedServer.url.origin}, which is not among the addresses; ` +
@@ -92,14 +89,8 @@ describe('a redirect', () => {
     expect(untrustedServer.connections).toBe(0);
   });
 
-  test('from https to http is not followed, be it to one of the addresses', async () => {
-    const {
-      stranger: untrustedServer,
-      redirectTo,
-      asked: callOutcome,
-      standbyOnly,
-      standby,
-    } = await setUp();
+  test('from https to http is not followed, even to one of the addresses', async () => {
+    const { untrustedServer, redirectTo, callOutcome, standbyOnly, standby } = await setUp();
     const plain = `http://${untrustedServer.url.host}`;
     redirectTo(`${plain}/v1/secret/data/app?version=1`);
     expect(await callOutcome({ login: standbyOnly })).toBe(
@@ -115,7 +106,7 @@ describe('a redirect', () => {
   });
 
   test('is followed once', async () => {
-    const { active, standby, asked: callOutcome, redirectTo } = await setUp();
+    const { active, standby, callOutcome, redirectTo } = await setUp();
     active.injectFault({
       response: {
         status: 307,
@@ -133,11 +124,12 @@ describe('a redirect', () => {
     ['a script', () => 'javascript:alert(1)'],
     ['a path alone', () => '/v1/secret/data/app?version=1'],
     ['nothing', () => ''],
-  ])('to %s changes nothing of what is asked', async (_, locationFor) => {
-    const { active, redirectTo, asked: callOutcome, standbyOnly } = await setUp();
+  ])('to %s changes nothing in the request', async (_, locationFor) => {
+    const { active, redirectTo, callOutcome, standbyOnly } = await setUp();
     const { host } = new URL(active.address);
     redirectTo(locationFor(host));
-    // Followed, or passed over for the next address, by what issues, too: who redirects has done nothing.
+    // Followed, or passed over for the next address, by what issues, too: who redirects has done
+    // nothing.
     expect(await callOutcome({ mayIssue: true })).toBe('active');
     expect(active.count()).toBe(1);
     expect(active.requests[0]).toMatchObject({ path: '/v1/secret/data/app', query: 'version=1' });
@@ -146,8 +138,8 @@ describe('a redirect', () => {
     );
   });
 
-  test.each([301, 302, 303, 308])('by %i is no answer of Vault', async (status) => {
-    const { standby, active, asked: callOutcome, standbyOnly } = await setUp();
+  test.each([301, 302, 303, 308])('by %i is no response of Vault', async (status) => {
+    const { standby, active, callOutcome, standbyOnly } = await setUp();
     standby.injectFault({
       response: { status, headers: { location: `${active.address}/v1/secret/data/app?version=1` } },
     });

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { type VaultReader, startVaultReader } from '../../../../test/fakes/vault-reader.ts';
-import { SecretError } from '../../../core/errors.ts';
-import type { SecretRef } from '../../../core/plan.ts';
-import type { FetchRequest, FetchResult } from '../../../core/provider.ts';
+import { type VaultReader, startVaultReader } from '../../../test/fakes/vault-reader.ts';
+import { SecretError } from '../../core/errors.ts';
+import type { SecretRef } from '../../core/plan.ts';
+import type { FetchRequest, FetchResult } from '../../core/provider.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -16,7 +16,7 @@ async function setUp(options?: Parameters<typeof startVaultReader>[0]): Promise<
   return reader;
 }
 
-/** One question, without the store. */
+/** Reads once, without the cache. */
 function fetchOne(
   reader: VaultReader,
   ref: string | Partial<SecretRef>,
@@ -50,7 +50,7 @@ describe('a read', () => {
     expect(issue?.body.toString()).toBe('{"common_name":"a.example","big":12345678901234567890}');
   });
 
-  test('is no turn in a queue: ten slow ones take the time of one', async () => {
+  test('does not wait for other reads: ten slow ones take the time of one', async () => {
     const reader = await setUp();
     await fetchOne(reader, 'secret/data/app');
     reader.vault.node.injectFault({ route: 'GET', delayMs: 60 });
@@ -61,14 +61,24 @@ describe('a read', () => {
     expect(performance.now() - startedAt).toBeLessThan(550);
   });
 
-  test('starts its own time when its budget lets it go', async () => {
+  test('starts its timeout when the rate limiter lets it go', async () => {
     const reader = await setUp();
     let started = 0;
     await fetchOne(reader, 'secret/data/app', { onStart: () => (started += 1) });
     expect(started).toBe(1);
   });
 
-  test('fails in the words of Vault, with the path and never a token', async () => {
+  test('waits for the rate limiter before each attempt', async () => {
+    const reader = await setUp();
+    await fetchOne(reader, 'secret/data/app');
+    reader.vault.node.dropResponses(1);
+    let started = 0;
+    const onStart = () => (started += 1);
+    expect(codeOf(await fetchOne(reader, 'secret/data/app', { onStart }))).toBe('value');
+    expect(started).toBe(2);
+  });
+
+  test('fails with the text of Vault and the path, and never a token', async () => {
     const reader = await setUp();
     reader.vault.policy('app', {});
     const result = await fetchOne(reader, 'secret/data/app');
@@ -78,7 +88,7 @@ describe('a read', () => {
     for (const { id } of reader.vault.tokens.all()) expect(summary).not.toContain(id);
   });
 
-  test('of what may issue something is not sent again after a lost reply, of what is known as KV it is', async () => {
+  test('is repeated after a lost response only where it certainly issues nothing', async () => {
     const reader = await setUp();
     await fetchOne(reader, 'secret/data/app');
     reader.vault.node.dropResponses(1);
@@ -92,7 +102,7 @@ describe('a read', () => {
 });
 
 describe('a token that is refused', () => {
-  test('is followed by one new login, and the read by one more', async () => {
+  test('causes one new login and one new read', async () => {
     const reader = await setUp();
     await fetchOne(reader, 'secret/data/app');
     reader.vault.advanceClock(60_000);
@@ -101,7 +111,7 @@ describe('a token that is refused', () => {
     expect(reader.vault.count('POST /v1/auth/kubernetes/login')).toBe(2);
   });
 
-  test('is worth it for a right that was granted since, too', async () => {
+  test('causes a new login also where a policy was changed since', async () => {
     const reader = await setUp({ lifetime: { policies: ['nothing'] } });
     expect(codeOf(await fetchOne(reader, 'secret/data/app'))).toBe('failed ACCESS_DENIED');
     reader.vault.auth
@@ -112,7 +122,7 @@ describe('a token that is refused', () => {
     expect(codeOf(await fetchOne(reader, 'secret/data/app'))).toBe('value');
   });
 
-  test('is not, where it was got in this very mount', async () => {
+  test('causes no new login where it is less than a minute old', async () => {
     const reader = await setUp();
     reader.vault.policy('app', {});
     await fetchOne(reader, 'secret/data/app');
@@ -120,7 +130,7 @@ describe('a token that is refused', () => {
     expect(reader.vault.count('GET /v1/secret/data/app')).toBe(1);
   });
 
-  test('is not for a secret that is simply not there', async () => {
+  test('does not exist where the secret is missing', async () => {
     const reader = await setUp();
     reader.vault.advanceClock(60_000);
     expect(codeOf(await fetchOne(reader, 'secret/data/none'))).toBe('absent OBJECT_NOT_FOUND');
@@ -128,22 +138,36 @@ describe('a token that is refused', () => {
   });
 });
 
-describe('whoever leaves', () => {
+describe('a caller that leaves', () => {
   const cancelled = new SecretError('CANCELLED', 'left');
 
-  test('leaves a read that may lease to be heard out, so that its lease is known', async () => {
+  test('does not stop a read that may lease, so that its lease is known', async () => {
     const reader = await setUp();
     await fetchOne(reader, 'secret/data/app');
     reader.vault.node.injectFault({ route: 'GET /v1/database', delayMs: 20 });
     const abortController = new AbortController();
     const pendingRead = fetchOne(reader, 'database/creds/app', { signal: abortController.signal });
-    await reader.until('it is asked', () => reader.vault.count('GET /v1/database') === 1);
+    await reader.until('the read arrives', () => reader.vault.count('GET /v1/database') === 1);
     abortController.abort(cancelled);
     const result = await pendingRead;
     expect(textOf(result)).toContain(reader.database.users()[0]);
   });
 
-  test('stops what has not begun, and what is known to issue nothing', async () => {
+  test('stops the retries of a read that may lease, because no attempt has issued a lease', async () => {
+    const reader = await setUp();
+    await fetchOne(reader, 'secret/data/app');
+    reader.vault.node.state = 'sealed';
+    const abortController = new AbortController();
+    const { signal } = abortController;
+    const pendingRead = fetchOne(reader, 'database/creds/app', { signal });
+    await reader.until('the read arrives', () => reader.vault.count('GET /v1/database') === 1);
+    abortController.abort(cancelled);
+    reader.vault.node.state = 'active';
+    expect(codeOf(await pendingRead)).toBe('failed CANCELLED');
+    expect(reader.database.createdCount()).toBe(0);
+  });
+
+  test('stops a read that has not begun, and one that issues nothing', async () => {
     const reader = await setUp();
     const abortController = new AbortController();
     abortController.abort(cancelled);
@@ -156,7 +180,10 @@ describe('whoever leaves', () => {
     reader.vault.node.injectFault({ route: 'GET /v1/secret', hang: true });
     const secondController = new AbortController();
     const pendingRead = fetchOne(reader, 'secret/data/app', { signal: secondController.signal });
-    await reader.until('it is asked', () => reader.vault.count('GET /v1/secret/data/app') === 2);
+    await reader.until(
+      'the read arrives',
+      () => reader.vault.count('GET /v1/secret/data/app') === 2,
+    );
     secondController.abort(cancelled);
     expect(codeOf(await pendingRead)).toBe('failed CANCELLED');
   });

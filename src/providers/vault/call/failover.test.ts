@@ -1,12 +1,12 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
-import { Redacted } from '../../core/redacted.ts';
-import { SecretError } from '../../core/errors.ts';
-import { createRetry } from '../../concurrency/retry.ts';
-import { indexNotPresent, rateLimited } from '../../../test/fakes/vault-responses.ts';
-import { startFakeVault, type FakeVaultOptions } from '../../../test/fakes/vault.ts';
-import { createVaultApi, type VaultResponse } from './client/client.ts';
-import type { VaultCall } from './client/client.ts';
+import { Redacted } from '../../../core/redacted.ts';
+import { SecretError } from '../../../core/errors.ts';
+import { createRetry } from '../../../concurrency/retry.ts';
+import { indexNotPresent, rateLimited } from '../../../../test/fakes/vault-responses.ts';
+import { startFakeVault, type FakeVaultOptions } from '../../../../test/fakes/vault.ts';
+import { createVaultApi, type VaultResponse } from './api.ts';
+import type { VaultCall } from './request.ts';
 
 const neverAborted = new AbortController().signal;
 const cleanups: (() => Promise<unknown>)[] = [];
@@ -14,7 +14,7 @@ afterEach(async () => {
   for (const close of cleanups.splice(0).reverse()) await close();
 });
 
-/** A cluster with one secret and one database role, and who asks it. */
+/** A cluster with one secret and one database role, and a client. */
 async function setUp(options?: FakeVaultOptions) {
   const vault = await startFakeVault(options);
   cleanups.push(() => vault.close());
@@ -40,7 +40,7 @@ async function setUp(options?: FakeVaultOptions) {
       login: vault.login(),
       ...fields,
     });
-  /** Which node answered, or the line a user would see. */
+  /** The node that responded, or the error line of a user. */
   const callOutcome = async (fields?: Partial<VaultCall>): Promise<number | string> => {
     try {
       return vault.addresses.indexOf((await call(fields)).address);
@@ -50,11 +50,11 @@ async function setUp(options?: FakeVaultOptions) {
     }
   };
   const issue = { path: 'database/creds/app', mayIssue: true };
-  return { vault, database, lines, failedAttempts, api, token, call, asked: callOutcome, issue };
+  return { vault, database, lines, failedAttempts, api, token, call, callOutcome, issue };
 }
 
 describe('a call', () => {
-  test('says who asks, and that it is no web page', async () => {
+  test('sends its token, and the header that no web page sends', async () => {
     const { vault, token, call } = await setUp();
     const answer = await call();
     expect(answer.json()).toMatchObject({ data: { data: { password: 'canary' } } });
@@ -65,7 +65,7 @@ describe('a call', () => {
     expect(vault.node.requests[0]?.headers).not.toHaveProperty('x-vault-namespace');
   });
 
-  test('goes into the namespace of its login, or another one', async () => {
+  test('is sent to the namespace of its login, or to its own', async () => {
     const { vault, api } = await setUp({ namespaces: ['team-a', 'team-b'] });
     const namespaceVault = vault.inNamespace('team-a');
     namespaceVault.kv2().put('app', { password: 'of team-a' });
@@ -92,8 +92,8 @@ describe('a call', () => {
     });
   });
 
-  test('goes over the unix socket of an Agent', async () => {
-    const { vault, asked: callOutcome } = await setUp({ socket: true });
+  test('uses the unix socket of an Agent', async () => {
+    const { vault, callOutcome } = await setUp({ socket: true });
     expect(vault.addresses[0]).toMatch(/^unix:\/\/\/.*\.sock$/);
     expect(await callOutcome()).toBe(0);
     await vault.node.close();
@@ -102,7 +102,7 @@ describe('a call', () => {
     );
   });
 
-  test('keeps every digit of an answer, and lists by a parameter', async () => {
+  test('keeps every digit of a response, and lists by a parameter', async () => {
     const { vault, call } = await setUp();
     vault.kv2('numbers').put('n', '{"id":12345678901234567890,"price":1.50}');
     const { data } = (await call({ path: 'numbers/data/n' })).json() as { data: { data: object } };
@@ -117,16 +117,16 @@ describe('a call', () => {
     'secret/a b',
     'secret/a#b',
     '../x',
-  ])('is not sent where its path would become another: %s', async (path) => {
-    const { vault, asked: callOutcome } = await setUp();
+  ])('is not sent where a URL changes its path: %s', async (path) => {
+    const { vault, callOutcome } = await setUp();
     expect(await callOutcome({ path })).toMatch(/^INVALID_CLASS: /);
     expect(vault.count()).toBe(0);
   });
 });
 
 describe('several addresses', () => {
-  test('are asked in their order, and who answered is asked on', async () => {
-    const { vault, asked: callOutcome, lines } = await setUp({ nodes: 3 });
+  test('are tried in their order, and the one that responded stays the first', async () => {
+    const { vault, callOutcome, lines } = await setUp({ nodes: 3 });
     expect([await callOutcome(), await callOutcome()]).toEqual([0, 0]);
     await vault.nodes[0]?.close();
     expect([await callOutcome(), await callOutcome(), await callOutcome()]).toEqual([1, 1, 1]);
@@ -143,27 +143,30 @@ describe('several addresses', () => {
     'cut-off',
     'removed',
   ] as const)('a node that is %s is passed over, for calls that issue, too', async (state) => {
-    const { vault, database, asked: callOutcome, issue } = await setUp({ nodes: 2 });
+    const { vault, database, callOutcome, issue } = await setUp({ nodes: 2 });
     vault.node.state = state;
     expect(await callOutcome(issue)).toBe(1);
     expect(await callOutcome()).toBe(1);
     expect(database.createdCount()).toBe(1);
   });
 
-  test.each(['standby', 'performance-standby'] as const)('a %s serves', async (state) => {
-    const { vault, asked: callOutcome } = await setUp({ nodes: 2 });
-    vault.node.state = state;
-    expect(await callOutcome()).toBe(0);
-  });
+  test.each(['standby', 'performance-standby'] as const)(
+    'include a %s, which serves',
+    async (state) => {
+      const { vault, callOutcome } = await setUp({ nodes: 2 });
+      vault.node.state = state;
+      expect(await callOutcome()).toBe(0);
+    },
+  );
 
-  test('a node that takes the connection and never answers is passed over by reads', async () => {
-    const { vault, asked: callOutcome } = await setUp({ nodes: 2 });
+  test('include a node that never responds: reads skip it', async () => {
+    const { vault, callOutcome } = await setUp({ nodes: 2 });
     vault.node.injectFault({ reset: true });
     expect(await callOutcome()).toBe(1);
   });
 
-  test('a gateway that says 502 for one node is no answer; Vault’s own 500 is', async () => {
-    const { vault, database, asked: callOutcome, issue } = await setUp({ nodes: 2 });
+  test('include a gateway: its 502 leads to the next node, a 500 of Vault does not', async () => {
+    const { vault, database, callOutcome, issue } = await setUp({ nodes: 2 });
     vault.node.injectFault({ response: { status: 502, body: '<html>bad gateway</html>' } });
     expect(await callOutcome()).toBe(1);
     database.database.down = true;
@@ -171,8 +174,8 @@ describe('several addresses', () => {
     expect(vault.count('GET /v1/database')).toBe(1);
   });
 
-  test('when none serves, each is named', async () => {
-    const { vault, asked: callOutcome } = await setUp({ nodes: 2 });
+  test('are all named where none serves', async () => {
+    const { vault, callOutcome } = await setUp({ nodes: 2 });
     const [first, second] = vault.addresses;
     vault.node.state = 'sealed';
     await vault.nodes[1]?.close();
@@ -185,11 +188,11 @@ describe('several addresses', () => {
 });
 
 describe('a node that failed', () => {
-  test('is left alone for a growing while, then looked at once, by its health', async () => {
-    const { vault, asked: callOutcome } = await setUp();
+  test('gets no request for a growing time, and then one health check', async () => {
+    const { vault, callOutcome } = await setUp();
     vault.node.state = 'sealed';
     expect(await callOutcome()).toMatch(/^STORE_UNAVAILABLE: .* is sealed/);
-    // Of three attempts two have only looked, each after the time in which it was left alone.
+    // Of three attempts, two are health checks, each after the cooldown.
     expect(vault.count('GET /v1/secret')).toBe(1);
     expect(vault.count('GET /v1/sys/health')).toBe(2);
 
@@ -202,8 +205,8 @@ describe('a node that failed', () => {
     expect(vault.count('GET /v1/sys/health')).toBe(healthCheckCount + 1);
   });
 
-  test('is left alone by its way: a wrong CA of one class closes no door to others', async () => {
-    const { vault, asked: callOutcome, failedAttempts } = await setUp();
+  test('is skipped only with the same TLS settings: a wrong CA of one class does not affect others', async () => {
+    const { vault, callOutcome, failedAttempts } = await setUp();
     const login = vault.login({ tls: { serverName: 'another.example' } });
     expect(await callOutcome({ login })).toMatch(/certificate for another name/);
     failedAttempts.length = 0;
@@ -211,8 +214,8 @@ describe('a node that failed', () => {
     expect(failedAttempts).toEqual([]);
   });
 
-  test('whose reply was lost is looked at, not left alone: the fault may be that of one slow database', async () => {
-    const { vault, asked: callOutcome, issue, failedAttempts } = await setUp();
+  test('gets a health check after a lost response, which a slow database can cause', async () => {
+    const { vault, callOutcome, issue, failedAttempts } = await setUp();
     vault.node.dropResponses(1);
     expect(await callOutcome(issue)).toMatch(/^STORE_UNAVAILABLE: .* broke the connection/);
     failedAttempts.length = 0;
@@ -224,23 +227,23 @@ describe('a node that failed', () => {
   });
 });
 
-describe('a call that issues', () => {
-  test('is never sent again after its reply was lost, here or elsewhere', async () => {
-    const { vault, database, asked: callOutcome, issue } = await setUp({ nodes: 2 });
+describe('a call that may issue something', () => {
+  test('is never repeated after a lost response, at this node or another one', async () => {
+    const { vault, database, callOutcome, issue } = await setUp({ nodes: 2 });
     vault.node.dropResponses(1);
     expect(await callOutcome(issue)).toMatch(/^STORE_UNAVAILABLE: .* broke the connection/);
     expect(database.createdCount()).toBe(1);
     expect(vault.count('GET /v1/database')).toBe(1);
   });
 
-  test('a read is, at once', async () => {
-    const { vault, asked: callOutcome } = await setUp({ nodes: 2 });
+  test('differs from a read, which is repeated at once', async () => {
+    const { vault, callOutcome } = await setUp({ nodes: 2 });
     vault.node.dropResponses(1);
     expect(await callOutcome()).toBe(1);
   });
 
-  test('is sent again where it surely reached nobody', async () => {
-    const { vault, database, asked: callOutcome, issue } = await setUp({ nodes: 2 });
+  test('is repeated where it certainly reached no node', async () => {
+    const { vault, database, callOutcome, issue } = await setUp({ nodes: 2 });
     await vault.node.close();
     expect(await callOutcome(issue)).toBe(1);
     vault.nodes[1]?.injectFault({ response: indexNotPresent, times: 2 });
@@ -249,9 +252,9 @@ describe('a call that issues', () => {
   });
 });
 
-describe('an answer that passes by itself', () => {
-  test('412: asked again', async () => {
-    const { vault, asked: callOutcome } = await setUp();
+describe('a transient error', () => {
+  test('is retried for 412', async () => {
+    const { vault, callOutcome } = await setUp();
     vault.node.injectFault({ response: indexNotPresent, times: 2 });
     expect(await callOutcome()).toBe(0);
     vault.node.injectFault({ response: indexNotPresent });
@@ -260,8 +263,8 @@ describe('an answer that passes by itself', () => {
     );
   });
 
-  test('429: a quota, asked again, but not before the time it names', async () => {
-    const { vault, asked: callOutcome } = await setUp();
+  test('is retried for 429, but not before the time in Retry-After', async () => {
+    const { vault, callOutcome } = await setUp();
     vault.node.injectFault({ response: rateLimited('secret/data/app'), times: 2 });
     expect(await callOutcome()).toBe(0);
     vault.node.injectFault({ response: rateLimited('secret/data/app', 6) });
@@ -271,8 +274,16 @@ describe('an answer that passes by itself', () => {
     expect(vault.count('GET /v1/secret')).toBe(4);
   });
 
-  test('is told without the token that it may repeat', async () => {
-    const { vault, token, asked: callOutcome } = await setUp();
+  test('of a proxy is retried by the cooldown of the node, whatever its Retry-After', async () => {
+    const { vault, callOutcome } = await setUp();
+    const response = { status: 503, headers: { 'retry-after': '60' }, body: 'down' };
+    vault.node.injectFault({ route: 'GET /v1/secret', response, times: 1 });
+    expect(await callOutcome()).toBe(0);
+    expect(vault.count('GET /v1/secret')).toBe(2);
+  });
+
+  test('has a message without the token that its text may repeat', async () => {
+    const { vault, token, callOutcome } = await setUp();
     vault.node.injectFault({
       response: { status: 500, body: { errors: [`token ${token.reveal()} met trouble`] } },
     });

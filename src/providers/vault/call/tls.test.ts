@@ -2,18 +2,18 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
-import { Redacted } from '../../core/redacted.ts';
-import { SecretError } from '../../core/errors.ts';
-import { RejectionCache } from '../../concurrency/rejection-cache.ts';
-import { createRetry } from '../../concurrency/retry.ts';
-import { createHttpClient } from '../../http/client.ts';
-import { startFakeServer } from '../../../test/fakes/http-server.ts';
-import { createTestCa } from '../../../test/fakes/tls.ts';
-import { startFakeVault } from '../../../test/fakes/vault.ts';
-import { CredentialGate } from '../shared/credentials/credential-gate.ts';
-import { createVaultApi } from './client/client.ts';
-import type { VaultTls } from './types.ts';
-import { createVaultTokenManager } from './auth/token-manager.ts';
+import { Redacted } from '../../../core/redacted.ts';
+import { SecretError } from '../../../core/errors.ts';
+import { RejectionCache } from '../../../concurrency/rejection-cache.ts';
+import { createRetry } from '../../../concurrency/retry.ts';
+import { createHttpClient } from '../../../http/client.ts';
+import { startFakeServer } from '../../../../test/fakes/http-server.ts';
+import { createTestCa } from '../../../../test/fakes/tls.ts';
+import { startFakeVault } from '../../../../test/fakes/vault.ts';
+import { CredentialGate } from '../../shared/credentials/credential-gate.ts';
+import { createVaultApi } from './api.ts';
+import type { VaultTls } from '../types.ts';
+import { VaultTokenManager } from '../credentials/token-manager.ts';
 
 const neverAborted = new AbortController().signal;
 const cleanups: (() => Promise<unknown>)[] = [];
@@ -21,7 +21,7 @@ afterEach(async () => {
   for (const close of cleanups.splice(0).reverse()) await close();
 });
 
-/** A Vault behind a private CA, and a process that has not heard of it. */
+/** A Vault with a private CA, and a process that does not trust it. */
 async function setUp() {
   const vault = await startFakeVault();
   cleanups.push(() => vault.close());
@@ -31,7 +31,7 @@ async function setUp() {
   const [now, log, random] = [vault.now, pino({ level: 'silent' }), () => 0];
   const api = createVaultApi({ ...{ http, now, log, random }, retry: createRetry({ baseMs: 1 }) });
   const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
-  const tokens = createVaultTokenManager({ api, credentialGate, now, log, random });
+  const tokens = new VaultTokenManager({ api, credentialGate, now, log, random });
   cleanups.push(() => tokens.close(AbortSignal.abort()));
   const token = new Redacted(vault.rootToken());
   const outcomeOf = async (work: Promise<unknown>): Promise<string> => {
@@ -46,7 +46,7 @@ async function setUp() {
   return {
     vault,
     tokens,
-    told: outcomeOf,
+    outcomeOf,
     writeFile(name: string, content: string): string {
       const path = join(vault.directory, name);
       writeFileSync(path, content);
@@ -68,7 +68,7 @@ async function setUp() {
 }
 
 describe('TLS', () => {
-  test('a private CA is trusted where the login names its file, and only there', async () => {
+  test('trusts a private CA only where the login names its file', async () => {
     const { vault, writeFile, callOutcome } = await setUp();
     const caFile = writeFile('ca.crt', vault.ca);
     expect(await callOutcome({ caFile })).toBe('ok');
@@ -78,7 +78,7 @@ describe('TLS', () => {
     expect(await callOutcome({ skipVerify: true })).toBe('ok');
   });
 
-  test('an intermediate authority is enough', async () => {
+  test('trusts an intermediate authority', async () => {
     const { writeFile, callOutcome } = await setUp();
     const issuing = createTestCa('Root').intermediate('Issuing');
     const server = await startFakeServer({
@@ -96,7 +96,7 @@ describe('TLS', () => {
     ).toMatch(/unknown authority/);
   });
 
-  test('a CA that is found wrong is looked for again: the file may have been changed', async () => {
+  test('reads a wrong CA again, because the file can change', async () => {
     const { vault, writeFile, callOutcome } = await setUp();
     const caFile = writeFile('ca.crt', createTestCa('Strangers').cert);
     expect(await callOutcome({ caFile })).toMatch(/unknown authority/);
@@ -105,7 +105,7 @@ describe('TLS', () => {
     expect(await callOutcome({ caFile })).toBe('ok');
   });
 
-  test('of a directory all certificates count, and nothing else', async () => {
+  test('trusts all certificates of a directory, and nothing else in it', async () => {
     const { vault, writeFile, callOutcome } = await setUp();
     const caDirectory = join(vault.directory, 'ca');
     mkdirSync(join(caDirectory, '..data'), { recursive: true });
@@ -118,7 +118,7 @@ describe('TLS', () => {
     expect(await callOutcome({ caDirectory })).toBe('ok');
   });
 
-  test('the name in the certificate can be another than that of the host', async () => {
+  test('accepts another name in the certificate than that of the host where the login names it', async () => {
     const { vault, writeFile, callOutcome } = await setUp();
     const caFile = writeFile('ca.crt', vault.ca);
     expect(await callOutcome({ caFile, serverName: 'localhost' })).toBe('ok');
@@ -127,15 +127,15 @@ describe('TLS', () => {
     );
   });
 
-  test('a file that is not there is named', async () => {
+  test('fails with the name of a missing file', async () => {
     const { callOutcome } = await setUp();
     expect(await callOutcome({ caFile: '/nowhere/ca.crt' })).toMatch(
       /^NOT_CONFIGURED: \/nowhere\/ca.crt cannot be read; /,
     );
   });
 
-  test('a certificate logs in, and is found when it changes', async () => {
-    const { vault, tokens, writeFile, told: outcomeOf } = await setUp();
+  test('logs in with a client certificate, and with a changed one', async () => {
+    const { vault, tokens, writeFile, outcomeOf } = await setUp();
     const clientCa = createTestCa('People');
     vault.auth.cert().role('web', { ca: clientCa.cert });
     const tls = { caFile: writeFile('ca.crt', vault.ca), certFile: '', keyFile: '' };
@@ -164,7 +164,7 @@ describe('TLS', () => {
     expect(await login('web')).toMatch(
       /^CREDENTIALS_REFUSED: .*role web \(auth\/cert\).*must trust the authority/,
     );
-    // A refused one is not shown again; another one is.
+    // A refused one is not sent again; another one is.
     vault.advanceClock(10_000);
     await login('web');
     expect(vault.count('POST /v1/auth/cert/login')).toBe(1);

@@ -6,12 +6,18 @@ import { Redacted } from '../../../core/redacted.ts';
 import type { TlsSettings } from '../../../http/connections.ts';
 import type { VaultTls } from '../types.ts';
 
-/** How long what was read is used, so that a rotated certificate is found without a look at the disk for each call. */
+/**
+ * How long read files are used: a rotated certificate takes effect without a disk access for each
+ * call.
+ */
 const cacheTtlMs = 5_000;
 
-/** Reads what a login's TLS settings name. */
+/** Reads the files that a login's TLS settings name. */
 export type TlsFiles = {
-  /** Undefined where the login leaves all to the defaults. @throws SecretError NOT_CONFIGURED, naming the file */
+  /**
+   * @returns undefined where the login has no TLS settings
+   * @throws SecretError NOT_CONFIGURED, which names the file
+   */
   read(tls: VaultTls): Promise<TlsSettings | undefined>;
 };
 
@@ -56,12 +62,15 @@ async function readTlsSettings(tls: VaultTls): Promise<TlsSettings> {
   };
 }
 
-/** One by one, since only so each is looked at before it is trusted. */
+/**
+ * Splits a PEM bundle: OpenSSL skips what it cannot read, so the connection checks each
+ * certificate.
+ */
 function splitCertificates(pem: string): readonly string[] {
   return pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [pem];
 }
 
-/** What begins with a dot is Kubernetes' own, in a mounted ConfigMap. */
+/** Kubernetes adds entries that begin with a dot to a mounted ConfigMap. */
 async function readDirectory(path: string): Promise<readonly string[]> {
   const names = await readdir(path).catch(() => throwUnreadable(path));
   const texts = await Promise.all(

@@ -1,13 +1,13 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
-import { vaultResponse } from '../../../../test/fakes/vault-responses.ts';
-import type { LeaseLifetime } from '../../../../test/fakes/vault-leases.ts';
-import { type VaultReader, startVaultReader } from '../../../../test/fakes/vault-reader.ts';
-import type { TokenLifetime } from '../../../../test/fakes/vault-tokens.ts';
-import type { SecretError } from '../../../core/errors.ts';
-import type { Lease } from '../../../core/provider.ts';
-import { Redacted } from '../../../core/redacted.ts';
-import { createVaultLeases } from './leases.ts';
+import { vaultResponse } from '../../../test/fakes/vault-responses.ts';
+import type { LeaseLifetime } from '../../../test/fakes/vault-leases.ts';
+import { type VaultReader, startVaultReader } from '../../../test/fakes/vault-reader.ts';
+import type { TokenLifetime } from '../../../test/fakes/vault-tokens.ts';
+import type { SecretError } from '../../core/errors.ts';
+import type { Lease } from '../../core/provider.ts';
+import { Redacted } from '../../core/redacted.ts';
+import { VaultLeases } from './leases.ts';
 
 const neverAborted = new AbortController().signal;
 const minutes = (count: number): number => count * 60_000;
@@ -16,7 +16,7 @@ afterEach(async () => {
   for (const close of cleanups.splice(0).reverse()) await close();
 });
 
-/** A database user, read; what becomes of its lease is asked of the provider alone. */
+/** Reads a database user. The tests call the provider directly for its lease. */
 async function startLease({
   life = {},
   token = {},
@@ -40,15 +40,15 @@ async function startLease({
   return {
     ...reader,
     lease: (): Lease => lease,
-    /** Minutes until the end that the store goes by. */
+    /** Minutes until the end that the cache has. */
     remainingMinutes: (): number => Math.round((lease.expiresAt - vault.now()) / minutes(1)),
-    /** Lets time pass, and the token be renewed if that is due. */
+    /** Advances the clock, and renews the token if that is due. */
     async advanceMinutes(count: number): Promise<void> {
       vault.advanceClock(minutes(count));
       tokens.tick();
       await reader.idle();
     },
-    /** As the store asks, which goes by the end it was told. */
+    /** Renews as the cache does, with the end that it has. */
     async renew(): Promise<string> {
       const renewal = await provider.renew!(grant, lease, neverAborted);
       if (renewal.kind === 'renewed') lease = { ...lease, expiresAt: renewal.expiresAt };
@@ -59,7 +59,7 @@ async function startLease({
 }
 
 describe('a lease', () => {
-  test('is put off by a renewal, with the token that read it', async () => {
+  test('is extended by a renewal with the token that read it', async () => {
     const { advanceMinutes, renew, remainingMinutes, vault } = await startLease({
       life: { ttlMs: minutes(60) },
       token: { ttlMs: minutes(600) },
@@ -71,7 +71,7 @@ describe('a lease', () => {
     expect(vault.leases.all()).toMatchObject([{ renewals: 1, state: 'live' }]);
   });
 
-  test('from before the clock was set back is put off, and its end is then the right one', async () => {
+  test('from before the clock was set back is extended, and then has the right end', async () => {
     const { advanceMinutes, renew, remainingMinutes, vault } = await startLease({
       life: { ttlMs: minutes(60) },
       token: { ttlMs: minutes(600) },
@@ -84,7 +84,7 @@ describe('a lease', () => {
     expect(vault.leases.all()).toMatchObject([{ renewals: 2, state: 'live' }]);
   });
 
-  test('at its max TTL is put off once more while that helps, and is then ended early: there is time to read anew', async () => {
+  test('at its max TTL is extended while that helps, and then ends early, so that there is time for a new read', async () => {
     const { advanceMinutes, renew, remainingMinutes, database } = await startLease({
       life: { ttlMs: minutes(60), maxTtlMs: minutes(90) },
       token: { ttlMs: minutes(6_000) },
@@ -98,7 +98,7 @@ describe('a lease', () => {
     expect(database.users()).toHaveLength(1);
   });
 
-  test('that was revoked, or whose renewal is refused, has ended', async () => {
+  test('has ended where it was revoked, or Vault refuses its renewal', async () => {
     const revoked = await startLease();
     revoked.vault.leases.all()[0]!.state = 'revoked';
     expect(await revoked.renew()).toBe('ended');
@@ -109,7 +109,7 @@ describe('a lease', () => {
     expect(denied.lines.join('')).toContain('sys/leases/renew');
   });
 
-  test('that nobody answers for lives on to its end', async () => {
+  test('lives to its end in an outage', async () => {
     const { renew, vault, remainingMinutes } = await startLease();
     vault.node.state = 'sealed';
     await expect(renew()).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
@@ -130,7 +130,7 @@ describe('a lease', () => {
 });
 
 describe('a lease and its token', () => {
-  test('the end that is told is the earlier one, and moves with the token', async () => {
+  test('have the earlier end of the two, which moves with the token', async () => {
     const { advanceMinutes, renew, remainingMinutes, lease, vault } = await startLease({
       life: { ttlMs: minutes(600) },
       token: { ttlMs: minutes(30) },
@@ -143,7 +143,7 @@ describe('a lease and its token', () => {
     expect(remainingMinutes()).toBe(30);
   });
 
-  test('a renewal that comes a little before that of the token is told the truth, and the lease is not given up', async () => {
+  test('stay where the lease is renewed a little before the token', async () => {
     const { vault, renew, remainingMinutes, advanceMinutes } = await startLease({
       life: { ttlMs: minutes(600) },
       token: { ttlMs: minutes(30) },
@@ -156,7 +156,7 @@ describe('a lease and its token', () => {
     expect(remainingMinutes()).toBe(30);
   });
 
-  test('near the max TTL of the token it is ended, while both have some life left', async () => {
+  test('end near the max TTL of the token, while both have some life left', async () => {
     const { advanceMinutes, renew, remainingMinutes } = await startLease({
       life: { ttlMs: minutes(600) },
       token: { ttlMs: minutes(60), maxTtlMs: minutes(60) },
@@ -169,21 +169,21 @@ describe('a lease and its token', () => {
     expect(remainingMinutes()).toBe(7);
   });
 
-  test('the lease of a token that was revoked has ended, whatever its own life', async () => {
+  test('end together where the token was revoked', async () => {
     const { vault, renew, database } = await startLease();
     vault.tokens.revoke(vault.tokens.all()[0]!);
     expect(database.users()).toEqual([]);
     expect(await renew()).toBe('ended');
   });
 
-  test('and so has that of a token that ran out while nobody could renew it', async () => {
+  test('end together where the token expired in an outage', async () => {
     const { vault, renew } = await startLease({ token: { ttlMs: minutes(5) } });
     vault.advanceClock(minutes(6));
     expect(await renew()).toBe('ended');
     expect(vault.count(/leases.renew/)).toBe(0);
   });
 
-  test('what cannot be renewed itself moves with its token, and no further than its own end', async () => {
+  test("move together where the lease cannot be renewed, up to the lease's own end", async () => {
     const reader = await startVaultReader({ lifetime: { ttlMs: minutes(30) } });
     cleanups.push(reader.close);
     reader.pki.role('web', { ttlMs: minutes(40), generateLease: true });
@@ -207,7 +207,7 @@ describe('a lease and its token', () => {
     const tokenExpiresAt = (renewed as { expiresAt: number }).expiresAt;
     expect(Math.round((tokenExpiresAt - reader.vault.now()) / minutes(1))).toBe(19);
     expect(reader.vault.count(/leases.renew/)).toBe(0);
-    // Before the clock was set back, its end was another: nobody knows the right one.
+    // The end dates from before the clock was set back, so it is not known now.
     reader.vault.advanceClock(minutes(-60));
     expect(await reader.provider.renew!(grant, lease, neverAborted)).toEqual({ kind: 'ended' });
     reader.vault.advanceClock(minutes(73));
@@ -218,7 +218,7 @@ describe('a lease and its token', () => {
     });
   });
 
-  test('a token is renewed for its lease alone, until the lease has ended or was given back', async () => {
+  test('stay together: the token is renewed for the lease only, until that has ended or was released', async () => {
     const { advanceMinutes, release, vault } = await startLease({
       life: { ttlMs: minutes(600) },
       token: { ttlMs: minutes(30) },
@@ -232,8 +232,8 @@ describe('a lease and its token', () => {
   });
 });
 
-describe("a lease of a Vault that names it as another's", () => {
-  test('leaves that one to the token that read it', async () => {
+describe('a Vault that uses the lease ids of another one', () => {
+  test('does not change which token renews the other lease', async () => {
     const { vault, provider, grantOf, advanceMinutes, renew, lease } = await startLease({
       life: { ttlMs: minutes(60) },
       token: { ttlMs: minutes(600) },
@@ -246,7 +246,7 @@ describe("a lease of a Vault that names it as another's", () => {
     await Promise.all(
       provider.fetch([{ grant, urgency: 'first', signal: neverAborted, onStart: () => undefined }]),
     );
-    // A renewal in the millisecond of the reading would put nothing off.
+    // A renewal in the millisecond of the read extends nothing.
     await advanceMinutes(40);
     expect(await renew()).toBe('renewed');
     const tokenOf = (path: RegExp) =>
@@ -255,11 +255,11 @@ describe("a lease of a Vault that names it as another's", () => {
     expect(tokenOf(/leases.renew/)).not.toBe(tokenOf(/copy/));
   });
 
-  test('or hands out any number that never end, crowds out its own namespace alone', async () => {
+  test('that issues any number without an end displaces only leases of its own namespace', async () => {
     const { grantOf, api, vault } = await startLease();
     let retainedCount = 0;
     const tokens = { retain: () => ((retainedCount += 1), () => void (retainedCount -= 1)) };
-    const leases = createVaultLeases({
+    const leases = new VaultLeases({
       ...{ api, tokens, now: vault.now },
       log: pino({ level: 'silent' }),
     });
@@ -282,7 +282,7 @@ describe("a lease of a Vault that names it as another's", () => {
   });
 });
 
-describe('a lease that is given back', () => {
+describe('a released lease', () => {
   test('is revoked by the token that read it', async () => {
     const { release, database, vault } = await startLease();
     expect(database.users()).toHaveLength(1);
@@ -293,7 +293,7 @@ describe('a lease that is given back', () => {
     expect(vault.count('POST /v1/sys/leases/revoke')).toBe(1);
   });
 
-  test('needs a right that Vault does not give by itself: the failure names it, and when the lease ends', async () => {
+  test('needs a policy that Vault does not have by default: the error names it, and the end of the lease', async () => {
     const { release, vault } = await startLease();
     vault.policy('app', { 'database/*': ['read'] });
     const error = (await release().catch((thrown: unknown) => thrown)) as SecretError;

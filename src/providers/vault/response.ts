@@ -1,21 +1,22 @@
 import { X509Certificate } from 'node:crypto';
 import * as z from 'zod';
-import { SecretError } from '../../../core/errors.ts';
-import type { SecretRef } from '../../../core/plan.ts';
-import type { FetchResult, SecretValue } from '../../../core/provider.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
-import type { VaultResponse } from '../client/client.ts';
-import { describePath, productName } from '../client/errors.ts';
-import type { VaultLogin } from '../types.ts';
+import { SecretError } from '../../core/errors.ts';
+import type { SecretRef } from '../../core/plan.ts';
+import type { FetchResult, SecretValue } from '../../core/provider.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
+import type { VaultResponse } from './call/api.ts';
+import { describePath, productName } from './describe.ts';
+import type { VaultLogin } from './types.ts';
 import { tokenLeasePrefix } from './leases.ts';
-import { type Envelope, type KvVersion, findDocument, parseEnvelope } from './response.ts';
+import { type Envelope, type KvVersion, findDocument, parseEnvelope } from './envelope.ts';
 
 const certificateSchema = z.object({ certificate: z.string() });
 
 /**
- * When a certificate that was just issued ends, in milliseconds since the epoch: that of the field `certificate`, PEM or the base64 of DER, as the
- * engines `pki` and `pki_int` give it. Undefined where there is none to be read.
+ * When the certificate in the field `certificate` ends, in milliseconds since the epoch. It is PEM
+ * or the base64 of DER, as the `pki` engine issues it.
  * @param document JSON text
+ * @returns undefined where there is no certificate that can be read
  */
 export function certificateExpiry(document: string): number | undefined {
   const { success, data } = certificateSchema.safeParse(JSON.parse(document));
@@ -33,7 +34,7 @@ export function certificateExpiry(document: string): number | undefined {
   }
 }
 
-/** What is to be known of a question to judge its answer. */
+/** The request that a response belongs to. */
 export type ReadContext = {
   readonly ref: SecretRef;
   readonly login: Pick<VaultLogin, 'dialect'>;
@@ -42,7 +43,8 @@ export type ReadContext = {
 };
 
 /**
- * What Vault's answer to a read says.
+ * Parses the response to a read. The body of a 404 decides between a missing secret, a deleted
+ * version and a wrong path.
  * @throws SecretError STORE_ANSWER_INVALID
  */
 export function parseReadResponse(response: VaultResponse, context: ReadContext): FetchResult {
@@ -85,7 +87,7 @@ function toSecretValue(envelope: Envelope, { ref, sentAt }: ReadContext): Secret
     };
   }
   const expiry = expiryOf(envelope, text, isPlainRead, sentAt);
-  // A lease as well, though nobody can put it off: its parent is kept for it.
+  // This is a lease, too, but it cannot be extended. Its parent token is kept for it.
   if (child !== undefined && expiry !== undefined)
     return {
       ...common,
@@ -99,7 +101,10 @@ function toSecretValue(envelope: Envelope, { ref, sentAt }: ReadContext): Secret
   };
 }
 
-/** When what was issued without a lease ends. A plain read of a certificate (the authority's own) issues none: it can be replaced at any time. */
+/**
+ * When a value without a lease ends. A plain read of a certificate (of the authority itself) issues
+ * nothing: the certificate can be replaced at any time.
+ */
 function expiryOf(
   { tokenTtlSeconds: tokenSeconds }: Envelope,
   document: string,
@@ -110,7 +115,10 @@ function expiryOf(
   return isPlainRead ? undefined : certificateExpiry(document);
 }
 
-/** Of all engines, KV version 1 alone names a duration (its `ttl`, or the mount's default) where there is no lease. */
+/**
+ * Of all engines, only KV version 1 sends a duration (its `ttl`, or the mount's default) without a
+ * lease.
+ */
 function isKv1({ leaseSeconds, mountType }: Envelope): boolean {
   return mountType === undefined ? leaseSeconds > 0 : mountType === 'kv';
 }
@@ -145,11 +153,11 @@ function toDeletedVersionResult(
 ): FetchResult {
   if (destroyed)
     return toAbsentResult('OBJECT_NOT_FOUND', `version ${number} of ${path} was destroyed`, {
-      hint: 'write it anew',
+      hint: 'write it again',
     });
   const when = deletionTime === undefined ? '' : ` at ${sanitizeExternalText(deletionTime)}`;
   return toAbsentResult('OBJECT_DISABLED', `version ${number} of ${path} was deleted${when}`, {
-    hint: 'undelete it (vault kv undelete), or write it anew',
+    hint: 'undelete it (vault kv undelete), or write it again',
   });
 }
 

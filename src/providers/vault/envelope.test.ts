@@ -1,9 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { rawMembers } from './response.ts';
+import { rawMembers } from './envelope.ts';
 
 describe('the raw members of a JSON object', () => {
-  test('keep their characters, and their order', () => {
+  test('keep their characters and their order', () => {
     const text = String.raw` { "10" : 1.50 , "9":[1, {"a":"]}"}],"q\"\u0061" : "\\\",{" ,"e":{ } } `;
     expect([...(rawMembers(text) ?? [])]).toEqual([
       ['10', '1.50'],
@@ -13,15 +13,18 @@ describe('the raw members of a JSON object', () => {
     ]);
   });
 
-  test('of a key that stands twice are the last', () => {
+  test('have the last value of two equal keys', () => {
     expect(rawMembers('{"a":1,"b":2,"a":3}')?.get('a')).toBe('3');
   });
 
-  test.each(['[{"a":1}]', '"{"', 'null', '1', '', ' '])('%j has none: it is no object', (text) => {
-    expect(rawMembers(text)).toBeUndefined();
-  });
+  test.each(['[{"a":1}]', '"{"', 'null', '1', '', ' '])(
+    'do not exist for %j, which is no object',
+    (text) => {
+      expect(rawMembers(text)).toBeUndefined();
+    },
+  );
 
-  test('are those that JSON.parse finds, whatever the object', () => {
+  test('equal those of JSON.parse for every object', () => {
     const json = fc.dictionary(fc.string(), fc.jsonValue());
     const indent = fc.constantFrom(undefined, 2, '\t');
     fc.assert(
@@ -36,7 +39,7 @@ describe('the raw members of a JSON object', () => {
     );
   });
 
-  test('come to an end for text that is no JSON', () => {
+  test('end for text that is not JSON', () => {
     const hostile = fc.string({ unit: fc.constantFrom(...Array.from('{}[],:"\\ a1')) });
     fc.assert(
       fc.property(hostile, (text) => {

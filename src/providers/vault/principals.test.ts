@@ -1,12 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
-import { Redacted } from '../../../core/redacted.ts';
-import type { Workload } from '../../../core/workload.ts';
-import { createFingerprint } from '../../shared/identity/fingerprint.ts';
-import { readVaultSettings } from '../config.ts';
-import type { VaultIdentity, VaultLogin, VaultSession } from '../types.ts';
-import { createResolveIdentity } from './identity.ts';
-import type { PodTokens } from './pod-tokens.ts';
-import { createPrincipals } from './principals.ts';
+import { Redacted } from '../../core/redacted.ts';
+import type { Workload } from '../../core/workload.ts';
+import { createFingerprint } from '../shared/identity/fingerprint.ts';
+import { resolveIdentity } from '../shared/identity/identity-source.ts';
+import { readVaultSettings } from './config.ts';
+import type { VaultIdentity, VaultLogin, VaultSession } from './types.ts';
+import type { PodTokens } from './credentials/pod-tokens.ts';
+import { createIdentitySources, createPrincipals } from './principals.ts';
 
 const login: VaultLogin = {
   ...{
@@ -42,7 +42,7 @@ async function principalOf(testCase: Case = {}, requestedIdentities: VaultIdenti
     ...testCase.claims,
   };
   const settings = readVaultSettings('vault', testCase.env ?? {});
-  const resolveIdentity = createResolveIdentity({
+  const identitySources = createIdentitySources({
     settings,
     podTokens: () =>
       Promise.resolve({
@@ -56,7 +56,11 @@ async function principalOf(testCase: Case = {}, requestedIdentities: VaultIdenti
     requestedIdentities.push(identity);
     return Promise.resolve({ login: testLogin, token: new Redacted('s') });
   };
-  const identity = await resolveIdentity(testWorkload, testLogin, new AbortController().signal);
+  const identity = await resolveIdentity(identitySources, testWorkload, testLogin, {
+    signal: new AbortController().signal,
+    notBefore: 0,
+  });
+  if (identity === undefined) throw new Error('no identity source is used');
   return createPrincipals({ tokens: { getSession }, fingerprint })(
     identity,
     testLogin,
@@ -67,7 +71,7 @@ const podSecretsOf = (secrets: Record<string, string>): Partial<Workload> => ({
   secrets: new Map(Object.entries(secrets).map(([name, value]) => [name, new Redacted(value)])),
 });
 
-/** Each differs from all others in what Vault could answer. */
+/** Vault can respond differently to each of them. */
 const distinctCases: Record<string, Case> = {
   plain: {},
   'the other provider': { login: { dialect: 'openbao' } },
@@ -114,7 +118,7 @@ const distinctCases: Record<string, Case> = {
 };
 
 describe('a principal of Vault', () => {
-  test('differs with everything that could change the answer', async () => {
+  test('differs with everything that can change the response', async () => {
     const names = new Map<string, string>();
     for (const [name, testCase] of Object.entries(distinctCases)) {
       const { fingerprint: made } = await principalOf(testCase);
@@ -148,7 +152,7 @@ describe('a principal of Vault', () => {
     expect((await principalOf(testCase)).fingerprint).toBe((await principalOf(other)).fingerprint);
   });
 
-  test('leases of an account are not shared by those who share its keys, or those of the operator', async () => {
+  test('does not share leases of an account between accounts with the same keys', async () => {
     for (const podSecrets of [podSecretsOf({ token: 't' }), {}]) {
       const of = (namespace: string) =>
         principalOf({
@@ -160,7 +164,7 @@ describe('a principal of Vault', () => {
     }
   });
 
-  test('logs in nowhere until it is asked to; the proof goes with the login, and nothing else', async () => {
+  test('does not log in before its first use; then it passes the login and its credential only', async () => {
     const requestedIdentities: VaultIdentity[] = [];
     const principal = await principalOf({}, requestedIdentities);
     expect(requestedIdentities).toEqual([]);
@@ -168,7 +172,7 @@ describe('a principal of Vault', () => {
     expect(requestedIdentities).toEqual([{ login, getCredential: expect.any(Function) }]);
   });
 
-  test('says whose identity it is, in words without a secret', async () => {
+  test('describes its identity without a secret', async () => {
     const texts = [];
     for (const name of [
       'plain',

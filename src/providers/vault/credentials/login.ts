@@ -5,24 +5,25 @@ import { Redacted } from '../../../core/redacted.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { encodeSegment } from '../../../http/endpoint.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
-import type { VaultResponse, VaultApi } from '../client/client.ts';
-import { productName, parseErrorResponse, describeIdentity } from '../client/errors.ts';
-import type { TlsFiles } from '../client/tls-files.ts';
+import type { VaultResponse, VaultApi } from '../call/api.ts';
+import { classify } from '../../shared/reads/store-errors.ts';
+import { describeIdentity, productName } from '../describe.ts';
+import { loginErrors, parseErrorResponse } from '../errors.ts';
+import type { TlsFiles } from '../call/tls-files.ts';
 import type { VaultLogin, VaultCredential } from '../types.ts';
-import { maxTokenLength } from './identity.ts';
-import { loginRefusedError } from './login-errors.ts';
+import { maxTokenLength } from './keys.ts';
 
-/** What is shown at `auth/<mount>/login`. */
+/** The request to `auth/<mount>/login`. */
 export type LoginRequest = {
   readonly fields: Readonly<Record<string, string>>;
   /** Must not be in any message. */
   readonly secrets: readonly string[];
-  /** Stands for where this is shown and for every character of it. */
+  /** Differs whenever the destination or a character of the credential differs. */
   readonly digest: string;
 };
 
 /**
- * What a proof looks like to its method.
+ * Makes the login request of a credential.
  * @throws SecretError NOT_CONFIGURED for a certificate that cannot be read
  */
 export async function createLoginRequest(
@@ -64,21 +65,21 @@ function digestOf(
     .digest('base64');
 }
 
-/** A token that no login made. */
+/** Returns the token of method `token`, which has no login. */
 export function requireStaticToken(credential: VaultCredential): Redacted {
   if (credential.kind === 'token') return credential.token;
   throw new SecretError('INTERNAL', 'a login by token was not given one');
 }
 
-/** What a login gave. */
+/** The result of a login. */
 export type LoginResult = {
   readonly token: Redacted;
   /** Milliseconds since the epoch; Infinity: never. */
   readonly expiresAt: number;
   readonly renewable: boolean;
-  /** Kept nowhere by Vault: it can be neither renewed nor revoked. */
+  /** Vault does not store the token, so it can be neither renewed nor revoked. */
   readonly isBatch: boolean;
-  /** For how many calls it is good; Infinity: any number. */
+  /** For how many calls it is valid; Infinity: any number. */
   readonly uses: number;
 };
 
@@ -91,20 +92,22 @@ const authSchema = z.object({
   metadata: z.record(z.string(), z.unknown()).nullish(),
 });
 
-/** The `auth` of an answer. @throws SecretError STORE_ANSWER_INVALID */
+/** Reads the `auth` of a response. @throws SecretError STORE_ANSWER_INVALID */
 export function readAuth(response: VaultResponse, login: VaultLogin): z.infer<typeof authSchema> {
   const parsed = z.object({ auth: authSchema }).safeParse(response.json());
   if (parsed.success) return parsed.data.auth;
   throw new SecretError(
     'STORE_ANSWER_INVALID',
-    `${productName(login)} welcomed ${describeIdentity({ login })} with something we do not understand`,
+    `${productName(login)} answered the login of ${describeIdentity({ login })} with something we do not understand`,
     { hint: 'a role that asks for more than one factor cannot be used; else check the address' },
   );
 }
 
 /**
- * Logs in once. What was refused is not shown again for a while, by whomever; other proofs are tried at once.
- * @throws SecretError CREDENTIALS_REFUSED; CREDENTIALS_UNAVAILABLE where Vault cannot answer; the signal's reason
+ * Logs in once. After a refusal no principal uses the same credential again for a while; another
+ * credential is tried at once.
+ * @throws SecretError CREDENTIALS_REFUSED; CREDENTIALS_UNAVAILABLE for an outage; the signal's
+ *   reason
  */
 export async function logIn(
   deps: {
@@ -136,11 +139,12 @@ async function sendLogin(
   const response = await api.call({
     ...{ login, method: 'POST', path: `auth/${mountPath(login)}/login`, signal },
     body: JSON.stringify(fields),
-    // A token.
+    // It issues a token.
     mayIssue: true,
     accept: [400, 401, 403, 404],
   });
-  if (response.status >= 300) throw loginRefusedError(parseErrorResponse(response), login, secrets);
+  if (response.status >= 300)
+    throw classify(loginErrors, parseErrorResponse(response, now()), login, secrets);
   const auth = readAuth(response, login);
   checkMethod(auth.metadata ?? {}, login);
   return {
@@ -153,8 +157,10 @@ async function sendLogin(
 }
 
 /**
- * The class names the mount, and the methods at some believe the connection: that of certificates our own client certificate, an Agent's socket the Agent's
- * login. Neither is the pod, so what Vault says of the login has to be what a method that looked at the proof says.
+ * Checks that the mount, which the class names, is of the right method. Some mounts authenticate
+ * the connection and not the pod: a mount of certificates takes Keyferry's own client certificate,
+ * the socket of an Agent takes the Agent's login. So the metadata of the login must be those of a
+ * method that checked the credential.
  * @throws SecretError CREDENTIALS_REFUSED
  */
 function checkMethod(metadata: Readonly<Record<string, unknown>>, login: VaultLogin): void {
@@ -166,7 +172,7 @@ function checkMethod(metadata: Readonly<Record<string, unknown>>, login: VaultLo
     return;
   throw new SecretError(
     'CREDENTIALS_REFUSED',
-    `${productName(login)} welcomed ${describeIdentity({ login })} as somebody else: the mount is not of the method ${method}`,
+    `${productName(login)} logged in ${describeIdentity({ login })} as another identity: the mount is not of the method ${method}`,
     {
       hint: `name the mount of the method ${method} in place of auth/${sanitizeExternalText(mount)}`,
     },
@@ -177,7 +183,7 @@ function mountPath({ mount }: VaultLogin): string {
   return mount.split('/').map(encodeSegment).join('/');
 }
 
-/** Tells an outage of the login from one of a read. */
+/** Marks an outage of the login as such, because reads may succeed. */
 function toLoginError(error: SecretError, login: VaultLogin): SecretError {
   const { kind, message, hint } = error;
   if (kind !== 'outage') return error;
