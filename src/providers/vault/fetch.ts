@@ -2,13 +2,14 @@ import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import { type RateLimiterMetrics, createRateLimiters } from '../../concurrency/rate-limiter.ts';
 import { lruSizeLimit } from '../../concurrency/time.ts';
-import { toSecretError } from '../../core/errors.ts';
-import { refKey } from '../../core/plan.ts';
+import { SecretError, toSecretError } from '../../core/errors.ts';
+import { type SecretRef, refKey } from '../../core/plan.ts';
 import type { FetchRequest, FetchResult, Provider } from '../../core/provider.ts';
 import { type CallContext, createAuthenticatedCall } from '../shared/reads/authenticated-call.ts';
 import type { VaultApi, VaultResponse } from './call/api.ts';
 import type { VaultRateLimits } from './config.ts';
 import type { VaultTokenManager } from './credentials/token-manager.ts';
+import { describePath } from './describe.ts';
 import { VaultLeases } from './leases.ts';
 import { parseReadResponse } from './response.ts';
 import type { VaultLogin, VaultSession } from './types.ts';
@@ -108,7 +109,7 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
         try {
           return (await renewKnownLease(request)) ?? (await readPath(request));
         } catch (thrown) {
-          return { kind: 'failed', error: toSecretError(thrown) };
+          return { kind: 'failed', error: withPath(toSecretError(thrown), request.grant.ref) };
         }
       }),
     renew: (grant, lease, signal) => leases.renew(grant, lease, signal),
@@ -147,6 +148,15 @@ async function sendRead(
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Adds the path to an outage that does not name it, such as one of a connection. */
+function withPath(error: SecretError, { name, method = 'GET' }: SecretRef): SecretError {
+  const path = describePath({ path: name });
+  if (error.kind !== 'outage' || error.message.includes(path)) return error;
+  const { code, message, hint, cause, unsent, retryAfterMs } = error;
+  const details = { hint, cause, unsent, retryAfterMs };
+  return new SecretError(code, `${method} ${path}: ${message}`, details);
 }
 
 /** The reason that `AbortSignal.timeout` has. */

@@ -242,6 +242,21 @@ describe('the identity of the pod', () => {
     expect(fixture.csms.count()).toBe(0);
   });
 
+  test.each([429, 503])(
+    'does not show the token when STS sends it back with HTTP %d',
+    async (status) => {
+      await startFixture({ agencies: [agency] });
+      const tokens = fixture.podToken();
+      const [token = ''] = Object.values(tokens);
+      const body = { error_code: token.slice(0, 60), request_id: token, error_msg: token };
+      const headers = { 'x-request-id': token };
+      fixture.sts.injectFault({ response: { status, headers, body } });
+      const [line = ''] = await fixture.read(podClass, { tokens });
+      expect(line).toMatch(/^failed CREDENTIALS_UNAVAILABLE/);
+      expect(line).not.toContain(token.slice(0, 40));
+    },
+  );
+
   test('reports CREDENTIALS_UNAVAILABLE with the endpoint variable when STS is down', async () => {
     await startFixture({ agencies: [agency] });
     fixture.sts.injectFault({ response: { status: 503 } });
