@@ -9,9 +9,9 @@ const getBundle = serveBundle({
 });
 
 describe.each(['1.5', '1.6'] as const)(
-  'the built bundle, before a whole cloud, under a driver of %s',
+  'the built bundle with a fake cloud, under a driver of %s',
   (generation) => {
-    test("serves alibabacloud: by the node's role and by the pod's, KMS and OOS, a rotation, a refusal; and prints no secret", async () => {
+    test("serves KMS and OOS by the node's role and by the pod's, with a rotation and a denied pod, and prints no secret", async () => {
       const { fixture, keyferry, driverOf } = getBundle();
       const driver = driverOf(generation);
       const [db, banner] = [`eu/${generation}/db`, `banner-${generation}`];

@@ -62,7 +62,7 @@ describe.each(['1.5', '1.6'] as const)(
             value: '{"username":"app","password":"first"}',
           });
           expect(fixture.lines.join()).toContain(
-            'item 2 has an objectType alone; it is taken for that of item 1',
+            'item 2 has an objectType alone; it is used for item 1',
           );
 
           fixture.kms.put('test', '{"username":"app","password":"second"}');
@@ -83,7 +83,7 @@ describe.each(['1.5', '1.6'] as const)(
       );
     });
 
-    test('the same by keys of nodePublishSecretRef, and by the role of the pod', async () => {
+    test('the same pod with keys of nodePublishSecretRef, and with the role of the pod', async () => {
       await start({ sharedIdentities: 'none', refreshInterval: 0 });
       fixture.kms.put('test', 'first');
       const spc = (more: object): SecretProviderClass => ({
@@ -154,7 +154,7 @@ describe('a class of the documentation', () => {
   });
 
   test.each([['missing'], ['none']])(
-    'a path that finds nothing, or null, fails: %s',
+    'a path with no result, or with null, fails: %s',
     async (path) => {
       await start();
       fixture.kms.put('s', '{"none":null}');
@@ -164,14 +164,14 @@ describe('a class of the documentation', () => {
     },
   );
 
-  test('binary secrets are their bytes', async () => {
+  test('binary secrets are mounted as bytes', async () => {
     await start();
     fixture.kms.put('keystore', Uint8Array.from([0, 255, 1]));
     const { files } = await fixture.volume('- objectName: keystore');
     expect([...files[0]!.contents]).toEqual([0, 255, 1]);
   });
 
-  test('a secret that is gone fails the mount, unless it is optional', async () => {
+  test('an absent secret fails the mount, unless it is optional', async () => {
     await start();
     fixture.kms.put('there', 'x');
     expect(await fixture.mount('- objectName: there\n- objectName: gone')).toMatch(
@@ -184,7 +184,7 @@ describe('a class of the documentation', () => {
     });
   });
 
-  test('an unknown parameter that is met in the field is a warning', async () => {
+  test('an unknown parameter that users have is a warning', async () => {
     await start();
     fixture.kms.put('s', 'x');
     expect(await fixture.mount({ objects: '- objectName: s', env_auth_mode: 'aksk' })).toEqual({
@@ -196,15 +196,15 @@ describe('a class of the documentation', () => {
   });
 });
 
-describe('what users of the vendor’s provider met', () => {
-  test('a null item in the list fails its mount, and the next one is served', async () => {
+describe('problems of the vendor’s provider that users reported', () => {
+  test('a null item in the list fails its mount, but not the next one', async () => {
     await start();
     fixture.kms.put('s', 'x');
     expect(await fixture.mount('- objectName: s\n-\n')).toMatch(/^INVALID_CLASS: item 2 is empty/);
     expect(await fixture.mount('- objectName: s')).toEqual({ s: 'x' });
   });
 
-  test('eu/prod/db keeps its directories where translation is off', async () => {
+  test('eu/prod/db keeps its directories without translation', async () => {
     await start();
     fixture.kms.put('eu/prod/db', 'x');
     const files = await fixture.mount({
@@ -214,7 +214,7 @@ describe('what users of the vendor’s provider met', () => {
     expect(files).toEqual({ 'eu/prod/db': 'x' });
   });
 
-  test('a rotated OOS parameter shows, by version and value, even where its numbers start again', async () => {
+  test('a rotated OOS parameter has a new version and value, also if its numbers start again', async () => {
     await start();
     fixture.oos.put('app/banner', 'one');
     const objects = '- {objectName: app/banner, objectType: oos}';
@@ -234,7 +234,7 @@ describe('what users of the vendor’s provider met', () => {
     expect(third.versions).not.toEqual(first.versions);
   });
 
-  test('a store that hangs ends with the caller', async () => {
+  test("a call that hangs ends when the caller's signal fires", async () => {
     await start();
     fixture.kms.injectFault({ hang: true });
     const abortController = new AbortController();
@@ -244,9 +244,9 @@ describe('what users of the vendor’s provider met', () => {
     expect(await mount).toMatch(/^DEADLINE/);
   });
 
-  test('every object goes to the kmsEndpoint it names: two gateways and the region, in one mount', async () => {
+  test('each object is read at the kmsEndpoint that it names: two gateways and the region, in one mount', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'keyferry-gateway-'));
-    // A gateway's certificate chains to a private intermediate; the root above it is nowhere to be had.
+    // The certificate of a gateway ends at a private intermediate. Its root is not available.
     const intermediate = createTestCa('Private Root').intermediate('Private KMS Second CA');
     writeFileSync(join(directory, 'cn-hangzhou.pem'), intermediate.cert);
     const accounts: { serve?: AlibabaFixture['account']['serve'] } = {};
@@ -298,7 +298,7 @@ describe('what users of the vendor’s provider met', () => {
     expect(fixture.metadata.count(/security-credentials\/.+/)).toBe(1);
   });
 
-  test('objects of one mount are read at once, not one after the other', async () => {
+  test('objects of one mount are read concurrently', async () => {
     await start();
     for (let index = 0; index < 10; index += 1) fixture.kms.put(`s${index}`, 'x');
     await fixture.volume('- objectName: s0');
@@ -313,7 +313,7 @@ describe('what users of the vendor’s provider met', () => {
     expect(performance.now() - startedAt).toBeLessThan(600);
   });
 
-  test('a managed secret ignores its pin and is not fetched again for ever', async () => {
+  test('a managed secret, which ignores its pin, is read once', async () => {
     await start();
     fixture.kms.put('rds', '{"AccountName":"a"}', 'Rds');
     const objects = '- {objectName: rds, objectVersion: pinned}';
@@ -326,7 +326,7 @@ describe('what users of the vendor’s provider met', () => {
 });
 
 describe('freshness', () => {
-  test('a pinned version is fetched once, a moving one after 30 s, for all pods', async () => {
+  test('a pinned version is read once, a moving one again after 30 s, for all pods', async () => {
     await start();
     fixture.kms.put('fixed', 'f1');
     fixture.kms.put('moving', 'm1');
@@ -340,7 +340,7 @@ describe('freshness', () => {
     expect(fixture.kms.count()).toBe(3);
   });
 
-  test('an outage serves who was served; a refusal ends that', async () => {
+  test('in an outage the last value is served; a denied read drops it', async () => {
     await start();
     fixture.kms.put('s', 'x');
     await fixture.volume('- objectName: s');
@@ -358,7 +358,7 @@ describe('freshness', () => {
   });
 });
 
-test('one class, two accounts: each role reads its own', async () => {
+test('one class with two accounts reads each with its own role', async () => {
   await start({ grants: [{ ...grantsForApp[0], roles: [staging, production] }] });
   fixture.kms.put('s', 'x');
   const objects = [staging, production].map(

@@ -10,9 +10,9 @@ const getBundle = serveBundle({
 });
 
 describe.each(['1.5', '1.6'] as const)(
-  'the built bundle, before a whole cloud, under a driver of %s',
+  'the built bundle with a fake cloud, under a driver of %s',
   (generation) => {
-    test('serves aws: by IRSA, Pod Identity and its own identity, both services, a rotation, a refusal; and prints no secret', async () => {
+    test('serves both services by all three identities, rotates, denies, and prints no secret', async () => {
       const { fixture, keyferry, driverOf } = getBundle();
       const driver = driverOf(generation);
       const [db, banner] = [`${generation}/db`, `/banner-${generation}`];
@@ -70,7 +70,7 @@ describe.each(['1.5', '1.6'] as const)(
   },
 );
 
-test('and logs JSON alone: what the SDK thinks of the version of Node is no line of a log', () => {
+test('logs only JSON: the SDK’s warning about the Node version is not in the log', () => {
   const lines = getBundle().keyferry.output().trim().split('\n');
   expect(lines.length).toBeGreaterThan(1);
   expect(lines.filter((line) => !line.startsWith('{'))).toEqual([]);

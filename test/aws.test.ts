@@ -29,7 +29,7 @@ const countReads = (): number =>
 describe.each(['1.5', '1.6'] as const)(
   "the Go provider's walk-through, under a driver of %s",
   (generation) => {
-    test('class, account and volume: a pod starts, and a new value comes', async () => {
+    test('starts a pod from class, ServiceAccount and volume, and delivers a new value', async () => {
       await start({ refreshInterval: 0 });
       const first = fixture.secretsManager.put(
         'MySecret',
@@ -93,7 +93,7 @@ describe.each(['1.5', '1.6'] as const)(
 );
 
 describe('a class of the documentation', () => {
-  test('whole and extracted files, numbers, booleans and objects as JSON, with their modes', async () => {
+  test('makes whole and extracted files, with their modes and with objects as JSON', async () => {
     await start();
     fixture.secretsManager.put(
       'eu/prod/db',
@@ -134,7 +134,7 @@ describe('a class of the documentation', () => {
       ).toMatch(expectedError);
   });
 
-  test('binary secrets are their bytes', async () => {
+  test('mounts binary secrets as their bytes', async () => {
     await start();
     const bytes = Uint8Array.from([0, 255, 10, 13, 128]);
     fixture.secretsManager.put('tls', bytes);
@@ -142,7 +142,7 @@ describe('a class of the documentation', () => {
     expect(new Uint8Array(files[0]!.contents)).toEqual(bytes);
   });
 
-  test('by name, by ARN, by version, by stage: one secret, four files', async () => {
+  test('mounts one secret as four files: by name, ARN, version and stage', async () => {
     await start();
     const old = fixture.secretsManager.put('db', 'old');
     fixture.secretsManager.put('db', 'new');
@@ -159,7 +159,7 @@ describe('a class of the documentation', () => {
     ).toEqual({ db: 'new', arn: 'new', pinned: 'old', previous: 'old' });
   });
 
-  test('a pinned version is reported as asked for', async () => {
+  test('reports a pinned version as the class has it', async () => {
     await start();
     const old = fixture.secretsManager.put('db', 'old');
     fixture.ssm.put('/p', 'one');
@@ -173,7 +173,7 @@ describe('a class of the documentation', () => {
     ]);
   });
 
-  test('one parameter at two versions and a label: no file is lost', async () => {
+  test('mounts one parameter with two versions and a label', async () => {
     await start();
     for (const value of ['one', 'two', 'three']) fixture.ssm.put('/p', value);
     fixture.ssm.label('/p', 2, 'blue');
@@ -191,7 +191,7 @@ describe('a class of the documentation', () => {
     });
   });
 
-  test('25 parameters are three calls', async () => {
+  test('reads 25 parameters by three calls', async () => {
     await start();
     const names = Array.from({ length: 25 }, (_, index) => `/app/p${index}`);
     for (const name of names) fixture.ssm.put(name, `value of ${name}`);
@@ -209,7 +209,7 @@ describe('a class of the documentation', () => {
     ).toEqual([10, 10, 5]);
   });
 
-  test('what is optional and absent is left out; what is not fails with its name and region', async () => {
+  test('leaves out absent optional objects, and fails for others with name and region', async () => {
     await start();
     fixture.secretsManager.put('db', 'x');
     const optional = [secret('objectName: db'), secret('objectName: gone, optional: true')].join(
@@ -226,19 +226,19 @@ describe('a class of the documentation', () => {
       );
   });
 
-  test('a rotated parameter shows, even where its numbers start again', async () => {
+  test('delivers a parameter that was created again with the same number', async () => {
     await start();
     fixture.ssm.put('/p', 'one');
     const first = await fixture.volume(parameter('objectName: /p'));
     fixture.ssm.delete('/p');
     fixture.advanceClock(minute);
-    fixture.ssm.put('/p', 'anew');
+    fixture.ssm.put('/p', 'two');
     const second = await fixture.volume(parameter('objectName: /p'));
-    expect(Buffer.from(second.files[0]!.contents).toString()).toBe('anew');
+    expect(Buffer.from(second.files[0]!.contents).toString()).toBe('two');
     expect(second.versions).not.toEqual(first.versions);
   });
 
-  test('a service that hangs ends with the caller', async () => {
+  test('stops waiting for a service that hangs when the caller leaves', async () => {
     await start();
     fixture.account.regionFaults.set(awsRegion, 'hang');
     const abortController = new AbortController();
@@ -250,8 +250,8 @@ describe('a class of the documentation', () => {
   });
 });
 
-describe('what a pod costs', () => {
-  test('200 pods at once, by IRSA: one login, and one read a secret', async () => {
+describe('the calls of a pod', () => {
+  test('200 pods at once by IRSA make one login, and one read per secret', async () => {
     await start();
     const names = Array.from({ length: 50 }, (_, index) => `s${index}`);
     for (const name of names) fixture.secretsManager.put(name, `value of ${name}`);
@@ -267,7 +267,7 @@ describe('what a pod costs', () => {
     expect(fixture.kubernetes.reads()).toBeLessThanOrEqual(2);
   });
 
-  test('by IRSA, the calls of the cloud do not grow with pods', async () => {
+  test('more pods by IRSA make no more calls to AWS', async () => {
     await start();
     fixture.secretsManager.put('db', 'x');
     fixture.ssm.put('/p', 'y');
@@ -281,7 +281,7 @@ describe('what a pod costs', () => {
     expect(calls()).toBe(before);
   });
 
-  test('by Pod Identity, one call of the agent a pod, and no more for its republishes', async () => {
+  test('a pod by Pod Identity calls the agent once, and not for its republishes', async () => {
     await start();
     fixture.secretsManager.put('db', 'x');
     const parameters = {
@@ -296,7 +296,7 @@ describe('what a pod costs', () => {
     expect([fixture.sts.count(), fixture.kubernetes.reads()]).toEqual([0, 0]);
   });
 
-  test('Kubernetes is read at most once for each new pod, and not for republishes within 60 s', async () => {
+  test('a new pod reads Kubernetes at most once, and not for republishes within 60 s', async () => {
     await start();
     fixture.secretsManager.put('db', 'x');
     const pods = Array.from({ length: 10 }, (_, index) => `pod-${index}`);
@@ -314,7 +314,7 @@ describe('what a pod costs', () => {
 });
 
 describe('freshness', () => {
-  test('a pinned version is fetched once, a moving one is looked at after 30 s, for all pods', async () => {
+  test('reads a pinned version once, and checks a moving one after 30 s, for all pods', async () => {
     await start();
     const fixed = fixture.secretsManager.put('fixed', 'f1');
     fixture.secretsManager.put('moving', 'm1');
@@ -332,7 +332,7 @@ describe('freshness', () => {
     expect(countReads()).toBe(before + 1);
   });
 
-  test('an outage serves who was served; a refusal ends that', async () => {
+  test('serves the cached value in an outage, until AWS denies the read', async () => {
     await start();
     fixture.secretsManager.put('s', 'x');
     const objects = secret('objectName: s');
@@ -362,7 +362,7 @@ describe('failover', () => {
   const failoverCalls = (): unknown[] =>
     fixture.secretsManager.calls.filter(({ region }) => region === failoverRegion);
 
-  test('asks nobody else while the primary answers, and cares for no refusal there', async () => {
+  test('does not call the failoverRegion while the primary responds', async () => {
     await start();
     fixture.secretsManager.put('db', 'here');
     expect(await fixture.mount(classWith(secret('objectName: db')))).toEqual({ db: 'here' });
@@ -370,7 +370,7 @@ describe('failover', () => {
   });
 
   test.each(['down', 'throttled'] as const)(
-    'takes the other region while the primary is %s',
+    'reads from the failoverRegion while the primary is %s',
     async (outage) => {
       await start();
       fixture.account.regionFaults.set(awsRegion, outage);
@@ -390,7 +390,7 @@ describe('failover', () => {
     },
   );
 
-  test('never for what is not there, denied or on its way out', async () => {
+  test('does not replace a missing, denied or deleted secret', async () => {
     await start();
     fixture.secretsManager.put('db', 'here');
     fixture.secretsManager.put('db', 'there', failoverRegion);
@@ -410,7 +410,7 @@ describe('failover', () => {
     expect(failoverCalls()).toEqual([]);
   });
 
-  test('where both fail, the cause of the primary is told', async () => {
+  test('reports the error of the primary if both fail', async () => {
     await start();
     fixture.account.regionFaults.set(awsRegion, 'down');
     expect(await fixture.mount(classWith(secret('objectName: db')))).toMatch(
@@ -419,13 +419,13 @@ describe('failover', () => {
   });
 });
 
-describe('an unlucky day', () => {
+describe('incidents', () => {
   const throttling = {
     status: 400,
     body: { __type: 'ThrottlingException', message: 'Rate exceeded' },
   };
 
-  test('throttling that was waited out shows in a metric alone', async () => {
+  test('throttling before a successful retry shows only in a metric', async () => {
     await start();
     fixture.secretsManager.put('db', 'x');
     fixture.secretsManager.injectFault({ times: 1, response: throttling });
@@ -435,7 +435,7 @@ describe('an unlucky day', () => {
     );
   });
 
-  test('200 pods start while STS throttles: three calls, and one when it is over', async () => {
+  test('200 pods make three calls while STS throttles, and one afterwards', async () => {
     await start();
     fixture.secretsManager.put('db', 'x');
     const body = '<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>';
@@ -460,7 +460,7 @@ describe('an unlucky day', () => {
     expect(fixture.sts.count()).toBe(4);
   });
 
-  test('reading is denied, describing is not: who was served is, a new pod after 15 minutes is not', async () => {
+  test('with only DescribeSecret allowed, serves known pods, and no new pod after 15 min', async () => {
     await start();
     fixture.secretsManager.put('db', 'x');
     const objects = secret('objectName: db');
@@ -471,7 +471,7 @@ describe('an unlucky day', () => {
     expect(await fixture.mount(objects, { name: 'new' })).toMatch(
       /^ACCESS_DENIED: .*secretsmanager:GetSecretValue/,
     );
-    // From then on for all.
+    // The denial drops the cached value for all pods.
     expect(await fixture.mount(objects, { name: 'served' })).toMatch(/^ACCESS_DENIED/);
   });
 });
@@ -491,8 +491,8 @@ test('no value appears in a status, the log or a metric', async () => {
     parameter('objectName: /p, jmesPath: [{path: a}]'),
     `${parameter('objectName: /p')}\n${secret('objectName: gone')}`,
   ].entries()) {
-    const answer = await fixture.mount(objects, { name: `pod-${index}` });
-    if (typeof answer === 'string') failures.push(answer);
+    const result = await fixture.mount(objects, { name: `pod-${index}` });
+    if (typeof result === 'string') failures.push(result);
   }
   expect(failures).toHaveLength(6);
   const output = [...failures, ...fixture.lines, await fixture.metrics()].join('\n');
@@ -500,7 +500,7 @@ test('no value appears in a status, the log or a metric', async () => {
   expect(output).not.toContain('CANARY');
 });
 
-test('whose rights served is in the audit', async () => {
+test('the audit log names the identity that read', async () => {
   await start();
   fixture.secretsManager.put('db', 'x');
   await fixture.volume(secret('objectName: db'));

@@ -4,14 +4,14 @@ import { serveBundle } from './fakes/served-bundle.ts';
 
 const getBundle = serveBundle({
   providers: ['cce'],
-  start: () => startCceFixture({ lookUpProject: true }),
+  start: () => startCceFixture({ lookUpProject: true, realTime: true }),
   args: ({ caFile }) => ['--ca-file', caFile],
 });
 
 describe.each(['1.5', '1.6'] as const)(
-  'the built bundle, before a whole cloud, under a driver of %s',
+  'the built bundle, with a driver of generation %s',
   (generation) => {
-    test('serves cce: files, versions, a rotation, a refusal; and prints no secret', async () => {
+    test('serves files and versions, rotates, denies, and prints no secret', async () => {
       const { fixture, keyferry, driverOf } = getBundle();
       const driver = driverOf(generation);
       const name = `db-${generation}`;

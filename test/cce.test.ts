@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { parse } from 'yaml';
@@ -11,15 +11,16 @@ import {
   startCceFixture,
   type CceFixtureOptions,
 } from './fakes/cce-fixture.ts';
+import { eventually, nextTurn, withFrozenTimers } from './fakes/timers.ts';
 import { withDriver } from './fakes/with-driver.ts';
 import { createMountPipeline, mountSummary } from './fakes/mount-pipeline.ts';
 
 const minute = 60_000;
 
 let harness: Awaited<ReturnType<typeof createHarness>>;
-afterEach(() => harness.rig.close());
+afterEach(() => harness.fixture.close());
 
-/** The whole walk before a fake cloud and a fake cluster. */
+/** The mount pipeline with a fake cloud and a fake cluster. */
 async function createHarness({
   refreshInterval = 2 * minute,
   ...options
@@ -38,7 +39,7 @@ async function createHarness({
   });
 
   return {
-    rig: fixture,
+    fixture,
     mountCall,
     lines,
     volume,
@@ -57,7 +58,7 @@ describe('a class of the add-on', () => {
     harness = await createHarness();
   });
 
-  test('from the documentation, unchanged: files, versions, and the names secretObjects refer to', async () => {
+  test('mounts files with versions, under the names that secretObjects refers to', async () => {
     const spc = parse(`
       apiVersion: secrets-store.csi.x-k8s.io/v1
       kind: SecretProviderClass
@@ -85,7 +86,7 @@ describe('a class of the add-on', () => {
               - {objectName: tls.crt, key: tls.crt}
               - {objectName: tls.key, key: tls.key}
     `) as SecretProviderClass;
-    const { rig: fixture } = harness;
+    const { fixture } = harness;
     fixture.annotate('["db_login","tls_key"]');
     fixture.csms.put('db_login', '{"user":"app","password":"first"}');
     fixture.csms.put('tls_key', '{"cert":"old","key":"old"}');
@@ -108,8 +109,8 @@ describe('a class of the add-on', () => {
       expect(paths).toContain(objectName);
   });
 
-  test('a fixed version is fetched once, latest once in two minutes, for all pods', async () => {
-    const { rig: fixture, volume } = harness;
+  test('reads a fixed version once, and latest once in two minutes, for all pods', async () => {
+    const { fixture, volume } = harness;
     fixture.annotate(['fixed', 'moving']);
     fixture.csms.put('fixed', 'f1');
     fixture.csms.put('moving', 'm1');
@@ -130,8 +131,8 @@ describe('a class of the add-on', () => {
     expect([fixture.csms.count(/fixed/), fixture.csms.count(/moving/)]).toEqual([1, 2]);
   });
 
-  test('keys as they stand in the secret, before any expression', async () => {
-    const { rig: fixture } = harness;
+  test('prefers keys of the secret to JMESPath expressions', async () => {
+    const { fixture } = harness;
     const secret =
       '{"db.password":"dotted","db":{"password":"nested","port":5432},"a b":"space","k/1":"slash","键":"key",' +
       '"__proto__":"proto","user-name":"dash","it\'s \\"q\\"":"quotes","n":1.50,"big":12345678901234567890,"yes":true,' +
@@ -170,16 +171,16 @@ describe('a class of the add-on', () => {
     expect(await file('toString')).toMatch(/^KEY_NOT_FOUND: /);
   });
 
-  test('a file named by a key with a slash lies in a directory', async () => {
-    harness.rig.annotate(['s']);
-    harness.rig.csms.put('s', '{"k/1":"x","__proto__":"y"}');
+  test('puts the file of a key with a slash into a directory', async () => {
+    harness.fixture.annotate(['s']);
+    harness.fixture.csms.put('s', '{"k/1":"x","__proto__":"y"}');
     expect(await harness.mount(objectYaml('s', 'latest', 'jmesPath: [{path: k/1}]'))).toEqual({
       'k/1': 'x',
     });
   });
 
-  test('a value that is not JSON, or binary, fails with the name of the secret', async () => {
-    const { rig: fixture } = harness;
+  test('names the secret in the error for a value that is not JSON', async () => {
+    const { fixture } = harness;
     fixture.annotate(['text', 'bytes']);
     fixture.csms.put('text', 'canary-password');
     fixture.csms.put('bytes', Uint8Array.from([0, 255, 1]));
@@ -190,8 +191,8 @@ describe('a class of the add-on', () => {
     }
   });
 
-  test('a secret that is gone fails the mount, unless it is optional', async () => {
-    const { rig: fixture } = harness;
+  test('fails for a missing secret, unless it is optional', async () => {
+    const { fixture } = harness;
     fixture.annotate(['there', 'gone']);
     fixture.csms.put('there', 'x');
     expect(await harness.mount(objectYaml('there') + objectYaml('gone'))).toMatch(
@@ -204,8 +205,8 @@ describe('a class of the add-on', () => {
     });
   });
 
-  test('disabled while it is mounted: the next refresh fails, and enabled again it serves', async () => {
-    const { rig: fixture } = harness;
+  test('fails the next refresh of a disabled secret, and serves it again when it is enabled', async () => {
+    const { fixture } = harness;
     fixture.annotate(['s']);
     fixture.csms.put('s', 'x');
     await harness.volume(objectYaml('s'));
@@ -218,10 +219,10 @@ describe('a class of the add-on', () => {
   });
 });
 
-describe.each(['1.5', '1.6'] as const)('by a driver of generation %s', (generation) => {
-  test('a pod starts, its secret changes, and a pod without the right stays pending', async () => {
+describe.each(['1.5', '1.6'] as const)('with a driver of generation %s', (generation) => {
+  test('a pod starts, its secret changes, and a pod without the annotation stays pending', async () => {
     harness = await createHarness({ refreshInterval: 0 });
-    const { rig: fixture } = harness;
+    const { fixture } = harness;
     await withDriver(harness.mountCall, { provider: 'cce', generation }, async (driver) => {
       fixture.annotate(['login']);
       fixture.csms.put('login', '{"user":"app","password":"first"}');
@@ -265,14 +266,14 @@ describe.each(['1.5', '1.6'] as const)('by a driver of generation %s', (generati
   });
 });
 
-describe('who may', () => {
+describe('the annotation', () => {
   beforeEach(async () => {
     harness = await createHarness();
-    for (const name of ['a', 'b']) harness.rig.csms.put(name, `value of ${name}`);
+    for (const name of ['a', 'b']) harness.fixture.csms.put(name, `value of ${name}`);
   });
 
-  test('a name removed from the annotation stops the next new pod at once, a republish within a minute', async () => {
-    const { rig: fixture } = harness;
+  test('without a name stops the next new pod at once, and a republish within a minute', async () => {
+    const { fixture } = harness;
     fixture.annotate(['a']);
     expect(await harness.mount(objectYaml('a'), { name: 'first' })).toEqual({ a: 'value of a' });
     fixture.annotate([]);
@@ -283,15 +284,15 @@ describe('who may', () => {
     expect(await harness.mount(objectYaml('a'), { name: 'first' })).toMatch(/^NOT_GRANTED/);
   });
 
-  test('a name added serves the next try, though it was refused a moment ago', async () => {
-    const { rig: fixture } = harness;
+  test('with a new name serves the next attempt after a denial', async () => {
+    const { fixture } = harness;
     expect(await harness.mount(objectYaml('a'))).toMatch(/^NOT_GRANTED/);
     fixture.annotate(['a']);
     expect(await harness.mount(objectYaml('a'))).toEqual({ a: 'value of a' });
   });
 
-  test('a cached value serves nobody who may not have it', async () => {
-    const { rig: fixture } = harness;
+  test('also decides about cached values', async () => {
+    const { fixture } = harness;
     fixture.annotate(['a'], { account: 'app' });
     fixture.annotate(['b'], { account: 'other' });
     expect(await harness.mount(objectYaml('a'), { account: 'app', name: 'p1' })).toEqual({
@@ -309,31 +310,37 @@ describe('who may', () => {
     expect(fixture.csms.count()).toBe(1);
   });
 
-  test('an API server that does not answer grants nothing', async () => {
-    harness.rig.annotate(['a']);
-    harness.rig.kubernetes.deny(true);
+  test('grants nothing when the API server denies the read', async () => {
+    harness.fixture.annotate(['a']);
+    harness.fixture.kubernetes.deny(true);
     expect(await harness.mount(objectYaml('a'))).toMatch(
       /^ADMISSION_UNAVAILABLE: .*serviceaccounts/,
     );
-    expect(harness.rig.csms.count()).toBe(0);
+    expect(harness.fixture.csms.count()).toBe(0);
   });
 });
 
-describe('many at once', () => {
-  test('the first of 200 leaves: 199 are served by one call', async () => {
+describe('concurrent mounts', () => {
+  test('199 of 200 pods get the value of one call when the first pod leaves', async () => {
     harness = await createHarness();
-    const { rig: fixture } = harness;
+    const { fixture } = harness;
     fixture.annotate(['s']);
     fixture.csms.put('s', 'x');
-    fixture.csms.injectFault({ delayMs: 300 });
+    let respond = (): void => undefined;
+    fixture.csms.injectFault({ until: new Promise<void>((resolve) => (respond = resolve)) });
+    const authorize = jest.spyOn(fixture.provider, 'authorize');
     const abortController = new AbortController();
     const first = harness.mount(objectYaml('s'), { name: 'pod-0', signal: abortController.signal });
     const others = Array.from({ length: 199 }, (_, index) =>
       harness.mount(objectYaml('s'), { name: `pod-${index + 1}` }),
     );
-    while (fixture.csms.count() === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    // The pipeline authorizes a new pod twice. After that, all pods wait for the same read.
+    await eventually(() => fixture.csms.count() > 0 && authorize.mock.calls.length === 400);
+    await Promise.all(authorize.mock.results.map(({ value }) => value as Promise<unknown>));
+    await nextTurn();
     abortController.abort(new SecretError('CANCELLED', 'the caller left'));
     expect(await first).toMatch(/^CANCELLED/);
+    respond();
     expect(new Set((await Promise.all(others)).map((files) => JSON.stringify(files)))).toEqual(
       new Set(['{"s":"x"}']),
     );
@@ -341,38 +348,44 @@ describe('many at once', () => {
     expect(fixture.kubernetes.reads()).toBeLessThanOrEqual(3);
   });
 
-  test('500 classes: each its own secret, each read once, mounted again from memory', async () => {
+  test('of 500 classes with different secrets read each secret once, and then use the cache', async () => {
     harness = await createHarness({
       env: { KEYFERRY_CCE_RATE: '10000', KEYFERRY_CCE_BURST: '1000' },
     });
-    const { rig: fixture } = harness;
+    const { fixture } = harness;
     const names = Array.from({ length: 500 }, (_, index) => `secret-${index}`);
     fixture.annotate(names);
     for (const name of names) fixture.csms.put(name, `value of ${name}`);
-    for (let round = 0; round < 2; round += 1) {
-      const all = names.map((name) => harness.mount(objectYaml(name), { name: `pod-of-${name}` }));
-      (await Promise.all(all)).forEach((files, index) =>
-        expect(files).toEqual({ [names[index]!]: `value of ${names[index]}` }),
-      );
-    }
+    await withFrozenTimers(async () => {
+      for (let round = 0; round < 2; round += 1) {
+        const all = names.map((name) =>
+          harness.mount(objectYaml(name), { name: `pod-of-${name}` }),
+        );
+        (await Promise.all(all)).forEach((files, index) =>
+          expect(files).toEqual({ [names[index]!]: `value of ${names[index]}` }),
+        );
+      }
+    });
     expect(fixture.csms.count()).toBe(500);
   });
 
-  test('a wrong key and 500 mounts: two calls in a minute at most', async () => {
+  test('500 times with a wrong key make two calls at most', async () => {
     harness = await createHarness();
-    const { rig: fixture } = harness;
+    const { fixture } = harness;
     fixture.account.revoke(fixture.keys.access);
     const names = Array.from({ length: 500 }, (_, index) => `secret-${index}`);
     fixture.annotate(names);
-    const all = names.map((name) => harness.mount(objectYaml(name), { name: `pod-of-${name}` }));
-    for (const line of await Promise.all(all)) expect(line).toMatch(/^CREDENTIALS_REFUSED/);
+    await withFrozenTimers(async () => {
+      const all = names.map((name) => harness.mount(objectYaml(name), { name: `pod-of-${name}` }));
+      for (const line of await Promise.all(all)) expect(line).toMatch(/^CREDENTIALS_REFUSED/);
+    });
     expect(fixture.csms.count()).toBeLessThanOrEqual(2);
   });
 });
 
-test('an outage: those who were served are served on, and a refusal ends that', async () => {
+test('serves the last value in an outage, until CSMS denies the secret', async () => {
   harness = await createHarness();
-  const { rig: fixture } = harness;
+  const { fixture } = harness;
   fixture.annotate(['s']);
   fixture.csms.put('s', 'x');
   await harness.volume(objectYaml('s'));
@@ -387,12 +400,12 @@ test('an outage: those who were served are served on, and a refusal ends that', 
   expect(await harness.mount(objectYaml('s'))).toMatch(/^STORE_UNAVAILABLE/);
 });
 
-test('no value, key or token is in any status, log line or metric', async () => {
+test('never has a value, key or token in a status, log line or metric', async () => {
   harness = await createHarness({
     temporaryKeys: true,
     agencies: [agency],
   });
-  const { rig: fixture } = harness;
+  const { fixture } = harness;
   const tokens = fixture.podToken();
   const canaries = [
     'canary-value',
@@ -423,12 +436,12 @@ test('no value, key or token is in any status, log line or metric', async () => 
   };
   await tryAll('well');
   for (const status of [302, 400, 401, 403, 404, 429, 500]) {
-    const answer = {
+    const response = {
       status,
       headers: { 'x-request-id': echo },
       body: { error_code: echo, error_msg: echo },
     };
-    for (const server of [fixture.csms, fixture.sts]) server.injectFault({ response: answer });
+    for (const server of [fixture.csms, fixture.sts]) server.injectFault({ response });
     await tryAll(`status-${status}`);
   }
   expect(failures.length).toBeGreaterThan(20);

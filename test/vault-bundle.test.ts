@@ -9,7 +9,7 @@ const getBundle = serveBundle({
       env: (vault, file) => ({
         KEYFERRY_VAULT_TOKEN_REQUESTS: 'true',
         KEYFERRY_VAULT_ALLOWED_ADDRESSES: 'https://vault.example',
-        // Not for the rig, which is at this address too.
+        // Not for the fixture, which is at this address, too.
         HTTPS_PROXY: 'http://127.0.0.1:9',
         KEYFERRY_VAULT_TOKEN_FILE: file('token', vault.tokens.issue({ policies: ['app'] }).id),
       }),
@@ -24,7 +24,7 @@ const getBundle = serveBundle({
 describe.each(['1.5', '1.6'] as const)(
   'the built bundle, before Vault, under a driver of %s',
   (generation) => {
-    test("serves vault and openbao: by the pod's token and by one it asks for, by its own; a lease, a rotation, a refusal; and prints no secret", async () => {
+    test('serves vault and openbao with the token of the pod, one it requests and its own; handles a lease, a rotation and a denial; prints no secret', async () => {
       const { fixture, keyferry, driverOf } = getBundle();
       const driver = driverOf(generation);
       const name = `db-${generation}`;

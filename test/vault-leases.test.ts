@@ -15,7 +15,7 @@ async function setUp(options?: Parameters<typeof startVaultReader>[0]): Promise<
   return reader;
 }
 
-const database = 'database/creds/app';
+const databasePath = 'database/creds/app';
 const issue = (name: string) => ({
   name: 'pki/issue/web',
   method: 'POST' as const,
@@ -25,76 +25,75 @@ const pods = (count: number): string[] =>
   Array.from({ length: count }, (_, index) => `pod-${index}`);
 
 describe('a leased path', () => {
-  test('gives 50 pods that mount it at the same instant 50 leases and 50 users, and each of them always its own', async () => {
-    const { readText: ask, database: db, leases } = await setUp();
-    const first = await Promise.all(pods(50).map((pod) => ask(database, { pod })));
+  test('gives 50 pods that mount it at once 50 leases and 50 users, and each pod always its own', async () => {
+    const { readText, database, leases } = await setUp();
+    const first = await Promise.all(pods(50).map((pod) => readText(databasePath, { pod })));
     expect(new Set(first).size).toBe(50);
-    expect(db.users()).toHaveLength(50);
+    expect(database.users()).toHaveLength(50);
     expect(leases('live')).toBe(50);
-    expect(await Promise.all(pods(50).map((pod) => ask(database, { pod })))).toEqual(first);
-    expect(db.createdCount()).toBe(50);
+    expect(await Promise.all(pods(50).map((pod) => readText(databasePath, { pod })))).toEqual(
+      first,
+    );
+    expect(database.createdCount()).toBe(50);
   });
 
-  test('is read once for all of a pod, at once and at every republish, until its lease cannot be put off', async () => {
-    const {
-      readText: ask,
-      advanceClock: pass,
-      database: db,
-      vault,
-    } = await setUp({ lifetime: { ttlMs: minutes(600) } });
-    db.role('app', { ttlMs: minutes(60), maxTtlMs: minutes(150) });
-    const [first, ...others] = await Promise.all([1, 2, 3].map(() => ask(database)));
+  test('is read once for a pod, at once and at every republish, until its lease cannot be extended', async () => {
+    const { readText, advanceClock, database, vault } = await setUp({
+      lifetime: { ttlMs: minutes(600) },
+    });
+    database.role('app', { ttlMs: minutes(60), maxTtlMs: minutes(150) });
+    const [first, ...others] = await Promise.all([1, 2, 3].map(() => readText(databasePath)));
     expect(others).toEqual([first, first]);
     for (let minute = 1; minute < 120; minute += 1) {
-      await pass(minutes(1));
-      expect(await ask(database)).toBe(first);
+      await advanceClock(minutes(1));
+      expect(await readText(databasePath)).toBe(first);
     }
-    expect(db.createdCount()).toBe(1);
+    expect(database.createdCount()).toBe(1);
     expect(vault.leases.all()[0]?.renewals).toBe(2);
-    // The third renewal is cut short by the max TTL: now it is read anew, while the first user still is one.
-    await pass(minutes(1));
-    expect(await ask(database)).not.toBe(first);
-    expect(db.users()).toHaveLength(2);
+    // The max TTL shortens the third renewal: now it is read again, while the first user is still
+    // valid.
+    await advanceClock(minutes(1));
+    expect(await readText(databasePath)).not.toBe(first);
+    expect(database.users()).toHaveLength(2);
   });
 
-  test('is one read for whole file and keys, across a rotation too: they never mix two users', async () => {
-    const {
-      value,
-      advanceClock: pass,
-      database: db,
-      vault,
-    } = await setUp({ lifetime: { ttlMs: minutes(600) } });
-    db.role('app', { ttlMs: minutes(3), maxTtlMs: minutes(3) });
+  test('is one read for the whole file and its keys, across a rotation too, so that users never mix', async () => {
+    const { value, advanceClock, database, vault } = await setUp({
+      lifetime: { ttlMs: minutes(600) },
+    });
+    database.role('app', { ttlMs: minutes(3), maxTtlMs: minutes(3) });
     for (let minute = 0; minute < 30; minute += 1) {
-      const { bytes, document } = await value(database);
+      const { bytes, document } = await value(databasePath);
       const envelope = JSON.parse(Buffer.from(bytes).toString()) as { data: unknown };
       expect(envelope.data).toEqual(JSON.parse(document ?? ''));
-      expect(db.users()).toContain((envelope.data as { username: string }).username);
-      await pass(minutes(1));
+      expect(database.users()).toContain((envelope.data as { username: string }).username);
+      await advanceClock(minutes(1));
     }
-    expect(db.createdCount()).toBeGreaterThan(9);
-    expect(db.createdCount()).toBeLessThan(16);
-    expect(vault.leases.all()).toHaveLength(db.createdCount());
+    expect(database.createdCount()).toBeGreaterThan(9);
+    expect(database.createdCount()).toBeLessThan(16);
+    expect(vault.leases.all()).toHaveLength(database.createdCount());
   });
 
-  test('serves all pods of an account where the class says so', async () => {
-    const { readText: ask, database: db } = await setUp();
+  test('serves all pods of an account where the class sets it so', async () => {
+    const { readText, database } = await setUp();
     const results = await Promise.all(
-      pods(20).map((pod) => ask(database, { pod, scope: 'principal' })),
+      pods(20).map((pod) => readText(databasePath, { pod, scope: 'principal' })),
     );
     expect(new Set(results).size).toBe(1);
-    expect(db.createdCount()).toBe(1);
-    expect(await ask(database, { scope: 'principal', account: 'other' })).not.toBe(results[0]);
+    expect(database.createdCount()).toBe(1);
+    expect(await readText(databasePath, { scope: 'principal', account: 'other' })).not.toBe(
+      results[0],
+    );
   });
 
-  test('gives back what a pod did not wait for', async () => {
-    const { read, readText: ask, vault, until, leases, kv2 } = await setUp();
+  test('is released where a pod did not wait for it', async () => {
+    const { read, readText, vault, until, leases, kv2 } = await setUp();
     kv2.put('app', {});
-    await ask('secret/data/app');
+    await readText('secret/data/app');
     vault.node.injectFault({ route: 'GET /v1/database', delayMs: 20 });
     const abortController = new AbortController();
-    const abortedRead = read(database, {}, abortController.signal).catch(() => 'left');
-    await until('it is asked', () => vault.count('GET /v1/database') === 1);
+    const abortedRead = read(databasePath, {}, abortController.signal).catch(() => 'left');
+    await until('the read arrives', () => vault.count('GET /v1/database') === 1);
     abortController.abort(new Error('left'));
     expect(await abortedRead).toBe('left');
     await until('it is given back', () => leases('revoked') === 1);
@@ -104,65 +103,58 @@ describe('a leased path', () => {
   test('ends with its pod, where pods are watched', async () => {
     const deletedPods = new Set<string>();
     const presence = (pod: string) => (deletedPods.has(pod) ? 'gone' : 'here');
-    const { readText: ask, advanceClock: pass, leases, database: db } = await setUp({ presence });
-    await Promise.all(['a', 'b'].map((pod) => ask(database, { pod })));
+    const { readText, advanceClock, leases, database } = await setUp({ presence });
+    await Promise.all(['a', 'b'].map((pod) => readText(databasePath, { pod })));
     deletedPods.add('a');
-    await pass(1_000);
+    await advanceClock(1_000);
     expect(leases('revoked')).toBe(1);
-    expect(db.users()).toHaveLength(1);
+    expect(database.users()).toHaveLength(1);
   });
 
-  test('that is due is put off, not read anew, also by the request that finds it so', async () => {
-    const {
-      readText: ask,
-      vault,
-      database: db,
-    } = await setUp({ lifetime: { ttlMs: minutes(600) } });
-    const first = await ask(database);
+  test('that is due is extended and not read again, also by the request that finds it due', async () => {
+    const { readText, vault, database } = await setUp({ lifetime: { ttlMs: minutes(600) } });
+    const first = await readText(databasePath);
     vault.advanceClock(minutes(45));
-    expect(await ask(database)).toBe(first);
+    expect(await readText(databasePath)).toBe(first);
     vault.advanceClock(minutes(30));
-    expect(await ask(database)).toBe(first);
-    expect(db.createdCount()).toBe(1);
+    expect(await readText(databasePath)).toBe(first);
+    expect(database.createdCount()).toBe(1);
   });
 
-  test('whose token has ended is read anew with another', async () => {
-    const {
-      readText: ask,
-      advanceClock: pass,
-      vault,
-      database: db,
-      until,
-    } = await setUp({ lifetime: { ttlMs: minutes(600) } });
-    db.role('app', { ttlMs: minutes(9) });
-    const first = await ask(database);
+  test('whose token has ended is read again with another token', async () => {
+    const { readText, advanceClock, vault, database, until } = await setUp({
+      lifetime: { ttlMs: minutes(600) },
+    });
+    database.role('app', { ttlMs: minutes(9) });
+    const first = await readText(databasePath);
     vault.tokens.revoke(vault.tokens.all()[0]!);
-    expect(db.users()).toEqual([]);
-    await pass(minutes(5));
-    // Nobody has told us; the renewal finds it.
-    expect(await ask(database)).toBe(first);
-    await pass(minutes(1));
+    expect(database.users()).toEqual([]);
+    await advanceClock(minutes(5));
+    // Keyferry does not know it yet; the renewal finds it.
+    expect(await readText(databasePath)).toBe(first);
+    await advanceClock(minutes(1));
     expect(vault.count(/leases.renew/)).toBe(1);
-    const second = await ask(database);
+    const second = await readText(databasePath);
     expect(second).not.toBe(first);
-    await until('it is a user', () => db.users().length === 1);
+    await until('it is a user', () => database.users().length === 1);
   });
 
-  test('is as it was for a pod while nobody answers, to the end of the lease and not beyond', async () => {
-    const { readText: ask, advanceClock: pass, vault, database: db } = await setUp();
-    db.role('app', { ttlMs: minutes(9) });
-    const first = await ask(database);
+  test('stays for a pod in an outage, to the end of the lease and not beyond', async () => {
+    const { readText, advanceClock, vault, database } = await setUp();
+    database.role('app', { ttlMs: minutes(9) });
+    const first = await readText(databasePath);
     vault.node.state = 'sealed';
-    await pass(minutes(8));
-    expect(await ask(database)).toBe(first);
-    await pass(minutes(2));
-    expect(await ask(database)).toBe('failed STORE_UNAVAILABLE');
+    await advanceClock(minutes(8));
+    expect(await readText(databasePath)).toBe(first);
+    await advanceClock(minutes(2));
+    expect(await readText(databasePath)).toBe('failed STORE_UNAVAILABLE');
   });
 });
 
-test('an Agent that caches answers no pod with the lease of another', async () => {
+test('an Agent with a cache gives no pod the lease of another one', async () => {
   const responses = new Map<string, FakeResponse>();
-  // Vault Agent takes for the same request what is the same to the last header, and keeps what has a lease or a token.
+  // Vault Agent treats requests with equal headers as the same, and caches responses with a lease
+  // or a token.
   const agent = await startFakeServer({
     handler(request) {
       const { method, path, query, headers, body } = request;
@@ -173,31 +165,27 @@ test('an Agent that caches answers no pod with the lease of another', async () =
     },
   });
   cleanups.push(agent.close);
-  const {
-    vault,
-    readText: ask,
-    leases,
-  } = await setUp({ login: { addresses: [agent.url.origin] } });
-  const results = await Promise.all(pods(5).map((pod) => ask(database, { pod })));
+  const { vault, readText, leases } = await setUp({ login: { addresses: [agent.url.origin] } });
+  const results = await Promise.all(pods(5).map((pod) => readText(databasePath, { pod })));
   expect(new Set(results).size).toBe(5);
   expect(leases('live')).toBe(5);
 });
 
 describe('after a restart', () => {
-  test('a pod gets a user of its own at its next republish, and the old one lives on until then and longer', async () => {
+  test('gives a pod a user of its own at its next republish, and the old one is still valid then', async () => {
     const before = await setUp();
-    const first = await before.readText(database);
+    const first = await before.readText(databasePath);
     expect(before.database.users()).toHaveLength(1);
-    // Its end: nothing that leases depend on is given up.
+    // The end of the process: no token that leases depend on is revoked.
     await before.tokens.close(AbortSignal.timeout(1_000));
     const after = before.restart();
     before.vault.advanceClock(minutes(19));
-    const second = await after.readText(database);
+    const second = await after.readText(databasePath);
     expect(second).not.toBe(first);
     expect(before.database.users()).toHaveLength(2);
     before.vault.advanceClock(minutes(42));
     expect(before.leases('expired')).toBe(1);
-    expect(await after.readText(database)).toBe(second);
+    expect(await after.readText(databasePath)).toBe(second);
     expect(before.database.createdCount()).toBe(2);
   });
 });
@@ -224,49 +212,49 @@ describe('a token made for a pod', () => {
     };
   }
 
-  test('is a child of ours, which lives as long, and is not revoked at the end', async () => {
+  test("is a child of Keyferry's token, which lives as long, and is not revoked at the end", async () => {
     expect(await runTokenScenario(false)).toEqual({ created: 1, parent: 'good' });
   });
 
-  test('needs nothing of ours where it is an orphan', async () => {
+  test('needs no token of Keyferry where it is an orphan', async () => {
     expect(await runTokenScenario(true)).toMatchObject({ created: 1, parent: 'expired' });
   });
 });
 
-describe('what needs no lease', () => {
-  test('is shared by all pods of an account once it has answered as KV', async () => {
-    const { readText: ask, kv1, kv2, vault } = await setUp();
+describe('a secret without a lease', () => {
+  test('is shared by all pods of an account after a response of KV', async () => {
+    const { readText, kv1, kv2, vault } = await setUp();
     kv2.put('app', { a: '1' });
     kv1.put('app', { a: '1', ttl: '30s' });
     for (const path of ['secret/data/app', 'kv/app']) {
-      await ask(path, { pod: 'first' });
-      const results = await Promise.all(pods(50).map((pod) => ask(path, { pod })));
+      await readText(path, { pod: 'first' });
+      const results = await Promise.all(pods(50).map((pod) => readText(path, { pod })));
       expect(new Set(results).size).toBe(1);
       expect(vault.count(`GET /v1/${path}`)).toBe(1);
-      await ask(path, { pod: 'other', account: 'other' });
+      await readText(path, { pod: 'other', account: 'other' });
       expect(vault.count(`GET /v1/${path}`)).toBe(2);
     }
   });
 
-  test('stands still as long as it does not change: file, and version', async () => {
-    const { value, advanceClock: pass, kv2, kv1, vault } = await setUp();
+  test('keeps its file and version while it does not change', async () => {
+    const { value, advanceClock, kv2, kv1, vault } = await setUp();
     kv2.put('app', '{"n":1.50}');
     kv1.put('app', { a: '1', ttl: '1h' });
     for (const path of ['secret/data/app', 'kv/app']) {
       const first = await value(path);
-      await pass(minutes(1));
+      await advanceClock(minutes(1));
       const later = await value(path);
       expect([path, vault.count(`GET /v1/${path}`)]).toEqual([path, 2]);
       expect(Buffer.from(later.bytes).toString()).toBe(Buffer.from(first.bytes).toString());
       expect([later.version, later.modified]).toEqual([first.version, first.modified]);
     }
     kv2.put('app', { n: '2' });
-    await pass(minutes(1));
+    await advanceClock(minutes(1));
     expect((await value('secret/data/app')).version).toBe('2');
   });
 
-  test('of two bodies is two certificates, of one body one: certificate and key stay together', async () => {
-    const { value, advanceClock: pass, pki } = await setUp();
+  test('is two certificates for two bodies and one for one: certificate and key stay together', async () => {
+    const { value, advanceClock, pki } = await setUp();
     pki.role('web', { ttlMs: minutes(60) });
     const certificates = async () =>
       Promise.all(
@@ -283,17 +271,17 @@ describe('what needs no lease', () => {
     expect(a).not.toBe(b);
     expect(same).toBe(a);
     expect(pki.issuedCount()).toBe(2);
-    // Used again for two thirds of its life, then issued anew while it is still good.
-    await pass(minutes(39));
+    // It is used again for two thirds of its life, then issued again while it is still valid.
+    await advanceClock(minutes(39));
     expect(await certificates()).toEqual([a, b, a]);
-    await pass(minutes(2));
+    await advanceClock(minutes(2));
     const renewed = await certificates();
     expect(renewed[0]).not.toBe(a);
     expect(renewed[2]).toBe(renewed[0]);
     expect(pki.issuedCount()).toBe(4);
   });
 
-  test("of a certificate is the pod's own", async () => {
+  test('belongs to one pod for a certificate', async () => {
     const { value } = await setUp();
     const documents = await Promise.all(
       pods(5).map(async (pod) => (await value(issue('a.example'), { pod })).document),
@@ -301,18 +289,18 @@ describe('what needs no lease', () => {
     expect(new Set(documents).size).toBe(5);
   });
 
-  test('is gone at once when it was deleted, and never served to whom it is denied', async () => {
-    const { readText: ask, advanceClock: pass, kv2, vault } = await setUp();
+  test('is gone at once when it was deleted, and never served where it is denied', async () => {
+    const { readText, advanceClock, kv2, vault } = await setUp();
     kv2.put('app', { a: '1' });
-    await ask('secret/data/app', { pod: 'a' });
+    await readText('secret/data/app', { pod: 'a' });
     kv2.delete('app');
-    await pass(minutes(1));
-    expect(await ask('secret/data/app', { pod: 'a' })).toBe('absent OBJECT_DISABLED');
+    await advanceClock(minutes(1));
+    expect(await readText('secret/data/app', { pod: 'a' })).toBe('absent OBJECT_DISABLED');
     kv2.put('app', { a: '2' });
-    await ask('secret/data/app', { pod: 'a' });
+    await readText('secret/data/app', { pod: 'a' });
     vault.policy('app', {});
-    await pass(minutes(1));
+    await advanceClock(minutes(1));
     for (const pod of ['a', 'b'])
-      expect(await ask('secret/data/app', { pod })).toBe('failed ACCESS_DENIED');
+      expect(await readText('secret/data/app', { pod })).toBe('failed ACCESS_DENIED');
   });
 });

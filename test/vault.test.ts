@@ -42,7 +42,7 @@ describe.each([
   ['1.6', 'vault'],
   ['1.6', 'openbao'],
 ] as const)('a class of the vendor, under a driver of %s, as %s', (generation, dialect) => {
-  test('a pod starts, a new value comes, another account is refused; whole answers and keys, and a Secret of them', async () => {
+  test('starts a pod, serves a new value, denies another account; with whole responses, keys, and a Secret of them', async () => {
     await start({ dialect, refreshInterval: 0 });
     fixture.auth.kubernetes().role('app', { names: ['app'], audience: dialect });
     kv.put('db-pass', '{"pwd":"first","port":5432}');
@@ -105,8 +105,8 @@ describe.each([
   });
 });
 
-describe('what users of the vendors’ providers met', () => {
-  test('two certificates of one path by different secretArgs are two; certificate and key of one are one issue', async () => {
+describe('cases from the issues of the vendors’ providers', () => {
+  test('different secretArgs of one path give two certificates; certificate and key of one come from one read', async () => {
     await start();
     fixture.pki().role('web');
     const issue = (host: string, key: string): string =>
@@ -119,7 +119,7 @@ describe('what users of the vendors’ providers met', () => {
       }),
     );
     expect(files).toEqual({ a: '00:01', 'a-again': '00:01', b: '00:02' });
-    // And until two thirds of its life have passed it stays, also past rotations.
+    // It stays for two thirds of its life, also past rotations.
     fixture.advanceClock(30 * minute);
     expect(await fixture.mount(objects({ a: issue('a.example', 'serial_number') }))).toEqual({
       a: '00:01',
@@ -130,7 +130,7 @@ describe('what users of the vendors’ providers met', () => {
     });
   });
 
-  test('the whole answer, and its version, stand still while the secret does', async () => {
+  test('the whole response and its version change only with the secret', async () => {
     await start({ refreshInterval: 0 });
     kv.put('db', { password: 'x' });
     const first = await fixture.volume(objects({ whole: 'secretPath: secret/data/db' }));
@@ -185,7 +185,7 @@ describe('what users of the vendors’ providers met', () => {
     ).toEqual({ x: 'b' });
   });
 
-  test('a misspelt key and parameter are warned of, once for a class', async () => {
+  test('a misspelt key and parameter cause one warning for a class', async () => {
     await start();
     kv.put('s', { a: 'b' });
     const parameters = {
@@ -201,7 +201,7 @@ describe('what users of the vendors’ providers met', () => {
     ]);
   });
 
-  test('objects of one mount are read at once; no Kubernetes object is read for any', async () => {
+  test('objects of one mount are read at once, without a read of a Kubernetes object', async () => {
     await start();
     for (let index = 0; index < 10; index += 1) kv.put(`s${index}`, { a: 'b' });
     await fixture.volume(objects({ x: 'secretPath: secret/data/s0' }));
@@ -215,7 +215,7 @@ describe('what users of the vendors’ providers met', () => {
     expect(fixture.kubernetes.requests).toHaveLength(0);
   });
 
-  test('a path of KV 2 that is written as one of KV 1 is explained', async () => {
+  test('a KV 2 path in KV 1 form fails with an explanation', async () => {
     await start();
     fixture.policy('app', { 'secret/*': ['read'] });
     kv.put('db', { a: 'b' });
@@ -224,7 +224,7 @@ describe('what users of the vendors’ providers met', () => {
     );
   });
 
-  test('a denied path names what the policy lacks', async () => {
+  test('a denied path fails with what the policy lacks', async () => {
     await start();
     expect(await fixture.mount(objects({ x: 'secretPath: other/data/x' }))).toMatch(
       /^ACCESS_DENIED: .*other\/data\/x.*read/,
@@ -263,7 +263,7 @@ describe('leases', () => {
     expect(database.createdCount()).toBe(1);
   });
 
-  test('50 pods of one account at the same instant get 50 users', async () => {
+  test('50 pods of one account at once get 50 users', async () => {
     const database = await startDatabase();
     const pods = Array.from({ length: 50 }, (_, index) =>
       fixture.mount(creds, { name: `pod-${index}` }),
@@ -283,7 +283,7 @@ describe('leases', () => {
     expect(database.createdCount()).toBe(2);
   });
 
-  test('KV is asked for by each pod of an instant, since it could lease, and once for all that come after', async () => {
+  test('KV is read for each pod that comes at once, since it could lease, and once for all later pods', async () => {
     await start();
     kv.put('db', { password: 'x' });
     const kvObjects = objects({ x: 'secretPath: secret/data/db, secretKey: password' });
@@ -293,7 +293,7 @@ describe('leases', () => {
     expect(countReads()).toBe(3);
   });
 
-  test('in an outage a lease serves to its end and not longer', async () => {
+  test('in an outage a lease is used to its end and not longer', async () => {
     await startDatabase({ refreshInterval: 0 });
     const first = await fixture.mount(creds);
     fixture.node.injectFault({ response: { status: 503 } });
@@ -303,7 +303,7 @@ describe('leases', () => {
     expect(await fixture.mount(creds)).not.toEqual(first);
   });
 
-  test('a database that is down is told as such', async () => {
+  test('a database that is down is named in the error', async () => {
     const database = await startDatabase();
     database.database.down = true;
     expect(await fixture.mount(creds)).toMatch(/^STORE_UNAVAILABLE: .*database\/creds\/app/);
@@ -311,7 +311,7 @@ describe('leases', () => {
 });
 
 describe('several addresses, namespaces', () => {
-  test('the next one answers where the first is sealed, also for a class that names both', async () => {
+  test('the next address serves where the first is sealed, also for a class that names both', async () => {
     await start({ nodes: 2 });
     kv.put('db', { password: 'x' });
     fixture.nodes[0]!.state = 'sealed';
@@ -323,7 +323,7 @@ describe('several addresses, namespaces', () => {
     expect(await fixture.mount(parameters)).toEqual({ x: 'x' });
   });
 
-  test('a Vault is asked within its rate, and another one beside it is not kept waiting', async () => {
+  test('calls to a Vault keep its rate, and calls to another one do not wait for it', async () => {
     const alternateAddress = (address: string): string => address.replace('127.0.0.1', 'localhost');
     await start({
       env: ({ node }) => ({
@@ -353,7 +353,7 @@ describe('several addresses, namespaces', () => {
     expect(await waiting).toBe('left');
   });
 
-  test('a namespace of the class is another place', async () => {
+  test('a namespace of the class is another namespace of Vault', async () => {
     await start({ namespaces: ['team-a'] });
     const space = fixture.inNamespace('team-a');
     space.policy('app', { 'secret/data/*': ['read'] });

@@ -11,9 +11,9 @@ import { SecretError } from '../core/errors.ts';
 import type { Provider } from '../core/provider.ts';
 import { createHttpClient } from '../http/client.ts';
 import { type KubeAccess, type KubeApi, createKubeApi } from '../kube/api.ts';
-import { createPodEvents } from '../kube/events.ts';
-import { type PodWatch, createPodWatch } from '../kube/pod-watch.ts';
-import { createServiceAccounts } from '../kube/service-accounts.ts';
+import { PodEvents } from '../kube/events.ts';
+import { PodWatch } from '../kube/pod-watch.ts';
+import { ServiceAccounts } from '../kube/service-accounts.ts';
 import { Audit } from '../mount/audit.ts';
 import { MountMetrics } from '../mount/metrics.ts';
 import { type Mount, createMount } from '../mount/mount.ts';
@@ -74,7 +74,7 @@ export async function compose({
     env,
     http,
     kubeApi,
-    serviceAccounts: createServiceAccounts({ api: kubeApi, now }),
+    serviceAccounts: new ServiceAccounts({ api: kubeApi, now }),
     fingerprint: createFingerprint(),
     sharedIdentity: new SharedIdentity({
       mode: settings.sharedIdentities,
@@ -101,7 +101,7 @@ export async function compose({
     }),
     metrics: (bytes) => createCacheMetrics(registry, bytes),
     log,
-    ...(podWatch && { presence: podWatch.presence }),
+    ...(podWatch && { presence: (uid: string) => podWatch.presence(uid) }),
   });
   const metrics = new MountMetrics(registry);
   const mount = createMount({
@@ -116,7 +116,7 @@ export async function compose({
     metrics,
     staleness: new Staleness({
       registry,
-      ...(settings.events === 'on' && { events: createPodEvents({ api: kubeApi, now, log }) }),
+      ...(settings.events === 'on' && { events: new PodEvents({ api: kubeApi, now, log }) }),
     }),
     log,
     now,
@@ -153,7 +153,7 @@ function watchPods(deps: {
   readonly log: Logger;
 }): PodWatch {
   const node = deps.env.KEYFERRY_NODE_NAME ?? deps.env.NODE_NAME ?? '';
-  if (node !== '') return createPodWatch({ ...deps, node });
+  if (node !== '') return new PodWatch({ ...deps, node });
   throw new SecretError(
     'NOT_CONFIGURED',
     '--pod-watch is on, but the name of the node is not set',

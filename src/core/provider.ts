@@ -117,8 +117,8 @@ export type FetchRequest<Credentials = unknown> = {
   /** Fires when no caller waits for the result any more, or 30 s after `onStart`. */
   readonly signal: AbortSignal;
   /**
-   * The provider calls it when the rate limiter lets the call go. The read's own deadline starts
-   * then.
+   * The shared authenticated call calls it when the rate limiter lets an attempt go. The read's own
+   * deadline starts with the first attempt. A provider without a rate limiter does not call it.
    */
   readonly onStart: () => void;
 };

@@ -15,7 +15,8 @@ const maxBlockBytes = 16 * 1024;
  * Rewrites the incoming bytes of one connection: the `:authority` of every header block becomes
  * `localhost` ({@link replaceAuthority}). All other bytes pass unchanged, as slices of the chunk.
  * The function returns the bytes that may pass now. It holds back only an incomplete header block,
- * at most 16 KiB and a frame header. It never throws: bytes that are not HTTP/2, too long or invalid
+ * at most 16 KiB and a frame header. It never throws: bytes that are not HTTP/2, too long or
+ * invalid
  * pass unchanged, and the HTTP/2 layer rejects them.
  */
 export function createAuthorityRewrite(): (chunk: Buffer) => Buffer[] {
@@ -74,7 +75,10 @@ type BlockFrame = {
   readonly end: number;
 };
 
-/** The HEADERS frame at `at` with its CONTINUATION frames; none for another frame or inconsistent lengths. */
+/**
+ * The HEADERS frame at `at` with its CONTINUATION frames; none for another frame or inconsistent
+ * lengths.
+ */
 function readBlockFrames(bytes: Buffer, at: number): readonly BlockFrame[] | 'unfinished' {
   if (bytes[at + 3] !== type.headers) return [];
   const frames: BlockFrame[] = [];
@@ -103,7 +107,10 @@ function readFragment(bytes: Buffer, start: number): BlockFrame | undefined {
   return from > to ? undefined : { start, from, to, end };
 }
 
-/** The frames with the new block, no fragment longer than before; undefined if there is nothing to replace. */
+/**
+ * The frames with the new block, no fragment longer than before; undefined if there is nothing to
+ * replace.
+ */
 function rewriteFrames(bytes: Buffer, frames: readonly BlockFrame[]): Buffer | undefined {
   const block = replaceAuthority(
     Buffer.concat(frames.map(({ from, to }) => bytes.subarray(from, to))),
@@ -122,7 +129,8 @@ function rewriteFrames(bytes: Buffer, frames: readonly BlockFrame[]): Buffer | u
 }
 
 /**
- * A driver's connection whose incoming bytes pass {@link createAuthorityRewrite}. Outgoing bytes are
+ * A driver's connection whose incoming bytes pass {@link createAuthorityRewrite}. Outgoing bytes
+ * are
  * unchanged. Back-pressure, half-close, errors and the end pass in both directions.
  */
 export class DriverConnection extends Duplex {

@@ -11,7 +11,8 @@ import {
 export type DriverClientOptions = {
   readonly socketPath: string;
   /**
-   * The value of `:authority`: `localhost`, as drivers from 1.6 on send it, or the socket's path, as
+   * The value of `:authority`: `localhost`, as drivers from 1.6 on send it, or the socket's path,
+   * as
    * drivers up to 1.5 do. Default `localhost`.
    */
   readonly authority?: 'localhost' | 'socket-path';

@@ -6,7 +6,8 @@ import type { Registry } from 'prom-client';
 import { SecretError } from '../core/errors.ts';
 
 /**
- * The limit of open connections at one address. Every pod of the cluster may reach it; a kubelet and
+ * The limit of open connections at one address. Every pod of the cluster may reach it; a kubelet
+ * and
  * some scrapers need a handful.
  */
 const maxConnections = 50;
@@ -14,7 +15,8 @@ const maxConnections = 50;
 /** Options of a {@link HealthServer}. */
 export type HealthOptions = {
   /**
-   * `host:port` or `unix:/path`, several separated by commas. The first one must be free. The server
+   * `host:port` or `unix:/path`, several separated by commas. The first one must be free. The
+   * server
    * waits for another one that is in use: where pods share the network of their node, an old and a
    * new pod share one port during an update.
    */

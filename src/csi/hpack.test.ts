@@ -5,7 +5,10 @@ import { replaceAuthority } from './hpack.ts';
 const hex = (text: string): Buffer => Buffer.from(text.replaceAll(' ', ''), 'hex');
 const path = '0f 2f 70 72 6f 76 69 64 65 72 73 2f 63 63 65 2e'; // 15 bytes without Huffman coding: /providers/cce.
 
-/** The first block of driver 1.5.6, as its gRPC library writes it. The socket is /tmp/providers/cce.sock. */
+/**
+ * The first block of driver 1.5.6, as its gRPC library writes it. The socket is
+ * /tmp/providers/cce.sock.
+ */
 const first156 = {
   before: '8386459963b84745738c2bdedd92fd86ee5b35d87ee690b631a0f6d49f41',
   authority: '955458534d6a8b0d761fb9a42d8854584842ae8393af',

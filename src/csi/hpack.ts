@@ -13,7 +13,8 @@ const authorityIndex = 1;
  * replace or the block is invalid.
  *
  * Drivers up to 1.5 send the path of the socket, which Node rejects. The representation byte does
- * not change, so the receiver adds the same entries to its dynamic table as the sender. The new entry
+ * not change, so the receiver adds the same entries to its dynamic table as the sender. The new
+ * entry
  * is never longer than the sender's. Therefore the receiver's table holds at least the entries that
  * the sender expects, and the indices, which count from the newest entry, agree.
  */
@@ -57,7 +58,8 @@ function readRepresentation(block: Buffer, start: number): Representation | unde
 }
 
 /**
- * Whether the decoded value is at least as long as `localhost`. Go's encoder, which the drivers use,
+ * Whether the decoded value is at least as long as `localhost`. Go's encoder, which the drivers
+ * use,
  * chooses Huffman only where the code is shorter than the text.
  */
 function mayBecomeLocalhost(block: Buffer, { start, bytes }: StringLiteral): boolean {
@@ -72,7 +74,9 @@ function readString(block: Buffer, start: number): StringLiteral | undefined {
   return end > block.length ? undefined : { start, bytes: length.value, end };
 }
 
-/** An integer with a prefix of `bits` bits; undefined if it is incomplete or larger than any block. */
+/**
+ * An integer with a prefix of `bits` bits; undefined if it is incomplete or larger than any block.
+ */
 function readInteger(
   block: Buffer,
   start: number,

@@ -84,7 +84,8 @@ describe.each(names)('%s', (name) => {
           outcome(() => ownMessages[name].decode(bytes)),
           outcome(() => reference.decode(bytes)),
         ];
-        // protobufjs rejects tags of more than five bytes, which no encoder writes. Keyferry skips them.
+        // protobufjs rejects tags of more than five bytes, which no encoder writes. Keyferry skips
+        // them.
         if (!('rejected' in expected)) expect(own).toEqual(expected);
       }),
       { numRuns: 1_000 },

@@ -75,7 +75,8 @@ function unary<Request, Response>(
 
 /**
  * A Mount response whose size is known and whose file contents are not copied yet. Every mount
- * encodes one response. {@link mountResponse} would copy each file several times, because the writer
+ * encodes one response. {@link mountResponse} would copy each file several times, because the
+ * writer
  * of protobufjs grows its buffer and copies it in the end.
  */
 export class PreparedResponse {

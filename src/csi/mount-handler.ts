@@ -10,7 +10,10 @@ import type { InFlightMount, InFlightMounts } from './in-flight-mounts.ts';
 import { type MountResponse, PreparedResponse, mountRequest } from './messages.ts';
 import type { CsiMetrics } from './metrics.ts';
 
-/** The volume as a message for the driver. `error` is never set: with a code there, the driver drops the text. */
+/**
+ * The volume as a message for the driver. `error` is never set: with a code there, the driver drops
+ * the text.
+ */
 export function toResponse({ files, versions }: Volume): MountResponse {
   return { objectVersion: versions, error: undefined, files };
 }
@@ -50,7 +53,9 @@ function responseTooLarge({ files }: Volume, bytes: number, maxBytes: number): S
   );
 }
 
-/** The status of an error. It is always final (docs/adr/0002), and its text is one printable line. */
+/**
+ * The status of an error. It is always final (docs/adr/0002), and its text is one printable line.
+ */
 export function toStatus(error: SecretError): FailureStatus {
   return { status: codes[error.code].grpc, text: statusText(error.event) };
 }
@@ -78,14 +83,18 @@ export type MountHandlerOptions = {
   readonly metrics: CsiMetrics;
 };
 
-/** The time limit of a mount for a caller's remaining time: a final status must still arrive in time. */
+/**
+ * The time limit of a mount for a caller's remaining time: a final status must still arrive in
+ * time.
+ */
 export function mountTimeoutMs(remainingMs: number): number {
   return Math.max(0, Math.min(maxMountMs, Math.max(remainingMs - 10_000, remainingMs / 2)));
 }
 
 /**
  * Handles one Mount call, from its request to its status. Responds once, with a volume or a final
- * status: when the mount ends, at the time limit, when the caller cancels or when the process stops,
+ * status: when the mount ends, at the time limit, when the caller cancels or when the process
+ * stops,
  * whichever comes first and whether or not the mount observes its signal.
  */
 export function handleMount(
@@ -228,7 +237,10 @@ function mountTimedOut(ms: number): SecretError {
   );
 }
 
-/** Name and stack frames. The message of a foreign error may hold a secret: JSON.parse quotes its input. */
+/**
+ * Name and stack frames. The message of a foreign error may hold a secret: JSON.parse quotes its
+ * input.
+ */
 function describeThrown(thrown: unknown): { errorName?: string; frames?: string[] } {
   if (typeof thrown !== 'object' || thrown === null || !('stack' in thrown)) return {};
   const frames = String(thrown.stack).match(/^ {4}at .*$/gm) ?? [];

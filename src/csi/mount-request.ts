@@ -5,7 +5,10 @@ import type { SuppliedToken, Parameters, Workload } from '../core/workload.ts';
 import type { Mount, MountContext } from '../mount/mount.ts';
 import type { MountRequest, Volume } from '../mount/types.ts';
 
-/** The driver's MountRequest as received. `attributes` and `secrets` hold tokens and keys: never log them. */
+/**
+ * The driver's MountRequest as received. `attributes` and `secrets` hold tokens and keys: never log
+ * them.
+ */
 export type RawMountRequest = {
   /** JSON object of strings. */
   readonly attributes: string;
@@ -110,7 +113,10 @@ function checkAttribute(name: string, value: string | undefined, pattern: RegExp
   );
 }
 
-/** Parses a JSON object of strings; `null` is an empty one. No message quotes the text: it may hold secrets. */
+/**
+ * Parses a JSON object of strings; `null` is an empty one. No message quotes the text: it may hold
+ * secrets.
+ */
 function stringMap(text: string, what: string): Parameters {
   let parsed: unknown;
   try {
@@ -168,7 +174,10 @@ function parseTokens(text: string | undefined): ReadonlyMap<string, SuppliedToke
   return tokens;
 }
 
-/** From Kubernetes 1.35 on, the secrets may hold the tokens too. They are not keys that the pod supplies. */
+/**
+ * From Kubernetes 1.35 on, the secrets may hold the tokens too. They are not keys that the pod
+ * supplies.
+ */
 function podSuppliedSecrets(secrets: Parameters): ReadonlyMap<string, Redacted> {
   const names = Object.keys(secrets).filter((name) => !name.startsWith(kubernetes));
   return new Map(names.map((name) => [name, new Redacted(secrets[name] ?? '')]));
@@ -230,7 +239,8 @@ type CachedRequest = Pick<RawMountRequest, 'attributes' | 'secrets' | 'permissio
 /**
  * {@link parseRequest} with a cache of each volume's last request. Until a token is renewed, the
  * driver sends the same text, and parsing it was measured to take a fifth of a cached mount.
- * Requests with keys of the pod's own are parsed every time: such keys are valid for years, and this
+ * Requests with keys of the pod's own are parsed every time: such keys are valid for years, and
+ * this
  * cache must not retain them.
  * @param now milliseconds of a monotonic clock
  */

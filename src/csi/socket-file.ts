@@ -32,7 +32,8 @@ export function checkSocketPath(path: string): void {
 }
 
 /**
- * Listens at `path`. The socket has mode 0600 from the start: it is bound in a folder that only this
+ * Listens at `path`. The socket has mode 0600 from the start: it is bound in a folder that only
+ * this
  * user may enter, and then moved.
  * @param options.replace replaces the file at the path without a gap
  * @returns undefined if there is a file at the path and `replace` is false
@@ -71,7 +72,10 @@ export function ownerOf({ path, inode }: BoundSocket): 'ours' | 'foreign' | 'non
   return found.ino === inode.ino && found.dev === inode.dev ? 'ours' : 'foreign';
 }
 
-/** A socket that a dead process has left. Another file may soon get the same inode number, so `ctimeNs` is compared too. */
+/**
+ * A socket that a dead process has left. Another file may soon get the same inode number, so
+ * `ctimeNs` is compared too.
+ */
 export type DeadSocket = Pick<BigIntStats, 'dev' | 'ino' | 'ctimeNs'>;
 
 /** The socket at the path, if there is one and no process listens on it. */
@@ -128,7 +132,8 @@ function refusesConnections(path: string): Promise<boolean> {
 export function unbindSocket(socket: BoundSocket): ReturnType<typeof ownerOf> {
   try {
     const owner = ownerOf(socket);
-    // Synchronous, so that another process can hardly bind the path between the check and the removal.
+    // Synchronous, so that another process can hardly bind the path between the check and the
+    // removal.
     // If one does, it binds its socket again.
     if (owner === 'ours') unlinkSync(socket.path);
     return owner;
@@ -148,7 +153,9 @@ export async function removeLeftovers(folder: string, now = Date.now()): Promise
   }
 }
 
-/** With the socket in it as long as `cce.sock`: where the socket's own path fits, so does this one. */
+/**
+ * With the socket in it as long as `cce.sock`: where the socket's own path fits, so does this one.
+ */
 function temporaryName(path: string): string {
   return join(
     dirname(path),

@@ -37,7 +37,9 @@ type ProviderSocket = {
   readonly path: string;
   socket: BoundSocket;
   problem: string | undefined;
-  /** A socket of a dead process at the path, and the monotonic time of the first check that saw it. */
+  /**
+   * A socket of a dead process at the path, and the monotonic time of the first check that saw it.
+   */
   dead?: { readonly socket: DeadSocket; readonly since: number } | undefined;
 };
 

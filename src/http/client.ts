@@ -39,8 +39,10 @@ export type HttpResponse = {
 /** A client for HTTP/1.1. It follows no redirects and never retries. */
 export type HttpClient = {
   /**
-   * @throws SecretError STORE_UNAVAILABLE (DNS, connection, TLS), STORE_TIMEOUT, STORE_ANSWER_INVALID (not HTTP),
-   *   STORE_ANSWER_TOO_LARGE, NOT_CONFIGURED (TLS settings), SHUTTING_DOWN after `close`; the reason of the signal when it fires.
+   * @throws SecretError STORE_UNAVAILABLE (DNS, connection, TLS), STORE_TIMEOUT,
+   *   STORE_ANSWER_INVALID (not HTTP),
+   * STORE_ANSWER_TOO_LARGE, NOT_CONFIGURED (TLS settings), SHUTTING_DOWN after `close`; the reason
+   *   of the signal when it fires.
    *   Messages name the host and the cause, never path, query, headers or body.
    */
   request(request: HttpRequest): Promise<HttpResponse>;
@@ -94,7 +96,8 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
         origin: url.origin,
         path: `${url.pathname}${url.search}`,
         method,
-        // A copy: undici's ProxyAgent adds the host to this object, and callers reuse their headers for
+        // A copy: undici's ProxyAgent adds the host to this object, and callers reuse their headers
+        // for
         // other hosts.
         headers: { ...headers },
         body:

@@ -79,11 +79,13 @@ export function parseEndpoint(
 }
 
 /**
- * An endpoint from a class or a pod, which are tenants: the operator must have listed it. An entry is
+ * An endpoint from a class or a pod, which are tenants: the operator must have listed it. An entry
+ * is
  * `host`, `host:port`, `http://host:port` (the only form that allows plain http), or `*.domain` for
  * https on the default port of any host below. This machine, its link and metadata services must be
  * listed with their exact host **and port**.
- * @throws SecretError INVALID_CLASS for what is no endpoint, NOT_ALLOWED_FROM_CLASS for what is not listed, NOT_CONFIGURED
+ * @throws SecretError INVALID_CLASS for what is no endpoint, NOT_ALLOWED_FROM_CLASS for what is not
+ *   listed, NOT_CONFIGURED
  *   for an entry that cannot be understood
  */
 export function classEndpoint(text: string, allowList: readonly string[]): URL {
@@ -111,7 +113,8 @@ export function classEndpoint(text: string, allowList: readonly string[]): URL {
 /**
  * A text as one segment of a path. Everything except letters, digits and `-._~` is percent-encoded
  * (RFC 3986).
- * @throws SecretError INVALID_CLASS for a text that cannot be a segment: empty, `.`, `..`, a lone surrogate
+ * @throws SecretError INVALID_CLASS for a text that cannot be a segment: empty, `.`, `..`, a lone
+ *   surrogate
  */
 export function encodeSegment(text: string): string {
   if (['', '.', '..'].includes(text) || !text.isWellFormed()) {
@@ -137,7 +140,10 @@ function parse(text: string): URL | undefined {
   return isPlainHost(host) && URL.canParse(address) ? new URL(address) : undefined;
 }
 
-/** Whether URL parsers leave the host unchanged. They rewrite `0x7f.1`, `2130706433` and `①.example`. */
+/**
+ * Whether URL parsers leave the host unchanged. They rewrite `0x7f.1`, `2130706433` and
+ * `①.example`.
+ */
 function isPlainHost(host: string): boolean {
   const address = `https://${host}/`;
   return (

@@ -104,7 +104,10 @@ function describeByPattern(
   return undefined;
 }
 
-/** Reads the fields of any value: an error of Node's core may come from another realm, so `instanceof` is not reliable. */
+/**
+ * Reads the fields of any value: an error of Node's core may come from another realm, so
+ * `instanceof` is not reliable.
+ */
 function errorFieldsOf(thrown: unknown): {
   name: string;
   code: string;

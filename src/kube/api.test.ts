@@ -21,7 +21,7 @@ async function apiOf(
   accounts: Record<string, FakeServiceAccount> = {},
 ): Promise<{ api: KubeApi; kubernetes: FakeKubernetes }> {
   const kubernetes = await startFakeKubernetes(accounts);
-  // A proxy nobody answers at: the API server is asked directly.
+  // Nothing listens at this proxy: the client must bypass it.
   const http = createHttpClient({ proxy: { httpsProxy: 'http://127.0.0.1:9', noProxy: '' } });
   cleanups.push(kubernetes.close, () => http.close());
   const { server, tokenFile, caFile } = kubernetes;
@@ -31,7 +31,7 @@ async function apiOf(
 const app = ['api', 'v1', 'namespaces', 'shop', 'serviceaccounts', 'app'];
 
 describe('the Kubernetes API', () => {
-  test('gives an object to whoever shows the token of the file', async () => {
+  test('returns an object for the token in the file', async () => {
     const { api, kubernetes } = await apiOf({ 'shop/app': { uid: 'u1', annotations: { a: 'b' } } });
     expect(await api.get(app, neverAborted)).toMatchObject({
       metadata: { uid: 'u1', annotations: { a: 'b' } },
@@ -39,7 +39,7 @@ describe('the Kubernetes API', () => {
     expect(kubernetes.reads('shop/app')).toBe(1);
   });
 
-  test('is shown a renewed token at once', async () => {
+  test('gets a renewed token at once', async () => {
     const { api, kubernetes } = await apiOf({ 'shop/app': {} });
     await api.get(app, neverAborted);
     await kubernetes.rotateToken('second-token');
@@ -48,12 +48,12 @@ describe('the Kubernetes API', () => {
     const failure = await rejectedError(api.get(app, neverAborted));
     expect(failure.code).toBe('ADMISSION_UNAVAILABLE');
     expect(failure.message).toBe(
-      `${kubernetes.server.host} does not take Keyferry's own token: Unauthorized`,
+      `${kubernetes.server.host} rejects the token of Keyferry: Unauthorized`,
     );
     expect(failure.summary).not.toContain('stale-token');
   });
 
-  test('tells what is not there from what we may not see', async () => {
+  test('distinguishes a missing object from a forbidden one', async () => {
     const { api, kubernetes } = await apiOf();
     expect(await rejectedError(api.get(app, neverAborted))).toMatchObject({
       code: 'OBJECT_NOT_FOUND',
@@ -66,7 +66,7 @@ describe('the Kubernetes API', () => {
     });
   });
 
-  test('a path cannot be left by a name', async () => {
+  test('encodes names, so that they cannot leave the path', async () => {
     const { api, kubernetes } = await apiOf({ 'shop/app': {} });
     const names = ['api', 'v1', 'namespaces', 'shop', 'serviceaccounts', 'x/../app?watch=1'];
     expect((await rejectedError(api.get(names, neverAborted))).code).toBe('OBJECT_NOT_FOUND');
@@ -77,7 +77,7 @@ describe('the Kubernetes API', () => {
     expect((await rejectedError(api.get(['api', '..'], neverAborted))).code).toBe('INVALID_CLASS');
   });
 
-  test('is asked again where it is busy or broke off, three times in all', async () => {
+  test('is retried when it is busy or disconnects, with three attempts in all', async () => {
     const { api, kubernetes } = await apiOf({ 'shop/app': {} });
     kubernetes.injectFault({ times: 2, response: { status: 429 } });
     await expect(api.get(app, neverAborted)).resolves.toBeDefined();
@@ -105,18 +105,18 @@ describe('the Kubernetes API', () => {
       { status: 404, body: '404 page not found' },
       'answered 404',
     ],
-    ['an answer that is not JSON', { body: '<html>' }, 'is not JSON'],
-    ['an answer without end', { body: Buffer.alloc(2_000_000) }, 'more than 1048576 bytes'],
-  ])('%s decides nothing', async (_, answer, words) => {
+    ['a response that is not JSON', { body: '<html>' }, 'is not JSON'],
+    ['an endless response', { body: Buffer.alloc(2_000_000) }, 'more than 1048576 bytes'],
+  ])('%s is ADMISSION_UNAVAILABLE', async (_, response, text) => {
     const { api, kubernetes } = await apiOf({ 'shop/app': {} });
-    kubernetes.injectFault({ response: answer });
+    kubernetes.injectFault({ response });
     const failure = await rejectedError(api.get(app, neverAborted));
     expect(failure.code).toBe('ADMISSION_UNAVAILABLE');
-    expect(failure.message).toContain(words);
+    expect(failure.message).toContain(text);
     expect(kubernetes.reads()).toBe(1);
   });
 
-  test('creates what is posted, and answers with it', async () => {
+  test('creates an object and returns it', async () => {
     const { api, kubernetes } = await apiOf();
     const event = { kind: 'Event', metadata: { namespace: 'shop' } };
     expect(
@@ -124,11 +124,11 @@ describe('the Kubernetes API', () => {
     ).toEqual(event);
     expect(kubernetes.events).toEqual([event]);
     kubernetes.deny(true);
-    const refused = api.post(['api', 'v1', 'namespaces', 'shop', 'events'], event, neverAborted);
-    expect(await rejectedError(refused)).toMatchObject({ code: 'ACCESS_DENIED' });
+    const rejected = api.post(['api', 'v1', 'namespaces', 'shop', 'events'], event, neverAborted);
+    expect(await rejectedError(rejected)).toMatchObject({ code: 'ACCESS_DENIED' });
   });
 
-  test('is not believed with the certificate of another authority', async () => {
+  test('is not trusted with a certificate of another authority', async () => {
     const { api, kubernetes } = await apiOf({ 'shop/app': {} });
     const other = await startFakeKubernetes();
     cleanups.push(other.close);
@@ -142,18 +142,18 @@ describe('the Kubernetes API', () => {
     expect(kubernetes.reads()).toBe(0);
   });
 
-  test("ends with the caller's reason", async () => {
+  test("rejects with the caller's reason", async () => {
     const { api, kubernetes } = await apiOf();
     kubernetes.injectFault({ hang: true });
     const left = new SecretError('CANCELLED', 'left');
     const caller = new AbortController();
-    const asked = rejectedError(api.get(app, caller.signal));
+    const failure = rejectedError(api.get(app, caller.signal));
     while (kubernetes.reads() === 0) await new Promise((resolve) => setTimeout(resolve, 1));
     caller.abort(left);
-    expect(await asked).toBe(left);
+    expect(await failure).toBe(left);
   });
 
-  test('says what is missing outside of a cluster, when asked and not before', async () => {
+  test('reports the missing settings at the first request outside a cluster', async () => {
     const http = createHttpClient();
     cleanups.push(() => http.close());
     expect(
@@ -170,7 +170,7 @@ describe('the Kubernetes API', () => {
     });
   });
 
-  test('is where Kubernetes says', () => {
+  test('is at the address in the environment', () => {
     const serverOf = (host: string, port?: string): string =>
       inCluster({ KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port }).server.origin;
     expect(serverOf('10.247.0.1', '6443')).toBe('https://10.247.0.1:6443');

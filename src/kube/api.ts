@@ -7,19 +7,20 @@ import { sanitizeExternalText } from '../core/safe-text.ts';
 import type { HttpClient, HttpResponse, HttpRequest } from '../http/client.ts';
 import { encodeSegment } from '../http/endpoint.ts';
 
-/** Where the API server is, and what shows us to it. */
+/** The address of the API server and the credentials for it. */
 export type KubeAccess = {
   readonly server: URL;
-  /** A bearer token, renewed in place by the kubelet. */
+  /** A bearer token. The kubelet renews the file in place. */
   readonly tokenFile: string;
-  /** PEM: the authority of the API server's certificate, and no other. */
+  /** PEM: the only authority that is trusted for the API server's certificate. */
   readonly caFile: string;
 };
 
 const serviceAccountDirectory = '/var/run/secrets/kubernetes.io/serviceaccount';
 
 /**
- * What Kubernetes gives every pod (https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/).
+ * The access that Kubernetes gives every pod
+ * (https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/).
  * @throws SecretError NOT_CONFIGURED outside of a cluster
  */
 export function inCluster(env: Readonly<Record<string, string | undefined>>): KubeAccess {
@@ -31,7 +32,7 @@ export function inCluster(env: Readonly<Record<string, string | undefined>>): Ku
       'NOT_CONFIGURED',
       'Keyferry does not know where the Kubernetes API server is',
       {
-        hint: 'run it in a pod, or give all of --kube-server, --kube-token-file and --kube-ca-file',
+        hint: 'run it in a pod, or set all of --kube-server, --kube-token-file and --kube-ca-file',
       },
     );
   }
@@ -42,12 +43,12 @@ export function inCluster(env: Readonly<Record<string, string | undefined>>): Ku
   };
 }
 
-/** Of one line, in bytes. */
+/** The largest line in bytes. */
 const maxLineBytes = 1_048_576;
 
 /**
- * Cuts a stream into lines, however its pieces fall; empty ones are left out, and so is what follows the last line break.
- * @throws SecretError STORE_ANSWER_TOO_LARGE where a line does not end
+ * Splits a stream into lines. Empty lines, and the text after the last line break, are left out.
+ * @throws SecretError STORE_ANSWER_TOO_LARGE for a line above 1 MiB
  */
 export function createLineReader(onLine: (line: Buffer) => void): (piece: Uint8Array) => void {
   let unfinished: Buffer = Buffer.alloc(0);
@@ -62,35 +63,40 @@ export function createLineReader(onLine: (line: Buffer) => void): (piece: Uint8A
     if (unfinished.length > maxLineBytes)
       throw new SecretError(
         'STORE_ANSWER_TOO_LARGE',
-        `a line of more than ${maxLineBytes} bytes came`,
+        `sent a line of more than ${maxLineBytes} bytes`,
       );
   };
 }
 
 const timeoutMs = 5_000;
-/** A list of a node's pods, of which the API server keeps some kilobytes of metadata each. */
+/** The largest list in bytes: the pods of a node, with some kilobytes of metadata each. */
 const maxListBytes = 16_777_216;
-/** What the API server is asked to end a watch after, and what we do it after. */
+/** The time after which the API server ends a watch, and after which Keyferry does. */
 const watchSeconds = 290;
 const watchMs = 300_000;
 const metadataOnly = (kind: string): string =>
   `application/json;as=${kind};g=meta.k8s.io;v=v1,application/json`;
 
-/** The Kubernetes API server, as far as Keyferry asks it. */
+/** A client of the Kubernetes API server. */
 export type KubeApi = {
   /**
-   * Reads one object, given the segments of its path: `['api', 'v1', ...]`.
-   * @throws SecretError OBJECT_NOT_FOUND; ACCESS_DENIED, with the server's words; NOT_CONFIGURED where we do not know the server or have
-   *   no token; ADMISSION_UNAVAILABLE for all else; the signal's reason when it fires
+   * Reads one object. `path` has the segments of its path: `['api', 'v1', ...]`.
+   * @throws SecretError OBJECT_NOT_FOUND; ACCESS_DENIED, with the server's message; NOT_CONFIGURED
+   *   without an address or a token; ADMISSION_UNAVAILABLE for any other failure; the reason of the
+   *   signal when it fires
    */
   get(path: readonly string[], signal: AbortSignal): Promise<unknown>;
-  /** Creates what `body` describes, given the segments of the path of its kind; what was created. @throws SecretError as `get` does */
+  /**
+   * Creates the object `body` at the path of its kind.
+   * @returns the created object
+   * @throws SecretError as `get` does
+   */
   post(path: readonly string[], body: object, signal: AbortSignal): Promise<unknown>;
-  /** Lists objects of a kind, of each its metadata alone. @throws SecretError as `get` does */
+  /** Lists the metadata of the objects of a kind. @throws SecretError as `get` does */
   list(path: readonly string[], query: Query, signal: AbortSignal): Promise<unknown>;
   /**
-   * Hands on what changes among them, event by event, until the server ends it, which it does within five minutes.
-   * @throws SecretError as `get` does, and what `onEvent` throws; nothing is asked twice
+   * Watches objects of a kind until the server ends the watch, within five minutes.
+   * @throws SecretError as `get` does, and the errors of `onEvent`. It never retries.
    */
   watch(
     path: readonly string[],
@@ -103,7 +109,7 @@ export type KubeApi = {
 /** `{ fieldSelector: 'spec.nodeName=a' }` */
 type Query = Readonly<Record<string, string>>;
 
-/** See {@link createKubeApi}. Without `server`, `tokenFile` or `caFile`: what Kubernetes gives every pod. */
+/** Options of {@link createKubeApi}. Defaults: {@link inCluster}. */
 export type KubeApiOptions = Partial<KubeAccess> & {
   readonly http: HttpClient;
   readonly env?: Readonly<Record<string, string | undefined>>;
@@ -117,16 +123,17 @@ type KubeRequest = {
   readonly accept?: string;
   readonly signal: AbortSignal;
   readonly http?: Pick<HttpRequest, 'timeoutMs' | 'maxBytes' | 'onData'>;
-  /** Not asked again where nobody answers. */
+  /** Set for a request that is not retried. */
   readonly noRetry?: true;
 };
 
-/** What the API server says when it does not give what was asked. */
+/** The response of the API server to a failed request. */
 const statusSchema = z.object({ kind: z.literal('Status'), message: z.string().default('') });
 
 /**
- * Asks directly, never by a proxy. The token and the authority are read anew for each question: they are small, questions are rare, and
- * both are replaced while we run. Missing settings fail the question, not the start: other providers need no cluster.
+ * Creates a client that bypasses the proxy. It reads the token and the authority from their files
+ * for each request: requests are rare, and both files are replaced while Keyferry runs. Missing
+ * settings fail a request and not the start, because other providers need no cluster.
  */
 export function createKubeApi({ http, env = {}, ...overrides }: KubeApiOptions): KubeApi {
   const retry = createRetry();
@@ -215,7 +222,7 @@ async function readText(file: string): Promise<string> {
   } catch (cause) {
     throw new SecretError(
       'NOT_CONFIGURED',
-      `${file} cannot be read: Keyferry cannot show itself to the API server`,
+      `${file} cannot be read: Keyferry has no credentials for the API server`,
       {
         hint: 'mount the token of its ServiceAccount (automountServiceAccountToken)',
         cause,
@@ -230,7 +237,7 @@ function parseJson({ body }: Pick<HttpResponse, 'body'>): unknown {
   } catch {
     throw new SecretError(
       'ADMISSION_UNAVAILABLE',
-      'the Kubernetes API server answered something that is not JSON',
+      'the response of the Kubernetes API server is not JSON',
     );
   }
 }
@@ -248,14 +255,14 @@ function toKubeError({ status, body }: HttpResponse, { host }: URL, token: strin
   if (status === 401) {
     return new SecretError(
       'ADMISSION_UNAVAILABLE',
-      `${host} does not take Keyferry's own token${text}`,
+      `${host} rejects the token of Keyferry${text}`,
       {
-        hint: 'is the token of this cluster, and its ServiceAccount still there?',
+        hint: 'check that the token is of this cluster and that its ServiceAccount still exists',
       },
     );
   }
   return new SecretError('ADMISSION_UNAVAILABLE', `${host} answered ${status}${text}`, {
-    hint: 'is it the Kubernetes API server?',
+    hint: 'check that this is the Kubernetes API server',
   });
 }
 
@@ -267,7 +274,7 @@ function statusMessage(body: Buffer): string | undefined {
   }
 }
 
-/** Whatever kept the API server from answering says nothing about a store: it must not look like a store's outage. */
+/** A failure of the API server must not look like an outage of a store. */
 function toAdmissionError(thrown: unknown): unknown {
   if (!(thrown instanceof SecretError) || !thrown.code.startsWith('STORE_')) return thrown;
   return new SecretError('ADMISSION_UNAVAILABLE', `the Kubernetes API server ${thrown.message}`, {

@@ -4,64 +4,74 @@ import { toSecretError, type SecretError } from '../core/errors.ts';
 import { statusText } from '../core/safe-text.ts';
 import type { KubeApi } from './api.ts';
 
-/** One Event for each pod and cause in this time. */
+/** At most one Event for each pod and cause in this time. */
 const quietMs = 3_600_000;
-/** One that could not be written is tried again after this, if the cause still stands. */
+/** An Event that could not be written is retried after this time, if the cause persists. */
 const retryAfterMs = 300_000;
-/** Being written at once; what comes beyond waits for the pod's next failure. */
+/** The limit of concurrent writes. Above it, an Event is dropped until the pod's next failure. */
 const maxInFlight = 16;
 const timeoutMs = 20_000;
 
-/** A pod as an Event names it. */
+/** The pod of an Event. */
 export type EventPod = { readonly namespace: string; readonly name: string; readonly uid: string };
 
-/** Tells pods' owners what the driver keeps to itself. */
-export type PodEvents = {
-  /** Puts a Warning on the pod, if it has none of this cause (the error's code) of the last hour. Answers at once and never throws. */
-  warn(pod: EventPod, error: SecretError): void;
-};
-
-/** Writes Events by the API server; needs the verb `create` for `events`. */
-export function createPodEvents(deps: {
-  readonly api: KubeApi;
+/** Options of {@link PodEvents}. */
+export type PodEventsDeps = {
+  readonly api: Pick<KubeApi, 'post'>;
   readonly now: () => number;
   readonly log: Logger;
-}): PodEvents {
-  const { api, now, log } = deps;
-  /** When each may be written again, in milliseconds since the epoch. */
-  const quietUntil = new LRUCache<string, number>({ max: 2_000 });
-  let inFlight = 0;
+};
 
-  async function write(key: string, pod: EventPod, error: SecretError): Promise<void> {
-    inFlight += 1;
-    try {
-      const path = ['api', 'v1', 'namespaces', pod.namespace, 'events'];
-      await api.post(path, podEvent(pod, error, now()), AbortSignal.timeout(timeoutMs));
-    } catch (thrown) {
-      quietUntil.set(key, now() + retryAfterMs);
-      const { code, summary } = toSecretError(thrown);
-      log.warn(
-        { namespace: pod.namespace, pod: pod.name, code, reason: summary },
-        'no event could be written',
-      );
-    } finally {
-      inFlight -= 1;
-    }
+/**
+ * Writes Events on pods, for failures that the driver does not show to users. It needs the verb
+ * `create` for `events`.
+ */
+export class PodEvents {
+  readonly #deps: PodEventsDeps;
+  /** When an Event may be written again, in milliseconds since the epoch. */
+  readonly #quietUntil = new LRUCache<string, number>({ max: 2_000 });
+  #inFlight = 0;
+
+  constructor(deps: PodEventsDeps) {
+    this.#deps = deps;
   }
 
-  return {
-    warn(pod, error) {
-      const key = `${pod.uid} ${error.code}`;
-      const quietFor = (quietUntil.get(key) ?? 0) - now();
-      // Longer than anybody is told to be: the clock was set back meanwhile.
-      if (inFlight >= maxInFlight || (quietFor > 0 && quietFor <= quietMs)) return;
-      quietUntil.set(key, now() + quietMs);
-      void write(key, pod, error);
-    },
-  };
+  /**
+   * Puts a Warning on the pod, unless it has one of this cause (the code of the error) from the
+   * last
+   * hour. Does not wait and never throws.
+   */
+  warn(pod: EventPod, error: SecretError): void {
+    const { now } = this.#deps;
+    const key = `${pod.uid} ${error.code}`;
+    const quietFor = (this.#quietUntil.get(key) ?? 0) - now();
+    // A longer time means that the clock was set back in the meantime.
+    if (this.#inFlight >= maxInFlight || (quietFor > 0 && quietFor <= quietMs)) return;
+    this.#quietUntil.set(key, now() + quietMs);
+    void this.#write(key, pod, error);
+  }
+
+  async #write(key: string, pod: EventPod, error: SecretError): Promise<void> {
+    const { api, now, log } = this.#deps;
+    const { namespace, name } = pod;
+    this.#inFlight += 1;
+    try {
+      const path = ['api', 'v1', 'namespaces', namespace, 'events'];
+      await api.post(path, podEvent(pod, error, now()), AbortSignal.timeout(timeoutMs));
+    } catch (thrown) {
+      this.#quietUntil.set(key, now() + retryAfterMs);
+      const { code, summary } = toSecretError(thrown);
+      log.warn({ namespace, pod: name, code, reason: summary }, 'no event could be written');
+    } finally {
+      this.#inFlight -= 1;
+    }
+  }
 }
 
-/** https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/, in its older form, which every version shows. */
+/**
+ * An Event in the core/v1 form, which every version of Kubernetes shows
+ * (https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/).
+ */
 function podEvent({ namespace, name, uid }: EventPod, error: SecretError, at: number): object {
   const time = new Date(at).toISOString().replace(/\.\d+/, '');
   return {

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { createLineReader } from './api.ts';
 
 describe('lines of a stream', () => {
-  test('are the same however its pieces fall, inside a character too', () => {
+  test('are the same for any split of the stream, also within a character', () => {
     const line = fc.string({ unit: 'grapheme' }).map((text) => text.replaceAll('\n', ''));
     const pieces = fc.array(fc.nat({ max: 7 }), { maxLength: 200 });
     fc.assert(
@@ -18,7 +18,7 @@ describe('lines of a stream', () => {
     );
   });
 
-  test('are not waited for without end', () => {
+  test('are limited in length', () => {
     const read = createLineReader(() => undefined);
     read(Buffer.alloc(1_048_576, 'x'));
     expect(() => read(Buffer.from('x'))).toThrow('more than 1048576 bytes');

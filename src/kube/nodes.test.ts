@@ -3,7 +3,7 @@ import { startFakeKubernetes, type FakeKubernetes } from '../../test/fakes/kuber
 import { SecretError } from '../core/errors.ts';
 import { createHttpClient } from '../http/client.ts';
 import { createKubeApi } from './api.ts';
-import { createNodes, type Nodes } from './nodes.ts';
+import { Nodes } from './nodes.ts';
 
 const neverAborted = new AbortController().signal;
 const labels = { 'topology.kubernetes.io/region': 'eu-west-1' };
@@ -16,7 +16,7 @@ beforeEach(async () => {
   kubernetes.nodes.set('ip-10-0-0-1.eu-west-1.compute.internal', labels);
   http = createHttpClient();
   const { server, tokenFile, caFile } = kubernetes;
-  nodes = createNodes({ api: createKubeApi({ http, server, tokenFile, caFile }) });
+  nodes = new Nodes({ api: createKubeApi({ http, server, tokenFile, caFile }) });
 });
 afterEach(async () => {
   await http.close();
@@ -34,7 +34,7 @@ async function regionOf(
 }
 
 describe("a node's region", () => {
-  test('is its label, and is asked for once', async () => {
+  test('is its label, and is read once', async () => {
     expect(await Promise.all([regionOf(), regionOf(), regionOf()])).toEqual([
       'eu-west-1',
       'eu-west-1',
@@ -44,7 +44,7 @@ describe("a node's region", () => {
     expect(kubernetes.nodeReads()).toBe(1);
   });
 
-  test('of no such node, or one without the label, is an error that is not remembered', async () => {
+  test('of a missing node, or one without the label, is an error that is not cached', async () => {
     expect(await regionOf('other')).toBe('NOT_CONFIGURED: the node other does not exist');
     kubernetes.nodes.set('other', {});
     expect(await regionOf('other')).toBe(
@@ -54,28 +54,28 @@ describe("a node's region", () => {
     expect(await regionOf('other')).toBe('us-east-1');
   });
 
-  test('that Keyferry may not read: the right that is missing', async () => {
+  test('that Keyferry may not read names the missing permission', async () => {
     kubernetes.deny(true);
     expect(await regionOf()).toMatch(
       /^ADMISSION_UNAVAILABLE: Keyferry may not read the node ip-.*: .*forbidden.*; give its ClusterRole the verb get for nodes/,
     );
   });
 
-  test('that nobody tells, or not in words we know', async () => {
+  test('is ADMISSION_UNAVAILABLE in an outage or for an invalid response', async () => {
     kubernetes.injectFault({ response: { status: 401, body: 'x' } });
     expect(await regionOf()).toMatch(/^ADMISSION_UNAVAILABLE: the node ip-.* cannot be read/);
     kubernetes.injectFault({
       response: { body: { metadata: { labels: { [Object.keys(labels)[0]!]: 7 } } } },
     });
-    expect(await regionOf()).toMatch(/^ADMISSION_UNAVAILABLE: .*what came is no Node/);
+    expect(await regionOf()).toMatch(/^ADMISSION_UNAVAILABLE: .*the response is not a Node/);
   });
 
-  test('is not waited for longer than the caller does', async () => {
+  test('stops waiting when the caller cancels', async () => {
     kubernetes.injectFault({ hang: true });
-    const left = new SecretError('CANCELLED', 'left');
+    const reason = new SecretError('CANCELLED', 'left');
     const caller = new AbortController();
-    const asked = regionOf(undefined, caller.signal);
-    setTimeout(() => caller.abort(left), 5);
-    expect(await asked).toBe('CANCELLED: left');
+    const region = regionOf(undefined, caller.signal);
+    setTimeout(() => caller.abort(reason), 5);
+    expect(await region).toBe('CANCELLED: left');
   });
 });

@@ -4,39 +4,40 @@ import { sanitizeExternalText } from '../core/safe-text.ts';
 import { SingleFlight } from '../concurrency/single-flight.ts';
 import type { KubeApi } from './api.ts';
 
-/** Where a cloud says in which region a node is: https://kubernetes.io/docs/reference/labels-annotations-taints/ */
+/**
+ * The label with the region of a node:
+ * https://kubernetes.io/docs/reference/labels-annotations-taints/
+ */
 export const regionLabel = 'topology.kubernetes.io/region';
-
-/** What nodes say of themselves. */
-export type Nodes = {
-  /**
-   * The region of a node. It never changes, so it is remembered; no failure is.
-   * @throws SecretError NOT_CONFIGURED where there is no such node, or it says nothing of a region; ADMISSION_UNAVAILABLE where
-   *   nobody can say; the signal's reason when it fires
-   */
-  region(node: string, signal: AbortSignal): Promise<string>;
-};
 
 const schema = z.object({
   metadata: z.object({ labels: z.record(z.string(), z.string()).nullish() }),
 });
 
-/** Asks the API server for nodes; needs the verb `get` for `nodes`. */
-export function createNodes({ api }: { readonly api: Pick<KubeApi, 'get'> }): Nodes {
-  const regions = new Map<string, string>();
-  const singleFlight = new SingleFlight<string>();
+/** Reads nodes from the API server. It needs the verb `get` for `nodes`. */
+export class Nodes {
+  readonly #api: Pick<KubeApi, 'get'>;
+  readonly #regions = new Map<string, string>();
+  readonly #singleFlight = new SingleFlight<string>();
 
-  return {
-    async region(node, signal) {
-      const known = regions.get(node);
-      if (known !== undefined) return known;
-      const region = await singleFlight.run(node, signal, (sharedSignal) =>
-        readRegion(api, node, sharedSignal),
-      );
-      regions.set(node, region);
-      return region;
-    },
-  };
+  constructor({ api }: { readonly api: Pick<KubeApi, 'get'> }) {
+    this.#api = api;
+  }
+
+  /**
+   * The region of a node. It never changes, so it is cached. A failure is not.
+   * @throws SecretError NOT_CONFIGURED if there is no such node or it has no region;
+   *   ADMISSION_UNAVAILABLE if the API server does not say; the reason of the signal when it fires
+   */
+  async region(node: string, signal: AbortSignal): Promise<string> {
+    const known = this.#regions.get(node);
+    if (known !== undefined) return known;
+    const region = await this.#singleFlight.run(node, signal, (sharedSignal) =>
+      readRegion(this.#api, node, sharedSignal),
+    );
+    this.#regions.set(node, region);
+    return region;
+  }
 }
 
 async function readRegion(
@@ -51,7 +52,10 @@ async function readRegion(
   });
   const parsed = schema.safeParse(response);
   if (!parsed.success)
-    throw new SecretError('ADMISSION_UNAVAILABLE', `${label} cannot be read: what came is no Node`);
+    throw new SecretError(
+      'ADMISSION_UNAVAILABLE',
+      `${label} cannot be read: the response is not a Node`,
+    );
   const region = parsed.data.metadata.labels?.[regionLabel]?.trim() ?? '';
   if (region !== '') return region;
   throw new SecretError('NOT_CONFIGURED', `${label} has no label ${regionLabel}`);

@@ -1,9 +1,10 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
+import { eventually } from '../../test/csi/harness.ts';
 import { startFakePods } from '../../test/fakes/kubernetes-pods.ts';
 import { createHttpClient } from '../http/client.ts';
 import { createKubeApi } from './api.ts';
-import { type PodWatch, createPodWatch } from './pod-watch.ts';
+import { PodWatch } from './pod-watch.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -18,7 +19,7 @@ async function watched(...uids: string[]) {
   const clock = { now: 1_000_000 };
   const logs: { msg: string }[] = [];
   const { server, tokenFile, caFile } = pods;
-  const watch = createPodWatch({
+  const watch = new PodWatch({
     api: createKubeApi({ http, server, tokenFile, caFile }),
     node: 'node-1',
     now: () => clock.now,
@@ -41,20 +42,14 @@ async function watched(...uids: string[]) {
   return { pods, watch, clock, logs, stop, running };
 }
 
-async function until(holds: () => boolean): Promise<void> {
-  for (
-    const late = Date.now() + 5_000;
-    !holds();
-    await new Promise((resolve) => setTimeout(resolve, 1))
-  )
-    if (Date.now() > late) throw new Error('it never came true');
-}
+const until = (condition: () => boolean): Promise<void> =>
+  eventually(() => expect(condition()).toBe(true));
 
 const becomes = (watch: PodWatch, uid: string, presence: string): Promise<void> =>
   until(() => watch.presence(uid) === presence);
 
 describe('the pods of a node', () => {
-  test('are here from the first list on, and as they come; those of other nodes are not looked at', async () => {
+  test('are here from the first list on and when they are added, except those of other nodes', async () => {
     const { pods, watch } = await watched('a');
     expect(watch.presence('a')).toBe('here');
     expect(watch.presence('b')).toBe('unknown');
@@ -73,7 +68,7 @@ describe('the pods of a node', () => {
     expect(watch.presence('b')).toBe('here');
   });
 
-  test('are watched on from where a watch ended: nothing is missed, and nothing listed again', async () => {
+  test('are watched from where the last watch ended, without another list', async () => {
     const { pods, watch } = await watched('a', 'b');
     pods.change('a');
     pods.sendToWatches('{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"4"}}}\n');
@@ -89,22 +84,22 @@ describe('the pods of a node', () => {
       'the connection breaks',
       ({ pods }: Awaited<ReturnType<typeof watched>>) => pods.breakWatches(),
     ],
-    ['a line is no JSON', ({ pods }) => pods.sendToWatches('{\n')],
-    ['a line is no event', ({ pods }) => pods.sendToWatches('[7]\n')],
+    ['a line is not JSON', ({ pods }) => pods.sendToWatches('{\n')],
+    ['a line is not an event', ({ pods }) => pods.sendToWatches('[7]\n')],
     ['a line has no end', ({ pods }) => pods.sendToWatches('x'.repeat(1_100_000))],
-  ] satisfies [string, (rig: Awaited<ReturnType<typeof watched>>) => void][])(
-    'are listed anew when %s: whoever left meanwhile is gone',
-    async (_, breakIt) => {
-      const rig = await watched('a', 'b');
-      rig.pods.removeWithoutEvent('a');
-      breakIt(rig);
-      await becomes(rig.watch, 'a', 'gone');
-      expect(rig.watch.presence('b')).toBe('here');
-      expect(rig.logs).toEqual([]);
+  ] satisfies [string, (fixture: Awaited<ReturnType<typeof watched>>) => void][])(
+    'are listed again when %s, and pods removed in the meantime are gone',
+    async (_, breakWatch) => {
+      const fixture = await watched('a', 'b');
+      fixture.pods.removeWithoutEvent('a');
+      breakWatch(fixture);
+      await becomes(fixture.watch, 'a', 'gone');
+      expect(fixture.watch.presence('b')).toBe('here');
+      expect(fixture.logs).toEqual([]);
     },
   );
 
-  test('are listed anew where the watch is too far behind', async () => {
+  test('are listed again when the version of the watch has expired', async () => {
     const { pods, watch, logs } = await watched('a');
     pods.removeWithoutEvent('a');
     pods.trouble.expired = true;
@@ -114,7 +109,7 @@ describe('the pods of a node', () => {
     expect(logs).toEqual([]);
   });
 
-  test('are believed to be there for an hour without a word; those that went stay gone', async () => {
+  test('count as running for an hour without events; ended ones stay gone', async () => {
     const { pods, watch, clock } = await watched('a', 'b');
     pods.remove('b');
     await becomes(watch, 'b', 'gone');
@@ -127,7 +122,7 @@ describe('the pods of a node', () => {
     await becomes(watch, 'a', 'here');
   });
 
-  test('that may not be watched are told of once, with the right that is missing, and watched as soon as they may', async () => {
+  test('that may not be watched are logged once with the missing permission, and watched once allowed', async () => {
     const { pods, watch, logs } = await watched('a');
     pods.trouble.denied = true;
     pods.breakWatches();
@@ -154,9 +149,9 @@ describe('the pods of a node', () => {
     '{}',
     '{"metadata":{"resourceVersion":"1"},"items":[{"metadata":[]}]}',
     '<html>',
-  ])('are not taken from a list like %s', async (answer) => {
+  ])('stay as they are after a list of %s', async (response) => {
     const { pods, watch, logs } = await watched('a');
-    pods.trouble.response = answer;
+    pods.trouble.response = response;
     pods.breakWatches();
     await until(() => logs.length > 0);
     expect(watch.presence('a')).toBe('here');

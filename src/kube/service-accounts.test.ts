@@ -7,10 +7,10 @@ import {
 import { SecretError } from '../core/errors.ts';
 import { createHttpClient } from '../http/client.ts';
 import { createKubeApi } from './api.ts';
-import { createServiceAccounts, type ServiceAccount } from './service-accounts.ts';
+import { ServiceAccounts, type ServiceAccount } from './service-accounts.ts';
 
 const neverAborted = new AbortController().signal;
-const left = new SecretError('CANCELLED', 'left');
+const cancelled = new SecretError('CANCELLED', 'cancelled');
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
   for (const close of cleanups.splice(0).reverse()) await close();
@@ -24,11 +24,11 @@ async function accountsOf(
   cleanups.push(kubernetes.close, () => http.close());
   const clock = { now: 1_000_000 };
   const { server, tokenFile, caFile } = kubernetes;
-  const serviceAccounts = createServiceAccounts({
+  const serviceAccounts = new ServiceAccounts({
     api: createKubeApi({ http, server, tokenFile, caFile }),
     now: () => clock.now,
   });
-  /** Asks for what holds from now on, unless said otherwise. */
+  /** Reads the account as of now, by default. */
   const get = (
     question: Partial<Parameters<typeof serviceAccounts.get>[0]> = {},
   ): Promise<ServiceAccount> =>
@@ -50,7 +50,7 @@ async function untilReads(kubernetes: FakeKubernetes, count: number): Promise<vo
 }
 
 describe('service accounts', () => {
-  test('are read anew when the clock has been set back: an answer from the future says nothing of now', async () => {
+  test('are read again when the clock was set back: the age of a future read is unknown', async () => {
     const { get, annotate, clock } = await accountsOf();
     await get();
     annotate('2');
@@ -60,7 +60,7 @@ describe('service accounts', () => {
     expect((await get({ notBefore: clock.now })).annotations.get('a')).toBe('2');
   });
 
-  test('are read as they stand', async () => {
+  test('are read', async () => {
     const { get } = await accountsOf({
       'shop/app': { uid: 'u1', annotations: { a: '1', __proto__x: '2' } },
       'shop/bare': {},
@@ -75,7 +75,7 @@ describe('service accounts', () => {
     expect((await get({ name: 'bare' })).annotations.size).toBe(0);
   });
 
-  test('serve from memory what was asked at or after the given moment, and nothing older', async () => {
+  test('are served from the cache if they were read at or after notBefore', async () => {
     const { get, annotate, clock, kubernetes } = await accountsOf();
     const first = clock.now;
     await get();
@@ -87,7 +87,7 @@ describe('service accounts', () => {
     expect(kubernetes.reads()).toBe(2);
   });
 
-  test('serve nothing older than a minute, whatever the caller would take', async () => {
+  test('are not served from the cache after a minute, whatever notBefore is', async () => {
     const { get, clock, kubernetes } = await accountsOf();
     await get();
     clock.now += 60_000;
@@ -98,7 +98,7 @@ describe('service accounts', () => {
     expect(kubernetes.reads()).toBe(2);
   });
 
-  test('share a read only with those who came before it began: a removed name is never served to a later request', async () => {
+  test('share a read only among requests from before it started: a later request never gets a removed name', async () => {
     const { get, annotate, clock, kubernetes } = await accountsOf();
     kubernetes.injectFault({
       response: { body: { metadata: { uid: 'u', annotations: { a: 'old' } } } },
@@ -116,7 +116,7 @@ describe('service accounts', () => {
     expect(kubernetes.reads()).toBe(2);
   });
 
-  test('cost two reads for 200 pods that arrive together', async () => {
+  test('cost two reads for 200 concurrent pods', async () => {
     const { get, clock, kubernetes } = await accountsOf();
     kubernetes.injectFault({ delayMs: 30 });
     const pods: Promise<ServiceAccount>[] = [];
@@ -129,7 +129,7 @@ describe('service accounts', () => {
     expect(kubernetes.reads()).toBeLessThanOrEqual(2);
   });
 
-  test('remember no failure', async () => {
+  test('cache no failure', async () => {
     const { get, annotate, kubernetes } = await accountsOf({});
     expect(await get().catch((error: unknown) => error)).toMatchObject({
       code: 'NOT_GRANTED',
@@ -149,7 +149,7 @@ describe('service accounts', () => {
     expect((await get({ notBefore: 2e6 })).annotations.get('a')).toBe('1');
   });
 
-  test('forget an account that is gone; one that nobody could ask for is still known', async () => {
+  test('are removed from the cache when the account is gone, and kept in an outage', async () => {
     const { get, clock, kubernetes } = await accountsOf();
     const first = clock.now;
     await get();
@@ -166,14 +166,14 @@ describe('service accounts', () => {
   test.each([
     ['no object', null],
     ['no uid', { metadata: { annotations: { a: '1' } } }],
-    ['annotations that are no strings', { metadata: { uid: 'u', annotations: { a: ['db'] } } }],
-  ])('an answer with %s grants nothing', async (_, body) => {
+    ['annotations that are not strings', { metadata: { uid: 'u', annotations: { a: ['db'] } } }],
+  ])('a response with %s is ADMISSION_UNAVAILABLE', async (_, body) => {
     const { get, kubernetes } = await accountsOf();
     kubernetes.injectFault({ response: { body: JSON.stringify(body) } });
     await expect(get()).rejects.toMatchObject({ code: 'ADMISSION_UNAVAILABLE' });
   });
 
-  test('one who leaves takes nothing from the others', async () => {
+  test('a caller that cancels does not affect the others', async () => {
     const { get, clock, kubernetes } = await accountsOf();
     kubernetes.injectFault({ delayMs: 20 });
     const leaver = new AbortController();
@@ -182,13 +182,13 @@ describe('service accounts', () => {
     await untilReads(kubernetes, 1);
     clock.now += 1;
     const waits = get();
-    leaver.abort(left);
-    expect(await gone).toBe(left);
+    leaver.abort(cancelled);
+    expect(await gone).toBe(cancelled);
     await Promise.all([stays, waits]);
     expect(kubernetes.reads()).toBe(2);
   });
 
-  test('a read that everybody left is stopped, and holds up nobody', async () => {
+  test('a read that all callers have cancelled is aborted, and delays no other', async () => {
     const { get, clock, kubernetes } = await accountsOf();
     kubernetes.injectFault({ hang: true, times: 1 });
     const leaver = new AbortController();
@@ -196,14 +196,14 @@ describe('service accounts', () => {
     await untilReads(kubernetes, 1);
     clock.now += 1;
     const waits = get();
-    leaver.abort(left);
-    expect(await gone).toBe(left);
+    leaver.abort(cancelled);
+    expect(await gone).toBe(cancelled);
     expect((await waits).annotations.get('a')).toBe('1');
     expect((await get()).annotations.get('a')).toBe('1');
     expect(kubernetes.reads()).toBe(2);
   });
 
-  test('names do not run together', async () => {
+  test('names are not mixed up', async () => {
     const { get, kubernetes } = await accountsOf({ 'a/b/c': {} });
     await get({ namespace: 'a', name: 'b/c' });
     await get({ namespace: 'a/b', name: 'c' });
@@ -219,7 +219,7 @@ describe('service accounts', () => {
     const leaver = new AbortController();
     const hung = get({ signal: leaver.signal }).catch((error: unknown) => error);
     expect((await get({ name: 'other' })).uid).toBe('2');
-    leaver.abort(left);
-    expect(await hung).toBe(left);
+    leaver.abort(cancelled);
+    expect(await hung).toBe(cancelled);
   });
 });

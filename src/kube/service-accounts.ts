@@ -6,34 +6,19 @@ import { raceWithAbort } from '../concurrency/single-flight.ts';
 import { SharedCall } from '../concurrency/single-flight.ts';
 import type { KubeApi } from './api.ts';
 
-/** Older answers serve nobody, whatever the caller would take. */
+/** The oldest account that is served, whatever `notBefore` allows. */
 const maxAgeMs = 60_000;
-/** Of annotations kept, in characters. */
+/** The limit of cached annotations, in characters. */
 const maxCachedCharacters = 4_194_304;
 
-/** A ServiceAccount, as far as admission looks at it. */
+/** The part of a ServiceAccount that authorization uses. */
 export type ServiceAccount = {
   readonly uid: string;
   readonly annotations: ReadonlyMap<string, string>;
 };
 
-/** What accounts say at the moment. */
-export type ServiceAccounts = {
-  /**
-   * An account as it stood at `notBefore` (milliseconds since the epoch) or later.
-   * @throws SecretError NOT_GRANTED where there is none; ADMISSION_UNAVAILABLE or NOT_CONFIGURED where nobody can say; the signal's reason
-   *   when it fires. No failure is remembered.
-   */
-  get(question: {
-    readonly namespace: string;
-    readonly name: string;
-    readonly notBefore: number;
-    readonly signal: AbortSignal;
-  }): Promise<ServiceAccount>;
-};
-
 type CachedAccount = { readonly account: ServiceAccount; readonly requestedAt: number };
-/** Under way, or waiting for the one that is; then `begunAt` is Infinity. */
+/** A read in flight, or one that waits for it. The latter has `startedAt` Infinity. */
 type PendingRead = { startedAt: number; ended: Promise<void>; call: SharedCall<ServiceAccount> };
 
 const schema = z.object({
@@ -43,25 +28,63 @@ const schema = z.object({
   }),
 });
 
-/**
- * A question is answered from what was asked at or after its `notBefore`, else joins a read that begins after it, else reads. For each account at
- * most one read is under way and one waits for its end: however many pods arrive together, they cost two.
- */
-export function createServiceAccounts({
-  api,
-  now,
-}: {
-  api: KubeApi;
-  now: () => number;
-}): ServiceAccounts {
-  const accounts = new LRUCache<string, CachedAccount>({
+/** Options of {@link ServiceAccounts}. */
+export type ServiceAccountsDeps = {
+  readonly api: KubeApi;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+};
+
+/** Reads ServiceAccounts from the API server, with a short cache. */
+export class ServiceAccounts {
+  readonly #deps: ServiceAccountsDeps;
+  readonly #accounts = new LRUCache<string, CachedAccount>({
     maxSize: maxCachedCharacters,
     sizeCalculation,
   });
-  const reads = new Map<string, PendingRead[]>();
+  readonly #reads = new Map<string, PendingRead[]>();
 
-  function startRead(key: string, namespace: string, name: string): PendingRead {
-    const queue = reads.get(key) ?? [];
+  constructor(deps: ServiceAccountsDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * An account as it was at `notBefore` (milliseconds since the epoch) or later. It comes from the
+   * cache, from a pending read that starts after `notBefore`, or from a new read. For each account
+   * at
+   * most one read is in flight and one waits for it, so any number of concurrent pods costs two.
+   * @throws SecretError NOT_GRANTED if there is no such account; ADMISSION_UNAVAILABLE or
+   *   NOT_CONFIGURED if it cannot be read; the reason of the signal when it fires. No failure is
+   *   cached.
+   */
+  async get({
+    namespace,
+    name,
+    notBefore,
+    signal,
+  }: {
+    readonly namespace: string;
+    readonly name: string;
+    readonly notBefore: number;
+    readonly signal: AbortSignal;
+  }): Promise<ServiceAccount> {
+    signal.throwIfAborted();
+    const key = JSON.stringify([namespace, name]);
+    const known = this.#accounts.get(key);
+    const at = this.#deps.now();
+    // A read in the future happened before the clock was set back, so its age is not known.
+    const isFresh = (requestedAt: number): boolean =>
+      requestedAt <= at && requestedAt >= Math.max(notBefore, at - maxAgeMs);
+    if (known !== undefined && isFresh(known.requestedAt)) return known.account;
+    const joinable = this.#reads
+      .get(key)
+      ?.find((read) => read.startedAt >= notBefore && !read.call.abandoned);
+    return (joinable ?? this.#startRead(key, namespace, name)).call.join(signal);
+  }
+
+  #startRead(key: string, namespace: string, name: string): PendingRead {
+    const { api, now } = this.#deps;
+    const queue = this.#reads.get(key) ?? [];
     const previous = queue.findLast((read) => !read.call.abandoned);
     let markEnded = (): void => undefined;
     const ended = new Promise<void>((resolve) => {
@@ -72,40 +95,23 @@ export function createServiceAccounts({
         await raceWithAbort(previous?.ended ?? Promise.resolve(), signal);
         read.startedAt = now();
         const account = await readAccount(api, namespace, name, signal);
-        accounts.set(key, { account, requestedAt: read.startedAt });
+        this.#accounts.set(key, { account, requestedAt: read.startedAt });
         return account;
       } catch (thrown) {
-        // An account that is gone is not to be served from memory either.
-        if (thrown instanceof SecretError && thrown.kind === 'definite') accounts.delete(key);
+        // An account that is gone must not be served from the cache.
+        if (thrown instanceof SecretError && thrown.kind === 'definite') this.#accounts.delete(key);
         throw thrown;
       } finally {
         queue.splice(queue.indexOf(read), 1);
-        if (queue.length === 0 && reads.get(key) === queue) reads.delete(key);
+        if (queue.length === 0 && this.#reads.get(key) === queue) this.#reads.delete(key);
         markEnded();
       }
     });
     const read: PendingRead = { startedAt: Infinity, ended, call };
     queue.push(read);
-    reads.set(key, queue);
+    this.#reads.set(key, queue);
     return read;
   }
-
-  return {
-    async get({ namespace, name, notBefore, signal }) {
-      signal.throwIfAborted();
-      const key = JSON.stringify([namespace, name]);
-      const known = accounts.get(key);
-      const at = now();
-      // One from the future was asked for before the clock was set back, nobody knows when.
-      const isFresh = (requestedAt: number): boolean =>
-        requestedAt <= at && requestedAt >= Math.max(notBefore, at - maxAgeMs);
-      if (known !== undefined && isFresh(known.requestedAt)) return known.account;
-      const joinable = reads
-        .get(key)
-        ?.find((read) => read.startedAt >= notBefore && !read.call.abandoned);
-      return (joinable ?? startRead(key, namespace, name)).call.join(signal);
-    },
-  };
 }
 
 function sizeCalculation({ account }: CachedAccount): number {
@@ -134,7 +140,7 @@ function toAccountError(label: string, thrown: unknown): SecretError {
   if (!(thrown instanceof SecretError)) {
     return new SecretError(
       'ADMISSION_UNAVAILABLE',
-      `${label} cannot be read: what came is no ServiceAccount`,
+      `${label} cannot be read: the response is not a ServiceAccount`,
     );
   }
   const { code, message, hint } = thrown;

@@ -5,11 +5,7 @@ import { rejectedError } from '../../test/fakes/failure.ts';
 import { SecretError } from '../core/errors.ts';
 import { createHttpClient, type HttpClient } from '../http/client.ts';
 import { createKubeApi } from './api.ts';
-import {
-  createTokenRequests,
-  type TokenRequestOptions,
-  type TokenRequests,
-} from './token-requests.ts';
+import { type TokenRequestOptions, TokenRequests } from './token-requests.ts';
 
 const minute = 60_000;
 let kubernetes: FakeKubernetes;
@@ -23,10 +19,10 @@ beforeEach(async () => {
   http = createHttpClient();
   clock = Date.now();
   minted = [];
-  kubernetes.issueTokens((asked) => {
-    if (asked.podUid === 'gone') return undefined;
-    const { namespace, serviceAccount, audience, podUid, expirationSeconds } = asked;
-    minted.push(asked);
+  kubernetes.issueTokens((request) => {
+    if (request.podUid === 'gone') return undefined;
+    const { namespace, serviceAccount, audience, podUid, expirationSeconds } = request;
+    minted.push(request);
     const expiresAt = clock + expirationSeconds * 1_000;
     return mintToken({
       namespace,
@@ -37,7 +33,7 @@ beforeEach(async () => {
       podName: `${minted.length}`,
     });
   });
-  requests = createTokenRequests({ api: createKubeApi({ http, ...kubernetes }), now: () => clock });
+  requests = new TokenRequests({ api: createKubeApi({ http, ...kubernetes }), now: () => clock });
 });
 afterEach(async () => {
   await http.close();
@@ -59,7 +55,7 @@ const get = (more: Partial<TokenRequestOptions> = {}): Promise<string> =>
     .then((token) => token.reveal());
 
 describe('a token of a pod, from the API server', () => {
-  test('is for the audience and bound to the very pod', async () => {
+  test('is for the audience and bound to the pod', async () => {
     await get();
     expect(minted).toEqual([
       {
@@ -75,7 +71,7 @@ describe('a token of a pod, from the API server', () => {
     ]);
   });
 
-  test('is kept for 80 % of its life', async () => {
+  test('is reused for 80 % of its lifetime', async () => {
     const first = await get();
     clock += 47 * minute;
     expect(await get()).toBe(first);
@@ -84,13 +80,13 @@ describe('a token of a pod, from the API server', () => {
     expect(minted).toHaveLength(2);
   });
 
-  test('is asked for once by all who want it at the same time', async () => {
+  test('is created once for concurrent callers', async () => {
     const tokens = await Promise.all(Array.from({ length: 20 }, () => get()));
     expect(new Set(tokens).size).toBe(1);
     expect(minted).toHaveLength(1);
   });
 
-  test('serves no other pod, account, namespace or audience', async () => {
+  test('is not reused for another pod, account, namespace or audience', async () => {
     kubernetes.serviceAccounts.set('shop/other', {}).set('other/app', {});
     const tokens = [
       await get(),
@@ -102,11 +98,11 @@ describe('a token of a pod, from the API server', () => {
     expect(new Set(tokens).size).toBe(5);
   });
 
-  test('is refused where account or pod are gone, and no refusal is remembered', async () => {
+  test('is NOT_GRANTED without the account or the pod, and no failure is cached', async () => {
     expect(await rejectedError(get({ serviceAccount: 'nobody' }))).toMatchObject({
       code: 'NOT_GRANTED',
       message:
-        'a token of ServiceAccount shop/nobody cannot be had: serviceaccounts "nobody" not found',
+        'a token of ServiceAccount shop/nobody cannot be created: serviceaccounts "nobody" not found',
     });
     expect(await rejectedError(get({ pod: { name: 'web-9', uid: 'gone' } }))).toMatchObject({
       code: 'NOT_GRANTED',
@@ -123,13 +119,13 @@ describe('a token of a pod, from the API server', () => {
 
   test.each([
     ['an outage', { status: 503 }, 'answered 503'],
-    ['something else', { status: 201, body: { status: {} } }, 'what came is no token'],
+    ['something else', { status: 201, body: { status: {} } }, 'the response is not a token'],
     [
       'a token without end',
       { status: 201, body: { status: { token: 'CANARY' } } },
-      'what came is no token',
+      'the response is not a token',
     ],
-  ])('%s is none, and is not shown', async (_, answer, words) => {
+  ])('%s is an error that does not quote the response', async (_, answer, words) => {
     kubernetes.injectFault({ response: answer });
     const failure = await rejectedError(get());
     expect(failure.code).toBe('ADMISSION_UNAVAILABLE');
@@ -137,13 +133,13 @@ describe('a token of a pod, from the API server', () => {
     expect(failure.summary).not.toContain('CANARY');
   });
 
-  test("ends with the caller's reason", async () => {
+  test("rejects with the caller's reason", async () => {
     kubernetes.injectFault({ hang: true });
     const left = new SecretError('CANCELLED', 'left');
     const caller = new AbortController();
-    const asked = rejectedError(get({ signal: caller.signal }));
+    const failure = rejectedError(get({ signal: caller.signal }));
     while (kubernetes.requests.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
     caller.abort(left);
-    expect(await asked).toBe(left);
+    expect(await failure).toBe(left);
   });
 });

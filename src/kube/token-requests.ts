@@ -6,31 +6,24 @@ import { sanitizeExternalText } from '../core/safe-text.ts';
 import { SingleFlight } from '../concurrency/single-flight.ts';
 import type { KubeApi } from './api.ts';
 
-/** What is asked for, as the driver asks for its own; the API server may shorten it, and takes nothing below ten minutes. */
-const lifeSeconds = 3_600;
-/** Of its life a token is kept: what then remains is enough for whoever it is shown to. */
+/**
+ * The requested lifetime, as the driver requests it. The API server may shorten it, and accepts at
+ * least ten minutes.
+ */
+const lifetimeSeconds = 3_600;
+/** The fraction of its lifetime in which a token is reused. The rest suffices for its recipient. */
 const reuseFraction = 0.8;
-/** Pods of a node, and audiences of each. */
+/** The limit of cached tokens: one for each pod of the node and audience. */
 const maxCachedTokens = 1_000;
 
-/** Whose token, and who is to take it. */
+/** The account of a token, its pod and its audience. */
 export type TokenRequestOptions = {
   readonly namespace: string;
   readonly serviceAccount: string;
-  /** The token ends with this very pod. */
+  /** The token becomes invalid when this pod is deleted. */
   readonly pod: { readonly name: string; readonly uid: string };
   readonly audience: string;
   readonly signal: AbortSignal;
-};
-
-/** Tokens of pods' ServiceAccounts, made by the API server (TokenRequest). */
-export type TokenRequests = {
-  /**
-   * The token kept, or a new one: one question for all who ask meanwhile.
-   * @throws SecretError NOT_GRANTED where account or pod do not exist; ADMISSION_UNAVAILABLE or NOT_CONFIGURED where nobody gives one; the
-   *   signal's reason when it fires. No failure is remembered.
-   */
-  get(options: TokenRequestOptions): Promise<Redacted>;
 };
 
 type CachedToken = { readonly token: Redacted; readonly reuseUntil: number };
@@ -42,33 +35,44 @@ const schema = z.object({
   }),
 });
 
-/** See {@link TokenRequests}. */
-export function createTokenRequests({
-  api,
-  now,
-}: {
-  api: KubeApi;
-  now: () => number;
-}): TokenRequests {
-  const cache = new LRUCache<string, CachedToken>({ max: maxCachedTokens });
-  const singleFlight = new SingleFlight<Redacted>();
+/** Options of {@link TokenRequests}. */
+export type TokenRequestsDeps = {
+  readonly api: KubeApi;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+};
 
-  return {
-    async get(question) {
-      const { namespace, serviceAccount, pod, audience, signal } = question;
-      signal.throwIfAborted();
-      const key = JSON.stringify([namespace, serviceAccount, pod.uid, audience]);
-      const cached = cache.get(key);
-      if (cached !== undefined && now() < cached.reuseUntil) return cached.token;
-      return singleFlight.run(key, signal, async (sharedSignal) => {
-        const requestedAt = now();
-        const { token, expiresAt } = await createToken(api, { ...question, signal: sharedSignal });
-        const life = Math.min(expiresAt - requestedAt, lifeSeconds * 1_000);
-        cache.set(key, { token, reuseUntil: requestedAt + reuseFraction * life });
-        return token;
-      });
-    },
-  };
+/** Creates tokens of the ServiceAccounts of pods with the TokenRequest API. */
+export class TokenRequests {
+  readonly #deps: TokenRequestsDeps;
+  readonly #cache = new LRUCache<string, CachedToken>({ max: maxCachedTokens });
+  readonly #singleFlight = new SingleFlight<Redacted>();
+
+  constructor(deps: TokenRequestsDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * A cached token, or a new one. Concurrent callers share one request.
+   * @throws SecretError NOT_GRANTED if the account or the pod does not exist; ADMISSION_UNAVAILABLE
+   *   or NOT_CONFIGURED if no token can be created; the reason of the signal when it fires. No
+   *   failure is cached.
+   */
+  async get(options: TokenRequestOptions): Promise<Redacted> {
+    const { api, now } = this.#deps;
+    const { namespace, serviceAccount, pod, audience, signal } = options;
+    signal.throwIfAborted();
+    const key = JSON.stringify([namespace, serviceAccount, pod.uid, audience]);
+    const cached = this.#cache.get(key);
+    if (cached !== undefined && now() < cached.reuseUntil) return cached.token;
+    return this.#singleFlight.run(key, signal, async (sharedSignal) => {
+      const requestedAt = now();
+      const { token, expiresAt } = await createToken(api, { ...options, signal: sharedSignal });
+      const lifetimeMs = Math.min(expiresAt - requestedAt, lifetimeSeconds * 1_000);
+      this.#cache.set(key, { token, reuseUntil: requestedAt + reuseFraction * lifetimeMs });
+      return token;
+    });
+  }
 }
 
 async function createToken(
@@ -81,7 +85,7 @@ async function createToken(
     kind: 'TokenRequest',
     spec: {
       audiences: [audience],
-      expirationSeconds: lifeSeconds,
+      expirationSeconds: lifetimeSeconds,
       boundObjectRef: { apiVersion: 'v1', kind: 'Pod', name: pod.name, uid: pod.uid },
     },
   };
@@ -99,17 +103,20 @@ async function createToken(
 
 function toTokenError(what: string, thrown: unknown): SecretError {
   if (!(thrown instanceof SecretError))
-    return new SecretError('ADMISSION_UNAVAILABLE', `${what} cannot be had: what came is no token`);
+    return new SecretError(
+      'ADMISSION_UNAVAILABLE',
+      `${what} cannot be created: the response is not a token`,
+    );
   const { code, message, hint } = thrown;
   if (code === 'OBJECT_NOT_FOUND')
-    return new SecretError('NOT_GRANTED', `${what} cannot be had: ${message}`);
+    return new SecretError('NOT_GRANTED', `${what} cannot be created: ${message}`);
   if (code === 'ACCESS_DENIED')
     return new SecretError('ADMISSION_UNAVAILABLE', `Keyferry may not create ${what}: ${message}`, {
-      hint: 'give its ClusterRole the verb create for serviceaccounts/token in the API group "", or bring tokens by tokenRequests',
+      hint: 'give its ClusterRole the verb create for serviceaccounts/token in the API group "", or let the driver send tokens: CSIDriver spec.tokenRequests',
     });
   return new SecretError(
     code,
-    `${what} cannot be had: ${message}`,
+    `${what} cannot be created: ${message}`,
     hint === undefined ? {} : { hint },
   );
 }

@@ -3,14 +3,14 @@ import { describe, expect, test } from '@jest/globals';
 import { providers } from './registry.ts';
 import { grantableProviders } from './shared/identity/grants-file.ts';
 
-/** Folders that serve more than the provider of their name. */
+/** Folders that serve other providers than the one of their name. */
 const namesOf: Readonly<Record<string, readonly string[]>> = { vault: ['vault', 'openbao'] };
 const folders = readdirSync('src/providers', { withFileTypes: true }).filter(
   (entry) => entry.isDirectory() && entry.name !== 'shared',
 );
 
 describe('the registry', () => {
-  test('has every folder’s providers, and no others', () => {
+  test('has the providers of all folders, and no others', () => {
     const names = folders.flatMap(({ name }) => namesOf[name] ?? [name]);
     expect(Object.keys(providers).sort()).toEqual(names.sort());
   });
@@ -19,12 +19,15 @@ describe('the registry', () => {
     expect(existsSync(`docs/providers/${name}.md`)).toBe(true);
   });
 
-  test.each(Object.keys(providers))('loads what compiles the classes of %s', async (name) => {
-    const plan = await providers[name]!.plan();
-    expect(plan({}).problems).toContainEqual(expect.objectContaining({ severity: 'error' }));
-  });
+  test.each(Object.keys(providers))(
+    'loads the code that compiles the classes of %s',
+    async (name) => {
+      const plan = await providers[name]!.plan();
+      expect(plan({}).problems).toContainEqual(expect.objectContaining({ severity: 'error' }));
+    },
+  );
 
-  test('every provider but cce, which has its annotation, can be granted shared identities', () => {
+  test('grants shared identities for every provider except cce, which has its annotation', () => {
     const others = Object.keys(providers).filter((name) => name !== 'cce');
     expect(grantableProviders).toEqual(expect.arrayContaining(others));
   });

@@ -6,7 +6,7 @@ import type { Provider } from '../core/provider.ts';
 import type { ProviderDeps } from './shared/deps.ts';
 import type { SharedIdentity } from './shared/identity/shared-identity.ts';
 
-/** What a provider may use of the process it runs in. */
+/** What the process gives to a provider. */
 export type ProviderContext = ProviderDeps & {
   readonly rateLimiterMetrics: RateLimiterMetrics;
   readonly settings: Settings;
@@ -15,13 +15,16 @@ export type ProviderContext = ProviderDeps & {
   readonly sharedIdentity: SharedIdentity;
 };
 
-/** One provider as the process knows it before it is loaded. */
+/** A provider that is not loaded yet. */
 export type ProviderEntry = {
-  /** Milliseconds a moving version is served without asking again, unless `--refresh-interval` says otherwise. */
+  /**
+   * How long the cache serves a version that can change before it reads it again, in milliseconds.
+   * `--refresh-interval` overrides it.
+   */
   readonly refreshInterval: number;
-  /** Loads what compiles its classes, and no more: for lint, which asks nobody. */
+  /** Loads only the code that compiles classes: lint makes no calls. */
   readonly plan: () => Promise<Provider['plan']>;
-  /** Loads the provider's code and makes it. */
+  /** Loads the code of the provider and makes the provider. */
   readonly create: (context: ProviderContext) => Promise<Provider>;
 };
 
@@ -36,7 +39,7 @@ function vault(dialect: 'vault' | 'openbao'): ProviderEntry {
   };
 }
 
-/** Every `spec.provider` there is; each is loaded when it is served. */
+/** All values of `spec.provider`. Each provider is loaded when the process serves it. */
 export const providers: Readonly<Record<string, ProviderEntry>> = {
   alibabacloud: {
     refreshInterval: 30_000,

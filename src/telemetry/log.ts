@@ -1,14 +1,16 @@
 import { pino, type DestinationStream, type Logger } from 'pino';
 
-/** Levels an operator may choose. */
+/** The levels that an operator may choose. */
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const;
 
 /** See {@link logLevels}. */
 export type LogLevel = (typeof logLevels)[number];
 
 /**
- * The log: JSON, a line an event, on standard error unless told otherwise. Secrets are {@link Redacted} before they come near it.
- * `time` is ISO 8601, `level` a word.
+ * Creates the log: one JSON line for each event, by default on standard error. `time` is ISO 8601
+ * and
+ * `level` a word. Secrets are {@link Redacted} everywhere in the program, so the log cannot contain
+ * them.
  */
 export function createLog(
   level: LogLevel,

@@ -1,6 +1,6 @@
 import { Gauge, type Registry } from 'prom-client';
 
-/** The few facts about the process that an alert needs; Prometheus' own names. */
+/** Registers the process metrics that alerts need, under the standard names of Prometheus. */
 export function createProcessMetrics(registry: Registry, version: string): void {
   const registers = [registry];
   new Gauge({

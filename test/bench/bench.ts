@@ -150,7 +150,7 @@ async function benchMemory(): Promise<void> {
 /** 200 pods that start at the same moment, each with a secret of its own, none cached; the store takes 200 ms for each read. */
 async function benchCold(): Promise<void> {
   const names = Array.from({ length: 200 }, (_, n) => `secret-${n}`);
-  const fixture = await startCceFixture();
+  const fixture = await startCceFixture({ realTime: true });
   const rows: object[] = [];
   try {
     for (const name of names) fixture.csms.put(name, 'x'.repeat(100));

@@ -6,7 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const project = join(import.meta.dirname, '../..');
 const bundle = join(project, 'dist/keyferry.js');
 
-/** The path of dist/keyferry.js, built anew where it is missing or older than what it is made of. Test files may ask at once. */
+/**
+ * The path of dist/keyferry.js. Builds it if it is missing or older than its sources. Test files
+ * may call this concurrently.
+ */
 export async function builtBundle(): Promise<string> {
   if (await isStale())
     await withBuildLock(async () => {
@@ -15,13 +18,15 @@ export async function builtBundle(): Promise<string> {
   return bundle;
 }
 
-/** Test files run in processes of their own: a directory that only one of them can make is the lock. */
+/**
+ * Test files run in separate processes. The lock is a directory that only one of them can create.
+ */
 async function withBuildLock(work: () => Promise<void>): Promise<void> {
   const lock = join(project, 'dist/.building');
   await mkdir(join(project, 'dist'), { recursive: true });
   while (!(await mkdir(lock).then(toTrue, toFalse))) {
     const createdAt = await modifiedAt(lock);
-    // Whoever made it was killed.
+    // The process that created it was killed.
     if (createdAt !== 0 && Date.now() - createdAt > 60_000)
       await rm(lock, { recursive: true, force: true });
     await sleep(50);

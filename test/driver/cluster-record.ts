@@ -3,21 +3,26 @@ import type { PodView, SecretProviderClass } from './cluster.ts';
 import type { Event } from './synced-secrets.ts';
 import type { KubeClient, KubeObject, OwnerReference } from './kube-client.ts';
 
-/** What the driver and the kubelet leave in the API server for users to see. */
+/** Writes what the driver and the kubelet write to the API server for users. */
 export type ClusterRecord = {
-  /** What is new in a volume since it was last written down. */
+  /** Writes the changes of a volume since the last call. */
   write(pod: KubeObject, spc: SecretProviderClass, view: PodView): Promise<void>;
-  /** An Event on the pod, counted where it is there already. */
+  /** Writes an Event on the pod, or counts it up. */
   event(pod: KubeObject, event: Event): Promise<void>;
-  /** The pod's own status. */
+  /** Writes the status of the pod. */
   phase(pod: KubeObject, phase: 'Running' | 'Pending'): Promise<void>;
-  /** What the garbage collector does when a pod is gone: its statuses go, and the Secrets of which it was the last owner. */
+  /**
+   * Removes the statuses of a deleted pod and the Secrets that it owned, as the garbage collector
+   * does.
+   */
   remove(pod: KubeObject): Promise<void>;
 };
 
 const group = 'secrets-store.csi.x-k8s.io/v1';
 
-/** `generation`: 1.6 writes a changed Secret anew and gives it its owners again later; 1.5 changes it in place. */
+/**
+ * `generation`: 1.6 replaces a changed Secret and sets its owners later; 1.5 changes it in place.
+ */
 export function createClusterRecord(options: {
   readonly kube: KubeClient;
   readonly nodeName: string;
@@ -27,7 +32,7 @@ export function createClusterRecord(options: {
   const written = new Map<string, string>();
   const counts = new Map<string, number>();
 
-  /** Whether this differs from what was written under the name last. */
+  /** Whether the content differs from the last one of this name. */
   function isChanged(name: string, content: unknown): boolean {
     const text = JSON.stringify(content);
     if (written.get(name) === text) return false;
@@ -73,7 +78,7 @@ export function createClusterRecord(options: {
       if (stringData === undefined) continue;
       const { namespace } = view.pod;
       const isNew = !written.has(`secret ${namespace}/${secretName}`);
-      // Versions too: 1.6 writes a Secret anew when they change, though its bytes do not.
+      // With the versions: 1.6 replaces a Secret when they change, even if its bytes do not.
       if (!isChanged(`secret ${namespace}/${secretName}`, [stringData, view.status?.objects]))
         continue;
       const data = Object.fromEntries(
@@ -141,7 +146,7 @@ export function createClusterRecord(options: {
   };
 }
 
-/** Who owns a synced Secret: what made the pod, else the pod. */
+/** The owner of a synced Secret: the owner of the pod, else the pod. */
 function owner(pod: KubeObject): OwnerReference {
   return pod.metadata.ownerReferences?.[0] ?? reference(pod);
 }

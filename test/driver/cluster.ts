@@ -13,7 +13,7 @@ export type SecretProviderClass = {
   };
 };
 
-/** What the kubelet tells the driver about a pod. */
+/** The pod information that the kubelet sends to the driver. */
 export type Pod = {
   readonly name: string;
   readonly namespace: string;
@@ -21,22 +21,24 @@ export type Pod = {
   readonly serviceAccount: string;
 };
 
-/** A pod with one volume, and what the cluster holds for it. */
+/** A pod with one volume, and its objects in the cluster. */
 export type Publication = {
-  /** The class, or a YAML text that holds it. */
+  /** The class, or a YAML text with it. */
   readonly class: SecretProviderClass | string;
-  /** What is left out is made up; the uid is new for each pod. */
+  /** Missing fields get defaults. Each pod gets a new uid. */
   readonly pod?: Partial<Pod>;
   /** The volume's name in the pod; default `s`. */
   readonly volume?: string;
   /** The pod's own `volumeAttributes`. */
   readonly attributes?: Readonly<Record<string, string>>;
-  /** By audience, as `tokenRequests` bring them; drivers up to 1.5 mint the same when they rotate. */
+  /**
+   * By audience, as `tokenRequests` sends them. Drivers up to 1.5 mint the same when they rotate.
+   */
   readonly tokens?: Readonly<Record<string, string>>;
   readonly nodePublishSecret?: Readonly<Record<string, string>>;
 };
 
-/** A pod and its volume as its user sees them, once the driver has done its work. */
+/** A pod and its volume as a user sees them after a round of the driver. */
 export type PodView = {
   readonly pod: Pod;
   /** The volume's name in the pod. */
@@ -44,8 +46,9 @@ export type PodView = {
   /** `Pending`: the volume could not be mounted, and the kubelet goes on trying. */
   readonly phase: 'Running' | 'Pending';
   /**
-   * The pod runs, and its volume is an empty directory of the node: after a status that is not final, driver 1.6 takes the directory it
-   * left behind for a volume mounted a moment ago. It stays so.
+   * The pod runs with an empty directory as its volume: after a status that is not final, driver
+   * 1.6
+   * treats the directory that it left as a mounted volume. The pod stays in this state.
    */
   readonly trapped: boolean;
   /** The volume's directory on the node. */
@@ -59,9 +62,12 @@ export type PodView = {
   };
   /** All events so far, oldest first. */
   readonly events: readonly Event[];
-  /** What came of the last round; `skipped`: the provider was not asked. Of a failure at 1.6's republish users see nothing else. */
+  /**
+   * The result of the last round; `skipped`: no mount was sent. Users do not see a failure of a
+   * republish in 1.6.
+   */
   readonly last: 'mounted' | 'skipped' | MountFailure;
-  /** Kubernetes Secrets made of the files. */
+  /** The Kubernetes Secrets created from the files. */
   readonly secrets: SyncedSecrets;
 };
 

@@ -6,7 +6,7 @@ import type { MountResponse } from '../../src/csi/messages.ts';
 import type { RawMountRequest } from '../../src/csi/mount-request.ts';
 import { toMountResult, type MountFailure } from './mount-result.ts';
 
-/** The driver's connections to its providers: one each, found by name and kept. */
+/** The driver's connections to its providers: one for each, found by name and kept. */
 export type Connections = {
   /** @param timeoutMs for all attempts together; undefined: no deadline is sent */
   mount(
@@ -19,7 +19,7 @@ export type Connections = {
 
 export function createConnections(options: {
   readonly providersDir: string;
-  /** Between attempts. */
+  /** Milliseconds between two attempts. */
   readonly retryDelayMs: number;
   readonly client: Omit<DriverClientOptions, 'socketPath'>;
 }): Connections {
@@ -30,7 +30,7 @@ export function createConnections(options: {
     const existing = clients.get(provider);
     if (existing !== undefined) return existing;
     const socketPath = join(providersDir, `${provider}.sock`);
-    // A stale socket counts as present: the driver looks for the file alone, and for that only once.
+    // A stale socket counts as present: the driver only checks once that the file exists.
     if (!/^[a-zA-Z0-9_-]{0,30}$/.test(provider) || !existsSync(socketPath)) return undefined;
     const client = new DriverClient({ ...options.client, socketPath });
     clients.set(provider, client);
@@ -50,7 +50,7 @@ export function createConnections(options: {
         const result = await client.mount(request, {
           timeoutMs: end === undefined ? undefined : end - Date.now(),
         });
-        // The driver tries again after nothing but UNAVAILABLE, and three times in all.
+        // The driver retries only UNAVAILABLE, with three attempts in all.
         if (result.code !== 'UNAVAILABLE' || attempt === 3) return toMountResult(result);
         await sleep(retryDelayMs);
       }

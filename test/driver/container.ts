@@ -1,14 +1,14 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 
-/** A file as a container finds it in its volume. */
+/** A file as a container sees it in its volume. */
 export type ContainerFile = {
   readonly text: string;
   readonly bytes: Buffer;
   readonly mode: number;
 };
 
-/** All files below a volume's directory by their paths, reached as a program would: through the symlinks. */
+/** All files of a volume by path, read through the symlinks as a program does. */
 export async function readContainerFiles(
   directory: string,
 ): Promise<Readonly<Record<string, ContainerFile>>> {

@@ -54,7 +54,7 @@ function receivedRequest(index: number) {
 }
 
 describe('the first mount', () => {
-  test('asks with the class, overlaid by the pod, overlaid by the driver', async () => {
+  test('sends the attributes of the class, overridden by the pod and by the driver', async () => {
     provider.script(volume('x'));
     const { pod, directory } = await startDriver('1.6').publish({
       class: spc,
@@ -88,7 +88,7 @@ describe('the first mount', () => {
     expect(rest.remainingMs).toBeLessThanOrEqual(120_000);
   });
 
-  test('brings the keys of nodePublishSecretRef, and on new clusters the tokens beside them', async () => {
+  test('sends the keys of nodePublishSecretRef, and on new clusters the tokens with them', async () => {
     provider.script(volume('x'));
     const nodePublishSecret = { key: 'k' };
     await startDriver('1.6').publish({ class: spc, nodePublishSecret, tokens: { a: 't' } });
@@ -101,7 +101,7 @@ describe('the first mount', () => {
     expect(receivedRequest(1).attributes).toHaveProperty([`${prefix}serviceAccount.tokens`]);
   });
 
-  test('shows files, status and Secrets as a user would see them', async () => {
+  test('shows files, status and Secrets as a user sees them', async () => {
     provider.script({
       objectVersion: [{ id: 'd/f', version: 'v7' }],
       files: [{ path: 'd/f', mode: 0o400, contents: Buffer.from('secret') }],
@@ -127,7 +127,7 @@ describe('the first mount', () => {
     ]);
   });
 
-  test('takes a class as YAML text', async () => {
+  test('accepts a class as YAML text', async () => {
     provider.script(volume('x'));
     const text = [
       'kind: Pod',
@@ -143,7 +143,7 @@ describe('the first mount', () => {
 });
 
 describe('a mount that fails', () => {
-  test('leaves the pod pending, with the text at the end of a long event, until the next try succeeds', async () => {
+  test('leaves the pod pending with an event, until a retry succeeds', async () => {
     provider.script({ code: 'PERMISSION_DENIED', message: 'not for you' }, volume('x'));
     const pending = await startDriver('1.6').publish({ class: spc });
     expect(pending).toMatchObject({
@@ -191,7 +191,7 @@ describe('a mount that fails', () => {
     },
   );
 
-  test('is tried again after UNAVAILABLE alone, three times in all', async () => {
+  test('is retried only on UNAVAILABLE, with three attempts in all', async () => {
     provider.script(
       { code: 'UNAVAILABLE', message: 'down' },
       { code: 'UNAVAILABLE', message: 'down' },
@@ -206,13 +206,13 @@ describe('a mount that fails', () => {
     expect(provider.requests.length).toBe(6);
   });
 
-  test('when nobody answers within the deadline', async () => {
+  test('because no response comes before the deadline', async () => {
     provider.script('noResponse');
     const view = await startDriver('1.6', { deadlineMs: 50 }).publish({ class: spc });
     expect(view).toMatchObject({ trapped: true, last: { code: 'DEADLINE_EXCEEDED' } });
   });
 
-  test('because the answer is too long', async () => {
+  test('because the response is too large', async () => {
     const ofSize = (size: number) => volume('x'.repeat(size), 'v');
     provider.script(ofSize(4 * 1024 * 1024 - 200), ofSize(4 * 1024 * 1024));
     expect(await startDriver('1.6').publish({ class: spc })).toMatchObject({
@@ -276,7 +276,7 @@ describe('a mount that fails', () => {
 });
 
 describe('driver 1.6 after the first mount', () => {
-  test('is asked by the kubelet as if for the first time, without versions', async () => {
+  test('republishes like a first mount, without versions', async () => {
     provider.script(volume('old'), volume('new'));
     const before = await startDriver('1.6').publish({
       class: spc,
@@ -316,7 +316,7 @@ describe('driver 1.6 after the first mount', () => {
     });
   });
 
-  test('asks nobody while the files are young', async () => {
+  test('does not mount while the files are recent', async () => {
     provider.script(volume('old'), volume('new'));
     const before = await startDriver('1.6', { pollIntervalMs: 60_000 }).publish({ class: spc });
     expect(await driver!.republish(before)).toMatchObject({
@@ -333,7 +333,7 @@ describe('driver 1.6 after the first mount', () => {
 });
 
 describe('driver 1.5 when it rotates', () => {
-  test('fills in the versions and sends no deadline, no class name, no attributes of the pod, and {} for no secrets', async () => {
+  test('sends the versions, and no deadline, class name or attributes of the pod, and {} for no secrets', async () => {
     provider.script(volume('old'), volume('new'));
     const before = await startDriver('1.5').publish({
       class: spc,
@@ -365,7 +365,7 @@ describe('driver 1.5 when it rotates', () => {
     expect(receivedRequest(1).attributes.region).toBe('class');
   });
 
-  test('brings the keys of nodePublishSecretRef', async () => {
+  test('sends the keys of nodePublishSecretRef', async () => {
     provider.script(volume('x'));
     await driver15Republished({ key: 'k' });
     expect(JSON.parse(receivedRequest(1).secrets)).toEqual({ key: 'k' });
@@ -393,7 +393,7 @@ describe('driver 1.5 when it rotates', () => {
   }
 });
 
-test('with rotation off nobody is asked again', async () => {
+test('mounts only once when rotation is disabled', async () => {
   provider.script(volume('old'), volume('new'));
   const view = await startDriver('1.5', { rotation: false }).publish({ class: spc });
   expect(await driver!.republish(view)).toMatchObject({
@@ -402,7 +402,7 @@ test('with rotation off nobody is asked again', async () => {
   });
 });
 
-test('a pod that ends takes its volume with it', async () => {
+test('removes the volume of a deleted pod', async () => {
   provider.script(volume('x'));
   const view = await startDriver('1.6').publish({ class: spc });
   await driver!.unpublish(view);

@@ -13,23 +13,28 @@ export type DriverOptions = {
   /** Where the driver looks for `<provider>.sock`. */
   readonly providersDir: string;
   /**
-   * `1.5`: sends the socket's path as authority; a ticker rotates, with the versions filled in, without deadline and without the pod's
-   * own attributes. `1.6`: sends `localhost`; the kubelet republishes, and nothing tells that from a first mount.
+   * `1.5`: sends the socket's path as authority. A ticker rotates, with the versions, without a
+   * deadline and without the pod's own attributes. `1.6`: sends `localhost`. The kubelet
+   * republishes,
+   * and the request is the same as for a first mount.
    */
   readonly generation: '1.5' | '1.6';
-  /** Default by generation. A provider on bare Node hears only `localhost`. */
+  /** Default: as the generation sends it. A plain Node server accepts only `localhost`. */
   readonly authority?: 'localhost' | 'socket-path';
-  /** Pods' volumes are made below it. */
+  /** The directory of the volumes. */
   readonly dir: string;
-  /** Whether rotation is switched on; default true. */
+  /** Whether rotation is enabled. Default true. */
   readonly rotation?: boolean;
-  /** 1.6 lets a republish through only if the files did not change for so long; default 0: always. */
+  /** 1.6 mounts on a republish only if the files are older than this. Default 0: always. */
   readonly pollIntervalMs?: number;
   /** The kubelet's deadline; default 120 s. */
   readonly deadlineMs?: number;
   /** Default 4 MiB. */
   readonly maxReceiveBytes?: number;
-  /** Between attempts after UNAVAILABLE; default 10 ms, where the driver itself waits about a second. */
+  /**
+   * Between attempts after UNAVAILABLE; default 10 ms, where the driver itself waits about a
+   * second.
+   */
   readonly retryDelayMs?: number;
   /** Kubernetes >= 1.35 with `serviceAccountTokenInSecrets`; default false. */
   readonly tokensInSecrets?: boolean;
@@ -40,21 +45,23 @@ export type Driver = {
   /** Starts a pod: its first mount. */
   publish(publication: Publication): Promise<PodView>;
   /**
-   * The next round for a pod: for a running one a rotation (1.5) or the kubelet's republish (1.6), for a pending one the kubelet's next
-   * try. `changes`: what is no longer as at the last round.
+   * The next round for a pod: a rotation (1.5) or a republish of the kubelet (1.6) for a running
+   * pod,
+   * and the kubelet's retry for a pending one. `changes`: the changes since the last round.
    */
   republish(
     view: PodView,
     changes?: Partial<Omit<Publication, 'pod' | 'volume'>>,
   ): Promise<PodView>;
-  /** Ends a pod's volume and removes it. No provider ever hears of it. */
+  /** Removes the volume of a deleted pod. The driver does not notify the provider. */
   unpublish(view: PodView): Promise<void>;
   close(): void;
 };
 
 /**
- * Plays the Secrets Store CSI driver, with the kubelet as far as it matters, against whatever listens in `providersDir`: what a provider
- * is sent, what of its answers is refused, what ends on the disk, and what of all that the pod's user sees.
+ * Simulates the Secrets Store CSI driver, and the kubelet where it matters, for the providers in
+ * `providersDir`: the requests, the checks of the responses, the files on the disk, and what a user
+ * of the pod sees.
  */
 export function createDriver(options: DriverOptions): Driver {
   const { generation, rotation = true, pollIntervalMs = 0, deadlineMs = 120_000 } = options;
@@ -69,11 +76,11 @@ export function createDriver(options: DriverOptions): Driver {
   /** By the volume's directory. */
   const publications = new Map<string, Publication>();
 
-  /** Asks the provider and writes what it answers; a failure leaves all as it was. */
+  /** Mounts with the provider and writes the files. A failure changes nothing.  */
   async function mount(view: PodView, trigger: MountRequestInput['trigger']): Promise<PodView> {
     const { pod, directory } = view;
     const publication = publications.get(directory);
-    if (publication === undefined) throw new Error(`there is no pod ${pod.name} any more`);
+    if (publication === undefined) throw new Error(`the pod ${pod.name} does not exist any more`);
     const { attributes = {}, tokens = {}, nodePublishSecret } = publication;
     const spc =
       typeof publication.class === 'string' ? parseClass(publication.class) : publication.class;
@@ -162,7 +169,7 @@ export function createDriver(options: DriverOptions): Driver {
       if (!rotation || view.trapped || (await isRecentlyWritten(view.directory)))
         return { ...view, last: 'skipped' };
       const next = await mount(view, generation === '1.5' ? 'rotation' : 'publish');
-      // 1.6 tells nobody: the old files stay, and the kubelet is told that all is well.
+      // 1.6 reports no failure: the old files stay, and the kubelet gets OK.
       if (typeof next.last === 'string' || generation === '1.6') return next;
       const message = `provider mount err: ${rpcError(next.last)}`;
       return { ...next, events: [...next.events, { reason: 'MountRotationFailed', message }] };

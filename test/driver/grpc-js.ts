@@ -2,7 +2,9 @@ import { Client, credentials, type MethodDefinition, type requestCallback } from
 import { driverService, type UnaryMethod } from '../../src/csi/messages.ts';
 import type { MountRequest, MountResponse, VersionResponse } from '../../src/csi/messages.ts';
 
-/** The driver's service as grpc-js takes it: what our own server and client are tried with. */
+/**
+ * The driver's service for grpc-js, with which the tests check Keyferry's own server and client.
+ */
 export const grpcJsService = {
   Version: definition(driverService.version),
   Mount: definition(driverService.mount),
@@ -10,9 +12,9 @@ export const grpcJsService = {
 
 type CallOptions = { readonly deadline?: number };
 
-/** The service as grpc-js calls it. */
+/** A grpc-js client of the service. */
 export class GrpcJsClient extends Client {
-  /** @param authority what `:authority` says */
+  /** @param authority the value of `:authority` */
   constructor(
     socketPath: string,
     authority: string,
@@ -51,7 +53,11 @@ export class GrpcJsClient extends Client {
   }
 }
 
-function definition<Q, A>({ path, request, response }: UnaryMethod<Q, A>): MethodDefinition<Q, A> {
+function definition<Request, Response>({
+  path,
+  request,
+  response,
+}: UnaryMethod<Request, Response>): MethodDefinition<Request, Response> {
   return {
     path,
     requestStream: false,

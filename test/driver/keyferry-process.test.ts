@@ -77,7 +77,7 @@ describe('the built bundle in a process of its own', () => {
     expect(keyferry.output()).not.toContain(canary);
   });
 
-  test('ends well by SIGTERM and leaves no socket', async () => {
+  test('exits with 0 on SIGTERM and leaves no socket', async () => {
     const { code, left } = await keyferry!.stop();
     expect({ code, sockets: left.filter((name) => name.includes('sock')) }).toEqual({
       code: 0,
@@ -85,7 +85,7 @@ describe('the built bundle in a process of its own', () => {
     });
   });
 
-  test('that cannot start says why', async () => {
+  test('rejects with the output when the process cannot start', async () => {
     await expect(
       startKeyferry({ providers: ['local'], args: ['--max-mounts', 'many'] }),
     ).rejects.toThrow(/answer as local: keyferry ended:\n.*--max-mounts/s);

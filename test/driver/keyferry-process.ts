@@ -14,37 +14,40 @@ export type LogLine = Readonly<Record<string, unknown>> & {
 };
 
 export type KeyferryProcess = {
-  /** Where its sockets are: what the driver's `providersDir` has to be. */
+  /** The directory of its sockets, for the `providersDir` of the driver. */
   readonly providersDir: string;
   readonly pid: number;
-  /** All lines so far. */
+  /** All log lines so far. */
   readonly logs: readonly LogLine[];
-  /** Everything it has printed so far, on either stream: where no secret may ever stand. */
+  /** Everything that it has printed so far on both streams. It must never contain a secret. */
   output(): string;
-  /** The first line, of those before and those to come, that fits; fails after `timeoutMs` (5 s). */
+  /** The first matching line, past or future. Rejects after `timeoutMs`, by default 30 s. */
   waitForLog(fits: (line: LogLine) => boolean, timeoutMs?: number): Promise<LogLine>;
-  /** Ends it, by SIGTERM unless told otherwise, and removes its providers directory if that is its own. May be called again. */
+  /**
+   * Stops it, by default with SIGTERM, and removes its own providers directory. May be called
+   * again.
+   */
   stop(signal?: NodeJS.Signals): Promise<{
-    /** Its exit code; null where the signal ended it. */
+    /** The exit code; null if the signal ended it. */
     readonly code: number | null;
-    /** What it had left in its providers directory. */
+    /** The files that it left in its providers directory. */
     readonly left: readonly string[];
   }>;
 };
 
 export type KeyferryOptions = {
-  /** Comes after `serve --providers ... --providers-dir ...`, so it wins. */
+  /** Arguments after `serve --providers ... --providers-dir ...`, so they override those. */
   readonly args?: readonly string[];
   readonly providers: readonly string[];
-  /** Where its sockets are to be; default a new directory. */
+  /** The directory of its sockets. Default: a new one. */
   readonly providersDir?: string;
-  /** All that it sees of an environment. */
+  /** Its whole environment. */
   readonly env?: Readonly<Record<string, string | undefined>>;
 };
 
 /**
- * Starts `keyferry serve` as users do: the built bundle, in a process of its own, with a new providers directory. Answers when all its
- * sockets do.
+ * Starts `keyferry serve` as users do: the built bundle, in its own process, with a new providers
+ * directory. Resolves when it responds on all its sockets.
  */
 export async function startKeyferry({
   providers,
@@ -113,7 +116,7 @@ export async function startKeyferry({
     for (const provider of providers)
       await until(
         `answer as ${provider}`,
-        10_000,
+        30_000,
         async () => (await isServing(join(providersDir, `${provider}.sock`))) || undefined,
       );
   } catch (error) {
@@ -125,7 +128,7 @@ export async function startKeyferry({
     pid: child.pid ?? 0,
     logs,
     output: () => output,
-    waitForLog: (fits, timeoutMs = 5_000) => until('a log line', timeoutMs, () => logs.find(fits)),
+    waitForLog: (fits, timeoutMs = 30_000) => until('a log line', timeoutMs, () => logs.find(fits)),
     stop,
   };
 }

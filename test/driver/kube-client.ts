@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Agent, request as send } from 'undici';
 import { parseAllDocuments } from 'yaml';
 
-/** Any object of Kubernetes. */
+/** Any Kubernetes object. */
 export type KubeObject = {
   readonly apiVersion: string;
   readonly kind: string;
@@ -25,40 +25,45 @@ export type OwnerReference = {
   readonly uid: string;
 };
 
-/** An answer of the API server, whatever its status. */
+/** A response of the API server with any status. */
 export type KubeResponse = { readonly status: number; readonly body: unknown };
 
 /** One line of a watch. */
 export type WatchEvent<T> = { readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'; readonly object: T };
 
-/** A small client of the API server. Paths are as in its URLs: `/api/v1/namespaces/shop/pods/web`. */
+/**
+ * A small client of the API server. Paths are as in its URLs: `/api/v1/namespaces/shop/pods/web`.
+ */
 export type KubeClient = {
-  /** Sends an object as JSON; a string goes as it is. */
+  /** Sends an object as JSON, and a string unchanged. */
   request(
     method: string,
     path: string,
     body?: object | string,
     contentType?: string,
   ): Promise<KubeResponse>;
-  /** @throws KubeRefusal unless it succeeds */
+  /** @throws KubeError unless it succeeds */
   get<T = KubeObject>(path: string): Promise<T>;
   list<T = KubeObject>(path: string): Promise<readonly T[]>;
   post<T = KubeObject>(path: string, body: object): Promise<T>;
   /** A JSON merge patch. */
   patch<T = KubeObject>(path: string, body: object): Promise<T>;
-  /** At once, and whether it is there or not. */
+  /** Deletes without a grace period. A missing object is no error. */
   delete(path: string): Promise<void>;
   /**
-   * Applies every object of a YAML text, or given ones, as `kubectl apply --server-side` does, in their order; what stands there afterwards.
-   * `validateOnly`: the server checks everything and keeps nothing.
+   * Applies the objects, or those of a YAML text, in order, as `kubectl apply --server-side` does.
+   * Returns the applied objects. `validateOnly`: the server validates and stores nothing.
    */
   apply(
     objects: string | readonly object[],
     options?: { readonly namespace?: string; readonly validateOnly?: boolean },
   ): Promise<readonly KubeObject[]>;
-  /** Where an object lies. */
+  /** The path of an object. */
   pathOf(object: KubeObject, namespace?: string): Promise<string>;
-  /** All objects of a list and every change of it from now on, until the signal fires. Begins anew by itself where it breaks off. */
+  /**
+   * Reports all objects of a list and every later change, until the signal fires. Restarts when the
+   * connection ends.
+   */
   watch<T extends KubeObject>(
     path: string,
     signal: AbortSignal,
@@ -67,7 +72,7 @@ export type KubeClient = {
   close(): Promise<void>;
 };
 
-/** What the API server refused, in its own words. */
+/** An error with the API server's message. */
 export class KubeError extends Error {
   override readonly name = 'KubeRefusal';
   readonly status: number;
@@ -83,7 +88,7 @@ type Resource = { readonly name: string; readonly kind: string; readonly namespa
 
 export function createKubeClient(options: {
   readonly server: URL;
-  /** PEM; without one: plain HTTP, or an authority the system knows. */
+  /** PEM. Default: plain HTTP, or the authorities of the system. */
   readonly ca?: string;
   readonly token?: string;
   /** A Unix socket on which the server listens. */
@@ -126,7 +131,9 @@ export function createKubeClient(options: {
     throw new KubeError(status, message ?? `${args[0]} ${args[1]}: ${status} ${String(body)}`);
   }
 
-  /** Asked once for each version, and again while it does not know the kind: a new definition takes a moment. */
+  /**
+   * Reads each version once, and again while the kind is unknown: a new definition takes a moment.
+   */
   async function resourceOf({ apiVersion, kind }: KubeObject): Promise<Resource> {
     for (const deadline = Date.now() + 10_000; ; await sleep(100)) {
       const known = resources.get(apiVersion) ?? resourcesOf(apiVersion);
@@ -227,7 +234,10 @@ export function createKubeClient(options: {
   };
 }
 
-/** All objects of a YAML text; lists are opened. @throws on faulty YAML, such as a key that stands there twice */
+/**
+ * All objects of a YAML text, with lists flattened.
+ * @throws on invalid YAML, such as a duplicate key
+ */
 export function parseObjects(text: string): readonly KubeObject[] {
   return parseAllDocuments(text)
     .map((document) => {

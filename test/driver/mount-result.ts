@@ -2,15 +2,15 @@ import type { StatusName } from '../../src/csi/grpc/wire.ts';
 import type { UnaryResult } from '../../src/csi/grpc/client.ts';
 import type { MountResponse } from '../../src/csi/messages.ts';
 
-/** A mount that failed: what the driver hands on to the kubelet. */
+/** A failed mount, as the driver returns it to the kubelet. */
 export type MountFailure = { readonly code: Exclude<StatusName, 'OK'>; readonly message: string };
 
-/** What the driver makes of a provider's answer: the response it goes on with, or a failure. */
+/** The driver's checks of a provider's result: the response that it uses, or a failure. */
 export function toMountResult(result: UnaryResult<MountResponse>): MountResponse | MountFailure {
   if (result.code !== 'OK') return result;
   const { response } = result;
   const code = response.error?.code ?? '';
-  // The driver shows the code alone: whatever the provider had to say is lost.
+  // The driver shows only the code. The text of the provider is lost.
   if (code !== '')
     return { code: 'UNKNOWN', message: `mount request failed with provider error code ${code}` };
   if (response.objectVersion.length === 0)
@@ -23,7 +23,7 @@ export function toMountResult(result: UnaryResult<MountResponse>): MountResponse
   return response;
 }
 
-/** The driver's rules for paths, written down once more so that they can find fault with ours. */
+/** The driver's rules for paths, independent of those in src, so that tests can compare them. */
 function pathViolation(path: string): string | undefined {
   const components = path.split('/');
   if (path === '') return 'must not be empty';
@@ -36,7 +36,10 @@ function pathViolation(path: string): string | undefined {
   return path.startsWith('..') ? 'must not start with ..' : undefined;
 }
 
-/** After these the kubelet does not know whether the volume is mounted, and neither removes its directory nor asks anew. */
+/**
+ * After these codes the kubelet does not know whether the volume is mounted. It neither removes the
+ * directory nor retries.
+ */
 const nonFinal = new Set<StatusName>([
   'CANCELLED',
   'DEADLINE_EXCEEDED',

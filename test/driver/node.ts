@@ -27,17 +27,20 @@ type PodObject = KubeObject & {
 export type NodeOptions = DriverOptions & {
   readonly kube: KubeClient;
   readonly name: string;
-  /** Before a pending pod is tried again; default 200 ms, where the kubelet begins with 500 and doubles. */
+  /**
+   * Milliseconds before a pending pod is retried. Default 200; the kubelet starts with 500 and
+   * doubles it.
+   */
   readonly retryMs?: number;
 };
 
 /** See {@link startNode}. */
 export type SimulatedNode = {
-  /** The volumes of a pod, `namespace/name`, in their order; none before it was first looked at. */
+  /** The volumes of a pod, `namespace/name`, in their order. Empty before the first mount. */
   volumes(pod: string): readonly PodView[];
-  /** Waits until the pod's first volume is as wished, at most `timeoutMs` (20 s); that volume. */
+  /** Waits until the first volume of the pod matches, by default at most 20 s, and returns it. */
   until(pod: string, fits: (view: PodView) => boolean, timeoutMs?: number): Promise<PodView>;
-  /** The driver's ticker (1.5) or the kubelet's republish (1.6), once for every pod. */
+  /** Runs one round of the driver's ticker (1.5) or the kubelet's republish (1.6) for every pod. */
   republishAll(): Promise<void>;
   stop(): Promise<void>;
 };
@@ -50,8 +53,9 @@ type NodePod = {
 };
 
 /**
- * A node of a real cluster: the kubelet, as far as pods with secrets need it, and the driver. It watches the pods that are bound to it, mints their
- * tokens, mounts, tries again what is pending, republishes when a pod object changes (1.6), and writes down what users see.
+ * Simulates a node of a real cluster: the driver, and the kubelet for pods with secrets. It watches
+ * the pods of the node, mints their tokens, mounts, retries pending pods, republishes when a pod
+ * changes (1.6), and writes statuses, Secrets and events.
  */
 export function startNode(options: NodeOptions): SimulatedNode {
   const { kube, name, generation, retryMs = 200 } = options;
@@ -61,7 +65,7 @@ export function startNode(options: NodeOptions): SimulatedNode {
   const pods = new Map<string, NodePod>();
   const stopping = new AbortController();
 
-  /** One volume, once: mounted or mounted anew. */
+  /** Mounts or remounts one volume. */
   async function mountOne(here: NodePod, { name: volume, csi }: CsiVolume): Promise<void> {
     const { metadata, spec } = here.pod;
     const namespace = metadata.namespace ?? 'default';
@@ -85,7 +89,7 @@ export function startNode(options: NodeOptions): SimulatedNode {
         ...(nodePublishSecret && { nodePublishSecret }),
       };
     } catch (error) {
-      // A running pod keeps what it has; a new one shows why it waits.
+      // A running pod keeps its files. A new one shows the reason why it is pending.
       if (!(error instanceof KubeError) || before?.phase === 'Running') return;
       const message = `MountVolume.SetUp failed for volume "${volume}" : rpc error: code = Unknown desc = ${error.message}`;
       await record.event(here.pod, { reason: 'FailedMount', message });
@@ -122,7 +126,10 @@ export function startNode(options: NodeOptions): SimulatedNode {
     return volumesOf(pod).every((volume) => views.get(volume.name)?.phase === 'Running');
   }
 
-  /** All volumes of a pod, after whatever is under way for it. The API server may be away meanwhile: then the next turn does it. */
+  /**
+   * Mounts all volumes of a pod after its previous sync. If the API server is not available, the
+   * next sync does it.
+   */
   function sync(here: NodePod): Promise<void> {
     here.lastSync = here.lastSync.then(async () => {
       if (stopping.signal.aborted || !pods.has(here.pod.metadata.uid ?? '')) return;
@@ -187,7 +194,9 @@ export function startNode(options: NodeOptions): SimulatedNode {
         const [view] = find(pod)?.views.values() ?? [];
         if (view !== undefined && fits(view)) return view;
         if (Date.now() > deadline)
-          throw new Error(`${pod} did not become so: ${JSON.stringify(view?.events)}`);
+          throw new Error(
+            `${pod} did not reach the expected state: ${JSON.stringify(view?.events)}`,
+          );
       }
     },
     async republishAll() {
@@ -202,7 +211,10 @@ export function startNode(options: NodeOptions): SimulatedNode {
   };
 }
 
-/** What of a pod makes the kubelet look at it again: all but what it wrote itself. */
+/**
+ * The parts of a pod whose change makes the kubelet sync it: everything that it does not write
+ * itself.
+ */
 function fingerprintOf({ metadata, spec }: PodObject): string {
   return JSON.stringify([metadata.labels, metadata.annotations, spec]);
 }

@@ -1,6 +1,6 @@
 import type { KubeClient } from './kube-client.ts';
 
-/** What the driver's CSIDriver object asks of the kubelet. */
+/** The requests of the driver's CSIDriver object to the kubelet. */
 export type CsiDriver = {
   readonly spec: {
     readonly podInfoOnMount?: boolean;
@@ -20,14 +20,15 @@ export type TokenPod = {
   readonly serviceAccount: string;
 };
 
-/** A pod's tokens by audience. @throws KubeRefusal, such as for a ServiceAccount that is not there */
+/** A pod's tokens by audience. @throws KubeError, such as for a missing ServiceAccount */
 export type PodTokens = (pod: TokenPod) => Promise<Readonly<Record<string, string>>>;
 
 type Issued = { readonly token: string; readonly useUntil: number };
 
 /**
- * Tokens as the kubelet mints them: for every audience of the CSIDriver object, by TokenRequest, bound to the pod, and used again until four
- * fifths of their life are over.
+ * Mints tokens as the kubelet does: one for each audience of the CSIDriver object, with
+ * TokenRequest,
+ * bound to the pod, and reused for 80 % of their lifetime.
  */
 export function createPodTokens(kube: KubeClient, driverName: string): PodTokens {
   const issued = new Map<string, Issued>();

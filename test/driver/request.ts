@@ -1,9 +1,12 @@
 import type { RawMountRequest } from '../../src/csi/mount-request.ts';
 import type { Pod, SecretProviderClass } from './cluster.ts';
 
-/** All that decides what a driver asks of a provider. */
+/** Everything that determines a driver's request to a provider. */
 export type MountRequestInput = {
-  /** `rotation` is the ticker of drivers up to 1.5. A republish by 1.6 is a `publish` like the first. */
+  /**
+   * `rotation` is the ticker of drivers up to 1.5. A republish of 1.6 is a `publish`, as the first
+   * mount.
+   */
   readonly trigger: 'publish' | 'rotation';
   readonly class: SecretProviderClass;
   readonly pod: Pod;
@@ -12,7 +15,7 @@ export type MountRequestInput = {
   /** By audience. */
   readonly tokens: Readonly<Record<string, string>>;
   readonly nodePublishSecret: Readonly<Record<string, string>> | undefined;
-  /** Kubernetes >= 1.35 with `serviceAccountTokenInSecrets`: tokens come in the secrets too. */
+  /** Kubernetes >= 1.35 with `serviceAccountTokenInSecrets`: the secrets hold the tokens too. */
   readonly tokensInSecrets: boolean;
   readonly targetPath: string;
   /** The versions of the last mount. */
@@ -30,7 +33,8 @@ export function mountRequest(input: MountRequestInput): RawMountRequest {
   const tokenAttributes = Object.keys(tokens).length === 0 ? {} : { [tokenKey]: tokenJson(tokens) };
   const attributes = {
     ...input.class.spec.parameters,
-    // Drivers up to 1.5 forget the pod's own attributes, and two of their own keys, when they rotate.
+    // Drivers up to 1.5 leave out the pod's own attributes and two of their own keys when they
+    // rotate.
     ...(isRotation ? {} : input.attributes),
     ...(isRotation
       ? {}

@@ -10,35 +10,36 @@ import type {
   VersionResponse,
 } from '../../src/csi/messages.ts';
 
-/** A response of which anything may be left out. */
+/** A response with optional fields. */
 export type ScriptedResponse = Partial<Omit<MountResponse, 'files'>> & {
   readonly files?: readonly Partial<File>[];
 };
 
-/** One answer out of a script: a response, or a status. `noResponse` leaves the call open. */
+/** One result of a script: a response or a status. `noResponse` leaves the call open. */
 export type ScriptedResult =
   | ScriptedResponse
   | { readonly code: keyof typeof status; readonly message: string }
   | 'noResponse';
 
-/** A request as it came in, and how much time its sender gave it. */
+/** A received request and the time until its deadline. */
 export type ReceivedRequest = MountRequest & {
-  /** Milliseconds left of the deadline when it came; Infinity where none was sent. */
+  /** Milliseconds until the deadline when it was received; Infinity without one. */
   readonly remainingMs: number;
 };
 
 export type ScriptedProvider = {
   readonly socketPath: string;
-  /** Requests in the order in which they came. */
+  /** The requests in the order of their arrival. */
   readonly requests: ReceivedRequest[];
-  /** What the next calls are answered, in order; the last answer is repeated for ever. */
+  /** Sets the results of the next calls, in order. The last one is repeated. */
   script(...results: ScriptedResult[]): void;
   stop(): void;
 };
 
 /**
- * A provider on a bare grpc-js server that answers by script, for tests of what stands on the driver's side. It is no
- * model of Keyferry: it also answers what Keyferry never would.
+ * A provider on a plain grpc-js server with scripted results, for tests of the driver's side. It
+ * may
+ * send responses that Keyferry never sends.
  */
 export async function startScriptedProvider(
   providersDir: string,

@@ -1,6 +1,6 @@
 import type { ContainerFile } from './container.ts';
 
-/** A Kubernetes Secret that the driver makes of a volume's files. */
+/** A Kubernetes Secret that the driver creates from the files of a volume. */
 export type SecretObject = {
   readonly secretName: string;
   readonly type?: string;
@@ -15,7 +15,10 @@ export type Event = { readonly reason: string; readonly message: string };
 /** Kubernetes Secrets as text, by name and key. */
 export type SyncedSecrets = Readonly<Record<string, Readonly<Record<string, string>>>>;
 
-/** Makes the Secrets of a class's `secretObjects` out of a volume's files; one that names a missing file is not made. */
+/**
+ * Creates the Secrets of a class's `secretObjects` from the files. A Secret that names a missing
+ * file is left out.
+ */
 export function syncSecrets(
   objects: readonly SecretObject[],
   files: Readonly<Record<string, ContainerFile>>,

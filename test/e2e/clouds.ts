@@ -46,7 +46,7 @@ export const audiences = [
 /** Every cloud there is a fake of; their token services believe what the cluster has signed, and nothing else. */
 export async function startClouds(isIssued: TokenVerifier) {
   const [cce, alibaba, aws] = await Promise.all([
-    startCceFixture({ agencies: [agency], isIssued }),
+    startCceFixture({ agencies: [agency], isIssued, realTime: true }),
     startAlibabaFixture({
       isIssued,
       roles: [

@@ -46,7 +46,7 @@ beforeAll(async () => {
   if (missingDependencies.length > 0) return;
   await buildGoDrivers();
   dir = await mkdtemp(join(tmpdir(), 'kf-go-'));
-  fixture = await startCceFixture();
+  fixture = await startCceFixture({ realTime: true });
   await runLocal(dir, '', 'init');
   for (const [name, value] of secrets) await runLocal(dir, value, 'set', name);
   const grant = {

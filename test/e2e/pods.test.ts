@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { createHttpClient } from '../../src/http/client.ts';
 import { createKubeApi, type KubeApi } from '../../src/kube/api.ts';
-import { createPodWatch, type PodWatch } from '../../src/kube/pod-watch.ts';
+import { PodWatch } from '../../src/kube/pod-watch.ts';
 import {
   buildApiServer,
   missingControlPlaneDependencies,
@@ -48,7 +48,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       const http = createHttpClient();
       const [, server = '', , tokenFile = '', , caFile = ''] = cluster.keyferryArgs;
       api = createKubeApi({ http, server: new URL(server), tokenFile, caFile });
-      watch = createPodWatch({
+      watch = new PodWatch({
         api,
         node: 'node-1',
         now: Date.now,

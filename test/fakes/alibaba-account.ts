@@ -2,32 +2,32 @@ import { randomBytes } from 'node:crypto';
 import { alibabaAuthorization, alibabaBodyDigest } from './alibaba-signer.ts';
 import type { FakeResponse, FakeRequest } from './http-server.ts';
 
-/** Keys as Alibaba Cloud hands them out. */
+/** Keys that Alibaba Cloud issued. */
 export type AlibabaKeys = {
   readonly accessKeyId: string;
   readonly accessKeySecret: string;
-  /** Those of a session have one. */
+  /** Only the keys of a session have one. */
   readonly securityToken?: string;
   /** Milliseconds since the epoch. */
   readonly expiresAt: number;
-  /** Who they belong to: `user`, or the ARN of the role of their session. */
+  /** The owner: `user`, or the ARN of the session's role. */
   readonly holder: string;
 };
 
-/** What a service is asked: an operation and its parameters. */
+/** A call of an operation. */
 export type AlibabaCall = {
   readonly action: string;
   readonly version: string;
   readonly parameters: URLSearchParams;
-  /** Whose keys have signed; absent where nobody has. */
+  /** The owner of the keys that signed the call. Absent if it is not signed. */
   readonly holder?: string;
 };
 
-/** All keys of a fake cloud, and the gateway before its services. */
+/** The keys of a fake cloud, and the gateway in front of its services. */
 export type AlibabaAccount = {
   issueKeys(options?: { readonly holder?: string; readonly lifeMs?: number }): AlibabaKeys;
   revoke(accessKeyId: string): void;
-  /** Serves an RPC operation; `anonymous` ones must not be signed, all others must. */
+  /** Serves an RPC operation. Calls of `unsignedActions` must not be signed, all others must. */
   serve(
     request: FakeRequest,
     handleCall: (call: AlibabaCall) => FakeResponse,
@@ -35,7 +35,7 @@ export type AlibabaAccount = {
   ): FakeResponse;
 };
 
-/** An answer as the services give it, in the form they give it to who asked for JSON. */
+/** The error response of a service to a request for JSON. */
 export function alibabaErrorResponse(status: number, Code: string, Message: string): FakeResponse {
   const RequestId = `req-${randomBytes(4).toString('hex')}`;
   return { status, body: { RequestId, HostId: 'aliyuncs.com', Code, Message, HttpStatus: status } };
@@ -46,7 +46,10 @@ export function alibabaTime(at: number): string {
   return new Date(at).toISOString().replace(/\.\d{3}/, '');
 }
 
-/** `now` is the cloud's clock. Signatures are verified by the vendor's own code. */
+/**
+ * Verifies signatures by the vendor's own code.
+ * @param options.now the cloud's clock
+ */
 export function createAlibabaAccount({ now = Date.now } = {}): AlibabaAccount {
   const keys = new Map<string, AlibabaKeys>();
   const nonces = new Set<string>();
@@ -62,7 +65,7 @@ export function createAlibabaAccount({ now = Date.now } = {}): AlibabaAccount {
       headers: { date: new Date(now()).toUTCString() },
     });
     const key = keys.get(id);
-    // An ended session is told like a key that does not exist.
+    // The response to an expired session is that to an unknown key.
     if (key === undefined || key.expiresAt <= now())
       return errorResponse(
         404,
@@ -108,7 +111,7 @@ export function createAlibabaAccount({ now = Date.now } = {}): AlibabaAccount {
       key,
     );
     if (headers['x-acs-content-sha256'] !== digest || headers.authorization !== authorization)
-      // As the real one: with all that was signed.
+      // Like the real service, with everything that was signed.
       return errorResponse(
         400,
         'SignatureDoesNotMatch',

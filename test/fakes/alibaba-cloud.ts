@@ -9,21 +9,24 @@ import { createTestCa } from './tls.ts';
 
 export const alibabaRegion = 'cn-hangzhou';
 
-/** How a cloud is made. */
+/** See {@link startAlibabaCloud}. */
 export type AlibabaCloudOptions = {
   readonly roles?: readonly RamRole[];
   readonly metadataTokens?: 'required' | 403 | 404;
-  /** Which ServiceAccounts' tokens STS believes; see {@link startFakeSts}. */
+  /** Which ServiceAccount tokens STS accepts; see {@link startFakeSts}. */
   readonly isIssued?: (token: string) => boolean;
 };
 
-/** A whole fake cloud of one region, HTTPS as in life, with clocks that can be turned, and the configuration that leads to it. */
+/**
+ * Starts a fake cloud of one region with HTTPS. The result has clocks that a test can set, and the
+ * configuration of the provider.
+ */
 export async function startAlibabaCloud({
   roles = [],
   metadataTokens = 'required',
   isIssued,
 }: AlibabaCloudOptions = {}) {
-  /** Milliseconds fast: ours, and the cloud's. */
+  /** How far the clocks of the node and of the cloud are ahead, in milliseconds. */
   const clock = { node: 0, cloud: 0 };
   const cloudNow = (): number => Date.now() + clock.cloud;
   const account = createAlibabaAccount({ now: cloudNow });
@@ -48,7 +51,7 @@ export async function startAlibabaCloud({
   };
   return {
     ...{ account, kms, oos, sts, metadata, http, config, clock, tls },
-    /** PEM: to be trusted by who is to reach the fakes. */
+    /** PEM. Clients of the fakes must trust it. */
     ca: ca.cert,
     now: (): number => Date.now() + clock.node,
     async close() {

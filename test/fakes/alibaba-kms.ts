@@ -10,34 +10,34 @@ import {
 type Version = { readonly id: string; readonly data: string; readonly type: 'text' | 'binary' };
 type Secret = { readonly type: string; readonly versions: Version[]; errorResponse?: FakeResponse };
 
-/** Which version; the current one where neither is given. */
+/** Selects a version. Empty: the current one. */
 type VersionSelector = {
   readonly VersionId?: string | undefined;
   readonly VersionStage?: string | undefined;
 };
 
-/** A KMS of one region. */
+/** A fake KMS of one region. */
 export type FakeKms = FakeServer & {
-  /** Adds a version, ACSCurrent from now on; its id is `v1`, `v2`, ... */
+  /** Adds a version, which becomes ACSCurrent. Returns its id: `v1`, `v2`, ... */
   put(name: string, value: string | Uint8Array, secretType?: string): string;
   delete(name: string): void;
-  /** From now on answers this for the secret: disabled, to be deleted. */
+  /** Sets the error response to reads of the secret: disabled, to be deleted. */
   setErrorResponse(name: string, status: number, code: string): void;
-  /** Names and holders, `NAME by HOLDER`, that policies do not allow. Names alone: nobody. */
+  /** Reads that the policies deny: `NAME by HOLDER`, or `NAME` for all holders. */
   readonly denied: Set<string>;
-  /** Milliseconds that calls about a secret take. */
+  /** How long calls for a secret take, in milliseconds. */
   readonly delays: Map<string, number>;
-  /** Whether BatchGetSecretValue is served, denied by policy, or not known here. */
+  /** Whether BatchGetSecretValue is served, denied by policy, or unknown. */
   batchSupport: 'served' | 'denied' | 'unknown';
-  /** What was asked and signed well, oldest first. */
+  /** The calls with a valid signature, oldest first. */
   readonly calls: readonly AlibabaCall[];
-  /** How many secrets each BatchGetSecretValue was about. */
+  /** The number of secrets of each BatchGetSecretValue. */
   batchSizes(): readonly number[];
-  /** How many calls of GetSecretValue. */
+  /** The number of calls of GetSecretValue. */
   reads(): number;
 };
 
-/** Starts one. It verifies signatures, and counts by `FakeServer.count()`. */
+/** Starts a fake KMS. It verifies signatures. */
 export async function startFakeKms(options: {
   readonly account: AlibabaAccount;
   readonly tls: SecureContextOptions;
@@ -48,7 +48,7 @@ export async function startFakeKms(options: {
   const calls: AlibabaCall[] = [];
   const delays = new Map<string, number>();
 
-  /** What is said of one secret. */
+  /** The response to a read of one secret. */
   function read(name: string, selector: VersionSelector, holder: string | undefined): FakeResponse {
     if (denied.has(name) || denied.has(`${name} by ${holder ?? ''}`))
       return alibabaErrorResponse(
@@ -79,7 +79,7 @@ export async function startFakeKms(options: {
     };
   }
 
-  /** What went well and what did not, each in a list of its own, in an order of its own. */
+  /** The real service has one list of values and one of errors. Their order is not documented. */
   function readBatch(call: AlibabaCall): FakeResponse {
     const requested = requestedSecrets(call);
     const names = new Set(requested.map(({ SecretName }) => SecretName));
@@ -169,7 +169,7 @@ export async function startFakeKms(options: {
   return server;
 }
 
-/** The secrets a call is about. */
+/** The secrets that a call names. */
 function requestedSecrets({
   parameters,
 }: AlibabaCall): readonly (VersionSelector & { readonly SecretName: string })[] {
@@ -187,7 +187,7 @@ function find(
   const byStage = { ACSCurrent: versions.at(-1), ACSPrevious: versions.at(-2) }[
     stage ?? 'ACSCurrent'
   ];
-  // Managed secrets ignore it.
+  // A managed secret ignores the version id.
   if (id === undefined || type !== 'Generic') return byStage;
   const byId = versions.find((version) => version.id === id);
   return stage !== undefined && byStage !== byId ? 'contradiction' : byId;

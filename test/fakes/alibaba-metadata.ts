@@ -2,18 +2,18 @@ import { randomBytes } from 'node:crypto';
 import { alibabaTime, type AlibabaAccount, type AlibabaKeys } from './alibaba-account.ts';
 import { startFakeServer, type FakeServer } from './http-server.ts';
 
-/** The metadata service of an ECS instance. */
+/** The fake metadata service of an ECS instance. */
 export type FakeAlibabaMetadata = FakeServer & {
-  /** The keys it hands out now; `issue` makes new ones. */
+  /** The current role and keys; `issue` replaces the keys. */
   current: { readonly keys: AlibabaKeys; readonly role: string | undefined; readonly code: string };
   issue(lifeMs: number): void;
 };
 
-/** Starts one, by plain HTTP as the real one. */
+/** Starts a fake metadata service. Like the real one, it serves plain HTTP. */
 export async function startFakeAlibabaMetadata(options: {
   readonly account: AlibabaAccount;
   readonly region: string;
-  /** What it answers to who wants a token: a token (then it demands one), or a status. */
+  /** `required`: it issues tokens and demands them. A status: its response to a token request. */
   readonly tokens?: 'required' | 403 | 404;
 }): Promise<FakeAlibabaMetadata> {
   const { account, region, tokens = 'required' } = options;

@@ -9,16 +9,16 @@ import { startFakeServer, type FakeResponse, type FakeServer } from './http-serv
 
 type Version = { readonly value: string; readonly updatedAt: number };
 
-/** The parameter store of OOS in one region. */
+/** The fake parameter store of OOS in one region. */
 export type FakeOos = FakeServer & {
-  /** Adds a version; its number. A parameter that was deleted starts again at 1. */
+  /** Adds a version and returns its number. A parameter that was deleted starts again at 1. */
   put(name: string, value: string): number;
   delete(name: string): void;
-  /** Refused by policy. */
+  /** The parameters that the policies deny. */
   readonly denied: Set<string>;
 };
 
-/** Starts one. It verifies signatures, and that it is asked to decrypt. */
+/** Starts a fake OOS. It verifies signatures. It decrypts only with `WithDecryption`. */
 export async function startFakeOos(options: {
   readonly account: AlibabaAccount;
   readonly region: string;

@@ -7,15 +7,19 @@ import {
   createAlibabaCredentials,
   ownerOf,
 } from '../../src/providers/alibabacloud/credentials/index.ts';
+import { createMetadata } from '../../src/providers/alibabacloud/credentials/metadata.ts';
 import { createAlibabaFetch } from '../../src/providers/alibabacloud/fetch.ts';
-import type { AlibabaCredential, AlibabaIdentity } from '../../src/providers/alibabacloud/types.ts';
+import type {
+  AlibabaCredential,
+  CredentialSource,
+} from '../../src/providers/alibabacloud/types.ts';
 import type { Principal } from '../../src/core/provider.ts';
 import { CredentialGate } from '../../src/providers/shared/credentials/credential-gate.ts';
 import type { AlibabaKeys } from './alibaba-account.ts';
 import { alibabaRegion, type FakeAlibabaCloud } from './alibaba-cloud.ts';
 import { createRequester } from './requester.ts';
 
-/** Logins and reading against a fake cloud, without classes. */
+/** Logs in to a fake cloud and reads from it, without classes. */
 export function createAlibabaReader(
   cloud: FakeAlibabaCloud,
   { config: overrides = {} }: { readonly config?: Partial<AlibabaCloudConfig> } = {},
@@ -25,26 +29,27 @@ export function createAlibabaReader(
   const failures: SecretError[] = [];
   const retry = createRetry({ baseMs: 1 });
   const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
-  const deps = { config, http, retry, proving: credentialGate, now };
+  const deps = { config, http, retry, credentialGate, now };
+  const metadata = createMetadata({ http, retry, endpoint: config.metadata, now });
   const credentials = createAlibabaCredentials({
-    ...deps,
+    ...{ ...deps, metadata },
     onFailure: (error) => void failures.push(error),
   });
   const fetch = createAlibabaFetch({ ...deps, credentials });
 
-  const principalOf = (identity: AlibabaIdentity): Principal<AlibabaCredential> => {
-    const fingerprint = JSON.stringify({ ...identity, secret: secretOf(identity) });
+  const principalOf = (source: CredentialSource): Principal<AlibabaCredential> => {
+    const fingerprint = JSON.stringify({ ...source, secret: secretOf(source) });
     return {
       fingerprint,
-      description: ownerOf(identity),
+      description: ownerOf(source),
       identity: 'own',
-      credentials: (signal) => credentials.of(fingerprint, identity, signal),
+      credentials: (signal) => credentials.get(fingerprint, source, signal),
     };
   };
 
   return {
     credentials,
-    /** What onFailure was told. */
+    /** The errors that `onFailure` got. */
     failures,
     ...createRequester({
       fetch,
@@ -54,8 +59,8 @@ export function createAlibabaReader(
   };
 }
 
-/** Keys as an identity. */
-export function keysIdentity(keys: AlibabaKeys): AlibabaIdentity & { readonly kind: 'keys' } {
+/** Makes a credential source of keys. */
+export function keysSource(keys: AlibabaKeys): CredentialSource & { readonly kind: 'keys' } {
   return {
     kind: 'keys',
     accessKeyId: keys.accessKeyId,
@@ -64,6 +69,6 @@ export function keysIdentity(keys: AlibabaKeys): AlibabaIdentity & { readonly ki
   };
 }
 
-function secretOf(identity: AlibabaIdentity): string | undefined {
-  return 'accessKeySecret' in identity ? identity.accessKeySecret.reveal() : undefined;
+function secretOf(source: CredentialSource): string | undefined {
+  return 'accessKeySecret' in source ? source.accessKeySecret.reveal() : undefined;
 }

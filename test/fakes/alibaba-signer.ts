@@ -1,6 +1,9 @@
 import core from '@alicloud/openapi-core/dist/utils.js';
 
-/** Alibaba Cloud's own signer: what ours has to agree with. CommonJS, so its default export is one deeper than its types say. */
+/**
+ * Alibaba Cloud's own signer, the oracle for Keyferry's. It is CommonJS, so its default export is
+ * one level deeper than its types say.
+ */
 const { default: utils } = core as unknown as {
   readonly default: {
     getAuthorization(
@@ -21,7 +24,7 @@ const { default: utils } = core as unknown as {
 
 const algorithm = 'ACS3-HMAC-SHA256';
 
-/** The `Authorization` it would send. It signs `host`, `content-type` and `x-acs-*` alone. */
+/** The `Authorization` header of the SDK, which signs only `host`, `content-type` and `x-acs-*`. */
 export function alibabaAuthorization(
   request: Parameters<typeof utils.getAuthorization>[0],
   bodyDigest: string,

@@ -8,36 +8,39 @@ import {
 import { startFakeServer, type FakeResponse, type FakeServer } from './http-server.ts';
 import { mintToken, verifyToken } from './service-account-token.ts';
 
-/** A RAM role, and whom its trust policy names. */
+/** A RAM role with its trust policy. */
 export type RamRole = {
   readonly arn: string;
-  /** ServiceAccounts of a cluster, by their tokens. */
+  /** Trusts the tokens of a ServiceAccount. */
   readonly oidc?: { readonly providerArn: string; readonly subject: string };
-  /** Holders of keys: `user`, or the ARN of another role. */
+  /** Trusts the holders of keys: `user`, or the ARN of another role. */
   readonly trustedPrincipals?: readonly string[];
 };
 
-/** STS. */
+/** A fake STS. */
 export type FakeSts = FakeServer & {
-  /** `ACTION ROLE as SESSION for SECONDS`, each session it handed out. */
+  /** The issued sessions: `ACTION ROLE as SESSION for SECONDS`. */
   readonly sessions: readonly string[];
 };
 
 const audience = 'sts.aliyuncs.com';
 
-/** A ServiceAccount's token that the fake STS can verify. */
+/** Makes a ServiceAccount token that the fake STS can verify. */
 export function mintAlibabaToken(
   claims: Omit<Parameters<typeof mintToken>[0], 'audience'> & { readonly audience?: string },
 ): string {
   return mintToken({ audience, ...claims });
 }
 
-/** Starts one. It verifies signatures, tokens (audience, expiry, signature), roles, their trust, session names and durations. */
+/**
+ * Starts a fake STS. It verifies signatures, tokens (audience, expiry, signature), the trust
+ * policies of roles, session names and durations.
+ */
 export async function startFakeSts(options: {
   readonly account: AlibabaAccount;
   readonly roles: readonly RamRole[];
   readonly now?: () => number;
-  /** Whether the OIDC provider has issued the token; default: those of {@link mintAlibabaToken} alone. */
+  /** Whether the OIDC provider issued a token. Default: only those of {@link mintAlibabaToken}. */
   readonly isIssued?: ((token: string) => boolean) | undefined;
   readonly tls: SecureContextOptions;
 }): Promise<FakeSts> {

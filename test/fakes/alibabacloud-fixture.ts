@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { createKubeApi } from '../../src/kube/api.ts';
-import { createServiceAccounts } from '../../src/kube/service-accounts.ts';
+import { ServiceAccounts } from '../../src/kube/service-accounts.ts';
 import { createAlibabaProvider } from '../../src/providers/alibabacloud/index.ts';
 import { createFingerprint } from '../../src/providers/shared/identity/fingerprint.ts';
 import {
@@ -38,7 +38,7 @@ const roles: readonly RamRole[] = [
   { arn: production, trustedPrincipals: ['user', 'worker', appRole, providerRole] },
 ];
 
-/** What the grants file says unless a test says otherwise: the app of team-a may read everything, and assume nothing. */
+/** The default grants: the app of team-a may read every secret, and may not assume a role. */
 export const grantsForApp = [
   {
     provider: 'alibabacloud',
@@ -48,20 +48,20 @@ export const grantsForApp = [
   },
 ];
 
-/** How a rig is made. */
+/** See {@link startAlibabaFixture}. */
 export type AlibabaFixtureOptions = Pick<AlibabaCloudOptions, 'metadataTokens' | 'isIssued'> & {
-  /** Beside the addresses of the fakes. Default: the worker's RAM role serves. */
+  /** Variables beside the addresses of the fakes. Without any, the RAM role of the node reads. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Beside those that every rig has. */
+  /** Roles beside the default ones. */
   readonly roles?: readonly RamRole[];
-  /** Gives the provider static keys, of `user`. */
+  /** Gives the provider static keys of `user`. */
   readonly keys?: boolean;
   readonly sharedIdentities?: SharedIdentityMode;
   readonly grants?: readonly object[];
   readonly refreshInterval?: number;
 };
 
-/** The whole walk of provider `alibabacloud` before a fake cloud and a fake cluster. */
+/** Runs provider `alibabacloud` and the mount pipeline against a fake cloud and a fake cluster. */
 export async function startAlibabaFixture(options: AlibabaFixtureOptions = {}) {
   const { metadataTokens, isIssued, grants = grantsForApp } = options;
   const cloud = await startAlibabaCloud({
@@ -103,7 +103,7 @@ export async function startAlibabaFixture(options: AlibabaFixtureOptions = {}) {
   const log = pino({ level: 'trace' }, { write: (line: string) => void lines.push(line) });
   const provider = createAlibabaProvider({
     ...{ env, http, now, log },
-    serviceAccounts: createServiceAccounts({ api: createKubeApi({ http, ...kubernetes }), now }),
+    serviceAccounts: new ServiceAccounts({ api: createKubeApi({ http, ...kubernetes }), now }),
     fingerprint: createFingerprint(),
     sharedIdentity: new SharedIdentity({
       ...{ mode: options.sharedIdentities ?? 'granted', grantsFile, log, now },
@@ -126,15 +126,15 @@ export async function startAlibabaFixture(options: AlibabaFixtureOptions = {}) {
     mountCall,
     volume,
     mint,
-    /** Files by path, or the line a user would see. */
+    /** Returns the files by path, or the line that the user sees. */
     mount: (...args: Parameters<typeof volume>) => mountSummary(volume(...args)),
-    /** Whose keys read, of all calls of KMS so far. */
+    /** The holders of the keys of all calls of KMS. */
     readers: (): (string | undefined)[] => cloud.kms.calls.map(({ holder }) => holder),
-    /** Tokens of a pod, as the driver brings them. */
+    /** The tokens of a pod, in the form of the driver. */
     podToken: (namespace = 'team-a', account = 'app', lifeMs?: number) => ({
       'sts.aliyuncs.com': mint(namespace, account, lifeMs),
     }),
-    /** Sets a ServiceAccount's annotation; undefined removes it. */
+    /** Sets the annotation of a ServiceAccount. Undefined removes it. */
     annotate(role: string | undefined, account = 'team-a/app') {
       kubernetes.serviceAccounts.set(
         account,

@@ -2,39 +2,42 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { parseSigV4, sigV4Authorization } from './aws-sigv4.ts';
 import type { FakeResponse, FakeRequest } from './http-server.ts';
 
-/** Keys as AWS hands them out. */
+/** Keys that AWS issues. */
 export type AwsKeys = {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
-  /** Those of a session have one. */
+  /** Only for the keys of a session. */
   readonly sessionToken?: string;
   /** Milliseconds since the epoch. */
   readonly expiresAt: number;
-  /** Who they belong to: `user`, or the ARN of the role of their session. */
+  /** The owner: `user`, or the ARN of the role of their session. */
   readonly holder: string;
 };
 
-/** What a service is asked. */
+/** A signed call of a service. */
 export type AwsCall = {
   /** `GetSecretValue` */
   readonly action: string;
   readonly region: string;
   readonly input: Readonly<Record<string, unknown>>;
-  /** Whose keys have signed. */
+  /** The owner of the keys that signed the call. */
   readonly holder: string;
 };
 
-/** What a region does, from now on: answers 503, answers nothing, throttles, knows nobody's keys as the account has not enabled it. */
+/**
+ * What a region does from now on: respond with 503, never respond, throttle, or reject all keys
+ * because the account has not enabled it.
+ */
 export type RegionFault = 'down' | 'hang' | 'throttled' | 'not enabled';
 
-/** All keys of a fake cloud, and the front of its JSON 1.1 services. */
+/** The keys of a fake cloud, and the authentication of its JSON 1.1 services. */
 export type AwsAccount = {
   readonly id: string;
   issueKeys(options?: { readonly holder?: string; readonly lifeMs?: number }): AwsKeys;
   revoke(accessKeyId: string): void;
   /** By region. */
   readonly regionFaults: Map<string, RegionFault>;
-  /** Serves a signed JSON 1.1 call of one service. */
+  /** Authenticates and serves a JSON 1.1 call of one service. */
   serve(
     request: FakeRequest,
     service: { readonly signingName: string; readonly target: string },
@@ -42,7 +45,7 @@ export type AwsAccount = {
   ): FakeResponse | Promise<FakeResponse>;
 };
 
-/** An answer of a JSON 1.1 service. */
+/** A response of a JSON 1.1 service. */
 export function awsJsonResponse(status: number, body: object): FakeResponse {
   return {
     status,
@@ -59,7 +62,11 @@ export function awsErrorResponse(name: string, message: string, status = 400): F
   return awsJsonResponse(status, { __type: name, message });
 }
 
-/** `clock`: how fast the cloud's clock and the node's are, in milliseconds; callers sign by this machine's. */
+/**
+ * Creates an account.
+ * @param options.clock how far the clocks of the cloud and the node are ahead of this machine's
+ *   clock, in milliseconds; callers sign by this machine's clock
+ */
 export function createAwsAccount({
   clock,
   id = '111122223333',
@@ -113,7 +120,7 @@ export function createAwsAccount({
     if (!isSignatureValid)
       return awsErrorResponse(
         'InvalidSignatureException',
-        // As the real one: with all that was signed.
+        // The real text contains everything that was signed, too.
         `The request signature we calculated does not match the signature you provided. ${JSON.stringify(headers)}`,
       );
     return { ...key, region: parsedSignature.region };
@@ -139,7 +146,7 @@ export function createAwsAccount({
     async serve(request, { signingName, target }, handleCall) {
       const withDate = (response: FakeResponse): FakeResponse => ({
         ...response,
-        // As far from this machine's clock, by which callers sign, as the cloud's is from the node's.
+        // Callers sign by this machine's clock, so the date has the difference of cloud and node.
         headers: { date: new Date(now() - clock.node).toUTCString(), ...response.headers },
       });
       const [service, action = ''] = String(request.headers['x-amz-target']).split('.');

@@ -1,5 +1,5 @@
 import { createHttpClient } from '../../src/http/client.ts';
-import type { AwsCloudConfig } from '../../src/providers/aws/types.ts';
+import type { AwsCloudConfig } from '../../src/providers/aws/config.ts';
 import { createAwsAccount } from './aws-account.ts';
 import { startFakePodIdentityAgent } from './aws-pod-identity.ts';
 import { startFakeSecretsManager } from './aws-secrets-manager.ts';
@@ -8,28 +8,29 @@ import { startFakeAwsSts, type IamRole } from './aws-sts.ts';
 import { createTestCa } from './tls.ts';
 
 export const awsRegion = 'eu-west-1';
-/** Where fallbacks are. */
+/** The region of fallbacks. */
 export const awsFailoverRegion = 'us-east-1';
 
-/** How a cloud is made. */
+/** See {@link startAwsCloud}. */
 export type AwsCloudOptions = {
   readonly roles?: readonly IamRole[];
   /** Pod Identity: role ARNs by `namespace/account`. */
   readonly associations?: Readonly<Record<string, string>>;
-  /** Which ServiceAccounts' tokens STS and the agent believe; default: those of `mintAwsToken`. */
+  /** Whether STS and the agent accept a token. Default: tokens of `mintAwsToken`. */
   readonly isIssued?: (token: string) => boolean;
 };
 
 /**
- * A whole fake cloud, HTTPS as in life, one server a service for all regions (a signature names its region; see
- * `account.troubles` for outages), with clocks that can be turned, and the configuration that leads to it.
+ * Starts a fake cloud with HTTPS and one server per service. The server serves all regions, because
+ * a signature names its region; `account.regionFaults` makes regions fail. The result has clocks
+ * that a test can set, and the configuration for the cloud.
  */
 export async function startAwsCloud({
   roles = [],
   associations = {},
   isIssued,
 }: AwsCloudOptions = {}) {
-  /** Milliseconds fast: ours, and the cloud's. */
+  /** How far the clocks of the node and of the cloud are ahead, in milliseconds. */
   const clock = { node: 0, cloud: 0 };
   const cloudNow = (): number => Date.now() + clock.cloud;
   const account = createAwsAccount({ clock });
@@ -57,7 +58,7 @@ export async function startAwsCloud({
     perSecond: { secretsmanager: 1_000, ssm: 1_000 },
     burst: { secretsmanager: 1_000, ssm: 1_000 },
   };
-  /** The same, as the provider's environment. */
+  /** The same configuration as environment variables. */
   const env: Readonly<Record<string, string>> = {
     AWS_ENDPOINT_URL_SECRETS_MANAGER: secretsManager.url.href,
     AWS_ENDPOINT_URL_SSM: ssm.url.href,
@@ -67,9 +68,9 @@ export async function startAwsCloud({
   };
   return {
     ...{ account, secretsManager, ssm, sts, http, config, env, clock },
-    /** Pod Identity's, at its two addresses; they know the same associations. */
+    /** The agent of Pod Identity at its two addresses, with the same associations. */
     agent: { ipv4, ipv6, associations: associationsByAccount },
-    /** PEM: to be trusted by who is to reach the fakes. */
+    /** The certificate authority of the fakes, as PEM. */
     ca: ca.cert,
     now: (): number => Date.now() + clock.node,
     async close() {

@@ -5,7 +5,7 @@ import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { createRateLimiterMetrics } from '../../src/concurrency/rate-limiter.ts';
 import { createKubeApi } from '../../src/kube/api.ts';
-import { createServiceAccounts } from '../../src/kube/service-accounts.ts';
+import { ServiceAccounts } from '../../src/kube/service-accounts.ts';
 import { createAwsProvider } from '../../src/providers/aws/index.ts';
 import type { Volume } from '../../src/mount/types.ts';
 import { createFingerprint } from '../../src/providers/shared/identity/fingerprint.ts';
@@ -19,13 +19,13 @@ import { startFakeKubernetes } from './kubernetes.ts';
 import { createMountPipeline, mountSummary, type TestPod } from './mount-pipeline.ts';
 
 export const appRole = 'arn:aws:iam::111122223333:role/team/app';
-/** That trusts another account of the cluster. */
+/** A role that trusts another ServiceAccount of the cluster. */
 export const otherRole = 'arn:aws:iam::444455556666:role/other';
-/** Keyferry's own. */
+/** The role of Keyferry itself. */
 export const ownRole = 'arn:aws:iam::111122223333:role/keyferry';
 export const nodeName = 'ip-10-0-0-1.eu-west-1.compute.internal';
 
-/** What the grants file says unless a test says otherwise. */
+/** The default content of the grants file. */
 export const grantsForPlain = [
   {
     provider: 'aws',
@@ -35,18 +35,18 @@ export const grantsForPlain = [
   },
 ];
 
-/** How a rig is made. */
+/** See {@link startAwsFixture}. */
 export type AwsFixtureOptions = {
-  /** Beside the addresses of the fakes and the name of the node. */
+  /** Besides the endpoints of the fakes and the name of the node. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Keyferry's own identity, by keys in the environment of this process, is switched on. */
+  /** Switches on Keyferry's own identity, with keys in the environment of this process. */
   readonly ownIdentity?: boolean;
   readonly sharedIdentities?: SharedIdentityMode;
   readonly grants?: readonly object[];
   readonly refreshInterval?: number;
 };
 
-/** The whole walk of provider `aws` before a fake cloud and a fake cluster. */
+/** The mount pipeline with provider `aws`, a fake cloud and a fake cluster. */
 export async function startAwsFixture(options: AwsFixtureOptions = {}) {
   const { grants = grantsForPlain, ownIdentity = false } = options;
   const cloud = await startAwsCloud({
@@ -85,7 +85,7 @@ export async function startAwsFixture(options: AwsFixtureOptions = {}) {
       }),
     };
   };
-  // The SDK looks into the process.
+  // The SDK reads the environment of the process.
   const ownKeys = cloud.account.issueKeys({ holder: ownRole });
   const ownEnv = {
     AWS_ACCESS_KEY_ID: ownKeys.accessKeyId,
@@ -105,7 +105,7 @@ export async function startAwsFixture(options: AwsFixtureOptions = {}) {
   const kubeApi = createKubeApi({ http, ...kubernetes });
   const provider = createAwsProvider({
     ...{ env, http, now, log, kubeApi },
-    serviceAccounts: createServiceAccounts({ api: kubeApi, now }),
+    serviceAccounts: new ServiceAccounts({ api: kubeApi, now }),
     fingerprint: createFingerprint(),
     sharedIdentity: new SharedIdentity({
       ...{ mode: options.sharedIdentities ?? 'granted', grantsFile, log, now },
@@ -133,9 +133,9 @@ export async function startAwsFixture(options: AwsFixtureOptions = {}) {
     ...{ kubernetes, env, caFile, grantsFile, lines, volume, mint, podTokens },
     mountCall: pipeline.mountCall,
     metrics: () => registry.metrics(),
-    /** Files by path, or the line a user would see. */
+    /** Files by path, or the error line that a user would see. */
     mount: (...args: Parameters<typeof volume>) => mountSummary(volume(...args)),
-    /** Whose keys read, of all calls of Secrets Manager so far. */
+    /** The owners of the keys of all calls of Secrets Manager. */
     readers: (): string[] => cloud.secretsManager.calls.map(({ holder }) => holder),
     /** Sets a ServiceAccount's annotation; undefined removes it. */
     annotate(role: string | undefined, account = 'team-a/app') {

@@ -9,17 +9,20 @@ import { verifyToken } from './service-account-token.ts';
 
 /** The agent of EKS Pod Identity at one of its addresses. */
 export type FakePodIdentityAgent = FakeServer & {
-  /** `ROLE for NAMESPACE/ACCOUNT/POD-UID`, each session it handed out. */
+  /** `ROLE for NAMESPACE/ACCOUNT/POD-UID`, for each session that it issued. */
   readonly sessions: readonly string[];
 };
 
-/** Starts one, plain HTTP as in life. It verifies tokens (audience, expiry, signature) and that they are bound to a pod. */
+/**
+ * Starts an agent with plain HTTP, as the real one. It verifies audience, expiry and signature of
+ * tokens, and that they are bound to a pod.
+ */
 export function startFakePodIdentityAgent(options: {
   readonly account: AwsAccount;
   /** Role ARNs by `namespace/account`. Edit it at any time. */
   readonly associations: ReadonlyMap<string, string>;
   readonly now: () => number;
-  /** Which tokens it believes; default: those of {@link mintToken}. */
+  /** Whether it accepts a token. Default: tokens of {@link mintToken}. */
   readonly isIssued?: ((token: string) => boolean) | undefined;
   readonly lifeMs?: number;
 }): Promise<FakePodIdentityAgent> {
@@ -72,7 +75,7 @@ export function startFakePodIdentityAgent(options: {
   return startFakeServer({ handler }).then((server) => Object.assign(server, { sessions }));
 }
 
-/** As the agent tells what EKS answered it. */
+/** The agent's text for an error of EKS. */
 function errorResponse(status: number, code: string, message: string): FakeResponse {
   return { status, body: `[7d0f1c2e]: (${code}): ${message}, fault: client\n` };
 }

@@ -1,21 +1,22 @@
 import { awsErrorResponse, type AwsCall } from './aws-account.ts';
 import type { FakeResponse } from './http-server.ts';
 
-/** What IAM denies, and what is throttled or slow. */
+/** What IAM and KMS deny, and what is slow. */
 export type AwsPolicy = {
   /** `DescribeSecret`, a name, `GetSecretValue db`; each also with ` by HOLDER`. */
   readonly denied: Set<string>;
   /** Names whose KMS key the reader may not use. */
   readonly kmsDenied: Set<string>;
-  /** Actions and names that are answered so much later, in milliseconds. */
+  /** The delay of actions and names, in milliseconds. */
   readonly delays: Map<string, number>;
 };
 
+/** A policy that denies and delays nothing. */
 export function createAwsPolicy(): AwsPolicy {
   return { denied: new Set(), kmsDenied: new Set(), delays: new Map() };
 }
 
-/** The refusal of a call for a resource, if policies deny it. */
+/** The error response of a call for a resource, if the policy denies it. */
 export function accessDeniedResponse(
   { denied }: AwsPolicy,
   { action, holder }: AwsCall,
@@ -32,7 +33,7 @@ export function accessDeniedResponse(
   );
 }
 
-/** Waits as long as the slowest of these. */
+/** Waits for the longest of these delays. */
 export async function applyDelay({ delays }: AwsPolicy, keys: readonly string[]): Promise<void> {
   const ms = Math.max(0, ...keys.map((key) => delays.get(key) ?? 0));
   if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms));

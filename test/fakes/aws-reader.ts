@@ -2,20 +2,21 @@ import { Redacted } from '../../src/core/redacted.ts';
 import type { SecretError } from '../../src/core/errors.ts';
 import { RejectionCache } from '../../src/concurrency/rejection-cache.ts';
 import { createRetry } from '../../src/concurrency/retry.ts';
-import type { AwsCloudConfig } from '../../src/providers/aws/types.ts';
+import type { AwsCloudConfig } from '../../src/providers/aws/config.ts';
 import { createAwsCredentials } from '../../src/providers/aws/credentials/index.ts';
 import { createAwsFetch } from '../../src/providers/aws/fetch.ts';
-import type { AwsCredential, AwsIdentity } from '../../src/providers/aws/types.ts';
+import type { AwsCredential, AwsCredentialRequest } from '../../src/providers/aws/types.ts';
 import type { FetchResult, Principal } from '../../src/core/provider.ts';
 import { CredentialGate } from '../../src/providers/shared/credentials/credential-gate.ts';
 import type { AwsKeys } from './aws-account.ts';
 import { awsRegion, type FakeAwsCloud } from './aws-cloud.ts';
 import { createRequester, type RequestedRef } from './requester.ts';
 
-/** An identity that logs in, or keys it has already. */
-export type AwsReaderIdentity = AwsIdentity | { readonly kind: 'keys'; readonly keys: AwsKeys };
+/** A request for credentials, or keys. */
+export type AwsReaderIdentity =
+  AwsCredentialRequest | { readonly kind: 'keys'; readonly keys: AwsKeys };
 
-/** Logins and reading against a fake cloud, without classes. */
+/** Logs in to a fake cloud and reads from it, without classes. */
 export function createAwsReader(
   cloud: Pick<FakeAwsCloud, 'http' | 'now' | 'config'>,
   { config: overrides = {} }: { readonly config?: Partial<AwsCloudConfig> } = {},
@@ -25,7 +26,7 @@ export function createAwsReader(
   const failures: SecretError[] = [];
   const retry = createRetry({ baseMs: 1 });
   const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
-  const deps = { config, http, retry, proving: credentialGate, now };
+  const deps = { config, http, retry, credentialGate, now };
   const credentials = createAwsCredentials({
     ...deps,
     onFailure: (error) => void failures.push(error),
@@ -42,7 +43,7 @@ export function createAwsReader(
       credentials: async (signal) =>
         identity.kind === 'keys'
           ? credentialOf(identity.keys)
-          : credentials.of(fingerprint, identity, signal),
+          : credentials.get(fingerprint, identity, signal),
     };
   };
 
@@ -54,10 +55,10 @@ export function createAwsReader(
 
   return {
     credentials,
-    /** What onFailure was told. */
+    /** The errors that onFailure got. */
     failures,
     ...requester,
-    /** What a refresh answers that knows this version. */
+    /** The result of a refresh of a known version. */
     async refresh(
       identity: AwsReaderIdentity,
       ref: RequestedRef,

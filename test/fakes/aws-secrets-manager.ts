@@ -16,7 +16,7 @@ type Secret = {
 /** Secrets Manager, in all regions. */
 export type FakeSecretsManager = FakeServer &
   AwsPolicy & {
-    /** Adds a version, AWSCURRENT from now on; its id. */
+    /** Adds a version, which becomes AWSCURRENT. @returns its id */
     put(name: string, value: string | Uint8Array, region?: string): string;
     /** Puts a stage on a version. */
     stage(name: string, stage: string, versionId: string, region?: string): void;
@@ -24,13 +24,13 @@ export type FakeSecretsManager = FakeServer &
     delete(name: string, region?: string): void;
     /** `arn:aws:secretsmanager:eu-west-1:111122223333:secret:db-AbCdEf` */
     arn(name: string, region?: string): string;
-    /** What was asked and signed well, oldest first. */
+    /** All calls with a valid signature, oldest first. */
     readonly calls: readonly AwsCall[];
-    /** How many calls of an action. */
+    /** The number of calls of an action. */
     callCount(action: string): number;
   };
 
-/** Starts one. It verifies signatures. */
+/** Starts a Secrets Manager that verifies signatures. */
 export async function startFakeSecretsManager(options: {
   readonly account: AwsAccount;
   readonly region: string;
@@ -43,7 +43,7 @@ export async function startFakeSecretsManager(options: {
 
   const arnOf = (name: string, region = defaultRegion): string =>
     `arn:aws:secretsmanager:${region}:${account.id}:secret:${name}-AbCdEf`;
-  /** By name, by ARN, by ARN without its last six characters. */
+  /** Finds a secret by name, or by ARN with or without its last six characters. */
   const find = (id: string, region: string): Secret | undefined =>
     [...secrets.values()].find(
       ({ name, arn }) =>
@@ -163,7 +163,7 @@ export async function startFakeSecretsManager(options: {
     });
   }
 
-  async function answer(call: AwsCall): Promise<FakeResponse> {
+  async function handleCall(call: AwsCall): Promise<FakeResponse> {
     calls.push(call);
     const { action, input } = call;
     const id = String(input.SecretId);
@@ -186,7 +186,11 @@ export async function startFakeSecretsManager(options: {
   const server = await startFakeServer({
     tls,
     handler: (request) =>
-      account.serve(request, { signingName: 'secretsmanager', target: 'secretsmanager' }, answer),
+      account.serve(
+        request,
+        { signingName: 'secretsmanager', target: 'secretsmanager' },
+        handleCall,
+      ),
   });
   return Object.assign(server, policy, {
     calls,

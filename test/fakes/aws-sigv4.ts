@@ -1,17 +1,17 @@
 import { createHash, createHmac } from 'node:crypto';
 import type { FakeRequest } from './http-server.ts';
 
-/** What a signature says of itself. */
+/** The fields of a signature. */
 export type SigV4Signature = {
   readonly accessKeyId: string;
   readonly region: string;
   readonly service: string;
-  /** Milliseconds since the epoch; NaN where it is none. */
+  /** Milliseconds since the epoch. NaN for an invalid date. */
   readonly signedAt: number;
   readonly signedHeaders: readonly string[];
 };
 
-/** Reads `Authorization` and `X-Amz-Date`; nothing where there is no signature of this kind. */
+/** Parses `Authorization` and `X-Amz-Date`. Undefined without a signature of this version. */
 export function parseSigV4({ headers }: FakeRequest): SigV4Signature | undefined {
   const [, accessKeyId = '', day = '', region = '', service = '', list = ''] =
     /^AWS4-HMAC-SHA256 Credential=([^/]+)\/(\d{8})\/([^/]+)\/([^/]+)\/aws4_request, SignedHeaders=([a-z0-9;-]+), Signature=[0-9a-f]{64}$/.exec(
@@ -29,7 +29,10 @@ export function parseSigV4({ headers }: FakeRequest): SigV4Signature | undefined
   };
 }
 
-/** The `Authorization` of a request that was signed so, by Signature Version 4. Paths are those of JSON services: `/`. */
+/**
+ * The `Authorization` header that Signature Version 4 gives for a request. It supports only the
+ * path of JSON services, `/`.
+ */
 export function sigV4Authorization(
   request: Pick<FakeRequest, 'method' | 'path' | 'query' | 'headers' | 'body'>,
   parsedSignature: Omit<SigV4Signature, 'signedAt'>,

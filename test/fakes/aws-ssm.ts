@@ -12,18 +12,21 @@ type Version = {
 /** The Parameter Store, in all regions. */
 export type FakeSsm = FakeServer &
   AwsPolicy & {
-    /** Adds a version; its number. A parameter that was deleted starts again at 1. */
+    /** Adds a version. @returns its number; after a deletion, numbers start at 1 again */
     put(name: string, value: string, region?: string): number;
     label(name: string, version: number, label: string, region?: string): void;
     delete(name: string, region?: string): void;
     arn(name: string, region?: string): string;
-    /** What was asked and signed well, oldest first. */
+    /** All calls with a valid signature, oldest first. */
     readonly calls: readonly AwsCall[];
     /** The names of each call of GetParameters. */
     batches(): readonly (readonly string[])[];
   };
 
-/** Starts one. It verifies signatures, and that it is asked to decrypt; it answers in the order of the alphabet, backwards. */
+/**
+ * Starts a Parameter Store that verifies signatures. It returns plain values only for requests with
+ * decryption, and sorts the parameters of a response by name, descending.
+ */
 export async function startFakeSsm(options: {
   readonly account: AwsAccount;
   readonly region: string;
@@ -78,12 +81,12 @@ export async function startFakeSsm(options: {
     const invalidName = names.find((name) => !/^[a-zA-Z0-9_.\-/:]+$/.test(name));
     if (invalidName !== undefined)
       return awsErrorResponse('ValidationException', `Invalid parameter name: ${invalidName}`);
-    const found = names.map((asked) => ({ asked, ...find(asked, region) }));
-    for (const { name, asked } of found) {
-      const arn = arnOf(name === '' ? asked : name, region);
+    const found = names.map((requestedName) => ({ requestedName, ...find(requestedName, region) }));
+    for (const { name, requestedName } of found) {
+      const arn = arnOf(name === '' ? requestedName : name, region);
       const deniedResponse = accessDeniedResponse(policy, call, {
         service: 'ssm',
-        name: name === '' ? asked : name,
+        name: name === '' ? requestedName : name,
         arn,
       });
       if (deniedResponse !== undefined) return deniedResponse;
@@ -111,8 +114,8 @@ export async function startFakeSsm(options: {
               ],
         )
         .sort((a, b) => (a.Name < b.Name ? 1 : -1)),
-      InvalidParameters: found.flatMap(({ asked, version }) =>
-        version === undefined ? [asked] : [],
+      InvalidParameters: found.flatMap(({ requestedName, version }) =>
+        version === undefined ? [requestedName] : [],
       ),
     });
   }

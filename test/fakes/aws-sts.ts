@@ -9,7 +9,7 @@ import {
 } from './http-server.ts';
 import { mintToken, verifyToken } from './service-account-token.ts';
 
-/** An IAM role, and the ServiceAccount its trust policy names. */
+/** An IAM role, and the ServiceAccount that its trust policy names. */
 export type IamRole = {
   readonly arn: string;
   /** `system:serviceaccount:team-a:app` */
@@ -18,28 +18,31 @@ export type IamRole = {
 
 /** STS. */
 export type FakeAwsSts = FakeServer & {
-  /** `ROLE as SESSION for SECONDS`, each session it handed out. */
+  /** `ROLE as SESSION for SECONDS`, for each session that it issued. */
   readonly sessions: readonly string[];
 };
 
 const audience = 'sts.amazonaws.com';
 
-/** A ServiceAccount's token that the fake STS (by default) or the fake agent of Pod Identity can verify. */
+/** Makes a ServiceAccount token that the fake STS and the fake Pod Identity agent can verify. */
 export function mintAwsToken(
   claims: Omit<Parameters<typeof mintToken>[0], 'audience'> & {
-    /** Default `sts.amazonaws.com`; Pod Identity's is `pods.eks.amazonaws.com`. */
+    /** Default `sts.amazonaws.com`; for Pod Identity `pods.eks.amazonaws.com`. */
     readonly audience?: string;
   },
 ): string {
   return mintToken({ audience, ...claims });
 }
 
-/** Starts one. It verifies tokens (audience, subject, expiry, signature), roles, session names and durations. */
+/**
+ * Starts an STS that verifies tokens (audience, subject, expiry, signature), roles, session names
+ * and durations.
+ */
 export async function startFakeAwsSts(options: {
   readonly account: AwsAccount;
   readonly roles: readonly IamRole[];
   readonly now: () => number;
-  /** Which tokens it believes; default: those of {@link mintToken}. */
+  /** Whether it accepts a token. Default: tokens of {@link mintToken}. */
   readonly isIssued?: ((token: string) => boolean) | undefined;
   readonly tls: SecureContextOptions;
 }): Promise<FakeAwsSts> {
@@ -99,7 +102,7 @@ export async function startFakeAwsSts(options: {
       );
     if (!claims.aud.includes(audience))
       return errorResponse(400, 'InvalidIdentityToken', 'Incorrect token audience');
-    // A role that is not there is told like one that may not be assumed.
+    // STS sends the same error for a role that does not exist.
     if (role?.subject !== claims.sub)
       return errorResponse(
         403,

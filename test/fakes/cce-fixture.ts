@@ -6,7 +6,7 @@ import { Redacted } from '../../src/core/redacted.ts';
 import { SecretError } from '../../src/core/errors.ts';
 import { createHttpClient } from '../../src/http/client.ts';
 import { createKubeApi } from '../../src/kube/api.ts';
-import { createServiceAccounts } from '../../src/kube/service-accounts.ts';
+import { ServiceAccounts } from '../../src/kube/service-accounts.ts';
 import type { Workload } from '../../src/core/workload.ts';
 import { createCceProvider } from '../../src/providers/cce/index.ts';
 import { createFingerprint } from '../../src/providers/shared/identity/fingerprint.ts';
@@ -23,14 +23,14 @@ import { createTestCa } from './tls.ts';
 export const region = 'eu-west-101';
 export const project = '0605767eb280d5762fd5c0133b3f4b6a';
 
-/** That trusts ServiceAccount `app` of `team-a`, where a rig is made with it. */
+/** An agency that trusts the ServiceAccount `app` of `team-a`. */
 export const agency: Agency = {
   urn: 'iam::123:agency:app',
   providerUrn: 'iam::123:oidcProvider:cluster',
   subject: 'system:serviceaccount:team-a:app',
   audience: 'sts.huaweicloud.com',
 };
-/** A class whose pods are to be that agency. */
+/** A class whose pods log in as that agency. */
 export const podClass = {
   objects: objectYaml('db_login'),
   usePodOIDC: 'true',
@@ -38,26 +38,28 @@ export const podClass = {
   providerUrn: agency.providerUrn,
 };
 
-/** How a rig is made. */
+/** See {@link startCceFixture}. */
 export type CceFixtureOptions = {
   /** The cluster's identity. Default `keys`. */
   readonly identity?: 'keys' | 'agency' | 'id-token';
-  /** Leaves the project's id to be looked up. */
+  /** Configures no project id, so the provider looks it up. */
   readonly lookUpProject?: boolean;
   /** Gives the cluster's keys a security token. */
   readonly temporaryKeys?: boolean;
   readonly metadataTokens?: 'required' | 404 | 405 | 503;
   readonly agencies?: readonly Agency[];
-  /** Which pods' tokens STS believes; see {@link startFakeSts}. */
+  /** Which tokens of pods STS accepts; see {@link startFakeSts}. */
   readonly isIssued?: (token: string) => boolean;
   readonly sharedIdentities?: 'granted' | 'all' | 'none';
-  /** Stands over what the rig sets. */
+  /** Overrides the variables of the fixture. */
   readonly env?: Readonly<Record<string, string | undefined>>;
-  /** How long keys live that the cluster's identity is given. */
+  /** The lifetime of the keys that the cluster's identity gets. */
   readonly keyLifetimeMs?: number;
+  /** For a process that has its own clock. Default: time stands still, see `clock`. */
+  readonly realTime?: boolean;
 };
 
-/** A pod that asks. */
+/** The pod of a request. */
 export type PodOptions = {
   readonly namespace?: string;
   readonly account?: string;
@@ -65,12 +67,20 @@ export type PodOptions = {
   readonly tokens?: Readonly<Record<string, string>>;
 };
 
-/** Provider `cce` before a whole fake cloud, HTTPS as in life, with clocks that can be turned. */
+/**
+ * Starts the provider `cce` with a fake cloud, over HTTPS. Time stands still, so that no test
+ * depends on the load of the machine. A test moves it with `clock`.
+ */
 export async function startCceFixture(options: CceFixtureOptions = {}) {
   const { identity = 'keys', agencies = [], keyLifetimeMs, lookUpProject = false } = options;
   const clock = { node: 0, cloud: 0 };
-  const now = (): number => Date.now() + clock.node;
-  const account = createHuaweiAccount({ now: () => Date.now() + clock.cloud });
+  const startedAt = Date.now();
+  let readings = 0;
+  // No two readings are equal, as on a real machine: a read that begins later has a later time.
+  const time = (): number =>
+    options.realTime === true ? Date.now() : startedAt + (readings += 1) / 1_000;
+  const now = (): number => time() + clock.node;
+  const account = createHuaweiAccount({ now: () => time() + clock.cloud });
   account.projects.push({ id: project, name: region }, { id: 'another', name: 'eu-west-0' });
   const keys = account.issueKeys(options.temporaryKeys === true ? 3_600_000 : undefined);
   const ca = createTestCa();
@@ -108,7 +118,7 @@ export async function startCceFixture(options: CceFixtureOptions = {}) {
   });
   const api = createKubeApi({ http, ...kubernetes });
   const logged: string[] = [];
-  /** What a process would find in its environment. */
+  /** The environment of a process that uses the fakes. */
   const env: Readonly<Record<string, string | undefined>> = {
     HUAWEICLOUD_SDK_REGION: region,
     HUAWEICLOUD_SDK_CSMS_ENDPOINT: csms.url.href,
@@ -132,7 +142,7 @@ export async function startCceFixture(options: CceFixtureOptions = {}) {
   const provider = createCceProvider({
     env,
     http,
-    serviceAccounts: createServiceAccounts({ api, now }),
+    serviceAccounts: new ServiceAccounts({ api, now }),
     fingerprint: createFingerprint(),
     sharedIdentity: { mode: options.sharedIdentities ?? 'granted' },
     now,
@@ -159,7 +169,7 @@ export async function startCceFixture(options: CceFixtureOptions = {}) {
     };
   }
 
-  /** Questions as the store would put them. */
+  /** The requests that the cache makes. */
   async function fetchRequests(
     parameters: string | Record<string, string>,
     podOptions: PodOptions = {},
@@ -187,7 +197,7 @@ export async function startCceFixture(options: CceFixtureOptions = {}) {
   const fixture = {
     provider,
     env,
-    /** Trusted by who is to reach the fakes. */
+    /** The authority of the fakes' certificates. */
     caFile,
     account,
     keys,
@@ -200,7 +210,9 @@ export async function startCceFixture(options: CceFixtureOptions = {}) {
     kubernetes,
     now,
     writeToken,
-    /** Lets this ServiceAccount use these secrets, or sets its annotation as it stands; undefined removes it. */
+    /**
+     * Sets the annotation of a ServiceAccount: names of secrets, or a text. Undefined removes it.
+     */
     annotate(
       value: readonly string[] | string | undefined,
       { namespace = 'team-a', account: name = 'app' }: PodOptions = {},
@@ -214,11 +226,14 @@ export async function startCceFixture(options: CceFixtureOptions = {}) {
     },
     workload,
     fetchRequests: fetchRequests,
-    /** Results of all objects. @throws what `admit` throws */
+    /** The results of all objects. @throws what `authorize` throws */
     async fetch(...args: Parameters<typeof fetchRequests>): Promise<FetchResult[]> {
       return Promise.all(provider.fetch(await fetchRequests(...args)));
     },
-    /** `name@version: text` of what was read, or `CODE: message; hint`, one line an object, or the refusal's. */
+    /**
+     * One line per object: `name@version: text`, or `failed CODE: message; hint`. Or one line for
+     * all: `refused CODE: message; hint`.
+     */
     async read(...args: Parameters<typeof fetchRequests>): Promise<string[]> {
       try {
         const requests = await fetchRequests(...args);
@@ -259,7 +274,7 @@ export async function startCceFixture(options: CceFixtureOptions = {}) {
 
 export type CceFixture = Awaited<ReturnType<typeof startCceFixture>>;
 
-/** One object of a class, as users write it. */
+/** One object of a class. */
 export function objectYaml(name: string, version = 'latest', extraFields = ''): string {
   return `- {objectName: "${name}", objectType: csms, objectVersion: ${version}${extraFields && `, ${extraFields}`}}\n`;
 }

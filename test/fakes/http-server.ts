@@ -36,6 +36,8 @@ export type InjectedFault = {
   readonly times?: number;
   /** Waits first. */
   readonly delayMs?: number;
+  /** Waits for this promise first. */
+  readonly until?: Promise<unknown>;
   /** Never answers. */
   readonly hang?: boolean;
   /** Breaks the connection instead of answering. */
@@ -90,6 +92,7 @@ export async function startFakeServer(options: {
     const fault = matchFault(request);
     if (fault.delayMs !== undefined)
       await new Promise((resolve) => setTimeout(resolve, fault.delayMs));
+    await fault.until;
     if (fault.hang === true) return;
     if (fault.reset === true) {
       incoming.socket.destroy();

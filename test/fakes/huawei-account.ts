@@ -2,26 +2,26 @@ import { randomBytes } from 'node:crypto';
 import { huaweiSigner } from './huawei-signer.ts';
 import type { FakeResponse, FakeRequest } from './http-server.ts';
 
-/** Keys as Huawei Cloud hands them out. */
+/** Keys of Huawei Cloud. */
 export type HuaweiKeys = {
   readonly access: string;
   readonly secret: string;
-  /** Temporary keys have one. */
+  /** Only temporary keys have one. */
   readonly securitytoken?: string;
   /** Milliseconds since the epoch. */
   readonly expiresAt: number;
 };
 
-/** All keys of a fake account, and the gateway that verifies signatures. */
+/** The keys of a fake account, and the gateway that verifies signatures. */
 export type HuaweiAccount = {
   readonly projects: { id: string; name: string }[];
   issueKeys(lifeMs?: number): HuaweiKeys;
   revoke(access: string): void;
-  /** What the gateway answers to a request that is not signed well; undefined lets it through. */
+  /** The gateway's error for a request without a valid signature. Undefined if it is valid. */
   authErrorResponse(request: FakeRequest): FakeResponse | undefined;
 };
 
-/** `now` is the account's clock. A key is locked by the sixth bad signature in a row. */
+/** Makes an account. The sixth bad signature in a row locks a key. `now` is the account's clock. */
 export function createHuaweiAccount({ now = Date.now } = {}): HuaweiAccount {
   const keys = new Map<string, HuaweiKeys>();
   const failures = new Map<string, number>();
@@ -29,7 +29,7 @@ export function createHuaweiAccount({ now = Date.now } = {}): HuaweiAccount {
   const errorResponse = (request: FakeRequest, message: string): FakeResponse => ({
     status: 401,
     headers: { 'x-request-id': 'gateway-1', date: new Date(now()).toUTCString() },
-    // As the real one: with all that was signed.
+    // The real gateway also repeats the signed request.
     body: {
       error_code: 'APIGW.0301',
       error_msg: `Incorrect IAM authentication information: ${message}, canonicalRequest: ${request.method}|${request.path}|${JSON.stringify(request.headers)}`,

@@ -10,18 +10,18 @@ import type { HuaweiAccount } from './huawei-account.ts';
 type Value = { readonly secret_string?: string; readonly secret_binary?: string };
 type Secret = { state: string; readonly versions: Value[] };
 
-/** A CSMS of one region, for one project. */
+/** A fake CSMS of one region, for one project. */
 export type FakeCsms = FakeServer & {
-  /** Adds a version, the current one from now on; its id. */
+  /** Adds a version, which becomes the latest. Returns its id. */
   put(name: string, value: string | Uint8Array): string;
   /** `ENABLED`, `DISABLED`, `PENDING_DELETE`, `FROZEN`. */
   setState(name: string, state: string): void;
   delete(name: string): void;
-  /** From now on refused to everybody, by the policy of IAM. */
+  /** The names of secrets that the policy of IAM denies. */
   readonly denied: Set<string>;
 };
 
-/** Starts one. It verifies signatures and project, and counts by `FakeServer.count('GET /v1/...')`. */
+/** Starts a fake CSMS. It verifies signatures and the project. */
 export async function startFakeCsms(options: {
   readonly account: HuaweiAccount;
   readonly project: string;
@@ -57,7 +57,7 @@ export async function startFakeCsms(options: {
     if (version === undefined) return jsonResponse(200, { secret: { name, state: secret.state } });
     if (secret.state === 'PENDING_DELETE')
       return errorResponse(400, 'CSMS.0103', 'The secret is pending deletion');
-    // The codes of these two are documented nowhere.
+    // Huawei Cloud does not document the code for these states.
     if (secret.state !== 'ENABLED')
       return errorResponse(400, 'CSMS.0999', 'Operation not allowed in this state');
     const number = version === 'latest' ? secret.versions.length : Number(version.slice(1));

@@ -8,22 +8,22 @@ import {
 } from './http-server.ts';
 import type { HuaweiAccount } from './huawei-account.ts';
 
-/** A fraction of a second with as many digits as the real services write. */
+/** A time with as many fractional digits as the real services write. */
 export function huaweiTime(at: number): string {
   return new Date(at).toISOString().replace('Z', '000Z');
 }
 
-/** IAM: the project list, and keys for ID tokens by way of an IAM token. */
+/** A fake IAM: the list of projects, IAM tokens for ID tokens, and keys for IAM tokens. */
 export type FakeIam = FakeServer & {
-  /** Projects somebody tried to create. */
+  /** The number of attempts to create a project. */
   readonly created: number;
 };
 
-/** Starts one that knows one identity provider and takes one ID token at a time. */
+/** Starts a fake IAM with one identity provider. It accepts one ID token at a time. */
 export async function startFakeIam(options: {
   readonly account: HuaweiAccount;
   readonly idpId?: string;
-  /** What the provider issued last. */
+  /** The latest token of the identity provider. */
   readonly idToken?: () => string;
   readonly keyLifetimeMs?: number;
   readonly tls: TlsOptions;

@@ -3,22 +3,22 @@ import { startFakeServer, type FakeServer } from './http-server.ts';
 import { huaweiTime } from './huawei-iam.ts';
 import type { HuaweiAccount, HuaweiKeys } from './huawei-account.ts';
 
-/** The metadata service of an ECS. */
+/** A fake metadata service of an ECS. */
 export type FakeMetadata = FakeServer & {
-  /** Forgets all tokens, as after a restart. */
+  /** Invalidates all tokens, as a restart does. */
   clearTokens(): void;
-  /** Hands out other keys from now on. */
+  /** Replaces the keys. */
   rotateKeys(): void;
-  /** Whether an agency is attached. */
+  /** Whether the ECS has an agency. */
   hasAgency: boolean;
-  /** The keys it hands out. */
+  /** The present keys. */
   readonly keys: HuaweiKeys;
 };
 
-/** Starts one, by plain HTTP as the real one. */
+/** Starts a fake metadata service, over plain HTTP like the real one. */
 export async function startFakeMetadata(options: {
   readonly account: HuaweiAccount;
-  /** What it answers to who wants a token: a token (then it demands one), or a status. */
+  /** `required`: the service gives tokens and demands one. A status: it gives none. */
   readonly tokens?: 'required' | 404 | 405 | 503;
   readonly keyLifetimeMs?: number;
 }): Promise<FakeMetadata> {

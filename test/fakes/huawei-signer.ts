@@ -1,6 +1,9 @@
 import { AKSKSigner } from '@huaweicloud/huaweicloud-sdk-core/auth/AKSKSigner.js';
 
-/** Huawei's own signer: what ours has to agree with. Its parts are marked private in its types, not in its code. */
+/**
+ * The signer of Huawei's SDK, the oracle for ours. Its methods are private in its types, but not in
+ * its code.
+ */
 export const huaweiSigner = AKSKSigner as unknown as {
   sign(request: object, credential: { getAk(): string; getSk(): string }): Record<string, string>;
   CanonicalURI(path: string): string;

@@ -4,7 +4,7 @@ import { huaweiTime } from './huawei-iam.ts';
 import type { HuaweiAccount } from './huawei-account.ts';
 import { verifyToken } from './service-account-token.ts';
 
-/** Whom an agency trusts, as its trust policy says. */
+/** An agency, and the tokens that its trust policy accepts. */
 export type Agency = {
   readonly urn: string;
   readonly providerUrn: string;
@@ -12,12 +12,15 @@ export type Agency = {
   readonly audience: string;
 };
 
-/** STS v5, with its AssumeAgencyWithOIDC alone. It verifies tokens, agencies, session names and durations. */
+/**
+ * Starts a fake STS v5 with AssumeAgencyWithOIDC. It verifies tokens, agencies, session names and
+ * durations.
+ */
 export async function startFakeSts(options: {
   readonly account: HuaweiAccount;
   readonly agencies: readonly Agency[];
   readonly now?: () => number;
-  /** Whether the identity provider has issued the token; default: those of `mintToken` alone. */
+  /** Whether the identity provider issued the token. Default: only tokens of `mintToken`. */
   readonly isIssued?: ((token: string) => boolean) | undefined;
   readonly tls: TlsOptions;
 }): Promise<FakeServer> {

@@ -3,7 +3,7 @@ import type { SecretRef } from '../../src/core/plan.ts';
 import { grant } from '../../src/core/grant.ts';
 import type { FetchRequest, FetchResult, Principal } from '../../src/core/provider.ts';
 
-/** What is read; service and region as the asker's unless it says otherwise. */
+/** A ref. Missing fields have the defaults of the requester. */
 export type RequestedRef = Partial<SecretRef> & Pick<SecretRef, 'name'>;
 
 type RequestOptions = Partial<Pick<FetchRequest, 'signal' | 'urgency' | 'onStart' | 'known'>> & {
@@ -11,7 +11,7 @@ type RequestOptions = Partial<Pick<FetchRequest, 'signal' | 'urgency' | 'onStart
   readonly namespace?: string;
 };
 
-/** Logins and reading by a provider's own parts, without classes: asks as the store would. */
+/** Logs in and reads with the parts of a provider, without classes, as the cache does. */
 export function createRequester<Identity, Credential>({
   fetch,
   principalOf,
@@ -21,7 +21,7 @@ export function createRequester<Identity, Credential>({
     requests: readonly FetchRequest<Credential>[],
   ) => readonly Promise<FetchResult>[];
   readonly principalOf: (identity: Identity) => Principal<Credential>;
-  /** Of a ref that does not say. */
+  /** For fields that a ref does not set. */
   readonly refDefaults: Pick<SecretRef, 'service' | 'region'>;
 }) {
   const fetchRequest = (

@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto';
 
-/** Claims of a ServiceAccount's token, as Kubernetes writes them. */
+/** The claims of a ServiceAccount's token. */
 type TokenClaims = {
   readonly iss: string;
   readonly sub: string;
@@ -14,7 +14,7 @@ type TokenClaims = {
   };
 };
 
-/** A ServiceAccount's token that fakes can verify. */
+/** Makes a ServiceAccount's token that fakes can verify. */
 export function mintToken(claims: {
   readonly namespace: string;
   readonly serviceAccount: string;
@@ -23,7 +23,7 @@ export function mintToken(claims: {
   readonly expiresAt: number;
   readonly serviceAccountUid?: string;
   readonly podName?: string;
-  /** Makes two tokens of one account differ. */
+  /** The tokens of two pods of one account differ in it. */
   readonly podUid?: string;
   readonly issuer?: string;
 }): string {
@@ -46,7 +46,7 @@ export function mintToken(claims: {
   return `${text}.${signature(text)}`;
 }
 
-/** Its claims, if the cluster has issued it. Expiry and audience are for the caller to look at. */
+/** Returns the claims of a token that the cluster issued. The caller checks expiry and audience. */
 export function verifyToken(token: string, isIssued = isMinted): TokenClaims | undefined {
   const [, claims = ''] = token.split('.');
   return isIssued(token)
@@ -54,7 +54,7 @@ export function verifyToken(token: string, isIssued = isMinted): TokenClaims | u
     : undefined;
 }
 
-/** Whether {@link mintToken} has made it. */
+/** Whether {@link mintToken} made the token. */
 export function isMinted(token: string): boolean {
   const end = token.lastIndexOf('.');
   return token.slice(end + 1) === signature(token.slice(0, end));

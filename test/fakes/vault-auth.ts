@@ -4,7 +4,7 @@ import { permissionDenied, vaultErrorResponse } from './vault-responses.ts';
 import type { TokenClaims, TokenIssuer } from './vault-jwt.ts';
 import type { FakeTokens, TokenLifetime } from './vault-tokens.ts';
 
-/** What a login brings. */
+/** A login request. */
 export type FakeLoginRequest = {
   readonly fields: Readonly<Record<string, unknown>>;
   /** DER. */
@@ -25,14 +25,14 @@ type AppRole = TokenLifetime & {
   readonly secretIds: Map<string, { uses: number }>;
 };
 type CertRole = TokenLifetime & {
-  /** PEM, of the authority. */
+  /** The authority, PEM. */
   readonly ca: string;
 };
 
-/** A method mounted at `auth/<mount>`: its roles, and how it judges. */
+/** A method mounted at `auth/<mount>`: responds to logins. */
 export type FakeAuthMethod = (request: FakeLoginRequest) => FakeResponse;
 
-/** The methods of one namespace. Their words are those a real Vault 1.14 says. */
+/** The methods of one namespace. Their error texts are those of a real Vault 1.14. */
 export function createFakeAuth(deps: {
   readonly tokens: FakeTokens;
   readonly issuer: TokenIssuer;
@@ -121,7 +121,7 @@ export function createFakeAuth(deps: {
         return loginResponse(name, role, { role_name: name });
       });
       return {
-        /** Makes a role; `secretId()` makes ids for it, good for so many logins. */
+        /** Makes a role; `secretId()` makes ids for it, valid for a number of logins. */
         role(name: string, lifetime: TokenLifetime = {}) {
           const role: AppRole = { ...lifetime, roleId: randomUUID(), secretIds: new Map() };
           roles.set(name, role);

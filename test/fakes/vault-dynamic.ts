@@ -5,14 +5,14 @@ import { vaultResponse, vaultErrorResponse, type VaultBackendRequest } from './v
 import type { FakeLease, FakeLeases, LeaseLifetime } from './vault-leases.ts';
 import type { FakeVaultToken } from './vault-tokens.ts';
 
-/** A backend that leases, told whose token asks and where it is mounted. */
+/** A backend that issues leases for a token. */
 export type FakeLeaseBackend = (
   request: VaultBackendRequest,
   token: FakeVaultToken,
   mount: string,
 ) => FakeResponse | undefined;
 
-/** Database credentials: each read makes a user, who lives as long as its lease. */
+/** Database credentials: each read creates a user, which lives as long as its lease. */
 export function createFakeDatabase(leases: FakeLeases) {
   const roles = new Map<string, LeaseLifetime>();
   const users = new Map<string, FakeLease>();
@@ -43,21 +43,24 @@ export function createFakeDatabase(leases: FakeLeases) {
   };
 
   return {
-    answer: handle,
-    /** While `down`, nobody gets a user. */
+    handle,
+    /** While `down`, reads create no user. */
     database,
     role: (name: string, lifetime: LeaseLifetime = {}) => void roles.set(name, lifetime),
-    /** Those who can log in to the database now. */
+    /** The users that can log in to the database now. */
     users(): string[] {
       leases.all();
       return [...users].filter(([, { state }]) => state === 'live').map(([name]) => name);
     },
-    /** How many were ever made. */
+    /** How many users were ever created. */
     createdCount: (): number => users.size,
   };
 }
 
-/** A certificate authority: `issue/<role>`; a lease comes with a certificate only where the role says so, and cannot be renewed. */
+/**
+ * A certificate authority: `issue/<role>`. A certificate has a lease only where its role has
+ * `generateLease`, and the lease cannot be renewed.
+ */
 export function createFakePki(leases: FakeLeases, now: () => number) {
   const roles = new Map<string, { readonly ttlMs?: number; readonly generateLease?: boolean }>();
   const ca = createTestCa('Fake Vault PKI');
@@ -90,11 +93,11 @@ export function createFakePki(leases: FakeLeases, now: () => number) {
   };
 
   return {
-    answer: handle,
+    handle,
     ca: ca.cert,
     role: (name: string, role: { ttlMs?: number; generateLease?: boolean } = {}) =>
       void roles.set(name, role),
-    /** How many certificates were made. */
+    /** How many certificates were issued. */
     issuedCount: (): number => issuedCount,
   };
 }

@@ -14,7 +14,7 @@ import type { PodTokenOptions } from './vault-jwt.ts';
 import { startFakeVault, type FakeVault, type FakeVaultOptions } from './vault.ts';
 import { createMountPipeline, mountSummary, type TestPod } from './mount-pipeline.ts';
 
-/** What the grants file says unless a test says otherwise: the app of team-a may read below secret/data/. */
+/** The default grants file: the app of team-a may read below secret/data/. */
 export const grantsForApp = [
   {
     provider: 'vault',
@@ -24,10 +24,10 @@ export const grantsForApp = [
   },
 ];
 
-/** How a rig is made. */
+/** See {@link startVaultFixture}. */
 export type VaultFixtureOptions = FakeVaultOptions & {
   readonly dialect?: 'vault' | 'openbao';
-  /** Beside the addresses and the authority of the fake; given what it is made of, and a way to write files. */
+  /** Variables besides the addresses and the authority of the fake. `file` writes a file. */
   readonly env?: (
     vault: FakeVault,
     file: (name: string, text: string) => string,
@@ -37,7 +37,7 @@ export type VaultFixtureOptions = FakeVaultOptions & {
   readonly refreshInterval?: number;
 };
 
-/** The whole walk of provider `vault` or `openbao` before a fake Vault and a fake cluster. */
+/** The whole pipeline of provider `vault` or `openbao`, with a fake Vault and a fake cluster. */
 export async function startVaultFixture(options: VaultFixtureOptions = {}) {
   const { dialect = 'vault', grants = grantsForApp } = options;
   const vault = await startFakeVault(options);
@@ -113,17 +113,17 @@ export async function startVaultFixture(options: VaultFixtureOptions = {}) {
     mountCall: pipeline.mountCall,
     volume,
     file,
-    /** Files by path, or the line a user would see. */
+    /** Files by path, or the error line of a user. */
     mount: (...args: Parameters<typeof volume>) => mountSummary(volume(...args)),
     /** Tokens of a pod, as the driver brings them. */
     podToken,
-    /** How many logins there were, of all mounts and namespaces. */
+    /** How many logins were sent, to all mounts and namespaces. */
     logins: (): number => vault.count(/^POST \/v1\/auth\/.+\/login$/),
-    /** Does what is due after time has passed. */
+    /** Advances the clock and does the work that is due. */
     async tick(ms = 0): Promise<void> {
       vault.advanceClock(ms);
       pipeline.cache.tick();
-      // Sweeps end what the clock has overtaken, also where nobody asks for it.
+      // Ends expired tokens also where no request uses them.
       vault.tokens.sweep();
       await new Promise((resolve) => setTimeout(resolve, 20));
     },

@@ -1,6 +1,6 @@
 import { createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto';
 
-/** What a token says. */
+/** The claims of a token. */
 export type TokenClaims = {
   readonly sub: string;
   readonly aud: readonly string[];
@@ -9,7 +9,7 @@ export type TokenClaims = {
   readonly [claim: string]: unknown;
 };
 
-/** Whose ServiceAccount, and for whom: a pod's projected token. */
+/** The ServiceAccount and the audience of a pod's projected token. */
 export type PodTokenOptions = {
   readonly namespace?: string;
   readonly serviceAccount?: string;
@@ -19,7 +19,7 @@ export type PodTokenOptions = {
   readonly lifeMs?: number;
 };
 
-/** Issues tokens as a cluster does, and knows its own again. */
+/** Issues tokens as a cluster does, and verifies them. */
 export function createTokenIssuer({ now = Date.now } = {}) {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const encodePart = (value: object): string =>
@@ -57,7 +57,7 @@ export function createTokenIssuer({ now = Date.now } = {}) {
         },
       });
     },
-    /** The claims of a token of ours, expired or not; undefined for another's. */
+    /** The claims of a token of this issuer, expired or not; undefined for any other token. */
     verify(token: string): TokenClaims | undefined {
       const [, content = '', claims = '', signature = ''] =
         /^([^.]+\.([^.]+))\.([^.]+)$/.exec(token) ?? [];

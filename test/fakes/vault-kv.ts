@@ -8,7 +8,7 @@ type Version = {
   destroyed?: true;
 };
 
-/** A backend: undefined where it knows no such path. */
+/** A backend. Returns undefined for an unknown path. */
 export type FakeBackend = (request: VaultBackendRequest) => FakeResponse | undefined;
 
 const wrongPath =
@@ -18,7 +18,7 @@ const wrongPath =
 const toText = (data: object | string): string =>
   typeof data === 'string' ? data : JSON.stringify(data);
 
-/** KV version 2. Data may be given as JSON text, where characters matter. */
+/** KV version 2. Data can be JSON text, where characters matter. */
 export function createFakeKv2(now: () => number) {
   const secrets = new Map<string, Version[]>();
   const time = (at: number | undefined): string =>
@@ -69,18 +69,18 @@ export function createFakeKv2(now: () => number) {
   };
 
   return {
-    answer: handle,
+    handle,
     put(path: string, data: object | string): void {
       secrets.set(path, [...(secrets.get(path) ?? []), { data: toText(data), createdAt: now() }]);
     },
-    /** Can be undone: the metadata stays. The latest version unless said. */
+    /** Deletes a version, by default the latest. It can be undone: the metadata stays. */
     delete(path: string, number?: number): void {
       version(path, number).deletedAt = now();
     },
     destroy(path: string, number?: number): void {
       version(path, number).destroyed = true;
     },
-    /** With all versions: numbers start again. */
+    /** Deletes all versions: numbers restart. */
     deleteMetadata: (path: string) => void secrets.delete(path),
   };
 }
@@ -93,14 +93,14 @@ export function createFakeKv1() {
     const data = secrets.get(path);
     if (data === undefined) return notFound;
     const { ttl } = JSON.parse(data) as { ttl?: unknown };
-    // Not a lease: no id, whatever the duration says.
+    // Not a lease: there is a duration, but no id.
     const [, number = '2764800', unit] = /^(\d+)(s|m|h)?$/.exec(String(ttl)) ?? [];
     return vaultResponse(data, {
       seconds: Number(number) * ({ m: 60, h: 3_600 }[unit ?? ''] ?? 1),
     });
   };
   return {
-    answer: handle,
+    handle,
     put: (path: string, data: object | string) => void secrets.set(path, toText(data)),
     delete: (path: string) => void secrets.delete(path),
   };

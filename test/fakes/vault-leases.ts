@@ -3,14 +3,14 @@ import type { FakeResponse } from './http-server.ts';
 import { vaultResponse, vaultErrorResponse, type VaultBackendRequest } from './vault-responses.ts';
 import type { FakeVaultToken } from './vault-tokens.ts';
 
-/** A lease as the fake knows it. */
+/** A lease in the fake. */
 export type FakeLease = {
   readonly id: string;
   readonly path: string;
   readonly token: FakeVaultToken;
   readonly renewable: boolean;
   readonly ttlMs: number;
-  /** Milliseconds since the epoch: beyond it no renewal helps. */
+  /** Milliseconds since the epoch: no renewal extends it beyond. */
   readonly maxExpiresAt: number;
   /** Milliseconds since the epoch. */
   expiresAt: number;
@@ -18,10 +18,10 @@ export type FakeLease = {
   state: 'live' | 'expired' | 'revoked';
 };
 
-/** How long what is issued lives, in milliseconds. */
+/** The lifetime of an issued lease, in milliseconds. */
 export type LeaseLifetime = { readonly ttlMs?: number; readonly maxTtlMs?: number };
 
-/** The leases of one namespace, each a child of the token that asked. */
+/** The leases of one namespace, each a child of the token of its request. */
 export function createFakeLeases(now: () => number) {
   const leases: FakeLease[] = [];
 
@@ -50,7 +50,7 @@ export function createFakeLeases(now: () => number) {
       return lease;
     },
     secondsLeft,
-    /** They end with their parent. */
+    /** Leases end with their parent token. */
     revokeByToken(token: FakeVaultToken): void {
       for (const lease of leases)
         if (lease.token === token && lease.state === 'live') lease.state = 'revoked';

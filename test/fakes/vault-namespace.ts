@@ -12,7 +12,7 @@ import { createFakeKv1, createFakeKv2 } from './vault-kv.ts';
 import { createFakeLeases } from './vault-leases.ts';
 import { createFakeTokens, type FakeVaultToken } from './vault-tokens.ts';
 
-/** Paths, `*` at their end for all below, and what may be done there: `{ 'secret/data/*': ['read'] }`. */
+/** Capabilities by path, `*` at its end for all below: `{ 'secret/data/*': ['read'] }`. */
 export type FakePolicy = Readonly<Record<string, readonly Capability[]>>;
 export type Capability = 'read' | 'list' | 'update' | 'delete';
 
@@ -24,7 +24,9 @@ const capabilityOf: Readonly<Record<string, Capability>> = {
   DELETE: 'delete',
 };
 
-/** What Vault's own `default` policy allows of what is asked here. Revoking a lease is not among it. */
+/**
+ * The part of Vault's own `default` policy that tests need. It does not allow to revoke a lease.
+ */
 const defaultPolicy: FakePolicy = {
   'auth/token/lookup-self': ['read'],
   'auth/token/renew-self': ['update'],
@@ -33,7 +35,7 @@ const defaultPolicy: FakePolicy = {
   'sys/leases/lookup': ['update'],
 };
 
-/** Everything of one namespace: who may log in, who may do what, and the backends. */
+/** A namespace: its auth methods, policies and backends. */
 export function createFakeNamespace({
   issuer,
   now,
@@ -49,8 +51,8 @@ export function createFakeNamespace({
     ['root', { '*': ['read', 'list', 'update', 'delete'] }],
   ]);
   const backends = new Map<string, FakeLeaseBackend>();
-  const mount = <B extends { readonly answer: FakeLeaseBackend }>(path: string, backend: B): B => {
-    backends.set(path, backend.answer);
+  const mount = <B extends { readonly handle: FakeLeaseBackend }>(path: string, backend: B): B => {
+    backends.set(path, backend.handle);
     return backend;
   };
 
@@ -109,13 +111,13 @@ export function createFakeNamespace({
     leases,
     serve,
     policy: (name: string, policy: FakePolicy) => void policies.set(name, policy),
-    /** A backend of a test's own. */
+    /** Mounts a backend of the test. */
     backend: (path: string, handler: FakeLeaseBackend) => void backends.set(path, handler),
     kv2: (path = 'secret') => mount(path, createFakeKv2(now)),
     kv1: (path = 'kv') => mount(path, createFakeKv1()),
     database: (path = 'database') => mount(path, createFakeDatabase(leases)),
     pki: (path = 'pki') => mount(path, createFakePki(leases, now)),
-    /** A token that may do everything and never ends. */
+    /** A token that allows everything and never ends. */
     rootToken: (): string =>
       tokens.issue({ ttlMs: Infinity, maxTtlMs: Infinity, policies: ['root'] }).id,
   };

@@ -7,11 +7,11 @@ import type { SecretRef } from '../../src/core/plan.ts';
 import { grant } from '../../src/core/grant.ts';
 import type { Grant, Outcome, Principal, Provider, SecretValue } from '../../src/core/provider.ts';
 import { CredentialGate } from '../../src/providers/shared/credentials/credential-gate.ts';
-import { createVaultApi, type VaultApi } from '../../src/providers/vault/client/client.ts';
-import { createVaultFetch } from '../../src/providers/vault/reads/fetch.ts';
+import { createVaultApi, type VaultApi } from '../../src/providers/vault/call/api.ts';
+import { createVaultFetch } from '../../src/providers/vault/fetch.ts';
 import type { VaultSession } from '../../src/providers/vault/types.ts';
 import type { VaultLogin } from '../../src/providers/vault/types.ts';
-import { createVaultTokenManager } from '../../src/providers/vault/auth/token-manager.ts';
+import { VaultTokenManager } from '../../src/providers/vault/credentials/token-manager.ts';
 import type { Presence } from '../../src/cache/leases.ts';
 import { createCacheMetrics } from '../../src/cache/metrics.ts';
 import { SecretCache } from '../../src/cache/secret-cache.ts';
@@ -20,17 +20,20 @@ import type { TokenLifetime } from './vault-tokens.ts';
 import { startFakeVault } from './vault.ts';
 
 type Ref = string | Partial<SecretRef>;
-/** Who asks; ServiceAccount `app` of `team-a` unless said otherwise. */
+/** The pod of a read; by default of ServiceAccount `app` of `team-a`. */
 type Requester = {
   readonly pod?: string;
   readonly scope?: Grant['scope'];
   readonly account?: string;
 };
 
-/** A Vault with KV 1 and 2, a database and a PKI, read through tokens, fetch and the secret store, without classes, on the Vault's own clock. */
+/**
+ * A Vault with KV 1 and 2, a database and a PKI. Reads go through tokens, fetch and the secret
+ * cache, without classes, on the Vault's own clock.
+ */
 export async function startVaultReader(
   options: {
-    /** Of the tokens. */
+    /** The lifetime of tokens. */
     readonly lifetime?: TokenLifetime;
     readonly login?: Partial<VaultLogin>;
     readonly presence?: Presence;
@@ -42,7 +45,7 @@ export async function startVaultReader(
   let inFlightCalls = 0;
   const log = pino({}, { write: (line: string) => void lines.push(line) });
 
-  /** What a process of Keyferry keeps in its memory. */
+  /** The state that a process of Keyferry has in memory. */
   function startProcess() {
     const realApi = createVaultApi({ ...{ http, now, log }, retry: createRetry({ baseMs: 1 }) });
     const api: VaultApi = {
@@ -59,8 +62,8 @@ export async function startVaultReader(
       rejectionCache: new RejectionCache({ now }),
       now,
     });
-    const tokens = createVaultTokenManager({
-      ...{ api, credentialGate: credentialGate, now, log },
+    const tokens = new VaultTokenManager({
+      ...{ api, credentialGate, now, log },
       random: () => 0,
     });
     const config = { perSecond: 10_000, burst: 10_000 };
@@ -127,7 +130,7 @@ export async function startVaultReader(
         scope,
       });
 
-    /** As a mount does: reads, and then takes down that all went well. */
+    /** Reads as a mount does, and then records the delivery. */
     async function read(
       ref: Ref,
       requester?: Requester,
@@ -143,11 +146,11 @@ export async function startVaultReader(
     }
 
     return {
-      ...{ api, tokens, provider, store: cache, grantOf, read, close },
-      /** What was read, in a word. */
+      ...{ api, tokens, provider, cache, grantOf, read, close },
+      /** Reads, and formats the outcome. */
       readText: async (ref: Ref, requester?: Requester): Promise<string> =>
         formatOutcome(await read(ref, requester)),
-      /** What was read, if it is there. */
+      /** Reads a value. @throws for any other outcome */
       async value(ref: Ref, requester?: Requester): Promise<SecretValue> {
         const outcome = await read(ref, requester);
         if (outcome.kind !== 'value') throw new Error(formatOutcome(outcome));
@@ -185,7 +188,7 @@ export async function startVaultReader(
         throw new Error(`never came true: ${description}\n${lines.join('')}`);
   };
 
-  /** Until nothing is asked any more, and every answer has done what it does. */
+  /** Waits until no call is in flight, and all responses are processed. */
   async function idle(): Promise<void> {
     for (let idleRounds = 0; idleRounds < 3; idleRounds += 1) {
       await new Promise((resolve) => setImmediate(resolve));
@@ -194,20 +197,20 @@ export async function startVaultReader(
   }
 
   const first = startProcess();
-  const { tokens, store: cache } = first;
+  const { tokens, cache } = first;
 
   return {
     ...{ vault, lines, until, idle, ...backends, ...first },
-    /** Another process, which knows nothing of the first. */
+    /** Starts another process, without the state of the first one. */
     restart: startProcess,
-    /** Lets time pass, and what is due be done. */
+    /** Advances the clock, and does the work that is due. */
     async advanceClock(ms: number): Promise<void> {
       vault.advanceClock(ms);
       tokens.tick();
       cache.tick();
       await idle();
     },
-    /** Leases by their state. */
+    /** How many leases have a state. */
     leases: (state: string): number =>
       vault.leases.all().filter((lease) => lease.state === state).length,
     async close(): Promise<void> {

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import type { FakeResponse } from './http-server.ts';
 
-/** What a backend is asked, once the core has found out who asks and whether he may. */
+/** An authorized request to a backend. */
 export type VaultBackendRequest = {
-  /** `LIST` where it came as a GET with `list=true`. */
+  /** `LIST` for a GET with `list=true`. */
   readonly method: string;
   /** Below the backend's mount, decoded. */
   readonly path: string;
@@ -17,17 +17,17 @@ export function vaultErrorResponse(status: number, ...errors: string[]): FakeRes
   return { status, body: { errors } };
 }
 
-/** The answer of a policy that does not allow it: other words than those for a token that is none. */
+/** The response to a request that no policy allows. Its text differs from that for a bad token. */
 export const deniedByPolicy = vaultErrorResponse(
   403,
   '1 error occurred:\n\t* permission denied\n\n',
 );
-/** A bad, ended or missing token, and a login where nothing is mounted. */
+/** The response for a bad, expired or missing token, and for a login where nothing is mounted. */
 export const permissionDenied = vaultErrorResponse(403, 'permission denied');
 export const notFound: FakeResponse = vaultErrorResponse(404);
-/** Read before this node has seen what was written to another (Enterprise). */
+/** The response of a node that does not have the latest writes yet (Enterprise). */
 export const indexNotPresent = vaultErrorResponse(412, 'required index state not present');
-/** A rate limit quota. */
+/** The response where a rate limit quota is exceeded. */
 export const rateLimited = (path: string, retryAfter?: number): FakeResponse => ({
   ...vaultErrorResponse(429, `request path "${path}": rate limit quota exceeded`),
   ...(retryAfter !== undefined && { headers: { 'retry-after': String(retryAfter) } }),
@@ -35,7 +35,7 @@ export const rateLimited = (path: string, retryAfter?: number): FakeResponse => 
 
 /**
  * A success, in the order of fields that Vault has.
- * @param data JSON text, so that it goes out character by character
+ * @param data JSON text, so that its characters are sent as they are
  */
 export function vaultResponse(
   data: string,

@@ -2,18 +2,18 @@ import { randomBytes } from 'node:crypto';
 import type { FakeResponse } from './http-server.ts';
 import { vaultResponse, vaultErrorResponse } from './vault-responses.ts';
 
-/** A token as the fake knows it. */
+/** A token in the fake. */
 export type FakeVaultToken = {
   readonly id: string;
   readonly accessor: string;
   readonly type: 'service' | 'batch';
   readonly policies: readonly string[];
-  /** How long a renewal carries. Milliseconds; Infinity: for ever, as root's. */
+  /** The life after a renewal, in milliseconds; Infinity: no end, as for root. */
   readonly ttlMs: number;
-  /** Milliseconds since the epoch: beyond it no renewal helps. */
+  /** Milliseconds since the epoch: no renewal extends it beyond. */
   readonly maxExpiresAt: number;
   readonly role?: string;
-  /** What the method says of the login. */
+  /** The metadata that the method gives the login. */
   readonly metadata: Readonly<Record<string, string>>;
   /** Milliseconds since the epoch. */
   expiresAt: number;
@@ -21,7 +21,7 @@ export type FakeVaultToken = {
   state: 'good' | 'expired' | 'revoked';
 };
 
-/** How a role's tokens live; seconds would be Vault's word, but clocks here turn in milliseconds. */
+/** The lifetime of a role's tokens. Vault uses seconds, but the tests' clocks use milliseconds. */
 export type TokenLifetime = {
   /** Default one hour. */
   readonly ttlMs?: number;
@@ -33,7 +33,7 @@ export type TokenLifetime = {
 
 /**
  * The tokens of one namespace.
- * @param onEnd what depends on a token ends with it
+ * @param onEnd ends the leases of a token
  */
 export function createFakeTokens(now: () => number, onEnd: (token: FakeVaultToken) => void) {
   const tokens = new Map<string, FakeVaultToken>();
@@ -65,7 +65,7 @@ export function createFakeTokens(now: () => number, onEnd: (token: FakeVaultToke
     onEnd(token);
   }
 
-  /** Ends what is over. */
+  /** Ends expired tokens. */
   function sweep(): void {
     for (const token of tokens.values()) if (token.expiresAt <= now()) endToken(token, 'expired');
   }
@@ -95,14 +95,14 @@ export function createFakeTokens(now: () => number, onEnd: (token: FakeVaultToke
     issue,
     sweep,
     all: (): readonly FakeVaultToken[] => [...tokens.values()],
-    /** A token that is good now. */
+    /** A token that is valid now. */
     find(id: string): FakeVaultToken | undefined {
       sweep();
       const token = tokens.get(id);
       return token?.state === 'good' ? token : undefined;
     },
     revoke: (token: FakeVaultToken) => endToken(token, 'revoked'),
-    /** The answer of a login. */
+    /** The response to a login. */
     loginResponse: (token: FakeVaultToken): FakeResponse =>
       vaultResponse('null', {}, { auth: authOf(token) }),
     /** `auth/token/...`. */

@@ -14,11 +14,11 @@ import { vaultErrorResponse } from './vault-responses.ts';
 import { createTokenIssuer } from './vault-jwt.ts';
 import { createFakeNamespace, type FakeVaultNamespace } from './vault-namespace.ts';
 
-/** How a cluster is made. */
+/** See {@link startFakeVault}. */
 export type FakeVaultOptions = {
   /** Default 1. The first one is the active one. */
   readonly nodes?: number;
-  /** What Enterprise and OpenBao have; without any, the header is ignored. */
+  /** Namespaces, as in Enterprise and OpenBao. Without any, the header is ignored. */
   readonly namespaces?: readonly string[];
   /** Listens on unix sockets, plain, as an Agent does. */
   readonly socket?: boolean;
@@ -26,7 +26,7 @@ export type FakeVaultOptions = {
   readonly http?: boolean;
 };
 
-/** What a node is. `standby` passes calls on; `redirecting` sends the caller to the active one. */
+/** The state of a node. `standby` forwards calls; `redirecting` redirects to the active node. */
 export type NodeState =
   | 'active'
   | 'standby'
@@ -39,12 +39,12 @@ export type NodeState =
   | 'sealed'
   | 'removed';
 
-/** A node: a server that can be told to misbehave (`behave`), with a state. */
+/** A node: a server that can inject faults, with a state. */
 export type FakeVaultNode = FakeServer & {
   state: NodeState;
-  /** As a login names it. */
+  /** The address, as in a login. */
   readonly address: string;
-  /** Does what is asked and then breaks the connection, so many times: the answer is lost, what was issued is not. */
+  /** Processes that many requests and then breaks the connection, so that the response is lost. */
   dropResponses(times: number): void;
 };
 
@@ -63,7 +63,7 @@ const healthStatus: Readonly<Record<NodeState, number>> = {
 
 const noActive = vaultErrorResponse(500, 'local node not active but active cluster node not found');
 
-/** What a node in such a state says to every call. */
+/** The response of a node in such a state to every call. */
 const stateErrors: Readonly<Partial<Record<NodeState, FakeResponse>>> = {
   'no-active': noActive,
   'dr-secondary': vaultErrorResponse(400, 'path disabled in replication DR secondary mode'),
@@ -73,7 +73,7 @@ const stateErrors: Readonly<Partial<Record<NodeState, FakeResponse>>> = {
   removed: vaultErrorResponse(503, 'Vault is sealed'),
 };
 
-/** A fake Vault (or OpenBao), HTTPS as in life: one cluster, its clock one that a test can turn, configured by its owner's hands. */
+/** A fake Vault or OpenBao: one cluster with HTTPS, whose clock and configuration a test sets. */
 export async function startFakeVault(options: FakeVaultOptions = {}) {
   const { nodes: count = 1, namespaces = [] } = options;
   const clock = { ms: 0 };
@@ -90,7 +90,7 @@ export async function startFakeVault(options: FakeVaultOptions = {}) {
     const { path, query, headers } = request;
     if (path === '/v1/sys/health')
       return { status: healthStatus[node.state], body: { state: node.state } };
-    // Whoever forgets it is refused by an Agent that asks for it.
+    // An Agent can require this header.
     if (headers['x-vault-request'] !== 'true')
       return vaultErrorResponse(412, "missing 'X-Vault-Request' header");
     const stateError = stateErrors[node.state];
@@ -134,31 +134,31 @@ export async function startFakeVault(options: FakeVaultOptions = {}) {
   const addresses = nodes.map(({ address }) => address);
 
   return {
-    /** Of the root namespace. */
+    /** The root namespace. */
     ...root,
     nodes,
     node: first,
     url: first.url,
     addresses,
-    /** PEM: to be trusted by who is to reach it; `http` does. */
+    /** The CA of the nodes, PEM; `http` trusts it. */
     ca: ca.cert,
     authority: ca,
     issuer,
     http,
     now,
-    /** A directory of the test's own, removed at the end. */
+    /** A temporary directory, removed at the end. */
     directory,
     advanceClock: (ms: number) => void (clock.ms += ms),
-    /** Another namespace's things. */
+    /** Returns another namespace. */
     inNamespace(namespace: string): FakeVaultNamespace {
       const vaultNamespace = namespacesByName.get(namespace);
       if (vaultNamespace === undefined) throw new Error(`no namespace ${namespace}`);
       return vaultNamespace;
     },
-    /** How many requests came to all nodes whose `METHOD path` matches, or begins so. */
+    /** Counts the requests to all nodes by `METHOD path`: a prefix or a pattern. */
     count: (route?: string | RegExp): number =>
       nodes.reduce((sum, node) => sum + node.count(route), 0),
-    /** A login of role `app` by the method kubernetes, at all addresses, unless said otherwise. */
+    /** A login of role `app` by the method kubernetes, at all addresses, by default. */
     login: (login: Partial<VaultLogin> = {}): VaultLogin => ({
       dialect: 'vault',
       addresses,

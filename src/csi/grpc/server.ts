@@ -19,7 +19,8 @@ export type UnaryCall = {
   /** The client's deadline in milliseconds since 1970; Infinity if it sent none. */
   readonly deadline: number;
   /**
-   * Sends a message with its prefix. Only the first `respond` or `fail` of a call has an effect, and
+   * Sends a message with its prefix. Only the first `respond` or `fail` of a call has an effect,
+   * and
    * none has one after the client has cancelled.
    */
   respond(framed: Buffer): void;
@@ -56,7 +57,8 @@ const responseHeaders = { ':status': 200, 'content-type': contentType };
 const okTrailers = { 'grpc-status': '0' };
 const trailersOption = { waitForTrailers: true };
 /**
- * GOAWAY with NO_ERROR and the highest stream number: the client opens no more streams, and those on
+ * GOAWAY with NO_ERROR and the highest stream number: the client opens no more streams, and those
+ * on
  * their way are still served (RFC 9113, section 6.8).
  */
 const shutdownNotice = Buffer.from('0000080700000000007fffffff00000000', 'hex');
@@ -128,7 +130,8 @@ export class UnaryServer {
 function shutDown(session: ServerHttp2Session, connection: Duplex): void {
   // The session has ended already, though its connection may still be open.
   if (session.destroyed) return;
-  // The notice is written by hand: once nghttp2 itself has sent a GOAWAY with no call open, it reads
+  // The notice is written by hand: once nghttp2 itself has sent a GOAWAY with no call open, it
+  // reads
   // nothing more, not even the answer to the ping. Node writes whole frames, so the notice stands
   // between two of them. A client answers the ping after it has read the notice, so calls that it
   // sent before then have arrived.

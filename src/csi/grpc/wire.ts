@@ -41,7 +41,8 @@ export class Body {
     if (this.#bytes === 0) {
       this.#buffer = part;
     } else {
-      // The first part belongs to the socket's read. It is full, so this copies it before it writes.
+      // The first part belongs to the socket's read. It is full, so this copies it before it
+      // writes.
       if (bytes > this.#buffer.length) this.#grow(Math.min(2 * bytes, this.#maxBytes));
       part.copy(this.#buffer, this.#bytes);
     }
@@ -62,7 +63,8 @@ export class Body {
 }
 
 /**
- * The message of a body. A body that is not exactly one message gives the problem as a string, which
+ * The message of a body. A body that is not exactly one message gives the problem as a string,
+ * which
  * reads on from "the request has": `no message`.
  */
 export function readMessage(body: Buffer): Buffer | string {

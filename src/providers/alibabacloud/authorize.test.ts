@@ -11,13 +11,13 @@ import {
   type AlibabaFixtureOptions,
 } from '../../../test/fakes/alibabacloud-fixture.ts';
 
-let rig: AlibabaFixture;
+let fixture: AlibabaFixture;
 
 async function start(options: AlibabaFixtureOptions = {}): Promise<void> {
-  rig = await startAlibabaFixture(options);
-  rig.kms.put('db', 'first');
+  fixture = await startAlibabaFixture(options);
+  fixture.kms.put('db', 'first');
 }
-afterEach(() => rig.close());
+afterEach(() => fixture.close());
 
 const objects = '- objectName: db';
 const podClass = { objects, usePodServiceAccountToken: 'true' };
@@ -30,41 +30,41 @@ const crossAccount = (...roles: readonly string[]): string =>
 const grantsWithRole = [{ ...grantsForApp[0], roles: [staging] }];
 
 describe("the pod's own role", () => {
-  test('serves where the class asks for it: the role of the annotation, by a session that names the pod', async () => {
+  test('serves a class with usePodServiceAccountToken: STS gives a session of the annotated role that names the pod', async () => {
     await start({ sharedIdentities: 'none' });
-    expect(await rig.mount(podClass, { tokens: rig.podToken() })).toEqual({ db: 'first' });
-    expect(rig.readers()).toEqual([appRole]);
-    expect(rig.sts.sessions).toEqual([`AssumeRoleWithOIDC ${appRole} as team-a.app for 3600`]);
+    expect(await fixture.mount(podClass, { tokens: fixture.podToken() })).toEqual({ db: 'first' });
+    expect(fixture.readers()).toEqual([appRole]);
+    expect(fixture.sts.sessions).toEqual([`AssumeRoleWithOIDC ${appRole} as team-a.app for 3600`]);
   });
 
-  test('the token is in the body, never in an address, and never in the log', async () => {
+  test('sends the token in the body, and writes it neither into an address nor into the log', async () => {
     await start();
-    const tokens = rig.podToken();
-    await rig.mount(podClass, { tokens });
-    expect(rig.sts.requests.map(({ query }) => query).join()).not.toContain('OIDCToken');
-    expect(rig.lines.join()).not.toContain(tokens['sts.aliyuncs.com']);
+    const tokens = fixture.podToken();
+    await fixture.mount(podClass, { tokens });
+    expect(fixture.sts.requests.map(({ query }) => query).join()).not.toContain('OIDCToken');
+    expect(fixture.lines.join()).not.toContain(tokens['sts.aliyuncs.com']);
   });
 
-  test('one login and one read serve all pods of the account; another account has its own', async () => {
+  test('serves all pods of a ServiceAccount by one login and one read, but no other ServiceAccount', async () => {
     await start();
     for (const name of ['a', 'b', 'c'])
-      await rig.volume(podClass, { name, tokens: rig.podToken() });
-    expect(rig.sts.sessions).toHaveLength(1);
-    expect(rig.kms.count()).toBe(1);
-    rig.annotate(appRole, 'team-b/app');
-    const other = { name: 'd', namespace: 'team-b', tokens: rig.podToken('team-b') };
-    expect(await rig.mount(podClass, other)).toMatch(
+      await fixture.volume(podClass, { name, tokens: fixture.podToken() });
+    expect(fixture.sts.sessions).toHaveLength(1);
+    expect(fixture.kms.count()).toBe(1);
+    fixture.annotate(appRole, 'team-b/app');
+    const other = { name: 'd', namespace: 'team-b', tokens: fixture.podToken('team-b') };
+    expect(await fixture.mount(podClass, other)).toMatch(
       /^CREDENTIALS_REFUSED: .*AuthenticationFail.NoPermission/,
     );
   });
 
-  describe('fails closed, though a shared identity would be granted', () => {
-    afterEach(() => expect(rig.kms.count()).toBe(0));
+  describe('fails closed, although a shared identity is granted', () => {
+    afterEach(() => expect(fixture.kms.count()).toBe(0));
 
-    test('without the annotation: what to write, and where', async () => {
+    test('without the annotation, with a hint that contains it', async () => {
       await start();
-      rig.annotate(undefined);
-      expect(await rig.mount(podClass, { tokens: rig.podToken() })).toBe(
+      fixture.annotate(undefined);
+      expect(await fixture.mount(podClass, { tokens: fixture.podToken() })).toBe(
         'NOT_GRANTED: alibabacloud: ServiceAccount team-a/app has no role: its annotation ack.alibabacloud.com/role-arn is missing; ' +
           'annotate it with ack.alibabacloud.com/role-arn: acs:ram::<account id>:role/<name>',
       );
@@ -72,15 +72,15 @@ describe("the pod's own role", () => {
 
     test('with an annotation that is no ARN', async () => {
       await start();
-      rig.annotate('app');
-      expect(await rig.mount(podClass, { tokens: rig.podToken() })).toContain(
+      fixture.annotate('app');
+      expect(await fixture.mount(podClass, { tokens: fixture.podToken() })).toContain(
         'is no ARN of a RAM role: app',
       );
     });
 
     test('without any token', async () => {
       await start();
-      expect(await rig.mount(podClass)).toBe(
+      expect(await fixture.mount(podClass)).toBe(
         'TOKEN_MISSING: the driver brought no token for the audience sts.aliyuncs.com, nor any other; ' +
           'add "- audience: sts.aliyuncs.com" to tokenRequests in the values of the driver\'s chart',
       );
@@ -89,44 +89,46 @@ describe("the pod's own role", () => {
     test('with tokens for other audiences only', async () => {
       await start();
       expect(
-        await rig.mount(podClass, { tokens: { 'sts.amazonaws.com': rig.mint('team-a', 'app') } }),
+        await fixture.mount(podClass, {
+          tokens: { 'sts.amazonaws.com': fixture.mint('team-a', 'app') },
+        }),
       ).toMatch(/^TOKEN_MISSING: .*only for sts\.amazonaws\.com/);
     });
 
     test.each([
       [
-        'of another account',
-        (): string => rig.mint('team-a', 'plain'),
+        'of another ServiceAccount',
+        (): string => fixture.mint('team-a', 'plain'),
         'belongs to system:serviceaccount:team-a:plain',
       ],
-      ['that has ended', (): string => rig.mint('team-a', 'app', -60_000), 'expired at'],
-      ['that is none', (): string => 'x.y.z', 'is no ServiceAccount token'],
-    ])('with a token %s', async (_, token, fault) => {
+      ['that has ended', (): string => fixture.mint('team-a', 'app', -60_000), 'expired at'],
+      ['that is no token', (): string => 'x.y.z', 'is no ServiceAccount token'],
+    ])('with a token %s', async (_, token, problem) => {
       await start();
-      const line = await rig.mount(podClass, { tokens: { 'sts.aliyuncs.com': token() } });
+      const line = await fixture.mount(podClass, { tokens: { 'sts.aliyuncs.com': token() } });
       expect(line).toMatch(/^TOKEN_INVALID/);
-      expect(line).toContain(fault);
+      expect(line).toContain(problem);
     });
 
-    test('without an OIDC provider: the variables to set', async () => {
+    test('without an OIDC provider, with a hint that names the variables', async () => {
       await start({ env: { ALICLOUD_OIDC_PROVIDER_ARN: '' } });
-      expect(await rig.mount(podClass, { tokens: rig.podToken() })).toMatch(
+      expect(await fixture.mount(podClass, { tokens: fixture.podToken() })).toMatch(
         /^NOT_CONFIGURED: .*set ALICLOUD_OIDC_PROVIDER_ARN, or ALICLOUD_ACCOUNT_ID and ALICLOUD_CLUSTER_ID/,
       );
     });
 
-    test('without an answer of the API server', async () => {
+    test('without a response of the API server', async () => {
       await start();
-      rig.kubernetes.deny(true);
-      expect(await rig.mount(podClass, { tokens: rig.podToken() })).toMatch(
+      fixture.kubernetes.deny(true);
+      expect(await fixture.mount(podClass, { tokens: fixture.podToken() })).toMatch(
         /^ADMISSION_UNAVAILABLE: .*serviceaccounts/,
       );
     });
 
-    test('with a role that does not trust the account', async () => {
+    test('with a role that does not trust the ServiceAccount', async () => {
       await start();
-      rig.annotate(providerRole);
-      expect(await rig.mount(podClass, { tokens: rig.podToken() })).toMatch(
+      fixture.annotate(providerRole);
+      expect(await fixture.mount(podClass, { tokens: fixture.podToken() })).toMatch(
         /^CREDENTIALS_REFUSED: .*AuthenticationFail.NoPermission/,
       );
     });
@@ -136,33 +138,36 @@ describe("the pod's own role", () => {
       async (usePodServiceAccountToken) => {
         await start();
         expect(
-          await rig.mount({ objects, usePodServiceAccountToken }, { tokens: rig.podToken() }),
+          await fixture.mount(
+            { objects, usePodServiceAccountToken },
+            { tokens: fixture.podToken() },
+          ),
         ).toMatch(/^INVALID_CLASS: usePodServiceAccountToken is neither/);
       },
     );
   });
 
-  test('another role in the annotation is another principal, at once for new pods', async () => {
+  test('uses a changed annotation for the next new pod', async () => {
     await start();
-    await rig.volume(podClass, { name: 'a', tokens: rig.podToken() });
-    rig.annotate(providerRole);
-    expect(await rig.mount(podClass, { name: 'b', tokens: rig.podToken() })).toMatch(
+    await fixture.volume(podClass, { name: 'a', tokens: fixture.podToken() });
+    fixture.annotate(providerRole);
+    expect(await fixture.mount(podClass, { name: 'b', tokens: fixture.podToken() })).toMatch(
       /^CREDENTIALS_REFUSED/,
     );
   });
 
-  test('comes before keys that the pod brings', async () => {
+  test('comes before the keys of the pod', async () => {
     await start();
-    const { accessKeyId, accessKeySecret } = rig.account.issueKeys();
+    const { accessKeyId, accessKeySecret } = fixture.account.issueKeys();
     const secret = { access_key: accessKeyId, access_secret: accessKeySecret };
-    await rig.volume(podClass, { tokens: rig.podToken(), secret });
-    expect(rig.readers()).toEqual([appRole]);
+    await fixture.volume(podClass, { tokens: fixture.podToken(), secret });
+    expect(fixture.readers()).toEqual([appRole]);
   });
 });
 
 describe('keys of nodePublishSecretRef', () => {
-  const bring = (holder = 'user-of-pod', lifeMs?: number): Record<string, string> => {
-    const keys = rig.account.issueKeys({ holder, ...(lifeMs !== undefined && { lifeMs }) });
+  const podKeys = (holder = 'user-of-pod', lifeMs?: number): Record<string, string> => {
+    const keys = fixture.account.issueKeys({ holder, ...(lifeMs !== undefined && { lifeMs }) });
     return {
       access_key: keys.accessKeyId,
       Access_Secret: keys.accessKeySecret,
@@ -170,18 +175,18 @@ describe('keys of nodePublishSecretRef', () => {
     };
   };
 
-  test('serve their pod, in any letter case, without a grant', async () => {
+  test('serve their pod without a grant; the letter case of the names does not matter', async () => {
     await start({ sharedIdentities: 'none' });
-    expect(await rig.mount(objects, { secret: bring() })).toEqual({ db: 'first' });
-    expect(rig.readers()).toEqual(['user-of-pod']);
+    expect(await fixture.mount(objects, { secret: podKeys() })).toEqual({ db: 'first' });
+    expect(fixture.readers()).toEqual(['user-of-pod']);
   });
 
-  test('of a session, with its token', async () => {
+  test('can be the keys of a session with its token', async () => {
     await start({ sharedIdentities: 'none' });
-    expect(await rig.mount(objects, { secret: bring('session', 3_600_000) })).toEqual({
+    expect(await fixture.mount(objects, { secret: podKeys('session', 3_600_000) })).toEqual({
       db: 'first',
     });
-    expect(rig.readers()).toEqual(['session']);
+    expect(fixture.readers()).toEqual(['session']);
   });
 
   test.each([
@@ -197,32 +202,32 @@ describe('keys of nodePublishSecretRef', () => {
     ],
     ['static keys', { ACCESS_KEY_ID: 'i', SECRET_ACCESS_KEY: 's' }],
     ['the role of the node', {}],
-  ])('are never replaced by %s, which may be stronger', async (_, env) => {
+  ])('are not replaced by %s, which can have more rights', async (_, env) => {
     await start({ env, sharedIdentities: 'all' });
-    await rig.volume(objects, { secret: bring() });
-    expect(rig.readers()).toEqual(['user-of-pod']);
+    await fixture.volume(objects, { secret: podKeys() });
+    expect(fixture.readers()).toEqual(['user-of-pod']);
   });
 
-  test('of one pod never serve another', async () => {
+  test('do not serve another pod', async () => {
     await start();
-    const secret = bring();
-    await rig.volume(objects, { name: 'a', secret });
+    const secret = podKeys();
+    await fixture.volume(objects, { name: 'a', secret });
     expect(
-      await rig.mount(objects, { name: 'b', secret: { ...secret, Access_Secret: 'guessed' } }),
+      await fixture.mount(objects, { name: 'b', secret: { ...secret, Access_Secret: 'guessed' } }),
     ).toMatch(/^CREDENTIALS_REFUSED/);
-    rig.kms.denied.add('db by stranger');
-    expect(await rig.mount(objects, { name: 'c', secret: bring('stranger') })).toMatch(
+    fixture.kms.denied.add('db by stranger');
+    expect(await fixture.mount(objects, { name: 'c', secret: podKeys('stranger') })).toMatch(
       /^ACCESS_DENIED/,
     );
-    expect(await rig.mount(objects, { name: 'd', account: 'plain' })).toMatch(/^NOT_GRANTED/);
+    expect(await fixture.mount(objects, { name: 'd', account: 'plain' })).toMatch(/^NOT_GRANTED/);
   });
 
-  test('a wrong key is not followed by another identity', async () => {
+  test('that are wrong do not lead to another identity', async () => {
     await start({ sharedIdentities: 'all' });
     expect(
-      await rig.mount(objects, { secret: { access_key: 'LTAIx', access_secret: 'x' } }),
+      await fixture.mount(objects, { secret: { access_key: 'LTAIx', access_secret: 'x' } }),
     ).toMatch(/^CREDENTIALS_REFUSED: .*the access key of nodePublishSecretRef/);
-    expect(rig.readers()).toEqual([]);
+    expect(fixture.readers()).toEqual([]);
   });
 
   test.each([
@@ -235,18 +240,18 @@ describe('keys of nodePublishSecretRef', () => {
       'has both access_key and ACCESS_KEY, which differ',
     ],
   ])(
-    '%j is an error, and turns no other identity on',
-    async (secret: Record<string, string>, fault) => {
+    '%j is an error, and does not lead to another identity',
+    async (secret: Record<string, string>, problem) => {
       await start({ sharedIdentities: 'all' });
-      expect(await rig.mount(objects, { secret })).toMatch(
-        `INVALID_REQUEST: alibabacloud: the Secret of nodePublishSecretRef ${fault}`,
+      expect(await fixture.mount(objects, { secret })).toMatch(
+        `INVALID_REQUEST: alibabacloud: the Secret of nodePublishSecretRef ${problem}`,
       );
-      expect(rig.kms.count()).toBe(0);
+      expect(fixture.kms.count()).toBe(0);
     },
   );
 });
 
-describe('what the operator configured', () => {
+describe('the shared identity of the operator', () => {
   test.each([
     [
       'the role of the provider, by its own token',
@@ -259,19 +264,21 @@ describe('what the operator configured', () => {
       [`AssumeRoleWithOIDC ${providerRole} as csi-secrets-store-provider-alibaba for 3600`],
     ],
     ['the role of the node', (): Record<string, string> => ({}), 'worker', []],
-  ])('%s serves what is granted, and nothing else', async (_, env, holder, sessions) => {
+  ])('%s serves only what is granted', async (_, env, holder, sessions) => {
     await start({ env: env() });
-    expect(await rig.mount(objects)).toEqual({ db: 'first' });
-    expect(rig.readers()).toEqual([holder]);
-    expect(rig.sts.sessions).toEqual(sessions);
-    expect(await rig.mount(objects, { name: 'b', account: 'plain' })).toMatch(
+    expect(await fixture.mount(objects)).toEqual({ db: 'first' });
+    expect(fixture.readers()).toEqual([holder]);
+    expect(fixture.sts.sessions).toEqual(sessions);
+    expect(await fixture.mount(objects, { name: 'b', account: 'plain' })).toMatch(
       /^NOT_GRANTED: alibabacloud: service account team-a\/plain may not read kms\/db by a shared identity: no grant matches/,
     );
-    expect(await rig.mount(objects, { name: 'c', namespace: 'team-b' })).toMatch(/^NOT_GRANTED/);
-    expect(rig.kms.count()).toBe(1);
+    expect(await fixture.mount(objects, { name: 'c', namespace: 'team-b' })).toMatch(
+      /^NOT_GRANTED/,
+    );
+    expect(fixture.kms.count()).toBe(1);
   });
 
-  test('keys assume a role where there is one', async () => {
+  test('keys assume the configured role', async () => {
     const env = {
       ALICLOUD_OIDC_PROVIDER_ARN: '',
       ALICLOUD_ROLE_ARN: providerRole,
@@ -279,82 +286,82 @@ describe('what the operator configured', () => {
       ALICLOUD_ROLE_SESSION_NAME: 'mine',
     };
     await start({ keys: true, env });
-    expect(await rig.mount(objects)).toEqual({ db: 'first' });
-    expect(rig.readers()).toEqual([providerRole]);
-    expect(rig.sts.sessions).toEqual([`AssumeRole ${providerRole} as mine for 900`]);
-    expect(await rig.mount(objects, { name: 'b', account: 'plain' })).toMatch(/^NOT_GRANTED/);
+    expect(await fixture.mount(objects)).toEqual({ db: 'first' });
+    expect(fixture.readers()).toEqual([providerRole]);
+    expect(fixture.sts.sessions).toEqual([`AssumeRole ${providerRole} as mine for 900`]);
+    expect(await fixture.mount(objects, { name: 'b', account: 'plain' })).toMatch(/^NOT_GRANTED/);
   });
 
-  test('keys alone serve by themselves', async () => {
+  test('keys without a role read by themselves', async () => {
     await start({ keys: true });
-    expect(await rig.mount(objects)).toEqual({ db: 'first' });
-    expect(rig.readers()).toEqual(['user']);
-    expect(await rig.mount(objects, { name: 'b', account: 'plain' })).toMatch(/^NOT_GRANTED/);
+    expect(await fixture.mount(objects)).toEqual({ db: 'first' });
+    expect(fixture.readers()).toEqual(['user']);
+    expect(await fixture.mount(objects, { name: 'b', account: 'plain' })).toMatch(/^NOT_GRANTED/);
   });
 
-  test('usePodServiceAccountToken "false" gains nothing', async () => {
+  test('needs a grant for a class with usePodServiceAccountToken "false", too', async () => {
     await start({ grants: [] });
-    const line = await rig.mount(
+    const line = await fixture.mount(
       { objects, usePodServiceAccountToken: 'false' },
-      { tokens: rig.podToken() },
+      { tokens: fixture.podToken() },
     );
     expect(line).toMatch(
       /^NOT_GRANTED: .*grant it in .*grants\.yaml, or give the workload an identity of its own/,
     );
   });
 
-  test('all objects must be granted, ARNs as they stand', async () => {
+  test('needs a grant for every object; ARNs are matched unchanged', async () => {
     const arn = 'acs:kms:cn-hangzhou:1234567890:secret/db';
     await start({
       grants: [
         { ...grantsForApp[0], names: ['kms/db', 'kms/acs:kms:cn-hangzhou:1234567890:secret/*'] },
       ],
     });
-    rig.kms.put(arn, 'by ARN');
-    expect(await rig.mount(`- objectName: db\n- {objectName: "${arn}", objectAlias: arn}`)).toEqual(
-      {
-        db: 'first',
-        arn: 'by ARN',
-      },
-    );
+    fixture.kms.put(arn, 'by ARN');
     expect(
-      await rig.mount('- objectName: db\n- {objectName: db, objectType: oos, objectAlias: o}'),
+      await fixture.mount(`- objectName: db\n- {objectName: "${arn}", objectAlias: arn}`),
+    ).toEqual({
+      db: 'first',
+      arn: 'by ARN',
+    });
+    expect(
+      await fixture.mount('- objectName: db\n- {objectName: db, objectType: oos, objectAlias: o}'),
     ).toMatch(/^NOT_GRANTED: .*oos\/db/);
   });
 
-  test('--shared-identities all serves every secret, none serves nothing', async () => {
+  test('serves every secret with --shared-identities all, and none with --shared-identities none', async () => {
     await start({ sharedIdentities: 'all', grants: [] });
-    expect(await rig.mount(objects, { account: 'plain' })).toEqual({ db: 'first' });
-    await rig.close();
+    expect(await fixture.mount(objects, { account: 'plain' })).toEqual({ db: 'first' });
+    await fixture.close();
     await start({ sharedIdentities: 'none' });
-    expect(await rig.mount(objects)).toMatch(/^NOT_GRANTED: .*--shared-identities none/);
+    expect(await fixture.mount(objects)).toMatch(/^NOT_GRANTED: .*--shared-identities none/);
   });
 
-  test('a token of the provider that is missing turns no other identity on', async () => {
+  test('a missing token of the provider does not lead to another identity', async () => {
     await start({ env: { ALICLOUD_ROLE_ARN: providerRole } });
-    writeFileSync(rig.tokenFile, '');
-    expect(await rig.mount(objects)).toMatch(
+    writeFileSync(fixture.tokenFile, '');
+    expect(await fixture.mount(objects)).toMatch(
       /^NOT_CONFIGURED: .*there is no token in .*ALICLOUD_OIDC_TOKEN_FILE/,
     );
-    expect(rig.kms.count()).toBe(0);
-    writeFileSync(rig.tokenFile, rig.mint('keyferry', 'keyferry'));
-    expect(await rig.mount(objects)).toEqual({ db: 'first' });
+    expect(fixture.kms.count()).toBe(0);
+    writeFileSync(fixture.tokenFile, fixture.mint('keyferry', 'keyferry'));
+    expect(await fixture.mount(objects)).toEqual({ db: 'first' });
   });
 });
 
 describe('crossAccountRoleArn', () => {
-  test("on top of the pod's role: the store decides; two roles are two principals", async () => {
+  test("the pod's role assumes it; two roles are two principals, and the store decides", async () => {
     await start({ sharedIdentities: 'none' });
     const parameters = {
       objects: crossAccount(staging, production),
       usePodServiceAccountToken: 'true',
     };
-    expect(await rig.mount(parameters, { tokens: rig.podToken() })).toEqual({
+    expect(await fixture.mount(parameters, { tokens: fixture.podToken() })).toEqual({
       f0: 'first',
       f1: 'first',
     });
-    expect(rig.readers().sort()).toEqual([staging, production]);
-    expect(rig.sts.sessions).toEqual(
+    expect(fixture.readers().sort()).toEqual([staging, production]);
+    expect(fixture.sts.sessions).toEqual(
       expect.arrayContaining([
         `AssumeRole ${staging} as csi-secrets-store-cross-account for 3600`,
         `AssumeRole ${production} as csi-secrets-store-cross-account for 3600`,
@@ -362,81 +369,85 @@ describe('crossAccountRoleArn', () => {
     );
   });
 
-  test('on top of keys the pod brings, for KMS and OOS', async () => {
+  test('the keys of the pod assume it, for KMS and OOS', async () => {
     await start({ sharedIdentities: 'none' });
-    rig.oos.put('banner', 'hello');
-    const keys = rig.account.issueKeys();
+    fixture.oos.put('banner', 'hello');
+    const keys = fixture.account.issueKeys();
     const secret = { access_key: keys.accessKeyId, access_secret: keys.accessKeySecret };
     const both = `${crossAccount(staging)}\n- {objectName: banner, objectType: oos, crossAccountRoleArn: "${staging}"}`;
-    expect(await rig.mount(both, { secret })).toEqual({ f0: 'first', banner: 'hello' });
-    expect(rig.sts.sessions).toHaveLength(1);
+    expect(await fixture.mount(both, { secret })).toEqual({ f0: 'first', banner: 'hello' });
+    expect(fixture.sts.sessions).toHaveLength(1);
   });
 
   test.each(['granted', 'all'] as const)(
-    'on top of a shared identity only where the grant lists it (%s)',
+    'a shared identity assumes it only if the grant lists it (%s)',
     async (sharedIdentities) => {
       await start({ grants: grantsWithRole, sharedIdentities });
-      expect(await rig.mount(crossAccount(staging))).toEqual({ f0: 'first' });
-      expect(rig.readers()).toEqual([staging]);
-      expect(await rig.mount(crossAccount(production), { name: 'b' })).toMatch(
+      expect(await fixture.mount(crossAccount(staging))).toEqual({ f0: 'first' });
+      expect(fixture.readers()).toEqual([staging]);
+      expect(await fixture.mount(crossAccount(production), { name: 'b' })).toMatch(
         new RegExp(`^NOT_GRANTED: .*no grant that matches lists the role ${production}`),
       );
-      expect(rig.sts.sessions).toHaveLength(1);
+      expect(fixture.sts.sessions).toHaveLength(1);
     },
   );
 
-  test('what was read for a role serves nobody without it', async () => {
+  test('a value that was read with a role does not serve a class without it', async () => {
     await start({ grants: grantsWithRole });
-    rig.kms.denied.add('db by worker');
-    expect(await rig.mount(crossAccount(staging), { name: 'a' })).toEqual({ f0: 'first' });
-    expect(await rig.mount(objects, { name: 'b' })).toMatch(/^ACCESS_DENIED/);
+    fixture.kms.denied.add('db by worker');
+    expect(await fixture.mount(crossAccount(staging), { name: 'a' })).toEqual({ f0: 'first' });
+    expect(await fixture.mount(objects, { name: 'b' })).toMatch(/^ACCESS_DENIED/);
   });
 });
 
-test('a volume that was served under the own identity is never served under a shared one', async () => {
+test('a volume that an own identity served is not served by a shared one later', async () => {
   await start();
-  const pod = { tokens: rig.podToken(), attributes: { usePodServiceAccountToken: 'true' } };
-  expect(await rig.mount(objects, pod)).toEqual({ db: 'first' });
+  const pod = { tokens: fixture.podToken(), attributes: { usePodServiceAccountToken: 'true' } };
+  expect(await fixture.mount(objects, pod)).toEqual({ db: 'first' });
   // Drivers up to 1.5 drop the pod's attributes at rotation.
-  expect(await rig.mount(objects, { ...pod, occasion: 'rotation' })).toMatch(/^IDENTITY_DOWNGRADE/);
+  expect(await fixture.mount(objects, { ...pod, occasion: 'rotation' })).toMatch(
+    /^IDENTITY_DOWNGRADE/,
+  );
 });
 
 describe('the region', () => {
-  test('that nobody names is asked of the node, once', async () => {
+  test('comes from the node if neither the class nor the operator names it, by one call', async () => {
     await start();
     for (const name of ['a', 'b'])
-      await rig.volume(`- {objectName: db, objectAlias: ${name}}`, { name });
-    expect(rig.metadata.count('GET /latest/meta-data/region-id')).toBe(1);
+      await fixture.volume(`- {objectName: db, objectAlias: ${name}}`, { name });
+    expect(fixture.metadata.count('GET /latest/meta-data/region-id')).toBe(1);
   });
 
   test.each([
     [{ objects, region: 'cn-hangzhou' }, {}],
     [{ objects }, { ALICLOUD_REGION: 'cn-hangzhou' }],
     [{ objects: '- {objectName: "acs:kms:cn-hangzhou:1:secret/db", objectAlias: db}' }, {}],
-  ])('of %j with %j needs no node', async (parameters, env) => {
+  ])('needs no call to the node with %j and %j', async (parameters, env) => {
     await start({ env });
-    rig.kms.put('acs:kms:cn-hangzhou:1:secret/db', 'first');
-    expect(await rig.mount(parameters)).toEqual({ db: 'first' });
-    expect(rig.metadata.count(/region-id/)).toBe(0);
+    fixture.kms.put('acs:kms:cn-hangzhou:1:secret/db', 'first');
+    expect(await fixture.mount(parameters)).toEqual({ db: 'first' });
+    expect(fixture.metadata.count(/region-id/)).toBe(0);
   });
 
-  test('that nobody knows is an error, and never cn-hangzhou', async () => {
+  test('that the node does not know is an error, and not cn-hangzhou', async () => {
     await start();
-    rig.metadata.injectFault({ route: /region-id/, response: { status: 404 } });
-    expect(await rig.mount(objects)).toMatch(/^NOT_CONFIGURED: .*region.*set the parameter region/);
-    expect(rig.kms.count()).toBe(0);
-    rig.metadata.injectFault();
-    expect(await rig.mount(objects)).toEqual({ db: 'first' });
+    fixture.metadata.injectFault({ route: /region-id/, response: { status: 404 } });
+    expect(await fixture.mount(objects)).toMatch(
+      /^NOT_CONFIGURED: .*region.*set the parameter region/,
+    );
+    expect(fixture.kms.count()).toBe(0);
+    fixture.metadata.injectFault();
+    expect(await fixture.mount(objects)).toEqual({ db: 'first' });
   });
 });
 
-test('no key and no token is ever logged', async () => {
+test('the log contains no key and no token', async () => {
   await start({ env: { ALICLOUD_ROLE_ARN: providerRole } });
-  const keys = rig.account.issueKeys();
-  await rig.mount(objects, {
+  const keys = fixture.account.issueKeys();
+  await fixture.mount(objects, {
     secret: { access_key: keys.accessKeyId, access_secret: keys.accessKeySecret },
   });
-  await rig.mount(objects, { name: 'b', tokens: rig.podToken() });
-  expect(rig.lines.join()).not.toContain(keys.accessKeySecret);
-  expect(rig.lines.join()).not.toContain(keys.accessKeyId);
+  await fixture.mount(objects, { name: 'b', tokens: fixture.podToken() });
+  expect(fixture.lines.join()).not.toContain(keys.accessKeySecret);
+  expect(fixture.lines.join()).not.toContain(keys.accessKeyId);
 });

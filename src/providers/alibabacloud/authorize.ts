@@ -1,68 +1,43 @@
-import type { ServiceAccounts } from '../../kube/service-accounts.ts';
-import type { Plan } from '../../core/plan.ts';
-import type { Workload } from '../../core/workload.ts';
+import { SecretError } from '../../core/errors.ts';
 import { grant } from '../../core/grant.ts';
+import type { Plan } from '../../core/plan.ts';
 import type { AuthorizeContext, Grant, Principal } from '../../core/provider.ts';
+import type { Workload } from '../../core/workload.ts';
+import { type IdentitySource, resolveIdentity } from '../shared/identity/identity-source.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
-import type { AlibabaConfig } from './config.ts';
-import type { AlibabaCredential } from './types.ts';
 import type { AlibabaLogin } from './class/parameters.ts';
-import { readPodKeys } from './principals.ts';
-import { readPodRole } from './principals.ts';
-import {
-  podKeysBase,
-  podRoleBase,
-  sharedBase,
-  type BaseIdentity,
-  type PrincipalOf,
-} from './principals.ts';
+import type { PrincipalResolver } from './principals.ts';
+import type { AlibabaCredential, CredentialSource } from './types.ts';
 
-/** See {@link createAdmit}. */
-export type AdmitDeps = {
-  readonly config: AlibabaConfig;
-  readonly serviceAccounts: ServiceAccounts;
+/** See {@link createAuthorize}. */
+export type AuthorizeDeps = {
+  /** Own identities come before shared ones. The last source serves every workload. */
+  readonly identitySources: readonly IdentitySource<AlibabaLogin, CredentialSource>[];
   readonly sharedIdentity: Pick<SharedIdentity, 'check'>;
-  readonly principalOf: PrincipalOf;
-  readonly now: () => number;
+  readonly resolvePrincipal: PrincipalResolver;
 };
 
 /**
- * Decides whose rights serve a pod. Its own come first: the role of its ServiceAccount where the class asks for it, then the keys it brings.
- * With them the store decides about secrets and roles. What the operator configured serves all others, and only what the operator granted;
- * it never stands in for an identity of the pod's own that is asked for or brought and does not do.
+ * Decides whose rights serve a workload. With an identity of the workload's own, the store decides
+ * about secrets and roles. A shared identity serves only what the operator granted.
  */
-export function createAdmit(deps: AdmitDeps) {
-  const shared = sharedBase(deps.config.shared);
-
-  const baseOf = async (
-    workload: Workload,
-    login: AlibabaLogin,
-    admission: AuthorizeContext,
-  ): Promise<BaseIdentity> => {
-    if (login.podToken) {
-      const { oidcProviderArn } = deps.config;
-      return podRoleBase(
-        workload,
-        await readPodRole({ ...deps, oidcProviderArn }, workload, admission),
-      );
-    }
-    const keys = readPodKeys(workload);
-    return keys === undefined ? shared : podKeysBase(keys);
-  };
-
+export function createAuthorize(deps: AuthorizeDeps) {
+  const { identitySources, sharedIdentity, resolvePrincipal } = deps;
   return async (
     workload: Workload,
-    plan: Plan<AlibabaLogin>,
-    admission: AuthorizeContext,
+    { login, refs }: Plan<AlibabaLogin>,
+    context: AuthorizeContext,
   ): Promise<readonly Grant<AlibabaCredential>[]> => {
-    const base = await baseOf(workload, plan.login, admission);
-    if (base.whose === 'shared')
-      for (const { service, name, role } of plan.refs)
-        deps.sharedIdentity.check({ workload, provider: 'alibabacloud', service, name, role });
-    const principals = new Map<string | undefined, Principal<AlibabaCredential>>();
-    return plan.refs.map((ref) => {
-      const principal = principals.get(ref.role) ?? deps.principalOf(base, ref.role);
-      principals.set(ref.role, principal);
+    const identity = await resolveIdentity(identitySources, workload, login, context);
+    if (identity === undefined)
+      throw new SecretError('INTERNAL', 'alibabacloud: no identity for this workload');
+    if (identity.kind === 'shared')
+      for (const { service, name, role } of refs)
+        sharedIdentity.check({ workload, provider: 'alibabacloud', service, name, role });
+    const principalByRole = new Map<string | undefined, Principal<AlibabaCredential>>();
+    return refs.map((ref) => {
+      const principal = principalByRole.get(ref.role) ?? resolvePrincipal(identity, ref.role);
+      principalByRole.set(ref.role, principal);
       return grant({ ref, principal, workload });
     });
   };

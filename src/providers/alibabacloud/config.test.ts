@@ -6,13 +6,13 @@ import { createTestCa } from '../../../test/fakes/tls.ts';
 import { thrownSummary } from '../../../test/fakes/failure.ts';
 import { readAlibabaConfig } from './config.ts';
 
-const refusal = (env: Record<string, string>): string =>
+const errorOf = (env: Record<string, string>): string =>
   thrownSummary(() => readAlibabaConfig(env));
 
 const role = 'acs:ram::1234567890:role/reader';
 const oidc = 'acs:ram::1234567890:oidc-provider/ack-rrsa-c0123';
 
-test('nothing set: inside the VPC, by the role of the node', () => {
+test('without variables: the endpoints of the VPC, and the role of the node', () => {
   const config = readAlibabaConfig({});
   expect(config).toEqual({
     cloud: {
@@ -29,7 +29,7 @@ test('nothing set: inside the VPC, by the role of the node', () => {
   });
 });
 
-test('everything can be another', () => {
+test('reads every variable', () => {
   const config = readAlibabaConfig({
     ALICLOUD_REGION: 'cn-beijing',
     KEYFERRY_ALIBABACLOUD_KMS_ENDPOINT: 'kms.{region}.aliyuncs.com',
@@ -95,7 +95,7 @@ describe("the shared identity, in the order of the vendor's provider", () => {
     expect(readAlibabaConfig(env).shared).toMatchObject(shared);
   });
 
-  test('an explicit OIDC provider stands over the one built of account and cluster', () => {
+  test('an explicit OIDC provider comes before the one of account and cluster', () => {
     const env = {
       ALICLOUD_ACCOUNT_ID: '1',
       ALICLOUD_CLUSTER_ID: 'c',
@@ -104,14 +104,14 @@ describe("the shared identity, in the order of the vendor's provider", () => {
     expect(readAlibabaConfig(env).oidcProviderArn).toBe(oidc);
   });
 
-  test('secrets print as redacted', () => {
+  test('secrets are redacted', () => {
     expect(
       JSON.stringify(readAlibabaConfig({ ...keys, SECRET_ACCESS_KEY: 'CANARY' })),
     ).not.toContain('CANARY');
   });
 });
 
-describe('what cannot be used stops the start, and names the variable', () => {
+describe('a bad value stops the start, with the name of the variable', () => {
   test.each([
     [{ ALICLOUD_REGION: 'hangzhou' }, 'ALICLOUD_REGION is no region: hangzhou'],
     [{ ACCESS_KEY_ID: 'id' }, 'ACCESS_KEY_ID is set, but SECRET_ACCESS_KEY is not'],
@@ -158,22 +158,22 @@ describe('what cannot be used stops the start, and names the variable', () => {
     ],
     [{ KEYFERRY_ALIBABACLOUD_RATE: '0' }, 'KEYFERRY_ALIBABACLOUD_RATE must be a number above 0'],
   ])('%j', (env: Record<string, string>, message) => {
-    expect(refusal(env)).toContain(message);
-    expect(refusal(env)).toMatch(/^NOT_CONFIGURED: alibabacloud: /);
+    expect(errorOf(env)).toContain(message);
+    expect(errorOf(env)).toMatch(/^NOT_CONFIGURED: alibabacloud: /);
   });
 });
 
 describe('the directory of certificates for dedicated gateways', () => {
   let directory: string;
   const read = (): string =>
-    refusal({ KEYFERRY_ALIBABACLOUD_GATEWAY_CA_DIR: directory }).replaceAll(directory, 'DIR');
+    errorOf({ KEYFERRY_ALIBABACLOUD_GATEWAY_CA_DIR: directory }).replaceAll(directory, 'DIR');
 
   beforeEach(() => {
     directory = mkdtempSync(join(tmpdir(), 'keyferry-ca-'));
   });
   afterEach(() => rmSync(directory, { recursive: true }));
 
-  test('as a ConfigMap has it: several files, several certificates a file, links', () => {
+  test('can have the form of a ConfigMap: links, several files, several certificates per file', () => {
     const [one, two, three] = [createTestCa().cert, createTestCa().cert, createTestCa().cert];
     mkdirSync(join(directory, '..2026'));
     writeFileSync(join(directory, '..2026', 'a.pem'), `# two of them\n${one}${two}`);
@@ -186,7 +186,7 @@ describe('the directory of certificates for dedicated gateways', () => {
     expect(gatewayCa.map((pem) => pem.trim())).toEqual([one, two, three].map((pem) => pem.trim()));
   });
 
-  test('empty, missing, without a certificate, with a broken one', () => {
+  test('stops the start if it is empty or missing, has no certificate, or has a broken one', () => {
     expect(read()).toContain('DIR holds no certificate');
     writeFileSync(join(directory, 'readme'), 'hello');
     expect(read()).toContain('DIR/readme holds no certificate');
@@ -195,7 +195,7 @@ describe('the directory of certificates for dedicated gateways', () => {
       '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----',
     );
     expect(read()).toContain('DIR/readme holds a certificate that cannot be read');
-    expect(refusal({ KEYFERRY_ALIBABACLOUD_GATEWAY_CA_DIR: '/nowhere' })).toContain(
+    expect(errorOf({ KEYFERRY_ALIBABACLOUD_GATEWAY_CA_DIR: '/nowhere' })).toContain(
       '/nowhere cannot be read',
     );
   });

@@ -7,7 +7,7 @@ import { planAlibaba } from './class/parameters.ts';
 const { text: page, blocks, classes } = readPage('providers/alibabacloud.md');
 
 describe('docs/providers/alibabacloud.md', () => {
-  test('has classes without a fault', () => {
+  test('has classes without problems', () => {
     expect(classes()).toHaveLength(3);
     for (const shown of classes()) {
       const { plan, problems, skipped } = planAlibaba(shown.spec.parameters);
@@ -17,19 +17,19 @@ describe('docs/providers/alibabacloud.md', () => {
     }
   });
 
-  test('has grants that are understood', () => {
+  test('has valid grants', () => {
     const grants = blocks('yaml').filter((text) => text.startsWith('grants:'));
     expect(grants).toHaveLength(1);
     expect(parseSharedIdentityGrants(grants[0]!, 'grants.yaml')).toHaveLength(1);
   });
 
-  test('has RAM policies that can be read', () => {
+  test('has RAM policies in JSON', () => {
     expect(blocks('json')).toHaveLength(4);
     for (const text of blocks('json')) expect(JSON.parse(text)).toMatchObject({ Version: '1' });
   });
 
-  test('names every variable that is read', () => {
-    // Enough of a configuration that nothing is left out.
+  test('names every variable that the provider reads', () => {
+    // With these values the provider reads all of its variables.
     const values = {
       ALICLOUD_ROLE_ARN: 'acs:ram::1:role/r',
       ACCESS_KEY_ID: 'i',

@@ -12,7 +12,7 @@ describe('a kmsEndpoint', () => {
     ['kms.cn-hangzhou.aliyuncs.com', false],
     ['kms-vpc.cn-hangzhou.aliyuncs.com', false],
   ])(
-    '%s is allowed; verified by the operator alone, and no shared gateway: %s',
+    "%s is allowed; it is a dedicated gateway, verified by the operator's certificates: %s",
     (text, byOperator) => {
       const { url, tls } = kmsEndpoint(text, config);
       expect(url.href).toBe(`https://${text.replace('https://', '')}/`);
@@ -33,12 +33,12 @@ describe('a kmsEndpoint', () => {
     'bucket.oss-cn-hangzhou.aliyuncs.com',
     '100.100.100.200',
     '127.0.0.1:8443',
-  ])('%s is not', (text) => {
+  ])('%s is not allowed', (text) => {
     expect(() => kmsEndpoint(text, config)).toThrow(/is not among those allowed to classes/);
   });
 });
 
-test('a service is where its region is, unless the operator gave one address', () => {
+test('a service has an address per region, unless the operator configured one address', () => {
   expect(serviceEndpoint('kms-vpc.{region}.aliyuncs.com', 'cn-hangzhou').url.host).toBe(
     'kms-vpc.cn-hangzhou.aliyuncs.com',
   );

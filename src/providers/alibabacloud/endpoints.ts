@@ -5,25 +5,28 @@ import type { AlibabaCloudConfig, ServiceAddress } from './types.ts';
 const dedicatedGateways = '*.cryptoservice.kms.aliyuncs.com';
 const regionalKms = /^(https:\/\/)?kms(-vpc)?\.[a-z0-9-]+\.aliyuncs\.com(:443)?\/?$/;
 
-/** Where a call goes, and what vouches for who answers. */
+/** The address of a service, and how to verify its certificate. */
 export type Endpoint = { readonly url: URL; readonly tls?: TlsSettings };
 
 /**
- * Where a service of a region is.
- * @throws SecretError INVALID_CLASS for what is no region
+ * Returns the endpoint of a service in a region.
+ * @throws SecretError INVALID_CLASS if `region` is no region
  */
 export function serviceEndpoint(address: ServiceAddress, region: string): Endpoint {
   return { url: address instanceof URL ? address : regionEndpoint(address, region) };
 }
 
-/** Whether a `kmsEndpoint` is one of those that all instances of a region share. */
+/** Whether all KMS instances of a region share this `kmsEndpoint`. */
 export function isSharedGateway(kmsEndpoint: string): boolean {
   return regionalKms.test(kmsEndpoint);
 }
 
 /**
- * A `kmsEndpoint` out of a class: a dedicated gateway, a regional endpoint, or what the operator listed. All but the regional ones are
- * verified by the operator's own certificates where there are any: a gateway's chains to a private intermediate.
+ * Checks the `kmsEndpoint` of a class: a dedicated gateway, a regional endpoint, or a host that the
+ * operator allows.
+ *
+ * If the operator configured certificates, these alone verify all endpoints but the regional ones:
+ * the certificate of a dedicated gateway ends at a private intermediate certificate.
  * @throws SecretError INVALID_CLASS, NOT_ALLOWED_FROM_CLASS
  */
 export function kmsEndpoint(

@@ -1,37 +1,56 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { escapeUnprintable } from '../../core/safe-text.ts';
-import {
-  describeFault,
-  isRefusal,
-  isThrottled,
-  isUnavailable,
-  judge,
-  readFault,
-} from './errors.ts';
+import { classify, isKnownError } from '../shared/reads/store-errors.ts';
+import { parseErrorResponse, storeErrors, transientErrors } from './errors.ts';
 
-const answer = (body: unknown, headers: Record<string, string> = {}, status = 400) => ({
-  status,
-  headers,
-  body: Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)),
+const now = Date.parse('2026-11-22T03:00:00Z');
+const parse = (body: unknown, headers: Record<string, string> = {}, status = 400) =>
+  parseErrorResponse(
+    {
+      status,
+      headers,
+      body: Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)),
+    },
+    now,
+  );
+const withCode = (Code: string, status = 400) => parse({ Code }, {}, status);
+
+const storeContext = { owner: 'the access key', service: 'KMS', permission: 'kms:GetSecretValue' };
+const storeError = (response: ReturnType<typeof parse>, secrets: readonly string[] = []) =>
+  classify(storeErrors, response, storeContext, secrets);
+const transientCode = (response: ReturnType<typeof parse>) =>
+  isKnownError(transientErrors, response)
+    ? classify(transientErrors, response, { host: 'kms.example' }, []).code
+    : undefined;
+
+describe('parseErrorResponse', () => {
+  test.each([
+    [{ Code: 'Forbidden', Message: 'no', RequestId: 'r' }],
+    [
+      '<?xml version="1.0"?><Error><RequestId>r</RequestId><Code>Forbidden</Code><Message>no</Message></Error>',
+    ],
+  ])('reads %j', (body) => {
+    expect(parse(body)).toMatchObject({
+      status: 400,
+      code: 'Forbidden',
+      text: 'no',
+      requestId: 'r',
+    });
+  });
+
+  test('takes the request id from the header if the body has none', () => {
+    expect(parse('', { 'x-acs-request-id': 'r' }).requestId).toBe('r');
+  });
+
+  test('reads the requested pause and the clock skew from the headers', () => {
+    expect(
+      parse('', { 'x-acs-retry-after': '120', date: 'Sun, 22 Nov 2026 02:59:00 GMT' }),
+    ).toMatchObject({ retryAfterMs: 120, clockSkewMs: 60_000 });
+  });
 });
-const read = (...args: Parameters<typeof answer>) => readFault(answer(...args));
-const ofCode = (Code: string, status = 400) => read({ Code }, {}, status);
 
-test.each([
-  [{ Code: 'Forbidden', Message: 'no', RequestId: 'r' }],
-  [
-    '<?xml version="1.0"?><Error><RequestId>r</RequestId><Code>Forbidden</Code><Message>no</Message></Error>',
-  ],
-])('%j', (body) => {
-  expect(read(body)).toEqual({ status: 400, code: 'Forbidden', text: 'no', requestId: 'r' });
-});
-
-test('a request is named by its header where the body does not', () => {
-  expect(read('', { 'x-acs-request-id': 'r' }).requestId).toBe('r');
-});
-
-describe('what a code means', () => {
+describe('the code of an error response', () => {
   test.each([
     'InvalidAccessKeyId.NotFound',
     'InvalidAccessKeyId.Inactive',
@@ -39,13 +58,14 @@ describe('what a code means', () => {
     'SignatureDoesNotMatch',
     'InvalidTimeStamp.Expired',
     'Forbidden.AccessKeyDisabled',
-  ])('%s: the credential, whatever the status', (code) => {
-    for (const status of [400, 403, 404]) expect(isRefusal(ofCode(code, status))).toBe(true);
+  ])('%s: CREDENTIALS_REFUSED with every status', (code) => {
+    for (const status of [400, 403, 404])
+      expect(storeError(withCode(code, status)).code).toBe('CREDENTIALS_REFUSED');
   });
 
   test.each(['Forbidden.ResourceNotFound', 'InvalidParameter', 'InvalidAccessKeyIdentifier'])(
-    '%s: not the credential',
-    (code) => expect(isRefusal(ofCode(code))).toBe(false),
+    '%s: not CREDENTIALS_REFUSED',
+    (code) => expect(storeError(withCode(code)).code).not.toBe('CREDENTIALS_REFUSED'),
   );
 
   test.each([
@@ -53,14 +73,22 @@ describe('what a code means', () => {
     'Throttling.User',
     'Rejected.Throttling',
     'ServiceUnavailable.Throttling',
-  ])('%s: too many calls', (code) => expect(isThrottled(ofCode(code))).toBe(true));
+  ])('%s: STORE_THROTTLED', (code) => {
+    expect(transientCode(withCode(code))).toBe('STORE_THROTTLED');
+  });
 
   test.each([
     'ServiceUnavailableTemporary',
     'InternalFailure',
     'InternalError',
     'SignatureNonceUsed',
-  ])('%s: trouble', (code) => expect(isUnavailable(ofCode(code))).toBe(true));
+  ])('%s: STORE_UNAVAILABLE', (code) => {
+    expect(transientCode(withCode(code))).toBe('STORE_UNAVAILABLE');
+  });
+
+  test.each(['Throttling', 'InternalError'])('%s with HTTP 302: not transient', (code) => {
+    expect(transientCode(withCode(code, 302))).toBeUndefined();
+  });
 
   test.each([
     ['Forbidden.ResourceNotFound', 404, 'OBJECT_NOT_FOUND'],
@@ -72,42 +100,47 @@ describe('what a code means', () => {
     ['UnsupportedOperation', 400, 'STORE_REFUSED_REQUEST'],
     ['ForbiddenByNobody', 400, 'STORE_REFUSED_REQUEST'],
     ['toString', 400, 'STORE_REFUSED_REQUEST'],
-  ])('%s (%d): %s', (code, status, wanted) => {
-    expect(judge(ofCode(code, status), 'KMS', 'rights').code).toBe(wanted);
+  ])('%s (HTTP %d): %s', (code, status, expected) => {
+    expect(storeError(withCode(code, status)).code).toBe(expected);
   });
 
-  test('no code: it is not the service that answers', () => {
-    expect(judge(read('<html>', {}, 403), 'KMS', 'rights').code).toBe('STORE_ANSWER_INVALID');
+  test('none: STORE_ANSWER_INVALID, because the store sends a code', () => {
+    expect(storeError(parse('<html>', {}, 403)).code).toBe('STORE_ANSWER_INVALID');
   });
 });
 
-test('a refused signature shows no text, for it repeats what was signed', () => {
-  expect(describeFault(read({ Code: 'SignatureDoesNotMatch', Message: 'canary' }), [])).toBe(
-    '(HTTP 400, SignatureDoesNotMatch)',
-  );
-  expect(describeFault(read({ Code: 'X', Message: 'canary' }, {}, 401), [])).toBe('(HTTP 401, X)');
-});
+describe('the message', () => {
+  test('leaves out the text of a rejected credential, which repeats what was signed', () => {
+    const { message } = storeError(parse({ Code: 'SignatureDoesNotMatch', Message: 'canary' }));
+    expect(message).toBe('Alibaba Cloud refused the access key (HTTP 400, SignatureDoesNotMatch)');
+  });
 
-test('whatever comes, the description is one printable line without the secrets', () => {
-  const secret = 'canary-7f3a';
-  const text = fc.oneof(
-    fc.string({ unit: 'binary' }),
-    fc.string().map((around) => `${around}${secret}\n${around}`),
-  );
-  const body = fc.oneof(
-    fc.record({ Code: text, Message: text, RequestId: text }),
-    fc
-      .tuple(text, text)
-      .map(([code, message]) => `<Code>${code}</Code><Message>${message}</Message>`),
-    fc.jsonValue(),
-    text,
-  );
-  fc.assert(
-    fc.property(body, text, (content, requestId) => {
-      const line = describeFault(read(content, { 'x-acs-request-id': requestId }), [secret]);
-      expect(line).not.toContain(secret);
-      expect(line).toBe(escapeUnprintable(line));
-      expect(line.length).toBeLessThan(1_000);
-    }),
-  );
+  test('leaves out the text of HTTP 401', () => {
+    const { message } = storeError(parse({ Code: 'X', Message: 'canary' }, {}, 401));
+    expect(message).toBe('KMS refused the request (HTTP 401, X)');
+  });
+
+  test('is one printable line without the secrets, for every response', () => {
+    const secret = 'canary-7f3a';
+    const text = fc.oneof(
+      fc.string({ unit: 'binary' }),
+      fc.string().map((around) => `${around}${secret}\n${around}`),
+    );
+    const body = fc.oneof(
+      fc.record({ Code: text, Message: text, RequestId: text }),
+      fc
+        .tuple(text, text)
+        .map(([code, message]) => `<Code>${code}</Code><Message>${message}</Message>`),
+      fc.jsonValue(),
+      text,
+    );
+    fc.assert(
+      fc.property(body, text, (content, requestId) => {
+        const { message } = storeError(parse(content, { 'x-acs-request-id': requestId }), [secret]);
+        expect(message).not.toContain(secret);
+        expect(message).toBe(escapeUnprintable(message));
+        expect(message.length).toBeLessThan(1_000);
+      }),
+    );
+  });
 });

@@ -1,32 +1,106 @@
-import type { ErrorCode } from '../../core/errors.ts';
 import type { HttpResponse } from '../../http/client.ts';
-import { type ErrorResponse, describeErrorResponse } from '../shared/reads/store-errors.ts';
+import { retryAfterOf, skewOf } from '../../http/response.ts';
+import type { ErrorResponse, StoreErrorRule } from '../shared/reads/store-errors.ts';
 
-/** An answer that is no success, as far as it could be read. */
-export type Fault = ErrorResponse & { readonly status: number };
+/** An error response of a service, of the gateway in front of it, or of the metadata service. */
+export type AlibabaErrorResponse = ErrorResponse & {
+  readonly status: number;
+  /** How far the clock of this node is ahead of the server's, in milliseconds. */
+  readonly clockSkewMs: number;
+};
 
-/** Reads an error as services (JSON) and their gateways (JSON or XML, whatever was asked for) write it. */
-export function readFault({ status, headers, body }: HttpResponse): Fault {
-  const content = body.toString();
-  const field = fieldsOf(content);
+/**
+ * Parses an error body. Services send JSON. Their gateways send JSON or XML, whichever format the
+ * request names.
+ * @param now milliseconds since the epoch
+ */
+export function parseErrorResponse(response: HttpResponse, now: number): AlibabaErrorResponse {
+  const { status, headers, body } = response;
+  const field = createFieldReader(body.toString());
   return {
     status,
     code: field('Code'),
-    text: field('Message') ?? '',
+    // Text of HTTP 401 can repeat the token that STS refused, or what was signed.
+    text: status === 401 ? '' : (field('Message') ?? ''),
     requestId: field('RequestId') ?? headers['x-acs-request-id'],
+    retryAfterMs: retryAfterOf(headers, now),
+    clockSkewMs: skewOf(response, now),
   };
 }
 
-/**
- * `(HTTP 404, Forbidden.ResourceNotFound, request id 7d0f: "Resource not found.")`. Refused keys and signatures show no text: it repeats
- * what was signed, security token included.
- */
-export function describeFault(fault: Fault, secrets: readonly string[]): string {
-  const isShown = fault.status !== 401 && !isRefusal(fault);
-  return describeErrorResponse(isShown ? fault : { ...fault, text: '' }, secrets);
-}
+type Rule<Context> = StoreErrorRule<AlibabaErrorResponse, Context>;
 
-const keyClasses = [
+/** What the messages of a call name. */
+type HostContext = { readonly host: string };
+type OwnerContext = {
+  /** The owner of the credential: `the access key it is configured with`. */
+  readonly owner: string;
+};
+type StoreContext = OwnerContext & {
+  /** `KMS` */
+  readonly service: string;
+  /** What a read needs, for the hint: `kms:GetSecretValue`. */
+  readonly permission: string;
+};
+type RoleContext = {
+  /** The ARN of the role that a login assumes. */
+  readonly roleArn: string;
+};
+
+const hasCode =
+  (...codes: readonly string[]) =>
+  ({ code }: AlibabaErrorResponse): boolean =>
+    code !== undefined && codes.includes(code);
+
+/** Matches a code and its subcodes: for `Forbidden` also `Forbidden.RAM`, not `ForbiddenUser`. */
+const hasCodeOrSubcode =
+  (...codes: readonly string[]) =>
+  ({ code = '' }: AlibabaErrorResponse): boolean =>
+    codes.some((each) => code === each || code.startsWith(`${each}.`));
+
+/**
+ * What every service can respond. A retry can help. Many callers get the error, so it has no text.
+ */
+export const transientErrors: readonly Rule<HostContext>[] = [
+  {
+    // The status of a throttled call can be 400.
+    match: ({ status, code = '' }) =>
+      status === 429 || (status >= 400 && code.includes('Throttling')),
+    code: 'STORE_THROTTLED',
+    message: ({ host }) => `too many calls: ${host}`,
+    hidesText: true,
+  },
+  {
+    // After SignatureNonceUsed a retry helps, because each attempt has a nonce of its own.
+    match: ({ status, code = '' }) =>
+      status >= 500 ||
+      (status >= 400 &&
+        /^(ServiceUnavailable|InternalFailure|InternalError|SignatureNonceUsed)/.test(code)),
+    code: 'STORE_UNAVAILABLE',
+    message: ({ host }) => `the service failed: ${host}`,
+    hidesText: true,
+  },
+];
+
+/** All errors of the metadata service are transient. HTTP 404 is none: there is no such value. */
+export const metadataErrors: readonly Rule<HostContext>[] = [
+  {
+    match: () => true,
+    code: 'STORE_UNAVAILABLE',
+    message: ({ host }) => `${host} answered with an error`,
+    hidesText: true,
+  },
+];
+
+/** The server accepts a clock that is 15 minutes off. Below this limit the key is wrong. */
+const skewHintThresholdMs = 5 * 60_000;
+
+const isDateRejection = hasCodeOrSubcode(
+  'InvalidTimeStamp',
+  'IllegalTimestamp',
+  'RequestTimeTooSkewed',
+);
+const isKeyRejection = hasCodeOrSubcode(
   ...[
     'InvalidAccessKeyId',
     'InvalidSecurityToken',
@@ -34,92 +108,147 @@ const keyClasses = [
     'Forbidden.AccessKeyDisabled',
   ],
   ...['SignatureDoesNotMatch', 'SignatureNotMatch', 'IncompleteSignature'],
-];
-const dateClasses = ['InvalidTimeStamp', 'IllegalTimestamp', 'RequestTimeTooSkewed'];
-
-/** The keys, the token of their session, the signature or its date were not taken. HTTP 404 may say so, too. */
-export function isRefusal({ code = '' }: Fault): boolean {
-  return isOf(keyClasses, code) || isBadDate(code);
-}
-
-/** The date of the signature is too far off. */
-export function isBadDate(code = ''): boolean {
-  return isOf(dateClasses, code);
-}
-
-/** `Forbidden.RAM` is of the class `Forbidden`, `ForbiddenByNobody` is not. */
-function isOf(classes: readonly string[], code: string): boolean {
-  return classes.some((name) => code === name || code.startsWith(`${name}.`));
-}
-
-/** No further calls for the moment. The status may be 400. */
-export function isThrottled({ status, code = '' }: Fault): boolean {
-  return status === 429 || code.includes('Throttling');
-}
-
-/** What passes by itself: the service is in trouble, or has seen this very request already (the next attempt signs anew). */
-export function isUnavailable({ status, code = '' }: Fault): boolean {
-  return (
-    status >= 500 ||
-    /^(ServiceUnavailable|InternalFailure|InternalError|SignatureNonceUsed)/.test(code)
-  );
-}
-
-/** What a fault means, where it is about neither keys nor trouble. */
-export type Verdict = { readonly code: ErrorCode; readonly says: string; readonly hint?: string };
-
-const disabled: Verdict = {
-  code: 'OBJECT_DISABLED',
-  says: 'it, or the key that encrypts it, is disabled',
-};
-const pending: Verdict = {
-  code: 'OBJECT_DISABLED',
-  says: 'it, or the key that encrypts it, is to be deleted',
-};
-
-/** Exact codes come before classes: what is not there is `Forbidden`, too. */
-const verdicts: ReadonlyMap<string, Verdict> = new Map([
-  [
-    'Forbidden.ResourceNotFound',
-    { code: 'OBJECT_NOT_FOUND', says: 'there is no such secret, or not this version' },
-  ],
-  ['EntityNotExists.Parameter', { code: 'OBJECT_NOT_FOUND', says: 'there is no such parameter' }],
-  [
-    'EntityNotExists.ParameterVersion',
-    { code: 'OBJECT_NOT_FOUND', says: 'there is no such version of the parameter' },
-  ],
-  ['Rejected.Disabled', disabled],
-  ['Rejected.PendingDeletion', pending],
-  ['Rejected.ResourceInDeletion', pending],
-]);
+);
 
 /**
- * @param service who answered: `KMS`
- * @param permission what reading takes, for the hint
+ * The service does not accept the key, the token of its session, the signature, or the signature's
+ * date. The status can be 404.
  */
-export function judge({ status, code }: Fault, service: string, permission: string): Verdict {
-  const exact = verdicts.get(code ?? '');
-  if (exact !== undefined) return exact;
-  if (code === undefined || status < 400)
-    return {
-      code: 'STORE_ANSWER_INVALID',
-      says: `the endpoint does not answer as ${service} does`,
-      hint: 'check the endpoint and the region',
-    };
-  if (status === 403 || isOf(['Forbidden', 'NoPermission'], code))
-    return { code: 'ACCESS_DENIED', says: 'access is denied', hint: `it needs ${permission}` };
-  return { code: 'STORE_REFUSED_REQUEST', says: `${service} refused the request` };
+function isCredentialRejection(response: AlibabaErrorResponse): boolean {
+  return isKeyRejection(response) || isDateRejection(response);
 }
 
-function fieldsOf(content: string): (name: string) => string | undefined {
-  const fields = parse(content);
+/** The text repeats the signed request, security token included. So it is hidden. */
+const credentialErrors: readonly Rule<OwnerContext>[] = [
+  {
+    match: (response) =>
+      isCredentialRejection(response) &&
+      (isDateRejection(response) || Math.abs(response.clockSkewMs) > skewHintThresholdMs),
+    code: 'CREDENTIALS_REFUSED',
+    message: ({ owner }) => `Alibaba Cloud refused ${owner}`,
+    hint: (_, { clockSkewMs }) => {
+      const minutes = Math.round(Math.abs(clockSkewMs) / 60_000);
+      const direction = clockSkewMs > 0 ? 'fast' : 'slow';
+      return `the clock of this node is ${minutes} minutes ${direction}: set it right`;
+    },
+    hidesText: true,
+  },
+  {
+    match: isCredentialRejection,
+    code: 'CREDENTIALS_REFUSED',
+    message: ({ owner }) => `Alibaba Cloud refused ${owner}`,
+    hint: 'check that the key exists, is enabled and complete',
+    hidesText: true,
+  },
+];
+
+/** A service sends errors with a status of 400 or more, and with a code. */
+function isForeignResponse({ status, code }: AlibabaErrorResponse): boolean {
+  return code === undefined || status < 400;
+}
+
+/**
+ * Responses of KMS and OOS to a read. Exact codes come before `Forbidden` in general, because
+ * `Forbidden.ResourceNotFound` means an absent secret. The last row matches everything.
+ */
+export const storeErrors: readonly Rule<StoreContext>[] = [
+  ...credentialErrors,
+  {
+    match: hasCode('Forbidden.ResourceNotFound'),
+    code: 'OBJECT_NOT_FOUND',
+    message: 'there is no such secret, or not this version',
+  },
+  {
+    match: hasCode('EntityNotExists.Parameter'),
+    code: 'OBJECT_NOT_FOUND',
+    message: 'there is no such parameter',
+  },
+  {
+    match: hasCode('EntityNotExists.ParameterVersion'),
+    code: 'OBJECT_NOT_FOUND',
+    message: 'there is no such version of the parameter',
+  },
+  {
+    match: hasCode('Rejected.Disabled'),
+    code: 'OBJECT_DISABLED',
+    message: 'it, or the key that encrypts it, is disabled',
+  },
+  {
+    match: hasCode('Rejected.PendingDeletion', 'Rejected.ResourceInDeletion'),
+    code: 'OBJECT_DISABLED',
+    message: 'it, or the key that encrypts it, is to be deleted',
+  },
+  {
+    match: isForeignResponse,
+    code: 'STORE_ANSWER_INVALID',
+    message: ({ service }) => `the endpoint does not answer as ${service} does`,
+    hint: 'check the endpoint and the region',
+  },
+  {
+    match: (response) =>
+      response.status === 403 || hasCodeOrSubcode('Forbidden', 'NoPermission')(response),
+    code: 'ACCESS_DENIED',
+    message: 'access is denied',
+    hint: ({ permission }) => `it needs ${permission}`,
+  },
+  {
+    match: () => true,
+    code: 'STORE_REFUSED_REQUEST',
+    message: ({ service }) => `${service} refused the request`,
+  },
+];
+
+/** For example the page of a proxy. It says nothing about the token, the key or the role. */
+const foreignStsResponse: Rule<unknown> = {
+  match: isForeignResponse,
+  code: 'STORE_ANSWER_INVALID',
+  message: 'the endpoint does not answer as STS does',
+  hidesText: true,
+};
+
+/** Responses of STS to AssumeRole. The last row matches everything. */
+export const assumeRoleErrors: readonly Rule<OwnerContext & RoleContext>[] = [
+  foreignStsResponse,
+  ...credentialErrors,
+  {
+    match: () => true,
+    code: 'ACCESS_DENIED',
+    message: ({ owner, roleArn }) => `${owner} cannot assume the role ${roleArn}`,
+    hint: 'it needs sts:AssumeRole, and the trust policy of the role must name it',
+  },
+];
+
+const refusedToken: Rule<RoleContext> = {
+  match: () => true,
+  code: 'CREDENTIALS_REFUSED',
+  message: ({ roleArn }) => `Alibaba Cloud refused the OIDC token for the role ${roleArn}`,
+  hint: (_, { code = '' }) => {
+    if (code.includes('OIDCToken.Expired')) return 'check the clock of this node';
+    if (code.includes('OIDCToken.AudienceNotMatch'))
+      return 'the audience of the token must be among the client ids of the OIDC provider';
+    if (code.includes('NoPermission'))
+      return 'the trust policy of the role must name the OIDC provider, and this ServiceAccount as oidc:sub';
+    return 'check the OIDC provider (issuer, fingerprints, client ids), and that the role exists';
+  },
+};
+
+/** Responses of STS to AssumeRoleWithOIDC. The last row matches everything. */
+export const oidcTokenErrors: readonly Rule<RoleContext>[] = [
+  foreignStsResponse,
+  { ...refusedToken, match: isCredentialRejection, hidesText: true },
+  refusedToken,
+];
+
+/** Reads a text field of a JSON or XML body. The reader returns undefined for an empty field. */
+function createFieldReader(content: string): (name: string) => string | undefined {
+  const fields = parseJson(content);
   return (name) => {
-    const value = fields === undefined ? xmlText(content, name) : fields[name];
+    const value = fields === undefined ? readXmlText(content, name) : fields[name];
     return typeof value === 'string' && value !== '' ? value : undefined;
   };
 }
 
-function parse(content: string): Readonly<Record<string, unknown>> | undefined {
+function parseJson(content: string): Readonly<Record<string, unknown>> | undefined {
   try {
     const value: unknown = JSON.parse(content);
     return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
@@ -128,8 +257,8 @@ function parse(content: string): Readonly<Record<string, unknown>> | undefined {
   }
 }
 
-/** Enough for `<Error><Code>...</Code></Error>`. */
-function xmlText(content: string, name: string): string | undefined {
+/** Reads the first element of a name. This is enough for `<Error><Code>...</Code></Error>`. */
+function readXmlText(content: string, name: string): string | undefined {
   const start = content.indexOf(`<${name}>`);
   const end = start === -1 ? -1 : content.indexOf('<', start + 1);
   return end === -1 ? undefined : content.slice(start + name.length + 2, end);

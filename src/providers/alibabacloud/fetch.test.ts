@@ -2,30 +2,30 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { AlibabaKeys } from '../../../test/fakes/alibaba-account.ts';
 import { startAlibabaCloud, type FakeAlibabaCloud } from '../../../test/fakes/alibaba-cloud.ts';
 import { startFakeKms } from '../../../test/fakes/alibaba-kms.ts';
-import { createAlibabaReader, keysIdentity } from '../../../test/fakes/alibaba-reader.ts';
+import { createAlibabaReader, keysSource } from '../../../test/fakes/alibaba-reader.ts';
 import { createTestCa } from '../../../test/fakes/tls.ts';
 import { Redacted } from '../../core/redacted.ts';
-import type { AlibabaIdentity } from './types.ts';
+import type { CredentialSource } from './types.ts';
 
 const minute = 60_000;
 
 let cloud: FakeAlibabaCloud;
 let reader: ReturnType<typeof createAlibabaReader>;
 let keys: AlibabaKeys;
-let user: AlibabaIdentity;
+let user: CredentialSource;
 
 beforeEach(async () => {
   cloud = await startAlibabaCloud();
   reader = createAlibabaReader(cloud);
   keys = cloud.account.issueKeys();
-  user = keysIdentity(keys);
+  user = keysSource(keys);
 });
 afterEach(() => cloud.close());
 
 const lastQuery = (): string => new URLSearchParams(cloud.kms.requests.at(-1)?.query).toString();
 
 describe('KMS secrets', () => {
-  test('what is current, with its version; the next one once there is one', async () => {
+  test('reads the current version; later the next one', async () => {
     cloud.kms.put('eu/prod/db', 'one');
     expect(await reader.results(user, { name: 'eu/prod/db' })).toEqual([
       { kind: 'value', value: { bytes: Buffer.from('one'), version: 'v1' } },
@@ -34,7 +34,7 @@ describe('KMS secrets', () => {
     expect(await reader.read(user, 'eu/prod/db')).toBe('eu/prod/db@v2: two');
   });
 
-  test('a pinned version goes alone, without ACSCurrent, and never changes', async () => {
+  test('requests a pinned version without a stage; the value is immutable', async () => {
     cloud.kms.put('db', 'one');
     cloud.kms.put('db', 'two');
     expect(await reader.results(user, { name: 'db', version: 'v1' })).toEqual([
@@ -43,7 +43,7 @@ describe('KMS secrets', () => {
     expect(lastQuery()).toBe('Format=JSON&SecretName=db&VersionId=v1');
   });
 
-  test('by stage; with a version beside it that is another one, KMS refuses', async () => {
+  test('reads a stage; KMS refuses a stage and a version that do not belong together', async () => {
     cloud.kms.put('db', 'one');
     cloud.kms.put('db', 'two');
     expect(await reader.read(user, { name: 'db', stage: 'ACSPrevious' })).toBe('db@v1: one');
@@ -53,7 +53,7 @@ describe('KMS secrets', () => {
   });
 
   test.each(['Rds', 'RAMCredentials', 'ECS'])(
-    'a managed secret (%s) ignores the pin: what is current, with its true version, and asked no more',
+    'reads the current version of a managed secret (%s), which ignores the pin; the value is immutable',
     async (type) => {
       cloud.kms.put('db', 'one', type);
       cloud.kms.put('db', 'two', type);
@@ -63,14 +63,14 @@ describe('KMS secrets', () => {
     },
   );
 
-  test("another account's secret, its ARN as it stands", async () => {
+  test("sends the ARN of another account's secret unchanged", async () => {
     const arn = 'acs:kms:cn-hangzhou:1234567890:secret/db';
     cloud.kms.put(arn, 'one');
     expect(await reader.read(user, arn)).toBe(`${arn}@v1: one`);
     expect(cloud.kms.calls[0]?.parameters.get('SecretName')).toBe(arn);
   });
 
-  test('binary data as its bytes', async () => {
+  test('decodes binary data', async () => {
     const bytes = Uint8Array.from({ length: 256 }, (_, index) => index);
     cloud.kms.put('tls', bytes);
     expect(await reader.results(user, { name: 'tls' })).toMatchObject([
@@ -79,14 +79,14 @@ describe('KMS secrets', () => {
   });
 
   test.each(['', '{"a": 1.0}\n', '键\u{1f511}\u0000'])(
-    'the text as it stands: %#',
+    'keeps the text unchanged: %#',
     async (text) => {
       cloud.kms.put('db', text);
       expect(await reader.read(user, 'db')).toBe(`db@v1: ${text}`);
     },
   );
 
-  test('several at once, a slow one holding up none of the others', async () => {
+  test('reads several secrets at once; a slow one does not delay the others', async () => {
     for (const name of ['warm', 'a', 'b']) cloud.kms.put(name, name);
     await reader.read(user, 'warm');
     cloud.kms.delays.set('a', 300);
@@ -100,7 +100,7 @@ describe('KMS secrets', () => {
 });
 
 describe('OOS parameters', () => {
-  test('what is newest, decrypted, with its true version and the time of its change', async () => {
+  test('reads and decrypts the newest version, with the time of its change', async () => {
     cloud.oos.put('app/key', 'one');
     cloud.oos.put('app/key', 'two');
     expect(await reader.results(user, { service: 'oos', name: 'app/key' })).toEqual([
@@ -115,7 +115,7 @@ describe('OOS parameters', () => {
     ]);
   });
 
-  test('a version, which never changes', async () => {
+  test('reads a pinned version; the value is immutable', async () => {
     cloud.oos.put('key', 'one');
     cloud.oos.put('key', 'two');
     expect(await reader.results(user, { service: 'oos', name: 'key', version: '1' })).toMatchObject(
@@ -123,7 +123,7 @@ describe('OOS parameters', () => {
     );
   });
 
-  test('made anew its numbers start again: the time differs', async () => {
+  test('a parameter that was created again has the same version number, but another time', async () => {
     const modified = async (): Promise<unknown> =>
       (await reader.results(user, { service: 'oos', name: 'key' })).map(
         (result) => result.kind === 'value' && [result.value.version, result.value.modified],
@@ -144,7 +144,7 @@ describe('OOS parameters', () => {
   test.each([
     ['a parameter', { name: 'none' }, 'EntityNotExists\\.Parameter'],
     ['a version', { name: 'key', version: '7' }, 'EntityNotExists\\.ParameterVersion'],
-  ])('%s that is not there is absent', async (_, ref, code) => {
+  ])('%s that does not exist is absent', async (_, ref, code) => {
     cloud.oos.put('key', 'one');
     expect(await reader.read(user, { service: 'oos', ...ref })).toMatch(
       new RegExp(
@@ -153,7 +153,7 @@ describe('OOS parameters', () => {
     );
   });
 
-  test('denied names what it takes', async () => {
+  test('a denied read names the permission', async () => {
     cloud.oos.put('key', 'one');
     cloud.oos.denied.add('key');
     expect(await reader.read(user, { service: 'oos', name: 'key' })).toMatch(
@@ -162,8 +162,8 @@ describe('OOS parameters', () => {
   });
 });
 
-describe('what KMS says', () => {
-  test('not there, which is Forbidden by its name: absent', async () => {
+describe('an error response of KMS', () => {
+  test('Forbidden.ResourceNotFound: absent', async () => {
     expect(await reader.read(user, 'none')).toMatch(
       /^absent OBJECT_NOT_FOUND: alibabacloud: KMS secret none in cn-hangzhou: there is no such secret, or not this version \(HTTP 404, Forbidden\.ResourceNotFound, request id req-\w+: "Resource not found\."\)$/,
     );
@@ -172,15 +172,15 @@ describe('what KMS says', () => {
   test.each([
     ['Rejected.Disabled', 'is disabled'],
     ['Rejected.PendingDeletion', 'is to be deleted'],
-  ])('%s: absent, and why', async (code, why) => {
+  ])('%s: absent, with the reason', async (code, reason) => {
     cloud.kms.put('db', 'one');
     cloud.kms.setErrorResponse('db', 409, code);
     expect(await reader.read(user, 'db')).toMatch(
-      new RegExp(`^absent OBJECT_DISABLED: .*${why} .*${code}`),
+      new RegExp(`^absent OBJECT_DISABLED: .*${reason} .*${code}`),
     );
   });
 
-  test('denied: the code, and what it takes', async () => {
+  test('Forbidden.NoPermission: denied, with the code and the permission', async () => {
     cloud.kms.put('db', 'one');
     cloud.kms.denied.add('db');
     expect(await reader.read(user, 'db')).toMatch(
@@ -214,26 +214,26 @@ describe('what KMS says', () => {
       { Code: 'Forbidden.KeyNotFound' },
       'ACCESS_DENIED: .*Forbidden.KeyNotFound',
     ],
-  ])('%s', async (_, status, body, wanted) => {
+  ])('%s', async (_, status, body, expected) => {
     cloud.kms.injectFault({
       response: { status, body, headers: { location: 'https://evil.example/' } },
     });
-    expect(await reader.read(user, 'db')).toMatch(new RegExp(`^failed ${wanted}`));
+    expect(await reader.read(user, 'db')).toMatch(new RegExp(`^failed ${expected}`));
   });
 });
 
-describe('trouble that passes is waited out', () => {
+describe('a transient error is retried', () => {
   test.each([
     ['throttling as 400', { status: 400, body: { Code: 'Rejected.Throttling' } }],
     ['throttling as 429', { status: 429 }],
     ['throttling of a user', { status: 503, body: { Code: 'Throttling.User' } }],
     ['ServiceUnavailableTemporary', { status: 503, body: { Code: 'ServiceUnavailableTemporary' } }],
     ['InternalFailure', { status: 500, body: { Code: 'InternalFailure' } }],
-    ['a request it has seen already', { status: 400, body: { Code: 'SignatureNonceUsed' } }],
+    ['a nonce that was used before', { status: 400, body: { Code: 'SignatureNonceUsed' } }],
     ['a bad gateway', { status: 502, body: '<html>' }],
-  ])('%s', async (_, answer) => {
+  ])('%s', async (_, response) => {
     cloud.kms.put('db', 'one');
-    cloud.kms.injectFault({ times: 2, response: answer });
+    cloud.kms.injectFault({ times: 2, response });
     expect(await reader.read(user, 'db')).toBe('db@v1: one');
     expect(cloud.kms.count()).toBe(3);
   });
@@ -246,18 +246,18 @@ describe('trouble that passes is waited out', () => {
     expect(await reader.read(user, 'db')).toBe('db@v1: one');
   });
 
-  test('x-acs-retry-after is heeded, in milliseconds', async () => {
+  test('waits for the milliseconds of x-acs-retry-after', async () => {
     cloud.kms.put('db', 'one');
     await reader.read(user, 'db');
-    const answer = {
+    const response = {
       status: 400,
       body: { Code: 'Throttling.User' },
       headers: { 'x-acs-retry-after': '120' },
     };
-    cloud.kms.injectFault({ times: 1, response: answer });
-    const since = Date.now();
+    cloud.kms.injectFault({ times: 1, response });
+    const startedAt = Date.now();
     expect(await reader.read(user, 'db')).toBe('db@v1: one');
-    expect(Date.now() - since).toBeGreaterThanOrEqual(118);
+    expect(Date.now() - startedAt).toBeGreaterThanOrEqual(118);
   });
 
   test.each([
@@ -269,17 +269,17 @@ describe('trouble that passes is waited out', () => {
       { status: 503, body: { Code: 'ServiceUnavailableTemporary', RequestId: 'r-1' } },
       'STORE_UNAVAILABLE',
     ],
-  ])('%j, three times: then the cause is told', async (answer, code) => {
-    cloud.kms.injectFault({ response: answer });
+  ])('%j, three times: fails with the cause', async (response, code) => {
+    cloud.kms.injectFault({ response });
     expect(await reader.read(user, 'db')).toMatch(
       new RegExp(
-        `^failed ${code}: alibabacloud: KMS secret db .*HTTP ${answer.status}, ${answer.body.Code}, request id r-1\\)`,
+        `^failed ${code}: alibabacloud: KMS secret db .*HTTP ${response.status}, ${response.body.Code}, request id r-1\\)`,
       ),
     );
     expect(cloud.kms.count()).toBe(3);
   });
 
-  test('of one service is none of another, for keys that nobody has proven yet either', async () => {
+  test('an outage of one service does not affect another one, also with keys that no service accepted yet', async () => {
     cloud.kms.put('db', 'one');
     cloud.oos.injectFault({ delayMs: 20, response: { status: 503 } });
     const parameter = reader.read(user, { service: 'oos', name: 'key' });
@@ -288,18 +288,18 @@ describe('trouble that passes is waited out', () => {
     expect(await parameter).toMatch(/^failed STORE_UNAVAILABLE/);
   });
 
-  test('who leaves, leaves at once', async () => {
+  test('a read ends at once when its signal fires', async () => {
     cloud.kms.injectFault({ hang: true });
-    const leaving = new AbortController();
+    const controller = new AbortController();
     const [result] = reader.fetch([
-      reader.fetchRequest(user, { name: 'db' }, { signal: leaving.signal }),
+      reader.fetchRequest(user, { name: 'db' }, { signal: controller.signal }),
     ]);
-    leaving.abort(new Error('gone'));
+    controller.abort(new Error('gone'));
     expect(await result).toMatchObject({ kind: 'failed' });
   });
 });
 
-describe('an answer that is not to be trusted', () => {
+describe('an invalid response', () => {
   const good = {
     SecretName: 'db',
     SecretData: 'canary-value',
@@ -311,11 +311,11 @@ describe('an answer that is not to be trusted', () => {
     ['another version', { ...good, VersionId: 'v2' }],
     ['another version of a generic secret', { ...good, VersionId: 'v2', SecretType: 'Generic' }],
     ['no value', { ...good, SecretData: undefined }],
-    ['what is not base64', { ...good, SecretDataType: 'binary', SecretData: 'canary-value!' }],
+    ['data that is not base64', { ...good, SecretDataType: 'binary', SecretData: 'canary-value!' }],
     ['another type', { ...good, SecretDataType: 'canary-value' }],
     ['half a character', { ...good, SecretData: 'canary-value\ud83d' }],
     ['a version of two lines', { ...good, VersionId: 'v1\ncanary-value' }],
-    ['no JSON', '{"SecretData": canary-value'],
+    ['a body that is not JSON', '{"SecretData": canary-value'],
     [
       'bytes that are not UTF-8',
       Buffer.from(JSON.stringify({ ...good, SecretData: 'canary-value\xff' }), 'latin1'),
@@ -350,8 +350,8 @@ describe('an answer that is not to be trusted', () => {
   });
 });
 
-describe('a wrong key', () => {
-  test('and 200 mounts of as many secrets: one call, and one more after a minute', async () => {
+describe('a refused key', () => {
+  test('makes one call for 200 secrets, and another one after a minute', async () => {
     cloud.account.revoke(keys.accessKeyId);
     const names = Array.from({ length: 200 }, (_, index) => ({ name: `s${index}` }));
     const results = await reader.results(user, ...names);
@@ -368,8 +368,8 @@ describe('a wrong key', () => {
     expect(cloud.kms.count()).toBe(2);
   });
 
-  test('with a bad secret: the text, which repeats all that was signed, is not shown', async () => {
-    const wrong = { ...keysIdentity(keys), accessKeySecret: new Redacted('mistyped-secret') };
+  test("gives an error without the service's text, which repeats what was signed", async () => {
+    const wrong = { ...keysSource(keys), accessKeySecret: new Redacted('mistyped-secret') };
     const line = await reader.read(wrong, 'db');
     expect(line).toMatch(
       /^failed CREDENTIALS_REFUSED: .*SignatureDoesNotMatch, request id req-\w+\);/,
@@ -380,17 +380,20 @@ describe('a wrong key', () => {
   test.each([
     [-17, 'slow'],
     [17, 'fast'],
-  ])('that is right, but the clock of the node is %d minutes off: %s', async (minutes, word) => {
-    cloud.clock.node = minutes * minute;
-    expect(await reader.read(user, 'db')).toMatch(
-      new RegExp(
-        `CREDENTIALS_REFUSED: .*InvalidTimeStamp\\.Expired.*; the clock of this node is 17 minutes ${word}: set it right`,
-      ),
-    );
-  });
+  ])(
+    'can be good: the clock of the node is %d minutes off, and the hint says %s',
+    async (minutes, word) => {
+      cloud.clock.node = minutes * minute;
+      expect(await reader.read(user, 'db')).toMatch(
+        new RegExp(
+          `CREDENTIALS_REFUSED: .*InvalidTimeStamp\\.Expired.*; the clock of this node is 17 minutes ${word}: set it right`,
+        ),
+      );
+    },
+  );
 });
 
-test('what a store says is not shown where it holds a key or a token of the request', async () => {
+test("an error contains no key and no token that the store's text repeats", async () => {
   const session = cloud.account.issueKeys({ lifeMs: minute });
   const { accessKeySecret, securityToken = '' } = session;
   for (const text of [accessKeySecret, securityToken, encodeURIComponent(securityToken)]) {
@@ -401,37 +404,39 @@ test('what a store says is not shown where it holds a key or a token of the requ
       cloud.kms.injectFault({
         response: { status: 400, body, headers: { 'x-acs-request-id': text } },
       });
-      const line = await reader.read(keysIdentity(session), 'db');
+      const line = await reader.read(keysSource(session), 'db');
       expect(line).toMatch(/^failed STORE_REFUSED_REQUEST/);
       expect(line).not.toContain(text);
     }
   }
 });
 
-describe('rates', () => {
-  test('first mounts go before refreshes', async () => {
+describe('the rate limiter', () => {
+  test('serves first mounts before refreshes', async () => {
     const slow = createAlibabaReader(cloud, { config: { perSecond: 20, burst: 1 } });
     for (const name of ['a', 'b', 'c']) cloud.kms.put(name, name);
     await slow.read(user, 'a');
     const order: string[] = [];
-    const ask = (urgency: 'first' | 'refresh', name: string) =>
+    const request = (urgency: 'first' | 'refresh', name: string) =>
       slow.fetchRequest(
         user,
         { name, version: 'v1' },
         { urgency, onStart: () => void order.push(name) },
       );
-    await Promise.all(slow.fetch([ask('first', 'a'), ask('refresh', 'b'), ask('first', 'c')]));
+    await Promise.all(
+      slow.fetch([request('first', 'a'), request('refresh', 'b'), request('first', 'c')]),
+    );
     expect(order).toEqual(['a', 'c', 'b']);
   });
 
-  test('each service and each account has its own', async () => {
+  test('is separate for each service and each account', async () => {
     const slow = createAlibabaReader(cloud, { config: { perSecond: 2, burst: 1 } });
     cloud.kms.put('db', 'one');
     cloud.oos.put('key', 'one');
-    const other = keysIdentity(cloud.account.issueKeys());
+    const other = keysSource(cloud.account.issueKeys());
     const db = { service: 'kms', name: 'db' };
-    const inTime = async (
-      identity: AlibabaIdentity,
+    const isReadInTime = async (
+      identity: CredentialSource,
       ref: typeof db,
     ): Promise<boolean | undefined> => {
       const [result] = slow.fetch([
@@ -439,10 +444,10 @@ describe('rates', () => {
       ]);
       return (await result)?.kind === 'value';
     };
-    expect(await inTime(user, db)).toBe(true);
-    expect(await inTime(user, { service: 'oos', name: 'key' })).toBe(true);
-    expect(await inTime(other, db)).toBe(true);
-    expect(await inTime(other, db)).toBe(false);
+    expect(await isReadInTime(user, db)).toBe(true);
+    expect(await isReadInTime(user, { service: 'oos', name: 'key' })).toBe(true);
+    expect(await isReadInTime(other, db)).toBe(true);
+    expect(await isReadInTime(other, db)).toBe(false);
   });
 });
 
@@ -458,7 +463,7 @@ describe('a dedicated gateway', () => {
     };
   };
 
-  test('is verified by the private intermediate the operator gave, without its root', async () => {
+  test("is verified by the operator's intermediate certificate, without its root", async () => {
     const { gateway, config } = await startGateway();
     try {
       const ref = { name: 'db', endpoint: gateway.url.host };
@@ -478,7 +483,7 @@ describe('a dedicated gateway', () => {
     }
   });
 
-  test('must show its own name', async () => {
+  test('needs a certificate for its own name', async () => {
     const gateway = await startFakeKms({
       account: cloud.account,
       tls: intermediate.issue({ hosts: ['kst-1.cryptoservice.kms.aliyuncs.com'] }),
@@ -496,7 +501,7 @@ describe('a dedicated gateway', () => {
     }
   });
 
-  test('its certificates vouch for no regional endpoint', async () => {
+  test('has certificates that do not verify regional endpoints', async () => {
     const { gateway, config } = await startGateway();
     try {
       const regional = createAlibabaReader(cloud, { config: { ...config, kms: gateway.url } });
@@ -508,7 +513,7 @@ describe('a dedicated gateway', () => {
     }
   });
 
-  test('that knows nobody’s keys, and is named by whoever likes, has them refused nowhere else', async () => {
+  test('that refuses the keys does not block them for other endpoints', async () => {
     const { gateway, config } = await startGateway();
     cloud.kms.put('db', 'of the region');
     gateway.injectFault({
@@ -516,17 +521,17 @@ describe('a dedicated gateway', () => {
     });
     try {
       const both = createAlibabaReader(cloud, { config });
-      const there = { name: 'db', endpoint: gateway.url.host };
-      expect(await both.read(user, there)).toMatch(/^failed CREDENTIALS_REFUSED/);
+      const gatewayRef = { name: 'db', endpoint: gateway.url.host };
+      expect(await both.read(user, gatewayRef)).toMatch(/^failed CREDENTIALS_REFUSED/);
       expect(await both.read(user, 'db')).toBe('db@v1: of the region');
-      expect(await both.read(user, there)).toMatch(/^failed CREDENTIALS_REFUSED/);
+      expect(await both.read(user, gatewayRef)).toMatch(/^failed CREDENTIALS_REFUSED/);
       expect(gateway.count()).toBe(1);
     } finally {
       await gateway.close();
     }
   });
 
-  test('several in one mount, each asked for its own', async () => {
+  test('can serve one mount together with a regional endpoint', async () => {
     const { gateway, config } = await startGateway();
     cloud.kms.put('db', 'of the region');
     try {

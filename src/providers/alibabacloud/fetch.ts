@@ -1,78 +1,84 @@
-import type { RateLimiterMetrics } from '../../concurrency/rate-limiter.ts';
-import { createRateLimiters } from '../../concurrency/rate-limiter.ts';
+import { type RateLimiterMetrics, createRateLimiters } from '../../concurrency/rate-limiter.ts';
 import type { Retry } from '../../concurrency/retry.ts';
-import type { HttpClient } from '../../http/client.ts';
 import type { SecretRef } from '../../core/plan.ts';
-import { createAuthenticatedCall } from '../shared/reads/authenticated-call.ts';
-import { digestOf } from '../shared/identity/fingerprint.ts';
 import type { FetchRequest, FetchResult } from '../../core/provider.ts';
+import type { HttpClient } from '../../http/client.ts';
 import type { CredentialGate } from '../shared/credentials/credential-gate.ts';
+import { digestOf } from '../shared/identity/fingerprint.ts';
+import { createAuthenticatedCall } from '../shared/reads/authenticated-call.ts';
 import { DeniedShortcuts } from '../shared/reads/denied-shortcuts.ts';
 import { toReadResult } from '../shared/reads/read-result.ts';
 import { createApi } from './call.ts';
-import type { AlibabaCloudConfig } from './types.ts';
 import type { AlibabaCredentials } from './credentials/index.ts';
-import { credentialDigest } from './types.ts';
 import { serviceEndpoint } from './endpoints.ts';
-import type { AlibabaCredential } from './types.ts';
 import { createKmsFetch } from './kms.ts';
 import { getSecretParameter } from './oos.ts';
+import { type AlibabaCloudConfig, type AlibabaCredential, credentialDigest } from './types.ts';
 
 /** See {@link createAlibabaFetch}. */
 export type AlibabaFetchDeps = {
   readonly config: AlibabaCloudConfig;
   readonly http: HttpClient;
   readonly retry: Retry;
-  readonly proving: CredentialGate;
+  readonly credentialGate: CredentialGate;
   readonly credentials: Pick<AlibabaCredentials, 'invalidate'>;
+  /** Milliseconds since the epoch. */
   readonly now: () => number;
-  readonly budgetMetrics?: RateLimiterMetrics;
+  readonly rateLimiterMetrics?: RateLimiterMetrics;
 };
 
 type Request = FetchRequest<AlibabaCredential>;
 
-/** Reads secrets of KMS, and each parameter of OOS by a call of its own, within the rate of its service and account. */
+/**
+ * Reads secrets of KMS in batches, and each parameter of OOS by a call of its own. Each service and
+ * account has a rate limiter.
+ */
 export function createAlibabaFetch(deps: AlibabaFetchDeps) {
-  const { config, proving, credentials, now, budgetMetrics } = deps;
+  const { config, credentialGate, credentials, now, rateLimiterMetrics } = deps;
   const { perSecond, burst } = config;
   const api = createApi(deps);
-  const budgets = createRateLimiters({ now, metrics: budgetMetrics });
-  const attempts = createAuthenticatedCall<AlibabaCredential>({
+  const rateLimiterFor = createRateLimiters({ now, metrics: rateLimiterMetrics });
+  const authenticatedCall = createAuthenticatedCall<AlibabaCredential>({
     gate: {
-      credentialGate: proving,
-      // A class names its gateway. A gateway that does not know the keys says nothing about them
-      // elsewhere.
+      credentialGate,
+      // A class can name any allowed gateway. A gateway that does not know the keys must not block
+      // them for other gateways. So the digest has the endpoint.
       digestOf: (credential, { service, region, endpoint }) =>
         digestOf(service, region, endpoint, credentialDigest(credential)),
     },
     credentials,
     rateLimiterOf: ({ service }, { account }) =>
-      budgets(`${service} ${account}`, { name: `alibabacloud-${service}`, perSecond, burst }),
+      rateLimiterFor(`${service} ${account}`, {
+        ...{ name: `alibabacloud-${service}`, perSecond, burst },
+      }),
   });
-  const secrets = createKmsFetch({ api, config, attempts, rights: new DeniedShortcuts({ now }) });
+  const deniedShortcuts = new DeniedShortcuts<'BatchGetSecretValue'>({ now });
+  const readSecrets = createKmsFetch({ api, config, authenticatedCall, deniedShortcuts });
 
-  const parameter = async (request: Request): Promise<FetchResult> => {
+  const readParameter = async (request: Request): Promise<FetchResult> => {
     const { ref } = request.grant;
-    const value = await attempts(request, async (asker) =>
-      getSecretParameter(api, asker, serviceEndpoint(config.oos, asker.region), ref),
+    const value = await authenticatedCall(request, async (context) =>
+      getSecretParameter(api, context, serviceEndpoint(config.oos, context.region), ref),
     );
     return { kind: 'value', value };
   };
 
   return (requests: readonly Request[]): readonly Promise<FetchResult>[] => {
     const isParameter = ({ grant }: Request): boolean => grant.ref.service === 'oos';
-    const answers = new Map([
-      ...secrets(requests.filter((request) => !isParameter(request))),
-      ...requests.filter(isParameter).map((request) => [request, parameter(request)] as const),
+    const resultByRequest = new Map([
+      ...readSecrets(requests.filter((request) => !isParameter(request))),
+      ...requests.filter(isParameter).map((request) => [request, readParameter(request)] as const),
     ]);
     return requests.map((request) =>
-      toReadResult(answers.get(request), `alibabacloud: ${describe(request.grant.ref)}`),
+      toReadResult(resultByRequest.get(request), `alibabacloud: ${describeRef(request.grant.ref)}`),
     );
   };
 }
 
-function describe({ service, name, region, endpoint, version, stage }: SecretRef): string {
-  const which = [version, stage].filter((part) => part !== undefined).join(', ');
-  const what = `${service === 'oos' ? 'OOS parameter' : 'KMS secret'} ${name}${which === '' ? '' : ` (${which})`}`;
-  return `${what} in ${region ?? 'no region'}${endpoint === undefined ? '' : ` at ${endpoint}`}`;
+/** `KMS secret db (v1, ACSCurrent) in cn-hangzhou at kst-1.cryptoservice.kms.aliyuncs.com` */
+function describeRef({ service, name, region, endpoint, version, stage }: SecretRef): string {
+  const kind = service === 'oos' ? 'OOS parameter' : 'KMS secret';
+  const versions = [version, stage].filter((part) => part !== undefined).join(', ');
+  const object = `${kind} ${name}${versions === '' ? '' : ` (${versions})`}`;
+  return `${object} in ${region ?? 'no region'}${endpoint === undefined ? '' : ` at ${endpoint}`}`;
 }

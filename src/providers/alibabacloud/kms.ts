@@ -5,100 +5,154 @@ import type { FetchRequest, FetchResult, SecretValue } from '../../core/provider
 import type { HttpResponse } from '../../http/client.ts';
 import { readBody } from '../../http/response.ts';
 import type { AuthenticatedCall } from '../shared/reads/authenticated-call.ts';
-import { shouldReadIndividually, readInBatches } from '../shared/reads/batches.ts';
+import { readInBatches, shouldReadIndividually } from '../shared/reads/batches.ts';
 import type { DeniedShortcuts } from '../shared/reads/denied-shortcuts.ts';
-import { type Api, type Asker, answerOf } from './call.ts';
+import { type Api, type ReadContext, callStore } from './call.ts';
 import { type Endpoint, isSharedGateway, kmsEndpoint, serviceEndpoint } from './endpoints.ts';
 import type { AlibabaCloudConfig, AlibabaCredential } from './types.ts';
 
-/** What BatchGetSecretValue takes. */
-export const maxBatch = 20;
+/** How many secrets one BatchGetSecretValue takes. */
+const maxBatch = 20;
 
-const secretValue = z.object({
+const secretResponse = z.object({
   SecretName: z.string().nullish(),
   SecretData: z.string(),
   SecretDataType: z.enum(['text', 'binary']),
   VersionId: z.string().regex(/^[\x21-\x7e]{1,256}$/),
   SecretType: z.string().nullish(),
 });
-const named = z.object({ SecretName: z.string() });
-const batchAnswer = z.object({
+const namedEntry = z.object({ SecretName: z.string() });
+const batchResponse = z.object({
   SecretValues: z.array(z.unknown()).nullish(),
   Errors: z.array(z.unknown()).nullish(),
 });
 
+/** See {@link createKmsFetch}. */
+type KmsFetchDeps = {
+  readonly api: Api;
+  readonly config: AlibabaCloudConfig;
+  readonly authenticatedCall: AuthenticatedCall<AlibabaCredential>;
+  readonly deniedShortcuts: DeniedShortcuts<'BatchGetSecretValue'>;
+};
+
 /**
- * GetSecretValue of KMS, 2016-01-20. A pin is sent alone: KMS looks for ACSCurrent by itself where neither version nor stage is given, and
- * refuses the two where they name different versions.
- * @param ref its name may be a whole ARN: another account's secret needs that
- * @throws SecretError; its message names no secret
+ * Reads secrets of KMS, several by one call where the service serves such calls. If a batch fails
+ * as a whole (a policy, an endpoint without the operation, an invalid or a too large response),
+ * each secret is read on its own. Its own error is then the one that the user sees.
  */
-export async function getSecretValue(
+export function createKmsFetch({ api, config, authenticatedCall, deniedShortcuts }: KmsFetchDeps) {
+  const endpointOf = ({ endpoint, region = '' }: SecretRef): Endpoint =>
+    endpoint === undefined ? serviceEndpoint(config.kms, region) : kmsEndpoint(endpoint, config);
+
+  return (requests: readonly FetchRequest<AlibabaCredential>[]) =>
+    readInBatches(requests, {
+      ...{ max: maxBatch, nameOf: nameWithoutAccount, authenticatedCall },
+      isBatchable: (request) =>
+        isBatchable(request.grant.ref) && deniedShortcuts.isAllowed('BatchGetSecretValue', request),
+      async readBatch(batch, context) {
+        const names = batch.map(({ grant }) => grant.ref.name);
+        const endpoint = endpointOf(batch[0].grant.ref);
+        const values = await batchGetSecretValue(api, context, endpoint, names);
+        return values.map((value) => value && toValueResult(value));
+      },
+      async readSingle(request) {
+        const { ref } = request.grant;
+        const value = await authenticatedCall(request, async (context) =>
+          getSecretValue(api, context, endpointOf(ref), ref),
+        );
+        return toValueResult(value);
+      },
+      onBatchFailure(error, [first]) {
+        if (!shouldReadIndividually(error) && error.code !== 'STORE_ANSWER_INVALID') return 'fail';
+        deniedShortcuts.recordDenied('BatchGetSecretValue', first);
+        return 'alone';
+      },
+    });
+}
+
+/** BatchGetSecretValue reads current versions only. It is documented for shared gateways only. */
+function isBatchable({ version, stage = 'ACSCurrent', endpoint }: SecretRef): boolean {
+  const isRegional = endpoint === undefined || isSharedGateway(endpoint);
+  return version === undefined && stage === 'ACSCurrent' && isRegional;
+}
+
+function toValueResult(value: SecretValue): FetchResult {
+  return { kind: 'value', value };
+}
+
+/**
+ * Reads one secret: GetSecretValue of KMS, API version 2016-01-20. Without version and stage, KMS
+ * takes ACSCurrent. It refuses a version and a stage that do not belong together.
+ * @param ref its name can be an ARN, which secrets of another account need
+ * @throws SecretError; its message does not contain the secret's name
+ */
+async function getSecretValue(
   api: Api,
-  asker: Asker,
+  context: ReadContext,
   endpoint: Endpoint,
-  ref: SecretRef,
+  { name, version, stage }: SecretRef,
 ): Promise<SecretValue> {
-  const { name, version, stage } = ref;
-  const answer = await ask(api, asker, endpoint, 'GetSecretValue', {
+  const response = await callKms(api, context, endpoint, 'GetSecretValue', {
     SecretName: name,
     ...(version !== undefined && { VersionId: version }),
     ...(stage !== undefined && { VersionStage: stage }),
   });
-  const shown = readBody(answer, secretValue, 'KMS');
-  if (typeof shown.SecretName === 'string' && !isSame(shown.SecretName, name))
-    throw invalid('another secret than the one it was asked for');
-  if (version !== undefined && shown.VersionId !== version && !isManaged(shown.SecretType))
-    throw invalid('another version than the one it was asked for');
+  const secret = readBody(response, secretResponse, 'KMS');
+  if (typeof secret.SecretName === 'string' && !isNameOf(secret.SecretName, name))
+    throw invalidResponseError('another secret than the one it was asked for');
+  if (version !== undefined && secret.VersionId !== version && !isManaged(secret.SecretType))
+    throw invalidResponseError('another version than the one it was asked for');
   return {
-    ...valueOf(shown),
-    // A managed secret ignores the pin and answers with what is current: the pin is the user's word that nothing is to change.
+    ...parseValue(secret),
+    // KMS ignores the version that is requested of a managed secret, and sends the current one. The
+    // user pinned the version so that nothing changes. So this value does not change either.
     ...(version !== undefined && { immutable: true }),
   };
 }
 
 /**
- * What is current of up to 20 secrets, by BatchGetSecretValue, in the order of the names. Nothing for what was not delivered, or not beyond
- * doubt: to be asked for alone, so that the cause is told.
- * @param names as {@link nameInKms} tells them apart
- * @throws SecretError; STORE_ANSWER_INVALID for an answer that is about none of them
+ * Reads the current versions of up to 20 secrets: BatchGetSecretValue.
+ * @param names all different without their accounts; see {@link nameWithoutAccount}
+ * @returns in the order of the names; undefined for a secret that the response does not contain, or
+ *   not unambiguously
+ * @throws SecretError; STORE_ANSWER_INVALID for a response without any of the secrets
  */
-export async function batchGetSecretValue(
+async function batchGetSecretValue(
   api: Api,
-  asker: Asker,
+  context: ReadContext,
   endpoint: Endpoint,
   names: readonly string[],
 ): Promise<readonly (SecretValue | undefined)[]> {
-  const answer = await ask(api, asker, endpoint, 'BatchGetSecretValue', {
+  const response = await callKms(api, context, endpoint, 'BatchGetSecretValue', {
     SecretsList: JSON.stringify(names.map((SecretName) => ({ SecretName }))),
   });
-  const { SecretValues: shown, Errors: errors } = readBody(answer, batchAnswer, 'KMS');
+  const { SecretValues: entries, Errors: errors } = readBody(response, batchResponse, 'KMS');
   const values = names.map((name) => {
-    const isIt = (entry: unknown): boolean => {
-      const { data } = named.safeParse(entry);
-      return data !== undefined && isSame(data.SecretName, name);
+    const hasName = (entry: unknown): boolean => {
+      const { data } = namedEntry.safeParse(entry);
+      return data !== undefined && isNameOf(data.SecretName, name);
     };
-    const [entry, ...others] = (shown ?? []).filter(isIt);
-    return others.length > 0 || errors?.some(isIt) === true ? undefined : valueIn(entry);
+    const [entry, ...others] = (entries ?? []).filter(hasName);
+    return others.length > 0 || errors?.some(hasName) === true ? undefined : parseEntry(entry);
   });
   if ((errors ?? []).length === 0 && values.every((value) => value === undefined))
-    throw invalid('nothing that it was asked for');
+    throw invalidResponseError('nothing that it was asked for');
   return values;
 }
 
-/** A secret's name without its account: all that an answer may show of it. */
-export function nameInKms({ name }: SecretRef): string {
+/** A secret's name without its account. Responses to an ARN can contain this name only. */
+function nameWithoutAccount({ name }: SecretRef): string {
   return name.replace(/^acs:kms:[^:]*:[^:]*:secret\//, '');
 }
 
-function ask(
+function callKms(
   api: Api,
-  asker: Asker,
+  context: ReadContext,
   endpoint: Endpoint,
   action: string,
   query: Readonly<Record<string, string>>,
 ): Promise<HttpResponse> {
-  return answerOf(api, asker, {
+  return callStore(api, context, {
     ...{ service: 'KMS', permission: 'kms:GetSecretValue, and kms:Decrypt for the key' },
     ...{ endpoint: endpoint.url, ...(endpoint.tls !== undefined && { tls: endpoint.tls }) },
     ...{ action, version: '2016-01-20', query },
@@ -110,90 +164,41 @@ function isManaged(secretType: string | null | undefined): boolean {
   return typeof secretType === 'string' && secretType !== 'Generic';
 }
 
-/** Asked by ARN, KMS may answer with the name alone. */
-function isSame(shown: string, asked: string): boolean {
-  return shown === asked || asked.endsWith(`:secret/${shown}`);
+/** Whether a response is about a secret. The response to an ARN can have the name alone. */
+function isNameOf(responseName: string, requestedName: string): boolean {
+  return responseName === requestedName || requestedName.endsWith(`:secret/${responseName}`);
 }
 
-function valueIn(entry: unknown): SecretValue | undefined {
-  const { data } = secretValue.safeParse(entry);
+/** Undefined for an entry that is not valid. */
+function parseEntry(entry: unknown): SecretValue | undefined {
+  const { data } = secretResponse.safeParse(entry);
   try {
-    return data && valueOf(data);
+    return data && parseValue(data);
   } catch {
     return undefined;
   }
 }
 
 /** @throws SecretError STORE_ANSWER_INVALID */
-function valueOf({
+function parseValue({
   SecretData,
   SecretDataType,
   VersionId,
-}: z.infer<typeof secretValue>): SecretValue {
+}: z.infer<typeof secretResponse>): SecretValue {
   return { bytes: decode(SecretDataType, SecretData), version: VersionId };
 }
 
 function decode(type: 'text' | 'binary', data: string): Uint8Array {
   if (type === 'text') {
-    if (!data.isWellFormed()) throw invalid('a text that is not Unicode');
+    if (!data.isWellFormed()) throw invalidResponseError('a text that is not Unicode');
     return Buffer.from(data);
   }
   const bytes = Buffer.from(data, 'base64');
-  if (bytes.toString('base64') !== data) throw invalid('a binary secret that is not base64');
+  if (bytes.toString('base64') !== data)
+    throw invalidResponseError('a binary secret that is not base64');
   return bytes;
 }
 
-function invalid(what: string): SecretError {
-  return new SecretError('STORE_ANSWER_INVALID', `KMS answered with ${what}`);
-}
-
-/** See {@link createKmsFetch}. */
-type KmsFetchDeps = {
-  readonly api: Api;
-  readonly config: AlibabaCloudConfig;
-  readonly attempts: AuthenticatedCall<AlibabaCredential>;
-  readonly rights: DeniedShortcuts<'BatchGetSecretValue'>;
-};
-
-/**
- * Reads secrets of KMS: several by one call where that works, which is learnt. What a batch as a whole fails by (a policy, an endpoint that
- * does not know the operation, an answer we do not understand or that is too large) is never told: plain reads have to tell.
- */
-export function createKmsFetch({ api, config, attempts, rights }: KmsFetchDeps) {
-  const endpointOf = ({ endpoint, region = '' }: SecretRef): Endpoint =>
-    endpoint === undefined ? serviceEndpoint(config.kms, region) : kmsEndpoint(endpoint, config);
-
-  return (requests: readonly FetchRequest<AlibabaCredential>[]) =>
-    readInBatches(requests, {
-      ...{ max: maxBatch, nameOf: nameInKms, authenticatedCall: attempts },
-      isBatchable: (request) =>
-        isBatchable(request.grant.ref) && rights.isAllowed('BatchGetSecretValue', request),
-      async readBatch(batch, asker) {
-        const names = batch.map(({ grant }) => grant.ref.name);
-        const values = await batchGetSecretValue(api, asker, endpointOf(batch[0].grant.ref), names);
-        return values.map((value) => value && valueResult(value));
-      },
-      async readSingle(request) {
-        const { ref } = request.grant;
-        const read = attempts(request, async (asker) =>
-          getSecretValue(api, asker, endpointOf(ref), ref),
-        );
-        return valueResult(await read);
-      },
-      onBatchFailure(error, [first]) {
-        if (!shouldReadIndividually(error) && error.code !== 'STORE_ANSWER_INVALID') return 'fail';
-        rights.recordDenied('BatchGetSecretValue', first);
-        return 'alone';
-      },
-    });
-}
-
-/** What is current, from where the operation is documented. */
-function isBatchable({ version, stage = 'ACSCurrent', endpoint }: SecretRef): boolean {
-  const isRegional = endpoint === undefined || isSharedGateway(endpoint);
-  return version === undefined && stage === 'ACSCurrent' && isRegional;
-}
-
-function valueResult(value: SecretValue): FetchResult {
-  return { kind: 'value', value };
+function invalidResponseError(description: string): SecretError {
+  return new SecretError('STORE_ANSWER_INVALID', `KMS answered with ${description}`);
 }

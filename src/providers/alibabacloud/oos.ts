@@ -1,13 +1,12 @@
 import * as z from 'zod';
 import { SecretError } from '../../core/errors.ts';
-import { readBody } from '../../http/response.ts';
 import type { SecretRef } from '../../core/plan.ts';
 import type { SecretValue } from '../../core/provider.ts';
-import type { Api } from './call.ts';
+import { readBody } from '../../http/response.ts';
+import { type Api, type ReadContext, callStore } from './call.ts';
 import type { Endpoint } from './endpoints.ts';
-import { answerOf, type Asker } from './call.ts';
 
-const secretParameter = z.object({
+const parameterResponse = z.object({
   Parameter: z.object({
     Name: z.string().nullish(),
     Value: z.string(),
@@ -17,18 +16,18 @@ const secretParameter = z.object({
 });
 
 /**
- * GetSecretParameter of OOS, 2019-06-01, decrypted. Its numbers start again when a parameter is made anew, so the time of its last change goes
- * with them.
- * @throws SecretError; its message names no parameter
+ * Reads and decrypts a parameter: GetSecretParameter of OOS, API version 2019-06-01. The version
+ * numbers of a parameter that was deleted and created again start at 1 again. So the value has the
+ * time of the last change, too.
+ * @throws SecretError; its message does not contain the parameter's name
  */
 export async function getSecretParameter(
   api: Api,
-  asker: Asker,
+  context: ReadContext,
   endpoint: Endpoint,
-  ref: SecretRef,
+  { name, version, region = '' }: SecretRef,
 ): Promise<SecretValue> {
-  const { name, version, region = '' } = ref;
-  const answer = await answerOf(api, asker, {
+  const response = await callStore(api, context, {
     ...{ service: 'OOS', permission: 'oos:GetSecretParameter, and kms:GetSecretValue' },
     endpoint: endpoint.url,
     action: 'GetSecretParameter',
@@ -40,20 +39,20 @@ export async function getSecretParameter(
       ...(version !== undefined && { ParameterVersion: version }),
     },
   });
-  const { Parameter: shown } = readBody(answer, secretParameter, 'OOS');
-  if (typeof shown.Name === 'string' && shown.Name !== name)
-    throw invalid('another parameter than the one it was asked for');
-  if (version !== undefined && shown.ParameterVersion !== version)
-    throw invalid('another version than the one it was asked for');
-  if (!shown.Value.isWellFormed()) throw invalid('a text that is not Unicode');
+  const { Parameter: parameter } = readBody(response, parameterResponse, 'OOS');
+  if (typeof parameter.Name === 'string' && parameter.Name !== name)
+    throw invalidResponseError('another parameter than the one it was asked for');
+  if (version !== undefined && parameter.ParameterVersion !== version)
+    throw invalidResponseError('another version than the one it was asked for');
+  if (!parameter.Value.isWellFormed()) throw invalidResponseError('a text that is not Unicode');
   return {
-    bytes: Buffer.from(shown.Value),
-    version: shown.ParameterVersion,
-    ...(typeof shown.UpdatedDate === 'string' && { modified: shown.UpdatedDate }),
+    bytes: Buffer.from(parameter.Value),
+    version: parameter.ParameterVersion,
+    ...(typeof parameter.UpdatedDate === 'string' && { modified: parameter.UpdatedDate }),
     ...(version !== undefined && { immutable: true }),
   };
 }
 
-function invalid(what: string): SecretError {
-  return new SecretError('STORE_ANSWER_INVALID', `OOS answered with ${what}`);
+function invalidResponseError(description: string): SecretError {
+  return new SecretError('STORE_ANSWER_INVALID', `OOS answered with ${description}`);
 }

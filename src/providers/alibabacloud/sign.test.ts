@@ -7,7 +7,7 @@ import { sign } from './sign.ts';
 
 const key = { accessKeyId: 'LTAI1', accessKeySecret: new Redacted('the-secret') };
 
-test("the vendor's published example", () => {
+test("signs the vendor's published example", () => {
   const url = new URL(
     'https://ecs.cn-shanghai.aliyuncs.com/?ImageId=win2019_1809_x64_dtc_zh-cn_40G_alibase_20230811.vhd&RegionId=cn-shanghai',
   );
@@ -30,9 +30,9 @@ test("the vendor's published example", () => {
   });
 });
 
-describe("agrees with Alibaba Cloud's own SDK", () => {
+describe("gives the same signature as Alibaba Cloud's SDK", () => {
   const text = fc.string({ unit: 'grapheme', maxLength: 20 });
-  /** Plain names, as all parameters have: the SDK does not encode them. */
+  /** The SDK does not encode names, and Alibaba Cloud's parameters have plain ones. */
   const name = fc.stringMatching(/^[A-Za-z][A-Za-z0-9.]{0,12}$/);
   const parameters = fc.dictionary(name, text, { maxKeys: 5, noNullPrototype: true });
   const service = fc.constantFrom(
@@ -46,7 +46,7 @@ describe("agrees with Alibaba Cloud's own SDK", () => {
     maxLength: 40,
   });
 
-  test('over random requests, with and without a security token', () => {
+  test('for random requests, with and without a security token', () => {
     fc.assert(
       fc.property(
         service,
@@ -104,7 +104,7 @@ describe("agrees with Alibaba Cloud's own SDK", () => {
   });
 });
 
-test('what is sent is what was signed, whatever the parameters hold', () => {
+test('the URL contains the parameters that were signed', () => {
   fc.assert(
     fc.property(
       fc.array(fc.tuple(fc.string({ unit: 'grapheme' }), fc.string({ unit: 'grapheme' }))),
@@ -117,7 +117,7 @@ test('what is sent is what was signed, whatever the parameters hold', () => {
   );
 });
 
-test('the secret is in nothing that is sent', () => {
+test('the headers do not contain the secret', () => {
   const headers = sign({ method: 'POST', url: new URL('https://example.com/'), headers: {} }, key);
   expect(JSON.stringify(headers)).not.toContain('the-secret');
 });

@@ -4,24 +4,26 @@ import { compare, encodeQuery } from '../../http/uri.ts';
 
 const algorithm = 'ACS3-HMAC-SHA256';
 
-/** Keys, long-lived or of a session. */
+/** Keys that last, or the keys of a session. */
 export type SigningKey = {
   readonly accessKeyId: string;
   readonly accessKeySecret: Redacted;
   readonly securityToken?: Redacted;
 };
 
-/** What is signed: the method, the address with its query, every header given, the host, the body. */
+/** The parts of a request that the signature covers: all headers, and the host of the URL, too. */
 export type SignableRequest = {
   readonly method: string;
   readonly url: URL;
+  /** Names in lower case. */
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string;
 };
 
 /**
- * The request's headers with `x-acs-content-sha256`, those of the key and `Authorization`, by Alibaba Cloud's ACS3-HMAC-SHA256 ("V3 request
- * structure and signature"). `x-acs-date` and `x-acs-signature-nonce` must be among the headers given. Names in lower case.
+ * Signs a request by ACS3-HMAC-SHA256 (Alibaba Cloud, "V3 request structure and signature").
+ * @param request its headers include `x-acs-date` and `x-acs-signature-nonce`
+ * @returns the request's headers, `x-acs-content-sha256`, those of the key, and `authorization`
  */
 export function sign(request: SignableRequest, key: SigningKey): Record<string, string> {
   const { method, url, body = '' } = request;

@@ -1,34 +1,36 @@
 import * as z from 'zod';
 import type { Redacted } from '../../core/redacted.ts';
-import type { ReadFilesContext, ReportAt } from '../shared/class/files.ts';
 import { digestOf } from '../shared/identity/fingerprint.ts';
 
 /** Keys that sign requests. */
 export type AlibabaCredential = {
   readonly accessKeyId: string;
   readonly accessKeySecret: Redacted;
-  /** Of a session: without it the keys are worth nothing. */
+  /** The keys of a session are valid only with their token. */
   readonly securityToken?: Redacted;
-  /** Milliseconds since the epoch; absent for keys that last. */
+  /** Milliseconds since the epoch. Absent for keys that do not expire. */
   readonly expiresAt?: number;
-  /** What shares one rate budget: the account's number where it is known, else what stands for it. For nothing else. */
+  /**
+   * Selects the rate limiter, and has no other use: the number of the account, or a text that
+   * stands for it if the number is not known.
+   */
   readonly account: string;
 };
 
-/** Whose rights serve: everything needed to log in, told apart by `kind`. */
-export type AlibabaIdentity = BaseIdentity & {
-  /** A role assumed on top: `acs:ram::1234567890:role/reader`. */
+/** Where the keys of a principal come from. */
+export type CredentialSource = BaseCredentialSource & {
+  /** A role that the base assumes: `acs:ram::1234567890:role/reader`. */
   readonly crossAccountRoleArn?: string;
 };
 
-type BaseIdentity =
-  /** An OIDC token exchanged for a session of a role: a pod's, or the provider's own. */
+type BaseCredentialSource =
+  /** STS gives a session of a role for an OIDC token (RRSA): a pod's, or the provider's own. */
   | {
       readonly kind: 'rrsa';
       readonly roleArn: string;
       readonly oidcProviderArn: string;
       readonly sessionName: string;
-      /** The pod's token, or what stands in the provider's token file now. @throws SecretError */
+      /** The pod's token, or the current text of the provider's token file. @throws SecretError */
       readonly token: () => Promise<Redacted>;
     }
   | {
@@ -37,7 +39,7 @@ type BaseIdentity =
       readonly accessKeySecret: Redacted;
       readonly securityToken?: Redacted;
     }
-  /** Keys that may do nothing but assume a role. */
+  /** Keys that only assume a role. */
   | {
       readonly kind: 'keys-role';
       readonly accessKeyId: string;
@@ -46,27 +48,32 @@ type BaseIdentity =
       readonly sessionName: string;
       readonly durationSeconds: number;
     }
-  /** The RAM role of the node, by the metadata service. */
+  /** The RAM role of the node, from the metadata service. */
   | { readonly kind: 'worker-role' };
 
 /**
- * Where a service is: a host with `{region}` in it (`kms-vpc.{region}.aliyuncs.com`), or one address for all regions.
+ * The address of a service: a host that contains `{region}` (`kms-vpc.{region}.aliyuncs.com`), or
+ * one address for all regions.
  */
 export type ServiceAddress = string | URL;
 
-/** What an operator configures of the ways to Alibaba Cloud. */
+/** The operator's configuration of Alibaba Cloud's services. */
 export type AlibabaCloudConfig = {
   readonly kms: ServiceAddress;
   readonly oos: ServiceAddress;
   readonly sts: URL;
-  /** Of the instance metadata; plain http. */
+  /** The instance metadata service; plain HTTP. */
   readonly metadata: URL;
-  /** Hosts that classes may name beside dedicated gateways and regional endpoints; entries as `classEndpoint` takes them. */
+  /**
+   * Hosts that classes may name beside dedicated gateways and regional endpoints; for the form see
+   * `classEndpoint`.
+   */
   readonly allowedEndpoints: readonly string[];
-  /** PEM: certificates that vouch for dedicated gateways, intermediates among them. For nothing else. */
+  /** PEM: the certificates, also intermediate ones, for each `kmsEndpoint` that is not regional. */
   readonly gatewayCa: readonly string[];
-  /** Calls a second, for each service and account, and how many at once after a pause. */
+  /** Calls per second, for each service and account. */
   readonly perSecond: number;
+  /** Calls at once after a pause. */
   readonly burst: number;
 };
 
@@ -90,28 +97,16 @@ export function secretsOf(credential: AlibabaCredential | undefined): string[] {
   ];
 }
 
-/** A time such as `2026-11-22T03:00:00Z`: milliseconds since the epoch. */
+/** Parses a time such as `2026-11-22T03:00:00Z` to milliseconds since the epoch. */
 export const time = z
   .string()
   .transform((text) => Date.parse(text))
   .refine((at) => !Number.isNaN(at));
 
 /** What is constant for a node. */
-export type AlibabaFacts = {
-  /** For objects whose class names none. Absent where no object needs it. */
+export type AlibabaNodeFacts = {
+  /** For objects whose class names no region. Absent if no object needs it. */
   readonly region?: string;
-  /** What the operator lets classes name as `kmsEndpoint`, beside Alibaba Cloud's own; entries as `classEndpoint` takes them. */
+  /** See {@link AlibabaCloudConfig.allowedEndpoints}. */
   readonly allowedEndpoints: readonly string[];
 };
-
-/** What stands around the objects of a class. */
-export type ObjectsContext = Omit<ReadFilesContext, 'reportError'> & {
-  readonly region: string | undefined;
-  /** None offline. */
-  readonly facts: AlibabaFacts | undefined;
-  /** Takes down a check that needs facts. */
-  readonly skip: (check: string) => void;
-};
-
-/** The same, with the two ways to report. */
-export type Reader = ObjectsContext & { readonly reportError: ReportAt; readonly warn: ReportAt };

@@ -1,106 +1,125 @@
 import type { Retry } from '../../concurrency/retry.ts';
 import { SecretError } from '../../core/errors.ts';
-import type { CallContext as AnyAsker } from '../shared/reads/authenticated-call.ts';
+import type { CallContext } from '../shared/reads/authenticated-call.ts';
+import { classify, isKnownError } from '../shared/reads/store-errors.ts';
 import {
-  type Fault,
-  type Need,
-  describeFault,
+  type AwsErrorResponse,
   isBadDate,
-  isRefusal,
-  isThrottled,
-  isUnavailable,
-  judge,
-  readFault,
+  parseErrorResponse,
+  readErrors,
+  transientErrors,
 } from './errors.ts';
 import type { Sdk } from './sdk.ts';
 import { type AwsCredential, secretsOf } from './types.ts';
 
+/** What calls to AWS's services need. */
+export type AwsCallDeps = {
+  readonly sdk: Sdk;
+  readonly retry: Retry;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+};
+
+/** Sends a command by one of the SDK's clients. */
+export type Send<Output> = (options: { readonly abortSignal: AbortSignal }) => Promise<Output>;
+
 /** A call by one of the SDK's clients. */
-export type Call<T> = {
-  /** What shares one bucket of retries: `secretsmanager in eu-west-1`. */
-  readonly endpoint: string;
+export type Call<Output> = {
+  /** `Secrets Manager`, `SSM`, `STS`. With the region it has one bucket of retries. */
+  readonly service: string;
+  readonly region: string;
   readonly signal: AbortSignal;
   /** What must not appear in a message. */
   readonly secrets: readonly string[];
-  readonly send: (options: { readonly abortSignal: AbortSignal }) => Promise<T>;
+  readonly send: Send<Output>;
   /** Awaited before each attempt: the rate limiter. */
   readonly beforeAttempt?: () => Promise<void>;
 };
 
-/** An answer, or why there is none. */
-export type Answer<T> = { readonly output: T } | { readonly fault: Fault };
+/** The output of a success, or the error response of the service. */
+export type CallResult<Output> =
+  { readonly output: Output; readonly error?: undefined } | { readonly error: AwsErrorResponse };
 
 /**
- * Any answer but those that pass by themselves. Those are tried again, here and nowhere else; errors are told without what they repeat of a
- * request.
- * @throws SecretError STORE_UNAVAILABLE, STORE_TIMEOUT, STORE_THROTTLED, STORE_ANSWER_INVALID, STORE_ANSWER_TOO_LARGE; the signal's reason
+ * Sends a call, and retries it after a transient error. No other layer retries.
+ * @throws SecretError STORE_UNAVAILABLE, STORE_TIMEOUT, STORE_THROTTLED, STORE_ANSWER_INVALID,
+ *   STORE_ANSWER_TOO_LARGE; what `beforeAttempt` throws; the signal's reason
  */
-export async function callAws<T>(
-  retry: Retry,
-  { endpoint, signal, secrets, send, beforeAttempt }: Call<T>,
-): Promise<Answer<T>> {
-  const once = async (): Promise<Answer<T>> => {
+export async function callAws<Output>(
+  { retry, now }: Pick<AwsCallDeps, 'retry' | 'now'>,
+  { service, region, signal, secrets, send, beforeAttempt }: Call<Output>,
+): Promise<CallResult<Output>> {
+  const sendOnce = async (): Promise<CallResult<Output>> => {
     await beforeAttempt?.();
     try {
       return { output: await send({ abortSignal: signal }) };
     } catch (thrown) {
       signal.throwIfAborted();
       if (thrown instanceof SecretError) throw thrown;
-      const fault = readFault(thrown);
-      // Its text could name another's secret, and this is told to all who wait for the same service.
-      const told = `${endpoint} ${describeFault({ ...fault, text: '' }, secrets)}`;
-      if (isThrottled(fault)) throw new SecretError('STORE_THROTTLED', `too many calls: ${told}`);
-      if (isUnavailable(fault))
-        throw new SecretError('STORE_UNAVAILABLE', `the service failed: ${told}`);
-      return { fault };
+      const error = parseErrorResponse(thrown, now());
+      if (isKnownError(transientErrors, error))
+        throw classify(transientErrors, error, { service, region }, secrets);
+      return { error };
     }
   };
-  const attempt = async (): Promise<Answer<T>> => {
-    const answer = await once();
-    // From the date of such an answer the SDK has learnt by how much the clock is off.
-    return 'fault' in answer && isBadDate(answer.fault) ? once() : answer;
+  const attempt = async (): Promise<CallResult<Output>> => {
+    const result = await sendOnce();
+    // The SDK corrects its clock by the date of such a response.
+    return result.error !== undefined && isBadDate(result.error) ? sendOnce() : result;
   };
-  return retry.run(endpoint, signal, attempt);
+  return retry.run(`${service} in ${region}`, signal, attempt);
 }
 
-/** The way to the services. */
-export type Way = { readonly sdk: Sdk; readonly retry: Retry };
+/** Who calls a service, and in which region. */
+export type AwsCallContext = CallContext<AwsCredential>;
 
-/** Who asks a service, in which region. */
-export type Asker = AnyAsker<AwsCredential>;
+/** An operation that reads secrets. Hints name the action and the resource. */
+export type ReadOperation = {
+  /** `Secrets Manager`, `SSM` */
+  readonly service: string;
+  /** `secretsmanager:GetSecretValue` */
+  readonly action: string;
+  /** The resource as a policy names it; see {@link resourceOf}. */
+  readonly resource: string;
+};
 
 /**
- * The output of a call, once its turn has come, if it is a success.
- * @throws SecretError saying what the service's code means; that a credential was refused names nothing but its owner, for it is told to all who
- *   use it
+ * Sends a call that reads secrets, and returns the output of a success.
+ * @throws SecretError by {@link readErrors}; see also {@link callAws}. CREDENTIALS_REFUSED names
+ *   only the owner of the credential, because all its users get this error.
  */
-export async function outputOf<T>(
-  retry: Retry,
-  { region, credential, owner, signal, beforeAttempt }: Asker,
-  need: Need,
-  send: (options: { readonly abortSignal: AbortSignal }) => Promise<T>,
-): Promise<T> {
+export async function outputOf<Output>(
+  deps: Pick<AwsCallDeps, 'retry' | 'now'>,
+  { region, credential, owner, signal, beforeAttempt }: AwsCallContext,
+  operation: ReadOperation,
+  send: Send<Output>,
+): Promise<Output> {
   const secrets = secretsOf(credential);
-  const answer = await callAws(retry, {
-    endpoint: `${need.service} in ${region}`,
-    signal,
-    secrets,
-    send,
-    beforeAttempt,
-  });
-  if ('output' in answer) return answer.output;
-  const { fault } = answer;
-  const told = describeFault(fault, secrets);
-  if (isRefusal(fault))
-    throw new SecretError(
-      'CREDENTIALS_REFUSED',
-      `AWS refused the credentials of ${owner} ${told}`,
-      {
-        hint: isBadDate(fault)
-          ? 'set the clock of this node right'
-          : `check that they are still valid, and that ${region} is enabled for their account`,
-      },
-    );
-  const { code, says, hint } = judge(fault, need);
-  throw new SecretError(code, `${says} ${told}`, hint === undefined ? {} : { hint });
+  const { service } = operation;
+  const result = await callAws(deps, { service, region, signal, secrets, send, beforeAttempt });
+  if (result.error === undefined) return result.output;
+  throw classify(readErrors, result.error, { ...operation, region, owner }, secrets);
+}
+
+/**
+ * How a policy names an object, for hints:
+ * `arn:aws:secretsmanager:eu-west-1:111122223333:secret:db-??????`.
+ * @param account `*` stands for an account that is not known
+ * @param name as it is sent; an ARN is returned unchanged
+ */
+export function resourceOf(
+  service: 'secretsmanager' | 'ssm',
+  region: string,
+  account: string,
+  name: string,
+): string {
+  if (name.startsWith('arn:')) return name;
+  const accountId = /^\d{12}$/.test(account) ? account : '*';
+  const tail = service === 'ssm' ? `parameter/${name.replace(/^\//, '')}` : `secret:${name}-??????`;
+  return `arn:${partitionOf(region)}:${service}:${region}:${accountId}:${tail}`;
+}
+
+function partitionOf(region: string): string {
+  if (region.startsWith('cn-')) return 'aws-cn';
+  return region.startsWith('us-gov-') ? 'aws-us-gov' : 'aws';
 }

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { thrownSummary } from '../../../test/fakes/failure.ts';
 import { readAwsConfig } from './config.ts';
 
-const refusal = (env: Record<string, string>): string => thrownSummary(() => readAwsConfig(env));
+const errorOf = (env: Record<string, string>): string => thrownSummary(() => readAwsConfig(env));
 
 const everything = {
   AWS_REGION: 'eu-west-1',
@@ -22,7 +22,7 @@ const everything = {
   KEYFERRY_AWS_BURST_SSM: '0.5',
 };
 
-test('nothing set: the endpoints of the SDK, the agent where EKS has it, nobody served but by an identity of their own', () => {
+test('has defaults: endpoints of the SDK, the agent of EKS, no shared identity', () => {
   expect(readAwsConfig({})).toEqual({
     cloud: {
       fips: false,
@@ -41,7 +41,7 @@ test('nothing set: the endpoints of the SDK, the agent where EKS has it, nobody 
   expect(readAwsConfig(empty)).toEqual(readAwsConfig({}));
 });
 
-test('everything can be another', () => {
+test('reads all variables', () => {
   expect(readAwsConfig(everything)).toEqual({
     cloud: {
       secretsManager: new URL('https://vpce-1.secretsmanager.eu-west-1.vpce.amazonaws.com'),
@@ -63,8 +63,8 @@ test('everything can be another', () => {
   });
 });
 
-describe('one variable after another, as the SDKs have it', () => {
-  test('the region, and the name of the node', () => {
+describe('the order of variables is that of the SDKs', () => {
+  test('for the region and the name of the node', () => {
     expect(readAwsConfig({ AWS_DEFAULT_REGION: 'us-east-1' }).region).toBe('us-east-1');
     expect(readAwsConfig({ AWS_REGION: 'eu-west-1', AWS_DEFAULT_REGION: 'us-east-1' }).region).toBe(
       'eu-west-1',
@@ -73,7 +73,7 @@ describe('one variable after another, as the SDKs have it', () => {
     expect(readAwsConfig({ KEYFERRY_NODE_NAME: 'a', NODE_NAME: 'b' }).nodeName).toBe('a');
   });
 
-  test('one endpoint for all, one for a service, or none of them', () => {
+  test('for endpoints: of the service, else of all services, unless they are ignored', () => {
     const env = {
       AWS_ENDPOINT_URL: 'http://localhost:4566',
       AWS_ENDPOINT_URL_SSM: 'https://ssm.internal',
@@ -88,7 +88,7 @@ describe('one variable after another, as the SDKs have it', () => {
   });
 });
 
-describe('what cannot be used stops the start, and names the variable', () => {
+describe('rejects an invalid variable and names it', () => {
   test.each([
     [{ AWS_REGION: 'ireland' }, 'AWS_REGION is no region: ireland'],
     [{ AWS_DEFAULT_REGION: 'eu-west-1.evil.example/' }, 'AWS_DEFAULT_REGION is no region'],
@@ -118,7 +118,7 @@ describe('what cannot be used stops the start, and names the variable', () => {
       'KEYFERRY_AWS_BURST_SECRETSMANAGER must be a number above 0',
     ],
   ])('%j', (env: Record<string, string>, message) => {
-    expect(refusal(env)).toContain(message);
-    expect(refusal(env)).toMatch(/^NOT_CONFIGURED: aws: /);
+    expect(errorOf(env)).toContain(message);
+    expect(errorOf(env)).toMatch(/^NOT_CONFIGURED: aws: /);
   });
 });

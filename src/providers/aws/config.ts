@@ -3,30 +3,49 @@ import { sanitizeExternalText } from '../../core/safe-text.ts';
 import { parseEndpoint } from '../../http/endpoint.ts';
 import { isRegion } from '../shared/class/parameters.ts';
 import { type EnvReader, createEnvReader, createSettingParser } from '../shared/env.ts';
-import type { AwsCloudConfig } from './types.ts';
-
-export const { parseSetting: checked, settingError } = createSettingParser('aws');
 
 /** What an operator configures for `aws`. */
 export type AwsConfig = {
   readonly cloud: AwsCloudConfig;
-  /** For classes that name none; absent: the node's own. */
+  /** For classes without a region. Absent: the region of the node. */
   readonly region?: string;
-  /** The node as Kubernetes calls it, to be asked for its region. */
+  /** The name of the node in Kubernetes, to look up its region. */
   readonly nodeName?: string;
-  /** Whether pods without an identity of their own may be served by Keyferry's, as far as it is granted. */
+  /**
+   * Whether Keyferry's own identity may serve pods that have no identity of their own. The
+   * operator's grants still apply.
+   */
   readonly ownIdentity: boolean;
   /**
-   * Whose a session of Pod Identity is. It carries the name and uid of its pod as tags, by which policies can tell pods apart; who has no
-   * such policies can let the pods of an account share one.
+   * The principal of a session of EKS Pod Identity. The session has the name and the uid of its pod
+   * as tags, and policies can use them to tell pods apart. Without such policies the pods of a
+   * ServiceAccount can share a session.
    */
   readonly podIdentityPrincipal: 'pod' | 'serviceAccount';
 };
 
-const positive = z.coerce.number().positive().max(10_000);
+/** How to reach AWS. Without an endpoint the SDK uses its own for the region. */
+export type AwsCloudConfig = {
+  readonly secretsManager?: URL;
+  readonly ssm?: URL;
+  readonly sts?: URL;
+  readonly fips: boolean;
+  readonly dualstack: boolean;
+  /** The two addresses of the EKS Pod Identity agent; plain HTTP. */
+  readonly podIdentityAgent: { readonly ipv4: URL; readonly ipv6: URL };
+  /** Calls a second for each service, region and account. */
+  readonly perSecond: { readonly secretsmanager: number; readonly ssm: number };
+  /** Calls at once after a pause. */
+  readonly burst: { readonly secretsmanager: number; readonly ssm: number };
+};
+
+const { parseSetting, settingError } = createSettingParser('aws');
+
+const positiveNumber = z.coerce.number().positive().max(10_000);
 
 /**
- * Reads the variables that AWS's SDKs know, and ours beside them; empty ones count as absent. `docs/providers/aws.md` lists them.
+ * Reads the variables of AWS's SDKs, and Keyferry's own. An empty variable counts as absent.
+ * `docs/providers/aws.md` lists them.
  * @throws SecretError NOT_CONFIGURED naming the variable
  */
 export function readAwsConfig(env: Readonly<Record<string, string | undefined>>): AwsConfig {
@@ -38,7 +57,7 @@ export function readAwsConfig(env: Readonly<Record<string, string | undefined>>)
     ...(region !== undefined && { region }),
     ...(nodeName !== undefined && { nodeName }),
     ownIdentity: readSwitch('KEYFERRY_AWS_OWN_IDENTITY', get),
-    podIdentityPrincipal: checked(
+    podIdentityPrincipal: parseSetting(
       'KEYFERRY_AWS_POD_IDENTITY_PRINCIPAL',
       get('KEYFERRY_AWS_POD_IDENTITY_PRINCIPAL') ?? 'pod',
       z.enum(['pod', 'serviceAccount']),
@@ -62,11 +81,12 @@ function readRegion(get: EnvReader): string | undefined {
 }
 
 function readCloud(get: EnvReader): AwsCloudConfig {
-  const rate = (name: string, otherwise: number): number =>
-    checked(name, get(name) ?? String(otherwise), positive, 'a number above 0');
-  const burst = (name: string, otherwise: number): number => Math.max(1, rate(name, otherwise));
-  const agent = (name: string, otherwise: string): URL =>
-    parseEndpoint(get(name) ?? otherwise, { setting: `aws: ${name}`, allowHttp: true });
+  const rate = (name: string, defaultRate: number): number =>
+    parseSetting(name, get(name) ?? String(defaultRate), positiveNumber, 'a number above 0');
+  const burst = (name: string, defaultBurst: number): number =>
+    Math.max(1, rate(name, defaultBurst));
+  const agent = (name: string, defaultUrl: string): URL =>
+    parseEndpoint(get(name) ?? defaultUrl, { setting: `aws: ${name}`, allowHttp: true });
   return {
     ...readEndpoints(get),
     fips: readSwitch('AWS_USE_FIPS_ENDPOINT', get),
@@ -75,7 +95,7 @@ function readCloud(get: EnvReader): AwsCloudConfig {
       ipv4: agent('KEYFERRY_AWS_POD_IDENTITY_AGENT_IPV4', 'http://169.254.170.23'),
       ipv6: agent('KEYFERRY_AWS_POD_IDENTITY_AGENT_IPV6', 'http://[fd00:ec2::23]'),
     },
-    // Of an account's 10,000 and 40 calls a second, which all nodes and all else in it share:
+    // AWS allows an account 10,000 and 40 calls a second. All nodes and other clients share them:
     // https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
     // https://docs.aws.amazon.com/general/latest/gr/ssm.html
     perSecond: {
@@ -89,17 +109,20 @@ function readCloud(get: EnvReader): AwsCloudConfig {
   };
 }
 
-/** As SDKs read them: https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html */
+/**
+ * Reads the endpoints as the SDKs do:
+ * https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+ */
 function readEndpoints(get: EnvReader): Pick<AwsCloudConfig, 'secretsManager' | 'ssm' | 'sts'> {
   if (readSwitch('AWS_IGNORE_CONFIGURED_ENDPOINT_URLS', get)) return {};
-  const forAll = readEndpoint('AWS_ENDPOINT_URL', get);
-  const secretsManager = readEndpoint('AWS_ENDPOINT_URL_SECRETS_MANAGER', get) ?? forAll;
-  const ssm = readEndpoint('AWS_ENDPOINT_URL_SSM', get) ?? forAll;
-  const sts = readEndpoint('AWS_ENDPOINT_URL_STS', get) ?? forAll;
+  const common = readEndpoint('AWS_ENDPOINT_URL', get);
+  const secretsManager = readEndpoint('AWS_ENDPOINT_URL_SECRETS_MANAGER', get) ?? common;
+  const ssm = readEndpoint('AWS_ENDPOINT_URL_SSM', get) ?? common;
+  const sts = readEndpoint('AWS_ENDPOINT_URL_STS', get) ?? common;
   return { ...(secretsManager && { secretsManager }), ...(ssm && { ssm }), ...(sts && { sts }) };
 }
 
-/** Secrets and tokens go there: over https, but for a try on one machine. */
+/** Endpoints get secrets and tokens. So they need HTTPS, except on the same machine. */
 function readEndpoint(name: string, get: EnvReader): URL | undefined {
   const text = get(name);
   if (text === undefined) return undefined;
@@ -109,5 +132,5 @@ function readEndpoint(name: string, get: EnvReader): URL | undefined {
 
 function readSwitch(name: string, get: EnvReader): boolean {
   const text = get(name)?.toLowerCase() ?? 'false';
-  return checked(name, text, z.enum(['true', 'false']), 'true or false') === 'true';
+  return parseSetting(name, text, z.enum(['true', 'false']), 'true or false') === 'true';
 }

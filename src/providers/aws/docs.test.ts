@@ -1,16 +1,14 @@
 import { describe, expect, test } from '@jest/globals';
 import { syncedFileNames, readPage, variablesRead } from '../../../test/docs-page.ts';
 import { parseSharedIdentityGrants } from '../shared/identity/grants-file.ts';
-import { roleArnShape } from './class/object-ref.ts';
-import { readAwsConfig } from './config.ts';
-import { irsaAudience, roleAnnotation } from './principals.ts';
 import { planAws } from './class/parameters.ts';
-import { podIdentityAudience } from './principals.ts';
+import { readAwsConfig } from './config.ts';
+import { irsaAudience, podIdentityAudience, roleAnnotation, roleArnPattern } from './principals.ts';
 
 const { text: page, blocks, documents, ofKind, classes } = readPage('providers/aws.md');
 
 describe('docs/providers/aws.md', () => {
-  test('has classes without a fault, also for lint, which knows no node', () => {
+  test('has classes without problems, also for lint, which has no node', () => {
     expect(classes()).toHaveLength(4);
     for (const shown of classes()) {
       const { plan, problems, skipped } = planAws(shown.spec.parameters);
@@ -20,7 +18,7 @@ describe('docs/providers/aws.md', () => {
     }
   });
 
-  test('lists every parameter and key that is known, and no other', () => {
+  test('lists all parameters and keys, and no others', () => {
     const listed = (heading: string): string[] => {
       const table = page.slice(page.indexOf(`| ${heading} |`)).split('\n\n')[0]!;
       return [...table.matchAll(/^\| `(\w+)` \|/gm)].map(([, name = '']) => name);
@@ -34,7 +32,7 @@ describe('docs/providers/aws.md', () => {
       expect(isKnown({ objects: `- {${name}: ~}` })).toBe(true);
   });
 
-  test('has grants that are understood', () => {
+  test('has grants that can be parsed', () => {
     const grants = blocks('yaml').filter((text) => text.startsWith('grants:'));
     expect(grants).toHaveLength(1);
     const [grant, ...others] = parseSharedIdentityGrants(grants[0]!, 'grants.yaml');
@@ -44,24 +42,24 @@ describe('docs/providers/aws.md', () => {
     expect(grantsName('ssm//app/banner')).toBe(true);
   });
 
-  test('has policies that can be read, and a role that can be annotated', () => {
+  test('has policies that can be parsed, and a valid role annotation', () => {
     expect(blocks('json')).toHaveLength(4);
     for (const text of blocks('json'))
       expect(JSON.parse(text)).toMatchObject({ Version: '2012-10-17' });
     const [account] = ofKind<{ metadata: { annotations: Record<string, string> } }>(
       'ServiceAccount',
     );
-    expect(account!.metadata.annotations[roleAnnotation]).toMatch(roleArnShape);
+    expect(account!.metadata.annotations[roleAnnotation]).toMatch(roleArnPattern);
   });
 
-  test('has the audiences that are asked for', () => {
+  test('has the audiences that the provider uses', () => {
     const [requests] = documents.flatMap(({ tokenRequests }) =>
       tokenRequests === undefined ? [] : [tokenRequests],
     );
     expect(requests).toEqual([{ audience: irsaAudience }, { audience: podIdentityAudience }]);
   });
 
-  test('names every variable that is read', () => {
+  test('names every variable that the provider reads', () => {
     const read = variablesRead(readAwsConfig);
     expect(read.length).toBeGreaterThan(15);
     expect(read.filter((name) => !page.includes(`\`${name}\``))).toEqual([]);

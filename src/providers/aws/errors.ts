@@ -1,71 +1,76 @@
-import type { ErrorCode } from '../../core/errors.ts';
-import { type ErrorResponse, describeErrorResponse } from '../shared/reads/store-errors.ts';
-
-/** An answer that is no success, or none the SDK could read; without a code where it is not AWS's way to say it. */
-export type Fault = ErrorResponse;
+import type { HttpResponse } from '../../http/client.ts';
+import { retryAfterOf } from '../../http/response.ts';
+import type { ErrorResponse, StoreErrorRule } from '../shared/reads/store-errors.ts';
 
 /**
- * What the SDK threw. The error itself goes no further: hidden in it are the answer and its body. Neither its class nor `$fault` tells
- * anything: AccessDenied and Throttling are both the client's fault, and services use names their models do not know.
+ * An error response of a service, or one that the SDK could not read. It has no code where it does
+ * not have the form of an AWS error.
  */
-export function readFault(thrown: unknown): Fault {
-  const error = (thrown ?? {}) as Readonly<Record<string, unknown>>;
-  const metadata = (error.$metadata ?? {}) as Readonly<Record<string, unknown>>;
-  const isAnswer = '$fault' in error && error.name !== 'Unknown';
+export type AwsErrorResponse = ErrorResponse & {
+  /** The service's whole text, for the rows. `text` leaves out action and resource. */
+  readonly fullText: string;
+};
+
+/** What messages name about every call. */
+export type ServiceContext = {
+  /** `Secrets Manager`, `SSM`, `STS` */
+  readonly service: string;
+  readonly region: string;
+};
+
+/** What messages name about the read of a secret. */
+export type ReadContext = ServiceContext & {
+  /** The owner of the credential. */
+  readonly owner: string;
+  /** The permission that the read needs: `secretsmanager:GetSecretValue`. */
+  readonly action: string;
+  /** The resource as a policy names it. */
+  readonly resource: string;
+};
+
+/**
+ * Parses what the SDK threw. Neither the class of the error nor `$fault` distinguishes the kinds of
+ * errors: AccessDenied and Throttling are both `client`, and services send codes that the SDK's
+ * models do not contain. The caller must not keep `thrown`: its hidden fields contain the
+ * response's body.
+ * @param now milliseconds since the epoch
+ */
+export function parseErrorResponse(thrown: unknown, now: number): AwsErrorResponse {
+  const error = recordOf(thrown);
+  const { httpStatusCode: status, requestId } = recordOf(error.$metadata);
+  const isAwsError = '$fault' in error && error.name !== 'Unknown';
+  const fullText = isAwsError ? (textOf(error.message) ?? '') : '';
+  // The SDK defines this field as not enumerable.
+  const headers = recordOf(recordOf(error.$response).headers) as Record<string, string | undefined>;
   return {
-    status: typeof metadata.httpStatusCode === 'number' ? metadata.httpStatusCode : undefined,
-    code: isAnswer ? textOf(error.name) : undefined,
-    text: isAnswer ? (textOf(error.message) ?? '') : '',
-    requestId: textOf(metadata.requestId),
+    status: typeof status === 'number' ? status : undefined,
+    code: isAwsError ? textOf(error.name) : undefined,
+    text: withoutActionAndResource(fullText),
+    fullText,
+    requestId: textOf(requestId),
+    retryAfterMs: retryAfterOf(headers, now),
   };
 }
 
-function textOf(value: unknown): string | undefined {
-  return typeof value === 'string' && value !== '' ? value : undefined;
-}
-
 /**
- * `(HTTP 400, AccessDeniedException, request id 7d0f: "User: ... is not authorized ...")`. Refused keys and signatures show no text: it can
- * repeat what was signed, session token included.
+ * Keeps who was denied, and by which kind of policy. The hint names the action and the resource.
+ * With them a message would be cut before the kind of policy.
  */
-export function describeFault(fault: Fault, secrets: readonly string[]): string {
-  return describeErrorResponse(
-    { ...fault, text: isRefusal(fault) ? '' : gistOf(fault.text) },
-    secrets,
-  );
-}
-
-/** Who was denied, and by which kind of policy: with action and resource between them, which the hint names, the text would be cut before. */
-function gistOf(text: string): string {
+function withoutActionAndResource(text: string): string {
   return text.replace(/ is not authorized to perform: .*? (because )/s, ' is not authorized $1');
 }
 
-const refusals =
-  /^(UnrecognizedClient|InvalidClientTokenId|ExpiredToken|InvalidToken|TokenRefreshRequired|MissingAuthenticationToken|IncompleteSignature|InvalidSignature|SignatureDoesNotMatch|InvalidAccessKeyId|RequestTimeTooSkewed|RequestExpired|NotSigned)(Exception)?$/;
+type Rule<Context> = StoreErrorRule<AwsErrorResponse, Context>;
 
-/** The keys, the token of their session, the signature or its date were not taken. */
-export function isRefusal({ code = '' }: Fault): boolean {
-  return refusals.test(code);
-}
-
-/** The date of the signature is too far off. */
-export function isBadDate({ code = '', text }: Fault): boolean {
-  return (
-    /^(RequestTimeTooSkewed|RequestExpired)/.test(code) ||
-    /^Signature (expired|not yet current)/.test(text)
-  );
-}
-
-/** No further calls for the moment. The status is 400. */
-export function isThrottled({ status, code = '' }: Fault): boolean {
+function isThrottled({ status, code = '' }: AwsErrorResponse): boolean {
   return (
     status === 429 ||
     /Throttl|TooManyRequests|RequestLimitExceeded|SlowDown|BandwidthLimitExceeded/.test(code)
   );
 }
 
-/** What passes by itself: the service, or one behind it, is in trouble. */
-export function isUnavailable({ status = 0, code = '' }: Fault): boolean {
+/** The service, or one behind it, has an outage. */
+function isUnavailable({ status = 0, code = '' }: AwsErrorResponse): boolean {
   return (
     status >= 500 ||
     /^(Internal(Service|Server)?(Error|Failure)|ServiceUnavailable|RequestTimeout|IDPCommunicationError|KMSInternal|DependencyTimeout)/.test(
@@ -74,97 +79,287 @@ export function isUnavailable({ status = 0, code = '' }: Fault): boolean {
   );
 }
 
-/** What a fault means, where it is about neither keys nor trouble. */
-export type Verdict = { readonly code: ErrorCode; readonly says: string; readonly hint?: string };
+/**
+ * What every service can respond. A retry can help. Many callers get the error, and the text can
+ * name the secret of one of them. So it is hidden.
+ */
+export const transientErrors: readonly Rule<ServiceContext>[] = [
+  {
+    match: isThrottled,
+    code: 'STORE_THROTTLED',
+    message: ({ service, region }) => `too many calls: ${service} in ${region}`,
+    hidesText: true,
+  },
+  {
+    match: isUnavailable,
+    code: 'STORE_UNAVAILABLE',
+    message: ({ service, region }) => `the service failed: ${service} in ${region}`,
+    hidesText: true,
+  },
+];
 
-/** What reading an object takes, for hints. */
-export type Need = {
-  /** `Secrets Manager`, `SSM` */
-  readonly service: string;
-  /** `secretsmanager:GetSecretValue` */
-  readonly action: string;
-  /** As a policy has to name it. */
-  readonly resource: string;
-  readonly region: string;
-};
-
-/** The meaning of a fault of a service that stores secrets. */
-export function judge(
-  { status = 0, code, text }: Fault,
-  { service, action, resource, region }: Need,
-): Verdict {
-  if (code === undefined || status < 400)
-    return {
-      code: 'STORE_ANSWER_INVALID',
-      says: `the endpoint does not answer as ${service} does`,
-      hint: 'check the endpoint and the region, and that no proxy answers in its place',
-    };
-  if (isKeyTrouble(code, text))
-    return {
-      code: 'ACCESS_DENIED',
-      says: 'its KMS key cannot be used',
-      hint: 'allow kms:Decrypt on the key, in IAM and in its key policy; the key must be enabled',
-    };
-  switch (code) {
-    case 'AccessDeniedException':
-    case 'AccessDenied':
-      return {
-        code: 'ACCESS_DENIED',
-        says: 'access is denied',
-        hint: `allow ${action} on ${resource}`,
-      };
-    case 'ResourceNotFoundException':
-    case 'ParameterNotFound':
-    case 'ParameterVersionNotFound':
-      return /VersionId|staging label|VersionStage/i.test(text)
-        ? { code: 'OBJECT_NOT_FOUND', says: 'there is no such version' }
-        : { code: 'OBJECT_NOT_FOUND', says: 'there is no such secret', hint: wrongPlace(region) };
-    case 'InvalidRequestException':
-      if (/deletion|deleted/i.test(text))
-        return {
-          code: 'OBJECT_DISABLED',
-          says: 'it is scheduled for deletion',
-          hint: 'restore it with aws secretsmanager restore-secret',
-        };
-      break;
-    case 'OptInRequired':
-      return { code: 'ACCESS_DENIED', says: 'the region is not enabled for this account' };
-  }
-  return { code: 'STORE_REFUSED_REQUEST', says: `${service} refused the request` };
-}
-
-/** Where else an object may be. */
-export function wrongPlace(region: string): string {
-  return `check its name, and that it is in ${region}; another account's needs its whole ARN`;
-}
-
-/** Services tell of KMS by codes of their own, and as AccessDenied with a text of it. */
-function isKeyTrouble(code: string, text: string): boolean {
+/** The date of the signature is too far from the service's clock. */
+export function isBadDate({ code = '', fullText }: AwsErrorResponse): boolean {
   return (
-    /^(DecryptionFailure|EncryptionFailure|InvalidKeyId|KMS)/.test(code) ||
-    (code.startsWith('AccessDenied') &&
-      /Access to KMS|to perform: kms:|customer master key|KMS key/.test(text))
+    /^(RequestTimeTooSkewed|RequestExpired)/.test(code) ||
+    /^Signature (expired|not yet current)/.test(fullText)
   );
 }
 
-/**
- * How a policy names an object, for hints: `arn:aws:secretsmanager:eu-west-1:111122223333:secret:db-??????`.
- * @param name as it is sent; an ARN stands for itself
- * @param account `*` where it is not known
- */
-export function resourceOf(
-  service: 'secretsmanager' | 'ssm',
-  region: string,
-  account: string,
-  name: string,
-): string {
-  if (name.startsWith('arn:')) return name;
-  const owner = /^\d{12}$/.test(account) ? account : '*';
-  const tail = service === 'ssm' ? `parameter/${name.replace(/^\//, '')}` : `secret:${name}-??????`;
-  return `arn:${partitionOf(region)}:${service}:${region}:${owner}:${tail}`;
+const credentialCodes =
+  /^(UnrecognizedClient|InvalidClientTokenId|ExpiredToken|InvalidToken|TokenRefreshRequired|MissingAuthenticationToken|IncompleteSignature|InvalidSignature|SignatureDoesNotMatch|InvalidAccessKeyId|RequestTimeTooSkewed|RequestExpired|NotSigned)(Exception)?$/;
+
+/** The service rejects the keys, the token of their session, the signature or its date. */
+function isCredentialRejection({ code = '' }: AwsErrorResponse): boolean {
+  return credentialCodes.test(code);
 }
 
-function partitionOf(region: string): string {
-  if (region.startsWith('cn-')) return 'aws-cn';
-  return region.startsWith('us-gov-') ? 'aws-us-gov' : 'aws';
+/** The response does not come from AWS: a proxy or another service sent it. */
+function isNotAws({ status = 0, code }: AwsErrorResponse): boolean {
+  return code === undefined || status < 400;
+}
+
+const hasCode =
+  (...codes: readonly string[]) =>
+  ({ code }: AwsErrorResponse): boolean =>
+    code !== undefined && codes.includes(code);
+
+/**
+ * Services report errors of KMS with codes of their own, or as AccessDenied with a text about KMS.
+ */
+function isKmsError({ code = '', fullText }: AwsErrorResponse): boolean {
+  return (
+    /^(DecryptionFailure|EncryptionFailure|InvalidKeyId|KMS)/.test(code) ||
+    (code.startsWith('AccessDenied') &&
+      /Access to KMS|to perform: kms:|customer master key|KMS key/.test(fullText))
+  );
+}
+
+const isNotFound = hasCode(
+  'ResourceNotFoundException',
+  'ParameterNotFound',
+  'ParameterVersionNotFound',
+);
+
+const notFoundHint = ({ region }: { readonly region: string }): string =>
+  `check its name, and that it is in ${region}; a secret of another account needs its whole ARN`;
+
+/**
+ * Responses of Secrets Manager and SSM to a read, without the transient ones. The last row matches
+ * everything.
+ */
+export const readErrors: readonly Rule<ReadContext>[] = [
+  {
+    match: isCredentialRejection,
+    code: 'CREDENTIALS_REFUSED',
+    message: ({ owner }) => `AWS refused the credentials of ${owner}`,
+    hint: ({ region }, response) =>
+      isBadDate(response)
+        ? 'set the clock of this node right'
+        : `check that they are still valid, and that ${region} is enabled for their account`,
+    // It can repeat what was signed, session token included.
+    hidesText: true,
+  },
+  {
+    match: isNotAws,
+    code: 'STORE_ANSWER_INVALID',
+    message: ({ service }) => `the endpoint does not answer as ${service} does`,
+    hint: 'check the endpoint and the region, and that no proxy answers in its place',
+  },
+  {
+    match: isKmsError,
+    code: 'ACCESS_DENIED',
+    message: 'its KMS key cannot be used',
+    hint: 'allow kms:Decrypt on the key, in IAM and in its key policy; the key must be enabled',
+  },
+  {
+    match: hasCode('AccessDeniedException', 'AccessDenied'),
+    code: 'ACCESS_DENIED',
+    message: 'access is denied',
+    hint: ({ action, resource }) => `allow ${action} on ${resource}`,
+  },
+  {
+    match: (response) =>
+      isNotFound(response) && /VersionId|staging label|VersionStage/i.test(response.fullText),
+    code: 'OBJECT_NOT_FOUND',
+    message: 'there is no such version',
+  },
+  {
+    match: isNotFound,
+    code: 'OBJECT_NOT_FOUND',
+    message: 'there is no such secret',
+    hint: notFoundHint,
+  },
+  {
+    match: (response) =>
+      hasCode('InvalidRequestException')(response) && /deletion|deleted/i.test(response.fullText),
+    code: 'OBJECT_DISABLED',
+    message: 'it is scheduled for deletion',
+    hint: 'restore it with aws secretsmanager restore-secret',
+  },
+  {
+    match: hasCode('OptInRequired'),
+    code: 'ACCESS_DENIED',
+    message: 'the region is not enabled for this account',
+  },
+  {
+    match: () => true,
+    code: 'STORE_REFUSED_REQUEST',
+    message: ({ service }) => `${service} refused the request`,
+  },
+];
+
+/** A name that GetParameters lists under `InvalidParameters`. The row matches everything. */
+export const invalidParameterErrors: readonly StoreErrorRule<
+  ErrorResponse,
+  {
+    readonly region: string;
+    /** What follows the name in the request, if anything. */
+    readonly selector: 'version' | 'label' | undefined;
+  }
+>[] = [
+  {
+    match: () => true,
+    code: 'OBJECT_NOT_FOUND',
+    message: ({ selector }) =>
+      `there is no such parameter${selector === undefined ? '' : `, or not this ${selector}`}`,
+    hint: notFoundHint,
+  },
+];
+
+const refusedToken = {
+  code: 'CREDENTIALS_REFUSED',
+  message: ({ region, roleArn }: ServiceContext & { readonly roleArn: string }) =>
+    `STS in ${region} refused the ServiceAccount's token for the role ${roleArn}`,
+  hint: "check that the OIDC provider of this cluster exists in IAM, in the role's account",
+} as const;
+
+/**
+ * Responses of STS to AssumeRoleWithWebIdentity, without the transient ones. The last row matches
+ * everything.
+ */
+export const tokenErrors: readonly Rule<ServiceContext & { readonly roleArn: string }>[] = [
+  {
+    match: isNotAws,
+    code: 'STORE_ANSWER_INVALID',
+    message: ({ region }) => `the endpoint does not answer as STS in ${region} does`,
+    hidesText: true,
+  },
+  {
+    ...refusedToken,
+    match: ({ code = '' }) => code.startsWith('ExpiredToken'),
+    hint: 'check the clock of this node',
+    hidesText: true,
+  },
+  { ...refusedToken, match: isCredentialRejection, hidesText: true },
+  {
+    ...refusedToken,
+    match: ({ code = '' }) => code.startsWith('RegionDisabled'),
+    hint: ({ region }) => `activate STS for ${region} in the account settings of IAM`,
+  },
+  {
+    ...refusedToken,
+    match: ({ fullText }) => /audience/i.test(fullText),
+    hint: 'add sts.amazonaws.com to the audiences (client ids) of the OIDC provider in IAM',
+  },
+  {
+    ...refusedToken,
+    match: ({ code = '' }) => code.startsWith('AccessDenied'),
+    hint:
+      'the role must exist, and its trust policy must allow sts:AssumeRoleWithWebIdentity to the OIDC provider of this cluster, ' +
+      'with this ServiceAccount as sub and sts.amazonaws.com as aud',
+  },
+  { ...refusedToken, match: () => true },
+];
+
+/**
+ * Responses of STS to the SDK's default credential chain. The text is hidden: it can name what is
+ * only the operator's. The last row matches everything.
+ */
+export const defaultChainErrors: readonly Rule<ServiceContext>[] = [
+  {
+    match: (response) => isThrottled(response) || isUnavailable(response),
+    code: 'CREDENTIALS_UNAVAILABLE',
+    message: ({ service, region }) =>
+      `no keys for Keyferry's own identity: ${service} in ${region}`,
+    hidesText: true,
+  },
+  {
+    match: () => true,
+    code: 'CREDENTIALS_REFUSED',
+    message: ({ service, region }) => `AWS refused Keyferry its own role: ${service} in ${region}`,
+    hint: 'check the trust policy of the role',
+    hidesText: true,
+  },
+];
+
+/**
+ * Parses an error of the EKS Pod Identity agent. It sends one line of text:
+ * `[7d0f]: (ResourceNotFoundException): ...`.
+ * @param now milliseconds since the epoch
+ */
+export function parseAgentErrorResponse(response: HttpResponse, now: number): ErrorResponse {
+  const { status, headers, body } = response;
+  return {
+    status,
+    code: undefined,
+    text: body.toString().trim(),
+    requestId: undefined,
+    retryAfterMs: retryAfterOf(headers, now),
+  };
+}
+
+/** Errors of the agent for which a retry can help. */
+export const transientAgentErrors: readonly StoreErrorRule<ErrorResponse, undefined>[] = [
+  { match: ({ status }) => status === 429, code: 'STORE_THROTTLED', message: 'the agent failed' },
+  {
+    match: ({ status = 0 }) => status >= 500,
+    code: 'STORE_UNAVAILABLE',
+    message: 'the agent failed',
+  },
+];
+
+const refusedAgentToken = {
+  code: 'CREDENTIALS_REFUSED',
+  message: "the agent of EKS Pod Identity refused the pod's token",
+} as const;
+
+/** The other errors of the agent. The last row matches everything. */
+export const agentErrors: readonly StoreErrorRule<ErrorResponse, undefined>[] = [
+  {
+    match: ({ status, text }) => status !== 400 && !text.includes('Exception'),
+    code: 'STORE_ANSWER_INVALID',
+    message: 'the address does not answer as the agent of EKS Pod Identity does',
+    hidesText: true,
+  },
+  {
+    ...refusedAgentToken,
+    match: ({ text }) => text.includes('ResourceNotFound'),
+    hint: 'create a Pod Identity association for this ServiceAccount in this cluster',
+  },
+  {
+    ...refusedAgentToken,
+    match: ({ text }) => text.includes('ExpiredToken'),
+    hint: 'check the clock of this node',
+  },
+  {
+    ...refusedAgentToken,
+    match: ({ text }) => text.includes('AccessDenied'),
+    hint:
+      'the trust policy of the associated role must allow sts:AssumeRole and sts:TagSession to pods.eks.amazonaws.com; ' +
+      'the role of the node needs eks-auth:AssumeRoleForPodIdentity',
+  },
+  {
+    ...refusedAgentToken,
+    match: () => true,
+    hint: 'see the log of eks-pod-identity-agent on this node',
+  },
+];
+
+function recordOf(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined;
 }

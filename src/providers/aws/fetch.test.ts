@@ -25,12 +25,12 @@ beforeEach(async () => {
 });
 afterEach(() => cloud.close());
 
-const turn = (ms: number): void => void (cloud.clock.node = cloud.clock.cloud = ms);
+const setClocks = (ms: number): void => void (cloud.clock.node = cloud.clock.cloud = ms);
 const actions = (): string[] => cloud.secretsManager.calls.map(({ action }) => action);
 const ssm = (name: string, more: object = {}) => ({ service: 'ssm', name, ...more });
 
 describe('secrets', () => {
-  test('what is current, with its version; the next one once there is one', async () => {
+  test('reads the current version, and the next one when there is one', async () => {
     cloud.secretsManager.put('eu/prod/db', 'one');
     expect(await reader.results(user, { name: 'eu/prod/db' })).toEqual([
       { kind: 'value', value: { bytes: Buffer.from('one'), version: v1 } },
@@ -39,7 +39,7 @@ describe('secrets', () => {
     expect(await reader.read(user, 'eu/prod/db')).toBe(`eu/prod/db@${v2}: two`);
   });
 
-  test('a pinned version, which never changes', async () => {
+  test('reads a pinned version as immutable', async () => {
     cloud.secretsManager.put('db', 'one');
     cloud.secretsManager.put('db', 'two');
     expect(await reader.results(user, { name: 'db', version: v1! })).toEqual([
@@ -48,7 +48,7 @@ describe('secrets', () => {
     expect(cloud.secretsManager.calls[0]?.input).toEqual({ SecretId: 'db', VersionId: v1 });
   });
 
-  test('by stage, the vendor’s or the user’s own', async () => {
+  test('reads by a stage of AWS or of the user', async () => {
     cloud.secretsManager.put('db', 'one');
     cloud.secretsManager.put('db', 'two');
     cloud.secretsManager.stage('db', 'blue', v1!);
@@ -59,14 +59,14 @@ describe('secrets', () => {
     );
   });
 
-  test('by ARN, whole or without its last six characters', async () => {
+  test('reads by an ARN, with or without its last six characters', async () => {
     cloud.secretsManager.put('db', 'one');
     const arn = cloud.secretsManager.arn('db');
     for (const name of [arn, arn.replace(/-\w{6}$/, '')])
       expect(await reader.read(user, name)).toBe(`${name}@${v1}: one`);
   });
 
-  test('binary ones as their bytes', async () => {
+  test('returns binary secrets as their bytes', async () => {
     const bytes = Uint8Array.from({ length: 256 }, (_, index) => index);
     cloud.secretsManager.put('tls', bytes);
     const [result] = await reader.results(user, { name: 'tls' });
@@ -74,21 +74,21 @@ describe('secrets', () => {
   });
 
   test.each(['', '{"a": 1.0}\n', '键\u{1f511}\u0000'])(
-    'the text as it stands: %#',
+    'returns the text unchanged: %#',
     async (text) => {
       cloud.secretsManager.put('db', text);
       expect(await reader.read(user, 'db')).toBe(`db@${v1}: ${text}`);
     },
   );
 
-  test('of another region, by a client of its own', async () => {
+  test('reads secrets of another region', async () => {
     cloud.secretsManager.put('db', 'here');
     cloud.secretsManager.put('db', 'there', awsFailoverRegion);
     expect(await reader.read(user, 'db')).toContain('here');
     expect(await reader.read(user, { name: 'db', region: awsFailoverRegion })).toContain('there');
   });
 
-  test('several with a refresh, a slow one holding up none of the others', async () => {
+  test('does not delay a refresh by a slow refresh of another secret', async () => {
     for (const name of ['warm', 'a', 'b']) cloud.secretsManager.put(name, name);
     await reader.read(user, 'warm');
     cloud.secretsManager.delays.set('a', 300);
@@ -104,7 +104,7 @@ describe('secrets', () => {
 });
 
 describe('a refresh', () => {
-  test('asks for the version alone while it stands, and reads once it moved', async () => {
+  test('reads only the version while it is unchanged, and the value when it changed', async () => {
     cloud.secretsManager.put('db', 'one');
     expect(await reader.refresh(user, { name: 'db' }, v1!)).toEqual({
       kind: 'unchanged',
@@ -117,7 +117,7 @@ describe('a refresh', () => {
     expect(actions()).toEqual(['DescribeSecret', 'DescribeSecret', 'GetSecretValue']);
   });
 
-  test('looks at the stage that is mounted', async () => {
+  test('checks the stage of the ref', async () => {
     cloud.secretsManager.put('db', 'one');
     cloud.secretsManager.put('db', 'two');
     const previous = { name: 'db', stage: 'AWSPREVIOUS' };
@@ -125,7 +125,7 @@ describe('a refresh', () => {
     expect(formatResult('db', await reader.refresh(user, previous, v2!))).toBe(`db@${v1}: one`);
   });
 
-  test('without the right to describe reads; that is learnt for an hour, by whose pod it is and where', async () => {
+  test('reads without DescribeSecret for an hour after a denial, per ServiceAccount and region', async () => {
     cloud.secretsManager.put('db', 'one');
     cloud.secretsManager.put('tls', 'one');
     cloud.secretsManager.put('db', 'one', awsFailoverRegion);
@@ -156,11 +156,11 @@ describe('a refresh', () => {
     expect(cloud.secretsManager.callCount('DescribeSecret')).toBe(3);
 
     cloud.secretsManager.denied.clear();
-    turn(61 * minute);
+    setClocks(61 * minute);
     expect(await refresh(user)).toBe('unchanged');
   });
 
-  test('of a secret that is gone, to be deleted or denied tells what the read says', async () => {
+  test('reports the error of the read for a deleted, missing or denied secret', async () => {
     for (const name of ['db', 'tls', 'key']) cloud.secretsManager.put(name, 'one');
     cloud.secretsManager.delete('db');
     cloud.secretsManager.denied.add('tls');
@@ -173,7 +173,7 @@ describe('a refresh', () => {
     expect(await refresh('tls')).toMatch(/^failed ACCESS_DENIED: .*secretsmanager:GetSecretValue/);
   });
 
-  test('of a region that is down is an outage, told by the first call', async () => {
+  test('reports an outage of the region after the first call', async () => {
     cloud.secretsManager.put('db', 'one');
     cloud.account.regionFaults.set(awsRegion, 'throttled');
     expect(formatResult('db', await reader.refresh(user, { name: 'db' }, v1!))).toMatch(
@@ -182,7 +182,7 @@ describe('a refresh', () => {
     expect(cloud.secretsManager.count()).toBe(3);
   });
 
-  test('of a pinned version, or one that knows none, reads', async () => {
+  test('reads a pinned version, and a secret without a known version', async () => {
     cloud.secretsManager.put('db', 'one');
     await reader.refresh(user, { name: 'db', version: v1! }, v1!);
     await Promise.all(
@@ -192,7 +192,7 @@ describe('a refresh', () => {
   });
 });
 
-describe('secrets that a mount waits for', () => {
+describe('secrets of a first mount', () => {
   const names = Array.from({ length: 25 }, (_, index) => ({ name: `s${index}` }));
   const put = (): void =>
     names.forEach(({ name }) => cloud.secretsManager.put(name, `value of ${name}`));
@@ -203,7 +203,7 @@ describe('secrets that a mount waits for', () => {
     );
   };
 
-  test('come by twenty, whatever the order of the answer', async () => {
+  test('are read in batches of twenty, with the response in any order', async () => {
     put();
     await expectAll();
     expect(
@@ -211,7 +211,7 @@ describe('secrets that a mount waits for', () => {
     ).toEqual([20, 5]);
   });
 
-  test('by ARNs as well; pinned and staged ones, one alone, and refreshes by calls of their own', async () => {
+  test('are batched by name or ARN; pinned, staged, single and refreshed ones are not', async () => {
     put();
     const arn = cloud.secretsManager.arn('s1');
     const results = await reader.results(
@@ -233,7 +233,7 @@ describe('secrets that a mount waits for', () => {
     expect(cloud.secretsManager.callCount('BatchGetSecretValue')).toBe(1);
   });
 
-  test('without the right to batches come each by its own call; that is learnt for an hour', async () => {
+  test('are read one by one for an hour after a denied batch', async () => {
     put();
     cloud.secretsManager.denied.add('BatchGetSecretValue');
     await expectAll();
@@ -242,12 +242,12 @@ describe('secrets that a mount waits for', () => {
     expect(cloud.secretsManager.callCount('BatchGetSecretValue')).toBeLessThanOrEqual(2);
     expect(cloud.secretsManager.callCount('GetSecretValue')).toBe(50);
     cloud.secretsManager.denied.clear();
-    turn(61 * minute);
+    setClocks(61 * minute);
     await expectAll();
     expect(cloud.secretsManager.callCount('GetSecretValue')).toBe(50);
   });
 
-  test('what the batch does not deliver tells its own cause', async () => {
+  test('have an error of their own if the batch does not contain them', async () => {
     put();
     cloud.secretsManager.denied.add('s1');
     cloud.secretsManager.kmsDenied.add('s2');
@@ -263,7 +263,7 @@ describe('secrets that a mount waits for', () => {
     ]);
   });
 
-  test('too large for one answer come each by its own call', async () => {
+  test('are read one by one if they are too large for one response', async () => {
     const large = 'x'.repeat(65_000);
     for (const { name } of names.slice(0, 20)) cloud.secretsManager.put(name, large);
     const results = await reader.results(user, ...names.slice(0, 20));
@@ -273,7 +273,7 @@ describe('secrets that a mount waits for', () => {
     expect(cloud.secretsManager.callCount('GetSecretValue')).toBe(20);
   });
 
-  test('never together with those of another principal or namespace', async () => {
+  test('do not share a batch with another principal or namespace', async () => {
     put();
     const other: AwsReaderIdentity = {
       kind: 'keys',
@@ -295,32 +295,32 @@ describe('secrets that a mount waits for', () => {
     ]);
   });
 
-  test('go on while anybody waits, and end with the last', async () => {
+  test('stop only when the last caller of the batch leaves', async () => {
     put();
     await reader.read(user, 's9');
     cloud.secretsManager.delays.set('BatchGetSecretValue', 100);
     const leaving = [new AbortController(), new AbortController()];
-    const ask = () =>
+    const fetchBoth = () =>
       reader.fetch(
         leaving.map(({ signal }, index) =>
           reader.fetchRequest(user, { name: `s${index}` }, { signal }),
         ),
       );
-    const [gone, stays] = ask();
+    const [gone, stays] = fetchBoth();
     leaving[0]?.abort(new Error('gone'));
     expect(await gone).toMatchObject({ kind: 'failed' });
     expect(await stays).toMatchObject({ kind: 'value' });
 
     leaving[0] = new AbortController();
     cloud.secretsManager.injectFault({ hang: true });
-    const both = ask();
+    const both = fetchBoth();
     for (const controller of leaving) controller.abort(new Error('gone'));
     expect((await Promise.all(both)).map(({ kind }) => kind)).toEqual(['failed', 'failed']);
   });
 });
 
 describe('parameters', () => {
-  test('what is newest, decrypted, with its number and the time of its change', async () => {
+  test('are decrypted, and have a number and the time of the change', async () => {
     cloud.ssm.put('/app/key', 'one');
     cloud.ssm.put('/app/key', 'two');
     expect(await reader.results(user, ssm('/app/key'))).toEqual([
@@ -335,7 +335,7 @@ describe('parameters', () => {
     ]);
   });
 
-  test('by number, which never changes, and by label', async () => {
+  test('can be read by number, which is immutable, and by label', async () => {
     cloud.ssm.put('key', 'one');
     cloud.ssm.put('key', 'two');
     cloud.ssm.label('key', 1, 'blue');
@@ -348,13 +348,13 @@ describe('parameters', () => {
     expect(cloud.ssm.batches()).toEqual([['key:1'], ['key:blue']]);
   });
 
-  test('by ARN', async () => {
+  test('can be read by ARN', async () => {
     cloud.ssm.put('/app/key', 'one');
     const name = cloud.ssm.arn('/app/key');
     expect(await reader.read(user, ssm(name))).toBe(`${name}@1: one`);
   });
 
-  test('come by ten, whatever the order of the answer, each under its own name', async () => {
+  test('are read in batches of ten, with the response in any order', async () => {
     const names = Array.from({ length: 25 }, (_, index) => `/p/${index}`);
     for (const name of names) cloud.ssm.put(name, `value of ${name}`);
     const results = await reader.results(user, ...names.map((name) => ssm(name)));
@@ -364,7 +364,7 @@ describe('parameters', () => {
     expect(cloud.ssm.batches().map(({ length }) => length)).toEqual([10, 10, 5]);
   });
 
-  test('the same name at two versions and by a label is three questions', async () => {
+  test('can have one name with two versions and a label', async () => {
     for (const value of ['one', 'two', 'three']) cloud.ssm.put('key', value);
     cloud.ssm.label('key', 2, 'blue');
     const refs = [ssm('key'), ssm('key', { version: '1' }), ssm('key', { stage: 'blue' })];
@@ -376,7 +376,7 @@ describe('parameters', () => {
     ]);
   });
 
-  test('namesakes are spread over the calls that the others need anyway', async () => {
+  test('of one name are spread over the batches of the others', async () => {
     const names = Array.from({ length: 20 }, (_, index) => `/p/${index}`);
     for (const name of [...names, 'key']) cloud.ssm.put(name, 'one');
     const versions = [{}, { version: '1' }, { version: '7' }].map((which) => ssm('key', which));
@@ -384,7 +384,7 @@ describe('parameters', () => {
     expect(cloud.ssm.batches().map(({ length }) => length)).toEqual([10, 10, 3]);
   });
 
-  test('an answer without selectors is matched by name and number', async () => {
+  test('are matched by name and number in a response without selectors', async () => {
     cloud.ssm.put('a', 'one');
     cloud.ssm.injectFault({
       response: {
@@ -402,7 +402,7 @@ describe('parameters', () => {
     );
   });
 
-  test('made anew their numbers start again: the time differs', async () => {
+  test('differ by the time of the change if they were created again with the same number', async () => {
     const modified = async (): Promise<unknown> => {
       const [result] = await reader.results(user, ssm('key'));
       return result?.kind === 'value' && [result.value.version, result.value.modified];
@@ -410,7 +410,7 @@ describe('parameters', () => {
     cloud.ssm.put('key', 'one');
     const before = await modified();
     cloud.ssm.delete('key');
-    turn(minute);
+    setClocks(minute);
     cloud.ssm.put('key', 'other');
     const after = await modified();
     expect([before, after]).toEqual([
@@ -420,7 +420,7 @@ describe('parameters', () => {
     expect(after).not.toEqual(before);
   });
 
-  test('that are not there are absent, each for itself', async () => {
+  test('are absent one by one if they do not exist', async () => {
     cloud.ssm.put('key', 'one');
     const refs = [
       ssm('none'),
@@ -456,7 +456,7 @@ describe('parameters', () => {
       () => cloud.ssm.kmsDenied.add('b'),
       'ACCESS_DENIED: .*KMS key cannot be used .*; allow kms:Decrypt',
     ],
-  ])('one that is %s refuses the whole call, and yet fails alone', async (_, refuse, wanted) => {
+  ])('fail one by one although one that is %s fails the whole call', async (_, refuse, wanted) => {
     for (const name of ['a', 'b', 'c']) cloud.ssm.put(name, name);
     refuse();
     const results = await reader.results(user, ssm('a'), ssm('b'), ssm('c'));
@@ -467,7 +467,7 @@ describe('parameters', () => {
     ]);
   });
 
-  test('a name SSM refuses fails alone, too', async () => {
+  test('fail one by one although SSM rejects a name', async () => {
     cloud.ssm.put('a', 'a');
     const results = await reader.results(user, ssm('a'), ssm('no such name'));
     expect(results.map((result) => formatResult('p', result))).toEqual([
@@ -478,7 +478,7 @@ describe('parameters', () => {
     ]);
   });
 
-  test('of two regions never in one call', async () => {
+  test('of two regions do not share a call', async () => {
     cloud.ssm.put('a', 'here');
     cloud.ssm.put('a', 'there', awsFailoverRegion);
     const results = await reader.results(user, ssm('a'), ssm('a', { region: awsFailoverRegion }));
@@ -486,21 +486,24 @@ describe('parameters', () => {
   });
 });
 
-describe('what AWS says', () => {
-  test('not there: absent, with the code, the request id, and where to look', async () => {
+describe('error responses', () => {
+  test('a missing secret is absent, and the error has code, request id and remedy', async () => {
     expect(await reader.read(user, 'none')).toMatch(
-      /^absent OBJECT_NOT_FOUND: aws: Secrets Manager secret none in eu-west-1: there is no such secret \(HTTP 400, ResourceNotFoundException, request id req-[\w-]+: "Secrets Manager can't find the specified secret\."\); check its name, and that it is in eu-west-1; another account's needs its whole ARN$/,
+      /^absent OBJECT_NOT_FOUND: aws: Secrets Manager secret none in eu-west-1: there is no such secret \(HTTP 400, ResourceNotFoundException, request id req-[\w-]+: "Secrets Manager can't find the specified secret\."\); check its name, and that it is in eu-west-1; a secret of another account needs its whole ARN$/,
     );
   });
 
-  test.each([{ version: '7' }, { stage: 'green' }])('no such version: %j', async (which) => {
-    cloud.secretsManager.put('db', 'one');
-    expect(await reader.read(user, { name: 'db', ...which })).toMatch(
-      /^absent OBJECT_NOT_FOUND: aws: Secrets Manager secret db \(\w+\) in eu-west-1: there is no such version \(HTTP 400/,
-    );
-  });
+  test.each([{ version: '7' }, { stage: 'green' }])(
+    'a missing version is absent: %j',
+    async (which) => {
+      cloud.secretsManager.put('db', 'one');
+      expect(await reader.read(user, { name: 'db', ...which })).toMatch(
+        /^absent OBJECT_NOT_FOUND: aws: Secrets Manager secret db \(\w+\) in eu-west-1: there is no such version \(HTTP 400/,
+      );
+    },
+  );
 
-  test('scheduled for deletion: absent, and how to undo it', async () => {
+  test('a secret that is scheduled for deletion is absent, and the error has the remedy', async () => {
     cloud.secretsManager.put('db', 'one');
     cloud.secretsManager.delete('db');
     expect(await reader.read(user, 'db')).toMatch(
@@ -508,7 +511,7 @@ describe('what AWS says', () => {
     );
   });
 
-  test('denied: who, what for, and which permission on what', async () => {
+  test('a denied read names the caller, the permission and the resource', async () => {
     cloud.secretsManager.put('db', 'one');
     cloud.secretsManager.denied.add('db');
     expect(await reader.read(user, 'db')).toMatch(
@@ -522,7 +525,7 @@ describe('what AWS says', () => {
     );
   });
 
-  test('denied: the kind of policy that did it is told, however long the names are', async () => {
+  test('a denied read names the kind of policy, also with long names', async () => {
     const holder =
       'arn:aws:sts::111122223333:assumed-role/eks-production-checkout-reader/checkout.checkout-api';
     const name = 'eu/production/checkout/payment-provider/credentials';
@@ -534,7 +537,7 @@ describe('what AWS says', () => {
     );
   });
 
-  test('its KMS key denied', async () => {
+  test('a denied KMS key has its own remedy', async () => {
     cloud.secretsManager.put('db', 'one');
     cloud.secretsManager.kmsDenied.add('db');
     expect(await reader.read(user, 'db')).toMatch(
@@ -550,9 +553,9 @@ describe('what AWS says', () => {
       'STORE_ANSWER_INVALID: .*does not answer as Secrets Manager does .HTTP 404',
     ],
     ['a redirect', 302, '', 'STORE_ANSWER_INVALID: .*HTTP 302'],
-    ['JSON of somebody else', 400, '{"error":"no"}', 'STORE_ANSWER_INVALID: .*HTTP 400'],
+    ['JSON of another service', 400, '{"error":"no"}', 'STORE_ANSWER_INVALID: .*HTTP 400'],
     [
-      'a key that is off',
+      'a disabled key',
       400,
       { __type: 'DecryptionFailure' },
       'ACCESS_DENIED: .*KMS key .*DecryptionFailure',
@@ -579,20 +582,21 @@ describe('what AWS says', () => {
   });
 });
 
-describe('trouble that passes is waited out', () => {
+describe('transient errors are retried', () => {
   test.each([
+    ['throttling with HTTP 400', { status: 400, body: { __type: 'ThrottlingException' } }],
     [
-      'throttling, the client’s fault by HTTP',
-      { status: 400, body: { __type: 'ThrottlingException' } },
+      'throttling with a code that the SDK does not know',
+      { status: 400, body: { __type: 'RequestLimitExceeded' } },
     ],
-    ['throttling that no model knows', { status: 400, body: { __type: 'RequestLimitExceeded' } }],
     ['throttling as 429', { status: 429 }],
     ['throttling of KMS', { status: 400, body: { __type: 'KMSThrottlingException' } }],
     ['InternalServiceError', { status: 500, body: { __type: 'InternalServiceError' } }],
     ['a page of a gateway', { status: 503, body: '<html>' }],
-  ])('%s', async (_, answer) => {
+    ['a page that is not UTF-8', { status: 503, body: Buffer.from('<html>\xe9', 'latin1') }],
+  ])('%s', async (_, response) => {
     cloud.secretsManager.put('db', 'one');
-    cloud.secretsManager.injectFault({ times: 2, response: answer });
+    cloud.secretsManager.injectFault({ times: 2, response });
     expect(await reader.read(user, 'db')).toBe(`db@${v1}: one`);
     expect(cloud.secretsManager.count()).toBe(3);
   });
@@ -607,14 +611,14 @@ describe('trouble that passes is waited out', () => {
     ['throttled', 'STORE_THROTTLED', 'HTTP 400, ThrottlingException, request id req-'],
     ['down', 'STORE_UNAVAILABLE', 'HTTP 503'],
   ] as const)(
-    'a region that is %s: an outage, told with its cause, and no other region',
-    async (how, code, told) => {
+    'a region that is %s is an outage of this region only, with its cause',
+    async (fault, code, response) => {
       cloud.secretsManager.put('db', 'there', awsFailoverRegion);
-      cloud.account.regionFaults.set(awsRegion, how);
+      cloud.account.regionFaults.set(awsRegion, fault);
       const [result] = await reader.results(user, { name: 'db' });
       expect(formatResult('db', result)).toMatch(
         new RegExp(
-          `^failed ${code}: aws: Secrets Manager secret db in eu-west-1: .*Secrets Manager in eu-west-1 \\(${told}`,
+          `^failed ${code}: aws: Secrets Manager secret db in eu-west-1: .*Secrets Manager in eu-west-1 \\(${response}`,
         ),
       );
       expect(result?.kind === 'failed' && result.error.kind).toBe('outage');
@@ -623,7 +627,18 @@ describe('trouble that passes is waited out', () => {
     },
   );
 
-  test('what is told to all who wait for a service quotes none of its texts', async () => {
+  test('a pause of more than 5 s that AWS wants ends the call at once', async () => {
+    const headers = { 'retry-after': '6' };
+    cloud.secretsManager.injectFault({ response: { status: 503, headers, body: '<html>' } });
+    const [result] = await reader.results(user, { name: 'db' });
+    expect(result).toMatchObject({
+      kind: 'failed',
+      error: { code: 'STORE_UNAVAILABLE', retryAfterMs: 6_000 },
+    });
+    expect(cloud.secretsManager.count()).toBe(1);
+  });
+
+  test('an error that many callers share has no text of the service', async () => {
     const body = { __type: 'ThrottlingException', message: 'Rate exceeded for the secret tls' };
     cloud.secretsManager.injectFault({ response: { status: 400, body } });
     expect(await reader.read(user, 'db')).toMatch(
@@ -631,7 +646,7 @@ describe('trouble that passes is waited out', () => {
     );
   });
 
-  test('of one service is none of another, for keys that nobody has proven yet either', async () => {
+  test('an outage of one service does not affect another, also for new keys', async () => {
     cloud.secretsManager.put('db', 'one');
     cloud.ssm.injectFault({ delayMs: 20, response: { status: 503 } });
     const parameter = reader.read(user, ssm('key'));
@@ -640,7 +655,7 @@ describe('trouble that passes is waited out', () => {
     expect(await parameter).toMatch(/^failed STORE_UNAVAILABLE/);
   });
 
-  test('what AWS has answered is no outage: no other region is to be asked', async () => {
+  test('an error of AWS about the secret is definite, so that no fallback is used', async () => {
     cloud.secretsManager.put('denied', 'one');
     cloud.secretsManager.denied.add('denied');
     for (const name of ['denied', 'none', 'ab c'.repeat(200)]) {
@@ -649,16 +664,16 @@ describe('trouble that passes is waited out', () => {
     }
   });
 
-  test('a port where nobody listens', async () => {
-    const nobody = createAwsReader(cloud, {
+  test('a refused connection is STORE_UNAVAILABLE', async () => {
+    const readerWithoutServer = createAwsReader(cloud, {
       config: { secretsManager: new URL('https://127.0.0.1:1/') },
     });
-    expect(await nobody.read(user, 'db')).toMatch(
+    expect(await readerWithoutServer.read(user, 'db')).toMatch(
       /^failed STORE_UNAVAILABLE: .*127\.0\.0\.1:1 refused the connection/,
     );
   });
 
-  test('who leaves, leaves at once', async () => {
+  test('a caller that leaves does not wait', async () => {
     cloud.secretsManager.injectFault({ hang: true });
     const leaving = new AbortController();
     const [result] = reader.fetch([
@@ -669,7 +684,7 @@ describe('trouble that passes is waited out', () => {
   });
 });
 
-describe('an answer that is not to be trusted', () => {
+describe('an invalid response is STORE_ANSWER_INVALID without its text', () => {
   const good = { Name: 'db', SecretString: 'canary-value', VersionId: v1 };
   test.each([
     ['another secret', { ...good, Name: 'tls' }],
@@ -694,7 +709,7 @@ describe('an answer that is not to be trusted', () => {
       /^failed STORE_ANSWER_INVALID: aws: Secrets Manager secret db \(0+-/,
     );
     expect(formatResult('db', result)).not.toContain('canary');
-    // Not for the log either.
+    // The cause would go to the log.
     expect(result?.kind === 'failed' && result.error.cause).toBeUndefined();
     expect(cloud.secretsManager.count()).toBe(1);
   });
@@ -710,7 +725,7 @@ describe('an answer that is not to be trusted', () => {
 });
 
 describe('refused credentials', () => {
-  test('and 200 mounts of as many secrets: one call, and one more after a minute', async () => {
+  test('get one call for 200 mounts, and one more after a minute', async () => {
     cloud.account.revoke(keys.accessKeyId);
     const names = Array.from({ length: 200 }, (_, index) => ({ name: `s${index}`, stage: 'blue' }));
     const results = await reader.results(user, ...names);
@@ -722,12 +737,12 @@ describe('refused credentials', () => {
       /AWS refused the credentials of keys \(HTTP 400, UnrecognizedClientException, request id req-[\w-]+\); check that they are still valid, and that eu-west-1 is enabled for their account$/,
     );
     expect(cloud.secretsManager.count()).toBe(1);
-    turn(61_000);
+    setClocks(61_000);
     await reader.read(user, 's1');
     expect(cloud.secretsManager.count()).toBe(2);
   });
 
-  test('by a bad signature, or with a wrong session token: the text, which repeats what was signed, is not shown', async () => {
+  test('hide the text of a bad signature or token, which repeats what was signed', async () => {
     const session = cloud.account.issueKeys({ lifeMs: minute });
     for (const wrong of [
       { ...keys, secretAccessKey: 'mistyped-secret' },
@@ -741,7 +756,7 @@ describe('refused credentials', () => {
     }
   });
 
-  test('by a region that the account has not enabled, and so for whoever names it, are taken elsewhere', async () => {
+  test('of a region that is not enabled are used in other regions', async () => {
     cloud.secretsManager.put('db', 'one');
     cloud.account.regionFaults.set(awsFailoverRegion, 'not enabled');
     expect(await reader.read(user, { name: 'db', region: awsFailoverRegion })).toMatch(
@@ -751,7 +766,7 @@ describe('refused credentials', () => {
   });
 
   test.each([17, -17])(
-    'by the cloud’s clock, %d minutes off ours: the SDK corrects itself at once',
+    'for a clock that is %d minutes off are retried at once with the corrected clock',
     async (minutes) => {
       cloud.secretsManager.put('db', 'one');
       cloud.clock.cloud = minutes * minute;
@@ -762,7 +777,7 @@ describe('refused credentials', () => {
     },
   );
 
-  test('by a clock of which nobody says how wrong it is', async () => {
+  test('for a clock that the SDK cannot correct have the remedy', async () => {
     const body = {
       __type: 'InvalidSignatureException',
       message: 'Signature expired: 1 is now earlier than 2',
@@ -774,15 +789,18 @@ describe('refused credentials', () => {
   });
 });
 
-describe('the budget', () => {
-  const tight = { perSecond: { secretsmanager: 1, ssm: 1 }, burst: { secretsmanager: 1, ssm: 1 } };
+describe('the rate limiter', () => {
+  const slowConfig = {
+    perSecond: { secretsmanager: 1, ssm: 1 },
+    burst: { secretsmanager: 1, ssm: 1 },
+  };
 
   test('is one for each service, region and account', async () => {
     for (const region of [awsRegion, awsFailoverRegion]) {
       cloud.secretsManager.put('db', 'one', region);
       cloud.ssm.put('key', 'one', region);
     }
-    const slow = createAwsReader(cloud, { config: tight });
+    const slow = createAwsReader(cloud, { config: slowConfig });
     const inTime = async (who: AwsReaderIdentity, ref: { name: string }): Promise<boolean> => {
       const [result] = slow.fetch([
         slow.fetchRequest(who, ref, { signal: AbortSignal.timeout(300) }),
@@ -797,18 +815,21 @@ describe('the budget', () => {
     expect(await inTime(user, { name: 'db' })).toBe(false);
   });
 
-  test('keys that were refused meanwhile are not shown by who waited for it', async () => {
-    const patient = createAwsReader(cloud, {
-      config: { perSecond: { secretsmanager: 50, ssm: 50 }, burst: { secretsmanager: 1, ssm: 1 } },
+  test('does not send keys that AWS refused while the call waited', async () => {
+    // Half a second between calls: the refusal arrives before the next call on a busy machine, too.
+    const slowReader = createAwsReader(cloud, {
+      config: { perSecond: { secretsmanager: 2, ssm: 2 }, burst: { secretsmanager: 1, ssm: 1 } },
     });
     cloud.secretsManager.put('db', 'one');
-    await patient.read(user, 'db');
+    await slowReader.read(user, 'db');
     cloud.account.revoke(keys.accessKeyId);
-    await Promise.all(['a', 'b', 'c'].map((name) => patient.read(user, { name, stage: 'blue' })));
+    await Promise.all(
+      ['a', 'b', 'c'].map((name) => slowReader.read(user, { name, stage: 'blue' })),
+    );
     expect(cloud.secretsManager.count()).toBe(2);
   });
 
-  test('tells when it lets a call go, to all whose call it is', async () => {
+  test('calls onStart of each request of a batch', async () => {
     const started: string[] = [];
     cloud.ssm.put('a', 'a');
     await Promise.all(
@@ -822,7 +843,7 @@ describe('the budget', () => {
   });
 });
 
-test('connections are kept and few: 300 reads by 60 principals over one at a time take no more than three', async () => {
+test('reuses connections: 300 reads by 60 principals need at most three', async () => {
   cloud.secretsManager.put('db', 'one');
   for (let round = 0; round < 5; round++)
     for (let who = 0; who < 60; who++)

@@ -1,22 +1,24 @@
 import { RejectionCache } from '../../concurrency/rejection-cache.ts';
-import type { KubeApi } from '../../kube/api.ts';
-import { createNodes } from '../../kube/nodes.ts';
-import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import type { Provider } from '../../core/provider.ts';
-import type { ProviderDeps } from '../shared/deps.ts';
-import { createProviderRetry } from '../shared/deps.ts';
+import type { KubeApi } from '../../kube/api.ts';
+import { Nodes } from '../../kube/nodes.ts';
+import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import { CredentialGate } from '../shared/credentials/credential-gate.ts';
+import { type ProviderDeps, createProviderRetry } from '../shared/deps.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
-import { createAdmit } from './authorize.ts';
+import { createAuthorize } from './authorize.ts';
+import { createNodeFacts } from './class/node-region.ts';
+import { type AwsLogin, type AwsNodeFacts, planAws } from './class/parameters.ts';
 import { readAwsConfig } from './config.ts';
 import { createAwsCredentials } from './credentials/index.ts';
-import { createFacts } from './class/node-region.ts';
 import { createAwsFetch } from './fetch.ts';
+import { createIdentitySources, createPrincipalFactory } from './principals.ts';
 import type { AwsCredential } from './types.ts';
-import { planAws, type AwsFacts, type AwsLogin } from './class/parameters.ts';
-import { createPrincipals } from './principals.ts';
 
-/** What the provider needs of the process it runs in, where the SDK also finds Keyferry's own identity, if the operator lends it. */
+/**
+ * What the provider needs of its process. The SDK also finds Keyferry's own identity in the
+ * process, where the operator switched that identity on.
+ */
 export type AwsDeps = ProviderDeps & {
   readonly kubeApi: Pick<KubeApi, 'get'>;
   readonly serviceAccounts: ServiceAccounts;
@@ -24,33 +26,35 @@ export type AwsDeps = ProviderDeps & {
 };
 
 /**
- * Provider `aws`: Secrets Manager and the Parameter Store, for the classes of secrets-store-csi-driver-provider-aws.
+ * Provider `aws`: Secrets Manager and the Parameter Store, for the classes of
+ * secrets-store-csi-driver-provider-aws.
  * @throws SecretError NOT_CONFIGURED for a variable that cannot be used
  */
-export function createAwsProvider(deps: AwsDeps): Provider<AwsLogin, AwsFacts, AwsCredential> {
-  const { env, http, now, log, rateLimiterMetrics: budgetMetrics } = deps;
+export function createAwsProvider(deps: AwsDeps): Provider<AwsLogin, AwsNodeFacts, AwsCredential> {
+  const { env, http, fingerprint, now, log, rateLimiterMetrics } = deps;
+  const { serviceAccounts, sharedIdentity } = deps;
   const config = readAwsConfig(env);
-  const retry = createProviderRetry('aws', deps);
-  const proving = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
   const { cloud } = config;
+  const retry = createProviderRetry('aws', deps);
+  const rejectionCache = new RejectionCache({ now });
+  const credentialGate = new CredentialGate({ rejectionCache, now });
   const credentials = createAwsCredentials({
-    ...{ config: cloud, http, retry, proving, now },
+    ...{ config: cloud, http, retry, credentialGate, now },
     onFailure: ({ code, summary }) =>
       log.warn({ provider: 'aws', code, reason: summary }, 'keys not renewed'),
   });
   return {
     name: 'aws',
-    nodeFacts: createFacts({ config, nodes: createNodes({ api: deps.kubeApi }) }),
+    nodeFacts: createNodeFacts({ config, nodes: new Nodes({ api: deps.kubeApi }) }),
     plan: planAws,
-    authorize: createAdmit({
-      ...{ config, now },
-      serviceAccounts: deps.serviceAccounts,
-      sharedIdentity: deps.sharedIdentity,
-      principalIn: createPrincipals({ config, credentials, fingerprint: deps.fingerprint }),
+    authorize: createAuthorize({
+      identitySources: createIdentitySources({ config, serviceAccounts, now }),
+      sharedIdentity,
+      makePrincipal: createPrincipalFactory({ config, credentials, fingerprint }),
     }),
     fetch: createAwsFetch({
-      ...{ config: cloud, http, retry, proving, credentials, now },
-      ...(budgetMetrics && { budgetMetrics }),
+      ...{ config: cloud, http, retry, credentialGate, credentials, now },
+      ...(rateLimiterMetrics && { rateLimiterMetrics }),
     }),
   };
 }

@@ -1,193 +1,86 @@
-import { createHash } from 'node:crypto';
 import { SecretError } from '../../core/errors.ts';
 import type { AuthorizeContext, Principal } from '../../core/provider.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { Workload } from '../../core/workload.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
-import type { Fingerprint, FingerprintField } from '../shared/identity/fingerprint.ts';
-import { type WorkloadToken, readWorkloadToken } from '../shared/identity/workload-token.ts';
-import { roleArnShape } from './class/object-ref.ts';
+import type { Fingerprint } from '../shared/identity/fingerprint.ts';
+import type { Identity, IdentitySource } from '../shared/identity/identity-source.ts';
+import { readWorkloadToken } from '../shared/identity/workload-token.ts';
 import type { AwsLogin } from './class/parameters.ts';
 import type { AwsConfig } from './config.ts';
-import type { AwsCredential, AwsIdentity } from './types.ts';
+import type { AwsCredentials } from './credentials/index.ts';
+import { sessionNameOf } from './credentials/sts.ts';
+import type { AwsCredential, AwsCredentialSource } from './types.ts';
 
-/** The audience of the tokens that STS takes. */
+/** The audience of the tokens that STS accepts. */
 export const irsaAudience = 'sts.amazonaws.com';
+/** The audience of the tokens that the agent of EKS Pod Identity accepts. */
+export const podIdentityAudience = 'pods.eks.amazonaws.com';
 /** The annotation of a ServiceAccount that names the IAM role of its pods. */
 export const roleAnnotation = 'eks.amazonaws.com/role-arn';
+/** The ARN of an IAM role: `arn:aws:iam::111122223333:role/team/app`. */
+export const roleArnPattern = /^arn:aws[a-z-]*:iam::\d{12}:role\/[\w+=,.@/-]{1,576}$/;
 
-/** The role of a pod's ServiceAccount, and what proves who the pod is. */
-export type IrsaRole = {
-  readonly roleArn: string;
-  readonly token: WorkloadToken;
-  /** Of the ServiceAccount as it is now. */
-  readonly serviceAccountUid: string;
+type AwsIdentity = Identity<AwsCredentialSource>;
+/** See {@link createIdentitySources}. */
+export type AwsIdentitySource = IdentitySource<AwsLogin, AwsCredentialSource>;
+
+/** See {@link createIdentitySources}. */
+export type IdentitySourcesDeps = {
+  readonly config: Pick<AwsConfig, 'ownIdentity' | 'podIdentityPrincipal'>;
+  readonly serviceAccounts: ServiceAccounts;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
 };
 
 /**
- * The role that the pod's ServiceAccount names, with the pod's token; nothing where the account names none. An annotation that is no role is
- * an error: who writes one means to be somebody.
- * @throws SecretError TOKEN_MISSING, TOKEN_INVALID, NOT_GRANTED, ADMISSION_UNAVAILABLE, NOT_CONFIGURED
+ * The identities that can serve a pod, in this order: EKS Pod Identity where the class sets
+ * usePodIdentity, else the role that the pod's ServiceAccount names (IRSA), else Keyferry's own
+ * identity where the operator switched it on.
  */
-export async function readIrsaRole(
-  deps: { readonly serviceAccounts: ServiceAccounts; readonly now: () => number },
-  workload: Workload,
-  { signal, notBefore }: AuthorizeContext,
-): Promise<IrsaRole | undefined> {
-  const { tenant: namespace, identity: serviceAccount } = workload;
-  const { name } = serviceAccount;
-  const account = await deps.serviceAccounts.get({ namespace, name, notBefore, signal });
-  const roleArn = account.annotations.get(roleAnnotation)?.trim();
-  if (roleArn === undefined) return undefined;
-  if (!roleArnShape.test(roleArn))
-    throw noRole(
-      workload,
-      `is no ARN of an IAM role: ${sanitizeExternalText(roleArn)}`,
-      `write ${annotationLine}`,
-    );
-  const token = readWorkloadToken(workload, irsaAudience, deps.now());
-  return { roleArn, token, serviceAccountUid: account.uid };
+export function createIdentitySources(deps: IdentitySourcesDeps): readonly AwsIdentitySource[] {
+  const { config, now } = deps;
+  return [
+    {
+      name: 'pod-token: EKS Pod Identity',
+      resolve: async (workload, login) =>
+        login.usePodIdentity ? podIdentity(workload, login, config, now()) : undefined,
+    },
+    {
+      name: 'pod-token: IRSA',
+      resolve: (workload, _, context) => irsaIdentity(deps, workload, context),
+    },
+    {
+      name: 'operator',
+      resolve: async () => (config.ownIdentity ? operatorIdentity : undefined),
+    },
+  ];
 }
-
-/** That a pod has no identity of its own, nor is to be served by another. */
-export function noIdentity(workload: Workload): SecretError {
-  return noRole(
-    workload,
-    'is missing',
-    `annotate it with ${annotationLine}, or set usePodIdentity: "true" in the class; ` +
-      `else the operator can lend Keyferry's own rights by KEYFERRY_AWS_OWN_IDENTITY=true and a grant`,
-  );
-}
-
-const annotationLine = `${roleAnnotation}: arn:aws:iam::<account>:role/<name>`;
-
-function noRole(
-  { tenant: namespace, identity: serviceAccount }: Workload,
-  fault: string,
-  hint: string,
-): SecretError {
-  const account = `${sanitizeExternalText(namespace)}/${sanitizeExternalText(serviceAccount.name)}`;
-  return new SecretError(
-    'NOT_GRANTED',
-    `aws: ServiceAccount ${account} has no role: its annotation ${roleAnnotation} ${fault}`,
-    { hint },
-  );
-}
-
-/** The audience of the tokens that the agent of EKS Pod Identity takes. */
-export const podIdentityAudience = 'pods.eks.amazonaws.com';
 
 /**
- * The pod's token for the agent. EKS gives the session the name and uid of the pod that the token is bound to, so it must be this pod's.
+ * The role that EKS associates with the pod's ServiceAccount. EKS puts the name and the uid of the
+ * pod to which the token is bound into the session. So the token must be bound to this pod.
  * @throws SecretError TOKEN_MISSING, TOKEN_INVALID
  */
-export function readPodIdentityToken(workload: Workload, now: number): WorkloadToken {
-  const token = readWorkloadToken(workload, podIdentityAudience, now);
-  if (token.podUid !== undefined && token.podUid !== workload.instance)
+function podIdentity(
+  workload: Workload,
+  { addressType }: AwsLogin,
+  { podIdentityPrincipal }: Pick<AwsConfig, 'podIdentityPrincipal'>,
+  now: number,
+): AwsIdentity {
+  const { tenant: namespace, identity: serviceAccount, instance } = workload;
+  const workloadToken = readWorkloadToken(workload, podIdentityAudience, now);
+  const { token, issuer, serviceAccountUid, podUid } = workloadToken;
+  if (podUid !== undefined && podUid !== instance)
     throw new SecretError(
       'TOKEN_INVALID',
       `the pod's token for the audience ${podIdentityAudience} is bound to another pod`,
     );
-  return token;
-}
-
-const longest = 64;
-
-/**
- * The name of a session, as CloudTrail shows it: `<namespace>.<account>`. STS takes `[\w+=,.@-]{2,64}`; of what is longer the end is a digest, so
- * that two accounts never share one name.
- */
-export function sessionNameOf(namespace: string, serviceAccount: string): string {
-  const whole = `${namespace}.${serviceAccount}`;
-  const name = whole.replace(/[^\w+=,.@-]/g, '-');
-  if (name === whole && name.length <= longest) return name;
-  const digest = createHash('sha256').update(whole).digest('hex').slice(0, 8);
-  return `${name.slice(0, longest - 1 - digest.length)}-${digest}`;
-}
-
-/** Whose rights serve a pod, wherever its secrets are. */
-export type BaseIdentity = {
-  readonly whose: Principal['identity'];
-  readonly description: string;
-  /** Logs in, for secrets of a region. */
-  readonly identityIn: (region: string) => AwsIdentity;
-  /** Logs in at the STS of the region, so that a region's outage is that region's alone. */
-  readonly isRegional: boolean;
-  /** All that could change the store's answer. */
-  readonly fields: Readonly<Record<string, FingerprintField>>;
-};
-
-/** Whom AWS sees in a region. */
-export type PrincipalIn = (base: BaseIdentity, region: string) => Principal<AwsCredential>;
-
-/** See {@link PrincipalIn}. */
-export function createPrincipals(deps: {
-  readonly config: AwsConfig;
-  readonly credentials: {
-    of(cacheKey: string, identity: AwsIdentity, signal: AbortSignal): Promise<AwsCredential>;
-  };
-  readonly fingerprint: Fingerprint;
-}): PrincipalIn {
-  const { sts, fips, dualstack } = deps.config.cloud;
-  const place = {
-    provider: 'aws',
-    sts: sts?.href,
-    fips: String(fips),
-    dualstack: String(dualstack),
-  };
-  return ({ whose, description, identityIn, isRegional, fields }, region) => {
-    const fingerprint = deps.fingerprint({
-      ...place,
-      ...fields,
-      region: isRegional ? region : undefined,
-    });
-    const identity = identityIn(region);
-    return {
-      fingerprint,
-      description,
-      identity: whose,
-      credentials: (signal) => deps.credentials.of(fingerprint, identity, signal),
-    };
-  };
-}
-
-/** The role of the pod's ServiceAccount: the same for all its pods. */
-export function irsaBase(
-  { tenant: namespace, identity: serviceAccount }: Workload,
-  role: IrsaRole,
-): BaseIdentity {
-  const { roleArn, token, serviceAccountUid } = role;
-  const sessionName = sessionNameOf(namespace, serviceAccount.name);
   return {
-    whose: 'own',
-    description: `the role ${roleArn} as ${sessionName}`,
-    identityIn: (region) => ({ kind: 'irsa', roleArn, sessionName, region, token: token.token }),
-    isRegional: true,
-    fields: {
-      identity: 'irsa',
-      roleArn,
-      audience: irsaAudience,
-      issuer: token.issuer,
-      namespace,
-      serviceAccount: serviceAccount.name,
-      serviceAccountUid,
-    },
-  };
-}
-
-/** The role that EKS associates with the pod's ServiceAccount: the pod's own, unless the operator says otherwise. */
-export function podIdentityBase(
-  { tenant: namespace, identity: serviceAccount, instance }: Workload,
-  { addressType }: AwsLogin,
-  { token, issuer, serviceAccountUid }: WorkloadToken,
-  principal: AwsConfig['podIdentityPrincipal'],
-): BaseIdentity {
-  return {
-    whose: 'own',
+    kind: 'own',
     description: `the role that Pod Identity has for ${namespace}/${serviceAccount.name}`,
-    identityIn: () => ({ kind: 'pod-identity', token, addressType }),
-    isRegional: false,
-    fields: {
+    credential: { kind: 'pod-identity', token, addressType },
+    fingerprintFields: {
       identity: 'pod-identity',
       addressType,
       audience: podIdentityAudience,
@@ -195,16 +88,115 @@ export function podIdentityBase(
       namespace,
       serviceAccount: serviceAccount.name,
       serviceAccountUid,
-      podUid: principal === 'pod' ? instance : undefined,
+      podUid: podIdentityPrincipal === 'pod' ? instance : undefined,
     },
   };
 }
 
-/** Keyferry's own, where the operator lends it. */
-export const ownBase: BaseIdentity = {
-  whose: 'shared',
+/**
+ * The role that the pod's ServiceAccount names. It is the same for all pods of the ServiceAccount.
+ * An annotation that is not a role is an error: its author wants the pod to have an own identity.
+ * @returns undefined if the ServiceAccount has no annotation
+ * @throws SecretError TOKEN_MISSING, TOKEN_INVALID, NOT_GRANTED, ADMISSION_UNAVAILABLE,
+ *   NOT_CONFIGURED
+ */
+async function irsaIdentity(
+  { serviceAccounts, now }: Pick<IdentitySourcesDeps, 'serviceAccounts' | 'now'>,
+  workload: Workload,
+  { signal, notBefore }: AuthorizeContext,
+): Promise<AwsIdentity | undefined> {
+  const { tenant: namespace, identity: serviceAccount } = workload;
+  const { name } = serviceAccount;
+  const account = await serviceAccounts.get({ namespace, name, notBefore, signal });
+  const roleArn = account.annotations.get(roleAnnotation)?.trim();
+  if (roleArn === undefined) return undefined;
+  if (!roleArnPattern.test(roleArn))
+    throw noRoleError(
+      workload,
+      `is no ARN of an IAM role: ${sanitizeExternalText(roleArn)}`,
+      `write ${annotationLine}`,
+    );
+  const { token, issuer } = readWorkloadToken(workload, irsaAudience, now());
+  const sessionName = sessionNameOf(namespace, name);
+  return {
+    kind: 'own',
+    description: `the role ${roleArn} as ${sessionName}`,
+    credential: { kind: 'irsa', roleArn, sessionName, token },
+    fingerprintFields: {
+      identity: 'irsa',
+      roleArn,
+      audience: irsaAudience,
+      issuer,
+      namespace,
+      serviceAccount: name,
+      // Of the ServiceAccount as it is now, not of the token.
+      serviceAccountUid: account.uid,
+    },
+  };
+}
+
+const operatorIdentity: AwsIdentity = {
+  kind: 'shared',
   description: "Keyferry's own identity",
-  identityIn: (region) => ({ kind: 'own-chain', region }),
-  isRegional: true,
-  fields: { identity: 'own-chain' },
+  credential: { kind: 'default-chain' },
+  fingerprintFields: { identity: 'default-chain' },
 };
+
+const annotationLine = `${roleAnnotation}: arn:aws:iam::<account>:role/<name>`;
+
+/** The error of a pod that none of the identity sources serves. */
+export function noIdentityError(workload: Workload): SecretError {
+  return noRoleError(
+    workload,
+    'is missing',
+    `annotate it with ${annotationLine}, or set usePodIdentity: "true" in the class; ` +
+      `or let Keyferry's own identity serve it, by KEYFERRY_AWS_OWN_IDENTITY=true and a grant`,
+  );
+}
+
+function noRoleError(
+  { tenant: namespace, identity: serviceAccount }: Workload,
+  problem: string,
+  hint: string,
+): SecretError {
+  const account = `${sanitizeExternalText(namespace)}/${sanitizeExternalText(serviceAccount.name)}`;
+  return new SecretError(
+    'NOT_GRANTED',
+    `aws: ServiceAccount ${account} has no role: its annotation ${roleAnnotation} ${problem}`,
+    { hint },
+  );
+}
+
+/** Makes the principal that AWS sees in a region. */
+export type PrincipalFactory = (identity: AwsIdentity, region: string) => Principal<AwsCredential>;
+
+/** See {@link PrincipalFactory}. */
+export function createPrincipalFactory(deps: {
+  readonly config: Pick<AwsConfig, 'cloud'>;
+  readonly credentials: Pick<AwsCredentials, 'get'>;
+  readonly fingerprint: Fingerprint;
+}): PrincipalFactory {
+  const { sts, fips, dualstack } = deps.config.cloud;
+  const endpointFields = {
+    provider: 'aws',
+    sts: sts?.href,
+    fips: String(fips),
+    dualstack: String(dualstack),
+  };
+  return ({ kind, description, credential: source, fingerprintFields }, region) => {
+    // A login at the STS of the region keeps an outage of one region out of the others. The agent
+    // of EKS Pod Identity gives one session for all regions.
+    const isRegional = source.kind !== 'pod-identity';
+    const fingerprint = deps.fingerprint({
+      ...endpointFields,
+      ...fingerprintFields,
+      region: isRegional ? region : undefined,
+    });
+    return {
+      fingerprint,
+      description,
+      identity: kind,
+      credentials: (signal) => deps.credentials.get(fingerprint, { ...source, region }, signal),
+    };
+  };
+}

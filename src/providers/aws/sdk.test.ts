@@ -12,7 +12,7 @@ import { createSdk } from './sdk.ts';
 const plain = { fips: false, dualstack: false };
 const never = { abortSignal: new AbortController().signal };
 
-/** Clients whose requests end here: with throttling, which the SDK itself would try again. */
+/** Clients that get a throttling error for each request. By default the SDK would retry it. */
 function start(config: Partial<Parameters<typeof createSdk>[0]['config']> = {}) {
   const requests: HttpRequest[] = [];
   const http: HttpClient = {
@@ -37,7 +37,7 @@ const owner = (region = 'eu-west-1', principal = 'pod', credential = keys()) => 
   credential,
 });
 
-/** The hosts that the three services of a region are asked at. */
+/** The URLs that the clients of the three services call for a region. */
 async function hosts(region: string, config: Parameters<typeof start>[0] = {}): Promise<string[]> {
   const { sdk, requests } = start(config);
   const secrets = await sdk.secretsManager(owner(region));
@@ -57,7 +57,7 @@ async function hosts(region: string, config: Parameters<typeof start>[0] = {}): 
   return requests.map(({ url }) => url.href);
 }
 
-describe('where services are', () => {
+describe('endpoints', () => {
   test.each([
     [
       'eu-west-1',
@@ -98,14 +98,14 @@ describe('where services are', () => {
     [
       'eu-west-1',
       { dualstack: true },
-      // Secrets Manager answers by both protocols under its ordinary name.
+      // The standard host of Secrets Manager has IPv4 and IPv6.
       ['secretsmanager.eu-west-1.amazonaws.com', 'ssm.eu-west-1.api.aws', 'sts.eu-west-1.api.aws'],
     ],
   ])('%s %j', async (region, config, expected) => {
     expect(await hosts(region, config)).toEqual(expected.map((host) => `https://${host}/`));
   });
 
-  test("the operator's own addresses stand for themselves, whatever else is set", async () => {
+  test("uses the operator's endpoints as they are, with any other settings", async () => {
     const [a, b, c] = ['a', 'b', 'c'].map((name) => new URL(`https://${name}.vpce.example:8443/`));
     const config = { secretsManager: a!, ssm: b!, sts: c!, fips: true, dualstack: true };
     expect(await hosts('eu-west-1', config)).toEqual([a!.href, b!.href, c!.href]);
@@ -117,7 +117,7 @@ describe('where services are', () => {
     'eu-west-1.evil.example',
     'eu-west-1@evil.example',
     '169.254.169.254',
-  ])('what is no region goes nowhere: %j', async (region) => {
+  ])('sends no request for %j, which is not a region', async (region) => {
     const { sdk, requests } = start();
     for (const make of [sdk.secretsManager(owner(region)), sdk.ssm(owner(region)), sdk.sts(region)])
       await expect(make).rejects.toMatchObject({ code: 'INVALID_CLASS' });
@@ -125,7 +125,7 @@ describe('where services are', () => {
   });
 });
 
-test('reads no file of the SDK: one that never ends holds up nothing', async () => {
+test('reads no file of the SDK: a file that never ends does not block it', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'kf-aws-'));
   const fifo = join(dir, 'config');
   execFileSync('mkfifo', [fifo]);
@@ -137,18 +137,18 @@ test('reads no file of the SDK: one that never ends holds up nothing', async () 
   });
   try {
     const late = new Promise<string[]>((resolve) =>
-      setTimeout(resolve, 2_000, ['it waits for the file']).unref(),
+      setTimeout(resolve, 2_000, ['timeout: it reads the file']).unref(),
     );
     expect(await Promise.race([hosts('eu-west-1'), late])).toHaveLength(3);
   } finally {
     process.env = environment;
-    // Lets go of who waits for it after all.
+    // Unblocks a reader of the file, if there is one.
     await (await open(fifo, constants.O_RDWR)).close();
     rmSync(dir, { recursive: true });
   }
 });
 
-test('each call is tried once: there is one layer that tries again', async () => {
+test('sends each call once, without retries of the SDK', async () => {
   const { sdk, requests } = start();
   const { module, client } = await sdk.secretsManager(owner());
   await client
@@ -157,7 +157,7 @@ test('each call is tried once: there is one layer that tries again', async () =>
   expect(requests).toHaveLength(1);
 });
 
-test('nothing of the SDK is loaded before a service is asked', () => {
+test('loads no code of the SDK before the first use of a service', () => {
   const files = readdirSync(import.meta.dirname, { recursive: true, encoding: 'utf8' });
   const sources = files.filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts'));
   const early = sources.filter((file) =>
@@ -169,7 +169,7 @@ test('nothing of the SDK is loaded before a service is asked', () => {
   expect(early).toEqual([]);
 });
 
-test('a call ends with its signal', async () => {
+test('passes the signal of a call to the request', async () => {
   const { sdk, requests } = start();
   const { module, client } = await sdk.ssm(owner());
   const { signal } = new AbortController();
@@ -180,7 +180,7 @@ test('a call ends with its signal', async () => {
 });
 
 describe('clients', () => {
-  test('are one for each service, region and principal', async () => {
+  test('are shared by calls of one service, region and principal', async () => {
     const { sdk } = start();
     const first = await sdk.secretsManager(owner());
     expect((await sdk.secretsManager(owner())).client).toBe(first.client);
@@ -189,7 +189,7 @@ describe('clients', () => {
     expect((await sdk.sts('eu-west-1')).client).toBe((await sdk.sts('eu-west-1')).client);
   });
 
-  test('are made anew, and the old one ended, when the principal has new keys', async () => {
+  test('are replaced and destroyed when the principal has new keys', async () => {
     const { sdk } = start();
     const first = await sdk.secretsManager(owner());
     let ended = 0;
@@ -200,7 +200,7 @@ describe('clients', () => {
     expect(await second.client.config.credentials()).toMatchObject({ accessKeyId: 'AKIA2' });
   });
 
-  test('of STS are ended by nobody while they are asked', async () => {
+  test('of STS are not destroyed when they are used again', async () => {
     const { sdk } = start();
     const { client } = await sdk.sts('eu-west-1');
     let ended = 0;
@@ -209,7 +209,7 @@ describe('clients', () => {
     expect(ended).toBe(0);
   });
 
-  test('are bounded: the one used least is ended', async () => {
+  test('are bounded: the least recently used one is destroyed', async () => {
     const { sdk } = start();
     const first = await sdk.secretsManager(owner());
     let ended = 0;

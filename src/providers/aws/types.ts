@@ -5,45 +5,36 @@ import { digestOf } from '../shared/identity/fingerprint.ts';
 export type AwsCredential = {
   readonly accessKeyId: string;
   readonly secretAccessKey: Redacted;
-  /** Of a session: without it the keys are worth nothing. */
+  /** The keys of a session are valid only with it. */
   readonly sessionToken?: Redacted;
-  /** Milliseconds since the epoch; absent for keys that last. */
+  /** Milliseconds since the epoch. Absent: the keys do not expire. */
   readonly expiresAt?: number;
-  /** What shares one rate budget: the account's number where it is known, else what stands for it. For nothing else but hints. */
+  /**
+   * The number of the account, or another text where it is not known. Keys of one account share a
+   * rate limiter, and hints name the account. It has no other use.
+   */
   readonly account: string;
 };
 
-/** Whose rights serve: everything needed to log in, told apart by `kind`. */
-export type AwsIdentity =
-  /** IRSA: the pod's token exchanged for a session of its ServiceAccount's role, at the STS of `region`. */
+/** What is needed to obtain keys. */
+export type AwsCredentialSource =
+  /** IRSA: exchanges the pod's token for a session of its ServiceAccount's role. */
   | {
       readonly kind: 'irsa';
       readonly roleArn: string;
       readonly sessionName: string;
-      readonly region: string;
       readonly token: Redacted;
     }
-  /** EKS Pod Identity: the pod's token shown to the agent of the node. */
+  /** EKS Pod Identity: sends the pod's token to the agent on the node. */
   | { readonly kind: 'pod-identity'; readonly token: Redacted; readonly addressType: AddressType }
-  /** The provider's own identity, where the operator lends it. */
-  | { readonly kind: 'own-chain'; readonly region: string };
+  /** Keyferry's own identity: the SDK's default credential chain. */
+  | { readonly kind: 'default-chain' };
 
-/** Which of the agent's two addresses is asked. */
+/** A source, and the region whose STS makes the session. Pod Identity does not use the region. */
+export type AwsCredentialRequest = AwsCredentialSource & { readonly region: string };
+
+/** Which of the two addresses of the Pod Identity agent to use. */
 export type AddressType = 'ipv4' | 'ipv6' | 'auto';
-
-/** What an operator configures of the ways to AWS. Endpoints absent: the SDK's own for the region. */
-export type AwsCloudConfig = {
-  readonly secretsManager?: URL;
-  readonly ssm?: URL;
-  readonly sts?: URL;
-  readonly fips: boolean;
-  readonly dualstack: boolean;
-  /** The Pod Identity agent's two addresses; plain http. */
-  readonly podIdentityAgent: { readonly ipv4: URL; readonly ipv6: URL };
-  /** Calls a second, for each service, region and account, and how many at once after a pause. */
-  readonly perSecond: { readonly secretsmanager: number; readonly ssm: number };
-  readonly burst: { readonly secretsmanager: number; readonly ssm: number };
-};
 
 /** See {@link digestOf}. */
 export function credentialDigest({

@@ -18,7 +18,7 @@ beforeEach(() => start());
 afterEach(() => fixture.close());
 
 describe('the annotation of the ServiceAccount', () => {
-  test('lists what may be used', async () => {
+  test('grants the listed names', async () => {
     fixture.annotate('["db_login","tls_key"]');
     expect(await fixture.read(objectYaml('db_login') + objectYaml('tls_key'))).toEqual([
       'db_login@v1: value of db_login',
@@ -26,7 +26,7 @@ describe('the annotation of the ServiceAccount', () => {
     ]);
   });
 
-  test('missing: nothing may, and CSMS is not asked', async () => {
+  test('grants nothing if it is missing, without a call to CSMS', async () => {
     expect(await fixture.read(objectYaml('db_login'))).toEqual([
       'refused NOT_GRANTED: cce: ServiceAccount team-a/app may not use db_login: its annotation cce.io/dew-resource is missing; ' +
         `annotate it with cce.io/dew-resource: '["db_login"]'`,
@@ -47,7 +47,7 @@ describe('the annotation of the ServiceAccount', () => {
     ['["*"]', 'does not list it'],
     ['["db_login "]', 'does not list it'],
     ['["DB_LOGIN"]', 'does not list it'],
-  ])('%s lists nothing: it %s', async (annotation, problem) => {
+  ])('%s grants nothing: it %s', async (annotation, problem) => {
     fixture.annotate(annotation);
     expect(await fixture.read(objectYaml('db_login'))).toEqual([
       expect.stringContaining(`its annotation cce.io/dew-resource ${problem}`),
@@ -55,7 +55,7 @@ describe('the annotation of the ServiceAccount', () => {
     expect(fixture.csms.count()).toBe(0);
   });
 
-  test('lists one of two: neither is read, and the line to write has both', async () => {
+  test('grants neither of two secrets if it lists one, and the hint has both', async () => {
     fixture.annotate(['tls_key', 'unused']);
     expect(await fixture.read(objectYaml('db_login') + objectYaml('tls_key'))).toEqual([
       'refused NOT_GRANTED: cce: ServiceAccount team-a/app may not use db_login: its annotation cce.io/dew-resource does not list it; ' +
@@ -64,7 +64,7 @@ describe('the annotation of the ServiceAccount', () => {
     expect(fixture.csms.count()).toBe(0);
   });
 
-  test('lists few of many: the message stays short', async () => {
+  test('gets a short message for many missing names', async () => {
     const many = Array.from({ length: 60 }, (_, index) => `secret_number_${index}`);
     const [line] = await fixture.read(many.map((name) => objectYaml(name)).join(''));
     expect(line).toContain('may not use secret_number_0, 59 others: its annotation');
@@ -72,7 +72,7 @@ describe('the annotation of the ServiceAccount', () => {
     expect(line!.length).toBeLessThan(300);
   });
 
-  test('removed between two mounts: the second one fails', async () => {
+  test('denies the second mount after a name was removed', async () => {
     fixture.annotate(['db_login']);
     expect(await fixture.read(objectYaml('db_login'))).toEqual(['db_login@v1: value of db_login']);
     fixture.annotate(['tls_key']);
@@ -81,7 +81,7 @@ describe('the annotation of the ServiceAccount', () => {
     ]);
   });
 
-  test('is that of the pod that asks, not of another account or namespace', async () => {
+  test('counts for its own ServiceAccount and namespace only', async () => {
     fixture.annotate(['db_login'], { account: 'app' });
     fixture.annotate(['tls_key'], { account: 'other' });
     const [db, tls] = [objectYaml('db_login'), objectYaml('tls_key')];
@@ -102,25 +102,30 @@ describe('the annotation of the ServiceAccount', () => {
     ]);
   });
 
-  test('cannot smuggle anything into the message', async () => {
+  test('cannot add text to the message', async () => {
     fixture.annotate(JSON.stringify(['\u202eevil\n', "it's", '$(rm)']));
     const [line] = await fixture.read(objectYaml('db_login'));
     expect(line).toContain(`annotate it with cce.io/dew-resource: '["db_login"]'`);
   });
 });
 
-describe('in every mode of shared identities', () => {
-  test.each(['granted', 'all'] as const)('%s lifts nothing', async (sharedIdentities) => {
-    await fixture.close();
-    await start({ sharedIdentities });
-    expect(await fixture.read(objectYaml('db_login'))).toEqual([
-      expect.stringContaining('NOT_GRANTED'),
-    ]);
-    fixture.annotate(['db_login']);
-    expect(await fixture.read(objectYaml('db_login'))).toEqual(['db_login@v1: value of db_login']);
-  });
+describe('the mode of shared identities', () => {
+  test.each(['granted', 'all'] as const)(
+    '%s does not replace the annotation',
+    async (sharedIdentities) => {
+      await fixture.close();
+      await start({ sharedIdentities });
+      expect(await fixture.read(objectYaml('db_login'))).toEqual([
+        expect.stringContaining('NOT_GRANTED'),
+      ]);
+      fixture.annotate(['db_login']);
+      expect(await fixture.read(objectYaml('db_login'))).toEqual([
+        'db_login@v1: value of db_login',
+      ]);
+    },
+  );
 
-  test("none refuses the cluster's identity, not that of pods", async () => {
+  test("none denies the cluster's identity, but not that of pods", async () => {
     await fixture.close();
     await start({ sharedIdentities: 'none', agencies: [agency] });
     fixture.annotate(['db_login']);
@@ -139,7 +144,7 @@ describe('with the identity of the pod', () => {
     await start({ agencies: [agency] });
   });
 
-  test('the annotation is needed all the same', async () => {
+  test('the annotation is also necessary', async () => {
     expect(await fixture.read(podClass, { tokens: fixture.podToken() })).toEqual([
       expect.stringContaining('its annotation cce.io/dew-resource is missing'),
     ]);
@@ -152,7 +157,7 @@ describe('with the identity of the pod', () => {
     ['of another account', { serviceAccount: 'admin' }, 'TOKEN_INVALID'],
     ['of another namespace', { namespace: 'team-b' }, 'TOKEN_INVALID'],
     ['that has expired', { expiresAt: 1_000 }, 'TOKEN_INVALID'],
-  ])('a token %s is not even shown to STS', async (what, claims, code) => {
+  ])('a token %s is not sent to STS', async (what, claims, code) => {
     fixture.annotate(['db_login']);
     const { audience, ...rest } = claims as { audience?: string };
     const tokens = what === 'no token' ? {} : fixture.podToken(audience, rest);
@@ -162,7 +167,7 @@ describe('with the identity of the pod', () => {
     expect(fixture.sts.count()).toBe(0);
   });
 
-  test('fingerprints: one for the cluster, one for each account, agency and account made anew', async () => {
+  test('fingerprints differ for the cluster, and for each ServiceAccount (uid) and agency', async () => {
     for (const account of ['app', 'other']) fixture.annotate(['db_login'], { account });
     const fingerprintOf = async (
       parameters: Record<string, string>,
@@ -190,7 +195,7 @@ describe('with the identity of the pod', () => {
         tokens: fixture.podToken(undefined, { serviceAccount: 'other' }),
       }),
       fingerprintOf(podClass, {
-        tokens: fixture.podToken(undefined, { serviceAccountUid: 'made anew' }),
+        tokens: fixture.podToken(undefined, { serviceAccountUid: 'created again' }),
       }),
       fingerprintOf(podClass, {
         tokens: fixture.podToken(undefined, { issuer: 'https://another.cluster' }),
@@ -200,7 +205,7 @@ describe('with the identity of the pod', () => {
   });
 });
 
-test('grants are of principal scope, and in the order of the refs', async () => {
+test('grants have the scope principal and the order of the refs', async () => {
   fixture.annotate(['db_login', 'tls_key']);
   const grants = (
     await fixture.fetchRequests(objectYaml('tls_key') + objectYaml('db_login', 'v1'))

@@ -19,6 +19,8 @@ export type ApiRequest = {
   readonly body?: unknown;
   /** Signs the request. Absent: the request is not signed. */
   readonly credential?: CceCredential;
+  /** Tokens in the body or the headers. They must not appear in a message. */
+  readonly secrets?: readonly string[];
   readonly signal: AbortSignal;
   /** Awaited before each attempt: the rate limiter. */
   readonly beforeAttempt?: () => Promise<void>;
@@ -46,15 +48,16 @@ export function createApiCall(deps: {
   const { http, retry, now } = deps;
 
   const attempt = async (request: ApiRequest): Promise<ApiResult> => {
-    const { credential, url, signal, beforeAttempt } = request;
+    const { credential, secrets = [], url, signal, beforeAttempt } = request;
     await beforeAttempt?.();
     const response = await http.request({ ...toHttpRequest(request, now()), signal });
     if (response.status < 300) return { response };
     const error = parseErrorResponse(response, now());
     const context = { host: url.host, owner: credential?.owner ?? '' };
-    const secrets = credential === undefined ? [] : secretsOf(credential);
-    if (isKnownError(transientErrors, error))
-      throw classify(transientErrors, error, context, secrets);
+    if (isKnownError(transientErrors, error)) {
+      const keys = credential === undefined ? [] : secretsOf(credential);
+      throw classify(transientErrors, error, context, [...secrets, ...keys]);
+    }
     return { error, context };
   };
 

@@ -14,7 +14,7 @@ const problemsOf = (parameters: Record<string, string>): string[] =>
 const secret = (name: string, more = ''): string =>
   `- {objectName: ${name}, objectType: csms, objectVersion: latest${more && `, ${more}`}}\n`;
 
-describe('a class as users of the add-on write it', () => {
+describe('a class of the add-on', () => {
   test('compiles to refs and files', () => {
     const { plan, problems } = objects(`
       - objectName: "db_login"
@@ -56,14 +56,14 @@ describe('a class as users of the add-on write it', () => {
     ]);
   });
 
-  test('the file is called as the secret where there is no alias, an empty one included', () => {
+  test('names the file after the secret if the alias is missing or empty', () => {
     for (const alias of ['', 'objectAlias: ""', 'objectAlias: null'])
       expect(objects(secret('db.login', alias)).plan?.files.map(({ path }) => path)).toEqual([
         'db.login',
       ]);
   });
 
-  test('with jmesPath the whole secret is written too only where an alias asks for it', () => {
+  test('with jmesPath, writes the whole secret only if it has an alias', () => {
     const files = (alias: string): unknown =>
       objects(secret('s', `${alias}jmesPath: [{path: a}]`)).plan?.files.map(({ path }) => path);
     expect(files('')).toEqual(['a']);
@@ -81,7 +81,7 @@ describe('a class as users of the add-on write it', () => {
     '"quoted"',
     "it's",
     'a\\\\b',
-  ])('the key %s is taken as it stands', (key) => {
+  ])('takes the key %s literally', (key) => {
     const yaml = secret('s', `jmesPath: [{path: ${JSON.stringify(key)}, objectAlias: file}]`);
     expect(objects(yaml).plan?.files[0]?.sources.value?.selector).toEqual({
       kind: 'key-or-jmespath',
@@ -89,25 +89,25 @@ describe('a class as users of the add-on write it', () => {
     });
   });
 
-  test('a number as a name is the text that stands there', () => {
+  test('takes a number as a name literally', () => {
     expect(objects(secret('0123')).plan?.refs[0]?.name).toBe('0123');
   });
 });
 
-test('what has the wrong shape is not called missing, too', () => {
+test('does not report a value of the wrong type as missing, too', () => {
   expect(
     problemsOf({ objects: '- {objectName: [a], objectType: csms, objectVersion: v1}' }),
   ).toHaveLength(1);
 });
 
-test('the classes of our own documentation have no fault', () => {
+test('the classes of the documentation have no problems', () => {
   const classes = readPage('providers/cce.md').classes();
   expect(classes).toHaveLength(1);
   for (const { spec } of classes) expect(planCce(spec.parameters)).toMatchObject({ problems: [] });
 });
 
-describe('what is ours beside it', () => {
-  test('optional, encoding and filePermission, for all files of an object', () => {
+describe('the extensions of Keyferry', () => {
+  test('set optional, encoding and filePermission for all files of an object', () => {
     const yaml = secret(
       's',
       'optional: true, encoding: base64, filePermission: 0400, jmesPath: [{path: a}, {path: b}]',
@@ -118,7 +118,7 @@ describe('what is ours beside it', () => {
     ]);
   });
 
-  test('encoding and filePermission of an extracted key stand over those of its object', () => {
+  test('set encoding and filePermission of an extracted key before those of its object', () => {
     const yaml = secret(
       's',
       'objectAlias: all, filePermission: "0640", jmesPath: [{path: a, encoding: HEX, filePermission: 600}]',
@@ -129,7 +129,7 @@ describe('what is ours beside it', () => {
     ]);
   });
 
-  test('pod OIDC', () => {
+  test('read the parameters of pod OIDC', () => {
     const urns = { agencyUrn: 'iam::123:agency:app', providerUrn: 'iam::123:oidcProvider:cluster' };
     expect(planCce({ objects: secret('s'), usePodOIDC: 'true', ...urns }).plan?.login).toEqual({
       identity: 'pod',
@@ -145,13 +145,13 @@ describe('what is ours beside it', () => {
   });
 });
 
-describe('what is refused, all of it at once', () => {
+describe('reports all problems at once:', () => {
   test('a class without objects', () => {
     expect(problemsOf({})).toEqual(['0:0 error: the parameter `objects` is missing']);
     expect(problemsOf({ objects: '' })).toEqual([expect.stringContaining('`objects` is empty')]);
   });
 
-  test('what every object must have', () => {
+  test('an object without a required key', () => {
     expect(
       problemsOf({ objects: '- objectAlias: a\n- objectName: b\n  objectVersion:\n' }),
     ).toEqual([
@@ -276,7 +276,7 @@ describe('what is refused, all of it at once', () => {
       '1:73 error: the file name ../../etc/passwd has a ".." element',
     ],
     [
-      'a key that is no file name',
+      'a key that is not a file name',
       secret('a', 'jmesPath: [{path: /k}]'),
       '1:78 error: the file name /k is absolute; it must be relative',
     ],
@@ -284,7 +284,7 @@ describe('what is refused, all of it at once', () => {
     expect(problemsOf({ objects: yaml })).toEqual([expectedProblem]);
   });
 
-  test('pod OIDC that is half configured, or not asked for', () => {
+  test('pod OIDC that is incomplete or not enabled', () => {
     expect(
       problemsOf({ objects: secret('s'), usePodOIDC: 'true', agencyUrn: 'iam::1:agency:a' }),
     ).toEqual(['0:0 error: usePodOIDC needs the parameter providerUrn']);
@@ -300,7 +300,7 @@ describe('what is refused, all of it at once', () => {
   });
 });
 
-test('what means nothing is a warning, with the name that was probably meant', () => {
+test('warns about unknown names, with the nearest known one', () => {
   const { plan, problems } = planCce({
     objects: secret('s', 'objectalias: x, jmesPath: [{path: a, alias: b}]'),
     usePodOidc: 'true',
@@ -313,7 +313,7 @@ test('what means nothing is a warning, with the name that was probably meant', (
   ]);
 });
 
-test('whatever stands there, the answer is a plan without errors or errors without a plan', () => {
+test('returns either a plan without errors, or errors without a plan', () => {
   const key = fc.constantFrom(
     'objectName',
     'objectAlias',

@@ -6,7 +6,7 @@ const region = { HUAWEICLOUD_SDK_REGION: 'eu-west-101' };
 
 const errorOf = (env: Record<string, string>): string => thrownSummary(() => readCceConfig(env));
 
-test('the endpoints of a region', () => {
+test('derives the endpoints from the region', () => {
   const config = readCceConfig(region);
   expect(config.region?.csms.href).toBe('https://kms.eu-west-101.myhuaweicloud.com/');
   expect(config.region?.sts.href).toBe('https://sts.eu-west-101.myhuaweicloud.com/');
@@ -15,7 +15,7 @@ test('the endpoints of a region', () => {
   expect([config.perSecond, config.burst]).toEqual([5, 200]);
 });
 
-test('each can be another', () => {
+test('reads each endpoint from its variable', () => {
   const config = readCceConfig({
     ...region,
     HUAWEICLOUD_SDK_CSMS_ENDPOINT: 'csms.example.com',
@@ -60,14 +60,14 @@ describe("the cluster's identity is the first that is configured", () => {
     expect(readCceConfig(env).identity).toMatchObject(identity);
   });
 
-  test('keys are not printed', () => {
+  test('never prints keys', () => {
     expect(
       JSON.stringify(readCceConfig({ ...keys, HUAWEICLOUD_SDK_SECURITY_TOKEN: 'canary' })),
     ).not.toMatch(/"sk"|canary/);
   });
 });
 
-test('without a region there is none, and nothing else is asked for', () => {
+test('accepts an environment without a region', () => {
   expect(readCceConfig({}).region).toBeUndefined();
 });
 
@@ -99,6 +99,6 @@ test.each([
   ],
   [{ KEYFERRY_CCE_RATE: '0' }, 'KEYFERRY_CCE_RATE must be a number above 0'],
   [{ KEYFERRY_CCE_BURST: 'many' }, 'KEYFERRY_CCE_BURST must be a number above 0'],
-])('refused: %j', (env, message) => {
+])('rejects %j', (env, message) => {
   expect(errorOf(env as Record<string, string>)).toContain(`NOT_CONFIGURED: cce: ${message}`);
 });

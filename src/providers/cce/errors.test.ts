@@ -27,11 +27,11 @@ test.each([
   [{ error: { code: 'CSMS.0106', message: 'gone' } }],
   [{ code: 'CSMS.0106', message: 'gone' }],
   [{ errorCode: 'CSMS.0106', errorMsg: 'gone' }],
-])('%j', (body) => {
+])('parses %j', (body) => {
   expect(parseBody(body)).toMatchObject({ code: 'CSMS.0106', text: 'gone' });
 });
 
-test('the request is named by CSMS and by IAM', () => {
+test('reads the request id of CSMS and of IAM', () => {
   expect(parseBody('', { 'x-request-id': 'a' }).requestId).toBe('a');
   expect(parseBody('', { 'x-iam-trace-id': 'b' }).requestId).toBe('b');
 });
@@ -48,7 +48,7 @@ test('a response to a bad signature shows no text, because it repeats the signed
   }
 });
 
-test('the pause that the service asks for comes with the error', () => {
+test('keeps the pause that the service asks for', () => {
   const headers = { 'retry-after': '2' };
   const response = parseBody({ error_code: 'APIGW.0308', error_msg: 'canary' }, headers, 429);
   expect(toError(transientErrors, response)).toMatchObject({
@@ -58,7 +58,7 @@ test('the pause that the service asks for comes with the error', () => {
   });
 });
 
-test('any response is described in one printable line without the secrets', () => {
+test('describes any response in one printable line without the secrets', () => {
   const secret = 'canary-7f3a';
   const text = fc.oneof(
     fc.string({ unit: 'binary' }),
@@ -81,7 +81,7 @@ test('any response is described in one printable line without the secrets', () =
   );
 });
 
-test('nested without end is no endless search', () => {
+test('does not search in deeply nested bodies', () => {
   expect(parseBody('{"error":'.repeat(100_000) + '1' + '}'.repeat(100_000))).toMatchObject({
     code: undefined,
     text: '',

@@ -1,10 +1,11 @@
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import {
   objectYaml,
   project,
   startCceFixture,
   type CceFixture,
 } from '../../../test/fakes/cce-fixture.ts';
+import { nextTurn, withFrozenTimers } from '../../../test/fakes/timers.ts';
 
 let fixture: CceFixture;
 const names = ['db_login', 'tls', 'other'];
@@ -15,8 +16,23 @@ beforeEach(async () => {
 });
 afterEach(() => fixture.close());
 
-describe('reading', () => {
-  test('a fixed version, which never changes', async () => {
+async function restart(env: Readonly<Record<string, string>>): Promise<void> {
+  await fixture.close();
+  fixture = await startCceFixture({ env });
+  fixture.annotate(names);
+}
+
+/** Moves the clock of the node and the frozen timers, a millisecond at a time. */
+async function advanceUntil(isDone: () => boolean): Promise<void> {
+  while (!isDone()) {
+    fixture.clock.node += 1;
+    await jest.advanceTimersByTimeAsync(1);
+    await nextTurn();
+  }
+}
+
+describe('reads', () => {
+  test('a fixed version as immutable', async () => {
     fixture.csms.put('db_login', 'one');
     fixture.csms.put('db_login', 'two');
     expect(await fixture.fetch(objectYaml('db_login', 'v1'))).toEqual([
@@ -24,7 +40,7 @@ describe('reading', () => {
     ]);
   });
 
-  test('latest, with the version it is, and the next one once there is one', async () => {
+  test('the latest version, and a newer one when there is one', async () => {
     fixture.csms.put('db_login', 'one');
     expect(await fixture.fetch(objectYaml('db_login'))).toEqual([
       { kind: 'value', value: { bytes: Buffer.from('one'), version: 'v1' } },
@@ -33,7 +49,7 @@ describe('reading', () => {
     expect(await fixture.read(objectYaml('db_login'))).toEqual(['db_login@v2: two']);
   });
 
-  test('a binary secret, as its bytes', async () => {
+  test('the bytes of a binary secret', async () => {
     const bytes = Uint8Array.from({ length: 256 }, (_, index) => index);
     fixture.csms.put('tls', bytes);
     const [result] = await fixture.fetch(objectYaml('tls'));
@@ -41,29 +57,31 @@ describe('reading', () => {
   });
 
   test.each(['', '{"a": 1.0}\n', '键\u{1f511}\u0000', ' '.repeat(40_000)])(
-    'the text as it stands: %#',
+    'a text without changes: %#',
     async (text) => {
       fixture.csms.put('db_login', text);
       expect(await fixture.read(objectYaml('db_login'))).toEqual([`db_login@v1: ${text}`]);
     },
   );
 
-  test('several secrets, a slow one holding up none of the others', async () => {
+  test('several secrets, and a slow one does not delay the others', async () => {
     fixture.csms.put('db_login', 'a');
     fixture.csms.put('tls', 'b');
     await fixture.read(objectYaml('db_login'));
-    fixture.csms.injectFault({ route: /tls/, delayMs: 300 });
+    let respond = (): void => undefined;
+    const until = new Promise<void>((resolve) => (respond = resolve));
+    fixture.csms.injectFault({ route: /tls/, until });
     const [slow, quick] = fixture.provider.fetch(
       await fixture.fetchRequests(objectYaml('tls') + objectYaml('db_login')),
     );
-    const first = await Promise.race([slow!.then(() => 'slow'), quick!.then(() => 'quick')]);
-    expect(first).toBe('quick');
+    expect(await quick).toMatchObject({ kind: 'value' });
+    respond();
     expect(await slow).toMatchObject({ kind: 'value' });
   });
 });
 
-describe('what is not there', () => {
-  test('a secret: absent, with the code of CSMS and the request', async () => {
+describe('reports as absent', () => {
+  test('a missing secret, with the code of CSMS and the request id', async () => {
     expect(await fixture.read(objectYaml('other'))).toEqual([
       expect.stringMatching(
         /^absent OBJECT_NOT_FOUND: cce: secret other \(latest\) in eu-west-101: CSMS has no such secret, or not this version \(HTTP 400, CSMS\.0106, request id csms-1: "The secret name does not exist"\)$/,
@@ -71,14 +89,14 @@ describe('what is not there', () => {
     ]);
   });
 
-  test('a version', async () => {
+  test('a missing version', async () => {
     fixture.csms.put('db_login', 'one');
     expect(await fixture.read(objectYaml('db_login', 'v7'))).toEqual([
       expect.stringMatching(/^absent OBJECT_NOT_FOUND: .*CSMS\.0005/),
     ]);
   });
 
-  test('one that is to be deleted', async () => {
+  test('a secret that is scheduled for deletion', async () => {
     fixture.csms.put('db_login', 'one');
     fixture.csms.setState('db_login', 'PENDING_DELETE');
     expect(await fixture.read(objectYaml('db_login'))).toEqual([
@@ -87,7 +105,7 @@ describe('what is not there', () => {
   });
 
   test.each(['DISABLED', 'FROZEN'])(
-    'one that is %s, though nobody knows the code',
+    'a secret that is %s, although the code is not documented',
     async (state) => {
       fixture.csms.put('db_login', 'one');
       fixture.csms.setState('db_login', state);
@@ -99,7 +117,7 @@ describe('what is not there', () => {
     },
   );
 
-  test('an unknown code for a secret that is enabled is no absence', async () => {
+  test('not an enabled secret with an unknown code', async () => {
     fixture.csms.put('db_login', 'one');
     fixture.csms.injectFault({
       route: /versions/,
@@ -111,8 +129,8 @@ describe('what is not there', () => {
   });
 });
 
-describe('refused', () => {
-  test('by a policy: the code, the permissions it takes', async () => {
+describe('reports an error', () => {
+  test('for a denial by a policy, with the code and the missing permissions', async () => {
     fixture.csms.put('db_login', 'one');
     fixture.csms.denied.add('db_login');
     expect(await fixture.read(objectYaml('db_login'))).toEqual([
@@ -124,14 +142,14 @@ describe('refused', () => {
 
   test.each([
     [
-      'KMS',
+      'a denial by KMS',
       403,
       { error_code: 'CSMS.0401', error_msg: 'no' },
       'ACCESS_DENIED: .*KMS did not decrypt it',
     ],
     ['a bad parameter', 400, { error_code: 'CSMS.0002' }, 'STORE_REFUSED_REQUEST: .*CSMS\\.0002'],
     [
-      'nested',
+      'a nested code',
       400,
       { error: { error_code: 'CSMS.0004', error_msg: 'x' } },
       'STORE_REFUSED_REQUEST: .*CSMS\\.0004: "x"',
@@ -144,7 +162,7 @@ describe('refused', () => {
     ],
     ['{errorCode, errorMsg}', 403, { errorCode: 'E1', errorMsg: 'x' }, 'ACCESS_DENIED: .*E1: "x"'],
     [
-      'encoded',
+      'an encoded authorization message',
       403,
       { error_code: 'PAP.1', error_msg: 'x', encoded_authorization_message: 'AAAA' },
       'an encoded authorization message is attached',
@@ -156,7 +174,7 @@ describe('refused', () => {
       'STORE_REFUSED_REQUEST: .*APIGW\\.0106',
     ],
     [
-      'a code that is a name of JavaScript',
+      'a code that is the name of a JavaScript property',
       400,
       { error_code: 'constructor' },
       'STORE_REFUSED_REQUEST: .*HTTP 400, constructor',
@@ -168,7 +186,7 @@ describe('refused', () => {
       'STORE_ANSWER_INVALID: .*does not answer as CSMS does .HTTP 400',
     ],
     [
-      'KMS, as 401',
+      'a denial by KMS with 401',
       401,
       { error_code: 'CSMS.0401', error_msg: 'no' },
       'ACCESS_DENIED: .*KMS did not decrypt it',
@@ -180,7 +198,7 @@ describe('refused', () => {
       'STORE_ANSWER_INVALID: .*does not answer as CSMS does .*APIGW\\.0101',
     ],
     ['a redirect', 302, '', 'STORE_ANSWER_INVALID: .*does not answer as CSMS does .*HTTP 302'],
-  ])('%s', async (_, status, body, expected) => {
+  ])('for %s', async (_, status, body, expected) => {
     fixture.csms.injectFault({
       response: { status, body, headers: { location: 'https://evil.example/' } },
     });
@@ -190,7 +208,7 @@ describe('refused', () => {
   });
 });
 
-describe('trouble that passes is waited out', () => {
+describe('retries after a transient error', () => {
   test.each([
     ['429', { status: 429 }],
     ['throttled', { status: 400, body: { error_code: 'APIGW.0308', error_msg: 'throttled' } }],
@@ -205,7 +223,7 @@ describe('trouble that passes is waited out', () => {
     expect(fixture.csms.count()).toBe(3);
   });
 
-  test('a broken connection', async () => {
+  test('of the connection', async () => {
     fixture.csms.put('db_login', 'one');
     fixture.csms.injectFault({ times: 1, reset: true });
     expect(await fixture.read(objectYaml('db_login'))).toEqual(['db_login@v1: one']);
@@ -216,7 +234,7 @@ describe('trouble that passes is waited out', () => {
   test.each([
     [429, 'STORE_THROTTLED'],
     [503, 'STORE_UNAVAILABLE'],
-  ])('%d, three times: then the cause is told', async (status, code) => {
+  ])('and reports %d after three attempts', async (status, code) => {
     fixture.csms.injectFault({
       response: {
         status,
@@ -232,7 +250,7 @@ describe('trouble that passes is waited out', () => {
     expect(fixture.csms.count()).toBe(3);
   });
 
-  test('who leaves, leaves at once, and the call ends', async () => {
+  test('ends a read at once when its signal fires', async () => {
     fixture.csms.injectFault({ hang: true });
     const abortController = new AbortController();
     const [result] = fixture.provider.fetch(
@@ -243,7 +261,7 @@ describe('trouble that passes is waited out', () => {
   });
 });
 
-describe('an answer that is not to be trusted', () => {
+describe('rejects a response with', () => {
   const metadata = { id: 'v1', secret_name: 'db_login' };
   const version = (fields: object): object => ({
     version: { version_metadata: metadata, ...fields },
@@ -265,17 +283,17 @@ describe('an answer that is not to be trusted', () => {
     ],
     ['no value', version({ secret_string: null })],
     ['two values', version({ secret_string: 'canary-value', secret_binary: 'YQ==' })],
-    ['what is not base64', version({ secret_binary: 'canary-value!' })],
-    ['base64 with a rest', version({ secret_binary: 'YR==' })],
-    ['half a character', version({ secret_string: 'canary-value\ud83d' })],
+    ['text that is not base64', version({ secret_binary: 'canary-value!' })],
+    ['base64 with extra bits', version({ secret_binary: 'YR==' })],
+    ['half of a surrogate pair', version({ secret_string: 'canary-value\ud83d' })],
     ['no metadata', { version: { secret_string: 'canary-value' } }],
     ['a list', ['canary-value']],
-    ['no JSON', '{"version": canary-value'],
+    ['text that is not JSON', '{"version": canary-value'],
     [
       'bytes that are not UTF-8',
       Buffer.from(JSON.stringify(version({ secret_string: 'canary-value\xff' })), 'latin1'),
     ],
-    ['nothing', ''],
+    ['no body', ''],
     ['HTML', '<html>canary-value</html>'],
   ])('%s', async (_, body) => {
     fixture.csms.injectFault({ response: { body } });
@@ -287,7 +305,7 @@ describe('an answer that is not to be trusted', () => {
     expect(fixture.csms.count()).toBe(1);
   });
 
-  test('latest that is no version', async () => {
+  test('a latest version that is not a version', async () => {
     fixture.csms.injectFault({
       response: {
         body: { version: { version_metadata: { ...metadata, id: '../v1' }, secret_string: 'x' } },
@@ -298,7 +316,7 @@ describe('an answer that is not to be trusted', () => {
     ]);
   });
 
-  test('more than a megabyte', async () => {
+  test('more than 1 MiB', async () => {
     fixture.csms.injectFault({
       response: { body: version({ secret_string: 'x'.repeat(1_048_576) }) },
     });
@@ -311,11 +329,13 @@ describe('an answer that is not to be trusted', () => {
 describe('a wrong key', () => {
   const revokeKey = (): void => fixture.account.revoke(fixture.keys.access);
 
-  test('and 500 mounts of as many secrets: one call, and one more after a minute', async () => {
+  test('costs one call for 500 secrets, and one more after a minute', async () => {
     revokeKey();
     const many = Array.from({ length: 500 }, (_, index) => `s${index}`);
     fixture.annotate(many);
-    const lines = await fixture.read(many.map((name) => objectYaml(name)).join(''));
+    const lines = await withFrozenTimers(() =>
+      fixture.read(many.map((name) => objectYaml(name)).join('')),
+    );
     expect(fixture.csms.count()).toBe(1);
     for (const line of lines)
       expect(line).toMatch(
@@ -329,25 +349,45 @@ describe('a wrong key', () => {
     expect(fixture.csms.count()).toBe(2);
   });
 
-  test('that was good until now: who still waits for the rate does not try it, too', async () => {
-    await fixture.close();
-    fixture = await startCceFixture({ env: { KEYFERRY_CCE_RATE: '50', KEYFERRY_CCE_BURST: '3' } });
+  test('that was good until now is not used by calls that wait for the rate limiter', async () => {
+    await restart({ KEYFERRY_CCE_RATE: '50', KEYFERRY_CCE_BURST: '3' });
     const many = Array.from({ length: 20 }, (_, index) => `s${index}`);
     fixture.annotate(many);
     await fixture.read(objectYaml('s0'));
     revokeKey();
-    await fixture.read(many.map((name) => objectYaml(name)).join(''));
+    await withFrozenTimers(async () => {
+      let isDone = false;
+      const reads = fixture
+        .read(many.map((name) => objectYaml(name)).join(''))
+        .finally(() => (isDone = true));
+      await advanceUntil(() => isDone);
+      for (const line of await reads) expect(line).toMatch(/^failed CREDENTIALS_REFUSED/);
+    });
     expect(fixture.csms.count()).toBeLessThan(1 + 5);
   });
 
-  test('the text of the gateway, which repeats the request, is never shown', async () => {
+  test('that CSMS accepted more than a second ago costs one bad call for 200 secrets', async () => {
+    const many = Array.from({ length: 200 }, (_, index) => `s${index}`);
+    fixture.annotate(many);
+    fixture.csms.put('s0', 'one');
+    expect(await fixture.read(objectYaml('s0'))).toEqual(['s0@v1: one']);
+    fixture.clock.node += 1_000;
+    revokeKey();
+    const lines = await withFrozenTimers(() =>
+      fixture.read(many.map((name) => objectYaml(name)).join('')),
+    );
+    for (const line of lines) expect(line).toMatch(/^failed CREDENTIALS_REFUSED/);
+    expect(fixture.csms.count()).toBe(1 + 1);
+  });
+
+  test('never shows the text of the gateway, which repeats the request', async () => {
     revokeKey();
     const [line] = await fixture.read(objectYaml('db_login'));
     expect(line).not.toMatch(/canonicalRequest|authorization|SDK-HMAC/i);
     expect(line).not.toContain(fixture.keys.access);
   });
 
-  test('that is locked says so', async () => {
+  test('is reported as locked', async () => {
     const body = {
       error_code: 'APIGW.0301',
       error_msg: 'AK access failed to reach the limit,forbidden',
@@ -363,19 +403,22 @@ describe('a wrong key', () => {
   test.each([
     [-17, 'slow'],
     [17, 'fast'],
-  ])('that is right, but the clock of the node is %d minutes off: %s', async (minutes, word) => {
-    fixture.clock.node = minutes * 60_000;
-    expect(await fixture.read(objectYaml('db_login'))).toEqual([
-      expect.stringMatching(
-        new RegExp(
-          `CREDENTIALS_REFUSED: .*; the clock of this node is 17 minutes ${word}: set it right`,
+  ])(
+    'that is right is refused when the clock of the node is %d minutes off: %s',
+    async (minutes, word) => {
+      fixture.clock.node = minutes * 60_000;
+      expect(await fixture.read(objectYaml('db_login'))).toEqual([
+        expect.stringMatching(
+          new RegExp(
+            `CREDENTIALS_REFUSED: .*; the clock of this node is 17 minutes ${word}: set it right`,
+          ),
         ),
-      ),
-    ]);
-  });
+      ]);
+    },
+  );
 });
 
-test('what a store says is not shown where it holds a key of the request', async () => {
+test('hides the text of CSMS when it contains a key of the request', async () => {
   const { access, secret } = fixture.keys;
   for (const text of [
     access,
@@ -397,26 +440,82 @@ test('what a store says is not shown where it holds a key of the request', async
   }
 });
 
-test('the rate holds back what comes after the burst, first mounts before refreshes', async () => {
-  await fixture.close();
-  fixture = await startCceFixture({ env: { KEYFERRY_CCE_RATE: '5', KEYFERRY_CCE_BURST: '1' } });
-  fixture.annotate(names);
-  for (const name of names) fixture.csms.put(name, name);
-  await fixture.read(objectYaml('db_login'));
-  const order: string[] = [];
-  const createRequests = (urgency: 'first' | 'refresh', name: string) =>
-    fixture.fetchRequests(objectYaml(name), {}, { urgency, onStart: () => void order.push(name) });
-  const requests = [
-    await createRequests('first', 'db_login'),
-    await createRequests('refresh', 'tls'),
-    await createRequests('first', 'other'),
-  ].flat();
-  for (const result of fixture.provider.fetch(requests))
-    expect(await result).toMatchObject({ kind: 'value' });
-  expect(order).toEqual(['db_login', 'other', 'tls']);
+describe('the rate limiter', () => {
+  test('delays calls after the burst, and lets first mounts go before refreshes', async () => {
+    await restart({ KEYFERRY_CCE_RATE: '5', KEYFERRY_CCE_BURST: '1' });
+    for (const name of names) fixture.csms.put(name, name);
+    await fixture.read(objectYaml('db_login'));
+    const order: string[] = [];
+    const createRequests = (urgency: 'first' | 'refresh', name: string) =>
+      fixture.fetchRequests(
+        objectYaml(name),
+        {},
+        { urgency, onStart: () => void order.push(name) },
+      );
+    const requests = [
+      await createRequests('first', 'db_login'),
+      await createRequests('refresh', 'tls'),
+      await createRequests('first', 'other'),
+    ].flat();
+    await withFrozenTimers(async () => {
+      const results = fixture.provider.fetch(requests);
+      await nextTurn();
+      expect(order).toEqual([]);
+      await advanceUntil(() => order.length === 3);
+      for (const result of results) expect(await result).toMatchObject({ kind: 'value' });
+    });
+    expect(order).toEqual(['db_login', 'other', 'tls']);
+  });
+
+  test('counts each attempt, so that a retry is not free', async () => {
+    await restart({ KEYFERRY_CCE_RATE: '5', KEYFERRY_CCE_BURST: '3' });
+    fixture.csms.put('db_login', 'one');
+    fixture.csms.injectFault({ times: 2, response: { status: 503 } });
+    expect(await fixture.read(objectYaml('db_login'))).toEqual(['db_login@v1: one']);
+    expect(fixture.csms.count()).toBe(3);
+    let starts = 0;
+    const requests = await fixture.fetchRequests(
+      objectYaml('db_login'),
+      {},
+      { onStart: () => void (starts += 1) },
+    );
+    await withFrozenTimers(async () => {
+      const [result] = fixture.provider.fetch(requests);
+      await nextTurn();
+      // The three attempts have used the burst.
+      expect(starts).toBe(0);
+      await advanceUntil(() => starts > 0);
+      expect(await result).toMatchObject({ kind: 'value' });
+    });
+    expect(fixture.csms.count()).toBe(4);
+  });
 });
 
-test('the project is in every path, and its header is signed', async () => {
+test('waits as long as Retry-After asks before the next attempt', async () => {
+  fixture.csms.put('db_login', 'one');
+  fixture.csms.injectFault({
+    times: 1,
+    response: { status: 429, headers: { 'retry-after': '2' } },
+  });
+  const pauses: number[] = [];
+  const setRealTimeout = globalThis.setTimeout;
+  const setRecordedTimeout = ((callback: () => void, ms = 0) => {
+    // The fixture's jitter is less than 1 ms.
+    if (ms < 2_000 || ms > 2_001) return setRealTimeout(callback, ms);
+    pauses.push(ms);
+    return setRealTimeout(callback, 0);
+  }) as typeof setTimeout;
+  const spy = jest.spyOn(globalThis, 'setTimeout').mockImplementation(setRecordedTimeout);
+  try {
+    expect(await fixture.read(objectYaml('db_login'))).toEqual(['db_login@v1: one']);
+  } finally {
+    spy.mockRestore();
+  }
+  expect(pauses).toHaveLength(1);
+  expect(fixture.csms.count()).toBe(2);
+});
+
+test('sends the project in the path and in a signed header', async () => {
   fixture.csms.put('db_login', 'one');
   await fixture.read(objectYaml('db_login'));
   const [request] = fixture.csms.requests;

@@ -147,7 +147,7 @@ describe("agrees with Huawei's own SDK", () => {
   });
 });
 
-test('neither key is in what is sent but for the access key', () => {
+test('never sends the secret key', () => {
   const headers = sign(
     { method: 'GET', url: new URL('https://example.com/'), headers: {} },
     key,
@@ -156,7 +156,7 @@ test('neither key is in what is sent but for the access key', () => {
   expect(JSON.stringify(headers)).not.toContain('SecretKey');
 });
 
-test('spaces around a header are not signed, for they are not sent either', () => {
+test('does not sign the spaces around a header, because they are not sent', () => {
   const signed = (value: string): string | undefined =>
     signature(
       sign({ method: 'GET', url: new URL('https://example.com/'), headers: { x: value } }, key, at),

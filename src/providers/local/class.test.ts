@@ -18,13 +18,13 @@ const problems = (objects: string): string[] =>
   );
 
 describe('a class for provider local', () => {
-  test('names a secret, whose file has its name', () => {
+  test('names the file after the secret by default', () => {
     expect(files('- objectName: eu/prod/db')).toEqual([
       ['eu/prod/db', 'eu/prod/db@latest', 'whole', 'utf-8'],
     ]);
   });
 
-  test('may say file, version, mode, encoding, and that it can be missing', () => {
+  test('sets file, version, mode, encoding and optional', () => {
     const objects = `
 - objectName: db
   objectAlias: conf/db.json
@@ -35,7 +35,7 @@ describe('a class for provider local', () => {
     expect(files(objects)).toEqual([['conf/db.json', 'db@v12', 'whole', 0o400, 'base64', true]]);
   });
 
-  test('with jmesPath the whole secret is written only where objectAlias asks for it', () => {
+  test('with jmesPath, writes the whole secret only if it has an objectAlias', () => {
     const selections = `
   jmesPath:
     - {path: db.password, objectAlias: password, filePermission: "0440"}
@@ -54,7 +54,7 @@ describe('a class for provider local', () => {
     ]);
   });
 
-  test('may read one secret several times; what asks the same is asked once', () => {
+  test('lists one secret several times; equal versions become one ref', () => {
     const { plan } = planLocal({
       objects: `
 - {objectName: db, objectAlias: a}
@@ -71,7 +71,7 @@ describe('a class for provider local', () => {
     expect(plan?.login).toEqual({});
   });
 
-  test('every fault is told at once, with its place', () => {
+  test('reports all problems at once, with their positions', () => {
     expect(
       problems(`- objectName: ../x
   objectVersion: "1"
@@ -96,7 +96,7 @@ describe('a class for provider local', () => {
     ]);
   });
 
-  test('two files of one path are told', () => {
+  test('reports two files with one path', () => {
     expect(
       problems('- {objectName: a, objectAlias: f}\n- {objectName: b, jmesPath: [{path: f}]}'),
     ).toEqual([
@@ -104,7 +104,7 @@ describe('a class for provider local', () => {
     ]);
   });
 
-  test('without objects there is no plan; other parameters are warned of', () => {
+  test('makes no plan without objects, and warns about other parameters', () => {
     expect(planLocal({ object: '- objectName: a' })).toEqual({
       problems: [
         expect.objectContaining({
@@ -119,7 +119,7 @@ describe('a class for provider local', () => {
     expect(problems('[]')[0]).toContain('`objects` is empty');
   });
 
-  test('every name that a store can hold is a safe path', () => {
+  test('accepts only names that are safe paths', () => {
     const text = fc.oneof(fc.string(), fc.stringMatching(/^[a-z0-9._/-]{1,12}$/));
     fc.assert(
       fc.property(text, (name) => {

@@ -22,14 +22,19 @@ import {
   createProblemReporter,
 } from '../shared/class/files.ts';
 
-/** Longest name of a secret, in characters, and of one of its segments: a name is also the default file name. */
+/**
+ * In characters. The file system limits the length of a segment, because a name is a file path by
+ * default.
+ */
 const maxNameLength = 512;
 const maxSegmentLength = 255;
 const segmentPattern = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 
 /**
- * What is wrong with a secret's name, or undefined. Names are segments of ASCII letters, digits, `.`, `_` and `-`, each beginning with a
- * letter or digit, separated by `/`: `eu/prod/db`. So every name is a safe file path as it stands.
+ * Checks the name of a secret: `eu/prod/db`. A name has segments that `/` separates. A segment has
+ * ASCII letters, digits, `.`, `_` and `-`, and begins with a letter or digit. So every name is a
+ * safe file path.
+ * @returns the problem, or undefined
  */
 export function checkSecretName(name: string): string | undefined {
   if (name === '') return 'is empty';
@@ -42,7 +47,7 @@ export function checkSecretName(name: string): string | undefined {
   return 'may hold only letters, digits, ".", "_" and "-", in segments that begin with a letter or digit and are separated by "/"';
 }
 
-/** `v1`, `v2`, ... as a number, or undefined where it is no version. */
+/** The number of `v1`, `v2`, ... Undefined for any other text. */
 export function versionNumber(version: string): number | undefined {
   return /^v[1-9][0-9]{0,9}$/.test(version) ? Number(version.slice(1)) : undefined;
 }
@@ -60,13 +65,14 @@ const selectionKeys = ['path', 'objectAlias', ...fileOptionKeys];
 
 type Report = (problem: Problem) => void;
 
-/** What to read and which files to make of it. All problems are told at once: an object with a fault is still read to its end. */
+/** Reads the parameter `objects`: the refs and the files. Reports all problems of all objects. */
 export function readObjects(
   text: string,
   report: Report,
 ): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
   const reportError = createProblemReporter(parameter, report)('error');
-  // One secret may stand there twice, in two versions or for two files; what asks the same is one ref.
+  // A class can list a secret several times: in two versions, or for two files. Equal refs become
+  // one.
   const refs = new Map<string, SecretRef>();
   const files: PositionedFile[] = [];
   for (const object of readYamlList(text, { parameter, report, keys: 'exact' })) {
@@ -80,7 +86,7 @@ export function readObjects(
   return { refs: [...refs.values()], files: files.map(({ request }) => request) };
 }
 
-/** The name is empty where it was faulty. */
+/** The name of the ref is empty if it is missing or not valid. */
 function readRef(object: YamlMap, reportError: ReportAt): SecretRef {
   const name = readRequiredText(
     object,
@@ -136,7 +142,7 @@ function readFiles(
     const alias = readOptionalText(selection, 'objectAlias') ?? path;
     return [file(alias, { kind: 'key-or-jmespath', text: path.text }, fileOptions)];
   });
-  // With selections the whole secret is written only where an alias asks for it.
+  // With selections, the whole secret becomes a file only if it has an alias.
   const wholeSecretPath =
     readOptionalText(object, 'objectAlias') ??
     (selections.length > 0 || ref.name === '' ? undefined : readOptionalText(object, 'objectName'));
@@ -145,10 +151,10 @@ function readFiles(
     : [file(wholeSecretPath, { kind: 'whole' }), ...selectedFiles];
 }
 
-/** There is nothing to log in to. */
+/** A local store needs no login. */
 export type LocalLogin = Readonly<Record<string, never>>;
 
-/** Compiles a class for `provider: local`; docs/providers/local.md has what users write. Pure. */
+/** Compiles a class of the provider `local`: see docs/providers/local.md. Pure. */
 export function planLocal(parameters: Parameters): PlanResult<LocalLogin> {
   const problems: Problem[] = [];
   const addProblem = (

@@ -8,7 +8,7 @@ import { planLocal } from './class.ts';
 const { text: page, blocks, classes } = readPage('providers/local.md');
 
 describe('the page of provider local', () => {
-  test('has a class that works as it stands', () => {
+  test('has a class that compiles without problems', () => {
     const [{ spec }] = classes() as [DocumentedClass];
     expect(spec.provider).toBe('local');
     const { plan, problems } = planLocal(spec.parameters);
@@ -21,13 +21,13 @@ describe('the page of provider local', () => {
     ]);
   });
 
-  test('has grants that are understood', () => {
+  test('has grants that parse', () => {
     const quickstart = /<<'EOF'\n(.*?)^EOF$/ms.exec(page)?.[1];
     for (const text of [quickstart!, blocks('yaml')[1]!])
       expect(parseSharedIdentityGrants(text, 'local.md').length).toBeGreaterThan(0);
   });
 
-  test('shows the format as it is', () => {
+  test('shows the format of the plaintext', () => {
     const document = parseDocument(Buffer.from(blocks('json')[0]!));
     expect(document.get('eu/prod/db')?.versions.map(({ version }) => version)).toEqual([
       'v2',
@@ -35,7 +35,7 @@ describe('the page of provider local', () => {
     ]);
   });
 
-  test('tells the limit that is kept', () => {
+  test('names the number of kept versions', () => {
     expect(page).toContain(`its ${maxVersions} newest versions`);
   });
 });

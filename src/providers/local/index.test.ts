@@ -87,7 +87,7 @@ async function read(provider: TestProvider, objects: string): Promise<readonly F
 }
 
 describe('provider local', () => {
-  test('serves what was granted: the latest, or a version that never changes', async () => {
+  test('serves granted secrets: the latest version, or a pinned one that never changes', async () => {
     await set('eu/db', 'two');
     const results = await read(
       start(),
@@ -99,7 +99,7 @@ describe('provider local', () => {
     ]);
   });
 
-  test('refuses the whole class for one secret that is not granted, without opening the store', async () => {
+  test('denies the class for one secret that is not granted, without opening the store', async () => {
     const provider = start('[local/eu/*]');
     rmSync(files.storeFile);
     await expect(
@@ -114,7 +114,7 @@ describe('provider local', () => {
     });
   });
 
-  test('what was removed is absent, and the way to set it is told; a new version is seen', async () => {
+  test('reports a removed secret as absent, with the command that sets it, and then serves a new version', async () => {
     const provider = start();
     await writer.change((document) => ({ document: removeVersions(document, 'eu/db') }));
     const objects =
@@ -132,7 +132,7 @@ describe('provider local', () => {
     expect((await read(provider, objects)).map(({ kind }) => kind)).toEqual(['value', 'absent']);
   });
 
-  test('a store that breaks later is an outage: workloads are admitted, every request fails; and it heals', async () => {
+  test('fails each read but authorizes workloads while the store cannot be read, and then recovers', async () => {
     const provider = start();
     await read(provider, '- objectName: eu/db');
     rmSync(files.storeFile);
@@ -156,7 +156,7 @@ describe('provider local', () => {
     ]);
   });
 
-  test("a request that nobody waits for any more ends with its signal's reason", async () => {
+  test("ends a request with its signal's reason when its caller has left", async () => {
     const provider = start();
     const grants = await provider.authorize(
       workload,
@@ -169,7 +169,7 @@ describe('provider local', () => {
     ]);
   });
 
-  test('is a shared principal, the same for everybody until store or key is another', async () => {
+  test('has one shared principal, which changes with the store and with the key', async () => {
     const provider = start();
     const principal = async () => {
       clock += 1_000;
@@ -188,12 +188,12 @@ describe('provider local', () => {
     const rotated = await principal();
     expect(rotated).not.toBe(before);
     await writer.rotateKey();
-    // Also where the clock was set back.
+    // Also after the clock was set back.
     clock -= 3_600_000;
     expect(await principal()).not.toBe(rotated);
   });
 
-  test('warns once of a key that others may read', async () => {
+  test('warns once about a key that others may read', async () => {
     chmodSync(files.keyFile, 0o644);
     const provider = start();
     for (let mount = 0; mount < 3; mount += 1) {
@@ -204,7 +204,7 @@ describe('provider local', () => {
     expect(lines.join('')).not.toContain(canary);
   });
 
-  test('needs nothing of a node, and opens nothing before the first mount', async () => {
+  test('needs no facts of the node, and opens no file before the first mount', async () => {
     rmSync(files.storeFile);
     rmSync(files.keyFile);
     const provider = start();

@@ -1,39 +1,39 @@
 import type { Logger } from 'pino';
-import type { Fingerprint } from '../shared/identity/fingerprint.ts';
 import type { Provider } from '../../core/provider.ts';
+import type { Fingerprint } from '../shared/identity/fingerprint.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
-import { createLocalAuthorize } from './authorize.ts';
-import { createLocalFetch } from './principal.ts';
-import { planLocal, type LocalLogin } from './class.ts';
-import { createLocalPrincipal } from './principal.ts';
+import { createAuthorize } from './authorize.ts';
+import { type LocalLogin, planLocal } from './class.ts';
+import { createFetch } from './fetch.ts';
+import { StorePrincipal } from './principals.ts';
 import type { StorePaths } from './store/encrypted-store.ts';
 import { StoreReader } from './store/reader.ts';
 
-/** What the local provider needs. Nothing is opened before the first mount. */
+/** What the local provider needs. */
 export type LocalProviderDeps = StorePaths & {
-  readonly sharedIdentity: SharedIdentity;
+  readonly sharedIdentity: Pick<SharedIdentity, 'check'>;
   readonly fingerprint: Fingerprint;
+  /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
 };
 
 /**
- * `provider: local`: secrets out of one age-encrypted file on this node, for demos, development and air-gapped nodes. It serves what
- * the operator granted; docs/providers/local.md.
+ * Makes the provider `local`: secrets from one age-encrypted file on this node, for demos,
+ * development and air-gapped nodes. It serves what the operator grants, and opens no file before
+ * the first mount. See docs/providers/local.md.
  */
 export function createLocalProvider(
   deps: LocalProviderDeps,
 ): Provider<LocalLogin, undefined, undefined> {
   const { sharedIdentity } = deps;
   const reader = new StoreReader(deps);
+  const storePrincipal = new StorePrincipal({ ...deps, reader });
   return {
     name: 'local',
     nodeFacts: async () => undefined,
     plan: planLocal,
-    authorize: createLocalAuthorize({
-      sharedIdentity,
-      principal: createLocalPrincipal({ ...deps, reader }),
-    }),
-    fetch: createLocalFetch(reader),
+    authorize: createAuthorize({ sharedIdentity, storePrincipal }),
+    fetch: createFetch(reader),
   };
 }

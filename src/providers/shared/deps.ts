@@ -4,9 +4,9 @@ import { type Retry, createRetry } from '../../concurrency/retry.ts';
 import type { HttpClient } from '../../http/client.ts';
 import type { Fingerprint } from './identity/fingerprint.ts';
 
-/** What every provider of a remote store needs of the process it runs in. */
+/** What every provider of a remote store gets from the process. */
 export type ProviderDeps = {
-  /** What it is configured by; see `config.ts` of the provider. */
+  /** The environment. `config.ts` of the provider reads its variables. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly http: HttpClient;
   readonly fingerprint: Fingerprint;
@@ -14,11 +14,14 @@ export type ProviderDeps = {
   readonly now: () => number;
   readonly log: Logger;
   readonly rateLimiterMetrics?: RateLimiterMetrics;
-  /** The longest pause before a second attempt, in milliseconds. */
+  /** The longest pause before a second attempt, in milliseconds. See `createRetry`. */
   readonly retryBaseMs?: number;
 };
 
-/** The retry of a provider; its failed attempts are counted under its name. */
+/**
+ * Makes the retry of a provider.
+ * @param name the metric counts failed attempts under this name
+ */
 export function createProviderRetry(
   name: string,
   { retryBaseMs, rateLimiterMetrics }: Pick<ProviderDeps, 'retryBaseMs' | 'rateLimiterMetrics'>,

@@ -1,10 +1,10 @@
 import type * as z from 'zod';
 import { SecretError } from '../../core/errors.ts';
 
-/** A variable's text, trimmed; nothing where it is empty. */
+/** Returns the trimmed value of a variable. Undefined if the variable is not set or empty. */
 export type EnvReader = (name: string) => string | undefined;
 
-/** Reads variables of an environment. */
+/** Makes the reader of an environment. */
 export function createEnvReader(env: Readonly<Record<string, string | undefined>>): EnvReader {
   return (name) => {
     const text = env[name]?.trim();
@@ -12,9 +12,12 @@ export function createEnvReader(env: Readonly<Record<string, string | undefined>
   };
 }
 
-/** How a provider says what is wrong with its variables. */
+/**
+ * Makes the functions that check the variables of a provider.
+ * @param provider for messages
+ */
 export function createSettingParser(provider: string) {
-  /** That a variable cannot be used. */
+  /** The error for a variable that cannot be used. */
   const settingError = (name: string, message: string, hint?: string): SecretError =>
     new SecretError(
       'NOT_CONFIGURED',
@@ -23,7 +26,11 @@ export function createSettingParser(provider: string) {
     );
   return {
     settingError,
-    /** A variable's value. @throws SecretError NOT_CONFIGURED */
+    /**
+     * Parses the value of a variable.
+     * @param expected for the message: `a number above 0`
+     * @throws SecretError NOT_CONFIGURED
+     */
     parseSetting<T>(name: string, text: string, schema: z.ZodType<T>, expected: string): T {
       const result = schema.safeParse(text);
       if (result.success) return result.data;

@@ -24,14 +24,14 @@ const withMethod = (authMethod: string, extraParameters: object = {}): Record<st
   ...{ objects, authMethod, ...extraParameters },
 });
 const tooLongMessage = 'characters; Vault makes none that long';
-/** A token whose claims say what they like, signed by nobody. */
+/** A token with any claims and without a valid signature. */
 const forgedToken = (claims: object): string =>
   ['{}', JSON.stringify(claims), 'x']
     .map((part) => Buffer.from(part).toString('base64url'))
     .join('.');
 
 describe("the pod's own token", () => {
-  test('logs in to the role of the class, as the driver brought it, and is nowhere to be read', async () => {
+  test('logs in to the role of the class as the driver brought it, and is in no log or file', async () => {
     await start({ sharedIdentities: 'none' });
     const tokens = fixture.podToken();
     expect(await fixture.mount(objects, { tokens })).toEqual(expectedFiles);
@@ -41,7 +41,7 @@ describe("the pod's own token", () => {
     expect(fixture.lines.join()).not.toContain(tokens.vault);
   });
 
-  test('one login serves all pods of the account; another account has its own', async () => {
+  test('has one login for all pods of the account, and another one for another account', async () => {
     await start();
     for (const name of ['a', 'b', 'c'])
       expect(await fixture.mount(objects, { name })).toEqual(expectedFiles);
@@ -52,7 +52,7 @@ describe("the pod's own token", () => {
     expect(await fixture.mount(objects, { namespace: 'team-b' })).toMatch(/^CREDENTIALS_REFUSED/);
   });
 
-  test('is for the audience of the class, by default that of the provider', async () => {
+  test('has the audience of the class, by default the name of the provider', async () => {
     await start({ dialect: 'openbao' });
     expect(await fixture.mount(objects)).toEqual(expectedFiles);
     expect(
@@ -63,7 +63,7 @@ describe("the pod's own token", () => {
     ).toMatch(/^CREDENTIALS_REFUSED: .*invalid audience/);
   });
 
-  test('missing: both remedies are named, with the audience', async () => {
+  test('fails with the audience and both remedies where it is missing', async () => {
     await start();
     expect(await fixture.mount(objects, { tokens: fixture.podToken({ audience: 'bank' }) })).toBe(
       'TOKEN_MISSING: the driver brought no token for the audience vault, only for bank; ' +
@@ -76,7 +76,7 @@ describe("the pod's own token", () => {
     ['of another account', { serviceAccount: 'other' }, /^TOKEN_INVALID: .* belongs to/],
     ['of another namespace', { namespace: 'team-b' }, /^TOKEN_INVALID: .* belongs to/],
     ['that has ended', { lifeMs: -60_000 }, /^TOKEN_INVALID: .* expired/],
-  ])('%s is not shown to Vault', async (_, claims, expectedError) => {
+  ])('%s is not sent to Vault', async (_, claims, expectedError) => {
     await start();
     expect(await fixture.mount(objects, { tokens: fixture.podToken(claims) })).toMatch(
       expectedError,
@@ -88,14 +88,14 @@ describe("the pod's own token", () => {
   });
 });
 
-describe('a role that may look at the pod', () => {
+describe('a role that can bind the pod', () => {
   async function startJwt(options: VaultFixtureOptions = {}): Promise<void> {
     await start(options);
     for (const mount of ['jwt', 'k8s-eu'])
       fixture.auth.jwt(mount).role('app', { audiences: ['vault'] });
   }
 
-  test('keeps pods of one account apart, unless the operator says that no role does', async () => {
+  test('separates the pods of one account, unless the operator excludes such roles', async () => {
     await startJwt();
     for (const name of ['a', 'b', 'a']) await fixture.volume(withMethod('jwt'), { name });
     expect(fixture.logins()).toBe(2);
@@ -105,7 +105,7 @@ describe('a role that may look at the pod', () => {
     expect(fixture.logins()).toBe(1);
   });
 
-  test('may be behind any mount of which nobody says that it is of Kubernetes', async () => {
+  test('is possible at every mount that is not declared to be of Kubernetes', async () => {
     await startJwt();
     for (const name of ['a', 'b'])
       await fixture.volume({ objects, vaultAuthMountPath: 'k8s-eu' }, { name });
@@ -115,7 +115,7 @@ describe('a role that may look at the pod', () => {
     expect(fixture.logins()).toBe(3);
   });
 
-  test('a pod that forges the uid of another is not served what that one read', async () => {
+  test('does not serve a pod with the forged uid of another one what that one read', async () => {
     await startJwt();
     await fixture.volume(withMethod('jwt'), { name: 'victim' });
     const claims = {
@@ -134,12 +134,12 @@ describe('a role that may look at the pod', () => {
   });
 });
 
-describe('a token of the API server’s making', () => {
+describe('a token from the API server', () => {
   const tokenRequestsEnv = () => ({ KEYFERRY_VAULT_TOKEN_REQUESTS: 'true' });
   const tokenRequestCount = (): number =>
     fixture.kubernetes.requests.filter(({ path }) => path.endsWith('/token')).length;
 
-  test('stands in where the driver brings none: bound to the pod, asked for once', async () => {
+  test('replaces a missing token of the driver: bound to the pod, requested once', async () => {
     await start({ env: tokenRequestsEnv, refreshInterval: 0 });
     const mounts = Array.from({ length: 5 }, () => fixture.mount(objects, { tokens: {} }));
     for (const files of await Promise.all(mounts)) expect(files).toEqual(expectedFiles);
@@ -155,14 +155,14 @@ describe('a token of the API server’s making', () => {
     });
   });
 
-  test('leads to the same principal as one that was brought', async () => {
+  test('gives the same principal as a token of the driver', async () => {
     await start({ env: tokenRequestsEnv });
     await fixture.volume(objects, { name: 'a' });
     await fixture.volume(objects, { name: 'b', tokens: {} });
     expect(fixture.logins()).toBe(1);
   });
 
-  test('is not asked for where the driver brings one, nor made up for one that does not do', async () => {
+  test('is not requested where the driver brings a token, valid or not', async () => {
     await start({ env: tokenRequestsEnv });
     expect(await fixture.mount(objects)).toEqual(expectedFiles);
     expect(
@@ -171,7 +171,7 @@ describe('a token of the API server’s making', () => {
     expect(tokenRequestCount()).toBe(0);
   });
 
-  test('is asked for anew when Vault wants a new login and 80 % of its life have passed', async () => {
+  test('is requested again for a new login after 80 % of its life', async () => {
     await start({ env: tokenRequestsEnv, refreshInterval: 0 });
     fixture.auth.kubernetes().role('app', { ttlMs: 1_800_000, maxTtlMs: 1_800_000 });
     await fixture.volume(objects, { tokens: {} });
@@ -194,8 +194,8 @@ describe('a token of the API server’s making', () => {
   });
 });
 
-describe('what a pod brings', () => {
-  test('the ids of an AppRole', async () => {
+describe('the keys of a pod', () => {
+  test('can be the ids of an AppRole', async () => {
     await start({ sharedIdentities: 'none' });
     const role = fixture.auth.approle().role('app');
     const [one, two] = [role.secretId(), role.secretId()];
@@ -204,7 +204,7 @@ describe('what a pod brings', () => {
     expect(await mount({ role_id: role.roleId, secret_id: `${one}\n` })).toEqual(expectedFiles);
     expect(await mount({ role_id: role.roleId, secret_id: one })).toEqual(expectedFiles);
     expect(fixture.logins()).toBe(1);
-    // Whoever knows the id of the role alone is nobody.
+    // The id of the role alone is no credential.
     expect(await mount({ role_id: role.roleId, secret_id: 'CANARY-guess' })).toMatch(
       /^CREDENTIALS_REFUSED: .*invalid secret id/,
     );
@@ -214,7 +214,7 @@ describe('what a pod brings', () => {
       expect(fixture.lines.join()).not.toContain(secret);
   });
 
-  test('a token, which is used as it is', async () => {
+  test('can be a token, which is used without a login', async () => {
     await start({ sharedIdentities: 'none' });
     const token = fixture.tokens.issue({ policies: ['app'] }).id;
     expect(await fixture.mount(withMethod('token'), { secret: { token }, tokens: {} })).toEqual(
@@ -257,7 +257,7 @@ describe('what a pod brings', () => {
   test.each([
     ['approle', 'role_id and secret_id, or set KEYFERRY_VAULT_ROLE_ID_FILE'],
     ['token', 'token, or set KEYFERRY_VAULT_TOKEN_FILE'],
-  ])('%s: nothing at all, and nothing configured', async (method, expectedText) => {
+  ])('%s fails without keys of the pod and of the operator', async (method, expectedText) => {
     await start();
     expect(await fixture.mount(withMethod(method))).toMatch(
       /^NOT_CONFIGURED: vault: authMethod is .* the pod brings no/,
@@ -268,7 +268,7 @@ describe('what a pod brings', () => {
   });
 });
 
-describe('what the operator configured for all', () => {
+describe('the identity of the operator', () => {
   const startWithToken = ({ env, ...options }: VaultFixtureOptions = {}): Promise<void> =>
     start({
       ...options,
@@ -282,7 +282,7 @@ describe('what the operator configured for all', () => {
     });
   const token = withMethod('token');
 
-  test('serves whom it is granted, and no other path, account or method', async () => {
+  test('serves what is granted, and no other path, account or method', async () => {
     await startWithToken();
     fixture.pki().role('web');
     expect(await fixture.mount(token, { tokens: {} })).toEqual(expectedFiles);
@@ -316,7 +316,7 @@ describe('what the operator configured for all', () => {
     expect(await fixture.mount(issue)).toEqual({ c: '00:01' });
   });
 
-  test('a grant names paths without their query, which neither hides one nor makes one up', async () => {
+  test('matches a grant against the path without its query', async () => {
     const read = (query: string) =>
       fixture.mount(
         withMethod('token', {
@@ -346,7 +346,7 @@ describe('what the operator configured for all', () => {
       await startWithToken({ grants, sharedIdentities });
       const objects = `- {objectName: t, secretPath: "${path}", secretKey: id, method: ${method}}`;
       expect(await fixture.mount(withMethod('token', { objects }))).toMatch(
-        /^NOT_GRANTED: vault: .*auth\/token\/.* is about the token it is configured with itself, which is for nobody/,
+        /^NOT_GRANTED: vault: .*auth\/token\/.* is about the token it is configured with itself, so no grant allows it/,
       );
       expect(fixture.count()).toBe(0);
     },
@@ -357,7 +357,7 @@ describe('what the operator configured for all', () => {
     ['namespace', { vaultNamespace: 'team-b' }],
     ['TLS settings', { vaultTLSServerName: 'other.example' }],
     ['auth mount', { vaultAuthMountPath: 'elsewhere' }],
-  ])('is shown to no other %s than the configured one', async (setting, extraParameters) => {
+  ])('is not sent to another %s than the configured one', async (setting, extraParameters) => {
     await startWithToken({
       sharedIdentities: 'all',
       env: () => ({ KEYFERRY_VAULT_ALLOWED_ADDRESSES: 'other.vault.example:8200' }),
@@ -369,7 +369,7 @@ describe('what the operator configured for all', () => {
     expect(fixture.count()).toBe(before);
   });
 
-  test('the same address in the class is no other one', async () => {
+  test('is sent to the configured address where the class names it, too', async () => {
     await startWithToken();
     const connection = {
       vaultAddress: `${fixture.node.address}/`,
@@ -378,12 +378,12 @@ describe('what the operator configured for all', () => {
     expect(await fixture.mount({ ...token, ...connection })).toEqual(expectedFiles);
   });
 
-  test('serves nobody where shared identities are off', async () => {
+  test('serves no workload where shared identities are off', async () => {
     await startWithToken({ sharedIdentities: 'none' });
     expect(await fixture.mount(token)).toMatch(/^NOT_GRANTED: .*--shared-identities none/);
   });
 
-  test('an AppRole by files', async () => {
+  test('can be an AppRole in files', async () => {
     await start({
       env: (vault, file) => {
         const role = vault.auth.approle('roles').role('app');
@@ -412,7 +412,7 @@ describe('what the operator configured for all', () => {
       },
     });
 
-  test('a client certificate; a role of it that the class names is granted by its name', async () => {
+  test('can be a client certificate; a grant names the role that the class names', async () => {
     await withCertificate([{ ...grantsForApp[0], roles: ['nodes'] }]);
     const byRole = (roleName: string) => fixture.mount(withMethod('cert', { roleName }));
     expect(await byRole('nodes')).toEqual(expectedFiles);
@@ -420,7 +420,7 @@ describe('what the operator configured for all', () => {
     expect(await byRole('')).toEqual(expectedFiles);
   });
 
-  test('the certificate is nobody else’s: not by the mount of its method, whatever the class calls it', async () => {
+  test('does not give the certificate to a class that names its mount as another method', async () => {
     await withCertificate([]);
     for (const [method, secret] of [
       ['kubernetes', undefined],
@@ -434,13 +434,13 @@ describe('what the operator configured for all', () => {
           ...(secret && { secret }),
         }),
       ).toMatch(
-        /^CREDENTIALS_REFUSED: Vault welcomed .* as somebody else: the mount is not of the method/,
+        /^CREDENTIALS_REFUSED: Vault logged in .* as another identity: the mount is not of the method/,
       );
     }
     expect(fixture.count(/^GET .v1.secret/)).toBe(0);
   });
 
-  test('the certificate is nobody else’s: not by a login that a file would hold', async () => {
+  test('does not give the certificate to a login whose response is a file', async () => {
     await withCertificate([]);
     const objects = '- {objectName: token, secretPath: auth/cert/login, method: POST}';
     expect(await fixture.mount(objects)).toMatch(
@@ -449,14 +449,14 @@ describe('what the operator configured for all', () => {
     expect(fixture.count()).toBe(0);
   });
 
-  test('no client certificate is told', async () => {
+  test('fails for the method cert without a client certificate', async () => {
     await start();
     expect(await fixture.mount(withMethod('cert'))).toMatch(
       /^NOT_CONFIGURED: vault: authMethod is cert, but Keyferry has no client certificate/,
     );
   });
 
-  test('an Agent that logs in by itself, at the socket the operator named: no token is sent', async () => {
+  test('can be an Agent that logs in by itself at the configured socket: no token is sent', async () => {
     await start({ socket: true });
     await fixture.mount(token);
     expect(fixture.node.requests.map(({ headers }) => headers['x-vault-token'])).toEqual([
@@ -466,7 +466,7 @@ describe('what the operator configured for all', () => {
     expect(fixture.node.requests).toHaveLength(1);
   });
 
-  test('no file, or an empty one: the message names it', async () => {
+  test('fails with the name of a file that is missing or empty', async () => {
     await start({ env: () => ({ KEYFERRY_VAULT_TOKEN_FILE: '/nowhere/token' }) });
     expect(await fixture.mount(token)).toBe(
       'NOT_CONFIGURED: there is no token in /nowhere/token; mount the file into the pod of Keyferry',

@@ -4,14 +4,15 @@ import type { Plan } from '../../core/plan.ts';
 import type { AuthorizeContext, Grant } from '../../core/provider.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { Workload } from '../../core/workload.ts';
+import { resolveIdentity } from '../shared/identity/identity-source.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
-import {
-  type ResolvedIdentity,
-  type ResolveIdentityDeps,
-  createResolveIdentity,
-} from './auth/identity.ts';
-import type { PrincipalOf } from './auth/principals.ts';
 import { withoutQuery } from './class/object-ref.ts';
+import {
+  type IdentitySourcesDeps,
+  type PrincipalOf,
+  type VaultBaseIdentity,
+  createIdentitySources,
+} from './principals.ts';
 import type { VaultNodeFacts, VaultLogin, VaultSession, VaultTls } from './types.ts';
 
 const tlsKeys = [
@@ -24,15 +25,12 @@ const tlsKeys = [
 ] as const;
 
 /**
- * An identity that is not the workload's own shows itself where the operator configured it to, and nowhere else: an address that is allowed to workloads with
- * their own tokens may be another team's, and a grant's names are those of the configured namespace.
- * @throws SecretError NOT_ALLOWED_FROM_CLASS, naming what the class may not say
+ * A shared identity logs in only where the operator configured it to. An address that is allowed to
+ * workloads with their own tokens may be another team's Vault. The names in a grant are those of
+ * the configured namespace.
+ * @throws SecretError NOT_ALLOWED_FROM_CLASS, naming what the class must leave out
  */
-export function checkSharedLogin(
-  login: VaultLogin,
-  nodeFacts: VaultNodeFacts,
-  description: string,
-): void {
+function checkSharedLogin(login: VaultLogin, nodeFacts: VaultNodeFacts, description: string): void {
   const mismatches = [
     ...(login.addresses.every((address) => nodeFacts.addresses.includes(address))
       ? []
@@ -45,24 +43,7 @@ export function checkSharedLogin(
   throw new SecretError(
     'NOT_ALLOWED_FROM_CLASS',
     `${login.dialect}: the class names ${mismatches.join(', ')} other than those Keyferry is configured with, but would log in by ${description}`,
-    {
-      hint: 'leave them out of the class, or give the workload an identity of its own',
-    },
-  );
-}
-
-/**
- * Who looks up or renews the token of a request is answered with the token itself, worth all that its policies allow and not what is granted; who revokes
- * it takes it from all. Not for any grant, nor with `--shared-identities all`.
- * @param path without its query
- * @throws SecretError NOT_GRANTED
- */
-export function checkSharedPath(path: string, { dialect }: VaultLogin, description: string): void {
-  if (!/(^|\/)auth\/token\/(lookup|renew|revoke)(-self)?$/.test(path)) return;
-  throw new SecretError(
-    'NOT_GRANTED',
-    `${dialect}: ${sanitizeExternalText(path)} is about ${description} itself, which is for nobody`,
-    { hint: 'give the workload an identity of its own' },
+    { hint: 'leave them out of the class, or give the workload an identity of its own' },
   );
 }
 
@@ -70,30 +51,47 @@ function isSameTls(one: VaultTls, other: VaultTls): boolean {
   return tlsKeys.every((key) => one[key] === other[key]);
 }
 
+/**
+ * A response to a lookup or renewal of the token holds the token itself, which allows all of its
+ * policies and not only what is granted. A revocation ends it for every workload. So no grant
+ * allows these paths, and `--shared-identities all` does not either.
+ * @param path without its query
+ * @throws SecretError NOT_GRANTED
+ */
+function checkSharedPath(path: string, { dialect }: VaultLogin, description: string): void {
+  if (!/(^|\/)auth\/token\/(lookup|renew|revoke)(-self)?$/.test(path)) return;
+  throw new SecretError(
+    'NOT_GRANTED',
+    `${dialect}: ${sanitizeExternalText(path)} is about ${description} itself, so no grant allows it`,
+    { hint: 'give the workload an identity of its own' },
+  );
+}
+
 /** See {@link createAuthorize}. */
-export type AuthorizeDeps = ResolveIdentityDeps & {
+export type AuthorizeDeps = IdentitySourcesDeps & {
   readonly sharedIdentity: Pick<SharedIdentity, 'check'>;
   readonly principalOf: PrincipalOf;
 };
 
 /**
- * Decides whose rights serve a pod. With the workload's own identity Vault decides about paths and methods. What the operator configured for all serves only
- * what the operator granted, by the operator's own login; it never stands in for an identity of the pod's own that does not do.
+ * Decides whose identity serves a pod. With the workload's own identity Vault decides about paths
+ * and methods. A shared identity serves only what the operator granted, by the operator's own
+ * login. It never replaces an own identity that fails.
  */
 export function createAuthorize({ sharedIdentity, principalOf, ...deps }: AuthorizeDeps) {
-  const resolveIdentity = createResolveIdentity(deps);
+  const identitySources = createIdentitySources(deps);
 
   function checkSharedAccess(
     workload: Workload,
     { refs, login }: Plan<VaultLogin>,
-    identity: ResolvedIdentity,
+    { description }: VaultBaseIdentity,
   ): void {
-    checkSharedLogin(login, deps.settings.nodeFacts, identity.description);
-    // A certificate may log in to several roles; which one, the class says.
+    checkSharedLogin(login, deps.settings.nodeFacts, description);
+    // A certificate may log in to several roles. The class names the role.
     const { dialect: provider, role } = login;
     for (const { service, name: path, method } of refs) {
       const name = withoutQuery(path);
-      checkSharedPath(name, login, identity.description);
+      checkSharedPath(name, login, description);
       sharedIdentity.check({ workload, provider, service, name, role, method });
     }
   }
@@ -101,13 +99,15 @@ export function createAuthorize({ sharedIdentity, principalOf, ...deps }: Author
   return async (
     workload: Workload,
     plan: Plan<VaultLogin>,
-    { signal }: AuthorizeContext,
+    context: AuthorizeContext,
   ): Promise<readonly Grant<VaultSession>[]> => {
     const { login, refs } = plan;
-    const identity = await resolveIdentity(workload, login, signal);
+    const identity = await resolveIdentity(identitySources, workload, login, context);
+    if (identity === undefined)
+      throw new SecretError('INTERNAL', `no identity is known for the auth method ${login.method}`);
     if (identity.kind === 'shared') checkSharedAccess(workload, plan, identity);
     const principal = principalOf(identity, login, workload);
-    // Whether a path leases only its answer tells: until then each pod asks for itself.
+    // Only the response shows whether a path leases. Until then each pod reads for itself.
     const scope = login.leaseScope === 'serviceAccount' ? 'principal' : 'pod';
     return refs.map((ref) => grant({ ref, principal, workload, scope }));
   };

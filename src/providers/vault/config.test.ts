@@ -17,8 +17,8 @@ const errorMessage = (env: Env): string => {
   return 'accepted';
 };
 
-describe('what an operator configures', () => {
-  test('nothing: then classes name their Vault, and nothing is shared or allowed', () => {
+describe("the operator's settings", () => {
+  test('can be empty: then classes name their Vault, and nothing is shared or allowed', () => {
     expect(readSettings({})).toEqual({
       ...{
         perSecond: 50,
@@ -40,7 +40,7 @@ describe('what an operator configures', () => {
     });
   });
 
-  test('the variables of the vendors’ clients', () => {
+  test('can be the variables of the vendors’ clients', () => {
     const { nodeFacts } = readSettings({
       VAULT_ADDR: 'https://a:8200/, http://b:8200, unix:///run/agent.sock',
       VAULT_NAMESPACE: '/team-a/',
@@ -64,7 +64,7 @@ describe('what an operator configures', () => {
     });
   });
 
-  test('ours win over theirs; openbao has its own before those of vault; empty ones are none', () => {
+  test('take variables of Keyferry first, for openbao those of openbao first, and skip empty ones', () => {
     const all = {
       KEYFERRY_OPENBAO_ADDR: 'https://a:1',
       KEYFERRY_VAULT_ADDR: 'https://b:1',
@@ -83,7 +83,7 @@ describe('what an operator configures', () => {
     expect(order('vault')).toEqual(['https://b:1', 'https://b:1', 'https://d:1', 'https://d:1']);
   });
 
-  test('mounts: one for tokens of pods, one for each other method', () => {
+  test('have one mount for tokens of pods, and one for each other method', () => {
     const { mounts } = readSettings({
       KEYFERRY_VAULT_MOUNT: '/k8s/eu/',
       KEYFERRY_VAULT_CERT_MOUNT: 'nodes',
@@ -96,7 +96,7 @@ describe('what an operator configures', () => {
     });
   });
 
-  test('files that show Keyferry itself, tokens by request, principals, rates', () => {
+  test('have credential files, token requests, principals and rates', () => {
     expect(
       readSettings({
         KEYFERRY_VAULT_ROLE_ID_FILE: '/etc/kf/role-id',
@@ -147,14 +147,14 @@ describe('what an operator configures', () => {
   });
 });
 
-describe('what classes may ask for then', () => {
+describe('what the operator allows to classes', () => {
   const codes = (env: Env, parameters: Env): readonly string[] =>
     planVault('vault')(
       { roleName: 'app', objects: '- {objectName: a, secretPath: b}', ...parameters },
       readSettings(env).nodeFacts,
     ).problems.map(({ code }) => code);
 
-  test('the configured addresses always, others as they are listed', () => {
+  test('has the configured addresses always, and others as listed', () => {
     const env = {
       VAULT_ADDR: 'http://vault.vault:8200,unix:///run/agent.sock',
       KEYFERRY_VAULT_ALLOWED_ADDRESSES: 'v:8200, 127.0.0.1:8200, *.vault.example',
@@ -172,7 +172,7 @@ describe('what classes may ask for then', () => {
       expect([address, allowed(address)]).toEqual([address, false]);
   });
 
-  test('files and directories, and what a glob stands for', () => {
+  test('has files, directories and globs', () => {
     const env = {
       VAULT_ADDR: 'v:1',
       KEYFERRY_VAULT_ALLOWED_FILES: '/etc/a.crt, /etc/tls/, /srv/*/ca.crt',
@@ -185,7 +185,7 @@ describe('what classes may ask for then', () => {
       expect([file, allowed(file)]).toEqual([file, false]);
   });
 
-  test('TLS that is not verified', () => {
+  test('has TLS that is not verified', () => {
     const parameters = { vaultSkipTLSVerify: 'true' };
     expect(codes({ VAULT_ADDR: 'v:1' }, parameters)).toEqual(['NOT_ALLOWED_FROM_CLASS']);
     expect(

@@ -4,21 +4,35 @@ import { sanitizeExternalText } from '../../core/safe-text.ts';
 import { classEndpoint } from '../../http/endpoint.ts';
 import { createEnvReader, createSettingParser } from '../shared/env.ts';
 import { type NameGlob, compileNameGlob } from '../shared/identity/name-glob.ts';
-import { maxAddresses, parseOperatorAddress, splitList } from './class/address.ts';
-import { normalizeNamespace, isCleanPath, isHostName, parseGoBoolean } from './class/connection.ts';
+import {
+  maxAddresses,
+  normalizeNamespace,
+  parseOperatorAddress,
+  splitList,
+} from './class/connection.ts';
 import { normalizeMount } from './class/login.ts';
+import { isCleanPath, isHostName, parseGoBoolean } from './class/tls.ts';
 import { type VaultNodeFacts, type VaultLogin, type VaultTls, defaultMounts } from './types.ts';
 
-/** A variable that is set, under the name that was found, and its value. */
+/** A variable that is set, with the name that was found. */
 export type Setting = { readonly name: string; readonly text: string };
 
-/** Reads variables of an environment by what stands behind their prefixes. Whatever cannot be used throws NOT_CONFIGURED naming the variable. */
+/**
+ * Reads variables by their names without a prefix. A value that cannot be used throws
+ * NOT_CONFIGURED, which names the variable.
+ */
 export type SettingReader = {
-  /** `ROLE_ID_FILE`: ours alone, `KEYFERRY_VAULT_ROLE_ID_FILE`. For openbao `KEYFERRY_OPENBAO_...` wins. */
+  /**
+   * Finds a variable of Keyferry: `ROLE_ID_FILE` is `KEYFERRY_VAULT_ROLE_ID_FILE`. For openbao
+   * `KEYFERRY_OPENBAO_...` wins.
+   */
   getOwn(name: string): Setting | undefined;
-  /** `ADDR`: ours, else that of the vendors' clients, `VAULT_ADDR`. For openbao `BAO_...` wins. */
+  /**
+   * Finds a variable of Keyferry, else of the vendors' clients: `ADDR` is `VAULT_ADDR`. For openbao
+   * `BAO_...` wins.
+   */
   getAny(name: string): Setting | undefined;
-  /** What `parse` makes of it. @param expected what to give, for the message */
+  /** Parses a value. @param expected the value to give, for the hint */
   read<T>(
     setting: Setting | undefined,
     parse: (text: string) => T | undefined,
@@ -76,8 +90,8 @@ export function createSettingReader(
 }
 
 /**
- * `ALLOWED_ADDRESSES`: what classes may name beside the configured addresses. Entries are looked at now, with any address, so that a faulty one
- * stops the start and not a mount.
+ * `ALLOWED_ADDRESSES`: what classes may name besides the configured addresses. This checks the
+ * entries with any address, so that a wrong one stops the start and not a mount.
  * @throws SecretError NOT_CONFIGURED
  */
 export function readAllowedAddresses({
@@ -110,7 +124,8 @@ function isValidEntry(entry: string): boolean {
 }
 
 /**
- * `ALLOWED_FILES`: files that classes may name, and directories with all below; `*` stops at `/`, `**` does not.
+ * `ALLOWED_FILES`: files that classes may name, and directories with everything below. `*` stops at
+ * `/`, `**` does not.
  * @throws SecretError NOT_CONFIGURED
  */
 export function readAllowedFiles({
@@ -129,24 +144,30 @@ export function readAllowedFiles({
   });
 }
 
-/** What an operator configures of the way to Vault, beside what each login says. */
+/** The operator's limits for calls to Vault. */
 export type VaultRateLimits = {
-  /** Calls a second, for each login's addresses, and how many at once after a pause. */
+  /** Calls a second, for the addresses of each login. */
   readonly perSecond: number;
+  /** How many calls at once after a pause. */
   readonly burst: number;
 };
 
-/** What an operator configures of a provider of Vault or OpenBao. */
+/** The operator's settings of a provider. */
 export type VaultSettings = VaultRateLimits & {
   readonly nodeFacts: VaultNodeFacts;
   readonly credentialFiles: CredentialFiles;
-  /** Where the driver brings no token, the API server is asked for one. */
+  /** Where the driver brings no token, Keyferry requests one from the API server. */
   readonly tokenRequests: boolean;
-  /** For roles that may look at the pod: `serviceAccount` where none does, so that all pods of an account are one principal. */
+  /**
+   * For roles that can bind the pod. `serviceAccount`: no role does, so that all pods of an account
+   * are one principal.
+   */
   readonly jwtPrincipal: 'pod' | 'serviceAccount';
 };
 
-/** What shows Keyferry itself to Vault, beside a client certificate. Files, read at each login. */
+/**
+ * The operator's credentials, besides a client certificate. Keyferry reads the files at each login.
+ */
 export type CredentialFiles = {
   readonly roleIdFile?: string;
   readonly secretIdFile?: string;
@@ -154,8 +175,9 @@ export type CredentialFiles = {
 };
 
 /**
- * Reads the variables of the vendors' clients, and ours beside them, which win. `docs/providers/vault.md` lists them.
- * @throws SecretError NOT_CONFIGURED naming the variable
+ * Reads the variables of Keyferry, else those of the vendors' clients. `docs/providers/vault.md`
+ * lists them.
+ * @throws SecretError NOT_CONFIGURED, which names the variable
  */
 export function readVaultSettings(
   dialect: VaultLogin['dialect'],

@@ -8,7 +8,7 @@ import { planVault } from './class/class.ts';
 const { text: page, blocks, documents, classes } = readPage('providers/vault.md');
 
 describe('docs/providers/vault.md', () => {
-  test('has classes without a fault', () => {
+  test('has classes without a problem', () => {
     expect(classes()).toHaveLength(5);
     for (const shown of classes()) {
       const { plan, problems } = planVault('vault')(shown.spec.parameters);
@@ -18,19 +18,19 @@ describe('docs/providers/vault.md', () => {
     }
   });
 
-  test('certificate and key of its example are of one issue', () => {
+  test('has an example whose certificate and key come from one read', () => {
     const [pki] = blocks('yaml').filter((text) => text.includes('secretPath: pki/issue'));
     const { spec } = parse(pki!) as { spec: { parameters: Record<string, string> } };
     expect(planVault('vault')(spec.parameters).plan!.refs).toHaveLength(1);
   });
 
-  test('has grants that are understood', () => {
+  test('has valid grants', () => {
     const grants = blocks('yaml').filter((text) => text.startsWith('grants:'));
     expect(grants).toHaveLength(1);
     expect(parseSharedIdentityGrants(grants[0]!, 'grants.yaml')).toHaveLength(1);
   });
 
-  test('has variables that can be used', () => {
+  test('has valid variables', () => {
     const [env] = documents.filter((document) => 'env' in document) as unknown as {
       env: { name: string; value: string }[];
     }[];
@@ -40,7 +40,7 @@ describe('docs/providers/vault.md', () => {
     ]);
   });
 
-  test('names every variable that is read', () => {
+  test('names every variable that Keyferry reads', () => {
     const read = variablesRead((env) => readVaultSettings('vault', env));
     const ours = read.filter(
       (name) =>

@@ -1,22 +1,19 @@
 import { RejectionCache } from '../../concurrency/rejection-cache.ts';
 import type { KubeApi } from '../../kube/api.ts';
-import { createTokenRequests } from '../../kube/token-requests.ts';
+import { TokenRequests } from '../../kube/token-requests.ts';
 import type { Provider } from '../../core/provider.ts';
-import type { ProviderDeps } from '../shared/deps.ts';
-import { createProviderRetry } from '../shared/deps.ts';
+import { type ProviderDeps, createProviderRetry } from '../shared/deps.ts';
 import { CredentialGate } from '../shared/credentials/credential-gate.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { createAuthorize } from './authorize.ts';
-import { createVaultApi } from './client/client.ts';
-import { readVaultSettings } from './config.ts';
-import type { VaultNodeFacts } from './types.ts';
-import { createVaultFetch } from './reads/fetch.ts';
-import type { VaultSession } from './types.ts';
-import type { VaultLogin } from './types.ts';
+import { createVaultApi } from './call/api.ts';
 import { planVault } from './class/class.ts';
-import { createPodTokens } from './auth/pod-tokens.ts';
-import { createPrincipals } from './auth/principals.ts';
-import { createVaultTokenManager } from './auth/token-manager.ts';
+import { readVaultSettings } from './config.ts';
+import { createPodTokens } from './credentials/pod-tokens.ts';
+import { VaultTokenManager } from './credentials/token-manager.ts';
+import { createVaultFetch } from './fetch.ts';
+import { createPrincipals } from './principals.ts';
+import type { VaultLogin, VaultNodeFacts, VaultSession } from './types.ts';
 
 /** What the provider needs of the process it runs in. */
 export type VaultDeps = ProviderDeps & {
@@ -25,7 +22,8 @@ export type VaultDeps = ProviderDeps & {
 };
 
 /**
- * Providers `vault` and `openbao`: whatever HashiCorp Vault or OpenBao serve by a path, for the classes of vault-csi-provider and openbao-csi-provider.
+ * Providers `vault` and `openbao`: everything that HashiCorp Vault or OpenBao serves by a path, for
+ * the classes of vault-csi-provider and openbao-csi-provider.
  * @throws SecretError NOT_CONFIGURED for a variable that cannot be used
  */
 export function createVaultProvider(
@@ -37,13 +35,13 @@ export function createVaultProvider(
   const retry = createProviderRetry(dialect, deps);
   const api = createVaultApi({ http, retry, now, log });
   const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
-  const tokens = createVaultTokenManager({ api, credentialGate, now, log });
+  const tokens = new VaultTokenManager({ api, credentialGate, now, log });
   const vaultFetch = createVaultFetch({
     ...{ api, tokens, rateLimits: settings, now, log },
     ...(rateLimiterMetrics && { rateLimiterMetrics }),
   });
   const tokenRequests = settings.tokenRequests
-    ? createTokenRequests({ api: deps.kubeApi, now })
+    ? new TokenRequests({ api: deps.kubeApi, now })
     : undefined;
   return {
     name: dialect,

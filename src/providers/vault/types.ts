@@ -1,11 +1,16 @@
 import type { Redacted } from '../../core/redacted.ts';
 import type { NameGlob } from '../shared/identity/name-glob.ts';
 
-/** What the parameters of a class say of how to log in, defaults and allow-list applied. Never a token or a key. */
+/**
+ * How a class logs in, after defaults and allow-lists. It never holds a token or a key.
+ */
 export type VaultLogin = {
-  /** Which provider name the class used; differs in defaults and in nothing else. */
+  /** The provider name of the class. It changes defaults, names and messages, and nothing else. */
   readonly dialect: 'vault' | 'openbao';
-  /** Asked in this order: `https://vault:8200`, or `unix:///run/agent.sock`. Canonical, at least one. */
+  /**
+   * In the order of their use: `https://vault:8200`, `unix:///run/agent.sock`. Canonical, at least
+   * one.
+   */
   readonly addresses: readonly string[];
   /** Vault Enterprise or OpenBao namespace. */
   readonly namespace?: string;
@@ -19,8 +24,8 @@ export type VaultLogin = {
   /** `pod`: a lease serves only the pod that read it. */
   readonly leaseScope: 'pod' | 'serviceAccount';
   /**
-   * Of methods `kubernetes` and `jwt`: whether its role may look at the pod, and not at the account alone. So it is for a mount of the method jwt, and
-   * for one that nobody says is none: the vendors' classes name no method.
+   * For methods `kubernetes` and `jwt`: the role can bind the pod, and not only the account. True
+   * for a mount of the method jwt, and for one that may be: the vendors' classes name no method.
    */
   readonly mayBindPod?: boolean;
 };
@@ -37,14 +42,14 @@ export type VaultTls = {
   readonly keyFile?: string;
 };
 
-/** What an operator configured for classes that leave it open, and what classes may ask for beside it. */
+/** The operator's values for what a class leaves out, and what classes may choose instead. */
 export type VaultNodeFacts = {
-  /** In their kept form; see `operatorAddress`. Perhaps none. */
+  /** Canonical; see `parseOperatorAddress`. Empty where none is configured. */
   readonly addresses: readonly string[];
   readonly namespace?: string;
   readonly mounts: Readonly<Record<AuthMethod, string>>;
   readonly tls: VaultTls;
-  /** As the operator wrote them, the configured ones among them. */
+  /** As the operator wrote them, with the configured ones. */
   readonly allowedAddresses: readonly string[];
   readonly allowedFiles: readonly NameGlob[];
   readonly allowSkipVerify: boolean;
@@ -58,10 +63,13 @@ export const defaultMounts: VaultNodeFacts['mounts'] = {
   token: 'token',
 };
 
-/** Who logs in: where and how (`login`), and with what. */
+/** A login: where and how (`login`), and with what. */
 export type VaultIdentity = {
   readonly login: VaultLogin;
-  /** Asked for at each login, so that a rotated file or a minted token is found. @throws SecretError */
+  /**
+   * Runs at each login, so that it finds a rotated file or gets a new token.
+   * @throws SecretError
+   */
   readonly getCredential: (signal: AbortSignal) => Promise<VaultCredential>;
 };
 
@@ -69,17 +77,17 @@ export type VaultCredential =
   /** Methods `kubernetes` and `jwt`. */
   | { readonly kind: 'jwt'; readonly token: Redacted }
   | { readonly kind: 'approle'; readonly roleId: Redacted; readonly secretId?: Redacted }
-  /** The client certificate of `login.tls` speaks for itself. */
+  /** The client certificate of `login.tls`. */
   | { readonly kind: 'cert' }
-  /** No login: the token itself, the operator's or an agent's. Never renewed or revoked by us. */
+  /** No login: the token itself. Keyferry never renews or revokes it. */
   | { readonly kind: 'token'; readonly token: Redacted };
 
-/** What a login gave. One object for one token: compare by identity. */
+/** The result of a login. One object for one token: compare by identity. */
 export type VaultSession = {
   readonly login: VaultLogin;
   readonly token: Redacted;
   /** Milliseconds since the epoch; absent: never. */
   readonly expiresAt?: number;
-  /** Milliseconds since the epoch of our own login; absent for method `token`. */
+  /** When Keyferry logged in, in milliseconds since the epoch; absent for method `token`. */
   readonly loggedInAt?: number;
 };

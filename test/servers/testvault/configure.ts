@@ -5,7 +5,7 @@ import { createTestCa, type TestCa } from '../../fakes/tls.ts';
 import type { Postgres } from '../postgres.ts';
 import type { TestVault } from './testvault.ts';
 
-/** How long things live, as Vault writes it: `3s`, `1h`. */
+/** Lifetimes, as Vault writes them: `3s`, `1h`. */
 export type Lifetime = { readonly ttl?: string; readonly maxTtl?: string };
 
 const appPolicy = `
@@ -19,8 +19,9 @@ path "secret/data/denied" { capabilities = ["deny"] }
 `;
 
 /**
- * Furnishes a Vault: KV 1 at `kv` and 2 at `secret`, PKI, transit, credentials of a database, and whom it lets in: ServiceAccounts of namespace `team-a` by
- * the methods kubernetes and jwt (role `app`), AppRoles, and whoever shows a certificate of Vault's own authority.
+ * Configures a Vault: KV 1 at `kv` and 2 at `secret`, PKI, transit and credentials of a database.
+ * Its auth methods accept ServiceAccounts of namespace `team-a` (kubernetes and jwt, role `app`),
+ * AppRoles, and certificates of Vault's own authority.
  */
 export async function configureVault(vault: TestVault, postgres: Postgres) {
   const { root } = vault;
@@ -71,7 +72,7 @@ export async function configureVault(vault: TestVault, postgres: Postgres) {
   await enable('auth', 'approle');
   await enable('auth', 'cert');
 
-  /** Lets ServiceAccounts `app` of team-a in, by both methods that take their tokens. */
+  /** Accepts ServiceAccounts `app` of team-a, by both methods that take their tokens. */
   async function letIn(role: string, { ttl = '1h', maxTtl = '24h' }: Lifetime = {}): Promise<void> {
     const roleFields = { token_ttl: ttl, token_max_ttl: maxTtl, token_policies: ['app'] };
     await root('POST', `auth/kubernetes/role/${role}`, {
@@ -88,7 +89,7 @@ export async function configureVault(vault: TestVault, postgres: Postgres) {
   return {
     issuer,
     letIn,
-    /** A role of the database whose users live so long. */
+    /** A role of the database with the lifetime of its users. */
     createDatabaseRole: (name: string, { ttl = '1h', maxTtl = '24h' }: Lifetime = {}) =>
       root('POST', `database/roles/${name}`, {
         db_name: 'suite',
@@ -97,17 +98,17 @@ export async function configureVault(vault: TestVault, postgres: Postgres) {
         ],
         ...{ default_ttl: ttl, max_ttl: maxTtl },
       }),
-    /** An AppRole's ids. */
+    /** The ids of an AppRole. */
     async createAppRole(name: string): Promise<{ role_id: string; secret_id: string }> {
       await root('POST', `auth/approle/role/${name}`, { token_policies: ['app'] });
       const { data: role } = await root('GET', `auth/approle/role/${name}/role-id`);
       const { data: secret } = await root('POST', `auth/approle/role/${name}/secret-id`);
       return { role_id: String(role?.role_id), secret_id: String(secret?.secret_id) };
     },
-    /** Lets in who shows a certificate of this authority. */
+    /** Accepts certificates of this authority. */
     createCertificateRole: (name: string, certificate: string) =>
       root('POST', `auth/cert/certs/${name}`, { certificate, token_policies: ['app'] }),
-    /** How many tokens there are, root's among them. */
+    /** How many tokens there are, with root's. */
     async countTokens(): Promise<number> {
       const { data } = await root('GET', 'auth/token/accessors?list=true');
       return (data?.keys as unknown[]).length;
@@ -116,7 +117,7 @@ export async function configureVault(vault: TestVault, postgres: Postgres) {
   };
 }
 
-/** What a cluster answers that Vault asks about tokens: a TokenReview, and its keys. */
+/** The part of a cluster that Vault verifies tokens with: TokenReview, and its keys. */
 function startFakeCluster(issuer: TokenIssuer, ca: TestCa): Promise<FakeServer> {
   const key = {
     ...createPublicKey(issuer.publicKey).export({ format: 'jwk' }),

@@ -1,9 +1,11 @@
-// testvault is a Vault core behind its own HTTP API, on loopback, with the backends that the suite needs: approle, jwt,
-// kubernetes and cert to log in; kv, pki, transit and database (PostgreSQL) to read.
+// testvault is a Vault core behind its own HTTP API, on loopback, with the backends that the suite
+// needs: approle, jwt, kubernetes and cert to log in; kv, pki, transit and database (PostgreSQL) to
+// read.
 //
-// It is a program of ours because Vault's own command does not build from the published modules: its sdk differs from the one
-// that each release was made with. So enterprise paths are left out, existence checks that the published sdk asks for
-// are added, and nothing is registered that no test uses. There is no raft, no standby and no namespaces.
+// Vault's own command does not build from the published modules: the published sdk differs from the
+// one that each release uses. So this program leaves out enterprise paths, adds the existence checks
+// that the published sdk needs, and registers only what a test uses. It has no raft, no standby and no
+// namespaces.
 package main
 
 import (
@@ -40,14 +42,15 @@ import (
 	"github.com/hashicorp/vault/vault"
 )
 
-// entPaths is nil in the published module, and called all the same.
+// entPaths is nil in the published module, but Vault calls it.
 //
 //go:linkname entPaths github.com/hashicorp/vault/vault.entPaths
 var entPaths func(*vault.SystemBackend) []*framework.Path
 
 func init() { entPaths = func(*vault.SystemBackend) []*framework.Path { return nil } }
 
-// checked gives every path that creates something an existence check: without one the published sdk refuses the backend.
+// checked adds an existence check to every path that creates something: the published sdk rejects a
+// backend without one.
 func checked(factory logical.Factory) logical.Factory {
 	return func(ctx context.Context, config *logical.BackendConfig) (logical.Backend, error) {
 		backend, err := factory(ctx, config)
@@ -76,7 +79,7 @@ func neverExists(context.Context, *logical.Request, *framework.FieldData) (bool,
 	return false, nil
 }
 
-// registry says which plugins are built in: those we give it.
+// registry lists the built-in plugins.
 type registry map[consts.PluginType]map[string]any
 
 func (r registry) Contains(name string, kind consts.PluginType) bool {
@@ -177,7 +180,7 @@ func main() {
 		Core:           made,
 		ListenerConfig: &configutil.Listener{Address: *address},
 	})
-	// A client's certificate is asked for, and judged by the method cert alone.
+	// TLS requests a client certificate. Only the method cert verifies it.
 	server := &http.Server{Handler: handler, TLSConfig: &tls.Config{ClientAuth: tls.RequestClientCert}}
 	fmt.Println("listening on", listener.Addr())
 	if *certificate == "" {

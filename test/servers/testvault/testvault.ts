@@ -6,17 +6,19 @@ import { createTestCa } from '../../fakes/tls.ts';
 import { buildGoProgram, programInPath } from '../go-program.ts';
 import { freePorts, startProgram, type StartedProgram } from '../started-program.ts';
 
-/** What this machine lacks to build it, in words. */
+/** The programs that this machine lacks to build testvault. */
 export async function missingTestVaultDependencies(): Promise<readonly string[]> {
   return (await programInPath('go')) === undefined ? ['go >= 1.24, to build testvault'] : [];
 }
 
-/** Builds testvault where it is not built yet; four minutes the first time, on two cores. */
+/** Builds testvault if needed; the first time takes four minutes on two cores. */
 export function buildTestVault(): Promise<string> {
   return buildGoProgram({ directory: import.meta.dirname, name: 'testvault', target: '.' });
 }
 
-/** A Vault over TLS on a free port of 127.0.0.1, unsealed, its things in a temporary directory that goes with it. */
+/**
+ * An unsealed Vault with TLS on a free port of 127.0.0.1, with its files in a temporary directory.
+ */
 export async function startTestVault() {
   const program = await buildTestVault();
   const directory = await mkdtemp(join(tmpdir(), 'kf-testvault-'));
@@ -33,7 +35,7 @@ export async function startTestVault() {
   const http = createHttpClient({ ca: [ca.cert] });
   let token = '';
 
-  /** What is answered, parsed. @throws for every status that is no success */
+  /** Calls Vault as root. @returns the parsed response @throws for a status that is no success */
   async function root(method: string, path: string, body?: object): Promise<VaultBody> {
     const response = await http.request({
       method,
@@ -60,7 +62,7 @@ export async function startTestVault() {
         '-key',
         file('tls.key'),
       ],
-      // It has an answer as soon as it listens, sealed as it is.
+      // It responds as soon as it listens, although it is sealed.
       isReady: () => root('GET', 'sys/seal-status').then(() => true),
     });
   let server = await start();
@@ -92,7 +94,7 @@ export async function startTestVault() {
     root,
     seal: () => root('PUT', 'sys/seal'),
     unseal,
-    /** Ends it, as a node that fails, and starts it again over what it has kept. */
+    /** Kills it, as a node that fails, and starts it again with its stored data. */
     async restart(): Promise<void> {
       await server.stop('SIGKILL');
       server = await start();
@@ -108,7 +110,7 @@ export async function startTestVault() {
 
 export type TestVault = Awaited<ReturnType<typeof startTestVault>>;
 
-/** Vault's envelope, as far as suites look at it. */
+/** The part of Vault's envelope that suites use. */
 export type VaultBody = {
   readonly data?: Readonly<Record<string, unknown>>;
   readonly auth?: Readonly<Record<string, unknown>>;

@@ -4,12 +4,14 @@ import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { YamlMap } from '../../../formats/yaml-objects.ts';
 import {
   type PositionedText,
-  readOptionalText,
+  type ReadFilesContext,
+  type ReportAt,
   createProblemReporter,
+  readOptionalText,
 } from '../../shared/class/files.ts';
 import { isRegion } from '../../shared/class/parameters.ts';
 import { kmsEndpoint } from '../endpoints.ts';
-import type { Reader } from '../types.ts';
+import type { AlibabaNodeFacts } from '../types.ts';
 
 /** A RAM role: `acs:ram::1234567890:role/reader`. */
 export const roleArnShape = /^acs:ram::\d{1,32}:role\/[A-Za-z0-9._-]{1,64}$/;
@@ -17,32 +19,44 @@ export const roleArnShape = /^acs:ram::\d{1,32}:role\/[A-Za-z0-9._-]{1,64}$/;
 /** An OIDC provider of RAM: `acs:ram::1234567890:oidc-provider/ack-rrsa-c0123`. */
 export const oidcProviderArnShape = /^acs:ram::\d{1,32}:oidc-provider\/[A-Za-z0-9._-]{1,128}$/;
 
-/** Where the secret of an ARN lies, or `undefined` for what is no ARN of a KMS secret. */
-export function readArn(
-  text: string,
-): { readonly region: string; readonly account: string } | undefined {
-  const [, region = '', account = ''] =
-    /^acs:kms:([^:]*):(\d{1,32}):secret\/[^:\s]+$/.exec(text) ?? [];
-  return isRegion(region) ? { region, account } : undefined;
-}
+/** What the objects of a class have in common. */
+export type ClassContext = Omit<ReadFilesContext, 'reportError'> & {
+  /** For objects that name no region. */
+  readonly region: string | undefined;
+  /** Undefined offline. */
+  readonly nodeFacts: AlibabaNodeFacts | undefined;
+  /** Records a check that needs the node facts. */
+  readonly skip: (check: string) => void;
+};
 
-/** What an object asks the store. `typeBelow`: its type, where that stands in the next item. A name that was faulty is empty. */
+/** The same, with functions that report a problem at its position. */
+export type ObjectContext = ClassContext & {
+  readonly reportError: ReportAt;
+  readonly warn: ReportAt;
+};
+
+/**
+ * Reads which secret an object names. A name with an error gives an empty one.
+ * @param typeFromNextItem the type of the object, if it is in an item of its own
+ */
 export function readRef(
   map: YamlMap,
   name: PositionedText | undefined,
-  typeBelow: PositionedText | undefined,
-  reader: Reader,
+  typeFromNextItem: PositionedText | undefined,
+  context: ObjectContext,
 ): SecretRef {
-  const service = readService(typeBelow ?? readOptionalText(map, 'objectType'), map, reader);
-  const arn = name && readName(name, map, service, reader);
-  const role = readRole(map, reader);
-  const own = service === 'kms' ? readKmsFields(map, reader) : readOosFields(map, reader);
-  const region = arn?.region ?? regionFor(reader);
+  const type = typeFromNextItem ?? readOptionalText(map, 'objectType');
+  const service = readService(type, map, context);
+  const arn = name && readName(name, map, service, context);
+  const role = readRole(map, context);
+  const serviceFields =
+    service === 'kms' ? readKmsFields(map, context) : readOosFields(map, context);
+  const region = arn?.region ?? defaultRegion(context);
   return {
     service,
     name: name?.text ?? '',
     ...(region !== undefined && { region }),
-    ...own,
+    ...serviceFields,
     ...(role !== undefined && { role }),
   };
 }
@@ -50,7 +64,7 @@ export function readRef(
 function readService(
   type: PositionedText | undefined,
   map: YamlMap,
-  { reportError }: Reader,
+  { reportError }: ObjectContext,
 ): 'kms' | 'oos' {
   const service = type?.text.toLowerCase() ?? 'kms';
   if (service === 'kms' || service === 'oos') return service;
@@ -62,11 +76,12 @@ function readService(
   return 'kms';
 }
 
+/** Undefined if the name is no ARN. */
 function readName(
   name: PositionedText,
   map: YamlMap,
   service: 'kms' | 'oos',
-  { reportError }: Reader,
+  { reportError }: ObjectContext,
 ): { readonly region: string } | undefined {
   if (!/^\P{C}{1,512}$/u.test(name.text)) {
     reportError(
@@ -76,7 +91,7 @@ function readName(
     return undefined;
   }
   if (!name.text.startsWith('acs:')) return undefined;
-  const arn = readArn(name.text);
+  const arn = parseSecretArn(name.text);
   if (arn === undefined)
     reportError(
       name,
@@ -91,28 +106,34 @@ function readName(
   return arn;
 }
 
-/** With facts it is there wherever it is needed: see facts.ts. */
-function regionFor({ region, facts, skip }: Reader): string | undefined {
-  if (region === undefined && facts === undefined)
+/** Undefined for a text that is no ARN of a KMS secret. */
+function parseSecretArn(text: string): { readonly region: string } | undefined {
+  const [, region = ''] = /^acs:kms:([^:]*):\d{1,32}:secret\/[^:\s]+$/.exec(text) ?? [];
+  return isRegion(region) ? { region } : undefined;
+}
+
+/** The node facts hold a region if an object needs one: see node-region.ts. */
+function defaultRegion({ region, nodeFacts, skip }: ObjectContext): string | undefined {
+  if (region === undefined && nodeFacts === undefined)
     skip('the region, which the class leaves to the node');
   return region;
 }
 
 function readKmsFields(
   map: YamlMap,
-  reader: Reader,
+  context: ObjectContext,
 ): Pick<SecretRef, 'endpoint' | 'version' | 'stage'> {
   const version = readOptionalText(map, 'objectVersion');
   const label = readOptionalText(map, 'objectVersionLabel');
   if (version !== undefined && label !== undefined)
-    reader.warn(
+    context.warn(
       label,
       `${map.where} has both objectVersion and objectVersionLabel: once the label moves to another version, KMS refuses them`,
       'keep one of them',
     );
-  // KMS takes the label by default, too: so an object that names it asks the same as one that does not.
+  // ACSCurrent is KMS's default. So objects with and without this label share one ref.
   const stage = label?.text ?? (version === undefined ? 'ACSCurrent' : undefined);
-  const endpoint = readEndpoint(map, reader);
+  const endpoint = readKmsEndpoint(map, context);
   return {
     ...(endpoint !== undefined && { endpoint }),
     ...(version !== undefined && { version: version.text }),
@@ -120,22 +141,22 @@ function readKmsFields(
   };
 }
 
-function readEndpoint(
+function readKmsEndpoint(
   map: YamlMap,
-  { facts, skip, report, parameter }: Reader,
+  { nodeFacts, skip, report, parameter }: ObjectContext,
 ): string | undefined {
   const text = readOptionalText(map, 'kmsEndpoint');
   if (text === undefined) return undefined;
   try {
     const { url } = kmsEndpoint(text.text, {
-      allowedEndpoints: facts?.allowedEndpoints ?? [],
+      allowedEndpoints: nodeFacts?.allowedEndpoints ?? [],
       gatewayCa: [],
     });
     return url.protocol === 'https:' ? url.host : url.origin;
   } catch (error) {
     if (!(error instanceof SecretError)) throw error;
     const { code, message, hint } = error;
-    if (facts === undefined && code !== 'INVALID_CLASS')
+    if (nodeFacts === undefined && code !== 'INVALID_CLASS')
       skip("a kmsEndpoint that is not Alibaba Cloud's, which the operator has to allow");
     else
       createProblemReporter(parameter, report)('error', code)(
@@ -147,7 +168,10 @@ function readEndpoint(
   }
 }
 
-function readOosFields(map: YamlMap, { reportError, warn }: Reader): Pick<SecretRef, 'version'> {
+function readOosFields(
+  map: YamlMap,
+  { reportError, warn }: ObjectContext,
+): Pick<SecretRef, 'version'> {
   for (const key of ['objectVersionLabel', 'kmsEndpoint']) {
     const text = readOptionalText(map, key);
     if (text !== undefined) warn(text, `${key} of ${map.where} means nothing to OOS`, 'remove it');
@@ -163,7 +187,7 @@ function readOosFields(map: YamlMap, { reportError, warn }: Reader): Pick<Secret
   return { version: version.text };
 }
 
-function readRole(map: YamlMap, { reportError }: Reader): string | undefined {
+function readRole(map: YamlMap, { reportError }: ObjectContext): string | undefined {
   const role = readOptionalText(map, 'crossAccountRoleArn');
   if (role !== undefined && !roleArnShape.test(role.text))
     reportError(

@@ -2,30 +2,30 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { Selector } from '../../../core/plan.ts';
 import { planAlibaba } from './parameters.ts';
-import type { AlibabaFacts } from '../types.ts';
+import type { AlibabaNodeFacts } from '../types.ts';
 
-const facts: AlibabaFacts = { region: 'cn-hangzhou', allowedEndpoints: [] };
-type More = Readonly<Record<string, string>>;
+const facts: AlibabaNodeFacts = { region: 'cn-hangzhou', allowedEndpoints: [] };
+type OtherParameters = Readonly<Record<string, string>>;
 
-const plan = (objects: string, more: More = {}): ReturnType<typeof planAlibaba> =>
-  planAlibaba({ objects, ...more }, facts);
+const plan = (objects: string, others: OtherParameters = {}): ReturnType<typeof planAlibaba> =>
+  planAlibaba({ objects, ...others }, facts);
 
 /** `line:column severity: message`. */
-const faults = (
+const problemsOf = (
   objects: string,
-  more: More = {},
-  known: AlibabaFacts | undefined = facts,
+  others: OtherParameters = {},
+  known: AlibabaNodeFacts | undefined = facts,
 ): string[] =>
-  planAlibaba({ objects, ...more }, known).problems.map(
+  planAlibaba({ objects, ...others }, known).problems.map(
     ({ severity, line = 0, column = 0, message }) => `${line}:${column} ${severity}: ${message}`,
   );
 
-const paths = (objects: string, more: More = {}): string[] | undefined =>
-  plan(objects, more).plan?.files.map(({ path }) => path);
+const paths = (objects: string, others: OtherParameters = {}): string[] | undefined =>
+  plan(objects, others).plan?.files.map(({ path }) => path);
 
 const kms = { service: 'kms', region: 'cn-hangzhou', stage: 'ACSCurrent' };
 
-describe('a class as users of the vendor write it', () => {
+describe("a class in the form of the vendor's provider", () => {
   test('compiles to refs and files', () => {
     const { plan: compiled, problems } = planAlibaba({
       region: 'cn-beijing',
@@ -75,7 +75,7 @@ describe('a class as users of the vendor write it', () => {
     ]);
   });
 
-  test('keys and parameters are known in any letter case, kms is the default type', () => {
+  test('the letter case of keys and parameters does not matter; kms is the default type', () => {
     const text = '- {OBJECTNAME: a, objecttype: KMS, ObjectAlias: b, JmesPath: [{PATH: k}]}';
     expect(planAlibaba({ Objects: text, REGION: 'cn-hangzhou' })).toMatchObject({
       problems: [],
@@ -84,13 +84,13 @@ describe('a class as users of the vendor write it', () => {
     expect(plan('- objectName: a').plan?.refs).toEqual([{ ...kms, name: 'a' }]);
   });
 
-  test('a parameter in two letter cases is one too many', () => {
-    expect(faults('- objectName: a', { region: 'cn-beijing', Region: 'cn-hangzhou' })).toEqual([
+  test('a parameter in two letter cases is an error', () => {
+    expect(problemsOf('- objectName: a', { region: 'cn-beijing', Region: 'cn-hangzhou' })).toEqual([
       '0:0 error: the parameter Region is region again',
     ]);
   });
 
-  test('with jmesPath the whole secret is mounted as well, and its alias is optional', () => {
+  test('with jmesPath the whole secret is a file, too, and its alias is optional', () => {
     expect(paths('- {objectName: s, jmesPath: [{path: a}, {path: b.c, objectAlias: x}]}')).toEqual([
       's',
       'a',
@@ -98,10 +98,10 @@ describe('a class as users of the vendor write it', () => {
     ]);
   });
 
-  test("the vendor guide's two items that mean one", () => {
+  test("joins the two items of the vendor's guide that mean one", () => {
     const guide = '- objectName: "test"\n- objectType: "oos"\n- objectName: b\n';
-    expect(faults(guide)).toEqual([
-      '2:3 warning: item 2 has an objectType alone; it is taken for that of item 1',
+    expect(problemsOf(guide)).toEqual([
+      '2:3 warning: item 2 has an objectType alone; it is used for item 1',
     ]);
     expect(plan(guide).plan?.refs).toEqual([
       { service: 'oos', name: 'test', region: 'cn-hangzhou' },
@@ -122,19 +122,19 @@ describe('a class as users of the vendor write it', () => {
     ['- objectName: b\n- {objectType: kms, objectAlias: x}', '2:3 error: item 2 has no objectName'],
     ['- objectName: b\n-\n- objectType: kms', '3:3 error: item 3 has no objectName'],
     ['- objectName: ""', '1:3 error: item 1 has no objectName'],
-  ])('%j: any other item without a name is an error with its position', (yaml, fault) => {
-    expect(faults(yaml)).toContainEqual(fault);
+  ])('%j: another item without a name is an error with its position', (yaml, problem) => {
+    expect(problemsOf(yaml)).toContainEqual(problem);
     expect(plan(yaml).plan).toBeUndefined();
   });
 
-  test('a null item is an error, and crashes nothing', () => {
-    expect(faults('- objectName: a\n-\n- null')).toEqual([
+  test('a null item is an error', () => {
+    expect(problemsOf('- objectName: a\n-\n- null')).toEqual([
       '2:2 error: item 2 is empty',
       '3:3 error: item 3 is empty',
     ]);
   });
 
-  test('an objectName that is repeated is fine where the files differ, and is asked for once', () => {
+  test('objects with one name and different files share one ref', () => {
     const { plan: compiled } = plan(
       '- objectName: a\n- {objectName: a, objectAlias: b}\n- {objectName: a, objectAlias: c, objectVersionLabel: ACSCurrent}',
     );
@@ -149,7 +149,7 @@ describe('a class as users of the vendor write it', () => {
       expect(compiled?.refs).toContain(sources.value?.ref);
   });
 
-  test('optional, encoding and filePermission, ours', () => {
+  test("reads Keyferry's own keys optional, encoding and filePermission", () => {
     const yaml =
       '- {objectName: a, optional: true, encoding: base64, filePermission: 0400, jmesPath: [{path: k, encoding: hex}]}';
     expect(plan(yaml).plan?.files).toMatchObject([
@@ -175,15 +175,15 @@ describe('pathTranslation', () => {
     expect(paths(yaml, pathTranslation === undefined ? {} : { pathTranslation })).toEqual(expected);
   });
 
-  test.each(['/', '__', 'true', 'off'])('%s is refused', (pathTranslation) => {
-    expect(faults('- objectName: a', { pathTranslation })).toEqual([
+  test.each(['/', '__', 'true', 'off'])('%s is an error', (pathTranslation) => {
+    expect(problemsOf('- objectName: a', { pathTranslation })).toEqual([
       `0:0 error: pathTranslation is neither one character, other than "/", nor "False": ${pathTranslation}`,
     ]);
   });
 
-  test('eu/prod/db is a name like any other, translated or not; only ".." is none', () => {
-    expect(faults('- objectName: eu/prod/db', { pathTranslation: 'False' })).toEqual([]);
-    expect(faults('- objectName: eu/../db', { pathTranslation: 'False' })).toEqual([
+  test('names with slashes are valid, translated or not; an element ".." is not', () => {
+    expect(problemsOf('- objectName: eu/prod/db', { pathTranslation: 'False' })).toEqual([]);
+    expect(problemsOf('- objectName: eu/../db', { pathTranslation: 'False' })).toEqual([
       '1:15 error: the file name eu/../db has a ".." element',
     ]);
     expect(paths('- objectName: eu/../db')).toEqual(['eu_.._db']);
@@ -193,26 +193,26 @@ describe('pathTranslation', () => {
 describe('ARNs', () => {
   const arn = 'acs:kms:cn-shanghai:1234567890:secret/eu/prod/db';
 
-  test('are sent as they stand, to their own region', () => {
+  test('are sent unchanged, to their own region', () => {
     expect(
       plan(`- {objectName: "${arn}", objectAlias: db}`, { region: 'cn-beijing' }).plan?.refs,
     ).toEqual([{ ...kms, name: arn, region: 'cn-shanghai' }]);
     expect(paths(`- {objectName: "${arn}"}`)).toEqual([arn.replaceAll('/', '_')]);
   });
 
-  test('are of ten regions at most: each is a host to look up', () => {
+  test('can have ten regions at most, because each one is a host to look up', () => {
     const inRegions = (count: number): string =>
       Array.from(
         { length: count },
         (_, n) => `- {objectName: "acs:kms:cn-${n}:1:secret/a${n}"}`,
       ).join('\n');
-    expect(faults(inRegions(10))).toEqual([]);
-    expect(faults(inRegions(11))).toEqual([
+    expect(problemsOf(inRegions(10))).toEqual([]);
+    expect(problemsOf(inRegions(11))).toEqual([
       expect.stringContaining('error: the objects are of 11 regions, more than 10'),
     ]);
   });
 
-  test('need no region of the class or the node', () => {
+  test('need no region from the class or the node', () => {
     const result = planAlibaba({ objects: `- {objectName: "${arn}"}` });
     expect(result.skipped).toBeUndefined();
     expect(result.plan?.refs[0]?.region).toBe('cn-shanghai');
@@ -226,21 +226,21 @@ describe('ARNs', () => {
     'acs:kms:cn-shanghai:1:key/a',
     'acs:kms:cn-shanghai:1',
     'acs:',
-  ])('%s is none of a KMS secret', (name) => {
-    expect(faults(`- {objectName: "${name}", objectAlias: f}`)).toEqual([
+  ])('%s is no ARN of a KMS secret', (name) => {
+    expect(problemsOf(`- {objectName: "${name}", objectAlias: f}`)).toEqual([
       expect.stringMatching(/^1:16 error: objectName of item 1 is no ARN of a KMS secret/),
     ]);
   });
 
-  test('name no OOS parameter', () => {
-    expect(faults(`- {objectName: "${arn}", objectType: oos, objectAlias: f}`)).toEqual([
+  test('are no names of OOS parameters', () => {
+    expect(problemsOf(`- {objectName: "${arn}", objectType: oos, objectAlias: f}`)).toEqual([
       expect.stringContaining('is the ARN of a KMS secret, but its objectType is oos'),
     ]);
   });
 });
 
 describe('versions', () => {
-  test('a pinned version brings no label with it', () => {
+  test('a pinned version has no default label', () => {
     expect(plan('- {objectName: a, objectVersion: v2}').plan?.refs).toEqual([
       { service: 'kms', name: 'a', region: 'cn-hangzhou', version: 'v2' },
     ]);
@@ -249,24 +249,24 @@ describe('versions', () => {
     ]);
   });
 
-  test('both are passed on, with a warning: they break at the next rotation', () => {
+  test('a version with a label is a warning, because the next rotation breaks it', () => {
     const both = '- {objectName: a, objectVersion: v2, objectVersionLabel: ACSCurrent}';
     expect(plan(both).plan?.refs).toEqual([{ ...kms, name: 'a', version: 'v2' }]);
-    expect(faults(both)).toEqual([
+    expect(problemsOf(both)).toEqual([
       '1:58 warning: item 1 has both objectVersion and objectVersionLabel: once the label moves to another version, KMS refuses them',
     ]);
   });
 
-  test.each(['0', '101', 'v1', '1.0', '-1'])('OOS knows no version %s', (version) => {
-    expect(faults(`- {objectName: a, objectType: oos, objectVersion: ${version}}`)).toEqual([
+  test.each(['0', '101', 'v1', '1.0', '-1'])('OOS has no version %s', (version) => {
+    expect(problemsOf(`- {objectName: a, objectType: oos, objectVersion: ${version}}`)).toEqual([
       expect.stringContaining(`is no version of an OOS parameter: ${version}`),
     ]);
   });
 
-  test('what OOS does not know is a warning', () => {
+  test('a key that OOS does not have is a warning', () => {
     const yaml =
       '- {objectName: a, objectType: oos, objectVersionLabel: x, kmsEndpoint: kst-1.cryptoservice.kms.aliyuncs.com}';
-    expect(faults(yaml)).toEqual([
+    expect(problemsOf(yaml)).toEqual([
       expect.stringContaining('warning: objectVersionLabel of item 1 means nothing to OOS'),
       expect.stringContaining('warning: kmsEndpoint of item 1 means nothing to OOS'),
     ]);
@@ -274,19 +274,19 @@ describe('versions', () => {
   });
 });
 
-describe('kmsEndpoint, which a tenant writes', () => {
+describe('a kmsEndpoint', () => {
   const yaml = (endpoint: string): string => `- {objectName: a, kmsEndpoint: "${endpoint}"}`;
 
   test.each([
     'kst-hzz1.cryptoservice.kms.aliyuncs.com',
     'kms-vpc.cn-hangzhou.aliyuncs.com',
     'kms.eu-central-1.aliyuncs.com',
-  ])('%s is Alibaba Cloud', (endpoint) => {
+  ])('%s is an endpoint of Alibaba Cloud', (endpoint) => {
     expect(plan(yaml(endpoint)).plan?.refs[0]?.endpoint).toBe(endpoint);
     expect(plan(yaml(`https://${endpoint}/`)).plan?.refs[0]?.endpoint).toBe(endpoint);
   });
 
-  test('every object has its own', () => {
+  test('is separate for each object', () => {
     const two = [1, 2].map(
       (n) => `- {objectName: a${n}, kmsEndpoint: kst-${n}.cryptoservice.kms.aliyuncs.com}`,
     );
@@ -322,7 +322,7 @@ describe('kmsEndpoint, which a tenant writes', () => {
     },
   );
 
-  test('what the operator lists is allowed, and unknown to lint', () => {
+  test('is allowed if the operator lists it; lint skips the check', () => {
     const listed = { ...facts, allowedEndpoints: ['kms.internal:8443'] };
     const parameters = { objects: yaml('kms.internal:8443') };
     expect(planAlibaba(parameters, listed).plan?.refs[0]?.endpoint).toBe('kms.internal:8443');
@@ -334,14 +334,14 @@ describe('kmsEndpoint, which a tenant writes', () => {
 });
 
 describe('the region', () => {
-  test('of the class stands over that of the node', () => {
+  test('of the class comes before the region of the node', () => {
     expect(plan('- objectName: a', { region: 'eu-central-1' }).plan?.refs[0]?.region).toBe(
       'eu-central-1',
     );
     expect(plan('- objectName: a', { region: '' }).plan?.refs[0]?.region).toBe('cn-hangzhou');
   });
 
-  test('is not needed by lint, which says so, once', () => {
+  test('is not needed by lint, which reports the skipped check once', () => {
     expect(planAlibaba({ objects: '- objectName: a\n- objectName: b' })).toMatchObject({
       problems: [],
       skipped: ['the region, which the class leaves to the node'],
@@ -349,26 +349,26 @@ describe('the region', () => {
   });
 
   test.each(['hangzhou', 'cn-hangzhou.evil.example/', 'CN-HANGZHOU', 'cn hangzhou'])(
-    '%s is none',
+    '%s is no region',
     (region) => {
-      expect(faults('- objectName: a', { region })).toEqual([
+      expect(problemsOf('- objectName: a', { region })).toEqual([
         `0:0 error: region is no region: ${region}`,
       ]);
     },
   );
 });
 
-describe('what is refused, all of it at once', () => {
+describe('all errors of a class are reported at once', () => {
   test('a class without objects', () => {
     expect(planAlibaba({}).problems).toMatchObject([
       { message: 'the parameter `objects` is missing' },
     ]);
-    expect(faults('')).toEqual([expect.stringContaining('`objects` is empty')]);
+    expect(problemsOf('')).toEqual([expect.stringContaining('`objects` is empty')]);
   });
 
-  test('several faults', () => {
+  test('several errors', () => {
     expect(
-      faults('- {objectName: a, objectType: ssm}\n- {objectAlias: "../x"}\n', {
+      problemsOf('- {objectName: a, objectType: ssm}\n- {objectAlias: "../x"}\n', {
         region: 'X',
         pathTranslation: 'no',
       }),
@@ -394,8 +394,8 @@ describe('what is refused, all of it at once', () => {
     ['OBJECTNAME: b', 'OBJECTNAME'],
   ])('%s', (field, message) => {
     const yaml = `- {objectName: a, ${field}}`;
-    expect(faults(yaml)).toContainEqual(expect.stringMatching(/error/));
-    expect(faults(yaml).join()).toContain(message);
+    expect(problemsOf(yaml)).toContainEqual(expect.stringMatching(/error/));
+    expect(problemsOf(yaml).join()).toContain(message);
     expect(plan(yaml).plan).toBeUndefined();
   });
 
@@ -415,12 +415,12 @@ describe('what is refused, all of it at once', () => {
       '- objectName: a\n- {objectName: b, jmesPath: [{path: a}]}',
       '2:37 error: the file name a is that of line 1 too',
     ],
-  ])('%s, before anything is fetched', (_, yaml, fault) => {
-    expect(faults(yaml)).toEqual([fault]);
+  ])('%s is an error', (_, yaml, problem) => {
+    expect(problemsOf(yaml)).toEqual([problem]);
   });
 
-  test("a file that is another's directory", () => {
-    expect(faults('- objectName: a\n- objectName: a/b', { pathTranslation: 'false' })).toEqual([
+  test('a file that is the directory of another file is an error', () => {
+    expect(problemsOf('- objectName: a\n- objectName: a/b', { pathTranslation: 'false' })).toEqual([
       '2:15 error: the file a/b would lie below a, a file itself',
     ]);
   });
@@ -428,13 +428,13 @@ describe('what is refused, all of it at once', () => {
   test.each(['yes', '1', '', 'tru'])(
     'usePodServiceAccountToken %j: a misspelt word is no "false"',
     (text) => {
-      expect(faults('- objectName: a', { usePodServiceAccountToken: text })).toEqual([
+      expect(problemsOf('- objectName: a', { usePodServiceAccountToken: text })).toEqual([
         `0:0 error: usePodServiceAccountToken is neither "true" nor "false": ${text}`,
       ]);
     },
   );
 
-  test('usePodServiceAccountToken in any letter case', () => {
+  test('the letter case of usePodServiceAccountToken does not matter', () => {
     const podToken = (text: string): boolean | undefined =>
       plan('- objectName: a', { usePodServiceAccountToken: text }).plan?.login.podToken;
     expect(['true', 'True', 'TRUE', 'false', 'False'].map(podToken)).toEqual([
@@ -448,7 +448,7 @@ describe('what is refused, all of it at once', () => {
   });
 });
 
-test('what means nothing is a warning, with the name that was probably meant', () => {
+test('an unknown key or parameter is a warning, with the nearest name', () => {
   const { plan: compiled, problems } = plan(
     '- {objectName: s, objectAlais: x, jmesPath: [{path: a, alias: b}]}',
     {
@@ -465,7 +465,7 @@ test('what means nothing is a warning, with the name that was probably meant', (
   ]);
 });
 
-test('whatever stands there, the answer is a plan without errors or errors without a plan', () => {
+test('every input gives either a plan without errors or errors without a plan', () => {
   const key = fc.constantFrom(
     ...[
       'objectName',

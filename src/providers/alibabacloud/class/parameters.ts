@@ -1,22 +1,6 @@
-import {
-  type FileRequest,
-  type PlanResult,
-  type Problem,
-  type SecretRef,
-  refKey,
-} from '../../../core/plan.ts';
+import type { PlanResult, Problem, SecretRef } from '../../../core/plan.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { Parameters } from '../../../core/workload.ts';
-import { type YamlMap, readYamlList } from '../../../formats/yaml-objects.ts';
-import {
-  type PositionedFile,
-  type PositionedText,
-  checkFileNames,
-  fileOptionKeys,
-  readJmesPathFiles,
-  readRequiredText,
-  createProblemReporter,
-} from '../../shared/class/files.ts';
 import {
   type RawParameter,
   parameterProblem,
@@ -24,109 +8,40 @@ import {
   readPathTranslation,
   readRegion,
 } from '../../shared/class/parameters.ts';
-import type { AlibabaFacts, ObjectsContext, Reader } from '../types.ts';
-import { readRef } from './object-ref.ts';
-
-const objectKeys = [
-  'objectName',
-  'objectAlias',
-  'objectType',
-  'objectVersion',
-  'objectVersionLabel',
-  'kmsEndpoint',
-  'crossAccountRoleArn',
-  'jmesPath',
-  'optional',
-  ...fileOptionKeys,
-];
-
-/** An item of the list, and its type where that stands in the next item. */
-type Item = { readonly map: YamlMap; type?: PositionedText | undefined };
-
-/** What to read and which files to make of it, by the parameter `objects` as users of the vendor's provider write it. */
-export function readObjects(
-  text: string,
-  context: ObjectsContext,
-): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
-  const { parameter, report } = context;
-  const say = createProblemReporter(parameter, report);
-  const reader = { ...context, reportError: say('error'), warn: say('warning') };
-  // One secret may stand there twice, for files of different names; what asks the same is one ref.
-  const refs = new Map<string, SecretRef>();
-  const files: PositionedFile[] = [];
-  for (const { map, type } of joinItems(
-    readYamlList(text, { parameter, report, keys: 'any-case' }),
-    reader,
-  )) {
-    map.warnUnknown(objectKeys);
-    const name = readRequiredText(
-      map,
-      'objectName',
-      'objectName is the name of the secret',
-      reader.reportError,
-    );
-    const read = readRef(map, name, type, reader);
-    const ref = refs.get(refKey(read)) ?? read;
-    refs.set(refKey(ref), ref);
-    files.push(...readJmesPathFiles(map, name, ref, reader));
-  }
-  checkFileNames(files, reader.reportError);
-  return { refs: [...refs.values()], files: files.map(({ request }) => request) };
-}
-
-/** The vendor's guide prints `- objectName: "test"` and `- objectType: "kms"` as two items and means one. */
-function joinItems(maps: readonly YamlMap[], { warn }: Reader): readonly Item[] {
-  const items: Item[] = [];
-  for (const map of maps) {
-    const last = items.at(-1);
-    const completes =
-      isTypeAlone(map) &&
-      last?.map.index === map.index - 1 &&
-      last.map.has('objectName') &&
-      !last.map.has('objectType') &&
-      last.type === undefined;
-    if (!completes) {
-      items.push({ map });
-      continue;
-    }
-    map.warnUnknown(objectKeys);
-    last.type = map.scalar('objectType');
-    warn(
-      map.position,
-      `${map.where} has an objectType alone; it is taken for that of ${last.map.where}`,
-      'write both without the second "-"',
-    );
-  }
-  return items;
-}
-
-function isTypeAlone(map: YamlMap): boolean {
-  return map.has('objectType') && objectKeys.every((key) => key === 'objectType' || !map.has(key));
-}
+import type { AlibabaNodeFacts } from '../types.ts';
+import { readObjects } from './objects.ts';
 
 /** How a class wants to log in. */
 export type AlibabaLogin = {
-  /** By the pod's own token, and by nothing else; else by the keys the pod brings, or a shared identity. */
+  /** True: by the pod's own token only. False: by the keys of the pod, or by a shared identity. */
   readonly podToken: boolean;
 };
 
-/** Of one class: more than anybody replicates to, and few enough for a node's resolver. */
+/** Enough for a secret that is replicated, and few enough for the resolver of a node. */
 const maxRegions = 10;
-const known = ['objects', 'region', 'pathTranslation', 'usePodServiceAccountToken'] as const;
+const parameterNames = [
+  'objects',
+  'region',
+  'pathTranslation',
+  'usePodServiceAccountToken',
+] as const;
 
-/** Compiles a SecretProviderClass of Alibaba Cloud's provider. Pure. Offline, without facts, what needs the node is left out. */
+/**
+ * Compiles a SecretProviderClass of Alibaba Cloud's provider. Pure.
+ * @param nodeFacts undefined offline; the result then lists the checks that were skipped
+ */
 export function planAlibaba(
   parameters: Parameters,
-  facts?: AlibabaFacts,
+  nodeFacts?: AlibabaNodeFacts,
 ): PlanResult<AlibabaLogin> {
   const problems: Problem[] = [];
   const report = (problem: Problem): void => void problems.push(problem);
-  const skipped: string[] = [];
-  const given = readParameters('alibabacloud', known, parameters, report);
-  const login = { podToken: readSwitch(given('usePodServiceAccountToken'), report) };
-  const translate = readPathTranslation(given('pathTranslation'), report);
-  const region = readRegion(given('region'), 'cn-hangzhou', report) ?? facts?.region;
-  const objects = given('objects');
+  const skippedChecks = new Set<string>();
+  const getParameter = readParameters('alibabacloud', parameterNames, parameters, report);
+  const login = { podToken: readPodTokenSwitch(getParameter('usePodServiceAccountToken'), report) };
+  const translatePath = readPathTranslation(getParameter('pathTranslation'), report);
+  const region = readRegion(getParameter('region'), 'cn-hangzhou', report) ?? nodeFacts?.region;
+  const objects = getParameter('objects');
   if (objects === undefined) {
     report(
       parameterProblem(
@@ -138,25 +53,22 @@ export function planAlibaba(
     return { problems };
   }
   const { refs, files } = readObjects(objects.text, {
-    parameter: objects.name,
-    report,
-    translatePath: translate,
-    region,
-    facts,
-    skip: (check) => {
-      if (!skipped.includes(check)) skipped.push(check);
-    },
+    ...{ parameter: objects.name, report, translatePath, region, nodeFacts },
+    skip: (check) => void skippedChecks.add(check),
   });
   checkRegions(refs, objects.name, report);
-  const failed = problems.some(({ severity }) => severity === 'error');
+  const hasErrors = problems.some(({ severity }) => severity === 'error');
   return {
-    ...(!failed && { plan: { refs, files, login } }),
+    ...(!hasErrors && { plan: { refs, files, login } }),
     problems,
-    ...(skipped.length > 0 && { skipped }),
+    ...(skippedChecks.size > 0 && { skipped: [...skippedChecks] }),
   };
 }
 
-/** An ARN is asked for in its own region, which is a host to look up and connections to open: for that the whole node pays. */
+/**
+ * Limits the regions of a class. An ARN names its region, and each region costs the node the lookup
+ * of a host, and connections.
+ */
 function checkRegions(
   refs: readonly SecretRef[],
   parameter: string,
@@ -168,14 +80,17 @@ function checkRegions(
   report(parameterProblem(parameter, message, 'split the class'));
 }
 
-/** A class that means to use the pod's identity must not run under another because of a misspelt word. */
-function readSwitch(given: RawParameter | undefined, report: (problem: Problem) => void): boolean {
-  const text = given?.text.toLowerCase() ?? 'false';
-  if (given !== undefined && text !== 'true' && text !== 'false')
+/** Reports a misspelt word, because it must not lead to another identity than the pod's. */
+function readPodTokenSwitch(
+  parameter: RawParameter | undefined,
+  report: (problem: Problem) => void,
+): boolean {
+  const text = parameter?.text.toLowerCase() ?? 'false';
+  if (parameter !== undefined && text !== 'true' && text !== 'false')
     report(
       parameterProblem(
-        given.name,
-        `usePodServiceAccountToken is neither "true" nor "false": ${sanitizeExternalText(given.text)}`,
+        parameter.name,
+        `usePodServiceAccountToken is neither "true" nor "false": ${sanitizeExternalText(parameter.text)}`,
         'write usePodServiceAccountToken: "true"',
       ),
     );

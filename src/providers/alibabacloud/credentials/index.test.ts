@@ -5,12 +5,12 @@ import {
   alibabaRegion,
   startAlibabaCloud,
 } from '../../../../test/fakes/alibaba-cloud.ts';
-import { createAlibabaReader, keysIdentity } from '../../../../test/fakes/alibaba-reader.ts';
+import { createAlibabaReader, keysSource } from '../../../../test/fakes/alibaba-reader.ts';
 import { mintAlibabaToken } from '../../../../test/fakes/alibaba-sts.ts';
 import { createRetry } from '../../../concurrency/retry.ts';
 import { Redacted } from '../../../core/redacted.ts';
 import { createHttpClient } from '../../../http/client.ts';
-import type { AlibabaIdentity } from '../types.ts';
+import type { CredentialSource } from '../types.ts';
 import { createMetadata } from './metadata.ts';
 
 const minute = 60_000;
@@ -36,8 +36,8 @@ async function start(options: AlibabaCloudOptions = {}): Promise<void> {
   cloud.kms.put('db', 'value');
 }
 const good = 'db@v1: value';
-const tick = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 50));
-const turn = (ms: number): void => void (cloud.clock.node = cloud.clock.cloud = ms);
+const backgroundWork = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 50));
+const setClock = (ms: number): void => void (cloud.clock.node = cloud.clock.cloud = ms);
 const podToken = (claims: Partial<Parameters<typeof mintAlibabaToken>[0]> = {}): string =>
   mintAlibabaToken({
     namespace: 'team-a',
@@ -47,8 +47,8 @@ const podToken = (claims: Partial<Parameters<typeof mintAlibabaToken>[0]> = {}):
   });
 const rrsa = (
   token: string | (() => Promise<Redacted>) = podToken(),
-  more: Partial<AlibabaIdentity & { kind: 'rrsa' }> = {},
-): AlibabaIdentity & { kind: 'rrsa' } => ({
+  more: Partial<CredentialSource & { kind: 'rrsa' }> = {},
+): CredentialSource & { kind: 'rrsa' } => ({
   kind: 'rrsa',
   roleArn: appRole,
   oidcProviderArn: providerArn,
@@ -56,10 +56,10 @@ const rrsa = (
   token: typeof token === 'string' ? () => Promise.resolve(new Redacted(token)) : token,
   ...more,
 });
-const workerRole: AlibabaIdentity = { kind: 'worker-role' };
+const workerRole: CredentialSource = { kind: 'worker-role' };
 
-describe('an OIDC token for a session of a role (RRSA)', () => {
-  test('once for all who ask', async () => {
+describe('a login with an OIDC token (RRSA)', () => {
+  test('runs once for all concurrent reads', async () => {
     await start();
     const lines = await Promise.all(Array.from({ length: 50 }, () => reader.read(rrsa(), 'db')));
     expect(new Set(lines)).toEqual(new Set([good]));
@@ -67,7 +67,7 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
     expect(cloud.kms.calls[0]?.holder).toBe(appRole);
   });
 
-  test('the token travels in the body, never in the address, and unsigned', async () => {
+  test('sends the token in the body, not in the address, and does not sign the call', async () => {
     await start();
     const token = podToken();
     await reader.read(rrsa(token), 'db');
@@ -91,7 +91,7 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
       'client ids',
     ],
     ['expired', { expiresAt: 0 }, 'AuthenticationFail.OIDCToken.Expired', 'clock'],
-  ])('refused: %s; with the code, and without the token', async (_, claims, code, hint) => {
+  ])('fails: %s; the error has the code, but not the token', async (_, claims, code, hint) => {
     await start();
     const token = podToken(claims);
     const line = await reader.read(rrsa(token), 'db');
@@ -104,14 +104,31 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
     expect(cloud.kms.count()).toBe(0);
   });
 
-  test('refused: a role that does not exist', async () => {
+  test.each([400, 401, 404, 503])(
+    'fails without the token in the error, although STS repeats it: HTTP %d',
+    async (status) => {
+      await start();
+      // Two tokens, because the credential gate remembers a refused one.
+      for (const field of ['Code', 'RequestId']) {
+        const token = podToken({ podUid: field });
+        const body = { Code: 'X', Message: token, [field]: token };
+        cloud.sts.injectFault({ response: { status, body } });
+        const line = await reader.login(rrsa(token));
+        expect(line).toMatch(/^CREDENTIALS_/);
+        expect(line).not.toContain(token.slice(0, 40));
+      }
+      expect(cloud.sts.count()).toBeGreaterThanOrEqual(2);
+    },
+  );
+
+  test('fails for a role that does not exist', async () => {
     await start();
     expect(await reader.login(rrsa(undefined, { roleArn: 'acs:ram::111:role/none' }))).toMatch(
       /^CREDENTIALS_REFUSED: .*HTTP 404, EntityNotExist\.Role/,
     );
   });
 
-  test('a refused token is not shown again for a minute; another one is', async () => {
+  test('does not use a refused token again for a minute, but another one at once', async () => {
     await start();
     const token = podToken({ serviceAccount: 'other' });
     await Promise.all(Array.from({ length: 20 }, () => reader.read(rrsa(token), 'db')));
@@ -124,7 +141,7 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
     expect(cloud.sts.count()).toBe(3);
   });
 
-  test('each login takes the token as it is then', async () => {
+  test('reads the token again for each login', async () => {
     await start();
     const tokens = [
       podToken({ podUid: 'first' }),
@@ -133,48 +150,48 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
     let reads = 0;
     const identity = rrsa(() => Promise.resolve(new Redacted(tokens[reads++]!)));
     expect(await reader.read(identity, 'db')).toBe(good);
-    turn(2 * hour);
+    setClock(2 * hour);
     expect(await reader.read(identity, 'db')).toBe(good);
     expect(reads).toBe(2);
   });
 
-  test('five minutes before its end a session is renewed behind the mounts, once', async () => {
+  test('renews a session once in the background, five minutes before its end', async () => {
     await start();
     await reader.read(rrsa(), 'db');
-    turn(54 * minute);
+    setClock(54 * minute);
     await reader.read(rrsa(), 'db');
-    await tick();
+    await backgroundWork();
     expect(cloud.sts.count()).toBe(1);
-    turn(56 * minute);
+    setClock(56 * minute);
     expect(await Promise.all([1, 2, 3].map(() => reader.read(rrsa(), 'db')))).toEqual([
       good,
       good,
       good,
     ]);
-    await tick();
+    await backgroundWork();
     expect(cloud.sts.count()).toBe(2);
   });
 
-  test('a renewal that fails is told, and the session serves on', async () => {
+  test('reports a renewal that failed, and keeps the session', async () => {
     await start();
     await reader.read(rrsa(), 'db');
-    turn(56 * minute);
+    setClock(56 * minute);
     cloud.sts.injectFault({ response: { status: 503 } });
     expect(await reader.read(rrsa(), 'db')).toBe(good);
-    await tick();
+    await backgroundWork();
     expect(reader.failures.map(({ code }) => code)).toEqual(['CREDENTIALS_UNAVAILABLE']);
   });
 
-  test('a session KMS no longer knows: another one at once, and the mount has its secret', async () => {
+  test('replaces at once a session that KMS does not know any more', async () => {
     await start();
     await reader.read(rrsa(), 'db');
-    turn(5 * minute);
+    setClock(5 * minute);
     cloud.account.revoke(accessKeyOf(0));
     expect(await reader.read(rrsa(), 'db')).toBe(good);
     expect(cloud.sts.count()).toBe(2);
   });
 
-  test('but a KMS that refuses every session is not given one after another', async () => {
+  test('does not log in for each read if KMS refuses every session', async () => {
     await start();
     cloud.kms.injectFault({
       response: { status: 404, body: { Code: 'InvalidAccessKeyId.NotFound' } },
@@ -186,7 +203,7 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
     expect([cloud.sts.count(), cloud.kms.count()]).toEqual([1, 1]);
   });
 
-  test('STS away: unavailable, and who for', async () => {
+  test('fails with CREDENTIALS_UNAVAILABLE and the owner if STS is down', async () => {
     await start();
     cloud.sts.injectFault({ reset: true });
     expect(await reader.login(rrsa())).toMatch(
@@ -198,16 +215,16 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
     ['a page', 403, '<html>login</html>'],
     ['a redirect', 302, ''],
     ['another API', 404, { error: 'no such route' }],
-  ])('%s instead of STS is no refusal', async (_, status, body) => {
+  ])('%s instead of STS is an outage', async (_, status, body) => {
     await start();
     cloud.sts.injectFault({ response: { status, body } });
-    for (const identity of [rrsa(), keysIdentity(cloud.account.issueKeys())])
+    for (const identity of [rrsa(), keysSource(cloud.account.issueKeys())])
       expect(await reader.login({ ...identity, crossAccountRoleArn: readerRole })).toMatch(
         new RegExp(`^CREDENTIALS_UNAVAILABLE: .*does not answer as STS does \\(HTTP ${status}`),
       );
   });
 
-  test('STS throttles: waited out', async () => {
+  test('retries when STS throttles', async () => {
     await start();
     cloud.sts.injectFault({
       times: 2,
@@ -219,7 +236,7 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
   test.each([
     ['no keys', { body: {} }],
     [
-      'an end that is no time',
+      'an expiration that is no time',
       {
         body: {
           Credentials: {
@@ -232,9 +249,9 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
       },
     ],
     ['a page', { body: '<html>canary</html>' }],
-  ])('STS answers with %s', async (_, answer) => {
+  ])('fails if STS sends %s', async (_, response) => {
     await start();
-    cloud.sts.injectFault({ response: answer });
+    cloud.sts.injectFault({ response });
     const line = await reader.login(rrsa());
     expect(line).toMatch(
       /^CREDENTIALS_UNAVAILABLE: .*STS answered HTTP 200 with something we do not understand/,
@@ -244,22 +261,22 @@ describe('an OIDC token for a session of a role (RRSA)', () => {
 });
 
 describe('keys', () => {
-  test('as they are; no login', async () => {
+  test('need no login', async () => {
     await start();
-    expect(await reader.read(keysIdentity(cloud.account.issueKeys()), 'db')).toBe(good);
+    expect(await reader.read(keysSource(cloud.account.issueKeys()), 'db')).toBe(good);
     expect(cloud.sts.count() + cloud.metadata.count()).toBe(0);
   });
 
-  test('with a security token', async () => {
+  test('can have a security token', async () => {
     await start();
-    expect(await reader.read(keysIdentity(cloud.account.issueKeys({ lifeMs: hour })), 'db')).toBe(
+    expect(await reader.read(keysSource(cloud.account.issueKeys({ lifeMs: hour })), 'db')).toBe(
       good,
     );
   });
 
-  test('of one pod never serve another: the same id with another secret is another principal', async () => {
+  test('do not serve a principal with the same id and another secret', async () => {
     await start();
-    const keys = keysIdentity(cloud.account.issueKeys());
+    const keys = keysSource(cloud.account.issueKeys());
     expect(await reader.read(keys, 'db')).toBe(good);
     expect(
       await reader.read({ ...keys, accessKeySecret: new Redacted('guessed-secret') }, 'db'),
@@ -267,10 +284,10 @@ describe('keys', () => {
     expect(await reader.read(keys, 'db')).toBe(good);
   });
 
-  test('that may only assume a role: with session name and duration as configured', async () => {
+  test('assume a role with the configured session name and duration', async () => {
     await start();
-    const keys = keysIdentity(cloud.account.issueKeys());
-    const identity: AlibabaIdentity = {
+    const keys = keysSource(cloud.account.issueKeys());
+    const identity: CredentialSource = {
       ...keys,
       kind: 'keys-role',
       roleArn: keysRole,
@@ -284,14 +301,14 @@ describe('keys', () => {
     expect(cloud.kms.calls[0]?.holder).toBe(keysRole);
   });
 
-  test('that are wrong are not tried for one role after another', async () => {
+  test('that are wrong make one call for several roles', async () => {
     await start();
     const keys = cloud.account.issueKeys();
     cloud.account.revoke(keys.accessKeyId);
     for (const role of ['a', 'b', 'c'])
       expect(
         await reader.login({
-          ...keysIdentity(keys),
+          ...keysSource(keys),
           crossAccountRoleArn: `acs:ram::222:role/${role}`,
         }),
       ).toMatch(
@@ -302,19 +319,19 @@ describe('keys', () => {
 });
 
 describe("another account's role", () => {
-  const bases: [string, () => AlibabaIdentity][] = [
+  const bases: [string, () => CredentialSource][] = [
     ['an OIDC token', () => rrsa()],
-    ['keys', () => keysIdentity(cloud.account.issueKeys())],
+    ['keys', () => keysSource(cloud.account.issueKeys())],
     [
       'the role of keys',
       () => ({
-        ...keysIdentity(cloud.account.issueKeys()),
+        ...keysSource(cloud.account.issueKeys()),
         ...{ kind: 'keys-role', roleArn: keysRole, sessionName: 'session', durationSeconds: 3_600 },
       }),
     ],
     ['the role of the node', () => workerRole],
   ];
-  test.each(bases)('on top of %s', async (_, base) => {
+  test.each(bases)('can be assumed with %s', async (_, base) => {
     await start();
     expect(await reader.read({ ...base(), crossAccountRoleArn: readerRole }, 'db')).toBe(good);
     expect(cloud.sts.sessions.at(-1)).toBe(
@@ -323,17 +340,17 @@ describe("another account's role", () => {
     expect(cloud.kms.calls[0]?.holder).toBe(readerRole);
   });
 
-  test('and for OOS', async () => {
+  test('serves OOS with the same session', async () => {
     await start();
     cloud.oos.put('key', 'one');
-    const identity: AlibabaIdentity = { ...rrsa(), crossAccountRoleArn: readerRole };
+    const identity: CredentialSource = { ...rrsa(), crossAccountRoleArn: readerRole };
     expect(await reader.read(identity, { service: 'oos', name: 'key' })).toBe('key@1: one');
     expect(cloud.sts.sessions).toHaveLength(2);
   });
 
-  test('that may not be assumed: denied, who and which, and the base never stands in', async () => {
+  test('that may not be assumed is denied; the base does not read in its place', async () => {
     await start();
-    const identity: AlibabaIdentity = {
+    const identity: CredentialSource = {
       ...rrsa(),
       crossAccountRoleArn: 'acs:ram::333:role/foreign',
     };
@@ -344,8 +361,8 @@ describe("another account's role", () => {
   });
 });
 
-describe('the RAM role of the node, by its metadata', () => {
-  test('a token, the name, the keys: once for all who ask', async () => {
+describe('the RAM role of the node', () => {
+  test('takes a token, the name and the keys, once for all concurrent reads', async () => {
     await start();
     const lines = await Promise.all(
       Array.from({ length: 50 }, () => reader.read(workerRole, 'db')),
@@ -360,22 +377,22 @@ describe('the RAM role of the node, by its metadata', () => {
   });
 
   test.each([403, 404] as const)(
-    'where there are no tokens (%d): without one',
+    'needs no token if the service has none (HTTP %d)',
     async (metadataTokens) => {
       await start({ metadataTokens });
       expect(await reader.read(workerRole, 'db')).toBe(good);
     },
   );
 
-  test('where the token never comes: without one, after a second', async () => {
+  test('continues without a token after a second', async () => {
     await start({ metadataTokens: 404 });
     cloud.metadata.injectFault({ route: 'PUT', hang: true });
-    const since = Date.now();
+    const startedAt = Date.now();
     expect(await reader.read(workerRole, 'db')).toBe(good);
-    expect(Date.now() - since).toBeLessThan(5_000);
+    expect(Date.now() - startedAt).toBeLessThan(5_000);
   });
 
-  test('none attached: it says so', async () => {
+  test('that is not attached is NOT_CONFIGURED', async () => {
     await start();
     cloud.metadata.current = { ...cloud.metadata.current, role: undefined };
     expect(await reader.login(workerRole)).toMatch(
@@ -389,46 +406,43 @@ describe('the RAM role of the node, by its metadata', () => {
       'Failed',
       /^CREDENTIALS_UNAVAILABLE: .*do not understand, at Code/,
     ],
-  ])('%s', async (_, code, wanted) => {
+  ])('%s', async (_, code, expected) => {
     await start();
     cloud.metadata.current = { ...cloud.metadata.current, code };
-    expect(await reader.login(workerRole)).toMatch(wanted);
+    expect(await reader.login(workerRole)).toMatch(expected);
   });
 
-  test.each(['../../user-data', '..', 'a\nb', '<html>'])(
-    'a role that is no name: %j',
-    async (role) => {
-      await start();
-      cloud.metadata.injectFault({ route: /credentials\/$/, response: { body: role } });
-      expect(await reader.login(workerRole)).toMatch(
-        /^CREDENTIALS_UNAVAILABLE: .*named a role that cannot be one/,
-      );
-      expect(cloud.metadata.count('GET')).toBe(1);
-    },
-  );
+  test.each(['../../user-data', '..', 'a\nb', '<html>'])('an invalid name: %j', async (role) => {
+    await start();
+    cloud.metadata.injectFault({ route: /credentials\/$/, response: { body: role } });
+    expect(await reader.login(workerRole)).toMatch(
+      /^CREDENTIALS_UNAVAILABLE: .*sent a role name that is not valid/,
+    );
+    expect(cloud.metadata.count('GET')).toBe(1);
+  });
 
   test.each([
-    ['500', { response: { status: 500 } }],
+    ['HTTP 500', { response: { status: 500 } }],
     ['a broken connection', { reset: true }],
-  ])('%s: unavailable', async (_, trouble) => {
+  ])('%s: CREDENTIALS_UNAVAILABLE', async (_, fault) => {
     await start();
-    cloud.metadata.injectFault(trouble);
+    cloud.metadata.injectFault(fault);
     expect(await reader.login(workerRole)).toMatch(
       /^CREDENTIALS_UNAVAILABLE: the metadata service of this node cannot be used: .*; the pod needs the way to it/,
     );
   });
 
-  test('keys are taken anew before their end', async () => {
+  test('takes new keys before the end of the old ones', async () => {
     await start();
     await reader.read(workerRole, 'db');
-    turn(6 * hour - 4 * minute);
+    setClock(6 * hour - 4 * minute);
     cloud.metadata.issue(6 * hour);
     await reader.read(workerRole, 'db');
-    await tick();
+    await backgroundWork();
     expect(cloud.metadata.count('PUT')).toBe(2);
   });
 
-  test('never by a proxy, which STS is reached by', async () => {
+  test('calls the metadata service without the proxy, and STS by the proxy', async () => {
     await start();
     const proxy = { httpProxy: 'http://127.0.0.1:1', httpsProxy: 'http://127.0.0.1:1' };
     const http = createHttpClient({ ca: [cloud.ca], proxy });
@@ -436,21 +450,22 @@ describe('the RAM role of the node, by its metadata', () => {
       metadata: new URL('http://metadata.invalid'),
       sts: new URL('https://sts.invalid'),
     };
-    const behind = createAlibabaReader({ ...cloud, http }, { config });
-    expect(await behind.login(workerRole)).toMatch(
+    const readerBehindProxy = createAlibabaReader({ ...cloud, http }, { config });
+    expect(await readerBehindProxy.login(workerRole)).toMatch(
       /^CREDENTIALS_UNAVAILABLE: .*: metadata\.invalid (?!\(by the proxy)/,
     );
-    expect(await behind.login(rrsa())).toMatch(
+    expect(await readerBehindProxy.login(rrsa())).toMatch(
       /^CREDENTIALS_UNAVAILABLE: .*: sts\.invalid \(by the proxy 127\.0\.0\.1:1\)/,
     );
     await http.close();
   });
 
-  test('the region of the node', async () => {
+  test('the metadata service gives the region of the node', async () => {
     await start();
     const { http, config } = cloud;
     const metadata = createMetadata({
       http,
+      now: cloud.now,
       retry: createRetry({ baseMs: 1 }),
       endpoint: config.metadata,
     });
@@ -463,7 +478,7 @@ describe('the RAM role of the node, by its metadata', () => {
   });
 });
 
-/** The id of the keys a KMS call was signed with. */
+/** The id of the key that signed a KMS call. */
 function accessKeyOf(call: number): string {
   return String(cloud.kms.requests[call]?.headers['x-acs-accesskey-id']);
 }

@@ -4,103 +4,109 @@ import type { HttpClient } from '../../../http/client.ts';
 import { CredentialCache, runLogin } from '../../shared/credentials/credential-cache.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { createApi } from '../call.ts';
-import type { AlibabaCloudConfig, AlibabaCredential, AlibabaIdentity } from '../types.ts';
-import { createMetadata } from './metadata.ts';
+import type { AlibabaCloudConfig, AlibabaCredential, CredentialSource } from '../types.ts';
+import type { Metadata } from './metadata.ts';
 import { type StsDeps, accountOf, assumeRole, assumeRoleWithOidc } from './sts.ts';
 
-/** How long sessions live whose life nobody sets. */
+/** The lifetime of a session, unless the operator configures one. */
 const sessionSeconds = 3_600;
-const crossAccountSession = 'csi-secrets-store-cross-account';
+const crossAccountSessionName = 'csi-secrets-store-cross-account';
 
-/** Keys for principals, each made once, kept by the principal's fingerprint, and made anew 5 minutes before their end. */
+/** The credentials of principals, cached by fingerprint. */
 export type AlibabaCredentials = {
   /**
-   * @param cacheKey stands for all of `identity`; of an OIDC token, for whose it is
-   * @throws SecretError CREDENTIALS_REFUSED, CREDENTIALS_UNAVAILABLE, ACCESS_DENIED (a role that may not be assumed), NOT_CONFIGURED
+   * Returns the cached credential, or logs in.
+   * @param fingerprint stands for all of `source`; where that has an OIDC token, for the token's
+   *   subject
+   * @throws SecretError CREDENTIALS_REFUSED, CREDENTIALS_UNAVAILABLE, NOT_CONFIGURED;
+   *   ACCESS_DENIED for a role that the source may not assume
    */
-  of(cacheKey: string, identity: AlibabaIdentity, signal: AbortSignal): Promise<AlibabaCredential>;
+  get(
+    fingerprint: string,
+    source: CredentialSource,
+    signal: AbortSignal,
+  ): Promise<AlibabaCredential>;
   /** See {@link CredentialCache.invalidate}. */
-  invalidate(cacheKey: string, credential: AlibabaCredential): boolean;
+  invalidate(fingerprint: string, credential: AlibabaCredential): boolean;
 };
 
 /** What {@link createAlibabaCredentials} needs. */
 export type AlibabaCredentialsDeps = {
-  readonly config: Pick<AlibabaCloudConfig, 'sts' | 'metadata'>;
+  readonly config: Pick<AlibabaCloudConfig, 'sts'>;
   readonly http: HttpClient;
   readonly retry: Retry;
-  readonly proving: CredentialGate;
+  readonly credentialGate: CredentialGate;
+  readonly metadata: Pick<Metadata, 'workerRole'>;
+  /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Told of a login that failed while older keys still serve. */
+  /** Gets the error of a login that failed while older keys still serve. */
   readonly onFailure?: (error: SecretError) => void;
 };
 
 /** See {@link AlibabaCredentials}. */
 export function createAlibabaCredentials(deps: AlibabaCredentialsDeps): AlibabaCredentials {
-  const { config, http, retry, proving, now, onFailure } = deps;
+  const { config, http, retry, credentialGate, metadata, now, onFailure } = deps;
   const cache = new CredentialCache<AlibabaCredential>({ now, ...(onFailure && { onFailure }) });
-  const sts: StsDeps = { api: createApi({ http, retry, now }), sts: config.sts, proving };
-  const metadata = createMetadata({ http, retry, endpoint: config.metadata });
+  const sts: StsDeps = { api: createApi({ http, retry, now }), sts: config.sts, credentialGate };
 
-  const base = async (
-    identity: AlibabaIdentity,
+  const loginToBase = async (
+    source: CredentialSource,
     signal: AbortSignal,
   ): Promise<AlibabaCredential> => {
-    switch (identity.kind) {
-      case 'rrsa':
-        return assumeRoleWithOidc(
-          sts,
-          { durationSeconds: sessionSeconds, ...identity, token: await identity.token() },
-          signal,
-        );
+    switch (source.kind) {
+      case 'rrsa': {
+        const token = await source.token();
+        const session = { ...source, token, durationSeconds: sessionSeconds };
+        return assumeRoleWithOidc(sts, session, signal);
+      }
       case 'keys':
-        return keysOf(identity);
-      case 'keys-role':
-        return assumeRole(
-          sts,
-          { credential: keysOf(identity), owner: 'the access key' },
-          identity,
-          signal,
-        );
+        return keysOf(source);
+      case 'keys-role': {
+        const base = { credential: keysOf(source), owner: 'the access key' };
+        return assumeRole(sts, base, source, signal);
+      }
       case 'worker-role':
         return metadata.workerRole(signal);
     }
   };
 
   const login = async (
-    identity: AlibabaIdentity,
+    source: CredentialSource,
     signal: AbortSignal,
   ): Promise<AlibabaCredential> => {
-    const credential = await base(identity, signal);
-    const { crossAccountRoleArn: roleArn } = identity;
+    const credential = await loginToBase(source, signal);
+    const { crossAccountRoleArn: roleArn } = source;
     if (roleArn === undefined) return credential;
-    const session = { roleArn, sessionName: crossAccountSession, durationSeconds: sessionSeconds };
-    return assumeRole(sts, { credential, owner: baseOwner(identity) }, session, signal);
+    const base = { credential, owner: baseOwnerOf(source) };
+    const sessionName = crossAccountSessionName;
+    const session = { roleArn, sessionName, durationSeconds: sessionSeconds };
+    return assumeRole(sts, base, session, signal);
   };
 
   return {
-    of(cacheKey, identity, signal) {
-      const about = { owner: ownerOf(identity), hint: 'check the way to STS, and its endpoint' };
-      return cache.get(cacheKey, signal, (flight) =>
-        runLogin(flight, about, () => login(identity, flight)),
+    get(fingerprint, source, signal) {
+      const about = { owner: ownerOf(source), hint: 'check the way to STS, and its endpoint' };
+      return cache.get(fingerprint, signal, (loginSignal) =>
+        runLogin(loginSignal, about, () => login(source, loginSignal)),
       );
     },
-    invalidate: (cacheKey, credential) => cache.invalidate(cacheKey, credential),
+    invalidate: (fingerprint, credential) => cache.invalidate(fingerprint, credential),
   };
 }
 
-/** Whose keys an identity leads to, for messages: `the role acs:ram::1234567890:role/reader`. */
-export function ownerOf(identity: AlibabaIdentity): string {
-  const { crossAccountRoleArn } = identity;
+/** The owner of a source's keys, for messages: `the role acs:ram::1234567890:role/reader`. */
+export function ownerOf(source: CredentialSource): string {
+  const { crossAccountRoleArn } = source;
   return crossAccountRoleArn === undefined
-    ? baseOwner(identity)
+    ? baseOwnerOf(source)
     : `the role ${crossAccountRoleArn}`;
 }
 
-function baseOwner(identity: AlibabaIdentity): string {
-  switch (identity.kind) {
+function baseOwnerOf(source: CredentialSource): string {
+  switch (source.kind) {
     case 'rrsa':
     case 'keys-role':
-      return `the role ${identity.roleArn}`;
+      return `the role ${source.roleArn}`;
     case 'keys':
       return 'the access key';
     case 'worker-role':
@@ -108,13 +114,15 @@ function baseOwner(identity: AlibabaIdentity): string {
   }
 }
 
-function keysOf(keys: Extract<AlibabaIdentity, { kind: 'keys' | 'keys-role' }>): AlibabaCredential {
-  const { accessKeyId, accessKeySecret } = keys;
-  const securityToken = keys.kind === 'keys' ? keys.securityToken : undefined;
+function keysOf(
+  source: Extract<CredentialSource, { kind: 'keys' | 'keys-role' }>,
+): AlibabaCredential {
+  const { accessKeyId, accessKeySecret } = source;
+  const securityToken = source.kind === 'keys' ? source.securityToken : undefined;
   return {
     accessKeyId,
     accessKeySecret,
     ...(securityToken !== undefined && { securityToken }),
-    account: keys.kind === 'keys-role' ? accountOf(keys.roleArn) : accessKeyId,
+    account: source.kind === 'keys-role' ? accountOf(source.roleArn) : accessKeyId,
   };
 }

@@ -5,29 +5,30 @@ import type { Retry } from '../../../concurrency/retry.ts';
 import { encodeSegment } from '../../../http/endpoint.ts';
 import type { HttpClient, HttpResponse } from '../../../http/client.ts';
 import { readBody } from '../../../http/response.ts';
-import type { AlibabaCredential } from '../types.ts';
-import { time } from '../types.ts';
+import { classify } from '../../shared/reads/store-errors.ts';
+import { metadataErrors, parseErrorResponse } from '../errors.ts';
+import { type AlibabaCredential, time } from '../types.ts';
 
 const timeoutMs = 1_000;
-/** A token is asked for anew each time; nothing is asked but once an hour. */
-const tokenLifeSeconds = 60;
+/** Each login takes a new token, because hours pass between two logins. */
+const tokenLifetimeSeconds = 60;
 const keysPath = '/latest/meta-data/ram/security-credentials/';
 
-/** What the node knows of itself. */
+/** The values of the node's metadata service. */
 export type Metadata = {
   /**
-   * The keys of the RAM role that is attached to the node.
-   * @throws SecretError NOT_CONFIGURED where there is none, CREDENTIALS_UNAVAILABLE
+   * Returns the keys of the RAM role that is attached to the node.
+   * @throws SecretError NOT_CONFIGURED if there is none, CREDENTIALS_UNAVAILABLE
    */
   workerRole(signal: AbortSignal): Promise<AlibabaCredential>;
   /**
-   * The node's region.
-   * @throws SecretError NOT_CONFIGURED where the service does not tell
+   * Returns the node's region.
+   * @throws SecretError NOT_CONFIGURED if the service does not return it
    */
   region(signal: AbortSignal): Promise<string>;
 };
 
-const roleKeys = z.object({
+const roleKeysResponse = z.object({
   Code: z.literal('Success'),
   AccessKeyId: z.string().min(1),
   AccessKeySecret: z.string().min(1),
@@ -35,15 +36,18 @@ const roleKeys = z.object({
   Expiration: time,
 });
 
-/** The metadata service of an ECS instance; see {@link Metadata}. Never by a proxy. */
+/** The metadata service of an ECS instance. Calls never use a proxy. */
 export function createMetadata(deps: {
   readonly http: HttpClient;
   readonly retry: Retry;
   readonly endpoint: URL;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
 }): Metadata {
-  const { http, retry, endpoint } = deps;
+  const { http, retry, endpoint, now } = deps;
+  const { host } = endpoint;
 
-  const ask = (
+  const request = (
     method: string,
     path: string,
     headers: Record<string, string>,
@@ -58,11 +62,11 @@ export function createMetadata(deps: {
       direct: true,
     });
 
-  /** Nothing where the service knows no tokens: it then answers without. */
-  const tokenHeaders = async (signal: AbortSignal): Promise<Record<string, string>> => {
+  /** The header with a new token. No header if the service has no tokens: it then needs none. */
+  const getTokenHeader = async (signal: AbortSignal): Promise<Record<string, string>> => {
     try {
-      const ttl = { 'X-aliyun-ecs-metadata-token-ttl-seconds': String(tokenLifeSeconds) };
-      const { status, body } = await ask('PUT', '/latest/api/token', ttl, signal);
+      const ttl = { 'X-aliyun-ecs-metadata-token-ttl-seconds': String(tokenLifetimeSeconds) };
+      const { status, body } = await request('PUT', '/latest/api/token', ttl, signal);
       const token = body.toString().trim();
       return status === 200 && /^[\x21-\x7e]+$/.test(token)
         ? { 'X-aliyun-ecs-metadata-token': token }
@@ -73,21 +77,20 @@ export function createMetadata(deps: {
     }
   };
 
+  /** Undefined if the service has no such value (HTTP 404). */
   const get = (
     path: string,
     headers: Record<string, string>,
     signal: AbortSignal,
-  ): Promise<HttpResponse> =>
+  ): Promise<HttpResponse | undefined> =>
     retry.run(
-      endpoint.host,
+      host,
       signal,
       async () => {
-        const answer = await ask('GET', path, headers, signal);
-        if (answer.status === 200 || answer.status === 404) return answer;
-        throw new SecretError(
-          'STORE_UNAVAILABLE',
-          `${endpoint.host} answered HTTP ${answer.status}`,
-        );
+        const response = await request('GET', path, headers, signal);
+        if (response.status === 200) return response;
+        if (response.status === 404) return undefined;
+        throw classify(metadataErrors, parseErrorResponse(response, now()), { host }, []);
       },
       ({ code }) => code === 'STORE_UNAVAILABLE',
     );
@@ -95,18 +98,18 @@ export function createMetadata(deps: {
   return {
     async workerRole(signal) {
       try {
-        const headers = await tokenHeaders(signal);
-        const names = await get(keysPath, headers, signal);
-        const role = names.body.toString().trim();
-        if (names.status === 404 || role === '') throw noRole();
+        const headers = await getTokenHeader(signal);
+        const roleResponse = await get(keysPath, headers, signal);
+        const role = roleResponse?.body.toString().trim() ?? '';
+        if (role === '') throw noRoleError();
         if (!/^[\w.+=,@-]{1,64}$/.test(role) || /^\.\.?$/.test(role))
           throw new SecretError(
             'STORE_ANSWER_INVALID',
-            `${endpoint.host} named a role that cannot be one`,
+            `${host} sent a role name that is not valid`,
           );
-        const answer = await get(`${keysPath}${encodeSegment(role)}`, headers, signal);
-        if (answer.status === 404) throw noRole();
-        const keys = readBody(answer, roleKeys, 'the metadata service');
+        const keysResponse = await get(`${keysPath}${encodeSegment(role)}`, headers, signal);
+        if (keysResponse === undefined) throw noRoleError();
+        const keys = readBody(keysResponse, roleKeysResponse, 'the metadata service');
         return {
           accessKeyId: keys.AccessKeyId,
           accessKeySecret: new Redacted(keys.AccessKeySecret),
@@ -130,32 +133,29 @@ export function createMetadata(deps: {
     async region(signal) {
       const hint = 'set the parameter region';
       try {
-        const answer = await get('/latest/meta-data/region-id', await tokenHeaders(signal), signal);
-        const region = answer.body.toString().trim();
-        if (answer.status === 200 && /^[a-z0-9-]{1,64}$/.test(region)) return region;
+        const headers = await getTokenHeader(signal);
+        const response = await get('/latest/meta-data/region-id', headers, signal);
+        const region = response?.body.toString().trim() ?? '';
+        if (/^[a-z0-9-]{1,64}$/.test(region)) return region;
       } catch (thrown) {
         signal.throwIfAborted();
         const { message } = toSecretError(thrown);
         throw new SecretError(
           'NOT_CONFIGURED',
-          `the region of this node cannot be found out: ${message}`,
-          {
-            hint,
-          },
+          `the region of this node cannot be read: ${message}`,
+          { hint },
         );
       }
       throw new SecretError(
         'NOT_CONFIGURED',
         'the metadata service does not know the region of this node',
-        {
-          hint,
-        },
+        { hint },
       );
     },
   };
 }
 
-function noRole(): SecretError {
+function noRoleError(): SecretError {
   return new SecretError('NOT_CONFIGURED', 'this node has no RAM role to read secrets with', {
     hint: 'attach a RAM role to the node, or configure keys or a role with an OIDC provider',
   });

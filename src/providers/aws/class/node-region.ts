@@ -4,32 +4,32 @@ import type { Parameters } from '../../../core/workload.ts';
 import { type Nodes, regionLabel } from '../../../kube/nodes.ts';
 import { isRegion } from '../../shared/class/parameters.ts';
 import type { AwsConfig } from '../config.ts';
-import { type AwsFacts, planAws } from './parameters.ts';
+import { type AwsNodeFacts, planAws } from './parameters.ts';
 
 const hint = 'set region in the class, or AWS_REGION in the DaemonSet of Keyferry';
 
 /**
- * The region for objects of a class that leave it open, where neither the class nor an ARN names one: the operator's, else the node's, which is
- * asked for once. It is never guessed.
+ * Finds the region of objects for which neither the class nor an ARN names one: the region that the
+ * operator set, else the region of the node. There is no other default.
  */
-export function createFacts(deps: {
+export function createNodeFacts(deps: {
   readonly config: Pick<AwsConfig, 'region' | 'nodeName'>;
   readonly nodes: Nodes;
 }) {
   const { config, nodes } = deps;
-  return async (parameters: Parameters, signal: AbortSignal): Promise<AwsFacts> => {
-    if (!leavesRegionOpen(parameters)) return {};
-    return { region: config.region ?? (await regionOf(config.nodeName, nodes, signal)) };
+  return async (parameters: Parameters, signal: AbortSignal): Promise<AwsNodeFacts> => {
+    if (!needsNodeRegion(parameters)) return {};
+    return { region: config.region ?? (await nodeRegionOf(config.nodeName, nodes, signal)) };
   };
 }
 
-/** A class that cannot be compiled needs nothing: its faults are to be told. */
-function leavesRegionOpen(parameters: Parameters): boolean {
+/** Whether an object has no region yet. A class with errors needs none: the mount fails anyway. */
+function needsNodeRegion(parameters: Parameters): boolean {
   const { plan } = planAws(parameters);
   return plan?.refs.some((ref) => ref.region === undefined) === true;
 }
 
-async function regionOf(
+async function nodeRegionOf(
   node: string | undefined,
   nodes: Nodes,
   signal: AbortSignal,

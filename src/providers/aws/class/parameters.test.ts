@@ -2,17 +2,21 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { Selector } from '../../../core/plan.ts';
 import { checkFilePath, findPathClash } from '../../../formats/file-path.ts';
-import { type AwsFacts, planAws } from './parameters.ts';
+import { type AwsNodeFacts, planAws } from './parameters.ts';
 
-const facts: AwsFacts = { region: 'eu-west-1' };
+const nodeFacts: AwsNodeFacts = { region: 'eu-west-1' };
 type More = Readonly<Record<string, string>>;
 const failover = { failoverRegion: 'us-east-1' };
 
 const plan = (objects: string, more: More = {}): ReturnType<typeof planAws> =>
-  planAws({ objects, ...more }, facts);
+  planAws({ objects, ...more }, nodeFacts);
 
 /** `line:column severity: message`. */
-const faults = (objects: string, more: More = {}, known: AwsFacts | undefined = facts): string[] =>
+const problemsOf = (
+  objects: string,
+  more: More = {},
+  known: AwsNodeFacts | undefined = nodeFacts,
+): string[] =>
   planAws({ objects, ...more }, known).problems.map(
     ({ severity, line = 0, column = 0, message }) => `${line}:${column} ${severity}: ${message}`,
   );
@@ -22,7 +26,7 @@ const paths = (objects: string, more: More = {}): string[] | undefined =>
 
 const refs = (objects: string, more: More = {}) => plan(objects, more).plan?.refs;
 
-/** Objects of one type, without repeating it. */
+/** An object of one type. */
 const secret = (fields: string): string => `- {objectType: secretsmanager, ${fields}}`;
 const parameter = (fields: string): string => `- {objectType: ssmparameter, ${fields}}`;
 
@@ -32,7 +36,7 @@ const inSsm = { service: 'ssm', region: 'eu-west-1' };
 const secretArn = 'arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db-AbCdEf';
 const parameterArn = 'arn:aws:ssm:eu-west-1:111122223333:parameter/app/banner';
 
-describe('a class as users of the AWS provider write it', () => {
+describe('a class of AWS’s provider', () => {
   test('compiles to refs and files', () => {
     const { plan: compiled, problems } = planAws({
       region: 'us-west-2',
@@ -89,7 +93,7 @@ describe('a class as users of the AWS provider write it', () => {
     ]);
   });
 
-  test('keys are known in any letter case, those of failover objects and paths too', () => {
+  test('has keys in any letter case, also in failoverObject and jmesPath', () => {
     const text =
       '- {OBJECTNAME: a, objecttype: SecretsManager, ObjectAlias: b, JmesPath: [{Path: k, ObjectALIAS: c}], ' +
       'FailoverObject: {ObjectName: d}}';
@@ -104,7 +108,7 @@ describe('a class as users of the AWS provider write it', () => {
     });
   });
 
-  test('scalars are the characters that stand there', () => {
+  test('has scalars as the text that the user wrote', () => {
     const yaml =
       '- {objectName: 1.50, objectType: secretsmanager, objectAlias: true, objectVersion: 0123, filePermission: 0600}';
     expect(plan(yaml)).toMatchObject({
@@ -116,13 +120,13 @@ describe('a class as users of the AWS provider write it', () => {
     });
   });
 
-  test('the whole secret is mounted beside what is extracted, and its alias is optional there', () => {
+  test('mounts the whole secret besides the extracted values, which need no alias', () => {
     expect(
       paths(secret('objectName: s, jmesPath: [{path: a}, {path: b.c, objectAlias: x}]')),
     ).toEqual(['s', 'a', 'x']);
   });
 
-  test('quotes within an alias are part of the name', () => {
+  test('keeps quotes in an alias as a part of the name', () => {
     expect(
       paths(
         secret(`objectName: s, jmesPath: [{path: '"a-b"', objectAlias: '"hyphenated-alias"'}]`),
@@ -130,7 +134,7 @@ describe('a class as users of the AWS provider write it', () => {
     ).toEqual(['s', '"hyphenated-alias"']);
   });
 
-  test("keys of nobody's warn, with the name that was probably meant", () => {
+  test('has warnings for unknown keys, with the most similar name', () => {
     expect(
       plan(secret('objectName: a, inFallback: true, backupArn: x, objectAlais: b'), { regoin: 'x' })
         .problems,
@@ -145,14 +149,14 @@ describe('a class as users of the AWS provider write it', () => {
       { severity: 'warning', hint: 'did you mean objectAlias?' },
     ]);
     expect(
-      faults(
+      problemsOf(
         secret('objectName: a, objectAlias: f, failoverObject: {objectName: b, objectAlias: c}'),
         failover,
       ),
     ).toEqual(['1:95 warning: item 1, failoverObject has an unknown key: objectAlias']);
   });
 
-  test('optional and encoding, ours', () => {
+  test('can use optional and encoding, which are Keyferry’s own', () => {
     const yaml = secret(
       'objectName: a, optional: true, encoding: base64, jmesPath: [{path: k, encoding: hex}]',
     );
@@ -185,9 +189,12 @@ describe('names and types', () => {
     ['- {objectName: a, objectType: sts}', 'objectType of item 1 is not known: sts'],
     [
       parameter(`objectName: "${secretArn}"`),
-      'is an ARN of secretsmanager, but objectType says otherwise',
+      'is an ARN of secretsmanager, but objectType names another service',
     ],
-    [secret(`objectName: "${parameterArn}"`), 'is an ARN of ssm, but objectType says otherwise'],
+    [
+      secret(`objectName: "${parameterArn}"`),
+      'is an ARN of ssm, but objectType names another service',
+    ],
     [parameter('objectName: "a:3"'), 'is no name of a parameter: a:3'],
     [parameter('objectName: "a b"'), 'is no name of a parameter'],
     [secret('objectName: "a\\nb", objectAlias: f'), 'has control characters'],
@@ -207,13 +214,13 @@ describe('names and types', () => {
       `- {objectName: "${arn}", objectAlias: f}`,
       'is no ARN of a secret or a parameter',
     ]),
-  ])('%s is refused', (yaml = '', message = '') => {
-    expect(faults(yaml).join('\n')).toMatch(/error/);
-    expect(faults(yaml).join('\n')).toContain(message);
+  ])('rejects %s', (yaml = '', message = '') => {
+    expect(problemsOf(yaml).join('\n')).toMatch(/error/);
+    expect(problemsOf(yaml).join('\n')).toContain(message);
     expect(plan(yaml).plan).toBeUndefined();
   });
 
-  test('of other partitions', () => {
+  test('can be in other partitions', () => {
     const arn = 'arn:aws-cn:secretsmanager:cn-north-1:111122223333:secret:a';
     expect(refs(`- objectName: "${arn}"`, { region: 'cn-north-1' })).toMatchObject([
       { region: 'cn-north-1' },
@@ -222,22 +229,24 @@ describe('names and types', () => {
 });
 
 describe('the region', () => {
-  test('of the class stands over that of the node', () => {
+  test('is that of the class before that of the node', () => {
     expect(refs(secret('objectName: a'), { region: 'eu-central-1' })?.[0]?.region).toBe(
       'eu-central-1',
     );
     expect(refs(secret('objectName: a'), { region: '' })?.[0]?.region).toBe('eu-west-1');
   });
 
-  test('that an ARN says must be that of the class or node', () => {
-    expect(faults(`- objectName: "${secretArn}"`, { region: 'eu-central-1' })).toEqual([
+  test('of an ARN must be that of the class or the node', () => {
+    expect(problemsOf(`- objectName: "${secretArn}"`, { region: 'eu-central-1' })).toEqual([
       '1:15 error: objectName of item 1 is an ARN of eu-west-1, but is to be read in eu-central-1',
     ]);
-    expect(faults(`- objectName: "${secretArn}"`, {}, { region: 'us-east-1' })).toHaveLength(1);
+    expect(problemsOf(`- objectName: "${secretArn}"`, {}, { region: 'us-east-1' })).toHaveLength(1);
   });
 
-  test('is needed by names, and told by ARNs: lint leaves out what it cannot know', () => {
-    const skipped = ['the region, which the class leaves to the node, and what has to fit it'];
+  test('is needed for names and not for ARNs: lint skips the checks that need it', () => {
+    const skipped = [
+      'the region, which the class leaves to the node, and the checks that depend on it',
+    ];
     expect(planAws({ objects: secret('objectName: a') })).toMatchObject({ problems: [], skipped });
     const arns = { objects: `- objectName: "${secretArn}"\n- objectName: "${parameterArn}"` };
     expect(planAws(arns)).toMatchObject({ problems: [], plan: { refs: [current, inSsm] } });
@@ -249,12 +258,12 @@ describe('the region', () => {
   });
 
   test.each(['ireland', 'eu-west-1.evil.example/', 'EU-WEST-1', 'eu west 1'])(
-    '%s is none',
+    'rejects %s',
     (region) => {
-      expect(faults(secret('objectName: a'), { region })).toEqual([
+      expect(problemsOf(secret('objectName: a'), { region })).toEqual([
         `0:0 error: region is no region: ${region}`,
       ]);
-      expect(faults(secret('objectName: a'), { failoverRegion: region })).toEqual([
+      expect(problemsOf(secret('objectName: a'), { failoverRegion: region })).toEqual([
         `0:0 error: failoverRegion is no region: ${region}`,
       ]);
     },
@@ -262,7 +271,7 @@ describe('the region', () => {
 });
 
 describe('versions and labels', () => {
-  test('a pinned version brings no stage with it, a label is one', () => {
+  test('of a secret: a version has no stage, and a label is the stage', () => {
     expect(refs(secret('objectName: a, objectVersion: v2'))).toEqual([
       { service: 'secretsmanager', region: 'eu-west-1', name: 'a', version: 'v2' },
     ]);
@@ -271,13 +280,13 @@ describe('versions and labels', () => {
     ]);
   });
 
-  test('of a secret both are passed on, with a warning: they break at the next rotation', () => {
+  test('of a secret can be combined, with a warning: they break at the next rotation', () => {
     const both = secret('objectName: a, objectVersion: v2, objectVersionLabel: AWSCURRENT');
     expect(refs(both)).toEqual([{ ...current, name: 'a', version: 'v2' }]);
-    expect(faults(both)).toEqual([expect.stringContaining('warning: item 1 has both')]);
+    expect(problemsOf(both)).toEqual([expect.stringContaining('warning: item 1 has both')]);
   });
 
-  test('of a parameter a number is a version and all else a label, under either key, as SSM takes them', () => {
+  test('of a parameter: a number is a version and other text a label, under both keys', () => {
     expect(refs(parameter('objectName: a, objectVersion: 3'))).toEqual([
       { ...inSsm, name: 'a', version: '3' },
     ]);
@@ -297,22 +306,25 @@ describe('versions and labels', () => {
       parameter('objectName: a, objectVersion: 3, objectVersionLabel: prod'),
       'has both objectVersion and',
     ],
-    [parameter('objectName: a, objectVersion: 0'), 'no version or label of a parameter: 0'],
+    [
+      parameter('objectName: a, objectVersion: 0'),
+      'neither a version nor a label of a parameter: 0',
+    ],
     [
       parameter('objectName: a, objectVersionLabel: "a:b"'),
-      'no version or label of a parameter: a:b',
+      'neither a version nor a label of a parameter: a:b',
     ],
     [secret('objectName: a, objectVersion: "a b"'), 'objectVersion of item 1 has spaces'],
     [
       secret('objectName: a, objectVersionLabel: "é"'),
       'objectVersionLabel of item 1 has spaces or unusual',
     ],
-  ])('%s is refused', (yaml, message) => {
-    expect(faults(yaml).join()).toMatch(/error: .*/);
-    expect(faults(yaml).join()).toContain(message);
+  ])('rejects %s', (yaml, message) => {
+    expect(problemsOf(yaml).join()).toMatch(/error: .*/);
+    expect(problemsOf(yaml).join()).toContain(message);
   });
 
-  test('one parameter at two versions is two questions and two files; none is lost', () => {
+  test('of one parameter: two versions are two refs and two files', () => {
     const yaml = [3, 4]
       .map((version) =>
         parameter(`objectName: a, objectAlias: v${version}, objectVersion: ${version}`),
@@ -326,7 +338,7 @@ describe('versions and labels', () => {
     ]);
   });
 
-  test('a secret that is listed twice, for files of other names, is asked for once', () => {
+  test('objects that read the same secret share one ref', () => {
     const yaml = [
       'objectName: a',
       'objectName: a, objectAlias: b',
@@ -334,11 +346,11 @@ describe('versions and labels', () => {
     ];
     const compiled = plan(yaml.map(secret).join('\n')).plan!;
     expect(compiled.refs).toEqual([{ ...current, name: 'a' }]);
-    // The very same ref, or render would not find what was read for it.
+    // Render finds the value by the identity of the ref.
     for (const { sources } of compiled.files) expect(sources.value?.ref).toBe(compiled.refs[0]);
   });
 
-  test('but not where its fallbacks differ', () => {
+  test('objects with different fallbacks do not share a ref', () => {
     const yaml = ['x', 'y'].map((name) =>
       secret(`objectName: a, objectAlias: ${name}, failoverObject: {objectName: ${name}}`),
     );
@@ -353,11 +365,11 @@ describe('failover', () => {
   const there = { ...current, region: 'us-east-1' };
   const there2 = secretArn.replace('eu-west-1', 'us-east-1');
 
-  test('without a failoverRegion there is none', () => {
+  test('is off without a failoverRegion', () => {
     expect(refs(secret('objectName: a'))?.[0]).not.toHaveProperty('fallbacks');
   });
 
-  test('asks for the same name, version and label in the other region', () => {
+  test('reads the same name, version and label in the other region', () => {
     expect(refs(secret('objectName: a'), failover)).toMatchObject([
       { fallbacks: [{ ...there, name: 'a' }] },
     ]);
@@ -369,7 +381,7 @@ describe('failover', () => {
     ]);
   });
 
-  test('or what failoverObject says', () => {
+  test('reads the object of failoverObject', () => {
     const yaml = `- {objectName: "${secretArn}", objectAlias: f, failoverObject: {objectName: "${there2}"}}`;
     expect(refs(yaml, failover)).toMatchObject([{ fallbacks: [{ ...there, name: there2 }] }]);
     const pinned = secret(
@@ -380,19 +392,19 @@ describe('failover', () => {
     ]);
   });
 
-  test('of another label than the primary has; without one, of the same', () => {
-    const of = (own: string): unknown =>
+  test('has the label of failoverObject, else that of the primary', () => {
+    const fallbackStage = (ownLabel: string): unknown =>
       refs(
         parameter(
-          `objectName: a, objectAlias: f, objectVersionLabel: x, failoverObject: {objectName: b${own}}`,
+          `objectName: a, objectAlias: f, objectVersionLabel: x, failoverObject: {objectName: b${ownLabel}}`,
         ),
         failover,
       )?.[0]?.fallbacks?.[0]?.stage;
-    expect([of(''), of(', objectVersionLabel: y')]).toEqual(['x', 'y']);
+    expect([fallbackStage(''), fallbackStage(', objectVersionLabel: y')]).toEqual(['x', 'y']);
   });
 
-  test('of an ARN has to be told, for the ARN lies in one region', () => {
-    expect(faults(`- objectName: "${secretArn}"`, failover)).toEqual([
+  test('of an ARN needs a failoverObject, because an ARN is in one region', () => {
+    expect(problemsOf(`- objectName: "${secretArn}"`, failover)).toEqual([
       expect.stringContaining('warning: objectName of item 1 is an ARN, which lies in one region'),
     ]);
     expect(refs(`- objectName: "${secretArn}"`, failover)?.[0]).not.toHaveProperty('fallbacks');
@@ -433,75 +445,72 @@ describe('failover', () => {
     [
       `objectName: a, objectAlias: f, failoverObject: {objectName: "${parameterArn.replace('eu-west-1', 'us-east-1')}"}`,
       failover,
-      'is an ARN of ssm, but objectType says otherwise',
+      'is an ARN of ssm, but objectType names another service',
     ],
     [
       'objectName: a',
       { failoverRegion: 'eu-west-1' },
       'failoverRegion is the region itself: eu-west-1',
     ],
-  ])('%s with %j is refused', (fields, more: More, message) => {
-    expect(faults(secret(fields), more)).toEqual([expect.stringMatching(/error/)]);
-    expect(faults(secret(fields), more).join()).toContain(message);
+  ])('rejects %s with %j', (fields, more: More, message) => {
+    expect(problemsOf(secret(fields), more)).toEqual([expect.stringMatching(/error/)]);
+    expect(problemsOf(secret(fields), more).join()).toContain(message);
     expect(plan(secret(fields), more).plan).toBeUndefined();
   });
 
-  test('a name without objectType beside an ARN, in either place', () => {
+  test('needs an objectType for a name besides an ARN', () => {
     const yaml = `- {objectName: "${secretArn}", objectAlias: f, failoverObject: {objectName: b}}`;
-    expect(faults(yaml, failover)).toEqual([
+    expect(problemsOf(yaml, failover)).toEqual([
       expect.stringContaining('error: item 1, failoverObject has no objectType'),
     ]);
     expect(
-      faults(
+      problemsOf(
         `- {objectName: b, objectAlias: f, failoverObject: {objectName: "${there2}"}}`,
         failover,
       ),
     ).toEqual([expect.stringContaining('error: item 1 has no objectType')]);
   });
 
-  test('of ARNs of two services is none', () => {
+  test('rejects ARNs of two services', () => {
     const other = parameterArn.replace('eu-west-1', 'us-east-1');
     const yaml = `- {objectName: "${secretArn}", objectAlias: f, failoverObject: {objectName: "${other}"}}`;
-    expect(faults(yaml, failover)).toEqual([
-      expect.stringContaining('is of ssm, that of item 1 of secretsmanager'),
+    expect(problemsOf(yaml, failover)).toEqual([
+      expect.stringContaining('belongs to ssm, that of item 1 to secretsmanager'),
     ]);
   });
 
-  test('an ARN of the failoverRegion, where nothing else says the region', () => {
-    expect(faults(`- objectName: "${there2}"`, failover, {})).toEqual([
+  test('rejects an ARN of the failoverRegion in a class without a region', () => {
+    expect(problemsOf(`- objectName: "${there2}"`, failover, {})).toEqual([
       expect.stringContaining('error: objectName of item 1 is an ARN of the failoverRegion itself'),
     ]);
   });
 });
 
-describe('how the pod logs in', () => {
+describe('the login', () => {
   const login = (more: More) => plan(secret('objectName: a'), more).plan?.login;
 
   test.each(['1', 't', 'T', 'TRUE', 'true', 'True'])('usePodIdentity %s', (usePodIdentity) =>
     expect(login({ usePodIdentity })?.usePodIdentity).toBe(true),
   );
   test.each(['0', 'f', 'F', 'FALSE', 'false', 'False', ''])(
-    'no usePodIdentity: %j',
+    'usePodIdentity is off: %j',
     (usePodIdentity) => expect(login({ usePodIdentity })?.usePodIdentity).toBe(false),
   );
-  test.each(['yes', 'tRue', 'on', '2', ' true'])(
-    'usePodIdentity %j is no "false", but an error',
-    (text) => {
-      expect(faults(secret('objectName: a'), { usePodIdentity: text })).toEqual([
-        expect.stringContaining('error: usePodIdentity is neither "true" nor "false"'),
-      ]);
-    },
-  );
+  test.each(['yes', 'tRue', 'on', '2', ' true'])('rejects usePodIdentity %j', (text) => {
+    expect(problemsOf(secret('objectName: a'), { usePodIdentity: text })).toEqual([
+      expect.stringContaining('error: usePodIdentity is neither "true" nor "false"'),
+    ]);
+  });
 
-  test('preferredAddressType, in any letter case; what is none means auto, with a warning', () => {
+  test('reads preferredAddressType in any letter case, and warns of unknown text', () => {
     expect(
       ['ipv4', 'IPV6', 'Auto', ''].map(
         (type) => login({ preferredAddressType: type })?.addressType,
       ),
     ).toEqual(['ipv4', 'ipv6', 'auto', 'auto']);
     expect(login({ preferredAddressType: 'v6' })?.addressType).toBe('auto');
-    expect(faults(secret('objectName: a'), { preferredAddressType: 'v6' })).toEqual([
-      expect.stringContaining('warning: preferredAddressType is none of ipv4, ipv6 and auto'),
+    expect(problemsOf(secret('objectName: a'), { preferredAddressType: 'v6' })).toEqual([
+      expect.stringContaining('warning: preferredAddressType is not ipv4, ipv6 or auto'),
     ]);
   });
 });
@@ -515,24 +524,27 @@ describe('file names', () => {
     [{ pathTranslation: 'FALSE' }, ['eu/prod/db', 'x/y']],
   ])('with %j', (more: More, expected) => expect(paths(names, more)).toEqual(expected));
 
-  test.each(['/', '--', 'true'])('pathTranslation %s is refused', (pathTranslation) =>
-    expect(faults(names, { pathTranslation })).toEqual([
+  test.each(['/', '--', 'true'])('reject pathTranslation %s', (pathTranslation) =>
+    expect(problemsOf(names, { pathTranslation })).toEqual([
       expect.stringContaining('error: pathTranslation is'),
     ]),
   );
 
-  test('are checked by the rules of the driver, whole: those of extracted values too', () => {
+  test('follow the rules of the driver, also for extracted values', () => {
     const off = { pathTranslation: 'False' };
-    expect(faults(parameter('objectName: "/..mypath"'), off)).toEqual([
+    expect(problemsOf(parameter('objectName: "/..mypath"'), off)).toEqual([
       '1:42 error: the file name ..mypath begins with "..", which is reserved for the driver',
     ]);
     expect(paths(parameter('objectName: "/..mypath"'))).toEqual(['_..mypath']);
     expect(
-      faults(secret('objectName: a, jmesPath: [{path: k, objectAlias: ../../etc/passwd}]'), off),
+      problemsOf(
+        secret('objectName: a, jmesPath: [{path: k, objectAlias: ../../etc/passwd}]'),
+        off,
+      ),
     ).toEqual([
       expect.stringContaining('error: the file name ../../etc/passwd has a ".." element'),
     ]);
-    expect(faults(secret('objectName: a/../b'), off)).toEqual([
+    expect(problemsOf(secret('objectName: a/../b'), off)).toEqual([
       expect.stringContaining('has a ".." element'),
     ]);
     expect(paths(secret('objectName: mypath../param'), off)).toEqual(['mypath../param']);
@@ -546,33 +558,33 @@ describe('file names', () => {
       'an extracted value',
       [secret('objectName: a'), secret('objectName: b, jmesPath: [{path: x, objectAlias: a}]')],
     ],
-  ])('that are equal are refused before anything is read: %s', (_, yaml) => {
-    expect(faults(yaml.join('\n'))).toEqual([
+  ])('must differ: %s', (_, yaml) => {
+    expect(problemsOf(yaml.join('\n'))).toEqual([
       expect.stringMatching(/^2:\d+ error: .* is that of line 1 too$/),
     ]);
   });
 
-  test("and a file that is another's directory", () => {
+  test('must not be the directory of another file', () => {
     expect(
-      faults([secret('objectName: a'), secret('objectName: a/b')].join('\n'), {
+      problemsOf([secret('objectName: a'), secret('objectName: a/b')].join('\n'), {
         pathTranslation: 'false',
       }),
     ).toEqual([expect.stringContaining('the file a/b would lie below a, a file itself')]);
   });
 });
 
-describe('what is refused, all of it at once', () => {
-  test('a class without objects', () => {
+describe('problems', () => {
+  test('include a class without objects', () => {
     expect(planAws({}).problems).toMatchObject([
       { severity: 'error', message: 'the parameter `objects` is missing', parameter: 'objects' },
     ]);
-    expect(faults('')).toEqual(['1:1 error: `objects` is empty']);
-    expect(faults('[]')).toEqual(['1:1 error: `objects` is empty']);
+    expect(problemsOf('')).toEqual(['1:1 error: `objects` is empty']);
+    expect(problemsOf('[]')).toEqual(['1:1 error: `objects` is empty']);
   });
 
-  test('several faults', () => {
+  test('are all reported at once', () => {
     expect(
-      faults('- {objectName: a, objectType: ssm}\n- {objectAlias: "../x"}\n', {
+      problemsOf('- {objectName: a, objectType: ssm}\n- {objectAlias: "../x"}\n', {
         region: 'X',
         pathTranslation: 'no',
       }),
@@ -593,13 +605,13 @@ describe('what is refused, all of it at once', () => {
     ['OBJECTNAME: b', 'the key OBJECTNAME occurs twice, first in line 1'],
   ])('%s', (field, message) => {
     const yaml = secret(`objectName: a, ${field}`);
-    expect(faults(yaml)).toEqual([expect.stringMatching(/^1:\d+ error/)]);
-    expect(faults(yaml).join()).toContain(message);
+    expect(problemsOf(yaml)).toEqual([expect.stringMatching(/^1:\d+ error/)]);
+    expect(problemsOf(yaml).join()).toContain(message);
     expect(plan(yaml).plan).toBeUndefined();
   });
 });
 
-test('whatever stands there, the answer is a plan without errors or errors without a plan', () => {
+test('gives either a plan without errors or errors without a plan, for any class', () => {
   const any = fc.jsonValue({ maxDepth: 1 });
   const rarely = <T>(arbitrary: fc.Arbitrary<T>) =>
     fc.oneof({ weight: 12, arbitrary }, { weight: 1, arbitrary: any });
@@ -646,7 +658,7 @@ test('whatever stands there, the answer is a plan without errors or errors witho
   );
   const items = fc.array(object, { maxLength: 3 });
   const texts = rarely(fc.constantFrom('', '-', 'False')).map((text) =>
-    // String() fails for an object whose toString is no function.
+    // String() fails for an object whose toString is not a function.
     typeof text === 'string' ? text : JSON.stringify(text),
   );
   let plans = 0;
@@ -659,10 +671,10 @@ test('whatever stands there, the answer is a plan without errors or errors witho
       expect(compiled === undefined).toBe(problems.some(({ severity }) => severity === 'error'));
       if (compiled === undefined) return;
       plans += 1;
-      const made = compiled.files.map(({ path }) => path);
-      expect(made.filter((path) => checkFilePath(path) !== undefined)).toEqual([]);
-      expect(findPathClash(made)).toBeUndefined();
-      expect(new Set(made).size).toBe(made.length);
+      const filePaths = compiled.files.map(({ path }) => path);
+      expect(filePaths.filter((path) => checkFilePath(path) !== undefined)).toEqual([]);
+      expect(findPathClash(filePaths)).toBeUndefined();
+      expect(new Set(filePaths).size).toBe(filePaths.length);
       for (const file of compiled.files) expect(compiled.refs).toContain(file.sources.value?.ref);
       for (const { region, fallbacks = [] } of compiled.refs) {
         expect(region).toBe('eu-west-1');

@@ -25,7 +25,7 @@ import {
   readRegion,
 } from '../../shared/class/parameters.ts';
 import type { AddressType } from '../types.ts';
-import { type RefReader, readRef } from './object-ref.ts';
+import { type RefContext, readRef } from './object-ref.ts';
 
 const objectKeys = [
   'objectName',
@@ -39,20 +39,23 @@ const objectKeys = [
   ...fileOptionKeys,
 ];
 
-/** What stands around the objects of a class. */
-export type ObjectsContext = Pick<RefReader, 'region' | 'failoverRegion'> &
+/** What the other parameters of a class set for its objects. */
+export type ObjectsContext = Pick<RefContext, 'region' | 'failoverRegion'> &
   Omit<ReadFilesContext, 'reportError'>;
 
-/** What to read and which files to make of it, by the parameter `objects` as users of AWS's provider write it. */
+/**
+ * Reads the parameter `objects` in the format of AWS's provider.
+ * @returns the secrets to read, and the files to make of them
+ */
 export function readObjects(
   text: string,
   context: ObjectsContext,
 ): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
   const { parameter, report } = context;
-  const say = createProblemReporter(parameter, report);
-  const reader = { ...context, reportError: say('error'), warn: say('warning') };
-  // One secret may stand there twice, for files of different names; what asks the same is one ref.
-  const refs = new Map<string, SecretRef>();
+  const reportAs = createProblemReporter(parameter, report);
+  const refContext = { ...context, reportError: reportAs('error'), warn: reportAs('warning') };
+  // Objects that read the same secret, for files of different names, share one ref.
+  const refByKey = new Map<string, SecretRef>();
   const files: PositionedFile[] = [];
   for (const map of readYamlList(text, { parameter, report, keys: 'any-case' })) {
     map.warnUnknown(objectKeys);
@@ -60,33 +63,35 @@ export function readObjects(
       map,
       'objectName',
       'objectName is the name of the secret',
-      reader.reportError,
+      refContext.reportError,
     );
-    const read = readRef(map, name, reader);
-    const key = [read, ...(read.fallbacks ?? [])].map(refKey).join(' ');
-    const ref = refs.get(key) ?? read;
-    refs.set(key, ref);
-    files.push(...readJmesPathFiles(map, name, ref, reader));
+    const objectRef = readRef(map, name, refContext);
+    const key = [objectRef, ...(objectRef.fallbacks ?? [])].map(refKey).join(' ');
+    const ref = refByKey.get(key) ?? objectRef;
+    refByKey.set(key, ref);
+    files.push(...readJmesPathFiles(map, name, ref, refContext));
   }
-  checkFileNames(files, reader.reportError);
-  return { refs: [...refs.values()], files: files.map(({ request }) => request) };
+  checkFileNames(files, refContext.reportError);
+  return { refs: [...refByKey.values()], files: files.map(({ request }) => request) };
 }
 
 /** How a class wants to log in. */
 export type AwsLogin = {
-  /** By EKS Pod Identity, and by nothing else; else by the role of the pod's ServiceAccount. */
+  /**
+   * Use EKS Pod Identity and no other identity. Otherwise: the role of the pod's ServiceAccount.
+   */
   readonly usePodIdentity: boolean;
-  /** Where the agent of Pod Identity is asked. */
+  /** Which address of the Pod Identity agent to use. */
   readonly addressType: AddressType;
 };
 
 /** What is constant for a node. */
-export type AwsFacts = {
-  /** For classes that name none. Absent where no object needs it. */
+export type AwsNodeFacts = {
+  /** For objects without a region of their own. Absent where no object needs it. */
   readonly region?: string;
 };
 
-const known = [
+const parameterNames = [
   'objects',
   'region',
   'failoverRegion',
@@ -95,17 +100,20 @@ const known = [
   'preferredAddressType',
 ] as const;
 
-/** Compiles a SecretProviderClass of AWS's provider. Pure. Offline, without facts, what needs the node is left out. */
-export function planAws(parameters: Parameters, facts?: AwsFacts): PlanResult<AwsLogin> {
+/**
+ * Compiles a SecretProviderClass of AWS's provider. Pure. Without `nodeFacts`, as in offline lint,
+ * it skips the checks that need the region of the node.
+ */
+export function planAws(parameters: Parameters, nodeFacts?: AwsNodeFacts): PlanResult<AwsLogin> {
   const problems: Problem[] = [];
   const report = (problem: Problem): void => void problems.push(problem);
-  const given = readParameters('aws', known, parameters, report);
+  const given = readParameters('aws', parameterNames, parameters, report);
   const login = {
     usePodIdentity: readSwitch(given('usePodIdentity'), report),
     addressType: readAddressType(given('preferredAddressType'), report),
   };
   const translate = readPathTranslation(given('pathTranslation'), report);
-  const region = readRegion(given('region'), 'eu-west-1', report) ?? facts?.region;
+  const region = readRegion(given('region'), 'eu-west-1', report) ?? nodeFacts?.region;
   const failoverRegion = readFailoverRegion(given('failoverRegion'), region, report);
   const objects = given('objects');
   if (objects === undefined) {
@@ -122,9 +130,9 @@ export function planAws(parameters: Parameters, facts?: AwsFacts): PlanResult<Aw
     parameter: objects.name,
     ...{ report, translatePath: translate, region, failoverRegion },
   });
-  const isOpen = facts === undefined && refs.some((ref) => ref.region === undefined);
-  const skipped = isOpen
-    ? ['the region, which the class leaves to the node, and what has to fit it']
+  const isRegionUnknown = nodeFacts === undefined && refs.some((ref) => ref.region === undefined);
+  const skipped = isRegionUnknown
+    ? ['the region, which the class leaves to the node, and the checks that depend on it']
     : [];
   const failed = problems.some(({ severity }) => severity === 'error');
   return {
@@ -134,7 +142,10 @@ export function planAws(parameters: Parameters, facts?: AwsFacts): PlanResult<Aw
   };
 }
 
-/** As Go spells a boolean. A class that means Pod Identity must not run under another identity because of a misspelt word. */
+/**
+ * Reads `usePodIdentity` in Go's spellings of a boolean. Another text is an error: with a typing
+ * error a class for Pod Identity must not run under another identity.
+ */
 function readSwitch(given: RawParameter | undefined, report: (problem: Problem) => void): boolean {
   const text = given?.text ?? '';
   if (/^(1|t|T|TRUE|true|True)$/.test(text)) return true;
@@ -159,7 +170,7 @@ function readAddressType(
     report({
       ...parameterProblem(
         given.name,
-        `preferredAddressType is none of ipv4, ipv6 and auto, so it means auto: ${sanitizeExternalText(given.text)}`,
+        `preferredAddressType is not ipv4, ipv6 or auto, so Keyferry uses auto: ${sanitizeExternalText(given.text)}`,
         'write ipv4 or ipv6, or leave it out',
       ),
       severity: 'warning',

@@ -7,7 +7,7 @@ import { createAwsReader } from '../../../../test/fakes/aws-reader.ts';
 import { mintAwsToken } from '../../../../test/fakes/aws-sts.ts';
 import { Redacted } from '../../../core/redacted.ts';
 import type { HttpClient } from '../../../http/client.ts';
-import type { AddressType, AwsIdentity } from '../types.ts';
+import type { AddressType, AwsCredentialRequest } from '../types.ts';
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -32,8 +32,11 @@ async function start(): Promise<void> {
   reader = createAwsReader(cloud);
   cloud.secretsManager.put('db', 'value');
 }
-const tick = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 50));
-const turn = (ms: number): void => void (cloud.clock.node = cloud.clock.cloud = ms);
+/** Waits for work in the background. */
+async function until(isDone: () => boolean): Promise<void> {
+  while (!isDone()) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+const setClocks = (ms: number): void => void (cloud.clock.node = cloud.clock.cloud = ms);
 const mint = (claims: Partial<Parameters<typeof mintAwsToken>[0]> = {}): string =>
   mintAwsToken({
     namespace: 'team-a',
@@ -41,17 +44,20 @@ const mint = (claims: Partial<Parameters<typeof mintAwsToken>[0]> = {}): string 
     expiresAt: cloud.now() + hour,
     ...claims,
   });
-const irsa = (token = mint(), more: object = {}): AwsIdentity => ({
+const irsa = (token = mint(), more: object = {}): AwsCredentialRequest => ({
   ...{ kind: 'irsa', roleArn: appRole, sessionName: 'team-a.app', region: awsRegion },
   token: new Redacted(token),
   ...more,
 });
-const podIdentity = (addressType: AddressType = 'auto', claims: object = {}): AwsIdentity => ({
-  ...{ kind: 'pod-identity', addressType },
+const podIdentity = (
+  addressType: AddressType = 'auto',
+  claims: object = {},
+): AwsCredentialRequest => ({
+  ...{ kind: 'pod-identity', addressType, region: awsRegion },
   token: new Redacted(mint({ audience: 'pods.eks.amazonaws.com', ...claims })),
 });
-/** What a provider finds in its own environment that is about its own identity, or about other endpoints. */
-const temptations = {
+/** Variables of Keyferry's own process that must not affect the identity of a pod. */
+const ownEnvironment = {
   AWS_ACCESS_KEY_ID: 'AKIAEVIL',
   AWS_SECRET_ACCESS_KEY: 'evil',
   AWS_ROLE_ARN: 'arn:aws:iam::999999999999:role/evil',
@@ -67,8 +73,8 @@ const temptations = {
   AWS_MAX_ATTEMPTS: '9',
 };
 
-describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
-  test('once for all who ask', async () => {
+describe('a session of a role for the token of a ServiceAccount (IRSA)', () => {
+  test('is made once for concurrent callers', async () => {
     await start();
     const who = irsa();
     const lines = await Promise.all(Array.from({ length: 50 }, () => reader.read(who, 'db')));
@@ -78,7 +84,7 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
     expect(cloud.secretsManager.calls[0]?.holder).toBe(appRole);
   });
 
-  test('the token travels in the body, never in the address, and unsigned', async () => {
+  test('sends the token in the body of an unsigned request, not in the URL', async () => {
     await start();
     const token = mint();
     await reader.read(irsa(token), 'db');
@@ -102,20 +108,23 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
       'client ids',
     ],
     ['expired', { expiresAt: 0 }, 'HTTP 400, ExpiredTokenException', 'clock'],
-  ])('refused: %s; with the code, and without the token', async (_, claims, code, hint) => {
-    await start();
-    const token = mint(claims);
-    const line = await reader.read(irsa(token), 'db');
-    expect(line).toMatch(
-      new RegExp(
-        `^failed CREDENTIALS_REFUSED: aws: Secrets Manager secret db .*STS in eu-west-1 refused the ServiceAccount's token for the role ${appRole} \\(${code}, request id req-[\\w-]+.*; .*${hint}`,
-      ),
-    );
-    expect(line).not.toContain(token.slice(-20));
-    expect(cloud.secretsManager.count()).toBe(0);
-  });
+  ])(
+    'reports a refused token (%s) with the code and without the token',
+    async (_, claims, code, hint) => {
+      await start();
+      const token = mint(claims);
+      const line = await reader.read(irsa(token), 'db');
+      expect(line).toMatch(
+        new RegExp(
+          `^failed CREDENTIALS_REFUSED: aws: Secrets Manager secret db .*STS in eu-west-1 refused the ServiceAccount's token for the role ${appRole} \\(${code}, request id req-[\\w-]+.*; .*${hint}`,
+        ),
+      );
+      expect(line).not.toContain(token.slice(-20));
+      expect(cloud.secretsManager.count()).toBe(0);
+    },
+  );
 
-  test('refused by a text that repeats the token: nothing of that is shown', async () => {
+  test('hides a text that repeats the token', async () => {
     await start();
     const token = `${mint()}x`;
     const line = await reader.login(irsa(token));
@@ -123,14 +132,14 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
     expect(line).not.toContain(token.slice(0, 20));
   });
 
-  test('refused: a role that does not exist', async () => {
+  test('reports a role that does not exist', async () => {
     await start();
     expect(await reader.login(irsa(undefined, { roleArn: `${appRole}-none` }))).toMatch(
       /^CREDENTIALS_REFUSED: .*role\/team\/app-none \(HTTP 403, AccessDenied, .*; the role must exist/,
     );
   });
 
-  test('a refused token is not shown again for a minute; another one is', async () => {
+  test('does not send a refused token again for a minute, but sends another one', async () => {
     await start();
     const token = mint({ serviceAccount: 'other' });
     await Promise.all(Array.from({ length: 20 }, () => reader.read(irsa(token), 'db')));
@@ -143,7 +152,7 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
     expect(cloud.sts.count()).toBe(3);
   });
 
-  test('a token that the STS of one region does not take is shown to that of another', async () => {
+  test('sends a token that the STS of one region refused to the STS of another', async () => {
     await start();
     const token = mint();
     const body =
@@ -158,28 +167,28 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
     expect(await reader.read(irsa(token), 'db')).toBe(good);
   });
 
-  test('is made anew in the background, 5 minutes before its end', async () => {
+  test('renews the session in the background, 5 minutes before its end', async () => {
     await start();
     const who = irsa(mint({ expiresAt: cloud.now() + 9 * hour }));
     await reader.read(who, 'db');
-    turn(54 * minute);
+    setClocks(54 * minute);
     await reader.read(who, 'db');
     expect(cloud.sts.sessions).toHaveLength(1);
-    turn(56 * minute);
+    setClocks(56 * minute);
     cloud.sts.injectFault({ delayMs: 20 });
     expect(await reader.read(who, 'db')).toBe(good);
-    await tick();
+    await until(() => cloud.sts.sessions.length > 1);
     expect(cloud.sts.sessions).toHaveLength(2);
   });
 
-  test('an outage of STS goes unnoticed while the session lasts, and is told', async () => {
+  test('serves the session during an outage of STS, and reports the failed renewal', async () => {
     await start();
     const who = irsa(mint({ expiresAt: cloud.now() + 9 * hour }));
     await reader.read(who, 'db');
-    turn(56 * minute);
+    setClocks(56 * minute);
     cloud.sts.injectFault({ response: { status: 503, body: '<html>' } });
     expect(await reader.read(who, 'db')).toBe(good);
-    await tick();
+    await until(() => reader.failures.length > 0);
     expect(reader.failures.map(({ summary }) => summary)).toEqual([
       expect.stringMatching(
         /^no keys for the role of the ServiceAccount: the service failed: STS in eu-west-1 \(HTTP 503\); check/,
@@ -187,7 +196,7 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
     ]);
   });
 
-  test('an outage of STS before the first session: an outage, for who asks', async () => {
+  test('returns CREDENTIALS_UNAVAILABLE for an outage of STS before the first session', async () => {
     await start();
     cloud.sts.injectFault({ reset: true });
     const [result] = await reader.results(irsa(), { name: 'db' });
@@ -210,28 +219,28 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
       },
     ],
     [
-      'an identity provider that could not be asked',
+      'an identity provider that is not available',
       {
         status: 400,
         body: '<ErrorResponse><Error><Code>IDPCommunicationError</Code></Error></ErrorResponse>',
       },
     ],
-  ])('trouble that passes is waited out: %s', async (_, answer) => {
+  ])('retries a transient error: %s', async (_, response) => {
     await start();
     cloud.sts.injectFault({
       times: 1,
-      response: { headers: { 'content-type': 'text/xml' }, ...answer },
+      response: { headers: { 'content-type': 'text/xml' }, ...response },
     });
     expect(await reader.read(irsa(), 'db')).toBe(good);
   });
 
   test.each([
     ['a page', { status: 404, body: '<html>canary' }],
-    ['a success that is none', { status: 200, body: '<a>canary</a>' }],
+    ['an invalid success', { status: 200, body: '<a>canary</a>' }],
     ['nothing', { status: 200, body: '' }],
-  ])('what does not answer as STS does is no refusal: %s', async (_, answer) => {
+  ])('does not treat an unknown response as a refusal: %s', async (_, response) => {
     await start();
-    cloud.sts.injectFault({ times: 1, response: answer });
+    cloud.sts.injectFault({ times: 1, response });
     const line = await reader.read(irsa(), 'db');
     expect(line).toMatch(/^failed CREDENTIALS_UNAVAILABLE: .*STS in eu-west-1/);
     expect(line).not.toContain('canary');
@@ -242,37 +251,45 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
     ['eu-west-1', false, 'sts.eu-west-1.amazonaws.com'],
     ['us-east-2', false, 'sts.us-east-2.amazonaws.com'],
     ['us-east-2', true, 'sts-fips.us-east-2.amazonaws.com'],
-  ])('asks the STS of its region: %s, FIPS %s', async (region, fips, host) => {
+  ])('calls the STS of its region: %s, FIPS %s', async (region, fips, host) => {
     await start();
-    const asked: string[] = [];
+    const hosts: string[] = [];
     const http: HttpClient = {
       ...cloud.http,
       request: async ({ url }) => {
-        asked.push(url.host);
+        hosts.push(url.host);
         return { status: 404, headers: {}, body: Buffer.from('') };
       },
     };
     const { podIdentityAgent, perSecond, burst } = cloud.config;
     const config = { fips, dualstack: false, podIdentityAgent, perSecond, burst };
     await createAwsReader({ http, config, now: cloud.now }).login(irsa(undefined, { region }));
-    expect(asked).toEqual([host]);
+    expect(hosts).toEqual([host]);
   });
 
-  test('a session that ends before its time is made anew once, without a failed mount', async () => {
+  test('fails at once if STS wants a pause of more than 5 s', async () => {
+    await start();
+    const headers = { 'retry-after': '6' };
+    cloud.sts.injectFault({ response: { status: 503, headers, body: '<html>' } });
+    expect(await reader.read(irsa(), 'db')).toMatch(/^failed CREDENTIALS_UNAVAILABLE/);
+    expect(cloud.sts.count()).toBe(1);
+  });
+
+  test('replaces a session that AWS ended early, without a failed mount', async () => {
     await start();
     const who = irsa();
     await reader.read(who, 'db');
-    turn(2 * minute);
+    setClocks(2 * minute);
     cloud.account.revoke(lastKeyId());
     expect(await reader.read(who, 'db')).toBe(good);
     expect(cloud.sts.sessions).toHaveLength(2);
   });
 
-  test('a store that refuses each new session gets no more than one', async () => {
+  test('makes only one new session if the store refuses each of them', async () => {
     await start();
     const who = irsa();
     await reader.read(who, 'db');
-    turn(2 * minute);
+    setClocks(2 * minute);
     cloud.secretsManager.injectFault({
       response: { status: 400, body: { __type: 'ExpiredTokenException' } },
     });
@@ -283,14 +300,14 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
     expect(cloud.sts.sessions).toHaveLength(2);
   });
 
-  test('nothing in the environment changes whose session it is, or where it is asked for', async () => {
+  test('ignores identities and endpoints in the environment of Keyferry', async () => {
     await start();
     const dir = mkdtempSync(join(tmpdir(), 'kf-aws-'));
     const file = (name: string, text: string): string => {
       writeFileSync(join(dir, name), text);
       return join(dir, name);
     };
-    Object.assign(process.env, temptations, {
+    Object.assign(process.env, ownEnvironment, {
       AWS_WEB_IDENTITY_TOKEN_FILE: file('token', mint({ serviceAccount: 'evil' })),
       AWS_CONFIG_FILE: file(
         'config',
@@ -307,7 +324,7 @@ describe("a ServiceAccount's token for a session of a role (IRSA)", () => {
 });
 
 describe('EKS Pod Identity', () => {
-  test('the token goes into Authorization as it is; one question to the agent for all who ask', async () => {
+  test('sends the token as the Authorization header, once for concurrent callers', async () => {
     await start();
     const who = podIdentity();
     const lines = await Promise.all(Array.from({ length: 20 }, () => reader.read(who, 'db')));
@@ -317,28 +334,28 @@ describe('EKS Pod Identity', () => {
     expect(cloud.secretsManager.calls[0]?.holder).toBe(podRole);
   });
 
-  test('is asked directly, whatever proxy there is', async () => {
+  test('calls the agent without a proxy', async () => {
     await start();
-    const asked: unknown[] = [];
+    const requests: unknown[] = [];
     const http: HttpClient = {
       ...cloud.http,
       request: (request) => {
-        asked.push([request.url.port, request.direct]);
+        requests.push([request.url.port, request.direct]);
         return cloud.http.request(request);
       },
     };
     await createAwsReader({ ...cloud, http }).read(podIdentity(), 'db');
-    expect(asked[0]).toEqual([cloud.agent.ipv4.url.port, true]);
+    expect(requests[0]).toEqual([cloud.agent.ipv4.url.port, true]);
   });
 
-  test("nothing in the provider's environment changes whose token is shown, or to whom", async () => {
+  test('ignores tokens and endpoints in the environment of Keyferry', async () => {
     await start();
     const dir = mkdtempSync(join(tmpdir(), 'kf-aws-'));
     writeFileSync(
       join(dir, 'token'),
       mint({ audience: 'pods.eks.amazonaws.com', namespace: 'keyferry' }),
     );
-    Object.assign(process.env, temptations, {
+    Object.assign(process.env, ownEnvironment, {
       AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: join(dir, 'token'),
     });
     try {
@@ -350,7 +367,7 @@ describe('EKS Pod Identity', () => {
   });
 
   test.each(['ipv4', 'ipv6'] as const)(
-    '%s is asked alone where it is preferred',
+    'uses only %s where the class prefers it',
     async (family) => {
       await start();
       expect(await reader.read(podIdentity(family), 'db')).toBe(good);
@@ -364,27 +381,29 @@ describe('EKS Pod Identity', () => {
     },
   );
 
-  test('auto falls back to the other address, remembers it, and comes back', async () => {
+  test('with auto, falls back to the other address, remembers it, and can return', async () => {
     await start();
     const next = (podUid: string) => reader.read(podIdentity('auto', { podUid }), 'db');
-    const asked = () => [cloud.agent.ipv4.count(), cloud.agent.ipv6.count()];
+    const callCounts = () => [cloud.agent.ipv4.count(), cloud.agent.ipv6.count()];
     cloud.agent.ipv4.injectFault({ reset: true });
     expect(await next('1')).toBe(good);
-    expect(asked()).toEqual([1, 1]);
+    expect(callCounts()).toEqual([1, 1]);
     expect(await next('2')).toBe(good);
-    expect(asked()).toEqual([1, 2]);
+    expect(callCounts()).toEqual([1, 2]);
     cloud.agent.ipv4.injectFault();
     cloud.agent.ipv6.injectFault({ reset: true });
     expect(await next('3')).toBe(good);
     expect(await next('4')).toBe(good);
-    expect(asked()).toEqual([3, 3]);
+    expect(callCounts()).toEqual([3, 3]);
   });
 
-  test('no agent at either address: both are named', async () => {
+  test('names both addresses if neither has an agent', async () => {
     await start();
-    const nowhere = { ipv4: new URL('http://127.0.0.1:1'), ipv6: new URL('http://[::1]:1') };
-    const lonely = createAwsReader(cloud, { config: { podIdentityAgent: nowhere } });
-    expect(await lonely.read(podIdentity(), 'db')).toMatch(
+    const unusedPorts = { ipv4: new URL('http://127.0.0.1:1'), ipv6: new URL('http://[::1]:1') };
+    const readerWithoutAgent = createAwsReader(cloud, {
+      config: { podIdentityAgent: unusedPorts },
+    });
+    expect(await readerWithoutAgent.read(podIdentity(), 'db')).toMatch(
       /^failed CREDENTIALS_UNAVAILABLE: .*127\.0\.0\.1:1 .*, and \[::1\]:1 .*; check that the add-on/,
     );
   });
@@ -403,24 +422,27 @@ describe('EKS Pod Identity', () => {
       'see the log of',
     ],
     ['expired', { expiresAt: 0 }, 'HTTP 400: ".*ExpiredTokenException', 'clock'],
-  ])('refused: %s; once a minute, with what the agent says', async (_, claims, told, hint) => {
-    await start();
-    const who = podIdentity('auto', claims);
-    const line = await reader.read(who, 'db');
-    expect(line).toMatch(
-      new RegExp(
-        `^failed CREDENTIALS_REFUSED: .*agent of EKS Pod Identity refused the pod's token \\(${told}.*; .*${hint}`,
-      ),
-    );
-    await reader.read(who, 'db');
-    expect(cloud.agent.ipv4.count()).toBe(1);
-  });
+  ])(
+    'reports a refused token (%s) with the text of the agent, and sends it once a minute',
+    async (_, claims, response, hint) => {
+      await start();
+      const who = podIdentity('auto', claims);
+      const line = await reader.read(who, 'db');
+      expect(line).toMatch(
+        new RegExp(
+          `^failed CREDENTIALS_REFUSED: .*agent of EKS Pod Identity refused the pod's token \\(${response}.*; .*${hint}`,
+        ),
+      );
+      await reader.read(who, 'db');
+      expect(cloud.agent.ipv4.count()).toBe(1);
+    },
+  );
 
-  test('what repeats the token is not shown', async () => {
+  test('hides a text that repeats the token', async () => {
     await start();
     const token = `not.a.${'token'.repeat(10)}`;
     const line = await reader.read(
-      { kind: 'pod-identity', addressType: 'auto', token: new Redacted(token) },
+      { ...podIdentity(), token: new Redacted(token) } as AwsCredentialRequest,
       'db',
     );
     expect(line).toMatch(/^failed CREDENTIALS_REFUSED: .*HTTP 400: "\[text withheld/);
@@ -430,14 +452,22 @@ describe('EKS Pod Identity', () => {
   test.each([
     ['throttled', { status: 429, body: 'Too Many Requests.' }],
     ['broken', { status: 500, body: 'no' }],
-  ])('trouble that passes is waited out: %s', async (_, answer) => {
+  ])('retries a transient error: %s', async (_, response) => {
     await start();
-    cloud.agent.ipv4.injectFault({ times: 2, response: answer });
+    cloud.agent.ipv4.injectFault({ times: 2, response });
     expect(await reader.read(podIdentity(), 'db')).toBe(good);
     expect(cloud.agent.ipv4.count()).toBe(3);
   });
 
-  test('what is not the agent is no refusal', async () => {
+  test('fails at once if the agent wants a pause of more than 5 s', async () => {
+    await start();
+    const headers = { 'retry-after': '6' };
+    cloud.agent.ipv4.injectFault({ response: { status: 429, headers, body: 'no' } });
+    expect(await reader.read(podIdentity(), 'db')).toMatch(/^failed CREDENTIALS_UNAVAILABLE/);
+    expect(cloud.agent.ipv4.count()).toBe(1);
+  });
+
+  test('does not treat an unknown response as a refusal', async () => {
     await start();
     cloud.agent.ipv4.injectFault({ response: { status: 403, body: '<html>' } });
     expect(await reader.read(podIdentity(), 'db')).toMatch(
@@ -447,9 +477,9 @@ describe('EKS Pod Identity', () => {
 });
 
 describe("Keyferry's own identity", () => {
-  const own: AwsIdentity = { kind: 'own-chain', region: awsRegion };
+  const own: AwsCredentialRequest = { kind: 'default-chain', region: awsRegion };
 
-  test('is what the SDK finds: here in the environment', async () => {
+  test('comes from the default credential chain, here the environment', async () => {
     await start();
     const keys = cloud.account.issueKeys({ holder: 'keyferry' });
     Object.assign(process.env, {
@@ -460,7 +490,7 @@ describe("Keyferry's own identity", () => {
     expect(cloud.secretsManager.calls[0]?.holder).toBe('keyferry');
   });
 
-  test('is its own role, by its own token, through our own door', async () => {
+  test('can be a role by a token file, whose STS call uses the HTTP client of Keyferry', async () => {
     await start();
     const dir = mkdtempSync(join(tmpdir(), 'kf-aws-'));
     writeFileSync(join(dir, 'token'), mint());
@@ -472,14 +502,14 @@ describe("Keyferry's own identity", () => {
       AWS_SHARED_CREDENTIALS_FILE: join(dir, 'none'),
     });
     try {
-      // The authority of the fake is known to our own door alone.
+      // Only the HTTP client of Keyferry trusts the certificate authority of the fake.
       expect(await reader.read(own, 'db')).toBe(good);
     } finally {
       rmSync(dir, { recursive: true });
     }
   });
 
-  test('where there is none, what to give it', async () => {
+  test('names the remedies where the chain finds no credentials', async () => {
     await start();
     Object.assign(process.env, {
       AWS_CONFIG_FILE: '/none',

@@ -1,22 +1,23 @@
 import * as z from 'zod';
-import { Redacted } from '../../../core/redacted.ts';
-import { SecretError, toSecretError } from '../../../core/errors.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { Retry } from '../../../concurrency/retry.ts';
-import { readBody } from '../../../http/response.ts';
+import { SecretError, toSecretError } from '../../../core/errors.ts';
+import { Redacted } from '../../../core/redacted.ts';
 import type { HttpClient, HttpResponse } from '../../../http/client.ts';
-import { digestOf } from '../../shared/identity/fingerprint.ts';
+import { readBody } from '../../../http/response.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
-import type { AwsCloudConfig } from '../types.ts';
-import type { AwsCredential, AwsIdentity } from '../types.ts';
+import { digestOf } from '../../shared/identity/fingerprint.ts';
+import { classify, isKnownError } from '../../shared/reads/store-errors.ts';
+import type { AwsCloudConfig } from '../config.ts';
+import { agentErrors, parseAgentErrorResponse, transientAgentErrors } from '../errors.ts';
+import type { AwsCredential, AwsCredentialRequest } from '../types.ts';
 
-/** For each of the two addresses: the agent itself asks EKS meanwhile. */
+/** For each of the two addresses. The agent itself calls EKS in this time. */
 const timeoutMs = 5_000;
 
-type Family = 'ipv4' | 'ipv6';
-type PodIdentity = Extract<AwsIdentity, { kind: 'pod-identity' }>;
+type AddressFamily = 'ipv4' | 'ipv6';
+type PodIdentityRequest = Extract<AwsCredentialRequest, { kind: 'pod-identity' }>;
 
-const session = z.object({
+const sessionSchema = z.object({
   AccessKeyId: z.string().min(1),
   SecretAccessKey: z.string().min(1),
   Token: z.string().min(1),
@@ -28,119 +29,91 @@ const session = z.object({
 });
 
 /**
- * Asks the agent of EKS Pod Identity on this node, directly: no proxy, and nothing of our own environment (`AWS_CONTAINER_*` is what the SDK's
- * provider would prefer to what it is told) decides whose session it is. Where either address will do, the one that answered last is asked
+ * Obtains sessions from the agent of EKS Pod Identity on this node. It sends the request itself and
+ * without a proxy: the SDK's provider would let `AWS_CONTAINER_*` of Keyferry's own environment
+ * decide whose session it is. Where both addresses are allowed, the one that responded last is
  * first.
  */
 export function createPodIdentity(deps: {
   readonly http: HttpClient;
   readonly retry: Retry;
-  readonly proving: CredentialGate;
+  readonly credentialGate: CredentialGate;
   readonly agent: AwsCloudConfig['podIdentityAgent'];
-}): (identity: PodIdentity, signal: AbortSignal) => Promise<AwsCredential> {
-  const { http, retry, proving, agent } = deps;
-  let answeredLast: Family = 'ipv4';
+  readonly now: () => number;
+}): (request: PodIdentityRequest, signal: AbortSignal) => Promise<AwsCredential> {
+  const { http, retry, credentialGate, agent, now } = deps;
+  let lastResponsive: AddressFamily = 'ipv4';
 
-  const ask = async (family: Family, token: string, signal: AbortSignal): Promise<HttpResponse> => {
-    const url = new URL('/v1/credentials', agent[family]);
-    const headers = { authorization: token };
-    const answer = await http.request({
+  const requestAt = async (
+    family: AddressFamily,
+    token: string,
+    signal: AbortSignal,
+  ): Promise<HttpResponse> => {
+    const response = await http.request({
       method: 'GET',
-      url,
-      headers,
-      signal,
-      timeoutMs,
-      direct: true,
+      url: new URL('/v1/credentials', agent[family]),
+      headers: { authorization: token },
+      ...{ signal, timeoutMs, direct: true },
     });
-    answeredLast = family;
-    return answer;
+    lastResponsive = family;
+    return response;
   };
 
-  /** Any answer but those that pass by themselves. */
-  const askEither = (identity: PodIdentity, signal: AbortSignal): Promise<HttpResponse> => {
-    const { addressType } = identity;
-    const token = identity.token.reveal();
-    return retry.run(
-      agent.ipv4.host,
-      signal,
-      async () => {
-        const first = addressType === 'auto' ? answeredLast : addressType;
-        const answer = await ask(first, token, signal).catch((thrown: unknown) => {
-          signal.throwIfAborted();
-          if (addressType !== 'auto') throw thrown;
-          return askOther(first, toSecretError(thrown), token, signal);
-        });
-        if (answer.status === 429 || answer.status >= 500)
-          throw new SecretError(
-            answer.status === 429 ? 'STORE_THROTTLED' : 'STORE_UNAVAILABLE',
-            `the agent failed ${describe(answer, token)}`,
-          );
-        return answer;
-      },
-      ({ kind }) => kind === 'outage',
-    );
-  };
-
-  const askOther = async (
-    first: Family,
-    error: SecretError,
+  /** Tries the second address after the first one failed with `firstError`. */
+  const requestAtOther = async (
+    first: AddressFamily,
+    firstError: SecretError,
     token: string,
     signal: AbortSignal,
   ): Promise<HttpResponse> => {
     try {
-      return await ask(first === 'ipv4' ? 'ipv6' : 'ipv4', token, signal);
+      return await requestAt(first === 'ipv4' ? 'ipv6' : 'ipv4', token, signal);
     } catch (thrown) {
       signal.throwIfAborted();
-      const other = toSecretError(thrown);
-      throw new SecretError(other.code, `${error.message}, and ${other.message}`);
+      const { code, message } = toSecretError(thrown);
+      throw new SecretError(code, `${firstError.message}, and ${message}`);
     }
   };
 
-  return (identity, signal) =>
-    proving.run(digestOf('pod-identity', identity.token.reveal()), signal, async () => {
-      const answer = await askEither(identity, signal);
-      if (answer.status !== 200) throw refusal(answer, identity.token.reveal());
-      const keys = readBody(answer, session, 'the agent of EKS Pod Identity');
+  /** Returns any response that is not a transient error. */
+  const requestSession = (
+    { addressType }: PodIdentityRequest,
+    token: string,
+    signal: AbortSignal,
+  ): Promise<HttpResponse> =>
+    retry.run(
+      agent.ipv4.host,
+      signal,
+      async () => {
+        const first = addressType === 'auto' ? lastResponsive : addressType;
+        const response = await requestAt(first, token, signal).catch((thrown: unknown) => {
+          signal.throwIfAborted();
+          if (addressType !== 'auto') throw thrown;
+          return requestAtOther(first, toSecretError(thrown), token, signal);
+        });
+        if (response.status === 200) return response;
+        const error = parseAgentErrorResponse(response, now());
+        if (isKnownError(transientAgentErrors, error))
+          throw classify(transientAgentErrors, error, undefined, [token]);
+        return response;
+      },
+      ({ kind }) => kind === 'outage',
+    );
+
+  return (request, signal) => {
+    const token = request.token.reveal();
+    return credentialGate.run(digestOf('pod-identity', token), signal, async () => {
+      const response = await requestSession(request, token, signal);
+      if (response.status !== 200)
+        throw classify(agentErrors, parseAgentErrorResponse(response, now()), undefined, [token]);
+      const session = readBody(response, sessionSchema, 'the agent of EKS Pod Identity');
       return {
-        accessKeyId: keys.AccessKeyId,
-        secretAccessKey: new Redacted(keys.SecretAccessKey),
-        sessionToken: new Redacted(keys.Token),
-        expiresAt: keys.Expiration,
-        account: keys.AccountId ?? 'the account of EKS Pod Identity',
+        accessKeyId: session.AccessKeyId,
+        secretAccessKey: new Redacted(session.SecretAccessKey),
+        sessionToken: new Redacted(session.Token),
+        expiresAt: session.Expiration,
+        account: session.AccountId ?? 'the account of EKS Pod Identity',
       };
     });
-}
-
-function refusal(answer: HttpResponse, token: string): SecretError {
-  const text = answer.body.toString();
-  if (!text.includes('Exception') && answer.status !== 400)
-    return new SecretError(
-      'STORE_ANSWER_INVALID',
-      `the address does not answer as the agent of EKS Pod Identity does (HTTP ${answer.status})`,
-    );
-  return new SecretError(
-    'CREDENTIALS_REFUSED',
-    `the agent of EKS Pod Identity refused the pod's token ${describe(answer, token)}`,
-    { hint: hintOf(text) },
-  );
-}
-
-/** `(HTTP 404: "[7d0f]: (ResourceNotFoundException): ...")`: the agent's only word is a line of text. */
-function describe({ status, body }: HttpResponse, token: string): string {
-  const text = body.toString().trim();
-  return text === ''
-    ? `(HTTP ${status})`
-    : `(HTTP ${status}: "${sanitizeExternalText(text, [token])}")`;
-}
-
-function hintOf(text: string): string {
-  if (text.includes('ResourceNotFound'))
-    return 'create a Pod Identity association for this ServiceAccount in this cluster';
-  if (text.includes('ExpiredToken')) return 'check the clock of this node';
-  if (text.includes('AccessDenied'))
-    return (
-      'the trust policy of the associated role must allow sts:AssumeRole and sts:TagSession to pods.eks.amazonaws.com; ' +
-      'the role of the node needs eks-auth:AssumeRoleForPodIdentity'
-    );
-  return 'see the log of eks-pod-identity-agent on this node';
+  };
 }

@@ -1,18 +1,18 @@
+import { createHash } from 'node:crypto';
 import * as z from 'zod';
-import { Redacted } from '../../../core/redacted.ts';
 import { SecretError } from '../../../core/errors.ts';
-import type { Retry } from '../../../concurrency/retry.ts';
-import { digestOf } from '../../shared/identity/fingerprint.ts';
+import { Redacted } from '../../../core/redacted.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
-import { callAws } from '../call.ts';
-import { describeFault, type Fault } from '../errors.ts';
-import type { AwsCredential, AwsIdentity } from '../types.ts';
-import type { Sdk } from '../sdk.ts';
+import { digestOf } from '../../shared/identity/fingerprint.ts';
+import { classify } from '../../shared/reads/store-errors.ts';
+import { type AwsCallDeps, callAws } from '../call.ts';
+import { tokenErrors } from '../errors.ts';
+import type { AwsCredential, AwsCredentialRequest } from '../types.ts';
 
-/** What a role allows unless its owner says otherwise. */
+/** The longest session of a role, unless its owner sets another limit. */
 const sessionSeconds = 3_600;
 
-const session = z.object({
+const sessionSchema = z.object({
   Credentials: z.object({
     AccessKeyId: z.string().min(1),
     SecretAccessKey: z.string().min(1),
@@ -22,41 +22,41 @@ const session = z.object({
 });
 
 /**
- * A session of a role for a ServiceAccount's token (IRSA): AssumeRoleWithWebIdentity, unsigned, at the STS of the region. A token that was
- * refused is not shown there again for a while; another one is tried at once.
- * @throws SecretError CREDENTIALS_REFUSED, and what an outage is
+ * Exchanges a ServiceAccount's token for a session of a role (IRSA): AssumeRoleWithWebIdentity,
+ * unsigned, at the STS of the region. After a refusal the credential gate keeps the token from that
+ * STS for a while. Another token is sent at once.
+ * @throws SecretError CREDENTIALS_REFUSED; STORE_ANSWER_INVALID and the errors of {@link callAws}
  */
 export async function assumeRoleWithWebIdentity(
-  {
-    sdk,
-    retry,
-    proving,
-  }: { readonly sdk: Sdk; readonly retry: Retry; readonly proving: CredentialGate },
-  identity: Extract<AwsIdentity, { kind: 'irsa' }>,
+  { credentialGate, ...deps }: AwsCallDeps & { readonly credentialGate: CredentialGate },
+  request: Extract<AwsCredentialRequest, { kind: 'irsa' }>,
   signal: AbortSignal,
 ): Promise<AwsCredential> {
-  const { roleArn, sessionName, region } = identity;
-  const token = identity.token.reveal();
-  return proving.run(digestOf(region, roleArn, token), signal, async () => {
-    const { module, client } = await sdk.sts(region);
+  const { roleArn, sessionName, region } = request;
+  const token = request.token.reveal();
+  const secrets = [token];
+  return credentialGate.run(digestOf(region, roleArn, token), signal, async () => {
+    const { module, client } = await deps.sdk.sts(region);
     const command = new module.AssumeRoleWithWebIdentityCommand({
       RoleArn: roleArn,
       RoleSessionName: sessionName,
       WebIdentityToken: token,
       DurationSeconds: sessionSeconds,
     });
-    const answer = await callAws(retry, {
-      ...{ endpoint: `STS in ${region}`, signal, secrets: [token] },
+    const service = 'STS';
+    const result = await callAws(deps, {
+      ...{ service, region, signal, secrets },
       send: (options) => client.send(command, options),
     });
-    if ('fault' in answer) throw refusal(answer.fault, roleArn, region, token);
-    const read = session.safeParse(answer.output);
-    if (!read.success)
+    if (result.error !== undefined)
+      throw classify(tokenErrors, result.error, { service, region, roleArn }, secrets);
+    const session = sessionSchema.safeParse(result.output);
+    if (!session.success)
       throw new SecretError(
         'STORE_ANSWER_INVALID',
         `STS in ${region} answered with something we do not understand`,
       );
-    const { AccessKeyId, SecretAccessKey, SessionToken, Expiration } = read.data.Credentials;
+    const { AccessKeyId, SecretAccessKey, SessionToken, Expiration } = session.data.Credentials;
     return {
       accessKeyId: AccessKeyId,
       secretAccessKey: new Redacted(SecretAccessKey),
@@ -67,31 +67,17 @@ export async function assumeRoleWithWebIdentity(
   });
 }
 
-/** A proxy's page is no refusal. */
-function refusal(fault: Fault, roleArn: string, region: string, token: string): SecretError {
-  const told = describeFault(fault, [token]);
-  if (fault.code === undefined || (fault.status ?? 0) < 400)
-    return new SecretError(
-      'STORE_ANSWER_INVALID',
-      `the endpoint does not answer as STS in ${region} does ${told}`,
-    );
-  return new SecretError(
-    'CREDENTIALS_REFUSED',
-    `STS in ${region} refused the ServiceAccount's token for the role ${roleArn} ${told}`,
-    { hint: hintOf(fault, region) },
-  );
-}
+const maxSessionNameLength = 64;
 
-function hintOf({ code = '', text }: Fault, region: string): string {
-  if (code.startsWith('ExpiredToken')) return 'check the clock of this node';
-  if (code.startsWith('RegionDisabled'))
-    return `activate STS for ${region} in the account settings of IAM`;
-  if (/audience/i.test(text))
-    return 'add sts.amazonaws.com to the audiences (client ids) of the OIDC provider in IAM';
-  if (code.startsWith('AccessDenied'))
-    return (
-      'the role must exist, and its trust policy must allow sts:AssumeRoleWithWebIdentity to the OIDC provider of this cluster, ' +
-      'with this ServiceAccount as sub and sts.amazonaws.com as aud'
-    );
-  return "check that the OIDC provider of this cluster exists in IAM, in the role's account";
+/**
+ * The name of a session, as CloudTrail shows it: `<namespace>.<account>`. STS allows
+ * `[\w+=,.@-]{2,64}`. A name that is not allowed ends with a digest, so that two ServiceAccounts
+ * never share a name.
+ */
+export function sessionNameOf(namespace: string, serviceAccount: string): string {
+  const fullName = `${namespace}.${serviceAccount}`;
+  const allowedName = fullName.replace(/[^\w+=,.@-]/g, '-');
+  if (allowedName === fullName && fullName.length <= maxSessionNameLength) return fullName;
+  const digest = createHash('sha256').update(fullName).digest('hex').slice(0, 8);
+  return `${allowedName.slice(0, maxSessionNameLength - 1 - digest.length)}-${digest}`;
 }

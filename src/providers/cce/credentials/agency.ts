@@ -43,6 +43,7 @@ export async function assumeAgency(
         id_token: idToken,
         duration_seconds: keyLifetimeSeconds,
       },
+      secrets: [idToken],
       signal,
     });
     if (result.error !== undefined) {

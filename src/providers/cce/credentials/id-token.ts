@@ -53,6 +53,7 @@ async function getIamToken(
     url: new URL('/v3.0/OS-AUTH/id-token/tokens', iam),
     headers: { 'X-Idp-Id': idpId },
     body: { auth: { id_token: { id: idToken } } },
+    secrets: [idToken],
     signal,
   });
   if (result.error !== undefined) {
@@ -76,6 +77,7 @@ async function getKeys(
     method: 'POST',
     url: new URL('/v3.0/OS-CREDENTIAL/securitytokens', iam),
     body: { auth: { identity: { methods: ['token'], token } } },
+    secrets: [iamToken],
     signal,
   });
   if (result.error !== undefined) {

@@ -9,6 +9,7 @@ import {
   region,
   startCceFixture,
 } from '../../../../test/fakes/cce-fixture.ts';
+import { eventually } from '../../../../test/fakes/timers.ts';
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -23,11 +24,10 @@ async function startFixture(options: CceFixtureOptions): Promise<void> {
   fixture.csms.put('tls_key', 'value');
 }
 const read = async (): Promise<string> => (await fixture.read(objectYaml('db_login')))[0]!;
-const tick = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 50));
 const expectedRead = 'db_login@v1: value';
 
-describe('the agency of the node, by the metadata service', () => {
-  test('a token, then the keys: once for all who ask', async () => {
+describe('the agency of the node, from the metadata service', () => {
+  test('gets a token and then the keys, once for all callers', async () => {
     await startFixture({ identity: 'agency' });
     const lines = await Promise.all(Array.from({ length: 50 }, read));
     expect(new Set(lines)).toEqual(new Set([expectedRead]));
@@ -38,7 +38,7 @@ describe('the agency of the node, by the metadata service', () => {
   });
 
   test.each([404, 405, 503] as const)(
-    'without tokens (%d): the keys without one, tried again after a day',
+    'gets keys without a token where there are none (%d), and tries again after a day',
     async (status) => {
       await startFixture({ identity: 'agency', metadataTokens: status, keyLifetimeMs: 2 * hour });
       expect(await read()).toBe(expectedRead);
@@ -54,7 +54,7 @@ describe('the agency of the node, by the metadata service', () => {
     },
   );
 
-  test('a token it has forgotten: a new one', async () => {
+  test('gets a new token when the service rejects the old one', async () => {
     await startFixture({ identity: 'agency', keyLifetimeMs: 2 * hour });
     expect(await read()).toBe(expectedRead);
     fixture.metadata.clearTokens();
@@ -64,7 +64,7 @@ describe('the agency of the node, by the metadata service', () => {
     expect(fixture.metadata.count('PUT')).toBe(2);
   });
 
-  test('no agency is attached: it says so, and asks for no second token', async () => {
+  test('reports a missing agency, without a second token', async () => {
     await startFixture({ identity: 'agency' });
     fixture.metadata.hasAgency = false;
     expect(await read()).toMatch(
@@ -75,7 +75,7 @@ describe('the agency of the node, by the metadata service', () => {
     expect(await read()).toBe(expectedRead);
   });
 
-  test('40 minutes before they end, the keys are renewed behind the mounts', async () => {
+  test('renews the keys in the background 40 minutes before they expire', async () => {
     await startFixture({ identity: 'agency', keyLifetimeMs: 24 * hour });
     await read();
     fixture.clock.node = 24 * hour - 41 * minute;
@@ -85,27 +85,25 @@ describe('the agency of the node, by the metadata service', () => {
     fixture.clock.node = 24 * hour - 39 * minute;
     fixture.clock.cloud = fixture.clock.node;
     fixture.metadata.rotateKeys();
-    expect(await read()).toBe(expectedRead);
-    await tick();
+    const { securitytoken } = fixture.metadata.keys;
+    await eventually(async () => {
+      expect(await read()).toBe(expectedRead);
+      return fixture.csms.requests.at(-1)?.headers['x-security-token'] === securitytoken;
+    });
     expect(fixture.metadata.count(/securitykey/)).toBe(2);
-    expect(await read()).toBe(expectedRead);
-    expect(fixture.csms.requests.at(-1)?.headers['x-security-token']).toBe(
-      fixture.metadata.keys.securitytoken,
-    );
   });
 
-  test('a renewal that fails is logged, and the old keys serve', async () => {
+  test('logs a failed renewal, and still uses the old keys', async () => {
     await startFixture({ identity: 'agency', keyLifetimeMs: 2 * hour });
     await read();
     fixture.clock.node = fixture.clock.cloud = 90 * minute;
     fixture.metadata.injectFault({ response: { status: 500 } });
     expect(await read()).toBe(expectedRead);
-    await tick();
-    expect(fixture.logged.join('')).toMatch(/keys not renewed/);
+    await eventually(() => fixture.logged.join('').includes('keys not renewed'));
     expect(fixture.logged.join('')).not.toContain(fixture.metadata.keys.secret);
   });
 
-  test('keys that CSMS refuses before their end are replaced, and the mount goes on', async () => {
+  test('replaces keys that CSMS refuses early, within the same mount', async () => {
     await startFixture({ identity: 'agency' });
     await read();
     fixture.account.revoke(fixture.metadata.keys.access);
@@ -115,16 +113,16 @@ describe('the agency of the node, by the metadata service', () => {
   });
 
   test.each([
-    ['no keys', { body: {} }],
+    ['a response without keys', { body: {} }],
     [
-      'an end that is no time',
+      'an expiry that is not a time',
       {
         body: { credential: { access: 'a', secret: 's', securitytoken: 't', expires_at: 'soon' } },
       },
     ],
-    ['a page', { body: '<html>' }],
+    ['an HTML page', { body: '<html>' }],
     ['500', { status: 500 }],
-  ])('%s: unavailable, told with the host', async (_, response) => {
+  ])('reports CREDENTIALS_UNAVAILABLE for %s', async (_, response) => {
     await startFixture({ identity: 'agency' });
     fixture.metadata.injectFault({ route: 'GET', response });
     expect(await read()).toMatch(
@@ -133,8 +131,8 @@ describe('the agency of the node, by the metadata service', () => {
   });
 });
 
-describe('the identity provider of the cluster, by its ID token', () => {
-  test('the token for an IAM token, that for keys', async () => {
+describe('the identity provider of the cluster, with its ID token', () => {
+  test('gets an IAM token for the ID token, and keys for the IAM token', async () => {
     await startFixture({ identity: 'id-token' });
     expect(await Promise.all([read(), read()])).toEqual([expectedRead, expectedRead]);
     expect(fixture.iam.requests.map(({ method, path }) => `${method} ${path}`)).toEqual([
@@ -143,7 +141,7 @@ describe('the identity provider of the cluster, by its ID token', () => {
     ]);
   });
 
-  test('the token is read anew at each login', async () => {
+  test('reads the token file again for each login', async () => {
     await startFixture({ identity: 'id-token', keyLifetimeMs: hour });
     await read();
     fixture.writeToken('the-second-id-token');
@@ -151,7 +149,7 @@ describe('the identity provider of the cluster, by its ID token', () => {
     expect(await read()).toBe(expectedRead);
   });
 
-  test('refused: once a minute, until the token changes; the token is not shown', async () => {
+  test('tries a refused token once a minute, and never shows it', async () => {
     await startFixture({ identity: 'id-token' });
     const validToken = 'a-good-id-token';
     fixture.iam.injectFault({
@@ -175,7 +173,7 @@ describe('the identity provider of the cluster, by its ID token', () => {
     expect(await read()).toBe(expectedRead);
   });
 
-  test('IAM away: unavailable, with the host', async () => {
+  test('reports CREDENTIALS_UNAVAILABLE with the host when IAM is down', async () => {
     await startFixture({ identity: 'id-token' });
     fixture.iam.injectFault({ reset: true });
     expect(await read()).toMatch(
@@ -183,7 +181,7 @@ describe('the identity provider of the cluster, by its ID token', () => {
     );
   });
 
-  test('no file', async () => {
+  test('reports a missing token file', async () => {
     await startFixture({
       identity: 'id-token',
       env: { HUAWEICLOUD_SDK_ID_TOKEN_FILE: '/nowhere/token' },
@@ -195,7 +193,7 @@ describe('the identity provider of the cluster, by its ID token', () => {
 });
 
 describe('the identity of the pod', () => {
-  test('its token for a session of the agency: once for all pods of the account', async () => {
+  test('gets one session of the agency for all pods of the ServiceAccount', async () => {
     await startFixture({ agencies: [agency] });
     const pods = Array.from({ length: 20 }, (_, index) =>
       fixture.read(podClass, {
@@ -210,7 +208,7 @@ describe('the identity of the pod', () => {
     expect(fixture.csms.requests[0]?.headers['x-security-token']).toMatch(/^st-/);
   });
 
-  test('another account cannot have the session', async () => {
+  test('does not give the session to another ServiceAccount', async () => {
     await startFixture({ agencies: [agency] });
     fixture.annotate(['db_login'], { account: 'other' });
     await fixture.read(podClass, { tokens: fixture.podToken() });
@@ -222,7 +220,7 @@ describe('the identity of the pod', () => {
     expect(line).not.toContain(tokens['sts.huaweicloud.com']);
   });
 
-  test('a refused token is not shown again for a minute; another one is', async () => {
+  test('sends a refused token again after a minute, and another token at once', async () => {
     await startFixture({ agencies: [agency] });
     const otherProviderClass = { ...podClass, providerUrn: 'iam::123:oidcProvider:stranger' };
     const tokens = fixture.podToken();
@@ -237,14 +235,29 @@ describe('the identity of the pod', () => {
     expect(fixture.sts.count()).toBe(3);
   });
 
-  test('the keys of the cluster never stand in', async () => {
+  test('is never replaced by the keys of the cluster', async () => {
     await startFixture({ agencies: [] });
     const [line] = await fixture.read(podClass, { tokens: fixture.podToken() });
     expect(line).toMatch(/^failed CREDENTIALS_REFUSED/);
     expect(fixture.csms.count()).toBe(0);
   });
 
-  test('STS away: unavailable, and where another one may be', async () => {
+  test.each([429, 503])(
+    'does not show the token when STS sends it back with HTTP %d',
+    async (status) => {
+      await startFixture({ agencies: [agency] });
+      const tokens = fixture.podToken();
+      const [token = ''] = Object.values(tokens);
+      const body = { error_code: token.slice(0, 60), request_id: token, error_msg: token };
+      const headers = { 'x-request-id': token };
+      fixture.sts.injectFault({ response: { status, headers, body } });
+      const [line = ''] = await fixture.read(podClass, { tokens });
+      expect(line).toMatch(/^failed CREDENTIALS_UNAVAILABLE/);
+      expect(line).not.toContain(token.slice(0, 40));
+    },
+  );
+
+  test('reports CREDENTIALS_UNAVAILABLE with the endpoint variable when STS is down', async () => {
     await startFixture({ agencies: [agency] });
     fixture.sts.injectFault({ response: { status: 503 } });
     const [line] = await fixture.read(podClass, { tokens: fixture.podToken() });
@@ -255,7 +268,7 @@ describe('the identity of the pod', () => {
 });
 
 describe("the project's id", () => {
-  test('is looked up once where it is not configured', async () => {
+  test('is looked up once if it is not configured', async () => {
     await startFixture({ lookUpProject: true });
     expect(await Promise.all([read(), read(), read()])).toEqual([
       expectedRead,
@@ -277,7 +290,7 @@ describe("the project's id", () => {
       ],
       'sees 2 projects',
     ],
-  ])('%s: it says so and creates none', async (_, projects, message) => {
+  ])('reports %s projects and creates none', async (_, projects, message) => {
     await startFixture({ lookUpProject: true });
     fixture.account.projects.splice(0, 9, ...projects);
     const line = await read();
@@ -288,7 +301,7 @@ describe("the project's id", () => {
     expect(fixture.iam.count('POST')).toBe(0);
   });
 
-  test('a failed look-up is not kept', async () => {
+  test('is looked up again after a failure', async () => {
     await startFixture({ lookUpProject: true });
     const projects = fixture.account.projects.splice(0);
     await read();
@@ -296,7 +309,7 @@ describe("the project's id", () => {
     expect(await read()).toBe(expectedRead);
   });
 
-  test('not allowed: what to do', async () => {
+  test('reports the missing permission with the remedy', async () => {
     await startFixture({ lookUpProject: true });
     fixture.iam.injectFault({
       response: { status: 403, body: { error: { code: 403, message: 'no' } } },
@@ -306,7 +319,7 @@ describe("the project's id", () => {
     );
   });
 
-  test('a wrong key: one call to IAM, none to CSMS, however many mount', async () => {
+  test('costs one call to IAM and none to CSMS with a wrong key, for 100 mounts', async () => {
     await startFixture({ lookUpProject: true });
     fixture.account.revoke(fixture.keys.access);
     const lines = await Promise.all(Array.from({ length: 100 }, read));
@@ -317,12 +330,12 @@ describe("the project's id", () => {
   });
 });
 
-test('static keys with a security token', async () => {
+test('uses static keys with a security token', async () => {
   await startFixture({ temporaryKeys: true });
   expect(await read()).toBe(expectedRead);
 });
 
-test('without a region classes can be checked, and the first mount says what is missing', async () => {
+test('plans without a region, and reports the missing variable at the first mount', async () => {
   await startFixture({ env: { HUAWEICLOUD_SDK_REGION: '' } });
   expect(fixture.provider.plan({ objects: objectYaml('db_login') }).plan).toBeDefined();
   expect(await read()).toBe(

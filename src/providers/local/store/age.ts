@@ -6,25 +6,25 @@ import { type StoreFile, describeFile } from './atomic-file.ts';
 /** A private key as text, `AGE-SECRET-KEY-1...`. */
 export type Identity = Redacted;
 
-// Loaded on first use: a server without the local store never pays for it.
+// Loads the library on first use, so a server without a local store does not pay for it.
 const loadAge = async (): Promise<typeof Age> => import('age-encryption');
 
-/** A new X25519 key. */
+/** Makes an X25519 key. */
 export async function generateIdentity(): Promise<Identity> {
   const age = await loadAge();
   return new Redacted(await age.generateX25519Identity());
 }
 
 /**
- * The public key, `age1...`.
- * @throws Error where the identity is mistyped
+ * Returns the public key: `age1...`.
+ * @throws Error if the identity is not a valid key
  */
 export async function recipientOf(identity: Identity): Promise<string> {
   const age = await loadAge();
   return age.identityToRecipient(identity.reveal());
 }
 
-/** An age file (binary, X25519) for one identity. */
+/** Makes an age file (binary, X25519) for one identity. */
 export async function encrypt(plaintext: Uint8Array, identity: Identity): Promise<Uint8Array> {
   const age = await loadAge();
   const encrypter = new age.Encrypter();
@@ -33,8 +33,9 @@ export async function encrypt(plaintext: Uint8Array, identity: Identity): Promis
 }
 
 /**
- * The plaintext of an age file; a wrong key is told from a damaged file.
- * @throws SecretError LOCAL_STORE_UNREADABLE
+ * Returns the plaintext of an age file.
+ * @throws SecretError LOCAL_STORE_UNREADABLE, with different messages for a wrong key and a damaged
+ *   file
  */
 export async function decrypt(
   file: StoreFile,
@@ -52,7 +53,7 @@ export async function decrypt(
   }
 }
 
-/** age-encryption has no error codes; its few messages are fixed texts, and none holds plaintext. */
+/** age-encryption has no error codes. Its messages are fixed texts, and none contains plaintext. */
 function decryptionError(file: StoreFile, thrown: unknown): SecretError {
   const text = thrown instanceof Error ? thrown.message : '';
   if (text.startsWith('no identity matched'))
@@ -65,7 +66,7 @@ function decryptionError(file: StoreFile, thrown: unknown): SecretError {
       },
     );
   if (text.startsWith('invalid version'))
-    return damagedFileError(file, 'it is no (binary) age file', thrown);
+    return damagedFileError(file, 'it is not a (binary) age file', thrown);
   return damagedFileError(file, 'it is truncated or was tampered with', thrown);
 }
 

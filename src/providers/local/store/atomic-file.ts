@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { SecretError } from '../../../core/errors.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 
-/** A file of the local store, as messages call it. */
+/** A file of the local store, with its name for messages. */
 export type StoreFile = {
   readonly label: 'local store' | 'key of the local store';
   readonly path: string;
@@ -18,7 +18,7 @@ export function describeFile(file: StoreFile): string {
 const errorCauses: Readonly<Record<string, { readonly cause: string; readonly hint?: string }>> = {
   ENOENT: {
     cause: 'it does not exist',
-    hint: '`keyferry local init` makes it, --store and --key name another place',
+    hint: '`keyferry local init` makes it; --store and --key name another place',
   },
   ENOTDIR: { cause: 'a part of its path is not a directory' },
   EISDIR: { cause: 'it is a directory' },
@@ -35,7 +35,9 @@ const errorCauses: Readonly<Record<string, { readonly cause: string; readonly hi
   EDQUOT: { cause: 'the disk quota is used up', hint: 'free some space; nothing was changed' },
 };
 
-/** A failure of the file system as LOCAL_STORE_UNREADABLE; a SecretError passes unchanged. */
+/**
+ * Converts an error of the file system to LOCAL_STORE_UNREADABLE. Returns a SecretError unchanged.
+ */
 export function fileError(action: 'read' | 'write', file: StoreFile, thrown: unknown): SecretError {
   if (thrown instanceof SecretError) return thrown;
   const code = systemErrorCode(thrown) ?? 'unknown failure';
@@ -50,14 +52,15 @@ export function fileError(action: 'read' | 'write', file: StoreFile, thrown: unk
   );
 }
 
-/** `ENOENT` and its like, where the operating system said so. */
+/** The code of an error of the operating system, such as `ENOENT`. Undefined for other errors. */
 export function systemErrorCode(thrown: unknown): string | undefined {
   if (typeof thrown !== 'object' || thrown === null || !('code' in thrown)) return undefined;
   return typeof thrown.code === 'string' ? thrown.code : undefined;
 }
 
 /**
- * The bytes of a regular file of at most `limit` bytes. A directory, a pipe (which would block) or a device is refused.
+ * Reads a regular file. Rejects a directory, a device, and a pipe, which would block.
+ * @param limit the maximum size, in bytes
  * @throws SecretError LOCAL_STORE_UNREADABLE
  */
 export async function readRegularFile(file: StoreFile, limit: number): Promise<Buffer> {
@@ -66,14 +69,14 @@ export async function readRegularFile(file: StoreFile, limit: number): Promise<B
     try {
       const { size } = requireRegularFile(file, await handle.stat({ bigint: true }));
       if (size > limit) throw tooLargeError(file, limit);
-      // One byte more than it may have: a file that grows meanwhile is still refused.
+      // One more byte than the file has, to detect that it grows during the read.
       const buffer = Buffer.alloc(Number(size) + 1);
       let length = 0;
       for (;;) {
         const { bytesRead } = await handle.read(buffer, length, buffer.length - length);
         length += bytesRead;
         if (length === buffer.length)
-          throw unreadableError(file, 'it was written to while it was read');
+          throw unreadableError(file, 'another process wrote it during the read');
         if (bytesRead === 0) return buffer.subarray(0, length);
       }
     } finally {
@@ -85,14 +88,15 @@ export async function readRegularFile(file: StoreFile, limit: number): Promise<B
 }
 
 /**
- * Puts `contents` in the place of a file, whole or not at all, mode 0600: whatever happens, a reader finds the old file or the
- * new one. The caller holds the write lock, so that the temporary name beside it is its own.
+ * Replaces a file with `contents`, mode 0600. At every moment, a reader finds the complete old file
+ * or the complete new one. The caller holds the write lock, so no other writer uses the temporary
+ * file.
  * @throws SecretError LOCAL_STORE_UNREADABLE
  */
 export async function writeFileAtomically(file: StoreFile, contents: Uint8Array): Promise<void> {
   const temporaryPath = `${file.path}.tmp`;
   try {
-    // What a killed writer left behind could be a link or have another mode.
+    // A temporary file of a killed writer can be a link, or have another mode.
     await rm(temporaryPath, { force: true });
     const handle = await open(temporaryPath, 'wx', 0o600);
     try {
@@ -109,7 +113,11 @@ export async function writeFileAtomically(file: StoreFile, contents: Uint8Array)
   }
 }
 
-/** What tells a file's state from the next: device, inode, times and size. `mode` and `mtimeMs` for whom they concern. */
+/**
+ * Returns the state of a file.
+ * @returns `id`: device, inode, times and size, which differ between two states; `mode`: permission
+ *   bits
+ */
 export async function fileState(
   file: StoreFile,
 ): Promise<{ readonly id: string; readonly mtimeMs: number; readonly mode: number }> {
@@ -124,7 +132,7 @@ export async function fileState(
 
 function requireRegularFile(file: StoreFile, stats: BigIntStats): BigIntStats {
   if (stats.isDirectory()) throw unreadableError(file, 'it is a directory');
-  if (!stats.isFile()) throw unreadableError(file, 'it is no regular file');
+  if (!stats.isFile()) throw unreadableError(file, 'it is not a regular file');
   return stats;
 }
 

@@ -56,7 +56,7 @@ describe('the plaintext of a store', () => {
     });
   });
 
-  test('gives back every byte of every value', () => {
+  test('keeps every byte of every value', () => {
     const bytes = fc.oneof(
       fc.uint8Array({ maxLength: 50 }),
       fc.string({ unit: 'binary', maxLength: 20 }).map((text) => new TextEncoder().encode(text)),
@@ -89,7 +89,7 @@ describe('the plaintext of a store', () => {
     );
   });
 
-  test("names of objects' own properties are names as any other", () => {
+  test("takes the names of an object's own properties as secret names", () => {
     const document = parse(
       file({ constructor: { versions: [version] }, toString: { versions: [] } }),
     );
@@ -129,7 +129,7 @@ describe('the plaintext of a store', () => {
       '{"format":"keyferry-local/1","secrets":{"__proto__":{"versions":[]}}}',
       'the name "__proto__" may hold only',
     ],
-  ])('refuses %j, without showing what stands there', (text, message) => {
+  ])('rejects %j, without quoting it', (text, message) => {
     let shown = '';
     try {
       parse(text);
@@ -141,7 +141,7 @@ describe('the plaintext of a store', () => {
     expect(shown).not.toContain(canary);
   });
 
-  test('tells a later format from a damaged file', () => {
+  test('reports a newer format, which is not a damaged file', () => {
     expect(() => parse('{"format":"keyferry-local/2","secrets":7}')).toThrow(
       'the local store has the format keyferry-local/2, this Keyferry reads keyferry-local/1',
     );

@@ -9,14 +9,19 @@ import { checkSecretName, versionNumber } from '../class.ts';
 export type StoredVersion = {
   /** `v1`, `v2`, ... */
   readonly version: string;
-  /** When it was set: ISO 8601, UTC. */
+  /** When the value was set: ISO 8601, UTC. */
   readonly created: string;
   readonly bytes: Redacted<Uint8Array>;
 };
 
-/** A secret with the versions that are kept, oldest first. Without any it is removed, and remembered for its number alone. */
+/**
+ * A secret with its kept versions, oldest first. A removed secret has no versions. It stays in the
+ * store for its number.
+ */
 export type StoredSecret = {
-  /** The highest version number ever given, so that none is given twice: what is called `v3` never changes. */
+  /**
+   * The highest version number so far. No number is used twice, so the value of `v3` never changes.
+   */
   readonly last: number;
   readonly versions: readonly StoredVersion[];
 };
@@ -47,7 +52,7 @@ const documentSchema = z.strictObject({
 });
 
 /**
- * Reads the plaintext. Messages name the place of a fault, never what stands there.
+ * Parses the plaintext. Messages name the position of an error, and never quote the content.
  * @throws SecretError LOCAL_STORE_UNREADABLE
  */
 export function parseDocument(plaintext: Uint8Array): StoreDocument {
@@ -64,7 +69,7 @@ export function parseDocument(plaintext: Uint8Array): StoreDocument {
   );
 }
 
-/** Writes the plaintext: JSON, indented, secrets in the order of their names. */
+/** Formats the plaintext: indented JSON, with the secrets in the order of their names. */
 export function serializeDocument(document: StoreDocument): Uint8Array {
   const secrets = [...document]
     .sort(([a], [b]) => (a < b ? -1 : 1))
@@ -93,12 +98,12 @@ function parseJson(plaintext: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(plaintext));
   } catch {
-    // What was thrown quotes the text around the fault: it must not even become a cause.
+    // The error of JSON.parse quotes the text around the position. It must not become a cause.
     throw malformedError('it is not JSON');
   }
 }
 
-/** A later format is told apart from a damaged file. */
+/** A newer format gets its own message, because the file is not damaged. */
 function checkFormat(json: unknown): asserts json is object {
   const foundFormat =
     typeof json === 'object' && json !== null && 'format' in json ? json.format : undefined;
@@ -114,7 +119,10 @@ function checkFormat(json: unknown): asserts json is object {
   );
 }
 
-/** Before the schema, which passes over a name such as `__proto__`: nothing that stands in the file may get lost at the next write. */
+/**
+ * Runs before the schema, which skips a name such as `__proto__`. The next write would lose what
+ * the schema skips.
+ */
 function checkNames(json: object): void {
   if (!('secrets' in json) || typeof json.secrets !== 'object') return;
   for (const name of Object.keys(json.secrets ?? {})) {

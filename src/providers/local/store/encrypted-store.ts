@@ -4,16 +4,16 @@ import { type StoreDocument, serializeDocument, parseDocument } from './document
 import { type StoreFile, readRegularFile, writeFileAtomically } from './atomic-file.ts';
 import { type Keys, readKeys } from './keys.ts';
 
-/** Largest store file, in bytes: it is held in memory whole. */
+/** The maximum size of a store file, in bytes. Keyferry keeps the whole file in memory. */
 export const maxStoreBytes = 8 * 1024 * 1024;
 
-/** Where a local store is: the paths of its two files. */
+/** The paths of the two files of a local store. */
 export type StorePaths = { readonly storeFile: string; readonly keyFile: string };
 
-/** A local store's two files. */
+/** The two files of a local store. */
 export type StoreFiles = { readonly store: StoreFile; readonly key: StoreFile };
 
-/** Names the two files of a local store for messages. */
+/** Gives the two files their names for messages. */
 export function toStoreFiles({ storeFile, keyFile }: StorePaths): StoreFiles {
   return {
     store: { label: 'local store', path: storeFile },
@@ -21,7 +21,7 @@ export function toStoreFiles({ storeFile, keyFile }: StorePaths): StoreFiles {
   };
 }
 
-/** An opened store. */
+/** The content of a store, and its keys. */
 export type DecryptedStore = { readonly keys: Keys; readonly document: StoreDocument };
 
 /**
@@ -29,14 +29,31 @@ export type DecryptedStore = { readonly keys: Keys; readonly document: StoreDocu
  * @throws SecretError LOCAL_STORE_UNREADABLE
  */
 export async function readEncryptedStore({ store, key }: StoreFiles): Promise<DecryptedStore> {
-  const keys = await readKeys(key);
-  const ciphertext = await readRegularFile(store, maxStoreBytes);
-  return { keys, document: parseDocument(await decrypt(store, ciphertext, keys)) };
+  let keys = await readKeys(key);
+  for (;;) {
+    const ciphertext = await readRegularFile(store, maxStoreBytes);
+    try {
+      return { keys, document: parseDocument(await decrypt(store, ciphertext, keys)) };
+    } catch (thrown) {
+      // A rotation between the two reads has replaced both files.
+      const currentKeys = await readKeys(key);
+      if (areEqual(keys, currentKeys)) throw thrown;
+      keys = currentKeys;
+    }
+  }
+}
+
+function areEqual(keys: Keys, others: Keys): boolean {
+  return (
+    keys.length === others.length &&
+    keys.every((key, index) => key.reveal() === others[index]?.reveal())
+  );
 }
 
 /**
- * Encrypts a store for the first of the keys and puts it in place, atomically. The caller holds the write lock.
- * @throws SecretError INVALID_REQUEST when it would become too large, LOCAL_STORE_UNREADABLE
+ * Encrypts a store for the first of its keys and replaces the file atomically. The caller holds the
+ * write lock.
+ * @throws SecretError INVALID_REQUEST if the file would become too large, LOCAL_STORE_UNREADABLE
  */
 export async function writeEncryptedStore(
   { store }: StoreFiles,

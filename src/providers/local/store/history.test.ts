@@ -11,14 +11,14 @@ const get = (document: StoreDocument, name: string, version?: string): string =>
   Buffer.from(findVersion(document, name, version).bytes.reveal()).toString();
 
 describe('the versions of a secret', () => {
-  test('count from v1; the latest is the one asked for by default', () => {
+  test('count from v1, and the latest is the default', () => {
     const document = set(set(set(empty, 'a', 'one'), 'a', 'two'), 'b', 'other');
     expect(get(document, 'a')).toBe('two');
     expect(get(document, 'a', 'v1')).toBe('one');
     expect(get(document, 'b', 'v1')).toBe('other');
   });
 
-  test('do not move when the same value is set again', () => {
+  test('do not change when the same value is set again', () => {
     const document = set(empty, 'a', 'one');
     expect(addVersion(document, 'a', bytes('one'), '')).toMatchObject({
       document,
@@ -28,7 +28,7 @@ describe('the versions of a secret', () => {
     expect(get(set(set(document, 'a', 'two'), 'a', 'one'), 'a', 'v3')).toBe('one');
   });
 
-  test(`are kept up to ${maxVersions}; the oldest go, which is told`, () => {
+  test(`are kept up to ${maxVersions}; addVersion reports the dropped ones`, () => {
     let document = empty;
     for (let value = 1; value <= maxVersions; value += 1) document = set(document, 'a', `${value}`);
     const added = addVersion(document, 'a', bytes('more'), '');
@@ -38,7 +38,7 @@ describe('the versions of a secret', () => {
     );
   });
 
-  test('removed ones leave their numbers behind: no number is given twice', () => {
+  test('never use a number twice, also after a removal', () => {
     const stepsArbitrary = fc.array(
       fc.oneof(fc.constant('set'), fc.constant('rm'), fc.nat({ max: 12 })),
       {
@@ -67,7 +67,7 @@ describe('the versions of a secret', () => {
     );
   });
 
-  test('that are not there are told with what is', () => {
+  test('are listed in the error for a missing version', () => {
     const document = set(set(empty, 'a', 'x'), 'a', 'y');
     expect(() => findVersion(document, 'a', 'v9')).toThrow(
       expect.objectContaining({
@@ -87,7 +87,7 @@ describe('the versions of a secret', () => {
   });
 });
 
-describe('a value or name that cannot be kept', () => {
+describe('a value or name that the store does not take', () => {
   test.each([
     '',
     '../x',
@@ -112,7 +112,7 @@ describe('a value or name that cannot be kept', () => {
   });
 
   test.each(['a', 'eu/prod/db', 'A.b_c-d', '0', 'constructor', 'a/v1/x.json', 'a..b'])(
-    'but %j may be',
+    'name %j is valid',
     (name) => {
       expect(get(set(empty, name, 'x'), name)).toBe('x');
     },

@@ -4,25 +4,26 @@ import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { checkSecretName } from '../class.ts';
 import type { StoreDocument, StoredSecret, StoredVersion } from './document.ts';
 
-/** How many versions of a secret are kept; the oldest go first. */
+/** How many versions of a secret the store keeps. It drops the oldest ones. */
 export const maxVersions = 10;
 
-/** Largest value of one version, in bytes: what a Kubernetes Secret may hold. */
+/** The maximum size of a value, in bytes: the limit of a Kubernetes Secret. */
 export const maxValueBytes = 1024 * 1024;
 
-/** What setting a value did. */
+/** The result of {@link addVersion}. */
 export type AddVersionResult = {
   readonly document: StoreDocument;
   readonly version: string;
-  /** The latest version had this very value: nothing was added. */
+  /** The latest version already has this value, so no version was added. */
   readonly unchanged: boolean;
-  /** The versions that had to go. */
+  /** The versions that the store does not keep any more. */
   readonly dropped: readonly string[];
 };
 
 /**
- * A document in which `bytes` is the secret's latest version.
- * @throws SecretError INVALID_REQUEST for a bad name, an empty or a too large value
+ * Returns a document in which `bytes` is the latest version of the secret.
+ * @throws SecretError INVALID_REQUEST for a name that is not valid, and for an empty or a too large
+ *   value
  */
 export function addVersion(
   document: StoreDocument,
@@ -35,7 +36,7 @@ export function addVersion(
     throw new SecretError('INVALID_REQUEST', `the name "${sanitizeExternalText(name)}" ${problem}`);
   if (bytes.length === 0)
     throw new SecretError('INVALID_REQUEST', `no value was given for ${name}`, {
-      hint: 'what made it may have failed; an empty secret is not stored',
+      hint: 'the command that makes the value may have failed; the store takes no empty values',
     });
   if (bytes.length > maxValueBytes)
     throw new SecretError(
@@ -60,7 +61,8 @@ export function addVersion(
 }
 
 /**
- * A document without the secret, or without one of its versions. The numbers given stay remembered.
+ * Returns a document without the secret, or without one of its versions. Their numbers are not used
+ * again.
  * @throws SecretError OBJECT_NOT_FOUND
  */
 export function removeVersions(
@@ -75,7 +77,7 @@ export function removeVersions(
 }
 
 /**
- * A version of a secret; without `version` the latest.
+ * Returns a version of a secret. Default: the latest.
  * @throws SecretError OBJECT_NOT_FOUND
  */
 export function findVersion(

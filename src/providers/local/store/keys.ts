@@ -10,12 +10,15 @@ import {
 
 const maxKeyFileBytes = 64 * 1024;
 
-/** The keys of a store: new files are encrypted for the first; each may decrypt. Two while a rotation is under way. */
+/**
+ * The keys of a store. The first one encrypts, and each of them can decrypt. Two during a rotation.
+ */
 export type Keys = readonly [Identity, ...Identity[]];
 
 /**
- * Reads a key file as `age-keygen` writes it: an identity a line, blank lines and lines that begin with `#` aside.
- * @throws SecretError LOCAL_STORE_UNREADABLE, without a word of what stands there
+ * Reads a key file in the form of `age-keygen`: one identity per line. Skips blank lines and lines
+ * that begin with `#`.
+ * @throws SecretError LOCAL_STORE_UNREADABLE, without the content of the file
  */
 export async function readKeys(file: StoreFile): Promise<Keys> {
   const text = (await readRegularFile(file, maxKeyFileBytes)).toString('latin1');
@@ -25,15 +28,18 @@ export async function readKeys(file: StoreFile): Promise<Keys> {
     if (line === '' || line.startsWith('#')) continue;
     const identity = new Redacted(line);
     if (!(await isIdentity(identity)))
-      throw invalidKeyFileError(file, `line ${index + 1} is no key`);
+      throw invalidKeyFileError(file, `line ${index + 1} is not a key`);
     identities.push(identity);
   }
   const [first, ...others] = identities;
-  if (first === undefined) throw invalidKeyFileError(file, 'it holds no key');
+  if (first === undefined) throw invalidKeyFileError(file, 'it has no key');
   return [first, ...others];
 }
 
-/** Replaces the key file, atomically, mode 0600. The caller holds the store's write lock. @throws SecretError */
+/**
+ * Replaces the key file atomically, mode 0600. The caller holds the write lock.
+ * @throws SecretError LOCAL_STORE_UNREADABLE
+ */
 export async function writeKeys(file: StoreFile, keys: Keys, now: number): Promise<void> {
   const lines = [`# created: ${new Date(now).toISOString()}`];
   for (const key of keys) lines.push(`# public key: ${await recipientOf(key)}`, key.reveal());

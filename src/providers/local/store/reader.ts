@@ -33,7 +33,10 @@ export type StoreIdentity = {
   readonly keyMode: number;
 };
 
-/** Reads a local store. It decrypts the file again only after a change, and opens no file before the first read. */
+/**
+ * Reads a local store. It decrypts the file again only after a change, and opens no file before the
+ * first read.
+ */
 export class StoreReader {
   readonly #files: StoreFiles;
   readonly #now: () => number;

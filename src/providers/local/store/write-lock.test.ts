@@ -20,7 +20,7 @@ const listLockFiles = (): string[] =>
   readdirSync(directory).filter((name) => name.includes('.claim-'));
 
 describe('the write lock', () => {
-  test('lets one in at a time, and leaves nothing behind', async () => {
+  test('admits one writer at a time, and leaves no lock file', async () => {
     let concurrent = 0;
     let maxConcurrent = 0;
     const work = async (): Promise<void> => {
@@ -34,12 +34,12 @@ describe('the write lock', () => {
     expect(listLockFiles()).toEqual([]);
   });
 
-  test('is given back when the work fails', async () => {
+  test('is released when the work fails', async () => {
     await expect(lock().run(async () => Promise.reject(new Error('no')))).rejects.toThrow('no');
     expect(listLockFiles()).toEqual([]);
   });
 
-  test('waits for a living holder, and then names the claim to remove', async () => {
+  test('waits for an active holder, and then names the lock file to remove', async () => {
     await lock().run(async () => {
       await expect(lock({ waitMs: 30 }).run(async () => undefined)).rejects.toMatchObject({
         code: 'STORE_TIMEOUT',
@@ -49,7 +49,7 @@ describe('the write lock', () => {
     });
   });
 
-  test("a claim whose process is gone, or whose number is another process's now, counts for nothing", async () => {
+  test('ignores a lock file whose process is gone, or whose process number is in use again', async () => {
     const exitedProcess = spawn(process.execPath, ['-e', '']);
     await new Promise((resolve) => exitedProcess.on('exit', resolve));
     let ownLockFile = '';
@@ -62,7 +62,7 @@ describe('the write lock', () => {
     await expect(lock({ waitMs: 0 }).run(async () => listLockFiles())).resolves.toHaveLength(1);
   });
 
-  test('a claim from another machine or container counts while it is young', async () => {
+  test('respects a lock file of another host for a minute', async () => {
     const lockFile = join(directory, 'local.age.claim-0123456789ab-1-1-00000000');
     writeFileSync(lockFile, '');
     await expect(lock({ waitMs: 0 }).run(async () => undefined)).rejects.toMatchObject({
@@ -73,7 +73,7 @@ describe('the write lock', () => {
     await expect(lock({ waitMs: 0 }).run(async () => 'in')).resolves.toBe('in');
   });
 
-  test('one that held too long must not write any more', async () => {
+  test('forbids a write after the lock was held too long', async () => {
     let clock = 1_000_000;
     await lock({ now: () => clock }).run(async (assertHeld) => {
       assertHeld();
@@ -82,7 +82,7 @@ describe('the write lock', () => {
     });
   });
 
-  test('says what is wrong with the directory', async () => {
+  test('reports a problem of the directory', async () => {
     rmSync(directory, { recursive: true });
     await expect(lock().run(async () => undefined)).rejects.toMatchObject({
       code: 'LOCAL_STORE_UNREADABLE',

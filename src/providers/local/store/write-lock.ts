@@ -157,7 +157,9 @@ async function processStartTime(pid: number): Promise<string | undefined> {
   return text?.slice(text.lastIndexOf(')') + 2).split(' ')[19];
 }
 
-/** Equal where process numbers mean the same processes: one boot of a machine, one pid namespace. */
+/**
+ * Equal where process numbers mean the same processes: one boot of a machine, one pid namespace.
+ */
 async function currentHostId(): Promise<string> {
   const boot = await readFile('/proc/sys/kernel/random/boot_id', 'latin1').catch(() => hostname());
   const namespace = await readlink('/proc/self/ns/pid').catch(() => '');

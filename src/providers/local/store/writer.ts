@@ -86,7 +86,10 @@ export class StoreWriter {
     });
   }
 
-  /** Resolves symbolic links first: a rename onto a link would replace the link and leave two stores. */
+  /**
+   * Resolves symbolic links first: a rename onto a link would replace the link and leave two
+   * stores.
+   */
   async #withWriteLock<T>(
     work: (files: StoreFiles, assertHeld: () => void) => Promise<T>,
   ): Promise<T> {
@@ -122,7 +125,9 @@ async function exists(file: StoreFile): Promise<boolean> {
   }
 }
 
-/** Creates one level only: Node's recursive mkdir does not end where ENOENT persists, as in /proc. */
+/**
+ * Creates one level only: Node's recursive mkdir does not end where ENOENT persists, as in /proc.
+ */
 async function createDirectory(file: StoreFile): Promise<void> {
   const directory = dirname(file.path);
   try {

@@ -7,16 +7,16 @@ import type { TranslatePath } from './parameters.ts';
 
 export type Position = { readonly line: number; readonly column: number };
 
-/** A text and where it stands. */
+/** A text and its position in the YAML. */
 export type PositionedText = Position & { readonly text: string };
 
-/** Takes down an error. */
+/** Reports an error at a position. */
 export type ReportAt = (at: Position, message: string, hint?: string) => void;
 
-/** A file, and where its name stands. */
+/** A file, and the position of its name. */
 export type PositionedFile = { readonly at: Position; readonly request: FileRequest };
 
-/** The driver's rules: clean paths, all different, none another's directory. */
+/** Checks the driver's rules: each path is clean, no two are equal, and none lies below another. */
 export function checkFileNames(
   files: readonly PositionedFile[],
   reportError: ReportAt,
@@ -47,10 +47,10 @@ export function checkFileNames(
     );
 }
 
-/** Takes down problems of one kind. Default of the code: INVALID_CLASS. */
+/** Makes the function that reports problems of one severity. Default code: INVALID_CLASS. */
 export type ProblemReporter = (severity: Problem['severity'], code?: Problem['code']) => ReportAt;
 
-/** For problems of what stands in a parameter, each with its place. */
+/** Reports problems with the name of the parameter and the position in it. */
 export function createProblemReporter(
   parameter: string,
   report: (problem: Problem) => void,
@@ -63,19 +63,20 @@ export function createProblemReporter(
       });
 }
 
-/** What a user may say of a file, in every provider's YAML. */
+/** The options of a file in every provider's YAML. */
 export type FileOptions = Pick<FileRequest, 'mode'> & { readonly encoding: Encoding };
 
-/** Permission bits that a scalar stands for; `undefined` where it is no file mode. */
+/** Returns the permission bits of a scalar. Undefined if it is not a file mode. */
 export type ReadMode = (scalar: YamlScalar) => number | undefined;
 
 /** The keys of {@link readFileOptions}. */
 export const fileOptionKeys = ['encoding', 'filePermission'] as const;
 
 /**
- * `encoding` (`utf-8`, `base64` or `hex`, in any letter case: what the text is decoded from) and `filePermission` (`"0640"`), or what
- * `inherited` says where they are not given.
- * @param readMode how the provider's users write a mode; default octal digits
+ * Reads `encoding` (`utf-8`, `base64` or `hex`, in any letter case: the encoding of the secret's
+ * text) and `filePermission` (`"0640"`).
+ * @param defaults for keys that are missing
+ * @param readMode reads a mode as the provider's users write it; default: octal digits
  */
 export function readFileOptions(
   map: YamlMap,
@@ -107,7 +108,7 @@ export function readFileOptions(
   return { encoding, ...(mode !== undefined && { mode }) };
 }
 
-/** `0640`, `640` or `0o640`. */
+/** Parses `0640`, `640` or `0o640`. Undefined for any other text. */
 export function parseOctalMode(text: string): number | undefined {
   return /^(0o?)?[0-7]{3}$/.test(text) ? parseInt(text.slice(-3), 8) : undefined;
 }
@@ -116,7 +117,7 @@ function isEncoding(text: string): text is Encoding {
   return ['utf-8', 'base64', 'hex'].includes(text);
 }
 
-/** A scalar that has to say something; what is missing is reported. */
+/** Reads a scalar that must not be empty. Reports an error if it is missing or empty. */
 export function readRequiredText(
   map: YamlMap,
   key: string,
@@ -124,13 +125,13 @@ export function readRequiredText(
   reportError: ReportAt,
 ): PositionedText | undefined {
   const scalar = map.scalar(key);
-  // One of the wrong shape has been reported as such.
+  // `map.scalar` reports a value that is not a scalar.
   const isMissing = scalar === undefined ? !map.has(key) : scalar.text === '';
   if (isMissing) reportError(map.position, `${map.where} has no ${key}`, hint);
   return isMissing ? undefined : toPositionedText(scalar);
 }
 
-/** A scalar that says something: an empty one is as good as none, as it is for the vendors' providers. */
+/** Reads a scalar. An empty one counts as missing, as in the vendors' own providers. */
 export function readOptionalText(map: YamlMap, key: string): PositionedText | undefined {
   const scalar = map.scalar(key);
   return scalar?.text === '' ? undefined : toPositionedText(scalar);
@@ -142,16 +143,19 @@ function toPositionedText(scalar: PositionedText | undefined): PositionedText | 
 
 const entryKeys = ['path', 'objectAlias', ...fileOptionKeys];
 
-/** What is needed to read which files an object is to become. */
+/** What {@link readJmesPathFiles} needs. */
 export type ReadFilesContext = {
-  /** The parameter's name, as it is written. */
+  /** The name of the parameter, in the letter case of the class. */
   readonly parameter: string;
   readonly report: (problem: Problem) => void;
   readonly translatePath: TranslatePath;
   readonly reportError: ReportAt;
 };
 
-/** The whole secret, and a file for each expression of `jmesPath` beside it, as in AWS's provider and Alibaba Cloud's. */
+/**
+ * Makes the files of an object as the providers of AWS and Alibaba Cloud do: one of the whole
+ * secret, and one for each expression of `jmesPath`.
+ */
 export function readJmesPathFiles(
   map: YamlMap,
   name: PositionedText | undefined,

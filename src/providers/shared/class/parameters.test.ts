@@ -15,7 +15,7 @@ const names = fc.string({
 });
 
 describe('pathTranslation', () => {
-  test('a character stands for every "/", and nothing else changes', () => {
+  test('replaces every "/" with the character, and nothing else', () => {
     const characters = fc.constantFrom(undefined, '', '-', '$', '.', 'é');
     fc.assert(
       fc.property(names, characters, (name, text) => {
@@ -26,7 +26,7 @@ describe('pathTranslation', () => {
     );
   });
 
-  test('switched off, in any letter case, it strips leading slashes and leaves all others', () => {
+  test('removes only slashes at the beginning when it is false, in any letter case', () => {
     fc.assert(
       fc.property(names, fc.constantFrom('False', 'false', 'FALSE'), (name, text) => {
         const path = translation(text).translate(name);
@@ -37,7 +37,7 @@ describe('pathTranslation', () => {
     );
   });
 
-  test.each(['/', '--', 'true', 'no'])('%j is refused, where it stands', (text) => {
+  test.each(['/', '--', 'true', 'no'])('reports %j with the name of the parameter', (text) => {
     expect(translation(text).problems).toEqual([
       expect.objectContaining({ severity: 'error', parameter: 'PathTranslation' }),
     ]);

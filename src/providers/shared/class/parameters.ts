@@ -5,10 +5,13 @@ import type { Parameters } from '../../../core/workload.ts';
 import { nearestName } from '../../../formats/suggest.ts';
 import { regionHost } from '../../../http/endpoint.ts';
 
-/** A parameter as it is written: its name, in whatever letter case, and its value. */
+/** A parameter: its name, in the letter case of the class, and its value. */
 export type RawParameter = { readonly name: string; readonly text: string };
 
-/** Names are taken in any letter case, as keys of objects are; those that mean nothing to the provider are warned of. */
+/**
+ * Makes the function that finds a parameter by its name, in any letter case. Warns about parameters
+ * that the provider does not know.
+ */
 export function readParameters<Name extends string>(
   provider: string,
   knownNames: readonly Name[],
@@ -34,7 +37,7 @@ export function readParameters<Name extends string>(
   return (name) => rawParameters.get(name.toLowerCase());
 }
 
-/** As {@link readParameters} warns, where letter case counts. */
+/** Warns about unknown parameters of a provider whose names are case-sensitive. */
 export function warnUnknownParameters(
   provider: string,
   knownNames: readonly string[],
@@ -45,7 +48,7 @@ export function warnUnknownParameters(
     if (!knownNames.includes(name)) report(unknownParameter(provider, name, knownNames));
 }
 
-/** That a parameter cannot be used. */
+/** The problem of a parameter that cannot be used. */
 export function parameterProblem(parameter: string, message: string, hint: string): Problem {
   return { severity: 'error', code: 'INVALID_CLASS', message, hint, parameter };
 }
@@ -61,12 +64,13 @@ function unknownParameter(provider: string, name: string, knownNames: readonly s
   };
 }
 
-/** Makes a file's path of a secret's name or an alias. */
+/** Converts the name of a secret, or an alias, to a file path. */
 export type TranslatePath = (name: string) => string;
 
 /**
- * How the parameter `pathTranslation` is meant: one character that replaces every `/` (default `_`), or `false`, in any letter case:
- * then names keep their directories and lose what leads to the root. All else is reported.
+ * Reads the parameter `pathTranslation`. A single character replaces every `/` (default `_`).
+ * `false`, in any letter case, keeps directories and removes slashes at the beginning. Reports any
+ * other value.
  */
 export function readPathTranslation(
   rawParameter: RawParameter | undefined,
@@ -85,7 +89,7 @@ export function readPathTranslation(
   return (path) => path.replaceAll('/', '_');
 }
 
-/** Whether a text has the form of a region: hosts can be made of it. */
+/** Whether a text has the form of a region, so that it can be part of a host name. */
 export function isRegion(text: string): boolean {
   try {
     regionHost('{region}.invalid', text);
@@ -96,7 +100,10 @@ export function isRegion(text: string): boolean {
   }
 }
 
-/** A region out of a class; an empty one is none. `example` shows what the provider's look like. */
+/**
+ * Reads a region of a class. An empty one counts as missing.
+ * @param example a region of the provider, for the hint
+ */
 export function readRegion(
   rawParameter: RawParameter | undefined,
   example: string,

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
+import { rejectedError } from '../../../../test/fakes/failure.ts';
 import { SecretError } from '../../../core/errors.ts';
-import { type Expiring, CredentialCache } from './credential-cache.ts';
+import { type Expiring, CredentialCache, runLogin } from './credential-cache.ts';
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -9,7 +10,7 @@ const tick = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 
 type TestCredential = Expiring & { readonly loginNumber: number };
 
-/** A login whose keys live `lifeMs`, counted. */
+/** A cache, and a login that counts and whose keys live for `lifeMs`. */
 function createFixture({ lifeMs = hour, max = 10 } = {}) {
   let now = 1_000_000;
   const state = { logins: 0, loginError: undefined as SecretError | undefined };
@@ -38,19 +39,19 @@ function createFixture({ lifeMs = hour, max = 10 } = {}) {
   };
 }
 
-test('one login for all who ask, and for all who come later', async () => {
+test('makes one login for concurrent and for later callers', async () => {
   const { get, state } = createFixture();
   expect(await Promise.all(Array.from({ length: 200 }, () => get()))).toEqual(Array(200).fill(1));
   expect(await get()).toBe(1);
   expect(state.logins).toBe(1);
 });
 
-test('nobody is given the credential of another identity', async () => {
+test('keeps the credentials of identities apart', async () => {
   const { get } = createFixture();
   expect(await Promise.all([get('alice'), get('bob')])).toEqual([1, 2]);
 });
 
-test('who started the login may leave; the others have it all the same', async () => {
+test('completes a login for the other callers when the first one leaves', async () => {
   const { get, state } = createFixture();
   const abortController = new AbortController();
   const first = get('alice', abortController.signal);
@@ -61,7 +62,7 @@ test('who started the login may leave; the others have it all the same', async (
   expect(state.logins).toBe(1);
 });
 
-test('a failed login is not kept', async () => {
+test('does not cache a failed login', async () => {
   const { get, state } = createFixture();
   state.loginError = new SecretError('CREDENTIALS_UNAVAILABLE', 'away');
   await expect(get()).rejects.toThrow('away');
@@ -69,8 +70,8 @@ test('a failed login is not kept', async () => {
   expect(await get()).toBe(2);
 });
 
-describe('towards its end', () => {
-  test('it is made anew early and once, and nobody waits for that', async () => {
+describe('a credential that expires soon', () => {
+  test('is replaced early and once, and no caller waits', async () => {
     const { get, advanceClock } = createFixture();
     await get();
     advanceClock(54 * minute);
@@ -81,7 +82,7 @@ describe('towards its end', () => {
     expect(await get()).toBe(2);
   });
 
-  test('one that lives shortly is used for at least half of its life', async () => {
+  test('is used for at least half of a short life', async () => {
     const { get, advanceClock, state } = createFixture({ lifeMs: 4 * minute });
     await get();
     advanceClock(minute);
@@ -92,7 +93,7 @@ describe('towards its end', () => {
     expect(state.logins).toBe(2);
   });
 
-  test('while nobody makes a new one the old one serves, asked for again after 30 s', async () => {
+  test('still serves while logins fail, with a new attempt after 30 s', async () => {
     const { get, advanceClock, state, failures } = createFixture();
     await get();
     advanceClock(56 * minute);
@@ -108,7 +109,7 @@ describe('towards its end', () => {
     expect(state.logins).toBe(3);
   });
 
-  test('half a minute before it ends it serves no more', async () => {
+  test('does not serve any more 30 s before it expires', async () => {
     const { get, advanceClock, state } = createFixture();
     await get();
     state.loginError = new SecretError('CREDENTIALS_UNAVAILABLE', 'away');
@@ -117,8 +118,8 @@ describe('towards its end', () => {
   });
 });
 
-describe('refused by the store', () => {
-  test('it is made anew, unless it was just made', async () => {
+describe('a credential that the store refused', () => {
+  test('is replaced, unless it is younger than a minute', async () => {
     const { cache, login, advanceClock } = createFixture();
     const first = await cache.get('alice', neverAborted, login);
     cache.invalidate('alice', first);
@@ -128,7 +129,7 @@ describe('refused by the store', () => {
     expect((await cache.get('alice', neverAborted, login)).loginNumber).toBe(2);
   });
 
-  test('it is made anew where it was made before the clock was set back', async () => {
+  test('is replaced also after the clock was set back', async () => {
     const { cache, login, advanceClock } = createFixture();
     const first = await cache.get('alice', neverAborted, login);
     advanceClock(-8 * hour);
@@ -136,7 +137,7 @@ describe('refused by the store', () => {
     expect((await cache.get('alice', neverAborted, login)).loginNumber).toBe(2);
   });
 
-  test('a late complaint of a former one changes nothing', async () => {
+  test('does not affect its successor', async () => {
     const { cache, login, advanceClock } = createFixture();
     const first = await cache.get('alice', neverAborted, login);
     advanceClock(minute);
@@ -148,7 +149,7 @@ describe('refused by the store', () => {
   });
 });
 
-test('it keeps as many as it may, those used last', async () => {
+test('keeps the most recently used credentials, up to the limit', async () => {
   const { get, state } = createFixture({ max: 2 });
   await get('a');
   await get('b');
@@ -158,4 +159,45 @@ test('it keeps as many as it may, those used last', async () => {
   expect(state.logins).toBe(3);
   await get('b');
   expect(state.logins).toBe(4);
+});
+
+const loginOptions = { owner: 'the role app', hint: 'check the way to STS' };
+
+const failWith = (error: SecretError, signal = neverAborted): Promise<SecretError> =>
+  rejectedError(runLogin(signal, loginOptions, () => Promise.reject(error)));
+
+describe('runLogin', () => {
+  test('returns the result of the login', async () => {
+    expect(await runLogin(neverAborted, loginOptions, async () => 'keys')).toBe('keys');
+  });
+
+  test('reports an outage as CREDENTIALS_UNAVAILABLE, with the owner of the keys', async () => {
+    const { code, summary } = await failWith(
+      new SecretError('STORE_TIMEOUT', 'sts did not answer'),
+    );
+    expect(code).toBe('CREDENTIALS_UNAVAILABLE');
+    expect(summary).toBe('no keys for the role app: sts did not answer; check the way to STS');
+  });
+
+  test('keeps the hint of the outage', async () => {
+    const outage = new SecretError('STORE_UNAVAILABLE', 'no such host', {
+      hint: 'check the region',
+    });
+    expect((await failWith(outage)).hint).toBe('check the region');
+  });
+
+  test.each(['CREDENTIALS_REFUSED', 'CREDENTIALS_UNAVAILABLE', 'NOT_CONFIGURED'] as const)(
+    'does not change %s',
+    async (code) => {
+      const error = new SecretError(code, 'as it stands');
+      expect(await failWith(error)).toBe(error);
+    },
+  );
+
+  test("throws the signal's reason after the signal fired", async () => {
+    const cancelled = new SecretError('DEADLINE', 'too late');
+    expect(
+      await failWith(new SecretError('STORE_TIMEOUT', 'cut off'), AbortSignal.abort(cancelled)),
+    ).toBe(cancelled);
+  });
 });

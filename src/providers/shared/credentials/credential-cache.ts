@@ -43,8 +43,8 @@ type Obtain<T> = (signal: AbortSignal) => Promise<T>;
 
 /**
  * Credentials by identity, bounded, with one login at a time for each. The cache replaces a
- * credential early and in the background. So a mount does not wait for a new login, and an outage of
- * the login service that is shorter than `renewBeforeMs` has no effect.
+ * credential early and in the background. So a mount does not wait for a new login, and an outage
+ * of the login service that is shorter than `renewBeforeMs` has no effect.
  */
 export class CredentialCache<T extends Expiring> {
   readonly #now: () => number;
@@ -61,7 +61,8 @@ export class CredentialCache<T extends Expiring> {
   }
 
   /**
-   * Returns the cached credential of `key`, or what `obtain` makes, once for all concurrent callers.
+   * Returns the cached credential of `key`, or what `obtain` makes, once for all concurrent
+   * callers.
    * @param key stands for everything that `obtain` depends on
    * @throws what `obtain` throws; the signal's reason if it fires first
    */
@@ -110,10 +111,12 @@ export class CredentialCache<T extends Expiring> {
 }
 
 /**
- * Runs a login. It marks an outage of the login service as such, because the secret store may be up.
+ * Runs a login. It marks an outage of the login service as such, because the secret store may be
+ * up.
  * @param signal fires when no caller waits any more
  * @param about for messages: the owner of the keys, and the remedy if the error has no hint
- * @throws SecretError CREDENTIALS_UNAVAILABLE for an outage; what `login` throws; the signal's reason
+ * @throws SecretError CREDENTIALS_UNAVAILABLE for an outage; what `login` throws; the signal's
+ *   reason
  */
 export async function runLogin<T>(
   signal: AbortSignal,

@@ -6,7 +6,7 @@ import { CredentialGate } from './credential-gate.ts';
 const neverAborted = new AbortController().signal;
 const tick = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-/** Calls that end when told to. */
+/** Calls that the test ends. */
 function createScriptedCall() {
   const pendingCalls: { succeed: () => void; fail: (error: SecretError) => void }[] = [];
   const call = (): Promise<string> =>
@@ -26,8 +26,8 @@ function createFixture() {
   return { gate, advanceClock };
 }
 
-describe('a credential nobody has seen accepted yet', () => {
-  test('is used by one call; once accepted, by all at once', async () => {
+describe('a credential that the store has not accepted yet', () => {
+  test('is used by one call, and after its success by all calls at the same time', async () => {
     const { gate } = createFixture();
     const { pendingCalls, call } = createScriptedCall();
     const calls = Array.from({ length: 200 }, () => gate.run('key', neverAborted, call));
@@ -40,7 +40,7 @@ describe('a credential nobody has seen accepted yet', () => {
     await expect(Promise.all(calls)).resolves.toHaveLength(200);
   });
 
-  test('refused, it costs one call for all who wait and for all who come within the minute', async () => {
+  test('costs one call when the store refuses it, for waiting callers and within the next minute', async () => {
     const { gate, advanceClock } = createFixture();
     const { pendingCalls, call } = createScriptedCall();
     const refusedError = new SecretError('CREDENTIALS_REFUSED', 'wrong key');
@@ -59,7 +59,7 @@ describe('a credential nobody has seen accepted yet', () => {
     await Promise.allSettled(retried);
   });
 
-  test('another credential is tried at once', async () => {
+  test('does not delay another credential', async () => {
     const { gate } = createFixture();
     const { pendingCalls, call } = createScriptedCall();
     const wrong = gate.run('wrong', neverAborted, call);
@@ -72,7 +72,7 @@ describe('a credential nobody has seen accepted yet', () => {
     await expect(right).resolves.toBe('value');
   });
 
-  test('an answer that is no success proves it too', async () => {
+  test('is accepted by an error that does not concern the credential', async () => {
     const { gate } = createFixture();
     const { pendingCalls, call } = createScriptedCall();
     const calls = [1, 2, 3].map(() => gate.run('key', neverAborted, call));
@@ -84,7 +84,7 @@ describe('a credential nobody has seen accepted yet', () => {
     await Promise.all(calls.slice(1));
   });
 
-  test('in an outage all who wait learn of it at once, and the next one tries anew', async () => {
+  test('fails all waiting callers in an outage, and the next call tries again', async () => {
     const { gate } = createFixture();
     const { pendingCalls, call } = createScriptedCall();
     const calls = [1, 2, 3].map(() => gate.run('key', neverAborted, call));
@@ -96,7 +96,7 @@ describe('a credential nobody has seen accepted yet', () => {
     await expect(next).resolves.toBe('value');
   });
 
-  test('where the first one leaves, the second one takes over', async () => {
+  test('is probed by the next caller when the first one leaves', async () => {
     const { gate } = createFixture();
     const { pendingCalls, call } = createScriptedCall();
     const abortController = new AbortController();
@@ -111,7 +111,7 @@ describe('a credential nobody has seen accepted yet', () => {
     await expect(second).resolves.toBe('value');
   });
 
-  test('who leaves while waiting leaves at once', async () => {
+  test('releases a waiting caller at once when its signal fires', async () => {
     const { gate } = createFixture();
     const { pendingCalls, call } = createScriptedCall();
     const first = gate.run('key', neverAborted, call);
@@ -124,7 +124,7 @@ describe('a credential nobody has seen accepted yet', () => {
   });
 });
 
-test('a proven credential that is refused has to be proven again', async () => {
+test('probes an accepted credential again after a refusal', async () => {
   const { gate, advanceClock } = createFixture();
   const { pendingCalls, call } = createScriptedCall();
   const first = gate.run('key', neverAborted, call);
@@ -166,7 +166,7 @@ describe('a credential that the store accepted more than a second ago', () => {
     expect(pendingCalls).toHaveLength(1);
   });
 
-  test('lets the others go when the probe ends otherwise, also when the store is away', async () => {
+  test('lets the others go when the probe fails for another reason, such as an outage', async () => {
     const { gate, pendingCalls, call } = await createAcceptedFixture();
     const calls = Array.from({ length: 3 }, () => gate.run('key', neverAborted, call));
     await tick();
@@ -178,7 +178,7 @@ describe('a credential that the store accepted more than a second ago', () => {
     await expect(Promise.all(calls.slice(1))).resolves.toEqual(['value', 'value']);
   });
 
-  test('lets the others go after a second, however long the probe takes', async () => {
+  test('lets the others go after a second of waiting for the probe', async () => {
     jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'] });
     try {
       const { gate, pendingCalls, call } = await createAcceptedFixture();

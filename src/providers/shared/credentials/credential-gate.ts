@@ -26,8 +26,8 @@ type ProbeOutcome =
  * Huawei Cloud locks a key after five. While the rejection cache remembers a refused credential, no
  * call uses it.
  *
- * A credential that the store accepted before is probably good. Its callers wait for the probe for a
- * second at most, and the probe's other failures are not theirs.
+ * A credential that the store accepted before is probably good. Its callers wait for the probe for
+ * a second at most, and the probe's other failures are not theirs.
  */
 export class CredentialGate {
   readonly #rejectionCache: RejectionCache;
@@ -54,7 +54,10 @@ export class CredentialGate {
     this.#acceptedAt = new LRUCache({ max });
   }
 
-  /** For calls that waited since they passed the gate. @throws the remembered CREDENTIALS_REFUSED */
+  /**
+   * For calls that waited since they passed the gate.
+   * @throws the remembered CREDENTIALS_REFUSED
+   */
   throwIfRejected(key: string): void {
     this.#rejectionCache.throwIfRejected(key);
   }
@@ -62,8 +65,8 @@ export class CredentialGate {
   /**
    * Runs `call`, which uses the credential that `key` is a digest of.
    * @throws what `call` throws; what the probe of an unknown credential threw; the remembered
-   *   CREDENTIALS_REFUSED; the signal's reason if it fires first. Many callers can get one error, so
-   *   `call` must not name the secret of one caller.
+   *   CREDENTIALS_REFUSED; the signal's reason if it fires first. Many callers can get one error,
+   *   so `call` must not name the secret of one caller.
    */
   async run<T>(key: string, signal: AbortSignal, call: () => Promise<T>): Promise<T> {
     // No await between the check for a probe and the start of the next one.

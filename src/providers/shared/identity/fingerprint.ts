@@ -1,15 +1,17 @@
 import { createHash, createHmac, randomBytes } from 'node:crypto';
 
-/** One field of a fingerprint: everything that could change the store's answer. */
+/** A field of a fingerprint: a value that can change the store's response. */
 export type FingerprintField = string | undefined;
 
 /** See {@link createFingerprint}. */
 export type Fingerprint = (fields: Readonly<Record<string, FingerprintField>>) => string;
 
 /**
- * Makes fingerprints of principals: HMAC-SHA256, base64url, under a key made for this process, over length-prefixed names and values in
- * the order of the names. Secrets may be among the fields: without the key, which never leaves this closure, a fingerprint tells nothing about them.
- * An absent field differs from an empty one.
+ * Makes the function that computes the fingerprint of a principal: HMAC-SHA256, base64url, over
+ * length-prefixed names and values in the order of the names. An absent field differs from an empty
+ * one. Secrets may be among the fields: the key never leaves this closure, and without it a
+ * fingerprint reveals nothing about them.
+ * @param key default: a random key for this process
  */
 export function createFingerprint(key: Uint8Array = randomBytes(32)): Fingerprint {
   return (fields) => {
@@ -23,7 +25,10 @@ export function createFingerprint(key: Uint8Array = randomBytes(32)): Fingerprin
   };
 }
 
-/** Stands for exactly these texts, in this order, and tells nothing of them: what was refused is remembered by it. */
+/**
+ * Computes a digest of texts in this order. The rejection cache keeps it in place of a credential,
+ * because it reveals nothing about the texts.
+ */
 export function digestOf(...texts: readonly (string | undefined)[]): string {
   return createHash('sha256').update(JSON.stringify(texts)).digest('base64url');
 }

@@ -19,7 +19,7 @@ function errorOf(text: string): string {
 }
 
 describe('the grants file', () => {
-  test('is YAML', () => {
+  test('can be YAML', () => {
     const [grant] = parseSharedIdentityGrants(validGrants, 'f');
     expect(grant?.provider).toBe('local');
     expect(grant?.namespaces.map((matches) => matches('team-a'))).toEqual([false, true]);
@@ -28,7 +28,7 @@ describe('the grants file', () => {
     expect(grant?.methods).toEqual([]);
   });
 
-  test('or JSON', () => {
+  test('can be JSON', () => {
     const text = JSON.stringify({
       grants: [
         {
@@ -43,7 +43,7 @@ describe('the grants file', () => {
     expect(parseSharedIdentityGrants(text, 'f')[0]?.roles).toHaveLength(1);
   });
 
-  test('may grant nothing', () => {
+  test('can grant nothing', () => {
     expect(parseSharedIdentityGrants('grants: []', 'f')).toEqual([]);
   });
 
@@ -90,7 +90,7 @@ describe('the grants file', () => {
     ['grants: [*none]', 'line 1: the alias none has no anchor before it'],
     ['grants: !!js/function x', /^line 1: it is not YAML/],
     [validGrants.slice(0, -20), /^line 6: /],
-  ])('refuses %j', (text, message) => {
+  ])('rejects %j', (text, message) => {
     expect(errorOf(text)).toEqual(
       typeof message === 'string' ? message : expect.stringMatching(message),
     );

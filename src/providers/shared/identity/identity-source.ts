@@ -15,7 +15,9 @@ export type Identity<Credential> = {
 
 /** One way to get an identity: a pod's token, keys of the pod, the node, the operator. */
 export type IdentitySource<Login, Credential> = {
-  /** `pod-token`, `pod-keys`, `node` or `operator`, with the vendor's own word where there are two. */
+  /**
+   * `pod-token`, `pod-keys`, `node` or `operator`, with the vendor's own word where there are two.
+   */
   readonly name: string;
   /**
    * @returns undefined where the class and the workload do not use this source

@@ -1,14 +1,15 @@
-/** Whether a name, whole, is what a glob stands for. */
+/** Whether a glob matches the whole name. */
 export type NameGlob = (name: string) => boolean;
 
 /**
- * `*` is any run of characters without `/`, `**` any run at all, both perhaps empty; everything else stands for itself, so that no name
- * needs escaping (glob libraries give meaning to `{`, `[`, `!` and dots, which occur in names). Time is bounded by the product of
- * the two lengths.
+ * Compiles a glob. `*` matches any characters but `/`, and `**` matches any characters. Both also
+ * match nothing. Every other character matches itself, so no name needs escaping. Glob libraries
+ * give a meaning to `{`, `[`, `!` and dots, which occur in names. A match takes at most time in
+ * proportion to the product of the two lengths.
  */
 export function compileNameGlob(glob: string): NameGlob {
   if (!glob.includes('*')) return (name) => name === glob;
-  // What most grants are: asked at every mount.
+  // A fast path: most grants have this form, and each mount checks them.
   const [, prefix] = /^([^*]*)\*{2,}$/s.exec(glob) ?? [];
   if (prefix !== undefined) return (name) => name.startsWith(prefix);
   const tokens = glob.match(/\*+|[^*]/gs) ?? [];
@@ -16,7 +17,8 @@ export function compileNameGlob(glob: string): NameGlob {
     token === '*' ? singleStar : token.startsWith('*') ? doubleStar : token.charCodeAt(0),
   );
   const tokenCount = kinds.length;
-  // reached[n]: the first n tokens can stand for the name as far as it was read. Made once: a glob is asked at every mount.
+  // reached[n]: the first n tokens match the characters of the name so far. Allocated once, because
+  // each mount checks the globs.
   const rows: [Uint8Array, Uint8Array] = [
     new Uint8Array(tokenCount + 1),
     new Uint8Array(tokenCount + 1),
@@ -51,6 +53,6 @@ export function compileNameGlob(glob: string): NameGlob {
 }
 
 const slash = '/'.charCodeAt(0);
-/** Kinds of tokens that are no character. */
+/** Kinds of tokens. A character has its code as its kind. */
 const singleStar = -2;
 const doubleStar = -1;

@@ -81,7 +81,7 @@ async function brokenMetric(): Promise<number | undefined> {
 }
 
 describe('granted, the default', () => {
-  test('serves what a grant lists, to whom it lists', () => {
+  test('serves the secrets that a grant lists, to the workloads that it lists', () => {
     writeFileSync(file, grant('local/eu/*'));
     const check = createChecker('granted', file);
     expect(check()).toBe('granted');
@@ -91,7 +91,7 @@ describe('granted, the default', () => {
     expect(check({ name: 'eu/db/x' })).toContain('no grant matches');
   });
 
-  test('a refusal names who, what and the ways out', () => {
+  test('names the workload, the secret and the remedies in a denial', () => {
     writeFileSync(file, grant('local/us/*'));
     expect(createChecker('granted', file)()).toBe(
       'local: service account shop/web may not read local/eu/db by a shared identity: no grant matches; ' +
@@ -102,12 +102,12 @@ describe('granted, the default', () => {
     );
   });
 
-  test('without a file nobody is served, which is said at the start', () => {
+  test('denies everything without a file, and logs that at the start', () => {
     expect(createChecker('granted')()).toContain('no grant matches');
     expect(lines.map(({ msg }) => msg).join()).toContain('by their own identities only');
   });
 
-  test('a grant does not reach beyond itself by dots, nor keep the matcher busy by length', () => {
+  test('denies names with dot elements, and names that are too long', () => {
     writeFileSync(file, grant('local/**'));
     const check = createChecker('granted', file);
     expect(check({ name: 'eu/../us' })).toContain('never granted');
@@ -116,7 +116,7 @@ describe('granted, the default', () => {
     expect(check({ name: 'a..b/...' })).toBe('granted');
   });
 
-  test('a role must be in the very grant that matches the name', () => {
+  test('requires the role in the same grant that matches the name', () => {
     writeFileSync(
       file,
       `${grant('local/eu/db', 'roles: [arn:x]')}${grant('local/us').replace('grants:\n', '')}`,
@@ -129,7 +129,7 @@ describe('granted, the default', () => {
 });
 
 describe('a method that may change something', () => {
-  test('is granted by its name, in the very grant that matches the name and the role', () => {
+  test('must be in the same grant that matches the name and the role', () => {
     writeFileSync(
       file,
       `${grant('local/eu/db', 'methods: [POST]')}${grant('local/us', 'roles: [arn:x]').replace('grants:\n', '')}`,
@@ -142,7 +142,7 @@ describe('a method that may change something', () => {
     expect(check({ name: 'us', role: 'arn:x', method: 'POST' })).toContain('lists the method POST');
   });
 
-  test('needs that also where all identities serve everything', () => {
+  test('needs a grant also in the mode all', () => {
     writeFileSync(file, grant('local/eu/*', 'methods: [POST]'));
     const check = createChecker('all', file);
     expect(check({ name: 'us', method: 'GET' })).toBe('granted');
@@ -152,7 +152,7 @@ describe('a method that may change something', () => {
 });
 
 describe('the other modes', () => {
-  test('all serves everything, warns, and still lets no role be assumed that is not listed', () => {
+  test('all serves everything with a warning, but no role without a grant', () => {
     writeFileSync(file, grant('local/eu/*', 'roles: [arn:x]'));
     const check = createChecker('all', file);
     expect(check({ namespace: 'any', name: 'us/../x' })).toBe('granted');
@@ -162,7 +162,7 @@ describe('the other modes', () => {
     expect(createChecker('all')({ role: 'arn:x' })).toContain('lists the role arn:x');
   });
 
-  test('none serves nothing, whatever the file says', () => {
+  test('none serves nothing, also with a grants file', () => {
     writeFileSync(file, grant('local/**'));
     expect(createChecker('none', file)()).toContain(
       '--shared-identities none; give the workload an identity of its own, or start Keyferry with --shared-identities granted',
@@ -171,7 +171,7 @@ describe('the other modes', () => {
 });
 
 describe('the file', () => {
-  test('is read again when it changed, within a second', () => {
+  test('takes effect within a second after a change', () => {
     writeFileSync(file, grant('local/eu/db'));
     const check = createChecker('granted', file);
     writeFileSync(file, grant('local/us/db'));
@@ -182,7 +182,7 @@ describe('the file', () => {
     expect(check({ name: 'us/db' })).toBe('granted');
   });
 
-  test('is followed through the swapped links of a ConfigMap', () => {
+  test('is read through the changed links of a ConfigMap', () => {
     for (const [name, secret] of [
       ['one', 'local/eu/db'],
       ['two', 'local/us/db'],
@@ -206,7 +206,7 @@ describe('the file', () => {
     ['a directory', () => (rmSync(file), mkdirSync(file))],
     ['too large', () => writeFileSync(file, '#'.repeat(1024 * 1024 + 1))],
   ])(
-    '%s stops the start; later the last good one stays, which is said once and measured',
+    '%s: an error at the start; later the last valid grants stay, with one log line and a metric',
     async (_, breakFile) => {
       const text = grant('local/eu/db');
       writeFileSync(file, text);
@@ -229,7 +229,7 @@ describe('the file', () => {
     },
   );
 
-  test('mended is in force again, though it says what it said before', async () => {
+  test('takes effect again after a repair, also with unchanged content', async () => {
     writeFileSync(file, grant('local/eu/db'));
     const check = createChecker('granted', file);
     for (const [text, state] of [

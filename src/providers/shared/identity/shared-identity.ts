@@ -28,7 +28,9 @@ export type SharedIdentityRequest = {
   readonly method?: string | undefined;
 };
 
-/** No store has names near this length. A tenant could use a longer one to keep the matcher busy. */
+/**
+ * No store has names near this length. A tenant could use a longer one to keep the matcher busy.
+ */
 const maxNameLength = 4_096;
 
 /** In hints, where no grants file is configured. */
@@ -112,7 +114,9 @@ function matchesAny(globs: readonly NameGlob[], name: string): boolean {
   return globs.some((matches) => matches(name));
 }
 
-/** A store, or a proxy in front of it, may resolve `a/../b`. A grant for `a/**` must not cover `b`. */
+/**
+ * A store, or a proxy in front of it, may resolve `a/../b`. A grant for `a/**` must not cover `b`.
+ */
 function isPlainName(name: string): boolean {
   if (name.length > maxNameLength) return false;
   return !/(^|\/)\.\.?(\/|$)/.test(name);

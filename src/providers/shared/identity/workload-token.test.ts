@@ -36,7 +36,7 @@ const workload = (tokens: Record<string, string>): Workload => ({
 const errorOf = (tokens: Record<string, string>): string =>
   thrownSummary(() => readWorkloadToken(workload(tokens), audience, now));
 
-test('a token whose claims fit is taken, with what they say', () => {
+test('accepts a token with matching claims and returns the claims', () => {
   const token = readWorkloadToken(workload({ [audience]: jwt(validClaims) }), audience, now);
   expect(token).toMatchObject({
     expiresAt: now + 3_600_000,
@@ -48,12 +48,12 @@ test('a token whose claims fit is taken, with what they say', () => {
   expect(JSON.stringify(token)).not.toContain(jwt(validClaims));
 });
 
-test('one audience may stand alone, and the rest may be missing', () => {
+test('accepts a single audience and missing optional claims', () => {
   const { sub, exp } = validClaims;
   expect(errorOf({ [audience]: jwt({ sub, exp, aud: audience }) })).toBe('taken');
 });
 
-test('a missing token: of many audiences a few are named, for the line is kept and logged', () => {
+test('names only a few of many audiences when a token is missing', () => {
   const many = Object.fromEntries(
     Array.from({ length: 200 }, (_, index) => [`${index}`.repeat(60), 'x']),
   );
@@ -61,7 +61,7 @@ test('a missing token: of many audiences a few are named, for the line is kept a
   expect(errorOf(many)).toContain('and 195 more');
 });
 
-test('a missing token: which audiences there are, and what to configure', () => {
+test('names the present audiences and the remedy when a token is missing', () => {
   expect(errorOf({})).toBe(
     'TOKEN_MISSING: the driver brought no token for the audience sts.example.com, nor any other; ' +
       'add "- audience: sts.example.com" to tokenRequests in the values of the driver\'s chart',
@@ -69,7 +69,7 @@ test('a missing token: which audiences there are, and what to configure', () => 
   expect(errorOf({ vault: jwt(validClaims) })).toContain('only for vault');
 });
 
-describe('refused', () => {
+describe('rejects', () => {
   test.each([
     [
       'of another account',
@@ -88,8 +88,8 @@ describe('refused', () => {
       { ...validClaims, exp: now / 1_000 - 60 },
       'expired at 2025-12-31T23:59:00.000Z',
     ],
-    ['that never had an end', { ...validClaims, exp: undefined }, 'is no ServiceAccount token'],
-    ['with an absurd end', { ...validClaims, exp: -1e300 }, 'expired at a time that is none'],
+    ['without an expiry', { ...validClaims, exp: undefined }, 'is no ServiceAccount token'],
+    ['with an absurd expiry', { ...validClaims, exp: -1e300 }, 'expired at an invalid time'],
     ['without a subject', { ...validClaims, sub: 7 }, 'is no ServiceAccount token'],
   ])('a token %s', (_, claims, message) => {
     expect(errorOf({ [audience]: jwt(claims) })).toContain(message);
@@ -97,14 +97,14 @@ describe('refused', () => {
   });
 
   test.each(['', 'x', 'a.b', 'a.b.c', 'a.bnVsbA.c', `a.${'A'.repeat(100_000)}.c`, 'a.e30.b.c'])(
-    'what is no token: %#',
+    'a text that is not a token: %#',
     (text) => {
       expect(errorOf({ [audience]: text })).toContain('is no ServiceAccount token');
     },
   );
 
   test.each(['\n', '\r\nx-evil: 1', ' ', '\u00e9', '\u{1f600}', '='])(
-    'claims that fit, beside what would not pass as a header: %j',
+    'a token with characters that a header cannot contain: %j',
     (invalidText) => {
       expect(errorOf({ [audience]: invalidText + jwt(validClaims) })).toContain(
         'is no ServiceAccount token',
@@ -115,11 +115,11 @@ describe('refused', () => {
     },
   );
 
-  test('small differences of clocks do not count', () => {
+  test('accepts a small difference of clocks', () => {
     expect(errorOf({ [audience]: jwt({ ...validClaims, exp: now / 1_000 - 10 }) })).toBe('taken');
   });
 
-  test('no message holds the token', () => {
+  test('never has the token in a message', () => {
     const forged = jwt({ ...validClaims, sub: 'x' });
     expect(errorOf({ [audience]: forged })).not.toContain(forged.split('.')[1]);
   });

@@ -4,22 +4,22 @@ import type { Redacted } from '../../../core/redacted.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { Workload } from '../../../core/workload.ts';
 
-/** Clocks of nodes and API servers differ. */
+/** The clocks of a node and of the API server can differ by this. */
 const clockSkewMs = 30_000;
 const maxTokenLength = 64 * 1024;
-/** A pod can forge any number. */
+/** A forged token attribute can have any number of audiences. */
 const maxShownAudiences = 5;
 
-/** A workload's token whose claims fit the workload. */
+/** A token of a workload, with claims that match the workload. */
 export type WorkloadToken = {
   readonly token: Redacted;
   /** Milliseconds since the epoch. */
   readonly expiresAt: number;
-  /** `https://...`, whoever issued it. */
+  /** The URL of the issuer. */
   readonly issuer: string | undefined;
-  /** Of the ServiceAccount: differs when one of the same name is made anew. */
+  /** Changes when a ServiceAccount is deleted and created again with the same name. */
   readonly serviceAccountUid: string | undefined;
-  /** Of the pod it is bound to. */
+  /** The pod that the token is bound to. */
   readonly podUid: string | undefined;
 };
 
@@ -37,8 +37,10 @@ const claimsSchema = z.object({
 });
 
 /**
- * The token the driver brought for `audience`, once `sub`, `aud` and `exp` fit: the request's token attribute can be forged where the
- * driver sets none, its namespace and ServiceAccount cannot. The signature is for the store to verify.
+ * Returns the driver's token for `audience` after a check of `sub`, `aud` and `exp`. A pod can
+ * forge the token attribute of the request where the driver does not set it. It cannot forge its
+ * namespace and ServiceAccount. The store verifies the signature.
+ * @param now milliseconds since the epoch
  * @throws SecretError TOKEN_MISSING, TOKEN_INVALID
  */
 export function readWorkloadToken(
@@ -87,7 +89,10 @@ function missingTokenError(workload: Pick<Workload, 'tokens'>, audience: string)
   );
 }
 
-/** The second part of a JWT, or nothing: not of what would break a header it is sent in either. */
+/**
+ * Decodes the claims of a JWT. Undefined if it is not one, or has characters that a header cannot
+ * contain.
+ */
 function decodeClaims(token: string): unknown {
   if (token.length > maxTokenLength || !/^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) return undefined;
   try {
@@ -99,5 +104,5 @@ function decodeClaims(token: string): unknown {
 
 function isoTime(seconds: number): string {
   const date = new Date(seconds * 1_000);
-  return Number.isNaN(date.getTime()) ? 'a time that is none' : date.toISOString();
+  return Number.isNaN(date.getTime()) ? 'an invalid time' : date.toISOString();
 }

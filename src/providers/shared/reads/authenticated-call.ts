@@ -35,9 +35,9 @@ export type AuthenticatedCall<C> = <T>(
 /** See {@link createAuthenticatedCall}. */
 export type AuthenticatedCallDeps<C> = {
   /**
-   * For stores that lock a key after some bad signatures. `digestOf` is equal for equal credentials;
-   * see `digestOf` in fingerprint.ts. It includes the parts of the ref that decide whether the store
-   * knows the credential.
+   * For stores that lock a key after some bad signatures. `digestOf` is equal for equal
+   * credentials; see `digestOf` in fingerprint.ts. It includes the parts of the ref that decide
+   * whether the store knows the credential.
    */
   readonly gate?: {
     readonly credentialGate: CredentialGate;

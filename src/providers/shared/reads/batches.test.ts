@@ -40,7 +40,7 @@ const value = (text: string): FetchResult => ({
 });
 const nameOf = ({ grant: { ref } }: FetchRequest): string => ref.name;
 
-/** What is asked together, and what alone, for answers like `{ a: 'together' }`. */
+/** Which names were read together, and which alone. */
 async function read(
   requestFields: readonly RequestFields[],
   overrides: Partial<BatchReading<unknown>> = {},
@@ -80,7 +80,7 @@ describe('reading in batches', () => {
     ]);
   });
 
-  test('fills calls, with one of each name, and asks for who is left over alone', async () => {
+  test('fills batches without equal names, and reads the rest alone', async () => {
     const requestFields = ['a', 'b', 'c', 'd', 'd', 'd', 'd'].map((name) => ({ name }));
     const { together, alone } = await read(requestFields);
     expect(together).toEqual([
@@ -96,7 +96,7 @@ describe('reading in batches', () => {
     ['CREDENTIALS_REFUSED', []],
     ['STORE_THROTTLED', []],
     ['STORE_ANSWER_INVALID', []],
-  ] as const)('after %s of all asks alone for %j', async (code, expected) => {
+  ] as const)('after %s of a batch reads alone: %j', async (code, expected) => {
     const { alone, results } = await read([{}, { name: 'b' }], {
       readBatch: () => Promise.reject(new SecretError(code, 'no')),
     });

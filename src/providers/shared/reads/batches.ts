@@ -4,31 +4,38 @@ import type { SecretRef } from '../../../core/plan.ts';
 import type { FetchRequest, FetchResult } from '../../../core/provider.ts';
 import type { CallContext, AuthenticatedCall } from './authenticated-call.ts';
 
-/** Requests for one call. Never empty, and each name stands in it once. */
+/** Requests for one call. Never empty, and without two equal names. */
 export type Batch<C> = readonly [FetchRequest<C>, ...FetchRequest<C>[]];
 
-/** How a store is read by calls that take several refs. */
+/** How to read a store whose calls take several refs. */
 export type BatchReading<C> = {
-  /** How many refs one call takes. */
+  /** The maximum number of refs of one call. */
   readonly max: number;
-  /** By what an answer tells refs apart; default their name. */
+  /** What identifies a ref in the response. Default: its name. */
   readonly nameOf?: (ref: SecretRef) => string;
-  /** Whether a request can be answered by such a call; default all. */
+  /** Whether a batch can contain the request. Default: every request. */
   readonly isBatchable?: (request: FetchRequest<C>) => boolean;
   readonly authenticatedCall: AuthenticatedCall<C>;
-  /** One call. Results in the order of the batch; nothing for what is to be asked for alone. */
+  /**
+   * Makes one call.
+   * @returns results in the order of the batch; undefined for a request to read individually
+   */
   readonly readBatch: (
     batch: Batch<C>,
     context: CallContext<C>,
   ) => Promise<readonly (FetchResult | undefined)[]>;
   readonly readSingle: (request: FetchRequest<C>) => Promise<FetchResult>;
-  /** Whether each is to be asked for alone after a failure of all; default {@link shouldReadIndividually}. */
+  /**
+   * After a failed batch, whether to read its requests individually (`alone`) or to fail them all.
+   * Default: {@link shouldReadIndividually}.
+   */
   readonly onBatchFailure?: (error: SecretError, batch: Batch<C>) => 'alone' | 'fail';
 };
 
 /**
- * An answer for each request: several by one call where that can be, the others, and what such a call leaves open, each by its own. A call
- * ends when nobody waits for it any more.
+ * Reads the requests with as few calls as possible. Requests that no batch can contain, and those
+ * without a result of their batch, get a call of their own. A call ends when its last caller
+ * leaves.
  */
 export function readInBatches<C>(
   requests: readonly FetchRequest<C>[],
@@ -51,7 +58,7 @@ export function readInBatches<C>(
   return resultByRequest;
 }
 
-/** Puts together what one principal asks of one place on behalf of one namespace with one urgency. */
+/** A batch has requests of one principal, region, endpoint, namespace and urgency. */
 function groupIntoBatches<C>(
   requests: readonly FetchRequest<C>[],
   { max, nameOf = ({ name }) => name }: Pick<BatchReading<C>, 'max' | 'nameOf'>,
@@ -60,7 +67,8 @@ function groupIntoBatches<C>(
   const countByName = countBy(requests, nameIn);
   const sameNameCount = (request: FetchRequest<C>): number => countByName.get(nameIn(request)) ?? 0;
   const batches = new Map<string, [FetchRequest<C>, ...FetchRequest<C>[]][]>();
-  // Each namesake needs a batch of its own: they go first, and the others fill those up.
+  // Requests with equal names need separate batches. They come first, and the others fill the
+  // batches.
   for (const request of [...requests].sort((a, b) => sameNameCount(b) - sameNameCount(a))) {
     const { ref, principal, workload } = request.grant;
     const location = [principal.fingerprint, ref.region, ref.endpoint];
@@ -102,7 +110,10 @@ function defaultOnBatchFailure(error: SecretError): 'alone' | 'fail' {
   return shouldReadIndividually(error) ? 'alone' : 'fail';
 }
 
-/** Whether asking for each alone may tell more than this failure of all: a refusal may be about one of them, or they are too large for one answer. */
+/**
+ * Whether individual reads can succeed after this error of a batch: the error may concern one of
+ * the requests only, or the values may be too large for one response.
+ */
 export function shouldReadIndividually({ kind, code }: SecretError): boolean {
   return (
     (kind === 'definite' && code !== 'CREDENTIALS_REFUSED') || code === 'STORE_ANSWER_TOO_LARGE'

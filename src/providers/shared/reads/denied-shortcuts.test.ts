@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import type { FetchRequest } from '../../../core/provider.ts';
 import { DeniedShortcuts } from './denied-shortcuts.ts';
 
-/** Of a pod of shop/web. */
+/** A request of a pod of shop/web. */
 const request = {
   grant: {
     ref: { region: 'eu-west-1' },
@@ -11,8 +11,8 @@ const request = {
   },
 } as unknown as FetchRequest;
 
-describe('a right that was missing', () => {
-  test('is tried again after an hour, and at once where the clock was set back', () => {
+describe('a denied shortcut', () => {
+  test('is allowed again after an hour, and at once after the clock was set back', () => {
     const clock = { ms: 86_400_000 };
     const deniedShortcuts = new DeniedShortcuts<'batch'>({ now: () => clock.ms });
     const isAllowedAt = (ms: number): boolean => {

@@ -8,10 +8,11 @@ const maxEntries = 1_000;
 
 /**
  * Remembers for an hour which operations a store denied, where the operation only saves calls and
- * another one does the same (BatchGetSecretValue). Each denial is a line in the account's audit log.
+ * another one does the same (BatchGetSecretValue). Each denial is a line in the account's audit
+ * log.
  *
- * Permissions belong to a role, and roles belong to ServiceAccounts. So a denial counts for all pods
- * of a ServiceAccount, although each pod can be a principal of its own (EKS Pod Identity).
+ * Permissions belong to a role, and roles belong to ServiceAccounts. So a denial counts for all
+ * pods of a ServiceAccount, although each pod can be a principal of its own (EKS Pod Identity).
  */
 export class DeniedShortcuts<Shortcut extends string> {
   readonly #now: () => number;

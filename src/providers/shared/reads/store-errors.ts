@@ -15,14 +15,15 @@ export type ErrorResponse = {
 };
 
 /**
- * One row of a provider's table of store errors.
- * `Response` is what the rows look at. `Context` is what messages name: the service, the owner of the
- * credential, the permission that is needed.
+ * One row of a provider's table of store errors. `Response` is what the rows look at. `Context` is
+ * what messages name: the service, the owner of the credential, the permission that is needed.
  */
 export type StoreErrorRule<Response extends ErrorResponse, Context> = {
   readonly match: (response: Response) => boolean;
   readonly code: ErrorCode;
-  /** The cause, without the name of the secret: callers that read other secrets may share the error. */
+  /**
+   * The cause, without the name of the secret: callers that read other secrets may share the error.
+   */
   readonly message: string | ((context: Context, response: Response) => string);
   /** The remedy. */
   readonly hint?: string | ((context: Context, response: Response) => string | undefined);

@@ -44,7 +44,7 @@ const plan = (text: string) => {
   return compiled!;
 };
 
-describe('a class as users of the vendors write it', () => {
+describe("a class in the vendors' format", () => {
   test('compiles to a login, refs and files', () => {
     const { plan: compiled, problems } = compile({
       roleName: 'csi',
@@ -119,7 +119,7 @@ describe('a class as users of the vendors write it', () => {
     ]);
   });
 
-  test('says little: the rest is what the operator configured, and what the vendors default to', () => {
+  test("takes the operator's settings and the vendors' defaults for what it leaves out", () => {
     const configured = {
       ...nodeFacts,
       namespace: 'ops',
@@ -141,11 +141,11 @@ describe('a class as users of the vendors write it', () => {
     });
   });
 
-  test('an empty parameter is as good as none', () => {
+  test('treats an empty parameter as missing', () => {
     expect(login({ vaultAddress: '', vaultNamespace: ' ', audience: '' })).toEqual(login({}));
   });
 
-  test('the mount path by either name, but not by both', () => {
+  test('takes the mount path by either name, but not by both', () => {
     expect(login({ vaultAuthMountPath: '/team/jwt/' }).mount).toBe('team/jwt');
     expect(describeProblems({ vaultAuthMountPath: 'jwt', vaultKubernetesMountPath: 'k' })).toEqual([
       'error: vaultAuthMountPath and vaultKubernetesMountPath stand side by side',
@@ -161,7 +161,7 @@ describe('a class as users of the vendors write it', () => {
     },
   );
 
-  test('letter case of parameters counts, as it did; the nearest is named', () => {
+  test('warns of a parameter in another letter case, with the nearest name', () => {
     expect(compile({ VaultAddress: 'https://elsewhere:8200' }).problems).toEqual([
       {
         severity: 'warning',
@@ -173,7 +173,7 @@ describe('a class as users of the vendors write it', () => {
     ]);
   });
 
-  test('roleName is needed by those who log in to a role of it', () => {
+  test('needs a roleName for methods that log in to a role', () => {
     for (const method of ['kubernetes', 'jwt'])
       expect(describeProblems({ roleName: '', authMethod: method })).toEqual([
         'error: the parameter `roleName` is missing',
@@ -184,7 +184,7 @@ describe('a class as users of the vendors write it', () => {
       expect(login({ authMethod: method })).not.toHaveProperty('role');
   });
 
-  test('each method has its own default mount; what is no method is told', () => {
+  test('has a default mount for each method, and rejects an unknown method', () => {
     const mounts = ['jwt', 'approle', 'cert', 'token'].map(
       (method) => login({ authMethod: method }).mount,
     );
@@ -195,7 +195,7 @@ describe('a class as users of the vendors write it', () => {
       );
   });
 
-  test('whether the role may look at the pod: yes, for jwt, and for a mount of which nobody says that it is of Kubernetes', () => {
+  test('lets the role bind the pod for jwt, and for a mount that is not declared to be of Kubernetes', () => {
     const mayBind = (parameters: ClassParameters): boolean => login(parameters).mayBindPod ?? false;
     expect(mayBind({})).toBe(false);
     expect(mayBind({ vaultAuthMountPath: 'k8s-eu', authMethod: 'kubernetes' })).toBe(false);
@@ -205,18 +205,21 @@ describe('a class as users of the vendors write it', () => {
     expect(mayBind({ authMethod: 'approle' })).toBe(false);
   });
 
-  test('leaseScope is the pod’s, or the account’s', () => {
+  test('has a leaseScope of the pod or of the account', () => {
     expect(login({ leaseScope: 'serviceAccount' }).leaseScope).toBe('serviceAccount');
     expect(describeProblems({ leaseScope: 'serviceaccount' })[0]).toMatch(
       /^error: leaseScope is neither/,
     );
   });
 
-  test.each(['a\nb', '\u0000', 'a b', 'ü'])('vaultNamespace %j is no header', (text) => {
-    expect(describeProblems({ vaultNamespace: `ns/${text}` })[0]).toMatch(
-      /^error: vaultNamespace is no namespace/,
-    );
-  });
+  test.each(['a\nb', '\u0000', 'a b', 'ü'])(
+    'rejects the vaultNamespace %j, which no header can hold',
+    (text) => {
+      expect(describeProblems({ vaultNamespace: `ns/${text}` })[0]).toMatch(
+        /^error: vaultNamespace is no namespace/,
+      );
+    },
+  );
 });
 
 test.each([
@@ -226,7 +229,7 @@ test.each([
   ['vaultNamespace', 513],
   ['vaultTLSServerName', 254],
   ['vaultCACertPath', 4_097],
-])('%s has an end', (name, length) => {
+])('%s has a maximum length', (name, length) => {
   const [problemText = ''] = describeProblems({
     [name]: '/etc/vault/tls/'.slice(0, name.endsWith('Path') ? 15 : 0) + 'x'.repeat(length),
   });
@@ -234,18 +237,18 @@ test.each([
   expect(problemText.length).toBeLessThan(400);
 });
 
-describe('the names of openbao', () => {
+describe('the parameters of openbao', () => {
   const openbao = (parameters: ClassParameters) =>
     login(parameters, { ...nodeFacts, allowedAddresses: ['a:1', 'b:1', 'c:1'] }, 'openbao');
 
-  test('bao before openbao before vault', () => {
+  test('take the prefix bao before openbao before vault', () => {
     const all = { vaultAddress: 'c:1', openbaoAddress: 'b:1', baoAddress: 'a:1' };
     expect(openbao(all).addresses).toEqual(['https://a:1']);
     expect(openbao({ ...all, baoAddress: '' }).addresses).toEqual(['https://b:1']);
     expect(openbao({ vaultAddress: 'c:1' }).addresses).toEqual(['https://c:1']);
   });
 
-  test('a role with a prefix before the one without', () => {
+  test('take a role with a prefix before one without', () => {
     const all = { baoRoleName: 'w', openbaoRoleName: 'x', vaultRoleName: 'y', roleName: 'z' };
     expect(openbao(all).role).toBe('w');
     expect(openbao({ ...all, baoRoleName: '' }).role).toBe('x');
@@ -253,7 +256,7 @@ describe('the names of openbao', () => {
     expect(openbao({ roleName: 'z' }).role).toBe('z');
   });
 
-  test('both mount paths clash also across prefixes', () => {
+  test('reject both mount paths across prefixes, too', () => {
     expect(
       describeProblems(
         { baoAuthMountPath: 'a', vaultKubernetesMountPath: 'b' },
@@ -263,7 +266,7 @@ describe('the names of openbao', () => {
     ).toEqual(['error: baoAuthMountPath and vaultKubernetesMountPath stand side by side']);
   });
 
-  test('mean nothing to vault', () => {
+  test('are unknown to vault', () => {
     expect(describeProblems({ baoAddress: 'https://x:1', vaultRoleName: 'y' })).toEqual([
       'warning: the parameter baoAddress means nothing to vault',
       'warning: the parameter vaultRoleName means nothing to vault',
@@ -272,7 +275,7 @@ describe('the names of openbao', () => {
 });
 
 describe('what only the operator may allow', () => {
-  test('several addresses, in their order, each once', () => {
+  test('has several addresses, in their order, each once', () => {
     const text =
       ' https://b.vault.example , https://vault:8200,https://vault:8200/, unix:///run/agent.sock,,';
     expect(login({ vaultAddress: text }).addresses).toEqual([
@@ -295,7 +298,7 @@ describe('what only the operator may allow', () => {
     'https://127.0.0.1:8200',
     'https://169.254.169.254',
     'https://vault:8200,https://evil.example',
-  ])('the address %s: the message names parameter and setting', (address) => {
+  ])('rejects the address %s with the parameter and the setting', (address) => {
     const { plan: compiled, problems } = compile({ vaultAddress: address });
     expect(compiled).toBeUndefined();
     expect(problems).toEqual([
@@ -324,13 +327,13 @@ describe('what only the operator may allow', () => {
     'unix:/run/agent.sock',
     'a b',
     ',',
-  ])('the address %j is none', (address) => {
+  ])('rejects %j, which is no address', (address) => {
     const [problemText = ''] = describeProblems({ vaultAddress: address });
     expect(problemText).toMatch(/^error: vaultAddress(:| has)/);
     expect(problemText).not.toContain('CANARY');
   });
 
-  test('too many addresses, and a path too long, are told', () => {
+  test('rejects too many addresses, and a path that is too long', () => {
     const tooManyAddresses = Array.from({ length: 17 }, () => 'vault:8200').join();
     expect(describeProblems({ vaultAddress: tooManyAddresses })).toEqual([
       'error: vaultAddress has 17 addresses',
@@ -360,18 +363,18 @@ describe('what only the operator may allow', () => {
     '/etc/vault/tls//a',
     '/etc/vault/tls/\u0000',
     '.',
-  ])('a file %j cannot leave its directory', (path) => {
+  ])('rejects the file %j, which leaves its directory', (path) => {
     expect(describeProblems({ vaultCACertPath: path })[0]).toMatch(
       /^error: vaultCACertPath is no absolute, clean path/,
     );
   });
 
-  test('a file the operator uses itself', () => {
+  test('allows a file that the operator uses', () => {
     const tls = { caFile: '/etc/kf/ca.crt', certFile: '/etc/kf/c.crt', keyFile: '/etc/kf/c.key' };
     expect(login({ vaultCACertPath: '/etc/kf/ca.crt' }, { ...nodeFacts, tls }).tls).toEqual(tls);
   });
 
-  test('authorities of the class replace the configured ones; of a file and a directory the file counts', () => {
+  test('replaces the configured authorities; a file wins over a directory', () => {
     const configured = { ...nodeFacts, tls: { caFile: '/etc/kf/ca.crt' } };
     expect(login({ vaultCADirectory: '/etc/vault/tls/ca' }, configured).tls).toEqual({
       caDirectory: '/etc/vault/tls/ca',
@@ -383,7 +386,7 @@ describe('what only the operator may allow', () => {
     expect(login(both, configured).tls).toEqual({ caFile: '/etc/vault/tls/ca.crt' });
   });
 
-  test('a certificate without its key is none', () => {
+  test('rejects a certificate without its key', () => {
     expect(describeProblems({ vaultTLSClientCertPath: '/etc/vault/tls/a' })).toEqual([
       'error: vaultTLSClientCertPath stands alone',
     ]);
@@ -392,7 +395,7 @@ describe('what only the operator may allow', () => {
     ]);
   });
 
-  test('that TLS is not verified', () => {
+  test('rejects TLS that is not verified', () => {
     for (const value of ['true', 'True', 'T', '1'])
       expect(compile({ vaultSkipTLSVerify: value }).problems).toEqual([
         expect.objectContaining({
@@ -414,7 +417,7 @@ describe('what only the operator may allow', () => {
     );
   });
 
-  test('a login by the connection’s certificate, whose token the file would hold', () => {
+  test('rejects a login by the connection’s certificate, whose token the file would hold', () => {
     const certified = {
       ...nodeFacts,
       tls: { certFile: '/etc/kf/c.crt', keyFile: '/etc/kf/c.key' },
@@ -434,7 +437,7 @@ describe('what only the operator may allow', () => {
       expect(codes(`secretPath: ${path}, method: POST`, certified)).toEqual([]);
   });
 
-  test('offline nobody knows, which is said', () => {
+  test('reports the checks that it skips offline', () => {
     const {
       plan: compiled,
       problems,
@@ -460,7 +463,7 @@ describe('what only the operator may allow', () => {
     ]);
   });
 
-  test('without any address the operator and the user are told what to set', () => {
+  test('fails without any address, with the settings for the operator and the user', () => {
     const { problems } = compile({}, { ...nodeFacts, addresses: [] });
     expect(problems).toEqual([
       expect.objectContaining({
@@ -471,7 +474,7 @@ describe('what only the operator may allow', () => {
   });
 });
 
-describe('what an object asks', () => {
+describe('the request of an object', () => {
   const names = (...paths: readonly string[]): string[] =>
     plan(
       paths
@@ -479,7 +482,7 @@ describe('what an object asks', () => {
         .join('\n'),
     ).refs.map(({ name }) => name);
 
-  test('a path in all its spellings is one question', () => {
+  test('is one for all spellings of a path', () => {
     expect(
       names(
         'secret/data/a',
@@ -492,7 +495,7 @@ describe('what an object asks', () => {
     expect(names('s/a?b=1&a=2', 's/a?a=2&b=1', 's/a')).toEqual(['s/a?a=2&b=1', 's/a']);
   });
 
-  test('what stands in it is sent as it is written', () => {
+  test('sends the characters as written', () => {
     expect(
       names(
         'kv/a b',
@@ -520,7 +523,7 @@ describe('what an object asks', () => {
     },
   );
 
-  test('properties: never leaves v1/, one spelling, decodes to what was written', () => {
+  test('never leaves v1/, has one spelling, and decodes to what was written', () => {
     fc.assert(
       fc.property(fc.stringMatching(/^[^\p{C}?]{1,40}$/u), (path) => {
         const { plan: compiled } = compile({
@@ -550,7 +553,7 @@ describe('what an object asks', () => {
     },
   );
 
-  test('secretArgs keep types and digits, and one content is one question whatever its order', () => {
+  test('keeps types and digits of secretArgs, and is one for equal secretArgs in any order', () => {
     const { refs, files } = plan(`
       - {objectName: a, secretPath: pki/issue/web, method: POST, secretArgs: {bar: true, baz: 10, big: 12345678901234567890, t: 1.50}}
       - {objectName: b, secretPath: pki/issue/web, method: POST, secretArgs: {t: 1.50, big: 12345678901234567890, baz: 10, bar: true}}
@@ -570,20 +573,23 @@ describe('what an object asks', () => {
     expect(new Set(refs.map(refKey)).size).toBe(5);
   });
 
-  test.each(['[1]', '7', 'text', '"[1]"'])('secretArgs %s are no map', (args) => {
-    const text = `- {objectName: a, secretPath: x, method: POST, secretArgs: ${args}}`;
-    expect(describeProblems({ objects: text })[0]).toMatch(
-      /^1:\d+ error: secretArgs of item 1 (is no map|must be a map)/,
-    );
-  });
+  test.each(['[1]', '7', 'text', '"[1]"'])(
+    'rejects the secretArgs %s, which are no map',
+    (args) => {
+      const text = `- {objectName: a, secretPath: x, method: POST, secretArgs: ${args}}`;
+      expect(describeProblems({ objects: text })[0]).toMatch(
+        /^1:\d+ error: secretArgs of item 1 (is no map|must be a map)/,
+      );
+    },
+  );
 
-  test('secretArgs of a GET are a warning: Vault does not read them', () => {
+  test('warns of secretArgs of a GET, which Vault does not read', () => {
     expect(
       describeProblems({ objects: '- {objectName: a, secretPath: x, secretArgs: {a: 1}}' }),
     ).toEqual(['1:3 warning: item 1 has secretArgs, but Vault reads no body of a GET']);
   });
 
-  test('unknown keys are warned of, with the nearest; letter case counts', () => {
+  test('warns of unknown keys with the nearest name; letter case counts', () => {
     expect(
       compile({ objects: '- {objectName: a, secretPath: x, SecretKey: k, objectAlias: b}' })
         .problems,
@@ -616,7 +622,7 @@ describe('files', () => {
     ['0', undefined],
     ['', undefined],
     ['"000"', undefined],
-  ])('filePermission %s is a YAML integer', (text, mode) => {
+  ])('take filePermission %s as a YAML integer', (text, mode) => {
     expect(file(`filePermission: ${text}`).mode).toBe(mode);
   });
 
@@ -632,14 +638,14 @@ describe('files', () => {
     '0o8',
     '~1',
     '999999999999999999999',
-  ])('filePermission %s is no mode', (text) => {
+  ])('reject filePermission %s, which is no mode', (text) => {
     const [problemText] = describeProblems({
       objects: `- {objectName: a, secretPath: x, filePermission: ${text}}`,
     });
     expect(problemText).toMatch(/filePermission of item 1 is not an octal file mode/);
   });
 
-  test('encoding in any letter case', () => {
+  test('take an encoding in any letter case', () => {
     expect(
       ['BASE64', 'Hex', 'UTF-8', '""'].map((text) => file(`encoding: ${text}`).encoding),
     ).toEqual([...['base64', 'hex', 'utf-8', 'utf-8']]);
@@ -650,7 +656,7 @@ describe('files', () => {
     ).toMatch(/encoding of item 1 is not known/);
   });
 
-  test('encoding of the whole answer is told, not passed over', () => {
+  test('reject an encoding of the whole response', () => {
     expect(
       describeProblems({ objects: '- {objectName: a, secretPath: x, encoding: base64}' }),
     ).toEqual([
@@ -659,7 +665,7 @@ describe('files', () => {
     expect(plan('- {objectName: a, secretPath: x, encoding: utf-8}').files).toHaveLength(1);
   });
 
-  test('names are not translated; they are clean, unique, and none another’s directory', () => {
+  test('have clean, unique names, none another’s directory, which are not translated', () => {
     expect(plan('- {objectName: nested/bar, secretPath: x}').files[0]?.path).toBe('nested/bar');
     const problemsOfTwoFiles = (first: string, second: string) =>
       compile({
@@ -681,12 +687,12 @@ describe('files', () => {
       ]);
   });
 
-  test('optional is the user’s explicit word', () => {
+  test('are optional only where the user declares it', () => {
     expect(file('optional: true').optional).toBe(true);
     expect(file('optional: "false"').optional).toBeUndefined();
   });
 
-  test('a key is taken literally, however odd; an empty one is none', () => {
+  test('take a key literally, and an empty one as missing', () => {
     expect(
       plan('- {objectName: a, secretPath: x, secretKey: __proto__}').files[0]?.sources.value
         ?.selector,
@@ -701,7 +707,7 @@ describe('files', () => {
     });
   });
 
-  test('without objects, or with an object that says nothing, all is told', () => {
+  test('reject a class without objects, or with an empty object, with all problems', () => {
     expect(describeProblems({ objects: '' })).toEqual([
       'error: the parameter `objects` is missing',
     ]);
@@ -712,7 +718,7 @@ describe('files', () => {
   });
 });
 
-test('is pure: equal input, equal answer, however hostile', () => {
+test('a hostile class compiles to an equal result for equal input', () => {
   const text = fc.oneof(
     fc.string(),
     fc.constantFrom('https://vault:8200', 'true', '/etc/vault/tls/a', 'app'),

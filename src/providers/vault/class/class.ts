@@ -4,11 +4,12 @@ import { parameterProblem } from '../../shared/class/parameters.ts';
 import type { VaultNodeFacts, VaultLogin } from '../types.ts';
 import { readLogin } from './login.ts';
 import { readObjects } from './objects.ts';
-import { readVaultParameters } from './reader.ts';
+import { readVaultParameters } from './parameters.ts';
 
 /**
- * Compiles SecretProviderClasses of the providers of Vault or OpenBao; the two differ in the prefixes of parameters and the default audience. Pure.
- * Offline, without facts, what only the operator's settings tell is left out.
+ * Compiles SecretProviderClasses of the providers of Vault or OpenBao. The two differ in the
+ * prefixes of parameters and the default audience. Pure. Offline, without node facts, the plan
+ * lacks what only the operator's settings give.
  */
 export function planVault(dialect: VaultLogin['dialect']) {
   return (parameters: Parameters, nodeFacts?: VaultNodeFacts): PlanResult<VaultLogin> => {

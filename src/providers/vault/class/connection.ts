@@ -1,138 +1,76 @@
 import { posix } from 'node:path';
+import { SecretError } from '../../../core/errors.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
-import { parseEndpoint } from '../../../http/endpoint.ts';
+import { classEndpoint, parseEndpoint } from '../../../http/endpoint.ts';
 import type { RawParameter } from '../../shared/class/parameters.ts';
-import type { VaultLogin, VaultTls } from '../types.ts';
-import { parseClassAddress, maxAddresses, splitList } from './address.ts';
-import { type ClassReader, hasErrorCode, reportInvalid, reportNotAllowed } from './reader.ts';
+import type { VaultLogin } from '../types.ts';
+import { type ClassReader, hasErrorCode, reportInvalid, reportNotAllowed } from './parameters.ts';
+import { readTls } from './tls.ts';
 
-const maxFilePathLength = 4_096;
+const maxSocketPathLength = 107;
 
-/** How a class's Vault is to be known: what the class says within what the operator allows, for the rest what the operator configured. */
-export function readTls(reader: ClassReader): VaultTls {
-  const { caFile, caDirectory, certFile, keyFile, ...configured } = reader.nodeFacts?.tls ?? {};
-  const skipVerify = readSkipVerify(reader) ?? configured.skipVerify;
-  const serverName = readServerName(reader) ?? configured.serverName;
-  return {
-    ...(skipVerify === true && { skipVerify }),
-    ...(readCertificateAuthorities(reader) ?? {
-      ...(caFile && { caFile }),
-      ...(caDirectory && { caDirectory }),
-    }),
-    ...(serverName !== undefined && { serverName }),
-    ...(readClientCertificate(reader) ?? {
-      ...(certFile && { certFile }),
-      ...(keyFile && { keyFile }),
-    }),
-  };
+/** More addresses only make a mount that fails slower. */
+export const maxAddresses = 16;
+
+/** Splits a list at its commas, and leaves out empty parts. */
+export function splitList(text: string): readonly string[] {
+  return text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '');
 }
 
-/** Those of a class replace the configured ones; a file wins over a directory, as it does for the vendors' clients. */
-function readCertificateAuthorities(
-  reader: ClassReader,
-): Pick<VaultTls, 'caFile' | 'caDirectory'> | undefined {
-  const file = reader.getParameter('CACertPath');
-  const directory = reader.getParameter('CADirectory');
-  if (file !== undefined) return { caFile: readFile(reader, file) };
-  return directory && { caDirectory: readFile(reader, directory) };
+/**
+ * Parses an address of the operator's settings into its canonical form: `https://vault:8200`,
+ * `http://vault:8200`, `unix:///run/agent.sock`.
+ * @throws SecretError NOT_CONFIGURED
+ */
+export function parseOperatorAddress(text: string, setting: string): string {
+  if (!isSocket(text)) return parseEndpoint(text, { setting, allowHttp: true }).origin;
+  if (isValidSocket(text)) return text;
+  throw new SecretError('NOT_CONFIGURED', `${setting} ${sanitizeExternalText(text)} is no socket`, {
+    hint: 'write unix:// and an absolute path',
+  });
 }
 
-function readClientCertificate(
-  reader: ClassReader,
-): Pick<VaultTls, 'certFile' | 'keyFile'> | undefined {
-  const cert = reader.getParameter('TLSClientCertPath');
-  const key = reader.getParameter('TLSClientKeyPath');
-  if (cert !== undefined && key !== undefined)
-    return { certFile: readFile(reader, cert), keyFile: readFile(reader, key) };
-  const unpaired = cert ?? key;
-  if (unpaired !== undefined)
-    reportInvalid(
-      reader,
-      unpaired,
-      'stands alone',
-      'a client certificate needs its key, and a key its certificate',
-    );
-  return undefined;
-}
-
-/** A path on the node: the operator's, so that no class can have any file read that Keyferry may read. */
-function readFile(reader: ClassReader, parameter: RawParameter): string {
-  const { text } = parameter;
-  const { nodeFacts } = reader;
-  if (!isCleanPath(text))
-    reportInvalid(
-      reader,
-      parameter,
-      `is no absolute, clean path: ${sanitizeExternalText(text)}`,
-      'write it like /etc/vault/ca.crt',
-    );
-  else if (
-    !isConfigured(text, nodeFacts?.tls) &&
-    !nodeFacts?.allowedFiles.some((matches) => matches(text))
-  )
-    reportNotAllowed(reader, parameter, {
-      problem: `names ${sanitizeExternalText(text)}, which is not among the files allowed to classes`,
-      operatorAction: 'list it, or its directory, in KEYFERRY_VAULT_ALLOWED_FILES',
-      check: 'files named in the class, which the operator has to allow',
+/**
+ * Parses an address of a class into its canonical form.
+ * @param allowed the addresses that the operator configured or listed, as written
+ * @throws SecretError INVALID_CLASS, NOT_ALLOWED_FROM_CLASS
+ */
+export function parseClassAddress(text: string, allowed: readonly string[]): string {
+  if (!isSocket(text))
+    return classEndpoint(
+      text,
+      allowed.filter((entry) => !isSocket(entry)),
+    ).origin;
+  if (!isValidSocket(text))
+    throw new SecretError('INVALID_CLASS', `"${sanitizeExternalText(text)}" is no socket`, {
+      hint: 'write unix:// and an absolute path',
     });
-  return text;
+  if (allowed.includes(text)) return text;
+  throw new SecretError(
+    'NOT_ALLOWED_FROM_CLASS',
+    `the socket ${sanitizeExternalText(text)} is not among those allowed to classes`,
+  );
 }
 
-/** Whether a path leads where it says: absolute, without `.`, `..` and doubled slashes. */
-export function isCleanPath(text: string): boolean {
-  const isClean = posix.normalize(text) === text && /^\P{C}+$/u.test(text);
-  return isClean && text.startsWith('/') && text.length <= maxFilePathLength;
+function isSocket(text: string): boolean {
+  return text.startsWith('unix:');
 }
 
-function isConfigured(path: string, tls: VaultTls = {}): boolean {
-  return [tls.caFile, tls.caDirectory, tls.certFile, tls.keyFile].includes(path);
+function isValidSocket(text: string): boolean {
+  const path = text.slice('unix://'.length);
+  return (
+    text.startsWith('unix:///') &&
+    posix.normalize(path) === path &&
+    !path.endsWith('/') &&
+    Buffer.byteLength(path) <= maxSocketPathLength &&
+    /^\P{C}+$/u.test(path)
+  );
 }
 
-function readServerName(reader: ClassReader): string | undefined {
-  const parameter = reader.getParameter('TLSServerName');
-  if (parameter !== undefined && !isHostName(parameter.text))
-    reportInvalid(
-      reader,
-      parameter,
-      `is no host name: ${sanitizeExternalText(parameter.text)}`,
-      'write the name that stands in the certificate of Vault',
-    );
-  return parameter?.text;
-}
-
-/** Whether a text has the form of a host's name. */
-export function isHostName(text: string): boolean {
-  return /^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/.test(text);
-}
-
-function readSkipVerify(reader: ClassReader): boolean | undefined {
-  const parameter = reader.getParameter('SkipTLSVerify');
-  if (parameter === undefined) return undefined;
-  const skipVerify = parseGoBoolean(parameter.text);
-  const { nodeFacts } = reader;
-  if (skipVerify === undefined)
-    reportInvalid(
-      reader,
-      parameter,
-      `is neither "true" nor "false": ${sanitizeExternalText(parameter.text)}`,
-      'leave it out',
-    );
-  else if (skipVerify && nodeFacts?.allowSkipVerify !== true && nodeFacts?.tls.skipVerify !== true)
-    reportNotAllowed(reader, parameter, {
-      problem: 'is not allowed to classes',
-      operatorAction: 'set KEYFERRY_VAULT_ALLOW_SKIP_VERIFY=true',
-      check: 'that TLS is not verified, which the operator has to allow',
-    });
-  return skipVerify;
-}
-
-/** The words of Go's `strconv.ParseBool`, which the vendors' providers take. */
-export function parseGoBoolean(text: string): boolean | undefined {
-  if (/^(1|t|T|TRUE|true|True)$/.test(text)) return true;
-  return /^(0|f|F|FALSE|false|False)$/.test(text) ? false : undefined;
-}
-
-/** Where a class's Vault is and how it is reached: what the class says, for the rest what the operator configured. */
+/** Reads where Vault is and how to connect: from the class, else from the operator's settings. */
 export function readConnection(
   reader: ClassReader,
 ): Pick<VaultLogin, 'addresses' | 'namespace' | 'tls'> {
@@ -190,12 +128,14 @@ function readAddress(reader: ClassReader, parameter: RawParameter, text: string)
       operatorAction: `list it in KEYFERRY_VAULT_ALLOWED_ADDRESSES, with ${text.startsWith('http:') ? 'http:// and ' : ''}its port`,
       check: 'an address of Vault in the class, which the operator has to allow',
     });
-    // Of use offline alone: here the class has failed.
+    // Only offline, where the address can still be used. Elsewhere the class has failed.
     return text.startsWith('unix:') ? text : parseEndpoint(text, { allowHttp: true }).origin;
   }
 }
 
-/** Free: with an identity of the workload's own Vault decides there as everywhere. */
+/**
+ * Not limited by an allow-list: with a workload's own identity Vault decides in every namespace.
+ */
 function readNamespace(reader: ClassReader): string | undefined {
   const parameter = reader.getParameter('Namespace');
   if (parameter === undefined) return reader.nodeFacts?.namespace;
@@ -210,7 +150,7 @@ function readNamespace(reader: ClassReader): string | undefined {
   return namespace;
 }
 
-/** Without slashes at its ends, like all that mean one namespace; `undefined` for what cannot be one. */
+/** Strips the slashes at the ends of a namespace. @returns undefined for what is not a namespace */
 export function normalizeNamespace(text: string): string | undefined {
   const namespace = text.replace(/^\/+|\/+$/g, '');
   return /^[\x21-\x7e]{1,512}$/.test(namespace) ? namespace : undefined;

@@ -1,12 +1,12 @@
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { type AuthMethod, type VaultLogin, defaultMounts } from '../types.ts';
 import { readConnection } from './connection.ts';
-import { type ClassReader, reportInvalid } from './reader.ts';
+import { type ClassReader, reportInvalid } from './parameters.ts';
 
 const methods = Object.keys(defaultMounts) as readonly AuthMethod[];
 const maxValueLength = 256;
 
-/** How a class wants to log in. */
+/** Reads how a class logs in. */
 export function readLogin(dialect: VaultLogin['dialect'], reader: ClassReader): VaultLogin {
   const method = readMethod(reader);
   const mount = readMount(method, reader);
@@ -39,7 +39,7 @@ function readMethod(reader: ClassReader): AuthMethod {
   return method ?? 'kubernetes';
 }
 
-/** Below `auth/`. */
+/** The mount, below `auth/`. */
 function readMount(method: AuthMethod, reader: ClassReader): string {
   const { getParameter, nodeFacts } = reader;
   const kubernetesMount = getParameter('KubernetesMountPath');
@@ -64,7 +64,10 @@ function readMount(method: AuthMethod, reader: ClassReader): string {
   return path ?? '';
 }
 
-/** Without slashes at its ends and doubled ones; `undefined` for what would lead elsewhere. */
+/**
+ * Strips the slashes at the ends of a mount, and doubled ones.
+ * @returns undefined for a path that leads elsewhere
+ */
 export function normalizeMount(text: string): string | undefined {
   const segments = text.split('/').filter((segment) => segment !== '');
   const isValid = segments.every(
@@ -89,7 +92,7 @@ function readRole(method: AuthMethod, reader: ClassReader): string | undefined {
     return undefined;
   }
   checkValue(reader, parameter);
-  // Both are somebody without it; classes that migrate have it.
+  // Both methods log in without a role; classes that migrate have one.
   return method === 'approle' || method === 'token' ? undefined : parameter.text;
 }
 

@@ -3,15 +3,19 @@ import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { YamlMap } from '../../../formats/yaml-objects.ts';
 import { type ReportAt, readOptionalText, readRequiredText } from '../../shared/class/files.ts';
 
-/** Characters that need no encoding in a path (RFC 3986), beside those that `encodeURIComponent` leaves; what the others of its are, it encodes. */
+/**
+ * Characters that a path may hold (RFC 3986, pchar) and that `encodeURIComponent` encodes
+ * nevertheless.
+ */
 const unescapedInPaths = /%(24|26|2B|2C|3A|3B|3D|40)/g;
 
 const maxPathLength = 4_096;
 
 /**
- * A `secretPath` as it is sent below `v1/`: one spelling for all that ask the same. A leading `/` or `v1/` is taken away and slashes are
- * folded, as the vendors' clients do; the path is percent-encoded (it is written plain), and the parameters of its query are sorted.
- * @returns the path, or what is wrong with it, as words that follow it
+ * Parses a `secretPath` into the path that is sent below `v1/`, so that equal requests have one
+ * spelling. A leading `/` or `v1/` goes, and slashes are folded, as the vendors' clients do. The
+ * path is written plain and becomes percent-encoded. The parameters of its query are sorted.
+ * @returns the path; or the problem, as words that follow `secretPath`
  */
 export function parseSecretPath(
   text: string,
@@ -30,7 +34,7 @@ export function parseSecretPath(
   return { path: parameters.size === 0 ? path : `${path}?${parameters.toString()}` };
 }
 
-/** A path without its query: what a grant for a shared identity names. */
+/** A path without its query, as a grant for a shared identity names it. */
 export function withoutQuery(path: string): string {
   return path.split('?')[0] ?? '';
 }
@@ -50,17 +54,17 @@ function isQuery(text: string): boolean {
   }
 }
 
-/** The ways to report what is wrong with an object, and what is to be known to judge it. */
+/** What reading an object needs. */
 export type ObjectReader = {
   readonly reportError: ReportAt;
   readonly reportWarning: ReportAt;
-  /** For what only the operator may allow. */
+  /** Reports what only the operator may allow. */
   readonly reportForbidden: ReportAt;
-  /** Whether the connection shows a client certificate, which is the operator's. */
+  /** The connection has a client certificate, which is the operator's. */
   readonly usesClientCertificate: boolean;
 };
 
-/** What an object asks Vault. Of one that is faulty, the name may be empty. */
+/** Reads the ref of an object. If the object has an error, the name may be empty. */
 export function readRef(map: YamlMap, reader: ObjectReader): SecretRef {
   const method = readMethod(map, reader);
   const body = readBody(map, method, reader);
@@ -92,7 +96,7 @@ function readName(map: YamlMap, { reportError }: ObjectReader): string {
   return '';
 }
 
-/** In whatever namespace: one may stand before `auth/`. */
+/** Whether a path is a login. A namespace can stand before `auth/`. */
 function isLogin(name: string): boolean {
   return /(^|\/)auth\/.+\/login$/.test(withoutQuery(name));
 }
@@ -109,7 +113,7 @@ function readMethod(map: YamlMap, { reportError }: ObjectReader): 'GET' | 'POST'
   return 'GET';
 }
 
-/** JSON, canonical: two objects that ask for two certificates are two questions, two that ask for one are one. */
+/** The body as canonical JSON: objects with equal arguments share one read, all others do not. */
 function readBody(
   map: YamlMap,
   method: string,

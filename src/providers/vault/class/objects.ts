@@ -26,8 +26,9 @@ import { type ObjectReader, readRef } from './object-ref.ts';
 const integer = /^(0x[\da-f]+|0b[01]+|0o?[0-7]+|0|[1-9]\d*)$/i;
 
 /**
- * The vendors' providers take a YAML integer, so `0600`, `0o600`, `384` and `0x180` are one mode; in quotes, which they refuse, octal digits as in
- * every other provider's classes. 0 is theirs for "not given".
+ * The vendors' providers take a YAML integer, so `0600`, `0o600`, `384` and `0x180` are one mode.
+ * They reject a quoted mode; here it has octal digits, as in the classes of all other providers.
+ * For them 0 means "not given".
  */
 export const readFilePermission: ReadMode = ({ text, quoted }) => {
   if (quoted) return parseOctalMode(text);
@@ -48,7 +49,10 @@ const objectKeys = [
   ...fileOptionKeys,
 ];
 
-/** What to read and which files to make of it, by the parameter `objects` as users of the vendors' providers write it. */
+/**
+ * Reads the parameter `objects` in the format of the vendors' providers: what to read, and the
+ * files.
+ */
 export function readObjects(
   text: string,
   { tls }: Pick<VaultLogin, 'tls'>,
@@ -63,7 +67,7 @@ export function readObjects(
     },
     usesClientCertificate: tls.certFile !== undefined,
   };
-  // What asks the same is one ref: all objects of one path are made of one answer.
+  // Equal requests are one ref: all objects of one path come from one response.
   const refs = new Map<string, SecretRef>();
   const files: PositionedFile[] = [];
   for (const map of readYamlList(text, { parameter, report, keys: 'exact' })) {
@@ -91,7 +95,7 @@ export function readObjects(
   return { refs: [...refs.values()], files: files.map(({ request }) => request) };
 }
 
-/** A key, literally; without one the whole answer. */
+/** Selects a key, literally; without one the whole response. */
 function readSelector(map: YamlMap): Selector {
   const key = readOptionalText(map, 'secretKey');
   return key === undefined ? { kind: 'whole' } : { kind: 'key', key: key.text };

@@ -1,0 +1,161 @@
+import type { Logger } from 'pino';
+import { CircuitBreaker } from '../../../concurrency/circuit-breaker.ts';
+import { type Retry, isTransient } from '../../../concurrency/retry.ts';
+import { SecretError } from '../../../core/errors.ts';
+import { type JsonValue, parseJsonText } from '../../../formats/json.ts';
+import type { HttpClient, HttpResponse } from '../../../http/client.ts';
+import { classify, isKnownError } from '../../shared/reads/store-errors.ts';
+import { describePath, productName } from '../describe.ts';
+import { callErrors, isUnknownNamespace, parseErrorResponse, transientErrors } from '../errors.ts';
+import { Cluster, type NodeResponse } from './cluster.ts';
+import { type Node, Nodes } from './nodes.ts';
+import { type VaultCall, fixedHeaders, headersOf, targetOf, toWireRequest } from './request.ts';
+import { createTlsFiles } from './tls-files.ts';
+
+/** A success (200 to 299), a 404, or a response whose status the call accepts. */
+export type VaultResponse = {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer;
+  /** The address of the login that responded. */
+  readonly address: string;
+  /** Parses the body; numbers keep their characters. @throws SecretError STORE_ANSWER_INVALID */
+  json(): JsonValue;
+};
+
+/** See {@link createVaultApi}. */
+export type VaultApi = {
+  /**
+   * Sends a call to the addresses of the login, in turn where that helps.
+   * @throws SecretError. Its message names the path, role, mount and namespace, and never a token:
+   *   CREDENTIALS_REFUSED (the token is bad: expired, revoked, over its max TTL), ACCESS_DENIED
+   *   (its policies), STORE_REFUSED_REQUEST (other 4xx), STORE_UNAVAILABLE (no connection, sealed,
+   *   5xx), STORE_TIMEOUT, STORE_THROTTLED (429), STORE_ANSWER_INVALID (not Vault; a redirect to
+   *   another address), STORE_ANSWER_TOO_LARGE, NOT_CONFIGURED (TLS files), INVALID_CLASS (not a
+   *   path); what `beforeAttempt` throws; the signal's reason
+   */
+  call(call: VaultCall): Promise<VaultResponse>;
+};
+
+/** See {@link createVaultApi}. */
+export type VaultApiDeps = {
+  readonly http: HttpClient;
+  readonly retry: Retry;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** From 0 up to, but not including, 1. Default Math.random. */
+  readonly random?: () => number;
+  readonly log: Logger;
+};
+
+/**
+ * A slow read leaves time for another node. A call that may issue something (a user in a slow
+ * database) gets nearly all the time there is.
+ */
+const timeouts = { readMs: 10_000, issueMs: 25_000, healthMs: 3_000 };
+
+/** The client of Vault: failover between addresses, retries, and errors without secrets. */
+export function createVaultApi(deps: VaultApiDeps): VaultApi {
+  const { http, retry, now, random, log } = deps;
+  const tlsFiles = createTlsFiles({ now });
+
+  const send = async (
+    { login, address }: Node,
+    path: string,
+    request: Omit<Parameters<HttpClient['request']>[0], 'url'>,
+  ): Promise<HttpResponse> => {
+    const target = targetOf(address, path);
+    const tls = target.url.protocol === 'https:' ? await tlsFiles.read(login.tls) : undefined;
+    return http.request({ ...request, ...target, ...(tls !== undefined && { tls }) });
+  };
+
+  const health = async (node: Node, signal: AbortSignal): Promise<number> => {
+    const { healthMs: timeoutMs } = timeouts;
+    const { status } = await send(node, 'sys/health', {
+      method: 'GET',
+      headers: fixedHeaders,
+      signal,
+      timeoutMs,
+    });
+    return status;
+  };
+
+  const breaker = new CircuitBreaker({ now, ...(random !== undefined && { random }) });
+  const cluster = new Cluster({
+    nodes: new Nodes({ breaker, health, now }),
+    onFailover: (from, to) => log.warn({ from, to }, 'another address of vault answers'),
+  });
+
+  const sendToCluster = (call: VaultCall): Promise<NodeResponse> => {
+    const { login, mayIssue, signal, body } = call;
+    const { method, path } = toWireRequest(call);
+    const headers = headersOf(call);
+    return cluster.request({ login, mayIssue, signal }, (address) =>
+      send({ login, address }, path, {
+        ...{ method, headers, signal, ...(body !== undefined && { body }) },
+        timeoutMs: mayIssue ? timeouts.issueMs : timeouts.readMs,
+      }),
+    );
+  };
+
+  const attempt = async (call: VaultCall): Promise<NodeResponse> => {
+    await call.beforeAttempt?.();
+    try {
+      const nodeResponse = await sendToCluster(call);
+      const { response, address } = nodeResponse;
+      if (response.status < 300) return nodeResponse;
+      const errorResponse = parseErrorResponse(response, now());
+      if (!isKnownError(transientErrors, errorResponse)) return nodeResponse;
+      throw classify(transientErrors, errorResponse, { ...call, address }, secretsOf(call));
+    } catch (thrown) {
+      if (!(thrown instanceof SecretError)) throw thrown;
+      // A node whose circuit breaker just opened gets no request before its cooldown ends.
+      throw withMinRetryAfter(thrown, cluster.cooldownMs(call.login));
+    }
+  };
+
+  return {
+    async call(call) {
+      const { login, mayIssue, signal, accept = [] } = call;
+      const isRetryable = (error: SecretError): boolean =>
+        isTransient(error) && (error.unsent || !mayIssue);
+      const { response, address } = await retry.run(
+        login.addresses.join(','),
+        signal,
+        () => attempt(call),
+        isRetryable,
+      );
+      const { status, headers, body } = response;
+      if (status >= 300) {
+        const errorResponse = parseErrorResponse(response, now());
+        const isAccepted =
+          accept.includes(status) || (status === 404 && !isUnknownNamespace(errorResponse));
+        if (!isAccepted || !errorResponse.isFromVault)
+          throw classify(callErrors, errorResponse, call, secretsOf(call));
+      }
+      return { status, headers, body, address, json: () => parse(body, call) };
+    },
+  };
+}
+
+function secretsOf({ token }: VaultCall): readonly string[] {
+  return token === undefined ? [] : [token.reveal()];
+}
+
+function withMinRetryAfter(error: SecretError, minMs: number): SecretError {
+  const { code, message, hint, unsent, retryAfterMs = 0 } = error;
+  if (retryAfterMs >= minMs) return error;
+  return new SecretError(code, message, { hint, unsent, retryAfterMs: minMs });
+}
+
+function parse(body: Buffer, { login, path }: VaultCall): JsonValue {
+  try {
+    return parseJsonText(new TextDecoder('utf-8', { fatal: true }).decode(body));
+  } catch {
+    throw new SecretError(
+      'STORE_ANSWER_INVALID',
+      `${productName(login)} answered ${describePath({ path })} with something that is not JSON`,
+      { hint: 'check that the address is the right one, and no proxy answers in its place' },
+    );
+  }
+}

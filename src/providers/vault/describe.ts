@@ -1,0 +1,44 @@
+import { sanitizeExternalText } from '../../core/safe-text.ts';
+import type { VaultLogin } from './types.ts';
+
+/** The name of the product, for messages. */
+export function productName({ dialect }: Pick<VaultLogin, 'dialect'>): string {
+  return dialect === 'openbao' ? 'OpenBao' : 'Vault';
+}
+
+/**
+ * The identity that a call uses, for messages: `role app (auth/kubernetes, namespace team-a)`.
+ * @param call.namespace replaces the login's
+ */
+export function describeIdentity({
+  login,
+  namespace = login.namespace ?? '',
+}: {
+  readonly login: VaultLogin;
+  readonly namespace?: string;
+}): string {
+  const { method, mount, role } = login;
+  const qualifiers = [
+    ...(method === 'token' ? [] : [`auth/${sanitizeExternalText(mount)}`]),
+    ...(namespace === '' ? [] : [`namespace ${sanitizeExternalText(namespace)}`]),
+  ];
+  const subject =
+    method === 'token'
+      ? 'the given token'
+      : role === undefined
+        ? `the ${method} login`
+        : `role ${sanitizeExternalText(role)}`;
+  return qualifiers.length === 0 ? subject : `${subject} (${qualifiers.join(', ')})`;
+}
+
+/**
+ * A path as a policy names it, for messages: decoded, without its query, which can hold a secret.
+ */
+export function describePath({ path }: { readonly path: string }): string {
+  const [plain = ''] = path.split('?');
+  try {
+    return sanitizeExternalText(decodeURIComponent(plain));
+  } catch {
+    return sanitizeExternalText(plain);
+  }
+}

@@ -1,0 +1,174 @@
+import { X509Certificate } from 'node:crypto';
+import * as z from 'zod';
+import { SecretError } from '../../core/errors.ts';
+import type { SecretRef } from '../../core/plan.ts';
+import type { FetchResult, SecretValue } from '../../core/provider.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
+import type { VaultResponse } from './call/api.ts';
+import { describePath, productName } from './describe.ts';
+import type { VaultLogin } from './types.ts';
+import { tokenLeasePrefix } from './leases.ts';
+import { type Envelope, type KvVersion, findDocument, parseEnvelope } from './envelope.ts';
+
+const certificateSchema = z.object({ certificate: z.string() });
+
+/**
+ * When the certificate in the field `certificate` ends, in milliseconds since the epoch. It is PEM
+ * or the base64 of DER, as the `pki` engine issues it.
+ * @param document JSON text
+ * @returns undefined where there is no certificate that can be read
+ */
+export function certificateExpiry(document: string): number | undefined {
+  const { success, data } = certificateSchema.safeParse(JSON.parse(document));
+  if (!success) return undefined;
+  const { certificate } = data;
+  try {
+    const isPem = certificate.includes('-----BEGIN');
+    const { validTo } = new X509Certificate(
+      isPem ? certificate : Buffer.from(certificate, 'base64'),
+    );
+    const expiry = Date.parse(validTo);
+    return Number.isNaN(expiry) ? undefined : expiry;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The request that a response belongs to. */
+export type ReadContext = {
+  readonly ref: SecretRef;
+  readonly login: Pick<VaultLogin, 'dialect'>;
+  /** Milliseconds since the epoch. */
+  readonly sentAt: number;
+};
+
+/**
+ * Parses the response to a read. The body of a 404 decides between a missing secret, a deleted
+ * version and a wrong path.
+ * @throws SecretError STORE_ANSWER_INVALID
+ */
+export function parseReadResponse(response: VaultResponse, context: ReadContext): FetchResult {
+  const { ref, login } = context;
+  const [product, path] = [productName(login), describePath({ path: ref.name })];
+  const operation = `${ref.method ?? 'GET'} ${path}`;
+  const json = response.json();
+  const envelope = parseEnvelope(new TextDecoder().decode(response.body), json);
+  if (envelope === undefined) {
+    throw new SecretError(
+      'STORE_ANSWER_INVALID',
+      `${operation} was not answered as ${product} does`,
+      {
+        hint: `check that the address is that of ${product}, and no proxy answers in its place`,
+      },
+    );
+  }
+  if (response.status === 404) return toNotFoundResult(envelope, product, ref);
+  if (envelope.data === undefined && envelope.tokenTtlSeconds === undefined) {
+    return toAbsentResult(
+      'OBJECT_NOT_FOUND',
+      `${product} answered ${operation} without data${formatMessages(envelope.warnings)}`,
+      {
+        hint: 'check the path and the method: does it return anything?',
+      },
+    );
+  }
+  return { kind: 'value', value: toSecretValue(envelope, context) };
+}
+
+function toSecretValue(envelope: Envelope, { ref, sentAt }: ReadContext): SecretValue {
+  const { data = '{}', leaseId, leaseSeconds, renewable, childTokenAccessor: child } = envelope;
+  const { text, kv2 } = findDocument(data);
+  const isPlainRead = (ref.method ?? 'GET') === 'GET' && ref.body === undefined;
+  const common = { bytes: Buffer.from(envelope.text), document: text, envelope: true };
+  if (leaseId !== '') {
+    return {
+      ...common,
+      lease: { id: leaseId, renewable, expiresAt: sentAt + leaseSeconds * 1_000 },
+    };
+  }
+  const expiry = expiryOf(envelope, text, isPlainRead, sentAt);
+  // This is a lease, too, but it cannot be extended. Its parent token is kept for it.
+  if (child !== undefined && expiry !== undefined)
+    return {
+      ...common,
+      lease: { id: tokenLeasePrefix + child, renewable: false, expiresAt: expiry },
+    };
+  return {
+    ...common,
+    ...(kv2 && { version: kv2.number, modified: kv2.createdTime }),
+    ...(expiry !== undefined && { expiresAt: expiry }),
+    ...(isPlainRead && (kv2 !== undefined || isKv1(envelope)) && { shareable: true }),
+  };
+}
+
+/**
+ * When a value without a lease ends. A plain read of a certificate (of the authority itself) issues
+ * nothing: the certificate can be replaced at any time.
+ */
+function expiryOf(
+  { tokenTtlSeconds: tokenSeconds }: Envelope,
+  document: string,
+  isPlainRead: boolean,
+  sentAt: number,
+): number | undefined {
+  if (tokenSeconds !== undefined && tokenSeconds > 0) return sentAt + tokenSeconds * 1_000;
+  return isPlainRead ? undefined : certificateExpiry(document);
+}
+
+/**
+ * Of all engines, only KV version 1 sends a duration (its `ttl`, or the mount's default) without a
+ * lease.
+ */
+function isKv1({ leaseSeconds, mountType }: Envelope): boolean {
+  return mountType === undefined ? leaseSeconds > 0 : mountType === 'kv';
+}
+
+function toNotFoundResult(
+  { data, errors, warnings }: Envelope,
+  product: string,
+  { name }: SecretRef,
+): FetchResult {
+  const path = describePath({ path: name });
+  const kv2 = data === undefined ? undefined : findDocument(data).kv2;
+  if (kv2 !== undefined) return toDeletedVersionResult(kv2, path);
+  if (warnings.length > 0) {
+    const [mount = '', ...rest] = path.split('/');
+    const message = `${path} is not how a KV engine of version 2 is read${formatMessages(warnings)}`;
+    const hint = `add data/ after the mount: if that is ${mount}, ${[mount, 'data', ...rest].join('/')}`;
+    return { kind: 'failed', error: new SecretError('STORE_REFUSED_REQUEST', message, { hint }) };
+  }
+  if (errors.length > 0) {
+    const message = `${product} serves nothing at ${path}${formatMessages(errors)}`;
+    const hint = 'check the mount, the path and the namespace';
+    return { kind: 'failed', error: new SecretError('STORE_REFUSED_REQUEST', message, { hint }) };
+  }
+  return toAbsentResult('OBJECT_NOT_FOUND', `${product} has no ${path}`, {
+    hint: 'check the path, letter case counts; a KV engine of version 2 has data/ after its mount',
+  });
+}
+
+function toDeletedVersionResult(
+  { number, deletionTime, destroyed }: KvVersion,
+  path: string,
+): FetchResult {
+  if (destroyed)
+    return toAbsentResult('OBJECT_NOT_FOUND', `version ${number} of ${path} was destroyed`, {
+      hint: 'write it again',
+    });
+  const when = deletionTime === undefined ? '' : ` at ${sanitizeExternalText(deletionTime)}`;
+  return toAbsentResult('OBJECT_DISABLED', `version ${number} of ${path} was deleted${when}`, {
+    hint: 'undelete it (vault kv undelete), or write it again',
+  });
+}
+
+function toAbsentResult(
+  code: 'OBJECT_NOT_FOUND' | 'OBJECT_DISABLED',
+  message: string,
+  details: { hint: string },
+): FetchResult {
+  return { kind: 'absent', error: new SecretError(code, message, details) };
+}
+
+function formatMessages(texts: readonly string[]): string {
+  return texts.length === 0 ? '' : `: ${sanitizeExternalText(texts.join('; '))}`;
+}
