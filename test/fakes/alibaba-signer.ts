@@ -1,26 +1,27 @@
 import core from '@alicloud/openapi-core/dist/utils.js';
 
-/**
- * Alibaba Cloud's own signer, the oracle for Keyferry's. It is CommonJS, so its default export is
- * one level deeper than its types say.
- */
-const { default: utils } = core as unknown as {
-  readonly default: {
-    getAuthorization(
-      request: {
-        method: string;
-        pathname: string;
-        query: Record<string, string>;
-        headers: Record<string, string>;
-      },
-      algorithm: string,
-      bodyDigest: string,
-      accessKeyId: string,
-      accessKeySecret: string,
-    ): string;
-    hash(body: Uint8Array, algorithm: string): Buffer;
-  };
+type Utils = {
+  getAuthorization(
+    request: {
+      method: string;
+      pathname: string;
+      query: Record<string, string>;
+      headers: Record<string, string>;
+    },
+    algorithm: string,
+    bodyDigest: string,
+    accessKeyId: string,
+    accessKeySecret: string,
+  ): string;
+  hash(body: Uint8Array, algorithm: string): Buffer;
 };
+
+/**
+ * Alibaba Cloud's own signer, the oracle for Keyferry's. It is CommonJS: in Node its default export
+ * is one level deeper than its types say, in a bundle it is not.
+ */
+const module = core as unknown as Utils & { readonly default?: Utils };
+const utils: Utils = module.default ?? module;
 
 const algorithm = 'ACS3-HMAC-SHA256';
 
