@@ -1,11 +1,11 @@
 import type { Logger } from 'pino';
-import type { MemoryLimiter } from '../concurrency/memory-limiter.ts';
+import { MemoryLimiter } from '../concurrency/memory-limiter.ts';
 import { SecretError, codes, toSecretError } from '../core/errors.ts';
 import { sanitizeExternalText, statusText } from '../core/safe-text.ts';
 import type { MountContext } from '../mount/mount.ts';
 import type { Volume } from '../mount/types.ts';
 import type { DriverMount, RawMountRequest } from './mount-request.ts';
-import type { FailureStatus, UnaryCall } from './grpc/server.ts';
+import type { FailureStatus, RequestMemory, UnaryCall } from './grpc/server.ts';
 import type { InFlightMount, InFlightMounts } from './in-flight-mounts.ts';
 import { type MountResponse, PreparedResponse, mountRequest } from './messages.ts';
 import type { CsiMetrics } from './metrics.ts';
@@ -63,11 +63,12 @@ export function toStatus(error: SecretError): FailureStatus {
 /** The kubelet waits 120 s for a mount. A mount without a result by then has no final failure. */
 const maxMountMs = 110_000;
 /**
- * Requests and responses up to this size do not wait for the memory limiters: a class has a few
+ * Responses up to this size do not wait for the memory limiter: an ordinary class has a few
  * kilobytes, and must not wait behind megabytes of others.
  */
-const unlimitedRequestBytes = 32 * 1024;
 const unlimitedResponseBytes = 16 * 1024;
+/** The size of ordinary requests: a class of 20 KiB, and tokens. */
+const smallRequestBytes = 32 * 1024;
 
 /** The options that all mounts of one provider share. */
 export type MountHandlerOptions = {
@@ -76,8 +77,6 @@ export type MountHandlerOptions = {
   readonly maxResponseBytes: number;
   /** Limits the bytes of encoded responses that are not sent yet. */
   readonly responseMemory: MemoryLimiter;
-  /** Limits the bytes of large requests, from their decoding until their stream has closed. */
-  readonly requestMemory: MemoryLimiter;
   readonly inFlightMounts: InFlightMounts;
   readonly log: Logger;
   readonly metrics: CsiMetrics;
@@ -104,7 +103,6 @@ export function handleMount(
     mount,
     maxResponseBytes,
     responseMemory,
-    requestMemory,
     inFlightMounts,
     log,
     metrics,
@@ -115,7 +113,6 @@ export function handleMount(
   const controller = new AbortController();
   let responded = false;
   let releaseResponseMemory: (() => void) | undefined;
-  let releaseRequestMemory: (() => void) | undefined;
   let targetPath: string | undefined;
 
   function respondOnce(respond: () => void): void {
@@ -157,14 +154,6 @@ export function handleMount(
   }
 
   async function run(): Promise<void> {
-    const { length } = call.message;
-    if (length > unlimitedRequestBytes) {
-      const release =
-        requestMemory.tryAcquire(length) ??
-        (await requestMemory.acquire(length, controller.signal));
-      if (responded) return release();
-      releaseRequestMemory = release;
-    }
     const request = readRequest(call.message);
     targetPath = request.targetPath;
     return mount(request, new LazyMountContext(provider, now + ms, controller)).then(
@@ -182,7 +171,6 @@ export function handleMount(
   call.onClose(() => {
     inFlightMounts.remove(inFlight);
     releaseResponseMemory?.();
-    releaseRequestMemory?.();
     if (!responded) failAndReport(new SecretError('CANCELLED', 'the driver cancelled the request'));
   });
   run().catch((thrown: unknown) => failAndReport(toSecretError(thrown)));
@@ -225,6 +213,45 @@ function decodeRequest(message: Buffer): ReturnType<typeof mountRequest.decode> 
       cause,
     });
   }
+}
+
+/**
+ * Bounds the memory of requests, from their first byte until their stream closes. Ordinary requests
+ * have a limiter of their own, so that they do not wait behind megabytes of others. A decoded request
+ * takes about three times as much of the heap.
+ */
+export function createRequestMemory({
+  inFlightMounts,
+  maxSmallBytes = 8 * 1024 * 1024,
+  maxLargeBytes = 4 * 1024 * 1024,
+}: {
+  readonly inFlightMounts: InFlightMounts;
+  readonly maxSmallBytes?: number;
+  readonly maxLargeBytes?: number;
+}): RequestMemory {
+  const small = new MemoryLimiter({ maxBytes: maxSmallBytes });
+  const large = new MemoryLimiter({ maxBytes: maxLargeBytes });
+  return {
+    limiterFor: (bytes) => (bytes <= smallRequestBytes ? small : large),
+    onWait(call) {
+      const ms = mountTimeoutMs(call.deadline - Date.now());
+      const waiting: InFlightMount = { fail: (error) => call.fail(toStatus(error)) };
+      const timer = setTimeout(() => waiting.fail(noMemoryInTime(ms)), ms);
+      inFlightMounts.add(waiting);
+      return () => {
+        clearTimeout(timer);
+        inFlightMounts.remove(waiting);
+      };
+    },
+  };
+}
+
+function noMemoryInTime(ms: number): SecretError {
+  return new SecretError(
+    'OVERLOADED',
+    `the request waited ${Math.round(ms / 1_000)} s for memory: other large requests are in progress`,
+    { hint: 'make the classes smaller, or start fewer pods with large classes at the same time' },
+  );
 }
 
 function mountTimedOut(ms: number): SecretError {

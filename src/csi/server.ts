@@ -8,19 +8,25 @@ import { SecretError } from '../core/errors.ts';
 import type { DriverMount } from './mount-request.ts';
 import { DriverConnection } from './authority-rewrite.ts';
 import { probeSocket } from './client.ts';
-import { UnaryServer } from './grpc/server.ts';
+import { type RequestMemory, UnaryServer } from './grpc/server.ts';
 import { frameMessage } from './grpc/wire.ts';
 import { HealthServer } from './health.ts';
 import { InFlightMounts } from './in-flight-mounts.ts';
 import { driverService } from './messages.ts';
 import { createCsiMetrics } from './metrics.ts';
-import { type MountHandlerOptions, handleMount, toStatus } from './mount-handler.ts';
+import {
+  type MountHandlerOptions,
+  createRequestMemory,
+  handleMount,
+  toStatus,
+} from './mount-handler.ts';
 import { ProviderSockets, socketPath } from './sockets.ts';
 
 /** Options of a {@link ProviderServer}. */
 export type ProviderServerOptions = MountHandlerOptions & {
   /** `runtime_version` in the response of `Version`. */
   readonly runtimeVersion: string;
+  readonly requestMemory: RequestMemory;
 };
 
 const maxRequestBytes = 4 * 1024 * 1024;
@@ -29,7 +35,7 @@ const maxRequestBytes = 4 * 1024 * 1024;
 export class ProviderServer {
   readonly #server: UnaryServer;
 
-  constructor({ runtimeVersion, ...mountOptions }: ProviderServerOptions) {
+  constructor({ runtimeVersion, requestMemory, ...mountOptions }: ProviderServerOptions) {
     const version = { version: 'v1alpha1', runtimeName: 'keyferry', runtimeVersion };
     const versionResponse = frameMessage(driverService.version.response.encode(version));
     this.#server = new UnaryServer({
@@ -38,6 +44,7 @@ export class ProviderServer {
         [driverService.mount.path, (call) => handleMount(call, mountOptions)],
       ]),
       maxMessageBytes: maxRequestBytes,
+      requestMemory,
       toInvalidCallStatus: (problem) =>
         toStatus(new SecretError('INVALID_REQUEST', `the request has ${problem}`)),
     });
@@ -78,8 +85,6 @@ export type CsiServerOptions = {
 };
 
 const mebibyte = 1024 * 1024;
-/** For large requests. A decoded request takes about three times as much of a heap of 64 MiB. */
-const requestMemoryBytes = 4 * mebibyte;
 const probeTimeoutMs = 2_000;
 
 /** Serves the driver: one socket and gRPC server for each provider, and health over HTTP. */
@@ -107,7 +112,7 @@ export class CsiServer {
       mount,
       maxResponseBytes,
       responseMemory: new MemoryLimiter({ maxBytes: responseMemoryBytes }),
-      requestMemory: new MemoryLimiter({ maxBytes: requestMemoryBytes }),
+      requestMemory: createRequestMemory({ inFlightMounts: this.#inFlightMounts }),
       inFlightMounts: this.#inFlightMounts,
       log,
       metrics,

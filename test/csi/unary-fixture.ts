@@ -4,14 +4,17 @@ import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DriverConnection } from '../../src/csi/authority-rewrite.ts';
-import { UnaryServer, type UnaryCall } from '../../src/csi/grpc/server.ts';
+import { type UnaryCall, UnaryServer, type UnaryServerOptions } from '../../src/csi/grpc/server.ts';
 import { frameMessage } from '../../src/csi/grpc/wire.ts';
 
 /** The largest request that the server accepts. */
 export const maxMessageBytes = 1024 * 1024;
 
 /** A unary server on its own socket with one method, `/test/Call`. It counts its calls. */
-export async function serveUnary(method: (call: UnaryCall) => void = echo) {
+export async function serveUnary(
+  method: (call: UnaryCall) => void = echo,
+  options: Pick<UnaryServerOptions, 'requestMemory'> = {},
+) {
   const folder = await mkdtemp(join(tmpdir(), 'kf-'));
   const path = join(folder, 'unary.sock');
   const count = { started: 0, closed: 0, closedTwice: 0 };
@@ -33,6 +36,7 @@ export async function serveUnary(method: (call: UnaryCall) => void = echo) {
       ],
     ]),
     maxMessageBytes,
+    ...options,
     toInvalidCallStatus: (problem) => ({
       status: 'INVALID_ARGUMENT',
       text: `the request has ${problem}`,

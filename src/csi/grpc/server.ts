@@ -7,7 +7,14 @@ import {
   performServerHandshake,
 } from 'node:http2';
 import type { Duplex } from 'node:stream';
-import { Body, type StatusName, encodeStatusText, readTimeout, statusCodes } from './wire.ts';
+import {
+  Body,
+  type StatusName,
+  encodeStatusText,
+  messageHeaderBytes,
+  readTimeout,
+  statusCodes,
+} from './wire.ts';
 
 /** The status with which a call fails. */
 export type FailureStatus = { readonly status: StatusName; readonly text: string };
@@ -43,15 +50,33 @@ export type UnaryServerOptions = {
    * one, several, or an invalid `grpc-timeout`.
    */
   readonly toInvalidCallStatus: (problem: string) => FailureStatus;
+  /** Bounds the memory of large requests. Default: it is not bounded. */
+  readonly requestMemory?: RequestMemory;
+};
+
+/** Memory for requests, from their first byte until their stream closes. */
+export type RequestMemory = {
+  /** The limiter for a request of this size. */
+  readonly limiterFor: (bytes: number) => {
+    tryAcquire(bytes: number): (() => void) | undefined;
+    acquire(bytes: number, signal: AbortSignal): Promise<() => void>;
+  };
+  /** Gets each call that has to wait. The returned function runs when the wait is over. */
+  readonly onWait: (call: Pick<UnaryCall, 'deadline' | 'fail'>) => () => void;
 };
 
 const sessionOptions = {
   // All pods of a node at once. A stream above the limit would wait in the driver, where this
   // server's deadline does not apply.
-  settings: { maxConcurrentStreams: 10_000, enablePush: false },
+  settings: { maxConcurrentStreams: 10_000, enablePush: false, initialWindowSize: 32_768 },
   // In megabytes. Node would refuse streams above the default of 10. Other limits bound the memory.
   maxSessionMemory: 4_096,
 };
+/**
+ * Of a whole connection, in bytes. Streams that wait for memory hold their part of this window: with
+ * the default of 64 KiB, two of them would block all other streams.
+ */
+const connectionWindowBytes = 16 * 1024 * 1024;
 const contentType = 'application/grpc+proto';
 const responseHeaders = { ':status': 200, 'content-type': contentType };
 const okTrailers = { 'grpc-status': '0' };
@@ -84,6 +109,7 @@ export class UnaryServer {
     // A session on a destroyed connection would never close.
     if (connection.destroyed) return;
     const session = performServerHandshake(connection, sessionOptions);
+    session.setLocalWindowSize(connectionWindowBytes);
     this.#sessions.set(session, connection);
     session.on('stream', (stream, headers) => this.#onStream(stream, headers));
     session.on('error', ignore);
@@ -107,8 +133,8 @@ export class UnaryServer {
   }
 
   #onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
-    const { methods, maxMessageBytes, toInvalidCallStatus } = this.#options;
-    const call = new Call(stream, maxMessageBytes, toInvalidCallStatus);
+    const { methods, toInvalidCallStatus } = this.#options;
+    const call = new Call(stream, this.#options);
     const method = methods.get(headers[':path'] ?? '');
     const timeoutMs = readTimeout(headers['grpc-timeout'] as string | undefined);
     if (
@@ -155,18 +181,15 @@ class Call implements UnaryCall {
   readonly #body: Body;
   #method: ((call: UnaryCall) => void) | undefined;
   #closeListener: (() => void) | undefined;
-  readonly #maxBytes: number;
-  readonly #toInvalidCallStatus: UnaryServerOptions['toInvalidCallStatus'];
+  readonly #options: Omit<UnaryServerOptions, 'methods'>;
+  #isReserved = false;
+  #releaseMemory: (() => void) | undefined;
+  #memoryWait: AbortController | undefined;
 
-  constructor(
-    stream: CallStream,
-    maxBytes: number,
-    toInvalidCallStatus: UnaryServerOptions['toInvalidCallStatus'],
-  ) {
+  constructor(stream: CallStream, options: Omit<UnaryServerOptions, 'methods'>) {
     this.#stream = stream;
-    this.#body = new Body(maxBytes);
-    this.#maxBytes = maxBytes;
-    this.#toInvalidCallStatus = toInvalidCallStatus;
+    this.#options = options;
+    this.#body = new Body(options.maxMessageBytes);
     stream[callOfStream] = this;
     // 'close' follows; the reason of the error does not matter.
     stream.on('error', ignore);
@@ -181,14 +204,52 @@ class Call implements UnaryCall {
   }
 
   data(part: Buffer): void {
-    if (this.#responded || this.#body.add(part)) return;
-    this.fail(this.#toInvalidCallStatus(`more than ${this.#maxBytes} bytes`));
+    if (this.#responded) return;
+    const { maxMessageBytes, toInvalidCallStatus } = this.#options;
+    const isTooLarge = !this.#body.add(part) || (this.#body.messageBytes ?? 0) > maxMessageBytes;
+    if (isTooLarge) this.fail(toInvalidCallStatus(`more than ${maxMessageBytes} bytes`));
+    else this.#reserveMemory();
+  }
+
+  /**
+   * Reserves memory for the whole message as soon as its prefix tells its size. While there is none,
+   * the stream is paused: the client sends no more than one flow-control window.
+   */
+  #reserveMemory(): void {
+    const { requestMemory, toInvalidCallStatus } = this.#options;
+    const { messageBytes, bytes } = this.#body;
+    if (messageBytes === undefined || requestMemory === undefined) return;
+    // More bytes than the prefix says would take memory that is not reserved.
+    if (bytes > messageHeaderBytes + messageBytes)
+      return this.fail(toInvalidCallStatus('more than one message'));
+    if (this.#isReserved) return;
+    this.#isReserved = true;
+    this.#releaseMemory = requestMemory.limiterFor(messageBytes).tryAcquire(messageBytes);
+    if (this.#releaseMemory === undefined) void this.#waitForMemory(messageBytes, requestMemory);
+  }
+
+  async #waitForMemory(bytes: number, memory: RequestMemory): Promise<void> {
+    const wait = new AbortController();
+    this.#memoryWait = wait;
+    this.#stream.pause();
+    const endWait = memory.onWait(this);
+    try {
+      const release = await memory.limiterFor(bytes).acquire(bytes, wait.signal);
+      if (wait.signal.aborted) return release();
+      this.#releaseMemory = release;
+      this.#stream.resume();
+    } catch {
+      // The stream has closed.
+    } finally {
+      endWait();
+      this.#memoryWait = undefined;
+    }
   }
 
   end(): void {
     if (this.#responded) return;
     const message = this.#body.read();
-    if (typeof message === 'string') return this.fail(this.#toInvalidCallStatus(message));
+    if (typeof message === 'string') return this.fail(this.#options.toInvalidCallStatus(message));
     this.message = message;
     this.#method?.(this);
   }
@@ -196,6 +257,8 @@ class Call implements UnaryCall {
   close(): void {
     this.#responded = true;
     this.#stream[callOfStream] = undefined;
+    this.#memoryWait?.abort();
+    this.#releaseMemory?.();
     this.#closeListener?.();
   }
 

@@ -50,6 +50,16 @@ export class Body {
     return true;
   }
 
+  /** How many bytes have arrived, prefix included. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** The size of the message by its prefix. Undefined until the prefix is complete. */
+  get messageBytes(): number | undefined {
+    return this.#bytes < messageHeaderBytes ? undefined : this.#buffer.readUInt32BE(1);
+  }
+
   /** The message, or the problem: see {@link readMessage}. */
   read(): Buffer | string {
     return readMessage(this.#buffer.subarray(0, this.#bytes));
