@@ -191,7 +191,7 @@ describe('a class of the documentation', () => {
       s: 'x',
     });
     expect(fixture.lines.join()).toContain(
-      'the parameter env_auth_mode means nothing to alibabacloud',
+      'the parameter env_auth_mode is unknown to alibabacloud',
     );
   });
 });

@@ -64,7 +64,7 @@ async function httpGet(
       reject(
         new SecretError(
           'NOT_CONFIGURED',
-          `no process answers health requests at ${address}: ${code}`,
+          `no process responds to health requests at ${address}: ${code}`,
           {
             hint,
             cause,

@@ -7,7 +7,7 @@
  *
  * `kind` says what the failure means for a cached value:
  *  - `definite`: the store, or Keyferry's own authorization, refused. The cache drops the value.
- *  - `outage`: the store gave no answer. Fallbacks and the last good value may serve.
+ *  - `outage`: the store gave no response. Fallbacks and the last good value may serve.
  *  - `request`: the request or the class is wrong, independent of the store.
  *  - `internal`: a limit or a mistake of Keyferry. It says nothing about the store.
  */
@@ -74,7 +74,7 @@ export type SecretErrorDetails = {
    * safe to send it again. Default false.
    */
   readonly unsent?: boolean;
-  /** The store asks for this pause before the next request, in milliseconds (`Retry-After`). */
+  /** The store requests this pause before the next request, in milliseconds (`Retry-After`). */
   readonly retryAfterMs?: number | undefined;
 };
 

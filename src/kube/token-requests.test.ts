@@ -118,7 +118,7 @@ describe('a token of a pod, from the API server', () => {
   });
 
   test.each([
-    ['an outage', { status: 503 }, 'answered 503'],
+    ['an outage', { status: 503 }, 'responded with HTTP 503'],
     ['something else', { status: 201, body: { status: {} } }, 'the response is not a token'],
     [
       'a token without end',

@@ -29,7 +29,7 @@ export class VolumeHistory {
     if (this.#volumes.get(volume)?.own === true && !grants.every(isOwn)) {
       throw new SecretError(
         'IDENTITY_DOWNGRADE',
-        "this volume was mounted under the pod's own identity and now asks for a shared one",
+        "this volume was mounted under the pod's own identity and now requests a shared one",
         {
           hint:
             "drivers up to 1.5 drop the pod's volumeAttributes at rotation: " +

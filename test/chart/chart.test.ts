@@ -138,7 +138,7 @@ describe('the chart', () => {
     for (const [provider, known] of Object.entries(parameters)) {
       const plan = await providers[provider]!.plan();
       const isUnknownParameter = (name: string): boolean =>
-        plan({ [name]: 'x' }).problems.some(({ message }) => message.includes('means nothing to'));
+        plan({ [name]: 'x' }).problems.some(({ message }) => message.includes('is unknown to'));
       expect(known.filter(isUnknownParameter)).toEqual([]);
       expect(isUnknownParameter('objets')).toBe(true);
       const requested = new Set<string>();
@@ -151,7 +151,7 @@ describe('the chart', () => {
     const caseInsensitive = names.map(async (name) => {
       const plan = await providers[name]!.plan();
       return plan({ OBJECTS: 'x' }).problems.some(({ message }) =>
-        message.includes('means nothing to'),
+        message.includes('is unknown to'),
       )
         ? []
         : [name];

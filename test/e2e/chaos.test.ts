@@ -211,7 +211,7 @@ describe('the API server is away', () => {
     const pendingPod = await publish(driver, 2);
     expect(Date.now() - startedAt).toBeLessThan(30_000);
     expect(pendingPod).toMatchObject({ phase: 'Pending', trapped: false });
-    expect(failure(pendingPod)).toMatch(/^INTERNAL: .*did not answer within/);
+    expect(failure(pendingPod)).toMatch(/^INTERNAL: .*did not respond within/);
     expect(await driver.republish(runningPod)).toMatchObject({ last: 'mounted' });
     controlPlane.resume();
     expect((await untilRunning(driver, pendingPod)).files.file?.text).toBe('CANARY of 2');

@@ -297,7 +297,7 @@ describe('who may read what', () => {
     },
   );
 
-  test('a token for another audience is no token: of the driver, of Keyferry and of the clouds each says so', async () => {
+  test('a token for another audience is not a token: of the driver, of Keyferry and of the clouds each says so', async () => {
     const { cluster, stores, applyClass, startPod, node } = environment;
     const store = stores.find(({ provider }) => provider === 'cce')!;
     await environment.allowSecrets('aud');
@@ -309,7 +309,7 @@ describe('who may read what', () => {
       () => lastEvent('unheard'),
       (line) =>
         expect(line).toMatch(
-          /brought no token for the audience sts\.huaweicloud\.com, only for vault/,
+          /sent no token for the audience sts\.huaweicloud\.com, only for vault/,
         ),
     );
     // The class names what the driver brings; the agency of Huawei Cloud trusts no such token.

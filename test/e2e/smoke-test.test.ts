@@ -365,7 +365,7 @@ describe('what is amiss is said in one message, and nothing stays', () => {
       await readFile(join(project, 'deploy/examples/vault/web.yaml'), 'utf8')
     ).replaceAll(/\bshop$|name: shop\b/gm, (found) => found.replace('shop', 'trial-tokens'));
     await cluster.setAudiences([]);
-    await expectFailure('trial-tokens', /brought no token for the audience vault.*tokenRequests/, {
+    await expectFailure('trial-tokens', /sent no token for the audience vault.*tokenRequests/, {
       manifest,
       podTimeoutMs: 2_000,
     });

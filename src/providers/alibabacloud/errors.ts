@@ -87,7 +87,7 @@ export const metadataErrors: readonly Rule<HostContext>[] = [
   {
     match: () => true,
     code: 'STORE_UNAVAILABLE',
-    message: ({ host }) => `${host} answered with an error`,
+    message: ({ host }) => `${host} responded with an error`,
     hidesText: true,
   },
 ];
@@ -181,7 +181,7 @@ export const storeErrors: readonly Rule<StoreContext>[] = [
   {
     match: isForeignResponse,
     code: 'STORE_ANSWER_INVALID',
-    message: ({ service }) => `the endpoint does not answer as ${service} does`,
+    message: ({ service }) => `the endpoint does not respond like ${service}`,
     hint: 'check the endpoint and the region',
   },
   {
@@ -202,7 +202,7 @@ export const storeErrors: readonly Rule<StoreContext>[] = [
 const foreignStsResponse: Rule<unknown> = {
   match: isForeignResponse,
   code: 'STORE_ANSWER_INVALID',
-  message: 'the endpoint does not answer as STS does',
+  message: 'the endpoint does not respond like STS',
   hidesText: true,
 };
 

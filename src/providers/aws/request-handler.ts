@@ -61,6 +61,6 @@ export function createRequestHandler(http: HttpClient): AwsRequestHandler {
  */
 function toSdkResponse({ status, headers, body }: HttpResponse, { host }: URL) {
   if (status < 300 && !isUtf8(body))
-    throw new SecretError('STORE_ANSWER_INVALID', `${host} answered with a body that is not UTF-8`);
+    throw new SecretError('STORE_ANSWER_INVALID', `${host} sent a body that is not UTF-8`);
   return { statusCode: status, headers, body };
 }

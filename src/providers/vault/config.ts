@@ -103,7 +103,7 @@ export function readAllowedAddresses({
   const entries = splitList(setting.text);
   for (const entry of entries) {
     if (isValidEntry(entry)) continue;
-    const message = `has an entry that is no address: ${sanitizeExternalText(entry)}`;
+    const message = `has an entry that is not an address: ${sanitizeExternalText(entry)}`;
     throw invalidSettingError(
       setting.name,
       message,
@@ -139,7 +139,7 @@ export function readAllowedFiles({
     if (isCleanPath(path)) return [path, `${path}/**`].map(compileNameGlob);
     throw invalidSettingError(
       setting.name,
-      `has an entry that is no absolute, clean path: ${sanitizeExternalText(entry)}`,
+      `has an entry that is not an absolute, clean path: ${sanitizeExternalText(entry)}`,
     );
   });
 }

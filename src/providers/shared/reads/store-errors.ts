@@ -10,7 +10,7 @@ export type ErrorResponse = {
   /** The service's own text, unsafe to show: see {@link describeErrorResponse}. */
   readonly text: string;
   readonly requestId: string | undefined;
-  /** The pause that the service asks for, in milliseconds; see `retryAfterOf`. */
+  /** The pause that the service requests, in milliseconds; see `retryAfterOf`. */
   readonly retryAfterMs?: number | undefined;
 };
 

@@ -70,7 +70,7 @@ function readFile(reader: ClassReader, parameter: RawParameter): string {
     reportInvalid(
       reader,
       parameter,
-      `is no absolute, clean path: ${sanitizeExternalText(text)}`,
+      `is not an absolute, clean path: ${sanitizeExternalText(text)}`,
       'write it like /etc/vault/ca.crt',
     );
   else if (
@@ -101,7 +101,7 @@ function readServerName(reader: ClassReader): string | undefined {
     reportInvalid(
       reader,
       parameter,
-      `is no host name: ${sanitizeExternalText(parameter.text)}`,
+      `is not a host name: ${sanitizeExternalText(parameter.text)}`,
       'write the name that stands in the certificate of Vault',
     );
   return parameter?.text;

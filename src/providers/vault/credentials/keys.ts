@@ -174,7 +174,7 @@ function missingCredentialError(
 ): SecretError {
   return new SecretError(
     'NOT_CONFIGURED',
-    `${dialect}: authMethod is ${method}, but the pod brings no ${credentialName}, and Keyferry is configured with none`,
+    `${dialect}: authMethod is ${method}, but the pod has no ${credentialName}, and Keyferry is configured with none`,
     {
       hint: `give the volume a nodePublishSecretRef with ${secretKeys}, or set ${variable} in the DaemonSet of Keyferry`,
     },
