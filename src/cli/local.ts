@@ -64,7 +64,7 @@ export function localCommand({
 
   local
     .command('init')
-    .description('create an empty store, and its key if there is none')
+    .description('create an empty store, and its key if no key exists')
     .action(async () => {
       const { recipient, keyMade } = await writer().init();
       const { storeFile, keyFile } = storeFiles();

@@ -180,7 +180,7 @@ export class RateLimiter {
 /** How many keys (service, region and account, or Vault) have a rate limiter of their own. */
 const maxRateLimiters = 1_000;
 
-/** Returns the rate limiter of a key. Makes it with these options if there is none yet. */
+/** Returns the rate limiter of a key. Creates it with these options if it does not exist yet. */
 export type RateLimiters = (
   key: string,
   options: Pick<RateLimiterOptions, 'name' | 'perSecond' | 'burst'>,

@@ -90,7 +90,7 @@ export type ConvertOptions = {
 /** Characters and nodes that all aliases together may expand to. */
 const maxExpandedSize = 1_048_576;
 
-/** The node at a path of keys and indexes below a node; undefined where there is none. */
+/** The node at a path of keys and indexes below a node; undefined if no such node exists. */
 export function nodeAt(
   root: YamlNode | undefined,
   path: readonly PropertyKey[],

@@ -129,7 +129,7 @@ describe('the chart', () => {
     expect(missing).toEqual([]);
   });
 
-  test('knows the parameters of each provider’s classes', async () => {
+  test('lists the parameters of the classes of each provider', async () => {
     const parameters = parse(read(`${chart}/files/parameters.yaml`)) as Record<
       string,
       readonly string[]
@@ -147,7 +147,7 @@ describe('the chart', () => {
     }
   });
 
-  test('knows who takes parameters in any letter case', async () => {
+  test('lists the providers that accept parameters in any letter case', async () => {
     const caseInsensitive = names.map(async (name) => {
       const plan = await providers[name]!.plan();
       return plan({ OBJECTS: 'x' }).problems.some(({ message }) =>
@@ -176,7 +176,7 @@ describe('the chart', () => {
   });
 });
 
-describe('what watches Keyferry', () => {
+describe('alerts and dashboards', () => {
   const page = read('docs/operations.md');
   const alerts = read(`${chart}/files/alerts.yaml`);
 

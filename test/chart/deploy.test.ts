@@ -60,7 +60,7 @@ describe('deploy/', () => {
     });
   });
 
-  /** What each provider may ask of the API server, as deploy/values has it. */
+  /** The rights of each provider in the API server, as in deploy/values. */
   const expectedPermissions: Readonly<Record<string, readonly string[]>> = {
     alibabacloud: ['get serviceaccounts'],
     aws: ['get serviceaccounts'],
@@ -96,7 +96,7 @@ describe('deploy/', () => {
       });
     });
 
-    test('brings grants that are understood', () => {
+    test('has valid grants', () => {
       const text = objectOfKind('ConfigMap').data!['grants.yaml']!;
       expect(parseSharedIdentityGrants(text, 'grants.yaml')).toHaveLength(
         provider === 'local' ? 1 : 0,

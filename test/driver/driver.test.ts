@@ -180,7 +180,7 @@ describe('a mount that fails', () => {
   );
 
   test.each(['1.5', '1.6'] as const)(
-    'by a status that is not final is none with %s and rotation off',
+    'by a status that is not final: the mount is not retried with %s and rotation off',
     async (generation) => {
       provider.script({ code: 'ABORTED', message: 'later' });
       expect(

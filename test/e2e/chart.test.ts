@@ -60,7 +60,7 @@ const everythingOn = {
     dashboard: { enabled: true },
   },
 };
-/** And what can be switched off. */
+/** What can be switched off. */
 const everythingOff = {
   providers: ['local'],
   admissionPolicies: { mode: 'none' },
@@ -255,7 +255,7 @@ describe('the chart', () => {
       ports: [{ containerPort: 8095 }],
       readinessProbe: { httpGet: { port: 'health' } },
     });
-    // A declared port would be the node's, and the scheduler would let no second pod onto it.
+    // A declared port would be a port of the node, and the scheduler would place no second pod there.
     const [inNodeNetwork] = (await podOf({ providers: ['aws'], hostNetwork: true })).containers;
     expect(inNodeNetwork.ports).toBeUndefined();
     expect(inNodeNetwork.readinessProbe.exec).toEqual({
@@ -279,7 +279,7 @@ describe('the chart', () => {
     );
   });
 
-  test('takes from extraEnv also what it sets itself, and variables without a value', async () => {
+  test('accepts in extraEnv variables that the chart sets itself, and variables without a value', async () => {
     const extraEnv = [{ name: 'KEYFERRY_NODE_NAME', value: 'other' }, { name: 'EMPTY' }];
     const [{ env }] = (await podOf({ providers: ['local'], extraEnv })).containers;
     expect(env.filter(({ name }) => !name.endsWith('ADDRESS'))).toEqual([
@@ -288,7 +288,7 @@ describe('the chart', () => {
     ]);
   });
 
-  test('counts what stands in extraEnv as set', async () => {
+  test('treats a variable in extraEnv as set', async () => {
     const extraEnv = [
       { name: 'AWS_REGION', value: 'eu-west-1' },
       { name: 'VAULT_ADDR', value: 'https://vault:8200' },
@@ -305,7 +305,7 @@ describe('the chart', () => {
     expect(policies).not.toContain('classes may name no files');
   });
 
-  test('renders large numbers, and names that look like numbers, as what they are', async () => {
+  test('renders large numbers and names that look like numbers unchanged', async () => {
     const pod = await podOf({
       providers: ['local'],
       runAsUser: 1_000_650_000,
@@ -331,12 +331,12 @@ describe('the chart', () => {
     });
   });
 
-  test('says once that its nodes run Linux', async () => {
+  test('selects Linux nodes exactly once', async () => {
     const nodeSelector = { 'kubernetes.io/os': 'linux', pool: 'a' };
     expect(await podOf({ providers: ['local'], nodeSelector })).toMatchObject({ nodeSelector });
   });
 
-  test('runs as root only where nobody else is named', async () => {
+  test('runs as root only where no other user is named', async () => {
     const security = async (values: object) =>
       (await podOf({ providers: ['local'], ...values })).securityContext;
     expect(await security({})).toMatchObject({ runAsUser: 0, runAsNonRoot: false });
@@ -362,7 +362,7 @@ describe('the chart', () => {
     });
   });
 
-  test('lets with a NetworkPolicy nothing out but what is listed', async () => {
+  test('with a NetworkPolicy allows only the listed egress', async () => {
     const egressOf = async (provider: string, egressPorts: readonly number[]) => {
       const values = { providers: [provider], networkPolicy: { enabled: true, egressPorts } };
       const policy = (await renderChart(values)).find(({ kind }) => kind === 'NetworkPolicy');
@@ -385,7 +385,7 @@ describe('the chart', () => {
     });
   });
 
-  test('has no admission policies for clusters that know none', async () => {
+  test('has no admission policies for clusters that do not support them', async () => {
     const kinds = async (version: string) =>
       (await renderChart({ providers: ['aws'] }, version)).map(({ kind }) => kind);
     expect(await kinds('v1.29.4')).not.toContain('ValidatingAdmissionPolicy');
@@ -466,14 +466,14 @@ describe('the chart', () => {
       'syncSecret',
       'enableSecretRotation',
       'rotationPollInterval',
-      'none for Windows',
+      'Windows nodes are not supported',
       'cce.env.HUAWEICLOUD_SDK_REGION is not set',
     ])
       expect(text).toContain(expectedText);
   });
 });
 
-describe('what the pages say to type', () => {
+describe('the commands of the pages', () => {
   const pages = ['README.md', 'docs/install.md', 'charts/keyferry/values.yaml'];
   const runbooks = ['alibabacloud', 'aws', 'cce', 'vault'].map(
     (name) => `docs/migration/${name}.md`,

@@ -81,7 +81,7 @@ describe('a migration', () => {
     },
   );
 
-  test('loses no class while the policy stands, and restores what is lost without it', async () => {
+  test('loses no class while the policy exists, and restores the classes that are lost without it', async () => {
     const status = {
       ...{ apiVersion: 'secrets-store.csi.x-k8s.io/v1', kind: 'SecretProviderClassPodStatus' },
       metadata: { name: 'web-shop-web', namespace: 'shop' },

@@ -7,25 +7,25 @@ import {
 } from '../driver/kube-client.ts';
 import { driverName } from '../driver/node.ts';
 
-/** On everything that the suite makes in a user's cluster. */
+/** The label of every object that the suite creates in the cluster of a user. */
 export const managedByLabels = { 'app.kubernetes.io/managed-by': 'keyferry-e2e' };
 export const managedBySelector = 'app.kubernetes.io/managed-by=keyferry-e2e';
-/** The names of its two pods, and of the second one's ServiceAccount. */
+/** The names of its two pods, and of the ServiceAccount of the second one. */
 export const allowedPodName = 'keyferry-e2e';
 export const deniedPodName = 'keyferry-e2e-stranger';
 
 export const apiGroup = '/apis/secrets-store.csi.x-k8s.io/v1';
 const manifestKinds = ['ServiceAccount', 'Secret', 'ConfigMap', 'SecretProviderClass'];
 
-/** What a manifest asks to be tried. */
+/** The test that a manifest describes. */
 export type ParsedManifest = {
   readonly spc: KubeObject & SecretProviderClass;
   readonly namespace: string;
-  /** What its pod needs, the class too; no Namespace. */
+  /** The objects that its pod needs, with the class, without a Namespace. */
   readonly objects: readonly KubeObject[];
 };
 
-/** @throws Error where the manifest is none that can be tried */
+/** @throws Error if the manifest cannot be tried */
 export function parseManifest(manifest: string): ParsedManifest {
   const all = parseObjects(manifest);
   const classes = all.filter(({ kind }) => kind === 'SecretProviderClass');
@@ -47,10 +47,10 @@ export function parseManifest(manifest: string): ParsedManifest {
 }
 
 /**
- * Looks whether a wish can be tried in a cluster without changing anything that is there.
- * @param useNamespace the namespace that may be there already
- * @returns whether the namespace is there already
- * @throws Error that names what is in the way, and what to do
+ * Checks whether a test can run in a cluster without changing existing objects.
+ * @param useNamespace the namespace that may already exist
+ * @returns whether the namespace already exists
+ * @throws Error that names the obstacle and the remedy
  */
 export async function checkCluster(
   kube: KubeClient,
@@ -121,10 +121,10 @@ async function checkDriver(kube: KubeClient, report: (line: string) => void): Pr
   const audiences = (spec.tokenRequests ?? []).map(
     ({ audience }) => audience || "the API server's own",
   );
-  report(`the driver brings tokens for: ${audiences.join(', ') || 'nobody'}`);
+  report(`the driver sends tokens for: ${audiences.join(', ') || 'no audience'}`);
 }
 
-/** Whether it is there. */
+/** Whether the object exists. */
 async function checkNamespace(
   kube: KubeClient,
   namespace: string,
@@ -186,7 +186,7 @@ async function checkPermissions(
     );
 }
 
-/** Whether an answer is an object that the suite has made. */
+/** Whether a response is an object that the suite has created. */
 export function isCreatedBySuite({ status, body }: KubeResponse): boolean {
   return (
     status === 200 &&
@@ -198,7 +198,7 @@ function leftoverMessage(namespace: string): string {
   return `an earlier run was killed, or goes on: its things in ${namespace} are still there; remove them: ${removalCommand(namespace)}`;
 }
 
-/** For people. */
+/** A name for messages. */
 export function removalCommand(namespace: string): string {
   return `kubectl -n ${namespace} delete pods,serviceaccounts,secrets,configmaps,secretproviderclasses -l ${managedBySelector}; kubectl delete namespaces -l ${managedBySelector},kubernetes.io/metadata.name=${namespace}`;
 }

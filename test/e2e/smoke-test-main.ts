@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { runSmokeTest } from './smoke-test.ts';
 import { connectWithKubectl } from './kubectl-proxy.ts';
 
-/** What `make e2e-cluster` runs: a program of its own and no test, so that ^C clears up and a failure is one message. */
+/** The program that `make e2e-cluster` runs. It is not a test file, so that ^C cleans up and a failure is one message. */
 async function main(): Promise<void> {
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -42,7 +42,7 @@ async function main(): Promise<void> {
   }
 }
 
-/** make hands over unset variables as empty ones. */
+/** make passes unset variables as empty ones. */
 function setting(name: string): string | undefined {
   const value = process.env[name];
   return value === '' ? undefined : value;

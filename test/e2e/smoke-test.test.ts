@@ -46,12 +46,12 @@ if (missingDependencies.length === 0) {
   });
 }
 
-/** The example in a namespace of its own: without controllers, a deleted one is being deleted for ever. */
+/** The example in its own namespace. Without controllers, the deletion of a namespace never ends. */
 function manifestIn(namespace: string): string {
   return example.replaceAll(/(namespace: |metadata: \{ name: )shop\b/g, `$1${namespace}`);
 }
 
-/** Its pod waits: nobody has granted anything to its account. */
+/** Its pod waits, because its account has no grants. */
 function manifestWithoutGrant(namespace: string): string {
   return manifestIn(namespace).replaceAll(/\bweb$/gm, 'nobody');
 }
@@ -97,11 +97,11 @@ describe('a cluster in order', () => {
       const before = await listObjects();
       await runTrial(namespace, isExisting ? { useNamespace: namespace } : {});
       expect(reported).toEqual([
-        expect.stringMatching(/^the driver brings tokens for: .*vault/),
+        expect.stringMatching(/^the driver sends tokens for: .*vault/),
         expect.stringMatching(/^keyferry-e2e has banner.txt in version v\d+$/),
         expect.stringMatching(/^keyferry-e2e has db-password in version v\d+\+/),
         expect.stringMatching(/^keyferry-e2e has db-user in version v\d+\+/),
-        expect.stringMatching(/^keyferry-e2e-stranger is told: FailedMount: .*no grant/),
+        expect.stringMatching(/^keyferry-e2e-stranger has the event: FailedMount: .*no grant/),
       ]);
       await eventually(listObjects, (now) => expect(now).toEqual(before));
       const { metadata } = await kube.get(`/api/v1/namespaces/${namespace}`);
@@ -128,7 +128,7 @@ describe('a cluster in order', () => {
     const ended = new Promise((resolve) => child.once('close', resolve));
     await eventually(
       () => Promise.resolve(output),
-      (text) => expect(text).toContain('is told: FailedMount'),
+      (text) => expect(text).toContain('has the event: FailedMount'),
     );
     // As a terminal does: to all in the foreground.
     process.kill(-(child.pid ?? 0), 'SIGINT');
@@ -145,7 +145,7 @@ describe('a cluster in order', () => {
 });
 
 describe('nothing that is there is touched', () => {
-  test('a namespace that exists is refused unless it is named', async () => {
+  test('rejects a namespace that exists unless it is named', async () => {
     await createNamespace('production');
     const before = await listObjects();
     await expect(runTrial('production')).rejects.toThrow(
@@ -181,7 +181,7 @@ describe('nothing that is there is touched', () => {
     expect(await kube.get(await kube.pathOf(created!))).toEqual(created);
   });
 
-  test('what an earlier run left is named, with how to remove it', async () => {
+  test('names the objects that an earlier run left, and how to remove them', async () => {
     const labels = { 'app.kubernetes.io/managed-by': 'keyferry-e2e' };
     await kube.apply([{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'left', labels } }]);
     await expect(runTrial('left')).rejects.toThrow(
@@ -192,7 +192,7 @@ describe('nothing that is there is touched', () => {
   });
 });
 
-describe('what somebody else makes meanwhile stays', () => {
+describe('keeps an object that another client creates meanwhile', () => {
   const account = '/api/v1/namespaces/trial-shared/serviceaccounts/web';
 
   test.each([
@@ -201,7 +201,7 @@ describe('what somebody else makes meanwhile stays', () => {
       async () => kube.delete(account),
       /serviceaccounts\/web is not removed/,
     ],
-    ['just before, where the answer is lost', async () => undefined, undefined],
+    ['just before, and the response is lost', async () => undefined, undefined],
   ])('%s', async (_, before, message) => {
     await createNamespace('trial-shared');
     const disturbedKube = {
@@ -245,7 +245,7 @@ describe('what somebody else makes meanwhile stays', () => {
   });
 });
 
-describe('what is amiss is said in one message, and nothing stays', () => {
+describe('reports a problem in one message and leaves nothing behind', () => {
   async function expectFailure(
     namespace: string,
     pattern: RegExp,
@@ -322,7 +322,7 @@ describe('what is amiss is said in one message, and nothing stays', () => {
     await kubelet;
   });
 
-  test('a pod that gets no files, in the words of its event', async () => {
+  test('a pod that gets no files, with the text of its event', async () => {
     await expectFailure(
       'trial-waits',
       /pod keyferry-e2e is not as it should be.*it is Pending; FailedMount: .*no grant/,
@@ -342,17 +342,17 @@ describe('what is amiss is said in one message, and nothing stays', () => {
     );
   });
 
-  test('a pod that nobody looks at', async () => {
+  test('a pod without events', async () => {
     await expectFailure(
       'trial-lonely',
-      /nobody says why: is Keyferry there on its node, and the driver\?/,
+      /no event has a reason: check that Keyferry and the driver run on its node/,
       {
         ...{ node: 'no-node', podTimeoutMs: 500 },
       },
     );
   });
 
-  test('a driver that brings no tokens', async () => {
+  test('a driver that sends no tokens', async () => {
     const { vault, cluster } = environment;
     await vault.letIn({
       name: 'web',
@@ -369,11 +369,11 @@ describe('what is amiss is said in one message, and nothing stays', () => {
       manifest,
       podTimeoutMs: 2_000,
     });
-    expect(reported[0]).toBe('the driver brings tokens for: nobody');
+    expect(reported[0]).toBe('the driver sends tokens for: no audience');
     await cluster.setAudiences(audiences);
   });
 
-  test('a store that lets everybody in', async () => {
+  test('a store that accepts every identity', async () => {
     const file = join(environment.dir, 'grants');
     const grants = await readFile(file, 'utf8');
     await writeFile(
@@ -396,7 +396,7 @@ describe('what is amiss is said in one message, and nothing stays', () => {
     const { controlPlane } = environment.cluster;
     const server = { server: controlPlane.server, ca: await readFile(controlPlane.caFile, 'utf8') };
     const developer = createKubeClient({ ...server, token: status.token });
-    const nobody = createKubeClient({ ...server, token: 'expired' });
+    const unknownUser = createKubeClient({ ...server, token: 'expired' });
     await expectFailure(
       'amiss',
       /may not see whether namespace amiss exists.*USE_NAMESPACE=amiss/,
@@ -411,8 +411,8 @@ describe('what is amiss is said in one message, and nothing stays', () => {
         ...{ kube: developer, useNamespace: 'amiss' },
       },
     );
-    await expectFailure('amiss', /the API server does not know you: 401/, { kube: nobody });
-    await Promise.all([developer.close(), nobody.close()]);
+    await expectFailure('amiss', /the API server does not know you: 401/, { kube: unknownUser });
+    await Promise.all([developer.close(), unknownUser.close()]);
   });
 
   test('no driver, and not even its kinds', async () => {

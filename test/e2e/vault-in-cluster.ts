@@ -3,7 +3,7 @@ import type { ControlPlane } from '../servers/control-plane/control-plane.ts';
 
 const reviewer = { namespace: 'vault', name: 'vault' };
 
-/** What a role of Vault says about whom it lets in. */
+/** The identities that a role of Vault accepts. */
 export type VaultRole = {
   readonly name: string;
   readonly namespace: string;
@@ -12,8 +12,9 @@ export type VaultRole = {
 };
 
 /**
- * A real Vault that belongs to a real cluster: its method kubernetes asks the API server about each token, with a ServiceAccount of its own that may do
- * nothing else; KV 2 at `secret`, which every role may read.
+ * A real Vault that belongs to a real cluster. Its method kubernetes sends each token to the API
+ * server, with a ServiceAccount that has no other right. KV 2 is at `secret`, and every role may read
+ * it.
  */
 export async function startVaultInCluster(controlPlane: ControlPlane, roles: readonly VaultRole[]) {
   const { kube, server, ca } = controlPlane;
@@ -55,7 +56,7 @@ export async function startVaultInCluster(controlPlane: ControlPlane, roles: rea
   for (const role of roles) await letIn(role);
   return {
     ...vault,
-    /** Makes a role, or makes it anew. */
+    /** Creates or replaces a role. */
     letIn,
     put: (path: string, data: Readonly<Record<string, string>>) =>
       root('POST', `secret/data/${path}`, { data }),

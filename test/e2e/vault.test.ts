@@ -23,7 +23,7 @@ const missingDependencies = [
 ];
 const canary = 'CANARY-4711';
 
-/** A Vault and its database, furnished; Keyferry as users run it; a node's pods. What `closing` holds ends them, the last one first. */
+/** A configured Vault with its database, Keyferry as users run it, and the pods of a node. `closing` has the cleanup functions; the last one runs first. */
 async function startEnvironment(cleanups: (() => Promise<unknown>)[]) {
   const dir = await mkdtemp(join(tmpdir(), 'kf-vault-'));
   cleanups.push(() => rm(dir, { recursive: true }));
@@ -144,7 +144,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       };
     }
 
-    /** Starts a pod that the API server knows. */
+    /** Starts a pod that exists in the API server. */
     async function publish(...args: Parameters<typeof createPublication>): Promise<PodView> {
       const view = await driver.publish(createPublication(...args));
       environment.pods.add(view.pod.uid);
@@ -231,7 +231,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(versionOf(changed, 'db/port')).toBe(versionOf(view, 'db/port'));
     });
 
-    test('lets pods in by kubernetes and jwt, AppRoles, and a certificate that the operator lends', async () => {
+    test('logs in by kubernetes, jwt, AppRole, and a certificate of the operator', async () => {
       const objects = [{ objectName: 'db.json', secretPath: 'secret/data/shop/db' }];
       const { role_id, secret_id } = await environment.createAppRole('suite');
       const views = [
@@ -253,7 +253,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(new Set(views.map((view) => text(view, 'db.json'))).size).toBe(1);
     });
 
-    test('says what went wrong in the words of Vault, and shows no token', async () => {
+    test('reports the error text of Vault, and shows no token', async () => {
       const token = environment.issuer.podToken();
       const { role_id } = await environment.createAppRole('suite');
       await environment.vault.root('POST', 'secret/data/gone', { data: { a: '1' } });
@@ -348,7 +348,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
         expect(await canLogIn(view)).toBe(true);
         return text(view, 'username') !== text(first, 'username');
       });
-      // Whoever has not yet looked at the new file goes on with the old one for a while.
+      // A program that has not yet read the new file uses the old one for a while.
       expect(await canLogIn(first)).toBe(true);
       await waitUntil(
         'the first is gone',
@@ -357,7 +357,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(await canLogIn(view)).toBe(true);
     });
 
-    test('reads anew before the token ends that a lease is a child of', async () => {
+    test('reads again before the parent token of a lease expires', async () => {
       await environment.letIn('brief', { ttl: '6s', maxTtl: '12s' });
       await environment.createDatabaseRole('long', { ttl: '1h' });
       const first = await publish(database('long'), { roleName: 'brief' });
@@ -372,7 +372,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
         },
         20,
       );
-      // The second one's token is as brief: whoever looks at the file meanwhile is always let in.
+      // The second token is as short-lived. A program that reads the file meanwhile can always log in.
       await waitUntil('the first went with its token', async () => {
         view = await driver.republish(view, { tokens: { vault: environment.issuer.podToken() } });
         expect(await canLogIn(view)).toBe(true);
@@ -380,7 +380,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       });
     });
 
-    test('reads anew after a lease, or its token, was revoked by hand', async () => {
+    test('reads again after a lease, or its token, was revoked by hand', async () => {
       await environment.createDatabaseRole('revoked', { ttl: '6s' });
       const first = await publish(database('revoked'));
       await environment.vault.root('PUT', 'sys/leases/revoke-prefix/database/creds/revoked');
@@ -456,7 +456,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(later.files).toEqual(view.files);
     });
 
-    test('is told of a database that is down, and gives users again when it is up', async () => {
+    test('reports a database that is down, and returns users again when it is up', async () => {
       await environment.createDatabaseRole('down');
       await environment.postgres.kill();
       const view = await publish(database('down'));
@@ -467,7 +467,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(await canLogIn(again)).toBe(true);
     });
 
-    test('keeps running pods and what was read while Vault is sealed, and goes on when it is not', async () => {
+    test('keeps serving running pods and cached secrets while Vault is sealed, and continues when it is unsealed', async () => {
       await environment.createDatabaseRole('sealed', { ttl: '10s' });
       const kv = await publish([{ objectName: 'db.json', secretPath: 'secret/data/shop/db' }]);
       const leased = await publish(database('sealed'));
@@ -521,7 +521,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(failure(next)).toBe('mounted');
       expect(text(next, 'username')).not.toBe(text(view, 'username'));
       expect([await canLogIn(view), await canLogIn(next)]).toEqual([true, true]);
-      // The old one's token is renewed by nobody any more.
+      // Nothing renews the token of the old process any more.
       await waitUntil('the old one ends', async () => !(await canLogIn(view)), 30);
       expect(await canLogIn(next)).toBe(true);
     });

@@ -398,7 +398,7 @@ describe('parameters', () => {
     });
     expect(await reader.read(user, ssm('a', { version: '1' }))).toBe('a@1: one');
     expect(await reader.read(user, ssm('a', { version: '3' }))).toMatch(
-      /^failed STORE_ANSWER_INVALID: .*nothing about it/,
+      /^failed STORE_ANSWER_INVALID: .*nothing about the parameter/,
     );
   });
 

@@ -340,7 +340,7 @@ describe('the identity of the operator', () => {
     ['granted', 'POST', 'auth/token/renew-self'],
     ['all', 'PUT', 'auth/token/revoke'],
   ] as const)(
-    'its token itself serves nobody: %s, %s %s',
+    'its token itself cannot be granted: %s, %s %s',
     async (sharedIdentities, method, path) => {
       const grants = [{ ...grantsForApp[0], names: ['vault/**'], methods: ['POST', 'PUT'] }];
       await startWithToken({ grants, sharedIdentities });

@@ -16,23 +16,23 @@ import (
 // command is one method called many times, or the end of such a command.
 type command struct {
 	ID int `json:"id"`
-	// The id of a command that is to begin no more calls.
+	// The id of a command that must start no more calls.
 	Stop   int    `json:"stop"`
 	Method string `json:"method"`
 	// Call number n sends message n modulo their count.
 	Messages []message `json:"messages"`
-	// How many calls; 0: until told to stop.
+	// The number of calls; 0: until a command stops it.
 	Calls int64 `json:"calls"`
-	// How many at once; default 1.
+	// The number of concurrent calls; default 1.
 	AtOnce        int   `json:"atOnce"`
 	TimeoutMs     int64 `json:"timeoutMs"`
 	CancelAfterMs int64 `json:"cancelAfterMs"`
 }
 
-// outcome is what some calls of a command came to, all of them alike.
+// outcome is the result of some calls of a command, which is the same for all of them.
 type outcome struct {
 	Calls int `json:"calls"`
-	// The message's place.
+	// The index of the message.
 	Message int    `json:"message"`
 	Code    string `json:"code"`
 	Text    string `json:"text,omitempty"`
@@ -103,7 +103,7 @@ func (asked *command) call(connection *grpc.ClientConn, encoded []byte) outcome 
 	if asked.CancelAfterMs != 0 {
 		defer time.AfterFunc(time.Duration(asked.CancelAfterMs)*time.Millisecond, cancel).Stop()
 	}
-	// A message of which every field is unknown is written as it stands, and read likewise: by the codec that generated code has.
+	// A message with only unknown fields is written and read unchanged by the codec of generated code.
 	sent, received := &emptypb.Empty{}, &emptypb.Empty{}
 	sent.ProtoReflect().SetUnknown(encoded)
 	err := connection.Invoke(ctx, asked.Method, sent, received)
@@ -118,7 +118,7 @@ func (asked *command) call(connection *grpc.ClientConn, encoded []byte) outcome 
 	return outcome{Code: "OK", Answer: answer}
 }
 
-// As in the protocol's own words; Go's are others.
+// The code names of the protocol. Those of Go differ.
 var codeNames = []string{"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
 	"PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL",
 	"UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"}

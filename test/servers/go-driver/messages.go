@@ -9,18 +9,18 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// The messages of proto/provider.proto, written and read by hand: so that nothing here is of Keyferry's making.
+// The messages of proto/provider.proto, written and read without the code of Keyferry.
 
-// message is a request: its fields, or its bytes as they are.
+// message is a request: its fields, or its raw bytes.
 type message struct {
 	Version    string `json:"version"`
 	Attributes string `json:"attributes"`
 	Secrets    string `json:"secrets"`
 	TargetPath string `json:"targetPath"`
 	Permission string `json:"permission"`
-	// A field that nobody knows, of so many bytes.
+	// The size of an unknown field in bytes.
 	Padding int `json:"padding"`
-	// Instead of all that.
+	// Replaces all other fields.
 	Bytes []byte `json:"bytes"`
 }
 
@@ -84,7 +84,7 @@ func decode(method string, encoded []byte) (any, error) {
 	})
 }
 
-// eachField reads a message; whatever field is neither among texts and numbers nor taken by other is an error.
+// eachField reads a message. A field that is not in texts or numbers, and that other does not accept, is an error.
 func eachField(
 	encoded []byte,
 	texts map[protowire.Number]*string,

@@ -404,7 +404,7 @@ describe('the RAM role of the node', () => {
     [
       'a Code that is not Success',
       'Failed',
-      /^CREDENTIALS_UNAVAILABLE: .*do not understand, at Code/,
+      /^CREDENTIALS_UNAVAILABLE: .*does not understand, at Code/,
     ],
   ])('%s', async (_, code, expected) => {
     await start();
