@@ -13,8 +13,9 @@ const paths = { ready: '/readyz', live: '/healthz', metrics: '/metrics' } as con
 const timeoutMs = 5_000;
 
 /**
- * `keyferry health`: checks the health of a serving process. It is for probes without network access,
- * and for people in an image without curl. Its action throws SecretError if no process responds.
+ * `keyferry health`: checks the health of a serving process. It is for probes without network
+ * access, and for people in an image without curl. Its action throws SecretError if no process
+ * responds.
  */
 export function healthCommand({ stdout, setExitCode }: HealthDeps): Command {
   const names = Object.keys(paths);

@@ -13,8 +13,8 @@ const maxEndpoints = 1_000;
 export type Retry = {
   /**
    * Runs `attempt` up to three times. It stops when `isRetryable` says no, when the endpoint has no
-   * retries left, when the store requests a pause of more than 5 s (`retryAfterMs` of the error), or
-   * when the signal fires.
+   * retries left, when the store requests a pause of more than 5 s (`retryAfterMs` of the error),
+   * or when the signal fires.
    * @param endpoint calls with the same endpoint share one bucket of retries: a host, or host:port
    * @param attempt gets its number, from 1; it observes the signal itself
    * @param isRetryable default {@link isTransient}

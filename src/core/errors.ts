@@ -126,8 +126,8 @@ export class SecretError extends Error {
 }
 
 /**
- * Converts a thrown value to a SecretError. Any other error becomes INTERNAL without its text, because
- * that text can contain a secret. The error stays in `cause` for the log.
+ * Converts a thrown value to a SecretError. Any other error becomes INTERNAL without its text,
+ * because that text can contain a secret. The error stays in `cause` for the log.
  */
 export function toSecretError(thrown: unknown): SecretError {
   if (thrown instanceof SecretError) return thrown;

@@ -10,7 +10,9 @@ export type YamlNode = YamlText | YamlEntries | YamlItems;
 /** A scalar. */
 export type YamlText = Measured & {
   readonly kind: 'scalar';
-  /** A plain scalar: its characters as written. A quoted or block scalar: the text it stands for. */
+  /**
+   * A plain scalar: its characters as written. A quoted or block scalar: the text it stands for.
+   */
   readonly text: string;
   /** In quotes, a block, or tagged `!!str`: it is text even if it looks like a number. */
   readonly quoted: boolean;

@@ -38,7 +38,8 @@ export function retryAfterOf(
   if (milliseconds !== undefined) return Number(milliseconds);
   const text = headers['retry-after']?.trim() ?? '';
   if (/^\d{1,9}$/.test(text)) return Number(text) * 1_000;
-  // Date.parse takes numbers and words that are not an HTTP date; all HTTP dates begin with a weekday.
+  // Date.parse takes numbers and words that are not an HTTP date; all HTTP dates begin with a
+  // weekday.
   const date = /^[A-Z][a-z]{2,8},? /.test(text) ? Date.parse(text) : NaN;
   if (Number.isNaN(date)) return undefined;
   return Math.max(0, date - now);

@@ -25,7 +25,10 @@ const cases: readonly Case[] = [
   { identity: 'IRSA', secrets: 1, limits: 'default' },
 ];
 
-/** Measurements of secrets-store-csi-driver-provider-aws 3.1.1 (Go) under the same load, with IRSA, on two cores. */
+/**
+ * Measurements of secrets-store-csi-driver-provider-aws 3.1.1 (Go) under the same load, with IRSA,
+ * on two cores.
+ */
 const goProviderResults = [
   { secrets: 1, limits: 'raised', perSecond: 283, cpu: 2.0, calls: 1 },
   { secrets: 10, limits: 'raised', perSecond: 99, cpu: 3.7, calls: 10 },

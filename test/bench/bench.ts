@@ -74,7 +74,8 @@ async function benchCached(): Promise<void> {
     const keyferry = await startKeyferry();
     const baseline = await startBareServer(files);
     const request = mountRequest(objects(files));
-    // Warms up both servers, so that the compiler has finished: measures the cost of a process that has run for a while.
+    // Warms up both servers, so that the compiler has finished: measures the cost of a process that
+    // has run for a while.
     for (const server of [keyferry, baseline])
       for (const concurrency of [16, 1, 64])
         await runMounts(server, request, { count, concurrency });
@@ -147,7 +148,10 @@ async function benchMemory(): Promise<void> {
   console.table(rows);
 }
 
-/** 200 pods that start at the same moment. Each has its own secret, and none is cached. The store takes 200 ms for each read. */
+/**
+ * 200 pods that start at the same moment. Each has its own secret, and none is cached. The store
+ * takes 200 ms for each read.
+ */
 async function benchCold(): Promise<void> {
   const names = Array.from({ length: 200 }, (_, n) => `secret-${n}`);
   const fixture = await startCceFixture({ realTime: true });
@@ -209,7 +213,10 @@ async function benchCold(): Promise<void> {
   console.table(rows);
 }
 
-/** Milliseconds that undici alone needs for the same number of calls under the same rules: one call to check the key, then the others over 100 connections. */
+/**
+ * Milliseconds that undici alone needs for the same number of calls under the same rules: one call
+ * to check the key, then the others over 100 connections.
+ */
 async function runBareStoreClient(store: URL, caFile: string, calls: number): Promise<number> {
   const args = [
     ...productionFlags,

@@ -12,7 +12,10 @@ export type Run = {
   readonly cpu: number;
 };
 
-/** The request that a driver 1.6 sends for a pod: its attributes, a token of the usual size and the class. */
+/**
+ * The request that a driver 1.6 sends for a pod: its attributes, a token of the usual size and the
+ * class.
+ */
 export function mountRequest(objects: string, pod = 0): RawMountRequest {
   const uid = `00000000-0000-4000-8000-${String(pod).padStart(12, '0')}`;
   const token = `${'h'.repeat(36)}.${'p'.repeat(800)}.${'s'.repeat(342)}`;
@@ -36,7 +39,9 @@ export function mountRequest(objects: string, pod = 0): RawMountRequest {
   };
 }
 
-/** Sends a number of mounts with a limit of concurrent ones, over one connection as the driver does. */
+/**
+ * Sends a number of mounts with a limit of concurrent ones, over one connection as the driver does.
+ */
 export async function runMounts(
   server: ServerProcess,
   request: RawMountRequest,

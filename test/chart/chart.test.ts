@@ -199,7 +199,7 @@ describe('alerts and dashboards', () => {
   test.each([
     ['alerts', alerts],
     ['dashboard', read(`${chart}/files/dashboard.json`)],
-  ])('the %s asks for metrics that there are', (_, text) => {
+  ])('the %s uses only metrics that exist', (_, text) => {
     const rows = page.split('\n').filter((line) => line.startsWith('| `'));
     const documented = rows.flatMap((row) =>
       [...row.matchAll(/`((?:keyferry|process)_[a-z_]+)/g)].map(([, name]) => name),

@@ -145,7 +145,8 @@ describe.each(remoteProviders)('provider %s, in front of a store that misbehaves
 
   test('ends at once when the signal fires while the store does not respond', async () => {
     const { server, reads } = remoteOf(environment);
-    // The first read of a Vault path can issue a lease, so the provider waits for it. A KV read cannot.
+    // The first read of a Vault path can issue a lease, so the provider waits for it. A KV read
+    // cannot.
     await read(['first']);
     server.injectFault({ route: reads, hang: true });
     const before = server.count(reads);

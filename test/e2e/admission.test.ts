@@ -71,7 +71,10 @@ if (missingDependencies.length === 0) {
   afterAll(() => cluster.stop());
 }
 
-/** The responses of the API server to the objects: one line for each rejected one. The API server does not have the kinds of the Prometheus operator. */
+/**
+ * The responses of the API server to the objects: one line for each rejected one. The API server
+ * does not have the kinds of the Prometheus operator.
+ */
 async function rejections(objects: readonly KubeObject[]): Promise<readonly string[]> {
   const supportedObjects = objects.filter(
     ({ apiVersion }) => !apiVersion.startsWith('monitoring.coreos.com/'),
@@ -277,7 +280,11 @@ describe('the admission policies', () => {
       podOf({ secretProviderClass: 'web', vaultSkipTLSVerify: 'true' }),
       'TLS is verified',
     ],
-    ['a pod with an invalid region', podOf({ secretProviderClass: 'web', region: '../x' }), 'region'],
+    [
+      'a pod with an invalid region',
+      podOf({ secretProviderClass: 'web', region: '../x' }),
+      'region',
+    ],
   ])('refuse %s', async (_, object, expectedText) => {
     const [line, ...more] = await rejections([object]);
     expect(more).toEqual([]);
@@ -344,7 +351,8 @@ describe('the admission policies', () => {
     await expect(tenant.apply([granted('["others"]')])).rejects.toThrow(expectedText);
     await operator.apply([granted('["db"]')]);
     await expect(tenant.patch(appPath, annotated('["db","others"]'))).rejects.toThrow(expectedText);
-    // Every user who may write the account may also remove a grant, or make a change that affects no grant.
+    // Every user who may write the account may also remove a grant, or make a change that affects
+    // no grant.
     await tenant.patch(appPath, { metadata: { labels: { team: 'web' } } });
     await tenant.patch(appPath, annotated(null));
     await tenant.close();

@@ -4,8 +4,8 @@ import { greedyParameters, request } from './hostile-requests.ts';
 
 /**
  * Simulates a node full of pods of one namespace. They request as much as the limits allow, again
- * and again until SIGTERM. Then it prints how often each code was returned. The kubelet waits longer
- * after each failure, and a minute after a success; these pods wait a second.
+ * and again until SIGTERM. Then it prints how often each code was returned. The kubelet waits
+ * longer after each failure, and a minute after a success; these pods wait a second.
  */
 const [, , socketPath = ''] = process.argv;
 const client = new DriverClient({ socketPath });

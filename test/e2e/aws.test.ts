@@ -28,7 +28,10 @@ const audiences = ['sts.amazonaws.com', 'pods.eks.amazonaws.com'];
 /** The default account of moto. */
 const role = 'arn:aws:iam::123456789012:role/app';
 
-/** moto behind a TLS proxy, and Keyferry as users run it. STS calls and the setup of a suite go to moto directly, over plain HTTP. */
+/**
+ * moto behind a TLS proxy, and Keyferry as users run it. STS calls and the setup of a suite go to
+ * moto directly, over plain HTTP.
+ */
 async function startEnvironment() {
   const dir = await mkdtemp(join(tmpdir(), 'kf-moto-'));
   const ca = createTestCa();

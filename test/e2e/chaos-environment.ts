@@ -11,10 +11,14 @@ import { buildTestVault } from '../servers/testvault/testvault.ts';
 import { renderChart } from './chart-objects.ts';
 import { startTestEnvironment, type TestEnvironment } from './test-environment.ts';
 
-/** The secrets of `cce`. {@link secretName} returns their names. Each contains `CANARY of <number>`. */
+/**
+ * The secrets of `cce`. {@link secretName} returns their names. Each contains `CANARY of <number>`.
+ */
 export const secretCount = 200;
 
-/** An environment for failures: Keyferry processes start and stop, and drivers call them directly. */
+/**
+ * An environment for failures: Keyferry processes start and stop, and drivers call them directly.
+ */
 export type ChaosEnvironment = TestEnvironment & {
   /** An empty providers directory. */
   createProvidersDirectory(): Promise<string>;
@@ -26,7 +30,10 @@ export type ChaosEnvironment = TestEnvironment & {
   ): Promise<KeyferryProcess>;
   /** A driver that waits a second between attempts, like the real one. */
   createDriverFor(directory: string, options?: Partial<DriverOptions>): Driver;
-  /** Connects to a socket again and again. The returned function returns the longest time in ms during which no process accepted connections. */
+  /**
+   * Connects to a socket again and again. The returned function returns the longest time in ms
+   * during which no process accepted connections.
+   */
   watchSocket(path: string): { stop(): Promise<number> };
   /** Cleanup at the end of a test, also of one that fails. The latest runs first. */
   onCleanup(cleanup: () => unknown): void;

@@ -30,7 +30,10 @@ const describe = describeIfAvailable(import.meta.filename, missingDependencies);
 let environment: ChaosEnvironment;
 if (missingDependencies.length === 0) setUpChaosEnvironment((started) => (environment = started));
 
-/** Checks that every pod runs with its own secret and no other, and that none has an empty directory. */
+/**
+ * Checks that every pod runs with its own secret and no other, and that none has an empty
+ * directory.
+ */
 function expectAllServed(views: readonly PodView[]): void {
   expect(views.filter(({ trapped }) => trapped)).toEqual([]);
   const texts = views.map(({ pod, files }) => `${pod.name}: ${files.file?.text ?? 'nothing'}`);
@@ -147,7 +150,8 @@ describe('a migration', () => {
       expect(afterTakeover.status?.objects).not.toEqual(early.status?.objects);
       const fresh = await publish(driver, 2);
       expect(fresh).toMatchObject({ trapped: false, files: { file: { text: 'CANARY of 2' } } });
-      // A vendor's provider removes the path when it stops. Keyferry binds it again within a second.
+      // A vendor's provider removes the path when it stops. Keyferry binds it again within a
+      // second.
       expect(await gap.stop()).toBeLessThan(1_500);
 
       const { code, left } = await keyferry.stop();
@@ -349,7 +353,10 @@ describe('the clock', () => {
 });
 
 describe('the disk', () => {
-  /** A providers directory on a small disk. Undefined, with a printed notice, if this process cannot mount file systems. */
+  /**
+   * A providers directory on a small disk. Undefined, with a printed notice, if this process cannot
+   * mount file systems.
+   */
   async function mountDiskAt(
     name: string,
   ): Promise<{ directory: string; disk: SmallDisk } | undefined> {

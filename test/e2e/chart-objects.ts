@@ -18,7 +18,10 @@ export async function missingChartDependencies(): Promise<readonly string[]> {
   return (await findHelm()) === undefined ? ['helm (make manifests builds one)'] : [];
 }
 
-/** The objects that `helm template keyferry --namespace kube-system` renders from these values for a cluster of this version. */
+/**
+ * The objects that `helm template keyferry --namespace kube-system` renders from these values for a
+ * cluster of this version.
+ */
 export async function renderChart(
   values: object,
   kubeVersion = 'v1.34.2',

@@ -236,7 +236,7 @@ describe('the chart', () => {
       ],
     ],
   ])(
-    'asks for %s no other rights than it needs, and without any for no token',
+    'grants only the rights that %s needs, and mounts no token without any',
     async (_, values, permissions) => {
       expect(await permissionsOf(values)).toEqual(permissions);
       expect((await podOf(values)).automountServiceAccountToken).toBe(permissions.length > 0);
@@ -255,7 +255,8 @@ describe('the chart', () => {
       ports: [{ containerPort: 8095 }],
       readinessProbe: { httpGet: { port: 'health' } },
     });
-    // A declared port would be a port of the node, and the scheduler would place no second pod there.
+    // A declared port would be a port of the node, and the scheduler would place no second pod
+    // there.
     const [inNodeNetwork] = (await podOf({ providers: ['aws'], hostNetwork: true })).containers;
     expect(inNodeNetwork.ports).toBeUndefined();
     expect(inNodeNetwork.readinessProbe.exec).toEqual({

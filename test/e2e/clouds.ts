@@ -43,7 +43,9 @@ export const audiences = [
   ...['vault', 'openbao'],
 ];
 
-/** All clouds that have a fake. Their token services trust only tokens that the cluster has signed. */
+/**
+ * All clouds that have a fake. Their token services trust only tokens that the cluster has signed.
+ */
 export async function startClouds(isIssued: TokenVerifier) {
   const [cce, alibaba, aws] = await Promise.all([
     startCceFixture({ agencies: [agency], isIssued, realTime: true }),

@@ -223,7 +223,7 @@ describe('authorization', () => {
     for (const name of ['early', 'late']) await cluster.deletePod('team-a', name);
   });
 
-  test("ends with the ServiceAccount: a new one of the same name is another identity", async () => {
+  test('ends with the ServiceAccount: a new one of the same name is another identity', async () => {
     const { cluster, clouds, stores, startPod, applyClass } = environment;
     const store = stores.find(({ provider }) => provider === 'alibabacloud')!;
     await store.put('life', 'CANARY');
@@ -312,7 +312,8 @@ describe('authorization', () => {
           /sent no token for the audience sts\.huaweicloud\.com, only for vault/,
         ),
     );
-    // The class names the audience that the driver sends. The agency of Huawei Cloud does not trust such a token.
+    // The class names the audience that the driver sends. The agency of Huawei Cloud does not trust
+    // such a token.
     await applyClass('aud', store, { ...store.parameters('aud'), audience: 'vault' });
     await startPod('1.6', { name: 'untrusted', class: 'aud' });
     const [untrusted] = node('1.6').volumes('team-a/untrusted');

@@ -21,13 +21,19 @@ export type PodOptions = {
   readonly nodePublishSecret?: string;
 };
 
-/** A cluster with the kinds of the driver and the ServiceAccount of Keyferry. Tests create classes and pods in it. */
+/**
+ * A cluster with the kinds of the driver and the ServiceAccount of Keyferry. Tests create classes
+ * and pods in it.
+ */
 export type Cluster = {
   readonly controlPlane: ControlPlane;
   readonly kube: KubeClient;
   /** `--kube-...` flags with the token of Keyferry's own ServiceAccount, and nothing more. */
   readonly keyferryArgs: readonly string[];
-  /** Gives the account of Keyferry exactly these rights. Does nothing if the last call had the same list. */
+  /**
+   * Gives the account of Keyferry exactly these rights. Does nothing if the last call had the same
+   * list.
+   */
   grant(objects: readonly KubeObject[]): Promise<void>;
   /** Whether Keyferry's account has a right, `verb group resource`. */
   isAllowed(permission: string): Promise<boolean>;

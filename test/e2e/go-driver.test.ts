@@ -108,7 +108,10 @@ async function startKeyferryIn(providersDir: string, ...args: string[]): Promise
   return successor;
 }
 
-/** Stops it, and kills it if that takes longer than two seconds. @returns its exit code; null if it was killed */
+/**
+ * Stops it, and kills it if that takes longer than two seconds.
+ * @returns its exit code; null if it was killed
+ */
 async function stopAndWait(keyferry: KeyferryProcess): Promise<number | null> {
   const killTimer = setTimeout(() => void keyferry.stop('SIGKILL'), 2_000);
   const { code } = await keyferry.stop();
@@ -179,7 +182,10 @@ function expectedVolume(...names: string[]): object {
   };
 }
 
-/** Checks that every call returned the secret of its own message and no other. @returns the number of calls */
+/**
+ * Checks that every call returned the secret of its own message and no other.
+ * @returns the number of calls
+ */
 function expectAllServed(result: CallResult, names: readonly string[]): number {
   expect(result.outcomes).toEqual(
     names.map((name, message) => ({
@@ -453,7 +459,8 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
     await startKeyferryIn(providersDir);
     await sleep(500);
     const { outcomes } = await ongoingCalls.stop();
-    // No gRPC client retries a call that has its response but not yet its status. Only such a call may fail.
+    // No gRPC client retries a call that has its response but not yet its status. Only such a call
+    // may fail.
     const failed = outcomes.filter(({ code }) => code !== 'OK');
     expect(new Set(failed.map(({ code }) => code))).toEqual(
       new Set(failed.length > 0 ? ['UNAVAILABLE'] : []),
@@ -466,7 +473,7 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
 
 describe('an idle connection', () => {
   test.each(generations)(
-    'while its driver asks every ten seconds whether it is there, is kept (%s)',
+    'is kept while its driver sends a keepalive ping every ten seconds (%s)',
     async (generation) => {
       const { driver, since } = idleDrivers.get(generation)!;
       await sleep(Math.max(0, since + 25_000 - Date.now()));

@@ -44,7 +44,10 @@ const objectsOf = (count: number): string =>
     (_, index) => `- {objectName: none-${index}, objectType: csms, objectVersion: latest}`,
   ).join('\n');
 
-/** Requests of a hostile tenant, or of a program that imitates a driver. None of them may get a volume. */
+/**
+ * Requests of a hostile tenant, or of a program that imitates a driver. None of them may get a
+ * volume.
+ */
 export const hostileRequests: readonly ((
   random: () => number,
   number: number,
@@ -122,7 +125,10 @@ function forgedToken(random: () => number): string {
 export const filler = 'x'.repeat(900);
 /** Secrets of the maximum size, called `huge-0` and so on. They do not all fit into the cache. */
 export const hugeSecretCount = 600;
-/** Classes at the limits of what a class may request. They read only secrets of the attacker, so authorization accepts them. */
+/**
+ * Classes at the limits of what a class may request. They read only secrets of the attacker, so
+ * authorization accepts them.
+ */
 export const greedyParameters: readonly ((number: number) => Readonly<Record<string, string>>)[] = [
   // The maximum number of objects. None of them exists.
   (n) => ({ objects: objectsOf(499).replaceAll('none-', `none-${n}-`) }),

@@ -72,7 +72,10 @@ describe('10,000 hostile requests', () => {
   }, 120_000);
 });
 
-/** Runs attacker.ts in its own process, so that its work does not slow this one. `stop` returns how often it received each code. */
+/**
+ * Runs attacker.ts in its own process, so that its work does not slow this one. `stop` returns how
+ * often it received each code.
+ */
 async function startAttack(
   socketPath: string,
 ): Promise<{ stop(): Promise<Record<string, number>> }> {
@@ -141,7 +144,7 @@ describe('one namespace that attacks every cap', () => {
     return { baseline, attacked };
   }
 
-  test("leaves the p99 of another namespace within twice its usual value", async () => {
+  test('leaves the p99 of another namespace within twice its usual value', async () => {
     const { csms } = environment.clouds.cce;
     const list = Array.from({ length: 300 }, (_, index) => ({ a: index, b: filler, c: filler }));
     csms.put('greedy-1', JSON.stringify({ list }));
@@ -155,7 +158,8 @@ describe('one namespace that attacks every cap', () => {
     for (const name of fresh) csms.put(name, 'CANARY');
     await environment.allowSecrets(...fresh);
     csms.injectFault({ delayMs: 30 });
-    // Other load on this machine can only make the result worse. So one good round of three is proof.
+    // Other load on this machine can only make the result worse. So one good round of three is
+    // proof.
     const rounds: Latencies[] = [];
     for (let round = 0; round < 3; round += 1) {
       rounds.push(await measure());

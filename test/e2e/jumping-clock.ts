@@ -2,7 +2,10 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { KeyferryProcess } from '../driver/keyferry-process.ts';
 
-/** A wall clock that a test can set. Timers continue, as when an administrator or NTP sets the real one. */
+/**
+ * A wall clock that a test can set. Timers continue, as when an administrator or NTP sets the real
+ * one.
+ */
 export type JumpingClock = {
   /** Environment variables for the process that uses this clock. */
   readonly env: Readonly<Record<string, string>>;

@@ -34,7 +34,8 @@ type Config = {
 };
 
 /**
- * Connects to the cluster of a user with any login method of the kubeconfig. `kubectl proxy` runs in between, on a socket that only this user can open.
+ * Connects to the cluster of a user with any login method of the kubeconfig. `kubectl proxy` runs
+ * in between, on a socket that only this user can open.
  * @throws Error that names what is missing
  */
 export async function connectWithKubectl({

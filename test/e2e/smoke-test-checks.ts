@@ -182,7 +182,7 @@ async function checkPermissions(
   const missing = missingByPermission.flat();
   if (missing.length > 0)
     throw new Error(
-      `you may not ${missing.join(', ')} in namespace ${namespace}: ask for a role that may, or take another context`,
+      `you may not ${missing.join(', ')} in namespace ${namespace}: request a role with these rights, or use another context`,
     );
 }
 

@@ -2,7 +2,10 @@ import { readFile } from 'node:fs/promises';
 import { runSmokeTest } from './smoke-test.ts';
 import { connectWithKubectl } from './kubectl-proxy.ts';
 
-/** The program that `make e2e-cluster` runs. It is not a test file, so that ^C cleans up and a failure is one message. */
+/**
+ * The program that `make e2e-cluster` runs. It is not a test file, so that ^C cleans up and a
+ * failure is one message.
+ */
 async function main(): Promise<void> {
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {

@@ -46,7 +46,9 @@ if (missingDependencies.length === 0) {
   });
 }
 
-/** The example in its own namespace. Without controllers, the deletion of a namespace never ends. */
+/**
+ * The example in its own namespace. Without controllers, the deletion of a namespace never ends.
+ */
 function manifestIn(namespace: string): string {
   return example.replaceAll(/(namespace: |metadata: \{ name: )shop\b/g, `$1${namespace}`);
 }
@@ -406,7 +408,7 @@ describe('reports a problem in one message and leaves nothing behind', () => {
     );
     await expectFailure(
       'amiss',
-      /you may not create pods, get pods, delete pods, list events,.*in namespace amiss: ask for a role/,
+      /you may not create pods, get pods, delete pods, list events,.*in namespace amiss: request a role/,
       {
         ...{ kube: developer, useNamespace: 'amiss' },
       },

@@ -17,7 +17,10 @@ import {
 /** A test for a cluster that has the driver and Keyferry. */
 export type SmokeTestOptions = {
   readonly kube: KubeClient;
-  /** YAML: one SecretProviderClass and the objects that its pods need, such as a ServiceAccount. Other kinds are ignored. */
+  /**
+   * YAML: one SecretProviderClass and the objects that its pods need, such as a ServiceAccount.
+   * Other kinds are ignored.
+   */
   readonly manifest: string;
   /** Default: the namespace of the manifest, or `default`. */
   readonly serviceAccount?: string;
@@ -47,7 +50,9 @@ type Pod = KubeObject & {
     }[];
   };
 };
-/** An object that the test creates. Before the response, neither its existence nor its uid is known. */
+/**
+ * An object that the test creates. Before the response, neither its existence nor its uid is known.
+ */
 type CreatedObject = { readonly path: string; uid?: string };
 type PodSnapshot = { readonly pod: Pod; readonly events: readonly string[] };
 
@@ -118,7 +123,10 @@ export async function runSmokeTest(options: SmokeTestOptions): Promise<void> {
       .map(({ reason, message }) => `${reason}: ${message}`);
   }
 
-  /** Polls until the value is available or the time limit is over. Then it throws the message of `why`. */
+  /**
+   * Polls until the value is available or the time limit is over. Then it throws the message of
+   * `why`.
+   */
   async function waitFor<T>(
     probe: () => Promise<T | undefined>,
     timeoutMessage: () => string,
@@ -293,7 +301,10 @@ function pendingReason(snapshot: PodSnapshot | undefined): string {
   return `it is ${snapshot?.pod.status?.phase ?? 'not there'}; ${reason ?? 'no event has a reason: check that Keyferry and the driver run on its node'}`;
 }
 
-/** Removes the created objects, and none that another client has created since. @throws Error with the reason why an object still exists */
+/**
+ * Removes the created objects, and none that another client has created since.
+ * @throws Error with the reason why an object still exists
+ */
 async function removeObject(kube: KubeClient, { path, uid }: CreatedObject): Promise<void> {
   const found = await kube.request('GET', path);
   if (found.status === 404) return;

@@ -24,7 +24,10 @@ import { startVaultInCluster } from './vault-in-cluster.ts';
 export const generations = ['1.5', '1.6'] as const;
 export type Generation = (typeof generations)[number];
 
-/** A store for all tests: a secret with a `password`, and a class that writes it to the file `password`. */
+/**
+ * A store for all tests: a secret with a `password`, and a class that writes it to the file
+ * `password`.
+ */
 export type TestStore = {
   readonly provider: string;
   readonly parameters: (secret: string) => Readonly<Record<string, string>>;
@@ -53,7 +56,10 @@ export type TestEnvironment = Installation & {
   local(input: string, ...args: string[]): Promise<void>;
   /** Sets the annotations of team-a/app: those of the clouds, and these secrets for `cce`. */
   allowSecrets(...secrets: string[]): Promise<void>;
-  /** Creates a class. Default: in team-a. `synced`: the driver creates a Kubernetes Secret of the same name from the file `password`. */
+  /**
+   * Creates a class. Default: in team-a. `synced`: the driver creates a Kubernetes Secret of the
+   * same name from the file `password`.
+   */
   applyClass(
     name: string,
     store: Pick<TestStore, 'provider'>,
@@ -87,7 +93,7 @@ export async function startTestEnvironment({
   providers,
   args = [],
 }: TestEnvironmentOptions): Promise<TestEnvironment> {
-  const dir = await mkdtemp(join(tmpdir(), 'kf-stage-'));
+  const dir = await mkdtemp(join(tmpdir(), 'kf-environment-'));
   const cluster = await startCluster();
   const clouds = await startClouds(await createTokenVerifier(cluster.controlPlane));
   const local = (input: string, ...localArgs: string[]): Promise<void> =>
@@ -269,7 +275,10 @@ export async function startTestEnvironment({
   };
 }
 
-/** Runs `keyferry local ...` on the files `store` and `key` of a directory. @throws Error with the output */
+/**
+ * Runs `keyferry local ...` on the files `store` and `key` of a directory.
+ * @throws Error with the output
+ */
 export async function runLocal(
   directory: string,
   input: string,
@@ -297,7 +306,9 @@ async function metrics(socketPath: string): Promise<string> {
   });
 }
 
-/** Polls until the expectation holds. At the time limit it throws the failure of the expectation. */
+/**
+ * Polls until the expectation holds. At the time limit it throws the failure of the expectation.
+ */
 export async function eventually<T>(
   probe: () => Promise<T>,
   assertion: (value: T) => void,

@@ -13,8 +13,8 @@ export type VaultRole = {
 
 /**
  * A real Vault that belongs to a real cluster. Its method kubernetes sends each token to the API
- * server, with a ServiceAccount that has no other right. KV 2 is at `secret`, and every role may read
- * it.
+ * server, with a ServiceAccount that has no other right. KV 2 is at `secret`, and every role may
+ * read it.
  */
 export async function startVaultInCluster(controlPlane: ControlPlane, roles: readonly VaultRole[]) {
   const { kube, server, ca } = controlPlane;

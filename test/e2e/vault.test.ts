@@ -23,7 +23,10 @@ const missingDependencies = [
 ];
 const canary = 'CANARY-4711';
 
-/** A configured Vault with its database, Keyferry as users run it, and the pods of a node. `closing` has the cleanup functions; the last one runs first. */
+/**
+ * A configured Vault with its database, Keyferry as users run it, and the pods of a node. `closing`
+ * has the cleanup functions; the last one runs first.
+ */
 async function startEnvironment(cleanups: (() => Promise<unknown>)[]) {
   const dir = await mkdtemp(join(tmpdir(), 'kf-vault-'));
   cleanups.push(() => rm(dir, { recursive: true }));
@@ -372,7 +375,8 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
         },
         20,
       );
-      // The second token is as short-lived. A program that reads the file meanwhile can always log in.
+      // The second token is as short-lived. A program that reads the file meanwhile can always log
+      // in.
       await waitUntil('the first went with its token', async () => {
         view = await driver.republish(view, { tokens: { vault: environment.issuer.podToken() } });
         expect(await canLogIn(view)).toBe(true);

@@ -17,7 +17,9 @@ export type FakeRequest = {
   readonly query: string;
   readonly headers: IncomingHttpHeaders;
   readonly body: Buffer;
-  /** The client certificate in DER, if the server requests one (`requestCert`). It is not verified. */
+  /**
+   * The client certificate in DER, if the server requests one (`requestCert`). It is not verified.
+   */
   readonly certificate?: Buffer;
 };
 
@@ -28,9 +30,14 @@ export type FakeResponse = {
   readonly body?: string | Uint8Array | object;
 };
 
-/** A fault that a test injects into a server. Parts combine: `{ delayMs: 50, response: { status: 429 } }`. */
+/**
+ * A fault that a test injects into a server. Parts combine: `{ delayMs: 50, response: { status: 429
+ * } }`.
+ */
 export type InjectedFault = {
-  /** The requests that it affects: `METHOD path` matches, or starts with this text. Default: all. */
+  /**
+   * The requests that it affects: `METHOD path` matches, or starts with this text. Default: all.
+   */
   readonly route?: string | RegExp;
   /** The number of requests that it affects. Default: all, until the next fault. */
   readonly times?: number;
@@ -64,7 +71,10 @@ export type FakeServer = {
   close(): Promise<void>;
 };
 
-/** Starts a server. `handler` responds to requests without a fault. If it throws, the response is 500. */
+/**
+ * Starts a server. `handler` responds to requests without a fault. If it throws, the response is
+ * 500.
+ */
 export async function startFakeServer(options: {
   readonly handler: (request: FakeRequest) => FakeResponse | Promise<FakeResponse>;
   /** HTTPS with this certificate; plain HTTP without. */

@@ -96,7 +96,7 @@ export async function startFakePods() {
     count,
     /** The version that each watch began at. */
     watchedFrom,
-    trouble: injectedFaults,
+    faults: injectedFaults,
     watchCount: (): number => watches.size,
     add(uid: string, node = 'node-1'): void {
       const pod = { uid, node, version: 0 };

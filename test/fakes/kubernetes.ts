@@ -38,7 +38,9 @@ export type FakeKubernetes = {
   readonly nodes: Map<string, Readonly<Record<string, string>>>;
   /** Events that were written, oldest first. */
   readonly events: readonly object[];
-  /** Signs tokens from now on, each with the requested lifetime. `undefined`: there is no such pod. */
+  /**
+   * Signs tokens from now on, each with the requested lifetime. `undefined`: there is no such pod.
+   */
   issueTokens(mint: (request: FakeTokenRequest) => string | undefined): void;
   /** The number of reads of ServiceAccounts, with any response; of one account or of all. */
   reads(account?: string): number;

@@ -22,7 +22,8 @@ export type ServedBundle<R extends BundleFixture> = {
 };
 
 /**
- * Serves the built bundle against a fixture, for all tests of a file. Every mount reads from the store.
+ * Serves the built bundle against a fixture, for all tests of a file. Every mount reads from the
+ * store.
  * @param args beside the addresses of the fake cluster
  * @returns gives it, within tests
  */

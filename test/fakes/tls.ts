@@ -5,7 +5,10 @@ import { isIPv4 } from 'node:net';
 export type TestCa = {
   /** Its own certificate, PEM. */
   readonly cert: string;
-  /** A certificate and its key, both PEM, for a server (or a client) with these names and IPv4 addresses. */
+  /**
+   * A certificate and its key, both PEM, for a server (or a client) with these names and IPv4
+   * addresses.
+   */
   issue(options?: {
     readonly hosts?: readonly string[];
     readonly notBefore?: Date;

@@ -15,7 +15,10 @@ export type GoProgram = {
   readonly modFile?: string;
 };
 
-/** Returns the path of the program. Builds it if it is missing or older than the files of the module. A cold build can take minutes. */
+/**
+ * Returns the path of the program. Builds it if it is missing or older than the files of the
+ * module. A cold build can take minutes.
+ */
 export async function buildGoProgram({
   directory,
   name,

@@ -23,7 +23,10 @@ export async function missingPostgresDependencies(): Promise<readonly string[]> 
   return missing;
 }
 
-/** A separate PostgreSQL on a free port of 127.0.0.1, in a temporary directory that is removed with it. */
+/**
+ * A separate PostgreSQL on a free port of 127.0.0.1, in a temporary directory that is removed with
+ * it.
+ */
 export async function startPostgres() {
   const directory = await mkdtemp(join(tmpdir(), 'kf-postgres-'));
   const [data, passwordFile] = [join(directory, 'data'), join(directory, 'password')];
@@ -44,7 +47,10 @@ export async function startPostgres() {
   await run(initdb.program, [...initdb.args, `--pgdata=${data}`, ...initdbFlags]);
   const postgres = await unprivileged('postgres');
 
-  /** The rows of a result, columns separated by `|`. @throws Error with the message of PostgreSQL */
+  /**
+   * The rows of a result, columns separated by `|`.
+   * @throws Error with the message of PostgreSQL
+   */
   async function query(sql: string, credentials = { user: 'admin', password }): Promise<string[]> {
     const psql = (await postgresProgram('psql')) ?? 'psql';
     const connectionFlags = [
@@ -107,7 +113,10 @@ function isRoot(): boolean {
   return process.getuid?.() === 0;
 }
 
-/** The path of a PostgreSQL program, from PATH or from the directories of Debian, latest version first. */
+/**
+ * The path of a PostgreSQL program, from PATH or from the directories of Debian, latest version
+ * first.
+ */
 async function postgresProgram(name: string): Promise<string | undefined> {
   const versions = (await readdir(debianDirectory).catch(() => [])).sort(
     (a, b) => Number(b) - Number(a),

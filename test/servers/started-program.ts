@@ -14,7 +14,10 @@ export type StartedProgram = {
 
 const maxOutputLength = 64 * 1024;
 
-/** Starts it and waits until `isReady`. @throws Error with its last output if it ends before, or takes longer than `timeoutMs` */
+/**
+ * Starts it and waits until `isReady`.
+ * @throws Error with its last output if it ends before, or takes longer than `timeoutMs`
+ */
 export async function startProgram(options: {
   readonly program: string;
   readonly args: readonly string[];

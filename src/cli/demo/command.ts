@@ -22,8 +22,8 @@ export type DemoDeps = {
 };
 
 /**
- * `keyferry demo`: shows how a secret gets into a volume, without cloud or cluster. Its action throws
- * SecretError at the first step that fails.
+ * `keyferry demo`: shows how a secret gets into a volume, without cloud or cluster. Its action
+ * throws SecretError at the first step that fails.
  */
 export function demoCommand(deps: DemoDeps): Command {
   return new Command('demo')

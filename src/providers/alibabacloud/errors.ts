@@ -82,7 +82,10 @@ export const transientErrors: readonly Rule<HostContext>[] = [
   },
 ];
 
-/** All errors of the metadata service are transient. HTTP 404 is not an error: there is no such value. */
+/**
+ * All errors of the metadata service are transient. HTTP 404 is not an error: there is no such
+ * value.
+ */
 export const metadataErrors: readonly Rule<HostContext>[] = [
   {
     match: () => true,

@@ -246,7 +246,9 @@ export const noAgencyErrors: readonly MetadataRule[] = [
   },
 ];
 
-/** A retry can help. For a token, 5xx is not an outage: 503 means that the service has no tokens. */
+/**
+ * A retry can help. For a token, 5xx is not an outage: 503 means that the service has no tokens.
+ */
 export const transientMetadataErrors: readonly MetadataRule[] = [
   {
     match: ({ status, resource }) => status === 429 || (status >= 500 && resource === 'keys'),

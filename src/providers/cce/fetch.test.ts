@@ -486,7 +486,7 @@ describe('the rate limiter', () => {
   });
 });
 
-test('waits as long as Retry-After asks before the next attempt', async () => {
+test('waits for the pause of Retry-After before the next attempt', async () => {
   fixture.csms.put('db_login', 'one');
   fixture.csms.injectFault({
     times: 1,

@@ -96,7 +96,7 @@ export const transientErrors: readonly CallRule<CallErrorContext & { readonly ad
       code: 'STORE_UNAVAILABLE',
       message: ({ address, ...call }) =>
         `${address} has not caught up with the cluster at ${operationOf(call)} for ${describeIdentity(call)}`,
-      hint: 'a node that stays behind has trouble with replication: its log says more',
+      hint: 'a node that stays behind has a replication problem: its log has the reason',
       unsent: true,
     },
     {
@@ -106,7 +106,7 @@ export const transientErrors: readonly CallRule<CallErrorContext & { readonly ad
         `${productName(call.login)} at ${address} failed at ${operationOf(call)} for ${describeIdentity(call)}`,
       hint: ({ login }, { isFromVault }) =>
         isFromVault
-          ? `what stands behind this path, such as a database, may be down or out of reach of ${productName(login)}, whose log says more`
+          ? `what stands behind this path, such as a database, may be down or out of reach of ${productName(login)}, whose log has the reason`
           : `something in front of ${productName(login)} responded in its place`,
     },
   ];

@@ -40,7 +40,9 @@ export async function missingControlPlaneDependencies(): Promise<readonly string
   return missing;
 }
 
-/** Builds kube-apiserver if it is not built yet. The first build takes five minutes on two cores. */
+/**
+ * Builds kube-apiserver if it is not built yet. The first build takes five minutes on two cores.
+ */
 export async function buildApiServer(): Promise<string> {
   const directory = import.meta.dirname;
   const [, version = ''] =
@@ -151,7 +153,10 @@ export async function startControlPlane(): Promise<ControlPlane> {
   };
 }
 
-/** As in managed clusters: every service that trusts the tokens of the cluster may read its public keys. */
+/**
+ * As in managed clusters: every service that trusts the tokens of the cluster may read its public
+ * keys.
+ */
 const publicIssuer = `
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding

@@ -1,10 +1,16 @@
 import { createPublicKey, verify, type JsonWebKey, type KeyObject } from 'node:crypto';
 import { createKubeClient } from '../../driver/kube-client.ts';
 
-/** Whether the cluster signed a ServiceAccount token, its issuer is the cluster, and it has not expired. The caller compares audience and subject. */
+/**
+ * Whether the cluster signed a ServiceAccount token, its issuer is the cluster, and it has not
+ * expired. The caller compares audience and subject.
+ */
 export type TokenVerifier = (token: string) => boolean;
 
-/** Reads the public keys of the cluster as a cloud that trusts it does: from its issuer, without a credential. */
+/**
+ * Reads the public keys of the cluster as a cloud that trusts it does: from its issuer, without a
+ * credential.
+ */
 export async function createTokenVerifier(cluster: {
   readonly server: URL;
   readonly ca: string;

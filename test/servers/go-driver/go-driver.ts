@@ -12,7 +12,10 @@ export async function missingGoDriverDependencies(): Promise<readonly string[]> 
 const currentProgram = { directory: import.meta.dirname, name: 'go-driver', target: '.' };
 const oldProgram = { ...currentProgram, name: 'old-go-driver', modFile: 'old.mod' };
 
-/** The generations of drivers that a provider can distinguish: by the version of grpc-go, and by how they connect. */
+/**
+ * The generations of drivers that a provider can distinguish: by the version of grpc-go, and by how
+ * they connect.
+ */
 export const goDrivers = {
   /** grpc-go 1.55; `:authority` is the socket's path. */
   '1.3': { program: oldProgram, authority: 'path' },
@@ -45,7 +48,10 @@ export type CallBatch = {
   readonly cancelAfterMs?: number;
 };
 
-/** The fields of a request, and an unknown field of `padding` bytes; or `bytes`: the raw message in base64. */
+/**
+ * The fields of a request, and an unknown field of `padding` bytes; or `bytes`: the raw message in
+ * base64.
+ */
 export type Message = {
   readonly version?: string;
   readonly attributes?: string;
@@ -72,7 +78,10 @@ export type Outcome = {
   readonly code: string;
   /** The text of a failure; with OK: what is wrong with the response. */
   readonly text?: string;
-  /** The response. For `Version`: its fields. For `Mount`: `files` (by path `<mode, octal> <length> <SHA-256>`) and `versions` (by id). */
+  /**
+   * The response. For `Version`: its fields. For `Mount`: `files` (by path `<mode, octal> <length>
+   * <SHA-256>`) and `versions` (by id).
+   */
   readonly answer?: Readonly<Record<string, unknown>>;
 };
 
@@ -91,7 +100,10 @@ export async function startGoDriver(options: {
   readonly socketPath: string;
   /** Whether it retries after UNAVAILABLE, as drivers do. Default true. */
   readonly retry?: boolean;
-  /** The keepalive interval in seconds, also without calls; at least 10. Default: no keepalive, as in drivers. */
+  /**
+   * The keepalive interval in seconds, also without calls; at least 10. Default: no keepalive, as
+   * in drivers.
+   */
   readonly keepaliveSeconds?: number;
 }): Promise<GoDriver> {
   const { driver, socketPath, retry = true, keepaliveSeconds = 0 } = options;
