@@ -15,7 +15,7 @@ afterEach(() => {
   jest.useRealTimers();
 });
 
-/** Fails so many times, then answers; notes when it was tried. */
+/** Fails a number of times, then succeeds. Records the time of each attempt. */
 function scriptedAttempt(failures: number, error: unknown = outage) {
   const at: number[] = [];
   const attempt = async (attemptNumber: number): Promise<string> => {
@@ -163,11 +163,11 @@ describe('a retry', () => {
         async () => {
           calls += 1;
           if (calls < 3) throw new SecretError('STORE_THROTTLED', 'too many calls');
-          return 'answer';
+          return 'result';
         },
         () => true,
       ),
     );
-    expect([result, reportedCodes]).toEqual(['answer', ['STORE_THROTTLED', 'STORE_THROTTLED']]);
+    expect([result, reportedCodes]).toEqual(['result', ['STORE_THROTTLED', 'STORE_THROTTLED']]);
   });
 });

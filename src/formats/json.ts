@@ -43,8 +43,8 @@ const maxDepth = 1_000;
 
 /**
  * Parses JSON text as `JSON.parse` does (the last value of a duplicate key wins), but loses no
- * digits: a number is a JavaScript number only if it prints as the same characters, and an {@link
- * ExactNumber} otherwise. Objects inherit no properties that a key could name.
+ * digits: a number is a JavaScript number only if it prints as the same characters, and an
+ * {@link ExactNumber} otherwise. Objects inherit no properties that a key could name.
  * @throws SyntaxError, also for text nested more than 1,000 deep. Do not show its message: it may
  * quote the input.
  */

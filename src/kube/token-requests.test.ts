@@ -125,8 +125,8 @@ describe('a token of a pod, from the API server', () => {
       { status: 201, body: { status: { token: 'CANARY' } } },
       'the response is not a token',
     ],
-  ])('%s is an error that does not quote the response', async (_, answer, words) => {
-    kubernetes.injectFault({ response: answer });
+  ])('%s is an error that does not quote the response', async (_, response, words) => {
+    kubernetes.injectFault({ response });
     const failure = await rejectedError(get());
     expect(failure.code).toBe('ADMISSION_UNAVAILABLE');
     expect(failure.message).toContain(words);

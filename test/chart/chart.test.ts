@@ -45,12 +45,12 @@ function variablesRead(
 }
 
 describe('the chart', () => {
-  test('is of the version of the program', () => {
+  test('has the version of the program', () => {
     const { version } = JSON.parse(read('package.json')) as { version: string };
     expect(parse(read(`${chart}/Chart.yaml`))).toMatchObject({ version, appVersion: version });
   });
 
-  test('offers the providers there are', () => {
+  test('offers all providers of the registry', () => {
     expect(schemaAt('providers').items?.enum).toEqual(names);
     expect(schemaAt('sharedIdentities.grants').items?.properties?.provider?.enum).toEqual(
       [...grantableProviders].sort(),
@@ -92,7 +92,7 @@ describe('the chart', () => {
     /^AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|ROLE_|WEB_IDENTITY|CONTAINER_|EC2_METADATA_)/;
 
   test.each(Object.entries(configurations))(
-    'takes the variables that %s reads, and no others',
+    'accepts the variables that %s reads, and no others',
     (name, [config, all]) => {
       const reads = [...variablesRead(config, all)].filter(
         (variable) => variable !== '' && !chartVariables.test(variable),
@@ -105,7 +105,7 @@ describe('the chart', () => {
     },
   );
 
-  test('has a schema for every value, and takes no other', () => {
+  test('has a schema for every value, and rejects others', () => {
     function compare(
       value: unknown,
       { properties, additionalProperties }: Schema,
@@ -180,7 +180,7 @@ describe('alerts and dashboards', () => {
   const page = read('docs/operations.md');
   const alerts = read(`${chart}/files/alerts.yaml`);
 
-  test('the alerts of the chart stand in docs/operations.md', () => {
+  test('docs/operations.md has the alerts of the chart', () => {
     expect(page).toContain(`\`\`\`yaml\n${alerts}\`\`\``);
   });
 

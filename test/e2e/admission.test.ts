@@ -109,8 +109,8 @@ function podOf(volumeAttributes: Readonly<Record<string, string>>): KubeObject {
   return object;
 }
 
-describe('the API server takes', () => {
-  test('the chart with everything switched on', async () => {
+describe('the API server accepts', () => {
+  test('the chart with all features enabled', async () => {
     expect(await rejections(await renderChart(everything))).toEqual([]);
   });
 
@@ -230,12 +230,12 @@ describe('the admission policies', () => {
   test.each<[string, KubeObject, string]>([
     ['a misspelt parameter', classOf('cce', { objects, agencyUr: 'x' }), 'agencyUr'],
     [
-      'objects in a letter case that cce does not take',
+      'objects in a letter case that cce does not accept',
       classOf('cce', { Objects: objects }),
       'Objects',
     ],
     [
-      'a role in a letter case that Vault does not take',
+      'a role in a letter case that Vault does not accept',
       classOf('vault', { objects, RoleName: 'web' }),
       'RoleName',
     ],

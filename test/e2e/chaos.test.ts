@@ -61,7 +61,7 @@ describe('a restart of Keyferry', () => {
   }, 60_000);
 
   test.each(['1.5', '1.6'] as const)(
-    'two versions side by side during a rollout: no mount fails, no moment without a socket (driver %s)',
+    'with two versions side by side during a rollout: no mount fails, and the socket always exists (driver %s)',
     async (generation) => {
       const directory = await environment.createProvidersDirectory();
       const old = await environment.startKeyferryIn(directory);
@@ -131,7 +131,7 @@ describe('a migration', () => {
   }
 
   test.each(generations)(
-    'goes over and back under running pods: who is there serves, and no file is lost (driver %s)',
+    'switches the provider and back under running pods: the installed provider serves, and no file is lost (driver %s)',
     async (generation) => {
       const directory = await environment.createProvidersDirectory();
       const driver = environment.createDriverFor(directory, { generation, authority: 'localhost' });
@@ -275,7 +275,7 @@ describe('the clock', () => {
     ['forward', 10 * minute],
     ['back', -10 * minute],
   ])(
-    'jumps %s by ten minutes amid 200 mounts: all are served, and a new value is seen in its time, also after it jumped home',
+    'jumps %s by ten minutes during 200 mounts: all succeed, and a new value arrives in time, also after the jump back',
     async (_, offset) => {
       const { csms } = environment.clouds.cce;
       const [directory, clock] = [

@@ -165,7 +165,7 @@ describe('the chart', () => {
     expect(stdout).toContain('0 chart(s) failed');
   });
 
-  test.each(allValues)('has with %s a pod that may do nothing it need not', async (_, values) => {
+  test.each(allValues)('has with %s a pod with minimal privileges', async (_, values) => {
     const pod = await podOf(values);
     const [container] = pod.containers;
     expect(container.securityContext).toEqual({
@@ -187,7 +187,7 @@ describe('the chart', () => {
     expect(new Set(variables).size).toBe(variables.length);
   });
 
-  test.each(allValues)('starts with %s a process that understands its flags', async (_, values) => {
+  test.each(allValues)('starts with %s a process that accepts its flags', async (_, values) => {
     const pod = await podOf(values);
     const settings = settingsOf(pod.containers[0]);
     expect(settings.providers).toEqual((values as { providers: string[] }).providers);
@@ -243,7 +243,7 @@ describe('the chart', () => {
     },
   );
 
-  test('replaces pods without a gap, in the node’s network by a socket of each pod’s own', async () => {
+  test('replaces pods without a gap; with hostNetwork each pod has its own health socket', async () => {
     const objects = await renderChart({ providers: ['aws'] });
     const { updateStrategy } = (objects.find(({ kind }) => kind === 'DaemonSet') as DaemonSet).spec;
     expect(updateStrategy).toEqual({
@@ -265,7 +265,7 @@ describe('the chart', () => {
     expect(settingsOf(inNodeNetwork).healthAddress).toBe('unix:/run/keyferry/health.sock,:8095');
   });
 
-  test('takes credentials from Secrets, each variable once, the last word being extraEnv', async () => {
+  test('takes credentials from Secrets, each variable once; extraEnv has priority', async () => {
     const [{ env }] = (await podOf(everythingOn)).containers;
     const secret = (name: string, key: string, optional: boolean) => ({
       valueFrom: { secretKeyRef: { name, key, optional } },
@@ -319,7 +319,7 @@ describe('the chart', () => {
       expect(metadata.labels).toMatchObject({ 'app.kubernetes.io/name': '1' });
   });
 
-  test('goes to every node that can hold it, before others and whatever is the matter there', async () => {
+  test('schedules to every node, with priority and with all taints tolerated', async () => {
     const pod = await podOf({ providers: ['local'] });
     expect(pod).toMatchObject({
       priorityClassName: 'system-node-critical',
@@ -348,7 +348,7 @@ describe('the chart', () => {
     });
   });
 
-  test('watches with its alerts the DaemonSet it makes, whatever that is called', async () => {
+  test('has alerts for its DaemonSet under any release name', async () => {
     const objects = await renderChart({
       providers: ['aws'],
       fullnameOverride: 'store-provider',
@@ -417,7 +417,7 @@ describe('the chart', () => {
     ],
     ['a duration without a unit', { providers: ['aws'], maxStale: '10' }, 'maxStale'],
     [
-      'a rollout that would stand still',
+      'a rollout that cannot progress',
       { providers: ['aws'], rollout: { maxSurge: 0 } },
       'maxSurge',
     ],
@@ -426,7 +426,7 @@ describe('the chart', () => {
     await expect(renderChart(values)).rejects.toThrow(expectedText);
   });
 
-  test('tells after the installation which values the driver needs', async () => {
+  test('shows after the installation which values the driver needs', async () => {
     // Helm shows notes only where it can reach a cluster: here they are rendered as an object.
     const directory = await mkdtemp(join(tmpdir(), 'kf-chart-'));
     await cp('charts/keyferry', directory, { recursive: true });

@@ -70,7 +70,7 @@ if (missingDependencies.length === 0) {
 
 describe.each(generations)('under a driver of %s', (generation) => {
   test.each(providers)(
-    '%s: files, statuses and Secrets as kubectl shows them, and a rotation',
+    '%s: kubectl shows files, statuses and Secrets, and a rotation updates them',
     async (provider) => {
       const { cluster, node } = environment;
       const store = environment.stores.find((one) => one.provider === provider)!;
@@ -260,7 +260,7 @@ describe('authorization', () => {
   );
 
   test.each(['alibabacloud', 'aws', 'cce', 'vault'])(
-    '%s: a token that the cluster has not signed opens nothing',
+    '%s: a token that the cluster has not signed is rejected',
     async (provider) => {
       const { cluster, stores, applyClass, startPod, node } = environment;
       const store = stores.find((one) => one.provider === provider)!;
@@ -353,41 +353,44 @@ describe('the examples of deploy/', () => {
     await environment.vault.put('shop/banner', { text: 'hello' });
   }
 
-  test.each(providers)('%s: its pod has the files and the Secret it promises', async (provider) => {
-    const { cluster, node } = environment;
-    await prepareStore[provider]?.();
-    const objects = parseObjects(await readFile(join(examples, provider, 'web.yaml'), 'utf8'));
-    type Deployment = KubeObject & {
-      readonly spec: { readonly template: { readonly spec: object } };
-    };
-    const deployment = objects.find(({ kind }) => kind === 'Deployment') as Deployment;
-    const applied = await cluster.kube.apply(objects);
-    // No controller here creates pods for Deployments.
-    await cluster.kube.post('/api/v1/namespaces/shop/pods', {
-      ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name: provider } },
-      spec: { ...deployment.spec.template.spec, nodeName: 'node-1.6' },
-    });
-    const view = await node('1.6').until(`shop/${provider}`, ({ last }) => last !== 'skipped');
-    expect(view.events).toEqual([]);
-    const texts = Object.entries(view.files).map(([path, { text }]) => [path, text]);
-    expect(Object.fromEntries(texts)).toMatchObject({
-      ...{ 'db-user': login.username, 'db-password': login.password, 'banner.txt': 'hello' },
-    });
-    await eventually(
-      () => cluster.findObject<Secret>('shop', 'secrets', 'web-db'),
-      (secret) =>
-        expect(secret?.data).toEqual({
-          ...{ username: base64(login.username), password: base64(login.password) },
-        }),
-    );
-    await cluster.deletePod('shop', provider);
-    await eventually(
-      () => cluster.findObject('shop', 'secrets', 'web-db'),
-      (secret) => expect(secret).toBeUndefined(),
-    );
-    for (const object of applied.filter(({ kind }) => kind !== 'Namespace'))
-      await cluster.kube.delete(await cluster.kube.pathOf(object));
-  });
+  test.each(providers)(
+    '%s: its pod has the files and the Secret of the class',
+    async (provider) => {
+      const { cluster, node } = environment;
+      await prepareStore[provider]?.();
+      const objects = parseObjects(await readFile(join(examples, provider, 'web.yaml'), 'utf8'));
+      type Deployment = KubeObject & {
+        readonly spec: { readonly template: { readonly spec: object } };
+      };
+      const deployment = objects.find(({ kind }) => kind === 'Deployment') as Deployment;
+      const applied = await cluster.kube.apply(objects);
+      // No controller here creates pods for Deployments.
+      await cluster.kube.post('/api/v1/namespaces/shop/pods', {
+        ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name: provider } },
+        spec: { ...deployment.spec.template.spec, nodeName: 'node-1.6' },
+      });
+      const view = await node('1.6').until(`shop/${provider}`, ({ last }) => last !== 'skipped');
+      expect(view.events).toEqual([]);
+      const texts = Object.entries(view.files).map(([path, { text }]) => [path, text]);
+      expect(Object.fromEntries(texts)).toMatchObject({
+        ...{ 'db-user': login.username, 'db-password': login.password, 'banner.txt': 'hello' },
+      });
+      await eventually(
+        () => cluster.findObject<Secret>('shop', 'secrets', 'web-db'),
+        (secret) =>
+          expect(secret?.data).toEqual({
+            ...{ username: base64(login.username), password: base64(login.password) },
+          }),
+      );
+      await cluster.deletePod('shop', provider);
+      await eventually(
+        () => cluster.findObject('shop', 'secrets', 'web-db'),
+        (secret) => expect(secret).toBeUndefined(),
+      );
+      for (const object of applied.filter(({ kind }) => kind !== 'Namespace'))
+        await cluster.kube.delete(await cluster.kube.pathOf(object));
+    },
+  );
 });
 
 describe("the chart's rights", () => {

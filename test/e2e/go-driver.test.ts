@@ -190,7 +190,7 @@ function expectAllServed(result: CallResult, names: readonly string[]): number {
   expect(result.outcomes).toEqual(
     names.map((name, message) => ({
       ...{ calls: expect.any(Number), message, code: 'OK' },
-      answer: expectedVolume(name),
+      response: expectedVolume(name),
     })),
   );
   return result.outcomes.reduce((sum, { calls }) => sum + calls, 0);
@@ -227,12 +227,12 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
       method: 'Version',
       messages: [{ version: 'v1alpha1' }],
     });
-    const answer = {
+    const response = {
       version: 'v1alpha1',
       runtimeName: 'keyferry',
       runtimeVersion: expect.stringMatching(/^\d+\.\d+\.\d+\S*\+[0-9a-f]{16}$/),
     };
-    expect(outcomes).toEqual([{ calls: 1, message: 0, code: 'OK', answer }]);
+    expect(outcomes).toEqual([{ calls: 1, message: 0, code: 'OK', response }]);
   });
 
   test('mounts thousands of volumes over one connection: one at a time, 64 at once and 500 at once', async () => {
@@ -264,9 +264,9 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
         { ...localMountMessage(...largeVolume), padding: mebibyte },
       ];
       const both = await driver.call({ messages, calls: 32, atOnce });
-      const answer = expectedVolume(...largeVolume);
+      const response = expectedVolume(...largeVolume);
       expect(both.outcomes).toEqual(
-        [0, 1].map((message) => ({ calls: 16, message, code: 'OK', answer })),
+        [0, 1].map((message) => ({ calls: 16, message, code: 'OK', response })),
       );
       expect(both.connections).toBe(1);
     }
@@ -387,13 +387,13 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
     expect(seenCodes).toContain('DEADLINE_EXCEEDED');
     const completed = await driver.call({ messages: [message], calls: 16, atOnce: 16 });
     expect(completed.outcomes).toEqual([
-      { calls: 16, message: 0, code: 'OK', answer: expectedVolume(...largeVolume) },
+      { calls: 16, message: 0, code: 'OK', response: expectedVolume(...largeVolume) },
     ]);
     expect(completed.connections).toBe(1);
   });
 
   test.each([1, 64])(
-    'is served on by a successor: no mount of %i at once fails, waits, or is tried twice',
+    'is served by a successor: none of %i concurrent mounts fails, waits, or is retried',
     async (atOnce) => {
       const providersDir = await createProvidersDirectory();
       const first = await startKeyferryIn(providersDir);

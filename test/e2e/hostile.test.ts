@@ -99,7 +99,7 @@ async function startAttack(
 /** The p99 in milliseconds: of the mounts of a victim, and of the same mounts during the attack. */
 type Latencies = { readonly baseline: number; readonly attacked: number };
 
-describe('one namespace that attacks every cap', () => {
+describe('one namespace that attacks every limit', () => {
   const freshSecretCount = 6_000;
   let podCount = 0;
 

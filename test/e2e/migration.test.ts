@@ -66,7 +66,7 @@ if (missingDependencies.length === 0) {
 
 describe('a migration', () => {
   test.each(['alibabacloud', 'aws', 'vault'])(
-    'from %s is backed up and restored as that from cce is',
+    'from %s is backed up and restored like that from cce',
     async (runbook) => {
       for (const section of [
         'Back up',

@@ -31,7 +31,7 @@ const podRbac = [
 ];
 
 describeIfAvailable(import.meta.filename, missingDependencies)(
-  'the pods of a node, as a real API server tells of them',
+  'the pods of a node, from a real API server',
   () => {
     let cluster: Cluster;
     const cleanups: (() => Promise<unknown>)[] = [];

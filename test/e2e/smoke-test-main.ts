@@ -17,7 +17,7 @@ async function main(): Promise<void> {
   const manifest = setting('MANIFEST');
   if (manifest === undefined)
     throw new Error(
-      'nothing to try: make e2e-cluster MANIFEST=class.yaml, a SecretProviderClass of yours and what its pod needs; see test/e2e/README.md',
+      'no manifest: run make e2e-cluster MANIFEST=class.yaml, with your SecretProviderClass and the objects that its pod needs; see test/e2e/README.md',
     );
   const text = await readFile(manifest, 'utf8').catch((error: unknown) => {
     throw new Error(`MANIFEST cannot be read: ${messageOf(error)}`);

@@ -89,9 +89,9 @@ async function createNamespace(name: string): Promise<void> {
   await kube.apply([{ apiVersion: 'v1', kind: 'Namespace', metadata: { name } }]);
 }
 
-describe('a cluster in order', () => {
+describe('a working cluster', () => {
   test.each(['a new namespace', 'one that may be used'])(
-    'is found so in %s, and left as it was',
+    'passes in %s, and is unchanged afterwards',
     async (target) => {
       const namespace = target === 'a new namespace' ? 'trial-new' : 'trial-used';
       const isExisting = namespace === 'trial-used';
@@ -111,7 +111,7 @@ describe('a cluster in order', () => {
     },
   );
 
-  test('is made by the command; ^C at any moment clears up', async () => {
+  test('is tested by the command; ^C at any moment cleans up', async () => {
     const before = await listObjects();
     const manifest = join(environment.dir, 'stopped.yaml');
     await writeFile(manifest, manifestWithoutGrant('trial-stopped'));
@@ -146,7 +146,7 @@ describe('a cluster in order', () => {
   });
 });
 
-describe('nothing that is there is touched', () => {
+describe('changes no existing object', () => {
   test('rejects a namespace that exists unless it is named', async () => {
     await createNamespace('production');
     const before = await listObjects();
@@ -199,7 +199,7 @@ describe('keeps an object that another client creates meanwhile', () => {
 
   test.each([
     [
-      'in the place of what was made',
+      'in place of a created object',
       async () => kube.delete(account),
       /serviceaccounts\/web is not removed/,
     ],
@@ -271,7 +271,7 @@ describe('reports a problem in one message and leaves nothing behind', () => {
     });
   });
 
-  test('a kubeconfig without that context, without a file, and a server that is away', async () => {
+  test('a kubeconfig without that context, a missing kubeconfig, and a server that is down', async () => {
     const { kubeconfig } = environment.cluster.controlPlane;
     await expect(connectWithKubectl({ kubeconfig, context: 'prod' })).rejects.toThrow(
       /has no context prod, but: \S+; choose one by CONTEXT=/,
@@ -334,7 +334,7 @@ describe('reports a problem in one message and leaves nothing behind', () => {
     );
   });
 
-  test('an account that is not there', async () => {
+  test('an account that does not exist', async () => {
     await expectFailure(
       'trial-nobody',
       /namespace trial-nobody has no ServiceAccount builder: .*SERVICE_ACCOUNT=/,
@@ -389,7 +389,7 @@ describe('reports a problem in one message and leaves nothing behind', () => {
     await writeFile(file, grants);
   });
 
-  test('rights that are missing, all at once', async () => {
+  test('all missing rights in one message', async () => {
     await environment.cluster.applyServiceAccount('team-a/developer');
     const { status } = await kube.post<{ status: { token: string } }>(
       '/api/v1/namespaces/team-a/serviceaccounts/developer/token',
@@ -417,7 +417,7 @@ describe('reports a problem in one message and leaves nothing behind', () => {
     await Promise.all([developer.close(), unknownUser.close()]);
   });
 
-  test('no driver, and not even its kinds', async () => {
+  test('a cluster without the driver and its kinds', async () => {
     await kube.delete('/apis/storage.k8s.io/v1/csidrivers/secrets-store.csi.k8s.io');
     await expectFailure(
       'amiss',

@@ -91,7 +91,7 @@ grants:
 type Environment = Awaited<ReturnType<typeof startEnvironment>>;
 
 describeIfAvailable(import.meta.filename, missingDependencies)(
-  'a real Vault, before a real database',
+  'a real Vault with a real database',
   () => {
     let environment: Environment;
     let keyferry: KeyferryProcess;
@@ -182,7 +182,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
     const canLogIn = (view: PodView): Promise<boolean> =>
       environment.postgres.canLogIn(text(view, 'username'), text(view, 'password'));
 
-    test('serves KV 1 and 2, whole and by key, and stands still while nothing changes', async () => {
+    test('serves KV 1 and 2, whole and by key, and writes nothing without changes', async () => {
       const objects = [
         { objectName: 'db.json', secretPath: 'secret/data/shop/db' },
         {
@@ -315,7 +315,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(keyferry.output()).not.toMatch(/hvs\.[A-Za-z0-9]{20}/);
     });
 
-    test('gives each pod a user of its own, the same to all its objects and at every republish, and keeps it alive', async () => {
+    test('gives each pod its own user, the same for all its objects and at every republish, and renews its lease', async () => {
       await environment.createDatabaseRole('short', { ttl: '6s', maxTtl: '10m' });
       const [one, other] = await Promise.all([
         publish(database('short')),
@@ -341,7 +341,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(await canLogIn(one)).toBe(true);
     });
 
-    test('gives a user up at its max TTL, and another in good time before', async () => {
+    test('replaces a user before its max TTL', async () => {
       await environment.createDatabaseRole('capped', { ttl: '6s', maxTtl: '12s' });
       const first = await publish(database('capped'));
       let view = first;
@@ -397,7 +397,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(await canLogIn(view)).toBe(true);
     });
 
-    test('takes a user back when its pod is gone, and no other', async () => {
+    test('revokes a user when its pod is deleted, and no other', async () => {
       await environment.createDatabaseRole('with-pod');
       const [deletedPod, remainingPod] = await Promise.all([
         publish(database('with-pod')),
@@ -415,7 +415,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       );
     });
 
-    test('issues certificates once, with their keys, by arguments and with a lease or without', async () => {
+    test('issues certificates once, with their keys, from arguments, with and without a lease', async () => {
       const issue = (role: string, name: string, key: string) => ({
         ...{
           objectName: `${role}-${name}.${key}`,
@@ -495,7 +495,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(text(await driver.republish(leased), 'username')).toBe(text(leased, 'username'));
     });
 
-    test('goes on with its tokens and leases after a restart of Vault', async () => {
+    test('keeps its tokens and leases after a restart of Vault', async () => {
       await environment.createDatabaseRole('restart', { ttl: '6s' });
       const view = await publish(database('restart'));
       await environment.vault.restart();
@@ -504,7 +504,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(text(await driver.republish(view), 'username')).toBe(text(view, 'username'));
     });
 
-    test('gives each pod another user after a restart of Keyferry, while the old one is still good; tokens without leases are given back', async () => {
+    test('gives each pod another user after a restart of Keyferry, while the old one is still valid; revokes tokens without leases', async () => {
       await environment.letIn('leasing', { ttl: '20s' });
       await environment.letIn('plain');
       await environment.createDatabaseRole('survives', { ttl: '1h' });

@@ -31,8 +31,8 @@ export type FakeResponse = {
 };
 
 /**
- * A fault that a test injects into a server. Parts combine: `{ delayMs: 50, response: { status: 429
- * } }`.
+ * A fault that a test injects into a server. Parts combine:
+ * `{ delayMs: 50, response: { status: 429 } }`.
  */
 export type InjectedFault = {
   /**

@@ -33,10 +33,10 @@ type command struct {
 type outcome struct {
 	Calls int `json:"calls"`
 	// The index of the message.
-	Message int    `json:"message"`
-	Code    string `json:"code"`
-	Text    string `json:"text,omitempty"`
-	Answer  any    `json:"answer,omitempty"`
+	Message  int    `json:"message"`
+	Code     string `json:"code"`
+	Text     string `json:"text,omitempty"`
+	Response any    `json:"response,omitempty"`
 }
 
 type tally struct {
@@ -64,26 +64,26 @@ func (tally *tally) outcomes() []*outcome {
 	return all
 }
 
-func (asked *command) run(goOn context.Context, connection *grpc.ClientConn) *tally {
+func (cmd *command) run(running context.Context, connection *grpc.ClientConn) *tally {
 	results := &tally{alike: map[string]*outcome{}}
-	encoded := make([][]byte, len(asked.Messages))
-	for index, each := range asked.Messages {
+	encoded := make([][]byte, len(cmd.Messages))
+	for index, each := range cmd.Messages {
 		encoded[index] = each.encode()
 	}
 	var begun atomic.Int64
 	var callers sync.WaitGroup
-	for range max(1, asked.AtOnce) {
+	for range max(1, cmd.AtOnce) {
 		callers.Add(1)
 		go func() {
 			defer callers.Done()
-			for goOn.Err() == nil {
+			for running.Err() == nil {
 				number := begun.Add(1) - 1
-				if asked.Calls != 0 && number >= asked.Calls {
+				if cmd.Calls != 0 && number >= cmd.Calls {
 					return
 				}
 				index := int(number % int64(len(encoded)))
 				start := time.Now()
-				one := asked.call(connection, encoded[index])
+				one := cmd.call(connection, encoded[index])
 				one.Message = index
 				results.add(one, time.Since(start))
 			}
@@ -93,29 +93,29 @@ func (asked *command) run(goOn context.Context, connection *grpc.ClientConn) *ta
 	return results
 }
 
-func (asked *command) call(connection *grpc.ClientConn, encoded []byte) outcome {
+func (cmd *command) call(connection *grpc.ClientConn, encoded []byte) outcome {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	if asked.TimeoutMs != 0 {
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(asked.TimeoutMs)*time.Millisecond)
+	if cmd.TimeoutMs != 0 {
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(cmd.TimeoutMs)*time.Millisecond)
 		defer cancel()
 	}
-	if asked.CancelAfterMs != 0 {
-		defer time.AfterFunc(time.Duration(asked.CancelAfterMs)*time.Millisecond, cancel).Stop()
+	if cmd.CancelAfterMs != 0 {
+		defer time.AfterFunc(time.Duration(cmd.CancelAfterMs)*time.Millisecond, cancel).Stop()
 	}
 	// A message with only unknown fields is written and read unchanged by the codec of generated code.
 	sent, received := &emptypb.Empty{}, &emptypb.Empty{}
 	sent.ProtoReflect().SetUnknown(encoded)
-	err := connection.Invoke(ctx, asked.Method, sent, received)
+	err := connection.Invoke(ctx, cmd.Method, sent, received)
 	if err != nil {
 		failed := status.Convert(err)
 		return outcome{Code: codeName(failed), Text: failed.Message()}
 	}
-	answer, err := decode(asked.Method, received.ProtoReflect().GetUnknown())
+	response, err := decode(cmd.Method, received.ProtoReflect().GetUnknown())
 	if err != nil {
 		return outcome{Code: "OK", Text: err.Error()}
 	}
-	return outcome{Code: "OK", Answer: answer}
+	return outcome{Code: "OK", Response: response}
 }
 
 // The code names of the protocol. Those of Go differ.

@@ -79,10 +79,10 @@ export type Outcome = {
   /** The text of a failure; with OK: what is wrong with the response. */
   readonly text?: string;
   /**
-   * The response. For `Version`: its fields. For `Mount`: `files` (by path `<mode, octal> <length>
-   * <SHA-256>`) and `versions` (by id).
+   * The response. For `Version`: its fields. For `Mount`: `files` (by path
+   * `<mode, octal> <length> <SHA-256>`) and `versions` (by id).
    */
-  readonly answer?: Readonly<Record<string, unknown>>;
+  readonly response?: Readonly<Record<string, unknown>>;
 };
 
 /** The client side of the driver in its own process, over one connection. */

@@ -95,25 +95,25 @@ type result struct {
 func serve(connection *grpc.ClientConn, connections *connectionCount) {
 	var printing sync.Mutex
 	printed := json.NewEncoder(os.Stdout)
-	under := map[int]context.CancelFunc{}
+	stops := map[int]context.CancelFunc{}
 	input := bufio.NewScanner(os.Stdin)
 	input.Buffer(nil, 64<<20)
 	for input.Scan() {
-		var asked command
-		if err := json.Unmarshal(input.Bytes(), &asked); err != nil {
+		var cmd command
+		if err := json.Unmarshal(input.Bytes(), &cmd); err != nil {
 			log.Fatal(err)
 		}
-		if asked.Stop != 0 {
-			under[asked.Stop]()
+		if cmd.Stop != 0 {
+			stops[cmd.Stop]()
 			continue
 		}
-		goOn, stop := context.WithCancel(context.Background())
-		under[asked.ID] = stop
+		running, stop := context.WithCancel(context.Background())
+		stops[cmd.ID] = stop
 		go func() {
-			tally := asked.run(goOn, connection)
+			tally := cmd.run(running, connection)
 			printing.Lock()
 			defer printing.Unlock()
-			err := printed.Encode(result{asked.ID, tally.outcomes(), tally.slowest.Milliseconds(), connections.made.Load()})
+			err := printed.Encode(result{cmd.ID, tally.outcomes(), tally.slowest.Milliseconds(), connections.made.Load()})
 			if err != nil {
 				log.Fatal(err)
 			}

@@ -70,7 +70,7 @@ async function setUp(life: TokenLifetime = {}, options?: FakeVaultOptions) {
 
 async function failureOf(promise: Promise<unknown>): Promise<string> {
   const error: unknown = await promise.then(
-    () => 'answered',
+    () => 'no error',
     (thrown: unknown) => thrown,
   );
   expect(error).toBeInstanceOf(SecretError);
