@@ -199,7 +199,7 @@ describe('the admission policies', () => {
   });
 
   test.each<[string, KubeObject]>([
-    ['a class of somebody else', classOf('azure', { anything: 'goes' })],
+    ['a class of another provider', classOf('azure', { anything: 'goes' })],
     [
       'a class without a spec',
       {

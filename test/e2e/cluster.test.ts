@@ -240,7 +240,7 @@ describe('authorization', () => {
   });
 
   test.each(['alibabacloud', 'aws', 'cce', 'openbao', 'vault'])(
-    "%s: another account's token opens nothing, whatever its annotation says",
+    '%s: the token of another account is rejected, with any annotation',
     async (provider) => {
       const { cluster, stores, applyClass, startPod, node } = environment;
       const store = stores.find((one) => one.provider === provider)!;
@@ -348,7 +348,12 @@ describe('the examples of deploy/', () => {
   };
 
   async function prepareVault(audience: string): Promise<void> {
-    await environment.vault.letIn({ name: 'web', namespace: 'shop', account: 'web', audience });
+    await environment.vault.createLoginRole({
+      name: 'web',
+      namespace: 'shop',
+      account: 'web',
+      audience,
+    });
     await environment.vault.put('shop/db', login);
     await environment.vault.put('shop/banner', { text: 'hello' });
   }

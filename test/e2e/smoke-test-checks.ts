@@ -81,9 +81,9 @@ export async function checkCluster(
     if (isCreatedBySuite(response)) throw new Error(leftoverMessage(namespace));
     if (response.status === 200)
       throw new Error(
-        `${namespace} has ${kind ?? ''}/${name ?? ''} already, and nothing that is there is touched: rename it in the manifest${
+        `${namespace} has ${kind ?? ''}/${name ?? ''} already, and the test changes no existing object: rename it in the manifest${
           kind === 'serviceaccounts'
-            ? ', or take it out and say SERVICE_ACCOUNT=' + (name ?? '')
+            ? ', or remove it there and set SERVICE_ACCOUNT=' + (name ?? '')
             : ''
         }`,
       );
@@ -96,7 +96,7 @@ async function checkReachable(kube: KubeClient): Promise<void> {
   const response = await kube.request('GET', '/version');
   if (response.status === 401)
     throw new Error(
-      `the API server does not know you: ${responseText(response)}; log in as for kubectl get nodes`,
+      `the API server rejects your credentials: ${responseText(response)}; log in as for kubectl get nodes`,
     );
   if (response.status !== 200)
     throw new Error(
@@ -115,8 +115,7 @@ async function checkDriver(kube: KubeClient, report: (line: string) => void): Pr
     throw new Error(
       `the cluster has no CSIDriver ${driverName}, only its CRDs: install the Secrets Store CSI driver 1.3 or newer, then Keyferry; see docs/install.md`,
     );
-  if (driver.status !== 200)
-    return report(`the CSIDriver cannot be looked at: ${responseText(driver)}`);
+  if (driver.status !== 200) return report(`the CSIDriver cannot be read: ${responseText(driver)}`);
   const { spec } = driver.body as { spec: { tokenRequests?: readonly { audience: string }[] } };
   const audiences = (spec.tokenRequests ?? []).map(
     ({ audience }) => audience || "the API server's own",
@@ -143,8 +142,8 @@ async function checkNamespace(
   if (useNamespace === namespace) return true;
   throw new Error(
     response.status === 403
-      ? `you may not see whether namespace ${namespace} exists; if it does, and may be used, say USE_NAMESPACE=${namespace}`
-      : `namespace ${namespace} exists already, and is not touched: put another one into the manifest, or, if your store knows pods by this one, say USE_NAMESPACE=${namespace}. Then things are added to it and removed again, and nothing that is there is changed`,
+      ? `you may not see whether namespace ${namespace} exists; if it does, and the test may use it, set USE_NAMESPACE=${namespace}`
+      : `namespace ${namespace} exists already, and the test does not change it: put another one into the manifest, or, if your store identifies pods by this one, set USE_NAMESPACE=${namespace}. Then the test adds objects to it and removes them again, and changes no existing object`,
   );
 }
 
@@ -195,7 +194,7 @@ export function isCreatedBySuite({ status, body }: KubeResponse): boolean {
 }
 
 function leftoverMessage(namespace: string): string {
-  return `an earlier run was killed, or goes on: its things in ${namespace} are still there; remove them: ${removalCommand(namespace)}`;
+  return `an earlier run was killed, or still runs: its objects in ${namespace} still exist; remove them: ${removalCommand(namespace)}`;
 }
 
 /** A name for messages. */
@@ -209,7 +208,7 @@ export function describeObject({ kind, metadata }: KubeObject): string {
 }
 
 export function apiError(action: string, response: KubeResponse): Error {
-  return new Error(`the API server refuses to ${action}: ${responseText(response)}`);
+  return new Error(`the API server rejects the request to ${action}: ${responseText(response)}`);
 }
 
 function responseText({ status, body }: KubeResponse): string {

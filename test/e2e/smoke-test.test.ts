@@ -151,7 +151,7 @@ describe('changes no existing object', () => {
     await createNamespace('production');
     const before = await listObjects();
     await expect(runTrial('production')).rejects.toThrow(
-      /^namespace production exists already, and is not touched: .*USE_NAMESPACE=production/,
+      /^namespace production exists already, and the test does not change it: .*USE_NAMESPACE=production/,
     );
     await expect(runTrial('production', { useNamespace: 'another' })).rejects.toThrow(
       /exists already/,
@@ -164,7 +164,7 @@ describe('changes no existing object', () => {
     [
       'Secret',
       'web-db',
-      /has secrets\/web-db already, and nothing that is there is touched: rename it/,
+      /has secrets\/web-db already, and the test changes no existing object: rename it/,
     ],
     ['Pod', 'keyferry-e2e', /has pods\/keyferry-e2e already/],
   ])('nor is a %s %s in it', async (kind, name, pattern) => {
@@ -356,7 +356,7 @@ describe('reports a problem in one message and leaves nothing behind', () => {
 
   test('a driver that sends no tokens', async () => {
     const { vault, cluster } = environment;
-    await vault.letIn({
+    await vault.createLoginRole({
       name: 'web',
       namespace: 'trial-tokens',
       account: 'web',
@@ -413,7 +413,9 @@ describe('reports a problem in one message and leaves nothing behind', () => {
         ...{ kube: developer, useNamespace: 'amiss' },
       },
     );
-    await expectFailure('amiss', /the API server does not know you: 401/, { kube: unknownUser });
+    await expectFailure('amiss', /the API server rejects your credentials: 401/, {
+      kube: unknownUser,
+    });
     await Promise.all([developer.close(), unknownUser.close()]);
   });
 

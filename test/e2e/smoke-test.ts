@@ -154,7 +154,8 @@ export async function runSmokeTest(options: SmokeTestOptions): Promise<void> {
     return waitFor(
       async () => {
         const pod = await kube.get<Pod>(`${namespacePath}/pods/${name}`);
-        if (pod.metadata.uid !== metadata.uid) throw new Error(`somebody has replaced pod ${name}`);
+        if (pod.metadata.uid !== metadata.uid)
+          throw new Error(`another client has replaced pod ${name}`);
         last = { pod, events: await events(pod) };
         for (const line of last.events.filter((each) => !reported.has(each))) {
           reported.add(line);
@@ -311,7 +312,7 @@ async function removeObject(kube: KubeClient, { path, uid }: CreatedObject): Pro
   const currentUid = found.status === 200 ? (found.body as KubeObject).metadata.uid : undefined;
   const isSameObject =
     uid === undefined ? isCreatedBySuite(found) : currentUid === undefined || currentUid === uid;
-  if (!isSameObject) throw new Error("it may be somebody else's");
+  if (!isSameObject) throw new Error('another client may own it');
   const preconditions = { uid: uid ?? currentUid };
   const response = await kube.request('DELETE', path, { gracePeriodSeconds: 0, preconditions });
   if (response.status >= 300 && response.status !== 404) throw apiError('delete it', response);

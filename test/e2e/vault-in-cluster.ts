@@ -47,17 +47,17 @@ export async function startVaultInCluster(controlPlane: ControlPlane, roles: rea
     ...{ kubernetes_host: server.origin, kubernetes_ca_cert: ca },
     ...{ token_reviewer_jwt: status.token, disable_local_ca_jwt: true },
   });
-  async function letIn({ name, namespace, account, audience }: VaultRole): Promise<void> {
+  async function createLoginRole({ name, namespace, account, audience }: VaultRole): Promise<void> {
     await root('POST', `auth/kubernetes/role/${name}`, {
       ...{ bound_service_account_names: [account], bound_service_account_namespaces: [namespace] },
       ...{ audience, token_policies: ['app'], token_ttl: '1h' },
     });
   }
-  for (const role of roles) await letIn(role);
+  for (const role of roles) await createLoginRole(role);
   return {
     ...vault,
     /** Creates or replaces a role. */
-    letIn,
+    createLoginRole,
     put: (path: string, data: Readonly<Record<string, string>>) =>
       root('POST', `secret/data/${path}`, { data }),
   };

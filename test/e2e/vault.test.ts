@@ -361,7 +361,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
     });
 
     test('reads again before the parent token of a lease expires', async () => {
-      await environment.letIn('brief', { ttl: '6s', maxTtl: '12s' });
+      await environment.createLoginRole('brief', { ttl: '6s', maxTtl: '12s' });
       await environment.createDatabaseRole('long', { ttl: '1h' });
       const first = await publish(database('long'), { roleName: 'brief' });
       let view = first;
@@ -505,8 +505,8 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
     });
 
     test('gives each pod another user after a restart of Keyferry, while the old one is still valid; revokes tokens without leases', async () => {
-      await environment.letIn('leasing', { ttl: '20s' });
-      await environment.letIn('plain');
+      await environment.createLoginRole('leasing', { ttl: '20s' });
+      await environment.createLoginRole('plain');
       await environment.createDatabaseRole('survives', { ttl: '1h' });
       const view = await publish(database('survives'), { roleName: 'leasing' });
       await publish([{ objectName: 'db.json', secretPath: 'secret/data/shop/db' }], {

@@ -61,7 +61,7 @@ const nodePath = /^\/api\/v1\/nodes\/([^/]+)$/;
 const tokenPath = /^\/api\/v1\/namespaces\/([^/]+)\/serviceaccounts\/([^/]+)\/token$/;
 const eventsPath = /^\/api\/v1\/namespaces\/([^/]+)\/events$/;
 
-/** Starts one. Its certificate is for 127.0.0.1, by an authority of its own. */
+/** Starts one. Its certificate is for 127.0.0.1, by its own CA. */
 export async function startFakeKubernetes(
   accounts: Readonly<Record<string, FakeServiceAccount>> = {},
 ): Promise<FakeKubernetes> {

@@ -19,7 +19,7 @@ export async function missingPostgresDependencies(): Promise<readonly string[]> 
     if ((await postgresProgram(name)) === undefined)
       missing.push(`${name} (Debian: apt-get install postgresql)`);
   if (isRoot() && (await programInPath('setpriv')) === undefined)
-    missing.push('setpriv (Debian: util-linux), to run PostgreSQL as somebody else than root');
+    missing.push('setpriv (Debian: util-linux), to run PostgreSQL as a user other than root');
   return missing;
 }
 

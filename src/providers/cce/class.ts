@@ -108,7 +108,7 @@ function readObject(map: YamlMap, context: ReadContext): CceObject {
     const key = readRequiredText(
       entry,
       'path',
-      'path is the key as it stands in the secret',
+      'path is the key as written in the secret',
       context.reportError,
     );
     const path = readOptionalText(entry, 'objectAlias') ?? key;

@@ -236,7 +236,7 @@ function readTls({ getAny, read, file, flag, invalidSettingError }: SettingReade
   const [cert, key] = [getAny('CLIENT_CERT'), getAny('CLIENT_KEY')];
   const unpaired = cert === undefined || key === undefined ? (cert ?? key) : undefined;
   if (unpaired !== undefined)
-    throw invalidSettingError(unpaired.name, 'stands alone', 'set certificate and key, or none');
+    throw invalidSettingError(unpaired.name, 'is set alone', 'set certificate and key, or none');
   const [certFile, keyFile] = [file(cert), file(key)];
   return {
     ...(flag(getAny('SKIP_VERIFY')) && { skipVerify: true }),
@@ -257,7 +257,7 @@ function readCredentialFiles({
   if (secretIdFile !== undefined && roleIdFile === undefined)
     throw invalidSettingError(
       'KEYFERRY_VAULT_SECRET_ID_FILE',
-      'stands alone',
+      'is set alone',
       'set KEYFERRY_VAULT_ROLE_ID_FILE, too',
     );
   return {

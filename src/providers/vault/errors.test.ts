@@ -99,7 +99,7 @@ describe('the error of a call', () => {
     role('app');
     database.down = true;
     expect(await outcomeOf('database/creds/app')).toMatch(
-      /^STORE_UNAVAILABLE: Vault at https:.* failed at GET database\/creds\/app for role app \(.*connection refused"\); what stands behind/,
+      /^STORE_UNAVAILABLE: Vault at https:.* failed at GET database\/creds\/app for role app \(.*connection refused"\); the backend of this path/,
     );
     database.down = false;
     expect(await outcomeOf('database/creds/nope')).toMatch(

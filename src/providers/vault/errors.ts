@@ -106,7 +106,7 @@ export const transientErrors: readonly CallRule<CallErrorContext & { readonly ad
         `${productName(call.login)} at ${address} failed at ${operationOf(call)} for ${describeIdentity(call)}`,
       hint: ({ login }, { isFromVault }) =>
         isFromVault
-          ? `what stands behind this path, such as a database, may be down or out of reach of ${productName(login)}, whose log has the reason`
+          ? `the backend of this path, such as a database, may be down or out of reach of ${productName(login)}, whose log has the reason`
           : `something in front of ${productName(login)} responded in its place`,
     },
   ];

@@ -388,10 +388,10 @@ describe('what only the operator may allow', () => {
 
   test('rejects a certificate without its key', () => {
     expect(describeProblems({ vaultTLSClientCertPath: '/etc/vault/tls/a' })).toEqual([
-      'error: vaultTLSClientCertPath stands alone',
+      'error: vaultTLSClientCertPath is set alone',
     ]);
     expect(describeProblems({ vaultTLSClientKeyPath: '/etc/vault/tls/a' })).toEqual([
-      'error: vaultTLSClientKeyPath stands alone',
+      'error: vaultTLSClientKeyPath is set alone',
     ]);
   });
 

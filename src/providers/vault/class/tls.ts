@@ -53,7 +53,7 @@ function readClientCertificate(
     reportInvalid(
       reader,
       unpaired,
-      'stands alone',
+      'is set alone',
       'a client certificate needs its key, and a key its certificate',
     );
   return undefined;
@@ -102,7 +102,7 @@ function readServerName(reader: ClassReader): string | undefined {
       reader,
       parameter,
       `is not a host name: ${sanitizeExternalText(parameter.text)}`,
-      'write the name that stands in the certificate of Vault',
+      'write the name that the certificate of Vault has',
     );
   return parameter?.text;
 }
