@@ -131,7 +131,7 @@ export class SecretError extends Error {
  */
 export function toSecretError(thrown: unknown): SecretError {
   if (thrown instanceof SecretError) return thrown;
-  return new SecretError('INTERNAL', 'Keyferry failed in a way it does not know', {
+  return new SecretError('INTERNAL', 'Keyferry failed with an unexpected error', {
     hint: 'please report it; a server has the cause in its log',
     cause: thrown,
   });

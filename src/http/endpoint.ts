@@ -84,9 +84,8 @@ export function parseEndpoint(
  * `host`, `host:port`, `http://host:port` (the only form that allows plain http), or `*.domain` for
  * https on the default port of any host below. This machine, its link and metadata services must be
  * listed with their exact host **and port**.
- * @throws SecretError INVALID_CLASS for what is no endpoint, NOT_ALLOWED_FROM_CLASS for what is not
- *   listed, NOT_CONFIGURED
- *   for an entry that cannot be understood
+ * @throws SecretError INVALID_CLASS for an invalid endpoint, NOT_ALLOWED_FROM_CLASS for one that is
+ *   not listed, NOT_CONFIGURED for an invalid entry
  */
 export function classEndpoint(text: string, allowList: readonly string[]): URL {
   const url = parse(text);

@@ -237,7 +237,7 @@ describe('the keys of a pod', () => {
       { role_id: 'x'.repeat(32_769) },
       `has a role_id of more than 32768 ${tooLongMessage}`,
     ],
-    ['cert', { token: 'x' }, 'is of no use to it; use approle or token with what the pod brings'],
+    ['cert', { token: 'x' }, 'is of no use to it; use approle or token with the keys of the pod'],
   ])(
     '%s: a Secret of other keys is not passed over for a shared identity',
     async (method, secret, expectedText) => {

@@ -156,7 +156,7 @@ export type VaultRateLimits = {
 export type VaultSettings = VaultRateLimits & {
   readonly nodeFacts: VaultNodeFacts;
   readonly credentialFiles: CredentialFiles;
-  /** Where the driver brings no token, Keyferry requests one from the API server. */
+  /** If the driver sends no token, Keyferry requests one from the API server. */
   readonly tokenRequests: boolean;
   /**
    * For roles that can bind the pod. `serviceAccount`: no role does, so that all pods of an account

@@ -201,7 +201,7 @@ const secondary = nodeState(
   'put the address of the primary cluster first',
 );
 const noActiveNode = nodeState(
-  'is a standby node that knows of no active one',
+  'is a standby node without an active one',
   'a cluster chooses an active node within seconds; if it does not, its log says why',
 );
 const partitioned = nodeState(

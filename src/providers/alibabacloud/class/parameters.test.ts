@@ -426,7 +426,7 @@ describe('all errors of a class are reported at once', () => {
   });
 
   test.each(['yes', '1', '', 'tru'])(
-    'usePodServiceAccountToken %j: a misspelt word is no "false"',
+    'usePodServiceAccountToken %j: a misspelt word is not "false"',
     (text) => {
       expect(problemsOf('- objectName: a', { usePodServiceAccountToken: text })).toEqual([
         `0:0 error: usePodServiceAccountToken is neither "true" nor "false": ${text}`,

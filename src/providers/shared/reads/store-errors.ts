@@ -64,7 +64,7 @@ export function classify<Response extends ErrorResponse, Context>(
 const unknownResponse: StoreErrorRule<ErrorResponse, unknown> = {
   match: () => true,
   code: 'STORE_ANSWER_INVALID',
-  message: 'the service sent an error that Keyferry does not know',
+  message: 'the service sent an unknown error',
 };
 
 /** Whether a row of the table matches. */

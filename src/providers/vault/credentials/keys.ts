@@ -150,7 +150,7 @@ export function operatorCertificate({ secrets }: Workload, login: VaultLogin): K
     throw invalidSecretError(
       login,
       'is of no use to it',
-      'use approle or token with what the pod brings',
+      'use approle or token with the keys of the pod',
     );
   if (login.tls.certFile === undefined)
     throw new SecretError(
