@@ -24,7 +24,7 @@ export default tseslint.config(
       '@typescript-eslint/switch-exhaustiveness-check': 'error',
       '@typescript-eslint/no-non-null-assertion': 'error',
       '@typescript-eslint/require-await': 'off',
-      // Our objects are closures: their methods know no `this`.
+      // Objects are closures: their methods do not use `this`.
       '@typescript-eslint/unbound-method': 'off',
       '@typescript-eslint/only-throw-error': 'error',
       'no-console': 'error',
@@ -38,6 +38,23 @@ export default tseslint.config(
       globals: { process: 'readonly', console: 'readonly', module: 'writable', URL: 'readonly' },
     },
     rules: { 'no-restricted-exports': 'off', 'no-console': 'off' },
+  },
+  {
+    // Prettier formats code at 100 columns, but it does not wrap comments.
+    files: ['src/**/*.ts', 'test/**/*.ts'],
+    rules: {
+      'max-len': [
+        'error',
+        {
+          code: 120,
+          comments: 100,
+          ignoreStrings: true,
+          ignoreTemplateLiterals: true,
+          ignoreRegExpLiterals: true,
+          ignoreUrls: true,
+        },
+      ],
+    },
   },
   {
     files: ['**/*.test.ts', 'test/**/*.ts'],

@@ -26,8 +26,8 @@ function onUnhandledRejection(reason: unknown): void {
 }
 
 /**
- * EPIPE: the reader has closed the pipe (`keyferry demo | head`), so the command stops as it does on a
- * signal. After any other error output is lost, so the exit code is 1.
+ * EPIPE: the reader has closed the pipe (`keyferry demo | head`), so the command stops as it does
+ * on a signal. After any other error output is lost, so the exit code is 1.
  */
 function onStdoutError({ code = 'unknown error' }: NodeJS.ErrnoException): void {
   stop.abort(new SecretError('CANCELLED', 'the reader of the output has closed it'));

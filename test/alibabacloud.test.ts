@@ -191,7 +191,7 @@ describe('a class of the documentation', () => {
       s: 'x',
     });
     expect(fixture.lines.join()).toContain(
-      'the parameter env_auth_mode means nothing to alibabacloud',
+      'the parameter env_auth_mode is unknown to alibabacloud',
     );
   });
 });
@@ -227,9 +227,9 @@ describe('problems of the vendor’s provider that users reported', () => {
     expect(second.versions[0]!.version).toMatch(/^2\+/);
     fixture.oos.delete('app/banner');
     fixture.advanceClock(minute);
-    fixture.oos.put('app/banner', 'anew');
+    fixture.oos.put('app/banner', 'changed');
     const third = await fixture.volume(objects);
-    expect(Buffer.from(third.files[0]!.contents).toString()).toBe('anew');
+    expect(Buffer.from(third.files[0]!.contents).toString()).toBe('changed');
     expect(third.versions[0]!.version).toMatch(/^1\+/);
     expect(third.versions).not.toEqual(first.versions);
   });

@@ -23,7 +23,10 @@ function anchorsOf(page: string): readonly string[] {
   );
 }
 
-/** Commands as a reader copies them: lines of shell blocks with continued lines joined, and text between backticks. */
+/**
+ * The commands of a page: lines of shell blocks, with continued lines joined, and text between
+ * backticks.
+ */
 function commandsOf(page: string): readonly string[] {
   const blocks = [...read(page).matchAll(/^```sh\n(.*?)^```$/gms)].map(([, text = '']) => text);
   const lines = blocks.flatMap((text) => text.replace(/\\\n/g, ' ').split('\n'));

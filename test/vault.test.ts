@@ -141,7 +141,7 @@ describe('cases from the issues of the vendors’ providers', () => {
     expect(first.versions[0]!.version).toMatch(/^[0-9a-f]{32}(\+|$)/);
   });
 
-  test('encodings, and values that are no strings', async () => {
+  test('encodings, and values that are not strings', async () => {
     await start();
     kv.put('s', '{"b":"AAH/","h":"00ff","n":1.50,"o":{"a":[1, 2]},"t":true,"data":"own"}');
     const { files } = await fixture.volume(
@@ -196,7 +196,7 @@ describe('cases from the issues of the vendors’ providers', () => {
     await fixture.volume(parameters);
     const warned = fixture.lines.filter((line) => line.includes('the class has a problem'));
     expect(warned.map((line) => (JSON.parse(line) as { problem: string }).problem)).toEqual([
-      'the parameter vaultadress means nothing to vault',
+      'the parameter vaultadress is unknown to vault',
       'item 1 has an unknown key: secretkey',
     ]);
   });

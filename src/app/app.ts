@@ -49,7 +49,8 @@ export type ComposeDeps = {
 };
 
 /**
- * The composition root: creates the providers that are configured, and the pipeline that serves them.
+ * The composition root: creates the providers that are configured, and the pipeline that serves
+ * them.
  * @throws SecretError NOT_CONFIGURED for an unknown provider and for settings that are not valid
  */
 export async function compose({

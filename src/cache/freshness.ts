@@ -26,7 +26,7 @@ export const nonGetMaxAge = 60 * 60_000;
 export const leaseIdleTimeout = 10 * 60_000;
 /** An entry without a request for this long is dropped. */
 export const idleMaxAge = 60 * 60_000;
-/** How long a read may take after the rate limiter has let it go. */
+/** How long a read may take after the rate limiter has allowed it. */
 export const readTimeout = 30_000;
 
 /** What an operator can configure, per provider; milliseconds. */

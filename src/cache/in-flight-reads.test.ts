@@ -232,7 +232,7 @@ describe('a read', () => {
   test('that the rate limiter does not let go for two minutes ends', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', () => new Promise(() => undefined));
-    const pendingRead = readText(grantOf({}), { patience: 10 * minute });
+    const pendingRead = readText(grantOf({}), { timeoutMs: 10 * minute });
     await advanceTimers(2 * minute);
     expect(await pendingRead).toBe('failed STORE_TIMEOUT');
   });

@@ -20,7 +20,7 @@ export class EntryKeys {
     this.#shareableRequests = new LRUCache(lruSizeLimit(max));
   }
 
-  /** The key of the principal and the ref: what is read from the store, and by whom. */
+  /** The key of the ref and the principal that reads it. */
   requestKey({ principal, ref }: Grant): string {
     let byRef = this.#requestKeys.get(principal);
     if (byRef === undefined) this.#requestKeys.set(principal, (byRef = new WeakMap()));

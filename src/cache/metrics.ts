@@ -32,7 +32,7 @@ export function createCacheMetrics(registry: Registry, bytes: () => number): Cac
       name: 'keyferry_secrets_served_total',
       help:
         'Secrets served to mounts, by source. last-good: the store did not respond; ' +
-        'deferred: the rate limiter refused the refresh.',
+        'deferred: the rate limit of Keyferry was reached.',
       labelNames: ['provider', 'source'],
       registers,
     }),

@@ -150,17 +150,17 @@ async function runScenario(
   const read = async (grant: Grant, abortAfterMs: number | undefined): Promise<void> => {
     const abortController = new AbortController();
     const reason = new SecretError('CANCELLED', 'left');
-    const patience = abortAfterMs ?? 110 * second;
-    const abortTimer = setTimeout(() => abortController.abort(reason), patience);
+    const timeoutMs = abortAfterMs ?? 110 * second;
+    const abortTimer = setTimeout(() => abortController.abort(reason), timeoutMs);
     const since = now();
     waiting += 1;
     try {
-      const deadline = since + patience;
+      const deadline = since + timeoutMs;
       const [outcome] = await cache.read(provider, [grant], {
         signal: abortController.signal,
         deadline,
       });
-      oracle.onOutcome({ grant, waitingSince: since, patience }, outcome!);
+      oracle.onOutcome({ grant, waitingSince: since, timeoutMs }, outcome!);
     } catch (thrown) {
       if (thrown !== reason) violations.push(thrown);
     } finally {

@@ -227,7 +227,7 @@ describe('fallbacks', () => {
         return hang(call);
       });
     }
-    const pendingRead = readText(withFallbacks, { patience: 40 * second });
+    const pendingRead = readText(withFallbacks, { timeoutMs: 40 * second });
     await advanceTimers(40 * second);
     expect(callStarts).toEqual([
       ['db', 0],

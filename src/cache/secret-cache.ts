@@ -159,7 +159,8 @@ export class SecretCache {
       // Any failure of a fallback fails only that fallback. The outage of the primary is reported.
       if (candidate === grant && result.error.kind !== 'outage') return { ...result, ref };
       outage ??= result.error;
-      // An exhausted rate limit is no outage of the store: a cached value serves before a fallback.
+      // An exhausted rate limit is not an outage of the store: a cached value serves before a
+      // fallback.
       if (outage.code === 'RATE_BUDGET_EXHAUSTED' && staleValue() !== undefined) break;
     }
     const value = staleValue();

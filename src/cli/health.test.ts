@@ -67,13 +67,13 @@ describe('keyferry health', () => {
       `127.0.0.1:${server.port}`,
     );
     expect(exitCode).toBe(1);
-    expect(output).toBe(`${server.path} is answered by another process\n`);
+    expect(output).toBe(`${server.path} is served by another process\n`);
   });
 
   test('reports the address where no process responds', async () => {
     await expect(health('--health-address', 'unix:/nowhere/health.sock')).rejects.toMatchObject({
       code: 'NOT_CONFIGURED',
-      message: 'no process answers health requests at unix:/nowhere/health.sock: ENOENT',
+      message: 'no process responds to health requests at unix:/nowhere/health.sock: ENOENT',
     });
   });
 

@@ -13,8 +13,9 @@ const paths = { ready: '/readyz', live: '/healthz', metrics: '/metrics' } as con
 const timeoutMs = 5_000;
 
 /**
- * `keyferry health`: checks the health of a serving process. It is for probes without network access,
- * and for people in an image without curl. Its action throws SecretError if no process responds.
+ * `keyferry health`: checks the health of a serving process. It is for probes without network
+ * access, and for people in an image without curl. Its action throws SecretError if no process
+ * responds.
  */
 export function healthCommand({ stdout, setExitCode }: HealthDeps): Command {
   const names = Object.keys(paths);
@@ -64,7 +65,7 @@ async function httpGet(
       reject(
         new SecretError(
           'NOT_CONFIGURED',
-          `no process answers health requests at ${address}: ${code}`,
+          `no process responds to health requests at ${address}: ${code}`,
           {
             hint,
             cause,

@@ -40,7 +40,7 @@ export function localCommand({
     // The commands below inherit this: only main.ts ends the process.
     .exitOverride()
     .description(
-      'keep the secrets of provider local: one age-encrypted file, for demos, development and air-gapped nodes',
+      'manage the secrets of provider local: one age-encrypted file, for demos, development and air-gapped nodes',
     )
     .addOption(
       fileOption(
@@ -64,7 +64,7 @@ export function localCommand({
 
   local
     .command('init')
-    .description('create an empty store, and its key if there is none')
+    .description('create an empty store, and its key if no key exists')
     .action(async () => {
       const { recipient, keyMade } = await writer().init();
       const { storeFile, keyFile } = storeFiles();

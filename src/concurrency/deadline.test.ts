@@ -9,7 +9,7 @@ const never = new Promise<never>(() => undefined);
 
 describe('raceWithAbort', () => {
   test('settles as the promise does while the signal has not fired', async () => {
-    await expect(raceWithAbort(Promise.resolve('answer'), neverAborted)).resolves.toBe('answer');
+    await expect(raceWithAbort(Promise.resolve('result'), neverAborted)).resolves.toBe('result');
     await expect(raceWithAbort(Promise.reject(timedOut), neverAborted)).rejects.toBe(timedOut);
   });
 
@@ -18,7 +18,7 @@ describe('raceWithAbort', () => {
     const racing = raceWithAbort(never, caller.signal);
     caller.abort(cancelled);
     await expect(racing).rejects.toBe(cancelled);
-    await expect(raceWithAbort(Promise.resolve('answer'), caller.signal)).rejects.toBe(cancelled);
+    await expect(raceWithAbort(Promise.resolve('result'), caller.signal)).rejects.toBe(cancelled);
   });
 
   test('leaves no listener behind', async () => {
@@ -44,9 +44,9 @@ describe('withTimeout', () => {
         1_000,
         neverAborted,
         () => timedOut,
-        async () => 'answer',
+        async () => 'result',
       ),
-    ).resolves.toBe('answer');
+    ).resolves.toBe('result');
   });
 
   test('fires the signal of the work and rejects, even if the work ignores the signal', async () => {

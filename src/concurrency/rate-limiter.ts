@@ -21,14 +21,14 @@ export function createRateLimiterMetrics(registry: Registry): RateLimiterMetrics
   return {
     wait: new Histogram({
       name: 'keyferry_budget_wait_seconds',
-      help: 'How long calls waited for their rate budget, by budget and urgency (first, refresh).',
+      help: 'How long calls waited for the rate limit, by budget and urgency (first, refresh).',
       labelNames,
       buckets: [0.001, 0.1, 0.5, 1, 2, 5, 10, 30, 60],
       registers: [registry],
     }),
     rejected: new Counter({
       name: 'keyferry_budget_refused_total',
-      help: 'Calls that got no rate budget in time, by budget and urgency (first, refresh).',
+      help: 'Calls that the rate limit did not allow in time, by budget and urgency (first, refresh).',
       labelNames,
       registers: [registry],
     }),
@@ -180,7 +180,7 @@ export class RateLimiter {
 /** How many keys (service, region and account, or Vault) have a rate limiter of their own. */
 const maxRateLimiters = 1_000;
 
-/** Returns the rate limiter of a key. Makes it with these options if there is none yet. */
+/** Returns the rate limiter of a key. Creates it with these options if it does not exist yet. */
 export type RateLimiters = (
   key: string,
   options: Pick<RateLimiterOptions, 'name' | 'perSecond' | 'burst'>,

@@ -15,13 +15,13 @@ afterEach(() => {
   jest.useRealTimers();
 });
 
-/** Fails so many times, then answers; notes when it was tried. */
+/** Fails a number of times, then succeeds. Records the time of each attempt. */
 function scriptedAttempt(failures: number, error: unknown = outage) {
   const at: number[] = [];
   const attempt = async (attemptNumber: number): Promise<string> => {
     at.push(Date.now());
     if (attemptNumber <= failures) throw error;
-    return `answer ${attemptNumber}`;
+    return `result ${attemptNumber}`;
   };
   return { attempt, at };
 }
@@ -59,10 +59,10 @@ describe('a retry', () => {
     expect(at).toHaveLength(count);
   });
 
-  test('answers what the first good attempt answers', async () => {
+  test('returns the result of the first successful attempt', async () => {
     const { attempt, at } = scriptedAttempt(2);
     const retry = createRetry({ random: () => 0.5 });
-    expect(await runToEnd(retry.run('kms', neverAborted, attempt, always))).toBe('answer 3');
+    expect(await runToEnd(retry.run('kms', neverAborted, attempt, always))).toBe('result 3');
     expect(at).toEqual([0, 50, 150]);
   });
 
@@ -103,7 +103,7 @@ describe('a retry', () => {
     expect(bug.at).toHaveLength(1);
   });
 
-  test('pauses at least as long as the store asks, but gives up where that is too long', async () => {
+  test('pauses at least as long as the store requests, and gives up if that is too long', async () => {
     const throttled = scriptedAttempt(1, throttledFor(3_000));
     const retry = createRetry({ random: () => 0.5 });
     await runToEnd(retry.run('kms', neverAborted, throttled.attempt));
@@ -163,11 +163,11 @@ describe('a retry', () => {
         async () => {
           calls += 1;
           if (calls < 3) throw new SecretError('STORE_THROTTLED', 'too many calls');
-          return 'answer';
+          return 'result';
         },
         () => true,
       ),
     );
-    expect([result, reportedCodes]).toEqual(['answer', ['STORE_THROTTLED', 'STORE_THROTTLED']]);
+    expect([result, reportedCodes]).toEqual(['result', ['STORE_THROTTLED', 'STORE_THROTTLED']]);
   });
 });

@@ -3,7 +3,7 @@ import { type ErrorCode, SecretError } from '../core/errors.ts';
 import { raceWithAbort } from './single-flight.ts';
 
 const maxAttempts = 3;
-/** When the store asks for a longer pause than this, the call fails at once. */
+/** When the store requests a longer pause than this, the call fails at once. */
 const maxRetryAfterMs = 5_000;
 /** In tenths of a retry, so that sums stay exact. A full bucket holds ten retries. */
 const tokenBucket = { full: 100, earnedPerCall: 1, cost: 10 };
@@ -13,8 +13,8 @@ const maxEndpoints = 1_000;
 export type Retry = {
   /**
    * Runs `attempt` up to three times. It stops when `isRetryable` says no, when the endpoint has no
-   * retries left, when the store asks for a pause of more than 5 s (`retryAfterMs` of the error), or
-   * when the signal fires.
+   * retries left, when the store requests a pause of more than 5 s (`retryAfterMs` of the error),
+   * or when the signal fires.
    * @param endpoint calls with the same endpoint share one bucket of retries: a host, or host:port
    * @param attempt gets its number, from 1; it observes the signal itself
    * @param isRetryable default {@link isTransient}
@@ -34,7 +34,7 @@ export type RetryOptions = {
   readonly random?: () => number;
   /** The longest pause before the second attempt, in ms; doubled before the third. Default 100. */
   readonly baseMs?: number;
-  /** The longest pause, in ms, without the pause that the store asks for. Default 2,000. */
+  /** The longest pause, in ms, without the pause that the store requests. Default 2,000. */
   readonly capMs?: number;
   /** Gets every attempt that failed, also when a later one succeeds. */
   readonly onFailedAttempt?: ((error: SecretError) => void) | undefined;

@@ -25,8 +25,8 @@ describe('a single flight', () => {
     const flights = new SingleFlight<string>();
     const callers = Array.from({ length: 200 }, () => flights.run('key', neverAborted, start));
     expect(starts).toHaveLength(1);
-    starts[0]!.resolve('answer');
-    expect(new Set(await Promise.all(callers))).toEqual(new Set(['answer']));
+    starts[0]!.resolve('result');
+    expect(new Set(await Promise.all(callers))).toEqual(new Set(['result']));
     const failing = [
       flights.run('key', neverAborted, start),
       flights.run('key', neverAborted, start),
@@ -56,8 +56,8 @@ describe('a single flight', () => {
     abortController.abort(cancelled);
     await expect(first).rejects.toBe(cancelled);
     expect(starts[0]!.signal.aborted).toBe(false);
-    starts[0]!.resolve('answer');
-    expect(await Promise.all(others)).toEqual(Array(199).fill('answer'));
+    starts[0]!.resolve('result');
+    expect(await Promise.all(others)).toEqual(Array(199).fill('result'));
     expect(starts).toHaveLength(1);
   });
 
@@ -78,8 +78,8 @@ describe('a single flight', () => {
     starts[0]!.reject(cancelled);
     await Promise.resolve();
     const joined = flights.run('key', neverAborted, start);
-    starts[1]!.resolve('answer');
-    expect(await Promise.all([next, joined])).toEqual(['answer', 'answer']);
+    starts[1]!.resolve('result');
+    expect(await Promise.all([next, joined])).toEqual(['result', 'result']);
     expect(starts).toHaveLength(2);
   });
 

@@ -7,7 +7,7 @@
  *
  * `kind` says what the failure means for a cached value:
  *  - `definite`: the store, or Keyferry's own authorization, refused. The cache drops the value.
- *  - `outage`: the store gave no answer. Fallbacks and the last good value may serve.
+ *  - `outage`: the store gave no response. Fallbacks and the last good value may serve.
  *  - `request`: the request or the class is wrong, independent of the store.
  *  - `internal`: a limit or a mistake of Keyferry. It says nothing about the store.
  */
@@ -74,7 +74,7 @@ export type SecretErrorDetails = {
    * safe to send it again. Default false.
    */
   readonly unsent?: boolean;
-  /** The store asks for this pause before the next request, in milliseconds (`Retry-After`). */
+  /** The store requests this pause before the next request, in milliseconds (`Retry-After`). */
   readonly retryAfterMs?: number | undefined;
 };
 
@@ -126,12 +126,12 @@ export class SecretError extends Error {
 }
 
 /**
- * Converts a thrown value to a SecretError. Any other error becomes INTERNAL without its text, because
- * that text can contain a secret. The error stays in `cause` for the log.
+ * Converts a thrown value to a SecretError. Any other error becomes INTERNAL without its text,
+ * because that text can contain a secret. The error stays in `cause` for the log.
  */
 export function toSecretError(thrown: unknown): SecretError {
   if (thrown instanceof SecretError) return thrown;
-  return new SecretError('INTERNAL', 'Keyferry failed in a way it does not know', {
+  return new SecretError('INTERNAL', 'Keyferry failed with an unexpected error', {
     hint: 'please report it; a server has the cause in its log',
     cause: thrown,
   });

@@ -2,7 +2,7 @@ const statusTextLimit = 1_000;
 const externalTextLimit = 200;
 /** Shorter secrets would match ordinary words. */
 const minSecretLength = 4;
-/** A match of this many characters of a secret, or of its encoding, is no coincidence. */
+/** A match of this many characters of a secret, or of its encoding, is not a coincidence. */
 const fragmentLength = 16;
 
 /**

@@ -95,8 +95,8 @@ export async function probeSocket({
   const client = new DriverClient({ socketPath: path });
   const result = await client.version({ timeoutMs });
   client.close();
-  if (result.code !== 'OK') return `${path} does not answer: ${result.message}`;
+  if (result.code !== 'OK') return `${path} does not respond: ${result.message}`;
   if (result.response.runtimeVersion !== runtimeVersion)
-    return `${path} is answered by another process`;
+    return `${path} is served by another process`;
   return undefined;
 }

@@ -41,7 +41,7 @@ describe('health', () => {
     const b = await serve();
     await rename(b.path, a.path);
     const [status, text] = await a.getPath('/healthz');
-    expect([status, text]).toEqual([503, `${a.path} is answered by another process\n`]);
+    expect([status, text]).toEqual([503, `${a.path} is served by another process\n`]);
     await eventually(async () => {
       const [ready, reasons] = await a.getPath('/readyz');
       expect(ready).toBe(503);
@@ -61,7 +61,7 @@ describe('health', () => {
     mute.close();
     const [status, text] = await getPath('/healthz');
     expect(status).toBe(503);
-    expect(text).toContain('does not answer');
+    expect(text).toContain('does not respond');
     await unlink(path);
     await eventually(async () => expect(await getPath('/healthz')).toEqual([200, 'ok\n']));
   });

@@ -92,6 +92,15 @@ describe.each(names)('%s', (name) => {
     );
   });
 
+  test('merges a message that occurs twice, as the protobuf encoding says', () => {
+    fc.assert(
+      fc.property(sample, sample, (one, other) => {
+        const bytes = Buffer.concat([reference.encode(one), reference.encode(other)]);
+        expect(ownMessages[name].decode(bytes)).toEqual(reference.decode(bytes));
+      }),
+    );
+  });
+
   test('ignores unknown fields and keeps the others', () => {
     fc.assert(
       fc.property(sample, (value) => {

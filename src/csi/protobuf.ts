@@ -11,7 +11,8 @@ export type Message<T> = {
   /** For a message inside another one. */
   readonly part: {
     write(writer: Writer, value: T): void;
-    read(reader: Reader, end: number): T;
+    /** @param previous an earlier occurrence of the message, which the new one is merged into */
+    read(reader: Reader, end: number, previous?: T): T;
   };
 };
 
@@ -38,9 +39,9 @@ export function message<T extends object>(fields: {
       field.write(writer, (value as Record<string, unknown>)[name]);
   }
 
-  function read(reader: Reader, end: number): T {
-    const found: Record<string, unknown> = {};
-    for (const [name, { initial }] of named) found[name] = initial();
+  function read(reader: Reader, end: number, previous?: T): T {
+    const found: Record<string, unknown> = { ...previous };
+    if (previous === undefined) for (const [name, { initial }] of named) found[name] = initial();
     while (reader.pos < end) {
       const tag = reader.uint32();
       const known = byTag.get(tag);
@@ -110,9 +111,9 @@ export function optional<T>(number: number, of: Message<T>): Field<T | undefined
   return {
     tag,
     initial: () => undefined,
-    read(reader) {
+    read(reader, previous) {
       const length = reader.uint32();
-      return of.part.read(reader, reader.pos + length);
+      return of.part.read(reader, reader.pos + length, previous);
     },
     write(writer, value) {
       if (value === undefined) return;

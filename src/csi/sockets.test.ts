@@ -196,13 +196,13 @@ describe('the sockets of the providers', () => {
     await foreignProvider();
     const responders: string[] = [];
     const stop = new AbortController();
-    const asking = (async () => {
+    const polling = (async () => {
       while (!stop.signal.aborted) responders.push(await responderAt());
     })();
     await started('a');
     await eventually(async () => expect(responders).toContain('a cce'));
     stop.abort();
-    await asking;
+    await polling;
     expect(new Set(responders)).toEqual(new Set(['foreign', 'a cce']));
   });
 

@@ -2,8 +2,8 @@ const maxComponentBytes = 255;
 const maxPathBytes = 4_096;
 
 /**
- * Checks a file's path by the rules of the driver's atomic writer. It also rejects control characters,
- * which are always a mistake.
+ * Checks a file's path by the rules of the driver's atomic writer. It also rejects control
+ * characters, which are always a mistake.
  * @returns the problem, as words that follow the path; `undefined` for a valid path
  */
 export function checkFilePath(path: string): string | undefined {
@@ -24,9 +24,9 @@ export function checkFilePath(path: string): string | undefined {
 }
 
 /**
- * Finds two paths that cannot exist in one volume: equal paths, or a file and a path below it, in this
- * order. The paths must have passed {@link checkFilePath}: then no path has a NUL. With NUL, the least
- * character, as the separator, the paths below a path follow it directly in sorted order.
+ * Finds two paths that cannot exist in one volume: equal paths, or a file and a path below it, in
+ * this order. The paths must have passed {@link checkFilePath}: then no path has a NUL. With NUL,
+ * the least character, as the separator, the paths below a path follow it directly in sorted order.
  */
 export function findPathClash(paths: Iterable<string>): readonly [string, string] | undefined {
   const sorted = Array.from(paths, (path) => path.replaceAll('/', '\0')).sort();

@@ -54,8 +54,8 @@ export function plainKeys(expression: string): readonly string[] | undefined {
 }
 
 /**
- * The corrected form (`"a-b".c`) of an expression that looks like keys with missing quotes (`a-b.c`);
- * `undefined` for all others.
+ * The corrected form (`"a-b".c`) of an expression that looks like keys with missing quotes
+ * (`a-b.c`); `undefined` for all others.
  */
 export function quotedForm(expression: string): string | undefined {
   if (!/^[^"'`[\](){}|&*@,:<>=!?\\]+$/.test(expression)) return undefined;

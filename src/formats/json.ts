@@ -11,9 +11,9 @@ export type JsonValue =
   | { readonly [key: string]: JsonValue };
 
 /**
- * A number that JavaScript would print in other characters (`1.50`, `12345678901234567890`). JMESPath
- * treats it as a number: it can be ordered and computed with, but it equals no other number. An
- * operation that could lose digits throws.
+ * A number that JavaScript would print in other characters (`1.50`, `12345678901234567890`).
+ * JMESPath treats it as a number: it can be ordered and computed with, but it equals no other
+ * number. An operation that could lose digits throws.
  */
 export class ExactNumber {
   readonly #characters: string;
@@ -42,11 +42,11 @@ export class ExactNumber {
 const maxDepth = 1_000;
 
 /**
- * Parses JSON text as `JSON.parse` does (the last value of a duplicate key wins), but loses no digits: a
- * number is a JavaScript number only if it prints as the same characters, and an {@link ExactNumber}
- * otherwise. Objects inherit no properties that a key could name.
- * @throws SyntaxError, also for text nested more than 1,000 deep. Do not show its message: it may quote
- * the input.
+ * Parses JSON text as `JSON.parse` does (the last value of a duplicate key wins), but loses no
+ * digits: a number is a JavaScript number only if it prints as the same characters, and an
+ * {@link ExactNumber} otherwise. Objects inherit no properties that a key could name.
+ * @throws SyntaxError, also for text nested more than 1,000 deep. Do not show its message: it may
+ * quote the input.
  */
 export function parseJsonText(text: string): JsonValue {
   if (isTooDeep(text)) throw new SyntaxError(`nested more than ${maxDepth} deep`);
@@ -56,8 +56,8 @@ export function parseJsonText(text: string): JsonValue {
 }
 
 /**
- * Checked before parsing: the library recurses, and a stack that is exhausted inside the engine's own
- * code can end the process.
+ * Checked before parsing: the library recurses, and a stack that is exhausted inside the engine's
+ * own code can end the process.
  */
 function isTooDeep(text: string): boolean {
   let depth = 0;
@@ -92,9 +92,10 @@ function removePrototypes(value: JsonValue): JsonValue {
 
 /**
  * The value as compact JSON text, with numbers as written.
- * @param options.sorted whether keys are sorted by code unit; default: in their order, array indices
- * first as everywhere in JavaScript
- * @param options.limit characters; default: no limit. A value with shared parts can have any length.
+ * @param options.sorted whether keys are sorted by code unit; default: in their order, array
+ * indices first as everywhere in JavaScript
+ * @param options.limit characters; default: no limit. A value with shared parts can have any
+ * length.
  * @throws RangeError beyond the limit
  */
 export function toJsonText(value: JsonValue, { sorted = false, limit = Infinity } = {}): string {

@@ -1,7 +1,7 @@
 /**
- * The known name that is nearest to `name`. It differs only in letter case, or by at most a third of
- * the letters (never more than three) in insertions, deletions, substitutions and swaps of neighbours.
- * Undefined if no known name is near.
+ * The known name that is nearest to `name`. It differs only in letter case, or by at most a third
+ * of the letters (never more than three) in insertions, deletions, substitutions and swaps of
+ * neighbours. Undefined if no known name is near.
  */
 export function nearestName(name: string, known: Iterable<string>): string | undefined {
   const typed = name.toLowerCase();

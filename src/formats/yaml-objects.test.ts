@@ -162,7 +162,8 @@ describe('different spellings give the same result', () => {
       collectionStyle: fc.constantFrom('any' as const, 'flow' as const),
       indent: fc.constantFrom(2, 4),
     });
-    // A lone surrogate cannot be written, and `<<` would be a merge key. The schema quotes what would not be text otherwise.
+    // A lone surrogate cannot be written, and `<<` would be a merge key. The schema quotes what
+    // would not be text otherwise.
     const text = fc.oneof(
       fc
         .string({ unit: 'binary' })
@@ -430,8 +431,8 @@ describe('limits', () => {
   });
   test('100 problems', () => expect(problemLines('-\n'.repeat(300))).toHaveLength(100));
 
-  // Without limits the library exhausts the stack inside V8's regular expression compiler, which ends
-  // the process.
+  // Without limits the library exhausts the stack inside V8's regular expression compiler, which
+  // ends the process.
   test.each([
     '[',
     '{',

@@ -43,8 +43,8 @@ const maxProblems = 100;
 
 /**
  * Reads a parameter that holds a YAML list of maps, such as `objects`. Never throws: problems are
- * reported, and items that cannot be read are left out, so that the caller can find further problems.
- * An empty list is an error too.
+ * reported, and items that cannot be read are left out, so that the caller can find further
+ * problems. An empty list is an error too.
  */
 export function readYamlList(text: string, options: YamlListOptions): readonly YamlMap[] {
   const { parameter, keys, maxItems = 500 } = options;
@@ -160,7 +160,9 @@ export class YamlMap {
     return new YamlMap(entry.value, this.index, `${this.where}, ${key}`, this.#reader);
   }
 
-  /** The maps of a list; `undefined` for null. Items that are not maps are reported and left out. */
+  /**
+   * The maps of a list; `undefined` for null. Items that are not maps are reported and left out.
+   */
   list(key: string): readonly YamlMap[] | undefined {
     const entry = this.#findNonNull(key);
     if (entry === undefined) return undefined;

@@ -10,7 +10,9 @@ export type YamlNode = YamlText | YamlEntries | YamlItems;
 /** A scalar. */
 export type YamlText = Measured & {
   readonly kind: 'scalar';
-  /** A plain scalar: its characters as written. A quoted or block scalar: the text it stands for. */
+  /**
+   * A plain scalar: its characters as written. A quoted or block scalar: the text it stands for.
+   */
   readonly text: string;
   /** In quotes, a block, or tagged `!!str`: it is text even if it looks like a number. */
   readonly quoted: boolean;
@@ -90,7 +92,7 @@ export type ConvertOptions = {
 /** Characters and nodes that all aliases together may expand to. */
 const maxExpandedSize = 1_048_576;
 
-/** The node at a path of keys and indexes below a node; undefined where there is none. */
+/** The node at a path of keys and indexes below a node; undefined if no such node exists. */
 export function nodeAt(
   root: YamlNode | undefined,
   path: readonly PropertyKey[],

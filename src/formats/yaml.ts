@@ -12,8 +12,8 @@ const tenantLimits = {
   /** How deep collections may nest. */
   maxDepth: 16,
   /**
-   * Pieces of YAML text. 500 objects of ten fields need about 30,000. The library takes a few tenths
-   * of a second for 100,000.
+   * Pieces of YAML text. 500 objects of ten fields need about 30,000. The library takes a few
+   * tenths of a second for 100,000.
    */
   maxTokens: 100_000,
   maxAliases: 100,
@@ -23,8 +23,8 @@ const manifestLimits = { maxDepth: 200, maxTokens: Infinity, maxAliases: 1_000 }
 
 /**
  * Reads a text of one YAML document. Never throws. Stops at the first syntax error.
- * @param options.mergeKeys whether merge keys (`<<`, YAML 1.1) are resolved; default true. The map's
- * own keys win, then the earlier of the merged maps.
+ * @param options.mergeKeys whether merge keys (`<<`, YAML 1.1) are resolved; default true. The
+ * map's own keys win, then the earlier of the merged maps.
  */
 export function readYamlDocument(text: string, { mergeKeys = true } = {}): YamlDocument {
   const options = { ...tenantLimits, mergeKeys, isSingle: true };
@@ -39,8 +39,8 @@ export function readYamlDocument(text: string, { mergeKeys = true } = {}): YamlD
 }
 
 /**
- * Reads a text of any number of YAML documents, such as a file of manifests. Never throws. The other
- * documents are still read after a malformed one. A duplicate key is a syntax error.
+ * Reads a text of any number of YAML documents, such as a file of manifests. Never throws. The
+ * other documents are still read after a malformed one. A duplicate key is a syntax error.
  */
 export function readYamlDocuments(text: string): readonly YamlDocument[] {
   return readDocuments(text, { ...manifestLimits, mergeKeys: true, isSingle: false });

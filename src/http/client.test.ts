@@ -265,7 +265,7 @@ describe('a failure', () => {
 
   test('to respond in time is STORE_TIMEOUT at every stage', async () => {
     const server = await serverOf();
-    const message = `${server.url.host} did not answer within 0.02 s`;
+    const message = `${server.url.host} did not respond within 0.02 s`;
     server.injectFault({ hang: true });
     const hung = send(clientOf(), { url: server.url, timeoutMs: 20 });
     expect(await rejectedError(hung)).toMatchObject({ code: 'STORE_TIMEOUT', message });

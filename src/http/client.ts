@@ -127,7 +127,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
       const onTimeout = (): SecretError =>
         new SecretError(
           'STORE_TIMEOUT',
-          `${describeTarget(request, proxyUrl)} did not answer within ${timeoutMs / 1_000} s`,
+          `${describeTarget(request, proxyUrl)} did not respond within ${timeoutMs / 1_000} s`,
         );
       return withTimeout(timeoutMs, signal, onTimeout, (combined) =>
         exchange(request, proxyUrl, combined),

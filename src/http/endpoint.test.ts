@@ -121,7 +121,7 @@ describe('an endpoint of the operator', () => {
     'iam.example.com\n',
     '127.1',
     'bücher.example',
-  ])('"%s" is none', (text) => {
+  ])('"%s" is rejected', (text) => {
     expect(codeOf(() => parseEndpoint(text, { allowHttp: true }))).toBe('NOT_CONFIGURED');
   });
 

@@ -43,7 +43,7 @@ const endpointShape = /^(?:(https?):\/\/)?([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?:
 export function regionHost(template: string, region: string): string {
   const host = template.split('{region}').join(region);
   if (!regionShape.test(region) || !isPlainHost(host)) {
-    throw new SecretError('INVALID_CLASS', `"${sanitizeExternalText(region)}" is no region`, {
+    throw new SecretError('INVALID_CLASS', `"${sanitizeExternalText(region)}" is not a region`, {
       hint: 'regions look like cn-north-4 or eu-west-101',
     });
   }
@@ -68,7 +68,7 @@ export function parseEndpoint(
 ): URL {
   const url = parse(text);
   if (url === undefined) {
-    throw new SecretError('NOT_CONFIGURED', `${setting} ${quoted(text)} is no endpoint`, {
+    throw new SecretError('NOT_CONFIGURED', `${setting} ${quoted(text)} is not an endpoint`, {
       hint: `write host, host:port or https://host:port, the host in its plain form`,
     });
   }
@@ -84,14 +84,13 @@ export function parseEndpoint(
  * `host`, `host:port`, `http://host:port` (the only form that allows plain http), or `*.domain` for
  * https on the default port of any host below. This machine, its link and metadata services must be
  * listed with their exact host **and port**.
- * @throws SecretError INVALID_CLASS for what is no endpoint, NOT_ALLOWED_FROM_CLASS for what is not
- *   listed, NOT_CONFIGURED
- *   for an entry that cannot be understood
+ * @throws SecretError INVALID_CLASS for an invalid endpoint, NOT_ALLOWED_FROM_CLASS for one that is
+ *   not listed, NOT_CONFIGURED for an invalid entry
  */
 export function classEndpoint(text: string, allowList: readonly string[]): URL {
   const url = parse(text);
   if (url === undefined) {
-    throw new SecretError('INVALID_CLASS', `${quoted(text)} is no endpoint`, {
+    throw new SecretError('INVALID_CLASS', `${quoted(text)} is not an endpoint`, {
       hint: 'write host, host:port or https://host:port, the host in its plain form',
     });
   }

@@ -31,7 +31,7 @@ const failureDescriptions: Readonly<Record<string, FailureDescription>> = {
   },
   EAI_AGAIN: {
     unsent: true,
-    text: 'could not be looked up: DNS did not answer',
+    text: 'could not be looked up: DNS did not respond',
     hint: 'check the DNS of the node',
   },
   ECONNREFUSED: { unsent: true, text: 'refused the connection' },

@@ -19,7 +19,7 @@ test.each([
   [{ 'retry-after': 'soon' }, undefined],
   [{ 'x-acs-retry-after': '250' }, 250],
   [{ 'x-acs-retry-after': 'x', 'retry-after': '1' }, 1_000],
-])('%j asks for a pause of %j ms', (headers: Record<string, string>, expected) => {
+])('%j requests a pause of %j ms', (headers: Record<string, string>, expected) => {
   expect(retryAfterOf(headers, now)).toBe(expected);
 });
 

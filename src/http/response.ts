@@ -13,8 +13,8 @@ export function readBody<T>(response: HttpResponse, schema: z.ZodType<T>, source
   const path = result.error.issues[0]?.path.join('.') ?? '';
   throw new SecretError(
     'STORE_ANSWER_INVALID',
-    `${source} answered HTTP ${response.status} with something we do not understand${path === '' ? '' : `, at ${path}`}`,
-    { hint: 'check that the endpoint is the right one, and no proxy answers in its place' },
+    `${source} sent a response (HTTP ${response.status}) that Keyferry does not understand${path === '' ? '' : `, at ${path}`}`,
+    { hint: 'check that the endpoint is the right one, and that no proxy responds in its place' },
   );
 }
 
@@ -25,7 +25,7 @@ export function skewOf({ headers }: Pick<HttpResponse, 'headers'>, now: number):
 }
 
 /**
- * The pause that a server asks for, in milliseconds, from now; undefined where it does not ask.
+ * The pause that a server requests, in milliseconds, from now; undefined where it requests none.
  * Reads `Retry-After` in seconds or as a date (RFC 9110, 10.2.3), and Alibaba Cloud's
  * `x-acs-retry-after` in milliseconds.
  * @param now milliseconds since the epoch
@@ -38,7 +38,8 @@ export function retryAfterOf(
   if (milliseconds !== undefined) return Number(milliseconds);
   const text = headers['retry-after']?.trim() ?? '';
   if (/^\d{1,9}$/.test(text)) return Number(text) * 1_000;
-  // Date.parse takes numbers and words that are no HTTP date; all HTTP dates begin with a weekday.
+  // Date.parse takes numbers and words that are not an HTTP date; all HTTP dates begin with a
+  // weekday.
   const date = /^[A-Z][a-z]{2,8},? /.test(text) ? Date.parse(text) : NaN;
   if (Number.isNaN(date)) return undefined;
   return Math.max(0, date - now);

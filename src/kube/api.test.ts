@@ -89,7 +89,7 @@ describe('the Kubernetes API', () => {
     });
     expect(await rejectedError(api.get(app, neverAborted))).toMatchObject({
       code: 'ADMISSION_UNAVAILABLE',
-      message: `the Kubernetes API server ${kubernetes.server.host} answered 503: etcd is down`,
+      message: `the Kubernetes API server ${kubernetes.server.host} responded with HTTP 503: etcd is down`,
     });
     expect(kubernetes.reads()).toBe(8);
   });
@@ -98,12 +98,12 @@ describe('the Kubernetes API', () => {
     [
       'a redirect',
       { status: 302, headers: { location: 'https://elsewhere.example' } },
-      'answered 302',
+      'responded with HTTP 302',
     ],
     [
       'a 404 that is not of Kubernetes',
       { status: 404, body: '404 page not found' },
-      'answered 404',
+      'responded with HTTP 404',
     ],
     ['a response that is not JSON', { body: '<html>' }, 'is not JSON'],
     ['an endless response', { body: Buffer.alloc(2_000_000) }, 'more than 1048576 bytes'],

@@ -250,7 +250,7 @@ function toKubeError({ status, body }: HttpResponse, { host }: URL, token: strin
   if (status === 403 && message !== undefined)
     return new SecretError('ACCESS_DENIED', sanitizeExternalText(message, [token]));
   if (status === 429 || status >= 500) {
-    return new SecretError('STORE_UNAVAILABLE', `${host} answered ${status}${text}`);
+    return new SecretError('STORE_UNAVAILABLE', `${host} responded with HTTP ${status}${text}`);
   }
   if (status === 401) {
     return new SecretError(
@@ -261,7 +261,7 @@ function toKubeError({ status, body }: HttpResponse, { host }: URL, token: strin
       },
     );
   }
-  return new SecretError('ADMISSION_UNAVAILABLE', `${host} answered ${status}${text}`, {
+  return new SecretError('ADMISSION_UNAVAILABLE', `${host} responded with HTTP ${status}${text}`, {
     hint: 'check that this is the Kubernetes API server',
   });
 }

@@ -102,7 +102,7 @@ describe('the pods of a node', () => {
   test('are listed again when the version of the watch has expired', async () => {
     const { pods, watch, logs } = await watched('a');
     pods.removeWithoutEvent('a');
-    pods.trouble.expired = true;
+    pods.faults.expired = true;
     pods.endWatches();
     await becomes(watch, 'a', 'gone');
     expect(pods.count.lists).toBe(2);
@@ -124,7 +124,7 @@ describe('the pods of a node', () => {
 
   test('that may not be watched are logged once with the missing permission, and watched once allowed', async () => {
     const { pods, watch, logs } = await watched('a');
-    pods.trouble.denied = true;
+    pods.faults.denied = true;
     pods.breakWatches();
     await until(() => logs.length > 0);
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -136,7 +136,7 @@ describe('the pods of a node', () => {
       }),
     ]);
     pods.removeWithoutEvent('a');
-    pods.trouble.denied = false;
+    pods.faults.denied = false;
     await becomes(watch, 'a', 'gone');
     expect(logs.map(({ msg }) => msg)).toEqual([
       'pods cannot be watched',
@@ -151,7 +151,7 @@ describe('the pods of a node', () => {
     '<html>',
   ])('stay as they are after a list of %s', async (response) => {
     const { pods, watch, logs } = await watched('a');
-    pods.trouble.response = response;
+    pods.faults.response = response;
     pods.breakWatches();
     await until(() => logs.length > 0);
     expect(watch.presence('a')).toBe('here');

@@ -118,15 +118,15 @@ describe('a token of a pod, from the API server', () => {
   });
 
   test.each([
-    ['an outage', { status: 503 }, 'answered 503'],
+    ['an outage', { status: 503 }, 'responded with HTTP 503'],
     ['something else', { status: 201, body: { status: {} } }, 'the response is not a token'],
     [
       'a token without end',
       { status: 201, body: { status: { token: 'CANARY' } } },
       'the response is not a token',
     ],
-  ])('%s is an error that does not quote the response', async (_, answer, words) => {
-    kubernetes.injectFault({ response: answer });
+  ])('%s is an error that does not quote the response', async (_, response, words) => {
+    kubernetes.injectFault({ response });
     const failure = await rejectedError(get());
     expect(failure.code).toBe('ADMISSION_UNAVAILABLE');
     expect(failure.message).toContain(words);

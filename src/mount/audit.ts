@@ -25,8 +25,8 @@ type Denial = { readonly since: number; repeats: number };
 
 /**
  * The audit log of deliveries and denials. It has a line when an object is first delivered to a
- * workload, when the object's version or principal changes, and at every denial. Repeats of a denial
- * within a minute are counted into the next line. It never holds a value.
+ * workload, when the object's version or principal changes, and at every denial. Repeats of a
+ * denial within a minute are counted into the next line. It never holds a value.
  */
 export class Audit {
   readonly #log: Logger;
@@ -43,7 +43,9 @@ export class Audit {
     this.#now = now;
   }
 
-  /** @returns whether anything is new: an object's first delivery, or another version or principal */
+  /**
+   * @returns whether anything is new: an object's first delivery, or another version or principal
+   */
   recordDelivery(
     subject: AuditSubject,
     grants: readonly Grant[],
@@ -101,7 +103,9 @@ export class Audit {
     );
   }
 
-  /** What a workload received, by object. A workload with too many objects starts with an empty map. */
+  /**
+   * What a workload received, by object. A workload with too many objects starts with an empty map.
+   */
   #deliveriesTo(instance: string): Map<string, Delivery> {
     let deliveries = this.#deliveriesByInstance.get(instance);
     if (deliveries === undefined || deliveries.size > maxObjectsPerWorkload) {

@@ -9,8 +9,8 @@ import { ExactNumber, type JsonValue, parseJsonText, toJsonText } from '../forma
 
 /**
  * Extracts a file's content from a secret. A string gives its text. A number, a boolean, an object
- * or a list gives its compact JSON, with the characters that numbers have in the secret. Null counts
- * as missing.
+ * or a list gives its compact JSON, with the characters that numbers have in the secret. Null
+ * counts as missing.
  * @throws SecretError NOT_JSON, KEY_NOT_FOUND, and INVALID_CLASS for an expression that cannot be
  * applied. None of them quotes the secret or its keys.
  */
@@ -177,9 +177,9 @@ function textOf(value: unknown): string | undefined {
 
 /**
  * Runs a function and aborts it after `limitMs`. `node:vm` limits wall time, and a throttled
- * container can stand still for longer than the limit. So a function that was aborted without having
- * used the CPU runs again. The CPU time used is subtracted from `time`. The VM context is created on
- * first use.
+ * container can stand still for longer than the limit. So a function that was aborted without
+ * having used the CPU runs again. The CPU time used is subtracted from `time`. The VM context is
+ * created on first use.
  */
 function createTimeLimit(limitMs: number): <T>(time: ExpressionTime, work: () => T) => T {
   const script = new Script('work()');

@@ -21,8 +21,8 @@ export type MountContext = {
   /** The provider whose socket received the request. */
   readonly provider: string;
   /**
-   * Aborts at the deadline and when the caller disconnects, with a SecretError as its reason. It may
-   * be a getter that creates the signal on first use.
+   * Aborts at the deadline and when the caller disconnects, with a SecretError as its reason. It
+   * may be a getter that creates the signal on first use.
    */
   readonly signal: AbortSignal;
   /** The time by which the response must be sent, in milliseconds since the epoch. */

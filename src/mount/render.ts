@@ -68,7 +68,8 @@ class RenderedFileCache {
  * - Any other file has that version, `+`, and 8 hex digits of a hash over selector, encoding and
  *   mode. Where the store's version numbers can start again, the hash includes the time of the last
  *   modification, for whole secrets too.
- * - Where the store has no version, or one that does not cover the bytes (a Vault envelope), a keyed
+ * - Where the store has no version, or one that does not cover the bytes (a Vault envelope), a
+ *   keyed
  *   hash of the file's bytes takes its place. With a plain hash, a reader of the pod's status could
  *   guess short secrets.
  */
@@ -139,8 +140,8 @@ export type RenderOptions = {
 const emptyFile = '.keyferry-empty';
 
 /**
- * Failures that a person must fix come first: a denial by the store, then a mistake in the class. An
- * outage ends by itself.
+ * Failures that a person must fix come first: a denial by the store, then a mistake in the class.
+ * An outage ends by itself.
  */
 const worstFirst: readonly FailureKind[] = ['definite', 'request', 'internal', 'outage'];
 

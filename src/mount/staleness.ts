@@ -75,8 +75,8 @@ export class Staleness {
   }
 
   /**
-   * A volume was not served. Ignores volumes that were never served: the kubelet shows a first mount
-   * that fails in the pod's events.
+   * A volume was not served. Ignores volumes that were never served: the kubelet shows a first
+   * mount that fails in the pod's events.
    * @param className the class as the log names it
    */
   recordFailure(

@@ -11,8 +11,8 @@ const keyLength = 32;
  * The key of the versions that Keyferry computes for stores without versions: 32 bytes in a file of
  * mode 0600 in the providers directory. The file is created once, so that neither a restart nor a
  * second process changes a version.
- * @throws SecretError NOT_CONFIGURED if the file cannot be read or created, other users can read it,
- * or its content is not a key
+ * @throws SecretError NOT_CONFIGURED if the file cannot be read or created, other users can read
+ * it, or its content is not a key
  */
 export async function loadVersionKey(providersDir: string): Promise<Uint8Array> {
   const path = join(providersDir, keyFile);
@@ -60,8 +60,8 @@ async function readKey(path: string): Promise<Uint8Array | undefined> {
 }
 
 /**
- * Writes the file under another name and then links it. Of two processes one wins, and both read the
- * winner's key.
+ * Writes the file under another name and then links it. Of two processes one wins, and both read
+ * the winner's key.
  */
 async function createKey(path: string): Promise<Uint8Array> {
   const temporary = `${path}.${randomBytes(8).toString('hex')}`;

@@ -8,9 +8,9 @@ type VolumeRecord = { readonly className?: string; readonly own?: boolean };
 
 /**
  * What this process remembers of each volume: its class, and whether it was served under the
- * workload's own identity. Such a volume is never served under a shared identity afterwards: drivers
- * up to 1.5 drop the pod's volumeAttributes at rotation, and a dropped parameter must not switch to
- * the provider's stronger identity.
+ * workload's own identity. Such a volume is never served under a shared identity afterwards:
+ * drivers up to 1.5 drop the pod's volumeAttributes at rotation, and a dropped parameter must not
+ * switch to the provider's stronger identity.
  */
 export class VolumeHistory {
   readonly #volumes: LRUCache<string, VolumeRecord>;
@@ -19,7 +19,9 @@ export class VolumeHistory {
     this.#volumes = new LRUCache(lruSizeLimit(maxVolumes));
   }
 
-  /** The volume's class. At rotation, drivers up to 1.5 send no class name: then the remembered one. */
+  /**
+   * The volume's class. At rotation, drivers up to 1.5 send no class name: then the remembered one.
+   */
   classOf({ className, volume }: Workload): string {
     return className ?? this.#volumes.get(volume)?.className ?? 'unknown';
   }
@@ -29,7 +31,7 @@ export class VolumeHistory {
     if (this.#volumes.get(volume)?.own === true && !grants.every(isOwn)) {
       throw new SecretError(
         'IDENTITY_DOWNGRADE',
-        "this volume was mounted under the pod's own identity and now asks for a shared one",
+        "this volume was mounted under the pod's own identity and now requests a shared one",
         {
           hint:
             "drivers up to 1.5 drop the pod's volumeAttributes at rotation: " +

@@ -13,7 +13,7 @@ const latencyMs = 10;
 type Case = {
   readonly identity: 'IRSA' | 'Pod Identity';
   readonly secrets: number;
-  /** Whether rates are lifted; as they come out of the box otherwise. */
+  /** Whether the rate limits are raised. Default: the limits that the product ships with. */
   readonly limits: 'raised' | 'default';
 };
 
@@ -25,14 +25,17 @@ const cases: readonly Case[] = [
   { identity: 'IRSA', secrets: 1, limits: 'default' },
 ];
 
-/** What was measured of secrets-store-csi-driver-provider-aws 3.1.1 (Go) under the same load, by IRSA, on two cores. */
+/**
+ * Measurements of secrets-store-csi-driver-provider-aws 3.1.1 (Go) under the same load, with IRSA,
+ * on two cores.
+ */
 const goProviderResults = [
   { secrets: 1, limits: 'raised', perSecond: 283, cpu: 2.0, calls: 1 },
   { secrets: 10, limits: 'raised', perSecond: 99, cpu: 3.7, calls: 10 },
   { secrets: 1, limits: 'default', perSecond: 6, cpu: 2.0, calls: 1 },
 ];
 
-/** How many mounts; each is of a pod of its own. */
+/** The number of mounts. Each mount belongs to its own pod. */
 export async function benchAws(
   serveArgs: readonly string[],
   dir: string,

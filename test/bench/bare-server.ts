@@ -7,7 +7,7 @@ import {
 import { loadSync } from '@grpc/proto-loader';
 
 /**
- * What the benchmark compares with: grpc-js and nothing else, answering every mount with the same files.
+ * The baseline of the benchmark: only grpc-js, which returns the same files for every mount.
  * argv: socket path, number of files, bytes of each.
  */
 const [socketPath = '', count = '1', size = '100'] = process.argv.slice(2);

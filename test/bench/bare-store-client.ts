@@ -2,9 +2,10 @@ import { readFile } from 'node:fs/promises';
 import { Agent } from 'undici';
 
 /**
- * What the cold mounts are compared with: undici and nothing else, asking the same store over as many connections as Keyferry keeps: one call
- * alone, as a new key needs it, then the others at once. Prints the milliseconds.
- * argv: origin, its authority's file, calls, connections.
+ * The baseline of the cold mounts: only undici, which calls the same store over as many connections
+ * as Keyferry keeps. It sends one call alone, as Keyferry does with a new key, and then the others
+ * at once. Prints the milliseconds.
+ * argv: origin, CA file of the origin, number of calls, number of connections.
  */
 async function main([
   origin = '',

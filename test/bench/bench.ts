@@ -10,8 +10,8 @@ import { mountRequest, runMounts, type Run } from './load.ts';
 import { productionFlags, startServer, type ServerProcess } from './server-process.ts';
 
 /**
- * The measures a release has to meet, each printed beside the bare grpc-js server of the same run: absolute times say as much about the
- * machine as about us.
+ * The measures that a release must meet. Each is printed beside the bare grpc-js server of the same
+ * run, because absolute times depend on the machine.
  */
 const bundle = 'dist/keyferry.js';
 const bareServerBundle = join(dirname(process.argv[1] ?? ''), 'bare-server.cjs');
@@ -74,12 +74,13 @@ async function benchCached(): Promise<void> {
     const keyferry = await startKeyferry();
     const baseline = await startBareServer(files);
     const request = mountRequest(objects(files));
-    // Until the compiler has done with both: what a process costs that has run for a while.
+    // Warms up both servers, so that the compiler has finished: measures the cost of a process that
+    // has run for a while.
     for (const server of [keyferry, baseline])
       for (const concurrency of [16, 1, 64])
         await runMounts(server, request, { count, concurrency });
     for (const concurrency of [1, 16, 64]) {
-      // In turn, three times each, so that a drift of the machine meets both.
+      // The servers alternate, three times each, so that a drift of the machine affects both.
       const runs = { keyferry: [] as Run[], baseline: [] as Run[] };
       for (let round = 0; round < 3; round++) {
         runs.baseline.push(await runMounts(baseline, request, { count, concurrency }));
@@ -147,7 +148,10 @@ async function benchMemory(): Promise<void> {
   console.table(rows);
 }
 
-/** 200 pods that start at the same moment, each with a secret of its own, none cached; the store takes 200 ms for each read. */
+/**
+ * 200 pods that start at the same moment. Each has its own secret, and none is cached. The store
+ * takes 200 ms for each read.
+ */
 async function benchCold(): Promise<void> {
   const names = Array.from({ length: 200 }, (_, n) => `secret-${n}`);
   const fixture = await startCceFixture({ realTime: true });
@@ -190,7 +194,7 @@ async function benchCold(): Promise<void> {
       rows.push({
         budget: limits,
         succeeded: results.filter(({ code }) => code === 'OK').length,
-        'all answered ms': Math.round(ms),
+        'all done ms': Math.round(ms),
         'store reads': fixture.csms.count() - readsBefore.store,
         'Kubernetes reads': fixture.kubernetes.reads() - readsBefore.kubernetes,
         'bare undici ms': Math.round(
@@ -209,7 +213,10 @@ async function benchCold(): Promise<void> {
   console.table(rows);
 }
 
-/** Milliseconds that undici alone takes for as many calls, by the same rules: one to prove the key, then the others over 100 connections. */
+/**
+ * Milliseconds that undici alone needs for the same number of calls under the same rules: one call
+ * to check the key, then the others over 100 connections.
+ */
 async function runBareStoreClient(store: URL, caFile: string, calls: number): Promise<number> {
   const args = [
     ...productionFlags,

@@ -2,17 +2,20 @@ import { DriverClient } from '../../src/csi/client.ts';
 import type { RawMountRequest } from '../../src/csi/mount-request.ts';
 import type { ServerProcess } from './server-process.ts';
 
-/** What a run of mounts cost. */
+/** The cost of a run of mounts. */
 export type Run = {
   readonly perSecond: number;
   /** Milliseconds. */
   readonly p50: number;
   readonly p99: number;
-  /** Microseconds of the server's CPU for each mount. */
+  /** CPU of the server for each mount, in microseconds. */
   readonly cpu: number;
 };
 
-/** The request that a driver of 1.6 sends for a pod: its facts, a token of usual size, the class. */
+/**
+ * The request that a driver 1.6 sends for a pod: its attributes, a token of the usual size and the
+ * class.
+ */
 export function mountRequest(objects: string, pod = 0): RawMountRequest {
   const uid = `00000000-0000-4000-8000-${String(pod).padStart(12, '0')}`;
   const token = `${'h'.repeat(36)}.${'p'.repeat(800)}.${'s'.repeat(342)}`;
@@ -36,7 +39,9 @@ export function mountRequest(objects: string, pod = 0): RawMountRequest {
   };
 }
 
-/** Mounts so many times, so many at once, over one connection as the driver does. */
+/**
+ * Sends a number of mounts with a limit of concurrent ones, over one connection as the driver does.
+ */
 export async function runMounts(
   server: ServerProcess,
   request: RawMountRequest,

@@ -3,21 +3,21 @@ import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { DriverClient } from '../../src/csi/client.ts';
 
-/** A server under measurement. */
+/** A server that is measured. */
 export type ServerProcess = {
   readonly socketPath: string;
-  /** Milliseconds from spawn until a call was answered. */
+  /** Milliseconds from spawn until the first response. */
   readonly startupMs: number;
   /** CPU of all its threads so far, in microseconds. */
   cpu(): number;
   /** Resident memory in MiB. */
   rss(): number;
-  /** How many sockets it has open. */
+  /** The number of its open sockets. */
   sockets(): number;
   stop(): Promise<void>;
 };
 
-/** Production's own limits: design's measures hold under them. */
+/** The limits of production: the measures apply under them. */
 export const productionFlags = [
   '--max-semi-space-size=1',
   '--max-old-space-size=64',
@@ -26,7 +26,7 @@ export const productionFlags = [
 ];
 const productionEnv = { MALLOC_TRIM_THRESHOLD_: '131072' };
 
-/** Starts a Node program and waits until its socket answers `Version`. */
+/** Starts a Node program and waits until its socket responds to `Version`. */
 export async function startServer(
   args: readonly string[],
   socketPath: string,
@@ -45,7 +45,7 @@ export async function startServer(
     client.close();
     if (result.code === 'OK') break;
     if (performance.now() - startedAt > 10_000)
-      throw new Error(`${socketPath} never answered: ${result.message}`);
+      throw new Error(`${socketPath} never responded: ${result.message}`);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
   return {
@@ -73,7 +73,7 @@ export async function startServer(
   };
 }
 
-/** A descriptor may be closed by now. */
+/** The descriptor may already be closed. */
 function linkTarget(path: string): string {
   try {
     return readlinkSync(path);

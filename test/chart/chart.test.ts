@@ -45,12 +45,12 @@ function variablesRead(
 }
 
 describe('the chart', () => {
-  test('is of the version of the program', () => {
+  test('has the version of the program', () => {
     const { version } = JSON.parse(read('package.json')) as { version: string };
     expect(parse(read(`${chart}/Chart.yaml`))).toMatchObject({ version, appVersion: version });
   });
 
-  test('offers the providers there are', () => {
+  test('offers all providers of the registry', () => {
     expect(schemaAt('providers').items?.enum).toEqual(names);
     expect(schemaAt('sharedIdentities.grants').items?.properties?.provider?.enum).toEqual(
       [...grantableProviders].sort(),
@@ -92,7 +92,7 @@ describe('the chart', () => {
     /^AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|ROLE_|WEB_IDENTITY|CONTAINER_|EC2_METADATA_)/;
 
   test.each(Object.entries(configurations))(
-    'takes the variables that %s reads, and no others',
+    'accepts the variables that %s reads, and no others',
     (name, [config, all]) => {
       const reads = [...variablesRead(config, all)].filter(
         (variable) => variable !== '' && !chartVariables.test(variable),
@@ -105,7 +105,7 @@ describe('the chart', () => {
     },
   );
 
-  test('has a schema for every value, and takes no other', () => {
+  test('has a schema for every value, and rejects others', () => {
     function compare(
       value: unknown,
       { properties, additionalProperties }: Schema,
@@ -129,7 +129,7 @@ describe('the chart', () => {
     expect(missing).toEqual([]);
   });
 
-  test('knows the parameters of each provider’s classes', async () => {
+  test('lists the parameters of the classes of each provider', async () => {
     const parameters = parse(read(`${chart}/files/parameters.yaml`)) as Record<
       string,
       readonly string[]
@@ -138,7 +138,7 @@ describe('the chart', () => {
     for (const [provider, known] of Object.entries(parameters)) {
       const plan = await providers[provider]!.plan();
       const isUnknownParameter = (name: string): boolean =>
-        plan({ [name]: 'x' }).problems.some(({ message }) => message.includes('means nothing to'));
+        plan({ [name]: 'x' }).problems.some(({ message }) => message.includes('is unknown to'));
       expect(known.filter(isUnknownParameter)).toEqual([]);
       expect(isUnknownParameter('objets')).toBe(true);
       const requested = new Set<string>();
@@ -147,11 +147,11 @@ describe('the chart', () => {
     }
   });
 
-  test('knows who takes parameters in any letter case', async () => {
+  test('lists the providers that accept parameters in any letter case', async () => {
     const caseInsensitive = names.map(async (name) => {
       const plan = await providers[name]!.plan();
       return plan({ OBJECTS: 'x' }).problems.some(({ message }) =>
-        message.includes('means nothing to'),
+        message.includes('is unknown to'),
       )
         ? []
         : [name];
@@ -176,11 +176,11 @@ describe('the chart', () => {
   });
 });
 
-describe('what watches Keyferry', () => {
+describe('alerts and dashboards', () => {
   const page = read('docs/operations.md');
   const alerts = read(`${chart}/files/alerts.yaml`);
 
-  test('the alerts of the chart stand in docs/operations.md', () => {
+  test('docs/operations.md has the alerts of the chart', () => {
     expect(page).toContain(`\`\`\`yaml\n${alerts}\`\`\``);
   });
 
@@ -199,7 +199,7 @@ describe('what watches Keyferry', () => {
   test.each([
     ['alerts', alerts],
     ['dashboard', read(`${chart}/files/dashboard.json`)],
-  ])('the %s asks for metrics that there are', (_, text) => {
+  ])('the %s uses only metrics that exist', (_, text) => {
     const rows = page.split('\n').filter((line) => line.startsWith('| `'));
     const documented = rows.flatMap((row) =>
       [...row.matchAll(/`((?:keyferry|process)_[a-z_]+)/g)].map(([, name]) => name),

@@ -45,7 +45,7 @@ describe('deploy/', () => {
   describe.each(names)('example of %s', (provider) => {
     const file = `deploy/examples/${provider}/web.yaml`;
 
-    test('passes keyferry lint without so much as a hint', async () => {
+    test('passes keyferry lint without hints', async () => {
       const { classes, parseErrors: unreadable } = readClassFile(file, read(file));
       expect({ count: classes.length, unreadable }).toEqual({ count: 1, unreadable: [] });
       const [spc] = classes;
@@ -54,13 +54,13 @@ describe('deploy/', () => {
       expect(checkClass(spc!, [planner]).diagnostics).toEqual([]);
     });
 
-    test('is a whole workload', () => {
+    test('is a complete workload', () => {
       const kinds = objectsOf(file).map(({ kind }) => kind);
       expect(kinds).toEqual(['Namespace', 'ServiceAccount', 'SecretProviderClass', 'Deployment']);
     });
   });
 
-  /** What each provider may ask of the API server, as deploy/values has it. */
+  /** The rights of each provider in the API server, as in deploy/values. */
   const expectedPermissions: Readonly<Record<string, readonly string[]>> = {
     alibabacloud: ['get serviceaccounts'],
     aws: ['get serviceaccounts'],
@@ -76,7 +76,7 @@ describe('deploy/', () => {
       objects.find((object) => object.kind === kind)!;
     const [container] = objectOfKind('DaemonSet').spec!.template!.spec.containers;
 
-    test('starts a process that understands its flags and variables', () => {
+    test('starts a process that accepts its flags and variables', () => {
       const [command, ...args] = container!.args!;
       const serve = new Command('serve').exitOverride();
       for (const option of settingFlags) serve.addOption(option);
@@ -96,7 +96,7 @@ describe('deploy/', () => {
       });
     });
 
-    test('brings grants that are understood', () => {
+    test('has valid grants', () => {
       const text = objectOfKind('ConfigMap').data!['grants.yaml']!;
       expect(parseSharedIdentityGrants(text, 'grants.yaml')).toHaveLength(
         provider === 'local' ? 1 : 0,

@@ -130,7 +130,7 @@ describe.each(remoteProviders)('provider %s, in front of a store that misbehaves
     ['sends an empty success', { response: { body: '' } }, /^STORE_ANSWER_INVALID$/],
     ['sends a page', { response: { body: '<html>sign in</html>' } }, /^STORE_ANSWER_INVALID$/],
     ['sends JSON of another kind', { response: { body: [1, 'x'] } }, /^STORE_ANSWER_INVALID$/],
-    ['sends bytes that are no text', { response: { body: Buffer.alloc(64, 0xff) } }, /^STORE_/],
+    ['sends bytes that are not text', { response: { body: Buffer.alloc(64, 0xff) } }, /^STORE_/],
   ])('fails without a rejection when the store %s', async (_, fault, code) => {
     const { server, reads } = remoteOf(environment);
     server.injectFault({ route: reads, ...fault });
@@ -145,7 +145,8 @@ describe.each(remoteProviders)('provider %s, in front of a store that misbehaves
 
   test('ends at once when the signal fires while the store does not respond', async () => {
     const { server, reads } = remoteOf(environment);
-    // The first read of a Vault path can issue a lease, so the provider waits for it. A KV read cannot.
+    // The first read of a Vault path can issue a lease, so the provider waits for it. A KV read
+    // cannot.
     await read(['first']);
     server.injectFault({ route: reads, hang: true });
     const before = server.count(reads);
@@ -167,7 +168,7 @@ describe.each(remoteProviders)('provider %s, in front of a store that misbehaves
     expect((await limiterWaits()) - before.waits).toBe(3);
   });
 
-  test('does not call again when the store asks for a pause that is too long', async () => {
+  test('does not call again when the store requests a pause that is too long', async () => {
     const { server, reads, throttled } = remoteOf(environment);
     const before = server.count(reads);
     const headers = { ...throttled.headers, 'retry-after': '60' };

@@ -51,7 +51,9 @@ export type ConformanceEnvironment = {
   stop(): Promise<void>;
 };
 
-/** The environments by provider name. The suite fails if the registry has a provider without one. */
+/**
+ * The environments by provider name. The suite fails if the registry has a provider without one.
+ */
 export const environments: Readonly<Record<string, () => Promise<ConformanceEnvironment>>> = {
   cce: startCce,
   aws: startAws,

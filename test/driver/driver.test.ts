@@ -180,7 +180,7 @@ describe('a mount that fails', () => {
   );
 
   test.each(['1.5', '1.6'] as const)(
-    'by a status that is not final is none with %s and rotation off',
+    'by a status that is not final: the mount is not retried with %s and rotation off',
     async (generation) => {
       provider.script({ code: 'ABORTED', message: 'later' });
       expect(
@@ -254,8 +254,8 @@ describe('a mount that fails', () => {
       { ...volume('x'), files: [{ path: 'f' }, { path: 'f/g' }] },
       'failed to write',
     ],
-  ] as const)('because of %s in the answer', async (_, answer, message) => {
-    provider.script(answer);
+  ] as const)('because of %s in the response', async (_, response, message) => {
+    provider.script(response);
     const { phase, last } = await startDriver('1.6').publish({ class: spc });
     expect({ phase, last }).toMatchObject({
       phase: 'Pending',

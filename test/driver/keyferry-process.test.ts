@@ -88,6 +88,6 @@ describe('the built bundle in a process of its own', () => {
   test('rejects with the output when the process cannot start', async () => {
     await expect(
       startKeyferry({ providers: ['local'], args: ['--max-mounts', 'many'] }),
-    ).rejects.toThrow(/answer as local: keyferry ended:\n.*--max-mounts/s);
+    ).rejects.toThrow(/respond as local: keyferry ended:\n.*--max-mounts/s);
   });
 });

@@ -115,7 +115,7 @@ export async function startKeyferry({
   try {
     for (const provider of providers)
       await until(
-        `answer as ${provider}`,
+        `respond as ${provider}`,
         30_000,
         async () => (await isServing(join(providersDir, `${provider}.sock`))) || undefined,
       );

@@ -48,7 +48,7 @@ export type KubeClient = {
   post<T = KubeObject>(path: string, body: object): Promise<T>;
   /** A JSON merge patch. */
   patch<T = KubeObject>(path: string, body: object): Promise<T>;
-  /** Deletes without a grace period. A missing object is no error. */
+  /** Deletes without a grace period. A missing object is not an error. */
   delete(path: string): Promise<void>;
   /**
    * Applies the objects, or those of a YAML text, in order, as `kubectl apply --server-side` does.

@@ -71,7 +71,10 @@ if (missingDependencies.length === 0) {
   afterAll(() => cluster.stop());
 }
 
-/** What the API server says to the objects, one line each that it refuses. The operator of Prometheus has kinds it does not know. */
+/**
+ * The responses of the API server to the objects: one line for each rejected one. The API server
+ * does not have the kinds of the Prometheus operator.
+ */
 async function rejections(objects: readonly KubeObject[]): Promise<readonly string[]> {
   const supportedObjects = objects.filter(
     ({ apiVersion }) => !apiVersion.startsWith('monitoring.coreos.com/'),
@@ -106,8 +109,8 @@ function podOf(volumeAttributes: Readonly<Record<string, string>>): KubeObject {
   return object;
 }
 
-describe('the API server takes', () => {
-  test('the chart with everything switched on', async () => {
+describe('the API server accepts', () => {
+  test('the chart with all features enabled', async () => {
     expect(await rejections(await renderChart(everything))).toEqual([]);
   });
 
@@ -138,7 +141,7 @@ const annotated = (names: string | null): object => ({
   metadata: { annotations: { 'cce.io/dew-resource': names } },
 });
 
-/** A client of somebody who may do this in the namespace `shop`, and nothing else. */
+/** A client of a user with only these rights, in the namespace `shop`. */
 async function createUser(name: string, rules: readonly object[]): Promise<KubeClient> {
   await cluster.applyServiceAccount(`shop/${name}`);
   const metadata = { name, namespace: 'shop' };
@@ -171,7 +174,7 @@ describe('the admission policies', () => {
       apiVersion.startsWith('admissionregistration'),
     );
     expect(admission).toHaveLength('selfGrants' in policies ? 6 : 4);
-    // Anew, so that what is refused from now on is refused by these.
+    // Creates the policies again, so that every later rejection comes from these.
     for (const object of admission) await cluster.kube.delete(await cluster.kube.pathOf(object));
     await eventually(
       () => rejections([classOf('local', {}), podOf({})]),
@@ -187,7 +190,7 @@ describe('the admission policies', () => {
 
   if (missingDependencies.length === 0) beforeAll(() => install({}), 60_000);
 
-  test.each(everyProvider)('let the example of %s pass', async (provider) => {
+  test.each(everyProvider)('accept the example of %s', async (provider) => {
     const directory = join(deploy, 'examples', provider);
     for (const file of await readdir(directory)) {
       const example = parseObjects(await readFile(join(directory, file), 'utf8'));
@@ -196,7 +199,7 @@ describe('the admission policies', () => {
   });
 
   test.each<[string, KubeObject]>([
-    ['a class of somebody else', classOf('azure', { anything: 'goes' })],
+    ['a class of another provider', classOf('azure', { anything: 'goes' })],
     [
       'a class without a spec',
       {
@@ -227,19 +230,19 @@ describe('the admission policies', () => {
   test.each<[string, KubeObject, string]>([
     ['a misspelt parameter', classOf('cce', { objects, agencyUr: 'x' }), 'agencyUr'],
     [
-      'objects in a letter case that cce does not take',
+      'objects in a letter case that cce does not accept',
       classOf('cce', { Objects: objects }),
       'Objects',
     ],
     [
-      'a role in a letter case that Vault does not take',
+      'a role in a letter case that Vault does not accept',
       classOf('vault', { objects, RoleName: 'web' }),
       'RoleName',
     ],
     ['no objects', classOf('aws', { region: 'eu-west-1' }), 'objects'],
     ['empty objects', classOf('aws', { objects: ' ' }), 'objects'],
-    ['a region that is none', classOf('aws', { objects, region: 'evil.example/' }), 'region'],
-    ['a switch that is none', classOf('cce', { objects, usePodOIDC: 'yes' }), 'usePodOIDC'],
+    ['an invalid region', classOf('aws', { objects, region: 'evil.example/' }), 'region'],
+    ['an invalid switch', classOf('cce', { objects, usePodOIDC: 'yes' }), 'usePodOIDC'],
     [
       'TLS that is not verified',
       classOf('vault', { objects, vaultSkipTLSVerify: 'true' }),
@@ -277,7 +280,11 @@ describe('the admission policies', () => {
       podOf({ secretProviderClass: 'web', vaultSkipTLSVerify: 'true' }),
       'TLS is verified',
     ],
-    ['a pod whose region is none', podOf({ secretProviderClass: 'web', region: '../x' }), 'region'],
+    [
+      'a pod with an invalid region',
+      podOf({ secretProviderClass: 'web', region: '../x' }),
+      'region',
+    ],
   ])('refuse %s', async (_, object, expectedText) => {
     const [line, ...more] = await rejections([object]);
     expect(more).toEqual([]);
@@ -285,7 +292,7 @@ describe('the admission policies', () => {
     expect(line).toContain(expectedText);
   });
 
-  test('hold classes and pods to what the operator allows', async () => {
+  test('reject classes and pods that exceed what the operator allows', async () => {
     const addresses = ['https://vault\\.shop(:8200)?'];
     await install({ regions: ['eu-.*'], roles: ['app-.*'], addresses, podOverrides: false });
     expect(
@@ -317,7 +324,7 @@ describe('the admission policies', () => {
     ]);
   });
 
-  test('let nobody grant secrets who may only write ServiceAccounts, where the operator wants it so', async () => {
+  test('reject grants by users who may only write ServiceAccounts, if the operator enables this', async () => {
     const accounts = (...verbs: readonly string[]) => ({
       apiGroups: [''],
       resources: ['serviceaccounts'],
@@ -344,14 +351,15 @@ describe('the admission policies', () => {
     await expect(tenant.apply([granted('["others"]')])).rejects.toThrow(expectedText);
     await operator.apply([granted('["db"]')]);
     await expect(tenant.patch(appPath, annotated('["db","others"]'))).rejects.toThrow(expectedText);
-    // What changes no grant, and what takes one away, is anybody's who may write the account.
+    // Every user who may write the account may also remove a grant, or make a change that affects
+    // no grant.
     await tenant.patch(appPath, { metadata: { labels: { team: 'web' } } });
     await tenant.patch(appPath, annotated(null));
     await tenant.close();
     await operator.close();
   });
 
-  test('only warn, as the chart has it by default: everything passes, and kubectl shows what is wrong', async () => {
+  test('only warn by default: everything is accepted, and kubectl shows the warnings', async () => {
     const kubectl = await programInPath('kubectl');
     if (kubectl === undefined)
       return void process.stderr.write('\nSKIPPED: this machine has no kubectl\n');
@@ -381,7 +389,7 @@ describe('the admission policies', () => {
       expect(stderr).toMatch(new RegExp(`Warning: .*${expectedText}`));
   });
 
-  test('leave alone what was there before and whose spec stays', async () => {
+  test('ignore existing objects whose spec does not change', async () => {
     const existingClass = classOf('cce', { objects, usePodOIDC: 'yes' });
     await install({}, () => cluster.kube.apply([existingClass]));
     const labelled = {

@@ -3,8 +3,9 @@ import { DriverClient } from '../../src/csi/client.ts';
 import { greedyParameters, request } from './hostile-requests.ts';
 
 /**
- * A node full of pods of one namespace that ask for as much as they may, again and again until SIGTERM; then prints how often which code answered.
- * The kubelet waits longer after each failure, and a minute after a success; these wait a second.
+ * Simulates a node full of pods of one namespace. They request as much as the limits allow, again
+ * and again until SIGTERM. Then it prints how often each code was returned. The kubelet waits
+ * longer after each failure, and a minute after a success; these pods wait a second.
  */
 const [, , socketPath = ''] = process.argv;
 const client = new DriverClient({ socketPath });

@@ -25,10 +25,13 @@ import { describeIfAvailable } from './describe-if-available.ts';
 const primaryRegion = 'eu-west-1';
 const failoverRegion = 'us-east-1';
 const audiences = ['sts.amazonaws.com', 'pods.eks.amazonaws.com'];
-/** moto's default account. */
+/** The default account of moto. */
 const role = 'arn:aws:iam::123456789012:role/app';
 
-/** moto, TLS before it, and Keyferry as users run it. STS and what a suite puts in go to moto itself, plain. */
+/**
+ * moto behind a TLS proxy, and Keyferry as users run it. STS calls and the setup of a suite go to
+ * moto directly, over plain HTTP.
+ */
 async function startEnvironment() {
   const dir = await mkdtemp(join(tmpdir(), 'kf-moto-'));
   const ca = createTestCa();
@@ -167,7 +170,7 @@ describeIfAvailable(import.meta.filename, await missingMotoDependencies())(
       return view.events.at(-1)?.message ?? '';
     };
 
-    test('secrets by name, ARN, ARN without suffix, version and stage; binary ones as they are', async () => {
+    test('reads secrets by name, ARN, ARN without suffix, version and stage, and returns binary ones unchanged', async () => {
       const { arn, version } = await create('eu/db', '{"user":"CANARY-u","port":5432}');
       await put('eu/db', '{"user":"CANARY-v","port":5433}');
       const bytes = Uint8Array.from({ length: 256 }, (_, index) => index);
@@ -191,7 +194,7 @@ describeIfAvailable(import.meta.filename, await missingMotoDependencies())(
       expect(view.status?.objects).toContainEqual({ id: 'pinned', version });
     });
 
-    test('parameters, 23 of them, by name, version and label', async () => {
+    test('reads 23 parameters by name, version and label', async () => {
       const names = Array.from({ length: 20 }, (_, index) => `/app/p${index}`);
       for (const name of names) await parameter(name, `CANARY ${name}`);
       for (const value of ['CANARY-1', 'CANARY-2', 'CANARY-3']) await parameter('/app/v', value);
@@ -217,7 +220,7 @@ describeIfAvailable(import.meta.filename, await missingMotoDependencies())(
       );
     });
 
-    test('the parameter by its ARN', async () => {
+    test('reads the parameter by its ARN', async () => {
       await parameter('/team/key', 'CANARY');
       const arn = 'arn:aws:ssm:eu-west-1:123456789012:parameter/team/key';
       expect(texts(await publish(`- {objectName: "${arn}", objectAlias: key}`))).toEqual({
@@ -254,7 +257,7 @@ describeIfAvailable(import.meta.filename, await missingMotoDependencies())(
       },
     );
 
-    test('a session of Pod Identity reads as well', async () => {
+    test('reads with a session of Pod Identity', async () => {
       await create('by-pod', 'CANARY');
       const view = await publish('- {objectName: by-pod, objectType: secretsmanager}', {
         usePodIdentity: 'true',
@@ -263,7 +266,7 @@ describeIfAvailable(import.meta.filename, await missingMotoDependencies())(
       expect(environment.agent.count()).toBe(1);
     });
 
-    test('several new secrets come by one call; without that right each by its own', async () => {
+    test('reads several new secrets in one call, and without that right each in its own call', async () => {
       for (const name of ['b1', 'b2', 'b3']) await create(name, `CANARY ${name}`);
       const objects = ['b1', 'b2', 'b3'].map(
         (name) => `- {objectName: ${name}, objectType: secretsmanager}`,
@@ -286,8 +289,8 @@ describeIfAvailable(import.meta.filename, await missingMotoDependencies())(
       ).toEqual(['BatchGetSecretValue', ...Array<string>(3).fill('GetSecretValue')]);
     });
 
-    describe('says what is wrong', () => {
-      test('not there: moto answers 404 where AWS answers 400; the name decides', async () => {
+    describe('reports the cause of an error', () => {
+      test('a missing secret: moto returns 404 where AWS returns 400, so the error name decides', async () => {
         const message = failureMessage(
           await publish('- {objectName: none, objectType: secretsmanager}'),
         );
@@ -301,7 +304,7 @@ describeIfAvailable(import.meta.filename, await missingMotoDependencies())(
         );
       });
 
-      test('to be deleted', async () => {
+      test('a secret that is scheduled for deletion', async () => {
         await create('leaving', 'CANARY');
         await environment.primaryClients.secrets.send(
           new DeleteSecretCommand({ SecretId: 'leaving', RecoveryWindowInDays: 7 }),
@@ -311,7 +314,7 @@ describeIfAvailable(import.meta.filename, await missingMotoDependencies())(
         ).toMatch(/scheduled for deletion \(HTTP 400, InvalidRequestException/);
       });
 
-      test('denied, and never by the other region', async () => {
+      test('a denial, without a call to the other region', async () => {
         await create('denied', 'CANARY');
         await create('denied', 'CANARY', environment.failoverClients);
         environment.front.intercept(({ region }) =>
@@ -328,7 +331,7 @@ describeIfAvailable(import.meta.filename, await missingMotoDependencies())(
       });
     });
 
-    test('throttling is waited out', async () => {
+    test('waits until throttling ends', async () => {
       await create('slow', 'CANARY');
       let remaining = 2;
       environment.front.intercept(() => (remaining-- > 0 ? throttledResponse : undefined));
@@ -337,7 +340,7 @@ describeIfAvailable(import.meta.filename, await missingMotoDependencies())(
       });
     });
 
-    test('the other region stands in for one that is down', async () => {
+    test('reads from the failover region when the first one is down', async () => {
       await create('there', 'CANARY-away', environment.failoverClients);
       await parameter('/there', 'CANARY-away', environment.failoverClients);
       environment.front.intercept(({ region }) =>

@@ -11,32 +11,39 @@ import { buildTestVault } from '../servers/testvault/testvault.ts';
 import { renderChart } from './chart-objects.ts';
 import { startTestEnvironment, type TestEnvironment } from './test-environment.ts';
 
-/** Of `cce`, named by {@link secretName}; each holds `CANARY of <number>`. */
+/**
+ * The secrets of `cce`. {@link secretName} returns their names. Each contains `CANARY of <number>`.
+ */
 export const secretCount = 200;
 
-/** A stage on which things go wrong: Keyferries come and go, and drivers ask them directly. */
+/**
+ * An environment for failures: Keyferry processes start and stop, and drivers call them directly.
+ */
 export type ChaosEnvironment = TestEnvironment & {
   /** An empty providers directory. */
   createProvidersDirectory(): Promise<string>;
-  /** A Keyferry in a directory that outlives it, as a node's does. */
+  /** Starts a Keyferry in a directory that remains after its end, as on a node. */
   startKeyferryIn(
     directory: string,
     args?: readonly string[],
     env?: Readonly<Record<string, string>>,
   ): Promise<KeyferryProcess>;
-  /** A driver that waits a second between attempts, as the real one. */
+  /** A driver that waits a second between attempts, like the real one. */
   createDriverFor(directory: string, options?: Partial<DriverOptions>): Driver;
-  /** Watches whether somebody takes connections at a socket; answers the longest time in ms when nobody did. */
+  /**
+   * Connects to a socket again and again. The returned function returns the longest time in ms
+   * during which no process accepted connections.
+   */
   watchSocket(path: string): { stop(): Promise<number> };
-  /** To be done at the end of a test, whatever becomes of it; the latest first. */
+  /** Cleanup at the end of a test, also of one that fails. The latest runs first. */
   onCleanup(cleanup: () => unknown): void;
-  /** Ends what a test has started, and mends the store. */
+  /** Stops what a test has started, and removes the faults of the store. */
   cleanUp(): Promise<void>;
 };
 
 const providers = ['cce', 'local'];
 
-/** Has one for the tests of a file, tidied after each. */
+/** Registers an environment for the tests of a file. It is cleaned up after each test. */
 export function setUpChaosEnvironment(onStarted: (environment: ChaosEnvironment) => void): void {
   let environment: ChaosEnvironment;
   // The first build takes minutes.
@@ -47,14 +54,14 @@ export function setUpChaosEnvironment(onStarted: (environment: ChaosEnvironment)
   afterAll(() => environment.stop());
 }
 
-/** Starts one, with the chart's rights. */
+/** Starts an environment, with the rights of the chart. */
 async function startChaosEnvironment(): Promise<ChaosEnvironment> {
   const environment = await startTestEnvironment({ providers, args: ['--grace', '5s'] });
   const { csms } = environment.clouds.cce;
   await environment.cluster.grant(await renderChart({ providers }));
   for (let number = 0; number < secretCount; number += 1)
     csms.put(secretName(number), `CANARY of ${number}`);
-  // One that nobody has is allowed, too.
+  // A secret that does not exist is listed, too.
   await environment.allowSecrets(
     'gone',
     ...Array.from({ length: secretCount }, (_, number) => secretName(number)),
@@ -127,7 +134,7 @@ export function publish(
   return driver.publish({ class: cceClass(secretName(number)), pod, ...overrides });
 }
 
-/** What the kubelet does with a pending pod. */
+/** Retries a pending pod as the kubelet does. */
 export async function untilRunning(
   driver: Driver,
   view: PodView,
@@ -143,7 +150,7 @@ export async function untilRunning(
   return latest;
 }
 
-/** The pod's last failure, as `CODE: text`. */
+/** The last failure of the pod, as `CODE: text`. */
 export function failure({ last }: PodView): string {
   return typeof last === 'string' ? last : `${last.code}: ${last.message}`;
 }

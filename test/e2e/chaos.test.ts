@@ -30,15 +30,18 @@ const describe = describeIfAvailable(import.meta.filename, missingDependencies);
 let environment: ChaosEnvironment;
 if (missingDependencies.length === 0) setUpChaosEnvironment((started) => (environment = started));
 
-/** Every pod runs with its own secret and no other, and none on an empty directory. */
+/**
+ * Checks that every pod runs with its own secret and no other, and that none has an empty
+ * directory.
+ */
 function expectAllServed(views: readonly PodView[]): void {
   expect(views.filter(({ trapped }) => trapped)).toEqual([]);
   const texts = views.map(({ pod, files }) => `${pod.name}: ${files.file?.text ?? 'nothing'}`);
   expect(texts).toEqual(views.map((_, number) => `pod-${number}: CANARY of ${number}`));
 }
 
-describe('Keyferry ends and begins', () => {
-  test('killed in the middle of 200 mounts, and started anew: every pod gets its own secret', async () => {
+describe('a restart of Keyferry', () => {
+  test('by SIGKILL in the middle of 200 mounts: every pod gets its own secret afterwards', async () => {
     const providersDir = await environment.createProvidersDirectory();
     const first = await environment.startKeyferryIn(providersDir);
     const { csms } = environment.clouds.cce;
@@ -58,7 +61,7 @@ describe('Keyferry ends and begins', () => {
   }, 60_000);
 
   test.each(['1.5', '1.6'] as const)(
-    'two versions side by side during a rollout: no mount fails, no moment without a socket (driver %s)',
+    'with two versions side by side during a rollout: no mount fails, and the socket always exists (driver %s)',
     async (generation) => {
       const directory = await environment.createProvidersDirectory();
       const old = await environment.startKeyferryIn(directory);
@@ -68,7 +71,7 @@ describe('Keyferry ends and begins', () => {
       );
       let isRollingOut = true;
       const views: PodView[] = [];
-      /** Pods come, are republished once, and go. */
+      /** Starts pods, republishes each once, and stops them. */
       async function runPods(pod: number): Promise<void> {
         while (isRollingOut) {
           const view = await publish(driver, pod);
@@ -94,7 +97,7 @@ describe('Keyferry ends and begins', () => {
     60_000,
   );
 
-  test('beside a Go provider that removes our socket when it ends', async () => {
+  test('beside a Go provider that removes the socket of Keyferry when it stops', async () => {
     const directory = await environment.createProvidersDirectory();
     const path = join(directory, 'cce.sock');
     const old = await startOldProvider(path);
@@ -104,7 +107,7 @@ describe('Keyferry ends and begins', () => {
     expect((await publish(driver, 1)).files.file?.text).toBe('CANARY of 1');
     const gap = environment.watchSocket(path);
     await old.stop();
-    // A driver keeps its connection; one that comes anew may find no socket, and asks again.
+    // A driver keeps its connection. A new driver may find no socket, and retries.
     expect(await publish(driver, 2)).toMatchObject({ phase: 'Running', trapped: false });
     const newDriver = environment.createDriverFor(directory);
     const view = await untilRunning(newDriver, await publish(newDriver, 3));
@@ -117,7 +120,7 @@ describe('Keyferry ends and begins', () => {
 });
 
 describe('a migration', () => {
-  /** What a vendor's provider delivers for {@link publish}. */
+  /** The files that a vendor's provider delivers for {@link publish}. */
   async function startVendorProvider(directory: string, number: number): Promise<ScriptedProvider> {
     const vendor = await startScriptedProvider(directory, 'cce');
     environment.onCleanup(vendor.stop);
@@ -128,7 +131,7 @@ describe('a migration', () => {
   }
 
   test.each(generations)(
-    'goes over and back under running pods: who is there serves, and no file is lost (driver %s)',
+    'switches the provider and back under running pods: the installed provider serves, and no file is lost (driver %s)',
     async (generation) => {
       const directory = await environment.createProvidersDirectory();
       const driver = environment.createDriverFor(directory, { generation, authority: 'localhost' });
@@ -147,7 +150,8 @@ describe('a migration', () => {
       expect(afterTakeover.status?.objects).not.toEqual(early.status?.objects);
       const fresh = await publish(driver, 2);
       expect(fresh).toMatchObject({ trapped: false, files: { file: { text: 'CANARY of 2' } } });
-      // A vendor's provider takes the path along when it ends, and it is bound again within a second.
+      // A vendor's provider removes the path when it stops. Keyferry binds it again within a
+      // second.
       expect(await gap.stop()).toBeLessThan(1_500);
 
       const { code, left } = await keyferry.stop();
@@ -173,8 +177,8 @@ describe('a migration', () => {
   );
 });
 
-describe('the API server is away', () => {
-  test('killed: running pods are served on, new ones wait with a final answer, and run when it is back', async () => {
+describe('an API server', () => {
+  test('that was killed: running pods are still served, new ones wait with a final status, and run when it is back', async () => {
     const { controlPlane } = environment.cluster;
     const directory = await environment.createProvidersDirectory();
     await environment.startKeyferryIn(directory);
@@ -188,7 +192,7 @@ describe('the API server is away', () => {
     expect(failure(pendingPod)).toMatch(
       /^INTERNAL: .*ServiceAccount team-a\/app cannot be read: the Kubernetes API server .* refused/,
     );
-    // What needs no API server does not notice.
+    // Mounts that need no API server are not affected.
     const local = await driver.publish({
       class: localClass,
       pod: { namespace: 'team-a', serviceAccount: 'app' },
@@ -199,7 +203,7 @@ describe('the API server is away', () => {
     expect(views[0]!.files.file?.text).toBe('CANARY of 2');
   }, 60_000);
 
-  test('frozen: nobody waits longer than the kubelet does', async () => {
+  test('that is frozen: no mount takes longer than the kubelet waits', async () => {
     const { controlPlane } = environment.cluster;
     const directory = await environment.createProvidersDirectory();
     await environment.startKeyferryIn(directory);
@@ -211,23 +215,23 @@ describe('the API server is away', () => {
     const pendingPod = await publish(driver, 2);
     expect(Date.now() - startedAt).toBeLessThan(30_000);
     expect(pendingPod).toMatchObject({ phase: 'Pending', trapped: false });
-    expect(failure(pendingPod)).toMatch(/^INTERNAL: .*did not answer within/);
+    expect(failure(pendingPod)).toMatch(/^INTERNAL: .*did not respond within/);
     expect(await driver.republish(runningPod)).toMatchObject({ last: 'mounted' });
     controlPlane.resume();
     expect((await untilRunning(driver, pendingPod)).files.file?.text).toBe('CANARY of 2');
   }, 90_000);
 });
 
-describe('the store is away', () => {
+describe('a store', () => {
   test.each([
     ['breaks every connection', { reset: true }],
-    ['answers 503', { response: { status: 503, body: 'upstream connect error' } }],
+    ['responds with 503', { response: { status: 503, body: 'upstream connect error' } }],
     [
       'throttles',
       { response: { status: 429, body: { error_code: 'APIGW.0308', error_msg: 'too many' } } },
     ],
   ])(
-    '%s: whoever was served is served on, others wait with a final answer',
+    'that %s: pods that were served are still served, others wait with a final status',
     async (_, failureMode) => {
       const { csms } = environment.clouds.cce;
       const directory = await environment.createProvidersDirectory();
@@ -246,7 +250,7 @@ describe('the store is away', () => {
     60_000,
   );
 
-  test('hangs: the mount ends before the kubelet gives up, and 200 others with it', async () => {
+  test('that hangs: the mount and 200 others end before the kubelet gives up', async () => {
     const { csms } = environment.clouds.cce;
     const directory = await environment.createProvidersDirectory();
     await environment.startKeyferryIn(directory);
@@ -271,7 +275,7 @@ describe('the clock', () => {
     ['forward', 10 * minute],
     ['back', -10 * minute],
   ])(
-    'jumps %s by ten minutes amid 200 mounts: all are served, and a new value is seen in its time, also after it jumped home',
+    'jumps %s by ten minutes during 200 mounts: all succeed, and a new value arrives in time, also after the jump back',
     async (_, offset) => {
       const { csms } = environment.clouds.cce;
       const [directory, clock] = [
@@ -318,7 +322,7 @@ describe('the clock', () => {
     ['fast', 1],
     ['slow', -1],
   ])(
-    'is a day %s: the store refuses, pods keep their files and are told why, until it is right',
+    'is a day %s: the store rejects calls, and pods keep their files and get the reason until it is right',
     async (word, sign) => {
       const [directory, clock] = [
         await environment.createProvidersDirectory(),
@@ -349,7 +353,10 @@ describe('the clock', () => {
 });
 
 describe('the disk', () => {
-  /** A providers directory that is a small disk; undefined, and said so, where this process may mount none. */
+  /**
+   * A providers directory on a small disk. Undefined, with a printed notice, if this process cannot
+   * mount file systems.
+   */
   async function mountDiskAt(
     name: string,
   ): Promise<{ directory: string; disk: SmallDisk } | undefined> {
@@ -363,7 +370,7 @@ describe('the disk', () => {
     return { directory, disk };
   }
 
-  test('full: Keyferry does not start, says why, and starts when there is room', async () => {
+  test('full: Keyferry does not start, reports why, and starts when there is space', async () => {
     const { directory, disk } = (await mountDiskAt('full')) ?? {};
     if (directory === undefined || disk === undefined) return;
     await disk.fill();
@@ -377,7 +384,7 @@ describe('the disk', () => {
     );
   });
 
-  test('full while it runs: mounts go on, and what the store holds is not lost', async () => {
+  test('full while Keyferry runs: mounts continue, and the content of the store is kept', async () => {
     const { directory, disk } = (await mountDiskAt('full-later')) ?? {};
     if (directory === undefined || disk === undefined) return;
     const files = [
@@ -404,7 +411,7 @@ describe('the disk', () => {
     expect((await driver.republish(view)).files.greeting?.text).toBe('CANARY-kept');
   });
 
-  test('read-only: it does not start there; where it becomes so later, mounts go on and the end is in order', async () => {
+  test('read-only: Keyferry does not start; if the disk becomes read-only later, mounts continue and Keyferry stops cleanly', async () => {
     const { directory, disk } = (await mountDiskAt('read-only')) ?? {};
     if (directory === undefined || disk === undefined) return;
     await disk.setReadOnly(true);
@@ -419,7 +426,7 @@ describe('the disk', () => {
     );
     expect((await keyferry.stop()).code).toBe(0);
     await disk.setReadOnly(false);
-    // The socket that nobody could remove is nobody's: the next one takes it over.
+    // No process owns the socket that could not be removed: the next one takes it over.
     await environment.startKeyferryIn(directory);
     expect((await publish(environment.createDriverFor(directory), 2)).files.file?.text).toBe(
       'CANARY of 2',

@@ -5,20 +5,23 @@ import { parseObjects, type KubeObject } from '../driver/kube-client.ts';
 import { programInPath } from '../servers/go-program.ts';
 
 const project = join(import.meta.dirname, '../..');
-/** Where `make manifests` puts the helm it builds. */
+/** The path of the helm that `make manifests` builds. */
 const toolsDirectory = join(project, '.tools/bin');
 
-/** Helm, of ours or of this machine. */
+/** Helm: the one that we build, or the one of this machine. */
 export async function findHelm(): Promise<string | undefined> {
   return (await programInPath('helm', toolsDirectory)) ?? (await programInPath('helm'));
 }
 
-/** What is missing to render the chart; nothing where it can be. */
+/** What is missing to render the chart; undefined if nothing is. */
 export async function missingChartDependencies(): Promise<readonly string[]> {
   return (await findHelm()) === undefined ? ['helm (make manifests builds one)'] : [];
 }
 
-/** The chart's objects as `helm template keyferry --namespace kube-system` makes them of these values, for a cluster of this version. */
+/**
+ * The objects that `helm template keyferry --namespace kube-system` renders from these values for a
+ * cluster of this version.
+ */
 export async function renderChart(
   values: object,
   kubeVersion = 'v1.34.2',

@@ -60,7 +60,7 @@ const everythingOn = {
     dashboard: { enabled: true },
   },
 };
-/** And what can be switched off. */
+/** What can be switched off. */
 const everythingOff = {
   providers: ['local'],
   admissionPolicies: { mode: 'none' },
@@ -165,7 +165,7 @@ describe('the chart', () => {
     expect(stdout).toContain('0 chart(s) failed');
   });
 
-  test.each(allValues)('has with %s a pod that may do nothing it need not', async (_, values) => {
+  test.each(allValues)('has with %s a pod with minimal privileges', async (_, values) => {
     const pod = await podOf(values);
     const [container] = pod.containers;
     expect(container.securityContext).toEqual({
@@ -187,7 +187,7 @@ describe('the chart', () => {
     expect(new Set(variables).size).toBe(variables.length);
   });
 
-  test.each(allValues)('starts with %s a process that understands its flags', async (_, values) => {
+  test.each(allValues)('starts with %s a process that accepts its flags', async (_, values) => {
     const pod = await podOf(values);
     const settings = settingsOf(pod.containers[0]);
     expect(settings.providers).toEqual((values as { providers: string[] }).providers);
@@ -236,14 +236,14 @@ describe('the chart', () => {
       ],
     ],
   ])(
-    'asks for %s no other rights than it needs, and without any for no token',
+    'grants only the rights that %s needs, and mounts no token without any',
     async (_, values, permissions) => {
       expect(await permissionsOf(values)).toEqual(permissions);
       expect((await podOf(values)).automountServiceAccountToken).toBe(permissions.length > 0);
     },
   );
 
-  test('replaces pods without a gap, in the node’s network by a socket of each pod’s own', async () => {
+  test('replaces pods without a gap; with hostNetwork each pod has its own health socket', async () => {
     const objects = await renderChart({ providers: ['aws'] });
     const { updateStrategy } = (objects.find(({ kind }) => kind === 'DaemonSet') as DaemonSet).spec;
     expect(updateStrategy).toEqual({
@@ -255,7 +255,8 @@ describe('the chart', () => {
       ports: [{ containerPort: 8095 }],
       readinessProbe: { httpGet: { port: 'health' } },
     });
-    // A declared port would be the node's, and the scheduler would let no second pod onto it.
+    // A declared port would be a port of the node, and the scheduler would place no second pod
+    // there.
     const [inNodeNetwork] = (await podOf({ providers: ['aws'], hostNetwork: true })).containers;
     expect(inNodeNetwork.ports).toBeUndefined();
     expect(inNodeNetwork.readinessProbe.exec).toEqual({
@@ -264,7 +265,7 @@ describe('the chart', () => {
     expect(settingsOf(inNodeNetwork).healthAddress).toBe('unix:/run/keyferry/health.sock,:8095');
   });
 
-  test('takes credentials from Secrets, each variable once, the last word being extraEnv', async () => {
+  test('takes credentials from Secrets, each variable once; extraEnv has priority', async () => {
     const [{ env }] = (await podOf(everythingOn)).containers;
     const secret = (name: string, key: string, optional: boolean) => ({
       valueFrom: { secretKeyRef: { name, key, optional } },
@@ -279,7 +280,7 @@ describe('the chart', () => {
     );
   });
 
-  test('takes from extraEnv also what it sets itself, and variables without a value', async () => {
+  test('accepts in extraEnv variables that the chart sets itself, and variables without a value', async () => {
     const extraEnv = [{ name: 'KEYFERRY_NODE_NAME', value: 'other' }, { name: 'EMPTY' }];
     const [{ env }] = (await podOf({ providers: ['local'], extraEnv })).containers;
     expect(env.filter(({ name }) => !name.endsWith('ADDRESS'))).toEqual([
@@ -288,7 +289,7 @@ describe('the chart', () => {
     ]);
   });
 
-  test('counts what stands in extraEnv as set', async () => {
+  test('treats a variable in extraEnv as set', async () => {
     const extraEnv = [
       { name: 'AWS_REGION', value: 'eu-west-1' },
       { name: 'VAULT_ADDR', value: 'https://vault:8200' },
@@ -305,7 +306,7 @@ describe('the chart', () => {
     expect(policies).not.toContain('classes may name no files');
   });
 
-  test('renders large numbers, and names that look like numbers, as what they are', async () => {
+  test('renders large numbers and names that look like numbers unchanged', async () => {
     const pod = await podOf({
       providers: ['local'],
       runAsUser: 1_000_650_000,
@@ -318,7 +319,7 @@ describe('the chart', () => {
       expect(metadata.labels).toMatchObject({ 'app.kubernetes.io/name': '1' });
   });
 
-  test('goes to every node that can hold it, before others and whatever is the matter there', async () => {
+  test('schedules to every node, with priority and with all taints tolerated', async () => {
     const pod = await podOf({ providers: ['local'] });
     expect(pod).toMatchObject({
       priorityClassName: 'system-node-critical',
@@ -331,12 +332,12 @@ describe('the chart', () => {
     });
   });
 
-  test('says once that its nodes run Linux', async () => {
+  test('selects Linux nodes exactly once', async () => {
     const nodeSelector = { 'kubernetes.io/os': 'linux', pool: 'a' };
     expect(await podOf({ providers: ['local'], nodeSelector })).toMatchObject({ nodeSelector });
   });
 
-  test('runs as root only where nobody else is named', async () => {
+  test('runs as root only where no other user is named', async () => {
     const security = async (values: object) =>
       (await podOf({ providers: ['local'], ...values })).securityContext;
     expect(await security({})).toMatchObject({ runAsUser: 0, runAsNonRoot: false });
@@ -347,7 +348,7 @@ describe('the chart', () => {
     });
   });
 
-  test('watches with its alerts the DaemonSet it makes, whatever that is called', async () => {
+  test('has alerts for its DaemonSet under any release name', async () => {
     const objects = await renderChart({
       providers: ['aws'],
       fullnameOverride: 'store-provider',
@@ -362,7 +363,7 @@ describe('the chart', () => {
     });
   });
 
-  test('lets with a NetworkPolicy nothing out but what is listed', async () => {
+  test('with a NetworkPolicy allows only the listed egress', async () => {
     const egressOf = async (provider: string, egressPorts: readonly number[]) => {
       const values = { providers: [provider], networkPolicy: { enabled: true, egressPorts } };
       const policy = (await renderChart(values)).find(({ kind }) => kind === 'NetworkPolicy');
@@ -385,7 +386,7 @@ describe('the chart', () => {
     });
   });
 
-  test('has no admission policies for clusters that know none', async () => {
+  test('has no admission policies for clusters that do not support them', async () => {
     const kinds = async (version: string) =>
       (await renderChart({ providers: ['aws'] }, version)).map(({ kind }) => kind);
     expect(await kinds('v1.29.4')).not.toContain('ValidatingAdmissionPolicy');
@@ -416,7 +417,7 @@ describe('the chart', () => {
     ],
     ['a duration without a unit', { providers: ['aws'], maxStale: '10' }, 'maxStale'],
     [
-      'a rollout that would stand still',
+      'a rollout that cannot progress',
       { providers: ['aws'], rollout: { maxSurge: 0 } },
       'maxSurge',
     ],
@@ -425,7 +426,7 @@ describe('the chart', () => {
     await expect(renderChart(values)).rejects.toThrow(expectedText);
   });
 
-  test('tells after the installation which values the driver needs', async () => {
+  test('shows after the installation which values the driver needs', async () => {
     // Helm shows notes only where it can reach a cluster: here they are rendered as an object.
     const directory = await mkdtemp(join(tmpdir(), 'kf-chart-'));
     await cp('charts/keyferry', directory, { recursive: true });
@@ -466,14 +467,14 @@ describe('the chart', () => {
       'syncSecret',
       'enableSecretRotation',
       'rotationPollInterval',
-      'none for Windows',
+      'Windows nodes are not supported',
       'cce.env.HUAWEICLOUD_SDK_REGION is not set',
     ])
       expect(text).toContain(expectedText);
   });
 });
 
-describe('what the pages say to type', () => {
+describe('the commands of the pages', () => {
   const pages = ['README.md', 'docs/install.md', 'charts/keyferry/values.yaml'];
   const runbooks = ['alibabacloud', 'aws', 'cce', 'vault'].map(
     (name) => `docs/migration/${name}.md`,

@@ -12,9 +12,9 @@ import { startCceFixture } from '../fakes/cce-fixture.ts';
 import type { TokenVerifier } from '../servers/control-plane/token-verifier.ts';
 
 const subject = 'system:serviceaccount:team-a:app';
-/** Of deploy/examples, whose roles are called web. */
+/** The role of deploy/examples is called web. */
 const exampleSubject = 'system:serviceaccount:shop:web';
-/** Of Huawei Cloud: it trusts the pods of team-a/app. */
+/** The agency of Huawei Cloud that trusts the pods of team-a/app. */
 const agency = {
   ...{
     urn: 'iam::0123456789:agency:app',
@@ -24,26 +24,28 @@ const agency = {
   audience: 'sts.huaweicloud.com',
 };
 
-/** What the ServiceAccount team-a/app needs to be given an identity by the clouds. */
+/** The annotations by which the ServiceAccount team-a/app gets an identity from the clouds. */
 export const cloudAnnotations = {
   'ack.alibabacloud.com/role-arn': ramRole,
   'eks.amazonaws.com/role-arn': iamRole,
 };
 
-/** What a class needs to be served under the pod's own identity. */
+/** The parameters by which a class is served under the own identity of the pod. */
 export const podIdentityParameters = {
   alibabacloud: { usePodServiceAccountToken: 'true' },
   aws: {},
   cce: { usePodOIDC: 'true', agencyUrn: agency.urn, providerUrn: agency.providerUrn },
 };
 
-/** What the driver has to bring for them. */
+/** The audiences of the tokens that the driver must send. */
 export const audiences = [
   ...['sts.aliyuncs.com', 'sts.amazonaws.com', 'sts.huaweicloud.com'],
   ...['vault', 'openbao'],
 ];
 
-/** Every cloud there is a fake of; their token services believe what the cluster has signed, and nothing else. */
+/**
+ * All clouds that have a fake. Their token services trust only tokens that the cluster has signed.
+ */
 export async function startClouds(isIssued: TokenVerifier) {
   const [cce, alibaba, aws] = await Promise.all([
     startCceFixture({ agencies: [agency], isIssued, realTime: true }),
@@ -70,14 +72,14 @@ export async function startClouds(isIssued: TokenVerifier) {
     [cce.caFile, alibaba.caFile].map((file) => readFile(file, 'utf8')),
   );
   await writeFile(caFile, [...caCertificates, aws.ca].join('\n'));
-  // The budgets of real accounts would make the suites wait.
+  // The rate limits of real accounts would slow the suites down.
   const rateLimits = { KEYFERRY_CCE_RATE: '1000', KEYFERRY_CCE_BURST: '1000' };
   const env: Readonly<Record<string, string | undefined>> = {
     ...{ ...cce.env, ...alibaba.env, ...aws.env, ...rateLimits },
   };
   return {
     ...{ cce, alibaba, aws },
-    /** Leads Keyferry to them, and makes it believe in them. */
+    /** Environment variables that make Keyferry call the fakes and trust their certificates. */
     env: Object.fromEntries(
       Object.entries(env).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
     ),

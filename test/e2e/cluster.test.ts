@@ -32,7 +32,7 @@ const providers = ['alibabacloud', 'aws', 'cce', 'local', 'openbao', 'vault'];
 const examples = join(import.meta.dirname, '../../deploy/examples');
 
 let environment: TestEnvironment;
-/** All that the chart gives Keyferry. */
+/** All rights that the chart gives Keyferry. */
 let rbac: readonly KubeObject[];
 
 type Status = KubeObject & {
@@ -57,7 +57,7 @@ if (missingDependencies.length === 0) {
     environment = await startTestEnvironment({ providers, args: ['--events', 'on'] });
     await environment.cluster.grant(rbac);
   }, 120_000);
-  // What a test took away or left behind when it failed is not the next one's trouble.
+  // A failed test must not affect the next one: restores what it removed, and removes what it left.
   afterEach(async () => {
     const { cluster } = environment;
     await cluster.setAudiences(audiences);
@@ -70,7 +70,7 @@ if (missingDependencies.length === 0) {
 
 describe.each(generations)('under a driver of %s', (generation) => {
   test.each(providers)(
-    '%s: files, statuses and Secrets as kubectl shows them, and a rotation',
+    '%s: kubectl shows files, statuses and Secrets, and a rotation updates them',
     async (provider) => {
       const { cluster, node } = environment;
       const store = environment.stores.find((one) => one.provider === provider)!;
@@ -137,8 +137,8 @@ async function lastEvent(pod: string): Promise<string> {
   return events.at(-1) ?? '';
 }
 
-describe('what users are shown', () => {
-  test('kubectl lists what a pod has, and describes why another one waits', async () => {
+describe('diagnostics for users', () => {
+  test('kubectl lists the objects of a pod, and describes why another one waits', async () => {
     const kubectl = await programInPath('kubectl');
     if (kubectl === undefined)
       return void process.stderr.write('\nSKIPPED: this machine has no kubectl\n');
@@ -146,7 +146,7 @@ describe('what users are shown', () => {
     await local('{"password":"CANARY"}', 'set', 'shown');
     const store = stores.find(({ provider }) => provider === 'local')!;
     await applyClass('shown', store, store.parameters('shown'));
-    await applyClass('missing', store, store.parameters('nobody-has-this'));
+    await applyClass('missing', store, store.parameters('does-not-exist'));
     await startPod('1.6', { name: 'shown', class: 'shown' });
     await startPod('1.6', { name: 'missing', class: 'missing' });
     const runKubectl = async (...args: string[]): Promise<string> => {
@@ -160,12 +160,12 @@ describe('what users are shown', () => {
     );
     await eventually(
       () => runKubectl('describe', 'pod', 'missing'),
-      (text) => expect(text).toMatch(/FailedMount.*code = NotFound.*nobody-has-this/),
+      (text) => expect(text).toMatch(/FailedMount.*code = NotFound.*does-not-exist/),
     );
     for (const name of ['shown', 'missing']) await cluster.deletePod('team-a', name);
   });
 
-  test('an Event on the pod and a metric tell when its files can no longer be refreshed', async () => {
+  test('an Event on the pod and a metric report that its files can no longer be refreshed', async () => {
     const { cluster, clouds, stores, node, metric } = environment;
     const store = stores.find(({ provider }) => provider === 'alibabacloud')!;
     await store.put('silent', 'CANARY');
@@ -193,8 +193,8 @@ describe('what users are shown', () => {
   });
 });
 
-describe('who may read what', () => {
-  test('is what the ServiceAccount says at the moment: given, taken and given again while pods run', async () => {
+describe('authorization', () => {
+  test('follows the ServiceAccount while pods run: granted, revoked and granted again', async () => {
     const { cluster, stores, node, allowSecrets, startPod, applyClass } = environment;
     const store = stores.find(({ provider }) => provider === 'cce')!;
     await store.put('db', 'CANARY');
@@ -223,7 +223,7 @@ describe('who may read what', () => {
     for (const name of ['early', 'late']) await cluster.deletePod('team-a', name);
   });
 
-  test("ends with the ServiceAccount's life: one made anew under its name is another one", async () => {
+  test('ends with the ServiceAccount: a new one of the same name is another identity', async () => {
     const { cluster, clouds, stores, startPod, applyClass } = environment;
     const store = stores.find(({ provider }) => provider === 'alibabacloud')!;
     await store.put('life', 'CANARY');
@@ -240,7 +240,7 @@ describe('who may read what', () => {
   });
 
   test.each(['alibabacloud', 'aws', 'cce', 'openbao', 'vault'])(
-    "%s: another account's token opens nothing, whatever its annotation says",
+    '%s: the token of another account is rejected, with any annotation',
     async (provider) => {
       const { cluster, stores, applyClass, startPod, node } = environment;
       const store = stores.find((one) => one.provider === provider)!;
@@ -260,7 +260,7 @@ describe('who may read what', () => {
   );
 
   test.each(['alibabacloud', 'aws', 'cce', 'vault'])(
-    '%s: a token that the cluster has not signed opens nothing',
+    '%s: a token that the cluster has not signed is rejected',
     async (provider) => {
       const { cluster, stores, applyClass, startPod, node } = environment;
       const store = stores.find((one) => one.provider === provider)!;
@@ -268,7 +268,7 @@ describe('who may read what', () => {
       await environment.allowSecrets(name);
       await store.put(name, 'CANARY');
       await applyClass(name, store, store.parameters(name));
-      // A driver that brings no tokens lets pods write their own.
+      // A driver without tokenRequests lets pods write their own tokens.
       await cluster.setAudiences([]);
       const part = (value: object): string =>
         Buffer.from(JSON.stringify(value)).toString('base64url');
@@ -297,7 +297,7 @@ describe('who may read what', () => {
     },
   );
 
-  test('a token for another audience is no token: of the driver, of Keyferry and of the clouds each says so', async () => {
+  test('a token for another audience is rejected by the driver, by Keyferry and by each cloud', async () => {
     const { cluster, stores, applyClass, startPod, node } = environment;
     const store = stores.find(({ provider }) => provider === 'cce')!;
     await environment.allowSecrets('aud');
@@ -309,10 +309,11 @@ describe('who may read what', () => {
       () => lastEvent('unheard'),
       (line) =>
         expect(line).toMatch(
-          /brought no token for the audience sts\.huaweicloud\.com, only for vault/,
+          /sent no token for the audience sts\.huaweicloud\.com, only for vault/,
         ),
     );
-    // The class names what the driver brings; the agency of Huawei Cloud trusts no such token.
+    // The class names the audience that the driver sends. The agency of Huawei Cloud does not trust
+    // such a token.
     await applyClass('aud', store, { ...store.parameters('aud'), audience: 'vault' });
     await startPod('1.6', { name: 'untrusted', class: 'aud' });
     const [untrusted] = node('1.6').volumes('team-a/untrusted');
@@ -324,7 +325,7 @@ describe('who may read what', () => {
 
 describe('the examples of deploy/', () => {
   const login = { username: 'CANARY-user', password: 'CANARY-password' };
-  /** Puts what the example reads into its store. */
+  /** Puts the secrets that the example reads into its store. */
   const prepareStore: Readonly<Record<string, () => unknown>> = {
     alibabacloud() {
       environment.clouds.alibaba.kms.put('eu/prod/db', JSON.stringify(login));
@@ -347,46 +348,54 @@ describe('the examples of deploy/', () => {
   };
 
   async function prepareVault(audience: string): Promise<void> {
-    await environment.vault.letIn({ name: 'web', namespace: 'shop', account: 'web', audience });
+    await environment.vault.createLoginRole({
+      name: 'web',
+      namespace: 'shop',
+      account: 'web',
+      audience,
+    });
     await environment.vault.put('shop/db', login);
     await environment.vault.put('shop/banner', { text: 'hello' });
   }
 
-  test.each(providers)('%s: its pod has the files and the Secret it promises', async (provider) => {
-    const { cluster, node } = environment;
-    await prepareStore[provider]?.();
-    const objects = parseObjects(await readFile(join(examples, provider, 'web.yaml'), 'utf8'));
-    type Deployment = KubeObject & {
-      readonly spec: { readonly template: { readonly spec: object } };
-    };
-    const deployment = objects.find(({ kind }) => kind === 'Deployment') as Deployment;
-    const applied = await cluster.kube.apply(objects);
-    // Nobody here makes pods of Deployments.
-    await cluster.kube.post('/api/v1/namespaces/shop/pods', {
-      ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name: provider } },
-      spec: { ...deployment.spec.template.spec, nodeName: 'node-1.6' },
-    });
-    const view = await node('1.6').until(`shop/${provider}`, ({ last }) => last !== 'skipped');
-    expect(view.events).toEqual([]);
-    const texts = Object.entries(view.files).map(([path, { text }]) => [path, text]);
-    expect(Object.fromEntries(texts)).toMatchObject({
-      ...{ 'db-user': login.username, 'db-password': login.password, 'banner.txt': 'hello' },
-    });
-    await eventually(
-      () => cluster.findObject<Secret>('shop', 'secrets', 'web-db'),
-      (secret) =>
-        expect(secret?.data).toEqual({
-          ...{ username: base64(login.username), password: base64(login.password) },
-        }),
-    );
-    await cluster.deletePod('shop', provider);
-    await eventually(
-      () => cluster.findObject('shop', 'secrets', 'web-db'),
-      (secret) => expect(secret).toBeUndefined(),
-    );
-    for (const object of applied.filter(({ kind }) => kind !== 'Namespace'))
-      await cluster.kube.delete(await cluster.kube.pathOf(object));
-  });
+  test.each(providers)(
+    '%s: its pod has the files and the Secret of the class',
+    async (provider) => {
+      const { cluster, node } = environment;
+      await prepareStore[provider]?.();
+      const objects = parseObjects(await readFile(join(examples, provider, 'web.yaml'), 'utf8'));
+      type Deployment = KubeObject & {
+        readonly spec: { readonly template: { readonly spec: object } };
+      };
+      const deployment = objects.find(({ kind }) => kind === 'Deployment') as Deployment;
+      const applied = await cluster.kube.apply(objects);
+      // No controller here creates pods for Deployments.
+      await cluster.kube.post('/api/v1/namespaces/shop/pods', {
+        ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name: provider } },
+        spec: { ...deployment.spec.template.spec, nodeName: 'node-1.6' },
+      });
+      const view = await node('1.6').until(`shop/${provider}`, ({ last }) => last !== 'skipped');
+      expect(view.events).toEqual([]);
+      const texts = Object.entries(view.files).map(([path, { text }]) => [path, text]);
+      expect(Object.fromEntries(texts)).toMatchObject({
+        ...{ 'db-user': login.username, 'db-password': login.password, 'banner.txt': 'hello' },
+      });
+      await eventually(
+        () => cluster.findObject<Secret>('shop', 'secrets', 'web-db'),
+        (secret) =>
+          expect(secret?.data).toEqual({
+            ...{ username: base64(login.username), password: base64(login.password) },
+          }),
+      );
+      await cluster.deletePod('shop', provider);
+      await eventually(
+        () => cluster.findObject('shop', 'secrets', 'web-db'),
+        (secret) => expect(secret).toBeUndefined(),
+      );
+      for (const object of applied.filter(({ kind }) => kind !== 'Namespace'))
+        await cluster.kube.delete(await cluster.kube.pathOf(object));
+    },
+  );
 });
 
 describe("the chart's rights", () => {
@@ -424,7 +433,7 @@ describe("the chart's rights", () => {
         /Keyferry may not read the node node: .*cannot get resource "nodes".*give its ClusterRole the verb get/,
     },
   ])(
-    'without $missing a pod of $provider waits, and is told which right is missing',
+    'without $missing a pod of $provider waits, and its event names the missing right',
     async ({ missing, provider, pattern }) => {
       const { cluster, stores, applyClass, node, allowSecrets } = environment;
       const store = stores.find((one) => one.provider === provider)!;
@@ -449,7 +458,7 @@ describe("the chart's rights", () => {
     },
   );
 
-  test('without events nobody is told on the pod, and the log says why', async () => {
+  test('without the right to create events the pod has no event, and the log has the reason', async () => {
     const { cluster, clouds, stores, keyferry, node } = environment;
     const store = stores.find(({ provider }) => provider === 'alibabacloud')!;
     await store.put('untold', 'CANARY');
@@ -464,12 +473,12 @@ describe("the chart's rights", () => {
     await cluster.deletePod('team-a', 'untold');
   });
 
-  test('are all used, and nothing beyond them was asked', async () => {
+  test('are all used, and Keyferry requested nothing beyond them', async () => {
     await environment.cluster.grant(rbac);
     expect(await auditedPermissions()).toEqual(permissionNames(rbac));
   });
 
-  test('grow with what is switched on: tokens asked for by Keyferry, pods watched', async () => {
+  test('grow with the features that are switched on: token requests and the pod watch', async () => {
     const { cluster, stores } = environment;
     const store = stores.find(({ provider }) => provider === 'vault')!;
     await store.put('minted', 'CANARY');
@@ -501,7 +510,7 @@ describe("the chart's rights", () => {
   });
 });
 
-/** What Keyferry has asked of the API server so far: `verb resource`, sorted. */
+/** The requests of Keyferry to the API server so far: `verb resource`, sorted. */
 async function auditedPermissions(): Promise<readonly string[]> {
   const lines = await environment.cluster.controlPlane.auditedRequests(keyferryUser);
   return [...new Set(lines.map((line) => line.split(' ').slice(0, 2).join(' ')))].sort();

@@ -6,7 +6,7 @@ import type { KubeClient, KubeObject } from '../driver/kube-client.ts';
 import { driverName } from '../driver/node.ts';
 import { startControlPlane, type ControlPlane } from '../servers/control-plane/control-plane.ts';
 
-/** Who Keyferry is in the cluster: the chart's ServiceAccount. */
+/** The ServiceAccount of Keyferry in the cluster, as in the chart. */
 const keyferry = { namespace: 'kube-system', name: 'keyferry' };
 export const keyferryUser = `system:serviceaccount:${keyferry.namespace}:${keyferry.name}`;
 
@@ -21,19 +21,25 @@ export type PodOptions = {
   readonly nodePublishSecret?: string;
 };
 
-/** A cluster with the driver's kinds and Keyferry's own account, in which classes and pods can be made. */
+/**
+ * A cluster with the kinds of the driver and the ServiceAccount of Keyferry. Tests create classes
+ * and pods in it.
+ */
 export type Cluster = {
   readonly controlPlane: ControlPlane;
   readonly kube: KubeClient;
   /** `--kube-...` flags with the token of Keyferry's own ServiceAccount, and nothing more. */
   readonly keyferryArgs: readonly string[];
-  /** Gives Keyferry's account these rights, and takes all others from it. Nothing to do where the same list was given last. */
+  /**
+   * Gives the account of Keyferry exactly these rights. Does nothing if the last call had the same
+   * list.
+   */
   grant(objects: readonly KubeObject[]): Promise<void>;
   /** Whether Keyferry's account has a right, `verb group resource`. */
   isAllowed(permission: string): Promise<boolean>;
-  /** What the driver asks of the kubelet. */
+  /** The tokens that the driver requests from the kubelet. */
   setAudiences(audiences: readonly string[]): Promise<void>;
-  /** A ServiceAccount as it is to be, `namespace/name`; made with its namespace where it is not there. */
+  /** Sets a ServiceAccount, `namespace/name`. Creates it and its namespace if they do not exist. */
   applyServiceAccount(name: string, annotations?: Readonly<Record<string, string>>): Promise<void>;
   /** A node by name; nothing runs on it. */
   createNode(name: string, labels: Readonly<Record<string, string>>): Promise<void>;
@@ -176,7 +182,7 @@ export async function startCluster(): Promise<Cluster> {
   };
 }
 
-/** The same rights but those for a resource. */
+/** The same rights without those for a resource. */
 export function withoutResource(
   objects: readonly KubeObject[],
   resource: string,
@@ -225,7 +231,7 @@ async function isAllowed(kube: KubeClient, permission: string): Promise<boolean>
   return status.allowed;
 }
 
-/** The authorizer hears of new rules a moment later. */
+/** The authorizer applies new rules a moment later. */
 async function waitForPermission(
   kube: KubeClient,
   permission: string,

@@ -1,7 +1,7 @@
 import { describe } from '@jest/globals';
 import { basename } from 'node:path';
 
-/** `describe`, or where this machine lacks something `describe.skip`, and a line that nobody overlooks says so. */
+/** `describe`, or `describe.skip` with a visible notice if this machine lacks something. */
 export function describeIfAvailable(
   suite: string,
   missing: readonly string[],

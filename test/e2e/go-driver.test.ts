@@ -24,7 +24,7 @@ const describe = describeIfAvailable(import.meta.filename, missingDependencies);
 const generations = Object.keys(goDrivers) as (keyof typeof goDrivers)[];
 const mebibyte = 1024 * 1024;
 
-/** In the store `local`, by name. */
+/** The secrets of the store `local`, by name. */
 const secrets = new Map<string, string>([
   ...Array.from({ length: 8 }, (_, number) => [`small-${number}`, `CANARY of ${number}`] as const),
   ...Array.from({ length: 5 }, (_, number) => [`large-${number}`, randomText(mebibyte)] as const),
@@ -39,7 +39,7 @@ let fixture: CceFixture;
 let keyferry: KeyferryProcess;
 const cleanups: (() => unknown)[] = [];
 const onCleanup = (cleanup: () => unknown): void => void cleanups.push(cleanup);
-/** What is to be said of a driver whose connection rested, and since when it has. */
+/** The expected results of a driver whose connection was idle, and since when it was. */
 const idleDrivers = new Map<string, { readonly driver: GoDriver; readonly since: number }>();
 
 beforeAll(async () => {
@@ -76,7 +76,7 @@ afterAll(async () => {
   await rm(dir, { recursive: true });
 });
 
-/** How Keyferry is started here. */
+/** The options with which Keyferry is started here. */
 function settings() {
   const { server, tokenFile, caFile } = fixture.kubernetes;
   return {
@@ -96,22 +96,25 @@ function settings() {
   };
 }
 
-/** Another Keyferry, in a directory that outlives it. */
+/** Starts another Keyferry, in a directory that remains after its end. */
 async function startKeyferryIn(providersDir: string, ...args: string[]): Promise<KeyferryProcess> {
   const { args: all, env } = settings();
   const successor = await startKeyferry({
     ...{ providers: ['cce', 'local'], providersDir, args: [...all, ...args], env },
   });
   onCleanup(() => successor.stop('SIGKILL'));
-  // Until then it is the predecessor that answers.
+  // Until then the predecessor responds.
   await successor.waitForLog(({ msg }) => msg === 'serving');
   return successor;
 }
 
-/** Tells it to end, and kills it where that takes longer than two seconds; its exit code, null where it was killed. */
-async function ended(told: KeyferryProcess): Promise<number | null> {
-  const killTimer = setTimeout(() => void told.stop('SIGKILL'), 2_000);
-  const { code } = await told.stop();
+/**
+ * Stops it, and kills it if that takes longer than two seconds.
+ * @returns its exit code; null if it was killed
+ */
+async function stopAndWait(keyferry: KeyferryProcess): Promise<number | null> {
+  const killTimer = setTimeout(() => void keyferry.stop('SIGKILL'), 2_000);
+  const { code } = await keyferry.stop();
   clearTimeout(killTimer);
   return code;
 }
@@ -162,12 +165,12 @@ function localMountMessage(...names: string[]): Message {
   );
 }
 
-/** A volume for each secret, of it alone. */
+/** A volume for each secret. */
 function messagesFor(names: readonly string[]): Message[] {
   return names.map((name) => localMountMessage(name));
 }
 
-/** What a pod's volume has to be. */
+/** The expected volume of a pod. */
 function expectedVolume(...names: string[]): object {
   const files = names.map((name) => {
     const value = secrets.get(name)!;
@@ -179,19 +182,22 @@ function expectedVolume(...names: string[]): object {
   };
 }
 
-/** Every call brought its own message's secret and no other; how many there were. */
+/**
+ * Checks that every call returned the secret of its own message and no other.
+ * @returns the number of calls
+ */
 function expectAllServed(result: CallResult, names: readonly string[]): number {
   expect(result.outcomes).toEqual(
     names.map((name, message) => ({
       ...{ calls: expect.any(Number), message, code: 'OK' },
-      answer: expectedVolume(name),
+      response: expectedVolume(name),
     })),
   );
   return result.outcomes.reduce((sum, { calls }) => sum + calls, 0);
 }
 
-/** What calls of one message came to, in lines of `<how many> <code>: <text>`. */
-function told({ outcomes }: CallResult): string[] {
+/** The results of the calls of one message, as lines of `<count> <code>: <text>`. */
+function summarize({ outcomes }: CallResult): string[] {
   return outcomes.map(
     ({ calls, code, text }) => `${calls} ${code}${text === undefined ? '' : `: ${text}`}`,
   );
@@ -201,7 +207,7 @@ function randomText(length: number): string {
   return randomBytes(length / 2).toString('hex');
 }
 
-/** A secret of the fake cloud that nobody has asked for yet. */
+/** A secret of the fake cloud that no test has read yet. */
 function createSecret(value: string): Message {
   const name = `secret-${randomBytes(6).toString('hex')}`;
   fixture.csms.put(name, value);
@@ -215,21 +221,21 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
     options: Parameters<typeof startDriverAt>[2] = {},
   ): Promise<GoDriver> => startDriverAt(generation, provider, options);
 
-  test('asks for the version', async () => {
+  test('gets the version', async () => {
     const driver = await startDriver('local');
     const { outcomes } = await driver.call({
       method: 'Version',
       messages: [{ version: 'v1alpha1' }],
     });
-    const answer = {
+    const response = {
       version: 'v1alpha1',
       runtimeName: 'keyferry',
       runtimeVersion: expect.stringMatching(/^\d+\.\d+\.\d+\S*\+[0-9a-f]{16}$/),
     };
-    expect(outcomes).toEqual([{ calls: 1, message: 0, code: 'OK', answer }]);
+    expect(outcomes).toEqual([{ calls: 1, message: 0, code: 'OK', response }]);
   });
 
-  test('mounts thousands of volumes over one connection, one by one, 64 at once and 500 at once', async () => {
+  test('mounts thousands of volumes over one connection: one at a time, 64 at once and 500 at once', async () => {
     const driver = await startDriver('local');
     for (const atOnce of [1, 64, 500]) {
       const result = await driver.call({
@@ -243,7 +249,7 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
     }
   });
 
-  test('sends and receives megabytes, one by one and many at once', async () => {
+  test('sends and receives megabytes, one call at a time and many at once', async () => {
     const driver = await startDriver('local');
     const padding = 4 * mebibyte - 1_024;
     for (const atOnce of [1, 32]) {
@@ -258,20 +264,20 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
         { ...localMountMessage(...largeVolume), padding: mebibyte },
       ];
       const both = await driver.call({ messages, calls: 32, atOnce });
-      const answer = expectedVolume(...largeVolume);
+      const response = expectedVolume(...largeVolume);
       expect(both.outcomes).toEqual(
-        [0, 1].map((message) => ({ calls: 16, message, code: 'OK', answer })),
+        [0, 1].map((message) => ({ calls: 16, message, code: 'OK', response })),
       );
       expect(both.connections).toBe(1);
     }
   });
 
-  test('is refused what is too long either way, and nothing else on its connection suffers', async () => {
+  test('gets an error for a request or response that is too long, and other calls on its connection succeed', async () => {
     const driver = await startDriver('local');
     const meanwhile = driver.callUntilStopped({ messages: messagesFor(small), atOnce: 8 });
     const tooLong = { ...localMountMessage('small-0'), padding: 6 * mebibyte };
     const up = await driver.call({ messages: [tooLong], calls: 32, atOnce: 16 });
-    expect(told(up)).toEqual([
+    expect(summarize(up)).toEqual([
       expect.stringMatching(/^32 INVALID_ARGUMENT: .*more than 4194304 bytes/),
     ]);
     const down = await driver.call({
@@ -279,7 +285,7 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
       calls: 4,
       atOnce: 4,
     });
-    expect(told(down)).toEqual([
+    expect(summarize(down)).toEqual([
       expect.stringMatching(/^4 FAILED_PRECONDITION: RESPONSE_TOO_LARGE: /),
     ]);
     const concurrentCalls = await meanwhile.stop();
@@ -287,7 +293,7 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
     expect(concurrentCalls.connections).toBe(1);
   });
 
-  test('is told what is wrong in the words of the store, whatever they are written in', async () => {
+  test('gets the error text of the store, in any script', async () => {
     const driver = await startDriver('cce');
     const message = 'Zugriff verweigert: „größe“ – 秘密 🔑, 100 % von /a+b';
     fixture.csms.injectFault({
@@ -303,7 +309,7 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
     ]);
   });
 
-  test('that sends garbage, or calls what there is not, gets a final answer', async () => {
+  test('that sends garbage or calls a method that does not exist gets a final status', async () => {
     const driver = await startDriver('local');
     const garbage = ['', 'AAAA', '////', Buffer.from('not a message').toString('base64')];
     const { outcomes } = await driver.call({
@@ -317,13 +323,13 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
       })),
     );
     const unknown = await driver.call({ method: 'Unmount', messages: [{}], calls: 10 });
-    expect(told(unknown)).toEqual(['10 UNIMPLEMENTED: there is no such method']);
+    expect(summarize(unknown)).toEqual(['10 UNIMPLEMENTED: there is no such method']);
     const after = await driver.call({ messages: messagesFor(small), calls: 80 });
     expect(expectAllServed(after, small)).toBe(80);
     expect(after.connections).toBe(1);
   });
 
-  test('that waits for a store that hangs is answered before its deadline', async () => {
+  test('that waits for a store that hangs gets a status before its deadline', async () => {
     const driver = await startDriver('cce');
     fixture.csms.injectFault({ hang: true });
     const batch = { messages: [createSecret('x')], calls: 64, atOnce: 64, timeoutMs: 2_000 };
@@ -339,7 +345,7 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
     expect(slowestMs).toBeLessThan(2_000);
   });
 
-  test('that leaves in the middle of a call leaves nothing behind', async () => {
+  test('that disconnects in the middle of a call leaves nothing behind', async () => {
     const driver = await startDriver('cce');
     const message = createSecret('CANARY');
     fixture.csms.injectFault({ hang: true });
@@ -349,14 +355,14 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
       atOnce: 64,
       cancelAfterMs: 50,
     });
-    expect(told(cancelled)).toEqual(['200 CANCELLED: context canceled']);
+    expect(summarize(cancelled)).toEqual(['200 CANCELLED: context canceled']);
     fixture.csms.injectFault();
     const completed = await driver.call({ messages: [message], calls: 64, atOnce: 64 });
-    expect(told(completed)).toEqual(['64 OK']);
+    expect(summarize(completed)).toEqual(['64 OK']);
     expect(completed.connections).toBe(1);
   });
 
-  test('that leaves amid megabytes, by itself or by its deadline, can go on over the same connection', async () => {
+  test('that cancels a large call, by itself or by its deadline, can use the same connection again', async () => {
     const driver = await startDriver('local');
     const message = { ...localMountMessage(...largeVolume), padding: 2 * mebibyte };
     const seenCodes = new Set<string>();
@@ -381,13 +387,13 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
     expect(seenCodes).toContain('DEADLINE_EXCEEDED');
     const completed = await driver.call({ messages: [message], calls: 16, atOnce: 16 });
     expect(completed.outcomes).toEqual([
-      { calls: 16, message: 0, code: 'OK', answer: expectedVolume(...largeVolume) },
+      { calls: 16, message: 0, code: 'OK', response: expectedVolume(...largeVolume) },
     ]);
     expect(completed.connections).toBe(1);
   });
 
   test.each([1, 64])(
-    'is served on by a successor: no mount of %i at once fails, waits, or is tried twice',
+    'is served by a successor: none of %i concurrent mounts fails, waits, or is retried',
     async (atOnce) => {
       const providersDir = await createProvidersDirectory();
       const first = await startKeyferryIn(providersDir);
@@ -396,7 +402,7 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
       await sleep(300);
       await startKeyferryIn(providersDir);
       await sleep(100);
-      const code = await ended(first);
+      const code = await stopAndWait(first);
       const result = await ongoingCalls.stop();
       expect(expectAllServed(result, small)).toBeGreaterThan(200);
       expect(result.connections).toBe(2);
@@ -405,19 +411,19 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
     },
   );
 
-  test('that rests while a successor takes over does not hold the predecessor up', async () => {
+  test('that is idle while a successor takes over does not delay the end of the predecessor', async () => {
     const providersDir = await createProvidersDirectory();
     const first = await startKeyferryIn(providersDir);
     const driver = await startDriver('local', { providersDir, retry: false });
     expectAllServed(await driver.call({ messages: messagesFor(small) }), small);
     await startKeyferryIn(providersDir);
-    expect(await ended(first)).toBe(0);
+    expect(await stopAndWait(first)).toBe(0);
     const result = await driver.call({ messages: messagesFor(small), calls: 80 });
     expect(expectAllServed(result, small)).toBe(80);
     expect(result.connections).toBe(2);
   });
 
-  test('whose mounts are under way when Keyferry is told to end gets their answers', async () => {
+  test('whose mounts are in flight when Keyferry receives SIGTERM gets their responses', async () => {
     const providersDir = await createProvidersDirectory();
     const ended = await startKeyferryIn(providersDir);
     const driver = await startDriver('cce', { providersDir, retry: false });
@@ -425,11 +431,11 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
     const pendingCalls = driver.call({ messages: [createSecret('CANARY')], calls: 64, atOnce: 64 });
     await sleep(200);
     const stopping = ended.stop();
-    expect(told(await pendingCalls)).toEqual(['64 OK']);
+    expect(summarize(await pendingCalls)).toEqual(['64 OK']);
     expect((await stopping).code).toBe(0);
   });
 
-  test('whose mounts cannot end in time gets a final answer', async () => {
+  test('whose mounts cannot end in time gets a final status', async () => {
     const providersDir = await createProvidersDirectory();
     const ended = await startKeyferryIn(providersDir, '--grace', '500ms');
     const driver = await startDriver('cce', { providersDir, retry: false });
@@ -437,13 +443,13 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
     const pendingCalls = driver.call({ messages: [createSecret('CANARY')], calls: 64, atOnce: 64 });
     await sleep(200);
     const stopping = ended.stop();
-    expect(told(await pendingCalls)).toEqual([
+    expect(summarize(await pendingCalls)).toEqual([
       expect.stringMatching(/^64 INTERNAL: SHUTTING_DOWN: /),
     ]);
     expect((await stopping).code).toBe(0);
   });
 
-  test('finds a Keyferry again that was killed and started anew, and tries its mounts again', async () => {
+  test('reconnects to a Keyferry that was killed and restarted, and retries its mounts', async () => {
     const providersDir = await createProvidersDirectory();
     const killed = await startKeyferryIn(providersDir);
     const driver = await startDriver('local', { providersDir });
@@ -453,7 +459,8 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
     await startKeyferryIn(providersDir);
     await sleep(500);
     const { outcomes } = await ongoingCalls.stop();
-    // What had its answer but not yet its status is not tried again by any client of gRPC: only that may fail.
+    // No gRPC client retries a call that has its response but not yet its status. Only such a call
+    // may fail.
     const failed = outcomes.filter(({ code }) => code !== 'OK');
     expect(new Set(failed.map(({ code }) => code))).toEqual(
       new Set(failed.length > 0 ? ['UNAVAILABLE'] : []),
@@ -464,9 +471,9 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
   });
 });
 
-describe('a connection that rests', () => {
+describe('an idle connection', () => {
   test.each(generations)(
-    'while its driver asks every ten seconds whether it is there, is kept (%s)',
+    'is kept while its driver sends a keepalive ping every ten seconds (%s)',
     async (generation) => {
       const { driver, since } = idleDrivers.get(generation)!;
       await sleep(Math.max(0, since + 25_000 - Date.now()));

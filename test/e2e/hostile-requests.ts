@@ -3,7 +3,7 @@ import type { RawMountRequest } from '../../src/csi/mount-request.ts';
 
 const prefix = 'csi.storage.k8s.io';
 
-/** A pod's request, as a driver of 1.6 sends it. */
+/** The request of a pod, as a driver 1.6 sends it. */
 export function request(
   pod: string,
   parameters: Readonly<Record<string, string>>,
@@ -44,7 +44,10 @@ const objectsOf = (count: number): string =>
     (_, index) => `- {objectName: none-${index}, objectType: csms, objectVersion: latest}`,
   ).join('\n');
 
-/** What a tenant, or a driver that is none, may send. None of it may be answered with a volume. */
+/**
+ * Requests of a hostile tenant, or of a program that imitates a driver. None of them may get a
+ * volume.
+ */
 export const hostileRequests: readonly ((
   random: () => number,
   number: number,
@@ -94,7 +97,7 @@ export const hostileRequests: readonly ((
         'sts.huaweicloud.com': { token: forgedToken(random) },
       }),
     }),
-  // Somebody else's secret: the annotation of team-b/app does not list it.
+  // The secret of another tenant: the annotation of team-b/app does not list it.
   (_, n) =>
     request(
       `h${n}`,
@@ -118,21 +121,24 @@ function forgedToken(random: () => number): string {
   return `${part({ alg: 'none' })}.${part(claims)}.${randomText(random, 20)}`;
 }
 
-/** A line of a class, or of a secret. */
+/** A line of a class or of a secret. */
 export const filler = 'x'.repeat(900);
-/** As large as stores have them, called `huge-0` and so on: more than the cache has room for. */
+/** Secrets of the maximum size, called `huge-0` and so on. They do not all fit into the cache. */
 export const hugeSecretCount = 600;
-/** As much of everything as a class may ask for. All of it is the attacker's own: nothing here is refused at the door. */
+/**
+ * Classes at the limits of what a class may request. They read only secrets of the attacker, so
+ * authorization accepts them.
+ */
 export const greedyParameters: readonly ((number: number) => Readonly<Record<string, string>>)[] = [
-  // As many objects as there may be, of which none exists.
+  // The maximum number of objects. None of them exists.
   (n) => ({ objects: objectsOf(499).replaceAll('none-', `none-${n}-`) }),
-  // As large a class as there may be.
+  // A class of the maximum size.
   (n) => ({ objects: `${objectsOf(1)}\n${`# ${n} ${filler}\n`.repeat(1_000)}` }),
-  // Expressions that take long.
+  // Expressions that take a long time.
   (n) => ({
     objects: `- {objectName: greedy-1, objectType: csms, objectVersion: latest, jmesPath: [${Array.from({ length: 20 }, (_, index) => `{path: "sort_by(list, &join('', sort(keys(@))))[${index}]", objectAlias: f${index}-${n}}`).join(', ')}]}`,
   }),
-  // Answers as large as the driver takes, of more secrets than the cache has room for.
+  // Responses of the maximum size, from more secrets than the cache can hold.
   (n) => ({
     objects: Array.from(
       { length: 60 },
@@ -140,6 +146,6 @@ export const greedyParameters: readonly ((number: number) => Readonly<Record<str
         `- {objectName: huge-${(60 * n + index) % hugeSecretCount}, objectType: csms, objectVersion: latest}`,
     ).join('\n'),
   }),
-  // Plans that are compiled anew each time.
+  // Plans that must be compiled each time.
   (n) => ({ objects: objectsOf(100).replaceAll('none-', `plan-${n}-`) }),
 ];

@@ -34,7 +34,7 @@ async function residentMebibytes(pid: number): Promise<number> {
 }
 
 describe('10,000 hostile requests', () => {
-  test('are each refused with a final code, cost nobody else anything, and leave nothing behind', async () => {
+  test('each get a final code, do not affect other pods, and leave nothing behind', async () => {
     const directory = await environment.createProvidersDirectory();
     const keyferry = await environment.startKeyferryIn(directory, ['--log-level', 'error']);
     const driver = environment.createDriverFor(directory);
@@ -72,7 +72,10 @@ describe('10,000 hostile requests', () => {
   }, 120_000);
 });
 
-/** Runs attacker.ts in a process of its own, so that its work is not ours. `stop` answers how often it was answered by which code. */
+/**
+ * Runs attacker.ts in its own process, so that its work does not slow this one. `stop` returns how
+ * often it received each code.
+ */
 async function startAttack(
   socketPath: string,
 ): Promise<{ stop(): Promise<Record<string, number>> }> {
@@ -93,14 +96,14 @@ async function startAttack(
   return { stop };
 }
 
-/** The 99th of a hundred times, in milliseconds: of a victim's mounts, and of the same while it is attacked. */
+/** The p99 in milliseconds: of the mounts of a victim, and of the same mounts during the attack. */
 type Latencies = { readonly baseline: number; readonly attacked: number };
 
-describe('one namespace that attacks every cap', () => {
+describe('one namespace that attacks every limit', () => {
   const freshSecretCount = 6_000;
   let podCount = 0;
 
-  /** Mounts new pods, each with a secret that nobody has read yet, four at a time; the 99th of a hundred times. */
+  /** Mounts new pods, four at a time, each with a secret that is not cached. @returns the p99 */
   async function measureVictim(client: DriverClient, durationMs: number): Promise<number> {
     const times: number[] = [];
     const end = performance.now() + durationMs;
@@ -121,11 +124,11 @@ describe('one namespace that attacks every cap', () => {
     return times.sort((a, b) => a - b)[Math.floor(times.length * 0.99)]!;
   }
 
-  /** With a Keyferry that has not met the attacker yet. */
+  /** Uses a new Keyferry, which has no state of the attacker. */
   async function measure(): Promise<Latencies> {
     const directory = await environment.createProvidersDirectory();
     await environment.startKeyferryIn(directory, ['--log-level', 'error'], {
-      // A rate such as real accounts have: it is shared fairly, where connections are not.
+      // A rate limit like that of real accounts. It is shared fairly, while connections are not.
       KEYFERRY_CCE_RATE: '100',
       KEYFERRY_CCE_BURST: '200',
     });
@@ -141,7 +144,7 @@ describe('one namespace that attacks every cap', () => {
     return { baseline, attacked };
   }
 
-  test("leaves another's p99 within twice its usual", async () => {
+  test('leaves the p99 of another namespace within twice its usual value', async () => {
     const { csms } = environment.clouds.cce;
     const list = Array.from({ length: 300 }, (_, index) => ({ a: index, b: filler, c: filler }));
     csms.put('greedy-1', JSON.stringify({ list }));
@@ -155,7 +158,8 @@ describe('one namespace that attacks every cap', () => {
     for (const name of fresh) csms.put(name, 'CANARY');
     await environment.allowSecrets(...fresh);
     csms.injectFault({ delayMs: 30 });
-    // What else this machine does can only make it worse: one round of three that shows it is proof.
+    // Other load on this machine can only make the result worse. So one good round of three is
+    // proof.
     const rounds: Latencies[] = [];
     for (let round = 0; round < 3; round += 1) {
       rounds.push(await measure());

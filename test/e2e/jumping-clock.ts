@@ -2,11 +2,14 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { KeyferryProcess } from '../driver/keyferry-process.ts';
 
-/** A wall clock that can be set; timers go on as they do when an administrator or NTP sets the real one. */
+/**
+ * A wall clock that a test can set. Timers continue, as when an administrator or NTP sets the real
+ * one.
+ */
 export type JumpingClock = {
-  /** For the process that is to live by it. */
+  /** Environment variables for the process that uses this clock. */
   readonly env: Readonly<Record<string, string>>;
-  /** Sets it to now and this much, in milliseconds; answers when the process lives by it. */
+  /** Sets it to now plus this offset in milliseconds. Resolves when the process uses it. */
   set(keyferry: KeyferryProcess, offsetMs: number): Promise<void>;
 };
 

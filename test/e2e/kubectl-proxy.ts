@@ -34,8 +34,9 @@ type Config = {
 };
 
 /**
- * Reaches a user's cluster by whatever way to log in its kubeconfig has: `kubectl proxy` stands between, on a socket that only this user can open.
- * @throws Error that says what is missing
+ * Connects to the cluster of a user with any login method of the kubeconfig. `kubectl proxy` runs
+ * in between, on a socket that only this user can open.
+ * @throws Error that names what is missing
  */
 export async function connectWithKubectl({
   kubeconfig,
@@ -59,7 +60,7 @@ export async function connectWithKubectl({
   const cluster = config.clusters?.find(({ name }) => name === found.context.cluster)?.cluster;
   const directory = await mkdtemp(join(tmpdir(), 'kf-proxy-'));
   const socketPath = join(directory, 'sock');
-  // Detached: a ^C at the terminal is not for the proxy, by which everything is still to be removed.
+  // Detached, so that ^C at the terminal does not stop the proxy: the cleanup still needs it.
   const child = spawn('kubectl', ['proxy', '--context', contextName, '--unix-socket', socketPath], {
     ...{ env, stdio: ['ignore', 'pipe', 'pipe'], detached: true },
   });

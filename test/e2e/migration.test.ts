@@ -66,7 +66,7 @@ if (missingDependencies.length === 0) {
 
 describe('a migration', () => {
   test.each(['alibabacloud', 'aws', 'vault'])(
-    'from %s is backed up and restored as that from cce is',
+    'from %s is backed up and restored like that from cce',
     async (runbook) => {
       for (const section of [
         'Back up',
@@ -81,7 +81,7 @@ describe('a migration', () => {
     },
   );
 
-  test('loses no class while the policy stands, and restores what is lost without it', async () => {
+  test('loses no class while the policy exists, and restores the classes that are lost without it', async () => {
     const status = {
       ...{ apiVersion: 'secrets-store.csi.x-k8s.io/v1', kind: 'SecretProviderClassPodStatus' },
       metadata: { name: 'web-shop-web', namespace: 'shop' },

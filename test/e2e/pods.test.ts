@@ -13,7 +13,7 @@ import { describeIfAvailable } from './describe-if-available.ts';
 
 const missingDependencies = await missingControlPlaneDependencies();
 
-/** What docs/operations.md asks for `--pod-watch on`. */
+/** The rights that `--pod-watch on` needs according to docs/operations.md. */
 const podRbac = [
   {
     apiVersion: 'rbac.authorization.k8s.io/v1',
@@ -31,7 +31,7 @@ const podRbac = [
 ];
 
 describeIfAvailable(import.meta.filename, missingDependencies)(
-  'the pods of a node, as a real API server tells of them',
+  'the pods of a node, from a real API server',
   () => {
     let cluster: Cluster;
     const cleanups: (() => Promise<unknown>)[] = [];
@@ -83,7 +83,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
         (found) => expect(found).toBe(presence),
       );
 
-    test('are not told to whom they may not be; two verbs are all it takes', async () => {
+    test('are not readable without the rights, and two verbs are enough', async () => {
       await eventually(
         async () => logs,
         (logged) => expect(logged).toMatchObject([{ code: 'ACCESS_DENIED' }]),
@@ -92,7 +92,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       await expectPresence(await startPod('first'), 'here');
     });
 
-    test('are here while they run, gone when they have finished or are deleted, and unknown on other nodes', async () => {
+    test('are listed while they run, removed when they have finished or are deleted, and not listed on other nodes', async () => {
       const [ends, succeeds, fails, stays] = [
         await startPod('ends'),
         await startPod('succeeds'),
@@ -114,7 +114,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect([watch.presence(stays), watch.presence(elsewhere)]).toEqual(['here', 'unknown']);
     });
 
-    test('are found again after the API server was away: who left meanwhile is gone', async () => {
+    test('are listed again after an outage of the API server, without those deleted in the meantime', async () => {
       const uid = await startPod('leaves');
       await expectPresence(uid, 'here');
       await cluster.controlPlane.kill();
@@ -124,7 +124,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       await expectPresence(uid, 'gone');
     });
 
-    test('are asked for in metadata alone, by list and watch', async () => {
+    test('are requested as metadata only, by list and watch', async () => {
       const listed = await api.list(['api', 'v1', 'pods'], {}, new AbortController().signal);
       expect(listed).toMatchObject({
         kind: 'PartialObjectMetadataList',

@@ -5,11 +5,11 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 
-/** A file system of its own at a directory. */
+/** A separate file system at a directory. */
 export type SmallDisk = {
-  /** Leaves no room for a single byte. */
+  /** Fills the disk completely. */
   fill(): Promise<void>;
-  /** Makes room again. */
+  /** Frees the space again. */
   free(): Promise<void>;
   setReadOnly(readOnly: boolean): Promise<void>;
   unmount(): Promise<void>;

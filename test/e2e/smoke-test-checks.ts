@@ -7,25 +7,25 @@ import {
 } from '../driver/kube-client.ts';
 import { driverName } from '../driver/node.ts';
 
-/** On everything that the suite makes in a user's cluster. */
+/** The label of every object that the suite creates in the cluster of a user. */
 export const managedByLabels = { 'app.kubernetes.io/managed-by': 'keyferry-e2e' };
 export const managedBySelector = 'app.kubernetes.io/managed-by=keyferry-e2e';
-/** The names of its two pods, and of the second one's ServiceAccount. */
+/** The names of its two pods, and of the ServiceAccount of the second one. */
 export const allowedPodName = 'keyferry-e2e';
 export const deniedPodName = 'keyferry-e2e-stranger';
 
 export const apiGroup = '/apis/secrets-store.csi.x-k8s.io/v1';
 const manifestKinds = ['ServiceAccount', 'Secret', 'ConfigMap', 'SecretProviderClass'];
 
-/** What a manifest asks to be tried. */
+/** The test that a manifest describes. */
 export type ParsedManifest = {
   readonly spc: KubeObject & SecretProviderClass;
   readonly namespace: string;
-  /** What its pod needs, the class too; no Namespace. */
+  /** The objects that its pod needs, with the class, without a Namespace. */
   readonly objects: readonly KubeObject[];
 };
 
-/** @throws Error where the manifest is none that can be tried */
+/** @throws Error if the manifest cannot be tried */
 export function parseManifest(manifest: string): ParsedManifest {
   const all = parseObjects(manifest);
   const classes = all.filter(({ kind }) => kind === 'SecretProviderClass');
@@ -47,10 +47,10 @@ export function parseManifest(manifest: string): ParsedManifest {
 }
 
 /**
- * Looks whether a wish can be tried in a cluster without changing anything that is there.
- * @param useNamespace the namespace that may be there already
- * @returns whether the namespace is there already
- * @throws Error that names what is in the way, and what to do
+ * Checks whether a test can run in a cluster without changing existing objects.
+ * @param useNamespace the namespace that may already exist
+ * @returns whether the namespace already exists
+ * @throws Error that names the obstacle and the remedy
  */
 export async function checkCluster(
   kube: KubeClient,
@@ -81,9 +81,9 @@ export async function checkCluster(
     if (isCreatedBySuite(response)) throw new Error(leftoverMessage(namespace));
     if (response.status === 200)
       throw new Error(
-        `${namespace} has ${kind ?? ''}/${name ?? ''} already, and nothing that is there is touched: rename it in the manifest${
+        `${namespace} has ${kind ?? ''}/${name ?? ''} already, and the test changes no existing object: rename it in the manifest${
           kind === 'serviceaccounts'
-            ? ', or take it out and say SERVICE_ACCOUNT=' + (name ?? '')
+            ? ', or remove it there and set SERVICE_ACCOUNT=' + (name ?? '')
             : ''
         }`,
       );
@@ -96,7 +96,7 @@ async function checkReachable(kube: KubeClient): Promise<void> {
   const response = await kube.request('GET', '/version');
   if (response.status === 401)
     throw new Error(
-      `the API server does not know you: ${responseText(response)}; log in as for kubectl get nodes`,
+      `the API server rejects your credentials: ${responseText(response)}; log in as for kubectl get nodes`,
     );
   if (response.status !== 200)
     throw new Error(
@@ -115,16 +115,15 @@ async function checkDriver(kube: KubeClient, report: (line: string) => void): Pr
     throw new Error(
       `the cluster has no CSIDriver ${driverName}, only its CRDs: install the Secrets Store CSI driver 1.3 or newer, then Keyferry; see docs/install.md`,
     );
-  if (driver.status !== 200)
-    return report(`the CSIDriver cannot be looked at: ${responseText(driver)}`);
+  if (driver.status !== 200) return report(`the CSIDriver cannot be read: ${responseText(driver)}`);
   const { spec } = driver.body as { spec: { tokenRequests?: readonly { audience: string }[] } };
   const audiences = (spec.tokenRequests ?? []).map(
     ({ audience }) => audience || "the API server's own",
   );
-  report(`the driver brings tokens for: ${audiences.join(', ') || 'nobody'}`);
+  report(`the driver sends tokens for: ${audiences.join(', ') || 'no audience'}`);
 }
 
-/** Whether it is there. */
+/** Whether the object exists. */
 async function checkNamespace(
   kube: KubeClient,
   namespace: string,
@@ -143,8 +142,8 @@ async function checkNamespace(
   if (useNamespace === namespace) return true;
   throw new Error(
     response.status === 403
-      ? `you may not see whether namespace ${namespace} exists; if it does, and may be used, say USE_NAMESPACE=${namespace}`
-      : `namespace ${namespace} exists already, and is not touched: put another one into the manifest, or, if your store knows pods by this one, say USE_NAMESPACE=${namespace}. Then things are added to it and removed again, and nothing that is there is changed`,
+      ? `you may not see whether namespace ${namespace} exists; if it does, and the test may use it, set USE_NAMESPACE=${namespace}`
+      : `namespace ${namespace} exists already, and the test does not change it: put another one into the manifest, or, if your store identifies pods by this one, set USE_NAMESPACE=${namespace}. Then the test adds objects to it and removes them again, and changes no existing object`,
   );
 }
 
@@ -182,11 +181,11 @@ async function checkPermissions(
   const missing = missingByPermission.flat();
   if (missing.length > 0)
     throw new Error(
-      `you may not ${missing.join(', ')} in namespace ${namespace}: ask for a role that may, or take another context`,
+      `you may not ${missing.join(', ')} in namespace ${namespace}: request a role with these rights, or use another context`,
     );
 }
 
-/** Whether an answer is an object that the suite has made. */
+/** Whether a response is an object that the suite has created. */
 export function isCreatedBySuite({ status, body }: KubeResponse): boolean {
   return (
     status === 200 &&
@@ -195,10 +194,10 @@ export function isCreatedBySuite({ status, body }: KubeResponse): boolean {
 }
 
 function leftoverMessage(namespace: string): string {
-  return `an earlier run was killed, or goes on: its things in ${namespace} are still there; remove them: ${removalCommand(namespace)}`;
+  return `an earlier run was killed, or still runs: its objects in ${namespace} still exist; remove them: ${removalCommand(namespace)}`;
 }
 
-/** For people. */
+/** A name for messages. */
 export function removalCommand(namespace: string): string {
   return `kubectl -n ${namespace} delete pods,serviceaccounts,secrets,configmaps,secretproviderclasses -l ${managedBySelector}; kubectl delete namespaces -l ${managedBySelector},kubernetes.io/metadata.name=${namespace}`;
 }
@@ -209,7 +208,7 @@ export function describeObject({ kind, metadata }: KubeObject): string {
 }
 
 export function apiError(action: string, response: KubeResponse): Error {
-  return new Error(`the API server refuses to ${action}: ${responseText(response)}`);
+  return new Error(`the API server rejects the request to ${action}: ${responseText(response)}`);
 }
 
 function responseText({ status, body }: KubeResponse): string {

@@ -2,7 +2,10 @@ import { readFile } from 'node:fs/promises';
 import { runSmokeTest } from './smoke-test.ts';
 import { connectWithKubectl } from './kubectl-proxy.ts';
 
-/** What `make e2e-cluster` runs: a program of its own and no test, so that ^C clears up and a failure is one message. */
+/**
+ * The program that `make e2e-cluster` runs. It is not a test file, so that ^C cleans up and a
+ * failure is one message.
+ */
 async function main(): Promise<void> {
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -14,7 +17,7 @@ async function main(): Promise<void> {
   const manifest = setting('MANIFEST');
   if (manifest === undefined)
     throw new Error(
-      'nothing to try: make e2e-cluster MANIFEST=class.yaml, a SecretProviderClass of yours and what its pod needs; see test/e2e/README.md',
+      'no manifest: run make e2e-cluster MANIFEST=class.yaml, with your SecretProviderClass and the objects that its pod needs; see test/e2e/README.md',
     );
   const text = await readFile(manifest, 'utf8').catch((error: unknown) => {
     throw new Error(`MANIFEST cannot be read: ${messageOf(error)}`);
@@ -42,7 +45,7 @@ async function main(): Promise<void> {
   }
 }
 
-/** make hands over unset variables as empty ones. */
+/** make passes unset variables as empty ones. */
 function setting(name: string): string | undefined {
   const value = process.env[name];
   return value === '' ? undefined : value;

@@ -46,12 +46,14 @@ if (missingDependencies.length === 0) {
   });
 }
 
-/** The example in a namespace of its own: without controllers, a deleted one is being deleted for ever. */
+/**
+ * The example in its own namespace. Without controllers, the deletion of a namespace never ends.
+ */
 function manifestIn(namespace: string): string {
   return example.replaceAll(/(namespace: |metadata: \{ name: )shop\b/g, `$1${namespace}`);
 }
 
-/** Its pod waits: nobody has granted anything to its account. */
+/** Its pod waits, because its account has no grants. */
 function manifestWithoutGrant(namespace: string): string {
   return manifestIn(namespace).replaceAll(/\bweb$/gm, 'nobody');
 }
@@ -87,9 +89,9 @@ async function createNamespace(name: string): Promise<void> {
   await kube.apply([{ apiVersion: 'v1', kind: 'Namespace', metadata: { name } }]);
 }
 
-describe('a cluster in order', () => {
+describe('a working cluster', () => {
   test.each(['a new namespace', 'one that may be used'])(
-    'is found so in %s, and left as it was',
+    'passes in %s, and is unchanged afterwards',
     async (target) => {
       const namespace = target === 'a new namespace' ? 'trial-new' : 'trial-used';
       const isExisting = namespace === 'trial-used';
@@ -97,11 +99,11 @@ describe('a cluster in order', () => {
       const before = await listObjects();
       await runTrial(namespace, isExisting ? { useNamespace: namespace } : {});
       expect(reported).toEqual([
-        expect.stringMatching(/^the driver brings tokens for: .*vault/),
+        expect.stringMatching(/^the driver sends tokens for: .*vault/),
         expect.stringMatching(/^keyferry-e2e has banner.txt in version v\d+$/),
         expect.stringMatching(/^keyferry-e2e has db-password in version v\d+\+/),
         expect.stringMatching(/^keyferry-e2e has db-user in version v\d+\+/),
-        expect.stringMatching(/^keyferry-e2e-stranger is told: FailedMount: .*no grant/),
+        expect.stringMatching(/^keyferry-e2e-stranger has the event: FailedMount: .*no grant/),
       ]);
       await eventually(listObjects, (now) => expect(now).toEqual(before));
       const { metadata } = await kube.get(`/api/v1/namespaces/${namespace}`);
@@ -109,7 +111,7 @@ describe('a cluster in order', () => {
     },
   );
 
-  test('is made by the command; ^C at any moment clears up', async () => {
+  test('is tested by the command; ^C at any moment cleans up', async () => {
     const before = await listObjects();
     const manifest = join(environment.dir, 'stopped.yaml');
     await writeFile(manifest, manifestWithoutGrant('trial-stopped'));
@@ -128,7 +130,7 @@ describe('a cluster in order', () => {
     const ended = new Promise((resolve) => child.once('close', resolve));
     await eventually(
       () => Promise.resolve(output),
-      (text) => expect(text).toContain('is told: FailedMount'),
+      (text) => expect(text).toContain('has the event: FailedMount'),
     );
     // As a terminal does: to all in the foreground.
     process.kill(-(child.pid ?? 0), 'SIGINT');
@@ -144,12 +146,12 @@ describe('a cluster in order', () => {
   });
 });
 
-describe('nothing that is there is touched', () => {
-  test('a namespace that exists is refused unless it is named', async () => {
+describe('changes no existing object', () => {
+  test('rejects a namespace that exists unless it is named', async () => {
     await createNamespace('production');
     const before = await listObjects();
     await expect(runTrial('production')).rejects.toThrow(
-      /^namespace production exists already, and is not touched: .*USE_NAMESPACE=production/,
+      /^namespace production exists already, and the test does not change it: .*USE_NAMESPACE=production/,
     );
     await expect(runTrial('production', { useNamespace: 'another' })).rejects.toThrow(
       /exists already/,
@@ -162,7 +164,7 @@ describe('nothing that is there is touched', () => {
     [
       'Secret',
       'web-db',
-      /has secrets\/web-db already, and nothing that is there is touched: rename it/,
+      /has secrets\/web-db already, and the test changes no existing object: rename it/,
     ],
     ['Pod', 'keyferry-e2e', /has pods\/keyferry-e2e already/],
   ])('nor is a %s %s in it', async (kind, name, pattern) => {
@@ -181,7 +183,7 @@ describe('nothing that is there is touched', () => {
     expect(await kube.get(await kube.pathOf(created!))).toEqual(created);
   });
 
-  test('what an earlier run left is named, with how to remove it', async () => {
+  test('names the objects that an earlier run left, and how to remove them', async () => {
     const labels = { 'app.kubernetes.io/managed-by': 'keyferry-e2e' };
     await kube.apply([{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'left', labels } }]);
     await expect(runTrial('left')).rejects.toThrow(
@@ -192,16 +194,16 @@ describe('nothing that is there is touched', () => {
   });
 });
 
-describe('what somebody else makes meanwhile stays', () => {
+describe('keeps an object that another client creates meanwhile', () => {
   const account = '/api/v1/namespaces/trial-shared/serviceaccounts/web';
 
   test.each([
     [
-      'in the place of what was made',
+      'in place of a created object',
       async () => kube.delete(account),
       /serviceaccounts\/web is not removed/,
     ],
-    ['just before, where the answer is lost', async () => undefined, undefined],
+    ['just before, and the response is lost', async () => undefined, undefined],
   ])('%s', async (_, before, message) => {
     await createNamespace('trial-shared');
     const disturbedKube = {
@@ -245,7 +247,7 @@ describe('what somebody else makes meanwhile stays', () => {
   });
 });
 
-describe('what is amiss is said in one message, and nothing stays', () => {
+describe('reports a problem in one message and leaves nothing behind', () => {
   async function expectFailure(
     namespace: string,
     pattern: RegExp,
@@ -269,7 +271,7 @@ describe('what is amiss is said in one message, and nothing stays', () => {
     });
   });
 
-  test('a kubeconfig without that context, without a file, and a server that is away', async () => {
+  test('a kubeconfig without that context, a missing kubeconfig, and a server that is down', async () => {
     const { kubeconfig } = environment.cluster.controlPlane;
     await expect(connectWithKubectl({ kubeconfig, context: 'prod' })).rejects.toThrow(
       /has no context prod, but: \S+; choose one by CONTEXT=/,
@@ -322,7 +324,7 @@ describe('what is amiss is said in one message, and nothing stays', () => {
     await kubelet;
   });
 
-  test('a pod that gets no files, in the words of its event', async () => {
+  test('a pod that gets no files, with the text of its event', async () => {
     await expectFailure(
       'trial-waits',
       /pod keyferry-e2e is not as it should be.*it is Pending; FailedMount: .*no grant/,
@@ -332,7 +334,7 @@ describe('what is amiss is said in one message, and nothing stays', () => {
     );
   });
 
-  test('an account that is not there', async () => {
+  test('an account that does not exist', async () => {
     await expectFailure(
       'trial-nobody',
       /namespace trial-nobody has no ServiceAccount builder: .*SERVICE_ACCOUNT=/,
@@ -342,19 +344,19 @@ describe('what is amiss is said in one message, and nothing stays', () => {
     );
   });
 
-  test('a pod that nobody looks at', async () => {
+  test('a pod without events', async () => {
     await expectFailure(
       'trial-lonely',
-      /nobody says why: is Keyferry there on its node, and the driver\?/,
+      /no event has a reason: check that Keyferry and the driver run on its node/,
       {
         ...{ node: 'no-node', podTimeoutMs: 500 },
       },
     );
   });
 
-  test('a driver that brings no tokens', async () => {
+  test('a driver that sends no tokens', async () => {
     const { vault, cluster } = environment;
-    await vault.letIn({
+    await vault.createLoginRole({
       name: 'web',
       namespace: 'trial-tokens',
       account: 'web',
@@ -365,15 +367,15 @@ describe('what is amiss is said in one message, and nothing stays', () => {
       await readFile(join(project, 'deploy/examples/vault/web.yaml'), 'utf8')
     ).replaceAll(/\bshop$|name: shop\b/gm, (found) => found.replace('shop', 'trial-tokens'));
     await cluster.setAudiences([]);
-    await expectFailure('trial-tokens', /brought no token for the audience vault.*tokenRequests/, {
+    await expectFailure('trial-tokens', /sent no token for the audience vault.*tokenRequests/, {
       manifest,
       podTimeoutMs: 2_000,
     });
-    expect(reported[0]).toBe('the driver brings tokens for: nobody');
+    expect(reported[0]).toBe('the driver sends tokens for: no audience');
     await cluster.setAudiences(audiences);
   });
 
-  test('a store that lets everybody in', async () => {
+  test('a store that accepts every identity', async () => {
     const file = join(environment.dir, 'grants');
     const grants = await readFile(file, 'utf8');
     await writeFile(
@@ -387,7 +389,7 @@ describe('what is amiss is said in one message, and nothing stays', () => {
     await writeFile(file, grants);
   });
 
-  test('rights that are missing, all at once', async () => {
+  test('all missing rights in one message', async () => {
     await environment.cluster.applyServiceAccount('team-a/developer');
     const { status } = await kube.post<{ status: { token: string } }>(
       '/api/v1/namespaces/team-a/serviceaccounts/developer/token',
@@ -396,7 +398,7 @@ describe('what is amiss is said in one message, and nothing stays', () => {
     const { controlPlane } = environment.cluster;
     const server = { server: controlPlane.server, ca: await readFile(controlPlane.caFile, 'utf8') };
     const developer = createKubeClient({ ...server, token: status.token });
-    const nobody = createKubeClient({ ...server, token: 'expired' });
+    const unknownUser = createKubeClient({ ...server, token: 'expired' });
     await expectFailure(
       'amiss',
       /may not see whether namespace amiss exists.*USE_NAMESPACE=amiss/,
@@ -406,16 +408,18 @@ describe('what is amiss is said in one message, and nothing stays', () => {
     );
     await expectFailure(
       'amiss',
-      /you may not create pods, get pods, delete pods, list events,.*in namespace amiss: ask for a role/,
+      /you may not create pods, get pods, delete pods, list events,.*in namespace amiss: request a role/,
       {
         ...{ kube: developer, useNamespace: 'amiss' },
       },
     );
-    await expectFailure('amiss', /the API server does not know you: 401/, { kube: nobody });
-    await Promise.all([developer.close(), nobody.close()]);
+    await expectFailure('amiss', /the API server rejects your credentials: 401/, {
+      kube: unknownUser,
+    });
+    await Promise.all([developer.close(), unknownUser.close()]);
   });
 
-  test('no driver, and not even its kinds', async () => {
+  test('a cluster without the driver and its kinds', async () => {
     await kube.delete('/apis/storage.k8s.io/v1/csidrivers/secrets-store.csi.k8s.io');
     await expectFailure(
       'amiss',

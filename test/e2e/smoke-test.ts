@@ -14,22 +14,25 @@ import {
   parseManifest,
 } from './smoke-test-checks.ts';
 
-/** What is to be tried in a cluster that has the driver and Keyferry. */
+/** A test for a cluster that has the driver and Keyferry. */
 export type SmokeTestOptions = {
   readonly kube: KubeClient;
-  /** YAML: one SecretProviderClass, and what its pods need, such as a ServiceAccount; other kinds are left out. */
+  /**
+   * YAML: one SecretProviderClass and the objects that its pods need, such as a ServiceAccount.
+   * Other kinds are ignored.
+   */
   readonly manifest: string;
-  /** Default: the manifest's one, or `default`. */
+  /** Default: the namespace of the manifest, or `default`. */
   readonly serviceAccount?: string;
   readonly image: string;
   /** A node for the pods; default: the scheduler's choice. */
   readonly node?: string;
-  /** The namespace that may be used though it exists already. */
+  /** The namespace that may be used although it already exists. */
   readonly useNamespace?: string;
-  /** How long a pod may take, in milliseconds. */
+  /** The time limit of a pod, in milliseconds. */
   readonly podTimeoutMs: number;
   readonly report: (line: string) => void;
-  /** Ends the trial early; what was made is removed all the same. */
+  /** Stops the test early. All created objects are still removed. */
   readonly signal: AbortSignal;
 };
 
@@ -47,14 +50,17 @@ type Pod = KubeObject & {
     }[];
   };
 };
-/** What was made; whether it was is not known before the answer, and its uid neither. */
+/**
+ * An object that the test creates. Before the response, neither its existence nor its uid is known.
+ */
 type CreatedObject = { readonly path: string; uid?: string };
 type PodSnapshot = { readonly pod: Pod; readonly events: readonly string[] };
 
 /**
- * Tries a class in a cluster: its pod runs and has a status and the Secrets it promises; a pod of a ServiceAccount that nobody has given anything
- * waits, and is told why. Changes nothing that was there before, and removes what it has made.
- * @throws Error that says what is amiss and what to do
+ * Tests a class in a cluster. The pod of the class must run, with a status and the Secrets that the
+ * class names. A pod of a ServiceAccount without any rights must wait, with an event that has the
+ * reason. Changes no existing object, and removes all objects that it has created.
+ * @throws Error that names the problem and the remedy
  */
 export async function runSmokeTest(options: SmokeTestOptions): Promise<void> {
   const { kube, report, podTimeoutMs, signal } = options;
@@ -68,7 +74,7 @@ export async function runSmokeTest(options: SmokeTestOptions): Promise<void> {
   const created: CreatedObject[] = [];
   const namespacePath = `/api/v1/namespaces/${namespace}`;
 
-  /** Noted before it is asked for: an answer can be lost. */
+  /** Recorded before the request, because a response can be lost. */
   async function createObject(object: KubeObject): Promise<KubeObject> {
     signal.throwIfAborted();
     const { metadata } = object;
@@ -86,9 +92,9 @@ export async function runSmokeTest(options: SmokeTestOptions): Promise<void> {
       if (object.metadata.uid !== undefined) entry.uid = object.metadata.uid;
       return object;
     }
-    // Of a server in trouble nobody knows whether it has made it.
+    // After a server error it is unknown whether the object was created.
     if (response.status < 500) created.pop();
-    // Every new namespace gets its account `default` from the cluster.
+    // The cluster creates the account `default` of every new namespace.
     if (
       response.status === 409 &&
       !namespaceExists &&
@@ -117,7 +123,10 @@ export async function runSmokeTest(options: SmokeTestOptions): Promise<void> {
       .map(({ reason, message }) => `${reason}: ${message}`);
   }
 
-  /** Looks until it is there, at most as long as patience lasts; then `why` tells. */
+  /**
+   * Polls until the value is available or the time limit is over. Then it throws the message of
+   * `why`.
+   */
   async function waitFor<T>(
     probe: () => Promise<T | undefined>,
     timeoutMessage: () => string,
@@ -131,7 +140,7 @@ export async function runSmokeTest(options: SmokeTestOptions): Promise<void> {
     }
   }
 
-  /** Starts a pod, and waits until it is as wished; every warning about it is said once. */
+  /** Starts a pod, and waits until it has the expected state. Reports each of its warnings once. */
   async function startPod(
     name: string,
     serviceAccount: string,
@@ -145,11 +154,12 @@ export async function runSmokeTest(options: SmokeTestOptions): Promise<void> {
     return waitFor(
       async () => {
         const pod = await kube.get<Pod>(`${namespacePath}/pods/${name}`);
-        if (pod.metadata.uid !== metadata.uid) throw new Error(`somebody has replaced pod ${name}`);
+        if (pod.metadata.uid !== metadata.uid)
+          throw new Error(`another client has replaced pod ${name}`);
         last = { pod, events: await events(pod) };
         for (const line of last.events.filter((each) => !reported.has(each))) {
           reported.add(line);
-          report(`${name} is told: ${line}`);
+          report(`${name} has the event: ${line}`);
         }
         const image = imagePullError(pod);
         if (image !== undefined)
@@ -163,7 +173,7 @@ export async function runSmokeTest(options: SmokeTestOptions): Promise<void> {
     );
   }
 
-  /** The account `default` of a new namespace comes a moment later. */
+  /** The account `default` of a new namespace is created a moment later. */
   async function checkAccount(): Promise<void> {
     const path = `${namespacePath}/serviceaccounts/${accountName}`;
     await waitFor(
@@ -218,7 +228,7 @@ export async function runSmokeTest(options: SmokeTestOptions): Promise<void> {
     await startPod(deniedPodName, deniedPodName, ({ pod, events }) => {
       if (pod.status?.phase === 'Running')
         throw new Error(
-          `a pod of ServiceAccount ${deniedPodName}, to which nobody has given anything, got the files of class ${spc.metadata.name}: look at sharedIdentities in Keyferry's values, and at whom the store lets in`,
+          `a pod of ServiceAccount ${deniedPodName}, which has no rights, got the files of class ${spc.metadata.name}: check sharedIdentities in the values of Keyferry, and which identities the store accepts`,
         );
       return events.some((line) => deniedPattern.test(line));
     });
@@ -241,7 +251,7 @@ export async function runSmokeTest(options: SmokeTestOptions): Promise<void> {
   }
 }
 
-/** As a namespace that enforces the Pod Security Standard `restricted` wants it. */
+/** As a namespace with the Pod Security Standard `restricted` requires it. */
 function podOf(
   name: string,
   serviceAccountName: string,
@@ -283,29 +293,32 @@ function imagePullError({ status }: Pod): string | undefined {
   return pullFailure && `${pullFailure.reason}: ${pullFailure.message ?? ''}`;
 }
 
-/** Why a pod waits, as far as its events and its status tell. */
+/** The reason why a pod waits, from its events and its status. */
 function pendingReason(snapshot: PodSnapshot | undefined): string {
   const unscheduled = snapshot?.pod.status?.conditions?.find(
     ({ type, status }) => type === 'PodScheduled' && status === 'False',
   );
   const reason = snapshot?.events.at(-1) ?? unscheduled?.message;
-  return `it is ${snapshot?.pod.status?.phase ?? 'not there'}; ${reason ?? 'nobody says why: is Keyferry there on its node, and the driver?'}`;
+  return `it is ${snapshot?.pod.status?.phase ?? 'not there'}; ${reason ?? 'no event has a reason: check that Keyferry and the driver run on its node'}`;
 }
 
-/** Removes what was made and nothing that somebody else has made since. @throws Error that says why it is still there */
+/**
+ * Removes the created objects, and none that another client has created since.
+ * @throws Error with the reason why an object still exists
+ */
 async function removeObject(kube: KubeClient, { path, uid }: CreatedObject): Promise<void> {
   const found = await kube.request('GET', path);
   if (found.status === 404) return;
   const currentUid = found.status === 200 ? (found.body as KubeObject).metadata.uid : undefined;
   const isSameObject =
     uid === undefined ? isCreatedBySuite(found) : currentUid === undefined || currentUid === uid;
-  if (!isSameObject) throw new Error("it may be somebody else's");
+  if (!isSameObject) throw new Error('another client may own it');
   const preconditions = { uid: uid ?? currentUid };
   const response = await kube.request('DELETE', path, { gracePeriodSeconds: 0, preconditions });
   if (response.status >= 300 && response.status !== 404) throw apiError('delete it', response);
 }
 
-/** Goes on past what cannot be removed, and says so. */
+/** Reports objects that cannot be removed, and continues. */
 async function removeAll(
   kube: KubeClient,
   created: readonly CreatedObject[],

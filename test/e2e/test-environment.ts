@@ -24,7 +24,10 @@ import { startVaultInCluster } from './vault-in-cluster.ts';
 export const generations = ['1.5', '1.6'] as const;
 export type Generation = (typeof generations)[number];
 
-/** A store as all tests use it: a secret with a `password`, and a class that makes a file `password` of it. */
+/**
+ * A store for all tests: a secret with a `password`, and a class that writes it to the file
+ * `password`.
+ */
 export type TestStore = {
   readonly provider: string;
   readonly parameters: (secret: string) => Readonly<Record<string, string>>;
@@ -35,37 +38,40 @@ export type TestStore = {
 export type Installation = {
   readonly keyferry: KeyferryProcess;
   readonly node: (generation: Generation) => SimulatedNode;
-  /** Starts a pod, of team-a/app unless told otherwise, and waits until its volume was tried. */
+  /** Starts a pod and waits until its first mount has ended. Default: a pod of team-a/app. */
   startPod(generation: Generation, podOptions: Omit<PodOptions, 'node'>): Promise<PodView>;
-  /** The value of the first line of the metrics that begins so. */
+  /** The value of the first line of the metrics that starts with this text. */
   metric(line: string): Promise<number | undefined>;
   stop(): Promise<void>;
 };
 
-/** A cluster, the clouds, and a house between them. */
+/** A cluster, the clouds, and a node with Keyferry. */
 export type TestEnvironment = Installation & {
   readonly cluster: Cluster;
   readonly clouds: Clouds;
   readonly vault: Awaited<ReturnType<typeof startVaultInCluster>>;
   readonly dir: string;
   readonly stores: readonly TestStore[];
-  /** `keyferry local ...` on the stage's own store. */
+  /** `keyferry local ...` on the store of the environment. */
   local(input: string, ...args: string[]): Promise<void>;
-  /** The annotations of team-a/app: those of the clouds, and these secrets for `cce`. */
+  /** Sets the annotations of team-a/app: those of the clouds, and these secrets for `cce`. */
   allowSecrets(...secrets: string[]): Promise<void>;
-  /** Makes a class, of team-a unless told otherwise; `synced`: a Kubernetes Secret of the same name is made of the file `password`. */
+  /**
+   * Creates a class. Default: in team-a. `synced`: the driver creates a Kubernetes Secret of the
+   * same name from the file `password`.
+   */
   applyClass(
     name: string,
     store: Pick<TestStore, 'provider'>,
     parameters: Readonly<Record<string, string>>,
     options?: { readonly synced?: boolean; readonly namespace?: string },
   ): Promise<void>;
-  /** How Keyferry is started here, but for its providers and its addresses. */
+  /** The options with which Keyferry is started, without its providers and addresses. */
   readonly settings: {
     readonly args: readonly string[];
     readonly env: Readonly<Record<string, string>>;
   };
-  /** Another house in the same cluster; it knows nothing yet. */
+  /** Another node in the same cluster, without any state. */
   startInstallation(name: string, options?: InstallationOptions): Promise<Installation>;
 };
 
@@ -74,7 +80,7 @@ export type InstallationOptions = {
   readonly env?: Readonly<Record<string, string>>;
 };
 
-/** What {@link startTestEnvironment} can be told. */
+/** The options of {@link startTestEnvironment}. */
 export type TestEnvironmentOptions = {
   readonly providers: readonly string[];
   readonly args?: readonly string[];
@@ -87,7 +93,7 @@ export async function startTestEnvironment({
   providers,
   args = [],
 }: TestEnvironmentOptions): Promise<TestEnvironment> {
-  const dir = await mkdtemp(join(tmpdir(), 'kf-stage-'));
+  const dir = await mkdtemp(join(tmpdir(), 'kf-environment-'));
   const cluster = await startCluster();
   const clouds = await startClouds(await createTokenVerifier(cluster.controlPlane));
   const local = (input: string, ...localArgs: string[]): Promise<void> =>
@@ -259,7 +265,7 @@ export async function startTestEnvironment({
       ]);
     },
     async stop() {
-      // Also those of a test that failed.
+      // Also the pods of a test that failed.
       for (const one of installations) await one.stop();
       await clouds.close();
       await vault.stop();
@@ -269,7 +275,10 @@ export async function startTestEnvironment({
   };
 }
 
-/** `keyferry local ...` on the files `store` and `key` of a directory. @throws with what it printed */
+/**
+ * Runs `keyferry local ...` on the files `store` and `key` of a directory.
+ * @throws Error with the output
+ */
 export async function runLocal(
   directory: string,
   input: string,
@@ -297,7 +306,9 @@ async function metrics(socketPath: string): Promise<string> {
   });
 }
 
-/** Looks until what is found is as wished; then the wish's own failure tells. */
+/**
+ * Polls until the expectation holds. At the time limit it throws the failure of the expectation.
+ */
 export async function eventually<T>(
   probe: () => Promise<T>,
   assertion: (value: T) => void,

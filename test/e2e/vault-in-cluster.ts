@@ -3,7 +3,7 @@ import type { ControlPlane } from '../servers/control-plane/control-plane.ts';
 
 const reviewer = { namespace: 'vault', name: 'vault' };
 
-/** What a role of Vault says about whom it lets in. */
+/** The identities that a role of Vault accepts. */
 export type VaultRole = {
   readonly name: string;
   readonly namespace: string;
@@ -12,8 +12,9 @@ export type VaultRole = {
 };
 
 /**
- * A real Vault that belongs to a real cluster: its method kubernetes asks the API server about each token, with a ServiceAccount of its own that may do
- * nothing else; KV 2 at `secret`, which every role may read.
+ * A real Vault that belongs to a real cluster. Its method kubernetes sends each token to the API
+ * server, with a ServiceAccount that has no other right. KV 2 is at `secret`, and every role may
+ * read it.
  */
 export async function startVaultInCluster(controlPlane: ControlPlane, roles: readonly VaultRole[]) {
   const { kube, server, ca } = controlPlane;
@@ -46,17 +47,17 @@ export async function startVaultInCluster(controlPlane: ControlPlane, roles: rea
     ...{ kubernetes_host: server.origin, kubernetes_ca_cert: ca },
     ...{ token_reviewer_jwt: status.token, disable_local_ca_jwt: true },
   });
-  async function letIn({ name, namespace, account, audience }: VaultRole): Promise<void> {
+  async function createLoginRole({ name, namespace, account, audience }: VaultRole): Promise<void> {
     await root('POST', `auth/kubernetes/role/${name}`, {
       ...{ bound_service_account_names: [account], bound_service_account_namespaces: [namespace] },
       ...{ audience, token_policies: ['app'], token_ttl: '1h' },
     });
   }
-  for (const role of roles) await letIn(role);
+  for (const role of roles) await createLoginRole(role);
   return {
     ...vault,
-    /** Makes a role, or makes it anew. */
-    letIn,
+    /** Creates or replaces a role. */
+    createLoginRole,
     put: (path: string, data: Readonly<Record<string, string>>) =>
       root('POST', `secret/data/${path}`, { data }),
   };

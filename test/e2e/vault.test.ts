@@ -23,7 +23,10 @@ const missingDependencies = [
 ];
 const canary = 'CANARY-4711';
 
-/** A Vault and its database, furnished; Keyferry as users run it; a node's pods. What `closing` holds ends them, the last one first. */
+/**
+ * A configured Vault with its database, Keyferry as users run it, and the pods of a node. `closing`
+ * has the cleanup functions; the last one runs first.
+ */
 async function startEnvironment(cleanups: (() => Promise<unknown>)[]) {
   const dir = await mkdtemp(join(tmpdir(), 'kf-vault-'));
   cleanups.push(() => rm(dir, { recursive: true }));
@@ -88,7 +91,7 @@ grants:
 type Environment = Awaited<ReturnType<typeof startEnvironment>>;
 
 describeIfAvailable(import.meta.filename, missingDependencies)(
-  'a real Vault, before a real database',
+  'a real Vault with a real database',
   () => {
     let environment: Environment;
     let keyferry: KeyferryProcess;
@@ -144,7 +147,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       };
     }
 
-    /** Starts a pod that the API server knows. */
+    /** Starts a pod that exists in the API server. */
     async function publish(...args: Parameters<typeof createPublication>): Promise<PodView> {
       const view = await driver.publish(createPublication(...args));
       environment.pods.add(view.pod.uid);
@@ -179,7 +182,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
     const canLogIn = (view: PodView): Promise<boolean> =>
       environment.postgres.canLogIn(text(view, 'username'), text(view, 'password'));
 
-    test('serves KV 1 and 2, whole and by key, and stands still while nothing changes', async () => {
+    test('serves KV 1 and 2, whole and by key, and writes nothing without changes', async () => {
       const objects = [
         { objectName: 'db.json', secretPath: 'secret/data/shop/db' },
         {
@@ -231,7 +234,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(versionOf(changed, 'db/port')).toBe(versionOf(view, 'db/port'));
     });
 
-    test('lets pods in by kubernetes and jwt, AppRoles, and a certificate that the operator lends', async () => {
+    test('logs in by kubernetes, jwt, AppRole, and a certificate of the operator', async () => {
       const objects = [{ objectName: 'db.json', secretPath: 'secret/data/shop/db' }];
       const { role_id, secret_id } = await environment.createAppRole('suite');
       const views = [
@@ -253,7 +256,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(new Set(views.map((view) => text(view, 'db.json'))).size).toBe(1);
     });
 
-    test('says what went wrong in the words of Vault, and shows no token', async () => {
+    test('reports the error text of Vault, and shows no token', async () => {
       const token = environment.issuer.podToken();
       const { role_id } = await environment.createAppRole('suite');
       await environment.vault.root('POST', 'secret/data/gone', { data: { a: '1' } });
@@ -312,7 +315,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(keyferry.output()).not.toMatch(/hvs\.[A-Za-z0-9]{20}/);
     });
 
-    test('gives each pod a user of its own, the same to all its objects and at every republish, and keeps it alive', async () => {
+    test('gives each pod its own user, the same for all its objects and at every republish, and renews its lease', async () => {
       await environment.createDatabaseRole('short', { ttl: '6s', maxTtl: '10m' });
       const [one, other] = await Promise.all([
         publish(database('short')),
@@ -338,7 +341,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(await canLogIn(one)).toBe(true);
     });
 
-    test('gives a user up at its max TTL, and another in good time before', async () => {
+    test('replaces a user before its max TTL', async () => {
       await environment.createDatabaseRole('capped', { ttl: '6s', maxTtl: '12s' });
       const first = await publish(database('capped'));
       let view = first;
@@ -348,7 +351,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
         expect(await canLogIn(view)).toBe(true);
         return text(view, 'username') !== text(first, 'username');
       });
-      // Whoever has not yet looked at the new file goes on with the old one for a while.
+      // A program that has not yet read the new file uses the old one for a while.
       expect(await canLogIn(first)).toBe(true);
       await waitUntil(
         'the first is gone',
@@ -357,8 +360,8 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(await canLogIn(view)).toBe(true);
     });
 
-    test('reads anew before the token ends that a lease is a child of', async () => {
-      await environment.letIn('brief', { ttl: '6s', maxTtl: '12s' });
+    test('reads again before the parent token of a lease expires', async () => {
+      await environment.createLoginRole('brief', { ttl: '6s', maxTtl: '12s' });
       await environment.createDatabaseRole('long', { ttl: '1h' });
       const first = await publish(database('long'), { roleName: 'brief' });
       let view = first;
@@ -372,7 +375,8 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
         },
         20,
       );
-      // The second one's token is as brief: whoever looks at the file meanwhile is always let in.
+      // The second token is as short-lived. A program that reads the file meanwhile can always log
+      // in.
       await waitUntil('the first went with its token', async () => {
         view = await driver.republish(view, { tokens: { vault: environment.issuer.podToken() } });
         expect(await canLogIn(view)).toBe(true);
@@ -380,7 +384,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       });
     });
 
-    test('reads anew after a lease, or its token, was revoked by hand', async () => {
+    test('reads again after a lease, or its token, was revoked by hand', async () => {
       await environment.createDatabaseRole('revoked', { ttl: '6s' });
       const first = await publish(database('revoked'));
       await environment.vault.root('PUT', 'sys/leases/revoke-prefix/database/creds/revoked');
@@ -393,7 +397,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(await canLogIn(view)).toBe(true);
     });
 
-    test('takes a user back when its pod is gone, and no other', async () => {
+    test('revokes a user when its pod is deleted, and no other', async () => {
       await environment.createDatabaseRole('with-pod');
       const [deletedPod, remainingPod] = await Promise.all([
         publish(database('with-pod')),
@@ -411,7 +415,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       );
     });
 
-    test('issues certificates once, with their keys, by arguments and with a lease or without', async () => {
+    test('issues certificates once, with their keys, from arguments, with and without a lease', async () => {
       const issue = (role: string, name: string, key: string) => ({
         ...{
           objectName: `${role}-${name}.${key}`,
@@ -456,7 +460,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(later.files).toEqual(view.files);
     });
 
-    test('is told of a database that is down, and gives users again when it is up', async () => {
+    test('reports a database that is down, and returns users again when it is up', async () => {
       await environment.createDatabaseRole('down');
       await environment.postgres.kill();
       const view = await publish(database('down'));
@@ -467,7 +471,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(await canLogIn(again)).toBe(true);
     });
 
-    test('keeps running pods and what was read while Vault is sealed, and goes on when it is not', async () => {
+    test('keeps serving running pods and cached secrets while Vault is sealed, and continues when it is unsealed', async () => {
       await environment.createDatabaseRole('sealed', { ttl: '10s' });
       const kv = await publish([{ objectName: 'db.json', secretPath: 'secret/data/shop/db' }]);
       const leased = await publish(database('sealed'));
@@ -491,7 +495,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(text(await driver.republish(leased), 'username')).toBe(text(leased, 'username'));
     });
 
-    test('goes on with its tokens and leases after a restart of Vault', async () => {
+    test('keeps its tokens and leases after a restart of Vault', async () => {
       await environment.createDatabaseRole('restart', { ttl: '6s' });
       const view = await publish(database('restart'));
       await environment.vault.restart();
@@ -500,9 +504,9 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(text(await driver.republish(view), 'username')).toBe(text(view, 'username'));
     });
 
-    test('gives each pod another user after a restart of Keyferry, while the old one is still good; tokens without leases are given back', async () => {
-      await environment.letIn('leasing', { ttl: '20s' });
-      await environment.letIn('plain');
+    test('gives each pod another user after a restart of Keyferry, while the old one is still valid; revokes tokens without leases', async () => {
+      await environment.createLoginRole('leasing', { ttl: '20s' });
+      await environment.createLoginRole('plain');
       await environment.createDatabaseRole('survives', { ttl: '1h' });
       const view = await publish(database('survives'), { roleName: 'leasing' });
       await publish([{ objectName: 'db.json', secretPath: 'secret/data/shop/db' }], {
@@ -521,7 +525,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       expect(failure(next)).toBe('mounted');
       expect(text(next, 'username')).not.toBe(text(view, 'username'));
       expect([await canLogIn(view), await canLogIn(next)]).toEqual([true, true]);
-      // The old one's token is renewed by nobody any more.
+      // Nothing renews the token of the old process any more.
       await waitUntil('the old one ends', async () => !(await canLogIn(view)), 30);
       expect(await canLogIn(next)).toBe(true);
     });

@@ -20,15 +20,15 @@ export const hour = 60 * minute;
 export type CacheFixture = {
   readonly cache: SecretCache;
   readonly provider: ScriptedProvider;
-  /** Reads one grant as a waiter with `patience` milliseconds left (default 100 s). */
+  /** Reads one grant as a waiter with `timeoutMs` milliseconds left (default 100,000). */
   readonly read: (
     grant: Grant,
-    waiter?: { signal?: AbortSignal; patience?: number },
+    waiter?: { signal?: AbortSignal; timeoutMs?: number },
   ) => Promise<Outcome>;
   /** As `read`, formatted by {@link formatOutcome}. */
   readonly readText: (
     grant: Grant,
-    waiter?: { signal?: AbortSignal; patience?: number },
+    waiter?: { signal?: AbortSignal; timeoutMs?: number },
   ) => Promise<string>;
   /** The sum of a metric's values with these labels. */
   readonly count: (metric: string, labels?: Record<string, string>) => Promise<number>;
@@ -113,11 +113,11 @@ export function createCacheFixture({
   });
   const read: CacheFixture['read'] = async (
     grant,
-    { signal = new AbortController().signal, patience = 100 * second } = {},
+    { signal = new AbortController().signal, timeoutMs = 100 * second } = {},
   ) => {
     const [outcome] = await cache.read(provider, [grant], {
       signal,
-      deadline: Date.now() + patience,
+      deadline: Date.now() + timeoutMs,
     });
     return outcome!;
   };

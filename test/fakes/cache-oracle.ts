@@ -9,7 +9,7 @@ type Value = Extract<Outcome, { kind: 'value' }>;
 type PendingRead = {
   readonly grant: Grant;
   readonly waitingSince: number;
-  readonly patience: number;
+  readonly timeoutMs: number;
 };
 
 /**
@@ -84,22 +84,22 @@ export function createCacheOracle(deps: {
   };
 
   /** A read that changes to a fallback in the moment of a response may not have received it. */
-  const mayUseFallbackNow = ({ grant, waitingSince, patience }: PendingRead): boolean =>
-    grant.fallbacks.length > 0 || Math.abs(now() - waitingSince - patience / 2) < 1;
+  const mayUseFallbackNow = ({ grant, waitingSince, timeoutMs }: PendingRead): boolean =>
+    grant.fallbacks.length > 0 || Math.abs(now() - waitingSince - timeoutMs / 2) < 1;
 
   /**
    * Whether a grant's call got no response within half of the read's time, so that a fallback may
    * serve.
    */
   const hadNoResponse = (
-    { grant, waitingSince, patience }: PendingRead,
+    { grant, waitingSince, timeoutMs }: PendingRead,
     includeRateLimited: boolean,
   ): boolean =>
     callsFor(grant).some((call) => {
       const { response, abortedAt } = call;
       if (response === undefined || abortedAt !== undefined)
         return abortedAt === undefined || abortedAt >= waitingSince;
-      if (response.at >= waitingSince + Math.floor(patience / 2)) return true;
+      if (response.at >= waitingSince + Math.floor(timeoutMs / 2)) return true;
       return (
         response.at >= waitingSince &&
         response.result.kind === 'failed' &&
@@ -267,7 +267,7 @@ export function createCacheOracle(deps: {
       );
     },
     onOutcome(read: PendingRead, outcome: Outcome): void {
-      assertContract(now() <= read.waitingSince + read.patience, 'the reader had left');
+      assertContract(now() <= read.waitingSince + read.timeoutMs, 'the reader had left');
       if (outcome.kind === 'value') checkValue(read, outcome);
       else if (outcome.kind === 'absent') checkAbsent(read);
       else checkFailure(read, outcome.error);

@@ -4,7 +4,7 @@ import { SecretError } from '../../src/core/errors.ts';
 /** The error that a promise is to fail with. */
 export async function rejectedError(promise: Promise<unknown>): Promise<SecretError> {
   const error: unknown = await promise.then(
-    () => 'answered',
+    () => 'no error',
     (thrown: unknown) => thrown,
   );
   expect(error).toBeInstanceOf(SecretError);

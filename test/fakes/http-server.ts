@@ -8,7 +8,7 @@ import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { TLSSocket, type SecureContextOptions, type TlsOptions } from 'node:tls';
 
-/** A request as it came, its body read. */
+/** A received request with its body. */
 export type FakeRequest = {
   readonly method: string;
   /** Percent-encoded, as sent. */
@@ -17,54 +17,64 @@ export type FakeRequest = {
   readonly query: string;
   readonly headers: IncomingHttpHeaders;
   readonly body: Buffer;
-  /** DER: what the client showed of itself, where the server asks (`requestCert`). Verified by nobody yet. */
+  /**
+   * The client certificate in DER, if the server requests one (`requestCert`). It is not verified.
+   */
   readonly certificate?: Buffer;
 };
 
-/** What is answered: status 200 and no body unless said; an object goes out as JSON. */
+/** A response. Default: status 200 without a body. An object is sent as JSON. */
 export type FakeResponse = {
   readonly status?: number;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string | Uint8Array | object;
 };
 
-/** Trouble a server can be told to make. Parts combine: `{ delayMs: 50, answer: { status: 429 } }`. */
+/**
+ * A fault that a test injects into a server. Parts combine:
+ * `{ delayMs: 50, response: { status: 429 } }`.
+ */
 export type InjectedFault = {
-  /** Which requests it meets: those whose `METHOD path` matches, or begins so. Default all. */
+  /**
+   * The requests that it affects: `METHOD path` matches, or starts with this text. Default: all.
+   */
   readonly route?: string | RegExp;
-  /** How many of them, from now. Default all, until told otherwise. */
+  /** The number of requests that it affects. Default: all, until the next fault. */
   readonly times?: number;
   /** Waits first. */
   readonly delayMs?: number;
   /** Waits for this promise first. */
   readonly until?: Promise<unknown>;
-  /** Never answers. */
+  /** Sends no response. */
   readonly hang?: boolean;
-  /** Breaks the connection instead of answering. */
+  /** Closes the connection instead of responding. */
   readonly reset?: boolean;
-  /** Breaks it half-way through the body. */
+  /** Closes the connection in the middle of the body. */
   readonly truncate?: boolean;
-  /** Answers this instead of asking the handler: throttling, a 500, a redirect, a huge body. */
+  /** Sends this instead of calling the handler: throttling, a 500, a redirect, a huge body. */
   readonly response?: FakeResponse;
 };
 
-/** A server on 127.0.0.1 (or a unix socket) that counts what it is asked and can be told to misbehave. */
+/** A server on 127.0.0.1 (or a unix socket) that counts requests and can inject faults. */
 export type FakeServer = {
   /** `http(s)://127.0.0.1:port/`. */
   readonly url: URL;
-  /** Connections it has taken. */
+  /** The number of accepted connections. */
   readonly connections: number;
   /** The latest 1,000 requests, oldest first. */
   readonly requests: readonly FakeRequest[];
-  /** How many requests came whose `METHOD path` matches, or begins so. */
+  /** The number of requests whose `METHOD path` matches, or starts with this text. */
   count(route?: string | RegExp): number;
-  /** Makes this trouble, and no other, from now on; without argument none. */
+  /** Injects this fault from now on, instead of the previous one. Without an argument: none. */
   injectFault(fault?: InjectedFault): void;
-  /** Breaks what is open and ends. */
+  /** Closes all connections and stops. */
   close(): Promise<void>;
 };
 
-/** Starts a server. `handler` answers what no trouble meets; where it throws, the answer is 500. */
+/**
+ * Starts a server. `handler` responds to requests without a fault. If it throws, the response is
+ * 500.
+ */
 export async function startFakeServer(options: {
   readonly handler: (request: FakeRequest) => FakeResponse | Promise<FakeResponse>;
   /** HTTPS with this certificate; plain HTTP without. */
@@ -160,7 +170,7 @@ async function readRequest(incoming: IncomingMessage): Promise<FakeRequest> {
 }
 
 function certificateOf({ socket }: IncomingMessage): Buffer | undefined {
-  // Without one the object is empty, whatever its type says.
+  // Without a certificate the object is empty, although its type has required fields.
   return socket instanceof TLSSocket
     ? (socket.getPeerCertificate() as { readonly raw?: Buffer }).raw
     : undefined;

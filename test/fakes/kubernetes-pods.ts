@@ -11,7 +11,7 @@ type Pod = { readonly uid: string; readonly node: string; version: number };
 const token = 'a-token';
 const selector = /^spec\.nodeName=([a-z0-9-]+),status\.phase!=Succeeded,status\.phase!=Failed$/;
 
-/** An API server, in plain HTTP, that lists and watches the pods of nodes, of each its metadata alone. */
+/** An API server over plain HTTP that lists and watches the pods of nodes, as metadata only. */
 export async function startFakePods() {
   const directory = await mkdtemp(join(tmpdir(), 'fake-pods-'));
   const [tokenFile, caFile] = [join(directory, 'token'), join(directory, 'ca.crt')];
@@ -92,11 +92,11 @@ export async function startFakePods() {
     server: new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}`),
     tokenFile,
     caFile,
-    /** How often it was asked. */
+    /** The number of requests. */
     count,
     /** The version that each watch began at. */
     watchedFrom,
-    trouble: injectedFaults,
+    faults: injectedFaults,
     watchCount: (): number => watches.size,
     add(uid: string, node = 'node-1'): void {
       const pod = { uid, node, version: 0 };

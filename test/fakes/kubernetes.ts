@@ -15,7 +15,7 @@ export type FakeServiceAccount = {
   readonly annotations?: Readonly<Record<string, string>>;
 };
 
-/** What a TokenRequest asks for. */
+/** The content of a TokenRequest. */
 export type FakeTokenRequest = {
   readonly namespace: string;
   readonly serviceAccount: string;
@@ -25,28 +25,30 @@ export type FakeTokenRequest = {
   readonly expirationSeconds: number;
 };
 
-/** An API server over HTTPS that knows ServiceAccounts and believes in one token. */
+/** An API server over HTTPS that has ServiceAccounts and accepts one token. */
 export type FakeKubernetes = {
   readonly server: URL;
   /** As Kubernetes gives them to a pod: `token` and `ca.crt`. */
   readonly directory: string;
   readonly tokenFile: string;
   readonly caFile: string;
-  /** What it knows, by `namespace/name`. Edit it at any time. */
+  /** Its ServiceAccounts, by `namespace/name`. A test may edit them at any time. */
   readonly serviceAccounts: Map<string, FakeServiceAccount>;
   /** Labels of nodes, by name. Edit it at any time. */
   readonly nodes: Map<string, Readonly<Record<string, string>>>;
   /** Events that were written, oldest first. */
   readonly events: readonly object[];
-  /** Signs tokens from now on, each of the life that is asked for. `undefined`: there is no such pod. */
+  /**
+   * Signs tokens from now on, each with the requested lifetime. `undefined`: there is no such pod.
+   */
   issueTokens(mint: (request: FakeTokenRequest) => string | undefined): void;
-  /** How many ServiceAccounts were read, whatever the answer; of one account, or of all. */
+  /** The number of reads of ServiceAccounts, with any response; of one account or of all. */
   reads(account?: string): number;
   /** How many times a node was read. */
   nodeReads(): number;
-  /** Whether RBAC refuses from now on. */
+  /** Whether RBAC rejects requests from now on. */
   deny(denied: boolean): void;
-  /** Replaces the token, in the file and in what it believes. */
+  /** Replaces the accepted token, in the file and in the server. */
   rotateToken(token: string): Promise<void>;
   /** See {@link FakeServer.injectFault}. */
   readonly injectFault: FakeServer['injectFault'];
@@ -59,7 +61,7 @@ const nodePath = /^\/api\/v1\/nodes\/([^/]+)$/;
 const tokenPath = /^\/api\/v1\/namespaces\/([^/]+)\/serviceaccounts\/([^/]+)\/token$/;
 const eventsPath = /^\/api\/v1\/namespaces\/([^/]+)\/events$/;
 
-/** Starts one. Its certificate is for 127.0.0.1, by an authority of its own. */
+/** Starts one. Its certificate is for 127.0.0.1, by its own CA. */
 export async function startFakeKubernetes(
   accounts: Readonly<Record<string, FakeServiceAccount>> = {},
 ): Promise<FakeKubernetes> {

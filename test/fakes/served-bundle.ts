@@ -6,7 +6,7 @@ import { createDriver, type Driver, type DriverOptions } from '../driver/driver.
 import { startKeyferry, type KeyferryProcess } from '../driver/keyferry-process.ts';
 import type { FakeKubernetes } from './kubernetes.ts';
 
-/** What of a rig Keyferry is started before. */
+/** The part of a fixture that exists before Keyferry starts. */
 type BundleFixture = {
   readonly kubernetes: Pick<FakeKubernetes, 'server' | 'tokenFile' | 'caFile'>;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -22,7 +22,8 @@ export type ServedBundle<R extends BundleFixture> = {
 };
 
 /**
- * Serves the built bundle before a rig, for all tests of a file; nothing is served without asking the store.
+ * Serves the built bundle against a fixture, for all tests of a file. Every mount reads from the
+ * store.
  * @param args beside the addresses of the fake cluster
  * @returns gives it, within tests
  */

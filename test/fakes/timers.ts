@@ -23,7 +23,7 @@ export async function withFrozenTimers<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Gives pending I/O and promises a turn. */
+/** Lets pending I/O and promises run. */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

@@ -5,7 +5,10 @@ import { isIPv4 } from 'node:net';
 export type TestCa = {
   /** Its own certificate, PEM. */
   readonly cert: string;
-  /** A certificate and its key, both PEM, for a server (or a client) of these names and IPv4 addresses. */
+  /**
+   * A certificate and its key, both PEM, for a server (or a client) with these names and IPv4
+   * addresses.
+   */
   issue(options?: {
     readonly hosts?: readonly string[];
     readonly notBefore?: Date;
@@ -18,8 +21,8 @@ export type TestCa = {
 export type CertificateAndKey = { readonly cert: string; readonly key: string };
 
 /**
- * Makes an authority: X.509 v3 over P-256, valid for a day. No openssl, no files: a millisecond each. Whoever trusts two of one name takes the
- * first for both.
+ * Creates a CA: X.509 v3 over P-256, valid for a day. It needs no openssl and no files, and takes a
+ * millisecond. A client that trusts two CAs of the same name uses the first one for both.
  */
 export function createTestCa(name = `Test CA ${randomBytes(4).toString('hex')}`): TestCa {
   return createAuthority(name, undefined);
@@ -45,7 +48,7 @@ function createAuthority(name: string, parent: Issuer | undefined): TestCa {
       );
       return {
         cert: certificate({
-          subject: hosts[0] ?? 'nobody',
+          subject: hosts[0] ?? 'client',
           publicKey: pair.publicKey,
           issuer: self,
           extensions: [extension('551d11', false, sequence(...names))], // subjectAltName
@@ -58,7 +61,7 @@ function createAuthority(name: string, parent: Issuer | undefined): TestCa {
   };
 }
 
-/** RFC 5280, section 4.1, as far as OpenSSL asks for it. */
+/** RFC 5280, section 4.1, as far as OpenSSL requires it. */
 function certificate(options: {
   subject: string;
   publicKey: KeyObject;

@@ -8,7 +8,7 @@ export type VaultBackendRequest = {
   /** Below the backend's mount, decoded. */
   readonly path: string;
   readonly query: URLSearchParams;
-  /** The fields of a JSON body; empty where there is none. */
+  /** The fields of a JSON body; empty without a body. */
   readonly fields: Readonly<Record<string, unknown>>;
 };
 

@@ -2,20 +2,23 @@ import { spawn } from 'node:child_process';
 import { access, constants, mkdir, readdir, stat } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 
-/** A Go module of ours, and what is to be made of it. */
+/** A Go module of this repository, and the program to build from it. */
 export type GoProgram = {
-  /** Where its go.mod lies; the program ends in `bin/` below it, which git does not see. */
+  /** The directory of its go.mod. The program is written to `bin/` below it, which git ignores. */
   readonly directory: string;
   /** The program's file name. */
   readonly name: string;
   /** What to build: a package, or `tool` for the tools of go.mod. */
   readonly target: string;
   readonly ldflags?: string;
-  /** Beside go.mod, to be used in its place: the same program of other modules. */
+  /** A file beside go.mod that replaces it: the same program with other module versions. */
   readonly modFile?: string;
 };
 
-/** The path of the built program, built anew where it is missing or older than the module's files. A cold build can take minutes. */
+/**
+ * Returns the path of the program. Builds it if it is missing or older than the files of the
+ * module. A cold build can take minutes.
+ */
 export async function buildGoProgram({
   directory,
   name,
@@ -47,7 +50,7 @@ export async function buildGoProgram({
   return program;
 }
 
-/** The path of a program as a shell would find it; undefined where there is none. */
+/** The path of a program in PATH; undefined if it is not found. */
 export async function programInPath(
   name: string,
   path = process.env.PATH ?? '',

@@ -8,22 +8,25 @@ import { programInPath } from './go-program.ts';
 import { freePorts, startProgram, type StartedProgram } from './started-program.ts';
 
 const run = promisify(execFile);
-/** Debian's `nobody`: PostgreSQL will not run as root. */
+/** The user `nobody` of Debian: PostgreSQL does not run as root. */
 const nobodyUid = 65_534;
 const debianDirectory = '/usr/lib/postgresql';
 
-/** What this machine lacks to run PostgreSQL, in words. */
+/** What this machine lacks to run PostgreSQL, as text. */
 export async function missingPostgresDependencies(): Promise<readonly string[]> {
   const missing: string[] = [];
   for (const name of ['initdb', 'postgres', 'psql'])
     if ((await postgresProgram(name)) === undefined)
       missing.push(`${name} (Debian: apt-get install postgresql)`);
   if (isRoot() && (await programInPath('setpriv')) === undefined)
-    missing.push('setpriv (Debian: util-linux), to run PostgreSQL as somebody else than root');
+    missing.push('setpriv (Debian: util-linux), to run PostgreSQL as a user other than root');
   return missing;
 }
 
-/** A PostgreSQL of its own on a free port of 127.0.0.1, in a temporary directory that goes with it. */
+/**
+ * A separate PostgreSQL on a free port of 127.0.0.1, in a temporary directory that is removed with
+ * it.
+ */
 export async function startPostgres() {
   const directory = await mkdtemp(join(tmpdir(), 'kf-postgres-'));
   const [data, passwordFile] = [join(directory, 'data'), join(directory, 'password')];
@@ -44,7 +47,10 @@ export async function startPostgres() {
   await run(initdb.program, [...initdb.args, `--pgdata=${data}`, ...initdbFlags]);
   const postgres = await unprivileged('postgres');
 
-  /** The rows of an answer, columns divided by `|`. @throws with PostgreSQL's words */
+  /**
+   * The rows of a result, columns separated by `|`.
+   * @throws Error with the message of PostgreSQL
+   */
   async function query(sql: string, credentials = { user: 'admin', password }): Promise<string[]> {
     const psql = (await postgresProgram('psql')) ?? 'psql';
     const connectionFlags = [
@@ -80,16 +86,16 @@ export async function startPostgres() {
     user: 'admin',
     password,
     query,
-    /** The names of those who may log in, but for the administrator. */
+    /** The names of the users who may log in, without the administrator. */
     users: () =>
       query("select rolname from pg_roles where rolcanlogin and rolname <> 'admin' order by 1"),
-    /** Whether these may log in now. */
+    /** Whether these credentials work now. */
     canLogIn: (user: string, loginPassword: string): Promise<boolean> =>
       query('select 1', { user, password: loginPassword }).then(
         () => true,
         () => false,
       ),
-    /** Ends it at once, as a database that fails. */
+    /** Stops it at once, like a database that fails. */
     kill: () => server.stop('SIGQUIT'),
     async restart(): Promise<void> {
       server = await start();
@@ -107,7 +113,10 @@ function isRoot(): boolean {
   return process.getuid?.() === 0;
 }
 
-/** A program of PostgreSQL, from the PATH or from where Debian puts it, the latest version first. */
+/**
+ * The path of a PostgreSQL program, from PATH or from the directories of Debian, latest version
+ * first.
+ */
 async function postgresProgram(name: string): Promise<string | undefined> {
   const versions = (await readdir(debianDirectory).catch(() => [])).sort(
     (a, b) => Number(b) - Number(a),
@@ -116,7 +125,7 @@ async function postgresProgram(name: string): Promise<string | undefined> {
   return (await programInPath(name)) ?? (await programInPath(name, directories.join(':')));
 }
 
-/** How to run it as somebody who is not root. */
+/** The options to run it as a user who is not root. */
 async function unprivileged(name: string): Promise<{ program: string; args: readonly string[] }> {
   const program = (await postgresProgram(name)) ?? name;
   if (!isRoot()) return { program, args: [] };

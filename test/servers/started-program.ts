@@ -2,19 +2,22 @@ import { spawn } from 'node:child_process';
 import { createServer, type AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** A program of a suite that runs until it is told to end. */
+/** A program of a suite that runs until the suite stops it. */
 export type StartedProgram = {
   readonly pid: number;
-  /** The last of what it printed, on either stream. */
+  /** The last part of its output, of both streams. */
   output(): string;
   signal(signal: NodeJS.Signals): void;
-  /** Ends it and waits for its end; may be called again. */
+  /** Stops it and waits for its end. May be called again. */
   stop(signal?: NodeJS.Signals): Promise<void>;
 };
 
 const maxOutputLength = 64 * 1024;
 
-/** Starts it and waits until `isReady`. @throws with its last words where it ends before, or takes longer than `timeoutMs` */
+/**
+ * Starts it and waits until `isReady`.
+ * @throws Error with its last output if it ends before, or takes longer than `timeoutMs`
+ */
 export async function startProgram(options: {
   readonly program: string;
   readonly args: readonly string[];
@@ -32,7 +35,7 @@ export async function startProgram(options: {
   const exited = new Promise((resolve) => child.on('close', resolve).on('error', resolve));
   const hasExited = (): boolean =>
     child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
-  // A suite that is interrupted leaves nothing running.
+  // An interrupted suite leaves no process running.
   const killOnExit = (): void => void child.kill('SIGKILL');
   process.once('exit', killOnExit);
   const started: StartedProgram = {
@@ -59,7 +62,7 @@ export async function startProgram(options: {
   return started;
 }
 
-/** Ports of 127.0.0.1 that nobody listens on at the moment. */
+/** Ports of 127.0.0.1 that are free at the moment. */
 export async function freePorts(count: number): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createServer());
   const ports = servers.map(

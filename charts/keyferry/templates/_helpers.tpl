@@ -128,10 +128,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* A probe by the network; with hostNetwork, by a command that uses the pod's own socket. */}}
 {{- define "keyferry.probe" -}}
 {{- if .context.Values.hostNetwork -}}
-exec: {command: [/usr/bin/node, /keyferry.js, health, {{ .ask }}]}
+exec: {command: [/usr/bin/node, /keyferry.js, health, {{ .endpoint }}]}
 timeoutSeconds: 10
 {{- else -}}
-httpGet: {path: {{ ternary "/readyz" "/healthz" (eq .ask "ready") }}, port: health}
+httpGet: {path: {{ ternary "/readyz" "/healthz" (eq .endpoint "ready") }}, port: health}
 timeoutSeconds: 5
 {{- end -}}
 {{- end -}}

@@ -49,7 +49,7 @@ describe('the demo of the built bundle', () => {
     const child = spawn(process.execPath, [bundle, 'demo'], { env: { TMPDIR: join(dir, 'tmp') } });
     let server = 0;
     child.stdout.on('data', (chunk: Buffer) => {
-      const started = /process (\d+) answers/.exec(chunk.toString());
+      const started = /process (\d+) responds/.exec(chunk.toString());
       if (started === null) return;
       server = Number(started[1]);
       child.kill('SIGINT');

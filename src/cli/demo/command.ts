@@ -22,8 +22,8 @@ export type DemoDeps = {
 };
 
 /**
- * `keyferry demo`: shows how a secret gets into a volume, without cloud or cluster. Its action throws
- * SecretError at the first step that fails.
+ * `keyferry demo`: shows how a secret gets into a volume, without cloud or cluster. Its action
+ * throws SecretError at the first step that fails.
  */
 export function demoCommand(deps: DemoDeps): Command {
   return new Command('demo')
@@ -96,7 +96,7 @@ async function runSteps(
   await mkdir(join(environment.dir, 'sockets'), { mode: 0o700 });
   command(serveArgs);
   const server = await environment.serve(serveArgs, 'sockets/local.sock');
-  show(`process ${server.pid} answers after ${server.startupMs} ms`);
+  show(`process ${server.pid} responds after ${server.startupMs} ms`);
 
   step('Act as the driver: a pod of namespace shop starts and needs its volume.');
   const { socketPath } = server;

@@ -40,8 +40,8 @@ export function createNarrator(stdout: {
 }
 
 /**
- * The grants file. Without a grant no workload can use a shared identity, such as that of the embedded
- * store.
+ * The grants file. Without a grant no workload can use a shared identity, such as that of the
+ * embedded store.
  */
 export const grants = `grants:
   - provider: local
@@ -51,8 +51,8 @@ export const grants = `grants:
 `;
 
 /**
- * Two secrets and three files: a whole secret, a key of a JSON secret, and a file that only root can
- * read.
+ * Two secrets and three files: a whole secret, a key of a JSON secret, and a file that only root
+ * can read.
  */
 export const secretProviderClass = `apiVersion: secrets-store.csi.x-k8s.io/v1
 kind: SecretProviderClass

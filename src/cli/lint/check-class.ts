@@ -75,7 +75,8 @@ function toDiagnostic(spc: SecretProviderClass, problem: Problem): Diagnostic {
 }
 
 /**
- * If a file is missing, the driver does not create the Secret, and it logs an error every two seconds.
+ * If a file is missing, the driver does not create the Secret, and it logs an error every two
+ * seconds.
  */
 function checkSyncedFiles(spc: SecretProviderClass, plan: Plan): Diagnostic[] {
   const paths = plan.files.map(({ path }) => path);

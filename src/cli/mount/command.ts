@@ -22,8 +22,8 @@ export type MountDeps = {
 };
 
 /**
- * Creates the pipeline of a provider inside this process, from the settings of `serve`. `close` stops
- * its background work and closes its connections.
+ * Creates the pipeline of a provider inside this process, from the settings of `serve`. `close`
+ * stops its background work and closes its connections.
  */
 export type InProcessMount = (
   provider: string,

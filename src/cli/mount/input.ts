@@ -8,7 +8,7 @@ import { readManifests } from '../lint/manifests.ts';
 
 /**
  * Reads the class to mount from a file: the class with the name, or the only one.
- * @throws SecretError if there is none, several, or one that the API server would reject
+ * @throws SecretError for no class, several classes, or one that the API server would reject
  */
 export async function readOneClass(
   file: string,

@@ -21,12 +21,13 @@ type Files = ReadonlyMap<string, Volume['files'][number]>;
 
 /**
  * Writes a volume into `directory` as the driver's atomic writer does: the files go into a new
- * directory `..YYYY_MM_DD_...`, then one rename points the symlink `..data` to it, and each first path
- * component is a symlink through `..data`. A reader sees the old volume or the new one, never a mix.
+ * directory `..YYYY_MM_DD_...`, then one rename points the symlink `..data` to it, and each first
+ * path component is a symlink through `..data`. A reader sees the old volume or the new one, never
+ * a mix.
  *
- * Files that are not in the volume are removed. If all contents are the same, nothing is written. So
- * a change of only the mode is ignored, and an empty volume changes nothing (as in driver 1.6). Of two
- * files with one path the last one wins.
+ * Files that are not in the volume are removed. If all contents are the same, nothing is written.
+ * So a change of only the mode is ignored, and an empty volume changes nothing (as in driver 1.6).
+ * Of two files with one path the last one wins.
  *
  * The directory is created for its owner only, if it does not exist.
  * @returns whether anything changed
@@ -74,8 +75,8 @@ function rootNames(paths: Iterable<string>): Set<string> {
 }
 
 /**
- * Whether the name is free in the volume's root. False if it is our symlink. A file of another program
- * is neither overwritten nor shown as a secret.
+ * Whether the name is free in the volume's root. False if it is our symlink. A file of another
+ * program is neither overwritten nor shown as a secret.
  * @throws SecretError for such a file
  */
 async function isUnused(directory: string, name: string): Promise<boolean> {
@@ -91,8 +92,8 @@ async function isUnused(directory: string, name: string): Promise<boolean> {
 }
 
 /**
- * The name of the directory that `..data` points to. Only a plain name `..x` is accepted, because the
- * directory is removed later.
+ * The name of the directory that `..data` points to. Only a plain name `..x` is accepted, because
+ * the directory is removed later.
  */
 async function currentData(directory: string): Promise<string | undefined> {
   const target = await linkTarget(directory, '..data');

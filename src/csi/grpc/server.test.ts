@@ -342,7 +342,7 @@ describe('close', () => {
     expect(count.closed).toBe(count.started);
   });
 
-  test('ends in time when a client answers the ping and does not disconnect', async () => {
+  test('ends in time when a client acknowledges the ping and does not disconnect', async () => {
     const { path, server, sockets } = await serve();
     const socket = socketTo(path, [], true);
     const ping = Buffer.from('000008060000000000', 'hex');

@@ -158,9 +158,9 @@ function shutDown(session: ServerHttp2Session, connection: Duplex): void {
   if (session.destroyed) return;
   // The notice is written by hand: once nghttp2 itself has sent a GOAWAY with no call open, it
   // reads
-  // nothing more, not even the answer to the ping. Node writes whole frames, so the notice stands
-  // between two of them. A client answers the ping after it has read the notice, so calls that it
-  // sent before then have arrived.
+  // nothing more, not even the acknowledgement of the ping. Node writes whole frames, so the notice
+  // stands between two of them. A client acknowledges the ping after it has read the notice, so
+  // calls that it sent before then have arrived.
   connection.write(shutdownNotice);
   session.ping(() => session.close());
 }

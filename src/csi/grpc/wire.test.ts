@@ -192,7 +192,7 @@ describe('a timeout', () => {
     'toStringm',
   ])('rejects %j', (text) => expect(readTimeout(text)).toBeUndefined());
 
-  test('is Infinity when there is none', () => expect(readTimeout(undefined)).toBe(Infinity));
+  test('is Infinity without a timeout', () => expect(readTimeout(undefined)).toBe(Infinity));
 
   test('is written at most as long as it is, and at most a unit shorter', () => {
     fc.assert(

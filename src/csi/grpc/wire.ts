@@ -106,7 +106,7 @@ export function decodeStatusText(text: string): string {
 
 const millisecondsIn = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 1e-3, n: 1e-6 };
 
-/** A `grpc-timeout` in milliseconds; Infinity if there is none, undefined if it is invalid. */
+/** A `grpc-timeout` in milliseconds; Infinity without a timeout, undefined if it is invalid. */
 export function readTimeout(text: string | undefined): number | undefined {
   if (text === undefined) return Infinity;
   if (!/^\d{1,8}[HMSmun]$/.test(text)) return undefined;

@@ -70,18 +70,18 @@ describe("the pod's own role", () => {
       );
     });
 
-    test('with an annotation that is no ARN', async () => {
+    test('with an annotation that is not an ARN', async () => {
       await start();
       fixture.annotate('app');
       expect(await fixture.mount(podClass, { tokens: fixture.podToken() })).toContain(
-        'is no ARN of a RAM role: app',
+        'is not an ARN of a RAM role: app',
       );
     });
 
     test('without any token', async () => {
       await start();
       expect(await fixture.mount(podClass)).toBe(
-        'TOKEN_MISSING: the driver brought no token for the audience sts.aliyuncs.com, nor any other; ' +
+        'TOKEN_MISSING: the driver sent no token for the audience sts.aliyuncs.com, nor any other; ' +
           'add "- audience: sts.aliyuncs.com" to tokenRequests in the values of the driver\'s chart',
       );
     });
@@ -102,7 +102,7 @@ describe("the pod's own role", () => {
         'belongs to system:serviceaccount:team-a:plain',
       ],
       ['that has ended', (): string => fixture.mint('team-a', 'app', -60_000), 'expired at'],
-      ['that is no token', (): string => 'x.y.z', 'is no ServiceAccount token'],
+      ['that is not a token', (): string => 'x.y.z', 'is not a ServiceAccount token'],
     ])('with a token %s', async (_, token, problem) => {
       await start();
       const line = await fixture.mount(podClass, { tokens: { 'sts.aliyuncs.com': token() } });

@@ -330,7 +330,7 @@ describe('a secret that a batch does not deliver unambiguously is read alone', (
     ['a name that only ends like it', [entry('x:secret/s1')], []],
     ['a part of its name', [entry('1')], []],
     ['no name', [entry(undefined), entry(null), entry('')], []],
-    ['a name that is no text', [entry(['s1'])], []],
+    ['a name that is not text', [entry(['s1'])], []],
     ['two entries', [entry('s1'), entry('s1', { SecretData: 'other' })], []],
     ['a value and an error', [entry('s1')], [{ SecretName: 's1', Code: 'Forbidden.NoPermission' }]],
     ['an error without a code', [], [{ SecretName: 's1' }]],
@@ -344,7 +344,7 @@ describe('a secret that a batch does not deliver unambiguously is read alone', (
       [],
     ],
     ['half a character', [entry('s1', { SecretData: 'canary-value\ud83d' })], []],
-    ['items that are no entries', [null, 7, 's1', [], { s1: 'canary-value' }], [null, 's1']],
+    ['items that are not entries', [null, 7, 's1', [], { s1: 'canary-value' }], [null, 's1']],
   ])('%s', async (_, values, errors) => {
     await reader.read(user, 's2');
     cloud.kms.injectFault({

@@ -82,7 +82,7 @@ export function readSharedCredentialSource(
     const tokenFile = get('ALICLOUD_OIDC_TOKEN_FILE') ?? defaultTokenFile;
     return { kind: 'rrsa', ...role, oidcProviderArn, tokenFile };
   }
-  // The role of the node is no fallback: the operator names another role.
+  // The role of the node is not a fallback: the operator names another role.
   if (keys === undefined)
     throw settingError(
       'ALICLOUD_ROLE_ARN',

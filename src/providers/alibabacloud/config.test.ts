@@ -113,7 +113,7 @@ describe("the shared identity, in the order of the vendor's provider", () => {
 
 describe('a bad value stops the start, with the name of the variable', () => {
   test.each([
-    [{ ALICLOUD_REGION: 'hangzhou' }, 'ALICLOUD_REGION is no region: hangzhou'],
+    [{ ALICLOUD_REGION: 'hangzhou' }, 'ALICLOUD_REGION is not a region: hangzhou'],
     [{ ACCESS_KEY_ID: 'id' }, 'ACCESS_KEY_ID is set, but SECRET_ACCESS_KEY is not'],
     [{ SECRET_ACCESS_KEY: 'x' }, 'SECRET_ACCESS_KEY is set, but ACCESS_KEY_ID is not'],
     [{ ALICLOUD_ROLE_ARN: role }, 'ALICLOUD_ROLE_ARN is set, but nothing to assume the role with'],
@@ -146,7 +146,7 @@ describe('a bad value stops the start, with the name of the variable', () => {
     [{ KEYFERRY_ALIBABACLOUD_KMS_ENDPOINT: 'http://kms.example.com' }, 'is not https'],
     [
       { KEYFERRY_ALIBABACLOUD_KMS_ENDPOINT: 'kms.{region}.x/y' },
-      'KEYFERRY_ALIBABACLOUD_KMS_ENDPOINT is no host',
+      'KEYFERRY_ALIBABACLOUD_KMS_ENDPOINT is not a host',
     ],
     [
       { KEYFERRY_ALIBABACLOUD_STS_ENDPOINT: 'sts-vpc.{region}.aliyuncs.com' },

@@ -41,7 +41,7 @@ export function readAlibabaConfig(env: Environment): AlibabaConfig {
   if (region !== undefined && !isRegion(region))
     throw settingError(
       'ALICLOUD_REGION',
-      `is no region: ${sanitizeExternalText(region)}`,
+      `is not a region: ${sanitizeExternalText(region)}`,
       'regions look like cn-hangzhou',
     );
   const oidcProviderArn = readOidcProvider(get);
@@ -99,7 +99,7 @@ function buildEndpoint(name: string, template: string, region: string): URL {
   } catch {
     throw settingError(
       name,
-      `is no host: ${sanitizeExternalText(template)}`,
+      `is not a host: ${sanitizeExternalText(template)}`,
       'write it like kms-vpc.{region}.aliyuncs.com',
     );
   }
@@ -121,7 +121,7 @@ function readAllowedEndpoints(get: EnvReader): readonly string[] {
       if (error instanceof SecretError && error.code === 'NOT_CONFIGURED')
         throw settingError(
           name,
-          `has an entry that is no host: ${sanitizeExternalText(entry)}`,
+          `has an entry that is not a host: ${sanitizeExternalText(entry)}`,
           'write host, host:port or *.domain',
         );
     }

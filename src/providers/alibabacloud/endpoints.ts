@@ -10,7 +10,7 @@ export type Endpoint = { readonly url: URL; readonly tls?: TlsSettings };
 
 /**
  * Returns the endpoint of a service in a region.
- * @throws SecretError INVALID_CLASS if `region` is no region
+ * @throws SecretError INVALID_CLASS if `region` is not a region
  */
 export function serviceEndpoint(address: ServiceAddress, region: string): Endpoint {
   return { url: address instanceof URL ? address : regionEndpoint(address, region) };

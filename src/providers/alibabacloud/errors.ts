@@ -82,12 +82,15 @@ export const transientErrors: readonly Rule<HostContext>[] = [
   },
 ];
 
-/** All errors of the metadata service are transient. HTTP 404 is none: there is no such value. */
+/**
+ * All errors of the metadata service are transient. HTTP 404 is not an error: there is no such
+ * value.
+ */
 export const metadataErrors: readonly Rule<HostContext>[] = [
   {
     match: () => true,
     code: 'STORE_UNAVAILABLE',
-    message: ({ host }) => `${host} answered with an error`,
+    message: ({ host }) => `${host} responded with an error`,
     hidesText: true,
   },
 ];
@@ -181,7 +184,7 @@ export const storeErrors: readonly Rule<StoreContext>[] = [
   {
     match: isForeignResponse,
     code: 'STORE_ANSWER_INVALID',
-    message: ({ service }) => `the endpoint does not answer as ${service} does`,
+    message: ({ service }) => `the endpoint does not respond like ${service}`,
     hint: 'check the endpoint and the region',
   },
   {
@@ -202,7 +205,7 @@ export const storeErrors: readonly Rule<StoreContext>[] = [
 const foreignStsResponse: Rule<unknown> = {
   match: isForeignResponse,
   code: 'STORE_ANSWER_INVALID',
-  message: 'the endpoint does not answer as STS does',
+  message: 'the endpoint does not respond like STS',
   hidesText: true,
 };
 

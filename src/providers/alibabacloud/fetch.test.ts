@@ -199,7 +199,7 @@ describe('an error response of KMS', () => {
       'a page',
       404,
       '<html>no</html>',
-      'STORE_ANSWER_INVALID: .*does not answer as KMS does .HTTP 404',
+      'STORE_ANSWER_INVALID: .*does not respond like KMS .HTTP 404',
     ],
     ['a redirect', 302, '', 'STORE_ANSWER_INVALID: .*HTTP 302'],
     [
@@ -325,7 +325,7 @@ describe('an invalid response', () => {
     cloud.kms.injectFault({ response: { body } });
     const line = await reader.read(user, { name: 'db', version: 'v1' });
     expect(line).toMatch(
-      /^failed STORE_ANSWER_INVALID: alibabacloud: KMS secret db \(v1\) in cn-hangzhou: KMS answered /,
+      /^failed STORE_ANSWER_INVALID: alibabacloud: KMS secret db \(v1\) in cn-hangzhou: KMS sent /,
     );
     expect(line).not.toContain('canary-value');
     expect(cloud.kms.count()).toBe(1);
@@ -345,7 +345,7 @@ describe('an invalid response', () => {
   ])('of OOS: %s', async (_, parameter) => {
     cloud.oos.injectFault({ response: { body: { Parameter: parameter } } });
     const line = await reader.read(user, { service: 'oos', name: 'key', version: '1' });
-    expect(line).toMatch(/^failed STORE_ANSWER_INVALID: .*OOS answered /);
+    expect(line).toMatch(/^failed STORE_ANSWER_INVALID: .*OOS sent /);
     expect(line).not.toContain('canary-value');
   });
 });

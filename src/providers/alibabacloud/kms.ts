@@ -99,9 +99,9 @@ async function getSecretValue(
   });
   const secret = readBody(response, secretResponse, 'KMS');
   if (typeof secret.SecretName === 'string' && !isNameOf(secret.SecretName, name))
-    throw invalidResponseError('another secret than the one it was asked for');
+    throw invalidResponseError('another secret than the requested one');
   if (version !== undefined && secret.VersionId !== version && !isManaged(secret.SecretType))
-    throw invalidResponseError('another version than the one it was asked for');
+    throw invalidResponseError('another version than the requested one');
   return {
     ...parseValue(secret),
     // KMS ignores the version that is requested of a managed secret, and sends the current one. The
@@ -136,7 +136,7 @@ async function batchGetSecretValue(
     return others.length > 0 || errors?.some(hasName) === true ? undefined : parseEntry(entry);
   });
   if ((errors ?? []).length === 0 && values.every((value) => value === undefined))
-    throw invalidResponseError('nothing that it was asked for');
+    throw invalidResponseError('none of the requested secrets');
   return values;
 }
 
@@ -200,5 +200,5 @@ function decode(type: 'text' | 'binary', data: string): Uint8Array {
 }
 
 function invalidResponseError(description: string): SecretError {
-  return new SecretError('STORE_ANSWER_INVALID', `KMS answered with ${description}`);
+  return new SecretError('STORE_ANSWER_INVALID', `KMS sent ${description}`);
 }

@@ -41,9 +41,9 @@ export async function getSecretParameter(
   });
   const { Parameter: parameter } = readBody(response, parameterResponse, 'OOS');
   if (typeof parameter.Name === 'string' && parameter.Name !== name)
-    throw invalidResponseError('another parameter than the one it was asked for');
+    throw invalidResponseError('another parameter than the requested one');
   if (version !== undefined && parameter.ParameterVersion !== version)
-    throw invalidResponseError('another version than the one it was asked for');
+    throw invalidResponseError('another version than the requested one');
   if (!parameter.Value.isWellFormed()) throw invalidResponseError('a text that is not Unicode');
   return {
     bytes: Buffer.from(parameter.Value),
@@ -54,5 +54,5 @@ export async function getSecretParameter(
 }
 
 function invalidResponseError(description: string): SecretError {
-  return new SecretError('STORE_ANSWER_INVALID', `OOS answered with ${description}`);
+  return new SecretError('STORE_ANSWER_INVALID', `OOS sent ${description}`);
 }

@@ -74,7 +74,7 @@ function noRoleError(
   const problem =
     annotation === ''
       ? 'is missing'
-      : `is no ARN of a RAM role: ${sanitizeExternalText(annotation)}`;
+      : `is not an ARN of a RAM role: ${sanitizeExternalText(annotation)}`;
   return new SecretError(
     'NOT_GRANTED',
     `alibabacloud: ServiceAccount ${sanitizeExternalText(namespace)}/${sanitizeExternalText(serviceAccount.name)} has no role: its annotation ` +
@@ -116,7 +116,7 @@ export function readPodKeysIdentity({
       ...{ kind: 'keys', accessKeyId, accessKeySecret },
       ...(securityToken !== undefined && { securityToken }),
     },
-    // The id of a key is no secret. So the fingerprint needs the whole key.
+    // The id of a key is not a secret. So the fingerprint needs the whole key.
     fingerprintFields: {
       identity: 'pod-keys',
       accessKeyId,

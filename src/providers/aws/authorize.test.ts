@@ -113,7 +113,7 @@ describe('IRSA: the role of the ServiceAccount', () => {
       await start(options);
       fixture.annotate(annotation);
       expect(await fixture.mount(objects)).toBe(
-        `NOT_GRANTED: aws: ServiceAccount team-a/app has no role: its annotation eks.amazonaws.com/role-arn is no ARN of an IAM role: ` +
+        `NOT_GRANTED: aws: ServiceAccount team-a/app has no role: its annotation eks.amazonaws.com/role-arn is not an ARN of an IAM role: ` +
           `${annotation}; write eks.amazonaws.com/role-arn: arn:aws:iam::<account>:role/<name>`,
       );
     });
@@ -121,7 +121,7 @@ describe('IRSA: the role of the ServiceAccount', () => {
     test('without a token, and names the setting to change', async () => {
       await start(options);
       expect(await fixture.mount(objects, { tokens: {} })).toBe(
-        'TOKEN_MISSING: the driver brought no token for the audience sts.amazonaws.com, nor any other; ' +
+        'TOKEN_MISSING: the driver sent no token for the audience sts.amazonaws.com, nor any other; ' +
           'add "- audience: sts.amazonaws.com" to tokenRequests in the values of the driver\'s chart',
       );
     });
@@ -146,7 +146,7 @@ describe('IRSA: the role of the ServiceAccount', () => {
         () => fixture.mint('team-a', 'app', { expiresAt: fixture.now() - 60_000 }),
         'expired at',
       ],
-      ['that is not a JWT', () => 'x.y.z', 'is no ServiceAccount token'],
+      ['that is not a JWT', () => 'x.y.z', 'is not a ServiceAccount token'],
     ])('with a token %s', async (_, token, problem) => {
       await start(options);
       const line = await fixture.mount(objects, { tokens: { [irsa]: token() } });
@@ -222,7 +222,7 @@ describe('EKS Pod Identity, where the class sets usePodIdentity', () => {
       await start(options);
       const { [irsa]: token } = fixture.podTokens();
       expect(await fixture.mount(byPodIdentity, { tokens: { [irsa]: token } })).toBe(
-        'TOKEN_MISSING: the driver brought no token for the audience pods.eks.amazonaws.com, only for sts.amazonaws.com; ' +
+        'TOKEN_MISSING: the driver sent no token for the audience pods.eks.amazonaws.com, only for sts.amazonaws.com; ' +
           'add "- audience: pods.eks.amazonaws.com" to tokenRequests in the values of the driver\'s chart',
       );
     });
@@ -388,7 +388,7 @@ describe('the region', () => {
     [
       { 'topology.kubernetes.io/region': 'Ireland' },
       {},
-      `the label topology.kubernetes.io/region of the node ${nodeName} is no region: Ireland`,
+      `the label topology.kubernetes.io/region of the node ${nodeName} is not a region: Ireland`,
     ],
   ])(
     'is an error that names the setting if it is not known (%j, %j)',

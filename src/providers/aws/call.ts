@@ -104,7 +104,7 @@ export async function outputOf<Output>(
 /**
  * How a policy names an object, for hints:
  * `arn:aws:secretsmanager:eu-west-1:111122223333:secret:db-??????`.
- * @param account `*` stands for an account that is not known
+ * @param account `*` if the account is not known
  * @param name as it is sent; an ARN is returned unchanged
  */
 export function resourceOf(

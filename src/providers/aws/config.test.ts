@@ -90,8 +90,8 @@ describe('the order of variables is that of the SDKs', () => {
 
 describe('rejects an invalid variable and names it', () => {
   test.each([
-    [{ AWS_REGION: 'ireland' }, 'AWS_REGION is no region: ireland'],
-    [{ AWS_DEFAULT_REGION: 'eu-west-1.evil.example/' }, 'AWS_DEFAULT_REGION is no region'],
+    [{ AWS_REGION: 'ireland' }, 'AWS_REGION is not a region: ireland'],
+    [{ AWS_DEFAULT_REGION: 'eu-west-1.evil.example/' }, 'AWS_DEFAULT_REGION is not a region'],
     [
       { AWS_ENDPOINT_URL: 'http://secrets.internal' },
       'AWS_ENDPOINT_URL "http://secrets.internal" is not https',

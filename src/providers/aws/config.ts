@@ -73,7 +73,7 @@ function readRegion(get: EnvReader): string | undefined {
     if (isRegion(region)) return region;
     throw settingError(
       name,
-      `is no region: ${sanitizeExternalText(region)}`,
+      `is not a region: ${sanitizeExternalText(region)}`,
       'regions look like eu-west-1',
     );
   }

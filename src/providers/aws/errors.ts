@@ -163,8 +163,8 @@ export const readErrors: readonly Rule<ReadContext>[] = [
   {
     match: isNotAws,
     code: 'STORE_ANSWER_INVALID',
-    message: ({ service }) => `the endpoint does not answer as ${service} does`,
-    hint: 'check the endpoint and the region, and that no proxy answers in its place',
+    message: ({ service }) => `the endpoint does not respond like ${service}`,
+    hint: 'check the endpoint and the region, and that no proxy responds in its place',
   },
   {
     match: isKmsError,
@@ -242,7 +242,7 @@ export const tokenErrors: readonly Rule<ServiceContext & { readonly roleArn: str
   {
     match: isNotAws,
     code: 'STORE_ANSWER_INVALID',
-    message: ({ region }) => `the endpoint does not answer as STS in ${region} does`,
+    message: ({ region }) => `the endpoint does not respond like STS in ${region}`,
     hidesText: true,
   },
   {
@@ -329,7 +329,7 @@ export const agentErrors: readonly StoreErrorRule<ErrorResponse, undefined>[] = 
   {
     match: ({ status, text }) => status !== 400 && !text.includes('Exception'),
     code: 'STORE_ANSWER_INVALID',
-    message: 'the address does not answer as the agent of EKS Pod Identity does',
+    message: 'the address does not respond like the agent of EKS Pod Identity',
     hidesText: true,
   },
   {

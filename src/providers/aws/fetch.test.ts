@@ -398,7 +398,7 @@ describe('parameters', () => {
     });
     expect(await reader.read(user, ssm('a', { version: '1' }))).toBe('a@1: one');
     expect(await reader.read(user, ssm('a', { version: '3' }))).toMatch(
-      /^failed STORE_ANSWER_INVALID: .*nothing about it/,
+      /^failed STORE_ANSWER_INVALID: .*nothing about the parameter/,
     );
   });
 
@@ -550,7 +550,7 @@ describe('error responses', () => {
       'a page',
       404,
       '<html>no</html>',
-      'STORE_ANSWER_INVALID: .*does not answer as Secrets Manager does .HTTP 404',
+      'STORE_ANSWER_INVALID: .*does not respond like Secrets Manager .HTTP 404',
     ],
     ['a redirect', 302, '', 'STORE_ANSWER_INVALID: .*HTTP 302'],
     ['JSON of another service', 400, '{"error":"no"}', 'STORE_ANSWER_INVALID: .*HTTP 400'],

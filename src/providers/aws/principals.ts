@@ -113,7 +113,7 @@ async function irsaIdentity(
   if (!roleArnPattern.test(roleArn))
     throw noRoleError(
       workload,
-      `is no ARN of an IAM role: ${sanitizeExternalText(roleArn)}`,
+      `is not an ARN of an IAM role: ${sanitizeExternalText(roleArn)}`,
       `write ${annotationLine}`,
     );
   const { token, issuer } = readWorkloadToken(workload, irsaAudience, now());

@@ -56,11 +56,11 @@ export function createRequestHandler(http: HttpClient): AwsRequestHandler {
 }
 
 /**
- * Rejects the body of a success that is not UTF-8: the SDK would put replacement characters into the
- * secret. The body of an error can be a proxy's page in any encoding, and its status counts.
+ * Rejects the body of a success that is not UTF-8: the SDK would put replacement characters into
+ * the secret. The body of an error can be a proxy's page in any encoding, and its status counts.
  */
 function toSdkResponse({ status, headers, body }: HttpResponse, { host }: URL) {
   if (status < 300 && !isUtf8(body))
-    throw new SecretError('STORE_ANSWER_INVALID', `${host} answered with a body that is not UTF-8`);
+    throw new SecretError('STORE_ANSWER_INVALID', `${host} sent a body that is not UTF-8`);
   return { statusCode: status, headers, body };
 }

@@ -69,7 +69,7 @@ async function getStagedVersion(
     client.send(command, options),
   );
   const parsed = descriptionSchema.safeParse(output);
-  if (!parsed.success) throw invalidResponseError('something we do not understand');
+  if (!parsed.success) throw invalidResponseError('a response that Keyferry does not understand');
   const { VersionIdsToStages: stagesByVersion, DeletedDate: deletedAt } = parsed.data;
   if (deletedAt instanceof Date) return undefined;
   return Object.entries(stagesByVersion ?? {}).find(([, stages]) => stages.includes(stage))?.[0];
@@ -103,12 +103,12 @@ async function batchGetSecretValue(
 /** The value of a secret, after a check that it is the version that was requested. */
 function parseSecret(output: unknown, { name, version }: SecretRef): SecretValue {
   const parsed = secretSchema.safeParse(output);
-  if (!parsed.success) throw invalidResponseError('something we do not understand');
+  if (!parsed.success) throw invalidResponseError('a response that Keyferry does not understand');
   const { VersionId: versionId, SecretString: text, SecretBinary: bytes } = parsed.data;
   if (!isSecretOf(parsed.data, name))
-    throw invalidResponseError('another secret than the one it was asked for');
+    throw invalidResponseError('another secret than the requested one');
   if (version !== undefined && versionId !== version)
-    throw invalidResponseError('another version than the one it was asked for');
+    throw invalidResponseError('another version than the requested one');
   return {
     bytes: bytesOf(text, bytes),
     version: versionId,
@@ -153,7 +153,7 @@ function operationOf(
 }
 
 function invalidResponseError(description: string): SecretError {
-  return new SecretError('STORE_ANSWER_INVALID', `Secrets Manager answered with ${description}`);
+  return new SecretError('STORE_ANSWER_INVALID', `Secrets Manager sent ${description}`);
 }
 
 type Request = FetchRequest<AwsCredential>;

@@ -56,14 +56,14 @@ async function getParameters(
     client.send(command, options),
   );
   const parsed = outputSchema.safeParse(output);
-  if (!parsed.success) throw invalidResponseError('something we do not understand');
+  if (!parsed.success) throw invalidResponseError('a response that Keyferry does not understand');
   const { Parameters: parameters, InvalidParameters: invalidNames, $metadata } = parsed.data;
   return refs.map((ref) => {
     const parameter = parameters?.find((each) => isParameterOf(each, ref));
     if (parameter !== undefined) return valueOf(parameter, ref);
     return invalidNames?.includes(requestedName(ref)) === true
       ? notFoundError(ref, context.region, $metadata.requestId ?? 'unknown')
-      : invalidResponseError('nothing about it');
+      : invalidResponseError('nothing about the parameter');
   });
 }
 
@@ -112,7 +112,7 @@ function operationOf(
 }
 
 function invalidResponseError(description: string): SecretError {
-  return new SecretError('STORE_ANSWER_INVALID', `SSM answered with ${description}`);
+  return new SecretError('STORE_ANSWER_INVALID', `SSM sent ${description}`);
 }
 
 /** Reads parameters of SSM, up to ten in one call. */

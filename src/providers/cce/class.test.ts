@@ -292,7 +292,7 @@ describe('reports all problems at once:', () => {
       '0:0 error: usePodOIDC is neither "true" nor "false": yes',
     ]);
     expect(problemsOf({ objects: secret('s'), agencyUrn: 'iam::1:agency:a' })).toEqual([
-      '0:0 error: agencyUrn means nothing without usePodOIDC',
+      '0:0 error: agencyUrn has no effect without usePodOIDC',
     ]);
     expect(
       problemsOf({ objects: secret('s'), usePodOIDC: 'true', agencyUrn: 'a b', providerUrn: 'p' }),
@@ -307,7 +307,7 @@ test('warns about unknown names, with the nearest known one', () => {
   });
   expect(plan).toBeDefined();
   expect(problems.map(({ severity, message, hint }) => [severity, message, hint])).toEqual([
-    ['warning', 'the parameter usePodOidc means nothing to cce', 'did you mean usePodOIDC?'],
+    ['warning', 'the parameter usePodOidc is unknown to cce', 'did you mean usePodOIDC?'],
     ['warning', 'item 1 has an unknown key: objectalias', 'did you mean objectAlias?'],
     ['warning', expect.stringContaining('jmesPath item 1 has an unknown key: alias'), undefined],
   ]);

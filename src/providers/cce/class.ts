@@ -108,7 +108,7 @@ function readObject(map: YamlMap, context: ReadContext): CceObject {
     const key = readRequiredText(
       entry,
       'path',
-      'path is the key as it stands in the secret',
+      'path is the key as written in the secret',
       context.reportError,
     );
     const path = readOptionalText(entry, 'objectAlias') ?? key;
@@ -211,12 +211,12 @@ function readLogin(parameters: Parameters, report: (problem: Problem) => void): 
           'write usePodOIDC: "true"',
         ),
       );
-    // These parameters ask for an own identity. The cluster's must not replace it silently.
+    // These parameters request an own identity. The cluster's must not replace it silently.
     for (const key of podParameters.filter((name) => parameters[name] !== undefined))
       report(
         parameterProblem(
           key,
-          `${key} means nothing without usePodOIDC`,
+          `${key} has no effect without usePodOIDC`,
           'add usePodOIDC: "true", or remove it',
         ),
       );

@@ -72,14 +72,14 @@ test('accepts an environment without a region', () => {
 });
 
 test.each([
-  [{ HUAWEICLOUD_SDK_REGION: 'evil.example/#' }, 'HUAWEICLOUD_SDK_REGION is no region'],
+  [{ HUAWEICLOUD_SDK_REGION: 'evil.example/#' }, 'HUAWEICLOUD_SDK_REGION is not a region'],
   [
     { ...region, HUAWEICLOUD_SDK_IAM_ENDPOINT: 'http://iam.example.com' },
     'HUAWEICLOUD_SDK_IAM_ENDPOINT "http://iam.example.com" is not https',
   ],
   [
     { ...region, HUAWEICLOUD_SDK_CSMS_ENDPOINT: 'https://x/y' },
-    'HUAWEICLOUD_SDK_CSMS_ENDPOINT "https://x/y" is no endpoint',
+    'HUAWEICLOUD_SDK_CSMS_ENDPOINT "https://x/y" is not an endpoint',
   ],
   [
     { ...region, HUAWEICLOUD_SDK_PROJECT_ID: '../x' },

@@ -101,7 +101,7 @@ function regionalUrl(template: string, region: string): URL {
   } catch {
     throw settingError(
       'HUAWEICLOUD_SDK_REGION',
-      `is no region: ${sanitizeExternalText(region)}`,
+      `is not a region: ${sanitizeExternalText(region)}`,
       'regions look like cn-north-4 or eu-west-101',
     );
   }

@@ -128,5 +128,5 @@ function parseValue(versionBody: z.infer<typeof versionResponseSchema>['version'
 }
 
 function invalidResponseError(description: string): SecretError {
-  return new SecretError('STORE_ANSWER_INVALID', `CSMS answered with ${description}`);
+  return new SecretError('STORE_ANSWER_INVALID', `CSMS sent ${description}`);
 }

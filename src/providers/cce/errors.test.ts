@@ -48,7 +48,7 @@ test('a response to a bad signature shows no text, because it repeats the signed
   }
 });
 
-test('keeps the pause that the service asks for', () => {
+test('keeps the pause that the service requests', () => {
   const headers = { 'retry-after': '2' };
   const response = parseBody({ error_code: 'APIGW.0308', error_msg: 'canary' }, headers, 429);
   expect(toError(transientErrors, response)).toMatchObject({

@@ -155,7 +155,7 @@ export const csmsErrors: readonly Rule[] = [
   {
     match: () => true,
     code: 'STORE_ANSWER_INVALID',
-    message: ({ host }) => `${host} does not answer as CSMS does`,
+    message: ({ host }) => `${host} does not respond like CSMS`,
     hint: 'check HUAWEICLOUD_SDK_CSMS_ENDPOINT and the region',
   },
 ];
@@ -196,7 +196,7 @@ export const tokenErrors: readonly Rule[] = [
 export const loginEndpointHint =
   'not every region has STS: HUAWEICLOUD_SDK_STS_ENDPOINT and _IAM_ENDPOINT name another';
 
-/** What a request to the metadata service asks for. */
+/** What a request to the metadata service requests. */
 export type MetadataResource = 'token' | 'keys';
 
 type MetadataErrorResponse = ErrorResponse & {
@@ -246,7 +246,9 @@ export const noAgencyErrors: readonly MetadataRule[] = [
   },
 ];
 
-/** A retry can help. For a token, 5xx is no outage: 503 means that the service has no tokens. */
+/**
+ * A retry can help. For a token, 5xx is not an outage: 503 means that the service has no tokens.
+ */
 export const transientMetadataErrors: readonly MetadataRule[] = [
   {
     match: ({ status, resource }) => status === 429 || (status >= 500 && resource === 'keys'),

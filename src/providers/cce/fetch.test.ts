@@ -179,12 +179,7 @@ describe('reports an error', () => {
       { error_code: 'constructor' },
       'STORE_REFUSED_REQUEST: .*HTTP 400, constructor',
     ],
-    [
-      'a text',
-      400,
-      'Bad Request',
-      'STORE_ANSWER_INVALID: .*does not answer as CSMS does .HTTP 400',
-    ],
+    ['a text', 400, 'Bad Request', 'STORE_ANSWER_INVALID: .*does not respond like CSMS .HTTP 400'],
     [
       'a denial by KMS with 401',
       401,
@@ -195,9 +190,9 @@ describe('reports an error', () => {
       'an unknown path',
       404,
       { error_code: 'APIGW.0101', error_msg: 'x' },
-      'STORE_ANSWER_INVALID: .*does not answer as CSMS does .*APIGW\\.0101',
+      'STORE_ANSWER_INVALID: .*does not respond like CSMS .*APIGW\\.0101',
     ],
-    ['a redirect', 302, '', 'STORE_ANSWER_INVALID: .*does not answer as CSMS does .*HTTP 302'],
+    ['a redirect', 302, '', 'STORE_ANSWER_INVALID: .*does not respond like CSMS .*HTTP 302'],
   ])('for %s', async (_, status, body, expected) => {
     fixture.csms.injectFault({
       response: { status, body, headers: { location: 'https://evil.example/' } },
@@ -299,7 +294,7 @@ describe('rejects a response with', () => {
     fixture.csms.injectFault({ response: { body } });
     const [line] = await fixture.read(objectYaml('db_login', 'v1'));
     expect(line).toMatch(
-      /^failed STORE_ANSWER_INVALID: cce: secret db_login \(v1\) in eu-west-101: CSMS answered /,
+      /^failed STORE_ANSWER_INVALID: cce: secret db_login \(v1\) in eu-west-101: CSMS sent /,
     );
     expect(line).not.toContain('canary-value');
     expect(fixture.csms.count()).toBe(1);
@@ -491,7 +486,7 @@ describe('the rate limiter', () => {
   });
 });
 
-test('waits as long as Retry-After asks before the next attempt', async () => {
+test('waits for the pause of Retry-After before the next attempt', async () => {
   fixture.csms.put('db_login', 'one');
   fixture.csms.injectFault({
     times: 1,

@@ -38,7 +38,7 @@ export class Projects {
 
   /**
    * Looks the project up once for each identity.
-   * @param identity the principal's fingerprint, which stands for the account
+   * @param identity the principal's fingerprint, which identifies the account
    * @throws SecretError NOT_CONFIGURED, CREDENTIALS_REFUSED, and those of an outage
    */
   async find(identity: string, credential: CceCredential, signal: AbortSignal): Promise<string> {

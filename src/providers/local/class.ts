@@ -177,7 +177,7 @@ export function planLocal(parameters: Parameters): PlanResult<LocalLogin> {
     addProblem(
       'warning',
       name,
-      `a parameter that means nothing to provider local: ${sanitizeExternalText(name)}`,
+      `a parameter that is unknown to provider local: ${sanitizeExternalText(name)}`,
       hint,
     );
   }

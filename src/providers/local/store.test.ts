@@ -185,7 +185,7 @@ describe('a store that cannot be read', () => {
       'it is larger than 8192 KiB',
     ],
     [
-      'an encrypted text that is no store',
+      'an encrypted text that is not a store',
       async () => writeEncrypted(canary),
       'its content is malformed: it is not JSON',
     ],

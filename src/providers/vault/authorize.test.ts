@@ -66,9 +66,9 @@ describe("the pod's own token", () => {
   test('fails with the audience and both remedies where it is missing', async () => {
     await start();
     expect(await fixture.mount(objects, { tokens: fixture.podToken({ audience: 'bank' }) })).toBe(
-      'TOKEN_MISSING: the driver brought no token for the audience vault, only for bank; ' +
+      'TOKEN_MISSING: the driver sent no token for the audience vault, only for bank; ' +
         'add "- audience: vault" to tokenRequests in the values of the driver\'s chart, ' +
-        'or let Keyferry ask for tokens itself: KEYFERRY_VAULT_TOKEN_REQUESTS=true',
+        'or let Keyferry request tokens itself: KEYFERRY_VAULT_TOKEN_REQUESTS=true',
     );
   });
 
@@ -204,7 +204,7 @@ describe('the keys of a pod', () => {
     expect(await mount({ role_id: role.roleId, secret_id: `${one}\n` })).toEqual(expectedFiles);
     expect(await mount({ role_id: role.roleId, secret_id: one })).toEqual(expectedFiles);
     expect(fixture.logins()).toBe(1);
-    // The id of the role alone is no credential.
+    // The id of the role alone is not a credential.
     expect(await mount({ role_id: role.roleId, secret_id: 'CANARY-guess' })).toMatch(
       /^CREDENTIALS_REFUSED: .*invalid secret id/,
     );
@@ -237,7 +237,7 @@ describe('the keys of a pod', () => {
       { role_id: 'x'.repeat(32_769) },
       `has a role_id of more than 32768 ${tooLongMessage}`,
     ],
-    ['cert', { token: 'x' }, 'is of no use to it; use approle or token with what the pod brings'],
+    ['cert', { token: 'x' }, 'is of no use to it; use approle or token with the keys of the pod'],
   ])(
     '%s: a Secret of other keys is not passed over for a shared identity',
     async (method, secret, expectedText) => {
@@ -260,7 +260,7 @@ describe('the keys of a pod', () => {
   ])('%s fails without keys of the pod and of the operator', async (method, expectedText) => {
     await start();
     expect(await fixture.mount(withMethod(method))).toMatch(
-      /^NOT_CONFIGURED: vault: authMethod is .* the pod brings no/,
+      /^NOT_CONFIGURED: vault: authMethod is .* the pod has no/,
     );
     expect(await fixture.mount(withMethod(method))).toContain(
       `give the volume a nodePublishSecretRef with ${expectedText}`,
@@ -340,7 +340,7 @@ describe('the identity of the operator', () => {
     ['granted', 'POST', 'auth/token/renew-self'],
     ['all', 'PUT', 'auth/token/revoke'],
   ] as const)(
-    'its token itself serves nobody: %s, %s %s',
+    'its token itself cannot be granted: %s, %s %s',
     async (sharedIdentities, method, path) => {
       const grants = [{ ...grantsForApp[0], names: ['vault/**'], methods: ['POST', 'PUT'] }];
       await startWithToken({ grants, sharedIdentities });

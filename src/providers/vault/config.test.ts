@@ -118,13 +118,13 @@ describe("the operator's settings", () => {
   });
 
   test.each<[Env, string]>([
-    [{ VAULT_ADDR: 'ftp://x' }, 'vault: VAULT_ADDR "ftp://x" is no endpoint'],
-    [{ VAULT_ADDR: 'unix://relative' }, 'vault: VAULT_ADDR unix://relative is no socket'],
+    [{ VAULT_ADDR: 'ftp://x' }, 'vault: VAULT_ADDR "ftp://x" is not an endpoint'],
+    [{ VAULT_ADDR: 'unix://relative' }, 'vault: VAULT_ADDR unix://relative is not a socket'],
     [{ VAULT_ADDR: Array(17).fill('a:1').join() }, 'vault: VAULT_ADDR has more than 16 addresses'],
     [{ VAULT_NAMESPACE: 'a b' }, 'vault: VAULT_NAMESPACE is a b'],
     [{ VAULT_CACERT: 'ca.crt' }, 'vault: VAULT_CACERT is ca.crt'],
-    [{ VAULT_CLIENT_CERT: '/c' }, 'vault: VAULT_CLIENT_CERT stands alone'],
-    [{ KEYFERRY_VAULT_CLIENT_KEY: '/k' }, 'vault: KEYFERRY_VAULT_CLIENT_KEY stands alone'],
+    [{ VAULT_CLIENT_CERT: '/c' }, 'vault: VAULT_CLIENT_CERT is set alone'],
+    [{ KEYFERRY_VAULT_CLIENT_KEY: '/k' }, 'vault: KEYFERRY_VAULT_CLIENT_KEY is set alone'],
     [{ VAULT_TLS_SERVER_NAME: 'a/b' }, 'vault: VAULT_TLS_SERVER_NAME is a/b'],
     [{ VAULT_SKIP_VERIFY: 'yes' }, 'vault: VAULT_SKIP_VERIFY is yes'],
     [{ KEYFERRY_VAULT_MOUNT: '../x' }, 'vault: KEYFERRY_VAULT_MOUNT is ../x'],
@@ -132,15 +132,15 @@ describe("the operator's settings", () => {
     [{ KEYFERRY_VAULT_BURST: 'many' }, 'vault: KEYFERRY_VAULT_BURST is many'],
     [{ KEYFERRY_VAULT_TOKEN_REQUESTS: 'on' }, 'vault: KEYFERRY_VAULT_TOKEN_REQUESTS is on'],
     [{ KEYFERRY_VAULT_JWT_PRINCIPAL: 'account' }, 'vault: KEYFERRY_VAULT_JWT_PRINCIPAL is account'],
-    [{ KEYFERRY_VAULT_SECRET_ID_FILE: '/s' }, 'vault: KEYFERRY_VAULT_SECRET_ID_FILE stands alone'],
+    [{ KEYFERRY_VAULT_SECRET_ID_FILE: '/s' }, 'vault: KEYFERRY_VAULT_SECRET_ID_FILE is set alone'],
     [{ KEYFERRY_VAULT_TOKEN_FILE: '/a/../b' }, 'vault: KEYFERRY_VAULT_TOKEN_FILE is /a/../b'],
     ...['a/b', '*', '*.', 'http:/x', 'unix:x', 'a b'].map((entry): [Env, string] => [
       { KEYFERRY_VAULT_ALLOWED_ADDRESSES: `ok:8200,${entry}` },
-      `vault: KEYFERRY_VAULT_ALLOWED_ADDRESSES has an entry that is no address: ${entry}`,
+      `vault: KEYFERRY_VAULT_ALLOWED_ADDRESSES has an entry that is not an address: ${entry}`,
     ]),
     ...['etc', '/a/../b', '/', '/a//b'].map((entry): [Env, string] => [
       { KEYFERRY_VAULT_ALLOWED_FILES: entry },
-      `vault: KEYFERRY_VAULT_ALLOWED_FILES has an entry that is no absolute, clean path: ${entry}`,
+      `vault: KEYFERRY_VAULT_ALLOWED_FILES has an entry that is not an absolute, clean path: ${entry}`,
     ]),
   ])('%j stops the start', (env, message) => {
     expect(errorMessage(env)).toBe(message);

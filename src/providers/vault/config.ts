@@ -103,7 +103,7 @@ export function readAllowedAddresses({
   const entries = splitList(setting.text);
   for (const entry of entries) {
     if (isValidEntry(entry)) continue;
-    const message = `has an entry that is no address: ${sanitizeExternalText(entry)}`;
+    const message = `has an entry that is not an address: ${sanitizeExternalText(entry)}`;
     throw invalidSettingError(
       setting.name,
       message,
@@ -139,7 +139,7 @@ export function readAllowedFiles({
     if (isCleanPath(path)) return [path, `${path}/**`].map(compileNameGlob);
     throw invalidSettingError(
       setting.name,
-      `has an entry that is no absolute, clean path: ${sanitizeExternalText(entry)}`,
+      `has an entry that is not an absolute, clean path: ${sanitizeExternalText(entry)}`,
     );
   });
 }
@@ -156,7 +156,7 @@ export type VaultRateLimits = {
 export type VaultSettings = VaultRateLimits & {
   readonly nodeFacts: VaultNodeFacts;
   readonly credentialFiles: CredentialFiles;
-  /** Where the driver brings no token, Keyferry requests one from the API server. */
+  /** If the driver sends no token, Keyferry requests one from the API server. */
   readonly tokenRequests: boolean;
   /**
    * For roles that can bind the pod. `serviceAccount`: no role does, so that all pods of an account
@@ -236,7 +236,7 @@ function readTls({ getAny, read, file, flag, invalidSettingError }: SettingReade
   const [cert, key] = [getAny('CLIENT_CERT'), getAny('CLIENT_KEY')];
   const unpaired = cert === undefined || key === undefined ? (cert ?? key) : undefined;
   if (unpaired !== undefined)
-    throw invalidSettingError(unpaired.name, 'stands alone', 'set certificate and key, or none');
+    throw invalidSettingError(unpaired.name, 'is set alone', 'set certificate and key, or none');
   const [certFile, keyFile] = [file(cert), file(key)];
   return {
     ...(flag(getAny('SKIP_VERIFY')) && { skipVerify: true }),
@@ -257,7 +257,7 @@ function readCredentialFiles({
   if (secretIdFile !== undefined && roleIdFile === undefined)
     throw invalidSettingError(
       'KEYFERRY_VAULT_SECRET_ID_FILE',
-      'stands alone',
+      'is set alone',
       'set KEYFERRY_VAULT_ROLE_ID_FILE, too',
     );
   return {

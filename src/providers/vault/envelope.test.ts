@@ -18,7 +18,7 @@ describe('the raw members of a JSON object', () => {
   });
 
   test.each(['[{"a":1}]', '"{"', 'null', '1', '', ' '])(
-    'do not exist for %j, which is no object',
+    'do not exist for %j, which is not an object',
     (text) => {
       expect(rawMembers(text)).toBeUndefined();
     },

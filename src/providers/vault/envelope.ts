@@ -143,7 +143,7 @@ export type Document = {
 export type KvVersion = {
   readonly number: string;
   /**
-   * As Vault writes it. It tells versions apart where a secret is deleted and created again:
+   * As Vault writes it. It distinguishes versions if a secret is deleted and created again:
    * numbers restart at 1.
    */
   readonly createdTime: string;

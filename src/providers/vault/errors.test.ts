@@ -79,7 +79,7 @@ describe('the error of a call', () => {
     );
   });
 
-  test('names a token that has expired, or is no token', async () => {
+  test('names a token that has expired, or is not a token', async () => {
     const { vault, login, outcomeOf } = await setUp({ ttlMs: 60_000 });
     vault.advanceClock(60_001);
     expect(await outcomeOf('secret/data/app')).toBe(
@@ -99,7 +99,7 @@ describe('the error of a call', () => {
     role('app');
     database.down = true;
     expect(await outcomeOf('database/creds/app')).toMatch(
-      /^STORE_UNAVAILABLE: Vault at https:.* failed at GET database\/creds\/app for role app \(.*connection refused"\); what stands behind/,
+      /^STORE_UNAVAILABLE: Vault at https:.* failed at GET database\/creds\/app for role app \(.*connection refused"\); the backend of this path/,
     );
     database.down = false;
     expect(await outcomeOf('database/creds/nope')).toMatch(
@@ -127,7 +127,7 @@ describe('a response', () => {
     expect(await outcomeOf('secret/data/app')).toBe('404');
     vault.node.injectFault({ response: { status: 404, body: '404 page not found' } });
     expect(await outcomeOf('secret/data/app')).toMatch(
-      /^STORE_ANSWER_INVALID: GET secret\/data\/app was not answered as Vault does \(HTTP 404\); check that the address/,
+      /^STORE_ANSWER_INVALID: the response to GET secret\/data\/app does not look like one from Vault \(HTTP 404\); check that the address/,
     );
   });
 

@@ -96,7 +96,7 @@ export const transientErrors: readonly CallRule<CallErrorContext & { readonly ad
       code: 'STORE_UNAVAILABLE',
       message: ({ address, ...call }) =>
         `${address} has not caught up with the cluster at ${operationOf(call)} for ${describeIdentity(call)}`,
-      hint: 'a node that stays behind has trouble with replication: its log says more',
+      hint: 'a node that stays behind has a replication problem: its log has the reason',
       unsent: true,
     },
     {
@@ -106,8 +106,8 @@ export const transientErrors: readonly CallRule<CallErrorContext & { readonly ad
         `${productName(call.login)} at ${address} failed at ${operationOf(call)} for ${describeIdentity(call)}`,
       hint: ({ login }, { isFromVault }) =>
         isFromVault
-          ? `what stands behind this path, such as a database, may be down or out of reach of ${productName(login)}, whose log says more`
-          : `something before ${productName(login)} answered in its place`,
+          ? `the backend of this path, such as a database, may be down or out of reach of ${productName(login)}, whose log has the reason`
+          : `something in front of ${productName(login)} responded in its place`,
     },
   ];
 
@@ -150,9 +150,10 @@ export const callErrors: readonly CallRule[] = [
   {
     match: ({ isFromVault }) => !isFromVault,
     code: 'STORE_ANSWER_INVALID',
-    message: (call) => `${operationOf(call)} was not answered as ${productName(call.login)} does`,
+    message: (call) =>
+      `the response to ${operationOf(call)} does not look like one from ${productName(call.login)}`,
     hint: ({ login }) =>
-      `check that the address is that of ${productName(login)}, and no proxy answers in its place`,
+      `check that the address is that of ${productName(login)}, and that no proxy responds in its place`,
     hidesText: true,
   },
   {
@@ -200,7 +201,7 @@ const secondary = nodeState(
   'put the address of the primary cluster first',
 );
 const noActiveNode = nodeState(
-  'is a standby node that knows of no active one',
+  'is a standby node without an active one',
   'a cluster chooses an active node within seconds; if it does not, its log says why',
 );
 const partitioned = nodeState(
@@ -209,7 +210,7 @@ const partitioned = nodeState(
 );
 const removed = nodeState('was removed from its cluster', 'take its address away');
 const notVault = nodeState(
-  'does not answer as Vault does when asked for its health',
+  'does not respond like Vault to a request for its health',
   'check the address',
 );
 
@@ -227,7 +228,8 @@ export const nodeErrors: readonly NodeRule<VaultErrorResponse>[] = [
     // Not `unsent`: a proxy may have passed the request on.
     match: ({ status, isFromVault }) => !isFromVault && [502, 503, 504].includes(status),
     code: 'STORE_UNAVAILABLE',
-    message: ({ address }) => `${address} leads to no Vault now: something before it answered`,
+    message: ({ address }) =>
+      `${address} does not lead to Vault now: something in front of it responded`,
     hidesText: true,
   },
   { ...sealed, match: hasStatusAndText(503, /\bsealed\b/i) },

@@ -31,7 +31,7 @@ const sweepMs = 60_000;
 const maxLeasesPerNamespace = 2_000;
 
 /**
- * The prefix of a lease that stands for a token that a read made for a pod. Its id is its accessor,
+ * The prefix of a lease that represents a token that a read made for a pod. Its id is its accessor,
  * which Keyferry does not use: the token lives until its end.
  */
 export const tokenLeasePrefix = 'token ';

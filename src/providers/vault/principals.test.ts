@@ -86,7 +86,7 @@ const distinctCases: Record<string, Case> = {
   'leases of the account': { login: { leaseScope: 'serviceAccount' } },
   'another namespace': { workload: { tenant: 'team-b' } },
   'another account': { workload: { identity: { name: 'admin' } } },
-  'an account made anew': { claims: { serviceAccountUid: 'sa-2' } },
+  'an account that was created again': { claims: { serviceAccountUid: 'sa-2' } },
   'another cluster': { claims: { issuer: 'https://other' } },
   jwt: { login: { method: 'jwt', mayBindPod: true } },
   'jwt, another pod': {

@@ -290,7 +290,7 @@ describe('a missing secret', () => {
   test('is not a 404 of a proxy', () => {
     expect(() => parseResult('<html>404</html>', { status: 404 })).toThrow(SecretError);
     expect(() => parseResult('"not found"', { status: 404 })).toThrow(
-      'was not answered as Vault does',
+      'does not look like one from Vault',
     );
   });
 });
@@ -312,7 +312,7 @@ describe('a hostile response', () => {
     ['{"data":{},"warnings":{}}'],
     ['{"data":{},"auth":[]}'],
   ])('%s fails as not from Vault', (body) => {
-    expect(() => parseResult(body)).toThrow('was not answered as Vault does');
+    expect(() => parseResult(body)).toThrow('does not look like one from Vault');
   });
 
   test.each([

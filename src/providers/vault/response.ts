@@ -56,9 +56,9 @@ export function parseReadResponse(response: VaultResponse, context: ReadContext)
   if (envelope === undefined) {
     throw new SecretError(
       'STORE_ANSWER_INVALID',
-      `${operation} was not answered as ${product} does`,
+      `the response to ${operation} does not look like one from ${product}`,
       {
-        hint: `check that the address is that of ${product}, and no proxy answers in its place`,
+        hint: `check that the address is that of ${product}, and that no proxy responds in its place`,
       },
     );
   }
@@ -66,7 +66,7 @@ export function parseReadResponse(response: VaultResponse, context: ReadContext)
   if (envelope.data === undefined && envelope.tokenTtlSeconds === undefined) {
     return toAbsentResult(
       'OBJECT_NOT_FOUND',
-      `${product} answered ${operation} without data${formatMessages(envelope.warnings)}`,
+      `${product} sent a response to ${operation} without data${formatMessages(envelope.warnings)}`,
       {
         hint: 'check the path and the method: does it return anything?',
       },

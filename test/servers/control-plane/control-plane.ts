@@ -7,30 +7,30 @@ import { createTestCa } from '../../fakes/tls.ts';
 import { buildGoProgram, programInPath } from '../go-program.ts';
 import { freePorts, startProgram, type StartedProgram } from '../started-program.ts';
 
-/** A Kubernetes API server with its store, and nobody else: no controllers, no scheduler, no nodes. */
+/** A Kubernetes API server with its store. There are no controllers, no scheduler and no nodes. */
 export type ControlPlane = {
   readonly server: URL;
-  /** PEM of its authority, as text and as a file. */
+  /** Its CA certificate in PEM, as text and as a file. */
   readonly ca: string;
   readonly caFile: string;
-  /** An administrator's. */
+  /** The token of an administrator. */
   readonly kube: KubeClient;
   readonly kubeconfig: string;
-  /** What its tokens name as `iss`. Its keys can be read without a credential, as a cloud would. */
+  /** The `iss` of its tokens. A cloud can read its keys without a credential. */
   readonly issuer: string;
-  /** What was asked so far by a user: `get serviceaccounts shop/web: 200`, sorted, each once. */
+  /** The requests of a user so far: `get serviceaccounts shop/web: 200`, sorted, each once. */
   auditedRequests(user: string): Promise<readonly string[]>;
-  /** Ends the API server, as a node that reboots would, until {@link ControlPlane.restart}. */
+  /** Stops the API server, like a reboot of its node, until {@link ControlPlane.restart}. */
   kill(): Promise<void>;
-  /** Starts it again, at its old address, if it does not run. */
+  /** Starts it again at its old address if it does not run. */
   restart(): Promise<void>;
-  /** Lets it take connections and answer nothing, until {@link ControlPlane.resume}. */
+  /** Makes it accept connections but send no responses, until {@link ControlPlane.resume}. */
   freeze(): void;
   resume(): void;
   stop(): Promise<void>;
 };
 
-/** What this machine lacks to run one, in words for whoever reads the log; nothing where it can. */
+/** What this machine lacks to run one, as text for the log; undefined if nothing. */
 export async function missingControlPlaneDependencies(): Promise<readonly string[]> {
   const missing: string[] = [];
   if ((await programInPath('etcd')) === undefined)
@@ -40,17 +40,19 @@ export async function missingControlPlaneDependencies(): Promise<readonly string
   return missing;
 }
 
-/** Builds kube-apiserver where it is not built yet; five minutes the first time, on two cores. */
+/**
+ * Builds kube-apiserver if it is not built yet. The first build takes five minutes on two cores.
+ */
 export async function buildApiServer(): Promise<string> {
   const directory = import.meta.dirname;
   const [, version = ''] =
     /k8s\.io\/kubernetes (v\S+)/.exec(await readFile(join(directory, 'go.mod'), 'utf8')) ?? [];
-  // Without it the server calls itself v0.0.0, and charts' kubeVersion checks fail.
+  // Without it the server reports v0.0.0, and the kubeVersion checks of charts fail.
   const ldflags = `-X k8s.io/component-base/version.gitVersion=${version}`;
   return buildGoProgram({ directory, name: 'kube-apiserver', target: 'tool', ldflags });
 }
 
-/** Who asked for what, without bodies: bodies hold tokens. */
+/** Records who requested what, without bodies, because bodies contain tokens. */
 const auditPolicy = `
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -58,7 +60,7 @@ omitStages: [RequestReceived]
 rules: [{level: Metadata}]
 `;
 
-/** Starts one on free ports, in a temporary directory that goes with it. */
+/** Starts one on free ports, in a temporary directory that is removed with it. */
 export async function startControlPlane(): Promise<ControlPlane> {
   const apiServer = await buildApiServer();
   const directory = await mkdtemp(join(tmpdir(), 'kf-control-plane-'));
@@ -151,7 +153,10 @@ export async function startControlPlane(): Promise<ControlPlane> {
   };
 }
 
-/** What managed clusters do: whoever is to trust the cluster's tokens may read its public keys. */
+/**
+ * As in managed clusters: every service that trusts the tokens of the cluster may read its public
+ * keys.
+ */
 const publicIssuer = `
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding

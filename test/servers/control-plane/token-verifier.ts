@@ -1,10 +1,16 @@
 import { createPublicKey, verify, type JsonWebKey, type KeyObject } from 'node:crypto';
 import { createKubeClient } from '../../driver/kube-client.ts';
 
-/** Whether a ServiceAccount's token was signed by the cluster, says so itself, and has not ended. Audience and subject are the asker's to compare. */
+/**
+ * Whether the cluster signed a ServiceAccount token, its issuer is the cluster, and it has not
+ * expired. The caller compares audience and subject.
+ */
 export type TokenVerifier = (token: string) => boolean;
 
-/** Reads the cluster's public keys as a cloud does that is to trust it: from its issuer, with no credential. */
+/**
+ * Reads the public keys of the cluster as a cloud that trusts it does: from its issuer, without a
+ * credential.
+ */
 export async function createTokenVerifier(cluster: {
   readonly server: URL;
   readonly ca: string;

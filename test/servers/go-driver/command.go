@@ -16,27 +16,27 @@ import (
 // command is one method called many times, or the end of such a command.
 type command struct {
 	ID int `json:"id"`
-	// The id of a command that is to begin no more calls.
+	// The id of a command that must start no more calls.
 	Stop   int    `json:"stop"`
 	Method string `json:"method"`
 	// Call number n sends message n modulo their count.
 	Messages []message `json:"messages"`
-	// How many calls; 0: until told to stop.
+	// The number of calls; 0: until a command stops it.
 	Calls int64 `json:"calls"`
-	// How many at once; default 1.
+	// The number of concurrent calls; default 1.
 	AtOnce        int   `json:"atOnce"`
 	TimeoutMs     int64 `json:"timeoutMs"`
 	CancelAfterMs int64 `json:"cancelAfterMs"`
 }
 
-// outcome is what some calls of a command came to, all of them alike.
+// outcome is the result of some calls of a command, which is the same for all of them.
 type outcome struct {
 	Calls int `json:"calls"`
-	// The message's place.
-	Message int    `json:"message"`
-	Code    string `json:"code"`
-	Text    string `json:"text,omitempty"`
-	Answer  any    `json:"answer,omitempty"`
+	// The index of the message.
+	Message  int    `json:"message"`
+	Code     string `json:"code"`
+	Text     string `json:"text,omitempty"`
+	Response any    `json:"response,omitempty"`
 }
 
 type tally struct {
@@ -64,26 +64,26 @@ func (tally *tally) outcomes() []*outcome {
 	return all
 }
 
-func (asked *command) run(goOn context.Context, connection *grpc.ClientConn) *tally {
+func (cmd *command) run(running context.Context, connection *grpc.ClientConn) *tally {
 	results := &tally{alike: map[string]*outcome{}}
-	encoded := make([][]byte, len(asked.Messages))
-	for index, each := range asked.Messages {
+	encoded := make([][]byte, len(cmd.Messages))
+	for index, each := range cmd.Messages {
 		encoded[index] = each.encode()
 	}
 	var begun atomic.Int64
 	var callers sync.WaitGroup
-	for range max(1, asked.AtOnce) {
+	for range max(1, cmd.AtOnce) {
 		callers.Add(1)
 		go func() {
 			defer callers.Done()
-			for goOn.Err() == nil {
+			for running.Err() == nil {
 				number := begun.Add(1) - 1
-				if asked.Calls != 0 && number >= asked.Calls {
+				if cmd.Calls != 0 && number >= cmd.Calls {
 					return
 				}
 				index := int(number % int64(len(encoded)))
 				start := time.Now()
-				one := asked.call(connection, encoded[index])
+				one := cmd.call(connection, encoded[index])
 				one.Message = index
 				results.add(one, time.Since(start))
 			}
@@ -93,32 +93,32 @@ func (asked *command) run(goOn context.Context, connection *grpc.ClientConn) *ta
 	return results
 }
 
-func (asked *command) call(connection *grpc.ClientConn, encoded []byte) outcome {
+func (cmd *command) call(connection *grpc.ClientConn, encoded []byte) outcome {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	if asked.TimeoutMs != 0 {
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(asked.TimeoutMs)*time.Millisecond)
+	if cmd.TimeoutMs != 0 {
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(cmd.TimeoutMs)*time.Millisecond)
 		defer cancel()
 	}
-	if asked.CancelAfterMs != 0 {
-		defer time.AfterFunc(time.Duration(asked.CancelAfterMs)*time.Millisecond, cancel).Stop()
+	if cmd.CancelAfterMs != 0 {
+		defer time.AfterFunc(time.Duration(cmd.CancelAfterMs)*time.Millisecond, cancel).Stop()
 	}
-	// A message of which every field is unknown is written as it stands, and read likewise: by the codec that generated code has.
+	// A message with only unknown fields is written and read unchanged by the codec of generated code.
 	sent, received := &emptypb.Empty{}, &emptypb.Empty{}
 	sent.ProtoReflect().SetUnknown(encoded)
-	err := connection.Invoke(ctx, asked.Method, sent, received)
+	err := connection.Invoke(ctx, cmd.Method, sent, received)
 	if err != nil {
 		failed := status.Convert(err)
 		return outcome{Code: codeName(failed), Text: failed.Message()}
 	}
-	answer, err := decode(asked.Method, received.ProtoReflect().GetUnknown())
+	response, err := decode(cmd.Method, received.ProtoReflect().GetUnknown())
 	if err != nil {
 		return outcome{Code: "OK", Text: err.Error()}
 	}
-	return outcome{Code: "OK", Answer: answer}
+	return outcome{Code: "OK", Response: response}
 }
 
-// As in the protocol's own words; Go's are others.
+// The code names of the protocol. Those of Go differ.
 var codeNames = []string{"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
 	"PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL",
 	"UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"}

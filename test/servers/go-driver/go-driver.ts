@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { buildGoProgram, programInPath } from '../go-program.ts';
 
-/** What this machine lacks to build them, in words. */
+/** What this machine lacks to build them, as text. */
 export async function missingGoDriverDependencies(): Promise<readonly string[]> {
   return (await programInPath('go')) === undefined
     ? ['go >= 1.24, to build a client of grpc-go']
@@ -12,7 +12,10 @@ export async function missingGoDriverDependencies(): Promise<readonly string[]> 
 const currentProgram = { directory: import.meta.dirname, name: 'go-driver', target: '.' };
 const oldProgram = { ...currentProgram, name: 'old-go-driver', modFile: 'old.mod' };
 
-/** Drivers by what of them a provider can tell apart: the age of their grpc-go, and how they connect. */
+/**
+ * The generations of drivers that a provider can distinguish: by the version of grpc-go, and by how
+ * they connect.
+ */
 export const goDrivers = {
   /** grpc-go 1.55; `:authority` is the socket's path. */
   '1.3': { program: oldProgram, authority: 'path' },
@@ -22,7 +25,7 @@ export const goDrivers = {
   '1.6': { program: currentProgram, authority: 'localhost' },
 } as const;
 
-/** Builds them where they are not built yet; half a minute the first time, on two cores. */
+/** Builds them if they are not built yet. The first build takes half a minute on two cores. */
 export async function buildGoDrivers(): Promise<void> {
   await buildGoProgram(currentProgram);
   await buildGoProgram(oldProgram);
@@ -34,18 +37,21 @@ const service = '/v1alpha1.CSIDriverProvider';
 export type CallBatch = {
   /** Default `Mount`. */
   readonly method?: string;
-  /** The n-th call sends the n-th of them, over and over. */
+  /** The n-th call sends the n-th of them. After the last it starts again with the first. */
   readonly messages: readonly Message[];
-  /** How many; 0: until told to stop. Default each message once. */
+  /** The number of calls; 0: until `stop`. Default: each message once. */
   readonly calls?: number;
   /** Default 1. */
   readonly atOnce?: number;
-  /** Of each call; default none, as in a rotation by drivers up to 1.5. */
+  /** The timeout of each call. Default: none, as in a rotation by drivers up to 1.5. */
   readonly timeoutMs?: number;
   readonly cancelAfterMs?: number;
 };
 
-/** The fields of a request, and one of `padding` bytes that nobody knows; or `bytes`, in base64, as they are. */
+/**
+ * The fields of a request, and an unknown field of `padding` bytes; or `bytes`: the raw message in
+ * base64.
+ */
 export type Message = {
   readonly version?: string;
   readonly attributes?: string;
@@ -56,42 +62,48 @@ export type Message = {
   readonly bytes?: string;
 };
 
-/** What calls came to. */
+/** The results of calls. */
 export type CallResult = {
-  /** Calls of one message that came to the same; in order of messages. */
+  /** Calls of one message that had the same result, in the order of messages. */
   readonly outcomes: readonly Outcome[];
   readonly slowestMs: number;
-  /** How many connections the driver has made since it began. */
+  /** The number of connections that the driver has made since its start. */
   readonly connections: number;
 };
 
 export type Outcome = {
   readonly calls: number;
-  /** Its place in {@link CallBatch.messages}. */
+  /** Its index in {@link CallBatch.messages}. */
   readonly message: number;
   readonly code: string;
-  /** Of a failure; with OK: what is wrong with the answer. */
+  /** The text of a failure; with OK: what is wrong with the response. */
   readonly text?: string;
-  /** Of `Version`: its fields. Of `Mount`: `files` (by path `<mode, octal> <length> <SHA-256>`) and `versions` (by id). */
-  readonly answer?: Readonly<Record<string, unknown>>;
+  /**
+   * The response. For `Version`: its fields. For `Mount`: `files` (by path
+   * `<mode, octal> <length> <SHA-256>`) and `versions` (by id).
+   */
+  readonly response?: Readonly<Record<string, unknown>>;
 };
 
-/** The driver's client side in a process of its own, over one connection. */
+/** The client side of the driver in its own process, over one connection. */
 export type GoDriver = {
   call(calls: CallBatch): Promise<CallResult>;
-  /** Calls until told to stop; what is under way then is waited for. */
+  /** Calls until `stop`, which waits for the calls in flight. */
   callUntilStopped(calls: CallBatch): { stop(): Promise<CallResult> };
   /** Ends the process. May be called again. */
   close(): Promise<void>;
 };
 
-/** Starts one; it connects when it first calls. */
+/** Starts one. It connects at its first call. */
 export async function startGoDriver(options: {
   readonly driver: keyof typeof goDrivers;
   readonly socketPath: string;
-  /** Whether it tries again after UNAVAILABLE, as drivers do. Default true. */
+  /** Whether it retries after UNAVAILABLE, as drivers do. Default true. */
   readonly retry?: boolean;
-  /** After how many seconds of silence it asks whether the other side is there, also without calls; at least 10. Default never, as drivers. */
+  /**
+   * The keepalive interval in seconds, also without calls; at least 10. Default: no keepalive, as
+   * in drivers.
+   */
   readonly keepaliveSeconds?: number;
 }): Promise<GoDriver> {
   const { driver, socketPath, retry = true, keepaliveSeconds = 0 } = options;
@@ -104,7 +116,7 @@ export async function startGoDriver(options: {
     ],
     { env: {}, stdio: ['pipe', 'pipe', 'inherit'] },
   );
-  // A suite that is interrupted leaves nothing running.
+  // An interrupted suite leaves no process running.
   const killOnExit = (): void => void child.kill('SIGKILL');
   process.once('exit', killOnExit);
   const pendingCalls = new Map<

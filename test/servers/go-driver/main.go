@@ -1,6 +1,7 @@
-// Go-driver is the Secrets Store CSI driver's client side: grpc-go over one connection to a provider's socket, made as drivers make it. It
-// reads commands from its standard input, one a line in JSON, carries them out side by side, and prints for each one line when it is done.
-// It ends when its input does.
+// Go-driver is the client side of the Secrets Store CSI driver: grpc-go over one connection to the
+// socket of a provider, created as drivers create it. It reads commands from its standard input, one
+// JSON document per line, and runs them concurrently. It prints one line for each when it is done.
+// It ends at the end of its input.
 package main
 
 import (
@@ -24,7 +25,7 @@ import (
 const (
 	service = "v1alpha1.CSIDriverProvider"
 	waits   = `{"methodConfig": [{"name": [{"service": "` + service + `"}], "waitForReady": true`
-	// The driver's own.
+	// The options of the driver.
 	retries = `, "retryPolicy": {"maxAttempts": 3, "initialBackoff": "1s", "maxBackoff": "10s", "backoffMultiplier": 1.1,
 		"retryableStatusCodes": ["UNAVAILABLE"]}`
 )
@@ -58,7 +59,8 @@ func main() {
 			return (&net.Dialer{}).DialContext(ctx, "unix", path)
 		}))
 	}
-	// Drivers from 1.6 on call NewClient, which older versions do not have; with a scheme in the target it does the same.
+	// Drivers from 1.6 on call NewClient, which older versions do not have. With a scheme in the target
+	// it has the same effect.
 	connection, err := grpc.Dial(target, options...)
 	if err != nil {
 		log.Fatal(err)
@@ -66,7 +68,7 @@ func main() {
 	serve(connection, connections)
 }
 
-// connectionCount counts the connections that were made.
+// connectionCount is the number of connections so far.
 type connectionCount struct{ made atomic.Int64 }
 
 func (count *connectionCount) HandleConn(_ context.Context, event stats.ConnStats) {
@@ -80,7 +82,7 @@ func (*connectionCount) TagConn(ctx context.Context, _ *stats.ConnTagInfo) conte
 func (*connectionCount) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
 func (*connectionCount) HandleRPC(context.Context, stats.RPCStats)                       {}
 
-// result is what became of a command.
+// result is the result of a command.
 type result struct {
 	ID       int        `json:"id"`
 	Outcomes []*outcome `json:"outcomes"`
@@ -93,25 +95,25 @@ type result struct {
 func serve(connection *grpc.ClientConn, connections *connectionCount) {
 	var printing sync.Mutex
 	printed := json.NewEncoder(os.Stdout)
-	under := map[int]context.CancelFunc{}
+	stops := map[int]context.CancelFunc{}
 	input := bufio.NewScanner(os.Stdin)
 	input.Buffer(nil, 64<<20)
 	for input.Scan() {
-		var asked command
-		if err := json.Unmarshal(input.Bytes(), &asked); err != nil {
+		var cmd command
+		if err := json.Unmarshal(input.Bytes(), &cmd); err != nil {
 			log.Fatal(err)
 		}
-		if asked.Stop != 0 {
-			under[asked.Stop]()
+		if cmd.Stop != 0 {
+			stops[cmd.Stop]()
 			continue
 		}
-		goOn, stop := context.WithCancel(context.Background())
-		under[asked.ID] = stop
+		running, stop := context.WithCancel(context.Background())
+		stops[cmd.ID] = stop
 		go func() {
-			tally := asked.run(goOn, connection)
+			tally := cmd.run(running, connection)
 			printing.Lock()
 			defer printing.Unlock()
-			err := printed.Encode(result{asked.ID, tally.outcomes(), tally.slowest.Milliseconds(), connections.made.Load()})
+			err := printed.Encode(result{cmd.ID, tally.outcomes(), tally.slowest.Milliseconds(), connections.made.Load()})
 			if err != nil {
 				log.Fatal(err)
 			}

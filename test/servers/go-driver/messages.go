@@ -9,18 +9,18 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// The messages of proto/provider.proto, written and read by hand: so that nothing here is of Keyferry's making.
+// The messages of proto/provider.proto, written and read without the code of Keyferry.
 
-// message is a request: its fields, or its bytes as they are.
+// message is a request: its fields, or its raw bytes.
 type message struct {
 	Version    string `json:"version"`
 	Attributes string `json:"attributes"`
 	Secrets    string `json:"secrets"`
 	TargetPath string `json:"targetPath"`
 	Permission string `json:"permission"`
-	// A field that nobody knows, of so many bytes.
+	// The size of an unknown field in bytes.
 	Padding int `json:"padding"`
-	// Instead of all that.
+	// Replaces all other fields.
 	Bytes []byte `json:"bytes"`
 }
 
@@ -44,13 +44,13 @@ func (message message) encode() []byte {
 	return encoded
 }
 
-type versionAnswer struct {
+type versionResponse struct {
 	Version        string `json:"version"`
 	RuntimeName    string `json:"runtimeName"`
 	RuntimeVersion string `json:"runtimeVersion"`
 }
 
-type mountAnswer struct {
+type mountResponse struct {
 	// By path: `mode length sha256`.
 	Files map[string]string `json:"files"`
 	// By id.
@@ -59,17 +59,17 @@ type mountAnswer struct {
 
 func decode(method string, encoded []byte) (any, error) {
 	if strings.HasSuffix(method, "/Version") {
-		answer := versionAnswer{}
-		texts := map[protowire.Number]*string{1: &answer.Version, 2: &answer.RuntimeName, 3: &answer.RuntimeVersion}
-		return &answer, eachField(encoded, texts, nil, nil)
+		response := versionResponse{}
+		texts := map[protowire.Number]*string{1: &response.Version, 2: &response.RuntimeName, 3: &response.RuntimeVersion}
+		return &response, eachField(encoded, texts, nil, nil)
 	}
-	answer := mountAnswer{map[string]string{}, map[string]string{}}
-	return &answer, eachField(encoded, nil, nil, func(field protowire.Number, value []byte) error {
+	response := mountResponse{map[string]string{}, map[string]string{}}
+	return &response, eachField(encoded, nil, nil, func(field protowire.Number, value []byte) error {
 		switch field {
 		case 1:
 			var id, version string
 			err := eachField(value, map[protowire.Number]*string{1: &id, 2: &version}, nil, nil)
-			answer.Versions[id] = version
+			response.Versions[id] = version
 			return err
 		case 3:
 			var path, contents string
@@ -77,14 +77,14 @@ func decode(method string, encoded []byte) (any, error) {
 			texts := map[protowire.Number]*string{1: &path, 3: &contents}
 			err := eachField(value, texts, map[protowire.Number]*uint64{2: &mode}, nil)
 			digest := sha256.Sum256([]byte(contents))
-			answer.Files[path] = fmt.Sprintf("%o %d %s", mode, len(contents), hex.EncodeToString(digest[:]))
+			response.Files[path] = fmt.Sprintf("%o %d %s", mode, len(contents), hex.EncodeToString(digest[:]))
 			return err
 		}
 		return fmt.Errorf("field %d came, which drivers take no heed of, or take for a failure", field)
 	})
 }
 
-// eachField reads a message; whatever field is neither among texts and numbers nor taken by other is an error.
+// eachField reads a message. A field that is not in texts or numbers, and that other does not accept, is an error.
 func eachField(
 	encoded []byte,
 	texts map[protowire.Number]*string,

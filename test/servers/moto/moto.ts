@@ -9,7 +9,7 @@ const run = promisify(execFile);
 const virtualEnv = join(import.meta.dirname, '.venv');
 const requirements = join(import.meta.dirname, 'requirements.txt');
 
-/** What this machine lacks to run moto, in words. */
+/** What this machine lacks to run moto, as text. */
 export async function missingMotoDependencies(): Promise<string[]> {
   const python = await programInPath('python3');
   if (python === undefined) return ['python3'];
@@ -20,7 +20,10 @@ export async function missingMotoDependencies(): Promise<string[]> {
   return hasPip ? [] : ['venv and pip for python3 (Debian: python3-venv)'];
 }
 
-/** moto's server on a free port. What it has is lost when it ends. It verifies no signature and no token. */
+/**
+ * The server of moto on a free port. Its data is lost when it stops. It verifies no signature and
+ * no token.
+ */
 export async function startMoto() {
   await createVirtualEnv();
   const [port = 0] = await freePorts(1);
@@ -34,7 +37,10 @@ export async function startMoto() {
   return { url, stop: () => server.stop() };
 }
 
-/** A virtual environment with exactly what requirements.txt says; made in some 20 s, and again when that changes. */
+/**
+ * A virtual environment with exactly the packages of requirements.txt. Creating it takes about 20
+ * s. It is created again when that file changes.
+ */
 async function createVirtualEnv(): Promise<void> {
   const expected = await readFile(requirements, 'utf8');
   const stamp = join(virtualEnv, 'requirements.txt');

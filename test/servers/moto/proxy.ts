@@ -12,16 +12,16 @@ import {
 export type ProxiedCall = {
   /** `GetSecretValue` */
   readonly action: string;
-  /** By the signature. */
+  /** From the signature. */
   readonly region: string;
   readonly body: string;
 };
 
-/** TLS before moto, and the refusals that moto cannot make. */
+/** A TLS proxy for moto that adds the errors that moto cannot return. */
 export type MotoProxy = FakeServer & {
-  /** Every call that came, oldest first. */
+  /** All received calls, oldest first. */
   readonly calls: readonly ProxiedCall[];
-  /** From now on answers these itself; a regional outage is one, too. */
+  /** Sets the calls to which the proxy responds itself. A regional outage is such a rule, too. */
   intercept(respond?: (call: ProxiedCall) => FakeResponse | undefined): void;
 };
 
@@ -33,7 +33,7 @@ export const throttledResponse = awsErrorResponse('ThrottlingException', 'Rate e
 
 const connectionHeaders = new Set(['host', 'connection', 'content-length']);
 
-/** Starts one. What it does not answer itself, moto does. */
+/** Starts a proxy. It forwards all other calls to moto. */
 export async function startMotoProxy(moto: URL, tls: SecureContextOptions): Promise<MotoProxy> {
   const calls: ProxiedCall[] = [];
   let interceptor: (call: ProxiedCall) => FakeResponse | undefined = () => undefined;

@@ -1,5 +1,6 @@
-// Old-provider holds a socket as the vendors' providers do, and answers nothing. When it is told to end it closes its
-// listener, and Go then removes the path: whoever's socket lies there by then.
+// Old-provider listens on a socket as the providers of the vendors do, and sends no responses. On
+// SIGTERM it closes its listener. Go then removes the path, even if it is now the socket of another
+// process.
 package main
 
 import (

@@ -2,7 +2,10 @@ import { existsSync } from 'node:fs';
 import { buildGoProgram } from '../go-program.ts';
 import { startProgram, type StartedProgram } from '../started-program.ts';
 
-/** A vendor's provider that listens at `socketPath`. Told to end, it removes whatever socket lies there by then. */
+/**
+ * A provider of a vendor that listens at `socketPath`. When it stops, it removes any socket at that
+ * path.
+ */
 export async function startOldProvider(socketPath: string): Promise<StartedProgram> {
   const program = await buildGoProgram({
     directory: import.meta.dirname,

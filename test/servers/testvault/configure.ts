@@ -73,7 +73,10 @@ export async function configureVault(vault: TestVault, postgres: Postgres) {
   await enable('auth', 'cert');
 
   /** Accepts ServiceAccounts `app` of team-a, by both methods that take their tokens. */
-  async function letIn(role: string, { ttl = '1h', maxTtl = '24h' }: Lifetime = {}): Promise<void> {
+  async function createLoginRole(
+    role: string,
+    { ttl = '1h', maxTtl = '24h' }: Lifetime = {},
+  ): Promise<void> {
     const roleFields = { token_ttl: ttl, token_max_ttl: maxTtl, token_policies: ['app'] };
     await root('POST', `auth/kubernetes/role/${role}`, {
       ...{ bound_service_account_names: ['app'], bound_service_account_namespaces: ['team-a'] },
@@ -84,11 +87,11 @@ export async function configureVault(vault: TestVault, postgres: Postgres) {
       ...{ bound_subject: 'system:serviceaccount:team-a:app', ...roleFields },
     });
   }
-  await letIn('app');
+  await createLoginRole('app');
 
   return {
     issuer,
-    letIn,
+    createLoginRole,
     /** A role of the database with the lifetime of its users. */
     createDatabaseRole: (name: string, { ttl = '1h', maxTtl = '24h' }: Lifetime = {}) =>
       root('POST', `database/roles/${name}`, {

@@ -35,7 +35,11 @@ export async function startTestVault() {
   const http = createHttpClient({ ca: [ca.cert] });
   let token = '';
 
-  /** Calls Vault as root. @returns the parsed response @throws for a status that is no success */
+  /**
+   * Calls Vault as root.
+   * @returns the parsed response
+   * @throws for a status that is not a success
+   */
   async function root(method: string, path: string, body?: object): Promise<VaultBody> {
     const response = await http.request({
       method,

@@ -76,7 +76,7 @@ function readService(
   return 'kms';
 }
 
-/** Undefined if the name is no ARN. */
+/** Undefined if the name is not an ARN. */
 function readName(
   name: PositionedText,
   map: YamlMap,
@@ -95,7 +95,7 @@ function readName(
   if (arn === undefined)
     reportError(
       name,
-      `objectName of ${map.where} is no ARN of a KMS secret: ${sanitizeExternalText(name.text)}`,
+      `objectName of ${map.where} is not an ARN of a KMS secret: ${sanitizeExternalText(name.text)}`,
       'write acs:kms:<region>:<account id>:secret/<name>',
     );
   else if (service !== 'kms')
@@ -106,7 +106,7 @@ function readName(
   return arn;
 }
 
-/** Undefined for a text that is no ARN of a KMS secret. */
+/** Undefined for a text that is not an ARN of a KMS secret. */
 function parseSecretArn(text: string): { readonly region: string } | undefined {
   const [, region = ''] = /^acs:kms:([^:]*):\d{1,32}:secret\/[^:\s]+$/.exec(text) ?? [];
   return isRegion(region) ? { region } : undefined;
@@ -174,14 +174,14 @@ function readOosFields(
 ): Pick<SecretRef, 'version'> {
   for (const key of ['objectVersionLabel', 'kmsEndpoint']) {
     const text = readOptionalText(map, key);
-    if (text !== undefined) warn(text, `${key} of ${map.where} means nothing to OOS`, 'remove it');
+    if (text !== undefined) warn(text, `${key} of ${map.where} has no effect for OOS`, 'remove it');
   }
   const version = readOptionalText(map, 'objectVersion');
   if (version === undefined) return {};
   if (!/^([1-9][0-9]?|100)$/.test(version.text))
     reportError(
       version,
-      `objectVersion of ${map.where} is no version of an OOS parameter: ${sanitizeExternalText(version.text)}`,
+      `objectVersion of ${map.where} is not a version of an OOS parameter: ${sanitizeExternalText(version.text)}`,
       'versions are the numbers 1 to 100',
     );
   return { version: version.text };
@@ -192,7 +192,7 @@ function readRole(map: YamlMap, { reportError }: ObjectContext): string | undefi
   if (role !== undefined && !roleArnShape.test(role.text))
     reportError(
       role,
-      `crossAccountRoleArn of ${map.where} is no ARN of a RAM role: ${sanitizeExternalText(role.text)}`,
+      `crossAccountRoleArn of ${map.where} is not an ARN of a RAM role: ${sanitizeExternalText(role.text)}`,
       'write acs:ram::<account id>:role/<name>',
     );
   return role?.text;

@@ -226,13 +226,13 @@ describe('ARNs', () => {
     'acs:kms:cn-shanghai:1:key/a',
     'acs:kms:cn-shanghai:1',
     'acs:',
-  ])('%s is no ARN of a KMS secret', (name) => {
+  ])('%s is not an ARN of a KMS secret', (name) => {
     expect(problemsOf(`- {objectName: "${name}", objectAlias: f}`)).toEqual([
-      expect.stringMatching(/^1:16 error: objectName of item 1 is no ARN of a KMS secret/),
+      expect.stringMatching(/^1:16 error: objectName of item 1 is not an ARN of a KMS secret/),
     ]);
   });
 
-  test('are no names of OOS parameters', () => {
+  test('are not names of OOS parameters', () => {
     expect(problemsOf(`- {objectName: "${arn}", objectType: oos, objectAlias: f}`)).toEqual([
       expect.stringContaining('is the ARN of a KMS secret, but its objectType is oos'),
     ]);
@@ -259,7 +259,7 @@ describe('versions', () => {
 
   test.each(['0', '101', 'v1', '1.0', '-1'])('OOS has no version %s', (version) => {
     expect(problemsOf(`- {objectName: a, objectType: oos, objectVersion: ${version}}`)).toEqual([
-      expect.stringContaining(`is no version of an OOS parameter: ${version}`),
+      expect.stringContaining(`is not a version of an OOS parameter: ${version}`),
     ]);
   });
 
@@ -267,8 +267,8 @@ describe('versions', () => {
     const yaml =
       '- {objectName: a, objectType: oos, objectVersionLabel: x, kmsEndpoint: kst-1.cryptoservice.kms.aliyuncs.com}';
     expect(problemsOf(yaml)).toEqual([
-      expect.stringContaining('warning: objectVersionLabel of item 1 means nothing to OOS'),
-      expect.stringContaining('warning: kmsEndpoint of item 1 means nothing to OOS'),
+      expect.stringContaining('warning: objectVersionLabel of item 1 has no effect for OOS'),
+      expect.stringContaining('warning: kmsEndpoint of item 1 has no effect for OOS'),
     ]);
     expect(plan(yaml).plan?.refs).toEqual([{ service: 'oos', name: 'a', region: 'cn-hangzhou' }]);
   });
@@ -316,7 +316,7 @@ describe('a kmsEndpoint', () => {
   });
 
   test.each(['a@kms.cn-hangzhou.aliyuncs.com', 'kms.cn-hangzhou.aliyuncs.com/x', 'a b', '0x7f.1'])(
-    '%s is no endpoint',
+    '%s is not an endpoint',
     (endpoint) => {
       expect(plan(yaml(endpoint)).problems).toMatchObject([{ code: 'INVALID_CLASS', line: 1 }]);
     },
@@ -349,10 +349,10 @@ describe('the region', () => {
   });
 
   test.each(['hangzhou', 'cn-hangzhou.evil.example/', 'CN-HANGZHOU', 'cn hangzhou'])(
-    '%s is no region',
+    '%s is not a region',
     (region) => {
       expect(problemsOf('- objectName: a', { region })).toEqual([
-        `0:0 error: region is no region: ${region}`,
+        `0:0 error: region is not a region: ${region}`,
       ]);
     },
   );
@@ -379,10 +379,10 @@ describe('all errors of a class are reported at once', () => {
     ['objectType: secret', 'objectType of item 1 is not known: secret'],
     [
       'crossAccountRoleArn: reader',
-      'crossAccountRoleArn of item 1 is no ARN of a RAM role: reader',
+      'crossAccountRoleArn of item 1 is not an ARN of a RAM role: reader',
     ],
-    ['crossAccountRoleArn: "acs:ram::12:user/x"', 'is no ARN of a RAM role'],
-    ['crossAccountRoleArn: "acs:ram::12:role/"', 'is no ARN of a RAM role'],
+    ['crossAccountRoleArn: "acs:ram::12:user/x"', 'is not an ARN of a RAM role'],
+    ['crossAccountRoleArn: "acs:ram::12:role/"', 'is not an ARN of a RAM role'],
     ['jmesPath: [{objectAlias: f}]', 'item 1, jmesPath item 1 has no path'],
     ['jmesPath: [{path: pass-word}]', 'needs quotes: "pass-word"'],
     ['jmesPath: [{path: "a["}]', 'is not JMESPath'],
@@ -426,7 +426,7 @@ describe('all errors of a class are reported at once', () => {
   });
 
   test.each(['yes', '1', '', 'tru'])(
-    'usePodServiceAccountToken %j: a misspelt word is no "false"',
+    'usePodServiceAccountToken %j: a misspelt word is not "false"',
     (text) => {
       expect(problemsOf('- objectName: a', { usePodServiceAccountToken: text })).toEqual([
         `0:0 error: usePodServiceAccountToken is neither "true" nor "false": ${text}`,
@@ -458,8 +458,8 @@ test('an unknown key or parameter is a warning, with the nearest name', () => {
   );
   expect(compiled).toBeDefined();
   expect(problems.map(({ severity, message, hint }) => [severity, message, hint])).toEqual([
-    ['warning', 'the parameter env_auth_mode means nothing to alibabacloud', undefined],
-    ['warning', 'the parameter regoin means nothing to alibabacloud', 'did you mean region?'],
+    ['warning', 'the parameter env_auth_mode is unknown to alibabacloud', undefined],
+    ['warning', 'the parameter regoin is unknown to alibabacloud', 'did you mean region?'],
     ['warning', 'item 1 has an unknown key: objectAlais', 'did you mean objectAlias?'],
     ['warning', expect.stringContaining('jmesPath item 1 has an unknown key: alias'), undefined],
   ]);

@@ -220,7 +220,7 @@ describe('a login with an OIDC token (RRSA)', () => {
     cloud.sts.injectFault({ response: { status, body } });
     for (const identity of [rrsa(), keysSource(cloud.account.issueKeys())])
       expect(await reader.login({ ...identity, crossAccountRoleArn: readerRole })).toMatch(
-        new RegExp(`^CREDENTIALS_UNAVAILABLE: .*does not answer as STS does \\(HTTP ${status}`),
+        new RegExp(`^CREDENTIALS_UNAVAILABLE: .*does not respond like STS \\(HTTP ${status}`),
       );
   });
 
@@ -236,7 +236,7 @@ describe('a login with an OIDC token (RRSA)', () => {
   test.each([
     ['no keys', { body: {} }],
     [
-      'an expiration that is no time',
+      'an expiration that is not a time',
       {
         body: {
           Credentials: {
@@ -254,7 +254,7 @@ describe('a login with an OIDC token (RRSA)', () => {
     cloud.sts.injectFault({ response });
     const line = await reader.login(rrsa());
     expect(line).toMatch(
-      /^CREDENTIALS_UNAVAILABLE: .*STS answered HTTP 200 with something we do not understand/,
+      /^CREDENTIALS_UNAVAILABLE: .*STS sent a response \(HTTP 200\) that Keyferry does not understand/,
     );
     expect(line).not.toContain('canary');
   });
@@ -404,7 +404,7 @@ describe('the RAM role of the node', () => {
     [
       'a Code that is not Success',
       'Failed',
-      /^CREDENTIALS_UNAVAILABLE: .*do not understand, at Code/,
+      /^CREDENTIALS_UNAVAILABLE: .*does not understand, at Code/,
     ],
   ])('%s', async (_, code, expected) => {
     await start();

@@ -16,8 +16,8 @@ const crossAccountSessionName = 'csi-secrets-store-cross-account';
 export type AlibabaCredentials = {
   /**
    * Returns the cached credential, or logs in.
-   * @param fingerprint stands for all of `source`; where that has an OIDC token, for the token's
-   *   subject
+   * @param fingerprint identifies all of `source`. With an OIDC token it covers the subject of the
+   *   token, not the token
    * @throws SecretError CREDENTIALS_REFUSED, CREDENTIALS_UNAVAILABLE, NOT_CONFIGURED;
    *   ACCESS_DENIED for a role that the source may not assume
    */

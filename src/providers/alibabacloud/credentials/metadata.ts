@@ -18,7 +18,7 @@ const keysPath = '/latest/meta-data/ram/security-credentials/';
 export type Metadata = {
   /**
    * Returns the keys of the RAM role that is attached to the node.
-   * @throws SecretError NOT_CONFIGURED if there is none, CREDENTIALS_UNAVAILABLE
+   * @throws SecretError NOT_CONFIGURED if the node has no such role, CREDENTIALS_UNAVAILABLE
    */
   workerRole(signal: AbortSignal): Promise<AlibabaCredential>;
   /**

@@ -52,7 +52,7 @@ async function nodeRegionOf(
   if (isRegion(region)) return region;
   throw new SecretError(
     'NOT_CONFIGURED',
-    `aws: the label ${regionLabel} of the node ${sanitizeExternalText(node)} is no region: ${sanitizeExternalText(region)}`,
+    `aws: the label ${regionLabel} of the node ${sanitizeExternalText(node)} is not a region: ${sanitizeExternalText(region)}`,
     { hint },
   );
 }

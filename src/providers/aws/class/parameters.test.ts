@@ -141,7 +141,7 @@ describe('a class of AWS’s provider', () => {
     ).toMatchObject([
       {
         severity: 'warning',
-        message: 'the parameter regoin means nothing to aws',
+        message: 'the parameter regoin is unknown to aws',
         hint: 'did you mean region?',
       },
       { severity: 'warning', message: 'item 1 has an unknown key: inFallback' },
@@ -195,8 +195,8 @@ describe('names and types', () => {
       secret(`objectName: "${parameterArn}"`),
       'is an ARN of ssm, but objectType names another service',
     ],
-    [parameter('objectName: "a:3"'), 'is no name of a parameter: a:3'],
-    [parameter('objectName: "a b"'), 'is no name of a parameter'],
+    [parameter('objectName: "a:3"'), 'is not a valid parameter name: a:3'],
+    [parameter('objectName: "a b"'), 'is not a valid parameter name'],
     [secret('objectName: "a\\nb", objectAlias: f'), 'has control characters'],
     [secret(''), 'item 1 has no objectName'],
     ['-', 'item 1 is empty'],
@@ -212,7 +212,7 @@ describe('names and types', () => {
       'arn:aws:ssm:eu-west-1:111122223333:document/a',
     ].map((arn) => [
       `- {objectName: "${arn}", objectAlias: f}`,
-      'is no ARN of a secret or a parameter',
+      'is not an ARN of a secret or a parameter',
     ]),
   ])('rejects %s', (yaml = '', message = '') => {
     expect(problemsOf(yaml).join('\n')).toMatch(/error/);
@@ -261,10 +261,10 @@ describe('the region', () => {
     'rejects %s',
     (region) => {
       expect(problemsOf(secret('objectName: a'), { region })).toEqual([
-        `0:0 error: region is no region: ${region}`,
+        `0:0 error: region is not a region: ${region}`,
       ]);
       expect(problemsOf(secret('objectName: a'), { failoverRegion: region })).toEqual([
-        `0:0 error: failoverRegion is no region: ${region}`,
+        `0:0 error: failoverRegion is not a region: ${region}`,
       ]);
     },
   );

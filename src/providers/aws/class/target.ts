@@ -147,7 +147,7 @@ export function readTarget(
   if (arn === undefined) {
     reportError(
       name,
-      `${subject} is no ARN of a secret or a parameter: ${sanitizeExternalText(text)}`,
+      `${subject} is not an ARN of a secret or a parameter: ${sanitizeExternalText(text)}`,
       arnsHint,
     );
     return undefined;
@@ -172,7 +172,7 @@ type NameProblem = { readonly message: string; readonly hint?: string };
 function parameterNameProblem(text: string): NameProblem | undefined {
   if (parameterName.test(text)) return undefined;
   return {
-    message: `is no name of a parameter: ${sanitizeExternalText(text)}`,
+    message: `is not a valid parameter name: ${sanitizeExternalText(text)}`,
     hint: 'names have letters, digits and "_./-"; a version goes into objectVersion, a label into objectVersionLabel',
   };
 }

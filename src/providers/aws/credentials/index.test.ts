@@ -471,7 +471,7 @@ describe('EKS Pod Identity', () => {
     await start();
     cloud.agent.ipv4.injectFault({ response: { status: 403, body: '<html>' } });
     expect(await reader.read(podIdentity(), 'db')).toMatch(
-      /^failed CREDENTIALS_UNAVAILABLE: .*does not answer as the agent of EKS Pod Identity does \(HTTP 403\)/,
+      /^failed CREDENTIALS_UNAVAILABLE: .*does not respond like the agent of EKS Pod Identity \(HTTP 403\)/,
     );
   });
 });

@@ -16,7 +16,7 @@ import { assumeRoleWithWebIdentity } from './sts.ts';
  */
 export type AwsCredentials = {
   /**
-   * @param fingerprint stands for all of `request`; for the owner of a token, not for the token
+   * @param fingerprint identifies all of `request`. It covers the owner of a token, not the token
    * @throws SecretError CREDENTIALS_REFUSED, CREDENTIALS_UNAVAILABLE, NOT_CONFIGURED
    */
   get(

@@ -54,7 +54,7 @@ export async function assumeRoleWithWebIdentity(
     if (!session.success)
       throw new SecretError(
         'STORE_ANSWER_INVALID',
-        `STS in ${region} answered with something we do not understand`,
+        `STS in ${region} sent a response that Keyferry does not understand`,
       );
     const { AccessKeyId, SecretAccessKey, SessionToken, Expiration } = session.data.Credentials;
     return {

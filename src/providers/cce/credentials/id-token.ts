@@ -62,7 +62,7 @@ async function getIamToken(
   }
   const iamToken = result.response.headers['x-subject-token'];
   if (iamToken === undefined)
-    throw new SecretError('STORE_ANSWER_INVALID', `${iam.host} answered without a token`);
+    throw new SecretError('STORE_ANSWER_INVALID', `${iam.host} sent a response without a token`);
   return iamToken;
 }
 

@@ -38,7 +38,7 @@ describe('the agency of the node, from the metadata service', () => {
   });
 
   test.each([404, 405, 503] as const)(
-    'gets keys without a token where there are none (%d), and tries again after a day',
+    'gets keys without a token if the service has no tokens (%d), and tries again after a day',
     async (status) => {
       await startFixture({ identity: 'agency', metadataTokens: status, keyLifetimeMs: 2 * hour });
       expect(await read()).toBe(expectedRead);

@@ -44,7 +44,7 @@ describe('the write lock', () => {
       await expect(lock({ waitMs: 30 }).run(async () => undefined)).rejects.toMatchObject({
         code: 'STORE_TIMEOUT',
         message: `another process is writing the local store ${path}`,
-        hint: `try again; if there is none, remove ${join(directory, listLockFiles()[0]!)}`,
+        hint: `try again; if no such process runs, remove ${join(directory, listLockFiles()[0]!)}`,
       });
     });
   });

@@ -133,7 +133,7 @@ function lockTimeoutError(
     hint:
       lockFile === undefined
         ? 'try again'
-        : `try again; if there is none, remove ${sanitizeExternalText(join(directory, lockFile))}`,
+        : `try again; if no such process runs, remove ${sanitizeExternalText(join(directory, lockFile))}`,
   });
 }
 

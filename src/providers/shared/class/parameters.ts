@@ -58,7 +58,7 @@ function unknownParameter(provider: string, name: string, knownNames: readonly s
   return {
     severity: 'warning',
     code: 'INVALID_CLASS',
-    message: `the parameter ${sanitizeExternalText(name)} means nothing to ${provider}`,
+    message: `the parameter ${sanitizeExternalText(name)} is unknown to ${provider}`,
     ...(nearest !== undefined && { hint: `did you mean ${nearest}?` }),
     parameter: name,
   };
@@ -115,7 +115,7 @@ export function readRegion(
     report(
       parameterProblem(
         name,
-        `${name} is no region: ${sanitizeExternalText(text)}`,
+        `${name} is not a region: ${sanitizeExternalText(text)}`,
         `regions look like ${example}`,
       ),
     );

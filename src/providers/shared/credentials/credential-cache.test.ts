@@ -173,10 +173,10 @@ describe('runLogin', () => {
 
   test('reports an outage as CREDENTIALS_UNAVAILABLE, with the owner of the keys', async () => {
     const { code, summary } = await failWith(
-      new SecretError('STORE_TIMEOUT', 'sts did not answer'),
+      new SecretError('STORE_TIMEOUT', 'sts did not respond'),
     );
     expect(code).toBe('CREDENTIALS_UNAVAILABLE');
-    expect(summary).toBe('no keys for the role app: sts did not answer; check the way to STS');
+    expect(summary).toBe('no keys for the role app: sts did not respond; check the way to STS');
   });
 
   test('keeps the hint of the outage', async () => {

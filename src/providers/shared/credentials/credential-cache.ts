@@ -63,7 +63,7 @@ export class CredentialCache<T extends Expiring> {
   /**
    * Returns the cached credential of `key`, or what `obtain` makes, once for all concurrent
    * callers.
-   * @param key stands for everything that `obtain` depends on
+   * @param key identifies everything that `obtain` depends on
    * @throws what `obtain` throws; the signal's reason if it fires first
    */
   async get(key: string, signal: AbortSignal, obtain: Obtain<T>): Promise<T> {

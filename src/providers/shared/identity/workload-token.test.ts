@@ -63,7 +63,7 @@ test('names only a few of many audiences when a token is missing', () => {
 
 test('names the present audiences and the remedy when a token is missing', () => {
   expect(errorOf({})).toBe(
-    'TOKEN_MISSING: the driver brought no token for the audience sts.example.com, nor any other; ' +
+    'TOKEN_MISSING: the driver sent no token for the audience sts.example.com, nor any other; ' +
       'add "- audience: sts.example.com" to tokenRequests in the values of the driver\'s chart',
   );
   expect(errorOf({ vault: jwt(validClaims) })).toContain('only for vault');
@@ -88,9 +88,9 @@ describe('rejects', () => {
       { ...validClaims, exp: now / 1_000 - 60 },
       'expired at 2025-12-31T23:59:00.000Z',
     ],
-    ['without an expiry', { ...validClaims, exp: undefined }, 'is no ServiceAccount token'],
+    ['without an expiry', { ...validClaims, exp: undefined }, 'is not a ServiceAccount token'],
     ['with an absurd expiry', { ...validClaims, exp: -1e300 }, 'expired at an invalid time'],
-    ['without a subject', { ...validClaims, sub: 7 }, 'is no ServiceAccount token'],
+    ['without a subject', { ...validClaims, sub: 7 }, 'is not a ServiceAccount token'],
   ])('a token %s', (_, claims, message) => {
     expect(errorOf({ [audience]: jwt(claims) })).toContain(message);
     expect(errorOf({ [audience]: jwt(claims) })).toMatch(/^TOKEN_INVALID/);
@@ -99,7 +99,7 @@ describe('rejects', () => {
   test.each(['', 'x', 'a.b', 'a.b.c', 'a.bnVsbA.c', `a.${'A'.repeat(100_000)}.c`, 'a.e30.b.c'])(
     'a text that is not a token: %#',
     (text) => {
-      expect(errorOf({ [audience]: text })).toContain('is no ServiceAccount token');
+      expect(errorOf({ [audience]: text })).toContain('is not a ServiceAccount token');
     },
   );
 
@@ -107,10 +107,10 @@ describe('rejects', () => {
     'a token with characters that a header cannot contain: %j',
     (invalidText) => {
       expect(errorOf({ [audience]: invalidText + jwt(validClaims) })).toContain(
-        'is no ServiceAccount token',
+        'is not a ServiceAccount token',
       );
       expect(errorOf({ [audience]: jwt(validClaims) + invalidText })).toContain(
-        'is no ServiceAccount token',
+        'is not a ServiceAccount token',
       );
     },
   );

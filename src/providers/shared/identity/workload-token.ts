@@ -57,7 +57,7 @@ export function readWorkloadToken(
     );
   };
   const parsed = claimsSchema.safeParse(decodeClaims(driverToken.token.reveal()));
-  if (!parsed.success) return throwInvalidToken('is no ServiceAccount token');
+  if (!parsed.success) return throwInvalidToken('is not a ServiceAccount token');
   const { sub, aud, exp, iss, 'kubernetes.io': kubernetes } = parsed.data;
   const subject = `system:serviceaccount:${workload.tenant}:${workload.identity.name}`;
   if (sub !== subject)
@@ -81,7 +81,7 @@ function missingTokenError(workload: Pick<Workload, 'tokens'>, audience: string)
   const others = audiences.slice(0, maxShownAudiences).join(', ') + more;
   return new SecretError(
     'TOKEN_MISSING',
-    `the driver brought no token for the audience ${sanitizeExternalText(audience)}, ` +
+    `the driver sent no token for the audience ${sanitizeExternalText(audience)}, ` +
       (others === '' ? 'nor any other' : `only for ${others}`),
     {
       hint: `add "- audience: ${sanitizeExternalText(audience)}" to tokenRequests in the values of the driver's chart`,

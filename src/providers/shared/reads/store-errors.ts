@@ -10,7 +10,7 @@ export type ErrorResponse = {
   /** The service's own text, unsafe to show: see {@link describeErrorResponse}. */
   readonly text: string;
   readonly requestId: string | undefined;
-  /** The pause that the service asks for, in milliseconds; see `retryAfterOf`. */
+  /** The pause that the service requests, in milliseconds; see `retryAfterOf`. */
   readonly retryAfterMs?: number | undefined;
 };
 
@@ -64,7 +64,7 @@ export function classify<Response extends ErrorResponse, Context>(
 const unknownResponse: StoreErrorRule<ErrorResponse, unknown> = {
   match: () => true,
   code: 'STORE_ANSWER_INVALID',
-  message: 'the service sent an error that Keyferry does not know',
+  message: 'the service sent an unknown error',
 };
 
 /** Whether a row of the table matches. */

@@ -83,7 +83,7 @@ export function createVaultApi(deps: VaultApiDeps): VaultApi {
   const breaker = new CircuitBreaker({ now, ...(random !== undefined && { random }) });
   const cluster = new Cluster({
     nodes: new Nodes({ breaker, health, now }),
-    onFailover: (from, to) => log.warn({ from, to }, 'another address of vault answers'),
+    onFailover: (from, to) => log.warn({ from, to }, 'another address of Vault responds'),
   });
 
   const sendToCluster = (call: VaultCall): Promise<NodeResponse> => {
@@ -154,8 +154,8 @@ function parse(body: Buffer, { login, path }: VaultCall): JsonValue {
   } catch {
     throw new SecretError(
       'STORE_ANSWER_INVALID',
-      `${productName(login)} answered ${describePath({ path })} with something that is not JSON`,
-      { hint: 'check that the address is the right one, and no proxy answers in its place' },
+      `${productName(login)} sent a response to ${describePath({ path })} that is not JSON`,
+      { hint: 'check that the address is the right one, and that no proxy responds in its place' },
     );
   }
 }

@@ -147,7 +147,8 @@ function keyOf({ addresses, tls }: VaultLogin): string {
 }
 
 /**
- * A standby node redirects by 307. Another redirect comes from a proxy and is no response of Vault.
+ * A standby node redirects by 307. Another redirect comes from a proxy and is not a response of
+ * Vault.
  */
 function isRedirect({ status }: HttpResponse): boolean {
   return status === 307;

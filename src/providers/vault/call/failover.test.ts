@@ -56,8 +56,8 @@ async function setUp(options?: FakeVaultOptions) {
 describe('a call', () => {
   test('sends its token, and the header that no web page sends', async () => {
     const { vault, token, call } = await setUp();
-    const answer = await call();
-    expect(answer.json()).toMatchObject({ data: { data: { password: 'canary' } } });
+    const response = await call();
+    expect(response.json()).toMatchObject({ data: { data: { password: 'canary' } } });
     expect(vault.node.requests[0]?.headers).toMatchObject({
       'x-vault-token': token.reveal(),
       'x-vault-request': 'true',
@@ -78,8 +78,8 @@ describe('a call', () => {
       mayIssue: false,
     };
     const token = new Redacted(namespaceVault.rootToken());
-    const answer = await api.call({ ...call, token });
-    expect(answer.json()).toMatchObject({ data: { data: { password: 'of team-a' } } });
+    const response = await api.call({ ...call, token });
+    expect(response.json()).toMatchObject({ data: { data: { password: 'of team-a' } } });
     await expect(api.call({ ...call, token, namespace: 'team-b' })).rejects.toMatchObject({
       code: 'CREDENTIALS_REFUSED',
     });

@@ -98,7 +98,7 @@ function keyOf({ login, address }: Node): string {
 
 function nodeErrorOf(response: HttpResponse, node: Node, now: number): SecretError | undefined {
   if (response.status < 400) return undefined;
-  // Without the pause that a proxy asks for: another node may serve at once, and the circuit
+  // Without the pause that a proxy requests: another node may serve at once, and the circuit
   // breaker has a cooldown of its own.
   const errorResponse = { ...parseErrorResponse(response, now), retryAfterMs: undefined };
   return isKnownError(nodeErrors, errorResponse)

@@ -138,13 +138,13 @@ describe('a redirect', () => {
     );
   });
 
-  test.each([301, 302, 303, 308])('by %i is no response of Vault', async (status) => {
+  test.each([301, 302, 303, 308])('by %i is not a response of Vault', async (status) => {
     const { standby, active, callOutcome, standbyOnly } = await setUp();
     standby.injectFault({
       response: { status, headers: { location: `${active.address}/v1/secret/data/app?version=1` } },
     });
     expect(await callOutcome({ login: standbyOnly })).toMatch(
-      /^STORE_ANSWER_INVALID: .*not answered as Vault does/,
+      /^STORE_ANSWER_INVALID: .*does not look like one from Vault/,
     );
     expect(active.count()).toBe(0);
   });

@@ -55,7 +55,10 @@ export function headersOf({
   namespace = login.namespace ?? '',
 }: VaultCall): Record<string, string> {
   if (!isHeader(namespace))
-    throw new SecretError('INVALID_CLASS', `"${sanitizeExternalText(namespace)}" is no namespace`);
+    throw new SecretError(
+      'INVALID_CLASS',
+      `"${sanitizeExternalText(namespace)}" is not a namespace`,
+    );
   const secret = token?.reveal() ?? '';
   if (!isHeader(secret))
     throw new SecretError(
@@ -97,7 +100,7 @@ export function targetOf(address: string, path: string): Target {
   if (`${url.pathname}${url.search}` !== `/v1/${path}`)
     throw new SecretError(
       'INVALID_CLASS',
-      `${sanitizeExternalText(path.replace(/\?.*$/s, ''))} is no path of Vault`,
+      `${sanitizeExternalText(path.replace(/\?.*$/s, ''))} is not a Vault path`,
       { hint: 'a path must be percent-encoded, and has no "." or ".." in it' },
     );
   return { url, ...(socketPath !== undefined && { socketPath }) };

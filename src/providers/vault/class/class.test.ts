@@ -156,7 +156,7 @@ describe("a class in the vendors' format", () => {
     'the mount path %j leads nowhere else',
     (mount) => {
       expect(describeProblems({ vaultAuthMountPath: mount })[0]).toMatch(
-        /^error: vaultAuthMountPath is no path of an auth method/,
+        /^error: vaultAuthMountPath is not a path of an auth method/,
       );
     },
   );
@@ -166,7 +166,7 @@ describe("a class in the vendors' format", () => {
       {
         severity: 'warning',
         code: 'INVALID_CLASS',
-        message: 'the parameter VaultAddress means nothing to vault',
+        message: 'the parameter VaultAddress is unknown to vault',
         hint: 'did you mean vaultAddress?',
         parameter: 'VaultAddress',
       },
@@ -216,7 +216,7 @@ describe("a class in the vendors' format", () => {
     'rejects the vaultNamespace %j, which no header can hold',
     (text) => {
       expect(describeProblems({ vaultNamespace: `ns/${text}` })[0]).toMatch(
-        /^error: vaultNamespace is no namespace/,
+        /^error: vaultNamespace is not a namespace/,
       );
     },
   );
@@ -268,8 +268,8 @@ describe('the parameters of openbao', () => {
 
   test('are unknown to vault', () => {
     expect(describeProblems({ baoAddress: 'https://x:1', vaultRoleName: 'y' })).toEqual([
-      'warning: the parameter baoAddress means nothing to vault',
-      'warning: the parameter vaultRoleName means nothing to vault',
+      'warning: the parameter baoAddress is unknown to vault',
+      'warning: the parameter vaultRoleName is unknown to vault',
     ]);
   });
 });
@@ -327,7 +327,7 @@ describe('what only the operator may allow', () => {
     'unix:/run/agent.sock',
     'a b',
     ',',
-  ])('rejects %j, which is no address', (address) => {
+  ])('rejects %j, which is not an address', (address) => {
     const [problemText = ''] = describeProblems({ vaultAddress: address });
     expect(problemText).toMatch(/^error: vaultAddress(:| has)/);
     expect(problemText).not.toContain('CANARY');
@@ -365,7 +365,7 @@ describe('what only the operator may allow', () => {
     '.',
   ])('rejects the file %j, which leaves its directory', (path) => {
     expect(describeProblems({ vaultCACertPath: path })[0]).toMatch(
-      /^error: vaultCACertPath is no absolute, clean path/,
+      /^error: vaultCACertPath is not an absolute, clean path/,
     );
   });
 
@@ -388,10 +388,10 @@ describe('what only the operator may allow', () => {
 
   test('rejects a certificate without its key', () => {
     expect(describeProblems({ vaultTLSClientCertPath: '/etc/vault/tls/a' })).toEqual([
-      'error: vaultTLSClientCertPath stands alone',
+      'error: vaultTLSClientCertPath is set alone',
     ]);
     expect(describeProblems({ vaultTLSClientKeyPath: '/etc/vault/tls/a' })).toEqual([
-      'error: vaultTLSClientKeyPath stands alone',
+      'error: vaultTLSClientKeyPath is set alone',
     ]);
   });
 
@@ -543,7 +543,7 @@ describe('the request of an object', () => {
   });
 
   test.each(['HEAD', 'DELETE', 'LIST', 'PATCH', 'get', 'GET /v1/sys HTTP/1.1'])(
-    'method %s is none of ours',
+    'method %s is rejected',
     (method) => {
       expect(
         describeProblems({
@@ -574,11 +574,11 @@ describe('the request of an object', () => {
   });
 
   test.each(['[1]', '7', 'text', '"[1]"'])(
-    'rejects the secretArgs %s, which are no map',
+    'rejects the secretArgs %s, which are not a map',
     (args) => {
       const text = `- {objectName: a, secretPath: x, method: POST, secretArgs: ${args}}`;
       expect(describeProblems({ objects: text })[0]).toMatch(
-        /^1:\d+ error: secretArgs of item 1 (is no map|must be a map)/,
+        /^1:\d+ error: secretArgs of item 1 (is not a map|must be a map)/,
       );
     },
   );
@@ -638,7 +638,7 @@ describe('files', () => {
     '0o8',
     '~1',
     '999999999999999999999',
-  ])('reject filePermission %s, which is no mode', (text) => {
+  ])('reject filePermission %s, which is not a mode', (text) => {
     const [problemText] = describeProblems({
       objects: `- {objectName: a, secretPath: x, filePermission: ${text}}`,
     });
@@ -660,7 +660,7 @@ describe('files', () => {
     expect(
       describeProblems({ objects: '- {objectName: a, secretPath: x, encoding: base64}' }),
     ).toEqual([
-      '1:44 error: encoding of item 1 is base64, but without secretKey the file is the whole answer, which is JSON',
+      '1:44 error: encoding of item 1 is base64, but without secretKey the file is the whole response, which is JSON',
     ]);
     expect(plan('- {objectName: a, secretPath: x, encoding: utf-8}').files).toHaveLength(1);
   });

@@ -28,9 +28,13 @@ export function splitList(text: string): readonly string[] {
 export function parseOperatorAddress(text: string, setting: string): string {
   if (!isSocket(text)) return parseEndpoint(text, { setting, allowHttp: true }).origin;
   if (isValidSocket(text)) return text;
-  throw new SecretError('NOT_CONFIGURED', `${setting} ${sanitizeExternalText(text)} is no socket`, {
-    hint: 'write unix:// and an absolute path',
-  });
+  throw new SecretError(
+    'NOT_CONFIGURED',
+    `${setting} ${sanitizeExternalText(text)} is not a socket`,
+    {
+      hint: 'write unix:// and an absolute path',
+    },
+  );
 }
 
 /**
@@ -45,7 +49,7 @@ export function parseClassAddress(text: string, allowed: readonly string[]): str
       allowed.filter((entry) => !isSocket(entry)),
     ).origin;
   if (!isValidSocket(text))
-    throw new SecretError('INVALID_CLASS', `"${sanitizeExternalText(text)}" is no socket`, {
+    throw new SecretError('INVALID_CLASS', `"${sanitizeExternalText(text)}" is not a socket`, {
       hint: 'write unix:// and an absolute path',
     });
   if (allowed.includes(text)) return text;
@@ -144,7 +148,7 @@ function readNamespace(reader: ClassReader): string | undefined {
     reportInvalid(
       reader,
       parameter,
-      `is no namespace: ${sanitizeExternalText(parameter.text)}`,
+      `is not a namespace: ${sanitizeExternalText(parameter.text)}`,
       'write it like team-a/shop',
     );
   return namespace;

@@ -58,7 +58,7 @@ function readMount(method: AuthMethod, reader: ClassReader): string {
     reportInvalid(
       reader,
       mount,
-      `is no path of an auth method: ${sanitizeExternalText(mount.text)}`,
+      `is not a path of an auth method: ${sanitizeExternalText(mount.text)}`,
       'write it like kubernetes',
     );
   return path ?? '';

@@ -123,7 +123,7 @@ function readBody(
   if (body === undefined) return undefined;
   const at = map.position;
   if (!body.startsWith('{'))
-    reportError(at, `secretArgs of ${map.where} is no map`, 'list names and values under it');
+    reportError(at, `secretArgs of ${map.where} is not a map`, 'list names and values under it');
   else if (method === 'GET')
     reportWarning(
       at,

@@ -53,7 +53,7 @@ function readClientCertificate(
     reportInvalid(
       reader,
       unpaired,
-      'stands alone',
+      'is set alone',
       'a client certificate needs its key, and a key its certificate',
     );
   return undefined;
@@ -70,7 +70,7 @@ function readFile(reader: ClassReader, parameter: RawParameter): string {
     reportInvalid(
       reader,
       parameter,
-      `is no absolute, clean path: ${sanitizeExternalText(text)}`,
+      `is not an absolute, clean path: ${sanitizeExternalText(text)}`,
       'write it like /etc/vault/ca.crt',
     );
   else if (
@@ -101,8 +101,8 @@ function readServerName(reader: ClassReader): string | undefined {
     reportInvalid(
       reader,
       parameter,
-      `is no host name: ${sanitizeExternalText(parameter.text)}`,
-      'write the name that stands in the certificate of Vault',
+      `is not a host name: ${sanitizeExternalText(parameter.text)}`,
+      'write the name that the certificate of Vault has',
     );
   return parameter?.text;
 }

@@ -150,7 +150,7 @@ export function operatorCertificate({ secrets }: Workload, login: VaultLogin): K
     throw invalidSecretError(
       login,
       'is of no use to it',
-      'use approle or token with what the pod brings',
+      'use approle or token with the keys of the pod',
     );
   if (login.tls.certFile === undefined)
     throw new SecretError(
@@ -174,7 +174,7 @@ function missingCredentialError(
 ): SecretError {
   return new SecretError(
     'NOT_CONFIGURED',
-    `${dialect}: authMethod is ${method}, but the pod brings no ${credentialName}, and Keyferry is configured with none`,
+    `${dialect}: authMethod is ${method}, but the pod has no ${credentialName}, and Keyferry is configured with none`,
     {
       hint: `give the volume a nodePublishSecretRef with ${secretKeys}, or set ${variable} in the DaemonSet of Keyferry`,
     },

@@ -98,8 +98,8 @@ export function readAuth(response: VaultResponse, login: VaultLogin): z.infer<ty
   if (parsed.success) return parsed.data.auth;
   throw new SecretError(
     'STORE_ANSWER_INVALID',
-    `${productName(login)} answered the login of ${describeIdentity({ login })} with something we do not understand`,
-    { hint: 'a role that asks for more than one factor cannot be used; else check the address' },
+    `${productName(login)} sent a response to the login of ${describeIdentity({ login })} that Keyferry does not understand`,
+    { hint: 'a role that requires more than one factor cannot be used; else check the address' },
   );
 }
 

@@ -64,7 +64,7 @@ function readDriverToken(workload: Workload, audience: string, now: number): Wor
   } catch (thrown) {
     if (!(thrown instanceof SecretError) || thrown.code !== 'TOKEN_MISSING') throw thrown;
     throw new SecretError('TOKEN_MISSING', thrown.message, {
-      hint: `${thrown.hint ?? ''}, or let Keyferry ask for tokens itself: KEYFERRY_VAULT_TOKEN_REQUESTS=true`,
+      hint: `${thrown.hint ?? ''}, or let Keyferry request tokens itself: KEYFERRY_VAULT_TOKEN_REQUESTS=true`,
     });
   }
 }

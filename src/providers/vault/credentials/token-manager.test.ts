@@ -70,7 +70,7 @@ async function setUp(life: TokenLifetime = {}, options?: FakeVaultOptions) {
 
 async function failureOf(promise: Promise<unknown>): Promise<string> {
   const error: unknown = await promise.then(
-    () => 'answered',
+    () => 'no error',
     (thrown: unknown) => thrown,
   );
   expect(error).toBeInstanceOf(SecretError);
@@ -94,7 +94,7 @@ test('a token longer than Vault makes is rejected', async () => {
     );
   vault.node.injectFault({ times: 1, response: loginResponse(32_769) });
   expect(await failureOf(getSession())).toMatch(
-    /^CREDENTIALS_UNAVAILABLE: .*something we do not understand/,
+    /^CREDENTIALS_UNAVAILABLE: .*that Keyferry does not understand/,
   );
   vault.node.injectFault({ times: 1, response: loginResponse(32_768) });
   expect((await getSession()).token.reveal()).toHaveLength(32_768);
@@ -513,7 +513,7 @@ describe('a login', () => {
     const { vault, getSession } = await setUp();
     vault.node.injectFault({ response: { status: 403, body: '<html>Forbidden</html>' }, times: 1 });
     expect(await failureOf(getSession())).toMatch(
-      /^CREDENTIALS_UNAVAILABLE: .*not answered as Vault does/,
+      /^CREDENTIALS_UNAVAILABLE: .*does not look like one from Vault/,
     );
     await getSession();
   });

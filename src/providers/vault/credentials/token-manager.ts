@@ -66,7 +66,7 @@ export class VaultTokenManager {
 
   /**
    * Returns the session of a principal, and logs in where it has none.
-   * @param cacheKey the principal's fingerprint. It stands for all of `identity` but the
+   * @param cacheKey the principal's fingerprint. It identifies all of `identity` but the
    *   credential, and for the owner of the credential
    * @throws SecretError CREDENTIALS_REFUSED, CREDENTIALS_UNAVAILABLE, NOT_CONFIGURED; what
    *   `identity.getCredential` throws; the signal's reason
