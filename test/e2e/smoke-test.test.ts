@@ -384,7 +384,7 @@ describe('reports a problem in one message and leaves nothing behind', () => {
     );
     await expectFailure(
       'trial-open',
-      /a pod of ServiceAccount keyferry-e2e-stranger.*got the files of class web: look at sharedIdentities/,
+      /a pod of ServiceAccount keyferry-e2e-stranger.*got the files of class web: check sharedIdentities/,
     );
     await writeFile(file, grants);
   });
