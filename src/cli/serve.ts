@@ -3,7 +3,7 @@ import { Registry } from 'prom-client';
 import { parseSettings, settingFlags, type RawSettings } from '../config/settings.ts';
 import { CsiServer } from '../csi/server.ts';
 import { SecretError } from '../core/errors.ts';
-import { loadVersionKey } from '../mount/version-key.ts';
+import { loadVersionKey, readSharedVersionKey } from '../mount/version-key.ts';
 import { providers } from '../providers/registry.ts';
 import { createLog } from '../telemetry/log.ts';
 import { createProcessMetrics } from '../telemetry/process-metrics.ts';
@@ -34,7 +34,10 @@ export function serveCommand({ version, env, stop }: ServeDeps): Command {
     const log = createLog(settings.logLevel);
     const registry = new Registry();
     createProcessMetrics(registry, version);
-    const versionKey = await loadVersionKey(settings.providersDir);
+    const versionKey =
+      settings.versionKeyFile === undefined
+        ? await loadVersionKey(settings.providersDir)
+        : await readSharedVersionKey(settings.versionKeyFile);
     const { mount, reportInvalid, close } = await compose({
       settings,
       env,

@@ -70,6 +70,8 @@ function throwInvalid(setting: string, text: string, expected: string): never {
 export type Settings = {
   readonly providers: readonly string[];
   readonly providersDir: string;
+  /** A file with the key of versions that all nodes share. Default: a key of each node. */
+  readonly versionKeyFile?: string;
   /** `host:port` or `unix:/path` of health, readiness and metrics; several separated by commas. */
   readonly healthAddress: string;
   readonly logLevel: LogLevel;
@@ -109,6 +111,11 @@ export const settingFlags: readonly Option[] = [
   flag('--providers <names>', 'providers to serve, separated by commas', 'KEYFERRY_PROVIDERS'),
   flag('--providers-dir <dir>', "the driver's socket directory", 'KEYFERRY_PROVIDERS_DIR').default(
     '/var/run/secrets-store-csi-providers',
+  ),
+  flag(
+    '--version-key-file <file>',
+    'file with the key of computed versions, the same on all nodes (default: a key of each node)',
+    'KEYFERRY_VERSION_KEY_FILE',
   ),
   flag(
     '--health-address <address>',
@@ -195,6 +202,7 @@ export function parseSettings(raw: RawSettings): Settings {
   return {
     providers: parseProviders(text('providers')),
     providersDir: text('providersDir'),
+    ...optional('versionKeyFile'),
     healthAddress: parseAddresses(text('healthAddress')),
     logLevel: parseChoice(text('logLevel'), '--log-level', logLevels),
     grace: parseDuration(text('grace'), '--grace'),

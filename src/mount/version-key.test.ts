@@ -12,7 +12,7 @@ import {
 } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { loadVersionKey } from './version-key.ts';
+import { loadVersionKey, readSharedVersionKey } from './version-key.ts';
 
 let directory: string;
 let path: string;
@@ -22,7 +22,30 @@ beforeEach(async () => {
 });
 afterEach(() => rm(directory, { recursive: true, force: true }));
 
-describe('the version key', () => {
+describe('the version key of a cluster', () => {
+  test('is the same for the same content on every node', async () => {
+    const [one, other] = [join(directory, 'one'), join(directory, 'other')];
+    await writeFile(one, 'a'.repeat(64));
+    await writeFile(other, 'a'.repeat(64));
+    const key = await readSharedVersionKey(one);
+    expect(key).toHaveLength(32);
+    expect(await readSharedVersionKey(other)).toEqual(key);
+    await writeFile(other, 'b'.repeat(64));
+    expect(await readSharedVersionKey(other)).not.toEqual(key);
+  });
+
+  test.each([
+    ['is missing', undefined, /--version-key-file .*one cannot be read: ENOENT/],
+    ['is empty', '', /has 0 bytes, at least 16 are needed/],
+    ['is short', 'a'.repeat(15), /has 15 bytes, at least 16 are needed/],
+  ])('is rejected when the file %s', async (_, content, message) => {
+    const file = join(directory, 'one');
+    if (content !== undefined) await writeFile(file, content);
+    await expect(readSharedVersionKey(file)).rejects.toThrow(message);
+  });
+});
+
+describe('the version key of a node', () => {
   test('is created once, readable only by its owner', async () => {
     const key = await loadVersionKey(directory);
     expect(key).toHaveLength(32);

@@ -1,16 +1,42 @@
-import { randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { link, mkdir, open, rm } from 'node:fs/promises';
+import { link, mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SecretError } from '../core/errors.ts';
 
 const keyFile = '.keyferry-version-key';
 const keyLength = 32;
 
+/** Shorter keys could be guessed. */
+const minSharedKeyLength = 16;
+
 /**
- * The key of the versions that Keyferry computes for stores without versions: 32 bytes in a file of
- * mode 0600 in the providers directory. The file is created once, so that neither a restart nor a
- * second process changes a version.
+ * The key of a cluster, for the versions that Keyferry computes for stores without versions. With one
+ * key, all nodes compute the same version for the same content. So a tool that restarts workloads
+ * when a version changes does not restart them once for each node.
+ * @param path a file with at least 16 bytes, such as a mounted Secret
+ * @throws SecretError NOT_CONFIGURED if the file cannot be read or is too short
+ */
+export async function readSharedVersionKey(path: string): Promise<Uint8Array> {
+  const content = await readFile(path).catch((cause: unknown) => {
+    const { code = 'unknown error' } = cause as { code?: string };
+    throw new SecretError('NOT_CONFIGURED', `--version-key-file ${path} cannot be read: ${code}`, {
+      hint: 'give a file that this process can read, or leave the flag out for a key of each node',
+      cause,
+    });
+  });
+  if (content.length >= minSharedKeyLength) return hash('sha256', content, 'buffer');
+  throw new SecretError(
+    'NOT_CONFIGURED',
+    `--version-key-file ${path} has ${content.length} bytes, at least ${minSharedKeyLength} are needed`,
+    { hint: 'write random bytes into it: openssl rand -hex 32' },
+  );
+}
+
+/**
+ * The key of a node, for the same versions: 32 bytes in a file of mode 0600 in the providers
+ * directory. The file is created once, so that neither a restart nor a second process changes a
+ * version.
  * @throws SecretError NOT_CONFIGURED if the file cannot be read or created, other users can read
  * it, or its content is not a key
  */

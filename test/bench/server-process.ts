@@ -6,6 +6,7 @@ import { DriverClient } from '../../src/csi/client.ts';
 /** A server that is measured. */
 export type ServerProcess = {
   readonly socketPath: string;
+  readonly pid: number;
   /** Milliseconds from spawn until the first response. */
   readonly startupMs: number;
   /** CPU of all its threads so far, in microseconds. */
@@ -50,6 +51,7 @@ export async function startServer(
   }
   return {
     socketPath,
+    pid,
     startupMs: performance.now() - startedAt,
     cpu: () =>
       readdirSync(`/proc/${pid}/task`)

@@ -245,7 +245,10 @@ async function main(): Promise<void> {
   console.log(
     `${pods} pods of five secrets, ${concurrency} at once: ${scenarios.map(({ name }) => name).join('; ')}`,
   );
-  console.log(`idle: ${server.rss().toFixed(1)} MiB`);
+  for (const client of clients.values())
+    while ((await client.version({ timeoutMs: 1_000 })).code !== 'OK')
+      await new Promise((resolve) => setTimeout(resolve, 10));
+  console.log(`idle: ${server.rss().toFixed(1)} MiB, process ${server.pid}`);
   const startedAt = performance.now();
   const samples: number[] = [];
   let next = 0;

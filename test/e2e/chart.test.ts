@@ -243,6 +243,33 @@ describe('the chart', () => {
     },
   );
 
+  test.each([
+    ['by default it creates', {}, 'keyferry-version-key', true],
+    ['of your own', { secretName: 'mine' }, 'mine', false],
+    ['of each node', { create: false }, undefined, false],
+  ])('reads the version key %s', async (_, versionKey, secretName, isCreated) => {
+    const values = { providers: ['local'], versionKey };
+    const secret = (await renderChart(values)).find(({ kind }) => kind === 'Secret');
+    expect(secret !== undefined).toBe(isCreated);
+    if (isCreated)
+      expect(secret).toMatchObject({
+        metadata: { name: secretName, annotations: { 'helm.sh/resource-policy': 'keep' } },
+        data: { key: expect.stringMatching(/^[A-Za-z0-9+/=]{80,}$/) },
+      });
+    const { containers, volumes } = await podOf(values);
+    const isMounted = secretName !== undefined;
+    expect(containers[0]?.args?.includes('--version-key-file=/etc/keyferry/version-key/key')).toBe(
+      isMounted,
+    );
+    expect(volumes).toEqual(
+      isMounted
+        ? expect.arrayContaining([
+            { name: 'version-key', secret: expect.objectContaining({ secretName }) },
+          ])
+        : expect.not.arrayContaining([expect.objectContaining({ name: 'version-key' })]),
+    );
+  });
+
   test('replaces pods without a gap; with hostNetwork each pod has its own health socket', async () => {
     const objects = await renderChart({ providers: ['aws'] });
     const { updateStrategy } = (objects.find(({ kind }) => kind === 'DaemonSet') as DaemonSet).spec;

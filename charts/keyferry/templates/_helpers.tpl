@@ -19,6 +19,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
+{{/* The Secret with the version key; empty if each node has its own key. */}}
+{{- define "keyferry.versionKeySecret" -}}
+{{- if .Values.versionKey.secretName -}}
+{{ .Values.versionKey.secretName }}
+{{- else if .Values.versionKey.create -}}
+{{ include "keyferry.name" . }}-version-key
+{{- end -}}
+{{- end -}}
+
 {{- define "keyferry.image" -}}
 {{- $repository := required "image.repository: say where you pushed the image that `make image` builds" .Values.image.repository -}}
 {{- if .Values.image.digest -}}
