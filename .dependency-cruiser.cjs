@@ -1,7 +1,9 @@
-/**
- * The folders of src/ that each folder may import, in addition to itself (docs/adr/0001). `cli` may
- * import every folder. `app` may import every folder except `cli`. Test files are exempt.
+/*
+ * The rules of imports in src/ (docs/adr/0001). CONTRIBUTING.md lists all of them under "Where
+ * things are": change both. `from.pathNot` says which files are exempt from a rule, such as
+ * `*.test.ts`. A rule without it holds for test files as well.
  */
+
 const allButCli = [
   'app',
   'csi',
@@ -16,6 +18,11 @@ const allButCli = [
   'concurrency',
   'core',
 ];
+
+/**
+ * The folders of src/ that each folder may import, in addition to itself. No folder may import
+ * src/main.ts.
+ */
 const mayImport = {
   cli: allButCli,
   app: allButCli,
@@ -65,6 +72,15 @@ module.exports = {
       severity: 'error',
       from: { path: '^src/', pathNot: '^src/(cli|app)/|\\.test\\.ts$' },
       to: { path: '^src/providers/registry\\.ts$' },
+    },
+    {
+      name: 'of-providers-only-the-registry-imports-the-configuration',
+      severity: 'error',
+      from: {
+        path: '^src/providers/',
+        pathNot: '^src/providers/registry\\.ts$|\\.test\\.ts$',
+      },
+      to: { path: '^src/config/' },
     },
     {
       name: 'only-authorize-makes-grants',

@@ -15,7 +15,7 @@ build: install
 demo: build
 	node dist/keyferry.js demo
 
-# Installs, builds and runs all tests.
+# Installs, builds and runs all tests except those against real servers.
 test: build
 	npm test
 

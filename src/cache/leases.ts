@@ -39,7 +39,8 @@ const maxWarnedClasses = 1_000;
  *
  * For an instance that is not watched, its requests are the only sign of life:
  * - No request for ten minutes while other instances send theirs: the lease is released.
- * - No request ever after the first mount: the driver may not rotate. The renewals stop at once.
+ * - No request after the first mount: the driver may not rotate. The renewals stop after ten
+ *   minutes.
  * - No request from any instance: the driver or the kubelet is down. The renewals stop after an
  *   hour.
  *

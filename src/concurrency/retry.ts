@@ -9,7 +9,10 @@ const maxRetryAfterMs = 5_000;
 const tokenBucket = { full: 100, earnedPerCall: 1, cost: 10 };
 const maxEndpoints = 1_000;
 
-/** Repeats calls whose failure may be transient. It is the only layer that retries. */
+/**
+ * Repeats a call after a transient error. It is the only layer that does so. CONTRIBUTING.md lists
+ * the few places that send a call again for another reason ("Where to look").
+ */
 export type Retry = {
   /**
    * Runs `attempt` up to three times. It stops when `isRetryable` says no, when the endpoint has no

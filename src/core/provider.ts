@@ -87,8 +87,8 @@ export type Principal<Credentials = unknown> = {
 declare const granted: unique symbol;
 
 /**
- * Allows this workload to read this ref as this principal. Only `authorize` makes one, with
- * `grant()` in grant.ts.
+ * Allows this workload to read this ref as this principal. Only `authorize` makes a new one,
+ * with `grant()` in grant.ts.
  */
 export type Grant<Credentials = unknown> = {
   readonly [granted]: true;

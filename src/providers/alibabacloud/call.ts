@@ -42,7 +42,8 @@ export type CallResult =
 /** See {@link createApi}. */
 export type Api = {
   /**
-   * Sends a call, and retries it after a transient error. No other layer retries.
+   * Sends a call, and retries it after a transient error. No other layer retries after such
+   * an error.
    * @throws SecretError STORE_UNAVAILABLE, STORE_TIMEOUT, STORE_THROTTLED, STORE_ANSWER_TOO_LARGE;
    *   what `beforeAttempt` throws; the signal's reason
    */

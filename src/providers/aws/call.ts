@@ -41,7 +41,9 @@ export type CallResult<Output> =
   { readonly output: Output; readonly error?: undefined } | { readonly error: AwsErrorResponse };
 
 /**
- * Sends a call, and retries it after a transient error. No other layer retries.
+ * Sends a call, and retries it after a transient error. No other layer retries after such an error.
+ * A call that AWS rejects for its date is sent once more, because the SDK has then corrected its
+ * clock.
  * @throws SecretError STORE_UNAVAILABLE, STORE_TIMEOUT, STORE_THROTTLED, STORE_ANSWER_INVALID,
  *   STORE_ANSWER_TOO_LARGE; what `beforeAttempt` throws; the signal's reason
  */
@@ -64,7 +66,7 @@ export async function callAws<Output>(
   };
   const attempt = async (): Promise<CallResult<Output>> => {
     const result = await sendOnce();
-    // The SDK corrects its clock by the date of such a response.
+    // The SDK has corrected its clock by the date of this response.
     return result.error !== undefined && isBadDate(result.error) ? sendOnce() : result;
   };
   return retry.run(`${service} in ${region}`, signal, attempt);

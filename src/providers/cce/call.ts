@@ -32,7 +32,8 @@ export type ApiResult =
   | { readonly error: CceErrorResponse; readonly context: CceErrorContext };
 
 /**
- * Sends a request, and retries it after a transient error. No other layer retries.
+ * Sends a request, and retries it after a transient error. No other layer retries after such
+ * an error.
  * @throws SecretError STORE_UNAVAILABLE, STORE_TIMEOUT, STORE_THROTTLED, STORE_ANSWER_TOO_LARGE;
  *   what `beforeAttempt` throws; the signal's reason
  */

@@ -1,6 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { readPage } from '../../../test/docs-page.ts';
 import { planCce } from './class.ts';
 
 const objects = (text: string): ReturnType<typeof planCce> => planCce({ objects: text });
@@ -98,12 +97,6 @@ test('does not report a value of the wrong type as missing, too', () => {
   expect(
     problemsOf({ objects: '- {objectName: [a], objectType: csms, objectVersion: v1}' }),
   ).toHaveLength(1);
-});
-
-test('the classes of the documentation have no problems', () => {
-  const classes = readPage('providers/cce.md').classes();
-  expect(classes).toHaveLength(1);
-  for (const { spec } of classes) expect(planCce(spec.parameters)).toMatchObject({ problems: [] });
 });
 
 describe('the extensions of Keyferry', () => {
