@@ -17,9 +17,13 @@ try {
     external: ['@swc/*', 'jest*', '@jest/*'],
     logLevel: 'error',
   });
-  const { status } = spawnSync(process.execPath, [join(dir, 'soak.cjs'), ...process.argv.slice(2)], {
-    stdio: 'inherit',
-  });
+  const { status } = spawnSync(
+    process.execPath,
+    [join(dir, 'soak.cjs'), ...process.argv.slice(2)],
+    {
+      stdio: 'inherit',
+    },
+  );
   process.exitCode = status ?? 1;
 } finally {
   rmSync(dir, { recursive: true, force: true });

@@ -34,11 +34,11 @@ type NamespaceTasks = {
  * Shares the event loop between namespaces. Rendering a large class can take 200 ms of CPU time; a
  * hundred pods of one tenant would block all other mounts for 20 s.
  *
- * It is work-conserving: work waits only while other work runs. Work runs at once while a turn of
- * the event loop has time left. After that it runs in slices of `sliceMs`, one slice in each turn,
- * so that I/O and small work of other namespaces come between. The namespace that has used the least
- * time is next; its tasks run one after the other. What a namespace used is forgotten when no work
- * waits.
+ * It is work-conserving: work waits only while other work runs. New work runs at once while a turn
+ * of the event loop has time left, so a mount whose files are cached does not wait behind large
+ * ones. Work that is left runs in slices of `sliceMs`, one slice in each turn, so that I/O comes
+ * between. The namespace that has used the least time is next; its tasks run one after the other.
+ * What a namespace used is forgotten when no work waits.
  */
 export class CpuScheduler {
   readonly #now: () => number;
@@ -71,7 +71,7 @@ export class CpuScheduler {
     waiter: { readonly signal: AbortSignal },
     steps: Steps<T>,
   ): Promise<T> {
-    if (this.#namespaces.size === 0 && this.#usedInTurnMs < this.#sliceMs) {
+    if (this.#usedInTurnMs < this.#sliceMs) {
       const startedAt = this.#now();
       const result = runUntil(steps, this.#now, startedAt + this.#sliceMs - this.#usedInTurnMs);
       this.#usedInTurnMs += this.#now() - startedAt;
@@ -94,7 +94,7 @@ export class CpuScheduler {
             if (result.done === true) resolve(result.value);
             return result.done === true;
           } catch (error) {
-            reject(error as Error);
+            reject(error);
             return true;
           }
         },
@@ -148,9 +148,7 @@ export class CpuScheduler {
       if (isDone) this.#remove(namespace, task);
       if (this.#now() >= until) break;
     }
-    this.#usedInTurnMs = this.#sliceMs;
     if (this.#namespaces.size > 0) this.#scheduleTurn();
-    else this.#usedInTurnMs = 0;
   }
 
   #next(): { namespace: string; entry: NamespaceTasks; task: Task } | undefined {
