@@ -94,7 +94,7 @@ export class CpuScheduler {
             if (result.done === true) resolve(result.value);
             return result.done === true;
           } catch (error) {
-            reject(error);
+            reject(error instanceof Error ? error : new Error(String(error)));
             return true;
           }
         },

@@ -73,9 +73,9 @@ async function measureNeighbour(
   end: Promise<unknown>,
 ): Promise<number> {
   const latencies: number[] = [];
-  let isOver = false;
-  void end.finally(() => (isOver = true));
-  while (!isOver) {
+  const crowd = { isOver: false };
+  void end.finally(() => (crowd.isOver = true));
+  while (!crowd.isOver) {
     const startedAt = performance.now();
     const { code } = await client.mount(request, { timeoutMs: 120_000 });
     if (code !== 'OK') throw new Error(`the neighbour's mount failed: ${code}`);
