@@ -51,7 +51,7 @@ describe('a definite failure', () => {
   });
 
   test('applies only to its own principal and ref', async () => {
-    const { provider, readText } = createCacheFixture({ refreshInterval: 0 });
+    const { provider, readText } = createCacheFixture({ refreshIntervalMs: 0 });
     provider.script('db', value('one'), value('two'), failed('ACCESS_DENIED'), failed());
     provider.script('other', value('other'), failed());
     await readText(grantOf({ principal: 'a' }));

@@ -1,7 +1,7 @@
 import { SharedCall, raceWithAbort } from '../concurrency/single-flight.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
 import type { FetchRequest, FetchResult, Grant, Provider } from '../core/provider.ts';
-import { readTimeout } from './freshness.ts';
+import { readTimeoutMs } from './freshness.ts';
 
 /** Sends one request to a provider. Never rejects. */
 export type Batcher = (provider: Provider, request: FetchRequest) => Promise<FetchResult>;
@@ -79,12 +79,12 @@ export type InFlightReadsDeps = {
   readonly now: () => number;
   /** Called with a result that came after the last waiter had left. */
   readonly onLateResult: (provider: Provider, grant: Grant, result: FetchResult) => void;
-  /** Milliseconds from the moment the rate limiter lets a read go. Default {@link readTimeout}. */
-  readonly timeout?: number;
+  /** From the moment the rate limiter lets a read go. Default {@link readTimeoutMs}. */
+  readonly timeoutMs?: number;
 };
 
 /** How long a read waits for the rate limiter. No waiter has a later deadline. */
-const rateLimitWaitTimeout = 120_000;
+const rateLimitWaitTimeoutMs = 120_000;
 
 /**
  * At most one read per key is in flight. A read ends with its last waiter or at its own deadline,
@@ -94,14 +94,14 @@ export class InFlightReads {
   readonly #fetchBatched: Batcher;
   readonly #now: () => number;
   readonly #onLateResult: InFlightReadsDeps['onLateResult'];
-  readonly #timeout: number;
+  readonly #timeoutMs: number;
   readonly #reads = new Map<string, InFlightRead>();
 
-  constructor({ fetchBatched, now, onLateResult, timeout = readTimeout }: InFlightReadsDeps) {
+  constructor({ fetchBatched, now, onLateResult, timeoutMs = readTimeoutMs }: InFlightReadsDeps) {
     this.#fetchBatched = fetchBatched;
     this.#now = now;
     this.#onLateResult = onLateResult;
-    this.#timeout = timeout;
+    this.#timeoutMs = timeoutMs;
   }
 
   /** The read in flight for a key, if it still has a waiter. */
@@ -135,7 +135,7 @@ export class InFlightReads {
     const timeoutController = new AbortController();
     const onTimeout = (): void =>
       timeoutController.abort(readTimeoutError(provider, request.grant));
-    let timer = setTimeout(onTimeout, rateLimitWaitTimeout);
+    let timer = setTimeout(onTimeout, rateLimitWaitTimeoutMs);
     let started = false;
     const onStart = (): void => {
       // A retry gets only the time that the first attempt left.
@@ -143,7 +143,7 @@ export class InFlightReads {
       started = true;
       sentAt = this.#now();
       clearTimeout(timer);
-      timer = setTimeout(onTimeout, this.#timeout);
+      timer = setTimeout(onTimeout, this.#timeoutMs);
     };
     const signal = AbortSignal.any([abandoned, timeoutController.signal]);
     const response = this.#fetchBatched(provider, { ...request, signal, onStart });

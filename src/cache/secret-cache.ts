@@ -31,8 +31,8 @@ export type SecretCacheDeps = {
   readonly log: Logger;
   /** Whether a workload still runs. Default: unknown for all workloads. */
   readonly presence?: Presence;
-  /** See {@link InFlightReadsDeps.timeout}. */
-  readonly readTimeout?: number;
+  /** See {@link InFlightReadsDeps.timeoutMs}. */
+  readonly readTimeoutMs?: number;
 };
 
 /** The result of reading one grant, without its fallbacks. */
@@ -59,7 +59,7 @@ export class SecretCache {
   readonly #inFlightReads: InFlightReads;
 
   constructor(deps: SecretCacheDeps) {
-    const { now, random, freshness, log, readTimeout } = deps;
+    const { now, random, freshness, log, readTimeoutMs } = deps;
     const { maxBytes = 32 * 1024 * 1024, presence = () => 'unknown' } = deps;
     const cache = new EntryCache({ maxBytes });
     const metrics = deps.metrics(() => cache.bytes);
@@ -75,7 +75,7 @@ export class SecretCache {
       fetchBatched: createBatcher(),
       now,
       onLateResult: this.#applyResult.onLateResult,
-      ...(readTimeout !== undefined && { timeout: readTimeout }),
+      ...(readTimeoutMs !== undefined && { timeoutMs: readTimeoutMs }),
     });
   }
 
@@ -244,7 +244,7 @@ export class SecretCache {
   /** The cached value that may serve during an outage, if there is one. */
   #staleValue(provider: Provider, grant: Grant): SecretValue | undefined {
     const entry = this.#entries.get(this.#keys.entryKey(grant));
-    return lastKnownGood(entry, this.#freshness(provider.name).maxStale, this.#now());
+    return lastKnownGood(entry, this.#freshness(provider.name).maxStaleMs, this.#now());
   }
 }
 

@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { ListenOptions, Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
-import { SecretError } from '../core/errors.ts';
+import { SecretError, errorCodeOf } from '../core/errors.ts';
 
 /**
  * The limit of open connections at one address. Every pod of the cluster may reach it; a kubelet
@@ -76,7 +76,7 @@ export class HealthServer {
     });
     for (const other of others)
       this.#listenWhenFree(other).catch((error: unknown) => {
-        log.error({ address: other.text, code: codeOf(error) }, 'health cannot listen there');
+        log.error({ address: other.text, code: errorCodeOf(error) }, 'health cannot listen there');
       });
     const bound = server.address();
     return typeof bound === 'object' ? bound?.port : undefined;
@@ -154,7 +154,7 @@ export class HealthServer {
         log.info({ address: address.text }, 'health listens');
         return;
       } catch (error) {
-        if (codeOf(error) !== 'EADDRINUSE') throw error;
+        if (errorCodeOf(error) !== 'EADDRINUSE') throw error;
         if (!isWarned)
           log.warn(
             { address: address.text },
@@ -201,14 +201,9 @@ function limitConnections(server: Server): void {
   });
 }
 
-function codeOf(error: unknown): string {
-  return typeof error === 'object' && error !== null && 'code' in error
-    ? String(error.code)
-    : 'unknown reason';
-}
-
 function cannotListen({ text }: Address, cause: unknown): SecretError {
-  const message = `cannot listen on ${text} for health, readiness and metrics: ${codeOf(cause)}`;
+  const reason = errorCodeOf(cause) ?? 'unknown reason';
+  const message = `cannot listen on ${text} for health, readiness and metrics: ${reason}`;
   return new SecretError('NOT_CONFIGURED', message, {
     hint: 'choose another --health-address',
     cause,

@@ -7,7 +7,7 @@ import type { Volume } from '../mount/types.ts';
 import type { DriverMount, RawMountRequest } from './mount-request.ts';
 import type { FailureStatus, UnaryCall } from './grpc/server.ts';
 import type { InFlightMount, InFlightMounts } from './in-flight-mounts.ts';
-import { type MountResponse, PreparedResponse, mountRequest } from './messages.ts';
+import { type MountResponse, PreparedResponse, mountMessage } from './messages.ts';
 import type { CsiMetrics } from './metrics.ts';
 
 /**
@@ -66,8 +66,8 @@ const maxMountMs = 110_000;
  * Requests and responses up to this size do not wait for the memory limiters: a class has a few
  * kilobytes, and must not wait behind megabytes of others.
  */
-const unlimitedRequestBytes = 32 * 1024;
-const unlimitedResponseBytes = 16 * 1024;
+const maxUnqueuedRequestBytes = 32 * 1024;
+const maxUnqueuedResponseBytes = 16 * 1024;
 
 /** The options that all mounts of one provider share. */
 export type MountHandlerOptions = {
@@ -145,7 +145,7 @@ export function handleMount(
   async function send(volume: Volume): Promise<void> {
     const response = prepareResponse(volume, maxResponseBytes);
     const { bytes } = response;
-    if (bytes > unlimitedResponseBytes) {
+    if (bytes > maxUnqueuedResponseBytes) {
       const release =
         responseMemory.tryAcquire(bytes) ??
         (await responseMemory.acquire(bytes, controller.signal));
@@ -158,7 +158,7 @@ export function handleMount(
 
   async function run(): Promise<void> {
     const { length } = call.message;
-    if (length > unlimitedRequestBytes) {
+    if (length > maxUnqueuedRequestBytes) {
       const release =
         requestMemory.tryAcquire(length) ??
         (await requestMemory.acquire(length, controller.signal));
@@ -216,9 +216,9 @@ function readRequest(message: Buffer): RawMountRequest {
   return { attributes, secrets, targetPath, permission, currentVersions: currentObjectVersion };
 }
 
-function decodeRequest(message: Buffer): ReturnType<typeof mountRequest.decode> {
+function decodeRequest(message: Buffer): ReturnType<typeof mountMessage.decode> {
   try {
-    return mountRequest.decode(message);
+    return mountMessage.decode(message);
   } catch (cause) {
     throw new SecretError('INVALID_REQUEST', 'the message is not a Mount request', {
       hint: 'only a Secrets Store CSI driver should call this socket',

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import { MemoryLimiter } from '../concurrency/memory-limiter.ts';
-import { SecretError } from '../core/errors.ts';
+import { SecretError, errorCodeOf } from '../core/errors.ts';
 import type { DriverMount } from './mount-request.ts';
 import { DriverConnection } from './authority-rewrite.ts';
 import { probeSocket } from './client.ts';
@@ -203,11 +203,8 @@ export class CsiServer {
 
 function cannotListen(providersDir: string, error: unknown): SecretError {
   if (error instanceof SecretError) return error;
-  const code =
-    typeof error === 'object' && error !== null && 'code' in error
-      ? String(error.code)
-      : 'unknown reason';
-  return new SecretError('NOT_CONFIGURED', `cannot listen in ${providersDir}: ${code}`, {
+  const reason = errorCodeOf(error) ?? 'unknown reason';
+  return new SecretError('NOT_CONFIGURED', `cannot listen in ${providersDir}: ${reason}`, {
     hint: 'this process must be able to write to the folder and to create unix sockets in it',
     cause: error,
   });

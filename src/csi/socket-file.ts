@@ -3,7 +3,7 @@ import { linkSync, lstatSync, renameSync, unlinkSync, type BigIntStats } from 'n
 import { chmod, link, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
-import { SecretError } from '../core/errors.ts';
+import { SecretError, errorCodeOf } from '../core/errors.ts';
 
 /** The longest path that fits into a unix socket address (`sun_path`), without its final zero. */
 const maxPathBytes = 107;
@@ -58,7 +58,7 @@ export async function bindSocket(
   } catch (error) {
     // close() unlinks only the temporary name, which no other socket has.
     server.close();
-    if (!replace && isCode(error, 'EEXIST')) return undefined;
+    if (!replace && errorCodeOf(error) === 'EEXIST') return undefined;
     throw error;
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -99,7 +99,7 @@ export function removeDeadSocket(path: string, dead: DeadSocket): void {
     if (dev !== dead.dev || ino !== dead.ino) linkSync(aside, path);
   } catch (error) {
     // That process has bound its socket again in the meantime.
-    if (!isCode(error, 'EEXIST')) throw error;
+    if (errorCodeOf(error) !== 'EEXIST') throw error;
   } finally {
     unlinkSync(aside);
   }
@@ -120,7 +120,7 @@ function refusesConnections(path: string): Promise<boolean> {
     };
     socket
       .once('connect', () => finish(false))
-      .once('error', (error) => finish(isCode(error, 'ECONNREFUSED')));
+      .once('error', (error) => finish(errorCodeOf(error) === 'ECONNREFUSED'));
   });
 }
 
@@ -173,8 +173,4 @@ function listen(server: Server, path: string): Promise<void> {
       resolve();
     });
   });
-}
-
-function isCode(error: unknown, code: string): boolean {
-  return typeof error === 'object' && error !== null && 'code' in error && error.code === code;
 }

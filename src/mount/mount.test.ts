@@ -91,7 +91,7 @@ function createFixture({ limit = 10 } = {}) {
     cache: new SecretCache({
       now,
       random: () => 0,
-      freshness: () => ({ refreshInterval: 30_000, maxStale: 600_000 }),
+      freshness: () => ({ refreshIntervalMs: 30_000, maxStaleMs: 600_000 }),
       metrics: (bytes) => createCacheMetrics(registry, bytes),
       log,
     }),

@@ -280,8 +280,7 @@ function worst(failures: readonly SecretError[]): SecretError {
   const first = failures.reduce((one, other) => (rank(other) < rank(one) ? other : one));
   const more = first.more + failures.length - 1;
   if (more === 0) return first;
-  const hint = first.hint === undefined ? {} : { hint: first.hint };
-  return new SecretError(first.code, first.message, { ...hint, cause: first, more });
+  return first.with({ cause: first, more });
 }
 
 function tooLarge(

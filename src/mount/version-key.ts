@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { link, mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { SecretError } from '../core/errors.ts';
+import { SecretError, errorCodeOf } from '../core/errors.ts';
 
 const keyFile = '.keyferry-version-key';
 const keyLength = 32;
@@ -21,7 +21,7 @@ export async function loadVersionKey(providersDir: string): Promise<Uint8Array> 
     return (await readKey(path)) ?? (await createKey(path));
   } catch (thrown) {
     if (thrown instanceof SecretError) throw thrown;
-    const { code = 'unknown error' } = thrown as { code?: string };
+    const code = errorCodeOf(thrown) ?? 'unknown error';
     throw new SecretError(
       'NOT_CONFIGURED',
       `the version key ${path} cannot be read or created: ${code}`,
@@ -39,7 +39,7 @@ async function readKey(path: string): Promise<Uint8Array | undefined> {
     path,
     constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
   ).catch((thrown: unknown) => {
-    if ((thrown as { code?: string }).code === 'ENOENT') return undefined;
+    if (errorCodeOf(thrown) === 'ENOENT') return undefined;
     throw thrown;
   });
   if (file === undefined) return undefined;
@@ -74,7 +74,7 @@ async function createKey(path: string): Promise<Uint8Array> {
       await file.close();
     }
     await link(temporary, path).catch((thrown: unknown) => {
-      if ((thrown as { code?: string }).code !== 'EEXIST') throw thrown;
+      if (errorCodeOf(thrown) !== 'EEXIST') throw thrown;
     });
   } finally {
     await rm(temporary, { force: true });

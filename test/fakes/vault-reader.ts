@@ -84,7 +84,7 @@ export async function startVaultReader(
     const cache = new SecretCache({
       now,
       random: () => 0,
-      freshness: () => ({ refreshInterval: 30_000, maxStale: 600_000 }),
+      freshness: () => ({ refreshIntervalMs: 30_000, maxStaleMs: 600_000 }),
       metrics: (bytes) => createCacheMetrics(new Registry(), bytes),
       log,
       ...(options.presence && { presence: options.presence }),

@@ -7,7 +7,7 @@ import {
   performServerHandshake,
 } from 'node:http2';
 import type { Duplex } from 'node:stream';
-import { Body, type StatusName, encodeStatusText, readTimeout, statusCodes } from './wire.ts';
+import { Body, type StatusName, encodeStatusText, parseTimeout, statusCodes } from './wire.ts';
 
 /** The status with which a call fails. */
 export type FailureStatus = { readonly status: StatusName; readonly text: string };
@@ -110,7 +110,7 @@ export class UnaryServer {
     const { methods, maxMessageBytes, toInvalidCallStatus } = this.#options;
     const call = new Call(stream, maxMessageBytes, toInvalidCallStatus);
     const method = methods.get(headers[':path'] ?? '');
-    const timeoutMs = readTimeout(headers['grpc-timeout'] as string | undefined);
+    const timeoutMs = parseTimeout(headers['grpc-timeout'] as string | undefined);
     if (
       headers[':method'] !== 'POST' ||
       headers['content-type']?.startsWith('application/grpc') !== true

@@ -143,9 +143,8 @@ function secretsOf({ token }: VaultCall): readonly string[] {
 }
 
 function withMinRetryAfter(error: SecretError, minMs: number): SecretError {
-  const { code, message, hint, unsent, retryAfterMs = 0 } = error;
-  if (retryAfterMs >= minMs) return error;
-  return new SecretError(code, message, { hint, unsent, retryAfterMs: minMs });
+  const { retryAfterMs = 0 } = error;
+  return retryAfterMs >= minMs ? error : error.with({ retryAfterMs: minMs });
 }
 
 function parse(body: Buffer, { login, path }: VaultCall): JsonValue {
