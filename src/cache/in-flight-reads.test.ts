@@ -266,4 +266,28 @@ describe('a read', () => {
     abortController.abort(cancelled);
     expect(await found).toBeUndefined();
   });
+
+  test('applies its result once, also when that throws: the lease of the result is in use', async () => {
+    const lateResults: unknown[] = [];
+    const inFlightReads = new InFlightReads({
+      fetchBatched: async () => leased('one', Date.now() + minute),
+      now: () => Date.now(),
+      onLateResult: (...result) => lateResults.push(result),
+    });
+    const applied: unknown[] = [];
+    const mistake = new TypeError('a mistake in the cache');
+    const request = {
+      provider: createScriptedProvider(),
+      grant: grantOf({}),
+      urgency: 'first',
+    } as const;
+    const inFlightRead = inFlightReads.start('key', request, (result) => {
+      applied.push(result);
+      throw mistake;
+    });
+    await expect(inFlightRead.join(new AbortController().signal)).rejects.toBe(mistake);
+    await flushTasks();
+    expect(applied).toHaveLength(1);
+    expect(lateResults).toEqual([]);
+  });
 });

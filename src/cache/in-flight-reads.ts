@@ -1,53 +1,9 @@
-import { SharedCall, raceWithAbort } from '../concurrency/single-flight.ts';
+import { raceWithAbort } from '../concurrency/deadline.ts';
+import { SharedCall } from '../concurrency/single-flight.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
 import type { FetchRequest, FetchResult, Grant, Provider } from '../core/provider.ts';
+import type { Batcher } from './batcher.ts';
 import { readTimeoutMs } from './freshness.ts';
-
-/** Sends one request to a provider. Never rejects. */
-export type Batcher = (provider: Provider, request: FetchRequest) => Promise<FetchResult>;
-
-/**
- * Collects the requests that come before the next microtask into one `fetch` per provider, so that
- * a store with batches gets all refs of a mount together. An exception of a provider becomes a
- * `failed` result.
- */
-export function createBatcher(): Batcher {
-  type PendingRead = {
-    readonly request: FetchRequest;
-    readonly resolve: (result: FetchResult) => void;
-  };
-  const pendingByProvider = new Map<Provider, PendingRead[]>();
-
-  const flush = (provider: Provider): void => {
-    const pending = pendingByProvider.get(provider) ?? [];
-    pendingByProvider.delete(provider);
-    const failed = (error: SecretError): FetchResult => ({ kind: 'failed', error });
-    try {
-      const results = provider.fetch(pending.map(({ request }) => request));
-      pending.forEach(({ resolve }, index) => {
-        const result = results[index] ?? Promise.resolve(failed(missingResultError(provider)));
-        result.then(resolve, (thrown: unknown) => resolve(failed(toSecretError(thrown))));
-      });
-    } catch (thrown) {
-      for (const { resolve } of pending) resolve(failed(toSecretError(thrown)));
-    }
-  };
-
-  return (provider, request) =>
-    new Promise((resolve) => {
-      const pending = pendingByProvider.get(provider);
-      if (pending === undefined) {
-        pendingByProvider.set(provider, [{ request, resolve }]);
-        queueMicrotask(() => flush(provider));
-      } else {
-        pending.push({ request, resolve });
-      }
-    });
-}
-
-function missingResultError(provider: Provider): SecretError {
-  return new SecretError('INTERNAL', `provider ${provider.name} returned no result for a request`);
-}
 
 /** What a read needs to start. */
 export type ReadRequest = Pick<FetchRequest, 'grant' | 'known' | 'urgency'> & {
@@ -147,18 +103,19 @@ export class InFlightReads {
     };
     const signal = AbortSignal.any([abandoned, timeoutController.signal]);
     const response = this.#fetchBatched(provider, { ...request, signal, onStart });
+    let result: FetchResult;
     try {
-      const result = await raceWithAbort(response, signal);
-      return onResult(result, sentAt);
-    } catch (error) {
-      // Only the two signals above reject. The response may still come later.
-      void response.then((result) => this.#onLateResult(provider, request.grant, result));
-      const failed: FetchResult = { kind: 'failed', error: error as SecretError };
-      return abandoned.aborted ? failed : onResult(failed, sentAt);
+      result = await raceWithAbort(response, signal);
+    } catch (reason) {
+      // One of the two signals above has fired. The response may still come later.
+      void response.then((late) => this.#onLateResult(provider, request.grant, late));
+      result = { kind: 'failed', error: toSecretError(reason) };
+      if (abandoned.aborted) return result;
     } finally {
       started = true;
       clearTimeout(timer);
     }
+    return onResult(result, sentAt);
   }
 }
 

@@ -1,13 +1,14 @@
 import type { Logger } from 'pino';
-import { withTimeout } from '../concurrency/single-flight.ts';
+import { withTimeout } from '../concurrency/deadline.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
 import type { SecretRef } from '../core/plan.ts';
 import type { FetchRequest, Grant, Outcome, Provider, SecretValue } from '../core/provider.ts';
 import { type ApplyResult, createApplyResult } from './apply-result.ts';
+import { createBatcher } from './batcher.ts';
 import { DeliveryHistory } from './delivery-history.ts';
 import { EntryCache } from './entries.ts';
 import { type FreshnessOptions, classifyFreshness, lastKnownGood } from './freshness.ts';
-import { InFlightReads, createBatcher } from './in-flight-reads.ts';
+import { InFlightReads } from './in-flight-reads.ts';
 import { EntryKeys, isShareable } from './keys.ts';
 import { LeaseManager, type Presence } from './leases.ts';
 import type { CacheMetrics } from './metrics.ts';

@@ -4,7 +4,7 @@ import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { SecretError, errorCodeOf } from '../core/errors.ts';
 import { sanitizeExternalText } from '../core/safe-text.ts';
-import { raceWithAbort } from '../concurrency/single-flight.ts';
+import { raceWithAbort } from '../concurrency/deadline.ts';
 import type { StoreDocument } from '../providers/local/store/document.ts';
 import {
   addVersion,

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { Counter, Histogram, type Registry } from 'prom-client';
 import { SecretError } from '../core/errors.ts';
-import { withTimeout } from './single-flight.ts';
+import { withTimeout } from './deadline.ts';
 import { WaitQueue } from './wait-queue.ts';
 
 /** Metrics of calls to stores. All providers share one set. */

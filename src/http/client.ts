@@ -1,4 +1,4 @@
-import { withTimeout } from '../concurrency/single-flight.ts';
+import { withTimeout } from '../concurrency/deadline.ts';
 import { SecretError } from '../core/errors.ts';
 import { Dispatchers, type TlsSettings } from './connections.ts';
 import { toHttpError } from './errors.ts';

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import * as z from 'zod';
-import { raceWithAbort } from '../concurrency/single-flight.ts';
+import { raceWithAbort } from '../concurrency/deadline.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
 import { sanitizeExternalText } from '../core/safe-text.ts';
 import type { KubeApi } from './api.ts';

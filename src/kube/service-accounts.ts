@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import * as z from 'zod';
 import { SecretError } from '../core/errors.ts';
 import { sanitizeExternalText } from '../core/safe-text.ts';
-import { raceWithAbort } from '../concurrency/single-flight.ts';
+import { raceWithAbort } from '../concurrency/deadline.ts';
 import { SharedCall } from '../concurrency/single-flight.ts';
 import type { KubeApi } from './api.ts';
 

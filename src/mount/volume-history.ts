@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import { lruSizeLimit } from '../concurrency/time.ts';
+import { lruSizeLimit } from '../concurrency/lru-size-limit.ts';
 import { SecretError } from '../core/errors.ts';
 import type { Grant } from '../core/provider.ts';
 import type { Workload } from '../core/workload.ts';

@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander';
-import { withTimeout } from '../../concurrency/single-flight.ts';
+import { withTimeout } from '../../concurrency/deadline.ts';
 import { type RawSettings, settingFlags } from '../../config/settings.ts';
 import { SecretError, errorCodeOf } from '../../core/errors.ts';
 import { sanitizeExternalText, statusText } from '../../core/safe-text.ts';

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import { type RateLimiterMetrics, createRateLimiters } from '../../concurrency/rate-limiter.ts';
-import { lruSizeLimit } from '../../concurrency/time.ts';
+import { lruSizeLimit } from '../../concurrency/lru-size-limit.ts';
 import { type SecretError, toSecretError } from '../../core/errors.ts';
 import { type SecretRef, refKey } from '../../core/plan.ts';
 import type { FetchRequest, FetchResult, Provider } from '../../core/provider.ts';

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { RejectionCache } from '../../../concurrency/rejection-cache.ts';
-import { raceWithAbort } from '../../../concurrency/single-flight.ts';
+import { raceWithAbort } from '../../../concurrency/deadline.ts';
 import { isRecent } from '../../../concurrency/time.ts';
 import { type ErrorCode, type SecretError, toSecretError } from '../../../core/errors.ts';
 
