@@ -1,4 +1,4 @@
-import { SecretError } from '../core/errors.ts';
+import { SecretError, toSecretError } from '../core/errors.ts';
 import type { FetchResult, Grant, Provider, SecretValue } from '../core/provider.ts';
 import type { EntryCache, Entry } from './entries.ts';
 import { type CachedResult, type FreshnessOptions, computeFreshUntil } from './freshness.ts';
@@ -75,7 +75,7 @@ export function createApplyResult(deps: ApplyResultDeps): ApplyResult {
         return result;
       } catch (error) {
         leases.releaseUnused(provider, grant, result);
-        return { kind: 'failed', error: error as SecretError };
+        return { kind: 'failed', error: toSecretError(error) };
       }
     };
 

@@ -20,8 +20,8 @@ import type { SecretValue } from '../core/provider.ts';
  * | denied, disabled or deleted  | drops the value at once                                        |
  */
 export const workloadAuthorizationMaxAgeMs = 60_000;
-export const storeAuthorizationMaxAgeMs = 15 * 60_000;
-export const nonGetMaxAgeMs = 60 * 60_000;
+const storeAuthorizationMaxAgeMs = 15 * 60_000;
+const nonGetMaxAgeMs = 60 * 60_000;
 /** A lease without a request for this long is released, while other workloads send requests. */
 export const leaseIdleTimeoutMs = 10 * 60_000;
 /** An entry without a request for this long is dropped. */

@@ -1,20 +1,20 @@
 import { raceWithAbort } from '../concurrency/deadline.ts';
 import { SharedCall } from '../concurrency/single-flight.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
-import type { FetchRequest, FetchResult, Grant, Provider } from '../core/provider.ts';
+import type { FetchRequest, FetchResult, Grant, Provider, Urgency } from '../core/provider.ts';
 import type { Batcher } from './batcher.ts';
 import { readTimeoutMs } from './freshness.ts';
 
 /** What a read needs to start. */
-export type ReadRequest = Pick<FetchRequest, 'grant' | 'known' | 'urgency'> & {
+type ReadRequest = Pick<FetchRequest, 'grant' | 'known' | 'urgency'> & {
   readonly provider: Provider;
 };
 
 /** A read that has not ended. Several workloads can join it. */
-export class InFlightRead extends SharedCall<FetchResult> {
+class InFlightRead extends SharedCall<FetchResult> {
   /** The workload that started it. */
   readonly instance: string;
-  readonly urgency: FetchRequest['urgency'];
+  readonly urgency: Urgency;
 
   constructor(
     { grant, urgency }: ReadRequest,

@@ -193,7 +193,7 @@ export class LeaseManager {
       const { code, message } = toSecretError(thrown);
       this.#deps.metrics.leases.inc({ provider: provider.name, result: 'failed' });
       this.#deps.log.warn(
-        { provider: provider.name, ref: grant.ref.name, code, err: message },
+        { provider: provider.name, ref: grant.ref.name, code, reason: message },
         failureMessage,
       );
     });

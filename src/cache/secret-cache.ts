@@ -32,7 +32,7 @@ export type SecretCacheDeps = {
   readonly log: Logger;
   /** Whether a workload still runs. Default: unknown for all workloads. */
   readonly presence?: Presence;
-  /** See {@link InFlightReadsDeps.timeoutMs}. */
+  /** See `timeoutMs` of InFlightReadsDeps. */
   readonly readTimeoutMs?: number;
 };
 

@@ -7,8 +7,7 @@ import { SecretError, errorCodeOf } from '../core/errors.ts';
 
 /**
  * The limit of open connections at one address. Every pod of the cluster may reach it; a kubelet
- * and
- * some scrapers need a handful.
+ * and some scrapers need a handful.
  */
 const maxConnections = 50;
 
@@ -16,9 +15,8 @@ const maxConnections = 50;
 export type HealthOptions = {
   /**
    * `host:port` or `unix:/path`, several separated by commas. The first one must be free. The
-   * server
-   * waits for another one that is in use: where pods share the network of their node, an old and a
-   * new pod share one port during an update.
+   * server waits for another one that is in use: where pods share the network of their node, an old
+   * and a new pod share one port during an update.
    */
   readonly address: string;
   /** The problems of the sockets, as a driver sees them. */

@@ -76,8 +76,7 @@ function unary<Request, Response>(
 /**
  * A Mount response whose size is known and whose file contents are not copied yet. Every mount
  * encodes one response. {@link mountResponse} would copy each file several times, because the
- * writer
- * of protobufjs grows its buffer and copies it in the end.
+ * writer of protobufjs grows its buffer and copies it in the end.
  */
 export class PreparedResponse {
   /** The size of the message, without the prefix of gRPC. */

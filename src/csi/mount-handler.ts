@@ -3,6 +3,7 @@ import type { MemoryLimiter } from '../concurrency/memory-limiter.ts';
 import { SecretError, codes, toSecretError } from '../core/errors.ts';
 import { sanitizeExternalText, statusText } from '../core/safe-text.ts';
 import type { MountContext } from '../mount/mount.ts';
+import { causeForLog } from '../mount/redact-error.ts';
 import type { Volume } from '../mount/types.ts';
 import type { DriverMount, RawMountRequest } from './mount-request.ts';
 import type { FailureStatus, UnaryCall } from './grpc/server.ts';
@@ -94,8 +95,7 @@ export function mountTimeoutMs(remainingMs: number): number {
 /**
  * Handles one Mount call, from its request to its status. Responds once, with a volume or a final
  * status: when the mount ends, at the time limit, when the caller cancels or when the process
- * stops,
- * whichever comes first and whether or not the mount observes its signal.
+ * stops, whichever comes first and whether or not the mount observes its signal.
  */
 export function handleMount(
   call: UnaryCall,
@@ -136,9 +136,9 @@ export function handleMount(
   /** For errors that no other part reports. */
   function failAndReport(error: SecretError): void {
     if (responded) return;
-    const { code, cause } = error;
+    const { code } = error;
     metrics.transportFailures.inc({ provider, code });
-    log.warn({ provider, code, targetPath, ...describeThrown(cause) }, error.message);
+    log.warn({ provider, code, targetPath, cause: causeForLog(error) }, error.message);
     fail(error);
   }
 
@@ -211,14 +211,9 @@ class LazyMountContext implements MountContext {
 
 /** @throws SecretError INVALID_REQUEST */
 function readRequest(message: Buffer): RawMountRequest {
-  const { attributes, secrets, targetPath, permission, currentObjectVersion } =
-    decodeRequest(message);
-  return { attributes, secrets, targetPath, permission, currentVersions: currentObjectVersion };
-}
-
-function decodeRequest(message: Buffer): ReturnType<typeof mountMessage.decode> {
   try {
-    return mountMessage.decode(message);
+    const { attributes, secrets, targetPath, permission } = mountMessage.decode(message);
+    return { attributes, secrets, targetPath, permission };
   } catch (cause) {
     throw new SecretError('INVALID_REQUEST', 'the message is not a Mount request', {
       hint: 'only a Secrets Store CSI driver should call this socket',
@@ -235,17 +230,4 @@ function mountTimedOut(ms: number): SecretError {
       hint: 'the store, or the service that logs in to it, does not respond in time',
     },
   );
-}
-
-/**
- * Name and stack frames. The message of a foreign error may hold a secret: JSON.parse quotes its
- * input.
- */
-function describeThrown(thrown: unknown): { errorName?: string; frames?: string[] } {
-  if (typeof thrown !== 'object' || thrown === null || !('stack' in thrown)) return {};
-  const frames = String(thrown.stack).match(/^ {4}at .*$/gm) ?? [];
-  return {
-    errorName: 'name' in thrown ? String(thrown.name) : 'unknown',
-    frames: frames.slice(0, 10),
-  };
 }

@@ -18,7 +18,7 @@ import { type MountHandlerOptions, handleMount, toStatus } from './mount-handler
 import { ProviderSockets, socketPath } from './sockets.ts';
 
 /** Options of a {@link ProviderServer}. */
-export type ProviderServerOptions = MountHandlerOptions & {
+type ProviderServerOptions = MountHandlerOptions & {
   /** `runtime_version` in the response of `Version`. */
   readonly runtimeVersion: string;
 };
@@ -26,7 +26,7 @@ export type ProviderServerOptions = MountHandlerOptions & {
 const maxRequestBytes = 4 * 1024 * 1024;
 
 /** The gRPC server of one provider's socket: `Version` and `Mount` of v1alpha1. */
-export class ProviderServer {
+class ProviderServer {
   readonly #server: UnaryServer;
 
   constructor({ runtimeVersion, ...mountOptions }: ProviderServerOptions) {

@@ -33,8 +33,7 @@ export function checkSocketPath(path: string): void {
 
 /**
  * Listens at `path`. The socket has mode 0600 from the start: it is bound in a folder that only
- * this
- * user may enter, and then moved.
+ * this user may enter, and then moved.
  * @param options.replace replaces the file at the path without a gap
  * @returns undefined if there is a file at the path and `replace` is false
  * @throws Error of the file system
@@ -133,8 +132,7 @@ export function unbindSocket(socket: BoundSocket): ReturnType<typeof ownerOf> {
   try {
     const owner = ownerOf(socket);
     // Synchronous, so that another process can hardly bind the path between the check and the
-    // removal.
-    // If one does, it binds its socket again.
+    // removal. If one does, it binds its socket again.
     if (owner === 'ours') unlinkSync(socket.path);
     return owner;
   } finally {

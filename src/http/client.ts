@@ -97,8 +97,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
         path: `${url.pathname}${url.search}`,
         method,
         // A copy: undici's ProxyAgent adds the host to this object, and callers reuse their headers
-        // for
-        // other hosts.
+        // for other hosts.
         headers: { ...headers },
         body:
           body instanceof Uint8Array

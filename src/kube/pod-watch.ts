@@ -75,8 +75,7 @@ export class PodWatch {
 
   /**
    * Watches until the signal fires. Never rejects: it logs a failure and retries after a pause of
-   * at
-   * most a minute.
+   * at most a minute.
    */
   async run(signal: AbortSignal): Promise<void> {
     const { random = Math.random } = this.#deps;

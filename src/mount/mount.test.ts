@@ -118,7 +118,6 @@ function createFixture({ limit = 10 } = {}) {
         secrets,
         targetPath: `/pods/${pod}`,
         permission: '420',
-        currentVersions: [],
       },
       {
         provider: 'scripted',
@@ -265,7 +264,7 @@ describe('a mount', () => {
       'csi.storage.k8s.io/serviceAccount.name': 'web',
     });
     const mounted = driverMount(
-      { attributes, secrets: '', targetPath: '/a', permission: '420', currentVersions: [] },
+      { attributes, secrets: '', targetPath: '/a', permission: '420' },
       { provider: 'scripted', signal: caller.signal, deadline: 2_000_000 },
     );
     setTimeout(() => caller.abort(new SecretError('CANCELLED', 'the caller left')), 5);

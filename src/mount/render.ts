@@ -68,9 +68,8 @@ class RenderedFileCache {
  *   mode. Where the store's version numbers can start again, the hash includes the time of the last
  *   modification, for whole secrets too.
  * - Where the store has no version, or one that does not cover the bytes (a Vault envelope), a
- *   keyed
- *   hash of the file's bytes takes its place. With a plain hash, a reader of the pod's status could
- *   guess short secrets.
+ *   keyed hash of the file's bytes takes its place. With a plain hash, a reader of the pod's status
+ *   could guess short secrets.
  */
 export function objectVersion(
   { encoding, mode }: FileRequest,

@@ -38,8 +38,7 @@ export type ScriptedProvider = {
 
 /**
  * A provider on a plain grpc-js server with scripted results, for tests of the driver's side. It
- * may
- * send responses that Keyferry never sends.
+ * may send responses that Keyferry never sends.
  */
 export async function startScriptedProvider(
   providersDir: string,

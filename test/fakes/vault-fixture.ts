@@ -4,10 +4,8 @@ import { pino } from 'pino';
 import { createKubeApi } from '../../src/kube/api.ts';
 import type { Volume } from '../../src/mount/types.ts';
 import { createFingerprint } from '../../src/providers/shared/identity/fingerprint.ts';
-import {
-  SharedIdentity,
-  type SharedIdentityMode,
-} from '../../src/providers/shared/identity/shared-identity.ts';
+import type { SharedIdentityMode } from '../../src/core/provider.ts';
+import { SharedIdentity } from '../../src/providers/shared/identity/shared-identity.ts';
 import { createVaultProvider } from '../../src/providers/vault/index.ts';
 import { startFakeKubernetes } from './kubernetes.ts';
 import type { PodTokenOptions } from './vault-jwt.ts';

@@ -20,8 +20,7 @@ export type UnaryCall = {
   readonly deadline: number;
   /**
    * Sends a message with its prefix. Only the first `respond` or `fail` of a call has an effect,
-   * and
-   * none has one after the client has cancelled.
+   * and none has one after the client has cancelled.
    */
   respond(framed: Buffer): void;
   fail(status: FailureStatus): void;
@@ -58,8 +57,7 @@ const okTrailers = { 'grpc-status': '0' };
 const trailersOption = { waitForTrailers: true };
 /**
  * GOAWAY with NO_ERROR and the highest stream number: the client opens no more streams, and those
- * on
- * their way are still served (RFC 9113, section 6.8).
+ * on their way are still served (RFC 9113, section 6.8).
  */
 const shutdownNotice = Buffer.from('0000080700000000007fffffff00000000', 'hex');
 const emptyBuffer: Buffer = Buffer.alloc(0);
@@ -131,10 +129,9 @@ function shutDown(session: ServerHttp2Session, connection: Duplex): void {
   // The session has ended already, though its connection may still be open.
   if (session.destroyed) return;
   // The notice is written by hand: once nghttp2 itself has sent a GOAWAY with no call open, it
-  // reads
-  // nothing more, not even the acknowledgement of the ping. Node writes whole frames, so the notice
-  // stands between two of them. A client acknowledges the ping after it has read the notice, so
-  // calls that it sent before then have arrived.
+  // reads nothing more, not even the acknowledgement of the ping. Node writes whole frames, so the
+  // notice stands between two of them. A client acknowledges the ping after it has read the notice,
+  // so calls that it sent before then have arrived.
   connection.write(shutdownNotice);
   session.ping(() => session.close());
 }

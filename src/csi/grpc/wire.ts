@@ -64,8 +64,7 @@ export class Body {
 
 /**
  * The message of a body. A body that is not exactly one message gives the problem as a string,
- * which
- * reads on from "the request has": `no message`.
+ * which reads on from "the request has": `no message`.
  */
 export function readMessage(body: Buffer): Buffer | string {
   if (body.length === 0) return 'no message';

@@ -1,8 +1,7 @@
 import { SecretError } from '../../core/errors.ts';
-import type { Principal } from '../../core/provider.ts';
+import type { Principal, SharedIdentityMode } from '../../core/provider.ts';
 import type { Fingerprint } from '../shared/identity/fingerprint.ts';
 import type { Identity, IdentitySource } from '../shared/identity/identity-source.ts';
-import type { SharedIdentityMode } from '../shared/identity/shared-identity.ts';
 import { readWorkloadToken } from '../shared/identity/workload-token.ts';
 import type { ClusterIdentity, RegionConfig } from './config.ts';
 import type { Credentials } from './credentials/index.ts';
