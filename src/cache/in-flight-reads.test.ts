@@ -31,6 +31,9 @@ const createReaders = (
     abortController: new AbortController(),
   }));
 
+const firstRead = () =>
+  ({ provider: createScriptedProvider(), grant: grantOf({}), urgency: 'first' }) as const;
+
 const unhandled: unknown[] = [];
 const recordUnhandled = (reason: unknown): unknown => unhandled.push(reason);
 beforeEach(() => void process.on('unhandledRejection', recordUnhandled));
@@ -254,12 +257,7 @@ describe('a read', () => {
       now: () => Date.now(),
       onLateResult: () => undefined,
     });
-    const request = {
-      provider: createScriptedProvider(),
-      grant: grantOf({}),
-      urgency: 'first',
-    } as const;
-    const inFlightRead = inFlightReads.start('key', request, (result) => result);
+    const inFlightRead = inFlightReads.start('key', firstRead(), (result) => result);
     const abortController = new AbortController();
     const found = inFlightRead.join(abortController.signal).catch(() => inFlightReads.find('key'));
     expect(inFlightReads.find('key')).toBe(inFlightRead);
@@ -276,12 +274,7 @@ describe('a read', () => {
     });
     const applied: unknown[] = [];
     const mistake = new TypeError('a mistake in the cache');
-    const request = {
-      provider: createScriptedProvider(),
-      grant: grantOf({}),
-      urgency: 'first',
-    } as const;
-    const inFlightRead = inFlightReads.start('key', request, (result) => {
+    const inFlightRead = inFlightReads.start('key', firstRead(), (result) => {
       applied.push(result);
       throw mistake;
     });

@@ -205,3 +205,11 @@ export function grantOf(fields: {
     fallbacks,
   });
 }
+
+/** A grant of pod scope. */
+export function podGrantOf(
+  pod: string,
+  fields: { readonly ref?: string; readonly principal?: string } = {},
+): Grant {
+  return grantOf({ ...fields, pod, scope: 'pod' });
+}
