@@ -99,7 +99,7 @@ export async function startVaultReader(
       const principal: Principal<VaultSession> = {
         fingerprint: account,
         description: account,
-        identity: 'own',
+        kind: 'own',
         credentials: (signal) =>
           tokens.getSession(
             account,

@@ -168,14 +168,14 @@ function noRoleError(
 }
 
 /** Makes the principal that AWS sees in a region. */
-export type PrincipalFactory = (identity: AwsIdentity, region: string) => Principal<AwsCredential>;
+export type PrincipalOf = (identity: AwsIdentity, region: string) => Principal<AwsCredential>;
 
-/** See {@link PrincipalFactory}. */
-export function createPrincipalFactory(deps: {
+/** See {@link PrincipalOf}. */
+export function createPrincipalOf(deps: {
   readonly config: Pick<AwsConfig, 'cloud'>;
   readonly credentials: Pick<AwsCredentials, 'get'>;
   readonly fingerprint: Fingerprint;
-}): PrincipalFactory {
+}): PrincipalOf {
   const { sts, fips, dualstack } = deps.config.cloud;
   const endpointFields = {
     provider: 'aws',
@@ -195,7 +195,7 @@ export function createPrincipalFactory(deps: {
     return {
       fingerprint,
       description,
-      identity: kind,
+      kind,
       credentials: (signal) => deps.credentials.get(fingerprint, { ...source, region }, signal),
     };
   };

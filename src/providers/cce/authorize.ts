@@ -7,8 +7,8 @@ import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { Workload } from '../../core/workload.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import { type IdentitySource, resolveIdentity } from '../shared/identity/identity-source.ts';
-import type { PrincipalFactory } from './principals.ts';
-import type { CceCredential, CceIdentity, CceLogin } from './types.ts';
+import type { PrincipalOf } from './principals.ts';
+import type { CceCredential, CceCredentialSource, CceLogin } from './types.ts';
 
 /**
  * The annotation of a ServiceAccount that lists the secrets that its pods may use: a JSON array of
@@ -55,8 +55,8 @@ const maxAnnotationHintLength = 300;
 /** See {@link createAuthorize}. */
 export type AuthorizeDeps = {
   readonly serviceAccounts: ServiceAccounts;
-  readonly identitySources: readonly IdentitySource<CceLogin, CceIdentity>[];
-  readonly toPrincipal: PrincipalFactory;
+  readonly identitySources: readonly IdentitySource<CceLogin, CceCredentialSource>[];
+  readonly principalOf: PrincipalOf;
 };
 
 /**
@@ -65,7 +65,7 @@ export type AuthorizeDeps = {
  * be read lists nothing. The grants file has no effect, and no mode replaces the annotation.
  */
 export function createAuthorize(deps: AuthorizeDeps) {
-  const { serviceAccounts, identitySources, toPrincipal } = deps;
+  const { serviceAccounts, identitySources, principalOf } = deps;
   return async (
     workload: Workload,
     { refs, login }: Plan<CceLogin>,
@@ -81,7 +81,7 @@ export function createAuthorize(deps: AuthorizeDeps) {
     const { names, problem } = parseAnnotation(account.annotations.get(annotationName));
     const missingNames = refs.map((ref) => ref.name).filter((refName) => !names.has(refName));
     if (missingNames.length > 0) throw notListedError(workload, missingNames, names, problem);
-    const principal = toPrincipal(identity);
+    const principal = principalOf(identity);
     return refs.map((ref) => grant({ ref, principal, workload }));
   };
 }

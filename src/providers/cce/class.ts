@@ -220,7 +220,7 @@ function readLogin(parameters: Parameters, report: (problem: Problem) => void): 
           'add usePodOIDC: "true", or remove it',
         ),
       );
-    return { identity: 'cluster' };
+    return { kind: 'cluster' };
   }
   const podLogin = { agencyUrn, providerUrn, audience };
   for (const key of podParameters) {
@@ -241,5 +241,5 @@ function readLogin(parameters: Parameters, report: (problem: Problem) => void): 
         ),
       );
   }
-  return { identity: 'pod', ...podLogin };
+  return { kind: 'pod', ...podLogin };
 }

@@ -13,7 +13,7 @@ import { type CceConfig, type RegionConfig, readCceConfig } from './config.ts';
 import { Credentials } from './credentials/index.ts';
 import { createCsmsClient } from './csms.ts';
 import { createFetch } from './fetch.ts';
-import { createIdentitySources, createPrincipalFactory } from './principals.ts';
+import { createIdentitySources, createPrincipalOf } from './principals.ts';
 import { Projects } from './projects.ts';
 import type { CceCredential, CceLogin } from './types.ts';
 
@@ -78,7 +78,7 @@ function createConfigured(
         clusterOwner: credentials.clusterOwner,
         sharedIdentityMode: deps.sharedIdentity.mode,
       }),
-      toPrincipal: createPrincipalFactory({ region, credentials, fingerprint }),
+      principalOf: createPrincipalOf({ region, credentials, fingerprint }),
     }),
     fetch: createFetch({
       csms: createCsmsClient({ call, endpoint: region.csms }),

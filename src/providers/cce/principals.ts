@@ -6,7 +6,7 @@ import type { SharedIdentityMode } from '../shared/identity/shared-identity.ts';
 import { readWorkloadToken } from '../shared/identity/workload-token.ts';
 import type { ClusterIdentity, RegionConfig } from './config.ts';
 import type { Credentials } from './credentials/index.ts';
-import type { CceCredential, CceIdentity, CceLogin } from './types.ts';
+import type { CceCredential, CceCredentialSource, CceLogin } from './types.ts';
 
 /** See {@link createIdentitySources}. */
 export type IdentitySourcesDeps = {
@@ -19,7 +19,7 @@ export type IdentitySourcesDeps = {
   readonly now: () => number;
 };
 
-type Source = IdentitySource<CceLogin, CceIdentity>;
+type Source = IdentitySource<CceLogin, CceCredentialSource>;
 
 /** The ways to an identity. The class chooses one: the pod's token, or the cluster's identity. */
 export function createIdentitySources(deps: IdentitySourcesDeps): readonly [Source, Source] {
@@ -31,7 +31,7 @@ function podTokenSource({ region, now }: IdentitySourcesDeps): Source {
   return {
     name: 'pod-token',
     async resolve(workload, login) {
-      if (login.identity !== 'pod') return undefined;
+      if (login.kind !== 'pod') return undefined;
       const { agencyUrn, providerUrn, audience } = login;
       const { tenant: namespace, identity: serviceAccount } = workload;
       const { token, issuer, serviceAccountUid } = readWorkloadToken(workload, audience, now());
@@ -62,7 +62,7 @@ function podTokenSource({ region, now }: IdentitySourcesDeps): Source {
 /** The identity that the operator configures for all pods. */
 function clusterSource(deps: IdentitySourcesDeps): Source {
   const { clusterIdentity, clusterOwner, sharedIdentityMode } = deps;
-  const identity: Identity<CceIdentity> = {
+  const identity: Identity<CceCredentialSource> = {
     kind: 'shared',
     description: clusterOwner,
     credential: { kind: 'cluster' },
@@ -75,7 +75,7 @@ function clusterSource(deps: IdentitySourcesDeps): Source {
   return {
     name: 'operator',
     async resolve(_workload, login) {
-      if (login.identity !== 'cluster') return undefined;
+      if (login.kind !== 'cluster') return undefined;
       if (sharedIdentityMode === 'none')
         throw new SecretError(
           'NOT_GRANTED',
@@ -94,14 +94,14 @@ export function sessionNameOf(namespace: string, serviceAccount: string): string
 }
 
 /** Makes the principal of an identity. */
-export type PrincipalFactory = (identity: Identity<CceIdentity>) => Principal<CceCredential>;
+export type PrincipalOf = (identity: Identity<CceCredentialSource>) => Principal<CceCredential>;
 
 /** Equal identities make equal principals: their fingerprints are equal. */
-export function createPrincipalFactory(deps: {
+export function createPrincipalOf(deps: {
   readonly region: RegionConfig;
   readonly credentials: Credentials;
   readonly fingerprint: Fingerprint;
-}): PrincipalFactory {
+}): PrincipalOf {
   const { region, credentials, fingerprint } = deps;
   const storeFields = {
     provider: 'cce',
@@ -115,7 +115,7 @@ export function createPrincipalFactory(deps: {
     return {
       fingerprint: principalFingerprint,
       description,
-      identity: kind,
+      kind,
       credentials: (signal) => credentials.get(principalFingerprint, credential, signal),
     };
   };

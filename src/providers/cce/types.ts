@@ -6,10 +6,10 @@ import type { SigningKey } from './sign.ts';
 /** How a class wants to log in. */
 export type CceLogin =
   /** As the operator configures it for the whole cluster. */
-  | { readonly identity: 'cluster' }
+  | { readonly kind: 'cluster' }
   /** With the token of the pod, in exchange for a session of an agency. */
   | {
-      readonly identity: 'pod';
+      readonly kind: 'pod';
       readonly agencyUrn: string;
       readonly providerUrn: string;
       readonly audience: string;
@@ -23,8 +23,8 @@ export type AgencySession = {
   readonly token: Redacted;
 };
 
-/** What an identity logs in with. */
-export type CceIdentity =
+/** Where the credential of an identity comes from. */
+export type CceCredentialSource =
   | { readonly kind: 'cluster' }
   | { readonly kind: 'agency-session'; readonly session: AgencySession };
 

@@ -12,7 +12,7 @@ import { readVaultSettings } from './config.ts';
 import { createPodTokens } from './credentials/pod-tokens.ts';
 import { VaultTokenManager } from './credentials/token-manager.ts';
 import { createVaultFetch } from './fetch.ts';
-import { createPrincipals } from './principals.ts';
+import { createPrincipalOf } from './principals.ts';
 import type { VaultLogin, VaultNodeFacts, VaultSession } from './types.ts';
 
 /** What the provider needs of the process it runs in. */
@@ -51,7 +51,7 @@ export function createVaultProvider(
       settings,
       podTokens: createPodTokens({ requests: tokenRequests, now }),
       sharedIdentity: deps.sharedIdentity,
-      principalOf: createPrincipals({ tokens, fingerprint: deps.fingerprint }),
+      principalOf: createPrincipalOf({ tokens, fingerprint: deps.fingerprint }),
     }),
     ...vaultFetch,
     async close(signal) {

@@ -95,7 +95,7 @@ export type PrincipalOf = (
 ) => Principal<VaultSession>;
 
 /** See {@link PrincipalOf}. */
-export function createPrincipals(deps: {
+export function createPrincipalOf(deps: {
   readonly tokens: Pick<VaultTokenManager, 'getSession'>;
   readonly fingerprint: Fingerprint;
 }): PrincipalOf {
@@ -119,7 +119,7 @@ export function createPrincipals(deps: {
     return {
       fingerprint,
       description,
-      identity: kind,
+      kind,
       credentials: (signal) =>
         deps.tokens.getSession(fingerprint, { login, getCredential }, signal),
     };

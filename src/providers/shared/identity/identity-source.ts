@@ -5,7 +5,7 @@ import type { FingerprintField } from './fingerprint.ts';
 /** Whose rights serve a workload. `Credential` is what the provider needs to log in. */
 export type Identity<Credential> = {
   /** `own`: the workload's tokens, or keys of its pod. `shared`: an identity of the operator. */
-  readonly kind: Principal['identity'];
+  readonly kind: Principal['kind'];
   /** For logs and messages: `the role arn:aws:iam::1:role/app as shop.web`. No secret. */
   readonly description: string;
   readonly credential: Credential;
