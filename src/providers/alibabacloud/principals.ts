@@ -27,18 +27,12 @@ export function createIdentitySources(deps: {
   const { oidcProviderArn, shared } = config;
   const sharedIdentity = sharedIdentityOf(shared);
   return [
-    {
-      name: 'pod-token',
-      resolve: async (workload, { podToken }, context) =>
-        podToken
-          ? readPodRoleIdentity({ serviceAccounts, oidcProviderArn, now }, workload, context)
-          : undefined,
-    },
-    { name: 'pod-keys', resolve: async (workload) => readPodKeysIdentity(workload) },
-    {
-      name: shared.kind === 'worker-role' ? 'node' : 'operator',
-      resolve: async () => sharedIdentity,
-    },
+    async (workload, { podToken }, context) =>
+      podToken
+        ? readPodRoleIdentity({ serviceAccounts, oidcProviderArn, now }, workload, context)
+        : undefined,
+    async (workload) => readPodKeysIdentity(workload),
+    async () => sharedIdentity,
   ];
 }
 

@@ -41,19 +41,10 @@ export type IdentitySourcesDeps = {
 export function createIdentitySources(deps: IdentitySourcesDeps): readonly AwsIdentitySource[] {
   const { config, now } = deps;
   return [
-    {
-      name: 'pod-token: EKS Pod Identity',
-      resolve: async (workload, login) =>
-        login.usePodIdentity ? podIdentity(workload, login, config, now()) : undefined,
-    },
-    {
-      name: 'pod-token: IRSA',
-      resolve: (workload, _, context) => irsaIdentity(deps, workload, context),
-    },
-    {
-      name: 'operator',
-      resolve: async () => (config.ownIdentity ? operatorIdentity : undefined),
-    },
+    async (workload, login) =>
+      login.usePodIdentity ? podIdentity(workload, login, config, now()) : undefined,
+    (workload, _, context) => irsaIdentity(deps, workload, context),
+    async () => (config.ownIdentity ? operatorIdentity : undefined),
   ];
 }
 

@@ -14,12 +14,12 @@ import type { CceCredential, CceCredentialSource, CceLogin } from './types.ts';
  * The annotation of a ServiceAccount that lists the secrets that its pods may use: a JSON array of
  * names, as a string.
  */
-export const annotationName = 'cce.io/dew-resource';
+const annotationName = 'cce.io/dew-resource';
 
 const names = z.array(z.string());
 
 /** The names that an annotation lists. No names if it is missing or malformed, with the reason. */
-export function parseAnnotation(text: string | undefined): {
+function parseAnnotation(text: string | undefined): {
   readonly names: ReadonlySet<string>;
   readonly problem?: string;
 } {
@@ -39,7 +39,7 @@ export function parseAnnotation(text: string | undefined): {
  * Formats the annotation that grants the requested names in addition to the granted ones. Leaves
  * out names that CSMS does not allow, because they grant nothing.
  */
-export function formatAnnotation(
+function formatAnnotation(
   grantedNames: Iterable<string>,
   requestedNames: readonly string[],
 ): string {

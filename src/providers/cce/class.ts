@@ -17,7 +17,7 @@ import { parameterProblem, warnUnknownParameters } from '../shared/class/paramet
 import type { CceLogin } from './types.ts';
 
 /** The names of an object. Undefined where they cannot be read. */
-export type NamedObject = {
+type NamedObject = {
   readonly where: string;
   readonly name?: PositionedText;
   readonly alias?: PositionedText;
@@ -26,7 +26,7 @@ export type NamedObject = {
 /**
  * The rules of the add-on: names are unique, and an alias differs from every name, also its own.
  */
-export function checkNames(objects: readonly NamedObject[], reportError: ReportAt): void {
+function checkNames(objects: readonly NamedObject[], reportError: ReportAt): void {
   const byName = new Map<string, NamedObject>();
   for (const object of objects) {
     if (object.name === undefined) continue;
@@ -171,7 +171,7 @@ const podParameters = ['agencyUrn', 'providerUrn', 'audience'] as const;
 const knownParameters = ['objects', 'usePodOIDC', ...podParameters];
 
 /** The audience of the pod's token, unless the class names another. */
-export const defaultAudience = 'sts.huaweicloud.com';
+const defaultAudience = 'sts.huaweicloud.com';
 
 /** Compiles a SecretProviderClass of the CCE Secrets Manager for DEW add-on. Pure. */
 export function planCce(parameters: Parameters): PlanResult<CceLogin> {

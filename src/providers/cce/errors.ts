@@ -72,7 +72,7 @@ export const transientErrors: readonly Rule[] = [
 ];
 
 /** The service or its gateway rejects the signature, the key or its session. */
-export function isCredentialRejection({ status, code }: CceErrorResponse): boolean {
+function isCredentialRejection({ status, code }: CceErrorResponse): boolean {
   return status === 401 || code === 'APIGW.0301' || code === 'APIG.0301';
 }
 

@@ -33,10 +33,9 @@ type CceProvider = Provider<CceLogin, undefined, CceCredential>;
  */
 export function createCceProvider(deps: CceDeps): CceProvider {
   const config = readCceConfig(deps.env);
-  const plan: CceProvider['plan'] = (parameters) => planCce(parameters);
   return {
     name: 'cce',
-    plan,
+    plan: planCce,
     ...(config.region === undefined
       ? createUnconfigured()
       : createConfigured(deps, config, config.region)),

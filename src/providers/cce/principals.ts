@@ -28,34 +28,31 @@ export function createIdentitySources(deps: IdentitySourcesDeps): readonly [Sour
 
 /** An agency's session for the token of the pod. One identity for each ServiceAccount. */
 function podTokenSource({ region, now }: IdentitySourcesDeps): Source {
-  return {
-    name: 'pod-token',
-    async resolve(workload, login) {
-      if (login.kind !== 'pod') return undefined;
-      const { agencyUrn, providerUrn, audience } = login;
-      const { tenant: namespace, identity: serviceAccount } = workload;
-      const { token, issuer, serviceAccountUid } = readWorkloadToken(workload, audience, now());
-      const sessionName = sessionNameOf(namespace, serviceAccount.name);
-      return {
-        kind: 'own',
-        description: `agency ${agencyUrn} as ${sessionName}`,
-        credential: {
-          kind: 'agency-session',
-          session: { agencyUrn, providerUrn, sessionName, token },
-        },
-        fingerprintFields: {
-          identity: 'pod',
-          sts: region.sts.href,
-          agencyUrn,
-          providerUrn,
-          audience,
-          issuer,
-          namespace,
-          serviceAccount: serviceAccount.name,
-          serviceAccountUid,
-        },
-      };
-    },
+  return async (workload, login) => {
+    if (login.kind !== 'pod') return undefined;
+    const { agencyUrn, providerUrn, audience } = login;
+    const { tenant: namespace, identity: serviceAccount } = workload;
+    const { token, issuer, serviceAccountUid } = readWorkloadToken(workload, audience, now());
+    const sessionName = sessionNameOf(namespace, serviceAccount.name);
+    return {
+      kind: 'own',
+      description: `agency ${agencyUrn} as ${sessionName}`,
+      credential: {
+        kind: 'agency-session',
+        session: { agencyUrn, providerUrn, sessionName, token },
+      },
+      fingerprintFields: {
+        identity: 'pod',
+        sts: region.sts.href,
+        agencyUrn,
+        providerUrn,
+        audience,
+        issuer,
+        namespace,
+        serviceAccount: serviceAccount.name,
+        serviceAccountUid,
+      },
+    };
   };
 }
 
@@ -72,19 +69,16 @@ function clusterSource(deps: IdentitySourcesDeps): Source {
       key: clusterIdentity.kind === 'keys' ? clusterIdentity.accessKey : undefined,
     },
   };
-  return {
-    name: 'operator',
-    async resolve(_workload, login) {
-      if (login.kind !== 'cluster') return undefined;
-      if (sharedIdentityMode === 'none')
-        throw new SecretError(
-          'NOT_GRANTED',
-          "cce: the class uses the cluster's identity, " +
-            'and this node runs with --shared-identities none',
-          { hint: 'give the pods an identity of their own: usePodOIDC, see docs/providers/cce.md' },
-        );
-      return identity;
-    },
+  return async (_workload, login) => {
+    if (login.kind !== 'cluster') return undefined;
+    if (sharedIdentityMode === 'none')
+      throw new SecretError(
+        'NOT_GRANTED',
+        "cce: the class uses the cluster's identity, " +
+          'and this node runs with --shared-identities none',
+        { hint: 'give the pods an identity of their own: usePodOIDC, see docs/providers/cce.md' },
+      );
+    return identity;
   };
 }
 

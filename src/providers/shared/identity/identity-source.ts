@@ -13,22 +13,16 @@ export type Identity<Credential> = {
   readonly fingerprintFields: Readonly<Record<string, FingerprintField>>;
 };
 
-/** One way to get an identity: a pod's token, keys of the pod, the node, the operator. */
-export type IdentitySource<Login, Credential> = {
-  /**
-   * `pod-token`, `pod-keys`, `node` or `operator`, with the vendor's own word where there are two.
-   */
-  readonly name: string;
-  /**
-   * @returns undefined where the class and the workload do not use this source
-   * @throws SecretError where they use it, but it gives no identity
-   */
-  readonly resolve: (
-    workload: Workload,
-    login: Login,
-    context: AuthorizeContext,
-  ) => Promise<Identity<Credential> | undefined>;
-};
+/**
+ * One way to get an identity: a pod's token, keys of the pod, the node, the operator.
+ * @returns undefined where the class and the workload do not use this source
+ * @throws SecretError where they use it, but it gives no identity
+ */
+export type IdentitySource<Login, Credential> = (
+  workload: Workload,
+  login: Login,
+  context: AuthorizeContext,
+) => Promise<Identity<Credential> | undefined>;
 
 /**
  * Returns the identity of the first source that the workload uses. A source that fails ends the
@@ -44,7 +38,7 @@ export async function resolveIdentity<Login, Credential>(
   context: AuthorizeContext,
 ): Promise<Identity<Credential> | undefined> {
   for (const source of sources) {
-    const identity = await source.resolve(workload, login, context);
+    const identity = await source(workload, login, context);
     if (identity !== undefined) return identity;
   }
   return undefined;

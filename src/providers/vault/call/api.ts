@@ -83,7 +83,11 @@ export function createVaultApi(deps: VaultApiDeps): VaultApi {
   const breaker = new CircuitBreaker({ now, ...(random !== undefined && { random }) });
   const cluster = new Cluster({
     nodes: new Nodes({ breaker, health, now }),
-    onFailover: (from, to) => log.warn({ from, to }, 'another address of Vault responds'),
+    onFailover: (login, { from, to }) =>
+      log.warn(
+        { provider: login.dialect, from, to },
+        `another address of ${productName(login)} responds`,
+      ),
   });
 
   const sendToCluster = (call: VaultCall): Promise<NodeResponse> => {

@@ -133,6 +133,7 @@ describe('several addresses', () => {
     expect(vault.nodes[2]?.count()).toBe(0);
     expect(lines).toHaveLength(1);
     expect(lines[0]).toContain(`"to":"${vault.addresses[1]}"`);
+    expect(lines[0]).toContain('"provider":"vault"');
   });
 
   test.each([
