@@ -8,7 +8,12 @@ import type { Workload } from '../../core/workload.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import { type IdentitySource, resolveIdentity } from '../shared/identity/identity-source.ts';
 import type { PrincipalOf } from './principals.ts';
-import type { CceCredential, CceCredentialSource, CceLogin } from './types.ts';
+import {
+  type CceCredential,
+  type CceCredentialSource,
+  type CceLogin,
+  secretNamePattern,
+} from './types.ts';
 
 /**
  * The annotation of a ServiceAccount that lists the secrets that its pods may use: a JSON array of
@@ -44,7 +49,7 @@ function formatAnnotation(
   requestedNames: readonly string[],
 ): string {
   const all = new Set(
-    [...grantedNames, ...requestedNames].filter((name) => /^[a-zA-Z0-9_.-]{1,64}$/.test(name)),
+    [...grantedNames, ...requestedNames].filter((name) => secretNamePattern.test(name)),
   );
   return `${annotationName}: '${JSON.stringify([...all])}'`;
 }

@@ -16,7 +16,7 @@ import {
   createProblemReporter,
 } from '../shared/class/files.ts';
 import { parameterProblem, warnUnknownParameters } from '../shared/class/parameters.ts';
-import type { CceLogin } from './types.ts';
+import { type CceLogin, secretNamePattern } from './types.ts';
 
 type NamedObject = ObjectNames & { readonly where: string };
 
@@ -101,10 +101,7 @@ function readName(map: YamlMap, context: ReadContext): PositionedText | undefine
     context.reportError,
   );
   // `.` and `..` match CSMS's pattern, but they would change the path of the request.
-  if (
-    name !== undefined &&
-    (!/^[a-zA-Z0-9_.-]{1,64}$/.test(name.text) || /^\.\.?$/.test(name.text))
-  )
+  if (name !== undefined && (!secretNamePattern.test(name.text) || /^\.\.?$/.test(name.text)))
     context.reportError(
       name,
       `objectName of ${map.where} is not a name that CSMS allows: ${sanitizeExternalText(name.text)}`,

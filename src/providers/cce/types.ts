@@ -3,6 +3,9 @@ import { Redacted } from '../../core/redacted.ts';
 import { digestOf } from '../shared/identity/fingerprint.ts';
 import type { SigningKey } from './sign.ts';
 
+/** The names of secrets that CSMS allows. */
+export const secretNamePattern = /^[a-zA-Z0-9_.-]{1,64}$/;
+
 /** How a class wants to log in. */
 export type CceLogin =
   /** As the operator configures it for the whole cluster. */

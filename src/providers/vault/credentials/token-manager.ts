@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { SingleFlight } from '../../../concurrency/single-flight.ts';
 import { isRecent } from '../../../concurrency/time.ts';
 import { toSecretError } from '../../../core/errors.ts';
+import { minInvalidationAgeMs } from '../../shared/credentials/credential-cache.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import type { VaultApi } from '../call/api.ts';
 import { createTlsFiles } from '../call/tls-files.ts';
@@ -11,8 +12,6 @@ import type { VaultIdentity, VaultSession } from '../types.ts';
 import { createLoginRequest, logIn, requireStaticToken } from './login.ts';
 import { VaultToken, renewToken, revokeToken } from './token.ts';
 
-/** A younger token stays, although Vault refuses it: a new one would be refused, too. */
-const minInvalidationAgeMs = 60_000;
 /** The timeout of background work on a token, and the longest pause after it failed. */
 const backgroundTimeoutMs = 20_000;
 /** How long a replaced token lives on: calls in flight use it, and may bring leases. */
