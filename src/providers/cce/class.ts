@@ -152,35 +152,33 @@ export function planCce(parameters: Parameters): PlanResult<CceLogin> {
 }
 
 function readLogin(parameters: Parameters, report: (problem: Problem) => void): CceLogin {
-  const {
-    usePodOIDC = 'false',
-    agencyUrn = '',
-    providerUrn = '',
-    audience = defaultAudience,
-  } = parameters;
-  if (usePodOIDC !== 'true') {
-    if (usePodOIDC !== 'false')
-      report(
-        parameterProblem(
-          'usePodOIDC',
-          `usePodOIDC is neither "true" nor "false": ${sanitizeExternalText(usePodOIDC)}`,
-          'write usePodOIDC: "true"',
-        ),
-      );
-    // These parameters request an own identity. The cluster's must not replace it silently.
-    for (const key of podParameters.filter((name) => parameters[name] !== undefined))
-      report(
-        parameterProblem(
-          key,
-          `${key} has no effect without usePodOIDC`,
-          'add usePodOIDC: "true", or remove it',
-        ),
-      );
-    return { kind: 'cluster' };
-  }
-  const podLogin = { agencyUrn, providerUrn, audience };
+  const { usePodOIDC = 'false' } = parameters;
+  if (usePodOIDC === 'true') return readPodLogin(parameters, report);
+  if (usePodOIDC !== 'false')
+    report(
+      parameterProblem(
+        'usePodOIDC',
+        `usePodOIDC is neither "true" nor "false": ${sanitizeExternalText(usePodOIDC)}`,
+        'write usePodOIDC: "true"',
+      ),
+    );
+  // These parameters request an own identity. The cluster's must not replace it silently.
+  for (const key of podParameters.filter((name) => parameters[name] !== undefined))
+    report(
+      parameterProblem(
+        key,
+        `${key} has no effect without usePodOIDC`,
+        'add usePodOIDC: "true", or remove it',
+      ),
+    );
+  return { kind: 'cluster' };
+}
+
+function readPodLogin(parameters: Parameters, report: (problem: Problem) => void): CceLogin {
+  const { agencyUrn = '', providerUrn = '', audience = defaultAudience } = parameters;
+  const login = { agencyUrn, providerUrn, audience };
   for (const key of podParameters) {
-    if (podLogin[key] === '')
+    if (login[key] === '')
       report(
         parameterProblem(
           key,
@@ -188,7 +186,7 @@ function readLogin(parameters: Parameters, report: (problem: Problem) => void): 
           `see docs/providers/cce.md for an example`,
         ),
       );
-    else if (!/^[\x21-\x7e]{1,1500}$/.test(podLogin[key]))
+    else if (!/^[\x21-\x7e]{1,1500}$/.test(login[key]))
       report(
         parameterProblem(
           key,
@@ -197,5 +195,5 @@ function readLogin(parameters: Parameters, report: (problem: Problem) => void): 
         ),
       );
   }
-  return { kind: 'pod', ...podLogin };
+  return { kind: 'pod', ...login };
 }

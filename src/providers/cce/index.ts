@@ -14,7 +14,7 @@ import { Credentials } from './credentials/index.ts';
 import { createCsmsClient } from './csms.ts';
 import { createFetch } from './fetch.ts';
 import { createIdentitySources, createPrincipalOf } from './principals.ts';
-import { Projects } from './projects.ts';
+import { Projects, type ProjectsOptions } from './projects.ts';
 import type { CceCredential, CceLogin } from './types.ts';
 
 /** What the provider gets from the process. */
@@ -47,8 +47,7 @@ function createConfigured(
   config: CceConfig,
   region: RegionConfig,
 ): Pick<CceProvider, 'nodeFacts' | 'authorize' | 'fetch'> {
-  const { http, now, log, fingerprint, serviceAccounts, rateLimiterMetrics: metrics } = deps;
-  const { perSecond, burst, identity: clusterIdentity } = config;
+  const { http, now, log, fingerprint, serviceAccounts } = deps;
   const retry = createProviderRetry('cce', deps);
   const call = createApiCall({ http, retry, now });
   const rejectionCache = new RejectionCache({ now });
@@ -58,33 +57,40 @@ function createConfigured(
     onFailure: ({ code, summary }) =>
       log.warn({ provider: 'cce', code, reason: summary }, 'keys not renewed'),
   });
-  const projects = new Projects({
-    ...{ call, now },
-    iam: region.iam,
-    region: region.name,
-    configuredId: region.projectId,
-  });
-  const rateLimiter = new RateLimiter({
-    ...{ name: 'cce', perSecond, burst, now },
-    ...(metrics && { metrics }),
-  });
   return {
     nodeFacts: () => Promise.resolve(undefined),
     authorize: createAuthorize({
       serviceAccounts,
       identitySources: createIdentitySources({
-        ...{ clusterIdentity, region, now },
+        clusterIdentity: config.identity,
         clusterOwner: credentials.clusterOwner,
         sharedIdentityMode: deps.sharedIdentity.mode,
+        ...{ region, now },
       }),
       principalOf: createPrincipalOf({ region, credentials, fingerprint }),
     }),
     fetch: createFetch({
       csms: createCsmsClient({ call, endpoint: region.csms }),
-      ...{ credentials, projects, credentialGate, rateLimiter },
+      projects: createProjects(region, { call, now }),
+      rateLimiter: createRateLimiter(deps, config),
+      ...{ credentials, credentialGate },
       region: region.name,
     }),
   };
+}
+
+function createProjects(
+  { name, iam, projectId }: RegionConfig,
+  deps: Pick<ProjectsOptions, 'call' | 'now'>,
+): Projects {
+  return new Projects({ ...deps, iam, region: name, configuredId: projectId });
+}
+
+function createRateLimiter(
+  { now, rateLimiterMetrics: metrics }: CceDeps,
+  { perSecond, burst }: CceConfig,
+): RateLimiter {
+  return new RateLimiter({ name: 'cce', perSecond, burst, now, ...(metrics && { metrics }) });
 }
 
 function createUnconfigured(): Pick<CceProvider, 'nodeFacts' | 'authorize' | 'fetch'> {
