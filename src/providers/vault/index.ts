@@ -6,7 +6,7 @@ import { type ProviderDeps, createProviderRetry } from '../shared/deps.ts';
 import { CredentialGate } from '../shared/credentials/credential-gate.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { createAuthorize } from './authorize.ts';
-import { createVaultApi } from './call/api.ts';
+import { VaultClient } from './call/api.ts';
 import { planVault } from './class/class.ts';
 import { readVaultSettings } from './config.ts';
 import { createPodTokens } from './credentials/pod-tokens.ts';
@@ -33,7 +33,7 @@ export function createVaultProvider(
   const { http, now, log, rateLimiterMetrics } = deps;
   const settings = readVaultSettings(dialect, deps.env);
   const retry = createProviderRetry(dialect, deps);
-  const api = createVaultApi({ http, retry, now, log });
+  const api = new VaultClient({ http, retry, now, log });
   const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
   const tokens = new VaultTokenManager({ api, credentialGate, now, log });
   const vaultFetch = createVaultFetch({

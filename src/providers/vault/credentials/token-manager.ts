@@ -6,7 +6,7 @@ import { toSecretError } from '../../../core/errors.ts';
 import { minInvalidationAgeMs } from '../../shared/credentials/credential-cache.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import type { VaultApi } from '../call/api.ts';
-import { createTlsFiles } from '../call/tls-files.ts';
+import { type TlsFiles, createTlsFiles } from '../call/tls-files.ts';
 import { describeIdentity } from '../describe.ts';
 import type { VaultIdentity, VaultSession } from '../types.ts';
 import { createLoginRequest, logIn, requireStaticToken } from './login.ts';
@@ -39,7 +39,7 @@ export class VaultTokenManager {
   readonly #deps: VaultTokenManagerDeps;
   readonly #now: () => number;
   readonly #random: () => number;
-  readonly #tlsFiles: ReturnType<typeof createTlsFiles>;
+  readonly #tlsFiles: TlsFiles;
   readonly #inFlightLogins = new SingleFlight<VaultToken>();
   /** The token that each principal uses now. */
   readonly #currentTokens: LRUCache<string, VaultToken>;
