@@ -76,7 +76,7 @@ export type Principal<Credentials = unknown> = {
   /** For the log and the audit, for example `role arn:...`. Contains no secret. */
   readonly description: string;
   /** `own`: the workload's tokens, or keys that its pod supplied. `shared`: any other identity. */
-  readonly identity: 'own' | 'shared';
+  readonly kind: 'own' | 'shared';
   /**
    * Logs in on first use, so a cached mount needs no login. Cached, and one login at a time.
    * @throws SecretError

@@ -42,7 +42,7 @@ function createFixture({ limit = 10 } = {}) {
   const seen = {
     compiled: 0,
     authorizeContexts: [] as AuthorizeContext[],
-    identity: 'shared' as 'own' | 'shared',
+    kind: 'shared' as 'own' | 'shared',
   };
   const authorization: {
     check: (context: AuthorizeContext) => void;
@@ -66,9 +66,9 @@ function createFixture({ limit = 10 } = {}) {
             ref: one,
             workload,
             principal: {
-              fingerprint: fingerprint({ identity: seen.identity }),
+              fingerprint: fingerprint({ identity: seen.kind }),
               description: 'scripted',
-              identity: seen.identity,
+              kind: seen.kind,
               credentials: () => Promise.resolve({}),
             },
           }),
@@ -218,9 +218,9 @@ describe('a mount', () => {
   test('under the workload’s own identity is never followed by one under a shared identity', async () => {
     const { scripted, seen, request } = createFixture();
     scripted.script('db', value('v1'));
-    seen.identity = 'own';
+    seen.kind = 'own';
     await request('a');
-    seen.identity = 'shared';
+    seen.kind = 'shared';
     await expect(request('a')).rejects.toMatchObject({ code: 'IDENTITY_DOWNGRADE' });
     await expect(request('b')).resolves.toBeDefined();
   });

@@ -51,5 +51,5 @@ export class VolumeHistory {
 }
 
 function isOwn({ principal }: Grant): boolean {
-  return principal.identity === 'own';
+  return principal.kind === 'own';
 }

@@ -197,7 +197,7 @@ export function grantOf(fields: {
     principal: {
       fingerprint: fingerprint({ principal }),
       description: principal,
-      identity: 'own',
+      kind: 'own',
       credentials: () => Promise.resolve({}),
     },
     workload: workloadOf(fields),

@@ -1,6 +1,8 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
+import { Registry } from 'prom-client';
+import { createRateLimiterMetrics } from '../../src/concurrency/rate-limiter.ts';
 import { createKubeApi } from '../../src/kube/api.ts';
 import type { Volume } from '../../src/mount/types.ts';
 import { createFingerprint } from '../../src/providers/shared/identity/fingerprint.ts';
@@ -70,6 +72,7 @@ export async function startVaultFixture(options: VaultFixtureOptions = {}) {
   };
   const lines: string[] = [];
   const log = pino({ level: 'trace' }, { write: (line: string) => void lines.push(line) });
+  const registry = new Registry();
   const provider = createVaultProvider(dialect, {
     ...{ env, http, now, log },
     kubeApi: createKubeApi({ http, ...kubernetes }),
@@ -77,12 +80,14 @@ export async function startVaultFixture(options: VaultFixtureOptions = {}) {
     sharedIdentity: new SharedIdentity({
       ...{ mode: options.sharedIdentities ?? 'granted', grantsFile, log, now },
     }),
+    rateLimiterMetrics: createRateLimiterMetrics(registry),
     retryBaseMs: 1,
   });
   const pipeline = createMountPipeline({
     provider,
     now,
     log,
+    registry,
     refreshInterval: options.refreshInterval,
   });
 
@@ -109,6 +114,7 @@ export async function startVaultFixture(options: VaultFixtureOptions = {}) {
     lines,
     provider,
     mountCall: pipeline.mountCall,
+    metrics: () => registry.metrics(),
     volume,
     file,
     /** Files by path, or the error line of a user. */

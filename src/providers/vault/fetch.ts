@@ -56,7 +56,7 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
     credentials: tokens,
     // One for each Vault.
     rateLimiterOf: (_, { login }) =>
-      rateLimiters(login.addresses.join(' '), { name: 'vault', perSecond, burst }),
+      rateLimiters(login.addresses.join(' '), { name: login.dialect, perSecond, burst }),
     // The role may have other policies since the login.
     isCredentialError: ({ code }) => code === 'CREDENTIALS_REFUSED' || code === 'ACCESS_DENIED',
   });
