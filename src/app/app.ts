@@ -96,9 +96,9 @@ export async function compose({
     random: Math.random,
     maxBytes: settings.cacheBytes,
     freshness: (name) => ({
-      refreshInterval:
+      refreshIntervalMs:
         settings.refreshInterval ?? providerRegistry[name]?.refreshInterval ?? 30_000,
-      maxStale: settings.maxStale,
+      maxStaleMs: settings.maxStale,
     }),
     metrics: (bytes) => createCacheMetrics(registry, bytes),
     log,

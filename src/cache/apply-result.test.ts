@@ -3,6 +3,7 @@ import {
   absent,
   failed,
   grantOf,
+  podGrantOf,
   hang,
   deferredResponse,
   leased,
@@ -23,7 +24,6 @@ import { Redacted } from '../core/redacted.ts';
 useFakeClock();
 
 const grant = grantOf({});
-const pod = (name: string) => grantOf({ pod: name, scope: 'pod' });
 
 describe('a definite failure', () => {
   test.each([
@@ -51,7 +51,7 @@ describe('a definite failure', () => {
   });
 
   test('applies only to its own principal and ref', async () => {
-    const { provider, readText } = createCacheFixture({ refreshInterval: 0 });
+    const { provider, readText } = createCacheFixture({ refreshIntervalMs: 0 });
     provider.script('db', value('one'), value('two'), failed('ACCESS_DENIED'), failed());
     provider.script('other', value('other'), failed());
     await readText(grantOf({ principal: 'a' }));
@@ -102,12 +102,12 @@ describe('a definite failure', () => {
     const { provider, readText } = createCacheFixture();
     const denial = deferredResponse();
     provider.script('db', denial.response, value('shared', { shareable: true }), failed());
-    const first = readText(pod('a'));
+    const first = readText(podGrantOf('a'));
     await flushTasks();
-    expect(await readText(pod('b'))).toBe('shared');
+    expect(await readText(podGrantOf('b'))).toBe('shared');
     denial.resolve(failed('ACCESS_DENIED'));
     expect(await first).toBe('failed ACCESS_DENIED');
-    expect(await readText(pod('a'))).toBe('failed STORE_UNAVAILABLE');
+    expect(await readText(podGrantOf('a'))).toBe('failed STORE_UNAVAILABLE');
   });
 
   test('of a pod also drops the value from before its results became shared', async () => {
@@ -121,13 +121,13 @@ describe('a definite failure', () => {
       value('of b', { immutable: true }),
       failed(),
     );
-    expect(await readText(pod('a'))).toBe('own');
-    expect(await readText(pod('b'))).toBe('shared');
+    expect(await readText(podGrantOf('a'))).toBe('own');
+    expect(await readText(podGrantOf('b'))).toBe('shared');
     await advanceTimers(30 * second);
-    expect(await readText(pod('a'))).toBe('failed ACCESS_DENIED');
+    expect(await readText(podGrantOf('a'))).toBe('failed ACCESS_DENIED');
     // From here on nothing is shared, so pod a has its own key again.
-    expect(await readText(pod('b'))).toBe('of b');
-    expect(await readText(pod('a'))).toBe('failed STORE_UNAVAILABLE');
+    expect(await readText(podGrantOf('b'))).toBe('of b');
+    expect(await readText(podGrantOf('a'))).toBe('failed STORE_UNAVAILABLE');
   });
 });
 
@@ -295,9 +295,9 @@ describe('a result', () => {
       leased('one', Date.now() + 9 * minute, false),
       leased('two', Date.now() + hour, false),
     );
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClock(6 * minute);
-    expect(await readText(pod('a'))).toBe('two');
+    expect(await readText(podGrantOf('a'))).toBe('two');
     expect(provider.calls[1]!.known).toMatchObject({
       version: 'one',
       lease: { id: 'lease of one' },
@@ -311,7 +311,7 @@ describe('a result', () => {
 test('an entry does not keep the tokens and secrets of the pod that requested it', async () => {
   const { provider, readText, advanceClock, advanceClockWithTraffic } = createCacheFixture();
   provider.script('db', leased('one', Date.now() + hour));
-  const podGrant = pod('a');
+  const podGrant = podGrantOf('a');
   const podSecrets = new Map([['key', new Redacted('x')]]);
   const tokens = new Map([['aud', { token: new Redacted('x') }]]);
   await readText({ ...podGrant, workload: { ...podGrant.workload, secrets: podSecrets, tokens } });

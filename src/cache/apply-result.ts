@@ -1,7 +1,7 @@
-import { SecretError } from '../core/errors.ts';
+import { SecretError, toSecretError } from '../core/errors.ts';
 import type { FetchResult, Grant, Provider, SecretValue } from '../core/provider.ts';
 import type { EntryCache, Entry } from './entries.ts';
-import { type CachedResult, type FreshnessOptions, freshUntil } from './freshness.ts';
+import { type CachedResult, type FreshnessOptions, computeFreshUntil } from './freshness.ts';
 import type { OnResult } from './in-flight-reads.ts';
 import type { EntryKeys } from './keys.ts';
 import type { LeaseManager } from './leases.ts';
@@ -48,8 +48,14 @@ export function createApplyResult(deps: ApplyResultDeps): ApplyResult {
       sentAt: number,
       cachedResult: Omit<CachedResult, 'freshUntil'>,
     ): FetchResult => {
-      const { refreshInterval } = freshness(provider.name);
-      const until = freshUntil(grant.ref, cachedResult.value, sentAt, refreshInterval, random());
+      const { refreshIntervalMs } = freshness(provider.name);
+      const freshUntil = computeFreshUntil(
+        grant.ref,
+        cachedResult.value,
+        sentAt,
+        refreshIntervalMs,
+        random(),
+      );
       if (cachedResult.value !== undefined) keys.recordShareability(grant, cachedResult.value);
       // The result may have changed the key, since it shows whether the value is shareable.
       const key = keys.entryKey(grant);
@@ -63,13 +69,13 @@ export function createApplyResult(deps: ApplyResultDeps): ApplyResult {
           grant: stripCredentials(grant),
           requestedAt,
           republished,
-          freshUntil: until,
+          freshUntil,
           ...cachedResult,
         });
         return result;
       } catch (error) {
         leases.releaseUnused(provider, grant, result);
-        return { kind: 'failed', error: error as SecretError };
+        return { kind: 'failed', error: toSecretError(error) };
       }
     };
 

@@ -23,7 +23,7 @@ export type Entry = CachedResult & {
 };
 
 /** Milliseconds. The kubelet republishes a volume at most once a minute. */
-const minRepublishInterval = 30_000;
+const minRepublishIntervalMs = 30_000;
 
 type NamespaceUsage = { bytes: number; leasedBytes: number; readonly entries: Map<string, Entry> };
 
@@ -77,7 +77,7 @@ export class EntryCache {
       entries.delete(entry.key);
       entries.set(entry.key, entry);
     }
-    if (alreadyDelivered && at - entry.requestedAt >= minRepublishInterval) {
+    if (alreadyDelivered && at - entry.requestedAt >= minRepublishIntervalMs) {
       entry.republished = true;
       this.#republishedAt = at;
     }

@@ -15,7 +15,7 @@ import {
   useFakeClock,
   second,
 } from '../../test/fakes/cache-fixture.ts';
-import { freshUntil } from './freshness.ts';
+import { computeFreshUntil } from './freshness.ts';
 
 useFakeClock();
 
@@ -34,9 +34,9 @@ describe("the store's authorization", () => {
     ['pinned', { immutable: true }, undefined],
   ])(
     'lets a %s value serve a new pod up to 15 min after its delivery',
-    async (_, fields, refreshInterval) => {
+    async (_, fields, refreshIntervalMs) => {
       const { provider, readText, advanceClock } = createCacheFixture({
-        refreshInterval: refreshInterval ?? 30 * second,
+        refreshIntervalMs: refreshIntervalMs ?? 30 * second,
       });
       provider.script('db', numberedResponses(fields));
       expect(await readText(grant)).toBe('1');
@@ -108,7 +108,7 @@ test('after the clock was set back, a running pod gets its version confirmed, no
 });
 
 test('after the clock was set back by more than max-stale, a value does not serve in an outage', async () => {
-  const { provider, readText } = createCacheFixture({ maxStale: 10 * minute });
+  const { provider, readText } = createCacheFixture({ maxStaleMs: 10 * minute });
   provider.script('db', value('one'), failed());
   await readText(grant);
   jest.setSystemTime(Date.now() - 10 * minute);
@@ -130,7 +130,7 @@ describe('moving versions', () => {
   });
 
   test('are read each time with an interval of 0', async () => {
-    const { provider, readText } = createCacheFixture({ refreshInterval: 0 });
+    const { provider, readText } = createCacheFixture({ refreshIntervalMs: 0 });
     provider.script('db', value('one'), unchanged(), value('two'));
     expect(await readText(grant)).toBe('one');
     expect(await readText(grant)).toBe('one');
@@ -149,7 +149,7 @@ describe('moving versions', () => {
   test('have jitter that only shortens the interval, by a tenth at most', () => {
     const ref = { service: 'kms', name: 'db' };
     const at = (random: number) =>
-      freshUntil(ref, { bytes: new Uint8Array() }, 1_000, 30_000, random);
+      computeFreshUntil(ref, { bytes: new Uint8Array() }, 1_000, 30_000, random);
     expect(at(0)).toBe(31_000);
     expect(at(0.5)).toBe(29_500);
     expect(at(0.999)).toBeGreaterThan(28_000);
@@ -300,7 +300,7 @@ describe('an outage', () => {
   });
 
   test('serves no value with max-stale 0, and every read is a first one', async () => {
-    const { provider, readText, advanceClock } = createCacheFixture({ maxStale: 0 });
+    const { provider, readText, advanceClock } = createCacheFixture({ maxStaleMs: 0 });
     provider.script('db', value('one'), failed());
     await readText(grant);
     await advanceClock(30 * second);
@@ -370,7 +370,7 @@ describe('a refresh that the rate limiter refuses', () => {
   });
 
   test('does not serve a new pod after 15 min: its read is a first one', async () => {
-    const { provider, readText, advanceClock } = createCacheFixture({ maxStale: hour });
+    const { provider, readText, advanceClock } = createCacheFixture({ maxStaleMs: hour });
     provider.script('db', value('one'), ({ urgency }) =>
       urgency === 'refresh' ? rateLimited : value('two'),
     );
@@ -380,7 +380,7 @@ describe('a refresh that the rate limiter refuses', () => {
   });
 
   test('makes a first mount that joined it read again itself', async () => {
-    const { provider, readText, advanceClock } = createCacheFixture({ maxStale: hour });
+    const { provider, readText, advanceClock } = createCacheFixture({ maxStaleMs: hour });
     provider.script(
       'db',
       value('one'),

@@ -8,33 +8,33 @@ import type { SecretValue } from '../core/provider.ts';
  * | what                         | rule                                                           |
  * |------------------------------|----------------------------------------------------------------|
  * | the workload's authorization | checked again for a workload that has received nothing         |
- * |                              | yet; otherwise up to `workloadAuthorizationMaxAge` old         |
+ * |                              | yet; otherwise up to `workloadAuthorizationMaxAgeMs` old       |
  * | the store's authorization    | a new workload is served from the cache up to                  |
- * |                              | `storeAuthorizationMaxAge` after a delivery                    |
+ * |                              | `storeAuthorizationMaxAgeMs` after a delivery                  |
  * | moving versions              | read again after the refresh interval; jitter only shortens it |
  * | a lease or an expiry         | until two thirds of the life                                   |
- * | methods other than GET       | `nonGetMaxAge`, if the value has no expiry                     |
+ * | methods other than GET       | `nonGetMaxAgeMs`, if the value has no expiry                   |
  * | absent                       | as moving versions; a new workload always reads                |
- * | outage                       | the last good value up to `maxStale` after its delivery,       |
+ * | outage                       | the last good value up to `maxStaleMs` after its delivery,     |
  * |                              | never after its expiry                                         |
  * | denied, disabled or deleted  | drops the value at once                                        |
  */
-export const workloadAuthorizationMaxAge = 60_000;
-export const storeAuthorizationMaxAge = 15 * 60_000;
-export const nonGetMaxAge = 60 * 60_000;
+export const workloadAuthorizationMaxAgeMs = 60_000;
+const storeAuthorizationMaxAgeMs = 15 * 60_000;
+const nonGetMaxAgeMs = 60 * 60_000;
 /** A lease without a request for this long is released, while other workloads send requests. */
-export const leaseIdleTimeout = 10 * 60_000;
+export const leaseIdleTimeoutMs = 10 * 60_000;
 /** An entry without a request for this long is dropped. */
-export const idleMaxAge = 60 * 60_000;
+export const idleMaxAgeMs = 60 * 60_000;
 /** How long a read may take after the rate limiter has allowed it. */
-export const readTimeout = 30_000;
+export const readTimeoutMs = 30_000;
 
 /** What an operator can configure, per provider; milliseconds. */
 export type FreshnessOptions = {
   /** How long a moving version is served without another read. */
-  readonly refreshInterval: number;
+  readonly refreshIntervalMs: number;
   /** How long after its delivery a value may serve during an outage; 0 = never. */
-  readonly maxStale: number;
+  readonly maxStaleMs: number;
 };
 
 /** The last result of reading a ref, and its time: a value, or that the secret is absent. */
@@ -55,19 +55,19 @@ export function expiryOf(value: SecretValue): number {
 }
 
 /** When a value whose request was sent at `sentAt` has to be read again. `random` is in [0, 1). */
-export function freshUntil(
+export function computeFreshUntil(
   ref: SecretRef,
   value: SecretValue | undefined,
   sentAt: number,
-  refreshInterval: number,
+  refreshIntervalMs: number,
   random: number,
 ): number {
   const expiry = value === undefined ? Infinity : expiryOf(value);
   if (expiry !== Infinity) return sentAt + ((expiry - sentAt) * 2) / 3;
   if (value?.immutable === true) return Infinity;
   if (value !== undefined && ref.method !== undefined && ref.method !== 'GET')
-    return sentAt + nonGetMaxAge;
-  return sentAt + refreshInterval * (1 - random / 10);
+    return sentAt + nonGetMaxAgeMs;
+  return sentAt + refreshIntervalMs * (1 - random / 10);
 }
 
 /**
@@ -87,20 +87,20 @@ export function classifyFreshness(
   // `unchanged` renews freshness, not authorization, so a new workload past that age needs a
   // delivery.
   const age = now - cachedResult.deliveredAt;
-  if (!alreadyDelivered && (age < 0 || age > storeAuthorizationMaxAge)) return 'read';
+  if (!alreadyDelivered && (age < 0 || age > storeAuthorizationMaxAgeMs)) return 'read';
   return isFresh ? 'serve' : 'confirm';
 }
 
 /** The value that may serve during an outage, if there is one. */
 export function lastKnownGood(
   cachedResult: CachedResult | undefined,
-  maxStale: number,
+  maxStaleMs: number,
   now: number,
 ): SecretValue | undefined {
   const value = cachedResult?.value;
-  if (cachedResult === undefined || value === undefined || maxStale === 0) return undefined;
+  if (cachedResult === undefined || value === undefined || maxStaleMs === 0) return undefined;
   // A delivery in the future was recorded before the clock was set back.
-  return now < expiryOf(value) && Math.abs(now - cachedResult.deliveredAt) <= maxStale
+  return now < expiryOf(value) && Math.abs(now - cachedResult.deliveredAt) <= maxStaleMs
     ? value
     : undefined;
 }

@@ -31,6 +31,9 @@ const createReaders = (
     abortController: new AbortController(),
   }));
 
+const firstRead = () =>
+  ({ provider: createScriptedProvider(), grant: grantOf({}), urgency: 'first' }) as const;
+
 const unhandled: unknown[] = [];
 const recordUnhandled = (reason: unknown): unknown => unhandled.push(reason);
 beforeEach(() => void process.on('unhandledRejection', recordUnhandled));
@@ -254,16 +257,30 @@ describe('a read', () => {
       now: () => Date.now(),
       onLateResult: () => undefined,
     });
-    const request = {
-      provider: createScriptedProvider(),
-      grant: grantOf({}),
-      urgency: 'first',
-    } as const;
-    const inFlightRead = inFlightReads.start('key', request, (result) => result);
+    const inFlightRead = inFlightReads.start('key', firstRead(), (result) => result);
     const abortController = new AbortController();
     const found = inFlightRead.join(abortController.signal).catch(() => inFlightReads.find('key'));
     expect(inFlightReads.find('key')).toBe(inFlightRead);
     abortController.abort(cancelled);
     expect(await found).toBeUndefined();
+  });
+
+  test('applies its result once, also when that throws: the lease of the result is in use', async () => {
+    const lateResults: unknown[] = [];
+    const inFlightReads = new InFlightReads({
+      fetchBatched: async () => leased('one', Date.now() + minute),
+      now: () => Date.now(),
+      onLateResult: (...result) => lateResults.push(result),
+    });
+    const applied: unknown[] = [];
+    const mistake = new TypeError('a mistake in the cache');
+    const inFlightRead = inFlightReads.start('key', firstRead(), (result) => {
+      applied.push(result);
+      throw mistake;
+    });
+    await expect(inFlightRead.join(new AbortController().signal)).rejects.toBe(mistake);
+    await flushTasks();
+    expect(applied).toHaveLength(1);
+    expect(lateResults).toEqual([]);
   });
 });

@@ -1,64 +1,20 @@
-import { SharedCall, raceWithAbort } from '../concurrency/single-flight.ts';
+import { raceWithAbort } from '../concurrency/deadline.ts';
+import { SharedCall } from '../concurrency/single-flight.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
-import type { FetchRequest, FetchResult, Grant, Provider } from '../core/provider.ts';
-import { readTimeout } from './freshness.ts';
-
-/** Sends one request to a provider. Never rejects. */
-export type Batcher = (provider: Provider, request: FetchRequest) => Promise<FetchResult>;
-
-/**
- * Collects the requests that come before the next microtask into one `fetch` per provider, so that
- * a store with batches gets all refs of a mount together. An exception of a provider becomes a
- * `failed` result.
- */
-export function createBatcher(): Batcher {
-  type PendingRead = {
-    readonly request: FetchRequest;
-    readonly resolve: (result: FetchResult) => void;
-  };
-  const pendingByProvider = new Map<Provider, PendingRead[]>();
-
-  const flush = (provider: Provider): void => {
-    const pending = pendingByProvider.get(provider) ?? [];
-    pendingByProvider.delete(provider);
-    const failed = (error: SecretError): FetchResult => ({ kind: 'failed', error });
-    try {
-      const results = provider.fetch(pending.map(({ request }) => request));
-      pending.forEach(({ resolve }, index) => {
-        const result = results[index] ?? Promise.resolve(failed(missingResultError(provider)));
-        result.then(resolve, (thrown: unknown) => resolve(failed(toSecretError(thrown))));
-      });
-    } catch (thrown) {
-      for (const { resolve } of pending) resolve(failed(toSecretError(thrown)));
-    }
-  };
-
-  return (provider, request) =>
-    new Promise((resolve) => {
-      const pending = pendingByProvider.get(provider);
-      if (pending === undefined) {
-        pendingByProvider.set(provider, [{ request, resolve }]);
-        queueMicrotask(() => flush(provider));
-      } else {
-        pending.push({ request, resolve });
-      }
-    });
-}
-
-function missingResultError(provider: Provider): SecretError {
-  return new SecretError('INTERNAL', `provider ${provider.name} returned no result for a request`);
-}
+import type { FetchRequest, FetchResult, Grant, Provider, Urgency } from '../core/provider.ts';
+import type { Batcher } from './batcher.ts';
+import { readTimeoutMs } from './freshness.ts';
 
 /** What a read needs to start. */
-export type ReadRequest = Pick<FetchRequest, 'grant' | 'known' | 'urgency'> & {
+type ReadRequest = Pick<FetchRequest, 'grant' | 'known' | 'urgency'> & {
   readonly provider: Provider;
 };
 
 /** A read that has not ended. Several workloads can join it. */
-export class InFlightRead extends SharedCall<FetchResult> {
+class InFlightRead extends SharedCall<FetchResult> {
   /** The workload that started it. */
   readonly instance: string;
-  readonly urgency: FetchRequest['urgency'];
+  readonly urgency: Urgency;
 
   constructor(
     { grant, urgency }: ReadRequest,
@@ -79,12 +35,12 @@ export type InFlightReadsDeps = {
   readonly now: () => number;
   /** Called with a result that came after the last waiter had left. */
   readonly onLateResult: (provider: Provider, grant: Grant, result: FetchResult) => void;
-  /** Milliseconds from the moment the rate limiter lets a read go. Default {@link readTimeout}. */
-  readonly timeout?: number;
+  /** From the moment the rate limiter lets a read go. Default {@link readTimeoutMs}. */
+  readonly timeoutMs?: number;
 };
 
 /** How long a read waits for the rate limiter. No waiter has a later deadline. */
-const rateLimitWaitTimeout = 120_000;
+const rateLimitWaitTimeoutMs = 120_000;
 
 /**
  * At most one read per key is in flight. A read ends with its last waiter or at its own deadline,
@@ -94,14 +50,14 @@ export class InFlightReads {
   readonly #fetchBatched: Batcher;
   readonly #now: () => number;
   readonly #onLateResult: InFlightReadsDeps['onLateResult'];
-  readonly #timeout: number;
+  readonly #timeoutMs: number;
   readonly #reads = new Map<string, InFlightRead>();
 
-  constructor({ fetchBatched, now, onLateResult, timeout = readTimeout }: InFlightReadsDeps) {
+  constructor({ fetchBatched, now, onLateResult, timeoutMs = readTimeoutMs }: InFlightReadsDeps) {
     this.#fetchBatched = fetchBatched;
     this.#now = now;
     this.#onLateResult = onLateResult;
-    this.#timeout = timeout;
+    this.#timeoutMs = timeoutMs;
   }
 
   /** The read in flight for a key, if it still has a waiter. */
@@ -135,7 +91,7 @@ export class InFlightReads {
     const timeoutController = new AbortController();
     const onTimeout = (): void =>
       timeoutController.abort(readTimeoutError(provider, request.grant));
-    let timer = setTimeout(onTimeout, rateLimitWaitTimeout);
+    let timer = setTimeout(onTimeout, rateLimitWaitTimeoutMs);
     let started = false;
     const onStart = (): void => {
       // A retry gets only the time that the first attempt left.
@@ -143,22 +99,23 @@ export class InFlightReads {
       started = true;
       sentAt = this.#now();
       clearTimeout(timer);
-      timer = setTimeout(onTimeout, this.#timeout);
+      timer = setTimeout(onTimeout, this.#timeoutMs);
     };
     const signal = AbortSignal.any([abandoned, timeoutController.signal]);
     const response = this.#fetchBatched(provider, { ...request, signal, onStart });
+    let result: FetchResult;
     try {
-      const result = await raceWithAbort(response, signal);
-      return onResult(result, sentAt);
-    } catch (error) {
-      // Only the two signals above reject. The response may still come later.
-      void response.then((result) => this.#onLateResult(provider, request.grant, result));
-      const failed: FetchResult = { kind: 'failed', error: error as SecretError };
-      return abandoned.aborted ? failed : onResult(failed, sentAt);
+      result = await raceWithAbort(response, signal);
+    } catch (reason) {
+      // One of the two signals above has fired. The response may still come later.
+      void response.then((late) => this.#onLateResult(provider, request.grant, late));
+      result = { kind: 'failed', error: toSecretError(reason) };
+      if (abandoned.aborted) return result;
     } finally {
       started = true;
       clearTimeout(timer);
     }
+    return onResult(result, sentAt);
   }
 }
 

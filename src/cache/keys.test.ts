@@ -2,6 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import {
   failed,
   grantOf,
+  podGrantOf,
   deferredResponse,
   leased,
   value,
@@ -18,9 +19,8 @@ import { EntryKeys } from './keys.ts';
 
 useFakeClock();
 
-const pod = (name: string, principal = 'principal') =>
-  grantOf({ pod: name, principal, scope: 'pod' });
-const pods = (size: number) => Array.from({ length: size }, (_, index) => pod(`pod-${index}`));
+const pods = (size: number) =>
+  Array.from({ length: size }, (_, index) => podGrantOf(`pod-${index}`));
 const shareable = (text: string) => value(text, { shareable: true });
 
 /** Responds with a new lease to each request. */
@@ -42,24 +42,27 @@ describe('a secret of pod scope', () => {
   test('is shared by two volumes of one pod', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', numberedLeases());
-    expect(await Promise.all([readText(pod('a')), readText(pod('a'))])).toEqual(['1', '1']);
+    expect(await Promise.all([readText(podGrantOf('a')), readText(podGrantOf('a'))])).toEqual([
+      '1',
+      '1',
+    ]);
   });
 
   test('is shared within its principal after the first shareable result', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', shareable('one'), shareable('two'));
-    expect(await readText(pod('a'))).toBe('one');
-    expect(await readText(pod('b'))).toBe('one');
+    expect(await readText(podGrantOf('a'))).toBe('one');
+    expect(await readText(podGrantOf('b'))).toBe('one');
     expect(provider.calls).toHaveLength(1);
-    expect(await readText(pod('c', 'other'))).toBe('two');
-    expect(await readText(pod('b'))).toBe('one');
+    expect(await readText(podGrantOf('c', { principal: 'other' }))).toBe('two');
+    expect(await readText(podGrantOf('b'))).toBe('one');
   });
 
   test('takes one read for all once it is known to be shared', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     const heldResponse = deferredResponse();
     provider.script('db', shareable('one'), heldResponse.response);
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClock(30 * second);
     const pendingReads = pods(50).map((grant) => readText(grant));
     await flushTasks();
@@ -76,15 +79,15 @@ describe('a secret of pod scope', () => {
       value('one', { shareable: true, lease }),
       value('two', { shareable: true, lease }),
     );
-    expect(await readText(pod('a'))).toBe('one');
-    expect(await readText(pod('b'))).toBe('two');
+    expect(await readText(podGrantOf('a'))).toBe('one');
+    expect(await readText(podGrantOf('b'))).toBe('two');
   });
 
   test('is not shared by a result that is not marked shareable', async () => {
     const { provider, readText } = createCacheFixture();
     provider.script('db', value('one'), value('two'));
-    expect(await readText(pod('a'))).toBe('one');
-    expect(await readText(pod('b'))).toBe('two');
+    expect(await readText(podGrantOf('a'))).toBe('one');
+    expect(await readText(podGrantOf('b'))).toBe('two');
   });
 
   test('serves a shared read that ends unshareable only to the pod that started it', async () => {
@@ -92,7 +95,7 @@ describe('a secret of pod scope', () => {
     const heldResponse = deferredResponse();
     const furtherLeases = numberedLeases();
     provider.script('db', shareable('shared'), heldResponse.response, furtherLeases);
-    await readText(pod('pod-0'));
+    await readText(podGrantOf('pod-0'));
     await advanceClock(30 * second);
     const pendingReads = pods(50).map((grant) => readText(grant));
     await flushTasks();
@@ -114,27 +117,27 @@ describe('a secret of pod scope', () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     const heldResponse = deferredResponse();
     provider.script('db', shareable('shared'), heldResponse.response, numberedLeases());
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClock(30 * second);
     const abortController = new AbortController();
-    const abortedRead = readText(pod('a'), { signal: abortController.signal });
-    const otherPodRead = readText(pod('b'));
+    const abortedRead = readText(podGrantOf('a'), { signal: abortController.signal });
+    const otherPodRead = readText(podGrantOf('b'));
     await flushTasks();
     abortController.abort(new Error('left'));
     await expect(abortedRead).rejects.toThrow('left');
     heldResponse.resolve(leased('for a', Date.now() + hour));
     expect(await otherPodRead).toBe('1');
-    expect(await readText(pod('a'))).toBe('for a');
+    expect(await readText(podGrantOf('a'))).toBe('for a');
   });
 
   test('can become shared again', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', value('own'), value('own too'), shareable('shared'));
-    await readText(pod('a'));
-    await readText(pod('b'));
+    await readText(podGrantOf('a'));
+    await readText(podGrantOf('b'));
     await advanceClock(30 * second);
-    expect(await readText(pod('a'))).toBe('shared');
-    expect(await readText(pod('b'))).toBe('shared');
+    expect(await readText(podGrantOf('a'))).toBe('shared');
+    expect(await readText(podGrantOf('b'))).toBe('shared');
     expect(provider.calls).toHaveLength(3);
   });
 
@@ -142,10 +145,10 @@ describe('a secret of pod scope', () => {
     const { provider, readText, advanceClock } = createCacheFixture();
 
     provider.script('db', value('own'), failed());
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClock(minute);
-    expect(await readText(pod('a'))).toBe('own');
-    expect(await readText(pod('b'))).toBe('failed STORE_UNAVAILABLE');
+    expect(await readText(podGrantOf('a'))).toBe('own');
+    expect(await readText(podGrantOf('b'))).toBe('failed STORE_UNAVAILABLE');
   });
 });
 
@@ -183,13 +186,15 @@ describe('keys', () => {
         bytes: new Uint8Array(),
         shareable: true,
       });
-    const podKey = keys.entryKey(pod('a'));
-    expect(keys.entryKey(pod('b'))).not.toBe(podKey);
+    const podKey = keys.entryKey(podGrantOf('a'));
+    expect(keys.entryKey(podGrantOf('b'))).not.toBe(podKey);
     recordShareable('db');
-    expect(keys.entryKey(pod('a'))).toBe(keys.entryKey(pod('b')));
-    expect(keys.entryKey(pod('a', 'other'))).not.toBe(keys.entryKey(pod('b')));
+    expect(keys.entryKey(podGrantOf('a'))).toBe(keys.entryKey(podGrantOf('b')));
+    expect(keys.entryKey(podGrantOf('a', { principal: 'other' }))).not.toBe(
+      keys.entryKey(podGrantOf('b')),
+    );
     recordShareable('second');
     recordShareable('third');
-    expect(keys.entryKey(pod('a'))).toBe(podKey);
+    expect(keys.entryKey(podGrantOf('a'))).toBe(podKey);
   });
 });

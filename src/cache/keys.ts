@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import { lruSizeLimit } from '../concurrency/time.ts';
+import { lruSizeLimit } from '../concurrency/lru-size-limit.ts';
 import { type SecretRef, refKey } from '../core/plan.ts';
 import type { Grant, Principal, SecretValue } from '../core/provider.ts';
 

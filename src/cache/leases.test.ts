@@ -3,6 +3,7 @@ import {
   absent,
   failed,
   grantOf,
+  podGrantOf,
   deferredResponse,
   leased,
   unchanged,
@@ -19,8 +20,6 @@ import {
 
 useFakeClock();
 
-const pod = (name: string) => grantOf({ ref: 'db', pod: name, scope: 'pod' });
-
 /** A renewal for an hour from the time of its request. */
 const renewedForOneHour = () => ({ kind: 'renewed', expiresAt: Date.now() + 60 * minute }) as const;
 
@@ -30,7 +29,7 @@ describe('a lease', () => {
     provider.script('db', leased('one', Date.now() + 60 * minute));
     provider.scriptRenewals(renewedForOneHour);
     for (let request = 0; request < 48; request++) {
-      expect(await readText(pod('a'))).toBe('one');
+      expect(await readText(podGrantOf('a'))).toBe('one');
       await advanceClock(5 * minute);
     }
     // Four hours are six times forty minutes.
@@ -51,12 +50,12 @@ describe('a lease', () => {
       leased('one', Date.now() + 15 * minute),
       leased('two', Date.now() + 60 * minute, false),
     );
-    await readText(pod('a'));
-    await readText(pod('b'));
+    await readText(podGrantOf('a'));
+    await readText(podGrantOf('b'));
     await advanceClock(9 * minute + 50 * second);
     expect(provider.renewals).toEqual([]);
-    await readText(pod('a'));
-    await readText(pod('b'));
+    await readText(podGrantOf('a'));
+    await readText(podGrantOf('b'));
     await advanceClock(10 * second);
     expect(provider.renewals.map(({ pod }) => pod)).toEqual(['a']);
   });
@@ -68,27 +67,27 @@ describe('a lease', () => {
       leased('one', Date.now() + 24 * 60 * minute),
       leased('two', Date.now() + 24 * 60 * minute),
     );
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClock(5 * minute);
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClockWithTraffic(10 * minute);
     expect(provider.releases).toEqual([]);
     await advanceClockWithTraffic(30 * minute);
     expect(provider.releases).toEqual([
       { lease: 'lease of one', principal: 'principal', pod: 'a' },
     ]);
-    expect(await readText(pod('a'))).toBe('two');
+    expect(await readText(podGrantOf('a'))).toBe('two');
   });
 
   test('is renewed for an hour when no pod sends requests, since the driver may be down', async () => {
     const { provider, readText, advanceClock, warnings } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 12 * minute));
     provider.scriptRenewals(() => ({ kind: 'renewed', expiresAt: Date.now() + 12 * minute }));
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClock(minute);
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClock(45 * minute);
-    expect(await readText(pod('a'))).toBe('one');
+    expect(await readText(podGrantOf('a'))).toBe('one');
     await advanceClock(90 * minute);
     expect(provider.releases).toEqual([]);
     expect(provider.calls).toHaveLength(1);
@@ -107,10 +106,10 @@ describe('a lease', () => {
       leased('two', Date.now() + 24 * 60 * minute),
     );
     provider.scriptRenewals({ kind: 'ended' });
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClock(6 * minute + 10 * second);
     expect(provider.renewals).toHaveLength(1);
-    expect(await readText(pod('a'))).toBe('two');
+    expect(await readText(podGrantOf('a'))).toBe('two');
     expect(provider.calls[1]!.known).toBeUndefined();
   });
 
@@ -118,14 +117,14 @@ describe('a lease', () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 9 * minute), failed());
     provider.scriptRenewals('STORE_UNAVAILABLE');
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClock(9 * minute - 5 * second);
     // Every ten seconds after two thirds of its life.
     expect(provider.renewals.length).toBeGreaterThan(10);
     expect(provider.renewals.length).toBeLessThan(20);
-    expect(await readText(pod('a'))).toBe('one');
+    expect(await readText(podGrantOf('a'))).toBe('one');
     await advanceClock(5 * second);
-    expect(await readText(pod('a'))).toBe('failed STORE_UNAVAILABLE');
+    expect(await readText(podGrantOf('a'))).toBe('failed STORE_UNAVAILABLE');
     expect(provider.releases).toEqual([]);
   });
 
@@ -133,9 +132,9 @@ describe('a lease', () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 9 * minute));
     provider.scriptRenewals('STORE_UNAVAILABLE', renewedForOneHour);
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClock(9 * minute);
-    expect(await readText(pod('a'))).toBe('one');
+    expect(await readText(podGrantOf('a'))).toBe('one');
     expect(provider.calls).toHaveLength(1);
   });
 
@@ -143,7 +142,7 @@ describe('a lease', () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 9 * minute));
     provider.scriptRenewals(() => new Promise(() => undefined));
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClock(8 * minute);
     expect(provider.renewals).toHaveLength(1);
   });
@@ -173,9 +172,9 @@ describe('a lease', () => {
           renew = () => resolve(renewedForOneHour());
         }),
     );
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClock(6 * minute);
-    const pendingRead = readText(pod('a'));
+    const pendingRead = readText(podGrantOf('a'));
     await flushTasks();
     expect(provider.calls).toHaveLength(2);
     renew();
@@ -183,7 +182,7 @@ describe('a lease', () => {
     confirmation.resolve(unchanged());
     expect(await pendingRead).toBe('one');
     await advanceClock(4 * minute);
-    expect(await readText(pod('a'))).toBe('one');
+    expect(await readText(podGrantOf('a'))).toBe('one');
     expect(provider.calls).toHaveLength(2);
   });
 
@@ -197,10 +196,10 @@ describe('a lease', () => {
       leased('two', Date.now() + 30 * minute),
     );
     provider.scriptRenewals({ kind: 'ended' });
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClock(6 * minute - second);
     await advanceTimers(second);
-    const pendingRead = readText(pod('a'));
+    const pendingRead = readText(podGrantOf('a'));
     await flushTasks();
     cache.tick();
     await flushTasks();
@@ -223,13 +222,13 @@ describe('a lease', () => {
           finishAsEnded = () => resolve({ kind: 'ended' });
         }),
     );
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClock(6 * minute);
-    expect(await readText(pod('a'))).toBe('one');
+    expect(await readText(podGrantOf('a'))).toBe('one');
     finishAsEnded();
     await flushTasks();
     cache.tick();
-    expect(await readText(pod('a'))).toBe('two');
+    expect(await readText(podGrantOf('a'))).toBe('two');
   });
 
   test('is released when the cache refuses its value', async () => {
@@ -239,10 +238,10 @@ describe('a lease', () => {
       leased('one', Date.now() + 60 * minute),
       leased('x'.repeat(2_000), Date.now() + 60 * minute),
     );
-    expect(await readText(pod('a'))).toBe('one');
-    expect(await readText(pod('b'))).toBe('failed LEASES_EXHAUSTED');
+    expect(await readText(podGrantOf('a'))).toBe('one');
+    expect(await readText(podGrantOf('b'))).toBe('failed LEASES_EXHAUSTED');
     expect(provider.releases).toMatchObject([{ pod: 'b' }]);
-    expect(await readText(pod('a'))).toBe('one');
+    expect(await readText(podGrantOf('a'))).toBe('one');
     expect(provider.calls).toHaveLength(2);
   });
 
@@ -251,7 +250,7 @@ describe('a lease', () => {
     const providerWithoutLeases = { ...provider, renew: undefined, release: undefined } as never;
     provider.script('db', leased('one', Date.now() + 30 * minute));
     const waiter = { signal: new AbortController().signal, deadline: Date.now() + minute };
-    await cache.read(providerWithoutLeases, [pod('a')], waiter);
+    await cache.read(providerWithoutLeases, [podGrantOf('a')], waiter);
     await advanceClock(29 * minute);
     expect(provider.renewals).toEqual([]);
     expect(provider.releases).toEqual([]);
@@ -267,9 +266,9 @@ describe('a lease', () => {
     };
     provider.script('db', leased('one', Date.now() + 24 * 60 * minute));
     const waiter = { signal: new AbortController().signal, deadline: Date.now() + minute };
-    await cache.read(throwingProvider, [pod('a'), pod('b')], waiter);
+    await cache.read(throwingProvider, [podGrantOf('a'), podGrantOf('b')], waiter);
     await advanceClock(minute);
-    await cache.read(throwingProvider, [pod('a'), pod('b')], waiter);
+    await cache.read(throwingProvider, [podGrantOf('a'), podGrantOf('b')], waiter);
     await advanceClockWithTraffic(12 * minute);
     expect(await count('keyferry_lease_events_total', { result: 'failed' })).toBe(2);
   });
@@ -282,8 +281,8 @@ describe('a lease whose pod sends only one request', () => {
     const { provider, readText, advanceClock, count, warnings } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 12 * minute), leased('two', Date.now() + day));
     provider.scriptRenewals(renewedForOneHour);
-    await readText(pod('a'));
-    await readText(pod('b'));
+    await readText(podGrantOf('a'));
+    await readText(podGrantOf('b'));
     await advanceClock(3 * 60 * minute);
     expect(provider.releases).toEqual([]);
     expect(provider.renewals.map(({ pod }) => pod)).toEqual(['a']);
@@ -301,21 +300,21 @@ describe('a lease whose pod sends only one request', () => {
   test('is not released when the pod has two volumes and so sends two requests', async () => {
     const { provider, readText, advanceClock } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + day));
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClock(20 * second);
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClock(11 * minute);
     expect(provider.releases).toEqual([]);
   });
 
   test('is not released when its first mount took several attempts', async () => {
     const { cache, provider, advanceClock } = createCacheFixture();
-    const other = grantOf({ ref: 'other', pod: 'a', scope: 'pod' });
+    const other = podGrantOf('a', { ref: 'other' });
     provider.script('db', leased('one', Date.now() + day));
     provider.script('other', failed(), failed(), value('there'));
     for (let attempt = 0; attempt < 3; attempt++) {
       const waiter = { signal: new AbortController().signal, deadline: Date.now() + minute };
-      await cache.read(provider, [pod('a'), other], waiter);
+      await cache.read(provider, [podGrantOf('a'), other], waiter);
       await advanceClock(minute);
     }
     await advanceClock(11 * minute);
@@ -350,7 +349,7 @@ describe('when pods are watched', () => {
     const { provider, readText, advanceClock } = createWatchedFixture();
     provider.script('db', leased('one', Date.now() + 60 * minute));
     provider.scriptRenewals(renewedForOneHour);
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClock(4 * 60 * minute + minute);
     expect(provider.renewals).toHaveLength(6);
     expect(provider.releases).toEqual([]);
@@ -359,8 +358,8 @@ describe('when pods are watched', () => {
   test('a lease is released once when its pod is gone', async () => {
     const { cache, provider, readText, advanceClock, gone, count } = createWatchedFixture();
     provider.script('db', leased('one', Date.now() + day), leased('two', Date.now() + day));
-    await readText(pod('a'));
-    await readText(pod('b'));
+    await readText(podGrantOf('a'));
+    await readText(podGrantOf('b'));
     gone.add('a');
     cache.tick();
     await advanceClock(minute);
@@ -368,14 +367,14 @@ describe('when pods are watched', () => {
       { lease: 'lease of one', principal: 'principal', pod: 'a' },
     ]);
     expect(await count('keyferry_lease_events_total', { result: 'released' })).toBe(1);
-    expect(await readText(pod('b'))).toBe('two');
+    expect(await readText(podGrantOf('b'))).toBe('two');
   });
 
   test('a lease that arrives after its pod is gone is released, too', async () => {
     const { provider, readText, advanceClock, gone } = createWatchedFixture();
     const lateResponse = deferredResponse();
     provider.script('db', lateResponse.response);
-    const pendingRead = readText(pod('a'));
+    const pendingRead = readText(podGrantOf('a'));
     await flushTasks();
     gone.add('a');
     await advanceClock(10 * second);
@@ -395,7 +394,7 @@ describe('when pods are watched', () => {
           renew = () => resolve(renewedForOneHour());
         }),
     );
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClock(6 * minute);
     expect(provider.renewals).toHaveLength(1);
     gone.add('a');
@@ -403,20 +402,20 @@ describe('when pods are watched', () => {
     renew();
     await flushTasks();
     expect(provider.releases).toHaveLength(1);
-    expect(await readText(pod('a'))).toBe('two');
+    expect(await readText(podGrantOf('a'))).toBe('two');
   });
 
   test('other values of the pod are dropped with it, and shared values stay', async () => {
     const { provider, readText, advanceClock, gone, count } = createWatchedFixture();
     provider.script('own', value('own'));
     provider.script('kv', value('kv', { shareable: true, immutable: true }));
-    await readText(grantOf({ ref: 'kv', pod: 'a', scope: 'pod' }));
+    await readText(podGrantOf('a', { ref: 'kv' }));
     const shared = await count('keyferry_cache_bytes');
-    await readText(grantOf({ ref: 'own', pod: 'a', scope: 'pod' }));
+    await readText(podGrantOf('a', { ref: 'own' }));
     gone.add('a');
     await advanceClock(10 * second);
     expect(await count('keyferry_cache_bytes')).toBe(shared);
-    expect(await readText(grantOf({ ref: 'kv', pod: 'b', scope: 'pod' }))).toBe('kv');
+    expect(await readText(podGrantOf('b', { ref: 'kv' }))).toBe('kv');
     expect(provider.calls).toHaveLength(2);
   });
 
@@ -440,9 +439,9 @@ describe('when pods are watched', () => {
     const { provider, readText, advanceClock, advanceClockWithTraffic, unwatched } =
       createWatchedFixture();
     provider.script('db', leased('one', Date.now() + day));
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClock(60 * minute);
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     unwatched.add('a');
     await advanceClockWithTraffic(9 * minute);
     expect(provider.releases).toEqual([]);
@@ -460,13 +459,13 @@ describe('a clock', () => {
     async (_, minutes) => {
       const { provider, readText, advanceClock, advanceClockWithTraffic } = createCacheFixture();
       provider.script('db', leased('one', Date.now() + 48 * 60 * minute));
-      await readText(pod('a'));
+      await readText(podGrantOf('a'));
       await advanceClockWithTraffic(minute);
-      await readText(pod('a'));
+      await readText(podGrantOf('a'));
       jest.setSystemTime(Date.now() + minutes * minute);
       await advanceClockWithTraffic(9 * minute);
       expect(provider.releases).toEqual([]);
-      expect(await readText(pod('a'))).toBe('one');
+      expect(await readText(podGrantOf('a'))).toBe('one');
       await advanceClock(minute);
       await advanceClockWithTraffic(13 * minute);
       expect(provider.releases).toHaveLength(1);
@@ -477,9 +476,9 @@ describe('a clock', () => {
     const { provider, readText, advanceClock, advanceClockWithTraffic } = createCacheFixture();
     provider.script('db', leased('one', Date.now() + 48 * 60 * minute), unchanged());
     provider.scriptRenewals(renewedForOneHour);
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClockWithTraffic(2 * minute);
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     jest.setSystemTime(Date.now() - 60 * minute);
     await advanceClock(11 * minute);
     expect(provider.releases).toEqual([]);
@@ -493,7 +492,7 @@ describe('a clock', () => {
     jest.setSystemTime(future);
     provider.script('db', leased('one', future + 60 * minute));
     provider.scriptRenewals('STORE_UNAVAILABLE', renewedForOneHour);
-    await readText(pod('a'));
+    await readText(podGrantOf('a'));
     await advanceClock(45 * minute);
     expect(provider.renewals.length).toBeGreaterThan(0);
     const before = provider.renewals.length;

@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import { toSecretError } from '../core/errors.ts';
 import type { FetchResult, Grant, Lease, Provider } from '../core/provider.ts';
 import type { EntryCache, Entry } from './entries.ts';
-import { expiryOf, idleMaxAge, leaseIdleTimeout } from './freshness.ts';
+import { expiryOf, idleMaxAgeMs, leaseIdleTimeoutMs } from './freshness.ts';
 import type { EntryKeys } from './keys.ts';
 import type { CacheMetrics } from './metrics.ts';
 
@@ -20,14 +20,17 @@ export type LeaseManagerDeps = {
   readonly log: Logger;
 };
 
-/** Wait after a failed renewal, and the timeout of a renewal and of a release; milliseconds. */
-const renewalRetryDelay = 10_000;
+/** The wait after a failed renewal. */
+const renewalRetryDelayMs = 10_000;
+
+/** The timeout of a renewal and of a release. */
+const renewalTimeoutMs = 10_000;
 
 /**
  * `tick` is called every second. A longer time than this between two ticks means that the clock was
  * set forward, or that the machine was suspended.
  */
-const clockJumpThreshold = 60_000;
+const clockJumpThresholdMs = 60_000;
 
 /** How many classes the warning about stopped renewals is remembered for. */
 const maxWarnedClasses = 1_000;
@@ -66,7 +69,7 @@ export class LeaseManager {
       if (entry.value !== undefined && now() >= expiryOf(entry.value)) cache.drop(entry.key);
       else if (this.#isOrphaned(entry)) this.#dropAndRelease(entry, lease);
       else if (lease !== undefined) this.#maintain(entry, lease);
-      else if (now() - entry.requestedAt > idleMaxAge) cache.drop(entry.key);
+      else if (now() - entry.requestedAt > idleMaxAgeMs) cache.drop(entry.key);
     }
   }
 
@@ -81,7 +84,7 @@ export class LeaseManager {
     const at = this.#deps.now();
     const elapsed = at - this.#lastTickAt;
     this.#lastTickAt = at;
-    if (elapsed < 0 || elapsed > clockJumpThreshold)
+    if (elapsed < 0 || elapsed > clockJumpThresholdMs)
       this.#deps.cache.adjustForClockJump(at, elapsed);
   }
 
@@ -106,7 +109,7 @@ export class LeaseManager {
       const renewing = this.#renew(entry, lease);
       this.#reportBackgroundFailure(entry, 'a lease could not be renewed', renewing);
       renewing.catch(() => {
-        entry.renewAfter = this.#deps.now() + renewalRetryDelay;
+        entry.renewAfter = this.#deps.now() + renewalRetryDelayMs;
       });
     }
   }
@@ -117,9 +120,9 @@ export class LeaseManager {
   #inactivityOf({ requestedAt, republished, grant }: Entry): 'none' | 'gone' | 'unclear' {
     const { cache, presence, now } = this.#deps;
     const idleMs = now() - requestedAt;
-    if (idleMs <= leaseIdleTimeout || presence(grant.workload.instance) === 'here') return 'none';
-    if (republished && cache.republishedAt - requestedAt > leaseIdleTimeout) return 'gone';
-    return republished && idleMs <= idleMaxAge ? 'none' : 'unclear';
+    if (idleMs <= leaseIdleTimeoutMs || presence(grant.workload.instance) === 'here') return 'none';
+    if (republished && cache.republishedAt - requestedAt > leaseIdleTimeoutMs) return 'gone';
+    return republished && idleMs <= idleMaxAgeMs ? 'none' : 'unclear';
   }
 
   /**
@@ -129,7 +132,7 @@ export class LeaseManager {
   #isRenewalDue({ freshUntil, deliveredAt, renewAfter = 0 }: Entry): boolean {
     const at = this.#deps.now();
     const isPaused =
-      at < renewAfter && (renewAfter === Infinity || renewAfter - at <= renewalRetryDelay);
+      at < renewAfter && (renewAfter === Infinity || renewAfter - at <= renewalRetryDelayMs);
     return !isPaused && (at >= freshUntil || at < deliveredAt);
   }
 
@@ -139,7 +142,7 @@ export class LeaseManager {
     const renewal = await entry.provider.renew?.(
       entry.grant,
       lease,
-      AbortSignal.timeout(renewalRetryDelay),
+      AbortSignal.timeout(renewalTimeoutMs),
     );
     // Meanwhile a denial may have dropped the entry, or a read may have replaced it or its lease.
     const current = cache.get(entry.key);
@@ -177,7 +180,7 @@ export class LeaseManager {
   async #releaseAtStore(provider: Provider, grant: Grant, lease: Lease): Promise<void> {
     if (provider.release === undefined) return;
     this.#deps.metrics.leases.inc({ provider: provider.name, result: 'released' });
-    await provider.release(grant, lease, AbortSignal.timeout(renewalRetryDelay));
+    await provider.release(grant, lease, AbortSignal.timeout(renewalTimeoutMs));
   }
 
   /** No caller waits for background work, so its failure is logged here. */
@@ -190,7 +193,7 @@ export class LeaseManager {
       const { code, message } = toSecretError(thrown);
       this.#deps.metrics.leases.inc({ provider: provider.name, result: 'failed' });
       this.#deps.log.warn(
-        { provider: provider.name, ref: grant.ref.name, code, err: message },
+        { provider: provider.name, ref: grant.ref.name, code, reason: message },
         failureMessage,
       );
     });

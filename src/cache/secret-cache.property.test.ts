@@ -96,8 +96,8 @@ const profiles: fc.Arbitrary<ResponseProfile> = fc.record({
 
 const scenario = fc.record({
   kinds: fc.shuffledSubarray([...secretKinds], { minLength: 1, maxLength: 3 }),
-  refreshInterval: fc.constantFrom(0, 30 * second, 2 * minute),
-  maxStale: fc.constantFrom(0, 10 * minute, 30 * minute),
+  refreshIntervalMs: fc.constantFrom(0, 30 * second, 2 * minute),
+  maxStaleMs: fc.constantFrom(0, 10 * minute, 30 * minute),
   // No rule may depend on a tick in time.
   ticks: fc.boolean(),
   watched: fc.boolean(),

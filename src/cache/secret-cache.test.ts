@@ -285,7 +285,7 @@ describe('fallbacks', () => {
 
   test('count as delivered to the pod; for the primary the pod is still new', async () => {
     const { cache, provider, readText, advanceClock } = createCacheFixture({
-      refreshInterval: 60 * minute,
+      refreshIntervalMs: 60 * minute,
     });
     provider.script('db', value('one'), failed(), value('two'));
     provider.script('second', value('fallback'));

@@ -1,13 +1,14 @@
 import type { Logger } from 'pino';
-import { withTimeout } from '../concurrency/single-flight.ts';
+import { withTimeout } from '../concurrency/deadline.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
 import type { SecretRef } from '../core/plan.ts';
 import type { FetchRequest, Grant, Outcome, Provider, SecretValue } from '../core/provider.ts';
 import { type ApplyResult, createApplyResult } from './apply-result.ts';
+import { createBatcher } from './batcher.ts';
 import { DeliveryHistory } from './delivery-history.ts';
 import { EntryCache } from './entries.ts';
 import { type FreshnessOptions, classifyFreshness, lastKnownGood } from './freshness.ts';
-import { InFlightReads, createBatcher } from './in-flight-reads.ts';
+import { InFlightReads } from './in-flight-reads.ts';
 import { EntryKeys, isShareable } from './keys.ts';
 import { LeaseManager, type Presence } from './leases.ts';
 import type { CacheMetrics } from './metrics.ts';
@@ -31,8 +32,8 @@ export type SecretCacheDeps = {
   readonly log: Logger;
   /** Whether a workload still runs. Default: unknown for all workloads. */
   readonly presence?: Presence;
-  /** See {@link InFlightReadsDeps.timeout}. */
-  readonly readTimeout?: number;
+  /** See `timeoutMs` of InFlightReadsDeps. */
+  readonly readTimeoutMs?: number;
 };
 
 /** The result of reading one grant, without its fallbacks. */
@@ -59,7 +60,7 @@ export class SecretCache {
   readonly #inFlightReads: InFlightReads;
 
   constructor(deps: SecretCacheDeps) {
-    const { now, random, freshness, log, readTimeout } = deps;
+    const { now, random, freshness, log, readTimeoutMs } = deps;
     const { maxBytes = 32 * 1024 * 1024, presence = () => 'unknown' } = deps;
     const cache = new EntryCache({ maxBytes });
     const metrics = deps.metrics(() => cache.bytes);
@@ -75,7 +76,7 @@ export class SecretCache {
       fetchBatched: createBatcher(),
       now,
       onLateResult: this.#applyResult.onLateResult,
-      ...(readTimeout !== undefined && { timeout: readTimeout }),
+      ...(readTimeoutMs !== undefined && { timeoutMs: readTimeoutMs }),
     });
   }
 
@@ -244,7 +245,7 @@ export class SecretCache {
   /** The cached value that may serve during an outage, if there is one. */
   #staleValue(provider: Provider, grant: Grant): SecretValue | undefined {
     const entry = this.#entries.get(this.#keys.entryKey(grant));
-    return lastKnownGood(entry, this.#freshness(provider.name).maxStale, this.#now());
+    return lastKnownGood(entry, this.#freshness(provider.name).maxStaleMs, this.#now());
   }
 }
 

@@ -1,7 +1,7 @@
 import { Argument, Command, Option } from 'commander';
 import { get, type RequestOptions } from 'node:http';
 import { settingFlags } from '../config/settings.ts';
-import { SecretError } from '../core/errors.ts';
+import { SecretError, errorCodeOf } from '../core/errors.ts';
 
 /** What {@link healthCommand} needs of the process. */
 export type HealthDeps = {
@@ -56,11 +56,7 @@ async function httpGet(
     });
     request.on('error', onError);
     function onError(cause: Error): void {
-      const code = signal.aborted
-        ? 'no response in time'
-        : 'code' in cause
-          ? String(cause.code)
-          : cause.name;
+      const code = signal.aborted ? 'no response in time' : (errorCodeOf(cause) ?? cause.name);
       const hint = 'give the --health-address of a running keyferry serve';
       reject(
         new SecretError(

@@ -2,9 +2,9 @@ import { Command, Option } from 'commander';
 import { readFile } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { SecretError } from '../core/errors.ts';
+import { SecretError, errorCodeOf } from '../core/errors.ts';
 import { sanitizeExternalText } from '../core/safe-text.ts';
-import { raceWithAbort } from '../concurrency/single-flight.ts';
+import { raceWithAbort } from '../concurrency/deadline.ts';
 import type { StoreDocument } from '../providers/local/store/document.ts';
 import {
   addVersion,
@@ -185,10 +185,7 @@ async function readValueFile(file: string): Promise<Buffer> {
   try {
     return await readFile(file);
   } catch (cause) {
-    const code =
-      typeof cause === 'object' && cause !== null && 'code' in cause
-        ? String(cause.code)
-        : 'unknown failure';
+    const code = errorCodeOf(cause) ?? 'unknown failure';
     throw new SecretError(
       'INVALID_REQUEST',
       `cannot read ${sanitizeExternalText(file)}: ${sanitizeExternalText(code)}`,

@@ -1,4 +1,4 @@
-import { raceWithAbort } from './single-flight.ts';
+import { raceWithAbort } from './deadline.ts';
 
 /** Work in steps: each `yield` is a point where other work may run. Returns the result. */
 export type Steps<T> = Generator<undefined, T>;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { SecretError } from '../core/errors.ts';
-import { raceWithAbort, withTimeout } from './single-flight.ts';
+import { raceWithAbort, withTimeout } from './deadline.ts';
 
 const neverAborted = new AbortController().signal;
 const cancelled = new SecretError('CANCELLED', 'left');

@@ -1,7 +1,8 @@
 import { LRUCache } from 'lru-cache';
 import { Counter, Histogram, type Registry } from 'prom-client';
 import { SecretError } from '../core/errors.ts';
-import { withTimeout } from './single-flight.ts';
+import type { Urgency } from '../core/provider.ts';
+import { withTimeout } from './deadline.ts';
 import { WaitQueue } from './wait-queue.ts';
 
 /** Metrics of calls to stores. All providers share one set. */
@@ -45,9 +46,6 @@ export function createRateLimiterMetrics(registry: Registry): RateLimiterMetrics
 
 /** How long a refresh waits for the rate limit. Its cached value can be used instead. */
 const refreshWaitTimeoutMs = 2_000;
-
-/** `first`: the mount has no value yet. `refresh`: a cached value could serve it. */
-export type Urgency = 'first' | 'refresh';
 
 /** See {@link RateLimiter}. */
 export type RateLimiterOptions = {

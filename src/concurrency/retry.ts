@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { type ErrorCode, SecretError } from '../core/errors.ts';
-import { raceWithAbort } from './single-flight.ts';
+import { raceWithAbort } from './deadline.ts';
 
 const maxAttempts = 3;
 /** When the store requests a longer pause than this, the call fails at once. */

@@ -1,5 +1,6 @@
 import { Option } from 'commander';
 import { SecretError } from '../core/errors.ts';
+import type { SharedIdentityMode } from '../core/provider.ts';
 import { type LogLevel, logLevels } from '../telemetry/log.ts';
 
 const durations: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
@@ -84,7 +85,7 @@ export type Settings = {
   readonly refreshInterval?: number;
   /** Milliseconds; 0: never. */
   readonly maxStale: number;
-  readonly sharedIdentities: 'granted' | 'all' | 'none';
+  readonly sharedIdentities: SharedIdentityMode;
   readonly sharedIdentityGrants?: string;
   /** Whether a pod gets an Event when its files can no longer be refreshed. */
   readonly events: 'on' | 'off';

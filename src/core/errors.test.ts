@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { SecretError, toSecretError } from './errors.ts';
+import { SecretError, errorCodeOf, toSecretError } from './errors.ts';
 
 describe('a SecretError', () => {
   test('that is kept keeps nothing of the request in which it was made', async () => {
@@ -40,6 +40,24 @@ describe('a SecretError', () => {
     expect(new SecretError('OVERLOADED', '').kind).toBe('internal');
   });
 
+  test('is copied with all fields except those that change', () => {
+    const details = { hint: 'wait', cause: new Error('below'), more: 2, unsent: true };
+    const error = new SecretError('STORE_THROTTLED', 'busy', { ...details, retryAfterMs: 500 });
+    const renamed = error.with({ message: 'csms: busy' });
+    expect(Object.entries(renamed)).toEqual(Object.entries(error));
+    expect(renamed).toMatchObject({
+      ...details,
+      message: 'csms: busy',
+      retryAfterMs: 500,
+    });
+    expect(error.with({ hint: undefined, more: 0 })).toMatchObject({
+      message: 'busy',
+      hint: undefined,
+      more: 0,
+      unsent: true,
+    });
+  });
+
   test('is an Error with its cause', () => {
     const cause = new Error('below');
     const error = new SecretError('STORE_TIMEOUT', 'late', { cause });
@@ -64,4 +82,10 @@ describe('toSecretError', () => {
       expect(error.cause).toBe(thrown);
     },
   );
+});
+
+test('errorCodeOf returns a code that is a string', () => {
+  expect(errorCodeOf(Object.assign(new Error('no file'), { code: 'ENOENT' }))).toBe('ENOENT');
+  for (const other of [new Error('no file'), { code: 5 }, 'ENOENT', null, undefined])
+    expect(errorCodeOf(other)).toBeUndefined();
 });

@@ -106,6 +106,14 @@ export class SecretError extends Error {
     this.stack = String(this.stack);
   }
 
+  /** A copy of this error with other details, another message, or both. */
+  with(changes: SecretErrorDetails & { readonly message?: string }): SecretError {
+    const { code, hint, cause, more, unsent, retryAfterMs } = this;
+    const { message = this.message, ...details } = changes;
+    const ownDetails = { hint, cause, more, unsent, retryAfterMs };
+    return new SecretError(code, message, { ...ownDetails, ...details });
+  }
+
   /** See {@link codes}. */
   get kind(): FailureKind {
     return codes[this.code].kind;
@@ -123,6 +131,15 @@ export class SecretError extends Error {
   get event(): string {
     return `${this.code}: ${this.summary}`;
   }
+}
+
+/**
+ * The code of an error of Node or of the operating system, such as `ENOENT`. Undefined for other
+ * errors.
+ */
+export function errorCodeOf(thrown: unknown): string | undefined {
+  if (typeof thrown !== 'object' || thrown === null || !('code' in thrown)) return undefined;
+  return typeof thrown.code === 'string' ? thrown.code : undefined;
 }
 
 /**

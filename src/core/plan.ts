@@ -47,9 +47,9 @@ export type FileSource = {
 
 /** One file of the volume. */
 export type FileRequest = {
-  /** Relative, clean path below the volume's root; see {@link checkFilePath}. */
+  /** Relative, clean path below the volume's root; see `checkFilePath` in formats/file-path.ts. */
   readonly path: string;
-  /** Sources by name. A file without a template has one source, named `value`. */
+  /** Sources by name. Every file has exactly one source, named `value`. */
   readonly sources: Readonly<Record<string, FileSource>>;
   /** Permission bits, 0 to 0o777. Absent: the request's `permission`. */
   readonly mode?: number;
@@ -93,23 +93,30 @@ export type PlanResult<Login = unknown> = {
   readonly skipped?: readonly string[];
 };
 
+/** The fields of a ref that are part of its key. tsc rejects the list if a field is missing. */
+const keyFields = Object.keys({
+  service: true,
+  name: true,
+  region: true,
+  endpoint: true,
+  role: true,
+  version: true,
+  stage: true,
+  method: true,
+  body: true,
+} satisfies Record<KeyField, true>) as readonly KeyField[];
+
+type KeyField = Exclude<keyof SecretRef, 'fallbacks'>;
+
 /**
  * A ref's key. Two refs have equal keys exactly when they read the same. Fields are
  * length-prefixed, so no value can imitate the boundary of a field.
  */
 export function refKey(ref: SecretRef): string {
-  const fields = [
-    ref.service,
-    ref.name,
-    ref.region,
-    ref.endpoint,
-    ref.role,
-    ref.version,
-    ref.stage,
-    ref.method,
-    ref.body,
-  ];
-  return fields.map((field) => (field === undefined ? '-' : `${field.length}:${field}`)).join('');
+  return keyFields
+    .map((name) => ref[name])
+    .map((field) => (field === undefined ? '-' : `${field.length}:${field}`))
+    .join('');
 }
 
 /** Caches the keys of refs. Plans are cached, so a repeated mount has the same ref objects. */

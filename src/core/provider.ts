@@ -70,19 +70,25 @@ export type AuthorizeContext = {
 /** The identity that the store sees. */
 export type Principal<Credentials = unknown> = {
   /**
-   * From {@link createFingerprint}. Starts every cache key; it differs whenever the result could.
+   * From `createFingerprint`. Starts every cache key; it differs whenever the result could.
    */
   readonly fingerprint: string;
   /** For the log and the audit, for example `role arn:...`. Contains no secret. */
   readonly description: string;
   /** `own`: the workload's tokens, or keys that its pod supplied. `shared`: any other identity. */
-  readonly identity: 'own' | 'shared';
+  readonly kind: 'own' | 'shared';
   /**
    * Logs in on first use, so a cached mount needs no login. Cached, and one login at a time.
    * @throws SecretError
    */
   credentials(signal: AbortSignal): Promise<Credentials>;
 };
+
+/**
+ * `--shared-identities`: what shared identities serve. `granted`: what the grants file lists.
+ * `all`: every secret. `none`: nothing.
+ */
+export type SharedIdentityMode = 'granted' | 'all' | 'none';
 
 declare const granted: unique symbol;
 
@@ -104,21 +110,23 @@ export type Grant<Credentials = unknown> = {
   readonly fallbacks: readonly Grant<Credentials>[];
 };
 
+/**
+ * `first`: the mount has no value yet. `refresh`: a cached value could serve it. The rate limiter
+ * prefers first mounts.
+ */
+export type Urgency = 'first' | 'refresh';
+
 /** One read of a secret from the store. */
 export type FetchRequest<Credentials = unknown> = {
   readonly grant: Grant<Credentials>;
   /** What is already cached. The result may then be `unchanged`. */
   readonly known?: { readonly version?: string; readonly lease?: Lease };
-  /**
-   * `first`: the mount has no value yet. `refresh`: a cached value could serve it. The rate limiter
-   * prefers first mounts.
-   */
-  readonly urgency: 'first' | 'refresh';
+  readonly urgency: Urgency;
   /** Fires when no caller waits for the result any more, or 30 s after `onStart`. */
   readonly signal: AbortSignal;
   /**
-   * The shared authenticated call calls it when the rate limiter lets an attempt go. The read's own
-   * deadline starts with the first attempt. A provider without a rate limiter does not call it.
+   * The provider calls it when its rate limiter lets an attempt go. The read's own deadline starts
+   * with the first call. A provider without a rate limiter does not call it.
    */
   readonly onStart: () => void;
 };

@@ -71,6 +71,12 @@ export function containsSecret(text: string, secret: string): boolean {
   );
 }
 
+/**
+ * Whether the text contains a fragment of the form. With the default length, it searches for the
+ * fragments of 16 characters that start at the characters 0, 8, 16 and so on, and for the last 16
+ * characters. Any 24 consecutive characters of the form contain one of them completely: one of the
+ * first 8 is a start, and 16 characters follow from there.
+ */
 function containsFragment(text: string, form: string, length = fragmentLength): boolean {
   if (form.length <= length) return form.length >= minSecretLength && text.includes(form);
   for (let start = 0; start < form.length - length; start += length / 2)

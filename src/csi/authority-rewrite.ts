@@ -16,8 +16,7 @@ const maxBlockBytes = 16 * 1024;
  * `localhost` ({@link replaceAuthority}). All other bytes pass unchanged, as slices of the chunk.
  * The function returns the bytes that may pass now. It holds back only an incomplete header block,
  * at most 16 KiB and a frame header. It never throws: bytes that are not HTTP/2, too long or
- * invalid
- * pass unchanged, and the HTTP/2 layer rejects them.
+ * invalid pass unchanged, and the HTTP/2 layer rejects them.
  */
 export function createAuthorityRewrite(): (chunk: Buffer) => Buffer[] {
   let pending: Buffer = emptyBuffer;
@@ -130,8 +129,7 @@ function rewriteFrames(bytes: Buffer, frames: readonly BlockFrame[]): Buffer | u
 
 /**
  * A driver's connection whose incoming bytes pass {@link createAuthorityRewrite}. Outgoing bytes
- * are
- * unchanged. Back-pressure, half-close, errors and the end pass in both directions.
+ * are unchanged. Back-pressure, half-close, errors and the end pass in both directions.
  */
 export class DriverConnection extends Duplex {
   readonly #socket: Socket;

@@ -1,19 +1,25 @@
 import type { RawMountRequest } from './mount-request.ts';
 import { type CallOptions, UnaryClient, type UnaryResult } from './grpc/client.ts';
 import {
+  type MountMessage,
   type MountResponse,
   type UnaryMethod,
   type VersionResponse,
   driverService,
 } from './messages.ts';
 
+/** A request as the driver sends it. */
+export type DriverRequest = RawMountRequest & {
+  /** The versions of the last mount. Drivers from 1.6 on send none, the default. */
+  readonly currentVersions?: MountMessage['currentObjectVersion'];
+};
+
 /** Options of a {@link DriverClient}. */
 export type DriverClientOptions = {
   readonly socketPath: string;
   /**
    * The value of `:authority`: `localhost`, as drivers from 1.6 on send it, or the socket's path,
-   * as
-   * drivers up to 1.5 do. Default `localhost`.
+   * as drivers up to 1.5 do. Default `localhost`.
    */
   readonly authority?: 'localhost' | 'socket-path';
   /** The largest response in bytes that the client accepts. Default 4 MiB, as in the driver. */
@@ -44,7 +50,7 @@ export class DriverClient {
   }
 
   mount(
-    { currentVersions, ...request }: RawMountRequest,
+    { currentVersions = [], ...request }: DriverRequest,
     options: CallOptions = {},
   ): Promise<UnaryResult<MountResponse>> {
     const message = { ...request, currentObjectVersion: currentVersions };

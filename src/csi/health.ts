@@ -3,12 +3,11 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { ListenOptions, Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
-import { SecretError } from '../core/errors.ts';
+import { SecretError, errorCodeOf } from '../core/errors.ts';
 
 /**
  * The limit of open connections at one address. Every pod of the cluster may reach it; a kubelet
- * and
- * some scrapers need a handful.
+ * and some scrapers need a handful.
  */
 const maxConnections = 50;
 
@@ -16,9 +15,8 @@ const maxConnections = 50;
 export type HealthOptions = {
   /**
    * `host:port` or `unix:/path`, several separated by commas. The first one must be free. The
-   * server
-   * waits for another one that is in use: where pods share the network of their node, an old and a
-   * new pod share one port during an update.
+   * server waits for another one that is in use: where pods share the network of their node, an old
+   * and a new pod share one port during an update.
    */
   readonly address: string;
   /** The problems of the sockets, as a driver sees them. */
@@ -76,7 +74,7 @@ export class HealthServer {
     });
     for (const other of others)
       this.#listenWhenFree(other).catch((error: unknown) => {
-        log.error({ address: other.text, code: codeOf(error) }, 'health cannot listen there');
+        log.error({ address: other.text, code: errorCodeOf(error) }, 'health cannot listen there');
       });
     const bound = server.address();
     return typeof bound === 'object' ? bound?.port : undefined;
@@ -154,7 +152,7 @@ export class HealthServer {
         log.info({ address: address.text }, 'health listens');
         return;
       } catch (error) {
-        if (codeOf(error) !== 'EADDRINUSE') throw error;
+        if (errorCodeOf(error) !== 'EADDRINUSE') throw error;
         if (!isWarned)
           log.warn(
             { address: address.text },
@@ -201,14 +199,9 @@ function limitConnections(server: Server): void {
   });
 }
 
-function codeOf(error: unknown): string {
-  return typeof error === 'object' && error !== null && 'code' in error
-    ? String(error.code)
-    : 'unknown reason';
-}
-
 function cannotListen({ text }: Address, cause: unknown): SecretError {
-  const message = `cannot listen on ${text} for health, readiness and metrics: ${codeOf(cause)}`;
+  const reason = errorCodeOf(cause) ?? 'unknown reason';
+  const message = `cannot listen on ${text} for health, readiness and metrics: ${reason}`;
   return new SecretError('NOT_CONFIGURED', message, {
     hint: 'choose another --health-address',
     cause,

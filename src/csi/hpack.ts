@@ -14,9 +14,8 @@ const authorityIndex = 1;
  *
  * Drivers up to 1.5 send the path of the socket, which Node rejects. The representation byte does
  * not change, so the receiver adds the same entries to its dynamic table as the sender. The new
- * entry
- * is never longer than the sender's. Therefore the receiver's table holds at least the entries that
- * the sender expects, and the indices, which count from the newest entry, agree.
+ * entry is never longer than the sender's. Therefore the receiver's table holds at least the
+ * entries that the sender expects, and the indices, which count from the newest entry, agree.
  */
 export function replaceAuthority(block: Buffer): Buffer | undefined {
   const parts: Buffer[] = [];
@@ -59,8 +58,7 @@ function readRepresentation(block: Buffer, start: number): Representation | unde
 
 /**
  * Whether the decoded value is at least as long as `localhost`. Go's encoder, which the drivers
- * use,
- * chooses Huffman only where the code is shorter than the text.
+ * use, chooses Huffman only where the code is shorter than the text.
  */
 function mayBecomeLocalhost(block: Buffer, { start, bytes }: StringLiteral): boolean {
   const huffman = (block[start] ?? 0) >= 0x80;

@@ -34,7 +34,7 @@ const samples = {
 const ownMessages = {
   VersionRequest: messages.versionRequest,
   VersionResponse: messages.versionResponse,
-  MountRequest: messages.mountRequest,
+  MountRequest: messages.mountMessage,
   MountResponse: messages.mountResponse,
 } as Record<keyof typeof samples, Message<object>>;
 const names = Object.keys(samples) as (keyof typeof samples)[];

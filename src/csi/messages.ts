@@ -24,14 +24,14 @@ const objectVersion = message<ObjectVersion>({ id: text(1), version: text(2) });
 export type File = { readonly path: string; readonly mode: number; readonly contents: Uint8Array };
 const fileFields = { path: text(1), mode: int32(2), contents: bytes(3) };
 
-export type MountRequest = {
+export type MountMessage = {
   readonly attributes: string;
   readonly secrets: string;
   readonly targetPath: string;
   readonly permission: string;
   readonly currentObjectVersion: readonly ObjectVersion[];
 };
-export const mountRequest = message<MountRequest>({
+export const mountMessage = message<MountMessage>({
   attributes: text(1),
   secrets: text(2),
   targetPath: text(3),
@@ -62,7 +62,7 @@ export type UnaryMethod<Request, Response> = {
 /** The service between driver and provider (proto/provider.proto). */
 export const driverService = {
   version: unary('Version', versionRequest, versionResponse),
-  mount: unary('Mount', mountRequest, mountResponse),
+  mount: unary('Mount', mountMessage, mountResponse),
 };
 
 function unary<Request, Response>(
@@ -76,8 +76,7 @@ function unary<Request, Response>(
 /**
  * A Mount response whose size is known and whose file contents are not copied yet. Every mount
  * encodes one response. {@link mountResponse} would copy each file several times, because the
- * writer
- * of protobufjs grows its buffer and copies it in the end.
+ * writer of protobufjs grows its buffer and copies it in the end.
  */
 export class PreparedResponse {
   /** The size of the message, without the prefix of gRPC. */

@@ -3,11 +3,12 @@ import { MemoryLimiter } from '../concurrency/memory-limiter.ts';
 import { SecretError, codes, toSecretError } from '../core/errors.ts';
 import { sanitizeExternalText, statusText } from '../core/safe-text.ts';
 import type { MountContext } from '../mount/mount.ts';
+import { causeForLog } from '../mount/redact-error.ts';
 import type { Volume } from '../mount/types.ts';
 import type { DriverMount, RawMountRequest } from './mount-request.ts';
 import type { FailureStatus, RequestMemory, UnaryCall } from './grpc/server.ts';
 import type { InFlightMount, InFlightMounts } from './in-flight-mounts.ts';
-import { type MountResponse, PreparedResponse, mountRequest } from './messages.ts';
+import { type MountResponse, PreparedResponse, mountMessage } from './messages.ts';
 import type { CsiMetrics } from './metrics.ts';
 
 /**
@@ -66,7 +67,7 @@ const maxMountMs = 110_000;
  * Responses up to this size do not wait for the memory limiter: an ordinary class has a few
  * kilobytes, and must not wait behind megabytes of others.
  */
-const unlimitedResponseBytes = 16 * 1024;
+const maxUnqueuedResponseBytes = 16 * 1024;
 /** The size of ordinary requests: a class of 20 KiB, and tokens. */
 const smallRequestBytes = 32 * 1024;
 
@@ -93,8 +94,7 @@ export function mountTimeoutMs(remainingMs: number): number {
 /**
  * Handles one Mount call, from its request to its status. Responds once, with a volume or a final
  * status: when the mount ends, at the time limit, when the caller cancels or when the process
- * stops,
- * whichever comes first and whether or not the mount observes its signal.
+ * stops, whichever comes first and whether or not the mount observes its signal.
  */
 export function handleMount(
   call: UnaryCall,
@@ -133,16 +133,16 @@ export function handleMount(
   /** For errors that no other part reports. */
   function failAndReport(error: SecretError): void {
     if (responded) return;
-    const { code, cause } = error;
+    const { code } = error;
     metrics.transportFailures.inc({ provider, code });
-    log.warn({ provider, code, targetPath, ...describeThrown(cause) }, error.message);
+    log.warn({ provider, code, targetPath, cause: causeForLog(error) }, error.message);
     fail(error);
   }
 
   async function send(volume: Volume): Promise<void> {
     const response = prepareResponse(volume, maxResponseBytes);
     const { bytes } = response;
-    if (bytes > unlimitedResponseBytes) {
+    if (bytes > maxUnqueuedResponseBytes) {
       const release =
         responseMemory.tryAcquire(bytes) ??
         (await responseMemory.acquire(bytes, controller.signal));
@@ -199,14 +199,9 @@ class LazyMountContext implements MountContext {
 
 /** @throws SecretError INVALID_REQUEST */
 function readRequest(message: Buffer): RawMountRequest {
-  const { attributes, secrets, targetPath, permission, currentObjectVersion } =
-    decodeRequest(message);
-  return { attributes, secrets, targetPath, permission, currentVersions: currentObjectVersion };
-}
-
-function decodeRequest(message: Buffer): ReturnType<typeof mountRequest.decode> {
   try {
-    return mountRequest.decode(message);
+    const { attributes, secrets, targetPath, permission } = mountMessage.decode(message);
+    return { attributes, secrets, targetPath, permission };
   } catch (cause) {
     throw new SecretError('INVALID_REQUEST', 'the message is not a Mount request', {
       hint: 'only a Secrets Store CSI driver should call this socket',
@@ -217,8 +212,8 @@ function decodeRequest(message: Buffer): ReturnType<typeof mountRequest.decode> 
 
 /**
  * Bounds the memory of requests, from their first byte until their stream closes. Ordinary requests
- * have a limiter of their own, so that they do not wait behind megabytes of others. A decoded request
- * takes about three times as much of the heap.
+ * have a limiter of their own, so that they do not wait behind megabytes of others. A decoded
+ * request takes about three times as much of the heap.
  */
 export function createRequestMemory({
   inFlightMounts,
@@ -262,17 +257,4 @@ function mountTimedOut(ms: number): SecretError {
       hint: 'the store, or the service that logs in to it, does not respond in time',
     },
   );
-}
-
-/**
- * Name and stack frames. The message of a foreign error may hold a secret: JSON.parse quotes its
- * input.
- */
-function describeThrown(thrown: unknown): { errorName?: string; frames?: string[] } {
-  if (typeof thrown !== 'object' || thrown === null || !('stack' in thrown)) return {};
-  const frames = String(thrown.stack).match(/^ {4}at .*$/gm) ?? [];
-  return {
-    errorName: 'name' in thrown ? String(thrown.name) : 'unknown',
-    frames: frames.slice(0, 10),
-  };
 }

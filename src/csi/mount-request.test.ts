@@ -20,7 +20,6 @@ function raw(attributes: object, rest: Partial<RawMountRequest> = {}): RawMountR
     secrets: 'null',
     targetPath: '/var/lib/kubelet/pods/x/mount',
     permission: '420',
-    currentVersions: [],
     ...rest,
   };
 }
@@ -143,7 +142,6 @@ describe('a mount request', () => {
             secrets,
             permission,
             targetPath,
-            currentVersions: [],
           });
           expect(error).toBeInstanceOf(SecretError);
         },

@@ -6,8 +6,8 @@ import type { Mount, MountContext } from '../mount/mount.ts';
 import type { MountRequest, Volume } from '../mount/types.ts';
 
 /**
- * The driver's MountRequest as received. `attributes` and `secrets` hold tokens and keys: never log
- * them.
+ * The driver's MountRequest as received, without `current_object_version`, which drivers from 1.6
+ * on leave empty. `attributes` and `secrets` hold tokens and keys: never log them.
  */
 export type RawMountRequest = {
   /** JSON object of strings. */
@@ -18,8 +18,6 @@ export type RawMountRequest = {
   readonly targetPath: string;
   /** JSON number: the mode of the files, in decimal. */
   readonly permission: string;
-  /** Not relied on: drivers from 1.6 on send none. */
-  readonly currentVersions: readonly { readonly id: string; readonly version: string }[];
 };
 
 const kubernetes = 'csi.storage.k8s.io/';
@@ -240,8 +238,7 @@ type CachedRequest = Pick<RawMountRequest, 'attributes' | 'secrets' | 'permissio
  * {@link parseRequest} with a cache of each volume's last request. Until a token is renewed, the
  * driver sends the same text, and parsing it was measured to take a fifth of a cached mount.
  * Requests with keys of the pod's own are parsed every time: such keys are valid for years, and
- * this
- * cache must not retain them.
+ * this cache must not retain them.
  * @param now milliseconds of a monotonic clock
  */
 export function createRequestReader(now = (): number => performance.now()): typeof parseRequest {

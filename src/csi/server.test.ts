@@ -81,7 +81,6 @@ describe('the CSI server', () => {
       secrets: 'null',
       targetPath: '/var/lib/kubelet/x',
       permission: '420',
-      currentVersions: [{ id: 'a', version: '1' }],
     });
     expect(seen[0]?.context.provider).toBe('cce');
     // The driver sent no deadline, so it is 110 s.

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import { MemoryLimiter } from '../concurrency/memory-limiter.ts';
-import { SecretError } from '../core/errors.ts';
+import { SecretError, errorCodeOf } from '../core/errors.ts';
 import type { DriverMount } from './mount-request.ts';
 import { DriverConnection } from './authority-rewrite.ts';
 import { probeSocket } from './client.ts';
@@ -23,7 +23,7 @@ import {
 import { ProviderSockets, socketPath } from './sockets.ts';
 
 /** Options of a {@link ProviderServer}. */
-export type ProviderServerOptions = MountHandlerOptions & {
+type ProviderServerOptions = MountHandlerOptions & {
   /** `runtime_version` in the response of `Version`. */
   readonly runtimeVersion: string;
   readonly requestMemory: RequestMemory;
@@ -32,7 +32,7 @@ export type ProviderServerOptions = MountHandlerOptions & {
 const maxRequestBytes = 4 * 1024 * 1024;
 
 /** The gRPC server of one provider's socket: `Version` and `Mount` of v1alpha1. */
-export class ProviderServer {
+class ProviderServer {
   readonly #server: UnaryServer;
 
   constructor({ runtimeVersion, requestMemory, ...mountOptions }: ProviderServerOptions) {
@@ -208,11 +208,8 @@ export class CsiServer {
 
 function cannotListen(providersDir: string, error: unknown): SecretError {
   if (error instanceof SecretError) return error;
-  const code =
-    typeof error === 'object' && error !== null && 'code' in error
-      ? String(error.code)
-      : 'unknown reason';
-  return new SecretError('NOT_CONFIGURED', `cannot listen in ${providersDir}: ${code}`, {
+  const reason = errorCodeOf(error) ?? 'unknown reason';
+  return new SecretError('NOT_CONFIGURED', `cannot listen in ${providersDir}: ${reason}`, {
     hint: 'this process must be able to write to the folder and to create unix sockets in it',
     cause: error,
   });

@@ -3,7 +3,7 @@ import { linkSync, lstatSync, renameSync, unlinkSync, type BigIntStats } from 'n
 import { chmod, link, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
-import { SecretError } from '../core/errors.ts';
+import { SecretError, errorCodeOf } from '../core/errors.ts';
 
 /** The longest path that fits into a unix socket address (`sun_path`), without its final zero. */
 const maxPathBytes = 107;
@@ -33,8 +33,7 @@ export function checkSocketPath(path: string): void {
 
 /**
  * Listens at `path`. The socket has mode 0600 from the start: it is bound in a folder that only
- * this
- * user may enter, and then moved.
+ * this user may enter, and then moved.
  * @param options.replace replaces the file at the path without a gap
  * @returns undefined if there is a file at the path and `replace` is false
  * @throws Error of the file system
@@ -58,7 +57,7 @@ export async function bindSocket(
   } catch (error) {
     // close() unlinks only the temporary name, which no other socket has.
     server.close();
-    if (!replace && isCode(error, 'EEXIST')) return undefined;
+    if (!replace && errorCodeOf(error) === 'EEXIST') return undefined;
     throw error;
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -99,7 +98,7 @@ export function removeDeadSocket(path: string, dead: DeadSocket): void {
     if (dev !== dead.dev || ino !== dead.ino) linkSync(aside, path);
   } catch (error) {
     // That process has bound its socket again in the meantime.
-    if (!isCode(error, 'EEXIST')) throw error;
+    if (errorCodeOf(error) !== 'EEXIST') throw error;
   } finally {
     unlinkSync(aside);
   }
@@ -120,7 +119,7 @@ function refusesConnections(path: string): Promise<boolean> {
     };
     socket
       .once('connect', () => finish(false))
-      .once('error', (error) => finish(isCode(error, 'ECONNREFUSED')));
+      .once('error', (error) => finish(errorCodeOf(error) === 'ECONNREFUSED'));
   });
 }
 
@@ -133,8 +132,7 @@ export function unbindSocket(socket: BoundSocket): ReturnType<typeof ownerOf> {
   try {
     const owner = ownerOf(socket);
     // Synchronous, so that another process can hardly bind the path between the check and the
-    // removal.
-    // If one does, it binds its socket again.
+    // removal. If one does, it binds its socket again.
     if (owner === 'ours') unlinkSync(socket.path);
     return owner;
   } finally {
@@ -173,8 +171,4 @@ function listen(server: Server, path: string): Promise<void> {
       resolve();
     });
   });
-}
-
-function isCode(error: unknown, code: string): boolean {
-  return typeof error === 'object' && error !== null && 'code' in error && error.code === code;
 }

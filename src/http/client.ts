@@ -1,4 +1,4 @@
-import { withTimeout } from '../concurrency/single-flight.ts';
+import { withTimeout } from '../concurrency/deadline.ts';
 import { SecretError } from '../core/errors.ts';
 import { Dispatchers, type TlsSettings } from './connections.ts';
 import { toHttpError } from './errors.ts';
@@ -97,8 +97,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
         path: `${url.pathname}${url.search}`,
         method,
         // A copy: undici's ProxyAgent adds the host to this object, and callers reuse their headers
-        // for
-        // other hosts.
+        // for other hosts.
         headers: { ...headers },
         body:
           body instanceof Uint8Array

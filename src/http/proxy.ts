@@ -10,10 +10,8 @@ export type ProxyOptions = {
   readonly httpProxy?: string | undefined;
   /**
    * The hosts that bypass the proxy, separated by commas or spaces: `*`, a name (and all names
-   * below
-   * it), `.name` (only names below it), an address, or a network such as `10.0.0.0/8`. Each except
-   * a
-   * network may end in `:port`.
+   * below it), `.name` (only names below it), an address, or a network such as `10.0.0.0/8`. Each
+   * except a network may end in `:port`.
    */
   readonly noProxy?: string | undefined;
 };

@@ -38,8 +38,7 @@ export class PodEvents {
 
   /**
    * Puts a Warning on the pod, unless it has one of this cause (the code of the error) from the
-   * last
-   * hour. Does not wait and never throws.
+   * last hour. Does not wait and never throws.
    */
   warn(pod: EventPod, error: SecretError): void {
     const { now } = this.#deps;

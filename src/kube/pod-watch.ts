@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import * as z from 'zod';
-import { raceWithAbort } from '../concurrency/single-flight.ts';
+import { raceWithAbort } from '../concurrency/deadline.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
 import { sanitizeExternalText } from '../core/safe-text.ts';
 import type { KubeApi } from './api.ts';
@@ -75,8 +75,7 @@ export class PodWatch {
 
   /**
    * Watches until the signal fires. Never rejects: it logs a failure and retries after a pause of
-   * at
-   * most a minute.
+   * at most a minute.
    */
   async run(signal: AbortSignal): Promise<void> {
     const { random = Math.random } = this.#deps;

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import * as z from 'zod';
 import { SecretError } from '../core/errors.ts';
 import { sanitizeExternalText } from '../core/safe-text.ts';
-import { raceWithAbort } from '../concurrency/single-flight.ts';
+import { raceWithAbort } from '../concurrency/deadline.ts';
 import { SharedCall } from '../concurrency/single-flight.ts';
 import type { KubeApi } from './api.ts';
 
@@ -51,8 +51,7 @@ export class ServiceAccounts {
   /**
    * An account as it was at `notBefore` (milliseconds since the epoch) or later. It comes from the
    * cache, from a pending read that starts after `notBefore`, or from a new read. For each account
-   * at
-   * most one read is in flight and one waits for it, so any number of concurrent pods costs two.
+   * at most one read is in flight and one waits for it, so any number of concurrent pods costs two.
    * @throws SecretError NOT_GRANTED if there is no such account; ADMISSION_UNAVAILABLE or
    *   NOT_CONFIGURED if it cannot be read; the reason of the signal when it fires. No failure is
    *   cached.

@@ -1,6 +1,6 @@
 import jmespath from 'jmespath';
 import { Script, createContext } from 'node:vm';
-import { SecretError } from '../core/errors.ts';
+import { SecretError, errorCodeOf } from '../core/errors.ts';
 import type { SecretRef, Selector } from '../core/plan.ts';
 import type { SecretValue } from '../core/provider.ts';
 import { sanitizeExternalText } from '../core/safe-text.ts';
@@ -215,7 +215,7 @@ function cpuMsSince(before: NodeJS.CpuUsage): number {
 }
 
 function isTimeout(thrown: unknown): boolean {
-  return (thrown as { code?: string }).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT';
+  return errorCodeOf(thrown) === 'ERR_SCRIPT_EXECUTION_TIMEOUT';
 }
 
 /** Shows only the library's messages about types and arguments, because they quote no value. */

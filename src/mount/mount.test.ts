@@ -43,7 +43,7 @@ function createFixture({ limit = 10 } = {}) {
   const seen = {
     compiled: 0,
     authorizeContexts: [] as AuthorizeContext[],
-    identity: 'shared' as 'own' | 'shared',
+    kind: 'shared' as 'own' | 'shared',
   };
   const authorization: {
     check: (context: AuthorizeContext) => void;
@@ -67,9 +67,9 @@ function createFixture({ limit = 10 } = {}) {
             ref: one,
             workload,
             principal: {
-              fingerprint: fingerprint({ identity: seen.identity }),
+              fingerprint: fingerprint({ identity: seen.kind }),
               description: 'scripted',
-              identity: seen.identity,
+              kind: seen.kind,
               credentials: () => Promise.resolve({}),
             },
           }),
@@ -92,7 +92,7 @@ function createFixture({ limit = 10 } = {}) {
     cache: new SecretCache({
       now,
       random: () => 0,
-      freshness: () => ({ refreshInterval: 30_000, maxStale: 600_000 }),
+      freshness: () => ({ refreshIntervalMs: 30_000, maxStaleMs: 600_000 }),
       metrics: (bytes) => createCacheMetrics(registry, bytes),
       log,
     }),
@@ -120,7 +120,6 @@ function createFixture({ limit = 10 } = {}) {
         secrets,
         targetPath: `/pods/${pod}`,
         permission: '420',
-        currentVersions: [],
       },
       {
         provider: 'scripted',
@@ -221,9 +220,9 @@ describe('a mount', () => {
   test('under the workload’s own identity is never followed by one under a shared identity', async () => {
     const { scripted, seen, request } = createFixture();
     scripted.script('db', value('v1'));
-    seen.identity = 'own';
+    seen.kind = 'own';
     await request('a');
-    seen.identity = 'shared';
+    seen.kind = 'shared';
     await expect(request('a')).rejects.toMatchObject({ code: 'IDENTITY_DOWNGRADE' });
     await expect(request('b')).resolves.toBeDefined();
   });
@@ -267,7 +266,7 @@ describe('a mount', () => {
       'csi.storage.k8s.io/serviceAccount.name': 'web',
     });
     const mounted = driverMount(
-      { attributes, secrets: '', targetPath: '/a', permission: '420', currentVersions: [] },
+      { attributes, secrets: '', targetPath: '/a', permission: '420' },
       { provider: 'scripted', signal: caller.signal, deadline: 2_000_000 },
     );
     setTimeout(() => caller.abort(new SecretError('CANCELLED', 'the caller left')), 5);

@@ -5,7 +5,7 @@ import type { NamespaceLimiter } from '../concurrency/namespace-limiter.ts';
 import type { Plan, Problem } from '../core/plan.ts';
 import type { Workload } from '../core/workload.ts';
 import type { AuthorizeContext, Grant, Provider } from '../core/provider.ts';
-import { workloadAuthorizationMaxAge } from '../cache/freshness.ts';
+import { workloadAuthorizationMaxAgeMs } from '../cache/freshness.ts';
 import type { SecretCache } from '../cache/secret-cache.ts';
 import type { AuditSubject, Audit } from './audit.ts';
 import type { MountMetrics } from './metrics.ts';
@@ -132,7 +132,7 @@ export function createMount(deps: MountDeps): Mount {
   ): Promise<readonly Grant[]> {
     const authorizeSince = (notBefore: number): Promise<readonly Grant[]> =>
       provider.authorize(workload, plan, new LazyAuthorizeContext(notBefore, context));
-    const recentGrants = await authorizeSince(arrivedAt - workloadAuthorizationMaxAge).catch(
+    const recentGrants = await authorizeSince(arrivedAt - workloadAuthorizationMaxAgeMs).catch(
       () => undefined,
     );
     const grants = recentGrants?.every((grant) => cache.hasDelivered(grant))

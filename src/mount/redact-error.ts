@@ -37,7 +37,10 @@ export function redactError(error: SecretError, workload: Workload | undefined):
   );
 }
 
-/** What the log shows of a foreign error: its name, code and stack frames, but not its text. */
+/**
+ * What the log shows of a foreign error: its name, code and stack frames. Its text may contain a
+ * secret: JSON.parse quotes its input.
+ */
 export function causeForLog({ cause }: SecretError): object | undefined {
   if (typeof cause !== 'object' || cause === null || cause instanceof SecretError) return undefined;
   const { name, code, stack } = cause as { name?: unknown; code?: unknown; stack?: unknown };

@@ -69,9 +69,8 @@ class RenderedFileCache {
  *   mode. Where the store's version numbers can start again, the hash includes the time of the last
  *   modification, for whole secrets too.
  * - Where the store has no version, or one that does not cover the bytes (a Vault envelope), a
- *   keyed
- *   hash of the file's bytes takes its place. With a plain hash, a reader of the pod's status could
- *   guess short secrets.
+ *   keyed hash of the file's bytes takes its place. With a plain hash, a reader of the pod's status
+ *   could guess short secrets.
  */
 export function objectVersion(
   { encoding, mode }: FileRequest,
@@ -312,8 +311,7 @@ function worst(failures: readonly SecretError[]): SecretError {
   const first = failures.reduce((one, other) => (rank(other) < rank(one) ? other : one));
   const more = first.more + failures.length - 1;
   if (more === 0) return first;
-  const hint = first.hint === undefined ? {} : { hint: first.hint };
-  return new SecretError(first.code, first.message, { ...hint, cause: first, more });
+  return first.with({ cause: first, more });
 }
 
 function tooLarge(

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import { Gauge, type Registry } from 'prom-client';
 import type { ErrorCode } from '../core/errors.ts';
 import type { SecretError } from '../core/errors.ts';
-import { lruSizeLimit } from '../concurrency/time.ts';
+import { lruSizeLimit } from '../concurrency/lru-size-limit.ts';
 import type { Workload } from '../core/workload.ts';
 
 /**

@@ -2,7 +2,7 @@ import { hash, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { link, mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { SecretError } from '../core/errors.ts';
+import { SecretError, errorCodeOf } from '../core/errors.ts';
 
 const keyFile = '.keyferry-version-key';
 const keyLength = 32;
@@ -11,8 +11,8 @@ const keyLength = 32;
 const minSharedKeyLength = 16;
 
 /**
- * The key of a cluster, for the versions that Keyferry computes for stores without versions. With one
- * key, all nodes compute the same version for the same content. So a tool that restarts workloads
+ * The key of a cluster, for the versions that Keyferry computes for stores without versions. With
+ * one key, all nodes compute the same version for the same content. So a tool that restarts workloads
  * when a version changes does not restart them once for each node.
  * @param path a file with at least 16 bytes, such as a mounted Secret
  * @throws SecretError NOT_CONFIGURED if the file cannot be read or is too short
@@ -47,7 +47,7 @@ export async function loadVersionKey(providersDir: string): Promise<Uint8Array> 
     return (await readKey(path)) ?? (await createKey(path));
   } catch (thrown) {
     if (thrown instanceof SecretError) throw thrown;
-    const { code = 'unknown error' } = thrown as { code?: string };
+    const code = errorCodeOf(thrown) ?? 'unknown error';
     throw new SecretError(
       'NOT_CONFIGURED',
       `the version key ${path} cannot be read or created: ${code}`,
@@ -65,7 +65,7 @@ async function readKey(path: string): Promise<Uint8Array | undefined> {
     path,
     constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
   ).catch((thrown: unknown) => {
-    if ((thrown as { code?: string }).code === 'ENOENT') return undefined;
+    if (errorCodeOf(thrown) === 'ENOENT') return undefined;
     throw thrown;
   });
   if (file === undefined) return undefined;
@@ -100,7 +100,7 @@ async function createKey(path: string): Promise<Uint8Array> {
       await file.close();
     }
     await link(temporary, path).catch((thrown: unknown) => {
-      if ((thrown as { code?: string }).code !== 'EEXIST') throw thrown;
+      if (errorCodeOf(thrown) !== 'EEXIST') throw thrown;
     });
   } finally {
     await rm(temporary, { force: true });

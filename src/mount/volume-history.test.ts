@@ -12,9 +12,7 @@ const pod = (volume: string, className?: string): Workload => ({
   tokens: new Map(),
   secrets: new Map(),
 });
-const under = (identity: 'own' | 'shared'): Grant[] => [
-  { principal: { identity } } as unknown as Grant,
-];
+const under = (kind: 'own' | 'shared'): Grant[] => [{ principal: { kind } } as unknown as Grant];
 
 describe('the volume history', () => {
   test('remembers the class for rotations without a class name', () => {

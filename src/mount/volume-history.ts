@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import { lruSizeLimit } from '../concurrency/time.ts';
+import { lruSizeLimit } from '../concurrency/lru-size-limit.ts';
 import { SecretError } from '../core/errors.ts';
 import type { Grant } from '../core/provider.ts';
 import type { Workload } from '../core/workload.ts';
@@ -51,5 +51,5 @@ export class VolumeHistory {
 }
 
 function isOwn({ principal }: Grant): boolean {
-  return principal.identity === 'own';
+  return principal.kind === 'own';
 }

@@ -8,9 +8,8 @@ export type LogLevel = (typeof logLevels)[number];
 
 /**
  * Creates the log: one JSON line for each event, by default on standard error. `time` is ISO 8601
- * and
- * `level` a word. Secrets are {@link Redacted} everywhere in the program, so the log cannot contain
- * them.
+ * and `level` a word. Secrets are `Redacted` everywhere in the program, so the log cannot
+ * contain them.
  */
 export function createLog(
   level: LogLevel,

@@ -35,7 +35,6 @@ export function mountRequest(objects: string, pod = 0): RawMountRequest {
     secrets: 'null',
     targetPath: `/var/lib/kubelet/pods/${uid}/volumes/kubernetes.io~csi/secrets/mount`,
     permission: '420',
-    currentVersions: [],
   };
 }
 

@@ -9,10 +9,10 @@ import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { CsiServer, type CsiServerOptions } from '../../src/csi/server.ts';
 import { GrpcJsClient } from '../driver/grpc-js.ts';
-import type { MountRequest, MountResponse } from '../../src/csi/messages.ts';
+import type { MountMessage, MountResponse } from '../../src/csi/messages.ts';
 import type { Volume } from '../../src/mount/types.ts';
 
-const emptyRequest: MountRequest = {
+const emptyRequest: MountMessage = {
   attributes: '',
   secrets: '',
   targetPath: '',
@@ -35,7 +35,7 @@ export function driver(path: string, authority = 'localhost') {
   return {
     client,
     /** Starts a mount. `result` resolves to the code, and the text or the response. */
-    start(request: Partial<MountRequest> = {}, timeoutMs?: number) {
+    start(request: Partial<MountMessage> = {}, timeoutMs?: number) {
       let cancel = (): void => undefined;
       const result = new Promise<{ code: string; text: string; response?: MountResponse }>(
         (resolve) => {

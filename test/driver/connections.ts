@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DriverClient, type DriverClientOptions } from '../../src/csi/client.ts';
 import type { MountResponse } from '../../src/csi/messages.ts';
-import type { RawMountRequest } from '../../src/csi/mount-request.ts';
+import type { DriverRequest } from '../../src/csi/client.ts';
 import { toMountResult, type MountFailure } from './mount-result.ts';
 
 /** The driver's connections to its providers: one for each, found by name and kept. */
@@ -11,7 +11,7 @@ export type Connections = {
   /** @param timeoutMs for all attempts together; undefined: no deadline is sent */
   mount(
     provider: string,
-    request: RawMountRequest,
+    request: DriverRequest,
     timeoutMs: number | undefined,
   ): Promise<MountResponse | MountFailure>;
   close(): void;

@@ -15,8 +15,7 @@ export type DriverOptions = {
   /**
    * `1.5`: sends the socket's path as authority. A ticker rotates, with the versions, without a
    * deadline and without the pod's own attributes. `1.6`: sends `localhost`. The kubelet
-   * republishes,
-   * and the request is the same as for a first mount.
+   * republishes, and the request is the same as for a first mount.
    */
   readonly generation: '1.5' | '1.6';
   /** Default: as the generation sends it. A plain Node server accepts only `localhost`. */
@@ -46,8 +45,7 @@ export type Driver = {
   publish(publication: Publication): Promise<PodView>;
   /**
    * The next round for a pod: a rotation (1.5) or a republish of the kubelet (1.6) for a running
-   * pod,
-   * and the kubelet's retry for a pending one. `changes`: the changes since the last round.
+   * pod, and the kubelet's retry for a pending one. `changes`: the changes since the last round.
    */
   republish(
     view: PodView,

@@ -1,6 +1,6 @@
 import { Client, credentials, type MethodDefinition, type requestCallback } from '@grpc/grpc-js';
 import { driverService, type UnaryMethod } from '../../src/csi/messages.ts';
-import type { MountRequest, MountResponse, VersionResponse } from '../../src/csi/messages.ts';
+import type { MountMessage, MountResponse, VersionResponse } from '../../src/csi/messages.ts';
 
 /**
  * The driver's service for grpc-js, with which the tests check Keyferry's own server and client.
@@ -40,7 +40,7 @@ export class GrpcJsClient extends Client {
     );
   }
 
-  mount(request: MountRequest, options: CallOptions, receive: requestCallback<MountResponse>) {
+  mount(request: MountMessage, options: CallOptions, receive: requestCallback<MountResponse>) {
     const { path, requestSerialize, responseDeserialize } = grpcJsService.Mount;
     return this.makeUnaryRequest(
       path,

@@ -27,8 +27,7 @@ type Issued = { readonly token: string; readonly useUntil: number };
 
 /**
  * Mints tokens as the kubelet does: one for each audience of the CSIDriver object, with
- * TokenRequest,
- * bound to the pod, and reused for 80 % of their lifetime.
+ * TokenRequest, bound to the pod, and reused for 80 % of their lifetime.
  */
 export function createPodTokens(kube: KubeClient, driverName: string): PodTokens {
   const issued = new Map<string, Issued>();

@@ -1,4 +1,4 @@
-import type { RawMountRequest } from '../../src/csi/mount-request.ts';
+import type { DriverRequest } from '../../src/csi/client.ts';
 import type { Pod, SecretProviderClass } from './cluster.ts';
 
 /** Everything that determines a driver's request to a provider. */
@@ -26,7 +26,7 @@ const prefix = 'csi.storage.k8s.io';
 const tokenLifeMs = 3_600_000;
 
 /** The request that a driver of that generation sends. */
-export function mountRequest(input: MountRequestInput): RawMountRequest {
+export function mountRequest(input: MountRequestInput): DriverRequest {
   const { trigger, pod, tokens, nodePublishSecret, tokensInSecrets } = input;
   const isRotation = trigger === 'rotation';
   const tokenKey = `${prefix}/serviceAccount.tokens`;

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { grpcJsService } from './grpc-js.ts';
 import type {
   File,
-  MountRequest,
+  MountMessage,
   MountResponse,
   VersionRequest,
   VersionResponse,
@@ -22,7 +22,7 @@ export type ScriptedResult =
   | 'noResponse';
 
 /** A received request and the time until its deadline. */
-export type ReceivedRequest = MountRequest & {
+export type ReceivedRequest = MountMessage & {
   /** Milliseconds until the deadline when it was received; Infinity without one. */
   readonly remainingMs: number;
 };
@@ -38,8 +38,7 @@ export type ScriptedProvider = {
 
 /**
  * A provider on a plain grpc-js server with scripted results, for tests of the driver's side. It
- * may
- * send responses that Keyferry never sends.
+ * may send responses that Keyferry never sends.
  */
 export async function startScriptedProvider(
   providersDir: string,
@@ -50,7 +49,7 @@ export async function startScriptedProvider(
   const server = new Server({ 'grpc.max_send_message_length': -1 });
   const version: handleUnaryCall<VersionRequest, VersionResponse> = (_call, callback) =>
     callback(null, { version: 'v1alpha1', runtimeName: 'scripted', runtimeVersion: '0' });
-  const mount: handleUnaryCall<MountRequest, MountResponse> = (call, callback) => {
+  const mount: handleUnaryCall<MountMessage, MountResponse> = (call, callback) => {
     requests.push({ ...call.request, remainingMs: Number(call.getDeadline()) - Date.now() });
     const result = (results.length > 1 ? results.shift() : results[0]) ?? 'noResponse';
     if (result === 'noResponse') return;

@@ -20,7 +20,7 @@ export function request(
   };
   return {
     ...{ attributes: JSON.stringify(attributes), secrets: 'null', permission: '420' },
-    ...{ targetPath: `/pods/${pod}`, currentVersions: [], ...overrides },
+    ...{ targetPath: `/pods/${pod}`, ...overrides },
   };
 }
 

@@ -42,7 +42,7 @@ export function createAlibabaReader(
     return {
       fingerprint,
       description: ownerOf(source),
-      identity: 'own',
+      kind: 'own',
       credentials: (signal) => credentials.get(fingerprint, source, signal),
     };
   };

@@ -6,10 +6,8 @@ import { createKubeApi } from '../../src/kube/api.ts';
 import { ServiceAccounts } from '../../src/kube/service-accounts.ts';
 import { createAlibabaProvider } from '../../src/providers/alibabacloud/index.ts';
 import { createFingerprint } from '../../src/providers/shared/identity/fingerprint.ts';
-import {
-  SharedIdentity,
-  type SharedIdentityMode,
-} from '../../src/providers/shared/identity/shared-identity.ts';
+import type { SharedIdentityMode } from '../../src/core/provider.ts';
+import { SharedIdentity } from '../../src/providers/shared/identity/shared-identity.ts';
 import { alibabaRegion, startAlibabaCloud, type AlibabaCloudOptions } from './alibaba-cloud.ts';
 import { mintAlibabaToken, type RamRole } from './alibaba-sts.ts';
 import { startFakeKubernetes } from './kubernetes.ts';

@@ -5,14 +5,12 @@ import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { createRateLimiterMetrics } from '../../src/concurrency/rate-limiter.ts';
 import { createKubeApi } from '../../src/kube/api.ts';
+import type { SharedIdentityMode } from '../../src/core/provider.ts';
 import { ServiceAccounts } from '../../src/kube/service-accounts.ts';
 import { createAwsProvider } from '../../src/providers/aws/index.ts';
 import type { Volume } from '../../src/mount/types.ts';
 import { createFingerprint } from '../../src/providers/shared/identity/fingerprint.ts';
-import {
-  SharedIdentity,
-  type SharedIdentityMode,
-} from '../../src/providers/shared/identity/shared-identity.ts';
+import { SharedIdentity } from '../../src/providers/shared/identity/shared-identity.ts';
 import { awsRegion, startAwsCloud } from './aws-cloud.ts';
 import { mintAwsToken } from './aws-sts.ts';
 import { startFakeKubernetes } from './kubernetes.ts';

@@ -22,7 +22,7 @@ export function startFakePodIdentityAgent(options: {
   /** Role ARNs by `namespace/account`. Edit it at any time. */
   readonly associations: ReadonlyMap<string, string>;
   readonly now: () => number;
-  /** Whether it accepts a token. Default: tokens of {@link mintToken}. */
+  /** Whether it accepts a token. Default: tokens of `mintToken`. */
   readonly isIssued?: ((token: string) => boolean) | undefined;
   readonly lifeMs?: number;
 }): Promise<FakePodIdentityAgent> {

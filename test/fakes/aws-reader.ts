@@ -39,7 +39,7 @@ export function createAwsReader(
     return {
       fingerprint,
       description: identity.kind === 'irsa' ? `the role ${identity.roleArn}` : identity.kind,
-      identity: 'own',
+      kind: 'own',
       credentials: async (signal) =>
         identity.kind === 'keys'
           ? credentialOf(identity.keys)

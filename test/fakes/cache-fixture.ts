@@ -84,14 +84,14 @@ class DeliveringCache extends SecretCache {
 
 /** A cache over a scripted provider, on the fake clock. Jitter is off. */
 export function createCacheFixture({
-  refreshInterval = 30 * second,
-  maxStale = 10 * minute,
+  refreshIntervalMs = 30 * second,
+  maxStaleMs = 10 * minute,
   maxBytes = 32 * 1024 * 1024,
   defaultResponse,
   presence,
 }: {
-  refreshInterval?: number;
-  maxStale?: number;
+  refreshIntervalMs?: number;
+  maxStaleMs?: number;
   maxBytes?: number;
   defaultResponse?: ScriptedResponse;
   presence?: Presence;
@@ -103,7 +103,7 @@ export function createCacheFixture({
     now: () => Date.now(),
     random: () => 0,
     maxBytes,
-    freshness: () => ({ refreshInterval, maxStale }),
+    freshness: () => ({ refreshIntervalMs, maxStaleMs }),
     metrics: (bytes) => createCacheMetrics(registry, bytes),
     log: pino(
       { level: 'warn' },

@@ -20,11 +20,11 @@ type PendingRead = {
 export function createCacheOracle(deps: {
   readonly model: ModelStore;
   readonly now: () => number;
-  readonly refreshInterval: number;
-  readonly maxStale: number;
+  readonly refreshIntervalMs: number;
+  readonly maxStaleMs: number;
   readonly releases: readonly LeaseCall[];
 }) {
-  const { model, now, refreshInterval, maxStale, releases } = deps;
+  const { model, now, refreshIntervalMs, maxStaleMs, releases } = deps;
   const deliveredKeys = new Set<string>();
   const deliveryKey = ({ workload, principal, ref }: Grant): string =>
     `${workload.instance} ${principal.description} ${ref.name}`;
@@ -80,7 +80,7 @@ export function createCacheOracle(deps: {
     const expiresAt = expiryOf(value);
     if (expiresAt !== Infinity) return requestedAt + ((expiresAt - requestedAt) * 2) / 3;
     if (value.immutable === true) return Infinity;
-    return requestedAt + (grant.ref.method === 'POST' ? hour : refreshInterval);
+    return requestedAt + (grant.ref.method === 'POST' ? hour : refreshIntervalMs);
   };
 
   /** A read that changes to a fallback in the moment of a response may not have received it. */
@@ -151,8 +151,8 @@ export function createCacheOracle(deps: {
       (authorized && (justNow || now() < dueAt(value, servingGrant, requested)));
     const isAllowedStale =
       servingGrant === read.grant &&
-      maxStale > 0 &&
-      now() - delivered <= maxStale &&
+      maxStaleMs > 0 &&
+      now() - delivered <= maxStaleMs &&
       hadNoResponse(read, authorized);
     assertContract(
       isFresh || isAllowedStale,
@@ -173,7 +173,7 @@ export function createCacheOracle(deps: {
     assertContract(
       absentCalls.some(
         ({ response, sentAt }) =>
-          response!.at === now() || (wasDelivered && now() < sentAt + refreshInterval),
+          response!.at === now() || (wasDelivered && now() < sentAt + refreshIntervalMs),
       ),
       'the store did not say that it is absent',
     );
@@ -195,11 +195,11 @@ export function createCacheOracle(deps: {
       .filter((call) => isShared(valueOf(call)) || isVisibleTo(call, grant))
       .sort((a, b) => a.response!.order - b.response!.order)
       .at(-1);
-    if (last === undefined || maxStale === 0 || grant.ref.name === 'fickle') return;
+    if (last === undefined || maxStaleMs === 0 || grant.ref.name === 'fickle') return;
     const value = valueOf(last);
     if (value.lease !== undefined || now() >= expiryOf(value) || deniedSince(last, value, grant))
       return;
-    assertContract(now() - last.sentAt > maxStale, 'the last good value should have served');
+    assertContract(now() - last.sentAt > maxStaleMs, 'the last good value should have served');
   };
 
   /**

@@ -50,7 +50,7 @@ export function createMountPipeline({
 }) {
   const cache = new SecretCache({
     ...{ now, log, random: () => 0 },
-    freshness: () => ({ refreshInterval, maxStale: 600_000 }),
+    freshness: () => ({ refreshIntervalMs: refreshInterval, maxStaleMs: 600_000 }),
     metrics: (bytes) => createCacheMetrics(registry, bytes),
   });
   const mount = createMount({

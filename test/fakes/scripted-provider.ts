@@ -197,11 +197,19 @@ export function grantOf(fields: {
     principal: {
       fingerprint: fingerprint({ principal }),
       description: principal,
-      identity: 'own',
+      kind: 'own',
       credentials: () => Promise.resolve({}),
     },
     workload: workloadOf(fields),
     scope,
     fallbacks,
   });
+}
+
+/** A grant of pod scope. */
+export function podGrantOf(
+  pod: string,
+  fields: { readonly ref?: string; readonly principal?: string } = {},
+): Grant {
+  return grantOf({ ...fields, pod, scope: 'pod' });
 }

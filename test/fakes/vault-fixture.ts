@@ -1,13 +1,13 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
+import { Registry } from 'prom-client';
+import { createRateLimiterMetrics } from '../../src/concurrency/rate-limiter.ts';
 import { createKubeApi } from '../../src/kube/api.ts';
 import type { Volume } from '../../src/mount/types.ts';
 import { createFingerprint } from '../../src/providers/shared/identity/fingerprint.ts';
-import {
-  SharedIdentity,
-  type SharedIdentityMode,
-} from '../../src/providers/shared/identity/shared-identity.ts';
+import type { SharedIdentityMode } from '../../src/core/provider.ts';
+import { SharedIdentity } from '../../src/providers/shared/identity/shared-identity.ts';
 import { createVaultProvider } from '../../src/providers/vault/index.ts';
 import { startFakeKubernetes } from './kubernetes.ts';
 import type { PodTokenOptions } from './vault-jwt.ts';
@@ -72,6 +72,7 @@ export async function startVaultFixture(options: VaultFixtureOptions = {}) {
   };
   const lines: string[] = [];
   const log = pino({ level: 'trace' }, { write: (line: string) => void lines.push(line) });
+  const registry = new Registry();
   const provider = createVaultProvider(dialect, {
     ...{ env, http, now, log },
     kubeApi: createKubeApi({ http, ...kubernetes }),
@@ -79,12 +80,14 @@ export async function startVaultFixture(options: VaultFixtureOptions = {}) {
     sharedIdentity: new SharedIdentity({
       ...{ mode: options.sharedIdentities ?? 'granted', grantsFile, log, now },
     }),
+    rateLimiterMetrics: createRateLimiterMetrics(registry),
     retryBaseMs: 1,
   });
   const pipeline = createMountPipeline({
     provider,
     now,
     log,
+    registry,
     refreshInterval: options.refreshInterval,
   });
 
@@ -111,6 +114,7 @@ export async function startVaultFixture(options: VaultFixtureOptions = {}) {
     lines,
     provider,
     mountCall: pipeline.mountCall,
+    metrics: () => registry.metrics(),
     volume,
     file,
     /** Files by path, or the error line of a user. */

@@ -7,7 +7,7 @@ import type { SecretRef } from '../../src/core/plan.ts';
 import { grant } from '../../src/core/grant.ts';
 import type { Grant, Outcome, Principal, Provider, SecretValue } from '../../src/core/provider.ts';
 import { CredentialGate } from '../../src/providers/shared/credentials/credential-gate.ts';
-import { createVaultApi, type VaultApi } from '../../src/providers/vault/call/api.ts';
+import { type VaultApi, VaultClient } from '../../src/providers/vault/call/api.ts';
 import { createVaultFetch } from '../../src/providers/vault/fetch.ts';
 import type { VaultSession } from '../../src/providers/vault/types.ts';
 import type { VaultLogin } from '../../src/providers/vault/types.ts';
@@ -47,7 +47,7 @@ export async function startVaultReader(
 
   /** The state that a process of Keyferry has in memory. */
   function startProcess() {
-    const realApi = createVaultApi({ ...{ http, now, log }, retry: createRetry({ baseMs: 1 }) });
+    const realApi = new VaultClient({ ...{ http, now, log }, retry: createRetry({ baseMs: 1 }) });
     const api: VaultApi = {
       async call(call) {
         inFlightCalls += 1;
@@ -84,7 +84,7 @@ export async function startVaultReader(
     const cache = new SecretCache({
       now,
       random: () => 0,
-      freshness: () => ({ refreshInterval: 30_000, maxStale: 600_000 }),
+      freshness: () => ({ refreshIntervalMs: 30_000, maxStaleMs: 600_000 }),
       metrics: (bytes) => createCacheMetrics(new Registry(), bytes),
       log,
       ...(options.presence && { presence: options.presence }),
@@ -99,7 +99,7 @@ export async function startVaultReader(
       const principal: Principal<VaultSession> = {
         fingerprint: account,
         description: account,
-        identity: 'own',
+        kind: 'own',
         credentials: (signal) =>
           tokens.getSession(
             account,

@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { raceWithAbort } from '../../concurrency/single-flight.ts';
+import { raceWithAbort } from '../../concurrency/deadline.ts';
 import { SecretError } from '../../core/errors.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import { isServing } from '../../csi/client.ts';

@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander';
-import { withTimeout } from '../../concurrency/single-flight.ts';
+import { withTimeout } from '../../concurrency/deadline.ts';
 import { type RawSettings, settingFlags } from '../../config/settings.ts';
-import { SecretError } from '../../core/errors.ts';
+import { SecretError, errorCodeOf } from '../../core/errors.ts';
 import { sanitizeExternalText, statusText } from '../../core/safe-text.ts';
 import { DriverClient } from '../../csi/client.ts';
 import type { Mount } from '../../mount/mount.ts';
@@ -192,7 +192,7 @@ async function writeOutput(directory: string, volume: Volume): Promise<void> {
     await writeVolume(directory, volume);
   } catch (cause) {
     if (cause instanceof SecretError) throw cause;
-    const { code = 'unknown error' } = cause as NodeJS.ErrnoException;
+    const code = errorCodeOf(cause) ?? 'unknown error';
     throw new SecretError(
       'INVALID_REQUEST',
       `--out ${sanitizeExternalText(directory)} cannot be written: ${sanitizeExternalText(code)}`,

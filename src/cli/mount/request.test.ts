@@ -16,7 +16,7 @@ describe('the request that keyferry mount sends to a socket', () => {
       'csi.storage.k8s.io/serviceAccount.name': 'web',
       'csi.storage.k8s.io/ephemeral': 'true',
     });
-    expect(request).toMatchObject({ secrets: 'null', permission: '420', currentVersions: [] });
+    expect(request).toMatchObject({ secrets: 'null', permission: '420' });
   });
 
   test('has tokens by audience, and the keys of nodePublishSecretRef', () => {

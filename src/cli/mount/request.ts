@@ -72,6 +72,5 @@ export function buildMountRequest(
     secrets: Object.keys(secrets).length === 0 ? 'null' : JSON.stringify(secrets),
     targetPath: `/var/lib/kubelet/pods/${uid}/volumes/kubernetes.io~csi/secrets/mount`,
     permission: '420',
-    currentVersions: [],
   };
 }

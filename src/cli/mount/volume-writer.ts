@@ -12,7 +12,7 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
-import { SecretError } from '../../core/errors.ts';
+import { SecretError, errorCodeOf } from '../../core/errors.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import { checkFilePath } from '../../formats/file-path.ts';
 import type { Volume } from '../../mount/types.ts';
@@ -153,6 +153,6 @@ async function listFiles(directory: string): Promise<string[]> {
 }
 
 function undefinedIfMissing(error: unknown): undefined {
-  if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+  if (errorCodeOf(error) === 'ENOENT') return undefined;
   throw error;
 }

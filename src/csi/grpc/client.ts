@@ -12,7 +12,7 @@ import {
   decodeStatusText,
   frameMessage,
   statusNameOf,
-  writeTimeout,
+  formatTimeout,
 } from './wire.ts';
 
 /** The result of a call: a response, or the status with which it failed. */
@@ -71,7 +71,7 @@ export class UnaryClient {
       ':path': path,
       'content-type': 'application/grpc',
       te: 'trailers',
-      ...(timeoutMs === undefined ? {} : { 'grpc-timeout': writeTimeout(timeoutMs) }),
+      ...(timeoutMs === undefined ? {} : { 'grpc-timeout': formatTimeout(timeoutMs) }),
     });
     stream.end(frameMessage(message));
     return new Promise((resolve) => {

@@ -12,7 +12,7 @@ import {
   type StatusName,
   encodeStatusText,
   messageHeaderBytes,
-  readTimeout,
+  parseTimeout,
   statusCodes,
 } from './wire.ts';
 
@@ -27,8 +27,7 @@ export type UnaryCall = {
   readonly deadline: number;
   /**
    * Sends a message with its prefix. Only the first `respond` or `fail` of a call has an effect,
-   * and
-   * none has one after the client has cancelled.
+   * and none has one after the client has cancelled.
    */
   respond(framed: Buffer): void;
   fail(status: FailureStatus): void;
@@ -73,8 +72,8 @@ const sessionOptions = {
   maxSessionMemory: 4_096,
 };
 /**
- * Of a whole connection, in bytes. Streams that wait for memory hold their part of this window: with
- * the default of 64 KiB, two of them would block all other streams.
+ * Of a whole connection, in bytes. Streams that wait for memory hold their part of this window.
+ * With the default of 64 KiB, two of them would block all other streams.
  */
 const connectionWindowBytes = 16 * 1024 * 1024;
 const contentType = 'application/grpc+proto';
@@ -83,8 +82,7 @@ const okTrailers = { 'grpc-status': '0' };
 const trailersOption = { waitForTrailers: true };
 /**
  * GOAWAY with NO_ERROR and the highest stream number: the client opens no more streams, and those
- * on
- * their way are still served (RFC 9113, section 6.8).
+ * on their way are still served (RFC 9113, section 6.8).
  */
 const shutdownNotice = Buffer.from('0000080700000000007fffffff00000000', 'hex');
 const emptyBuffer: Buffer = Buffer.alloc(0);
@@ -136,7 +134,7 @@ export class UnaryServer {
     const { methods, toInvalidCallStatus } = this.#options;
     const call = new Call(stream, this.#options);
     const method = methods.get(headers[':path'] ?? '');
-    const timeoutMs = readTimeout(headers['grpc-timeout'] as string | undefined);
+    const timeoutMs = parseTimeout(headers['grpc-timeout'] as string | undefined);
     if (
       headers[':method'] !== 'POST' ||
       headers['content-type']?.startsWith('application/grpc') !== true
@@ -157,10 +155,9 @@ function shutDown(session: ServerHttp2Session, connection: Duplex): void {
   // The session has ended already, though its connection may still be open.
   if (session.destroyed) return;
   // The notice is written by hand: once nghttp2 itself has sent a GOAWAY with no call open, it
-  // reads
-  // nothing more, not even the acknowledgement of the ping. Node writes whole frames, so the notice
-  // stands between two of them. A client acknowledges the ping after it has read the notice, so
-  // calls that it sent before then have arrived.
+  // reads nothing more, not even the acknowledgement of the ping. Node writes whole frames, so the
+  // notice stands between two of them. A client acknowledges the ping after it has read the notice,
+  // so calls that it sent before then have arrived.
   connection.write(shutdownNotice);
   session.ping(() => session.close());
 }
@@ -212,8 +209,8 @@ class Call implements UnaryCall {
   }
 
   /**
-   * Reserves memory for the whole message as soon as its prefix tells its size. While there is none,
-   * the stream is paused: the client sends no more than one flow-control window.
+   * Reserves memory for the whole message when its prefix shows its size. While there is none, the
+   * stream is paused: the client sends no more than one flow-control window.
    */
   #reserveMemory(): void {
     const { requestMemory, toInvalidCallStatus } = this.#options;

@@ -7,8 +7,8 @@ import {
   frameMessage,
   messageHeaderBytes,
   readMessage,
-  readTimeout,
-  writeTimeout,
+  parseTimeout,
+  formatTimeout,
 } from './wire.ts';
 
 const bytes = fc.uint8Array({ maxLength: 300 }).map((array) => Buffer.from(array));
@@ -167,7 +167,7 @@ describe('a timeout', () => {
     ['00000001S', 1_000],
     ['99999999H', 359_999_996_400_000],
   ])('of %s is converted to milliseconds', (text, ms) =>
-    expect(readTimeout(text)).toBeCloseTo(ms, 9),
+    expect(parseTimeout(text)).toBeCloseTo(ms, 9),
   );
 
   test.each([
@@ -190,14 +190,14 @@ describe('a timeout', () => {
     '1m, 1m',
     'NaNm',
     'toStringm',
-  ])('rejects %j', (text) => expect(readTimeout(text)).toBeUndefined());
+  ])('rejects %j', (text) => expect(parseTimeout(text)).toBeUndefined());
 
-  test('is Infinity without a timeout', () => expect(readTimeout(undefined)).toBe(Infinity));
+  test('is Infinity without a timeout', () => expect(parseTimeout(undefined)).toBe(Infinity));
 
   test('is written at most as long as it is, and at most a unit shorter', () => {
     fc.assert(
       fc.property(fc.double({ min: 0, max: 9.9e10, noNaN: true }), (ms) => {
-        const read = readTimeout(writeTimeout(ms));
+        const read = parseTimeout(formatTimeout(ms));
         expect(read).toBeLessThanOrEqual(ms);
         expect(read).toBeGreaterThan(ms - (ms < 1e8 ? 1 : 1_000));
       }),
@@ -212,5 +212,5 @@ describe('a timeout', () => {
     [1e8, '100000S'],
     [1e15, '99999999S'],
     [Infinity, '99999999S'],
-  ])('of %d ms is written as %s', (ms, text) => expect(writeTimeout(ms)).toBe(text));
+  ])('of %d ms is written as %s', (ms, text) => expect(formatTimeout(ms)).toBe(text));
 });

@@ -74,8 +74,7 @@ export class Body {
 
 /**
  * The message of a body. A body that is not exactly one message gives the problem as a string,
- * which
- * reads on from "the request has": `no message`.
+ * which reads on from "the request has": `no message`.
  */
 export function readMessage(body: Buffer): Buffer | string {
   if (body.length === 0) return 'no message';
@@ -107,14 +106,14 @@ export function decodeStatusText(text: string): string {
 const millisecondsIn = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 1e-3, n: 1e-6 };
 
 /** A `grpc-timeout` in milliseconds; Infinity without a timeout, undefined if it is invalid. */
-export function readTimeout(text: string | undefined): number | undefined {
+export function parseTimeout(text: string | undefined): number | undefined {
   if (text === undefined) return Infinity;
   if (!/^\d{1,8}[HMSmun]$/.test(text)) return undefined;
   return parseInt(text, 10) * millisecondsIn[text.slice(-1) as keyof typeof millisecondsIn];
 }
 
 /** Milliseconds as a `grpc-timeout`, rounded down to fit its eight digits. */
-export function writeTimeout(ms: number): string {
+export function formatTimeout(ms: number): string {
   const wholeMs = Math.max(0, Math.floor(ms));
   return wholeMs < 1e8 ? `${wholeMs}m` : `${Math.min(Math.floor(wholeMs / 1_000), 99_999_999)}S`;
 }

@@ -6,7 +6,7 @@ import type { Workload } from '../../core/workload.ts';
 import { type IdentitySource, resolveIdentity } from '../shared/identity/identity-source.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import type { AlibabaLogin } from './class/parameters.ts';
-import type { PrincipalResolver } from './principals.ts';
+import type { PrincipalOf } from './principals.ts';
 import type { AlibabaCredential, CredentialSource } from './types.ts';
 
 /** See {@link createAuthorize}. */
@@ -14,7 +14,7 @@ export type AuthorizeDeps = {
   /** Own identities come before shared ones. The last source serves every workload. */
   readonly identitySources: readonly IdentitySource<AlibabaLogin, CredentialSource>[];
   readonly sharedIdentity: Pick<SharedIdentity, 'check'>;
-  readonly resolvePrincipal: PrincipalResolver;
+  readonly principalOf: PrincipalOf;
 };
 
 /**
@@ -22,7 +22,7 @@ export type AuthorizeDeps = {
  * about secrets and roles. A shared identity serves only what the operator granted.
  */
 export function createAuthorize(deps: AuthorizeDeps) {
-  const { identitySources, sharedIdentity, resolvePrincipal } = deps;
+  const { identitySources, sharedIdentity, principalOf } = deps;
   return async (
     workload: Workload,
     { login, refs }: Plan<AlibabaLogin>,
@@ -36,7 +36,7 @@ export function createAuthorize(deps: AuthorizeDeps) {
         sharedIdentity.check({ workload, provider: 'alibabacloud', service, name, role });
     const principalByRole = new Map<string | undefined, Principal<AlibabaCredential>>();
     return refs.map((ref) => {
-      const principal = principalByRole.get(ref.role) ?? resolvePrincipal(identity, ref.role);
+      const principal = principalByRole.get(ref.role) ?? principalOf(identity, ref.role);
       principalByRole.set(ref.role, principal);
       return grant({ ref, principal, workload });
     });

@@ -1,11 +1,12 @@
 import * as z from 'zod';
 import { Redacted } from '../../core/redacted.ts';
-import { type EnvReader, createSettingParser } from '../shared/env.ts';
+import { type EnvReader, createSettingParser, findSetting } from '../shared/env.ts';
 import { oidcProviderArnShape, roleArnShape } from './class/object-ref.ts';
 
 const { parseSetting, settingError } = createSettingParser('alibabacloud');
 
 const defaultTokenFile = '/var/run/secrets/tokens/csi-secrets-store-provider-alibabacloud';
+const defaultSessionName = 'csi-secrets-store-provider-alibaba';
 const sessionSecondsSchema = z.coerce.number().int().min(900).max(43_200);
 const sessionNameSchema = z.string().regex(/^[\w.@=-]{2,64}$/);
 
@@ -32,10 +33,9 @@ export type SharedCredentialSource =
 
 /** Reads the cluster's OIDC provider in RAM. @throws SecretError NOT_CONFIGURED */
 export function readOidcProvider(get: EnvReader): string | undefined {
-  const arn = get('ALICLOUD_OIDC_PROVIDER_ARN');
+  const arn = findSetting(get, 'ALICLOUD_OIDC_PROVIDER_ARN');
   if (arn !== undefined)
     return parseSetting(
-      'ALICLOUD_OIDC_PROVIDER_ARN',
       arn,
       z.string().regex(oidcProviderArnShape),
       'an ARN such as acs:ram::1234567890:oidc-provider/ack-rrsa-c0123',
@@ -61,19 +61,20 @@ export function readSharedCredentialSource(
   oidcProviderArn: string | undefined,
 ): SharedCredentialSource {
   const keys = readKeys(get);
-  const roleArn = get('ALICLOUD_ROLE_ARN');
+  const roleArn = findSetting(get, 'ALICLOUD_ROLE_ARN');
   if (roleArn === undefined)
     return keys === undefined ? { kind: 'worker-role' } : { kind: 'keys', ...keys };
   const role = {
     roleArn: parseSetting(
-      'ALICLOUD_ROLE_ARN',
       roleArn,
       z.string().regex(roleArnShape),
       'an ARN such as acs:ram::1234567890:role/reader',
     ),
     sessionName: parseSetting(
-      'ALICLOUD_ROLE_SESSION_NAME',
-      get('ALICLOUD_ROLE_SESSION_NAME') ?? 'csi-secrets-store-provider-alibaba',
+      {
+        name: 'ALICLOUD_ROLE_SESSION_NAME',
+        text: get('ALICLOUD_ROLE_SESSION_NAME') ?? defaultSessionName,
+      },
       sessionNameSchema,
       '2 to 64 letters, digits and ".@-_="',
     ),
@@ -90,8 +91,10 @@ export function readSharedCredentialSource(
       'set ALICLOUD_OIDC_PROVIDER_ARN, or ACCESS_KEY_ID and SECRET_ACCESS_KEY',
     );
   const durationSeconds = parseSetting(
-    'ALICLOUD_ROLE_SESSION_EXPIRATION',
-    get('ALICLOUD_ROLE_SESSION_EXPIRATION') ?? '3600',
+    {
+      name: 'ALICLOUD_ROLE_SESSION_EXPIRATION',
+      text: get('ALICLOUD_ROLE_SESSION_EXPIRATION') ?? '3600',
+    },
     sessionSecondsSchema,
     'a number of seconds from 900 to 43200',
   );

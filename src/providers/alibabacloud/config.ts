@@ -1,4 +1,3 @@
-import * as z from 'zod';
 import { SecretError } from '../../core/errors.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import { classEndpoint, parseEndpoint, regionEndpoint } from '../../http/endpoint.ts';
@@ -12,7 +11,7 @@ import {
 import { readGatewayCa } from './gateway-ca.ts';
 import type { AlibabaCloudConfig, ServiceAddress } from './types.ts';
 
-const { parseSetting, settingError } = createSettingParser('alibabacloud');
+const { parseRate, settingError } = createSettingParser('alibabacloud');
 
 /** The operator's configuration of `alibabacloud`. */
 export type AlibabaConfig = {
@@ -26,7 +25,6 @@ export type AlibabaConfig = {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-const rateSchema = z.coerce.number().positive().max(10_000);
 /** Checks a template before the region is known. */
 const exampleRegion = 'cn-hangzhou';
 
@@ -55,7 +53,7 @@ export function readAlibabaConfig(env: Environment): AlibabaConfig {
 
 function readCloudConfig(get: EnvReader, region: string | undefined): AlibabaCloudConfig {
   const readRate = (name: string, fallback: number): number =>
-    parseSetting(name, get(name) ?? String(fallback), rateSchema, 'a number above 0');
+    parseRate({ name, text: get(name) ?? String(fallback) });
   const readAddress = (name: string, fallback: string): ServiceAddress => {
     const text = get(name) ?? fallback;
     if (!text.includes('{region}'))

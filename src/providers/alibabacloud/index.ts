@@ -11,7 +11,7 @@ import { readAlibabaConfig } from './config.ts';
 import { createAlibabaCredentials } from './credentials/index.ts';
 import { createMetadata } from './credentials/metadata.ts';
 import { createAlibabaFetch } from './fetch.ts';
-import { createIdentitySources, createPrincipalResolver } from './principals.ts';
+import { createIdentitySources, createPrincipalOf } from './principals.ts';
 import type { AlibabaCredential, AlibabaNodeFacts } from './types.ts';
 
 /** What the provider needs from its process. */
@@ -46,7 +46,7 @@ export function createAlibabaProvider(
     authorize: createAuthorize({
       identitySources: createIdentitySources({ config, serviceAccounts, now }),
       sharedIdentity,
-      resolvePrincipal: createPrincipalResolver({ config, credentials, fingerprint }),
+      principalOf: createPrincipalOf({ config, credentials, fingerprint }),
     }),
     fetch: createAlibabaFetch({
       ...{ config: cloud, http, retry, credentialGate, credentials, now },

@@ -27,18 +27,12 @@ export function createIdentitySources(deps: {
   const { oidcProviderArn, shared } = config;
   const sharedIdentity = sharedIdentityOf(shared);
   return [
-    {
-      name: 'pod-token',
-      resolve: async (workload, { podToken }, context) =>
-        podToken
-          ? readPodRoleIdentity({ serviceAccounts, oidcProviderArn, now }, workload, context)
-          : undefined,
-    },
-    { name: 'pod-keys', resolve: async (workload) => readPodKeysIdentity(workload) },
-    {
-      name: shared.kind === 'worker-role' ? 'node' : 'operator',
-      resolve: async () => sharedIdentity,
-    },
+    async (workload, { podToken }, context) =>
+      podToken
+        ? readPodRoleIdentity({ serviceAccounts, oidcProviderArn, now }, workload, context)
+        : undefined,
+    async (workload) => readPodKeysIdentity(workload),
+    async () => sharedIdentity,
   ];
 }
 
@@ -92,17 +86,17 @@ async function readToken(path: string): Promise<Redacted> {
 }
 
 /** Makes the principal of an identity, and of the role that it assumes for a ref. */
-export type PrincipalResolver = (
+export type PrincipalOf = (
   identity: Identity<CredentialSource>,
   role: string | undefined,
 ) => Principal<AlibabaCredential>;
 
-/** See {@link PrincipalResolver}. */
-export function createPrincipalResolver(deps: {
+/** See {@link PrincipalOf}. */
+export function createPrincipalOf(deps: {
   readonly config: AlibabaConfig;
   readonly credentials: Pick<AlibabaCredentials, 'get'>;
   readonly fingerprint: Fingerprint;
-}): PrincipalResolver {
+}): PrincipalOf {
   const { config, credentials } = deps;
   const { kms, oos, sts } = config.cloud;
   const storeFields = {
@@ -117,7 +111,7 @@ export function createPrincipalResolver(deps: {
     return {
       fingerprint,
       description: role === undefined ? description : `the role ${role}, assumed by ${description}`,
-      identity: kind,
+      kind,
       credentials: (signal) => credentials.get(fingerprint, source, signal),
     };
   };

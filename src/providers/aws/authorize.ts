@@ -5,14 +5,14 @@ import type { Workload } from '../../core/workload.ts';
 import { resolveIdentity } from '../shared/identity/identity-source.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import type { AwsLogin } from './class/parameters.ts';
-import { type AwsIdentitySource, type PrincipalFactory, noIdentityError } from './principals.ts';
+import { type AwsIdentitySource, type PrincipalOf, noIdentityError } from './principals.ts';
 import type { AwsCredential } from './types.ts';
 
 /** See {@link createAuthorize}. */
 export type AuthorizeDeps = {
   readonly identitySources: readonly AwsIdentitySource[];
   readonly sharedIdentity: Pick<SharedIdentity, 'check'>;
-  readonly makePrincipal: PrincipalFactory;
+  readonly principalOf: PrincipalOf;
 };
 
 /**
@@ -20,7 +20,7 @@ export type AuthorizeDeps = {
  * itself, AWS decides about secrets. Keyferry's own identity serves only what the operator granted.
  */
 export function createAuthorize(deps: AuthorizeDeps) {
-  const { identitySources, sharedIdentity, makePrincipal } = deps;
+  const { identitySources, sharedIdentity, principalOf } = deps;
   return async (
     workload: Workload,
     { refs, login }: Plan<AwsLogin>,
@@ -33,7 +33,7 @@ export function createAuthorize(deps: AuthorizeDeps) {
       const { service, name, region = '', fallbacks = [] } = ref;
       if (identity.kind === 'shared')
         sharedIdentity.check({ workload, provider: 'aws', service, name });
-      const principal = principalByRegion.get(region) ?? makePrincipal(identity, region);
+      const principal = principalByRegion.get(region) ?? principalOf(identity, region);
       principalByRegion.set(region, principal);
       return grant({ ref, principal, workload, fallbacks: fallbacks.map(grantOf) });
     };

@@ -2,7 +2,12 @@ import * as z from 'zod';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import { parseEndpoint } from '../../http/endpoint.ts';
 import { isRegion } from '../shared/class/parameters.ts';
-import { type EnvReader, createEnvReader, createSettingParser } from '../shared/env.ts';
+import {
+  type EnvReader,
+  createEnvReader,
+  createSettingParser,
+  findSetting,
+} from '../shared/env.ts';
 
 /** What an operator configures for `aws`. */
 export type AwsConfig = {
@@ -39,9 +44,7 @@ export type AwsCloudConfig = {
   readonly burst: { readonly secretsmanager: number; readonly ssm: number };
 };
 
-const { parseSetting, settingError } = createSettingParser('aws');
-
-const positiveNumber = z.coerce.number().positive().max(10_000);
+const { parseRate, parseSetting, settingError } = createSettingParser('aws');
 
 /**
  * Reads the variables of AWS's SDKs, and Keyferry's own. An empty variable counts as absent.
@@ -57,32 +60,29 @@ export function readAwsConfig(env: Readonly<Record<string, string | undefined>>)
     ...(region !== undefined && { region }),
     ...(nodeName !== undefined && { nodeName }),
     ownIdentity: readSwitch('KEYFERRY_AWS_OWN_IDENTITY', get),
-    podIdentityPrincipal: parseSetting(
-      'KEYFERRY_AWS_POD_IDENTITY_PRINCIPAL',
-      get('KEYFERRY_AWS_POD_IDENTITY_PRINCIPAL') ?? 'pod',
-      z.enum(['pod', 'serviceAccount']),
-      'pod or serviceAccount',
-    ),
+    podIdentityPrincipal: readPodIdentityPrincipal(get),
   };
 }
 
 function readRegion(get: EnvReader): string | undefined {
-  for (const name of ['AWS_REGION', 'AWS_DEFAULT_REGION']) {
-    const region = get(name);
-    if (region === undefined) continue;
-    if (isRegion(region)) return region;
-    throw settingError(
-      name,
-      `is not a region: ${sanitizeExternalText(region)}`,
-      'regions look like eu-west-1',
-    );
-  }
-  return undefined;
+  const region = findSetting(get, 'AWS_REGION', 'AWS_DEFAULT_REGION');
+  if (region === undefined || isRegion(region.text)) return region?.text;
+  throw settingError(
+    region.name,
+    `is not a region: ${sanitizeExternalText(region.text)}`,
+    'regions look like eu-west-1',
+  );
+}
+
+function readPodIdentityPrincipal(get: EnvReader): AwsConfig['podIdentityPrincipal'] {
+  const setting = findSetting(get, 'KEYFERRY_AWS_POD_IDENTITY_PRINCIPAL');
+  if (setting === undefined) return 'pod';
+  return parseSetting(setting, z.enum(['pod', 'serviceAccount']), 'pod or serviceAccount');
 }
 
 function readCloud(get: EnvReader): AwsCloudConfig {
   const rate = (name: string, defaultRate: number): number =>
-    parseSetting(name, get(name) ?? String(defaultRate), positiveNumber, 'a number above 0');
+    parseRate({ name, text: get(name) ?? String(defaultRate) });
   const burst = (name: string, defaultBurst: number): number =>
     Math.max(1, rate(name, defaultBurst));
   const agent = (name: string, defaultUrl: string): URL =>
@@ -132,5 +132,5 @@ function readEndpoint(name: string, get: EnvReader): URL | undefined {
 
 function readSwitch(name: string, get: EnvReader): boolean {
   const text = get(name)?.toLowerCase() ?? 'false';
-  return parseSetting(name, text, z.enum(['true', 'false']), 'true or false') === 'true';
+  return parseSetting({ name, text }, z.enum(['true', 'false']), 'true or false') === 'true';
 }

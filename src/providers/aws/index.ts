@@ -12,7 +12,7 @@ import { type AwsLogin, type AwsNodeFacts, planAws } from './class/parameters.ts
 import { readAwsConfig } from './config.ts';
 import { createAwsCredentials } from './credentials/index.ts';
 import { createAwsFetch } from './fetch.ts';
-import { createIdentitySources, createPrincipalFactory } from './principals.ts';
+import { createIdentitySources, createPrincipalOf } from './principals.ts';
 import type { AwsCredential } from './types.ts';
 
 /**
@@ -50,7 +50,7 @@ export function createAwsProvider(deps: AwsDeps): Provider<AwsLogin, AwsNodeFact
     authorize: createAuthorize({
       identitySources: createIdentitySources({ config, serviceAccounts, now }),
       sharedIdentity,
-      makePrincipal: createPrincipalFactory({ config, credentials, fingerprint }),
+      principalOf: createPrincipalOf({ config, credentials, fingerprint }),
     }),
     fetch: createAwsFetch({
       ...{ config: cloud, http, retry, credentialGate, credentials, now },

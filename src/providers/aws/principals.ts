@@ -41,19 +41,10 @@ export type IdentitySourcesDeps = {
 export function createIdentitySources(deps: IdentitySourcesDeps): readonly AwsIdentitySource[] {
   const { config, now } = deps;
   return [
-    {
-      name: 'pod-token: EKS Pod Identity',
-      resolve: async (workload, login) =>
-        login.usePodIdentity ? podIdentity(workload, login, config, now()) : undefined,
-    },
-    {
-      name: 'pod-token: IRSA',
-      resolve: (workload, _, context) => irsaIdentity(deps, workload, context),
-    },
-    {
-      name: 'operator',
-      resolve: async () => (config.ownIdentity ? operatorIdentity : undefined),
-    },
+    async (workload, login) =>
+      login.usePodIdentity ? podIdentity(workload, login, config, now()) : undefined,
+    (workload, _, context) => irsaIdentity(deps, workload, context),
+    async () => (config.ownIdentity ? operatorIdentity : undefined),
   ];
 }
 
@@ -168,14 +159,14 @@ function noRoleError(
 }
 
 /** Makes the principal that AWS sees in a region. */
-export type PrincipalFactory = (identity: AwsIdentity, region: string) => Principal<AwsCredential>;
+export type PrincipalOf = (identity: AwsIdentity, region: string) => Principal<AwsCredential>;
 
-/** See {@link PrincipalFactory}. */
-export function createPrincipalFactory(deps: {
+/** See {@link PrincipalOf}. */
+export function createPrincipalOf(deps: {
   readonly config: Pick<AwsConfig, 'cloud'>;
   readonly credentials: Pick<AwsCredentials, 'get'>;
   readonly fingerprint: Fingerprint;
-}): PrincipalFactory {
+}): PrincipalOf {
   const { sts, fips, dualstack } = deps.config.cloud;
   const endpointFields = {
     provider: 'aws',
@@ -195,7 +186,7 @@ export function createPrincipalFactory(deps: {
     return {
       fingerprint,
       description,
-      identity: kind,
+      kind,
       credentials: (signal) => deps.credentials.get(fingerprint, { ...source, region }, signal),
     };
   };

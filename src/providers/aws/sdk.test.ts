@@ -31,9 +31,9 @@ const keys = (id = 'AKIA1'): AwsCredential => ({
   secretAccessKey: new Redacted('secret'),
   account: '111122223333',
 });
-const owner = (region = 'eu-west-1', principal = 'pod', credential = keys()) => ({
+const owner = (region = 'eu-west-1', fingerprint = 'pod', credential = keys()) => ({
   region,
-  principal,
+  fingerprint,
   credential,
 });
 

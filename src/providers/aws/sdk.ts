@@ -21,7 +21,7 @@ type Service<Module, Client> = { readonly module: Module; readonly client: Clien
 export type ClientOwner = {
   readonly region: string;
   /** The principal's fingerprint. */
-  readonly principal: string;
+  readonly fingerprint: string;
   readonly credential: AwsCredential;
 };
 
@@ -88,10 +88,10 @@ export function createSdk({
 
   const clientOf = <Client extends { destroy(): void }>(
     service: string,
-    { region, principal, credential }: ClientOwner,
+    { region, fingerprint, credential }: ClientOwner,
     create: (credentials: ReturnType<typeof toSdkCredentials>) => Client,
   ): Client =>
-    cachedClient(`${service} ${region} ${principal}`, credentialDigest(credential), () =>
+    cachedClient(`${service} ${region} ${fingerprint}`, credentialDigest(credential), () =>
       create(toSdkCredentials(credential)),
     );
 

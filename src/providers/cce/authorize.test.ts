@@ -210,7 +210,7 @@ test('grants have the scope principal and the order of the refs', async () => {
   const grants = (
     await fixture.fetchRequests(objectYaml('tls_key') + objectYaml('db_login', 'v1'))
   ).map(({ grant }) => grant);
-  expect(grants.map(({ ref, scope, principal }) => [ref.name, scope, principal.identity])).toEqual([
+  expect(grants.map(({ ref, scope, principal }) => [ref.name, scope, principal.kind])).toEqual([
     ['tls_key', 'principal', 'shared'],
     ['db_login', 'principal', 'shared'],
   ]);

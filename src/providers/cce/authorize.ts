@@ -7,19 +7,24 @@ import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { Workload } from '../../core/workload.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import { type IdentitySource, resolveIdentity } from '../shared/identity/identity-source.ts';
-import type { PrincipalFactory } from './principals.ts';
-import type { CceCredential, CceIdentity, CceLogin } from './types.ts';
+import type { PrincipalOf } from './principals.ts';
+import {
+  type CceCredential,
+  type CceCredentialSource,
+  type CceLogin,
+  secretNamePattern,
+} from './types.ts';
 
 /**
  * The annotation of a ServiceAccount that lists the secrets that its pods may use: a JSON array of
  * names, as a string.
  */
-export const annotationName = 'cce.io/dew-resource';
+const annotationName = 'cce.io/dew-resource';
 
 const names = z.array(z.string());
 
 /** The names that an annotation lists. No names if it is missing or malformed, with the reason. */
-export function parseAnnotation(text: string | undefined): {
+function parseAnnotation(text: string | undefined): {
   readonly names: ReadonlySet<string>;
   readonly problem?: string;
 } {
@@ -39,12 +44,12 @@ export function parseAnnotation(text: string | undefined): {
  * Formats the annotation that grants the requested names in addition to the granted ones. Leaves
  * out names that CSMS does not allow, because they grant nothing.
  */
-export function formatAnnotation(
+function formatAnnotation(
   grantedNames: Iterable<string>,
   requestedNames: readonly string[],
 ): string {
   const all = new Set(
-    [...grantedNames, ...requestedNames].filter((name) => /^[a-zA-Z0-9_.-]{1,64}$/.test(name)),
+    [...grantedNames, ...requestedNames].filter((name) => secretNamePattern.test(name)),
   );
   return `${annotationName}: '${JSON.stringify([...all])}'`;
 }
@@ -55,8 +60,8 @@ const maxAnnotationHintLength = 300;
 /** See {@link createAuthorize}. */
 export type AuthorizeDeps = {
   readonly serviceAccounts: ServiceAccounts;
-  readonly identitySources: readonly IdentitySource<CceLogin, CceIdentity>[];
-  readonly toPrincipal: PrincipalFactory;
+  readonly identitySources: readonly IdentitySource<CceLogin, CceCredentialSource>[];
+  readonly principalOf: PrincipalOf;
 };
 
 /**
@@ -65,7 +70,7 @@ export type AuthorizeDeps = {
  * be read lists nothing. The grants file has no effect, and no mode replaces the annotation.
  */
 export function createAuthorize(deps: AuthorizeDeps) {
-  const { serviceAccounts, identitySources, toPrincipal } = deps;
+  const { serviceAccounts, identitySources, principalOf } = deps;
   return async (
     workload: Workload,
     { refs, login }: Plan<CceLogin>,
@@ -81,7 +86,7 @@ export function createAuthorize(deps: AuthorizeDeps) {
     const { names, problem } = parseAnnotation(account.annotations.get(annotationName));
     const missingNames = refs.map((ref) => ref.name).filter((refName) => !names.has(refName));
     if (missingNames.length > 0) throw notListedError(workload, missingNames, names, problem);
-    const principal = toPrincipal(identity);
+    const principal = principalOf(identity);
     return refs.map((ref) => grant({ ref, principal, workload }));
   };
 }

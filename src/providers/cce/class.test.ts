@@ -30,7 +30,7 @@ describe('a class of the add-on', () => {
             objectAlias: tls.key
     `);
     expect(problems).toEqual([]);
-    expect(plan?.login).toEqual({ identity: 'cluster' });
+    expect(plan?.login).toEqual({ kind: 'cluster' });
     expect(plan?.refs).toEqual([
       { service: 'csms', name: 'db_login', version: 'v1' },
       { service: 'csms', name: 'tls_key', version: 'latest' },
@@ -125,7 +125,7 @@ describe('the extensions of Keyferry', () => {
   test('read the parameters of pod OIDC', () => {
     const urns = { agencyUrn: 'iam::123:agency:app', providerUrn: 'iam::123:oidcProvider:cluster' };
     expect(planCce({ objects: secret('s'), usePodOIDC: 'true', ...urns }).plan?.login).toEqual({
-      identity: 'pod',
+      kind: 'pod',
       ...urns,
       audience: 'sts.huaweicloud.com',
     });
@@ -133,7 +133,7 @@ describe('the extensions of Keyferry', () => {
       planCce({ objects: secret('s'), usePodOIDC: 'true', ...urns, audience: 'mine' }).plan?.login,
     ).toMatchObject({ audience: 'mine' });
     expect(planCce({ objects: secret('s'), usePodOIDC: 'false' }).plan?.login).toEqual({
-      identity: 'cluster',
+      kind: 'cluster',
     });
   });
 });

@@ -1,32 +1,29 @@
-import type { FileRequest, PlanResult, Problem, SecretRef, Selector } from '../../core/plan.ts';
+import type { FileRequest, PlanResult, Problem, SecretRef } from '../../core/plan.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { Parameters } from '../../core/workload.ts';
 import { type YamlMap, readYamlList } from '../../formats/yaml-objects.ts';
+import { compileClass, reportMissingObjects } from '../shared/class/compile-class.ts';
 import {
+  type ObjectNames,
   type PositionedFile,
   type ReportAt,
   type PositionedText,
   checkFileNames,
   fileOptionKeys,
   readOptionalText,
-  readFileOptions,
+  readJmesPathFiles,
   readRequiredText,
   createProblemReporter,
 } from '../shared/class/files.ts';
 import { parameterProblem, warnUnknownParameters } from '../shared/class/parameters.ts';
-import type { CceLogin } from './types.ts';
+import { type CceLogin, secretNamePattern } from './types.ts';
 
-/** The names of an object. Undefined where they cannot be read. */
-export type NamedObject = {
-  readonly where: string;
-  readonly name?: PositionedText;
-  readonly alias?: PositionedText;
-};
+type NamedObject = ObjectNames & { readonly where: string };
 
 /**
  * The rules of the add-on: names are unique, and an alias differs from every name, also its own.
  */
-export function checkNames(objects: readonly NamedObject[], reportError: ReportAt): void {
+function checkNames(objects: readonly NamedObject[], reportError: ReportAt): void {
   const byName = new Map<string, NamedObject>();
   for (const object of objects) {
     if (object.name === undefined) continue;
@@ -63,7 +60,6 @@ const objectKeys = [
   'jmesPath',
   'optional',
 ];
-const jmesPathKeys = ['path', 'objectAlias'];
 
 type ReadContext = { readonly reportError: ReportAt; readonly report: (problem: Problem) => void };
 type CceObject = NamedObject & {
@@ -91,37 +87,10 @@ function readObject(map: YamlMap, context: ReadContext): CceObject {
   const alias = readOptionalText(map, 'objectAlias');
   checkType(map, context);
   const ref = { service: 'csms', name: name?.text ?? '', version: readVersion(map, context) };
-  const options = readFileOptions(map, parameter, context.report);
-  const optional = map.boolean('optional') === true && { optional: true };
-  const file = (
-    { text, ...at }: PositionedText,
-    selector: Selector,
-    fileOptions = options,
-  ): PositionedFile => ({
-    at,
-    request: { path: text, sources: { value: { ref, selector } }, ...fileOptions, ...optional },
+  const files = readJmesPathFiles(map, { name, alias }, ref, {
+    ...{ ...context, parameter, pathKind: 'key-or-jmespath' },
   });
-
-  const extractedFiles = (map.list('jmesPath') ?? []).flatMap((entry) => {
-    entry.warnUnknown([...jmesPathKeys, ...fileOptionKeys]);
-    const fileOptions = readFileOptions(entry, parameter, context.report, options);
-    const key = readRequiredText(
-      entry,
-      'path',
-      'path is the key as written in the secret',
-      context.reportError,
-    );
-    const path = readOptionalText(entry, 'objectAlias') ?? key;
-    return key && path
-      ? [file(path, { kind: 'key-or-jmespath', text: key.text }, fileOptions)]
-      : [];
-  });
-  // With extracted keys, the whole secret becomes a file only if it has an alias.
-  const wholeSecretPath = extractedFiles.length > 0 ? alias : (alias ?? name);
-  const files = wholeSecretPath
-    ? [file(wholeSecretPath, { kind: 'whole' }), ...extractedFiles]
-    : extractedFiles;
-  return { where: map.where, ref, files, ...(name && { name }), ...(alias && { alias }) };
+  return { where: map.where, ref, files, name, alias };
 }
 
 function readName(map: YamlMap, context: ReadContext): PositionedText | undefined {
@@ -132,10 +101,7 @@ function readName(map: YamlMap, context: ReadContext): PositionedText | undefine
     context.reportError,
   );
   // `.` and `..` match CSMS's pattern, but they would change the path of the request.
-  if (
-    name !== undefined &&
-    (!/^[a-zA-Z0-9_.-]{1,64}$/.test(name.text) || /^\.\.?$/.test(name.text))
-  )
+  if (name !== undefined && (!secretNamePattern.test(name.text) || /^\.\.?$/.test(name.text)))
     context.reportError(
       name,
       `objectName of ${map.where} is not a name that CSMS allows: ${sanitizeExternalText(name.text)}`,
@@ -171,60 +137,48 @@ const podParameters = ['agencyUrn', 'providerUrn', 'audience'] as const;
 const knownParameters = ['objects', 'usePodOIDC', ...podParameters];
 
 /** The audience of the pod's token, unless the class names another. */
-export const defaultAudience = 'sts.huaweicloud.com';
+const defaultAudience = 'sts.huaweicloud.com';
 
 /** Compiles a SecretProviderClass of the CCE Secrets Manager for DEW add-on. Pure. */
 export function planCce(parameters: Parameters): PlanResult<CceLogin> {
-  const problems: Problem[] = [];
-  const report = (problem: Problem): void => void problems.push(problem);
-  warnUnknownParameters('cce', knownParameters, parameters, report);
-  const login = readLogin(parameters, report);
-  const { objects } = parameters;
-  if (objects === undefined) {
-    report(
-      parameterProblem(
-        'objects',
-        'the parameter `objects` is missing',
-        'list the secrets to mount under it',
-      ),
-    );
-    return { problems };
-  }
-  const { refs, files } = readObjects(objects, report);
-  const failed = problems.some(({ severity }) => severity === 'error');
-  return failed ? { problems } : { plan: { refs, files, login }, problems };
+  return compileClass((reporter) => {
+    const { report } = reporter;
+    warnUnknownParameters('cce', knownParameters, parameters, report);
+    const login = readLogin(parameters, report);
+    const { objects } = parameters;
+    if (objects === undefined) return reportMissingObjects(reporter);
+    return { ...readObjects(objects, report), login };
+  });
 }
 
 function readLogin(parameters: Parameters, report: (problem: Problem) => void): CceLogin {
-  const {
-    usePodOIDC = 'false',
-    agencyUrn = '',
-    providerUrn = '',
-    audience = defaultAudience,
-  } = parameters;
-  if (usePodOIDC !== 'true') {
-    if (usePodOIDC !== 'false')
-      report(
-        parameterProblem(
-          'usePodOIDC',
-          `usePodOIDC is neither "true" nor "false": ${sanitizeExternalText(usePodOIDC)}`,
-          'write usePodOIDC: "true"',
-        ),
-      );
-    // These parameters request an own identity. The cluster's must not replace it silently.
-    for (const key of podParameters.filter((name) => parameters[name] !== undefined))
-      report(
-        parameterProblem(
-          key,
-          `${key} has no effect without usePodOIDC`,
-          'add usePodOIDC: "true", or remove it',
-        ),
-      );
-    return { identity: 'cluster' };
-  }
-  const podLogin = { agencyUrn, providerUrn, audience };
+  const { usePodOIDC = 'false' } = parameters;
+  if (usePodOIDC === 'true') return readPodLogin(parameters, report);
+  if (usePodOIDC !== 'false')
+    report(
+      parameterProblem(
+        'usePodOIDC',
+        `usePodOIDC is neither "true" nor "false": ${sanitizeExternalText(usePodOIDC)}`,
+        'write usePodOIDC: "true"',
+      ),
+    );
+  // These parameters request an own identity. The cluster's must not replace it silently.
+  for (const key of podParameters.filter((name) => parameters[name] !== undefined))
+    report(
+      parameterProblem(
+        key,
+        `${key} has no effect without usePodOIDC`,
+        'add usePodOIDC: "true", or remove it',
+      ),
+    );
+  return { kind: 'cluster' };
+}
+
+function readPodLogin(parameters: Parameters, report: (problem: Problem) => void): CceLogin {
+  const { agencyUrn = '', providerUrn = '', audience = defaultAudience } = parameters;
+  const login = { agencyUrn, providerUrn, audience };
   for (const key of podParameters) {
-    if (podLogin[key] === '')
+    if (login[key] === '')
       report(
         parameterProblem(
           key,
@@ -232,7 +186,7 @@ function readLogin(parameters: Parameters, report: (problem: Problem) => void): 
           `see docs/providers/cce.md for an example`,
         ),
       );
-    else if (!/^[\x21-\x7e]{1,1500}$/.test(podLogin[key]))
+    else if (!/^[\x21-\x7e]{1,1500}$/.test(login[key]))
       report(
         parameterProblem(
           key,
@@ -241,5 +195,5 @@ function readLogin(parameters: Parameters, report: (problem: Problem) => void): 
         ),
       );
   }
-  return { identity: 'pod', ...podLogin };
+  return { kind: 'pod', ...login };
 }

@@ -2,9 +2,14 @@ import * as z from 'zod';
 import { Redacted } from '../../core/redacted.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import { parseEndpoint, regionEndpoint } from '../../http/endpoint.ts';
-import { type EnvReader, createEnvReader, createSettingParser } from '../shared/env.ts';
+import {
+  type EnvReader,
+  createEnvReader,
+  createSettingParser,
+  findSetting,
+} from '../shared/env.ts';
 
-const { parseSetting, settingError } = createSettingParser('cce');
+const { parseRate, parseSetting, settingError } = createSettingParser('cce');
 
 /**
  * The identity of the cluster: the first one that is configured. It serves classes without pod
@@ -39,7 +44,6 @@ export type RegionConfig = {
   readonly projectId?: string;
 };
 
-const positiveNumber = z.coerce.number().positive().max(10_000);
 const projectIdSchema = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/);
 
 /**
@@ -50,7 +54,7 @@ const projectIdSchema = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/);
 export function readCceConfig(env: Readonly<Record<string, string | undefined>>): CceConfig {
   const get = createEnvReader(env);
   const rate = (name: string, fallback: number): number =>
-    parseSetting(name, get(name) ?? String(fallback), positiveNumber, 'a number above 0');
+    parseRate({ name, text: get(name) ?? String(fallback) });
   const region = readRegion(get);
   return {
     ...(region && { region }),
@@ -66,7 +70,7 @@ export function readCceConfig(env: Readonly<Record<string, string | undefined>>)
 function readRegion(get: EnvReader): RegionConfig | undefined {
   const name = get('HUAWEICLOUD_SDK_REGION');
   if (name === undefined) return undefined;
-  const projectId = get('HUAWEICLOUD_SDK_PROJECT_ID');
+  const projectId = findSetting(get, 'HUAWEICLOUD_SDK_PROJECT_ID');
   return {
     name,
     csms:
@@ -78,12 +82,7 @@ function readRegion(get: EnvReader): RegionConfig | undefined {
       readEndpoint('HUAWEICLOUD_SDK_STS_ENDPOINT', get) ??
       regionalUrl('sts.{region}.myhuaweicloud.com', name),
     ...(projectId !== undefined && {
-      projectId: parseSetting(
-        'HUAWEICLOUD_SDK_PROJECT_ID',
-        projectId,
-        projectIdSchema,
-        'the id of a project',
-      ),
+      projectId: parseSetting(projectId, projectIdSchema, 'the id of a project'),
     }),
   };
 }

@@ -72,7 +72,7 @@ export const transientErrors: readonly Rule[] = [
 ];
 
 /** The service or its gateway rejects the signature, the key or its session. */
-export function isCredentialRejection({ status, code }: CceErrorResponse): boolean {
+function isCredentialRejection({ status, code }: CceErrorResponse): boolean {
   return status === 401 || code === 'APIGW.0301' || code === 'APIG.0301';
 }
 
@@ -103,6 +103,10 @@ const credentialErrors: readonly Rule[] = [
 
 const isCsmsCode = ({ code }: CceErrorResponse): boolean => code?.startsWith('CSMS.') === true;
 
+const noSuchVersion = 'CSMS has no such secret, or not this version';
+const refusedRequest = 'CSMS refused the request';
+const permissionsHint = 'it needs csms:secret:getVersion, and kms:cmk:decryptDataKey for the key';
+
 /**
  * The codes of CSMS that its API reference lists, most with HTTP 400
  * (https://support.huaweicloud.com/intl/en-us/api-dew/ErrorCode.html).
@@ -111,7 +115,7 @@ const documentedCsmsErrors: readonly Rule[] = [
   {
     match: hasCode('CSMS.0106', 'CSMS.0005'),
     code: 'OBJECT_NOT_FOUND',
-    message: 'CSMS has no such secret, or not this version',
+    message: noSuchVersion,
   },
   {
     match: hasCode('CSMS.0103', 'CSMS.0107'),
@@ -121,13 +125,13 @@ const documentedCsmsErrors: readonly Rule[] = [
   {
     match: hasCode('CSMS.0002', 'CSMS.0003', 'CSMS.0004'),
     code: 'STORE_REFUSED_REQUEST',
-    message: 'CSMS refused the request',
+    message: refusedRequest,
   },
   {
     match: hasCode('CSMS.0401'),
     code: 'ACCESS_DENIED',
     message: 'KMS did not decrypt it',
-    hint: 'it needs csms:secret:getVersion, and kms:cmk:decryptDataKey for the key',
+    hint: permissionsHint,
   },
 ];
 
@@ -139,18 +143,18 @@ export const csmsErrors: readonly Rule[] = [
     match: ({ status }) => status === 403,
     code: 'ACCESS_DENIED',
     message: 'access is denied',
-    hint: 'it needs csms:secret:getVersion, and kms:cmk:decryptDataKey for the key',
+    hint: permissionsHint,
   },
   {
     match: (response) => response.status === 404 && isCsmsCode(response),
     code: 'OBJECT_NOT_FOUND',
-    message: 'CSMS has no such secret, or not this version',
+    message: noSuchVersion,
   },
   {
     match: (response) =>
       isCsmsCode(response) || (response.status === 400 && response.code !== undefined),
     code: 'STORE_REFUSED_REQUEST',
-    message: 'CSMS refused the request',
+    message: refusedRequest,
   },
   {
     match: () => true,
@@ -195,81 +199,6 @@ export const tokenErrors: readonly Rule[] = [
 /** The remedy where IAM or STS cannot be reached. */
 export const loginEndpointHint =
   'not every region has STS: HUAWEICLOUD_SDK_STS_ENDPOINT and _IAM_ENDPOINT name another';
-
-/** What a request to the metadata service requests. */
-export type MetadataResource = 'token' | 'keys';
-
-type MetadataErrorResponse = ErrorResponse & {
-  readonly status: number;
-  readonly resource: MetadataResource;
-};
-
-type MetadataRule = StoreErrorRule<MetadataErrorResponse, { readonly host: string }>;
-
-/**
- * Parses a response of the metadata service. Its errors have no documented form.
- * @param now milliseconds since the epoch
- */
-export function parseMetadataError(
-  { status, headers, body }: HttpResponse,
-  resource: MetadataResource,
-  now: number,
-): MetadataErrorResponse {
-  return {
-    status,
-    code: undefined,
-    text: body.toString(),
-    requestId: undefined,
-    retryAfterMs: retryAfterOf(headers, now),
-    resource,
-  };
-}
-
-/** The remedy where the metadata service cannot be reached. */
-export const metadataHint =
-  'the pod needs the way to it (hostNetwork, or no policy in between); ' +
-  'or configure keys or an identity provider';
-
-/** Huawei Cloud sends this with HTTP 401. A new token does not help. */
-export const noAgencyErrors: readonly MetadataRule[] = [
-  {
-    match: ({ status, resource, text }) =>
-      resource === 'keys' &&
-      status >= 400 &&
-      text.includes('Please configure Cloud Service Agency first'),
-    code: 'NOT_CONFIGURED',
-    message: 'this node has no agency to read secrets with',
-    hint:
-      'attach an agency to the ECS, or configure keys or an identity provider: ' +
-      'see docs/providers/cce.md',
-    hidesText: true,
-  },
-];
-
-/**
- * A retry can help. For a token, 5xx is not an outage: 503 means that the service has no tokens.
- */
-export const transientMetadataErrors: readonly MetadataRule[] = [
-  {
-    match: ({ status, resource }) => status === 429 || (status >= 500 && resource === 'keys'),
-    code: 'STORE_UNAVAILABLE',
-    message: ({ host }) => `${host} failed`,
-    hidesText: true,
-  },
-];
-
-/** Responses of the metadata service. The last row matches everything. */
-export const metadataErrors: readonly MetadataRule[] = [
-  ...transientMetadataErrors,
-  ...noAgencyErrors,
-  {
-    match: () => true,
-    code: 'CREDENTIALS_UNAVAILABLE',
-    message: (_, { resource }) => `the metadata service of this node gave no ${resource}`,
-    hint: metadataHint,
-    hidesText: true,
-  },
-];
 
 type ErrorText = { readonly code: string | undefined; readonly text: string };
 

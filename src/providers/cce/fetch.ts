@@ -33,8 +33,8 @@ export function createFetch(deps: FetchDeps) {
   const readSecret = async (request: Request): Promise<FetchResult> => {
     const { name, version = 'latest' } = request.grant.ref;
     const value = await authenticatedCall(request, async (context) => {
-      const { principal, credential, signal, beforeAttempt } = context;
-      const project = await projects.find(principal, credential, signal);
+      const { fingerprint, credential, signal, beforeAttempt } = context;
+      const project = await projects.find(fingerprint, credential, signal);
       return csms.showVersion({ name, version, project, credential, signal, beforeAttempt });
     });
     return { kind: 'value', value };

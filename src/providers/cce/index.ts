@@ -13,8 +13,8 @@ import { type CceConfig, type RegionConfig, readCceConfig } from './config.ts';
 import { Credentials } from './credentials/index.ts';
 import { createCsmsClient } from './csms.ts';
 import { createFetch } from './fetch.ts';
-import { createIdentitySources, createPrincipalFactory } from './principals.ts';
-import { Projects } from './projects.ts';
+import { createIdentitySources, createPrincipalOf } from './principals.ts';
+import { Projects, type ProjectsOptions } from './projects.ts';
 import type { CceCredential, CceLogin } from './types.ts';
 
 /** What the provider gets from the process. */
@@ -33,10 +33,9 @@ type CceProvider = Provider<CceLogin, undefined, CceCredential>;
  */
 export function createCceProvider(deps: CceDeps): CceProvider {
   const config = readCceConfig(deps.env);
-  const plan: CceProvider['plan'] = (parameters) => planCce(parameters);
   return {
     name: 'cce',
-    plan,
+    plan: planCce,
     ...(config.region === undefined
       ? createUnconfigured()
       : createConfigured(deps, config, config.region)),
@@ -48,8 +47,7 @@ function createConfigured(
   config: CceConfig,
   region: RegionConfig,
 ): Pick<CceProvider, 'nodeFacts' | 'authorize' | 'fetch'> {
-  const { http, now, log, fingerprint, serviceAccounts, rateLimiterMetrics: metrics } = deps;
-  const { perSecond, burst, identity: clusterIdentity } = config;
+  const { http, now, log, fingerprint, serviceAccounts } = deps;
   const retry = createProviderRetry('cce', deps);
   const call = createApiCall({ http, retry, now });
   const rejectionCache = new RejectionCache({ now });
@@ -59,33 +57,40 @@ function createConfigured(
     onFailure: ({ code, summary }) =>
       log.warn({ provider: 'cce', code, reason: summary }, 'keys not renewed'),
   });
-  const projects = new Projects({
-    ...{ call, now },
-    iam: region.iam,
-    region: region.name,
-    configuredId: region.projectId,
-  });
-  const rateLimiter = new RateLimiter({
-    ...{ name: 'cce', perSecond, burst, now },
-    ...(metrics && { metrics }),
-  });
   return {
     nodeFacts: () => Promise.resolve(undefined),
     authorize: createAuthorize({
       serviceAccounts,
       identitySources: createIdentitySources({
-        ...{ clusterIdentity, region, now },
+        clusterIdentity: config.identity,
         clusterOwner: credentials.clusterOwner,
         sharedIdentityMode: deps.sharedIdentity.mode,
+        ...{ region, now },
       }),
-      toPrincipal: createPrincipalFactory({ region, credentials, fingerprint }),
+      principalOf: createPrincipalOf({ region, credentials, fingerprint }),
     }),
     fetch: createFetch({
       csms: createCsmsClient({ call, endpoint: region.csms }),
-      ...{ credentials, projects, credentialGate, rateLimiter },
+      projects: createProjects(region, { call, now }),
+      rateLimiter: createRateLimiter(deps, config),
+      ...{ credentials, credentialGate },
       region: region.name,
     }),
   };
+}
+
+function createProjects(
+  { name, iam, projectId }: RegionConfig,
+  deps: Pick<ProjectsOptions, 'call' | 'now'>,
+): Projects {
+  return new Projects({ ...deps, iam, region: name, configuredId: projectId });
+}
+
+function createRateLimiter(
+  { now, rateLimiterMetrics: metrics }: CceDeps,
+  { perSecond, burst }: CceConfig,
+): RateLimiter {
+  return new RateLimiter({ name: 'cce', perSecond, burst, now, ...(metrics && { metrics }) });
 }
 
 function createUnconfigured(): Pick<CceProvider, 'nodeFacts' | 'authorize' | 'fetch'> {

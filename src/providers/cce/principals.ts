@@ -1,12 +1,11 @@
 import { SecretError } from '../../core/errors.ts';
-import type { Principal } from '../../core/provider.ts';
+import type { Principal, SharedIdentityMode } from '../../core/provider.ts';
 import type { Fingerprint } from '../shared/identity/fingerprint.ts';
 import type { Identity, IdentitySource } from '../shared/identity/identity-source.ts';
-import type { SharedIdentityMode } from '../shared/identity/shared-identity.ts';
 import { readWorkloadToken } from '../shared/identity/workload-token.ts';
 import type { ClusterIdentity, RegionConfig } from './config.ts';
 import type { Credentials } from './credentials/index.ts';
-import type { CceCredential, CceIdentity, CceLogin } from './types.ts';
+import type { CceCredential, CceCredentialSource, CceLogin } from './types.ts';
 
 /** See {@link createIdentitySources}. */
 export type IdentitySourcesDeps = {
@@ -19,7 +18,7 @@ export type IdentitySourcesDeps = {
   readonly now: () => number;
 };
 
-type Source = IdentitySource<CceLogin, CceIdentity>;
+type Source = IdentitySource<CceLogin, CceCredentialSource>;
 
 /** The ways to an identity. The class chooses one: the pod's token, or the cluster's identity. */
 export function createIdentitySources(deps: IdentitySourcesDeps): readonly [Source, Source] {
@@ -28,41 +27,38 @@ export function createIdentitySources(deps: IdentitySourcesDeps): readonly [Sour
 
 /** An agency's session for the token of the pod. One identity for each ServiceAccount. */
 function podTokenSource({ region, now }: IdentitySourcesDeps): Source {
-  return {
-    name: 'pod-token',
-    async resolve(workload, login) {
-      if (login.identity !== 'pod') return undefined;
-      const { agencyUrn, providerUrn, audience } = login;
-      const { tenant: namespace, identity: serviceAccount } = workload;
-      const { token, issuer, serviceAccountUid } = readWorkloadToken(workload, audience, now());
-      const sessionName = sessionNameOf(namespace, serviceAccount.name);
-      return {
-        kind: 'own',
-        description: `agency ${agencyUrn} as ${sessionName}`,
-        credential: {
-          kind: 'agency-session',
-          session: { agencyUrn, providerUrn, sessionName, token },
-        },
-        fingerprintFields: {
-          identity: 'pod',
-          sts: region.sts.href,
-          agencyUrn,
-          providerUrn,
-          audience,
-          issuer,
-          namespace,
-          serviceAccount: serviceAccount.name,
-          serviceAccountUid,
-        },
-      };
-    },
+  return async (workload, login) => {
+    if (login.kind !== 'pod') return undefined;
+    const { agencyUrn, providerUrn, audience } = login;
+    const { tenant: namespace, identity: serviceAccount } = workload;
+    const { token, issuer, serviceAccountUid } = readWorkloadToken(workload, audience, now());
+    const sessionName = sessionNameOf(namespace, serviceAccount.name);
+    return {
+      kind: 'own',
+      description: `agency ${agencyUrn} as ${sessionName}`,
+      credential: {
+        kind: 'agency-session',
+        session: { agencyUrn, providerUrn, sessionName, token },
+      },
+      fingerprintFields: {
+        identity: 'pod',
+        sts: region.sts.href,
+        agencyUrn,
+        providerUrn,
+        audience,
+        issuer,
+        namespace,
+        serviceAccount: serviceAccount.name,
+        serviceAccountUid,
+      },
+    };
   };
 }
 
 /** The identity that the operator configures for all pods. */
 function clusterSource(deps: IdentitySourcesDeps): Source {
   const { clusterIdentity, clusterOwner, sharedIdentityMode } = deps;
-  const identity: Identity<CceIdentity> = {
+  const identity: Identity<CceCredentialSource> = {
     kind: 'shared',
     description: clusterOwner,
     credential: { kind: 'cluster' },
@@ -72,19 +68,16 @@ function clusterSource(deps: IdentitySourcesDeps): Source {
       key: clusterIdentity.kind === 'keys' ? clusterIdentity.accessKey : undefined,
     },
   };
-  return {
-    name: 'operator',
-    async resolve(_workload, login) {
-      if (login.identity !== 'cluster') return undefined;
-      if (sharedIdentityMode === 'none')
-        throw new SecretError(
-          'NOT_GRANTED',
-          "cce: the class uses the cluster's identity, " +
-            'and this node runs with --shared-identities none',
-          { hint: 'give the pods an identity of their own: usePodOIDC, see docs/providers/cce.md' },
-        );
-      return identity;
-    },
+  return async (_workload, login) => {
+    if (login.kind !== 'cluster') return undefined;
+    if (sharedIdentityMode === 'none')
+      throw new SecretError(
+        'NOT_GRANTED',
+        "cce: the class uses the cluster's identity, " +
+          'and this node runs with --shared-identities none',
+        { hint: 'give the pods an identity of their own: usePodOIDC, see docs/providers/cce.md' },
+      );
+    return identity;
   };
 }
 
@@ -94,14 +87,14 @@ export function sessionNameOf(namespace: string, serviceAccount: string): string
 }
 
 /** Makes the principal of an identity. */
-export type PrincipalFactory = (identity: Identity<CceIdentity>) => Principal<CceCredential>;
+export type PrincipalOf = (identity: Identity<CceCredentialSource>) => Principal<CceCredential>;
 
 /** Equal identities make equal principals: their fingerprints are equal. */
-export function createPrincipalFactory(deps: {
+export function createPrincipalOf(deps: {
   readonly region: RegionConfig;
   readonly credentials: Credentials;
   readonly fingerprint: Fingerprint;
-}): PrincipalFactory {
+}): PrincipalOf {
   const { region, credentials, fingerprint } = deps;
   const storeFields = {
     provider: 'cce',
@@ -115,7 +108,7 @@ export function createPrincipalFactory(deps: {
     return {
       fingerprint: principalFingerprint,
       description,
-      identity: kind,
+      kind,
       credentials: (signal) => credentials.get(principalFingerprint, credential, signal),
     };
   };

@@ -38,13 +38,13 @@ export class Projects {
 
   /**
    * Looks the project up once for each identity.
-   * @param identity the principal's fingerprint, which identifies the account
+   * @param fingerprint the principal's fingerprint, which identifies the account
    * @throws SecretError NOT_CONFIGURED, CREDENTIALS_REFUSED, and those of an outage
    */
-  async find(identity: string, credential: CceCredential, signal: AbortSignal): Promise<string> {
+  async find(fingerprint: string, credential: CceCredential, signal: AbortSignal): Promise<string> {
     const { configuredId } = this.#options;
     if (configuredId !== undefined) return configuredId;
-    const project = await this.#cache.get(identity, signal, (lookUpSignal) =>
+    const project = await this.#cache.get(fingerprint, signal, (lookUpSignal) =>
       this.#lookUp(credential, lookUpSignal),
     );
     return project.id;

@@ -3,13 +3,16 @@ import { Redacted } from '../../core/redacted.ts';
 import { digestOf } from '../shared/identity/fingerprint.ts';
 import type { SigningKey } from './sign.ts';
 
+/** The names of secrets that CSMS allows. */
+export const secretNamePattern = /^[a-zA-Z0-9_.-]{1,64}$/;
+
 /** How a class wants to log in. */
 export type CceLogin =
   /** As the operator configures it for the whole cluster. */
-  | { readonly identity: 'cluster' }
+  | { readonly kind: 'cluster' }
   /** With the token of the pod, in exchange for a session of an agency. */
   | {
-      readonly identity: 'pod';
+      readonly kind: 'pod';
       readonly agencyUrn: string;
       readonly providerUrn: string;
       readonly audience: string;
@@ -23,8 +26,8 @@ export type AgencySession = {
   readonly token: Redacted;
 };
 
-/** What an identity logs in with. */
-export type CceIdentity =
+/** Where the credential of an identity comes from. */
+export type CceCredentialSource =
   | { readonly kind: 'cluster' }
   | { readonly kind: 'agency-session'; readonly session: AgencySession };
 

@@ -3,13 +3,12 @@ import {
   type PlanResult,
   type Problem,
   type SecretRef,
-  type Selector,
   refKey,
 } from '../../core/plan.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { Parameters } from '../../core/workload.ts';
-import { nearestName } from '../../formats/suggest.ts';
 import { type YamlMap, readYamlList } from '../../formats/yaml-objects.ts';
+import { compileClass, reportMissingObjects } from '../shared/class/compile-class.ts';
 import {
   type PositionedFile,
   type ReportAt,
@@ -17,10 +16,11 @@ import {
   checkFileNames,
   fileOptionKeys,
   readOptionalText,
-  readFileOptions,
+  readJmesPathFiles,
   readRequiredText,
   createProblemReporter,
 } from '../shared/class/files.ts';
+import { warnUnknownParameters } from '../shared/class/parameters.ts';
 
 /**
  * In characters. The file system limits the length of a segment, because a name is a file path by
@@ -61,7 +61,6 @@ const objectKeys = [
   'optional',
   ...fileOptionKeys,
 ];
-const selectionKeys = ['path', 'objectAlias', ...fileOptionKeys];
 
 type Report = (problem: Problem) => void;
 
@@ -77,17 +76,23 @@ export function readObjects(
   const files: PositionedFile[] = [];
   for (const object of readYamlList(text, { parameter, report, keys: 'exact' })) {
     object.warnUnknown(objectKeys);
-    const parsedRef = readRef(object, reportError);
+    const name = readName(object, reportError);
+    const parsedRef = readRef(object, name, reportError);
     const ref = refs.get(refKey(parsedRef)) ?? parsedRef;
     refs.set(refKey(ref), ref);
-    files.push(...readFiles(object, ref, { reportError, report }));
+    const alias = readOptionalText(object, 'objectAlias');
+    files.push(
+      ...readJmesPathFiles(object, { name, alias }, ref, {
+        ...{ parameter, report, reportError, pathKind: 'key-or-jmespath' },
+      }),
+    );
   }
   checkFileNames(files, reportError);
   return { refs: [...refs.values()], files: files.map(({ request }) => request) };
 }
 
-/** The name of the ref is empty if it is missing or not valid. */
-function readRef(object: YamlMap, reportError: ReportAt): SecretRef {
+/** Undefined if the name is missing or not valid. */
+function readName(object: YamlMap, reportError: ReportAt): PositionedText | undefined {
   const name = readRequiredText(
     object,
     'objectName',
@@ -97,7 +102,14 @@ function readRef(object: YamlMap, reportError: ReportAt): SecretRef {
   const problem = checkSecretName(name?.text ?? '');
   if (name !== undefined && problem !== undefined)
     reportError(name, `objectName of ${object.where} ${problem}`);
+  return problem === undefined ? name : undefined;
+}
 
+function readRef(
+  object: YamlMap,
+  name: PositionedText | undefined,
+  reportError: ReportAt,
+): SecretRef {
   const version = readOptionalText(object, 'objectVersion');
   const pinned = version !== undefined && version.text !== 'latest';
   if (pinned && versionNumber(version.text) === undefined)
@@ -108,47 +120,9 @@ function readRef(object: YamlMap, reportError: ReportAt): SecretRef {
     );
   return {
     service: 'local',
-    name: problem === undefined ? (name?.text ?? '') : '',
+    name: name?.text ?? '',
     ...(pinned && { version: version.text }),
   };
-}
-
-function readFiles(
-  object: YamlMap,
-  ref: SecretRef,
-  { reportError, report }: { readonly reportError: ReportAt; readonly report: Report },
-): readonly PositionedFile[] {
-  const options = readFileOptions(object, parameter, report);
-  const optional = object.boolean('optional') === true && { optional: true };
-  const file = (
-    { text: path, ...at }: PositionedText,
-    selector: Selector,
-    fileOptions = options,
-  ): PositionedFile => ({
-    request: { path, sources: { value: { ref, selector } }, ...fileOptions, ...optional },
-    at,
-  });
-  const selections = object.list('jmesPath') ?? [];
-  const selectedFiles = selections.flatMap((selection) => {
-    selection.warnUnknown([...selectionKeys]);
-    const fileOptions = readFileOptions(selection, parameter, report, options);
-    const path = readRequiredText(
-      selection,
-      'path',
-      'path is a key of the secret, or JMESPath',
-      reportError,
-    );
-    if (path === undefined) return [];
-    const alias = readOptionalText(selection, 'objectAlias') ?? path;
-    return [file(alias, { kind: 'key-or-jmespath', text: path.text }, fileOptions)];
-  });
-  // With selections, the whole secret becomes a file only if it has an alias.
-  const wholeSecretPath =
-    readOptionalText(object, 'objectAlias') ??
-    (selections.length > 0 || ref.name === '' ? undefined : readOptionalText(object, 'objectName'));
-  return wholeSecretPath === undefined
-    ? selectedFiles
-    : [file(wholeSecretPath, { kind: 'whole' }), ...selectedFiles];
 }
 
 /** A local store needs no login. */
@@ -156,41 +130,11 @@ export type LocalLogin = Readonly<Record<string, never>>;
 
 /** Compiles a class of the provider `local`: see docs/providers/local.md. Pure. */
 export function planLocal(parameters: Parameters): PlanResult<LocalLogin> {
-  const problems: Problem[] = [];
-  const addProblem = (
-    severity: Problem['severity'],
-    parameter: string,
-    message: string,
-    hint?: string,
-  ): void =>
-    void problems.push({
-      severity,
-      code: 'INVALID_CLASS',
-      message,
-      ...(hint !== undefined && { hint }),
-      parameter,
-    });
-
-  for (const name of Object.keys(parameters).filter((key) => key !== 'objects')) {
-    const nearest = nearestName(name, ['objects']);
-    const hint = nearest && `did you mean ${nearest}?`;
-    addProblem(
-      'warning',
-      name,
-      `a parameter that is unknown to provider local: ${sanitizeExternalText(name)}`,
-      hint,
-    );
-  }
-  if (parameters.objects === undefined) {
-    addProblem(
-      'error',
-      'objects',
-      'the parameter `objects` is missing',
-      'list the secrets to mount under it',
-    );
-    return { problems };
-  }
-  const { refs, files } = readObjects(parameters.objects, (problem) => void problems.push(problem));
-  const failed = problems.some(({ severity }) => severity === 'error');
-  return failed ? { problems } : { plan: { refs, files, login: {} }, problems };
+  return compileClass((reporter) => {
+    const { report } = reporter;
+    warnUnknownParameters('local', [parameter], parameters, report);
+    const { objects } = parameters;
+    if (objects === undefined) return reportMissingObjects(reporter);
+    return { ...readObjects(objects, report), login: {} };
+  });
 }

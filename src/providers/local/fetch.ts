@@ -1,4 +1,4 @@
-import { raceWithAbort } from '../../concurrency/single-flight.ts';
+import { raceWithAbort } from '../../concurrency/deadline.ts';
 import { SecretError, toSecretError } from '../../core/errors.ts';
 import type { SecretRef } from '../../core/plan.ts';
 import type { FetchResult, Provider } from '../../core/provider.ts';

@@ -178,7 +178,7 @@ describe('provider local', () => {
         plan(provider, '- objectName: eu/db'),
         authorizeContext,
       );
-      expect(grant).toMatchObject({ scope: 'principal', principal: { identity: 'shared' } });
+      expect(grant).toMatchObject({ scope: 'principal', principal: { kind: 'shared' } });
       return grant!.principal.fingerprint;
     };
     const before = await principal();

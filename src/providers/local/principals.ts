@@ -55,7 +55,7 @@ export class StorePrincipal {
     return {
       fingerprint: fingerprint({ provider: 'local', store: path, key: keyDigest }),
       description: `local store ${sanitizeExternalText(path)}`,
-      identity: 'shared',
+      kind: 'shared',
       credentials: async () => undefined,
     };
   }

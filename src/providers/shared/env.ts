@@ -1,5 +1,6 @@
-import type * as z from 'zod';
+import * as z from 'zod';
 import { SecretError } from '../../core/errors.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
 
 /** Returns the trimmed value of a variable. Undefined if the variable is not set or empty. */
 export type EnvReader = (name: string) => string | undefined;
@@ -11,6 +12,20 @@ export function createEnvReader(env: Readonly<Record<string, string | undefined>
     return text === '' ? undefined : text;
   };
 }
+
+/** A variable that is set. */
+export type Setting = { readonly name: string; readonly text: string };
+
+/** Finds the first of the variables that is set. */
+export function findSetting(get: EnvReader, ...names: readonly string[]): Setting | undefined {
+  for (const name of names) {
+    const text = get(name);
+    if (text !== undefined) return { name, text };
+  }
+  return undefined;
+}
+
+const rate = z.coerce.number().positive().max(10_000);
 
 /**
  * Makes the functions that check the variables of a provider.
@@ -24,17 +39,28 @@ export function createSettingParser(provider: string) {
       `${provider}: ${name} ${message}`,
       hint === undefined ? {} : { hint },
     );
-  return {
-    settingError,
-    /**
-     * Parses the value of a variable.
-     * @param expected for the message: `a number above 0`
-     * @throws SecretError NOT_CONFIGURED
-     */
-    parseSetting<T>(name: string, text: string, schema: z.ZodType<T>, expected: string): T {
-      const result = schema.safeParse(text);
-      if (result.success) return result.data;
-      throw settingError(name, `must be ${expected}`);
-    },
+
+  /**
+   * Parses the value of a variable.
+   * @param schema a schema, or a function that returns undefined for a value that cannot be used
+   * @param expected for the message: `a number above 0`
+   * @throws SecretError NOT_CONFIGURED
+   */
+  const parseSetting = <T>(
+    { name, text }: Setting,
+    schema: z.ZodType<T> | ((text: string) => T | undefined),
+    expected: string,
+  ): T => {
+    const value = typeof schema === 'function' ? schema(text) : schema.safeParse(text).data;
+    if (value !== undefined) return value;
+    throw settingError(name, `must be ${expected}, not ${sanitizeExternalText(text)}`);
   };
+
+  /**
+   * Parses a number above 0, such as calls a second.
+   * @throws SecretError NOT_CONFIGURED
+   */
+  const parseRate = (setting: Setting): number => parseSetting(setting, rate, 'a number above 0');
+
+  return { settingError, parseSetting, parseRate };
 }

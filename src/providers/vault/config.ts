@@ -1,8 +1,7 @@
-import * as z from 'zod';
 import { SecretError } from '../../core/errors.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import { classEndpoint } from '../../http/endpoint.ts';
-import { createEnvReader, createSettingParser } from '../shared/env.ts';
+import { type Setting, createEnvReader, createSettingParser, findSetting } from '../shared/env.ts';
 import { type NameGlob, compileNameGlob } from '../shared/identity/name-glob.ts';
 import {
   maxAddresses,
@@ -14,78 +13,49 @@ import { normalizeMount } from './class/login.ts';
 import { isCleanPath, isHostName, parseGoBoolean } from './class/tls.ts';
 import { type VaultNodeFacts, type VaultLogin, type VaultTls, defaultMounts } from './types.ts';
 
-/** A variable that is set, with the name that was found. */
-export type Setting = { readonly name: string; readonly text: string };
+type SettingReader = ReturnType<typeof createSettingReader>;
 
 /**
- * Reads variables by their names without a prefix. A value that cannot be used throws
- * NOT_CONFIGURED, which names the variable.
+ * Reads variables by their names without a prefix. Empty variables count as absent. A value that
+ * cannot be used throws NOT_CONFIGURED, which names the variable.
  */
-export type SettingReader = {
-  /**
-   * Finds a variable of Keyferry: `ROLE_ID_FILE` is `KEYFERRY_VAULT_ROLE_ID_FILE`. For openbao
-   * `KEYFERRY_OPENBAO_...` wins.
-   */
-  getOwn(name: string): Setting | undefined;
-  /**
-   * Finds a variable of Keyferry, else of the vendors' clients: `ADDR` is `VAULT_ADDR`. For openbao
-   * `BAO_...` wins.
-   */
-  getAny(name: string): Setting | undefined;
-  /** Parses a value. @param expected the value to give, for the hint */
-  read<T>(
+function createSettingReader(
+  dialect: VaultLogin['dialect'],
+  env: Readonly<Record<string, string | undefined>>,
+) {
+  const get = createEnvReader(env);
+  const { settingError, parseSetting, parseRate } = createSettingParser(dialect);
+  const ownPrefixes =
+    dialect === 'openbao' ? ['KEYFERRY_OPENBAO_', 'KEYFERRY_VAULT_'] : ['KEYFERRY_VAULT_'];
+  const vendorPrefixes = dialect === 'openbao' ? ['BAO_', 'VAULT_'] : ['VAULT_'];
+  const find = (prefixes: readonly string[], name: string): Setting | undefined =>
+    findSetting(get, ...prefixes.map((prefix) => prefix + name));
+
+  /** @param expected the value to give, for the message */
+  const read = <T>(
     setting: Setting | undefined,
     parse: (text: string) => T | undefined,
     expected: string,
-  ): T | undefined;
-  file(setting: Setting | undefined): string | undefined;
-  flag(setting: Setting | undefined): boolean;
-  rate(setting: Setting | undefined, fallback: number): number;
-  readonly invalidSettingError: ReturnType<typeof createSettingParser>['settingError'];
-};
-
-const positive = z.coerce.number().positive().max(10_000);
-
-/** See {@link SettingReader}; empty variables count as absent. */
-export function createSettingReader(
-  dialect: VaultLogin['dialect'],
-  env: Readonly<Record<string, string | undefined>>,
-): SettingReader {
-  const get = createEnvReader(env);
-  const { settingError: invalidSettingError } = createSettingParser(dialect);
-  const own =
-    dialect === 'openbao' ? ['KEYFERRY_OPENBAO_', 'KEYFERRY_VAULT_'] : ['KEYFERRY_VAULT_'];
-  const vendorPrefixes = dialect === 'openbao' ? ['BAO_', 'VAULT_'] : ['VAULT_'];
-
-  function findFirst(prefixes: readonly string[], name: string): Setting | undefined {
-    for (const prefix of prefixes) {
-      const text = get(prefix + name);
-      if (text !== undefined) return { name: prefix + name, text };
-    }
-    return undefined;
-  }
-
-  const read: SettingReader['read'] = (setting, parse, expected) => {
-    if (setting === undefined) return undefined;
-    const value = parse(setting.text);
-    if (value !== undefined) return value;
-    throw invalidSettingError(
-      setting.name,
-      `is ${sanitizeExternalText(setting.text)}`,
-      `give ${expected}`,
-    );
-  };
+  ): T | undefined => setting && parseSetting(setting, parse, expected);
 
   return {
-    getOwn: (name) => findFirst(own, name),
-    getAny: (name) => findFirst([...own, ...vendorPrefixes], name),
+    /**
+     * Finds a variable of Keyferry: `ROLE_ID_FILE` is `KEYFERRY_VAULT_ROLE_ID_FILE`. For openbao
+     * `KEYFERRY_OPENBAO_...` wins.
+     */
+    getOwn: (name: string) => find(ownPrefixes, name),
+    /**
+     * Finds a variable of Keyferry, else of the vendors' clients: `ADDR` is `VAULT_ADDR`. For
+     * openbao `BAO_...` wins.
+     */
+    getAny: (name: string) => find([...ownPrefixes, ...vendorPrefixes], name),
     read,
-    file: (setting) =>
+    file: (setting: Setting | undefined) =>
       read(setting, (text) => (isCleanPath(text) ? text : undefined), 'an absolute, clean path'),
-    flag: (setting) => read(setting, parseGoBoolean, 'true or false') ?? false,
-    rate: (setting, fallback) =>
-      read(setting, (text) => positive.safeParse(text).data, 'a number above 0') ?? fallback,
-    invalidSettingError,
+    flag: (setting: Setting | undefined) => read(setting, parseGoBoolean, 'true or false') ?? false,
+    rate: (setting: Setting | undefined, fallback: number) =>
+      setting === undefined ? fallback : parseRate(setting),
+    settingError,
   };
 }
 
@@ -94,17 +64,14 @@ export function createSettingReader(
  * entries with any address, so that a wrong one stops the start and not a mount.
  * @throws SecretError NOT_CONFIGURED
  */
-export function readAllowedAddresses({
-  getOwn,
-  invalidSettingError,
-}: SettingReader): readonly string[] {
+function readAllowedAddresses({ getOwn, settingError }: SettingReader): readonly string[] {
   const setting = getOwn('ALLOWED_ADDRESSES');
   if (setting === undefined) return [];
   const entries = splitList(setting.text);
   for (const entry of entries) {
     if (isValidEntry(entry)) continue;
     const message = `has an entry that is not an address: ${sanitizeExternalText(entry)}`;
-    throw invalidSettingError(
+    throw settingError(
       setting.name,
       message,
       'write host:port, http://host:port, *.domain or unix:///path',
@@ -128,16 +95,13 @@ function isValidEntry(entry: string): boolean {
  * `/`, `**` does not.
  * @throws SecretError NOT_CONFIGURED
  */
-export function readAllowedFiles({
-  getOwn,
-  invalidSettingError,
-}: SettingReader): readonly NameGlob[] {
+function readAllowedFiles({ getOwn, settingError }: SettingReader): readonly NameGlob[] {
   const setting = getOwn('ALLOWED_FILES');
   if (setting === undefined) return [];
   return splitList(setting.text).flatMap((entry) => {
     const path = entry.replace(/\/+$/, '');
     if (isCleanPath(path)) return [path, `${path}/**`].map(compileNameGlob);
-    throw invalidSettingError(
+    throw settingError(
       setting.name,
       `has an entry that is not an absolute, clean path: ${sanitizeExternalText(entry)}`,
     );
@@ -197,11 +161,11 @@ export function readVaultSettings(
 }
 
 function readNodeFacts(dialect: string, settings: SettingReader): VaultNodeFacts {
-  const { getOwn, getAny, read, flag, invalidSettingError } = settings;
+  const { getOwn, getAny, read, flag, settingError } = settings;
   const { name = '', text = '' } = getAny('ADDR') ?? {};
   const addresses = splitList(text);
   if (addresses.length > maxAddresses)
-    throw invalidSettingError(name, `has more than ${maxAddresses} addresses`);
+    throw settingError(name, `has more than ${maxAddresses} addresses`);
   const namespace = read(getAny('NAMESPACE'), normalizeNamespace, 'a namespace like team-a/shop');
   const mount = (method: string): string | undefined =>
     read(getOwn(method), normalizeMount, 'a path like kubernetes');
@@ -225,7 +189,7 @@ function readNodeFacts(dialect: string, settings: SettingReader): VaultNodeFacts
   };
 }
 
-function readTls({ getAny, read, file, flag, invalidSettingError }: SettingReader): VaultTls {
+function readTls({ getAny, read, file, flag, settingError }: SettingReader): VaultTls {
   const caFile = file(getAny('CACERT'));
   const caDirectory = file(getAny('CAPATH'));
   const serverName = read(
@@ -236,7 +200,7 @@ function readTls({ getAny, read, file, flag, invalidSettingError }: SettingReade
   const [cert, key] = [getAny('CLIENT_CERT'), getAny('CLIENT_KEY')];
   const unpaired = cert === undefined || key === undefined ? (cert ?? key) : undefined;
   if (unpaired !== undefined)
-    throw invalidSettingError(unpaired.name, 'is set alone', 'set certificate and key, or none');
+    throw settingError(unpaired.name, 'is set alone', 'set certificate and key, or none');
   const [certFile, keyFile] = [file(cert), file(key)];
   return {
     ...(flag(getAny('SKIP_VERIFY')) && { skipVerify: true }),
@@ -246,16 +210,12 @@ function readTls({ getAny, read, file, flag, invalidSettingError }: SettingReade
   };
 }
 
-function readCredentialFiles({
-  getOwn,
-  file,
-  invalidSettingError,
-}: SettingReader): CredentialFiles {
+function readCredentialFiles({ getOwn, file, settingError }: SettingReader): CredentialFiles {
   const roleIdFile = file(getOwn('ROLE_ID_FILE'));
   const secretIdFile = file(getOwn('SECRET_ID_FILE'));
   const tokenFile = file(getOwn('TOKEN_FILE'));
   if (secretIdFile !== undefined && roleIdFile === undefined)
-    throw invalidSettingError(
+    throw settingError(
       'KEYFERRY_VAULT_SECRET_ID_FILE',
       'is set alone',
       'set KEYFERRY_VAULT_ROLE_ID_FILE, too',

@@ -7,7 +7,7 @@ import { createRetry } from '../../concurrency/retry.ts';
 import { SecretError } from '../../core/errors.ts';
 import { Redacted } from '../../core/redacted.ts';
 import { classify, isKnownError } from '../shared/reads/store-errors.ts';
-import { createVaultApi } from './call/api.ts';
+import { VaultClient } from './call/api.ts';
 import type { VaultCall } from './call/request.ts';
 import {
   type VaultErrorResponse,
@@ -39,7 +39,7 @@ async function setUp(life: TokenLifetime = {}) {
   });
   const { now, http } = vault;
   const log = pino({ level: 'silent' });
-  const api = createVaultApi({
+  const api = new VaultClient({
     ...{ http, now, log, random: () => 0 },
     retry: createRetry({ baseMs: 1 }),
   });

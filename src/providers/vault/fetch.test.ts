@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
+import { startVaultFixture } from '../../../test/fakes/vault-fixture.ts';
 import { type VaultReader, startVaultReader } from '../../../test/fakes/vault-reader.ts';
 import { SecretError } from '../../core/errors.ts';
 import type { SecretRef } from '../../core/plan.ts';
@@ -187,4 +188,17 @@ describe('a caller that leaves', () => {
     secondController.abort(cancelled);
     expect(codeOf(await pendingRead)).toBe('failed CANCELLED');
   });
+});
+
+test.each(['vault', 'openbao'] as const)('the rate limiter of %s has its name', async (dialect) => {
+  const fixture = await startVaultFixture({ dialect });
+  cleanups.push(fixture.close);
+  fixture.policy('app', { 'secret/data/*': ['read'] });
+  const role = { names: ['app'], namespaces: ['team-a'], audience: dialect };
+  fixture.auth.kubernetes().role('app', role);
+  fixture.kv2().put('db', { password: 'first' });
+  await fixture.mount('- {objectName: a, secretPath: secret/data/db, secretKey: password}');
+  expect(await fixture.metrics()).toContain(
+    `keyferry_budget_wait_seconds_count{budget="${dialect}",urgency="first"} 1`,
+  );
 });

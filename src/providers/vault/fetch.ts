@@ -1,8 +1,8 @@
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import { type RateLimiterMetrics, createRateLimiters } from '../../concurrency/rate-limiter.ts';
-import { lruSizeLimit } from '../../concurrency/time.ts';
-import { SecretError, toSecretError } from '../../core/errors.ts';
+import { lruSizeLimit } from '../../concurrency/lru-size-limit.ts';
+import { type SecretError, toSecretError } from '../../core/errors.ts';
 import { type SecretRef, refKey } from '../../core/plan.ts';
 import type { FetchRequest, FetchResult, Provider } from '../../core/provider.ts';
 import { type CallContext, createAuthenticatedCall } from '../shared/reads/authenticated-call.ts';
@@ -56,7 +56,7 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
     credentials: tokens,
     // One for each Vault.
     rateLimiterOf: (_, { login }) =>
-      rateLimiters(login.addresses.join(' '), { name: 'vault', perSecond, burst }),
+      rateLimiters(login.addresses.join(' '), { name: login.dialect, perSecond, burst }),
     // The role may have other policies since the login.
     isCredentialError: ({ code }) => code === 'CREDENTIALS_REFUSED' || code === 'ACCESS_DENIED',
   });
@@ -154,9 +154,7 @@ async function sendRead(
 function withPath(error: SecretError, { name, method = 'GET' }: SecretRef): SecretError {
   const path = describePath({ path: name });
   if (error.kind !== 'outage' || error.message.includes(path)) return error;
-  const { code, message, hint, cause, unsent, retryAfterMs } = error;
-  const details = { hint, cause, unsent, retryAfterMs };
-  return new SecretError(code, `${method} ${path}: ${message}`, details);
+  return error.with({ message: `${method} ${path}: ${error.message}` });
 }
 
 /** The reason that `AbortSignal.timeout` has. */

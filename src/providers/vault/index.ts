@@ -6,13 +6,13 @@ import { type ProviderDeps, createProviderRetry } from '../shared/deps.ts';
 import { CredentialGate } from '../shared/credentials/credential-gate.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { createAuthorize } from './authorize.ts';
-import { createVaultApi } from './call/api.ts';
+import { VaultClient } from './call/api.ts';
 import { planVault } from './class/class.ts';
 import { readVaultSettings } from './config.ts';
 import { createPodTokens } from './credentials/pod-tokens.ts';
 import { VaultTokenManager } from './credentials/token-manager.ts';
 import { createVaultFetch } from './fetch.ts';
-import { createPrincipals } from './principals.ts';
+import { createPrincipalOf } from './principals.ts';
 import type { VaultLogin, VaultNodeFacts, VaultSession } from './types.ts';
 
 /** What the provider needs of the process it runs in. */
@@ -33,7 +33,7 @@ export function createVaultProvider(
   const { http, now, log, rateLimiterMetrics } = deps;
   const settings = readVaultSettings(dialect, deps.env);
   const retry = createProviderRetry(dialect, deps);
-  const api = createVaultApi({ http, retry, now, log });
+  const api = new VaultClient({ http, retry, now, log });
   const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
   const tokens = new VaultTokenManager({ api, credentialGate, now, log });
   const vaultFetch = createVaultFetch({
@@ -51,7 +51,7 @@ export function createVaultProvider(
       settings,
       podTokens: createPodTokens({ requests: tokenRequests, now }),
       sharedIdentity: deps.sharedIdentity,
-      principalOf: createPrincipals({ tokens, fingerprint: deps.fingerprint }),
+      principalOf: createPrincipalOf({ tokens, fingerprint: deps.fingerprint }),
     }),
     ...vaultFetch,
     async close(signal) {

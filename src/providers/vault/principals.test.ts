@@ -6,7 +6,7 @@ import { resolveIdentity } from '../shared/identity/identity-source.ts';
 import { readVaultSettings } from './config.ts';
 import type { VaultIdentity, VaultLogin, VaultSession } from './types.ts';
 import type { PodTokens } from './credentials/pod-tokens.ts';
-import { createIdentitySources, createPrincipals } from './principals.ts';
+import { createIdentitySources, createPrincipalOf } from './principals.ts';
 
 const login: VaultLogin = {
   ...{
@@ -61,7 +61,7 @@ async function principalOf(testCase: Case = {}, requestedIdentities: VaultIdenti
     notBefore: 0,
   });
   if (identity === undefined) throw new Error('no identity source is used');
-  return createPrincipals({ tokens: { getSession }, fingerprint })(
+  return createPrincipalOf({ tokens: { getSession }, fingerprint })(
     identity,
     testLogin,
     testWorkload,
@@ -183,8 +183,8 @@ describe('a principal of Vault', () => {
       'an Agent',
       'certificate',
     ]) {
-      const { identity, description } = await principalOf(distinctCases[name]);
-      texts.push(`${identity}: ${description}`);
+      const { kind, description } = await principalOf(distinctCases[name]);
+      texts.push(`${kind}: ${description}`);
     }
     expect(texts).toEqual([
       'own: the role app of auth/kubernetes as team-a/app',

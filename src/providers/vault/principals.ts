@@ -35,29 +35,20 @@ export function createIdentitySources({
   podTokens,
 }: IdentitySourcesDeps): readonly Source[] {
   return [
-    {
-      name: 'pod-token',
-      async resolve(workload, login, { signal }) {
-        if (login.method !== 'kubernetes' && login.method !== 'jwt') return undefined;
-        const token = await podTokens(workload, login.audience, signal);
-        return podServiceAccount(workload, login, token, settings);
-      },
+    async (workload, login, { signal }) => {
+      if (login.method !== 'kubernetes' && login.method !== 'jwt') return undefined;
+      const token = await podTokens(workload, login.audience, signal);
+      return podServiceAccount(workload, login, token, settings);
     },
-    {
-      name: 'pod-keys',
-      resolve: async (workload, login) => {
-        if (workload.secrets.size === 0) return undefined;
-        if (login.method === 'approle') return podAppRole(workload, login);
-        return login.method === 'token' ? podToken(workload, login) : undefined;
-      },
+    async (workload, login) => {
+      if (workload.secrets.size === 0) return undefined;
+      if (login.method === 'approle') return podAppRole(workload, login);
+      return login.method === 'token' ? podToken(workload, login) : undefined;
     },
-    {
-      name: 'operator',
-      resolve: async (workload, login) => {
-        if (login.method === 'approle') return operatorAppRole(login, settings);
-        if (login.method === 'token') return operatorToken(login, settings);
-        return login.method === 'cert' ? operatorCertificate(workload, login) : undefined;
-      },
+    async (workload, login) => {
+      if (login.method === 'approle') return operatorAppRole(login, settings);
+      if (login.method === 'token') return operatorToken(login, settings);
+      return login.method === 'cert' ? operatorCertificate(workload, login) : undefined;
     },
   ];
 }
@@ -95,7 +86,7 @@ export type PrincipalOf = (
 ) => Principal<VaultSession>;
 
 /** See {@link PrincipalOf}. */
-export function createPrincipals(deps: {
+export function createPrincipalOf(deps: {
   readonly tokens: Pick<VaultTokenManager, 'getSession'>;
   readonly fingerprint: Fingerprint;
 }): PrincipalOf {
@@ -119,7 +110,7 @@ export function createPrincipals(deps: {
     return {
       fingerprint,
       description,
-      identity: kind,
+      kind,
       credentials: (signal) =>
         deps.tokens.getSession(fingerprint, { login, getCredential }, signal),
     };

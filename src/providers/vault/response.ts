@@ -18,7 +18,7 @@ const certificateSchema = z.object({ certificate: z.string() });
  * @param document JSON text
  * @returns undefined where there is no certificate that can be read
  */
-export function certificateExpiry(document: string): number | undefined {
+function certificateExpiry(document: string): number | undefined {
   const { success, data } = certificateSchema.safeParse(JSON.parse(document));
   if (!success) return undefined;
   const { certificate } = data;

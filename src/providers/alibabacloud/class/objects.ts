@@ -7,6 +7,7 @@ import {
   createProblemReporter,
   fileOptionKeys,
   readJmesPathFiles,
+  readOptionalText,
   readRequiredText,
 } from '../../shared/class/files.ts';
 import { type ClassContext, type ObjectContext, readRef } from './object-ref.ts';
@@ -54,7 +55,8 @@ export function readObjects(
     const ownRef = readRef(map, name, typeFromNextItem, objectContext);
     const ref = refByKey.get(refKey(ownRef)) ?? ownRef;
     refByKey.set(refKey(ref), ref);
-    files.push(...readJmesPathFiles(map, name, ref, objectContext));
+    const alias = readOptionalText(map, 'objectAlias');
+    files.push(...readJmesPathFiles(map, { name, alias }, ref, objectContext));
   }
   checkFileNames(files, reportError);
   return { refs: [...refByKey.values()], files: files.map(({ request }) => request) };

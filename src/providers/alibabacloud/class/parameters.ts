@@ -1,6 +1,7 @@
 import type { PlanResult, Problem, SecretRef } from '../../../core/plan.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { Parameters } from '../../../core/workload.ts';
+import { compileClass, reportMissingObjects } from '../../shared/class/compile-class.ts';
 import {
   type RawParameter,
   parameterProblem,
@@ -34,35 +35,21 @@ export function planAlibaba(
   parameters: Parameters,
   nodeFacts?: AlibabaNodeFacts,
 ): PlanResult<AlibabaLogin> {
-  const problems: Problem[] = [];
-  const report = (problem: Problem): void => void problems.push(problem);
-  const skippedChecks = new Set<string>();
-  const getParameter = readParameters('alibabacloud', parameterNames, parameters, report);
-  const login = { podToken: readPodTokenSwitch(getParameter('usePodServiceAccountToken'), report) };
-  const translatePath = readPathTranslation(getParameter('pathTranslation'), report);
-  const region = readRegion(getParameter('region'), 'cn-hangzhou', report) ?? nodeFacts?.region;
-  const objects = getParameter('objects');
-  if (objects === undefined) {
-    report(
-      parameterProblem(
-        'objects',
-        'the parameter `objects` is missing',
-        'list the secrets to mount under it',
-      ),
-    );
-    return { problems };
-  }
-  const { refs, files } = readObjects(objects.text, {
-    ...{ parameter: objects.name, report, translatePath, region, nodeFacts },
-    skip: (check) => void skippedChecks.add(check),
+  return compileClass((reporter) => {
+    const { report, skip } = reporter;
+    const getParameter = readParameters('alibabacloud', parameterNames, parameters, report);
+    const podToken = readPodTokenSwitch(getParameter('usePodServiceAccountToken'), report);
+    const translatePath = readPathTranslation(getParameter('pathTranslation'), report);
+    const region = readRegion(getParameter('region'), 'cn-hangzhou', report) ?? nodeFacts?.region;
+    const objects = getParameter('objects');
+    if (objects === undefined) return reportMissingObjects(reporter);
+    const { refs, files } = readObjects(objects.text, {
+      parameter: objects.name,
+      ...{ report, skip, translatePath, region, nodeFacts },
+    });
+    checkRegions(refs, objects.name, report);
+    return { refs, files, login: { podToken } };
   });
-  checkRegions(refs, objects.name, report);
-  const hasErrors = problems.some(({ severity }) => severity === 'error');
-  return {
-    ...(!hasErrors && { plan: { refs, files, login } }),
-    problems,
-    ...(skippedChecks.size > 0 && { skipped: [...skippedChecks] }),
-  };
 }
 
 /**

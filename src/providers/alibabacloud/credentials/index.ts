@@ -1,8 +1,9 @@
 import type { Retry } from '../../../concurrency/retry.ts';
 import type { SecretError } from '../../../core/errors.ts';
 import type { HttpClient } from '../../../http/client.ts';
-import { CredentialCache, runLogin } from '../../shared/credentials/credential-cache.ts';
+import { CredentialCache } from '../../shared/credentials/credential-cache.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
+import { runLogin } from '../../shared/credentials/run-login.ts';
 import { createApi } from '../call.ts';
 import type { AlibabaCloudConfig, AlibabaCredential, CredentialSource } from '../types.ts';
 import type { Metadata } from './metadata.ts';

@@ -5,6 +5,7 @@ import type { Retry } from '../../../concurrency/retry.ts';
 import { encodeSegment } from '../../../http/endpoint.ts';
 import type { HttpClient, HttpResponse } from '../../../http/client.ts';
 import { readBody } from '../../../http/response.ts';
+import { type OutageTexts, markOutage } from '../../shared/credentials/run-login.ts';
 import { classify } from '../../shared/reads/store-errors.ts';
 import { metadataErrors, parseErrorResponse } from '../errors.ts';
 import { type AlibabaCredential, time } from '../types.ts';
@@ -96,8 +97,8 @@ export function createMetadata(deps: {
     );
 
   return {
-    async workerRole(signal) {
-      try {
+    workerRole: (signal) =>
+      markOutage(signal, describeOutage, async () => {
         const headers = await getTokenHeader(signal);
         const roleResponse = await get(keysPath, headers, signal);
         const role = roleResponse?.body.toString().trim() ?? '';
@@ -117,19 +118,7 @@ export function createMetadata(deps: {
           expiresAt: keys.Expiration,
           account: 'the worker role',
         };
-      } catch (thrown) {
-        signal.throwIfAborted();
-        const error = toSecretError(thrown);
-        if (error.kind !== 'outage') throw error;
-        throw new SecretError(
-          'CREDENTIALS_UNAVAILABLE',
-          `the metadata service of this node cannot be used: ${error.message}`,
-          {
-            hint: 'the pod needs the way to it; or configure keys or a role with an OIDC provider',
-          },
-        );
-      }
-    },
+      }),
     async region(signal) {
       const hint = 'set the parameter region';
       try {
@@ -152,6 +141,13 @@ export function createMetadata(deps: {
         { hint },
       );
     },
+  };
+}
+
+function describeOutage({ message }: SecretError): OutageTexts {
+  return {
+    message: `the metadata service of this node cannot be used: ${message}`,
+    hint: 'the pod needs the way to it; or configure keys or a role with an OIDC provider',
   };
 }
 

@@ -8,12 +8,14 @@ import {
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { Parameters } from '../../../core/workload.ts';
 import { readYamlList } from '../../../formats/yaml-objects.ts';
+import { compileClass, reportMissingObjects } from '../../shared/class/compile-class.ts';
 import {
   type ReadFilesContext,
   type PositionedFile,
   checkFileNames,
   fileOptionKeys,
   readJmesPathFiles,
+  readOptionalText,
   readRequiredText,
   createProblemReporter,
 } from '../../shared/class/files.ts';
@@ -69,7 +71,8 @@ export function readObjects(
     const key = [objectRef, ...(objectRef.fallbacks ?? [])].map(refKey).join(' ');
     const ref = refByKey.get(key) ?? objectRef;
     refByKey.set(key, ref);
-    files.push(...readJmesPathFiles(map, name, ref, refContext));
+    const alias = readOptionalText(map, 'objectAlias');
+    files.push(...readJmesPathFiles(map, { name, alias }, ref, refContext));
   }
   checkFileNames(files, refContext.reportError);
   return { refs: [...refByKey.values()], files: files.map(({ request }) => request) };
@@ -105,41 +108,26 @@ const parameterNames = [
  * it skips the checks that need the region of the node.
  */
 export function planAws(parameters: Parameters, nodeFacts?: AwsNodeFacts): PlanResult<AwsLogin> {
-  const problems: Problem[] = [];
-  const report = (problem: Problem): void => void problems.push(problem);
-  const given = readParameters('aws', parameterNames, parameters, report);
-  const login = {
-    usePodIdentity: readSwitch(given('usePodIdentity'), report),
-    addressType: readAddressType(given('preferredAddressType'), report),
-  };
-  const translate = readPathTranslation(given('pathTranslation'), report);
-  const region = readRegion(given('region'), 'eu-west-1', report) ?? nodeFacts?.region;
-  const failoverRegion = readFailoverRegion(given('failoverRegion'), region, report);
-  const objects = given('objects');
-  if (objects === undefined) {
-    report(
-      parameterProblem(
-        'objects',
-        'the parameter `objects` is missing',
-        'list the secrets to mount under it',
-      ),
-    );
-    return { problems };
-  }
-  const { refs, files } = readObjects(objects.text, {
-    parameter: objects.name,
-    ...{ report, translatePath: translate, region, failoverRegion },
+  return compileClass((reporter) => {
+    const { report, skip } = reporter;
+    const given = readParameters('aws', parameterNames, parameters, report);
+    const login = {
+      usePodIdentity: readSwitch(given('usePodIdentity'), report),
+      addressType: readAddressType(given('preferredAddressType'), report),
+    };
+    const translatePath = readPathTranslation(given('pathTranslation'), report);
+    const region = readRegion(given('region'), 'eu-west-1', report) ?? nodeFacts?.region;
+    const failoverRegion = readFailoverRegion(given('failoverRegion'), region, report);
+    const objects = given('objects');
+    if (objects === undefined) return reportMissingObjects(reporter);
+    const { refs, files } = readObjects(objects.text, {
+      parameter: objects.name,
+      ...{ report, translatePath, region, failoverRegion },
+    });
+    if (nodeFacts === undefined && refs.some((ref) => ref.region === undefined))
+      skip('the region, which the class leaves to the node, and the checks that depend on it');
+    return { refs, files, login };
   });
-  const isRegionUnknown = nodeFacts === undefined && refs.some((ref) => ref.region === undefined);
-  const skipped = isRegionUnknown
-    ? ['the region, which the class leaves to the node, and the checks that depend on it']
-    : [];
-  const failed = problems.some(({ severity }) => severity === 'error');
-  return {
-    ...(!failed && { plan: { refs, files, login } }),
-    problems,
-    ...(skipped.length > 0 && { skipped }),
-  };
 }
 
 /**

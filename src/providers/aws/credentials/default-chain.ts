@@ -1,4 +1,4 @@
-import { raceWithAbort } from '../../../concurrency/single-flight.ts';
+import { raceWithAbort } from '../../../concurrency/deadline.ts';
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
 import type { HttpClient } from '../../../http/client.ts';

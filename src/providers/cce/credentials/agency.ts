@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { readBody } from '../../../http/response.ts';
-import { runLogin } from '../../shared/credentials/credential-cache.ts';
+import { runLogin } from '../../shared/credentials/run-login.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { digestOf } from '../../shared/identity/fingerprint.ts';
 import { classify } from '../../shared/reads/store-errors.ts';

@@ -8,7 +8,7 @@ import type { CceConfig, RegionConfig } from '../config.ts';
 import {
   type AgencySession,
   type CceCredential,
-  type CceIdentity,
+  type CceCredentialSource,
   makeCredential,
 } from '../types.ts';
 import { assumeAgency } from './agency.ts';
@@ -54,11 +54,15 @@ export class Credentials {
    * @param fingerprint of the principal
    * @throws SecretError CREDENTIALS_REFUSED, CREDENTIALS_UNAVAILABLE, NOT_CONFIGURED
    */
-  get(fingerprint: string, identity: CceIdentity, signal: AbortSignal): Promise<CceCredential> {
+  get(
+    fingerprint: string,
+    source: CceCredentialSource,
+    signal: AbortSignal,
+  ): Promise<CceCredential> {
     return this.#cache.get(fingerprint, signal, (loginSignal) =>
-      identity.kind === 'cluster'
+      source.kind === 'cluster'
         ? this.#logInAsCluster(loginSignal)
-        : this.#logInAsAgency(identity.session, loginSignal),
+        : this.#logInAsAgency(source.session, loginSignal),
     );
   }
 

@@ -1,8 +1,10 @@
 import type { Retry } from '../../../concurrency/retry.ts';
-import { SecretError, toSecretError } from '../../../core/errors.ts';
+import type { SecretError } from '../../../core/errors.ts';
 import type { HttpClient, HttpResponse } from '../../../http/client.ts';
 import { readBody } from '../../../http/response.ts';
+import { type OutageTexts, markOutage } from '../../shared/credentials/run-login.ts';
 import { classify, isKnownError } from '../../shared/reads/store-errors.ts';
+import { type CceCredential, makeCredential, temporaryKeys } from '../types.ts';
 import {
   type MetadataResource,
   metadataErrors,
@@ -10,8 +12,7 @@ import {
   noAgencyErrors,
   parseMetadataError,
   transientMetadataErrors,
-} from '../errors.ts';
-import { type CceCredential, makeCredential, temporaryKeys } from '../types.ts';
+} from './metadata-errors.ts';
 
 export const nodeOwner = 'the agency of this node';
 
@@ -50,8 +51,8 @@ export class MetadataService {
   }
 
   /** @throws SecretError NOT_CONFIGURED, CREDENTIALS_UNAVAILABLE; the signal's reason */
-  async getKeys(signal: AbortSignal): Promise<CceCredential> {
-    try {
+  getKeys(signal: AbortSignal): Promise<CceCredential> {
+    return markOutage(signal, describeOutage, async () => {
       let response = await this.#requestKeys(signal);
       if (response.status === 401 && !isKnownError(noAgencyErrors, this.#parse(response, 'keys'))) {
         this.#token = undefined;
@@ -62,16 +63,7 @@ export class MetadataService {
         ...readBody(response, temporaryKeys, 'the metadata service'),
         owner: nodeOwner,
       });
-    } catch (thrown) {
-      signal.throwIfAborted();
-      const error = toSecretError(thrown);
-      if (error.kind !== 'outage' || error.code === 'CREDENTIALS_UNAVAILABLE') throw error;
-      throw new SecretError(
-        'CREDENTIALS_UNAVAILABLE',
-        `the metadata service of this node cannot be used: ${error.message}`,
-        { hint: metadataHint },
-      );
-    }
+    });
   }
 
   async #requestKeys(signal: AbortSignal): Promise<HttpResponse> {
@@ -130,4 +122,11 @@ export class MetadataService {
     const { host } = this.#options.endpoint;
     return classify(metadataErrors, this.#parse(response, resource), { host }, []);
   }
+}
+
+function describeOutage({ message }: SecretError): OutageTexts {
+  return {
+    message: `the metadata service of this node cannot be used: ${message}`,
+    hint: metadataHint,
+  };
 }

@@ -1,7 +1,7 @@
 import { type BigIntStats, constants } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { SecretError } from '../../../core/errors.ts';
+import { SecretError, errorCodeOf } from '../../../core/errors.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 
 /** A file of the local store, with its name for messages. */
@@ -40,7 +40,7 @@ const errorCauses: Readonly<Record<string, { readonly cause: string; readonly hi
  */
 export function fileError(action: 'read' | 'write', file: StoreFile, thrown: unknown): SecretError {
   if (thrown instanceof SecretError) return thrown;
-  const code = systemErrorCode(thrown) ?? 'unknown failure';
+  const code = errorCodeOf(thrown) ?? 'unknown failure';
   const { cause, hint } = errorCauses[code] ?? { cause: code };
   return new SecretError(
     'LOCAL_STORE_UNREADABLE',
@@ -50,12 +50,6 @@ export function fileError(action: 'read' | 'write', file: StoreFile, thrown: unk
       cause: thrown,
     },
   );
-}
-
-/** The code of an error of the operating system, such as `ENOENT`. Undefined for other errors. */
-export function systemErrorCode(thrown: unknown): string | undefined {
-  if (typeof thrown !== 'object' || thrown === null || !('code' in thrown)) return undefined;
-  return typeof thrown.code === 'string' ? thrown.code : undefined;
 }
 
 /**

@@ -3,9 +3,9 @@ import { readFile, readdir, readlink, stat, unlink, writeFile } from 'node:fs/pr
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SecretError } from '../../../core/errors.ts';
+import { SecretError, errorCodeOf } from '../../../core/errors.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
-import { type StoreFile, describeFile, fileError, systemErrorCode } from './atomic-file.ts';
+import { type StoreFile, describeFile, fileError } from './atomic-file.ts';
 
 /** A lock file of another host counts for this time: its process cannot be checked from here. */
 const foreignLockMaxAgeMs = 60_000;
@@ -141,7 +141,7 @@ async function isProcessRunning(pid: number, startTime: string): Promise<boolean
   try {
     process.kill(pid, 0);
   } catch (thrown) {
-    if (systemErrorCode(thrown) === 'ESRCH') return false;
+    if (errorCodeOf(thrown) === 'ESRCH') return false;
   }
   // Another process can have the number now. Without a start time, this assumes the same process.
   const currentStartTime = await processStartTime(pid);

@@ -1,10 +1,10 @@
 import { mkdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { SecretError } from '../../../core/errors.ts';
+import { SecretError, errorCodeOf } from '../../../core/errors.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { generateIdentity, recipientOf } from './age.ts';
 import type { StoreDocument } from './document.ts';
-import { type StoreFile, describeFile, fileError, systemErrorCode } from './atomic-file.ts';
+import { type StoreFile, describeFile, fileError } from './atomic-file.ts';
 import { type Keys, readKeys, writeKeys } from './keys.ts';
 import {
   type StoreFiles,
@@ -106,7 +106,7 @@ async function resolveLinks(file: StoreFile): Promise<string> {
   try {
     return await realpath(file.path);
   } catch (thrown) {
-    if (systemErrorCode(thrown) !== 'ENOENT') throw fileError('read', file, thrown);
+    if (errorCodeOf(thrown) !== 'ENOENT') throw fileError('read', file, thrown);
   }
   try {
     return join(await realpath(dirname(file.path)), basename(file.path));
@@ -120,7 +120,7 @@ async function exists(file: StoreFile): Promise<boolean> {
     await stat(file.path);
     return true;
   } catch (thrown) {
-    if (systemErrorCode(thrown) === 'ENOENT') return false;
+    if (errorCodeOf(thrown) === 'ENOENT') return false;
     throw fileError('read', file, thrown);
   }
 }
@@ -133,7 +133,7 @@ async function createDirectory(file: StoreFile): Promise<void> {
   try {
     await mkdir(directory, { mode: 0o700 });
   } catch (thrown) {
-    const code = systemErrorCode(thrown);
+    const code = errorCodeOf(thrown);
     if (code === 'EEXIST') return;
     if (code !== 'ENOENT') throw fileError('write', file, thrown);
     const parentDirectory = sanitizeExternalText(dirname(directory));

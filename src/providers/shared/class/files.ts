@@ -143,25 +143,44 @@ function toPositionedText(scalar: PositionedText | undefined): PositionedText | 
 
 const entryKeys = ['path', 'objectAlias', ...fileOptionKeys];
 
+/** The names of an object, where it has valid ones. */
+export type ObjectNames = {
+  readonly name?: PositionedText | undefined;
+  readonly alias?: PositionedText | undefined;
+};
+
 /** What {@link readJmesPathFiles} needs. */
 export type ReadFilesContext = {
   /** The name of the parameter, in the letter case of the class. */
   readonly parameter: string;
   readonly report: (problem: Problem) => void;
-  readonly translatePath: TranslatePath;
   readonly reportError: ReportAt;
+  /** Default: a name or an alias is the path. */
+  readonly translatePath?: TranslatePath;
+  /**
+   * What an entry of `jmesPath` extracts. Default `jmespath`: an expression. With
+   * `key-or-jmespath`, a secret with extracted values becomes a file itself only if it has an
+   * alias.
+   */
+  readonly pathKind?: 'jmespath' | 'key-or-jmespath';
 };
 
 /**
- * Makes the files of an object as the providers of AWS and Alibaba Cloud do: one of the whole
- * secret, and one for each expression of `jmesPath`.
+ * Makes the files of an object: one of the whole secret, and one for each entry of `jmesPath`. A
+ * file has the name of its alias, else of the object or the entry.
  */
 export function readJmesPathFiles(
   map: YamlMap,
-  name: PositionedText | undefined,
+  { name, alias }: ObjectNames,
   ref: SecretRef,
-  { parameter, report, translatePath, reportError }: ReadFilesContext,
+  context: ReadFilesContext,
 ): PositionedFile[] {
+  const {
+    parameter,
+    report,
+    translatePath = (path: string) => path,
+    pathKind = 'jmespath',
+  } = context;
   const options = readFileOptions(map, parameter, report);
   const optional = map.boolean('optional') === true && { optional: true };
   const file = (
@@ -177,24 +196,38 @@ export function readJmesPathFiles(
       ...optional,
     },
   });
-  const extractedFiles = (map.list('jmesPath') ?? []).flatMap((entry) => {
+  const entries = map.list('jmesPath') ?? [];
+  const extractedFiles = entries.flatMap((entry) => {
     entry.warnUnknown(entryKeys);
     const fileOptions = readFileOptions(entry, parameter, report, options);
-    const path = readRequiredText(entry, 'path', 'path is a JMESPath expression', reportError);
-    if (path === undefined) return [];
-    const problem = checkExpression(path.text);
-    if (problem !== undefined)
-      reportError(path, `path of ${entry.where}: ${sanitizeExternalText(path.text)} ${problem}`);
-    return [
-      file(
-        readOptionalText(entry, 'objectAlias') ?? path,
-        { kind: 'jmespath', expression: path.text },
-        fileOptions,
-      ),
-    ];
+    const extracted = readEntryPath(entry, pathKind, context);
+    if (extracted === undefined) return [];
+    const { path, selector } = extracted;
+    return [file(readOptionalText(entry, 'objectAlias') ?? path, selector, fileOptions)];
   });
-  const wholeSecretPath = readOptionalText(map, 'objectAlias') ?? name;
+  const isWholeByAlias = pathKind === 'key-or-jmespath' && entries.length > 0;
+  const wholeSecretPath = isWholeByAlias ? alias : (alias ?? name);
   return wholeSecretPath === undefined
     ? extractedFiles
     : [file(wholeSecretPath, { kind: 'whole' }), ...extractedFiles];
+}
+
+function readEntryPath(
+  entry: YamlMap,
+  pathKind: 'jmespath' | 'key-or-jmespath',
+  { reportError }: ReadFilesContext,
+): { readonly path: PositionedText; readonly selector: Selector } | undefined {
+  const hint =
+    pathKind === 'jmespath'
+      ? 'path is a JMESPath expression'
+      : 'path is a key of the secret, or JMESPath';
+  const path = readRequiredText(entry, 'path', hint, reportError);
+  if (path === undefined) return undefined;
+  const { text } = path;
+  // An expression that is not valid can be a key.
+  if (pathKind === 'key-or-jmespath') return { path, selector: { kind: pathKind, text } };
+  const problem = checkExpression(text);
+  if (problem !== undefined)
+    reportError(path, `path of ${entry.where}: ${sanitizeExternalText(text)} ${problem}`);
+  return { path, selector: { kind: pathKind, expression: text } };
 }

@@ -1,14 +1,14 @@
 import { LRUCache } from 'lru-cache';
 import { SingleFlight } from '../../../concurrency/single-flight.ts';
 import { isRecent } from '../../../concurrency/time.ts';
-import { SecretError, toSecretError } from '../../../core/errors.ts';
+import { type SecretError, toSecretError } from '../../../core/errors.ts';
 
 /** The timeout of a refresh in the background, and the pause after one that failed. */
 const backgroundRefreshMs = 30_000;
 /** A credential this close to its end is not used: it could end while the request is on its way. */
 const expiryMarginMs = 30_000;
 /** A younger credential stays, although a store refuses it: a new one would be refused, too. */
-const minInvalidationAgeMs = 60_000;
+export const minInvalidationAgeMs = 60_000;
 
 /** What the cache keeps: credentials, and values that the provider looks up with them. */
 export type Expiring = {
@@ -106,31 +106,6 @@ export class CredentialCache<T extends Expiring> {
     const signal = AbortSignal.timeout(backgroundRefreshMs);
     this.#obtainAndCache(key, signal, obtain).catch((thrown: unknown) => {
       this.#onFailure?.(toSecretError(thrown));
-    });
-  }
-}
-
-/**
- * Runs a login. It marks an outage of the login service as such, because the secret store may be
- * up.
- * @param signal fires when no caller waits any more
- * @param about for messages: the owner of the keys, and the remedy if the error has no hint
- * @throws SecretError CREDENTIALS_UNAVAILABLE for an outage; what `login` throws; the signal's
- *   reason
- */
-export async function runLogin<T>(
-  signal: AbortSignal,
-  { owner, hint }: { readonly owner: string; readonly hint: string },
-  login: () => Promise<T>,
-): Promise<T> {
-  try {
-    return await login();
-  } catch (thrown) {
-    signal.throwIfAborted();
-    const error = toSecretError(thrown);
-    if (error.kind !== 'outage' || error.code === 'CREDENTIALS_UNAVAILABLE') throw error;
-    throw new SecretError('CREDENTIALS_UNAVAILABLE', `no keys for ${owner}: ${error.message}`, {
-      hint: error.hint ?? hint,
     });
   }
 }

@@ -1,8 +1,9 @@
 import { LRUCache } from 'lru-cache';
 import type { RejectionCache } from '../../../concurrency/rejection-cache.ts';
-import { raceWithAbort } from '../../../concurrency/single-flight.ts';
+import { raceWithAbort } from '../../../concurrency/deadline.ts';
+import { isTransient } from '../../../concurrency/retry.ts';
 import { isRecent } from '../../../concurrency/time.ts';
-import { type ErrorCode, type SecretError, toSecretError } from '../../../core/errors.ts';
+import { type SecretError, toSecretError } from '../../../core/errors.ts';
 
 /** How long an accepted call lets other calls with the same credential go at the same time. */
 const acceptanceMs = 1_000;
@@ -115,16 +116,10 @@ export class CredentialGate {
 function classifyOutcome(error: SecretError, signal: AbortSignal): ProbeOutcome {
   if (error.code === 'CREDENTIALS_REFUSED') return { kind: 'refused', error };
   if (error.kind === 'definite') return { kind: 'accepted' };
-  return outageCodes.has(error.code) && !signal.aborted
+  return isTransient(error) && !signal.aborted
     ? { kind: 'unavailable', error }
     : { kind: 'inconclusive' };
 }
-
-const outageCodes: ReadonlySet<ErrorCode> = new Set([
-  'STORE_UNAVAILABLE',
-  'STORE_TIMEOUT',
-  'STORE_THROTTLED',
-]);
 
 /** Waits for `work`, but not longer than `ms`. */
 async function withinTime(ms: number, work: Promise<unknown>): Promise<void> {

@@ -5,7 +5,7 @@ import type { FingerprintField } from './fingerprint.ts';
 /** Whose rights serve a workload. `Credential` is what the provider needs to log in. */
 export type Identity<Credential> = {
   /** `own`: the workload's tokens, or keys of its pod. `shared`: an identity of the operator. */
-  readonly kind: Principal['identity'];
+  readonly kind: Principal['kind'];
   /** For logs and messages: `the role arn:aws:iam::1:role/app as shop.web`. No secret. */
   readonly description: string;
   readonly credential: Credential;
@@ -13,22 +13,16 @@ export type Identity<Credential> = {
   readonly fingerprintFields: Readonly<Record<string, FingerprintField>>;
 };
 
-/** One way to get an identity: a pod's token, keys of the pod, the node, the operator. */
-export type IdentitySource<Login, Credential> = {
-  /**
-   * `pod-token`, `pod-keys`, `node` or `operator`, with the vendor's own word where there are two.
-   */
-  readonly name: string;
-  /**
-   * @returns undefined where the class and the workload do not use this source
-   * @throws SecretError where they use it, but it gives no identity
-   */
-  readonly resolve: (
-    workload: Workload,
-    login: Login,
-    context: AuthorizeContext,
-  ) => Promise<Identity<Credential> | undefined>;
-};
+/**
+ * One way to get an identity: a pod's token, keys of the pod, the node, the operator.
+ * @returns undefined where the class and the workload do not use this source
+ * @throws SecretError where they use it, but it gives no identity
+ */
+export type IdentitySource<Login, Credential> = (
+  workload: Workload,
+  login: Login,
+  context: AuthorizeContext,
+) => Promise<Identity<Credential> | undefined>;
 
 /**
  * Returns the identity of the first source that the workload uses. A source that fails ends the
@@ -44,7 +38,7 @@ export async function resolveIdentity<Login, Credential>(
   context: AuthorizeContext,
 ): Promise<Identity<Credential> | undefined> {
   for (const source of sources) {
-    const identity = await source.resolve(workload, login, context);
+    const identity = await source(workload, login, context);
     if (identity !== undefined) return identity;
   }
   return undefined;

@@ -5,11 +5,8 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { SecretError } from '../../../core/errors.ts';
-import {
-  type SharedIdentityMode,
-  SharedIdentity,
-  createSharedIdentityMetrics,
-} from './shared-identity.ts';
+import type { SharedIdentityMode } from '../../../core/provider.ts';
+import { SharedIdentity, createSharedIdentityMetrics } from './shared-identity.ts';
 
 const grant = (names: string, roles = ''): string => `grants:
   - provider: local

@@ -1,17 +1,12 @@
 import type { Logger } from 'pino';
 import { SecretError } from '../../../core/errors.ts';
+import type { SharedIdentityMode } from '../../../core/provider.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import type { Workload } from '../../../core/workload.ts';
 import { GrantsFile, type SharedIdentityGrant, type SharedIdentityMetrics } from './grants-file.ts';
 import type { NameGlob } from './name-glob.ts';
 
 export { createSharedIdentityMetrics } from './grants-file.ts';
-
-/**
- * `--shared-identities`: what shared identities serve. `granted`: what the grants file lists.
- * `all`: every secret. `none`: nothing.
- */
-export type SharedIdentityMode = 'granted' | 'all' | 'none';
 
 /** A read by an identity that is not the workload's own. */
 export type SharedIdentityRequest = {

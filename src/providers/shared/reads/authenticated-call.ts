@@ -12,7 +12,7 @@ export type CallContext<C> = {
   /** The region of the ref; empty where a store has one region only. */
   readonly region: string;
   /** The principal's fingerprint. */
-  readonly principal: string;
+  readonly fingerprint: string;
   readonly credential: C;
   /** The owner of the credential, for messages. */
   readonly owner: string;
@@ -78,7 +78,7 @@ export function createAuthenticatedCall<C>({
     };
     const context = {
       region: ref.region ?? '',
-      principal: fingerprint,
+      fingerprint,
       credential,
       owner,
       signal,

@@ -23,7 +23,7 @@ function request({
     grant: grant({
       ref: { service: 'kms', name: 'a', ...ref },
       principal: {
-        ...{ fingerprint: principal, description: principal, identity: 'own' },
+        ...{ fingerprint: principal, description: principal, kind: 'own' },
         credentials: () => Promise.resolve({}),
       },
       workload: {

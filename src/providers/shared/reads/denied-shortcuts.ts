@@ -36,7 +36,7 @@ export class DeniedShortcuts<Shortcut extends string> {
 function keyOf(shortcut: string, { grant }: Pick<FetchRequest, 'grant'>): string {
   const { ref, principal, workload } = grant;
   return JSON.stringify([
-    ...[shortcut, ref.region, ref.endpoint, ref.role, principal.identity],
+    ...[shortcut, ref.region, ref.endpoint, ref.role, principal.kind],
     ...[workload.tenant, workload.identity.name],
   ]);
 }

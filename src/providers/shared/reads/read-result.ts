@@ -18,15 +18,11 @@ export async function toReadResult(
     if ('error' in result) throw result.error;
     return result;
   } catch (thrown) {
-    const { code, message, hint, cause, retryAfterMs } = toSecretError(thrown);
-    const error = new SecretError(code, `${subject}: ${message}`, {
-      ...(hint !== undefined && { hint }),
-      ...(cause !== undefined && { cause }),
-      ...(retryAfterMs !== undefined && { retryAfterMs }),
-    });
+    const error = toSecretError(thrown);
+    const { code, message } = error;
     return {
       kind: code === 'OBJECT_NOT_FOUND' || code === 'OBJECT_DISABLED' ? 'absent' : 'failed',
-      error,
+      error: error.with({ message: `${subject}: ${message}` }),
     };
   }
 }

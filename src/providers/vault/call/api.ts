@@ -10,7 +10,7 @@ import { callErrors, isUnknownNamespace, parseErrorResponse, transientErrors } f
 import { Cluster, type NodeResponse } from './cluster.ts';
 import { type Node, Nodes } from './nodes.ts';
 import { type VaultCall, fixedHeaders, headersOf, targetOf, toWireRequest } from './request.ts';
-import { createTlsFiles } from './tls-files.ts';
+import { type TlsFiles, createTlsFiles } from './tls-files.ts';
 
 /** A success (200 to 299), a 404, or a response whose status the call accepts. */
 export type VaultResponse = {
@@ -23,7 +23,7 @@ export type VaultResponse = {
   json(): JsonValue;
 };
 
-/** See {@link createVaultApi}. */
+/** What the other parts of the provider need of {@link VaultClient}. */
 export type VaultApi = {
   /**
    * Sends a call to the addresses of the login, in turn where that helps.
@@ -37,8 +37,8 @@ export type VaultApi = {
   call(call: VaultCall): Promise<VaultResponse>;
 };
 
-/** See {@link createVaultApi}. */
-export type VaultApiDeps = {
+/** See {@link VaultClient}. */
+export type VaultClientOptions = {
   readonly http: HttpClient;
   readonly retry: Retry;
   /** Milliseconds since the epoch. */
@@ -55,87 +55,100 @@ export type VaultApiDeps = {
 const timeouts = { readMs: 10_000, issueMs: 25_000, healthMs: 3_000 };
 
 /** The client of Vault: failover between addresses, retries, and errors without secrets. */
-export function createVaultApi(deps: VaultApiDeps): VaultApi {
-  const { http, retry, now, random, log } = deps;
-  const tlsFiles = createTlsFiles({ now });
+export class VaultClient implements VaultApi {
+  readonly #http: HttpClient;
+  readonly #retry: Retry;
+  readonly #now: () => number;
+  readonly #tlsFiles: TlsFiles;
+  readonly #cluster: Cluster;
 
-  const send = async (
-    { login, address }: Node,
-    path: string,
-    request: Omit<Parameters<HttpClient['request']>[0], 'url'>,
-  ): Promise<HttpResponse> => {
-    const target = targetOf(address, path);
-    const tls = target.url.protocol === 'https:' ? await tlsFiles.read(login.tls) : undefined;
-    return http.request({ ...request, ...target, ...(tls !== undefined && { tls }) });
-  };
+  constructor({ http, retry, now, random, log }: VaultClientOptions) {
+    this.#http = http;
+    this.#retry = retry;
+    this.#now = now;
+    this.#tlsFiles = createTlsFiles({ now });
+    const breaker = new CircuitBreaker({ now, ...(random !== undefined && { random }) });
+    const health = (node: Node, signal: AbortSignal): Promise<number> => this.#health(node, signal);
+    this.#cluster = new Cluster({
+      nodes: new Nodes({ breaker, health, now }),
+      onFailover: (login, { from, to }) =>
+        log.warn(
+          { provider: login.dialect, from, to },
+          `another address of ${productName(login)} responds`,
+        ),
+    });
+  }
 
-  const health = async (node: Node, signal: AbortSignal): Promise<number> => {
+  async call(call: VaultCall): Promise<VaultResponse> {
+    const { login, mayIssue, signal, accept = [] } = call;
+    const isRetryable = (error: SecretError): boolean =>
+      isTransient(error) && (error.unsent || !mayIssue);
+    const { response, address } = await this.#retry.run(
+      login.addresses.join(','),
+      signal,
+      () => this.#attempt(call),
+      isRetryable,
+    );
+    const { status, headers, body } = response;
+    if (status >= 300) {
+      const errorResponse = parseErrorResponse(response, this.#now());
+      const isAccepted =
+        accept.includes(status) || (status === 404 && !isUnknownNamespace(errorResponse));
+      if (!isAccepted || !errorResponse.isFromVault)
+        throw classify(callErrors, errorResponse, call, secretsOf(call));
+    }
+    return { status, headers, body, address, json: () => parse(body, call) };
+  }
+
+  async #attempt(call: VaultCall): Promise<NodeResponse> {
+    await call.beforeAttempt?.();
+    try {
+      const nodeResponse = await this.#sendToCluster(call);
+      const { response, address } = nodeResponse;
+      if (response.status < 300) return nodeResponse;
+      const errorResponse = parseErrorResponse(response, this.#now());
+      if (!isKnownError(transientErrors, errorResponse)) return nodeResponse;
+      throw classify(transientErrors, errorResponse, { ...call, address }, secretsOf(call));
+    } catch (thrown) {
+      if (!(thrown instanceof SecretError)) throw thrown;
+      // A node whose circuit breaker just opened gets no request before its cooldown ends.
+      throw withMinRetryAfter(thrown, this.#cluster.cooldownMs(call.login));
+    }
+  }
+
+  #sendToCluster(call: VaultCall): Promise<NodeResponse> {
+    const { login, mayIssue, signal, body } = call;
+    const { method, path } = toWireRequest(call);
+    const headers = headersOf(call);
+    return this.#cluster.request({ login, mayIssue, signal }, (address) =>
+      this.#send({ login, address }, path, {
+        ...{ method, headers, signal, ...(body !== undefined && { body }) },
+        timeoutMs: mayIssue ? timeouts.issueMs : timeouts.readMs,
+      }),
+    );
+  }
+
+  async #health(node: Node, signal: AbortSignal): Promise<number> {
     const { healthMs: timeoutMs } = timeouts;
-    const { status } = await send(node, 'sys/health', {
+    const { status } = await this.#send(node, 'sys/health', {
       method: 'GET',
       headers: fixedHeaders,
       signal,
       timeoutMs,
     });
     return status;
-  };
+  }
 
-  const breaker = new CircuitBreaker({ now, ...(random !== undefined && { random }) });
-  const cluster = new Cluster({
-    nodes: new Nodes({ breaker, health, now }),
-    onFailover: (from, to) => log.warn({ from, to }, 'another address of Vault responds'),
-  });
-
-  const sendToCluster = (call: VaultCall): Promise<NodeResponse> => {
-    const { login, mayIssue, signal, body } = call;
-    const { method, path } = toWireRequest(call);
-    const headers = headersOf(call);
-    return cluster.request({ login, mayIssue, signal }, (address) =>
-      send({ login, address }, path, {
-        ...{ method, headers, signal, ...(body !== undefined && { body }) },
-        timeoutMs: mayIssue ? timeouts.issueMs : timeouts.readMs,
-      }),
-    );
-  };
-
-  const attempt = async (call: VaultCall): Promise<NodeResponse> => {
-    await call.beforeAttempt?.();
-    try {
-      const nodeResponse = await sendToCluster(call);
-      const { response, address } = nodeResponse;
-      if (response.status < 300) return nodeResponse;
-      const errorResponse = parseErrorResponse(response, now());
-      if (!isKnownError(transientErrors, errorResponse)) return nodeResponse;
-      throw classify(transientErrors, errorResponse, { ...call, address }, secretsOf(call));
-    } catch (thrown) {
-      if (!(thrown instanceof SecretError)) throw thrown;
-      // A node whose circuit breaker just opened gets no request before its cooldown ends.
-      throw withMinRetryAfter(thrown, cluster.cooldownMs(call.login));
-    }
-  };
-
-  return {
-    async call(call) {
-      const { login, mayIssue, signal, accept = [] } = call;
-      const isRetryable = (error: SecretError): boolean =>
-        isTransient(error) && (error.unsent || !mayIssue);
-      const { response, address } = await retry.run(
-        login.addresses.join(','),
-        signal,
-        () => attempt(call),
-        isRetryable,
-      );
-      const { status, headers, body } = response;
-      if (status >= 300) {
-        const errorResponse = parseErrorResponse(response, now());
-        const isAccepted =
-          accept.includes(status) || (status === 404 && !isUnknownNamespace(errorResponse));
-        if (!isAccepted || !errorResponse.isFromVault)
-          throw classify(callErrors, errorResponse, call, secretsOf(call));
-      }
-      return { status, headers, body, address, json: () => parse(body, call) };
-    },
-  };
+  async #send(
+    { login, address }: Node,
+    path: string,
+    request: Omit<Parameters<HttpClient['request']>[0], 'url'>,
+  ): Promise<HttpResponse> {
+    const target = targetOf(address, path);
+    const isTls = target.url.protocol === 'https:';
+    const tls = isTls ? await this.#tlsFiles.read(login.tls) : undefined;
+    return this.#http.request({ ...request, ...target, ...(tls !== undefined && { tls }) });
+  }
 }
 
 function secretsOf({ token }: VaultCall): readonly string[] {
@@ -143,9 +156,8 @@ function secretsOf({ token }: VaultCall): readonly string[] {
 }
 
 function withMinRetryAfter(error: SecretError, minMs: number): SecretError {
-  const { code, message, hint, unsent, retryAfterMs = 0 } = error;
-  if (retryAfterMs >= minMs) return error;
-  return new SecretError(code, message, { hint, unsent, retryAfterMs: minMs });
+  const { retryAfterMs = 0 } = error;
+  return retryAfterMs >= minMs ? error : error.with({ retryAfterMs: minMs });
 }
 
 function parse(body: Buffer, { login, path }: VaultCall): JsonValue {

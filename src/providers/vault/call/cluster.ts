@@ -48,26 +48,26 @@ export type ClusterCall = {
 /** A response, whatever its status, and the address of the node that sent it. */
 export type NodeResponse = { readonly response: HttpResponse; readonly address: string };
 
+/** Gets the addresses of the node that responded the time before and of the one that does now. */
+type OnFailover = (
+  login: VaultLogin,
+  addresses: { readonly from: string; readonly to: string },
+) => void;
+
 /** For how many clusters the address of the last response is remembered. */
 const maxClusters = 1_000;
 
 /** Sends requests to the nodes of a login, and fails over between them. */
 export class Cluster {
   readonly #nodes: Nodes;
-  readonly #onFailover: ((from: string, to: string) => void) | undefined;
+  readonly #onFailover: OnFailover | undefined;
   readonly #lastAddresses = new LRUCache<string, string>({ max: maxClusters });
 
   /**
    * @param options.onFailover runs when another node responds than the time before, or at the first
    *   time another one than the first address
    */
-  constructor({
-    nodes,
-    onFailover,
-  }: {
-    readonly nodes: Nodes;
-    readonly onFailover?: (from: string, to: string) => void;
-  }) {
+  constructor({ nodes, onFailover }: { readonly nodes: Nodes; readonly onFailover?: OnFailover }) {
     this.#nodes = nodes;
     this.#onFailover = onFailover;
   }
@@ -116,7 +116,7 @@ export class Cluster {
 
   #recordAddress(login: VaultLogin, address: string): void {
     const lastAddress = this.#lastAddressOf(login);
-    if (address !== lastAddress) this.#onFailover?.(lastAddress, address);
+    if (address !== lastAddress) this.#onFailover?.(login, { from: lastAddress, to: address });
     this.#lastAddresses.set(keyOf(login), address);
   }
 

@@ -5,7 +5,7 @@ import { SecretError } from '../../../core/errors.ts';
 import { createRetry } from '../../../concurrency/retry.ts';
 import { indexNotPresent, rateLimited } from '../../../../test/fakes/vault-responses.ts';
 import { startFakeVault, type FakeVaultOptions } from '../../../../test/fakes/vault.ts';
-import { createVaultApi, type VaultResponse } from './api.ts';
+import { VaultClient, type VaultResponse } from './api.ts';
 import type { VaultCall } from './request.ts';
 
 const neverAborted = new AbortController().signal;
@@ -23,7 +23,7 @@ async function setUp(options?: FakeVaultOptions) {
   database.role('app');
   const lines: string[] = [];
   const failedAttempts: string[] = [];
-  const api = createVaultApi({
+  const api = new VaultClient({
     http: vault.http,
     now: vault.now,
     retry: createRetry({
@@ -133,6 +133,7 @@ describe('several addresses', () => {
     expect(vault.nodes[2]?.count()).toBe(0);
     expect(lines).toHaveLength(1);
     expect(lines[0]).toContain(`"to":"${vault.addresses[1]}"`);
+    expect(lines[0]).toContain('"provider":"vault"');
   });
 
   test.each([

@@ -1,6 +1,6 @@
 import type { CircuitBreaker } from '../../../concurrency/circuit-breaker.ts';
 import { SingleFlight } from '../../../concurrency/single-flight.ts';
-import { SecretError, toSecretError } from '../../../core/errors.ts';
+import { type SecretError, toSecretError } from '../../../core/errors.ts';
 import type { HttpResponse } from '../../../http/client.ts';
 import { classify, isKnownError } from '../../shared/reads/store-errors.ts';
 import { healthErrors, nodeErrors, parseErrorResponse } from '../errors.ts';
@@ -75,7 +75,8 @@ export class Nodes {
         return undefined;
       } catch (thrown) {
         checkSignal.throwIfAborted();
-        const error = toUnsent(toSecretError(thrown));
+        // The call itself has not been sent.
+        const error = toSecretError(thrown).with({ unsent: true });
         this.#breaker.recordFailure(keyOf(node), error);
         throw error;
       }
@@ -104,9 +105,4 @@ function nodeErrorOf(response: HttpResponse, node: Node, now: number): SecretErr
   return isKnownError(nodeErrors, errorResponse)
     ? classify(nodeErrors, errorResponse, node, [])
     : undefined;
-}
-
-/** Marks the error of a health check: the call itself has not been sent. */
-function toUnsent({ code, message, hint }: SecretError): SecretError {
-  return new SecretError(code, message, { unsent: true, ...(hint !== undefined && { hint }) });
 }

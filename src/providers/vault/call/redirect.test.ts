@@ -5,7 +5,7 @@ import { startFakeVault } from '../../../../test/fakes/vault.ts';
 import { createRetry } from '../../../concurrency/retry.ts';
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
-import { createVaultApi } from './api.ts';
+import { VaultClient } from './api.ts';
 import { followRedirect } from './cluster.ts';
 import type { VaultCall } from './request.ts';
 
@@ -31,7 +31,7 @@ async function setUp() {
     handler: () => ({ body: {} }),
   });
   cleanups.push(() => untrustedServer.close());
-  const api = createVaultApi({
+  const api = new VaultClient({
     ...{ http: vault.http, now: vault.now, random: () => 0, log: pino({ level: 'silent' }) },
     retry: createRetry({ baseMs: 1 }),
   });

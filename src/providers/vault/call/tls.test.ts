@@ -11,7 +11,7 @@ import { startFakeServer } from '../../../../test/fakes/http-server.ts';
 import { createTestCa } from '../../../../test/fakes/tls.ts';
 import { startFakeVault } from '../../../../test/fakes/vault.ts';
 import { CredentialGate } from '../../shared/credentials/credential-gate.ts';
-import { createVaultApi } from './api.ts';
+import { VaultClient } from './api.ts';
 import type { VaultTls } from '../types.ts';
 import { VaultTokenManager } from '../credentials/token-manager.ts';
 
@@ -29,7 +29,7 @@ async function setUp() {
   const http = createHttpClient();
   cleanups.push(() => http.close());
   const [now, log, random] = [vault.now, pino({ level: 'silent' }), () => 0];
-  const api = createVaultApi({ ...{ http, now, log, random }, retry: createRetry({ baseMs: 1 }) });
+  const api = new VaultClient({ ...{ http, now, log, random }, retry: createRetry({ baseMs: 1 }) });
   const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
   const tokens = new VaultTokenManager({ api, credentialGate, now, log, random });
   cleanups.push(() => tokens.close(AbortSignal.abort()));

@@ -1,6 +1,6 @@
-import type { PlanResult, Problem } from '../../../core/plan.ts';
+import type { PlanResult } from '../../../core/plan.ts';
 import type { Parameters } from '../../../core/workload.ts';
-import { parameterProblem } from '../../shared/class/parameters.ts';
+import { compileClass, reportMissingObjects } from '../../shared/class/compile-class.ts';
 import type { VaultNodeFacts, VaultLogin } from '../types.ts';
 import { readLogin } from './login.ts';
 import { readObjects } from './objects.ts';
@@ -12,25 +12,13 @@ import { readVaultParameters } from './parameters.ts';
  * lacks what only the operator's settings give.
  */
 export function planVault(dialect: VaultLogin['dialect']) {
-  return (parameters: Parameters, nodeFacts?: VaultNodeFacts): PlanResult<VaultLogin> => {
-    const problems: Problem[] = [];
-    const report = (problem: Problem): void => void problems.push(problem);
-    const skipped = new Set<string>();
-    const getParameter = readVaultParameters(dialect, parameters, report);
-    const skip = (check: string): void => void skipped.add(check);
-    const login = readLogin(dialect, { getParameter, nodeFacts, report, skip });
-    const objects = getParameter('objects');
-    if (objects === undefined) {
-      const hint = 'list the secrets to mount under it';
-      report(parameterProblem('objects', 'the parameter `objects` is missing', hint));
-      return { problems };
-    }
-    const { refs, files } = readObjects(parameters.objects ?? '', login, report);
-    const failed = problems.some(({ severity }) => severity === 'error');
-    return {
-      ...(!failed && { plan: { refs, files, login } }),
-      problems,
-      ...(skipped.size > 0 && { skipped: [...skipped] }),
-    };
-  };
+  return (parameters: Parameters, nodeFacts?: VaultNodeFacts): PlanResult<VaultLogin> =>
+    compileClass((reporter) => {
+      const { report, skip } = reporter;
+      const getParameter = readVaultParameters(dialect, parameters, report);
+      const login = readLogin(dialect, { getParameter, nodeFacts, report, skip });
+      if (getParameter('objects') === undefined) return reportMissingObjects(reporter);
+      const { refs, files } = readObjects(parameters.objects ?? '', login, report);
+      return { refs, files, login };
+    });
 }

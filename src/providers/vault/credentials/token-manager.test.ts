@@ -8,7 +8,7 @@ import { createRetry } from '../../../concurrency/retry.ts';
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
 import { CredentialGate } from '../../shared/credentials/credential-gate.ts';
-import { createVaultApi } from '../call/api.ts';
+import { VaultClient } from '../call/api.ts';
 import type { VaultIdentity, VaultLogin, VaultSession } from '../types.ts';
 import { VaultTokenManager } from './token-manager.ts';
 
@@ -32,7 +32,7 @@ async function setUp(life: TokenLifetime = {}, options?: FakeVaultOptions) {
   const clock = { offsetMs: 0 };
   const now = (): number => vault.now() + clock.offsetMs;
   const random = (): number => 0;
-  const api = createVaultApi({ ...{ http, now, random, log }, retry: createRetry({ baseMs: 1 }) });
+  const api = new VaultClient({ ...{ http, now, random, log }, retry: createRetry({ baseMs: 1 }) });
   const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
   const tokens = new VaultTokenManager({ api, credentialGate, now, random, log });
   cleanups.push(() => tokens.close(AbortSignal.abort()));

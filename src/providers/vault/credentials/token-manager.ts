@@ -3,16 +3,15 @@ import type { Logger } from 'pino';
 import { SingleFlight } from '../../../concurrency/single-flight.ts';
 import { isRecent } from '../../../concurrency/time.ts';
 import { toSecretError } from '../../../core/errors.ts';
+import { minInvalidationAgeMs } from '../../shared/credentials/credential-cache.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import type { VaultApi } from '../call/api.ts';
-import { createTlsFiles } from '../call/tls-files.ts';
+import { type TlsFiles, createTlsFiles } from '../call/tls-files.ts';
 import { describeIdentity } from '../describe.ts';
 import type { VaultIdentity, VaultSession } from '../types.ts';
 import { createLoginRequest, logIn, requireStaticToken } from './login.ts';
 import { VaultToken, renewToken, revokeToken } from './token.ts';
 
-/** A younger token stays, although Vault refuses it: a new one would be refused, too. */
-const minInvalidationAgeMs = 60_000;
 /** The timeout of background work on a token, and the longest pause after it failed. */
 const backgroundTimeoutMs = 20_000;
 /** How long a replaced token lives on: calls in flight use it, and may bring leases. */
@@ -40,7 +39,7 @@ export class VaultTokenManager {
   readonly #deps: VaultTokenManagerDeps;
   readonly #now: () => number;
   readonly #random: () => number;
-  readonly #tlsFiles: ReturnType<typeof createTlsFiles>;
+  readonly #tlsFiles: TlsFiles;
   readonly #inFlightLogins = new SingleFlight<VaultToken>();
   /** The token that each principal uses now. */
   readonly #currentTokens: LRUCache<string, VaultToken>;
