@@ -8,7 +8,8 @@ import { grant } from '../../src/core/grant.ts';
 import type { Grant, Outcome, Principal, Provider, SecretValue } from '../../src/core/provider.ts';
 import { CredentialGate } from '../../src/providers/shared/credentials/credential-gate.ts';
 import { type VaultApi, VaultClient } from '../../src/providers/vault/call/api.ts';
-import { createVaultFetch } from '../../src/providers/vault/fetch.ts';
+import { createFetch } from '../../src/providers/vault/fetch.ts';
+import { VaultLeases } from '../../src/providers/vault/leases.ts';
 import type { VaultSession } from '../../src/providers/vault/types.ts';
 import type { VaultLogin } from '../../src/providers/vault/types.ts';
 import { VaultTokenManager } from '../../src/providers/vault/credentials/token-manager.ts';
@@ -67,19 +68,15 @@ export async function startVaultReader(
       random: () => 0,
     });
     const config = { perSecond: 10_000, burst: 10_000 };
-    const { fetch, renew, release, close } = createVaultFetch({
-      api,
-      tokens,
-      rateLimits: config,
-      now,
-      log,
-    });
+    const leases = new VaultLeases({ api, tokens, now, log });
     const provider: Provider<VaultLogin, unknown, VaultSession> = {
       name: 'vault',
       nodeFacts: () => Promise.resolve(undefined),
       plan: () => ({ problems: [] }),
       authorize: () => Promise.resolve([]),
-      ...{ fetch, renew, release },
+      fetch: createFetch({ api, tokens, leases, rateLimits: config, now }),
+      renew: (...args) => leases.renew(...args),
+      release: (...args) => leases.release(...args),
     };
     const cache = new SecretCache({
       now,
@@ -146,7 +143,7 @@ export async function startVaultReader(
     }
 
     return {
-      ...{ api, tokens, provider, cache, grantOf, read, close },
+      ...{ api, tokens, provider, cache, grantOf, read, close: () => leases.close() },
       /** Reads, and formats the outcome. */
       readText: async (ref: Ref, requester?: Requester): Promise<string> =>
         formatOutcome(await read(ref, requester)),

@@ -1,41 +1,32 @@
 import { LRUCache } from 'lru-cache';
-import type { Logger } from 'pino';
 import { type RateLimiterMetrics, createRateLimiters } from '../../concurrency/rate-limiter.ts';
 import { lruSizeLimit } from '../../concurrency/lru-size-limit.ts';
 import { type SecretError, toSecretError } from '../../core/errors.ts';
 import { type SecretRef, refKey } from '../../core/plan.ts';
-import type { FetchRequest, FetchResult, Provider } from '../../core/provider.ts';
+import type { FetchRequest, FetchResult } from '../../core/provider.ts';
 import { type CallContext, createAuthenticatedCall } from '../shared/reads/authenticated-call.ts';
 import type { VaultApi, VaultResponse } from './call/api.ts';
 import type { VaultRateLimits } from './config.ts';
 import type { VaultTokenManager } from './credentials/token-manager.ts';
 import { describePath } from './describe.ts';
-import { VaultLeases } from './leases.ts';
+import type { VaultLeases } from './leases.ts';
 import { parseReadResponse } from './response.ts';
-import type { VaultLogin, VaultSession } from './types.ts';
+import type { VaultSession } from './types.ts';
 
 /** How many reads are remembered to be of a KV engine. */
 const maxKvReads = 10_000;
 /** How long a read that may issue something continues after its callers have left. */
 const issuingTimeoutMs = 60_000;
 
-/** See {@link createVaultFetch}. */
-export type VaultFetchDeps = {
+/** See {@link createFetch}. */
+export type FetchDeps = {
   readonly api: VaultApi;
-  readonly tokens: Pick<VaultTokenManager, 'invalidate' | 'retain'>;
+  readonly tokens: Pick<VaultTokenManager, 'invalidate'>;
+  readonly leases: Pick<VaultLeases, 'track' | 'renew'>;
   readonly rateLimits: VaultRateLimits;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  readonly log: Logger;
   readonly rateLimiterMetrics?: RateLimiterMetrics;
-};
-
-/** See {@link createVaultFetch}. */
-export type VaultFetch = Required<
-  Pick<Provider<VaultLogin, unknown, VaultSession>, 'fetch' | 'renew' | 'release'>
-> & {
-  /** Stops the timers. Leases live on, and so must their tokens. */
-  close(): void;
 };
 
 type Request = FetchRequest<VaultSession>;
@@ -45,10 +36,9 @@ type Request = FetchRequest<VaultSession>;
  * KV secret would show whether it has changed, but policies seldom allow their path, and a read of
  * them costs as much.
  */
-export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
-  const { api, tokens, now, rateLimiterMetrics } = deps;
+export function createFetch(deps: FetchDeps) {
+  const { api, tokens, leases, now, rateLimiterMetrics } = deps;
   const { perSecond, burst } = deps.rateLimits;
-  const leases = new VaultLeases(deps);
   const rateLimiters = createRateLimiters({ now, metrics: rateLimiterMetrics });
   const kvReads = new LRUCache<string, true>(lruSizeLimit(maxKvReads));
 
@@ -103,19 +93,14 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
       : undefined;
   };
 
-  return {
-    fetch: (requests) =>
-      requests.map(async (request): Promise<FetchResult> => {
-        try {
-          return (await renewKnownLease(request)) ?? (await readPath(request));
-        } catch (thrown) {
-          return { kind: 'failed', error: withPath(toSecretError(thrown), request.grant.ref) };
-        }
-      }),
-    renew: (grant, lease, signal) => leases.renew(grant, lease, signal),
-    release: (grant, lease, signal) => leases.release(grant, lease, signal),
-    close: () => leases.close(),
-  };
+  return (requests: readonly Request[]): readonly Promise<FetchResult>[] =>
+    requests.map(async (request): Promise<FetchResult> => {
+      try {
+        return (await renewKnownLease(request)) ?? (await readPath(request));
+      } catch (thrown) {
+        return { kind: 'failed', error: withPath(toSecretError(thrown), request.grant.ref) };
+      }
+    });
 }
 
 /**

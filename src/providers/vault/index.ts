@@ -11,7 +11,8 @@ import { planVault } from './class/class.ts';
 import { readVaultSettings } from './config.ts';
 import { createPodTokens } from './credentials/pod-tokens.ts';
 import { VaultTokenManager } from './credentials/token-manager.ts';
-import { createVaultFetch } from './fetch.ts';
+import { createFetch } from './fetch.ts';
+import { VaultLeases } from './leases.ts';
 import { createPrincipalOf } from './principals.ts';
 import type { VaultLogin, VaultNodeFacts, VaultSession } from './types.ts';
 
@@ -36,10 +37,7 @@ export function createVaultProvider(
   const api = new VaultClient({ http, retry, now, log });
   const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
   const tokens = new VaultTokenManager({ api, credentialGate, now, log });
-  const vaultFetch = createVaultFetch({
-    ...{ api, tokens, rateLimits: settings, now, log },
-    ...(rateLimiterMetrics && { rateLimiterMetrics }),
-  });
+  const leases = new VaultLeases({ api, tokens, now, log });
   const tokenRequests = settings.tokenRequests
     ? new TokenRequests({ api: deps.kubeApi, now })
     : undefined;
@@ -53,9 +51,14 @@ export function createVaultProvider(
       sharedIdentity: deps.sharedIdentity,
       principalOf: createPrincipalOf({ tokens, fingerprint: deps.fingerprint }),
     }),
-    ...vaultFetch,
+    fetch: createFetch({
+      ...{ api, tokens, leases, rateLimits: settings, now },
+      ...(rateLimiterMetrics && { rateLimiterMetrics }),
+    }),
+    renew: (grant, lease, signal) => leases.renew(grant, lease, signal),
+    release: (grant, lease, signal) => leases.release(grant, lease, signal),
     async close(signal) {
-      vaultFetch.close();
+      leases.close();
       await tokens.close(signal);
     },
   };
