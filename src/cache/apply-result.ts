@@ -5,6 +5,7 @@ import { type CachedResult, type FreshnessOptions, computeFreshUntil } from './f
 import type { OnResult } from './in-flight-reads.ts';
 import type { EntryKeys } from './keys.ts';
 import type { LeaseManager } from './leases.ts';
+import { toOwnBuffer } from '../formats/own-buffer.ts';
 import type { CacheMetrics } from './metrics.ts';
 
 /** What {@link createApplyResult} needs. */
@@ -66,7 +67,9 @@ export function createApplyResult(deps: ApplyResultDeps): ApplyResult {
         cache.put({
           key,
           provider,
-          grant: stripCredentials(grant),
+          namespace: grant.workload.tenant,
+          ...(key !== keys.requestKey(grant) && { instance: grant.workload.instance }),
+          ...(cachedResult.value?.lease && { grant: stripCredentials(grant) }),
           requestedAt,
           republished,
           freshUntil,
@@ -82,8 +85,10 @@ export function createApplyResult(deps: ApplyResultDeps): ApplyResult {
     return (result, sentAt) => {
       metrics.reads.inc({ provider: provider.name, result: result.kind });
       switch (result.kind) {
-        case 'value':
-          return putResult(result, sentAt, { value: result.value, deliveredAt: sentAt });
+        case 'value': {
+          const value = { ...result.value, bytes: toOwnBuffer(result.value.bytes) };
+          return putResult({ kind: 'value', value }, sentAt, { value, deliveredAt: sentAt });
+        }
         case 'absent':
           dropEntries(grant);
           return putResult(result, sentAt, { absentError: result.error, deliveredAt: sentAt });

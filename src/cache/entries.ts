@@ -6,10 +6,15 @@ import type { CachedResult } from './freshness.ts';
 export type Entry = CachedResult & {
   readonly key: string;
   readonly provider: Provider;
+  /** The namespace that is charged the bytes. */
+  readonly namespace: string;
+  /** The workload that the entry serves alone; absent if it may serve others. */
+  readonly instance?: string;
   /**
-   * The grant it was read for. Its principal renews the lease; its namespace is charged the bytes.
+   * The grant of a leased value. Its principal renews and releases the lease. Other entries keep no
+   * grant: it holds a workload and a principal, which take more memory than a small secret.
    */
-  readonly grant: Grant;
+  readonly grant?: Grant;
   /** When it was last requested. */
   requestedAt: number;
   /**
@@ -21,6 +26,9 @@ export type Entry = CachedResult & {
   /** Its lease is not renewed before this time: a renewal is in flight, or has just failed. */
   renewAfter?: number;
 };
+
+/** An entry whose value has a lease. */
+export type LeasedEntry = Entry & { readonly grant: Grant };
 
 /** Milliseconds. The kubelet republishes a volume at most once a minute. */
 const minRepublishIntervalMs = 30_000;
@@ -119,11 +127,11 @@ export class EntryCache {
     this.#entries.delete(entry.key);
     usage.entries.delete(entry.key);
     this.#adjustUsage(usage, entry, -1);
-    if (usage.entries.size === 0) this.#usageByNamespace.delete(entry.grant.workload.tenant);
+    if (usage.entries.size === 0) this.#usageByNamespace.delete(entry.namespace);
   }
 
   #usageOf(entry: Entry): NamespaceUsage {
-    const { tenant: namespace } = entry.grant.workload;
+    const { namespace } = entry;
     let usage = this.#usageByNamespace.get(namespace);
     if (usage === undefined) {
       usage = { bytes: 0, leasedBytes: 0, entries: new Map() };
@@ -154,10 +162,10 @@ export class EntryCache {
 
   #checkLeaseLimits(entry: Entry, previous: Entry | undefined): void {
     if (entry.value?.lease === undefined) return;
-    const { tenant: namespace } = entry.grant.workload;
+    const { namespace } = entry;
     const size = sizeOf(entry);
     const freedBytes = previous === undefined ? 0 : leasedSize(previous);
-    const freedInNamespace = previous?.grant.workload.tenant === namespace ? freedBytes : 0;
+    const freedInNamespace = previous?.namespace === namespace ? freedBytes : 0;
     const leasedInNamespace = this.#usageByNamespace.get(namespace)?.leasedBytes ?? 0;
     if (leasedInNamespace - freedInNamespace + size > this.#maxBytes / 4)
       throw leasesExhaustedError(`namespace ${namespace} holds`);
@@ -180,9 +188,18 @@ function leasedSize(entry: Entry): number {
   return entry.value?.lease === undefined ? 0 : sizeOf(entry);
 }
 
-/**
- * Bytes of content, two bytes per character of text, and a fixed part for the objects themselves.
- */
-function sizeOf({ key, value }: Entry): number {
-  return 512 + 2 * key.length + (value?.bytes.byteLength ?? 0) + 2 * (value?.document?.length ?? 0);
+/** The objects of an entry, measured in a heap snapshot: entry, value, buffer and map entries. */
+const entryOverhead = 1_024;
+/** The grant of a leased value, with its workload and its principal. */
+const grantOverhead = 4_096;
+
+/** What an entry takes in memory: its objects, its content, and two bytes per character of text. */
+function sizeOf({ key, value, grant }: Entry): number {
+  return (
+    entryOverhead +
+    (grant === undefined ? 0 : grantOverhead) +
+    2 * key.length +
+    (value?.bytes.byteLength ?? 0) +
+    2 * (value?.document?.length ?? 0)
+  );
 }

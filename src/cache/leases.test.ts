@@ -232,11 +232,11 @@ describe('a lease', () => {
   });
 
   test('is released when the cache refuses its value', async () => {
-    const { provider, readText } = createCacheFixture({ maxBytes: 4 * 2_000 });
+    const { provider, readText } = createCacheFixture({ maxBytes: 4 * 6_000 });
     provider.script(
       'db',
       leased('one', Date.now() + 60 * minute),
-      leased('x'.repeat(2_000), Date.now() + 60 * minute),
+      leased('x'.repeat(4_000), Date.now() + 60 * minute),
     );
     expect(await readText(podGrantOf('a'))).toBe('one');
     expect(await readText(podGrantOf('b'))).toBe('failed LEASES_EXHAUSTED');

@@ -2,9 +2,8 @@ import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import { toSecretError } from '../core/errors.ts';
 import type { FetchResult, Grant, Lease, Provider } from '../core/provider.ts';
-import type { EntryCache, Entry } from './entries.ts';
+import type { Entry, EntryCache, LeasedEntry } from './entries.ts';
 import { expiryOf, idleMaxAgeMs, leaseIdleTimeoutMs } from './freshness.ts';
-import type { EntryKeys } from './keys.ts';
 import type { CacheMetrics } from './metrics.ts';
 
 /** Whether a workload instance still runs. `unknown`: its pod is not watched. */
@@ -13,7 +12,6 @@ export type Presence = (instance: string) => 'here' | 'gone' | 'unknown';
 /** What {@link LeaseManager} needs. */
 export type LeaseManagerDeps = {
   readonly cache: EntryCache;
-  readonly keys: Pick<EntryKeys, 'requestKey'>;
   readonly presence: Presence;
   readonly now: () => number;
   readonly metrics: CacheMetrics;
@@ -68,7 +66,7 @@ export class LeaseManager {
       const lease = entry.value?.lease;
       if (entry.value !== undefined && now() >= expiryOf(entry.value)) cache.drop(entry.key);
       else if (this.#isOrphaned(entry)) this.#dropAndRelease(entry, lease);
-      else if (lease !== undefined) this.#maintain(entry, lease);
+      else if (lease !== undefined && isLeased(entry)) this.#maintain(entry, lease);
       else if (now() - entry.requestedAt > idleMaxAgeMs) cache.drop(entry.key);
     }
   }
@@ -89,16 +87,11 @@ export class LeaseManager {
   }
 
   /** The workload is gone, and the entry serves no other workload. */
-  #isOrphaned({ key, grant }: Entry): boolean {
-    const { keys, presence } = this.#deps;
-    return (
-      grant.scope === 'pod' &&
-      key !== keys.requestKey(grant) &&
-      presence(grant.workload.instance) === 'gone'
-    );
+  #isOrphaned({ instance }: Entry): boolean {
+    return instance !== undefined && this.#deps.presence(instance) === 'gone';
   }
 
-  #maintain(entry: Entry, lease: Lease): void {
+  #maintain(entry: LeasedEntry, lease: Lease): void {
     const inactivity = this.#inactivityOf(entry);
     if (inactivity === 'gone') this.#dropAndRelease(entry, lease);
     else if (inactivity === 'unclear') {
@@ -117,7 +110,7 @@ export class LeaseManager {
   /**
    * Whether the entry's requests have stopped, and whether that means that its workload is gone.
    */
-  #inactivityOf({ requestedAt, republished, grant }: Entry): 'none' | 'gone' | 'unclear' {
+  #inactivityOf({ requestedAt, republished, grant }: LeasedEntry): 'none' | 'gone' | 'unclear' {
     const { cache, presence, now } = this.#deps;
     const idleMs = now() - requestedAt;
     if (idleMs <= leaseIdleTimeoutMs || presence(grant.workload.instance) === 'here') return 'none';
@@ -136,7 +129,7 @@ export class LeaseManager {
     return !isPaused && (at >= freshUntil || at < deliveredAt);
   }
 
-  async #renew(entry: Entry, lease: Lease): Promise<void> {
+  async #renew(entry: LeasedEntry, lease: Lease): Promise<void> {
     const { cache, metrics, now } = this.#deps;
     const sentAt = now();
     const renewal = await entry.provider.renew?.(
@@ -166,7 +159,7 @@ export class LeaseManager {
 
   #dropAndRelease(entry: Entry, lease: Lease | undefined): void {
     this.#deps.cache.drop(entry.key);
-    if (lease !== undefined) this.#release(entry.provider, entry.grant, lease);
+    if (lease !== undefined && isLeased(entry)) this.#release(entry.provider, entry.grant, lease);
   }
 
   #release(provider: Provider, grant: Grant, lease: Lease): void {
@@ -185,7 +178,7 @@ export class LeaseManager {
 
   /** No caller waits for background work, so its failure is logged here. */
   #reportBackgroundFailure(
-    { provider, grant }: Pick<Entry, 'provider' | 'grant'>,
+    { provider, grant }: Pick<LeasedEntry, 'provider' | 'grant'>,
     failureMessage: string,
     work: Promise<void>,
   ): void {
@@ -199,7 +192,7 @@ export class LeaseManager {
     });
   }
 
-  #reportRenewalStopped({ provider, grant: { ref, workload }, republished }: Entry): void {
+  #reportRenewalStopped({ provider, grant: { ref, workload }, republished }: LeasedEntry): void {
     this.#deps.metrics.leases.inc({ provider: provider.name, result: 'lapsed' });
     const { tenant: namespace, className } = workload;
     const key = JSON.stringify([namespace, className]);
@@ -214,4 +207,8 @@ export class LeaseManager {
         : 'a leased secret was requested once and never again: its lease is no longer renewed',
     );
   }
+}
+
+function isLeased(entry: Entry): entry is LeasedEntry {
+  return entry.grant !== undefined;
 }

@@ -65,7 +65,7 @@ export class SecretCache {
     const cache = new EntryCache({ maxBytes });
     const metrics = deps.metrics(() => cache.bytes);
     const keys = this.#keys;
-    const leases = new LeaseManager({ cache, keys, presence, now, metrics, log });
+    const leases = new LeaseManager({ cache, presence, now, metrics, log });
     this.#now = now;
     this.#freshness = freshness;
     this.#metrics = metrics;

@@ -3,6 +3,7 @@ import type { Steps } from '../concurrency/cpu-scheduler.ts';
 import { type FailureKind, SecretError, toSecretError } from '../core/errors.ts';
 import type { Encoding, FileRequest, FileSource, Plan, SecretRef, Selector } from '../core/plan.ts';
 import type { Outcome, SecretValue } from '../core/provider.ts';
+import { toOwnBuffer } from '../formats/own-buffer.ts';
 import {
   type Extractor,
   type OpenSecret,
@@ -49,14 +50,18 @@ class RenderedFileCache {
     return this.#byValue.get(value)?.files.get(file);
   }
 
-  set(value: SecretValue, file: FileRequest, rendered: RenderedFile): void {
+  /** Adds a file, and returns it with contents in memory of its own. */
+  add(value: SecretValue, file: FileRequest, { contents, version }: RenderedFile): RenderedFile {
+    const isWhole = contents === value.bytes;
+    const size = isWhole ? 0 : contents.length;
     let cached = this.#byValue.get(value);
-    const size = rendered.contents === value.bytes ? 0 : rendered.contents.length;
     if (cached === undefined || cached.size + size > value.bytes.length + 1_024)
       cached = { files: new WeakMap(), size: 0 };
+    const rendered = { contents: isWhole ? contents : toOwnBuffer(contents), version };
     cached.files.set(file, rendered);
     cached.size += size;
     this.#byValue.set(value, cached);
+    return rendered;
   }
 }
 
@@ -198,8 +203,7 @@ export function createRenderSteps(options: RenderOptions): RenderSteps {
           let result = renderedFiles.get(value, file);
           if (result === undefined) {
             extract ??= openSecret(served, value, time);
-            result = renderFile(file, value, served, extract);
-            renderedFiles.set(value, file, result);
+            result = renderedFiles.add(value, file, renderFile(file, value, served, extract));
             isComputed = true;
           }
           rendered[index] = result;

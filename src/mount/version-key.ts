@@ -12,8 +12,8 @@ const minSharedKeyLength = 16;
 
 /**
  * The key of a cluster, for the versions that Keyferry computes for stores without versions. With
- * one key, all nodes compute the same version for the same content. So a tool that restarts workloads
- * when a version changes does not restart them once for each node.
+ * one key, all nodes compute the same version for the same content. So a tool that restarts
+ * workloads when a version changes does not restart them once for each node.
  * @param path a file with at least 16 bytes, such as a mounted Secret
  * @throws SecretError NOT_CONFIGURED if the file cannot be read or is too short
  */
