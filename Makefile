@@ -1,5 +1,5 @@
 # Needs Node >= 20.19 and make. Everything else is installed here.
-.PHONY: install build demo test e2e e2e-cluster e2e-packages check lint types deps unused format bench clean manifests image image-check sbom
+.PHONY: install build demo test e2e e2e-cluster e2e-packages check lint types deps unused format bench soak clean manifests image image-check sbom
 
 install: node_modules/.installed
 
@@ -60,6 +60,12 @@ image_node := .tools/node24/node_modules/node/bin/node
 BENCH_NODE ?= $(image_node)
 bench: build $(filter $(image_node),$(BENCH_NODE))
 	$(BENCH_NODE) scripts/bench.mjs $(ONLY)
+
+# Mounts 100,000 pods, one after the other, through every provider and identity, with the flags of the image.
+# It fails if a mount fails or memory grows. Fewer pods: make soak PODS=40000
+PODS ?= 100000
+soak: build $(filter $(image_node),$(BENCH_NODE))
+	$(BENCH_NODE) scripts/soak.mjs --pods $(PODS)
 
 $(image_node):
 	npm install --prefix .tools/node24 --no-save --no-audit --no-fund --loglevel=error node@24

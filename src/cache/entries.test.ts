@@ -13,7 +13,7 @@ function entryOf(key: string, size: number, { namespace = 'team', leased = false
     namespace,
     ...(leased && { grant: grantOf({ namespace }) }),
     value: {
-      bytes: new Uint8Array(size - 1_024 - (leased ? 4_096 : 0) - 2 * key.length),
+      bytes: new Uint8Array(size - 2_048 - (leased ? 4_096 : 0) - 2 * key.length),
       ...(leased && { lease: { id: key, renewable: true, expiresAt: 0 } }),
     },
     deliveredAt: 0,
@@ -28,13 +28,13 @@ const keysOf = (cache: { entries(): Iterable<Entry> }) =>
 describe('an entry cache', () => {
   test('counts content, documents at two bytes per character, keys, and a fixed part', () => {
     const cache = new EntryCache({ maxBytes: 100 * unit });
-    const entry = entryOf('key', 2_000);
+    const entry = entryOf('key', 3_000);
     cache.put(entry);
-    expect(cache.bytes).toBe(2_000);
+    expect(cache.bytes).toBe(3_000);
     cache.put({ ...entry, value: { ...entry.value!, document: 'x'.repeat(50) } });
-    expect(cache.bytes).toBe(2_100);
-    cache.put({ ...entryOf('absent', 2_000), value: undefined } as never);
-    expect(cache.bytes).toBe(2_100 + 1_024 + 12);
+    expect(cache.bytes).toBe(3_100);
+    cache.put({ ...entryOf('absent', 3_000), value: undefined } as never);
+    expect(cache.bytes).toBe(3_100 + 2_048 + 12);
     cache.drop('key');
     cache.drop('absent');
     cache.drop('never there');

@@ -232,7 +232,7 @@ describe('a lease', () => {
   });
 
   test('is released when the cache refuses its value', async () => {
-    const { provider, readText } = createCacheFixture({ maxBytes: 4 * 6_000 });
+    const { provider, readText } = createCacheFixture({ maxBytes: 4 * 7_000 });
     provider.script(
       'db',
       leased('one', Date.now() + 60 * minute),

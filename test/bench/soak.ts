@@ -292,7 +292,7 @@ async function main(): Promise<void> {
   await Promise.all(all.map((each) => each.close()));
   await kubernetes.close();
   rmSync(dir, { recursive: true, force: true });
-  if (lost > 0 || last > warm * 1.05) process.exitCode = 1;
+  if (lost > 0 || last > warm * 1.1) process.exitCode = 1;
 }
 
 main().catch((error: unknown) => {
