@@ -258,7 +258,7 @@ describe('the chart', () => {
       });
     const { containers, volumes } = await podOf(values);
     const isMounted = secretName !== undefined;
-    expect(containers[0]!.args.includes('--version-key-file=/etc/keyferry/version-key/key')).toBe(
+    expect(containers[0].args.includes('--version-key-file=/etc/keyferry/version-key/key')).toBe(
       isMounted,
     );
     expect(volumes).toEqual(
