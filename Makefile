@@ -34,7 +34,8 @@ e2e: build
 # Installs the Debian packages that those suites need. They also need Go and Python.
 e2e-packages:
 	@for program in etcd:etcd-server psql:postgresql; do \
-		command -v $${program%%:*} >/dev/null || apt-get install -y --no-install-recommends $${program##*:}; \
+		command -v $${program%%:*} >/dev/null || \
+			{ apt-get update -qq && apt-get install -y --no-install-recommends $${program##*:}; } || exit 1; \
 	done
 
 # All checks that do not run the product.
