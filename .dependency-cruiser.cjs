@@ -28,7 +28,7 @@ const mayImport = {
   app: allButCli,
   csi: ['mount', 'concurrency', 'core'],
   mount: ['cache', 'formats', 'concurrency', 'core'],
-  cache: ['concurrency', 'core'],
+  cache: ['formats', 'concurrency', 'core'],
   providers: ['kube', 'http', 'config', 'formats', 'concurrency', 'core'],
   kube: ['http', 'concurrency', 'core'],
   http: ['concurrency', 'core'],
