@@ -289,7 +289,8 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
       expect.stringMatching(/^4 FAILED_PRECONDITION: RESPONSE_TOO_LARGE: /),
     ]);
     const concurrentCalls = await meanwhile.stop();
-    expect(expectAllServed(concurrentCalls, small)).toBeGreaterThan(100);
+    // Both phases end within a few turns of the event loop: each of the eight is served in them.
+    expect(expectAllServed(concurrentCalls, small)).toBeGreaterThan(16);
     expect(concurrentCalls.connections).toBe(1);
   });
 
