@@ -3,7 +3,6 @@ import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import { createCacheMetrics } from '../cache/metrics.ts';
 import { SecretCache } from '../cache/secret-cache.ts';
-import { CpuScheduler } from '../concurrency/cpu-scheduler.ts';
 import { NamespaceLimiter } from '../concurrency/namespace-limiter.ts';
 import { createRateLimiterMetrics } from '../concurrency/rate-limiter.ts';
 import type { Settings } from '../config/settings.ts';
@@ -18,7 +17,7 @@ import { Audit } from '../mount/audit.ts';
 import { MountMetrics } from '../mount/metrics.ts';
 import { type Mount, createMount } from '../mount/mount.ts';
 import { PlanCache } from '../mount/plan-cache.ts';
-import { createRenderSteps } from '../mount/render.ts';
+import { createRender } from '../mount/render.ts';
 import { Staleness } from '../mount/staleness.ts';
 import { VolumeHistory } from '../mount/volume-history.ts';
 import { type ProviderContext, providers as providerRegistry } from '../providers/registry.ts';
@@ -110,8 +109,7 @@ export async function compose({
     namespaceLimiter: new NamespaceLimiter({ limit: settings.maxMounts, maxQueue: 2_000 }),
     plans: new PlanCache(),
     cache,
-    cpuScheduler: new CpuScheduler(),
-    renderSteps: createRenderSteps({ versionKey, maxBytes: settings.maxResponseBytes }),
+    render: createRender({ versionKey, maxBytes: settings.maxResponseBytes }),
     volumeHistory: new VolumeHistory(),
     audit: new Audit({ log, now }),
     metrics,

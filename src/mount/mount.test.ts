@@ -10,7 +10,6 @@ import {
   type ScriptedProvider,
 } from '../../test/fakes/scripted-provider.ts';
 import { SecretError } from '../core/errors.ts';
-import { CpuScheduler } from '../concurrency/cpu-scheduler.ts';
 import { NamespaceLimiter } from '../concurrency/namespace-limiter.ts';
 import type { Plan } from '../core/plan.ts';
 import { createFingerprint } from '../providers/shared/identity/fingerprint.ts';
@@ -23,7 +22,7 @@ import { MountMetrics } from './metrics.ts';
 import { createDriverMount } from '../csi/mount-request.ts';
 import { createMount } from './mount.ts';
 import { PlanCache } from './plan-cache.ts';
-import { createRenderSteps } from './render.ts';
+import { createRender } from './render.ts';
 import { Staleness } from './staleness.ts';
 import { VolumeHistory } from './volume-history.ts';
 
@@ -96,8 +95,7 @@ function createFixture({ limit = 10 } = {}) {
       metrics: (bytes) => createCacheMetrics(registry, bytes),
       log,
     }),
-    cpuScheduler: new CpuScheduler(),
-    renderSteps: createRenderSteps({ versionKey: new Uint8Array(32) }),
+    render: createRender({ versionKey: new Uint8Array(32) }),
     volumeHistory: new VolumeHistory(),
     audit: new Audit({ log, now }),
     metrics: new MountMetrics(registry),

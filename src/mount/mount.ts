@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import { SecretError, toSecretError } from '../core/errors.ts';
-import { type CpuScheduler, inOneStep } from '../concurrency/cpu-scheduler.ts';
+import { CpuLimiter } from '../concurrency/cpu-limiter.ts';
 import type { NamespaceLimiter } from '../concurrency/namespace-limiter.ts';
 import type { Plan, Problem } from '../core/plan.ts';
 import type { Workload } from '../core/workload.ts';
@@ -10,7 +10,7 @@ import type { SecretCache } from '../cache/secret-cache.ts';
 import type { AuditSubject, Audit } from './audit.ts';
 import type { MountMetrics } from './metrics.ts';
 import type { PlanCache } from './plan-cache.ts';
-import type { RenderSteps } from './render.ts';
+import type { Render } from './render.ts';
 import type { Staleness } from './staleness.ts';
 import type { MountRequest, Volume } from './types.ts';
 import type { VolumeHistory } from './volume-history.ts';
@@ -38,8 +38,7 @@ export type MountDeps = {
   readonly namespaceLimiter: NamespaceLimiter;
   readonly plans: PlanCache;
   readonly cache: SecretCache;
-  readonly renderSteps: RenderSteps;
-  readonly cpuScheduler: CpuScheduler;
+  readonly render: Render;
   readonly volumeHistory: VolumeHistory;
   readonly audit: Audit;
   readonly metrics: MountMetrics;
@@ -50,12 +49,6 @@ export type MountDeps = {
   readonly now: () => number;
 };
 
-/**
- * Classes up to this length compile in about half a millisecond. They compile at once, so that the
- * reads of pods that start together are sent together.
- */
-const smallClassLength = 2_048;
-
 /** The pipeline: plan, authorize, read, render. */
 export function createMount(deps: MountDeps): Mount {
   const {
@@ -63,8 +56,7 @@ export function createMount(deps: MountDeps): Mount {
     namespaceLimiter,
     plans,
     cache,
-    renderSteps,
-    cpuScheduler,
+    render,
     volumeHistory,
     audit,
     metrics,
@@ -72,6 +64,7 @@ export function createMount(deps: MountDeps): Mount {
     log,
     now,
   } = deps;
+  const cpuLimiter = new CpuLimiter();
 
   return async (request, context) => {
     const arrivedAt = now();
@@ -89,18 +82,13 @@ export function createMount(deps: MountDeps): Mount {
           parameters,
           context,
           (problem) => warn(subject, problem),
-          (work, length) =>
-            length <= smallClassLength
-              ? work()
-              : cpuScheduler.run(workload.tenant, context, inOneStep(work)),
+          (work) => cpuLimiter.run(workload.tenant, context, work),
         );
         const grants = await authorize(provider, workload, plan, context, arrivedAt);
         volumeHistory.checkIdentity(workload, grants);
         const outcomes = await cache.read(provider, grants, context);
-        const volume = await cpuScheduler.run(
-          workload.tenant,
-          context,
-          renderSteps(plan, outcomes, permission),
+        const volume = await cpuLimiter.run(workload.tenant, context, () =>
+          render(plan, outcomes, permission),
         );
         cache.recordDelivery(grants, outcomes);
         volumeHistory.recordDelivery(workload, grants);

@@ -1,5 +1,4 @@
 import { createHash, createHmac } from 'node:crypto';
-import type { Steps } from '../concurrency/cpu-scheduler.ts';
 import { type FailureKind, SecretError, toSecretError } from '../core/errors.ts';
 import type { Encoding, FileRequest, FileSource, Plan, SecretRef, Selector } from '../core/plan.ts';
 import type { Outcome, SecretValue } from '../core/provider.ts';
@@ -121,13 +120,6 @@ function describe(selector: Selector): readonly [kind: string, text: string] {
  */
 export type Render = (plan: Plan, outcomes: readonly Outcome[], permission: number) => Volume;
 
-/**
- * The same in steps. It yields after each file that it has to compute, so a mount whose files are
- * cached never yields. While a large document is parsed it does not yield: many mounts that wait
- * with one each would fill the heap.
- */
-export type RenderSteps = (...args: Parameters<Render>) => Steps<Volume>;
-
 /** What {@link createRender} needs. */
 export type RenderOptions = {
   /** 32 bytes; see loadVersionKey. */
@@ -151,21 +143,6 @@ const worstFirst: readonly FailureKind[] = ['definite', 'request', 'internal', '
 
 /** @see Render */
 export function createRender(options: RenderOptions): Render {
-  const renderSteps = createRenderSteps(options);
-  return (...args) => {
-    const steps = renderSteps(...args);
-    for (;;) {
-      const result = steps.next();
-      if (result.done === true) return result.value;
-    }
-  };
-}
-
-/** In characters or bytes. */
-const largeDocument = 65_536;
-
-/** @see RenderSteps */
-export function createRenderSteps(options: RenderOptions): RenderSteps {
   const { versionKey, maxBytes = 4_194_304, openSecret = createOpenSecret() } = options;
   const renderedFiles = new RenderedFileCache();
   const byPlan = new WeakMap<Plan, readonly FilesOfRef[]>();
@@ -177,7 +154,7 @@ export function createRenderSteps(options: RenderOptions): RenderSteps {
     return files;
   }
 
-  return function* (plan, outcomes, permission) {
+  return (plan, outcomes, permission) => {
     if (plan.files.length === 0) throw noFilesError();
     const rendered: (RenderedFile | undefined)[] = Array.from(plan.files, () => undefined);
     const failures: SecretError[] = [];
@@ -196,15 +173,12 @@ export function createRenderSteps(options: RenderOptions): RenderSteps {
       // One secret at a time: at most one parsed document is in memory. In most mounts every file
       // is cached and no document is parsed.
       let extract: Extractor | undefined;
-      const isLarge = (value.document?.length ?? value.bytes.length) > largeDocument;
-      let isComputed = false;
       for (const { file, index } of files) {
         try {
           let result = renderedFiles.get(value, file);
           if (result === undefined) {
             extract ??= openSecret(served, value, time);
             result = renderedFiles.add(value, file, renderFile(file, value, served, extract));
-            isComputed = true;
           }
           rendered[index] = result;
           bytes += result.contents.length;
@@ -213,13 +187,7 @@ export function createRenderSteps(options: RenderOptions): RenderSteps {
           if (time.remainingMs <= 0) throw worst(failures);
         }
         if (bytes > maxBytes) throw tooLarge(plan, rendered, maxBytes);
-        if (isComputed && !isLarge) {
-          isComputed = false;
-          yield;
-        }
       }
-      extract = undefined;
-      if (isComputed) yield;
     }
     if (failures.length > 0) throw worst(failures);
     return toVolume(plan, rendered, permission);
