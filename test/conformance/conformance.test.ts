@@ -185,14 +185,6 @@ describe.each(remoteProviders)('provider %s, in front of a store that misbehaves
       await read(['first']);
       const sent = [...server.requests];
       const echoed = sent.map(({ headers, body }) => JSON.stringify([headers, body.toString()]));
-      const text = echoed.join(' ');
-      const body = {
-        ...{ error_code: 'X.1', error_msg: text, Code: 'X', Message: text },
-        ...{ __type: 'X', message: text, errors: [text] },
-      };
-      server.injectFault({ route: reads, response: { status, body } });
-      const [result] = await read(['second']);
-      const shown = everyTextOf(errorOf(result));
       const authorization = sent.flatMap(({ headers }) => [
         headers.authorization ?? [],
         headers['x-vault-token'] ?? [],
@@ -200,6 +192,15 @@ describe.each(remoteProviders)('provider %s, in front of a store that misbehaves
         headers['x-amz-security-token'] ?? [],
         headers['x-acs-security-token'] ?? [],
       ]);
+      // The secrets come first, because messages show the beginning of a text.
+      const text = [...authorization.flat(), ...echoed].join(' ');
+      const body = {
+        ...{ error_code: 'X.1', error_msg: text, Code: 'X', Message: text },
+        ...{ __type: 'X', message: text, errors: [text] },
+      };
+      server.injectFault({ route: reads, response: { status, body } });
+      const [result] = await read(['second']);
+      const shown = everyTextOf(errorOf(result));
       for (const secret of [...environment.secrets, ...authorization.flat()])
         expect(shown).not.toContain(secret);
     },

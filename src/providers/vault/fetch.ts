@@ -65,7 +65,10 @@ export function createFetch(deps: FetchDeps) {
         // live to its end.
         mayIssue: !kvReads.has(readKey),
       });
-      const result = parseReadResponse(response, { ref, login, sentAt });
+      const result = parseReadResponse(response, {
+        ...{ ref, login, sentAt },
+        token: session.token,
+      });
       if (result.kind !== 'value') return result;
       const { value } = result;
       if (value.shareable === true) kvReads.set(readKey, true);

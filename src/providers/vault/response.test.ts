@@ -2,6 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { createTestCa } from '../../../test/fakes/tls.ts';
 import { SecretError } from '../../core/errors.ts';
 import type { SecretRef } from '../../core/plan.ts';
+import { Redacted } from '../../core/redacted.ts';
 import type { FetchResult, SecretValue } from '../../core/provider.ts';
 import { type JsonValue, parseJsonText, toJsonText } from '../../formats/json.ts';
 import { parseReadResponse } from './response.ts';
@@ -23,7 +24,8 @@ function parseResult(
     }
   };
   const response = { status, headers: {}, body: Buffer.from(text), address: 'https://vault', json };
-  return parseReadResponse(response, { ref, login: { dialect: 'vault' }, sentAt });
+  const token = new Redacted('hvs.the-token-of-the-request');
+  return parseReadResponse(response, { ref, login: { dialect: 'vault' }, token, sentAt });
 }
 
 function secretValueOf(...args: Parameters<typeof parseResult>): SecretValue {

@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import * as z from 'zod';
 import { SecretError } from '../../core/errors.ts';
 import type { SecretRef } from '../../core/plan.ts';
+import type { Redacted } from '../../core/redacted.ts';
 import type { FetchResult, SecretValue } from '../../core/provider.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { VaultResponse } from './call/api.ts';
@@ -38,6 +39,8 @@ function certificateExpiry(document: string): number | undefined {
 export type ReadContext = {
   readonly ref: SecretRef;
   readonly login: Pick<VaultLogin, 'dialect'>;
+  /** The token of the request. A response can repeat it; no message may. */
+  readonly token: Redacted;
   /** Milliseconds since the epoch. */
   readonly sentAt: number;
 };
@@ -62,11 +65,11 @@ export function parseReadResponse(response: VaultResponse, context: ReadContext)
       },
     );
   }
-  if (response.status === 404) return toNotFoundResult(envelope, product, ref);
+  if (response.status === 404) return toNotFoundResult(envelope, product, context);
   if (envelope.data === undefined && envelope.tokenTtlSeconds === undefined) {
     return toAbsentResult(
       'OBJECT_NOT_FOUND',
-      `${product} sent a response to ${operation} without data${formatMessages(envelope.warnings)}`,
+      `${product} sent a response to ${operation} without data${formatMessages(envelope.warnings, context)}`,
       {
         hint: 'check the path and the method: does it return anything?',
       },
@@ -126,19 +129,19 @@ function isKv1({ leaseSeconds, mountType }: Envelope): boolean {
 function toNotFoundResult(
   { data, errors, warnings }: Envelope,
   product: string,
-  { name }: SecretRef,
+  context: ReadContext,
 ): FetchResult {
-  const path = describePath({ path: name });
+  const path = describePath({ path: context.ref.name });
   const kv2 = data === undefined ? undefined : findDocument(data).kv2;
   if (kv2 !== undefined) return toDeletedVersionResult(kv2, path);
   if (warnings.length > 0) {
     const [mount = '', ...rest] = path.split('/');
-    const message = `${path} is not how a KV engine of version 2 is read${formatMessages(warnings)}`;
+    const message = `${path} is not how a KV engine of version 2 is read${formatMessages(warnings, context)}`;
     const hint = `add data/ after the mount: if that is ${mount}, ${[mount, 'data', ...rest].join('/')}`;
     return { kind: 'failed', error: new SecretError('STORE_REFUSED_REQUEST', message, { hint }) };
   }
   if (errors.length > 0) {
-    const message = `${product} serves nothing at ${path}${formatMessages(errors)}`;
+    const message = `${product} serves nothing at ${path}${formatMessages(errors, context)}`;
     const hint = 'check the mount, the path and the namespace';
     return { kind: 'failed', error: new SecretError('STORE_REFUSED_REQUEST', message, { hint }) };
   }
@@ -169,6 +172,6 @@ function toAbsentResult(
   return { kind: 'absent', error: new SecretError(code, message, details) };
 }
 
-function formatMessages(texts: readonly string[]): string {
-  return texts.length === 0 ? '' : `: ${sanitizeExternalText(texts.join('; '))}`;
+function formatMessages(texts: readonly string[], { token }: Pick<ReadContext, 'token'>): string {
+  return texts.length === 0 ? '' : `: ${sanitizeExternalText(texts.join('; '), [token.reveal()])}`;
 }
