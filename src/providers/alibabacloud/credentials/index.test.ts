@@ -387,9 +387,8 @@ describe('the RAM role of the node', () => {
   test('continues without a token after a second', async () => {
     await start({ metadataTokens: 404 });
     cloud.metadata.injectFault({ route: 'PUT', hang: true });
-    const startedAt = Date.now();
+    // Without the second's limit, the read would hang until the time limit of this test.
     expect(await reader.read(workerRole, 'db')).toBe(good);
-    expect(Date.now() - startedAt).toBeLessThan(5_000);
   });
 
   test('that is not attached is NOT_CONFIGURED', async () => {
