@@ -66,7 +66,7 @@ bench: build $(filter $(image_node),$(BENCH_NODE))
 # It fails if a mount fails or memory grows. Fewer pods: make soak PODS=40000
 PODS ?= 100000
 soak: build $(filter $(image_node),$(BENCH_NODE))
-	$(BENCH_NODE) scripts/soak.mjs --pods $(PODS)
+	$(BENCH_NODE) scripts/bench.mjs soak --pods $(PODS)
 
 $(image_node):
 	npm install --prefix .tools/node24 --no-save --no-audit --no-fund --loglevel=error node@24

@@ -1,16 +1,19 @@
-// Bundles the benchmark and its reference server, and runs it against dist/keyferry.js.
+// Bundles a program of test/bench and runs it against dist/keyferry.js: `soak`, or else the benchmark
+// with its reference servers.
 import { build } from 'esbuild';
 import { spawnSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+const [first, ...rest] = process.argv.slice(2);
+const [program, ...references] =
+  first === 'soak' ? ['soak'] : ['bench', 'bare-server', 'bare-store-client'];
+const args = first === 'soak' ? rest : process.argv.slice(2);
 const dir = await mkdtemp(join(tmpdir(), 'keyferry-bench-'));
 try {
   await build({
-    entryPoints: ['bench', 'bare-server', 'bare-store-client'].map(
-      (name) => `test/bench/${name}.ts`,
-    ),
+    entryPoints: [program, ...references].map((name) => `test/bench/${name}.ts`),
     outdir: dir,
     outExtension: { '.js': '.cjs' },
     bundle: true,
@@ -20,13 +23,9 @@ try {
     external: ['@swc/*', 'jest*', '@jest/*'],
     logLevel: 'error',
   });
-  const { status } = spawnSync(
-    process.execPath,
-    [join(dir, 'bench.cjs'), ...process.argv.slice(2)],
-    {
-      stdio: 'inherit',
-    },
-  );
+  const { status } = spawnSync(process.execPath, [join(dir, `${program}.cjs`), ...args], {
+    stdio: 'inherit',
+  });
   process.exitCode = status ?? 1;
 } finally {
   await rm(dir, { recursive: true, force: true });

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -219,10 +219,7 @@ async function main(): Promise<void> {
   });
   const caFile = join(dir, 'ca.pem');
   const caFiles = new Set(scenarios.flatMap((each) => each.caFile ?? []));
-  writeFileSync(
-    caFile,
-    [...caFiles].map((file) => execFileSync('cat', [file], { encoding: 'utf8' })).join('\n'),
-  );
+  writeFileSync(caFile, [...caFiles].map((file) => readFileSync(file, 'utf8')).join('\n'));
   const env = Object.assign({}, ...scenarios.map((each) => each.env)) as Record<string, string>;
   const providers = [...new Set(scenarios.map(({ provider }) => provider))];
   const [first = ''] = providers;
