@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import { createCacheMetrics } from '../cache/metrics.ts';
 import { SecretCache } from '../cache/secret-cache.ts';
+import { CpuScheduler } from '../concurrency/cpu-scheduler.ts';
 import { NamespaceLimiter } from '../concurrency/namespace-limiter.ts';
 import { createRateLimiterMetrics } from '../concurrency/rate-limiter.ts';
 import type { Settings } from '../config/settings.ts';
@@ -17,7 +18,7 @@ import { Audit } from '../mount/audit.ts';
 import { MountMetrics } from '../mount/metrics.ts';
 import { type Mount, createMount } from '../mount/mount.ts';
 import { PlanCache } from '../mount/plan-cache.ts';
-import { createRender } from '../mount/render.ts';
+import { createRenderSteps } from '../mount/render.ts';
 import { Staleness } from '../mount/staleness.ts';
 import { VolumeHistory } from '../mount/volume-history.ts';
 import { type ProviderContext, providers as providerRegistry } from '../providers/registry.ts';
@@ -107,9 +108,11 @@ export async function compose({
   const mount = createMount({
     providers,
     namespaceLimiter: new NamespaceLimiter({ limit: settings.maxMounts, maxQueue: 2_000 }),
+    largeMountLimiter: new NamespaceLimiter({ limit: 8, maxQueue: 2_000 }),
     plans: new PlanCache(),
     cache,
-    render: createRender({ versionKey, maxBytes: settings.maxResponseBytes }),
+    cpuScheduler: new CpuScheduler({ onWaited: (ms) => metrics.recordCpuWait(ms) }),
+    renderSteps: createRenderSteps({ versionKey, maxBytes: settings.maxResponseBytes }),
     volumeHistory: new VolumeHistory(),
     audit: new Audit({ log, now }),
     metrics,

@@ -90,9 +90,21 @@ export class SecretCache {
     waiter: Waiter,
   ): Promise<readonly Outcome[]> {
     return (
-      this.#readCached(provider, grants) ??
+      this.readCached(provider, grants) ??
       Promise.all(grants.map((grant) => this.#readOne(provider, grant, waiter)))
     );
+  }
+
+  /** All outcomes from memory, as for most mounts. Undefined if one of the grants needs a read. */
+  readCached(provider: Provider, grants: readonly Grant[]): readonly Outcome[] | undefined {
+    const outcomes: Outcome[] = [];
+    for (const grant of grants) {
+      const cached = this.#lookUp(grant);
+      if (cached?.kind !== 'value') return undefined;
+      outcomes.push({ kind: 'value', ref: grant.ref, served: grant.ref, value: cached.value });
+    }
+    this.#metrics.served.inc({ provider: provider.name, source: 'cache' }, outcomes.length);
+    return outcomes;
   }
 
   /**
@@ -121,18 +133,6 @@ export class SecretCache {
   /** Renews and releases leases and drops old entries. To be called once a second. */
   tick(): void {
     this.#leases.tick();
-  }
-
-  /** All grants from the cache, which serves most mounts. Undefined if one of them needs a read. */
-  #readCached(provider: Provider, grants: readonly Grant[]): readonly Outcome[] | undefined {
-    const outcomes: Outcome[] = [];
-    for (const grant of grants) {
-      const cached = this.#lookUp(grant);
-      if (cached?.kind !== 'value') return undefined;
-      outcomes.push({ kind: 'value', ref: grant.ref, served: grant.ref, value: cached.value });
-    }
-    this.#metrics.served.inc({ provider: provider.name, source: 'cache' }, outcomes.length);
-    return outcomes;
   }
 
   /**

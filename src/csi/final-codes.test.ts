@@ -160,8 +160,10 @@ describe('a mount that hangs', () => {
       doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask', 'performance'],
     });
     try {
-      const result = mountWith((_, { signal }) => {
+      const result = mountWith((_, context) => {
+        const { signal } = context;
         started += 1;
+        context.stage = 'cpu';
         signal.addEventListener('abort', () => reasons.push(signal.reason));
         return never();
       }, 200);
@@ -169,7 +171,9 @@ describe('a mount that hangs', () => {
       jest.advanceTimersByTime(100);
       expect(await result).toMatchObject({
         code: 'INTERNAL',
-        text: expect.stringContaining('the mount was not finished within 0.1 s'),
+        text: expect.stringContaining(
+          'the mount was not finished within 0.1 s: it waited for CPU time',
+        ),
       });
     } finally {
       jest.useRealTimers();

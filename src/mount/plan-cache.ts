@@ -22,7 +22,7 @@ export class PlanCache {
   /**
    * The plan of a class.
    * @param onWarning receives the warnings of a class when it is compiled
-   * @param compile runs the compilation, now or later; default now
+   * @param compile runs the compilation of a class of so many characters, now or later; default now
    * @throws SecretError the worst of the plan's problems, or why the node facts cannot be read
    */
   async plan(
@@ -30,7 +30,9 @@ export class PlanCache {
     parameters: Parameters,
     context: { readonly signal: AbortSignal },
     onWarning: (problem: Problem) => void,
-    compile: (work: () => PlanResult) => PlanResult | Promise<PlanResult> = (work) => work(),
+    compile: (work: () => PlanResult, length: number) => PlanResult | Promise<PlanResult> = (
+      work,
+    ) => work(),
   ): Promise<Plan> {
     const key = provider.name + this.#digestOf(parameters);
     const cached = this.#results.get(key);
@@ -44,7 +46,7 @@ export class PlanCache {
       this.#results.set(key, compiled, { size: sizeOf(parameters, compiled) });
       compiled.problems.filter(({ severity }) => severity === 'warning').forEach(onWarning);
       return compiled;
-    });
+    }, canonical(parameters).length);
     return planOf(result);
   }
 

@@ -1,4 +1,5 @@
 import { createHash, createHmac } from 'node:crypto';
+import type { Steps } from '../concurrency/cpu-scheduler.ts';
 import { type FailureKind, SecretError, toSecretError } from '../core/errors.ts';
 import type { Encoding, FileRequest, FileSource, Plan, SecretRef, Selector } from '../core/plan.ts';
 import type { Outcome, SecretValue } from '../core/provider.ts';
@@ -120,6 +121,12 @@ function describe(selector: Selector): readonly [kind: string, text: string] {
  */
 export type Render = (plan: Plan, outcomes: readonly Outcome[], permission: number) => Volume;
 
+/**
+ * The same in steps, of some 16 KiB of documents to look through. A mount whose files are cached or
+ * small has one step.
+ */
+export type RenderSteps = (...args: Parameters<Render>) => Steps<Volume>;
+
 /** What {@link createRender} needs. */
 export type RenderOptions = {
   /** 32 bytes; see loadVersionKey. */
@@ -143,6 +150,25 @@ const worstFirst: readonly FailureKind[] = ['definite', 'request', 'internal', '
 
 /** @see Render */
 export function createRender(options: RenderOptions): Render {
+  const renderSteps = createRenderSteps(options);
+  return (...args) => {
+    const steps = renderSteps(...args);
+    for (;;) {
+      const result = steps.next();
+      if (result.done === true) return result.value;
+    }
+  };
+}
+
+/** How many bytes one step looks through. */
+const stepBytes = 16_384;
+/** From here on a step can take 20 ms. */
+const largeStepBytes = 65_536;
+/** What a file costs beside its document, in bytes. */
+const fileBytes = 256;
+
+/** @see RenderSteps */
+export function createRenderSteps(options: RenderOptions): RenderSteps {
   const { versionKey, maxBytes = 4_194_304, openSecret = createOpenSecret() } = options;
   const renderedFiles = new RenderedFileCache();
   const byPlan = new WeakMap<Plan, readonly FilesOfRef[]>();
@@ -154,11 +180,12 @@ export function createRender(options: RenderOptions): Render {
     return files;
   }
 
-  return (plan, outcomes, permission) => {
+  return function* (plan, outcomes, permission) {
     if (plan.files.length === 0) throw noFilesError();
     const rendered: (RenderedFile | undefined)[] = Array.from(plan.files, () => undefined);
     const failures: SecretError[] = [];
     let bytes = 0;
+    let stepCost = 0;
     const time = createExpressionTime();
     const byRef = filesOf(plan);
     for (const [refIndex, { ref, files }] of byRef.entries()) {
@@ -173,10 +200,17 @@ export function createRender(options: RenderOptions): Render {
       // One secret at a time: at most one parsed document is in memory. In most mounts every file
       // is cached and no document is parsed.
       let extract: Extractor | undefined;
+      const documentBytes = value.document?.length ?? value.bytes.length;
       for (const { file, index } of files) {
         try {
           let result = renderedFiles.get(value, file);
           if (result === undefined) {
+            const cost = fileBytes + (isWhole(file) ? 0 : documentBytes);
+            if (stepCost + cost > stepBytes) {
+              stepCost = 0;
+              yield cost > largeStepBytes ? 'large' : 'normal';
+            }
+            stepCost += cost;
             extract ??= openSecret(served, value, time);
             result = renderedFiles.add(value, file, renderFile(file, value, served, extract));
           }
@@ -264,6 +298,10 @@ function filesByRef({ refs, files }: Plan): readonly FilesOfRef[] {
     entry.files.push({ file, index });
   }
   return [...byRef.values()];
+}
+
+function isWhole(file: FileRequest): boolean {
+  return onlySource(file).selector.kind === 'whole';
 }
 
 function onlySource({ sources, path }: FileRequest): FileSource {
