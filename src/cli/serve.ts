@@ -31,7 +31,7 @@ export function serveCommand({ version, env, stop }: ServeDeps): Command {
         hint: `give one or more of ${Object.keys(providers).join(', ')}, separated by commas`,
       });
     }
-    const log = createLog(settings.logLevel);
+    const log = createLog(settings.logLevel, settings.logFormat);
     const registry = new Registry();
     createProcessMetrics(registry, version);
     const versionKey =

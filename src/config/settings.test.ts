@@ -15,6 +15,7 @@ describe('the settings of a process', () => {
       providersDir: '/var/run/secrets-store-csi-providers',
       healthAddress: '0.0.0.0:8095',
       logLevel: 'info',
+      logFormat: 'json',
       grace: 20_000,
       maxResponseBytes: 4 * 1024 * 1024,
       maxMounts: 512,
@@ -48,6 +49,7 @@ describe('the settings of a process', () => {
     ['--health-address', 'unix:health.sock'],
     ['--health-address', '0.0.0.0:8095,'],
     ['--log-level', 'loud'],
+    ['--log-format', 'xml'],
     ['--cache-bytes', '1MB'],
   ])('reject %s %s and name the flag', (flag, value) => {
     expect(() => settingsOf(flag, value)).toThrow(flag);

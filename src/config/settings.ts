@@ -1,7 +1,7 @@
 import { Option } from 'commander';
 import { SecretError } from '../core/errors.ts';
 import type { SharedIdentityMode } from '../core/provider.ts';
-import { type LogLevel, logLevels } from '../telemetry/log.ts';
+import { type LogFormat, type LogLevel, logFormats, logLevels } from '../telemetry/log.ts';
 
 const durations: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 const sizes: Readonly<Record<string, number>> = {
@@ -76,6 +76,7 @@ export type Settings = {
   /** `host:port` or `unix:/path` of health, readiness and metrics; several separated by commas. */
   readonly healthAddress: string;
   readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
   /** Milliseconds that mounts in flight may take after SIGTERM. */
   readonly grace: number;
   readonly maxResponseBytes: number;
@@ -124,6 +125,11 @@ export const settingFlags: readonly Option[] = [
     'KEYFERRY_HEALTH_ADDRESS',
   ).default('0.0.0.0:8095'),
   flag('--log-level <level>', logLevels.join(', '), 'KEYFERRY_LOG_LEVEL').default('info'),
+  flag(
+    '--log-format <format>',
+    'json: an object a line; text: for people',
+    'KEYFERRY_LOG_FORMAT',
+  ).default('json'),
   flag(
     '--grace <duration>',
     'how long mounts in flight may take after SIGTERM',
@@ -206,6 +212,7 @@ export function parseSettings(raw: RawSettings): Settings {
     ...optional('versionKeyFile'),
     healthAddress: parseAddresses(text('healthAddress')),
     logLevel: parseChoice(text('logLevel'), '--log-level', logLevels),
+    logFormat: parseChoice(text('logFormat'), '--log-format', logFormats),
     grace: parseDuration(text('grace'), '--grace'),
     maxResponseBytes: parseBytes(text('maxResponseBytes'), '--max-response-bytes'),
     maxMounts: parseCount(text('maxMounts'), '--max-mounts', 1),

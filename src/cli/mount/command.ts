@@ -53,6 +53,7 @@ const serverOnlyFlags = [
     'providersDir',
     'healthAddress',
     'logLevel',
+    'logFormat',
     'grace',
     'maxMounts',
     'maxResponseBytes',
