@@ -1,8 +1,8 @@
 import { escapeUnprintable } from '../core/safe-text.ts';
 
 /**
- * Turns a JSON line of the log into a line for people: `TIME LEVEL message name=value ...`, with the
- * fields in the order of the JSON. It has no characters that could break the line.
+ * Turns a JSON line of the log into a line for people: `TIME LEVEL message name=value ...`. The
+ * fields are in the order of the JSON. No character can break the line.
  */
 export function toTextLine(json: string): string {
   const { time, level, msg, ...fields } = JSON.parse(json) as Record<string, unknown>;

@@ -44,13 +44,14 @@ const planner: Planner = {
   },
 };
 
-async function lint(names: string[], { format = 'text', stdin = '' } = {}) {
+async function lint(names: string[], { format = 'text', stdin = '', isTTY = false } = {}) {
   let output = '';
   let exitCode = -1;
   const command = lintCommand({
     providers: () => Promise.resolve([planner]),
     stdin: Readable.from([Buffer.from(stdin)]),
-    stdout: { write: (text) => (output += text) },
+    env: {},
+    stdout: { write: (text) => (output += text), isTTY },
     setExitCode: (code) => (exitCode = code),
   });
   await command.exitOverride().parseAsync(['--format', format, ...names], { from: 'user' });
@@ -208,6 +209,22 @@ describe('lint reads', () => {
     ]);
     expect(lines[0]).toBe('absent:1:1: error: cannot be read: ENOENT [INVALID_REQUEST]');
     expect(lines[2]).toBe('a.yaml:9:7: error: class app: no name [INVALID_CLASS]');
+  });
+});
+
+describe('lint on a terminal', () => {
+  test('shows places, errors and hints in styles, but escapes those of a class', async () => {
+    const text = spc(['error \u001b[32mgreen', 'f 0400']);
+    const { lines } = await lint([await file('a.yaml', text)], { isTTY: true });
+    const place = `\u001b[1m${join(dir, 'a.yaml')}:9:7:\u001b[22m`.replace(`${dir}/`, '');
+    expect(lines[0]).toBe(
+      `${place} \u001b[31merror:\u001b[39m class app: ${String.raw`\u{1b}[32mgreen`} [INVALID_CLASS]`,
+    );
+  });
+
+  test.each(['json', 'github'])('has no styles in the format %s', async (format) => {
+    const path = await file('a.yaml', spc(['error no name', 'f 0400']));
+    expect((await lint([path], { format, isTTY: true })).output).not.toContain('\u001b');
   });
 });
 

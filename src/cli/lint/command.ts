@@ -5,19 +5,21 @@ import { readClassFile } from './class-file.ts';
 import type { Diagnostic } from './diagnostic.ts';
 import { type LintFormat, type LintReport, formatLint, lintFormats } from './format.ts';
 import { type Manifest, readManifests } from './manifests.ts';
+import { type Output, createStyler } from '../terminal-style.ts';
 
 /** What {@link lintCommand} needs of the process. */
 export type LintDeps = {
   /** All providers. Only their `plan` is used, without node facts. */
   readonly providers: () => Promise<readonly Planner[]>;
+  readonly env: Readonly<Record<string, string | undefined>>;
   readonly stdin: AsyncIterable<Buffer>;
-  readonly stdout: { write(text: string): unknown };
+  readonly stdout: Output;
   /** 0: no problems. 1: problems. 2: some input could not be read, or has no class. */
   readonly setExitCode: (code: 0 | 1 | 2) => void;
 };
 
 /** `keyferry lint`: checks SecretProviderClasses before they are applied to a cluster. */
-export function lintCommand({ providers, stdin, stdout, setExitCode }: LintDeps): Command {
+export function lintCommand({ providers, env, stdin, stdout, setExitCode }: LintDeps): Command {
   return new Command('lint')
     .description('check every SecretProviderClass in the files with the rules of a mount')
     .argument('<files...>', 'YAML or JSON files, directories, or - for standard input')
@@ -36,7 +38,7 @@ Examples:
     )
     .action(async (names: string[], { format }: { format: LintFormat }) => {
       const report = lint(await readManifests(names, stdin), await providers());
-      stdout.write(formatLint(report, format));
+      stdout.write(formatLint(report, format, createStyler(stdout, env)));
       if (report.hasUnreadableInput) setExitCode(2);
       else setExitCode(report.diagnostics.some(({ severity }) => severity === 'error') ? 1 : 0);
     });

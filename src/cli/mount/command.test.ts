@@ -52,9 +52,15 @@ type Run = {
 /** Runs the command with a pipeline that returns or throws `outcome`. */
 async function mount(
   args: string[],
-  options: { stdin?: string; outcome?: Volume | SecretError; stop?: AbortSignal } = {},
+  options: {
+    stdin?: string;
+    outcome?: Volume | SecretError;
+    stop?: AbortSignal;
+    isTTY?: boolean;
+  } = {},
 ): Promise<Run> {
-  const { stdin = spc(), outcome = volume, stop = new AbortController().signal } = options;
+  const { stdin = spc(), outcome = volume, isTTY = false } = options;
+  const { stop = new AbortController().signal } = options;
   const run: Run = { output: '', lines: [] };
   const command = mountCommand({
     inProcessMount: (provider, settings) => {
@@ -70,7 +76,8 @@ async function mount(
       });
     },
     stdin: Readable.from([Buffer.from(stdin)]),
-    stdout: { write: (text) => (run.output += text) },
+    env: {},
+    stdout: { write: (text) => (run.output += text), isTTY },
     stop,
   });
   command.exitOverride().configureOutput({ writeOut: (text) => (run.output += text) });
@@ -199,6 +206,20 @@ describe('what it prints', () => {
       versions: [],
     };
     expect((await mount(['--show'], { outcome })).output).not.toContain('\u001b');
+  });
+
+  test('its headings in bold on a terminal, but no style of a file name and none in JSON', async () => {
+    const outcome = {
+      files: [{ path: 'a\u001b[2J', mode: 0o644, contents: Buffer.from('x') }],
+      versions: [],
+    };
+    const { output } = await mount(['--show'], { outcome, isTTY: true });
+    expect(output.split('\n').filter((line) => line.includes('\u001b'))).toEqual([
+      '\u001b[1mFILE   BYTES  MODE  VERSION\u001b[22m',
+      `\u001b[1m--- ${String.raw`a\u{1b}[2J`}\u001b[22m`,
+    ]);
+    const json = await mount(['--format', 'json'], { outcome, isTTY: true });
+    expect(json.output).not.toContain('\u001b');
   });
 });
 

@@ -7,6 +7,7 @@ import { DriverClient } from '../../csi/client.ts';
 import type { Mount } from '../../mount/mount.ts';
 import type { RawMountRequest } from '../../csi/mount-request.ts';
 import type { MountRequest, Volume } from '../../mount/types.ts';
+import { type Output, createStyler } from '../terminal-style.ts';
 import { formatMount, mountFormats } from './format.ts';
 import { readOneClass, readPairs } from './input.ts';
 import { type Requester, buildMountRequest, buildPipelineRequest } from './request.ts';
@@ -15,8 +16,9 @@ import { writeVolume } from './volume-writer.ts';
 /** What {@link mountCommand} needs of the process. */
 export type MountDeps = {
   readonly inProcessMount: InProcessMount;
+  readonly env: Readonly<Record<string, string | undefined>>;
   readonly stdin: AsyncIterable<Buffer>;
-  readonly stdout: { write(text: string): unknown };
+  readonly stdout: Output;
   /** Aborts when the process is stopped. */
   readonly stop: AbortSignal;
 };
@@ -121,7 +123,8 @@ async function mountOnce(options: Options & RawSettings, deps: MountDeps): Promi
       ? await mountInProcess(spc.provider, buildPipelineRequest(spc, requester), options, deps)
       : await mountOverSocket(socket, buildMountRequest(spc, requester), deps.stop);
   if (out !== undefined) await writeOutput(out, volume);
-  deps.stdout.write(formatMount({ spc, requester, volume, out, show }, format));
+  const report = { spc, requester, volume, out, show };
+  deps.stdout.write(formatMount(report, format, createStyler(deps.stdout, deps.env)));
 }
 
 async function mountInProcess(
