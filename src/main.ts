@@ -85,14 +85,24 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
     });
   },
   local: async () => (await import('./cli/local.ts')).localCommand(commonDeps),
+  version: () =>
+    Promise.resolve(
+      new Command('version')
+        .description('print the version')
+        .action(() => void stdout.write(`${KEYFERRY_VERSION}\n`)),
+    ),
   demo: async () =>
     (await import('./cli/demo/command.ts')).demoCommand({ ...commonDeps, executable }),
 };
 
-/** Commander must not exit the process. Commands added later do not inherit the setting. */
-function overrideExits(command: Command): void {
-  command.exitOverride();
-  command.commands.forEach(overrideExits);
+/**
+ * Commander must not exit the process, and its errors name the help. Commands added later do not
+ * inherit these settings.
+ */
+function configureErrors(command: Command, path: string): void {
+  command.exitOverride().showHelpAfterError(`see ${path} --help`);
+  for (const subcommand of command.commands)
+    configureErrors(subcommand, `${path} ${subcommand.name()}`);
 }
 
 async function main(argv: readonly string[]): Promise<void> {
@@ -108,7 +118,7 @@ async function main(argv: readonly string[]): Promise<void> {
     const command = await commands[name]?.();
     if (command !== undefined) program.addCommand(command);
   }
-  overrideExits(program);
+  configureErrors(program, program.name());
   await program.parseAsync(argv);
 }
 

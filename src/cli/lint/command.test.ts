@@ -169,6 +169,18 @@ describe('lint reports', () => {
 });
 
 describe('lint reads', () => {
+  test('files that -f names, before or after others', async () => {
+    const [a, b, c] = await Promise.all(
+      ['a.yaml', 'b.yaml', 'c.yaml'].map((name) => file(name, spc(['error here']))),
+    );
+    const { lines } = await lint([a!, '-f', b!, '-f', c!]);
+    expect(lines.filter((line) => line.includes('error:')).map((line) => line[0])).toEqual([
+      'a',
+      'b',
+      'c',
+    ]);
+  });
+
   test('standard input', async () => {
     expect((await lint(['-'], { stdin: spc(['error no name']) })).lines[0]).toMatch(
       /^<stdin>:9:7: error: class app: no name/,

@@ -18,13 +18,16 @@ export type LintDeps = {
   readonly setExitCode: (code: 0 | 1 | 2) => void;
 };
 
+type Options = { readonly file?: readonly string[]; readonly format: LintFormat };
+
 /** `keyferry lint`: checks SecretProviderClasses before they are applied to a cluster. */
 export function lintCommand({ providers, env, stdin, stdout, setExitCode }: LintDeps): Command {
   return new Command('lint')
     .description('check every SecretProviderClass in the files with the rules of a mount')
-    .argument('<files...>', 'YAML or JSON files, directories, or - for standard input')
+    .argument('[files...]', 'YAML or JSON files, directories, or - for standard input')
+    .option('-f, --file <file...>', 'the same, as kubectl has it')
     .addOption(
-      new Option('--format <format>', 'the output format').choices(lintFormats).default('text'),
+      new Option('-o, --format <format>', 'the output format').choices(lintFormats).default('text'),
     )
     .addHelpText(
       'after',
@@ -34,9 +37,11 @@ Exit codes: 0 no problems (hints may be shown), 1 problems, 2 some input could n
 Examples:
   keyferry lint class.yaml
   helm template ./chart | keyferry lint -
-  keyferry lint --format github manifests/`,
+  keyferry lint -o github manifests/`,
     )
-    .action(async (names: string[], { format }: { format: LintFormat }) => {
+    .action(async (args: string[], { file = [], format }: Options, command: Command) => {
+      const names = [...args, ...file];
+      if (names.length === 0) command.error("error: missing required argument 'files'");
       const report = lint(await readManifests(names, stdin), await providers());
       stdout.write(formatLint(report, format, createStyler(stdout, env)));
       if (report.hasUnreadableInput) setExitCode(2);

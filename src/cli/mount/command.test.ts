@@ -57,9 +57,10 @@ async function mount(
     outcome?: Volume | SecretError;
     stop?: AbortSignal;
     isTTY?: boolean;
+    source?: string[];
   } = {},
 ): Promise<Run> {
-  const { stdin = spc(), outcome = volume, isTTY = false } = options;
+  const { source = ['-'], stdin = spc(), outcome = volume, isTTY = false } = options;
   const { stop = new AbortController().signal } = options;
   const run: Run = { output: '', lines: [] };
   const command = mountCommand({
@@ -82,7 +83,7 @@ async function mount(
   });
   command.exitOverride().configureOutput({ writeOut: (text) => (run.output += text) });
   await command
-    .parseAsync(['-f', '-', ...args], { from: 'user' })
+    .parseAsync([...source, ...args], { from: 'user' })
     .catch((error: unknown) => (run.error = error as SecretError));
   run.lines = run.output.trimEnd().split('\n');
   return run;
@@ -323,9 +324,16 @@ describe('the class', () => {
     else expect(error?.summary).toMatch(message);
   });
 
-  test('is read from a file', async () => {
-    await writeFile(join(dir, 'a.yaml'), spc('of-file'));
-    expect((await mount(['-f', join(dir, 'a.yaml')])).lines[0]).toMatch(/^class of-file,/);
+  test.each([[[]], [['-f']], [['--file']]])('is read from a file after %j', async (flag) => {
+    const file = join(dir, 'a.yaml');
+    await writeFile(file, spc('of-file'));
+    const { lines } = await mount([], { source: [...flag, file] });
+    expect(lines[0]).toMatch(/^class of-file,/);
+  });
+
+  test('is mounted for the namespace of -n, and shown in the format of -o', async () => {
+    const { output } = await mount(['-n', 'z', '-o', 'json']);
+    expect(JSON.parse(output)).toMatchObject({ namespace: 'z', files: expect.any(Array) });
   });
 });
 

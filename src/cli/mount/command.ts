@@ -33,7 +33,7 @@ export type InProcessMount = (
 ) => Promise<{ readonly mount: Mount; close(): Promise<void> }>;
 
 type Options = {
-  readonly file: string;
+  readonly file?: string;
   readonly class?: string;
   readonly namespace?: string;
   readonly pod: string;
@@ -64,14 +64,15 @@ const serverOnlyFlags = [
 
 /** `keyferry mount`: one mount as the driver does it. Its action throws SecretError. */
 export function mountCommand(deps: MountDeps): Command {
-  const command = new Command('mount')
+  const command: Command = new Command('mount')
     .description('mount a class once, as the driver does, and show the result')
-    .requiredOption(
-      '-f, --file <file>',
-      'YAML or JSON with the SecretProviderClass, or - for standard input',
-    )
+    .argument('[file]', 'YAML or JSON with the SecretProviderClass, or - for standard input')
+    .option('-f, --file <file>', 'the same, as kubectl has it')
     .option('--class <name>', 'which class, if the file has several')
-    .option('--namespace <name>', 'namespace of the pod (default: that of the class, or "default")')
+    .option(
+      '-n, --namespace <name>',
+      'namespace of the pod (default: that of the class, or "default")',
+    )
     .option('--pod <name>', 'name of the pod', 'keyferry-mount')
     .option('--service-account <name>', 'service account of the pod', 'default')
     .addOption(repeatable('--token <audience=file>', 'a token of the pod, by its audience'))
@@ -86,23 +87,35 @@ export function mountCommand(deps: MountDeps): Command {
     )
     .option('--show', 'print the values too')
     .addOption(
-      new Option('--format <format>', 'the output format').choices(mountFormats).default('text'),
+      new Option('-o, --format <format>', 'the output format')
+        .choices(mountFormats)
+        .default('text'),
     )
     .optionsGroup('Settings as for serve, without --socket:')
     .addHelpText(
       'after',
       `
 Examples:
-  keyferry mount -f class.yaml --namespace shop --service-account web
-  keyferry mount -f class.yaml --token sts.amazonaws.com=token.jwt --out volume
-  keyferry mount -f class.yaml --socket /var/run/secrets-store-csi-providers/local.sock --show`,
+  keyferry mount class.yaml -n shop --service-account web
+  keyferry mount class.yaml --token sts.amazonaws.com=token.jwt --out volume
+  keyferry mount class.yaml --socket /var/run/secrets-store-csi-providers/local.sock --show`,
     );
   for (const flag of settingFlags)
     if (!serverOnlyFlags.includes(flag.attributeName())) command.addOption(copyOption(flag));
-  return command.action((options: Options & RawSettings) => mountOnce(options, deps));
+  return command.action((argument: string | undefined, options: Options & RawSettings) => {
+    const file = argument ?? options.file;
+    if (file === undefined) command.error("error: missing required argument 'file'");
+    if (argument !== undefined && options.file !== undefined)
+      command.error("error: the argument 'file' and --file name two files; give one of them");
+    return mountOnce(file, options, deps);
+  });
 }
 
-async function mountOnce(options: Options & RawSettings, deps: MountDeps): Promise<void> {
+async function mountOnce(
+  file: string,
+  options: Options & RawSettings,
+  deps: MountDeps,
+): Promise<void> {
   const {
     pod,
     serviceAccount,
@@ -113,7 +126,7 @@ async function mountOnce(options: Options & RawSettings, deps: MountDeps): Promi
     show = false,
     format,
   } = options;
-  const spc = await readOneClass(options.file, options.class, deps.stdin);
+  const spc = await readOneClass(file, options.class, deps.stdin);
   const tokens = await readPairs('--token', token);
   const secrets = await readPairs('--secret', secret);
   const namespace = options.namespace ?? (spc.namespace === '' ? 'default' : spc.namespace);

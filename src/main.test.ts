@@ -1,0 +1,52 @@
+import { beforeAll, describe, expect, test } from '@jest/globals';
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { builtBundle } from '../test/driver/bundle.ts';
+
+let bundle: string;
+beforeAll(async () => {
+  bundle = await builtBundle();
+}, 60_000);
+
+type Result = { readonly code: number | null; readonly stdout: string; readonly stderr: string };
+
+async function keyferry(...args: readonly string[]): Promise<Result> {
+  const child = spawn(process.execPath, [bundle, ...args], { env: {}, stdio: 'pipe' });
+  child.stdin.end();
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+  const code = await new Promise<number | null>((resolve) => child.on('close', resolve));
+  return { code, stdout, stderr };
+}
+
+describe('the program', () => {
+  test.each([['version'], ['--version']])('prints its version with %s', async (argument) => {
+    const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+    expect(await keyferry(argument)).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' });
+  });
+
+  test.each([
+    ['an unknown command', ['lnit'], "unknown command 'lnit'", 'Did you mean lint?', 'keyferry'],
+    ['an unknown flag', ['serve', '--port'], "unknown option '--port'", '', 'keyferry serve'],
+    ['a missing value', ['mount', '-f'], "'-f, --file <file>' argument", '', 'keyferry mount'],
+    ['no file to lint', ['lint'], "missing required argument 'files'", '', 'keyferry lint'],
+    ['no file to mount', ['mount'], "missing required argument 'file'", '', 'keyferry mount'],
+    ['two files to mount', ['mount', 'a', '-f', 'b'], 'name two files', '', 'keyferry mount'],
+    ['a wrong format', ['lint', '-o', 'xml', 'a'], "'xml' is invalid", '', 'keyferry lint'],
+    ['a subcommand', ['local', 'set'], "argument 'name'", '', 'keyferry local set'],
+  ])('names the help after %s, with exit code 2', async (_, args, message, hint, path) => {
+    const { code, stdout, stderr } = await keyferry(...args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toContain(message);
+    expect(stderr).toContain(hint);
+    expect(stderr.trimEnd().split('\n').at(-1)).toBe(`see ${path} --help`);
+  });
+
+  test('does not name the help where the command line is right', async () => {
+    const { code, stderr } = await keyferry('mount', '/dev/null');
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^keyferry: .*\/dev\/null holds no SecretProviderClass\n$/);
+  });
+});
