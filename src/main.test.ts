@@ -44,6 +44,15 @@ describe('the program', () => {
     expect(stderr.trimEnd().split('\n').at(-1)).toBe(`see ${path} --help`);
   });
 
+  test('completes all its commands', async () => {
+    const { code, stdout } = await keyferry('completion', 'fish');
+    expect(code).toBe(0);
+    const commands = [...stdout.matchAll(/'__keyferry_at keyferry' -a '(\w+)'/g)];
+    expect(commands.map(([, name]) => name)).toEqual(
+      'serve health mount lint local version completion demo'.split(' '),
+    );
+  });
+
   test('does not name the help where the command line is right', async () => {
     const { code, stderr } = await keyferry('mount', '/dev/null');
     expect(code).toBe(1);

@@ -91,6 +91,11 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
         .description('print the version')
         .action(() => void stdout.write(`${KEYFERRY_VERSION}\n`)),
     ),
+  completion: async () =>
+    (await import('./cli/completion/command.ts')).completionCommand({
+      stdout,
+      program: () => createProgram(Object.keys(commands)),
+    }),
   demo: async () =>
     (await import('./cli/demo/command.ts')).demoCommand({ ...commonDeps, executable }),
 };
@@ -105,21 +110,26 @@ function configureErrors(command: Command, path: string): void {
     configureErrors(subcommand, `${path} ${subcommand.name()}`);
 }
 
-async function main(argv: readonly string[]): Promise<void> {
+/** The program with these commands. */
+async function createProgram(names: readonly string[]): Promise<Command> {
   const program = new Command('keyferry')
     .description(
       'Carries secrets from the store where a team keeps them to the place where a program reads them.',
     )
     .version(KEYFERRY_VERSION)
     .enablePositionalOptions();
-  const requestedName = argv[2] ?? '';
-  const names = Object.hasOwn(commands, requestedName) ? [requestedName] : Object.keys(commands);
   for (const name of names) {
     const command = await commands[name]?.();
     if (command !== undefined) program.addCommand(command);
   }
   configureErrors(program, program.name());
-  await program.parseAsync(argv);
+  return program;
+}
+
+async function main(argv: readonly string[]): Promise<void> {
+  const requestedName = argv[2] ?? '';
+  const names = Object.hasOwn(commands, requestedName) ? [requestedName] : Object.keys(commands);
+  await (await createProgram(names)).parseAsync(argv);
 }
 
 main(process.argv).catch(onFailure);
