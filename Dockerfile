@@ -30,6 +30,7 @@ COPY --from=node --chmod=0644 /usr/local/LICENSE /licenses/node
 COPY --chmod=0644 LICENSE /licenses/keyferry
 COPY --from=build --chmod=0644 /keyferry/dist/keyferry.js.LEGAL.txt /licenses/dependencies
 COPY --from=build --chmod=0644 /keyferry/dist/keyferry.js /keyferry.js
+COPY --chmod=0755 scripts/image/keyferry /usr/bin/keyferry
 # An unprivileged user. The DaemonSet runs the image as root without capabilities, because root owns the
 # directory of the sockets: see deploy/README.md.
 USER 65532:65532
