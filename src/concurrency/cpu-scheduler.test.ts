@@ -217,12 +217,12 @@ describe('work of several namespaces', () => {
   test('every task ends, whatever the mix', async () => {
     const task = fc.record({
       namespace: fc.constantFrom('a', 'b', 'c'),
-      count: fc.integer({ min: 1, max: 30 }),
+      count: fc.integer({ min: 1, max: 8 }),
       ms: fc.integer({ min: 0, max: 30 }),
       size: fc.constantFrom('normal' as const, 'large' as const),
     });
     await fc.assert(
-      fc.asyncProperty(fc.array(task, { maxLength: 20 }), async (tasks) => {
+      fc.asyncProperty(fc.array(task, { maxLength: 8 }), async (tasks) => {
         const { run, turn } = createFixture();
         const results = Promise.all(
           tasks.map(({ namespace, count, ...options }) => run(namespace, count, options)),

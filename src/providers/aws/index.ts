@@ -7,7 +7,7 @@ import { CredentialGate } from '../shared/credentials/credential-gate.ts';
 import { type ProviderDeps, createProviderRetry } from '../shared/deps.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { createAuthorize } from './authorize.ts';
-import { createNodeFacts } from './class/node-region.ts';
+import { createHomeRegion, createNodeFacts } from './class/node-region.ts';
 import { type AwsLogin, type AwsNodeFacts, planAws } from './class/parameters.ts';
 import { readAwsConfig } from './config.ts';
 import { createAwsCredentials } from './credentials/index.ts';
@@ -43,13 +43,15 @@ export function createAwsProvider(deps: AwsDeps): Provider<AwsLogin, AwsNodeFact
     onFailure: ({ code, summary }) =>
       log.warn({ provider: 'aws', code, reason: summary }, 'keys not renewed'),
   });
+  const homeRegion = createHomeRegion({ config, nodes: new Nodes({ api: deps.kubeApi }) });
   return {
     name: 'aws',
-    nodeFacts: createNodeFacts({ config, nodes: new Nodes({ api: deps.kubeApi }) }),
+    nodeFacts: createNodeFacts(homeRegion),
     plan: planAws,
     authorize: createAuthorize({
       identitySources: createIdentitySources({ config, serviceAccounts, now }),
       sharedIdentity,
+      homeRegion,
       principalOf: createPrincipalOf({ config, credentials, fingerprint }),
     }),
     fetch: createAwsFetch({

@@ -118,20 +118,35 @@ describe('a role that can bind the pod', () => {
   test('does not serve a pod with the forged uid of another one what that one read', async () => {
     await startJwt();
     await fixture.volume(withMethod('jwt'), { name: 'victim' });
-    const claims = {
+    const claims = (podUid: string) => ({
       iss: 'https://kubernetes.default.svc',
       sub: 'system:serviceaccount:team-a:app',
       aud: ['vault'],
       exp: Math.floor(fixture.now() / 1_000) + 600,
-      'kubernetes.io': { pod: { uid: 'uid-victim' }, serviceaccount: { uid: 'sa-uid' } },
-    };
-    expect(
-      await fixture.mount(withMethod('jwt'), {
+      'kubernetes.io': { pod: { uid: podUid }, serviceaccount: { uid: 'sa-uid' } },
+    });
+    const mountWith = (podUid: string) =>
+      fixture.mount(withMethod('jwt'), {
         name: 'thief',
-        tokens: { vault: forgedToken(claims) },
-      }),
-    ).toMatch(/^CREDENTIALS_REFUSED: .*signature/);
+        tokens: { vault: forgedToken(claims(podUid)) },
+      });
+    expect(await mountWith('uid-victim')).toBe(
+      "TOKEN_INVALID: the pod's token for the audience vault is bound to another pod",
+    );
+    expect(await mountWith('uid-thief')).toMatch(/^CREDENTIALS_REFUSED: .*signature/);
   });
+
+  test.each(['jwt', 'kubernetes'])(
+    'refuses a token of another pod of the same account, with the method %s',
+    async (method) => {
+      await startJwt();
+      const tokens = fixture.podToken({ podUid: 'uid-other' });
+      expect(await fixture.mount(withMethod(method), { name: 'pod', tokens })).toBe(
+        "TOKEN_INVALID: the pod's token for the audience vault is bound to another pod",
+      );
+      expect(fixture.logins()).toBe(0);
+    },
+  );
 });
 
 describe('a token from the API server', () => {

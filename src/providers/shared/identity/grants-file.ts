@@ -24,6 +24,10 @@ export type SharedIdentityGrant = {
   /** For `<service>/<name as sent to the store>`. */
   readonly names: readonly NameGlob[];
   readonly roles: readonly NameGlob[];
+  /** The regions that it grants in addition to the operator's. */
+  readonly regions: readonly NameGlob[];
+  /** The endpoints that it grants in addition to the operator's. */
+  readonly endpoints: readonly NameGlob[];
   /** The methods that it grants in addition to GET. */
   readonly methods: readonly string[];
 };
@@ -35,6 +39,8 @@ const grantSchema = z.strictObject({
   serviceAccounts: globs.min(1),
   names: globs.min(1),
   roles: globs.default([]),
+  regions: globs.default([]),
+  endpoints: globs.default([]),
   methods: z.array(z.enum(['POST', 'PUT'])).default([]),
 });
 const fileSchema = z.strictObject({ grants: z.array(grantSchema) });

@@ -50,6 +50,8 @@ function createChecker(mode: SharedIdentityMode, grantsFile?: string) {
       name?: string;
       role?: string;
       method?: string;
+      region?: string;
+      endpoint?: string;
     } = {},
   ) => {
     const {
@@ -57,12 +59,11 @@ function createChecker(mode: SharedIdentityMode, grantsFile?: string) {
       account = 'web',
       provider = 'local',
       name = 'eu/db',
-      role,
-      method,
+      ...more
     } = request;
     const workload = { tenant: namespace, identity: { name: account } };
     try {
-      sharedIdentity.check({ workload, provider, service: 'local', name, role, method });
+      sharedIdentity.check({ workload, provider, service: 'local', name, ...more });
       return 'granted';
     } catch (thrown) {
       if (!(thrown instanceof SecretError)) throw thrown;
@@ -145,6 +146,26 @@ describe('a method that may change something', () => {
     expect(check({ name: 'us', method: 'GET' })).toBe('granted');
     expect(check({ method: 'POST' })).toBe('granted');
     expect(check({ name: 'us', method: 'POST' })).toContain('lists the method POST');
+  });
+});
+
+describe('a region or an endpoint that is not the operator’s', () => {
+  test('must be in the same grant that matches the name', () => {
+    writeFileSync(
+      file,
+      `${grant('local/eu/*', 'regions: [eu-*]')}${grant('local/us/*', "endpoints: ['*.example']").replace('grants:\n', '')}`,
+    );
+    const check = createChecker('granted', file);
+    expect(check({ region: 'eu-1' })).toBe('granted');
+    expect(check({ region: 'us-1' })).toContain('no grant that matches lists the region us-1');
+    expect(check({ name: 'us/db', endpoint: 'kms.example' })).toBe('granted');
+    expect(check({ name: 'us/db', endpoint: 'kms.evil' })).toContain('lists the endpoint kms.evil');
+    expect(check({ name: 'us/db', region: 'eu-1' })).toContain('lists the region eu-1');
+    expect(check({ endpoint: 'kms.example', region: 'eu-1' })).toContain('lists the endpoint');
+  });
+
+  test('needs no grant in the mode all', () => {
+    expect(createChecker('all')({ region: 'us-1', endpoint: 'kms.example' })).toBe('granted');
   });
 });
 

@@ -19,6 +19,10 @@ export type SharedIdentityRequest = {
   readonly name: string;
   /** The role to assume, if the class names one. */
   readonly role?: string | undefined;
+  /** The region, if it is not the one that the operator configured. */
+  readonly region?: string | undefined;
+  /** The endpoint, if it is not the one that the operator configured. */
+  readonly endpoint?: string | undefined;
   /** The HTTP method, for stores that take several. Default GET. */
   readonly method?: string | undefined;
 };
@@ -80,10 +84,10 @@ export class SharedIdentity {
   }
 
   #denialReason(request: SharedIdentityRequest): string | undefined {
-    const { workload, provider, service, name, role, method = 'GET' } = request;
+    const { workload, provider, service, name } = request;
     if (this.mode === 'none') return 'this node runs with --shared-identities none';
-    // Every mode demands a grant for a role, and for a method that may change something.
-    if (this.mode === 'all' && role === undefined && method === 'GET') return undefined;
+    const demands = demandsOf(request, this.mode);
+    if (this.mode === 'all' && demands.length === 0) return undefined;
     if (!isPlainName(name))
       return 'a name that long, or with "." or ".." as an element, is never granted';
     const qualifiedName = `${service}/${name}`;
@@ -93,16 +97,54 @@ export class SharedIdentity {
       matchesAny(grant.serviceAccounts, workload.identity.name) &&
       matchesAny(grant.names, qualifiedName);
     // Each mount checks each of its secrets, and most checks are for plain reads.
-    if (role === undefined && method === 'GET' && this.#grants().some(isMatching)) return undefined;
-    const matching = this.#grants().filter(isMatching);
+    if (demands.length === 0 && this.#grants().some(isMatching)) return undefined;
+    let matching = this.#grants().filter(isMatching);
     if (matching.length === 0 && this.mode === 'granted') return 'no grant matches';
-    const withRole = matching.filter(({ roles }) => role === undefined || matchesAny(roles, role));
-    if (role !== undefined && withRole.length === 0)
-      return `no grant that matches lists the role ${sanitizeExternalText(role)}`;
-    if (method !== 'GET' && !withRole.some(({ methods }) => methods.includes(method)))
-      return `no grant that matches lists the method ${sanitizeExternalText(method)}`;
+    // One grant must allow all of it.
+    for (const { what, value, isAllowedBy } of demands) {
+      matching = matching.filter(isAllowedBy);
+      if (matching.length === 0)
+        return `no grant that matches lists the ${what} ${sanitizeExternalText(value)}`;
+    }
     return undefined;
   }
+}
+
+/** Something that a grant must list. */
+type Demand = {
+  readonly what: string;
+  readonly value: string;
+  readonly isAllowedBy: (grant: SharedIdentityGrant) => boolean;
+};
+
+/**
+ * Every mode demands a grant for a role, and for a method that may change something. `all` does not
+ * for a region or an endpoint.
+ */
+function demandsOf(
+  { role, method = 'GET', region, endpoint }: SharedIdentityRequest,
+  mode: SharedIdentityMode,
+): readonly Demand[] {
+  const demands: Demand[] = [];
+  const add = (
+    key: 'roles' | 'regions' | 'endpoints',
+    what: string,
+    value: string | undefined,
+  ): void => {
+    if (value === undefined) return;
+    demands.push({ what, value, isAllowedBy: (grant) => matchesAny(grant[key], value) });
+  };
+  add('roles', 'role', role);
+  if (method !== 'GET')
+    demands.push({
+      what: 'method',
+      value: method,
+      isAllowedBy: ({ methods }) => methods.includes(method),
+    });
+  if (mode === 'all') return demands;
+  add('regions', 'region', region);
+  add('endpoints', 'endpoint', endpoint);
+  return demands;
 }
 
 function matchesAny(globs: readonly NameGlob[], name: string): boolean {

@@ -74,6 +74,23 @@ export function readWorkloadToken(
   };
 }
 
+/**
+ * Checks the pod that a token is bound to, where the store may decide by it. A token that is bound
+ * to no pod passes.
+ * @throws SecretError TOKEN_INVALID
+ */
+export function checkPodOfToken(
+  { instance }: Pick<Workload, 'instance'>,
+  { podUid }: WorkloadToken,
+  audience: string,
+): void {
+  if (podUid === undefined || podUid === instance) return;
+  throw new SecretError(
+    'TOKEN_INVALID',
+    `the pod's token for the audience ${sanitizeExternalText(audience)} is bound to another pod`,
+  );
+}
+
 function missingTokenError(workload: Pick<Workload, 'tokens'>, audience: string): SecretError {
   const audiences = [...workload.tokens.keys()].map((name) => sanitizeExternalText(name));
   const more =
