@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { SecretError } from '../../../core/errors.ts';
 import type { SharedIdentityMode } from '../../../core/provider.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { Workload } from '../../../core/workload.ts';
 import { GrantsFile, type SharedIdentityGrant, type SharedIdentityMetrics } from './grants-file.ts';
 import type { NameGlob } from './name-glob.ts';
@@ -98,9 +98,9 @@ export class SharedIdentity {
     if (matching.length === 0 && this.mode === 'granted') return 'no grant matches';
     const withRole = matching.filter(({ roles }) => role === undefined || matchesAny(roles, role));
     if (role !== undefined && withRole.length === 0)
-      return `no grant that matches lists the role ${sanitizeExternalText(role)}`;
+      return `no grant that matches lists the role ${sanitizeUserText(role)}`;
     if (method !== 'GET' && !withRole.some(({ methods }) => methods.includes(method)))
-      return `no grant that matches lists the method ${sanitizeExternalText(method)}`;
+      return `no grant that matches lists the method ${sanitizeUserText(method)}`;
     return undefined;
   }
 }
@@ -122,8 +122,8 @@ function notGrantedError(
   cause: string,
   grantsFile: string | undefined,
 ): SecretError {
-  const subject = `service account ${sanitizeExternalText(workload.tenant)}/${sanitizeExternalText(workload.identity.name)}`;
-  const target = sanitizeExternalText(`${service}/${name}`);
+  const subject = `service account ${sanitizeUserText(workload.tenant)}/${sanitizeUserText(workload.identity.name)}`;
+  const target = sanitizeUserText(`${service}/${name}`);
   return new SecretError(
     'NOT_GRANTED',
     `${provider}: ${subject} may not read ${target} by a shared identity: ${cause}`,
@@ -131,7 +131,7 @@ function notGrantedError(
       hint:
         grantsFile === undefined
           ? 'give the workload an identity of its own, or start Keyferry with --shared-identities granted'
-          : `grant it in ${sanitizeExternalText(grantsFile)}, or give the workload an identity of its own`,
+          : `grant it in ${sanitizeUserText(grantsFile)}, or give the workload an identity of its own`,
     },
   );
 }
