@@ -83,7 +83,8 @@ const inClasses = new Set<ErrorCode>(['INVALID_CLASS', 'NOT_ALLOWED_FROM_CLASS']
 
 /**
  * The only error type of Keyferry. `message` names the object and the cause. It is safe to show: it
- * contains no secret, and external text in it has passed `sanitizeExternalText`.
+ * contains no secret, and text from outside in it has passed `sanitizeExternalText` or
+ * `sanitizeUserText`.
  */
 export class SecretError extends Error {
   override readonly name = 'SecretError';

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { MemoryLimiter } from '../concurrency/memory-limiter.ts';
 import { SecretError, codes, toSecretError } from '../core/errors.ts';
-import { sanitizeExternalText, statusText } from '../core/safe-text.ts';
+import { sanitizeUserText, statusText } from '../core/safe-text.ts';
 import type { MountContext, MountStage } from '../mount/mount.ts';
 import { causeForLog } from '../mount/redact-error.ts';
 import type { Volume } from '../mount/types.ts';
@@ -43,7 +43,7 @@ export function prepareResponse(volume: Volume, maxBytes: number): PreparedRespo
 function responseTooLarge({ files }: Volume, bytes: number, maxBytes: number): SecretError {
   const largest = [...files].sort((a, b) => b.contents.length - a.contents.length).slice(0, 3);
   const named = largest
-    .map(({ path, contents }) => `${sanitizeExternalText(path)} (${contents.length})`)
+    .map(({ path, contents }) => `${sanitizeUserText(path)} (${contents.length})`)
     .join(', ');
   return new SecretError(
     'RESPONSE_TOO_LARGE',

@@ -1,5 +1,5 @@
 import jmespath from 'jmespath';
-import { sanitizeExternalText } from '../core/safe-text.ts';
+import { sanitizeUserText } from '../core/safe-text.ts';
 import { nearestName } from './suggest.ts';
 
 const maxExpressionBytes = 1_024;
@@ -90,7 +90,7 @@ function checkNode(node: Node, isArgument: boolean): string | undefined {
   if (type === 'Function' && !functions.includes(name)) {
     const nearest = nearestName(name, functions);
     const advice = nearest === undefined ? '' : `; did you mean ${nearest}()?`;
-    return `calls ${sanitizeExternalText(name)}(), which JMESPath does not have${advice}`;
+    return `calls ${sanitizeUserText(name)}(), which JMESPath does not have${advice}`;
   }
   if (type === 'ExpressionReference' && !isArgument)
     return 'has a "&" that is not an argument of a function';
@@ -109,7 +109,7 @@ function reason(error: unknown): string {
   const { name, message } = error as Error;
   const isLibraryError =
     (name === 'ParserError' || name === 'LexerError') && !message.includes('NaN');
-  return isLibraryError ? `: ${sanitizeExternalText(message)}` : '';
+  return isLibraryError ? `: ${sanitizeUserText(message)}` : '';
 }
 
 const functions: readonly string[] = [

@@ -1,5 +1,5 @@
 import type { Problem } from '../core/plan.ts';
-import { sanitizeExternalText } from '../core/safe-text.ts';
+import { sanitizeUserText } from '../core/safe-text.ts';
 import { parseJsonText, toJsonText } from './json.ts';
 import { nearestName } from './suggest.ts';
 import {
@@ -88,7 +88,7 @@ export function readYamlList(text: string, options: YamlListOptions): readonly Y
 /** The library appends the user's text to its message after a colon, and it may hold a secret. */
 function messageOf({ kind, message }: YamlProblem): string {
   if (kind !== 'syntax') return message;
-  return `not YAML: ${sanitizeExternalText(message.replace(/(?<=\w): .*$/s, ''))}`;
+  return `not YAML: ${sanitizeUserText(message.replace(/(?<=\w): .*$/s, ''))}`;
 }
 
 type Reader = {
@@ -203,7 +203,7 @@ export class YamlMap {
       const nearest = nearestName(entry.key, known);
       this.#reader.warning(
         entry.at,
-        `${this.where} has an unknown key: ${sanitizeExternalText(entry.key)}`,
+        `${this.where} has an unknown key: ${sanitizeUserText(entry.key)}`,
         nearest === undefined ? undefined : `did you mean ${nearest}?`,
       );
     }

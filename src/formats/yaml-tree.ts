@@ -1,5 +1,5 @@
 import { type Document, type Pair, isAlias, isMap, isScalar, isSeq } from 'yaml';
-import { sanitizeExternalText } from '../core/safe-text.ts';
+import { sanitizeUserText } from '../core/safe-text.ts';
 
 /** Both counted from 1; columns in UTF-16 code units. */
 export type Position = { readonly line: number; readonly column: number };
@@ -158,7 +158,7 @@ export class YamlConverter {
       this.#report(
         'TAG_RESOLVE_FAILED',
         at,
-        `the tag ${sanitizeExternalText(tag)} is not known here`,
+        `the tag ${sanitizeUserText(tag)} is not known here`,
         'leave it out',
       );
     if (anchor !== undefined) this.#anchors.set(anchor, undefined);
@@ -217,7 +217,7 @@ export class YamlConverter {
     const target = this.#anchors.get(name);
     if (target === undefined) {
       const cause = this.#anchors.has(name) ? 'refers to itself' : 'has no anchor before it';
-      return this.#reject(at, `the alias ${sanitizeExternalText(name)} ${cause}`);
+      return this.#reject(at, `the alias ${sanitizeUserText(name)} ${cause}`);
     }
     this.#expansions += 1 + target.expansions;
     this.#expandedSize += target.size;
@@ -266,7 +266,7 @@ function emptyText(at: Position): YamlText {
 
 /** The message about a duplicate key in a map. */
 export function duplicateKeyMessage(key: string, first: Position): string {
-  return `the key ${sanitizeExternalText(key)} occurs twice, first in line ${first.line}`;
+  return `the key ${sanitizeUserText(key)} occurs twice, first in line ${first.line}`;
 }
 
 function measure(

@@ -9,6 +9,7 @@ import {
 } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { missingPath } from '../../test/missing-path.ts';
 import { rejectedError } from '../../test/fakes/failure.ts';
 import { type FakeServer, startFakeServer } from '../../test/fakes/http-server.ts';
 import { createTestCa } from '../../test/fakes/tls.ts';
@@ -250,7 +251,7 @@ describe('a failure', () => {
     for (const url of [gone.url, new URL('https://kms.nowhere.invalid'), untrusted.url])
       expect(await rejectedError(send(clientOf(), { url }))).toMatchObject({ unsent: true });
     expect(
-      await rejectedError(send(clientOf(), { url: gone.url, socketPath: '/nowhere.sock' })),
+      await rejectedError(send(clientOf(), { url: gone.url, socketPath: missingPath() })),
     ).toMatchObject({
       unsent: true,
     });

@@ -3,7 +3,7 @@ import { Script, createContext } from 'node:vm';
 import { SecretError, errorCodeOf } from '../core/errors.ts';
 import type { SecretRef, Selector } from '../core/plan.ts';
 import type { SecretValue } from '../core/provider.ts';
-import { sanitizeExternalText } from '../core/safe-text.ts';
+import { sanitizeUserText } from '../core/safe-text.ts';
 import { checkExpression, plainKeys } from '../formats/jmespath.ts';
 import { ExactNumber, type JsonValue, parseJsonText, toJsonText } from '../formats/json.ts';
 
@@ -125,7 +125,7 @@ export function nameSecret({ service, name, region }: SecretRef): string {
 }
 
 function quote(text: string): string {
-  return `"${sanitizeExternalText(text)}"`;
+  return `"${sanitizeUserText(text)}"`;
 }
 
 function throwNotFound(message: string): never {
@@ -223,5 +223,5 @@ function reason(thrown: unknown, limitMs: number): string {
   const { message = '' } = thrown as { message?: string };
   if (isTimeout(thrown)) return `: it takes longer than ${limitMs} ms`;
   const libraryMessage = /^(?:TypeError|ArgumentError): (.+)/.exec(message)?.[1];
-  return libraryMessage === undefined ? '' : `: ${sanitizeExternalText(libraryMessage)}`;
+  return libraryMessage === undefined ? '' : `: ${sanitizeUserText(libraryMessage)}`;
 }

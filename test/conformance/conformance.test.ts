@@ -194,15 +194,22 @@ describe.each(remoteProviders)('provider %s, in front of a store that misbehaves
       ]);
       // The secrets come first, because messages show the beginning of a text.
       const text = [...authorization.flat(), ...echoed].join(' ');
-      const body = {
-        ...{ error_code: 'X.1', error_msg: text, Code: 'X', Message: text },
-        ...{ __type: 'X', message: text, errors: [text] },
-      };
-      server.injectFault({ route: reads, response: { status, body } });
-      const [result] = await read(['second']);
-      const shown = everyTextOf(errorOf(result));
-      for (const secret of [...environment.secrets, ...authorization.flat()])
-        expect(shown).not.toContain(secret);
+      const line = text.slice(0, 4_000);
+      // Once in the text alone, and once in all that a message shows of a response.
+      for (const [code, headers] of [
+        ['X', {}],
+        [text, { 'x-request-id': line, 'x-amzn-requestid': line, 'x-acs-request-id': line }],
+      ] as const) {
+        const body = {
+          ...{ error_code: code, error_msg: text, Code: code, Message: text, RequestId: code },
+          ...{ __type: code, message: text, errors: [text], request_id: code },
+        };
+        server.injectFault({ route: reads, response: { status, headers, body } });
+        const [result] = await read(['second']);
+        const shown = everyTextOf(errorOf(result));
+        for (const secret of [...environment.secrets, ...authorization.flat()])
+          expect(shown).not.toContain(secret);
+      }
     },
   );
 

@@ -1,6 +1,6 @@
 import type { Plan, Problem } from '../../core/plan.ts';
 import type { Provider } from '../../core/provider.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import { nearestName } from '../../formats/suggest.ts';
 import type { SecretProviderClass } from './class-object.ts';
 import type { Diagnostic } from './diagnostic.ts';
@@ -42,7 +42,7 @@ function unknownProvider(spc: SecretProviderClass, planners: readonly Planner[])
     suggestion === undefined
       ? `Keyferry serves ${knownNames.join(', ')}`
       : `did you mean ${suggestion}?`;
-  const message = `no provider "${sanitizeExternalText(spc.provider)}"`;
+  const message = `no provider "${sanitizeUserText(spc.provider)}"`;
   return [
     {
       place: spc.providerLocation,
@@ -63,7 +63,7 @@ function toDiagnostic(spc: SecretProviderClass, problem: Problem): Diagnostic {
   const { exact, ...place } = spc.locationOf(problem.parameter, problem.line, problem.column);
   const locationText = exact
     ? ''
-    : ` (line ${problem.line ?? 1} of parameter "${sanitizeExternalText(problem.parameter ?? '')}")`;
+    : ` (line ${problem.line ?? 1} of parameter "${sanitizeUserText(problem.parameter ?? '')}")`;
   return {
     place,
     severity: 'error',
@@ -89,11 +89,11 @@ function checkSyncedFiles(spc: SecretProviderClass, plan: Plan): Diagnostic[] {
         severity: 'error',
         code: 'INVALID_CLASS',
         class: spc.name,
-        message: `secretObjects names the file "${sanitizeExternalText(objectName)}", which this class does not make`,
+        message: `secretObjects names the file "${sanitizeUserText(objectName)}", which this class does not make`,
         remedy:
           suggestion === undefined
-            ? `it makes ${sanitizeExternalText(paths.join(', '))}`
-            : `did you mean ${sanitizeExternalText(suggestion)}?`,
+            ? `it makes ${sanitizeUserText(paths.join(', '))}`
+            : `did you mean ${sanitizeUserText(suggestion)}?`,
       };
     });
 }
@@ -110,7 +110,7 @@ function checkModes(spc: SecretProviderClass, plan: Plan): Diagnostic[] {
         severity: 'hint',
         class: spc.name,
         message:
-          `file "${sanitizeExternalText(path)}" has mode ${octal} and belongs to root: ` +
+          `file "${sanitizeUserText(path)}" has mode ${octal} and belongs to root: ` +
           'a container that does not run as root cannot read it',
         remedy: 'fsGroup has no effect on this volume; use 0444 for such containers',
       };

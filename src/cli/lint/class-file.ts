@@ -1,4 +1,4 @@
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import { type YamlNode, type YamlProblem, nodeAt } from '../../formats/yaml-tree.ts';
 import { readYamlDocuments } from '../../formats/yaml.ts';
 import { type SecretProviderClass, readClass } from './class-object.ts';
@@ -37,7 +37,7 @@ function parseError(file: string, { at, message }: YamlProblem, text: string): D
     place: { file, ...at },
     severity: 'error',
     code: 'INVALID_CLASS',
-    message: `not YAML: ${sanitizeExternalText(message)}`,
+    message: `not YAML: ${sanitizeUserText(message)}`,
     remedy,
   };
 }

@@ -1,4 +1,4 @@
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Parameters } from '../../core/workload.ts';
 import { nearestName } from '../../formats/suggest.ts';
 import { type YamlEntry, type YamlNode, nodeAt } from '../../formats/yaml-tree.ts';
@@ -73,7 +73,7 @@ export function readClass(
       suggestion === undefined
         ? `fields are ${specFields.join(', ')}`
         : `did you mean ${suggestion}?`;
-    report(value, `spec has no field "${sanitizeExternalText(key)}"`, remedy);
+    report(value, `spec has no field "${sanitizeUserText(key)}"`, remedy);
   }
   const syncedFiles = itemsOf(nodeAt(spec, ['secretObjects']))
     .flatMap((object) => itemsOf(nodeAt(object, ['data'])))
@@ -129,7 +129,7 @@ function readParameters(node: YamlNode | undefined, report: Report): Parameters 
     const isYaml11Boolean =
       value.kind === 'scalar' && !value.quoted && /^(y|yes|n|no|on|off)$/i.test(value.text);
     if (typeof content !== 'string' || isYaml11Boolean) {
-      const name = sanitizeExternalText(key);
+      const name = sanitizeUserText(key);
       report(
         value,
         `parameter "${name}" is ${isYaml11Boolean ? 'a boolean' : kindOf(content)}, and must be text`,

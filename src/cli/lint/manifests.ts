@@ -2,7 +2,7 @@ import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { errorCodeOf } from '../../core/errors.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Diagnostic } from './diagnostic.ts';
 
 /** A file's name as diagnostics show it, and its text; or why it could not be read. */
@@ -29,7 +29,7 @@ export async function readManifests(
         place: { file: name, line: 1, column: 1 },
         severity: 'error',
         code: 'INVALID_REQUEST',
-        message: `cannot be read: ${sanitizeExternalText(code)}`,
+        message: `cannot be read: ${sanitizeUserText(code)}`,
         remedy: 'give a file, a directory, or - for standard input',
       });
     }

@@ -261,6 +261,13 @@ describe('--socket', () => {
       expect((await mount(['--socket', provider.socketPath])).error).toMatchObject({
         message: expect.stringMatching(/error code X$/),
       });
+      const tokenFile = join(dir, 'token');
+      await writeFile(tokenFile, 'token-of-the-pod');
+      const withToken = ['--socket', provider.socketPath, '--token', `vault=${tokenFile}`];
+      provider.script({ code: 'UNKNOWN', message: 'cannot use token-of-the-pod' });
+      expect((await mount(withToken)).error).toMatchObject({
+        message: 'UNKNOWN: [text withheld: it held a secret]',
+      });
       provider.script({ files: [{ path: 'f', mode: 0o644, contents: Buffer.of() }] });
       expect((await mount(['--socket', provider.socketPath])).error).toMatchObject({
         message: expect.stringMatching(/without versions/),

@@ -2,7 +2,12 @@ import { Command, Option } from 'commander';
 import { withTimeout } from '../../concurrency/deadline.ts';
 import { type RawSettings, settingFlags } from '../../config/settings.ts';
 import { SecretError, errorCodeOf } from '../../core/errors.ts';
-import { sanitizeExternalText, statusText } from '../../core/safe-text.ts';
+import {
+  sanitizeExternalText,
+  sanitizeUserText,
+  statusText,
+  withholdSecrets,
+} from '../../core/safe-text.ts';
 import { DriverClient } from '../../csi/client.ts';
 import type { Mount } from '../../mount/mount.ts';
 import type { RawMountRequest } from '../../csi/mount-request.ts';
@@ -134,7 +139,10 @@ async function mountOnce(
   const volume =
     socket === undefined
       ? await mountInProcess(spc.provider, buildPipelineRequest(spc, requester), options, deps)
-      : await mountOverSocket(socket, buildMountRequest(spc, requester), deps.stop);
+      : await mountOverSocket(socket, buildMountRequest(spc, requester), {
+          stop: deps.stop,
+          secrets: [...Object.values(tokens), ...Object.values(secrets)],
+        });
   if (out !== undefined) await writeOutput(out, volume);
   const report = { spc, requester, volume, out, show };
   deps.stdout.write(formatMount(report, format, createStyler(deps.stdout, deps.env)));
@@ -168,11 +176,14 @@ async function mountInProcess(
   }
 }
 
-/** Throws the status's name and text, or what the driver would reject in the response. */
+/**
+ * Throws the status's name and text, or what the driver would reject in the response.
+ * @param options.secrets those of the request, which no message may have
+ */
 async function mountOverSocket(
   socketPath: string,
   request: RawMountRequest,
-  stop: AbortSignal,
+  { stop, secrets }: { readonly stop: AbortSignal; readonly secrets: readonly string[] },
 ): Promise<Volume> {
   const client = new DriverClient({ socketPath });
   const result = await client.mount(request, { timeoutMs, signal: stop });
@@ -183,18 +194,21 @@ async function mountOverSocket(
     if (connectError !== undefined)
       throw new SecretError(
         'INTERNAL',
-        `cannot connect to ${sanitizeExternalText(socketPath)}: ${connectError}`,
+        `cannot connect to ${sanitizeUserText(socketPath)}: ${connectError}`,
         {
           hint: 'start the provider there, or give the path of its socket with --socket',
         },
       );
-    throw new SecretError('INTERNAL', `${result.code}: ${statusText(result.message)}`);
+    throw new SecretError(
+      'INTERNAL',
+      `${result.code}: ${statusText(withholdSecrets(result.message, secrets))}`,
+    );
   }
   const { error, files, objectVersion: versions } = result.response;
   if (error !== undefined && error.code !== '')
     throw new SecretError(
       'INTERNAL',
-      `the provider responds with the error code ${sanitizeExternalText(error.code)}`,
+      `the provider responds with the error code ${sanitizeExternalText(error.code, secrets)}`,
     );
   if (versions.length === 0)
     throw new SecretError(
@@ -212,7 +226,7 @@ async function writeOutput(directory: string, volume: Volume): Promise<void> {
     const code = errorCodeOf(cause) ?? 'unknown error';
     throw new SecretError(
       'INVALID_REQUEST',
-      `--out ${sanitizeExternalText(directory)} cannot be written: ${sanitizeExternalText(code)}`,
+      `--out ${sanitizeUserText(directory)} cannot be written: ${sanitizeUserText(code)}`,
       {
         hint: 'name a directory that you can write to',
         cause,

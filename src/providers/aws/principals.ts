@@ -1,6 +1,6 @@
 import { SecretError } from '../../core/errors.ts';
 import type { AuthorizeContext, Principal } from '../../core/provider.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Workload } from '../../core/workload.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import type { Fingerprint } from '../shared/identity/fingerprint.ts';
@@ -100,7 +100,7 @@ async function irsaIdentity(
   if (!roleArnPattern.test(roleArn))
     throw noRoleError(
       workload,
-      `is not an ARN of an IAM role: ${sanitizeExternalText(roleArn)}`,
+      `is not an ARN of an IAM role: ${sanitizeUserText(roleArn)}`,
       `write ${annotationLine}`,
     );
   const { token, issuer } = readWorkloadToken(workload, irsaAudience, now());
@@ -146,7 +146,7 @@ function noRoleError(
   problem: string,
   hint: string,
 ): SecretError {
-  const account = `${sanitizeExternalText(namespace)}/${sanitizeExternalText(serviceAccount.name)}`;
+  const account = `${sanitizeUserText(namespace)}/${sanitizeUserText(serviceAccount.name)}`;
   return new SecretError(
     'NOT_GRANTED',
     `aws: ServiceAccount ${account} has no role: its annotation ${roleAnnotation} ${problem}`,

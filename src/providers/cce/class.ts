@@ -1,5 +1,5 @@
 import type { FileRequest, PlanResult, Problem, SecretRef } from '../../core/plan.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Parameters } from '../../core/workload.ts';
 import { type YamlMap, readYamlList } from '../../formats/yaml-objects.ts';
 import { compileClass, reportMissingObjects } from '../shared/class/compile-class.ts';
@@ -104,7 +104,7 @@ function readName(map: YamlMap, context: ReadContext): PositionedText | undefine
   if (name !== undefined && (!secretNamePattern.test(name.text) || /^\.\.?$/.test(name.text)))
     context.reportError(
       name,
-      `objectName of ${map.where} is not a name that CSMS allows: ${sanitizeExternalText(name.text)}`,
+      `objectName of ${map.where} is not a name that CSMS allows: ${sanitizeUserText(name.text)}`,
       'names have 1 to 64 letters, digits, "_", "." and "-"',
     );
   return name;
@@ -116,7 +116,7 @@ function checkType(map: YamlMap, context: ReadContext): void {
   if (type !== undefined && type.text !== 'csms')
     context.reportError(
       type,
-      `objectType of ${map.where} is not known: ${sanitizeExternalText(type.text)}`,
+      `objectType of ${map.where} is not known: ${sanitizeUserText(type.text)}`,
       hint,
     );
 }
@@ -127,7 +127,7 @@ function readVersion(map: YamlMap, context: ReadContext): string {
   if (version !== undefined && !/^(latest|v[0-9]{1,10})$/.test(version.text))
     context.reportError(
       version,
-      `objectVersion of ${map.where} is not a version of CSMS: ${sanitizeExternalText(version.text)}`,
+      `objectVersion of ${map.where} is not a version of CSMS: ${sanitizeUserText(version.text)}`,
       hint,
     );
   return version?.text ?? '';
@@ -158,7 +158,7 @@ function readLogin(parameters: Parameters, report: (problem: Problem) => void): 
     report(
       parameterProblem(
         'usePodOIDC',
-        `usePodOIDC is neither "true" nor "false": ${sanitizeExternalText(usePodOIDC)}`,
+        `usePodOIDC is neither "true" nor "false": ${sanitizeUserText(usePodOIDC)}`,
         'write usePodOIDC: "true"',
       ),
     );

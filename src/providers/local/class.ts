@@ -5,7 +5,7 @@ import {
   type SecretRef,
   refKey,
 } from '../../core/plan.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Parameters } from '../../core/workload.ts';
 import { type YamlMap, readYamlList } from '../../formats/yaml-objects.ts';
 import { compileClass, reportMissingObjects } from '../shared/class/compile-class.ts';
@@ -115,7 +115,7 @@ function readRef(
   if (pinned && versionNumber(version.text) === undefined)
     reportError(
       version,
-      `objectVersion of ${object.where} is unknown: ${sanitizeExternalText(version.text)}`,
+      `objectVersion of ${object.where} is unknown: ${sanitizeUserText(version.text)}`,
       'use latest, v1, v2, ...',
     );
   return {

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
+import { missingPath } from '../../../test/missing-path.ts';
 import {
   grantsForApp,
   startVaultFixture,
@@ -482,9 +483,10 @@ describe('the identity of the operator', () => {
   });
 
   test('fails with the name of a file that is missing or empty', async () => {
-    await start({ env: () => ({ KEYFERRY_VAULT_TOKEN_FILE: '/nowhere/token' }) });
+    const file = missingPath();
+    await start({ env: () => ({ KEYFERRY_VAULT_TOKEN_FILE: file }) });
     expect(await fixture.mount(token)).toBe(
-      'NOT_CONFIGURED: there is no token in /nowhere/token; mount the file into the pod of Keyferry',
+      `NOT_CONFIGURED: there is no token in ${file}; mount the file into the pod of Keyferry`,
     );
   });
 });

@@ -1,6 +1,6 @@
 import type { HttpResponse } from '../../http/client.ts';
 import { retryAfterOf } from '../../http/response.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { ErrorResponse, StoreErrorRule } from '../shared/reads/store-errors.ts';
 import { describeIdentity, describePath, productName } from './describe.ts';
 import type { VaultLogin } from './types.ts';
@@ -181,7 +181,10 @@ export const callErrors: readonly CallRule[] = [
 /** What messages about a node name. */
 export type NodeErrorContext = { readonly address: string };
 
-type NodeRule<Response extends ErrorResponse> = StoreErrorRule<Response, NodeErrorContext>;
+/** All requests to a node share its error. So no row shows the response to one of them. */
+type NodeRule<Response extends ErrorResponse> = StoreErrorRule<Response, NodeErrorContext> & {
+  readonly hidesText: true;
+};
 
 /** A state in which a node serves no request. It has not processed the one that it rejects. */
 function nodeState(description: string, hint: string): Omit<NodeRule<ErrorResponse>, 'match'> {
@@ -260,8 +263,8 @@ export const healthErrors: readonly NodeRule<ErrorResponse>[] = [
   { ...notVault, match: ({ status }) => !healthyStatuses.has(status) },
 ];
 
-const quoteRole = ({ role = '' }: VaultLogin): string => `role "${sanitizeExternalText(role)}"`;
-const quoteMount = ({ mount }: VaultLogin): string => `auth/${sanitizeExternalText(mount)}`;
+const quoteRole = ({ role = '' }: VaultLogin): string => `role "${sanitizeUserText(role)}"`;
+const quoteMount = ({ mount }: VaultLogin): string => `auth/${sanitizeUserText(mount)}`;
 
 /** A login that Vault refused with this text, whole or matched by a pattern. */
 function refusedLogin(
@@ -318,7 +321,7 @@ export const loginErrors: readonly StoreErrorRule<VaultErrorResponse, VaultLogin
   refusedLogin(/^invalid certificate or no client certificate supplied/, ({ role }) =>
     role === undefined
       ? 'no role of the method trusts the authority of the client certificate'
-      : `the role "${sanitizeExternalText(role)}" must trust the authority of the client certificate and its names`,
+      : `the role "${sanitizeUserText(role)}" must trust the authority of the client certificate and its names`,
   ),
   refusedLogin(/^no handler for route /, (login) => `no method is mounted at ${quoteMount(login)}`),
   refusedLogin(
@@ -328,7 +331,7 @@ export const loginErrors: readonly StoreErrorRule<VaultErrorResponse, VaultLogin
   refusedLogin(
     /\baudience\b/,
     (login) =>
-      `${quoteRole(login)} must have the audience "${sanitizeExternalText(login.audience)}", or the class must name that of the role`,
+      `${quoteRole(login)} must have the audience "${sanitizeUserText(login.audience)}", or the class must name that of the role`,
   ),
   refusedLogin(
     /\(sub\) claim/,

@@ -133,7 +133,7 @@ function toNotFoundResult(
 ): FetchResult {
   const path = describePath({ path: context.ref.name });
   const kv2 = data === undefined ? undefined : findDocument(data).kv2;
-  if (kv2 !== undefined) return toDeletedVersionResult(kv2, path);
+  if (kv2 !== undefined) return toDeletedVersionResult(kv2, path, context);
   if (warnings.length > 0) {
     const [mount = '', ...rest] = path.split('/');
     const message = `${path} is not how a KV engine of version 2 is read${formatMessages(warnings, context)}`;
@@ -153,12 +153,14 @@ function toNotFoundResult(
 function toDeletedVersionResult(
   { number, deletionTime, destroyed }: KvVersion,
   path: string,
+  { token }: Pick<ReadContext, 'token'>,
 ): FetchResult {
   if (destroyed)
     return toAbsentResult('OBJECT_NOT_FOUND', `version ${number} of ${path} was destroyed`, {
       hint: 'write it again',
     });
-  const when = deletionTime === undefined ? '' : ` at ${sanitizeExternalText(deletionTime)}`;
+  const when =
+    deletionTime === undefined ? '' : ` at ${sanitizeExternalText(deletionTime, [token.reveal()])}`;
   return toAbsentResult('OBJECT_DISABLED', `version ${number} of ${path} was deleted${when}`, {
     hint: 'undelete it (vault kv undelete), or write it again',
   });

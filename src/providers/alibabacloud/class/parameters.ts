@@ -1,5 +1,5 @@
 import type { PlanResult, Problem, SecretRef } from '../../../core/plan.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { Parameters } from '../../../core/workload.ts';
 import { compileClass, reportMissingObjects } from '../../shared/class/compile-class.ts';
 import {
@@ -77,7 +77,7 @@ function readPodTokenSwitch(
     report(
       parameterProblem(
         parameter.name,
-        `usePodServiceAccountToken is neither "true" nor "false": ${sanitizeExternalText(parameter.text)}`,
+        `usePodServiceAccountToken is neither "true" nor "false": ${sanitizeUserText(parameter.text)}`,
         'write usePodServiceAccountToken: "true"',
       ),
     );

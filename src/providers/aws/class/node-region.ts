@@ -1,5 +1,5 @@
 import { SecretError } from '../../../core/errors.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { Parameters } from '../../../core/workload.ts';
 import { type Nodes, regionLabel } from '../../../kube/nodes.ts';
 import { isRegion } from '../../shared/class/parameters.ts';
@@ -55,7 +55,7 @@ async function nodeRegionOf(
   if (isRegion(region)) return region;
   throw new SecretError(
     'NOT_CONFIGURED',
-    `aws: the label ${regionLabel} of the node ${sanitizeExternalText(node)} is not a region: ${sanitizeExternalText(region)}`,
+    `aws: the label ${regionLabel} of the node ${sanitizeUserText(node)} is not a region: ${sanitizeUserText(region)}`,
     { hint },
   );
 }

@@ -1,5 +1,5 @@
 import type { SecretRef } from '../../../core/plan.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { YamlMap } from '../../../formats/yaml-objects.ts';
 import {
   type PositionedText,
@@ -125,7 +125,7 @@ function checkSameVersion(object: YamlMap, map: YamlMap, reportError: ReportAt):
   const primary = readOptionalText(map, 'objectVersion');
   if (version?.text === primary?.text) return;
   const textOf = (given: PositionedText | undefined): string =>
-    given === undefined ? 'none' : sanitizeExternalText(given.text);
+    given === undefined ? 'none' : sanitizeUserText(given.text);
   reportError(
     version ?? object.position,
     `objectVersion of ${map.where} is ${textOf(primary)}, that of its failoverObject ${textOf(version)}`,

@@ -5,7 +5,7 @@ import {
   type SecretRef,
   refKey,
 } from '../../../core/plan.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { Parameters } from '../../../core/workload.ts';
 import { readYamlList } from '../../../formats/yaml-objects.ts';
 import { compileClass, reportMissingObjects } from '../../shared/class/compile-class.ts';
@@ -141,7 +141,7 @@ function readSwitch(given: RawParameter | undefined, report: (problem: Problem) 
     report(
       parameterProblem(
         given.name,
-        `usePodIdentity is neither "true" nor "false": ${sanitizeExternalText(text)}`,
+        `usePodIdentity is neither "true" nor "false": ${sanitizeUserText(text)}`,
         'write usePodIdentity: "true"',
       ),
     );
@@ -158,7 +158,7 @@ function readAddressType(
     report({
       ...parameterProblem(
         given.name,
-        `preferredAddressType is not ipv4, ipv6 or auto, so Keyferry uses auto: ${sanitizeExternalText(given.text)}`,
+        `preferredAddressType is not ipv4, ipv6 or auto, so Keyferry uses auto: ${sanitizeUserText(given.text)}`,
         'write ipv4 or ipv6, or leave it out',
       ),
       severity: 'warning',

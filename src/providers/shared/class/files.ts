@@ -1,5 +1,5 @@
 import type { Encoding, FileRequest, Problem, SecretRef, Selector } from '../../../core/plan.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import { checkFilePath, findPathClash } from '../../../formats/file-path.ts';
 import { checkExpression } from '../../../formats/jmespath.ts';
 import type { YamlMap, YamlScalar } from '../../../formats/yaml-objects.ts';
@@ -27,13 +27,13 @@ export function checkFileNames(
     const { path } = request;
     const problem = checkFilePath(path);
     if (problem !== undefined)
-      reportError(at, `the file name ${sanitizeExternalText(path)} ${problem}`, hint);
+      reportError(at, `the file name ${sanitizeUserText(path)} ${problem}`, hint);
     const first = positionByPath.get(path);
     if (first === undefined) positionByPath.set(path, at);
     else
       reportError(
         at,
-        `the file name ${sanitizeExternalText(path)} is that of line ${first.line} too`,
+        `the file name ${sanitizeUserText(path)} is that of line ${first.line} too`,
         hint,
       );
   }
@@ -42,7 +42,7 @@ export function checkFileNames(
   if (at !== undefined)
     reportError(
       at,
-      `the file ${sanitizeExternalText(child)} would lie below ${sanitizeExternalText(parent)}, a file itself`,
+      `the file ${sanitizeUserText(child)} would lie below ${sanitizeUserText(parent)}, a file itself`,
       hint,
     );
 }
@@ -228,6 +228,6 @@ function readEntryPath(
   if (pathKind === 'key-or-jmespath') return { path, selector: { kind: pathKind, text } };
   const problem = checkExpression(text);
   if (problem !== undefined)
-    reportError(path, `path of ${entry.where}: ${sanitizeExternalText(text)} ${problem}`);
+    reportError(path, `path of ${entry.where}: ${sanitizeUserText(text)} ${problem}`);
   return { path, selector: { kind: pathKind, expression: text } };
 }

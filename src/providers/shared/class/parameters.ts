@@ -1,6 +1,6 @@
 import { SecretError } from '../../../core/errors.ts';
 import type { Problem } from '../../../core/plan.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { Parameters } from '../../../core/workload.ts';
 import { nearestName } from '../../../formats/suggest.ts';
 import { regionHost } from '../../../http/endpoint.ts';
@@ -29,7 +29,7 @@ export function readParameters<Name extends string>(
       report(
         parameterProblem(
           name,
-          `the parameter ${sanitizeExternalText(name)} is ${first.name} again`,
+          `the parameter ${sanitizeUserText(name)} is ${first.name} again`,
           'remove one of them',
         ),
       );
@@ -58,7 +58,7 @@ function unknownParameter(provider: string, name: string, knownNames: readonly s
   return {
     severity: 'warning',
     code: 'INVALID_CLASS',
-    message: `the parameter ${sanitizeExternalText(name)} is unknown to ${provider}`,
+    message: `the parameter ${sanitizeUserText(name)} is unknown to ${provider}`,
     ...(nearest !== undefined && { hint: `did you mean ${nearest}?` }),
     parameter: name,
   };
@@ -82,7 +82,7 @@ export function readPathTranslation(
   report(
     parameterProblem(
       name,
-      `pathTranslation is neither one character, other than "/", nor "False": ${sanitizeExternalText(text)}`,
+      `pathTranslation is neither one character, other than "/", nor "False": ${sanitizeUserText(text)}`,
       'leave it out for "_"; "False" keeps directories',
     ),
   );
@@ -115,7 +115,7 @@ export function readRegion(
     report(
       parameterProblem(
         name,
-        `${name} is not a region: ${sanitizeExternalText(text)}`,
+        `${name} is not a region: ${sanitizeUserText(text)}`,
         `regions look like ${example}`,
       ),
     );

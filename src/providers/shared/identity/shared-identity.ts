@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { SecretError } from '../../../core/errors.ts';
 import type { SharedIdentityMode } from '../../../core/provider.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { Workload } from '../../../core/workload.ts';
 import { GrantsFile, type SharedIdentityGrant, type SharedIdentityMetrics } from './grants-file.ts';
 import type { NameGlob } from './name-glob.ts';
@@ -104,7 +104,7 @@ export class SharedIdentity {
     for (const { what, value, isAllowedBy } of demands) {
       matching = matching.filter(isAllowedBy);
       if (matching.length === 0)
-        return `no grant that matches lists the ${what} ${sanitizeExternalText(value)}`;
+        return `no grant that matches lists the ${what} ${sanitizeUserText(value)}`;
     }
     return undefined;
   }
@@ -164,8 +164,8 @@ function notGrantedError(
   cause: string,
   grantsFile: string | undefined,
 ): SecretError {
-  const subject = `service account ${sanitizeExternalText(workload.tenant)}/${sanitizeExternalText(workload.identity.name)}`;
-  const target = sanitizeExternalText(`${service}/${name}`);
+  const subject = `service account ${sanitizeUserText(workload.tenant)}/${sanitizeUserText(workload.identity.name)}`;
+  const target = sanitizeUserText(`${service}/${name}`);
   return new SecretError(
     'NOT_GRANTED',
     `${provider}: ${subject} may not read ${target} by a shared identity: ${cause}`,
@@ -173,7 +173,7 @@ function notGrantedError(
       hint:
         grantsFile === undefined
           ? 'give the workload an identity of its own, or start Keyferry with --shared-identities granted'
-          : `grant it in ${sanitizeExternalText(grantsFile)}, or give the workload an identity of its own`,
+          : `grant it in ${sanitizeUserText(grantsFile)}, or give the workload an identity of its own`,
     },
   );
 }

@@ -120,7 +120,8 @@ export class VaultClient implements VaultApi {
     const { login, mayIssue, signal, body } = call;
     const { method, path } = toWireRequest(call);
     const headers = headersOf(call);
-    return this.#cluster.request({ login, mayIssue, signal }, (address) =>
+    const secrets = secretsOf(call);
+    return this.#cluster.request({ login, mayIssue, secrets, signal }, (address) =>
       this.#send({ login, address }, path, {
         ...{ method, headers, signal, ...(body !== undefined && { body }) },
         timeoutMs: mayIssue ? timeouts.issueMs : timeouts.readMs,
@@ -151,8 +152,8 @@ export class VaultClient implements VaultApi {
   }
 }
 
-function secretsOf({ token }: VaultCall): readonly string[] {
-  return token === undefined ? [] : [token.reveal()];
+function secretsOf({ token, secrets = [] }: VaultCall): readonly string[] {
+  return token === undefined ? secrets : [token.reveal(), ...secrets];
 }
 
 function withMinRetryAfter(error: SecretError, minMs: number): SecretError {

@@ -5,7 +5,7 @@ import {
   type Selector,
   refKey,
 } from '../../../core/plan.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import { type YamlMap, readYamlList } from '../../../formats/yaml-objects.ts';
 import {
   type FileOptions,
@@ -111,7 +111,7 @@ function readOptions(
   if (selector.kind === 'whole' && encoding !== 'utf-8')
     reportError(
       map.scalar('encoding') ?? map.position,
-      `encoding of ${map.where} is ${sanitizeExternalText(encoding)}, but without secretKey the file is the whole response, which is JSON`,
+      `encoding of ${map.where} is ${sanitizeUserText(encoding)}, but without secretKey the file is the whole response, which is JSON`,
       'name the key whose value is encoded in secretKey',
     );
   // The vendors' providers take 0 for "not given".
