@@ -39,9 +39,9 @@ export type RenderedFile = { readonly contents: Uint8Array; readonly version: st
 type CachedFiles = { readonly files: WeakMap<FileRequest, RenderedFile>; size: number };
 
 /**
- * Caches the files rendered from a secret, so that a cached mount parses and decodes nothing. An
- * entry is collected with its secret. The files cached for one secret take at most the secret's own
- * size plus 1 KiB.
+ * Caches the files rendered from a secret, so that a cached mount parses and decodes nothing. A
+ * whole secret as it is stored needs neither, and is not cached. An entry is collected with its
+ * secret. The files cached for one secret take at most the secret's own size plus 1 KiB.
  */
 class RenderedFileCache {
   readonly #byValue = new WeakMap<SecretValue, CachedFiles>();
@@ -50,9 +50,12 @@ class RenderedFileCache {
     return this.#byValue.get(value)?.files.get(file);
   }
 
-  /** Adds a file, and returns it with contents in memory of its own. */
+  /** Adds a file if that saves work, and returns it with contents in memory of its own. */
   add(value: SecretValue, file: FileRequest, { contents, version }: RenderedFile): RenderedFile {
     const isWhole = contents === value.bytes;
+    // It takes less to render than to remember: a WeakMap for each cached secret is 0.4 KiB, and
+    // slows down the garbage collector.
+    if (isWhole && version === value.version) return { contents, version };
     const size = isWhole ? 0 : contents.length;
     let cached = this.#byValue.get(value);
     if (cached === undefined || cached.size + size > value.bytes.length + 1_024)

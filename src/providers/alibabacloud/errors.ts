@@ -1,5 +1,5 @@
 import type { HttpResponse } from '../../http/client.ts';
-import { retryAfterOf, skewOf } from '../../http/response.ts';
+import { readXmlText, retryAfterOf, skewOf } from '../../http/response.ts';
 import type { ErrorResponse, StoreErrorRule } from '../shared/reads/store-errors.ts';
 
 /** An error response of a service, of the gateway in front of it, or of the metadata service. */
@@ -258,11 +258,4 @@ function parseJson(content: string): Readonly<Record<string, unknown>> | undefin
   } catch {
     return undefined;
   }
-}
-
-/** Reads the first element of a name. This is enough for `<Error><Code>...</Code></Error>`. */
-function readXmlText(content: string, name: string): string | undefined {
-  const start = content.indexOf(`<${name}>`);
-  const end = start === -1 ? -1 : content.indexOf('<', start + 1);
-  return end === -1 ? undefined : content.slice(start + name.length + 2, end);
 }

@@ -29,7 +29,7 @@ export type AwsConfig = {
   readonly podIdentityPrincipal: 'pod' | 'serviceAccount';
 };
 
-/** How to reach AWS. Without an endpoint the SDK uses its own for the region. */
+/** How to reach AWS. Without an endpoint here, AWS's own for the region is used. */
 export type AwsCloudConfig = {
   readonly secretsManager?: URL;
   readonly ssm?: URL;

@@ -585,10 +585,7 @@ describe('error responses', () => {
 describe('transient errors are retried', () => {
   test.each([
     ['throttling with HTTP 400', { status: 400, body: { __type: 'ThrottlingException' } }],
-    [
-      'throttling with a code that the SDK does not know',
-      { status: 400, body: { __type: 'RequestLimitExceeded' } },
-    ],
+    ['throttling with another code', { status: 400, body: { __type: 'RequestLimitExceeded' } }],
     ['throttling as 429', { status: 429 }],
     ['throttling of KMS', { status: 400, body: { __type: 'KMSThrottlingException' } }],
     ['InternalServiceError', { status: 500, body: { __type: 'InternalServiceError' } }],
@@ -777,7 +774,7 @@ describe('refused credentials', () => {
     },
   );
 
-  test('for a clock that the SDK cannot correct have the remedy', async () => {
+  test('for a clock that the date of the response cannot correct have the remedy', async () => {
     const body = {
       __type: 'InvalidSignatureException',
       message: 'Signature expired: 1 is now earlier than 2',

@@ -101,12 +101,7 @@ describe('a session of a role for the token of a ServiceAccount (IRSA)', () => {
       'HTTP 403, AccessDenied',
       'with this ServiceAccount as sub',
     ],
-    [
-      'another audience',
-      { audience: 'vault' },
-      'HTTP 400, InvalidIdentityTokenException',
-      'client ids',
-    ],
+    ['another audience', { audience: 'vault' }, 'HTTP 400, InvalidIdentityToken', 'client ids'],
     ['expired', { expiresAt: 0 }, 'HTTP 400, ExpiredTokenException', 'clock'],
   ])(
     'reports a refused token (%s) with the code and without the token',
@@ -128,7 +123,7 @@ describe('a session of a role for the token of a ServiceAccount (IRSA)', () => {
     await start();
     const token = `${mint()}x`;
     const line = await reader.login(irsa(token));
-    expect(line).toMatch(/^CREDENTIALS_REFUSED: .*InvalidIdentityTokenException, .*OIDC provider/);
+    expect(line).toMatch(/^CREDENTIALS_REFUSED: .*InvalidIdentityToken, .*OIDC provider/);
     expect(line).not.toContain(token.slice(0, 20));
   });
 
