@@ -59,6 +59,7 @@ const serverOnlyFlags = [
     'grace',
     'maxMounts',
     'maxResponseBytes',
+    'firstMountPatience',
   ],
 ];
 
@@ -152,6 +153,8 @@ async function mountInProcess(
   ]);
   const completeSettings = {
     ...(Object.fromEntries(defaults) as RawSettings),
+    // A person waits for the result.
+    firstMountPatience: '0',
     ...settings,
     providers: provider,
   };
