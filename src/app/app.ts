@@ -102,6 +102,7 @@ export async function compose({
     }),
     metrics: (bytes) => createCacheMetrics(registry, bytes),
     log,
+    patienceMs: settings.firstMountPatience,
     ...(podWatch && { presence: (uid: string) => podWatch.presence(uid) }),
   });
   const metrics = new MountMetrics(registry);

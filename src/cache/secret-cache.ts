@@ -1,8 +1,17 @@
 import type { Logger } from 'pino';
+import { outlasts } from '../concurrency/caller.ts';
 import { withTimeout } from '../concurrency/deadline.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
 import type { SecretRef } from '../core/plan.ts';
-import type { FetchRequest, Grant, Outcome, Provider, SecretValue } from '../core/provider.ts';
+import type {
+  FetchRequest,
+  Grant,
+  Outcome,
+  Patience,
+  Provider,
+  SecretValue,
+  Urgency,
+} from '../core/provider.ts';
 import { type ApplyResult, createApplyResult } from './apply-result.ts';
 import { createBatcher } from './batcher.ts';
 import { DeliveryHistory } from './delivery-history.ts';
@@ -34,7 +43,12 @@ export type SecretCacheDeps = {
   readonly presence?: Presence;
   /** See `timeoutMs` of InFlightReadsDeps. */
   readonly readTimeoutMs?: number;
+  /** How long a mount without a cached value waits for a store that is away. Default 0. */
+  readonly patienceMs?: number;
 };
+
+/** A mount's patience ends this long before its deadline, so that it fails with the true cause. */
+const deadlineMarginMs = 1_000;
 
 /** The result of reading one grant, without its fallbacks. */
 type Attempt =
@@ -50,6 +64,7 @@ const maxRounds = 4;
  */
 export class SecretCache {
   readonly #now: () => number;
+  readonly #patienceMs: number;
   readonly #freshness: (provider: string) => FreshnessOptions;
   readonly #metrics: CacheMetrics;
   readonly #entries: EntryCache;
@@ -61,12 +76,13 @@ export class SecretCache {
 
   constructor(deps: SecretCacheDeps) {
     const { now, random, freshness, log, readTimeoutMs } = deps;
-    const { maxBytes = 32 * 1024 * 1024, presence = () => 'unknown' } = deps;
+    const { maxBytes = 32 * 1024 * 1024, presence = () => 'unknown', patienceMs = 0 } = deps;
     const cache = new EntryCache({ maxBytes });
     const metrics = deps.metrics(() => cache.bytes);
     const keys = this.#keys;
     const leases = new LeaseManager({ cache, presence, now, metrics, log });
     this.#now = now;
+    this.#patienceMs = patienceMs;
     this.#freshness = freshness;
     this.#metrics = metrics;
     this.#entries = cache;
@@ -146,13 +162,21 @@ export class SecretCache {
       return { kind: 'value', ref, served: servedGrant.ref, value };
     };
     const candidates = [grant, ...grant.fallbacks];
+    const patienceEnd = Math.min(
+      this.#now() + this.#patienceMs,
+      waiter.deadline - deadlineMarginMs,
+    );
     let outage: SecretError | undefined;
     for (const [index, candidate] of candidates.entries()) {
       const hasMoreAttempts = index < candidates.length - 1 || staleValue() !== undefined;
+      const patience = this.#patienceOf(
+        staleValue() !== undefined ? 0 : patienceEnd,
+        hasMoreAttempts,
+      );
       const result =
         this.#lookUp(candidate) ??
         (await limitAttemptTime(waiter, hasMoreAttempts, this.#now, candidate.ref, (signal) =>
-          this.#attempt(provider, candidate, signal),
+          this.#attempt(provider, candidate, patience, signal),
         ));
       if (result.kind === 'value') {
         return toOutcome(candidate, result.value, candidate === grant ? result.source : 'fallback');
@@ -171,14 +195,32 @@ export class SecretCache {
   }
 
   /**
+   * The patience of one attempt: until `end` (milliseconds since the epoch), or for half of that
+   * time if more attempts can follow.
+   */
+  #patienceOf(end: number, hasMoreAttempts: boolean): Patience {
+    const start = this.#now();
+    const attemptEnd = hasMoreAttempts ? start + (end - start) / 2 : end;
+    return () => Math.max(0, attemptEnd - this.#now());
+  }
+
+  /**
    * One grant, from the cache or from the store. A read in flight may turn out to be unusable:
    * another pod's lease, a confirmation where a delivery is needed, or a refresh that gave way to
-   * first mounts. Then the next round starts.
+   * first mounts. Then the next round starts. A read that had less patience than this grant is
+   * `outlasted` and counts for no round: the patience bounds how many of them there are.
    */
-  async #attempt(provider: Provider, grant: Grant, signal: AbortSignal): Promise<Attempt> {
-    for (let round = 0; round < maxRounds; round++) {
-      const result = this.#lookUp(grant) ?? (await this.#joinOrStart(provider, grant, signal));
-      if (result !== 'retry') return result;
+  async #attempt(
+    provider: Provider,
+    grant: Grant,
+    patience: Patience,
+    signal: AbortSignal,
+  ): Promise<Attempt> {
+    for (let round = 0; round < maxRounds;) {
+      const result =
+        this.#lookUp(grant) ?? (await this.#joinOrStart(provider, grant, patience, signal));
+      if (result === 'retry') round++;
+      else if (result !== 'outlasted') return result;
     }
     return { kind: 'failed', error: livelockError(provider, grant.ref) };
   }
@@ -200,17 +242,18 @@ export class SecretCache {
   async #joinOrStart(
     provider: Provider,
     grant: Grant,
+    patience: Patience,
     signal: AbortSignal,
-  ): Promise<Attempt | 'retry'> {
+  ): Promise<Attempt | 'retry' | 'outlasted'> {
     const key = this.#keys.entryKey(grant);
     const entry = this.#entries.get(key);
     const alreadyDelivered = this.#wasDelivered(grant);
     const canConfirm = classifyFreshness(entry, alreadyDelivered, this.#now()) === 'confirm';
     const known = canConfirm ? entry?.value : undefined;
     // A workload that needs a delivery has no value yet, whatever is cached for others.
-    const urgency = known && this.#staleValue(provider, grant) ? 'refresh' : 'first';
+    const urgency: Urgency = known && this.#staleValue(provider, grant) ? 'refresh' : 'first';
     const joined = this.#inFlightReads.find(key);
-    const request = { provider, grant, urgency, ...(known && { known: toKnown(known) }) } as const;
+    const request = { provider, grant, urgency, patience, ...(known && { known: toKnown(known) }) };
     const inFlightRead =
       joined ??
       this.#inFlightReads.start(key, request, this.#applyResult.onResult(provider, grant, known));
@@ -230,6 +273,8 @@ export class SecretCache {
       case 'absent':
         return result;
       case 'failed':
+        if (joined && result.error.kind === 'outage' && outlasts(patience, joined.patience))
+          return 'outlasted';
         return joined?.urgency === 'refresh' &&
           urgency === 'first' &&
           result.error.code === 'RATE_BUDGET_EXHAUSTED'

@@ -21,6 +21,7 @@ describe('the settings of a process', () => {
       maxMounts: 512,
       cacheBytes: 32 * 1024 * 1024,
       maxStale: 600_000,
+      firstMountPatience: 20_000,
       sharedIdentities: 'granted',
       events: 'off',
       podWatch: 'off',

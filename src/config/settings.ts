@@ -86,6 +86,8 @@ export type Settings = {
   readonly refreshInterval?: number;
   /** Milliseconds; 0: never. */
   readonly maxStale: number;
+  /** How long a mount without a cached value waits for a store that is away, in milliseconds. */
+  readonly firstMountPatience: number;
   readonly sharedIdentities: SharedIdentityMode;
   readonly sharedIdentityGrants?: string;
   /** Whether a pod gets an Event when its files can no longer be refreshed. */
@@ -159,6 +161,11 @@ export const settingFlags: readonly Option[] = [
     'KEYFERRY_MAX_STALE',
   ).default('10m'),
   flag(
+    '--first-mount-patience <duration>',
+    'how long a mount without a cached value tries again while a store is away; at most 25s; 0 = three quick attempts',
+    'KEYFERRY_FIRST_MOUNT_PATIENCE',
+  ).default('20s'),
+  flag(
     '--shared-identities <mode>',
     'which workloads may use shared identities: granted, all, none',
     'KEYFERRY_SHARED_IDENTITIES',
@@ -221,6 +228,7 @@ export function parseSettings(raw: RawSettings): Settings {
       refreshInterval: parseDuration(raw.refreshInterval, '--refresh-interval'),
     }),
     maxStale: parseDuration(text('maxStale'), '--max-stale'),
+    firstMountPatience: parsePatience(text('firstMountPatience')),
     sharedIdentities: parseChoice(text('sharedIdentities'), '--shared-identities', [
       'granted',
       'all',
@@ -236,6 +244,17 @@ export function parseSettings(raw: RawSettings): Settings {
     localStore: text('localStore'),
     localKey: text('localKey'),
   };
+}
+
+/** The whole read ends after 30 s, and with it the cause of its failure would be lost. */
+const maxPatienceMs = 25_000;
+
+function parsePatience(text: string): number {
+  const setting = '--first-mount-patience';
+  const patience = parseDuration(text, setting);
+  return patience <= maxPatienceMs
+    ? patience
+    : throwInvalid(setting, text, 'at most 25s: a read ends after 30s');
 }
 
 function parseUrl(text: string, setting: string): URL {

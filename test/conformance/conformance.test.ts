@@ -168,6 +168,25 @@ describe.each(remoteProviders)('provider %s, in front of a store that misbehaves
     expect((await limiterWaits()) - before.waits).toBe(3);
   });
 
+  test.each(['throttles', 'responds with 503', 'breaks every connection'])(
+    'retries a first mount as long as its patience lasts when the store %s',
+    async (failure) => {
+      const { server, reads, throttled } = remoteOf(environment);
+      // What the provider learns about a read: the first one of a Vault path can issue a lease.
+      await read(['first']);
+      const fault = {
+        throttles: { response: throttled },
+        'responds with 503': { response: { status: 503, body: 'upstream connect error' } },
+        'breaks every connection': { reset: true },
+      }[failure]!;
+      const before = server.count(reads);
+      server.injectFault({ route: reads, times: 6, ...fault });
+      const [result] = await read(['first'], { patience: () => 20_000 });
+      expect(result?.kind).toBe('value');
+      expect(server.count(reads) - before).toBeGreaterThan(6);
+    },
+  );
+
   test('does not call again when the store requests a pause that is too long', async () => {
     const { server, reads, throttled } = remoteOf(environment);
     const before = server.count(reads);

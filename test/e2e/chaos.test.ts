@@ -235,7 +235,7 @@ describe('a store', () => {
     async (_, failureMode) => {
       const { csms } = environment.clouds.cce;
       const directory = await environment.createProvidersDirectory();
-      await environment.startKeyferryIn(directory);
+      await environment.startKeyferryIn(directory, ['--first-mount-patience', '1s']);
       const driver = environment.createDriverFor(directory);
       const runningPod = await publish(driver, 1);
       csms.injectFault(failureMode);

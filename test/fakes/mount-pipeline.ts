@@ -41,15 +41,18 @@ export function createMountPipeline({
   log,
   registry = new Registry(),
   refreshInterval = 30_000,
+  patienceMs = 0,
 }: {
   readonly provider: Provider;
   readonly now: () => number;
   readonly log: Logger;
   readonly registry?: Registry;
   readonly refreshInterval?: number | undefined;
+  /** Of first mounts. Default 0. */
+  readonly patienceMs?: number | undefined;
 }) {
   const cache = new SecretCache({
-    ...{ now, log, random: () => 0 },
+    ...{ now, log, random: () => 0, patienceMs },
     freshness: () => ({ refreshIntervalMs: refreshInterval, maxStaleMs: 600_000 }),
     metrics: (bytes) => createCacheMetrics(registry, bytes),
   });

@@ -138,6 +138,7 @@ describe('one mount in this process', () => {
     const { settings } = await mount(['--local-store', '/s', '--shared-identities', 'all']);
     expect(parseSettings(settings!)).toMatchObject({
       ...{ localStore: '/s', sharedIdentities: 'all', maxStale: 600_000, providers: ['local'] },
+      firstMountPatience: 0,
     });
   });
 

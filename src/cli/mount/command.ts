@@ -64,6 +64,7 @@ const serverOnlyFlags = [
     'grace',
     'maxMounts',
     'maxResponseBytes',
+    'firstMountPatience',
   ],
 ];
 
@@ -160,6 +161,8 @@ async function mountInProcess(
   ]);
   const completeSettings = {
     ...(Object.fromEntries(defaults) as RawSettings),
+    // A person waits for the result.
+    firstMountPatience: '0',
     ...settings,
     providers: provider,
   };

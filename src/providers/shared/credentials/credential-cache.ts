@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { runAsKeyferry } from '../../../concurrency/caller.ts';
 import { SingleFlight } from '../../../concurrency/single-flight.ts';
 import { isRecent } from '../../../concurrency/time.ts';
 import { type SecretError, toSecretError } from '../../../core/errors.ts';
@@ -104,7 +105,7 @@ export class CredentialCache<T extends Expiring> {
   #refreshInBackground(key: string, entry: CacheEntry<T>, obtain: Obtain<T>): void {
     entry.refreshAt = this.#now() + backgroundRefreshMs;
     const signal = AbortSignal.timeout(backgroundRefreshMs);
-    this.#obtainAndCache(key, signal, obtain).catch((thrown: unknown) => {
+    runAsKeyferry(() => this.#obtainAndCache(key, signal, obtain)).catch((thrown: unknown) => {
       this.#onFailure?.(toSecretError(thrown));
     });
   }

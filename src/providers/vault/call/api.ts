@@ -53,6 +53,8 @@ export type VaultClientOptions = {
  * database) gets nearly all the time there is.
  */
 const timeouts = { readMs: 10_000, issueMs: 25_000, healthMs: 3_000 };
+/** The longest time for which a node that failed gets no request: first mounts wait for it. */
+const maxOpenMs = 2_000;
 
 /** The client of Vault: failover between addresses, retries, and errors without secrets. */
 export class VaultClient implements VaultApi {
@@ -67,7 +69,7 @@ export class VaultClient implements VaultApi {
     this.#retry = retry;
     this.#now = now;
     this.#tlsFiles = createTlsFiles({ now });
-    const breaker = new CircuitBreaker({ now, ...(random !== undefined && { random }) });
+    const breaker = new CircuitBreaker({ now, maxOpenMs, ...(random !== undefined && { random }) });
     const health = (node: Node, signal: AbortSignal): Promise<number> => this.#health(node, signal);
     this.#cluster = new Cluster({
       nodes: new Nodes({ breaker, health, now }),
@@ -80,9 +82,9 @@ export class VaultClient implements VaultApi {
   }
 
   async call(call: VaultCall): Promise<VaultResponse> {
-    const { login, mayIssue, signal, accept = [] } = call;
+    const { login, mayIssue, isRepeatable = !mayIssue, signal, accept = [] } = call;
     const isRetryable = (error: SecretError): boolean =>
-      isTransient(error) && (error.unsent || !mayIssue);
+      isTransient(error) && (error.unsent || isRepeatable);
     const { response, address } = await this.#retry.run(
       login.addresses.join(','),
       signal,
@@ -117,13 +119,14 @@ export class VaultClient implements VaultApi {
   }
 
   #sendToCluster(call: VaultCall): Promise<NodeResponse> {
-    const { login, mayIssue, signal, body } = call;
+    const { login, mayIssue, signal, waitSignal, body } = call;
     const { method, path } = toWireRequest(call);
     const headers = headersOf(call);
     const secrets = secretsOf(call);
     return this.#cluster.request({ login, mayIssue, secrets, signal }, (address) =>
       this.#send({ login, address }, path, {
         ...{ method, headers, signal, ...(body !== undefined && { body }) },
+        ...(waitSignal !== undefined && { waitSignal }),
         timeoutMs: mayIssue ? timeouts.issueMs : timeouts.readMs,
       }),
     );

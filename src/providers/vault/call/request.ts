@@ -17,11 +17,15 @@ export type VaultCall = {
   /** JSON. */
   readonly body?: string;
   readonly signal: AbortSignal;
+  /** Ends a request that has not been sent. Default: `signal`. */
+  readonly waitSignal?: AbortSignal;
   /**
    * The call may issue something: a token, a lease, a certificate. It is repeated only where Vault
    * has certainly not processed it.
    */
   readonly mayIssue: boolean;
+  /** It is repeated all the same: what an earlier attempt issued does no harm. */
+  readonly isRepeatable?: boolean;
   /** Replaces the login's; the empty text: none. */
   readonly namespace?: string;
   /** Awaited before each attempt: the rate limiter. */

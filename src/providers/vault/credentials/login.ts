@@ -140,8 +140,9 @@ async function sendLogin(
     ...{ login, method: 'POST', path: `auth/${mountPath(login)}/login`, signal },
     body: JSON.stringify(fields),
     secrets,
-    // It issues a token.
+    // It issues a token. One that is lost ends by itself, but a secret id has a limit of uses.
     mayIssue: true,
+    isRepeatable: login.method !== 'approle',
     accept: [400, 401, 403, 404],
   });
   if (response.status >= 300)

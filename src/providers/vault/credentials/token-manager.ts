@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
+import { runAsKeyferry } from '../../../concurrency/caller.ts';
 import { SingleFlight } from '../../../concurrency/single-flight.ts';
 import { isRecent } from '../../../concurrency/time.ts';
 import { toSecretError } from '../../../core/errors.ts';
@@ -209,7 +210,8 @@ export class VaultTokenManager {
   ): void {
     const now = this.#now();
     token.pausedUntil = now + Math.min(backgroundTimeoutMs, (token.expiresAt - now) / 3);
-    task(AbortSignal.timeout(backgroundTimeoutMs)).catch((thrown: unknown) => {
+    const signal = AbortSignal.timeout(backgroundTimeoutMs);
+    runAsKeyferry(() => task(signal)).catch((thrown: unknown) => {
       const { code, summary } = toSecretError(thrown);
       this.#deps.log.warn(
         { login: describeIdentity(token.session), code, reason: summary },
