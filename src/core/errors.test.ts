@@ -33,6 +33,11 @@ describe('a SecretError', () => {
     );
   });
 
+  test('shows the request id of the store in no text', () => {
+    const error = new SecretError('ACCESS_DENIED', 'no', { hint: 'ask', requestId: 'r-1' });
+    expect([error.summary, error.event].join()).not.toContain('r-1');
+  });
+
   test('knows what it tells about the store', () => {
     expect(new SecretError('ACCESS_DENIED', '').kind).toBe('definite');
     expect(new SecretError('STORE_TIMEOUT', '').kind).toBe('outage');
@@ -41,7 +46,10 @@ describe('a SecretError', () => {
   });
 
   test('is copied with all fields except those that change', () => {
-    const details = { hint: 'wait', cause: new Error('below'), more: 2, unsent: true };
+    const details = {
+      ...{ hint: 'wait', cause: new Error('below'), more: 2, unsent: true },
+      requestId: 'r-1',
+    };
     const error = new SecretError('STORE_THROTTLED', 'busy', { ...details, retryAfterMs: 500 });
     const renamed = error.with({ message: 'csms: busy' });
     expect(Object.entries(renamed)).toEqual(Object.entries(error));

@@ -76,6 +76,11 @@ export type SecretErrorDetails = {
   readonly unsent?: boolean;
   /** The store requests this pause before the next request, in milliseconds (`Retry-After`). */
   readonly retryAfterMs?: number | undefined;
+  /**
+   * The store's id of the request, safe to show. The log and the audit log have it. The status has
+   * not: Kubernetes counts equal events as one, and an id would make each of them different.
+   */
+  readonly requestId?: string | undefined;
 };
 
 /** Errors that a class shows by itself, so that `keyferry lint` finds all of them. */
@@ -92,15 +97,17 @@ export class SecretError extends Error {
   readonly more: number;
   readonly unsent: boolean;
   readonly retryAfterMs: number | undefined;
+  readonly requestId: string | undefined;
 
   constructor(code: ErrorCode, message: string, details: SecretErrorDetails = {}) {
-    const { hint, cause, more = 0, unsent = false, retryAfterMs } = details;
+    const { hint, cause, more = 0, unsent = false, retryAfterMs, requestId } = details;
     super(message, cause === undefined ? {} : { cause });
     this.code = code;
     this.hint = hint;
     this.more = more;
     this.unsent = unsent;
     this.retryAfterMs = retryAfterMs;
+    this.requestId = requestId;
     // V8 formats a stack on first access. Until then the error retains the functions on the stack,
     // and through them a whole request. Caches keep some errors for minutes.
     this.stack = String(this.stack);
@@ -108,9 +115,9 @@ export class SecretError extends Error {
 
   /** A copy of this error with other details, another message, or both. */
   with(changes: SecretErrorDetails & { readonly message?: string }): SecretError {
-    const { code, hint, cause, more, unsent, retryAfterMs } = this;
+    const { code, hint, cause, more, unsent, retryAfterMs, requestId } = this;
     const { message = this.message, ...details } = changes;
-    const ownDetails = { hint, cause, more, unsent, retryAfterMs };
+    const ownDetails = { hint, cause, more, unsent, retryAfterMs, requestId };
     return new SecretError(code, message, { ...ownDetails, ...details });
   }
 

@@ -22,14 +22,19 @@ export function escapeUnprintable(text: string): string {
 /**
  * Prepares external text for an error message: at most 200 characters, all of them printable. The
  * text is withheld if it contains one of `secrets`, see {@link containsSecret}.
+ * @param rewrite changes what is left of the text, up to 1,000 characters, before it is cut
  */
-export function sanitizeExternalText(text: string, secrets: Iterable<string> = []): string {
+export function sanitizeExternalText(
+  text: string,
+  secrets: Iterable<string> = [],
+  rewrite: (text: string) => string = (unchanged) => unchanged,
+): string {
   // A hostile store may send megabytes. Only the shown part, and enough after it to recognize a
   // secret that starts in it, is searched.
   const searched = text.slice(0, 5 * externalTextLimit);
   for (const secret of secrets)
     if (containsSecret(searched, secret)) return '[text withheld: it held a secret]';
-  const escaped = escapeUnprintable(text.slice(0, externalTextLimit + 1));
+  const escaped = escapeUnprintable(rewrite(searched).slice(0, externalTextLimit + 1));
   return escaped.length <= externalTextLimit
     ? escaped
     : `${truncate(escaped, externalTextLimit - 3)}...`;

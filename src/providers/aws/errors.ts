@@ -300,11 +300,12 @@ export const defaultChainErrors: readonly Rule<ServiceContext>[] = [
  */
 export function parseAgentErrorResponse(response: HttpResponse, now: number): ErrorResponse {
   const { status, headers, body } = response;
+  const [, requestId, text = ''] = /^(?:\[([\w-]+)\]: )?(.*)$/s.exec(body.toString().trim()) ?? [];
   return {
     status,
     code: undefined,
-    text: body.toString().trim(),
-    requestId: undefined,
+    text,
+    requestId,
     retryAfterMs: retryAfterOf(headers, now),
   };
 }

@@ -40,8 +40,8 @@ export function createAwsProvider(deps: AwsDeps): Provider<AwsLogin, AwsNodeFact
   const credentialGate = new CredentialGate({ rejectionCache, now });
   const credentials = createAwsCredentials({
     ...{ config: cloud, http, retry, credentialGate, now },
-    onFailure: ({ code, summary }) =>
-      log.warn({ provider: 'aws', code, reason: summary }, 'keys not renewed'),
+    onFailure: ({ code, summary: reason, requestId }) =>
+      log.warn({ provider: 'aws', code, reason, requestId }, 'keys not renewed'),
   });
   return {
     name: 'aws',

@@ -62,7 +62,7 @@ async function getParameters(
     const parameter = parameters?.find((each) => isParameterOf(each, ref));
     if (parameter !== undefined) return valueOf(parameter, ref);
     return invalidNames?.includes(requestedName(ref)) === true
-      ? notFoundError(ref, context.region, $metadata.requestId ?? 'unknown')
+      ? notFoundError(ref, context.region, $metadata.requestId ?? undefined)
       : invalidResponseError('nothing about the parameter');
   });
 }
@@ -95,7 +95,7 @@ function valueOf(parameter: Parameter, { version }: SecretRef): SecretValue | Se
 function notFoundError(
   { version, stage }: SecretRef,
   region: string,
-  requestId: string,
+  requestId: string | undefined,
 ): SecretError {
   const response = { status: undefined, code: 'InvalidParameters', text: '', requestId };
   const selector = version !== undefined ? 'version' : stage !== undefined ? 'label' : undefined;

@@ -5,6 +5,7 @@ import type { SecretRef } from '../../core/plan.ts';
 import type { Redacted } from '../../core/redacted.ts';
 import type { FetchResult, SecretValue } from '../../core/provider.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeStoreText } from '../shared/reads/store-errors.ts';
 import type { VaultResponse } from './call/api.ts';
 import { describePath, productName } from './describe.ts';
 import type { VaultLogin } from './types.ts';
@@ -173,5 +174,5 @@ function toAbsentResult(
 }
 
 function formatMessages(texts: readonly string[], { token }: Pick<ReadContext, 'token'>): string {
-  return texts.length === 0 ? '' : `: ${sanitizeExternalText(texts.join('; '), [token.reveal()])}`;
+  return texts.length === 0 ? '' : `: ${sanitizeStoreText(texts.join('; '), [token.reveal()])}`;
 }
