@@ -140,13 +140,13 @@ function expressionsTooSlow(): SecretError {
   );
 }
 
-function parseDocument({ document, bytes }: SecretValue, secret: string): JsonValue {
+function parseDocument({ document, bytes, keysHint }: SecretValue, secret: string): JsonValue {
   try {
     return parseJsonText(document ?? new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch {
     // The parser's message quotes the secret.
     throw new SecretError('NOT_JSON', `${secret} is not JSON, so no key can be read from it`, {
-      hint: 'store a JSON object, or mount the secret whole',
+      hint: keysHint ?? 'store a JSON object, or mount the secret whole',
     });
   }
 }

@@ -10,6 +10,7 @@ import type { VaultResponse } from './call/api.ts';
 import { describePath, productName } from './describe.ts';
 import type { VaultLogin } from './types.ts';
 import { tokenLeasePrefix } from './leases.ts';
+import { readPlainResponse } from './plain-response.ts';
 import { type Envelope, type KvVersion, findDocument, parseEnvelope } from './envelope.ts';
 
 const certificateSchema = z.object({ certificate: z.string() });
@@ -55,15 +56,15 @@ export function parseReadResponse(response: VaultResponse, context: ReadContext)
   const { ref, login } = context;
   const [product, path] = [productName(login), describePath({ path: ref.name })];
   const operation = `${ref.method ?? 'GET'} ${path}`;
+  const plain = readPlainResponse(response, { path, operation, product });
+  if (plain !== undefined) return plain;
   const json = response.json();
   const envelope = parseEnvelope(new TextDecoder().decode(response.body), json);
   if (envelope === undefined) {
     throw new SecretError(
       'STORE_ANSWER_INVALID',
       `the response to ${operation} does not look like one from ${product}`,
-      {
-        hint: `check that the address is that of ${product}, and that no proxy responds in its place`,
-      },
+      { hint: `check that the address is that of ${product}` },
     );
   }
   if (response.status === 404) return toNotFoundResult(envelope, product, context);
