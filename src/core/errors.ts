@@ -67,8 +67,8 @@ export type SecretErrorDetails = {
   readonly hint?: string | undefined;
   /** The error that was caught. It goes to the log, never to the status. */
   readonly cause?: unknown;
-  /** How many further problems there are besides this one. Default 0. */
-  readonly more?: number;
+  /** The names of further problems besides this one: secrets, files, lines of a class. */
+  readonly others?: readonly string[];
   /**
    * The request had no effect: it did not reach the store, or the store rejected it unread. It is
    * safe to send it again. Default false.
@@ -86,6 +86,13 @@ export type SecretErrorDetails = {
 /** Errors that a class shows by itself, so that `keyferry lint` finds all of them. */
 const inClasses = new Set<ErrorCode>(['INVALID_CLASS', 'NOT_ALLOWED_FROM_CLASS']);
 
+const maxNamed = 10;
+
+function nameSome(names: readonly string[]): string {
+  const named = names.slice(0, maxNamed).join(', ');
+  return names.length > maxNamed ? `${named} and ${names.length - maxNamed} more` : named;
+}
+
 /**
  * The only error type of Keyferry. `message` names the object and the cause. It is safe to show: it
  * contains no secret, and external text in it has passed `sanitizeExternalText`.
@@ -94,17 +101,17 @@ export class SecretError extends Error {
   override readonly name = 'SecretError';
   readonly code: ErrorCode;
   readonly hint: string | undefined;
-  readonly more: number;
+  readonly others: readonly string[];
   readonly unsent: boolean;
   readonly retryAfterMs: number | undefined;
   readonly requestId: string | undefined;
 
   constructor(code: ErrorCode, message: string, details: SecretErrorDetails = {}) {
-    const { hint, cause, more = 0, unsent = false, retryAfterMs, requestId } = details;
+    const { hint, cause, others = [], unsent = false, retryAfterMs, requestId } = details;
     super(message, cause === undefined ? {} : { cause });
     this.code = code;
     this.hint = hint;
-    this.more = more;
+    this.others = others;
     this.unsent = unsent;
     this.retryAfterMs = retryAfterMs;
     this.requestId = requestId;
@@ -115,9 +122,9 @@ export class SecretError extends Error {
 
   /** A copy of this error with other details, another message, or both. */
   with(changes: SecretErrorDetails & { readonly message?: string }): SecretError {
-    const { code, hint, cause, more, unsent, retryAfterMs, requestId } = this;
+    const { code, hint, cause, others, unsent, retryAfterMs, requestId } = this;
     const { message = this.message, ...details } = changes;
-    const ownDetails = { hint, cause, more, unsent, retryAfterMs, requestId };
+    const ownDetails = { hint, cause, others, unsent, retryAfterMs, requestId };
     return new SecretError(code, message, { ...ownDetails, ...details });
   }
 
@@ -126,12 +133,12 @@ export class SecretError extends Error {
     return codes[this.code].kind;
   }
 
-  /** Message, hint and the number of further problems. */
+  /** Message, hint and the names of further problems. */
   get summary(): string {
     const hint = this.hint === undefined ? '' : `; ${this.hint}`;
-    const where = inClasses.has(this.code) ? ': keyferry lint' : '';
-    const more = this.more === 0 ? '' : `; and ${this.more} more${where}`;
-    return `${this.message}${hint}${more}`;
+    const where = inClasses.has(this.code) ? ' (keyferry lint shows all)' : '';
+    const others = this.others.length === 0 ? '' : `; also ${nameSome(this.others)}${where}`;
+    return `${this.message}${hint}${others}`;
   }
 
   /** The code and the summary, as the event of a pod shows them. */
