@@ -80,6 +80,7 @@ export async function compose({
     sharedIdentity: new SharedIdentity({
       mode: settings.sharedIdentities,
       grantsFile: settings.sharedIdentityGrants,
+      isByChart: env.KEYFERRY_CHART === 'true',
       log,
       now,
       metrics: createSharedIdentityMetrics(registry),

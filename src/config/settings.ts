@@ -34,12 +34,12 @@ export function parseBytes(text: string, setting: string, minimum = 0): number {
   return bytes >= minimum ? bytes : throwInvalid(setting, text, `at least ${minimum} bytes`);
 }
 
-/** A whole number of at least `minimum`. @throws SecretError NOT_CONFIGURED naming `setting` */
+/** A whole number from `minimum` to 999,999,999. @throws SecretError NOT_CONFIGURED naming `setting` */
 export function parseCount(text: string, setting: string, minimum: number): number {
   const count = /^[0-9]{1,9}$/.test(text) ? Number(text) : NaN;
   return count >= minimum
     ? count
-    : throwInvalid(setting, text, `a whole number of at least ${minimum}`);
+    : throwInvalid(setting, text, `a whole number from ${minimum} to 999999999`);
 }
 
 /** One of a few words. @throws SecretError NOT_CONFIGURED naming `setting` */

@@ -156,6 +156,18 @@ export function errorCodeOf(thrown: unknown): string | undefined {
   return typeof thrown.code === 'string' ? thrown.code : undefined;
 }
 
+const fileProblems: Readonly<Record<string, string>> = {
+  ENOENT: 'no such file',
+  EACCES: 'permission denied',
+  EISDIR: 'is a directory',
+};
+
+/** Why a file that a user named cannot be read: `no such file`. */
+export function fileProblemOf(thrown: unknown): string {
+  const code = errorCodeOf(thrown) ?? 'unknown error';
+  return fileProblems[code] ?? code;
+}
+
 /**
  * Converts a thrown value to a SecretError. Any other error becomes INTERNAL without its text,
  * because that text can contain a secret. The error stays in `cause` for the log.

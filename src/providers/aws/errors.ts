@@ -183,6 +183,7 @@ export const readErrors: readonly Rule<ReadContext>[] = [
       isNotFound(response) && /VersionId|staging label|VersionStage/i.test(response.fullText),
     code: 'OBJECT_NOT_FOUND',
     message: 'there is no such version',
+    hint: 'remove objectVersion and objectVersionLabel for the current one, or name one that is there',
   },
   {
     match: isNotFound,

@@ -148,8 +148,18 @@ function toNotFoundResult(
     return { kind: 'failed', error: new SecretError('STORE_REFUSED_REQUEST', message, { hint }) };
   }
   return toAbsentResult('OBJECT_NOT_FOUND', `${product} has no ${path}`, {
-    hint: 'check the path, letter case counts; a KV engine of version 2 has data/ after its mount',
+    hint: missingPathHint(path),
   });
+}
+
+/** A path is often written for the other version of the KV engine. */
+function missingPathHint(path: string): string {
+  const [, mount, rest] = /^([^/]+)\/data\/([^?]+)/.exec(path) ?? [];
+  const otherVersion =
+    mount === undefined || rest === undefined
+      ? 'a KV engine of version 2 has data/ after its mount'
+      : `if ${mount} is a KV engine of version 1, leave out data/: ${mount}/${rest}`;
+  return `check the path, letter case counts; ${otherVersion}`;
 }
 
 function toDeletedVersionResult(
