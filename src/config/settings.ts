@@ -34,7 +34,10 @@ export function parseBytes(text: string, setting: string, minimum = 0): number {
   return bytes >= minimum ? bytes : throwInvalid(setting, text, `at least ${minimum} bytes`);
 }
 
-/** A whole number from `minimum` to 999,999,999. @throws SecretError NOT_CONFIGURED naming `setting` */
+/**
+ * A whole number from `minimum` to 999,999,999.
+ * @throws SecretError NOT_CONFIGURED naming `setting`
+ */
 export function parseCount(text: string, setting: string, minimum: number): number {
   const count = /^[0-9]{1,9}$/.test(text) ? Number(text) : NaN;
   return count >= minimum

@@ -185,7 +185,7 @@ async function mountInProcess(
   }
 }
 
-/** Rethrows an error of a mount with its code, which docs/errors.md explains, and its request id. */
+/** Rethrows an error of a mount with its code, and with the request id of the store. */
 function throwWithCode(thrown: unknown): never {
   const error = toSecretError(thrown);
   const { code, message, requestId } = error;
