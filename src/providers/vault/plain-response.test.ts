@@ -5,7 +5,7 @@ const noStore = { 'cache-control': 'no-store' };
 const pem = '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----';
 
 function read(path: string, body: string, headers: Record<string, string> = {}, status = 200) {
-  const response = { status, headers, body: Buffer.from(body), address: '', json: () => null };
+  const response = { status, headers, body: Buffer.from(body) };
   return readPlainResponse(response, { path, operation: `GET ${path}`, product: 'Vault' });
 }
 

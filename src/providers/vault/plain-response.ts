@@ -1,6 +1,6 @@
 import { SecretError } from '../../core/errors.ts';
 import type { FetchResult } from '../../core/provider.ts';
-import type { VaultResponse } from './call/api.ts';
+import type { HttpResponse } from '../../http/client.ts';
 
 /**
  * Paths whose response is not JSON, and the path of the same engine that has it as JSON
@@ -23,7 +23,7 @@ function jsonPathOf(path: string): string | undefined {
 }
 
 /** Whether a body is a page, which no engine of Vault sends: a proxy responded in its place. */
-export function isPage({ headers, body }: Pick<VaultResponse, 'headers' | 'body'>): boolean {
+export function isPage({ headers, body }: Pick<HttpResponse, 'headers' | 'body'>): boolean {
   const isHtml = headers['content-type']?.includes('html') === true;
   return isHtml || /^\s*<(!doctype|html|head|body|\?xml)/i.test(body.subarray(0, 200).toString());
 }
@@ -36,7 +36,7 @@ export function isPage({ headers, body }: Pick<VaultResponse, 'headers' | 'body'
  * @returns undefined for a response that is JSON, or not of Vault
  */
 export function readPlainResponse(
-  response: VaultResponse,
+  response: HttpResponse,
   { path, operation, product }: { path: string; operation: string; product: string },
 ): FetchResult | undefined {
   const { status, headers, body } = response;
