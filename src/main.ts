@@ -1,9 +1,17 @@
 import { Command, CommanderError } from 'commander';
+import { describeOldNode } from './cli/node-version.ts';
 import { SecretError, toSecretError } from './core/errors.ts';
 import { statusText } from './core/safe-text.ts';
 
 /** Defined by the build from package.json. */
 declare const KEYFERRY_VERSION: string;
+declare const KEYFERRY_MIN_NODE: string;
+
+const oldNode = describeOldNode(process.versions.node, KEYFERRY_MIN_NODE);
+if (oldNode !== undefined) {
+  process.stderr.write(`keyferry: ${oldNode}\n`);
+  process.exit(1);
+}
 
 const stop = new AbortController();
 

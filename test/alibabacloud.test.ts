@@ -354,7 +354,7 @@ describe('freshness', () => {
     fixture.kms.denied.add('s');
     fixture.advanceClock(minute);
     expect(await fixture.mount('- objectName: s')).toMatch(
-      /^ACCESS_DENIED: .*Forbidden\.NoPermission, request id/,
+      /^ACCESS_DENIED: .*Forbidden\.NoPermission/,
     );
     fixture.kms.injectFault({ response: { status: 503 } });
     expect(await fixture.mount('- objectName: s')).not.toEqual({ s: 'x' });

@@ -344,9 +344,7 @@ describe('freshness', () => {
     fixture.secretsManager.denied.add('s');
     fixture.secretsManager.denied.add('DescribeSecret');
     fixture.advanceClock(minute);
-    expect(await fixture.mount(objects)).toMatch(
-      /^ACCESS_DENIED: aws: .*AccessDeniedException, request id/,
-    );
+    expect(await fixture.mount(objects)).toMatch(/^ACCESS_DENIED: aws: .*AccessDeniedException/);
     fixture.account.regionFaults.set(awsRegion, 'down');
     expect(await fixture.mount(objects)).not.toEqual({ s: 'x' });
   });

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import { createCacheMetrics } from '../cache/metrics.ts';
@@ -27,6 +26,7 @@ import {
   SharedIdentity,
   createSharedIdentityMetrics,
 } from '../providers/shared/identity/shared-identity.ts';
+import { readCaFile } from './start-checks.ts';
 
 /** A composed process: the mount pipeline and its providers. */
 export type Composition = {
@@ -67,7 +67,7 @@ export async function compose({
       httpProxy: env.HTTP_PROXY ?? env.http_proxy,
       noProxy: env.NO_PROXY ?? env.no_proxy,
     },
-    ...(settings.caFile !== undefined && { ca: [await readCaFile(settings.caFile)] }),
+    ...(settings.caFile !== undefined && { ca: await readCaFile(settings.caFile) }),
   });
   const kubeApi = createKubeApi({ http, env, ...kubeAccess(settings) });
   const providerContext: ProviderContext = {
@@ -80,6 +80,7 @@ export async function compose({
     sharedIdentity: new SharedIdentity({
       mode: settings.sharedIdentities,
       grantsFile: settings.sharedIdentityGrants,
+      isByChart: env.KEYFERRY_CHART === 'true',
       log,
       now,
       metrics: createSharedIdentityMetrics(registry),
@@ -193,15 +194,4 @@ async function loadProviders(
     loaded.set(name, await entry.create(providerContext));
   }
   return loaded;
-}
-
-async function readCaFile(file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (cause) {
-    throw new SecretError('NOT_CONFIGURED', `--ca-file ${file} cannot be read`, {
-      hint: 'give a PEM file that this process can read',
-      cause,
-    });
-  }
 }

@@ -52,6 +52,8 @@ describe('the settings of a process', () => {
     ['--log-level', 'loud'],
     ['--log-format', 'xml'],
     ['--cache-bytes', '1MB'],
+    ['--max-response-bytes', '0'],
+    ['--max-response-bytes', '1023'],
   ])('reject %s %s and name the flag', (flag, value) => {
     expect(() => settingsOf(flag, value)).toThrow(flag);
   });

@@ -25,21 +25,24 @@ export function parseDuration(text: string, setting: string): number {
 
 /**
  * Bytes of `1048576`, `512KiB`, `32MiB` or `1GiB`.
- * @throws SecretError NOT_CONFIGURED naming `setting`
+ * @throws SecretError NOT_CONFIGURED naming `setting`, also below `minimum`
  */
-export function parseBytes(text: string, setting: string): number {
-  return (
+export function parseBytes(text: string, setting: string, minimum = 0): number {
+  const bytes =
     quantity(text, sizes) ??
-    throwInvalid(setting, text, 'a whole number of bytes, or with KiB, MiB or GiB')
-  );
+    throwInvalid(setting, text, 'a whole number of bytes, or with KiB, MiB or GiB');
+  return bytes >= minimum ? bytes : throwInvalid(setting, text, `at least ${minimum} bytes`);
 }
 
-/** A whole number of at least `minimum`. @throws SecretError NOT_CONFIGURED naming `setting` */
+/**
+ * A whole number from `minimum` to 999,999,999.
+ * @throws SecretError NOT_CONFIGURED naming `setting`
+ */
 export function parseCount(text: string, setting: string, minimum: number): number {
   const count = /^[0-9]{1,9}$/.test(text) ? Number(text) : NaN;
   return count >= minimum
     ? count
-    : throwInvalid(setting, text, `a whole number of at least ${minimum}`);
+    : throwInvalid(setting, text, `a whole number from ${minimum} to 999999999`);
 }
 
 /** One of a few words. @throws SecretError NOT_CONFIGURED naming `setting` */
@@ -66,6 +69,9 @@ function throwInvalid(setting: string, text: string, expected: string): never {
     hint: `give ${expected}`,
   });
 }
+
+/** With less, not even a volume of one key fits. */
+const minResponseBytes = 1024;
 
 /** The settings of a process. Each has a flag and an environment variable. */
 export type Settings = {
@@ -221,7 +227,11 @@ export function parseSettings(raw: RawSettings): Settings {
     logLevel: parseChoice(text('logLevel'), '--log-level', logLevels),
     logFormat: parseChoice(text('logFormat'), '--log-format', logFormats),
     grace: parseDuration(text('grace'), '--grace'),
-    maxResponseBytes: parseBytes(text('maxResponseBytes'), '--max-response-bytes'),
+    maxResponseBytes: parseBytes(
+      text('maxResponseBytes'),
+      '--max-response-bytes',
+      minResponseBytes,
+    ),
     maxMounts: parseCount(text('maxMounts'), '--max-mounts', 1),
     cacheBytes: parseBytes(text('cacheBytes'), '--cache-bytes'),
     ...(raw.refreshInterval && {

@@ -159,6 +159,8 @@ export type SecretValue = {
    * envelope). It is text so that numbers keep their characters.
    */
   readonly document?: string;
+  /** The remedy where a selector other than `whole` finds that the secret is not JSON. */
+  readonly keysHint?: string;
   /** The store's version. If the store has none, the file's version is an HMAC of its bytes. */
   readonly version?: string;
   /**

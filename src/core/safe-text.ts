@@ -25,11 +25,17 @@ export function escapeUnprintable(text: string): string {
  * {@link containsSecret}.
  * @param secrets the tokens, keys and other secrets of the request that was sent: a server can
  *   repeat them
+ * @param rewrite changes what is left of the text, up to 1,000 characters, before it is cut
  */
-export function sanitizeExternalText(text: string, secrets: Iterable<string>): string {
+export function sanitizeExternalText(
+  text: string,
+  secrets: Iterable<string>,
+  rewrite: (text: string) => string = (unchanged) => unchanged,
+): string {
   // A hostile store may send megabytes. Only the shown part, and enough after it to recognize a
   // secret that starts in it, is searched.
-  return sanitizeUserText(withholdSecrets(text.slice(0, 5 * externalTextLimit), secrets));
+  const searched = text.slice(0, 5 * externalTextLimit);
+  return sanitizeUserText(rewrite(withholdSecrets(searched, secrets)));
 }
 
 /** The text, or a note in its place if it contains one of `secrets`. */

@@ -163,7 +163,7 @@ export function handleMount(
     });
   }
 
-  const timer = setTimeout(() => failAndReport(mountTimedOut(ms, context.stage)), ms);
+  const timer = setTimeout(() => failAndReport(mountTimedOut(context.stage)), ms);
   const inFlight: InFlightMount = { fail: failAndReport };
   inFlightMounts.add(inFlight);
   call.onClose(() => {
@@ -230,7 +230,7 @@ export function createRequestMemory({
     onWait(call) {
       const ms = mountTimeoutMs(call.deadline - Date.now());
       const waiting: InFlightMount = { fail: (error) => call.fail(toStatus(error)) };
-      const timer = setTimeout(() => waiting.fail(noMemoryInTime(ms)), ms);
+      const timer = setTimeout(() => waiting.fail(noMemoryInTime()), ms);
       inFlightMounts.add(waiting);
       return () => {
         clearTimeout(timer);
@@ -240,10 +240,10 @@ export function createRequestMemory({
   };
 }
 
-function noMemoryInTime(ms: number): SecretError {
+function noMemoryInTime(): SecretError {
   return new SecretError(
     'OVERLOADED',
-    `the request waited ${Math.round(ms / 1_000)} s for memory: other large requests are in progress`,
+    "the request waited for memory until the driver's deadline: other large requests are in progress",
     { hint: 'make the classes smaller, or start fewer pods with large classes at the same time' },
   );
 }
@@ -272,10 +272,9 @@ const slowStages: Readonly<Record<MountStage, { readonly reason: string; readonl
     },
   };
 
-function mountTimedOut(ms: number, stage: MountStage): SecretError {
+/** Without the time: it differs with each request, and an event's text must repeat. */
+function mountTimedOut(stage: MountStage): SecretError {
   const { reason, hint } = slowStages[stage];
-  const seconds = Math.round(ms / 100) / 10;
-  return new SecretError('DEADLINE', `the mount was not finished within ${seconds} s: ${reason}`, {
-    hint,
-  });
+  const message = `the mount was not finished before the driver's deadline: ${reason}`;
+  return new SecretError('DEADLINE', message, { hint });
 }

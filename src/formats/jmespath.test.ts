@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { checkExpression, plainKeys, quotedForm } from './jmespath.ts';
+import { checkExpression, plainKeys, quotedForm, rootHint } from './jmespath.ts';
 
 describe('checkExpression', () => {
   test.each([
@@ -97,4 +97,16 @@ test('quotedForm returns undefined for valid keys and for other expressions', ()
     Array(7).fill(undefined),
   );
   expect(quotedForm('a.b-c.1')).toBe('a."b-c"."1"');
+});
+
+test.each([
+  ['.password', 'password'],
+  ['$.db.password', 'db.password'],
+  ['."a-b"', '"a-b"'],
+])('the remedy for %s is %s', (path, expression) => {
+  expect(rootHint(path)).toBe(`write it without the dot at the beginning: ${expression}`);
+});
+
+test.each(['password', '', '.', '..a', '.[0]', '$', '.a['])('%j has no such remedy', (path) => {
+  expect(rootHint(path)).toBeUndefined();
 });

@@ -140,3 +140,13 @@ const functions: readonly string[] = [
   'type',
   'values',
 ];
+
+/**
+ * The remedy for a path as jq or JSONPath writes it (`.password`, `$.db.password`); `undefined` for
+ * all others.
+ */
+export function rootHint(path: string): string | undefined {
+  const [, rest = ''] = /^\$?\.(?=[A-Za-z_"])(.*)$/s.exec(path) ?? [];
+  if (rest === '' || checkExpression(rest) !== undefined) return undefined;
+  return `write it without the dot at the beginning: ${sanitizeUserText(rest)}`;
+}

@@ -143,8 +143,9 @@ export function createMount(deps: MountDeps): Mount {
       audit.recordDenial(subject, error);
       staleness?.recordFailure(request.workload, subject.class ?? 'unknown', error);
       const ms = observe(subject, error.code, arrivedAt);
+      const { code, summary: reason, requestId } = error;
       log.warn(
-        { ...subject, code: error.code, ms, reason: error.summary, cause: causeForLog(error) },
+        { ...subject, code, ms, reason, requestId, cause: causeForLog(error) },
         'mount failed',
       );
       throw error;

@@ -73,18 +73,24 @@ function sizeOf(parameters: Parameters, { plan, problems }: PlanResult): number 
 
 function planOf({ plan, problems }: PlanResult): Plan {
   const errors = problems.filter(({ severity }) => severity === 'error');
-  if (errors[0] !== undefined) throw problemError(errors[0], errors.length - 1);
+  if (errors[0] !== undefined) throw problemError(errors[0], errors.slice(1));
   if (plan === undefined || plan.files.length === 0) throw noFilesError();
   return plan;
 }
 
-function problemError(
-  { code, message, hint, parameter, line }: Problem,
-  more: number,
-): SecretError {
-  const place =
-    parameter === undefined || line === undefined ? '' : ` (${parameter}, line ${line})`;
-  return new SecretError(code, message + place, { more, ...(hint !== undefined && { hint }) });
+function problemError(problem: Problem, others: readonly Problem[]): SecretError {
+  const { code, message, hint, line } = problem;
+  const place = line === undefined ? '' : ` (${placeOf(problem)})`;
+  return new SecretError(code, message + place, {
+    others: [...new Set(others.map(placeOf))],
+    ...(hint !== undefined && { hint }),
+  });
+}
+
+/** `objects, line 3` */
+function placeOf({ message, parameter, line }: Problem): string {
+  if (parameter === undefined) return message;
+  return line === undefined ? parameter : `${parameter}, line ${line}`;
 }
 
 /** The error of a class whose plan has no files. */

@@ -117,7 +117,7 @@ function describe(selector: Selector): readonly [kind: string, text: string] {
 
 /**
  * Renders a volume from the outcomes of the reads. The result depends only on the arguments. All or
- * nothing: if anything failed, it throws the worst failure with the number of the others.
+ * nothing: if anything failed, it throws the worst failure with the names of the others.
  * @param outcomes in the order of `plan.refs`
  * @param permission the mode of files without an explicit mode
  * @throws SecretError
@@ -186,7 +186,7 @@ export function createRenderSteps(options: RenderOptions): RenderSteps {
   return function* (plan, outcomes, permission) {
     if (plan.files.length === 0) throw noFilesError();
     const rendered: (RenderedFile | undefined)[] = Array.from(plan.files, () => undefined);
-    const failures: SecretError[] = [];
+    const failures: Failure[] = [];
     let bytes = 0;
     let stepCost = 0;
     const time = createExpressionTime();
@@ -196,7 +196,7 @@ export function createRenderSteps(options: RenderOptions): RenderSteps {
       if (outcome.kind !== 'value') {
         const isFailure =
           outcome.kind === 'failed' || files.some(({ file }) => file.optional !== true);
-        if (isFailure) failures.push(outcome.error);
+        if (isFailure) failures.push({ name: nameSecret(ref), error: outcome.error });
         continue;
       }
       const { value, served } = outcome;
@@ -220,7 +220,7 @@ export function createRenderSteps(options: RenderOptions): RenderSteps {
           rendered[index] = result;
           bytes += result.contents.length;
         } catch (thrown) {
-          failures.push(toSecretError(thrown));
+          failures.push({ name: `the file ${file.path}`, error: toSecretError(thrown) });
           if (time.remainingMs <= 0) throw worst(failures);
         }
         if (bytes > maxBytes) throw tooLarge(plan, rendered, maxBytes);
@@ -319,12 +319,19 @@ function outcomeOf(ref: SecretRef, outcome: Outcome | undefined): Outcome {
   throw new SecretError('INTERNAL', `there is no outcome for ${nameSecret(ref)}`);
 }
 
-function worst(failures: readonly SecretError[]): SecretError {
-  const rank = ({ kind }: SecretError): number => worstFirst.indexOf(kind);
+/** What failed, and what it is about: a secret, or a file of it. */
+type Failure = { readonly name: string; readonly error: SecretError };
+
+/**
+ * The worst failure with the names of the others. Outages are not named: which secrets an outage
+ * meets differs from mount to mount, and the text must repeat.
+ */
+function worst(failures: readonly Failure[]): SecretError {
+  const rank = ({ error }: Failure): number => worstFirst.indexOf(error.kind);
   const first = failures.reduce((one, other) => (rank(other) < rank(one) ? other : one));
-  const more = first.more + failures.length - 1;
-  if (more === 0) return first;
-  return first.with({ cause: first, more });
+  const others = failures.filter((each) => each !== first && each.error.kind !== 'outage');
+  if (others.length === 0) return first.error;
+  return first.error.with({ cause: first.error, others: others.map(({ name }) => name) });
 }
 
 function tooLarge(

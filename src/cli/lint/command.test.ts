@@ -219,7 +219,7 @@ describe('lint reads', () => {
       join(dir, 'absent'),
       await file('a.yaml', spc(['error no name'])),
     ]);
-    expect(lines[0]).toBe('absent:1:1: error: cannot be read: ENOENT [INVALID_REQUEST]');
+    expect(lines[0]).toBe('absent:1:1: error: cannot be read: no such file');
     expect(lines[2]).toBe('a.yaml:9:7: error: class app: no name [INVALID_CLASS]');
   });
 });

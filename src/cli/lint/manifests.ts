@@ -1,7 +1,7 @@
 import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { errorCodeOf } from '../../core/errors.ts';
+import { fileProblemOf } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Diagnostic } from './diagnostic.ts';
 
@@ -24,12 +24,11 @@ export async function readManifests(
       else if ((await stat(name)).isDirectory()) manifests.push(...(await readDirectory(name)));
       else manifests.push({ file: name, text: await readFile(name, 'utf8') });
     } catch (error) {
-      const code = errorCodeOf(error) ?? 'unknown error';
       manifests.push({
         place: { file: name, line: 1, column: 1 },
         severity: 'error',
         code: 'INVALID_REQUEST',
-        message: `cannot be read: ${sanitizeUserText(code)}`,
+        message: `cannot be read: ${sanitizeUserText(fileProblemOf(error))}`,
         remedy: 'give a file, a directory, or - for standard input',
       });
     }

@@ -142,11 +142,18 @@ describe('one mount in this process', () => {
     });
   });
 
-  test("fails with the pipeline's error, and closes the pipeline", async () => {
-    const outcome = new SecretError('NOT_GRANTED', 'not for you');
+  test("fails with the pipeline's error, its code and request id, and closes the pipeline", async () => {
+    const outcome = new SecretError('ACCESS_DENIED', 'not for you', { requestId: 'r-1' });
     const { error, closed, output } = await mount([], { outcome });
-    expect(error).toBe(outcome);
+    expect(error?.summary).toBe('ACCESS_DENIED: not for you (request id r-1)');
     expect({ closed, output }).toEqual({ closed: true, output: '' });
+  });
+
+  test('of another vendor names the provider of the class', async () => {
+    const stdin = spc().replace('provider: local', 'provider: azure');
+    expect((await mount([], { stdin })).error?.summary).toMatch(
+      /^INVALID_CLASS: the class is for the provider "azure", .*; it serves alibabacloud, aws/,
+    );
   });
 
   test('ends when the process is stopped', async () => {
@@ -323,7 +330,7 @@ describe('the class', () => {
     [
       ['--secret', 'x=/no/such/file'],
       spc(),
-      '--secret cannot read /no/such/file: ENOENT; give a file that this process can read',
+      '--secret cannot read /no/such/file: no such file; give a file that this process can read',
     ],
   ])('with %j is rejected if it cannot be mounted (%#)', async (args, stdin, message) => {
     const { error, request } = await mount(args, { stdin });

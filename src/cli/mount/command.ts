@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander';
 import { withTimeout } from '../../concurrency/deadline.ts';
 import { type RawSettings, settingFlags } from '../../config/settings.ts';
-import { SecretError, errorCodeOf } from '../../core/errors.ts';
+import { SecretError, errorCodeOf, toSecretError } from '../../core/errors.ts';
 import {
   sanitizeExternalText,
   sanitizeUserText,
@@ -12,6 +12,8 @@ import { DriverClient } from '../../csi/client.ts';
 import type { Mount } from '../../mount/mount.ts';
 import type { RawMountRequest } from '../../csi/mount-request.ts';
 import type { MountRequest, Volume } from '../../mount/types.ts';
+import { nearestName } from '../../formats/suggest.ts';
+import { providers } from '../../providers/registry.ts';
 import { type Output, createStyler } from '../terminal-style.ts';
 import { formatMount, mountFormats } from './format.ts';
 import { readOneClass, readPairs } from './input.ts';
@@ -133,6 +135,7 @@ async function mountOnce(
     format,
   } = options;
   const spc = await readOneClass(file, options.class, deps.stdin);
+  if (socket === undefined) checkProvider(spc.provider);
   const tokens = await readPairs('--token', token);
   const secrets = await readPairs('--secret', secret);
   const namespace = options.namespace ?? (spc.namespace === '' ? 'default' : spc.namespace);
@@ -147,6 +150,20 @@ async function mountOnce(
   if (out !== undefined) await writeOutput(out, volume);
   const report = { spc, requester, volume, out, show };
   deps.stdout.write(formatMount(report, format, createStyler(deps.stdout, deps.env)));
+}
+
+/** @throws SecretError for a class of a provider that Keyferry does not serve */
+function checkProvider(name: string): void {
+  if (Object.hasOwn(providers, name)) return;
+  const names = Object.keys(providers);
+  const nearest = nearestName(name, names);
+  throw new SecretError(
+    'INVALID_CLASS',
+    `INVALID_CLASS: the class is for the provider "${sanitizeUserText(name)}", which Keyferry does not serve`,
+    {
+      hint: nearest === undefined ? `it serves ${names.join(', ')}` : `did you mean ${nearest}?`,
+    },
+  );
 }
 
 async function mountInProcess(
@@ -166,17 +183,27 @@ async function mountInProcess(
     ...settings,
     providers: provider,
   };
-  const { mount, close } = await inProcessMount(provider, completeSettings);
+  const { mount, close } = await inProcessMount(provider, completeSettings).catch(throwWithCode);
   try {
     const deadline = Date.now() + timeoutMs;
     const deadlineError = (): SecretError =>
       new SecretError('DEADLINE', `no response within ${timeoutMs / 1_000} s`);
     return await withTimeout(timeoutMs, stop, deadlineError, (signal) =>
       mount(request, { provider, signal, deadline }),
-    );
+    ).catch(throwWithCode);
   } finally {
     await close();
   }
+}
+
+/** Rethrows an error of a mount with its code, and with the request id of the store. */
+function throwWithCode(thrown: unknown): never {
+  const error = toSecretError(thrown);
+  const { code, message, requestId } = error;
+  // The user stopped the command.
+  if (code === 'CANCELLED') throw error;
+  const id = requestId === undefined ? '' : ` (request id ${requestId})`;
+  throw error.with({ message: `${code}: ${message}${id}` });
 }
 
 /**

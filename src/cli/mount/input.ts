@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { SecretError, errorCodeOf } from '../../core/errors.ts';
+import { SecretError, fileProblemOf } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import { readClassFile } from '../lint/class-file.ts';
 import type { SecretProviderClass } from '../lint/class-object.ts';
@@ -80,10 +80,9 @@ export async function readPairs(
         (await readFile(file, 'utf8')).replace(/\r?\n$/, ''),
       ]);
     } catch (cause) {
-      const code = errorCodeOf(cause) ?? 'unknown error';
       throw new SecretError(
         'INVALID_REQUEST',
-        `${flag} cannot read ${sanitizeUserText(file)}: ${sanitizeUserText(code)}`,
+        `${flag} cannot read ${sanitizeUserText(file)}: ${sanitizeUserText(fileProblemOf(cause))}`,
         { hint: 'give a file that this process can read', cause },
       );
     }

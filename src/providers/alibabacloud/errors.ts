@@ -130,9 +130,9 @@ const credentialErrors: readonly Rule<OwnerContext>[] = [
     code: 'CREDENTIALS_REFUSED',
     message: ({ owner }) => `Alibaba Cloud refused ${owner}`,
     hint: (_, { clockSkewMs }) => {
-      const minutes = Math.round(Math.abs(clockSkewMs) / 60_000);
-      const direction = clockSkewMs > 0 ? 'fast' : 'slow';
-      return `the clock of this node is ${minutes} minutes ${direction}: set it right`;
+      if (Math.abs(clockSkewMs) <= skewHintThresholdMs)
+        return 'compare the clock of this node with that of Alibaba Cloud';
+      return `the clock of this node is ${clockSkewMs > 0 ? 'fast' : 'slow'}: set it right`;
     },
     hidesText: true,
   },

@@ -36,8 +36,8 @@ export function createAlibabaProvider(
   const metadata = createMetadata({ http, retry, endpoint: cloud.metadata, now });
   const credentials = createAlibabaCredentials({
     ...{ config: cloud, http, retry, credentialGate, metadata, now },
-    onFailure: ({ code, summary }) =>
-      log.warn({ provider: 'alibabacloud', code, reason: summary }, 'keys not renewed'),
+    onFailure: ({ code, summary: reason, requestId }) =>
+      log.warn({ provider: 'alibabacloud', code, reason, requestId }, 'keys not renewed'),
   });
   const homeRegion = new HomeRegion({ config, metadata });
   return {

@@ -211,6 +211,7 @@ export const readErrors: readonly Rule<ReadContext>[] = [
       isNotFound(response) && /VersionId|staging label|VersionStage/i.test(response.fullText),
     code: 'OBJECT_NOT_FOUND',
     message: 'there is no such version',
+    hint: 'remove objectVersion and objectVersionLabel for the current one, or name one that is there',
   },
   {
     match: isNotFound,
@@ -346,11 +347,12 @@ export function parseThrownError(thrown: unknown, now: number): ErrorResponse {
  */
 export function parseAgentErrorResponse(response: HttpResponse, now: number): ErrorResponse {
   const { status, headers, body } = response;
+  const [, requestId, text = ''] = /^(?:\[([\w-]+)\]: )?(.*)$/s.exec(body.toString().trim()) ?? [];
   return {
     status,
     code: undefined,
-    text: body.toString().trim(),
-    requestId: undefined,
+    text,
+    requestId,
     retryAfterMs: retryAfterOf(headers, now),
   };
 }

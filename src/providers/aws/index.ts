@@ -42,8 +42,8 @@ export function createAwsProvider(deps: AwsDeps): Provider<AwsLogin, AwsNodeFact
   const api = createApi({ config: cloud, http, retry, now });
   const credentials = createAwsCredentials({
     ...{ config: cloud, api, http, retry, credentialGate, now },
-    onFailure: ({ code, summary }) =>
-      log.warn({ provider: 'aws', code, reason: summary }, 'keys not renewed'),
+    onFailure: ({ code, summary: reason, requestId }) =>
+      log.warn({ provider: 'aws', code, reason, requestId }, 'keys not renewed'),
   });
   const homeRegion = createHomeRegion({ config, nodes: new Nodes({ api: deps.kubeApi }) });
   return {

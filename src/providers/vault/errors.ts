@@ -3,6 +3,7 @@ import { retryAfterOf } from '../../http/response.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { ErrorResponse, StoreErrorRule } from '../shared/reads/store-errors.ts';
 import { describeIdentity, describePath, productName } from './describe.ts';
+import { isPage } from './plain-response.ts';
 import type { VaultLogin } from './types.ts';
 
 /** An error response of Vault, of OpenBao, or of a proxy in front of them. */
@@ -12,6 +13,8 @@ export type VaultErrorResponse = ErrorResponse & {
   readonly errors: readonly string[];
   /** The body is JSON as Vault writes it. The page of a proxy is not, whatever its status. */
   readonly isFromVault: boolean;
+  /** See {@link isPage}. */
+  readonly isPage: boolean;
 };
 
 /**
@@ -35,6 +38,7 @@ export function parseErrorResponse(
     retryAfterMs: retryAfterOf(headers, now),
     errors,
     isFromVault: fields !== undefined && ('errors' in fields || 'data' in fields),
+    isPage: isPage({ headers, body }),
   };
 }
 
@@ -56,6 +60,11 @@ function parse(body: Buffer): Readonly<Record<string, unknown>> | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** The remedy where a page came in place of a response. */
+export function proxyHint(login: Pick<VaultLogin, 'dialect'>): string {
+  return `a page came in its place: check that the address is that of ${productName(login)}, and that no proxy responds`;
 }
 
 /** What messages about a call name. */
@@ -152,8 +161,10 @@ export const callErrors: readonly CallRule[] = [
     code: 'STORE_ANSWER_INVALID',
     message: (call) =>
       `the response to ${operationOf(call)} does not look like one from ${productName(call.login)}`,
-    hint: ({ login }) =>
-      `check that the address is that of ${productName(login)}, and that no proxy responds in its place`,
+    hint: ({ login }, response) =>
+      response.isPage
+        ? proxyHint(login)
+        : `check that the address is that of ${productName(login)}`,
     hidesText: true,
   },
   {

@@ -685,3 +685,8 @@ test('gives either a plan without errors or errors without a plan, for any class
   );
   expect(plans).toBeGreaterThan(20);
 });
+
+test('an ARN with a short account has the number of digits as its remedy', () => {
+  const objects = '- objectName: arn:aws:secretsmanager:eu-west-1:12345:secret:a';
+  expect(plan(objects).problems[0]?.hint).toContain('12 digits');
+});

@@ -20,6 +20,12 @@ function parseArn(
     : undefined;
 }
 
+/** YAML and spreadsheets drop zeros at the beginning of an account. */
+function hasShortAccount(text: string): boolean {
+  const [, account] = /^arn:aws[a-z-]*:[a-z]+:[^:]*:(\d*):/.exec(text) ?? [];
+  return account !== undefined && account.length !== 12;
+}
+
 /** Where errors and warnings of an object go. */
 export type ProblemReporters = { readonly reportError: ReportAt; readonly warn: ReportAt };
 
@@ -148,7 +154,9 @@ export function readTarget(
     reportError(
       name,
       `${subject} is not an ARN of a secret or a parameter: ${sanitizeUserText(text)}`,
-      arnsHint,
+      hasShortAccount(text)
+        ? 'the account of an ARN has 12 digits, zeros at the beginning too'
+        : arnsHint,
     );
     return undefined;
   }

@@ -214,7 +214,7 @@ describe('the identity of the pod', () => {
     const tokens = fixture.podToken(undefined, { serviceAccount: 'other' });
     const [line] = await fixture.read(podClass, { account: 'other', tokens });
     expect(line).toMatch(
-      /^failed CREDENTIALS_REFUSED: .*refused the pod's token for agency iam::123:agency:app \(HTTP 403, STS\.0403, request id sts-1: "\[text withheld: it held a secret\]"\); check the identity provider/,
+      /^failed CREDENTIALS_REFUSED: .*refused the pod's token for agency iam::123:agency:app \(HTTP 403, STS\.0403: "\[text withheld: it held a secret\]"\); check the identity provider/,
     );
     expect(line).not.toContain(tokens['sts.huaweicloud.com']);
   });

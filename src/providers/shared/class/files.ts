@@ -1,7 +1,7 @@
 import type { Encoding, FileRequest, Problem, SecretRef, Selector } from '../../../core/plan.ts';
 import { sanitizeUserText } from '../../../core/safe-text.ts';
 import { checkFilePath, findPathClash } from '../../../formats/file-path.ts';
-import { checkExpression } from '../../../formats/jmespath.ts';
+import { checkExpression, rootHint } from '../../../formats/jmespath.ts';
 import type { YamlMap, YamlScalar } from '../../../formats/yaml-objects.ts';
 import type { TranslatePath } from './parameters.ts';
 
@@ -228,6 +228,10 @@ function readEntryPath(
   if (pathKind === 'key-or-jmespath') return { path, selector: { kind: pathKind, text } };
   const problem = checkExpression(text);
   if (problem !== undefined)
-    reportError(path, `path of ${entry.where}: ${sanitizeUserText(text)} ${problem}`);
+    reportError(
+      path,
+      `path of ${entry.where}: ${sanitizeUserText(text)} ${problem}`,
+      rootHint(text),
+    );
   return { path, selector: { kind: pathKind, expression: text } };
 }

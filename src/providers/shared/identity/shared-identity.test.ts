@@ -30,11 +30,12 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-function createChecker(mode: SharedIdentityMode, grantsFile?: string) {
+function createChecker(mode: SharedIdentityMode, grantsFile?: string, isByChart = false) {
   registry = new Registry();
   const sharedIdentity = new SharedIdentity({
     mode,
     grantsFile,
+    isByChart,
     log: pino(
       {},
       { write: (line: string) => void lines.push(JSON.parse(line) as (typeof lines)[number]) },
@@ -178,6 +179,16 @@ describe('the other modes', () => {
     expect(check({ role: 'arn:y' })).toContain('lists the role arn:y');
     expect(lines.filter(({ level }) => level === 40)).toHaveLength(1);
     expect(createChecker('all')({ role: 'arn:x' })).toContain('lists the role arn:x');
+  });
+
+  test('names the values of the chart where the chart runs Keyferry', () => {
+    writeFileSync(file, grant('local/us/*'));
+    expect(createChecker('granted', file, true)()).toContain(
+      'grant it in the chart value sharedIdentities.grants, or give',
+    );
+    expect(createChecker('none', file, true)()).toContain(
+      'or set the chart value sharedIdentities.mode to granted',
+    );
   });
 
   test('none serves nothing, also with a grants file', () => {

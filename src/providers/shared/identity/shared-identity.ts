@@ -39,6 +39,8 @@ const grantsFilePlaceholder = 'a file for --shared-identity-grants';
 export type SharedIdentityOptions = {
   readonly mode: SharedIdentityMode;
   readonly grantsFile?: string | undefined;
+  /** The chart runs Keyferry: remedies name its values, and not flags. Default false. */
+  readonly isByChart?: boolean;
   readonly log: Logger;
   /** Milliseconds. */
   readonly now: () => number;
@@ -51,13 +53,14 @@ export type SharedIdentityOptions = {
  */
 export class SharedIdentity {
   readonly mode: SharedIdentityMode;
-  readonly #grantsFileName: string;
+  readonly #remedy: string;
   readonly #grants: () => readonly SharedIdentityGrant[];
 
   /** @throws SecretError NOT_CONFIGURED if the grants file cannot be used */
-  constructor({ mode, grantsFile, log, now, metrics }: SharedIdentityOptions) {
+  constructor(options: SharedIdentityOptions) {
+    const { mode, grantsFile, log, now, metrics } = options;
     this.mode = mode;
-    this.#grantsFileName = grantsFile ?? grantsFilePlaceholder;
+    this.#remedy = remedyOf(options);
     if (mode === 'all')
       log.warn(
         '--shared-identities all: every workload may read what the identities of this node may ' +
@@ -79,8 +82,7 @@ export class SharedIdentity {
   check(request: SharedIdentityRequest): void {
     const reason = this.#denialReason(request);
     if (reason === undefined) return;
-    const file = this.mode === 'none' ? undefined : this.#grantsFileName;
-    throw notGrantedError(request, reason, file);
+    throw notGrantedError(request, reason, this.#remedy);
   }
 
   #denialReason(request: SharedIdentityRequest): string | undefined {
@@ -162,18 +164,27 @@ function isPlainName(name: string): boolean {
 function notGrantedError(
   { workload, provider, service, name }: SharedIdentityRequest,
   cause: string,
-  grantsFile: string | undefined,
+  hint: string,
 ): SecretError {
   const subject = `service account ${sanitizeUserText(workload.tenant)}/${sanitizeUserText(workload.identity.name)}`;
   const target = sanitizeUserText(`${service}/${name}`);
   return new SecretError(
     'NOT_GRANTED',
     `${provider}: ${subject} may not read ${target} by a shared identity: ${cause}`,
-    {
-      hint:
-        grantsFile === undefined
-          ? 'give the workload an identity of its own, or start Keyferry with --shared-identities granted'
-          : `grant it in ${sanitizeUserText(grantsFile)}, or give the workload an identity of its own`,
-    },
+    { hint },
   );
+}
+
+/** What a denied user can do, in the terms of who runs Keyferry. */
+function remedyOf({ mode, grantsFile, isByChart = false }: SharedIdentityOptions): string {
+  if (mode === 'none') {
+    const permit = isByChart
+      ? 'set the chart value sharedIdentities.mode to granted'
+      : 'start Keyferry with --shared-identities granted';
+    return `give the workload an identity of its own, or ${permit}`;
+  }
+  const place = isByChart
+    ? 'the chart value sharedIdentities.grants'
+    : sanitizeUserText(grantsFile ?? grantsFilePlaceholder);
+  return `grant it in ${place}, or give the workload an identity of its own`;
 }

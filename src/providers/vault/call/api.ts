@@ -6,7 +6,14 @@ import { type JsonValue, parseJsonText } from '../../../formats/json.ts';
 import type { HttpClient, HttpResponse } from '../../../http/client.ts';
 import { classify, isKnownError } from '../../shared/reads/store-errors.ts';
 import { describePath, productName } from '../describe.ts';
-import { callErrors, isUnknownNamespace, parseErrorResponse, transientErrors } from '../errors.ts';
+import {
+  callErrors,
+  isUnknownNamespace,
+  parseErrorResponse,
+  proxyHint,
+  transientErrors,
+} from '../errors.ts';
+import { isPage } from '../plain-response.ts';
 import { Cluster, type NodeResponse } from './cluster.ts';
 import { type Node, Nodes } from './nodes.ts';
 import { type VaultCall, fixedHeaders, headersOf, targetOf, toWireRequest } from './request.ts';
@@ -99,7 +106,7 @@ export class VaultClient implements VaultApi {
       if (!isAccepted || !errorResponse.isFromVault)
         throw classify(callErrors, errorResponse, call, secretsOf(call));
     }
-    return { status, headers, body, address, json: () => parse(body, call) };
+    return { status, headers, body, address, json: () => parse(response, call) };
   }
 
   async #attempt(call: VaultCall): Promise<NodeResponse> {
@@ -164,14 +171,14 @@ function withMinRetryAfter(error: SecretError, minMs: number): SecretError {
   return retryAfterMs >= minMs ? error : error.with({ retryAfterMs: minMs });
 }
 
-function parse(body: Buffer, { login, path }: VaultCall): JsonValue {
+function parse(response: HttpResponse, { login, path }: VaultCall): JsonValue {
   try {
-    return parseJsonText(new TextDecoder('utf-8', { fatal: true }).decode(body));
+    return parseJsonText(new TextDecoder('utf-8', { fatal: true }).decode(response.body));
   } catch {
     throw new SecretError(
       'STORE_ANSWER_INVALID',
       `${productName(login)} sent a response to ${describePath({ path })} that is not JSON`,
-      { hint: 'check that the address is the right one, and that no proxy responds in its place' },
+      { hint: isPage(response) ? proxyHint(login) : 'check the address, the path and the method' },
     );
   }
 }
