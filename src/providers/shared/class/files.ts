@@ -1,7 +1,7 @@
 import type { Encoding, FileRequest, Problem, SecretRef, Selector } from '../../../core/plan.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
 import { checkFilePath, findPathClash } from '../../../formats/file-path.ts';
-import { checkExpression } from '../../../formats/jmespath.ts';
+import { checkExpression, checkReadsDocument } from '../../../formats/jmespath.ts';
 import type { YamlMap, YamlScalar } from '../../../formats/yaml-objects.ts';
 import type { TranslatePath } from './parameters.ts';
 
@@ -215,8 +215,9 @@ export function readJmesPathFiles(
 function readEntryPath(
   entry: YamlMap,
   pathKind: 'jmespath' | 'key-or-jmespath',
-  { reportError }: ReadFilesContext,
+  context: ReadFilesContext,
 ): { readonly path: PositionedText; readonly selector: Selector } | undefined {
+  const { reportError } = context;
   const hint =
     pathKind === 'jmespath'
       ? 'path is a JMESPath expression'
@@ -224,10 +225,29 @@ function readEntryPath(
   const path = readRequiredText(entry, 'path', hint, reportError);
   if (path === undefined) return undefined;
   const { text } = path;
+  warnOfConstant(path, entry, context);
   // An expression that is not valid can be a key.
   if (pathKind === 'key-or-jmespath') return { path, selector: { kind: pathKind, text } };
   const problem = checkExpression(text);
   if (problem !== undefined)
     reportError(path, `path of ${entry.where}: ${sanitizeExternalText(text)} ${problem}`);
   return { path, selector: { kind: pathKind, expression: text } };
+}
+
+/** With `'user'` for `user`, the file holds a word of the class, and the mount succeeds. */
+function warnOfConstant(
+  path: PositionedText,
+  { where }: YamlMap,
+  { parameter, report }: ReadFilesContext,
+): void {
+  const constant = checkReadsDocument(path.text);
+  if (constant === undefined) return;
+  const { suggestion } = constant;
+  createProblemReporter(parameter, report)('warning')(
+    path,
+    `path of ${where}: ${sanitizeExternalText(path.text)} does not look at the secret, so the file has the expression's own words`,
+    suggestion === undefined
+      ? 'name a key of the secret'
+      : `a key has no single quotes: write ${sanitizeExternalText(suggestion)}`,
+  );
 }
