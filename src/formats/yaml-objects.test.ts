@@ -338,7 +338,7 @@ describe('problems are reported with their position', () => {
 
   test('unknown keys, once each, with the nearest known key', () => {
     const { items, problems } = read('- objectNmae: x\n  backupArn: y\n  objectType: csms\n');
-    items[0]!.warnUnknown(['objectName', 'objectType']);
+    items[0]!.reportUnknown(['objectName', 'objectType']);
     expect(problems).toEqual([
       {
         severity: 'warning',
@@ -456,13 +456,13 @@ describe('limits', () => {
 
 describe('never throws', () => {
   const use = (item: YamlMap): void => {
-    item.warnUnknown(['a']);
+    item.reportUnknown(['a']);
     for (const key of ['a', 'b', '<<', '']) {
       item.scalar(key);
       item.boolean(key);
       item.json(key);
       item.list(key)?.forEach(use);
-      item.map(key)?.warnUnknown([]);
+      item.map(key)?.reportUnknown([]);
     }
   };
   test('on random text', () => {

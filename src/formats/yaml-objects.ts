@@ -195,17 +195,29 @@ export class YamlMap {
     }
   }
 
-  /** Reports a warning for each key that is not in `known`, with the nearest known key. */
-  warnUnknown(known: readonly string[]): void {
+  /**
+   * Reports each key that is not in `known`: as an error if `errorOf` returns words to append,
+   * otherwise as a warning with the nearest known key.
+   */
+  reportUnknown(
+    known: readonly string[],
+    errorOf: (
+      key: string,
+    ) => { readonly problem: string; readonly hint: string } | undefined = () => undefined,
+  ): void {
     const folded = new Set(known.map(this.#reader.fold));
     for (const [key, entry] of this.#entries) {
       if (folded.has(key)) continue;
+      const message = `${this.where} has an unknown key: ${sanitizeExternalText(entry.key)}`;
+      const error = errorOf(entry.key);
       const nearest = nearestName(entry.key, known);
-      this.#reader.warning(
-        entry.at,
-        `${this.where} has an unknown key: ${sanitizeExternalText(entry.key)}`,
-        nearest === undefined ? undefined : `did you mean ${nearest}?`,
-      );
+      if (error !== undefined) this.#reader.error(entry.at, message + error.problem, error.hint);
+      else
+        this.#reader.warning(
+          entry.at,
+          message,
+          nearest === undefined ? undefined : `did you mean ${nearest}?`,
+        );
     }
   }
 

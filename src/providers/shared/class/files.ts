@@ -4,6 +4,7 @@ import { checkFilePath, findPathClash } from '../../../formats/file-path.ts';
 import { checkExpression, checkReadsDocument } from '../../../formats/jmespath.ts';
 import type { YamlMap, YamlScalar } from '../../../formats/yaml-objects.ts';
 import type { TranslatePath } from './parameters.ts';
+import { type ClassNames, reportUnknownKeys } from './unknown-names.ts';
 
 export type Position = { readonly line: number; readonly column: number };
 
@@ -151,6 +152,7 @@ export type ObjectNames = {
 
 /** What {@link readJmesPathFiles} needs. */
 export type ReadFilesContext = {
+  readonly names: ClassNames;
   /** The name of the parameter, in the letter case of the class. */
   readonly parameter: string;
   readonly report: (problem: Problem) => void;
@@ -176,6 +178,7 @@ export function readJmesPathFiles(
   context: ReadFilesContext,
 ): PositionedFile[] {
   const {
+    names,
     parameter,
     report,
     translatePath = (path: string) => path,
@@ -198,7 +201,7 @@ export function readJmesPathFiles(
   });
   const entries = map.list('jmesPath') ?? [];
   const extractedFiles = entries.flatMap((entry) => {
-    entry.warnUnknown(entryKeys);
+    reportUnknownKeys(entry, entryKeys, names);
     const fileOptions = readFileOptions(entry, parameter, report, options);
     const extracted = readEntryPath(entry, pathKind, context);
     if (extracted === undefined) return [];

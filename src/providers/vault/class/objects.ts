@@ -12,15 +12,16 @@ import {
   type PositionedFile,
   type ReadMode,
   checkFileNames,
-  fileOptionKeys,
   readOptionalText,
   readFileOptions,
   parseOctalMode,
   readRequiredText,
   createProblemReporter,
 } from '../../shared/class/files.ts';
+import { reportUnknownKeys } from '../../shared/class/unknown-names.ts';
 import type { VaultLogin } from '../types.ts';
 import { type ObjectReader, readRef } from './object-ref.ts';
+import { classNamesOf, objectKeys } from './parameters.ts';
 
 /** An integer as Go's yaml.v3 reads it. */
 const integer = /^(0x[\da-f]+|0b[01]+|0o?[0-7]+|0|[1-9]\d*)$/i;
@@ -39,15 +40,6 @@ export const readFilePermission: ReadMode = ({ text, quoted }) => {
 };
 
 const parameter = 'objects';
-const objectKeys = [
-  'objectName',
-  'secretPath',
-  'secretKey',
-  'method',
-  'secretArgs',
-  'optional',
-  ...fileOptionKeys,
-];
 
 /**
  * Reads the parameter `objects` in the format of the vendors' providers: what to read, and the
@@ -55,9 +47,10 @@ const objectKeys = [
  */
 export function readObjects(
   text: string,
-  { tls }: Pick<VaultLogin, 'tls'>,
+  { dialect, tls }: Pick<VaultLogin, 'dialect' | 'tls'>,
   report: (problem: Problem) => void,
 ): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
+  const names = classNamesOf(dialect);
   const reportAt = createProblemReporter(parameter, report);
   const reader = {
     ...{
@@ -71,7 +64,7 @@ export function readObjects(
   const refs = new Map<string, SecretRef>();
   const files: PositionedFile[] = [];
   for (const map of readYamlList(text, { parameter, report, keys: 'exact' })) {
-    map.warnUnknown(objectKeys);
+    reportUnknownKeys(map, objectKeys, names);
     const name = readRequiredText(
       map,
       'objectName',
