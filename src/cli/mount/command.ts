@@ -7,9 +7,10 @@ import { DriverClient } from '../../csi/client.ts';
 import type { Mount } from '../../mount/mount.ts';
 import type { RawMountRequest } from '../../csi/mount-request.ts';
 import type { MountRequest, Volume } from '../../mount/types.ts';
-import { formatMount, mountFormats } from './format.ts';
+import { formatMount, formatWarnings, mountFormats } from './format.ts';
 import { readOneClass, readPairs } from './input.ts';
 import { type Requester, buildMountRequest, buildPipelineRequest } from './request.ts';
+import { classWarnings } from './warnings.ts';
 import { writeVolume } from './volume-writer.ts';
 
 /** What {@link mountCommand} needs of the process. */
@@ -115,12 +116,15 @@ async function mountOnce(options: Options & RawSettings, deps: MountDeps): Promi
   const secrets = await readPairs('--secret', secret);
   const namespace = options.namespace ?? (spc.namespace === '' ? 'default' : spc.namespace);
   const requester: Requester = { namespace, pod, serviceAccount, tokens, secrets };
+  const warnings = await classWarnings(spc);
+  // The cause of a mount that fails can be among them.
+  if (format === 'text') deps.stdout.write(formatWarnings(warnings));
   const volume =
     socket === undefined
       ? await mountInProcess(spc.provider, buildPipelineRequest(spc, requester), options, deps)
       : await mountOverSocket(socket, buildMountRequest(spc, requester), deps.stop);
   if (out !== undefined) await writeOutput(out, volume);
-  deps.stdout.write(formatMount({ spc, requester, volume, out, show }, format));
+  deps.stdout.write(formatMount({ spc, warnings, requester, volume, out, show }, format));
 }
 
 async function mountInProcess(
