@@ -583,6 +583,16 @@ describe('the request of an object', () => {
     },
   );
 
+  test.each(['vault', 'openbao'] as const)(
+    'leaves out an item without content, as the parser of %s does',
+    (dialect) => {
+      const objects = '- {objectName: a, secretPath: x}\n-\n';
+      const { plan: compiled, problems } = compile({ objects }, nodeFacts, dialect);
+      expect(problems).toEqual([]);
+      expect(compiled?.files.map(({ path }) => path)).toEqual(['a']);
+    },
+  );
+
   test('warns of secretArgs of a GET, which Vault does not read', () => {
     expect(
       describeProblems({ objects: '- {objectName: a, secretPath: x, secretArgs: {a: 1}}' }),

@@ -63,7 +63,9 @@ export function readObjects(
   // Equal requests are one ref: all objects of one path come from one response.
   const refs = new Map<string, SecretRef>();
   const files: PositionedFile[] = [];
-  for (const map of readYamlList(text, { parameter, report, keys: 'exact' })) {
+  // The vendors' parsers leave out an item without content.
+  const options = { parameter, report, keys: 'exact', skipEmptyItems: true } as const;
+  for (const map of readYamlList(text, options)) {
     reportUnknownKeys(map, objectKeys, names);
     const name = readRequiredText(
       map,
@@ -75,13 +77,13 @@ export function readObjects(
     const ref = refs.get(refKey(parsedRef)) ?? parsedRef;
     refs.set(refKey(ref), ref);
     const selector = readSelector(map);
-    const options = readOptions(map, selector, reader, report);
+    const fileOptions = readOptions(map, selector, reader, report);
     const optional = map.boolean('optional') === true && { optional: true };
     if (name === undefined) continue;
     const { text: path, ...at } = name;
     files.push({
       at,
-      request: { path, sources: { value: { ref, selector } }, ...options, ...optional },
+      request: { path, sources: { value: { ref, selector } }, ...fileOptions, ...optional },
     });
   }
   checkFileNames(files, reader.reportError, 'give it another objectName');
