@@ -224,6 +224,36 @@ describe('fallbacks', () => {
     expect(await readText(withFallbacks)).toBe('one');
   });
 
+  test.each([
+    ['denied', failed('ACCESS_DENIED'), 'ACCESS_DENIED'],
+    ['absent', absent(), 'OBJECT_NOT_FOUND'],
+  ])('are named with the outage if one is %s, and in the log', async (_, response, code) => {
+    const { provider, read, warnings } = createCacheFixture();
+    provider.script('db', failed());
+    provider.script('second', response);
+    provider.script('third', failed('STORE_THROTTLED'));
+    const outcome = await read(withFallbacks);
+    expect(outcome).toMatchObject({
+      kind: 'failed',
+      error: {
+        code: 'STORE_UNAVAILABLE',
+        message: expect.stringMatching(RegExp(`; and the fallback fails with ${code}: `)),
+      },
+    });
+    expect(warnings).toMatchObject([{ msg: 'a fallback cannot be used', object: 'second', code }]);
+  });
+
+  test('that refuse are in the log also while the last good value serves', async () => {
+    const { provider, readText, warnings, advanceClock } = createCacheFixture();
+    provider.script('db', value('one'), failed());
+    provider.script('second', failed('ACCESS_DENIED'));
+    provider.script('third', failed());
+    await readText(withFallbacks);
+    await advanceClock(30 * second);
+    expect(await readText(withFallbacks)).toBe('one');
+    expect(warnings).toMatchObject([{ object: 'second', code: 'ACCESS_DENIED' }]);
+  });
+
   test('get half of the remaining time each, except the last one', async () => {
     const { provider, readText } = createCacheFixture();
     const callStarts: [string, number][] = [];

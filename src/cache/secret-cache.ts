@@ -66,6 +66,7 @@ export class SecretCache {
   readonly #now: () => number;
   readonly #patienceMs: number;
   readonly #freshness: (provider: string) => FreshnessOptions;
+  readonly #log: Logger;
   readonly #metrics: CacheMetrics;
   readonly #entries: EntryCache;
   readonly #keys = new EntryKeys();
@@ -84,6 +85,7 @@ export class SecretCache {
     this.#now = now;
     this.#patienceMs = patienceMs;
     this.#freshness = freshness;
+    this.#log = log;
     this.#metrics = metrics;
     this.#entries = cache;
     this.#leases = leases;
@@ -167,6 +169,7 @@ export class SecretCache {
       waiter.deadline - deadlineMarginMs,
     );
     let outage: SecretError | undefined;
+    let refusal: SecretError | undefined;
     for (const [index, candidate] of candidates.entries()) {
       const hasMoreAttempts = index < candidates.length - 1 || staleValue() !== undefined;
       const patience = this.#patienceOf(
@@ -181,8 +184,11 @@ export class SecretCache {
       if (result.kind === 'value') {
         return toOutcome(candidate, result.value, candidate === grant ? result.source : 'fallback');
       }
-      // Any failure of a fallback fails only that fallback. The outage of the primary is reported.
-      if (candidate === grant && result.error.kind !== 'outage') return { ...result, ref };
+      // A failure of a fallback fails only that fallback.
+      const isRefusal = result.error.kind !== 'outage';
+      if (candidate === grant && isRefusal) return { ...result, ref };
+      if (isRefusal) this.#logRefusal(provider, candidate, result.error);
+      if (isRefusal) refusal ??= result.error;
       outage ??= result.error;
       // An exhausted rate limit is not an outage of the store: a cached value serves before a
       // fallback.
@@ -191,7 +197,17 @@ export class SecretCache {
     const value = staleValue();
     const deferred = outage?.code === 'RATE_BUDGET_EXHAUSTED';
     if (value !== undefined) return toOutcome(grant, value, deferred ? 'deferred' : 'last-good');
-    return { kind: 'failed', ref, error: outage ?? livelockError(provider, ref) };
+    const error = outage ?? livelockError(provider, ref);
+    return { kind: 'failed', ref, error: withFallbackRefusal(error, refusal) };
+  }
+
+  /** The mount can succeed nevertheless, with another fallback or with the last good value. */
+  #logRefusal({ name }: Provider, { ref }: Grant, { code, summary }: SecretError): void {
+    const { service, name: object, region } = ref;
+    this.#log.warn(
+      { provider: name, service, object, region, code, reason: summary },
+      'a fallback cannot be used',
+    );
   }
 
   /**
@@ -330,6 +346,19 @@ function toKnown({ version, lease }: SecretValue): NonNullable<FetchRequest['kno
 
 function attemptTimeoutError(ref: SecretRef): SecretError {
   return new SecretError('STORE_TIMEOUT', `${ref.service} did not return ${ref.name} in time`);
+}
+
+/**
+ * The outage of the primary, with the refusal of a fallback: the class, or the rights in the other
+ * region, are probably wrong. Their remedy is in the user's hands, and that of an outage is not.
+ */
+function withFallbackRefusal(outage: SecretError, refusal: SecretError | undefined): SecretError {
+  if (refusal === undefined) return outage;
+  const { code, message, hint = outage.hint } = refusal;
+  return outage.with({
+    message: `${outage.message}; and the fallback fails with ${code}: ${message}`,
+    hint,
+  });
 }
 
 function livelockError(provider: Provider, ref: SecretRef): SecretError {

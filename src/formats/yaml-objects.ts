@@ -7,6 +7,7 @@ import {
   type YamlEntries,
   type YamlEntry,
   type YamlItems,
+  type YamlNode,
   type YamlProblem,
   duplicateKeyMessage,
 } from './yaml-tree.ts';
@@ -36,6 +37,8 @@ export type YamlListOptions = {
   readonly keys: 'exact' | 'any-case';
   /** For each list. Default 500. */
   readonly maxItems?: number;
+  /** Whether items without content are left out. Default: they are errors. */
+  readonly skipEmptyItems?: boolean;
 };
 
 /** More problems of one list are not reported. */
@@ -47,7 +50,7 @@ const maxProblems = 100;
  * problems. An empty list is an error too.
  */
 export function readYamlList(text: string, options: YamlListOptions): readonly YamlMap[] {
-  const { parameter, keys, maxItems = 500 } = options;
+  const { parameter, keys, maxItems = 500, skipEmptyItems = false } = options;
   let reported = 0;
   const addProblem = (
     severity: Problem['severity'],
@@ -64,15 +67,16 @@ export function readYamlList(text: string, options: YamlListOptions): readonly Y
     error: (at, message, hint) => addProblem('error', at, message, hint),
     warning: (at, message, hint) => addProblem('warning', at, message, hint),
     fold: keys === 'exact' ? (key) => key : (key) => key.toLowerCase(),
-    maxItems,
+    ...{ maxItems, skipEmptyItems },
   };
+  const isItem = (node: YamlNode): boolean => !skipEmptyItems || !isEmptyNode(node);
   const { root, problems } = readYamlDocument(text);
   for (const problem of problems) reader.error(problem.at, messageOf(problem), problem.hint);
   const start = { line: 1, column: 1 };
   const empty =
     root === undefined ||
-    (root.kind === 'scalar' && isYamlNull(root)) ||
-    (root.kind === 'list' && root.items.length === 0);
+    isEmptyNode(root) ||
+    (root.kind === 'list' && root.items.filter(isItem).length === 0);
   if (empty) {
     if (reported === 0)
       reader.error(root?.at ?? start, `\`${parameter}\` is empty`, 'list at least one object');
@@ -96,7 +100,12 @@ type Reader = {
   readonly warning: YamlReport;
   readonly fold: (key: string) => string;
   readonly maxItems: number;
+  readonly skipEmptyItems: boolean;
 };
+
+function isEmptyNode(node: YamlNode): boolean {
+  return node.kind === 'scalar' && isYamlNull(node);
+}
 
 function readMaps({ items, at }: YamlItems, prefix: string, reader: Reader): readonly YamlMap[] {
   if (items.length > reader.maxItems)
@@ -107,7 +116,8 @@ function readMaps({ items, at }: YamlItems, prefix: string, reader: Reader): rea
   return items.slice(0, reader.maxItems).flatMap((item, position) => {
     const where = `${prefix}item ${position + 1}`;
     if (item.kind === 'map') return [new YamlMap(item, position + 1, where, reader)];
-    const empty = item.kind === 'scalar' && isYamlNull(item);
+    const empty = isEmptyNode(item);
+    if (empty && reader.skipEmptyItems) return [];
     reader.error(
       item.at,
       `${where} is ${empty ? 'empty' : 'not a map'}`,
@@ -195,17 +205,29 @@ export class YamlMap {
     }
   }
 
-  /** Reports a warning for each key that is not in `known`, with the nearest known key. */
-  warnUnknown(known: readonly string[]): void {
+  /**
+   * Reports each key that is not in `known`: as an error if `errorOf` returns words to append,
+   * otherwise as a warning with the nearest known key.
+   */
+  reportUnknown(
+    known: readonly string[],
+    errorOf: (
+      key: string,
+    ) => { readonly problem: string; readonly hint: string } | undefined = () => undefined,
+  ): void {
     const folded = new Set(known.map(this.#reader.fold));
     for (const [key, entry] of this.#entries) {
       if (folded.has(key)) continue;
+      const message = `${this.where} has an unknown key: ${sanitizeUserText(entry.key)}`;
+      const error = errorOf(entry.key);
       const nearest = nearestName(entry.key, known);
-      this.#reader.warning(
-        entry.at,
-        `${this.where} has an unknown key: ${sanitizeUserText(entry.key)}`,
-        nearest === undefined ? undefined : `did you mean ${nearest}?`,
-      );
+      if (error !== undefined) this.#reader.error(entry.at, message + error.problem, error.hint);
+      else
+        this.#reader.warning(
+          entry.at,
+          message,
+          nearest === undefined ? undefined : `did you mean ${nearest}?`,
+        );
     }
   }
 

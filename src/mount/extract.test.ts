@@ -69,6 +69,14 @@ describe('a literal key', () => {
     expect(extractKeyOrSearch('{"a": [1, 2]}', 'a[1]')).toBe('2');
   });
 
+  test('is not needed where the document is a list', () => {
+    expect(extractKeyOrSearch('[1, 2, 3]', '[1:]')).toBe('[2,3]');
+    for (const key of ['a', 'a-b'])
+      expect(thrownError(() => extractKeyOrSearch('[1]', key)).message).toBe(
+        'csms secret "db" is JSON, but not an object with keys',
+      );
+  });
+
   test('that is null is not tried as an expression', () =>
     expect(
       thrownError(() => extractKeyOrSearch('{"a.b": null, "a": {"b": 1}}', 'a.b')).message,

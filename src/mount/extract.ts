@@ -84,9 +84,13 @@ export function createOpenSecret({ limitMs = 50 } = {}): OpenSecret {
           return extractExpression(selector.expression, document());
         case 'key-or-jmespath': {
           const { text } = selector;
-          const literal = extractKey(document(), text);
-          if (literal !== undefined) return literal;
-          if (checkExpression(text) !== undefined)
+          const isExpression = (): boolean => checkExpression(text) === undefined;
+          // A list has no keys, but an expression can look into it.
+          if (isObject(document()) || plainKeys(text) !== undefined || !isExpression()) {
+            const literal = extractKey(document(), text);
+            if (literal !== undefined) return literal;
+          }
+          if (!isExpression())
             return throwNotFound(`${secret} has no key ${quote(text)}`, rootHint(text));
           return extractExpression(text, document());
         }

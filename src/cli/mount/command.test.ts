@@ -209,6 +209,34 @@ describe('what it prints', () => {
     ]);
   });
 
+  test('the warnings of the class, with their places, before the result', async () => {
+    const lines = [
+      'apiVersion: secrets-store.csi.x-k8s.io/v1',
+      'kind: SecretProviderClass',
+      'metadata: {name: app}',
+      'spec:',
+      '  provider: local',
+      '  parameters:',
+      '    objekts: x',
+      '    objects: |',
+      '      - objectName: a',
+      '        objctAlias: b',
+    ];
+    const warnings = [
+      '<stdin>:7:14: warning: the parameter objekts is unknown to local; did you mean objects?',
+      '<stdin>:10:9: warning: item 1 has an unknown key: objctAlias; did you mean objectAlias?',
+    ];
+    const stdin = lines.join('\n');
+    expect((await mount([], { stdin })).lines.slice(0, 3)).toEqual([
+      ...warnings,
+      expect.stringMatching(/^class app/),
+    ]);
+    const outcome = new SecretError('NOT_GRANTED', 'not for you');
+    expect((await mount([], { stdin, outcome })).lines).toEqual(warnings);
+    const { output } = await mount(['--format', 'json'], { stdin });
+    expect(JSON.parse(output)).toMatchObject({ warnings });
+  });
+
   test('file names without control characters', async () => {
     const outcome = {
       files: [{ path: 'a\u001b[2J', mode: 0o644, contents: Buffer.from('x') }],

@@ -15,9 +15,10 @@ import type { MountRequest, Volume } from '../../mount/types.ts';
 import { nearestName } from '../../formats/suggest.ts';
 import { providers } from '../../providers/registry.ts';
 import { type Output, createStyler } from '../terminal-style.ts';
-import { formatMount, mountFormats } from './format.ts';
+import { formatMount, formatWarnings, mountFormats } from './format.ts';
 import { readOneClass, readPairs } from './input.ts';
 import { type Requester, buildMountRequest, buildPipelineRequest } from './request.ts';
+import { classWarnings } from './warnings.ts';
 import { writeVolume } from './volume-writer.ts';
 
 /** What {@link mountCommand} needs of the process. */
@@ -140,6 +141,9 @@ async function mountOnce(
   const secrets = await readPairs('--secret', secret);
   const namespace = options.namespace ?? (spc.namespace === '' ? 'default' : spc.namespace);
   const requester: Requester = { namespace, pod, serviceAccount, tokens, secrets };
+  const warnings = await classWarnings(spc);
+  // The cause of a mount that fails can be among them.
+  if (format === 'text') deps.stdout.write(formatWarnings(warnings));
   const volume =
     socket === undefined
       ? await mountInProcess(spc.provider, buildPipelineRequest(spc, requester), options, deps)
@@ -148,7 +152,7 @@ async function mountOnce(
           secrets: [...Object.values(tokens), ...Object.values(secrets)],
         });
   if (out !== undefined) await writeOutput(out, volume);
-  const report = { spc, requester, volume, out, show };
+  const report = { spc, warnings, requester, volume, out, show };
   deps.stdout.write(formatMount(report, format, createStyler(deps.stdout, deps.env)));
 }
 

@@ -12,6 +12,8 @@ export const mountFormats = ['text', 'json'] as const;
 /** The result of one mount. */
 export type MountReport = {
   readonly spc: Pick<SecretProviderClass, 'name' | 'provider'>;
+  /** One line each; see `classWarnings`. */
+  readonly warnings: readonly string[];
   readonly requester: Requester;
   readonly volume: Volume;
   /** The directory of --out. */
@@ -29,7 +31,12 @@ export function formatMount(
   return format === 'json' ? `${printableJson(toJsonObject(report))}\n` : toText(report, style);
 }
 
-function toJsonObject({ spc, requester, volume, out, show }: MountReport): object {
+/** The text before the result. */
+export function formatWarnings(warnings: readonly string[]): string {
+  return warnings.map((line) => `${escapeUnprintable(line)}\n`).join('');
+}
+
+function toJsonObject({ spc, warnings, requester, volume, out, show }: MountReport): object {
   const { namespace, pod, serviceAccount } = requester;
   const files = volume.files.map(({ path, mode, contents }) => ({
     ...{ path, size: contents.length, mode: octal(mode) },
@@ -45,6 +52,7 @@ function toJsonObject({ spc, requester, volume, out, show }: MountReport): objec
       files,
       versions: volume.versions,
     },
+    ...(warnings.length > 0 && { warnings }),
     ...(out !== undefined && { out }),
   };
 }

@@ -15,7 +15,8 @@ import {
   readRequiredText,
   createProblemReporter,
 } from '../shared/class/files.ts';
-import { parameterProblem, warnUnknownParameters } from '../shared/class/parameters.ts';
+import { parameterProblem, reportUnknownParameters } from '../shared/class/parameters.ts';
+import { reportUnknownKeys } from '../shared/class/unknown-names.ts';
 import { type CceLogin, secretNamePattern } from './types.ts';
 
 type NamedObject = ObjectNames & { readonly where: string };
@@ -59,7 +60,18 @@ const objectKeys = [
   'objectType',
   'jmesPath',
   'optional',
+  ...fileOptionKeys,
 ];
+const podParameters = ['agencyUrn', 'providerUrn', 'audience'] as const;
+const names = {
+  provider: 'cce',
+  parameters: [parameter, 'usePodOIDC', ...podParameters],
+  objectKeys,
+  remedies: {
+    address: 'remove it: the operator of Keyferry configures the endpoints',
+    region: 'remove it: the operator of Keyferry configures the region',
+  },
+};
 
 type ReadContext = { readonly reportError: ReportAt; readonly report: (problem: Problem) => void };
 type CceObject = NamedObject & {
@@ -82,13 +94,13 @@ export function readObjects(
 }
 
 function readObject(map: YamlMap, context: ReadContext): CceObject {
-  map.warnUnknown([...objectKeys, ...fileOptionKeys]);
+  reportUnknownKeys(map, objectKeys, names);
   const name = readName(map, context);
   const alias = readOptionalText(map, 'objectAlias');
   checkType(map, context);
   const ref = { service: 'csms', name: name?.text ?? '', version: readVersion(map, context) };
   const files = readJmesPathFiles(map, { name, alias }, ref, {
-    ...{ ...context, parameter, pathKind: 'key-or-jmespath' },
+    ...{ ...context, names, parameter, pathKind: 'key-or-jmespath' },
   });
   return { where: map.where, ref, files, name, alias };
 }
@@ -133,9 +145,6 @@ function readVersion(map: YamlMap, context: ReadContext): string {
   return version?.text ?? '';
 }
 
-const podParameters = ['agencyUrn', 'providerUrn', 'audience'] as const;
-const knownParameters = ['objects', 'usePodOIDC', ...podParameters];
-
 /** The audience of the pod's token, unless the class names another. */
 const defaultAudience = 'sts.huaweicloud.com';
 
@@ -143,7 +152,7 @@ const defaultAudience = 'sts.huaweicloud.com';
 export function planCce(parameters: Parameters): PlanResult<CceLogin> {
   return compileClass((reporter) => {
     const { report } = reporter;
-    warnUnknownParameters('cce', knownParameters, parameters, report);
+    reportUnknownParameters(names, parameters, report);
     const login = readLogin(parameters, report);
     const { objects } = parameters;
     if (objects === undefined) return reportMissingObjects(reporter);

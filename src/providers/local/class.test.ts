@@ -115,7 +115,7 @@ describe('a class for provider local', () => {
         expect.objectContaining({ severity: 'error', parameter: 'objects', code: 'INVALID_CLASS' }),
       ],
     });
-    expect(planLocal({ objects: '- objectName: a', region: 'x' }).plan).toBeDefined();
+    expect(planLocal({ objects: '- objectName: a', owner: 'x' }).plan).toBeDefined();
     expect(problems('[]')[0]).toContain('`objects` is empty');
   });
 

@@ -10,9 +10,11 @@ import {
   readOptionalText,
   readRequiredText,
 } from '../../shared/class/files.ts';
+import { reportUnknownKeys } from '../../shared/class/unknown-names.ts';
 import { type ClassContext, type ObjectContext, readRef } from './object-ref.ts';
 
-const objectKeys = [
+/** The keys of an object. */
+export const objectKeys = [
   'objectName',
   'objectAlias',
   'objectType',
@@ -49,7 +51,7 @@ export function readObjects(
   const refByKey = new Map<string, SecretRef>();
   const files: PositionedFile[] = [];
   for (const { map, typeFromNextItem } of joinItems(maps, objectContext)) {
-    map.warnUnknown(objectKeys);
+    reportUnknownKeys(map, objectKeys, context.names);
     const hint = 'objectName is the name of the secret';
     const name = readRequiredText(map, 'objectName', hint, reportError);
     const ownRef = readRef(map, name, typeFromNextItem, objectContext);
@@ -66,7 +68,10 @@ export function readObjects(
  * Joins an item that has an `objectType` alone with the item before it. The vendor's guide prints
  * `- objectName: "test"` and `- objectType: "kms"` as two items, but means one.
  */
-function joinItems(maps: readonly YamlMap[], { warn }: ObjectContext): readonly ObjectItem[] {
+function joinItems(
+  maps: readonly YamlMap[],
+  { names, warn }: ObjectContext,
+): readonly ObjectItem[] {
   const items: ObjectItem[] = [];
   for (const map of maps) {
     const previous = items.at(-1);
@@ -80,7 +85,7 @@ function joinItems(maps: readonly YamlMap[], { warn }: ObjectContext): readonly 
       items.push({ map });
       continue;
     }
-    map.warnUnknown(objectKeys);
+    reportUnknownKeys(map, objectKeys, names);
     previous.typeFromNextItem = map.scalar('objectType');
     warn(
       map.position,

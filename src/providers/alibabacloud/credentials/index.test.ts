@@ -200,7 +200,7 @@ describe('a login with an OIDC token (RRSA)', () => {
       expect(await reader.read(rrsa(), 'db')).toMatch(
         /CREDENTIALS_REFUSED: .*refused the role acs:ram::111:role\/app/,
       );
-    expect([cloud.sts.count(), cloud.kms.count()]).toEqual([1, 1]);
+    expect([cloud.sts.count(), cloud.kms.count()]).toEqual([2, 2]);
   });
 
   test('fails with CREDENTIALS_UNAVAILABLE and the owner if STS is down', async () => {

@@ -7,6 +7,7 @@ import {
   readOptionalText,
   readRequiredText,
 } from '../../shared/class/files.ts';
+import { type ClassNames, reportUnknownKeys } from '../../shared/class/unknown-names.ts';
 import {
   type AwsService,
   type ProblemReporters,
@@ -19,6 +20,7 @@ import {
 
 /** What {@link readRef} needs besides the object. */
 export type RefContext = ProblemReporters & {
+  readonly names: ClassNames;
   /**
    * Of the class, else of the node. Undefined in offline lint, and where every object is an ARN.
    */
@@ -90,7 +92,7 @@ function readFailoverObject(
 ): SecretRef | undefined {
   const { map, type, target, selection } = primary;
   const { failoverRegion: region, reportError } = context;
-  object.warnUnknown(failoverKeys);
+  reportUnknownKeys(object, failoverKeys, { ...context.names, parameters: ['failoverRegion'] });
   if (readOptionalText(map, 'objectAlias') === undefined)
     reportError(
       object.position,

@@ -140,9 +140,9 @@ describe('a class of AWS’s provider', () => {
         .problems,
     ).toMatchObject([
       {
-        severity: 'warning',
-        message: 'the parameter regoin is unknown to aws',
-        hint: 'did you mean region?',
+        severity: 'error',
+        message: 'the parameter regoin is unknown to aws, and it says in which region to read',
+        hint: 'write region',
       },
       { severity: 'warning', message: 'item 1 has an unknown key: inFallback' },
       { severity: 'warning', message: 'item 1 has an unknown key: backupArn' },

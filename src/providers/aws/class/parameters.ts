@@ -26,9 +26,18 @@ import {
   readPathTranslation,
   readRegion,
 } from '../../shared/class/parameters.ts';
+import { reportUnknownKeys } from '../../shared/class/unknown-names.ts';
 import type { AddressType } from '../types.ts';
 import { type RefContext, readRef } from './object-ref.ts';
 
+const parameterNames = [
+  'objects',
+  'region',
+  'failoverRegion',
+  'pathTranslation',
+  'usePodIdentity',
+  'preferredAddressType',
+] as const;
 const objectKeys = [
   'objectName',
   'objectType',
@@ -41,9 +50,19 @@ const objectKeys = [
   ...fileOptionKeys,
 ];
 
+const names = {
+  provider: 'aws',
+  parameters: parameterNames,
+  objectKeys,
+  remedies: {
+    address: 'remove it: the region decides about the address',
+    role: 'annotate the ServiceAccount with eks.amazonaws.com/role-arn, and remove it',
+  },
+};
+
 /** What the other parameters of a class set for its objects. */
 export type ObjectsContext = Pick<RefContext, 'region' | 'failoverRegion'> &
-  Omit<ReadFilesContext, 'reportError'>;
+  Omit<ReadFilesContext, 'reportError' | 'names'>;
 
 /**
  * Reads the parameter `objects` in the format of AWS's provider.
@@ -55,12 +74,15 @@ export function readObjects(
 ): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
   const { parameter, report } = context;
   const reportAs = createProblemReporter(parameter, report);
-  const refContext = { ...context, reportError: reportAs('error'), warn: reportAs('warning') };
+  const refContext = {
+    ...{ ...context, names },
+    ...{ reportError: reportAs('error'), warn: reportAs('warning') },
+  };
   // Objects that read the same secret, for files of different names, share one ref.
   const refByKey = new Map<string, SecretRef>();
   const files: PositionedFile[] = [];
   for (const map of readYamlList(text, { parameter, report, keys: 'any-case' })) {
-    map.warnUnknown(objectKeys);
+    reportUnknownKeys(map, objectKeys, names);
     const name = readRequiredText(
       map,
       'objectName',
@@ -94,15 +116,6 @@ export type AwsNodeFacts = {
   readonly region?: string;
 };
 
-const parameterNames = [
-  'objects',
-  'region',
-  'failoverRegion',
-  'pathTranslation',
-  'usePodIdentity',
-  'preferredAddressType',
-] as const;
-
 /**
  * Compiles a SecretProviderClass of AWS's provider. Pure. Without `nodeFacts`, as in offline lint,
  * it skips the checks that need the region of the node.
@@ -110,7 +123,7 @@ const parameterNames = [
 export function planAws(parameters: Parameters, nodeFacts?: AwsNodeFacts): PlanResult<AwsLogin> {
   return compileClass((reporter) => {
     const { report, skip } = reporter;
-    const given = readParameters('aws', parameterNames, parameters, report);
+    const given = readParameters(names, parameters, report);
     const login = {
       usePodIdentity: readSwitch(given('usePodIdentity'), report),
       addressType: readAddressType(given('preferredAddressType'), report),

@@ -4,7 +4,6 @@ import { runAsKeyferry } from '../../../concurrency/caller.ts';
 import { SingleFlight } from '../../../concurrency/single-flight.ts';
 import { isRecent } from '../../../concurrency/time.ts';
 import { toSecretError } from '../../../core/errors.ts';
-import { minInvalidationAgeMs } from '../../shared/credentials/credential-cache.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import type { VaultApi } from '../call/api.ts';
 import { type TlsFiles, createTlsFiles } from '../call/tls-files.ts';
@@ -19,6 +18,8 @@ const backgroundTimeoutMs = 20_000;
 const supersededGraceMs = 120_000;
 const tickMs = 1_000;
 const maxPrincipals = 1_000;
+/** A younger token stays, although Vault refuses it: a new one would be refused, too. */
+const minInvalidationAgeMs = 60_000;
 
 /** See {@link VaultTokenManager}. */
 export type VaultTokenManagerDeps = {
