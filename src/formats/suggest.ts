@@ -21,10 +21,11 @@ export function nearestName(
 ): string | undefined {
   const typed = name.toLowerCase();
   const present = Object.hasOwn(formerNames, typed) ? formerNames[typed] : undefined;
-  for (const candidate of known) if (candidate === present) return candidate;
+  const candidates = [...known];
+  if (present !== undefined && candidates.includes(present)) return present;
   let nearest: string | undefined;
   let fewestEdits = maxEdits + 1;
-  for (const candidate of known) {
+  for (const candidate of candidates) {
     if (Math.abs(candidate.length - typed.length) >= fewestEdits) continue;
     const edits = countEdits(typed, candidate.toLowerCase());
     if (edits < fewestEdits) [nearest, fewestEdits] = [candidate, edits];

@@ -27,7 +27,6 @@ export async function readManifests(
       manifests.push({
         place: { file: name, line: 1, column: 1 },
         severity: 'error',
-        code: 'INVALID_REQUEST',
         message: `cannot be read: ${sanitizeUserText(fileProblemOf(error))}`,
         remedy: 'give a file, a directory, or - for standard input',
       });
