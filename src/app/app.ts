@@ -3,6 +3,7 @@ import type { Registry } from 'prom-client';
 import { createCacheMetrics } from '../cache/metrics.ts';
 import { SecretCache } from '../cache/secret-cache.ts';
 import { CpuScheduler } from '../concurrency/cpu-scheduler.ts';
+import { WorkloadMemory } from '../concurrency/workload-memory.ts';
 import { NamespaceLimiter } from '../concurrency/namespace-limiter.ts';
 import { createRateLimiterMetrics } from '../concurrency/rate-limiter.ts';
 import type { Settings } from '../config/settings.ts';
@@ -92,7 +93,10 @@ export async function compose({
   const providers = await loadProviders(settings.providers, providerContext);
   const podWatch =
     settings.podWatch === 'on' ? watchPods({ api: kubeApi, env, now, log }) : undefined;
+  const presence = podWatch && ((uid: string) => podWatch.presence(uid));
+  const workloadMemory = new WorkloadMemory({ ...(presence && { presence }) });
   const cache = new SecretCache({
+    workloadMemory,
     now,
     random: Math.random,
     maxBytes: settings.cacheBytes,
@@ -104,7 +108,7 @@ export async function compose({
     metrics: (bytes) => createCacheMetrics(registry, bytes),
     log,
     patienceMs: settings.firstMountPatience,
-    ...(podWatch && { presence: (uid: string) => podWatch.presence(uid) }),
+    ...(presence && { presence }),
   });
   const metrics = new MountMetrics(registry);
   const mount = createMount({
@@ -115,11 +119,12 @@ export async function compose({
     cache,
     cpuScheduler: new CpuScheduler({ onWaited: (ms) => metrics.recordCpuWait(ms) }),
     renderSteps: createRenderSteps({ versionKey, maxBytes: settings.maxResponseBytes }),
-    volumeHistory: new VolumeHistory(),
-    audit: new Audit({ log, now }),
+    volumeHistory: new VolumeHistory(workloadMemory),
+    audit: new Audit({ log, now, workloadMemory }),
     metrics,
     staleness: new Staleness({
       registry,
+      workloadMemory,
       ...(settings.events === 'on' && { events: new PodEvents({ api: kubeApi, now, log }) }),
     }),
     log,

@@ -1,25 +1,20 @@
 import { expect, test } from '@jest/globals';
+import { WorkloadMemory } from '../concurrency/workload-memory.ts';
 import { DeliveryHistory } from './delivery-history.ts';
 
-test('a delivery is recorded by workload and key', () => {
-  const history = new DeliveryHistory();
-  history.add('pod-a', 'db');
-  expect(history.has('pod-a', 'db')).toBe(true);
-  expect(history.has('pod-a', 'other')).toBe(false);
-  expect(history.has('pod-b', 'db')).toBe(false);
-});
+const pod = (instance: string, tenant = 'shop') => ({ tenant, instance });
 
-test('the least recently used workload is forgotten first', () => {
-  const history = new DeliveryHistory({ maxInstances: 2 });
-  history.add('a', 'db');
-  history.add('b', 'db');
-  history.has('a', 'db');
-  history.add('c', 'db');
-  expect(['a', 'b', 'c'].map((pod) => history.has(pod, 'db'))).toEqual([true, false, true]);
+test('a delivery is recorded by workload and key', () => {
+  const history = new DeliveryHistory(new WorkloadMemory());
+  history.add(pod('a'), 'db');
+  expect(history.has(pod('a'), 'db')).toBe(true);
+  expect(history.has(pod('a'), 'other')).toBe(false);
+  expect(history.has(pod('b'), 'db')).toBe(false);
+  expect(history.has(pod('a', 'other'), 'db')).toBe(false);
 });
 
 test('the keys of a workload are bounded, and the last one is kept', () => {
-  const history = new DeliveryHistory({ maxKeysPerInstance: 2 });
-  for (const key of ['1', '2', '3']) history.add('a', key);
-  expect(['1', '2', '3'].filter((key) => history.has('a', key))).toEqual(['3']);
+  const history = new DeliveryHistory(new WorkloadMemory(), { maxKeys: 2 });
+  for (const key of ['1', '2', '3']) history.add(pod('a'), key);
+  expect(['1', '2', '3'].filter((key) => history.has(pod('a'), key))).toEqual(['3']);
 });

@@ -1,13 +1,11 @@
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
+import type { Presence } from '../concurrency/workload-memory.ts';
 import { toSecretError } from '../core/errors.ts';
 import type { FetchResult, Grant, Lease, Provider } from '../core/provider.ts';
 import type { Entry, EntryCache, LeasedEntry } from './entries.ts';
 import { expiryOf, idleMaxAgeMs, leaseIdleTimeoutMs } from './freshness.ts';
 import type { CacheMetrics } from './metrics.ts';
-
-/** Whether a workload instance still runs. `unknown`: its pod is not watched. */
-export type Presence = (instance: string) => 'here' | 'gone' | 'unknown';
 
 /** What {@link LeaseManager} needs. */
 export type LeaseManagerDeps = {

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { outlasts } from '../concurrency/caller.ts';
 import { withTimeout } from '../concurrency/deadline.ts';
+import { type Presence, WorkloadMemory } from '../concurrency/workload-memory.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
 import type { SecretRef } from '../core/plan.ts';
 import type {
@@ -19,7 +20,7 @@ import { EntryCache } from './entries.ts';
 import { type FreshnessOptions, classifyFreshness, lastKnownGood } from './freshness.ts';
 import { InFlightReads } from './in-flight-reads.ts';
 import { EntryKeys, isShareable } from './keys.ts';
-import { LeaseManager, type Presence } from './leases.ts';
+import { LeaseManager } from './leases.ts';
 import type { CacheMetrics } from './metrics.ts';
 
 /** A caller that waits for a read. */
@@ -39,6 +40,8 @@ export type SecretCacheDeps = {
   readonly freshness: (provider: string) => FreshnessOptions;
   readonly metrics: (bytes: () => number) => CacheMetrics;
   readonly log: Logger;
+  /** Remembers what was delivered to whom. Default: a new one. */
+  readonly workloadMemory?: WorkloadMemory;
   /** Whether a workload still runs. Default: unknown for all workloads. */
   readonly presence?: Presence;
   /** See `timeoutMs` of InFlightReadsDeps. */
@@ -70,7 +73,7 @@ export class SecretCache {
   readonly #metrics: CacheMetrics;
   readonly #entries: EntryCache;
   readonly #keys = new EntryKeys();
-  readonly #deliveryHistory = new DeliveryHistory();
+  readonly #deliveryHistory: DeliveryHistory;
   readonly #leases: LeaseManager;
   readonly #applyResult: ApplyResult;
   readonly #inFlightReads: InFlightReads;
@@ -88,6 +91,7 @@ export class SecretCache {
     this.#log = log;
     this.#metrics = metrics;
     this.#entries = cache;
+    this.#deliveryHistory = new DeliveryHistory(deps.workloadMemory ?? new WorkloadMemory());
     this.#leases = leases;
     this.#applyResult = createApplyResult({ cache, keys, leases, metrics, freshness, now, random });
     this.#inFlightReads = new InFlightReads({
@@ -135,7 +139,7 @@ export class SecretCache {
       // The primary, or the fallback that replaced it.
       const servedRef = outcome?.kind === 'value' ? outcome.served : grant.ref;
       const deliveredGrant = grant.fallbacks.find(({ ref }) => ref === servedRef) ?? grant;
-      this.#deliveryHistory.add(grant.workload.instance, this.#keys.requestKey(deliveredGrant));
+      this.#deliveryHistory.add(grant.workload, this.#keys.requestKey(deliveredGrant));
     });
   }
 
@@ -300,7 +304,7 @@ export class SecretCache {
   }
 
   #wasDelivered(grant: Grant): boolean {
-    return this.#deliveryHistory.has(grant.workload.instance, this.#keys.requestKey(grant));
+    return this.#deliveryHistory.has(grant.workload, this.#keys.requestKey(grant));
   }
 
   /** The cached value that may serve during an outage, if there is one. */

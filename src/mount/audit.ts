@@ -3,6 +3,11 @@ import type { Logger } from 'pino';
 import { codes } from '../core/errors.ts';
 import type { SecretError } from '../core/errors.ts';
 import { isRecent } from '../concurrency/time.ts';
+import {
+  type WorkloadKey,
+  WorkloadMemory,
+  type WorkloadPart,
+} from '../concurrency/workload-memory.ts';
 import { createRefKeys } from '../core/plan.ts';
 import type { Grant, Outcome } from '../core/provider.ts';
 
@@ -16,9 +21,10 @@ export type AuditSubject = {
 };
 
 const repeatWindowMs = 60_000;
-const maxWorkloads = 2_000;
 const maxDenials = 2_000;
 const maxObjectsPerWorkload = 1_000;
+/** What a delivery takes beside the characters of its key and version. */
+const deliveryBytes = 160;
 
 type Delivery = { readonly fingerprint: string; readonly version: string | undefined };
 type Denial = { readonly since: number; repeats: number };
@@ -31,14 +37,21 @@ type Denial = { readonly since: number; repeats: number };
 export class Audit {
   readonly #log: Logger;
   readonly #now: () => number;
-  readonly #deliveriesByInstance = new LRUCache<string, Map<string, Delivery>>({
-    max: maxWorkloads,
-  });
+  readonly #deliveriesByWorkload: WorkloadPart<Map<string, Delivery>>;
   readonly #denials = new LRUCache<string, Denial>({ max: maxDenials });
   readonly #keyOf = createRefKeys();
 
   /** @param deps.now milliseconds since the epoch */
-  constructor({ log, now }: { readonly log: Logger; readonly now: () => number }) {
+  constructor({
+    log,
+    now,
+    workloadMemory = new WorkloadMemory(),
+  }: {
+    readonly log: Logger;
+    readonly now: () => number;
+    readonly workloadMemory?: WorkloadMemory;
+  }) {
+    this.#deliveriesByWorkload = workloadMemory.createPart();
     this.#log = log;
     this.#now = now;
   }
@@ -52,15 +65,17 @@ export class Audit {
     outcomes: readonly Outcome[],
   ): boolean {
     let isChange = false;
-    const instance = grants[0]?.workload.instance;
-    if (instance === undefined) return isChange;
-    const deliveries = this.#deliveriesTo(instance);
+    const workload = grants[0]?.workload;
+    if (workload === undefined) return isChange;
+    const deliveries = this.#deliveriesTo(workload);
+    let bytes = 0;
     for (const [index, outcome] of outcomes.entries()) {
       const principal = grants[index]?.principal;
       if (principal === undefined || outcome.kind !== 'value') continue;
       const { served, value } = outcome;
       const key = this.#keyOf(served);
       const previous = deliveries.get(key);
+      bytes += deliveryBytes + key.length + (value.version?.length ?? 0);
       const { fingerprint, description } = principal;
       if (previous?.fingerprint === fingerprint && previous.version === value.version) continue;
       deliveries.set(key, { fingerprint, version: value.version });
@@ -78,6 +93,7 @@ export class Audit {
         'audit',
       );
     }
+    if (isChange) this.#deliveriesByWorkload.set(workload, deliveries, bytes);
     return isChange;
   }
 
@@ -107,13 +123,11 @@ export class Audit {
   /**
    * What a workload received, by object. A workload with too many objects starts with an empty map.
    */
-  #deliveriesTo(instance: string): Map<string, Delivery> {
-    let deliveries = this.#deliveriesByInstance.get(instance);
-    if (deliveries === undefined || deliveries.size > maxObjectsPerWorkload) {
-      deliveries = new Map();
-      this.#deliveriesByInstance.set(instance, deliveries);
-    }
-    return deliveries;
+  #deliveriesTo(workload: WorkloadKey): Map<string, Delivery> {
+    const deliveries = this.#deliveriesByWorkload.get(workload);
+    return deliveries === undefined || deliveries.size > maxObjectsPerWorkload
+      ? new Map<string, Delivery>()
+      : deliveries;
   }
 }
 

@@ -1,8 +1,7 @@
-import { LRUCache } from 'lru-cache';
 import { Gauge, type Registry } from 'prom-client';
 import type { ErrorCode } from '../core/errors.ts';
 import type { SecretError } from '../core/errors.ts';
-import { lruSizeLimit } from '../concurrency/lru-size-limit.ts';
+import { WorkloadMemory, type WorkloadPart } from '../concurrency/workload-memory.ts';
 import type { Workload } from '../core/workload.ts';
 
 /**
@@ -15,6 +14,9 @@ const [maxClasses, maxNamespaces] = [20, 100];
 /** The process or the caller ended the request. These errors say nothing about the next one. */
 const transientCodes: readonly ErrorCode[] = ['CANCELLED', 'SHUTTING_DOWN'];
 const otherLabel = 'other';
+
+/** What a volume takes beside the characters of its key. */
+const volumeBytes = 192;
 
 /** Times in milliseconds. */
 type VolumeState = {
@@ -29,6 +31,7 @@ type VolumeState = {
 /** What {@link Staleness} needs. */
 export type StalenessDeps = {
   readonly registry: Registry;
+  readonly workloadMemory?: WorkloadMemory;
   /** In milliseconds; only differences count. Default: a monotonic clock. */
   readonly now?: () => number;
   /** Warns a pod, in Kubernetes by an Event. It returns at once and never throws. */
@@ -47,9 +50,15 @@ export type StalenessDeps = {
 export class Staleness {
   readonly #now: () => number;
   readonly #events: StalenessDeps['events'];
-  readonly #volumes = new LRUCache<string, VolumeState>(lruSizeLimit(10_000));
+  readonly #volumesByWorkload: WorkloadPart<Map<string, VolumeState>>;
 
-  constructor({ registry, now = () => performance.now(), events }: StalenessDeps) {
+  constructor({
+    registry,
+    now = () => performance.now(),
+    events,
+    workloadMemory = new WorkloadMemory(),
+  }: StalenessDeps) {
+    this.#volumesByWorkload = workloadMemory.createPart();
     this.#now = now;
     this.#events = events;
     const longestByClass = (): BoundedLabels => this.#longestByClass();
@@ -68,10 +77,10 @@ export class Staleness {
   }
 
   /** A volume was served. */
-  recordSuccess({ volume }: Workload): void {
+  recordSuccess(workload: Workload): void {
     const now = this.#now();
-    const interval = now - (this.#volumes.get(volume)?.requestedAt ?? now);
-    this.#volumes.set(volume, { succeededAt: now, requestedAt: now, interval });
+    const interval = now - (this.#stateOf(workload)?.requestedAt ?? now);
+    this.#set(workload, { succeededAt: now, requestedAt: now, interval });
   }
 
   /**
@@ -79,16 +88,13 @@ export class Staleness {
    * mount that fails in the pod's events.
    * @param className the class as the log names it
    */
-  recordFailure(
-    { volume, tenant: namespace, pod }: Workload,
-    className: string,
-    error: SecretError,
-  ): void {
-    const previous = this.#volumes.get(volume);
+  recordFailure(workload: Workload, className: string, error: SecretError): void {
+    const previous = this.#stateOf(workload);
     if (previous === undefined || transientCodes.includes(error.code)) return;
+    const { tenant: namespace, pod } = workload;
     const now = this.#now();
     const { succeededAt, requestedAt } = previous;
-    this.#volumes.set(volume, {
+    this.#set(workload, {
       succeededAt,
       requestedAt: now,
       interval: now - requestedAt,
@@ -97,13 +103,26 @@ export class Staleness {
     if (pod !== undefined) this.#events?.warn({ namespace, ...pod }, error);
   }
 
+  #stateOf(workload: Workload): VolumeState | undefined {
+    return this.#volumesByWorkload.get(workload)?.get(workload.volume);
+  }
+
+  #set(workload: Workload, state: VolumeState): void {
+    const volumes = this.#volumesByWorkload.get(workload) ?? new Map<string, VolumeState>();
+    const isKnown = volumes.has(workload.volume);
+    volumes.set(workload.volume, state);
+    if (isKnown) return;
+    const bytes = volumes.size * (volumeBytes + workload.volume.length);
+    this.#volumesByWorkload.set(workload, volumes, bytes);
+  }
+
   #longestByClass(): BoundedLabels {
     const longest = new BoundedLabels();
-    for (const [volume, state] of this.#volumes) {
-      const { failing, succeededAt } = state;
-      if (this.#isExpired(state)) this.#volumes.delete(volume);
-      else if (failing !== undefined) longest.add(failing, this.#now() - succeededAt);
-    }
+    for (const volumes of this.#volumesByWorkload.values())
+      for (const [volume, state] of volumes)
+        if (this.#isExpired(state)) volumes.delete(volume);
+        else if (state.failing !== undefined)
+          longest.add(state.failing, this.#now() - state.succeededAt);
     return longest;
   }
 

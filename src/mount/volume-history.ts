@@ -1,8 +1,10 @@
-import { LRUCache } from 'lru-cache';
-import { lruSizeLimit } from '../concurrency/lru-size-limit.ts';
+import { WorkloadMemory, type WorkloadPart } from '../concurrency/workload-memory.ts';
 import { SecretError } from '../core/errors.ts';
 import type { Grant } from '../core/provider.ts';
 import type { Workload } from '../core/workload.ts';
+
+/** What a volume takes beside the characters of its key. */
+const volumeBytes = 192;
 
 type VolumeRecord = { readonly className?: string; readonly own?: boolean };
 
@@ -13,22 +15,22 @@ type VolumeRecord = { readonly className?: string; readonly own?: boolean };
  * switch to the provider's stronger identity.
  */
 export class VolumeHistory {
-  readonly #volumes: LRUCache<string, VolumeRecord>;
+  readonly #volumesByWorkload: WorkloadPart<ReadonlyMap<string, VolumeRecord>>;
 
-  constructor(maxVolumes = 10_000) {
-    this.#volumes = new LRUCache(lruSizeLimit(maxVolumes));
+  constructor(memory = new WorkloadMemory()) {
+    this.#volumesByWorkload = memory.createPart();
   }
 
   /**
    * The volume's class. At rotation, drivers up to 1.5 send no class name: then the remembered one.
    */
-  classOf({ className, volume }: Workload): string {
-    return className ?? this.#volumes.get(volume)?.className ?? 'unknown';
+  classOf(workload: Workload): string {
+    return workload.className ?? this.#recordOf(workload)?.className ?? 'unknown';
   }
 
   /** @throws SecretError IDENTITY_DOWNGRADE */
-  checkIdentity({ volume }: Workload, grants: readonly Grant[]): void {
-    if (this.#volumes.get(volume)?.own === true && !grants.every(isOwn)) {
+  checkIdentity(workload: Workload, grants: readonly Grant[]): void {
+    if (this.#recordOf(workload)?.own === true && !grants.every(isOwn)) {
       throw new SecretError(
         'IDENTITY_DOWNGRADE',
         "this volume was mounted under the pod's own identity and now requests a shared one",
@@ -42,11 +44,20 @@ export class VolumeHistory {
   }
 
   /** Remembers the class and the identity of a volume that was served. */
-  recordDelivery({ volume, className }: Workload, grants: readonly Grant[]): void {
-    const previous = this.#volumes.get(volume);
+  recordDelivery(workload: Workload, grants: readonly Grant[]): void {
+    const { volume, className } = workload;
+    const previous = this.#recordOf(workload);
     const own = previous?.own === true || grants.every(isOwn);
     const name = className ?? previous?.className;
-    this.#volumes.set(volume, { own, ...(name !== undefined && { className: name }) });
+    if (previous?.own === own && previous.className === name) return;
+    const volumes = new Map(this.#volumesByWorkload.get(workload));
+    volumes.set(volume, { own, ...(name !== undefined && { className: name }) });
+    const bytes = volumes.size * (volumeBytes + volume.length);
+    this.#volumesByWorkload.set(workload, volumes, bytes);
+  }
+
+  #recordOf(workload: Workload): VolumeRecord | undefined {
+    return this.#volumesByWorkload.get(workload)?.get(workload.volume);
   }
 }
 

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, jest } from '@jest/globals';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import type { Grant, Outcome, Provider } from '../../src/core/provider.ts';
-import type { Presence } from '../../src/cache/leases.ts';
+import type { Presence } from '../../src/concurrency/workload-memory.ts';
 import { createCacheMetrics } from '../../src/cache/metrics.ts';
 import { SecretCache, type Waiter } from '../../src/cache/secret-cache.ts';
 import {

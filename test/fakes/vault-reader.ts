@@ -13,7 +13,7 @@ import { VaultLeases } from '../../src/providers/vault/leases.ts';
 import type { VaultSession } from '../../src/providers/vault/types.ts';
 import type { VaultLogin } from '../../src/providers/vault/types.ts';
 import { VaultTokenManager } from '../../src/providers/vault/credentials/token-manager.ts';
-import type { Presence } from '../../src/cache/leases.ts';
+import type { Presence } from '../../src/concurrency/workload-memory.ts';
 import { createCacheMetrics } from '../../src/cache/metrics.ts';
 import { SecretCache } from '../../src/cache/secret-cache.ts';
 import { formatOutcome } from './cache-fixture.ts';
