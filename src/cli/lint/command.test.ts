@@ -108,29 +108,29 @@ describe('lint reports', () => {
     );
   });
 
-  test('an unknown provider, with the nearest or all known ones', async () => {
-    const near = await file('a.yaml', spc(['f']).replace('lines', 'line'));
-    const far = await file('b.yaml', spc(['f']).replace('lines', 'azure'));
-    expect((await lint([near, far])).lines).toEqual([
+  test('an unknown provider that is near a known one', async () => {
+    const { exitCode, lines } = await lint([
+      await file('a.yaml', spc(['f']).replace('lines', 'line')),
+    ]);
+    expect(exitCode).toBe(1);
+    expect(lines).toEqual([
       'a.yaml:5:13: error: class app: no provider "line" [INVALID_CLASS]',
       '    did you mean lines?',
-      'b.yaml:5:13: error: class app: no provider "azure" [INVALID_CLASS]',
-      '    Keyferry serves lines',
-      '2 classes in 2 files: 2 errors, 0 hints',
+      '1 class in 1 file: 1 error, 0 hints',
     ]);
   });
 
   test('secretObjects that name no file of the class', async () => {
     const synced = ['secretObjects:', '- secretName: s', '  type: Opaque', '  data:'];
-    const names = ['f', 'tls.cert', 'login'].map((name) => `  - {key: k, objectName: ${name}}`);
+    const names = ['f', 'tls.cert', 'login'].map((n, i) => `  - {key: k${i}, objectName: ${n}}`);
     const { exitCode, lines } = await lint([
       await file('a.yaml', spc(['f', 'tls.crt'], ...synced, ...names)),
     ]);
     expect(exitCode).toBe(1);
     expect(lines).toEqual([
-      'a.yaml:11:28: error: class app: secretObjects names the file "tls.cert", which this class does not make [INVALID_CLASS]',
+      'a.yaml:11:29: error: class app: secretObjects names the file "tls.cert", which this class does not make [INVALID_CLASS]',
       '    did you mean tls.crt?',
-      'a.yaml:12:28: error: class app: secretObjects names the file "login", which this class does not make [INVALID_CLASS]',
+      'a.yaml:12:29: error: class app: secretObjects names the file "login", which this class does not make [INVALID_CLASS]',
       '    it makes f, tls.crt',
       '1 class in 1 file: 2 errors, 0 hints',
     ]);
@@ -150,7 +150,7 @@ describe('lint reports', () => {
   test('the checks that it skipped', async () => {
     const text = spc(
       ['error no name'],
-      'secretObjects: [{secretName: s, data: [{objectName: f, key: k}]}]',
+      'secretObjects: [{secretName: s, type: Opaque, data: [{objectName: f, key: k}]}]',
     ).replace('    region: r\n', '');
     expect((await lint([await file('a.yaml', text)])).lines.slice(-3)).toEqual([
       'a.yaml: class app: not checked here: the region, which the node knows',
@@ -164,6 +164,77 @@ describe('lint reports', () => {
       await file('a.yaml', spc(['error no name']).replace('region: r', 'region: true')),
     ]);
     expect(lines.filter((line) => line.includes(': error: ')).length).toBe(2);
+  });
+});
+
+describe('lint leaves out and counts', () => {
+  const foreign = spc(['array:']).replace('lines', 'azure');
+  const patch = [
+    'apiVersion: secrets-store.csi.x-k8s.io/v1',
+    'kind: SecretProviderClass',
+    'metadata: {name: app}',
+    'spec: {parameters: {region: r}}',
+  ].join('\n');
+
+  test('classes of providers of other vendors, and patches of kustomize', async () => {
+    const { exitCode, lines } = await lint([
+      await file('a.yaml', [foreign, foreign, spc(['f']), patch].join('\n---\n')),
+    ]);
+    expect(exitCode).toBe(0);
+    expect(lines).toEqual([
+      '1 class in 1 file: 0 errors, 0 hints; left out: 2 (provider azure), 1 (kustomize patch)',
+    ]);
+  });
+
+  test('all classes of the input', async () => {
+    const { exitCode, lines } = await lint([await file('a.yaml', foreign)]);
+    expect(exitCode).toBe(0);
+    expect(lines).toEqual(['0 classes in 1 file: 0 errors, 0 hints; left out: 1 (provider azure)']);
+  });
+
+  test('with the place of each in JSON', async () => {
+    const path = await file('a.yaml', foreign.replace('name: app', 'name: app, namespace: shop'));
+    const { output } = await lint([path], { format: 'json' });
+    const place = { file: path, line: 1, column: 1, class: 'app', namespace: 'shop' };
+    expect(JSON.parse(output)).toMatchObject({
+      summary: { classes: 0, leftOut: 1 },
+      leftOut: [{ ...place, reason: 'provider azure' }],
+    });
+  });
+
+  test('but no class that forgets its provider', async () => {
+    const { exitCode, lines } = await lint([
+      await file('a.yaml', spc(['f']).replace('  provider: lines\n', '')),
+    ]);
+    expect(exitCode).toBe(1);
+    expect(lines[0]).toBe('a.yaml:5:3: error: class app: spec.provider is missing [INVALID_CLASS]');
+  });
+});
+
+describe('every finding has the namespace', () => {
+  const text = spc(['error no name'])
+    .replace('name: app', 'name: app, namespace: shop')
+    .replace('    region: r\n', '');
+
+  test('as text', async () => {
+    expect((await lint([await file('a.yaml', text)])).lines.slice(0, 3)).toEqual([
+      'a.yaml:8:7: error: class shop/app: no name [INVALID_CLASS]',
+      '    fix it',
+      'a.yaml: class shop/app: not checked here: the region, which the node knows',
+    ]);
+  });
+
+  test('as JSON', async () => {
+    const { output } = await lint([await file('a.yaml', text)], { format: 'json' });
+    expect(JSON.parse(output)).toMatchObject({
+      problems: [{ class: 'app', namespace: 'shop' }],
+      skipped: [{ class: 'app', namespace: 'shop' }],
+    });
+  });
+
+  test('for GitHub', async () => {
+    const { output } = await lint([await file('a.yaml', text)], { format: 'github' });
+    expect(output).toMatch(/title=keyferry INVALID_CLASS shop\/app::no name/);
   });
 });
 
@@ -227,7 +298,7 @@ describe('lint escapes hostile text', () => {
     expect(output).toMatch(/^[\n\x20-\x7e]+$/);
     expect(JSON.parse(output)).toEqual({
       version: 1,
-      summary: { files: 1, classes: 1, errors: 2, hints: 0 },
+      summary: { files: 1, classes: 1, errors: 2, hints: 0, leftOut: 0 },
       problems: [
         {
           ...{
@@ -237,12 +308,14 @@ describe('lint escapes hostile text', () => {
             severity: 'error',
             code: 'INVALID_CLASS',
             class: 'app',
+            namespace: '',
           },
           ...{ message: '\u001b[31m \u202e 100%::error::x', remedy: 'fix it' },
         },
         expect.objectContaining({ line: 10, message: '键' }),
       ],
       skipped: [],
+      leftOut: [],
     });
   });
 
@@ -257,9 +330,12 @@ describe('lint escapes hostile text', () => {
       '::error file=a%2Cb%3Ac.yaml,line=9,col=7,title=keyferry INVALID_CLASS app::' +
         String.raw`\u{1b}[31m \u{202e} 100%25::error::x%0Afix it`,
       expect.stringMatching(
+        /^::error file=d\.yaml,line=3,col=18,title=keyferry INVALID_CLASS a%0A%3A%3Aset-output name=x%3A%3Ay::metadata.name is not/,
+      ),
+      expect.stringMatching(
         /^::notice file=d\.yaml,line=8,col=14,title=keyferry a%0A%3A%3Aset-output name=x%3A%3Ay::file "f" has mode 0400/,
       ),
-      '2 classes in 2 files: 1 error, 1 hint',
+      '2 classes in 2 files: 2 errors, 1 hint',
     ]);
   });
 });

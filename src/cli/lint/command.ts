@@ -3,6 +3,7 @@ import { providers } from '../../providers/registry.ts';
 import { type Planner, checkClass } from './check-class.ts';
 import { readClassFile } from './class-file.ts';
 import type { Diagnostic } from './diagnostic.ts';
+import { reasonToLeaveOut } from './foreign-class.ts';
 import { type LintFormat, type LintReport, formatLint, lintFormats } from './format.ts';
 import { type Manifest, readManifests } from './manifests.ts';
 
@@ -49,6 +50,8 @@ function lint(
 ): LintReport & { hasUnreadableInput: boolean } {
   const diagnostics: Diagnostic[] = [];
   const skipped: LintReport['skipped'][number][] = [];
+  const leftOut: LintReport['leftOut'][number][] = [];
+  const providerNames = planners.map(({ name }) => name);
   let hasUnreadableInput = false;
   let classes = 0;
   for (const manifest of manifests) {
@@ -58,20 +61,30 @@ function lint(
       continue;
     }
     const file = readClassFile(manifest.file, manifest.text);
-    classes += file.classes.length;
     hasUnreadableInput ||= file.parseErrors.length > 0;
-    const checks = file.classes.map((spc) => ({ name: spc.name, ...checkClass(spc, planners) }));
-    const fileDiagnostics = [...file.parseErrors, ...checks.flatMap((check) => check.diagnostics)];
+    const fileDiagnostics = [...file.parseErrors];
+    for (const spc of file.classes) {
+      const { name, namespace, place } = spc;
+      const reason = reasonToLeaveOut(spc, providerNames);
+      if (reason !== undefined) {
+        leftOut.push({ ...place, class: name, namespace, reason });
+        continue;
+      }
+      classes += 1;
+      const check = checkClass(spc, planners);
+      fileDiagnostics.push(...check.diagnostics);
+      for (const phrase of check.skipped)
+        skipped.push({ file: place.file, class: name, namespace, check: phrase });
+    }
     diagnostics.push(...fileDiagnostics.sort(byLocation));
-    for (const { name, skipped: skippedChecks } of checks)
-      skipped.push(...skippedChecks.map((check) => ({ file: manifest.file, class: name, check })));
   }
   return {
     files: manifests.length,
     classes,
     diagnostics,
     skipped,
-    hasUnreadableInput: hasUnreadableInput || classes === 0,
+    leftOut,
+    hasUnreadableInput: hasUnreadableInput || classes + leftOut.length === 0,
   };
 }
 

@@ -16,6 +16,8 @@ export type Diagnostic = {
   readonly code?: ErrorCode;
   /** The class's name, if it is known. */
   readonly class?: string;
+  /** The class's namespace; empty if the class names none. */
+  readonly namespace?: string;
   /** Names the thing and the cause. */
   readonly message: string;
   /** How to fix it. */

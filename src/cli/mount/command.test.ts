@@ -258,13 +258,20 @@ test('--socket reports a socket without a listener', async () => {
 
 describe('the class', () => {
   test('is chosen by name if a file holds several', async () => {
-    const stdin = spc('a', 'x') + spc('b', 'y');
+    const stdin = spc('a', 'x') + spc('b', 'shop');
     expect((await mount(['--class', 'b'], { stdin })).lines[0]).toMatch(
-      /^class b, .* pod y\/keyferry-mount /,
+      /^class b, .* pod shop\/keyferry-mount /,
     );
     expect((await mount(['--class', 'b', '--namespace', 'z'], { stdin })).lines[0]).toMatch(
       / pod z\/keyferry-mount /,
     );
+  });
+
+  test('is mounted in spite of a hint, and of Secrets that the driver would not make', async () => {
+    const stdin = spc()
+      .replace('/v1', '/v1alpha1')
+      .replace('spec: {', 'spec: {secretObjects: [{secretName: s}], ');
+    expect((await mount([], { stdin })).lines[0]).toMatch(/^class app, /);
   });
 
   test.each([

@@ -40,7 +40,8 @@ export async function readOneClass(
       },
     );
   }
-  if (spc.diagnostics[0] !== undefined) throw diagnosticError(spc.diagnostics[0]);
+  const error = spc.diagnostics.find(({ severity }) => severity === 'error');
+  if (error !== undefined) throw diagnosticError(error);
   return spc;
 }
 
