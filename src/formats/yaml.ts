@@ -40,7 +40,7 @@ export function readYamlDocument(text: string, { mergeKeys = true } = {}): YamlD
 
 /**
  * Reads a text of any number of YAML documents, such as a file of manifests. Never throws. The
- * other documents are still read after a malformed one. A duplicate key is a syntax error.
+ * other documents are still read after a malformed one.
  */
 export function readYamlDocuments(text: string): readonly YamlDocument[] {
   return readDocuments(text, { ...manifestLimits, mergeKeys: true, isSingle: false });
@@ -76,7 +76,7 @@ function readDocuments(text: string, options: ReadOptions): readonly YamlDocumen
   const composer = new Composer({
     schema: 'failsafe',
     resolveKnownTags: false,
-    uniqueKeys: !options.isSingle,
+    uniqueKeys: false,
   });
   return Array.from(composer.compose(tokens, true, source.length), (document) =>
     new YamlConverter(positionOf, options).convertDocument(document, source),

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { SecretError } from '../core/errors.ts';
-import type { Plan, PlanResult, Problem } from '../core/plan.ts';
+import { type Plan, type PlanResult, type Problem, problemText } from '../core/plan.ts';
 import type { Parameters } from '../core/workload.ts';
 import type { Provider } from '../core/provider.ts';
 
@@ -21,7 +21,7 @@ export class PlanCache {
 
   /**
    * The plan of a class.
-   * @param onWarning receives the warnings of a class when it is compiled
+   * @param onWarning receives the warnings and hints of a class when it is compiled
    * @param compile runs the compilation, now or later; default now
    * @throws SecretError the worst of the plan's problems, or why the node facts cannot be read
    */
@@ -42,7 +42,7 @@ export class PlanCache {
       if (existing !== undefined) return existing;
       const compiled = provider.plan(parameters, nodeFacts);
       this.#results.set(key, compiled, { size: sizeOf(parameters, compiled) });
-      compiled.problems.filter(({ severity }) => severity === 'warning').forEach(onWarning);
+      compiled.problems.filter(({ severity }) => severity !== 'error').forEach(onWarning);
       return compiled;
     });
     return planOf(result);
@@ -76,13 +76,14 @@ function planOf({ plan, problems }: PlanResult): Plan {
   return plan;
 }
 
-function problemError(
-  { code, message, hint, parameter, line }: Problem,
-  more: number,
-): SecretError {
+function problemError(problem: Problem, more: number): SecretError {
+  const { code, hint, parameter, line } = problem;
   const place =
     parameter === undefined || line === undefined ? '' : ` (${parameter}, line ${line})`;
-  return new SecretError(code, message + place, { more, ...(hint !== undefined && { hint }) });
+  return new SecretError(code, problemText(problem) + place, {
+    more,
+    ...(hint !== undefined && { hint }),
+  });
 }
 
 /** The error of a class whose plan has no files. */

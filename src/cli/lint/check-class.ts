@@ -1,4 +1,4 @@
-import type { Plan, Problem } from '../../core/plan.ts';
+import { type Plan, type Problem, problemText } from '../../core/plan.ts';
 import type { Provider } from '../../core/provider.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import { nearestName } from '../../formats/suggest.ts';
@@ -80,18 +80,22 @@ function unknownProvider(spc: SecretProviderClass, planners: readonly Planner[])
 
 /**
  * Warnings are errors here. A mount only logs them, because the vendors' own providers ignore such
- * mistakes.
+ * mistakes. Lines are those of the file, where it shows the parameter line by line.
  */
 function toDiagnostic(spc: SecretProviderClass, problem: Problem): Diagnostic {
-  const { exact, ...place } = spc.locationOf(problem.parameter, problem.line, problem.column);
+  const { parameter, line = 1, firstLine } = problem;
+  const { exact, ...place } = spc.locationOf(parameter, problem.line, problem.column);
   const locationText = exact
     ? ''
-    : ` (line ${problem.line ?? 1} of parameter "${sanitizeExternalText(problem.parameter ?? '')}")`;
+    : ` (line ${line} of parameter "${sanitizeExternalText(parameter ?? '')}")`;
+  // A block has the file's lines.
+  const fileFirstLine =
+    firstLine !== undefined && exact ? { firstLine: firstLine + place.line - line } : {};
   return diagnosticOf(spc, {
     place,
-    severity: 'error',
+    severity: problem.severity === 'hint' ? 'hint' : 'error',
     code: problem.code,
-    message: problem.message + locationText,
+    message: problemText({ ...problem, ...fileFirstLine }) + locationText,
     ...(problem.hint !== undefined && { remedy: problem.hint }),
   });
 }

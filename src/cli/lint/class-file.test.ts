@@ -98,7 +98,11 @@ describe('a malformed document', () => {
     const { classes, parseErrors } = readClassFile('f.yaml', ['a: [1', '---', ...head].join('\n'));
     expect(classes.length).toBe(1);
     expect(parseErrors).toMatchObject([
-      { severity: 'error', place: { file: 'f.yaml', line: 2 }, message: /^not YAML: / },
+      {
+        severity: 'error',
+        place: { file: 'f.yaml', line: 1, column: 4 },
+        message: 'not YAML: [ is not closed',
+      },
     ]);
   });
 

@@ -1,4 +1,3 @@
-import { sanitizeExternalText } from '../../core/safe-text.ts';
 import { type YamlNode, type YamlProblem, nodeAt } from '../../formats/yaml-tree.ts';
 import { readYamlDocuments } from '../../formats/yaml.ts';
 import { type SecretProviderClass, readClass } from './class-object.ts';
@@ -22,22 +21,27 @@ export function readClassFile(file: string, text: string): ClassFile {
   const parseErrors: Diagnostic[] = [];
   const lines = text.split(/\r?\n/);
   for (const { root, problems } of readYamlDocuments(text)) {
-    const problem = problems.find(({ kind }) => kind !== 'content');
-    if (problem !== undefined) parseErrors.push(parseError(file, problem, text));
+    for (const problem of problems)
+      if (problem.kind !== 'content' || problem.code === 'DUPLICATE_KEY')
+        parseErrors.push(parseError(file, problem, text));
     classes.push(...findClasses(root).map((node) => readClass(node, file, lines)));
   }
   return { classes, parseErrors };
 }
 
-function parseError(file: string, { at, message }: YamlProblem, text: string): Diagnostic {
+function parseError(file: string, problem: YamlProblem, text: string): Diagnostic {
+  const { at, message, firstLine, hint = 'check indentation and quotes there' } = problem;
   const remedy = text.includes('{{')
     ? 'it looks like a template: render it first, with helm template for example'
-    : 'check indentation and quotes there';
+    : firstLine === undefined
+      ? hint
+      : 'remove one of them';
+  const first = firstLine === undefined ? '' : `, first in line ${firstLine}`;
   return {
     place: { file, ...at },
     severity: 'error',
     code: 'INVALID_CLASS',
-    message: `not YAML: ${sanitizeExternalText(message)}`,
+    message: `not YAML: ${message}${first}`,
     remedy,
   };
 }

@@ -13,7 +13,10 @@ beforeEach(async () => {
 });
 afterEach(() => rm(dir, { recursive: true }));
 
-/** A provider whose objects are lines `PATH`, `PATH MODE` or `error TEXT`, `warning TEXT`. */
+/**
+ * A provider whose objects are lines `PATH`, `PATH MODE` or `error TEXT`, `warning TEXT`,
+ * `hint TEXT`. An `error twice` clashes with the first line.
+ */
 const planner: Planner = {
   name: 'lines',
   plan: (parameters) => {
@@ -23,10 +26,11 @@ const planner: Planner = {
     (parameters.objects ?? '').split('\n').forEach((line, index) => {
       const [first = '', second = ''] = line.split(' ', 2);
       const rest = line.slice(first.length + 1);
-      if (first === 'error' || first === 'warning')
+      if (first === 'error' || first === 'warning' || first === 'hint')
         problems.push({
           ...{ severity: first, code: 'INVALID_CLASS', message: rest, hint: 'fix it' },
           ...{ parameter: 'objects', line: index + 1, column: 1 },
+          ...(rest === 'twice' && { firstLine: 1 }),
         });
       else if (first !== '')
         files.push({
@@ -99,6 +103,17 @@ describe('lint reports', () => {
       '    fix it',
       '1 class in 1 file: 2 errors, 0 hints',
     ]);
+  });
+
+  test('a hint of the plan as a hint', async () => {
+    const { exitCode, lines } = await lint([await file('a.yaml', spc(['f', 'hint maybe']))]);
+    expect(exitCode).toBe(0);
+    expect(lines[0]).toBe('a.yaml:10:7: hint: class app: maybe');
+  });
+
+  test('lines of the file, also of the first of two things that clash', async () => {
+    const { lines } = await lint([await file('a.yaml', spc(['f', 'g', 'error twice']))]);
+    expect(lines[0]).toBe('a.yaml:11:7: error: class app: twice, first in line 9 [INVALID_CLASS]');
   });
 
   test('the line in the parameter if the file does not show the text line by line', async () => {

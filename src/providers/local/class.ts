@@ -134,7 +134,7 @@ export function planLocal(parameters: Parameters): PlanResult<LocalLogin> {
     const { report } = reporter;
     warnUnknownParameters('local', [parameter], parameters, report);
     const { objects } = parameters;
-    if (objects === undefined) return reportMissingObjects(reporter);
+    if (objects === undefined) return reportMissingObjects(reporter, parameters);
     return { ...readObjects(objects, report), login: {} };
   });
 }

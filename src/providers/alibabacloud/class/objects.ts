@@ -3,14 +3,16 @@ import { type YamlMap, readYamlList } from '../../../formats/yaml-objects.ts';
 import {
   type PositionedFile,
   type PositionedText,
+  type ReportAt,
   checkFileNames,
   createProblemReporter,
   fileOptionKeys,
   readJmesPathFiles,
   readOptionalText,
   readRequiredText,
+  yaml11Reader,
 } from '../../shared/class/files.ts';
-import { type ClassContext, type ObjectContext, readRef } from './object-ref.ts';
+import { type ClassContext, readRef } from './object-ref.ts';
 
 const objectKeys = [
   'objectName',
@@ -24,6 +26,8 @@ const objectKeys = [
   'optional',
   ...fileOptionKeys,
 ];
+
+const yaml11 = yaml11Reader("Alibaba Cloud's provider reads");
 
 /** An object of the list. */
 type ObjectItem = {
@@ -44,11 +48,11 @@ export function readObjects(
   const reporterOf = createProblemReporter(parameter, report);
   const reportError = reporterOf('error');
   const objectContext = { ...context, reportError, warn: reporterOf('warning') };
-  const maps = readYamlList(text, { parameter, report, keys: 'any-case' });
+  const maps = readYamlList(text, { parameter, report, keys: 'any-case', yaml11 });
   // Several objects can name one secret, for different files. They share one ref.
   const refByKey = new Map<string, SecretRef>();
   const files: PositionedFile[] = [];
-  for (const { map, typeFromNextItem } of joinItems(maps, objectContext)) {
+  for (const { map, typeFromNextItem } of joinItems(maps, reporterOf('hint'))) {
     map.warnUnknown(objectKeys);
     const hint = 'objectName is the name of the secret';
     const name = readRequiredText(map, 'objectName', hint, reportError);
@@ -66,7 +70,7 @@ export function readObjects(
  * Joins an item that has an `objectType` alone with the item before it. The vendor's guide prints
  * `- objectName: "test"` and `- objectType: "kms"` as two items, but means one.
  */
-function joinItems(maps: readonly YamlMap[], { warn }: ObjectContext): readonly ObjectItem[] {
+function joinItems(maps: readonly YamlMap[], hint: ReportAt): readonly ObjectItem[] {
   const items: ObjectItem[] = [];
   for (const map of maps) {
     const previous = items.at(-1);
@@ -82,7 +86,7 @@ function joinItems(maps: readonly YamlMap[], { warn }: ObjectContext): readonly 
     }
     map.warnUnknown(objectKeys);
     previous.typeFromNextItem = map.scalar('objectType');
-    warn(
+    hint(
       map.position,
       `${map.where} has an objectType alone; it is used for ${previous.map.where}`,
       'write both without the second "-"',
