@@ -95,19 +95,46 @@ describe('finding classes', () => {
 
 describe('a malformed document', () => {
   test('is reported with its location, and the others are read', () => {
-    const { classes, parseErrors } = readClassFile('f.yaml', ['a: [1', '---', ...head].join('\n'));
+    const { classes, parseErrors } = readClassFile(
+      'f.yaml',
+      ['kind: SecretProviderClass', 'a: [1', '---', ...head].join('\n'),
+    );
     expect(classes.length).toBe(1);
     expect(parseErrors).toMatchObject([
       {
         severity: 'error',
-        place: { file: 'f.yaml', line: 1, column: 4 },
+        place: { file: 'f.yaml', line: 2, column: 4 },
         message: 'not YAML: [ is not closed',
       },
     ]);
   });
 
+  test('of another kind is not parsed', () => {
+    const text = ['a: [1', '---', ...head, '---', 'b: "', '---', ...head].join('\n');
+    const { classes, parseErrors } = readClassFile('f.yaml', text);
+    expect(parseErrors).toEqual([]);
+    expect(classes.map(({ place }) => place.line)).toEqual([3, 9]);
+  });
+
+  test('with a key that occurs twice is reported with both lines, and the class is read', () => {
+    const text = ['kind: Pod', '---', ...head, 'kind: SecretProviderClass'].join('\n');
+    expect(readClassFile('f.yaml', text)).toMatchObject({
+      classes: [{ name: 'app' }],
+      parseErrors: [
+        {
+          place: { line: 6 },
+          message: 'not YAML: the key kind occurs twice, first in line 4',
+          remedy: 'remove one of them',
+        },
+      ],
+    });
+  });
+
   test('that is a template is reported as a template', () => {
-    const { parseErrors } = readClassFile('f.yaml', 'a: {{ .Values.a }}\nb: {{- x }}: y');
+    const { parseErrors } = readClassFile(
+      'f.yaml',
+      'kind: SecretProviderClass\na: {{ .Values.a }}\nb: {{- x }}: y',
+    );
     expect(parseErrors[0]?.remedy).toMatch(/template: render it first/);
   });
 

@@ -1,8 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { promisify } from 'node:util';
 import type { FileRequest, Problem } from '../../core/plan.ts';
 import type { Planner } from './check-class.ts';
 import { lintCommand } from './command.ts';
@@ -48,20 +50,30 @@ const planner: Planner = {
   },
 };
 
-async function lint(names: string[], { format = 'text', stdin = '' } = {}) {
+async function lint(
+  names: string[],
+  { format = 'text', stdin = '' as string | Buffer, isTTY = false } = {},
+) {
   let output = '';
+  let notices = '';
   let exitCode = -1;
   const command = lintCommand({
     providers: () => Promise.resolve([planner]),
-    stdin: Readable.from([Buffer.from(stdin)]),
+    stdin: Object.assign(Readable.from([Buffer.from(stdin)]), { isTTY }),
+    stderr: { write: (text) => (notices += text) },
     stdout: { write: (text) => (output += text) },
     setExitCode: (code) => (exitCode = code),
   });
   await command.exitOverride().parseAsync(['--format', format, ...names], { from: 'user' });
-  return { exitCode, output, lines: output.replaceAll(`${dir}/`, '').trimEnd().split('\n') };
+  return {
+    exitCode,
+    output,
+    notices,
+    lines: output.replaceAll(`${dir}/`, '').trimEnd().split('\n'),
+  };
 }
 
-async function file(name: string, text: string): Promise<string> {
+async function file(name: string, text: string | Buffer): Promise<string> {
   await writeFile(join(dir, name), text);
   return join(dir, name);
 }
@@ -273,13 +285,76 @@ describe('lint reads', () => {
     ]);
   });
 
+  test('UTF-16 with a byte order mark, and file names in any letter case', async () => {
+    const text = Buffer.from(`\ufeff${spc(['error no name'])}`, 'utf16le');
+    await file('a.YAML', text);
+    await file('b.Yml', Buffer.from(text).swap16());
+    expect((await lint([dir])).lines.filter((line) => line.includes('error:'))).toEqual([
+      'a.YAML:9:7: error: class app: no name [INVALID_CLASS]',
+      'b.Yml:9:7: error: class app: no name [INVALID_CLASS]',
+    ]);
+  });
+
+  test.each([
+    ['is not valid UTF-8', Buffer.from(spc(['f \xff']), 'latin1'), 9],
+    ['has NUL characters, as UTF-16 without', Buffer.from(spc(['f']), 'utf16le'), 1],
+    [
+      'is not valid UTF-16LE',
+      Buffer.concat([Buffer.from(`\ufeff${spc(['f'])}`, 'utf16le'), Buffer.from([0, 0xd8])]),
+      10,
+    ],
+  ])('a file that %s: exit code 2', async (problem, bytes, line) => {
+    await file('a.yaml', bytes);
+    for (const input of [join(dir, 'a.yaml'), dir]) {
+      const { exitCode, lines } = await lint([input]);
+      expect(exitCode).toBe(2);
+      expect(lines[0]).toContain(`a.yaml:${line}:1: error: cannot be read: it ${problem}`);
+      expect(lines[1]).toBe('    save it as UTF-8');
+    }
+  });
+
+  test('nothing of a large file of other kinds', async () => {
+    // As YAML it would be an error, and take a minute.
+    const path = await file('crds.yaml', Buffer.alloc(60_000_000, 'a: [b\n'));
+    const { exitCode, lines } = await lint([path, await file('a.yaml', spc(['f']))]);
+    expect({ exitCode, lines }).toEqual({
+      exitCode: 0,
+      lines: ['1 class in 2 files: 0 errors, 0 hints'],
+    });
+  });
+
+  test('the other files of a directory if one cannot be read; no FIFO', async () => {
+    await symlink(join(dir, 'nowhere'), join(dir, 'a.yaml'));
+    await promisify(execFile)('mkfifo', [join(dir, 'b.yaml')]);
+    await file('c.yaml', spc(['error no name']));
+    await symlink(join(dir, 'c.yaml'), join(dir, 'd.yaml'));
+    expect((await lint([dir])).lines.filter((line) => line.includes('error:'))).toEqual([
+      'a.yaml:1:1: error: cannot be read: ENOENT [INVALID_REQUEST]',
+      'c.yaml:9:7: error: class app: no name [INVALID_CLASS]',
+      'd.yaml:9:7: error: class app: no name [INVALID_CLASS]',
+    ]);
+  });
+
+  test('a terminal and a FIFO, and says that it waits', async () => {
+    const terminal = await lint(['-'], { stdin: spc(['f']), isTTY: true });
+    expect(terminal.notices).toBe(
+      'keyferry: waiting for standard input, a terminal; end it with ^D\n',
+    );
+    const fifo = join(dir, 'fifo');
+    await promisify(execFile)('mkfifo', [fifo]);
+    const [{ exitCode, notices }] = await Promise.all([lint([fifo]), writeFile(fifo, spc(['f']))]);
+    expect(notices).toBe(`keyferry: waiting for ${fifo}, which is no file\n`);
+    expect(exitCode).toBe(0);
+    expect((await lint(['-'], { stdin: spc(['f']) })).notices).toBe('');
+  });
+
   test.each([
     ['a missing file', []],
     ['text that is not YAML', ['broken.yaml']],
     ['no class', ['other.yaml']],
   ])('%s: exit code 2 in any case', async (_, names) => {
     const fine = await file('fine.yaml', spc(['f']));
-    await file('broken.yaml', 'kind: [');
+    await file('broken.yaml', 'kind: SecretProviderClass\nx: [');
     await file('other.yaml', 'kind: Pod');
     const paths =
       names.length === 0 ? [join(dir, 'absent.yaml')] : names.map((name) => join(dir, name));

@@ -5,20 +5,24 @@ import { readClassFile } from './class-file.ts';
 import type { Diagnostic } from './diagnostic.ts';
 import { reasonToLeaveOut } from './foreign-class.ts';
 import { type LintFormat, type LintReport, formatLint, lintFormats } from './format.ts';
-import { type Manifest, readManifests } from './manifests.ts';
+import { type Manifest, type ManifestSource, readManifests } from './manifests.ts';
 
 /** What {@link lintCommand} needs of the process. */
 export type LintDeps = {
   /** All providers. Only their `plan` is used, without node facts. */
   readonly providers: () => Promise<readonly Planner[]>;
-  readonly stdin: AsyncIterable<Buffer>;
+  readonly stdin: ManifestSource['stdin'];
+  /** For notices. */
+  readonly stderr: { write(text: string): unknown };
   readonly stdout: { write(text: string): unknown };
   /** 0: no problems. 1: problems. 2: some input could not be read, or has no class. */
   readonly setExitCode: (code: 0 | 1 | 2) => void;
 };
 
 /** `keyferry lint`: checks SecretProviderClasses before they are applied to a cluster. */
-export function lintCommand({ providers, stdin, stdout, setExitCode }: LintDeps): Command {
+export function lintCommand(deps: LintDeps): Command {
+  const { providers, stdin, stdout, stderr, setExitCode } = deps;
+  const notice = (line: string): void => void stderr.write(`keyferry: ${line}\n`);
   return new Command('lint')
     .description('check every SecretProviderClass in the files with the rules of a mount')
     .argument('<files...>', 'YAML or JSON files, directories, or - for standard input')
@@ -36,7 +40,7 @@ Examples:
   keyferry lint --format github manifests/`,
     )
     .action(async (names: string[], { format }: { format: LintFormat }) => {
-      const report = lint(await readManifests(names, stdin), await providers());
+      const report = lint(await readManifests(names, { stdin, notice }), await providers());
       stdout.write(formatLint(report, format));
       if (report.hasUnreadableInput) setExitCode(2);
       else setExitCode(report.diagnostics.some(({ severity }) => severity === 'error') ? 1 : 0);

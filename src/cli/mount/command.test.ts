@@ -70,6 +70,7 @@ async function mount(
       });
     },
     stdin: Readable.from([Buffer.from(stdin)]),
+    stderr: { write: () => undefined },
     stdout: { write: (text) => (run.output += text) },
     stop,
   });
@@ -286,7 +287,7 @@ describe('the class', () => {
       '- holds no SecretProviderClass "c"; choose with --class; it holds a',
     ],
     [[], 'kind: Pod', '- holds no SecretProviderClass'],
-    [[], 'kind: [', /^<stdin>:1: not YAML: /],
+    [[], 'kind: SecretProviderClass\nx: [', /^<stdin>:2: not YAML: /],
     [
       [],
       spc('app').replace('objects: "- objectName: a"', 'objects: []'),

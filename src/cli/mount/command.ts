@@ -5,6 +5,7 @@ import { SecretError, errorCodeOf } from '../../core/errors.ts';
 import { sanitizeExternalText, statusText } from '../../core/safe-text.ts';
 import { DriverClient } from '../../csi/client.ts';
 import type { Mount } from '../../mount/mount.ts';
+import type { ManifestSource } from '../lint/manifests.ts';
 import type { RawMountRequest } from '../../csi/mount-request.ts';
 import type { MountRequest, Volume } from '../../mount/types.ts';
 import { formatMount, mountFormats } from './format.ts';
@@ -15,7 +16,9 @@ import { writeVolume } from './volume-writer.ts';
 /** What {@link mountCommand} needs of the process. */
 export type MountDeps = {
   readonly inProcessMount: InProcessMount;
-  readonly stdin: AsyncIterable<Buffer>;
+  readonly stdin: ManifestSource['stdin'];
+  /** For notices. */
+  readonly stderr: { write(text: string): unknown };
   readonly stdout: { write(text: string): unknown };
   /** Aborts when the process is stopped. */
   readonly stop: AbortSignal;
@@ -110,7 +113,8 @@ async function mountOnce(options: Options & RawSettings, deps: MountDeps): Promi
     show = false,
     format,
   } = options;
-  const spc = await readOneClass(options.file, options.class, deps.stdin);
+  const notice = (line: string): void => void deps.stderr.write(`keyferry: ${line}\n`);
+  const spc = await readOneClass(options.file, options.class, { stdin: deps.stdin, notice });
   const tokens = await readPairs('--token', token);
   const secrets = await readPairs('--secret', secret);
   const namespace = options.namespace ?? (spc.namespace === '' ? 'default' : spc.namespace);
