@@ -185,7 +185,7 @@ describe('diagnostics about what the API server or the driver would reject', () 
 
   test('missing and misspelt fields', () => {
     expect(diagnostics('paramters: {}')).toEqual([
-      '5:3 spec.provider is missing; name the provider',
+      '5:3 spec.provider is missing; name the provider; of a kustomize patch, check what kustomize build prints',
       '5:14 spec has no field "paramters"; did you mean parameters?',
     ]);
     expect(
