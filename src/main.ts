@@ -22,8 +22,8 @@ function onSignal(name: NodeJS.Signals): void {
 }
 
 /**
- * Ends the process by the signal itself: `process.exit` waits for threads, and one that opens a FIFO
- * waits for its writer.
+ * Ends the process by the signal itself: `process.exit` waits for threads, and one that opens a
+ * FIFO waits for its writer.
  */
 function endBySignal(name: NodeJS.Signals): void {
   process.removeAllListeners(name);

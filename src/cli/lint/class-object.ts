@@ -68,7 +68,8 @@ export function readClass(
   const report = reportTo(diagnostics);
   checkApiVersion(nodeAt(root, ['apiVersion']), report, reportTo(diagnostics, 'hint'));
   checkMetadata(nodeAt(root, ['metadata']), report);
-  if (isEmpty(provider)) report(
+  if (isEmpty(provider))
+    report(
       spec,
       'spec.provider is missing',
       'name the provider; of a kustomize patch, check what kustomize build prints',

@@ -50,10 +50,7 @@ const planner: Planner = {
   },
 };
 
-async function lint(
-  names: string[],
-  { format = 'text', stdin = '' as string | Buffer, isTTY = false } = {},
-) {
+async function lint(names: string[], { format = 'text', stdin = '', isTTY = false } = {}) {
   let output = '';
   let notices = '';
   let exitCode = -1;
@@ -229,7 +226,22 @@ describe('lint leaves out and counts', () => {
     });
   });
 
+  test.each([
+    ['kustomization.yaml', 'patches: [{path: a.yaml}]'],
+    ['Kustomization', 'patches:\n- target: {kind: Pod}\n  path: ./a.yaml'],
+    ['kustomization.yml', 'patchesStrategicMerge: [b.yaml, a.yaml]'],
+  ])('patches of objects that a %s lists', async (name, text) => {
+    await file(name, text);
+    const patch = spc(['f']).replace('  provider: lines\n', '');
+    const { exitCode, lines } = await lint([await file('a.yaml', patch)]);
+    expect(exitCode).toBe(0);
+    expect(lines).toEqual([
+      '0 classes in 1 file: 0 errors, 0 hints; left out: 1 (kustomize patch)',
+    ]);
+  });
+
   test('but no class that forgets its provider', async () => {
+    await file('kustomization.yaml', 'resources: [a.yaml]\npatches: [{path: sub/a.yaml}]');
     const { exitCode, lines } = await lint([
       await file('a.yaml', spc(['f']).replace('  provider: lines\n', '')),
     ]);

@@ -3,7 +3,8 @@ import { providers } from '../../providers/registry.ts';
 import { type Planner, checkClass } from './check-class.ts';
 import { readClassFile } from './class-file.ts';
 import type { Diagnostic } from './diagnostic.ts';
-import { reasonToLeaveOut } from './foreign-class.ts';
+import { patchReason, reasonToLeaveOut } from './foreign-class.ts';
+import { isListedAsPatch } from './kustomization.ts';
 import { type LintFormat, type LintReport, formatLint, lintFormats } from './format.ts';
 import { type Manifest, type ManifestSource, readManifests } from './manifests.ts';
 
@@ -40,7 +41,7 @@ Examples:
   keyferry lint --format github manifests/`,
     )
     .action(async (names: string[], { format }: { format: LintFormat }) => {
-      const report = lint(await readManifests(names, { stdin, notice }), await providers());
+      const report = await lint(await readManifests(names, { stdin, notice }), await providers());
       stdout.write(formatLint(report, format));
       if (report.hasUnreadableInput) setExitCode(2);
       else setExitCode(report.diagnostics.some(({ severity }) => severity === 'error') ? 1 : 0);
@@ -48,10 +49,10 @@ Examples:
 }
 
 /** Checks all classes in the manifests. `hasUnreadableInput` also if there is no class. */
-function lint(
+async function lint(
   manifests: readonly Manifest[],
   planners: readonly Planner[],
-): LintReport & { hasUnreadableInput: boolean } {
+): Promise<LintReport & { hasUnreadableInput: boolean }> {
   const diagnostics: Diagnostic[] = [];
   const skipped: LintReport['skipped'][number][] = [];
   const leftOut: LintReport['leftOut'][number][] = [];
@@ -69,7 +70,8 @@ function lint(
     const fileDiagnostics = [...file.parseErrors];
     for (const spc of file.classes) {
       const { name, namespace, place } = spc;
-      const reason = reasonToLeaveOut(spc, providerNames);
+      const isPatch = spc.provider === '' && (await isListedAsPatch(manifest.file));
+      const reason = isPatch ? patchReason : reasonToLeaveOut(spc, providerNames);
       if (reason !== undefined) {
         leftOut.push({ ...place, class: name, namespace, reason });
         continue;

@@ -28,6 +28,9 @@ export function suggestProvider(
     : nearestName(provider, knownNames);
 }
 
+/** The reason for a patch of kustomize. */
+export const patchReason = 'kustomize patch';
+
 /**
  * Why lint leaves an object out. Clusters and repositories also have classes of other vendors'
  * providers, and patches of kustomize, which are no complete classes.
@@ -37,7 +40,7 @@ export function reasonToLeaveOut(
   { provider, isPatch }: SecretProviderClass,
   knownNames: readonly string[],
 ): string | undefined {
-  if (isPatch) return 'kustomize patch';
+  if (isPatch) return patchReason;
   const isForeign =
     provider !== '' &&
     !knownNames.includes(provider) &&
