@@ -5,54 +5,58 @@ import type { Problem } from '../../../core/plan.ts';
  * - a misspelt name is unknown, and the right one is missing. The unknown name fails the mount.
  * - a parameter is unknown, and an error says why.
  * - a text is read otherwise by the vendor's provider, and is an error here anyway.
+ *
+ * Takes little time for thousands of problems, because tenants write classes.
  */
 export function mergeProblems(problems: readonly Problem[]): readonly Problem[] {
+  const unknownNames = collectUnknownNames(problems);
+  const errors = problems.filter(({ severity }) => severity === 'error');
+  const errorPositions = new Set(errors.map(positionOf));
   const misspelt = new Set<Problem>();
   const merged = problems.filter((problem) => {
-    const missing = missingName(problem);
-    const cause =
-      missing === undefined
-        ? undefined
-        : problems.find((other) => isMisspelling(other, problem, missing));
+    const cause = misspellingOf(problem, unknownNames);
     if (cause !== undefined) misspelt.add(cause);
-    return cause === undefined && !isExplained(problem, problems);
+    return cause === undefined && !(isMinor(problem) && errorPositions.has(positionOf(problem)));
   });
   return merged.map((problem) =>
     misspelt.has(problem) ? { ...problem, severity: 'error' as const } : problem,
   );
 }
 
-/** The name that a problem reports as missing. */
-function missingName({ message }: Problem): string | undefined {
-  const [, parameter, key] =
-    /^the parameter `(\w+)` is missing$|^item .* has no (\w+)$/.exec(message) ?? [];
-  return parameter ?? key;
+/** Unknown names by the place where they are: an item, or `parameters`. */
+type UnknownNames = ReadonlyMap<string, readonly Problem[]>;
+
+function collectUnknownNames(problems: readonly Problem[]): UnknownNames {
+  const unknownNames = new Map<string, Problem[]>();
+  for (const problem of problems) {
+    const [, item, parameter] =
+      /^(?:(item .*?) has an unknown key: |(the parameter ).* is unknown to )/.exec(
+        problem.message,
+      ) ?? [];
+    const place = parameter === undefined ? item : 'parameters';
+    if (place === undefined) continue;
+    const ofPlace = unknownNames.get(place) ?? [];
+    unknownNames.set(place, ofPlace);
+    ofPlace.push(problem);
+  }
+  return unknownNames;
 }
 
-/** Whether a problem reports a name, of the same item, that the missing one was meant to be. */
-function isMisspelling(other: Problem, { message }: Problem, missing: string): boolean {
-  const item = /^(item .*) has no \w+$/.exec(message)?.[1];
-  const isOfSamePlace =
-    item === undefined
-      ? other.message.startsWith('the parameter ') && other.line === undefined
-      : other.message.startsWith(`${item} has an unknown key: `);
-  return (
-    isOfSamePlace &&
-    missingName(other) === undefined &&
-    new RegExp(`\\b${missing}\\b`).test(other.hint ?? '')
-  );
+/** The problem of the unknown name that was meant to be the one that this problem misses. */
+function misspellingOf({ message }: Problem, unknownNames: UnknownNames): Problem | undefined {
+  const [, parameter, item = 'parameters', key] =
+    /^the parameter `(\w+)` is missing$|^(item .*) has no (\w+)$/.exec(message) ?? [];
+  const name = parameter ?? key;
+  if (name === undefined) return undefined;
+  const isSuggested = new RegExp(`\\b${name}\\b`);
+  return unknownNames.get(item)?.find(({ hint = '' }) => isSuggested.test(hint));
 }
 
-/** Whether there is an error at the place of a hint, or about the whole parameter of a warning. */
-function isExplained(problem: Problem, all: readonly Problem[]): boolean {
-  const { severity, parameter, line, column } = problem;
-  const isWholeParameter = parameter !== undefined && line === undefined;
-  if (severity === 'error' || (severity === 'warning' && !isWholeParameter)) return false;
-  return all.some(
-    (other) =>
-      other.severity === 'error' &&
-      other.parameter === parameter &&
-      other.line === line &&
-      other.column === column,
-  );
+/** A hint, or a warning about a whole parameter. */
+function isMinor({ severity, line }: Problem): boolean {
+  return severity === 'hint' || (severity === 'warning' && line === undefined);
+}
+
+function positionOf({ parameter = '', line = 0, column = 0 }: Problem): string {
+  return `${line}:${column} ${parameter}`;
 }

@@ -5,7 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { builtBundle } from './driver/bundle.ts';
+import { builtBundle } from '../test/driver/bundle.ts';
 
 let bundle: string;
 beforeAll(async () => {
