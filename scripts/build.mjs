@@ -4,7 +4,7 @@ import { chmod, readFile } from 'node:fs/promises';
 import { deferredPackages } from './deferred-packages.mjs';
 import { unusedParts } from './unused-parts.mjs';
 
-const { version, dependencies } = JSON.parse(
+const { version, dependencies, engines } = JSON.parse(
   await readFile(new URL('../package.json', import.meta.url), 'utf8'),
 );
 const options = {
@@ -25,7 +25,11 @@ await build({
   entryPoints: ['src/main.ts'],
   outfile: 'dist/keyferry.js',
   legalComments: 'linked',
-  define: { ...options.define, KEYFERRY_VERSION: JSON.stringify(version) },
+  define: {
+    ...options.define,
+    KEYFERRY_VERSION: JSON.stringify(version),
+    KEYFERRY_MIN_NODE: JSON.stringify(engines.node.replace('>=', '')),
+  },
   banner: { js: '#!/usr/bin/env node' },
   plugins: [...options.plugins, deferredPackages(options, Object.keys(dependencies))],
 });

@@ -1,9 +1,17 @@
 import { Command, CommanderError } from 'commander';
+import { describeOldNode } from './cli/node-version.ts';
 import { SecretError, toSecretError } from './core/errors.ts';
 import { statusText } from './core/safe-text.ts';
 
 /** Defined by the build from package.json. */
 declare const KEYFERRY_VERSION: string;
+declare const KEYFERRY_MIN_NODE: string;
+
+const oldNode = describeOldNode(process.versions.node, KEYFERRY_MIN_NODE);
+if (oldNode !== undefined) {
+  process.stderr.write(`keyferry: ${oldNode}\n`);
+  process.exit(1);
+}
 
 const stop = new AbortController();
 
@@ -102,31 +110,51 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
     });
   },
   local: async () => (await import('./cli/local.ts')).localCommand(commonDeps),
+  version: () =>
+    Promise.resolve(
+      new Command('version')
+        .description('print the version')
+        .action(() => void stdout.write(`${KEYFERRY_VERSION}\n`)),
+    ),
+  completion: async () =>
+    (await import('./cli/completion/command.ts')).completionCommand({
+      stdout,
+      program: () => createProgram(Object.keys(commands)),
+    }),
   demo: async () =>
     (await import('./cli/demo/command.ts')).demoCommand({ ...commonDeps, executable }),
 };
 
-/** Commander must not exit the process. Commands added later do not inherit the setting. */
-function overrideExits(command: Command): void {
-  command.exitOverride();
-  command.commands.forEach(overrideExits);
+/**
+ * Commander must not exit the process, and its errors name the help. Commands added later do not
+ * inherit these settings.
+ */
+function configureErrors(command: Command, path: string): void {
+  command.exitOverride().showHelpAfterError(`see ${path} --help`);
+  for (const subcommand of command.commands)
+    configureErrors(subcommand, `${path} ${subcommand.name()}`);
 }
 
-async function main(argv: readonly string[]): Promise<void> {
+/** The program with these commands. */
+async function createProgram(names: readonly string[]): Promise<Command> {
   const program = new Command('keyferry')
     .description(
       'Carries secrets from the store where a team keeps them to the place where a program reads them.',
     )
     .version(KEYFERRY_VERSION)
     .enablePositionalOptions();
-  const requestedName = argv[2] ?? '';
-  const names = Object.hasOwn(commands, requestedName) ? [requestedName] : Object.keys(commands);
   for (const name of names) {
     const command = await commands[name]?.();
     if (command !== undefined) program.addCommand(command);
   }
-  overrideExits(program);
-  await program.parseAsync(argv);
+  configureErrors(program, program.name());
+  return program;
+}
+
+async function main(argv: readonly string[]): Promise<void> {
+  const requestedName = argv[2] ?? '';
+  const names = Object.hasOwn(commands, requestedName) ? [requestedName] : Object.keys(commands);
+  await (await createProgram(names)).parseAsync(argv);
 }
 
 main(process.argv).catch(onFailure);

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
 import { SecretError } from '../src/core/errors.ts';
 import type { SecretProviderClass } from './driver/cluster.ts';
+import { alibabaErrorResponse } from './fakes/alibaba-account.ts';
 import { startFakeKms } from './fakes/alibaba-kms.ts';
 import {
   appRole,
@@ -117,6 +118,45 @@ describe.each(['1.5', '1.6'] as const)(
     });
   },
 );
+
+describe('a session that Alibaba Cloud does not take, although it is new', () => {
+  test.each([['InvalidSecurityToken.Expired'], ['InvalidAccessKeyId.NotFound']])(
+    '%s: the mount logs in once more, and the next mounts do not',
+    async (code) => {
+      await start();
+      const mount = (name: string) =>
+        fixture.mount(
+          {
+            ...{ region: 'cn-hangzhou', usePodServiceAccountToken: 'true' },
+            objects: `- objectName: ${name}`,
+          },
+          { tokens: fixture.podToken() },
+        );
+      for (const name of ['a', 'b', 'c', 'd']) fixture.kms.put(name, 'x');
+      expect(await mount('a')).toEqual({ a: 'x' });
+      const response = alibabaErrorResponse(404, code, 'no');
+      fixture.kms.injectFault({ times: 1, response });
+      expect(await mount('b')).toEqual({ b: 'x' });
+      expect(fixture.sts.sessions).toHaveLength(2);
+
+      fixture.kms.injectFault({ response });
+      for (const name of ['c', 'd']) expect(await mount(name)).toMatch(/^CREDENTIALS_REFUSED/);
+      expect(fixture.sts.sessions).toHaveLength(2);
+    },
+  );
+
+  test('a key that a person made is not used again for a minute', async () => {
+    await start({ keys: true, env: { ALICLOUD_OIDC_PROVIDER_ARN: '' } });
+    fixture.kms.put('a', 'x');
+    const response = alibabaErrorResponse(404, 'InvalidAccessKeyId.NotFound', 'no');
+    fixture.kms.injectFault({ response });
+    for (let index = 0; index < 3; index += 1)
+      expect(await fixture.mount({ region: 'cn-hangzhou', objects: '- objectName: a' })).toMatch(
+        /^CREDENTIALS_REFUSED/,
+      );
+    expect(fixture.kms.count()).toBe(1);
+  });
+});
 
 describe('a class of the documentation', () => {
   test('whole and extracted files, numbers, booleans and objects as JSON', async () => {
@@ -354,7 +394,7 @@ describe('freshness', () => {
     fixture.kms.denied.add('s');
     fixture.advanceClock(minute);
     expect(await fixture.mount('- objectName: s')).toMatch(
-      /^ACCESS_DENIED: .*Forbidden\.NoPermission, request id/,
+      /^ACCESS_DENIED: .*Forbidden\.NoPermission/,
     );
     fixture.kms.injectFault({ response: { status: 503 } });
     expect(await fixture.mount('- objectName: s')).not.toEqual({ s: 'x' });

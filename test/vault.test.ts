@@ -131,6 +131,27 @@ describe('cases from the issues of the vendors’ providers', () => {
     });
   });
 
+  test('a response that is not JSON is the file, and a key of it names the path that has keys', async () => {
+    await start();
+    const pem = '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----';
+    const headers = {
+      'content-type': 'application/pem-certificate-chain',
+      'cache-control': 'no-store',
+    };
+    fixture.policy('app', { 'pki/*': ['read'] });
+    fixture.backend('pki', ({ path }) =>
+      path === 'ca_chain' ? { headers, body: pem } : { status: 204, headers },
+    );
+    const chain = 'secretPath: pki/ca_chain';
+    expect(await fixture.mount(objects({ 'ca.pem': chain }))).toEqual({ 'ca.pem': pem });
+    expect(await fixture.mount(objects({ 'ca.pem': `${chain}, secretKey: ca_chain` }))).toMatch(
+      /^NOT_JSON: .*"pki\/ca_chain" is not JSON.*; remove secretKey, or read pki\/cert\/ca_chain$/,
+    );
+    expect(await fixture.mount(objects({ 'ca.pem': 'secretPath: pki/ca/pem' }))).toMatch(
+      /^OBJECT_NOT_FOUND: .*Vault sent an empty response to GET pki\/ca\/pem; configure the engine/,
+    );
+  });
+
   test('the whole response and its version change only with the secret', async () => {
     await start({ refreshInterval: 0 });
     kv.put('db', { password: 'x' });

@@ -6,7 +6,7 @@
 set -euo pipefail
 arch=$1
 case $arch in amd64) node_arch=x64 ;; arm64) node_arch=arm64 ;; esac
-node_version=24.21.0
+node_version=24.22.3
 npm_version=11.6.2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

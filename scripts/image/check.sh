@@ -98,6 +98,7 @@ until_true grep -q '"msg":"serving"' "$work/bundle-one/log"
 start=$(($(date +%s%3N) - began))
 check 'root without capabilities: it is ready for the probe of the chart' until_true ready one
 check 'root without capabilities: a driver can mount' mounts "$work/providers"
+check 'it has keyferry in its PATH' inside one keyferry health
 pid=$(cat "$work/bundle-one/pid")
 check 'it has no capability, a seccomp filter, and no way to new privileges' bash -c "grep -qP 'CapEff:\t0+$' /proc/$pid/status && grep -qP 'CapBnd:\t0+$' /proc/$pid/status && grep -qP 'Seccomp:\t2' /proc/$pid/status && grep -qP 'NoNewPrivs:\t1' /proc/$pid/status"
 write() { inside one /usr/bin/node -e "require('fs').writeFileSync('$1', '')"; }

@@ -1,8 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import { createCacheMetrics } from '../cache/metrics.ts';
 import { SecretCache } from '../cache/secret-cache.ts';
+import { CpuScheduler } from '../concurrency/cpu-scheduler.ts';
 import { NamespaceLimiter } from '../concurrency/namespace-limiter.ts';
 import { createRateLimiterMetrics } from '../concurrency/rate-limiter.ts';
 import type { Settings } from '../config/settings.ts';
@@ -17,7 +17,7 @@ import { Audit } from '../mount/audit.ts';
 import { MountMetrics } from '../mount/metrics.ts';
 import { type Mount, createMount } from '../mount/mount.ts';
 import { PlanCache } from '../mount/plan-cache.ts';
-import { createRender } from '../mount/render.ts';
+import { createRenderSteps } from '../mount/render.ts';
 import { Staleness } from '../mount/staleness.ts';
 import { VolumeHistory } from '../mount/volume-history.ts';
 import { type ProviderContext, providers as providerRegistry } from '../providers/registry.ts';
@@ -26,6 +26,7 @@ import {
   SharedIdentity,
   createSharedIdentityMetrics,
 } from '../providers/shared/identity/shared-identity.ts';
+import { readCaFile } from './start-checks.ts';
 
 /** A composed process: the mount pipeline and its providers. */
 export type Composition = {
@@ -66,7 +67,7 @@ export async function compose({
       httpProxy: env.HTTP_PROXY ?? env.http_proxy,
       noProxy: env.NO_PROXY ?? env.no_proxy,
     },
-    ...(settings.caFile !== undefined && { ca: [await readCaFile(settings.caFile)] }),
+    ...(settings.caFile !== undefined && { ca: await readCaFile(settings.caFile) }),
   });
   const kubeApi = createKubeApi({ http, env, ...kubeAccess(settings) });
   const providerContext: ProviderContext = {
@@ -79,6 +80,7 @@ export async function compose({
     sharedIdentity: new SharedIdentity({
       mode: settings.sharedIdentities,
       grantsFile: settings.sharedIdentityGrants,
+      isByChart: env.KEYFERRY_CHART === 'true',
       log,
       now,
       metrics: createSharedIdentityMetrics(registry),
@@ -101,15 +103,18 @@ export async function compose({
     }),
     metrics: (bytes) => createCacheMetrics(registry, bytes),
     log,
+    patienceMs: settings.firstMountPatience,
     ...(podWatch && { presence: (uid: string) => podWatch.presence(uid) }),
   });
   const metrics = new MountMetrics(registry);
   const mount = createMount({
     providers,
     namespaceLimiter: new NamespaceLimiter({ limit: settings.maxMounts, maxQueue: 2_000 }),
+    largeMountLimiter: new NamespaceLimiter({ limit: 8, maxQueue: 2_000 }),
     plans: new PlanCache(),
     cache,
-    render: createRender({ versionKey, maxBytes: settings.maxResponseBytes }),
+    cpuScheduler: new CpuScheduler({ onWaited: (ms) => metrics.recordCpuWait(ms) }),
+    renderSteps: createRenderSteps({ versionKey, maxBytes: settings.maxResponseBytes }),
     volumeHistory: new VolumeHistory(),
     audit: new Audit({ log, now }),
     metrics,
@@ -189,15 +194,4 @@ async function loadProviders(
     loaded.set(name, await entry.create(providerContext));
   }
   return loaded;
-}
-
-async function readCaFile(file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (cause) {
-    throw new SecretError('NOT_CONFIGURED', `--ca-file ${file} cannot be read`, {
-      hint: 'give a PEM file that this process can read',
-      cause,
-    });
-  }
 }

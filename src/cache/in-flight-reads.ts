@@ -1,12 +1,19 @@
 import { raceWithAbort } from '../concurrency/deadline.ts';
 import { SharedCall } from '../concurrency/single-flight.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
-import type { FetchRequest, FetchResult, Grant, Provider, Urgency } from '../core/provider.ts';
+import type {
+  FetchRequest,
+  FetchResult,
+  Grant,
+  Patience,
+  Provider,
+  Urgency,
+} from '../core/provider.ts';
 import type { Batcher } from './batcher.ts';
 import { readTimeoutMs } from './freshness.ts';
 
 /** What a read needs to start. */
-type ReadRequest = Pick<FetchRequest, 'grant' | 'known' | 'urgency'> & {
+type ReadRequest = Pick<FetchRequest, 'grant' | 'known' | 'urgency' | 'patience'> & {
   readonly provider: Provider;
 };
 
@@ -15,14 +22,17 @@ class InFlightRead extends SharedCall<FetchResult> {
   /** The workload that started it. */
   readonly instance: string;
   readonly urgency: Urgency;
+  /** Of the workload that started it. */
+  readonly patience: Patience;
 
   constructor(
-    { grant, urgency }: ReadRequest,
+    { grant, urgency, patience = () => 0 }: ReadRequest,
     read: (abandoned: AbortSignal) => Promise<FetchResult>,
   ) {
     super(read);
     this.instance = grant.workload.instance;
     this.urgency = urgency;
+    this.patience = patience;
   }
 }
 

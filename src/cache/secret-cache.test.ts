@@ -1,5 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
-import { absent, failed, grantOf, hang, value } from '../../test/fakes/scripted-provider.ts';
+import {
+  absent,
+  type FetchCall,
+  failed,
+  grantOf,
+  hang,
+  value,
+} from '../../test/fakes/scripted-provider.ts';
 import {
   advanceTimers,
   createCacheFixture,
@@ -10,7 +17,7 @@ import {
   formatOutcome,
 } from '../../test/fakes/cache-fixture.ts';
 import { SecretError } from '../core/errors.ts';
-import type { Provider } from '../core/provider.ts';
+import type { FetchResult, Provider } from '../core/provider.ts';
 
 useFakeClock();
 
@@ -217,6 +224,36 @@ describe('fallbacks', () => {
     expect(await readText(withFallbacks)).toBe('one');
   });
 
+  test.each([
+    ['denied', failed('ACCESS_DENIED'), 'ACCESS_DENIED'],
+    ['absent', absent(), 'OBJECT_NOT_FOUND'],
+  ])('are named with the outage if one is %s, and in the log', async (_, response, code) => {
+    const { provider, read, warnings } = createCacheFixture();
+    provider.script('db', failed());
+    provider.script('second', response);
+    provider.script('third', failed('STORE_THROTTLED'));
+    const outcome = await read(withFallbacks);
+    expect(outcome).toMatchObject({
+      kind: 'failed',
+      error: {
+        code: 'STORE_UNAVAILABLE',
+        message: expect.stringMatching(RegExp(`; and the fallback fails with ${code}: `)),
+      },
+    });
+    expect(warnings).toMatchObject([{ msg: 'a fallback cannot be used', object: 'second', code }]);
+  });
+
+  test('that refuse are in the log also while the last good value serves', async () => {
+    const { provider, readText, warnings, advanceClock } = createCacheFixture();
+    provider.script('db', value('one'), failed());
+    provider.script('second', failed('ACCESS_DENIED'));
+    provider.script('third', failed());
+    await readText(withFallbacks);
+    await advanceClock(30 * second);
+    expect(await readText(withFallbacks)).toBe('one');
+    expect(warnings).toMatchObject([{ object: 'second', code: 'ACCESS_DENIED' }]);
+  });
+
   test('get half of the remaining time each, except the last one', async () => {
     const { provider, readText } = createCacheFixture();
     const callStarts: [string, number][] = [];
@@ -306,5 +343,86 @@ describe('fallbacks', () => {
     await advanceClock(30 * second);
     expect(await readText(withFallbacks)).toBe('failed STORE_UNAVAILABLE');
     expect(await readText(fallback('second', 'second'))).toBe('failed STORE_UNAVAILABLE');
+  });
+});
+
+describe('the patience of a read', () => {
+  /** Fails, and records how much patience each read had. */
+  function createPatienceFixture(options: { readonly patienceMs?: number } = {}) {
+    const fixture = createCacheFixture({ patienceMs: 20 * second, ...options });
+    const patienceMs: [string, number | undefined][] = [];
+    const failing = (call: FetchCall): FetchResult => {
+      patienceMs.push([call.name, call.patience?.()]);
+      return failed();
+    };
+    for (const name of ['db', 'second', 'third']) fixture.provider.script(name, failing);
+    return { ...fixture, failing, patienceMs };
+  }
+
+  test('is whole for a mount without a cached value', async () => {
+    const { readText, patienceMs } = createPatienceFixture();
+    expect(await readText(grantOf({}))).toBe('failed STORE_UNAVAILABLE');
+    expect(patienceMs).toEqual([['db', 20 * second]]);
+  });
+
+  test('is nothing where a cached value can serve, also to a new pod', async () => {
+    const { provider, readText, advanceClock, failing, patienceMs } = createPatienceFixture();
+    provider.script('db', value('one'), failing);
+    await readText(grantOf({}));
+    await advanceClock(30 * second);
+    expect(await readText(grantOf({}))).toBe('one');
+    expect(await readText(grantOf({ pod: 'new' }))).toBe('one');
+    expect(patienceMs.map(([, ms]) => ms)).toEqual(patienceMs.map(() => 0));
+  });
+
+  test('ends before the deadline of the mount, so that the mount shows the cause', async () => {
+    const { readText, patienceMs } = createPatienceFixture();
+    await readText(grantOf({}), { timeoutMs: 8 * second });
+    await readText(grantOf({}), { timeoutMs: second / 2 });
+    expect(patienceMs).toEqual([
+      ['db', 7 * second],
+      ['db', 0],
+    ]);
+  });
+
+  test('is halved for each attempt that a fallback can follow', async () => {
+    const { readText, patienceMs } = createPatienceFixture();
+    const fallbacks = [grantOf({ ref: 'second' }), grantOf({ ref: 'third' })];
+    await readText(grantOf({ fallbacks }));
+    expect(patienceMs).toEqual([
+      ['db', 10 * second],
+      ['second', 10 * second],
+      ['third', 20 * second],
+    ]);
+  });
+
+  test('of one caller counts when it joined a read that had less: it starts its own', async () => {
+    const { provider, readText, advanceClock } = createCacheFixture({ patienceMs: 20 * second });
+    // Each read lasts as long as its patience, as a provider does while a store is away.
+    const away = async (call: FetchCall): Promise<FetchResult> => {
+      await new Promise((resolve) => setTimeout(resolve, call.patience?.()));
+      return failed();
+    };
+    provider.script('db', away, away, value('back'));
+    const first = readText(grantOf({}), { timeoutMs: 6 * second });
+    const later = readText(grantOf({ pod: 'second' }), { timeoutMs: 11 * second });
+    const third = readText(grantOf({ pod: 'third' }));
+    await advanceClock(20 * second);
+    expect(await Promise.all([first, later, third])).toEqual([
+      'failed STORE_UNAVAILABLE',
+      'failed STORE_UNAVAILABLE',
+      'back',
+    ]);
+    expect(provider.calls).toHaveLength(3);
+  });
+
+  test('does not repeat a failure for the callers that joined it: 200 mounts are one read', async () => {
+    const { provider, readText } = createCacheFixture({ patienceMs: 20 * second });
+    provider.script('db', failed('STORE_ANSWER_INVALID'));
+    const texts = await Promise.all(
+      Array.from({ length: 200 }, (_, pod) => readText(grantOf({ pod: `pod-${pod}` }))),
+    );
+    expect(new Set(texts)).toEqual(new Set(['failed STORE_ANSWER_INVALID']));
+    expect(provider.calls).toHaveLength(1);
   });
 });

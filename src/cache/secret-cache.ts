@@ -1,8 +1,17 @@
 import type { Logger } from 'pino';
+import { outlasts } from '../concurrency/caller.ts';
 import { withTimeout } from '../concurrency/deadline.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
 import type { SecretRef } from '../core/plan.ts';
-import type { FetchRequest, Grant, Outcome, Provider, SecretValue } from '../core/provider.ts';
+import type {
+  FetchRequest,
+  Grant,
+  Outcome,
+  Patience,
+  Provider,
+  SecretValue,
+  Urgency,
+} from '../core/provider.ts';
 import { type ApplyResult, createApplyResult } from './apply-result.ts';
 import { createBatcher } from './batcher.ts';
 import { DeliveryHistory } from './delivery-history.ts';
@@ -34,7 +43,12 @@ export type SecretCacheDeps = {
   readonly presence?: Presence;
   /** See `timeoutMs` of InFlightReadsDeps. */
   readonly readTimeoutMs?: number;
+  /** How long a mount without a cached value waits for a store that is away. Default 0. */
+  readonly patienceMs?: number;
 };
+
+/** A mount's patience ends this long before its deadline, so that it fails with the true cause. */
+const deadlineMarginMs = 1_000;
 
 /** The result of reading one grant, without its fallbacks. */
 type Attempt =
@@ -50,7 +64,9 @@ const maxRounds = 4;
  */
 export class SecretCache {
   readonly #now: () => number;
+  readonly #patienceMs: number;
   readonly #freshness: (provider: string) => FreshnessOptions;
+  readonly #log: Logger;
   readonly #metrics: CacheMetrics;
   readonly #entries: EntryCache;
   readonly #keys = new EntryKeys();
@@ -61,13 +77,15 @@ export class SecretCache {
 
   constructor(deps: SecretCacheDeps) {
     const { now, random, freshness, log, readTimeoutMs } = deps;
-    const { maxBytes = 32 * 1024 * 1024, presence = () => 'unknown' } = deps;
+    const { maxBytes = 32 * 1024 * 1024, presence = () => 'unknown', patienceMs = 0 } = deps;
     const cache = new EntryCache({ maxBytes });
     const metrics = deps.metrics(() => cache.bytes);
     const keys = this.#keys;
     const leases = new LeaseManager({ cache, presence, now, metrics, log });
     this.#now = now;
+    this.#patienceMs = patienceMs;
     this.#freshness = freshness;
+    this.#log = log;
     this.#metrics = metrics;
     this.#entries = cache;
     this.#leases = leases;
@@ -90,9 +108,21 @@ export class SecretCache {
     waiter: Waiter,
   ): Promise<readonly Outcome[]> {
     return (
-      this.#readCached(provider, grants) ??
+      this.readCached(provider, grants) ??
       Promise.all(grants.map((grant) => this.#readOne(provider, grant, waiter)))
     );
+  }
+
+  /** All outcomes from memory, as for most mounts. Undefined if one of the grants needs a read. */
+  readCached(provider: Provider, grants: readonly Grant[]): readonly Outcome[] | undefined {
+    const outcomes: Outcome[] = [];
+    for (const grant of grants) {
+      const cached = this.#lookUp(grant);
+      if (cached?.kind !== 'value') return undefined;
+      outcomes.push({ kind: 'value', ref: grant.ref, served: grant.ref, value: cached.value });
+    }
+    this.#metrics.served.inc({ provider: provider.name, source: 'cache' }, outcomes.length);
+    return outcomes;
   }
 
   /**
@@ -123,18 +153,6 @@ export class SecretCache {
     this.#leases.tick();
   }
 
-  /** All grants from the cache, which serves most mounts. Undefined if one of them needs a read. */
-  #readCached(provider: Provider, grants: readonly Grant[]): readonly Outcome[] | undefined {
-    const outcomes: Outcome[] = [];
-    for (const grant of grants) {
-      const cached = this.#lookUp(grant);
-      if (cached?.kind !== 'value') return undefined;
-      outcomes.push({ kind: 'value', ref: grant.ref, served: grant.ref, value: cached.value });
-    }
-    this.#metrics.served.inc({ provider: provider.name, source: 'cache' }, outcomes.length);
-    return outcomes;
-  }
-
   /**
    * One grant. On an outage, its fallbacks in order; then the last good value of the grant itself.
    */
@@ -146,19 +164,31 @@ export class SecretCache {
       return { kind: 'value', ref, served: servedGrant.ref, value };
     };
     const candidates = [grant, ...grant.fallbacks];
+    const patienceEnd = Math.min(
+      this.#now() + this.#patienceMs,
+      waiter.deadline - deadlineMarginMs,
+    );
     let outage: SecretError | undefined;
+    let refusal: SecretError | undefined;
     for (const [index, candidate] of candidates.entries()) {
       const hasMoreAttempts = index < candidates.length - 1 || staleValue() !== undefined;
+      const patience = this.#patienceOf(
+        staleValue() !== undefined ? 0 : patienceEnd,
+        hasMoreAttempts,
+      );
       const result =
         this.#lookUp(candidate) ??
         (await limitAttemptTime(waiter, hasMoreAttempts, this.#now, candidate.ref, (signal) =>
-          this.#attempt(provider, candidate, signal),
+          this.#attempt(provider, candidate, patience, signal),
         ));
       if (result.kind === 'value') {
         return toOutcome(candidate, result.value, candidate === grant ? result.source : 'fallback');
       }
-      // Any failure of a fallback fails only that fallback. The outage of the primary is reported.
-      if (candidate === grant && result.error.kind !== 'outage') return { ...result, ref };
+      // A failure of a fallback fails only that fallback.
+      const isRefusal = result.error.kind !== 'outage';
+      if (candidate === grant && isRefusal) return { ...result, ref };
+      if (isRefusal) this.#logRefusal(provider, candidate, result.error);
+      if (isRefusal) refusal ??= result.error;
       outage ??= result.error;
       // An exhausted rate limit is not an outage of the store: a cached value serves before a
       // fallback.
@@ -167,18 +197,46 @@ export class SecretCache {
     const value = staleValue();
     const deferred = outage?.code === 'RATE_BUDGET_EXHAUSTED';
     if (value !== undefined) return toOutcome(grant, value, deferred ? 'deferred' : 'last-good');
-    return { kind: 'failed', ref, error: outage ?? livelockError(provider, ref) };
+    const error = outage ?? livelockError(provider, ref);
+    return { kind: 'failed', ref, error: withFallbackRefusal(error, refusal) };
+  }
+
+  /** The mount can succeed nevertheless, with another fallback or with the last good value. */
+  #logRefusal({ name }: Provider, { ref }: Grant, { code, summary }: SecretError): void {
+    const { service, name: object, region } = ref;
+    this.#log.warn(
+      { provider: name, service, object, region, code, reason: summary },
+      'a fallback cannot be used',
+    );
+  }
+
+  /**
+   * The patience of one attempt: until `end` (milliseconds since the epoch), or for half of that
+   * time if more attempts can follow.
+   */
+  #patienceOf(end: number, hasMoreAttempts: boolean): Patience {
+    const start = this.#now();
+    const attemptEnd = hasMoreAttempts ? start + (end - start) / 2 : end;
+    return () => Math.max(0, attemptEnd - this.#now());
   }
 
   /**
    * One grant, from the cache or from the store. A read in flight may turn out to be unusable:
    * another pod's lease, a confirmation where a delivery is needed, or a refresh that gave way to
-   * first mounts. Then the next round starts.
+   * first mounts. Then the next round starts. A read that had less patience than this grant is
+   * `outlasted` and counts for no round: the patience bounds how many of them there are.
    */
-  async #attempt(provider: Provider, grant: Grant, signal: AbortSignal): Promise<Attempt> {
-    for (let round = 0; round < maxRounds; round++) {
-      const result = this.#lookUp(grant) ?? (await this.#joinOrStart(provider, grant, signal));
-      if (result !== 'retry') return result;
+  async #attempt(
+    provider: Provider,
+    grant: Grant,
+    patience: Patience,
+    signal: AbortSignal,
+  ): Promise<Attempt> {
+    for (let round = 0; round < maxRounds;) {
+      const result =
+        this.#lookUp(grant) ?? (await this.#joinOrStart(provider, grant, patience, signal));
+      if (result === 'retry') round++;
+      else if (result !== 'outlasted') return result;
     }
     return { kind: 'failed', error: livelockError(provider, grant.ref) };
   }
@@ -200,17 +258,18 @@ export class SecretCache {
   async #joinOrStart(
     provider: Provider,
     grant: Grant,
+    patience: Patience,
     signal: AbortSignal,
-  ): Promise<Attempt | 'retry'> {
+  ): Promise<Attempt | 'retry' | 'outlasted'> {
     const key = this.#keys.entryKey(grant);
     const entry = this.#entries.get(key);
     const alreadyDelivered = this.#wasDelivered(grant);
     const canConfirm = classifyFreshness(entry, alreadyDelivered, this.#now()) === 'confirm';
     const known = canConfirm ? entry?.value : undefined;
     // A workload that needs a delivery has no value yet, whatever is cached for others.
-    const urgency = known && this.#staleValue(provider, grant) ? 'refresh' : 'first';
+    const urgency: Urgency = known && this.#staleValue(provider, grant) ? 'refresh' : 'first';
     const joined = this.#inFlightReads.find(key);
-    const request = { provider, grant, urgency, ...(known && { known: toKnown(known) }) } as const;
+    const request = { provider, grant, urgency, patience, ...(known && { known: toKnown(known) }) };
     const inFlightRead =
       joined ??
       this.#inFlightReads.start(key, request, this.#applyResult.onResult(provider, grant, known));
@@ -230,6 +289,8 @@ export class SecretCache {
       case 'absent':
         return result;
       case 'failed':
+        if (joined && result.error.kind === 'outage' && outlasts(patience, joined.patience))
+          return 'outlasted';
         return joined?.urgency === 'refresh' &&
           urgency === 'first' &&
           result.error.code === 'RATE_BUDGET_EXHAUSTED'
@@ -285,6 +346,19 @@ function toKnown({ version, lease }: SecretValue): NonNullable<FetchRequest['kno
 
 function attemptTimeoutError(ref: SecretRef): SecretError {
   return new SecretError('STORE_TIMEOUT', `${ref.service} did not return ${ref.name} in time`);
+}
+
+/**
+ * The outage of the primary, with the refusal of a fallback: the class, or the rights in the other
+ * region, are probably wrong. Their remedy is in the user's hands, and that of an outage is not.
+ */
+function withFallbackRefusal(outage: SecretError, refusal: SecretError | undefined): SecretError {
+  if (refusal === undefined) return outage;
+  const { code, message, hint = outage.hint } = refusal;
+  return outage.with({
+    message: `${outage.message}; and the fallback fails with ${code}: ${message}`,
+    hint,
+  });
 }
 
 function livelockError(provider: Provider, ref: SecretRef): SecretError {

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { settingFlags } from '../config/settings.ts';
+import { completionCommand } from './completion/command.ts';
 import { healthCommand } from './health.ts';
 import { lintCommand } from './lint/command.ts';
 import { localCommand } from './local.ts';
@@ -13,6 +14,7 @@ const notCalled = (): never => {
   throw new Error('no command runs here');
 };
 const io = {
+  env: {},
   stdin: process.stdin,
   stdout: process.stdout,
   stderr: process.stderr,
@@ -23,6 +25,7 @@ const commands = [
   lintCommand({ ...io, providers: notCalled }),
   mountCommand({ ...io, inProcessMount: notCalled, stop: new AbortController().signal }),
   localCommand(),
+  completionCommand({ ...io, program: notCalled }),
 ];
 
 /** The page's section on a command. */

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { mkdtemp, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { missingPath } from '../../test/missing-path.ts';
 import { startFixture, volume } from '../../test/csi/harness.ts';
 import { healthCommand } from './health.ts';
 
@@ -71,9 +72,10 @@ describe('keyferry health', () => {
   });
 
   test('reports the address where no process responds', async () => {
-    await expect(health('--health-address', 'unix:/nowhere/health.sock')).rejects.toMatchObject({
+    const address = `unix:${missingPath()}`;
+    await expect(health('--health-address', address)).rejects.toMatchObject({
       code: 'NOT_CONFIGURED',
-      message: 'no process responds to health requests at unix:/nowhere/health.sock: ENOENT',
+      message: `no process responds to health requests at ${address}: ENOENT`,
     });
   });
 

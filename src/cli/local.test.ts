@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
+import { missingPath } from '../../test/missing-path.ts';
 import { settingFlags } from '../config/settings.ts';
 import { SecretError } from '../core/errors.ts';
 import { localCommand } from './local.ts';
@@ -160,6 +161,7 @@ describe('keyferry local', () => {
     expect(errorText).toContain(message);
   });
 
+  const missing = missingPath();
   test.each([
     [['init'], '', 'exists already'],
     [['set', '../x'], canary, 'may hold only'],
@@ -168,9 +170,9 @@ describe('keyferry local', () => {
     [['set', 'a'], '', 'no value was given for a'],
     [['set', 'a'], 'x'.repeat(10 * 1024 * 1024), 'larger than 1024 KiB'],
     [
-      ['set', 'a', '--from-file', '/nonexistent'],
+      ['set', 'a', '--from-file', missing],
       '',
-      'cannot read /nonexistent: ENOENT; give --from-file a file that you can read',
+      `cannot read ${missing}: ENOENT; give --from-file a file that you can read`,
     ],
     [['set', 'a', '--from-file', '/'], '', 'cannot read /: EISDIR'],
     [['rm', 'nothing'], '', 'has no secret nothing'],

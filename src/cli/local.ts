@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { SecretError, errorCodeOf } from '../core/errors.ts';
-import { sanitizeExternalText } from '../core/safe-text.ts';
+import { sanitizeUserText } from '../core/safe-text.ts';
 import { raceWithAbort } from '../concurrency/deadline.ts';
 import type { StoreDocument } from '../providers/local/store/document.ts';
 import {
@@ -160,9 +160,9 @@ async function readInput(
   if (stdin.isTTY === true)
     throw new SecretError(
       'INVALID_REQUEST',
-      `the value for ${sanitizeExternalText(name)} is read from standard input, which is a terminal`,
+      `the value for ${sanitizeUserText(name)} is read from standard input, which is a terminal`,
       {
-        hint: `pipe it in: printf %s "$VALUE" | keyferry local set ${sanitizeExternalText(name)}, or give --from-file`,
+        hint: `pipe it in: printf %s "$VALUE" | keyferry local set ${sanitizeUserText(name)}, or give --from-file`,
       },
     );
   return raceWithAbort(readAll(stdin), stop);
@@ -188,7 +188,7 @@ async function readValueFile(file: string): Promise<Buffer> {
     const code = errorCodeOf(cause) ?? 'unknown failure';
     throw new SecretError(
       'INVALID_REQUEST',
-      `cannot read ${sanitizeExternalText(file)}: ${sanitizeExternalText(code)}`,
+      `cannot read ${sanitizeUserText(file)}: ${sanitizeUserText(code)}`,
       {
         hint: 'give --from-file a file that you can read',
         cause,

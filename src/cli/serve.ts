@@ -8,6 +8,7 @@ import { providers } from '../providers/registry.ts';
 import { createLog } from '../telemetry/log.ts';
 import { createProcessMetrics } from '../telemetry/process-metrics.ts';
 import { compose } from '../app/app.ts';
+import { warnOfMissingDirectory } from '../app/start-checks.ts';
 import { createDriverMount } from '../csi/mount-request.ts';
 
 /** What {@link serveCommand} needs of the process. */
@@ -31,7 +32,8 @@ export function serveCommand({ version, env, stop }: ServeDeps): Command {
         hint: `give one or more of ${Object.keys(providers).join(', ')}, separated by commas`,
       });
     }
-    const log = createLog(settings.logLevel);
+    const log = createLog(settings.logLevel, settings.logFormat);
+    warnOfMissingDirectory(settings, log);
     const registry = new Registry();
     createProcessMetrics(registry, version);
     const versionKey =

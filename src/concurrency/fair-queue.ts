@@ -38,17 +38,25 @@ export class FairQueue<T> {
     return undefined;
   }
 
-  /** Takes the next item: namespaces in turn, and within a namespace the oldest item first. */
-  shift(): T | undefined {
-    for (const [namespace, items] of this.#itemsByNamespace) {
-      // The namespace moves to the end of the round.
-      this.#itemsByNamespace.delete(namespace);
-      this.#itemsByNamespace.set(namespace, items);
-      for (const item of items) {
-        this.remove(namespace, item);
-        return item;
-      }
-    }
+  /** The first namespace in turn that is eligible. */
+  findNamespace(isEligible: (namespace: string) => boolean): string | undefined {
+    for (const namespace of this.#itemsByNamespace.keys())
+      if (isEligible(namespace)) return namespace;
     return undefined;
+  }
+
+  /**
+   * Takes the next item: namespaces in turn, and within a namespace the oldest item first.
+   * @param namespace takes its item out of turn; afterwards it is the last of the round
+   */
+  shift(namespace = this.findNamespace(() => true)): T | undefined {
+    const items = namespace === undefined ? undefined : this.#itemsByNamespace.get(namespace);
+    if (namespace === undefined || items === undefined) return undefined;
+    // The namespace moves to the end of the round.
+    this.#itemsByNamespace.delete(namespace);
+    this.#itemsByNamespace.set(namespace, items);
+    const [item] = items;
+    if (item !== undefined) this.remove(namespace, item);
+    return item;
   }
 }

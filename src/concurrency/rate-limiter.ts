@@ -109,7 +109,7 @@ export class RateLimiter {
     signal.throwIfAborted();
     this.#dispatch();
     if (this.#tokens < 1 && this.#isFull(namespace))
-      throw this.#exhaustedError(`already has ${this.#waiting} calls waiting`, urgency);
+      throw this.#exhaustedError('has too many calls waiting', urgency);
     const waitStartedAt = this.#now();
     const wait = (waitSignal: AbortSignal): Promise<void> => {
       const resumed = this.#queues[urgency].wait(namespace, waitSignal, undefined);

@@ -1,13 +1,13 @@
-import { LRUCache } from 'lru-cache';
 import { type ErrorCode, SecretError } from '../core/errors.ts';
-import { raceWithAbort } from './deadline.ts';
+import { currentCaller } from './caller.ts';
+import { raceWithAbort, withTimeout } from './deadline.ts';
+import { RetryBudget } from './retry-budget.ts';
+import { RetryTurns } from './retry-turns.ts';
 
+/** Without patience. */
 const maxAttempts = 3;
-/** When the store requests a longer pause than this, the call fails at once. */
+/** Without patience, a call fails at once when the store requests a longer pause than this. */
 const maxRetryAfterMs = 5_000;
-/** In tenths of a retry, so that sums stay exact. A full bucket holds ten retries. */
-const tokenBucket = { full: 100, earnedPerCall: 1, cost: 10 };
-const maxEndpoints = 1_000;
 
 /**
  * Repeats a call after a transient error. It is the only layer that does so. CONTRIBUTING.md lists
@@ -15,10 +15,16 @@ const maxEndpoints = 1_000;
  */
 export type Retry = {
   /**
-   * Runs `attempt` up to three times. It stops when `isRetryable` says no, when the endpoint has no
-   * retries left, when the store requests a pause of more than 5 s (`retryAfterMs` of the error),
-   * or when the signal fires.
-   * @param endpoint calls with the same endpoint share one bucket of retries: a host, or host:port
+   * Runs `attempt` again after a failure, unless `isRetryable` says no or the signal has fired.
+   *
+   * For a caller with patience (a first mount) it runs until the patience ends. It waits for its
+   * turn among all such callers of the endpoint; see `RetryTurns`. A pause that the store requests
+   * (`retryAfterMs` of the error) comes before; if it is longer than the patience, the call fails
+   * at once.
+   *
+   * For other callers it runs up to three times. It stops when the endpoint or the namespace has no
+   * retries left (`RetryBudget`), and when the store requests a pause of more than 5 s.
+   * @param endpoint names what fails as a whole: a host, or host:port
    * @param attempt gets its number, from 1; it observes the signal itself
    * @param isRetryable default {@link isTransient}
    * @throws the error of the last attempt; the signal's reason if it fires during a pause
@@ -35,7 +41,7 @@ export type Retry = {
 export type RetryOptions = {
   /** From 0 up to, but not including, 1. Default Math.random. */
   readonly random?: () => number;
-  /** The longest pause before the second attempt, in ms; doubled before the third. Default 100. */
+  /** The longest pause before the second attempt, in ms; doubled before each next. Default 100. */
   readonly baseMs?: number;
   /** The longest pause, in ms, without the pause that the store requests. Default 2,000. */
   readonly capMs?: number;
@@ -54,39 +60,63 @@ export function isTransient({ code }: SecretError): boolean {
   return transientCodes.has(code);
 }
 
-/**
- * Pauses with full jitter (a random time between 0 and the longest pause) and keeps a token bucket
- * for each endpoint: a store in trouble gets at most a tenth more calls than without retries.
- */
+/** All pauses have full jitter: a random time between 0 and the longest pause. */
 export function createRetry(options: RetryOptions = {}): Retry {
   const { random = Math.random, baseMs = 100, capMs = 2_000, onFailedAttempt } = options;
-  const buckets = new LRUCache<string, { tenths: number }>({ max: maxEndpoints });
+  const budget = new RetryBudget();
+  const turns = new RetryTurns({ random, baseMs, capMs });
 
-  function bucketOf(endpoint: string): { tenths: number } {
-    const existing = buckets.get(endpoint);
-    if (existing !== undefined) return existing;
-    const created = { tenths: tokenBucket.full };
-    buckets.set(endpoint, created);
-    return created;
+  /** Waits for the next attempt of a caller with patience. @throws `error` if it does not come */
+  async function waitForTurn(
+    endpoint: string,
+    error: SecretError,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { namespace, patience } = currentCaller();
+    const { retryAfterMs = 0 } = error;
+    if (retryAfterMs >= patience()) throw error;
+    await withTimeout(
+      patience(),
+      signal,
+      () => error,
+      async (waitSignal) => {
+        if (retryAfterMs > 0) await delay(retryAfterMs, waitSignal);
+        await turns.wait(endpoint, namespace, waitSignal);
+      },
+    );
+  }
+
+  /** Waits for the next attempt of another caller. @throws `error` if it does not come */
+  async function pause(
+    endpoint: string,
+    error: SecretError,
+    attemptNumber: number,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { retryAfterMs = 0 } = error;
+    if (attemptNumber === maxAttempts || retryAfterMs > maxRetryAfterMs) throw error;
+    if (!budget.spend(endpoint, currentCaller().namespace)) throw error;
+    const backoffMs = random() * Math.min(capMs, baseMs * 2 ** (attemptNumber - 1));
+    await delay(retryAfterMs + backoffMs, signal);
   }
 
   return {
     async run(endpoint, signal, attempt, isRetryable = isTransient) {
       signal.throwIfAborted();
-      const bucket = bucketOf(endpoint);
-      bucket.tenths = Math.min(tokenBucket.full, bucket.tenths + tokenBucket.earnedPerCall);
+      const { namespace, patience } = currentCaller();
+      const isPatient = patience() > 0;
+      budget.earn(endpoint, namespace);
       for (let attemptNumber = 1; ; attemptNumber += 1) {
         try {
-          return await attempt(attemptNumber);
+          const result = await attempt(attemptNumber);
+          turns.recordSuccess(endpoint);
+          return result;
         } catch (thrown) {
           if (!(thrown instanceof SecretError)) throw thrown;
           onFailedAttempt?.(thrown);
-          if (signal.aborted || attemptNumber === maxAttempts || !isRetryable(thrown)) throw thrown;
-          const { retryAfterMs = 0 } = thrown;
-          if (retryAfterMs > maxRetryAfterMs || bucket.tenths < tokenBucket.cost) throw thrown;
-          bucket.tenths -= tokenBucket.cost;
-          const backoffMs = random() * Math.min(capMs, baseMs * 2 ** (attemptNumber - 1));
-          await delay(retryAfterMs + backoffMs, signal);
+          if (signal.aborted || !isRetryable(thrown)) throw thrown;
+          if (isPatient) await waitForTurn(endpoint, thrown, signal);
+          else await pause(endpoint, thrown, attemptNumber, signal);
         }
       }
     },

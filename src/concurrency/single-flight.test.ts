@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { SecretError } from '../core/errors.ts';
+import { runAs } from './caller.ts';
 import { SingleFlight } from './single-flight.ts';
 
 const neverAborted = new AbortController().signal;
@@ -89,5 +90,41 @@ describe('a single flight', () => {
       new SingleFlight<string>().run('key', AbortSignal.abort(cancelled), start),
     ).rejects.toBe(cancelled);
     expect(starts).toEqual([]);
+  });
+});
+
+describe('a flight of a caller without patience', () => {
+  const runFor = (patienceMs: number, work: () => Promise<string>): Promise<string> =>
+    runAs({ namespace: 'team-a', patience: () => patienceMs }, work);
+
+  test('that an outage ends: callers with patience share a flight of their own', async () => {
+    const { start, starts } = createControlledWork();
+    const flights = new SingleFlight<string>();
+    const outage = new SecretError('STORE_UNAVAILABLE', 'away');
+    const join = (): Promise<string> => flights.run('key', neverAborted, start);
+    const quick = [runFor(0, join), runFor(0, join)];
+    const patient = [runFor(20_000, join), runFor(20_000, join)];
+    starts[0]!.reject(outage);
+    await expect(Promise.allSettled(quick)).resolves.toMatchObject([
+      { reason: outage },
+      { reason: outage },
+    ]);
+    starts[1]!.resolve('result');
+    expect(await Promise.all(patient)).toEqual(['result', 'result']);
+    expect(starts).toHaveLength(2);
+  });
+
+  test('that a refusal ends: it counts for every caller', async () => {
+    const { start, starts } = createControlledWork();
+    const flights = new SingleFlight<string>();
+    const refused = new SecretError('CREDENTIALS_REFUSED', 'wrong key');
+    const join = (): Promise<string> => flights.run('key', neverAborted, start);
+    const callers = [runFor(0, join), runFor(20_000, join)];
+    starts[0]!.reject(refused);
+    await expect(Promise.allSettled(callers)).resolves.toMatchObject([
+      { reason: refused },
+      { reason: refused },
+    ]);
+    expect(starts).toHaveLength(1);
   });
 });

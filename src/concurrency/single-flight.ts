@@ -1,4 +1,5 @@
 import { SecretError } from '../core/errors.ts';
+import { currentCaller, outlasts } from './caller.ts';
 import { raceWithAbort } from './deadline.ts';
 
 /**
@@ -6,6 +7,8 @@ import { raceWithAbort } from './deadline.ts';
  * when the last caller has left.
  */
 export class SharedCall<T> {
+  /** On whose behalf the call was started. */
+  readonly starter = currentCaller();
   readonly #controller = new AbortController();
   readonly #result: Promise<T>;
   #waiters = 0;
@@ -42,7 +45,8 @@ export class SharedCall<T> {
 
 /**
  * Runs at most one call per key at a time. Callers that come while a call is in flight share its
- * result, including its failure.
+ * result, including its failure. Only an outage does not count for a caller that has more patience
+ * than the one that started the call.
  */
 export class SingleFlight<T> {
   readonly #calls = new Map<string, SharedCall<T>>();
@@ -53,9 +57,17 @@ export class SingleFlight<T> {
     signal: AbortSignal,
     work: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
-    signal.throwIfAborted();
-    const inFlightCall = this.#calls.get(key);
-    if (inFlightCall !== undefined && !inFlightCall.abandoned) return inFlightCall.join(signal);
+    for (;;) {
+      signal.throwIfAborted();
+      const inFlightCall = this.#calls.get(key);
+      if (inFlightCall === undefined || inFlightCall.abandoned) break;
+      try {
+        return await inFlightCall.join(signal);
+      } catch (thrown) {
+        if (signal.aborted || !isOutage(thrown)) throw thrown;
+        if (!outlasts(currentCaller().patience, inFlightCall.starter.patience)) throw thrown;
+      }
+    }
     const call = new SharedCall(async (callSignal) => {
       try {
         return await work(callSignal);
@@ -66,4 +78,8 @@ export class SingleFlight<T> {
     this.#calls.set(key, call);
     return call.join(signal);
   }
+}
+
+function isOutage(thrown: unknown): boolean {
+  return thrown instanceof SecretError && thrown.kind === 'outage';
 }

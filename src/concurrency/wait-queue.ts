@@ -53,12 +53,18 @@ export class WaitQueue<Request = undefined> {
     return this.#waiters.peek()?.request;
   }
 
+  /** The first namespace in turn that has a waiter and is eligible. */
+  findNamespace(isEligible: (namespace: string) => boolean): string | undefined {
+    return this.#waiters.findNamespace(isEligible);
+  }
+
   /**
    * Resumes the next waiter: namespaces in turn, and within a namespace in order of arrival.
    * Returns false if no caller waits.
+   * @param namespace resumes its waiter out of turn
    */
-  resumeNext(): boolean {
-    const waiter = this.#waiters.shift();
+  resumeNext(namespace?: string): boolean {
+    const waiter = this.#waiters.shift(namespace);
     waiter?.resume();
     return waiter !== undefined;
   }

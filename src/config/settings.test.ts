@@ -15,11 +15,13 @@ describe('the settings of a process', () => {
       providersDir: '/var/run/secrets-store-csi-providers',
       healthAddress: '0.0.0.0:8095',
       logLevel: 'info',
+      logFormat: 'json',
       grace: 20_000,
       maxResponseBytes: 4 * 1024 * 1024,
       maxMounts: 512,
       cacheBytes: 32 * 1024 * 1024,
       maxStale: 600_000,
+      firstMountPatience: 20_000,
       sharedIdentities: 'granted',
       events: 'off',
       podWatch: 'off',
@@ -48,7 +50,10 @@ describe('the settings of a process', () => {
     ['--health-address', 'unix:health.sock'],
     ['--health-address', '0.0.0.0:8095,'],
     ['--log-level', 'loud'],
+    ['--log-format', 'xml'],
     ['--cache-bytes', '1MB'],
+    ['--max-response-bytes', '0'],
+    ['--max-response-bytes', '1023'],
   ])('reject %s %s and name the flag', (flag, value) => {
     expect(() => settingsOf(flag, value)).toThrow(flag);
   });

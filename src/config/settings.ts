@@ -1,7 +1,7 @@
 import { Option } from 'commander';
 import { SecretError } from '../core/errors.ts';
 import type { SharedIdentityMode } from '../core/provider.ts';
-import { type LogLevel, logLevels } from '../telemetry/log.ts';
+import { type LogFormat, type LogLevel, logFormats, logLevels } from '../telemetry/log.ts';
 
 const durations: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 const sizes: Readonly<Record<string, number>> = {
@@ -25,21 +25,24 @@ export function parseDuration(text: string, setting: string): number {
 
 /**
  * Bytes of `1048576`, `512KiB`, `32MiB` or `1GiB`.
- * @throws SecretError NOT_CONFIGURED naming `setting`
+ * @throws SecretError NOT_CONFIGURED naming `setting`, also below `minimum`
  */
-export function parseBytes(text: string, setting: string): number {
-  return (
+export function parseBytes(text: string, setting: string, minimum = 0): number {
+  const bytes =
     quantity(text, sizes) ??
-    throwInvalid(setting, text, 'a whole number of bytes, or with KiB, MiB or GiB')
-  );
+    throwInvalid(setting, text, 'a whole number of bytes, or with KiB, MiB or GiB');
+  return bytes >= minimum ? bytes : throwInvalid(setting, text, `at least ${minimum} bytes`);
 }
 
-/** A whole number of at least `minimum`. @throws SecretError NOT_CONFIGURED naming `setting` */
+/**
+ * A whole number from `minimum` to 999,999,999.
+ * @throws SecretError NOT_CONFIGURED naming `setting`
+ */
 export function parseCount(text: string, setting: string, minimum: number): number {
   const count = /^[0-9]{1,9}$/.test(text) ? Number(text) : NaN;
   return count >= minimum
     ? count
-    : throwInvalid(setting, text, `a whole number of at least ${minimum}`);
+    : throwInvalid(setting, text, `a whole number from ${minimum} to 999999999`);
 }
 
 /** One of a few words. @throws SecretError NOT_CONFIGURED naming `setting` */
@@ -67,6 +70,9 @@ function throwInvalid(setting: string, text: string, expected: string): never {
   });
 }
 
+/** With less, not even a volume of one key fits. */
+const minResponseBytes = 1024;
+
 /** The settings of a process. Each has a flag and an environment variable. */
 export type Settings = {
   readonly providers: readonly string[];
@@ -76,6 +82,7 @@ export type Settings = {
   /** `host:port` or `unix:/path` of health, readiness and metrics; several separated by commas. */
   readonly healthAddress: string;
   readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
   /** Milliseconds that mounts in flight may take after SIGTERM. */
   readonly grace: number;
   readonly maxResponseBytes: number;
@@ -85,6 +92,8 @@ export type Settings = {
   readonly refreshInterval?: number;
   /** Milliseconds; 0: never. */
   readonly maxStale: number;
+  /** How long a mount without a cached value waits for a store that is away, in milliseconds. */
+  readonly firstMountPatience: number;
   readonly sharedIdentities: SharedIdentityMode;
   readonly sharedIdentityGrants?: string;
   /** Whether a pod gets an Event when its files can no longer be refreshed. */
@@ -125,6 +134,11 @@ export const settingFlags: readonly Option[] = [
   ).default('0.0.0.0:8095'),
   flag('--log-level <level>', logLevels.join(', '), 'KEYFERRY_LOG_LEVEL').default('info'),
   flag(
+    '--log-format <format>',
+    'json: an object a line; text: for people',
+    'KEYFERRY_LOG_FORMAT',
+  ).default('json'),
+  flag(
     '--grace <duration>',
     'how long mounts in flight may take after SIGTERM',
     'KEYFERRY_GRACE',
@@ -152,6 +166,11 @@ export const settingFlags: readonly Option[] = [
     'how long the last good value is served while a store does not respond; 0 = never',
     'KEYFERRY_MAX_STALE',
   ).default('10m'),
+  flag(
+    '--first-mount-patience <duration>',
+    'how long a mount without a cached value tries again while a store is away; at most 25s; 0 = three quick attempts',
+    'KEYFERRY_FIRST_MOUNT_PATIENCE',
+  ).default('20s'),
   flag(
     '--shared-identities <mode>',
     'which workloads may use shared identities: granted, all, none',
@@ -206,14 +225,20 @@ export function parseSettings(raw: RawSettings): Settings {
     ...optional('versionKeyFile'),
     healthAddress: parseAddresses(text('healthAddress')),
     logLevel: parseChoice(text('logLevel'), '--log-level', logLevels),
+    logFormat: parseChoice(text('logFormat'), '--log-format', logFormats),
     grace: parseDuration(text('grace'), '--grace'),
-    maxResponseBytes: parseBytes(text('maxResponseBytes'), '--max-response-bytes'),
+    maxResponseBytes: parseBytes(
+      text('maxResponseBytes'),
+      '--max-response-bytes',
+      minResponseBytes,
+    ),
     maxMounts: parseCount(text('maxMounts'), '--max-mounts', 1),
     cacheBytes: parseBytes(text('cacheBytes'), '--cache-bytes'),
     ...(raw.refreshInterval && {
       refreshInterval: parseDuration(raw.refreshInterval, '--refresh-interval'),
     }),
     maxStale: parseDuration(text('maxStale'), '--max-stale'),
+    firstMountPatience: parsePatience(text('firstMountPatience')),
     sharedIdentities: parseChoice(text('sharedIdentities'), '--shared-identities', [
       'granted',
       'all',
@@ -229,6 +254,17 @@ export function parseSettings(raw: RawSettings): Settings {
     localStore: text('localStore'),
     localKey: text('localKey'),
   };
+}
+
+/** The whole read ends after 30 s, and with it the cause of its failure would be lost. */
+const maxPatienceMs = 25_000;
+
+function parsePatience(text: string): number {
+  const setting = '--first-mount-patience';
+  const patience = parseDuration(text, setting);
+  return patience <= maxPatienceMs
+    ? patience
+    : throwInvalid(setting, text, 'at most 25s: a read ends after 30s');
 }
 
 function parseUrl(text: string, setting: string): URL {

@@ -19,18 +19,29 @@ describe('a SecretError', () => {
     expect(error.message).toBe('1 tokens');
   });
 
-  test('says what, what to do, and how much else', () => {
+  test('says what, what to do, and what else', () => {
     const error = new SecretError('ACCESS_DENIED', 'csms refused db_login', {
       hint: 'grant csms:secret:getVersion',
-      more: 2,
+      others: ['db_user', 'db_host'],
     });
-    expect(error.summary).toBe('csms refused db_login; grant csms:secret:getVersion; and 2 more');
+    expect(error.summary).toBe(
+      'csms refused db_login; grant csms:secret:getVersion; also db_user, db_host',
+    );
     expect(error.event).toBe(`ACCESS_DENIED: ${error.summary}`);
-    const fault = new SecretError('INVALID_CLASS', 'no object', { more: 1 });
-    expect(fault.summary).toBe('no object; and 1 more: keyferry lint');
+    const fault = new SecretError('INVALID_CLASS', 'no object', { others: ['objects, line 3'] });
+    expect(fault.summary).toBe('no object; also objects, line 3 (keyferry lint shows all)');
+    const names = Array.from({ length: 12 }, (_, index) => `s${index}`);
+    expect(new SecretError('ACCESS_DENIED', 'no', { others: names }).summary).toMatch(
+      /^no; also s0, .*, s9 and 2 more$/,
+    );
     expect(new SecretError('ACCESS_DENIED', 'csms refused db_login').summary).toBe(
       'csms refused db_login',
     );
+  });
+
+  test('shows the request id of the store in no text', () => {
+    const error = new SecretError('ACCESS_DENIED', 'no', { hint: 'ask', requestId: 'r-1' });
+    expect([error.summary, error.event].join()).not.toContain('r-1');
   });
 
   test('knows what it tells about the store', () => {
@@ -41,7 +52,10 @@ describe('a SecretError', () => {
   });
 
   test('is copied with all fields except those that change', () => {
-    const details = { hint: 'wait', cause: new Error('below'), more: 2, unsent: true };
+    const details = {
+      ...{ hint: 'wait', cause: new Error('below'), others: ['b'], unsent: true },
+      requestId: 'r-1',
+    };
     const error = new SecretError('STORE_THROTTLED', 'busy', { ...details, retryAfterMs: 500 });
     const renamed = error.with({ message: 'csms: busy' });
     expect(Object.entries(renamed)).toEqual(Object.entries(error));
@@ -50,10 +64,10 @@ describe('a SecretError', () => {
       message: 'csms: busy',
       retryAfterMs: 500,
     });
-    expect(error.with({ hint: undefined, more: 0 })).toMatchObject({
+    expect(error.with({ hint: undefined, others: [] })).toMatchObject({
       message: 'busy',
       hint: undefined,
-      more: 0,
+      others: [],
       unsent: true,
     });
   });

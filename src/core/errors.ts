@@ -67,8 +67,8 @@ export type SecretErrorDetails = {
   readonly hint?: string | undefined;
   /** The error that was caught. It goes to the log, never to the status. */
   readonly cause?: unknown;
-  /** How many further problems there are besides this one. Default 0. */
-  readonly more?: number;
+  /** The names of further problems besides this one: secrets, files, lines of a class. */
+  readonly others?: readonly string[];
   /**
    * The request had no effect: it did not reach the store, or the store rejected it unread. It is
    * safe to send it again. Default false.
@@ -76,31 +76,46 @@ export type SecretErrorDetails = {
   readonly unsent?: boolean;
   /** The store requests this pause before the next request, in milliseconds (`Retry-After`). */
   readonly retryAfterMs?: number | undefined;
+  /**
+   * The store's id of the request, safe to show. The log and the audit log have it. The status has
+   * not: Kubernetes counts equal events as one, and an id would make each of them different.
+   */
+  readonly requestId?: string | undefined;
 };
 
 /** Errors that a class shows by itself, so that `keyferry lint` finds all of them. */
 const inClasses = new Set<ErrorCode>(['INVALID_CLASS', 'NOT_ALLOWED_FROM_CLASS']);
 
+const maxNamed = 10;
+
+function nameSome(names: readonly string[]): string {
+  const named = names.slice(0, maxNamed).join(', ');
+  return names.length > maxNamed ? `${named} and ${names.length - maxNamed} more` : named;
+}
+
 /**
  * The only error type of Keyferry. `message` names the object and the cause. It is safe to show: it
- * contains no secret, and external text in it has passed `sanitizeExternalText`.
+ * contains no secret, and text from outside in it has passed `sanitizeExternalText` or
+ * `sanitizeUserText`.
  */
 export class SecretError extends Error {
   override readonly name = 'SecretError';
   readonly code: ErrorCode;
   readonly hint: string | undefined;
-  readonly more: number;
+  readonly others: readonly string[];
   readonly unsent: boolean;
   readonly retryAfterMs: number | undefined;
+  readonly requestId: string | undefined;
 
   constructor(code: ErrorCode, message: string, details: SecretErrorDetails = {}) {
-    const { hint, cause, more = 0, unsent = false, retryAfterMs } = details;
+    const { hint, cause, others = [], unsent = false, retryAfterMs, requestId } = details;
     super(message, cause === undefined ? {} : { cause });
     this.code = code;
     this.hint = hint;
-    this.more = more;
+    this.others = others;
     this.unsent = unsent;
     this.retryAfterMs = retryAfterMs;
+    this.requestId = requestId;
     // V8 formats a stack on first access. Until then the error retains the functions on the stack,
     // and through them a whole request. Caches keep some errors for minutes.
     this.stack = String(this.stack);
@@ -108,9 +123,9 @@ export class SecretError extends Error {
 
   /** A copy of this error with other details, another message, or both. */
   with(changes: SecretErrorDetails & { readonly message?: string }): SecretError {
-    const { code, hint, cause, more, unsent, retryAfterMs } = this;
+    const { code, hint, cause, others, unsent, retryAfterMs, requestId } = this;
     const { message = this.message, ...details } = changes;
-    const ownDetails = { hint, cause, more, unsent, retryAfterMs };
+    const ownDetails = { hint, cause, others, unsent, retryAfterMs, requestId };
     return new SecretError(code, message, { ...ownDetails, ...details });
   }
 
@@ -119,12 +134,12 @@ export class SecretError extends Error {
     return codes[this.code].kind;
   }
 
-  /** Message, hint and the number of further problems. */
+  /** Message, hint and the names of further problems. */
   get summary(): string {
     const hint = this.hint === undefined ? '' : `; ${this.hint}`;
-    const where = inClasses.has(this.code) ? ': keyferry lint' : '';
-    const more = this.more === 0 ? '' : `; and ${this.more} more${where}`;
-    return `${this.message}${hint}${more}`;
+    const where = inClasses.has(this.code) ? ' (keyferry lint shows all)' : '';
+    const others = this.others.length === 0 ? '' : `; also ${nameSome(this.others)}${where}`;
+    return `${this.message}${hint}${others}`;
   }
 
   /** The code and the summary, as the event of a pod shows them. */
@@ -140,6 +155,18 @@ export class SecretError extends Error {
 export function errorCodeOf(thrown: unknown): string | undefined {
   if (typeof thrown !== 'object' || thrown === null || !('code' in thrown)) return undefined;
   return typeof thrown.code === 'string' ? thrown.code : undefined;
+}
+
+const fileProblems: Readonly<Record<string, string>> = {
+  ENOENT: 'no such file',
+  EACCES: 'permission denied',
+  EISDIR: 'is a directory',
+};
+
+/** Why a file that a user named cannot be read: `no such file`. */
+export function fileProblemOf(thrown: unknown): string {
+  const code = errorCodeOf(thrown) ?? 'unknown error';
+  return fileProblems[code] ?? code;
 }
 
 /**

@@ -116,12 +116,20 @@ export type Grant<Credentials = unknown> = {
  */
 export type Urgency = 'first' | 'refresh';
 
+/**
+ * How much longer a first mount waits for a store that is away, in milliseconds. 0: a call that
+ * failed gets a few quick retries only.
+ */
+export type Patience = () => number;
+
 /** One read of a secret from the store. */
 export type FetchRequest<Credentials = unknown> = {
   readonly grant: Grant<Credentials>;
   /** What is already cached. The result may then be `unchanged`. */
   readonly known?: { readonly version?: string; readonly lease?: Lease };
   readonly urgency: Urgency;
+  /** Default: none. */
+  readonly patience?: Patience;
   /** Fires when no caller waits for the result any more, or 30 s after `onStart`. */
   readonly signal: AbortSignal;
   /**
@@ -151,6 +159,8 @@ export type SecretValue = {
    * envelope). It is text so that numbers keep their characters.
    */
   readonly document?: string;
+  /** The remedy where a selector other than `whole` finds that the secret is not JSON. */
+  readonly keysHint?: string;
   /** The store's version. If the store has none, the file's version is an HMAC of its bytes. */
   readonly version?: string;
   /**

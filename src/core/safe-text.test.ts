@@ -4,6 +4,7 @@ import {
   escapeUnprintable,
   containsSecret,
   sanitizeExternalText,
+  sanitizeUserText,
   statusText,
 } from './safe-text.ts';
 
@@ -73,15 +74,15 @@ describe('statusText', () => {
 
 describe('sanitizeExternalText', () => {
   test('is at most 200 characters, truncated between characters', () => {
-    expect(sanitizeExternalText('x'.repeat(200))).toBe('x'.repeat(200));
-    expect(sanitizeExternalText('x'.repeat(201))).toBe(`${'x'.repeat(197)}...`);
-    expect(sanitizeExternalText(`${'x'.repeat(196)}😀😀😀`)).toBe(`${'x'.repeat(196)}...`);
+    expect(sanitizeUserText('x'.repeat(200))).toBe('x'.repeat(200));
+    expect(sanitizeUserText('x'.repeat(201))).toBe(`${'x'.repeat(197)}...`);
+    expect(sanitizeUserText(`${'x'.repeat(196)}😀😀😀`)).toBe(`${'x'.repeat(196)}...`);
   });
 
   test('is printable and short for any text', () => {
     fc.assert(
       fc.property(anyText, (text) => {
-        const quoted = sanitizeExternalText(text);
+        const quoted = sanitizeExternalText(text, []);
         expect(quoted.length).toBeLessThanOrEqual(200);
         expect(quoted).not.toMatch(unprintable);
       }),

@@ -20,15 +20,37 @@ export function escapeUnprintable(text: string): string {
 }
 
 /**
- * Prepares external text for an error message: at most 200 characters, all of them printable. The
- * text is withheld if it contains one of `secrets`, see {@link containsSecret}.
+ * Prepares text from a store or from the network for an error message: at most 200 characters, all
+ * of them printable. The text is withheld if it contains one of `secrets`, see
+ * {@link containsSecret}.
+ * @param secrets the tokens, keys and other secrets of the request that was sent: a server can
+ *   repeat them
+ * @param rewrite changes what is left of the text, up to 1,000 characters, before it is cut
  */
-export function sanitizeExternalText(text: string, secrets: Iterable<string> = []): string {
+export function sanitizeExternalText(
+  text: string,
+  secrets: Iterable<string>,
+  rewrite: (text: string) => string = (unchanged) => unchanged,
+): string {
   // A hostile store may send megabytes. Only the shown part, and enough after it to recognize a
   // secret that starts in it, is searched.
   const searched = text.slice(0, 5 * externalTextLimit);
+  return sanitizeUserText(rewrite(withholdSecrets(searched, secrets)));
+}
+
+/** The text, or a note in its place if it contains one of `secrets`. */
+export function withholdSecrets(text: string, secrets: Iterable<string>): string {
   for (const secret of secrets)
-    if (containsSecret(searched, secret)) return '[text withheld: it held a secret]';
+    if (containsSecret(text, secret)) return '[text withheld: it held a secret]';
+  return text;
+}
+
+/**
+ * Prepares what a user or the operator wrote for an error message, as {@link sanitizeExternalText}
+ * does, but without a search for secrets: parameters, settings, names, paths of files, annotations.
+ * Text from a store or from the network must not pass here.
+ */
+export function sanitizeUserText(text: string): string {
   const escaped = escapeUnprintable(text.slice(0, externalTextLimit + 1));
   return escaped.length <= externalTextLimit
     ? escaped

@@ -18,7 +18,7 @@ export type Workload = {
   readonly instance: string;
   /** Absent without Kubernetes. */
   readonly pod?: { readonly name: string; readonly uid: string };
-  /** The volume: instance and target path, or instance and provider. Never opened as a path. */
+  /** The volume: provider, tenant, identity, instance and target path. Never opened as a path. */
   readonly volume: string;
   /** The name of the SecretProviderClass, if the driver supplied it. */
   readonly className?: string;

@@ -61,12 +61,12 @@ describe('a mount that fails', () => {
   test.each(Object.keys(codes) as ErrorCode[])('with %s ends with a final code', async (code) => {
     const { code: status, text } = await mountWith(() =>
       Promise.reject(
-        new SecretError(code, 'object db/ключ\nis gone', { hint: 'make it', more: 2 }),
+        new SecretError(code, 'object db/ключ\nis gone', { hint: 'make it', others: ['a', 'b'] }),
       ),
     );
     expect(finalCodes).toContain(status);
     expect(status).toBe(codes[code].grpc);
-    expect(text).toMatch(`${code}: object db/ключ is gone; make it; and 2 more`);
+    expect(text).toMatch(`${code}: object db/ключ is gone; make it; also a, b`);
   });
 
   test('has a status text of one printable line and at most 1,000 bytes', async () => {
@@ -160,8 +160,10 @@ describe('a mount that hangs', () => {
       doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask', 'performance'],
     });
     try {
-      const result = mountWith((_, { signal }) => {
+      const result = mountWith((_, context) => {
+        const { signal } = context;
         started += 1;
+        context.stage = 'cpu';
         signal.addEventListener('abort', () => reasons.push(signal.reason));
         return never();
       }, 200);
@@ -169,7 +171,9 @@ describe('a mount that hangs', () => {
       jest.advanceTimersByTime(100);
       expect(await result).toMatchObject({
         code: 'INTERNAL',
-        text: expect.stringContaining('the mount was not finished within 0.1 s'),
+        text: expect.stringContaining(
+          "not finished before the driver's deadline: it waited for CPU time",
+        ),
       });
     } finally {
       jest.useRealTimers();

@@ -1,8 +1,8 @@
 import type { Logger } from 'pino';
 import { MemoryLimiter } from '../concurrency/memory-limiter.ts';
 import { SecretError, codes, toSecretError } from '../core/errors.ts';
-import { sanitizeExternalText, statusText } from '../core/safe-text.ts';
-import type { MountContext } from '../mount/mount.ts';
+import { sanitizeUserText, statusText } from '../core/safe-text.ts';
+import type { MountContext, MountStage } from '../mount/mount.ts';
 import { causeForLog } from '../mount/redact-error.ts';
 import type { Volume } from '../mount/types.ts';
 import type { DriverMount, RawMountRequest } from './mount-request.ts';
@@ -43,7 +43,7 @@ export function prepareResponse(volume: Volume, maxBytes: number): PreparedRespo
 function responseTooLarge({ files }: Volume, bytes: number, maxBytes: number): SecretError {
   const largest = [...files].sort((a, b) => b.contents.length - a.contents.length).slice(0, 3);
   const named = largest
-    .map(({ path, contents }) => `${sanitizeExternalText(path)} (${contents.length})`)
+    .map(({ path, contents }) => `${sanitizeUserText(path)} (${contents.length})`)
     .join(', ');
   return new SecretError(
     'RESPONSE_TOO_LARGE',
@@ -111,6 +111,7 @@ export function handleMount(
   const now = Date.now();
   const ms = mountTimeoutMs(call.deadline - now);
   const controller = new AbortController();
+  const context = new LazyMountContext(provider, now + ms, controller);
   let responded = false;
   let releaseResponseMemory: (() => void) | undefined;
   let targetPath: string | undefined;
@@ -156,16 +157,13 @@ export function handleMount(
   async function run(): Promise<void> {
     const request = readRequest(call.message);
     targetPath = request.targetPath;
-    return mount(request, new LazyMountContext(provider, now + ms, controller)).then(
-      send,
-      (thrown: unknown) => {
-        if (!(thrown instanceof SecretError)) throw thrown;
-        fail(thrown);
-      },
-    );
+    return mount(request, context).then(send, (thrown: unknown) => {
+      if (!(thrown instanceof SecretError)) throw thrown;
+      fail(thrown);
+    });
   }
 
-  const timer = setTimeout(() => failAndReport(mountTimedOut(ms)), ms);
+  const timer = setTimeout(() => failAndReport(mountTimedOut(context.stage)), ms);
   const inFlight: InFlightMount = { fail: failAndReport };
   inFlightMounts.add(inFlight);
   call.onClose(() => {
@@ -184,6 +182,7 @@ export function handleMount(
 class LazyMountContext implements MountContext {
   readonly provider: string;
   readonly deadline: number;
+  stage: MountStage = 'slot';
   readonly #controller: AbortController;
 
   constructor(provider: string, deadline: number, controller: AbortController) {
@@ -231,7 +230,7 @@ export function createRequestMemory({
     onWait(call) {
       const ms = mountTimeoutMs(call.deadline - Date.now());
       const waiting: InFlightMount = { fail: (error) => call.fail(toStatus(error)) };
-      const timer = setTimeout(() => waiting.fail(noMemoryInTime(ms)), ms);
+      const timer = setTimeout(() => waiting.fail(noMemoryInTime()), ms);
       inFlightMounts.add(waiting);
       return () => {
         clearTimeout(timer);
@@ -241,20 +240,41 @@ export function createRequestMemory({
   };
 }
 
-function noMemoryInTime(ms: number): SecretError {
+function noMemoryInTime(): SecretError {
   return new SecretError(
     'OVERLOADED',
-    `the request waited ${Math.round(ms / 1_000)} s for memory: other large requests are in progress`,
+    "the request waited for memory until the driver's deadline: other large requests are in progress",
     { hint: 'make the classes smaller, or start fewer pods with large classes at the same time' },
   );
 }
 
-function mountTimedOut(ms: number): SecretError {
-  return new SecretError(
-    'DEADLINE',
-    `the mount was not finished within ${Math.round(ms / 100) / 10} s`,
-    {
-      hint: 'the store, or the service that logs in to it, does not respond in time',
+const slowStages: Readonly<Record<MountStage, { readonly reason: string; readonly hint: string }>> =
+  {
+    slot: {
+      reason: 'it waited for other mounts of its namespace or its node to end',
+      hint: 'see in the metrics what those wait for',
     },
-  );
+    plan: {
+      reason: 'it waited for facts of the node',
+      hint: 'check the API server and the metadata service of the node, or write the region into the class',
+    },
+    authorize: {
+      reason: 'it waited for the API server, or for the service that logs in to the store',
+      hint: 'check that this node reaches them',
+    },
+    read: {
+      reason: 'it waited for the store',
+      hint: 'check that the store is reachable from this node; see the rate limit in the metrics',
+    },
+    cpu: {
+      reason: 'it waited for CPU time, which other mounts use',
+      hint: 'make the classes smaller, or raise the CPU limit of Keyferry',
+    },
+  };
+
+/** Without the time: it differs with each request, and an event's text must repeat. */
+function mountTimedOut(stage: MountStage): SecretError {
+  const { reason, hint } = slowStages[stage];
+  const message = `the mount was not finished before the driver's deadline: ${reason}`;
+  return new SecretError('DEADLINE', message, { hint });
 }

@@ -87,12 +87,21 @@ describe('a mount request', () => {
     expect(parseRequest(raw({}, { secrets }), 'local').workload.secrets.size).toBe(0);
   });
 
-  test('distinguishes volumes by target path, and without one by provider', () => {
-    const volume = (targetPath: string, provider: string): string =>
-      parseRequest(raw({}, { targetPath }), provider).workload.volume;
-    expect(volume('/a', 'local')).not.toBe(volume('/b', 'local'));
-    expect(volume('/a', 'local')).toBe(volume('/a', 'cce'));
-    expect(volume('', 'local')).not.toBe(volume('', 'cce'));
+  // A sync controller sends its own pod and one path for the volumes of every namespace.
+  test('distinguishes volumes by path, provider, namespace, account and pod', () => {
+    const volume = (attributes: object, targetPath = '/a', provider = 'local'): string =>
+      parseRequest(raw(attributes, { targetPath }), provider).workload.volume;
+    const volumes = [
+      volume({}),
+      volume({}, '/b'),
+      volume({}, ''),
+      volume({}, '/a', 'cce'),
+      volume({ 'csi.storage.k8s.io/pod.namespace': 'other' }),
+      volume({ 'csi.storage.k8s.io/serviceAccount.name': 'other' }),
+      volume({ 'csi.storage.k8s.io/pod.uid': 'other' }),
+    ];
+    expect(new Set(volumes).size).toBe(volumes.length);
+    expect(volume({ 'csi.storage.k8s.io/pod.name': 'other' })).toBe(volumes[0]);
   });
 
   test('keeps a parameter called __proto__ a parameter', () => {

@@ -53,11 +53,12 @@ export function parseRequest(raw: RawMountRequest, provider: string): MountReque
   const attributes = stringMap(raw.attributes, 'attributes');
   const secrets = stringMap(raw.secrets === '' ? 'null' : raw.secrets, 'secrets');
   const workload = buildWorkload({
+    provider,
     namespace: attributes[`${kubernetes}pod.namespace`],
     serviceAccount: attributes[`${kubernetes}serviceAccount.name`],
     pod: attributes[`${kubernetes}pod.name`],
     uid: attributes[`${kubernetes}pod.uid`],
-    volume: raw.targetPath === '' ? provider : raw.targetPath,
+    volume: raw.targetPath,
     className: attributes[classKey],
     tokens: parseTokens(attributes[tokensKey] ?? secrets[tokensKey]),
     secrets: podSuppliedSecrets(secrets),
@@ -71,11 +72,12 @@ export function parseRequest(raw: RawMountRequest, provider: string): MountReque
 
 /** A pod with one volume, before its names are checked. */
 export type PodVolume = {
+  readonly provider: string;
   readonly namespace: string | undefined;
   readonly serviceAccount: string | undefined;
   readonly pod: string | undefined;
   readonly uid: string | undefined;
-  /** Distinguishes the volumes of one pod: the target path, or the provider. */
+  /** Distinguishes the volumes of one pod and provider: the target path. */
   readonly volume: string;
   readonly className: string | undefined;
   readonly tokens: Workload['tokens'];
@@ -87,16 +89,17 @@ export type PodVolume = {
  * @throws SecretError INVALID_REQUEST for a name or uid that is not valid in Kubernetes
  */
 export function buildWorkload(podVolume: PodVolume): Workload {
-  const { volume, className, tokens, secrets } = podVolume;
+  const { provider, volume, className, tokens, secrets } = podVolume;
   const uid = checkAttribute('pod.uid', podVolume.uid, podUid);
+  const tenant = checkAttribute('pod.namespace', podVolume.namespace, kubernetesName);
+  const account = checkAttribute('serviceAccount.name', podVolume.serviceAccount, kubernetesName);
   return {
-    tenant: checkAttribute('pod.namespace', podVolume.namespace, kubernetesName),
-    identity: {
-      name: checkAttribute('serviceAccount.name', podVolume.serviceAccount, kubernetesName),
-    },
+    tenant,
+    identity: { name: account },
     instance: uid,
     pod: { name: checkAttribute('pod.name', podVolume.pod, kubernetesName), uid },
-    volume: JSON.stringify([uid, volume]),
+    // A controller sends its own pod and one path for the volumes of every namespace.
+    volume: JSON.stringify([provider, tenant, account, uid, volume]),
     ...(className !== undefined && kubernetesName.test(className) && { className }),
     tokens,
     secrets,

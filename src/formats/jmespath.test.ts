@@ -1,6 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { checkExpression, plainKeys, quotedForm } from './jmespath.ts';
+import {
+  checkExpression,
+  checkReadsDocument,
+  plainKeys,
+  quotedForm,
+  rootHint,
+} from './jmespath.ts';
 
 describe('checkExpression', () => {
   test.each([
@@ -12,6 +18,10 @@ describe('checkExpression', () => {
     'hosts[?port == `443`].name | [0]',
     "join(',', hosts[*].name)",
     'sort_by(list, &age)[-1]',
+    'hosts[0:2]',
+    '[1:]',
+    '[::-1]',
+    'a[:2].b[]',
     '{user: a, "pass-word": b}',
     'a || b && !c',
     '`{"x": "["}`',
@@ -50,6 +60,8 @@ describe('checkExpression', () => {
     ['lenght(a)', 'calls lenght(), which JMESPath does not have; did you mean length()?'],
     ['[a, {b: frobnicate(a)}]', 'calls frobnicate(), which JMESPath does not have'],
     ['&a', 'has a "&" that is not an argument of a function'],
+    ['a[::0]', 'has a slice with the step 0'],
+    ['a.', 'is not JMESPath'],
     ['{__proto__: a}', 'makes a key called __proto__'],
     [`${'('.repeat(33)}a${')'.repeat(33)}`, 'is nested more than 32 deep'],
     ['é'.repeat(513), 'is longer than 1024 bytes'],
@@ -68,14 +80,36 @@ describe('checkExpression', () => {
       'é',
     );
     fc.assert(
-      fc.property(
-        fc.array(pieces, { maxLength: 30 }),
-        (parts) => void checkExpression(parts.join('')),
-      ),
+      fc.property(fc.array(pieces, { maxLength: 30 }), (parts) => {
+        checkExpression(parts.join(''));
+        checkReadsDocument(parts.join(''));
+      }),
       { numRuns: 2_000 },
     );
     fc.assert(fc.property(fc.string({ unit: 'binary' }), (text) => void checkExpression(text)));
   });
+});
+
+describe('checkReadsDocument', () => {
+  test.each(['a', '@', '*', '[*]', '[]', '[0]', '[1:]', '[?a]', '{x: a}', "[a, 'x']", "a || 'x'"])(
+    'accepts %s',
+    (expression) => expect(checkReadsDocument(expression)).toBeUndefined(),
+  );
+  test.each([
+    ["'user'", 'user'],
+    ["'pass-word'", '"pass-word"'],
+    ['`user`', 'user'],
+    ["''", undefined],
+    ['`{"a": 1}`.a', undefined],
+    ["a | 'x'", undefined],
+    ["{x: 'y'}", undefined],
+    ['join(\',\', `["a"]`)', undefined],
+    ['map(&a, `[{"a": 1}]`)', undefined],
+  ])('does not accept %s', (expression, suggestion) =>
+    expect(checkReadsDocument(expression)).toEqual({ suggestion }),
+  );
+  test('leaves expressions that are not valid to checkExpression', () =>
+    expect(checkReadsDocument("'a")).toBeUndefined());
 });
 
 describe('plainKeys', () => {
@@ -97,4 +131,16 @@ test('quotedForm returns undefined for valid keys and for other expressions', ()
     Array(7).fill(undefined),
   );
   expect(quotedForm('a.b-c.1')).toBe('a."b-c"."1"');
+});
+
+test.each([
+  ['.password', 'password'],
+  ['$.db.password', 'db.password'],
+  ['."a-b"', '"a-b"'],
+])('the remedy for %s is %s', (path, expression) => {
+  expect(rootHint(path)).toBe(`write it without the dot at the beginning: ${expression}`);
+});
+
+test.each(['password', '', '.', '..a', '.[0]', '$', '.a['])('%j has no such remedy', (path) => {
+  expect(rootHint(path)).toBeUndefined();
 });

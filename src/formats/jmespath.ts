@@ -1,5 +1,5 @@
 import jmespath from 'jmespath';
-import { sanitizeExternalText } from '../core/safe-text.ts';
+import { sanitizeUserText } from '../core/safe-text.ts';
 import { nearestName } from './suggest.ts';
 
 const maxExpressionBytes = 1_024;
@@ -10,6 +10,7 @@ type Node = {
   readonly type: string;
   readonly name?: string;
   readonly value?: unknown;
+  /** Of a slice: its start, stop and step, each a number or null. Of all others: nodes. */
   readonly children?: readonly Node[];
 };
 const { compile } = jmespath as unknown as { compile(expression: string): Node };
@@ -31,6 +32,23 @@ export function checkExpression(expression: string): string | undefined {
     if (quoted === undefined) return `is not JMESPath${reason(error)}`;
     return `is not JMESPath; a key with other characters than letters, digits and _ needs quotes: ${quoted}`;
   }
+}
+
+/**
+ * Checks that the result of a valid expression depends on the document, which that of `'user'` or
+ * `[\`1\`, \`2\`]` does not.
+ * @returns undefined if it does, or if the expression is not valid; else what the author probably
+ * means, if that is obvious: a key, as an expression
+ */
+export function checkReadsDocument(
+  expression: string,
+): { readonly suggestion: string | undefined } | undefined {
+  if (checkExpression(expression) !== undefined) return undefined;
+  const node = compile(expression);
+  if (readsDocument(node)) return undefined;
+  const { type, value } = node;
+  const isKey = type === 'Literal' && typeof value === 'string' && value !== '';
+  return { suggestion: isKey ? keyExpression(value) : undefined };
 }
 
 /**
@@ -61,7 +79,11 @@ export function quotedForm(expression: string): string | undefined {
   if (!/^[^"'`[\](){}|&*@,:<>=!?\\]+$/.test(expression)) return undefined;
   const keys = expression.split('.');
   if (keys.includes('') || keys.every(isIdentifier)) return undefined;
-  return keys.map((key) => (isIdentifier(key) ? key : JSON.stringify(key))).join('.');
+  return keys.map(keyExpression).join('.');
+}
+
+function keyExpression(key: string): string {
+  return isIdentifier(key) ? key : JSON.stringify(key);
 }
 
 function isIdentifier(key: string): boolean {
@@ -86,30 +108,65 @@ function checkBrackets(expression: string): string | undefined {
 }
 
 function checkNode(node: Node, isArgument: boolean): string | undefined {
-  const { type, name = '', value, children = [] } = node;
+  const { type, name = '', children = [] } = node;
+  if (type === 'Slice') {
+    const step: unknown = children[2];
+    return step === 0 ? 'has a slice with the step 0' : undefined;
+  }
   if (type === 'Function' && !functions.includes(name)) {
     const nearest = nearestName(name, functions);
     const advice = nearest === undefined ? '' : `; did you mean ${nearest}()?`;
-    return `calls ${sanitizeExternalText(name)}(), which JMESPath does not have${advice}`;
+    return `calls ${sanitizeUserText(name)}(), which JMESPath does not have${advice}`;
   }
   if (type === 'ExpressionReference' && !isArgument)
     return 'has a "&" that is not an argument of a function';
   // The library would set the result's prototype.
   if (type === 'KeyValuePair' && name === '__proto__') return 'makes a key called __proto__';
-  const inner = type === 'KeyValuePair' ? [value as Node] : children;
-  for (const child of inner) {
-    const problem = checkNode(child, type === 'Function');
+  for (const part of partsOf(node)) {
+    const problem = checkNode(part, type === 'Function');
     if (problem !== undefined) return problem;
   }
   return undefined;
 }
+
+/** The expressions that an expression consists of. */
+function partsOf({ type, value, children = [] }: Node): readonly Node[] {
+  if (type === 'Slice') return [];
+  return type === 'KeyValuePair' ? [value as Node] : children;
+}
+
+/** Whether the result depends on the document to which the expression is applied. */
+function readsDocument(node: Node): boolean {
+  const { type } = node;
+  if (type === 'Literal') return false;
+  // It is applied to what the other arguments give.
+  if (type === 'ExpressionReference') return false;
+  const parts = partsOf(node);
+  if (type === 'Pipe') return parts.every(readsDocument);
+  const [first] = parts;
+  // The other parts are applied to what the first one gives.
+  if (first !== undefined && chains.includes(type)) return readsDocument(first);
+  return readers.includes(type) || parts.some(readsDocument);
+}
+
+/** Expressions whose first part gives what the others are applied to. */
+const chains: readonly string[] = [
+  'Subexpression',
+  'IndexExpression',
+  'Projection',
+  'ValueProjection',
+  'FilterProjection',
+];
+
+/** Expressions without parts that read what they are applied to. */
+const readers: readonly string[] = ['Field', 'Current', 'Identity', 'Index', 'Slice'];
 
 /** Only the library's own errors help a user; those of the JavaScript engine do not. */
 function reason(error: unknown): string {
   const { name, message } = error as Error;
   const isLibraryError =
     (name === 'ParserError' || name === 'LexerError') && !message.includes('NaN');
-  return isLibraryError ? `: ${sanitizeExternalText(message)}` : '';
+  return isLibraryError ? `: ${sanitizeUserText(message)}` : '';
 }
 
 const functions: readonly string[] = [
@@ -140,3 +197,13 @@ const functions: readonly string[] = [
   'type',
   'values',
 ];
+
+/**
+ * The remedy for a path as jq or JSONPath writes it (`.password`, `$.db.password`); `undefined` for
+ * all others.
+ */
+export function rootHint(path: string): string | undefined {
+  const [, rest = ''] = /^\$?\.(?=[A-Za-z_"])(.*)$/s.exec(path) ?? [];
+  if (rest === '' || checkExpression(rest) !== undefined) return undefined;
+  return `write it without the dot at the beginning: ${sanitizeUserText(rest)}`;
+}

@@ -21,3 +21,12 @@ test('returns the nearer of two names', () =>
   expect(nearestName('objectVersionLabl', ['objectVersion', 'objectVersionLabel'])).toBe(
     'objectVersionLabel',
   ));
+
+test.each([
+  ['objectPath', ['objectName', 'secretPath'], 'secretPath'],
+  ['vaultRole', ['roleName', 'vaultAddress'], 'roleName'],
+  ['constructor', ['secretPath'], undefined],
+  ['objectPath', ['objectName'], 'objectName'],
+])('for the former name %s of %j suggests %s', (name, known, expected) => {
+  expect(nearestName(name, known)).toBe(expected);
+});

@@ -1,12 +1,29 @@
 /**
+ * Names of former versions of the vendors' providers, or of their other tools, in lower case, and
+ * what they are called now.
+ */
+const formerNames: Readonly<Record<string, string>> = {
+  objectpath: 'secretPath',
+  vaultrole: 'roleName',
+  vaultrolename: 'roleName',
+};
+
+/**
  * The known name that is nearest to `name`. It differs only in letter case, or by at most a third
  * of the letters (never more than three) in insertions, deletions, substitutions and swaps of
- * neighbours. Undefined if no known name is near.
+ * neighbours. A former name gives the present one. Undefined if no known name is near.
+ * @param maxEdits another limit
  */
-export function nearestName(name: string, known: Iterable<string>): string | undefined {
+export function nearestName(
+  name: string,
+  known: Iterable<string>,
+  maxEdits = Math.min(3, Math.max(1, Math.floor(name.length / 3))),
+): string | undefined {
   const typed = name.toLowerCase();
+  const present = Object.hasOwn(formerNames, typed) ? formerNames[typed] : undefined;
+  for (const candidate of known) if (candidate === present) return candidate;
   let nearest: string | undefined;
-  let fewestEdits = Math.min(3, Math.max(1, Math.floor(typed.length / 3))) + 1;
+  let fewestEdits = maxEdits + 1;
   for (const candidate of known) {
     if (Math.abs(candidate.length - typed.length) >= fewestEdits) continue;
     const edits = countEdits(typed, candidate.toLowerCase());

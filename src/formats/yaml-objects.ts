@@ -1,5 +1,5 @@
 import type { Problem } from '../core/plan.ts';
-import { sanitizeExternalText } from '../core/safe-text.ts';
+import { sanitizeUserText } from '../core/safe-text.ts';
 import { parseJsonText, toJsonText } from './json.ts';
 import { nearestName } from './suggest.ts';
 import {
@@ -39,6 +39,8 @@ export type YamlListOptions = {
   readonly keys: 'exact' | 'any-case';
   /** For each list. Default 500. */
   readonly maxItems?: number;
+  /** Whether items without content are left out. Default: they are errors. */
+  readonly skipEmptyItems?: boolean;
   /** If the vendor's provider reads YAML 1.1: gives hints where it reads another text. */
   readonly yaml11?: Yaml11Reader;
 };
@@ -60,7 +62,7 @@ const maxProblems = 100;
  * problems. An empty list is an error too.
  */
 export function readYamlList(text: string, options: YamlListOptions): readonly YamlMap[] {
-  const { parameter, keys, maxItems = 500, yaml11 } = options;
+  const { parameter, keys, maxItems = 500, skipEmptyItems = false, yaml11 } = options;
   let reported = 0;
   const addProblem = (
     severity: Problem['severity'],
@@ -82,17 +84,17 @@ export function readYamlList(text: string, options: YamlListOptions): readonly Y
     warning: (...problem) => addProblem('warning', ...problem),
     hint: (...problem) => addProblem('hint', ...problem),
     fold: keys === 'exact' ? (key) => key : (key) => key.toLowerCase(),
-    maxItems,
-    yaml11,
+    ...{ maxItems, skipEmptyItems, yaml11 },
   };
+  const isItem = (node: YamlNode): boolean => !skipEmptyItems || !isEmptyNode(node);
   const { root, problems } = readYamlDocument(text);
   for (const problem of problems)
     reader.error(problem.at, messageOf(problem), problem.hint, problem.firstLine);
   const start = { line: 1, column: 1 };
   const empty =
     root === undefined ||
-    (root.kind === 'scalar' && isYamlNull(root)) ||
-    (root.kind === 'list' && root.items.length === 0);
+    isEmptyNode(root) ||
+    (root.kind === 'list' && root.items.filter(isItem).length === 0);
   if (empty) {
     if (reported === 0)
       reader.error(root?.at ?? start, `\`${parameter}\` is empty`, 'list at least one object');
@@ -135,8 +137,13 @@ type Reader = {
   readonly hint: YamlReport;
   readonly fold: (key: string) => string;
   readonly maxItems: number;
+  readonly skipEmptyItems: boolean;
   readonly yaml11: Yaml11Reader | undefined;
 };
+
+function isEmptyNode(node: YamlNode): boolean {
+  return node.kind === 'scalar' && isYamlNull(node);
+}
 
 function readMaps({ items, at }: YamlItems, prefix: string, reader: Reader): readonly YamlMap[] {
   if (items.length > reader.maxItems)
@@ -147,7 +154,8 @@ function readMaps({ items, at }: YamlItems, prefix: string, reader: Reader): rea
   return items.slice(0, reader.maxItems).flatMap((item, position) => {
     const where = `${prefix}item ${position + 1}`;
     if (item.kind === 'map') return [new YamlMap(item, position + 1, where, reader)];
-    const empty = item.kind === 'scalar' && isYamlNull(item);
+    const empty = isEmptyNode(item);
+    if (empty && reader.skipEmptyItems) return [];
     reader.error(
       item.at,
       `${where} is ${empty ? 'empty' : 'not a map'}`,
@@ -236,17 +244,29 @@ export class YamlMap {
     }
   }
 
-  /** Reports a warning for each key that is not in `known`, with the nearest known key. */
-  warnUnknown(known: readonly string[]): void {
+  /**
+   * Reports each key that is not in `known`: as an error if `errorOf` returns words to append,
+   * otherwise as a warning with the nearest known key.
+   */
+  reportUnknown(
+    known: readonly string[],
+    errorOf: (
+      key: string,
+    ) => { readonly problem: string; readonly hint: string } | undefined = () => undefined,
+  ): void {
     const folded = new Set(known.map(this.#reader.fold));
     for (const [key, entry] of this.#entries) {
       if (folded.has(key)) continue;
+      const message = `${this.where} has an unknown key: ${sanitizeUserText(entry.key)}`;
+      const error = errorOf(entry.key);
       const nearest = nearestName(entry.key, known);
-      this.#reader.warning(
-        entry.at,
-        `${this.where} has an unknown key: ${sanitizeExternalText(entry.key)}`,
-        nearest === undefined ? undefined : `did you mean ${nearest}?`,
-      );
+      if (error !== undefined) this.#reader.error(entry.at, message + error.problem, error.hint);
+      else
+        this.#reader.warning(
+          entry.at,
+          message,
+          nearest === undefined ? undefined : `did you mean ${nearest}?`,
+        );
     }
   }
 
@@ -257,7 +277,7 @@ export class YamlMap {
     if (other !== value.text)
       this.#reader.hint(
         value.at,
-        `${key} of ${this.where} is ${sanitizeExternalText(value.text)} here; ${subject} ${other}`,
+        `${key} of ${this.where} is ${sanitizeUserText(value.text)} here; ${subject} ${other}`,
         'put the text that you mean in quotes',
       );
   }

@@ -1,5 +1,5 @@
 import { type Document, type Pair, isAlias, isMap, isScalar, isSeq } from 'yaml';
-import { sanitizeExternalText } from '../core/safe-text.ts';
+import { sanitizeUserText } from '../core/safe-text.ts';
 import { explainYamlError } from './yaml-errors.ts';
 
 /** Both counted from 1; columns in UTF-16 code units. */
@@ -44,8 +44,6 @@ type Measured = {
   readonly at: Position;
   /** Depth of the nested collections, including itself. */
   readonly height: number;
-  /** Aliases inside it. */
-  readonly expansions: number;
   /** Characters and nodes. */
   readonly size: number;
 };
@@ -82,7 +80,6 @@ export type YamlDocument = {
 export type ConvertOptions = {
   /** How deep collections may nest. */
   readonly maxDepth: number;
-  readonly maxAliases: number;
   /** Whether merge keys (`<<`) are resolved. */
   readonly mergeKeys: boolean;
   /**
@@ -126,7 +123,6 @@ export class YamlConverter {
   readonly #options: ConvertOptions;
   /** `undefined`: the anchored node is still being converted. */
   readonly #anchors = new Map<string, YamlNode | undefined>();
-  #expansions = 0;
   #expandedSize = 0;
 
   constructor(positionOf: (offset: number) => Position, options: ConvertOptions) {
@@ -159,7 +155,7 @@ export class YamlConverter {
       this.#report(
         'TAG_RESOLVE_FAILED',
         at,
-        `the tag ${sanitizeExternalText(tag)} is not known here`,
+        `the tag ${sanitizeUserText(tag)} is not known here`,
         'leave it out',
       );
     if (anchor !== undefined) this.#anchors.set(anchor, undefined);
@@ -218,21 +214,18 @@ export class YamlConverter {
   }
 
   #resolveAlias(name: string, at: Position, depth: number): YamlNode {
-    const { maxAliases, maxDepth } = this.#options;
+    const { maxDepth } = this.#options;
     const target = this.#anchors.get(name);
     if (target === undefined) {
       const cause = this.#anchors.has(name) ? 'refers to itself' : 'has no anchor before it';
-      return this.#reject(at, `the alias ${sanitizeExternalText(name)} ${cause}`);
+      return this.#reject(at, `the alias ${sanitizeUserText(name)} ${cause}`);
     }
-    this.#expansions += 1 + target.expansions;
     this.#expandedSize += target.size;
-    if (this.#expansions > maxAliases)
-      return this.#reject(at, `more than ${maxAliases} aliases to follow`);
     if (this.#expandedSize > maxExpandedSize)
       return this.#reject(at, 'the aliases expand to more than 1 MiB');
     if (depth - 1 + target.height > maxDepth)
       return this.#reject(at, `nested more than ${maxDepth} deep`);
-    return { ...target, expansions: target.expansions + 1 };
+    return target;
   }
 
   /** Reports that an alias cannot be resolved: once per document. */
@@ -265,25 +258,24 @@ function convertScalar(node: unknown, at: Position): YamlText {
 }
 
 function emptyText(at: Position): YamlText {
-  const cost = { height: 0, expansions: 0, size: 1 };
+  const cost = { height: 0, size: 1 };
   return { kind: 'scalar', text: '', quoted: false, block: false, at, ...cost };
 }
 
 /** The message about a duplicate key in a map. */
 export function duplicateKeyMessage(key: string): string {
-  return `the key ${sanitizeExternalText(key)} occurs twice`;
+  return `the key ${sanitizeUserText(key)} occurs twice`;
 }
 
 function measure(
   nodes: readonly YamlNode[],
   entries: readonly YamlEntry[] = [],
 ): Omit<Measured, 'at'> {
-  let [height, expansions, size] = [0, 0, 1];
+  let [height, size] = [0, 1];
   for (const node of nodes) {
     height = Math.max(height, node.height);
-    expansions += node.expansions;
     size += node.size;
   }
   for (const { key } of entries) size += key.length + 1;
-  return { height: height + 1, expansions, size };
+  return { height: height + 1, size };
 }

@@ -6,6 +6,7 @@ import {
   type YamlDocument,
   limitProblem,
 } from './yaml-tree.ts';
+import { isYamlNull } from './yaml-values.ts';
 
 /** Limits of a text that tenants write. */
 const tenantLimits = {
@@ -16,10 +17,9 @@ const tenantLimits = {
    * tenths of a second for 100,000.
    */
   maxTokens: 100_000,
-  maxAliases: 100,
 };
 /** Limits of manifests that users read from their own files. Large CRDs nest about 60 deep. */
-const manifestLimits = { maxDepth: 200, maxTokens: Infinity, maxAliases: 1_000 };
+const manifestLimits = { maxDepth: 200, maxTokens: Infinity };
 
 /**
  * Reads a text of one YAML document. Never throws. Stops at the first syntax error.
@@ -28,14 +28,20 @@ const manifestLimits = { maxDepth: 200, maxTokens: Infinity, maxAliases: 1_000 }
  */
 export function readYamlDocument(text: string, { mergeKeys = true } = {}): YamlDocument {
   const options = { ...tenantLimits, mergeKeys, isSingle: true };
-  const [document = { at: { line: 1, column: 1 }, problems: [] }, second] = readDocuments(
+  const [document = { at: { line: 1, column: 1 }, problems: [] }, ...others] = readDocuments(
     text,
     options,
   );
-  if (second === undefined || document.problems[0]?.kind === 'syntax') return document;
+  if (others.every(isEmptyDocument) || document.problems[0]?.kind === 'syntax') return document;
   const message = 'a second YAML document begins';
   const hint = 'write one list, without ---';
-  return { at: document.at, problems: [limitProblem(second.at, message, hint)] };
+  return { at: document.at, problems: [limitProblem(others[0]?.at ?? document.at, message, hint)] };
+}
+
+/** Such as after a `---` at the end. */
+function isEmptyDocument({ root, problems }: YamlDocument): boolean {
+  const hasContent = root !== undefined && !(root.kind === 'scalar' && isYamlNull(root));
+  return !hasContent && problems.length === 0;
 }
 
 /**

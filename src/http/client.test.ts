@@ -9,9 +9,11 @@ import {
 } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { missingPath } from '../../test/missing-path.ts';
 import { rejectedError } from '../../test/fakes/failure.ts';
 import { type FakeServer, startFakeServer } from '../../test/fakes/http-server.ts';
 import { createTestCa } from '../../test/fakes/tls.ts';
+import { runAs } from '../concurrency/caller.ts';
 import { SecretError } from '../core/errors.ts';
 import { Redacted } from '../core/redacted.ts';
 import {
@@ -139,6 +141,40 @@ describe('a request', () => {
     expect([server.connections, server.count()]).toEqual([2, 13]);
   });
 
+  test('waits for the slow requests of its own namespace, and not for those of another one', async () => {
+    const server = await serverOf();
+    const http = clientOf();
+    const sendFor = (namespace: string, path: string) =>
+      runAs({ namespace, patience: () => 0 }, () =>
+        send(http, { url: new URL(path, server.url), signal: caller.signal }),
+      );
+    const caller = new AbortController();
+    server.injectFault({ route: 'GET /slow', hang: true });
+    const slow = Array.from({ length: 500 }, () => sendFor('slow', '/slow').catch(() => 'ended'));
+    await until(() => server.count('GET /slow') === 75);
+    expect((await sendFor('neighbour', '/fast')).status).toBe(200);
+    expect(server.count('GET /slow')).toBe(75);
+    caller.abort();
+    expect(new Set(await Promise.all(slow))).toEqual(new Set(['ended']));
+  });
+
+  test('that waits for another one ends by its own signal, and is not sent', async () => {
+    const server = await serverOf();
+    const http = clientOf({ connections: 1 });
+    const [sent, waiting] = [new AbortController(), new AbortController()];
+    server.injectFault({ hang: true });
+    const first = send(http, { url: server.url, signal: sent.signal }).catch(() => 'ended');
+    await until(() => server.count() === 1);
+    const left = new SecretError('CANCELLED', 'left');
+    const second = rejectedError(
+      send(http, { url: server.url, signal: sent.signal, waitSignal: waiting.signal }),
+    );
+    waiting.abort(left);
+    expect(await second).toBe(left);
+    sent.abort();
+    expect([await first, server.count()]).toEqual(['ended', 1]);
+  });
+
   test('goes over a unix socket', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'http-'));
     cleanups.push(() => rm(directory, { recursive: true }));
@@ -250,7 +286,7 @@ describe('a failure', () => {
     for (const url of [gone.url, new URL('https://kms.nowhere.invalid'), untrusted.url])
       expect(await rejectedError(send(clientOf(), { url }))).toMatchObject({ unsent: true });
     expect(
-      await rejectedError(send(clientOf(), { url: gone.url, socketPath: '/nowhere.sock' })),
+      await rejectedError(send(clientOf(), { url: gone.url, socketPath: missingPath() })),
     ).toMatchObject({
       unsent: true,
     });

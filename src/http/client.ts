@@ -1,4 +1,6 @@
+import { currentCaller } from '../concurrency/caller.ts';
 import { withTimeout } from '../concurrency/deadline.ts';
+import { FairPlaces } from '../concurrency/fair-places.ts';
 import { SecretError } from '../core/errors.ts';
 import { Dispatchers, type TlsSettings } from './connections.ts';
 import { toHttpError } from './errors.ts';
@@ -12,7 +14,12 @@ export type HttpRequest = {
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string | Uint8Array;
   readonly signal: AbortSignal;
-  /** The time limit from the connection to the last byte. Default 10 s. */
+  /** Ends the request while it waits for other requests; once sent, only `signal` ends it. */
+  readonly waitSignal?: AbortSignal;
+  /**
+   * The time limit from the connection to the last byte, without the wait for other requests.
+   * Default 10 s.
+   */
   readonly timeoutMs?: number;
   /** The largest body that is accepted. Default 1 MiB. */
   readonly maxBytes?: number;
@@ -40,9 +47,9 @@ export type HttpResponse = {
 export type HttpClient = {
   /**
    * @throws SecretError STORE_UNAVAILABLE (DNS, connection, TLS), STORE_TIMEOUT,
-   *   STORE_ANSWER_INVALID (not HTTP),
-   * STORE_ANSWER_TOO_LARGE, NOT_CONFIGURED (TLS settings), SHUTTING_DOWN after `close`; the reason
-   *   of the signal when it fires.
+   *   STORE_ANSWER_INVALID (not HTTP), STORE_ANSWER_TOO_LARGE, NOT_CONFIGURED (TLS settings),
+   *   RATE_BUDGET_EXHAUSTED (too many requests wait), SHUTTING_DOWN after `close`; the reason of
+   *   the signal when it fires.
    *   Messages name the host and the cause, never path, query, headers or body.
    */
   request(request: HttpRequest): Promise<HttpResponse>;
@@ -57,7 +64,10 @@ export type HttpClientOptions = {
   readonly ca?: readonly string[];
   /** The time limit to open a connection, TLS included. Default 3 s. */
   readonly connectTimeoutMs?: number;
-  /** The limit of connections to one origin. Further requests wait. Default 100. */
+  /**
+   * The limit of connections to one origin. Further requests wait, fairly between namespaces; see
+   * `FairPlaces`. Default 100.
+   */
   readonly connections?: number;
 };
 
@@ -70,7 +80,24 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
   const { proxy = {}, ca = [], connectTimeoutMs = 3_000, connections = 100 } = options;
   const proxyFor = createProxyChoice(proxy);
   const dispatchers = new Dispatchers({ ca, connectTimeoutMs, connections });
+  const placesByOrigin = new Map<string, FairPlaces>();
   let closed = false;
+
+  /** Takes part in the connections to the origin of a request. The result gives the part back. */
+  async function takePlace(request: HttpRequest): Promise<() => void> {
+    const { url, socketPath, signal, waitSignal = signal } = request;
+    waitSignal.throwIfAborted();
+    const origin = socketPath ?? url.origin;
+    const places =
+      placesByOrigin.get(origin) ??
+      new FairPlaces({ name: socketPath ?? url.host, limit: connections });
+    placesByOrigin.set(origin, places);
+    const release = await places.acquire(currentCaller().namespace, waitSignal);
+    return () => {
+      release();
+      if (places.isIdle) placesByOrigin.delete(origin);
+    };
+  }
 
   async function exchange(
     request: HttpRequest,
@@ -128,9 +155,14 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
           'STORE_TIMEOUT',
           `${describeTarget(request, proxyUrl)} did not respond within ${timeoutMs / 1_000} s`,
         );
-      return withTimeout(timeoutMs, signal, onTimeout, (combined) =>
-        exchange(request, proxyUrl, combined),
-      );
+      const releasePlace = await takePlace(request);
+      try {
+        return await withTimeout(timeoutMs, signal, onTimeout, (combined) =>
+          exchange(request, proxyUrl, combined),
+        );
+      } finally {
+        releasePlace();
+      }
     },
     async close() {
       closed = true;

@@ -1,6 +1,6 @@
 import { BlockList, isIP } from 'node:net';
 import { SecretError } from '../core/errors.ts';
-import { sanitizeExternalText } from '../core/safe-text.ts';
+import { sanitizeUserText } from '../core/safe-text.ts';
 import { encode } from './uri.ts';
 
 const specialNetworks: readonly (readonly [
@@ -43,7 +43,7 @@ const endpointShape = /^(?:(https?):\/\/)?([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?:
 export function regionHost(template: string, region: string): string {
   const host = template.split('{region}').join(region);
   if (!regionShape.test(region) || !isPlainHost(host)) {
-    throw new SecretError('INVALID_CLASS', `"${sanitizeExternalText(region)}" is not a region`, {
+    throw new SecretError('INVALID_CLASS', `"${sanitizeUserText(region)}" is not a region`, {
       hint: 'regions look like cn-north-4 or eu-west-101',
     });
   }
@@ -117,7 +117,7 @@ export function classEndpoint(text: string, allowList: readonly string[]): URL {
  */
 export function encodeSegment(text: string): string {
   if (['', '.', '..'].includes(text) || !text.isWellFormed()) {
-    throw new SecretError('INVALID_CLASS', `"${sanitizeExternalText(text)}" cannot be a name`);
+    throw new SecretError('INVALID_CLASS', `"${sanitizeUserText(text)}" cannot be a name`);
   }
   return encode(text);
 }
@@ -155,5 +155,5 @@ function isPlainHost(host: string): boolean {
 
 /** Hides a text with an `@`: it may contain a password. */
 function quoted(text: string): string {
-  return text.includes('@') ? '(it holds an @)' : `"${sanitizeExternalText(text)}"`;
+  return text.includes('@') ? '(it holds an @)' : `"${sanitizeUserText(text)}"`;
 }

@@ -1,6 +1,6 @@
 import { BlockList, isIP } from 'node:net';
 import { SecretError } from '../core/errors.ts';
-import { sanitizeExternalText } from '../core/safe-text.ts';
+import { sanitizeUserText } from '../core/safe-text.ts';
 
 /** The values of HTTPS_PROXY, HTTP_PROXY and NO_PROXY. */
 export type ProxyOptions = {
@@ -75,7 +75,7 @@ function matchAddresses(entry: string, network: string, bits?: string): ProxyExc
   } catch {
     throw new SecretError(
       'NOT_CONFIGURED',
-      `NO_PROXY: ${sanitizeExternalText(entry)} is not a network`,
+      `NO_PROXY: ${sanitizeUserText(entry)} is not a network`,
     );
   }
   return (host) => isIP(host) !== 0 && list.check(host, familyOf(host));

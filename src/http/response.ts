@@ -8,7 +8,7 @@ import type { HttpResponse } from './client.ts';
  * @throws SecretError STORE_ANSWER_INVALID; its text contains nothing of the body
  */
 export function readBody<T>(response: HttpResponse, schema: z.ZodType<T>, source: string): T {
-  const result = schema.safeParse(parseUtf8Json(response.body));
+  const result = schema.safeParse(parseJson(response.body));
   if (result.success) return result.data;
   const path = result.error.issues[0]?.path.join('.') ?? '';
   throw new SecretError(
@@ -45,10 +45,31 @@ export function retryAfterOf(
   return Math.max(0, date - now);
 }
 
-function parseUtf8Json(body: Uint8Array): unknown {
+/** The value of a JSON body. Undefined where the body is no JSON, or not UTF-8. */
+export function parseJson(body: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body));
   } catch {
     return undefined;
   }
+}
+
+const xmlEntities: Readonly<Record<string, string>> = {
+  lt: '<',
+  gt: '>',
+  quot: '"',
+  apos: "'",
+  amp: '&',
+};
+
+/**
+ * The text of the first element of a name, which has neither attributes nor elements. This is
+ * enough for `<Error><Code>...</Code></Error>`. Undefined if there is no such element.
+ */
+export function readXmlText(content: string, name: string): string | undefined {
+  const start = content.indexOf(`<${name}>`);
+  const end = start === -1 ? -1 : content.indexOf('<', start + 1);
+  if (end === -1) return undefined;
+  const text = content.slice(start + name.length + 2, end);
+  return text.replace(/&(\w+);/g, (reference, entity: string) => xmlEntities[entity] ?? reference);
 }

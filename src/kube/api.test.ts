@@ -1,5 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { afterEach, describe, expect, test } from '@jest/globals';
+import { missingPath } from '../../test/missing-path.ts';
 import { rejectedError } from '../../test/fakes/failure.ts';
 import {
   startFakeKubernetes,
@@ -163,10 +164,11 @@ describe('the Kubernetes API', () => {
       hint: expect.stringContaining('--kube-server, --kube-token-file and --kube-ca-file'),
     });
     const { server, caFile } = (await apiOf()).kubernetes;
-    const noToken = createKubeApi({ http, server, caFile, tokenFile: '/nowhere/token' });
+    const tokenFile = missingPath();
+    const noToken = createKubeApi({ http, server, caFile, tokenFile });
     expect(await rejectedError(noToken.get(app, neverAborted))).toMatchObject({
       code: 'NOT_CONFIGURED',
-      message: expect.stringContaining('/nowhere/token'),
+      message: expect.stringContaining(tokenFile),
     });
   });
 

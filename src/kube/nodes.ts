@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { SecretError } from '../core/errors.ts';
-import { sanitizeExternalText } from '../core/safe-text.ts';
+import { sanitizeUserText } from '../core/safe-text.ts';
 import { SingleFlight } from '../concurrency/single-flight.ts';
 import type { KubeApi } from './api.ts';
 
@@ -45,7 +45,7 @@ async function readRegion(
   node: string,
   signal: AbortSignal,
 ): Promise<string> {
-  const label = `the node ${sanitizeExternalText(node)}`;
+  const label = `the node ${sanitizeUserText(node)}`;
   const response = await api.get(['api', 'v1', 'nodes', node], signal).catch((thrown: unknown) => {
     signal.throwIfAborted();
     throw toNodeError(label, thrown);

@@ -3,7 +3,6 @@ import type { Logger } from 'pino';
 import * as z from 'zod';
 import { raceWithAbort } from '../concurrency/deadline.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
-import { sanitizeExternalText } from '../core/safe-text.ts';
 import type { KubeApi } from './api.ts';
 
 /** The limit of ended pods that are kept: callers look them up within seconds. */
@@ -38,7 +37,6 @@ const eventSchema = z.object({
   object: z.object({
     metadata: metadata.optional(),
     code: z.number().optional(),
-    message: z.string().default(''),
   }),
 });
 
@@ -136,7 +134,10 @@ export class PodWatch {
       (event) => {
         const { type, object } = eventSchema.parse(event);
         if (type === 'ERROR')
-          throw new SecretError('ADMISSION_UNAVAILABLE', sanitizeExternalText(object.message));
+          throw new SecretError(
+            'ADMISSION_UNAVAILABLE',
+            `the API server ends the watch with the status ${object.code ?? 'unknown'}`,
+          );
         const { uid = '', resourceVersion = '' } = object.metadata ?? {};
         if (type === 'ADDED' || type === 'MODIFIED') this.#here.add(uid);
         if (type === 'DELETED') {

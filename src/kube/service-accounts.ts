@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import * as z from 'zod';
 import { SecretError } from '../core/errors.ts';
-import { sanitizeExternalText } from '../core/safe-text.ts';
+import { sanitizeUserText } from '../core/safe-text.ts';
 import { raceWithAbort } from '../concurrency/deadline.ts';
 import { SharedCall } from '../concurrency/single-flight.ts';
 import type { KubeApi } from './api.ts';
@@ -124,7 +124,7 @@ async function readAccount(
   name: string,
   signal: AbortSignal,
 ): Promise<ServiceAccount> {
-  const label = `ServiceAccount ${sanitizeExternalText(namespace)}/${sanitizeExternalText(name)}`;
+  const label = `ServiceAccount ${sanitizeUserText(namespace)}/${sanitizeUserText(name)}`;
   try {
     const path = ['api', 'v1', 'namespaces', namespace, 'serviceaccounts', name];
     const { metadata } = schema.parse(await api.get(path, signal));

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import * as z from 'zod';
 import { Redacted } from '../core/redacted.ts';
 import { SecretError } from '../core/errors.ts';
-import { sanitizeExternalText } from '../core/safe-text.ts';
+import { sanitizeUserText } from '../core/safe-text.ts';
 import { SingleFlight } from '../concurrency/single-flight.ts';
 import type { KubeApi } from './api.ts';
 
@@ -95,7 +95,7 @@ async function createToken(
   } catch (thrown) {
     signal.throwIfAborted();
     throw toTokenError(
-      `a token of ServiceAccount ${sanitizeExternalText(namespace)}/${sanitizeExternalText(serviceAccount)}`,
+      `a token of ServiceAccount ${sanitizeUserText(namespace)}/${sanitizeUserText(serviceAccount)}`,
       thrown,
     );
   }

@@ -69,6 +69,13 @@ describe('the audit log', () => {
     ]);
   });
 
+  test('has the request id of the store, and counts a denial with another id as a repeat', () => {
+    const { audit, lines } = createFixture();
+    for (const requestId of ['r-1', 'r-2'])
+      audit.recordDenial(subject, new SecretError('ACCESS_DENIED', 'no', { requestId }));
+    expect(lines).toMatchObject([{ reason: 'no', requestId: 'r-1' }]);
+  });
+
   test('logs a denial after the clock was set back', () => {
     const { audit, lines, advance } = createFixture();
     const denial = new SecretError('NOT_GRANTED', 'no');

@@ -97,6 +97,7 @@ export class Audit {
         audit: 'refused',
         code: error.code,
         reason: error.message,
+        requestId: error.requestId,
         repeats: previous?.repeats ?? 0,
       },
       'audit',

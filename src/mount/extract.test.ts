@@ -69,6 +69,14 @@ describe('a literal key', () => {
     expect(extractKeyOrSearch('{"a": [1, 2]}', 'a[1]')).toBe('2');
   });
 
+  test('is not needed where the document is a list', () => {
+    expect(extractKeyOrSearch('[1, 2, 3]', '[1:]')).toBe('[2,3]');
+    for (const key of ['a', 'a-b'])
+      expect(thrownError(() => extractKeyOrSearch('[1]', key)).message).toBe(
+        'csms secret "db" is JSON, but not an object with keys',
+      );
+  });
+
   test('that is null is not tried as an expression', () =>
     expect(
       thrownError(() => extractKeyOrSearch('{"a.b": null, "a": {"b": 1}}', 'a.b')).message,
@@ -286,4 +294,41 @@ test('messages name the secret with its region', () => {
   expect(thrownError(() => extract({ kind: 'key', key: 'k' })).message).toBe(
     'csms secret "db" in eu-west-1 has no key "k"',
   );
+});
+
+describe('the remedy for what is not found', () => {
+  const hintOf = (document: string, selector: Selector): string | undefined =>
+    thrownError(() => extractText(document, selector)).hint;
+  const path = (expression: string): Selector => ({ kind: 'jmespath', expression });
+
+  test('names the quotes where the secret has the whole text as its key', () => {
+    const document = '{"tls.crt": "canary"}';
+    expect(hintOf(document, path('tls.crt'))).toBe(
+      `the secret has a key of that name: write it in quotes, path: '"tls.crt"'`,
+    );
+  });
+
+  test('names the key whose value is JSON in a text', () => {
+    const hint = hintOf('{"db": "{\\"password\\": \\"canary\\"}"}', path('db.password'));
+    expect(hint).toContain('the key "db" is text that holds JSON');
+    expect(hint).not.toContain('canary');
+  });
+
+  test.each<Selector>([
+    { kind: 'key', key: '.password' },
+    { kind: 'key-or-jmespath', text: '.password' },
+  ])('leaves out the dot at the beginning: %j', (selector) => {
+    expect(hintOf('{"password": "canary"}', selector)).toBe(
+      'write it without the dot at the beginning: password',
+    );
+  });
+
+  test.each([
+    path('user.name'),
+    path('other'),
+    path('user[0]'),
+    { kind: 'key', key: 'x' } as const,
+  ])('is the spelling for %j', (selector) => {
+    expect(hintOf('{"user": "{not JSON"}', selector)).toMatch(/^check the spelling/);
+  });
 });

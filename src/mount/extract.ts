@@ -3,8 +3,8 @@ import { Script, createContext } from 'node:vm';
 import { SecretError, errorCodeOf } from '../core/errors.ts';
 import type { SecretRef, Selector } from '../core/plan.ts';
 import type { SecretValue } from '../core/provider.ts';
-import { sanitizeExternalText } from '../core/safe-text.ts';
-import { checkExpression, plainKeys } from '../formats/jmespath.ts';
+import { sanitizeUserText } from '../core/safe-text.ts';
+import { checkExpression, plainKeys, rootHint } from '../formats/jmespath.ts';
 import { ExactNumber, type JsonValue, parseJsonText, toJsonText } from '../formats/json.ts';
 
 /**
@@ -38,6 +38,27 @@ export function createExpressionTime(): ExpressionTime {
 const volumeMs = 200;
 
 const checkSpelling = 'check the spelling, letter case counts';
+
+/** The remedy where an expression of keys and dots finds nothing. It names only keys of its own. */
+function hintFor(expression: string, keys: readonly string[], document: JsonValue): string {
+  if (ownProperty(document, expression) !== undefined)
+    return `the secret has a key of that name: write it in quotes, path: '${JSON.stringify(expression)}'`;
+  let found: JsonValue | undefined = document;
+  for (const key of keys) {
+    found = ownProperty(found, key);
+    if (typeof found === 'string' && isJsonObject(found))
+      return `the key ${quote(key)} is text that holds JSON, which has no keys here: store an object in its place, or read ${quote(key)} alone`;
+  }
+  return checkSpelling;
+}
+
+function isJsonObject(text: string): boolean {
+  try {
+    return text.trimStart().startsWith('{') && isObject(parseJsonText(text));
+  } catch {
+    return false;
+  }
+}
 /** In characters. A longer result fits into no response. */
 const maxResultLength = 4_194_304;
 
@@ -57,16 +78,20 @@ export function createOpenSecret({ limitMs = 50 } = {}): OpenSecret {
         case 'key':
           return (
             extractKey(document(), selector.key) ??
-            throwNotFound(`${secret} has no key ${quote(selector.key)}`)
+            throwNotFound(`${secret} has no key ${quote(selector.key)}`, rootHint(selector.key))
           );
         case 'jmespath':
           return extractExpression(selector.expression, document());
         case 'key-or-jmespath': {
           const { text } = selector;
-          const literal = extractKey(document(), text);
-          if (literal !== undefined) return literal;
-          if (checkExpression(text) !== undefined)
-            return throwNotFound(`${secret} has no key ${quote(text)}`);
+          const isExpression = (): boolean => checkExpression(text) === undefined;
+          // A list has no keys, but an expression can look into it.
+          if (isObject(document()) || plainKeys(text) !== undefined || !isExpression()) {
+            const literal = extractKey(document(), text);
+            if (literal !== undefined) return literal;
+          }
+          if (!isExpression())
+            return throwNotFound(`${secret} has no key ${quote(text)}`, rootHint(text));
           return extractExpression(text, document());
         }
       }
@@ -88,7 +113,10 @@ export function createOpenSecret({ limitMs = 50 } = {}): OpenSecret {
           : keys.reduce<JsonValue | undefined>(ownProperty, json);
       return (
         toBytes(found) ??
-        throwNotFound(`the JMESPath ${quote(expression)} finds nothing in ${secret}`)
+        throwNotFound(
+          `the JMESPath ${quote(expression)} finds nothing in ${secret}`,
+          hintFor(expression, keys ?? [], json),
+        )
       );
     }
 
@@ -125,11 +153,11 @@ export function nameSecret({ service, name, region }: SecretRef): string {
 }
 
 function quote(text: string): string {
-  return `"${sanitizeExternalText(text)}"`;
+  return `"${sanitizeUserText(text)}"`;
 }
 
-function throwNotFound(message: string): never {
-  throw new SecretError('KEY_NOT_FOUND', message, { hint: checkSpelling });
+function throwNotFound(message: string, hint = checkSpelling): never {
+  throw new SecretError('KEY_NOT_FOUND', message, { hint });
 }
 
 function expressionsTooSlow(): SecretError {
@@ -140,13 +168,13 @@ function expressionsTooSlow(): SecretError {
   );
 }
 
-function parseDocument({ document, bytes }: SecretValue, secret: string): JsonValue {
+function parseDocument({ document, bytes, keysHint }: SecretValue, secret: string): JsonValue {
   try {
     return parseJsonText(document ?? new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch {
     // The parser's message quotes the secret.
     throw new SecretError('NOT_JSON', `${secret} is not JSON, so no key can be read from it`, {
-      hint: 'store a JSON object, or mount the secret whole',
+      hint: keysHint ?? 'store a JSON object, or mount the secret whole',
     });
   }
 }
@@ -223,5 +251,5 @@ function reason(thrown: unknown, limitMs: number): string {
   const { message = '' } = thrown as { message?: string };
   if (isTimeout(thrown)) return `: it takes longer than ${limitMs} ms`;
   const libraryMessage = /^(?:TypeError|ArgumentError): (.+)/.exec(message)?.[1];
-  return libraryMessage === undefined ? '' : `: ${sanitizeExternalText(libraryMessage)}`;
+  return libraryMessage === undefined ? '' : `: ${sanitizeUserText(libraryMessage)}`;
 }

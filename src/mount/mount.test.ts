@@ -10,6 +10,7 @@ import {
   type ScriptedProvider,
 } from '../../test/fakes/scripted-provider.ts';
 import { SecretError } from '../core/errors.ts';
+import { CpuScheduler } from '../concurrency/cpu-scheduler.ts';
 import { NamespaceLimiter } from '../concurrency/namespace-limiter.ts';
 import type { Plan } from '../core/plan.ts';
 import { createFingerprint } from '../providers/shared/identity/fingerprint.ts';
@@ -22,7 +23,7 @@ import { MountMetrics } from './metrics.ts';
 import { createDriverMount } from '../csi/mount-request.ts';
 import { createMount } from './mount.ts';
 import { PlanCache } from './plan-cache.ts';
-import { createRender } from './render.ts';
+import { createRenderSteps } from './render.ts';
 import { Staleness } from './staleness.ts';
 import { VolumeHistory } from './volume-history.ts';
 
@@ -36,7 +37,7 @@ const plan: Plan = {
 };
 
 /** A pipeline over one provider whose results and authorization the test sets. */
-function createFixture({ limit = 10 } = {}) {
+function createFixture({ limit = 10, compiledPlan = plan, largeMounts = 8 } = {}) {
   const scripted: ScriptedProvider = createScriptedProvider();
   const fingerprint = createFingerprint(new Uint8Array(32));
   const seen = {
@@ -55,7 +56,7 @@ function createFixture({ limit = 10 } = {}) {
     ...scripted,
     plan: () => {
       seen.compiled += 1;
-      return { plan, problems: [] };
+      return { plan: compiledPlan, problems: [] };
     },
     authorize: async (workload, { refs }, context) => {
       seen.authorizeContexts.push(context);
@@ -66,7 +67,7 @@ function createFixture({ limit = 10 } = {}) {
             ref: one,
             workload,
             principal: {
-              fingerprint: fingerprint({ identity: seen.kind }),
+              fingerprint: fingerprint({ identity: seen.kind, account: workload.identity.name }),
               description: 'scripted',
               kind: seen.kind,
               credentials: () => Promise.resolve({}),
@@ -87,6 +88,7 @@ function createFixture({ limit = 10 } = {}) {
   const mount = createMount({
     providers: new Map([['scripted', provider]]),
     namespaceLimiter: new NamespaceLimiter({ limit, maxQueue: 10 }),
+    largeMountLimiter: new NamespaceLimiter({ limit: largeMounts, maxQueue: 10 }),
     plans: new PlanCache(),
     cache: new SecretCache({
       now,
@@ -95,7 +97,8 @@ function createFixture({ limit = 10 } = {}) {
       metrics: (bytes) => createCacheMetrics(registry, bytes),
       log,
     }),
-    render: createRender({ versionKey: new Uint8Array(32) }),
+    cpuScheduler: new CpuScheduler(),
+    renderSteps: createRenderSteps({ versionKey: new Uint8Array(32) }),
     volumeHistory: new VolumeHistory(),
     audit: new Audit({ log, now }),
     metrics: new MountMetrics(registry),
@@ -129,6 +132,60 @@ function createFixture({ limit = 10 } = {}) {
 }
 
 const notGranted = (): SecretError => new SecretError('NOT_GRANTED', 'not listed');
+
+/** A plan of so many secrets, `db-0` and so on. */
+function planOf(secrets: number): Plan {
+  const refs = Array.from({ length: secrets }, (_, index) => ({ ...ref, name: `db-${index}` }));
+  return {
+    ...plan,
+    refs,
+    files: refs.map((each) => ({
+      path: each.name,
+      sources: { value: { ref: each, selector: { kind: 'whole' } } },
+      encoding: 'utf-8',
+    })),
+  };
+}
+
+describe('mounts that read many secrets', () => {
+  async function mountTwo(secrets: number): Promise<readonly (readonly string[])[]> {
+    const { scripted, request } = createFixture({ compiledPlan: planOf(secrets), largeMounts: 2 });
+    const respond = new Set<() => void>();
+    scripted.script(
+      'db-0',
+      () => new Promise((resolve) => respond.add(() => resolve(value('v', { version: '1' })))),
+    );
+    for (let index = 1; index < secrets; index += 1)
+      scripted.script(`db-${index}`, value('v', { version: '1' }));
+    const reading = (): readonly string[] => [...new Set(scripted.calls.map(({ pod }) => pod))];
+    const seen: (readonly string[])[] = [];
+    const mounts = [
+      request('a', { [`csi.storage.k8s.io/serviceAccount.name`]: 'one' }),
+      request('b', { [`csi.storage.k8s.io/serviceAccount.name`]: 'two' }),
+    ];
+    await new Promise((resolve) => setImmediate(resolve));
+    seen.push(reading());
+    while (respond.size > 0) {
+      for (const one of respond) one();
+      respond.clear();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await Promise.all(mounts);
+    seen.push(reading());
+    return seen;
+  }
+
+  test('wait for each other in their namespace', async () => {
+    expect(await mountTwo(33)).toEqual([['uid-a'], ['uid-a', 'uid-b']]);
+  });
+
+  test('up to 32 of them do not', async () => {
+    expect(await mountTwo(32)).toEqual([
+      ['uid-a', 'uid-b'],
+      ['uid-a', 'uid-b'],
+    ]);
+  });
+});
 
 describe('a mount', () => {
   test('returns the files and versions of the plan', async () => {

@@ -70,13 +70,13 @@ describe('the plan cache', () => {
     expect([one.compiled(), other.compiled()]).toEqual([1, 1]);
   });
 
-  test('throws the worst problem with the number of the others', async () => {
+  test('throws the worst problem with the places of the others', async () => {
     const { provider } = countingProvider({
       problems: [problem('warning', 'w'), problem('error', 'first'), problem('error', 'second')],
     });
     await expect(new PlanCache().plan(provider, {}, context, ignoreWarning)).rejects.toMatchObject({
       code: 'INVALID_CLASS',
-      summary: 'first (objects, line 3); and 1 more: keyferry lint',
+      summary: 'first (objects, line 3); also objects, line 3 (keyferry lint shows all)',
     });
   });
 

@@ -22,7 +22,7 @@ export class PlanCache {
   /**
    * The plan of a class.
    * @param onWarning receives the warnings and hints of a class when it is compiled
-   * @param compile runs the compilation, now or later; default now
+   * @param compile runs the compilation of a class of so many characters, now or later; default now
    * @throws SecretError the worst of the plan's problems, or why the node facts cannot be read
    */
   async plan(
@@ -30,7 +30,9 @@ export class PlanCache {
     parameters: Parameters,
     context: { readonly signal: AbortSignal },
     onWarning: (problem: Problem) => void,
-    compile: (work: () => PlanResult) => PlanResult | Promise<PlanResult> = (work) => work(),
+    compile: (work: () => PlanResult, length: number) => PlanResult | Promise<PlanResult> = (
+      work,
+    ) => work(),
   ): Promise<Plan> {
     const key = provider.name + this.#digestOf(parameters);
     const cached = this.#results.get(key);
@@ -44,7 +46,7 @@ export class PlanCache {
       this.#results.set(key, compiled, { size: sizeOf(parameters, compiled) });
       compiled.problems.filter(({ severity }) => severity !== 'error').forEach(onWarning);
       return compiled;
-    });
+    }, canonical(parameters).length);
     return planOf(result);
   }
 
@@ -71,19 +73,24 @@ function sizeOf(parameters: Parameters, { plan, problems }: PlanResult): number 
 
 function planOf({ plan, problems }: PlanResult): Plan {
   const errors = problems.filter(({ severity }) => severity === 'error');
-  if (errors[0] !== undefined) throw problemError(errors[0], errors.length - 1);
+  if (errors[0] !== undefined) throw problemError(errors[0], errors.slice(1));
   if (plan === undefined || plan.files.length === 0) throw noFilesError();
   return plan;
 }
 
-function problemError(problem: Problem, more: number): SecretError {
-  const { code, hint, parameter, line } = problem;
-  const place =
-    parameter === undefined || line === undefined ? '' : ` (${parameter}, line ${line})`;
+function problemError(problem: Problem, others: readonly Problem[]): SecretError {
+  const { code, hint, line } = problem;
+  const place = line === undefined ? '' : ` (${placeOf(problem)})`;
   return new SecretError(code, problemText(problem) + place, {
-    more,
+    others: [...new Set(others.map(placeOf))],
     ...(hint !== undefined && { hint }),
   });
+}
+
+/** `objects, line 3` */
+function placeOf({ message, parameter, line }: Problem): string {
+  if (parameter === undefined) return message;
+  return line === undefined ? parameter : `${parameter}, line ${line}`;
 }
 
 /** The error of a class whose plan has no files. */

@@ -35,6 +35,11 @@ describe('redactError', () => {
     expect(redactError(error, workload).summary).not.toContain('CANARY');
   });
 
+  test('redacts the request id of the store', () => {
+    const error = new SecretError('ACCESS_DENIED', 'no', { requestId: 'CANARY-key-1' });
+    expect(redactError(error, workload).requestId).toBeUndefined();
+  });
+
   test('returns other errors unchanged', () => {
     const error = new SecretError('ACCESS_DENIED', 'no right to read db');
     expect(redactError(error, workload)).toBe(error);

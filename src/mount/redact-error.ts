@@ -28,7 +28,9 @@ export function redactError(error: SecretError, workload: Workload | undefined):
   // A JWT has three parts.
   const parts = tokens.flatMap((token) => token.split('.', 3));
   const leaks = [...podSupplied, ...parts].some(
-    (key) => key.length >= minKeyLength && containsSecret(error.summary, key),
+    (key) =>
+      key.length >= minKeyLength &&
+      containsSecret(`${error.summary} ${error.requestId ?? ''}`, key),
   );
   if (!leaks) return error;
   return new SecretError(

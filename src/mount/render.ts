@@ -1,4 +1,5 @@
 import { createHash, createHmac } from 'node:crypto';
+import type { Steps } from '../concurrency/cpu-scheduler.ts';
 import { type FailureKind, SecretError, toSecretError } from '../core/errors.ts';
 import type { Encoding, FileRequest, FileSource, Plan, SecretRef, Selector } from '../core/plan.ts';
 import type { Outcome, SecretValue } from '../core/provider.ts';
@@ -38,9 +39,9 @@ export type RenderedFile = { readonly contents: Uint8Array; readonly version: st
 type CachedFiles = { readonly files: WeakMap<FileRequest, RenderedFile>; size: number };
 
 /**
- * Caches the files rendered from a secret, so that a cached mount parses and decodes nothing. An
- * entry is collected with its secret. The files cached for one secret take at most the secret's own
- * size plus 1 KiB.
+ * Caches the files rendered from a secret, so that a cached mount parses and decodes nothing. A
+ * whole secret as it is stored needs neither, and is not cached. An entry is collected with its
+ * secret. The files cached for one secret take at most the secret's own size plus 1 KiB.
  */
 class RenderedFileCache {
   readonly #byValue = new WeakMap<SecretValue, CachedFiles>();
@@ -49,9 +50,12 @@ class RenderedFileCache {
     return this.#byValue.get(value)?.files.get(file);
   }
 
-  /** Adds a file, and returns it with contents in memory of its own. */
+  /** Adds a file if that saves work, and returns it with contents in memory of its own. */
   add(value: SecretValue, file: FileRequest, { contents, version }: RenderedFile): RenderedFile {
     const isWhole = contents === value.bytes;
+    // It takes less to render than to remember: a WeakMap for each cached secret is 0.4 KiB, and
+    // slows down the garbage collector.
+    if (isWhole && version === value.version) return { contents, version };
     const size = isWhole ? 0 : contents.length;
     let cached = this.#byValue.get(value);
     if (cached === undefined || cached.size + size > value.bytes.length + 1_024)
@@ -113,12 +117,18 @@ function describe(selector: Selector): readonly [kind: string, text: string] {
 
 /**
  * Renders a volume from the outcomes of the reads. The result depends only on the arguments. All or
- * nothing: if anything failed, it throws the worst failure with the number of the others.
+ * nothing: if anything failed, it throws the worst failure with the names of the others.
  * @param outcomes in the order of `plan.refs`
  * @param permission the mode of files without an explicit mode
  * @throws SecretError
  */
 export type Render = (plan: Plan, outcomes: readonly Outcome[], permission: number) => Volume;
+
+/**
+ * The same in steps, of some 16 KiB of documents to look through. A mount whose files are cached or
+ * small has one step.
+ */
+export type RenderSteps = (...args: Parameters<Render>) => Steps<Volume>;
 
 /** What {@link createRender} needs. */
 export type RenderOptions = {
@@ -143,6 +153,25 @@ const worstFirst: readonly FailureKind[] = ['definite', 'request', 'internal', '
 
 /** @see Render */
 export function createRender(options: RenderOptions): Render {
+  const renderSteps = createRenderSteps(options);
+  return (...args) => {
+    const steps = renderSteps(...args);
+    for (;;) {
+      const result = steps.next();
+      if (result.done === true) return result.value;
+    }
+  };
+}
+
+/** How many bytes one step looks through. */
+const stepBytes = 16_384;
+/** From here on a step can take 20 ms. */
+const largeStepBytes = 65_536;
+/** What a file costs beside its document, in bytes. */
+const fileBytes = 256;
+
+/** @see RenderSteps */
+export function createRenderSteps(options: RenderOptions): RenderSteps {
   const { versionKey, maxBytes = 4_194_304, openSecret = createOpenSecret() } = options;
   const renderedFiles = new RenderedFileCache();
   const byPlan = new WeakMap<Plan, readonly FilesOfRef[]>();
@@ -154,11 +183,12 @@ export function createRender(options: RenderOptions): Render {
     return files;
   }
 
-  return (plan, outcomes, permission) => {
+  return function* (plan, outcomes, permission) {
     if (plan.files.length === 0) throw noFilesError();
     const rendered: (RenderedFile | undefined)[] = Array.from(plan.files, () => undefined);
-    const failures: SecretError[] = [];
+    const failures: Failure[] = [];
     let bytes = 0;
+    let stepCost = 0;
     const time = createExpressionTime();
     const byRef = filesOf(plan);
     for (const [refIndex, { ref, files }] of byRef.entries()) {
@@ -166,24 +196,31 @@ export function createRender(options: RenderOptions): Render {
       if (outcome.kind !== 'value') {
         const isFailure =
           outcome.kind === 'failed' || files.some(({ file }) => file.optional !== true);
-        if (isFailure) failures.push(outcome.error);
+        if (isFailure) failures.push({ name: nameSecret(ref), error: outcome.error });
         continue;
       }
       const { value, served } = outcome;
       // One secret at a time: at most one parsed document is in memory. In most mounts every file
       // is cached and no document is parsed.
       let extract: Extractor | undefined;
+      const documentBytes = value.document?.length ?? value.bytes.length;
       for (const { file, index } of files) {
         try {
           let result = renderedFiles.get(value, file);
           if (result === undefined) {
+            const cost = fileBytes + (isWhole(file) ? 0 : documentBytes);
+            if (stepCost + cost > stepBytes) {
+              stepCost = 0;
+              yield cost > largeStepBytes ? 'large' : 'normal';
+            }
+            stepCost += cost;
             extract ??= openSecret(served, value, time);
             result = renderedFiles.add(value, file, renderFile(file, value, served, extract));
           }
           rendered[index] = result;
           bytes += result.contents.length;
         } catch (thrown) {
-          failures.push(toSecretError(thrown));
+          failures.push({ name: `the file ${file.path}`, error: toSecretError(thrown) });
           if (time.remainingMs <= 0) throw worst(failures);
         }
         if (bytes > maxBytes) throw tooLarge(plan, rendered, maxBytes);
@@ -266,6 +303,10 @@ function filesByRef({ refs, files }: Plan): readonly FilesOfRef[] {
   return [...byRef.values()];
 }
 
+function isWhole(file: FileRequest): boolean {
+  return onlySource(file).selector.kind === 'whole';
+}
+
 function onlySource({ sources, path }: FileRequest): FileSource {
   const [source, ...others] = Object.values(sources);
   if (source !== undefined && others.length === 0) return source;
@@ -278,12 +319,19 @@ function outcomeOf(ref: SecretRef, outcome: Outcome | undefined): Outcome {
   throw new SecretError('INTERNAL', `there is no outcome for ${nameSecret(ref)}`);
 }
 
-function worst(failures: readonly SecretError[]): SecretError {
-  const rank = ({ kind }: SecretError): number => worstFirst.indexOf(kind);
+/** What failed, and what it is about: a secret, or a file of it. */
+type Failure = { readonly name: string; readonly error: SecretError };
+
+/**
+ * The worst failure with the names of the others. Outages are not named: which secrets an outage
+ * meets differs from mount to mount, and the text must repeat.
+ */
+function worst(failures: readonly Failure[]): SecretError {
+  const rank = ({ error }: Failure): number => worstFirst.indexOf(error.kind);
   const first = failures.reduce((one, other) => (rank(other) < rank(one) ? other : one));
-  const more = first.more + failures.length - 1;
-  if (more === 0) return first;
-  return first.with({ cause: first, more });
+  const others = failures.filter((each) => each !== first && each.error.kind !== 'outage');
+  if (others.length === 0) return first.error;
+  return first.error.with({ cause: first.error, others: others.map(({ name }) => name) });
 }
 
 function tooLarge(

@@ -1,4 +1,5 @@
 import { pino, type DestinationStream, type Logger } from 'pino';
+import { toTextLine } from './log-text.ts';
 
 /** The levels that an operator may choose. */
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const;
@@ -6,13 +7,19 @@ export const logLevels = ['debug', 'info', 'warn', 'error'] as const;
 /** See {@link logLevels}. */
 export type LogLevel = (typeof logLevels)[number];
 
+/** How a line looks: JSON for programs, text for people. */
+export const logFormats = ['json', 'text'] as const;
+
+/** See {@link logFormats}. */
+export type LogFormat = (typeof logFormats)[number];
+
 /**
- * Creates the log: one JSON line for each event, by default on standard error. `time` is ISO 8601
- * and `level` a word. Secrets are `Redacted` everywhere in the program, so the log cannot
- * contain them.
+ * Creates the log: one line for each event, by default on standard error. `time` is ISO 8601 and
+ * `level` a word. Secrets are `Redacted` everywhere in the program, so the log cannot contain them.
  */
 export function createLog(
   level: LogLevel,
+  format: LogFormat,
   destination: DestinationStream = pino.destination({ dest: 2, sync: true }),
 ): Logger {
   return pino(
@@ -22,6 +29,6 @@ export function createLog(
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     },
-    destination,
+    format === 'json' ? destination : { write: (line) => destination.write(toTextLine(line)) },
   );
 }

@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { DriverClient } from '../../src/csi/client.ts';
 import { startCceFixture } from '../fakes/cce-fixture.ts';
 import { benchAws } from './aws.ts';
+import { benchCrowd, crowdSecret } from './crowd.ts';
 import { mountRequest, runMounts, type Run } from './load.ts';
 import { productionFlags, startServer, type ServerProcess } from './server-process.ts';
 
@@ -18,7 +19,7 @@ const bareServerBundle = join(dirname(process.argv[1] ?? ''), 'bare-server.cjs')
 const bareStoreClientBundle = join(dirname(process.argv[1] ?? ''), 'bare-store-client.cjs');
 const quick = process.argv.includes('--quick');
 const selected = process.argv.find((argument) =>
-  ['cached', 'cold', 'memory', 'aws'].includes(argument),
+  ['cached', 'cold', 'memory', 'crowd', 'aws'].includes(argument),
 );
 const dir = mkdtempSync(join(tmpdir(), 'kf-'));
 const store = join(dir, 'store.age');
@@ -34,6 +35,7 @@ function prepare(): void {
   };
   local(['init']);
   for (let n = 0; n < 5; n++) local(['set', `secret-${n}`], 'x'.repeat(100));
+  for (let n = 0; n < 10; n++) local(['set', `crowd-${n}`], crowdSecret);
   writeFileSync(
     grants,
     'grants:\n  - namespaces: ["**"]\n    serviceAccounts: ["**"]\n    provider: local\n    names: ["**"]\n',
@@ -237,6 +239,7 @@ async function main(): Promise<void> {
     if (selected === undefined || selected === 'cached') await benchCached();
     if (selected === undefined || selected === 'cold') await benchCold();
     if (selected === undefined || selected === 'memory') await benchMemory();
+    if (selected === undefined || selected === 'crowd') await benchCrowd(startKeyferry, objects(5));
     if (selected === undefined || selected === 'aws')
       await benchAws([bundle, ...serveArgs('aws')], dir, quick ? 200 : 1_000);
   } finally {

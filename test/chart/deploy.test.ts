@@ -6,6 +6,7 @@ import { parseAllDocuments } from 'yaml';
 import { checkClass } from '../../src/cli/lint/check-class.ts';
 import { readClassFile } from '../../src/cli/lint/class-file.ts';
 import { parseSettings, settingFlags, type RawSettings } from '../../src/config/settings.ts';
+import { regionEndpoint } from '../../src/http/endpoint.ts';
 import { providers } from '../../src/providers/registry.ts';
 import { parseSharedIdentityGrants } from '../../src/providers/shared/identity/grants-file.ts';
 
@@ -63,7 +64,7 @@ describe('deploy/', () => {
   /** The rights of each provider in the API server, as in deploy/values. */
   const expectedPermissions: Readonly<Record<string, readonly string[]>> = {
     alibabacloud: ['get serviceaccounts'],
-    aws: ['get serviceaccounts'],
+    aws: ['get serviceaccounts', 'get nodes'],
     cce: ['get serviceaccounts'],
     local: [],
     openbao: [],
@@ -94,6 +95,12 @@ describe('deploy/', () => {
         sharedIdentities: 'granted',
         events: 'off',
       });
+    });
+
+    test('names no region from which a mount could read', () => {
+      const regions = container!.env!.filter(({ name }) => name.endsWith('_REGION'));
+      for (const { value } of regions)
+        expect(() => regionEndpoint('store.{region}.example.com', value!)).toThrow();
     });
 
     test('has valid grants', () => {

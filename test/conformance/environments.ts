@@ -30,8 +30,8 @@ export type ConformanceEnvironment = {
   readonly workload: Workload;
   /** May read nothing. */
   readonly stranger: Workload;
-  /** The parameters of a class with these secrets. */
-  parameters(names: readonly string[]): Parameters;
+  /** The parameters of a class with these secrets; `fields` are further fields of each object. */
+  parameters(names: readonly string[], fields?: string): Parameters;
   put(name: string, value: string): Promise<void>;
   /** Absent for `local`, which reads a file. */
   readonly remote?: {
@@ -125,8 +125,8 @@ function createWorkload(
   };
 }
 
-const objectList = (names: readonly string[]): string =>
-  names.map((name) => `- {objectName: "${name}"}`).join('\n');
+const objectList = (names: readonly string[], fields = ''): string =>
+  names.map((name) => `- {objectName: "${name}"${fields && `, ${fields}`}}`).join('\n');
 
 async function startCce(): Promise<ConformanceEnvironment> {
   const fixture = await startCceFixture();
@@ -136,7 +136,9 @@ async function startCce(): Promise<ConformanceEnvironment> {
   const errorBody = { error_code: 'APIGW.0308', error_msg: 'too many' };
   return {
     ...{ provider, workload: createWorkload('app'), stranger: createWorkload('other') },
-    parameters: (names) => ({ objects: names.map((name) => objectYaml(name)).join('') }),
+    parameters: (names, fields) => ({
+      objects: names.map((name) => objectYaml(name, 'latest', fields)).join(''),
+    }),
     put: async (name, value) => void csms.put(name, value),
     remote: {
       ...{ server: csms, reads: /^GET .*\/versions\//, limiterWaits },
@@ -161,11 +163,9 @@ async function startAws(): Promise<ConformanceEnvironment> {
   return {
     ...{ provider, workload: createWorkload('app', tokens) },
     stranger: createWorkload('plain', fixture.podTokens({ account: 'plain' })),
-    parameters: (names) => ({
+    parameters: (names, fields = '') => ({
       region: 'eu-west-1',
-      objects: names
-        .map((name) => `- {objectName: "${name}", objectType: secretsmanager}`)
-        .join('\n'),
+      objects: objectList(names, `objectType: secretsmanager${fields && `, ${fields}`}`),
     }),
     put: async (name, value) => void secretsManager.put(name, value),
     remote: {
@@ -196,7 +196,10 @@ async function startAlibabaCloud(): Promise<ConformanceEnvironment> {
   return {
     ...{ provider, workload: createWorkload('app', {}, podKeys) },
     stranger: createWorkload('plain'),
-    parameters: (names) => ({ region: 'cn-hangzhou', objects: objectList(names) }),
+    parameters: (names, fields) => ({
+      region: 'cn-hangzhou',
+      objects: objectList(names, fields),
+    }),
     put: async (name, value) => void kms.put(name, value),
     remote: {
       ...{ server: kms, reads: /^POST /, limiterWaits },
@@ -255,7 +258,7 @@ async function startLocal(): Promise<ConformanceEnvironment> {
   const { provider, stop } = await createProvider('local', { env: {}, kubernetes, settings });
   return {
     ...{ provider, workload: createWorkload('app'), stranger: createWorkload('other') },
-    parameters: (names) => ({ objects: objectList(names) }),
+    parameters: (names, fields) => ({ objects: objectList(names, fields) }),
     async put(name, value) {
       await writer.change((document) =>
         addVersion(document, name, Buffer.from(value), new Date().toISOString()),

@@ -43,7 +43,7 @@ async function startEnvironment() {
     'team-a/app': { annotations: { 'eks.amazonaws.com/role-arn': role } },
   });
   const agent = await startFakePodIdentityAgent({
-    account: createAwsAccount({ clock: { node: 0, cloud: 0 } }),
+    account: createAwsAccount({ clock: { cloud: 0 } }),
     associations: new Map([['team-a/app', role]]),
     now: Date.now,
   });

@@ -11,7 +11,7 @@ import {
   type RawSettings,
   type Settings,
 } from '../../src/config/settings.ts';
-import type { KubeObject } from '../driver/kube-client.ts';
+import { parseObjects, type KubeObject } from '../driver/kube-client.ts';
 import { missingChartDependencies, findHelm, renderChart } from './chart-objects.ts';
 import { describeIfAvailable } from './describe-if-available.ts';
 
@@ -83,6 +83,7 @@ const allValues: readonly [string, object][] = [
 ];
 
 type Container = {
+  readonly image: string;
   readonly args: readonly string[];
   readonly env: readonly { readonly name: string; readonly value?: string }[];
   readonly ports?: unknown;
@@ -163,6 +164,107 @@ describe('the chart', () => {
     ]);
     await rm(directory, { recursive: true });
     expect(stdout).toContain('0 chart(s) failed');
+  });
+
+  test('passes helm lint with its own values alone', async () => {
+    const { stdout } = await run((await findHelm())!, ['lint', '--strict', 'charts/keyferry']);
+    expect(stdout).toContain('0 chart(s) failed');
+  });
+
+  test('says first what to set, in one message for both values that have no default', async () => {
+    const rendered = run((await findHelm())!, ['template', 'keyferry', 'charts/keyferry']);
+    await expect(rendered).rejects.toThrow(
+      /set image\.repository \(.*\) and providers \(.*\): --set image\.repository=\S+ --set 'providers=\{aws\}'/,
+    );
+  });
+
+  test.each([
+    [true, ['providers={local}', 'image.repository=r'], ['keyferry']],
+    [false, [], []],
+  ])(
+    'follows keyferry.enabled=%s of a chart that depends on it',
+    async (enabled, values, names) => {
+      const directory = await mkdtemp(join(tmpdir(), 'kf-chart-'));
+      await cp('charts/keyferry', join(directory, 'charts/keyferry'), { recursive: true });
+      await writeFile(
+        join(directory, 'Chart.yaml'),
+        'apiVersion: v2\nname: platform\nversion: 1.0.0\n' +
+          'dependencies: [{name: keyferry, version: 0.1.0, condition: keyferry.enabled}]\n',
+      );
+      const sets = [`enabled=${enabled}`, ...values].flatMap((value) => [
+        '--set',
+        `keyferry.${value}`,
+      ]);
+      const { stdout } = await run((await findHelm())!, [
+        'template',
+        'keyferry',
+        directory,
+        ...sets,
+      ]);
+      await rm(directory, { recursive: true });
+      const daemonSets = parseObjects(stdout).filter(({ kind }) => kind === 'DaemonSet');
+      expect(daemonSets.map(({ metadata }) => metadata.name)).toEqual(names);
+    },
+  );
+
+  test.each([
+    ['a repository', { repository: 'r.example/keyferry' }, 'r.example/keyferry:0.1.0'],
+    ['a port', { repository: 'localhost:5000/keyferry' }, 'localhost:5000/keyferry:0.1.0'],
+    ['a tag', { repository: 'r.example/keyferry', tag: '2' }, 'r.example/keyferry:2'],
+    [
+      'a tag and a digest',
+      { repository: 'r.example/keyferry', tag: '2', digest: `sha256:${'a'.repeat(64)}` },
+      `r.example/keyferry@sha256:${'a'.repeat(64)}`,
+    ],
+    ['a reference with a tag', { repository: 'r:5000/keyferry:2' }, 'r:5000/keyferry:2'],
+    ['a reference with a digest', { repository: 'r/keyferry@sha256:abc' }, 'r/keyferry@sha256:abc'],
+  ])('runs the image of %s', async (_, values, reference) => {
+    const pod = await podOf({ providers: ['local'], image: values });
+    expect(pod.containers[0].image).toBe(reference);
+  });
+
+  test('runs as a ServiceAccount of your own, with rights of your own', async () => {
+    const serviceAccount = { create: false, name: 'mine' };
+    const objectsOf = (values: object) =>
+      renderChart({ providers: ['aws'], serviceAccount, ...values });
+    const kinds = (objects: readonly KubeObject[]) => objects.map(({ kind }) => kind);
+    expect(await podOf({ providers: ['aws'], serviceAccount })).toMatchObject({
+      serviceAccountName: 'mine',
+    });
+    const withRole = await objectsOf({});
+    expect(kinds(withRole)).not.toContain('ServiceAccount');
+    expect(withRole.find(({ kind }) => kind === 'ClusterRoleBinding')).toMatchObject({
+      subjects: [{ kind: 'ServiceAccount', name: 'mine' }],
+    });
+    const values = { providers: ['aws'], rbac: { create: false } };
+    expect(kinds(await renderChart(values)).filter((kind) => kind.includes('Role'))).toEqual([]);
+    expect(kinds(await renderChart(values))).toContain('ServiceAccount');
+    // The rights exist, made by someone else, so the pod needs its token.
+    expect((await podOf(values)).automountServiceAccountToken).toBe(true);
+  });
+
+  test('creates the ServiceAccount under another name', async () => {
+    const objects = await renderChart({ providers: ['aws'], serviceAccount: { name: 'other' } });
+    const account = objects.find(({ kind }) => kind === 'ServiceAccount');
+    expect(account).toMatchObject({ metadata: { name: 'other', namespace: 'kube-system' } });
+  });
+
+  test.each([
+    [
+      'more nodes at a time',
+      { rollingUpdate: { maxSurge: '10%' } },
+      { type: 'RollingUpdate', rollingUpdate: { maxSurge: '10%', maxUnavailable: 0 } },
+    ],
+    [
+      'one pod on a node at a time',
+      { rollingUpdate: { maxSurge: 0, maxUnavailable: 1 } },
+      { type: 'RollingUpdate', rollingUpdate: { maxSurge: 0, maxUnavailable: 1 } },
+    ],
+    ['only when a pod is deleted', { type: 'OnDelete' }, { type: 'OnDelete' }],
+  ])('updates %s', async (_, updateStrategy, expected) => {
+    const objects = await renderChart({ providers: ['local'], updateStrategy });
+    const { spec } = objects.find(({ kind }) => kind === 'DaemonSet') as DaemonSet;
+    expect(spec.updateStrategy).toEqual(expected);
   });
 
   test.each(allValues)('has with %s a pod with minimal privileges', async (_, values) => {
@@ -421,7 +523,7 @@ describe('the chart', () => {
   });
 
   test.each<[string, object, string]>([
-    ['no provider', {}, 'providers'],
+    ['no provider', {}, 'set providers'],
     ['an unknown provider', { providers: ['azure'] }, 'providers'],
     ['a misspelt value', { providers: ['aws'], hostnetwork: true }, 'hostnetwork'],
     [
@@ -445,10 +547,25 @@ describe('the chart', () => {
     ['a duration without a unit', { providers: ['aws'], maxStale: '10' }, 'maxStale'],
     [
       'a rollout that cannot progress',
-      { providers: ['aws'], rollout: { maxSurge: 0 } },
-      'maxSurge',
+      { providers: ['aws'], updateStrategy: { rollingUpdate: { maxSurge: '0%' } } },
+      'maxSurge and maxUnavailable',
     ],
-    ['no image', { providers: ['aws'], image: { repository: '' } }, 'image.repository'],
+    [
+      'a rollout that Kubernetes refuses',
+      { providers: ['aws'], updateStrategy: { rollingUpdate: { maxUnavailable: 1 } } },
+      'maxSurge and maxUnavailable',
+    ],
+    [
+      'the default ServiceAccount of the namespace',
+      { providers: ['aws'], serviceAccount: { create: false } },
+      'set serviceAccount.name',
+    ],
+    ['no image', { providers: ['aws'], image: { repository: '' } }, 'set image.repository'],
+    [
+      'two tags of an image',
+      { providers: ['aws'], image: { repository: 'r/keyferry:1', tag: '2' } },
+      'image.repository has a tag or a digest (r/keyferry:1)',
+    ],
   ])('refuses %s', async (_, values, expectedText) => {
     await expect(renderChart(values)).rejects.toThrow(expectedText);
   });

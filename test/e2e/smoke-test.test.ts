@@ -2,6 +2,8 @@ import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { spawn } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { buildMountRequest } from '../../src/cli/mount/request.ts';
+import { DriverClient } from '../../src/csi/client.ts';
 import { createKubeClient, type KubeClient } from '../driver/kube-client.ts';
 import {
   buildApiServer,
@@ -73,6 +75,25 @@ function runTrial(namespace: string, more: Partial<SmokeTestOptions> = {}): Prom
       ...more,
     },
   });
+}
+
+/**
+ * Writes the grants file, and waits until Keyferry uses it: it reads the file again at most once a
+ * second, and only for a request. So this account without a grant of its own requests a volume.
+ */
+async function writeGrants(text: string, { stranger }: { stranger: string }): Promise<void> {
+  await writeFile(join(environment.dir, 'grants'), text);
+  const { providersDir } = environment.keyferry;
+  const client = new DriverClient({ socketPath: join(providersDir, 'local.sock') });
+  const request = buildMountRequest(
+    { name: 'probe', parameters: { objects: '- objectName: shop/db' } },
+    { namespace: 'probe', pod: 'probe', serviceAccount: 'stranger' },
+  );
+  await eventually(
+    () => client.mount(request),
+    ({ code }) => expect(code).toBe(stranger),
+  );
+  client.close();
 }
 
 /** Everything in the cluster that a trial makes, and every other thing of these kinds. */
@@ -276,9 +297,9 @@ describe('reports a problem in one message and leaves nothing behind', () => {
     await expect(connectWithKubectl({ kubeconfig, context: 'prod' })).rejects.toThrow(
       /has no context prod, but: \S+; choose one by CONTEXT=/,
     );
-    await expect(connectWithKubectl({ kubeconfig: '/nowhere' })).rejects.toThrow(
-      /has no current context, but: none/,
-    );
+    await expect(
+      connectWithKubectl({ kubeconfig: join(environment.dir, 'missing') }),
+    ).rejects.toThrow(/has no current context, but: none/);
     const away = join(environment.dir, 'away');
     await writeFile(
       away,
@@ -376,17 +397,14 @@ describe('reports a problem in one message and leaves nothing behind', () => {
   });
 
   test('a store that accepts every identity', async () => {
-    const file = join(environment.dir, 'grants');
-    const grants = await readFile(file, 'utf8');
-    await writeFile(
-      file,
-      grants.replace('"serviceAccounts":["app","web"]', '"serviceAccounts":["*"]'),
-    );
+    const grants = await readFile(join(environment.dir, 'grants'), 'utf8');
+    const open = grants.replace('"serviceAccounts":["app","web"]', '"serviceAccounts":["*"]');
+    await writeGrants(open, { stranger: 'OK' });
     await expectFailure(
       'trial-open',
       /a pod of ServiceAccount keyferry-e2e-stranger.*got the files of class web: check sharedIdentities/,
     );
-    await writeFile(file, grants);
+    await writeGrants(grants, { stranger: 'PERMISSION_DENIED' });
   });
 
   test('all missing rights in one message', async () => {

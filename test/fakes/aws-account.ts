@@ -64,14 +64,14 @@ export function awsErrorResponse(name: string, message: string, status = 400): F
 
 /**
  * Creates an account.
- * @param options.clock how far the clocks of the cloud and the node are ahead of this machine's
- *   clock, in milliseconds; callers sign by this machine's clock
+ * @param options.clock how far the clock of the cloud is ahead of this machine's clock, in
+ *   milliseconds
  */
 export function createAwsAccount({
   clock,
   id = '111122223333',
 }: {
-  readonly clock: { readonly node: number; readonly cloud: number };
+  readonly clock: { readonly cloud: number };
   readonly id?: string;
 }): AwsAccount {
   const keys = new Map<string, AwsKeys>();
@@ -102,7 +102,7 @@ export function createAwsAccount({
         'ExpiredTokenException',
         'The security token included in the request is expired',
       );
-    const skew = parsedSignature.signedAt + clock.node - now();
+    const skew = parsedSignature.signedAt - now();
     if (!(Math.abs(skew) <= 5 * 60_000))
       return awsErrorResponse(
         'InvalidSignatureException',
@@ -146,8 +146,7 @@ export function createAwsAccount({
     async serve(request, { signingName, target }, handleCall) {
       const withDate = (response: FakeResponse): FakeResponse => ({
         ...response,
-        // Callers sign by this machine's clock, so the date has the difference of cloud and node.
-        headers: { date: new Date(now() - clock.node).toUTCString(), ...response.headers },
+        headers: { date: new Date(now()).toUTCString(), ...response.headers },
       });
       const [service, action = ''] = String(request.headers['x-amz-target']).split('.');
       const isJson = request.headers['content-type'] === 'application/x-amz-json-1.1';

@@ -2,6 +2,7 @@ import { Redacted } from '../../src/core/redacted.ts';
 import type { SecretError } from '../../src/core/errors.ts';
 import { RejectionCache } from '../../src/concurrency/rejection-cache.ts';
 import { createRetry } from '../../src/concurrency/retry.ts';
+import { createApi } from '../../src/providers/aws/call.ts';
 import type { AwsCloudConfig } from '../../src/providers/aws/config.ts';
 import { createAwsCredentials } from '../../src/providers/aws/credentials/index.ts';
 import { createAwsFetch } from '../../src/providers/aws/fetch.ts';
@@ -26,9 +27,10 @@ export function createAwsReader(
   const failures: SecretError[] = [];
   const retry = createRetry({ baseMs: 1 });
   const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
-  const deps = { config, http, retry, credentialGate, now };
+  const api = createApi({ config, http, retry, now });
+  const deps = { config, api, credentialGate, now };
   const credentials = createAwsCredentials({
-    ...deps,
+    ...{ ...deps, http, retry },
     onFailure: (error) => void failures.push(error),
   });
   const fetch = createAwsFetch({ ...deps, credentials });

@@ -89,12 +89,14 @@ export function createCacheFixture({
   maxBytes = 32 * 1024 * 1024,
   defaultResponse,
   presence,
+  patienceMs = 0,
 }: {
   refreshIntervalMs?: number;
   maxStaleMs?: number;
   maxBytes?: number;
   defaultResponse?: ScriptedResponse;
   presence?: Presence;
+  patienceMs?: number;
 } = {}): CacheFixture {
   const provider = createScriptedProvider(defaultResponse === undefined ? {} : { defaultResponse });
   const registry = new Registry();
@@ -110,6 +112,7 @@ export function createCacheFixture({
       { write: (line) => void warnings.push(JSON.parse(line) as object) },
     ),
     ...(presence && { presence }),
+    patienceMs,
   });
   const read: CacheFixture['read'] = async (
     grant,

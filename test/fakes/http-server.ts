@@ -51,8 +51,11 @@ export type InjectedFault = {
   readonly reset?: boolean;
   /** Closes the connection in the middle of the body. */
   readonly truncate?: boolean;
-  /** Sends this instead of calling the handler: throttling, a 500, a redirect, a huge body. */
-  readonly response?: FakeResponse;
+  /**
+   * Sends this instead of calling the handler: throttling, a 500, a redirect, a huge body. A
+   * function makes one for each request.
+   */
+  readonly response?: FakeResponse | (() => FakeResponse);
 };
 
 /** A server on 127.0.0.1 (or a unix socket) that counts requests and can inject faults. */
@@ -108,7 +111,8 @@ export async function startFakeServer(options: {
       incoming.socket.destroy();
       return;
     }
-    send(response, fault.response ?? (await handler(request)), fault.truncate === true);
+    const injected = typeof fault.response === 'function' ? fault.response() : fault.response;
+    send(response, injected ?? (await handler(request)), fault.truncate === true);
   }
 
   const listener = (incoming: IncomingMessage, response: ServerResponse): void => {

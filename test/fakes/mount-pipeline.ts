@@ -2,12 +2,13 @@ import type { Logger } from 'pino';
 import { Registry } from 'prom-client';
 import { SecretError } from '../../src/core/errors.ts';
 import { createDriverMount } from '../../src/csi/mount-request.ts';
+import { CpuScheduler } from '../../src/concurrency/cpu-scheduler.ts';
 import { NamespaceLimiter } from '../../src/concurrency/namespace-limiter.ts';
 import { Audit } from '../../src/mount/audit.ts';
 import { MountMetrics } from '../../src/mount/metrics.ts';
 import { createMount } from '../../src/mount/mount.ts';
 import { PlanCache } from '../../src/mount/plan-cache.ts';
-import { createRender } from '../../src/mount/render.ts';
+import { createRenderSteps } from '../../src/mount/render.ts';
 import type { Volume } from '../../src/mount/types.ts';
 import { VolumeHistory } from '../../src/mount/volume-history.ts';
 import type { Provider } from '../../src/core/provider.ts';
@@ -40,24 +41,29 @@ export function createMountPipeline({
   log,
   registry = new Registry(),
   refreshInterval = 30_000,
+  patienceMs = 0,
 }: {
   readonly provider: Provider;
   readonly now: () => number;
   readonly log: Logger;
   readonly registry?: Registry;
   readonly refreshInterval?: number | undefined;
+  /** Of first mounts. Default 0. */
+  readonly patienceMs?: number | undefined;
 }) {
   const cache = new SecretCache({
-    ...{ now, log, random: () => 0 },
+    ...{ now, log, random: () => 0, patienceMs },
     freshness: () => ({ refreshIntervalMs: refreshInterval, maxStaleMs: 600_000 }),
     metrics: (bytes) => createCacheMetrics(registry, bytes),
   });
   const mount = createMount({
     providers: new Map([[provider.name, provider]]),
     namespaceLimiter: new NamespaceLimiter({ limit: 1_000, maxQueue: 1_000 }),
+    largeMountLimiter: new NamespaceLimiter({ limit: 12, maxQueue: 2_000 }),
     plans: new PlanCache(),
     cache,
-    render: createRender({ versionKey: new Uint8Array(32) }),
+    cpuScheduler: new CpuScheduler(),
+    renderSteps: createRenderSteps({ versionKey: new Uint8Array(32) }),
     volumeHistory: new VolumeHistory(),
     audit: new Audit({ log, now }),
     metrics: new MountMetrics(registry),

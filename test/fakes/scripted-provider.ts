@@ -14,7 +14,10 @@ import type {
 } from '../../src/core/provider.ts';
 
 /** One request as the provider received it. */
-export type FetchCall = Pick<FetchRequest, 'grant' | 'known' | 'urgency' | 'signal' | 'onStart'> & {
+export type FetchCall = Pick<
+  FetchRequest,
+  'grant' | 'known' | 'urgency' | 'patience' | 'signal' | 'onStart'
+> & {
   /** The ref's name. */
   readonly name: string;
   /** The principal, by the name given to {@link grantOf}. */

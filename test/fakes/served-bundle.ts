@@ -23,7 +23,7 @@ export type ServedBundle<R extends BundleFixture> = {
 
 /**
  * Serves the built bundle against a fixture, for all tests of a file. Every mount reads from the
- * store.
+ * store. A first mount does not wait for a store that is away.
  * @param args beside the addresses of the fake cluster
  * @returns gives it, within tests
  */
@@ -52,7 +52,10 @@ export function serveBundle<R extends BundleFixture>({
     ];
     const keyferry = await startKeyferry({
       providers,
-      args: ['--refresh-interval', '0', ...kube, ...args(fixture)],
+      args: [
+        ...['--refresh-interval', '0', '--first-mount-patience', '0'],
+        ...[...kube, ...args(fixture)],
+      ],
       env: fixture.env,
     });
     const { providersDir } = keyferry;

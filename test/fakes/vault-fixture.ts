@@ -35,6 +35,8 @@ export type VaultFixtureOptions = FakeVaultOptions & {
   readonly sharedIdentities?: SharedIdentityMode;
   readonly grants?: readonly object[];
   readonly refreshInterval?: number;
+  /** Of first mounts. Default 0. */
+  readonly patienceMs?: number;
 };
 
 /** The whole pipeline of provider `vault` or `openbao`, with a fake Vault and a fake cluster. */
@@ -89,6 +91,7 @@ export async function startVaultFixture(options: VaultFixtureOptions = {}) {
     log,
     registry,
     refreshInterval: options.refreshInterval,
+    patienceMs: options.patienceMs,
   });
 
   function volume(parameters: string | Record<string, string>, pod: TestPod = {}): Promise<Volume> {

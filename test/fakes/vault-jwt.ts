@@ -14,6 +14,7 @@ export type PodTokenOptions = {
   readonly namespace?: string;
   readonly serviceAccount?: string;
   readonly audience?: string;
+  /** Absent: the token is bound to no pod. */
   readonly podUid?: string;
   readonly serviceAccountUid?: string;
   readonly lifeMs?: number;
@@ -43,7 +44,7 @@ export function createTokenIssuer({ now = Date.now } = {}) {
         audience = 'vault',
         lifeMs = 3_600_000,
       } = options;
-      const { podUid = 'uid-pod-1', serviceAccountUid = 'sa-uid' } = options;
+      const { podUid, serviceAccountUid = 'sa-uid' } = options;
       const issuedAt = Math.floor((now() + Math.min(0, lifeMs)) / 1_000) - 1;
       return mint({
         ...{ iss: 'https://kubernetes.default.svc', iat: issuedAt, nbf: issuedAt },
@@ -52,7 +53,7 @@ export function createTokenIssuer({ now = Date.now } = {}) {
         exp: Math.floor((now() + lifeMs) / 1_000),
         'kubernetes.io': {
           namespace,
-          pod: { uid: podUid },
+          ...(podUid !== undefined && { pod: { uid: podUid } }),
           serviceaccount: { name: serviceAccount, uid: serviceAccountUid },
         },
       });

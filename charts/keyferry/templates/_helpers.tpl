@@ -28,13 +28,49 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{- define "keyferry.image" -}}
-{{- $repository := required "image.repository: say where you pushed the image that `make image` builds" .Values.image.repository -}}
-{{- if .Values.image.digest -}}
-{{ $repository }}@{{ .Values.image.digest }}
-{{- else -}}
-{{ $repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{/* Fails if a value that has no default is missing. `helm lint` does not fail. */}}
+{{- define "keyferry.checkRequired" -}}
+{{- $missing := list -}}
+{{- if not .Values.image.repository -}}{{- $missing = append $missing "image.repository (where you pushed the image of `make image`)" -}}{{- end -}}
+{{- if not .Values.providers -}}{{- $missing = append $missing "providers (which stores to serve, any of alibabacloud, aws, cce, local, openbao, vault)" -}}{{- end -}}
+{{- if $missing -}}
+{{- fail (printf "set %s: --set image.repository=registry.example.com/keyferry --set 'providers={aws}'" (join " and " $missing)) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* `image.repository` may be a whole reference, with a tag or digest. The port of a registry is no tag. */}}
+{{- define "keyferry.image" -}}
+{{- $image := .Values.image -}}
+{{- if not (regexMatch "[:@][^/]*$" $image.repository) -}}
+{{ $image.repository }}{{ ternary (printf "@%s" $image.digest) (printf ":%s" (default .Chart.AppVersion $image.tag)) (ne $image.digest "") }}
+{{- else if or $image.tag $image.digest -}}
+{{- fail (printf "image.repository has a tag or a digest (%s): remove it there, or leave image.tag and image.digest empty" $image.repository) -}}
+{{- else -}}
+{{ $image.repository }}
+{{- end -}}
+{{- end -}}
+
+{{- define "keyferry.updateStrategy" -}}
+{{- $strategy := .Values.updateStrategy -}}
+type: {{ $strategy.type }}
+{{- if eq $strategy.type "RollingUpdate" }}
+{{- $rolling := $strategy.rollingUpdate -}}
+{{- $hasSurge := not (regexMatch "^0%?$" (toString (default 0 $rolling.maxSurge))) -}}
+{{- $hasUnavailable := not (regexMatch "^0%?$" (toString (default 0 $rolling.maxUnavailable))) -}}
+{{- if eq $hasSurge $hasUnavailable -}}
+{{- fail "updateStrategy.rollingUpdate: Kubernetes requires that one of maxSurge and maxUnavailable is 0 and the other one is not" -}}
+{{- end }}
+rollingUpdate: {{- toYaml $rolling | nindent 2 }}
+{{- end -}}
+{{- end -}}
+
+{{/* The ServiceAccount of the pods. */}}
+{{- define "keyferry.serviceAccount" -}}
+{{- $account := .Values.serviceAccount -}}
+{{- if not (or $account.create $account.name) -}}
+{{- fail "set serviceAccount.name to the ServiceAccount that you made, because serviceAccount.create is false" -}}
+{{- end -}}
+{{ default (include "keyferry.name" .) $account.name }}
 {{- end -}}
 
 {{/* The sections of values that the providers read: vault and openbao share one. */}}
@@ -81,6 +117,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* With hostNetwork two pods share their node's network during a rollout: each has a socket of its own, and the port goes from one to the next. */}}
 {{- $health := ternary (printf "unix:/run/keyferry/health.sock,:%d" $port) (printf ":%d" $port) .Values.hostNetwork -}}
 {{- $variables := dict
+  "KEYFERRY_CHART" (dict "value" "true")
   "KEYFERRY_HEALTH_ADDRESS" (dict "value" $health)
   "KEYFERRY_NODE_NAME" (dict "valueFrom" (dict "fieldRef" (dict "fieldPath" "spec.nodeName")))
 -}}

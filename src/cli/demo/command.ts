@@ -11,12 +11,13 @@ import {
   invalidClass,
 } from './narrator.ts';
 import { DemoPod } from './pod.ts';
+import type { Output } from '../terminal-style.ts';
 
 /** What {@link demoCommand} needs of the process. */
 export type DemoDeps = {
   readonly executable: Executable;
   readonly env: Readonly<Record<string, string | undefined>>;
-  readonly stdout: { write(text: string): unknown; readonly isTTY?: boolean };
+  readonly stdout: Output;
   /** Aborts when the process is stopped. Then the demo cleans up and ends. */
   readonly stop: AbortSignal;
 };
@@ -34,7 +35,7 @@ export function demoCommand(deps: DemoDeps): Command {
 }
 
 async function demo({ executable, env, stdout, stop }: DemoDeps): Promise<void> {
-  const narrator = createNarrator(stdout);
+  const narrator = createNarrator(stdout, env);
   const environment = await DemoEnvironment.create(executable, env, stop);
   try {
     narrator.print(`All files are in ${environment.dir}, which is removed at the end.`);

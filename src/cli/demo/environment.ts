@@ -113,6 +113,8 @@ class DemoProcess {
   readonly #child: ChildProcessWithoutNullStreams;
   #output = '';
   #errorOutput = '';
+  /** A secret, where it is the value for `local set`. */
+  #input = '';
 
   constructor(
     { execPath, script }: Executable,
@@ -145,6 +147,7 @@ class DemoProcess {
 
   /** Writes and closes its standard input. */
   writeInput(input: string): void {
+    this.#input = input;
     this.#child.stdin.end(input);
   }
 
@@ -153,7 +156,7 @@ class DemoProcess {
     const lastLine = this.#errorOutput.trimEnd().split('\n').at(-1) ?? '';
     return new SecretError(
       'INTERNAL',
-      `keyferry ${this.#args.join(' ')} ${problem}: ${sanitizeExternalText(lastLine)}`,
+      `keyferry ${this.#args.join(' ')} ${problem}: ${sanitizeExternalText(lastLine, [this.#input])}`,
     );
   }
 

@@ -1,3 +1,5 @@
+import { type Output, createStyler } from '../terminal-style.ts';
+
 /** Prints the demo: numbered steps, commands as a user types them, and their output. */
 export type Narrator = {
   print(...lines: string[]): void;
@@ -7,13 +9,12 @@ export type Narrator = {
   show(...texts: string[]): void;
 };
 
-/** Uses bold and dim text only on a terminal. */
-export function createNarrator(stdout: {
-  write(text: string): unknown;
-  readonly isTTY?: boolean;
-}): Narrator {
-  const style = (code: number, text: string): string =>
-    stdout.isTTY === true ? `\u001b[${code}m${text}\u001b[0m` : text;
+/** Creates the narrator of one demo. */
+export function createNarrator(
+  stdout: Output,
+  env: Readonly<Record<string, string | undefined>>,
+): Narrator {
+  const style = createStyler(stdout, env);
   const print = (...lines: string[]): void =>
     void stdout.write(lines.map((line) => `${line}\n`).join(''));
   let steps = 0;
@@ -21,11 +22,11 @@ export function createNarrator(stdout: {
     print,
     step(title) {
       steps += 1;
-      print('', style(1, `${steps}. ${title}`));
+      print('', style('bold', `${steps}. ${title}`));
     },
     command(args, input) {
       const stdinPrefix = input === undefined ? '' : `printf %s '${input}' | `;
-      print(`   ${style(2, `$ ${stdinPrefix}keyferry ${args.join(' ')}`)}`);
+      print(`   ${style('dim', `$ ${stdinPrefix}keyferry ${args.join(' ')}`)}`);
     },
     show(...texts) {
       for (const text of texts)

@@ -1,6 +1,6 @@
 import { type Plan, type Problem, problemText } from '../../core/plan.ts';
 import type { Provider } from '../../core/provider.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import { nearestName } from '../../formats/suggest.ts';
 import type { SecretProviderClass } from './class-object.ts';
 import type { Diagnostic } from './diagnostic.ts';
@@ -69,7 +69,7 @@ function unknownProvider(spc: SecretProviderClass, planners: readonly Planner[])
     diagnosticOf(spc, {
       place: spc.providerLocation,
       severity: 'error',
-      message: `no provider "${sanitizeExternalText(spc.provider)}"`,
+      message: `no provider "${sanitizeUserText(spc.provider)}"`,
       remedy:
         suggestion === undefined
           ? `Keyferry serves ${knownNames.join(', ')}`
@@ -87,7 +87,7 @@ function toDiagnostic(spc: SecretProviderClass, problem: Problem): Diagnostic {
   const { exact, ...place } = spc.locationOf(parameter, problem.line, problem.column);
   const locationText = exact
     ? ''
-    : ` (line ${line} of parameter "${sanitizeExternalText(parameter ?? '')}")`;
+    : ` (line ${line} of parameter "${sanitizeUserText(parameter ?? '')}")`;
   // A block has the file's lines.
   const fileFirstLine =
     firstLine !== undefined && exact ? { firstLine: firstLine + place.line - line } : {};
@@ -113,11 +113,11 @@ function checkSyncedFiles(spc: SecretProviderClass, plan: Plan): Diagnostic[] {
       return diagnosticOf(spc, {
         place,
         severity: 'error',
-        message: `secretObjects names the file "${sanitizeExternalText(objectName)}", which this class does not make`,
+        message: `secretObjects names the file "${sanitizeUserText(objectName)}", which this class does not make`,
         remedy:
           suggestion === undefined
-            ? `it makes ${sanitizeExternalText(paths.join(', '))}`
-            : `did you mean ${sanitizeExternalText(suggestion)}?`,
+            ? `it makes ${sanitizeUserText(paths.join(', '))}`
+            : `did you mean ${sanitizeUserText(suggestion)}?`,
       });
     });
 }
@@ -133,7 +133,7 @@ function checkModes(spc: SecretProviderClass, plan: Plan): Diagnostic[] {
         place: { file, line, column },
         severity: 'hint',
         message:
-          `file "${sanitizeExternalText(path)}" has mode ${octal} and belongs to root: ` +
+          `file "${sanitizeUserText(path)}" has mode ${octal} and belongs to root: ` +
           'a container that does not run as root cannot read it',
         remedy: 'fsGroup has no effect on this volume; use 0444 for such containers',
       });

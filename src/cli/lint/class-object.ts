@@ -1,4 +1,4 @@
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Parameters } from '../../core/workload.ts';
 import { type YamlNode, nodeAt } from '../../formats/yaml-tree.ts';
 import { type ClassParameters, readClassParameters } from './class-parameters.ts';
@@ -134,7 +134,7 @@ function checkName(
   report: ReportNode,
 ): void {
   if (reportNotText(node, field, report) || allows(textOf(node))) return;
-  const text = sanitizeExternalText(textOf(node));
+  const text = sanitizeUserText(textOf(node));
   report(node, `${field} is not a name that Kubernetes allows: ${text}`, rule);
 }
 

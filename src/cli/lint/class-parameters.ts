@@ -1,4 +1,4 @@
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Parameters } from '../../core/workload.ts';
 import { nearestName } from '../../formats/suggest.ts';
 import { type YamlEntry, type YamlNode, nodeAt } from '../../formats/yaml-tree.ts';
@@ -51,7 +51,7 @@ export function readClassParameters(
 }
 
 function reportNotText(key: string, value: YamlNode, report: ReportNode): void {
-  const name = sanitizeExternalText(key);
+  const name = sanitizeUserText(key);
   const isShort = value.kind === 'scalar' && value.text !== '';
   report(
     value,
@@ -72,11 +72,11 @@ function checkSpecFields(spec: YamlNode | undefined, report: ReportNode): readon
     else
       report(
         value,
-        `spec has no field "${sanitizeExternalText(key)}"`,
+        `spec has no field "${sanitizeUserText(key)}"`,
         nearest === undefined ? `fields are ${specFields.join(', ')}` : `did you mean ${nearest}?`,
       );
   }
-  const names = misplaced.map(({ key }) => `"${sanitizeExternalText(key)}"`);
+  const names = misplaced.map(({ key }) => `"${sanitizeUserText(key)}"`);
   const isOne = names.length === 1;
   if (names.length > 0)
     report(

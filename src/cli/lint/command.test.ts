@@ -57,8 +57,9 @@ async function lint(names: string[], { format = 'text', stdin = '', isTTY = fals
   const command = lintCommand({
     providers: () => Promise.resolve([planner]),
     stdin: Object.assign(Readable.from([Buffer.from(stdin)]), { isTTY }),
+    env: {},
     stderr: { write: (text) => (notices += text) },
-    stdout: { write: (text) => (output += text) },
+    stdout: { write: (text) => (output += text), isTTY },
     setExitCode: (code) => (exitCode = code),
   });
   await command.exitOverride().parseAsync(['--format', format, ...names], { from: 'user' });
@@ -278,6 +279,18 @@ describe('every finding has the namespace', () => {
 });
 
 describe('lint reads', () => {
+  test('files that -f names, before or after others', async () => {
+    const [a, b, c] = await Promise.all(
+      ['a.yaml', 'b.yaml', 'c.yaml'].map((name) => file(name, spc(['error here']))),
+    );
+    const { lines } = await lint([a!, '-f', b!, '-f', c!]);
+    expect(lines.filter((line) => line.includes('error:')).map((line) => line[0])).toEqual([
+      'a',
+      'b',
+      'c',
+    ]);
+  });
+
   test('standard input', async () => {
     expect((await lint(['-'], { stdin: spc(['error no name']) })).lines[0]).toMatch(
       /^<stdin>:9:7: error: class app: no name/,
@@ -341,7 +354,7 @@ describe('lint reads', () => {
     await file('c.yaml', spc(['error no name']));
     await symlink(join(dir, 'c.yaml'), join(dir, 'd.yaml'));
     expect((await lint([dir])).lines.filter((line) => line.includes('error:'))).toEqual([
-      'a.yaml:1:1: error: cannot be read: ENOENT [INVALID_REQUEST]',
+      'a.yaml:1:1: error: cannot be read: no such file [INVALID_REQUEST]',
       'c.yaml:9:7: error: class app: no name [INVALID_CLASS]',
       'd.yaml:9:7: error: class app: no name [INVALID_CLASS]',
     ]);
@@ -379,8 +392,24 @@ describe('lint reads', () => {
       join(dir, 'absent'),
       await file('a.yaml', spc(['error no name'])),
     ]);
-    expect(lines[0]).toBe('absent:1:1: error: cannot be read: ENOENT [INVALID_REQUEST]');
+    expect(lines[0]).toBe('absent:1:1: error: cannot be read: no such file [INVALID_REQUEST]');
     expect(lines[2]).toBe('a.yaml:9:7: error: class app: no name [INVALID_CLASS]');
+  });
+});
+
+describe('lint on a terminal', () => {
+  test('shows places, errors and hints in styles, but escapes those of a class', async () => {
+    const text = spc(['error \u001b[32mgreen', 'f 0400']);
+    const { lines } = await lint([await file('a.yaml', text)], { isTTY: true });
+    const place = `\u001b[1m${join(dir, 'a.yaml')}:9:7:\u001b[22m`.replace(`${dir}/`, '');
+    expect(lines[0]).toBe(
+      `${place} \u001b[31merror:\u001b[39m class app: ${String.raw`\u{1b}[32mgreen`} [INVALID_CLASS]`,
+    );
+  });
+
+  test.each(['json', 'github'])('has no styles in the format %s', async (format) => {
+    const path = await file('a.yaml', spc(['error no name', 'f 0400']));
+    expect((await lint([path], { format, isTTY: true })).output).not.toContain('\u001b');
   });
 });
 

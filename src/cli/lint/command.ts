@@ -7,28 +7,33 @@ import { patchReason, reasonToLeaveOut } from './foreign-class.ts';
 import { isListedAsPatch } from './kustomization.ts';
 import { type LintFormat, type LintReport, formatLint, lintFormats } from './format.ts';
 import { type Manifest, type ManifestSource, readManifests } from './manifests.ts';
+import { type Output, createStyler } from '../terminal-style.ts';
 
 /** What {@link lintCommand} needs of the process. */
 export type LintDeps = {
   /** All providers. Only their `plan` is used, without node facts. */
   readonly providers: () => Promise<readonly Planner[]>;
+  readonly env: Readonly<Record<string, string | undefined>>;
   readonly stdin: ManifestSource['stdin'];
   /** For notices. */
   readonly stderr: { write(text: string): unknown };
-  readonly stdout: { write(text: string): unknown };
+  readonly stdout: Output;
   /** 0: no problems. 1: problems. 2: some input could not be read, or has no class. */
   readonly setExitCode: (code: 0 | 1 | 2) => void;
 };
 
+type Options = { readonly file?: readonly string[]; readonly format: LintFormat };
+
 /** `keyferry lint`: checks SecretProviderClasses before they are applied to a cluster. */
 export function lintCommand(deps: LintDeps): Command {
-  const { providers, stdin, stdout, stderr, setExitCode } = deps;
+  const { providers, env, stdin, stdout, stderr, setExitCode } = deps;
   const notice = (line: string): void => void stderr.write(`keyferry: ${line}\n`);
   return new Command('lint')
     .description('check every SecretProviderClass in the files with the rules of a mount')
-    .argument('<files...>', 'YAML or JSON files, directories, or - for standard input')
+    .argument('[files...]', 'YAML or JSON files, directories, or - for standard input')
+    .option('-f, --file <file...>', 'the same, as kubectl has it')
     .addOption(
-      new Option('--format <format>', 'the output format').choices(lintFormats).default('text'),
+      new Option('-o, --format <format>', 'the output format').choices(lintFormats).default('text'),
     )
     .addHelpText(
       'after',
@@ -38,11 +43,13 @@ Exit codes: 0 no problems (hints may be shown), 1 problems, 2 some input could n
 Examples:
   keyferry lint class.yaml
   helm template ./chart | keyferry lint -
-  keyferry lint --format github manifests/`,
+  keyferry lint -o github manifests/`,
     )
-    .action(async (names: string[], { format }: { format: LintFormat }) => {
+    .action(async (args: string[], { file = [], format }: Options, command: Command) => {
+      const names = [...args, ...file];
+      if (names.length === 0) command.error("error: missing required argument 'files'");
       const report = await lint(await readManifests(names, { stdin, notice }), await providers());
-      stdout.write(formatLint(report, format));
+      stdout.write(formatLint(report, format, createStyler(stdout, env)));
       if (report.hasUnreadableInput) setExitCode(2);
       else setExitCode(report.diagnostics.some(({ severity }) => severity === 'error') ? 1 : 0);
     });

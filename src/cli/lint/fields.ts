@@ -1,4 +1,4 @@
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import { nearestName } from '../../formats/suggest.ts';
 import { type YamlEntry, type YamlNode, nodeAt } from '../../formats/yaml-tree.ts';
 import { isYamlNull, yamlToPlain } from '../../formats/yaml-values.ts';
@@ -22,7 +22,7 @@ export class Fields {
       if (known.includes(key)) continue;
       const nearest = nearestName(key, known);
       if (nearest !== undefined) this.#suggested.add(nearest);
-      report(value, `${place} has no field "${sanitizeExternalText(key)}"`, hintOf(nearest, known));
+      report(value, `${place} has no field "${sanitizeUserText(key)}"`, hintOf(nearest, known));
     }
   }
 

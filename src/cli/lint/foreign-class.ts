@@ -1,4 +1,4 @@
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import { nearestName } from '../../formats/suggest.ts';
 import type { SecretProviderClass } from './class-object.ts';
 
@@ -45,5 +45,5 @@ export function reasonToLeaveOut(
     provider !== '' &&
     !knownNames.includes(provider) &&
     suggestProvider(provider, knownNames) === undefined;
-  return isForeign ? `provider ${sanitizeExternalText(provider)}` : undefined;
+  return isForeign ? `provider ${sanitizeUserText(provider)}` : undefined;
 }

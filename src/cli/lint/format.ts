@@ -1,5 +1,6 @@
 import { escapeUnprintable } from '../../core/safe-text.ts';
 import { printableJson } from '../printable-json.ts';
+import type { Styler } from '../terminal-style.ts';
 import type { Diagnostic, SourceLocation } from './diagnostic.ts';
 
 /** The result of lint for all its input. */
@@ -30,30 +31,31 @@ export const lintFormats = ['text', 'json', 'github'] as const;
 /** See {@link lintFormats}. */
 export type LintFormat = (typeof lintFormats)[number];
 
-/** Formats the report. Names and messages contain the class author's text, so they are escaped. */
-export function formatLint(report: LintReport, format: LintFormat): string {
-  return { text: forTerminal, json: asJson, github: forGitHub }[format](report);
+/**
+ * Formats the report. Names and messages contain the class author's text, so they are escaped. Only
+ * the format `text` is styled.
+ */
+export function formatLint(report: LintReport, format: LintFormat, style: Styler): string {
+  return { text: forTerminal, json: asJson, github: forGitHub }[format](report, style);
 }
 
-function forTerminal(report: LintReport): string {
+function forTerminal(report: LintReport, style: Styler): string {
   const diagnostics = report.diagnostics.map(
     ({ place, severity, message, remedy, code, ...spc }) => {
       const name = fullName(spc);
       const subject = name === '' ? '' : `class ${name}: `;
-      const advice = remedy === undefined ? [] : [`    ${remedy}`];
+      const advice = remedy === undefined ? [] : [escapeUnprintable(`    ${remedy}`)];
       const label = code === undefined ? '' : ` [${code}]`;
-      return [
-        `${place.file}:${place.line}:${place.column}: ${severity}: ${subject}${message}${label}`,
-        ...advice,
-      ];
+      const location = escapeUnprintable(`${place.file}:${place.line}:${place.column}:`);
+      const kind = style(severity === 'error' ? 'red' : 'yellow', `${severity}:`);
+      const text = escapeUnprintable(`${subject}${message}${label}`);
+      return [`${style('bold', location)} ${kind} ${text}`, ...advice];
     },
   );
-  const skipped = report.skipped.map(
-    ({ file, check, ...spc }) => `${file}: class ${fullName(spc)}: not checked here: ${check}`,
+  const skipped = report.skipped.map(({ file, check, ...spc }) =>
+    escapeUnprintable(`${file}: class ${fullName(spc)}: not checked here: ${check}`),
   );
-  return [...diagnostics.flat(), ...skipped, summary(report)]
-    .map((line) => `${escapeUnprintable(line)}\n`)
-    .join('');
+  return [...diagnostics.flat(), ...skipped, summary(report)].map((line) => `${line}\n`).join('');
 }
 
 /** `namespace/class`, or what is known of it. */

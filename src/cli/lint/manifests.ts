@@ -1,9 +1,10 @@
 import type { Stats } from 'node:fs';
 import { readFile, readdir, stat } from 'node:fs/promises';
+import { devNull } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import { errorCodeOf } from '../../core/errors.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { fileProblemOf } from '../../core/errors.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import { decodeManifest, mentionsClass } from './decode.ts';
 import type { Diagnostic } from './diagnostic.ts';
 
@@ -40,7 +41,7 @@ async function readInput(name: string, { stdin, notice }: ManifestSource): Promi
     }
     const stats = await stat(name);
     if (stats.isDirectory()) return await readDirectory(name);
-    if (isWaitedFor(stats)) notice(`waiting for ${sanitizeExternalText(name)}, which is no file`);
+    if (isWaitedFor(name, stats)) notice(`waiting for ${sanitizeUserText(name)}, which is no file`);
     return [toManifest(name, await readFile(name))];
   } catch (error) {
     return [unreadable(name, error)];
@@ -48,8 +49,8 @@ async function readInput(name: string, { stdin, notice }: ManifestSource): Promi
 }
 
 /** Whether reading can wait for a writer: a FIFO, or a device such as a terminal. */
-function isWaitedFor(stats: Stats): boolean {
-  return stats.isFIFO() || stats.isCharacterDevice();
+function isWaitedFor(name: string, stats: Stats): boolean {
+  return name !== devNull && (stats.isFIFO() || stats.isCharacterDevice());
 }
 
 async function readDirectory(directory: string): Promise<Manifest[]> {
@@ -93,9 +94,9 @@ function toManifest(file: string, bytes: Buffer): Manifest {
 }
 
 function unreadable(file: string, error: unknown): Diagnostic {
-  const code = errorCodeOf(error) ?? 'unknown error';
   const remedy = 'give a file, a directory, or - for standard input';
-  return problemOf(file, 1, `cannot be read: ${sanitizeExternalText(code)}`, remedy);
+  const message = `cannot be read: ${sanitizeUserText(fileProblemOf(error))}`;
+  return problemOf(file, 1, message, remedy);
 }
 
 function problemOf(file: string, line: number, message: string, remedy: string): Diagnostic {

@@ -1,4 +1,4 @@
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import { type YamlNode, nodeAt } from '../../formats/yaml-tree.ts';
 import { type ReportNode, entriesOf, isEmpty, nonTextKind, quoteHint, textOf } from './fields.ts';
 import { labelValue, metadataKey } from './kubernetes-names.ts';
@@ -39,7 +39,7 @@ function textsOf(node: YamlNode | undefined, place: string, report: ReportNode):
     report(node, `${place} must be a map`, 'write each as name: "value"');
   return entriesOf(node).filter(({ key, value }) => {
     const kind = nonTextKind(value);
-    const name = sanitizeExternalText(key);
+    const name = sanitizeUserText(key);
     if (kind !== undefined)
       report(value, `${name} in ${place} is ${kind}, and must be text`, quoteHint);
     return kind === undefined;
@@ -51,7 +51,7 @@ function checkLabel(key: string, value: YamlNode, place: string, report: ReportN
   if (!labelValue.allows(textOf(value)))
     report(
       value,
-      `${sanitizeExternalText(key)} in ${place} has a value that Kubernetes refuses`,
+      `${sanitizeUserText(key)} in ${place} has a value that Kubernetes refuses`,
       labelValue.rule,
     );
 }
@@ -67,7 +67,7 @@ function checkKey(
   if (!metadataKey.allows(normalized))
     report(
       value,
-      `${sanitizeExternalText(key)} in ${place} is not a key that Kubernetes allows`,
+      `${sanitizeUserText(key)} in ${place} is not a key that Kubernetes allows`,
       metadataKey.rule,
     );
 }

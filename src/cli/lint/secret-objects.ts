@@ -1,4 +1,4 @@
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import { type YamlNode, nodeAt } from '../../formats/yaml-tree.ts';
 import { Fields, type ReportNode, isEmpty, mapsOf, textOf } from './fields.ts';
 import { objectName, secretKey } from './kubernetes-names.ts';
@@ -32,7 +32,7 @@ export function readSecretObjects(node: YamlNode | undefined, report: ReportNode
   const firstByName = new Map<string, YamlNode>();
   return mapsOf(node, 'secretObjects', report).flatMap((object, index) => {
     const nameNode = nodeAt(object, ['secretName']);
-    const shownName = sanitizeExternalText(textOf(nameNode).trim());
+    const shownName = sanitizeUserText(textOf(nameNode).trim());
     const subject =
       shownName === '' ? `item ${index + 1} of secretObjects` : `the Secret ${shownName}`;
     const fields = new Fields(object, subject, objectFields, report);
@@ -76,7 +76,7 @@ function readEntry(
   const key = fields.text('key', 'name the key of the Secret');
   const node = nodeAt(entry, ['key']);
   reportRepeated(key, node, firstByKey, `${subject} has the key`, report);
-  const shownKey = sanitizeExternalText(key);
+  const shownKey = sanitizeUserText(key);
   if (key !== '' && !secretKey.allows(key))
     report(node, `${subject} has a key that Kubernetes refuses: ${shownKey}`, secretKey.rule);
   else if (type === 'kubernetes.io/tls' && !/^(|tls\.crt|tls\.key)$/.test(key))
@@ -117,7 +117,7 @@ function reportRepeated(
   else
     report(
       node,
-      `${subject} ${sanitizeExternalText(name)} twice, first in line ${first.at.line}`,
+      `${subject} ${sanitizeUserText(name)} twice, first in line ${first.at.line}`,
       'the later one would replace the earlier one: give it another name',
     );
 }

@@ -52,9 +52,16 @@ type Run = {
 /** Runs the command with a pipeline that returns or throws `outcome`. */
 async function mount(
   args: string[],
-  options: { stdin?: string; outcome?: Volume | SecretError; stop?: AbortSignal } = {},
+  options: {
+    stdin?: string;
+    outcome?: Volume | SecretError;
+    stop?: AbortSignal;
+    isTTY?: boolean;
+    source?: string[];
+  } = {},
 ): Promise<Run> {
-  const { stdin = spc(), outcome = volume, stop = new AbortController().signal } = options;
+  const { source = ['-'], stdin = spc(), outcome = volume, isTTY = false } = options;
+  const { stop = new AbortController().signal } = options;
   const run: Run = { output: '', lines: [] };
   const command = mountCommand({
     inProcessMount: (provider, settings) => {
@@ -70,13 +77,14 @@ async function mount(
       });
     },
     stdin: Readable.from([Buffer.from(stdin)]),
+    env: {},
     stderr: { write: () => undefined },
-    stdout: { write: (text) => (run.output += text) },
+    stdout: { write: (text) => (run.output += text), isTTY },
     stop,
   });
   command.exitOverride().configureOutput({ writeOut: (text) => (run.output += text) });
   await command
-    .parseAsync(['-f', '-', ...args], { from: 'user' })
+    .parseAsync([...source, ...args], { from: 'user' })
     .catch((error: unknown) => (run.error = error as SecretError));
   run.lines = run.output.trimEnd().split('\n');
   return run;
@@ -131,14 +139,22 @@ describe('one mount in this process', () => {
     const { settings } = await mount(['--local-store', '/s', '--shared-identities', 'all']);
     expect(parseSettings(settings!)).toMatchObject({
       ...{ localStore: '/s', sharedIdentities: 'all', maxStale: 600_000, providers: ['local'] },
+      firstMountPatience: 0,
     });
   });
 
-  test("fails with the pipeline's error, and closes the pipeline", async () => {
-    const outcome = new SecretError('NOT_GRANTED', 'not for you');
+  test("fails with the pipeline's error, its code and request id, and closes the pipeline", async () => {
+    const outcome = new SecretError('ACCESS_DENIED', 'not for you', { requestId: 'r-1' });
     const { error, closed, output } = await mount([], { outcome });
-    expect(error).toBe(outcome);
+    expect(error?.summary).toBe('ACCESS_DENIED: not for you (request id r-1)');
     expect({ closed, output }).toEqual({ closed: true, output: '' });
+  });
+
+  test('of another vendor names the provider of the class', async () => {
+    const stdin = spc().replace('provider: local', 'provider: azure');
+    expect((await mount([], { stdin })).error?.summary).toMatch(
+      /^INVALID_CLASS: the class is for the provider "azure", .*; it serves alibabacloud, aws/,
+    );
   });
 
   test('ends when the process is stopped', async () => {
@@ -194,12 +210,54 @@ describe('what it prints', () => {
     ]);
   });
 
+  test('the warnings of the class, with their places, before the result', async () => {
+    const lines = [
+      'apiVersion: secrets-store.csi.x-k8s.io/v1',
+      'kind: SecretProviderClass',
+      'metadata: {name: app}',
+      'spec:',
+      '  provider: local',
+      '  parameters:',
+      '    objekts: x',
+      '    objects: |',
+      '      - objectName: a',
+      '        objctAlias: b',
+    ];
+    const warnings = [
+      '<stdin>:7:14: warning: the parameter objekts is unknown to local; did you mean objects?',
+      '<stdin>:10:9: warning: item 1 has an unknown key: objctAlias; did you mean objectAlias?',
+    ];
+    const stdin = lines.join('\n');
+    expect((await mount([], { stdin })).lines.slice(0, 3)).toEqual([
+      ...warnings,
+      expect.stringMatching(/^class app/),
+    ]);
+    const outcome = new SecretError('NOT_GRANTED', 'not for you');
+    expect((await mount([], { stdin, outcome })).lines).toEqual(warnings);
+    const { output } = await mount(['--format', 'json'], { stdin });
+    expect(JSON.parse(output)).toMatchObject({ warnings });
+  });
+
   test('file names without control characters', async () => {
     const outcome = {
       files: [{ path: 'a\u001b[2J', mode: 0o644, contents: Buffer.from('x') }],
       versions: [],
     };
     expect((await mount(['--show'], { outcome })).output).not.toContain('\u001b');
+  });
+
+  test('its headings in bold on a terminal, but no style of a file name and none in JSON', async () => {
+    const outcome = {
+      files: [{ path: 'a\u001b[2J', mode: 0o644, contents: Buffer.from('x') }],
+      versions: [],
+    };
+    const { output } = await mount(['--show'], { outcome, isTTY: true });
+    expect(output.split('\n').filter((line) => line.includes('\u001b'))).toEqual([
+      '\u001b[1mFILE   BYTES  MODE  VERSION\u001b[22m',
+      `\u001b[1m--- ${String.raw`a\u{1b}[2J`}\u001b[22m`,
+    ]);
+    const json = await mount(['--format', 'json'], { outcome, isTTY: true });
+    expect(json.output).not.toContain('\u001b');
   });
 });
 
@@ -239,6 +297,13 @@ describe('--socket', () => {
       provider.script({ objectVersion: [{ id: 'f', version: '1' }], error: { code: 'X' } });
       expect((await mount(['--socket', provider.socketPath])).error).toMatchObject({
         message: expect.stringMatching(/error code X$/),
+      });
+      const tokenFile = join(dir, 'token');
+      await writeFile(tokenFile, 'token-of-the-pod');
+      const withToken = ['--socket', provider.socketPath, '--token', `vault=${tokenFile}`];
+      provider.script({ code: 'UNKNOWN', message: 'cannot use token-of-the-pod' });
+      expect((await mount(withToken)).error).toMatchObject({
+        message: 'UNKNOWN: [text withheld: it held a secret]',
       });
       provider.script({ files: [{ path: 'f', mode: 0o644, contents: Buffer.of() }] });
       expect((await mount(['--socket', provider.socketPath])).error).toMatchObject({
@@ -301,7 +366,7 @@ describe('the class', () => {
     [
       ['--secret', 'x=/no/such/file'],
       spc(),
-      '--secret cannot read /no/such/file: ENOENT; give a file that this process can read',
+      '--secret cannot read /no/such/file: no such file; give a file that this process can read',
     ],
   ])('with %j is rejected if it cannot be mounted (%#)', async (args, stdin, message) => {
     const { error, request } = await mount(args, { stdin });
@@ -310,9 +375,16 @@ describe('the class', () => {
     else expect(error?.summary).toMatch(message);
   });
 
-  test('is read from a file', async () => {
-    await writeFile(join(dir, 'a.yaml'), spc('of-file'));
-    expect((await mount(['-f', join(dir, 'a.yaml')])).lines[0]).toMatch(/^class of-file,/);
+  test.each([[[]], [['-f']], [['--file']]])('is read from a file after %j', async (flag) => {
+    const file = join(dir, 'a.yaml');
+    await writeFile(file, spc('of-file'));
+    const { lines } = await mount([], { source: [...flag, file] });
+    expect(lines[0]).toMatch(/^class of-file,/);
+  });
+
+  test('is mounted for the namespace of -n, and shown in the format of -o', async () => {
+    const { output } = await mount(['-n', 'z', '-o', 'json']);
+    expect(JSON.parse(output)).toMatchObject({ namespace: 'z', files: expect.any(Array) });
   });
 });
 

@@ -1,25 +1,35 @@
 import { Command, Option } from 'commander';
 import { withTimeout } from '../../concurrency/deadline.ts';
 import { type RawSettings, settingFlags } from '../../config/settings.ts';
-import { SecretError, errorCodeOf } from '../../core/errors.ts';
-import { sanitizeExternalText, statusText } from '../../core/safe-text.ts';
+import { SecretError, errorCodeOf, toSecretError } from '../../core/errors.ts';
+import {
+  sanitizeExternalText,
+  sanitizeUserText,
+  statusText,
+  withholdSecrets,
+} from '../../core/safe-text.ts';
 import { DriverClient } from '../../csi/client.ts';
 import type { Mount } from '../../mount/mount.ts';
 import type { ManifestSource } from '../lint/manifests.ts';
 import type { RawMountRequest } from '../../csi/mount-request.ts';
 import type { MountRequest, Volume } from '../../mount/types.ts';
-import { formatMount, mountFormats } from './format.ts';
+import { nearestName } from '../../formats/suggest.ts';
+import { providers } from '../../providers/registry.ts';
+import { type Output, createStyler } from '../terminal-style.ts';
+import { formatMount, formatWarnings, mountFormats } from './format.ts';
 import { readOneClass, readPairs } from './input.ts';
 import { type Requester, buildMountRequest, buildPipelineRequest } from './request.ts';
+import { classWarnings } from './warnings.ts';
 import { writeVolume } from './volume-writer.ts';
 
 /** What {@link mountCommand} needs of the process. */
 export type MountDeps = {
   readonly inProcessMount: InProcessMount;
+  readonly env: Readonly<Record<string, string | undefined>>;
   readonly stdin: ManifestSource['stdin'];
   /** For notices. */
   readonly stderr: { write(text: string): unknown };
-  readonly stdout: { write(text: string): unknown };
+  readonly stdout: Output;
   /** Aborts when the process is stopped. */
   readonly stop: AbortSignal;
 };
@@ -34,7 +44,7 @@ export type InProcessMount = (
 ) => Promise<{ readonly mount: Mount; close(): Promise<void> }>;
 
 type Options = {
-  readonly file: string;
+  readonly file?: string;
   readonly class?: string;
   readonly namespace?: string;
   readonly pod: string;
@@ -56,22 +66,25 @@ const serverOnlyFlags = [
     'providersDir',
     'healthAddress',
     'logLevel',
+    'logFormat',
     'grace',
     'maxMounts',
     'maxResponseBytes',
+    'firstMountPatience',
   ],
 ];
 
 /** `keyferry mount`: one mount as the driver does it. Its action throws SecretError. */
 export function mountCommand(deps: MountDeps): Command {
-  const command = new Command('mount')
+  const command: Command = new Command('mount')
     .description('mount a class once, as the driver does, and show the result')
-    .requiredOption(
-      '-f, --file <file>',
-      'YAML or JSON with the SecretProviderClass, or - for standard input',
-    )
+    .argument('[file]', 'YAML or JSON with the SecretProviderClass, or - for standard input')
+    .option('-f, --file <file>', 'the same, as kubectl has it')
     .option('--class <name>', 'which class, if the file has several')
-    .option('--namespace <name>', 'namespace of the pod (default: that of the class, or "default")')
+    .option(
+      '-n, --namespace <name>',
+      'namespace of the pod (default: that of the class, or "default")',
+    )
     .option('--pod <name>', 'name of the pod', 'keyferry-mount')
     .option('--service-account <name>', 'service account of the pod', 'default')
     .addOption(repeatable('--token <audience=file>', 'a token of the pod, by its audience'))
@@ -86,23 +99,35 @@ export function mountCommand(deps: MountDeps): Command {
     )
     .option('--show', 'print the values too')
     .addOption(
-      new Option('--format <format>', 'the output format').choices(mountFormats).default('text'),
+      new Option('-o, --format <format>', 'the output format')
+        .choices(mountFormats)
+        .default('text'),
     )
     .optionsGroup('Settings as for serve, without --socket:')
     .addHelpText(
       'after',
       `
 Examples:
-  keyferry mount -f class.yaml --namespace shop --service-account web
-  keyferry mount -f class.yaml --token sts.amazonaws.com=token.jwt --out volume
-  keyferry mount -f class.yaml --socket /var/run/secrets-store-csi-providers/local.sock --show`,
+  keyferry mount class.yaml -n shop --service-account web
+  keyferry mount class.yaml --token sts.amazonaws.com=token.jwt --out volume
+  keyferry mount class.yaml --socket /var/run/secrets-store-csi-providers/local.sock --show`,
     );
   for (const flag of settingFlags)
     if (!serverOnlyFlags.includes(flag.attributeName())) command.addOption(copyOption(flag));
-  return command.action((options: Options & RawSettings) => mountOnce(options, deps));
+  return command.action((argument: string | undefined, options: Options & RawSettings) => {
+    const file = argument ?? options.file;
+    if (file === undefined) command.error("error: missing required argument 'file'");
+    if (argument !== undefined && options.file !== undefined)
+      command.error("error: the argument 'file' and --file name two files; give one of them");
+    return mountOnce(file, options, deps);
+  });
 }
 
-async function mountOnce(options: Options & RawSettings, deps: MountDeps): Promise<void> {
+async function mountOnce(
+  file: string,
+  options: Options & RawSettings,
+  deps: MountDeps,
+): Promise<void> {
   const {
     pod,
     serviceAccount,
@@ -114,17 +139,39 @@ async function mountOnce(options: Options & RawSettings, deps: MountDeps): Promi
     format,
   } = options;
   const notice = (line: string): void => void deps.stderr.write(`keyferry: ${line}\n`);
-  const spc = await readOneClass(options.file, options.class, { stdin: deps.stdin, notice });
+  const spc = await readOneClass(file, options.class, { stdin: deps.stdin, notice });
+  if (socket === undefined) checkProvider(spc.provider);
   const tokens = await readPairs('--token', token);
   const secrets = await readPairs('--secret', secret);
   const namespace = options.namespace ?? (spc.namespace === '' ? 'default' : spc.namespace);
   const requester: Requester = { namespace, pod, serviceAccount, tokens, secrets };
+  const warnings = await classWarnings(spc);
+  // The cause of a mount that fails can be among them.
+  if (format === 'text') deps.stdout.write(formatWarnings(warnings));
   const volume =
     socket === undefined
       ? await mountInProcess(spc.provider, buildPipelineRequest(spc, requester), options, deps)
-      : await mountOverSocket(socket, buildMountRequest(spc, requester), deps.stop);
+      : await mountOverSocket(socket, buildMountRequest(spc, requester), {
+          stop: deps.stop,
+          secrets: [...Object.values(tokens), ...Object.values(secrets)],
+        });
   if (out !== undefined) await writeOutput(out, volume);
-  deps.stdout.write(formatMount({ spc, requester, volume, out, show }, format));
+  const report = { spc, warnings, requester, volume, out, show };
+  deps.stdout.write(formatMount(report, format, createStyler(deps.stdout, deps.env)));
+}
+
+/** @throws SecretError for a class of a provider that Keyferry does not serve */
+function checkProvider(name: string): void {
+  if (Object.hasOwn(providers, name)) return;
+  const names = Object.keys(providers);
+  const nearest = nearestName(name, names);
+  throw new SecretError(
+    'INVALID_CLASS',
+    `INVALID_CLASS: the class is for the provider "${sanitizeUserText(name)}", which Keyferry does not serve`,
+    {
+      hint: nearest === undefined ? `it serves ${names.join(', ')}` : `did you mean ${nearest}?`,
+    },
+  );
 }
 
 async function mountInProcess(
@@ -139,27 +186,42 @@ async function mountInProcess(
   ]);
   const completeSettings = {
     ...(Object.fromEntries(defaults) as RawSettings),
+    // A person waits for the result.
+    firstMountPatience: '0',
     ...settings,
     providers: provider,
   };
-  const { mount, close } = await inProcessMount(provider, completeSettings);
+  const { mount, close } = await inProcessMount(provider, completeSettings).catch(throwWithCode);
   try {
     const deadline = Date.now() + timeoutMs;
     const deadlineError = (): SecretError =>
       new SecretError('DEADLINE', `no response within ${timeoutMs / 1_000} s`);
     return await withTimeout(timeoutMs, stop, deadlineError, (signal) =>
       mount(request, { provider, signal, deadline }),
-    );
+    ).catch(throwWithCode);
   } finally {
     await close();
   }
 }
 
-/** Throws the status's name and text, or what the driver would reject in the response. */
+/** Rethrows an error of a mount with its code, and with the request id of the store. */
+function throwWithCode(thrown: unknown): never {
+  const error = toSecretError(thrown);
+  const { code, message, requestId } = error;
+  // The user stopped the command.
+  if (code === 'CANCELLED') throw error;
+  const id = requestId === undefined ? '' : ` (request id ${requestId})`;
+  throw error.with({ message: `${code}: ${message}${id}` });
+}
+
+/**
+ * Throws the status's name and text, or what the driver would reject in the response.
+ * @param options.secrets those of the request, which no message may have
+ */
 async function mountOverSocket(
   socketPath: string,
   request: RawMountRequest,
-  stop: AbortSignal,
+  { stop, secrets }: { readonly stop: AbortSignal; readonly secrets: readonly string[] },
 ): Promise<Volume> {
   const client = new DriverClient({ socketPath });
   const result = await client.mount(request, { timeoutMs, signal: stop });
@@ -170,18 +232,21 @@ async function mountOverSocket(
     if (connectError !== undefined)
       throw new SecretError(
         'INTERNAL',
-        `cannot connect to ${sanitizeExternalText(socketPath)}: ${connectError}`,
+        `cannot connect to ${sanitizeUserText(socketPath)}: ${connectError}`,
         {
           hint: 'start the provider there, or give the path of its socket with --socket',
         },
       );
-    throw new SecretError('INTERNAL', `${result.code}: ${statusText(result.message)}`);
+    throw new SecretError(
+      'INTERNAL',
+      `${result.code}: ${statusText(withholdSecrets(result.message, secrets))}`,
+    );
   }
   const { error, files, objectVersion: versions } = result.response;
   if (error !== undefined && error.code !== '')
     throw new SecretError(
       'INTERNAL',
-      `the provider responds with the error code ${sanitizeExternalText(error.code)}`,
+      `the provider responds with the error code ${sanitizeExternalText(error.code, secrets)}`,
     );
   if (versions.length === 0)
     throw new SecretError(
@@ -199,7 +264,7 @@ async function writeOutput(directory: string, volume: Volume): Promise<void> {
     const code = errorCodeOf(cause) ?? 'unknown error';
     throw new SecretError(
       'INVALID_REQUEST',
-      `--out ${sanitizeExternalText(directory)} cannot be written: ${sanitizeExternalText(code)}`,
+      `--out ${sanitizeUserText(directory)} cannot be written: ${sanitizeUserText(code)}`,
       {
         hint: 'name a directory that you can write to',
         cause,

@@ -3,6 +3,7 @@ import { escapeUnprintable } from '../../core/safe-text.ts';
 import type { Volume } from '../../mount/types.ts';
 import type { SecretProviderClass } from '../lint/class-object.ts';
 import { printableJson } from '../printable-json.ts';
+import type { Styler } from '../terminal-style.ts';
 import type { Requester } from './request.ts';
 
 /** The output formats. */
@@ -11,6 +12,8 @@ export const mountFormats = ['text', 'json'] as const;
 /** The result of one mount. */
 export type MountReport = {
   readonly spc: Pick<SecretProviderClass, 'name' | 'provider'>;
+  /** One line each; see `classWarnings`. */
+  readonly warnings: readonly string[];
   readonly requester: Requester;
   readonly volume: Volume;
   /** The directory of --out. */
@@ -19,12 +22,21 @@ export type MountReport = {
   readonly show: boolean;
 };
 
-/** Formats the result, without values unless `show` is set. */
-export function formatMount(report: MountReport, format: (typeof mountFormats)[number]): string {
-  return format === 'json' ? `${printableJson(toJsonObject(report))}\n` : toText(report);
+/** Formats the result, without values unless `show` is set. Only the format `text` is styled. */
+export function formatMount(
+  report: MountReport,
+  format: (typeof mountFormats)[number],
+  style: Styler,
+): string {
+  return format === 'json' ? `${printableJson(toJsonObject(report))}\n` : toText(report, style);
 }
 
-function toJsonObject({ spc, requester, volume, out, show }: MountReport): object {
+/** The text before the result. */
+export function formatWarnings(warnings: readonly string[]): string {
+  return warnings.map((line) => `${escapeUnprintable(line)}\n`).join('');
+}
+
+function toJsonObject({ spc, warnings, requester, volume, out, show }: MountReport): object {
   const { namespace, pod, serviceAccount } = requester;
   const files = volume.files.map(({ path, mode, contents }) => ({
     ...{ path, size: contents.length, mode: octal(mode) },
@@ -40,18 +52,20 @@ function toJsonObject({ spc, requester, volume, out, show }: MountReport): objec
       files,
       versions: volume.versions,
     },
+    ...(warnings.length > 0 && { warnings }),
     ...(out !== undefined && { out }),
   };
 }
 
-function toText({ spc, requester, volume, out, show }: MountReport): string {
+function toText({ spc, requester, volume, out, show }: MountReport, style: Styler): string {
   const title =
     `class ${spc.name}, provider ${spc.provider}, ` +
     `for pod ${requester.namespace}/${requester.pod} with service account ${requester.serviceAccount}`;
-  const lines = [title, '', ...volumeTable(volume)];
-  if (out !== undefined) lines.push('', `written to ${out}`);
-  const values = show ? volume.files.map((file) => `\n${valueText(file)}`) : [];
-  return [...lines.map((line) => `${escapeUnprintable(line)}\n`), ...values].join('');
+  const [header = '', ...rows] = volumeTable(volume).map(escapeUnprintable);
+  const lines = [escapeUnprintable(title), '', style('bold', header), ...rows];
+  if (out !== undefined) lines.push('', escapeUnprintable(`written to ${out}`));
+  const values = show ? volume.files.map((file) => `\n${valueText(file, style)}`) : [];
+  return [...lines.map((line) => `${line}\n`), ...values].join('');
 }
 
 /** Files with their sizes in bytes, modes and versions, then versions without a file. */
@@ -76,11 +90,11 @@ export function volumeTable({ files, versions }: Volume): string[] {
   return rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  '));
 }
 
-function valueText({ path, contents }: Volume['files'][number]): string {
+function valueText({ path, contents }: Volume['files'][number], style: Styler): string {
   const { encoding, data } = encodeForDisplay(contents);
-  const name = escapeUnprintable(path);
+  const note = encoding === 'base64' ? ' (in base64)' : '';
   const value = data === '' || data.endsWith('\n') ? data : `${data}\n`;
-  return encoding === 'base64' ? `--- ${name} (in base64)\n${value}` : `--- ${name}\n${value}`;
+  return `${style('bold', `--- ${escapeUnprintable(path)}${note}`)}\n${value}`;
 }
 
 /** Text if it is printable. Control characters and bytes that are not UTF-8 are shown in base64. */

@@ -16,7 +16,7 @@ export function createInProcessMount(
     compose({
       settings: parseSettings(raw),
       env,
-      log: createLog('error'),
+      log: createLog('error', 'text'),
       registry: new Registry(),
       versionKey: randomBytes(32),
     });

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
-import { SecretError, errorCodeOf } from '../../core/errors.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { SecretError, fileProblemOf } from '../../core/errors.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import { readClassFile } from '../lint/class-file.ts';
 import type { SecretProviderClass } from '../lint/class-object.ts';
 import type { Diagnostic } from '../lint/diagnostic.ts';
@@ -28,14 +28,14 @@ export async function readOneClass(
     const description =
       name === undefined
         ? 'SecretProviderClass'
-        : `SecretProviderClass "${sanitizeExternalText(name)}"`;
+        : `SecretProviderClass "${sanitizeUserText(name)}"`;
     const names = allClasses.map((each) => each.name).join(', ');
     throw new SecretError(
       'INVALID_REQUEST',
-      `${sanitizeExternalText(file)} holds ${matches.length === 0 ? 'no' : 'more than one'} ${description}`,
+      `${sanitizeUserText(file)} holds ${matches.length === 0 ? 'no' : 'more than one'} ${description}`,
       {
         ...(allClasses.length > 0 && {
-          hint: `choose with --class; it holds ${sanitizeExternalText(names)}`,
+          hint: `choose with --class; it holds ${sanitizeUserText(names)}`,
         }),
       },
     );
@@ -49,7 +49,7 @@ function diagnosticError({ place, message, remedy }: Diagnostic): SecretError {
   const hint = remedy === undefined ? {} : { hint: remedy };
   return new SecretError(
     'INVALID_REQUEST',
-    `${sanitizeExternalText(place.file)}:${place.line}: ${message}`,
+    `${sanitizeUserText(place.file)}:${place.line}: ${message}`,
     hint,
   );
 }
@@ -69,7 +69,7 @@ export async function readPairs(
     if (separatorIndex < 1)
       throw new SecretError(
         'INVALID_REQUEST',
-        `${flag} ${sanitizeExternalText(pair)} is not NAME=FILE`,
+        `${flag} ${sanitizeUserText(pair)} is not NAME=FILE`,
         {
           hint: 'put the value into a file and give both',
         },
@@ -81,10 +81,9 @@ export async function readPairs(
         (await readFile(file, 'utf8')).replace(/\r?\n$/, ''),
       ]);
     } catch (cause) {
-      const code = errorCodeOf(cause) ?? 'unknown error';
       throw new SecretError(
         'INVALID_REQUEST',
-        `${flag} cannot read ${sanitizeExternalText(file)}: ${sanitizeExternalText(code)}`,
+        `${flag} cannot read ${sanitizeUserText(file)}: ${sanitizeUserText(fileProblemOf(cause))}`,
         { hint: 'give a file that this process can read', cause },
       );
     }

@@ -19,11 +19,12 @@ export type Requester = {
 
 /** The same request in the form of the pipeline. @throws SecretError INVALID_REQUEST */
 export function buildPipelineRequest(
-  spc: Pick<SecretProviderClass, 'name' | 'parameters'>,
+  spc: Pick<SecretProviderClass, 'name' | 'parameters'> & { readonly provider: string },
   { namespace, pod, serviceAccount, tokens = {}, secrets = {}, uid = randomUUID() }: Requester,
 ): MountRequest {
   return {
     workload: buildWorkload({
+      provider: spc.provider,
       namespace,
       serviceAccount,
       pod,

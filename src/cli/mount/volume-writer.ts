@@ -13,7 +13,7 @@ import {
 } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { SecretError, errorCodeOf } from '../../core/errors.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import { checkFilePath } from '../../formats/file-path.ts';
 import type { Volume } from '../../mount/types.ts';
 
@@ -65,10 +65,7 @@ function rootNames(paths: Iterable<string>): Set<string> {
   for (const path of paths) {
     const problem = checkFilePath(path);
     if (problem !== undefined)
-      throw new SecretError(
-        'INVALID_REQUEST',
-        `file path "${sanitizeExternalText(path)}" ${problem}`,
-      );
+      throw new SecretError('INVALID_REQUEST', `file path "${sanitizeUserText(path)}" ${problem}`);
     roots.add(path.split('/')[0] ?? path);
   }
   return roots;
@@ -84,7 +81,7 @@ async function isUnused(directory: string, name: string): Promise<boolean> {
   if (target === undefined || target === join('..data', name)) return target === undefined;
   throw new SecretError(
     'INVALID_REQUEST',
-    `${sanitizeExternalText(join(directory, name))} exists and is not a file of a mounted volume`,
+    `${sanitizeUserText(join(directory, name))} exists and is not a file of a mounted volume`,
     {
       hint: 'name an empty directory',
     },
@@ -100,7 +97,7 @@ async function currentData(directory: string): Promise<string | undefined> {
   if (target === undefined || /^\.\.[^/]+$/.test(target)) return target;
   throw new SecretError(
     'INVALID_REQUEST',
-    `${sanitizeExternalText(join(directory, '..data'))} does not point to a directory of a mounted volume`,
+    `${sanitizeUserText(join(directory, '..data'))} does not point to a directory of a mounted volume`,
     {
       hint: 'name an empty directory',
     },

@@ -10,6 +10,7 @@ import {
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { missingPath } from '../../../test/missing-path.ts';
 import { eventually } from '../../../test/csi/harness.ts';
 import { serveUnary } from '../../../test/csi/unary-fixture.ts';
 import { UnaryClient } from './client.ts';
@@ -196,7 +197,7 @@ describe('a call', () => {
 
   test('is not sent when its signal has already fired', async () => {
     const signal = AbortSignal.abort();
-    expect(await clientOf('/nowhere').call('/test/Call', request, { signal })).toMatchObject({
+    expect(await clientOf(missingPath()).call('/test/Call', request, { signal })).toMatchObject({
       code: 'CANCELLED',
     });
   });

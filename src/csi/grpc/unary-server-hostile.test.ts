@@ -60,8 +60,18 @@ async function expectHarmless(): Promise<void> {
   expect(fixture.count.closedTwice).toBe(0);
 }
 
+/**
+ * Two faults of HTTP/2 in Node 20, which gets no more fixes (docs/adr/0014). It frees a stream that
+ * nghttp2 still uses when the headers of a call follow a GOAWAY. It keeps a connection on which
+ * bytes follow a connection error.
+ */
+const hasNode20Faults = process.version.startsWith('v20.');
+
 const one = frameMessage(Buffer.from('x'));
 const range = (n: number): number[] => Array.from({ length: n }, (_, at) => at);
+
+const bigData = (stream: number): Buffer => frames.data(stream, Buffer.alloc(10_000, 1), false);
+const halfData = (stream: number): Buffer => bigData(stream).subarray(0, 5_000);
 
 describe('other clients are still served after', () => {
   test.each<[string, readonly Buffer[]]>([
@@ -112,6 +122,7 @@ describe('other clients are still served after', () => {
 
   test('frames in any order', async () => {
     const stream = fc.constantFrom(1, 3, 5);
+    const control = [frames.ping, frames.settings, frames.settingsAck, frames.wide];
     const any = fc.oneof(
       stream.map((id) => frames.headers(id)),
       stream.map((id) => frames.headers(id, { ':path': '/' }, true)),
@@ -120,10 +131,10 @@ describe('other clients are still served after', () => {
         .tuple(stream, fc.nat({ max: 6 }), fc.boolean())
         .map(([id, n, last]) => frames.data(id, one.subarray(0, n), last)),
       fc.tuple(stream, fc.constantFrom(0, 8)).map(([id, code]) => frames.reset(id, code)),
-      fc.constantFrom(frames.ping, frames.settings, frames.settingsAck, frames.goaway, frames.wide),
+      fc.constantFrom(...control, ...(hasNode20Faults ? [] : [frames.goaway])),
       fc
         .tuple(
-          fc.nat({ max: 12 }),
+          fc.nat({ max: 12 }).filter((frameType) => !hasNode20Faults || frameType !== 7),
           fc.nat({ max: 255 }),
           fc.nat({ max: 5 }),
           fc.uint8Array({ maxLength: 12 }),
@@ -139,6 +150,23 @@ describe('other clients are still served after', () => {
       { numRuns: 300 },
     );
     await expectHarmless();
+  });
+
+  (hasNode20Faults ? test.skip : test).each<[string, readonly Buffer[]]>([
+    ['a call after its GOAWAY', [frames.goaway, frames.headers(1), frames.headers(3, {}, true)]],
+    ['half a DATA frame after its GOAWAY', [frames.headers(1), frames.goaway, halfData(1)]],
+    ['DATA without a call, and half of more', [...range(3).map(() => bigData(3)), halfData(3)]],
+  ])('a client that sends %s, and the connection closes', async (_, sent) => {
+    const socket = attacker();
+    for (const bytes of sent) {
+      socket.write(bytes);
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    socket.end();
+    await eventually(() => expect(fixture.sockets.size).toBe(0), 3_000);
+    const started = performance.now();
+    await fixture.server.close(60_000);
+    expect(performance.now() - started).toBeLessThan(30_000);
   });
 
   test.each<[string, Buffer]>([
@@ -262,16 +290,15 @@ describe('memory', () => {
     await eventually(() => expect(waiting?.message).toHaveLength(60_000), 5_000);
     expect((await usedMegabytes()) - before).toBeLessThan(2);
   });
+});
 
-  test('does not grow with the rest of an oversized message', async () => {
-    const session = client();
-    const before = await usedMegabytes();
-    const stream = startCall(session);
-    const outcome = outcomeOf(stream);
-    stream.end(Buffer.alloc(messageHeaderBytes + 6 * maxMessageBytes));
-    expect(await outcome).toMatchObject({ status: '3' });
-    expect((await usedMegabytes()) - before).toBeLessThan(2);
-  });
+test('the rest of an oversized message is not read', async () => {
+  const stream = startCall(client());
+  const outcome = outcomeOf(stream);
+  stream.end(Buffer.alloc(messageHeaderBytes + 6 * maxMessageBytes));
+  expect(await outcome).toMatchObject({ status: '3' });
+  const [connection] = fixture.sockets;
+  expect(connection?.bytesRead).toBeLessThan(2 * maxMessageBytes);
 });
 
 async function serverStreamPrototype(): Promise<ServerHttp2Stream> {

@@ -20,6 +20,7 @@ async function start(options: AlibabaFixtureOptions = {}): Promise<void> {
 afterEach(() => fixture.close());
 
 const objects = '- objectName: db';
+const arnObject = '- {objectName: "acs:kms:cn-hangzhou:1:secret/db", objectAlias: db}';
 const podClass = { objects, usePodServiceAccountToken: 'true' };
 const crossAccount = (...roles: readonly string[]): string =>
   roles
@@ -419,14 +420,53 @@ describe('the region', () => {
   });
 
   test.each([
-    [{ objects, region: 'cn-hangzhou' }, {}],
+    [{ ...podClass, region: 'cn-hangzhou' }, {}],
+    [podClass, { ALICLOUD_REGION: 'cn-hangzhou' }],
+    [{ ...podClass, objects: arnObject }, {}],
     [{ objects }, { ALICLOUD_REGION: 'cn-hangzhou' }],
-    [{ objects: '- {objectName: "acs:kms:cn-hangzhou:1:secret/db", objectAlias: db}' }, {}],
   ])('needs no call to the node with %j and %j', async (parameters, env) => {
     await start({ env });
     fixture.kms.put('acs:kms:cn-hangzhou:1:secret/db', 'first');
-    expect(await fixture.mount(parameters)).toEqual({ db: 'first' });
+    expect(await fixture.mount(parameters, { tokens: fixture.podToken() })).toEqual({
+      db: 'first',
+    });
     expect(fixture.metadata.count(/region-id/)).toBe(0);
+  });
+
+  describe('of a shared identity', () => {
+    const notGranted = (what: string): unknown =>
+      expect.stringMatching(
+        new RegExp(`^NOT_GRANTED: .*no grant that matches lists the ${what}; grant it in`),
+      );
+    const withEndpoint = '- {objectName: db, kmsEndpoint: kms.eu-central-1.aliyuncs.com}';
+
+    test.each([
+      [{ objects, region: 'eu-central-1' }, 'region eu-central-1'],
+      [{ objects: arnObject.replace('cn-hangzhou', 'eu-central-1') }, 'region eu-central-1'],
+      [{ objects: withEndpoint }, 'endpoint kms.eu-central-1.aliyuncs.com'],
+    ])('is the one of the node, unless a grant lists another: %j', async (parameters, what) => {
+      await start();
+      expect(await fixture.mount(parameters)).toEqual(notGranted(what));
+      expect(await fixture.mount({ objects, region: 'cn-hangzhou' })).toEqual({ db: 'first' });
+    });
+
+    test('is none without a grant while the node does not tell it', async () => {
+      await start();
+      fixture.metadata.injectFault({ route: /region-id/, response: { status: 404 } });
+      expect(await fixture.mount({ objects, region: 'cn-hangzhou' })).toEqual(
+        notGranted('region cn-hangzhou'),
+      );
+    });
+
+    test('may be another one that a grant lists', async () => {
+      await start({
+        grants: [{ ...grantsForApp[0], names: ['kms/**'], regions: ['eu-*'] }],
+      });
+      fixture.kms.put('acs:kms:eu-central-1:1:secret/db', 'elsewhere');
+      expect(
+        await fixture.mount({ objects: arnObject.replace('cn-hangzhou', 'eu-central-1') }),
+      ).toEqual({ db: 'elsewhere' });
+    });
   });
 
   test('that the node does not know is an error, and not cn-hangzhou', async () => {

@@ -1,19 +1,23 @@
 import { SecretError } from '../../core/errors.ts';
 import { grant } from '../../core/grant.ts';
-import type { Plan } from '../../core/plan.ts';
+import type { Plan, SecretRef } from '../../core/plan.ts';
 import type { AuthorizeContext, Grant, Principal } from '../../core/provider.ts';
 import type { Workload } from '../../core/workload.ts';
 import { type IdentitySource, resolveIdentity } from '../shared/identity/identity-source.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
+import type { HomeRegion } from './class/node-region.ts';
 import type { AlibabaLogin } from './class/parameters.ts';
+import { isOperatorsEndpoint } from './endpoints.ts';
 import type { PrincipalOf } from './principals.ts';
-import type { AlibabaCredential, CredentialSource } from './types.ts';
+import type { AlibabaCloudConfig, AlibabaCredential, CredentialSource } from './types.ts';
 
 /** See {@link createAuthorize}. */
 export type AuthorizeDeps = {
   /** Own identities come before shared ones. The last source serves every workload. */
   readonly identitySources: readonly IdentitySource<AlibabaLogin, CredentialSource>[];
   readonly sharedIdentity: Pick<SharedIdentity, 'check'>;
+  readonly homeRegion: HomeRegion;
+  readonly config: Pick<AlibabaCloudConfig, 'kms' | 'allowedEndpoints'>;
   readonly principalOf: PrincipalOf;
 };
 
@@ -22,7 +26,26 @@ export type AuthorizeDeps = {
  * about secrets and roles. A shared identity serves only what the operator granted.
  */
 export function createAuthorize(deps: AuthorizeDeps) {
-  const { identitySources, sharedIdentity, principalOf } = deps;
+  const { identitySources, sharedIdentity, homeRegion, config, principalOf } = deps;
+
+  /** Without a known region of its own, the identity serves only regions that are granted. */
+  async function checkSharedAccess(
+    workload: Workload,
+    refs: readonly SecretRef[],
+    { signal }: AuthorizeContext,
+  ): Promise<void> {
+    const home = await homeRegion.get(signal).catch(() => undefined);
+    for (const { service, name, role, region, endpoint } of refs)
+      sharedIdentity.check({
+        ...{ workload, provider: 'alibabacloud', service, name, role },
+        region: region === home ? undefined : region,
+        endpoint:
+          endpoint === undefined || isOperatorsEndpoint(endpoint, home, config)
+            ? undefined
+            : endpoint,
+      });
+  }
+
   return async (
     workload: Workload,
     { login, refs }: Plan<AlibabaLogin>,
@@ -31,9 +54,7 @@ export function createAuthorize(deps: AuthorizeDeps) {
     const identity = await resolveIdentity(identitySources, workload, login, context);
     if (identity === undefined)
       throw new SecretError('INTERNAL', 'alibabacloud: no identity for this workload');
-    if (identity.kind === 'shared')
-      for (const { service, name, role } of refs)
-        sharedIdentity.check({ workload, provider: 'alibabacloud', service, name, role });
+    if (identity.kind === 'shared') await checkSharedAccess(workload, refs, context);
     const principalByRole = new Map<string | undefined, Principal<AlibabaCredential>>();
     return refs.map((ref) => {
       const principal = principalByRole.get(ref.role) ?? principalOf(identity, ref.role);

@@ -2,6 +2,7 @@ import { mkdtempSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { missingPath } from '../../../test/missing-path.ts';
 import { createTestCa } from '../../../test/fakes/tls.ts';
 import { thrownSummary } from '../../../test/fakes/failure.ts';
 import { readAlibabaConfig } from './config.ts';
@@ -195,8 +196,9 @@ describe('the directory of certificates for dedicated gateways', () => {
       '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----',
     );
     expect(read()).toContain('DIR/readme holds a certificate that cannot be read');
-    expect(errorOf({ KEYFERRY_ALIBABACLOUD_GATEWAY_CA_DIR: '/nowhere' })).toContain(
-      '/nowhere cannot be read',
+    const missing = missingPath();
+    expect(errorOf({ KEYFERRY_ALIBABACLOUD_GATEWAY_CA_DIR: missing })).toContain(
+      `${missing} cannot be read`,
     );
   });
 });

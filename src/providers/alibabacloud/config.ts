@@ -1,5 +1,5 @@
 import { SecretError } from '../../core/errors.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import { classEndpoint, parseEndpoint, regionEndpoint } from '../../http/endpoint.ts';
 import { isRegion } from '../shared/class/parameters.ts';
 import { type EnvReader, createEnvReader, createSettingParser } from '../shared/env.ts';
@@ -39,7 +39,7 @@ export function readAlibabaConfig(env: Environment): AlibabaConfig {
   if (region !== undefined && !isRegion(region))
     throw settingError(
       'ALICLOUD_REGION',
-      `is not a region: ${sanitizeExternalText(region)}`,
+      `is not a region: ${sanitizeUserText(region)}`,
       'regions look like cn-hangzhou',
     );
   const oidcProviderArn = readOidcProvider(get);
@@ -97,7 +97,7 @@ function buildEndpoint(name: string, template: string, region: string): URL {
   } catch {
     throw settingError(
       name,
-      `is not a host: ${sanitizeExternalText(template)}`,
+      `is not a host: ${sanitizeUserText(template)}`,
       'write it like kms-vpc.{region}.aliyuncs.com',
     );
   }
@@ -119,7 +119,7 @@ function readAllowedEndpoints(get: EnvReader): readonly string[] {
       if (error instanceof SecretError && error.code === 'NOT_CONFIGURED')
         throw settingError(
           name,
-          `has an entry that is not a host: ${sanitizeExternalText(entry)}`,
+          `has an entry that is not a host: ${sanitizeUserText(entry)}`,
           'write host, host:port or *.domain',
         );
     }

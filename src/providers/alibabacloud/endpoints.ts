@@ -16,6 +16,25 @@ export function serviceEndpoint(address: ServiceAddress, region: string): Endpoi
   return { url: address instanceof URL ? address : regionEndpoint(address, region) };
 }
 
+/**
+ * Whether the operator configured a ref's endpoint: the KMS of the home region, or a host that
+ * classes may name.
+ */
+export function isOperatorsEndpoint(
+  endpoint: string,
+  homeRegion: string | undefined,
+  { kms, allowedEndpoints }: Pick<AlibabaCloudConfig, 'kms' | 'allowedEndpoints'>,
+): boolean {
+  if (homeRegion !== undefined && serviceEndpoint(kms, homeRegion).url.host === endpoint)
+    return true;
+  try {
+    classEndpoint(endpoint, allowedEndpoints);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Whether all KMS instances of a region share this `kmsEndpoint`. */
 export function isSharedGateway(kmsEndpoint: string): boolean {
   return regionalKms.test(kmsEndpoint);

@@ -1,5 +1,5 @@
 import type { HttpResponse } from '../../http/client.ts';
-import { retryAfterOf, skewOf } from '../../http/response.ts';
+import { readXmlText, retryAfterOf, skewOf } from '../../http/response.ts';
 import type { ErrorResponse, StoreErrorRule } from '../shared/reads/store-errors.ts';
 
 /** An error response of a service, of the gateway in front of it, or of the metadata service. */
@@ -130,9 +130,9 @@ const credentialErrors: readonly Rule<OwnerContext>[] = [
     code: 'CREDENTIALS_REFUSED',
     message: ({ owner }) => `Alibaba Cloud refused ${owner}`,
     hint: (_, { clockSkewMs }) => {
-      const minutes = Math.round(Math.abs(clockSkewMs) / 60_000);
-      const direction = clockSkewMs > 0 ? 'fast' : 'slow';
-      return `the clock of this node is ${minutes} minutes ${direction}: set it right`;
+      if (Math.abs(clockSkewMs) <= skewHintThresholdMs)
+        return 'compare the clock of this node with that of Alibaba Cloud';
+      return `the clock of this node is ${clockSkewMs > 0 ? 'fast' : 'slow'}: set it right`;
     },
     hidesText: true,
   },
@@ -258,11 +258,4 @@ function parseJson(content: string): Readonly<Record<string, unknown>> | undefin
   } catch {
     return undefined;
   }
-}
-
-/** Reads the first element of a name. This is enough for `<Error><Code>...</Code></Error>`. */
-function readXmlText(content: string, name: string): string | undefined {
-  const start = content.indexOf(`<${name}>`);
-  const end = start === -1 ? -1 : content.indexOf('<', start + 1);
-  return end === -1 ? undefined : content.slice(start + name.length + 2, end);
 }

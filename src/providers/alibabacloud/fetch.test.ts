@@ -48,7 +48,7 @@ describe('KMS secrets', () => {
     cloud.kms.put('db', 'two');
     expect(await reader.read(user, { name: 'db', stage: 'ACSPrevious' })).toBe('db@v1: one');
     expect(await reader.read(user, { name: 'db', version: 'v1', stage: 'ACSCurrent' })).toMatch(
-      /^failed STORE_REFUSED_REQUEST: alibabacloud: KMS secret db \(v1, ACSCurrent\) in cn-hangzhou: .*HTTP 400, InvalidParameter, request id req-/,
+      /^failed STORE_REFUSED_REQUEST: alibabacloud: KMS secret db \(v1, ACSCurrent\) in cn-hangzhou: .*HTTP 400, InvalidParameter/,
     );
   });
 
@@ -147,9 +147,7 @@ describe('OOS parameters', () => {
   ])('%s that does not exist is absent', async (_, ref, code) => {
     cloud.oos.put('key', 'one');
     expect(await reader.read(user, { service: 'oos', ...ref })).toMatch(
-      new RegExp(
-        `^absent OBJECT_NOT_FOUND: alibabacloud: OOS parameter .*HTTP 404, ${code}, request id req-`,
-      ),
+      new RegExp(`^absent OBJECT_NOT_FOUND: alibabacloud: OOS parameter .*HTTP 404, ${code}`),
     );
   });
 
@@ -165,7 +163,7 @@ describe('OOS parameters', () => {
 describe('an error response of KMS', () => {
   test('Forbidden.ResourceNotFound: absent', async () => {
     expect(await reader.read(user, 'none')).toMatch(
-      /^absent OBJECT_NOT_FOUND: alibabacloud: KMS secret none in cn-hangzhou: there is no such secret, or not this version \(HTTP 404, Forbidden\.ResourceNotFound, request id req-\w+: "Resource not found\."\)$/,
+      /^absent OBJECT_NOT_FOUND: alibabacloud: KMS secret none in cn-hangzhou: there is no such secret, or not this version \(HTTP 404, Forbidden\.ResourceNotFound: "Resource not found\."\)$/,
     );
   });
 
@@ -184,7 +182,7 @@ describe('an error response of KMS', () => {
     cloud.kms.put('db', 'one');
     cloud.kms.denied.add('db');
     expect(await reader.read(user, 'db')).toMatch(
-      /^failed ACCESS_DENIED: .*access is denied \(HTTP 403, Forbidden\.NoPermission, request id req-\w+: .*; it needs kms:GetSecretValue/,
+      /^failed ACCESS_DENIED: .*access is denied \(HTTP 403, Forbidden\.NoPermission: .*; it needs kms:GetSecretValue/,
     );
   });
 
@@ -193,7 +191,7 @@ describe('an error response of KMS', () => {
       'XML',
       400,
       '<Error><Code>InvalidParameter</Code><RequestId>r-1</RequestId></Error>',
-      'STORE_REFUSED_REQUEST: .*InvalidParameter, request id r-1',
+      'STORE_REFUSED_REQUEST: .*InvalidParameter',
     ],
     [
       'a page',
@@ -273,7 +271,7 @@ describe('a transient error is retried', () => {
     cloud.kms.injectFault({ response });
     expect(await reader.read(user, 'db')).toMatch(
       new RegExp(
-        `^failed ${code}: alibabacloud: KMS secret db .*HTTP ${response.status}, ${response.body.Code}, request id r-1\\)`,
+        `^failed ${code}: alibabacloud: KMS secret db .*HTTP ${response.status}, ${response.body.Code}\\)`,
       ),
     );
     expect(cloud.kms.count()).toBe(3);
@@ -360,7 +358,7 @@ describe('a refused key', () => {
     );
     expect(cloud.kms.count()).toBe(1);
     expect(await reader.read(user, 's1')).toMatch(
-      /refused the access key \(HTTP 404, InvalidAccessKeyId\.NotFound, request id req-\w+\); check that the key exists/,
+      /refused the access key \(HTTP 404, InvalidAccessKeyId\.NotFound\); check that the key exists/,
     );
     expect(cloud.kms.count()).toBe(1);
     cloud.clock.node = cloud.clock.cloud = 61_000;
@@ -371,9 +369,7 @@ describe('a refused key', () => {
   test("gives an error without the service's text, which repeats what was signed", async () => {
     const wrong = { ...keysSource(keys), accessKeySecret: new Redacted('mistyped-secret') };
     const line = await reader.read(wrong, 'db');
-    expect(line).toMatch(
-      /^failed CREDENTIALS_REFUSED: .*SignatureDoesNotMatch, request id req-\w+\);/,
-    );
+    expect(line).toMatch(/^failed CREDENTIALS_REFUSED: .*SignatureDoesNotMatch\);/);
     expect(line).not.toMatch(/string to sign|x-acs|mistyped/);
   });
 
@@ -386,7 +382,7 @@ describe('a refused key', () => {
       cloud.clock.node = minutes * minute;
       expect(await reader.read(user, 'db')).toMatch(
         new RegExp(
-          `CREDENTIALS_REFUSED: .*InvalidTimeStamp\\.Expired.*; the clock of this node is 17 minutes ${word}: set it right`,
+          `CREDENTIALS_REFUSED: .*InvalidTimeStamp\\.Expired.*; the clock of this node is ${word}: set it right`,
         ),
       );
     },

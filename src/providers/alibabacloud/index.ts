@@ -5,7 +5,7 @@ import { CredentialGate } from '../shared/credentials/credential-gate.ts';
 import { type ProviderDeps, createProviderRetry } from '../shared/deps.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { createAuthorize } from './authorize.ts';
-import { createNodeFacts } from './class/node-region.ts';
+import { HomeRegion, createNodeFacts } from './class/node-region.ts';
 import { type AlibabaLogin, planAlibaba } from './class/parameters.ts';
 import { readAlibabaConfig } from './config.ts';
 import { createAlibabaCredentials } from './credentials/index.ts';
@@ -36,16 +36,17 @@ export function createAlibabaProvider(
   const metadata = createMetadata({ http, retry, endpoint: cloud.metadata, now });
   const credentials = createAlibabaCredentials({
     ...{ config: cloud, http, retry, credentialGate, metadata, now },
-    onFailure: ({ code, summary }) =>
-      log.warn({ provider: 'alibabacloud', code, reason: summary }, 'keys not renewed'),
+    onFailure: ({ code, summary: reason, requestId }) =>
+      log.warn({ provider: 'alibabacloud', code, reason, requestId }, 'keys not renewed'),
   });
+  const homeRegion = new HomeRegion({ config, metadata });
   return {
     name: 'alibabacloud',
-    nodeFacts: createNodeFacts({ config, metadata }),
+    nodeFacts: createNodeFacts({ config, homeRegion }),
     plan: planAlibaba,
     authorize: createAuthorize({
       identitySources: createIdentitySources({ config, serviceAccounts, now }),
-      sharedIdentity,
+      ...{ sharedIdentity, homeRegion, config: cloud },
       principalOf: createPrincipalOf({ config, credentials, fingerprint }),
     }),
     fetch: createAlibabaFetch({

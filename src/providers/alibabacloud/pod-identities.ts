@@ -1,7 +1,7 @@
 import { SecretError } from '../../core/errors.ts';
 import type { AuthorizeContext } from '../../core/provider.ts';
 import type { Redacted } from '../../core/redacted.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Workload } from '../../core/workload.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import type { Identity } from '../shared/identity/identity-source.ts';
@@ -74,10 +74,10 @@ function noRoleError(
   const problem =
     annotation === ''
       ? 'is missing'
-      : `is not an ARN of a RAM role: ${sanitizeExternalText(annotation)}`;
+      : `is not an ARN of a RAM role: ${sanitizeUserText(annotation)}`;
   return new SecretError(
     'NOT_GRANTED',
-    `alibabacloud: ServiceAccount ${sanitizeExternalText(namespace)}/${sanitizeExternalText(serviceAccount.name)} has no role: its annotation ` +
+    `alibabacloud: ServiceAccount ${sanitizeUserText(namespace)}/${sanitizeUserText(serviceAccount.name)} has no role: its annotation ` +
       `${roleAnnotation} ${problem}`,
     { hint: `annotate it with ${roleAnnotation}: acs:ram::<account id>:role/<name>` },
   );
@@ -132,7 +132,7 @@ function findKey(secrets: Workload['secrets'], lowerCaseName: string): Redacted 
   const [first, second] = found;
   if (first !== undefined && second !== undefined && first[1].reveal() !== second[1].reveal())
     throw podKeysError(
-      `has both ${sanitizeExternalText(first[0])} and ${sanitizeExternalText(second[0])}, which differ`,
+      `has both ${sanitizeUserText(first[0])} and ${sanitizeUserText(second[0])}, which differ`,
     );
   return first === undefined || first[1].reveal() === '' ? undefined : first[1];
 }

@@ -290,6 +290,28 @@ describe('Keyferry’s own identity', () => {
     expect(await fixture.mount(objects, { ...plain, name: 'plain-2' })).toMatch(/^NOT_GRANTED/);
   });
 
+  test.each([
+    [{ region: 'us-east-1', objects }, 'us-east-1'],
+    [{ region, failoverRegion: 'us-east-1', objects }, 'us-east-1'],
+    [
+      {
+        objects:
+          '- {objectName: "arn:aws:secretsmanager:us-east-1:111122223333:secret:db-AbCdEf", objectAlias: f}',
+      },
+      'us-east-1',
+    ],
+  ])('needs a grant for another region: %j', async (parameters, other) => {
+    await start({ ownIdentity: true, grants: ownNames('secretsmanager/**') });
+    expect(await fixture.mount(parameters, plain)).toContain(
+      `no grant that matches lists the region ${other}; grant it in`,
+    );
+    await start({
+      ownIdentity: true,
+      grants: ownNames('secretsmanager/**').map((each) => ({ ...each, regions: [other] })),
+    });
+    expect(JSON.stringify(await fixture.mount(parameters, plain))).not.toContain('NOT_GRANTED');
+  });
+
   test('needs a grant for the secret of a failoverObject, too', async () => {
     await start({ ownIdentity: true, grants: ownNames('secretsmanager/db') });
     const parameters = {

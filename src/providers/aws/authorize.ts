@@ -4,6 +4,7 @@ import type { AuthorizeContext, Grant, Principal } from '../../core/provider.ts'
 import type { Workload } from '../../core/workload.ts';
 import { resolveIdentity } from '../shared/identity/identity-source.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
+import type { HomeRegion } from './class/node-region.ts';
 import type { AwsLogin } from './class/parameters.ts';
 import { type AwsIdentitySource, type PrincipalOf, noIdentityError } from './principals.ts';
 import type { AwsCredential } from './types.ts';
@@ -12,6 +13,7 @@ import type { AwsCredential } from './types.ts';
 export type AuthorizeDeps = {
   readonly identitySources: readonly AwsIdentitySource[];
   readonly sharedIdentity: Pick<SharedIdentity, 'check'>;
+  readonly homeRegion: HomeRegion;
   readonly principalOf: PrincipalOf;
 };
 
@@ -20,7 +22,7 @@ export type AuthorizeDeps = {
  * itself, AWS decides about secrets. Keyferry's own identity serves only what the operator granted.
  */
 export function createAuthorize(deps: AuthorizeDeps) {
-  const { identitySources, sharedIdentity, principalOf } = deps;
+  const { identitySources, sharedIdentity, homeRegion, principalOf } = deps;
   return async (
     workload: Workload,
     { refs, login }: Plan<AwsLogin>,
@@ -28,11 +30,19 @@ export function createAuthorize(deps: AuthorizeDeps) {
   ): Promise<readonly Grant<AwsCredential>[]> => {
     const identity = await resolveIdentity(identitySources, workload, login, context);
     if (identity === undefined) throw noIdentityError(workload);
+    // Without a known region of its own, the identity serves only regions that are granted.
+    const home =
+      identity.kind === 'shared'
+        ? await homeRegion(context.signal).catch(() => undefined)
+        : undefined;
     const principalByRegion = new Map<string, Principal<AwsCredential>>();
     const grantOf = (ref: SecretRef): Grant<AwsCredential> => {
       const { service, name, region = '', fallbacks = [] } = ref;
       if (identity.kind === 'shared')
-        sharedIdentity.check({ workload, provider: 'aws', service, name });
+        sharedIdentity.check({
+          ...{ workload, provider: 'aws', service, name },
+          region: region === home ? undefined : region,
+        });
       const principal = principalByRegion.get(region) ?? principalOf(identity, region);
       principalByRegion.set(region, principal);
       return grant({ ref, principal, workload, fallbacks: fallbacks.map(grantOf) });

@@ -1,7 +1,9 @@
 import type { Retry } from '../../concurrency/retry.ts';
-import { SecretError } from '../../core/errors.ts';
+import type { HttpClient, HttpResponse } from '../../http/client.ts';
+import { encodeQuery } from '../../http/uri.ts';
 import type { CallContext } from '../shared/reads/authenticated-call.ts';
 import { classify, isKnownError } from '../shared/reads/store-errors.ts';
+import { type AwsService, type EndpointConfig, endpointOf, partitionOf } from './endpoints.ts';
 import {
   type AwsErrorResponse,
   isBadDate,
@@ -9,98 +11,159 @@ import {
   readErrors,
   transientErrors,
 } from './errors.ts';
-import type { Sdk } from './sdk.ts';
+import { createSign } from './sign.ts';
 import { type AwsCredential, secretsOf } from './types.ts';
 
-/** What calls to AWS's services need. */
-export type AwsCallDeps = {
-  readonly sdk: Sdk;
-  readonly retry: Retry;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-};
-
-/** Sends a command by one of the SDK's clients. */
-export type Send<Output> = (options: { readonly abortSignal: AbortSignal }) => Promise<Output>;
-
-/** A call by one of the SDK's clients. */
-export type Call<Output> = {
-  /** `Secrets Manager`, `SSM`, `STS`. With the region it has one bucket of retries. */
-  readonly service: string;
+/** A call of one operation: always POST to `/`. */
+export type Call = {
+  readonly service: AwsService;
   readonly region: string;
+  readonly content: Content;
+  /** Signs the call. Absent: the call is not signed. */
+  readonly credential?: AwsCredential;
+  /** What must not appear in a message, beside the credential: a token in the form. */
+  readonly secrets?: readonly string[];
   readonly signal: AbortSignal;
-  /** What must not appear in a message. */
-  readonly secrets: readonly string[];
-  readonly send: Send<Output>;
   /** Awaited before each attempt: the rate limiter. */
   readonly beforeAttempt?: () => Promise<void>;
 };
 
-/** The output of a success, or the error response of the service. */
-export type CallResult<Output> =
-  { readonly output: Output; readonly error?: undefined } | { readonly error: AwsErrorResponse };
+/** The headers and the body by which a service knows its operation and the input. */
+type Content = {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+};
 
 /**
- * Sends a call, and retries it after a transient error. No other layer retries after such an error.
- * A call that AWS rejects for its date is sent once more, because the SDK has then corrected its
- * clock.
- * @throws SecretError STORE_UNAVAILABLE, STORE_TIMEOUT, STORE_THROTTLED, STORE_ANSWER_INVALID,
- *   STORE_ANSWER_TOO_LARGE; what `beforeAttempt` throws; the signal's reason
+ * The content for a service that speaks AWS JSON 1.1.
+ * @param target `AmazonSSM.GetParameters`
  */
-export async function callAws<Output>(
-  { retry, now }: Pick<AwsCallDeps, 'retry' | 'now'>,
-  { service, region, signal, secrets, send, beforeAttempt }: Call<Output>,
-): Promise<CallResult<Output>> {
-  const sendOnce = async (): Promise<CallResult<Output>> => {
+function jsonContent(target: string, input: object): Content {
+  return {
+    headers: { 'content-type': 'application/x-amz-json-1.1', 'x-amz-target': target },
+    body: JSON.stringify(input),
+  };
+}
+
+/** The content for a service that speaks the AWS query protocol. */
+export function formContent(fields: Readonly<Record<string, string>>): Content {
+  return {
+    headers: { 'content-type': 'application/x-www-form-urlencoded' },
+    body: encodeQuery(Object.entries(fields)),
+  };
+}
+
+/** A success, or the error response of the service. */
+export type CallResult =
+  | { readonly response: HttpResponse; readonly error?: undefined }
+  | { readonly error: AwsErrorResponse };
+
+/** See {@link createApi}. */
+export type Api = {
+  /**
+   * Sends a call, and retries it after a transient error. No other layer retries after such
+   * an error. A call that AWS rejects for its date is sent once more, with a date by AWS's clock.
+   * @throws SecretError INVALID_CLASS if the region is invalid; STORE_UNAVAILABLE, STORE_TIMEOUT,
+   *   STORE_THROTTLED, STORE_ANSWER_INVALID, STORE_ANSWER_TOO_LARGE; what `beforeAttempt` throws;
+   *   the signal's reason
+   */
+  call(call: Call): Promise<CallResult>;
+};
+
+/** The names of the services in messages. */
+const serviceNames: Readonly<Record<AwsService, string>> = {
+  secretsmanager: 'Secrets Manager',
+  ssm: 'SSM',
+  sts: 'STS',
+};
+
+/** The signing client of AWS's services. */
+export function createApi(deps: {
+  readonly config: EndpointConfig;
+  readonly http: HttpClient;
+  readonly retry: Retry;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}): Api {
+  const { config, http, retry, now } = deps;
+  const sign = createSign();
+  /** How far the clock of this node is ahead of AWS's, as far as AWS has complained. */
+  let clockSkewMs = 0;
+
+  const send = async (call: Call): Promise<CallResult> => {
+    const { service, region, content, credential, secrets = [], signal, beforeAttempt } = call;
+    const url = endpointOf(service, region, config);
     await beforeAttempt?.();
-    try {
-      return { output: await send({ abortSignal: signal }) };
-    } catch (thrown) {
-      signal.throwIfAborted();
-      if (thrown instanceof SecretError) throw thrown;
-      const error = parseErrorResponse(thrown, now());
-      if (isKnownError(transientErrors, error))
-        throw classify(transientErrors, error, { service, region }, secrets);
-      return { error };
-    }
+    const { body } = content;
+    const at = now() - clockSkewMs;
+    const headers =
+      credential === undefined
+        ? content.headers
+        : await sign({ url, ...content }, { service, region, credential, at });
+    const response = await http.request({
+      ...{ method: 'POST', url, body, signal },
+      headers: { ...headers, 'user-agent': 'keyferry' },
+    });
+    if (response.status < 300) return { response };
+    const error = parseErrorResponse(response, now());
+    if (isKnownError(transientErrors, error))
+      throw classify(transientErrors, error, { service: serviceNames[service], region }, [
+        ...secrets,
+        ...(credential === undefined ? [] : secretsOf(credential)),
+      ]);
+    return { error };
   };
-  const attempt = async (): Promise<CallResult<Output>> => {
-    const result = await sendOnce();
-    // The SDK has corrected its clock by the date of this response.
-    return result.error !== undefined && isBadDate(result.error) ? sendOnce() : result;
+
+  const attempt = async (call: Call): Promise<CallResult> => {
+    const result = await send(call);
+    if (result.error === undefined || !isBadDate(result.error)) return result;
+    clockSkewMs = result.error.clockSkewMs;
+    return send(call);
   };
-  return retry.run(`${service} in ${region}`, signal, attempt);
+
+  return {
+    call: (call) =>
+      retry.run(`${serviceNames[call.service]} in ${call.region}`, call.signal, () =>
+        attempt(call),
+      ),
+  };
 }
 
 /** Who calls a service, and in which region. */
 export type AwsCallContext = CallContext<AwsCredential>;
 
-/** An operation that reads secrets. Hints name the action and the resource. */
-export type ReadOperation = {
-  /** `Secrets Manager`, `SSM` */
-  readonly service: string;
-  /** `secretsmanager:GetSecretValue` */
-  readonly action: string;
-  /** The resource as a policy names it; see {@link resourceOf}. */
+/** A call that reads secrets. */
+export type StoreCall = {
+  readonly service: keyof typeof targets;
+  /** `GetSecretValue` */
+  readonly operation: string;
+  readonly input: object;
+  /** The resource as a policy names it, for the hint; see {@link resourceOf}. */
   readonly resource: string;
 };
 
+/** What the services call themselves in `X-Amz-Target`. */
+const targets = { secretsmanager: 'secretsmanager', ssm: 'AmazonSSM' } as const;
+
 /**
- * Sends a call that reads secrets, and returns the output of a success.
- * @throws SecretError by {@link readErrors}; see also {@link callAws}. CREDENTIALS_REFUSED names
- *   only the owner of the credential, because all its users get this error.
+ * Calls a store.
+ * @returns the response to a success
+ * @throws SecretError by {@link readErrors}; see also {@link Api}. CREDENTIALS_REFUSED names only
+ *   the owner of the credential, because all its users get this error.
  */
-export async function outputOf<Output>(
-  deps: Pick<AwsCallDeps, 'retry' | 'now'>,
+export async function callStore(
+  api: Api,
   { region, credential, owner, signal, beforeAttempt }: AwsCallContext,
-  operation: ReadOperation,
-  send: Send<Output>,
-): Promise<Output> {
-  const secrets = secretsOf(credential);
-  const { service } = operation;
-  const result = await callAws(deps, { service, region, signal, secrets, send, beforeAttempt });
-  if (result.error === undefined) return result.output;
-  throw classify(readErrors, result.error, { ...operation, region, owner }, secrets);
+  { service, operation, input, resource }: StoreCall,
+): Promise<HttpResponse> {
+  const content = jsonContent(`${targets[service]}.${operation}`, input);
+  const result = await api.call({
+    ...{ service, region, content, credential, signal, beforeAttempt },
+  });
+  if (result.error === undefined) return result.response;
+  const action = `${service}:${operation}`;
+  const context = { service: serviceNames[service], region, owner, action, resource };
+  throw classify(readErrors, result.error, context, secretsOf(credential));
 }
 
 /**
@@ -111,17 +174,11 @@ export async function outputOf<Output>(
  */
 export function resourceOf(
   service: 'secretsmanager' | 'ssm',
-  region: string,
-  account: string,
+  { region, credential }: Pick<AwsCallContext, 'region' | 'credential'>,
   name: string,
 ): string {
   if (name.startsWith('arn:')) return name;
-  const accountId = /^\d{12}$/.test(account) ? account : '*';
+  const accountId = /^\d{12}$/.test(credential.account) ? credential.account : '*';
   const tail = service === 'ssm' ? `parameter/${name.replace(/^\//, '')}` : `secret:${name}-??????`;
-  return `arn:${partitionOf(region)}:${service}:${region}:${accountId}:${tail}`;
-}
-
-function partitionOf(region: string): string {
-  if (region.startsWith('cn-')) return 'aws-cn';
-  return region.startsWith('us-gov-') ? 'aws-us-gov' : 'aws';
+  return `arn:${partitionOf(region).id}:${service}:${region}:${accountId}:${tail}`;
 }

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import { parseEndpoint } from '../../http/endpoint.ts';
 import { isRegion } from '../shared/class/parameters.ts';
 import {
@@ -29,7 +29,7 @@ export type AwsConfig = {
   readonly podIdentityPrincipal: 'pod' | 'serviceAccount';
 };
 
-/** How to reach AWS. Without an endpoint the SDK uses its own for the region. */
+/** How to reach AWS. Without an endpoint here, AWS's own for the region is used. */
 export type AwsCloudConfig = {
   readonly secretsManager?: URL;
   readonly ssm?: URL;
@@ -69,7 +69,7 @@ function readRegion(get: EnvReader): string | undefined {
   if (region === undefined || isRegion(region.text)) return region?.text;
   throw settingError(
     region.name,
-    `is not a region: ${sanitizeExternalText(region.text)}`,
+    `is not a region: ${sanitizeUserText(region.text)}`,
     'regions look like eu-west-1',
   );
 }

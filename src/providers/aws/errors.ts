@@ -1,14 +1,15 @@
 import type { HttpResponse } from '../../http/client.ts';
-import { retryAfterOf } from '../../http/response.ts';
+import { parseJson, readXmlText, retryAfterOf, skewOf } from '../../http/response.ts';
 import type { ErrorResponse, StoreErrorRule } from '../shared/reads/store-errors.ts';
 
 /**
- * An error response of a service, or one that the SDK could not read. It has no code where it does
- * not have the form of an AWS error.
+ * An error response of a service. It has no code where it does not have the form of an AWS error.
  */
 export type AwsErrorResponse = ErrorResponse & {
   /** The service's whole text, for the rows. `text` leaves out action and resource. */
   readonly fullText: string;
+  /** How far the clock of this node is ahead of the service's, in milliseconds. */
+  readonly clockSkewMs: number;
 };
 
 /** What messages name about every call. */
@@ -29,27 +30,54 @@ export type ReadContext = ServiceContext & {
 };
 
 /**
- * Parses what the SDK threw. Neither the class of the error nor `$fault` distinguishes the kinds of
- * errors: AccessDenied and Throttling are both `client`, and services send codes that the SDK's
- * models do not contain. The caller must not keep `thrown`: its hidden fields contain the
- * response's body.
+ * Parses an error body: JSON of AWS JSON 1.1, or XML of the query protocol. Their statuses do not
+ * distinguish the kinds of errors: AccessDenied and Throttling can both be 400.
  * @param now milliseconds since the epoch
  */
-export function parseErrorResponse(thrown: unknown, now: number): AwsErrorResponse {
-  const error = recordOf(thrown);
-  const { httpStatusCode: status, requestId } = recordOf(error.$metadata);
-  const isAwsError = '$fault' in error && error.name !== 'Unknown';
-  const fullText = isAwsError ? (textOf(error.message) ?? '') : '';
-  // The SDK defines this field as not enumerable.
-  const headers = recordOf(recordOf(error.$response).headers) as Record<string, string | undefined>;
+export function parseErrorResponse(response: HttpResponse, now: number): AwsErrorResponse {
+  const { status, headers } = response;
+  const { code, message = '', requestId } = readErrorFields(response);
+  const fullText = code === undefined ? '' : message;
   return {
-    status: typeof status === 'number' ? status : undefined,
-    code: isAwsError ? textOf(error.name) : undefined,
+    ...{ status, code, fullText },
     text: withoutActionAndResource(fullText),
-    fullText,
-    requestId: textOf(requestId),
+    requestId: requestIdOf(response) ?? requestId,
     retryAfterMs: retryAfterOf(headers, now),
+    clockSkewMs: skewOf(response, now),
   };
+}
+
+type ErrorFields = Readonly<Record<'code' | 'message' | 'requestId', string | undefined>>;
+
+function readErrorFields({ headers, body }: HttpResponse): ErrorFields {
+  const json = parseJson(body);
+  const { code, message, requestId } = json === undefined ? xmlFields(body) : jsonFields(json);
+  return { code: plainCode(code ?? headers['x-amzn-errortype']), message, requestId };
+}
+
+function jsonFields(json: unknown): ErrorFields {
+  const { __type: type, code, message, Message: otherMessage } = recordOf(json);
+  return {
+    code: textOf(type) ?? textOf(code),
+    message: textOf(message) ?? textOf(otherMessage),
+    requestId: undefined,
+  };
+}
+
+function xmlFields(body: Buffer): ErrorFields {
+  const content = body.toString();
+  const element = (name: string): string | undefined => textOf(readXmlText(content, name));
+  return { code: element('Code'), message: element('Message'), requestId: element('RequestId') };
+}
+
+/** `AccessDenied` of `com.amazonaws#AccessDenied:http://internal.example/`. */
+function plainCode(code: string | undefined): string | undefined {
+  return textOf(code?.replace(/[,:].*$/s, '').replace(/^.*#/s, ''));
+}
+
+/** The id by which AWS finds the request in its logs. */
+export function requestIdOf({ headers }: Pick<HttpResponse, 'headers'>): string | undefined {
+  return textOf(headers['x-amzn-requestid'] ?? headers['x-amz-request-id']);
 }
 
 /**
@@ -62,7 +90,7 @@ function withoutActionAndResource(text: string): string {
 
 type Rule<Context> = StoreErrorRule<AwsErrorResponse, Context>;
 
-function isThrottled({ status, code = '' }: AwsErrorResponse): boolean {
+function isThrottled({ status, code = '' }: ErrorResponse): boolean {
   return (
     status === 429 ||
     /Throttl|TooManyRequests|RequestLimitExceeded|SlowDown|BandwidthLimitExceeded/.test(code)
@@ -70,7 +98,7 @@ function isThrottled({ status, code = '' }: AwsErrorResponse): boolean {
 }
 
 /** The service, or one behind it, has an outage. */
-function isUnavailable({ status = 0, code = '' }: AwsErrorResponse): boolean {
+function isUnavailable({ status = 0, code = '' }: ErrorResponse): boolean {
   return (
     status >= 500 ||
     /^(Internal(Service|Server)?(Error|Failure)|ServiceUnavailable|RequestTimeout|IDPCommunicationError|KMSInternal|DependencyTimeout)/.test(
@@ -183,6 +211,7 @@ export const readErrors: readonly Rule<ReadContext>[] = [
       isNotFound(response) && /VersionId|staging label|VersionStage/i.test(response.fullText),
     code: 'OBJECT_NOT_FOUND',
     message: 'there is no such version',
+    hint: 'remove objectVersion and objectVersionLabel for the current one, or name one that is there',
   },
   {
     match: isNotFound,
@@ -276,7 +305,7 @@ export const tokenErrors: readonly Rule<ServiceContext & { readonly roleArn: str
  * Responses of STS to the SDK's default credential chain. The text is hidden: it can name what is
  * only the operator's. The last row matches everything.
  */
-export const defaultChainErrors: readonly Rule<ServiceContext>[] = [
+export const defaultChainErrors: readonly StoreErrorRule<ErrorResponse, ServiceContext>[] = [
   {
     match: (response) => isThrottled(response) || isUnavailable(response),
     code: 'CREDENTIALS_UNAVAILABLE',
@@ -294,17 +323,36 @@ export const defaultChainErrors: readonly Rule<ServiceContext>[] = [
 ];
 
 /**
+ * Parses what the SDK's default credential chain threw. Only an error of a service has `$fault`.
+ * The caller must not keep `thrown`: its hidden fields contain the body of the response.
+ * @param now milliseconds since the epoch
+ */
+export function parseThrownError(thrown: unknown, now: number): ErrorResponse {
+  const error = recordOf(thrown);
+  const { httpStatusCode: status, requestId } = recordOf(error.$metadata);
+  const headers = recordOf(recordOf(error.$response).headers) as Record<string, string | undefined>;
+  return {
+    status: typeof status === 'number' ? status : undefined,
+    code: '$fault' in error && error.name !== 'Unknown' ? textOf(error.name) : undefined,
+    text: '',
+    requestId: textOf(requestId),
+    retryAfterMs: retryAfterOf(headers, now),
+  };
+}
+
+/**
  * Parses an error of the EKS Pod Identity agent. It sends one line of text:
  * `[7d0f]: (ResourceNotFoundException): ...`.
  * @param now milliseconds since the epoch
  */
 export function parseAgentErrorResponse(response: HttpResponse, now: number): ErrorResponse {
   const { status, headers, body } = response;
+  const [, requestId, text = ''] = /^(?:\[([\w-]+)\]: )?(.*)$/s.exec(body.toString().trim()) ?? [];
   return {
     status,
     code: undefined,
-    text: body.toString().trim(),
-    requestId: undefined,
+    text,
+    requestId,
     retryAfterMs: retryAfterOf(headers, now),
   };
 }

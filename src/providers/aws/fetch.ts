@@ -1,25 +1,22 @@
 import { type RateLimiterMetrics, createRateLimiters } from '../../concurrency/rate-limiter.ts';
-import type { Retry } from '../../concurrency/retry.ts';
 import type { SecretRef } from '../../core/plan.ts';
 import type { FetchRequest, FetchResult } from '../../core/provider.ts';
-import type { HttpClient } from '../../http/client.ts';
 import type { CredentialGate } from '../shared/credentials/credential-gate.ts';
 import { digestOf } from '../shared/identity/fingerprint.ts';
 import { createAuthenticatedCall } from '../shared/reads/authenticated-call.ts';
 import { DeniedShortcuts } from '../shared/reads/denied-shortcuts.ts';
 import { toReadResult } from '../shared/reads/read-result.ts';
+import type { Api } from './call.ts';
 import type { AwsCloudConfig } from './config.ts';
 import type { AwsCredentials } from './credentials/index.ts';
-import { createSdk } from './sdk.ts';
 import { createSecretsFetch } from './secrets-manager.ts';
 import { createParametersFetch } from './ssm.ts';
 import { type AwsCredential, credentialDigest } from './types.ts';
 
 /** See {@link createAwsFetch}. */
 export type AwsFetchDeps = {
-  readonly config: AwsCloudConfig;
-  readonly http: HttpClient;
-  readonly retry: Retry;
+  readonly config: Pick<AwsCloudConfig, 'perSecond' | 'burst'>;
+  readonly api: Api;
   readonly credentialGate: CredentialGate;
   readonly credentials: Pick<AwsCredentials, 'invalidate'>;
   /** Milliseconds since the epoch. */
@@ -31,7 +28,7 @@ type Request = FetchRequest<AwsCredential>;
 
 /** Reads secrets of Secrets Manager and parameters of SSM, each from the region of its ref. */
 export function createAwsFetch(deps: AwsFetchDeps) {
-  const { config, http, retry, credentialGate, credentials, now, rateLimiterMetrics } = deps;
+  const { config, api, credentialGate, credentials, now, rateLimiterMetrics } = deps;
   const rateLimiters = createRateLimiters({ now, metrics: rateLimiterMetrics });
   const authenticatedCall = createAuthenticatedCall<AwsCredential>({
     gate: {
@@ -49,10 +46,9 @@ export function createAwsFetch(deps: AwsFetchDeps) {
       return rateLimiters(`${service} ${region} ${account}`, { name: `aws-${kind}`, ...rate });
     },
   });
-  const callDeps = { sdk: createSdk({ config, http }), retry, now, authenticatedCall };
   const deniedShortcuts = new DeniedShortcuts({ now });
-  const fetchSecrets = createSecretsFetch({ ...callDeps, deniedShortcuts });
-  const fetchParameters = createParametersFetch(callDeps);
+  const fetchSecrets = createSecretsFetch({ api, authenticatedCall, deniedShortcuts });
+  const fetchParameters = createParametersFetch({ api, authenticatedCall });
 
   return (requests: readonly Request[]): readonly Promise<FetchResult>[] => {
     const isParameter = ({ grant }: Request): boolean => grant.ref.service === 'ssm';

@@ -7,7 +7,8 @@ import { CredentialGate } from '../shared/credentials/credential-gate.ts';
 import { type ProviderDeps, createProviderRetry } from '../shared/deps.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { createAuthorize } from './authorize.ts';
-import { createNodeFacts } from './class/node-region.ts';
+import { createHomeRegion, createNodeFacts } from './class/node-region.ts';
+import { createApi } from './call.ts';
 import { type AwsLogin, type AwsNodeFacts, planAws } from './class/parameters.ts';
 import { readAwsConfig } from './config.ts';
 import { createAwsCredentials } from './credentials/index.ts';
@@ -16,8 +17,8 @@ import { createIdentitySources, createPrincipalOf } from './principals.ts';
 import type { AwsCredential } from './types.ts';
 
 /**
- * What the provider needs of its process. The SDK also finds Keyferry's own identity in the
- * process, where the operator switched that identity on.
+ * What the provider needs of its process. AWS's SDK also finds Keyferry's own identity in
+ * the process, where the operator switched that identity on.
  */
 export type AwsDeps = ProviderDeps & {
   readonly kubeApi: Pick<KubeApi, 'get'>;
@@ -38,22 +39,25 @@ export function createAwsProvider(deps: AwsDeps): Provider<AwsLogin, AwsNodeFact
   const retry = createProviderRetry('aws', deps);
   const rejectionCache = new RejectionCache({ now });
   const credentialGate = new CredentialGate({ rejectionCache, now });
+  const api = createApi({ config: cloud, http, retry, now });
   const credentials = createAwsCredentials({
-    ...{ config: cloud, http, retry, credentialGate, now },
-    onFailure: ({ code, summary }) =>
-      log.warn({ provider: 'aws', code, reason: summary }, 'keys not renewed'),
+    ...{ config: cloud, api, http, retry, credentialGate, now },
+    onFailure: ({ code, summary: reason, requestId }) =>
+      log.warn({ provider: 'aws', code, reason, requestId }, 'keys not renewed'),
   });
+  const homeRegion = createHomeRegion({ config, nodes: new Nodes({ api: deps.kubeApi }) });
   return {
     name: 'aws',
-    nodeFacts: createNodeFacts({ config, nodes: new Nodes({ api: deps.kubeApi }) }),
+    nodeFacts: createNodeFacts(homeRegion),
     plan: planAws,
     authorize: createAuthorize({
       identitySources: createIdentitySources({ config, serviceAccounts, now }),
       sharedIdentity,
+      homeRegion,
       principalOf: createPrincipalOf({ config, credentials, fingerprint }),
     }),
     fetch: createAwsFetch({
-      ...{ config: cloud, http, retry, credentialGate, credentials, now },
+      ...{ config: cloud, api, credentialGate, credentials, now },
       ...(rateLimiterMetrics && { rateLimiterMetrics }),
     }),
   };

@@ -1,11 +1,11 @@
 import { SecretError } from '../../core/errors.ts';
 import type { AuthorizeContext, Principal } from '../../core/provider.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Workload } from '../../core/workload.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import type { Fingerprint } from '../shared/identity/fingerprint.ts';
 import type { Identity, IdentitySource } from '../shared/identity/identity-source.ts';
-import { readWorkloadToken } from '../shared/identity/workload-token.ts';
+import { checkPodOfToken, readWorkloadToken } from '../shared/identity/workload-token.ts';
 import type { AwsLogin } from './class/parameters.ts';
 import type { AwsConfig } from './config.ts';
 import type { AwsCredentials } from './credentials/index.ts';
@@ -61,12 +61,8 @@ function podIdentity(
 ): AwsIdentity {
   const { tenant: namespace, identity: serviceAccount, instance } = workload;
   const workloadToken = readWorkloadToken(workload, podIdentityAudience, now);
-  const { token, issuer, serviceAccountUid, podUid } = workloadToken;
-  if (podUid !== undefined && podUid !== instance)
-    throw new SecretError(
-      'TOKEN_INVALID',
-      `the pod's token for the audience ${podIdentityAudience} is bound to another pod`,
-    );
+  checkPodOfToken(workload, workloadToken, podIdentityAudience);
+  const { token, issuer, serviceAccountUid } = workloadToken;
   return {
     kind: 'own',
     description: `the role that Pod Identity has for ${namespace}/${serviceAccount.name}`,
@@ -104,7 +100,7 @@ async function irsaIdentity(
   if (!roleArnPattern.test(roleArn))
     throw noRoleError(
       workload,
-      `is not an ARN of an IAM role: ${sanitizeExternalText(roleArn)}`,
+      `is not an ARN of an IAM role: ${sanitizeUserText(roleArn)}`,
       `write ${annotationLine}`,
     );
   const { token, issuer } = readWorkloadToken(workload, irsaAudience, now());
@@ -150,7 +146,7 @@ function noRoleError(
   problem: string,
   hint: string,
 ): SecretError {
-  const account = `${sanitizeExternalText(namespace)}/${sanitizeExternalText(serviceAccount.name)}`;
+  const account = `${sanitizeUserText(namespace)}/${sanitizeUserText(serviceAccount.name)}`;
   return new SecretError(
     'NOT_GRANTED',
     `aws: ServiceAccount ${account} has no role: its annotation ${roleAnnotation} ${problem}`,

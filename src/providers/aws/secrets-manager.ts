@@ -2,16 +2,11 @@ import * as z from 'zod';
 import { SecretError, toSecretError } from '../../core/errors.ts';
 import type { SecretRef } from '../../core/plan.ts';
 import type { FetchRequest, FetchResult, SecretValue } from '../../core/provider.ts';
+import { readBody } from '../../http/response.ts';
 import type { AuthenticatedCall } from '../shared/reads/authenticated-call.ts';
 import { readInBatches, shouldReadIndividually } from '../shared/reads/batches.ts';
 import type { DeniedShortcuts } from '../shared/reads/denied-shortcuts.ts';
-import {
-  type AwsCallContext,
-  type AwsCallDeps,
-  type ReadOperation,
-  outputOf,
-  resourceOf,
-} from './call.ts';
+import { type Api, type AwsCallContext, callStore, resourceOf } from './call.ts';
 import type { AwsCredential } from './types.ts';
 
 /** The limit of BatchGetSecretValue. */
@@ -22,109 +17,106 @@ const secretSchema = z.object({
   Name: z.string().nullish(),
   VersionId: z.string().regex(/^[\x21-\x7e]{1,256}$/),
   SecretString: z.string().nullish(),
-  SecretBinary: z.instanceof(Uint8Array).nullish(),
+  /** Base64. */
+  SecretBinary: z.string().nullish(),
 });
 
-const batchSchema = z.object({ SecretValues: z.array(secretSchema).nullish() });
+type Secret = z.infer<typeof secretSchema>;
+
+const batchSchema = z.object({ SecretValues: z.array(z.unknown()).nullish() });
 
 const descriptionSchema = z.object({
   VersionIdsToStages: z.record(z.string(), z.array(z.string())).nullish(),
-  DeletedDate: z.date().nullish(),
+  /** Seconds since the epoch. */
+  DeletedDate: z.number().nullish(),
 });
 
-/** Reads one version of a secret. @throws SecretError; see {@link outputOf} */
+const serviceName = 'Secrets Manager';
+
+/** Reads one version of a secret. @throws SecretError; see {@link callStore} */
 async function getSecretValue(
-  deps: AwsCallDeps,
+  api: Api,
   context: AwsCallContext,
   ref: SecretRef,
 ): Promise<SecretValue> {
   const { name, version, stage } = ref;
-  const { module, client } = await deps.sdk.secretsManager(context);
-  const command = new module.GetSecretValueCommand({
-    SecretId: name,
-    ...(version !== undefined && { VersionId: version }),
-    ...(stage !== undefined && { VersionStage: stage }),
+  const response = await callStore(api, context, {
+    ...{ service: 'secretsmanager', operation: 'GetSecretValue' },
+    input: {
+      SecretId: name,
+      ...(version !== undefined && { VersionId: version }),
+      ...(stage !== undefined && { VersionStage: stage }),
+    },
+    resource: resourceOf('secretsmanager', context, name),
   });
-  const operation = operationOf('GetSecretValue', name, context);
-  const output = await outputOf(deps, context, operation, (options) =>
-    client.send(command, options),
-  );
-  return parseSecret(output, ref);
+  return valueOf(readBody(response, secretSchema, serviceName), ref);
 }
 
 /**
  * Returns the id of the version that has the ref's stage now. Undefined if no version has it, or
  * the secret is scheduled for deletion.
- * @throws SecretError; see {@link outputOf}
+ * @throws SecretError; see {@link callStore}
  */
 async function getStagedVersion(
-  deps: AwsCallDeps,
+  api: Api,
   context: AwsCallContext,
   { name, stage = 'AWSCURRENT' }: SecretRef,
 ): Promise<string | undefined> {
-  const { module, client } = await deps.sdk.secretsManager(context);
-  const command = new module.DescribeSecretCommand({ SecretId: name });
-  const operation = operationOf('DescribeSecret', name, context);
-  const output = await outputOf(deps, context, operation, (options) =>
-    client.send(command, options),
-  );
-  const parsed = descriptionSchema.safeParse(output);
-  if (!parsed.success) throw invalidResponseError('a response that Keyferry does not understand');
-  const { VersionIdsToStages: stagesByVersion, DeletedDate: deletedAt } = parsed.data;
-  if (deletedAt instanceof Date) return undefined;
+  const response = await callStore(api, context, {
+    ...{ service: 'secretsmanager', operation: 'DescribeSecret', input: { SecretId: name } },
+    resource: resourceOf('secretsmanager', context, name),
+  });
+  const description = readBody(response, descriptionSchema, serviceName);
+  const { VersionIdsToStages: stagesByVersion, DeletedDate: deletedAt } = description;
+  if (typeof deletedAt === 'number') return undefined;
   return Object.entries(stagesByVersion ?? {}).find(([, stages]) => stages.includes(stage))?.[0];
 }
 
 /**
  * Reads the current versions of up to 20 secrets, in the order of the refs. Undefined for a secret
  * that the response does not contain, for any cause.
- * @throws SecretError; see {@link outputOf}
+ * @throws SecretError; see {@link callStore}
  */
 async function batchGetSecretValue(
-  deps: AwsCallDeps,
+  api: Api,
   context: AwsCallContext,
   refs: readonly SecretRef[],
 ): Promise<readonly (SecretValue | undefined)[]> {
-  const { module, client } = await deps.sdk.secretsManager(context);
-  const command = new module.BatchGetSecretValueCommand({
-    SecretIdList: refs.map(({ name }) => name),
+  const response = await callStore(api, context, {
+    ...{ service: 'secretsmanager', operation: 'BatchGetSecretValue', resource: '*' },
+    input: { SecretIdList: refs.map(({ name }) => name) },
   });
-  const operation = { ...operationOf('BatchGetSecretValue', '*', context), resource: '*' };
-  const output = await outputOf(deps, context, operation, (options) =>
-    client.send(command, options),
-  );
-  const secrets = batchSchema.safeParse(output).data?.SecretValues ?? [];
+  const { SecretValues: items } = readBody(response, batchSchema, serviceName);
+  const secrets = (items ?? []).flatMap((item) => secretSchema.safeParse(item).data ?? []);
   return refs.map((ref) => {
     const secret = secrets.find((each) => isSecretOf(each, ref.name));
-    return secret && parseSecret(secret, ref);
+    return secret && valueOf(secret, ref);
   });
 }
 
 /** The value of a secret, after a check that it is the version that was requested. */
-function parseSecret(output: unknown, { name, version }: SecretRef): SecretValue {
-  const parsed = secretSchema.safeParse(output);
-  if (!parsed.success) throw invalidResponseError('a response that Keyferry does not understand');
-  const { VersionId: versionId, SecretString: text, SecretBinary: bytes } = parsed.data;
-  if (!isSecretOf(parsed.data, name))
+function valueOf(secret: Secret, { name, version }: SecretRef): SecretValue {
+  const { VersionId: versionId, SecretString: text, SecretBinary: base64 } = secret;
+  if (!isSecretOf(secret, name))
     throw invalidResponseError('another secret than the requested one');
   if (version !== undefined && versionId !== version)
     throw invalidResponseError('another version than the requested one');
   return {
-    bytes: bytesOf(text, bytes),
+    bytes: bytesOf(text, base64),
     version: versionId,
     ...(version !== undefined && { immutable: true }),
   };
 }
 
-function bytesOf(
-  text: string | null | undefined,
-  bytes: Uint8Array | null | undefined,
-): Uint8Array {
+function bytesOf(text: Secret['SecretString'], base64: Secret['SecretBinary']): Uint8Array {
   if (typeof text === 'string') {
     if (!text.isWellFormed()) throw invalidResponseError('a text that is not Unicode');
     return Buffer.from(text);
   }
-  if (!(bytes instanceof Uint8Array)) throw invalidResponseError('neither text nor bytes');
+  if (typeof base64 !== 'string') throw invalidResponseError('neither text nor bytes');
+  const bytes = Buffer.from(base64, 'base64');
+  if (bytes.toString('base64') !== base64)
+    throw invalidResponseError('a binary secret that is not base64');
   return bytes;
 }
 
@@ -133,34 +125,23 @@ function bytesOf(
  * and the six characters that AWS adds to the name.
  */
 function isSecretOf(
-  { Name: name, ARN: arn }: Pick<z.infer<typeof secretSchema>, 'Name' | 'ARN'>,
+  { Name: name, ARN: arn }: Pick<Secret, 'Name' | 'ARN'>,
   requestedName: string,
 ): boolean {
   if (!requestedName.startsWith('arn:')) return name === requestedName;
   return arn === requestedName || arn?.replace(/-[A-Za-z0-9]{6}$/, '') === requestedName;
 }
 
-function operationOf(
-  operation: string,
-  name: string,
-  { region, credential }: AwsCallContext,
-): ReadOperation {
-  return {
-    service: 'Secrets Manager',
-    action: `secretsmanager:${operation}`,
-    resource: resourceOf('secretsmanager', region, credential.account, name),
-  };
-}
-
 function invalidResponseError(description: string): SecretError {
-  return new SecretError('STORE_ANSWER_INVALID', `Secrets Manager sent ${description}`);
+  return new SecretError('STORE_ANSWER_INVALID', `${serviceName} sent ${description}`);
 }
 
 type Request = FetchRequest<AwsCredential>;
 type Shortcut = 'BatchGetSecretValue' | 'DescribeSecret';
 
 /** See {@link createSecretsFetch}. */
-type SecretsFetchDeps = AwsCallDeps & {
+type SecretsFetchDeps = {
+  readonly api: Api;
   readonly authenticatedCall: AuthenticatedCall<AwsCredential>;
   readonly deniedShortcuts: DeniedShortcuts<Shortcut>;
 };
@@ -171,7 +152,7 @@ type SecretsFetchDeps = AwsCallDeps & {
  * DescribeSecret, by which a refresh first checks whether the version changed.
  */
 export function createSecretsFetch(deps: SecretsFetchDeps) {
-  const { authenticatedCall, deniedShortcuts } = deps;
+  const { api, authenticatedCall, deniedShortcuts } = deps;
 
   /** Whether a plain read can still succeed after a shortcut failed. Records a denied shortcut. */
   const canReadPlainly = (shortcut: Shortcut, thrown: unknown, request: Request): boolean => {
@@ -184,7 +165,7 @@ export function createSecretsFetch(deps: SecretsFetchDeps) {
     const { ref } = request.grant;
     try {
       const stagedVersion = await authenticatedCall(request, (context) =>
-        getStagedVersion(deps, context, ref),
+        getStagedVersion(api, context, ref),
       );
       return stagedVersion === version;
     } catch (thrown) {
@@ -201,7 +182,7 @@ export function createSecretsFetch(deps: SecretsFetchDeps) {
       ref.version === undefined &&
       deniedShortcuts.isAllowed('DescribeSecret', request);
     if (canDescribe && (await isUnchanged(request, version))) return { kind: 'unchanged', version };
-    const value = await authenticatedCall(request, (context) => getSecretValue(deps, context, ref));
+    const value = await authenticatedCall(request, (context) => getSecretValue(api, context, ref));
     return { kind: 'value', value };
   };
 
@@ -214,7 +195,7 @@ export function createSecretsFetch(deps: SecretsFetchDeps) {
         deniedShortcuts.isAllowed('BatchGetSecretValue', request),
       async readBatch(batch, context) {
         const refs = batch.map(({ grant }) => grant.ref);
-        const values = await batchGetSecretValue(deps, context, refs);
+        const values = await batchGetSecretValue(api, context, refs);
         return values.map((value) => value && { kind: 'value', value });
       },
       onBatchFailure: (error, [first]) =>

@@ -2,17 +2,12 @@ import * as z from 'zod';
 import { SecretError } from '../../core/errors.ts';
 import type { SecretRef } from '../../core/plan.ts';
 import type { FetchRequest, FetchResult, SecretValue } from '../../core/provider.ts';
+import { readBody } from '../../http/response.ts';
 import type { AuthenticatedCall } from '../shared/reads/authenticated-call.ts';
 import { readInBatches } from '../shared/reads/batches.ts';
 import { classify } from '../shared/reads/store-errors.ts';
-import {
-  type AwsCallContext,
-  type AwsCallDeps,
-  type ReadOperation,
-  outputOf,
-  resourceOf,
-} from './call.ts';
-import { invalidParameterErrors } from './errors.ts';
+import { type Api, type AwsCallContext, callStore, resourceOf } from './call.ts';
+import { invalidParameterErrors, requestIdOf } from './errors.ts';
 import type { AwsCredential } from './types.ts';
 
 /** The limit of GetParameters. */
@@ -25,13 +20,13 @@ const parameterSchema = z.object({
   Selector: z.string().nullish(),
   Value: z.string(),
   Version: z.number().int(),
-  LastModifiedDate: z.date().nullish(),
+  /** Seconds since the epoch, with a fraction; within what Date can hold. */
+  LastModifiedDate: z.number().min(0).max(8.64e12).nullish(),
 });
 
 type Parameter = z.infer<typeof parameterSchema>;
 
 const outputSchema = z.object({
-  $metadata: z.object({ requestId: z.string().nullish() }),
   Parameters: z.array(parameterSchema).nullish(),
   InvalidParameters: z.array(z.string()).nullish(),
 });
@@ -40,29 +35,26 @@ const outputSchema = z.object({
  * Reads parameters by name, decrypted. The result has the order of the refs. A parameter that SSM
  * does not know is an error of its own.
  * @param refs at most ten, of different names
- * @throws SecretError; see {@link outputOf}. SSM rejects the whole call if it rejects one name.
+ * @throws SecretError; see {@link callStore}. SSM rejects the whole call if it rejects one name.
  */
 async function getParameters(
-  deps: AwsCallDeps,
+  api: Api,
   context: AwsCallContext,
   refs: readonly SecretRef[],
 ): Promise<readonly (SecretValue | SecretError)[]> {
-  const { module, client } = await deps.sdk.ssm(context);
-  const command = new module.GetParametersCommand({
-    Names: refs.map(requestedName),
-    WithDecryption: true,
+  const name = refs.length === 1 ? (refs[0]?.name ?? '') : '*';
+  const response = await callStore(api, context, {
+    ...{ service: 'ssm', operation: 'GetParameters' },
+    input: { Names: refs.map(requestedName), WithDecryption: true },
+    resource: resourceOf('ssm', context, name),
   });
-  const output = await outputOf(deps, context, operationOf(refs, context), (options) =>
-    client.send(command, options),
-  );
-  const parsed = outputSchema.safeParse(output);
-  if (!parsed.success) throw invalidResponseError('a response that Keyferry does not understand');
-  const { Parameters: parameters, InvalidParameters: invalidNames, $metadata } = parsed.data;
+  const output = readBody(response, outputSchema, 'SSM');
+  const { Parameters: parameters, InvalidParameters: invalidNames } = output;
   return refs.map((ref) => {
     const parameter = parameters?.find((each) => isParameterOf(each, ref));
     if (parameter !== undefined) return valueOf(parameter, ref);
     return invalidNames?.includes(requestedName(ref)) === true
-      ? notFoundError(ref, context.region, $metadata.requestId ?? 'unknown')
+      ? notFoundError(ref, context.region, requestIdOf(response))
       : invalidResponseError('nothing about the parameter');
   });
 }
@@ -87,7 +79,7 @@ function valueOf(parameter: Parameter, { version }: SecretRef): SecretValue | Se
     bytes: Buffer.from(text),
     version: String(number),
     // The numbers of a parameter that was deleted and created again start at 1 again.
-    ...(modifiedAt instanceof Date && { modified: modifiedAt.toISOString() }),
+    ...(typeof modifiedAt === 'number' && { modified: toIsoDate(modifiedAt) }),
     ...(version !== undefined && { immutable: true }),
   };
 }
@@ -95,20 +87,16 @@ function valueOf(parameter: Parameter, { version }: SecretRef): SecretValue | Se
 function notFoundError(
   { version, stage }: SecretRef,
   region: string,
-  requestId: string,
+  requestId: string | undefined,
 ): SecretError {
   const response = { status: undefined, code: 'InvalidParameters', text: '', requestId };
   const selector = version !== undefined ? 'version' : stage !== undefined ? 'label' : undefined;
   return classify(invalidParameterErrors, response, { region, selector }, []);
 }
 
-function operationOf(
-  refs: readonly SecretRef[],
-  { region, credential }: AwsCallContext,
-): ReadOperation {
-  const name = refs.length === 1 ? (refs[0]?.name ?? '') : '*';
-  const resource = resourceOf('ssm', region, credential.account, name);
-  return { service: 'SSM', action: 'ssm:GetParameters', resource };
+/** The clock of SSM has milliseconds. */
+function toIsoDate(seconds: number): string {
+  return new Date(Math.round(seconds * 1_000)).toISOString();
 }
 
 function invalidResponseError(description: string): SecretError {
@@ -116,20 +104,23 @@ function invalidResponseError(description: string): SecretError {
 }
 
 /** Reads parameters of SSM, up to ten in one call. */
-export function createParametersFetch(
-  deps: AwsCallDeps & { readonly authenticatedCall: AuthenticatedCall<AwsCredential> },
-) {
-  const { authenticatedCall } = deps;
+export function createParametersFetch({
+  api,
+  authenticatedCall,
+}: {
+  readonly api: Api;
+  readonly authenticatedCall: AuthenticatedCall<AwsCredential>;
+}) {
   return (requests: readonly FetchRequest<AwsCredential>[]) =>
     readInBatches(requests, {
       ...{ max: maxBatchSize, authenticatedCall },
       async readBatch(batch, context) {
         const refs = batch.map(({ grant }) => grant.ref);
-        return (await getParameters(deps, context, refs)).map(resultOf);
+        return (await getParameters(api, context, refs)).map(resultOf);
       },
       async readSingle(request) {
         const [value] = await authenticatedCall(request, (context) =>
-          getParameters(deps, context, [request.grant.ref]),
+          getParameters(api, context, [request.grant.ref]),
         );
         return resultOf(value ?? new SecretError('INTERNAL', 'SSM returned no result'));
       },

@@ -3,7 +3,7 @@ import { SecretError } from '../../core/errors.ts';
 import { grant } from '../../core/grant.ts';
 import type { Plan } from '../../core/plan.ts';
 import type { AuthorizeContext, Grant } from '../../core/provider.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Workload } from '../../core/workload.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import { type IdentitySource, resolveIdentity } from '../shared/identity/identity-source.ts';
@@ -99,7 +99,7 @@ function notListedError(
 ): SecretError {
   const [first = '', ...others] = missingNames;
   const secrets = others.length > 3 ? [first, `${others.length} others`] : missingNames;
-  const account = `${sanitizeExternalText(namespace)}/${sanitizeExternalText(serviceAccount.name)}`;
+  const account = `${sanitizeUserText(namespace)}/${sanitizeUserText(serviceAccount.name)}`;
   const line = formatAnnotation(grantedNames, missingNames);
   return new SecretError(
     'NOT_GRANTED',

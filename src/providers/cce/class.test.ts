@@ -296,11 +296,11 @@ describe('reports all problems at once:', () => {
 test('warns about unknown names, with the nearest known one', () => {
   const { plan, problems } = planCce({
     objects: secret('s', 'objectalias: x, jmesPath: [{path: a, alias: b}]'),
-    usePodOidc: 'true',
+    objekts: 'x',
   });
   expect(plan).toBeDefined();
   expect(problems.map(({ severity, message, hint }) => [severity, message, hint])).toEqual([
-    ['warning', 'the parameter usePodOidc is unknown to cce', 'did you mean usePodOIDC?'],
+    ['warning', 'the parameter objekts is unknown to cce', 'did you mean objects?'],
     ['warning', 'item 1 has an unknown key: objectalias', 'did you mean objectAlias?'],
     ['warning', expect.stringContaining('jmesPath item 1 has an unknown key: alias'), undefined],
   ]);

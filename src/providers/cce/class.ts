@@ -1,5 +1,5 @@
 import type { FileRequest, PlanResult, Problem, SecretRef } from '../../core/plan.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Parameters } from '../../core/workload.ts';
 import { type YamlMap, readYamlList } from '../../formats/yaml-objects.ts';
 import { compileClass, reportMissingObjects } from '../shared/class/compile-class.ts';
@@ -16,7 +16,8 @@ import {
   createProblemReporter,
   yaml11Reader,
 } from '../shared/class/files.ts';
-import { parameterProblem, warnUnknownParameters } from '../shared/class/parameters.ts';
+import { parameterProblem, reportUnknownParameters } from '../shared/class/parameters.ts';
+import { reportUnknownKeys } from '../shared/class/unknown-names.ts';
 import { type CceLogin, secretNamePattern } from './types.ts';
 
 type NamedObject = ObjectNames & { readonly where: string };
@@ -62,7 +63,18 @@ const objectKeys = [
   'objectType',
   'jmesPath',
   'optional',
+  ...fileOptionKeys,
 ];
+const podParameters = ['agencyUrn', 'providerUrn', 'audience'] as const;
+const names = {
+  provider: 'cce',
+  parameters: [parameter, 'usePodOIDC', ...podParameters],
+  objectKeys,
+  remedies: {
+    address: 'remove it: the operator of Keyferry configures the endpoints',
+    region: 'remove it: the operator of Keyferry configures the region',
+  },
+};
 
 type ReadContext = { readonly reportError: ReportAt; readonly report: (problem: Problem) => void };
 type CceObject = NamedObject & {
@@ -85,13 +97,13 @@ export function readObjects(
 }
 
 function readObject(map: YamlMap, context: ReadContext): CceObject {
-  map.warnUnknown([...objectKeys, ...fileOptionKeys]);
+  reportUnknownKeys(map, objectKeys, names);
   const name = readName(map, context);
   const alias = readOptionalText(map, 'objectAlias');
   checkType(map, context);
   const ref = { service: 'csms', name: name?.text ?? '', version: readVersion(map, context) };
   const files = readJmesPathFiles(map, { name, alias }, ref, {
-    ...{ ...context, parameter, pathKind: 'key-or-jmespath' },
+    ...{ ...context, names, parameter, pathKind: 'key-or-jmespath' },
   });
   return { where: map.where, ref, files, name, alias };
 }
@@ -107,7 +119,7 @@ function readName(map: YamlMap, context: ReadContext): PositionedText | undefine
   if (name !== undefined && (!secretNamePattern.test(name.text) || /^\.\.?$/.test(name.text)))
     context.reportError(
       name,
-      `objectName of ${map.where} is not a name that CSMS allows: ${sanitizeExternalText(name.text)}`,
+      `objectName of ${map.where} is not a name that CSMS allows: ${sanitizeUserText(name.text)}`,
       'names have 1 to 64 letters, digits, "_", "." and "-"',
     );
   return name;
@@ -119,7 +131,7 @@ function checkType(map: YamlMap, context: ReadContext): void {
   if (type !== undefined && type.text !== 'csms')
     context.reportError(
       type,
-      `objectType of ${map.where} is not known: ${sanitizeExternalText(type.text)}`,
+      `objectType of ${map.where} is not known: ${sanitizeUserText(type.text)}`,
       hint,
     );
 }
@@ -130,14 +142,11 @@ function readVersion(map: YamlMap, context: ReadContext): string {
   if (version !== undefined && !/^(latest|v[0-9]{1,10})$/.test(version.text))
     context.reportError(
       version,
-      `objectVersion of ${map.where} is not a version of CSMS: ${sanitizeExternalText(version.text)}`,
+      `objectVersion of ${map.where} is not a version of CSMS: ${sanitizeUserText(version.text)}`,
       hint,
     );
   return version?.text ?? '';
 }
-
-const podParameters = ['agencyUrn', 'providerUrn', 'audience'] as const;
-const knownParameters = ['objects', 'usePodOIDC', ...podParameters];
 
 /** The audience of the pod's token, unless the class names another. */
 const defaultAudience = 'sts.huaweicloud.com';
@@ -146,7 +155,7 @@ const defaultAudience = 'sts.huaweicloud.com';
 export function planCce(parameters: Parameters): PlanResult<CceLogin> {
   return compileClass((reporter) => {
     const { report } = reporter;
-    warnUnknownParameters('cce', knownParameters, parameters, report);
+    reportUnknownParameters(names, parameters, report);
     const login = readLogin(parameters, report);
     const { objects } = parameters;
     if (objects === undefined) return reportMissingObjects(reporter, parameters);
@@ -161,7 +170,7 @@ function readLogin(parameters: Parameters, report: (problem: Problem) => void): 
     report(
       parameterProblem(
         'usePodOIDC',
-        `usePodOIDC is neither "true" nor "false": ${sanitizeExternalText(usePodOIDC)}`,
+        `usePodOIDC is neither "true" nor "false": ${sanitizeUserText(usePodOIDC)}`,
         'write usePodOIDC: "true"',
       ),
     );

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { Redacted } from '../../core/redacted.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import { parseEndpoint, regionEndpoint } from '../../http/endpoint.ts';
 import {
   type EnvReader,
@@ -100,7 +100,7 @@ function regionalUrl(template: string, region: string): URL {
   } catch {
     throw settingError(
       'HUAWEICLOUD_SDK_REGION',
-      `is not a region: ${sanitizeExternalText(region)}`,
+      `is not a region: ${sanitizeUserText(region)}`,
       'regions look like cn-north-4 or eu-west-101',
     );
   }

@@ -84,7 +84,7 @@ describe('reports as absent', () => {
   test('a missing secret, with the code of CSMS and the request id', async () => {
     expect(await fixture.read(objectYaml('other'))).toEqual([
       expect.stringMatching(
-        /^absent OBJECT_NOT_FOUND: cce: secret other \(latest\) in eu-west-101: CSMS has no such secret, or not this version \(HTTP 400, CSMS\.0106, request id csms-1: "The secret name does not exist"\)$/,
+        /^absent OBJECT_NOT_FOUND: cce: secret other \(latest\) in eu-west-101: CSMS has no such secret, or not this version \(HTTP 400, CSMS\.0106: "The secret name does not exist"\)$/,
       ),
     ]);
   });
@@ -135,7 +135,7 @@ describe('reports an error', () => {
     fixture.csms.denied.add('db_login');
     expect(await fixture.read(objectYaml('db_login'))).toEqual([
       expect.stringMatching(
-        /^failed ACCESS_DENIED: .*HTTP 403, PAP\.0001, request id .*; it needs csms:secret:getVersion, and kms:cmk:decryptDataKey/,
+        /^failed ACCESS_DENIED: .*HTTP 403, PAP\.0001: .*; it needs csms:secret:getVersion, and kms:cmk:decryptDataKey/,
       ),
     ]);
   });
@@ -239,7 +239,7 @@ describe('retries after a transient error', () => {
     });
     expect(await fixture.read(objectYaml('db_login'))).toEqual([
       expect.stringMatching(
-        new RegExp(`^failed ${code}: cce: secret db_login .*HTTP ${status}, request id r-1\\)`),
+        new RegExp(`^failed ${code}: cce: secret db_login .*HTTP ${status}\\)`),
       ),
     ]);
     expect(fixture.csms.count()).toBe(3);
@@ -334,7 +334,7 @@ describe('a wrong key', () => {
     expect(fixture.csms.count()).toBe(1);
     for (const line of lines)
       expect(line).toMatch(
-        /^failed CREDENTIALS_REFUSED: .*refused the access key it is configured with \(HTTP 401, APIGW\.0301, request id gateway-1\)/,
+        /^failed CREDENTIALS_REFUSED: .*refused the access key it is configured with \(HTTP 401, APIGW\.0301\)/,
       );
     fixture.clock.node = 59_000;
     await fixture.read(objectYaml('s1'));
@@ -404,9 +404,7 @@ describe('a wrong key', () => {
       fixture.clock.node = minutes * 60_000;
       expect(await fixture.read(objectYaml('db_login'))).toEqual([
         expect.stringMatching(
-          new RegExp(
-            `CREDENTIALS_REFUSED: .*; the clock of this node is 17 minutes ${word}: set it right`,
-          ),
+          new RegExp(`CREDENTIALS_REFUSED: .*; the clock of this node is ${word}: set it right`),
         ),
       ]);
     },

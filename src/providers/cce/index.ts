@@ -54,8 +54,8 @@ function createConfigured(
   const credentialGate = new CredentialGate({ rejectionCache, now });
   const credentials = new Credentials({
     ...{ config, region, call, http, retry, credentialGate, now },
-    onFailure: ({ code, summary }) =>
-      log.warn({ provider: 'cce', code, reason: summary }, 'keys not renewed'),
+    onFailure: ({ code, summary: reason, requestId }) =>
+      log.warn({ provider: 'cce', code, reason, requestId }, 'keys not renewed'),
   });
   return {
     nodeFacts: () => Promise.resolve(undefined),

@@ -112,7 +112,7 @@ describe('a class for provider local', () => {
         }),
       ],
     });
-    expect(planLocal({ objects: '- objectName: a', region: 'x' }).plan).toBeDefined();
+    expect(planLocal({ objects: '- objectName: a', owner: 'x' }).plan).toBeDefined();
     expect(problems('[]')[0]).toContain('`objects` is empty');
   });
 

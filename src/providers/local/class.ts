@@ -5,7 +5,7 @@ import {
   type SecretRef,
   refKey,
 } from '../../core/plan.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Parameters } from '../../core/workload.ts';
 import { type YamlMap, readYamlList } from '../../formats/yaml-objects.ts';
 import { compileClass, reportMissingObjects } from '../shared/class/compile-class.ts';
@@ -20,7 +20,8 @@ import {
   readRequiredText,
   createProblemReporter,
 } from '../shared/class/files.ts';
-import { warnUnknownParameters } from '../shared/class/parameters.ts';
+import { reportUnknownParameters } from '../shared/class/parameters.ts';
+import { reportUnknownKeys } from '../shared/class/unknown-names.ts';
 
 /**
  * In characters. The file system limits the length of a segment, because a name is a file path by
@@ -61,6 +62,7 @@ const objectKeys = [
   'optional',
   ...fileOptionKeys,
 ];
+const names = { provider: 'local', parameters: [parameter], objectKeys };
 
 type Report = (problem: Problem) => void;
 
@@ -75,7 +77,7 @@ export function readObjects(
   const refs = new Map<string, SecretRef>();
   const files: PositionedFile[] = [];
   for (const object of readYamlList(text, { parameter, report, keys: 'exact' })) {
-    object.warnUnknown(objectKeys);
+    reportUnknownKeys(object, objectKeys, names);
     const name = readName(object, reportError);
     const parsedRef = readRef(object, name, reportError);
     const ref = refs.get(refKey(parsedRef)) ?? parsedRef;
@@ -83,7 +85,7 @@ export function readObjects(
     const alias = readOptionalText(object, 'objectAlias');
     files.push(
       ...readJmesPathFiles(object, { name, alias }, ref, {
-        ...{ parameter, report, reportError, pathKind: 'key-or-jmespath' },
+        ...{ names, parameter, report, reportError, pathKind: 'key-or-jmespath' },
       }),
     );
   }
@@ -115,7 +117,7 @@ function readRef(
   if (pinned && versionNumber(version.text) === undefined)
     reportError(
       version,
-      `objectVersion of ${object.where} is unknown: ${sanitizeExternalText(version.text)}`,
+      `objectVersion of ${object.where} is unknown: ${sanitizeUserText(version.text)}`,
       'use latest, v1, v2, ...',
     );
   return {
@@ -132,7 +134,7 @@ export type LocalLogin = Readonly<Record<string, never>>;
 export function planLocal(parameters: Parameters): PlanResult<LocalLogin> {
   return compileClass((reporter) => {
     const { report } = reporter;
-    warnUnknownParameters('local', [parameter], parameters, report);
+    reportUnknownParameters(names, parameters, report);
     const { objects } = parameters;
     if (objects === undefined) return reportMissingObjects(reporter, parameters);
     return { ...readObjects(objects, report), login: {} };

@@ -87,6 +87,14 @@ async function read(provider: TestProvider, objects: string): Promise<readonly F
 }
 
 describe('provider local', () => {
+  test('warns at start where there is no store', () => {
+    start();
+    expect(lines).toEqual([]);
+    rmSync(files.storeFile);
+    start();
+    expect(lines.join()).toMatch(/"storeFile":".*store\.age","msg":"there is no local store/);
+  });
+
   test('serves granted secrets: the latest version, or a pinned one that never changes', async () => {
     await set('eu/db', 'two');
     const results = await read(

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import type { Logger } from 'pino';
 import type { Provider } from '../../core/provider.ts';
 import type { Fingerprint } from '../shared/identity/fingerprint.ts';
@@ -21,12 +22,17 @@ export type LocalProviderDeps = StorePaths & {
 /**
  * Makes the provider `local`: secrets from one age-encrypted file on this node, for demos,
  * development and air-gapped nodes. It serves what the operator grants, and opens no file before
- * the first mount. See docs/providers/local.md.
+ * the first mount. It warns at once if there is no store. See docs/providers/local.md.
  */
 export function createLocalProvider(
   deps: LocalProviderDeps,
 ): Provider<LocalLogin, undefined, undefined> {
-  const { sharedIdentity } = deps;
+  const { sharedIdentity, storeFile, log } = deps;
+  if (!existsSync(storeFile))
+    log.warn(
+      { provider: 'local', storeFile },
+      'there is no local store: make it with keyferry local init',
+    );
   const reader = new StoreReader(deps);
   const storePrincipal = new StorePrincipal({ ...deps, reader });
   return {

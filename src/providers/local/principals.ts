@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import type { Principal } from '../../core/provider.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Fingerprint } from '../shared/identity/fingerprint.ts';
 import type { StoreReader } from './store/reader.ts';
 
@@ -54,7 +54,7 @@ export class StorePrincipal {
     this.#checkKeyMode(keyMode);
     return {
       fingerprint: fingerprint({ provider: 'local', store: path, key: keyDigest }),
-      description: `local store ${sanitizeExternalText(path)}`,
+      description: `local store ${sanitizeUserText(path)}`,
       kind: 'shared',
       credentials: async () => undefined,
     };

@@ -19,6 +19,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { missingPath } from '../../../test/missing-path.ts';
 import { SecretError } from '../../core/errors.ts';
 import { encrypt } from './store/age.ts';
 import { readEncryptedStore } from './store/encrypted-store.ts';
@@ -101,7 +102,7 @@ describe('a local store', () => {
     expect(readFileSync(storeFile).equals(before)).toBe(true);
   });
 
-  test.each(['/proc/x/local.age', '/nonexistent/a/local.age'])(
+  test.each(['/proc/x/local.age', join(missingPath(), 'a/local.age')])(
     'init reports that the directory of %s does not exist',
     async (unusablePath) => {
       expect(
@@ -124,7 +125,7 @@ describe('a local store', () => {
 
   test('overwrites the temporary file of a killed writer', async () => {
     await writer.init();
-    symlinkSync('/nonexistent/elsewhere', `${storeFile}.tmp`);
+    symlinkSync(missingPath(), `${storeFile}.tmp`);
     await set('a', 'x');
     writeFileSync(`${storeFile}.tmp`, 'half a file', { mode: 0o644 });
     await set('a', 'y');

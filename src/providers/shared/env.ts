@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { SecretError } from '../../core/errors.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 
 /** Returns the trimmed value of a variable. Undefined if the variable is not set or empty. */
 export type EnvReader = (name: string) => string | undefined;
@@ -53,7 +53,7 @@ export function createSettingParser(provider: string) {
   ): T => {
     const value = typeof schema === 'function' ? schema(text) : schema.safeParse(text).data;
     if (value !== undefined) return value;
-    throw settingError(name, `must be ${expected}, not ${sanitizeExternalText(text)}`);
+    throw settingError(name, `must be ${expected}, not ${sanitizeUserText(text)}`);
   };
 
   /**

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
+import { missingPath } from '../../../test/missing-path.ts';
 import {
   grantsForApp,
   startVaultFixture,
@@ -118,20 +119,35 @@ describe('a role that can bind the pod', () => {
   test('does not serve a pod with the forged uid of another one what that one read', async () => {
     await startJwt();
     await fixture.volume(withMethod('jwt'), { name: 'victim' });
-    const claims = {
+    const claims = (podUid: string) => ({
       iss: 'https://kubernetes.default.svc',
       sub: 'system:serviceaccount:team-a:app',
       aud: ['vault'],
       exp: Math.floor(fixture.now() / 1_000) + 600,
-      'kubernetes.io': { pod: { uid: 'uid-victim' }, serviceaccount: { uid: 'sa-uid' } },
-    };
-    expect(
-      await fixture.mount(withMethod('jwt'), {
+      'kubernetes.io': { pod: { uid: podUid }, serviceaccount: { uid: 'sa-uid' } },
+    });
+    const mountWith = (podUid: string) =>
+      fixture.mount(withMethod('jwt'), {
         name: 'thief',
-        tokens: { vault: forgedToken(claims) },
-      }),
-    ).toMatch(/^CREDENTIALS_REFUSED: .*signature/);
+        tokens: { vault: forgedToken(claims(podUid)) },
+      });
+    expect(await mountWith('uid-victim')).toBe(
+      "TOKEN_INVALID: the pod's token for the audience vault is bound to another pod",
+    );
+    expect(await mountWith('uid-thief')).toMatch(/^CREDENTIALS_REFUSED: .*signature/);
   });
+
+  test.each(['jwt', 'kubernetes'])(
+    'refuses a token of another pod of the same account, with the method %s',
+    async (method) => {
+      await startJwt();
+      const tokens = fixture.podToken({ podUid: 'uid-other' });
+      expect(await fixture.mount(withMethod(method), { name: 'pod', tokens })).toBe(
+        "TOKEN_INVALID: the pod's token for the audience vault is bound to another pod",
+      );
+      expect(fixture.logins()).toBe(0);
+    },
+  );
 });
 
 describe('a token from the API server', () => {
@@ -467,9 +483,10 @@ describe('the identity of the operator', () => {
   });
 
   test('fails with the name of a file that is missing or empty', async () => {
-    await start({ env: () => ({ KEYFERRY_VAULT_TOKEN_FILE: '/nowhere/token' }) });
+    const file = missingPath();
+    await start({ env: () => ({ KEYFERRY_VAULT_TOKEN_FILE: file }) });
     expect(await fixture.mount(token)).toBe(
-      'NOT_CONFIGURED: there is no token in /nowhere/token; mount the file into the pod of Keyferry',
+      `NOT_CONFIGURED: there is no token in ${file}; mount the file into the pod of Keyferry`,
     );
   });
 });

@@ -2,7 +2,7 @@ import { SecretError } from '../../core/errors.ts';
 import { grant } from '../../core/grant.ts';
 import type { Plan } from '../../core/plan.ts';
 import type { AuthorizeContext, Grant } from '../../core/provider.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Workload } from '../../core/workload.ts';
 import { resolveIdentity } from '../shared/identity/identity-source.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
@@ -62,7 +62,7 @@ function checkSharedPath(path: string, { dialect }: VaultLogin, description: str
   if (!/(^|\/)auth\/token\/(lookup|renew|revoke)(-self)?$/.test(path)) return;
   throw new SecretError(
     'NOT_GRANTED',
-    `${dialect}: ${sanitizeExternalText(path)} is about ${description} itself, so no grant allows it`,
+    `${dialect}: ${sanitizeUserText(path)} is about ${description} itself, so no grant allows it`,
     { hint: 'give the workload an identity of its own' },
   );
 }

@@ -1,5 +1,5 @@
 import { SecretError } from '../../core/errors.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import { classEndpoint } from '../../http/endpoint.ts';
 import { type Setting, createEnvReader, createSettingParser, findSetting } from '../shared/env.ts';
 import { type NameGlob, compileNameGlob } from '../shared/identity/name-glob.ts';
@@ -70,7 +70,7 @@ function readAllowedAddresses({ getOwn, settingError }: SettingReader): readonly
   const entries = splitList(setting.text);
   for (const entry of entries) {
     if (isValidEntry(entry)) continue;
-    const message = `has an entry that is not an address: ${sanitizeExternalText(entry)}`;
+    const message = `has an entry that is not an address: ${sanitizeUserText(entry)}`;
     throw settingError(
       setting.name,
       message,
@@ -103,7 +103,7 @@ function readAllowedFiles({ getOwn, settingError }: SettingReader): readonly Nam
     if (isCleanPath(path)) return [path, `${path}/**`].map(compileNameGlob);
     throw settingError(
       setting.name,
-      `has an entry that is not an absolute, clean path: ${sanitizeExternalText(entry)}`,
+      `has an entry that is not an absolute, clean path: ${sanitizeUserText(entry)}`,
     );
   });
 }

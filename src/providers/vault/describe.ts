@@ -1,4 +1,4 @@
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { VaultLogin } from './types.ts';
 
 /** The name of the product, for messages. */
@@ -19,15 +19,15 @@ export function describeIdentity({
 }): string {
   const { method, mount, role } = login;
   const qualifiers = [
-    ...(method === 'token' ? [] : [`auth/${sanitizeExternalText(mount)}`]),
-    ...(namespace === '' ? [] : [`namespace ${sanitizeExternalText(namespace)}`]),
+    ...(method === 'token' ? [] : [`auth/${sanitizeUserText(mount)}`]),
+    ...(namespace === '' ? [] : [`namespace ${sanitizeUserText(namespace)}`]),
   ];
   const subject =
     method === 'token'
       ? 'the given token'
       : role === undefined
         ? `the ${method} login`
-        : `role ${sanitizeExternalText(role)}`;
+        : `role ${sanitizeUserText(role)}`;
   return qualifiers.length === 0 ? subject : `${subject} (${qualifiers.join(', ')})`;
 }
 
@@ -37,8 +37,8 @@ export function describeIdentity({
 export function describePath({ path }: { readonly path: string }): string {
   const [plain = ''] = path.split('?');
   try {
-    return sanitizeExternalText(decodeURIComponent(plain));
+    return sanitizeUserText(decodeURIComponent(plain));
   } catch {
-    return sanitizeExternalText(plain);
+    return sanitizeUserText(plain);
   }
 }

@@ -1,8 +1,9 @@
 import type { HttpResponse } from '../../http/client.ts';
 import { retryAfterOf } from '../../http/response.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { ErrorResponse, StoreErrorRule } from '../shared/reads/store-errors.ts';
 import { describeIdentity, describePath, productName } from './describe.ts';
+import { isPage } from './plain-response.ts';
 import type { VaultLogin } from './types.ts';
 
 /** An error response of Vault, of OpenBao, or of a proxy in front of them. */
@@ -12,6 +13,8 @@ export type VaultErrorResponse = ErrorResponse & {
   readonly errors: readonly string[];
   /** The body is JSON as Vault writes it. The page of a proxy is not, whatever its status. */
   readonly isFromVault: boolean;
+  /** See {@link isPage}. */
+  readonly isPage: boolean;
 };
 
 /**
@@ -35,6 +38,7 @@ export function parseErrorResponse(
     retryAfterMs: retryAfterOf(headers, now),
     errors,
     isFromVault: fields !== undefined && ('errors' in fields || 'data' in fields),
+    isPage: isPage({ headers, body }),
   };
 }
 
@@ -56,6 +60,11 @@ function parse(body: Buffer): Readonly<Record<string, unknown>> | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** The remedy where a page came in place of a response. */
+export function proxyHint(login: Pick<VaultLogin, 'dialect'>): string {
+  return `a page came in its place: check that the address is that of ${productName(login)}, and that no proxy responds`;
 }
 
 /** What messages about a call name. */
@@ -152,8 +161,10 @@ export const callErrors: readonly CallRule[] = [
     code: 'STORE_ANSWER_INVALID',
     message: (call) =>
       `the response to ${operationOf(call)} does not look like one from ${productName(call.login)}`,
-    hint: ({ login }) =>
-      `check that the address is that of ${productName(login)}, and that no proxy responds in its place`,
+    hint: ({ login }, response) =>
+      response.isPage
+        ? proxyHint(login)
+        : `check that the address is that of ${productName(login)}`,
     hidesText: true,
   },
   {
@@ -181,7 +192,10 @@ export const callErrors: readonly CallRule[] = [
 /** What messages about a node name. */
 export type NodeErrorContext = { readonly address: string };
 
-type NodeRule<Response extends ErrorResponse> = StoreErrorRule<Response, NodeErrorContext>;
+/** All requests to a node share its error. So no row shows the response to one of them. */
+type NodeRule<Response extends ErrorResponse> = StoreErrorRule<Response, NodeErrorContext> & {
+  readonly hidesText: true;
+};
 
 /** A state in which a node serves no request. It has not processed the one that it rejects. */
 function nodeState(description: string, hint: string): Omit<NodeRule<ErrorResponse>, 'match'> {
@@ -260,8 +274,8 @@ export const healthErrors: readonly NodeRule<ErrorResponse>[] = [
   { ...notVault, match: ({ status }) => !healthyStatuses.has(status) },
 ];
 
-const quoteRole = ({ role = '' }: VaultLogin): string => `role "${sanitizeExternalText(role)}"`;
-const quoteMount = ({ mount }: VaultLogin): string => `auth/${sanitizeExternalText(mount)}`;
+const quoteRole = ({ role = '' }: VaultLogin): string => `role "${sanitizeUserText(role)}"`;
+const quoteMount = ({ mount }: VaultLogin): string => `auth/${sanitizeUserText(mount)}`;
 
 /** A login that Vault refused with this text, whole or matched by a pattern. */
 function refusedLogin(
@@ -318,7 +332,7 @@ export const loginErrors: readonly StoreErrorRule<VaultErrorResponse, VaultLogin
   refusedLogin(/^invalid certificate or no client certificate supplied/, ({ role }) =>
     role === undefined
       ? 'no role of the method trusts the authority of the client certificate'
-      : `the role "${sanitizeExternalText(role)}" must trust the authority of the client certificate and its names`,
+      : `the role "${sanitizeUserText(role)}" must trust the authority of the client certificate and its names`,
   ),
   refusedLogin(/^no handler for route /, (login) => `no method is mounted at ${quoteMount(login)}`),
   refusedLogin(
@@ -328,7 +342,7 @@ export const loginErrors: readonly StoreErrorRule<VaultErrorResponse, VaultLogin
   refusedLogin(
     /\baudience\b/,
     (login) =>
-      `${quoteRole(login)} must have the audience "${sanitizeExternalText(login.audience)}", or the class must name that of the role`,
+      `${quoteRole(login)} must have the audience "${sanitizeUserText(login.audience)}", or the class must name that of the role`,
   ),
   refusedLogin(
     /\(sub\) claim/,

@@ -125,6 +125,7 @@ async function sendRead(
       ...{ login, token, method: ref.method ?? 'GET', path: ref.name, mayIssue },
       ...(ref.body !== undefined && { body: ref.body }),
       signal: mayIssue ? timeout.signal : signal,
+      waitSignal: signal,
       beforeAttempt: async () => {
         await beforeAttempt();
         // The wait for the rate limiter does not count.

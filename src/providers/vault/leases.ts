@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import * as z from 'zod';
 import { SecretError, toSecretError } from '../../core/errors.ts';
 import type { Grant, Lease, Provider } from '../../core/provider.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { VaultApi, VaultResponse } from './call/api.ts';
 import type { VaultTokenManager } from './credentials/token-manager.ts';
 import type { VaultSession } from './types.ts';
@@ -130,7 +130,7 @@ export class VaultLeases {
       const expiryText = new Date(Math.min(expiryOf(lease), 8.64e15)).toISOString();
       throw new SecretError(
         code,
-        `${message}; the lease of ${sanitizeExternalText(grant.ref.name)} lives on until ${expiryText}`,
+        `${message}; the lease of ${sanitizeUserText(grant.ref.name)} lives on until ${expiryText}`,
         code === 'ACCESS_DENIED'
           ? { hint: 'give the role a policy with update on sys/leases/revoke' }
           : {},

@@ -330,3 +330,12 @@ describe('a hostile response', () => {
     );
   });
 });
+
+test('a missing path with data/ is perhaps one of a KV engine of version 1', () => {
+  const hintOf = (name: string): string | undefined => {
+    const result = parseResult({ errors: [] }, { status: 404, ref: { ...plainRead, name } });
+    return 'error' in result ? result.error.hint : undefined;
+  };
+  expect(hintOf('kv/data/team/app')).toContain('leave out data/: kv/team/app');
+  expect(hintOf('kv/app')).toContain('version 2 has data/ after its mount');
+});

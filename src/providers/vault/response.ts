@@ -5,10 +5,12 @@ import type { SecretRef } from '../../core/plan.ts';
 import type { Redacted } from '../../core/redacted.ts';
 import type { FetchResult, SecretValue } from '../../core/provider.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeStoreText } from '../shared/reads/store-errors.ts';
 import type { VaultResponse } from './call/api.ts';
 import { describePath, productName } from './describe.ts';
 import type { VaultLogin } from './types.ts';
 import { tokenLeasePrefix } from './leases.ts';
+import { readPlainResponse } from './plain-response.ts';
 import { type Envelope, type KvVersion, findDocument, parseEnvelope } from './envelope.ts';
 
 const certificateSchema = z.object({ certificate: z.string() });
@@ -54,15 +56,15 @@ export function parseReadResponse(response: VaultResponse, context: ReadContext)
   const { ref, login } = context;
   const [product, path] = [productName(login), describePath({ path: ref.name })];
   const operation = `${ref.method ?? 'GET'} ${path}`;
+  const plain = readPlainResponse(response, { path, operation, product });
+  if (plain !== undefined) return plain;
   const json = response.json();
   const envelope = parseEnvelope(new TextDecoder().decode(response.body), json);
   if (envelope === undefined) {
     throw new SecretError(
       'STORE_ANSWER_INVALID',
       `the response to ${operation} does not look like one from ${product}`,
-      {
-        hint: `check that the address is that of ${product}, and that no proxy responds in its place`,
-      },
+      { hint: `check that the address is that of ${product}` },
     );
   }
   if (response.status === 404) return toNotFoundResult(envelope, product, context);
@@ -133,7 +135,7 @@ function toNotFoundResult(
 ): FetchResult {
   const path = describePath({ path: context.ref.name });
   const kv2 = data === undefined ? undefined : findDocument(data).kv2;
-  if (kv2 !== undefined) return toDeletedVersionResult(kv2, path);
+  if (kv2 !== undefined) return toDeletedVersionResult(kv2, path, context);
   if (warnings.length > 0) {
     const [mount = '', ...rest] = path.split('/');
     const message = `${path} is not how a KV engine of version 2 is read${formatMessages(warnings, context)}`;
@@ -146,19 +148,31 @@ function toNotFoundResult(
     return { kind: 'failed', error: new SecretError('STORE_REFUSED_REQUEST', message, { hint }) };
   }
   return toAbsentResult('OBJECT_NOT_FOUND', `${product} has no ${path}`, {
-    hint: 'check the path, letter case counts; a KV engine of version 2 has data/ after its mount',
+    hint: missingPathHint(path),
   });
+}
+
+/** A path is often written for the other version of the KV engine. */
+function missingPathHint(path: string): string {
+  const [, mount, rest] = /^([^/]+)\/data\/([^?]+)/.exec(path) ?? [];
+  const otherVersion =
+    mount === undefined || rest === undefined
+      ? 'a KV engine of version 2 has data/ after its mount'
+      : `if ${mount} is a KV engine of version 1, leave out data/: ${mount}/${rest}`;
+  return `check the path, letter case counts; ${otherVersion}`;
 }
 
 function toDeletedVersionResult(
   { number, deletionTime, destroyed }: KvVersion,
   path: string,
+  { token }: Pick<ReadContext, 'token'>,
 ): FetchResult {
   if (destroyed)
     return toAbsentResult('OBJECT_NOT_FOUND', `version ${number} of ${path} was destroyed`, {
       hint: 'write it again',
     });
-  const when = deletionTime === undefined ? '' : ` at ${sanitizeExternalText(deletionTime)}`;
+  const when =
+    deletionTime === undefined ? '' : ` at ${sanitizeExternalText(deletionTime, [token.reveal()])}`;
   return toAbsentResult('OBJECT_DISABLED', `version ${number} of ${path} was deleted${when}`, {
     hint: 'undelete it (vault kv undelete), or write it again',
   });
@@ -173,5 +187,5 @@ function toAbsentResult(
 }
 
 function formatMessages(texts: readonly string[], { token }: Pick<ReadContext, 'token'>): string {
-  return texts.length === 0 ? '' : `: ${sanitizeExternalText(texts.join('; '), [token.reveal()])}`;
+  return texts.length === 0 ? '' : `: ${sanitizeStoreText(texts.join('; '), [token.reveal()])}`;
 }

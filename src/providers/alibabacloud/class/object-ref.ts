@@ -1,6 +1,6 @@
 import { SecretError } from '../../../core/errors.ts';
 import type { SecretRef } from '../../../core/plan.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { YamlMap } from '../../../formats/yaml-objects.ts';
 import {
   type PositionedText,
@@ -70,7 +70,7 @@ function readService(
   if (service === 'kms' || service === 'oos') return service;
   reportError(
     type ?? map.position,
-    `objectType of ${map.where} is not known: ${sanitizeExternalText(type?.text ?? '')}`,
+    `objectType of ${map.where} is not known: ${sanitizeUserText(type?.text ?? '')}`,
     'use kms or oos',
   );
   return 'kms';
@@ -95,7 +95,7 @@ function readName(
   if (arn === undefined)
     reportError(
       name,
-      `objectName of ${map.where} is not an ARN of a KMS secret: ${sanitizeExternalText(name.text)}`,
+      `objectName of ${map.where} is not an ARN of a KMS secret: ${sanitizeUserText(name.text)}`,
       'write acs:kms:<region>:<account id>:secret/<name>',
     );
   else if (service !== 'kms')
@@ -181,7 +181,7 @@ function readOosFields(
   if (!/^([1-9][0-9]?|100)$/.test(version.text))
     reportError(
       version,
-      `objectVersion of ${map.where} is not a version of an OOS parameter: ${sanitizeExternalText(version.text)}`,
+      `objectVersion of ${map.where} is not a version of an OOS parameter: ${sanitizeUserText(version.text)}`,
       'versions are the numbers 1 to 100',
     );
   return { version: version.text };
@@ -192,7 +192,7 @@ function readRole(map: YamlMap, { reportError }: ObjectContext): string | undefi
   if (role !== undefined && !roleArnShape.test(role.text))
     reportError(
       role,
-      `crossAccountRoleArn of ${map.where} is not an ARN of a RAM role: ${sanitizeExternalText(role.text)}`,
+      `crossAccountRoleArn of ${map.where} is not an ARN of a RAM role: ${sanitizeUserText(role.text)}`,
       'write acs:ram::<account id>:role/<name>',
     );
   return role?.text;

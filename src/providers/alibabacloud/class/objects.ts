@@ -12,9 +12,11 @@ import {
   readRequiredText,
   yaml11Reader,
 } from '../../shared/class/files.ts';
+import { reportUnknownKeys } from '../../shared/class/unknown-names.ts';
 import { type ClassContext, readRef } from './object-ref.ts';
 
-const objectKeys = [
+/** The keys of an object. */
+export const objectKeys = [
   'objectName',
   'objectAlias',
   'objectType',
@@ -52,8 +54,11 @@ export function readObjects(
   // Several objects can name one secret, for different files. They share one ref.
   const refByKey = new Map<string, SecretRef>();
   const files: PositionedFile[] = [];
-  for (const { map, typeFromNextItem } of joinItems(maps, reporterOf('hint'))) {
-    map.warnUnknown(objectKeys);
+  for (const { map, typeFromNextItem } of joinItems(maps, {
+    ...context,
+    hint: reporterOf('hint'),
+  })) {
+    reportUnknownKeys(map, objectKeys, context.names);
     const hint = 'objectName is the name of the secret';
     const name = readRequiredText(map, 'objectName', hint, reportError);
     const ownRef = readRef(map, name, typeFromNextItem, objectContext);
@@ -70,7 +75,10 @@ export function readObjects(
  * Joins an item that has an `objectType` alone with the item before it. The vendor's guide prints
  * `- objectName: "test"` and `- objectType: "kms"` as two items, but means one.
  */
-function joinItems(maps: readonly YamlMap[], hint: ReportAt): readonly ObjectItem[] {
+function joinItems(
+  maps: readonly YamlMap[],
+  { names, hint }: Pick<ClassContext, 'names'> & { readonly hint: ReportAt },
+): readonly ObjectItem[] {
   const items: ObjectItem[] = [];
   for (const map of maps) {
     const previous = items.at(-1);
@@ -84,7 +92,7 @@ function joinItems(maps: readonly YamlMap[], hint: ReportAt): readonly ObjectIte
       items.push({ map });
       continue;
     }
-    map.warnUnknown(objectKeys);
+    reportUnknownKeys(map, objectKeys, names);
     previous.typeFromNextItem = map.scalar('objectType');
     hint(
       map.position,

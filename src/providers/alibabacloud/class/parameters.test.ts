@@ -453,13 +453,17 @@ test('an unknown key or parameter is a warning, with the nearest name', () => {
     '- {objectName: s, objectAlais: x, jmesPath: [{path: a, alias: b}]}',
     {
       env_auth_mode: 'aksk',
-      regoin: 'cn-beijing',
+      pathTranslaton: '-',
     },
   );
   expect(compiled).toBeDefined();
   expect(problems.map(({ severity, message, hint }) => [severity, message, hint])).toEqual([
     ['warning', 'the parameter env_auth_mode is unknown to alibabacloud', undefined],
-    ['warning', 'the parameter regoin is unknown to alibabacloud', 'did you mean region?'],
+    [
+      'warning',
+      'the parameter pathTranslaton is unknown to alibabacloud',
+      'did you mean pathTranslation?',
+    ],
     ['warning', 'item 1 has an unknown key: objectAlais', 'did you mean objectAlias?'],
     ['warning', expect.stringContaining('jmesPath item 1 has an unknown key: alias'), undefined],
   ]);

@@ -1,5 +1,5 @@
 import type { PlanResult, Problem, SecretRef } from '../../../core/plan.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { Parameters } from '../../../core/workload.ts';
 import { compileClass, reportMissingObjects } from '../../shared/class/compile-class.ts';
 import {
@@ -10,7 +10,7 @@ import {
   readRegion,
 } from '../../shared/class/parameters.ts';
 import type { AlibabaNodeFacts } from '../types.ts';
-import { readObjects } from './objects.ts';
+import { objectKeys, readObjects } from './objects.ts';
 
 /** How a class wants to log in. */
 export type AlibabaLogin = {
@@ -20,12 +20,11 @@ export type AlibabaLogin = {
 
 /** Enough for a secret that is replicated, and few enough for the resolver of a node. */
 const maxRegions = 10;
-const parameterNames = [
-  'objects',
-  'region',
-  'pathTranslation',
-  'usePodServiceAccountToken',
-] as const;
+const names = {
+  provider: 'alibabacloud',
+  parameters: ['objects', 'region', 'pathTranslation', 'usePodServiceAccountToken'],
+  objectKeys,
+} as const;
 
 /**
  * Compiles a SecretProviderClass of Alibaba Cloud's provider. Pure.
@@ -37,7 +36,7 @@ export function planAlibaba(
 ): PlanResult<AlibabaLogin> {
   return compileClass((reporter) => {
     const { report, skip } = reporter;
-    const getParameter = readParameters('alibabacloud', parameterNames, parameters, report);
+    const getParameter = readParameters(names, parameters, report);
     const podToken = readPodTokenSwitch(getParameter('usePodServiceAccountToken'), report);
     const translatePath = readPathTranslation(getParameter('pathTranslation'), report);
     const region = readRegion(getParameter('region'), 'cn-hangzhou', report) ?? nodeFacts?.region;
@@ -45,7 +44,7 @@ export function planAlibaba(
     if (objects === undefined) return reportMissingObjects(reporter, parameters);
     const { refs, files } = readObjects(objects.text, {
       parameter: objects.name,
-      ...{ report, skip, translatePath, region, nodeFacts },
+      ...{ names, report, skip, translatePath, region, nodeFacts },
     });
     checkRegions(refs, objects.name, report);
     return { refs, files, login: { podToken } };
@@ -77,7 +76,7 @@ function readPodTokenSwitch(
     report(
       parameterProblem(
         parameter.name,
-        `usePodServiceAccountToken is neither "true" nor "false": ${sanitizeExternalText(parameter.text)}`,
+        `usePodServiceAccountToken is neither "true" nor "false": ${sanitizeUserText(parameter.text)}`,
         'write usePodServiceAccountToken: "true"',
       ),
     );

@@ -97,7 +97,7 @@ describe('a login with an OIDC token (RRSA)', () => {
     const line = await reader.read(rrsa(token), 'db');
     expect(line).toMatch(
       new RegExp(
-        `^failed CREDENTIALS_REFUSED: alibabacloud: KMS secret db .*refused the OIDC token for the role ${appRole} \\(HTTP 401, ${code}, request id req-\\w+\\); .*${hint}`,
+        `^failed CREDENTIALS_REFUSED: alibabacloud: KMS secret db .*refused the OIDC token for the role ${appRole} \\(HTTP 401, ${code}\\); .*${hint}`,
       ),
     );
     expect(line).not.toContain(token.slice(-20));
@@ -200,7 +200,7 @@ describe('a login with an OIDC token (RRSA)', () => {
       expect(await reader.read(rrsa(), 'db')).toMatch(
         /CREDENTIALS_REFUSED: .*refused the role acs:ram::111:role\/app/,
       );
-    expect([cloud.sts.count(), cloud.kms.count()]).toEqual([1, 1]);
+    expect([cloud.sts.count(), cloud.kms.count()]).toEqual([2, 2]);
   });
 
   test('fails with CREDENTIALS_UNAVAILABLE and the owner if STS is down', async () => {
@@ -355,7 +355,7 @@ describe("another account's role", () => {
       crossAccountRoleArn: 'acs:ram::333:role/foreign',
     };
     expect(await reader.read(identity, 'db')).toMatch(
-      /^failed ACCESS_DENIED: .*the role acs:ram::111:role\/app cannot assume the role acs:ram::333:role\/foreign \(HTTP 403, NoPermission, request id req-\w+.*; it needs sts:AssumeRole/,
+      /^failed ACCESS_DENIED: .*the role acs:ram::111:role\/app cannot assume the role acs:ram::333:role\/foreign \(HTTP 403, NoPermission.*; it needs sts:AssumeRole/,
     );
     expect(cloud.kms.count()).toBe(0);
   });

@@ -91,7 +91,8 @@ export function createMetadata(deps: {
         const response = await request('GET', path, headers, signal);
         if (response.status === 200) return response;
         if (response.status === 404) return undefined;
-        throw classify(metadataErrors, parseErrorResponse(response, now()), { host }, []);
+        const error = parseErrorResponse(response, now());
+        throw classify(metadataErrors, error, { host }, Object.values(headers));
       },
       ({ code }) => code === 'STORE_UNAVAILABLE',
     );

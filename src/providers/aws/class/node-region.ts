@@ -1,5 +1,5 @@
 import { SecretError } from '../../../core/errors.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { Parameters } from '../../../core/workload.ts';
 import { type Nodes, regionLabel } from '../../../kube/nodes.ts';
 import { isRegion } from '../../shared/class/parameters.ts';
@@ -8,19 +8,22 @@ import { type AwsNodeFacts, planAws } from './parameters.ts';
 
 const hint = 'set region in the class, or AWS_REGION in the DaemonSet of Keyferry';
 
-/**
- * Finds the region of objects for which neither the class nor an ARN names one: the region that the
- * operator set, else the region of the node. There is no other default.
- */
-export function createNodeFacts(deps: {
+/** The region that the operator set, else the region of the node. There is no other default. */
+export type HomeRegion = (signal: AbortSignal) => Promise<string>;
+
+/** @see HomeRegion */
+export function createHomeRegion(deps: {
   readonly config: Pick<AwsConfig, 'region' | 'nodeName'>;
   readonly nodes: Nodes;
-}) {
+}): HomeRegion {
   const { config, nodes } = deps;
-  return async (parameters: Parameters, signal: AbortSignal): Promise<AwsNodeFacts> => {
-    if (!needsNodeRegion(parameters)) return {};
-    return { region: config.region ?? (await nodeRegionOf(config.nodeName, nodes, signal)) };
-  };
+  return async (signal) => config.region ?? (await nodeRegionOf(config.nodeName, nodes, signal));
+}
+
+/** Finds the region of objects for which neither the class nor an ARN names one. */
+export function createNodeFacts(homeRegion: HomeRegion) {
+  return async (parameters: Parameters, signal: AbortSignal): Promise<AwsNodeFacts> =>
+    needsNodeRegion(parameters) ? { region: await homeRegion(signal) } : {};
 }
 
 /** Whether an object has no region yet. A class with errors needs none: the mount fails anyway. */
@@ -52,7 +55,7 @@ async function nodeRegionOf(
   if (isRegion(region)) return region;
   throw new SecretError(
     'NOT_CONFIGURED',
-    `aws: the label ${regionLabel} of the node ${sanitizeExternalText(node)} is not a region: ${sanitizeExternalText(region)}`,
+    `aws: the label ${regionLabel} of the node ${sanitizeUserText(node)} is not a region: ${sanitizeUserText(region)}`,
     { hint },
   );
 }

@@ -1,5 +1,5 @@
 import type { SecretRef } from '../../../core/plan.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { YamlMap } from '../../../formats/yaml-objects.ts';
 import {
   type PositionedText,
@@ -7,6 +7,7 @@ import {
   readOptionalText,
   readRequiredText,
 } from '../../shared/class/files.ts';
+import { type ClassNames, reportUnknownKeys } from '../../shared/class/unknown-names.ts';
 import {
   type AwsService,
   type ProblemReporters,
@@ -19,6 +20,7 @@ import {
 
 /** What {@link readRef} needs besides the object. */
 export type RefContext = ProblemReporters & {
+  readonly names: ClassNames;
   /**
    * Of the class, else of the node. Undefined in offline lint, and where every object is an ARN.
    */
@@ -90,7 +92,7 @@ function readFailoverObject(
 ): SecretRef | undefined {
   const { map, type, target, selection } = primary;
   const { failoverRegion: region, reportError } = context;
-  object.warnUnknown(failoverKeys);
+  reportUnknownKeys(object, failoverKeys, { ...context.names, parameters: ['failoverRegion'] });
   if (readOptionalText(map, 'objectAlias') === undefined)
     reportError(
       object.position,
@@ -125,7 +127,7 @@ function checkSameVersion(object: YamlMap, map: YamlMap, reportError: ReportAt):
   const primary = readOptionalText(map, 'objectVersion');
   if (version?.text === primary?.text) return;
   const textOf = (given: PositionedText | undefined): string =>
-    given === undefined ? 'none' : sanitizeExternalText(given.text);
+    given === undefined ? 'none' : sanitizeUserText(given.text);
   reportError(
     version ?? object.position,
     `objectVersion of ${map.where} is ${textOf(primary)}, that of its failoverObject ${textOf(version)}`,

@@ -150,9 +150,9 @@ describe('a class of AWS’s provider', () => {
         .problems,
     ).toMatchObject([
       {
-        severity: 'warning',
-        message: 'the parameter regoin is unknown to aws',
-        hint: 'did you mean region?',
+        severity: 'error',
+        message: 'the parameter regoin is unknown to aws, and it says in which region to read',
+        hint: 'write region',
       },
       { severity: 'warning', message: 'item 1 has an unknown key: inFallback' },
       { severity: 'warning', message: 'item 1 has an unknown key: backupArn' },
@@ -694,4 +694,9 @@ test('gives either a plan without errors or errors without a plan, for any class
     { numRuns: 500 },
   );
   expect(plans).toBeGreaterThan(20);
+});
+
+test('an ARN with a short account has the number of digits as its remedy', () => {
+  const objects = '- objectName: arn:aws:secretsmanager:eu-west-1:12345:secret:a';
+  expect(plan(objects).problems[0]?.hint).toContain('12 digits');
 });

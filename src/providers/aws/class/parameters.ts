@@ -5,7 +5,7 @@ import {
   type SecretRef,
   refKey,
 } from '../../../core/plan.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { Parameters } from '../../../core/workload.ts';
 import { readYamlList } from '../../../formats/yaml-objects.ts';
 import { compileClass, reportMissingObjects } from '../../shared/class/compile-class.ts';
@@ -27,9 +27,18 @@ import {
   readPathTranslation,
   readRegion,
 } from '../../shared/class/parameters.ts';
+import { reportUnknownKeys } from '../../shared/class/unknown-names.ts';
 import type { AddressType } from '../types.ts';
 import { type RefContext, readRef } from './object-ref.ts';
 
+const parameterNames = [
+  'objects',
+  'region',
+  'failoverRegion',
+  'pathTranslation',
+  'usePodIdentity',
+  'preferredAddressType',
+] as const;
 const objectKeys = [
   'objectName',
   'objectType',
@@ -42,11 +51,21 @@ const objectKeys = [
   ...fileOptionKeys,
 ];
 
+const names = {
+  provider: 'aws',
+  parameters: parameterNames,
+  objectKeys,
+  remedies: {
+    address: 'remove it: the region decides about the address',
+    role: 'annotate the ServiceAccount with eks.amazonaws.com/role-arn, and remove it',
+  },
+};
+
 const yaml11 = yaml11Reader("AWS's provider reads");
 
 /** What the other parameters of a class set for its objects. */
 export type ObjectsContext = Pick<RefContext, 'region' | 'failoverRegion'> &
-  Omit<ReadFilesContext, 'reportError'>;
+  Omit<ReadFilesContext, 'reportError' | 'names'>;
 
 /**
  * Reads the parameter `objects` in the format of AWS's provider.
@@ -58,12 +77,15 @@ export function readObjects(
 ): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
   const { parameter, report } = context;
   const reportAs = createProblemReporter(parameter, report);
-  const refContext = { ...context, reportError: reportAs('error'), warn: reportAs('warning') };
+  const refContext = {
+    ...{ ...context, names },
+    ...{ reportError: reportAs('error'), warn: reportAs('warning') },
+  };
   // Objects that read the same secret, for files of different names, share one ref.
   const refByKey = new Map<string, SecretRef>();
   const files: PositionedFile[] = [];
   for (const map of readYamlList(text, { parameter, report, keys: 'any-case', yaml11 })) {
-    map.warnUnknown(objectKeys);
+    reportUnknownKeys(map, objectKeys, names);
     const name = readRequiredText(
       map,
       'objectName',
@@ -97,15 +119,6 @@ export type AwsNodeFacts = {
   readonly region?: string;
 };
 
-const parameterNames = [
-  'objects',
-  'region',
-  'failoverRegion',
-  'pathTranslation',
-  'usePodIdentity',
-  'preferredAddressType',
-] as const;
-
 /**
  * Compiles a SecretProviderClass of AWS's provider. Pure. Without `nodeFacts`, as in offline lint,
  * it skips the checks that need the region of the node.
@@ -113,7 +126,7 @@ const parameterNames = [
 export function planAws(parameters: Parameters, nodeFacts?: AwsNodeFacts): PlanResult<AwsLogin> {
   return compileClass((reporter) => {
     const { report, skip } = reporter;
-    const given = readParameters('aws', parameterNames, parameters, report);
+    const given = readParameters(names, parameters, report);
     const login = {
       usePodIdentity: readSwitch(given('usePodIdentity'), report),
       addressType: readAddressType(given('preferredAddressType'), report),
@@ -144,7 +157,7 @@ function readSwitch(given: RawParameter | undefined, report: (problem: Problem) 
     report(
       parameterProblem(
         given.name,
-        `usePodIdentity is neither "true" nor "false": ${sanitizeExternalText(text)}`,
+        `usePodIdentity is neither "true" nor "false": ${sanitizeUserText(text)}`,
         'write usePodIdentity: "true"',
       ),
     );
@@ -161,7 +174,7 @@ function readAddressType(
     report({
       ...parameterProblem(
         given.name,
-        `preferredAddressType is not ipv4, ipv6 or auto, so Keyferry uses auto: ${sanitizeExternalText(given.text)}`,
+        `preferredAddressType is not ipv4, ipv6 or auto, so Keyferry uses auto: ${sanitizeUserText(given.text)}`,
         'write ipv4 or ipv6, or leave it out',
       ),
       severity: 'warning',

@@ -1,5 +1,5 @@
 import type { SecretRef } from '../../../core/plan.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { YamlMap } from '../../../formats/yaml-objects.ts';
 import { type PositionedText, type ReportAt, readOptionalText } from '../../shared/class/files.ts';
 import { isRegion } from '../../shared/class/parameters.ts';
@@ -18,6 +18,12 @@ function parseArn(
   return isRegion(region)
     ? { service: service === 'ssm' ? 'ssm' : 'secretsmanager', region }
     : undefined;
+}
+
+/** YAML and spreadsheets drop zeros at the beginning of an account. */
+function hasShortAccount(text: string): boolean {
+  const [, account] = /^arn:aws[a-z-]*:[a-z]+:[^:]*:(\d*):/.exec(text) ?? [];
+  return account !== undefined && account.length !== 12;
 }
 
 /** Where errors and warnings of an object go. */
@@ -79,7 +85,7 @@ function parameterSelection(map: YamlMap, reportError: ReportAt): Selection {
   if (!/^[A-Za-z_.-][\w.-]{0,99}$/.test(text))
     reportError(
       given,
-      `${map.where} selects neither a version nor a label of a parameter: ${sanitizeExternalText(text)}`,
+      `${map.where} selects neither a version nor a label of a parameter: ${sanitizeUserText(text)}`,
       'a version is a number from 1, a label has letters, digits and "_.-"',
     );
   return { stage: text };
@@ -108,7 +114,7 @@ export function readType(map: YamlMap, reportError: ReportAt): AwsService | unde
   if (service === undefined)
     reportError(
       type,
-      `objectType of ${map.where} is not known: ${sanitizeExternalText(type.text)}`,
+      `objectType of ${map.where} is not known: ${sanitizeUserText(type.text)}`,
       typesHint,
     );
   return service ?? 'secretsmanager';
@@ -147,8 +153,10 @@ export function readTarget(
   if (arn === undefined) {
     reportError(
       name,
-      `${subject} is not an ARN of a secret or a parameter: ${sanitizeExternalText(text)}`,
-      arnsHint,
+      `${subject} is not an ARN of a secret or a parameter: ${sanitizeUserText(text)}`,
+      hasShortAccount(text)
+        ? 'the account of an ARN has 12 digits, zeros at the beginning too'
+        : arnsHint,
     );
     return undefined;
   }
@@ -172,7 +180,7 @@ type NameProblem = { readonly message: string; readonly hint?: string };
 function parameterNameProblem(text: string): NameProblem | undefined {
   if (parameterName.test(text)) return undefined;
   return {
-    message: `is not a valid parameter name: ${sanitizeExternalText(text)}`,
+    message: `is not a valid parameter name: ${sanitizeUserText(text)}`,
     hint: 'names have letters, digits and "_./-"; a version goes into objectVersion, a label into objectVersionLabel',
   };
 }

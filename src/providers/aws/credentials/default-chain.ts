@@ -3,9 +3,9 @@ import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
 import type { HttpClient } from '../../../http/client.ts';
 import { classify } from '../../shared/reads/store-errors.ts';
-import { defaultChainErrors, parseErrorResponse } from '../errors.ts';
-import { createRequestHandler } from '../request-handler.ts';
+import { defaultChainErrors, parseThrownError } from '../errors.ts';
 import type { AwsCredential } from '../types.ts';
+import { createRequestHandler } from './request-handler.ts';
 
 /** Shares a rate limiter between keys whose account is not known. */
 const unknownAccount = "Keyferry's own account";
@@ -40,7 +40,7 @@ export function createDefaultChain({
     } catch (thrown) {
       signal.throwIfAborted();
       if (thrown instanceof SecretError) throw thrown;
-      const response = parseErrorResponse(thrown, now());
+      const response = parseThrownError(thrown, now());
       if (response.code === undefined) throw noCredentialsError();
       throw classify(defaultChainErrors, response, { service: 'STS', region }, []);
     }

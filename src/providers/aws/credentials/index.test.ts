@@ -101,12 +101,7 @@ describe('a session of a role for the token of a ServiceAccount (IRSA)', () => {
       'HTTP 403, AccessDenied',
       'with this ServiceAccount as sub',
     ],
-    [
-      'another audience',
-      { audience: 'vault' },
-      'HTTP 400, InvalidIdentityTokenException',
-      'client ids',
-    ],
+    ['another audience', { audience: 'vault' }, 'HTTP 400, InvalidIdentityToken', 'client ids'],
     ['expired', { expiresAt: 0 }, 'HTTP 400, ExpiredTokenException', 'clock'],
   ])(
     'reports a refused token (%s) with the code and without the token',
@@ -116,7 +111,7 @@ describe('a session of a role for the token of a ServiceAccount (IRSA)', () => {
       const line = await reader.read(irsa(token), 'db');
       expect(line).toMatch(
         new RegExp(
-          `^failed CREDENTIALS_REFUSED: aws: Secrets Manager secret db .*STS in eu-west-1 refused the ServiceAccount's token for the role ${appRole} \\(${code}, request id req-[\\w-]+.*; .*${hint}`,
+          `^failed CREDENTIALS_REFUSED: aws: Secrets Manager secret db .*STS in eu-west-1 refused the ServiceAccount's token for the role ${appRole} \\(${code}.*; .*${hint}`,
         ),
       );
       expect(line).not.toContain(token.slice(-20));
@@ -128,14 +123,14 @@ describe('a session of a role for the token of a ServiceAccount (IRSA)', () => {
     await start();
     const token = `${mint()}x`;
     const line = await reader.login(irsa(token));
-    expect(line).toMatch(/^CREDENTIALS_REFUSED: .*InvalidIdentityTokenException, .*OIDC provider/);
+    expect(line).toMatch(/^CREDENTIALS_REFUSED: .*InvalidIdentityToken: .*OIDC provider/);
     expect(line).not.toContain(token.slice(0, 20));
   });
 
   test('reports a role that does not exist', async () => {
     await start();
     expect(await reader.login(irsa(undefined, { roleArn: `${appRole}-none` }))).toMatch(
-      /^CREDENTIALS_REFUSED: .*role\/team\/app-none \(HTTP 403, AccessDenied, .*; the role must exist/,
+      /^CREDENTIALS_REFUSED: .*role\/team\/app-none \(HTTP 403, AccessDenied: .*; the role must exist/,
     );
   });
 
@@ -412,16 +407,16 @@ describe('EKS Pod Identity', () => {
     [
       'a ServiceAccount without association',
       { serviceAccount: 'other' },
-      'HTTP 404: ".*ResourceNotFoundException',
+      'HTTP 404: "\\(ResourceNotFoundException',
       'create a Pod Identity association',
     ],
     [
       'another audience',
       { audience: 'sts.amazonaws.com' },
-      'HTTP 400: ".*InvalidTokenException',
+      'HTTP 400: "\\(InvalidTokenException',
       'see the log of',
     ],
-    ['expired', { expiresAt: 0 }, 'HTTP 400: ".*ExpiredTokenException', 'clock'],
+    ['expired', { expiresAt: 0 }, 'HTTP 400: "\\(ExpiredTokenException', 'clock'],
   ])(
     'reports a refused token (%s) with the text of the agent, and sends it once a minute',
     async (_, claims, response, hint) => {

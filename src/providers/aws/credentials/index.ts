@@ -4,8 +4,8 @@ import type { HttpClient } from '../../../http/client.ts';
 import { CredentialCache } from '../../shared/credentials/credential-cache.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { runLogin } from '../../shared/credentials/run-login.ts';
+import type { Api } from '../call.ts';
 import type { AwsCloudConfig } from '../config.ts';
-import { createSdk } from '../sdk.ts';
 import type { AwsCredential, AwsCredentialRequest } from '../types.ts';
 import { createDefaultChain } from './default-chain.ts';
 import { createPodIdentity } from './pod-identity.ts';
@@ -31,7 +31,8 @@ export type AwsCredentials = {
 
 /** What {@link createAwsCredentials} needs. */
 export type AwsCredentialsDeps = {
-  readonly config: AwsCloudConfig;
+  readonly config: Pick<AwsCloudConfig, 'podIdentityAgent'>;
+  readonly api: Api;
   readonly http: HttpClient;
   readonly retry: Retry;
   readonly credentialGate: CredentialGate;
@@ -43,9 +44,8 @@ export type AwsCredentialsDeps = {
 
 /** See {@link AwsCredentials}. */
 export function createAwsCredentials(deps: AwsCredentialsDeps): AwsCredentials {
-  const { config, http, retry, credentialGate, now, onFailure } = deps;
+  const { config, api, http, retry, credentialGate, now, onFailure } = deps;
   const cache = new CredentialCache<AwsCredential>({ now, ...(onFailure && { onFailure }) });
-  const sdk = createSdk({ config, http });
   const agent = config.podIdentityAgent;
   const podIdentity = createPodIdentity({ http, retry, credentialGate, agent, now });
   const defaultChain = createDefaultChain({ http, now });
@@ -53,7 +53,7 @@ export function createAwsCredentials(deps: AwsCredentialsDeps): AwsCredentials {
   const login = (request: AwsCredentialRequest, signal: AbortSignal): Promise<AwsCredential> => {
     switch (request.kind) {
       case 'irsa':
-        return assumeRoleWithWebIdentity({ sdk, retry, credentialGate, now }, request, signal);
+        return assumeRoleWithWebIdentity({ api, credentialGate }, request, signal);
       case 'pod-identity':
         return podIdentity(request, signal);
       case 'default-chain':

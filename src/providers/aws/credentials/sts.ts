@@ -2,33 +2,37 @@ import { createHash } from 'node:crypto';
 import * as z from 'zod';
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
+import type { HttpResponse } from '../../../http/client.ts';
+import { readXmlText } from '../../../http/response.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { digestOf } from '../../shared/identity/fingerprint.ts';
 import { classify } from '../../shared/reads/store-errors.ts';
-import { type AwsCallDeps, callAws } from '../call.ts';
+import { type Api, formContent } from '../call.ts';
 import { tokenErrors } from '../errors.ts';
 import type { AwsCredential, AwsCredentialRequest } from '../types.ts';
 
 /** The longest session of a role, unless its owner sets another limit. */
 const sessionSeconds = 3_600;
 
+/** The elements of `Credentials` in the response. */
 const sessionSchema = z.object({
-  Credentials: z.object({
-    AccessKeyId: z.string().min(1),
-    SecretAccessKey: z.string().min(1),
-    SessionToken: z.string().min(1),
-    Expiration: z.date().refine((at) => !Number.isNaN(at.getTime())),
-  }),
+  AccessKeyId: z.string().min(1),
+  SecretAccessKey: z.string().min(1),
+  SessionToken: z.string().min(1),
+  Expiration: z
+    .string()
+    .transform((text) => Date.parse(text))
+    .refine((at) => !Number.isNaN(at)),
 });
 
 /**
  * Exchanges a ServiceAccount's token for a session of a role (IRSA): AssumeRoleWithWebIdentity,
  * unsigned, at the STS of the region. After a refusal the credential gate keeps the token from that
  * STS for a while. Another token is sent at once.
- * @throws SecretError CREDENTIALS_REFUSED; STORE_ANSWER_INVALID and the errors of {@link callAws}
+ * @throws SecretError CREDENTIALS_REFUSED; STORE_ANSWER_INVALID and the errors of {@link Api}
  */
 export async function assumeRoleWithWebIdentity(
-  { credentialGate, ...deps }: AwsCallDeps & { readonly credentialGate: CredentialGate },
+  { api, credentialGate }: { readonly api: Api; readonly credentialGate: CredentialGate },
   request: Extract<AwsCredentialRequest, { kind: 'irsa' }>,
   signal: AbortSignal,
 ): Promise<AwsCredential> {
@@ -36,35 +40,38 @@ export async function assumeRoleWithWebIdentity(
   const token = request.token.reveal();
   const secrets = [token];
   return credentialGate.run(digestOf(region, roleArn, token), signal, async () => {
-    const { module, client } = await deps.sdk.sts(region);
-    const command = new module.AssumeRoleWithWebIdentityCommand({
+    const content = formContent({
+      Action: 'AssumeRoleWithWebIdentity',
+      Version: '2011-06-15',
       RoleArn: roleArn,
       RoleSessionName: sessionName,
       WebIdentityToken: token,
-      DurationSeconds: sessionSeconds,
+      DurationSeconds: String(sessionSeconds),
     });
-    const service = 'STS';
-    const result = await callAws(deps, {
-      ...{ service, region, signal, secrets },
-      send: (options) => client.send(command, options),
-    });
+    const result = await api.call({ service: 'sts', region, content, secrets, signal });
     if (result.error !== undefined)
-      throw classify(tokenErrors, result.error, { service, region, roleArn }, secrets);
-    const session = sessionSchema.safeParse(result.output);
-    if (!session.success)
-      throw new SecretError(
-        'STORE_ANSWER_INVALID',
-        `STS in ${region} sent a response that Keyferry does not understand`,
-      );
-    const { AccessKeyId, SecretAccessKey, SessionToken, Expiration } = session.data.Credentials;
+      throw classify(tokenErrors, result.error, { service: 'STS', region, roleArn }, secrets);
+    const session = readSession(result.response, region);
     return {
-      accessKeyId: AccessKeyId,
-      secretAccessKey: new Redacted(SecretAccessKey),
-      sessionToken: new Redacted(SessionToken),
-      expiresAt: Expiration.getTime(),
+      accessKeyId: session.AccessKeyId,
+      secretAccessKey: new Redacted(session.SecretAccessKey),
+      sessionToken: new Redacted(session.SessionToken),
+      expiresAt: session.Expiration,
       account: /^arn:[^:]*:iam::(\d+):/.exec(roleArn)?.[1] ?? roleArn,
     };
   });
+}
+
+function readSession({ body }: HttpResponse, region: string): z.infer<typeof sessionSchema> {
+  const content = body.toString();
+  const names = Object.keys(sessionSchema.shape);
+  const elements = Object.fromEntries(names.map((name) => [name, readXmlText(content, name)]));
+  const session = sessionSchema.safeParse(elements);
+  if (session.success) return session.data;
+  throw new SecretError(
+    'STORE_ANSWER_INVALID',
+    `STS in ${region} sent a response that Keyferry does not understand`,
+  );
 }
 
 const maxSessionNameLength = 64;

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
+import { missingPath } from '../../../../test/missing-path.ts';
 import {
   type CceFixture,
   type CceFixtureOptions,
@@ -182,13 +183,11 @@ describe('the identity provider of the cluster, with its ID token', () => {
   });
 
   test('reports a missing token file', async () => {
-    await startFixture({
-      identity: 'id-token',
-      env: { HUAWEICLOUD_SDK_ID_TOKEN_FILE: '/nowhere/token' },
-    });
-    expect(await read()).toMatch(
-      /^failed NOT_CONFIGURED: .*the token file \/nowhere\/token cannot be read/,
-    );
+    const file = missingPath();
+    await startFixture({ identity: 'id-token', env: { HUAWEICLOUD_SDK_ID_TOKEN_FILE: file } });
+    const outcome = await read();
+    expect(outcome).toMatch(/^failed NOT_CONFIGURED: /);
+    expect(outcome).toContain(`the token file ${file} cannot be read`);
   });
 });
 
@@ -215,7 +214,7 @@ describe('the identity of the pod', () => {
     const tokens = fixture.podToken(undefined, { serviceAccount: 'other' });
     const [line] = await fixture.read(podClass, { account: 'other', tokens });
     expect(line).toMatch(
-      /^failed CREDENTIALS_REFUSED: .*refused the pod's token for agency iam::123:agency:app \(HTTP 403, STS\.0403, request id sts-1: "\[text withheld: it held a secret\]"\); check the identity provider/,
+      /^failed CREDENTIALS_REFUSED: .*refused the pod's token for agency iam::123:agency:app \(HTTP 403, STS\.0403: "\[text withheld: it held a secret\]"\); check the identity provider/,
     );
     expect(line).not.toContain(tokens['sts.huaweicloud.com']);
   });

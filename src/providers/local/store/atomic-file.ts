@@ -2,7 +2,7 @@ import { type BigIntStats, constants } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { SecretError, errorCodeOf } from '../../../core/errors.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 
 /** A file of the local store, with its name for messages. */
 export type StoreFile = {
@@ -12,7 +12,7 @@ export type StoreFile = {
 
 /** `local store /var/lib/keyferry/local.age` */
 export function describeFile(file: StoreFile): string {
-  return `${file.label} ${sanitizeExternalText(file.path)}`;
+  return `${file.label} ${sanitizeUserText(file.path)}`;
 }
 
 const errorCauses: Readonly<Record<string, { readonly cause: string; readonly hint?: string }>> = {

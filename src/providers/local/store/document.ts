@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import * as z from 'zod';
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import { checkSecretName, versionNumber } from '../class.ts';
 
 /** One version of a secret. */
@@ -60,7 +60,7 @@ export function parseDocument(plaintext: Uint8Array): StoreDocument {
   checkFormat(json);
   checkNames(json);
   const parsed = documentSchema.safeParse(json);
-  if (!parsed.success) throw malformedError(`at ${sanitizeExternalText(issuePath(parsed.error))}`);
+  if (!parsed.success) throw malformedError(`at ${sanitizeUserText(issuePath(parsed.error))}`);
   return new Map(
     Object.entries(parsed.data.secrets).map(([name, { last, versions }]) => {
       const highest = versionNumber(versions.at(-1)?.version ?? '') ?? 0;
@@ -128,7 +128,7 @@ function checkNames(json: object): void {
   for (const name of Object.keys(json.secrets ?? {})) {
     const problem = checkSecretName(name);
     if (problem !== undefined)
-      throw malformedError(`the name "${sanitizeExternalText(name)}" ${problem}`);
+      throw malformedError(`the name "${sanitizeUserText(name)}" ${problem}`);
   }
 }
 

@@ -1,6 +1,6 @@
 import { SecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import { checkSecretName } from '../class.ts';
 import type { StoreDocument, StoredSecret, StoredVersion } from './document.ts';
 
@@ -33,7 +33,7 @@ export function addVersion(
 ): AddVersionResult {
   const problem = checkSecretName(name);
   if (problem !== undefined)
-    throw new SecretError('INVALID_REQUEST', `the name "${sanitizeExternalText(name)}" ${problem}`);
+    throw new SecretError('INVALID_REQUEST', `the name "${sanitizeUserText(name)}" ${problem}`);
   if (bytes.length === 0)
     throw new SecretError('INVALID_REQUEST', `no value was given for ${name}`, {
       hint: 'the command that makes the value may have failed; the store takes no empty values',
@@ -89,7 +89,7 @@ export function findVersion(
   const found =
     version === undefined ? versions.at(-1) : versions.find((each) => each.version === version);
   if (found !== undefined) return found;
-  const quotedName = sanitizeExternalText(name);
+  const quotedName = sanitizeUserText(name);
   if (versions.length === 0)
     throw new SecretError('OBJECT_NOT_FOUND', `the local store has no secret ${quotedName}`, {
       hint: `\`keyferry local list\` has the names, \`keyferry local set ${quotedName}\` makes it`,
@@ -97,7 +97,7 @@ export function findVersion(
   const availableVersions = versions.map((each) => each.version).join(', ');
   throw new SecretError(
     'OBJECT_NOT_FOUND',
-    `the local store has no version ${sanitizeExternalText(version ?? '')} of ${quotedName}`,
+    `the local store has no version ${sanitizeUserText(version ?? '')} of ${quotedName}`,
     {
       hint: `it has ${availableVersions}; \`keyferry local set ${quotedName}\` adds the next`,
     },

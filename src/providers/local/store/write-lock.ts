@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SecretError, errorCodeOf } from '../../../core/errors.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import { type StoreFile, describeFile, fileError } from './atomic-file.ts';
 
 /** A lock file of another host counts for this time: its process cannot be checked from here. */
@@ -133,7 +133,7 @@ function lockTimeoutError(
     hint:
       lockFile === undefined
         ? 'try again'
-        : `try again; if no such process runs, remove ${sanitizeExternalText(join(directory, lockFile))}`,
+        : `try again; if no such process runs, remove ${sanitizeUserText(join(directory, lockFile))}`,
   });
 }
 

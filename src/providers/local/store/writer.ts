@@ -1,7 +1,7 @@
 import { mkdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { SecretError, errorCodeOf } from '../../../core/errors.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import { generateIdentity, recipientOf } from './age.ts';
 import type { StoreDocument } from './document.ts';
 import { type StoreFile, describeFile, fileError } from './atomic-file.ts';
@@ -136,7 +136,7 @@ async function createDirectory(file: StoreFile): Promise<void> {
     const code = errorCodeOf(thrown);
     if (code === 'EEXIST') return;
     if (code !== 'ENOENT') throw fileError('write', file, thrown);
-    const parentDirectory = sanitizeExternalText(dirname(directory));
+    const parentDirectory = sanitizeUserText(dirname(directory));
     throw new SecretError(
       'INVALID_REQUEST',
       `cannot make the ${describeFile(file)}: there is no directory ${parentDirectory}`,

@@ -1,9 +1,10 @@
 import type { Encoding, FileRequest, Problem, SecretRef, Selector } from '../../../core/plan.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import { checkFilePath, findPathClash } from '../../../formats/file-path.ts';
-import { checkExpression } from '../../../formats/jmespath.ts';
+import { checkExpression, checkReadsDocument, rootHint } from '../../../formats/jmespath.ts';
 import type { Yaml11Reader, YamlMap, YamlScalar } from '../../../formats/yaml-objects.ts';
 import type { TranslatePath } from './parameters.ts';
+import { type ClassNames, reportUnknownKeys } from './unknown-names.ts';
 
 export type Position = { readonly line: number; readonly column: number };
 
@@ -27,18 +28,17 @@ export function checkFileNames(
     const { path } = request;
     const problem = checkFilePath(path);
     if (problem !== undefined)
-      reportError(at, `the file name ${sanitizeExternalText(path)} ${problem}`, hint);
+      reportError(at, `the file name ${sanitizeUserText(path)} ${problem}`, hint);
     const first = positionByPath.get(path);
     if (first === undefined) positionByPath.set(path, at);
-    else
-      reportError(at, `the file name ${sanitizeExternalText(path)} occurs twice`, hint, first.line);
+    else reportError(at, `the file name ${sanitizeUserText(path)} occurs twice`, hint, first.line);
   }
   const [parent = '', child = ''] = findPathClash(positionByPath.keys()) ?? [];
   const at = positionByPath.get(child);
   if (at !== undefined)
     reportError(
       at,
-      `the file ${sanitizeExternalText(child)} would lie below ${sanitizeExternalText(parent)}, a file itself`,
+      `the file ${sanitizeUserText(child)} would lie below ${sanitizeUserText(parent)}, a file itself`,
       hint,
     );
 }
@@ -154,6 +154,7 @@ export type ObjectNames = {
 
 /** What {@link readJmesPathFiles} needs. */
 export type ReadFilesContext = {
+  readonly names: ClassNames;
   /** The name of the parameter, in the letter case of the class. */
   readonly parameter: string;
   readonly report: (problem: Problem) => void;
@@ -179,6 +180,7 @@ export function readJmesPathFiles(
   context: ReadFilesContext,
 ): PositionedFile[] {
   const {
+    names,
     parameter,
     report,
     translatePath = (path: string) => path,
@@ -201,7 +203,7 @@ export function readJmesPathFiles(
   });
   const entries = map.list('jmesPath') ?? [];
   const extractedFiles = entries.flatMap((entry) => {
-    entry.warnUnknown(entryKeys);
+    reportUnknownKeys(entry, entryKeys, names);
     const fileOptions = readFileOptions(entry, parameter, report, options);
     const extracted = readEntryPath(entry, pathKind, context);
     if (extracted === undefined) return [];
@@ -218,8 +220,9 @@ export function readJmesPathFiles(
 function readEntryPath(
   entry: YamlMap,
   pathKind: 'jmespath' | 'key-or-jmespath',
-  { reportError }: ReadFilesContext,
+  context: ReadFilesContext,
 ): { readonly path: PositionedText; readonly selector: Selector } | undefined {
+  const { reportError } = context;
   const hint =
     pathKind === 'jmespath'
       ? 'path is a JMESPath expression'
@@ -227,10 +230,33 @@ function readEntryPath(
   const path = readRequiredText(entry, 'path', hint, reportError);
   if (path === undefined) return undefined;
   const { text } = path;
+  warnOfConstant(path, entry, context);
   // An expression that is not valid can be a key.
   if (pathKind === 'key-or-jmespath') return { path, selector: { kind: pathKind, text } };
   const problem = checkExpression(text);
   if (problem !== undefined)
-    reportError(path, `path of ${entry.where}: ${sanitizeExternalText(text)} ${problem}`);
+    reportError(
+      path,
+      `path of ${entry.where}: ${sanitizeUserText(text)} ${problem}`,
+      rootHint(text),
+    );
   return { path, selector: { kind: pathKind, expression: text } };
+}
+
+/** With `'user'` for `user`, the file holds a word of the class, and the mount succeeds. */
+function warnOfConstant(
+  path: PositionedText,
+  { where }: YamlMap,
+  { parameter, report }: ReadFilesContext,
+): void {
+  const constant = checkReadsDocument(path.text);
+  if (constant === undefined) return;
+  const { suggestion } = constant;
+  createProblemReporter(parameter, report)('warning')(
+    path,
+    `path of ${where}: ${sanitizeUserText(path.text)} does not look at the secret, so the file has the expression's own words`,
+    suggestion === undefined
+      ? 'name a key of the secret'
+      : `a key has no single quotes: write ${sanitizeUserText(suggestion)}`,
+  );
 }

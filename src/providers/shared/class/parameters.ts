@@ -1,20 +1,19 @@
 import { SecretError } from '../../../core/errors.ts';
 import type { Problem } from '../../../core/plan.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { Parameters } from '../../../core/workload.ts';
-import { nearestName } from '../../../formats/suggest.ts';
 import { regionHost } from '../../../http/endpoint.ts';
+import { type ClassNames, reportUnknownParameter } from './unknown-names.ts';
 
 /** A parameter: its name, in the letter case of the class, and its value. */
 export type RawParameter = { readonly name: string; readonly text: string };
 
 /**
- * Makes the function that finds a parameter by its name, in any letter case. Warns about parameters
+ * Makes the function that finds a parameter by its name, in any letter case. Reports parameters
  * that the provider does not know.
  */
 export function readParameters<Name extends string>(
-  provider: string,
-  knownNames: readonly Name[],
+  names: ClassNames & { readonly parameters: readonly Name[] },
   parameters: Parameters,
   report: (problem: Problem) => void,
 ): (name: Name) => RawParameter | undefined {
@@ -22,14 +21,14 @@ export function readParameters<Name extends string>(
   for (const [name, text] of Object.entries(parameters)) {
     const lowerCaseName = name.toLowerCase();
     const first = rawParameters.get(lowerCaseName);
-    if (!knownNames.some((key) => key.toLowerCase() === lowerCaseName))
-      report(unknownParameter(provider, name, knownNames));
+    if (!names.parameters.some((key) => key.toLowerCase() === lowerCaseName))
+      reportUnknownParameter({ name, text }, names, report);
     else if (first === undefined) rawParameters.set(lowerCaseName, { name, text });
     else
       report(
         parameterProblem(
           name,
-          `the parameter ${sanitizeExternalText(name)} is ${first.name} again`,
+          `the parameter ${sanitizeUserText(name)} is ${first.name} again`,
           'remove one of them',
         ),
       );
@@ -37,31 +36,19 @@ export function readParameters<Name extends string>(
   return (name) => rawParameters.get(name.toLowerCase());
 }
 
-/** Warns about unknown parameters of a provider whose names are case-sensitive. */
-export function warnUnknownParameters(
-  provider: string,
-  knownNames: readonly string[],
+/** Reports unknown parameters of a provider whose names are case-sensitive. */
+export function reportUnknownParameters(
+  names: ClassNames,
   parameters: Parameters,
   report: (problem: Problem) => void,
 ): void {
-  for (const name of Object.keys(parameters))
-    if (!knownNames.includes(name)) report(unknownParameter(provider, name, knownNames));
+  for (const [name, text] of Object.entries(parameters))
+    if (!names.parameters.includes(name)) reportUnknownParameter({ name, text }, names, report);
 }
 
 /** The problem of a parameter that cannot be used. */
 export function parameterProblem(parameter: string, message: string, hint: string): Problem {
   return { severity: 'error', code: 'INVALID_CLASS', message, hint, parameter };
-}
-
-function unknownParameter(provider: string, name: string, knownNames: readonly string[]): Problem {
-  const nearest = nearestName(name, knownNames);
-  return {
-    severity: 'warning',
-    code: 'INVALID_CLASS',
-    message: `the parameter ${sanitizeExternalText(name)} is unknown to ${provider}`,
-    ...(nearest !== undefined && { hint: `did you mean ${nearest}?` }),
-    parameter: name,
-  };
 }
 
 /** Converts the name of a secret, or an alias, to a file path. */
@@ -82,7 +69,7 @@ export function readPathTranslation(
   report(
     parameterProblem(
       name,
-      `pathTranslation is neither one character, other than "/", nor "False": ${sanitizeExternalText(text)}`,
+      `pathTranslation is neither one character, other than "/", nor "False": ${sanitizeUserText(text)}`,
       'leave it out for "_"; "False" keeps directories',
     ),
   );
@@ -115,7 +102,7 @@ export function readRegion(
     report(
       parameterProblem(
         name,
-        `${name} is not a region: ${sanitizeExternalText(text)}`,
+        `${name} is not a region: ${sanitizeUserText(text)}`,
         `regions look like ${example}`,
       ),
     );

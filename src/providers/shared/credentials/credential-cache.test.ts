@@ -118,22 +118,34 @@ describe('a credential that expires soon', () => {
 });
 
 describe('a credential that the store refused', () => {
-  test('is replaced, unless it is younger than a minute', async () => {
+  test('is replaced at once, and its successor after a minute', async () => {
     const { cache, login, advanceClock } = createFixture();
     const first = await cache.get('alice', neverAborted, login);
-    cache.invalidate('alice', first);
-    expect(await cache.get('alice', neverAborted, login)).toBe(first);
-    advanceClock(minute);
-    cache.invalidate('alice', first);
-    expect((await cache.get('alice', neverAborted, login)).loginNumber).toBe(2);
+    expect(cache.invalidate('alice', first)).toBe(true);
+    const second = await cache.get('alice', neverAborted, login);
+    expect(second.loginNumber).toBe(2);
+    advanceClock(minute - 1);
+    expect(cache.invalidate('alice', second)).toBe(false);
+    expect(await cache.get('alice', neverAborted, login)).toBe(second);
+    advanceClock(1);
+    expect(cache.invalidate('alice', second)).toBe(true);
+    expect((await cache.get('alice', neverAborted, login)).loginNumber).toBe(3);
+  });
+
+  test('does not delay the replacement of another one', async () => {
+    const { cache, login } = createFixture();
+    cache.invalidate('alice', await cache.get('alice', neverAborted, login));
+    const bob = await cache.get('bob', neverAborted, login);
+    expect(cache.invalidate('bob', bob)).toBe(true);
   });
 
   test('is replaced also after the clock was set back', async () => {
     const { cache, login, advanceClock } = createFixture();
-    const first = await cache.get('alice', neverAborted, login);
+    cache.invalidate('alice', await cache.get('alice', neverAborted, login));
+    const second = await cache.get('alice', neverAborted, login);
     advanceClock(-8 * hour);
-    cache.invalidate('alice', first);
-    expect((await cache.get('alice', neverAborted, login)).loginNumber).toBe(2);
+    cache.invalidate('alice', second);
+    expect((await cache.get('alice', neverAborted, login)).loginNumber).toBe(3);
   });
 
   test('does not affect its successor', async () => {

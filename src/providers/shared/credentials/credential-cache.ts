@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { runAsKeyferry } from '../../../concurrency/caller.ts';
 import { SingleFlight } from '../../../concurrency/single-flight.ts';
 import { isRecent } from '../../../concurrency/time.ts';
 import { type SecretError, toSecretError } from '../../../core/errors.ts';
@@ -7,8 +8,8 @@ import { type SecretError, toSecretError } from '../../../core/errors.ts';
 const backgroundRefreshMs = 30_000;
 /** A credential this close to its end is not used: it could end while the request is on its way. */
 const expiryMarginMs = 30_000;
-/** A younger credential stays, although a store refuses it: a new one would be refused, too. */
-export const minInvalidationAgeMs = 60_000;
+/** After a refusal the next credential stays for this time, even if a store refuses it, too. */
+const replacementPauseMs = 60_000;
 
 /** What the cache keeps: credentials, and values that the provider looks up with them. */
 export type Expiring = {
@@ -33,7 +34,6 @@ export type CredentialCacheOptions = {
 
 type CacheEntry<T> = {
   readonly credential: T;
-  readonly obtainedAt: number;
   /** When the next refresh is due. */
   refreshAt: number;
 };
@@ -51,6 +51,8 @@ export class CredentialCache<T extends Expiring> {
   readonly #renewBeforeMs: number;
   readonly #onFailure: ((error: SecretError) => void) | undefined;
   readonly #entries: LRUCache<string, CacheEntry<T>>;
+  /** When a refused credential was last dropped. */
+  readonly #droppedAt: LRUCache<string, number>;
   readonly #singleFlight = new SingleFlight<T>();
 
   constructor({ now, renewBeforeMs = 300_000, max = 1_000, onFailure }: CredentialCacheOptions) {
@@ -58,6 +60,7 @@ export class CredentialCache<T extends Expiring> {
     this.#renewBeforeMs = renewBeforeMs;
     this.#onFailure = onFailure;
     this.#entries = new LRUCache({ max });
+    this.#droppedAt = new LRUCache({ max });
   }
 
   /**
@@ -77,14 +80,15 @@ export class CredentialCache<T extends Expiring> {
   }
 
   /**
-   * Drops a credential that the store refused. One that is younger than a minute stays, so that a
-   * store that refuses every credential does not cause a login for each call.
-   * @returns whether `get` now gives another credential
+   * Drops a credential that the store refused, once in a minute for each key: a store that refuses
+   * every credential does not cause a login for each call.
+   * @returns whether `get` now logs in, or already has another credential
    */
   invalidate(key: string, credential: T): boolean {
     const entry = this.#entries.peek(key);
     if (entry?.credential !== credential) return true;
-    if (isRecent(entry.obtainedAt, minInvalidationAgeMs, this.#now())) return false;
+    if (isRecent(this.#droppedAt.get(key), replacementPauseMs, this.#now())) return false;
+    this.#droppedAt.set(key, this.#now());
     this.#entries.delete(key);
     return true;
   }
@@ -96,7 +100,7 @@ export class CredentialCache<T extends Expiring> {
       const obtainedAt = this.#now();
       const halfLifeAt = obtainedAt + (expiresAt - obtainedAt) / 2;
       const refreshAt = Math.max(expiresAt - this.#renewBeforeMs, halfLifeAt);
-      this.#entries.set(key, { credential, obtainedAt, refreshAt });
+      this.#entries.set(key, { credential, refreshAt });
       return credential;
     });
   }
@@ -104,7 +108,7 @@ export class CredentialCache<T extends Expiring> {
   #refreshInBackground(key: string, entry: CacheEntry<T>, obtain: Obtain<T>): void {
     entry.refreshAt = this.#now() + backgroundRefreshMs;
     const signal = AbortSignal.timeout(backgroundRefreshMs);
-    this.#obtainAndCache(key, signal, obtain).catch((thrown: unknown) => {
+    runAsKeyferry(() => this.#obtainAndCache(key, signal, obtain)).catch((thrown: unknown) => {
       this.#onFailure?.(toSecretError(thrown));
     });
   }

@@ -1,5 +1,6 @@
 import { describe, expect, jest, test } from '@jest/globals';
 import { RejectionCache } from '../../../concurrency/rejection-cache.ts';
+import { runAs } from '../../../concurrency/caller.ts';
 import { SecretError } from '../../../core/errors.ts';
 import { CredentialGate } from './credential-gate.ts';
 
@@ -57,6 +58,27 @@ describe('a credential that the store has not accepted yet', () => {
     expect(pendingCalls).toHaveLength(2);
     pendingCalls[1]?.fail(refusedError);
     await Promise.allSettled(retried);
+  });
+
+  test('is probed again for callers that have more patience than the probe of an outage had', async () => {
+    const { gate } = createFixture();
+    const { pendingCalls, call } = createScriptedCall();
+    const outage = new SecretError('STORE_UNAVAILABLE', 'away');
+    const run = (patienceMs: number): Promise<string> =>
+      runAs({ namespace: 'team-a', patience: () => patienceMs }, () =>
+        gate.run('key', neverAborted, call),
+      );
+    const quick = [run(0), run(0)];
+    const patient = [run(20_000), run(20_000)];
+    pendingCalls[0]?.fail(outage);
+    for (const one of await Promise.allSettled(quick))
+      expect(one).toEqual({ status: 'rejected', reason: outage });
+    await tick();
+    expect(pendingCalls).toHaveLength(2);
+    pendingCalls[1]?.succeed();
+    await tick();
+    pendingCalls[2]?.succeed();
+    expect(await Promise.all(patient)).toEqual(['value', 'value']);
   });
 
   test('does not delay another credential', async () => {

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { type Caller, currentCaller, outlasts } from '../../../concurrency/caller.ts';
 import type { RejectionCache } from '../../../concurrency/rejection-cache.ts';
 import { raceWithAbort } from '../../../concurrency/deadline.ts';
 import { isTransient } from '../../../concurrency/retry.ts';
@@ -21,6 +22,8 @@ type ProbeOutcome =
   | { readonly kind: 'accepted' | 'inconclusive' }
   | { readonly kind: 'refused' | 'unavailable'; readonly error: SecretError };
 
+type Probe = { readonly starter: Caller; readonly outcome: Promise<ProbeOutcome> };
+
 /**
  * Limits the calls with a credential that the store has not accepted within the last second to one
  * at a time, the probe. So 500 mounts with a wrong or a revoked key make one bad call and not 500:
@@ -35,7 +38,7 @@ export class CredentialGate {
   readonly #now: () => number;
   /** When the store last accepted each credential. */
   readonly #acceptedAt: LRUCache<string, number>;
-  readonly #probes = new Map<string, Promise<ProbeOutcome>>();
+  readonly #probes = new Map<string, Probe>();
 
   /**
    * @param options.now milliseconds
@@ -77,12 +80,18 @@ export class CredentialGate {
       const probe = this.#isAccepted(key) ? undefined : this.#probes.get(key);
       if (probe === undefined) break;
       if (this.#acceptedAt.has(key)) {
-        await withinTime(reprobeWaitMs, raceWithAbort(probe, signal));
+        await withinTime(reprobeWaitMs, raceWithAbort(probe.outcome, signal));
         this.#rejectionCache.throwIfRejected(key);
         break;
       }
-      const outcome = await raceWithAbort(probe, signal);
-      if ('error' in outcome) throw outcome.error;
+      const outcome = await raceWithAbort(probe.outcome, signal);
+      if (outcome.kind === 'refused') throw outcome.error;
+      // A caller with more patience makes the next probe.
+      if (
+        outcome.kind === 'unavailable' &&
+        !outlasts(currentCaller().patience, probe.starter.patience)
+      )
+        throw outcome.error;
     }
     const result = call();
     const outcome = result.then(
@@ -90,8 +99,8 @@ export class CredentialGate {
       (thrown: unknown) => this.#recordOutcome(key, classifyOutcome(toSecretError(thrown), signal)),
     );
     if (!this.#isAccepted(key) && !this.#probes.has(key)) {
-      const probe = outcome.finally(() => this.#probes.delete(key));
-      this.#probes.set(key, probe);
+      const starter = currentCaller();
+      this.#probes.set(key, { starter, outcome: outcome.finally(() => this.#probes.delete(key)) });
     }
     await outcome;
     return result;

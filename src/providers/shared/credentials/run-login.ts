@@ -40,6 +40,7 @@ export async function markOutage<T>(
     const error = toSecretError(thrown);
     if (error.kind !== 'outage' || error.code === 'CREDENTIALS_UNAVAILABLE') throw error;
     const { message, hint } = describe(error);
-    throw new SecretError('CREDENTIALS_UNAVAILABLE', message, { hint });
+    const { requestId } = error;
+    throw new SecretError('CREDENTIALS_UNAVAILABLE', message, { hint, requestId });
   }
 }

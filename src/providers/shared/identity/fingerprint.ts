@@ -1,4 +1,4 @@
-import { createHash, createHmac, randomBytes } from 'node:crypto';
+import { createHash, createHmac, createSecretKey, randomBytes } from 'node:crypto';
 
 /** A field of a fingerprint: a value that can change the store's response. */
 export type FingerprintField = string | undefined;
@@ -14,8 +14,10 @@ export type Fingerprint = (fields: Readonly<Record<string, FingerprintField>>) =
  * @param key default: a random key for this process
  */
 export function createFingerprint(key: Uint8Array = randomBytes(32)): Fingerprint {
+  // From bytes Node 24 makes an HMAC five times as slowly as from a KeyObject.
+  const secretKey = createSecretKey(key);
   return (fields) => {
-    const hmac = createHmac('sha256', key);
+    const hmac = createHmac('sha256', secretKey);
     for (const name of Object.keys(fields).sort()) {
       const value = fields[name];
       const text = value === undefined ? '-' : `${Buffer.byteLength(value)}:${value}`;

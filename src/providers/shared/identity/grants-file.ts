@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import { Gauge, type Registry } from 'prom-client';
 import * as z from 'zod';
 import { SecretError, errorCodeOf, toSecretError } from '../../../core/errors.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import { nearestName } from '../../../formats/suggest.ts';
 import { type YamlNode, nodeAt } from '../../../formats/yaml-tree.ts';
 import { readYamlDocument } from '../../../formats/yaml.ts';
@@ -24,6 +24,10 @@ export type SharedIdentityGrant = {
   /** For `<service>/<name as sent to the store>`. */
   readonly names: readonly NameGlob[];
   readonly roles: readonly NameGlob[];
+  /** The regions that it grants in addition to the operator's. */
+  readonly regions: readonly NameGlob[];
+  /** The endpoints that it grants in addition to the operator's. */
+  readonly endpoints: readonly NameGlob[];
   /** The methods that it grants in addition to GET. */
   readonly methods: readonly string[];
 };
@@ -35,6 +39,8 @@ const grantSchema = z.strictObject({
   serviceAccounts: globs.min(1),
   names: globs.min(1),
   roles: globs.default([]),
+  regions: globs.default([]),
+  endpoints: globs.default([]),
   methods: z.array(z.enum(['POST', 'PUT'])).default([]),
 });
 const fileSchema = z.strictObject({ grants: z.array(grantSchema) });
@@ -69,12 +75,12 @@ export function parseSharedIdentityGrants(
 }
 
 function describeIssue(issue: z.core.$ZodIssue): string {
-  const issuePath = sanitizeExternalText(issue.path.join('.'));
+  const issuePath = sanitizeUserText(issue.path.join('.'));
   if (issue.code === 'unrecognized_keys') {
     const [key = ''] = issue.keys;
     const nearest = nearestName(key, issue.path.length === 0 ? fileKeys : grantKeys);
     const advice = nearest === undefined ? '' : `, did you mean ${nearest}?`;
-    return `unknown key ${sanitizeExternalText([...issue.path, key].join('.'))}${advice}`;
+    return `unknown key ${sanitizeUserText([...issue.path, key].join('.'))}${advice}`;
   }
   if (issue.path.length === 0) return 'it is not a map with the key grants';
   if (issue.path.at(-1) === 'provider')
@@ -97,7 +103,7 @@ function lineOf(root: YamlNode | undefined, issue: z.core.$ZodIssue): number {
 function invalidGrantsError(file: string, line: number, cause: string): SecretError {
   return new SecretError(
     'NOT_CONFIGURED',
-    `cannot use the grants in ${sanitizeExternalText(file)}: line ${line}: ${cause}`,
+    `cannot use the grants in ${sanitizeUserText(file)}: line ${line}: ${cause}`,
     { hint: 'docs/providers/local.md has an example' },
   );
 }
@@ -214,7 +220,7 @@ function readSmallFile(file: string): string {
     const code = errorCodeOf(thrown) ?? 'unknown failure';
     throw unreadableFileError(
       file,
-      code === 'ENOENT' ? 'it does not exist' : sanitizeExternalText(code),
+      code === 'ENOENT' ? 'it does not exist' : sanitizeUserText(code),
       thrown,
     );
   }
@@ -223,7 +229,7 @@ function readSmallFile(file: string): string {
 function unreadableFileError(file: string, cause: string, thrown?: unknown): SecretError {
   return new SecretError(
     'NOT_CONFIGURED',
-    `cannot use the grants in ${sanitizeExternalText(file)}: ${cause}`,
+    `cannot use the grants in ${sanitizeUserText(file)}: ${cause}`,
     {
       hint: '--shared-identity-grants names the file',
       cause: thrown,

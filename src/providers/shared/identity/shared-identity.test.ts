@@ -30,11 +30,12 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-function createChecker(mode: SharedIdentityMode, grantsFile?: string) {
+function createChecker(mode: SharedIdentityMode, grantsFile?: string, isByChart = false) {
   registry = new Registry();
   const sharedIdentity = new SharedIdentity({
     mode,
     grantsFile,
+    isByChart,
     log: pino(
       {},
       { write: (line: string) => void lines.push(JSON.parse(line) as (typeof lines)[number]) },
@@ -50,6 +51,8 @@ function createChecker(mode: SharedIdentityMode, grantsFile?: string) {
       name?: string;
       role?: string;
       method?: string;
+      region?: string;
+      endpoint?: string;
     } = {},
   ) => {
     const {
@@ -57,12 +60,11 @@ function createChecker(mode: SharedIdentityMode, grantsFile?: string) {
       account = 'web',
       provider = 'local',
       name = 'eu/db',
-      role,
-      method,
+      ...more
     } = request;
     const workload = { tenant: namespace, identity: { name: account } };
     try {
-      sharedIdentity.check({ workload, provider, service: 'local', name, role, method });
+      sharedIdentity.check({ workload, provider, service: 'local', name, ...more });
       return 'granted';
     } catch (thrown) {
       if (!(thrown instanceof SecretError)) throw thrown;
@@ -148,6 +150,26 @@ describe('a method that may change something', () => {
   });
 });
 
+describe('a region or an endpoint that is not the operator’s', () => {
+  test('must be in the same grant that matches the name', () => {
+    writeFileSync(
+      file,
+      `${grant('local/eu/*', 'regions: [eu-*]')}${grant('local/us/*', "endpoints: ['*.example']").replace('grants:\n', '')}`,
+    );
+    const check = createChecker('granted', file);
+    expect(check({ region: 'eu-1' })).toBe('granted');
+    expect(check({ region: 'us-1' })).toContain('no grant that matches lists the region us-1');
+    expect(check({ name: 'us/db', endpoint: 'kms.example' })).toBe('granted');
+    expect(check({ name: 'us/db', endpoint: 'kms.evil' })).toContain('lists the endpoint kms.evil');
+    expect(check({ name: 'us/db', region: 'eu-1' })).toContain('lists the region eu-1');
+    expect(check({ endpoint: 'kms.example', region: 'eu-1' })).toContain('lists the endpoint');
+  });
+
+  test('needs no grant in the mode all', () => {
+    expect(createChecker('all')({ region: 'us-1', endpoint: 'kms.example' })).toBe('granted');
+  });
+});
+
 describe('the other modes', () => {
   test('all serves everything with a warning, but no role without a grant', () => {
     writeFileSync(file, grant('local/eu/*', 'roles: [arn:x]'));
@@ -157,6 +179,16 @@ describe('the other modes', () => {
     expect(check({ role: 'arn:y' })).toContain('lists the role arn:y');
     expect(lines.filter(({ level }) => level === 40)).toHaveLength(1);
     expect(createChecker('all')({ role: 'arn:x' })).toContain('lists the role arn:x');
+  });
+
+  test('names the values of the chart where the chart runs Keyferry', () => {
+    writeFileSync(file, grant('local/us/*'));
+    expect(createChecker('granted', file, true)()).toContain(
+      'grant it in the chart value sharedIdentities.grants, or give',
+    );
+    expect(createChecker('none', file, true)()).toContain(
+      'or set the chart value sharedIdentities.mode to granted',
+    );
   });
 
   test('none serves nothing, also with a grants file', () => {

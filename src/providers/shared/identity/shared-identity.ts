@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { SecretError } from '../../../core/errors.ts';
 import type { SharedIdentityMode } from '../../../core/provider.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { Workload } from '../../../core/workload.ts';
 import { GrantsFile, type SharedIdentityGrant, type SharedIdentityMetrics } from './grants-file.ts';
 import type { NameGlob } from './name-glob.ts';
@@ -19,6 +19,10 @@ export type SharedIdentityRequest = {
   readonly name: string;
   /** The role to assume, if the class names one. */
   readonly role?: string | undefined;
+  /** The region, if it is not the one that the operator configured. */
+  readonly region?: string | undefined;
+  /** The endpoint, if it is not the one that the operator configured. */
+  readonly endpoint?: string | undefined;
   /** The HTTP method, for stores that take several. Default GET. */
   readonly method?: string | undefined;
 };
@@ -35,6 +39,8 @@ const grantsFilePlaceholder = 'a file for --shared-identity-grants';
 export type SharedIdentityOptions = {
   readonly mode: SharedIdentityMode;
   readonly grantsFile?: string | undefined;
+  /** The chart runs Keyferry: remedies name its values, and not flags. Default false. */
+  readonly isByChart?: boolean;
   readonly log: Logger;
   /** Milliseconds. */
   readonly now: () => number;
@@ -47,13 +53,14 @@ export type SharedIdentityOptions = {
  */
 export class SharedIdentity {
   readonly mode: SharedIdentityMode;
-  readonly #grantsFileName: string;
+  readonly #remedy: string;
   readonly #grants: () => readonly SharedIdentityGrant[];
 
   /** @throws SecretError NOT_CONFIGURED if the grants file cannot be used */
-  constructor({ mode, grantsFile, log, now, metrics }: SharedIdentityOptions) {
+  constructor(options: SharedIdentityOptions) {
+    const { mode, grantsFile, log, now, metrics } = options;
     this.mode = mode;
-    this.#grantsFileName = grantsFile ?? grantsFilePlaceholder;
+    this.#remedy = remedyOf(options);
     if (mode === 'all')
       log.warn(
         '--shared-identities all: every workload may read what the identities of this node may ' +
@@ -75,15 +82,14 @@ export class SharedIdentity {
   check(request: SharedIdentityRequest): void {
     const reason = this.#denialReason(request);
     if (reason === undefined) return;
-    const file = this.mode === 'none' ? undefined : this.#grantsFileName;
-    throw notGrantedError(request, reason, file);
+    throw notGrantedError(request, reason, this.#remedy);
   }
 
   #denialReason(request: SharedIdentityRequest): string | undefined {
-    const { workload, provider, service, name, role, method = 'GET' } = request;
+    const { workload, provider, service, name } = request;
     if (this.mode === 'none') return 'this node runs with --shared-identities none';
-    // Every mode demands a grant for a role, and for a method that may change something.
-    if (this.mode === 'all' && role === undefined && method === 'GET') return undefined;
+    const demands = demandsOf(request, this.mode);
+    if (this.mode === 'all' && demands.length === 0) return undefined;
     if (!isPlainName(name))
       return 'a name that long, or with "." or ".." as an element, is never granted';
     const qualifiedName = `${service}/${name}`;
@@ -93,16 +99,54 @@ export class SharedIdentity {
       matchesAny(grant.serviceAccounts, workload.identity.name) &&
       matchesAny(grant.names, qualifiedName);
     // Each mount checks each of its secrets, and most checks are for plain reads.
-    if (role === undefined && method === 'GET' && this.#grants().some(isMatching)) return undefined;
-    const matching = this.#grants().filter(isMatching);
+    if (demands.length === 0 && this.#grants().some(isMatching)) return undefined;
+    let matching = this.#grants().filter(isMatching);
     if (matching.length === 0 && this.mode === 'granted') return 'no grant matches';
-    const withRole = matching.filter(({ roles }) => role === undefined || matchesAny(roles, role));
-    if (role !== undefined && withRole.length === 0)
-      return `no grant that matches lists the role ${sanitizeExternalText(role)}`;
-    if (method !== 'GET' && !withRole.some(({ methods }) => methods.includes(method)))
-      return `no grant that matches lists the method ${sanitizeExternalText(method)}`;
+    // One grant must allow all of it.
+    for (const { what, value, isAllowedBy } of demands) {
+      matching = matching.filter(isAllowedBy);
+      if (matching.length === 0)
+        return `no grant that matches lists the ${what} ${sanitizeUserText(value)}`;
+    }
     return undefined;
   }
+}
+
+/** Something that a grant must list. */
+type Demand = {
+  readonly what: string;
+  readonly value: string;
+  readonly isAllowedBy: (grant: SharedIdentityGrant) => boolean;
+};
+
+/**
+ * Every mode demands a grant for a role, and for a method that may change something. `all` does not
+ * for a region or an endpoint.
+ */
+function demandsOf(
+  { role, method = 'GET', region, endpoint }: SharedIdentityRequest,
+  mode: SharedIdentityMode,
+): readonly Demand[] {
+  const demands: Demand[] = [];
+  const add = (
+    key: 'roles' | 'regions' | 'endpoints',
+    what: string,
+    value: string | undefined,
+  ): void => {
+    if (value === undefined) return;
+    demands.push({ what, value, isAllowedBy: (grant) => matchesAny(grant[key], value) });
+  };
+  add('roles', 'role', role);
+  if (method !== 'GET')
+    demands.push({
+      what: 'method',
+      value: method,
+      isAllowedBy: ({ methods }) => methods.includes(method),
+    });
+  if (mode === 'all') return demands;
+  add('regions', 'region', region);
+  add('endpoints', 'endpoint', endpoint);
+  return demands;
 }
 
 function matchesAny(globs: readonly NameGlob[], name: string): boolean {
@@ -120,18 +164,27 @@ function isPlainName(name: string): boolean {
 function notGrantedError(
   { workload, provider, service, name }: SharedIdentityRequest,
   cause: string,
-  grantsFile: string | undefined,
+  hint: string,
 ): SecretError {
-  const subject = `service account ${sanitizeExternalText(workload.tenant)}/${sanitizeExternalText(workload.identity.name)}`;
-  const target = sanitizeExternalText(`${service}/${name}`);
+  const subject = `service account ${sanitizeUserText(workload.tenant)}/${sanitizeUserText(workload.identity.name)}`;
+  const target = sanitizeUserText(`${service}/${name}`);
   return new SecretError(
     'NOT_GRANTED',
     `${provider}: ${subject} may not read ${target} by a shared identity: ${cause}`,
-    {
-      hint:
-        grantsFile === undefined
-          ? 'give the workload an identity of its own, or start Keyferry with --shared-identities granted'
-          : `grant it in ${sanitizeExternalText(grantsFile)}, or give the workload an identity of its own`,
-    },
+    { hint },
   );
+}
+
+/** What a denied user can do, in the terms of who runs Keyferry. */
+function remedyOf({ mode, grantsFile, isByChart = false }: SharedIdentityOptions): string {
+  if (mode === 'none') {
+    const permit = isByChart
+      ? 'set the chart value sharedIdentities.mode to granted'
+      : 'start Keyferry with --shared-identities granted';
+    return `give the workload an identity of its own, or ${permit}`;
+  }
+  const place = isByChart
+    ? 'the chart value sharedIdentities.grants'
+    : sanitizeUserText(grantsFile ?? grantsFilePlaceholder);
+  return `grant it in ${place}, or give the workload an identity of its own`;
 }

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { SecretError } from '../../../core/errors.ts';
 import type { Redacted } from '../../../core/redacted.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeExternalText, sanitizeUserText } from '../../../core/safe-text.ts';
 import type { Workload } from '../../../core/workload.ts';
 
 /** The clocks of a node and of the API server can differ by this. */
@@ -53,15 +53,16 @@ export function readWorkloadToken(
   const throwInvalidToken = (reason: string): never => {
     throw new SecretError(
       'TOKEN_INVALID',
-      `the pod's token for the audience ${sanitizeExternalText(audience)} ${reason}`,
+      `the pod's token for the audience ${sanitizeUserText(audience)} ${reason}`,
     );
   };
-  const parsed = claimsSchema.safeParse(decodeClaims(driverToken.token.reveal()));
+  const token = driverToken.token.reveal();
+  const parsed = claimsSchema.safeParse(decodeClaims(token));
   if (!parsed.success) return throwInvalidToken('is not a ServiceAccount token');
   const { sub, aud, exp, iss, 'kubernetes.io': kubernetes } = parsed.data;
   const subject = `system:serviceaccount:${workload.tenant}:${workload.identity.name}`;
   if (sub !== subject)
-    return throwInvalidToken(`belongs to ${sanitizeExternalText(sub)}, not to ${subject}`);
+    return throwInvalidToken(`belongs to ${sanitizeExternalText(sub, [token])}, not to ${subject}`);
   if (![aud].flat().includes(audience)) return throwInvalidToken('is for another audience');
   if (exp * 1_000 + clockSkewMs <= now)
     return throwInvalidToken(`expired at ${isoTime(exp)}; check the clock of the node`);
@@ -74,17 +75,34 @@ export function readWorkloadToken(
   };
 }
 
+/**
+ * Checks the pod that a token is bound to, where the store may decide by it. A token that is bound
+ * to no pod passes.
+ * @throws SecretError TOKEN_INVALID
+ */
+export function checkPodOfToken(
+  { instance }: Pick<Workload, 'instance'>,
+  { podUid }: WorkloadToken,
+  audience: string,
+): void {
+  if (podUid === undefined || podUid === instance) return;
+  throw new SecretError(
+    'TOKEN_INVALID',
+    `the pod's token for the audience ${sanitizeUserText(audience)} is bound to another pod`,
+  );
+}
+
 function missingTokenError(workload: Pick<Workload, 'tokens'>, audience: string): SecretError {
-  const audiences = [...workload.tokens.keys()].map((name) => sanitizeExternalText(name));
+  const audiences = [...workload.tokens.keys()].map((name) => sanitizeUserText(name));
   const more =
     audiences.length > maxShownAudiences ? ` and ${audiences.length - maxShownAudiences} more` : '';
   const others = audiences.slice(0, maxShownAudiences).join(', ') + more;
   return new SecretError(
     'TOKEN_MISSING',
-    `the driver sent no token for the audience ${sanitizeExternalText(audience)}, ` +
+    `the driver sent no token for the audience ${sanitizeUserText(audience)}, ` +
       (others === '' ? 'nor any other' : `only for ${others}`),
     {
-      hint: `add "- audience: ${sanitizeExternalText(audience)}" to tokenRequests in the values of the driver's chart`,
+      hint: `add "- audience: ${sanitizeUserText(audience)}" to tokenRequests in the values of the driver's chart`,
     },
   );
 }

@@ -1,3 +1,4 @@
+import { runAs } from '../../../concurrency/caller.ts';
 import type { RateLimiter } from '../../../concurrency/rate-limiter.ts';
 import { type SecretError, toSecretError } from '../../../core/errors.ts';
 import type { SecretRef } from '../../../core/plan.ts';
@@ -5,7 +6,10 @@ import type { FetchRequest } from '../../../core/provider.ts';
 import type { CredentialGate } from '../credentials/credential-gate.ts';
 
 /** The part of a fetch request that a call needs. Requests of one batch differ in the ref only. */
-export type CallRequest<C> = Pick<FetchRequest<C>, 'grant' | 'urgency' | 'signal' | 'onStart'>;
+export type CallRequest<C> = Pick<
+  FetchRequest<C>,
+  'grant' | 'urgency' | 'patience' | 'signal' | 'onStart'
+>;
 
 /** What a call to a store needs to know about its caller. */
 export type CallContext<C> = {
@@ -55,6 +59,7 @@ export type AuthenticatedCallDeps<C> = {
 
 /**
  * Makes the one call path of the remote providers: credentials, credential gate, rate limiter.
+ * All of it runs on behalf of the workload's namespace (`Caller`), the login too.
  * A session can end before its time. So after a refusal the call logs in once more and repeats.
  */
 export function createAuthenticatedCall<C>({
@@ -88,7 +93,10 @@ export function createAuthenticatedCall<C>({
     return gate.credentialGate.run(digest, signal, () => call(context));
   };
 
-  return async (request, call) => {
+  const callAgainAfterLogin = async <T>(
+    request: CallRequest<C>,
+    call: (context: CallContext<C>) => Promise<T>,
+  ): Promise<T> => {
     const { principal } = request.grant;
     const credential = await principal.credentials(request.signal);
     try {
@@ -99,5 +107,11 @@ export function createAuthenticatedCall<C>({
       // Where the new credential equals the refused one, the gate rejects it without a call.
       return callWithCredential(request, await principal.credentials(request.signal), call);
     }
+  };
+
+  return (request, call) => {
+    const { grant, patience = () => 0 } = request;
+    const caller = { namespace: grant.workload.tenant, patience };
+    return runAs(caller, () => callAgainAfterLogin(request, call));
   };
 }

@@ -58,7 +58,10 @@ export function readInBatches<C>(
   return resultByRequest;
 }
 
-/** A batch has requests of one principal, region, endpoint, namespace and urgency. */
+/**
+ * A batch has requests of one principal, region, endpoint, namespace and urgency, all with patience
+ * or all without.
+ */
 function groupIntoBatches<C>(
   requests: readonly FetchRequest<C>[],
   { max, nameOf = ({ name }) => name }: Pick<BatchReading<C>, 'max' | 'nameOf'>,
@@ -72,7 +75,8 @@ function groupIntoBatches<C>(
   for (const request of [...requests].sort((a, b) => sameNameCount(b) - sameNameCount(a))) {
     const { ref, principal, workload } = request.grant;
     const location = [principal.fingerprint, ref.region, ref.endpoint];
-    const key = JSON.stringify([...location, workload.tenant, request.urgency]);
+    const isPatient = (request.patience?.() ?? 0) > 0;
+    const key = JSON.stringify([...location, workload.tenant, request.urgency, isPatient]);
     const openBatches = batches.get(key) ?? [];
     batches.set(key, openBatches);
     const batchWithSpace = openBatches.find(

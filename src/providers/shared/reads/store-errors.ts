@@ -1,5 +1,6 @@
 import { type ErrorCode, SecretError } from '../../../core/errors.ts';
 import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { repeatableText } from './repeatable-text.ts';
 
 /** A response that is not a success, as far as the provider could parse it. */
 export type ErrorResponse = {
@@ -53,11 +54,12 @@ export function classify<Response extends ErrorResponse, Context>(
   const hintText = typeof hint === 'function' ? hint(context, response) : hint;
   const messageText = typeof message === 'function' ? message(context, response) : message;
   const shown = hidesText ? { ...response, text: '' } : response;
-  const { retryAfterMs } = response;
+  const { retryAfterMs, requestId } = response;
   return new SecretError(code, `${messageText} ${describeErrorResponse(shown, secrets)}`, {
     unsent,
     ...(hintText !== undefined && { hint: hintText }),
     ...(retryAfterMs !== undefined && { retryAfterMs }),
+    ...(requestId !== undefined && { requestId: sanitizeExternalText(requestId, secrets) }),
   });
 }
 
@@ -76,8 +78,8 @@ export function isKnownError<Response extends ErrorResponse, Context>(
 }
 
 /**
- * Formats a response for a message:
- * `(HTTP 404, Forbidden.ResourceNotFound, request id 7d0f: "Resource not found.")`.
+ * Formats a response for a message: `(HTTP 404, Forbidden.Key: "Resource not found.")`. Equal
+ * errors have equal texts; see {@link repeatableText}.
  * @param secrets must not appear in the result
  */
 export function describeErrorResponse(
@@ -87,7 +89,19 @@ export function describeErrorResponse(
   const details = [
     ...(status === undefined ? [] : [`HTTP ${status}`]),
     ...(code === undefined ? [] : [sanitizeExternalText(code, secrets)]),
-    ...(requestId === undefined ? [] : [`request id ${sanitizeExternalText(requestId, secrets)}`]),
   ].join(', ');
-  return text === '' ? `(${details})` : `(${details}: "${sanitizeExternalText(text, secrets)}")`;
+  if (text === '') return `(${details})`;
+  return `(${details}: "${sanitizeStoreText(text, secrets, requestId)}")`;
+}
+
+/**
+ * The text of an error of a store, safe to show and the same for equal errors.
+ * @param secrets must not appear in the result
+ */
+export function sanitizeStoreText(
+  text: string,
+  secrets: readonly string[],
+  requestId?: string,
+): string {
+  return sanitizeExternalText(text, secrets, (part) => repeatableText(part, requestId));
 }

@@ -6,7 +6,14 @@ import { type JsonValue, parseJsonText } from '../../../formats/json.ts';
 import type { HttpClient, HttpResponse } from '../../../http/client.ts';
 import { classify, isKnownError } from '../../shared/reads/store-errors.ts';
 import { describePath, productName } from '../describe.ts';
-import { callErrors, isUnknownNamespace, parseErrorResponse, transientErrors } from '../errors.ts';
+import {
+  callErrors,
+  isUnknownNamespace,
+  parseErrorResponse,
+  proxyHint,
+  transientErrors,
+} from '../errors.ts';
+import { isPage } from '../plain-response.ts';
 import { Cluster, type NodeResponse } from './cluster.ts';
 import { type Node, Nodes } from './nodes.ts';
 import { type VaultCall, fixedHeaders, headersOf, targetOf, toWireRequest } from './request.ts';
@@ -53,6 +60,8 @@ export type VaultClientOptions = {
  * database) gets nearly all the time there is.
  */
 const timeouts = { readMs: 10_000, issueMs: 25_000, healthMs: 3_000 };
+/** The longest time for which a node that failed gets no request: first mounts wait for it. */
+const maxOpenMs = 2_000;
 
 /** The client of Vault: failover between addresses, retries, and errors without secrets. */
 export class VaultClient implements VaultApi {
@@ -67,7 +76,7 @@ export class VaultClient implements VaultApi {
     this.#retry = retry;
     this.#now = now;
     this.#tlsFiles = createTlsFiles({ now });
-    const breaker = new CircuitBreaker({ now, ...(random !== undefined && { random }) });
+    const breaker = new CircuitBreaker({ now, maxOpenMs, ...(random !== undefined && { random }) });
     const health = (node: Node, signal: AbortSignal): Promise<number> => this.#health(node, signal);
     this.#cluster = new Cluster({
       nodes: new Nodes({ breaker, health, now }),
@@ -80,9 +89,9 @@ export class VaultClient implements VaultApi {
   }
 
   async call(call: VaultCall): Promise<VaultResponse> {
-    const { login, mayIssue, signal, accept = [] } = call;
+    const { login, mayIssue, isRepeatable = !mayIssue, signal, accept = [] } = call;
     const isRetryable = (error: SecretError): boolean =>
-      isTransient(error) && (error.unsent || !mayIssue);
+      isTransient(error) && (error.unsent || isRepeatable);
     const { response, address } = await this.#retry.run(
       login.addresses.join(','),
       signal,
@@ -97,7 +106,7 @@ export class VaultClient implements VaultApi {
       if (!isAccepted || !errorResponse.isFromVault)
         throw classify(callErrors, errorResponse, call, secretsOf(call));
     }
-    return { status, headers, body, address, json: () => parse(body, call) };
+    return { status, headers, body, address, json: () => parse(response, call) };
   }
 
   async #attempt(call: VaultCall): Promise<NodeResponse> {
@@ -117,12 +126,14 @@ export class VaultClient implements VaultApi {
   }
 
   #sendToCluster(call: VaultCall): Promise<NodeResponse> {
-    const { login, mayIssue, signal, body } = call;
+    const { login, mayIssue, signal, waitSignal, body } = call;
     const { method, path } = toWireRequest(call);
     const headers = headersOf(call);
-    return this.#cluster.request({ login, mayIssue, signal }, (address) =>
+    const secrets = secretsOf(call);
+    return this.#cluster.request({ login, mayIssue, secrets, signal }, (address) =>
       this.#send({ login, address }, path, {
         ...{ method, headers, signal, ...(body !== undefined && { body }) },
+        ...(waitSignal !== undefined && { waitSignal }),
         timeoutMs: mayIssue ? timeouts.issueMs : timeouts.readMs,
       }),
     );
@@ -151,8 +162,8 @@ export class VaultClient implements VaultApi {
   }
 }
 
-function secretsOf({ token }: VaultCall): readonly string[] {
-  return token === undefined ? [] : [token.reveal()];
+function secretsOf({ token, secrets = [] }: VaultCall): readonly string[] {
+  return token === undefined ? secrets : [token.reveal(), ...secrets];
 }
 
 function withMinRetryAfter(error: SecretError, minMs: number): SecretError {
@@ -160,14 +171,14 @@ function withMinRetryAfter(error: SecretError, minMs: number): SecretError {
   return retryAfterMs >= minMs ? error : error.with({ retryAfterMs: minMs });
 }
 
-function parse(body: Buffer, { login, path }: VaultCall): JsonValue {
+function parse(response: HttpResponse, { login, path }: VaultCall): JsonValue {
   try {
-    return parseJsonText(new TextDecoder('utf-8', { fatal: true }).decode(body));
+    return parseJsonText(new TextDecoder('utf-8', { fatal: true }).decode(response.body));
   } catch {
     throw new SecretError(
       'STORE_ANSWER_INVALID',
       `${productName(login)} sent a response to ${describePath({ path })} that is not JSON`,
-      { hint: 'check that the address is the right one, and that no proxy responds in its place' },
+      { hint: isPage(response) ? proxyHint(login) : 'check the address, the path and the method' },
     );
   }
 }

@@ -8,12 +8,21 @@ import type { Nodes } from './nodes.ts';
 /**
  * Finds the address that a standby node redirects to. The request repeats the token, so the address
  * must be one of the login's own. The path of the redirect is ignored: the request stays the same.
+ * @param options.secrets those of the request; no message may have them
  * @returns the address
  * @throws SecretError STORE_ANSWER_INVALID
  */
 export function followRedirect(
   location: string | undefined,
-  { from, addresses }: { readonly from: string; readonly addresses: readonly string[] },
+  {
+    from,
+    addresses,
+    secrets,
+  }: {
+    readonly from: string;
+    readonly addresses: readonly string[];
+    readonly secrets: readonly string[];
+  },
 ): string {
   const throwInvalid = (reason: string, hint?: string): never => {
     throw new SecretError('STORE_ANSWER_INVALID', `${from} redirects ${reason}`, {
@@ -24,7 +33,11 @@ export function followRedirect(
   };
   if (location === undefined || !URL.canParse(location)) return throwInvalid('to nowhere');
   const to = new URL(location);
-  const target = sanitizeExternalText(to.origin === 'null' ? to.protocol : to.origin);
+  // A URL has its host in lower case.
+  const target = sanitizeExternalText(
+    to.origin === 'null' ? to.protocol : to.origin,
+    secrets.flatMap((secret) => [secret, secret.toLowerCase()]),
+  );
   if (from.startsWith('https:') && to.protocol !== 'https:')
     return throwInvalid(`from https to ${target}`);
   const isAtTarget = (address: string): boolean =>
@@ -42,6 +55,7 @@ export function followRedirect(
 export type ClusterCall = {
   readonly login: VaultLogin;
   readonly mayIssue: boolean;
+  readonly secrets: readonly string[];
   readonly signal: AbortSignal;
 };
 
@@ -121,14 +135,14 @@ export class Cluster {
   }
 
   async #requestFrom(
-    { login, signal }: ClusterCall,
+    { login, secrets, signal }: ClusterCall,
     address: string,
     send: (address: string) => Promise<HttpResponse>,
   ): Promise<NodeResponse> {
     const response = await this.#nodes.request({ login, address }, signal, send);
     if (!isRedirect(response)) return { response, address };
     const { addresses } = login;
-    const next = followRedirect(response.headers.location, { from: address, addresses });
+    const next = followRedirect(response.headers.location, { from: address, addresses, secrets });
     const redirected = await this.#nodes.request({ login, address: next }, signal, send);
     if (!isRedirect(redirected)) return { response: redirected, address: next };
     throw new SecretError(

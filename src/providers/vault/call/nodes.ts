@@ -1,3 +1,4 @@
+import { runAsKeyferry } from '../../../concurrency/caller.ts';
 import type { CircuitBreaker } from '../../../concurrency/circuit-breaker.ts';
 import { SingleFlight } from '../../../concurrency/single-flight.ts';
 import { type SecretError, toSecretError } from '../../../core/errors.ts';
@@ -68,7 +69,8 @@ export class Nodes {
   #checkHealth(node: Node, signal: AbortSignal): Promise<undefined> {
     return this.#inFlightHealthChecks.run(keyOf(node), signal, async (checkSignal) => {
       try {
-        const status = await this.#health(node, checkSignal);
+        // One namespace's slow reads must not delay the check that all namespaces wait for.
+        const status = await runAsKeyferry(() => this.#health(node, checkSignal));
         const response = { status, code: undefined, text: '', requestId: undefined };
         if (isKnownError(healthErrors, response)) throw classify(healthErrors, response, node, []);
         this.#breaker.recordSuccess(keyOf(node));

@@ -98,11 +98,23 @@ describe('a redirect', () => {
     );
     expect(untrustedServer.connections).toBe(0);
     const follow = () =>
-      followRedirect('http://b/v1/x', { from: 'https://a', addresses: ['https://a', 'http://b'] });
+      followRedirect('http://b/v1/x', {
+        ...{ from: 'https://a', addresses: ['https://a', 'http://b'], secrets: [] },
+      });
     expect(follow).toThrow('https://a redirects from https to http://b');
     const from = (address: string) =>
-      followRedirect('http://b/v1/x', { from: address, addresses: [address, 'http://b'] });
+      followRedirect('http://b/v1/x', {
+        ...{ from: address, addresses: [address, 'http://b'], secrets: [] },
+      });
     expect(from('http://a')).toBe('http://b');
+  });
+
+  test('that repeats the token is not shown', async () => {
+    const { token, redirectTo, callOutcome, standbyOnly } = await setUp();
+    redirectTo(`https://${token.reveal()}/v1/secret/data/app`);
+    expect(await callOutcome({ login: standbyOnly })).toMatch(
+      /redirects to \[text withheld: it held a secret\], which is not among the addresses/,
+    );
   });
 
   test('is followed once', async () => {

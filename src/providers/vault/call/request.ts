@@ -1,13 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { SecretError } from '../../../core/errors.ts';
 import type { Redacted } from '../../../core/redacted.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { VaultLogin } from '../types.ts';
 
 /** A call to Vault. */
 export type VaultCall = {
   readonly login: VaultLogin;
   readonly token?: Redacted;
+  /** Other secrets of the request, such as those in its body. No message may have them. */
+  readonly secrets?: readonly string[];
   /** `LIST` is sent as a GET with `list=true`. */
   readonly method: string;
   /** Below `v1/`, percent-encoded already, with its query: `secret/data/app?version=3`. */
@@ -15,11 +17,15 @@ export type VaultCall = {
   /** JSON. */
   readonly body?: string;
   readonly signal: AbortSignal;
+  /** Ends a request that has not been sent. Default: `signal`. */
+  readonly waitSignal?: AbortSignal;
   /**
    * The call may issue something: a token, a lease, a certificate. It is repeated only where Vault
    * has certainly not processed it.
    */
   readonly mayIssue: boolean;
+  /** It is repeated all the same: what an earlier attempt issued does no harm. */
+  readonly isRepeatable?: boolean;
   /** Replaces the login's; the empty text: none. */
   readonly namespace?: string;
   /** Awaited before each attempt: the rate limiter. */
@@ -55,10 +61,7 @@ export function headersOf({
   namespace = login.namespace ?? '',
 }: VaultCall): Record<string, string> {
   if (!isHeader(namespace))
-    throw new SecretError(
-      'INVALID_CLASS',
-      `"${sanitizeExternalText(namespace)}" is not a namespace`,
-    );
+    throw new SecretError('INVALID_CLASS', `"${sanitizeUserText(namespace)}" is not a namespace`);
   const secret = token?.reveal() ?? '';
   if (!isHeader(secret))
     throw new SecretError(
@@ -100,7 +103,7 @@ export function targetOf(address: string, path: string): Target {
   if (`${url.pathname}${url.search}` !== `/v1/${path}`)
     throw new SecretError(
       'INVALID_CLASS',
-      `${sanitizeExternalText(path.replace(/\?.*$/s, ''))} is not a Vault path`,
+      `${sanitizeUserText(path.replace(/\?.*$/s, ''))} is not a Vault path`,
       { hint: 'a path must be percent-encoded, and has no "." or ".." in it' },
     );
   return { url, ...(socketPath !== undefined && { socketPath }) };

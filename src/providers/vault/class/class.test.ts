@@ -161,13 +161,13 @@ describe("a class in the vendors' format", () => {
     },
   );
 
-  test('warns of a parameter in another letter case, with the nearest name', () => {
+  test('rejects a parameter in another letter case, with the right name', () => {
     expect(compile({ VaultAddress: 'https://elsewhere:8200' }).problems).toEqual([
       {
-        severity: 'warning',
+        severity: 'error',
         code: 'INVALID_CLASS',
-        message: 'the parameter VaultAddress is unknown to vault',
-        hint: 'did you mean vaultAddress?',
+        message: 'the parameter VaultAddress is unknown to vault, and it says where the store is',
+        hint: 'write vaultAddress',
         parameter: 'VaultAddress',
       },
     ]);
@@ -268,8 +268,8 @@ describe('the parameters of openbao', () => {
 
   test('are unknown to vault', () => {
     expect(describeProblems({ baoAddress: 'https://x:1', vaultRoleName: 'y' })).toEqual([
-      'warning: the parameter baoAddress is unknown to vault',
-      'warning: the parameter vaultRoleName is unknown to vault',
+      'error: the parameter baoAddress is unknown to vault, and it says where the store is',
+      'error: the parameter vaultRoleName is unknown to vault, and it says with which role to read',
     ]);
   });
 });
@@ -580,6 +580,16 @@ describe('the request of an object', () => {
       expect(describeProblems({ objects: text })[0]).toMatch(
         /^1:\d+ error: secretArgs of item 1 (is not a map|must be a map)/,
       );
+    },
+  );
+
+  test.each(['vault', 'openbao'] as const)(
+    'leaves out an item without content, as the parser of %s does',
+    (dialect) => {
+      const objects = '- {objectName: a, secretPath: x}\n-\n';
+      const { plan: compiled, problems } = compile({ objects }, nodeFacts, dialect);
+      expect(problems).toEqual([]);
+      expect(compiled?.files.map(({ path }) => path)).toEqual(['a']);
     },
   );
 

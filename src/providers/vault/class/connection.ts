@@ -1,6 +1,6 @@
 import { posix } from 'node:path';
 import { SecretError } from '../../../core/errors.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import { classEndpoint, parseEndpoint } from '../../../http/endpoint.ts';
 import type { RawParameter } from '../../shared/class/parameters.ts';
 import type { VaultLogin } from '../types.ts';
@@ -28,13 +28,9 @@ export function splitList(text: string): readonly string[] {
 export function parseOperatorAddress(text: string, setting: string): string {
   if (!isSocket(text)) return parseEndpoint(text, { setting, allowHttp: true }).origin;
   if (isValidSocket(text)) return text;
-  throw new SecretError(
-    'NOT_CONFIGURED',
-    `${setting} ${sanitizeExternalText(text)} is not a socket`,
-    {
-      hint: 'write unix:// and an absolute path',
-    },
-  );
+  throw new SecretError('NOT_CONFIGURED', `${setting} ${sanitizeUserText(text)} is not a socket`, {
+    hint: 'write unix:// and an absolute path',
+  });
 }
 
 /**
@@ -49,13 +45,13 @@ export function parseClassAddress(text: string, allowed: readonly string[]): str
       allowed.filter((entry) => !isSocket(entry)),
     ).origin;
   if (!isValidSocket(text))
-    throw new SecretError('INVALID_CLASS', `"${sanitizeExternalText(text)}" is not a socket`, {
+    throw new SecretError('INVALID_CLASS', `"${sanitizeUserText(text)}" is not a socket`, {
       hint: 'write unix:// and an absolute path',
     });
   if (allowed.includes(text)) return text;
   throw new SecretError(
     'NOT_ALLOWED_FROM_CLASS',
-    `the socket ${sanitizeExternalText(text)} is not among those allowed to classes`,
+    `the socket ${sanitizeUserText(text)} is not among those allowed to classes`,
   );
 }
 
@@ -148,7 +144,7 @@ function readNamespace(reader: ClassReader): string | undefined {
     reportInvalid(
       reader,
       parameter,
-      `is not a namespace: ${sanitizeExternalText(parameter.text)}`,
+      `is not a namespace: ${sanitizeUserText(parameter.text)}`,
       'write it like team-a/shop',
     );
   return namespace;

@@ -1,4 +1,4 @@
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import { type AuthMethod, type VaultLogin, defaultMounts } from '../types.ts';
 import { readConnection } from './connection.ts';
 import { type ClassReader, reportInvalid } from './parameters.ts';
@@ -33,7 +33,7 @@ function readMethod(reader: ClassReader): AuthMethod {
     reportInvalid(
       reader,
       parameter,
-      `is not known: ${sanitizeExternalText(parameter.text)}`,
+      `is not known: ${sanitizeUserText(parameter.text)}`,
       `use one of ${methods.join(', ')}`,
     );
   return method ?? 'kubernetes';
@@ -58,7 +58,7 @@ function readMount(method: AuthMethod, reader: ClassReader): string {
     reportInvalid(
       reader,
       mount,
-      `is not a path of an auth method: ${sanitizeExternalText(mount.text)}`,
+      `is not a path of an auth method: ${sanitizeUserText(mount.text)}`,
       'write it like kubernetes',
     );
   return path ?? '';
@@ -122,7 +122,7 @@ function readLeaseScope(reader: ClassReader): VaultLogin['leaseScope'] {
     reportInvalid(
       reader,
       parameter,
-      `is neither "pod" nor "serviceAccount": ${sanitizeExternalText(parameter.text)}`,
+      `is neither "pod" nor "serviceAccount": ${sanitizeUserText(parameter.text)}`,
       'leave it out: each pod then has credentials of its own',
     );
   return 'serviceAccount';

@@ -1,5 +1,5 @@
 import type { SecretRef } from '../../../core/plan.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { YamlMap } from '../../../formats/yaml-objects.ts';
 import { type ReportAt, readOptionalText, readRequiredText } from '../../shared/class/files.ts';
 
@@ -90,7 +90,7 @@ function readName(map: YamlMap, { reportError }: ObjectReader): string {
   if ('path' in parsed) return parsed.path;
   reportError(
     text,
-    `secretPath of ${map.where} ${parsed.problem}: ${sanitizeExternalText(text.text)}`,
+    `secretPath of ${map.where} ${parsed.problem}: ${sanitizeUserText(text.text)}`,
     'write it like secret/data/app?version=3',
   );
   return '';
@@ -107,7 +107,7 @@ function readMethod(map: YamlMap, { reportError }: ObjectReader): 'GET' | 'POST'
   if (method.text === 'POST' || method.text === 'PUT') return method.text;
   reportError(
     method,
-    `method of ${map.where} is not known: ${sanitizeExternalText(method.text)}`,
+    `method of ${map.where} is not known: ${sanitizeUserText(method.text)}`,
     'use GET, POST or PUT',
   );
   return 'GET';

@@ -5,22 +5,23 @@ import {
   type Selector,
   refKey,
 } from '../../../core/plan.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import { type YamlMap, readYamlList } from '../../../formats/yaml-objects.ts';
 import {
   type FileOptions,
   type PositionedFile,
   type ReadMode,
   checkFileNames,
-  fileOptionKeys,
   readOptionalText,
   readFileOptions,
   parseOctalMode,
   readRequiredText,
   createProblemReporter,
 } from '../../shared/class/files.ts';
+import { reportUnknownKeys } from '../../shared/class/unknown-names.ts';
 import type { VaultLogin } from '../types.ts';
 import { type ObjectReader, readRef } from './object-ref.ts';
+import { classNamesOf, objectKeys } from './parameters.ts';
 
 /** An integer as Go's yaml.v3 reads it. */
 const integer = /^(0x[\da-f]+|0b[01]+|0o?[0-7]+|0|[1-9]\d*)$/i;
@@ -39,15 +40,6 @@ export const readFilePermission: ReadMode = ({ text, quoted }) => {
 };
 
 const parameter = 'objects';
-const objectKeys = [
-  'objectName',
-  'secretPath',
-  'secretKey',
-  'method',
-  'secretArgs',
-  'optional',
-  ...fileOptionKeys,
-];
 
 /**
  * Reads the parameter `objects` in the format of the vendors' providers: what to read, and the
@@ -55,9 +47,10 @@ const objectKeys = [
  */
 export function readObjects(
   text: string,
-  { tls }: Pick<VaultLogin, 'tls'>,
+  { dialect, tls }: Pick<VaultLogin, 'dialect' | 'tls'>,
   report: (problem: Problem) => void,
 ): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
+  const names = classNamesOf(dialect);
   const reportAt = createProblemReporter(parameter, report);
   const reader = {
     ...{
@@ -70,8 +63,10 @@ export function readObjects(
   // Equal requests are one ref: all objects of one path come from one response.
   const refs = new Map<string, SecretRef>();
   const files: PositionedFile[] = [];
-  for (const map of readYamlList(text, { parameter, report, keys: 'exact' })) {
-    map.warnUnknown(objectKeys);
+  // The vendors' parsers leave out an item without content.
+  const options = { parameter, report, keys: 'exact', skipEmptyItems: true } as const;
+  for (const map of readYamlList(text, options)) {
+    reportUnknownKeys(map, objectKeys, names);
     const name = readRequiredText(
       map,
       'objectName',
@@ -82,13 +77,13 @@ export function readObjects(
     const ref = refs.get(refKey(parsedRef)) ?? parsedRef;
     refs.set(refKey(ref), ref);
     const selector = readSelector(map);
-    const options = readOptions(map, selector, reader, report);
+    const fileOptions = readOptions(map, selector, reader, report);
     const optional = map.boolean('optional') === true && { optional: true };
     if (name === undefined) continue;
     const { text: path, ...at } = name;
     files.push({
       at,
-      request: { path, sources: { value: { ref, selector } }, ...options, ...optional },
+      request: { path, sources: { value: { ref, selector } }, ...fileOptions, ...optional },
     });
   }
   checkFileNames(files, reader.reportError, 'give it another objectName');
@@ -111,7 +106,7 @@ function readOptions(
   if (selector.kind === 'whole' && encoding !== 'utf-8')
     reportError(
       map.scalar('encoding') ?? map.position,
-      `encoding of ${map.where} is ${sanitizeExternalText(encoding)}, but without secretKey the file is the whole response, which is JSON`,
+      `encoding of ${map.where} is ${sanitizeUserText(encoding)}, but without secretKey the file is the whole response, which is JSON`,
       'name the key whose value is encoded in secretKey',
     );
   // The vendors' providers take 0 for "not given".

@@ -1,7 +1,9 @@
 import { type ErrorCode, SecretError } from '../../../core/errors.ts';
 import type { Problem } from '../../../core/plan.ts';
 import type { Parameters } from '../../../core/workload.ts';
-import { type RawParameter, warnUnknownParameters } from '../../shared/class/parameters.ts';
+import { fileOptionKeys } from '../../shared/class/files.ts';
+import { type RawParameter, reportUnknownParameters } from '../../shared/class/parameters.ts';
+import type { ClassNames } from '../../shared/class/unknown-names.ts';
 import type { VaultNodeFacts, VaultLogin } from '../types.ts';
 
 /** Parameters with a prefix: `vaultAddress`. */
@@ -20,6 +22,17 @@ const prefixedNames = [
 ] as const;
 const unprefixedNames = ['objects', 'roleName', 'audience', 'authMethod', 'leaseScope'] as const;
 
+/** The keys of an object. */
+export const objectKeys = [
+  'objectName',
+  'secretPath',
+  'secretKey',
+  'method',
+  'secretArgs',
+  'optional',
+  ...fileOptionKeys,
+];
+
 /** The first one wins. */
 const prefixesOf: Readonly<Record<VaultLogin['dialect'], readonly string[]>> = {
   vault: ['vault'],
@@ -36,29 +49,41 @@ export type VaultParameters = (name: VaultParameter) => RawParameter | undefined
 /**
  * Finds parameters by their names without a prefix. For vault, `Address` is `vaultAddress`. For
  * openbao it is `baoAddress`, then `openbaoAddress`, then `vaultAddress`. A role with a prefix,
- * which only openbao has, wins over `roleName`. Letter case counts. An unknown parameter causes a
- * warning.
+ * which only openbao has, wins over `roleName`. Letter case counts. Unknown parameters are
+ * reported.
  */
 export function readVaultParameters(
   dialect: VaultLogin['dialect'],
   parameters: Parameters,
   report: (problem: Problem) => void,
 ): VaultParameters {
-  const namesOf = (name: VaultParameter): readonly string[] => {
-    const roleNames =
-      dialect === 'openbao' ? [...withPrefixes(dialect, 'RoleName'), 'roleName'] : ['roleName'];
-    if (name === 'roleName') return roleNames;
-    return isUnprefixed(name) ? [name] : withPrefixes(dialect, name);
-  };
-  const names = [...prefixedNames.filter((name) => name !== 'RoleName'), ...unprefixedNames];
-  warnUnknownParameters(dialect, names.flatMap(namesOf), parameters, report);
+  reportUnknownParameters(classNamesOf(dialect), parameters, report);
   return (name) => {
-    for (const parameterName of namesOf(name)) {
+    for (const parameterName of spellingsOf(dialect, name)) {
       const text = parameters[parameterName]?.trim() ?? '';
       if (text !== '') return { name: parameterName, text };
     }
     return undefined;
   };
+}
+
+/** The names that the classes of a dialect have. */
+export function classNamesOf(dialect: VaultLogin['dialect']): ClassNames {
+  const names = [...prefixedNames.filter((name) => name !== 'RoleName'), ...unprefixedNames];
+  return {
+    provider: dialect,
+    parameters: names.flatMap((name) => spellingsOf(dialect, name)),
+    objectKeys,
+    remedies: { region: 'remove it: Vault has no regions' },
+    otherProviderOf: (name) =>
+      dialect === 'vault' && /^(open)?bao/i.test(name) ? 'openbao' : undefined,
+  };
+}
+
+function spellingsOf(dialect: VaultLogin['dialect'], name: VaultParameter): readonly string[] {
+  if (name === 'roleName' && dialect === 'openbao')
+    return [...withPrefixes(dialect, 'RoleName'), name];
+  return isUnprefixed(name) ? [name] : withPrefixes(dialect, name);
 }
 
 function isUnprefixed(name: string): boolean {

@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { RawParameter } from '../../shared/class/parameters.ts';
 import type { VaultTls } from '../types.ts';
 import { type ClassReader, reportInvalid, reportNotAllowed } from './parameters.ts';
@@ -70,7 +70,7 @@ function readFile(reader: ClassReader, parameter: RawParameter): string {
     reportInvalid(
       reader,
       parameter,
-      `is not an absolute, clean path: ${sanitizeExternalText(text)}`,
+      `is not an absolute, clean path: ${sanitizeUserText(text)}`,
       'write it like /etc/vault/ca.crt',
     );
   else if (
@@ -78,7 +78,7 @@ function readFile(reader: ClassReader, parameter: RawParameter): string {
     !nodeFacts?.allowedFiles.some((matches) => matches(text))
   )
     reportNotAllowed(reader, parameter, {
-      problem: `names ${sanitizeExternalText(text)}, which is not among the files allowed to classes`,
+      problem: `names ${sanitizeUserText(text)}, which is not among the files allowed to classes`,
       operatorAction: 'list it, or its directory, in KEYFERRY_VAULT_ALLOWED_FILES',
       check: 'files named in the class, which the operator has to allow',
     });
@@ -101,7 +101,7 @@ function readServerName(reader: ClassReader): string | undefined {
     reportInvalid(
       reader,
       parameter,
-      `is not a host name: ${sanitizeExternalText(parameter.text)}`,
+      `is not a host name: ${sanitizeUserText(parameter.text)}`,
       'write the name that the certificate of Vault has',
     );
   return parameter?.text;
@@ -121,7 +121,7 @@ function readSkipVerify(reader: ClassReader): boolean | undefined {
     reportInvalid(
       reader,
       parameter,
-      `is neither "true" nor "false": ${sanitizeExternalText(parameter.text)}`,
+      `is neither "true" nor "false": ${sanitizeUserText(parameter.text)}`,
       'leave it out',
     );
   else if (skipVerify && nodeFacts?.allowSkipVerify !== true && nodeFacts?.tls.skipVerify !== true)

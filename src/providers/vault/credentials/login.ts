@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import * as z from 'zod';
 import { SecretError, toSecretError } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
-import { sanitizeExternalText } from '../../../core/safe-text.ts';
+import { sanitizeUserText } from '../../../core/safe-text.ts';
 import { encodeSegment } from '../../../http/endpoint.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import type { VaultResponse, VaultApi } from '../call/api.ts';
@@ -139,8 +139,10 @@ async function sendLogin(
   const response = await api.call({
     ...{ login, method: 'POST', path: `auth/${mountPath(login)}/login`, signal },
     body: JSON.stringify(fields),
-    // It issues a token.
+    secrets,
+    // It issues a token. One that is lost ends by itself, but a secret id has a limit of uses.
     mayIssue: true,
+    isRepeatable: login.method !== 'approle',
     accept: [400, 401, 403, 404],
   });
   if (response.status >= 300)
@@ -174,7 +176,7 @@ function checkMethod(metadata: Readonly<Record<string, unknown>>, login: VaultLo
     'CREDENTIALS_REFUSED',
     `${productName(login)} logged in ${describeIdentity({ login })} as another identity: the mount is not of the method ${method}`,
     {
-      hint: `name the mount of the method ${method} in place of auth/${sanitizeExternalText(mount)}`,
+      hint: `name the mount of the method ${method} in place of auth/${sanitizeUserText(mount)}`,
     },
   );
 }

@@ -1,7 +1,11 @@
 import { SecretError } from '../../../core/errors.ts';
 import type { Workload } from '../../../core/workload.ts';
 import type { TokenRequests } from '../../../kube/token-requests.ts';
-import { type WorkloadToken, readWorkloadToken } from '../../shared/identity/workload-token.ts';
+import {
+  type WorkloadToken,
+  checkPodOfToken,
+  readWorkloadToken,
+} from '../../shared/identity/workload-token.ts';
 import type { VaultIdentity } from '../types.ts';
 
 /** The token of a pod. */
@@ -60,7 +64,9 @@ export function createPodTokens({
 
 function readDriverToken(workload: Workload, audience: string, now: number): WorkloadToken {
   try {
-    return readWorkloadToken(workload, audience, now);
+    const token = readWorkloadToken(workload, audience, now);
+    checkPodOfToken(workload, token, audience);
+    return token;
   } catch (thrown) {
     if (!(thrown instanceof SecretError) || thrown.code !== 'TOKEN_MISSING') throw thrown;
     throw new SecretError('TOKEN_MISSING', thrown.message, {

@@ -426,6 +426,18 @@ describe('a login', () => {
     expect(logins()).toBe(1);
   });
 
+  test.each([400, 429, 500])('shows no secret when HTTP %d repeats it', async (status) => {
+    const { vault, getSession } = await setUp();
+    const role = vault.auth.approle().role('app');
+    const secretId = role.secretId();
+    const identity = { login: vault.login(login), ...approle(role.roleId, () => secretId) };
+    const body = { errors: [`cannot read ${JSON.stringify({ secret_id: secretId })}`] };
+    vault.node.injectFault({ route: 'POST', response: { status, body } });
+    const failure = await failureOf(getSession('app', identity));
+    expect(failure).not.toContain(secretId);
+    expect(failure).toContain(`HTTP ${status}`);
+  });
+
   test('names its identity in an outage of Vault', async () => {
     const { vault, getSession } = await setUp();
     vault.node.state = 'sealed';

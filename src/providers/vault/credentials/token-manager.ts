@@ -1,9 +1,9 @@
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
+import { runAsKeyferry } from '../../../concurrency/caller.ts';
 import { SingleFlight } from '../../../concurrency/single-flight.ts';
 import { isRecent } from '../../../concurrency/time.ts';
 import { toSecretError } from '../../../core/errors.ts';
-import { minInvalidationAgeMs } from '../../shared/credentials/credential-cache.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import type { VaultApi } from '../call/api.ts';
 import { type TlsFiles, createTlsFiles } from '../call/tls-files.ts';
@@ -18,6 +18,8 @@ const backgroundTimeoutMs = 20_000;
 const supersededGraceMs = 120_000;
 const tickMs = 1_000;
 const maxPrincipals = 1_000;
+/** A younger token stays, although Vault refuses it: a new one would be refused, too. */
+const minInvalidationAgeMs = 60_000;
 
 /** See {@link VaultTokenManager}. */
 export type VaultTokenManagerDeps = {
@@ -209,7 +211,8 @@ export class VaultTokenManager {
   ): void {
     const now = this.#now();
     token.pausedUntil = now + Math.min(backgroundTimeoutMs, (token.expiresAt - now) / 3);
-    task(AbortSignal.timeout(backgroundTimeoutMs)).catch((thrown: unknown) => {
+    const signal = AbortSignal.timeout(backgroundTimeoutMs);
+    runAsKeyferry(() => task(signal)).catch((thrown: unknown) => {
       const { code, summary } = toSecretError(thrown);
       this.#deps.log.warn(
         { login: describeIdentity(token.session), code, reason: summary },

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
-import { SecretError } from '../../core/errors.ts';
-import type { HttpClient, HttpResponse } from '../../http/client.ts';
+import { SecretError } from '../../../core/errors.ts';
+import type { HttpClient, HttpResponse } from '../../../http/client.ts';
 
 /** A signed request of the SDK. The services that Keyferry uses have no query parameters. */
 type SdkRequest = {

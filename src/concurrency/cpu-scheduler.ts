@@ -1,0 +1,321 @@
+import { LRUCache } from 'lru-cache';
+import { raceWithAbort } from './deadline.ts';
+
+/**
+ * What the next step of some work takes: `large` if it may block the event loop for more than 20 ms
+ * and cannot be divided.
+ */
+export type StepSize = 'normal' | 'large';
+
+/**
+ * Work in steps: each `yield` says what the next step takes, and is a point where other work may
+ * run. What comes before the first `yield` runs at once. Returns the result.
+ */
+export type Steps<T> = Generator<StepSize, T>;
+
+/** Work that cannot be divided. */
+export function* inOneStep<T>(size: StepSize, work: () => T): Steps<T> {
+  yield size;
+  return work();
+}
+
+/** See {@link CpuScheduler}. */
+export type CpuSchedulerOptions = {
+  /** Milliseconds; only differences count. Default: a monotonic clock. */
+  readonly now?: () => number;
+  /** CPU time of this process in milliseconds; only differences count. */
+  readonly cpu?: () => number;
+  /** How long work runs in one turn of the event loop, in milliseconds. Default 5. */
+  readonly sliceMs?: number;
+  /** CPU time that a namespace may use without a pause, in milliseconds. Default 250. */
+  readonly burstMs?: number;
+  /** The fraction of the time by which the burst grows again. Default 0.005. */
+  readonly refill?: number;
+  /** How long a namespace counts as active after its last mount, in milliseconds. Default 1,000. */
+  readonly activeMs?: number;
+  /** Runs a function in the next turn of the event loop, after I/O. Default setImmediate. */
+  readonly nextTurn?: (run: () => void) => void;
+  /** Gets how long work waited for its turns, in milliseconds. Called once for work that waited. */
+  readonly onWaited?: (ms: number) => void;
+};
+
+/** Runs one slice, until the time `end`. Returns whether the work is done. */
+type RunSlice = (end: number) => boolean;
+type Task = { runSlice: RunSlice; waitedMs: number; queuedAt: number };
+
+/** The tasks of one namespace that wait for a turn. */
+type NamespaceTasks = {
+  readonly tasks: Set<Task>;
+  /** CPU time that its tasks have used, in ms, on a scale that all waiting namespaces share. */
+  usedMs: number;
+};
+
+/** What one namespace has used. */
+type Usage = {
+  /** CPU time in ms at the moment `at`, less what the time since then has refilled. */
+  ms: number;
+  at: number;
+  /** While other namespaces are active, its next slice is not before this time. */
+  resumeAt: number;
+};
+
+/**
+ * Shares the event loop between namespaces. Compiling or rendering one large class can take 100 ms
+ * of CPU time; a hundred pods of one tenant would block all other mounts for 10 s.
+ *
+ * It is work-conserving: a namespace waits only while another one is active. Work that is left
+ * after the first step runs in slices of `sliceMs`, one slice in each turn of the event loop, so
+ * that I/O comes between. The namespace that has used the least time is next; its tasks run one
+ * after the other, so that few large documents are in memory.
+ *
+ * While several namespaces are active, one that has used its burst pauses after each slice: 3 times
+ * as long as the slice, so it uses a quarter of the CPU time at most. After a large step the pause
+ * is 200 times as long, because one long stall delays everything that arrives during it. The burst
+ * lets a node start without a pause.
+ */
+export class CpuScheduler {
+  readonly #now: () => number;
+  readonly #cpu: () => number;
+  readonly #sliceMs: number;
+  readonly #burstMs: number;
+  readonly #refill: number;
+  readonly #activeMs: number;
+  readonly #nextTurn: (run: () => void) => void;
+  readonly #onWaited: ((ms: number) => void) | undefined;
+  readonly #waiting = new Map<string, NamespaceTasks>();
+  readonly #usage = new LRUCache<string, Usage>({ max: 1_000 });
+  #lastActive = { namespace: '', at: -Infinity };
+  /** When a namespace other than that of `#lastActive` was active. */
+  #othersActiveAt = -Infinity;
+  /** What has run at once in this turn, in milliseconds. */
+  #usedInTurnMs = 0;
+  #isTurnScheduled = false;
+  #turnStartedAt: number | undefined;
+  #pauseTimer: NodeJS.Timeout | undefined;
+
+  constructor({
+    now = () => performance.now(),
+    cpu = processCpuMs,
+    sliceMs = 5,
+    burstMs = 250,
+    refill = 0.005,
+    activeMs = 1_000,
+    nextTurn = (run) => void setImmediate(run),
+    onWaited,
+  }: CpuSchedulerOptions = {}) {
+    this.#now = now;
+    this.#cpu = cpu;
+    this.#sliceMs = sliceMs;
+    this.#burstMs = burstMs;
+    this.#refill = refill;
+    this.#activeMs = activeMs;
+    this.#nextTurn = nextTurn;
+    this.#onWaited = onWaited;
+  }
+
+  /** Notes that the namespace has a mount. */
+  noteActive(namespace: string): void {
+    const at = this.#now();
+    if (this.#lastActive.namespace !== namespace) {
+      this.#othersActiveAt = this.#lastActive.at;
+      this.#lastActive = { namespace, at };
+    } else this.#lastActive.at = at;
+  }
+
+  /**
+   * Waits for a next turn of the event loop if this one has taken longer than a slice. It is for
+   * work that takes about a millisecond and often comes in crowds.
+   */
+  async shareTurn(): Promise<void> {
+    while (this.#turnStartedAt !== undefined && this.#now() - this.#turnStartedAt > this.#sliceMs)
+      await new Promise<void>((resolve) => this.#nextTurn(resolve));
+    if (this.#turnStartedAt !== undefined) return;
+    this.#turnStartedAt = this.#now();
+    this.#nextTurn(() => (this.#turnStartedAt = undefined));
+  }
+
+  /**
+   * Runs all steps. `waiter.signal` is read only if the work has to wait.
+   * @throws what a step throws; the signal's reason if the signal fires while the work waits
+   */
+  async run<T>(
+    namespace: string,
+    waiter: { readonly signal: AbortSignal },
+    steps: Steps<T>,
+  ): Promise<T> {
+    let result = steps.next();
+    if (result.done === true) return result.value;
+    if (
+      this.#usedInTurnMs < this.#sliceMs &&
+      !this.#waiting.has(namespace) &&
+      !this.#isPaused(namespace)
+    ) {
+      const startedAt = this.#now();
+      const end = startedAt + this.#sliceMs - this.#usedInTurnMs;
+      result = this.#runSlice(namespace, steps, result.value, end);
+      this.#usedInTurnMs += this.#now() - startedAt;
+      this.#scheduleTurn();
+      if (result.done === true) return result.value;
+    }
+    return this.#enqueue(namespace, waiter.signal, steps, result.value);
+  }
+
+  async #enqueue<T>(
+    namespace: string,
+    signal: AbortSignal,
+    steps: Steps<T>,
+    firstSize: StepSize,
+  ): Promise<T> {
+    const task: Task = { runSlice: () => true, waitedMs: 0, queuedAt: this.#now() };
+    const completed = new Promise<T>((resolve, reject) => {
+      let size = firstSize;
+      task.runSlice = (end) => {
+        try {
+          const result = this.#runSlice(namespace, steps, size, end);
+          if (result.done === true) resolve(result.value);
+          else size = result.value;
+          return result.done === true;
+        } catch (error) {
+          reject(error instanceof Error ? error : new Error(String(error)));
+          return true;
+        }
+      };
+    });
+    this.#add(namespace, task);
+    try {
+      return await raceWithAbort(completed, signal);
+    } finally {
+      this.#remove(namespace, task);
+      this.#onWaited?.(task.waitedMs);
+    }
+  }
+
+  #add(namespace: string, task: Task): void {
+    const existing = this.#waiting.get(namespace);
+    if (existing !== undefined) existing.tasks.add(task);
+    // A namespace that joins starts where the least served one is: it gets no credit for its rest.
+    else this.#waiting.set(namespace, { tasks: new Set([task]), usedMs: this.#leastUsedMs() });
+    this.#scheduleTurn();
+  }
+
+  #remove(namespace: string, task: Task): void {
+    const entry = this.#waiting.get(namespace);
+    entry?.tasks.delete(task);
+    if (entry?.tasks.size === 0) this.#waiting.delete(namespace);
+    // A pending timer would keep the process running although no task waits.
+    if (this.#waiting.size === 0) this.#stopPause();
+  }
+
+  #scheduleTurn(): void {
+    if (this.#isTurnScheduled) return;
+    this.#isTurnScheduled = true;
+    this.#stopPause();
+    this.#nextTurn(() => {
+      this.#isTurnScheduled = false;
+      this.#usedInTurnMs = 0;
+      this.#runTurn();
+    });
+  }
+
+  /** Runs tasks for one slice. */
+  #runTurn(): void {
+    const end = this.#now() + this.#sliceMs;
+    do {
+      const next = this.#next();
+      if (next === undefined) return this.#pause();
+      const { namespace, task } = next;
+      task.waitedMs += this.#now() - task.queuedAt;
+      const isDone = task.runSlice(end);
+      task.queuedAt = this.#now();
+      if (isDone) this.#remove(namespace, task);
+    } while (this.#now() < end);
+    if (this.#waiting.size > 0) this.#scheduleTurn();
+  }
+
+  /** The first task of the namespace that has used the least time, of those without a pause. */
+  #next(): { readonly namespace: string; readonly task: Task } | undefined {
+    let next: { namespace: string; entry: NamespaceTasks } | undefined;
+    for (const [namespace, entry] of this.#waiting)
+      if ((next === undefined || entry.usedMs < next.entry.usedMs) && !this.#isPaused(namespace))
+        next = { namespace, entry };
+    const [task] = next?.entry.tasks ?? [];
+    return next && task && { namespace: next.namespace, task };
+  }
+
+  /** Continues after the shortest pause, or when the other namespaces may no longer be active. */
+  #pause(): void {
+    if (this.#waiting.size === 0) return;
+    const ends = [...this.#waiting.keys()].map((namespace) => this.#usageOf(namespace).resumeAt);
+    const ms = Math.max(1, Math.min(...ends) - this.#now());
+    this.#pauseTimer = setTimeout(() => this.#runTurn(), Math.min(ms, this.#activeMs));
+  }
+
+  #stopPause(): void {
+    clearTimeout(this.#pauseTimer);
+  }
+
+  #leastUsedMs(): number {
+    const used = [...this.#waiting.values()].map(({ usedMs }) => usedMs);
+    return used.length === 0 ? 0 : Math.min(...used);
+  }
+
+  #isPaused(namespace: string): boolean {
+    const now = this.#now();
+    return now < this.#usageOf(namespace).resumeAt && this.#othersAreActive(namespace, now);
+  }
+
+  #othersAreActive(namespace: string, now: number): boolean {
+    const { namespace: last, at } = this.#lastActive;
+    return now - (last === namespace ? this.#othersActiveAt : at) < this.#activeMs;
+  }
+
+  /** Runs a large step alone, or normal steps until the time `end`, at least one. */
+  #runSlice<T>(
+    namespace: string,
+    steps: Steps<T>,
+    size: StepSize,
+    end: number,
+  ): IteratorResult<StepSize, T> {
+    const before = this.#cpu();
+    try {
+      for (;;) {
+        const result = steps.next();
+        if (result.done === true || size === 'large' || result.value === 'large') return result;
+        if (this.#now() >= end) return result;
+      }
+    } finally {
+      this.#count(namespace, this.#cpu() - before, pauseFactors[size]);
+    }
+  }
+
+  #count(namespace: string, ms: number, factor: number): void {
+    const usage = this.#usageOf(namespace);
+    const now = this.#now();
+    const used = Math.max(0, usage.ms - (now - usage.at) * this.#refill) + ms;
+    // The limit lets a namespace have a burst again after a minute, whatever it used before.
+    usage.ms = Math.min(used, 2 * this.#burstMs);
+    usage.at = now;
+    if (used > this.#burstMs && this.#othersAreActive(namespace, now))
+      usage.resumeAt = Math.max(now, usage.resumeAt) + ms * factor;
+    const waiting = this.#waiting.get(namespace);
+    if (waiting !== undefined) waiting.usedMs += ms;
+  }
+
+  #usageOf(namespace: string): Usage {
+    let usage = this.#usage.get(namespace);
+    if (usage === undefined) {
+      usage = { ms: 0, at: this.#now(), resumeAt: -Infinity };
+      this.#usage.set(namespace, usage);
+    }
+    return usage;
+  }
+}
+
+/** How many times as long as a step the pause after it is. */
+const pauseFactors: Readonly<Record<StepSize, number>> = { normal: 3, large: 200 };
+
+/** CPU time since the start of the process, in milliseconds. */
+function processCpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1_000;
+}
