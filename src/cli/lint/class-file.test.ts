@@ -208,7 +208,8 @@ describe('diagnostics about what the API server or the driver would reject', () 
     ['1_000', 'a number', 'put it in quotes', '1_000'],
     ['.inf', 'a number', 'put it in quotes', '.inf'],
     ['yes', 'a boolean', 'put it in quotes', 'yes'],
-    ['', 'empty', 'write it as a block of text: p: |', ''],
+    ['', 'empty', 'give it a value, or remove it', ''],
+    ['null', 'empty', 'give it a value, or remove it', 'null'],
     ['[a]', 'a list', 'write it as a block of text: p: |', undefined],
     ['{a: b}', 'a map', 'write it as a block of text: p: |', undefined],
   ])('a parameter `%s`, which is %s', (value, kind, remedy, kept) => {

@@ -52,12 +52,13 @@ export function readClassParameters(
 
 function reportNotText(key: string, value: YamlNode, report: ReportNode): void {
   const name = sanitizeUserText(key);
-  const isShort = value.kind === 'scalar' && value.text !== '';
-  report(
-    value,
-    `parameter "${name}" is ${nonTextKind(value) ?? ''}, and must be text`,
-    isShort ? quoteHint : `write it as a block of text: ${name}: |`,
-  );
+  const kind = nonTextKind(value) ?? '';
+  report(value, `parameter "${name}" is ${kind}, and must be text`, remedyOf(name, value, kind));
+}
+
+function remedyOf(name: string, value: YamlNode, kind: string): string {
+  if (kind === 'empty') return 'give it a value, or remove it';
+  return value.kind === 'scalar' ? quoteHint : `write it as a block of text: ${name}: |`;
 }
 
 /** Reports unknown fields of `spec`. Returns those that are parameters in the wrong place. */
