@@ -57,6 +57,14 @@ describe('one fault is one problem', () => {
     ]);
   });
 
+  test('former names of parameters and keys', async () => {
+    const objects = '- {objectName: a, objectPath: secret/data/a, secretKey: k}';
+    expect(await problemsOf('vault', { vaultRole: 'app', objects })).toMatchObject([
+      { severity: 'error', parameter: 'vaultRole', hint: 'write roleName' },
+      { severity: 'error', line: 1, hint: 'did you mean secretPath?' },
+    ]);
+  });
+
   test('a misspelt key that is required', async () => {
     const objects = '- {objectname: a, objectType: csms, objectVersion: latest}';
     expect(await problemsOf('cce', { objects })).toMatchObject([
