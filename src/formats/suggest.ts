@@ -16,12 +16,12 @@ const formerNames: Readonly<Record<string, string>> = {
  */
 export function nearestName(
   name: string,
-  known: Iterable<string>,
+  known: readonly string[],
   maxEdits = Math.min(3, Math.max(1, Math.floor(name.length / 3))),
 ): string | undefined {
   const typed = name.toLowerCase();
   const present = Object.hasOwn(formerNames, typed) ? formerNames[typed] : undefined;
-  for (const candidate of known) if (candidate === present) return candidate;
+  if (present !== undefined && known.includes(present)) return present;
   let nearest: string | undefined;
   let fewestEdits = maxEdits + 1;
   for (const candidate of known) {
