@@ -238,6 +238,18 @@ describe('what it prints', () => {
     expect(JSON.parse(output)).toMatchObject({ warnings });
   });
 
+  test('the hints of the class too', async () => {
+    const stdin = spc()
+      .replace('provider: local', 'provider: aws')
+      .replace(
+        '- objectName: a',
+        '- {objectName: a, objectType: secretsmanager, objectAlias: 0123}',
+      );
+    expect((await mount([], { stdin })).lines[0]).toMatch(
+      /^<stdin>:\d+:\d+: hint: objectAlias of item 1 is 0123 here; /,
+    );
+  });
+
   test('file names without control characters', async () => {
     const outcome = {
       files: [{ path: 'a\u001b[2J', mode: 0o644, contents: Buffer.from('x') }],
