@@ -150,6 +150,11 @@ describe('one mount in this process', () => {
     expect({ closed, output }).toEqual({ closed: true, output: '' });
   });
 
+  test('of a vendor whose provider has another name here names it', async () => {
+    const stdin = spc().replace('provider: local', 'provider: huawei');
+    expect((await mount([], { stdin })).error?.summary).toMatch(/; did you mean cce\?$/);
+  });
+
   test('of another vendor names the provider of the class', async () => {
     const stdin = spc().replace('provider: local', 'provider: azure');
     expect((await mount([], { stdin })).error?.summary).toMatch(

@@ -10,10 +10,10 @@ import {
 } from '../../core/safe-text.ts';
 import { DriverClient } from '../../csi/client.ts';
 import type { Mount } from '../../mount/mount.ts';
+import { suggestProvider } from '../lint/foreign-class.ts';
 import type { ManifestSource } from '../lint/manifests.ts';
 import type { RawMountRequest } from '../../csi/mount-request.ts';
 import type { MountRequest, Volume } from '../../mount/types.ts';
-import { nearestName } from '../../formats/suggest.ts';
 import { providers } from '../../providers/registry.ts';
 import { type Output, createStyler } from '../terminal-style.ts';
 import { formatMount, formatWarnings, mountFormats } from './format.ts';
@@ -164,7 +164,7 @@ async function mountOnce(
 function checkProvider(name: string): void {
   if (Object.hasOwn(providers, name)) return;
   const names = Object.keys(providers);
-  const nearest = nearestName(name, names);
+  const nearest = suggestProvider(name, names);
   throw new SecretError(
     'INVALID_CLASS',
     `INVALID_CLASS: the class is for the provider "${sanitizeUserText(name)}", which Keyferry does not serve`,
