@@ -242,5 +242,6 @@ test('no scenario serves a value that the contract does not allow', async () => 
   await fc.assert(property, {
     seed: Number(process.env.STORE_PROPERTY_SEED ?? 20_240_229),
     numRuns: Number(process.env.STORE_PROPERTY_RUNS ?? 600),
+    interruptAfterTimeLimit: 100_000,
   });
 }, 120_000);

@@ -16,15 +16,16 @@ const formerNames: Readonly<Record<string, string>> = {
  */
 export function nearestName(
   name: string,
-  known: readonly string[],
+  known: Iterable<string>,
   maxEdits = Math.min(3, Math.max(1, Math.floor(name.length / 3))),
 ): string | undefined {
   const typed = name.toLowerCase();
   const present = Object.hasOwn(formerNames, typed) ? formerNames[typed] : undefined;
-  if (present !== undefined && known.includes(present)) return present;
+  const candidates = [...known];
+  if (present !== undefined && candidates.includes(present)) return present;
   let nearest: string | undefined;
   let fewestEdits = maxEdits + 1;
-  for (const candidate of known) {
+  for (const candidate of candidates) {
     if (Math.abs(candidate.length - typed.length) >= fewestEdits) continue;
     const edits = countEdits(typed, candidate.toLowerCase());
     if (edits < fewestEdits) [nearest, fewestEdits] = [candidate, edits];

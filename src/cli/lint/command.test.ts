@@ -354,7 +354,7 @@ describe('lint reads', () => {
     await file('c.yaml', spc(['error no name']));
     await symlink(join(dir, 'c.yaml'), join(dir, 'd.yaml'));
     expect((await lint([dir])).lines.filter((line) => line.includes('error:'))).toEqual([
-      'a.yaml:1:1: error: cannot be read: no such file [INVALID_REQUEST]',
+      'a.yaml:1:1: error: cannot be read: no such file',
       'c.yaml:9:7: error: class app: no name [INVALID_CLASS]',
       'd.yaml:9:7: error: class app: no name [INVALID_CLASS]',
     ]);
@@ -392,7 +392,7 @@ describe('lint reads', () => {
       join(dir, 'absent'),
       await file('a.yaml', spc(['error no name'])),
     ]);
-    expect(lines[0]).toBe('absent:1:1: error: cannot be read: no such file [INVALID_REQUEST]');
+    expect(lines[0]).toBe('absent:1:1: error: cannot be read: no such file');
     expect(lines[2]).toBe('a.yaml:9:7: error: class app: no name [INVALID_CLASS]');
   });
 });

@@ -12,7 +12,7 @@ export type Diagnostic = {
   readonly place: SourceLocation;
   /** `error`: a mount would fail, or ignore a part of the class. `hint`: it may be intended. */
   readonly severity: 'error' | 'hint';
-  /** The error code of the mount; hints have none. */
+  /** The error code of the mount. Hints, and files that cannot be read, have none. */
   readonly code?: ErrorCode;
   /** The class's name, if it is known. */
   readonly class?: string;

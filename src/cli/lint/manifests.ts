@@ -101,5 +101,5 @@ function unreadable(file: string, error: unknown): Diagnostic {
 
 function problemOf(file: string, line: number, message: string, remedy: string): Diagnostic {
   const place = { file, line, column: 1 };
-  return { place, severity: 'error', code: 'INVALID_REQUEST', message, remedy };
+  return { place, severity: 'error', message, remedy };
 }

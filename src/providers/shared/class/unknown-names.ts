@@ -73,7 +73,7 @@ function purposeOf(name: string): Purpose | undefined {
   if (modeNames.includes(folded)) return 'mode';
   for (const [purpose, words] of Object.entries(endings))
     if (words.some((word) => folded.endsWith(word))) return purpose as Purpose;
-  const nearest = nearestName(folded, [...misspelt.keys()], 1);
+  const nearest = nearestName(folded, misspelt.keys(), 1);
   return nearest === undefined ? undefined : misspelt.get(nearest);
 }
 
