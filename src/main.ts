@@ -15,10 +15,27 @@ if (oldNode !== undefined) {
 
 const stop = new AbortController();
 
+/**
+ * How long a command may clean up after the first signal, in milliseconds. `serve` has its own
+ * limit. The other commands, which are not listed, end at once.
+ */
+const cleanupMs: Readonly<Record<string, number>> = { demo: 5_000, local: 1_000, mount: 1_000 };
+
 /** The first signal stops the command, the second ends the process. */
 function onSignal(name: NodeJS.Signals): void {
-  if (stop.signal.aborted) process.exit(1);
+  if (stop.signal.aborted) endBySignal(name);
   stop.abort(new SecretError('CANCELLED', `stopped by ${name}`));
+  const command = process.argv[2] ?? '';
+  if (command !== 'serve') setTimeout(() => endBySignal(name), cleanupMs[command] ?? 0).unref();
+}
+
+/**
+ * Ends the process by the signal itself: `process.exit` waits for threads, and one that opens a
+ * FIFO waits for its writer.
+ */
+function endBySignal(name: NodeJS.Signals): void {
+  process.removeAllListeners(name);
+  process.kill(process.pid, name);
 }
 
 /**
@@ -64,9 +81,9 @@ process.on('SIGHUP', onSignal);
 process.stdout.on('error', onStdoutError);
 process.on('unhandledRejection', onUnhandledRejection);
 
-const { env, stdin, stdout } = process;
+const { env, stdin, stdout, stderr } = process;
 const executable = { execPath: process.execPath, script: process.argv[1] ?? '' };
-const commonDeps = { env, stdin, stdout, stop: stop.signal };
+const commonDeps = { env, stdin, stdout, stderr, stop: stop.signal };
 
 /** Every command. Modules are loaded on demand, so that `serve` needs less memory on every node. */
 const commands: Readonly<Record<string, () => Promise<Command>>> = {

@@ -13,7 +13,13 @@ const docs = readFileSync(join(import.meta.dirname, '../../docs/cli.md'), 'utf8'
 const notCalled = (): never => {
   throw new Error('no command runs here');
 };
-const io = { env: {}, stdin: process.stdin, stdout: process.stdout, setExitCode: notCalled };
+const io = {
+  env: {},
+  stdin: process.stdin,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  setExitCode: notCalled,
+};
 const commands = [
   healthCommand(io),
   lintCommand({ ...io, providers: notCalled }),

@@ -72,8 +72,11 @@ export type Plan<Login = unknown> = {
 
 /** A problem found while a class was compiled. */
 export type Problem = {
-  /** An error fails the mount. A warning is logged once per class, and is an error in `lint`. */
-  readonly severity: 'error' | 'warning';
+  /**
+   * An error fails the mount. A warning or a hint is logged once per class. In `lint` a warning is
+   * an error: a part of the class has no effect. A hint is a hint: the mount does what is written.
+   */
+  readonly severity: 'error' | 'warning' | 'hint';
   readonly code: ErrorCode;
   /** Names the thing and the cause. Contains no secret. */
   readonly message: string;
@@ -83,7 +86,14 @@ export type Problem = {
   /** Its position in the text of that parameter; both count from 1. */
   readonly line?: number;
   readonly column?: number;
+  /** Where two things clash: the line of the first one, in the same parameter. */
+  readonly firstLine?: number;
 };
+
+/** The message, with the line of the first of two things that clash. */
+export function problemText({ message, firstLine }: Problem): string {
+  return firstLine === undefined ? message : `${message}, first in line ${firstLine}`;
+}
 
 /** The result of `plan()`: all problems, and a plan if none of them is an error. */
 export type PlanResult<Login = unknown> = {

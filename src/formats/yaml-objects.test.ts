@@ -226,7 +226,7 @@ describe('keys in any letter case', () => {
   });
   test('are duplicates of each other', () =>
     expect(problemLines('- objectName: a\n  ObjectName: b', undefined, options)).toEqual([
-      '2:3 the key ObjectName occurs twice, first in line 1',
+      '2:3 the key ObjectName occurs twice',
     ]));
   test('are exact inside JSON', () =>
     expect(readOne('- args: {a: 1, A: 2}', options).json('args')).toBe('{"A":2,"a":1}'));
@@ -249,9 +249,7 @@ describe('merge keys', () => {
   test('accept only maps', () =>
     expect(problemLines('- <<: x\n  a: b')).toEqual(['1:7 a merge key (<<) accepts only maps']));
   test('are accepted once', () =>
-    expect(problemLines('- <<: {a: 1}\n  <<: {b: 1}')).toEqual([
-      '2:3 the key << occurs twice, first in line 1',
-    ]));
+    expect(problemLines('- <<: {a: 1}\n  <<: {b: 1}')).toEqual(['2:3 the key << occurs twice']));
 });
 
 describe('JSON from YAML keeps its digits', () => {
@@ -304,8 +302,8 @@ describe('problems are reported with their position', () => {
     ['- a: 1\n-\n- b: 2', '2:2 item 2 is empty'],
     ['- a: 1\n- null', '2:3 item 2 is empty'],
     ['- a: 1\n- b', '2:3 item 2 is not a map'],
-    ['- a: 1\n  b: 2\n  a: 3', '3:3 the key a occurs twice, first in line 1'],
-    ['- a: {x: 1, x: 2}', '1:13 the key x occurs twice, first in line 1'],
+    ['- a: 1\n  b: 2\n  a: 3', '3:3 the key a occurs twice'],
+    ['- a: {x: 1, x: 2}', '1:13 the key x occurs twice'],
     ['- [k]: 1', '1:3 a key must be plain text'],
     ['- a: 1\n---\n- b: 2', '2:1 a second YAML document begins'],
     ['- a: 1\n---\n---\n- b: 2', '2:1 a second YAML document begins'],
@@ -313,12 +311,52 @@ describe('problems are reported with their position', () => {
     ['- a: *b', '1:6 the alias b has no anchor before it'],
     ['- &a\n  b: *a', '2:6 the alias a refers to itself'],
     ['- a: !secret x', '1:14 the tag !secret is not known here'],
-    ['- a: "x', '1:8 not YAML: Missing closing "quote'],
-    ['- a: 1\n\tb: 2', '2:2 not YAML: Unexpected scalar at node end'],
-    ['- a: `x', '1:6 not YAML: Plain value cannot start with reserved character `'],
-    ['- a: b: c', '1:6 not YAML: Nested mappings are not allowed in compact mappings'],
-    ['- a: ]canary', '1:6 not YAML: Unexpected flow-seq-end token in YAML stream'],
+    ['- a: "x', '1:6 not YAML: a text begins with " and does not end'],
+    ['- a: 1\n\tb: 2', '2:2 not YAML: a tab indents a line'],
+    [
+      '- a: `x',
+      '1:6 not YAML: a value begins with a character that YAML reserves, such as @, % or `',
+    ],
+    ['- a: b: c', '1:6 not YAML: a second key begins inside a value'],
+    ['- a: ]canary', '1:6 not YAML: a text does not belong here'],
   ])('%j', (text, line) => expect(problemLines(text)).toEqual([line]));
+
+  test.each(['- a: 1\n  b: 2\n  a: 3', '- {a: 1,\n  A: 2}'])(
+    'a key that occurs twice, with the line of the first: %j',
+    (text) => expect(read(text, { keys: 'any-case' }).problems).toMatchObject([{ firstLine: 1 }]),
+  );
+
+  test.each([
+    [
+      'array:\n  - |\n    objectName: a\n',
+      '`objects` has "array:", which is the form of Azure\'s provider',
+    ],
+    [
+      '- |\n  objectName: a\n- |\n  objectName: b\n',
+      "the items of `objects` are texts, which is the form of Azure's provider",
+    ],
+  ])("the form of Azure's provider, as one error: %j", (text, message) =>
+    expect(read(text).problems).toMatchObject([
+      {
+        severity: 'error',
+        message,
+        hint: 'write a list of maps: "- objectName: ...", without "array:" and without "- |"',
+      },
+    ]),
+  );
+
+  test('a text that a parser of YAML 1.1 reads otherwise, as a hint', () => {
+    const text =
+      '- {objectName: 0123, objectAlias: "yes", other: yes, list: [{objectAlias: 1.50}]}\n- {objectAlias: on}';
+    const yaml11 = { subject: 'it reads', keys: ['objectName', 'objectAlias'] };
+    const { items, problems } = read(text, { yaml11 });
+    items[0]!.list('list');
+    expect(problems.map(({ severity, message }) => [severity, message])).toEqual([
+      ['hint', 'objectName of item 1 is 0123 here; it reads 83'],
+      ['hint', 'objectAlias of item 2 is on here; it reads true'],
+      ['hint', 'objectAlias of item 1, list item 1 is 1.50 here; it reads 1.5'],
+    ]);
+  });
 
   test('a value of the wrong type', () => {
     const text = '- a: [1]\n  b: {}\n  c: maybe\n  d: x\n  e: [{}]\n';

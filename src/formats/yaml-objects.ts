@@ -10,7 +10,9 @@ import {
   type YamlNode,
   type YamlProblem,
   duplicateKeyMessage,
+  nodeAt,
 } from './yaml-tree.ts';
+import { readYaml11 } from './yaml-1-1.ts';
 import { readYamlDocument } from './yaml.ts';
 import { type YamlReport, isYamlNull, yamlToJson } from './yaml-values.ts';
 
@@ -39,6 +41,16 @@ export type YamlListOptions = {
   readonly maxItems?: number;
   /** Whether items without content are left out. Default: they are errors. */
   readonly skipEmptyItems?: boolean;
+  /** If the vendor's provider reads YAML 1.1: gives hints where it reads another text. */
+  readonly yaml11?: Yaml11Reader;
+};
+
+/** A parser of YAML 1.1. */
+export type Yaml11Reader = {
+  /** Words for hints, such as `AWS's provider reads`. */
+  readonly subject: string;
+  /** The keys whose values are texts. */
+  readonly keys: readonly string[];
 };
 
 /** More problems of one list are not reported. */
@@ -50,28 +62,34 @@ const maxProblems = 100;
  * problems. An empty list is an error too.
  */
 export function readYamlList(text: string, options: YamlListOptions): readonly YamlMap[] {
-  const { parameter, keys, maxItems = 500, skipEmptyItems = false } = options;
+  const { parameter, keys, maxItems = 500, skipEmptyItems = false, yaml11 } = options;
   let reported = 0;
   const addProblem = (
     severity: Problem['severity'],
     at: Position,
     message: string,
     hint?: string,
+    firstLine?: number,
   ): void => {
     reported += 1;
     if (reported > maxProblems) return;
-    const advice = hint === undefined ? {} : { hint };
-    options.report({ severity, code: 'INVALID_CLASS', message, ...advice, parameter, ...at });
+    options.report({
+      ...{ severity, code: 'INVALID_CLASS', message, parameter, ...at },
+      ...(hint !== undefined && { hint }),
+      ...(firstLine !== undefined && { firstLine }),
+    });
   };
   const reader: Reader = {
-    error: (at, message, hint) => addProblem('error', at, message, hint),
-    warning: (at, message, hint) => addProblem('warning', at, message, hint),
+    error: (...problem) => addProblem('error', ...problem),
+    warning: (...problem) => addProblem('warning', ...problem),
+    hint: (...problem) => addProblem('hint', ...problem),
     fold: keys === 'exact' ? (key) => key : (key) => key.toLowerCase(),
-    ...{ maxItems, skipEmptyItems },
+    ...{ maxItems, skipEmptyItems, yaml11 },
   };
   const isItem = (node: YamlNode): boolean => !skipEmptyItems || !isEmptyNode(node);
   const { root, problems } = readYamlDocument(text);
-  for (const problem of problems) reader.error(problem.at, messageOf(problem), problem.hint);
+  for (const problem of problems)
+    reader.error(problem.at, messageOf(problem), problem.hint, problem.firstLine);
   const start = { line: 1, column: 1 };
   const empty =
     root === undefined ||
@@ -83,24 +101,44 @@ export function readYamlList(text: string, options: YamlListOptions): readonly Y
     return [];
   }
   if (root.kind !== 'list') {
-    reader.error(root.at, `\`${parameter}\` is not a list`, 'begin each item with "- "');
+    if (nodeAt(root, ['array']) === undefined)
+      reader.error(root.at, `\`${parameter}\` is not a list`, 'begin each item with "- "');
+    else
+      reader.error(
+        root.at,
+        `\`${parameter}\` has "array:", which is the form of Azure's provider`,
+        azureHint,
+      );
+    return [];
+  }
+  const texts = root.items.filter(isTextOfMap);
+  if (texts[0] !== undefined && texts.length === root.items.length) {
+    const message = `the items of \`${parameter}\` are texts, which is the form of Azure's provider`;
+    reader.error(texts[0].at, message, azureHint);
     return [];
   }
   return readMaps(root, '', reader);
 }
 
-/** The library appends the user's text to its message after a colon, and it may hold a secret. */
+/** https://azure.github.io/secrets-store-csi-driver-provider-azure/docs/getting-started/usage/ */
+const azureHint = 'write a list of maps: "- objectName: ...", without "array:" and without "- |"';
+
+function isTextOfMap(item: YamlNode): boolean {
+  return item.kind === 'scalar' && item.block && /^\s*\w+:(\s|$)/.test(item.text);
+}
+
 function messageOf({ kind, message }: YamlProblem): string {
-  if (kind !== 'syntax') return message;
-  return `not YAML: ${sanitizeUserText(message.replace(/(?<=\w): .*$/s, ''))}`;
+  return kind === 'syntax' ? `not YAML: ${message}` : message;
 }
 
 type Reader = {
   readonly error: YamlReport;
   readonly warning: YamlReport;
+  readonly hint: YamlReport;
   readonly fold: (key: string) => string;
   readonly maxItems: number;
   readonly skipEmptyItems: boolean;
+  readonly yaml11: Yaml11Reader | undefined;
 };
 
 function isEmptyNode(node: YamlNode): boolean {
@@ -147,6 +185,7 @@ export class YamlMap {
     this.where = where;
     this.#entries = foldKeys(map, reader);
     this.#reader = reader;
+    for (const key of reader.yaml11?.keys ?? []) this.#hintYaml11(key, reader.yaml11?.subject);
   }
 
   /** Whether the key exists, with any value. */
@@ -231,6 +270,18 @@ export class YamlMap {
     }
   }
 
+  #hintYaml11(key: string, subject = ''): void {
+    const value = this.#find(key)?.value;
+    if (value?.kind !== 'scalar' || value.quoted) return;
+    const other = readYaml11(value.text);
+    if (other !== value.text)
+      this.#reader.hint(
+        value.at,
+        `${key} of ${this.where} is ${sanitizeUserText(value.text)} here; ${subject} ${other}`,
+        'put the text that you mean in quotes',
+      );
+  }
+
   #find(key: string): YamlEntry | undefined {
     return this.#entries.get(this.#reader.fold(key));
   }
@@ -251,7 +302,8 @@ function foldKeys(map: YamlEntries, { fold, error }: Reader): ReadonlyMap<string
     const key = fold(entry.key);
     const first = entries.get(key);
     if (first === undefined) entries.set(key, entry);
-    else if (!entry.merged) error(entry.at, duplicateKeyMessage(entry.key, first.at));
+    else if (!entry.merged)
+      error(entry.at, duplicateKeyMessage(entry.key), undefined, first.at.line);
   }
   return entries;
 }

@@ -1,5 +1,6 @@
 import { type Document, type Pair, isAlias, isMap, isScalar, isSeq } from 'yaml';
 import { sanitizeUserText } from '../core/safe-text.ts';
+import { explainYamlError } from './yaml-errors.ts';
 
 /** Both counted from 1; columns in UTF-16 code units. */
 export type Position = { readonly line: number; readonly column: number };
@@ -51,7 +52,7 @@ type Measured = {
 export type YamlProblem = {
   readonly at: Position;
   /**
-   * - `syntax`: the text is not YAML. The message is the library's and can quote the text.
+   * - `syntax`: the text is not YAML.
    * - `limit`: the text is YAML that this reader does not accept, such as too many aliases.
    * - `content`: the reader ignored a part, such as an unknown tag.
    *
@@ -62,6 +63,8 @@ export type YamlProblem = {
   readonly code: string;
   readonly message: string;
   readonly hint?: string;
+  /** For a key that occurs twice: the line of the first. */
+  readonly firstLine?: number;
 };
 
 /** One document of a text. */
@@ -131,11 +134,9 @@ export class YamlConverter {
     const problems = this.#problems;
     const document = { at: this.#positionOf(range[0]), problems };
     if (errors[0] !== undefined) {
-      const { pos, code, message } = errors[0];
-      const at = this.#positionOf(pos[0]);
-      const isTabbed = /^ *\t/.test(source.split('\n')[at.line - 1] ?? '');
-      const hint = isTabbed ? 'indent with spaces, not with tabs' : 'check indentation and quotes';
-      problems.push({ at, kind: 'syntax', code, message, hint });
+      const { offset, message, hint } = explainYamlError(errors[0], source);
+      const at = this.#positionOf(offset);
+      problems.push({ at, kind: 'syntax', code: errors[0].code, message, hint });
     } else if (contents != null) {
       const root = this.#convert(contents, 1);
       if (!this.#isRejected()) return { ...document, root };
@@ -186,7 +187,11 @@ export class YamlConverter {
       const first = seen.get(name);
       const isMerge = name === '<<' && isScalar(key) && key.type === 'PLAIN';
       if (first !== undefined)
-        this.#report('DUPLICATE_KEY', keyAt, duplicateKeyMessage(name, first));
+        this.#problems.push({
+          ...{ at: keyAt, kind: 'content', code: 'DUPLICATE_KEY' },
+          message: duplicateKeyMessage(name),
+          firstLine: first.line,
+        });
       else if (isMerge && this.#options.mergeKeys) merged.push(...this.#mergedEntries(node));
       else own.push({ key: name, at: keyAt, value: node, merged: false });
       seen.set(name, first ?? keyAt);
@@ -258,8 +263,8 @@ function emptyText(at: Position): YamlText {
 }
 
 /** The message about a duplicate key in a map. */
-export function duplicateKeyMessage(key: string, first: Position): string {
-  return `the key ${sanitizeUserText(key)} occurs twice, first in line ${first.line}`;
+export function duplicateKeyMessage(key: string): string {
+  return `the key ${sanitizeUserText(key)} occurs twice`;
 }
 
 function measure(

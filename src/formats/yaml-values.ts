@@ -1,8 +1,11 @@
 import type { Position, YamlNode, YamlText } from './yaml-tree.ts';
 import { ExactNumber, type JsonValue } from './json.ts';
 
-/** Receives a problem with a node: what is wrong, where, and what to do. */
-export type YamlReport = (at: Position, message: string, hint?: string) => void;
+/**
+ * Receives a problem with a node: what is wrong, where, what to do, and the line of the first of
+ * two that clash.
+ */
+export type YamlReport = (at: Position, message: string, hint?: string, firstLine?: number) => void;
 
 /** A longer text that looks like a number JSON does not have stays text. */
 const maxNumberLength = 400;

@@ -46,20 +46,21 @@ function isEmptyDocument({ root, problems }: YamlDocument): boolean {
 
 /**
  * Reads a text of any number of YAML documents, such as a file of manifests. Never throws. The
- * other documents are still read after a malformed one. A duplicate key is a syntax error.
+ * other documents are still read after a malformed one.
+ * @param firstLine the line of the text's beginning in positions
  */
-export function readYamlDocuments(text: string): readonly YamlDocument[] {
-  return readDocuments(text, { ...manifestLimits, mergeKeys: true, isSingle: false });
+export function readYamlDocuments(text: string, firstLine = 1): readonly YamlDocument[] {
+  return readDocuments(text, { ...manifestLimits, mergeKeys: true, isSingle: false, firstLine });
 }
 
-type ReadOptions = ConvertOptions & { readonly maxTokens: number };
+type ReadOptions = ConvertOptions & { readonly maxTokens: number; readonly firstLine?: number };
 
 function readDocuments(text: string, options: ReadOptions): readonly YamlDocument[] {
   const lines = new LineCounter();
   lines.addNewLine(0);
   const positionOf = (offset: number): Position => {
     const { line, col } = lines.linePos(offset);
-    return { line, column: col };
+    return { line: line + (options.firstLine ?? 1) - 1, column: col };
   };
   const source = text.replace(/^\ufeff/, '');
   const parser = new Parser(lines.addNewLine);
@@ -82,7 +83,7 @@ function readDocuments(text: string, options: ReadOptions): readonly YamlDocumen
   const composer = new Composer({
     schema: 'failsafe',
     resolveKnownTags: false,
-    uniqueKeys: !options.isSingle,
+    uniqueKeys: false,
   });
   return Array.from(composer.compose(tokens, true, source.length), (document) =>
     new YamlConverter(positionOf, options).convertDocument(document, source),

@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import { SecretError, toSecretError } from '../core/errors.ts';
 import { type CpuScheduler, type Steps, inOneStep } from '../concurrency/cpu-scheduler.ts';
 import type { NamespaceLimiter } from '../concurrency/namespace-limiter.ts';
-import type { Plan, Problem } from '../core/plan.ts';
+import { type Plan, type Problem, problemText } from '../core/plan.ts';
 import type { Workload } from '../core/workload.ts';
 import type { AuthorizeContext, Grant, Outcome, Provider } from '../core/provider.ts';
 import { workloadAuthorizationMaxAgeMs } from '../cache/freshness.ts';
@@ -212,9 +212,10 @@ export function createMount(deps: MountDeps): Mount {
     );
   }
 
-  function warn(subject: AuditSubject, { message, hint, line }: Problem): void {
+  function warn(subject: AuditSubject, problem: Problem): void {
+    const { hint, line } = problem;
     metrics.classWarnings.inc({ provider: subject.provider });
-    log.warn({ ...subject, problem: message, hint, line }, 'the class has a problem');
+    log.warn({ ...subject, problem: problemText(problem), hint, line }, 'the class has a problem');
   }
 
   function observe({ provider }: AuditSubject, code: string, arrivedAt: number): number {

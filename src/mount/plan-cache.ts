@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { SecretError } from '../core/errors.ts';
-import type { Plan, PlanResult, Problem } from '../core/plan.ts';
+import { type Plan, type PlanResult, type Problem, problemText } from '../core/plan.ts';
 import type { Parameters } from '../core/workload.ts';
 import type { Provider } from '../core/provider.ts';
 
@@ -21,7 +21,7 @@ export class PlanCache {
 
   /**
    * The plan of a class.
-   * @param onWarning receives the warnings of a class when it is compiled
+   * @param onWarning receives the warnings and hints of a class when it is compiled
    * @param compile runs the compilation of a class of so many characters, now or later; default now
    * @throws SecretError the worst of the plan's problems, or why the node facts cannot be read
    */
@@ -44,7 +44,7 @@ export class PlanCache {
       if (existing !== undefined) return existing;
       const compiled = provider.plan(parameters, nodeFacts);
       this.#results.set(key, compiled, { size: sizeOf(parameters, compiled) });
-      compiled.problems.filter(({ severity }) => severity === 'warning').forEach(onWarning);
+      compiled.problems.filter(({ severity }) => severity !== 'error').forEach(onWarning);
       return compiled;
     }, canonical(parameters).length);
     return planOf(result);
@@ -79,9 +79,9 @@ function planOf({ plan, problems }: PlanResult): Plan {
 }
 
 function problemError(problem: Problem, others: readonly Problem[]): SecretError {
-  const { code, message, hint, line } = problem;
+  const { code, hint, line } = problem;
   const place = line === undefined ? '' : ` (${placeOf(problem)})`;
-  return new SecretError(code, message + place, {
+  return new SecretError(code, problemText(problem) + place, {
     others: [...new Set(others.map(placeOf))],
     ...(hint !== undefined && { hint }),
   });

@@ -1,9 +1,10 @@
-import type { Plan, Problem } from '../../core/plan.ts';
+import { type Plan, type Problem, problemText } from '../../core/plan.ts';
 import type { Provider } from '../../core/provider.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import { nearestName } from '../../formats/suggest.ts';
 import type { SecretProviderClass } from './class-object.ts';
 import type { Diagnostic } from './diagnostic.ts';
+import { suggestProvider } from './foreign-class.ts';
 
 /** What lint needs of a provider. */
 export type Planner = Pick<Provider, 'name' | 'plan'>;
@@ -17,13 +18,16 @@ export type ClassCheck = {
 
 /** Checks a class with the provider's `plan()`, and its file names against the plan. */
 export function checkClass(spc: SecretProviderClass, planners: readonly Planner[]): ClassCheck {
+  const own = [...spc.diagnostics, ...spc.syncDiagnostics];
   const planner = planners.find(({ name }) => name === spc.provider);
   if (planner === undefined)
-    return { diagnostics: [...spc.diagnostics, ...unknownProvider(spc, planners)], skipped: [] };
+    return { diagnostics: [...own, ...unknownProvider(spc, planners)], skipped: [] };
   const { plan, problems, skipped = [] } = planner.plan(spc.parameters);
   const diagnostics = [
-    ...spc.diagnostics,
-    ...problems.map((problem) => toDiagnostic(spc, problem)),
+    ...own,
+    ...problems
+      .filter((problem) => !isReported(spc, problem))
+      .map((problem) => toDiagnostic(spc, problem)),
   ];
   if (plan !== undefined)
     return {
@@ -34,44 +38,66 @@ export function checkClass(spc: SecretProviderClass, planners: readonly Planner[
   return { diagnostics, skipped: [...skipped, ...unchecked] };
 }
 
+/** Whether the class has a diagnostic about the whole parameter already. */
+function isReported({ reportedParameters }: SecretProviderClass, problem: Problem): boolean {
+  const { parameter, line } = problem;
+  return line === undefined && reportedParameters.has(parameter?.toLowerCase() ?? '');
+}
+
+/** A diagnostic of the class. Errors have the code INVALID_CLASS, unless another is given. */
+function diagnosticOf(
+  { name, namespace }: SecretProviderClass,
+  fields: Omit<Diagnostic, 'class' | 'namespace'>,
+): Diagnostic {
+  const { place, severity, code = 'INVALID_CLASS', message, remedy } = fields;
+  return {
+    place,
+    severity,
+    ...(severity === 'error' && { code }),
+    class: name,
+    namespace,
+    message,
+    ...(remedy !== undefined && { remedy }),
+  };
+}
+
 function unknownProvider(spc: SecretProviderClass, planners: readonly Planner[]): Diagnostic[] {
   if (spc.provider === '') return [];
   const knownNames = planners.map(({ name }) => name);
-  const suggestion = nearestName(spc.provider, knownNames);
-  const remedy =
-    suggestion === undefined
-      ? `Keyferry serves ${knownNames.join(', ')}`
-      : `did you mean ${suggestion}?`;
-  const message = `no provider "${sanitizeUserText(spc.provider)}"`;
+  const suggestion = suggestProvider(spc.provider, knownNames);
   return [
-    {
+    diagnosticOf(spc, {
       place: spc.providerLocation,
       severity: 'error',
-      code: 'INVALID_CLASS',
-      class: spc.name,
-      message,
-      remedy,
-    },
+      message: `no provider "${sanitizeUserText(spc.provider)}"`,
+      remedy:
+        suggestion === undefined
+          ? `Keyferry serves ${knownNames.join(', ')}`
+          : `did you mean ${suggestion}?`,
+    }),
   ];
 }
 
 /**
  * Warnings are errors here. A mount only logs them, because the vendors' own providers ignore such
- * mistakes.
+ * mistakes. Lines are those of the file, where it shows the parameter line by line.
  */
 function toDiagnostic(spc: SecretProviderClass, problem: Problem): Diagnostic {
-  const { exact, ...place } = spc.locationOf(problem.parameter, problem.line, problem.column);
+  const { parameter, line = 1, firstLine } = problem;
+  const { exact, ...place } = spc.locationOf(parameter, problem.line, problem.column);
   const locationText = exact
     ? ''
-    : ` (line ${problem.line ?? 1} of parameter "${sanitizeUserText(problem.parameter ?? '')}")`;
-  return {
+    : ` (line ${line} of parameter "${sanitizeUserText(parameter ?? '')}")`;
+  // A block has the file's lines.
+  const fileFirstLine =
+    firstLine !== undefined && exact ? { firstLine: firstLine + place.line - line } : {};
+  return diagnosticOf(spc, {
     place,
-    severity: 'error',
+    severity: problem.severity === 'hint' ? 'hint' : 'error',
     code: problem.code,
-    class: spc.name,
-    message: problem.message + locationText,
+    message: problemText({ ...problem, ...fileFirstLine }) + locationText,
     ...(problem.hint !== undefined && { remedy: problem.hint }),
-  };
+  });
 }
 
 /**
@@ -84,17 +110,15 @@ function checkSyncedFiles(spc: SecretProviderClass, plan: Plan): Diagnostic[] {
     .filter(({ objectName }) => !paths.includes(objectName))
     .map(({ objectName, place }) => {
       const suggestion = nearestName(objectName, paths);
-      return {
+      return diagnosticOf(spc, {
         place,
         severity: 'error',
-        code: 'INVALID_CLASS',
-        class: spc.name,
         message: `secretObjects names the file "${sanitizeUserText(objectName)}", which this class does not make`,
         remedy:
           suggestion === undefined
             ? `it makes ${sanitizeUserText(paths.join(', '))}`
             : `did you mean ${sanitizeUserText(suggestion)}?`,
-      };
+      });
     });
 }
 
@@ -105,14 +129,13 @@ function checkModes(spc: SecretProviderClass, plan: Plan): Diagnostic[] {
     .map(({ path, mode = 0 }) => {
       const octal = mode.toString(8).padStart(4, '0');
       const { file, line, column } = spc.locationOf('objects');
-      return {
+      return diagnosticOf(spc, {
         place: { file, line, column },
         severity: 'hint',
-        class: spc.name,
         message:
           `file "${sanitizeUserText(path)}" has mode ${octal} and belongs to root: ` +
           'a container that does not run as root cannot read it',
         remedy: 'fsGroup has no effect on this volume; use 0444 for such containers',
-      };
+      });
     });
 }

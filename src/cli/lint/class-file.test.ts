@@ -95,15 +95,46 @@ describe('finding classes', () => {
 
 describe('a malformed document', () => {
   test('is reported with its location, and the others are read', () => {
-    const { classes, parseErrors } = readClassFile('f.yaml', ['a: [1', '---', ...head].join('\n'));
+    const { classes, parseErrors } = readClassFile(
+      'f.yaml',
+      ['kind: SecretProviderClass', 'a: [1', '---', ...head].join('\n'),
+    );
     expect(classes.length).toBe(1);
     expect(parseErrors).toMatchObject([
-      { severity: 'error', place: { file: 'f.yaml', line: 2 }, message: /^not YAML: / },
+      {
+        severity: 'error',
+        place: { file: 'f.yaml', line: 2, column: 4 },
+        message: 'not YAML: [ is not closed',
+      },
     ]);
   });
 
+  test('of another kind is not parsed', () => {
+    const text = ['a: [1', '---', ...head, '---', 'b: "', '---', ...head].join('\n');
+    const { classes, parseErrors } = readClassFile('f.yaml', text);
+    expect(parseErrors).toEqual([]);
+    expect(classes.map(({ place }) => place.line)).toEqual([3, 9]);
+  });
+
+  test('with a key that occurs twice is reported with both lines, and the class is read', () => {
+    const text = ['kind: Pod', '---', ...head, 'kind: SecretProviderClass'].join('\n');
+    expect(readClassFile('f.yaml', text)).toMatchObject({
+      classes: [{ name: 'app' }],
+      parseErrors: [
+        {
+          place: { line: 6 },
+          message: 'not YAML: the key kind occurs twice, first in line 4',
+          remedy: 'remove one of them',
+        },
+      ],
+    });
+  });
+
   test('that is a template is reported as a template', () => {
-    const { parseErrors } = readClassFile('f.yaml', 'a: {{ .Values.a }}\nb: {{- x }}: y');
+    const { parseErrors } = readClassFile(
+      'f.yaml',
+      'kind: SecretProviderClass\na: {{ .Values.a }}\nb: {{- x }}: y',
+    );
     expect(parseErrors[0]?.remedy).toMatch(/template: render it first/);
   });
 
@@ -157,7 +188,7 @@ describe('diagnostics about what the API server or the driver would reject', () 
 
   test('missing and misspelt fields', () => {
     expect(diagnostics('paramters: {}')).toEqual([
-      '5:3 spec.provider is missing; name the provider',
+      '5:3 spec.provider is missing; name the provider; of a kustomize patch, check what kustomize build prints',
       '5:14 spec has no field "paramters"; did you mean parameters?',
     ]);
     expect(
@@ -177,7 +208,8 @@ describe('diagnostics about what the API server or the driver would reject', () 
     ['1_000', 'a number', 'put it in quotes', '1_000'],
     ['.inf', 'a number', 'put it in quotes', '.inf'],
     ['yes', 'a boolean', 'put it in quotes', 'yes'],
-    ['', 'empty', 'write it as a block of text: p: |', ''],
+    ['', 'empty', 'give it a value, or remove it', ''],
+    ['null', 'empty', 'give it a value, or remove it', 'null'],
     ['[a]', 'a list', 'write it as a block of text: p: |', undefined],
     ['{a: b}', 'a map', 'write it as a block of text: p: |', undefined],
   ])('a parameter `%s`, which is %s', (value, kind, remedy, kept) => {
@@ -189,21 +221,69 @@ describe('diagnostics about what the API server or the driver would reject', () 
     expect(parameters.p).toBe(kept);
   });
 
-  test('a secretObjects entry without objectName', () => {
-    const entries = [
-      'provider: p',
-      'secretObjects:',
-      '- secretName: s',
-      '  data:',
-      '  - key: k',
-      '  - {objectName: f, key: g}',
-    ];
-    expect(diagnostics(...entries)).toEqual([
-      '9:7 an entry of secretObjects has no objectName; name a file of the volume',
+  test.each([
+    ['/v2', 'error', 'apiVersion is not that of a SecretProviderClass'],
+    ['/v1beta1', 'error', 'apiVersion is not that of a SecretProviderClass'],
+    ['/v1alpha1', 'hint', 'apiVersion secrets-store.csi.x-k8s.io/v1alpha1 is deprecated'],
+  ])('the API version %s: %s', (version, severity, message) => {
+    const text = [head[0]!.replace('/v1', version), ...head.slice(1), 'spec: {provider: p}'];
+    expect(readOnlyClass(text.join('\n')).diagnostics).toMatchObject([
+      { severity, message, remedy: 'write secrets-store.csi.x-k8s.io/v1', place: { line: 1 } },
     ]);
-    expect(
-      readOnlyClass([...head, 'spec:', ...entries.map((e) => `  ${e}`)].join('\n')).syncedFiles,
-    ).toEqual([{ objectName: 'f', place: { file: 'f.yaml', line: 10, column: 20 } }]);
+  });
+
+  test.each([
+    ['{name: App}', 'metadata.name is not a name that Kubernetes allows: App'],
+    ['{name: a_b}', 'metadata.name is not a name that Kubernetes allows: a_b'],
+    ['{name: 123}', 'metadata.name is a number, and must be text'],
+    ['{name: a, namespace: a.b}', 'metadata.namespace is not a name that Kubernetes allows: a.b'],
+    ['{name: a, namespace: on}', 'metadata.namespace is a boolean, and must be text'],
+    ['{namespace: a}', 'metadata.name is missing'],
+  ])('the metadata %s', (metadata, message) => {
+    const text = [...head.slice(0, 2), `metadata: ${metadata}`, 'spec: {provider: p}'].join('\n');
+    expect(readOnlyClass(text).diagnostics).toMatchObject([{ message, place: { line: 3 } }]);
+  });
+
+  test.each(['{name: a.b-1, namespace: shop-1}', '{generateName: app-}'])(
+    'nothing about the metadata %s',
+    (metadata) => {
+      const text = [...head.slice(0, 2), `metadata: ${metadata}`, 'spec: {provider: p}'];
+      expect(readOnlyClass(text.join('\n')).diagnostics).toEqual([]);
+    },
+  );
+
+  test('a provider that is not text', () => {
+    expect(diagnostics('provider: true')).toEqual([
+      '5:13 spec.provider is a boolean, and must be text; put it in quotes',
+    ]);
+  });
+
+  test('parameters under spec, as one error, which the provider can still check', () => {
+    const spec = ['provider: p', 'region: r', 'objects: |', '  - a', 'parameters: {x: z}'];
+    expect(diagnostics(...spec)).toEqual([
+      '6:11 spec has no fields "region", "objects"; move them under spec.parameters, if the provider is to read them',
+    ]);
+    const found = readOnlyClass([...head, 'spec:', ...spec.map((e) => `  ${e}`)].join('\n'));
+    expect({ ...found.parameters }).toEqual({ region: 'r', objects: '- a\n', x: 'z' });
+    expect(found.locationOf('objects', 1, 3)).toMatchObject({ line: 8, column: 7, exact: true });
+  });
+
+  test('objects as a list under spec, as one error', () => {
+    expect(diagnostics('provider: p', 'objects: [a]')).toEqual([
+      '6:12 spec has no field "objects"; move it under spec.parameters, if the provider is to read it',
+    ]);
+  });
+
+  test.each([
+    '[{secretName: s, type: Opaque, data: [{objectName: f, key: k}]}]',
+    '"- secretName: s"',
+  ])('secretObjects under parameters, as one error: %s', (value) => {
+    const spec = ['provider: p', 'parameters:', `  secretObjects: ${value}`];
+    expect(diagnostics(...spec)).toEqual([
+      '7:20 `secretObjects` is under spec.parameters; it belongs under spec, beside parameters',
+    ]);
+    const found = readOnlyClass([...head, 'spec:', ...spec.map((e) => `  ${e}`)].join('\n'));
+    expect(found.parameters).toEqual(Object.create(null));
   });
 
   test('the key __proto__ is an ordinary parameter', () => {

@@ -1,4 +1,3 @@
-import { sanitizeUserText } from '../../core/safe-text.ts';
 import { type YamlNode, type YamlProblem, nodeAt } from '../../formats/yaml-tree.ts';
 import { readYamlDocuments } from '../../formats/yaml.ts';
 import { type SecretProviderClass, readClass } from './class-object.ts';
@@ -13,31 +12,59 @@ export type ClassFile = {
 
 /**
  * Finds the SecretProviderClasses in a file's text: YAML of one or more documents, or JSON, also
- * inside a `kind: List`. Objects of other kinds are ignored. A malformed document is reported, and
- * the others are still read.
+ * inside a `kind: List`. Objects of other kinds are ignored. A malformed document that mentions a
+ * class is reported, and the others are still read.
  * @param file the file's name in locations
  */
 export function readClassFile(file: string, text: string): ClassFile {
   const classes: SecretProviderClass[] = [];
   const parseErrors: Diagnostic[] = [];
   const lines = text.split(/\r?\n/);
-  for (const { root, problems } of readYamlDocuments(text)) {
-    const problem = problems.find(({ kind }) => kind !== 'content');
-    if (problem !== undefined) parseErrors.push(parseError(file, problem, text));
-    classes.push(...findClasses(root).map((node) => readClass(node, file, lines)));
-  }
+  for (const document of documentsWithClasses(text))
+    for (const { root, problems } of readYamlDocuments(document.text, document.firstLine)) {
+      for (const problem of problems)
+        if (problem.kind !== 'content' || problem.code === 'DUPLICATE_KEY')
+          parseErrors.push(parseError(file, problem, document.text));
+      classes.push(...findClasses(root).map((node) => readClass(node, file, lines)));
+    }
   return { classes, parseErrors };
 }
 
-function parseError(file: string, { at, message }: YamlProblem, text: string): Diagnostic {
+type DocumentText = { readonly text: string; readonly firstLine: number };
+
+/**
+ * The documents that mention a class. A line that begins with `---` always begins a document, also
+ * in a block or in quotes (YAML 1.2.2, section 9.1.2). So the others need no parsing.
+ */
+function documentsWithClasses(text: string): DocumentText[] {
+  const documents: DocumentText[] = [];
+  let firstLine = 1;
+  for (const part of text.split(/^(?=---(?:\s|$))/m)) {
+    if (part.includes('SecretProviderClass')) documents.push({ text: part, firstLine });
+    firstLine += countLines(part);
+  }
+  return documents;
+}
+
+function countLines(text: string): number {
+  let count = 0;
+  for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) count += 1;
+  return count;
+}
+
+function parseError(file: string, problem: YamlProblem, text: string): Diagnostic {
+  const { at, message, firstLine, hint = 'check indentation and quotes there' } = problem;
   const remedy = text.includes('{{')
     ? 'it looks like a template: render it first, with helm template for example'
-    : 'check indentation and quotes there';
+    : firstLine === undefined
+      ? hint
+      : 'remove one of them';
+  const first = firstLine === undefined ? '' : `, first in line ${firstLine}`;
   return {
     place: { file, ...at },
     severity: 'error',
     code: 'INVALID_CLASS',
-    message: `not YAML: ${sanitizeUserText(message)}`,
+    message: `not YAML: ${message}${first}`,
     remedy,
   };
 }

@@ -3,8 +3,10 @@ import { providers } from '../../providers/registry.ts';
 import { type Planner, checkClass } from './check-class.ts';
 import { readClassFile } from './class-file.ts';
 import type { Diagnostic } from './diagnostic.ts';
+import { patchReason, reasonToLeaveOut } from './foreign-class.ts';
+import { isListedAsPatch } from './kustomization.ts';
 import { type LintFormat, type LintReport, formatLint, lintFormats } from './format.ts';
-import { type Manifest, readManifests } from './manifests.ts';
+import { type Manifest, type ManifestSource, readManifests } from './manifests.ts';
 import { type Output, createStyler } from '../terminal-style.ts';
 
 /** What {@link lintCommand} needs of the process. */
@@ -12,7 +14,9 @@ export type LintDeps = {
   /** All providers. Only their `plan` is used, without node facts. */
   readonly providers: () => Promise<readonly Planner[]>;
   readonly env: Readonly<Record<string, string | undefined>>;
-  readonly stdin: AsyncIterable<Buffer>;
+  readonly stdin: ManifestSource['stdin'];
+  /** For notices. */
+  readonly stderr: { write(text: string): unknown };
   readonly stdout: Output;
   /** 0: no problems. 1: problems. 2: some input could not be read, or has no class. */
   readonly setExitCode: (code: 0 | 1 | 2) => void;
@@ -21,7 +25,9 @@ export type LintDeps = {
 type Options = { readonly file?: readonly string[]; readonly format: LintFormat };
 
 /** `keyferry lint`: checks SecretProviderClasses before they are applied to a cluster. */
-export function lintCommand({ providers, env, stdin, stdout, setExitCode }: LintDeps): Command {
+export function lintCommand(deps: LintDeps): Command {
+  const { providers, env, stdin, stdout, stderr, setExitCode } = deps;
+  const notice = (line: string): void => void stderr.write(`keyferry: ${line}\n`);
   return new Command('lint')
     .description('check every SecretProviderClass in the files with the rules of a mount')
     .argument('[files...]', 'YAML or JSON files, directories, or - for standard input')
@@ -42,7 +48,7 @@ Examples:
     .action(async (args: string[], { file = [], format }: Options, command: Command) => {
       const names = [...args, ...file];
       if (names.length === 0) command.error("error: missing required argument 'files'");
-      const report = lint(await readManifests(names, stdin), await providers());
+      const report = await lint(await readManifests(names, { stdin, notice }), await providers());
       stdout.write(formatLint(report, format, createStyler(stdout, env)));
       if (report.hasUnreadableInput) setExitCode(2);
       else setExitCode(report.diagnostics.some(({ severity }) => severity === 'error') ? 1 : 0);
@@ -50,12 +56,14 @@ Examples:
 }
 
 /** Checks all classes in the manifests. `hasUnreadableInput` also if there is no class. */
-function lint(
+async function lint(
   manifests: readonly Manifest[],
   planners: readonly Planner[],
-): LintReport & { hasUnreadableInput: boolean } {
+): Promise<LintReport & { hasUnreadableInput: boolean }> {
   const diagnostics: Diagnostic[] = [];
   const skipped: LintReport['skipped'][number][] = [];
+  const leftOut: LintReport['leftOut'][number][] = [];
+  const providerNames = planners.map(({ name }) => name);
   let hasUnreadableInput = false;
   let classes = 0;
   for (const manifest of manifests) {
@@ -65,20 +73,31 @@ function lint(
       continue;
     }
     const file = readClassFile(manifest.file, manifest.text);
-    classes += file.classes.length;
     hasUnreadableInput ||= file.parseErrors.length > 0;
-    const checks = file.classes.map((spc) => ({ name: spc.name, ...checkClass(spc, planners) }));
-    const fileDiagnostics = [...file.parseErrors, ...checks.flatMap((check) => check.diagnostics)];
+    const fileDiagnostics = [...file.parseErrors];
+    for (const spc of file.classes) {
+      const { name, namespace, place } = spc;
+      const isPatch = spc.provider === '' && (await isListedAsPatch(manifest.file));
+      const reason = isPatch ? patchReason : reasonToLeaveOut(spc, providerNames);
+      if (reason !== undefined) {
+        leftOut.push({ ...place, class: name, namespace, reason });
+        continue;
+      }
+      classes += 1;
+      const check = checkClass(spc, planners);
+      fileDiagnostics.push(...check.diagnostics);
+      for (const phrase of check.skipped)
+        skipped.push({ file: place.file, class: name, namespace, check: phrase });
+    }
     diagnostics.push(...fileDiagnostics.sort(byLocation));
-    for (const { name, skipped: skippedChecks } of checks)
-      skipped.push(...skippedChecks.map((check) => ({ file: manifest.file, class: name, check })));
   }
   return {
     files: manifests.length,
     classes,
     diagnostics,
     skipped,
-    hasUnreadableInput: hasUnreadableInput || classes === 0,
+    leftOut,
+    hasUnreadableInput: hasUnreadableInput || classes + leftOut.length === 0,
   };
 }
 

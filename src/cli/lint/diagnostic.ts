@@ -12,10 +12,12 @@ export type Diagnostic = {
   readonly place: SourceLocation;
   /** `error`: a mount would fail, or ignore a part of the class. `hint`: it may be intended. */
   readonly severity: 'error' | 'hint';
-  /** The error code of the mount; hints have none. */
+  /** The error code of the mount. Hints, and files that cannot be read, have none. */
   readonly code?: ErrorCode;
   /** The class's name, if it is known. */
   readonly class?: string;
+  /** The class's namespace; empty if the class names none. */
+  readonly namespace?: string;
   /** Names the thing and the cause. */
   readonly message: string;
   /** How to fix it. */

@@ -78,6 +78,7 @@ async function mount(
     },
     stdin: Readable.from([Buffer.from(stdin)]),
     env: {},
+    stderr: { write: () => undefined },
     stdout: { write: (text) => (run.output += text), isTTY },
     stop,
   });
@@ -147,6 +148,11 @@ describe('one mount in this process', () => {
     const { error, closed, output } = await mount([], { outcome });
     expect(error?.summary).toBe('ACCESS_DENIED: not for you (request id r-1)');
     expect({ closed, output }).toEqual({ closed: true, output: '' });
+  });
+
+  test('of a vendor whose provider has another name here names it', async () => {
+    const stdin = spc().replace('provider: local', 'provider: huawei');
+    expect((await mount([], { stdin })).error?.summary).toMatch(/; did you mean cce\?$/);
   });
 
   test('of another vendor names the provider of the class', async () => {
@@ -237,6 +243,18 @@ describe('what it prints', () => {
     expect(JSON.parse(output)).toMatchObject({ warnings });
   });
 
+  test('the hints of the class too', async () => {
+    const stdin = spc()
+      .replace('provider: local', 'provider: aws')
+      .replace(
+        '- objectName: a',
+        '- {objectName: a, objectType: secretsmanager, objectAlias: 0123}',
+      );
+    expect((await mount([], { stdin })).lines[0]).toMatch(
+      /^<stdin>:\d+:\d+: hint: objectAlias of item 1 is 0123 here; /,
+    );
+  });
+
   test('file names without control characters', async () => {
     const outcome = {
       files: [{ path: 'a\u001b[2J', mode: 0o644, contents: Buffer.from('x') }],
@@ -323,13 +341,20 @@ test('--socket reports a socket without a listener', async () => {
 
 describe('the class', () => {
   test('is chosen by name if a file holds several', async () => {
-    const stdin = spc('a', 'x') + spc('b', 'y');
+    const stdin = spc('a', 'x') + spc('b', 'shop');
     expect((await mount(['--class', 'b'], { stdin })).lines[0]).toMatch(
-      /^class b, .* pod y\/keyferry-mount /,
+      /^class b, .* pod shop\/keyferry-mount /,
     );
     expect((await mount(['--class', 'b', '--namespace', 'z'], { stdin })).lines[0]).toMatch(
       / pod z\/keyferry-mount /,
     );
+  });
+
+  test('is mounted in spite of a hint, and of Secrets that the driver would not make', async () => {
+    const stdin = spc()
+      .replace('/v1', '/v1alpha1')
+      .replace('spec: {', 'spec: {secretObjects: [{secretName: s}], ');
+    expect((await mount([], { stdin })).lines[0]).toMatch(/^class app, /);
   });
 
   test.each([
@@ -344,7 +369,7 @@ describe('the class', () => {
       '- holds no SecretProviderClass "c"; choose with --class; it holds a',
     ],
     [[], 'kind: Pod', '- holds no SecretProviderClass'],
-    [[], 'kind: [', /^<stdin>:1: not YAML: /],
+    [[], 'kind: SecretProviderClass\nx: [', /^<stdin>:2: not YAML: /],
     [
       [],
       spc('app').replace('objects: "- objectName: a"', 'objects: []'),

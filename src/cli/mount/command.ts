@@ -10,9 +10,10 @@ import {
 } from '../../core/safe-text.ts';
 import { DriverClient } from '../../csi/client.ts';
 import type { Mount } from '../../mount/mount.ts';
+import { suggestProvider } from '../lint/foreign-class.ts';
+import type { ManifestSource } from '../lint/manifests.ts';
 import type { RawMountRequest } from '../../csi/mount-request.ts';
 import type { MountRequest, Volume } from '../../mount/types.ts';
-import { nearestName } from '../../formats/suggest.ts';
 import { providers } from '../../providers/registry.ts';
 import { type Output, createStyler } from '../terminal-style.ts';
 import { formatMount, formatWarnings, mountFormats } from './format.ts';
@@ -25,7 +26,9 @@ import { writeVolume } from './volume-writer.ts';
 export type MountDeps = {
   readonly inProcessMount: InProcessMount;
   readonly env: Readonly<Record<string, string | undefined>>;
-  readonly stdin: AsyncIterable<Buffer>;
+  readonly stdin: ManifestSource['stdin'];
+  /** For notices. */
+  readonly stderr: { write(text: string): unknown };
   readonly stdout: Output;
   /** Aborts when the process is stopped. */
   readonly stop: AbortSignal;
@@ -135,7 +138,8 @@ async function mountOnce(
     show = false,
     format,
   } = options;
-  const spc = await readOneClass(file, options.class, deps.stdin);
+  const notice = (line: string): void => void deps.stderr.write(`keyferry: ${line}\n`);
+  const spc = await readOneClass(file, options.class, { stdin: deps.stdin, notice });
   if (socket === undefined) checkProvider(spc.provider);
   const tokens = await readPairs('--token', token);
   const secrets = await readPairs('--secret', secret);
@@ -160,7 +164,7 @@ async function mountOnce(
 function checkProvider(name: string): void {
   if (Object.hasOwn(providers, name)) return;
   const names = Object.keys(providers);
-  const nearest = nearestName(name, names);
+  const nearest = suggestProvider(name, names);
   throw new SecretError(
     'INVALID_CLASS',
     `INVALID_CLASS: the class is for the provider "${sanitizeUserText(name)}", which Keyferry does not serve`,

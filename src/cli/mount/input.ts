@@ -4,7 +4,7 @@ import { sanitizeUserText } from '../../core/safe-text.ts';
 import { readClassFile } from '../lint/class-file.ts';
 import type { SecretProviderClass } from '../lint/class-object.ts';
 import type { Diagnostic } from '../lint/diagnostic.ts';
-import { readManifests } from '../lint/manifests.ts';
+import { type ManifestSource, readManifests } from '../lint/manifests.ts';
 
 /**
  * Reads the class to mount from a file: the class with the name, or the only one.
@@ -13,10 +13,10 @@ import { readManifests } from '../lint/manifests.ts';
 export async function readOneClass(
   file: string,
   name: string | undefined,
-  stdin: AsyncIterable<Buffer>,
+  source: ManifestSource,
 ): Promise<SecretProviderClass> {
   const allClasses: SecretProviderClass[] = [];
-  for (const manifest of await readManifests([file], stdin)) {
+  for (const manifest of await readManifests([file], source)) {
     if (!('text' in manifest)) throw diagnosticError(manifest);
     const { classes, parseErrors } = readClassFile(manifest.file, manifest.text);
     if (parseErrors[0] !== undefined) throw diagnosticError(parseErrors[0]);
@@ -40,7 +40,8 @@ export async function readOneClass(
       },
     );
   }
-  if (spc.diagnostics[0] !== undefined) throw diagnosticError(spc.diagnostics[0]);
+  const error = spc.diagnostics.find(({ severity }) => severity === 'error');
+  if (error !== undefined) throw diagnosticError(error);
   return spc;
 }
 

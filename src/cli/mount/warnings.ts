@@ -13,11 +13,11 @@ export async function classWarnings(spc: SecretProviderClass): Promise<readonly 
   if (entry === undefined) return [];
   const plan = await entry.plan();
   return plan(withoutDriverKeys(spc.parameters))
-    .problems.filter(({ severity }) => severity === 'warning')
-    .map(({ message, hint, parameter, line, column }) => {
+    .problems.filter(({ severity }) => severity !== 'error')
+    .map(({ severity, message, hint, parameter, line, column }) => {
       const place = spc.locationOf(parameter, line, column);
       const remedy = hint === undefined ? '' : `; ${hint}`;
       const file = sanitizeUserText(place.file);
-      return `${file}:${place.line}:${place.column}: warning: ${message}${remedy}`;
+      return `${file}:${place.line}:${place.column}: ${severity}: ${message}${remedy}`;
     });
 }

@@ -251,12 +251,12 @@ describe('reports all problems at once:', () => {
     [
       'two equal aliases',
       secret('a', 'objectAlias: x') + secret('b', 'objectAlias: x'),
-      '2:73 error: the file name x is that of line 1 too',
+      '2:73 error: the file name x occurs twice',
     ],
     [
       'an extracted file with the name of another file',
       secret('a') + secret('b', 'jmesPath: [{path: a}]'),
-      '2:78 error: the file name a is that of line 1 too',
+      '2:78 error: the file name a occurs twice',
     ],
     [
       'a file below another',

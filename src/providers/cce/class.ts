@@ -14,6 +14,7 @@ import {
   readJmesPathFiles,
   readRequiredText,
   createProblemReporter,
+  yaml11Reader,
 } from '../shared/class/files.ts';
 import { parameterProblem, reportUnknownParameters } from '../shared/class/parameters.ts';
 import { reportUnknownKeys } from '../shared/class/unknown-names.ts';
@@ -53,6 +54,8 @@ function checkNames(objects: readonly NamedObject[], reportError: ReportAt): voi
 }
 
 const parameter = 'objects';
+// The add-on's parser is not published. Its providers' kin read YAML 1.1.
+const yaml11 = yaml11Reader('the add-on may read');
 const objectKeys = [
   'objectName',
   'objectAlias',
@@ -85,7 +88,7 @@ export function readObjects(
   report: (problem: Problem) => void,
 ): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
   const reportError = createProblemReporter(parameter, report)('error');
-  const maps = readYamlList(text, { parameter, report, keys: 'exact' });
+  const maps = readYamlList(text, { parameter, report, keys: 'exact', yaml11 });
   const objects = maps.map((map) => readObject(map, { reportError, report }));
   const files = objects.flatMap((object) => object.files);
   checkNames(objects, reportError);
@@ -155,7 +158,7 @@ export function planCce(parameters: Parameters): PlanResult<CceLogin> {
     reportUnknownParameters(names, parameters, report);
     const login = readLogin(parameters, report);
     const { objects } = parameters;
-    if (objects === undefined) return reportMissingObjects(reporter);
+    if (objects === undefined) return reportMissingObjects(reporter, parameters);
     return { ...readObjects(objects, report), login };
   });
 }

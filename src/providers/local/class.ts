@@ -136,7 +136,7 @@ export function planLocal(parameters: Parameters): PlanResult<LocalLogin> {
     const { report } = reporter;
     reportUnknownParameters(names, parameters, report);
     const { objects } = parameters;
-    if (objects === undefined) return reportMissingObjects(reporter);
+    if (objects === undefined) return reportMissingObjects(reporter, parameters);
     return { ...readObjects(objects, report), login: {} };
   });
 }

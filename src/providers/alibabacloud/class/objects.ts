@@ -3,15 +3,17 @@ import { type YamlMap, readYamlList } from '../../../formats/yaml-objects.ts';
 import {
   type PositionedFile,
   type PositionedText,
+  type ReportAt,
   checkFileNames,
   createProblemReporter,
   fileOptionKeys,
   readJmesPathFiles,
   readOptionalText,
   readRequiredText,
+  yaml11Reader,
 } from '../../shared/class/files.ts';
 import { reportUnknownKeys } from '../../shared/class/unknown-names.ts';
-import { type ClassContext, type ObjectContext, readRef } from './object-ref.ts';
+import { type ClassContext, readRef } from './object-ref.ts';
 
 /** The keys of an object. */
 export const objectKeys = [
@@ -26,6 +28,8 @@ export const objectKeys = [
   'optional',
   ...fileOptionKeys,
 ];
+
+const yaml11 = yaml11Reader("Alibaba Cloud's provider reads");
 
 /** An object of the list. */
 type ObjectItem = {
@@ -46,11 +50,14 @@ export function readObjects(
   const reporterOf = createProblemReporter(parameter, report);
   const reportError = reporterOf('error');
   const objectContext = { ...context, reportError, warn: reporterOf('warning') };
-  const maps = readYamlList(text, { parameter, report, keys: 'any-case' });
+  const maps = readYamlList(text, { parameter, report, keys: 'any-case', yaml11 });
   // Several objects can name one secret, for different files. They share one ref.
   const refByKey = new Map<string, SecretRef>();
   const files: PositionedFile[] = [];
-  for (const { map, typeFromNextItem } of joinItems(maps, objectContext)) {
+  for (const { map, typeFromNextItem } of joinItems(maps, {
+    ...context,
+    hint: reporterOf('hint'),
+  })) {
     reportUnknownKeys(map, objectKeys, context.names);
     const hint = 'objectName is the name of the secret';
     const name = readRequiredText(map, 'objectName', hint, reportError);
@@ -70,7 +77,7 @@ export function readObjects(
  */
 function joinItems(
   maps: readonly YamlMap[],
-  { names, warn }: ObjectContext,
+  { names, hint }: Pick<ClassContext, 'names'> & { readonly hint: ReportAt },
 ): readonly ObjectItem[] {
   const items: ObjectItem[] = [];
   for (const map of maps) {
@@ -87,7 +94,7 @@ function joinItems(
     }
     reportUnknownKeys(map, objectKeys, names);
     previous.typeFromNextItem = map.scalar('objectType');
-    warn(
+    hint(
       map.position,
       `${map.where} has an objectType alone; it is used for ${previous.map.where}`,
       'write both without the second "-"',

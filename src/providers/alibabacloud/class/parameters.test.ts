@@ -101,7 +101,7 @@ describe("a class in the form of the vendor's provider", () => {
   test("joins the two items of the vendor's guide that mean one", () => {
     const guide = '- objectName: "test"\n- objectType: "oos"\n- objectName: b\n';
     expect(problemsOf(guide)).toEqual([
-      '2:3 warning: item 2 has an objectType alone; it is used for item 1',
+      '2:3 hint: item 2 has an objectType alone; it is used for item 1',
     ]);
     expect(plan(guide).plan?.refs).toEqual([
       { service: 'oos', name: 'test', region: 'cn-hangzhou' },
@@ -403,17 +403,17 @@ describe('all errors of a class are reported at once', () => {
     [
       'two equal names',
       '- objectName: a\n- objectName: a',
-      '2:15 error: the file name a is that of line 1 too',
+      '2:15 error: the file name a occurs twice',
     ],
     [
       'names that translation makes equal',
       '- objectName: a/b\n- objectName: a_b',
-      '2:15 error: the file name a_b is that of line 1 too',
+      '2:15 error: the file name a_b occurs twice',
     ],
     [
       'an extracted file with the name of another',
       '- objectName: a\n- {objectName: b, jmesPath: [{path: a}]}',
-      '2:37 error: the file name a is that of line 1 too',
+      '2:37 error: the file name a occurs twice',
     ],
   ])('%s is an error', (_, yaml, problem) => {
     expect(problemsOf(yaml)).toEqual([problem]);

@@ -41,7 +41,7 @@ export function planAlibaba(
     const translatePath = readPathTranslation(getParameter('pathTranslation'), report);
     const region = readRegion(getParameter('region'), 'cn-hangzhou', report) ?? nodeFacts?.region;
     const objects = getParameter('objects');
-    if (objects === undefined) return reportMissingObjects(reporter);
+    if (objects === undefined) return reportMissingObjects(reporter, parameters);
     const { refs, files } = readObjects(objects.text, {
       parameter: objects.name,
       ...{ names, report, skip, translatePath, region, nodeFacts },

@@ -76,7 +76,7 @@ function readFallback(primary: Primary, context: RefContext): SecretRef | undefi
   if (!name.text.startsWith('arn:')) return { ...target, region: failoverRegion, ...selection };
   if (region === undefined && target.region === failoverRegion)
     reportError(name, `objectName of ${map.where} is an ARN of the failoverRegion itself`);
-  else
+  else if (!map.has('failoverObject'))
     warn(
       name,
       `objectName of ${map.where} is an ARN, which lies in one region: it has no fallback in ${failoverRegion}`,

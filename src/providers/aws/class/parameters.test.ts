@@ -112,7 +112,17 @@ describe('a class of AWS’s provider', () => {
     const yaml =
       '- {objectName: 1.50, objectType: secretsmanager, objectAlias: true, objectVersion: 0123, filePermission: 0600}';
     expect(plan(yaml)).toMatchObject({
-      problems: [],
+      problems: [
+        {
+          severity: 'hint',
+          message: "objectName of item 1 is 1.50 here; AWS's provider reads 1.5",
+          hint: 'put the text that you mean in quotes',
+        },
+        {
+          severity: 'hint',
+          message: "objectVersion of item 1 is 0123 here; AWS's provider reads 83",
+        },
+      ],
       plan: {
         refs: [{ service: 'secretsmanager', name: '1.50', version: '0123' }],
         files: [{ path: 'true', mode: 0o600 }],
@@ -560,7 +570,7 @@ describe('file names', () => {
     ],
   ])('must differ: %s', (_, yaml) => {
     expect(problemsOf(yaml.join('\n'))).toEqual([
-      expect.stringMatching(/^2:\d+ error: .* is that of line 1 too$/),
+      expect.stringMatching(/^2:\d+ error: .* occurs twice$/),
     ]);
   });
 
@@ -602,7 +612,7 @@ describe('problems', () => {
     ['filePermission: "07777"', 'not an octal file mode'],
     ['jmesPath: [{path: k, filePermission: rw}]', 'not an octal file mode'],
     ['optional: perhaps', 'optional of item 1 must be true or false'],
-    ['OBJECTNAME: b', 'the key OBJECTNAME occurs twice, first in line 1'],
+    ['OBJECTNAME: b', 'the key OBJECTNAME occurs twice'],
   ])('%s', (field, message) => {
     const yaml = secret(`objectName: a, ${field}`);
     expect(problemsOf(yaml)).toEqual([expect.stringMatching(/^1:\d+ error/)]);

@@ -18,6 +18,7 @@ import {
   readOptionalText,
   readRequiredText,
   createProblemReporter,
+  yaml11Reader,
 } from '../../shared/class/files.ts';
 import {
   type RawParameter,
@@ -60,6 +61,8 @@ const names = {
   },
 };
 
+const yaml11 = yaml11Reader("AWS's provider reads");
+
 /** What the other parameters of a class set for its objects. */
 export type ObjectsContext = Pick<RefContext, 'region' | 'failoverRegion'> &
   Omit<ReadFilesContext, 'reportError' | 'names'>;
@@ -81,7 +84,7 @@ export function readObjects(
   // Objects that read the same secret, for files of different names, share one ref.
   const refByKey = new Map<string, SecretRef>();
   const files: PositionedFile[] = [];
-  for (const map of readYamlList(text, { parameter, report, keys: 'any-case' })) {
+  for (const map of readYamlList(text, { parameter, report, keys: 'any-case', yaml11 })) {
     reportUnknownKeys(map, objectKeys, names);
     const name = readRequiredText(
       map,
@@ -132,7 +135,7 @@ export function planAws(parameters: Parameters, nodeFacts?: AwsNodeFacts): PlanR
     const region = readRegion(given('region'), 'eu-west-1', report) ?? nodeFacts?.region;
     const failoverRegion = readFailoverRegion(given('failoverRegion'), region, report);
     const objects = given('objects');
-    if (objects === undefined) return reportMissingObjects(reporter);
+    if (objects === undefined) return reportMissingObjects(reporter, parameters);
     const { refs, files } = readObjects(objects.text, {
       parameter: objects.name,
       ...{ report, translatePath, region, failoverRegion },

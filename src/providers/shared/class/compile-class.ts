@@ -1,4 +1,6 @@
 import type { Plan, PlanResult, Problem } from '../../../core/plan.ts';
+import type { Parameters } from '../../../core/workload.ts';
+import { mergeProblems } from './merge-problems.ts';
 import { parameterProblem } from './parameters.ts';
 
 /** Receives what the compilation of a class finds. */
@@ -15,12 +17,13 @@ export type ClassReporter = {
 export function compileClass<Login>(
   compile: (reporter: ClassReporter) => Plan<Login> | undefined,
 ): PlanResult<Login> {
-  const problems: Problem[] = [];
   const skipped = new Set<string>();
+  const found: Problem[] = [];
   const plan = compile({
-    report: (problem) => void problems.push(problem),
+    report: (problem) => void found.push(problem),
     skip: (check) => void skipped.add(check),
   });
+  const problems = mergeProblems(found);
   if (plan === undefined) return { problems };
   const failed = problems.some(({ severity }) => severity === 'error');
   return {
@@ -30,8 +33,19 @@ export function compileClass<Login>(
   };
 }
 
-/** Reports that a class has no `objects`. */
-export function reportMissingObjects({ report }: ClassReporter): undefined {
-  const hint = 'list the secrets to mount under it';
-  report(parameterProblem('objects', 'the parameter `objects` is missing', hint));
+/** Reports that a class has no `objects`, or has them in the form of another provider. */
+export function reportMissingObjects({ report }: ClassReporter, parameters: Parameters): undefined {
+  // https://github.com/GoogleCloudPlatform/secrets-store-csi-driver-provider-gcp
+  if (Object.hasOwn(parameters, 'secrets'))
+    report(
+      parameterProblem(
+        'secrets',
+        "`secrets` is the form of Google Cloud's provider",
+        'write a list of maps under `objects`: "- objectName: ..."',
+      ),
+    );
+  else {
+    const hint = 'list the secrets to mount under it';
+    report(parameterProblem('objects', 'the parameter `objects` is missing', hint));
+  }
 }

@@ -2,7 +2,7 @@ import type { Encoding, FileRequest, Problem, SecretRef, Selector } from '../../
 import { sanitizeUserText } from '../../../core/safe-text.ts';
 import { checkFilePath, findPathClash } from '../../../formats/file-path.ts';
 import { checkExpression, checkReadsDocument, rootHint } from '../../../formats/jmespath.ts';
-import type { YamlMap, YamlScalar } from '../../../formats/yaml-objects.ts';
+import type { Yaml11Reader, YamlMap, YamlScalar } from '../../../formats/yaml-objects.ts';
 import type { TranslatePath } from './parameters.ts';
 import { type ClassNames, reportUnknownKeys } from './unknown-names.ts';
 
@@ -11,8 +11,8 @@ export type Position = { readonly line: number; readonly column: number };
 /** A text and its position in the YAML. */
 export type PositionedText = Position & { readonly text: string };
 
-/** Reports an error at a position. */
-export type ReportAt = (at: Position, message: string, hint?: string) => void;
+/** Reports an error at a position, with the line of the first of two things that clash. */
+export type ReportAt = (at: Position, message: string, hint?: string, firstLine?: number) => void;
 
 /** A file, and the position of its name. */
 export type PositionedFile = { readonly at: Position; readonly request: FileRequest };
@@ -31,12 +31,7 @@ export function checkFileNames(
       reportError(at, `the file name ${sanitizeUserText(path)} ${problem}`, hint);
     const first = positionByPath.get(path);
     if (first === undefined) positionByPath.set(path, at);
-    else
-      reportError(
-        at,
-        `the file name ${sanitizeUserText(path)} is that of line ${first.line} too`,
-        hint,
-      );
+    else reportError(at, `the file name ${sanitizeUserText(path)} occurs twice`, hint, first.line);
   }
   const [parent = '', child = ''] = findPathClash(positionByPath.keys()) ?? [];
   const at = positionByPath.get(child);
@@ -57,10 +52,11 @@ export function createProblemReporter(
   report: (problem: Problem) => void,
 ): ProblemReporter {
   return (severity, code = 'INVALID_CLASS') =>
-    ({ line, column }, message, hint) =>
+    ({ line, column }, message, hint, firstLine) =>
       report({
         ...{ severity, code, message, parameter, line, column },
         ...(hint !== undefined && { hint }),
+        ...(firstLine !== undefined && { firstLine }),
       });
 }
 
@@ -140,6 +136,12 @@ export function readOptionalText(map: YamlMap, key: string): PositionedText | un
 
 function toPositionedText(scalar: PositionedText | undefined): PositionedText | undefined {
   return scalar && { text: scalar.text, line: scalar.line, column: scalar.column };
+}
+
+/** The reader of a vendor whose provider parses YAML 1.1. @param subject words for hints */
+export function yaml11Reader(subject: string): Yaml11Reader {
+  const keys = ['objectName', 'objectAlias', 'objectVersion', 'objectVersionLabel', 'path'];
+  return { subject, keys };
 }
 
 const entryKeys = ['path', 'objectAlias', ...fileOptionKeys];

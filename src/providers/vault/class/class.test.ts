@@ -683,7 +683,7 @@ describe('files', () => {
       }).problems;
     expect(problemsOfTwoFiles('a', 'a')).toMatchObject([
       {
-        message: 'the file name a is that of line 1 too',
+        message: 'the file name a occurs twice',
         hint: 'give it another objectName',
         line: 2,
       },

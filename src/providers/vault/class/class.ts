@@ -17,7 +17,7 @@ export function planVault(dialect: VaultLogin['dialect']) {
       const { report, skip } = reporter;
       const getParameter = readVaultParameters(dialect, parameters, report);
       const login = readLogin(dialect, { getParameter, nodeFacts, report, skip });
-      if (getParameter('objects') === undefined) return reportMissingObjects(reporter);
+      if (getParameter('objects') === undefined) return reportMissingObjects(reporter, parameters);
       const { refs, files } = readObjects(parameters.objects ?? '', login, report);
       return { refs, files, login };
     });
