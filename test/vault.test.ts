@@ -212,13 +212,13 @@ describe('cases from the issues of the vendors’ providers', () => {
     kv.put('s', { a: 'b' });
     const parameters = {
       objects: objects({ x: 'secretPath: secret/data/s, secretkey: a' }),
-      vaultadress: 'https://elsewhere',
+      vaultSkipTLSVerfy: 'false',
     };
     await fixture.volume(parameters);
     await fixture.volume(parameters);
     const warned = fixture.lines.filter((line) => line.includes('the class has a problem'));
     expect(warned.map((line) => (JSON.parse(line) as { problem: string }).problem)).toEqual([
-      'the parameter vaultadress is unknown to vault',
+      'the parameter vaultSkipTLSVerfy is unknown to vault',
       'item 1 has an unknown key: secretkey',
     ]);
   });
