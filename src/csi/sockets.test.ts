@@ -275,7 +275,7 @@ describe('the sockets of the providers', () => {
     foreign.close();
     await unlink(path);
     await eventually(async () => expect(await responderAt()).toBe('a cce'));
-    expect(sockets.problems()).toEqual([]);
+    await eventually(() => expect(sockets.problems()).toEqual([]));
     expect(await sockets.metrics()).toContain('keyferry_socket_owned{provider="cce"} 1');
   });
 
