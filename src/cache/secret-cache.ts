@@ -176,10 +176,10 @@ export class SecretCache {
     let refusal: SecretError | undefined;
     for (const [index, candidate] of candidates.entries()) {
       const hasMoreAttempts = index < candidates.length - 1 || staleValue() !== undefined;
-      const patience = this.#patienceOf(
-        staleValue() !== undefined ? 0 : patienceEnd,
-        hasMoreAttempts,
-      );
+      // A fallback, or the last good value, serves sooner than a store that is away comes back.
+      const patience: Patience = hasMoreAttempts
+        ? () => 0
+        : () => Math.max(0, patienceEnd - this.#now());
       const result =
         this.#lookUp(candidate) ??
         (await limitAttemptTime(waiter, hasMoreAttempts, this.#now, candidate.ref, (signal) =>
@@ -212,16 +212,6 @@ export class SecretCache {
       { provider: name, service, object, region, code, reason: summary },
       'a fallback cannot be used',
     );
-  }
-
-  /**
-   * The patience of one attempt: until `end` (milliseconds since the epoch), or for half of that
-   * time if more attempts can follow.
-   */
-  #patienceOf(end: number, hasMoreAttempts: boolean): Patience {
-    const start = this.#now();
-    const attemptEnd = hasMoreAttempts ? start + (end - start) / 2 : end;
-    return () => Math.max(0, attemptEnd - this.#now());
   }
 
   /**

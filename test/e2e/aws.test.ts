@@ -326,7 +326,7 @@ describeIfAvailable(import.meta.filename, await missingMotoDependencies())(
           }),
         );
         expect(message).toMatch(
-          /access is denied \(HTTP 400, AccessDeniedException, .*; allow secretsmanager:GetSecretValue on arn:aws:secretsmanager:eu-west-1:123456789012:secret:denied-/,
+          /access is denied \(HTTP 400, AccessDeniedException.*; allow secretsmanager:GetSecretValue on arn:aws:secretsmanager:eu-west-1:123456789012:secret:denied-/,
         );
       });
     });

@@ -414,6 +414,7 @@ describe('the chart', () => {
     const [{ env }] = (await podOf({ providers: ['local'], extraEnv })).containers;
     expect(env.filter(({ name }) => !name.endsWith('ADDRESS'))).toEqual([
       { name: 'EMPTY' },
+      { name: 'KEYFERRY_CHART', value: 'true' },
       { name: 'KEYFERRY_NODE_NAME', value: 'other' },
     ]);
   });
