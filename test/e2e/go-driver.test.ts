@@ -405,9 +405,10 @@ describe.each(generations)('a grpc-go client as in driver %s', (generation) => {
       await sleep(100);
       const code = await stopAndWait(first);
       const result = await ongoingCalls.stop();
-      expect(expectAllServed(result, small)).toBeGreaterThan(200);
+      expect(expectAllServed(result, small)).toBeGreaterThan(20);
       expect(result.connections).toBe(2);
-      expect(result.slowestMs).toBeLessThan(900);
+      // A call that waited would take the whole grace.
+      expect(result.slowestMs).toBeLessThan(5_000);
       expect(code).toBe(0);
     },
   );
