@@ -159,10 +159,10 @@ describe('one namespace that attacks every limit', () => {
     for (const name of fresh) csms.put(name, 'CANARY');
     await environment.allowSecrets(...fresh);
     csms.injectFault({ delayMs: 30 });
-    // Other load on this machine can only make the result worse. So one good round of three is
+    // Other load on this machine can only make the result worse. So one good round of five is
     // proof.
     const rounds: Latencies[] = [];
-    for (let round = 0; round < 3; round += 1) {
+    for (let round = 0; round < 5; round += 1) {
       rounds.push(await measure());
       if (rounds.some(({ baseline, attacked }) => attacked <= 2 * baseline)) return;
     }
