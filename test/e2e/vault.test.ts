@@ -73,6 +73,9 @@ async function startEnvironment(cleanups: (() => Promise<unknown>)[]) {
         'on',
         '--shared-identity-grants',
         file('grants.yaml'),
+        // A first mount that fails must not outlive the leases of other pods.
+        '--first-mount-patience',
+        '1s',
       ],
       env,
     });
