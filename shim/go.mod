@@ -1,0 +1,3 @@
+module keyferry/dso-shim
+
+go 1.24.0
