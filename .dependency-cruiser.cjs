@@ -7,6 +7,7 @@
 const allButCli = [
   'app',
   'csi',
+  'docker',
   'mount',
   'cache',
   'providers',
@@ -27,6 +28,7 @@ const mayImport = {
   cli: allButCli,
   app: allButCli,
   csi: ['mount', 'concurrency', 'core'],
+  docker: ['mount', 'http', 'formats', 'concurrency', 'core'],
   mount: ['cache', 'formats', 'concurrency', 'core'],
   cache: ['formats', 'concurrency', 'core'],
   providers: ['kube', 'http', 'config', 'formats', 'concurrency', 'core'],
