@@ -13,7 +13,8 @@ const asFile = { hint: 'use dsofile:// for it' };
 /**
  * The content of the file from which the shim takes the variables of a container (shim/): an entry
  * `NAME=value` for each variable, each ended by a NUL byte, in the order of the map. The shim
- * refuses a file whose last entry has no NUL byte, so a write that was cut off starts nothing.
+ * refuses a file that is cut off within an entry, but it cannot see a cut between two entries. So
+ * write the file under another name, and rename it.
  *
  * @param variables the value of each variable, in UTF-8
  * @throws SecretError INVALID_REQUEST for a name that no variable can have, INVALID_ENCODING for a
