@@ -414,6 +414,7 @@ describe('the chart', () => {
     const [{ env }] = (await podOf({ providers: ['local'], extraEnv })).containers;
     expect(env.filter(({ name }) => !name.endsWith('ADDRESS'))).toEqual([
       { name: 'EMPTY' },
+      { name: 'KEYFERRY_CHART', value: 'true' },
       { name: 'KEYFERRY_NODE_NAME', value: 'other' },
     ]);
   });
@@ -431,7 +432,7 @@ describe('the chart', () => {
     );
     const policies = JSON.stringify(await renderChart(values));
     expect(policies).toContain('TLS is verified here');
-    expect(policies).not.toContain('this address is not allowed');
+    expect(policies).toContain('(?i:vault)(:0*8200)');
     expect(policies).not.toContain('classes may name no files');
   });
 
