@@ -3,7 +3,7 @@ import { X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { type Settings, settingFlags } from '../config/settings.ts';
-import { SecretError, errorCodeOf } from '../core/errors.ts';
+import { SecretError, fileProblemOf } from '../core/errors.ts';
 
 const pemCertificate = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
@@ -19,7 +19,7 @@ export async function readCaFile(file: string): Promise<readonly string[]> {
     });
   };
   const text = await readFile(file, 'utf8').catch((cause: unknown) =>
-    throwInvalid(`cannot be read: ${errorCodeOf(cause) ?? 'unknown error'}`, cause),
+    throwInvalid(`cannot be read: ${fileProblemOf(cause)}`, cause),
   );
   const certificates = text.match(pemCertificate) ?? [];
   if (certificates.length === 0) throwInvalid('has no certificate');

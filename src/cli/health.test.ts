@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { missingPath } from '../../test/missing-path.ts';
 import { startFixture, volume } from '../../test/csi/harness.ts';
+import { startScriptedProvider } from '../../test/driver/scripted-provider.ts';
 import { healthCommand } from './health.ts';
 
 const cleanups: (() => Promise<void>)[] = [];
@@ -60,15 +61,16 @@ describe('keyferry health', () => {
 
   test('prints the reasons and exits with 1 if the process is not ready', async () => {
     const server = await serve();
-    const otherServer = await serve();
-    await rename(otherServer.path, server.path);
+    const foreign = await startScriptedProvider(join(server.folder, 'foreign'), 'cce');
+    cleanups.push(async () => foreign.stop());
+    await rename(foreign.socketPath, server.path);
     const { output, exitCode } = await health(
       'live',
       '--health-address',
       `127.0.0.1:${server.port}`,
     );
     expect(exitCode).toBe(1);
-    expect(output).toBe(`${server.path} is served by another process\n`);
+    expect(output).toBe(`${server.path} is served by another program\n`);
   });
 
   test('reports the address where no process responds', async () => {

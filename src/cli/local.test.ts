@@ -172,9 +172,9 @@ describe('keyferry local', () => {
     [
       ['set', 'a', '--from-file', missing],
       '',
-      `cannot read ${missing}: ENOENT; give --from-file a file that you can read`,
+      `cannot read ${missing}: no such file; give --from-file a file that you can read`,
     ],
-    [['set', 'a', '--from-file', '/'], '', 'cannot read /: EISDIR'],
+    [['set', 'a', '--from-file', '/'], '', 'cannot read /: is a directory'],
     [['rm', 'nothing'], '', 'has no secret nothing'],
     [['get', 'constructor'], '', 'has no secret constructor'],
   ])('rejects %j and does not change the store', async (args, input, message) => {

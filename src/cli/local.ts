@@ -2,7 +2,7 @@ import { Command, Option } from 'commander';
 import { readFile } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { SecretError, errorCodeOf } from '../core/errors.ts';
+import { SecretError, fileProblemOf } from '../core/errors.ts';
 import { sanitizeUserText } from '../core/safe-text.ts';
 import { raceWithAbort } from '../concurrency/deadline.ts';
 import type { StoreDocument } from '../providers/local/store/document.ts';
@@ -185,10 +185,9 @@ async function readValueFile(file: string): Promise<Buffer> {
   try {
     return await readFile(file);
   } catch (cause) {
-    const code = errorCodeOf(cause) ?? 'unknown failure';
     throw new SecretError(
       'INVALID_REQUEST',
-      `cannot read ${sanitizeUserText(file)}: ${sanitizeUserText(code)}`,
+      `cannot read ${sanitizeUserText(file)}: ${sanitizeUserText(fileProblemOf(cause))}`,
       {
         hint: 'give --from-file a file that you can read',
         cause,

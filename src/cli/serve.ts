@@ -10,6 +10,7 @@ import { createProcessMetrics } from '../telemetry/process-metrics.ts';
 import { compose } from '../app/app.ts';
 import { warnOfMissingDirectory } from '../app/start-checks.ts';
 import { createDriverMount } from '../csi/mount-request.ts';
+import { warningForServe } from './node-version.ts';
 
 /** What {@link serveCommand} needs of the process. */
 export type ServeDeps = {
@@ -33,6 +34,8 @@ export function serveCommand({ version, env, stop }: ServeDeps): Command {
       });
     }
     const log = createLog(settings.logLevel, settings.logFormat);
+    const nodeWarning = warningForServe(process.versions.node);
+    if (nodeWarning !== undefined) log.warn(nodeWarning);
     warnOfMissingDirectory(settings, log);
     const registry = new Registry();
     createProcessMetrics(registry, version);

@@ -6,6 +6,7 @@ import {
   type UnaryMethod,
   type VersionResponse,
   driverService,
+  runtimeName,
 } from './messages.ts';
 
 /** A request as the driver sends it. */
@@ -87,22 +88,14 @@ export async function isServing(socketPath: string): Promise<boolean> {
 
 /**
  * Connects to the socket at `path` as a driver does.
- * @returns the problem, or undefined if this process responds there in time
+ * @returns the problem, or undefined if Keyferry responds there in time: this process, or another
+ * one that has taken over the socket
  */
-export async function probeSocket({
-  path,
-  runtimeVersion,
-  timeoutMs,
-}: {
-  path: string;
-  runtimeVersion: string;
-  timeoutMs: number;
-}): Promise<string | undefined> {
+export async function probeSocket(path: string, timeoutMs: number): Promise<string | undefined> {
   const client = new DriverClient({ socketPath: path });
   const result = await client.version({ timeoutMs });
   client.close();
   if (result.code !== 'OK') return `${path} does not respond: ${result.message}`;
-  if (result.response.runtimeVersion !== runtimeVersion)
-    return `${path} is served by another process`;
+  if (result.response.runtimeName !== runtimeName) return `${path} is served by another program`;
   return undefined;
 }

@@ -8,6 +8,7 @@ import { setTimeout } from 'node:timers/promises';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { eventually, startFixture, volume } from '../../test/csi/harness.ts';
+import { startScriptedProvider } from '../../test/driver/scripted-provider.ts';
 import type { CsiServerOptions } from './server.ts';
 import { HealthServer } from './health.ts';
 
@@ -36,20 +37,54 @@ describe('health', () => {
     expect(await getPath('/readyz')).toEqual([200, '{"ready":true,"reasons":[]}\n']);
   });
 
-  test('reports that another process responds on a socket', async () => {
-    const a = await serve();
-    const b = await serve();
-    await rename(b.path, a.path);
-    const [status, text] = await a.getPath('/healthz');
-    expect([status, text]).toEqual([503, `${a.path} is served by another process\n`]);
+  test('reports that a foreign program responds on a socket', async () => {
+    const { getPath, folder, path } = await serve();
+    const foreign = await startScriptedProvider(join(folder, 'foreign'), 'cce');
+    cleanups.push(async () => foreign.stop());
+    await rename(foreign.socketPath, path);
+    expect(await getPath('/healthz')).toEqual([503, `${path} is served by another program\n`]);
     await eventually(async () => {
-      const [ready, reasons] = await a.getPath('/readyz');
+      const [ready, reasons] = await getPath('/readyz');
       expect(ready).toBe(503);
       expect(JSON.parse(reasons)).toEqual({
         ready: false,
         reasons: [expect.stringContaining('another process')],
       });
     });
+  });
+
+  test('is ok when a successor responds on a socket', async () => {
+    const old = await serve();
+    const successor = await serve({ providersDir: old.folder });
+    await eventually(async () =>
+      expect((await old.getPath('/metrics'))[1]).toContain(
+        'keyferry_socket_owned{provider="cce"} 0',
+      ),
+    );
+    for (const { getPath } of [old, successor]) {
+      expect(await getPath('/readyz')).toEqual([200, '{"ready":true,"reasons":[]}\n']);
+      expect(await getPath('/healthz')).toEqual([200, 'ok\n']);
+    }
+  });
+
+  test('is ready while it drains', async () => {
+    let finish: (result: typeof volume) => void = () => undefined;
+    const finished = new Promise<typeof volume>((resolve) => (finish = resolve));
+    const { getPath, server, registry, driver } = await serve({
+      mount: () => finished,
+    });
+    const { result } = driver().start();
+    await eventually(async () =>
+      expect(await registry.metrics()).toContain('keyferry_requests_in_flight 1'),
+    );
+    const drained = server.drain(600_000);
+    await eventually(async () =>
+      expect(await registry.metrics()).toContain('keyferry_socket_owned{provider="cce"} 0'),
+    );
+    expect(await getPath('/readyz')).toEqual([200, '{"ready":true,"reasons":[]}\n']);
+    finish(volume);
+    await drained;
+    expect((await result).code).toBe('OK');
   });
 
   test('reports that no process responds on a socket', async () => {
@@ -122,7 +157,7 @@ describe('health', () => {
     });
     const health = new HealthServer({
       ...{ address: '127.0.0.1:0', registry, log: pino({ enabled: false }) },
-      ...{ probe: async () => [], problems: () => [] },
+      ...{ probe: async () => [], problems: async () => [] },
     });
     const port = await health.start();
     cleanups.push(() => health.close());
@@ -183,7 +218,7 @@ describe('health of two processes in one network', () => {
     const health = new HealthServer({
       address: `unix:${own},${shared}`,
       probe: async () => [],
-      problems: () => [name],
+      problems: async () => [name],
       registry: new Registry(),
       log: pino({}, { write: (line: string) => logged.push(line) }),
       retryMs: 5,

@@ -22,7 +22,7 @@ export type HealthOptions = {
   /** The problems of the sockets, as a driver sees them. */
   readonly probe: () => Promise<readonly string[]>;
   /** The reasons why this process is not ready. */
-  readonly problems: () => readonly string[];
+  readonly problems: () => Promise<readonly string[]>;
   readonly registry: Registry;
   readonly log: Logger;
   /** Milliseconds between two tries to listen at an address in use. Default 500. */
@@ -40,16 +40,17 @@ type HealthResponse = {
 
 /**
  * Serves over HTTP
- *  - `/healthz`: 200 `ok` if this process responds on every socket, else 503 and one reason a line
- *  - `/readyz`: 200 or 503, `{"ready": boolean, "reasons": [...]}`: whether this process owns every
- *    socket's path and listens on it
+ *  - `/healthz`: 200 `ok` if Keyferry responds on every socket, else 503 and one reason a line
+ *  - `/readyz`: 200 or 503, `{"ready": boolean, "reasons": [...]}`: whether this process or its
+ *    successor owns every socket's path
  *  - `/metrics`: Prometheus
  */
 export class HealthServer {
   readonly #options: HealthOptions;
   readonly #servers: Server[] = [];
-  /** Concurrent requests share one probe, and one rendering of the metrics. */
+  /** Concurrent requests share one probe of each kind, and one rendering of the metrics. */
   readonly #probe: () => Promise<readonly string[]>;
+  readonly #problems: () => Promise<readonly string[]>;
   readonly #renderMetrics: () => Promise<string>;
   readonly #busySockets = new WeakSet<Socket>();
   #closed = false;
@@ -57,6 +58,7 @@ export class HealthServer {
   constructor(options: HealthOptions) {
     this.#options = options;
     this.#probe = coalesce(options.probe);
+    this.#problems = coalesce(options.problems);
     this.#renderMetrics = coalesce(() => options.registry.metrics());
   }
 
@@ -94,7 +96,7 @@ export class HealthServer {
       return { status: reasons.length === 0 ? 200 : 503, contentType: 'text/plain', body };
     }
     if (path === '/readyz') {
-      const reasons = this.#options.problems();
+      const reasons = await this.#problems();
       const ready = reasons.length === 0;
       const body = `${JSON.stringify({ ready, reasons })}\n`;
       return { status: ready ? 200 : 503, contentType: 'application/json', body };

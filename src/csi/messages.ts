@@ -4,6 +4,9 @@ import { type Message, bytes, int32, message, optional, repeated, text } from '.
 
 // The messages of proto/provider.proto.
 
+/** The name with which Keyferry responds to `Version`. */
+export const runtimeName = 'keyferry';
+
 export type VersionRequest = { readonly version: string };
 export const versionRequest = message<VersionRequest>({ version: text(1) });
 

@@ -12,7 +12,7 @@ import { type RequestMemory, UnaryServer } from './grpc/server.ts';
 import { frameMessage } from './grpc/wire.ts';
 import { HealthServer } from './health.ts';
 import { InFlightMounts } from './in-flight-mounts.ts';
-import { driverService } from './messages.ts';
+import { driverService, runtimeName } from './messages.ts';
 import { createCsiMetrics } from './metrics.ts';
 import {
   type MountHandlerOptions,
@@ -36,7 +36,7 @@ class ProviderServer {
   readonly #server: UnaryServer;
 
   constructor({ runtimeVersion, requestMemory, ...mountOptions }: ProviderServerOptions) {
-    const version = { version: 'v1alpha1', runtimeName: 'keyferry', runtimeVersion };
+    const version = { version: 'v1alpha1', runtimeName, runtimeVersion };
     const versionResponse = frameMessage(driverService.version.response.encode(version));
     this.#server = new UnaryServer({
       methods: new Map([
@@ -92,23 +92,20 @@ export class CsiServer {
   /** A random id of this process. `Version` responds with `<version>+<instanceId>`. */
   readonly instanceId = randomBytes(8).toString('hex');
   readonly #options: CsiServerOptions;
-  readonly #runtimeVersion: string;
   readonly #inFlightMounts = new InFlightMounts();
   readonly #servers: ReadonlyMap<string, ProviderServer>;
   readonly #sockets: ProviderSockets;
   readonly #health: HealthServer | undefined;
-  /** Why the server does not serve, if it does not. */
-  #notServing: string | undefined = 'starting';
+  #isStarting = true;
   #drained: Promise<void> | undefined;
 
   constructor(options: CsiServerOptions) {
     const { mount, version, providers, providersDir, log, registry, healthAddress } = options;
     const { maxResponseBytes = 4 * mebibyte, responseMemoryBytes = 64 * mebibyte } = options;
     this.#options = options;
-    this.#runtimeVersion = `${version}+${this.instanceId}`;
     const metrics = createCsiMetrics(registry, () => this.#inFlightMounts.size);
     const shared = {
-      runtimeVersion: this.#runtimeVersion,
+      runtimeVersion: `${version}+${this.instanceId}`,
       mount,
       maxResponseBytes,
       responseMemory: new MemoryLimiter({ maxBytes: responseMemoryBytes }),
@@ -150,14 +147,8 @@ export class CsiServer {
       await Promise.all([this.#sockets.close(), this.#health?.close()]);
       throw cannotListen(this.#options.providersDir, error);
     }
-    this.#notServing = undefined;
+    this.#isStarting = false;
     return port;
-  }
-
-  /** Whether drivers can reach this process over every socket, and the reasons if not. */
-  ready(): { readonly ready: boolean; readonly reasons: readonly string[] } {
-    const reasons = this.#problems();
-    return { ready: reasons.length === 0, reasons };
   }
 
   /**
@@ -173,7 +164,6 @@ export class CsiServer {
 
   async #drain(graceMs: number): Promise<void> {
     const { providers, goodbyeMs = 1_000 } = this.#options;
-    this.#notServing = 'shutting down';
     const superseded = await this.#sockets.close();
     const close = (names: readonly string[], ms: number) =>
       Promise.all(names.map(async (name) => this.#servers.get(name)?.close(ms)));
@@ -189,18 +179,23 @@ export class CsiServer {
     await this.#health?.close();
   }
 
-  #problems(): readonly string[] {
-    return this.#notServing === undefined ? this.#sockets.problems() : [this.#notServing];
+  /**
+   * The reasons why this process is not ready. A rollout must not report the old process: it stays
+   * ready when its successor owns the sockets, and while it drains and has no sockets any more.
+   */
+  async #problems(): Promise<readonly string[]> {
+    if (this.#isStarting) return ['starting'];
+    const problems = this.#sockets.problems().map(async ({ path, problem }) => {
+      const isSuccessor = (await probeSocket(path, probeTimeoutMs)) === undefined;
+      return isSuccessor ? [] : [problem];
+    });
+    return (await Promise.all(problems)).flat();
   }
 
   async #probe(): Promise<readonly string[]> {
     const { providers, providersDir } = this.#options;
-    const runtimeVersion = this.#runtimeVersion;
     const found = await Promise.all(
-      providers.map((provider) => {
-        const path = socketPath(providersDir, provider);
-        return probeSocket({ path, runtimeVersion, timeoutMs: probeTimeoutMs });
-      }),
+      providers.map((name) => probeSocket(socketPath(providersDir, name), probeTimeoutMs)),
     );
     return found.filter((problem) => problem !== undefined);
   }

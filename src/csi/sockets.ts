@@ -94,9 +94,11 @@ export class ProviderSockets {
     this.#startWatching();
   }
 
-  /** One sentence for each socket over which no driver can reach this process. */
-  problems(): readonly string[] {
-    return this.#sockets.flatMap(({ problem }) => problem ?? []);
+  /** The sockets over which no driver can reach this process, with one sentence each. */
+  problems(): readonly { readonly path: string; readonly problem: string }[] {
+    return this.#sockets.flatMap(({ path, problem }) =>
+      problem === undefined ? [] : { path, problem },
+    );
   }
 
   /**
@@ -140,7 +142,7 @@ export class ProviderSockets {
     if (entry.problem === problem) return;
     entry.problem = problem;
     if (problem === undefined) log.info({ provider }, `${path} leads to this process again`);
-    else log.error({ provider }, problem);
+    else log.warn({ provider }, problem);
   }
 
   /**

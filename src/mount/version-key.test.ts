@@ -35,7 +35,7 @@ describe('the version key of a cluster', () => {
   });
 
   test.each([
-    ['is missing', undefined, /--version-key-file .*one cannot be read: ENOENT/],
+    ['is missing', undefined, /--version-key-file .*one cannot be read: no such file/],
     ['is empty', '', /has 0 bytes, at least 16 are needed/],
     ['is short', 'a'.repeat(15), /has 15 bytes, at least 16 are needed/],
   ])('is rejected when the file %s', async (_, content, message) => {

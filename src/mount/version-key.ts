@@ -2,7 +2,7 @@ import { hash, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { link, mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { SecretError, errorCodeOf } from '../core/errors.ts';
+import { SecretError, errorCodeOf, fileProblemOf } from '../core/errors.ts';
 
 const keyFile = '.keyferry-version-key';
 const keyLength = 32;
@@ -19,11 +19,14 @@ const minSharedKeyLength = 16;
  */
 export async function readSharedVersionKey(path: string): Promise<Uint8Array> {
   const content = await readFile(path).catch((cause: unknown) => {
-    const { code = 'unknown error' } = cause as { code?: string };
-    throw new SecretError('NOT_CONFIGURED', `--version-key-file ${path} cannot be read: ${code}`, {
-      hint: 'give a file that this process can read, or leave the flag out for a key of each node',
-      cause,
-    });
+    throw new SecretError(
+      'NOT_CONFIGURED',
+      `--version-key-file ${path} cannot be read: ${fileProblemOf(cause)}`,
+      {
+        hint: 'give a file that this process can read, or leave the flag out for a key of each node',
+        cause,
+      },
+    );
   });
   if (content.length >= minSharedKeyLength) return hash('sha256', content, 'buffer');
   throw new SecretError(

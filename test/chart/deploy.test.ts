@@ -103,6 +103,12 @@ describe('deploy/', () => {
         expect(() => regionEndpoint('store.{region}.example.com', value!)).toThrow();
     });
 
+    test('has no policy that checks addresses by the placeholder for the address of Vault', () => {
+      expect(read(`deploy/manifests/${provider}.yaml`)).not.toContain(
+        'this address is not allowed',
+      );
+    });
+
     test('has valid grants', () => {
       const text = objectOfKind('ConfigMap').data!['grants.yaml']!;
       expect(parseSharedIdentityGrants(text, 'grants.yaml')).toHaveLength(

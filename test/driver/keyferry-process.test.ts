@@ -77,6 +77,12 @@ describe('the built bundle in a process of its own', () => {
     expect(keyferry.output()).not.toContain(canary);
   });
 
+  test('logs one warning at the start if its Node is older than serve needs, and none otherwise', () => {
+    const warnings = keyferry!.logs.filter(({ msg }) => msg?.includes('needs Node') === true);
+    const isOld = Number(process.versions.node.split('.')[0]) < 24;
+    expect(warnings.map(({ level }) => level)).toEqual(isOld ? ['warn'] : []);
+  });
+
   test('exits with 0 on SIGTERM and leaves no socket', async () => {
     const { code, left } = await keyferry!.stop();
     expect({ code, sockets: left.filter((name) => name.includes('sock')) }).toEqual({

@@ -16,6 +16,8 @@ import {
   missingControlPlaneDependencies,
 } from '../servers/control-plane/control-plane.ts';
 import { programInPath } from '../servers/go-program.ts';
+import { parseClassAddress, splitList } from '../../src/providers/vault/class/connection.ts';
+import { readVaultSettings } from '../../src/providers/vault/config.ts';
 import { missingChartDependencies, renderChart } from './chart-objects.ts';
 import { startCluster, type Cluster } from './cluster.ts';
 import { eventually } from './test-environment.ts';
@@ -161,14 +163,22 @@ async function createUser(name: string, rules: readonly object[]): Promise<KubeC
   return createKubeClient({ server, ca: await readFile(caFile, 'utf8'), token: status.token });
 }
 
+type InstallOptions = {
+  /** Runs while no policies are installed. */
+  readonly before?: () => Promise<unknown>;
+  /** Further values of the chart. */
+  readonly values?: object;
+};
+
 describe('the admission policies', () => {
   async function install(
     policies: object,
-    before = (): Promise<unknown> => Promise.resolve(),
+    { before = () => Promise.resolve(), values = {} }: InstallOptions = {},
   ): Promise<void> {
     const rendered = await renderChart({
       providers: everyProvider,
       admissionPolicies: { mode: 'deny', ...policies },
+      ...values,
     });
     const admission = rendered.filter(({ apiVersion }) =>
       apiVersion.startsWith('admissionregistration'),
@@ -294,7 +304,14 @@ describe('the admission policies', () => {
 
   test('reject classes and pods that exceed what the operator allows', async () => {
     const addresses = ['https://vault\\.shop(:8200)?'];
-    await install({ regions: ['eu-.*'], roles: ['app-.*'], addresses, podOverrides: false });
+    await install(
+      { regions: ['eu-.*'], roles: ['app-.*'], addresses, podOverrides: false },
+      {
+        values: {
+          vault: { env: { VAULT_ADDR: 'https://vault.shop:8200,https://vaultXshop:8200' } },
+        },
+      },
+    );
     expect(
       await rejections([
         classOf('aws', { objects, region: 'eu-west-1' }),
@@ -322,6 +339,74 @@ describe('the admission policies', () => {
       ...['admissionPolicies.roles', 'admissionPolicies.roles', 'admissionPolicies.addresses'],
       'pods may not change',
     ]);
+  });
+
+  describe('check the addresses of Vault in classes and pods', () => {
+    const withAddress = (address: string): readonly KubeObject[] => [
+      classOf('vault', { objects, vaultAddress: address }),
+      classOf('openbao', { objects, baoAddress: address }),
+      podOf({ secretProviderClass: 'web', vaultAddress: address }),
+    ];
+
+    test('as Keyferry does with VAULT_ADDR and KEYFERRY_VAULT_ALLOWED_ADDRESSES', async () => {
+      const env = {
+        VAULT_ADDR: 'https://vault.vault:8200, https://vault-2.vault,https://[fd00::8]:8200',
+        KEYFERRY_VAULT_ALLOWED_ADDRESSES:
+          'dev-vault.dev:8443/,http://dev-vault.dev,*.vault.example,unix:///run/a.sock',
+      };
+      const { allowedAddresses } = readVaultSettings('vault', env).nodeFacts;
+      function isAllowedByKeyferry(text: string): boolean {
+        try {
+          return splitList(text).every((one) => parseClassAddress(one, allowedAddresses) !== '');
+        } catch {
+          return false;
+        }
+      }
+      const allowed = [
+        ...['https://vault.vault:8200', 'vault.vault:8200', 'https://VAULT.vault:8200/'],
+        ...['https://vault-2.vault', 'vault-2.vault:443', 'vault-2.vault:0443'],
+        ...['https://[FD00::8]:8200', 'dev-vault.dev:8443', 'https://dev-vault.dev:8443'],
+        ...['http://dev-vault.dev', 'http://dev-vault.dev:80', 'unix:///run/a.sock'],
+        ...['https://eu.vault.example', 'a.b.vault.example:443'],
+        ' https://vault.vault:8200 ,, vault-2.vault,',
+      ];
+      const refused = [
+        ...['https://evil.example', 'http://vault.vault:8200', 'https://vault.vault'],
+        ...['https://vaultXvault:8200', 'https://vault.vault:8200/v1', 'HTTPS://vault.vault:8200'],
+        ...['https://dev-vault.dev', 'http://dev-vault.dev:8443', 'unix:///run/b.sock'],
+        ...['https://vault.example', 'http://eu.vault.example', 'eu.vault.example:8200'],
+        ...['https://evil.example#.vault.example', 'https://evil.example/.vault.example'],
+        ...[
+          'https://vault.vault:8200,https://evil.example',
+          'https://vault.vault:8200@evil.example',
+        ],
+      ];
+      expect(allowed.filter((address) => !isAllowedByKeyferry(address))).toEqual([]);
+      expect(refused.filter(isAllowedByKeyferry)).toEqual([]);
+      await install({}, { values: { vault: { env } } });
+      expect(await rejections(allowed.flatMap(withAddress))).toEqual([]);
+      for (const address of refused) {
+        const lines = await rejections(withAddress(address));
+        expect({ address, lines }).toEqual({
+          address,
+          lines: Array.from({ length: 3 }, () =>
+            expect.stringContaining('this address is not allowed to classes (VAULT_ADDR'),
+          ),
+        });
+      }
+    });
+
+    test('not where the chart sees no addresses, or the placeholder of deploy/manifests', async () => {
+      const fromSecret = { valueFrom: { secretKeyRef: { name: 'vault', key: 'address' } } };
+      for (const address of [
+        fromSecret,
+        { value: 'https://$(HOST):8200' },
+        { value: 'https://vault.example.com:8200' },
+      ]) {
+        await install({}, { values: { extraEnv: [{ name: 'BAO_ADDR', ...address }] } });
+        expect(await rejections(withAddress('https://other.example'))).toEqual([]);
+      }
+    });
   });
 
   test('reject grants by users who may only write ServiceAccounts, if the operator enables this', async () => {
@@ -364,7 +449,7 @@ describe('the admission policies', () => {
     if (kubectl === undefined)
       return void process.stderr.write('\nSKIPPED: this machine has no kubectl\n');
     await install({});
-    const invalidObjects = [classOf('cce', { objects, agencyUr: 'x' }), podOf({})];
+    const invalidObjects = [classOf('cce', { objects, agencyUr: 'x', region: 'x' }), podOf({})];
     await cluster.kube.apply(
       (await renderChart({ providers: everyProvider })).filter(({ apiVersion }) =>
         apiVersion.startsWith('admissionregistration'),
@@ -387,11 +472,13 @@ describe('the admission policies', () => {
       'secretProviderClass',
     ])
       expect(stderr).toMatch(new RegExp(`Warning: .*${expectedText}`));
+    // `cce` takes no region in a class, so its form is not the fault.
+    expect(stderr).not.toContain('regions look like');
   });
 
   test('ignore existing objects whose spec does not change', async () => {
     const existingClass = classOf('cce', { objects, usePodOIDC: 'yes' });
-    await install({}, () => cluster.kube.apply([existingClass]));
+    await install({}, { before: () => cluster.kube.apply([existingClass]) });
     const labelled = {
       ...existingClass,
       metadata: { ...existingClass.metadata, labels: { team: 'web' } },

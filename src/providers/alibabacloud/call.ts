@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Retry } from '../../concurrency/retry.ts';
+import type { SecretRef } from '../../core/plan.ts';
 import type { HttpClient, HttpResponse } from '../../http/client.ts';
 import type { TlsSettings } from '../../http/connections.ts';
 import { encodeQuery } from '../../http/uri.ts';
@@ -108,6 +109,8 @@ export type StoreCall = Omit<Call, keyof ReadContext> & {
   readonly service: string;
   /** The permission that the call needs, for messages. */
   readonly permission: string;
+  /** What is requested besides the name, for messages. */
+  readonly requested: Pick<SecretRef, 'version' | 'stage'>;
 };
 
 /**
@@ -118,10 +121,10 @@ export type StoreCall = Omit<Call, keyof ReadContext> & {
 export async function callStore(
   api: Api,
   { credential, owner, signal, beforeAttempt }: ReadContext,
-  { service, permission, ...call }: StoreCall,
+  { service, permission, requested, ...call }: StoreCall,
 ): Promise<HttpResponse> {
   const result = await api.call({ ...call, credential, signal, beforeAttempt });
   if (result.error === undefined) return result.response;
-  const context = { owner, service, permission };
+  const context = { owner, service, permission, requested };
   throw classify(storeErrors, result.error, context, secretsOf(credential));
 }

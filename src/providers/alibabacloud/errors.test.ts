@@ -16,7 +16,12 @@ const parse = (body: unknown, headers: Record<string, string> = {}, status = 400
   );
 const withCode = (Code: string, status = 400) => parse({ Code }, {}, status);
 
-const storeContext = { owner: 'the access key', service: 'KMS', permission: 'kms:GetSecretValue' };
+const storeContext = {
+  owner: 'the access key',
+  service: 'KMS',
+  permission: 'kms:GetSecretValue',
+  requested: {},
+};
 const storeError = (response: ReturnType<typeof parse>, secrets: readonly string[] = []) =>
   classify(storeErrors, response, storeContext, secrets);
 const transientCode = (response: ReturnType<typeof parse>) =>

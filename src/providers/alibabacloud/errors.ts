@@ -1,3 +1,5 @@
+import type { SecretRef } from '../../core/plan.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { HttpResponse } from '../../http/client.ts';
 import { readXmlText, retryAfterOf, skewOf } from '../../http/response.ts';
 import type { ErrorResponse, StoreErrorRule } from '../shared/reads/store-errors.ts';
@@ -41,6 +43,8 @@ type StoreContext = OwnerContext & {
   readonly service: string;
   /** What a read needs, for the hint: `kms:GetSecretValue`. */
   readonly permission: string;
+  /** What the class requested besides the name. */
+  readonly requested: Pick<SecretRef, 'version' | 'stage'>;
 };
 type RoleContext = {
   /** The ARN of the role that a login assumes. */
@@ -150,6 +154,15 @@ function isForeignResponse({ status, code }: AlibabaErrorResponse): boolean {
   return code === undefined || status < 400;
 }
 
+/** KMS has one error for a secret that is not there and for a version that is not there. */
+function notFoundHint({ requested: { version, stage = 'ACSCurrent' } }: StoreContext): string {
+  if (version !== undefined)
+    return `check that it exists and has version ${sanitizeUserText(version)}; remove objectVersion for the current one`;
+  if (stage !== 'ACSCurrent')
+    return `check that it exists and that a version has the label ${sanitizeUserText(stage)}; remove objectVersionLabel for the current one`;
+  return 'check its name, region and account';
+}
+
 /**
  * Responses of KMS and OOS to a read. Exact codes come before `Forbidden` in general, because
  * `Forbidden.ResourceNotFound` means an absent secret. The last row matches everything.
@@ -160,16 +173,19 @@ export const storeErrors: readonly Rule<StoreContext>[] = [
     match: hasCode('Forbidden.ResourceNotFound'),
     code: 'OBJECT_NOT_FOUND',
     message: 'there is no such secret, or not this version',
+    hint: notFoundHint,
   },
   {
     match: hasCode('EntityNotExists.Parameter'),
     code: 'OBJECT_NOT_FOUND',
     message: 'there is no such parameter',
+    hint: 'check its name, region and account',
   },
   {
     match: hasCode('EntityNotExists.ParameterVersion'),
     code: 'OBJECT_NOT_FOUND',
     message: 'there is no such version of the parameter',
+    hint: notFoundHint,
   },
   {
     match: hasCode('Rejected.Disabled'),

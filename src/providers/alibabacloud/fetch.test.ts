@@ -142,12 +142,20 @@ describe('OOS parameters', () => {
   });
 
   test.each([
-    ['a parameter', { name: 'none' }, 'EntityNotExists\\.Parameter'],
-    ['a version', { name: 'key', version: '7' }, 'EntityNotExists\\.ParameterVersion'],
+    [
+      'a parameter',
+      { name: 'none' },
+      'EntityNotExists\\.Parameter:.*; check its name, region and account',
+    ],
+    [
+      'a version',
+      { name: 'key', version: '7' },
+      'EntityNotExists\\.ParameterVersion.*; check that it exists and has version 7; remove objectVersion for the current one',
+    ],
   ])('%s that does not exist is absent', async (_, ref, code) => {
     cloud.oos.put('key', 'one');
     expect(await reader.read(user, { service: 'oos', ...ref })).toMatch(
-      new RegExp(`^absent OBJECT_NOT_FOUND: alibabacloud: OOS parameter .*HTTP 404, ${code}`),
+      new RegExp(`^absent OBJECT_NOT_FOUND: alibabacloud: OOS parameter .*HTTP 404, ${code}$`),
     );
   });
 
@@ -163,7 +171,23 @@ describe('OOS parameters', () => {
 describe('an error response of KMS', () => {
   test('Forbidden.ResourceNotFound: absent', async () => {
     expect(await reader.read(user, 'none')).toMatch(
-      /^absent OBJECT_NOT_FOUND: alibabacloud: KMS secret none in cn-hangzhou: there is no such secret, or not this version \(HTTP 404, Forbidden\.ResourceNotFound: "Resource not found\."\)$/,
+      /^absent OBJECT_NOT_FOUND: alibabacloud: KMS secret none in cn-hangzhou: there is no such secret, or not this version \(HTTP 404, Forbidden\.ResourceNotFound: "Resource not found\."\); check its name, region and account$/,
+    );
+  });
+
+  test.each([
+    [
+      { version: 'v7' },
+      'check that it exists and has version v7; remove objectVersion for the current one',
+    ],
+    [
+      { stage: 'ACSPrevious' },
+      'check that it exists and that a version has the label ACSPrevious; remove objectVersionLabel for the current one',
+    ],
+  ])('Forbidden.ResourceNotFound for %j: absent, with what to write instead', async (ref, hint) => {
+    cloud.kms.put('db', 'one');
+    expect(await reader.read(user, { name: 'db', ...ref })).toMatch(
+      new RegExp(`^absent OBJECT_NOT_FOUND: .*; ${hint}$`),
     );
   });
 

@@ -7,7 +7,7 @@ import { readBody } from '../../http/response.ts';
 import type { AuthenticatedCall } from '../shared/reads/authenticated-call.ts';
 import { readInBatches, shouldReadIndividually } from '../shared/reads/batches.ts';
 import type { DeniedShortcuts } from '../shared/reads/denied-shortcuts.ts';
-import { type Api, type ReadContext, callStore } from './call.ts';
+import { type Api, type ReadContext, type StoreCall, callStore } from './call.ts';
 import { type Endpoint, isSharedGateway, kmsEndpoint, serviceEndpoint } from './endpoints.ts';
 import type { AlibabaCloudConfig, AlibabaCredential } from './types.ts';
 
@@ -90,13 +90,15 @@ async function getSecretValue(
   api: Api,
   context: ReadContext,
   endpoint: Endpoint,
-  { name, version, stage }: SecretRef,
+  ref: SecretRef,
 ): Promise<SecretValue> {
-  const response = await callKms(api, context, endpoint, 'GetSecretValue', {
+  const { name, version, stage } = ref;
+  const query = {
     SecretName: name,
     ...(version !== undefined && { VersionId: version }),
     ...(stage !== undefined && { VersionStage: stage }),
-  });
+  };
+  const response = await callKms(api, context, endpoint, 'GetSecretValue', query, ref);
   const secret = readBody(response, secretResponse, 'KMS');
   if (typeof secret.SecretName === 'string' && !isNameOf(secret.SecretName, name))
     throw invalidResponseError('another secret than the requested one');
@@ -151,11 +153,12 @@ function callKms(
   endpoint: Endpoint,
   action: string,
   query: Readonly<Record<string, string>>,
+  requested: StoreCall['requested'] = {},
 ): Promise<HttpResponse> {
   return callStore(api, context, {
     ...{ service: 'KMS', permission: 'kms:GetSecretValue, and kms:Decrypt for the key' },
     ...{ endpoint: endpoint.url, ...(endpoint.tls !== undefined && { tls: endpoint.tls }) },
-    ...{ action, version: '2016-01-20', query },
+    ...{ action, version: '2016-01-20', query, requested },
   });
 }
 

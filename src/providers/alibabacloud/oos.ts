@@ -25,11 +25,13 @@ export async function getSecretParameter(
   api: Api,
   context: ReadContext,
   endpoint: Endpoint,
-  { name, version, region = '' }: SecretRef,
+  ref: SecretRef,
 ): Promise<SecretValue> {
+  const { name, version, region = '' } = ref;
   const response = await callStore(api, context, {
     ...{ service: 'OOS', permission: 'oos:GetSecretParameter, and kms:GetSecretValue' },
     endpoint: endpoint.url,
+    requested: ref,
     action: 'GetSecretParameter',
     version: '2019-06-01',
     query: {

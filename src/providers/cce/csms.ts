@@ -74,7 +74,8 @@ export function createCsmsClient({
       const { version, credential } = versionRequest;
       const result = await get(versionRequest, `/versions/${encodeSegment(version)}`);
       if (result.error === undefined) return parseVersion(result.response, versionRequest);
-      const { error, context } = result;
+      const { error } = result;
+      const context = { ...result.context, version };
       const secrets = secretsOf(credential);
       if (isUndocumentedCsmsCode(error)) {
         const state = await readState(versionRequest).catch(() => undefined);

@@ -11,7 +11,12 @@ import {
 
 const now = Date.parse('2026-11-22T03:00:00Z');
 const toError = (rules: typeof csmsErrors, response: CceErrorResponse, secrets: string[] = []) =>
-  classify(rules, response, { host: 'csms.example', owner: 'the agency of this node' }, secrets);
+  classify(
+    rules,
+    response,
+    { host: 'csms.example', owner: 'the agency of this node', version: 'v1' },
+    secrets,
+  );
 
 const createResponse = (body: unknown, headers: Record<string, string> = {}, status = 400) => ({
   status,

@@ -39,7 +39,14 @@ export function parseErrorResponse(response: HttpResponse, now: number): CceErro
   };
 }
 
+/** What messages about a read of CSMS name. */
+type CsmsErrorContext = CceErrorContext & {
+  /** The requested version: `v1`, ... or `latest`. */
+  readonly version: string;
+};
+
 type Rule = StoreErrorRule<CceErrorResponse, CceErrorContext>;
+type CsmsRule = StoreErrorRule<CceErrorResponse, CsmsErrorContext>;
 
 /**
  * The server rejects signatures that are more than 15 minutes off. Below this, the key is wrong.
@@ -101,7 +108,14 @@ const credentialErrors: readonly Rule[] = [
 
 const isCsmsCode = ({ code }: CceErrorResponse): boolean => code?.startsWith('CSMS.') === true;
 
-const noSuchVersion = 'CSMS has no such secret, or not this version';
+const notFound = {
+  code: 'OBJECT_NOT_FOUND',
+  message: 'CSMS has no such secret, or not this version',
+  hint: ({ version }: CsmsErrorContext) =>
+    version === 'latest'
+      ? 'check its name, and that it is in the region and the project of Keyferry'
+      : `check that it exists and has version ${version}; for the current one write objectVersion: "latest"`,
+} as const;
 const refusedRequest = 'CSMS refused the request';
 const permissionsHint = 'it needs csms:secret:getVersion, and kms:cmk:decryptDataKey for the key';
 
@@ -109,12 +123,8 @@ const permissionsHint = 'it needs csms:secret:getVersion, and kms:cmk:decryptDat
  * The codes of CSMS that its API reference lists, most with HTTP 400
  * (https://support.huaweicloud.com/intl/en-us/api-dew/ErrorCode.html).
  */
-const documentedCsmsErrors: readonly Rule[] = [
-  {
-    match: hasCode('CSMS.0106', 'CSMS.0005'),
-    code: 'OBJECT_NOT_FOUND',
-    message: noSuchVersion,
-  },
+const documentedCsmsErrors: readonly CsmsRule[] = [
+  { ...notFound, match: hasCode('CSMS.0106', 'CSMS.0005') },
   {
     match: hasCode('CSMS.0103', 'CSMS.0107'),
     code: 'OBJECT_DISABLED',
@@ -134,7 +144,7 @@ const documentedCsmsErrors: readonly Rule[] = [
 ];
 
 /** Responses of CSMS to a read. The last row matches everything. */
-export const csmsErrors: readonly Rule[] = [
+export const csmsErrors: readonly CsmsRule[] = [
   ...documentedCsmsErrors,
   ...credentialErrors,
   {
@@ -143,11 +153,7 @@ export const csmsErrors: readonly Rule[] = [
     message: 'access is denied',
     hint: permissionsHint,
   },
-  {
-    match: (response) => response.status === 404 && isCsmsCode(response),
-    code: 'OBJECT_NOT_FOUND',
-    message: noSuchVersion,
-  },
+  { ...notFound, match: (response) => response.status === 404 && isCsmsCode(response) },
   {
     match: (response) =>
       isCsmsCode(response) || (response.status === 400 && response.code !== undefined),

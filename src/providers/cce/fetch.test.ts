@@ -84,15 +84,17 @@ describe('reports as absent', () => {
   test('a missing secret, with the code of CSMS and the request id', async () => {
     expect(await fixture.read(objectYaml('other'))).toEqual([
       expect.stringMatching(
-        /^absent OBJECT_NOT_FOUND: cce: secret other \(latest\) in eu-west-101: CSMS has no such secret, or not this version \(HTTP 400, CSMS\.0106: "The secret name does not exist"\)$/,
+        /^absent OBJECT_NOT_FOUND: cce: secret other \(latest\) in eu-west-101: CSMS has no such secret, or not this version \(HTTP 400, CSMS\.0106: "The secret name does not exist"\); check its name, and that it is in the region and the project of Keyferry$/,
       ),
     ]);
   });
 
-  test('a missing version', async () => {
+  test('a missing version, with what to write instead', async () => {
     fixture.csms.put('db_login', 'one');
     expect(await fixture.read(objectYaml('db_login', 'v7'))).toEqual([
-      expect.stringMatching(/^absent OBJECT_NOT_FOUND: .*CSMS\.0005/),
+      expect.stringMatching(
+        /^absent OBJECT_NOT_FOUND: .*CSMS\.0005.*; check that it exists and has version v7; for the current one write objectVersion: "latest"$/,
+      ),
     ]);
   });
 

@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs
 import type { Logger } from 'pino';
 import { Gauge, type Registry } from 'prom-client';
 import * as z from 'zod';
-import { SecretError, errorCodeOf, toSecretError } from '../../../core/errors.ts';
+import { SecretError, fileProblemOf, toSecretError } from '../../../core/errors.ts';
 import { sanitizeUserText } from '../../../core/safe-text.ts';
 import { nearestName } from '../../../formats/suggest.ts';
 import { type YamlNode, nodeAt } from '../../../formats/yaml-tree.ts';
@@ -217,12 +217,7 @@ function readSmallFile(file: string): string {
     }
   } catch (thrown) {
     if (thrown instanceof SecretError) throw thrown;
-    const code = errorCodeOf(thrown) ?? 'unknown failure';
-    throw unreadableFileError(
-      file,
-      code === 'ENOENT' ? 'it does not exist' : sanitizeUserText(code),
-      thrown,
-    );
+    throw unreadableFileError(file, sanitizeUserText(fileProblemOf(thrown)), thrown);
   }
 }
 
