@@ -41,7 +41,9 @@ describe('--ca-file', () => {
   });
 
   test('that is not there stops the start', async () => {
-    await expect(readCaFile(join(directory, 'none'))).rejects.toThrow('cannot be read: no such file');
+    await expect(readCaFile(join(directory, 'none'))).rejects.toThrow(
+      'cannot be read: no such file',
+    );
   });
 });
 
