@@ -22,5 +22,6 @@ export function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[]): r
 function unwrap(schema: z.core.$ZodType): z.core.$ZodType {
   if (schema instanceof z.ZodOptional) return unwrap(schema.unwrap());
   if (!(schema instanceof z.ZodPipe)) return schema;
-  return unwrap(schema.in instanceof z.ZodTransform ? schema.out : schema.in);
+  const isBefore = schema.in instanceof z.ZodTransform || schema.in instanceof z.ZodCustom;
+  return unwrap(isBefore ? schema.out : schema.in);
 }

@@ -40,3 +40,13 @@ export const duration = text
     const [, minutes = '0m', seconds = '0s'] = /^(\d+m)?(\d+s)?$/.exec(words) ?? [];
     return (Number.parseInt(minutes, 10) * 60 + Number.parseInt(seconds, 10)) * 1_000;
   });
+
+/** A map with keys of the user. The library leaves out `__proto__`, so that is refused. */
+export function userMap<Value extends z.ZodType>(key: z.ZodType<string, string>, value: Value) {
+  return z
+    .custom<unknown>(
+      (map) => typeof map !== 'object' || map === null || !Object.hasOwn(map, '__proto__'),
+      'cannot have the key __proto__',
+    )
+    .pipe(z.record(key, value, 'must be a map'));
+}

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { duration, fileMode, id, text, truth } from './scalars.ts';
+import { duration, fileMode, id, text, truth, userMap } from './scalars.ts';
 import { checkSecretPath, checkVariableName } from './secret-name.ts';
 import { flatStoreShape, storeSchema } from './store-schema.ts';
 import { type Inject, type Rotation, rotationStrategies } from './types.ts';
@@ -71,10 +71,10 @@ const secret = z
     targets: z
       .strictObject({
         containers: z.array(text, 'must be a list').optional(),
-        labels: z.record(z.string(), text, 'must be a map').optional(),
+        labels: userMap(z.string(), text).optional(),
       })
       .optional(),
-    mappings: z.record(z.string(), variableName, 'must be a map').optional(),
+    mappings: userMap(z.string(), variableName).optional(),
   })
   .transform(({ rotation: whether, reload_strategy: how, ...entry }, context) => {
     if (whether?.strategy !== undefined && how?.type !== undefined)
@@ -108,7 +108,7 @@ const longest = 300_000;
 export const fileSchema = z.strictObject({
   provider: text.optional(),
   ...flatStoreShape,
-  providers: z.record(storeName, storeSchema, 'must be a map').optional(),
+  providers: userMap(storeName, storeSchema).optional(),
   secrets: z.array(secret, 'must be a list').optional(),
   defaults: z
     .strictObject({

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { Redacted } from '../../core/redacted.ts';
-import { text } from './scalars.ts';
+import { text, userMap } from './scalars.ts';
 import { type StoreAuth, type StoreConfig, type StoreType, storeTypes } from './types.ts';
 
 /** https://docs.aws.amazon.com/general/latest/gr/rande.html and the like of the other vendors. */
@@ -56,7 +56,7 @@ export const methodsOf: Readonly<Record<StoreType, Methods>> = {
 /** Parameters that must not be printed. */
 const credentialParams = ['token', 'secret_id', 'secret_key'];
 
-const auth = z.strictObject({ method: text, params: z.record(z.string(), text).optional() });
+const auth = z.strictObject({ method: text, params: userMap(z.string(), text).optional() });
 const rawStore = {
   ...settings,
   config: z.strictObject(settings).optional(),
