@@ -58,6 +58,15 @@ module.exports = {
       to: { path: '^src/', pathNot: '^src/csi/grpc/' },
     },
     {
+      name: 'the-model-and-the-configuration-of-docker-are-pure',
+      severity: 'error',
+      from: { path: '^src/docker/(model|config)/', pathNot: '\\.test\\.ts$' },
+      to: {
+        path: '^src/',
+        pathNot: '^src/(core|formats|docker/(model|config)|docker/problem\\.ts$)',
+      },
+    },
+    {
       name: 'providers-do-not-import-each-other',
       severity: 'error',
       from: { path: '^src/providers/([^/]+)/' },

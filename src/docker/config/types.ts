@@ -1,0 +1,102 @@
+import type { Redacted } from '../../core/redacted.ts';
+
+/** The kinds of stores. */
+export const storeTypes = ['huawei', 'aws', 'vault', 'openbao', 'alibabacloud', 'local'] as const;
+
+/** See {@link storeTypes}. */
+export type StoreType = (typeof storeTypes)[number];
+
+/** One store of dso.yaml. */
+export type StoreConfig = {
+  readonly type: StoreType;
+  readonly region?: string | undefined;
+  /** `huawei`: the project's id. */
+  readonly projectId?: string | undefined;
+  readonly endpoint?: string | undefined;
+  /** `aws`, `alibabacloud`: the role to assume. */
+  readonly roleArn?: string | undefined;
+  /** `vault`, `openbao`: at least one URL, in the order in which they are tried. */
+  readonly addresses?: readonly string[] | undefined;
+  /** `vault`, `openbao`. */
+  readonly namespace?: string | undefined;
+  /** `vault`, `openbao`: certificates of the server's authorities, in PEM. */
+  readonly caFile?: string | undefined;
+  /** `vault`, `openbao`. */
+  readonly tlsServerName?: string | undefined;
+  /** `local`. */
+  readonly storeFile?: string | undefined;
+  /** `local`. */
+  readonly keyFile?: string | undefined;
+  readonly auth?: StoreAuth | undefined;
+};
+
+/** How to log in to a store. */
+export type StoreAuth = {
+  readonly method: string;
+  /** Parameters of the method, such as `role_id`. */
+  readonly params: ReadonlyMap<string, string>;
+  /** Parameters that are secret, such as `secret_id`. */
+  readonly credentials: ReadonlyMap<string, Redacted>;
+};
+
+/** Whether a secret becomes a variable or a file. */
+export type Inject =
+  | { readonly type: 'env' }
+  | {
+      readonly type: 'file';
+      /** Relative to `/run/secrets/dso`. Absent: the path of the secret. */
+      readonly path?: string | undefined;
+      readonly uid?: number | undefined;
+      readonly gid?: number | undefined;
+      /** Permission bits. Absent: the agent's default. */
+      readonly mode?: number | undefined;
+    };
+
+/** The strategies of {@link Rotation}. */
+export const rotationStrategies = ['restart', 'rolling', 'signal', 'auto', 'none'] as const;
+
+/** What happens to a service when one of its secrets changes. */
+export type Rotation = {
+  readonly enabled: boolean;
+  /** `auto`: the agent chooses. `none`: new files only. */
+  readonly strategy: (typeof rotationStrategies)[number];
+  /** For the strategy `signal`: `SIGHUP`. */
+  readonly signal?: string;
+  /** How long a container may take to stop, in milliseconds. */
+  readonly graceMs?: number;
+};
+
+/** One entry of `secrets`. */
+export type SecretConfig = {
+  /** The path, as in a reference. */
+  readonly name: string;
+  /** The store's name. Absent: dso.yaml names no store. */
+  readonly provider?: string;
+  readonly inject: Inject;
+  /** Absent: the entry does not say. */
+  readonly rotation?: Rotation;
+  /** The services that receive the variables of `mappings`. Absent: those that ask for them. */
+  readonly targets?: {
+    /** Names of services, or of containers. */
+    readonly containers: readonly string[];
+    /** A service with all of these labels is a target. */
+    readonly labels: ReadonlyMap<string, string>;
+  };
+  /** Field of the secret to name of the variable. */
+  readonly mappings: ReadonlyMap<string, string>;
+};
+
+/** dso.yaml, whichever of its two forms was written. */
+export type DsoConfig = {
+  /** By name. Empty: the configuration of the host names the store. */
+  readonly providers: ReadonlyMap<string, StoreConfig>;
+  readonly secrets: readonly SecretConfig[];
+  readonly defaults: {
+    /** The store of references that name none. Absent: there is no store, or no default. */
+    readonly provider?: string;
+    readonly rotation?: Rotation;
+  };
+  readonly agent: { readonly watch: { readonly pollingIntervalMs: number } };
+  /** Whether `docker exec` sees the variables. */
+  readonly exec: 'on' | 'off';
+};

@@ -1,0 +1,158 @@
+import { sanitizeUserText } from '../../core/safe-text.ts';
+import type { JsonValue } from '../../formats/json.ts';
+import type { DsoConfig } from '../config/types.ts';
+import { type DsoProblem, limitProblems } from '../problem.ts';
+import { checkProject, checkService, reportWindows, checkOthers } from './checks.ts';
+import {
+  type ComposeModel,
+  type ImageFacts,
+  type JsonObject,
+  imageOf,
+  listOf,
+  objectOf,
+} from './compose-model.ts';
+import { findInjection } from './injection.ts';
+import { hasReference, reportMisplaced, isExtension, withoutExtensions } from './misplaced.ts';
+import { servicesOf, reporterOf } from './service.ts';
+import type { Injection, ServiceInModel, Report, ReportInService } from './types.ts';
+import { addedVolumes, isInjected, mountsOf, volumeNames } from './volumes.ts';
+import { shadowPath, wrapCommand, wrapHealthcheck } from './wrap.ts';
+
+/** What {@link rewrite} reads. */
+export type RewriteInput = {
+  readonly model: ComposeModel;
+  /** By the names that {@link imagesNeeded} returns. */
+  readonly images: Readonly<Record<string, ImageFacts>>;
+  readonly config: DsoConfig;
+};
+
+/** What {@link rewrite} returns. */
+export type RewriteResult = {
+  /** The model for Compose, without references and values. Absent if a problem is an error. */
+  readonly model?: ComposeModel;
+  /** What each service receives that receives anything. */
+  readonly services: readonly Injection[];
+  readonly problems: readonly DsoProblem[];
+};
+
+/**
+ * The images about which {@link rewrite} needs facts: those of the services that receive secrets.
+ */
+export function imagesNeeded(model: ComposeModel, config: DsoConfig): readonly string[] {
+  const ignore = (): void => undefined;
+  const names = servicesOf(model)
+    .filter((service) => findSecretsOf(service, config, ignore) !== undefined)
+    .map(({ project, service, definition }) => imageOf(project, service, definition));
+  return [...new Set(names)];
+}
+
+/**
+ * Takes the references out of a Compose application, and lets the shim bring the secrets in. A
+ * service without secrets stays the same object. Pure: equal input gives equal output.
+ */
+export function rewrite({ model, images, config }: RewriteInput): RewriteResult {
+  const found: DsoProblem[] = [];
+  const report: Report = (problem) => void found.push(problem);
+  checkProject(model, report);
+  const injections: Injection[] = [];
+  const changed = new Map<string, JsonObject>();
+  const services = servicesOf(model);
+  for (const service of services) {
+    const inService = reporterOf(service, report);
+    const injection = findSecretsOf(service, config, inService);
+    reportMisplaced(service, report);
+    if (injection !== undefined) {
+      injections.push(injection);
+      checkService(service, injection, inService);
+      changed.set(service.service, inject(service, injection, images, inService));
+    } else if (Object.keys(service.definition).some(isExtension)) {
+      const definition = withoutExtensions(service.definition);
+      if (definition !== service.definition) changed.set(service.service, definition);
+    }
+  }
+  checkOthers(model, services, injections, report);
+  const problems = limitProblems(found);
+  if (problems.some(({ severity }) => severity === 'error'))
+    return { services: injections, problems };
+  return { model: assemble(model, changed, injections), services: injections, problems };
+}
+
+/** What the service receives; undefined if nothing, or if it has been rewritten before. */
+function findSecretsOf(
+  service: ServiceInModel,
+  config: DsoConfig,
+  report: ReportInService,
+): Injection | undefined {
+  const { definition } = service;
+  const names = volumeNames(service.project, service.service);
+  const isDone = isInjected(definition, names) && !hasReference(definition.environment);
+  return isDone ? undefined : findInjection(service, config, report);
+}
+
+/** The service with its secrets. After a problem that is an error, the result is not used. */
+function inject(
+  { project, service, definition }: ServiceInModel,
+  injection: Injection,
+  images: RewriteInput['images'],
+  report: ReportInService,
+): JsonObject {
+  const name = imageOf(project, service, definition);
+  const image = Object.hasOwn(images, name) ? images[name] : undefined;
+  if (image === undefined) {
+    const hint =
+      definition.build == null ? 'pull it: docker dso pull' : 'build it: docker dso build';
+    const message = `the engine has no image ${sanitizeUserText(name)}, whose command is needed`;
+    report('error', 'CANNOT_INJECT', ['image'], message, hint);
+    return definition;
+  }
+  if (image.os === 'windows') reportWindows(sanitizeUserText(service), 'image', report);
+  const commandLine = wrapCommand(definition, image);
+  if (commandLine === undefined)
+    report(
+      ...(['error', 'CANNOT_INJECT', ['command']] as const),
+      `service ${sanitizeUserText(service)} has no command, and neither has its image`,
+      'write command or entrypoint',
+    );
+  const healthcheck = wrapHealthcheck(definition, image);
+  const names = volumeNames(project, service);
+  return {
+    ...withoutExtensions(definition),
+    environment: environmentOf(definition, injection, image),
+    ...commandLine,
+    ...(healthcheck && { healthcheck }),
+    volumes: [...listOf(definition.volumes), ...mountsOf(injection, names)],
+  };
+}
+
+function environmentOf(
+  definition: JsonObject,
+  { variables, files, exec }: Injection,
+  image: ImageFacts,
+): JsonObject {
+  const injected = new Set([
+    ...variables.map(({ name }) => name),
+    ...files.flatMap(({ variable = [] }) => variable),
+  ]);
+  const environment = objectOf(definition.environment);
+  const kept = Object.entries(environment).filter(([name]) => !injected.has(name));
+  if (exec === 'off') return Object.fromEntries(kept);
+  const own = Object.hasOwn(environment, 'PATH') ? environment.PATH : undefined;
+  return { ...Object.fromEntries(kept), PATH: shadowPath(own, image) };
+}
+
+function assemble(
+  model: ComposeModel,
+  changed: ReadonlyMap<string, JsonObject>,
+  injections: readonly Injection[],
+): ComposeModel {
+  const services = Object.entries(objectOf(model.services)).map(
+    ([name, definition]): [string, JsonValue] => [name, changed.get(name) ?? definition],
+  );
+  const added = addedVolumes(injections);
+  const volumes = { ...objectOf(model.volumes), ...Object.fromEntries(added) };
+  return {
+    ...withoutExtensions(model),
+    services: Object.fromEntries(services),
+    ...(added.length > 0 && { volumes }),
+  };
+}

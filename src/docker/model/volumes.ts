@@ -1,0 +1,109 @@
+import { posix } from 'node:path';
+import type { JsonValue } from '../../formats/json.ts';
+import { type JsonObject, listOf, objectOf, plainText } from './compose-model.ts';
+import type { Injection } from './types.ts';
+
+/** Where the shim and the variables are in a container. */
+export const secretsDirectory = '/run/dso';
+/** Where the files of `dsofile://` are in a container. */
+export const filesDirectory = '/run/secrets/dso';
+
+/** The volumes of one service, by what they hold. */
+export type VolumeNames = { readonly variables: string; readonly files: string };
+
+/**
+ * The names of a service's volumes. No two services share one: a project's name has no dot, so the
+ * first dot ends it, and the part before the first `_` says which of the two volumes it is.
+ */
+export function volumeNames(project: string, service: string): VolumeNames {
+  return {
+    variables: `dso_${project}.${service}`,
+    files: `dsofiles_${project}.${service}`,
+  };
+}
+
+/** The definition of a volume under `volumes` of the application. It never changes. */
+export function volumeDefinition(name: string): JsonObject {
+  return { name, driver: 'dso' };
+}
+
+/** The mount of a volume under `volumes` of the service. */
+export function volumeMount(name: string, target: string): JsonObject {
+  return { type: 'volume', source: name, target, read_only: true, volume: { nocopy: true } };
+}
+
+/** Whether `rewrite` has added its volume to the service before. */
+export function isInjected(service: JsonObject, { variables }: VolumeNames): boolean {
+  return listOf(service.volumes)
+    .map(objectOf)
+    .some(({ source, target }) => source === variables && target === secretsDirectory);
+}
+
+/** What a service mounts at or below a directory, as `volumes[2]`; undefined if nothing. */
+export function mountBelow(service: JsonObject, directory: string): string | undefined {
+  for (const [key, targetOf] of Object.entries(targets))
+    for (const [index, mount] of listOf(service[key]).entries()) {
+      const target = targetOf(mount);
+      const isBelow = `${posix.normalize(target)}/`
+        .replace(/\/+$/, '/')
+        .startsWith(`${directory}/`);
+      if (isBelow) return `${key}[${index}]`;
+    }
+  return undefined;
+}
+
+/** How each key of a service says where it mounts something. */
+const targets: Readonly<Record<string, (mount: JsonValue) => string>> = {
+  volumes: (mount) => textOf(objectOf(mount).target),
+  tmpfs: (mount) => textOf(mount).split(':')[0] ?? '',
+  secrets: (mount) => {
+    const { source, target } = objectOf(mount);
+    return posix.resolve('/run/secrets', textOf(target) || textOf(source));
+  },
+  configs: (mount) => {
+    const { source, target } = objectOf(mount);
+    return posix.resolve('/', textOf(target) || textOf(source));
+  },
+};
+
+/**
+ * The volume of secrets that a service mounts although it belongs to another service or to another
+ * application; undefined if there is none.
+ */
+export function foreignSecrets(
+  service: JsonObject,
+  own: VolumeNames,
+  definitions: JsonObject,
+): string | undefined {
+  for (const { source, type } of listOf(service.volumes).map(objectOf)) {
+    if (type !== 'volume' || typeof source !== 'string') continue;
+    const { name, driver } = objectOf(
+      Object.hasOwn(definitions, source) ? definitions[source] : undefined,
+    );
+    const isSecrets = driver === 'dso' || /^(dso|dsofiles)_[^.]*\./.test(textOf(name));
+    const isOwn = name === source && [own.variables, own.files].includes(source);
+    if (isSecrets && !isOwn) return plainText(source);
+  }
+  return undefined;
+}
+
+function textOf(value: JsonValue | undefined): string {
+  return typeof value === 'string' ? plainText(value) : '';
+}
+
+/** The volumes of all services, by name, for `volumes` of the application. */
+export function addedVolumes(
+  injections: readonly Injection[],
+): readonly (readonly [string, JsonObject])[] {
+  return injections.flatMap(({ project, service, files }) => {
+    const names = volumeNames(project, service);
+    const used = files.length === 0 ? [names.variables] : [names.variables, names.files];
+    return used.map((name) => [name, volumeDefinition(name)] as const);
+  });
+}
+
+/** The mounts of one service, for its `volumes`. */
+export function mountsOf({ files }: Injection, names: VolumeNames): readonly JsonObject[] {
+  const variables = volumeMount(names.variables, secretsDirectory);
+  return files.length === 0 ? [variables] : [variables, volumeMount(names.files, filesDirectory)];
+}
