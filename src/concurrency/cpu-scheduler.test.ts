@@ -186,6 +186,19 @@ describe('work of several namespaces', () => {
     expect(log).toEqual(['a']);
   });
 
+  test('CPU time that was used elsewhere counts', async () => {
+    const { scheduler, run, turn, log } = createFixture();
+    scheduler.noteActive('a');
+    scheduler.noteActive('b');
+    scheduler.charge('a', 30);
+    void run('a', 1);
+    expect(await turn()).toBe('');
+    await jest.advanceTimersByTimeAsync(89);
+    expect(log).toEqual([]);
+    await jest.advanceTimersByTimeAsync(1);
+    expect(log).toEqual(['a']);
+  });
+
   test('small work of a namespace in a pause runs at once', async () => {
     const { scheduler, run, turn, steps } = createFixture();
     void run('a', 3, { ms: 50, size: 'large' });

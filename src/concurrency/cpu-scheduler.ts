@@ -122,6 +122,11 @@ export class CpuScheduler {
     } else this.#lastActive.at = at;
   }
 
+  /** Counts CPU time that the namespace has used outside of `run`, in milliseconds. */
+  charge(namespace: string, ms: number): void {
+    this.#count(namespace, ms, pauseFactors.normal);
+  }
+
   /**
    * Waits for a next turn of the event loop if this one has taken longer than a slice. It is for
    * work that takes about a millisecond and often comes in crowds.

@@ -73,6 +73,8 @@ const largePlanFiles = 64;
  * 3 MiB of the heap. Four of such mounts already use all connections to a store.
  */
 const largePlanRefs = 32;
+/** How many bytes of secrets are received, decrypted and parsed in a millisecond of CPU time. */
+const bytesReadInMs = 65_536;
 
 /** The pipeline: plan, authorize, read, render. */
 export function createMount(deps: MountDeps): Mount {
@@ -168,17 +170,25 @@ export function createMount(deps: MountDeps): Mount {
       runInTurn(workload, context, renderSteps(plan, outcomes, permission));
     const cached = cache.readCached(provider, grants);
     if (cached !== undefined) return { outcomes: cached, volume: await render(cached) };
-    context.stage = 'slot';
-    const release =
-      plan.refs.length > largePlanRefs
-        ? await largeMountLimiter.acquire(workload.tenant, context.signal)
-        : undefined;
-    try {
+    if (plan.refs.length <= largePlanRefs) {
       context.stage = 'read';
       const outcomes = await cache.read(provider, grants, context);
       return { outcomes, volume: await render(outcomes) };
+    }
+    await runInTurn(
+      workload,
+      context,
+      inOneStep('normal', () => undefined),
+    );
+    context.stage = 'slot';
+    const release = await largeMountLimiter.acquire(workload.tenant, context.signal);
+    try {
+      context.stage = 'read';
+      const outcomes = await cache.read(provider, grants, context);
+      cpuScheduler.charge(workload.tenant, bytesOf(outcomes) / bytesReadInMs);
+      return { outcomes, volume: await render(outcomes) };
     } finally {
-      release?.();
+      release();
     }
   }
 
@@ -223,6 +233,12 @@ export function createMount(deps: MountDeps): Mount {
     metrics.recordMount(provider, code, ms);
     return ms;
   }
+}
+
+function bytesOf(outcomes: readonly Outcome[]): number {
+  let bytes = 0;
+  for (const outcome of outcomes) if (outcome.kind === 'value') bytes += outcome.value.bytes.length;
+  return bytes;
 }
 
 /**
