@@ -26,10 +26,10 @@ test('200 slow paths of one namespace do not delay a read of another one', async
   const until = new Promise<void>((resolve) => (endSlowReads = resolve));
   fixture.node.injectFault({ route: 'GET /v1/secret/data/slow', until });
   const slow = fixture.volume(objects(names), { name: 'slow', namespace: 'team-a' });
-  await eventually(() => fixture.count('GET /v1/secret/data/slow') === 75);
+  await eventually(() => fixture.count('GET /v1/secret/data/slow') === 100);
   const plain = await fixture.volume(objects(['plain']), { name: 'plain', namespace: 'team-b' });
   expect(plain.files).toHaveLength(1);
-  expect(fixture.count('GET /v1/secret/data/slow')).toBe(75);
+  expect(fixture.count('GET /v1/secret/data/slow')).toBe(100);
   endSlowReads();
   expect((await slow).files).toHaveLength(200);
 });
