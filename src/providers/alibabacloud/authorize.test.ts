@@ -450,7 +450,7 @@ describe('the region', () => {
       expect(await fixture.mount({ objects, region: 'cn-hangzhou' })).toEqual({ db: 'first' });
     });
 
-    test('is none without a grant while the node does not tell it', async () => {
+    test('needs a grant while the node does not tell it', async () => {
       await start();
       fixture.metadata.injectFault({ route: /region-id/, response: { status: 404 } });
       expect(await fixture.mount({ objects, region: 'cn-hangzhou' })).toEqual(
@@ -466,6 +466,14 @@ describe('the region', () => {
       expect(
         await fixture.mount({ objects: arnObject.replace('cn-hangzhou', 'eu-central-1') }),
       ).toEqual({ db: 'elsewhere' });
+      // The grant decides, so the node is not asked.
+      expect(fixture.metadata.count(/region-id/)).toBe(0);
+    });
+
+    test('is not asked of the node where every region is granted', async () => {
+      await start({ sharedIdentities: 'all' });
+      expect(await fixture.mount({ objects, region: 'cn-hangzhou' })).toEqual({ db: 'first' });
+      expect(fixture.metadata.count(/region-id/)).toBe(0);
     });
   });
 

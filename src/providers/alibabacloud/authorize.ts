@@ -3,9 +3,9 @@ import { grant } from '../../core/grant.ts';
 import type { Plan, SecretRef } from '../../core/plan.ts';
 import type { AuthorizeContext, Grant, Principal } from '../../core/provider.ts';
 import type { Workload } from '../../core/workload.ts';
+import type { HomeRegion } from '../shared/identity/home-region.ts';
 import { type IdentitySource, resolveIdentity } from '../shared/identity/identity-source.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
-import type { HomeRegion } from './class/node-region.ts';
 import type { AlibabaLogin } from './class/parameters.ts';
 import { isOperatorsEndpoint } from './endpoints.ts';
 import type { PrincipalOf } from './principals.ts';
@@ -28,13 +28,12 @@ export type AuthorizeDeps = {
 export function createAuthorize(deps: AuthorizeDeps) {
   const { identitySources, sharedIdentity, homeRegion, config, principalOf } = deps;
 
-  /** Without a known region of its own, the identity serves only regions that are granted. */
-  async function checkSharedAccess(
+  /** @param home the home region, if it is known */
+  function checkSharedAccess(
     workload: Workload,
     refs: readonly SecretRef[],
-    { signal }: AuthorizeContext,
-  ): Promise<void> {
-    const home = await homeRegion.get(signal).catch(() => undefined);
+    home: string | undefined,
+  ): void {
     for (const { service, name, role, region, endpoint } of refs)
       sharedIdentity.check({
         ...{ workload, provider: 'alibabacloud', service, name, role },
@@ -54,7 +53,8 @@ export function createAuthorize(deps: AuthorizeDeps) {
     const identity = await resolveIdentity(identitySources, workload, login, context);
     if (identity === undefined)
       throw new SecretError('INTERNAL', 'alibabacloud: no identity for this workload');
-    if (identity.kind === 'shared') await checkSharedAccess(workload, refs, context);
+    if (identity.kind === 'shared')
+      await homeRegion.check(context.signal, (home) => checkSharedAccess(workload, refs, home));
     const principalByRole = new Map<string | undefined, Principal<AlibabaCredential>>();
     return refs.map((ref) => {
       const principal = principalByRole.get(ref.role) ?? principalOf(identity, ref.role);

@@ -3,9 +3,10 @@ import type { Provider } from '../../core/provider.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import { CredentialGate } from '../shared/credentials/credential-gate.ts';
 import { type ProviderDeps, createProviderRetry } from '../shared/deps.ts';
+import { HomeRegion } from '../shared/identity/home-region.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { createAuthorize } from './authorize.ts';
-import { HomeRegion, createNodeFacts } from './class/node-region.ts';
+import { createNodeFacts } from './class/node-region.ts';
 import { type AlibabaLogin, planAlibaba } from './class/parameters.ts';
 import { readAlibabaConfig } from './config.ts';
 import { createAlibabaCredentials } from './credentials/index.ts';
@@ -39,7 +40,7 @@ export function createAlibabaProvider(
     onFailure: ({ code, summary: reason, requestId }) =>
       log.warn({ provider: 'alibabacloud', code, reason, requestId }, 'keys not renewed'),
   });
-  const homeRegion = new HomeRegion({ config, metadata });
+  const homeRegion = new HomeRegion(config.region, (signal) => metadata.region(signal));
   return {
     name: 'alibabacloud',
     nodeFacts: createNodeFacts({ config, homeRegion }),

@@ -2,9 +2,9 @@ import { grant } from '../../core/grant.ts';
 import type { Plan, SecretRef } from '../../core/plan.ts';
 import type { AuthorizeContext, Grant, Principal } from '../../core/provider.ts';
 import type { Workload } from '../../core/workload.ts';
+import type { HomeRegion } from '../shared/identity/home-region.ts';
 import { resolveIdentity } from '../shared/identity/identity-source.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
-import type { HomeRegion } from './class/node-region.ts';
 import type { AwsLogin } from './class/parameters.ts';
 import { type AwsIdentitySource, type PrincipalOf, noIdentityError } from './principals.ts';
 import type { AwsCredential } from './types.ts';
@@ -30,23 +30,25 @@ export function createAuthorize(deps: AuthorizeDeps) {
   ): Promise<readonly Grant<AwsCredential>[]> => {
     const identity = await resolveIdentity(identitySources, workload, login, context);
     if (identity === undefined) throw noIdentityError(workload);
-    // Without a known region of its own, the identity serves only regions that are granted.
-    const home =
-      identity.kind === 'shared'
-        ? await homeRegion(context.signal).catch(() => undefined)
-        : undefined;
+    if (identity.kind === 'shared')
+      await homeRegion.check(context.signal, (home) => {
+        for (const { service, name, region } of refs.flatMap(withFallbacks))
+          sharedIdentity.check({
+            ...{ workload, provider: 'aws', service, name },
+            region: region === home ? undefined : region,
+          });
+      });
     const principalByRegion = new Map<string, Principal<AwsCredential>>();
     const grantOf = (ref: SecretRef): Grant<AwsCredential> => {
-      const { service, name, region = '', fallbacks = [] } = ref;
-      if (identity.kind === 'shared')
-        sharedIdentity.check({
-          ...{ workload, provider: 'aws', service, name },
-          region: region === home ? undefined : region,
-        });
+      const { region = '', fallbacks = [] } = ref;
       const principal = principalByRegion.get(region) ?? principalOf(identity, region);
       principalByRegion.set(region, principal);
       return grant({ ref, principal, workload, fallbacks: fallbacks.map(grantOf) });
     };
     return refs.map(grantOf);
   };
+}
+
+function withFallbacks(ref: SecretRef): readonly SecretRef[] {
+  return [ref, ...(ref.fallbacks ?? []).flatMap(withFallbacks)];
 }

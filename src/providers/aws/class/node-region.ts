@@ -3,27 +3,25 @@ import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { Parameters } from '../../../core/workload.ts';
 import { type Nodes, regionLabel } from '../../../kube/nodes.ts';
 import { isRegion } from '../../shared/class/parameters.ts';
+import { HomeRegion } from '../../shared/identity/home-region.ts';
 import type { AwsConfig } from '../config.ts';
 import { type AwsNodeFacts, planAws } from './parameters.ts';
 
 const hint = 'set region in the class, or AWS_REGION in the DaemonSet of Keyferry';
 
-/** The region that the operator set, else the region of the node. There is no other default. */
-export type HomeRegion = (signal: AbortSignal) => Promise<string>;
-
-/** @see HomeRegion */
+/** The home region of AWS's provider. The node's region is a label of its object in Kubernetes. */
 export function createHomeRegion(deps: {
   readonly config: Pick<AwsConfig, 'region' | 'nodeName'>;
   readonly nodes: Nodes;
 }): HomeRegion {
   const { config, nodes } = deps;
-  return async (signal) => config.region ?? (await nodeRegionOf(config.nodeName, nodes, signal));
+  return new HomeRegion(config.region, (signal) => nodeRegionOf(config.nodeName, nodes, signal));
 }
 
 /** Finds the region of objects for which neither the class nor an ARN names one. */
 export function createNodeFacts(homeRegion: HomeRegion) {
   return async (parameters: Parameters, signal: AbortSignal): Promise<AwsNodeFacts> =>
-    needsNodeRegion(parameters) ? { region: await homeRegion(signal) } : {};
+    needsNodeRegion(parameters) ? { region: await homeRegion.get(signal) } : {};
 }
 
 /** Whether an object has no region yet. A class with errors needs none: the mount fails anyway. */
