@@ -40,7 +40,7 @@ export type SecretCacheDeps = {
   readonly freshness: (provider: string) => FreshnessOptions;
   readonly metrics: (bytes: () => number) => CacheMetrics;
   readonly log: Logger;
-  /** Remembers what was delivered to whom. Default: a new one. */
+  /** Remembers what each workload received. Default: a new one. */
   readonly workloadMemory?: WorkloadMemory;
   /** Whether a workload still runs. Default: unknown for all workloads. */
   readonly presence?: Presence;

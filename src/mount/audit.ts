@@ -68,14 +68,12 @@ export class Audit {
     const workload = grants[0]?.workload;
     if (workload === undefined) return isChange;
     const deliveries = this.#deliveriesTo(workload);
-    let bytes = 0;
     for (const [index, outcome] of outcomes.entries()) {
       const principal = grants[index]?.principal;
       if (principal === undefined || outcome.kind !== 'value') continue;
       const { served, value } = outcome;
       const key = this.#keyOf(served);
       const previous = deliveries.get(key);
-      bytes += deliveryBytes + key.length + (value.version?.length ?? 0);
       const { fingerprint, description } = principal;
       if (previous?.fingerprint === fingerprint && previous.version === value.version) continue;
       deliveries.set(key, { fingerprint, version: value.version });
@@ -93,7 +91,7 @@ export class Audit {
         'audit',
       );
     }
-    if (isChange) this.#deliveriesByWorkload.set(workload, deliveries, bytes);
+    if (isChange) this.#deliveriesByWorkload.set(workload, deliveries, bytesOf(deliveries));
     return isChange;
   }
 
@@ -129,6 +127,14 @@ export class Audit {
       ? new Map<string, Delivery>()
       : deliveries;
   }
+}
+
+/** With the volumes that other mounts of the workload delivered. */
+function bytesOf(deliveries: ReadonlyMap<string, Delivery>): number {
+  let bytes = 0;
+  for (const [key, { version = '' }] of deliveries)
+    bytes += deliveryBytes + key.length + version.length;
+  return bytes;
 }
 
 /** A decision against the caller. A mistake in its class and an outage of the store are not. */

@@ -168,13 +168,14 @@ export function createMount(deps: MountDeps): Mount {
   ): Promise<{ readonly outcomes: readonly Outcome[]; readonly volume: Volume }> {
     const render = (outcomes: readonly Outcome[]): Promise<Volume> =>
       runInTurn(workload, context, renderSteps(plan, outcomes, permission));
-    const cached = cache.readCached(provider, grants);
-    if (cached !== undefined) return { outcomes: cached, volume: await render(cached) };
-    if (plan.refs.length <= largePlanRefs) {
+    const read = (): Promise<readonly Outcome[]> => {
       context.stage = 'read';
-      const outcomes = await cache.read(provider, grants, context);
-      return { outcomes, volume: await render(outcomes) };
-    }
+      return cache.read(provider, grants, context);
+    };
+    const outcomesAtOnce =
+      plan.refs.length > largePlanRefs ? cache.readCached(provider, grants) : await read();
+    if (outcomesAtOnce !== undefined)
+      return { outcomes: outcomesAtOnce, volume: await render(outcomesAtOnce) };
     await runInTurn(
       workload,
       context,
@@ -183,8 +184,7 @@ export function createMount(deps: MountDeps): Mount {
     context.stage = 'slot';
     const release = await largeMountLimiter.acquire(workload.tenant, context.signal);
     try {
-      context.stage = 'read';
-      const outcomes = await cache.read(provider, grants, context);
+      const outcomes = await read();
       cpuScheduler.charge(workload.tenant, bytesOf(outcomes) / bytesReadInMs);
       return { outcomes, volume: await render(outcomes) };
     } finally {

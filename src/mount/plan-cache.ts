@@ -38,15 +38,16 @@ export class PlanCache {
     const cached = this.#results.get(key);
     if (cached !== undefined) return planOf(cached);
     const nodeFacts = await provider.nodeFacts(parameters, context.signal);
+    const { length } = canonical(parameters);
     const result = await compile(() => {
       // Another mount of the class may have compiled it in the meantime.
       const existing = this.#results.get(key);
       if (existing !== undefined) return existing;
       const compiled = provider.plan(parameters, nodeFacts);
-      this.#results.set(key, compiled, { size: sizeOf(parameters, compiled) });
+      this.#results.set(key, compiled, { size: sizeOf(length, compiled) });
       compiled.problems.filter(({ severity }) => severity !== 'error').forEach(onWarning);
       return compiled;
-    }, canonical(parameters).length);
+    }, length);
     return planOf(result);
   }
 
@@ -66,9 +67,10 @@ function canonical(parameters: Parameters): string {
   return JSON.stringify(parameters, Object.keys(parameters).sort());
 }
 
-function sizeOf(parameters: Parameters, { plan, problems }: PlanResult): number {
+/** @param length of the parameters, in characters */
+function sizeOf(length: number, { plan, problems }: PlanResult): number {
   const entries = problems.length + (plan === undefined ? 0 : plan.files.length + plan.refs.length);
-  return canonical(parameters).length + 1 + entries * entryBytes;
+  return length + 1 + entries * entryBytes;
 }
 
 function planOf({ plan, problems }: PlanResult): Plan {
