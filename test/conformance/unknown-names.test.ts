@@ -36,7 +36,7 @@ test('the classes of this file have no problems', async () => {
   for (const name of Object.keys(classes)) expect(await problemsOf(name, {})).toEqual([]);
 });
 
-describe('a parameter that says where or as whom to read fails the class if it is unknown', () => {
+describe('a parameter that says where or with which identity to read fails the class if it is unknown', () => {
   test.each([
     // The names of other vendors
     ['vault', 'openbaoAddress', 'write provider: openbao, or vaultAddress'],
@@ -90,7 +90,7 @@ describe('a parameter that says where or as whom to read fails the class if it i
   });
 });
 
-describe('a key of an object that says where, as whom or with which mode fails the class', () => {
+describe('a key of an object that says where, with which identity or with which mode fails the class', () => {
   test.each([
     ['vault', 'mode: 0400', 'mode, which says which mode a file gets; write filePermission'],
     ['cce', 'permissions: "0400"', /; write filePermission$/],

@@ -1,4 +1,4 @@
-/** The text of a file, or why it is none, with the line. */
+/** The text of a file, or why its bytes are not text, with the line. */
 export type DecodedText =
   { readonly text: string } | { readonly problem: string; readonly line: number };
 

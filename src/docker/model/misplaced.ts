@@ -82,7 +82,7 @@ export function isExtension(key: string): boolean {
   return key.startsWith('x-');
 }
 
-/** Without extensions that mention references; the same object if there are none. */
+/** Without extensions that mention references. The same object if no extension does. */
 export function withoutExtensions(part: JsonObject): JsonObject {
   const removed = Object.entries(part).filter(
     ([key, value]) => isExtension(key) && hasReference({ [key]: value }),

@@ -68,7 +68,7 @@ const targets: Readonly<Record<string, (mount: JsonValue) => string>> = {
 
 /**
  * The volume of secrets that a service mounts although it belongs to another service or to another
- * application; undefined if there is none.
+ * application. Undefined if it mounts only its own.
  */
 export function foreignSecrets(
   service: JsonObject,

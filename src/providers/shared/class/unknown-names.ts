@@ -20,7 +20,7 @@ const purposes = {
   address: 'where the store is',
   region: 'in which region to read',
   namespace: 'in which namespace to read',
-  identity: 'as whom to read',
+  identity: 'with which identity to read',
   role: 'with which role to read',
   mode: 'which mode a file gets',
 };
@@ -78,9 +78,9 @@ function purposeOf(name: string): Purpose | undefined {
 }
 
 /**
- * Reports a parameter that the provider does not know. It is an error if it says where or as whom
- * to read: without it, the mount would read elsewhere. Any other is a warning, and so is an empty
- * one, which says nothing.
+ * Reports a parameter that the provider does not know. It is an error if it says where or with
+ * which identity to read: without it, the mount would read elsewhere. Any other is a warning, and
+ * so is an empty one, which says nothing.
  */
 export function reportUnknownParameter(
   parameter: { readonly name: string; readonly text: string },
