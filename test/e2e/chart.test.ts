@@ -13,7 +13,7 @@ import {
 } from '../../src/config/settings.ts';
 import { parseObjects, type KubeObject } from '../driver/kube-client.ts';
 import { missingChartDependencies, findHelm, renderChart } from './chart-objects.ts';
-import { describeIfAvailable } from './describe-if-available.ts';
+import { describeIfAvailable } from '../if-available.ts';
 
 const describe = describeIfAvailable(import.meta.filename, await missingChartDependencies());
 const run = promisify(execFile);
