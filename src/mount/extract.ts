@@ -38,6 +38,7 @@ export function createExpressionTime(): ExpressionTime {
 const volumeMs = 200;
 
 const checkSpelling = 'check the spelling, letter case counts';
+const storeValueHint = 'store a value, or more keys';
 
 /** The remedy where an expression of keys and dots finds nothing. It names only keys of its own. */
 function hintFor(expression: string, keys: readonly string[], document: JsonValue): string {
@@ -68,8 +69,13 @@ export function createOpenSecret({ limitMs = 50 } = {}): OpenSecret {
 
   return (ref, value, time = createExpressionTime()) => {
     const secret = nameSecret(ref);
-    let parsed: { readonly json: JsonValue } | undefined;
-    const document = (): JsonValue => (parsed ??= { json: parseDocument(value, secret) }).json;
+    let parsed: { readonly json: JsonValue | undefined } | undefined;
+    const documentIfJson = (): JsonValue | undefined =>
+      (parsed ??= { json: parseDocument(value) }).json;
+    const document = (): JsonValue => {
+      const json = documentIfJson();
+      return json === undefined ? throwNotJson(secret, value) : json;
+    };
 
     return (selector) => {
       switch (selector.kind) {
@@ -94,8 +100,24 @@ export function createOpenSecret({ limitMs = 50 } = {}): OpenSecret {
             return throwNotFound(`${secret} has no key ${quote(text)}`, rootHint(text));
           return extractExpression(text, document());
         }
+        case 'sole': {
+          const json = documentIfJson();
+          return isObject(json) ? (extractSole(json) ?? value.bytes) : value.bytes;
+        }
+        case 'key-or-whole': {
+          const { key } = selector;
+          const json = documentIfJson();
+          if (!isObject(json)) return value.bytes;
+          return extractKey(json, key) ?? throwNotFound(`${secret} has no key ${quote(key)}`);
+        }
       }
     };
+
+    function extractSole(json: Readonly<Record<string, JsonValue>>): Buffer | undefined {
+      const [item, ...others] = Object.values(json);
+      if (item === undefined || others.length > 0) return undefined;
+      return toBytes(item) ?? throwNotFound(`the only key of ${secret} is null`, storeValueHint);
+    }
 
     function extractKey(json: JsonValue, key: string): Buffer | undefined {
       if (!isObject(json))
@@ -163,20 +185,25 @@ function throwNotFound(message: string, hint = checkSpelling): never {
 function expressionsTooSlow(): SecretError {
   return new SecretError(
     'INVALID_CLASS',
-    `the JMESPath expressions of the class take longer than ${volumeMs} ms together`,
-    { hint: 'write simpler ones, or split the class' },
+    `the JMESPath expressions of the volume take longer than ${volumeMs} ms together`,
+    { hint: 'write simpler ones, or split the volume' },
   );
 }
 
-function parseDocument({ document, bytes, keysHint }: SecretValue, secret: string): JsonValue {
+/** @returns undefined where the secret is not JSON */
+function parseDocument({ document, bytes }: SecretValue): JsonValue | undefined {
   try {
     return parseJsonText(document ?? new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch {
     // The parser's message quotes the secret.
-    throw new SecretError('NOT_JSON', `${secret} is not JSON, so no key can be read from it`, {
-      hint: keysHint ?? 'store a JSON object, or mount the secret whole',
-    });
+    return undefined;
   }
+}
+
+function throwNotJson(secret: string, { keysHint }: SecretValue): never {
+  throw new SecretError('NOT_JSON', `${secret} is not JSON, so no key can be read from it`, {
+    hint: keysHint ?? 'store a JSON object, or read the secret whole',
+  });
 }
 
 function isObject(value: JsonValue | undefined): value is Readonly<Record<string, JsonValue>> {
