@@ -183,10 +183,10 @@ export class DockerAgent {
     const { project, service: serviceName } = injection;
     const startedAt = this.#options.now();
     try {
-      const path = await this.#limited(signal, mountMs, (context) =>
+      const { path, isFirst } = await this.#limited(signal, mountMs, (context) =>
         service.mount(name, id, context),
       );
-      this.#options.log.info(
+      this.#options.log[isFirst ? 'info' : 'debug'](
         {
           ...{ project, service: serviceName, volume: name, containers: service.containers },
           ms: this.#options.now() - startedAt,

@@ -21,6 +21,8 @@ export type Delivery = {
   readonly files: readonly WrittenFile[];
   /** By {@link variableKey} and {@link fileKey}. */
   readonly versions: ReadonlyMap<string, string>;
+  /** The keys that a mapping gave the whole text, because their secret is no JSON object. */
+  readonly wholeTexts: readonly string[];
 };
 
 /** The key of a variable in {@link Delivery.versions}. */
@@ -84,10 +86,12 @@ export async function deliver(
   );
   const contents = new Map<string, Uint8Array>();
   const versions = new Map<string, string>();
+  const wholeTexts: string[] = [];
   for (const volume of volumes) {
     if (volume.status === 'rejected') throw toSecretError(volume.reason);
     for (const { path, contents: bytes } of volume.value.files) contents.set(path, bytes);
-    for (const { id, version } of volume.value.versions) versions.set(id, version);
+    for (const { id, version } of volume.value.versions)
+      if (!id.startsWith(wholePrefix)) versions.set(id, version);
   }
   const contentOf = (key: string): Uint8Array => {
     const found = contents.get(key);
@@ -103,8 +107,15 @@ export async function deliver(
   const files = injection.files.map(({ path, mode = defaultMode, uid, gid }) => ({
     ...{ path, mode, uid, gid, contents: contentOf(fileKey(path)) },
   }));
-  return { env: envFile(variables), files, versions };
+  for (const key of versions.keys()) {
+    const whole = contents.get(wholePrefix + key);
+    if (whole !== undefined && Buffer.compare(whole, contentOf(key)) === 0) wholeTexts.push(key);
+  }
+  return { env: envFile(variables), files, versions, wholeTexts };
 }
+
+/** Before the key of a mapping: its whole secret, for {@link Delivery.wholeTexts}. */
+const wholePrefix = 'whole/';
 
 type Group = {
   readonly store: {
@@ -124,8 +135,13 @@ function groupByStore(
     const store = storeOf(ref);
     const group = groups.get(store.provider) ?? { store, items: [] };
     groups.set(store.provider, group);
-    const { path, field } = ref;
-    group.items.push({ file, path, ...(field !== undefined && { field }) });
+    const { path, field, orWhole } = ref;
+    group.items.push({
+      ...{ file, path },
+      ...(field !== undefined && { field }),
+      ...(orWhole && { orWhole }),
+    });
+    if (orWhole === true) group.items.push({ file: wholePrefix + file, path, orWhole });
   };
   for (const { name, ref } of variables) add(variableKey(name), ref);
   const paths = new Set<string>();

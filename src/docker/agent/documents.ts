@@ -22,6 +22,7 @@ const ref = z.strictObject({
   provider: storeName.optional(),
   path: secretPath,
   field: checked(checkField).optional(),
+  orWhole: z.literal(true).optional(),
 });
 const id = z.int().min(0).max(999_999_999);
 
@@ -64,8 +65,10 @@ const injection = z
     if (new Set(names).size < names.length) report('variables', 'has a name twice');
     if (findPathClash(new Set(files.map(({ path }) => path))) !== undefined)
       report('files', 'has a file below another file');
-    const refs = new Map(files.map((file) => [file.path, JSON.stringify(file.ref)]));
-    if (files.some((file) => refs.get(file.path) !== JSON.stringify(file.ref)))
+    const secretOf = ({ ref: { provider, path, field } }: (typeof files)[number]): string =>
+      JSON.stringify([provider, path, field]);
+    const secrets = new Map(files.map((file) => [file.path, secretOf(file)]));
+    if (files.some((file) => secrets.get(file.path) !== secretOf(file)))
       report('files', 'has two secrets for one path');
   });
 

@@ -1,6 +1,12 @@
 import { SecretError, toSecretError } from '../../core/errors.ts';
 import type { HostStore } from '../../core/host-store.ts';
-import { type FileRequest, type PlanResult, type SecretRef, refKey } from '../../core/plan.ts';
+import {
+  type FileRequest,
+  type PlanResult,
+  type SecretRef,
+  type Selector,
+  refKey,
+} from '../../core/plan.ts';
 import type { Parameters } from '../../core/workload.ts';
 
 /** One field of one secret, and the file of the volume that gets it. */
@@ -8,8 +14,10 @@ export type SecretItem = {
   readonly file: string;
   /** The path of a reference. */
   readonly path: string;
-  /** Absent: the whole secret. */
+  /** Absent: the whole text, or the value of an object's only key. */
   readonly field?: string;
+  /** The whole text, if the secret is no JSON object. */
+  readonly orWhole?: true;
 };
 
 /** What authorization needs to know of a plan: the paths by which its refs were named. */
@@ -55,10 +63,14 @@ export function planItems(
   return { plan: { refs: [...refs.values()], files, login: { pathsOf } }, problems };
 }
 
-function toFile({ file, field }: SecretItem, ref: SecretRef): FileRequest {
-  const selector =
-    field === undefined
-      ? ({ kind: 'whole' } as const)
-      : ({ kind: 'key-or-jmespath', text: field } as const);
-  return { path: file, sources: { value: { ref, selector } }, encoding: 'utf-8' };
+function toFile(item: SecretItem, ref: SecretRef): FileRequest {
+  const source = { ref, selector: selectorOf(item) };
+  return { path: item.file, sources: { value: source }, encoding: 'utf-8' };
+}
+
+function selectorOf({ field, orWhole }: SecretItem): Selector {
+  if (field === undefined) return { kind: orWhole === true ? 'whole' : 'sole' };
+  return orWhole === true
+    ? { kind: 'key-or-whole', key: field }
+    : { kind: 'key-or-jmespath', text: field };
 }

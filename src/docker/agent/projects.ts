@@ -167,7 +167,7 @@ export class Projects {
       }
     } catch (cause) {
       throw new SecretError(
-        'INTERNAL',
+        'NOT_CONFIGURED',
         `the state of project ${project} cannot be written: ${errorCodeOf(cause) ?? 'unknown error'}`,
         { hint: 'check the space and the rights of --state-dir', cause },
       );

@@ -88,7 +88,8 @@ export class ServiceMounts {
 
   /** The number of containers that have the service's secrets. */
   get containers(): number {
-    return this.#mounts.get(this.#names.variables)?.size ?? 0;
+    // A start has mounted one volume before the other.
+    return Math.max(0, ...Array.from(this.#mounts.values(), ({ size }) => size));
   }
 
   /** Whether a container has a volume mounted, or is about to. */
@@ -131,10 +132,14 @@ export class ServiceMounts {
 
   /**
    * Fills the volumes for one start of a container.
-   * @returns the directory of the volume
+   * @returns the directory of the volume, and whether its start has mounted no volume before
    * @throws SecretError; the volume is then as before
    */
-  async mount(volume: string, id: string, context: DeliverContext): Promise<string> {
+  async mount(
+    volume: string,
+    id: string,
+    context: DeliverContext,
+  ): Promise<{ readonly path: string; readonly isFirst: boolean }> {
     this.#pending += 1;
     try {
       const half = this.#otherHalf(volume);
@@ -146,7 +151,7 @@ export class ServiceMounts {
       });
       if (half === undefined && this.#wanted.injection.files.length > 0)
         this.#halfStarts.set(id, { volume, record });
-      return join(this.#deps.directory, volume);
+      return { path: join(this.#deps.directory, volume), isFirst: half === undefined };
     } finally {
       this.#pending -= 1;
       await this.#clearIfUnused();
@@ -213,9 +218,14 @@ export class ServiceMounts {
     }
   }
 
-  async #write({ env, files, versions }: Delivery): Promise<DeliveryRecord> {
-    const { directory, shim, now } = this.#deps;
-    const { exec } = this.#wanted.injection;
+  async #write({ env, files, versions, wholeTexts }: Delivery): Promise<DeliveryRecord> {
+    const { directory, shim, log, now } = this.#deps;
+    const { project, service, exec } = this.#wanted.injection;
+    if (wholeTexts.length > 0)
+      log.warn(
+        { project, service, targets: wholeTexts },
+        'a mapping names a key, and its secret is no JSON object: the whole text is used',
+      );
     if (files.length > 0) await writeFilesVolume(join(directory, this.#names.files), files);
     await writeVariablesVolume(join(directory, this.#names.variables), { env, exec, shim });
     this.#current = { at: now(), versions: Object.fromEntries(versions) };

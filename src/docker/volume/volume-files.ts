@@ -22,7 +22,7 @@ const shimName = 'dso-shim';
  * The shim reads that file when it starts a program, so it is replaced by a rename.
  * @param options.shim the copy that {@link installShim} has made
  * @param options.exec whether `docker exec` sees the variables
- * @throws SecretError INTERNAL if the file system is full or fails
+ * @throws SecretError NOT_CONFIGURED if the file system is full or fails
  */
 export async function writeVariablesVolume(
   directory: string,
@@ -98,7 +98,7 @@ const remedies: Readonly<Record<string, string>> = {
 function cannotWrite(cause: unknown): SecretError {
   if (cause instanceof SecretError) return cause;
   const code = errorCodeOf(cause) ?? 'unknown error';
-  return new SecretError('INTERNAL', `the secrets cannot be written to the volume: ${code}`, {
+  return new SecretError('NOT_CONFIGURED', `the secrets cannot be written to the volume: ${code}`, {
     hint: remedies[code] ?? 'see the log of the agent',
     cause,
   });
