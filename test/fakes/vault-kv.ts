@@ -15,6 +15,16 @@ const wrongPath =
   'Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints to use. ' +
   "If using the Vault CLI, use 'vault kv get' for this operation.";
 
+/** The names directly below a folder; those of folders end with a slash. */
+function listResponse(names: readonly string[], folder: string): FakeResponse {
+  const prefix = folder === '' ? '' : `${folder.replace(/\/$/, '')}/`;
+  const keys = names
+    .filter((name) => name.startsWith(prefix))
+    .map((name) => /^[^/]*\/?/.exec(name.slice(prefix.length))?.[0] ?? '');
+  if (keys.length === 0) return notFound;
+  return vaultResponse(JSON.stringify({ keys: [...new Set(keys)].sort() }));
+}
+
 const toText = (data: object | string): string =>
   typeof data === 'string' ? data : JSON.stringify(data);
 
@@ -54,6 +64,8 @@ export function createFakeKv2(now: () => number) {
   }
 
   const handle: FakeBackend = ({ method, path, query }) => {
+    if (method === 'LIST' && /^metadata(\/|$)/.test(path))
+      return listResponse([...secrets.keys()], path.replace(/^metadata\/?/, ''));
     if (method !== 'GET') return undefined;
     const [, kind, name = ''] = /^(data|metadata)\/(.+)$/.exec(path) ?? [];
     if (kind === 'data') return read(name, query);
@@ -89,6 +101,7 @@ export function createFakeKv2(now: () => number) {
 export function createFakeKv1() {
   const secrets = new Map<string, string>();
   const handle: FakeBackend = ({ method, path }) => {
+    if (method === 'LIST') return listResponse([...secrets.keys()], path);
     if (method !== 'GET') return undefined;
     const data = secrets.get(path);
     if (data === undefined) return notFound;
