@@ -15,9 +15,11 @@ const wrongPath =
   'Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints to use. ' +
   "If using the Vault CLI, use 'vault kv get' for this operation.";
 
-/** The names directly below a folder; those of folders end with a slash. */
-function listResponse(names: readonly string[], folder: string): FakeResponse {
-  const prefix = folder === '' ? '' : `${folder.replace(/\/$/, '')}/`;
+/**
+ * The names directly below a folder; those of folders end with a slash.
+ * @param prefix the folder with its slash; empty: the root
+ */
+function listResponse(names: readonly string[], prefix: string): FakeResponse {
   const keys = names
     .filter((name) => name.startsWith(prefix))
     .map((name) => /^[^/]*\/?/.exec(name.slice(prefix.length))?.[0] ?? '');
@@ -64,8 +66,8 @@ export function createFakeKv2(now: () => number) {
   }
 
   const handle: FakeBackend = ({ method, path, query }) => {
-    if (method === 'LIST' && /^metadata(\/|$)/.test(path))
-      return listResponse([...secrets.keys()], path.replace(/^metadata\/?/, ''));
+    if (method === 'LIST' && path.startsWith('metadata/'))
+      return listResponse([...secrets.keys()], path.slice('metadata/'.length));
     if (method !== 'GET') return undefined;
     const [, kind, name = ''] = /^(data|metadata)\/(.+)$/.exec(path) ?? [];
     if (kind === 'data') return read(name, query);

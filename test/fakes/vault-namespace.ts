@@ -3,6 +3,7 @@ import {
   deniedByPolicy,
   permissionDenied,
   vaultErrorResponse,
+  vaultResponse,
   type VaultBackendRequest,
 } from './vault-responses.ts';
 import { createFakeAuth } from './vault-auth.ts';
@@ -83,9 +84,12 @@ export function createFakeNamespace({
 
   function serve(request: FakeRequest): FakeResponse {
     const query = new URLSearchParams(request.query);
-    const path = decodeURIComponent(request.path).replace(/^\/v1\//, '');
     const method =
       request.method === 'GET' && query.get('list') === 'true' ? 'LIST' : request.method;
+    const path = decodeURIComponent(request.path)
+      .replace(/^\/v1\//, '')
+      // As the real one does, before it looks for a policy.
+      .replace(/\/*$/, method === 'LIST' ? '/' : '');
     const fields = fieldsOf(request.body);
     if (fields === undefined)
       return vaultErrorResponse(400, 'failed to parse JSON input: invalid character');
@@ -105,7 +109,7 @@ export function createFakeNamespace({
       });
       return vaultResponse(JSON.stringify({ auth: {}, secret: Object.fromEntries(mounts) }));
     }
-    const [name, backend] = [...backends].find(([each]) => `${path}/`.startsWith(`${each}/`)) ?? [];
+    const [name, backend] = [...backends].find(([each]) => path.startsWith(`${each}/`)) ?? [];
     if (name === undefined || backend === undefined)
       return vaultErrorResponse(404, `no handler for route "${path}". route entry not found.`);
     const backendRequest = { method, path: path.slice(name.length + 1), query, fields };

@@ -59,7 +59,7 @@ export function createVaultHostStore(
       return call(await principal.credentials(signal));
     }
   };
-  const checkSteps = [
+  const checkSteps: readonly CheckStep[] = [
     reach(vault, login),
     logIn(login, principal),
     lookUp((signal) =>
@@ -128,8 +128,9 @@ function logIn(login: VaultLogin, principal: Principal<VaultSession>): CheckStep
     name: login.method === 'token' ? 'use the token' : `log in with ${login.method}`,
     async run(signal) {
       const { expiresAt } = await principal.credentials(signal);
-      const end = expiresAt === undefined ? 'no known end' : `the end ${isoTime(expiresAt)}`;
-      return `${describeIdentity({ login })} has a token with ${end}`;
+      const end =
+        expiresAt === undefined ? 'without a known end' : `that ends at ${isoTime(expiresAt)}`;
+      return `${describeIdentity({ login })} has a token ${end}`;
     },
   };
 }
