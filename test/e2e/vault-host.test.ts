@@ -142,17 +142,24 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
     });
 
     test('says why a secret id is not taken', async () => {
-      const { open, createAppRole } = environment;
+      const { vault, open, createAppRole } = environment;
       const expiring = await createAppRole('expiring', { secret_id_ttl: '1s' });
       const once = await createAppRole('once', { secret_id_num_uses: 1 });
       const expired = await expiring.secretId();
       const used = await once.secretId();
       expect(await open(once.authWith(used)).check()).toBe('ok');
+      // This Vault forgets an expired secret id only when it tidies up, which it does each minute.
       await sleepSeconds(2);
+      await vault.root('POST', 'auth/approle/tidy/secret-id');
       const refused =
         /^CREDENTIALS_REFUSED: .*invalid secret id.*; the secret id is wrong, has expired, or has been used as often as it may be: make a new one and give it to docker dso init$/;
       expect(await open(once.authWith('wrong')).check()).toMatch(refused);
-      expect(await open(expiring.authWith(expired)).check()).toMatch(refused);
+      let summary = '';
+      for (const end = Date.now() + 20_000; !refused.test(summary) && Date.now() < end;) {
+        summary = await open(expiring.authWith(expired)).check();
+        await sleepSeconds(0.2);
+      }
+      expect(summary).toMatch(refused);
       expect(await open(once.authWith(used)).check()).toMatch(refused);
       const params = { role_id: once.roleId };
       expect(await open({ method: 'approle', params }).check()).toMatch(
@@ -201,7 +208,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
 
     test('gives each service a user of its own, and gives it back at release', async () => {
       const { open, createAppRole, createDatabaseRole, postgres } = environment;
-      await createDatabaseRole('host', { ttl: '1h' });
+      await createDatabaseRole('host', { ttl: '9s' });
       const role = await createAppRole('database');
       const { fetch, grantOf, store } = open(role.authWith(await role.secretId()));
       const users = await Promise.all(
@@ -220,9 +227,11 @@ describeIfAvailable(import.meta.filename, missingDependencies)(
       for (const { username, password } of users)
         expect(await postgres.canLogIn(username, password)).toBe(true);
       const grant = await grantOf('database/creds/host', app.service);
-      expect(await store.renew?.(grant, app.lease, neverAborted)).toMatchObject({
-        kind: 'renewed',
-      });
+      await sleepSeconds(5);
+      for (const { service, lease } of users)
+        expect(
+          await store.renew?.(await grantOf('database/creds/host', service), lease, neverAborted),
+        ).toMatchObject({ kind: 'renewed' });
       await store.release?.(grant, app.lease, neverAborted);
       expect(await postgres.users()).not.toContain(app.username);
       expect(await postgres.canLogIn(worker.username, worker.password)).toBe(true);
