@@ -305,6 +305,24 @@ describe('sharing a turn', () => {
     }
     expect(counts).toEqual([3, 3, 3, 3, 0]);
   });
+
+  test('has one slice together with steps that run at once', async () => {
+    const { scheduler, clock, run, log, turn } = createFixture();
+    await scheduler.shareTurn();
+    clock.worked += 3;
+    void run('a', 5);
+    expect(log.join('')).toBe('aa');
+    expect(await turn()).toBe('aaa');
+  });
+
+  test('comes in the next turn, however much work of others waits', async () => {
+    const { scheduler, run, turn } = createFixture();
+    for (let mounts = 0; mounts < 10; mounts += 1) void run('a', 20);
+    let isNext = false;
+    void scheduler.shareTurn().then(() => (isNext = true));
+    await turn();
+    expect(isNext).toBe(true);
+  });
 });
 
 /** Runs turns until nothing runs any more without a timer. */

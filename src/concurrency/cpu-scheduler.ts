@@ -87,10 +87,9 @@ export class CpuScheduler {
   #lastActive = { namespace: '', at: -Infinity };
   /** When a namespace other than that of `#lastActive` was active. */
   #othersActiveAt = -Infinity;
-  /** What has run at once in this turn, in milliseconds. */
-  #usedInTurnMs = 0;
   #isTurnScheduled = false;
-  #turnStartedAt: number | undefined;
+  /** Until when work runs at once in this turn of the event loop. Undefined if none has yet. */
+  #turnEndsAt: number | undefined;
   #pauseTimer: NodeJS.Timeout | undefined;
 
   constructor({
@@ -128,15 +127,12 @@ export class CpuScheduler {
   }
 
   /**
-   * Waits for a next turn of the event loop if this one has taken longer than a slice. It is for
-   * work that takes about a millisecond and often comes in crowds.
+   * Waits for a next turn of the event loop if work has run at once for a slice in this one. It is
+   * for work that takes about a millisecond and often comes in crowds.
    */
   async shareTurn(): Promise<void> {
-    while (this.#turnStartedAt !== undefined && this.#now() - this.#turnStartedAt > this.#sliceMs)
+    while (this.#now() >= this.#endOfTurn())
       await new Promise<void>((resolve) => this.#nextTurn(resolve));
-    if (this.#turnStartedAt !== undefined) return;
-    this.#turnStartedAt = this.#now();
-    this.#nextTurn(() => (this.#turnStartedAt = undefined));
   }
 
   /**
@@ -150,16 +146,9 @@ export class CpuScheduler {
   ): Promise<T> {
     let result = steps.next();
     if (result.done === true) return result.value;
-    if (
-      this.#usedInTurnMs < this.#sliceMs &&
-      !this.#waiting.has(namespace) &&
-      !this.#isPaused(namespace)
-    ) {
-      const startedAt = this.#now();
-      const end = startedAt + this.#sliceMs - this.#usedInTurnMs;
-      result = this.#runSlice(namespace, steps, result.value, end);
-      this.#usedInTurnMs += this.#now() - startedAt;
-      this.#scheduleTurn();
+    const mayRunAtOnce = !this.#waiting.has(namespace) && !this.#isPaused(namespace);
+    if (mayRunAtOnce && this.#now() < this.#endOfTurn()) {
+      result = this.#runSlice(namespace, steps, result.value, this.#endOfTurn());
       if (result.done === true) return result.value;
     }
     return this.#enqueue(namespace, waiter.signal, steps, result.value);
@@ -211,18 +200,25 @@ export class CpuScheduler {
     if (this.#waiting.size === 0) this.#stopPause();
   }
 
+  /** The first work of a turn that runs at once begins a slice. All others share it. */
+  #endOfTurn(): number {
+    this.#turnEndsAt ??= this.#now() + this.#sliceMs;
+    this.#scheduleTurn();
+    return this.#turnEndsAt;
+  }
+
   #scheduleTurn(): void {
     if (this.#isTurnScheduled) return;
     this.#isTurnScheduled = true;
     this.#stopPause();
     this.#nextTurn(() => {
       this.#isTurnScheduled = false;
-      this.#usedInTurnMs = 0;
+      this.#turnEndsAt = undefined;
       this.#runTurn();
     });
   }
 
-  /** Runs tasks for one slice. */
+  /** Runs waiting tasks for one slice. */
   #runTurn(): void {
     const end = this.#now() + this.#sliceMs;
     do {
