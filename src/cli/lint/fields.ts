@@ -1,5 +1,5 @@
 import { sanitizeUserText } from '../../core/safe-text.ts';
-import { nearestName } from '../../formats/suggest.ts';
+import { suggestName } from '../../formats/suggest.ts';
 import { type YamlEntry, type YamlNode, nodeAt } from '../../formats/yaml-tree.ts';
 import { isYamlNull, yamlToPlain } from '../../formats/yaml-values.ts';
 
@@ -20,7 +20,7 @@ export class Fields {
     this.#report = report;
     for (const { key, value } of entriesOf(map)) {
       if (known.includes(key)) continue;
-      const nearest = nearestName(key, known);
+      const nearest = suggestName(key, known);
       if (nearest !== undefined) this.#suggested.add(nearest);
       report(value, `${place} has no field "${sanitizeUserText(key)}"`, hintOf(nearest, known));
     }
