@@ -39,8 +39,8 @@ export function nearestName(
 }
 
 /**
- * The known name that a user most likely means by `name`: the nearest one, or else the only one that
- * is longer or shorter at one end (`vaultAddr` for `vaultAddress`, `awsRegion` for `region`).
+ * The known name that a user most likely means by `name`: the nearest one, or else the only one
+ * that is longer or shorter at one end (`vaultAddr` for `vaultAddress`, `awsRegion` for `region`).
  */
 export function suggestName(name: string, known: readonly string[]): string | undefined {
   return nearestName(name, known) ?? onlyExtension(name.toLowerCase(), known);

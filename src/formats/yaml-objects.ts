@@ -10,6 +10,7 @@ import {
   type YamlNode,
   type YamlProblem,
   duplicateKeyMessage,
+  splitHint,
   nodeAt,
 } from './yaml-tree.ts';
 import { readYaml11 } from './yaml-1-1.ts';
@@ -150,6 +151,7 @@ function readMaps({ items, at }: YamlItems, prefix: string, reader: Reader): rea
     reader.error(
       at,
       `${prefix || 'the list '}has ${items.length} items; at most ${reader.maxItems} are allowed`,
+      splitHint,
     );
   return items.slice(0, reader.maxItems).flatMap((item, position) => {
     const where = `${prefix}item ${position + 1}`;
@@ -298,7 +300,7 @@ function foldKeys(map: YamlEntries, { fold, error }: Reader): ReadonlyMap<string
     const first = entries.get(key);
     if (first === undefined) entries.set(key, entry);
     else if (!entry.merged)
-      error(entry.at, duplicateKeyMessage(entry.key), undefined, first.at.line);
+      error(entry.at, duplicateKeyMessage(entry.key), 'remove one of them', first.at.line);
   }
   return entries;
 }

@@ -43,8 +43,8 @@ function collectUnknownNames(problems: readonly Problem[]): UnknownNames {
 }
 
 /**
- * The problem of the unknown name that was meant to be the one that this problem misses. A parameter
- * can be meant by a key of an object.
+ * The problem of the unknown name that was meant to be the one that this problem misses. A key of
+ * an object can be meant as a parameter.
  */
 function misspellingOf({ message }: Problem, unknownNames: UnknownNames): Problem | undefined {
   const [, parameter, item, key] =
