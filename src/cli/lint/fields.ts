@@ -26,6 +26,11 @@ export class Fields {
     }
   }
 
+  /** Whether an unknown field was reported that is meant to be this one. */
+  isMisspelt(field: string): boolean {
+    return this.#suggested.has(field);
+  }
+
   /**
    * A field that must not be empty, without spaces around it: the driver removes them. Reports a
    * value that is missing or not text, unless its name is misspelt. Then the result is empty.
@@ -38,7 +43,7 @@ export class Fields {
       return '';
     }
     const text = textOf(node).trim();
-    if (text === '' && !this.#suggested.has(field))
+    if (text === '' && !this.isMisspelt(field))
       this.#report(node ?? this.#map, `${this.#place} has no ${field}`, hint);
     return text;
   }
