@@ -89,7 +89,7 @@ function readEntry(
   return objectName === '' ? [] : [{ objectName, node: nodeAt(entry, ['objectName']) ?? entry }];
 }
 
-/** Whether the driver refuses the key, because it takes only the two that the API server requires. */
+/** Whether the driver refuses the key: it takes only the two that the API server requires. */
 function isRefusedForTls(key: string, type: string): boolean {
   return type === 'kubernetes.io/tls' && !['', 'tls.crt', 'tls.key'].includes(key);
 }
