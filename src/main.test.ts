@@ -58,6 +58,23 @@ describe('the program', () => {
     );
   });
 
+  test('completes the words of a setting, and reports another word as one line', async () => {
+    const { stdout } = await keyferry('completion', 'bash');
+    expect(stdout).toMatch(/'keyferry serve --pod-watch'\) .*'on off'/);
+    expect(stdout).toMatch(/'keyferry mount --shared-identities'\) .*'granted all none'/);
+    expect(await keyferry('serve', '--pod-watch', 'yes')).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: 'keyferry: --pod-watch is "yes"; give one of on, off\n',
+    });
+  });
+
+  test('takes a short flag with an equals sign, as kubectl does', async () => {
+    const { code, stdout } = await keyferry('lint', '-o=json', '-f=deploy/examples/aws/web.yaml');
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ summary: { classes: 1, errors: 0 } });
+  });
+
   test('does not name the help where the command line is right', async () => {
     const { code, stderr } = await keyferry('mount', '/dev/null');
     expect(code).toBe(1);

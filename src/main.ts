@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { describeOldNode } from './cli/node-version.ts';
+import { separateShortFlags } from './cli/short-flags.ts';
 import { SecretError, toSecretError } from './core/errors.ts';
 import { statusText } from './core/safe-text.ts';
 
@@ -154,7 +155,7 @@ async function createProgram(names: readonly string[]): Promise<Command> {
 async function main(argv: readonly string[]): Promise<void> {
   const requestedName = argv[2] ?? '';
   const names = Object.hasOwn(commands, requestedName) ? [requestedName] : Object.keys(commands);
-  await (await createProgram(names)).parseAsync(argv);
+  await (await createProgram(names)).parseAsync(separateShortFlags(argv));
 }
 
 main(process.argv).catch(onFailure);

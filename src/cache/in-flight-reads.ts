@@ -1,4 +1,4 @@
-import { raceWithAbort } from '../concurrency/deadline.ts';
+import { linkedController, raceWithAbort } from '../concurrency/deadline.ts';
 import { SharedCall } from '../concurrency/single-flight.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
 import type {
@@ -98,9 +98,8 @@ export class InFlightReads {
     abandoned: AbortSignal,
   ): Promise<FetchResult> {
     let sentAt = this.#now();
-    const timeoutController = new AbortController();
-    const onTimeout = (): void =>
-      timeoutController.abort(readTimeoutError(provider, request.grant));
+    const { controller, unlink } = linkedController(abandoned);
+    const onTimeout = (): void => controller.abort(readTimeoutError(provider, request.grant));
     let timer = setTimeout(onTimeout, rateLimitWaitTimeoutMs);
     let started = false;
     const onStart = (): void => {
@@ -111,19 +110,20 @@ export class InFlightReads {
       clearTimeout(timer);
       timer = setTimeout(onTimeout, this.#timeoutMs);
     };
-    const signal = AbortSignal.any([abandoned, timeoutController.signal]);
+    const { signal } = controller;
     const response = this.#fetchBatched(provider, { ...request, signal, onStart });
     let result: FetchResult;
     try {
       result = await raceWithAbort(response, signal);
     } catch (reason) {
-      // One of the two signals above has fired. The response may still come later.
+      // The last waiter left, or the time was up. The response may still come later.
       void response.then((late) => this.#onLateResult(provider, request.grant, late));
       result = { kind: 'failed', error: toSecretError(reason) };
       if (abandoned.aborted) return result;
     } finally {
       started = true;
       clearTimeout(timer);
+      unlink();
     }
     return onResult(result, sentAt);
   }

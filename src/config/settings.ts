@@ -116,6 +116,15 @@ export type Settings = {
 const flag = (flags: string, description: string, env: string): Option =>
   new Option(flags, description).env(env);
 
+const sharedIdentityModes = ['granted', 'all', 'none'] as const;
+const switches = ['on', 'off'] as const;
+
+/** Shows the words in the help and in a shell's completion. `parseSettings` checks them. */
+function withChoices(option: Option, choices: readonly string[]): Option {
+  option.argChoices = [...choices];
+  return option;
+}
+
 /** The flags, in the order of the help. */
 export const settingFlags: readonly Option[] = [
   flag('--providers <names>', 'providers to serve, separated by commas', 'KEYFERRY_PROVIDERS'),
@@ -132,12 +141,20 @@ export const settingFlags: readonly Option[] = [
     'where /healthz, /readyz and /metrics listen: host:port or unix:/path; of several, all but the first may be in use',
     'KEYFERRY_HEALTH_ADDRESS',
   ).default('0.0.0.0:8095'),
-  flag('--log-level <level>', logLevels.join(', '), 'KEYFERRY_LOG_LEVEL').default('info'),
-  flag(
-    '--log-format <format>',
-    'json: an object a line; text: for people',
-    'KEYFERRY_LOG_FORMAT',
-  ).default('json'),
+  withChoices(
+    flag('--log-level <level>', 'the least important level to log', 'KEYFERRY_LOG_LEVEL').default(
+      'info',
+    ),
+    logLevels,
+  ),
+  withChoices(
+    flag(
+      '--log-format <format>',
+      'json: an object a line; text: for people',
+      'KEYFERRY_LOG_FORMAT',
+    ).default('json'),
+    logFormats,
+  ),
   flag(
     '--grace <duration>',
     'how long mounts in flight may take after SIGTERM',
@@ -171,26 +188,35 @@ export const settingFlags: readonly Option[] = [
     'how long a mount without a cached value tries again while a store is away; at most 25s; 0 = three quick attempts',
     'KEYFERRY_FIRST_MOUNT_PATIENCE',
   ).default('20s'),
-  flag(
-    '--shared-identities <mode>',
-    'which workloads may use shared identities: granted, all, none',
-    'KEYFERRY_SHARED_IDENTITIES',
-  ).default('granted'),
+  withChoices(
+    flag(
+      '--shared-identities <mode>',
+      'which workloads may use shared identities',
+      'KEYFERRY_SHARED_IDENTITIES',
+    ).default('granted'),
+    sharedIdentityModes,
+  ),
   flag(
     '--shared-identity-grants <file>',
     'the grants for --shared-identities granted',
     'KEYFERRY_SHARED_IDENTITY_GRANTS',
   ),
-  flag(
-    '--events <mode>',
-    'on: create an Event on the pod when its files can no longer be refreshed; off',
-    'KEYFERRY_EVENTS',
-  ).default('off'),
-  flag(
-    '--pod-watch <mode>',
-    'on: watch the pods of this node (KEYFERRY_NODE_NAME) and revoke the leases of deleted pods; off',
-    'KEYFERRY_POD_WATCH',
-  ).default('off'),
+  withChoices(
+    flag(
+      '--events <mode>',
+      'on: create an Event on the pod when its files can no longer be refreshed',
+      'KEYFERRY_EVENTS',
+    ).default('off'),
+    switches,
+  ),
+  withChoices(
+    flag(
+      '--pod-watch <mode>',
+      'on: watch the pods of this node (KEYFERRY_NODE_NAME) and revoke the leases of deleted pods',
+      'KEYFERRY_POD_WATCH',
+    ).default('off'),
+    switches,
+  ),
   flag(
     '--ca-file <file>',
     "PEM file of CA certificates to trust in addition to the system's",
@@ -239,14 +265,14 @@ export function parseSettings(raw: RawSettings): Settings {
     }),
     maxStale: parseDuration(text('maxStale'), '--max-stale'),
     firstMountPatience: parsePatience(text('firstMountPatience')),
-    sharedIdentities: parseChoice(text('sharedIdentities'), '--shared-identities', [
-      'granted',
-      'all',
-      'none',
-    ]),
+    sharedIdentities: parseChoice(
+      text('sharedIdentities'),
+      '--shared-identities',
+      sharedIdentityModes,
+    ),
     ...optional('sharedIdentityGrants'),
-    events: parseChoice(text('events'), '--events', ['on', 'off']),
-    podWatch: parseChoice(text('podWatch'), '--pod-watch', ['on', 'off']),
+    events: parseChoice(text('events'), '--events', switches),
+    podWatch: parseChoice(text('podWatch'), '--pod-watch', switches),
     ...optional('caFile'),
     ...(raw.kubeServer && { kubeServer: parseUrl(raw.kubeServer, '--kube-server') }),
     ...optional('kubeTokenFile'),

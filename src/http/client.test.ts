@@ -130,6 +130,15 @@ describe('a request', () => {
     expect(await rejectedError(send(clientOf(), { url: server.url, onData }))).toBe(error);
   });
 
+  test('passes over responses that precede the response proper', async () => {
+    const url = await rawServer((socket) => {
+      socket.write('HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n');
+      socket.end('HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody');
+    });
+    const { status, headers, body } = await send(clientOf(), { url });
+    expect([status, headers, body.toString()]).toEqual([200, { 'content-length': '4' }, 'body']);
+  });
+
   test('reuses a connection, and opens no more than allowed', async () => {
     const server = await serverOf();
     const http = clientOf({ connections: 2 });

@@ -1,9 +1,9 @@
 import { currentCaller } from '../concurrency/caller.ts';
-import { withTimeout } from '../concurrency/deadline.ts';
 import { FairPlaces } from '../concurrency/fair-places.ts';
 import { SecretError } from '../core/errors.ts';
 import { Dispatchers, type TlsSettings } from './connections.ts';
 import { toHttpError } from './errors.ts';
+import { exchange } from './exchange.ts';
 import { type ProxyOptions, createProxyChoice } from './proxy.ts';
 
 /** One request. */
@@ -99,47 +99,42 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
     };
   }
 
-  async function exchange(
-    request: HttpRequest,
-    proxyUrl: URL | undefined,
-    signal: AbortSignal,
-  ): Promise<HttpResponse> {
-    const {
-      method,
-      url,
-      headers = {},
-      body = null,
-      tls,
-      socketPath,
-      maxBytes = 1_048_576,
-      onData,
-    } = request;
+  async function send(request: HttpRequest): Promise<HttpResponse> {
+    const { method, url, headers = {}, body = null, tls, socketPath, signal, onData } = request;
+    const { timeoutMs = 10_000, maxBytes = 1_048_576, direct = false } = request;
+    const proxyUrl = direct || socketPath !== undefined ? undefined : proxyFor(url);
     const target = describeTarget(request, proxyUrl);
     if (closed)
       throw new SecretError('SHUTTING_DOWN', `${target} gets no more requests: Keyferry stops`);
     try {
       const dispatcher = await dispatchers.to({ proxy: proxyUrl, tls, socketPath });
-      const response = await dispatcher.request({
-        origin: url.origin,
-        path: `${url.pathname}${url.search}`,
-        method,
-        // A copy: undici's ProxyAgent adds the host to this object, and callers reuse their headers
-        // for other hosts.
-        headers: { ...headers },
-        body:
-          body instanceof Uint8Array
-            ? Buffer.from(body.buffer, body.byteOffset, body.byteLength)
-            : body,
-        signal,
-      });
-      const isStreamed = onData !== undefined && response.statusCode === 200;
-      if (isStreamed)
-        for await (const piece of response.body as AsyncIterable<Uint8Array>) onData(piece);
-      return {
-        status: response.statusCode,
-        headers: joinHeaderValues(response.headers),
-        body: isStreamed ? Buffer.alloc(0) : await collectBody(response.body, maxBytes, target),
-      };
+      signal.throwIfAborted();
+      const response = await exchange(
+        dispatcher,
+        {
+          origin: url.origin,
+          path: `${url.pathname}${url.search}`,
+          method: method,
+          // A copy: undici's ProxyAgent adds the host to this object, and callers reuse their
+          // headers for other hosts.
+          headers: { ...headers },
+          body:
+            body instanceof Uint8Array
+              ? Buffer.from(body.buffer, body.byteOffset, body.byteLength)
+              : body,
+        },
+        {
+          ...{ signal, timeoutMs, maxBytes, onData },
+          onTimeout: () =>
+            new SecretError(
+              'STORE_TIMEOUT',
+              `${target} did not respond within ${timeoutMs / 1_000} s`,
+            ),
+          onTooLarge: () =>
+            new SecretError('STORE_ANSWER_TOO_LARGE', `${target} sent more than ${maxBytes} bytes`),
+        },
+      );
+      return { ...response, headers: joinHeaderValues(response.headers) };
     } catch (thrown) {
       signal.throwIfAborted();
       throw toHttpError(thrown, target);
@@ -148,18 +143,9 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
 
   return {
     async request(request) {
-      const { url, signal, timeoutMs = 10_000, direct = false, socketPath } = request;
-      const proxyUrl = direct || socketPath !== undefined ? undefined : proxyFor(url);
-      const onTimeout = (): SecretError =>
-        new SecretError(
-          'STORE_TIMEOUT',
-          `${describeTarget(request, proxyUrl)} did not respond within ${timeoutMs / 1_000} s`,
-        );
       const releasePlace = await takePlace(request);
       try {
-        return await withTimeout(timeoutMs, signal, onTimeout, (combined) =>
-          exchange(request, proxyUrl, combined),
-        );
+        return await send(request);
       } finally {
         releasePlace();
       }
@@ -174,24 +160,6 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
 function describeTarget({ url, socketPath }: HttpRequest, proxyUrl: URL | undefined): string {
   if (socketPath !== undefined) return socketPath;
   return proxyUrl === undefined ? url.host : `${url.host} (by the proxy ${proxyUrl.host})`;
-}
-
-/** An error in the loop destroys the body, and with it the connection. */
-async function collectBody(
-  body: AsyncIterable<Uint8Array>,
-  maxBytes: number,
-  target: string,
-): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  for await (const chunk of body) {
-    length += chunk.length;
-    if (length > maxBytes) {
-      throw new SecretError('STORE_ANSWER_TOO_LARGE', `${target} sent more than ${maxBytes} bytes`);
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks, length);
 }
 
 function joinHeaderValues(

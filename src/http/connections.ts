@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import { X509Certificate, createHash } from 'node:crypto';
+import { X509Certificate, hash } from 'node:crypto';
 import * as nodeTls from 'node:tls';
 import type { Dispatcher } from 'undici';
 import { SecretError } from '../core/errors.ts';
@@ -61,7 +61,8 @@ export class Dispatchers {
 
   /** @throws SecretError NOT_CONFIGURED if the TLS settings are invalid */
   to(route: Route): Promise<Dispatcher> {
-    const key = digest(route);
+    const { proxy, tls, socketPath } = route;
+    const key = JSON.stringify([proxy?.href, socketPath, tls && digest(tls)]);
     const known = this.#dispatchers.get(key);
     if (known !== undefined) return known;
     const created = this.#create(route);
@@ -125,13 +126,11 @@ export class Dispatchers {
 }
 
 /** A digest, because the settings may hold a key. */
-function digest({ proxy, tls = {}, socketPath }: Route): string {
+function digest(tls: TlsSettings): string {
   const settings = Object.entries({ ...tls, key: tls.key?.reveal() }).sort(([a], [b]) =>
     a < b ? -1 : 1,
   );
-  return createHash('sha256')
-    .update(JSON.stringify([proxy?.href, socketPath, settings]))
-    .digest('base64');
+  return hash('sha256', JSON.stringify(settings), 'base64');
 }
 
 /**

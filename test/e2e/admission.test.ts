@@ -21,7 +21,7 @@ import { readVaultSettings } from '../../src/providers/vault/config.ts';
 import { missingChartDependencies, renderChart } from './chart-objects.ts';
 import { startCluster, type Cluster } from './cluster.ts';
 import { eventually } from './test-environment.ts';
-import { describeIfAvailable } from './describe-if-available.ts';
+import { describeIfAvailable } from '../if-available.ts';
 
 const missingDependencies = [
   ...(await missingControlPlaneDependencies()),

@@ -20,7 +20,7 @@ import { startFakeKubernetes } from '../fakes/kubernetes.ts';
 import { createTestCa } from '../fakes/tls.ts';
 import { accessDeniedResponse, startMotoProxy, throttledResponse } from '../servers/moto/proxy.ts';
 import { missingMotoDependencies, startMoto } from '../servers/moto/moto.ts';
-import { describeIfAvailable } from './describe-if-available.ts';
+import { describeIfAvailable } from '../if-available.ts';
 
 const primaryRegion = 'eu-west-1';
 const failoverRegion = 'us-east-1';

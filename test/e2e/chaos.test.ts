@@ -19,7 +19,7 @@ import {
 } from './chaos-environment.ts';
 import { canMount, mountSmallDisk, type SmallDisk } from './small-disk.ts';
 import { generations, runLocal } from './test-environment.ts';
-import { describeIfAvailable } from './describe-if-available.ts';
+import { describeIfAvailable } from '../if-available.ts';
 
 const missingDependencies = [
   ...(await missingControlPlaneDependencies()),

@@ -1,4 +1,4 @@
-import { expect, test } from '@jest/globals';
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { Command } from 'commander';
 import { execFile } from 'node:child_process';
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -13,7 +13,7 @@ import {
 } from '../../src/config/settings.ts';
 import { parseObjects, type KubeObject } from '../driver/kube-client.ts';
 import { missingChartDependencies, findHelm, renderChart } from './chart-objects.ts';
-import { describeIfAvailable } from './describe-if-available.ts';
+import { describeIfAvailable } from '../if-available.ts';
 
 const describe = describeIfAvailable(import.meta.filename, await missingChartDependencies());
 const run = promisify(execFile);
@@ -178,34 +178,91 @@ describe('the chart', () => {
     );
   });
 
-  test.each([
-    [true, ['providers={local}', 'image.repository=r'], ['keyferry']],
-    [false, [], []],
-  ])(
-    'follows keyferry.enabled=%s of a chart that depends on it',
-    async (enabled, values, names) => {
-      const directory = await mkdtemp(join(tmpdir(), 'kf-chart-'));
+  describe('in a chart that depends on it', () => {
+    let directory: string;
+    beforeEach(async () => {
+      directory = await mkdtemp(join(tmpdir(), 'kf-chart-'));
       await cp('charts/keyferry', join(directory, 'charts/keyferry'), { recursive: true });
-      await writeFile(
-        join(directory, 'Chart.yaml'),
-        'apiVersion: v2\nname: platform\nversion: 1.0.0\n' +
-          'dependencies: [{name: keyferry, version: 0.1.0, condition: keyferry.enabled}]\n',
-      );
-      const sets = [`enabled=${enabled}`, ...values].flatMap((value) => [
-        '--set',
-        `keyferry.${value}`,
-      ]);
+    });
+    afterEach(() => rm(directory, { recursive: true }));
+
+    /** What `helm template` prints for the chart `platform` with this dependency. */
+    async function renderPlatform(dependency: object, sets: readonly string[]): Promise<string> {
+      const dependencies = [{ name: 'keyferry', version: '0.1.0', ...dependency }];
+      const chart = { apiVersion: 'v2', name: 'platform', version: '1.0.0', dependencies };
+      await writeFile(join(directory, 'Chart.yaml'), JSON.stringify(chart));
+      const flags = sets.flatMap((set) => ['--set', set]);
       const { stdout } = await run((await findHelm())!, [
-        'template',
-        'keyferry',
-        directory,
-        ...sets,
+        ...['template', 'keyferry', directory],
+        ...flags,
       ]);
-      await rm(directory, { recursive: true });
+      return stdout;
+    }
+
+    test.each([
+      [true, ['keyferry.providers={local}', 'keyferry.image.repository=r'], ['keyferry']],
+      [false, [], []],
+    ])('follows keyferry.enabled=%s', async (enabled, sets, names) => {
+      const condition = { condition: 'keyferry.enabled' };
+      const stdout = await renderPlatform(condition, [`keyferry.enabled=${enabled}`, ...sets]);
       const daemonSets = parseObjects(stdout).filter(({ kind }) => kind === 'DaemonSet');
       expect(daemonSets.map(({ metadata }) => metadata.name)).toEqual(names);
-    },
-  );
+    });
+
+    test.each<[string, object, readonly string[], string]>([
+      [
+        'the values without a default',
+        {},
+        [],
+        "--set keyferry.image.repository=registry.example.com/keyferry --set 'keyferry.providers={aws}'",
+      ],
+      [
+        'the alias',
+        { alias: 'secrets' },
+        ['secrets.providers={aws}'],
+        'set secrets.image.repository (',
+      ],
+      [
+        'the account',
+        {},
+        [
+          'keyferry.providers={aws}',
+          'keyferry.image.repository=r',
+          'keyferry.serviceAccount.create=false',
+        ],
+        'set keyferry.serviceAccount.name',
+      ],
+    ])('names %s as the values of that chart have it', async (_, dependency, sets, text) => {
+      await expect(renderPlatform(dependency, sets)).rejects.toThrow(text);
+    });
+  });
+
+  test.each([
+    ['a protocol', { image: { repository: 'https://r.example/keyferry' } }, '/image/repository'],
+    ['a space', { image: { repository: 'r.example/key ferry' } }, '/image/repository'],
+    [
+      'no tag behind a colon',
+      { image: { repository: 'r.example/keyferry:' } },
+      '/image/repository',
+    ],
+    ['a short digest', { image: { repository: 'r/keyferry@sha256:abc' } }, '/image/repository'],
+    ['a plus sign in a tag', { image: { repository: 'r', tag: '1+2' } }, '/image/tag'],
+    [
+      'a label that selects the pods',
+      { podLabels: { 'app.kubernetes.io/name': 'x' } },
+      '/podLabels',
+    ],
+  ])('refuses %s', async (_, values, place) => {
+    await expect(renderChart({ providers: ['local'], ...values })).rejects.toThrow(`at '${place}`);
+  });
+
+  test('gives annotations of your own priority over its own', async () => {
+    const podAnnotations = { 'prometheus.io/scrape': 'false', note: 'x' };
+    const objects = await renderChart({ providers: ['local'], podAnnotations });
+    expect(objects.find(({ kind }) => kind === 'DaemonSet')).toMatchObject({
+      spec: { template: { metadata: { annotations: podAnnotations } } },
+    });
+  });
 
   test.each([
     ['a repository', { repository: 'r.example/keyferry' }, 'r.example/keyferry:0.1.0'],
@@ -217,7 +274,11 @@ describe('the chart', () => {
       `r.example/keyferry@sha256:${'a'.repeat(64)}`,
     ],
     ['a reference with a tag', { repository: 'r:5000/keyferry:2' }, 'r:5000/keyferry:2'],
-    ['a reference with a digest', { repository: 'r/keyferry@sha256:abc' }, 'r/keyferry@sha256:abc'],
+    [
+      'a reference with a digest',
+      { repository: `r/keyferry@sha256:${'a'.repeat(64)}` },
+      `r/keyferry@sha256:${'a'.repeat(64)}`,
+    ],
   ])('runs the image of %s', async (_, values, reference) => {
     const pod = await podOf({ providers: ['local'], image: values });
     expect(pod.containers[0].image).toBe(reference);

@@ -19,7 +19,7 @@ import {
   startTestEnvironment,
   type TestEnvironment,
 } from './test-environment.ts';
-import { describeIfAvailable } from './describe-if-available.ts';
+import { describeIfAvailable } from '../if-available.ts';
 
 const missingDependencies = [
   ...(await missingControlPlaneDependencies()),

@@ -17,7 +17,7 @@ import {
   type Message,
 } from '../servers/go-driver/go-driver.ts';
 import { runLocal } from './test-environment.ts';
-import { describeIfAvailable } from './describe-if-available.ts';
+import { describeIfAvailable } from '../if-available.ts';
 
 const missingDependencies = await missingGoDriverDependencies();
 const describe = describeIfAvailable(import.meta.filename, missingDependencies);

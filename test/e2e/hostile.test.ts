@@ -16,7 +16,7 @@ import {
   filler,
 } from './hostile-requests.ts';
 import { setUpChaosEnvironment, publish, type ChaosEnvironment } from './chaos-environment.ts';
-import { describeIfAvailable } from './describe-if-available.ts';
+import { describeIfAvailable } from '../if-available.ts';
 
 const missingDependencies = [
   ...(await missingControlPlaneDependencies()),

@@ -12,7 +12,7 @@ import {
 import { programInPath } from '../servers/go-program.ts';
 import { startCluster, type Cluster } from './cluster.ts';
 import { eventually } from './test-environment.ts';
-import { describeIfAvailable } from './describe-if-available.ts';
+import { describeIfAvailable } from '../if-available.ts';
 
 const missingDependencies = [...(await missingControlPlaneDependencies())];
 for (const tool of ['kubectl', 'jq'])

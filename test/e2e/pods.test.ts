@@ -9,7 +9,7 @@ import {
 } from '../servers/control-plane/control-plane.ts';
 import { keyferryUser, startCluster, type Cluster } from './cluster.ts';
 import { eventually } from './test-environment.ts';
-import { describeIfAvailable } from './describe-if-available.ts';
+import { describeIfAvailable } from '../if-available.ts';
 
 const missingDependencies = await missingControlPlaneDependencies();
 

@@ -14,7 +14,7 @@ import { runSmokeTest, type SmokeTestOptions } from './smoke-test.ts';
 import { audiences } from './clouds.ts';
 import { connectWithKubectl, missingKubectlDependencies } from './kubectl-proxy.ts';
 import { eventually, startTestEnvironment, type TestEnvironment } from './test-environment.ts';
-import { describeIfAvailable } from './describe-if-available.ts';
+import { describeIfAvailable } from '../if-available.ts';
 
 const missingDependencies = [
   ...(await missingControlPlaneDependencies()),

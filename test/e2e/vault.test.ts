@@ -15,7 +15,7 @@ import {
   startTestVault,
   missingTestVaultDependencies,
 } from '../servers/testvault/testvault.ts';
-import { describeIfAvailable } from './describe-if-available.ts';
+import { describeIfAvailable } from '../if-available.ts';
 
 const missingDependencies = [
   ...(await missingTestVaultDependencies()),

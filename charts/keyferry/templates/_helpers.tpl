@@ -28,13 +28,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{/* What stands before the names of our values, where another chart depends on this one: `keyferry.`, or its alias. */}}
+{{- define "keyferry.prefix" -}}
+{{- range rest (splitList "/charts/" (trimSuffix "/templates" .Template.BasePath)) }}{{ . }}.{{ end -}}
+{{- end -}}
+
 {{/* Fails if a value that has no default is missing. `helm lint` does not fail. */}}
 {{- define "keyferry.checkRequired" -}}
+{{- $prefix := include "keyferry.prefix" . -}}
 {{- $missing := list -}}
-{{- if not .Values.image.repository -}}{{- $missing = append $missing "image.repository (where you pushed the image of `make image`)" -}}{{- end -}}
-{{- if not .Values.providers -}}{{- $missing = append $missing "providers (which stores to serve, any of alibabacloud, aws, cce, local, openbao, vault)" -}}{{- end -}}
+{{- if not .Values.image.repository -}}{{- $missing = append $missing (print $prefix "image.repository (where you pushed the image of `make image`)") -}}{{- end -}}
+{{- if not .Values.providers -}}{{- $missing = append $missing (print $prefix "providers (which stores to serve, any of alibabacloud, aws, cce, local, openbao, vault)") -}}{{- end -}}
 {{- if $missing -}}
-{{- fail (printf "set %s: --set image.repository=registry.example.com/keyferry --set 'providers={aws}'" (join " and " $missing)) -}}
+{{- fail (printf "set %s: --set %simage.repository=registry.example.com/keyferry --set '%sproviders={aws}'" (join " and " $missing) $prefix $prefix) -}}
 {{- end -}}
 {{- end -}}
 
@@ -44,7 +50,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if not (regexMatch "[:@][^/]*$" $image.repository) -}}
 {{ $image.repository }}{{ ternary (printf "@%s" $image.digest) (printf ":%s" (default .Chart.AppVersion $image.tag)) (ne $image.digest "") }}
 {{- else if or $image.tag $image.digest -}}
-{{- fail (printf "image.repository has a tag or a digest (%s): remove it there, or leave image.tag and image.digest empty" $image.repository) -}}
+{{- $prefix := include "keyferry.prefix" . -}}
+{{- fail (printf "%simage.repository has a tag or a digest (%s): remove it there, or leave %simage.tag and %simage.digest empty" $prefix $image.repository $prefix $prefix) -}}
 {{- else -}}
 {{ $image.repository }}
 {{- end -}}
@@ -58,17 +65,28 @@ type: {{ $strategy.type }}
 {{- $hasSurge := not (regexMatch "^0%?$" (toString (default 0 $rolling.maxSurge))) -}}
 {{- $hasUnavailable := not (regexMatch "^0%?$" (toString (default 0 $rolling.maxUnavailable))) -}}
 {{- if eq $hasSurge $hasUnavailable -}}
-{{- fail "updateStrategy.rollingUpdate: Kubernetes requires that one of maxSurge and maxUnavailable is 0 and the other one is not" -}}
+{{- fail (printf "%supdateStrategy.rollingUpdate: Kubernetes requires that one of maxSurge and maxUnavailable is 0 and the other one is not" (include "keyferry.prefix" .)) -}}
 {{- end }}
 rollingUpdate: {{- toYaml $rolling | nindent 2 }}
 {{- end -}}
+{{- end -}}
+
+{{/* Annotations of the pods: those of the values win. */}}
+{{- define "keyferry.podAnnotations" -}}
+{{- $annotations := dict "kubectl.kubernetes.io/default-container" "keyferry" -}}
+{{- if .Values.monitoring.annotations -}}
+{{- $port := int .Values.healthPort | toString -}}
+{{- $annotations = merge $annotations (dict "prometheus.io/scrape" "true" "prometheus.io/port" $port "prometheus.io/path" "/metrics") -}}
+{{- end -}}
+{{- merge (deepCopy .Values.podAnnotations) $annotations | toYaml -}}
 {{- end -}}
 
 {{/* The ServiceAccount of the pods. */}}
 {{- define "keyferry.serviceAccount" -}}
 {{- $account := .Values.serviceAccount -}}
 {{- if not (or $account.create $account.name) -}}
-{{- fail "set serviceAccount.name to the ServiceAccount that you made, because serviceAccount.create is false" -}}
+{{- $prefix := include "keyferry.prefix" . -}}
+{{- fail (printf "set %sserviceAccount.name to the ServiceAccount that you made, because %sserviceAccount.create is false" $prefix $prefix) -}}
 {{- end -}}
 {{ default (include "keyferry.name" .) $account.name }}
 {{- end -}}

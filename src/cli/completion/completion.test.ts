@@ -1,10 +1,11 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Argument, Command, Option } from 'commander';
 import { execFile, execFileSync } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { describeIfAvailable } from '../../../test/if-available.ts';
 import { completionCommand } from './command.ts';
 
 const run = promisify(execFile);
@@ -90,9 +91,8 @@ const shells: readonly (readonly [string, Complete])[] = [
 ];
 
 for (const [shell, complete] of shells) {
-  const isHere = isInstalled(shell);
-  const title = isHere ? `in ${shell}` : `in ${shell} (skipped: ${shell} is not installed)`;
-  (isHere ? describe : describe.skip)(title, () => {
+  const missing = isInstalled(shell) ? [] : [shell];
+  describeIfAvailable(`completion in ${shell}`, missing)(`in ${shell}`, () => {
     test.each<[string, string[], string[]]>([
       ['commands', ['l'], ['lint', 'local']],
       ['subcommands', ['local', ''], ['set', 'show']],

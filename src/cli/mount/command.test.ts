@@ -4,12 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { startScriptedProvider } from '../../../test/driver/scripted-provider.ts';
+import { missingPath } from '../../../test/missing-path.ts';
 import { type RawSettings, parseSettings } from '../../config/settings.ts';
 import { SecretError } from '../../core/errors.ts';
 import type { MountContext } from '../../mount/mount.ts';
 import type { MountRequest, Volume } from '../../mount/types.ts';
 import { mountCommand } from './command.ts';
 
+const missingFile = missingPath();
 let dir: string;
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'kf-mount-'));
@@ -389,9 +391,9 @@ describe('the class', () => {
       '--token x is not NAME=FILE; put the value into a file and give both',
     ],
     [
-      ['--secret', 'x=/no/such/file'],
+      ['--secret', `x=${missingFile}`],
       spc(),
-      '--secret cannot read /no/such/file: no such file; give a file that this process can read',
+      `--secret cannot read ${missingFile}: no such file; give a file that this process can read`,
     ],
   ])('with %j is rejected if it cannot be mounted (%#)', async (args, stdin, message) => {
     const { error, request } = await mount(args, { stdin });

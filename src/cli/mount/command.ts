@@ -281,8 +281,9 @@ async function writeOutput(directory: string, volume: Volume): Promise<void> {
 }
 
 /** A copy: an option keeps its help heading, and `serve` shows the same options without one. */
-function copyOption({ flags, description, defaultValue, envVar }: Option): Option {
+function copyOption({ flags, description, defaultValue, envVar, argChoices }: Option): Option {
   const copy = new Option(flags, description).default(defaultValue);
+  if (argChoices !== undefined) copy.argChoices = argChoices;
   return envVar === undefined ? copy : copy.env(envVar);
 }
 

@@ -5,7 +5,7 @@ import { keysAt } from './known-keys.ts';
 import { readDsoConfig } from './read.ts';
 import { fileSchema } from './schema.ts';
 import { methodsOf } from './store-schema.ts';
-import { storeTypes } from './types.ts';
+import { storeTypes } from '../../core/host-store.ts';
 
 const { text: page, blocks } = readPage('docker/dso-yaml.md');
 

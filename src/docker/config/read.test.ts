@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { readDsoConfig } from './read.ts';
-import { storeTypes } from './types.ts';
+import { storeTypes } from '../../core/host-store.ts';
 
 const read = (text: string) => readDsoConfig(text, 'dso.yaml');
 

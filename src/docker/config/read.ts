@@ -1,3 +1,4 @@
+import { type StoreConfig, type StoreType, storeTypes } from '../../core/host-store.ts';
 import type * as z from 'zod';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import { nearestName } from '../../formats/suggest.ts';
@@ -8,13 +9,7 @@ import { keysAt } from './known-keys.ts';
 import { textTree } from './scalars.ts';
 import { type DsoFile, fileSchema } from './schema.ts';
 import { methodsOf, toStore } from './store-schema.ts';
-import {
-  type DsoConfig,
-  type SecretConfig,
-  type StoreConfig,
-  type StoreType,
-  storeTypes,
-} from './types.ts';
+import type { DsoConfig, SecretConfig } from './types.ts';
 
 /** The result of {@link readDsoConfig}: a configuration if no problem is an error. */
 export type DsoConfigResult = {

@@ -1,7 +1,12 @@
 import * as z from 'zod';
+import {
+  type StoreAuth,
+  type StoreConfig,
+  type StoreType,
+  storeTypes,
+} from '../../core/host-store.ts';
 import { Redacted } from '../../core/redacted.ts';
 import { text, userMap } from './scalars.ts';
-import { type StoreAuth, type StoreConfig, type StoreType, storeTypes } from './types.ts';
 
 /** https://docs.aws.amazon.com/general/latest/gr/rande.html and the like of the other vendors. */
 const region = text.regex(/^[a-z]{2,}(-[a-z0-9]+){1,4}$/, 'is not the name of a region');

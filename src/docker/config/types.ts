@@ -1,43 +1,4 @@
-import type { Redacted } from '../../core/redacted.ts';
-
-/** The kinds of stores. */
-export const storeTypes = ['huawei', 'aws', 'vault', 'openbao', 'alibabacloud', 'local'] as const;
-
-/** See {@link storeTypes}. */
-export type StoreType = (typeof storeTypes)[number];
-
-/** One store of dso.yaml. */
-export type StoreConfig = {
-  readonly type: StoreType;
-  readonly region?: string | undefined;
-  /** `huawei`: the project's id. */
-  readonly projectId?: string | undefined;
-  readonly endpoint?: string | undefined;
-  /** `aws`, `alibabacloud`: the role to assume. */
-  readonly roleArn?: string | undefined;
-  /** `vault`, `openbao`: at least one URL, in the order in which they are tried. */
-  readonly addresses?: readonly string[] | undefined;
-  /** `vault`, `openbao`. */
-  readonly namespace?: string | undefined;
-  /** `vault`, `openbao`: certificates of the server's authorities, in PEM. */
-  readonly caFile?: string | undefined;
-  /** `vault`, `openbao`. */
-  readonly tlsServerName?: string | undefined;
-  /** `local`. */
-  readonly storeFile?: string | undefined;
-  /** `local`. */
-  readonly keyFile?: string | undefined;
-  readonly auth?: StoreAuth | undefined;
-};
-
-/** How to log in to a store. */
-export type StoreAuth = {
-  readonly method: string;
-  /** Parameters of the method, such as `role_id`. */
-  readonly params: ReadonlyMap<string, string>;
-  /** Parameters that are secret, such as `secret_id`. */
-  readonly credentials: ReadonlyMap<string, Redacted>;
-};
+import type { StoreConfig } from '../../core/host-store.ts';
 
 /** Whether a secret becomes a variable or a file. */
 export type Inject =

@@ -1,4 +1,4 @@
-import { createHash, createHmac } from 'node:crypto';
+import { createHmac, hash } from 'node:crypto';
 import type { Redacted } from '../../core/redacted.ts';
 import { compare, encodeQuery } from '../../http/uri.ts';
 
@@ -58,5 +58,5 @@ export function sign(request: SignableRequest, key: SigningKey): Record<string, 
 }
 
 function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
+  return hash('sha256', text, 'hex');
 }

@@ -1,4 +1,4 @@
-import { createHash, createHmac } from 'node:crypto';
+import { createHmac, hash } from 'node:crypto';
 import type { Redacted } from '../../core/redacted.ts';
 import { compare, encode, encodeQuery } from '../../http/uri.ts';
 
@@ -70,5 +70,5 @@ function canonicalPath({ pathname }: URL): string {
 }
 
 function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
+  return hash('sha256', text, 'hex');
 }

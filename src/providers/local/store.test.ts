@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { build } from 'esbuild';
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
@@ -19,6 +19,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { testIfAvailable } from '../../../test/if-available.ts';
 import { missingPath } from '../../../test/missing-path.ts';
 import { SecretError } from '../../core/errors.ts';
 import { encrypt } from './store/age.ts';
@@ -443,16 +444,10 @@ describe('two processes', () => {
 });
 
 describe('the age tool', () => {
-  const age = ((): string | undefined => {
-    try {
-      return execFileSync('age', ['--version'], { encoding: 'utf8', stdio: 'pipe' });
-    } catch {
-      return undefined;
-    }
-  })();
-  const testWithAge = age === undefined ? test.skip : test;
+  const hasAge = spawnSync('age', ['--version']).status === 0;
+  const testWithAge = testIfAvailable('the age tool', hasAge ? [] : ['age']);
 
-  testWithAge('opens the store (skipped if age is not installed)', async () => {
+  testWithAge('opens the store', async () => {
     await writer.init();
     await set('eu/db', canary);
     await writer.rotateKey();
@@ -465,24 +460,21 @@ describe('the age tool', () => {
     });
   });
 
-  testWithAge(
-    'makes keys and files that Keyferry reads (skipped if age is not installed)',
-    async () => {
-      execFileSync('age-keygen', ['-o', keyFile], { stdio: 'pipe' });
-      const { recipient, keyMade } = await writer.init();
-      expect(keyMade).toBe(false);
-      expect(execFileSync('age-keygen', ['-y', keyFile], { encoding: 'utf8' }).trim()).toBe(
-        recipient,
-      );
-      const created = '2026-01-01T00:00:00Z';
-      const document = {
-        format: 'keyferry-local/1',
-        secrets: { db: { versions: [{ version: 'v4', created, value: 'by hand' }] } },
-      };
-      rmSync(storeFile);
-      execFileSync('age', ['-r', recipient, '-o', storeFile], { input: JSON.stringify(document) });
-      expect(await get('db', 'v4')).toBe('by hand');
-      expect(await set('db', 'next')).toBe('v5');
-    },
-  );
+  testWithAge('makes keys and files that Keyferry reads', async () => {
+    execFileSync('age-keygen', ['-o', keyFile], { stdio: 'pipe' });
+    const { recipient, keyMade } = await writer.init();
+    expect(keyMade).toBe(false);
+    expect(execFileSync('age-keygen', ['-y', keyFile], { encoding: 'utf8' }).trim()).toBe(
+      recipient,
+    );
+    const created = '2026-01-01T00:00:00Z';
+    const document = {
+      format: 'keyferry-local/1',
+      secrets: { db: { versions: [{ version: 'v4', created, value: 'by hand' }] } },
+    };
+    rmSync(storeFile);
+    execFileSync('age', ['-r', recipient, '-o', storeFile], { input: JSON.stringify(document) });
+    expect(await get('db', 'v4')).toBe('by hand');
+    expect(await set('db', 'next')).toBe('v5');
+  });
 });

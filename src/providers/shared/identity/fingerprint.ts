@@ -1,4 +1,4 @@
-import { createHash, createHmac, createSecretKey, randomBytes } from 'node:crypto';
+import { createHmac, createSecretKey, hash, randomBytes } from 'node:crypto';
 
 /** A field of a fingerprint: a value that can change the store's response. */
 export type FingerprintField = string | undefined;
@@ -17,13 +17,13 @@ export function createFingerprint(key: Uint8Array = randomBytes(32)): Fingerprin
   // From bytes Node 24 makes an HMAC five times as slowly as from a KeyObject.
   const secretKey = createSecretKey(key);
   return (fields) => {
-    const hmac = createHmac('sha256', secretKey);
+    let text = '';
     for (const name of Object.keys(fields).sort()) {
       const value = fields[name];
-      const text = value === undefined ? '-' : `${Buffer.byteLength(value)}:${value}`;
-      hmac.update(`${Buffer.byteLength(name)}:${name}=${text};`);
+      const field = value === undefined ? '-' : `${Buffer.byteLength(value)}:${value}`;
+      text += `${Buffer.byteLength(name)}:${name}=${field};`;
     }
-    return hmac.digest('base64url');
+    return createHmac('sha256', secretKey).update(text).digest('base64url');
   };
 }
 
@@ -32,5 +32,5 @@ export function createFingerprint(key: Uint8Array = randomBytes(32)): Fingerprin
  * because it reveals nothing about the texts.
  */
 export function digestOf(...texts: readonly (string | undefined)[]): string {
-  return createHash('sha256').update(JSON.stringify(texts)).digest('base64url');
+  return hash('sha256', JSON.stringify(texts), 'base64url');
 }

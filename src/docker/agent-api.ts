@@ -1,0 +1,119 @@
+import type { StoreConfig, StoreType } from '../core/host-store.ts';
+import type { Injection } from './model/types.ts';
+
+/**
+ * The agent's API: JSON over HTTP on a unix socket. The plugin is its only client. No value of a
+ * secret passes through it.
+ *
+ * | request | body | response |
+ * |---|---|---|
+ * | `GET /v1/info` | | {@link AgentInfo} |
+ * | `PUT /v1/projects/NAME` | {@link ProjectRegistration} | `{}` |
+ * | `DELETE /v1/projects/NAME` | | `{}`; its services are forgotten when nothing mounts them |
+ * | `GET /v1/services?project=NAME` | | {@link ServiceStatus}`[]`; without a name, all |
+ * | `GET /v1/stores/NAME/secrets` | | {@link StoreSecret}`[]` |
+ * | `POST /v1/stores/NAME/check` | | `{}` |
+ * | `POST /v1/refresh` | {@link RefreshRequest} | {@link RefreshResult} |
+ *
+ * A failure has status 4xx or 5xx and the body {@link AgentFailure}.
+ */
+export type AgentInfo = {
+  readonly version: string;
+  /** The file of its configuration. */
+  readonly configFile: string;
+  readonly stores: readonly StoreInfo[];
+  /** The store of references that name none. */
+  readonly defaultStore?: string;
+  /** Whether `docker exec` sees the variables where a project does not say. */
+  readonly exec: 'on' | 'off';
+  readonly pollingIntervalMs: number;
+  /** Whether the grants of the host limit what applications read. */
+  readonly hasGrants: boolean;
+};
+
+/** A store of the host's configuration. */
+export type StoreInfo = {
+  readonly name: string;
+  readonly type: StoreType;
+  readonly region?: string;
+  /** The first address of a Vault. */
+  readonly address?: string;
+  readonly authMethod?: string;
+};
+
+/** What a project's dso.yaml says of a store. It never has credentials. */
+export type ProjectStore = Omit<StoreConfig, 'auth' | 'storeFile' | 'keyFile' | 'caFile'>;
+
+/** What a project asks for, before its containers start. It replaces what it asked for before. */
+export type ProjectRegistration = {
+  readonly services: readonly Injection[];
+  /** The stores that the project's own dso.yaml names, by name. */
+  readonly stores: Readonly<Record<string, ProjectStore>>;
+};
+
+/** A service with secrets. */
+export type ServiceStatus = {
+  readonly project: string;
+  readonly service: string;
+  /**
+   * `ACTIVE`: its containers have the current values. `STALE`: a value changed after their start.
+   * `INACTIVE`: no container has it mounted. `FAILED`: the last start or read failed.
+   */
+  readonly state: 'ACTIVE' | 'STALE' | 'INACTIVE' | 'FAILED';
+  /** The number of containers that have it mounted. */
+  readonly mounts: number;
+  readonly secrets: readonly SecretStatus[];
+  /** Of the last start or read. */
+  readonly failure?: AgentFailure;
+};
+
+/** One secret of a service. */
+export type SecretStatus = {
+  /** The variable, or the path of the file in the container. */
+  readonly name: string;
+  readonly kind: 'variable' | 'file';
+  /** As a reference: `dso://my-app/database#password`. */
+  readonly source: string;
+  readonly store: string;
+  /** Absent before the first read. */
+  readonly version?: string;
+  /** When the containers got this version, in milliseconds since the epoch. */
+  readonly deliveredAt?: number;
+};
+
+/** A secret of a store. */
+export type StoreSecret = {
+  readonly path: string;
+  readonly version?: string;
+  /** Milliseconds since the epoch. */
+  readonly changedAt?: number;
+  /** `PROJECT/SERVICE` of those that read it. */
+  readonly usedBy: readonly string[];
+};
+
+/** Asks to read a secret again now. */
+export type RefreshRequest = {
+  /** Absent: the default store. */
+  readonly store?: string;
+  readonly path: string;
+};
+
+/** See {@link RefreshRequest}. */
+export type RefreshResult = {
+  readonly store: string;
+  readonly version?: string;
+  /** `PROJECT/SERVICE` of those that read it. */
+  readonly services: readonly {
+    readonly name: string;
+    /** Whether the values differ from those that its containers started with. */
+    readonly changed: boolean;
+  }[];
+};
+
+/** Why a request failed. Safe to show. */
+export type AgentFailure = {
+  /** A code of docs/errors.md. */
+  readonly code: string;
+  readonly message: string;
+  readonly hint?: string;
+};

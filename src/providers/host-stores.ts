@@ -1,0 +1,32 @@
+import { SecretError } from '../core/errors.ts';
+import type { HostStore, StoreConfig, StoreType } from '../core/host-store.ts';
+import type { ProviderDeps } from './shared/deps.ts';
+
+/** What a host store gets from the process. */
+export type HostStoreContext = ProviderDeps & {
+  /** The store's name in dso.yaml, for messages and metrics. */
+  readonly name: string;
+};
+
+/** Opens a store. It makes no calls. @throws SecretError NOT_CONFIGURED */
+export type OpenHostStore = (config: StoreConfig, context: HostStoreContext) => Promise<HostStore>;
+
+const defaultStoreFile = '/var/lib/keyferry/store.age';
+const defaultKeyFile = '/var/lib/keyferry/store.key';
+
+/** The stores that a host without Kubernetes can read. Their code is loaded on first use. */
+export const hostStores: Readonly<Record<StoreType, OpenHostStore>> = {
+  alibabacloud: notYet,
+  aws: notYet,
+  huawei: notYet,
+  local: async ({ storeFile = defaultStoreFile, keyFile = defaultKeyFile }, context) => {
+    const { createLocalHostStore } = await import('./local/host.ts');
+    return createLocalHostStore({ ...context, storeFile, keyFile });
+  },
+  openbao: notYet,
+  vault: notYet,
+};
+
+function notYet({ type }: StoreConfig): Promise<never> {
+  throw new SecretError('NOT_CONFIGURED', `${type} cannot be read without Kubernetes yet`);
+}
