@@ -314,6 +314,30 @@ describe('the remedy for what is not found', () => {
     expect(hint).not.toContain('canary');
   });
 
+  test.each([
+    ['data.password', 'write password'],
+    ['"password"', 'write password'],
+    ["'password'", 'write password'],
+    ['db.host', 'a key is no path, and does not look inside another: read "db" alone'],
+    ['data.other', 'check the spelling, letter case counts'],
+    ['db', 'store a value under it, or read another key', '{"db": null}'],
+  ])(
+    'for the literal key %s',
+    (key, hint, document = '{"password": "canary", "db": {"host": "canary"}}') => {
+      expect(hintOf(document, { kind: 'key', key })).toBe(hint);
+    },
+  );
+
+  test('says that what an expression finds is null', () => {
+    for (const [document, expression] of [
+      ['{"db": null}', 'db'],
+      ['{"db": {"host": null}}', 'db.host'],
+    ] as const)
+      expect(hintOf(document, path(expression))).toBe(
+        'it is null: store a value under it, or read another key',
+      );
+  });
+
   test.each<Selector>([
     { kind: 'key', key: '.password' },
     { kind: 'key-or-jmespath', text: '.password' },
