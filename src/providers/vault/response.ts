@@ -4,7 +4,7 @@ import { SecretError } from '../../core/errors.ts';
 import type { SecretRef } from '../../core/plan.ts';
 import type { Redacted } from '../../core/redacted.ts';
 import type { FetchResult, SecretValue } from '../../core/provider.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeExternalText, sanitizeUserText } from '../../core/safe-text.ts';
 import { sanitizeStoreText } from '../shared/reads/store-errors.ts';
 import type { VaultResponse } from './call/api.ts';
 import { describePath, productName } from './describe.ts';
@@ -152,9 +152,23 @@ function toNotFoundResult(
     const hint = 'check the mount, the path and the namespace';
     return { kind: 'failed', error: new SecretError('STORE_REFUSED_REQUEST', message, { hint }) };
   }
+  const version = versionOf(context.ref.name);
+  if (version !== undefined)
+    return toAbsentResult(
+      'OBJECT_NOT_FOUND',
+      `${product} has no version ${sanitizeUserText(version)} of ${path}`,
+      {
+        hint: 'remove ?version= for the current one, or name one that is there; check the path, too',
+      },
+    );
   return toAbsentResult('OBJECT_NOT_FOUND', `${product} has no ${path}`, {
     hint: missingPathHint(path),
   });
+}
+
+/** The version of a KV engine that a path names in its query. */
+function versionOf(path: string): string | undefined {
+  return new URLSearchParams(path.split('?')[1]).get('version') ?? undefined;
 }
 
 /** A path is often written for the other version of the KV engine. */
