@@ -134,7 +134,7 @@ describe('the selector sole', () => {
     expect(error).toMatchObject({
       code: 'KEY_NOT_FOUND',
       message: 'the only key of csms secret "db" is null',
-      hint: 'store a value, or more keys',
+      hint: 'store a value under it, or read another key',
     });
   });
 
@@ -454,6 +454,30 @@ describe('the remedy for what is not found', () => {
     const hint = hintOf('{"db": "{\\"password\\": \\"canary\\"}"}', path('db.password'));
     expect(hint).toContain('the key "db" is text that holds JSON');
     expect(hint).not.toContain('canary');
+  });
+
+  test.each([
+    ['data.password', 'write password'],
+    ['"password"', 'write password'],
+    ["'password'", 'write password'],
+    ['db.host', 'a key is no path, and does not look inside another: read "db" alone'],
+    ['data.other', 'check the spelling, letter case counts'],
+    ['db', 'store a value under it, or read another key', '{"db": null}'],
+  ])(
+    'for the literal key %s',
+    (key, hint, document = '{"password": "canary", "db": {"host": "canary"}}') => {
+      expect(hintOf(document, { kind: 'key', key })).toBe(hint);
+    },
+  );
+
+  test('says that what an expression finds is null', () => {
+    for (const [document, expression] of [
+      ['{"db": null}', 'db'],
+      ['{"db": {"host": null}}', 'db.host'],
+    ] as const)
+      expect(hintOf(document, path(expression))).toBe(
+        'it is null: store a value under it, or read another key',
+      );
   });
 
   test.each<Selector>([

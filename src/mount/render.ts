@@ -4,13 +4,8 @@ import { type FailureKind, SecretError, toSecretError } from '../core/errors.ts'
 import type { Encoding, FileRequest, FileSource, Plan, SecretRef, Selector } from '../core/plan.ts';
 import type { Outcome, SecretValue } from '../core/provider.ts';
 import { toOwnBuffer } from '../formats/own-buffer.ts';
-import {
-  type Extractor,
-  type OpenSecret,
-  createExpressionTime,
-  createOpenSecret,
-  nameSecret,
-} from './extract.ts';
+import { type Extractor, type OpenSecret, createOpenSecret, nameSecret } from './extract.ts';
+import { createExpressionTime } from './expression-time.ts';
 import { noFilesError } from './plan-cache.ts';
 import type { Volume } from './types.ts';
 

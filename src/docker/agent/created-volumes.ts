@@ -1,7 +1,9 @@
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** The names that `volumeNames` makes. The engine has checked them, and others may call the socket. */
+/**
+ * Whether it is a name as `volumeNames` makes it. The engine is not the only possible caller.
+ */
 export function isVolumeName(name: string): boolean {
   return /^(dso|dsofiles)_[a-z0-9][a-z0-9_-]{0,99}\.[a-zA-Z0-9._-]{1,100}$/.test(name);
 }

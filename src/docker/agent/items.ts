@@ -1,4 +1,4 @@
-import { SecretError, toSecretError } from '../../core/errors.ts';
+import { type SecretError, toSecretError } from '../../core/errors.ts';
 import type { HostStore } from '../../core/host-store.ts';
 import {
   type FileRequest,

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { SingleFlight } from '../../concurrency/single-flight.ts';
 import { isRecent } from '../../concurrency/time.ts';
-import { SecretError, toSecretError } from '../../core/errors.ts';
+import { type SecretError, toSecretError } from '../../core/errors.ts';
 import { volumeNames } from '../model/volumes.ts';
 import { writeFilesVolume, writeVariablesVolume } from '../volume/volume-files.ts';
 import { type Delivery, type DeliverContext, type Wanted, variableKey } from './deliver.ts';

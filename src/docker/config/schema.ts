@@ -103,7 +103,7 @@ function toRotation({
 
 const globs = z.array(text, 'must be a list').min(1, 'must not be empty');
 
-/** What applications may read. `projects` and `paths` are required, so no grant is one by mistake. */
+/** What applications may read. `projects` and `paths` are required, so that none is forgotten. */
 const grant = z.strictObject({
   projects: globs,
   services: globs.optional(),
