@@ -712,6 +712,8 @@ describe('a project', () => {
     open();
     expect(await mounting).toBe('');
     expect(agent.variables('shop', 'app')).toEqual({ USER: 'app' });
+    await agent.control('POST', '/v1/refresh', { path: 'db' });
+    expect(await statusOf(agent)).toMatchObject({ state: 'ACTIVE', mounts: 1 });
   });
 
   test('with another reference gives running containers new files, and they are STALE', async () => {
@@ -727,18 +729,6 @@ describe('a project', () => {
     await agent.mount('dso_shop.app', 'b');
     await agent.unmount('dso_shop.app', 'a');
     expect(await statusOf(agent)).toMatchObject({ state: 'ACTIVE' });
-  });
-
-  test('that is registered often at once is remembered as it was last', async () => {
-    const first = await start();
-    const paths = Array.from({ length: 20 }, (_, index) => `p${index}`);
-    await Promise.all(
-      paths.map((path) => first.register('shop', { app: { variables: [variable('A', path)] } })),
-    );
-    const [before] = (await statusOf(first)).secrets;
-    await kill(first);
-    const [after] = (await statusOf(await start())).secrets;
-    expect(after).toEqual(before);
   });
 
   test('that is deleted is forgotten when no container has it', async () => {
