@@ -11,17 +11,22 @@ export type HostStoreContext = ProviderDeps & {
 /** Opens a store. It makes no calls. @throws SecretError NOT_CONFIGURED */
 export type OpenHostStore = (config: StoreConfig, context: HostStoreContext) => Promise<HostStore>;
 
-const defaultStoreFile = '/var/lib/keyferry/store.age';
-const defaultKeyFile = '/var/lib/keyferry/store.key';
+/** Where a local store is if its configuration does not say. */
+export const defaultLocalPaths = {
+  storeFile: '/var/lib/keyferry/store.age',
+  keyFile: '/var/lib/keyferry/store.key',
+};
 
 /** The stores that a host without Kubernetes can read. Their code is loaded on first use. */
 export const hostStores: Readonly<Record<StoreType, OpenHostStore>> = {
   alibabacloud: notYet,
   aws: notYet,
   huawei: notYet,
-  local: async ({ storeFile = defaultStoreFile, keyFile = defaultKeyFile }, context) => {
+  local: async ({ storeFile, keyFile }, context) => {
     const { createLocalHostStore } = await import('./local/host.ts');
-    return createLocalHostStore({ ...context, storeFile, keyFile });
+    const { storeFile: defaultStore, keyFile: defaultKey } = defaultLocalPaths;
+    const paths = { storeFile: storeFile ?? defaultStore, keyFile: keyFile ?? defaultKey };
+    return createLocalHostStore({ ...context, ...paths });
   },
   openbao: notYet,
   vault: notYet,
