@@ -11,7 +11,7 @@ import {
   invalidClass,
 } from './narrator.ts';
 import { DemoPod } from './pod.ts';
-import type { Output } from '../terminal-style.ts';
+import type { Output } from '../../formats/terminal-style.ts';
 
 /** What {@link demoCommand} needs of the process. */
 export type DemoDeps = {
