@@ -68,7 +68,7 @@ e2e: build
 # Installs the Debian packages that these suites need. They also need Go and Python.
 e2e-packages: debian_packages = etcd:etcd-server psql:postgresql
 # Installs those that some of the other tests need. Without them these tests do not run.
-test-packages: debian_packages = age:age busybox:busybox-static fish:fish qemu-aarch64-static:qemu-user-static zsh:zsh
+test-packages: debian_packages = age:age busybox:busybox-static fish:fish qemu-aarch64-static:qemu-user-static systemd-analyze:systemd zsh:zsh
 e2e-packages test-packages:
 	@missing=; for program in $(debian_packages); do \
 		command -v $${program%%:*} >/dev/null || missing="$$missing $${program##*:}"; \

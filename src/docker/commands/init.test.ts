@@ -46,7 +46,6 @@ async function init(args: readonly string[], { input = '', noConfig, ...deps }: 
     stdin: typeof input === 'string' ? Readable.from([Buffer.from(input)]) : input,
     stdout: sink('out'),
     stderr: sink('err'),
-    stop: new AbortController().signal,
     userId: 0,
     makeLocalStore: () => Promise.reject(new Error('not asked for')),
     ...deps,

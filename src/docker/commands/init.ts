@@ -1,10 +1,11 @@
 import { Command, Option } from 'commander';
 import { readFile, realpath, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import type { Readable, Writable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { SecretError, errorCodeOf, fileProblemOf } from '../../core/errors.ts';
 import { type StoreType, storeTypes } from '../../core/host-store.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
+import type { Output } from '../../formats/terminal-style.ts';
 import { changeStore, findMethod } from '../config/change-store.ts';
 import { readDsoConfig } from '../config/read.ts';
 import { methodsOf } from '../config/store-schema.ts';
@@ -29,10 +30,8 @@ export type MakeLocalStore = (paths: LocalStorePaths) => Promise<{
 export type InitDeps = {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly stdin: Readable & { readonly isTTY?: boolean };
-  readonly stdout: Pick<Writable, 'write'>;
-  readonly stderr: Pick<Writable, 'write'>;
-  /** Aborts when the process is stopped. */
-  readonly stop: AbortSignal;
+  readonly stdout: Output;
+  readonly stderr: Output;
   readonly makeLocalStore: MakeLocalStore;
   /** Default: that of the process. */
   readonly userId?: number;
@@ -232,7 +231,7 @@ class Initialization {
   }
 
   async #readCredentials(sources: ReadonlyMap<string, CredentialSource>) {
-    const { stdin, stop } = this.#deps;
+    const { stdin } = this.#deps;
     const fromStdin = [...sources].filter(([, { from }]) => from === 'stdin');
     if (fromStdin.length > 1)
       throw new SecretError('INVALID_REQUEST', 'only one credential can come from standard input', {
@@ -240,7 +239,7 @@ class Initialization {
       });
     const values = new Map<string, Awaited<ReturnType<typeof readCredential>>>();
     for (const [param, source] of sources)
-      values.set(param, await readCredential(source, this.#flag(param), stdin, stop));
+      values.set(param, await readCredential(source, this.#flag(param), stdin));
     return values;
   }
 

@@ -1,7 +1,6 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { raceWithAbort } from '../../concurrency/deadline.ts';
 import { SecretError, fileProblemOf } from '../../core/errors.ts';
 import { Redacted } from '../../core/redacted.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
@@ -24,9 +23,8 @@ export async function readCredential(
   source: CredentialSource,
   flag: string,
   stdin: Readable & { readonly isTTY?: boolean },
-  stop: AbortSignal,
 ): Promise<Redacted> {
-  const text = (await readSource(source, flag, stdin, stop)).replace(/\r?\n$/, '');
+  const text = (await readSource(source, flag, stdin)).replace(/\r?\n$/, '');
   const fault =
     text === ''
       ? 'is empty'
@@ -44,7 +42,6 @@ async function readSource(
   source: CredentialSource,
   flag: string,
   stdin: Readable & { readonly isTTY?: boolean },
-  stop: AbortSignal,
 ): Promise<string> {
   if (source.from === 'argument') return limited(Buffer.from(source.value.reveal()), flag);
   if (source.from === 'file') return limited(await readBounded(source.path, flag), flag);
@@ -52,7 +49,7 @@ async function readSource(
     throw new SecretError('INVALID_REQUEST', `${flag} is read from standard input, a terminal`, {
       hint: `pipe it in: printf %s "$SECRET" | sudo docker dso init ... ${flag} -`,
     });
-  return limited(await raceWithAbort(readAll(stdin), stop), flag);
+  return limited(await readAll(stdin), flag);
 }
 
 function limited(bytes: Buffer, flag: string): string {
