@@ -1,5 +1,5 @@
 import { describeOldNode } from './cli/node-version.ts';
-import { SecretError, toSecretError } from './core/errors.ts';
+import { SecretError, errorCodeOf, toSecretError } from './core/errors.ts';
 import { escapeUnprintable, sanitizeUserText } from './core/safe-text.ts';
 import type { CommandContext } from './docker/commands/context.ts';
 import { helpText, isOwnCommand } from './docker/commands/help.ts';
@@ -94,8 +94,9 @@ async function main(words: readonly string[]): Promise<number | undefined> {
 
 function onFailure(error: unknown): void {
   // Commander has printed its own errors. Help comes here too, with exit code 0.
-  if (error instanceof Error && 'exitCode' in error && error.name === 'CommanderError') {
-    process.exitCode = error.exitCode === 0 ? 0 : 2;
+  if ((errorCodeOf(error) ?? '').startsWith('commander.')) {
+    const { exitCode } = error as { readonly exitCode?: number };
+    process.exitCode = exitCode === 0 ? 0 : 2;
     return;
   }
   const { summary } = toSecretError(error);

@@ -24,6 +24,7 @@ export type DockerOptions = {
 
 /** More than any model: 10,000 services have a few megabytes. */
 const maxOutputBytes = 64 * 1_048_576;
+const sameStopMs = 1_000;
 const forwarded = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 /** A terminal sends these to all processes in its foreground. */
 const ofTerminal: ReadonlySet<string> = new Set(['SIGINT', 'SIGQUIT']);
@@ -52,12 +53,21 @@ export class Docker {
     const descriptors = file === undefined ? [] : [file];
     const child = this.#spawn(args, { stdio: ['inherit', 'inherit', 'inherit', ...descriptors] });
     const { hasTerminal } = this.#options;
+    let lastStop = -Infinity;
+    const stop = (signal: NodeJS.Signals): void => {
+      const now = performance.now();
+      // One request to stop can come by several ways, and Docker takes the third for impatience.
+      if (now - lastStop > sameStopMs) child.kill(signal);
+      lastStop = now;
+    };
     const forward = (signal: NodeJS.Signals): void => {
-      if (!(hasTerminal && ofTerminal.has(signal))) child.kill(signal);
+      if (!(hasTerminal && ofTerminal.has(signal))) stop(signal);
     };
     for (const signal of forwarded) process.on(signal, forward);
     const { DOCKER_CLI_PLUGIN_SOCKET: socket = '' } = this.#options.env;
-    const watch = watchDockerCli(socket, () => child.kill('SIGTERM'));
+    const watch = watchDockerCli(socket, () => {
+      if (lastStop === -Infinity) stop('SIGTERM');
+    });
     try {
       return await new Promise<number>((resolve, reject) => {
         child.once('error', (error) => reject(toStartError(error)));

@@ -19,6 +19,7 @@ export async function inspectImages(
   const together = await inspect(docker, names);
   if (together.length === names.length)
     return Object.fromEntries(names.map((name, index) => [name, together[index] ?? {}]));
+  if (names.length === 1) return {};
   // The output does not say which of them are missing.
   const found = await Promise.all(
     names.map(async (name) => (await inspect(docker, [name])).map((facts) => [name, facts])),
