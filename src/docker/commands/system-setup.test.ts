@@ -256,7 +256,7 @@ describe('docker dso system setup', () => {
         { when: 'image inspect *', code: 1 },
       ]);
       expect(await failureOf(run('setup', ['--container']))).toBe(
-        'there is no image keyferry:0.1.0; pull it or build it with make image, or name another one with --image',
+        'there is no image keyferry-docker:0.1.0; pull it or build it with make image-docker, or name another one with --image',
       );
     });
 

@@ -38,7 +38,7 @@ export function systemSetupCommand(
       [] as readonly StoreType[],
     )
     .option('--container', 'run the agent as the container dso-container')
-    .option('--image <image>', "the agent's image for --container", `keyferry:${version}`)
+    .option('--image <image>', "the agent's image for --container", `keyferry-docker:${version}`)
     .option('--dry-run', 'print what would be done, and change nothing')
     .option('--root <dir>', 'install into the image of a host', hostRoot)
     .action(async ({ providers, container, image, dryRun, root }: Options) => {

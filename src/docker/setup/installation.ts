@@ -243,7 +243,7 @@ export class Installation {
               'NOT_CONFIGURED',
               `there is no image ${sanitizeUserText(image)}`,
               {
-                hint: 'pull it or build it with make image, or name another one with --image',
+                hint: 'pull it or build it with make image-docker, or name another one with --image',
               },
             );
           if ((await this.#container()) !== undefined)
