@@ -11,22 +11,17 @@ export type HostStoreContext = ProviderDeps & {
 /** Opens a store. It makes no calls. @throws SecretError NOT_CONFIGURED */
 export type OpenHostStore = (config: StoreConfig, context: HostStoreContext) => Promise<HostStore>;
 
-/** Where a local store is if its configuration does not say. */
-export const defaultLocalPaths = {
-  storeFile: '/var/lib/keyferry/store.age',
-  keyFile: '/var/lib/keyferry/store.key',
-};
+const defaultStoreFile = '/var/lib/keyferry/store.age';
+const defaultKeyFile = '/var/lib/keyferry/store.key';
 
 /** The stores that a host without Kubernetes can read. Their code is loaded on first use. */
 export const hostStores: Readonly<Record<StoreType, OpenHostStore>> = {
   alibabacloud: notYet,
   aws: notYet,
   huawei: notYet,
-  local: async ({ storeFile, keyFile }, context) => {
+  local: async ({ storeFile = defaultStoreFile, keyFile = defaultKeyFile }, context) => {
     const { createLocalHostStore } = await import('./local/host.ts');
-    const { storeFile: defaultStore, keyFile: defaultKey } = defaultLocalPaths;
-    const paths = { storeFile: storeFile ?? defaultStore, keyFile: keyFile ?? defaultKey };
-    return createLocalHostStore({ ...context, ...paths });
+    return createLocalHostStore({ ...context, storeFile, keyFile });
   },
   openbao: notYet,
   vault: notYet,
@@ -35,3 +30,6 @@ export const hostStores: Readonly<Record<StoreType, OpenHostStore>> = {
 function notYet({ type }: StoreConfig): Promise<never> {
   throw new SecretError('NOT_CONFIGURED', `${type} cannot be read without Kubernetes yet`);
 }
+
+/** Where a local store is if its configuration does not say. */
+export const defaultLocalPaths = { storeFile: defaultStoreFile, keyFile: defaultKeyFile };
