@@ -637,6 +637,17 @@ describe('files', () => {
   });
 
   test.each([
+    ['400', ['hint: for the mode 0400 write 0400']],
+    ['0400', []],
+    ['256', []],
+    ['"400"', []],
+  ])('give a hint if filePermission %s is decimal and looks octal', (text, hints) => {
+    const objects = `- {objectName: f, secretPath: secret/data/a, filePermission: ${text}}`;
+    const { problems } = planVault('vault')({ roleName: 'app', objects });
+    expect(problems.map(({ severity, hint }) => `${severity}: ${hint}`)).toEqual(hints);
+  });
+
+  test.each([
     '600',
     '01000',
     '-1',
