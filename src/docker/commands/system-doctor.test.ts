@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type FakeDockerAgent, startFakeDockerAgent } from '../../../test/fakes/docker-agent.ts';
 import { createFakePrograms } from '../../../test/fakes/programs.ts';
 import { startFakeServer } from '../../../test/fakes/http-server.ts';
-import { SecretError } from '../../core/errors.ts';
+import type { SecretError } from '../../core/errors.ts';
 import { Docker } from '../compose/docker.ts';
 import { checkVolumes } from '../doctor/host.ts';
 import { AgentClient } from './agent-client.ts';
@@ -126,7 +126,7 @@ describe('docker dso system doctor', () => {
 
   test('has the cause and the remedy of a store that cannot be read', async () => {
     setStores(huawei, { name: 'aws', type: 'aws' });
-    agent.state.checks['huawei'] = {
+    agent.state.checks.huawei = {
       ...{ code: 'CREDENTIALS_UNAVAILABLE', message: 'huawei: the ECS has no agency' },
       hint: 'give the ECS an agency',
     };
@@ -145,7 +145,7 @@ describe('docker dso system doctor', () => {
       message: 'invalid secret id',
       hint: 'init again',
     };
-    agent.state.checks['vault'] = {
+    agent.state.checks.vault = {
       steps: [
         { name: 'reach Vault', found: 'it serves' },
         { name: 'log in', failure },
@@ -181,7 +181,7 @@ describe('docker dso system doctor', () => {
 
   test('--format json has the same', async () => {
     setStores(huawei);
-    agent.state.checks['huawei'] = { code: 'STORE_TIMEOUT', message: 'late', hint: 'wait' };
+    agent.state.checks.huawei = { code: 'STORE_TIMEOUT', message: 'late', hint: 'wait' };
     const { out } = await doctor(['--format', 'json']);
     const { version, ok, checks } = JSON.parse(out);
     expect({ version, ok }).toEqual({ version: 1, ok: false });
@@ -361,7 +361,7 @@ describe('docker dso system test-vault', () => {
 
   test('shows each step', async () => {
     setStores({ ...vault, address: 'https://vault.example.com:8200' });
-    agent.state.checks['vault'] = { steps };
+    agent.state.checks.vault = { steps };
     const { lines, code } = await testVault();
     expect(lines).toEqual([
       'reach Vault ... OK (https://vault.example.com:8200 serves)',
@@ -379,7 +379,7 @@ describe('docker dso system test-vault', () => {
       message: 'invalid secret id',
       hint: 'init again',
     };
-    agent.state.checks['vault'] = { steps: [...steps.slice(0, 1), { name: 'log in', failure }] };
+    agent.state.checks.vault = { steps: [...steps.slice(0, 1), { name: 'log in', failure }] };
     const { lines, code } = await testVault();
     expect(lines.slice(1)).toEqual(['log in ... invalid secret id; init again', '']);
     expect(code).toBe(1);
@@ -387,7 +387,7 @@ describe('docker dso system test-vault', () => {
 
   test('shows the failure of an agent without steps', async () => {
     setStores(vault);
-    agent.state.checks['vault'] = { code: 'STORE_TIMEOUT', message: 'no response', hint: 'wait' };
+    agent.state.checks.vault = { code: 'STORE_TIMEOUT', message: 'no response', hint: 'wait' };
     expect((await testVault()).lines[0]).toBe('vault ... no response; wait');
   });
 

@@ -7,7 +7,9 @@ import { Redacted } from '../../../core/redacted.ts';
 import { withSecretKey } from './secret-key-file.ts';
 
 let directory: string;
-beforeEach(() => (directory = mkdtempSync(join(tmpdir(), 'keyferry-key-'))));
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'keyferry-key-'));
+});
 afterEach(() => rmSync(directory, { recursive: true }));
 
 function config(file: string, credentials: Readonly<Record<string, string>> = {}): StoreConfig {
